@@ -1,0 +1,71 @@
+"""lorasolve: did low-rank adaptation reach the global optimum, and how do you know?
+
+Orientation, once and for all: the update is ``X = A B^T`` with ``A`` of shape ``(m, r)`` and ``B`` of shape
+``(n, r)``; the adapted weight is ``W = W0 + s X``. The factored problem is
+``min f(A B^T) + (lam/2)(||A||_F^2 + ||B||_F^2)``, and its convex counterpart is ``min f(X) + lam ||X||_*``.
+
+Importing the package loads NumPy only; Numba, SciPy, cvxpy, SymPy and Matplotlib are loaded on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from . import adapters, convex, inits, landscape, objectives, optimizers, plotting, schedules, symbolic
+    from ._threads import set_threads
+    from .certificate import Certificate, certify
+    from .check import check_objective
+    from .compare import Comparison, compare
+    from .convex import ConvexResult, solve_convex
+    from .engine import StoppingRule, solve
+    from .multi import MultiProblem
+    from .problem import Problem
+    from .result import Result, Status
+    from .sweep import solve_batch
+
+_ATTRIBUTES = {
+    "set_threads": "._threads",
+    "Certificate": ".certificate",
+    "certify": ".certificate",
+    "check_objective": ".check",
+    "Comparison": ".compare",
+    "compare": ".compare",
+    "ConvexResult": ".convex",
+    "solve_convex": ".convex",
+    "StoppingRule": ".engine",
+    "solve": ".engine",
+    "MultiProblem": ".multi",
+    "Problem": ".problem",
+    "Result": ".result",
+    "Status": ".result",
+    "solve_batch": ".sweep",
+}
+_MODULES = (
+    "adapters",
+    "convex",
+    "inits",
+    "landscape",
+    "objectives",
+    "optimizers",
+    "plotting",
+    "schedules",
+    "symbolic",
+)
+
+__all__ = sorted([*_ATTRIBUTES, *_MODULES])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ATTRIBUTES:
+        return getattr(importlib.import_module(_ATTRIBUTES[name], __name__), name)
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

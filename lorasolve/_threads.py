@@ -1,0 +1,55 @@
+"""One thread setting for Numba and for every BLAS in the process.
+
+NumPy and SciPy bring a BLAS each, Numba a pool of its own; idle workers of one spin against the others. The
+setting is ``set_threads(n)`` or the environment variable ``LORASOLVE_NUM_THREADS`` (default: all cores).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from ._validate import as_integer
+
+_setting: int | None = None
+_controller: Any = None
+
+
+def available_threads() -> int:
+    """Return the number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def get_threads() -> int:
+    """Return the number of threads that solvers use."""
+    if _setting is not None:
+        return _setting
+    given = os.environ.get("LORASOLVE_NUM_THREADS")
+    if given is None:
+        return available_threads()
+    if not given.isdigit() or int(given) < 1:
+        raise ValueError(f"LORASOLVE_NUM_THREADS: expected an integer >= 1, got {given!r}")
+    return int(given)
+
+
+def set_threads(n: int) -> None:
+    """Use ``n`` threads in every kernel and every BLAS call of this package.
+
+    Results do not depend on the setting beyond rounding (1e-10 relative in the tests).
+    """
+    global _setting
+    _setting = as_integer(n, "n", 1)
+
+
+@contextlib.contextmanager
+def blas_threads(n: int) -> Iterator[None]:
+    """Limit all BLAS libraries in the process to ``n`` threads inside the block."""
+    global _controller
+    from threadpoolctl import ThreadpoolController
+
+    if _controller is None:
+        _controller = ThreadpoolController()
+    with _controller.limit(limits=n, user_api="blas"):
+        yield

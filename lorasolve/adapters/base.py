@@ -1,0 +1,73 @@
+"""What an adapter is: how a flat parameter vector ``theta`` makes the update ``X``, and how gradients come back.
+
+``theta`` always starts with the two factors, ``A`` (m, r) then ``B`` (n, r), row by row; whatever else an adapter
+has (magnitudes, gates) follows. The weight decay ``(lam/2)(||A||^2 + ||B||^2)`` acts on the factors only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from .._validate import Array
+from ..objectives.base import Objective
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """Base class of all adapters.
+
+    Attributes
+    ----------
+    low_rank : bool
+        True if the update is ``X = s A B^T``, so that the factor oracle and the convex certificate apply.
+    requires : tuple of str
+        Attributes that the objective must have (for example ``"W0"``).
+    """
+
+    name: ClassVar[str] = ""
+    summary: ClassVar[str] = ""
+    low_rank: ClassVar[bool] = False
+    requires: ClassVar[tuple[str, ...]] = ()
+
+    def scale_at(self, rank: int) -> float:
+        """Return the factor ``s`` in ``X = s A B^T`` for factors of the given rank."""
+        return 1.0
+
+    def check(self, objective: Objective) -> None:
+        """Refuse an objective this adapter cannot work with, with the reason."""
+        for attribute in self.requires:
+            if getattr(objective, attribute, None) is None:
+                raise ValueError(
+                    f"adapter: {self.name} needs an objective with a frozen weight ({attribute}); "
+                    f"{type(objective).__name__} has none"
+                )
+
+    def n_extra(self, shape: tuple[int, int], rank: int) -> int:
+        """Return the number of parameters beyond the two factors."""
+        return 0
+
+    def initial_extra(self, objective: Objective, A: Array, B: Array) -> Array:
+        """Return the start of the parameters beyond the factors, so that ``B = 0`` gives the frozen model."""
+        return np.zeros(self.n_extra(objective.shape, A.shape[1]))
+
+    def trainable(self, shape: tuple[int, int], rank: int) -> Array | None:
+        """Return a boolean mask of the trainable entries of ``theta``, or None if all are."""
+        return None
+
+    def value_and_grad(self, objective: Objective, theta: Array, rank: int, grad: Array) -> float:
+        """Write the gradient of ``f(update(theta))`` into ``grad`` and return the value (no weight decay)."""
+        raise NotImplementedError
+
+    def update(self, objective: Objective, theta: Array, rank: int) -> Array:
+        """Return the update ``X`` (m, n) that ``theta`` stands for."""
+        raise NotImplementedError
+
+
+def split(theta: Array, shape: tuple[int, int], rank: int) -> tuple[Array, Array, Array]:
+    """Return views ``A`` (m, r), ``B`` (n, r) and the rest of ``theta``."""
+    m, n = shape
+    a, b = m * rank, (m + n) * rank
+    return theta[:a].reshape(m, rank), theta[a:b].reshape(n, rank), theta[b:]

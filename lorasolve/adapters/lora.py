@@ -1,0 +1,84 @@
+"""LoRA: ``X = s A B^T`` with ``s = 1``, ``alpha/r`` or ``alpha/sqrt(r)``, and either factor frozen."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from .._validate import Array, as_number
+from ..objectives.base import Objective
+from .base import Adapter, split
+
+
+@dataclass(frozen=True)
+class LoRA(Adapter):
+    """Low-rank adapter ``X = s A B^T``.
+
+    In a PEFT file our ``A`` is ``lora_B.weight`` and our ``B`` is ``lora_A.weight`` transposed. The penalty
+    ``(lam/2)(||A||^2 + ||B||^2)`` on the unscaled factors is ``(lam/s) ||X||_*`` (main paper, section 2;
+    proofs/nuclear_norm_variational).
+
+    Parameters
+    ----------
+    alpha : float, optional
+        Without it ``s = 1``; with it ``s = alpha/r``.
+    rslora : bool
+        Use ``s = alpha/sqrt(r)`` instead (rank-stabilised LoRA). Needs ``alpha``.
+    frozen : {"A", "B"}, optional
+        A factor that keeps its initial value.
+    """
+
+    alpha: float | None = None
+    rslora: bool = False
+    frozen: Literal["A", "B"] | None = None
+
+    name = "lora"
+    summary = "X = s A B^T; s = 1, alpha/r or alpha/sqrt(r); either factor can be frozen"
+    low_rank = True
+
+    def __post_init__(self) -> None:
+        if self.alpha is not None:
+            as_number(self.alpha, "alpha", 0.0, open_low=True)
+        elif self.rslora:
+            raise ValueError("rslora: alpha/sqrt(r) needs a value of alpha, got None")
+        if self.frozen not in (None, "A", "B"):
+            raise ValueError(f"frozen: expected 'A', 'B' or None, got {self.frozen!r}")
+
+    def scale_at(self, rank: int) -> float:
+        """Return ``s`` for factors of the given rank."""
+        if self.alpha is None:
+            return 1.0
+        return self.alpha / (math.sqrt(rank) if self.rslora else rank)
+
+    def trainable(self, shape: tuple[int, int], rank: int) -> Array | None:
+        """Return the mask of the factor that is trained, or None if both are."""
+        if self.frozen is None:
+            return None
+        m, n = shape
+        mask = np.ones((m + n) * rank, dtype=bool)
+        A, B, _ = split(mask, shape, rank)
+        (A if self.frozen == "A" else B)[:] = False
+        return mask
+
+    def value_and_grad(self, objective: Objective, theta: Array, rank: int, grad: Array) -> float:
+        """Write ``s G B`` and ``s G^T A`` into ``grad`` and return ``f(s A B^T)``."""
+        A, B, _ = split(theta, objective.shape, rank)
+        GB, GtA, _ = split(grad, objective.shape, rank)
+        s = self.scale_at(rank)
+        if s == 1.0:
+            f = objective.factor_oracle(A, B, GB, GtA)
+        else:
+            # f sees A' = s A, so G^T A' already carries the s and G B does not.
+            f = objective.factor_oracle(s * A, B, GB, GtA)
+            GB *= s
+        if self.frozen is not None:
+            (GB if self.frozen == "A" else GtA)[:] = 0.0
+        return f
+
+    def update(self, objective: Objective, theta: Array, rank: int) -> Array:
+        """Return ``s A B^T``."""
+        A, B, _ = split(theta, objective.shape, rank)
+        return self.scale_at(rank) * (A @ B.T)

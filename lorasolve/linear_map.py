@@ -1,0 +1,133 @@
+"""Matrices given by their products, and their largest singular values.
+
+The certificate and the rank-growing convex solver need ``||G||_2`` and the top singular vectors of the gradient
+``G``, never ``G`` itself. Up to ``DENSE_LIMIT`` entries a full SVD is taken, which is exact to rounding; beyond
+that Golub-Kahan-Lanczos (through SciPy's ``svds``/ARPACK) from a fixed start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._validate import Array
+
+DENSE_LIMIT = 250_000
+
+
+@dataclass(frozen=True)
+class LinearMap:
+    """An m x n matrix known through products.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        ``(m, n)``.
+    matmat : callable
+        ``V (n, k) -> G V (m, k)``.
+    rmatmat : callable
+        ``U (m, k) -> G^T U (n, k)``.
+    dense : ndarray of shape (m, n), optional
+        The matrix itself, where it exists anyway.
+    """
+
+    shape: tuple[int, int]
+    matmat: Callable[[Array], Array]
+    rmatmat: Callable[[Array], Array]
+    dense: Array | None = None
+
+    @classmethod
+    def from_dense(cls, G: Array) -> LinearMap:
+        """Wrap an explicit matrix."""
+        return cls((G.shape[0], G.shape[1]), lambda V: G @ V, lambda U: G.T @ U, G)
+
+    def to_dense(self) -> Array:
+        """Return the m x n matrix, forming it through the shorter side if need be."""
+        if self.dense is not None:
+            return self.dense
+        m, n = self.shape
+        if n <= m:
+            return self.matmat(np.eye(n))
+        return self.rmatmat(np.eye(m)).T
+
+
+@dataclass(frozen=True)
+class TopSingular:
+    """The k largest singular triplets of a :class:`LinearMap`.
+
+    ``exact`` is True when they come from a full SVD; ``residual`` bounds, for each triplet, the distance from
+    ``values`` to a true singular value (0 for a full SVD).
+    """
+
+    U: Array
+    values: Array
+    V: Array
+    exact: bool
+    residual: float
+
+
+def top_singular(operator: LinearMap, k: int = 1, tol: float = 0.0, start: Array | None = None) -> TopSingular:
+    """Return the ``k`` largest singular triplets.
+
+    Parameters
+    ----------
+    operator : LinearMap
+        The matrix, m x n.
+    k : int
+        Number of triplets, at most ``min(m, n)``.
+    tol : float
+        Relative accuracy for ARPACK (0: machine precision); not used by the full SVD.
+    start : ndarray of shape (min(m, n),), optional
+        Start vector of the iteration; by default a fixed pseudo-random one.
+    """
+    m, n = operator.shape
+    small = min(m, n)
+    k = min(k, small)
+    if m * n <= DENSE_LIMIT or k > small - 2:
+        U, s, Vt = np.linalg.svd(operator.to_dense().astype(np.float64, copy=False), full_matrices=False)
+        return TopSingular(U[:, :k], s[:k], Vt[:k].T, True, 0.0)
+
+    import scipy.sparse.linalg as sla
+
+    linear = sla.LinearOperator(
+        (m, n),
+        matvec=lambda v: operator.matmat(v.reshape(n, 1)).ravel(),
+        rmatvec=lambda u: operator.rmatmat(u.reshape(m, 1)).ravel(),
+        matmat=operator.matmat,
+        rmatmat=operator.rmatmat,
+        dtype=np.float64,
+    )
+    if start is None:
+        start = np.random.default_rng(0).standard_normal(small)
+    U, s, Vt = sla.svds(linear, k=k, tol=tol, v0=start, maxiter=50 * small)
+    order = np.argsort(s)[::-1]
+    U, s, V = U[:, order], s[order], Vt[order].T
+    residual = max(
+        float(np.linalg.norm(operator.matmat(V) - U * s, axis=0).max()),
+        float(np.linalg.norm(operator.rmatmat(U) - V * s, axis=0).max()),
+    )
+    return TopSingular(U, s, V, False, residual)
+
+
+def factor_singular_values(A: Array, B: Array) -> Array:
+    """Return the ``min(m, n, r)`` singular values of ``A B^T`` from the factors alone, in descending order."""
+    return factor_svd(A, B)[1]
+
+
+def factor_svd(A: Array, B: Array) -> tuple[Array, Array, Array]:
+    """Return ``P (m, k), s (k,), Q (n, k)`` with ``A B^T = P diag(s) Q^T``, ``k = min(m, n, r)``.
+
+    Two thin QR factorisations and one r x r SVD; no m x n matrix is formed.
+    """
+    QA, RA = np.linalg.qr(A.astype(np.float64, copy=False))
+    QB, RB = np.linalg.qr(B.astype(np.float64, copy=False))
+    U, s, Vt = np.linalg.svd(RA @ RB.T, full_matrices=False)
+    return QA @ U, s, QB @ Vt.T
+
+
+def balanced(P: Array, s: Array, Q: Array) -> tuple[Array, Array]:
+    """Return ``A = P diag(sqrt s)``, ``B = Q diag(sqrt s)``: the factors of least norm for ``P diag(s) Q^T``."""
+    root = np.sqrt(s)
+    return P * root, Q * root

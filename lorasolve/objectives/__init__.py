@@ -1,0 +1,14 @@
+"""The smooth losses ``f``: one file each, found by this folder (see ``base.py`` for the protocol)."""
+
+from typing import Any
+
+from .._registry import Registry
+from .base import Objective, as_objective
+
+registry: Registry[Objective] = Registry(__name__, Objective, "objective")
+
+__all__ = ["Objective", "as_objective", "registry"]
+
+
+def __getattr__(name: str) -> Any:
+    return registry.attribute(name)

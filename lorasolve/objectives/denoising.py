@@ -1,0 +1,75 @@
+"""Denoising: ``f(X) = ||X - M||_F^2 / 2``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._validate import Array, as_float_array
+from ..linear_map import LinearMap
+from .base import Objective
+
+
+class Denoising(Objective):
+    """Squared distance to a given matrix: ``f(X) = ||X - M||_F^2 / 2``.
+
+    The minimiser of ``f + lam ||.||_*`` is the soft-thresholded SVD of ``M``; every stationary point of the
+    factored problem is known (main paper, section 12; proofs/denoising_landscape).
+
+    Parameters
+    ----------
+    M : array_like of shape (m, n)
+        The matrix to approximate.
+    """
+
+    name = "denoising"
+    summary = "||X - M||_F^2 / 2, all stationary points known in closed form"
+    convex = True
+    least_squares = True
+    smoothness = 1.0
+    lower_bound = 0.0
+
+    def __init__(self, M: ArrayLike) -> None:
+        self.M = as_float_array(M, "M", 2)
+        self.shape = (self.M.shape[0], self.M.shape[1])
+        self.dtype = self.M.dtype
+
+    def value_and_grad(self, X: Array) -> tuple[float, Array]:
+        """Return ``f(X)`` and ``X - M``."""
+        G = X - self.M
+        return 0.5 * float(np.vdot(G, G)), G
+
+    def hessian_product(self, X: Array, D: Array) -> Array:
+        """Return ``D``: the Hessian is the identity."""
+        return D.copy()
+
+    def minimize_over_A(self, B: Array, lam: float) -> Array:
+        """Return ``M B (B^T B + lam I)^+``."""
+        return self.M @ _ridge(B, lam)
+
+    def minimize_over_B(self, A: Array, lam: float) -> Array:
+        """Return ``M^T A (A^T A + lam I)^+``."""
+        return self.M.T @ _ridge(A, lam)
+
+    def gradient_operator(self, A: Array, B: Array) -> LinearMap:
+        """Return ``A B^T - M``."""
+        return LinearMap.from_dense((A @ B.T - self.M).astype(np.float64, copy=False))
+
+    def merged(self, update: Array) -> Objective:
+        """Return denoising of ``M - update``."""
+        return Denoising(self.M - update)
+
+    def cvxpy_expression(self, X: Any) -> Any:
+        """Return ``sum_squares(X - M) / 2``."""
+        import cvxpy
+
+        return 0.5 * cvxpy.sum_squares(X - self.M)
+
+
+def _ridge(B: Array, lam: float) -> Array:
+    """Return ``B (B^T B + lam I)^+`` (n, r)."""
+    gram = B.T @ B
+    gram[np.diag_indices_from(gram)] += lam
+    return B @ np.linalg.pinv(gram, hermitian=True)

@@ -1,0 +1,150 @@
+"""What an optimizer is: frozen settings, a state, and one update per oracle call.
+
+The library owns the loop (``lorasolve/engine.py``). Each turn it evaluates the optimizer's ``state.trial``, hands
+value and gradient to ``update``, and the optimizer decides whether that point is accepted and which point is
+evaluated next. A rejected line-search trial is simply an oracle call that was not accepted. Methods that own
+their loop (SciPy's) derive from :class:`DrivenOptimizer` and call back into the same accounting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .._validate import Array
+from ..objectives.base import estimate_smoothness
+from ..problem import Problem
+
+
+@dataclass
+class State:
+    """The working state of an optimizer.
+
+    Attributes
+    ----------
+    theta : ndarray
+        The last accepted point.
+    trial : ndarray
+        The point to be evaluated next.
+    accepted : bool
+        Whether the point evaluated last was accepted.
+    step : float
+        The step size in use (NaN where there is none).
+    step_factor : float
+        The schedule's factor on the step size, set by the loop before each update.
+    exhausted : bool
+        Set by an optimizer that finds no further decrease possible; ends the run as stalled.
+    """
+
+    theta: Array
+    trial: Array
+    accepted: bool = True
+    step: float = float("nan")
+    step_factor: float = 1.0
+    exhausted: bool = False
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """Base class of all optimizers: settings only."""
+
+    name: ClassVar[str] = ""
+    summary: ClassVar[str] = ""
+    stochastic: ClassVar[bool] = False
+    takes_step_factor: ClassVar[bool] = True
+
+    def check(self, problem: Problem) -> None:
+        """Refuse a problem this method cannot work with, with the reason."""
+
+    def init(self, problem: Problem, theta: Array, rng: np.random.Generator) -> Any:
+        """Return the state that evaluates ``theta`` first."""
+        return State(theta.copy(), theta.copy())
+
+    def evaluate(self, problem: Problem, state: Any, grad: Array) -> float:
+        """Evaluate ``state.trial``: write the gradient into ``grad``, return the value (one oracle call)."""
+        return problem.value_and_grad(state.trial, grad)
+
+    def update(self, problem: Problem, state: Any, value: float, grad: Array) -> None:
+        """Take value and gradient at ``state.trial``, accept it or not, and set the next trial."""
+        raise NotImplementedError
+
+
+Oracle = Callable[[Array], tuple[float, Array]]
+
+
+@dataclass(frozen=True)
+class DrivenOptimizer(Optimizer):
+    """Base class of methods that own their loop and call the oracle themselves."""
+
+    takes_step_factor: ClassVar[bool] = False
+
+    def minimize(self, problem: Problem, theta: Array, oracle: Oracle, accept: Callable[[Array], None]) -> None:
+        """Run until nothing can be improved.
+
+        ``oracle(theta)`` returns value and gradient and ends the run by an exception when a stopping rule says
+        so; ``accept(theta)`` announces an accepted iterate that was evaluated before.
+        """
+        raise NotImplementedError
+
+
+def spectral_norm_estimate(operator: Any, iterations: int = 12) -> float:
+    """Estimate ``||G||_2`` by power iteration on ``G^T G`` from a fixed start (SAMPLED: a lower bound)."""
+    v = np.random.default_rng(0).standard_normal((operator.shape[1], 1))
+    value = 0.0
+    for _ in range(iterations):
+        length = float(np.linalg.norm(v))
+        if length == 0.0:
+            return 0.0
+        u = operator.matmat(v / length)
+        value = float(np.linalg.norm(u))
+        v = operator.rmatmat(u)
+    return value
+
+
+def curvature_bound(problem: Problem, theta: Array, smoothness: float) -> float:
+    """Bound the largest Hessian eigenvalue of ``L`` at a point, for adapters with ``X = s A B^T``.
+
+    ``beta s^2 (||A||_2^2 + ||B||_2^2) + s ||G||_2 + lam``: gradient descent with its inverse as step decreases
+    ``L`` as long as the bound holds along the step (proofs/descent_lemma).
+    """
+    A, B, _ = problem.split(theta.astype(np.float64, copy=False))
+    s = problem.scale
+    factors = float(np.linalg.norm(A.T @ A, 2) + np.linalg.norm(B.T @ B, 2))
+    G = spectral_norm_estimate(problem.objective.gradient_operator(s * A, B))
+    return smoothness * s * s * factors + s * G + problem.lam
+
+
+def sampled_curvature(problem: Problem, theta: Array, iterations: int = 12) -> float:
+    """Estimate the largest Hessian eigenvalue of ``L`` in magnitude by power iteration on gradient differences."""
+    direction = np.random.default_rng(0).standard_normal(theta.size)
+    if problem.trainable is not None:
+        direction[~problem.trainable] = 0.0
+    plus, minus = np.empty_like(theta), np.empty_like(theta)
+    value = 0.0
+    for _ in range(iterations):
+        direction /= float(np.linalg.norm(direction)) or 1.0
+        h = 1e-5 * (1.0 + float(np.linalg.norm(theta)))
+        problem.value_and_grad(theta + h * direction, plus)
+        problem.value_and_grad(theta - h * direction, minus)
+        change = (plus - minus) / (2.0 * h)
+        value = float(np.linalg.norm(change))
+        direction = change
+    return value
+
+
+def safe_step(problem: Problem, theta: Array) -> float:
+    """Return a step size for gradient descent at ``theta``: the inverse of a curvature bound.
+
+    CERTIFIED by the descent lemma where the objective states its smoothness constant and the adapter is
+    ``s A B^T``; otherwise from sampled curvature with a safety factor 2.
+    """
+    if not problem.adapter.low_rank:
+        return 0.5 / max(sampled_curvature(problem, theta), 1e-12)
+    smoothness = problem.objective.smoothness
+    if smoothness is None:
+        A, B, _ = problem.split(theta)
+        smoothness = 2.0 * estimate_smoothness(problem.objective, problem.scale * A, B)
+    return 1.0 / max(curvature_bound(problem, theta, smoothness), 1e-12)

@@ -1,0 +1,165 @@
+"""The factored problem ``L(A, B) = f(s A B^T) + (lam/2)(||A||_F^2 + ||B||_F^2)`` and its convex counterpart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ._validate import Array, as_float_array, as_integer, as_number, as_shape
+from .adapters import registry as adapter_registry
+from .adapters.base import Adapter, split
+from .linear_map import factor_singular_values
+from .objectives.base import DenseReference, Objective, as_objective
+
+
+class Problem:
+    """An objective, an adapter, a rank and a weight decay.
+
+    Parameters
+    ----------
+    objective : Objective or object
+        The loss ``f`` of the update; any object with ``shape`` and ``value_and_grad(X) -> (float, G)`` works.
+    rank : int
+        Number of columns ``r`` of both factors, from 1 to ``min(m, n)``.
+    lam : float
+        Weight decay, >= 0.
+    adapter : str or Adapter
+        How parameters make the update, ``"lora"`` by default. Scaling and a frozen factor are options of
+        ``lorasolve.adapters.LoRA``.
+
+    Attributes
+    ----------
+    shape, rank, lam, objective, adapter
+        As given.
+    scale : float
+        The factor ``s`` of the adapter.
+    lam_effective : float
+        ``lam / s``: the weight of ``||X||_*`` that the decay of unscaled factors amounts to.
+    size : int
+        Number of parameters.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a rank outside 1..min(m, n), a negative or non-finite ``lam``, or an adapter that the objective does
+        not support.
+
+    Notes
+    -----
+    Source: main paper, section 1 (derivatives; proofs/factor_derivatives) and section 2 (weight decay is the
+    nuclear norm; proofs/nuclear_norm_variational).
+    """
+
+    def __init__(
+        self, objective: Any, rank: int, lam: float = 0.0, adapter: str | Adapter = "lora"
+    ) -> None:
+        self.objective: Objective = as_objective(objective)
+        self.shape = self.objective.shape
+        self.rank = as_integer(rank, "rank", 1, min(self.shape))
+        self.lam = as_number(lam, "lam", 0.0)
+        self.adapter = adapter_registry.make(adapter, "adapter")
+        self.adapter.check(self.objective)
+        self.dtype = self.objective.dtype
+        self.scale = self.adapter.scale_at(self.rank)
+        self.lam_effective = self.lam / self.scale
+        self.n_factor_parameters = sum(self.shape) * self.rank
+        self.size = self.n_factor_parameters + self.adapter.n_extra(self.shape, self.rank)
+        self.trainable = self.adapter.trainable(self.shape, self.rank)
+
+    def __repr__(self) -> str:
+        m, n = self.shape
+        return (
+            f"Problem({type(self.objective).__name__}, {m} x {n}, rank={self.rank}, lam={self.lam:g}, "
+            f"adapter={self.adapter.name!r}, {self.size} parameters)"
+        )
+
+    def replace(self, **changes: Any) -> Problem:
+        """Return a problem with some of ``objective``, ``rank``, ``lam``, ``adapter`` changed."""
+        fields: dict[str, Any] = {"objective": self.objective, "rank": self.rank, "lam": self.lam, "adapter": self.adapter}
+        return Problem(**(fields | changes))
+
+    def plain(self) -> Problem:
+        """Return the same problem with every answer derived from the objective's dense level."""
+        return self.replace(objective=DenseReference(self.objective))
+
+    # ------------------------------------------------------------------ flat parameters
+    def split(self, theta: Array) -> tuple[Array, Array, Array]:
+        """Return views of ``theta``: ``A`` (m, r), ``B`` (n, r) and the adapter's further parameters."""
+        return split(theta, self.shape, self.rank)
+
+    def join(self, A: ArrayLike, B: ArrayLike, extra: ArrayLike | None = None) -> Array:
+        """Return the parameter vector made of checked factors (and the adapter's own start for the rest)."""
+        m, n = self.shape
+        A = as_shape(as_float_array(A, "A", 2, self.dtype), "A", (m, self.rank))
+        B = as_shape(as_float_array(B, "B", 2, self.dtype), "B", (n, self.rank))
+        if extra is None:
+            extra = self.adapter.initial_extra(self.objective, A, B)
+        return np.concatenate([A.ravel(), B.ravel(), np.asarray(extra, dtype=self.dtype)])
+
+    def value_and_grad(self, theta: Array, grad: Array) -> float:
+        """Write the gradient of ``L`` at ``theta`` into ``grad`` and return ``L(theta)``."""
+        value = self.adapter.value_and_grad(self.objective, theta, self.rank, grad)
+        return value + self.add_decay(theta, grad)
+
+    def add_decay(self, theta: Array, grad: Array) -> float:
+        """Add the gradient of the weight decay to ``grad`` and return its value."""
+        factors = theta[: self.n_factor_parameters]
+        if self.lam:
+            grad[: self.n_factor_parameters] += self.lam * factors
+            if self.trainable is not None:
+                grad[~self.trainable] = 0.0
+        return 0.5 * self.lam * float(np.vdot(factors, factors))
+
+    def update(self, theta: Array) -> Array:
+        """Return the update ``X`` (m, n) that ``theta`` stands for."""
+        return self.adapter.update(self.objective, theta, self.rank)
+
+    # ------------------------------------------------------------------ factors
+    def value(self, A: ArrayLike, B: ArrayLike) -> float:
+        """Return ``L(A, B)``."""
+        theta = self.join(A, B)
+        return self.value_and_grad(theta, np.empty_like(theta))
+
+    def grad(self, A: ArrayLike, B: ArrayLike) -> tuple[Array, Array]:
+        """Return ``grad_A L = s G B + lam A`` (m, r) and ``grad_B L = s G^T A + lam B`` (n, r)."""
+        theta = self.join(A, B)
+        grad = np.empty_like(theta)
+        self.value_and_grad(theta, grad)
+        return self.split(grad)[:2]
+
+    def hvp(self, A: ArrayLike, B: ArrayLike, U: ArrayLike, V: ArrayLike) -> tuple[Array, Array]:
+        """Return the Hessian of ``L`` at ``(A, B)`` times the direction ``(U, V)``.
+
+        Its inner product with ``(U, V)`` is ``hess f[D, D] + 2 <G, U V^T> + lam (||U||^2 + ||V||^2)``,
+        ``D = U B^T + A V^T`` for ``s = 1`` (main paper, section 1; proofs/factor_derivatives).
+        """
+        self.require_low_rank("hvp")
+        m, n = self.shape
+        A = as_shape(as_float_array(A, "A", 2), "A", (m, self.rank))
+        B = as_shape(as_float_array(B, "B", 2), "B", (n, self.rank))
+        U = as_shape(as_float_array(U, "U", 2), "U", (m, self.rank))
+        V = as_shape(as_float_array(V, "V", 2), "V", (n, self.rank))
+        s = self.scale
+        HB, HtA = self.objective.factor_hvp(s * A, B, s * U, V)
+        return s * HB + self.lam * U, HtA + self.lam * V
+
+    def convex_value(self, X: ArrayLike) -> float:
+        """Return ``F(X) = f(X) + (lam/s) ||X||_*`` for an update ``X`` (m, n)."""
+        X = as_shape(as_float_array(X, "X", 2), "X", self.shape)
+        nuclear = float(np.linalg.svd(X, compute_uv=False).sum()) if self.lam else 0.0
+        return float(self.objective.value_and_grad(X)[0]) + self.lam_effective * nuclear
+
+    def factored_convex_value(self, A: Array, B: Array) -> float:
+        """Return ``F(s A B^T)`` from the factors alone."""
+        nuclear = self.scale * float(factor_singular_values(A, B).sum())
+        return self.objective.factor_value(self.scale * A, B) + self.lam_effective * nuclear
+
+    def require_low_rank(self, what: str) -> None:
+        """Refuse adapters whose update is not ``s A B^T``."""
+        if not self.adapter.low_rank:
+            raise ValueError(
+                f"{what}: needs an adapter with X = s A B^T (for example 'lora'); the update of "
+                f"{self.adapter.name!r} is not of this form"
+            )

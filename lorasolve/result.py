@@ -1,0 +1,183 @@
+"""What a run reached, why it stopped, and what to do next."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import Any
+
+from ._validate import Array
+
+
+class Status(enum.Enum):
+    """Why a run stopped. ``code`` is stable and documented; 0 and 1 count as success."""
+
+    CONVERGED = (0, "the gradient norm is below its tolerance")
+    TARGET_REACHED = (1, "the objective reached the target value")
+    ITERATION_LIMIT = (2, "the iteration limit was reached; raise max_iter or try 'lbfgs' or 'gd_backtracking'")
+    STALLED = (3, "no further decrease is possible in this precision; certify the point to see how good it is")
+    TIME_LIMIT = (4, "the time limit was reached; raise time_limit or continue from result.A, result.B")
+    STOPPED_BY_CALLBACK = (5, "the callback asked to stop; continue from result.A, result.B")
+    INTERRUPTED = (6, "interrupted from the keyboard; the last accepted point is kept")
+    DIVERGED = (7, "the iterates left the finite numbers")
+
+    def __init__(self, code: int, advice: str) -> None:
+        self.code = code
+        self.advice = advice
+
+    @property
+    def success(self) -> bool:
+        """Whether the run ended where it was asked to end."""
+        return self in (Status.CONVERGED, Status.TARGET_REACHED)
+
+    @property
+    def label(self) -> str:
+        """The status in words, as printed in tables."""
+        return self.name.lower().replace("_", " ")
+
+
+@dataclass
+class Trace:
+    """The course of a run; the first and the last point are always there.
+
+    Attributes
+    ----------
+    iteration, value, grad_norm, seconds : list
+        Iteration number, ``L``, ``||grad L||_2`` and elapsed time of each recorded point. In stochastic methods
+        value and gradient norm are those of the mini-batch.
+    step : list
+        Step size in use (NaN where a method has none).
+    """
+
+    iteration: list[int] = field(default_factory=list)
+    value: list[float] = field(default_factory=list)
+    grad_norm: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    step: list[float] = field(default_factory=list)
+
+    LIMIT = 4096
+
+    def __post_init__(self) -> None:
+        self._stride = 1
+
+    def __len__(self) -> int:
+        return len(self.iteration)
+
+    def record(
+        self, iteration: int, value: float, grad_norm: float, seconds: float, step: float, force: bool = False
+    ) -> None:
+        """Add a point; beyond ``LIMIT`` points every second one is dropped and the spacing doubles."""
+        if self.iteration and self.iteration[-1] == iteration:
+            return
+        if not force and iteration % self._stride:
+            return
+        for column, entry in zip(self._columns(), (iteration, value, grad_norm, seconds, step)):
+            column.append(entry)
+        if len(self.iteration) > self.LIMIT:
+            self._stride *= 2
+            for column in self._columns():
+                column[1:-1] = column[2:-1:2]
+
+    def _columns(self) -> tuple[list[Any], ...]:
+        return self.iteration, self.value, self.grad_norm, self.seconds, self.step
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """Return the columns by name."""
+        names = ("iteration", "value", "grad_norm", "seconds", "step")
+        return dict(zip(names, self._columns()))
+
+
+class SolveError(RuntimeError):
+    """Raised by :meth:`Result.raise_for_status` when a run did not end where it was asked to end."""
+
+
+@dataclass
+class Result:
+    """The end of a run. ``fun`` and ``grad_norm`` are recomputed by the problem, never taken from the loop.
+
+    Attributes
+    ----------
+    A, B : ndarray of shape (m, r), (n, r)
+        The factors.
+    theta : ndarray
+        All parameters of the adapter (the factors first).
+    X : ndarray of shape (m, n)
+        The update of the original frozen weight, merged stages included; formed on first use.
+    fun, grad_norm : float
+        ``L`` and ``||grad L||_2`` at the last point.
+    nit, nfev : int
+        Accepted iterations, and oracle calls (rejected trials included).
+    status : Status
+        Why the run stopped; ``message`` says it in words and what to do next.
+    success : bool
+        Whether the run ended where it was asked to end.
+    trace : Trace
+        The course of the run.
+    seconds, compile_seconds : float
+        Time of the run without compilation, and time spent compiling.
+    seed : int or None
+        The seed the run can be repeated with.
+    optimizer, init : str
+        The names of what was run.
+    merged : ndarray of shape (m, n) or None
+        What a schedule merged into the frozen weight before the last stage.
+    problem : Problem
+        The problem of the last stage (the original one if nothing was merged).
+    """
+
+    A: Array
+    B: Array
+    theta: Array
+    fun: float
+    grad_norm: float
+    nit: int
+    nfev: int
+    status: Status
+    message: str
+    trace: Trace
+    seconds: float
+    compile_seconds: float
+    seed: int | None
+    optimizer: str
+    init: str
+    problem: Any = field(repr=False)
+    merged: Array | None = field(default=None, repr=False)
+
+    @property
+    def success(self) -> bool:
+        """Whether the run converged or reached its target."""
+        return self.status.success
+
+    @property
+    def X(self) -> Array:
+        """The update of the original frozen weight (m, n)."""
+        update = self.problem.update(self.theta)
+        return update if self.merged is None else self.merged + update
+
+    def raise_for_status(self) -> Result:
+        """Return the result itself, or raise :class:`SolveError` with the message if it is no success."""
+        if not self.success:
+            raise SolveError(self.message)
+        return self
+
+    def to_scipy(self) -> Any:
+        """Return a ``scipy.optimize.OptimizeResult`` with SciPy's field names (``x`` is ``theta``)."""
+        from scipy.optimize import OptimizeResult
+
+        grad = self.theta * 0.0
+        self.problem.value_and_grad(self.theta, grad)
+        fields: dict[str, Any] = {
+            "x": self.theta,
+            "fun": self.fun,
+            "jac": grad,
+            "nit": self.nit,
+            "nfev": self.nfev,
+            "njev": self.nfev,
+            "status": self.status.code,
+            "success": self.success,
+            "message": self.message,
+            "A": self.A,
+            "B": self.B,
+            "grad_norm": self.grad_norm,
+        }
+        return OptimizeResult(fields)
