@@ -52,6 +52,15 @@ class Objective:
     n_samples: int | None = None
     W0: Array | None = None
 
+    @classmethod
+    def example(cls, rng: np.random.Generator, dtype: Any = np.float64) -> Objective:
+        """Return a small random instance with ``m != n`` in the given type.
+
+        The conformance tests build every objective of the folder this way, so a new objective is tested without
+        editing a list.
+        """
+        raise NotImplementedError(f"{cls.__name__} offers no example")
+
     # ------------------------------------------------------------------ dense level
     def value_and_grad(self, X: Array) -> tuple[float, Array]:
         """Return ``f(X)`` and ``G = grad f(X)`` (m, n)."""

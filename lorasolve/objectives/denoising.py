@@ -36,6 +36,11 @@ class Denoising(Objective):
         self.shape = (self.M.shape[0], self.M.shape[1])
         self.dtype = self.M.dtype
 
+    @classmethod
+    def example(cls, rng: np.random.Generator, dtype: Any = np.float64) -> Denoising:
+        """Return denoising of a 6 x 4 Gaussian matrix."""
+        return cls(rng.standard_normal((6, 4)).astype(dtype))
+
     def value_and_grad(self, X: Array) -> tuple[float, Array]:
         """Return ``f(X)`` and ``X - M``."""
         G = X - self.M
