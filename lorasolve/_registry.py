@@ -37,13 +37,11 @@ class Registry(Generic[T]):
             for info in pkgutil.iter_modules(importlib.import_module(self.package).__path__):
                 module = importlib.import_module(f"{self.package}.{info.name}")
                 for value in vars(module).values():
-                    if (
-                        isinstance(value, type)
-                        and issubclass(value, self.base)
-                        and value.__module__ == module.__name__
-                        and getattr(value, "name", "")
-                    ):
-                        found[value.name] = value  # type: ignore[attr-defined]
+                    if not isinstance(value, type) or value.__module__ != module.__name__:
+                        continue
+                    name = str(getattr(value, "name", ""))
+                    if name and issubclass(value, self.base):
+                        found[name] = value
             self._classes = dict(sorted(found.items()))
         return self._classes
 

@@ -48,9 +48,10 @@ def as_integer(value: Any, argument: str, low: int, high: int | None = None) -> 
     accepted = f"an integer >= {low}" if high is None else f"an integer from {low} to {high}"
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{argument}: expected {accepted}, got {value!r}")
-    if value < low or (high is not None and value > high):
-        raise ValueError(f"{argument}: expected {accepted}, got {value}")
-    return int(value)
+    number = int(value)
+    if number < low or (high is not None and number > high):
+        raise ValueError(f"{argument}: expected {accepted}, got {number}")
+    return number
 
 
 def as_number(

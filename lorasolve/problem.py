@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ class Problem:
 
     def replace(self, **changes: Any) -> Problem:
         """Return a problem with some of ``objective``, ``rank``, ``lam``, ``adapter`` changed."""
-        fields: dict[str, Any] = {"objective": self.objective, "rank": self.rank, "lam": self.lam, "adapter": self.adapter}
+        fields: dict[str, Any] = dict(objective=self.objective, rank=self.rank, lam=self.lam, adapter=self.adapter)
         return Problem(**(fields | changes))
 
     def plain(self) -> Problem:
@@ -99,9 +100,26 @@ class Problem:
         return np.concatenate([A.ravel(), B.ravel(), np.asarray(extra, dtype=self.dtype)])
 
     def value_and_grad(self, theta: Array, grad: Array) -> float:
-        """Write the gradient of ``L`` at ``theta`` into ``grad`` and return ``L(theta)``."""
-        value = self.adapter.value_and_grad(self.objective, theta, self.rank, grad)
-        return value + self.add_decay(theta, grad)
+        """Write the gradient of ``L`` at ``theta`` into ``grad`` and return ``L(theta)``.
+
+        A nonsmooth penalty of the adapter is part of the value, not of the gradient.
+        """
+        value = self.adapter.value_and_grad(self.objective, theta, self.rank, grad) + self.add_decay(theta, grad)
+        if self.adapter.proximal:
+            value += self.adapter.penalty(theta, self.shape, self.rank)
+        return value
+
+    def stationarity(self, theta: Array, grad: Array) -> float:
+        """Return ``||grad L||_2`` from the gradient at ``theta``.
+
+        Where the adapter has a nonsmooth penalty, ``grad`` is that of the smooth part, and the length of a
+        proximal-gradient step of size 1 is returned: zero exactly at stationary points.
+        """
+        if self.adapter.proximal:
+            moved = theta - grad
+            self.adapter.prox(moved, self.shape, self.rank, 1.0)
+            grad = theta - moved
+        return math.sqrt(float(np.vdot(grad, grad)))
 
     def add_decay(self, theta: Array, grad: Array) -> float:
         """Add the gradient of the weight decay to ``grad`` and return its value."""

@@ -180,4 +180,6 @@ class Result:
             "B": self.B,
             "grad_norm": self.grad_norm,
         }
-        return OptimizeResult(fields)
+        result = OptimizeResult()
+        result.update(fields)
+        return result

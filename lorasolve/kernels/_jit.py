@@ -15,7 +15,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
-from numba.core import config, event
+from numba.core import config as numba_config
+from numba.core import event
+
+config: Any = numba_config
 
 
 def cache_directory() -> pathlib.Path:

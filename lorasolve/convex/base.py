@@ -1,0 +1,133 @@
+"""What a convex route is: an independent way to the optimum of ``F(X) = f(X) + lam ||X||_*``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from .._validate import Array
+from ..certificate import Certificate
+from ..problem import Problem
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What a route found: factors of ``X = A B^T``, its iterations and a remark (for example a solver status)."""
+
+    A: Array
+    B: Array
+    nit: int
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class ConvexRoute:
+    """Base class of the routes; settings only."""
+
+    name: ClassVar[str] = ""
+    summary: ClassVar[str] = ""
+
+    def refusal(self, problem: Problem) -> str | None:
+        """Return why this route cannot solve the problem, or None if it can."""
+        if problem.objective.convex is not True:
+            return "f is not known to be convex"
+        if problem.lam <= 0.0:
+            return "lam = 0 leaves no nuclear norm"
+        return None
+
+    def run(self, problem: Problem, tol: float, show: Any) -> Solution:
+        """Return the optimum to a relative certified gap of ``tol``, or the best point reached.
+
+        ``show(fraction, text)`` displays progress.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class ConvexResult:
+    """The optimum of ``F(X) = f(X) + (lam/s) ||X||_*`` by an independent route, with its certificate.
+
+    Attributes
+    ----------
+    A, B : ndarray of shape (m, k), (n, k)
+        Balanced factors, ``X = A B^T``, with ``k`` the rank that was found.
+    fun : float
+        ``F(X)``; for ``lam = 0`` the optimum over rank <= r.
+    certificate : Certificate
+        How far the point is from the optimum. Statuses of outside solvers are never trusted.
+    method : str
+        The route.
+    success : bool
+        Whether the certified relative gap is at most ``tol`` (for closed forms: always).
+    message : str
+        What was reached, and what to do if that is not enough.
+    nit : int
+        Outer iterations of the route.
+    seconds, compile_seconds : float
+        Time without compilation, and time compiling.
+    cross_check : dict or None
+        With ``cross_check=True``: the second route, its objective and the differences.
+    """
+
+    A: Array
+    B: Array
+    fun: float
+    certificate: Certificate
+    method: str
+    success: bool
+    message: str
+    nit: int
+    seconds: float
+    compile_seconds: float
+    cross_check: dict[str, Any] | None = None
+
+    @property
+    def X(self) -> Array:
+        """The optimal update (m, n)."""
+        return self.A @ self.B.T
+
+    @property
+    def rank(self) -> int:
+        """The numerical rank of the optimum, ``r*``."""
+        return self.certificate.rank
+
+    @property
+    def nuclear_norm(self) -> float:
+        """``||X||_*``."""
+        return self.certificate.nuclear_norm
+
+    @property
+    def gap(self) -> float:
+        """The certified gap."""
+        return self.certificate.gap
+
+    @property
+    def relative_gap(self) -> float:
+        """The certified gap relative to ``F(X)``."""
+        return self.certificate.relative_gap
+
+    @property
+    def status(self) -> str:
+        """``"certified"``, ``"closed form"`` or ``"not certified"``."""
+        if self.success:
+            return "closed form" if self.method == "closed_form" else "certified"
+        return "not certified"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the factors as plain JSON-ready values."""
+        return {
+            "method": self.method,
+            "status": self.status,
+            "success": self.success,
+            "message": self.message,
+            "fun": self.fun,
+            "rank": self.rank,
+            "nuclear_norm": self.nuclear_norm,
+            "gap": self.gap,
+            "relative_gap": self.relative_gap,
+            "nit": self.nit,
+            "seconds": self.seconds,
+            "compile_seconds": self.compile_seconds,
+            "certificate": self.certificate.to_dict(),
+            "cross_check": self.cross_check,
+        }
