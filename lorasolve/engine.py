@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -118,8 +118,13 @@ class Monitor:
         if self.stop.time_limit is not None and self.seconds() > self.stop.time_limit:
             raise _Stop(Status.TIME_LIMIT)
 
-    def accept(self, problem: Problem, theta: Array, value: float, grad_norm: float, step: float) -> None:
-        """Record an accepted point and raise :class:`_Stop` if a rule ends the run there."""
+    def accept(
+        self, problem: Problem, theta: Array, value: float, grad_norm: float, step: float, staged: bool = False
+    ) -> bool:
+        """Record an accepted iterate and raise :class:`_Stop` if a rule ends the run there.
+
+        A stationary point ends the run, or only the stage (True is returned) where further stages follow.
+        """
         self.nit += 1
         self._last = (value, grad_norm, step)
         self.trace.record(self.nit, value, grad_norm, self.seconds(), step, force=self.nit == 0)
@@ -135,7 +140,8 @@ class Monitor:
             raise _Stop(Status.TARGET_REACHED)
         if self.nit == 0:
             self._first = abs(value)
-        if not self.stochastic and grad_norm <= self.stop.grad_tol * (1.0 + min(abs(value), self._first)):
+        converged = self._converged(value, grad_norm)
+        if converged and not staged:
             raise _Stop(Status.CONVERGED)
         if self.nit >= self.stop.max_iter:
             raise _Stop(Status.ITERATION_LIMIT)
@@ -143,10 +149,16 @@ class Monitor:
             self._best, self._best_at = value, self.nit
         elif not self.stochastic and self.nit - self._best_at > STALL_WINDOW:
             raise _Stop(Status.STALLED)
+        return converged
 
-    def new_stage(self) -> None:
-        """Forget the best value: the objective of the next stage is another one."""
-        self._best, self._best_at = math.inf, self.nit
+    def new_stage(self, value: float, grad_norm: float) -> None:
+        """Start a stage at a point that is no new iterate; end the run if it is stationary in this stage too."""
+        self._best, self._best_at = value, self.nit
+        if self._converged(value, grad_norm):
+            raise _Stop(Status.CONVERGED)
+
+    def _converged(self, value: float, grad_norm: float) -> bool:
+        return not self.stochastic and grad_norm <= self.stop.grad_tol * (1.0 + min(abs(value), self._first))
 
     def finish(self) -> None:
         """Make sure the last accepted point is in the trace."""
@@ -221,12 +233,20 @@ def solve(
         part.check(problem)
     if schedules and isinstance(method, DrivenOptimizer):
         raise ValueError(f"schedule: {method.name!r} owns its loop and takes no schedule")
+    if problem.adapter.proximal and not method.takes_prox:
+        able = ", ".join(name for name, cls in optimizer_registry.classes().items() if cls.takes_prox)
+        raise ValueError(
+            f"optimizer: the penalty of {problem.adapter.name!r} needs a proximal step, which {method.name!r} does "
+            f"not take. Accepted: {able}."
+        )
     if engine == "interpreted":
         problem = problem.plain()
     method.check(problem)
 
     rng = np.random.default_rng(seed)
     stage, init_name = _start(problem, init, rng)
+    for part in schedules:
+        stage = part.start(stage, rng)
     monitor = Monitor(stop, callback, Progress(method.name, progress), method.stochastic)
     compiled_before = _compile_seconds()
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -259,40 +279,52 @@ def _iterate(
     monitor: Monitor,
     rng: np.random.Generator,
 ) -> _End:
-    """Run an optimizer that answers one oracle call at a time."""
+    """Run an optimizer that answers one oracle call at a time.
+
+    With stages, a point that is stationary ends its stage; it ends the run only if the next stage starts at a
+    stationary point as well (its directions are other ones).
+    """
     problem = stage.problem
     max_iter = monitor.stop.max_iter
+    staged = [part for part in schedules if part.has_stages]
+    stage_starts = False
     state = optimizer.init(problem, stage.theta, rng)
     grad = np.empty_like(stage.theta)
     try:
         while True:
             monitor.call()
             value = optimizer.evaluate(problem, state, grad)
-            grad_norm = math.sqrt(float(np.vdot(grad, grad)))
+            grad_norm = problem.stationarity(state.trial, grad)
             if not (math.isfinite(value) and math.isfinite(grad_norm)):
                 value = grad_norm = math.inf
             state.step_factor = math.prod(s.step_factor(monitor.nit + 1, max_iter) for s in schedules)
             if value == math.inf and not _recovers(optimizer, problem, state, grad):
-                return _End(_at(stage, problem, state.theta), Status.DIVERGED, state.step)
+                return _End(_at(stage, state.theta), Status.DIVERGED, state.step)
             if value != math.inf:
                 optimizer.update(problem, state, value, grad)
-            if state.accepted:
-                monitor.accept(problem, state.theta, value, grad_norm, state.step)
-                if any(s.is_boundary(monitor.nit, max_iter) for s in schedules if monitor.nit):
-                    stage = _at(stage, problem, state.theta)
-                    for part in schedules:
-                        if part.is_boundary(monitor.nit, max_iter):
-                            stage = part.transition(stage, rng)
+            if state.accepted and stage_starts:
+                stage_starts = False
+                monitor.new_stage(value, grad_norm)
+            elif state.accepted:
+                ended = monitor.accept(problem, state.theta, value, grad_norm, state.step, staged=bool(staged))
+                due = [s for s in staged if ended or (monitor.nit and s.is_boundary(monitor.nit, max_iter))]
+                if due:
+                    last = stage = _at(stage, state.theta)
+                    for part in due:
+                        stage = part.transition(stage, rng)
+                    stage_starts = stage.problem is not last.problem or stage.theta is not last.theta
+                    if ended and not stage_starts:
+                        raise _Stop(Status.CONVERGED)
+                if stage_starts:
                     problem = stage.problem
                     state = optimizer.init(problem, stage.theta, rng)
                     grad = np.empty_like(stage.theta)
-                    monitor.new_stage()
             if state.exhausted:
-                return _End(_at(stage, problem, state.theta), Status.STALLED, state.step)
+                return _End(_at(stage, state.theta), Status.STALLED, state.step)
     except _Stop as reason:
-        return _End(_at(stage, problem, state.theta), reason.status, state.step)
+        return _End(_at(stage, state.theta), reason.status, state.step)
     except KeyboardInterrupt:
-        return _End(_at(stage, problem, state.theta), Status.INTERRUPTED, state.step)
+        return _End(_at(stage, state.theta), Status.INTERRUPTED, state.step)
 
 
 def _recovers(optimizer: Optimizer, problem: Problem, state: Any, grad: Array) -> bool:
@@ -345,11 +377,11 @@ def _drive(
         status = reason.status
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
-    return _End(_at(stage, problem, theta), status)
+    return _End(_at(stage, theta), status)
 
 
-def _at(stage: Stage, problem: Problem, theta: Array) -> Stage:
-    return Stage(problem, theta.copy(), stage.merged)
+def _at(stage: Stage, theta: Array) -> Stage:
+    return replace(stage, theta=theta.copy())
 
 
 def _schedules(given: str | Schedule | Sequence[str | Schedule] | None) -> list[Schedule]:
@@ -425,7 +457,7 @@ def _result(
         B=B.copy(),
         theta=theta,
         fun=fun,
-        grad_norm=float(np.linalg.norm(grad)),
+        grad_norm=problem.stationarity(theta, grad),
         nit=max(monitor.nit, 0),
         nfev=monitor.nfev,
         status=end.status,

@@ -25,12 +25,16 @@ class Adapter:
         True if the update is ``X = s A B^T``, so that the factor oracle and the convex certificate apply.
     requires : tuple of str
         Attributes that the objective must have (for example ``"W0"``).
+    proximal : bool
+        True if the adapter has a nonsmooth penalty of its own. ``value_and_grad`` then covers the smooth part
+        only, and the optimizer applies :meth:`prox` after each step.
     """
 
     name: ClassVar[str] = ""
     summary: ClassVar[str] = ""
     low_rank: ClassVar[bool] = False
     requires: ClassVar[tuple[str, ...]] = ()
+    proximal: ClassVar[bool] = False
 
     def scale_at(self, rank: int) -> float:
         """Return the factor ``s`` in ``X = s A B^T`` for factors of the given rank."""
@@ -60,6 +64,13 @@ class Adapter:
     def value_and_grad(self, objective: Objective, theta: Array, rank: int, grad: Array) -> float:
         """Write the gradient of ``f(update(theta))`` into ``grad`` and return the value (no weight decay)."""
         raise NotImplementedError
+
+    def penalty(self, theta: Array, shape: tuple[int, int], rank: int) -> float:
+        """Return the adapter's own nonsmooth penalty (adapters with ``proximal`` only)."""
+        return 0.0
+
+    def prox(self, theta: Array, shape: tuple[int, int], rank: int, step: float) -> None:
+        """Replace ``theta`` by the proximal map of ``step`` times the penalty at ``theta``, in place."""
 
     def update(self, objective: Objective, theta: Array, rank: int) -> Array:
         """Return the update ``X`` (m, n) that ``theta`` stands for."""

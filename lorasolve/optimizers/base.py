@@ -49,12 +49,16 @@ class State:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """Base class of all optimizers: settings only."""
+    """Base class of all optimizers: settings only.
+
+    ``takes_prox`` says that the method applies the proximal map of adapters that have one.
+    """
 
     name: ClassVar[str] = ""
     summary: ClassVar[str] = ""
     stochastic: ClassVar[bool] = False
     takes_step_factor: ClassVar[bool] = True
+    takes_prox: ClassVar[bool] = False
 
     def check(self, problem: Problem) -> None:
         """Refuse a problem this method cannot work with, with the reason."""
@@ -108,13 +112,22 @@ def curvature_bound(problem: Problem, theta: Array, smoothness: float) -> float:
     """Bound the largest Hessian eigenvalue of ``L`` at a point, for adapters with ``X = s A B^T``.
 
     ``beta s^2 (||A||_2^2 + ||B||_2^2) + s ||G||_2 + lam``: gradient descent with its inverse as step decreases
-    ``L`` as long as the bound holds along the step (proofs/descent_lemma).
+    ``L`` as long as the bound holds along the step (proofs/descent_lemma). With one factor frozen only the term
+    of that factor and ``lam`` remain, and the bound holds everywhere.
     """
     A, B, _ = problem.split(theta.astype(np.float64, copy=False))
     s = problem.scale
-    factors = float(np.linalg.norm(A.T @ A, 2) + np.linalg.norm(B.T @ B, 2))
-    G = spectral_norm_estimate(problem.objective.gradient_operator(s * A, B))
-    return smoothness * s * s * factors + s * G + problem.lam
+    trains_A, trains_B = True, True
+    if problem.trainable is not None:
+        trains_A, trains_B = bool(problem.trainable[: A.size].any()), bool(problem.trainable[A.size :].any())
+    bound = problem.lam
+    if trains_A:
+        bound += smoothness * s * s * float(np.linalg.norm(B.T @ B, 2))
+    if trains_B:
+        bound += smoothness * s * s * float(np.linalg.norm(A.T @ A, 2))
+    if trains_A and trains_B:
+        bound += s * spectral_norm_estimate(problem.objective.gradient_operator(s * A, B))
+    return bound
 
 
 def sampled_curvature(problem: Problem, theta: Array, iterations: int = 12) -> float:
