@@ -53,3 +53,12 @@ def blas_threads(n: int) -> Iterator[None]:
         _controller = ThreadpoolController()
     with _controller.limit(limits=n, user_api="blas"):
         yield
+
+
+def kernel_threads() -> int:
+    """Set the size of Numba's pool for the kernels called next, and return it."""
+    import numba
+
+    threads = min(get_threads(), numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+    numba.set_num_threads(threads)
+    return threads

@@ -1,0 +1,237 @@
+"""Linear fine-tuning: ``f(X) = ||(W0 + X) Z - Y||_F^2 / (2N)`` through Gram matrices."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._validate import Array, as_float_array, as_number, as_shape
+from ..linear_map import LinearMap
+from .base import Objective
+
+
+class LinearFineTuning(Objective):
+    """Mean squared error of a linear layer: ``f(X) = ||(W0 + X) Z - Y||_F^2 / (2N)``.
+
+    With ``S = Z Z^T / N`` (n, n) and ``C = (Y - W0 Z) Z^T / N`` (m, n) the loss is
+    ``f(0) - <C, X> + <X S, X> / 2``, so a step costs ``O(n^2 r + m n r)`` whatever the number of samples. The
+    Gram matrices cost one symmetric product ``Z Z^T`` and two general ones, once.
+
+    Parameters
+    ----------
+    W0 : array_like of shape (m, n)
+        The frozen weight.
+    Z : array_like of shape (n, N)
+        Inputs, one sample per column.
+    Y : array_like of shape (m, N)
+        Targets, one sample per column.
+
+    Attributes
+    ----------
+    S, C : ndarray of shape (n, n), (m, n)
+        The Gram matrices above.
+    f0 : float
+        The loss at ``X = 0``.
+    """
+
+    name = "linear"
+    summary = "||(W0 + X) Z - Y||_F^2 / (2N), cost per step independent of N"
+    convex = True
+    least_squares = True
+
+    def __init__(self, W0: ArrayLike, Z: ArrayLike, Y: ArrayLike) -> None:
+        W0, Z, Y = as_float_array(W0, "W0", 2), as_float_array(Z, "Z", 2), as_float_array(Y, "Y", 2)
+        dtype = np.result_type(W0, Z, Y)
+        W0, Z, Y = (part.astype(dtype, copy=False) for part in (W0, Z, Y))
+        m, n = W0.shape
+        N = Z.shape[1]
+        as_shape(Z, "Z", (n, N))
+        as_shape(Y, "Y", (m, N))
+        S = Z @ Z.T
+        S /= N
+        C = Y @ Z.T
+        C /= N
+        # ||W0 Z - Y||^2 / N = <W0 S - 2 Y Z^T / N, W0> + ||Y||^2 / N needs no product with all samples.
+        W0S = W0 @ S
+        f0 = 0.5 * (_inner(W0S, W0) - 2.0 * _inner(C, W0) + _inner(Y, Y) / N)
+        C -= W0S
+        self._set(W0, S, C, max(f0, 0.0), (Z, Y))
+
+    @classmethod
+    def example(cls, rng: np.random.Generator, dtype: Any = np.float64) -> LinearFineTuning:
+        """Return a 6 x 4 layer with 20 samples."""
+        return cls(*(rng.standard_normal(size).astype(dtype) for size in ((6, 4), (4, 20), (6, 20))))
+
+    @classmethod
+    def from_gram(cls, W0: ArrayLike, S: ArrayLike, C: ArrayLike, f0: float) -> LinearFineTuning:
+        """Return the objective given by its Gram matrices (it has no samples, hence no mini-batches).
+
+        Parameters
+        ----------
+        W0 : array_like of shape (m, n)
+            The frozen weight.
+        S : array_like of shape (n, n)
+            ``Z Z^T / N``, symmetric positive semidefinite.
+        C : array_like of shape (m, n)
+            ``(Y - W0 Z) Z^T / N``; its rows must lie in the range of ``S``.
+        f0 : float
+            The loss at ``X = 0``.
+        """
+        W0, S, C = as_float_array(W0, "W0", 2), as_float_array(S, "S", 2), as_float_array(C, "C", 2)
+        dtype = np.result_type(W0, S, C)
+        as_shape(S, "S", (W0.shape[1], W0.shape[1]))
+        as_shape(C, "C", W0.shape)
+        asymmetry = float(np.abs(S - S.T).max())
+        if asymmetry > 1e3 * np.finfo(dtype).eps * float(np.abs(S).max()):
+            raise ValueError(f"S: expected a symmetric matrix, got one with max |S - S^T| = {asymmetry:.3g}")
+        W0, S, C = (part.astype(dtype, copy=False) for part in (W0, S, C))
+        made = cls.__new__(cls)
+        made._set(W0, S, C, as_number(f0, "f0", 0.0), None)
+        return made
+
+    def _set(self, W0: Array, S: Array, C: Array, f0: float, samples: tuple[Array, Array] | None) -> None:
+        self.W0 = W0
+        self.S = S
+        self.C = C
+        self.f0 = f0
+        self.shape = (C.shape[0], C.shape[1])
+        self.dtype = C.dtype
+        self._samples = samples
+        self.n_samples = None if samples is None else samples[0].shape[1]
+
+    # ------------------------------------------------------------------ facts
+    @cached_property
+    def smoothness(self) -> float:  # type: ignore[override]
+        """``||S||_2``."""
+        n = self.S.shape[0]
+        if n <= 128:
+            return float(np.linalg.norm(self.S.astype(np.float64, copy=False), 2))
+        from scipy.sparse.linalg import eigsh
+
+        start = np.random.default_rng(0).standard_normal(n)
+        return float(eigsh(self.S.astype(np.float64, copy=False), k=1, v0=start)[0][0])
+
+    @cached_property
+    def lower_bound(self) -> float:  # type: ignore[override]
+        """``min_X f(X) = f(0) - tr(C S^+ C^T) / 2``, so that the rest is a least-squares function of ``X``."""
+        from scipy.linalg import LinAlgError, cholesky, solve_triangular
+
+        S, C = self.S.astype(np.float64, copy=False), self.C.astype(np.float64, copy=False)
+        try:
+            L = cholesky(S, lower=True, check_finite=False)
+            diagonal = np.diag(L)
+            if diagonal.min() < 1e-6 * diagonal.max():
+                raise LinAlgError("ill-conditioned")
+            half = solve_triangular(L, C.T, lower=True, check_finite=False)
+        except LinAlgError:
+            s, Q = self._eigen
+            kept = s > _rank_tolerance(s, self.dtype)
+            half = (C @ Q[:, kept]) / np.sqrt(s[kept])
+        return max(self.f0 - 0.5 * float(np.vdot(half, half)), 0.0)
+
+    @cached_property
+    def _eigen(self) -> tuple[Array, Array]:
+        """Eigenvalues and eigenvectors of ``S``."""
+        return np.linalg.eigh(self.S.astype(np.float64, copy=False))
+
+    # ------------------------------------------------------------------ dense level
+    def value_and_grad(self, X: Array) -> tuple[float, Array]:
+        """Return ``f(X)`` and ``G = X S - C``."""
+        XS = X @ self.S
+        G = XS - self.C
+        return self.f0 + 0.5 * _inner(G - self.C, X), G
+
+    def hessian_product(self, X: Array, D: Array) -> Array:
+        """Return ``D S``."""
+        return D @ self.S
+
+    # ------------------------------------------------------------------ factor level
+    def factor_oracle(self, A: Array, B: Array, GB: Array, GtA: Array) -> float:
+        """Write ``A (B^T S B) - C B`` and ``(S B)(A^T A) - C^T A``; return ``f``."""
+        SB = self.S @ B
+        AK = A @ (B.T @ SB)
+        CB = self.C @ B
+        np.subtract(AK, CB, out=GB)
+        np.subtract(SB @ (A.T @ A), self.C.T @ A, out=GtA)
+        return self.f0 + 0.5 * _inner(AK, A) - _inner(CB, A)
+
+    def factor_hvp(self, A: Array, B: Array, U: Array, V: Array) -> tuple[Array, Array]:
+        """Return ``H B + G V`` and ``H^T A + G^T U`` with ``H = (U B^T + A V^T) S``."""
+        SB, SV = self.S @ B, self.S @ V
+        left = U @ (B.T @ SB) + A @ (V.T @ SB) + A @ (B.T @ SV) - self.C @ V
+        right = SB @ (U.T @ A) + SV @ (A.T @ A) + SB @ (A.T @ U) - self.C.T @ U
+        return left, right
+
+    def gradient_operator(self, A: Array, B: Array) -> LinearMap:
+        """Return ``A B^T S - C`` through its products; no m x n matrix is formed."""
+        A, B = A.astype(np.float64, copy=False), B.astype(np.float64, copy=False)
+        SB = self.S @ B
+        return LinearMap(
+            self.shape,
+            lambda V: A @ (SB.T @ V) - self.C @ V,
+            lambda U: SB @ (A.T @ U) - self.C.T @ U,
+        )
+
+    # ------------------------------------------------------------------ what some methods need
+    def minimize_over_A(self, B: Array, lam: float) -> Array:
+        """Return ``C B (B^T S B + lam I)^+``."""
+        K = B.T @ (self.S @ B)
+        K[np.diag_indices_from(K)] += lam
+        return (self.C @ B) @ np.linalg.pinv(K, hermitian=True)
+
+    def minimize_over_B(self, A: Array, lam: float) -> Array:
+        """Return the least-norm solution of ``S B (A^T A) + lam B = C^T A``.
+
+        In the eigenbases of ``S`` and ``A^T A`` the equation is diagonal; the former is computed once.
+        """
+        s, Q = self._eigen
+        d, V = np.linalg.eigh(A.T @ A)
+        scale = np.maximum(s, 0.0)[:, None] * np.maximum(d, 0.0) + lam
+        right = Q.T @ (self.C.T @ A) @ V
+        kept = scale > scale.max() * max(self.shape) * np.finfo(self.dtype).eps
+        B = Q @ (np.divide(right, scale, out=np.zeros_like(right), where=kept)) @ V.T
+        return B.astype(self.dtype, copy=False)
+
+    def sample_batch(self, index: Array) -> Objective:
+        """Return the objective on the samples (columns of ``Z``, ``Y``) ``index``."""
+        if self._samples is None:
+            raise NotImplementedError("LinearFineTuning given by Gram matrices has no samples")
+        Z, Y = self._samples
+        return LinearFineTuning(self.W0, Z[:, index], Y[:, index])  # type: ignore[arg-type]
+
+    def merged(self, update: Array) -> Objective:
+        """Return the objective with ``W0 + update``; only ``C`` and ``f(0)`` change."""
+        f0, G = self.value_and_grad(update)
+        made = LinearFineTuning.__new__(LinearFineTuning)
+        W0, C = (part.astype(self.dtype, copy=False) for part in (self.W0 + update, -G))
+        made._set(W0, self.S, C, max(f0, 0.0), self._samples)
+        return made
+
+    def cvxpy_expression(self, X: Any) -> Any:
+        """Return ``sum_squares((X - X*) S^(1/2)) / 2 + min f`` with a minimiser ``X* = C S^+``."""
+        import cvxpy
+
+        s, Q = self._eigen
+        kept = s > _rank_tolerance(s, self.dtype)
+        root = Q[:, kept] * np.sqrt(s[kept])
+        target = (self.C @ Q[:, kept]) / np.sqrt(s[kept])
+        return 0.5 * cvxpy.sum_squares(X @ root - target) + self.lower_bound
+
+    def metrics(self, X: Array) -> dict[str, float]:
+        """Return the loss relative to the frozen model, ``f(X) / f(0)``."""
+        return {"relative_loss": self.value_and_grad(X)[0] / self.f0 if self.f0 else 0.0}
+
+
+def _inner(X: Array, Y: Array) -> float:
+    """Return ``<X, Y>`` accumulated in float64."""
+    if X.dtype == Y.dtype == np.float64:
+        return float(np.vdot(X, Y))
+    return float(np.einsum("ij,ij->", X, Y, dtype=np.float64))
+
+
+def _rank_tolerance(s: Array, dtype: Any) -> float:
+    """Return the eigenvalue of ``S`` below which a direction counts as unseen by the data."""
+    return float(s.max()) * s.size * float(np.finfo(dtype).eps)

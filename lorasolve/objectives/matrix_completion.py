@@ -1,0 +1,182 @@
+"""Matrix completion: ``f(X) = ||mask o (X - M)||_F^2 / 2`` over the observed entries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._threads import kernel_threads
+from .._validate import Array, as_float_array, as_integer, as_shape
+from ..linear_map import LinearMap
+from .base import Objective
+
+
+class MatrixCompletion(Objective):
+    """Squared error on observed entries: ``f(X) = sum (X[i, j] - value)^2 / 2``.
+
+    An oracle call costs ``O(nnz r)``. The entries are kept in a row-ordered and a column-ordered copy.
+
+    Parameters
+    ----------
+    rows, cols : array_like of int, shape (nnz,)
+        Positions of the observed entries, each at most once.
+    values : array_like of shape (nnz,)
+        The observed values.
+    shape : (int, int)
+        ``(m, n)``.
+
+    Raises
+    ------
+    ValueError
+        For positions outside ``shape``, an entry given twice, non-finite values or empty data.
+    """
+
+    name = "completion"
+    summary = "||mask o (X - M)||_F^2 / 2, O(nnz r) per oracle call"
+    convex = True
+    least_squares = True
+    smoothness = 1.0
+    lower_bound = 0.0
+
+    def __init__(self, rows: ArrayLike, cols: ArrayLike, values: ArrayLike, shape: tuple[int, int]) -> None:
+        if not (isinstance(shape, tuple) and len(shape) == 2):
+            raise TypeError(f"shape: expected a pair (m, n), got {shape!r}")
+        m, n = as_integer(shape[0], "shape[0]", 1), as_integer(shape[1], "shape[1]", 1)
+        values = as_float_array(values, "values", 1)
+        rows = _positions(rows, "rows", values.size, m)
+        cols = _positions(cols, "cols", values.size, n)
+        by_row = np.lexsort((cols, rows))
+        rows, cols, values = rows[by_row], cols[by_row], values[by_row]
+        twice = np.flatnonzero((np.diff(rows) == 0) & (np.diff(cols) == 0))
+        if twice.size:
+            k = int(twice[0])
+            raise ValueError(
+                f"rows, cols: each entry may be given once; [{rows[k]}, {cols[k]}] is given more than once "
+                f"({twice.size} duplicates in total)"
+            )
+        self._set(rows, cols, values, (m, n))
+
+    @classmethod
+    def example(cls, rng: np.random.Generator, dtype: Any = np.float64) -> MatrixCompletion:
+        """Return half of the entries of a 6 x 4 Gaussian matrix."""
+        rows, cols = np.divmod(rng.choice(24, 12, replace=False), 4)
+        return cls(rows, cols, rng.standard_normal(12).astype(dtype), (6, 4))
+
+    def _set(self, rows: Array, cols: Array, values: Array, shape: tuple[int, int]) -> None:
+        m, n = shape
+        self.shape = shape
+        self.dtype = values.dtype
+        self.rows, self.cols, self.values = rows, cols, values
+        self.row_start = _starts(rows, m)
+        by_col = np.argsort(cols, kind="stable")
+        self.col_start = _starts(cols, n)
+        self.rows_by_col, self.values_by_col = rows[by_col], values[by_col]
+
+    @property
+    def nnz(self) -> int:
+        """Number of observed entries."""
+        return self.values.size
+
+    # ------------------------------------------------------------------ dense level
+    def value_and_grad(self, X: Array) -> tuple[float, Array]:
+        """Return ``f(X)`` and ``mask o (X - M)``."""
+        residual = X[self.rows, self.cols] - self.values
+        G = np.zeros(self.shape, dtype=residual.dtype)
+        G[self.rows, self.cols] = residual
+        return 0.5 * float(np.vdot(residual, residual)), G
+
+    def hessian_product(self, X: Array, D: Array) -> Array:
+        """Return ``mask o D``."""
+        H = np.zeros_like(D)
+        H[self.rows, self.cols] = D[self.rows, self.cols]
+        return H
+
+    # ------------------------------------------------------------------ factor level
+    def factor_oracle(self, A: Array, B: Array, GB: Array, GtA: Array) -> float:
+        """Write ``G B`` and ``G^T A``; return ``f``."""
+        from ..kernels import completion
+
+        return completion.oracle(self.row_start, self.cols, self.values, A, B, GB, GtA, kernel_threads())
+
+    def factor_hvp(self, A: Array, B: Array, U: Array, V: Array) -> tuple[Array, Array]:
+        """Return ``H B + G V`` and ``H^T A + G^T U`` with ``H = mask o (U B^T + A V^T)``."""
+        G = self._sparse(self._at_entries(A, B) - self.values)
+        H = self._sparse(self._at_entries(U, B) + self._at_entries(A, V))
+        return H @ B + G @ V, H.T @ A + G.T @ U
+
+    def gradient_operator(self, A: Array, B: Array) -> LinearMap:
+        """Return the sparse residual ``mask o (A B^T - M)``."""
+        A, B = A.astype(np.float64, copy=False), B.astype(np.float64, copy=False)
+        G = self._sparse(self._at_entries(A, B) - self.values)
+        Gt = G.T.tocsr()
+        return LinearMap(self.shape, lambda V: G @ V, lambda U: Gt @ U)
+
+    def _at_entries(self, A: Array, B: Array) -> Array:
+        """Return ``(A B^T)[i, j]`` at the observed entries."""
+        return np.einsum("ij,ij->i", A[self.rows], B[self.cols])
+
+    def _sparse(self, data: Array) -> Any:
+        import scipy.sparse
+
+        return scipy.sparse.csr_array((data, self.cols, self.row_start), shape=self.shape)
+
+    # ------------------------------------------------------------------ what some methods need
+    def minimize_over_A(self, B: Array, lam: float) -> Array:
+        """Return the row-wise ridge solutions; a row without entries is zero (one half of an ALS epoch)."""
+        return _half_epoch(self.row_start, self.cols, self.values, B, lam)
+
+    def minimize_over_B(self, A: Array, lam: float) -> Array:
+        """Return the column-wise ridge solutions; a column without entries is zero."""
+        return _half_epoch(self.col_start, self.rows_by_col, self.values_by_col, A, lam)
+
+    def merged(self, update: Array) -> Objective:
+        """Return completion of ``M - update``."""
+        made = MatrixCompletion.__new__(MatrixCompletion)
+        values = (self.values - update[self.rows, self.cols]).astype(self.dtype)
+        made._set(self.rows, self.cols, values, self.shape)
+        return made
+
+    def cvxpy_expression(self, X: Any) -> Any:
+        """Return ``sum_squares(X[rows, cols] - values) / 2``."""
+        import cvxpy
+
+        return 0.5 * cvxpy.sum_squares(X[self.rows, self.cols] - self.values)
+
+    def metrics(self, X: Array) -> dict[str, float]:
+        """Return the root mean squared error on the observed entries."""
+        return {"rmse": float(np.sqrt(2.0 * self.value_and_grad(X)[0] / self.nnz))}
+
+
+def _half_epoch(start: Array, index: Array, values: Array, other: Array, lam: float) -> Array:
+    """Solve one ridge regression per row; rows whose normal matrix is singular by the pseudo-inverse."""
+    from ..kernels import completion
+
+    solution = np.empty((start.size - 1, other.shape[1]), dtype=other.dtype)
+    other = np.require(other, requirements=["C", "W"])
+    singular = completion.half_epoch(start, index, values, other, other.dtype.type(lam), solution, kernel_threads())
+    for i in np.flatnonzero(singular):
+        entries = slice(start[i], start[i + 1])
+        chosen = other[index[entries]]
+        solution[i] = np.linalg.lstsq(chosen, values[entries], rcond=None)[0] if chosen.size else 0.0
+    return solution
+
+
+def _positions(given: ArrayLike, argument: str, count: int, limit: int) -> Array:
+    """Return checked positions as int32 or int64, whichever is needed."""
+    array = np.asarray(given)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{argument}: expected integers, got an array of dtype {array.dtype}")
+    as_shape(array, argument, (count,))
+    low, high = int(array.min()), int(array.max())
+    if low < 0 or high >= limit:
+        raise ValueError(f"{argument}: expected positions from 0 to {limit - 1}, got {low if low < 0 else high}")
+    return array.astype(np.int64)
+
+
+def _starts(positions: Array, count: int) -> Array:
+    """Return where each row of sorted or unsorted ``positions`` starts once they are in order."""
+    starts = np.zeros(count + 1, dtype=np.int64)
+    np.cumsum(np.bincount(positions, minlength=count), out=starts[1:])
+    return starts

@@ -1,0 +1,139 @@
+import cvxpy
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from lorasolve.objectives import LinearFineTuning
+from lorasolve.objectives.base import DenseReference
+
+
+def instance(m=7, n=5, N=30, seed=0, dtype=np.float64):
+    rng = np.random.default_rng(seed)
+    return tuple(rng.standard_normal(s).astype(dtype) for s in ((m, n), (n, N), (m, N)))
+
+
+def factors(m=7, n=5, r=3, seed=1, dtype=np.float64):
+    rng = np.random.default_rng(seed)
+    return tuple(rng.standard_normal(s).astype(dtype) for s in ((m, r), (n, r), (m, r), (n, r)))
+
+
+def definition(W0, Z, Y, X):
+    residual = (W0 + X) @ Z - Y
+    return 0.5 * np.sum(residual**2) / Z.shape[1], residual @ Z.T / Z.shape[1]
+
+
+def test_value_and_gradient_are_the_definition():
+    W0, Z, Y = instance()
+    X = np.random.default_rng(2).standard_normal((7, 5))
+    f, G = LinearFineTuning(W0, Z, Y).value_and_grad(X)
+    expected_f, expected_G = definition(W0, Z, Y, X)
+    assert_allclose(f, expected_f, rtol=1e-12)
+    assert_allclose(G, expected_G, atol=1e-12)
+
+
+def test_factor_level_is_the_definition():
+    W0, Z, Y = instance()
+    A, B, U, V = factors()
+    objective = LinearFineTuning(W0, Z, Y)
+    GB, GtA = np.empty_like(A), np.empty_like(B)
+    f = objective.factor_oracle(A, B, GB, GtA)
+    expected_f, G = definition(W0, Z, Y, A @ B.T)
+    assert_allclose(f, expected_f, rtol=1e-12)
+    assert_allclose(GB, G @ B, atol=1e-11)
+    assert_allclose(GtA, G.T @ A, atol=1e-11)
+    assert_allclose(objective.gradient_operator(A, B).to_dense(), G, atol=1e-11)
+    for fast, plain in zip(objective.factor_hvp(A, B, U, V), DenseReference(objective).factor_hvp(A, B, U, V)):
+        assert_allclose(fast, plain, atol=1e-11)
+
+
+@pytest.mark.parametrize("N", [3, 5, 30])
+def test_lower_bound_is_the_least_squares_minimum(N):
+    W0, Z, Y = instance(N=N)
+    W = np.linalg.lstsq(Z.T, Y.T, rcond=None)[0].T
+    assert_allclose(LinearFineTuning(W0, Z, Y).lower_bound, definition(W, Z, Y, 0.0)[0], atol=1e-12)
+
+
+def test_smoothness_is_the_largest_eigenvalue_on_both_routes():
+    for n in (5, 200):
+        W0, Z, Y = instance(m=3, n=n, N=300)
+        largest = np.linalg.norm(Z, 2) ** 2 / 300
+        assert_allclose(LinearFineTuning(W0, Z, Y).smoothness, largest, rtol=1e-10)
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.3])
+def test_one_factor_minimisers_have_zero_gradient(lam):
+    A, B, _, _ = factors()
+    for N in (3, 30):
+        objective = LinearFineTuning(*instance(N=N))
+        best = objective.minimize_over_A(B, lam)
+        assert_allclose(objective.value_and_grad(best @ B.T)[1] @ B + lam * best, 0.0, atol=1e-10)
+        best = objective.minimize_over_B(A, lam)
+        assert_allclose(objective.value_and_grad(A @ best.T)[1].T @ A + lam * best, 0.0, atol=1e-10)
+
+
+def test_merging_moves_the_update_into_the_weight():
+    W0, Z, Y = instance()
+    rng = np.random.default_rng(3)
+    U, X = rng.standard_normal((2, 7, 5))
+    merged = LinearFineTuning(W0, Z, Y).merged(U)
+    assert_allclose(merged.W0, W0 + U)
+    assert_allclose(merged.value_and_grad(X)[0], definition(W0, Z, Y, U + X)[0], rtol=1e-12)
+    batch = merged.sample_batch(np.arange(4))
+    assert_allclose(batch.value_and_grad(X)[0], definition(W0, Z[:, :4], Y[:, :4], U + X)[0])
+
+
+def test_batches_average_to_the_whole():
+    W0, Z, Y = instance(N=30)
+    X = np.random.default_rng(4).standard_normal((7, 5))
+    objective = LinearFineTuning(W0, Z, Y)
+    parts = [objective.sample_batch(np.arange(k, k + 10)).value_and_grad(X)[1] for k in (0, 10, 20)]
+    assert_allclose(np.mean(parts, axis=0), objective.value_and_grad(X)[1], atol=1e-12)
+
+
+def test_from_gram_is_the_same_function():
+    W0, Z, Y = instance()
+    whole = LinearFineTuning(W0, Z, Y)
+    given = LinearFineTuning.from_gram(W0, whole.S, whole.C, whole.f0)
+    X = np.random.default_rng(5).standard_normal((7, 5))
+    assert_allclose(given.value_and_grad(X)[0], definition(W0, Z, Y, X)[0])
+    with pytest.raises(NotImplementedError, match="no samples"):
+        given.sample_batch(np.arange(2))
+    with pytest.raises(ValueError, match="S: expected a symmetric"):
+        LinearFineTuning.from_gram(W0, whole.S + np.triu(np.ones((5, 5))), whole.C, whole.f0)
+
+
+@pytest.mark.parametrize("N", [3, 30])
+def test_expression_has_the_value_of_the_definition(N):
+    W0, Z, Y = instance(N=N)
+    X = cvxpy.Variable((7, 5))
+    X.value = np.random.default_rng(6).standard_normal((7, 5))
+    expression = LinearFineTuning(W0, Z, Y).cvxpy_expression(X)
+    assert expression.is_convex()
+    assert_allclose(expression.value, definition(W0, Z, Y, X.value)[0], rtol=1e-8)
+
+
+def test_float32_stays_float32_and_views_are_accepted():
+    W0, Z, Y = instance(dtype=np.float32)
+    Y.flags.writeable = False
+    objective = LinearFineTuning(np.asfortranarray(W0), Z, Y)
+    A, B, _, _ = factors(dtype=np.float32)
+    GB, GtA = np.empty_like(A), np.empty_like(B)
+    f = objective.factor_oracle(A, B, GB, GtA)
+    assert objective.dtype == np.float32
+    assert objective.gradient_operator(A, B).to_dense().dtype == np.float64
+    assert objective.minimize_over_B(A, 0.1).dtype == np.float32
+    assert_allclose(f, definition(*(p.astype(float) for p in (W0, Z, Y, A @ B.T)))[0], rtol=1e-5)
+
+
+def test_bad_input_names_the_argument():
+    W0, Z, Y = instance()
+    with pytest.raises(ValueError, match="Z: expected shape"):
+        LinearFineTuning(W0, Z[:-1], Y)
+    with pytest.raises(ValueError, match="Y: expected shape"):
+        LinearFineTuning(W0, Z, Y[:, :-1])
+    with pytest.raises(ValueError, match="Y: has non-finite"):
+        LinearFineTuning(W0, Z, np.full_like(Y, np.nan))
+    with pytest.raises(ValueError, match="Z: is empty"):
+        LinearFineTuning(W0, Z[:, :0], Y[:, :0])
+    with pytest.raises(TypeError, match="W0: expected real numbers"):
+        LinearFineTuning(W0.astype(complex), Z, Y)

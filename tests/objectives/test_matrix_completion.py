@@ -1,0 +1,97 @@
+import cvxpy
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from lorasolve.objectives import MatrixCompletion
+from lorasolve.objectives.base import DenseReference
+
+
+def instance(m=12, n=7, fraction=0.4, seed=0, dtype=np.float64):
+    """Return mask, matrix and objective; row 3 and column 2 have no entry, the entries are in random order."""
+    rng = np.random.default_rng(seed)
+    mask = rng.random((m, n)) < fraction
+    mask[3] = False
+    mask[:, 2] = False
+    matrix = rng.standard_normal((m, n)).astype(dtype)
+    rows, cols = np.nonzero(mask)
+    order = rng.permutation(rows.size)
+    rows, cols = rows[order], cols[order]
+    return mask, matrix, MatrixCompletion(rows, cols, matrix[rows, cols], (m, n))
+
+
+def factors(r=3, m=12, n=7, seed=1, dtype=np.float64):
+    rng = np.random.default_rng(seed)
+    return tuple(rng.standard_normal((s, r)).astype(dtype) for s in (m, n, m, n))
+
+
+@pytest.mark.parametrize("r", [1, 3, 5])
+def test_dense_and_factor_level_are_the_definition(r):
+    mask, matrix, objective = instance()
+    A, B, U, V = factors(r)
+    G = mask * (A @ B.T - matrix)
+    f, dense = objective.value_and_grad(A @ B.T)
+    assert_allclose(f, 0.5 * np.sum(G**2), rtol=1e-12)
+    assert_allclose(dense, G, atol=1e-12)
+    GB, GtA = np.full_like(A, np.nan), np.full_like(B, np.nan)
+    assert_allclose(objective.factor_oracle(A, B, GB, GtA), 0.5 * np.sum(G**2), rtol=1e-12)
+    assert_allclose(GB, G @ B, atol=1e-12)
+    assert_allclose(GtA, G.T @ A, atol=1e-12)
+    assert_allclose(objective.gradient_operator(A, B).to_dense(), G, atol=1e-12)
+    for fast, plain in zip(objective.factor_hvp(A, B, U, V), DenseReference(objective).factor_hvp(A, B, U, V)):
+        assert_allclose(fast, plain, atol=1e-12)
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.5])
+@pytest.mark.parametrize("r", [1, 3, 6])
+def test_half_epochs_solve_a_ridge_regression_per_row(lam, r):
+    mask, matrix, objective = instance()
+    A, B, _, _ = factors(r)
+    for solved, other, pattern, target in (
+        (objective.minimize_over_A(B, lam), B, mask, matrix),
+        (objective.minimize_over_B(A, lam), A, mask.T, matrix.T),
+    ):
+        for i, row in enumerate(pattern):
+            system = np.vstack([other[row], np.sqrt(lam) * np.eye(r)])
+            right = np.concatenate([target[i, row], np.zeros(r)])
+            assert_allclose(solved[i], np.linalg.lstsq(system, right, rcond=None)[0], atol=1e-8)
+
+
+def test_merge_expression_and_metrics_follow_the_definition():
+    mask, matrix, objective = instance()
+    update, X = np.random.default_rng(3).standard_normal((2, 12, 7))
+    assert_allclose(objective.merged(update).value_and_grad(X)[1], mask * (update + X - matrix), atol=1e-12)
+    variable = cvxpy.Variable((12, 7))
+    variable.value = X
+    assert_allclose(objective.cvxpy_expression(variable).value, 0.5 * np.sum((mask * (X - matrix)) ** 2))
+    assert_allclose(objective.metrics(X)["rmse"], np.sqrt(np.mean((X - matrix)[mask] ** 2)))
+
+
+def test_float32_is_kept():
+    mask, matrix, objective = instance(dtype=np.float32)
+    A, B, _, _ = factors(dtype=np.float32)
+    GB, GtA = np.empty_like(A), np.empty_like(B)
+    f = objective.factor_oracle(A, B, GB, GtA)
+    assert objective.minimize_over_A(B, 0.1).dtype == objective.dtype == np.float32
+    assert_allclose(f, 0.5 * np.sum((mask * (A @ B.T - matrix)).astype(float) ** 2), rtol=1e-5)
+    assert_allclose(GtA, (mask * (A @ B.T - matrix)).T @ A, atol=1e-4)
+    assert objective.gradient_operator(A, B).to_dense().dtype == np.float64
+
+
+def test_bad_input_names_the_argument():
+    with pytest.raises(ValueError, match=r"\[0, 1\] is given more than once"):
+        MatrixCompletion([0, 1, 0], [1, 0, 1], [1.0, 2.0, 3.0], (2, 2))
+    with pytest.raises(ValueError, match="rows: expected positions from 0 to 1, got 2"):
+        MatrixCompletion([0, 2], [1, 0], [1.0, 2.0], (2, 2))
+    with pytest.raises(ValueError, match="cols: expected positions from 0 to 1, got -1"):
+        MatrixCompletion([0, 1], [1, -1], [1.0, 2.0], (2, 2))
+    with pytest.raises(TypeError, match="rows: expected integers"):
+        MatrixCompletion([0.0, 1.0], [1, 0], [1.0, 2.0], (2, 2))
+    with pytest.raises(ValueError, match="cols: expected shape"):
+        MatrixCompletion([0, 1], [1], [1.0, 2.0], (2, 2))
+    with pytest.raises(ValueError, match="values: is empty"):
+        MatrixCompletion([], [], [], (2, 2))
+    with pytest.raises(ValueError, match="values: has non-finite"):
+        MatrixCompletion([0], [1], [np.nan], (2, 2))
+    with pytest.raises(TypeError, match="shape: expected a pair"):
+        MatrixCompletion([0], [1], [1.0], [2, 2])

@@ -1,0 +1,143 @@
+import cvxpy
+import numpy as np
+import pytest
+import scipy.sparse
+from numpy.testing import assert_allclose
+
+from lorasolve.objectives import MatrixSensing
+from lorasolve.objectives.base import DenseReference
+
+M_ROWS, N_COLS, COUNT, RANK = 6, 4, 15, 2
+KINDS = ("dense", "rank-one", "sparse")
+
+
+def instance(kind, dtype=np.float64, seed=0):
+    """Return the measurements in their own storage, multiplied out, and the observations."""
+    rng = np.random.default_rng(seed)
+    y = rng.standard_normal(COUNT).astype(dtype)
+    if kind == "rank-one":
+        a, b = rng.standard_normal((COUNT, M_ROWS)).astype(dtype), rng.standard_normal((COUNT, N_COLS)).astype(dtype)
+        return (a, b), np.einsum("ki,kj->kij", a, b), y
+    M = rng.standard_normal((COUNT, M_ROWS, N_COLS)).astype(dtype)
+    if kind == "sparse":
+        M *= rng.random(M.shape) < 0.2
+        M[:, 2, 3] = 0.0
+        return scipy.sparse.csr_array(M.reshape(COUNT, -1)), M, y
+    return M, M, y
+
+
+def build(kind, dtype=np.float64):
+    given, M, y = instance(kind, dtype)
+    shape = (M_ROWS, N_COLS) if kind == "sparse" else None
+    return MatrixSensing(given, y, shape), M, y
+
+
+def definition(M, y, X):
+    residual = np.einsum("kij,ij->k", M, X) - y
+    return 0.5 * np.sum(residual**2) / y.size, np.einsum("k,kij->ij", residual, M) / y.size
+
+
+def factors(seed=1, dtype=np.float64):
+    rng = np.random.default_rng(seed)
+    return tuple(rng.standard_normal((s, RANK)).astype(dtype) for s in (M_ROWS, N_COLS, M_ROWS, N_COLS))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_dense_and_factor_level_are_the_definition(kind):
+    objective, M, y = build(kind)
+    assert objective.kind == kind
+    A, B, U, V = factors()
+    expected_f, G = definition(M, y, A @ B.T)
+    f, dense = objective.value_and_grad(A @ B.T)
+    assert_allclose([f, *dense.ravel()], [expected_f, *G.ravel()], atol=1e-12)
+    GB, GtA = np.empty_like(A), np.empty_like(B)
+    assert_allclose(objective.factor_oracle(A, B, GB, GtA), expected_f, rtol=1e-12)
+    assert_allclose(GB, G @ B, atol=1e-12)
+    assert_allclose(GtA, G.T @ A, atol=1e-12)
+    assert_allclose(objective.gradient_operator(A, B).to_dense(), G, atol=1e-12)
+    for fast, plain in zip(objective.factor_hvp(A, B, U, V), DenseReference(objective).factor_hvp(A, B, U, V)):
+        assert_allclose(fast, plain, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_smoothness_is_the_squared_norm_of_the_map(kind):
+    objective, M, _ = build(kind)
+    assert_allclose(objective.smoothness, np.linalg.norm(M.reshape(COUNT, -1), 2) ** 2 / COUNT, rtol=1e-10)
+
+
+def test_rank_one_smoothness_beyond_the_gram_limit_is_an_upper_bound(monkeypatch):
+    from lorasolve.objectives import matrix_sensing
+
+    monkeypatch.setattr(matrix_sensing, "GRAM_LIMIT", 1)
+    objective, M, _ = build("rank-one")
+    true = np.linalg.norm(M.reshape(COUNT, -1), 2) ** 2 / COUNT
+    assert true <= objective.smoothness <= 10 * true
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("lam", [0.0, 0.2])
+def test_one_factor_minimisers_have_zero_gradient(kind, lam):
+    objective, _, _ = build(kind)
+    A, B, _, _ = factors()
+    best = objective.minimize_over_A(B, lam)
+    assert_allclose(objective.value_and_grad(best @ B.T)[1] @ B + lam * best, 0.0, atol=1e-10)
+    best = objective.minimize_over_B(A, lam)
+    assert_allclose(objective.value_and_grad(A @ best.T)[1].T @ A + lam * best, 0.0, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_merge_batch_and_expression_follow_the_definition(kind):
+    objective, M, y = build(kind)
+    rng = np.random.default_rng(3)
+    update, X = rng.standard_normal((2, M_ROWS, N_COLS))
+    assert_allclose(objective.merged(update).value_and_grad(X)[0], definition(M, y, update + X)[0], rtol=1e-12)
+    index = np.array([3, 1, 7])
+    batch = objective.sample_batch(index)
+    assert_allclose(batch.value_and_grad(X)[1], definition(M[index], y[index], X)[1], atol=1e-12)
+    variable = cvxpy.Variable((M_ROWS, N_COLS))
+    variable.value = X
+    assert_allclose(objective.cvxpy_expression(variable).value, definition(M, y, X)[0], rtol=1e-10)
+    relative = np.linalg.norm(np.einsum("kij,ij->k", M, X) - y) / np.linalg.norm(y)
+    assert_allclose(objective.metrics(X)["relative_residual"], relative)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_float32_is_kept(kind):
+    objective, M, y = build(kind, np.float32)
+    A, B, _, _ = factors(dtype=np.float32)
+    GB, GtA = np.empty_like(A), np.empty_like(B)
+    f = objective.factor_oracle(A, B, GB, GtA)
+    assert objective.dtype == GB.dtype == np.float32
+    assert_allclose(f, definition(M.astype(float), y, A.astype(float) @ B.T)[0], rtol=1e-5)
+    assert objective.gradient_operator(A, B).to_dense().dtype == np.float64
+
+
+def test_read_only_and_strided_input_is_accepted():
+    M, _, y = instance("dense")
+    M.flags.writeable = False
+    strided = np.repeat(y, 2)[::2]
+    A, B, _, _ = factors()
+    f = MatrixSensing(M, strided).factor_oracle(A, B, np.empty_like(A), np.empty_like(B))
+    assert_allclose(f, definition(M, y, A @ B.T)[0])
+
+
+def test_bad_input_names_the_argument():
+    M, _, y = instance("dense")
+    with pytest.raises(ValueError, match="y: expected shape"):
+        MatrixSensing(M, y[:-1])
+    with pytest.raises(ValueError, match="measurements: expected 3 dimensions"):
+        MatrixSensing(M[0], y)
+    with pytest.raises(ValueError, match="y: has non-finite"):
+        MatrixSensing(M, np.where(np.arange(COUNT) == 2, np.inf, y))
+    with pytest.raises(ValueError, match="shape: needed for sparse"):
+        MatrixSensing(M, y, shape=(6, 4))
+    (a, b), _, _ = instance("rank-one")
+    with pytest.raises(ValueError, match="equally many"):
+        MatrixSensing((a, b[:-1]), y)
+    with pytest.raises(ValueError, match="pair"):
+        MatrixSensing((a, b, b), y)
+    sparse, _, _ = instance("sparse")
+    with pytest.raises(ValueError, match="need shape"):
+        MatrixSensing(sparse, y)
+    with pytest.raises(ValueError, match="does not fit"):
+        MatrixSensing(sparse, y, shape=(5, 5))
