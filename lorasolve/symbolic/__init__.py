@@ -1,0 +1,103 @@
+"""Machine-checked theorems about matrices of symbolic size.
+
+Write expressions (:mod:`~lorasolve.symbolic.expression`), state assumptions
+(:mod:`~lorasolve.symbolic.assumptions`), list checks with their false twins (:mod:`~lorasolve.symbolic.checks`), and
+collect them in a :class:`Theorem`. ``proofs/README.md`` has a template.
+"""
+
+from lorasolve.symbolic.assumptions import (
+    Assumption,
+    annihilated,
+    assume,
+    define,
+    diagonal,
+    inverse,
+    orthonormal,
+    square_orthogonal,
+)
+from lorasolve.symbolic.checks import (
+    Check,
+    Exact,
+    Fact,
+    Identity,
+    Inequality,
+    Known,
+    Mutant,
+    Sampled,
+    ScalarCheck,
+    Square,
+    SumOfSquares,
+    by_fact,
+    dropped,
+    equation,
+    hypothesis,
+    mutant,
+)
+from lorasolve.symbolic.evaluate import Values
+from lorasolve.symbolic.expression import (
+    Form,
+    MatrixExpr,
+    ScalarExpr,
+    ShapeError,
+    derivative,
+    dims,
+    eye,
+    gradient,
+    inner,
+    matrix,
+    scalar,
+    scalars,
+    square,
+    tr,
+    vector,
+    zeros,
+)
+from lorasolve.symbolic.report import main, run_module
+from lorasolve.symbolic.theorem import Theorem
+
+__all__ = [
+    "Assumption",
+    "Check",
+    "Exact",
+    "Fact",
+    "Form",
+    "Identity",
+    "Inequality",
+    "Known",
+    "MatrixExpr",
+    "Mutant",
+    "Sampled",
+    "ScalarCheck",
+    "ScalarExpr",
+    "ShapeError",
+    "Square",
+    "SumOfSquares",
+    "Theorem",
+    "Values",
+    "annihilated",
+    "assume",
+    "by_fact",
+    "define",
+    "derivative",
+    "diagonal",
+    "dims",
+    "dropped",
+    "equation",
+    "eye",
+    "gradient",
+    "hypothesis",
+    "inner",
+    "inverse",
+    "main",
+    "matrix",
+    "mutant",
+    "orthonormal",
+    "run_module",
+    "scalar",
+    "scalars",
+    "square",
+    "square_orthogonal",
+    "tr",
+    "vector",
+    "zeros",
+]

@@ -1,0 +1,212 @@
+"""Assumptions of a theorem: rewrite rules for the proof, and the means to satisfy them in an example.
+
+Each assumption carries equations, read as rewrite rules from left to right, and a function that changes random
+rational values so that they satisfy the equations. A drawn example is accepted only after every equation in force
+has been confirmed on it exactly, so an assumption cannot say one thing to the proof and another to the test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from random import Random
+from typing import Any
+
+import sympy
+
+from lorasolve.symbolic import expression as ex
+from lorasolve.symbolic import rational as ra
+from lorasolve.symbolic.evaluate import Irrational, Values, evaluate, number, symbols_of
+from lorasolve.symbolic.rational import Unfit
+
+MAX_DRAWS = 600
+
+
+@dataclass(frozen=True)
+class Assumption:
+    """A named set of equations.
+
+    Parameters
+    ----------
+    name
+        How it is written, ``"P^T P = I"``.
+    equations
+        Pairs ``(left, right)``; the left side is a single word, a single trace or a scalar symbol.
+    impose
+        Changes drawn values so that the equations hold. It may raise :class:`Unfit`.
+    """
+
+    name: str
+    equations: tuple[tuple[Any, Any], ...]
+    impose: Callable[[Values, Random], None]
+
+    def holds(self, values: Values) -> bool:
+        """Whether every equation holds exactly at `values`."""
+        return all(_value(left, values) == _value(right, values) for left, right in self.equations)
+
+
+def assume(name: str, *equations: tuple[Any, Any], impose: Callable[[Values, Random], None]) -> Assumption:
+    """Return an assumption with an own way of satisfying it."""
+    return Assumption(name, equations, impose)
+
+
+def define(symbol: Any, by: Any) -> Assumption:
+    """Define a matrix or scalar symbol by an expression, ``define(A, P @ T)``."""
+
+    def impose(values: Values, rng: Random) -> None:
+        values[_key(symbol)] = evaluate(_expression(by), values)
+
+    return Assumption(f"{_text(symbol)} is defined", ((symbol, by),), impose)
+
+
+def orthonormal(*symbols: ex.Symbol) -> Assumption:
+    """Assume orthonormal columns, and that different symbols have mutually orthogonal columns."""
+    equations: list[tuple[Any, Any]] = []
+    for i, left in enumerate(symbols):
+        equations.append((left.T @ left, ex.eye(left.cols)))
+        equations.extend((left.T @ right, ex.zeros(left.cols, right.cols)) for right in symbols[i + 1 :])
+
+    def impose(values: Values, rng: Random) -> None:
+        widths = [ra.shape(values[s.name])[1] for s in symbols]
+        rows = ra.shape(values[symbols[0].name])[0]
+        if sum(widths) > rows:
+            raise Unfit("more orthonormal columns than rows")
+        columns = ra.random_orthogonal(rng, rows)
+        start = 0
+        for s, width in zip(symbols, widths, strict=True):
+            values[s.name] = [row[start : start + width] for row in columns]
+            start += width
+
+    return Assumption(f"{', '.join(s.name for s in symbols)} orthonormal", tuple(equations), impose)
+
+
+def square_orthogonal(symbol: ex.Symbol) -> Assumption:
+    """Assume that a square matrix is orthogonal, from both sides."""
+    both = orthonormal(symbol)
+    equations = (*both.equations, (symbol @ symbol.T, ex.eye(symbol.rows)))
+    return Assumption(f"{symbol.name} orthogonal", equations, both.impose)
+
+
+def annihilated(symbol: ex.Symbol, left: Sequence[ex.Symbol] = (), right: Sequence[ex.Symbol] = ()) -> Assumption:
+    """Assume ``P^T S = 0`` for every P in `left` and ``S Q = 0`` for every Q in `right`."""
+    equations = [(p.T @ symbol, ex.zeros(p.cols, symbol.cols)) for p in left]
+    equations += [(symbol @ q, ex.zeros(symbol.rows, q.cols)) for q in right]
+
+    def impose(values: Values, rng: Random) -> None:
+        value = values[symbol.name]
+        if left:
+            value = ra.multiply(ra.complement(ra.hstack(*(values[p.name] for p in left))), value)
+        if right:
+            value = ra.multiply(value, ra.complement(ra.hstack(*(values[q.name] for q in right))))
+        values[symbol.name] = value
+
+    names = [f"{p.name}^T {symbol.name} = 0" for p in left] + [f"{symbol.name} {q.name} = 0" for q in right]
+    return Assumption(", ".join(names), tuple(equations), impose)
+
+
+def inverse(symbol: ex.Symbol, of: ex.MatrixExpr) -> Assumption:
+    """Assume ``symbol = of^{-1}``, used from both sides."""
+    equations = ((symbol @ of, ex.eye(symbol.rows)), (of @ symbol, ex.eye(symbol.rows)))
+
+    def impose(values: Values, rng: Random) -> None:
+        values[symbol.name] = ra.inverse(evaluate(of, values))
+
+    return Assumption(f"{symbol.name} is an inverse", equations, impose)
+
+
+def diagonal(symbol: ex.Symbol) -> Assumption:
+    """Draw a symmetric symbol diagonal and positive; the proofs do not use it."""
+
+    def impose(values: Values, rng: Random) -> None:
+        if symbol.name not in values:
+            return
+        dim = len(values[symbol.name])
+        values[symbol.name] = ra.diagonal([Fraction(rng.randint(1, 4), rng.choice((1, 2))) for _ in range(dim)])
+
+    return Assumption(f"{symbol.name} diagonal", (), impose)
+
+
+def draw(
+    exprs: Iterable[ex.Expr],
+    assumptions: Sequence[Assumption],
+    rng: Random,
+    *,
+    max_dim: int = 4,
+    accept: Callable[[Values], bool] = lambda values: True,
+) -> Values:
+    """Return random rational values of all symbols that satisfy the assumptions exactly.
+
+    Raises
+    ------
+    Unfit
+        If no acceptable values were found.
+    """
+    parts = [part for a in assumptions for pair in a.equations for part in pair]
+    matrices, numbers, forms = symbols_of(*exprs, *(_expression(part) for part in parts))
+    ordered = sorted(numbers, key=str)
+    for _ in range(MAX_DRAWS):
+        values: Values = {symbol: _random_number(symbol, rng, max_dim) for symbol in ordered}
+        try:
+            for s in matrices.values():
+                values[s.name] = _random_symbol(s, values, rng)
+            for form in forms.values():
+                shape = (int(number(form.rows, values)), int(number(form.cols, values)))
+                values[form.name] = [(ra.random_fraction(rng), ra.random_matrix(rng, *shape)) for _ in range(3)]
+            for assumption in assumptions:
+                assumption.impose(values, rng)
+            if all(a.holds(values) for a in assumptions) and signs_hold(values) and accept(values):
+                return values
+        except (Unfit, Irrational, ZeroDivisionError):
+            continue
+    raise Unfit(f"no values satisfying {[a.name for a in assumptions]} in {MAX_DRAWS} draws")
+
+
+def _random_symbol(symbol: ex.Symbol, values: Values, rng: Random) -> ra.RationalMatrix:
+    rows, cols = number(symbol.rows, values), number(symbol.cols, values)
+    if rows.denominator != 1 or cols.denominator != 1:
+        raise Unfit("a dimension is not an integer")
+    drawn = ra.random_matrix(rng, int(rows), int(cols))
+    return ra.add(drawn, ra.transpose(drawn)) if symbol.symmetric else drawn
+
+
+def _random_number(symbol: Any, rng: Random, max_dim: int) -> Fraction:
+    if symbol.is_integer:
+        return Fraction(rng.randint(1, max_dim))
+    while True:
+        value = ra.random_fraction(rng)
+        if symbol.is_positive:
+            value = abs(value)
+        if not (value == 0 and symbol.is_nonzero):
+            return value
+
+
+def signs_hold(values: Values) -> bool:
+    """Whether the scalar symbols have the signs that they declare."""
+    for symbol, value in values.items():
+        if not isinstance(symbol, sympy.Symbol):
+            continue
+        if (symbol.is_positive and value <= 0) or (symbol.is_nonnegative and value < 0):
+            return False
+        if symbol.is_integer and value.denominator != 1:
+            return False
+    return True
+
+
+def _expression(part: Any) -> ex.Expr:
+    return part if isinstance(part, ex.Expr) else ex.Constant(part)
+
+
+def _value(part: Any, values: Values) -> Any:
+    value = evaluate(_expression(part), values)
+    if isinstance(value, list) and ra.shape(value) == (1, 1):
+        return value[0][0]
+    return value
+
+
+def _key(symbol: Any) -> Any:
+    return symbol.name if isinstance(symbol, ex.Symbol) else sympy.sympify(symbol)
+
+
+def _text(symbol: Any) -> str:
+    return str(_key(symbol))

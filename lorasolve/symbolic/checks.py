@@ -1,0 +1,564 @@
+"""Kinds of checks, how strong each is, and the false twins (mutants) that each must reject.
+
+============  ==========================================================================  ==================
+kind          what is verified                                                            strength
+============  ==========================================================================  ==================
+`identity`    the normal form of ``lhs - rhs`` is empty                                   PROVED
+`sos`         ``rhs - lhs`` is a sum of squares with provably non-negative coefficients   PROVED
+`implies`     ``rhs - lhs`` is a non-negative combination of named inequalities           PROVED (UNDER facts)
+`scalar`      an equation or inequality between SymPy expressions                         PROVED
+`exact`       rational matrices at the listed cases                                       VERIFIED
+`numeric`     random falsification, nothing more                                          SAMPLED
+============  ==========================================================================  ==================
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from random import Random
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
+
+import sympy
+
+from lorasolve.symbolic import expression as ex
+from lorasolve.symbolic import rational as ra
+from lorasolve.symbolic.assumptions import Assumption, draw, signs_hold
+from lorasolve.symbolic.evaluate import Irrational, Values, as_text, describe, evaluate, symbols_of
+from lorasolve.symbolic.normal import Rules, is_zero, normal_form
+from lorasolve.symbolic.positivity import provably_nonnegative
+from lorasolve.symbolic.rational import Unfit
+
+MutantKind: TypeAlias = Literal["sign", "constant", "dropped assumption", "swapped transpose", "swapped symbols"]
+
+EVALUATIONS = 4
+SEARCH = 600
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A classical theorem that is used but not proved here."""
+
+    name: str
+    statement: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A false twin of a check.
+
+    Parameters
+    ----------
+    kind
+        What was done to the true statement.
+    change
+        The change in words.
+    edit
+        The fields of the check that are replaced.
+    counterexample
+        Values at which the false statement fails; searched for at random if not given.
+    """
+
+    kind: MutantKind
+    change: str
+    edit: Mapping[str, Any]
+    counterexample: Mapping[Any, Any] | None = None
+
+
+def mutant(kind: MutantKind, change: str, counterexample: Mapping[Any, Any] | None = None, **edit: Any) -> Mutant:
+    """Return a mutant that replaces the fields `edit` of its check."""
+    if kind not in get_args(MutantKind):
+        raise ValueError(f"kind: unknown mutant kind {kind!r}; accepted: {', '.join(get_args(MutantKind))}")
+    return Mutant(kind, change, edit, counterexample)
+
+
+def dropped(what: Assumption | Known, counterexample: Mapping[Any, Any] | None = None) -> Mutant:
+    """Return the mutant that keeps the statement but not the assumption `what`."""
+    return Mutant("dropped assumption", f"without: {what.name}", {"without": what.name}, counterexample)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a statement was shown, and what was seen."""
+
+    holds: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Check(ABC):
+    """One machine-checked statement.
+
+    Parameters
+    ----------
+    name
+        An identifier, unique in its theorem.
+    says
+        The statement in words.
+    mutants
+        At least two false twins of different kinds.
+    paper
+        Key of the statement of the paper that this check covers, if any (see ``proofs/statements.py``).
+    """
+
+    name: str
+    says: str
+    mutants: Sequence[Mutant] = field(default=(), kw_only=True)
+    paper: str = field(default="", kw_only=True)
+
+    kind: ClassVar[str]
+
+    @property
+    def facts(self) -> tuple[Fact, ...]:
+        """The classical facts the check rests on."""
+        return ()
+
+    @property
+    def strength(self) -> str:
+        """PROVED, PROVED UNDER named facts, VERIFIED or SAMPLED."""
+        return "PROVED" if not self.facts else "PROVED UNDER " + ", ".join(fact.name for fact in self.facts)
+
+    @abstractmethod
+    def prove(self) -> Verdict:
+        """Try to prove the statement."""
+
+    @abstractmethod
+    def test(self, rng: Random) -> Verdict:
+        """Evaluate the statement on examples by a route that shares nothing with the proof."""
+
+    @abstractmethod
+    def counterexample(self, given: Mapping[Any, Any] | None, rng: Random) -> str | None:
+        """Return an example at which the statement fails, or None."""
+
+    def mutated(self, twin: Mutant) -> Check:
+        """Return the check that claims what the mutant claims."""
+        return replace(self, **twin.edit)
+
+    def refute(self, twin: Mutant, rng: Random) -> Verdict:
+        """Show that the mutant is false: its proof must fail and a concrete counterexample must be found."""
+        false_twin = self.mutated(twin)
+        proof = false_twin.prove()
+        if proof.holds:
+            return Verdict(False, "the false twin was proved")
+        example = false_twin.counterexample(twin.counterexample, rng)
+        if example is None:
+            return Verdict(False, "no counterexample was found")
+        return Verdict(True, example)
+
+
+@dataclass(frozen=True)
+class Identity(Check):
+    """``lhs = rhs`` for all matrices that satisfy the assumptions `given`, in all dimensions."""
+
+    lhs: Any
+    rhs: Any
+    given: Sequence[Assumption] = field(default=(), kw_only=True)
+    without: str = field(default="", kw_only=True)
+
+    kind: ClassVar[str] = "identity"
+
+    def _given(self) -> list[Assumption]:
+        return [a for a in self.given if a.name != self.without]
+
+    def _sides(self) -> tuple[ex.Expr, ex.Expr]:
+        return _expr(self.lhs), _expr(self.rhs)
+
+    def prove(self) -> Verdict:
+        """Reduce ``lhs - rhs`` by the assumptions; proved if nothing is left."""
+        left, right = self._sides()
+        residual = normal_form(left - right, _rules(self._given()))  # type: ignore[operator]
+        return Verdict(is_zero(residual), f"normal form of lhs - rhs: {residual}")
+
+    def test(self, rng: Random) -> Verdict:
+        """Compare both sides exactly at random rational matrices."""
+        left, right = self._sides()
+        for _ in range(EVALUATIONS):
+            values = draw((left, right), self._given(), rng)
+            if evaluate(left, values) != evaluate(right, values):
+                return Verdict(False, f"fails at {describe(values)}")
+        return Verdict(True, f"{EVALUATIONS} random rational examples")
+
+    def counterexample(self, given: Mapping[Any, Any] | None, rng: Random) -> str | None:
+        """Return matrices at which the two sides differ."""
+        left, right = self._sides()
+        assumptions = self._given()
+
+        def fails(values: Values) -> bool:
+            return bool(evaluate(left, values) != evaluate(right, values))
+
+        values = _find((left, right), assumptions, given, fails, rng)
+        if values is None:
+            return None
+        sides = (as_text(evaluate(side, values)) for side in (left, right))
+        return "lhs = {}, rhs = {}".format(*sides) + f" at {describe(values)}"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A named inequality ``lhs <= rhs`` (or equation) that a proof may use.
+
+    `facts` are the classical facts it comes from; a hypothesis of the theorem, or a conclusion of an earlier check
+    that used none, has no facts.
+    """
+
+    name: str
+    lhs: Any
+    rhs: Any
+    facts: tuple[Fact, ...] = ()
+    equal: bool = False
+
+    @property
+    def gap(self) -> ex.ScalarExpr:
+        """``rhs - lhs``."""
+        return ex.scalar(self.rhs) - ex.scalar(self.lhs)
+
+    def __mul__(self, factor: Any) -> Term:
+        return Term(ex.scalar(1), (self,)) * factor
+
+    __rmul__ = __mul__
+
+
+def hypothesis(name: str, lhs: Any, rhs: Any) -> Known:
+    """Return an inequality ``lhs <= rhs`` that the theorem assumes."""
+    return Known(name, lhs, rhs)
+
+
+def equation(name: str, lhs: Any, rhs: Any) -> Known:
+    """Return an equation between scalars that the theorem assumes or has derived."""
+    return Known(name, lhs, rhs, equal=True)
+
+
+def by_fact(fact: Fact, name: str, lhs: Any, rhs: Any) -> Known:
+    """Return an instance ``lhs <= rhs`` of a classical fact."""
+    return Known(name, lhs, rhs, (fact,))
+
+
+@dataclass(frozen=True)
+class Square:
+    """A squared Frobenius norm, or the square of a scalar: non-negative."""
+
+    of: Any
+
+    @property
+    def gap(self) -> ex.ScalarExpr:
+        """The square itself."""
+        return ex.square(self.of)
+
+    def __mul__(self, factor: Any) -> Term:
+        return Term(ex.scalar(1), (self,)) * factor
+
+    __rmul__ = __mul__
+
+
+@dataclass(frozen=True)
+class Term:
+    """A coefficient times inequalities and squares: non-negative if the coefficient is."""
+
+    coefficient: Any
+    factors: tuple[Known | Square, ...]
+
+    def __mul__(self, factor: Any) -> Term:
+        if isinstance(factor, Term):
+            return Term(ex.scalar(self.coefficient) * factor.coefficient, self.factors + factor.factors)
+        if isinstance(factor, Known | Square):
+            return Term(self.coefficient, (*self.factors, factor))
+        return Term(ex.scalar(factor) * self.coefficient, self.factors)
+
+    __rmul__ = __mul__
+
+    @property
+    def value(self) -> ex.ScalarExpr:
+        """The term as an expression."""
+        product = ex.scalar(self.coefficient)
+        for factor in self.factors:
+            product = product * factor.gap
+        return product
+
+    def admissible(self, rules: Rules) -> bool:
+        """Whether the term may appear: any multiple of an equation, non-negative multiples otherwise."""
+        if any(isinstance(f, Known) and f.equal for f in self.factors):
+            return True
+        terms = normal_form(ex.scalar(self.coefficient), rules).terms
+        return not terms or (set(terms) == {()} and provably_nonnegative(next(iter(terms.values()))))
+
+
+@dataclass(frozen=True)
+class Inequality(Check):
+    """``lhs <= rhs``, because ``rhs - lhs`` equals the sum of the terms of `proof`.
+
+    The terms are non-negative by construction: squares, named inequalities, their products, with coefficients whose
+    sign SymPy can show. If all are squares the check is a sum-of-squares proof.
+    """
+
+    lhs: Any
+    rhs: Any
+    proof: Sequence[Any] = field(kw_only=True)
+    given: Sequence[Assumption] = field(default=(), kw_only=True)
+    without: str = field(default="", kw_only=True)
+
+    kind: ClassVar[str] = "implies"
+
+    @property
+    def terms(self) -> list[Term]:
+        """The proof as a list of terms."""
+        return [t if isinstance(t, Term) else 1 * t for t in self.proof]
+
+    @property
+    def knowns(self) -> list[Known]:
+        """The named inequalities the proof uses, each once."""
+        found = {f.name: f for t in self.terms for f in t.factors if isinstance(f, Known)}
+        return [known for name, known in found.items() if name != self.without]
+
+    @property
+    def facts(self) -> tuple[Fact, ...]:
+        """The classical facts behind the named inequalities."""
+        return tuple(dict.fromkeys(fact for known in self.knowns for fact in known.facts))
+
+    def known(self) -> Known:
+        """Return the conclusion for use in a later proof; it carries the facts used here."""
+        return Known(f"check {self.name}", self.lhs, self.rhs, self.facts)
+
+    def _given(self) -> list[Assumption]:
+        return [a for a in self.given if a.name != self.without]
+
+    def _exprs(self) -> list[ex.Expr]:
+        return [_expr(self.lhs), _expr(self.rhs), *(k.gap for k in self.knowns)]
+
+    def _residual(self) -> ex.ScalarExpr:
+        rest = ex.scalar(self.rhs) - ex.scalar(self.lhs)
+        for term in self.terms:
+            rest = rest - term.value
+        return rest
+
+    def prove(self) -> Verdict:
+        """Check the signs of the terms and that their sum is ``rhs - lhs``."""
+        rules = _rules(self._given())
+        if self.without in {f.name for t in self.terms for f in t.factors if isinstance(f, Known)}:
+            return Verdict(False, f"the proof uses {self.without}")
+        for term in self.terms:
+            if not term.admissible(rules):
+                shown = normal_form(_expr(term.coefficient), rules)
+                return Verdict(False, f"coefficient {shown} is not provably non-negative")
+        residual = normal_form(self._residual(), rules)
+        return Verdict(is_zero(residual), f"normal form of rhs - lhs - proof: {residual}")
+
+    def test(self, rng: Random) -> Verdict:
+        """Compare ``rhs - lhs`` with the terms of the proof at random rational matrices."""
+        residual = self._residual()
+        for _ in range(EVALUATIONS):
+            values = draw((residual,), self._given(), rng)
+            if evaluate(residual, values) != 0:
+                return Verdict(False, f"rhs - lhs - proof = {evaluate(residual, values)} at {describe(values)}")
+        return Verdict(True, f"{EVALUATIONS} random rational examples")
+
+    def counterexample(self, given: Mapping[Any, Any] | None, rng: Random) -> str | None:
+        """Return values that satisfy all that is known and violate the inequality."""
+        left, right = _expr(self.lhs), _expr(self.rhs)
+
+        def fails(values: Values) -> bool:
+            if not evaluate(left, values) > evaluate(right, values):
+                return False
+            gaps = ((known, evaluate(known.gap, values)) for known in self.knowns)
+            return all(gap == 0 if known.equal else gap >= 0 for known, gap in gaps)
+
+        values = _find(self._exprs(), self._given(), given, fails, rng)
+        if values is None:
+            return None
+        return f"lhs = {evaluate(left, values)} > rhs = {evaluate(right, values)} at {describe(values)}"
+
+
+class SumOfSquares(Inequality):
+    """``lhs <= rhs``, because ``rhs - lhs`` is a sum of squares; nothing else is used."""
+
+    kind: ClassVar[str] = "sos"
+
+    def prove(self) -> Verdict:
+        """Prove as an inequality, refusing everything but squares."""
+        if self.knowns:
+            return Verdict(False, "a sum-of-squares proof uses no other inequality")
+        return super().prove()
+
+
+@dataclass(frozen=True)
+class ScalarCheck(Check):
+    """``lhs = rhs`` or ``lhs <= rhs`` between SymPy expressions, for all admissible values of their symbols."""
+
+    lhs: Any
+    rhs: Any
+    relation: Literal["==", "<="] = field(default="==", kw_only=True)
+
+    kind: ClassVar[str] = "scalar"
+
+    def prove(self) -> Verdict:
+        """Simplify the difference, or show its sign."""
+        difference = sympy.sympify(self.rhs) - sympy.sympify(self.lhs)
+        if self.relation == "<=":
+            return Verdict(provably_nonnegative(difference), f"rhs - lhs = {sympy.factor(difference)}")
+        rest = sympy.simplify(difference)
+        return Verdict(rest == 0, f"rhs - lhs simplifies to {rest}")
+
+    def _at(self, rng: Random) -> tuple[dict[Any, Any], Any]:
+        difference = sympy.sympify(self.rhs) - sympy.sympify(self.lhs)
+        point = {}
+        for symbol in sorted(difference.free_symbols, key=str):
+            size = rng.randint(1, 5) if symbol.is_integer else sympy.Rational(rng.randint(1, 12), rng.randint(1, 5))
+            signed = symbol.is_nonnegative is None and rng.random() < 0.5
+            point[symbol] = -size if signed else size
+        return point, sympy.N(difference.subs(point), 40)
+
+    def _fails(self, value: Any) -> bool:
+        if not value.is_finite:
+            return False
+        return bool(abs(value) > sympy.Float("1e-25") if self.relation == "==" else value < -sympy.Float("1e-25"))
+
+    def test(self, rng: Random) -> Verdict:
+        """Evaluate the difference with 40 digits at random points."""
+        for _ in range(EVALUATIONS):
+            point, value = self._at(rng)
+            if self._fails(value):
+                return Verdict(False, f"rhs - lhs = {value} at {point}")
+        return Verdict(True, f"{EVALUATIONS} random points, 40 digits")
+
+    def counterexample(self, given: Mapping[Any, Any] | None, rng: Random) -> str | None:
+        """Return a point at which the relation fails."""
+        if given is not None:
+            value = sympy.N((sympy.sympify(self.rhs) - sympy.sympify(self.lhs)).subs(dict(given)), 40)
+            return f"rhs - lhs = {sympy.N(value, 6)} at {dict(given)}" if self._fails(value) else None
+        for _ in range(SEARCH):
+            point, value = self._at(rng)
+            if self._fails(value):
+                return f"rhs - lhs = {sympy.N(value, 6)} at {point}"
+        return None
+
+
+@dataclass(frozen=True)
+class Exact(Check):
+    """A statement computed with exact rational matrices, case by case.
+
+    `run` is called with each case and returns whether the statement holds and the numbers that show it.
+    """
+
+    run: Callable[..., tuple[bool, str]]
+    cases: Sequence[tuple[Any, ...]]
+
+    kind: ClassVar[str] = "exact"
+
+    @property
+    def strength(self) -> str:
+        """How strong this kind of check is."""
+        return "VERIFIED"
+
+    def prove(self) -> Verdict:
+        """Run all cases."""
+        for case in self.cases:
+            holds, shown = self.run(*case)
+            if not holds:
+                return Verdict(False, f"fails for {case}: {shown}")
+        return Verdict(True, f"exact at {', '.join(str(case) for case in self.cases)}")
+
+    def test(self, rng: Random) -> Verdict:
+        """Return at once: the cases are exact computations already."""
+        return Verdict(True, "rational arithmetic throughout")
+
+    def counterexample(self, given: Mapping[Any, Any] | None, rng: Random) -> str | None:
+        """Return the first case that fails."""
+        for case in self.cases:
+            holds, shown = self.run(*case)
+            if not holds:
+                return f"{shown} for case {case}"
+        return None
+
+
+@dataclass(frozen=True)
+class Sampled(Check):
+    """A random search for a counterexample. It never proves anything.
+
+    `margin` draws one example and returns a number that would be negative if the statement failed there.
+    """
+
+    margin: Callable[[Any], float]
+    draws: int = field(default=200, kw_only=True)
+    tolerance: float = field(default=1e-9, kw_only=True)
+
+    kind: ClassVar[str] = "numeric"
+
+    @property
+    def strength(self) -> str:
+        """How strong this kind of check is."""
+        return "SAMPLED"
+
+    def _worst(self) -> tuple[float, int]:
+        import numpy as np
+
+        margins = [float(self.margin(np.random.default_rng(seed))) for seed in range(self.draws)]
+        worst = int(np.argmin(margins))
+        return margins[worst], worst
+
+    def prove(self) -> Verdict:
+        """Search for a counterexample; to find none proves nothing."""
+        value, seed = self._worst()
+        return Verdict(value >= -self.tolerance, f"smallest margin {value:.3g} (seed {seed}) in {self.draws} draws")
+
+    def test(self, rng: Random) -> Verdict:
+        """Return at once: the search is all there is."""
+        return Verdict(True, "sampling is all there is")
+
+    def counterexample(self, given: Mapping[Any, Any] | None, rng: Random) -> str | None:
+        """Return the draw with the smallest margin, if that is negative."""
+        value, seed = self._worst()
+        return f"margin {value:.3g} at seed {seed}" if value < -self.tolerance else None
+
+
+def _rules(assumptions: Sequence[Assumption]) -> Rules:
+    return Rules(pair for assumption in assumptions for pair in assumption.equations)
+
+
+def _expr(value: Any) -> Any:
+    return value if isinstance(value, ex.Expr) else ex.Constant(value)
+
+
+def _find(
+    exprs: Sequence[ex.Expr],
+    assumptions: Sequence[Assumption],
+    given: Mapping[Any, Any] | None,
+    fails: Callable[[Values], bool],
+    rng: Random,
+) -> Values | None:
+    """Return values at which the assumptions hold and `fails` is true: the given ones, or by random search."""
+    if given is not None:
+        values = _completed(given, exprs, assumptions)
+        allowed = signs_hold(values) and all(a.holds(values) for a in assumptions)
+        return values if allowed and fails(values) else None
+    for max_dim in (1, 2, 3, 4):
+        for _ in range(SEARCH // (4 * max_dim)):
+            try:
+                values = draw(exprs, assumptions, rng, max_dim=max_dim)
+                if fails(values):
+                    return values
+            except (Unfit, Irrational, ZeroDivisionError):
+                break
+    return None
+
+
+def _completed(
+    given: Mapping[Any, Any], exprs: Sequence[ex.Expr], assumptions: Sequence[Assumption]
+) -> Values:
+    """Return explicit values with matrices made exact and the dimensions read off them."""
+    values: Values = {}
+    for key, value in given.items():
+        if isinstance(key, ex.Form):
+            values[key.name] = [(Fraction(w), ra.rational(m)) for w, m in value]
+        elif isinstance(key, ex.Symbol):
+            values[key.name] = ra.rational(value)
+        else:
+            values[key] = Fraction(value)
+    parts = [_expr(part) for a in assumptions for pair in a.equations for part in pair]
+    for symbol in symbols_of(*exprs, *parts)[0].values():
+        if symbol.name in values:
+            for dim, size in zip((symbol.rows, symbol.cols), ra.shape(values[symbol.name]), strict=True):
+                if dim.is_Symbol:
+                    values[dim] = Fraction(size)
+    return values

@@ -1,0 +1,356 @@
+"""What a theorem is written in: matrix and scalar expressions with symbolic dimensions.
+
+An expression is a tree that remembers exactly what its author wrote. Two separate routes read it and
+never see each other: :mod:`lorasolve.symbolic.normal` brings it to a normal form (the proof), and
+:mod:`lorasolve.symbolic.evaluate` computes its value at given rational matrices (the test of the proof).
+
+``A @ B`` is the matrix product, ``A.T`` the transpose, ``2 * A`` a multiple, ``inner(A, B)`` the trace inner
+product, ``square(A)`` the squared Frobenius norm. Scalars are SymPy expressions or traces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from typing import Any, TypeAlias
+
+import sympy
+
+Dim: TypeAlias = Any  # a SymPy symbol or expression, or an integer
+ScalarLike: TypeAlias = Any  # int, Fraction, SymPy expression or ScalarExpr
+
+
+class ShapeError(ValueError):
+    """Two expressions whose dimensions do not fit were combined."""
+
+
+class Expr:
+    """Common base of matrix and scalar expressions."""
+
+    children: tuple[Expr, ...] = ()
+
+    def walk(self) -> Iterator[Expr]:
+        """Yield this node and everything below it."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+
+class MatrixExpr(Expr):
+    """A matrix-valued expression of shape ``(rows, cols)``."""
+
+    rows: Dim
+    cols: Dim
+
+    @property
+    def T(self) -> MatrixExpr:
+        """The transpose."""
+        return Transpose(self)
+
+    def __add__(self, other: MatrixExpr) -> MatrixExpr:
+        return Sum(self, other)
+
+    def __sub__(self, other: MatrixExpr) -> MatrixExpr:
+        return Sum(self, -other)
+
+    def __neg__(self) -> MatrixExpr:
+        return Scaled(-1, self)
+
+    def __matmul__(self, other: MatrixExpr) -> MatrixExpr:
+        return Product(self, other)
+
+    def __mul__(self, factor: ScalarLike) -> MatrixExpr:
+        return Scaled(factor, self)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: ScalarLike) -> MatrixExpr:
+        return Scaled(sympy.Integer(1) / sympy.sympify(divisor), self)
+
+
+class ScalarExpr(Expr):
+    """A scalar-valued expression."""
+
+    def __add__(self, other: ScalarLike) -> ScalarExpr:
+        return ScalarSum(self, scalar(other))
+
+    __radd__ = __add__
+
+    def __sub__(self, other: ScalarLike) -> ScalarExpr:
+        return ScalarSum(self, -scalar(other))
+
+    def __rsub__(self, other: ScalarLike) -> ScalarExpr:
+        return ScalarSum(scalar(other), -self)
+
+    def __neg__(self) -> ScalarExpr:
+        return ScalarProduct(Constant(-1), self)
+
+    def __mul__(self, other: ScalarLike) -> Any:
+        if isinstance(other, MatrixExpr):
+            return Scaled(self, other)
+        return ScalarProduct(self, scalar(other))
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: ScalarLike) -> ScalarExpr:
+        return ScalarProduct(Constant(sympy.Integer(1) / sympy.sympify(divisor)), self)
+
+    def __pow__(self, exponent: int) -> ScalarExpr:
+        if exponent < 0:
+            raise ValueError(f"exponent must be a non-negative integer, got {exponent}")
+        power: ScalarExpr = Constant(1)
+        for _ in range(exponent):
+            power = power * self
+        return power
+
+
+class Symbol(MatrixExpr):
+    """A matrix symbol; `symmetric` ones equal their transpose."""
+
+    def __init__(self, name: str, rows: Dim, cols: Dim, symmetric: bool = False) -> None:
+        self.name, self.rows, self.cols, self.symmetric = name, sympy.sympify(rows), sympy.sympify(cols), symmetric
+        if symmetric and self.rows != self.cols:
+            raise ShapeError(f"symmetric {name} must be square, got {rows} x {cols}")
+
+
+class Identity(MatrixExpr):
+    """The identity matrix of a given dimension."""
+
+    def __init__(self, dim: Dim) -> None:
+        self.rows = self.cols = sympy.sympify(dim)
+
+
+class Zero(MatrixExpr):
+    """The zero matrix."""
+
+    def __init__(self, rows: Dim, cols: Dim) -> None:
+        self.rows, self.cols = sympy.sympify(rows), sympy.sympify(cols)
+
+
+class Sum(MatrixExpr):
+    """The sum of two matrices of equal shape."""
+
+    def __init__(self, left: MatrixExpr, right: MatrixExpr) -> None:
+        _require(left.rows == right.rows and left.cols == right.cols, "add", left, right)
+        self.children = (left, right)
+        self.rows, self.cols = left.rows, left.cols
+
+
+class Product(MatrixExpr):
+    """The product of two matrices."""
+
+    children: tuple[MatrixExpr, MatrixExpr]
+
+    def __init__(self, left: MatrixExpr, right: MatrixExpr) -> None:
+        _require(left.cols == right.rows, "multiply", left, right)
+        self.children = (left, right)
+        self.rows, self.cols = left.rows, right.cols
+
+
+class Transpose(MatrixExpr):
+    """The transpose of a matrix."""
+
+    children: tuple[MatrixExpr]
+
+    def __init__(self, of: MatrixExpr) -> None:
+        self.children = (of,)
+        self.rows, self.cols = of.cols, of.rows
+
+
+class Scaled(MatrixExpr):
+    """A scalar multiple of a matrix."""
+
+    children: tuple[ScalarExpr, MatrixExpr]
+
+    def __init__(self, factor: ScalarLike, of: MatrixExpr) -> None:
+        self.children = (scalar(factor), of)
+        self.rows, self.cols = of.rows, of.cols
+
+
+class Gradient(MatrixExpr):
+    """The gradient of a scalar expression in a matrix symbol, from ``df = <gradient, dA>``."""
+
+    children: tuple[ScalarExpr]
+
+    def __init__(self, of: ScalarExpr, symbol: Symbol) -> None:
+        if symbol.symmetric:
+            raise ValueError(f"the gradient in the symmetric symbol {symbol.name} is not defined here")
+        self.children = (of,)
+        self.symbol = symbol
+        self.rows, self.cols = symbol.rows, symbol.cols
+
+
+class MatrixDerivative(MatrixExpr):
+    """The `order`-th directional derivative of a matrix expression."""
+
+    children: tuple[MatrixExpr]
+
+    def __init__(self, of: MatrixExpr, along: Mapping[Symbol, MatrixExpr], order: int = 1) -> None:
+        _check_directions(along)
+        self.children = (of,)
+        self.along, self.order = dict(along), order
+        self.rows, self.cols = of.rows, of.cols
+
+    def walk(self) -> Iterator[Expr]:
+        """Yield also the symbols that move and their directions."""
+        yield from super().walk()
+        yield from _walk_directions(self.along)
+
+
+class Constant(ScalarExpr):
+    """A SymPy expression."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = sympy.Rational(value.numerator, value.denominator) if isinstance(value, Fraction) else value
+        self.value = sympy.sympify(self.value)
+
+
+class Trace(ScalarExpr):
+    """The trace of a square matrix."""
+
+    children: tuple[MatrixExpr]
+
+    def __init__(self, of: MatrixExpr) -> None:
+        if of.rows != of.cols:
+            raise ShapeError(f"trace of a {of.rows} x {of.cols} matrix")
+        self.children = (of,)
+
+
+class ScalarSum(ScalarExpr):
+    """The sum of two scalars."""
+
+    def __init__(self, left: ScalarExpr, right: ScalarExpr) -> None:
+        self.children = (left, right)
+
+
+class ScalarProduct(ScalarExpr):
+    """The product of two scalars."""
+
+    children: tuple[ScalarExpr, ScalarExpr]
+
+    def __init__(self, left: ScalarExpr, right: ScalarExpr) -> None:
+        self.children = (left, right)
+
+
+class Form:
+    """A symmetric bilinear form on ``rows x cols`` matrices, such as the second derivative of a loss.
+
+    Call it with two matrices: ``H(D, E)``. No formula for it is assumed, so what is proved holds for every
+    symmetric form.
+    """
+
+    def __init__(self, name: str, rows: Dim, cols: Dim) -> None:
+        self.name, self.rows, self.cols = name, sympy.sympify(rows), sympy.sympify(cols)
+
+    def __call__(self, left: MatrixExpr, right: MatrixExpr) -> ScalarExpr:
+        """Return the value at two matrices."""
+        return FormValue(self, left, right)
+
+
+class FormValue(ScalarExpr):
+    """The value of a bilinear form at two matrices."""
+
+    children: tuple[MatrixExpr, MatrixExpr]
+
+    def __init__(self, form: Form, left: MatrixExpr, right: MatrixExpr) -> None:
+        for argument in (left, right):
+            if (argument.rows, argument.cols) != (form.rows, form.cols):
+                raise ShapeError(
+                    f"form {form.name} takes {form.rows} x {form.cols} matrices, got {argument.rows} x {argument.cols}"
+                )
+        self.form = form
+        self.children = (left, right)
+
+
+class ScalarDerivative(ScalarExpr):
+    """The `order`-th directional derivative of a scalar expression."""
+
+    children: tuple[ScalarExpr]
+
+    def __init__(self, of: ScalarExpr, along: Mapping[Symbol, MatrixExpr], order: int = 1) -> None:
+        _check_directions(along)
+        self.children = (of,)
+        self.along, self.order = dict(along), order
+
+    def walk(self) -> Iterator[Expr]:
+        """Yield also the symbols that move and their directions."""
+        yield from super().walk()
+        yield from _walk_directions(self.along)
+
+
+def dims(names: str) -> Any:
+    """Return symbolic dimensions, ``m, n, r = dims("m n r")``."""
+    return sympy.symbols(names, integer=True, positive=True)
+
+
+def scalars(names: str, **assumptions: bool) -> Any:
+    """Return SymPy symbols; positive unless other `assumptions` are given."""
+    return sympy.symbols(names, **(assumptions or {"positive": True}))
+
+
+def matrix(name: str, rows: Dim, cols: Dim, *, symmetric: bool = False) -> Symbol:
+    """Return a matrix symbol."""
+    return Symbol(name, rows, cols, symmetric)
+
+
+def vector(name: str, rows: Dim) -> Symbol:
+    """Return a column vector."""
+    return Symbol(name, rows, 1)
+
+
+def eye(dim: Dim) -> MatrixExpr:
+    """Return the identity matrix."""
+    return Identity(dim)
+
+
+def zeros(rows: Dim, cols: Dim) -> MatrixExpr:
+    """Return the zero matrix."""
+    return Zero(rows, cols)
+
+
+def scalar(value: ScalarLike) -> ScalarExpr:
+    """Return `value` as a scalar expression."""
+    return value if isinstance(value, ScalarExpr) else Constant(value)
+
+
+def tr(of: MatrixExpr) -> ScalarExpr:
+    """Return the trace."""
+    return Trace(of)
+
+
+def inner(left: MatrixExpr, right: MatrixExpr) -> ScalarExpr:
+    """Return the trace inner product ``<left, right> = tr(left^T right)``."""
+    if (left.rows, left.cols) != (right.rows, right.cols):
+        raise ShapeError(f"inner product of {left.rows} x {left.cols} and {right.rows} x {right.cols}")
+    return Trace(Product(Transpose(left), right))
+
+
+def square(of: MatrixExpr | ScalarLike) -> ScalarExpr:
+    """Return the squared Frobenius norm of a matrix, or the square of a scalar."""
+    return inner(of, of) if isinstance(of, MatrixExpr) else scalar(of) * scalar(of)
+
+
+def gradient(of: ScalarExpr, symbol: Symbol) -> MatrixExpr:
+    """Return the gradient of a trace polynomial in a matrix symbol."""
+    return Gradient(of, symbol)
+
+
+def derivative(of: Any, along: Mapping[Symbol, MatrixExpr], order: int = 1) -> Any:
+    """Return the `order`-th derivative of ``e -> of(symbol + e * direction)`` at ``e = 0``."""
+    return (MatrixDerivative if isinstance(of, MatrixExpr) else ScalarDerivative)(of, along, order)
+
+
+def _require(fits: bool, verb: str, left: MatrixExpr, right: MatrixExpr) -> None:
+    if not fits:
+        raise ShapeError(f"cannot {verb} {left.rows} x {left.cols} and {right.rows} x {right.cols}")
+
+
+def _check_directions(along: Mapping[Symbol, MatrixExpr]) -> None:
+    for symbol, direction in along.items():
+        _require((symbol.rows, symbol.cols) == (direction.rows, direction.cols), "move along", symbol, direction)
+
+
+def _walk_directions(along: Mapping[Symbol, MatrixExpr]) -> Iterator[Expr]:
+    for symbol, direction in along.items():
+        yield symbol
+        yield from direction.walk()

@@ -1,0 +1,162 @@
+"""Exact matrices of fractions, as plain lists: the independent route on which every proof is tested."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from random import Random
+from typing import TypeAlias
+
+RationalMatrix: TypeAlias = list[list[Fraction]]
+
+
+class Unfit(Exception):
+    """The drawn dimensions or numbers do not admit the assumption; draw again."""
+
+
+def rational(rows: Sequence[Sequence[object]]) -> RationalMatrix:
+    """Return nested numbers as fractions, ``rational([[1, "1/2"]])``."""
+    return [[Fraction(entry) for entry in row] for row in rows]  # type: ignore[call-overload]
+
+
+def shape(matrix: RationalMatrix) -> tuple[int, int]:
+    """Return the numbers of rows and columns."""
+    return len(matrix), len(matrix[0])
+
+
+def identity(dim: int) -> RationalMatrix:
+    """Return the identity."""
+    return [[Fraction(int(i == j)) for j in range(dim)] for i in range(dim)]
+
+
+def zeros(rows: int, cols: int) -> RationalMatrix:
+    """Return the zero matrix."""
+    return [[Fraction(0)] * cols for _ in range(rows)]
+
+
+def diagonal(entries: Sequence[Fraction | int], rows: int | None = None, cols: int | None = None) -> RationalMatrix:
+    """Return a (possibly rectangular) diagonal matrix."""
+    result = zeros(rows or len(entries), cols or len(entries))
+    for i, entry in enumerate(entries):
+        result[i][i] = Fraction(entry)
+    return result
+
+
+def transpose(matrix: RationalMatrix) -> RationalMatrix:
+    """Return the transpose."""
+    return [list(column) for column in zip(*matrix, strict=True)]
+
+
+def multiply(*factors: RationalMatrix) -> RationalMatrix:
+    """Return the product from left to right."""
+    result = factors[0]
+    for factor in factors[1:]:
+        columns = transpose(factor)
+        result = [[sum((a * b for a, b in zip(row, c, strict=True)), Fraction(0)) for c in columns] for row in result]
+    return result
+
+
+def add(left: RationalMatrix, right: RationalMatrix, factor: Fraction | int = 1) -> RationalMatrix:
+    """Return ``left + factor * right``."""
+    return [[a + factor * b for a, b in zip(x, y, strict=True)] for x, y in zip(left, right, strict=True)]
+
+
+def scale(factor: Fraction | int, matrix: RationalMatrix) -> RationalMatrix:
+    """Return a multiple."""
+    return [[factor * entry for entry in row] for row in matrix]
+
+
+def inner(left: RationalMatrix, right: RationalMatrix) -> Fraction:
+    """Return the trace inner product."""
+    return sum(
+        (a * b for x, y in zip(left, right, strict=True) for a, b in zip(x, y, strict=True)),
+        Fraction(0),
+    )
+
+
+def trace(matrix: RationalMatrix) -> Fraction:
+    """Return the trace."""
+    return sum((matrix[i][i] for i in range(len(matrix))), Fraction(0))
+
+
+def hstack(*blocks: RationalMatrix) -> RationalMatrix:
+    """Return blocks side by side."""
+    return [[entry for part in parts for entry in part] for parts in zip(*blocks, strict=True)]
+
+
+def eliminate(matrix: RationalMatrix) -> tuple[RationalMatrix, list[int]]:
+    """Return the reduced row echelon form and its pivot columns."""
+    rows = [list(row) for row in matrix]
+    pivots: list[int] = []
+    for column in range(len(rows[0])):
+        start = len(pivots)
+        best = next((i for i in range(start, len(rows)) if rows[i][column] != 0), None)
+        if best is None:
+            continue
+        rows[start], rows[best] = rows[best], rows[start]
+        lead = rows[start][column]
+        rows[start] = [entry / lead for entry in rows[start]]
+        for i in range(len(rows)):
+            if i != start and rows[i][column] != 0:
+                factor = rows[i][column]
+                rows[i] = [a - factor * b for a, b in zip(rows[i], rows[start], strict=True)]
+        pivots.append(column)
+        if len(pivots) == len(rows):
+            break
+    return rows, pivots
+
+
+def rank(matrix: RationalMatrix) -> int:
+    """Return the exact rank."""
+    return len(eliminate(matrix)[1])
+
+
+def inverse(matrix: RationalMatrix) -> RationalMatrix:
+    """Return the exact inverse; raise :class:`Unfit` if there is none."""
+    dim = len(matrix)
+    reduced, pivots = eliminate(hstack(matrix, identity(dim)))
+    if pivots != list(range(dim)):
+        raise Unfit("singular matrix")
+    return [row[dim:] for row in reduced]
+
+
+def null_vector(matrix: RationalMatrix) -> list[Fraction] | None:
+    """Return a non-zero vector that the matrix sends to zero, or None."""
+    reduced, pivots = eliminate(matrix)
+    free = next((j for j in range(len(matrix[0])) if j not in pivots), None)
+    if free is None:
+        return None
+    vector = [Fraction(0)] * len(matrix[0])
+    vector[free] = Fraction(1)
+    for i, pivot in enumerate(pivots):
+        vector[pivot] = -reduced[i][free]
+    return vector
+
+
+def complement(columns: RationalMatrix) -> RationalMatrix:
+    """Return the orthogonal projection onto the complement of the column span."""
+    gram = multiply(transpose(columns), columns)
+    return add(identity(len(columns)), multiply(columns, inverse(gram), transpose(columns)), -1)
+
+
+def random_fraction(rng: Random, size: int = 4) -> Fraction:
+    """Return a small random fraction."""
+    return Fraction(rng.randint(-size, size), rng.choice((1, 1, 2, 3)))
+
+
+def random_matrix(rng: Random, rows: int, cols: int, size: int = 4) -> RationalMatrix:
+    """Return a matrix of small random fractions."""
+    return [[random_fraction(rng, size) for _ in range(cols)] for _ in range(rows)]
+
+
+def random_orthogonal(rng: Random, dim: int) -> RationalMatrix:
+    """Return a random rational orthogonal matrix, by Cayley's transform of a skew matrix."""
+    skew = zeros(dim, dim)
+    for i in range(dim):
+        for j in range(i):
+            skew[i][j] = random_fraction(rng, 2)
+            skew[j][i] = -skew[i][j]
+    cayley = multiply(add(identity(dim), skew, -1), inverse(add(identity(dim), skew)))
+    order = list(range(dim))
+    rng.shuffle(order)
+    return [[cayley[i][j] * (1 if dim > 1 else rng.choice((-1, 1))) for j in order] for i in range(dim)]

@@ -1,0 +1,92 @@
+"""A theorem: one runnable module with a docstring of fixed sections and a list of checks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from textwrap import dedent
+
+from lorasolve.symbolic.checks import Check
+
+SECTIONS = ("Statement", "Assumptions", "Source", "Idea", "Checks", "Used by")
+
+_CHECK_LINE = re.compile(r"^(?P<name>\w+) : (?P<strength>(PROVED|VERIFIED|SAMPLED).*)$")
+
+
+class DocumentationError(ValueError):
+    """A theorem module's docstring does not follow the fixed sections."""
+
+
+@dataclass(frozen=True)
+class Theorem:
+    """A statement with its machine checks.
+
+    Parameters
+    ----------
+    index
+        Position in the index.
+    doc
+        The module's docstring: a title line, then the sections Statement, Assumptions, Source, Idea, Checks and
+        Used by, each underlined. The section Checks has one line ``name : STRENGTH`` for each check.
+    checks
+        The checks, in the order of the argument.
+    """
+
+    index: int
+    doc: str
+    checks: Sequence[Check]
+
+    @property
+    def title(self) -> str:
+        """The first line of the docstring."""
+        return self.doc.strip().splitlines()[0].rstrip(".")
+
+    @property
+    def sections(self) -> dict[str, str]:
+        """The text of each section.
+
+        Raises
+        ------
+        DocumentationError
+            If a section is missing, empty or out of order.
+        """
+        parts = re.split(r"^(.+)\n-{3,}\n", dedent(self.doc), flags=re.MULTILINE)
+        names = tuple(name.strip() for name in parts[1::2])
+        if names != SECTIONS:
+            raise DocumentationError(f"the sections must be {', '.join(SECTIONS)}; found {', '.join(names) or 'none'}")
+        texts = {name: text.strip() for name, text in zip(names, parts[2::2], strict=True)}
+        empty = [name for name, text in texts.items() if not text]
+        if empty:
+            raise DocumentationError(f"empty section {empty[0]}")
+        return texts
+
+    @property
+    def documented_strengths(self) -> dict[str, str]:
+        """What the docstring says about each check."""
+        lines = (_CHECK_LINE.match(line) for line in self.sections["Checks"].splitlines())
+        return {match["name"]: match["strength"] for match in lines if match}
+
+    @property
+    def users(self) -> list[str]:
+        """The package files that rely on the theorem."""
+        return re.findall(r"[\w/]+\.py", self.sections["Used by"])
+
+    def inconsistencies(self) -> list[str]:
+        """Return what is wrong with the module itself: its documentation and the choice of its mutants."""
+        try:
+            documented = self.documented_strengths
+        except DocumentationError as error:
+            return [str(error)]
+        found = []
+        actual = {check.name: check.strength for check in self.checks}
+        if len(actual) != len(self.checks):
+            found.append("two checks have the same name")
+        if documented != actual:
+            for name in sorted(documented.keys() | actual.keys()):
+                if documented.get(name) != actual.get(name):
+                    found.append(f"check {name}: documented {documented.get(name)!r}, is {actual.get(name)!r}")
+        for check in self.checks:
+            if len({twin.kind for twin in check.mutants}) < 2:
+                found.append(f"check {check.name}: needs mutants of at least two kinds")
+        return found
