@@ -18,7 +18,7 @@ from .inits import Init, Start
 from .inits import registry as init_registry
 from .optimizers import Optimizer
 from .optimizers import registry as optimizer_registry
-from .optimizers.base import DrivenOptimizer, safe_step
+from .optimizers.base import DrivenOptimizer
 from .problem import Problem
 from .result import Result, Status, Trace
 from .schedules import Schedule, Stage
@@ -94,11 +94,20 @@ class _Stop(Exception):
 class Monitor:
     """The accounting of one run, shared by both kinds of optimizer."""
 
-    def __init__(self, stop: StoppingRule, callback: Callback | None, progress: Progress, stochastic: bool):
+    def __init__(
+        self,
+        stop: StoppingRule,
+        callback: Callback | None,
+        progress: Progress,
+        *,
+        stochastic: bool = False,
+        may_stall: bool = True,
+    ) -> None:
         self.stop = stop
         self.callback = callback
         self.progress = progress
         self.stochastic = stochastic
+        self.may_stall = may_stall and not stochastic
         self.trace = Trace()
         self.nit = -1
         self.nfev = 0
@@ -147,7 +156,7 @@ class Monitor:
             raise _Stop(Status.ITERATION_LIMIT)
         if value < self._best:
             self._best, self._best_at = value, self.nit
-        elif not self.stochastic and self.nit - self._best_at > STALL_WINDOW:
+        elif self.may_stall and self.nit - self._best_at > STALL_WINDOW:
             raise _Stop(Status.STALLED)
         return converged
 
@@ -229,10 +238,7 @@ def solve(
     method = optimizer_registry.make(optimizer, "optimizer")
     schedules = _schedules(schedule)
     stop = StoppingRule() if stop is None else stop
-    for part in schedules:
-        part.check(problem)
-    if schedules and isinstance(method, DrivenOptimizer):
-        raise ValueError(f"schedule: {method.name!r} owns its loop and takes no schedule")
+    _check_schedules(schedules, method, problem)
     if problem.adapter.proximal and not method.takes_prox:
         able = ", ".join(name for name, cls in optimizer_registry.classes().items() if cls.takes_prox)
         raise ValueError(
@@ -247,7 +253,14 @@ def solve(
     stage, init_name = _start(problem, init, rng)
     for part in schedules:
         stage = part.start(stage, rng)
-    monitor = Monitor(stop, callback, Progress(method.name, progress), method.stochastic)
+    monitor = Monitor(
+        stop,
+        callback,
+        Progress(method.name, progress),
+        stochastic=method.stochastic,
+        # A run that makes no progress at this step size may still do so at the smaller ones to come.
+        may_stall=not any(part.scales_steps for part in schedules),
+    )
     compiled_before = _compile_seconds()
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         if isinstance(method, DrivenOptimizer):
@@ -259,7 +272,9 @@ def solve(
         compiled = _compile_seconds() - compiled_before
         message = f"{method.name}: {end.status.advice}"
         if end.status is Status.DIVERGED:
-            message += _divergence_advice(stage, end, monitor.nit)
+            message += _divergence_advice(method, stage, end, monitor.nit)
+        elif end.status is Status.STALLED:
+            message += method.stall_hint
         return _result(end, method.name, init_name, seed, message, monitor, total - compiled, compiled)
 
 
@@ -288,6 +303,7 @@ def _iterate(
     max_iter = monitor.stop.max_iter
     staged = [part for part in schedules if part.has_stages]
     stage_starts = False
+    stage_began = 0
     state = optimizer.init(problem, stage.theta, rng)
     grad = np.empty_like(stage.theta)
     try:
@@ -297,7 +313,8 @@ def _iterate(
             grad_norm = problem.stationarity(state.trial, grad)
             if not (math.isfinite(value) and math.isfinite(grad_norm)):
                 value = grad_norm = math.inf
-            state.step_factor = math.prod(s.step_factor(monitor.nit + 1, max_iter) for s in schedules)
+            steps = monitor.nit if stage_starts else monitor.nit + 1
+            state.step_factor = math.prod(s.step_factor(steps, steps - stage_began, max_iter) for s in schedules)
             if value == math.inf and not _recovers(optimizer, problem, state, grad):
                 return _End(_at(stage, state.theta), Status.DIVERGED, state.step)
             if value != math.inf:
@@ -307,7 +324,8 @@ def _iterate(
                 monitor.new_stage(value, grad_norm)
             elif state.accepted:
                 ended = monitor.accept(problem, state.theta, value, grad_norm, state.step, staged=bool(staged))
-                due = [s for s in staged if ended or (monitor.nit and s.is_boundary(monitor.nit, max_iter))]
+                taken = monitor.nit - stage_began
+                due = [s for s in staged if ended or (taken and s.is_boundary(taken, max_iter))]
                 if due:
                     last = stage = _at(stage, state.theta)
                     for part in due:
@@ -316,6 +334,7 @@ def _iterate(
                     if ended and not stage_starts:
                         raise _Stop(Status.CONVERGED)
                 if stage_starts:
+                    stage_began = monitor.nit
                     problem = stage.problem
                     state = optimizer.init(problem, stage.theta, rng)
                     grad = np.empty_like(stage.theta)
@@ -391,6 +410,18 @@ def _schedules(given: str | Schedule | Sequence[str | Schedule] | None) -> list[
     return [schedule_registry.make(part, "schedule") for part in parts]
 
 
+def _check_schedules(schedules: list[Schedule], method: Optimizer, problem: Problem) -> None:
+    """Refuse schedules that the problem or the method cannot work with."""
+    for part in schedules:
+        part.check(problem)
+        if isinstance(method, DrivenOptimizer):
+            raise ValueError(f"schedule: {method.name!r} owns its loop and takes no schedule")
+        if part.scales_steps and not method.takes_step_factor:
+            raise ValueError(f"schedule: {part.name!r} scales a step size, and {method.name!r} has none to scale")
+        if part.has_stages:
+            method.check(problem.replace(objective=problem.objective.merged(np.zeros(problem.shape, problem.dtype))))
+
+
 def _start(problem: Problem, init: Any, rng: np.random.Generator) -> tuple[Stage, str]:
     """Return the first stage and the name of the init."""
     name = "given"
@@ -428,11 +459,11 @@ def _compile_seconds() -> float:
     return 0.0 if module is None else module.compile_seconds()
 
 
-def _divergence_advice(start: Stage, end: _End, nit: int) -> str:
+def _divergence_advice(optimizer: Optimizer, start: Stage, end: _End, nit: int) -> str:
     """Say when the run left the finite numbers and which step size to try."""
     text = f" after {max(nit, 0)} iterations"
     if math.isfinite(end.step):
-        suggestion = min(safe_step(start.problem, start.theta), end.step / 2)
+        suggestion = min(optimizer.default_step(start.problem, start.theta), end.step / 2)
         text += f" with step {end.step:.3g}; try a step size of at most {suggestion:.3g}, or 'gd_backtracking'"
     return text
 

@@ -51,7 +51,16 @@ class State:
 class Optimizer:
     """Base class of all optimizers: settings only.
 
-    ``takes_prox`` says that the method applies the proximal map of adapters that have one.
+    Attributes
+    ----------
+    stochastic : bool
+        Whether ``evaluate`` answers for a random part of the objective.
+    takes_step_factor : bool
+        Whether the method has a step size that a schedule can scale.
+    takes_prox : bool
+        Whether the method applies the proximal map of adapters that have one.
+    stall_hint : str
+        What to try when a run of this method stalls.
     """
 
     name: ClassVar[str] = ""
@@ -59,9 +68,14 @@ class Optimizer:
     stochastic: ClassVar[bool] = False
     takes_step_factor: ClassVar[bool] = True
     takes_prox: ClassVar[bool] = False
+    stall_hint: ClassVar[str] = ""
 
     def check(self, problem: Problem) -> None:
         """Refuse a problem this method cannot work with, with the reason."""
+
+    def default_step(self, problem: Problem, theta: Array) -> float:
+        """Return a step size at which this method is stable near ``theta``."""
+        return safe_step(problem, theta)
 
     def init(self, problem: Problem, theta: Array, rng: np.random.Generator) -> Any:
         """Return the state that evaluates ``theta`` first."""
@@ -156,8 +170,12 @@ def safe_step(problem: Problem, theta: Array) -> float:
     """
     if not problem.adapter.low_rank:
         return 0.5 / max(sampled_curvature(problem, theta), 1e-12)
-    smoothness = problem.objective.smoothness
-    if smoothness is None:
-        A, B, _ = problem.split(theta)
-        smoothness = 2.0 * estimate_smoothness(problem.objective, problem.scale * A, B)
-    return 1.0 / max(curvature_bound(problem, theta, smoothness), 1e-12)
+    return 1.0 / max(curvature_bound(problem, theta, smoothness_near(problem, theta)), 1e-12)
+
+
+def smoothness_near(problem: Problem, theta: Array) -> float:
+    """Return the stated smoothness constant of ``f``, or twice the curvature sampled at ``theta``."""
+    if problem.objective.smoothness is not None:
+        return problem.objective.smoothness
+    A, B, _ = problem.split(theta)
+    return 2.0 * estimate_smoothness(problem.objective, problem.scale * A, B)

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from .._validate import Array, as_number
 from ..problem import Problem
-from .base import Optimizer, State, safe_step
+from .base import Optimizer, State
+
+
+# L is known up to rounding of its largest value: a rise below this share of it is no rise.
+ROUNDING = 1e-14
 
 
 @dataclass
 class GDState(State):
-    """State of gradient descent: the last accepted value, and when the step is derived anew."""
+    """State of gradient descent.
+
+    Attributes
+    ----------
+    value : float
+        The last accepted value.
+    scale : float
+        The largest accepted ``|L|``, the scale of rounding errors.
+    accepted_steps, refresh_at : int
+        Steps so far, and the count at which a derived step is derived anew.
+    """
 
     value: float = np.inf
+    scale: float = 0.0
     accepted_steps: int = 0
     refresh_at: int = 0
 
@@ -24,13 +40,20 @@ class GDState(State):
 class GD(Optimizer):
     """Gradient descent ``theta <- theta - step * grad L(theta)``.
 
+    Methods that differ from it in the direction only derive from this class and replace :meth:`advance`.
+
     Parameters
     ----------
     step_size : float, optional
         A constant step. By default the inverse of the curvature bound ``beta (||A||^2 + ||B||^2) + ||G|| + lam``
         (proofs/descent_lemma), derived anew after 1, 2, 4, 8, ... iterations, because the factors grow from
-        their start; a step that raises ``L`` is taken back and halved. A given step is never changed: if it is
-        too large the run ends as diverged.
+        their start; a step that raises ``L`` is taken back and halved (not where the adapter's gradient is not
+        that of ``L``, as in detached DoRA). A given step is never changed: if it is too large the run ends as
+        diverged.
+
+    Notes
+    -----
+    Fixed points: the stationary points of ``L``.
     """
 
     step_size: float | None = None
@@ -44,24 +67,44 @@ class GD(Optimizer):
 
     def init(self, problem: Problem, theta: Array, rng: np.random.Generator) -> GDState:
         """Return the state that evaluates ``theta`` first."""
-        return GDState(theta.copy(), theta.copy(), step=self.step_size or safe_step(problem, theta))
+        return GDState(theta.copy(), theta.copy(), step=self.first_step(problem, theta))
 
-    def update(self, problem: Problem, state: GDState, value: float, grad: Array) -> None:
-        """Accept the trial and step along the negative gradient, or halve a derived step that raised ``L``."""
-        rounding = 1e-14 * abs(value)
-        if self.step_size is None and value > state.value + rounding:
+    def first_step(self, problem: Problem, theta: Array) -> float:
+        """Return the given step, or the derived one at the start."""
+        return self.default_step(problem, theta) if self.step_size is None else self.step_size
+
+    def update(self, problem: Problem, state: Any, value: float, grad: Array) -> None:
+        """Accept the trial and step on, or take back a derived step that raised ``L``."""
+        if self.is_monotone(problem) and value > state.value + ROUNDING * state.scale:
             state.accepted = False
-            state.step *= 0.5
-            state.trial += state.theta
-            state.trial *= 0.5
-            state.refresh_at = 2 * state.accepted_steps + 1
+            self.retreat(problem, state)
             return
         state.accepted = True
         state.value = value
+        state.scale = max(state.scale, abs(value))
         state.theta, state.trial = state.trial, state.theta
         if self.step_size is None and state.accepted_steps >= state.refresh_at:
-            state.step = safe_step(problem, state.theta)
+            self.refresh(problem, state)
             state.refresh_at = 2 * state.accepted_steps + 1
         state.accepted_steps += 1
+        self.advance(problem, state, grad)
+
+    def is_monotone(self, problem: Problem) -> bool:
+        """Return whether steps that raise ``L`` are taken back."""
+        return self.step_size is None and problem.adapter.exact_gradient
+
+    def refresh(self, problem: Problem, state: Any) -> None:
+        """Derive the step anew at the accepted point."""
+        state.step = self.default_step(problem, state.theta)
+
+    def advance(self, problem: Problem, state: Any, grad: Array) -> None:
+        """Set the next trial from the accepted point and its gradient."""
         np.multiply(grad, -state.step * state.step_factor, out=state.trial)
         state.trial += state.theta
+
+    def retreat(self, problem: Problem, state: Any) -> None:
+        """Set the next trial after a rejected one: half the step."""
+        state.step *= 0.5
+        state.trial += state.theta
+        state.trial *= 0.5
+        state.refresh_at = 2 * state.accepted_steps + 1

@@ -36,10 +36,14 @@ class Stage:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Base class of all schedules. Several schedules combine: factors multiply, transitions run in order."""
+    """Base class of all schedules. Several schedules combine: factors multiply, transitions run in order.
+
+    ``scales_steps`` says that ``step_factor`` is not always 1, so that a method without a step size is refused.
+    """
 
     name: ClassVar[str] = ""
     summary: ClassVar[str] = ""
+    scales_steps: ClassVar[bool] = False
 
     def check(self, problem: Problem) -> None:
         """Refuse a problem this schedule cannot work with, with the reason."""
@@ -53,12 +57,12 @@ class Schedule:
         """Whether this schedule changes stages at all."""
         return type(self).transition is not Schedule.transition
 
-    def step_factor(self, iteration: int, max_iter: int) -> float:
-        """Return the factor on the optimizer's step size at an iteration (0-based) of at most ``max_iter``."""
+    def step_factor(self, iteration: int, stage_iteration: int, max_iter: int) -> float:
+        """Return the factor on the step size after so many steps of the run (at most ``max_iter``) and the stage."""
         return 1.0
 
-    def is_boundary(self, iteration: int, max_iter: int) -> bool:
-        """Return whether a new stage starts after ``iteration`` iterations (>= 1)."""
+    def is_boundary(self, stage_iteration: int, max_iter: int) -> bool:
+        """Return whether a stage ends after ``stage_iteration`` steps (>= 1); ``max_iter`` is that of the run."""
         return False
 
     def transition(self, stage: Stage, rng: np.random.Generator) -> Stage:
