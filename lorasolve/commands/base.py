@@ -1,0 +1,270 @@
+"""What a command is, and what several of them share: arguments that name a problem, component specs, output.
+
+Text goes to stdout, progress and remarks to stderr. With ``--json`` stdout carries one document with a versioned
+schema instead. Whatever is written to a file is written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import enum
+import os
+import pathlib
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, ClassVar, NoReturn
+
+from .._registry import Registry, suggest
+from .._validate import Array
+from ..adapters import registry as adapter_registry
+from ..engine import StoppingRule
+from ..inits import registry as init_registry
+from ..io import read_task, to_json
+from ..optimizers import registry as optimizer_registry
+from ..problem import Problem
+from ..schedules import registry as schedule_registry
+from ..tasks import Task, digits_task
+
+
+class ExitCode(enum.IntEnum):
+    """What the process returns."""
+
+    FINE = 0
+    FALSE = 1
+    USAGE = 2
+    INCONCLUSIVE = 3
+
+
+EXIT_CODES = """\
+exit codes:
+  0  fine
+  1  what was asked for is false: diverged, or not certified with --require-certificate
+  2  usage error or unreadable input
+  3  inconclusive: interrupted, or no certificate exists where one was required"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that suggests the nearest option when one is unknown."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, epilog=EXIT_CODES, **options
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message, with a suggestion, and exit with code 2."""
+        unknown = re.match(r"unrecognized arguments: (-\S*)", message)
+        if unknown:
+            known = re.findall(r"--[a-z][a-z-]*", self.format_help())
+            near = difflib.get_close_matches(unknown[1].partition("=")[0], known, n=1, cutoff=0.5)
+            message += f" (did you mean {near[0]}?)" if near else ""
+        self.exit(ExitCode.USAGE, f"{self.prog}: {message}\nSee '{self.prog} --help'.\n")
+
+
+class Command:
+    """Base class of all commands."""
+
+    name: ClassVar[str] = ""
+    summary: ClassVar[str] = ""
+
+    def main(self, argv: Sequence[str]) -> int:
+        """Parse the arguments that follow the command's name and run it; return the exit code."""
+        parser = Parser(prog=f"lorasolve {self.name}", description=self.summary)
+        self.add_arguments(parser)
+        return self.run(parser.parse_args(argv))
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do the work and return the exit code."""
+        raise NotImplementedError
+
+
+# ---------------------------------------------------------------------- arguments
+def add_problem_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what names a problem: the data, the objective, rank, weight decay, adapter."""
+    group = parser.add_argument_group("problem (default: the embedded digits job)")
+    group.add_argument(
+        "--objective",
+        nargs=2,
+        metavar=("NAME", "FILE"),
+        help="an objective and its data: completion with a ratings file (.csv, .tsv, .mtx), or any objective with an "
+        ".npz archive whose keys are its arguments ('lorasolve list objectives' shows them)",
+    )
+    group.add_argument("--rank", type=int, metavar="R", help="columns of both factors (default: at most 8)")
+    group.add_argument(
+        "--lam", type=float, help="weight decay (default for your own data: a tenth of ||grad f(0)||_2)"
+    )
+    group.add_argument("--adapter", default="lora", metavar="SPEC", help="for example lora or lora:alpha=16")
+    group.add_argument("--center", action="store_true", help="completion: subtract the mean of the training entries")
+    group.add_argument(
+        "--test-fraction", type=float, default=0.0, metavar="P", help="completion: share of the entries held out"
+    )
+    group.add_argument("--split-seed", type=int, default=0, metavar="N", help="completion: seed of that choice")
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, max_iter: int, tol: float) -> None:
+    """Declare what governs a run: start, seed, stopping."""
+    group = parser.add_argument_group("run")
+    group.add_argument("--init", default="lora", metavar="SPEC", help="for example lora or gaussian:std=0.1")
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="seed of all randomness (default 0)")
+    group.add_argument("--max-iter", type=int, default=max_iter, metavar="N", help=f"default {max_iter}")
+    group.add_argument(
+        "--tol", type=float, default=tol, help=f"gradient tolerance, relative to 1 + |L| (default {tol:g})"
+    )
+    group.add_argument("--time-limit", type=float, metavar="S", help="seconds per run, compile time included")
+
+
+def add_output_arguments(parser: argparse.ArgumentParser, out_help: str, out: str | None = None) -> None:
+    """Declare what goes where."""
+    group = parser.add_argument_group("output")
+    group.add_argument("--out", metavar="NAME", default=out, help=out_help)
+    group.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+    group.add_argument("--quiet", action="store_true", help="no progress and no remarks on stderr")
+    group.add_argument(
+        "--require-certificate", action="store_true", help="exit with 1 if not certified, 3 if no certificate exists"
+    )
+
+
+def task_from(args: argparse.Namespace) -> Task:
+    """Return the task that the arguments name."""
+    if args.objective is None:
+        if args.center or args.test_fraction:
+            raise ValueError("--center, --test-fraction: apply to '--objective completion FILE' only")
+        return digits_task()
+    name, path = args.objective
+    return read_task(name, path, center=args.center, test_fraction=args.test_fraction, seed=args.split_seed)
+
+
+def problem_from(args: argparse.Namespace, task: Task) -> Problem:
+    """Return the problem that the arguments name; a weight decay that is not given is chosen and announced."""
+    problem = Problem(
+        task.objective,
+        task.rank if args.rank is None else args.rank,
+        lam=0.0,
+        adapter=component(args.adapter, adapter_registry, "--adapter"),
+    )
+    lam = task.lam if args.lam is None else args.lam
+    if lam is None:
+        lam = 0.1 * _gradient_norm_at_zero(problem)
+        remark(args, f"--lam not given: {lam:.4g}, a tenth of ||grad f(0)||_2, above which the optimum is X = 0")
+    return problem.replace(lam=lam)
+
+
+def _gradient_norm_at_zero(problem: Problem) -> float:
+    """Return ``s ||grad f(0)||_2``, the smallest ``lam`` at which ``X = 0`` is optimal."""
+    import numpy as np
+
+    from ..linear_map import top_singular
+
+    m, n = problem.shape
+    operator = problem.objective.gradient_operator(np.zeros((m, 1)), np.zeros((n, 1)))
+    return problem.scale * float(top_singular(operator).values[0])
+
+
+def stopping_from(args: argparse.Namespace) -> StoppingRule:
+    """Return the stopping rule that the arguments give."""
+    return StoppingRule(max_iter=args.max_iter, grad_tol=args.tol, time_limit=args.time_limit)
+
+
+def component(spec: str, registry: Registry[Any], argument: str) -> Any:
+    """Return the component that ``name`` or ``name:key=value,key=value`` stands for.
+
+    Raises
+    ------
+    ValueError
+        For unknown names and settings, the nearest one suggested.
+    """
+    name, _, text = spec.partition(":")
+    default = registry.make(name, argument)
+    if not text:
+        return default
+    known = [entry.name for entry in fields(default)]
+    settings: dict[str, Any] = {}
+    for pair in text.split(","):
+        key, equals, value = pair.partition("=")
+        if not equals or key not in known:
+            accepted = suggest(key, known) if known else " It has no settings."
+            raise ValueError(f"{argument}: {name} has no setting {key!r} (write {name}:key=value).{accepted}")
+        settings[key] = _literal(value)
+    return type(default)(**settings)
+
+
+def _literal(text: str) -> Any:
+    """Return a number, True, False or None as such and anything else as text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def init_from(args: argparse.Namespace) -> Any:
+    """Return the init that the arguments name."""
+    return component(args.init, init_registry, "--init")
+
+
+def method_from(spec: str) -> dict[str, Any]:
+    """Return the arguments of ``solve`` that ``optimizer[:settings][+schedule[:settings]...]`` stands for."""
+    optimizer, *schedules = spec.split("+")
+    method: dict[str, Any] = {"optimizer": component(optimizer, optimizer_registry, "--optimizer")}
+    if schedules:
+        method["schedule"] = [component(part, schedule_registry, "--optimizer (schedule)") for part in schedules]
+    return method
+
+
+# ---------------------------------------------------------------------- output
+def outputs(name: str, *suffixes: str) -> list[pathlib.Path]:
+    """Return the files that an output name stands for, one per suffix."""
+    path = pathlib.Path(name)
+    if path.suffix in (".npz", ".json", ".png"):
+        path = path.with_suffix("")
+    return [path.with_name(path.name + suffix) for suffix in suffixes]
+
+
+def remark(args: argparse.Namespace, text: str) -> None:
+    """Write a remark to stderr."""
+    if not args.quiet:
+        print(text, file=sys.stderr)
+
+
+def emit(args: argparse.Namespace, document: dict[str, Any], text: str) -> None:
+    """Print the document as JSON or the text, as asked."""
+    print(to_json(document) if args.json else text)
+
+
+def emphasis(text: str, good: bool | None) -> str:
+    """Return the text in green, red or yellow on a terminal; plain elsewhere and with ``NO_COLOR``."""
+    if os.environ.get("NO_COLOR") or not sys.stdout.isatty():
+        return text
+    colour = {True: "32", False: "31", None: "33"}[good]
+    return f"\x1b[{colour}m{text}\x1b[0m"
+
+
+def certified(is_global: bool | None, required: bool) -> int:
+    """Return the exit code for a certificate's answer."""
+    if not required or is_global:
+        return ExitCode.FINE
+    return ExitCode.INCONCLUSIVE if is_global is None else ExitCode.FALSE
+
+
+def problem_line(problem: Problem) -> str:
+    """Return shape, rank, weight decay and adapter in one line."""
+    m, n = problem.shape
+    return f"{m} x {n}, rank {problem.rank}, lam = {problem.lam:g}, adapter {problem.adapter.name}"
+
+
+def metrics_of(task: Task, X: Array) -> dict[str, Any]:
+    """Return the quality before and after an update, on held-out data where there is some."""
+    data = "test" if task.test is not None else "training"
+    return {"data": data, "before": task.metrics(), "after": task.metrics(X)}
+
+
+def metrics_line(metrics: dict[str, Any]) -> str:
+    """Return ``test accuracy: 0.121 before, 0.899 after``; an empty text where there are no metrics."""
+    before, data = metrics["before"], metrics["data"]
+    return "; ".join(f"{data} {key}: {before[key]:.4g} before, {v:.4g} after" for key, v in metrics["after"].items())

@@ -1,0 +1,106 @@
+"""``lorasolve compare``: several solvers beside the convex optimum; without options, on the embedded digits."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+from ..compare import Comparison, compare
+from ..io import envelope, write_json
+from ..plotting import comparison_figure, save_figure
+from ..tasks import Task
+from .base import (
+    Command,
+    ExitCode,
+    add_output_arguments,
+    add_problem_arguments,
+    add_run_arguments,
+    certified,
+    emit,
+    emphasis,
+    init_from,
+    method_from,
+    metrics_line,
+    outputs,
+    problem_from,
+    problem_line,
+    remark,
+    stopping_from,
+    task_from,
+)
+
+DEFAULT_METHODS = ("gd", "nesterov", "adam+cosine", "adamw+cosine", "lbfgs")
+
+
+class CompareCommand(Command):
+    """Run several solvers from one start, compute the convex optimum, and say which of them reached it."""
+
+    name = "compare"
+    summary = "several solvers beside the convex optimum: table, verdict, report.json, report.png"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        add_problem_arguments(parser)
+        add_run_arguments(parser, max_iter=20_000, tol=1e-9)
+        parser.add_argument(
+            "--optimizer",
+            nargs="+",
+            default=list(DEFAULT_METHODS),
+            metavar="SPEC",
+            help=f"methods, each NAME[:key=value,...][+SCHEDULE...] (default: {' '.join(DEFAULT_METHODS)})",
+        )
+        add_output_arguments(parser, "names the report: NAME.json and NAME.png (default: report)", out="report")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Run the comparison and write the report."""
+        methods = [method_from(spec) for spec in args.optimizer]
+        init, stop = init_from(args), stopping_from(args)
+        task = task_from(args)
+        problem = problem_from(args, task)
+        comparison = compare(problem, methods, init=init, seed=args.seed, stop=stop, progress=not args.quiet)
+        document = _document(comparison, task)
+        report, figure = outputs(args.out, ".json", ".png")
+        write_json(report, document)
+        emit(args, document, _text(comparison, document))
+        if comparison.rows:
+            save_figure(figure, comparison_figure(comparison, task.title))
+        remark(args, f"written: {report}" + (f", {figure}" if comparison.rows else ""))
+        return _exit_code(comparison, args.require_certificate)
+
+
+def _document(comparison: Comparison, task: Task) -> dict[str, Any]:
+    """Return the comparison as a document, with the quality on held-out data of every finite point."""
+    body = comparison.to_dict()
+    for entry, result in zip(body["rows"], comparison.results):
+        entry["metrics"] = task.metrics(result.X) if np.isfinite(result.fun) else {}
+    best = comparison.best()
+    metrics = {
+        "data": "test" if task.test is not None else "training",
+        "before": task.metrics(),
+        "after": {} if best is None else body["rows"][best]["metrics"],
+    }
+    return envelope("compare", {"task": task.title} | body | {"metrics": metrics})
+
+
+def _text(comparison: Comparison, document: dict[str, Any]) -> str:
+    verdict = emphasis(comparison.verdict(), _answer(comparison))
+    metrics = metrics_line(document["metrics"])
+    lines = [document["task"], problem_line(comparison.problem), "", comparison.table(), "", verdict]
+    return "\n".join([*lines, metrics] if metrics else lines)
+
+
+def _answer(comparison: Comparison) -> bool | None:
+    """Return whether some row is certified; None if that is not known."""
+    if any(row.is_global for row in comparison.rows):
+        return True
+    return False if any(row.is_global is False for row in comparison.rows) else None
+
+
+def _exit_code(comparison: Comparison, require_certificate: bool) -> int:
+    if comparison.interrupted:
+        return ExitCode.INCONCLUSIVE
+    if comparison.best() is None:
+        return ExitCode.FALSE
+    return certified(_answer(comparison), require_certificate)

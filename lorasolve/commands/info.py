@@ -1,0 +1,80 @@
+"""``lorasolve info``: what a bug report should say about the installation."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import platform
+from typing import Any
+
+from .. import __version__
+from .._threads import available_threads, get_threads
+from ..io import envelope
+from .base import Command, ExitCode, emit
+
+PACKAGES = ("numpy", "scipy", "numba", "cvxpy", "sympy", "matplotlib", "threadpoolctl")
+
+
+class InfoCommand(Command):
+    """Print versions, threads, BLAS libraries and the kernel cache."""
+
+    name = "info"
+    summary = "versions, threads, BLAS, kernel cache"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Print the facts."""
+        facts = {
+            "version": __version__,
+            "python": platform.python_version(),
+            "platform": f"{platform.system()} {platform.machine()}",
+            "packages": {name: _version(name) for name in PACKAGES},
+            "threads": {"used": get_threads(), "available": available_threads()},
+            "blas": _blas(),
+            "cache": _cache(),
+        }
+        emit(args, envelope("info", facts), _text(facts))
+        return ExitCode.FINE
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _blas() -> list[dict[str, Any]]:
+    """Return the BLAS libraries that NumPy and SciPy have loaded."""
+    importlib.import_module("scipy.linalg")
+    from threadpoolctl import threadpool_info
+
+    keys = ("internal_api", "version", "num_threads")
+    return [{key: pool[key] for key in keys} for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
+def _cache() -> dict[str, Any]:
+    from ..kernels._jit import cache_directory
+
+    folder = cache_directory()
+    sizes = [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
+    return {"folder": str(folder), "files": len(sizes), "megabytes": round(sum(sizes) / 1e6, 1)}
+
+
+def _text(facts: dict[str, Any]) -> str:
+    packages = ", ".join(f"{name} {version or 'missing'}" for name, version in facts["packages"].items())
+    blas = ", ".join(f"{b['internal_api']} {b['version']} ({b['num_threads']} threads)" for b in facts["blas"])
+    cache, threads = facts["cache"], facts["threads"]
+    return "\n".join(
+        [
+            f"lorasolve {facts['version']} on Python {facts['python']}, {facts['platform']}",
+            f"packages  {packages}",
+            f"threads   {threads['used']} used, {threads['available']} available (LORASOLVE_NUM_THREADS)",
+            f"BLAS      {blas or 'none found'}",
+            f"cache     {cache['folder']}: {cache['files']} files, {cache['megabytes']} MB (LORASOLVE_CACHE_DIR)",
+        ]
+    )

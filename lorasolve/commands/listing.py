@@ -1,0 +1,57 @@
+"""``lorasolve list``: what there is to choose from."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from .. import adapters, convex, inits, objectives, optimizers, schedules
+from .._registry import Registry, suggest
+from ..io import constructor_keys, envelope
+from .base import Command, ExitCode, emit
+
+KINDS: dict[str, Registry[Any]] = {
+    "objectives": objectives.registry,
+    "adapters": adapters.registry,
+    "optimizers": optimizers.registry,
+    "schedules": schedules.registry,
+    "inits": inits.registry,
+    "convex": convex.registry,
+}
+
+
+class ListCommand(Command):
+    """Print the names of all components with one line each."""
+
+    name = "list"
+    summary = "objectives, adapters, optimizers, schedules, inits and convex routes, one line each"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        parser.add_argument("kind", nargs="?", help=f"only one of {', '.join(KINDS)}")
+        parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Print the lists."""
+        if args.kind is not None and args.kind not in KINDS:
+            raise ValueError(f"kind: unknown kind {args.kind!r}.{suggest(args.kind, list(KINDS))}")
+        kinds = KINDS if args.kind is None else {args.kind: KINDS[args.kind]}
+        found = {
+            kind: {name: cls.summary for name, cls in registry.classes().items()} for kind, registry in kinds.items()
+        }
+        text = "\n\n".join(_section(kind, entries, with_keys=kind == args.kind) for kind, entries in found.items())
+        emit(args, envelope("list", found), text)
+        return ExitCode.FINE
+
+
+def _section(kind: str, entries: dict[str, str], with_keys: bool) -> str:
+    """Return one list; asked for alone, the objectives show the keys of their .npz archives."""
+    width = max((len(name) for name in entries), default=0)
+    lines = [kind]
+    for name, summary in entries.items():
+        lines.append(f"  {name.ljust(width)}  {summary}")
+        if with_keys and kind == "objectives":
+            keys = constructor_keys(objectives.registry.classes()[name])
+            shown = ", ".join(key if required else f"[{key}]" for key, required in keys.items())
+            lines.append(f"  {' ' * width}  keys: {shown}")
+    return "\n".join(lines)

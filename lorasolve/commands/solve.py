@@ -1,0 +1,106 @@
+"""``lorasolve solve``: one solver on one problem, with its certificate."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+from ..certificate import Certificate, certify
+from ..engine import solve
+from ..io import envelope, result_to_dict, save_result, write_json
+from ..problem import Problem
+from ..result import Result, Status
+from .base import (
+    Command,
+    ExitCode,
+    add_output_arguments,
+    add_problem_arguments,
+    add_run_arguments,
+    certified,
+    emit,
+    emphasis,
+    init_from,
+    method_from,
+    metrics_line,
+    metrics_of,
+    outputs,
+    problem_from,
+    problem_line,
+    remark,
+    stopping_from,
+    task_from,
+)
+
+
+class SolveCommand(Command):
+    """Minimise the factored objective by one method and certify the end point."""
+
+    name = "solve"
+    summary = "one solver on one problem, with the certificate of what it reached"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        add_problem_arguments(parser)
+        add_run_arguments(parser, max_iter=10_000, tol=1e-8)
+        parser.add_argument(
+            "--optimizer",
+            default="gd",
+            metavar="SPEC",
+            help="method, NAME[:key=value,...][+SCHEDULE...] (default gd; 'lorasolve list' shows all)",
+        )
+        add_output_arguments(parser, "save the result: NAME.npz (read by 'lorasolve verdict') and NAME.json")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Solve, save, print."""
+        method = method_from(args.optimizer)
+        init, stop = init_from(args), stopping_from(args)
+        task = task_from(args)
+        problem = problem_from(args, task)
+        result = solve(problem, init=init, seed=args.seed, stop=stop, progress=not args.quiet, **method)
+        finite = bool(np.isfinite(result.fun))
+        certificate = certify(problem, result) if finite and problem.adapter.low_rank else None
+        document = envelope(
+            "solve",
+            {
+                "task": task.title,
+                "problem": problem_line(problem),
+                "result": result_to_dict(result),
+                "certificate": None if certificate is None else certificate.to_dict(),
+                "metrics": metrics_of(task, result.X) if finite else None,
+            },
+        )
+        if args.out is not None:
+            saved, report = outputs(args.out, ".npz", ".json")
+            save_result(saved, problem, result, task.arguments)
+            write_json(report, document)
+            remark(args, f"written: {saved}, {report}")
+        emit(args, document, _text(task.title, problem, result, certificate, document["metrics"]))
+        return _exit_code(result, certificate, args.require_certificate)
+
+
+def _text(
+    title: str, problem: Problem, result: Result, certificate: Certificate | None, metrics: dict[str, Any] | None
+) -> str:
+    lines = [
+        title,
+        problem_line(problem),
+        "",
+        f"{result.status.label}: {result.message}",
+        f"  L = {result.fun:.12g}, ||grad L|| = {result.grad_norm:.3g}, {result.nit} iterations, {result.nfev} oracle "
+        f"calls, {result.seconds:.2f} s + {result.compile_seconds:.2f} s compilation",
+    ]
+    if certificate is not None:
+        lines.append(emphasis(str(certificate), certificate.is_global))
+    if metrics is not None and metrics["after"]:
+        lines.append(metrics_line(metrics))
+    return "\n".join(lines)
+
+
+def _exit_code(result: Result, certificate: Certificate | None, require_certificate: bool) -> int:
+    if result.status is Status.DIVERGED:
+        return ExitCode.FALSE
+    if result.status is Status.INTERRUPTED:
+        return ExitCode.INCONCLUSIVE
+    return certified(None if certificate is None else certificate.is_global, require_certificate)

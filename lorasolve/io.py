@@ -1,0 +1,457 @@
+"""Users' files: ratings and arrays in, results out and back in. Everything is written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import inspect
+import json
+import math
+import os
+import pathlib
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import IO, Any
+
+import numpy as np
+
+from . import __version__
+from ._registry import suggest
+from ._validate import Array, as_integer, as_number
+from .adapters import registry as adapter_registry
+from .objectives import registry as objective_registry
+from .objectives.base import Objective
+from .problem import Problem
+from .result import Result, Status, Trace
+from .tasks import Task
+
+SCHEMA_VERSION = 1
+PathLike = str | os.PathLike[str]
+
+_DELIMITERS = {".csv": ",", ".tsv": "\t", ".data": "\t", ".inter": "\t"}
+_TEST_SUFFIX = "_test"
+_HEADER = "header"
+_OBJECTIVE = "objective."
+
+
+# ---------------------------------------------------------------------- ratings
+@dataclass(frozen=True)
+class Ratings:
+    """Observed entries of a matrix.
+
+    Attributes
+    ----------
+    rows, cols : ndarray of int, shape (N,)
+        Positions of the entries.
+    values : ndarray of float, shape (N,)
+        The entries.
+    row_labels, col_labels : ndarray, shapes (m,) and (n,)
+        What the file calls the rows and columns.
+    """
+
+    rows: Array
+    cols: Array
+    values: Array
+    row_labels: Array
+    col_labels: Array
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of rows and columns."""
+        return len(self.row_labels), len(self.col_labels)
+
+
+def read_ratings(path: PathLike) -> Ratings:
+    """Read the observed entries of a matrix from a text file.
+
+    ``.csv`` (comma) and ``.tsv``, ``.data``, ``.inter`` (tab) files have one entry per line: row label, column
+    label, value; further columns are ignored, and a first line whose third field is no number is a header. A
+    ``.mtx`` file is in Matrix Market format.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is malformed; the message names the file and the line.
+    """
+    suffix = pathlib.Path(path).suffix.lower()
+    if suffix == ".mtx":
+        return _read_matrix_market(path)
+    if suffix not in _DELIMITERS:
+        raise ValueError(
+            f"{path}: unknown kind of ratings file {suffix!r}; accepted: {', '.join(sorted([*_DELIMITERS, '.mtx']))}"
+        )
+    rows: list[str] = []
+    cols: list[str] = []
+    values: list[float] = []
+    lines: list[int] = []
+    with _readable(path), open(path, newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file, delimiter=_DELIMITERS[suffix])
+        first = True
+        for fields in reader:
+            if not fields or not any(field.strip() for field in fields):
+                continue
+            value = _as_rating(fields)
+            if value is None and first and len(fields) >= 3:
+                first = False
+                continue
+            first = False
+            if value is None:
+                raise ValueError(
+                    f"{path}, line {reader.line_num}: expected row label, column label and a finite number separated "
+                    f"by {_DELIMITERS[suffix]!r}, got {_DELIMITERS[suffix].join(fields)[:60]!r}"
+                )
+            rows.append(fields[0].strip())
+            cols.append(fields[1].strip())
+            values.append(value)
+            lines.append(reader.line_num)
+    if not values:
+        raise ValueError(f"{path}: holds no ratings")
+    row_labels, row_index = _labels(rows)
+    col_labels, col_index = _labels(cols)
+    _refuse_repeated(path, row_index * len(col_labels) + col_index, rows, cols, lines)
+    return Ratings(row_index, col_index, np.asarray(values), row_labels, col_labels)
+
+
+def _as_rating(fields: list[str]) -> float | None:
+    """Return the third field as a finite number, or None."""
+    try:
+        value = float(fields[2])
+    except (IndexError, ValueError):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _labels(names: list[str]) -> tuple[Array, Array]:
+    """Return the distinct labels in order (as numbers if all are integers) and each entry's index among them."""
+    try:
+        column = np.array([int(name) for name in names], dtype=np.int64)
+    except (ValueError, OverflowError):
+        column = np.array(names)
+    labels, index = np.unique(column, return_inverse=True)
+    return labels, index.ravel()
+
+
+def _refuse_repeated(path: PathLike, codes: Array, rows: list[str], cols: list[str], lines: list[int]) -> None:
+    order = np.argsort(codes, kind="stable")
+    repeated = np.flatnonzero(np.diff(codes[order]) == 0)
+    if repeated.size:
+        before, after = int(order[repeated[0]]), int(order[repeated[0] + 1])
+        raise ValueError(
+            f"{path}, line {lines[after]}: row {rows[after]!r}, column {cols[after]!r} has a value already "
+            f"(line {lines[before]}); each entry may occur once"
+        )
+
+
+def _read_matrix_market(path: PathLike) -> Ratings:
+    from scipy.io import mmread
+    from scipy.sparse import coo_array
+
+    with _readable(path):
+        matrix = coo_array(mmread(path))
+    m, n = matrix.shape
+    if matrix.nnz == 0:
+        raise ValueError(f"{path}: holds no entries")
+    rows, cols = (index.astype(np.int64) for index in matrix.coords)
+    return Ratings(rows, cols, matrix.data.astype(np.float64), np.arange(m), np.arange(n))
+
+
+# ---------------------------------------------------------------------- arrays
+def read_arrays(path: PathLike) -> dict[str, Array]:
+    """Return the arrays of an ``.npz`` file by name. Pickled objects are refused."""
+    with _readable(path):
+        data = np.load(path, allow_pickle=False)
+        if not isinstance(data, np.lib.npyio.NpzFile):
+            raise ValueError("is a single array; expected an .npz archive made with numpy.savez")
+        with data:
+            return {key: data[key] for key in data.files}
+
+
+@contextlib.contextmanager
+def _readable(path: PathLike) -> Iterator[None]:
+    """Turn the many ways in which a file can be broken into one error that names it."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is not a UTF-8 text file ({error.reason} at byte {error.start})") from error
+    except (zipfile.BadZipFile, EOFError, csv.Error) as error:
+        raise ValueError(f"{path}: is damaged or of another format ({error})") from error
+    except ValueError as error:
+        text = str(error)
+        if text.startswith(str(path)):
+            raise
+        if "pickle" in text:
+            text = "is no .npz archive of plain arrays (pickled objects are not read)"
+        raise ValueError(f"{path}: {text}") from error
+
+
+def constructor_keys(kind: type[Objective]) -> dict[str, bool]:
+    """Return the names of an objective's constructor arguments, and whether each is required."""
+    parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
+    return {p.name: p.default is p.empty for p in parameters}
+
+
+def objective_from_arrays(name: str, arrays: dict[str, Any], source: PathLike) -> Objective:
+    """Return the objective ``name`` made of arrays whose keys are its constructor arguments.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For missing and unknown keys, and for whatever the objective itself refuses.
+    """
+    kind = objective_registry.classes()[name]
+    keys = constructor_keys(kind)
+    missing = [key for key, required in keys.items() if required and key not in arrays]
+    unknown = [key for key in arrays if key not in keys]
+    if missing:
+        hint = f" (there is {unknown[0]!r})" if unknown else ""
+        raise ValueError(f"{source}: objective {name!r} needs the array {missing[0]!r}{hint}; keys: {_key_list(keys)}")
+    if unknown:
+        raise ValueError(f"{source}: objective {name!r} has no key {unknown[0]!r}.{suggest(unknown[0], list(keys))}")
+    try:
+        return kind(**{key: _as_argument(key, value) for key, value in arrays.items()})
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{source}: {error}") from error
+
+
+def _key_list(keys: dict[str, bool]) -> str:
+    return ", ".join(key if required else f"[{key}]" for key, required in keys.items())
+
+
+def _as_argument(key: str, value: Any) -> Any:
+    """Return scalars as Python values and a shape as a tuple."""
+    if key == "shape":
+        return tuple(int(k) for k in value)
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        return value.item()
+    return value
+
+
+# ---------------------------------------------------------------------- tasks
+def read_task(name: str, path: PathLike, *, center: bool = False, test_fraction: float = 0.0, seed: int = 0) -> Task:
+    """Return the task of one objective and one file.
+
+    Parameters
+    ----------
+    name : str
+        Objective, for example ``"completion"`` or ``"softmax"``.
+    path : path
+        For completion a ratings file (:func:`read_ratings`); otherwise, or with the suffix ``.npz``, an archive
+        whose keys are the constructor arguments of the objective (``lorasolve list objectives`` shows them). Keys
+        with ``_test`` appended (``Z_test``, ``labels_test``) make the held-out objective.
+    center : bool
+        Subtract the mean of the training entries (completion only).
+    test_fraction : float
+        Share of the entries held out at random (completion only), in [0, 1).
+    seed : int
+        Seed of that choice.
+    """
+    if name not in objective_registry.classes():
+        known = list(objective_registry.classes())
+        raise ValueError(f"objective: unknown objective {name!r}.{suggest(name, known)}")
+    as_number(test_fraction, "test_fraction", 0.0, 1.0, open_high=True)
+    as_integer(seed, "seed", 0)
+    title = f"{name} on {pathlib.Path(path).name}"
+    if pathlib.Path(path).suffix.lower() == ".npz":
+        if center or test_fraction:
+            raise ValueError("center, test_fraction: apply to ratings files only; use keys ending in '_test'")
+        return _task_from_arrays(name, path, title)
+    if name != "completion":
+        raise ValueError(f"{path}: objective {name!r} is read from an .npz archive")
+    return _completion_task(read_ratings(path), center, test_fraction, seed, title)
+
+
+def _task_from_arrays(name: str, path: PathLike, title: str) -> Task:
+    arrays = read_arrays(path)
+    train = {key: value for key, value in arrays.items() if not key.endswith(_TEST_SUFFIX)}
+    held_out = {key.removesuffix(_TEST_SUFFIX): value for key, value in arrays.items() if key not in train}
+    objective = objective_from_arrays(name, train, path)
+    test = objective_from_arrays(name, train | held_out, path) if held_out else None
+    return Task(objective, test, title, rank=min(8, *objective.shape), arguments=train)
+
+
+def _completion_task(ratings: Ratings, center: bool, test_fraction: float, seed: int, title: str) -> Task:
+    from .objectives import MatrixCompletion
+
+    N = len(ratings.values)
+    order = np.random.default_rng(seed).permutation(N)
+    n_test = round(test_fraction * N)
+    if n_test == N:
+        raise ValueError(f"test_fraction: {test_fraction} of {N} entries leaves none to train on")
+    test_index, train_index = np.sort(order[:n_test]), np.sort(order[n_test:])
+    mean = float(ratings.values[train_index].mean()) if center else 0.0
+
+    def entries(index: Array) -> dict[str, Any]:
+        values = ratings.values[index] - mean
+        return {"rows": ratings.rows[index], "cols": ratings.cols[index], "values": values, "shape": ratings.shape}
+
+    m, n = ratings.shape
+    title += f" ({m} x {n}, {len(train_index)} entries to train on, {n_test} to test"
+    title += f", mean {mean:.4g} subtracted)" if center else ")"
+    train = entries(train_index)
+    test = MatrixCompletion(**entries(test_index)) if n_test else None
+    return Task(MatrixCompletion(**train), test, title, rank=min(8, m, n), arguments=train)
+
+
+# ---------------------------------------------------------------------- writing
+def write_atomically(path: PathLike, write: Callable[[IO[bytes]], None]) -> None:
+    """Let ``write`` fill a temporary file beside ``path`` and put it in place only when it is complete."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _umask() -> int:
+    """Return the process's file mode mask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def to_json(document: dict[str, Any]) -> str:
+    """Return strict JSON: NumPy values as plain ones, numbers that JSON cannot hold as null."""
+    return json.dumps(_plain(document), indent=2, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write_json(path: PathLike, document: dict[str, Any]) -> None:
+    """Write a document as JSON, whole or not at all."""
+    text = (to_json(document) + "\n").encode()
+
+    def write(file: IO[bytes]) -> None:
+        file.write(text)
+
+    write_atomically(path, write)
+
+
+def write_arrays(path: PathLike, arrays: dict[str, Array]) -> None:
+    """Write arrays to a compressed ``.npz`` archive, whole or not at all; the suffix is not added."""
+    write_atomically(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
+
+
+def envelope(schema: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Return ``body`` under the head that every JSON document of the command line has."""
+    head = {"schema": f"lorasolve/{schema}", "schema_version": SCHEMA_VERSION, "lorasolve": __version__}
+    return head | body
+
+
+# ---------------------------------------------------------------------- results
+_RESULT_FIELDS = (
+    "fun",
+    "grad_norm",
+    "nit",
+    "nfev",
+    "message",
+    "seconds",
+    "compile_seconds",
+    "seed",
+    "optimizer",
+    "init",
+)
+
+
+def result_to_dict(result: Result) -> dict[str, Any]:
+    """Return a result without its arrays: status and numbers, as printed and written by the command line."""
+    fields = {key: getattr(result, key) for key in _RESULT_FIELDS}
+    return fields | {"status": result.status.label, "success": result.success}
+
+
+def save_result(path: PathLike, problem: Problem, result: Result, arguments: dict[str, Any]) -> None:
+    """Write problem and result to one ``.npz`` file that :func:`load_result` reads back. Nothing is pickled.
+
+    Parameters
+    ----------
+    path : path
+        The file; the suffix ``.npz`` is not added.
+    problem : Problem
+        The original problem, with an objective of this package.
+    result : Result
+        What was reached.
+    arguments : dict
+        The objective's constructor arguments by name, from which it is built again. (An objective need not keep
+        them: linear fine-tuning keeps two Gram matrices, whatever the number of samples.)
+
+    Raises
+    ------
+    TypeError
+        If the objective is not one of :mod:`lorasolve.objectives`.
+    """
+    kind = type(problem.objective)
+    if objective_registry.classes().get(kind.name) is not kind:
+        raise TypeError(
+            f"objective: only objectives of lorasolve.objectives can be saved with their data, got {kind.__name__}"
+        )
+    arrays = {f"{_OBJECTIVE}{key}": np.asarray(value) for key, value in arguments.items() if value is not None}
+    header = {
+        "objective": kind.name,
+        "adapter": {"name": problem.adapter.name, "settings": asdict(problem.adapter)},
+        "rank": problem.rank,
+        "lam": problem.lam,
+        "status": result.status.name,
+        "result": {key: getattr(result, key) for key in _RESULT_FIELDS},
+    }
+    arrays["theta"] = result.theta
+    for key, column in result.trace.to_dict().items():
+        arrays[f"trace.{key}"] = np.asarray(column)
+    if result.merged is not None:
+        arrays["merged"] = result.merged
+    # A diverged run has no finite value; json.dumps keeps it, to_json would turn it into null.
+    text = json.dumps(envelope("result", header))
+    write_arrays(path, {_HEADER: np.array(text)} | arrays)
+
+
+def load_result(path: PathLike) -> tuple[Problem, Result]:
+    """Read what :func:`save_result` wrote.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is not a saved result, or of a later version.
+    """
+    arrays = read_arrays(path)
+    if _HEADER not in arrays:
+        raise ValueError(f"{path}: is not a saved result (no entry {_HEADER!r}; keys: {', '.join(arrays)})")
+    header = json.loads(str(arrays.pop(_HEADER)))
+    if header.get("schema") != "lorasolve/result" or header.get("schema_version") != SCHEMA_VERSION:
+        raise ValueError(
+            f"{path}: expected schema 'lorasolve/result' version {SCHEMA_VERSION}, got {header.get('schema')!r} "
+            f"version {header.get('schema_version')!r}"
+        )
+    given = {k.removeprefix(_OBJECTIVE): v for k, v in arrays.items() if k.startswith(_OBJECTIVE)}
+    objective = objective_from_arrays(header["objective"], given, path)
+    adapter = adapter_registry.classes()[header["adapter"]["name"]](**header["adapter"]["settings"])
+    problem = Problem(objective, header["rank"], header["lam"], adapter)
+    merged = arrays.get("merged")
+    last = problem if merged is None else problem.replace(objective=objective.merged(merged))
+    theta = arrays["theta"]
+    A, B, _ = last.split(theta)
+    trace = Trace(**{k.removeprefix("trace."): v.tolist() for k, v in arrays.items() if k.startswith("trace.")})
+    status = Status[header["status"]]
+    fields = header["result"]
+    return problem, Result(A=A, B=B, theta=theta, status=status, trace=trace, problem=last, merged=merged, **fields)

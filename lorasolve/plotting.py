@@ -1,0 +1,103 @@
+"""Figures. Each function takes a Matplotlib ``Axes``, draws on it and returns it; nothing is ever shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._validate import Array
+from .compare import Comparison, singular_values
+from .io import PathLike, write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours: told apart by all readers, and in print.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
+MARKERS = "osD^vPX*"
+# What is below this share of the largest value is rounding, drawn on the lower edge.
+_FLOOR = 1e-15
+_MARGIN = 3.0
+
+
+def plot_convergence(comparison: Comparison, ax: Axes) -> Axes:
+    """Draw ``(L - F*)/|F*|`` of every run against its iterations, both logarithmic.
+
+    Without a reference the lowest objective of all runs takes the place of ``F*``.
+    """
+    reference = comparison.reference
+    values = [np.asarray(result.trace.value) for result in comparison.results]
+    optimum = reference.fun if reference is not None else min(float(np.nanmin(v)) for v in values)
+    scale = abs(optimum) or 1.0
+    for k, (row, result, value) in enumerate(zip(comparison.rows, comparison.results, values)):
+        x = np.maximum(np.asarray(result.trace.iteration, dtype=float), 1.0)
+        y = np.maximum((value - optimum) / scale, _FLOOR)
+        ax.loglog(x, y, color=_colour(k), lw=1.8, label=row.solver)
+        ax.loglog(x[-1:], y[-1:], color=_colour(k), marker=_marker(k), ms=7)
+    name = "F*" if reference is not None else "best run"
+    ax.set_xlabel("iteration")
+    ax.set_ylabel(f"(L - {name}) / |{name}|")
+    ax.set_title("How far from the optimum" if reference is not None else "How far from the best run")
+    ax.grid(alpha=0.25)
+    return ax
+
+
+def plot_spectra(comparison: Comparison, ax: Axes) -> Axes:
+    """Draw the singular values of every run's update over those of the convex optimum (bars)."""
+    reference = comparison.reference
+    spectra = [np.asarray(singular_values(result)) for result in comparison.results]
+    optimal = np.asarray([] if reference is None else reference.certificate.singular_values[: reference.rank])
+    largest = max([float(s.max(initial=0.0)) for s in [optimal, *spectra]], default=1.0) or 1.0
+    floor = 1e-10 * largest
+    if reference is not None:
+        index = np.arange(1, len(optimal) + 1)
+        ax.bar(index, optimal, width=0.8, color="0.85", label=f"convex optimum, rank {reference.rank}", zorder=0)
+        ax.axvline(reference.rank + 0.5, color="0.4", ls="--", lw=1.2)
+    for k, (row, values) in enumerate(zip(comparison.rows, spectra)):
+        offset = 0.6 * ((k + 0.5) / len(spectra) - 0.5)
+        _points(ax, np.arange(1, len(values) + 1) + offset, values, floor, k, row.solver)
+    ax.set_yscale("log")
+    ax.set_ylim(floor / _MARGIN, largest * _MARGIN)
+    ax.set_xticks(np.arange(1, comparison.problem.rank + 1))
+    ax.set_xlabel("index of the singular value")
+    ax.set_ylabel("singular value of X")
+    ax.set_title("Which rank the update has")
+    ax.grid(alpha=0.25, axis="y")
+    return ax
+
+
+def _points(ax: Axes, x: Array, values: Array, floor: float, k: int, label: str) -> None:
+    """Draw values as points; those below the floor hollow on it."""
+    above = values > floor
+    style: dict[str, Any] = {"color": _colour(k), "marker": _marker(k), "ms": 6, "ls": "none"}
+    ax.plot(x[above], values[above], label=label, **style)
+    ax.plot(x[~above], np.full(int((~above).sum()), floor), markerfacecolor="none", **style)
+
+
+def _colour(k: int) -> str:
+    return COLOURS[k % len(COLOURS)]
+
+
+def _marker(k: int) -> str:
+    return MARKERS[k % len(MARKERS)]
+
+
+def comparison_figure(comparison: Comparison, title: str) -> Figure:
+    """Return the report's figure: convergence on the left, spectra on the right, one legend for both."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 5.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    plot_convergence(comparison, left)
+    plot_spectra(comparison, right)
+    handles, labels = right.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 6), frameon=False)
+    figure.suptitle(title)
+    return figure
+
+
+def save_figure(path: PathLike, figure: Figure) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=130))
