@@ -356,6 +356,44 @@ def _recovers(optimizer: Optimizer, problem: Problem, state: Any, grad: Array) -
     return True
 
 
+class _Oracle:
+    """The counted oracle of a method that owns its loop; it remembers its last answers."""
+
+    MEMORY = 64
+
+    def __init__(self, problem: Problem, monitor: Monitor) -> None:
+        self.problem = problem
+        self.monitor = monitor
+        self._known: dict[bytes, tuple[float, float]] = {}
+
+    def __call__(self, theta: Array) -> tuple[float, Array]:
+        self.monitor.call()
+        theta = np.asarray(theta, dtype=self.problem.dtype)
+        grad = np.empty_like(theta)
+        value = self.problem.value_and_grad(theta, grad)
+        if len(self._known) > self.MEMORY:
+            self._known.pop(next(iter(self._known)))
+        self._known[theta.tobytes()] = (value, self.problem.stationarity(theta, grad))
+        return value, grad
+
+    def recall(self, theta: Array) -> tuple[float, float]:
+        """Return value and gradient norm at a point, evaluated anew only if it is no recent one."""
+        if theta.tobytes() not in self._known:
+            self(theta)
+        return self._known[theta.tobytes()]
+
+    def hessian_product(self, theta: Array, direction: Array) -> Array:
+        """Return the Hessian of ``L`` times a direction; frozen parameters are left out."""
+        self.monitor.call()
+        problem = self.problem
+        if problem.trainable is not None:
+            direction = np.where(problem.trainable, direction, 0.0)
+        product = np.concatenate(
+            [part.ravel() for part in problem.hvp(*problem.split(theta)[:2], *problem.split(direction)[:2])]
+        )
+        return product if problem.trainable is None else np.where(problem.trainable, product, 0.0)
+
+
 def _drive(
     stage: Stage,
     optimizer: DrivenOptimizer,
@@ -364,25 +402,11 @@ def _drive(
     """Run an optimizer that owns its loop."""
     problem = stage.problem
     theta = stage.theta.copy()
-    last: dict[bytes, tuple[float, float]] = {}
-
-    def oracle(point: Array) -> tuple[float, Array]:
-        monitor.call()
-        point = np.asarray(point, dtype=problem.dtype)
-        grad = np.empty_like(point)
-        value = problem.value_and_grad(point, grad)
-        grad_norm = math.sqrt(float(np.vdot(grad, grad)))
-        if len(last) > 64:
-            last.pop(next(iter(last)))
-        last[point.tobytes()] = (value, grad_norm)
-        return value, grad
+    oracle = _Oracle(problem, monitor)
 
     def accept(point: Array) -> None:
         point = np.asarray(point, dtype=problem.dtype)
-        key = point.tobytes()
-        if key not in last:
-            oracle(point)
-        value, grad_norm = last[key]
+        value, grad_norm = oracle.recall(point)
         if not (math.isfinite(value) and math.isfinite(grad_norm)):
             raise _Stop(Status.DIVERGED)
         theta[:] = point
@@ -390,7 +414,7 @@ def _drive(
 
     try:
         accept(theta.copy())
-        optimizer.minimize(problem, theta.copy(), oracle, accept)
+        optimizer.minimize(theta.copy(), oracle, accept)
         status = Status.STALLED
     except _Stop as reason:
         status = reason.status

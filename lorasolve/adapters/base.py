@@ -28,9 +28,6 @@ class Adapter:
     proximal : bool
         True if the adapter has a nonsmooth penalty of its own. ``value_and_grad`` then covers the smooth part
         only, and the optimizer applies :meth:`prox` after each step.
-    exact_gradient : bool
-        False if ``value_and_grad`` answers with another direction than the gradient of its value, so that line
-        searches make no sense.
     """
 
     name: ClassVar[str] = ""
@@ -38,7 +35,11 @@ class Adapter:
     low_rank: ClassVar[bool] = False
     requires: ClassVar[tuple[str, ...]] = ()
     proximal: ClassVar[bool] = False
-    exact_gradient: ClassVar[bool] = True
+
+    @property
+    def exact_gradient(self) -> bool:
+        """False if ``value_and_grad`` answers with another direction than the gradient of its value."""
+        return True
 
     def scale_at(self, rank: int) -> float:
         """Return the factor ``s`` in ``X = s A B^T`` for factors of the given rank."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -90,22 +90,73 @@ class Optimizer:
         raise NotImplementedError
 
 
-Oracle = Callable[[Array], tuple[float, Array]]
+ValueAndGrad = Callable[[Array], tuple[float, Array]]
+
+
+class Oracle(Protocol):
+    """What a method that owns its loop may ask; each call is counted and can end the run by an exception."""
+
+    def __call__(self, theta: Array) -> tuple[float, Array]:
+        """Return value and gradient of ``L`` at ``theta``."""
+
+    def hessian_product(self, theta: Array, direction: Array) -> Array:
+        """Return the Hessian of ``L`` at ``theta`` times a direction (adapters with ``X = s A B^T``)."""
 
 
 @dataclass(frozen=True)
 class DrivenOptimizer(Optimizer):
-    """Base class of methods that own their loop and call the oracle themselves."""
+    """Base class of methods that own their loop and call the oracle themselves.
+
+    When such a loop gives up, which happens where changes of ``L`` drown in rounding, it is started again there
+    with ``L`` replaced by what the gradients say about its change since (trapezoidal rule, exact to second
+    order), as long as that makes the gradient smaller.
+    """
 
     takes_step_factor: ClassVar[bool] = False
 
-    def minimize(self, problem: Problem, theta: Array, oracle: Oracle, accept: Callable[[Array], None]) -> None:
-        """Run until nothing can be improved.
+    def descend(self, function: ValueAndGrad, theta: Array, oracle: Oracle, accept: Callable[[Array], None]) -> Array:
+        """Minimise ``function`` from ``theta`` until the loop gives up, and return the last iterate.
 
-        ``oracle(theta)`` returns value and gradient and ends the run by an exception when a stopping rule says
-        so; ``accept(theta)`` announces an accepted iterate that was evaluated before.
+        ``accept(theta)`` announces each iterate, and ends the run by an exception when a rule says so.
         """
         raise NotImplementedError
+
+    def minimize(self, theta: Array, oracle: Oracle, accept: Callable[[Array], None]) -> None:
+        """Run on ``L``, then on its changes until the gradient no longer shrinks."""
+        theta = self.descend(oracle, theta, oracle, accept)
+        size = np.inf
+        while True:
+            _, grad = oracle(theta)
+            if float(np.linalg.norm(grad)) >= size:
+                return
+            size = float(np.linalg.norm(grad))
+            theta = self.descend(_changes(oracle, theta, grad), theta, oracle, accept)
+
+
+def _changes(oracle: Oracle, origin: Array, origin_grad: Array) -> ValueAndGrad:
+    """Return ``L(theta) - L(origin)`` by the trapezoidal rule on the gradients, and its gradient."""
+
+    def change(theta: Array) -> tuple[float, Array]:
+        _, grad = oracle(theta)
+        return 0.5 * float(np.vdot(origin_grad + grad, theta - origin)), grad
+
+    return change
+
+
+def refuse_inexact_gradient(optimizer: Optimizer, problem: Problem) -> None:
+    """Refuse adapters whose answer is not the gradient of their value."""
+    if not problem.adapter.exact_gradient:
+        raise ValueError(
+            f"optimizer: {optimizer.name} compares values along its steps, and the direction that this "
+            f"{problem.adapter.name!r} answers with is not the gradient of its value (detached norm); use the exact "
+            "gradient, or 'gd' or 'adam'"
+        )
+
+
+def refuse_frozen(optimizer: Optimizer, problem: Problem) -> None:
+    """Refuse adapters with parameters that are not trained."""
+    if problem.trainable is not None:
+        raise ValueError(f"optimizer: {optimizer.name} moves both factors together; a frozen factor makes no sense")
 
 
 def spectral_norm_estimate(operator: Any, iterations: int = 12) -> float:
@@ -171,6 +222,19 @@ def safe_step(problem: Problem, theta: Array) -> float:
     if not problem.adapter.low_rank:
         return 0.5 / max(sampled_curvature(problem, theta), 1e-12)
     return 1.0 / max(curvature_bound(problem, theta, smoothness_near(problem, theta)), 1e-12)
+
+
+def preconditioned_scales(problem: Problem, theta: Array) -> tuple[float, float]:
+    """Return ``beta`` and ``(s ||G||_2 + lam)/s^2``: what bounds the curvature of ``L`` after a preconditioner.
+
+    In the metric of a preconditioner that undoes the factors' own scale, the second derivative of ``f`` is of
+    order ``beta``, and the rest of the Hessian of ``L`` (the gradient term and the decay) is at most the second
+    number over the smallest eigenvalue of the preconditioner.
+    """
+    A, B, _ = problem.split(theta)
+    s = problem.scale
+    G = spectral_norm_estimate(problem.objective.gradient_operator(s * A, B))
+    return max(smoothness_near(problem, theta), 1e-12), (s * G + problem.lam) / s**2
 
 
 def smoothness_near(problem: Problem, theta: Array) -> float:

@@ -11,7 +11,6 @@ from .._validate import Array, as_number
 from ..problem import Problem
 from .base import Optimizer, State
 
-
 # L is known up to rounding of its largest value: a rise below this share of it is no rise.
 ROUNDING = 1e-14
 
@@ -83,7 +82,7 @@ class GD(Optimizer):
         state.value = value
         state.scale = max(state.scale, abs(value))
         state.theta, state.trial = state.trial, state.theta
-        if self.step_size is None and state.accepted_steps >= state.refresh_at:
+        if state.accepted_steps >= state.refresh_at:
             self.refresh(problem, state)
             state.refresh_at = 2 * state.accepted_steps + 1
         state.accepted_steps += 1
@@ -94,8 +93,8 @@ class GD(Optimizer):
         return self.step_size is None and problem.adapter.exact_gradient
 
     def refresh(self, problem: Problem, state: Any) -> None:
-        """Derive the step anew at the accepted point."""
-        state.step = self.default_step(problem, state.theta)
+        """Derive the step anew at the accepted point, unless it is given."""
+        state.step = self.first_step(problem, state.theta)
 
     def advance(self, problem: Problem, state: Any, grad: Array) -> None:
         """Set the next trial from the accepted point and its gradient."""

@@ -1,0 +1,57 @@
+"""L-BFGS through SciPy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .._validate import Array, as_integer
+from ..problem import Problem
+from .base import DrivenOptimizer, Oracle, ValueAndGrad, refuse_inexact_gradient
+
+UNLIMITED = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class LBFGS(DrivenOptimizer):
+    """Limited-memory BFGS (``scipy.optimize.minimize(method="L-BFGS-B")``), run until the loop's own rules stop it.
+
+    SciPy's tolerances are off; when its line search gives up the method restarts from there (see
+    :class:`~lorasolve.optimizers.base.DrivenOptimizer`).
+
+    Parameters
+    ----------
+    maxcor : int
+        Number of stored steps.
+
+    Notes
+    -----
+    Source: R. Byrd, P. Lu, J. Nocedal, C. Zhu, SIAM J. Sci. Comput. 16 (1995). Fixed points: the stationary points
+    of ``L``.
+    """
+
+    maxcor: int = 20
+
+    name = "lbfgs"
+    summary = "limited-memory BFGS through SciPy, to full accuracy"
+
+    def __post_init__(self) -> None:
+        as_integer(self.maxcor, "maxcor", 1)
+
+    def check(self, problem: Problem) -> None:
+        """Refuse adapters whose answer is not the gradient of their value."""
+        refuse_inexact_gradient(self, problem)
+
+    def descend(self, function: ValueAndGrad, theta: Array, oracle: Oracle, accept: Callable[[Array], None]) -> Array:
+        """Run SciPy's loop with its own tolerances off."""
+        from scipy.optimize import minimize
+
+        options = {
+            "maxcor": self.maxcor,
+            "ftol": 0.0,
+            "gtol": 0.0,
+            "maxiter": UNLIMITED,
+            "maxfun": UNLIMITED,
+            "maxls": 50,
+        }
+        return minimize(function, theta, jac=True, method="L-BFGS-B", callback=accept, options=options).x

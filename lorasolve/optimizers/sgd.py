@@ -1,0 +1,89 @@
+"""Mini-batch stochastic gradient descent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .._validate import Array, as_integer
+from ..problem import Problem
+from .gd import GD, GDState
+
+
+@dataclass
+class SGDState(GDState):
+    """State with the generator, the samples left in this epoch and the problem on the current batch."""
+
+    rng: np.random.Generator = field(default_factory=np.random.default_rng)
+    left: Array = field(default_factory=lambda: np.empty(0, dtype=np.intp))
+    batch: Problem | None = None
+
+
+@dataclass(frozen=True)
+class SGD(GD):
+    """Gradient descent on mini-batches, drawn without replacement within an epoch.
+
+    An oracle call sees one batch; value and gradient norm of the trace are those of the batch, those of the
+    result are of the whole objective. The gradient tolerance does not apply.
+
+    Parameters
+    ----------
+    step_size : float, optional
+        By default half of :class:`~lorasolve.optimizers.GD`'s derived step for the current batch, derived anew
+        after 1, 2, 4, 8, ... steps.
+    batch_size : int
+        Samples in a batch; the last batch of an epoch may be smaller.
+
+    Notes
+    -----
+    Fixed points: none unless every batch is stationary; at a constant step the iterates hover around stationary
+    points of ``L``, with a decaying one (schedule ``"cosine"``) they settle. With weight decay the iterates are
+    drawn to low rank: main paper, Lemma 1.
+    """
+
+    batch_size: int = 32
+
+    name = "sgd"
+    summary = "mini-batch stochastic gradient descent (objectives with samples)"
+    stochastic = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        as_integer(self.batch_size, "batch_size", 1)
+
+    def check(self, problem: Problem) -> None:
+        """Refuse objectives without samples."""
+        if problem.objective.n_samples is None:
+            raise ValueError(
+                f"optimizer: {self.name} draws mini-batches, and {type(problem.objective).__name__} is not a mean over "
+                "samples (n_samples is None); use 'gd'"
+            )
+
+    def init(self, problem: Problem, theta: Array, rng: np.random.Generator) -> SGDState:
+        """Return the state that evaluates ``theta`` first."""
+        return SGDState(theta.copy(), theta.copy(), step=self.first_step(problem, theta), rng=rng)
+
+    def evaluate(self, problem: Problem, state: Any, grad: Array) -> float:
+        """Evaluate the trial on the next batch."""
+        state.batch = self._draw(problem, state)
+        return state.batch.value_and_grad(state.trial, grad)
+
+    def default_step(self, problem: Problem, theta: Array) -> float:
+        """Return half of the step that is safe for the given problem."""
+        return 0.5 * super().default_step(problem, theta)
+
+    def is_monotone(self, problem: Problem) -> bool:
+        """Return False: values of different batches do not compare."""
+        return False
+
+    def refresh(self, problem: Problem, state: Any) -> None:
+        """Derive the step for the current batch, unless it is given."""
+        state.step = self.first_step(state.batch, state.theta)
+
+    def _draw(self, problem: Problem, state: SGDState) -> Problem:
+        if state.left.size == 0:
+            state.left = state.rng.permutation(problem.objective.n_samples or 0)
+        index, state.left = state.left[: self.batch_size], state.left[self.batch_size :]
+        return problem.replace(objective=problem.objective.sample_batch(np.sort(index)))

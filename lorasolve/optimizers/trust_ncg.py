@@ -1,0 +1,57 @@
+"""Trust-region Newton-CG through SciPy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .._validate import Array
+from ..problem import Problem
+from .base import DrivenOptimizer, Oracle, ValueAndGrad
+from .lbfgs import UNLIMITED
+
+
+@dataclass(frozen=True)
+class TrustNCG(DrivenOptimizer):
+    """Trust-region Newton with conjugate gradients (``scipy.optimize.minimize(method="trust-ncg")``).
+
+    It follows directions of negative curvature, so it leaves strict saddle points, and converges quadratically
+    where the Hessian is definite beyond the symmetries. A product with the Hessian counts as an oracle call.
+
+    Notes
+    -----
+    Source: J. Nocedal, S. Wright, Numerical Optimization (2006), algorithm 7.2. Fixed points: the second-order
+    stationary points of ``L``, up to tolerance.
+    """
+
+    name = "trust_ncg"
+    summary = "trust-region Newton-CG through SciPy (Hessian products, leaves saddles)"
+
+    def check(self, problem: Problem) -> None:
+        """Refuse adapters without Hessian products."""
+        problem.require_low_rank(f"optimizer {self.name}")
+
+    def descend(self, function: ValueAndGrad, theta: Array, oracle: Oracle, accept: Callable[[Array], None]) -> Array:
+        """Run SciPy's loop with its own tolerance off; a rejected step is no iterate."""
+        from scipy.optimize import minimize
+
+        last = theta.copy()
+
+        def report(point: Array) -> None:
+            if not np.array_equal(point, last):
+                last[:] = point
+                accept(point)
+
+        options: dict[str, Any] = {"gtol": 0.0, "maxiter": UNLIMITED}
+        return minimize(
+            function,
+            theta,
+            jac=True,
+            hessp=oracle.hessian_product,
+            method="trust-ncg",
+            callback=report,
+            options=options,
+        ).x
