@@ -35,14 +35,17 @@ Used by
 lorasolve/certificate.py
 """
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import numpy as np
 
 from lorasolve.symbolic import Fact, Sampled, Theorem, mutant, run_module
 
 ECKART_YOUNG = Fact(
     "Eckart-Young-Mirsky",
-    "If M = M1 + M2 with M1^T M2 = 0, M1 M2^T = 0, rank M1 <= k and every non-zero singular value of M1 is at least ||M2||_2 "
-    "(or rank M1 = k with the k largest singular values), then ||M - Y||_F >= ||M2||_F for every Y of rank at most k.",
+    "If M = M1 + M2 with M1^T M2 = 0, M1 M2^T = 0, and M1 of rank k carries the k largest singular values of M, then "
+    "||M - Y||_F >= ||M2||_F for every Y of rank at most k.",
     "Eckart, Young, Psychometrika 1 (1936); Mirsky, Quart. J. Math. 11 (1960)",
 )
 WEYL = Fact(
@@ -168,7 +171,8 @@ def _logistic(x: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def _convexity(rng: np.random.Generator, factor: float = 1.0) -> float:
-    x, y = _matrix(rng), _matrix(rng)
+    x = _matrix(rng)
+    y = x + 0.1 * _matrix(rng)
     value, slope = _logistic(x)
     return _logistic(y)[0] - value - factor * float(np.sum(slope * (y - x)))
 
@@ -194,7 +198,10 @@ def _rank(rng: np.random.Generator, excess: int = 0) -> float:
     return float(min(a + b - excess - np.linalg.matrix_rank(_matrix(rng, a) + _matrix(rng, b)), a - limit))
 
 
-def _sampled(name: str, fact: Fact, margin, constant, sign) -> Sampled:  # type: ignore[no-untyped-def]
+Margin: TypeAlias = Callable[[np.random.Generator], float]
+
+
+def _sampled(name: str, fact: Fact, margin: Margin, constant: tuple[str, Margin]) -> Sampled:
     """Return the falsification of a fact with two false variants: a wrong constant and a reversed inequality."""
     return Sampled(
         name,
@@ -202,34 +209,32 @@ def _sampled(name: str, fact: Fact, margin, constant, sign) -> Sampled:  # type:
         margin,
         mutants=(
             mutant("constant", constant[0], margin=constant[1]),
-            mutant("sign", sign or "the reverse inequality", margin=lambda rng: -margin(rng) - 1e-6),
+            mutant("sign", "the reverse inequality", margin=lambda rng: -margin(rng) - 1e-6),
         ),
     )
 
 
 CHECKS = (
-    _sampled("eckart_young", ECKART_YOUNG, _eckart_young, ("the tail from k = 1 on", lambda g: _eckart_young(g, 1)), ""),
-    _sampled("weyl", WEYL, _weyl, ("half the norm", lambda g: _weyl(g, 0.5)), ""),
-    _sampled("dual_norm", DUAL_NORM, _dual_norm, ("half the bound", lambda g: _dual_norm(g, 0.5)), ""),
-    _sampled("operator_norm", OPERATOR_NORM, _operator_norm, ("0.9 of the norm", lambda g: _operator_norm(g, 0.9)), ""),
+    _sampled("eckart_young", ECKART_YOUNG, _eckart_young, ("the tail from k = 1 on", lambda g: _eckart_young(g, 1))),
+    _sampled("weyl", WEYL, _weyl, ("half the norm", lambda g: _weyl(g, 0.5))),
+    _sampled("dual_norm", DUAL_NORM, _dual_norm, ("half the bound", lambda g: _dual_norm(g, 0.5))),
+    _sampled("operator_norm", OPERATOR_NORM, _operator_norm, ("0.9 of the norm", lambda g: _operator_norm(g, 0.9))),
     _sampled(
         "nuclear_subdifferential",
         NUCLEAR_SUBDIFFERENTIAL,
         _nuclear_subdifferential,
         ("||K||_2 = 2", lambda g: _nuclear_subdifferential(g, 2.0)),
-        "",
     ),
     _sampled(
         "subdifferential_monotonicity",
         MONOTONICITY,
         _monotonicity,
         ("a slope of norm 3 off the range", lambda g: _monotonicity(g, 3.0)),
-        "",
     ),
-    _sampled("convexity", CONVEXITY, _convexity, ("twice the slope", lambda g: _convexity(g, 2.0)), ""),
-    _sampled("smoothness", SMOOTHNESS, _smoothness, ("half the Lipschitz constant", lambda g: _smoothness(g, 0.1)), ""),
-    _sampled("von_neumann", VON_NEUMANN, _von_neumann, ("opposite orders", lambda g: _von_neumann(g, True)), ""),
-    _sampled("rank_of_sums_and_limits", RANK, _rank, ("one less", lambda g: _rank(g, 1)), ""),
+    _sampled("convexity", CONVEXITY, _convexity, ("twice the slope", lambda g: _convexity(g, 2.0))),
+    _sampled("smoothness", SMOOTHNESS, _smoothness, ("beta 0.1, not 0.25", lambda g: _smoothness(g, 0.1))),
+    _sampled("von_neumann", VON_NEUMANN, _von_neumann, ("opposite orders", lambda g: _von_neumann(g, True))),
+    _sampled("rank_of_sums_and_limits", RANK, _rank, ("one less", lambda g: _rank(g, 1))),
 )
 
 THEOREM = Theorem(0, __doc__, CHECKS)

@@ -19,8 +19,8 @@ Srebro, Rennie, Jaakkola, "Maximum-Margin Matrix Factorization", NeurIPS 2004; K
 
 Idea
 ----
-<A B^T, P Q^T> = tr Sigma, and (|A|^2 + |B|^2)/2 - <A B^T, P Q^T> is half the sum of |P^T A - Q^T B|^2 and of the parts of
-A and B outside the singular subspaces. The identity is a sum of squares: no classical inequality is used.
+<A B^T, P Q^T> = tr Sigma, and (|A|^2 + |B|^2)/2 - <A B^T, P Q^T> is half the sum of |P^T A - Q^T B|^2 and of the
+parts of A and B outside the singular subspaces. The identity is a sum of squares: no classical inequality is used.
 
 Checks
 ------

@@ -220,6 +220,9 @@ class Known:
 
     __rmul__ = __mul__
 
+    def __truediv__(self, divisor: Any) -> Term:
+        return self * (1 / sympy.sympify(divisor))
+
 
 def hypothesis(name: str, lhs: Any, rhs: Any) -> Known:
     """Return an inequality ``lhs <= rhs`` that the theorem assumes."""
@@ -251,6 +254,9 @@ class Square:
         return Term(ex.scalar(1), (self,)) * factor
 
     __rmul__ = __mul__
+
+    def __truediv__(self, divisor: Any) -> Term:
+        return self * (1 / sympy.sympify(divisor))
 
 
 @dataclass(frozen=True)
@@ -304,7 +310,7 @@ class Inequality(Check):
     @property
     def terms(self) -> list[Term]:
         """The proof as a list of terms."""
-        return [t if isinstance(t, Term) else 1 * t for t in self.proof]
+        return [_term(part) for part in self.proof]
 
     @property
     def knowns(self) -> list[Known]:
@@ -510,6 +516,13 @@ class Sampled(Check):
         """Return the draw with the smallest margin, if that is negative."""
         value, seed = self._worst()
         return f"margin {value:.3g} at seed {seed}" if value < -self.tolerance else None
+
+
+def _term(part: Any) -> Term:
+    """Return a part of a proof as a term; a bare scalar stands for itself."""
+    if isinstance(part, Term):
+        return part
+    return 1 * part if isinstance(part, Known | Square) else Term(part, ())
 
 
 def _rules(assumptions: Sequence[Assumption]) -> Rules:

@@ -160,3 +160,10 @@ def random_orthogonal(rng: Random, dim: int) -> RationalMatrix:
     order = list(range(dim))
     rng.shuffle(order)
     return [[cayley[i][j] * (1 if dim > 1 else rng.choice((-1, 1))) for j in order] for i in range(dim)]
+
+
+def random_orthonormal(rng: Random, rows: int, cols: int) -> RationalMatrix:
+    """Return a random rational matrix with orthonormal columns; raise :class:`Unfit` if there is none."""
+    if cols > rows:
+        raise Unfit("more orthonormal columns than rows")
+    return [row[:cols] for row in random_orthogonal(rng, rows)]

@@ -1,0 +1,159 @@
+"""When the LoRA rank exceeds the rank of the minimizer: the two consequences of theorem 1.
+
+Statement
+---------
+In the setting of `theorem1` with r > r*, let (A, B) be a second-order stationary point in the ball.
+
+(i) If sigma_r(X) <= (2 alpha/beta) sigma_{r*}(X), X is the global minimum.
+(ii) Otherwise, if X is not global, with c = 1 - 2 alpha sigma_{r*}(X)/(beta sigma_r(X)) > 0,
+     ||X||_F >= sqrt( sum_{s = r*+1..r} sigma_s(X)^2 / c ) - ||X*||_F.
+
+Assumptions
+-----------
+Those of theorem 1, and r > r* strictly: with r = r* the premise of (i) does not exclude a full-rank point.
+
+Source
+------
+Kim, Kim, Ryu, ICML 2025, corollary 1.
+
+Idea
+----
+The premise of (i) is 2 kappa alpha >= 1, so the master inequality leaves Pi_{r*}(X) = X: the point is rank deficient,
+and rank-deficient second-order stationary points are global. (ii) is the distance bound with the tail energy
+||X - Pi_{r*}(X)||_F^2 = sum_{s > r*} sigma_s^2 and the triangle inequality, proved here as a sum of squares.
+
+Checks
+------
+premise : PROVED
+truncation_is_exact : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity
+tail_energy : PROVED
+triangle : PROVED
+norm_lower_bound : PROVED
+
+Used by
+-------
+lorasolve/landscape/verdict.py
+"""
+
+from random import Random
+
+from sympy import symbols
+
+from lorasolve.symbolic import (
+    Assumption,
+    Identity,
+    Inequality,
+    ScalarCheck,
+    Square,
+    SumOfSquares,
+    Theorem,
+    Values,
+    assume,
+    define,
+    dropped,
+    hypothesis,
+    matrix,
+    mutant,
+    run_module,
+    scalars,
+    square,
+    tr,
+)
+from lorasolve.symbolic import rational as ra
+from proofs import theorem1 as t1
+
+m, n = t1.m, t1.n
+x, y, dist, root = scalars("x y d t")
+surplus = symbols("e", nonnegative=True)
+Y, YS = matrix("X", m, n), matrix("Xstar", m, n)
+TAIL = square(t1.TOP - t1.X)
+
+
+def _norm(name: str, norm: object) -> Assumption:
+    """Give a matrix a rational Frobenius norm and call it `norm`."""
+
+    def impose(values: Values, rng: Random) -> None:
+        rows, cols = ra.shape(values[name])
+        unit = ra.random_orthonormal(rng, rows * cols, 1)
+        values[name] = [[values[norm] * unit[i * cols + j][0] for j in range(cols)] for i in range(rows)]
+
+    symbol = YS if name == "Xstar" else Y
+    return assume(f"||{name}||_F = {norm}", (square(symbol), norm**2), impose=impose)  # type: ignore[operator]
+
+
+X_NORM, XS_NORM = _norm("X", x), _norm("Xstar", y)
+CAUCHY = Square(y * Y + x * YS)
+TRIANGLE = hypothesis("check triangle: d <= x + y", dist, x + y)
+DISTANCE = hypothesis("theorem 1: t <= d, t = ||X - Pi||_F / sqrt(c)", root, dist)
+
+CHECKS = (
+    ScalarCheck(
+        "premise",
+        "2 kappa alpha - 1 = (2 alpha sigma_{r*} - beta sigma_r)/(beta sigma_r): the premise of (i) says it is >= 0.",
+        2 * t1.alpha * t1.sigma_star / (t1.beta * t1.sigma_r) - 1,
+        (2 * t1.alpha * t1.sigma_star - t1.beta * t1.sigma_r) / (t1.beta * t1.sigma_r),
+        paper="4 corollary (i)",
+        mutants=(
+            mutant("constant", "alpha instead of 2 alpha", lhs=t1.alpha * t1.sigma_star / (t1.beta * t1.sigma_r) - 1),
+            mutant("swapped symbols", "r and r* swapped", lhs=2 * t1.alpha * t1.sigma_r / (t1.beta * t1.sigma_star) - 1),
+        ),
+    ),
+    Inequality(
+        "truncation_is_exact",
+        "If 2 kappa alpha = 1 + e with e >= 0 then ||Pi_{r*}(X) - X||_F^2 <= 0: X has rank r* < r.",
+        TAIL,
+        0,
+        proof=[t1.MASTER, surplus * Square(t1.XS - t1.X)],
+        given=(define(t1.kappa, (1 + surplus) / (2 * t1.alpha)),),
+        paper="4 corollary (i)",
+        mutants=(
+            mutant("sign", "2 kappa alpha = 1 - e", given=(define(t1.kappa, (1 - surplus) / (2 * t1.alpha)),)),
+            dropped(t1.MASTER),
+        ),
+    ),
+    Identity(
+        "tail_energy",
+        "||X - Pi_{r*}(X)||_F^2 = tr Sigma2^2, the sum of the squares of the remaining singular values.",
+        square(t1.X - t1.TOP),
+        tr(t1.Sigma2 @ t1.Sigma2),
+        given=(t1.LEFT, t1.RIGHT),
+        paper="4 corollary (ii)",
+        mutants=(
+            mutant("constant", "tr Sigma2", rhs=tr(t1.Sigma2)),
+            mutant("swapped symbols", "tr Sigma1^2", rhs=tr(t1.Sigma1 @ t1.Sigma1)),
+            dropped(t1.LEFT),
+        ),
+    ),
+    SumOfSquares(
+        "triangle",
+        "||X - X*||_F^2 <= (||X||_F + ||X*||_F)^2.",
+        square(Y - YS),
+        (x + y) ** 2,
+        proof=[1 / (x * y) * CAUCHY],
+        given=(X_NORM, XS_NORM),
+        paper="4 corollary (ii)",
+        mutants=(
+            mutant("sign", "(x - y)^2", rhs=(x - y) ** 2),
+            mutant("constant", "x^2 + y^2", rhs=x**2 + y**2),
+            dropped(X_NORM),
+        ),
+    ),
+    Inequality(
+        "norm_lower_bound",
+        "||X||_F >= ||X - Pi||_F/sqrt(c) - ||X*||_F.",
+        root - y,
+        x,
+        proof=[DISTANCE, TRIANGLE],
+        paper="4 corollary (ii)",
+        mutants=(
+            mutant("sign", "+ ||X*||_F", lhs=root + y),
+            mutant("constant", "2 ||X - Pi||/sqrt(c)", lhs=2 * root - y),
+            dropped(DISTANCE),
+        ),
+    ),
+)
+
+THEOREM = Theorem(7, __doc__, CHECKS)
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("corollary1", THEOREM))

@@ -1,0 +1,319 @@
+"""The direction that leaves a spurious point, and what its curvature says.
+
+Statement
+---------
+Let (A, B) be a balanced stationary point, p, q a pair of singular vectors of X = A B^T with singular value sigma, and
+G = -lam P Q^T + S. Let u, v be the top singular pair of S, so that u^T G v = u^T S v = s = ||S||_2. Along
+
+    U = -u p^T A,  V = v q^T B:    D = U B^T + A V^T = -u p^T X + X q v^T = sigma (p v^T - u q^T),
+    ||D||_F^2 = 2 sigma^2,  <G, U V^T> = -sigma s,  ||U||_F^2 = ||V||_F^2 = sigma.
+
+At a second-order stationary point restricted smoothness gives s <= lam + beta sigma. If A q = B q = 0 for a unit q
+(a rank-deficient point) then s <= lam.
+
+Assumptions
+-----------
+(A, B) stationary and balanced; hess f[D, D] <= beta ||D||_F^2 for D = U' X + X V' with rank-one U' = -u p^T,
+V' = q v^T of Frobenius norm 1.
+
+Source
+------
+Kim, Kim, Ryu, ICML 2025, proof of theorem 1.
+
+Idea
+----
+The sign: with +s = u^T S v the direction must be U = -u p^T A, V = +v q^T B. If instead (u, v) is the top pair of -S,
+so that u^T S v = -s, both signs are plus. With the wrong sign the curvature term helps the point instead of hurting it.
+
+Checks
+------
+factor_on_left_vector : PROVED
+factor_on_right_vector : PROVED
+remainder_pairing : PROVED
+direction : PROVED
+direction_is_rank_one : PROVED
+direction_norm : PROVED
+curvature_of_product : PROVED
+decay_of_direction : PROVED
+spectral_bound : PROVED
+rank_deficient_form : PROVED
+rank_deficient_bound : PROVED
+
+Used by
+-------
+lorasolve/landscape/second_order.py, lorasolve/certificate.py
+"""
+
+from random import Random
+
+from lorasolve.symbolic import (
+    Form,
+    Identity,
+    Inequality,
+    Theorem,
+    Values,
+    assume,
+    define,
+    dims,
+    dropped,
+    hypothesis,
+    inner,
+    matrix,
+    mutant,
+    orthonormal,
+    run_module,
+    scalars,
+    square,
+    tr,
+    vector,
+    zeros,
+)
+from lorasolve.symbolic import rational as ra
+
+m, n, r, k = dims("m n r k")
+lam, rho, beta, s = scalars("lambda rho beta s")
+sigma = rho**2
+A, B, G, hess = matrix("A", m, r), matrix("B", n, r), matrix("G", m, n), Form("hess", m, n)
+p, q, w = vector("p", m), vector("q", n), vector("w", r)
+u, v = vector("u", m), vector("v", n)
+X = A @ B.T
+U, V = -u @ p.T @ A, v @ q.T @ B
+D = U @ B.T + A @ V.T
+FORM = hess(D, D) + 2 * inner(G, U @ V.T) + lam * (square(U) + square(V))
+
+
+def _on_vectors(values: Values, rng: Random) -> None:
+    """Give A the singular pair (p, w) and B the singular pair (q, w), with singular value rho."""
+    for name, left in (("A", "p"), ("B", "q")):
+        right = values["w"]
+        inside = ra.multiply(values[left], ra.transpose(right))
+        outside = ra.multiply(ra.complement(values[left]), values[name], ra.complement(right))
+        values[name] = ra.add(outside, inside, values[rho])
+
+
+def _pairing(values: Values, rng: Random) -> None:
+    values[s] = ra.multiply(ra.transpose(values["u"]), values["G"], values["v"])[0][0]
+
+
+LEFT, RIGHT, W_UNIT = orthonormal(p, u), orthonormal(q, v), orthonormal(w)
+VECTORS = assume(
+    "A^T p = B^T q = rho w, A w = rho p, B w = rho q",
+    (A.T @ p, rho * w),
+    (B.T @ q, rho * w),
+    (A @ w, rho * p),
+    (B @ w, rho * q),
+    impose=_on_vectors,
+)
+PAIRING = assume("u^T G v = s", (tr(u.T @ G @ v), s), impose=_pairing)
+POINT = (LEFT, RIGHT, W_UNIT, VECTORS, PAIRING)
+
+# Where the singular pairs of A and B come from: A = P Root W^T, Root e = rho e.
+P, Q, W, Root, e = (
+    matrix("P", m, k),
+    matrix("Q", n, k),
+    matrix("W", r, k),
+    matrix("Root", k, k, symmetric=True),
+    vector("e", k),
+)
+
+
+def _eigenvector(values: Values, rng: Random) -> None:
+    rest = ra.complement(values["e"])
+    values["Root"] = ra.add(
+        ra.multiply(rest, values["Root"], rest), ra.multiply(values["e"], ra.transpose(values["e"])), values[rho]
+    )
+
+
+SPECTRUM = (
+    orthonormal(P),
+    orthonormal(W),
+    orthonormal(e),
+    assume("Root e = rho e", (Root @ e, rho * e), impose=_eigenvector),
+    define(A, P @ Root @ W.T),
+)
+S = matrix("S", m, n)
+P_AND_U = orthonormal(P, u)
+SPLIT = define(G, -lam * P @ Q.T + S)
+
+SECOND_ORDER = hypothesis("second-order stationarity along (U, V)", 0, FORM)
+SMOOTH = hypothesis("restricted smoothness at D", hess(D, D), beta * square(D))
+
+# The rank-deficient case: a unit vector z with A z = B z = 0.
+z = vector("z", r)
+
+
+def _kernel(values: Values, rng: Random) -> None:
+    for name in ("A", "B"):
+        values[name] = ra.multiply(values[name], ra.complement(values["z"]))
+
+
+KERNEL = assume("A z = B z = 0", (A @ z, zeros(m, 1)), (B @ z, zeros(n, 1)), impose=_kernel)
+U0, V0 = -u @ z.T, v @ z.T
+D0 = U0 @ B.T + A @ V0.T
+FORM0 = hess(D0, D0) + 2 * inner(G, U0 @ V0.T) + lam * (square(U0) + square(V0))
+DEFICIENT = (orthonormal(u), orthonormal(v), orthonormal(z), KERNEL, PAIRING)
+SECOND_ORDER0 = hypothesis("second-order stationarity along (-u z^T, v z^T)", 0, FORM0)
+
+CHECKS = (
+    Identity(
+        "factor_on_left_vector",
+        "A^T p = rho w for p = P e, w = W e: the singular vectors of X and A agree (likewise for B).",
+        A.T @ (P @ e),
+        rho * W @ e,
+        given=SPECTRUM,
+        paper="4 step 1",
+        mutants=(
+            mutant("constant", "sigma = rho^2 instead of its root", rhs=rho**2 * W @ e),
+            dropped(SPECTRUM[0]),
+            dropped(SPECTRUM[3]),
+        ),
+    ),
+    Identity(
+        "factor_on_right_vector",
+        "A w = rho p.",
+        A @ (W @ e),
+        rho * P @ e,
+        given=SPECTRUM,
+        paper="4 step 1",
+        mutants=(mutant("sign", "-rho p", rhs=-rho * P @ e), dropped(SPECTRUM[1])),
+    ),
+    Identity(
+        "remainder_pairing",
+        "u^T G v = u^T S v, because u is orthogonal to the singular vectors P.",
+        tr(u.T @ G @ v),
+        tr(u.T @ S @ v),
+        given=(P_AND_U, SPLIT),
+        paper="4 step 1",
+        mutants=(
+            mutant("sign", "-u^T S v", rhs=-tr(u.T @ S @ v)),
+            mutant("constant", "2 u^T S v", rhs=2 * tr(u.T @ S @ v)),
+            dropped(P_AND_U),
+        ),
+    ),
+    Identity(
+        "direction",
+        "D = sigma (p v^T - u q^T).",
+        D,
+        sigma * (p @ v.T - u @ q.T),
+        given=POINT[:4],
+        paper="4 step 1",
+        mutants=(
+            mutant("sign", "p v^T + u q^T", rhs=sigma * (p @ v.T + u @ q.T)),
+            mutant("constant", "rho instead of sigma", rhs=rho * (p @ v.T - u @ q.T)),
+            dropped(VECTORS),
+        ),
+    ),
+    Identity(
+        "direction_is_rank_one",
+        "D = U' X + X V' with U' = -u p^T and V' = q v^T: a direction on which restricted smoothness applies.",
+        D,
+        (-u @ p.T) @ X + X @ (q @ v.T),
+        paper="4 step 1",
+        mutants=(
+            mutant("sign", "U' = +u p^T", rhs=(u @ p.T) @ X + X @ (q @ v.T)),
+            mutant("constant", "V' = 2 q v^T", rhs=(-u @ p.T) @ X + 2 * X @ (q @ v.T)),
+        ),
+    ),
+    Identity(
+        "direction_norm",
+        "||D||_F^2 = 2 sigma^2.",
+        square(D),
+        2 * sigma**2,
+        given=POINT[:4],
+        paper="4 step 1",
+        mutants=(
+            mutant("constant", "sigma^2", rhs=sigma**2),
+            mutant("constant", "2 sigma", rhs=2 * sigma),
+            dropped(LEFT),
+            dropped(VECTORS),
+        ),
+    ),
+    Identity(
+        "curvature_of_product",
+        "<G, U V^T> = -sigma s.",
+        inner(G, U @ V.T),
+        -sigma * s,
+        given=POINT,
+        paper="4 step 1",
+        mutants=(
+            mutant("sign", "the wrong sign of the pair, U = +u p^T A", lhs=inner(G, -U @ V.T)),
+            mutant("constant", "-2 sigma s", rhs=-2 * sigma * s),
+            dropped(VECTORS),
+        ),
+    ),
+    Identity(
+        "decay_of_direction",
+        "||U||_F^2 + ||V||_F^2 = 2 sigma.",
+        square(U) + square(V),
+        2 * sigma,
+        given=POINT[:4],
+        paper="4 step 1",
+        mutants=(
+            mutant("constant", "2 rho", rhs=2 * rho),
+            mutant("sign", "|U|^2 - |V|^2", lhs=square(U) - square(V)),
+            dropped(VECTORS),
+        ),
+    ),
+    Inequality(
+        "spectral_bound",
+        "||S||_2 = s <= lam + beta sigma at a second-order stationary point.",
+        s,
+        lam + beta * sigma,
+        proof=[1 / (2 * sigma) * SECOND_ORDER, 1 / (2 * sigma) * SMOOTH],
+        given=POINT,
+        paper="4 step 2",
+        mutants=(
+            mutant("sign", "s <= lam - beta sigma", rhs=lam - beta * sigma),
+            mutant(
+                "constant",
+                "s <= lam + beta sigma / 2",
+                {
+                    A: [[1], [0]], B: [[1], [0]], G: [[-1, 0], [0, 2]], p: [[1], [0]], q: [[1], [0]], w: [[1]],
+                    u: [[0], [1]], v: [[0], [1]], rho: 1, lam: 1, beta: 1, s: 2,
+                    hess: [(1, [[1, 0], [0, 0]]), (1, [[0, 1], [0, 0]]), (1, [[0, 0], [1, 0]]), (1, [[0, 0], [0, 1]])],
+                },
+                rhs=lam + beta * sigma / 2,
+            ),
+            dropped(
+                SMOOTH,
+                {
+                    A: [[1], [0]], B: [[1], [0]], G: [[-1, 0], [0, 3]], p: [[1], [0]], q: [[1], [0]], w: [[1]],
+                    u: [[0], [1]], v: [[0], [1]], rho: 1, lam: 1, beta: 1, s: 3,
+                    hess: [(2, [[0, 1], [0, 0]]), (2, [[0, 0], [1, 0]])],
+                },
+            ),
+        ),
+    ),
+    Identity(
+        "rank_deficient_form",
+        "If A z = B z = 0 and |z| = 1, the Hessian form along (-u z^T, v z^T) is 2 lam - 2 s.",
+        FORM0,
+        2 * lam - 2 * s,
+        given=DEFICIENT,
+        paper="4 rank-deficient point",
+        mutants=(
+            mutant("sign", "2 lam + 2 s", rhs=2 * lam + 2 * s),
+            mutant("constant", "2 lam - s", rhs=2 * lam - s),
+            dropped(KERNEL),
+        ),
+    ),
+    Inequality(
+        "rank_deficient_bound",
+        "A rank-deficient second-order stationary point has ||S||_2 = s <= lam.",
+        s,
+        lam,
+        proof=[SECOND_ORDER0 / 2],
+        given=DEFICIENT,
+        paper="4 rank-deficient point",
+        mutants=(
+            mutant("constant", "s <= lam / 2", rhs=lam / 2),
+            mutant("sign", "s >= lam", lhs=lam, rhs=s),
+            dropped(SECOND_ORDER0),
+        ),
+    ),
+)
+
+THEOREM = Theorem(5, __doc__, CHECKS)
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("escape_direction", THEOREM))

@@ -1,0 +1,402 @@
+"""Second-order stationary points are global or fail loudly (one matrix).
+
+Statement
+---------
+Let F have a minimizer X* of rank r* <= r, with (alpha, r, D)-restricted strong convexity and (beta, r, D)-restricted
+smoothness, and let (A, B) be a second-order stationary point of L, X = A B^T, ||X - X*||_F <= D.
+
+1. If 2 alpha > beta, X = X*.
+2. Otherwise X = X*, or rank X = r, sigma_r(X) >= (2 alpha/beta) sigma_{r*}(X), and, where the denominator is positive,
+   ||X - X*||_F^2 >= ||X - Pi_{r*}(X)||_F^2 / (1 - 2 alpha sigma_{r*}(X)/(beta sigma_r(X))).
+
+The strict inequality in 1 is needed: the 2 x 2 instance below has r = r* = 1, beta = 2 alpha exactly, and a spurious
+second-order stationary point.
+
+Assumptions
+-----------
+alpha > 0, beta < infinity; lam > 0 (balance and structure from `stationary_structure`), or lam = 0 after the
+rebalancing shown there. The spectral bound s <= lam + beta sigma_r is the conclusion of `escape_direction`.
+
+Source
+------
+Kim, Kim, Ryu, ICML 2025, theorem 1. The sharpness instance is ours.
+
+Idea
+----
+K = -S/max(lam, s) makes g = lam (P Q^T + K) a subgradient of lam ||.||_* at X, and Z = g + G = (1 - lam/s)_+ S has
+P^T Z = 0, Z Q = 0, ||Z||_2 <= beta sigma_r. With kappa = sigma_{r*}/(beta sigma_r) the truncation Pi_{r*}(X) is a best
+approximation of X - kappa Z of rank r*, so X* is no better. Monotonicity of the subdifferential and restricted strong
+convexity bound <X* - X, Z> from above, and the two together give
+||Pi_{r*}(X) - X||_F^2 <= (1 - 2 kappa alpha) ||X* - X||_F^2.
+
+Checks
+------
+subgradient_sum : PROVED
+multiplier_annihilated : PROVED
+multiplier_norm : PROVED
+truncation_left : PROVED
+truncation_right : PROVED
+truncation_remainder : PROVED
+truncation_scale : PROVED
+best_approximation : PROVED UNDER Eckart-Young-Mirsky
+strong_convexity : PROVED UNDER subdifferential monotonicity
+master_inequality : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity
+ratio_in_special_regime : PROVED
+special_regime : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity
+generic_ratio : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity
+generic_distance : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity
+rank_deficient_is_global : PROVED UNDER subdifferential monotonicity
+sharp_strong_convexity : PROVED
+sharp_second_order : PROVED
+sharp_spurious_value : PROVED
+
+Used by
+-------
+lorasolve/landscape/verdict.py
+"""
+
+import sympy
+
+from lorasolve.symbolic import (
+    Identity,
+    Inequality,
+    ScalarCheck,
+    Square,
+    SumOfSquares,
+    Theorem,
+    annihilated,
+    by_fact,
+    define,
+    dims,
+    dropped,
+    equation,
+    hypothesis,
+    inner,
+    matrix,
+    mutant,
+    orthonormal,
+    run_module,
+    scalars,
+    square,
+    zeros,
+)
+from proofs.facts import ECKART_YOUNG, MONOTONICITY
+
+m, n, rs, k = dims("m n r_star k")
+lam, alpha, beta, kappa, s, excess, slack = scalars("lambda alpha beta kappa s e c")
+sigma_r, sigma_star = scalars("sigma_r sigma_star")
+gap = sympy.Symbol("d", nonnegative=True)
+P1, P2, Q1, Q2 = matrix("P1", m, rs), matrix("P2", m, k), matrix("Q1", n, rs), matrix("Q2", n, k)
+Sigma1, Sigma2 = matrix("Sigma1", rs, rs, symmetric=True), matrix("Sigma2", k, k, symmetric=True)
+S, Z, XS, G, GS, g, gs = (matrix(name, m, n) for name in ("S", "Z", "Xstar", "G", "Gstar", "g", "gstar"))
+
+TOP, REST = P1 @ Sigma1 @ Q1.T, P2 @ Sigma2 @ Q2.T
+X = TOP + REST
+LEFT, RIGHT = orthonormal(P1, P2), orthonormal(Q1, Q2)
+Z_OFF = annihilated(Z, left=(P1, P2), right=(Q1, Q2))
+S_OFF = annihilated(S, left=(P1, P2), right=(Q1, Q2))
+FRAME = (LEFT, RIGHT, Z_OFF)
+PQ = P1 @ Q1.T + P2 @ Q2.T
+
+# Step 3: the multiplier Z for s = ||S||_2 > lam, with K = -S/s.
+K = -1 / s * S
+MULTIPLIER = (1 - lam / s) * S
+SPECTRAL = hypothesis("||S||_2 <= lam + beta sigma_r (escape_direction)", s, lam + beta * sigma_r)
+Z_NORM = hypothesis("||Z||_2 = z <= beta sigma_r (multiplier_norm)", slack, beta * sigma_r)
+
+# Steps 4 and 5. Eckart-Young-Mirsky applies to M = X - kappa Z = TOP + (REST - kappa Z) by the truncation checks.
+M = X - kappa * Z
+BEST = by_fact(ECKART_YOUNG, "Pi_{r*}(X) is closest to X - kappa Z of rank r*", square(M - TOP), square(M - XS))
+
+# X = diag(1, 1, 0), Z = diag(0, 0, 1), X* = diag(0, 0, -1): all three singular values of X - Z are equal.
+E1, E2 = [[1], [0], [0]], [[0], [1], [0]]
+TIE = {
+    P1: E1, Q1: E1, P2: E2, Q2: E2, Sigma1: [[1]], Sigma2: [[1]], kappa: 1,
+    Z: [[0, 0, 0], [0, 0, 0], [0, 0, 1]], XS: [[0, 0, 0], [0, 0, 0], [0, 0, -1]],
+}  # fmt: skip
+
+best_approximation = Inequality(
+    "best_approximation",
+    "||Pi_{r*}(X) - X||_F^2 <= ||X* - X||_F^2 + 2 kappa <X* - X, Z>.",
+    square(TOP - X),
+    square(XS - X) + 2 * kappa * inner(XS - X, Z),
+    proof=[BEST],
+    given=FRAME,
+    paper="4 step 5",
+    mutants=(
+        mutant("constant", "3 kappa <X* - X, Z>", TIE, rhs=square(XS - X) + 3 * kappa * inner(XS - X, Z)),
+        mutant("sign", "-2 kappa <X* - X, Z>", rhs=square(XS - X) - 2 * kappa * inner(XS - X, Z)),
+        dropped(BEST),
+    ),
+)
+
+# Step 6: G + g = Z at X, and Gstar + gstar = 0 at the minimizer.
+AT_X, AT_XS = define(Z, G + g), define(gs, -1 * GS)
+RSC = hypothesis("restricted strong convexity", alpha * square(X - XS), inner(G - GS, X - XS))
+MONOTONE = by_fact(MONOTONICITY, "<g - gstar, X - X*> >= 0", 0, inner(g - gs, X - XS))
+
+strong_convexity = Inequality(
+    "strong_convexity",
+    "<X* - X, Z> <= -alpha ||X - X*||_F^2.",
+    inner(XS - X, Z),
+    -alpha * square(X - XS),
+    proof=[RSC, MONOTONE],
+    given=(AT_X, AT_XS),
+    paper="4 step 6",
+    mutants=(
+        mutant("constant", "-2 alpha", rhs=-2 * alpha * square(X - XS)),
+        mutant("sign", "<X* - X, Z> >= 0", lhs=0, rhs=inner(XS - X, Z)),
+        dropped(RSC),
+        dropped(MONOTONE),
+    ),
+)
+
+# From here on only the conclusions matter, as relations between numbers: Z is free again.
+BEST_KNOWN, CONVEX_KNOWN = best_approximation.known(), strong_convexity.known()
+
+POINT_AT_ZERO = {
+    P1: [[1]], Q1: [[1]], Sigma1: [[0]], P2: [[0]], Q2: [[0]], Sigma2: [[0]],
+    XS: [[1]], Z: [["-2/5"]], kappa: 1, alpha: "2/5",
+}  # fmt: skip
+
+master = Inequality(
+    "master_inequality",
+    "(2 kappa alpha - 1) ||X* - X||_F^2 + ||Pi_{r*}(X) - X||_F^2 <= 0.",
+    (2 * kappa * alpha - 1) * square(XS - X) + square(TOP - X),
+    0,
+    proof=[BEST_KNOWN, 2 * kappa * CONVEX_KNOWN],
+    paper="4 step 7",
+    mutants=(
+        mutant("constant", "2 kappa alpha + 1", lhs=(2 * kappa * alpha + 1) * square(XS - X) + square(TOP - X)),
+        mutant(
+            "constant",
+            "3 kappa alpha - 1",
+            POINT_AT_ZERO,
+            lhs=(3 * kappa * alpha - 1) * square(XS - X) + square(TOP - X),
+        ),
+        dropped(CONVEX_KNOWN),
+    ),
+)
+MASTER = master.known()
+
+# Sharpness at 2 alpha = beta, r = r* = 1: f(Y) = alpha ((y11 - 1)^2 + y12^2 + y21^2), X* = E11, X = E22, lam = 0.
+y11, y12, y21, u1, v1, u2, v2 = sympy.symbols("y11 y12 y21 u1 v1 u2 v2", real=True)
+y22 = sympy.Symbol("y22", nonnegative=True)
+near = (y11 - 1) ** 2 + y12**2 + y21**2
+RANK_ONE = equation("det Y = 0", y12 * y21, y11 * y22)
+BALL = hypothesis("||Y - X*||_F^2 <= 2", near + y22**2, 2)
+loss = alpha * near
+
+CHECKS = (
+    Identity(
+        "subgradient_sum",
+        "lam (P Q^T + K) + G = (1 - lam/s) S for G = -lam P Q^T + S and K = -S/s; for s <= lam, K = -S/lam gives 0.",
+        lam * (PQ + K) + (-lam * PQ + S),
+        MULTIPLIER,
+        paper="4 step 3",
+        mutants=(
+            mutant("sign", "K = +S/s", lhs=lam * (PQ - K) + (-lam * PQ + S)),
+            mutant("constant", "1 - 2 lam/s", rhs=(1 - 2 * lam / s) * S),
+        ),
+    ),
+    Identity(
+        "multiplier_annihilated",
+        "P^T Z = 0 and Z Q = 0: ||P1^T Z||^2 + ||P2^T Z||^2 + ||Z Q1||^2 + ||Z Q2||^2 = 0.",
+        square(P1.T @ MULTIPLIER) + square(P2.T @ MULTIPLIER) + square(MULTIPLIER @ Q1) + square(MULTIPLIER @ Q2),
+        0,
+        given=(LEFT, RIGHT, S_OFF),
+        paper="4 step 3",
+        mutants=(
+            mutant("sign", "Z with -lam P Q^T left in", lhs=square(P1.T @ (MULTIPLIER - lam * PQ))),
+            dropped(S_OFF),
+        ),
+    ),
+    Inequality(
+        "multiplier_norm",
+        "||Z||_2 = (1 - lam/s) s <= beta sigma_r.",
+        (1 - lam / s) * s,
+        beta * sigma_r,
+        proof=[SPECTRAL],
+        paper="4 step 3",
+        mutants=(
+            mutant("constant", "beta sigma_r / 2", rhs=beta * sigma_r / 2),
+            mutant("sign", "(1 + lam/s) s", lhs=(1 + lam / s) * s),
+            dropped(SPECTRAL),
+        ),
+    ),
+    Identity(
+        "truncation_left",
+        "Pi^T (X - kappa Z - Pi) = 0.",
+        TOP.T @ (M - TOP),
+        zeros(n, n),
+        given=FRAME,
+        paper="4 step 4",
+        mutants=(
+            mutant("sign", "X + kappa Z without removing Pi", lhs=TOP.T @ (X + kappa * Z)),
+            dropped(LEFT),
+            dropped(Z_OFF),
+        ),
+    ),
+    Identity(
+        "truncation_right",
+        "(X - kappa Z - Pi) Pi^T = 0.",
+        (M - TOP) @ TOP.T,
+        zeros(m, m),
+        given=FRAME,
+        paper="4 step 4",
+        mutants=(
+            mutant("constant", "Pi removed twice", lhs=(M - 2 * TOP) @ TOP.T),
+            dropped(RIGHT),
+        ),
+    ),
+    Identity(
+        "truncation_remainder",
+        "The remainder has Gram matrix Q2 Sigma2^2 Q2^T + kappa^2 Z^T Z, and the two parts annihilate each other.",
+        (M - TOP).T @ (M - TOP) + REST.T @ REST @ Z.T @ Z,
+        Q2 @ Sigma2 @ Sigma2 @ Q2.T + kappa**2 * Z.T @ Z,
+        given=FRAME,
+        paper="4 step 4",
+        mutants=(
+            mutant("sign", "minus kappa^2 Z^T Z", rhs=Q2 @ Sigma2 @ Sigma2 @ Q2.T - kappa**2 * Z.T @ Z),
+            mutant("constant", "kappa Z^T Z", rhs=Q2 @ Sigma2 @ Sigma2 @ Q2.T + kappa * Z.T @ Z),
+            dropped(Z_OFF),
+        ),
+    ),
+    Inequality(
+        "truncation_scale",
+        "kappa ||Z||_2 <= sigma_{r*}, so the r* largest singular values of X - kappa Z are those of Pi.",
+        sigma_star / (beta * sigma_r) * slack,
+        sigma_star,
+        proof=[sigma_star / (beta * sigma_r) * Z_NORM],
+        paper="4 step 4",
+        mutants=(
+            mutant("constant", "sigma_{r*}/2", rhs=sigma_star / 2),
+            mutant("swapped symbols", "kappa = sigma_r/(beta sigma_{r*})", lhs=sigma_r / (beta * sigma_star) * slack),
+            dropped(Z_NORM),
+        ),
+    ),
+    best_approximation,
+    strong_convexity,
+    master,
+    ScalarCheck(
+        "ratio_in_special_regime",
+        "2 kappa alpha = 2 alpha sigma_{r*}/(beta sigma_r) >= 2 alpha/beta, because sigma_{r*} >= sigma_r.",
+        2 * alpha / beta,
+        2 * alpha * (sigma_r + gap) / (beta * sigma_r),
+        relation="<=",
+        paper="4 special regime",
+        mutants=(
+            mutant("swapped symbols", "sigma_r/sigma_{r*}", rhs=2 * alpha * sigma_r / (beta * (sigma_r + gap))),
+            mutant("constant", "3 alpha/beta", lhs=3 * alpha / beta),
+        ),
+    ),
+    Inequality(
+        "special_regime",
+        "If 2 kappa alpha = 1 + e with e > 0 then ||X* - X||_F^2 <= 0: X is the global minimum.",
+        square(XS - X),
+        0,
+        proof=[MASTER / excess, Square(TOP - X) / excess],
+        given=(define(kappa, (1 + excess) / (2 * alpha)),),
+        paper="4 special regime",
+        mutants=(
+            mutant(
+                "sign",
+                "2 kappa alpha = 1 - e",
+                {**POINT_AT_ZERO, kappa: 1, alpha: "1/4", excess: "1/2"},
+                given=(define(kappa, (1 - excess) / (2 * alpha)),),
+            ),
+            dropped(MASTER),
+        ),
+    ),
+    Inequality(
+        "generic_ratio",
+        "(2 kappa alpha - 1) ||X* - X||_F^2 <= 0: if X is not X* then sigma_r >= (2 alpha/beta) sigma_{r*}.",
+        (2 * kappa * alpha - 1) * square(XS - X),
+        0,
+        proof=[MASTER, Square(TOP - X)],
+        paper="4 generic regime",
+        mutants=(
+            mutant("sign", "(1 - 2 kappa alpha)", lhs=(1 - 2 * kappa * alpha) * square(XS - X)),
+            mutant("constant", "(3 kappa alpha - 1)", POINT_AT_ZERO, lhs=(3 * kappa * alpha - 1) * square(XS - X)),
+            dropped(MASTER),
+        ),
+    ),
+    Inequality(
+        "generic_distance",
+        "With c = 1 - 2 kappa alpha > 0: ||Pi_{r*}(X) - X||_F^2 / c <= ||X* - X||_F^2.",
+        square(TOP - X) / slack,
+        square(XS - X),
+        proof=[MASTER / slack],
+        given=(define(kappa, (1 - slack) / (2 * alpha)),),
+        paper="4 generic regime",
+        mutants=(
+            mutant("constant", "2/c", lhs=2 * square(TOP - X) / slack),
+            mutant("constant", "1/c^2 for c < 1", lhs=square(TOP - X) / slack**2),
+            dropped(MASTER),
+        ),
+    ),
+    Inequality(
+        "rank_deficient_is_global",
+        "At a rank-deficient second-order stationary point s <= lam, Z = 0, and alpha ||X - X*||_F^2 <= 0.",
+        alpha * square(X - XS),
+        0,
+        proof=[CONVEX_KNOWN],
+        given=(define(Z, zeros(m, n)),),
+        paper="4 rank-deficient point",
+        mutants=(
+            mutant("sign", "with Z = X - X*", given=(define(Z, X - XS),), lhs=square(X - XS)),
+            mutant("dropped assumption", "without Z = 0", given=()),
+        ),
+    ),
+    Inequality(
+        "sharp_strong_convexity",
+        "beta = 2 alpha: alpha |Y - X*|^2 <= <grad f(Y), Y - X*> for every rank-one Y with |Y - X*|^2 <= 2 (y22 >= 0).",
+        alpha * (near + y22**2),
+        2 * alpha * near,
+        proof=[
+            alpha * (1 + y22) * Square(y11 - 1 + y22),
+            alpha * (1 + y22) * Square(y12 - y21),
+            alpha * y22 * BALL,
+            -2 * alpha * (1 + y22) * RANK_ONE,
+        ],
+        paper="4 special regime",
+        mutants=(
+            mutant(
+                "constant",
+                "1.1 alpha",
+                {y11: 0, y12: 0, y21: 0, y22: 1, alpha: 1},
+                lhs=sympy.Rational(11, 10) * alpha * (near + y22**2),
+            ),
+            dropped(BALL, {y11: 0, y12: 0, y21: 0, y22: 2, alpha: 1}),
+            dropped(RANK_ONE, {y11: 1, y12: 0, y21: 0, y22: 1, alpha: 1}),
+        ),
+    ),
+    SumOfSquares(
+        "sharp_second_order",
+        "At X = E22 the Hessian form along (u1, u2), (v1, v2) is 2 alpha (u1 - v1)^2 >= 0: second-order stationary.",
+        0,
+        2 * alpha * (u1**2 + v1**2) + 2 * (-2 * alpha) * u1 * v1,
+        proof=[2 * alpha * Square(u1 - v1)],
+        paper="4 special regime",
+        mutants=(
+            mutant("constant", "curvature alpha < beta/2", rhs=alpha * (u1**2 + v1**2) - 4 * alpha * u1 * v1),
+            mutant("sign", "-2 alpha (u1^2 + v1^2)", rhs=-2 * alpha * (u1**2 + v1**2) - 4 * alpha * u1 * v1),
+        ),
+    ),
+    ScalarCheck(
+        "sharp_spurious_value",
+        "f(E22) = alpha > 0 = f(E11) = min f: the point is not global, although 2 alpha = beta.",
+        loss.subs({y11: 0, y12: 0, y21: 0}),
+        alpha + loss.subs({y11: 1, y12: 0, y21: 0}),
+        paper="4 special regime",
+        mutants=(
+            mutant("constant", "f(E22) = 2 alpha", rhs=2 * alpha),
+            mutant("sign", "f(E22) = -alpha", rhs=-alpha),
+        ),
+    ),
+)
+
+THEOREM = Theorem(6, __doc__, CHECKS)
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("theorem1", THEOREM))
