@@ -35,6 +35,8 @@ class Objective:
         A number ``beta`` with ``||grad f(X) - grad f(Y)||_F <= beta ||X - Y||_F`` for all ``X``, ``Y``.
     lower_bound : float or None
         A number below every value of ``f``.
+    has_hessian : bool
+        False if :meth:`hessian_product` refuses to answer because ``f`` is not twice differentiable.
     n_samples : int or None
         Number of samples, for objectives that are means over samples.
     W0 : ndarray of shape (m, n) or None
@@ -49,6 +51,7 @@ class Objective:
     least_squares: bool = False
     smoothness: float | None = None
     lower_bound: float | None = None
+    has_hessian: bool = True
     n_samples: int | None = None
     W0: Array | None = None
 
@@ -67,11 +70,14 @@ class Objective:
         raise NotImplementedError
 
     def hessian_product(self, X: Array, D: Array) -> Array:
-        """Return ``hess f(X)[D]`` (m, n); by default a central difference of the gradient (error ~ 1e-9)."""
+        """Return ``hess f(X)[D]`` (m, n); by default a central difference of the gradient.
+
+        Its relative error is about ``eps^(2/3)`` (4e-11 in float64) times the third derivative.
+        """
         scale = float(np.linalg.norm(D))
         if scale == 0.0:
             return np.zeros_like(D)
-        h = 6e-6 * max(1.0, float(np.linalg.norm(X))) / scale
+        h = float(np.finfo(self.dtype).eps) ** (1 / 3) * max(1.0, float(np.linalg.norm(X))) / scale
         return (self.value_and_grad(X + h * D)[1] - self.value_and_grad(X - h * D)[1]) / (2.0 * h)
 
     # ------------------------------------------------------------------ factor level
@@ -100,6 +106,18 @@ class Objective:
     def gradient_operator(self, A: Array, B: Array) -> LinearMap:
         """Return ``G = grad f(A B^T)`` as a :class:`~lorasolve.linear_map.LinearMap`, in float64."""
         return LinearMap.from_dense(self.value_and_grad(A @ B.T)[1].astype(np.float64, copy=False))
+
+    def kernel_data(self, rank: int, threads: int) -> Any:
+        """Return the data of a compiled oracle (``lorasolve/kernels/oracle.py``) for factors of a rank.
+
+        It is a NamedTuple that belongs to one run, because it holds scratch memory. None where there is no
+        compiled oracle, or where this one would not be faster than :meth:`factor_oracle`.
+        """
+        return None
+
+    def mixed_kernel_data(self, rank: int, threads: int) -> Any:
+        """Return the same for float32 increments with exact float64 refreshes, or None."""
+        return None
 
     # ------------------------------------------------------------------ what some methods need
     def minimize_over_A(self, B: Array, lam: float) -> Array:
@@ -139,6 +157,7 @@ class Shifted(Objective):
         self.least_squares = objective.least_squares
         self.smoothness = objective.smoothness
         self.lower_bound = objective.lower_bound
+        self.has_hessian = objective.has_hessian
         self.n_samples = objective.n_samples
         self.W0 = None if objective.W0 is None else objective.W0 + offset
 
@@ -221,6 +240,7 @@ class DenseReference(Objective):
             "least_squares",
             "smoothness",
             "lower_bound",
+            "has_hessian",
             "n_samples",
             "W0",
         ):
@@ -252,13 +272,16 @@ def as_objective(given: Any) -> Objective:
 
 
 def estimate_smoothness(objective: Objective, A: Array, B: Array, iterations: int = 20) -> float:
-    """Estimate the largest Hessian eigenvalue at ``X = A B^T`` by power iteration (SAMPLED: a lower bound)."""
+    """Estimate the largest Hessian eigenvalue at ``X = A B^T`` by power iteration (SAMPLED: a lower bound).
+
+    Hessian products are differences of gradients, so objectives without a Hessian are served too.
+    """
     X = (A @ B.T).astype(np.float64)
     D = np.random.default_rng(0).standard_normal(objective.shape)
     value = 0.0
     for _ in range(iterations):
         D /= np.linalg.norm(D)
-        H = objective.hessian_product(X, D)
+        H = Objective.hessian_product(objective, X, D)
         value = abs(float(np.sum(D * H)))
         if not np.any(H):
             break

@@ -1,0 +1,534 @@
+"""Tests of everything an objective claims: derivatives, factor-level answers, facts, batches, merging.
+
+All of it is SAMPLED: a claim that fails is wrong, a claim that passes was not refuted. Facts are attacked where a
+plain sample would be weak: extreme Hessian eigenvalues instead of random directions, descent instead of random
+values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+
+from ._validate import Array
+from .objectives.base import Objective, as_objective
+
+POINTS = 3
+# Up to this many entries the whole Hessian is formed, beyond it Lanczos finds the extreme eigenvalues.
+DENSE_HESSIAN = 64
+EPS = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim and what became of it.
+
+    Attributes
+    ----------
+    name : str
+        What is claimed.
+    holds : bool or None
+        False: refuted. True: tested and not refuted. None: not claimed, or nothing could be decided.
+    detail : str
+        The measured numbers, or why nothing was tested.
+    """
+
+    name: str
+    holds: bool | None
+    detail: str
+
+
+@dataclass(frozen=True)
+class ObjectiveReport:
+    """The outcome of :func:`check_objective`; printing it shows one line per claim."""
+
+    objective: str
+    rows: tuple[Claim, ...]
+
+    @property
+    def ok(self) -> bool:
+        """True if no claim was refuted."""
+        return not self.failures
+
+    @property
+    def failures(self) -> tuple[Claim, ...]:
+        """The claims that were refuted."""
+        return tuple(row for row in self.rows if row.holds is False)
+
+    def __str__(self) -> str:
+        words = {True: "ok", False: "WRONG", None: "-"}
+        width = max(len(row.name) for row in self.rows)
+        lines = [f"{words[row.holds]:5}  {row.name:{width}}  {row.detail}" for row in self.rows]
+        count = len(self.failures)
+        verdict = "no claim refuted (sampled)" if self.ok else f"{count} claim{'s' * (count != 1)} WRONG"
+        return "\n".join([f"{self.objective}: {verdict}", *lines])
+
+
+@dataclass
+class _Bench:
+    """The objective under test, its generator of randomness, and the rounding level of its type."""
+
+    f: Objective
+    rng: np.random.Generator
+    scale: float
+    eps: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.eps = float(np.finfo(self.f.dtype).eps)
+
+    @property
+    def tol(self) -> float:
+        """Relative difference allowed between two routes to the same number."""
+        return 2e3 * self.eps
+
+    @property
+    def curvature_tol(self) -> float:
+        """The same where one route may be a difference of gradients."""
+        return 100.0 * self.eps ** (2 / 3)
+
+    def matrix(self) -> Array:
+        """Return a random m x n matrix."""
+        return self.scale * self.rng.standard_normal(self.f.shape)
+
+    def factors(self, rank: int) -> tuple[Array, Array, Array, Array]:
+        """Return random ``A, B, U, V`` of the objective's type, with products of the size of :meth:`matrix`."""
+        m, n = self.f.shape
+        root = math.sqrt(self.scale) / rank**0.25
+        draws = (root * self.rng.standard_normal((k, rank)) for k in (m, n, m, n))
+        A, B, U, V = (draw.astype(self.f.dtype) for draw in draws)
+        return A, B, U, V
+
+
+Check = Callable[[_Bench], Iterator[Claim]]
+
+
+def check_objective(objective: Any, rng: int | np.random.Generator = 0, scale: float = 1.0) -> ObjectiveReport:
+    """Test every claim an objective makes.
+
+    Parameters
+    ----------
+    objective : Objective or object
+        Any object with ``shape`` and ``value_and_grad(X) -> (float, G)``; what else it states is tested too.
+    rng : int or numpy.random.Generator
+        Seed or source of the test points.
+    scale : float
+        Standard deviation of the entries of the test points, in the unit of ``X``.
+
+    Returns
+    -------
+    ObjectiveReport
+        ``report.ok`` is False if a claim was refuted; ``print(report)`` shows all of them.
+
+    Raises
+    ------
+    TypeError
+        If the object has no ``shape`` or no ``value_and_grad``.
+
+    Notes
+    -----
+    The claims: ``value_and_grad`` is pure and its gradient has Taylor slope 2; Hessian products are symmetric and
+    have slopes 3 (values) and 2 (gradients); the factor level agrees with the dense one; the cvxpy expression has
+    the same value and is convex; ``convex``, ``smoothness`` and ``lower_bound``; ``least_squares`` (constant
+    Hessian, a quadratic along lines); ``merged``; ``sample_batch`` (weighted means over a partition give ``f``);
+    ``minimize_over_A`` and ``minimize_over_B`` are stationary.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> class Sum:
+    ...     shape = (3, 2)
+    ...     smoothness = 0.5
+    ...     def value_and_grad(self, X):
+    ...         return 0.5 * float(np.sum(X * X)), X.copy()
+    >>> [claim.name for claim in check_objective(Sum()).failures]
+    ['smoothness']
+    """
+    bench = _Bench(as_objective(objective), np.random.default_rng(rng), scale)
+    rows: list[Claim] = []
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        for name, check in _CHECKS.items():
+            try:
+                rows.extend(check(bench))
+            except NotImplementedError as reason:
+                rows.append(Claim(name, None, f"not claimed: {reason}"))
+            except Exception as error:  # a user's method may fail in any way, and the other claims still matter
+                rows.append(Claim(name, False, f"raised {type(error).__name__}: {error}"))
+    return ObjectiveReport(type(objective).__name__, tuple(rows))
+
+
+# ---------------------------------------------------------------------- derivatives
+def _pure(bench: _Bench) -> Iterator[Claim]:
+    """The oracle returns a finite (float, G), leaves X alone, and a later call leaves the first answer alone."""
+    X = bench.matrix()
+    X.flags.writeable = False
+    value, G = bench.f.value_and_grad(X)
+    first = G.copy()
+    bench.f.value_and_grad(X + bench.matrix())
+    again = bench.f.value_and_grad(X)
+    fine = {
+        "finite": bool(np.isfinite(value) and np.isfinite(first).all()),
+        "shape of G": G.shape == bench.f.shape,
+        "repeatable": value == again[0] and np.array_equal(first, again[1]),
+        "G kept by later calls": np.array_equal(first, G),
+    }
+    wrong = [name for name, good in fine.items() if not good]
+    detail = f"violated: {', '.join(wrong)}" if wrong else "read-only X, 3 calls"
+    yield Claim("value_and_grad is pure", not wrong, detail)
+
+
+def _order(steps: Array, remainders: Array, noise: Array, term: Array, tol: float) -> float:
+    """Return the order in which a Taylor remainder vanishes; inf if it is lost in rounding or in ``tol`` of a term.
+
+    The largest of the last three local slopes clear of rounding, because a remainder that changes sign between two
+    steps has a local slope of its own. Where the last term (the one with the derivative under test) is confirmed
+    to ``tol`` at some step no slope is needed; a piecewise smooth loss has none.
+    """
+    usable = np.flatnonzero(remainders > noise)
+    confirmed = bool(np.any(remainders + noise <= tol * term))
+    if confirmed or len(usable) == 0 or usable[-1] == 0:
+        return math.inf
+    last = slice(max(usable[-1] - 3, 0), usable[-1] + 1)
+    local = np.diff(np.log(remainders[last] + 1e-300)) / np.diff(np.log(steps[last]))
+    return float(local.max())
+
+
+def _rounding(bench: _Bench, X: Array, D: Array) -> tuple[float, float]:
+    """Estimate the rounding errors of value and gradient near ``X`` from third differences at a tiny spacing.
+
+    Measured, not derived from ``dtype``: an objective of float32 data may compute in float64 or not.
+    """
+    answers = [bench.f.value_and_grad(X + 2e-5 * k * D) for k in range(4)]
+    weights = (-1.0, 3.0, -3.0, 1.0)
+    value = abs(math.fsum(w * f for w, (f, _) in zip(weights, answers)))
+    gradient = np.linalg.norm(sum(w * G.astype(np.float64) for w, (_, G) in zip(weights, answers)))
+    return value, float(gradient)
+
+
+def _taylor(bench: _Bench) -> Iterator[Claim]:
+    steps = 0.5 ** np.arange(1, 26)
+    with_hessian = bench.f.has_hessian
+    orders: dict[str, list[float]] = {"gradient": [], "hessian": [], "hessian in gradients": []}
+    asymmetry = 0.0
+    for _ in range(POINTS):
+        X, D, E = bench.matrix(), bench.matrix(), bench.matrix()
+        f, G = bench.f.value_and_grad(X)
+        H = bench.f.hessian_product(X, D) if with_hessian else np.zeros_like(G)
+        GD, HDD = float(np.vdot(G, D)), float(np.vdot(H, D))
+        noise_f, noise_G = _rounding(bench, X, D)
+        moved = [bench.f.value_and_grad(X + t * D) for t in steps]
+        values = np.array([value for value, _ in moved])
+        linear, quadratic = steps * GD, 0.5 * steps**2 * HDD
+        remainders = values - f - linear
+        noise = 30.0 * noise_f + 1e3 * EPS * (np.abs(values) + abs(f) + np.abs(linear))
+        tol = bench.curvature_tol
+        orders["gradient"].append(_order(steps, np.abs(remainders), noise, np.abs(linear), tol))
+        if with_hessian:
+            beyond = np.abs(remainders - quadratic)
+            orders["hessian"].append(_order(steps, beyond, noise, np.abs(quadratic), tol))
+            change = np.array([float(np.linalg.norm(near - G - t * H)) for t, (_, near) in zip(steps, moved)])
+            length_H = float(np.linalg.norm(H))
+            noise = 30.0 * noise_G + 1e3 * EPS * (float(np.linalg.norm(G)) + steps * length_H)
+            orders["hessian in gradients"].append(_order(steps, change, noise, steps * length_H, tol))
+            other = float(np.vdot(bench.f.hessian_product(X, E), D))
+            largest = max(length_H * float(np.linalg.norm(E)), abs(other)) or 1.0
+            asymmetry = max(asymmetry, abs(float(np.vdot(H, E)) - other) / largest)
+    for name, order in (("gradient", 2), ("hessian", 3), ("hessian in gradients", 2)):
+        if not orders[name]:
+            yield Claim(name, None, "not claimed: has_hessian is False")
+            continue
+        worst = min(orders[name])
+        shown = "exact to rounding or tolerance" if worst == math.inf else f"Taylor slope {worst:.3f}"
+        # A wrong derivative lowers the order by a whole unit.
+        yield Claim(name, worst > order - 0.5, f"{shown}, expected {order}")
+    if with_hessian:
+        yield Claim("hessian is symmetric", asymmetry <= bench.curvature_tol, f"relative asymmetry {asymmetry:.1e}")
+
+
+# ---------------------------------------------------------------------- factor level
+def _ranks(bench: _Bench) -> list[int]:
+    return sorted({1, min(2, *bench.f.shape), min(bench.f.shape)})
+
+
+def _difference(given: Array, expected: Array) -> float:
+    """Return ``||given - expected|| / ||expected||`` (absolute where the expected value is 0)."""
+    return float(np.linalg.norm(given - expected)) / (float(np.linalg.norm(expected)) or 1.0)
+
+
+def _factor_oracle(bench: _Bench) -> Iterator[Claim]:
+    worst_f = worst_G = worst_value = 0.0
+    unit = abs(bench.f.value_and_grad(np.zeros(bench.f.shape))[0])
+    untouched = True
+    for rank in _ranks(bench):
+        A, B, _, _ = bench.factors(rank)
+        kept = A.copy(), B.copy()
+        GB, GtA = np.full_like(A, np.nan), np.full_like(B, np.nan)
+        f = bench.f.factor_oracle(A, B, GB, GtA)
+        untouched &= np.array_equal(A, kept[0]) and np.array_equal(B, kept[1])
+        expected, G = bench.f.value_and_grad(A.astype(float) @ B.astype(float).T)
+        size = abs(expected) + unit or 1.0
+        worst_f = max(worst_f, abs(f - expected) / size)
+        worst_value = max(worst_value, abs(bench.f.factor_value(A, B) - expected) / size)
+        worst_G = max(worst_G, _difference(GB, G @ B), _difference(GtA, G.T @ A))
+    for name, worst in (("factor_oracle value", worst_f), ("factor_value", worst_value), ("G B and G^T A", worst_G)):
+        yield Claim(name, worst <= bench.tol, f"relative difference {worst:.1e} to the dense level")
+    yield Claim("factor_oracle leaves A, B alone", untouched, f"ranks {_ranks(bench)}")
+
+
+def _factor_hvp(bench: _Bench) -> Iterator[Claim]:
+    if not bench.f.has_hessian:
+        yield Claim("factor_hvp", None, "not claimed: has_hessian is False")
+        return
+    worst = 0.0
+    for rank in _ranks(bench):
+        factors = bench.factors(rank)
+        given = bench.f.factor_hvp(*factors)
+        A, B, U, V = (part.astype(np.float64) for part in factors)
+        expected = Objective.factor_hvp(bench.f, A, B, U, V)
+        worst = max(worst, *(_difference(g, e) for g, e in zip(given, expected)))
+    yield Claim("factor_hvp", worst <= bench.curvature_tol, f"relative difference {worst:.1e} to the dense level")
+
+
+def _gradient_operator(bench: _Bench) -> Iterator[Claim]:
+    worst = 0.0
+    for rank in _ranks(bench):
+        A, B, U, V = bench.factors(rank)
+        operator = bench.f.gradient_operator(A, B)
+        G = bench.f.value_and_grad(A.astype(float) @ B.astype(float).T)[1]
+        U, V = U.astype(float), V.astype(float)
+        worst = max(worst, _difference(operator.matmat(V), G @ V), _difference(operator.rmatmat(U), G.T @ U))
+        worst = max(worst, _difference(operator.to_dense(), G))
+    yield Claim("gradient_operator", worst <= bench.tol, f"relative difference {worst:.1e} to the dense level")
+
+
+# ---------------------------------------------------------------------- facts
+def _expression(bench: _Bench) -> Iterator[Claim]:
+    import cvxpy
+
+    X = cvxpy.Variable(bench.f.shape)
+    expression = bench.f.cvxpy_expression(X)
+    worst = 0.0
+    for _ in range(POINTS):
+        X.value = bench.matrix()
+        expected = bench.f.value_and_grad(X.value)[0]
+        worst = max(worst, abs(float(expression.value) - expected) / (abs(expected) or 1.0))
+    yield Claim("cvxpy expression, value", worst <= max(bench.tol, 1e-9), f"relative difference {worst:.1e}")
+    yield Claim("cvxpy expression, convex", bool(expression.is_convex()), f"curvature {expression.curvature.lower()}")
+
+
+def _extreme_curvature(bench: _Bench, X: Array) -> tuple[float, float]:
+    """Return the smallest and the largest Hessian eigenvalue at ``X`` (Lanczos beyond ``DENSE_HESSIAN`` entries)."""
+    size = X.size
+
+    def product(v: Array) -> Array:
+        return bench.f.hessian_product(X, v.reshape(X.shape)).ravel().astype(np.float64)
+
+    if size <= DENSE_HESSIAN:
+        H = np.array([product(row) for row in np.eye(size)])
+        eigenvalues = np.linalg.eigvalsh(0.5 * (H + H.T))
+        return float(eigenvalues[0]), float(eigenvalues[-1])
+
+    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+
+    operator = LinearOperator((size, size), matvec=product, dtype=np.float64)
+    start = bench.rng.standard_normal(size)
+
+    def end(which: Literal["SA", "LA"]) -> float:
+        try:
+            return float(
+                eigsh(operator, k=1, which=which, v0=start, maxiter=30, tol=1e-3, return_eigenvectors=False)[0].real
+            )
+        except ArpackNoConvergence:  # a Rayleigh quotient is still a valid sample
+            return float(start @ product(start)) / float(start @ start)
+
+    return end("SA"), end("LA")
+
+
+def _sampled_pairs(bench: _Bench) -> Iterator[tuple[Array, Array]]:
+    """Yield pairs of points, near and far apart."""
+    for distance in (1e-2, 1.0, 10.0):
+        for _ in range(10):
+            X = bench.matrix()
+            yield X, X + distance * bench.matrix()
+
+
+def _curvature_facts(bench: _Bench) -> Iterator[Claim]:
+    ends = [_extreme_curvature(bench, bench.matrix()) for _ in range(POINTS)] if bench.f.has_hessian else []
+    low = min((end[0] for end in ends), default=math.inf)
+    high = max((max(abs(end[0]), abs(end[1])) for end in ends), default=0.0)
+    below_tangent = 0.0
+    for X, Y in _sampled_pairs(bench):
+        (fX, GX), (fY, GY) = bench.f.value_and_grad(X), bench.f.value_and_grad(Y)
+        tangent = float(np.vdot(GX, Y - X))
+        below_tangent = max(below_tangent, (fX + tangent - fY) / (abs(fX) + abs(fY) + abs(tangent) or 1.0))
+        high = max(high, float(np.linalg.norm(GY - GX) / np.linalg.norm(Y - X)))
+    bent_down = low < -bench.curvature_tol * high or below_tangent > bench.tol
+    seen = f"smallest Hessian eigenvalue {low:.2e}, " if ends else ""
+    seen += f"value below a tangent by {below_tangent:.1e} (relative)"
+    if bench.f.convex is True:
+        yield Claim("convex", not bent_down, seen)
+    elif bench.f.convex is False:
+        yield Claim("not convex", True if bent_down else None, seen)
+    else:
+        witness = "a witness of non-convexity was found: " if bent_down else ""
+        yield Claim("convex", None, f"not claimed ({witness}{seen})")
+    beta = bench.f.smoothness
+    if beta is None:
+        yield Claim("smoothness", None, f"not claimed (largest curvature seen {high:.4g})")
+    else:
+        yield Claim("smoothness", high <= beta * (1.0 + bench.curvature_tol), f"stated {beta:.6g}, seen {high:.6g}")
+
+
+def _lower_bound(bench: _Bench) -> Iterator[Claim]:
+    bound = bench.f.lower_bound
+    if bound is None:
+        yield Claim("lower bound", None, "not claimed")
+        return
+    from scipy.optimize import minimize
+
+    shape = bench.f.shape
+
+    def oracle(x: Array) -> tuple[float, Array]:
+        f, G = bench.f.value_and_grad(x.reshape(shape))
+        return f, G.ravel().astype(np.float64)
+
+    start = bench.matrix()
+    least = float(minimize(oracle, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 200}).fun)
+    unit = abs(bench.f.value_and_grad(start)[0]) + abs(bound)
+    yield Claim("lower bound", least >= bound - bench.tol * unit, f"stated {bound:.6g}, reached {least:.6g} by descent")
+
+
+def _least_squares(bench: _Bench) -> Iterator[Claim]:
+    if not bench.f.least_squares:
+        yield Claim("least squares", None, "not claimed")
+        return
+    if bench.f.lower_bound is None or bench.f.convex is not True:
+        yield Claim("least squares", False, "needs convex = True and a lower bound, which are not both stated")
+        return
+    X, Y, D = bench.matrix(), 10.0 * bench.matrix(), bench.matrix()
+    drift = _difference(bench.f.hessian_product(Y, D), bench.f.hessian_product(X, D))
+    yield Claim("least squares, constant Hessian", drift <= bench.curvature_tol, f"relative change {drift:.1e}")
+    # A quadratic has vanishing third differences along every line.
+    q = np.array([bench.f.value_and_grad(X + t * D)[0] for t in (0.0, 1.0, 2.0, 3.0)])
+    third = abs(float(q @ [-1.0, 3.0, -3.0, 1.0])) / (float(np.abs(q).max()) or 1.0)
+    yield Claim("least squares, quadratic", third <= bench.tol, f"relative third difference {third:.1e}")
+
+
+# ---------------------------------------------------------------------- merging, batches, closed forms
+def _same_function(bench: _Bench, given: Objective, expected: Callable[[Array], tuple[float, Array]]) -> float:
+    """Return the largest relative difference of value, gradient and factor oracle at one random point."""
+    A, B, _, _ = bench.factors(1)
+    X = A.astype(float) @ B.astype(float).T
+    f, G = expected(X)
+    unit = abs(f) + abs(bench.f.value_and_grad(np.zeros(bench.f.shape))[0]) or 1.0
+    GB, GtA = np.empty_like(A), np.empty_like(B)
+    dense, factored = given.value_and_grad(X), given.factor_oracle(A, B, GB, GtA)
+    return max(
+        abs(dense[0] - f) / unit,
+        abs(factored - f) / unit,
+        _difference(dense[1], G),
+        _difference(GB, G @ B),
+        _difference(GtA, G.T @ A),
+    )
+
+
+def _merged(bench: _Bench) -> Iterator[Claim]:
+    update, X = bench.matrix(), bench.matrix()
+    before = bench.f.value_and_grad(X)
+    merged = bench.f.merged(update)
+    worst = _same_function(bench, merged, lambda X: bench.f.value_and_grad(update + X))
+    yield Claim("merged, function", worst <= bench.tol, f"relative difference {worst:.1e} to f(update + X)")
+    after = bench.f.value_and_grad(X)
+    kept = before[0] == after[0] and np.array_equal(before[1], after[1])
+    facts = [
+        fact
+        for fact in ("shape", "dtype", "convex", "least_squares", "n_samples", "has_hessian")
+        if getattr(merged, fact) != getattr(bench.f, fact)
+    ]
+    if bench.f.W0 is not None:
+        weight = merged.W0
+        if weight is None or _difference(weight, bench.f.W0 + update) > bench.tol:
+            facts.append("W0")
+    wrong = ([] if kept else ["the original changed"]) + [f"{fact} differs" for fact in facts]
+    yield Claim("merged, facts", not wrong, ", ".join(wrong) or "original kept, facts carried over")
+
+
+def _batches(bench: _Bench) -> Iterator[Claim]:
+    n = bench.f.n_samples
+    if n is None:
+        yield Claim("sample_batch", None, "not claimed: n_samples is None")
+        return
+    order = bench.rng.permutation(n)
+    # Unequal parts, so that a batch that forgets to divide by its own size is noticed.
+    ends = np.unique(np.linspace(0.0, 1.0, min(n, 8) + 1) ** 2 * n).astype(int)
+    parts = [order[a:b] for a, b in pairwise(ends) if b > a]
+    batches = [(len(part) / n, bench.f.sample_batch(part)) for part in parts]
+
+    def mean(X: Array) -> tuple[float, Array]:
+        answers = [(weight, *batch.value_and_grad(X)) for weight, batch in batches]
+        return sum(w * f for w, f, _ in answers), np.sum([w * G for w, _, G in answers], axis=0)
+
+    worst = _same_function(bench, bench.f, mean)
+    detail = f"relative difference {worst:.1e} over {len(parts)} parts"
+    yield Claim("sample_batch, unbiased", worst <= bench.tol, detail)
+    i, j = order[0], order[-1]
+    single, other = bench.f.sample_batch(np.array([i])), bench.f.sample_batch(np.array([j]))
+    repeated = bench.f.sample_batch(np.array([i, j, i]))
+
+    def expected(X: Array) -> tuple[float, Array]:
+        (f1, G1), (f2, G2) = single.value_and_grad(X), other.value_and_grad(X)
+        return (2.0 * f1 + f2) / 3.0, (2.0 * G1 + G2) / 3.0
+
+    worst = _same_function(bench, repeated, expected)
+    yield Claim("sample_batch, repetitions", worst <= bench.tol, f"relative difference {worst:.1e}")
+
+
+def _one_factor(bench: _Bench) -> Iterator[Claim]:
+    for factor in ("A", "B"):
+        name = f"minimize_over_{factor}"
+        worst = 0.0
+        try:
+            for rank in _ranks(bench):
+                for lam in (0.3, 0.0):
+                    A, B, _, _ = bench.factors(rank)
+                    if factor == "A":
+                        A = bench.f.minimize_over_A(B, lam)
+                    else:
+                        B = bench.f.minimize_over_B(A, lam)
+                    A, B = A.astype(np.float64), B.astype(np.float64)
+                    G = bench.f.value_and_grad(A @ B.T)[1]
+                    at_zero = bench.f.value_and_grad(np.zeros(bench.f.shape))[1]
+                    left = G @ B + lam * A if factor == "A" else G.T @ A + lam * B
+                    unit = at_zero @ B if factor == "A" else at_zero.T @ A
+                    worst = max(worst, float(np.linalg.norm(left)) / (float(np.linalg.norm(unit)) or 1.0))
+        except NotImplementedError as reason:
+            yield Claim(name, None, f"not claimed: {reason}")
+            continue
+        yield Claim(name, worst <= bench.curvature_tol, f"relative gradient left {worst:.1e}")
+
+
+def _metrics(bench: _Bench) -> Iterator[Claim]:
+    metrics = bench.f.metrics(bench.matrix())
+    wrong = [name for name, value in metrics.items() if not (isinstance(value, float) and math.isfinite(value))]
+    yield Claim("metrics are finite floats", not wrong, ", ".join(wrong or metrics) or "none offered")
+
+
+_CHECKS: dict[str, Check] = {
+    "value_and_grad": _pure,
+    "gradient and hessian": _taylor,
+    "factor_oracle": _factor_oracle,
+    "factor_hvp": _factor_hvp,
+    "gradient_operator": _gradient_operator,
+    "cvxpy expression": _expression,
+    "convexity and smoothness": _curvature_facts,
+    "lower bound": _lower_bound,
+    "least squares": _least_squares,
+    "merged": _merged,
+    "sample_batch": _batches,
+    "one factor in closed form": _one_factor,
+    "metrics": _metrics,
+}

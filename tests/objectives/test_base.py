@@ -1,0 +1,181 @@
+"""The protocol: what follows from ``value_and_grad`` alone, users' plain objects, the registry."""
+
+import numpy as np
+import pytest
+
+from lorasolve import objectives
+from lorasolve.objectives import Objective, as_objective
+from lorasolve.objectives.base import DenseReference, Shifted, UserObjective, estimate_smoothness
+
+
+class Quartic:
+    """``sum X^4 / 4``: gradient ``X^3``, Hessian ``3 X^2``."""
+
+    shape = (3, 2)
+
+    def value_and_grad(self, X):
+        return 0.25 * float(np.sum(X**4)), X**3
+
+
+@pytest.fixture
+def quartic():
+    return as_objective(Quartic())
+
+
+@pytest.fixture
+def factors():
+    rng = np.random.default_rng(0)
+    return tuple(rng.standard_normal((k, 2)) for k in (3, 2, 3, 2))
+
+
+def test_a_plain_user_object_gets_every_level(quartic, factors):
+    A, B, U, V = factors
+    X = A @ B.T
+    GB, GtA = np.empty_like(A), np.empty_like(B)
+    assert quartic.factor_oracle(A, B, GB, GtA) == pytest.approx(0.25 * np.sum(X**4), rel=1e-15)
+    np.testing.assert_allclose(GB, X**3 @ B)
+    np.testing.assert_allclose(GtA, (X**3).T @ A)
+    assert quartic.factor_value(A, B) == pytest.approx(0.25 * np.sum(X**4), rel=1e-15)
+    H = 3 * X**2 * (U @ B.T + A @ V.T)
+    first, second = quartic.factor_hvp(A, B, U, V)
+    np.testing.assert_allclose(first, H @ B + X**3 @ V, atol=1e-7)
+    np.testing.assert_allclose(second, H.T @ A + (X**3).T @ U, atol=1e-7)
+    np.testing.assert_allclose(quartic.gradient_operator(A, B).to_dense(), X**3)
+
+
+def test_default_hessian_product_is_accurate(quartic):
+    rng = np.random.default_rng(1)
+    X, D = rng.standard_normal((3, 2)), rng.standard_normal((3, 2))
+    np.testing.assert_allclose(quartic.hessian_product(X, D), 3 * X**2 * D, rtol=1e-8, atol=1e-9)
+    np.testing.assert_array_equal(quartic.hessian_product(X, 0 * D), 0 * D)
+
+
+def test_default_hessian_product_suits_float32():
+    class Single(Quartic):
+        dtype = np.float32
+
+        def value_and_grad(self, X):
+            X = X.astype(np.float32)
+            return 0.25 * float(np.sum(X**4)), X**3
+
+    rng = np.random.default_rng(1)
+    X, D = rng.standard_normal((3, 2)), rng.standard_normal((3, 2))
+    difference = as_objective(Single()).hessian_product(X, D) - 3 * X**2 * D
+    assert np.linalg.norm(difference) < 2e-3 * np.linalg.norm(3 * X**2 * D)
+
+
+def test_nothing_is_claimed_for_a_plain_user_object(quartic):
+    assert quartic.convex is quartic.smoothness is quartic.lower_bound is quartic.n_samples is quartic.W0 is None
+    assert quartic.least_squares is False
+    for missing in (
+        lambda: quartic.minimize_over_A(np.ones((2, 1)), 0.1),
+        lambda: quartic.minimize_over_B(np.ones((3, 1)), 0.1),
+        lambda: quartic.sample_batch([0]),
+        lambda: quartic.cvxpy_expression(None),
+        lambda: Objective.example(np.random.default_rng(0)),
+    ):
+        with pytest.raises(NotImplementedError, match=r"Objective|Quartic"):
+            missing()
+
+
+def test_what_a_user_object_states_is_used():
+    class Stated(Quartic):
+        convex = True
+        lower_bound = -1.0
+        dtype = "float64"
+
+        def hessian_product(self, X, D):
+            return 3 * X**2 * D
+
+        def metrics(self, X):
+            return {"largest": float(X.max())}
+
+    objective = as_objective(Stated())
+    assert objective.convex is True
+    assert objective.lower_bound == -1.0
+    assert objective.dtype == np.float64
+    X = np.arange(6.0).reshape(3, 2)
+    np.testing.assert_array_equal(objective.hessian_product(X, X), 3 * X**3)
+    assert objective.metrics(X) == {"largest": 5.0}
+
+
+def test_an_objective_is_used_as_it_is():
+    objective = objectives.Denoising(np.eye(2))
+    assert as_objective(objective) is objective
+
+
+@pytest.mark.parametrize("shape", [None, (3,), (0, 2), [3, 2], (3, 2, 1)])
+def test_a_user_object_without_a_shape_is_refused(shape):
+    user = Quartic()
+    user.shape = shape
+    with pytest.raises(TypeError, match=r"objective: expected an object with `shape`"):
+        as_objective(user)
+
+
+def test_a_user_object_without_an_oracle_is_refused():
+    class Empty:
+        shape = (2, 2)
+
+    with pytest.raises(TypeError, match="Empty has no method value_and_grad"):
+        as_objective(Empty())
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "words"),
+    [
+        (1.0, TypeError, r"must return \(float, G\)"),
+        ((1.0, np.zeros((2, 3))), ValueError, r"gradient of shape \(2, 3\), expected \(3, 2\)"),
+    ],
+)
+def test_a_wrong_answer_of_a_user_object_is_named(answer, error, words):
+    class Wrong(Quartic):
+        def value_and_grad(self, X):
+            return answer
+
+    with pytest.raises(error, match=words):
+        UserObjective(Wrong()).value_and_grad(np.zeros((3, 2)))
+
+
+def test_merging_twice_adds_the_updates(quartic):
+    rng = np.random.default_rng(2)
+    first, second, X = (rng.standard_normal((3, 2)) for _ in range(3))
+    merged = quartic.merged(first).merged(second)
+    assert isinstance(merged, Shifted)
+    assert merged.value_and_grad(X)[0] == pytest.approx(0.25 * np.sum((first + second + X) ** 4), rel=1e-13)
+
+
+def test_the_plain_twin_ignores_the_fast_path():
+    class Broken(Objective):
+        shape = (2, 2)
+
+        def value_and_grad(self, X):
+            return 0.5 * float(np.sum(X * X)), X.copy()
+
+        def factor_oracle(self, A, B, GB, GtA):
+            raise AssertionError("the fast path was used")
+
+    A = np.eye(2)
+    assert DenseReference(Broken()).factor_oracle(A, A, np.empty((2, 2)), np.empty((2, 2))) == 1.0
+
+
+def test_estimated_smoothness_approaches_the_largest_curvature():
+    weights = np.diag([1.0, 2.0, 9.0])
+
+    class Weighted:
+        shape = (3, 2)
+
+        def value_and_grad(self, X):
+            return 0.5 * float(np.sum(X * (weights @ X))), weights @ X
+
+    estimate = estimate_smoothness(as_objective(Weighted()), np.zeros((3, 1)), np.zeros((2, 1)))
+    assert 8.99 < estimate <= 9.0 + 1e-6
+
+
+def test_the_registry_finds_the_folder_and_suggests_the_near_miss():
+    classes = objectives.registry.classes()
+    assert classes["softmax"] is objectives.Softmax
+    assert "" not in classes
+    with pytest.raises(ValueError, match=r"unknown objective 'sofmax'\. Did you mean 'softmax'\? Accepted: "):
+        objectives.registry.make("sofmax", "objective")
+    with pytest.raises(AttributeError, match="no attribute 'Sofmax'"):
+        _ = objectives.Sofmax
