@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ._threads import set_threads
     from .certificate import Certificate, certify
     from .check import check_objective
-    from .compare import Comparison, compare
+    from .comparison import Comparison, compare
     from .convex import ConvexResult, solve_convex
     from .engine import StoppingRule, solve
     from .multi import MultiProblem
@@ -32,8 +32,8 @@ _ATTRIBUTES = {
     "Certificate": ".certificate",
     "certify": ".certificate",
     "check_objective": ".check",
-    "Comparison": ".compare",
-    "compare": ".compare",
+    "Comparison": ".comparison",
+    "compare": ".comparison",
     "ConvexResult": ".convex",
     "solve_convex": ".convex",
     "StoppingRule": ".engine",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._validate import Array
-from .compare import Comparison, singular_values
+from .comparison import Comparison, singular_values
 from .io import PathLike, write_atomically
 
 if TYPE_CHECKING:
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours: told apart by all readers, and in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
 MARKERS = "osD^vPX*"
-# What is below this share of the largest value is rounding, drawn on the lower edge.
+# Suboptimality below this is rounding, and drawn there.
 _FLOOR = 1e-15
+# Singular values below this share of the largest count as zero, and are drawn there, hollow.
+_ZERO = 1e-6
 _MARGIN = 3.0
 
 
@@ -50,11 +52,15 @@ def plot_spectra(comparison: Comparison, ax: Axes) -> Axes:
     spectra = [np.asarray(singular_values(result)) for result in comparison.results]
     optimal = np.asarray([] if reference is None else reference.certificate.singular_values[: reference.rank])
     largest = max([float(s.max(initial=0.0)) for s in [optimal, *spectra]], default=1.0) or 1.0
-    floor = 1e-10 * largest
+    floor = _ZERO * largest
     if reference is not None:
         index = np.arange(1, len(optimal) + 1)
         ax.bar(index, optimal, width=0.8, color="0.85", label=f"convex optimum, rank {reference.rank}", zorder=0)
         ax.axvline(reference.rank + 0.5, color="0.4", ls="--", lw=1.2)
+        if reference.rank < comparison.problem.rank:
+            ax.annotate(
+                "zero\n(hollow)", (comparison.problem.rank + 0.4, 2 * floor), ha="right", va="bottom", color="0.3"
+            )
     for k, (row, values) in enumerate(zip(comparison.rows, spectra)):
         offset = 0.6 * ((k + 0.5) / len(spectra) - 0.5)
         _points(ax, np.arange(1, len(values) + 1) + offset, values, floor, k, row.solver)

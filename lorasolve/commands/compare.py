@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..compare import Comparison, compare
+from ..comparison import Comparison, compare
 from ..io import envelope, write_json
 from ..plotting import comparison_figure, save_figure
 from ..tasks import Task
@@ -31,7 +31,7 @@ from .base import (
     task_from,
 )
 
-DEFAULT_METHODS = ("gd", "nesterov", "adam+cosine", "adamw+cosine", "lbfgs")
+DEFAULT_METHODS = ("gd", "nesterov", "lbfgs", "lora_pro", "adam", "adamw")
 
 
 class CompareCommand(Command):

@@ -87,7 +87,7 @@ def _text(
         title,
         problem_line(problem),
         "",
-        f"{result.status.label}: {result.message}",
+        result.message,
         f"  L = {result.fun:.12g}, ||grad L|| = {result.grad_norm:.3g}, {result.nit} iterations, {result.nfev} oracle "
         f"calls, {result.seconds:.2f} s + {result.compile_seconds:.2f} s compilation",
     ]

@@ -93,7 +93,7 @@ class Comparison:
         """Return the rows as text, the reference first."""
         lines = [[_title(column.name) for column in _COLUMNS]]
         if self.reference is not None:
-            lines.append([_cell(name, value) for name, value in _reference_line(self.reference).items()])
+            lines.append([_cell(name, value) for name, value in _reference_line(self.reference, self.problem.rank).items()])
         for row in self.rows:
             lines.append([_cell(column.name, getattr(row, column.name)) for column in _COLUMNS])
         widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
@@ -120,25 +120,19 @@ class Comparison:
                 f"Inconclusive: without a convex counterpart there is no certificate; the lowest objective is "
                 f"{row.objective:.8g}, by {row.solver}."
             )
-        optimum = f"the convex optimum of rank {self.reference.rank}"
         if not good:
             nearest = min(other, key=lambda row: row.gap if row.gap is not None else np.inf)
             return (
-                f"No solver reached {optimum} to the tolerance: the nearest is {nearest.solver}, with a certified "
-                f"relative gap of {_number(nearest.gap)}."
+                f"No solver reached the global optimum (rank {self.reference.rank}); the nearest is {nearest.solver}, "
+                f"{_shortfall(nearest)}."
             )
+        names = ", ".join(row.solver for row in good)
         worst = max(row.gap for row in good if row.gap is not None)
-        ranks = sorted({row.rank for row in good})
-        found = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]} to {ranks[-1]}"
         text = (
-            f"{len(good)} of {len(self.rows)} solvers reached the global optimum, CERTIFIED to a relative gap of "
-            f"{worst:.1e}: they end at {found} with factors of rank {self.problem.rank}, the optimum has rank "
-            f"{self.reference.rank}"
+            f"Global optimum reached by {len(good)} of {len(self.rows)} solvers ({names}), CERTIFIED to a relative gap "
+            f"of {worst:.1e}; it has rank {self.reference.rank}, found with factors of rank {self.problem.rank}."
         )
-        if not other:
-            return text + "."
-        names = "; ".join(f"{row.solver}: {_shortfall(row)}" for row in other)
-        return f"{text}. Not there: {names}."
+        return " ".join([text, *(f"{row.solver} did not reach it: {_shortfall(row)}." for row in other)])
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the factors as plain values, traces and spectra included."""
@@ -320,7 +314,8 @@ def _title(column: str) -> str:
     return _TITLES.get(column, column)
 
 
-def _reference_line(reference: ConvexResult) -> dict[str, Any]:
+def _reference_line(reference: ConvexResult, rank: int) -> dict[str, Any]:
+    """Return the reference as a row; ``sigma_r`` is that of the factors' rank, like in the rows."""
     values = reference.certificate.singular_values
     return {
         "solver": f"convex: {reference.method}",
@@ -329,7 +324,7 @@ def _reference_line(reference: ConvexResult) -> dict[str, Any]:
         "gap": reference.relative_gap,
         "is_global": reference.certificate.is_global,
         "rank": reference.rank,
-        "sigma_r": values[reference.rank - 1] if reference.rank else 0.0,
+        "sigma_r": values[rank - 1] if rank <= len(values) else 0.0,
         "nuclear_norm": reference.nuclear_norm,
         "oracle_calls": None,
         "seconds": reference.seconds,
@@ -361,5 +356,5 @@ def _shortfall(row: Row) -> str:
     if not np.isfinite(row.objective):
         return row.status
     if row.is_global is False:
-        return f"{_number(row.suboptimality)} above the optimum, {row.status}"
-    return f"certified only to {_number(row.gap)}, {row.status}"
+        return f"{_number(row.suboptimality)} above it (relative), {row.status}"
+    return f"certified only to a relative gap of {_number(row.gap)}, {row.status}"

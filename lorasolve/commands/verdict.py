@@ -1,0 +1,36 @@
+"""``lorasolve verdict``: global minimum, spurious minimum, saddle, or not converged?"""
+
+from __future__ import annotations
+
+import argparse
+
+from ..io import envelope, load_result
+from .base import Command, ExitCode, emit, emphasis, problem_line
+
+# Whether a kind of verdict is good news; what is not listed is inconclusive.
+_GOOD = {"global": True, "spurious": False, "saddle": False}
+
+
+class VerdictCommand(Command):
+    """Say what a saved result is, with the theorem that says so."""
+
+    name = "verdict"
+    summary = "what a saved result is: global, spurious, saddle, not converged; and why"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        parser.add_argument("file", help="a result saved by 'lorasolve solve --out NAME' (NAME.npz)")
+        parser.add_argument("--tol", type=float, default=1e-6, help="relative accuracy (default 1e-6)")
+        parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Load, judge, print; the exit code is 0 for global, 1 for spurious or saddle, 3 otherwise."""
+        from ..landscape import verdict
+
+        problem, result = load_result(args.file)
+        found = verdict(problem, result, tol=args.tol)
+        good = _GOOD.get(found.kind)
+        text = f"{problem_line(problem)}, {result.optimizer} from {result.init}: {result.status.label}\n"
+        document = {"problem": problem_line(problem), "verdict": found.to_dict()}
+        emit(args, envelope("verdict", document), text + emphasis(str(found), good))
+        return {True: ExitCode.FINE, False: ExitCode.FALSE, None: ExitCode.INCONCLUSIVE}[good]
