@@ -169,12 +169,13 @@ def _pure(bench: _Bench) -> Iterator[Claim]:
     value, G = bench.f.value_and_grad(X)
     first = G.copy()
     bench.f.value_and_grad(X + bench.matrix())
+    kept = np.array_equal(first, G)
     again = bench.f.value_and_grad(X)
     fine = {
         "finite": bool(np.isfinite(value) and np.isfinite(first).all()),
         "shape of G": G.shape == bench.f.shape,
         "repeatable": value == again[0] and np.array_equal(first, again[1]),
-        "G kept by later calls": np.array_equal(first, G),
+        "G kept by later calls": kept,
     }
     wrong = [name for name, good in fine.items() if not good]
     detail = f"violated: {', '.join(wrong)}" if wrong else "read-only X, 3 calls"
@@ -235,8 +236,8 @@ def _taylor(bench: _Bench) -> Iterator[Claim]:
             noise = 30.0 * noise_G + 1e3 * EPS * (float(np.linalg.norm(G)) + steps * length_H)
             orders["hessian in gradients"].append(_order(steps, change, noise, steps * length_H, tol))
             other = float(np.vdot(bench.f.hessian_product(X, E), D))
-            largest = max(length_H * float(np.linalg.norm(E)), abs(other)) or 1.0
-            asymmetry = max(asymmetry, abs(float(np.vdot(H, E)) - other) / largest)
+            largest = max(length_H * float(np.linalg.norm(E)), abs(other))
+            asymmetry = max(asymmetry, _relative(abs(float(np.vdot(H, E)) - other), largest))
     for name, order in (("gradient", 2), ("hessian", 3), ("hessian in gradients", 2)):
         if not orders[name]:
             yield Claim(name, None, "not claimed: has_hessian is False")
@@ -254,9 +255,14 @@ def _ranks(bench: _Bench) -> list[int]:
     return sorted({1, min(2, *bench.f.shape), min(bench.f.shape)})
 
 
+def _relative(error: float, unit: float) -> float:
+    """Return ``error / unit`` (the error itself where the unit is 0); infinite if it is not a number."""
+    return error / (unit or 1.0) if math.isfinite(error) else math.inf
+
+
 def _difference(given: Array, expected: Array) -> float:
-    """Return ``||given - expected|| / ||expected||`` (absolute where the expected value is 0)."""
-    return float(np.linalg.norm(given - expected)) / (float(np.linalg.norm(expected)) or 1.0)
+    """Return ``||given - expected|| / ||expected||`` in the sense of :func:`_relative`."""
+    return _relative(float(np.linalg.norm(given - expected)), float(np.linalg.norm(expected)))
 
 
 def _factor_oracle(bench: _Bench) -> Iterator[Claim]:
@@ -270,9 +276,9 @@ def _factor_oracle(bench: _Bench) -> Iterator[Claim]:
         f = bench.f.factor_oracle(A, B, GB, GtA)
         untouched &= np.array_equal(A, kept[0]) and np.array_equal(B, kept[1])
         expected, G = bench.f.value_and_grad(A.astype(float) @ B.astype(float).T)
-        size = abs(expected) + unit or 1.0
-        worst_f = max(worst_f, abs(f - expected) / size)
-        worst_value = max(worst_value, abs(bench.f.factor_value(A, B) - expected) / size)
+        size = abs(expected) + unit
+        worst_f = max(worst_f, _relative(abs(f - expected), size))
+        worst_value = max(worst_value, _relative(abs(bench.f.factor_value(A, B) - expected), size))
         worst_G = max(worst_G, _difference(GB, G @ B), _difference(GtA, G.T @ A))
     for name, worst in (("factor_oracle value", worst_f), ("factor_value", worst_value), ("G B and G^T A", worst_G)):
         yield Claim(name, worst <= bench.tol, f"relative difference {worst:.1e} to the dense level")
@@ -315,7 +321,7 @@ def _expression(bench: _Bench) -> Iterator[Claim]:
     for _ in range(POINTS):
         X.value = bench.matrix()
         expected = bench.f.value_and_grad(X.value)[0]
-        worst = max(worst, abs(float(expression.value) - expected) / (abs(expected) or 1.0))
+        worst = max(worst, _relative(abs(float(expression.value) - expected), abs(expected)))
     yield Claim("cvxpy expression, value", worst <= max(bench.tol, 1e-9), f"relative difference {worst:.1e}")
     yield Claim("cvxpy expression, convex", bool(expression.is_convex()), f"curvature {expression.curvature.lower()}")
 
@@ -364,7 +370,7 @@ def _curvature_facts(bench: _Bench) -> Iterator[Claim]:
     for X, Y in _sampled_pairs(bench):
         (fX, GX), (fY, GY) = bench.f.value_and_grad(X), bench.f.value_and_grad(Y)
         tangent = float(np.vdot(GX, Y - X))
-        below_tangent = max(below_tangent, (fX + tangent - fY) / (abs(fX) + abs(fY) + abs(tangent) or 1.0))
+        below_tangent = max(below_tangent, _relative(fX + tangent - fY, abs(fX) + abs(fY) + abs(tangent)))
         high = max(high, float(np.linalg.norm(GY - GX) / np.linalg.norm(Y - X)))
     bent_down = low < -bench.curvature_tol * high or below_tangent > bench.tol
     seen = f"smallest Hessian eigenvalue {low:.2e}, " if ends else ""
@@ -414,7 +420,7 @@ def _least_squares(bench: _Bench) -> Iterator[Claim]:
     yield Claim("least squares, constant Hessian", drift <= bench.curvature_tol, f"relative change {drift:.1e}")
     # A quadratic has vanishing third differences along every line.
     q = np.array([bench.f.value_and_grad(X + t * D)[0] for t in (0.0, 1.0, 2.0, 3.0)])
-    third = abs(float(q @ [-1.0, 3.0, -3.0, 1.0])) / (float(np.abs(q).max()) or 1.0)
+    third = _relative(abs(float(q @ [-1.0, 3.0, -3.0, 1.0])), float(np.abs(q).max()))
     yield Claim("least squares, quadratic", third <= bench.tol, f"relative third difference {third:.1e}")
 
 
@@ -424,12 +430,12 @@ def _same_function(bench: _Bench, given: Objective, expected: Callable[[Array], 
     A, B, _, _ = bench.factors(1)
     X = A.astype(float) @ B.astype(float).T
     f, G = expected(X)
-    unit = abs(f) + abs(bench.f.value_and_grad(np.zeros(bench.f.shape))[0]) or 1.0
+    unit = abs(f) + abs(bench.f.value_and_grad(np.zeros(bench.f.shape))[0])
     GB, GtA = np.empty_like(A), np.empty_like(B)
     dense, factored = given.value_and_grad(X), given.factor_oracle(A, B, GB, GtA)
     return max(
-        abs(dense[0] - f) / unit,
-        abs(factored - f) / unit,
+        _relative(abs(dense[0] - f), unit),
+        _relative(abs(factored - f), unit),
         _difference(dense[1], G),
         _difference(GB, G @ B),
         _difference(GtA, G.T @ A),
@@ -504,7 +510,7 @@ def _one_factor(bench: _Bench) -> Iterator[Claim]:
                     at_zero = bench.f.value_and_grad(np.zeros(bench.f.shape))[1]
                     left = G @ B + lam * A if factor == "A" else G.T @ A + lam * B
                     unit = at_zero @ B if factor == "A" else at_zero.T @ A
-                    worst = max(worst, float(np.linalg.norm(left)) / (float(np.linalg.norm(unit)) or 1.0))
+                    worst = max(worst, _relative(float(np.linalg.norm(left)), float(np.linalg.norm(unit))))
         except NotImplementedError as reason:
             yield Claim(name, None, f"not claimed: {reason}")
             continue

@@ -1,0 +1,76 @@
+"""Every objective of the folder passes the test of its own claims, in both types, and in the interface's corners."""
+
+import numpy as np
+import pytest
+
+from lorasolve import check_objective
+from lorasolve.objectives import registry
+from lorasolve.objectives.base import DenseReference, Shifted
+
+OBJECTIVES = sorted(registry.classes())
+
+
+@pytest.fixture(params=OBJECTIVES)
+def cls(request):
+    return registry.classes()[request.param]
+
+
+def example(cls, seed=0, dtype=np.float64):
+    return cls.example(np.random.default_rng(seed), dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_no_claim_is_refuted(cls, seed, dtype):
+    objective = example(cls, seed, dtype)
+    assert objective.dtype == dtype
+    report = check_objective(objective, seed)
+    assert report.ok, str(report)
+
+
+def test_claims_hold_far_from_and_near_zero(cls):
+    for scale in (0.1, 5.0):
+        report = check_objective(example(cls), rng=2, scale=scale)
+        assert report.ok, str(report)
+
+
+def test_the_generic_merge_agrees_with_the_objectives_own(cls):
+    objective = example(cls)
+    rng = np.random.default_rng(1)
+    update, X, D = (rng.standard_normal(objective.shape) for _ in range(3))
+    generic, own = Shifted(objective, update), objective.merged(update)
+    assert generic.value_and_grad(X)[0] == pytest.approx(own.value_and_grad(X)[0], rel=1e-12)
+    np.testing.assert_allclose(generic.value_and_grad(X)[1], own.value_and_grad(X)[1], atol=1e-12)
+    np.testing.assert_allclose(generic.hessian_product(X, D), own.hessian_product(X, D), atol=1e-11)
+
+
+def test_the_generic_merge_and_the_plain_twin_keep_every_claim(cls):
+    objective = example(cls)
+    update = np.random.default_rng(1).standard_normal(objective.shape)
+    for wrapped in (Shifted(objective, update), DenseReference(objective)):
+        report = check_objective(wrapped)
+        assert report.ok, str(report)
+
+
+def test_the_example_is_not_square_and_is_drawn_from_the_generator(cls):
+    objective = example(cls)
+    m, n = objective.shape
+    assert m != n
+    X = np.zeros((m, n))
+    assert objective.value_and_grad(X)[0] == example(cls).value_and_grad(X)[0]
+    assert objective.value_and_grad(X)[0] != example(cls, 1).value_and_grad(X)[0]
+
+
+def test_the_listing_has_one_line_for_each(cls):
+    assert cls.summary and "\n" not in cls.summary
+    assert cls.name == cls.name.lower()
+
+
+def test_oracle_answers_in_the_type_of_the_data(cls):
+    objective = example(cls, dtype=np.float32)
+    m, n = objective.shape
+    A, B = np.ones((m, 2), np.float32), np.ones((n, 2), np.float32)
+    GB, GtA = np.empty_like(A), np.empty_like(B)
+    assert isinstance(objective.factor_oracle(A, B, GB, GtA), float)
+    assert objective.gradient_operator(A, B).to_dense().dtype == np.float64
+    assert objective.merged(np.zeros((m, n))).dtype == np.float32

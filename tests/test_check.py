@@ -1,0 +1,406 @@
+"""The test of claims must catch each kind of wrong claim, name it, and accept right ones."""
+
+import math
+
+import numpy as np
+import pytest
+
+from lorasolve import check_objective
+from lorasolve.objectives import Denoising, LinearFineTuning, Objective, Softmax, TwoLayer
+from lorasolve.objectives.base import Shifted
+
+
+def refuted(objective, **options):
+    return [claim.name for claim in check_objective(objective, **options).failures]
+
+
+def row(objective, name, **options):
+    (claim,) = [claim for claim in check_objective(objective, **options).rows if claim.name == name]
+    return claim
+
+
+class Right(Objective):
+    """``||X - M||^2/2 + (1/4) sum X^4`` with every claim right; the wrong twins below change one thing each."""
+
+    shape = (4, 3)
+    convex = True
+    lower_bound = 0.0
+
+    def __init__(self):
+        self.M = np.random.default_rng(9).standard_normal(self.shape)
+
+    def value_and_grad(self, X):
+        E = X - self.M
+        return 0.5 * float(np.sum(E * E)) + 0.25 * float(np.sum(X**4)), E + X**3
+
+    def hessian_product(self, X, D):
+        return D + 3.0 * X**2 * D
+
+    def cvxpy_expression(self, X):
+        import cvxpy
+
+        return 0.5 * cvxpy.sum_squares(X - self.M) + 0.25 * cvxpy.sum(cvxpy.power(X, 4))
+
+
+class WrongGradient(Right):
+    def value_and_grad(self, X):
+        f, G = super().value_and_grad(X)
+        return f, G * (1.0 + 1e-4)
+
+
+class WrongEntryOfGradient(Right):
+    def value_and_grad(self, X):
+        f, G = super().value_and_grad(X)
+        G[2, 1] += 1e-3
+        return f, G
+
+
+class WrongHessian(Right):
+    def hessian_product(self, X, D):
+        return D + 2.0 * X**2 * D
+
+
+class AsymmetricHessian(Right):
+    def hessian_product(self, X, D):
+        # The added part is antisymmetric: <D, H D> is right, H D is not.
+        turned = np.zeros_like(D)
+        turned[0, 0], turned[1, 1] = D[1, 1], -D[0, 0]
+        return super().hessian_product(X, D) + turned
+
+
+class WrongOracleValue(Right):
+    def factor_oracle(self, A, B, GB, GtA):
+        return super().factor_oracle(A, B, GB, GtA) * (1.0 + 1e-9)
+
+    def factor_value(self, A, B):
+        return self.value_and_grad(A @ B.T)[0]
+
+
+class WrongOracleGradient(Right):
+    def factor_oracle(self, A, B, GB, GtA):
+        f = super().factor_oracle(A, B, GB, GtA)
+        GtA *= 1.0 + 1e-9
+        return f
+
+
+class UnwrittenOracleGradient(Right):
+    def factor_oracle(self, A, B, GB, GtA):
+        f, G = self.value_and_grad(A @ B.T)
+        GB[:] = G @ B
+        return f
+
+
+class OracleThatScalesItsInput(Right):
+    def factor_oracle(self, A, B, GB, GtA):
+        f = super().factor_oracle(A, B, GB, GtA)
+        A *= 2.0
+        return f
+
+
+class WrongFactorValue(Right):
+    def factor_value(self, A, B):
+        return super().factor_value(A, B) + 1e-6
+
+
+class WrongFactorHvp(Right):
+    def factor_hvp(self, A, B, U, V):
+        first, second = super().factor_hvp(A, B, U, V)
+        return first - self.value_and_grad(A @ B.T)[1] @ V, second
+
+
+class WrongOperator(Right):
+    def gradient_operator(self, A, B):
+        return super().gradient_operator(A, 2.0 * B)
+
+
+class WrongExpression(Right):
+    def cvxpy_expression(self, X):
+        return super().cvxpy_expression(X) * (1.0 + 1e-7)
+
+
+class ConcaveExpression(Right):
+    def cvxpy_expression(self, X):
+        import cvxpy
+
+        return super().cvxpy_expression(X) + cvxpy.sum(cvxpy.sqrt(1.0 + cvxpy.abs(X))) * 1e-12
+
+
+class WrongConvexity(Right):
+    """``sum cos X`` bends down near 0 only slightly outnumbered: found by the extreme eigenvalue."""
+
+    lower_bound = None
+
+    def value_and_grad(self, X):
+        return float(np.sum(np.cos(X)) + 0.45 * np.sum(X**2)), 0.9 * X - np.sin(X)
+
+    def hessian_product(self, X, D):
+        return (0.9 - np.cos(X)) * D
+
+    def cvxpy_expression(self, X):
+        raise NotImplementedError("no expression")
+
+
+class WrongSmoothness(Right):
+    smoothness = 1.5
+
+
+class TightLowerBound(Right):
+    """The exact minimum: the root of ``x^3 + x = M_ij`` in each entry."""
+
+    def __init__(self):
+        super().__init__()
+        roots = [[z.real for z in np.roots([1.0, 0.0, 1.0, -m]) if abs(z.imag) < 1e-12] for m in self.M.ravel()]
+        self.lower_bound = self.value_and_grad(np.array(roots).reshape(self.shape))[0]
+
+
+class WrongLowerBound(TightLowerBound):
+    def __init__(self):
+        super().__init__()
+        self.lower_bound *= 1.0 + 1e-6
+
+
+class WrongLeastSquares(Right):
+    least_squares = True
+
+
+class LeastSquaresWithoutBound(Denoising):
+    least_squares = True
+    lower_bound = None
+
+
+class WrongMerge(Right):
+    def merged(self, update):
+        return Shifted(self, -update)
+
+
+class MergeThatForgetsFacts(Right):
+    def merged(self, update):
+        other = Shifted(self, update)
+        other.convex = None
+        return other
+
+
+class MergeInPlace(LinearFineTuning):
+    def merged(self, update):
+        other = super().merged(update)
+        self.__dict__.update(other.__dict__)
+        return other
+
+
+class MergeThatForgetsTheWeight(Softmax):
+    def merged(self, update):
+        other = super().merged(update)
+        other.W0 = self.W0
+        return other
+
+
+class BatchThatSums(Softmax):
+    """Divides by the size of the whole instead of the size of the batch."""
+
+    def sample_batch(self, index):
+        batch = super().sample_batch(index)
+        share = len(index) / self.n_samples
+
+        class Summed(Shifted):
+            def value_and_grad(self, X):
+                f, G = super().value_and_grad(X)
+                return share * f, share * G
+
+        return Summed(batch, np.zeros(self.shape))
+
+
+class BatchThatDropsRepetitions(Softmax):
+    def sample_batch(self, index):
+        return super().sample_batch(np.unique(index))
+
+
+class WrongMinimiser(Denoising):
+    def minimize_over_A(self, B, lam):
+        return super().minimize_over_A(B, 2.0 * lam)
+
+
+class RaisingMethod(Right):
+    def gradient_operator(self, A, B):
+        raise KeyError("missing")
+
+
+class MetricThatIsNoNumber(Right):
+    def metrics(self, X):
+        return {"verdict": "good"}
+
+
+class MemoryReused(Right):
+    """Hands out the same array each time: a caller's gradient changes behind its back."""
+
+    def value_and_grad(self, X):
+        f, G = super().value_and_grad(X)
+        if not hasattr(self, "buffer"):
+            self.buffer = np.empty(self.shape)
+        self.buffer[:] = G
+        return f, self.buffer
+
+
+class NoisyOracle(Right):
+    def __init__(self):
+        super().__init__()
+        self.rng = np.random.default_rng(0)
+
+    def value_and_grad(self, X):
+        f, G = super().value_and_grad(X)
+        return f * (1.0 + 1e-15 * self.rng.standard_normal()), G
+
+
+def softmax(cls):
+    return cls.example(np.random.default_rng(0))
+
+
+def test_right_claims_pass():
+    for objective in (Right(), TightLowerBound()):
+        report = check_objective(objective)
+        assert report.ok, str(report)
+        assert report.failures == ()
+
+
+@pytest.mark.parametrize(
+    ("objective", "claim"),
+    [
+        (WrongGradient(), "gradient"),
+        (WrongEntryOfGradient(), "gradient"),
+        (WrongHessian(), "hessian"),
+        (WrongHessian(), "hessian in gradients"),
+        (AsymmetricHessian(), "hessian in gradients"),
+        (AsymmetricHessian(), "hessian is symmetric"),
+        (WrongOracleValue(), "factor_oracle value"),
+        (WrongOracleGradient(), "G B and G^T A"),
+        (UnwrittenOracleGradient(), "G B and G^T A"),
+        (OracleThatScalesItsInput(), "factor_oracle leaves A, B alone"),
+        (WrongFactorValue(), "factor_value"),
+        (WrongFactorHvp(), "factor_hvp"),
+        (WrongOperator(), "gradient_operator"),
+        (WrongExpression(), "cvxpy expression, value"),
+        (ConcaveExpression(), "cvxpy expression, convex"),
+        (WrongConvexity(), "convex"),
+        (WrongSmoothness(), "smoothness"),
+        (WrongLowerBound(), "lower bound"),
+        (WrongLeastSquares(), "least squares, constant Hessian"),
+        (WrongLeastSquares(), "least squares, quadratic"),
+        (LeastSquaresWithoutBound(np.eye(3, 2)), "least squares"),
+        (WrongMerge(), "merged, function"),
+        (MergeThatForgetsFacts(), "merged, facts"),
+        (softmax(MergeInPlace), "merged, facts"),
+        (softmax(MergeThatForgetsTheWeight), "merged, facts"),
+        (softmax(BatchThatSums), "sample_batch, unbiased"),
+        (softmax(BatchThatDropsRepetitions), "sample_batch, repetitions"),
+        (WrongMinimiser(np.arange(6.0).reshape(3, 2)), "minimize_over_A"),
+        (RaisingMethod(), "gradient_operator"),
+        (MetricThatIsNoNumber(), "metrics are finite floats"),
+        (MemoryReused(), "value_and_grad is pure"),
+        (NoisyOracle(), "value_and_grad is pure"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_wrong_claim_is_caught_and_named(objective, claim):
+    assert claim in refuted(objective)
+
+
+@pytest.mark.parametrize(
+    ("objective", "claims"),
+    [
+        (WrongSmoothness(), ["smoothness"]),
+        (WrongLowerBound(), ["lower bound"]),
+        (WrongFactorHvp(), ["factor_hvp"]),
+        (WrongOracleValue(), ["factor_oracle value"]),
+        (RaisingMethod(), ["gradient_operator"]),
+        (WrongMinimiser(np.arange(6.0).reshape(3, 2)), ["minimize_over_A"]),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_one_wrong_claim_does_not_spoil_the_others(objective, claims):
+    assert refuted(objective) == claims
+
+
+def test_an_error_inside_a_method_is_reported_with_its_text():
+    assert row(RaisingMethod(), "gradient_operator").detail == "raised KeyError: 'missing'"
+
+
+def test_negative_curvature_in_one_direction_of_a_large_objective_is_found():
+    """1 of 400 Hessian eigenvalues is negative, and small: random directions would see about +1."""
+
+    class Saddle:
+        shape = (20, 20)
+        convex = True
+
+        def value_and_grad(self, X):
+            weights = np.ones(self.shape)
+            weights[3, 5] = -0.01
+            return 0.5 * float(np.sum(weights * X * X)), weights * X
+
+    claim = row(Saddle(), "convex")
+    assert claim.holds is False
+    assert "-1.00e-02" in claim.detail
+
+
+def test_claims_that_are_not_made_are_neither_right_nor_wrong():
+    class Plain:
+        shape = (3, 2)
+
+        def value_and_grad(self, X):
+            return 0.5 * float(np.sum(X * X)), X.copy()
+
+    report = check_objective(Plain())
+    assert report.ok
+    undecided = {claim.name for claim in report.rows if claim.holds is None}
+    assert undecided == {
+        "cvxpy expression",
+        "convex",
+        "smoothness",
+        "lower bound",
+        "least squares",
+        "sample_batch",
+        "minimize_over_A",
+        "minimize_over_B",
+    }
+
+
+def test_statement_of_non_convexity_needs_a_witness():
+    network = TwoLayer.example(np.random.default_rng(0))
+    network.convex = False
+    assert row(network, "not convex").holds is True
+    square = Denoising(np.eye(3, 2))
+    square.convex = False
+    square.least_squares = False
+    assert row(square, "not convex").holds is None
+
+
+def test_without_a_hessian_the_first_order_claims_are_still_tested():
+    W0, V, Z, Y = (np.random.default_rng(0).standard_normal(s) for s in ((4, 3), (2, 4), (3, 15), (2, 15)))
+    report = check_objective(TwoLayer(W0, V, Z, Y, "relu"))
+    assert report.ok, str(report)
+    rows = {claim.name: claim for claim in report.rows}
+    assert rows["gradient"].holds is True
+    assert rows["hessian"].holds is rows["factor_hvp"].holds is None
+
+
+def test_the_same_seed_gives_the_same_report():
+    assert str(check_objective(Right(), 5)) == str(check_objective(Right(), np.random.default_rng(5)))
+
+
+def test_the_printed_report_counts_and_marks_what_is_wrong():
+    text = str(check_objective(WrongSmoothness()))
+    assert text.startswith("WrongSmoothness: 1 claim WRONG\n")
+    (line,) = [line for line in text.splitlines() if line.startswith("WRONG")]
+    assert line.split()[1] == "smoothness"
+    assert str(check_objective(Right())).startswith("Right: no claim refuted (sampled)\n")
+
+
+def test_an_infinite_value_is_caught():
+    class Infinite(Right):
+        def value_and_grad(self, X):
+            return math.inf, np.zeros(self.shape)
+
+    assert "value_and_grad is pure" in refuted(Infinite())
+
+
+def test_what_is_no_objective_is_refused():
+    with pytest.raises(TypeError, match="objective: expected an object with `shape`"):
+        check_objective(3)
