@@ -1,0 +1,38 @@
+"""The landscape of ``L(A, B)``: global minimum, or failing loudly? The theorems as functions.
+
+Nothing here loads SciPy, cvxpy or Matplotlib before it is used.
+"""
+
+from . import instances
+from .bounds import effective_rank, magnitude_bound, sgd_rank_bound
+from .constants import Constants, restricted_constants
+from .curvature import SecondOrder, second_order
+from .escapes import escape
+from .first_order import Stationarity, stationarity
+from .judge import Verdict, verdict
+from .multistart import Census, census
+from .regimes import Regime, regime
+from .threshold import Threshold, sharp_threshold, threshold_map
+
+__all__ = [
+    "Census",
+    "Constants",
+    "Regime",
+    "SecondOrder",
+    "Stationarity",
+    "Threshold",
+    "Verdict",
+    "census",
+    "effective_rank",
+    "escape",
+    "instances",
+    "magnitude_bound",
+    "regime",
+    "restricted_constants",
+    "second_order",
+    "sgd_rank_bound",
+    "sharp_threshold",
+    "stationarity",
+    "threshold_map",
+    "verdict",
+]

@@ -1,0 +1,84 @@
+"""Why training probably does not fail: the minimizer is small, and SGD with weight decay keeps the rank low."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .._validate import Array, as_integer, as_number
+from ..problem import Problem
+
+
+def magnitude_bound(problem: Problem) -> float:
+    """Return ``(f(0) - inf f)/lam``, an upper bound on ``||X*||_*`` for every minimizer ``X*`` of ``F``.
+
+    CERTIFIED: ``F(X*) <= F(0)`` and ``f(X*) >= inf f``. Infinite for ``lam = 0``.
+
+    Parameters
+    ----------
+    problem : Problem
+        With an objective that states a lower bound (``lower_bound``); a lower one only weakens the result.
+
+    Raises
+    ------
+    ValueError
+        If the objective states no lower bound.
+
+    Notes
+    -----
+    Source: main paper, section 7 (proofs/magnitude_bound).
+    """
+    low = problem.objective.lower_bound
+    if low is None:
+        raise ValueError(
+            f"problem: {type(problem.objective).__name__} states no lower bound; accepted: an objective whose "
+            "`lower_bound` is a number below every value of f"
+        )
+    if problem.lam == 0.0:
+        return math.inf
+    at_zero = float(problem.objective.value_and_grad(np.zeros(problem.shape))[0])
+    return (at_zero - low) / problem.lam_effective
+
+
+def sgd_rank_bound(eps: float, batch: int, step: float, lam: float) -> float:
+    """Return ``batch log(eps/4)/log(1 - step lam)``: the rank within relative distance ``eps`` of the limit of SGD.
+
+    If SGD with mini-batches of ``batch`` samples (each with a rank-one gradient), step size ``step`` and weight decay
+    ``lam`` converges to ``X``, some ``W`` of at most this rank has ``||X/||X|| - W|| < eps``.
+
+    Parameters
+    ----------
+    eps : float
+        Relative accuracy, in (0, 1).
+    batch : int
+        Mini-batch size.
+    step, lam : float
+        Step size and weight decay, ``0 < step * lam < 1``.
+
+    Notes
+    -----
+    Source: main paper, Lemma 1 (proofs/lemma_1). The bound is vacuous where it exceeds ``min(m, n)``.
+    """
+    eps = as_number(eps, "eps", 0.0, 1.0, open_low=True, open_high=True)
+    batch = as_integer(batch, "batch", 1)
+    product = as_number(step, "step", 0.0, open_low=True) * as_number(lam, "lam", 0.0, open_low=True)
+    if product >= 1.0:
+        raise ValueError(f"step, lam: expected step * lam < 1, got {product:.3g}")
+    return batch * math.log(eps / 4.0) / math.log1p(-product)
+
+
+def effective_rank(singular_values: Array, eps: float) -> int:
+    """Return the least rank of a ``W`` with ``||X/||X||_F - W||_F < eps``, from the singular values of ``X``.
+
+    Parameters
+    ----------
+    singular_values : ndarray
+        In descending order; all zero gives rank 0.
+    eps : float
+        Relative accuracy, in (0, 1).
+    """
+    eps = as_number(eps, "eps", 0.0, 1.0, open_low=True, open_high=True)
+    values = np.asarray(singular_values, dtype=np.float64)
+    tail = np.sqrt(np.cumsum(values[::-1] ** 2)[::-1])
+    return int(np.count_nonzero(tail >= eps * tail[0])) if tail[0] > 0.0 else 0

@@ -1,0 +1,403 @@
+"""Restricted strong convexity and smoothness: intervals for ``alpha`` and ``beta``, and how each end is known."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._validate import Array, as_float_array, as_integer, as_number, as_shape
+from ..objectives.base import Objective, as_objective
+
+# Up to this many entries of X the Hessian of a quadratic is formed and decomposed.
+DENSE_ENTRIES = 1024
+
+
+@dataclass(frozen=True)
+class Constants:
+    """Intervals that contain the RSC constant ``alpha`` and the RSM constant ``beta``.
+
+    ``alpha`` is an infimum and ``beta`` a supremum, so every value attained at an admissible matrix bounds ``alpha``
+    from above and ``beta`` from below; the other two ends need a bound over all matrices.
+
+    Attributes
+    ----------
+    alpha_low, alpha_high, beta_low, beta_high : float
+        ``alpha_low <= alpha <= alpha_high`` and ``beta_low <= beta <= beta_high``. ``alpha_low`` may be ``-inf`` and
+        ``beta_high`` ``inf``: then nothing is known on that side, and no theorem can be applied.
+    how : dict
+        For each end ``"CERTIFIED: ..."`` (a bound valid for all matrices), ``"ATTAINED: ..."`` (the value at a matrix
+        that optimisation found) or ``"SAMPLED: ..."`` (the extreme of random matrices; one-sided).
+    r : int
+        The rank of the admissible matrices.
+    radius : float
+        ``D``: admissible matrices lie within this Frobenius distance of ``X*`` (``inf``: everywhere).
+    whole_space : bool
+        Whether the certified ends hold without any restriction of rank or distance.
+    """
+
+    alpha_low: float
+    alpha_high: float
+    beta_low: float
+    beta_high: float
+    how: dict[str, str]
+    r: int
+    radius: float
+    whole_space: bool
+
+    @classmethod
+    def exact(cls, alpha: float, beta: float, r: int, radius: float = math.inf, source: str = "given") -> Constants:
+        """Return constants known exactly, for all matrices of rank <= ``r`` within ``radius``."""
+        text = f"CERTIFIED: {source}"
+        how = dict.fromkeys(("alpha_low", "alpha_high", "beta_low", "beta_high"), text)
+        return cls(alpha, alpha, beta, beta, how, r, radius, radius == math.inf)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON-ready values (infinite ends as None)."""
+        return {key: None if value in (math.inf, -math.inf) else value for key, value in asdict(self).items()}
+
+    def __str__(self) -> str:
+        ends = [("alpha", self.alpha_low, self.alpha_high), ("beta", self.beta_low, self.beta_high)]
+        lines = [f"{name} in [{low:.6g}, {high:.6g}]" for name, low, high in ends]
+        return ", ".join(lines) + f" for rank <= {self.r} within distance {self.radius:g} of X*"
+
+
+def restricted_constants(
+    objective: Any,
+    X_star: ArrayLike,
+    r: int,
+    D: float,
+    method: Literal["auto", "quadratic", "sampled"] = "auto",
+    samples: int = 1000,
+    starts: int = 5,
+    seed: int = 0,
+) -> Constants:
+    """Return intervals for the RSC and RSM constants about ``X_star``.
+
+    ``alpha`` is the largest number with ``<G(X) - G(X*), X - X*> >= alpha ||X - X*||^2`` and ``beta`` the smallest with
+    ``hess f(X)[E, E] <= beta ||E||^2`` for ``E = U X + X V``, ``U, V`` of rank one, over all ``X`` of rank ``<= r``
+    with ``||X - X*||_F <= D``.
+
+    Parameters
+    ----------
+    objective : Objective or object
+        The loss ``f``.
+    X_star : array_like of shape (m, n)
+        A minimizer of ``F``.
+    r : int
+        LoRA rank.
+    D : float
+        Radius, > 0; ``inf`` is accepted.
+    method : {"auto", "quadratic", "sampled"}
+        ``"quadratic"`` (chosen by ``"auto"`` where the objective says ``least_squares``): certified ends from the
+        spectrum of the constant Hessian, attained ends by alternating optimisation over the restricted sets.
+        ``"sampled"``: Monte Carlo, as in the main paper, for any ``f``; certified ends only from what the objective
+        states (``smoothness``, ``convex``).
+    samples : int
+        Number of Monte Carlo samples.
+    starts : int
+        Number of random starts of the alternating optimisation.
+    seed : int
+        Seed of all randomness.
+
+    Returns
+    -------
+    Constants
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arguments out of range, and for ``method="quadratic"`` on an objective that is not quadratic.
+
+    Notes
+    -----
+    Source: main paper, section 3. A sampled minimum only bounds ``alpha`` from above and a sampled maximum only
+    bounds ``beta`` from below; neither establishes a premise of a theorem. For a quadratic ``f`` the RSM constant
+    is the largest curvature over matrices of rank <= 2 whenever ``r > r*`` or the ball contains 0 (then every
+    ``u a^T + b z^T`` is a multiple of some admissible ``U X + X V``), so it does not depend on ``r``.
+    """
+    objective = as_objective(objective)
+    X_star = as_shape(as_float_array(X_star, "X_star", 2, np.float64), "X_star", objective.shape)
+    r = as_integer(r, "r", 1, min(objective.shape))
+    D = D if math.inf == D else as_number(D, "D", 0.0, open_low=True)
+    samples = as_integer(samples, "samples", 1)
+    starts = as_integer(starts, "starts", 1)
+    rng = np.random.default_rng(as_integer(seed, "seed", 0))
+    if method not in ("auto", "quadratic", "sampled"):
+        raise ValueError(f"method: expected 'auto', 'quadratic' or 'sampled', got {method!r}")
+    if method == "quadratic" and not objective.least_squares:
+        raise ValueError(
+            f"method: 'quadratic' needs an objective with least_squares = True (a constant Hessian); "
+            f"{type(objective).__name__} has {objective.least_squares!r}; accepted here: 'sampled'"
+        )
+    if objective.least_squares and method != "sampled":
+        return _quadratic(objective, X_star, r, D, starts, rng)
+    return _sampled(objective, X_star, r, D, samples, rng)
+
+
+def known_constants(objective: Objective, r: int) -> Constants | None:
+    """Return whole-space constants that cost nothing to establish, or None.
+
+    They come from an objective that states ``alpha`` and ``beta``, or from the spectrum of a small quadratic.
+    """
+    alpha, beta = getattr(objective, "alpha", None), getattr(objective, "beta", None)
+    if isinstance(alpha, float) and isinstance(beta, float):
+        return Constants.exact(alpha, beta, r, source="stated by the objective, whole space")
+    m, n = objective.shape
+    if objective.least_squares and m * n <= DENSE_ENTRIES:
+        low, high = _spectrum_ends(objective)
+        return Constants.exact(low, high, r, source="extreme eigenvalues of the Hessian, whole space")
+    return None
+
+
+# ---------------------------------------------------------------------- quadratic f
+def _spectrum_ends(objective: Objective) -> tuple[float, float]:
+    """Return the extreme eigenvalues of a constant Hessian of order ``m n``, rounded outwards."""
+    m, n = objective.shape
+    zero = np.zeros((m, n))
+    H = np.array([objective.hessian_product(zero, unit.reshape(m, n)).ravel() for unit in np.eye(m * n)])
+    values = np.linalg.eigvalsh(0.5 * (H + H.T))
+    slack = 8.0 * np.finfo(np.float64).eps * m * n * max(abs(values[0]), abs(values[-1]))
+    low, high = float(values[0]), float(values[-1])
+    # A semidefinite Hessian has smallest eigenvalue 0 up to rounding; never report that rounding as convexity.
+    return (0.0 if abs(low) <= slack else low), high
+
+
+def _quadratic(
+    objective: Objective, X_star: Array, r: int, D: float, starts: int, rng: np.random.Generator
+) -> Constants:
+    m, n = objective.shape
+    how = {
+        "alpha_high": "ATTAINED: alternating minimisation over rank <= r within the radius",
+        "beta_low": "ATTAINED: alternating maximisation over the restricted directions",
+    }
+    if m * n <= DENSE_ENTRIES:
+        alpha_low, beta_high = _spectrum_ends(objective)
+        how["alpha_low"] = "CERTIFIED: smallest eigenvalue of the Hessian"
+        how["beta_high"] = "CERTIFIED: largest eigenvalue of the Hessian"
+    else:
+        alpha_low, beta_high = _stated_ends(objective, how)
+    form = _Form(objective)
+    alpha_high = min(_attained_alpha(form, X_star, r, D, rng) for _ in range(starts))
+    beta_low = max(_attained_beta(form, X_star, r, D, rng) for _ in range(starts))
+    return Constants(
+        alpha_low=min(alpha_low, alpha_high),
+        alpha_high=alpha_high,
+        beta_low=beta_low,
+        beta_high=max(beta_high, beta_low),
+        how=how,
+        r=r,
+        radius=D,
+        whole_space=True,
+    )
+
+
+def _stated_ends(objective: Objective, how: dict[str, str]) -> tuple[float, float]:
+    """Return what the objective's own facts give for ``alpha`` from below and ``beta`` from above."""
+    alpha_low, beta_high = -math.inf, math.inf
+    how["alpha_low"] = how["beta_high"] = "unknown"
+    if objective.convex:
+        alpha_low, how["alpha_low"] = 0.0, "CERTIFIED: f is convex"
+    if objective.smoothness is not None:
+        beta_high, how["beta_high"] = objective.smoothness, "CERTIFIED: the objective's smoothness constant"
+        if not objective.convex:
+            alpha_low, how["alpha_low"] = -objective.smoothness, "CERTIFIED: minus the smoothness constant"
+    return alpha_low, beta_high
+
+
+class _Form:
+    """The quadratic form ``<E, H E>`` restricted to spans of a few matrices."""
+
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
+        self.zero = np.zeros(objective.shape)
+
+    def quotient(self, E: Array) -> float:
+        """Return ``<E, H E>/||E||^2``."""
+        return float(np.vdot(E, self.objective.hessian_product(self.zero, E)) / np.vdot(E, E))
+
+    def extreme(self, span: list[Array], largest: bool) -> tuple[Array, Array]:
+        """Return the matrix of the span with the extreme quotient, of norm one, and its coefficients."""
+        stacked = np.array([E.ravel() for E in span]).T
+        basis, s, Wt = np.linalg.svd(stacked, full_matrices=False)
+        keep = s > 1e-10 * s[0]
+        basis, s, Wt = basis[:, keep], s[keep], Wt[keep]
+        shape = self.objective.shape
+        images = [self.objective.hessian_product(self.zero, b.reshape(shape)).ravel() for b in basis.T]
+        restricted = basis.T @ np.array(images).T
+        vector = np.linalg.eigh(0.5 * (restricted + restricted.T))[1][:, -1 if largest else 0]
+        return (basis @ vector).reshape(shape), Wt.T @ (vector / s)
+
+
+def _left_products(left: Array, n: int) -> list[Array]:
+    """Return the matrices ``left_i e_j^T``: a basis of all matrices with columns in the span of ``left``."""
+    return [np.outer(column, unit) for column in left.T for unit in np.eye(n)]
+
+
+def _right_products(right: Array, m: int) -> list[Array]:
+    """Return the matrices ``e_i right_j^T``, ordered by ``j``, then ``i``."""
+    return [np.outer(unit, column) for column in right.T for unit in np.eye(m)]
+
+
+def _attained_alpha(form: _Form, X_star: Array, r: int, D: float, rng: np.random.Generator) -> float:
+    """Return the smallest quotient over ``E = X - X*`` found from one random start.
+
+    Near ``X*`` the admissible ``E`` tend to ``P C^T + R Q^T + W`` with ``W`` of rank ``<= r - r*``; away from it they
+    are ``A B^T - X*`` within the ball.
+    """
+    in_ball = _attained_alpha_in_ball(form, X_star, r, D, rng)
+    P, Q = _singular_spaces(X_star)
+    return in_ball if P.shape[1] > r else min(in_ball, _attained_alpha_near(form, P, Q, r - P.shape[1], rng))
+
+
+def _singular_spaces(X: Array) -> tuple[Array, Array]:
+    P, s, Qt = np.linalg.svd(X, full_matrices=False)
+    k = int(np.count_nonzero(s > 1e-9 * s.max(initial=0.0)))
+    return P[:, :k], Qt[:k].T
+
+
+def _attained_alpha_near(form: _Form, P: Array, Q: Array, extra: int, rng: np.random.Generator) -> float:
+    """Minimise over ``P C^T + R Q^T + W`` by alternating between the column and the row space of ``W``."""
+    m, n = form.objective.shape
+    tangent = _left_products(P, n) + _right_products(Q, m)
+    if extra == 0:
+        return form.quotient(form.extreme(tangent, False)[0])
+    left = np.linalg.qr(rng.standard_normal((m, extra)))[0]
+    best = math.inf
+    for _ in range(30):
+        coefficients = form.extreme([*tangent, *_left_products(left, n)], False)[1][len(tangent) :]
+        right = np.linalg.qr(coefficients.reshape(extra, n).T)[0]
+        E, coefficients = form.extreme([*tangent, *_right_products(right, m)], False)
+        left = np.linalg.qr(coefficients[len(tangent) :].reshape(extra, m).T)[0]
+        value = form.quotient(E)
+        if value > best - 1e-9 * abs(best):
+            return min(best, value)
+        best = value
+    return best
+
+
+def _attained_alpha_in_ball(form: _Form, X_star: Array, r: int, D: float, rng: np.random.Generator) -> float:
+    """Minimise over ``A B^T - X*`` by alternating over ``(A, tau)`` and ``(B, tau)`` in ``A B^T - tau X*``."""
+    m, n = form.objective.shape
+    A, B = _random_factors(X_star, r, D, rng)
+    X = A @ B.T
+    best = form.quotient(X - X_star)
+    for turn in range(30):
+        span = _left_products(np.linalg.qr(A)[0], n) if turn % 2 else _right_products(np.linalg.qr(B)[0], m)
+        E, coefficients = form.extreme([*span, X_star], False)
+        tau = -float(coefficients[-1])
+        if abs(tau) < 1e-12:
+            break
+        # Walk towards the optimum of this half step only as far as the ball allows; the segment keeps its rank.
+        X = _clip_to_ball(X, X_star + E / tau, X_star, D)
+        value = form.quotient(X - X_star)
+        if value >= best - 1e-9 * abs(best):
+            break
+        best = value
+        U, s, Vt = np.linalg.svd(X, full_matrices=False)
+        A, B = U[:, :r] * s[:r], Vt[:r].T
+    return best
+
+
+def _clip_to_ball(start: Array, end: Array, centre: Array, D: float) -> Array:
+    """Return the last point of the segment from ``start`` (inside) to ``end`` within distance ``D``."""
+    if float(np.linalg.norm(end - centre)) <= D:
+        return end
+    d, e = end - start, start - centre
+    a, b, c = float(np.vdot(d, d)), float(np.vdot(d, e)), float(np.vdot(e, e)) - D * D
+    return start + max(0.0, (-b + math.sqrt(max(b * b - a * c, 0.0))) / a) * (1.0 - 1e-12) * d
+
+
+def _attained_beta(form: _Form, X_star: Array, r: int, D: float, rng: np.random.Generator) -> float:
+    """Return the largest quotient over ``u a^T + b z^T`` found from one random start, alternating.
+
+    Where every such matrix is admissible (see :func:`restricted_constants`) these are all of rank <= 2; otherwise
+    ``X`` is kept at ``X*``, itself admissible, with ``a`` in its row space and ``b`` in its column space.
+    """
+    m, n = form.objective.shape
+    P, Q = _singular_spaces(X_star)
+    free = r > P.shape[1] or float(np.linalg.norm(X_star)) <= D
+    rows, columns = (np.eye(n), np.eye(m)) if free else (Q, P)
+    a, b = rows @ rng.standard_normal(rows.shape[1]), columns @ rng.standard_normal(columns.shape[1])
+    best = -math.inf
+    for _ in range(60):
+        _, c = form.extreme([*_right_products(a[:, None], m), *_left_products(b[:, None], n)], True)
+        u, z = c[:m], c[m:]
+        outer = [np.outer(u, row) for row in rows.T] + [np.outer(column, z) for column in columns.T]
+        E, c = form.extreme(outer, True)
+        a, b = rows @ c[: rows.shape[1]], columns @ c[rows.shape[1] :]
+        value = form.quotient(E)
+        if value <= best + 1e-10 * abs(best):
+            break
+        best = value
+    return max(best, value)
+
+
+# ---------------------------------------------------------------------- any f
+def _random_factors(X_star: Array, r: int, D: float, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Return factors of a random matrix of rank <= ``r`` at a uniform random distance of at most ``D`` from ``X*``.
+
+    The best rank-``r`` factors of ``X*`` plus a Gaussian perturbation, whose length is found by bisection.
+    """
+    m, n = X_star.shape
+    P, s, Qt = np.linalg.svd(X_star, full_matrices=False)
+    A0, B0 = P[:, :r] * np.sqrt(s[:r]), Qt[:r].T * np.sqrt(s[:r])
+    reach = D if math.isfinite(D) else 10.0 * (1.0 + float(np.linalg.norm(X_star)))
+    floor = float(np.linalg.norm(A0 @ B0.T - X_star))
+    if floor > reach:
+        raise ValueError(f"D: no matrix of rank <= {r} lies within {D:g} of X_star; the nearest is at {floor:.3g}")
+    target = rng.uniform(max(floor, 1e-3 * reach), reach)
+    U, V = rng.standard_normal((m, r)), rng.standard_normal((n, r))
+
+    def distance(t: float) -> float:
+        return float(np.linalg.norm((A0 + t * U) @ (B0 + t * V).T - X_star))
+
+    low, high = 0.0, 1.0
+    while distance(high) < target:
+        high *= 2.0
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if distance(middle) <= target else (low, middle)
+    return A0 + low * U, B0 + low * V
+
+
+def _sampled(
+    objective: Objective, X_star: Array, r: int, D: float, samples: int, rng: np.random.Generator
+) -> Constants:
+    how = {
+        "alpha_high": f"SAMPLED: minimum over {samples} random matrices; alpha is at most this",
+        "beta_low": f"SAMPLED: maximum over {samples} random matrices and directions; beta is at least this",
+    }
+    alpha_low, beta_high = _stated_ends(objective, how)
+    G_star = objective.value_and_grad(X_star)[1]
+    m, n = objective.shape
+    alpha, beta = math.inf, -math.inf
+    for _ in range(samples):
+        A, B = _random_factors(X_star, r, D, rng)
+        X = A @ B.T
+        E = X - X_star
+        size = float(np.vdot(E, E))
+        if size > 0.0:
+            alpha = min(alpha, float(np.vdot(objective.value_and_grad(X)[1] - G_star, E)) / size)
+        direction = _unit_rank_one(m, rng) @ X + X @ _unit_rank_one(n, rng)
+        curvature = float(np.vdot(direction, objective.hessian_product(X, direction)))
+        beta = max(beta, curvature / float(np.vdot(direction, direction)))
+    return Constants(
+        alpha_low=min(alpha_low, alpha),
+        alpha_high=alpha,
+        beta_low=beta,
+        beta_high=max(beta_high, beta),
+        how=how,
+        r=r,
+        radius=D,
+        whole_space=False,
+    )
+
+
+def _unit_rank_one(size: int, rng: np.random.Generator) -> Array:
+    """Return a random ``u w^T`` with ``||u w^T||_F = 1``."""
+    u, w = rng.standard_normal(size), rng.standard_normal(size)
+    return np.outer(u, w) / (np.linalg.norm(u) * np.linalg.norm(w))

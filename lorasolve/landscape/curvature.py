@@ -1,0 +1,186 @@
+"""The smallest curvature of ``L(A, B)``, with the directions in which symmetry makes it zero projected out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .._validate import Array, as_number
+from ._canonical import Point, canonical
+
+# Up to this many parameters the Hessian is formed and decomposed (exact to rounding); beyond it, Lanczos.
+DENSE_SIZE = 400
+
+
+@dataclass(frozen=True)
+class SecondOrder:
+    """The ends of the spectrum of the Hessian of ``L`` on the complement of the symmetry directions.
+
+    Attributes
+    ----------
+    smallest, largest : float
+        Extreme eigenvalues there. ``smallest`` is attained in ``direction``, so it bounds the true one from above
+        by any method: a negative value is CERTIFIED, a non-negative one is exact to rounding when ``method`` is
+        ``"dense"`` and as good as ``residual`` when it is ``"lanczos"``.
+    direction : tuple of ndarray
+        The unit eigenvector ``(U, V)`` of ``smallest``, of shapes (m, r), (n, r): the way out of a strict saddle.
+    symmetry_dimension : int
+        Dimension of the space projected out.
+    residual : float
+        Norm of ``H z - smallest z`` there.
+    eigenvalues : ndarray or None
+        All eigenvalues on the complement, ascending (dense only).
+    method : str
+        ``"dense"`` or ``"lanczos"``.
+    is_sosp : bool
+        Whether ``smallest >= -tol * max(1, largest)``; says nothing about the gradient.
+    tol : float
+        The tolerance used.
+    """
+
+    smallest: float
+    largest: float
+    direction: tuple[Array, Array] = field(repr=False)
+    symmetry_dimension: int
+    residual: float
+    eigenvalues: Array | None = field(repr=False)
+    method: str
+    is_sosp: bool
+    tol: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers as plain JSON-ready values (without direction and spectrum)."""
+        names = ("smallest", "largest", "symmetry_dimension", "residual", "method", "is_sosp", "tol")
+        return {name: getattr(self, name) for name in names}
+
+
+def second_order(problem: Any, A: Any, B: Any, tol: float = 1e-7) -> SecondOrder:
+    """Return the smallest eigenvalue and eigenvector of the Hessian of ``L``, symmetry directions projected out.
+
+    The loss is constant along ``(A O, B O)`` with ``O`` orthogonal, and for ``lam = 0`` along ``(A M, B M^{-T})``.
+    At a stationary point the tangents of these orbits, ``(A K, B K)`` with ``K`` skew and ``(A K, -B K^T)`` with
+    any ``K``, are in the kernel of the Hessian and say nothing about the point.
+
+    Parameters
+    ----------
+    problem : Problem
+        Any problem whose update is ``s A B^T`` with both factors trained; eigenvalues are those of the same problem
+        with unit scaling.
+    A, B : array_like of shapes (m, r), (n, r)
+        The factors.
+    tol : float
+        Tolerance of ``is_sosp``, relative to the largest eigenvalue (at least 1).
+
+    Notes
+    -----
+    Source: main paper, section 1 (Hessian form; proofs/factor_derivatives).
+    """
+    as_number(tol, "tol", 0.0)
+    return second_order_at(canonical(problem, A, B), tol)
+
+
+def second_order_at(point: Point, tol: float) -> SecondOrder:
+    """Return the :class:`SecondOrder` of a point in the normal form."""
+    symmetry = symmetry_basis(point.A, point.B, point.lam)
+    size = point.problem.size
+    if size <= DENSE_SIZE:
+        smallest, largest, vector, values = _dense(point, symmetry)
+        method = "dense"
+    else:
+        smallest, largest, vector = _lanczos(point, symmetry)
+        values, method = None, "lanczos"
+    image = _project(_apply(point, vector), symmetry)
+    return SecondOrder(
+        smallest=smallest,
+        largest=largest,
+        direction=_pair(point, vector),
+        symmetry_dimension=symmetry.shape[1],
+        residual=float(np.linalg.norm(image - smallest * vector)),
+        eigenvalues=values,
+        method=method,
+        is_sosp=smallest >= -tol * max(1.0, largest),
+        tol=tol,
+    )
+
+
+def symmetry_basis(A: Array, B: Array, lam: float) -> Array:
+    """Return an orthonormal basis ((m+n) r, k) of the tangent of the symmetry orbit at ``(A, B)``.
+
+    ``k = r(r-1)/2`` for ``lam > 0`` and ``r^2`` for ``lam = 0`` at factors of full rank, less at deficient ones.
+    """
+    r = A.shape[1]
+    columns = []
+    for i in range(r):
+        for j in range(r):
+            K = np.zeros((r, r))
+            if lam == 0.0:
+                K[i, j] = 1.0
+                columns.append(np.concatenate([(A @ K).ravel(), -(B @ K.T).ravel()]))
+            elif i < j:
+                K[i, j], K[j, i] = 1.0, -1.0
+                columns.append(np.concatenate([(A @ K).ravel(), (B @ K).ravel()]))
+    if not columns:
+        return np.zeros(((A.shape[0] + B.shape[0]) * r, 0))
+    U, s, _ = np.linalg.svd(np.array(columns).T, full_matrices=False)
+    # Orbit directions shrink with the factors, so a nearly deficient point has nearly vanishing ones: those are
+    # not projected out, because at such a point they are ordinary directions of escape.
+    return U[:, s > 1e-6 * s.max(initial=0.0)] if s.max(initial=0.0) > 0.0 else U[:, :0]
+
+
+def _pair(point: Point, vector: Array) -> tuple[Array, Array]:
+    U, V, _ = point.problem.split(vector)
+    return U.copy(), V.copy()
+
+
+def _apply(point: Point, vector: Array) -> Array:
+    """Return the Hessian of ``L`` times a flat direction."""
+    U, V, _ = point.problem.split(vector)
+    HU, HV = point.problem.hvp(point.A, point.B, U, V)
+    return np.concatenate([HU.ravel(), HV.ravel()]).astype(np.float64, copy=False)
+
+
+def _project(vector: Array, basis: Array) -> Array:
+    return vector - basis @ (basis.T @ vector)
+
+
+def hessian(point: Point) -> Array:
+    """Return the Hessian of ``L`` as a symmetric matrix of order ``(m + n) r``."""
+    H = np.array([_apply(point, unit) for unit in np.eye(point.problem.size)])
+    return 0.5 * (H + H.T)
+
+
+def _dense(point: Point, symmetry: Array) -> tuple[float, float, Array, Array]:
+    k = symmetry.shape[1]
+    Z = np.linalg.qr(symmetry, mode="complete")[0][:, k:] if k else np.eye(point.problem.size)
+    values, vectors = np.linalg.eigh(Z.T @ hessian(point) @ Z)
+    return float(values[0]), float(values[-1]), Z @ vectors[:, 0], values
+
+
+def _lanczos(point: Point, symmetry: Array) -> tuple[float, float, Array]:
+    """Return both ends of the spectrum by Lanczos; symmetry directions are moved to the far end."""
+    import scipy.sparse.linalg as sla
+
+    size = point.problem.size
+    start = np.random.default_rng(0).standard_normal(size)
+
+    def compressed(shift: float) -> Any:
+        def matvec(vector: Array) -> Array:
+            vector = vector.ravel()
+            inside = symmetry @ (symmetry.T @ vector)
+            return _project(_apply(point, vector - inside), symmetry) + shift * inside
+
+        return sla.LinearOperator((size, size), matvec=matvec, dtype=np.float64)
+
+    largest = float(sla.eigsh(compressed(0.0), 1, which="LA", v0=start, tol=1e-6, return_eigenvectors=False)[0])
+    shifted = compressed(max(largest, 1.0))
+    try:
+        values, vectors = sla.eigsh(shifted, 1, which="SA", v0=start, tol=1e-9, ncv=40, maxiter=50 * size)
+    except sla.ArpackNoConvergence as failure:
+        if not failure.eigenvalues.size:
+            raise
+        values, vectors = failure.eigenvalues, failure.eigenvectors
+    vector = _project(vectors[:, 0], symmetry)
+    vector /= np.linalg.norm(vector)
+    return float(values[0]), largest, vector

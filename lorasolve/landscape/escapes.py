@@ -1,0 +1,85 @@
+"""Leave strict saddles along the direction of negative curvature, then continue the run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .._validate import Array, as_integer, as_number
+from ..engine import StoppingRule, solve
+from ..problem import Problem
+from ..result import Result
+from ._canonical import Point, canonical_result
+from .curvature import second_order_at
+
+
+def escape(
+    problem: Problem,
+    result: Any,
+    optimizer: Any = "lbfgs",
+    stop: StoppingRule | None = None,
+    tol: float = 1e-7,
+    max_escapes: int = 20,
+) -> Result:
+    """Continue a run from a strict saddle until no direction of negative curvature is left.
+
+    Padding both factors with zero columns, for example to raise the rank of a finished run, gives a saddle that
+    gradient methods cannot leave: the gradient of the new columns is exactly zero. Here each round moves along the
+    eigenvector of the smallest curvature to the lowest value of ``L`` on that line, and solves again from there.
+
+    Parameters
+    ----------
+    problem : Problem
+        The problem.
+    result : Result or (A, B)
+        Where to start; ``A = B = 0`` is accepted.
+    optimizer : str or Optimizer
+        The method of the continued runs.
+    stop : StoppingRule, optional
+        Of each continued run; by default with ``grad_tol = 1e-10``.
+    tol : float
+        Curvature above ``-tol * max(1, largest curvature)`` counts as non-negative.
+    max_escapes : int
+        Limit on rounds.
+
+    Returns
+    -------
+    Result
+        The end of the last continued run (a short one, where there was nothing to escape from).
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`~lorasolve.landscape.second_order`.
+
+    Notes
+    -----
+    Source: main paper, section 7 (strict saddles are avoided from almost every start, but not from every one).
+    """
+    tol = as_number(tol, "tol", 0.0, open_low=True)
+    max_escapes = as_integer(max_escapes, "max_escapes", 1)
+    stop = StoppingRule(grad_tol=1e-10) if stop is None else stop
+    point = canonical_result(problem, result)
+    seed = getattr(result, "seed", None)
+    for _ in range(max_escapes):
+        second = second_order_at(point, tol)
+        if not second.is_sosp:
+            point = _lowest_on_line(point, second.direction)
+        elif isinstance(result, Result) and result.success:
+            return result
+        root = np.sqrt(problem.scale)
+        result = solve(problem, optimizer, init=(point.A / root, point.B / root), seed=seed, stop=stop)
+        point = canonical_result(problem, result)
+        if second_order_at(point, tol).is_sosp:
+            return result
+    return result
+
+
+def _lowest_on_line(point: Point, direction: tuple[Array, Array]) -> Point:
+    """Return the lowest of geometrically spaced points on both sides along a direction."""
+    U, V = direction
+    size = 1.0 + float(np.sqrt(np.vdot(point.A, point.A) + np.vdot(point.B, point.B)))
+    steps = [sign * size * 2.0**k for k in range(-20, 3) for sign in (1.0, -1.0)]
+    best = min(steps, key=lambda t: point.problem.value(point.A + t * U, point.B + t * V))
+    return Point(point.problem, point.A + best * U, point.B + best * V)

@@ -1,0 +1,124 @@
+"""First-order stationarity of ``L(A, B)`` and the structure that it forces on the gradient of ``f``."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from .._validate import Array, as_number
+from ..linear_map import LinearMap, top_singular
+from ._canonical import Point, canonical
+
+
+@dataclass(frozen=True)
+class Stationarity:
+    """How stationary a point is, in the problem with unit scaling.
+
+    Attributes
+    ----------
+    value : float
+        ``L(A, B)``.
+    grad_A, grad_B, grad_norm : float
+        ``||G B + lam A||_F``, ``||G^T A + lam B||_F`` and their root of squares.
+    balance : float
+        ``||A^T A - B^T B||_F``; zero at every stationary point with ``lam > 0``.
+    rank : int
+        Numerical rank of ``X = A B^T``.
+    structure_residual : float
+        ``||G + lam P Q^T - S||_F`` with ``P, Q`` the singular vectors of ``X`` and
+        ``S = (I - P P^T) G (I - Q Q^T)``: zero at a stationary point with ``lam > 0``, and at every stationary
+        point with ``A`` and ``B`` of the rank of ``X``.
+    S_norm : float
+        ``||S||_2``. At a stationary point with ``lam > 0`` it is at most ``lam`` exactly where ``0`` is a
+        subgradient of ``F`` at ``X``; for convex ``f`` that is global optimality.
+    is_fosp : bool
+        Whether ``grad_norm <= tol * (1 + |L|)``.
+    tol : float
+        The tolerance used.
+    """
+
+    value: float
+    grad_A: float
+    grad_B: float
+    grad_norm: float
+    balance: float
+    rank: int
+    structure_residual: float
+    S_norm: float
+    is_fosp: bool
+    tol: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON-ready values."""
+        return asdict(self)
+
+
+def stationarity(problem: Any, A: Any, B: Any, tol: float = 1e-6) -> Stationarity:
+    """Return gradient norms, balance and the decomposition ``G = -lam P Q^T + S`` at a point.
+
+    Parameters
+    ----------
+    problem : Problem
+        Any problem whose update is ``s A B^T`` with both factors trained.
+    A, B : array_like of shapes (m, r), (n, r)
+        The factors.
+    tol : float
+        Tolerance of ``is_fosp``, relative to ``1 + |L|``.
+
+    Notes
+    -----
+    Source: main paper, section 2 (consequences at a stationary point; proofs/stationary_structure).
+    """
+    as_number(tol, "tol", 0.0)
+    return stationarity_at(canonical(problem, A, B), tol)
+
+
+def stationarity_at(point: Point, tol: float) -> Stationarity:
+    """Return the :class:`Stationarity` of a point in the normal form."""
+    value = point.problem.value(point.A, point.B)
+    dA, dB = point.problem.grad(point.A, point.B)
+    grad_A, grad_B = float(np.linalg.norm(dA)), float(np.linalg.norm(dB))
+    grad_norm = math.hypot(grad_A, grad_B)
+    P, s, Q = point.svd()
+    G = point.gradient()
+    return Stationarity(
+        value=value,
+        grad_A=grad_A,
+        grad_B=grad_B,
+        grad_norm=grad_norm,
+        balance=float(np.linalg.norm(point.A.T @ point.A - point.B.T @ point.B)),
+        rank=s.size,
+        structure_residual=_structure_residual(G, P, Q, point.lam),
+        S_norm=float(top_singular(complement(G, P, Q)).values[0]),
+        is_fosp=grad_norm <= tol * (1.0 + abs(value)),
+        tol=tol,
+    )
+
+
+def complement(G: LinearMap, P: Array, Q: Array) -> LinearMap:
+    """Return ``S = (I - P P^T) G (I - Q Q^T)`` as an operator."""
+    if G.dense is not None:
+        left = G.dense - P @ (P.T @ G.dense)
+        return LinearMap.from_dense(left - (left @ Q) @ Q.T)
+
+    def off(basis: Array, V: Array) -> Array:
+        return V - basis @ (basis.T @ V)
+
+    return LinearMap(G.shape, lambda V: off(P, G.matmat(off(Q, V))), lambda U: off(Q, G.rmatmat(off(P, U))))
+
+
+def _structure_residual(G: LinearMap, P: Array, Q: Array, lam: float) -> float:
+    """Return the norm of ``G + lam P Q^T - S`` from ``G Q`` and ``G^T P`` alone.
+
+    That matrix is ``R Q^T + P C^T`` with ``R = G Q + lam P`` and ``C`` the part of ``G^T P`` off ``Q``: its rows
+    and columns are orthogonal, so the squared norms add.
+    """
+    if P.shape[1] == 0:
+        return 0.0
+    R = G.matmat(Q) + lam * P
+    C = G.rmatmat(P)
+    C = C - Q @ (Q.T @ C)
+    return math.hypot(float(np.linalg.norm(R)), float(np.linalg.norm(C)))

@@ -1,0 +1,168 @@
+"""Multi-start: which critical points does a method reach, how often, and what are they?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._validate import Array, as_integer, as_number
+from ..engine import StoppingRule, solve
+from ..problem import Problem
+from ..result import Status
+from .constants import Constants
+from .judge import KINDS, verdict
+
+DIVERGED = "diverged"
+
+
+@dataclass(frozen=True)
+class CriticalPoint:
+    """A distinct point that runs ended at.
+
+    Attributes
+    ----------
+    kind : str
+        Its verdict.
+    value : float
+        ``L`` there.
+    rank : int
+        Numerical rank of ``X``.
+    norm : float
+        ``||X||_F``.
+    count : int
+        Number of runs that ended there.
+    X : ndarray of shape (m, n)
+        The first such end.
+    """
+
+    kind: str
+    value: float
+    rank: int
+    norm: float
+    count: int
+    X: Array = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Census:
+    """What the runs of a multi-start ended at.
+
+    Attributes
+    ----------
+    counts : dict
+        ``{scale: {kind: number of runs}}`` over the kinds of verdicts and ``"diverged"``.
+    points : list of CriticalPoint
+        The distinct ends of converged runs, by value.
+    contradictions : list of str
+        From the verdicts; always empty unless code or theory is wrong.
+    n_starts : int
+        Runs per scale.
+    seed : int
+        Run ``k`` at the ``j``-th scale draws its start from ``default_rng([seed, j, k])``.
+    """
+
+    counts: dict[float, dict[str, int]]
+    points: list[CriticalPoint]
+    contradictions: list[str]
+    n_starts: int
+    seed: int
+
+    def fraction(self, kind: str) -> dict[float, float]:
+        """Return, per scale, the share of runs of one kind."""
+        return {scale: counts[kind] / self.n_starts for scale, counts in self.counts.items()}
+
+    def __str__(self) -> str:
+        kinds = [*KINDS, DIVERGED]
+        lines = [f"{'scale':>9} " + " ".join(f"{kind:>13}" for kind in kinds)]
+        for scale, counts in self.counts.items():
+            lines.append(f"{scale:9.3g} " + " ".join(f"{counts[kind]:13d}" for kind in kinds))
+        lines.append(f"{len(self.points)} distinct points:")
+        for point in self.points:
+            lines.append(
+                f"  {point.kind:<13} L = {point.value:.9g}, rank {point.rank}, ||X||_F = {point.norm:.4g}, "
+                f"{point.count} runs"
+            )
+        return "\n".join(lines)
+
+
+def census(
+    problem: Problem,
+    n_starts: int,
+    scales: Sequence[float] = (0.1, 1.0),
+    *,
+    optimizer: Any = "lbfgs",
+    stop: StoppingRule | None = None,
+    X_star: ArrayLike | None = None,
+    constants: Constants | None = None,
+    seed: int = 0,
+    tol: float = 1e-6,
+    same: float = 1e-4,
+) -> Census:
+    """Run a method from many Gaussian starts, classify each end and collect the distinct ones.
+
+    Parameters
+    ----------
+    problem : Problem
+        The problem.
+    n_starts : int
+        Runs per scale.
+    scales : sequence of float
+        Standard deviations of the entries of both starting factors.
+    optimizer : str or Optimizer
+        The method.
+    stop : StoppingRule, optional
+        By default 20,000 iterations at most, ``grad_tol = 1e-10``.
+    X_star, constants
+        Passed to :func:`~lorasolve.landscape.verdict`.
+    seed : int
+        Seed of all starts.
+    tol : float
+        Accuracy of the verdicts.
+    same : float
+        Ends whose updates differ by less than this, relative to their norm (at least 1), are one point.
+
+    Returns
+    -------
+    Census
+    """
+    n_starts = as_integer(n_starts, "n_starts", 1)
+    scales = [as_number(scale, "scales", 0.0, open_low=True) for scale in scales]
+    as_number(same, "same", 0.0, open_low=True)
+    stop = StoppingRule(max_iter=20_000, grad_tol=1e-10) if stop is None else stop
+    m, n = problem.shape
+    counts: dict[float, dict[str, int]] = {}
+    found: list[CriticalPoint] = []
+    contradictions: list[str] = []
+    for j, scale in enumerate(scales):
+        kinds: Counter[str] = Counter()
+        for k in range(n_starts):
+            rng = np.random.default_rng([seed, j, k])
+            start = scale * rng.standard_normal((m, problem.rank)), scale * rng.standard_normal((n, problem.rank))
+            run = solve(problem, optimizer, init=start, seed=seed, stop=stop)
+            if run.status is Status.DIVERGED:
+                kinds[DIVERGED] += 1
+                continue
+            judged = verdict(problem, run, X_star=X_star, constants=constants, tol=tol)
+            kinds[judged.kind] += 1
+            contradictions.extend(judged.contradictions)
+            if judged.kind != "not_converged":
+                point = CriticalPoint(
+                    judged.kind, run.fun, judged.stationarity.rank, float(np.linalg.norm(run.X)), 1, run.X
+                )
+                _add(found, point, same)
+        counts[scale] = {kind: kinds[kind] for kind in (*KINDS, DIVERGED)}
+    return Census(counts, sorted(found, key=lambda p: p.value), contradictions, n_starts, seed)
+
+
+def _add(found: list[CriticalPoint], new: CriticalPoint, same: float) -> None:
+    """Count the point with the one it equals, or append it."""
+    for i, old in enumerate(found):
+        if old.kind == new.kind and np.linalg.norm(old.X - new.X) <= same * max(1.0, old.norm):
+            found[i] = CriticalPoint(old.kind, old.value, old.rank, old.norm, old.count + 1, old.X)
+            return
+    found.append(new)

@@ -1,0 +1,296 @@
+"""What each theorem says about one second-order stationary point, with numbers, premises taken for granted.
+
+Every function here takes a lower bound ``alpha`` on the RSC constant and an upper bound ``beta`` on the RSM constant:
+all conclusions only get weaker when ``alpha`` falls or ``beta`` rises, so they hold for the true constants. Each
+conclusion "global" comes from the contraposition: a spurious point would violate the stated inequality.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .._validate import Array
+from ._canonical import Point, numerical_rank
+from .first_order import complement
+from .regimes import SHARP, THEOREM_1, THEOREM_A, regime
+
+# An inequality counts as violated only beyond this relative margin, so that rounding never produces a conclusion.
+MARGIN = 1e-7
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """The numbers of a point ``X`` and a reference ``X*`` that the theorems need.
+
+    Attributes
+    ----------
+    r, r_star : int
+        LoRA rank and the rank attributed to the minimizer.
+    values : ndarray of shape (r,)
+        Singular values of ``X``.
+    distance : float
+        ``||X - X*||_F``.
+    norm, norm_star : float
+        ``||X||_F`` and ``||X*||_F``.
+    outside : ndarray
+        Non-zero singular values of ``(I - P P^T) X* (I - Q Q^T)``, ``P, Q`` the singular vectors of ``X``.
+    delta : float
+        Distance of ``X*`` from its best approximation of rank ``r_star`` (0 if it has that rank).
+    Z_norm : float
+        ``||Z||_F`` of the least ``Z`` in ``G + lam`` (subdifferential of the nuclear norm at ``X``).
+    """
+
+    r: int
+    r_star: int
+    values: Array
+    distance: float
+    norm: float
+    norm_star: float
+    outside: Array
+    delta: float
+    Z_norm: float
+
+    @classmethod
+    def of(cls, point: Point, X_star: Array, r_star: int) -> Spectra:
+        """Return the numbers of a point in the normal form and a reference."""
+        P, s, Q = point.svd()
+        X = (P * s) @ Q.T
+        r = point.problem.rank
+        values = np.zeros(r)
+        values[: s.size] = s
+        star_values = np.linalg.svd(X_star, compute_uv=False)
+        star_values = star_values[: numerical_rank(star_values)]
+        off = X_star - P @ (P.T @ X_star)
+        outside = np.linalg.svd(off - (off @ Q) @ Q.T, compute_uv=False)
+        outside = outside[outside > 1e-6 * star_values.max(initial=0.0)][:r_star]
+        S = np.linalg.svd(complement(point.gradient(), P, Q).to_dense(), compute_uv=False)
+        return cls(
+            r=r,
+            r_star=r_star,
+            values=values,
+            distance=float(np.linalg.norm(X - X_star)),
+            norm=float(np.linalg.norm(X)),
+            norm_star=float(np.linalg.norm(X_star)),
+            outside=outside,
+            delta=float(np.linalg.norm(star_values[r_star:])),
+            Z_norm=float(np.linalg.norm(np.maximum(S - point.lam, 0.0))),
+        )
+
+    @property
+    def rank(self) -> int:
+        """Numerical rank of ``X``."""
+        return numerical_rank(self.values)
+
+    @property
+    def sigma_r(self) -> float:
+        """``sigma_r(X)``."""
+        return float(self.values[self.r - 1])
+
+    @property
+    def sigma_r_star(self) -> float:
+        """``sigma_{r*}(X)`` (infinite for ``r* = 0``, where every condition on it is empty)."""
+        return float(self.values[self.r_star - 1]) if self.r_star else math.inf
+
+    @property
+    def tail(self) -> float:
+        """``||X - Pi_{r*}(X)||_F``."""
+        return float(np.linalg.norm(self.values[self.r_star :]))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one theorem says about one point.
+
+    Attributes
+    ----------
+    theorem : str
+        Its name.
+    known : str
+        ``"CERTIFIED"`` if the constants used are certified bounds; ``"SAMPLED"`` if not: then it is an illustration
+        and no verdict rests on it.
+    conclusion : str
+        ``"global"`` or ``"not excluded"`` (a spurious point like this one contradicts nothing); for Theorem 3 also
+        ``"eps-global"``.
+    text : str
+        The inequality that decided, with numbers.
+    numbers : dict
+        All quantities by name.
+    vacuous : tuple of str
+        The bounds of this theorem that say nothing here.
+    """
+
+    theorem: str
+    known: str
+    conclusion: str
+    text: str
+    numbers: dict[str, float] = field(repr=False)
+    vacuous: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON-ready values (infinite numbers as None)."""
+        numbers = {k: (v if math.isfinite(v) else None) for k, v in self.numbers.items()}
+        return asdict(self) | {"numbers": numbers, "vacuous": list(self.vacuous)}
+
+
+def _less(left: float, right: float) -> bool:
+    """Whether ``left < right`` beyond rounding."""
+    return left < right - MARGIN * max(abs(left), abs(right))
+
+
+def _distance_bound(s: Spectra, q: float) -> float:
+    """Return the lower bound on ``||X - X*||_F`` of Theorem 1 for a spurious point, ``q = 2 alpha/beta``."""
+    ratio = q * s.sigma_r_star / s.sigma_r
+    return s.tail / math.sqrt(1.0 - ratio) if ratio < 1.0 else math.inf
+
+
+def theorem_1(s: Spectra, alpha: float, beta: float, known: str) -> Finding:
+    """Theorem 1 (main paper; proofs/theorem_1): special regime, rank, ratio of singular values, distance."""
+    q = 2.0 * alpha / beta
+    numbers = {"2 alpha/beta": q, "sigma_r": s.sigma_r, "sigma_r*": s.sigma_r_star, "distance": s.distance}
+
+    def finding(conclusion: str, text: str, *vacuous: str) -> Finding:
+        return Finding("Theorem 1", known, conclusion, text, numbers, vacuous)
+
+    if regime(alpha, beta, s.r, s.r_star).rule == THEOREM_1:
+        return finding("global", f"special regime: 2 alpha/beta = {q:.6g} > 1")
+    if s.rank < s.r:
+        return finding("global", f"rank X = {s.rank} < r = {s.r}: a spurious point has rank exactly r")
+    numbers["sigma_r/sigma_r*"] = s.sigma_r / s.sigma_r_star
+    if s.r_star == 0 or _less(s.sigma_r, q * s.sigma_r_star):
+        return finding("global", f"sigma_r/sigma_r* = {s.sigma_r / s.sigma_r_star:.6g} < 2 alpha/beta = {q:.6g}")
+    bound = _distance_bound(s, q)
+    numbers["distance bound"] = bound
+    if _less(s.distance, bound):
+        return finding("global", f"distance {s.distance:.6g} < {bound:.6g}, the least distance of a spurious point")
+    text = (
+        f"generic regime: rank X = r = {s.r}, sigma_r/sigma_r* = {s.sigma_r / s.sigma_r_star:.6g} >= {q:.6g}, "
+        f"distance {s.distance:.6g} >= {bound:.6g}"
+    )
+    return finding("not excluded", text, *(["distance bound"] if bound == 0.0 else []))
+
+
+def corollary_1(s: Spectra, alpha: float, beta: float, known: str) -> Finding:
+    """Corollary 1 (main paper, ``r > r*``; proofs/corollary_1): both directions, the lower bound on ``||X||_F``."""
+    q = 2.0 * alpha / beta
+    numbers = {"2 alpha/beta": q, "sigma_r": s.sigma_r, "sigma_r*": s.sigma_r_star, "norm": s.norm}
+
+    def finding(conclusion: str, text: str, *vacuous: str) -> Finding:
+        return Finding("Corollary 1", known, conclusion, text, numbers, vacuous)
+
+    if s.rank < s.r or s.r_star == 0 or _less(s.sigma_r, q * s.sigma_r_star):
+        return finding("global", f"(i) sigma_r = {s.sigma_r:.6g} <= (2 alpha/beta) sigma_r* = {q * s.sigma_r_star:.6g}")
+    bound = _distance_bound(s, q) - s.norm_star
+    numbers["norm bound"] = bound
+    if _less(s.norm, bound):
+        return finding("global", f"(ii) ||X||_F = {s.norm:.6g} < {bound:.6g}, the least norm of a spurious point")
+    text = f"(ii) ||X||_F = {s.norm:.6g} >= {bound:.6g}, the least norm of a spurious point"
+    return finding("not excluded", text, *(["norm bound"] if bound <= 0.0 else []))
+
+
+def theorem_a(s: Spectra, alpha: float, beta: float, known: str) -> Finding:
+    """Theorem A (proofs/theorem_a): ``beta/alpha < 2 sqrt(r/r*)``, and the annulus of a spurious point.
+
+    A spurious point has ``tau = ||X*_perp||_* > 0`` and, with ``k = rank X*_perp``, ``t = tau/(k sigma_r)``,
+    ``a = r - r*``, ``c = beta/alpha``: either ``t >= 1`` and ``k t^2 - c k t + a + k <= 0``, or ``t < 1`` and
+    ``t >= a/((c - 2) k)``; and ``||X - X*||_F <= c sqrt(r*) sigma_r``.
+    """
+    c = beta / alpha
+    k, tau = s.outside.size, float(s.outside.sum())
+    numbers = {"beta/alpha": c, "threshold": 2.0 * math.sqrt(s.r / s.r_star) if s.r_star else math.inf}
+
+    def finding(conclusion: str, text: str, *vacuous: str) -> Finding:
+        return Finding("Theorem A", known, conclusion, text, numbers, vacuous)
+
+    if regime(alpha, beta, s.r, s.r_star).rule in (THEOREM_1, THEOREM_A):
+        return finding("global", f"beta/alpha = {c:.6g} < 2 sqrt(r/r*) = {numbers['threshold']:.6g}")
+    if s.rank < s.r:
+        return finding("global", f"rank X = {s.rank} < r = {s.r}: a spurious point has rank exactly r")
+    numbers |= {"tau": tau, "k": float(k), "upper distance bound": c * math.sqrt(s.r_star) * s.sigma_r}
+    if k == 0:
+        return finding("global", "X* has no part outside the singular spaces of X")
+    t, a = tau / (k * s.sigma_r), s.r - s.r_star
+    numbers["t"] = t
+    if t >= 1.0:
+        worst = k * t * t + a + k
+        if _less(c * k * t, worst):
+            return finding("global", f"t = {t:.6g}: k t^2 - c k t + a + k = {worst - c * k * t:.6g} > 0")
+    elif _less(t * (c - 2.0) * k, float(a)):
+        return finding("global", f"t = {t:.6g} < a/((c - 2) k) = {a / ((c - 2.0) * k):.6g}")
+    upper = numbers["upper distance bound"]
+    if _less(upper, s.distance):
+        return finding("global", f"distance {s.distance:.6g} > {upper:.6g}, the largest of a spurious point")
+    return finding("not excluded", f"annulus: distance {s.distance:.6g} <= {upper:.6g}, t = {t:.6g}")
+
+
+def sharp_constant(s: Spectra, alpha: float, beta: float, known: str) -> Finding:
+    """Cited (R. Y. Zhang 2021, 2024): ``beta/alpha < 1 + 2 sqrt(r/r*)`` for constants of the whole space."""
+    found = regime(alpha, beta, s.r, s.r_star, fully_conditioned=True)
+    numbers = {"beta/alpha": beta / alpha, "threshold": found.thresholds[SHARP]}
+    conclusion = "global" if found.kind == "special" else "not excluded"
+    compare = "<" if found.kind == "special" else ">="
+    text = f"beta/alpha = {numbers['beta/alpha']:.6g} {compare} 1 + 2 sqrt(r/r*) = {numbers['threshold']:.6g}"
+    return Finding("sharp constant (cited)", known, conclusion, text, numbers)
+
+
+def theorem_3(s: Spectra, alpha: float, beta: float, known: str, eps: float | None = None) -> Finding:
+    """Theorem 3 with explicit constants: a minimizer within ``delta`` of a matrix of rank ``r*``.
+
+    ``X*`` is an exact minimizer of any rank, and the constants hold about it. With ``d = ||X - X*||_F``,
+    ``q = 2 alpha sigma_{r*}/(beta sigma_r)``, ``kappa = sigma_{r*}/(beta sigma_r)``, ``zeta = ||Z||_F``, every
+    second-order point of rank ``r`` satisfies
+
+        ``(q - 1) d^2 - 2 delta d + ||X - Pi_{r*}(X)||^2 - delta^2 - 2 kappa delta zeta <= 0``
+
+    (the paper's proof with ``X*`` replaced by its approximation in the Eckart-Young step, and ``zeta`` read off the
+    point). For ``q > 1`` this is an upper bound on ``d``, for ``q < 1`` a lower one; at rank below ``r``, ``d = 0``.
+    """
+    numbers = {"delta": s.delta, "zeta": s.Z_norm, "distance": s.distance}
+    if eps is not None:
+        numbers["eps"] = eps
+
+    def finding(conclusion: str, text: str, *vacuous: str) -> Finding:
+        return Finding("Theorem 3 (explicit constants)", known, conclusion, text, numbers, vacuous)
+
+    if s.rank < s.r:
+        return finding("global", f"rank X = {s.rank} < r = {s.r}: then X = X*")
+    kappa = s.sigma_r_star / (beta * s.sigma_r)
+    q = 2.0 * alpha * kappa
+    constant = s.tail**2 - s.delta**2 - 2.0 * kappa * s.delta * s.Z_norm
+    numbers |= {"q": q}
+    root = s.delta**2 - (q - 1.0) * constant
+    if q > 1.0:
+        if root < 0.0:
+            return finding("global", f"q = {q:.6g} > 1, and no point that is not global satisfies the inequality")
+        radius = (s.delta + math.sqrt(root)) / (q - 1.0)
+        numbers["radius"] = radius
+        within = f"q = {q:.6g} > 1: within {radius:.3g} of an exact minimizer"
+        if eps is None or radius <= eps:
+            return finding("eps-global", within)
+        return finding("not excluded", f"{within}, not within eps = {eps:.3g}", "radius")
+    if q == 1.0 or constant <= 0.0:
+        return finding("not excluded", f"q = {q:.6g} <= 1: the lower bound on the distance is empty", "distance bound")
+    bound = (-s.delta + math.sqrt(max(root, 0.0))) / (1.0 - q)
+    numbers["distance bound"] = bound
+    text = f"q = {q:.6g} < 1: a point that is not global is at least {bound:.6g} from X*, this one {s.distance:.6g}"
+    return finding("not excluded", text, *(["distance bound"] if bound <= 0.0 else []))
+
+
+Statement = Callable[[Spectra, float, float, str], Finding]
+
+
+def applicable(s: Spectra, whole_space: bool) -> list[Statement]:
+    """Return the statements whose premises on the ranks hold."""
+    if s.delta > 0.0:
+        return [theorem_3]
+    statements: list[Statement] = [theorem_1]
+    if s.r > s.r_star:
+        statements.append(corollary_1)
+    statements.append(theorem_a)
+    if whole_space:
+        statements.append(sharp_constant)
+    return statements
