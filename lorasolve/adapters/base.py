@@ -41,6 +41,11 @@ class Adapter:
         """False if ``value_and_grad`` answers with another direction than the gradient of its value."""
         return True
 
+    @property
+    def exact_prox(self) -> bool:
+        """False if :meth:`prox` is another map than the proximal one of the penalty."""
+        return True
+
     def scale_at(self, rank: int) -> float:
         """Return the factor ``s`` in ``X = s A B^T`` for factors of the given rank."""
         return 1.0

@@ -1,0 +1,90 @@
+"""Proximal gradient descent: a gradient step on the smooth part, then the adapter's proximal map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .._validate import Array, as_number
+from ..problem import Problem
+from .base import Optimizer, State
+from .gd_backtracking import NOISE
+
+
+@dataclass
+class ProximalState(State):
+    """State of the search: value, its largest magnitude, and the gradient of the smooth part at ``theta``."""
+
+    value: float = np.inf
+    scale: float = 0.0
+    grad: Array = field(default_factory=lambda: np.empty(0))
+
+
+@dataclass(frozen=True)
+class ProximalGD(Optimizer):
+    """``theta <- prox_step(theta - step * grad)``; plain gradient descent where the adapter has no penalty.
+
+    Parameters
+    ----------
+    step_size : float, optional
+        A constant step, never changed. By default the step is searched: it is halved until ``L`` falls by
+        ``||change||^2/(4 step)`` and grows by a half after each accepted step. Where the change of ``L`` drowns
+        in rounding, the curvature read from the two gradients must be below ``1/step`` instead.
+
+    Notes
+    -----
+    Fixed points: the stationary points of ``L``, its nonsmooth penalty included. Adapters whose threshold is not
+    the proximal map of their penalty (``SoRA(variant="released")``) need a given step.
+    """
+
+    step_size: float | None = None
+
+    name = "proximal_gd"
+    summary = "proximal gradient descent for adapters with a nonsmooth penalty (sora)"
+    takes_prox = True
+
+    def __post_init__(self) -> None:
+        if self.step_size is not None:
+            as_number(self.step_size, "step_size", 0.0, open_low=True)
+
+    def check(self, problem: Problem) -> None:
+        """Refuse to search a step where the adapter's threshold is no proximal map."""
+        if self.step_size is None and not problem.adapter.exact_prox:
+            raise ValueError(
+                f"step_size: the threshold of this {problem.adapter.name!r} adapter is not the proximal map of its "
+                "penalty, so no step can be found by descent; give a constant step_size"
+            )
+
+    def init(self, problem: Problem, theta: Array, rng: np.random.Generator) -> ProximalState:
+        """Return the state that evaluates ``theta`` first."""
+        step = self.default_step(problem, theta) if self.step_size is None else self.step_size
+        return ProximalState(theta.copy(), theta.copy(), step=step)
+
+    def update(self, problem: Problem, state: ProximalState, value: float, grad: Array) -> None:
+        """Accept the trial and step on, or halve a searched step that did not lower ``L`` enough."""
+        change = state.trial - state.theta
+        moved = float(np.vdot(change, change))
+        state.accepted = self.step_size is not None or self._suffices(state, value, grad, change, moved)
+        if state.accepted:
+            state.scale = max(state.scale, abs(value))
+            if self.step_size is None and state.value != np.inf:
+                state.step *= 1.5
+            state.value = value
+            state.grad = grad.copy()
+            state.theta, state.trial = state.trial, state.theta
+        else:
+            state.exhausted = moved == 0.0
+            state.step *= 0.5
+        step = state.step * state.step_factor
+        np.multiply(state.grad, -step, out=state.trial)
+        state.trial += state.theta
+        problem.adapter.prox(state.trial, problem.shape, problem.rank, step)
+
+    def _suffices(self, state: ProximalState, value: float, grad: Array, change: Array, moved: float) -> bool:
+        if state.value == np.inf:
+            return True
+        drop = state.value - value
+        if abs(drop) > NOISE * state.scale:
+            return drop >= moved / (4.0 * state.step)
+        return float(np.vdot(grad - state.grad, change)) <= moved / state.step

@@ -1,0 +1,63 @@
+"""SoRA's sparsifying schedule: raise the gate penalty stage by stage and go on from where the last stage ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import cast
+
+import numpy as np
+
+from .._validate import as_number
+from ..adapters.sora import SoRA
+from ..problem import Problem
+from .base import Schedule, Stage
+
+
+@dataclass(frozen=True)
+class Sparsify(Schedule):
+    """Train once, then again at each larger gate penalty, warm-started (the paper's Algorithm 1).
+
+    Parameters
+    ----------
+    penalties : tuple of float
+        The gate penalties of the stages, increasing; each stage ends when it is stationary or has had its equal
+        share of the iterations. The adapter's own ``gate_penalty`` is not used.
+
+    Notes
+    -----
+    Source: arXiv 2311.11696 (SoRA). Departure: each stage trains with the full step size. In the released driver
+    the later stages re-use a learning-rate schedule past its end, where the rate is 0, so that they only shrink
+    the gates (read from the code, not executed). Closed gates stay closed (gate death).
+    """
+
+    penalties: tuple[float, ...] = tuple(np.linspace(0.0, 7e-4, 7).tolist())
+
+    name = "sparsify"
+    summary = "SoRA's stages of increasing gate penalty, warm-started"
+
+    def __post_init__(self) -> None:
+        values = [as_number(value, "penalties", 0.0) for value in self.penalties]
+        if not values or values != sorted(set(values)):
+            raise ValueError(f"penalties: expected increasing numbers >= 0, got {self.penalties!r}")
+
+    def check(self, problem: Problem) -> None:
+        """Refuse adapters without gates."""
+        if not isinstance(problem.adapter, SoRA):
+            raise ValueError(f"adapter: {self.name} needs the gates of 'sora', got {problem.adapter.name!r}")
+
+    def start(self, stage: Stage, rng: np.random.Generator) -> Stage:
+        """Set the first penalty."""
+        return self._at(stage, 0)
+
+    def is_boundary(self, stage_iteration: int, max_iter: int) -> bool:
+        """Return True once a stage has had its share of the iterations."""
+        return stage_iteration >= max(1, max_iter // len(self.penalties))
+
+    def transition(self, stage: Stage, rng: np.random.Generator) -> Stage:
+        """Set the next penalty; after the last one the stage goes on unchanged."""
+        following = stage.memory["penalty index"] + 1
+        return self._at(stage, following) if following < len(self.penalties) else stage
+
+    def _at(self, stage: Stage, index: int) -> Stage:
+        adapter = replace(cast(SoRA, stage.problem.adapter), gate_penalty=self.penalties[index])
+        return replace(stage.remember(**{"penalty index": index}), problem=stage.problem.replace(adapter=adapter))

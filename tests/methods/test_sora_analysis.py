@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+
+import lorasolve as ls
+from lorasolve.adapters import SoRA
+from lorasolve.methods import sora
+from lorasolve.objectives import Denoising
+from lorasolve.schedules.revive import revived
+
+
+def with_spectrum(values, m=20, n=16, seed=0):
+    rng = np.random.default_rng(seed)
+    U = np.linalg.qr(rng.standard_normal((m, len(values))))[0]
+    V = np.linalg.qr(rng.standard_normal((n, len(values))))[0]
+    return (U * values) @ V.T
+
+
+def test_gate_hessian_and_lasso():
+    rng = np.random.default_rng(0)
+    A, B, T = rng.standard_normal((6, 4)), rng.standard_normal((5, 4)), rng.standard_normal((6, 5))
+    design = np.stack([np.outer(A[:, k], B[:, k]).ravel() for k in range(4)], axis=1)
+    np.testing.assert_allclose(sora.gate_hessian(A, B), design.T @ design, atol=1e-12)
+    import cvxpy
+
+    for penalty in (0.5, 6.0):
+        g = sora.lasso_gates(A, B, T, penalty)
+        residual = design.T @ (design @ g - T.ravel())
+        open_gates = g != 0
+        assert np.abs(residual[~open_gates]).max(initial=0.0) <= penalty + 1e-12
+        np.testing.assert_allclose(residual[open_gates], -penalty * np.sign(g[open_gates]), atol=1e-12)
+        z = cvxpy.Variable(4)
+        cvxpy.Problem(
+            cvxpy.Minimize(0.5 * cvxpy.sum_squares(design @ z - T.ravel()) + penalty * cvxpy.norm1(z))
+        ).solve(solver="CLARABEL")
+        np.testing.assert_allclose(g, z.value, atol=1e-4)
+
+
+def test_ridge_penalty_is_attained_and_never_beaten():
+    rng = np.random.default_rng(1)
+    X = rng.standard_normal((7, 3)) @ rng.standard_normal((3, 5))
+    lam1, mu = 0.4, 0.3
+    bound = sora.schatten_half_penalty(X, lam1, mu)
+
+    def cost(A, B, g):
+        np.testing.assert_allclose(A @ np.diag(g) @ B.T, X, atol=1e-10)
+        return lam1 * np.abs(g).sum() + 0.5 * mu * (np.sum(A * A) + np.sum(B * B))
+
+    assert cost(*sora.least_factorization(X, lam1, mu)) == pytest.approx(bound, rel=1e-13)
+    U, s, Vt = np.linalg.svd(X, full_matrices=False)
+    U, s, V = U[:, :3], s[:3], Vt[:3].T
+    for _ in range(2000):
+        Q = rng.standard_normal((3, 3))
+        A, B = U * s @ Q, V @ np.linalg.inv(Q).T
+        sizes = np.exp(rng.standard_normal((2, 3)))
+        assert cost(A * sizes[0], B * sizes[1], 1 / (sizes[0] * sizes[1])) >= bound
+
+
+def test_penalty_without_size_control_is_vacuous():
+    p = ls.Problem(Denoising(np.eye(3)), 2, 0.0, adapter=SoRA(1.0))
+    theta = np.random.default_rng(0).standard_normal(p.size)
+    X, penalty = p.update(theta), p.adapter.penalty(theta, p.shape, 2)
+    scaled = np.concatenate([10 * theta[:12], theta[12:] / 100])
+    np.testing.assert_allclose(p.update(scaled), X, atol=1e-13)
+    assert p.adapter.penalty(scaled, p.shape, 2) == pytest.approx(penalty / 100)
+
+
+@pytest.mark.parametrize("weight", [0.3, 1.0, 2.0])
+def test_half_threshold_against_a_grid(weight):
+    grid = np.linspace(0, 6, 600_001)
+    for sigma in np.linspace(0.05, 5.5, 40):
+        values = 0.5 * (grid - sigma) ** 2 + weight * np.sqrt(grid)
+        x = float(sora.half_threshold([sigma], weight)[0])
+        assert 0.5 * (x - sigma) ** 2 + weight * np.sqrt(x) <= values.min() + 1e-12
+    edge = 1.5 * weight ** (2 / 3)
+    assert sora.half_threshold([edge * (1 - 1e-9)], weight)[0] == 0.0
+    assert sora.half_threshold([edge * (1 + 1e-9)], weight)[0] == pytest.approx(weight ** (2 / 3), rel=1e-6)
+
+
+def test_ridge_sora_reaches_the_closed_form_from_the_svd_and_not_from_the_lora_start():
+    T = with_spectrum(np.linspace(4.0, 0.1, 12))
+    optimum = sora.half_threshold_optimum(T, 0.5, 0.1)
+    p = ls.Problem(Denoising(T), 12, 0.1, adapter=SoRA(0.5))
+    stop = ls.StoppingRule(max_iter=20_000, grad_tol=1e-8)
+    U, _, Vt = np.linalg.svd(T, full_matrices=False)
+    # the start of the closed form's own components, other gates with columns of no size
+    kept = np.arange(12) < optimum.gates
+    A, B = U[:, :12] * np.where(kept, 2.0, 0.0), Vt[:12].T * np.where(kept, 2.0, 0.0)
+    informed = ls.solve(p, "proximal_gd", init=(A, B), stop=stop)
+    assert informed.fun == pytest.approx(optimum.fun, rel=1e-9)
+    assert sora.open_gates(informed) == optimum.gates
+    assert sora.retained_parameters(informed) == optimum.gates * 36
+    np.testing.assert_allclose(informed.X, optimum.X, atol=1e-5)
+    lora = ls.solve(p, "proximal_gd", stop=stop)
+    assert lora.fun > optimum.fun + 1e-2
+    assert sora.open_gates(lora) != optimum.gates
+
+
+def test_unit_column_sora_with_revival_is_the_nuclear_norm():
+    T = with_spectrum(np.linspace(4.0, 0.1, 12))
+    lam1, r = 0.8, 10
+    rng = np.random.default_rng(3)
+    start = (rng.standard_normal((20, r)), rng.standard_normal((16, r)))
+    p = ls.Problem(Denoising(T), r, 0.0, adapter=SoRA(lam1, "unit_columns"))
+    stop = ls.StoppingRule(20_000, 1e-9)
+    result = ls.solve(p, "proximal_gd", init=start, schedule="revive", stop=stop)
+    convex = ls.solve_convex(ls.Problem(Denoising(T), r, lam1), method="prox")
+    assert result.success
+    assert result.fun == pytest.approx(convex.fun, rel=1e-8)
+    np.testing.assert_allclose(result.X, convex.X, atol=1e-3)
+    assert sora.open_gates(result) == np.sum(np.linspace(4.0, 0.1, 12) > lam1)
+
+
+@pytest.mark.parametrize(("factor", "empty"), [(1.01, True), (0.99, False)])
+def test_no_gate_is_globally_right_exactly_when_the_gradient_is_below_the_penalty(factor, empty):
+    T = with_spectrum([3.0, 2.0, 1.0])
+    rng = np.random.default_rng(0)
+    start = (rng.standard_normal((20, 3)), rng.standard_normal((16, 3)))
+    p = ls.Problem(Denoising(T), 3, 0.0, adapter=SoRA(3.0 * factor, "unit_columns"))
+    end = ls.solve(p, "proximal_gd", init=start, schedule="revive", stop=ls.StoppingRule(5000, 1e-9))
+    assert (sora.open_gates(end) == 0) == empty
+
+
+def test_revival_leaves_the_update_and_opens_on_the_largest_residual():
+    T = np.diag([3.0, 2.0, 0.0])
+    adapter = SoRA(0.1)
+    p = ls.Problem(Denoising(T), 2, 0.01, adapter=adapter)
+    theta = np.concatenate([np.array([[1.7, 0], [0, 0], [0, 0]]).ravel()] * 2 + [[1.0, 0.0]])
+    seeded = revived(p.objective, adapter, theta, 2, 1.0, 0.1)
+    np.testing.assert_array_equal(p.update(seeded), p.update(theta))
+    grad = np.empty_like(theta)
+    p.value_and_grad(seeded, grad)
+    assert grad[-1] == pytest.approx(-2.0)  # minus the largest singular value of the residual
+    assert revived(p.objective, adapter, theta, 2, 1.0, 2.1) is None
