@@ -18,7 +18,7 @@ from .inits import Init, Start
 from .inits import registry as init_registry
 from .optimizers import Optimizer
 from .optimizers import registry as optimizer_registry
-from .optimizers.base import DrivenOptimizer
+from .optimizers.base import DrivenOptimizer, Limits
 from .problem import Problem
 from .result import Result, Status, Trace
 from .schedules import Schedule, Stage
@@ -26,6 +26,9 @@ from .schedules import registry as schedule_registry
 
 # A run whose best value has not changed in this many accepted iterations has reached the precision of its type.
 STALL_WINDOW = 500
+
+# Compiled iterations come back this often, for the time limit, the progress line and Ctrl-C.
+UNATTENDED_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ class Monitor:
         self._best = math.inf
         self._best_at = 0
         self._last: tuple[float, float, float] | None = None
+        self._unattended = 64
 
     def seconds(self) -> float:
         """Return the time since the run started."""
@@ -159,6 +163,32 @@ class Monitor:
         elif self.may_stall and self.nit - self._best_at > STALL_WINDOW:
             raise _Stop(Status.STALLED)
         return converged
+
+    def limits(self) -> Limits:
+        """Return what a run of unattended iterations must stop for; it lasts about ``UNATTENDED_SECONDS``."""
+        steps = max(min(self._unattended, self.stop.max_iter - self.nit - 1), 0)
+        target = -math.inf if self.stop.target is None else self.stop.target
+        window = STALL_WINDOW if self.may_stall else self.stop.max_iter
+        since_best = self.nit - self._best_at
+        target, grad_tol = float(target), float(self.stop.grad_tol)
+        return Limits(steps, target, grad_tol, float(self._first), float(self._best), since_best, window)
+
+    def absorb(self, values: Array, norms: Array, step: float, began: float) -> None:
+        """Record unattended iterations; their times are spread evenly since ``began``."""
+        count = values.size
+        if not count:
+            return
+        elapsed = self.seconds() - began
+        if count == self._unattended:
+            self._unattended = int(count * min(max(UNATTENDED_SECONDS / elapsed, 0.5), 2.0)) + 1
+        self.trace.extend(self.nit + 1, values, norms, began + elapsed * np.arange(1, count + 1) / count, step)
+        self._last = (float(values[-1]), float(norms[-1]), step)
+        lowest = int(np.argmin(values))
+        if values[lowest] < self._best:
+            self._best, self._best_at = float(values[lowest]), self.nit + 1 + lowest
+        self.nit += count
+        self.nfev += count
+        self.progress.show(self.nit / self.stop.max_iter, f"L = {values[-1]:.9g}  |grad| = {norms[-1]:.2e}")
 
     def new_stage(self, value: float, grad_norm: float) -> None:
         """Start a stage at a point that is no new iterate; end the run if it is stationary in this stage too."""
@@ -259,7 +289,7 @@ def solve(
         Progress(method.name, progress),
         stochastic=method.stochastic,
         # A run that makes no progress at this step size may still do so at the smaller ones to come.
-        may_stall=not any(part.scales_steps for part in schedules),
+        may_stall=method.may_stall and not any(part.scales_steps for part in schedules),
     )
     compiled_before = _compile_seconds()
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -302,6 +332,7 @@ def _iterate(
     problem = stage.problem
     max_iter = monitor.stop.max_iter
     staged = [part for part in schedules if part.has_stages]
+    attended = monitor.callback is not None or bool(schedules)
     stage_starts = False
     stage_began = 0
     state = optimizer.init(problem, stage.theta, rng)
@@ -340,6 +371,12 @@ def _iterate(
                     grad = np.empty_like(stage.theta)
             if state.exhausted:
                 return _End(_at(stage, state.theta), Status.STALLED, state.step)
+            if attended or not state.accepted:
+                continue
+            began = monitor.seconds()
+            taken_unattended = optimizer.fast_forward(problem, state, monitor.limits())
+            if taken_unattended is not None:
+                monitor.absorb(*taken_unattended, state.step, began)
     except _Stop as reason:
         return _End(_at(stage, state.theta), reason.status, state.step)
     except KeyboardInterrupt:

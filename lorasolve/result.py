@@ -73,6 +73,24 @@ class Trace:
             return
         for column, entry in zip(self._columns(), (iteration, value, grad_norm, seconds, step)):
             column.append(entry)
+        self._thin()
+
+    def extend(self, first: int, values: Array, grad_norms: Array, seconds: Array, step: float) -> None:
+        """Add consecutive points from iteration ``first`` on, as :meth:`record` would one by one."""
+        done = -first % self._stride
+        while done < len(values):
+            stop = min(len(values), done + self._stride * (self.LIMIT + 1 - len(self.iteration)))
+            part = slice(done, stop, self._stride)
+            iterations = range(first + done, first + stop, self._stride)
+            steps = [step] * len(iterations)
+            points = (iterations, values[part].tolist(), grad_norms[part].tolist(), seconds[part].tolist(), steps)
+            for column, entries in zip(self._columns(), points):
+                column.extend(entries)
+            self._thin()
+            done = stop + -(first + stop) % self._stride
+
+    def _thin(self) -> None:
+        """Drop every second point, ends kept, once there are too many."""
         if len(self.iteration) > self.LIMIT:
             self._stride *= 2
             for column in self._columns():

@@ -6,17 +6,47 @@ second-level cache as long as the shorter factor fits there.
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numba import prange
 
-from ._jit import kernel
+from ._jit import FAST, kernel
+from .oracle import implements
 
 
-@kernel(fastmath={"reassoc", "contract", "nsz", "arcp"})
+class CompletionData(NamedTuple):
+    """Row-ordered entries, the first row of each thread, and a copy of ``G^T A`` per thread."""
+
+    start: Any
+    index: Any
+    values: Any
+    cut: Any
+    share: Any
+
+
+def data(start: Any, index: Any, values: Any, n: int, rank: int, threads: int) -> CompletionData:
+    """Return kernel data with fresh scratch; small problems get one thread."""
+    if values.size * rank < 50_000:
+        threads = 1
+    return CompletionData(start, index, values, blocks(start, threads), np.empty((threads, n, rank), values.dtype))
+
+
+def blocks(start: Any, threads: int) -> Any:
+    """Return the bounds of ``threads`` blocks of rows with equally many entries."""
+    cut = np.searchsorted(start, np.linspace(0, start[-1], threads + 1))
+    cut[0], cut[-1] = 0, start.size - 1
+    return cut
+
+
+@kernel(fastmath=FAST)
 def _oracle_rows(start, index, values, A, B, lo, hi, GB, GtA):
-    """Write rows ``lo..hi`` of ``G B`` and add their share of ``G^T A``; return their sum of squares."""
+    """Write rows ``lo..hi`` of ``G B`` and their share of ``G^T A``; return their sum of squares."""
     r = A.shape[1]
     total = 0.0
+    for j in range(B.shape[0]):
+        for q in range(r):
+            GtA[j, q] = 0.0
     for i in range(lo, hi):
         for q in range(r):
             GB[i, q] = 0.0
@@ -33,28 +63,39 @@ def _oracle_rows(start, index, values, A, B, lo, hi, GB, GtA):
 
 
 @kernel(parallel=True)
-def oracle(start, index, values, A, B, GB, GtA, threads):
+def _parallel_oracle(start, index, values, A, B, cut, GB, share):
+    total = 0.0
+    for t in prange(share.shape[0]):
+        total += _oracle_rows(start, index, values, A, B, cut[t], cut[t + 1], GB, share[t])
+    return total
+
+
+@kernel()
+def gradients(data, A, B, GB, GtA):
     """Write ``G B`` and ``G^T A`` for the residual ``G`` of ``A B^T``; return ``||G||_F^2 / 2``.
 
     Each thread takes a block of rows with equally many entries and a private copy of ``G^T A``.
     """
-    n, r = B.shape
-    cut = np.searchsorted(start, np.linspace(0, start[-1], threads + 1))
-    cut[0] = 0
-    cut[threads] = A.shape[0]
-    share = np.zeros((threads, n, r), B.dtype)
-    total = 0.0
-    for t in prange(threads):
-        total += _oracle_rows(start, index, values, A, B, cut[t], cut[t + 1], GB, share[t])
-    for j in range(n):
-        for q in range(r):
+    share = data.share
+    threads = share.shape[0]
+    if threads == 1:
+        total = _oracle_rows(data.start, data.index, data.values, A, B, 0, A.shape[0], GB, share[0])
+    else:
+        total = _parallel_oracle(data.start, data.index, data.values, A, B, data.cut, GB, share)
+    for j in range(GtA.shape[0]):
+        for q in range(GtA.shape[1]):
             GtA[j, q] = share[0, j, q]
             for t in range(1, threads):
                 GtA[j, q] += share[t, j, q]
     return 0.5 * total
 
 
-@kernel(fastmath={"reassoc", "contract", "nsz", "arcp"})
+@implements(CompletionData)
+def _(data, A, B, GB, GtA):
+    return gradients(data, A, B, GB, GtA)
+
+
+@kernel(fastmath=FAST)
 def _normal_equations(index, values, first, last, B, lam, H, b):
     """Write the lower triangle of ``sum b_j b_j^T + lam I`` and the right-hand side ``sum value b_j``."""
     r = B.shape[1]
@@ -105,7 +146,7 @@ def _cholesky_solve(H, b, x):
 
 
 @kernel(parallel=True)
-def half_epoch(start, index, values, B, lam, A, threads):
+def half_epoch(start, index, values, B, lam, A, cut):
     """Write the minimiser over each row of ``A`` given ``B``; return which rows have a singular normal matrix.
 
     ``nnz r (r + 1)`` flops for the normal matrices and ``m r^3 / 3`` for the Cholesky factors.
@@ -113,10 +154,7 @@ def half_epoch(start, index, values, B, lam, A, threads):
     m = A.shape[0]
     r = B.shape[1]
     singular = np.zeros(m, np.bool_)
-    cut = np.searchsorted(start, np.linspace(0, start[-1], threads + 1))
-    cut[0] = 0
-    cut[threads] = m
-    for t in prange(threads):
+    for t in prange(cut.size - 1):
         H = np.empty((r, r), B.dtype)
         b = np.empty(r, B.dtype)
         for i in range(cut[t], cut[t + 1]):

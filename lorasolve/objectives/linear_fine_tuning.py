@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._validate import Array, as_float_array, as_number, as_shape
-from ..linear_map import LinearMap
+from ..linear_map import LinearMap, top_singular
 from .base import Objective
 
 
@@ -106,13 +106,7 @@ class LinearFineTuning(Objective):
     @cached_property
     def smoothness(self) -> float:  # type: ignore[override]
         """``||S||_2``."""
-        n = self.S.shape[0]
-        if n <= 128:
-            return float(np.linalg.norm(self.S.astype(np.float64, copy=False), 2))
-        from scipy.sparse.linalg import eigsh
-
-        start = np.random.default_rng(0).standard_normal(n)
-        return float(eigsh(self.S.astype(np.float64, copy=False), k=1, v0=start)[0][0])
+        return float(top_singular(LinearMap.from_dense(self.S.astype(np.float64, copy=False))).values[0])
 
     @cached_property
     def lower_bound(self) -> float:  # type: ignore[override]
@@ -174,6 +168,20 @@ class LinearFineTuning(Objective):
             lambda V: A @ (SB.T @ V) - self.C @ V,
             lambda U: SB @ (A.T @ U) - self.C.T @ U,
         )
+
+    def kernel_data(self, rank: int, threads: int) -> Any:
+        """Return the data of the compiled oracle."""
+        from ..kernels import gram
+
+        return gram.data(self.S, self.C, self.f0, rank, threads)
+
+    def mixed_kernel_data(self, rank: int, threads: int) -> Any:
+        """Return the data for float32 increments of a float64 problem."""
+        if self.dtype != np.float64:
+            return None
+        from ..kernels import gram
+
+        return gram.mixed_data(gram.data(self.S, self.C, self.f0, rank, threads))
 
     # ------------------------------------------------------------------ what some methods need
     def minimize_over_A(self, B: Array, lam: float) -> Array:

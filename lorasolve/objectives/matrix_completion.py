@@ -98,7 +98,7 @@ class MatrixCompletion(Objective):
         """Write ``G B`` and ``G^T A``; return ``f``."""
         from ..kernels import completion
 
-        return completion.oracle(self.row_start, self.cols, self.values, A, B, GB, GtA, kernel_threads())
+        return completion.gradients(self.kernel_data(A.shape[1], kernel_threads()), A, B, GB, GtA)
 
     def factor_hvp(self, A: Array, B: Array, U: Array, V: Array) -> tuple[Array, Array]:
         """Return ``H B + G V`` and ``H^T A + G^T U`` with ``H = mask o (U B^T + A V^T)``."""
@@ -121,6 +121,12 @@ class MatrixCompletion(Objective):
         import scipy.sparse
 
         return scipy.sparse.csr_array((data, self.cols, self.row_start), shape=self.shape)
+
+    def kernel_data(self, rank: int, threads: int) -> Any:
+        """Return the data of the compiled oracle."""
+        from ..kernels import completion
+
+        return completion.data(self.row_start, self.cols, self.values, self.shape[1], rank, threads)
 
     # ------------------------------------------------------------------ what some methods need
     def minimize_over_A(self, B: Array, lam: float) -> Array:
@@ -155,7 +161,8 @@ def _half_epoch(start: Array, index: Array, values: Array, other: Array, lam: fl
 
     solution = np.empty((start.size - 1, other.shape[1]), dtype=other.dtype)
     other = np.require(other, requirements=["C", "W"])
-    singular = completion.half_epoch(start, index, values, other, other.dtype.type(lam), solution, kernel_threads())
+    cut = completion.blocks(start, kernel_threads())
+    singular = completion.half_epoch(start, index, values, other, other.dtype.type(lam), solution, cut)
     for i in np.flatnonzero(singular):
         entries = slice(start[i], start[i + 1])
         chosen = other[index[entries]]

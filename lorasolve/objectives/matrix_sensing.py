@@ -96,6 +96,23 @@ class MatrixSensing(Objective):
         A, B = A.astype(np.float64, copy=False), B.astype(np.float64, copy=False)
         return self._map.combination((self._map.apply_factors(A, B) - self.y) / self._map.count)
 
+    def kernel_data(self, rank: int, threads: int) -> Any:
+        """Return the data of the compiled oracle (dense measurements only)."""
+        if not isinstance(self._map, _Dense):
+            return None
+        from ..kernels import sensing
+
+        return sensing.data(self._map.flat, self.y, self.shape, rank, threads)
+
+    def mixed_kernel_data(self, rank: int, threads: int) -> Any:
+        """Return the data for float32 increments of a float64 problem (dense measurements only)."""
+        exact = self.kernel_data(rank, threads)
+        if exact is None or self.dtype != np.float64:
+            return None
+        from ..kernels import sensing
+
+        return sensing.mixed_data(exact)
+
     # ------------------------------------------------------------------ what some methods need
     def minimize_over_A(self, B: Array, lam: float) -> Array:
         """Return the ridge solution over ``A``: N equations in m r unknowns."""

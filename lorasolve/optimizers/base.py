@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
@@ -47,6 +47,30 @@ class State:
     exhausted: bool = False
 
 
+class Limits(NamedTuple):
+    """What the loop wants decided by itself, for :meth:`Optimizer.fast_forward`.
+
+    Attributes
+    ----------
+    steps : int
+        Most iterations to accept.
+    target, grad_tol, first : float
+        A value ``<= target``, or a gradient norm ``<= grad_tol (1 + min(|L|, first))``, is left to the loop.
+    best : float
+        The best value so far.
+    since_best, stall_window : int
+        Iterations since then, and how many there may be.
+    """
+
+    steps: int
+    target: float
+    grad_tol: float
+    first: float
+    best: float
+    since_best: int
+    stall_window: int
+
+
 @dataclass(frozen=True)
 class Optimizer:
     """Base class of all optimizers: settings only.
@@ -59,6 +83,8 @@ class Optimizer:
         Whether the method has a step size that a schedule can scale.
     takes_prox : bool
         Whether the method applies the proximal map of adapters that have one.
+    may_stall : bool
+        Whether a best value that stays the same for long says that the run has reached its precision.
     stall_hint : str
         What to try when a run of this method stalls.
     """
@@ -69,6 +95,7 @@ class Optimizer:
     takes_step_factor: ClassVar[bool] = True
     takes_prox: ClassVar[bool] = False
     stall_hint: ClassVar[str] = ""
+    may_stall: ClassVar[bool] = True
 
     def check(self, problem: Problem) -> None:
         """Refuse a problem this method cannot work with, with the reason."""
@@ -88,6 +115,15 @@ class Optimizer:
     def update(self, problem: Problem, state: Any, value: float, grad: Array) -> None:
         """Take value and gradient at ``state.trial``, accept it or not, and set the next trial."""
         raise NotImplementedError
+
+    def fast_forward(self, problem: Problem, state: Any, limits: Limits) -> tuple[Array, Array] | None:
+        """Accept ordinary iterations in one compiled call; return their values and gradient norms.
+
+        It stops before the first trial at which anything but a plain step is to be decided (a stopping rule, a
+        rejection, a new step size, a non-finite value); the loop evaluates that trial again. None where there is
+        no such route.
+        """
+        return None
 
 
 ValueAndGrad = Callable[[Array], tuple[float, Array]]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from .._threads import get_threads, kernel_threads
 from .._validate import Array, as_number
 from ..problem import Problem
-from .base import Optimizer, State
+from .base import Limits, Optimizer, State
 
 # L is known up to rounding of its largest value: a rise below this share of it is no rise.
 ROUNDING = 1e-14
@@ -27,12 +28,15 @@ class GDState(State):
         The largest accepted ``|L|``, the scale of rounding errors.
     accepted_steps, refresh_at : int
         Steps so far, and the count at which a derived step is derived anew.
+    kernel_data : NamedTuple or None
+        Data of the compiled oracle, where there is one.
     """
 
     value: float = np.inf
     scale: float = 0.0
     accepted_steps: int = 0
     refresh_at: int = 0
+    kernel_data: Any = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class GD(Optimizer):
 
     name = "gd"
     summary = "gradient descent, constant step (from the smoothness constant, or given)"
+    rounding: ClassVar[float] = ROUNDING
 
     def __post_init__(self) -> None:
         if self.step_size is not None:
@@ -66,7 +71,8 @@ class GD(Optimizer):
 
     def init(self, problem: Problem, theta: Array, rng: np.random.Generator) -> GDState:
         """Return the state that evaluates ``theta`` first."""
-        return GDState(theta.copy(), theta.copy(), step=self.first_step(problem, theta))
+        step = self.first_step(problem, theta)
+        return GDState(theta.copy(), theta.copy(), step=step, kernel_data=self.kernel_data(problem))
 
     def first_step(self, problem: Problem, theta: Array) -> float:
         """Return the given step, or the derived one at the start."""
@@ -74,7 +80,7 @@ class GD(Optimizer):
 
     def update(self, problem: Problem, state: Any, value: float, grad: Array) -> None:
         """Accept the trial and step on, or take back a derived step that raised ``L``."""
-        if self.is_monotone(problem) and value > state.value + ROUNDING * state.scale:
+        if self.is_monotone(problem) and value > state.value + self.rounding * state.scale:
             state.accepted = False
             self.retreat(problem, state)
             return
@@ -87,6 +93,45 @@ class GD(Optimizer):
             state.refresh_at = 2 * state.accepted_steps + 1
         state.accepted_steps += 1
         self.advance(problem, state, grad)
+
+    def kernel_data(self, problem: Problem) -> Any:
+        """Return the data of the compiled oracle for ``X = A B^T`` with both factors trained, or None."""
+        adapter = problem.adapter
+        plain = type(self).advance is GD.advance and adapter.low_rank and not adapter.proximal
+        plain = plain and problem.scale == 1.0 and problem.trainable is None
+        return problem.objective.kernel_data(problem.rank, get_threads()) if plain else None
+
+    def fast_forward(self, problem: Problem, state: Any, limits: Limits) -> tuple[Array, Array] | None:
+        """Take plain steps in one compiled call, up to the next derivation of the step."""
+        if state.kernel_data is None:
+            return None
+        from ..kernels import gd
+
+        steps = limits.steps
+        if self.step_size is None:
+            steps = min(steps, state.refresh_at - state.accepted_steps)
+        values, norms = np.empty((2, max(steps, 0)))
+        kernel_threads()
+        number = problem.dtype.type
+        count = gd.advance(
+            state.kernel_data,
+            state.theta,
+            state.trial,
+            np.empty_like(state.theta),
+            (*problem.shape, problem.rank),
+            number(problem.lam),
+            number(state.step),
+            float(state.value) if self.is_monotone(problem) else np.inf,
+            (self.rounding, float(state.scale)),
+            tuple(limits[1:]),
+            values,
+            norms,
+        )
+        if count:
+            state.value = float(values[count - 1])
+            state.scale = max(state.scale, float(np.abs(values[:count]).max()))
+            state.accepted_steps += count
+        return values[:count], norms[:count]
 
     def is_monotone(self, problem: Problem) -> bool:
         """Return whether steps that raise ``L`` are taken back."""

@@ -54,9 +54,9 @@ def test_lower_bound_is_the_least_squares_minimum(N):
 
 
 def test_smoothness_is_the_largest_eigenvalue_on_both_routes():
-    for n in (5, 200):
-        W0, Z, Y = instance(m=3, n=n, N=300)
-        largest = np.linalg.norm(Z, 2) ** 2 / 300
+    for n in (5, 600):
+        W0, Z, Y = instance(m=3, n=n, N=700)
+        largest = np.linalg.norm(Z, 2) ** 2 / 700
         assert_allclose(LinearFineTuning(W0, Z, Y).smoothness, largest, rtol=1e-10)
 
 

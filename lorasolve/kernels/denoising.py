@@ -1,0 +1,66 @@
+"""Denoising for small matrices: ``G = A B^T - M`` is made row by row and used at once (6 m n r flops)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ._jit import FAST, kernel
+from .factors import transpose
+from .oracle import implements
+
+
+class DenoisingData(NamedTuple):
+    """The matrix (m, n) and scratch: ``Bt``, ``GtAt`` (r, n) and one row of the gradient (n,)."""
+
+    M: Any
+    Bt: Any
+    GtAt: Any
+    row: Any
+
+
+def data(M: Any, rank: int) -> DenoisingData:
+    """Return kernel data with fresh scratch."""
+    n = M.shape[1]
+    Bt, GtAt = np.empty((2, rank, n), M.dtype)
+    return DenoisingData(np.require(M, requirements=["C", "W"]), Bt, GtAt, np.empty(n, M.dtype))
+
+
+@kernel(fastmath=FAST)
+def _oracle(M, Bt, GtAt, g, A, B, GB, GtA):
+    m, r = A.shape
+    n = Bt.shape[1]
+    transpose(B, Bt)
+    for q in range(r):
+        for j in range(n):
+            GtAt[q, j] = 0.0
+    total = 0.0
+    for i in range(m):
+        a = A[i, 0]
+        for j in range(n):
+            g[j] = a * Bt[0, j] - M[i, j]
+        for q in range(1, r):
+            a = A[i, q]
+            for j in range(n):
+                g[j] += a * Bt[q, j]
+        squares = M[0, 0] * 0
+        for j in range(n):
+            squares += g[j] * g[j]
+        total += squares
+        for q in range(r):
+            a = A[i, q]
+            s = M[0, 0] * 0
+            for j in range(n):
+                s += g[j] * Bt[q, j]
+                GtAt[q, j] += a * g[j]
+            GB[i, q] = s
+    for q in range(r):
+        for j in range(n):
+            GtA[j, q] = GtAt[q, j]
+    return 0.5 * total
+
+
+@implements(DenoisingData)
+def _(data, A, B, GB, GtA):
+    return _oracle(data.M, data.Bt, data.GtAt, data.row, A, B, GB, GtA)

@@ -1,0 +1,53 @@
+"""Small pieces shared by the kernels: products of skinny factors, the long axis always innermost.
+
+Numba vectorises long unit-stride loops and leaves short ones (a rank) scalar, so ``B`` is held transposed,
+``Bt (r, n)``, wherever an inner loop can then run over ``n``.
+"""
+
+from __future__ import annotations
+
+from ._jit import FAST, kernel
+
+
+@kernel(fastmath=FAST)
+def transpose(B, Bt):
+    """Write ``Bt[q, j] = B[j, q]``; rows of ``Bt`` beyond the rank are left alone."""
+    n, r = B.shape
+    for j in range(n):
+        for q in range(r):
+            Bt[q, j] = B[j, q]
+
+
+@kernel(fastmath=FAST)
+def outer(A, Bt, X):
+    """Write ``X = A B^T`` (2 m n r flops)."""
+    m, r = A.shape
+    n = Bt.shape[1]
+    for i in range(m):
+        x = X[i]
+        a = A[i, 0]
+        for j in range(n):
+            x[j] = a * Bt[0, j]
+        for q in range(1, r):
+            a = A[i, q]
+            for j in range(n):
+                x[j] += a * Bt[q, j]
+
+
+@kernel(fastmath=FAST)
+def factor_gradients(G, A, Bt, GB, GtAt):
+    """Write ``G B`` (m, r) and the transpose (r, n) of ``G^T A`` (4 m n r flops)."""
+    m, r = A.shape
+    n = Bt.shape[1]
+    for q in range(r):
+        for j in range(n):
+            GtAt[q, j] = 0.0
+    for i in range(m):
+        g = G[i]
+        for q in range(r):
+            a = A[i, q]
+            s = G[0, 0] * 0
+            for j in range(n):
+                s += g[j] * Bt[q, j]
+                GtAt[q, j] += a * g[j]
+            GB[i, q] = s

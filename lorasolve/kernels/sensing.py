@@ -1,0 +1,210 @@
+"""Dense sensing: residual and gradient from one pass over the measurements.
+
+The N x (m n) matrix is by far the largest operand (8 N m n bytes in float64), and the plain route reads it twice,
+once for ``M x`` and once for ``M^T w``. Here four measurements at a time are multiplied with ``x`` and, still in
+cache, added to the gradient: ``4 N m n`` flops for one read.
+
+``MixedSensingData`` halves the traffic again: between exact refreshes the residual and the gradient, which are
+linear in ``X``, are advanced by the products of a float32 copy with the step ``X - X_last``. The error is relative
+to the distance travelled since the last refresh, so it vanishes as the iterates converge.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import prange
+
+from ._jit import FAST, kernel
+from .factors import factor_gradients, outer, transpose
+from .oracle import implements
+
+# Exact refreshes in mixed precision are this many oracle calls apart.
+REFRESH = 50
+
+
+class SensingData(NamedTuple):
+    """Measurements (N, m n), observations (N,), and scratch (``g`` has one row per thread)."""
+
+    M: Any
+    y: Any
+    Bt: Any
+    GtAt: Any
+    X: Any
+    G: Any
+    w: Any
+    g: Any
+
+
+class MixedSensingData(NamedTuple):
+    """Exact data, a float32 copy of the measurements, and the state of the increments."""
+
+    exact: SensingData
+    M32: Any
+    zero: Any
+    last: Any
+    dx: Any
+    dw: Any
+    dg: Any
+    calls: Any
+
+
+def data(M: Any, y: Any, shape: tuple[int, int], rank: int, threads: int) -> SensingData:
+    """Return kernel data with fresh scratch; small problems get one thread."""
+    N, d = M.shape
+    if N * d < 100_000:
+        threads = 1
+    Bt, GtAt = np.empty((2, rank, shape[1]), M.dtype)
+    X, G = np.empty((2, *shape), M.dtype)
+    return SensingData(M, y, Bt, GtAt, X, G, np.empty(N, M.dtype), np.empty((threads, d), M.dtype))
+
+
+def mixed_data(exact: SensingData) -> MixedSensingData:
+    """Return kernel data for float32 increments of a float64 problem."""
+    N, d = exact.M.shape
+    zero, dw = np.zeros((2, N), np.float32)
+    dg = np.empty(exact.g.shape, np.float32)
+    last = np.empty_like(exact.X)
+    return MixedSensingData(
+        exact, exact.M.astype(np.float32), zero, last, np.empty(d, np.float32), dw, dg, np.zeros(1, np.int64)
+    )
+
+
+@kernel(fastmath=FAST)
+def _pass(M, x, y, lo, hi, w, g):
+    """Write ``w = M x - y`` on rows ``lo..hi`` and ``g = sum of w_i M_i`` over them."""
+    d = x.size
+    zero = x[0] * 0
+    for k in range(d):
+        g[k] = zero
+    i = lo
+    while i + 4 <= hi:
+        m0, m1, m2, m3 = M[i], M[i + 1], M[i + 2], M[i + 3]
+        s0 = s1 = s2 = s3 = zero
+        for k in range(d):
+            xk = x[k]
+            s0 += m0[k] * xk
+            s1 += m1[k] * xk
+            s2 += m2[k] * xk
+            s3 += m3[k] * xk
+        s0 -= y[i]
+        s1 -= y[i + 1]
+        s2 -= y[i + 2]
+        s3 -= y[i + 3]
+        for k in range(d):
+            g[k] += s0 * m0[k] + s1 * m1[k] + s2 * m2[k] + s3 * m3[k]
+        w[i] = s0
+        w[i + 1] = s1
+        w[i + 2] = s2
+        w[i + 3] = s3
+        i += 4
+    while i < hi:
+        m0 = M[i]
+        s0 = zero
+        for k in range(d):
+            s0 += m0[k] * x[k]
+        s0 -= y[i]
+        for k in range(d):
+            g[k] += s0 * m0[k]
+        w[i] = s0
+        i += 1
+
+
+@kernel(parallel=True)
+def _parallel_pass(M, x, y, w, g):
+    """Run :func:`_pass` on equal blocks of rows, one per row of ``g``."""
+    threads = g.shape[0]
+    N = y.size
+    for t in prange(threads):
+        _pass(M, x, y, N * t // threads, N * (t + 1) // threads, w, g[t])
+
+
+@kernel(inline="always")
+def whole_pass(M, x, y, w, g):
+    """Write ``w = M x - y``, and ``M^T w`` as a sum over the rows of ``g``."""
+    if g.shape[0] == 1:
+        _pass(M, x, y, 0, y.size, w, g[0])
+    else:
+        _parallel_pass(M, x, y, w, g)
+
+
+@kernel(fastmath=FAST)
+def _sum_rows(g, factor, G):
+    """Write ``G = factor (sum of the rows of g)``."""
+    for k in range(G.size):
+        s = g[0, k]
+        for t in range(1, g.shape[0]):
+            s += g[t, k]
+        G[k] = factor * s
+
+
+@kernel(fastmath=FAST)
+def _advance(dg, factor, G, dw, w):
+    """Add the sum of the rows of ``dg``, times ``factor``, to ``G``, and ``dw`` to ``w``."""
+    for k in range(G.size):
+        s = dg[0, k]
+        for t in range(1, dg.shape[0]):
+            s += dg[t, k]
+        G[k] += factor * s
+    for i in range(w.size):
+        w[i] += dw[i]
+
+
+@kernel(fastmath=FAST)
+def _half_mean_square(w):
+    total = w[0] * 0
+    for i in range(w.size):
+        total += w[i] * w[i]
+    return 0.5 * total / w.size
+
+
+@kernel(inline="always")
+def _exact_gradient(data):
+    """Write ``w`` and ``G`` at ``data.X``."""
+    whole_pass(data.M, data.X.reshape(data.X.size), data.y, data.w, data.g)
+    _sum_rows(data.g, data.G.dtype.type(1.0 / data.y.size), data.G.reshape(data.X.size))
+
+
+@kernel(fastmath=FAST)
+def _back(G, w, A, Bt, GB, GtAt, GtA):
+    """Write ``G B`` and ``G^T A``; return the mean loss of the residual ``w``."""
+    factor_gradients(G, A, Bt, GB, GtAt)
+    for j in range(GtA.shape[0]):
+        for q in range(GtA.shape[1]):
+            GtA[j, q] = GtAt[q, j]
+    return _half_mean_square(w)
+
+
+@kernel(fastmath=FAST)
+def _increment(new, last, dx):
+    """Write ``dx = new - last`` in float32 and ``last = new``."""
+    for k in range(new.size):
+        dx[k] = np.float32(new[k] - last[k])
+        last[k] = new[k]
+
+
+@implements(SensingData)
+def _(data, A, B, GB, GtA):
+    transpose(B, data.Bt)
+    outer(A, data.Bt, data.X)
+    _exact_gradient(data)
+    return _back(data.G, data.w, A, data.Bt, GB, data.GtAt, GtA)
+
+
+@implements(MixedSensingData)
+def _(data, A, B, GB, GtA):
+    exact = data.exact
+    transpose(B, exact.Bt)
+    outer(A, exact.Bt, exact.X)
+    X = exact.X.reshape(exact.X.size)
+    last = data.last.reshape(X.size)
+    refresh = data.calls[0] % REFRESH == 0
+    data.calls[0] += 1
+    _increment(X, last, data.dx)
+    if refresh:
+        _exact_gradient(exact)
+    else:
+        whole_pass(data.M32, data.dx, data.zero, data.dw, data.dg)
+        _advance(data.dg, 1.0 / exact.w.size, exact.G.reshape(X.size), data.dw, exact.w)
+    return _back(exact.G, exact.w, A, exact.Bt, GB, exact.GtAt, GtA)

@@ -1,0 +1,154 @@
+"""Compiled runs of iterations against the plain loop: the same iterates, trace and end."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import lorasolve as ls
+from lorasolve.engine import STALL_WINDOW
+from lorasolve.objectives import Denoising, LinearFineTuning, MatrixCompletion, MatrixSensing
+from lorasolve.result import Trace
+
+SHAPE = (11, 7)
+
+
+def objectives(dtype=np.float64):
+    rng = np.random.default_rng(0)
+    m, n = SHAPE
+    M = rng.standard_normal(SHAPE).astype(dtype)
+    rows, cols = np.nonzero(rng.random(SHAPE) < 0.6)
+
+    def normal(*size):
+        return rng.standard_normal(size).astype(dtype)
+
+    return {
+        "denoising": Denoising(M),
+        "linear": LinearFineTuning(normal(m, n), normal(n, 40), normal(m, 40)),
+        "sensing": MatrixSensing(normal(60, m, n), normal(60)),
+        "completion": MatrixCompletion(rows, cols, M[rows, cols], SHAPE),
+    }
+
+
+def both(problem, optimizer, **options):
+    compiled = ls.solve(problem, optimizer, **options)
+    plain = ls.solve(problem, optimizer, engine="interpreted", **options)
+    return compiled, plain
+
+
+@pytest.mark.parametrize("name", list(objectives()))
+@pytest.mark.parametrize("step_size", [None, 0.02])
+@pytest.mark.parametrize("rank", [1, 3])
+def test_same_run_as_the_plain_loop(name, step_size, rank):
+    problem = ls.Problem(objectives()[name], rank, 0.2)
+    rule = ls.StoppingRule(max_iter=3000, grad_tol=1e-7)
+    compiled, plain = both(problem, ls.optimizers.GD(step_size=step_size), stop=rule)
+    assert (compiled.status, compiled.nit, compiled.nfev) == (plain.status, plain.nit, plain.nfev)
+    assert compiled.trace.iteration == plain.trace.iteration
+    assert_allclose(compiled.theta, plain.theta, atol=1e-10)
+    assert_allclose(compiled.trace.value, plain.trace.value, rtol=1e-10)
+    assert_allclose(compiled.trace.grad_norm, plain.trace.grad_norm, rtol=1e-6, atol=1e-10)
+    assert_allclose(compiled.trace.step, plain.trace.step, rtol=1e-8)
+    assert np.all(np.diff(compiled.trace.seconds) >= 0)
+
+
+@pytest.mark.parametrize("name", list(objectives()))
+def test_float32_runs_in_float32(name):
+    problem = ls.Problem(objectives(np.float32)[name], 3, 0.2)
+    compiled, plain = both(problem, ls.optimizers.GD(step_size=0.02), stop=ls.StoppingRule(max_iter=100))
+    assert compiled.theta.dtype == np.float32
+    assert_allclose(compiled.theta, plain.theta, atol=2e-4)
+
+
+def test_every_stopping_rule_is_the_loops_own():
+    problem = ls.Problem(objectives()["denoising"], 3, 0.2)
+    optimum = ls.solve(problem, "gd").fun
+    target = both(problem, "gd", stop=ls.StoppingRule(target=optimum + 1e-3))
+    limit = both(problem, "gd", stop=ls.StoppingRule(max_iter=137))
+    stalled = both(problem, ls.optimizers.GD(step_size=0.1), stop=ls.StoppingRule(grad_tol=0.0, max_iter=10**6))
+    for (compiled, plain), status in zip((target, limit, stalled), ("TARGET_REACHED", "ITERATION_LIMIT", "STALLED")):
+        assert compiled.status.name == plain.status.name == status
+        assert compiled.trace.iteration[-1] == compiled.nit
+    assert target[0].nit == target[1].nit and limit[0].nit == 137
+    assert stalled[0].nit > STALL_WINDOW
+
+
+def test_too_large_a_step_diverges_at_the_same_iteration():
+    problem = ls.Problem(objectives()["linear"], 3, 0.2)
+    compiled, plain = both(problem, ls.optimizers.GD(step_size=5.0))
+    assert compiled.status.name == plain.status.name == "DIVERGED"
+    assert compiled.nit == plain.nit
+    assert np.isfinite(compiled.theta).all()
+
+
+def test_a_callback_sees_every_iteration():
+    problem = ls.Problem(objectives()["denoising"], 3, 0.2)
+    seen = []
+    result = ls.solve(problem, "gd", callback=lambda state: seen.append(state.nit))
+    assert seen == list(range(result.nit + 1))
+
+
+@pytest.mark.parametrize("name", ["sensing", "linear"])
+def test_mixed_precision_ends_at_the_float64_stationary_point(name):
+    problem = ls.Problem(objectives()[name], 2, 0.2)
+    rule = ls.StoppingRule(max_iter=200_000, grad_tol=1e-11)
+    exact, mixed = (ls.solve(problem, optimizer, stop=rule) for optimizer in ("gd", "gd_mixed"))
+    assert mixed.status.name == "CONVERGED"
+    assert_allclose(mixed.fun, exact.fun, rtol=1e-12)
+    early = ls.StoppingRule(max_iter=300)
+    exact, mixed = (ls.solve(problem, optimizer, stop=early) for optimizer in ("gd", "gd_mixed"))
+    assert_allclose(mixed.fun, exact.fun, rtol=5e-8)
+
+
+def test_results_do_not_depend_on_the_thread_setting():
+    rng = np.random.default_rng(1)
+    rows, cols = np.nonzero(rng.random((200, 150)) < 0.4)
+    large = (
+        MatrixSensing(rng.standard_normal((300, 20, 20)), rng.standard_normal(300)),
+        LinearFineTuning(*(rng.standard_normal(s) for s in ((90, 80), (80, 200), (90, 200)))),
+        MatrixCompletion(rows, cols, rng.standard_normal(rows.size), (200, 150)),
+    )
+    from lorasolve import _threads
+
+    before = _threads._setting
+    try:
+        for objective in large:
+            ends = []
+            for threads in (1, 2):
+                ls.set_threads(threads)
+                ends.append(ls.solve(ls.Problem(objective, 5, 0.1), "gd", stop=ls.StoppingRule(max_iter=60)).theta)
+            assert_allclose(ends[0], ends[1], atol=1e-10)
+    finally:
+        _threads._setting = before
+
+
+def test_trace_extended_in_bulk_is_the_trace_recorded_point_by_point():
+    one, bulk = Trace(), Trace()
+    count = 3 * Trace.LIMIT + 17
+    values = np.arange(count, dtype=float)
+    for k in range(count):
+        one.record(k, values[k], -values[k], 2 * values[k], 0.5)
+    start = 0
+    for size in (1, 7, 5000, 2, Trace.LIMIT, count):
+        part = values[start : start + size]
+        bulk.extend(start, part, -part, 2 * part, 0.5)
+        start += size
+    assert bulk.to_dict() == one.to_dict()
+
+
+def test_a_second_process_compiles_nothing():
+    script = (
+        "import json, numpy as np, lorasolve as ls; from lorasolve.objectives import Denoising\n"
+        "p = ls.Problem(Denoising(np.random.default_rng(0).standard_normal((11, 7))), 3, 0.2)\n"
+        "print(json.dumps(ls.solve(p, 'gd').compile_seconds))"
+    )
+    run = [sys.executable, "-c", script]
+    seconds = [
+        json.loads(subprocess.run(run, check=True, capture_output=True, text=True, env=os.environ).stdout)
+        for _ in range(2)
+    ]
+    assert seconds[1] == 0.0
