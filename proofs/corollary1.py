@@ -95,7 +95,9 @@ CHECKS = (
         paper="4 corollary (i)",
         mutants=(
             mutant("constant", "alpha instead of 2 alpha", lhs=t1.alpha * t1.sigma_star / (t1.beta * t1.sigma_r) - 1),
-            mutant("swapped symbols", "r and r* swapped", lhs=2 * t1.alpha * t1.sigma_r / (t1.beta * t1.sigma_star) - 1),
+            mutant(
+                "swapped symbols", "r and r* swapped", lhs=2 * t1.alpha * t1.sigma_r / (t1.beta * t1.sigma_star) - 1
+            ),
         ),
     ),
     Inequality(

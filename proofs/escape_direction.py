@@ -23,7 +23,8 @@ Kim, Kim, Ryu, ICML 2025, proof of theorem 1.
 Idea
 ----
 The sign: with +s = u^T S v the direction must be U = -u p^T A, V = +v q^T B. If instead (u, v) is the top pair of -S,
-so that u^T S v = -s, both signs are plus. With the wrong sign the curvature term helps the point instead of hurting it.
+so that u^T S v = -s, both signs are plus. With the wrong sign the curvature term helps the point instead of hurting
+it.
 
 Checks
 ------
@@ -268,8 +269,18 @@ CHECKS = (
                 "constant",
                 "s <= lam + beta sigma / 2",
                 {
-                    A: [[1], [0]], B: [[1], [0]], G: [[-1, 0], [0, 2]], p: [[1], [0]], q: [[1], [0]], w: [[1]],
-                    u: [[0], [1]], v: [[0], [1]], rho: 1, lam: 1, beta: 1, s: 2,
+                    A: [[1], [0]],
+                    B: [[1], [0]],
+                    G: [[-1, 0], [0, 2]],
+                    p: [[1], [0]],
+                    q: [[1], [0]],
+                    w: [[1]],
+                    u: [[0], [1]],
+                    v: [[0], [1]],
+                    rho: 1,
+                    lam: 1,
+                    beta: 1,
+                    s: 2,
                     hess: [(1, [[1, 0], [0, 0]]), (1, [[0, 1], [0, 0]]), (1, [[0, 0], [1, 0]]), (1, [[0, 0], [0, 1]])],
                 },
                 rhs=lam + beta * sigma / 2,
@@ -277,8 +288,18 @@ CHECKS = (
             dropped(
                 SMOOTH,
                 {
-                    A: [[1], [0]], B: [[1], [0]], G: [[-1, 0], [0, 3]], p: [[1], [0]], q: [[1], [0]], w: [[1]],
-                    u: [[0], [1]], v: [[0], [1]], rho: 1, lam: 1, beta: 1, s: 3,
+                    A: [[1], [0]],
+                    B: [[1], [0]],
+                    G: [[-1, 0], [0, 3]],
+                    p: [[1], [0]],
+                    q: [[1], [0]],
+                    w: [[1]],
+                    u: [[0], [1]],
+                    v: [[0], [1]],
+                    rho: 1,
+                    lam: 1,
+                    beta: 1,
+                    s: 3,
                     hess: [(2, [[0, 1], [0, 0]]), (2, [[0, 0], [1, 0]])],
                 },
             ),

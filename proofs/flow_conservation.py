@@ -15,13 +15,13 @@ f differentiable. No convexity, no smoothness.
 
 Source
 ------
-Kim, Kim, Ryu, ICML 2025; Arora, Cohen, Golowich, Hu, "A Convergence Analysis of Gradient Descent for Deep Linear Neural
-Networks", ICLR 2019 (lam = 0).
+Kim, Kim, Ryu, ICML 2025; Arora, Cohen, Golowich, Hu, "A Convergence Analysis of Gradient Descent for Deep Linear
+Neural Networks", ICLR 2019 (lam = 0).
 
 Idea
 ----
-A^T G B appears with the same sign in A^T A' and in B^T B', and cancels in the difference. In the descent step the terms
-of first order in h cancel for the same reason; what is left of second order is a difference of two positive
+A^T G B appears with the same sign in A^T A' and in B^T B', and cancels in the difference. In the descent step the
+terms of first order in h cancel for the same reason; what is left of second order is a difference of two positive
 semidefinite matrices, bounded by the larger one.
 
 Checks
@@ -35,7 +35,6 @@ Used by
 -------
 lorasolve/certificate.py, lorasolve/optimizers/gd.py
 """
-
 
 import sympy
 

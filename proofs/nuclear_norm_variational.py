@@ -15,7 +15,8 @@ P^T P = Q^T Q = I (k x k), Sigma symmetric; r >= k is needed for J to exist.
 
 Source
 ------
-Srebro, Rennie, Jaakkola, "Maximum-Margin Matrix Factorization", NeurIPS 2004; Kim, Kim, Ryu, ICML 2025, preliminaries.
+Srebro, Rennie, Jaakkola, "Maximum-Margin Matrix Factorization", NeurIPS 2004; Kim, Kim, Ryu, ICML 2025,
+preliminaries.
 
 Idea
 ----

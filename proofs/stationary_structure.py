@@ -2,8 +2,8 @@
 
 Statement
 ---------
-Let grad_A L = G B + lam A = 0 and grad_B L = G^T A + lam B = 0. For lam > 0: A^T A = B^T B (balance); with the singular
-value decomposition X = A B^T = P Sigma Q^T,
+Let grad_A L = G B + lam A = 0 and grad_B L = G^T A + lam B = 0. For lam > 0: A^T A = B^T B (balance); with the
+singular value decomposition X = A B^T = P Sigma Q^T,
 
     G = -lam P Q^T + S,  P^T S = 0,  S Q = 0,    <G, X> = -lam ||X||_*,    (||A||_F^2 + ||B||_F^2)/2 = ||X||_*,
 
@@ -113,9 +113,7 @@ GRAM = assume(
 )
 FACTORED = (define(A, P @ Root @ W.T), define(B, Q @ Root @ W.T))
 FRAME = (P_ORTHONORMAL, Q_ORTHONORMAL, W_ORTHONORMAL, *FACTORED)
-ON_VECTORS = assume(
-    "G Q = -lam P, G^T P = -lam Q", (G @ Q, -lam * P), (G.T @ P, -lam * Q), impose=_gradient
-)
+ON_VECTORS = assume("G Q = -lam P, G^T P = -lam Q", (G @ Q, -lam * P), (G.T @ P, -lam * Q), impose=_gradient)
 S = G + lam * P @ Q.T
 
 # lam = 0: a change of basis M, and a direction q with B q = 0.
@@ -131,9 +129,7 @@ slope, base = scalars("g h", real=True)
 
 
 def _root_product(values: Values, rng: Random) -> None:
-    values["M2"] = ra.transpose(
-        ra.multiply(ra.inverse(values["M1"]), values["LRoot"], values["LRoot"])
-    )
+    values["M2"] = ra.transpose(ra.multiply(ra.inverse(values["M1"]), values["LRoot"], values["LRoot"]))
 
 
 def _kernel(values: Values, rng: Random) -> None:

@@ -6,8 +6,8 @@ Let F have a minimizer X* of rank r* <= r, with (alpha, r, D)-restricted strong 
 smoothness, and let (A, B) be a second-order stationary point of L, X = A B^T, ||X - X*||_F <= D.
 
 1. If 2 alpha > beta, X = X*.
-2. Otherwise X = X*, or rank X = r, sigma_r(X) >= (2 alpha/beta) sigma_{r*}(X), and, where the denominator is positive,
-   ||X - X*||_F^2 >= ||X - Pi_{r*}(X)||_F^2 / (1 - 2 alpha sigma_{r*}(X)/(beta sigma_r(X))).
+2. Otherwise X = X*, or rank X = r, sigma_r(X) >= (2 alpha/beta) sigma_{r*}(X), and, where the denominator is
+   positive, ||X - X*||_F^2 >= ||X - Pi_{r*}(X)||_F^2 / (1 - 2 alpha sigma_{r*}(X)/(beta sigma_r(X))).
 
 The strict inequality in 1 is needed: the 2 x 2 instance below has r = r* = 1, beta = 2 alpha exactly, and a spurious
 second-order stationary point.
@@ -24,9 +24,9 @@ Kim, Kim, Ryu, ICML 2025, theorem 1. The sharpness instance is ours.
 Idea
 ----
 K = -S/max(lam, s) makes g = lam (P Q^T + K) a subgradient of lam ||.||_* at X, and Z = g + G = (1 - lam/s)_+ S has
-P^T Z = 0, Z Q = 0, ||Z||_2 <= beta sigma_r. With kappa = sigma_{r*}/(beta sigma_r) the truncation Pi_{r*}(X) is a best
-approximation of X - kappa Z of rank r*, so X* is no better. Monotonicity of the subdifferential and restricted strong
-convexity bound <X* - X, Z> from above, and the two together give
+P^T Z = 0, Z Q = 0, ||Z||_2 <= beta sigma_r. With kappa = sigma_{r*}/(beta sigma_r) the truncation Pi_{r*}(X) is a
+best approximation of X - kappa Z of rank r*, so X* is no better. Monotonicity of the subdifferential and restricted
+strong convexity bound <X* - X, Z> from above, and the two together give
 ||Pi_{r*}(X) - X||_F^2 <= (1 - 2 kappa alpha) ||X* - X||_F^2.
 
 Checks

@@ -2,16 +2,16 @@
 
 Statement
 ---------
-Let X = (X_1, ..., X_L), X_l = A_l B_l^T with A_l of r columns, X* a minimizer of F with blocks of rank at most r*, and
-let (A_l, B_l)_l be a second-order stationary point in the ball, kappa_l = sigma_{r*}(X_l)/(beta_l sigma_r(X_l)).
+Let X = (X_1, ..., X_L), X_l = A_l B_l^T with A_l of r columns, X* a minimizer of F with blocks of rank at most r*,
+and let (A_l, B_l)_l be a second-order stationary point in the ball, kappa_l = sigma_{r*}(X_l)/(beta_l sigma_r(X_l)).
 
 1. If 2 alpha_l > beta_l for all l, X = X*. For r > r*, 2 alpha_l >= beta_l for all l is enough.
 2. Otherwise X = X*, or for some l the block X_l has rank r and
    ||Pi_{r*}(X_l) - X_l||_F^2 <= (1 - 2 kappa_l alpha_l) ||X_l - X*_l||_F^2,
    hence sigma_r(X_l) >= (2 alpha_l/beta_l) sigma_{r*}(X_l), strictly if r > r*, and theorem 1's distance bound.
 
-Correction: with r = r* and equality 2 alpha = beta the conclusion of 1 is false; `theorem1` has a 2 x 2 instance (L = 1).
-The non-strict form "2 alpha_l >= beta_l for all l" needs r > r*.
+Correction: with r = r* and equality 2 alpha = beta the conclusion of 1 is false; `theorem1` has a 2 x 2 instance (L
+= 1). The non-strict form "2 alpha_l >= beta_l for all l" needs r > r*.
 
 Assumptions
 -----------
@@ -25,8 +25,9 @@ Kim, Kim, Ryu, ICML 2025, theorem 2.
 Idea
 ----
 Steps 1 to 5 of theorem 1 hold block by block, because a second-order stationary point is one in every block. Only
-step 6 couples the blocks. If every block violated its bound, then <X_l - X*_l, Z_l> < alpha_l ||X_l - X*_l||^2 for every
-l, and the sum would contradict step 6. The sum is written as one block and the rest: the step of an induction over L.
+step 6 couples the blocks. If every block violated its bound, then <X_l - X*_l, Z_l> < alpha_l ||X_l - X*_l||^2 for
+every l, and the sum would contradict step 6. The sum is written as one block and the rest: the step of an induction
+over L.
 
 Checks
 ------
@@ -57,7 +58,7 @@ from lorasolve.symbolic import (
 from proofs import theorem1 as t1
 from proofs.facts import MONOTONICITY
 
-# Block 1, with D_1 = ||X_1 - X*_1||^2, T_1 = ||Pi(X_1) - X_1||^2, w_1 = <X_1 - X*_1, Z_1>; the other blocks through sums.
+# Block 1: D_1 = ||X_1 - X*_1||^2, T_1 = ||Pi(X_1) - X_1||^2, w_1 = <X_1 - X*_1, Z_1>; the others through sums.
 alpha1, kappa1, kappa2, e1, e2 = scalars("alpha_1 kappa_1 kappa_2 e_1 e_2")
 D1, T1, D2, T2, d1, d2 = scalars("D1 T1 D2 T2 d_1 d_2", nonnegative=True)
 w1, w2, joint = scalars("w_1 w_2 s", real=True)

@@ -52,7 +52,9 @@ def assume(name: str, *equations: tuple[Any, Any], impose: Callable[[Values, Ran
 
 
 def define(symbol: Any, by: Any) -> Assumption:
-    """Define a matrix or scalar symbol by an expression, ``define(A, P @ T)``."""
+    """Define a matrix symbol by an expression, or a scalar symbol by a SymPy expression: ``define(A, P @ T)``."""
+    if not isinstance(symbol, ex.Symbol) and isinstance(by, ex.Expr):
+        raise TypeError(f"define: the scalar {symbol} needs a SymPy expression, got {type(by).__name__}")
 
     def impose(values: Values, rng: Random) -> None:
         values[_key(symbol)] = evaluate(_expression(by), values)

@@ -556,9 +556,7 @@ def _find(
     return None
 
 
-def _completed(
-    given: Mapping[Any, Any], exprs: Sequence[ex.Expr], assumptions: Sequence[Assumption]
-) -> Values:
+def _completed(given: Mapping[Any, Any], exprs: Sequence[ex.Expr], assumptions: Sequence[Assumption]) -> Values:
     """Return explicit values with matrices made exact and the dimensions read off them."""
     values: Values = {}
     for key, value in given.items():

@@ -1,0 +1,189 @@
+"""Certificates of global optimality for convex losses.
+
+Statement
+---------
+f convex, X* any minimizer of F, G = grad f(X), gap = F(X) - F(X*).
+
+1. gap <= <G, X> + lam ||X||_* + R max(0, ||G||_2 - lam) for any R >= ||X*||_*, for example R = (F(X) - inf f)/lam.
+2. If inf f >= f_low and 0 <= c <= min(1, lam/||G||_2): gap <= (1 - c)(f(X) - f_low) + lam ||X||_* + c <G, X>.
+3. For least squares f(X) = ||A(X) - y||^2/2 + f_low with A linear:
+   gap <= (1 - c)^2 (f(X) - f_low) + lam ||X||_* + c <G, X>.
+
+All need one gradient and one largest singular value. At a stationary point <G, X> = -lam ||X||_*, so 1 reads
+R max(0, ||G||_2 - lam), and 2 and 3 vanish together with 1 - c when ||G||_2 <= lam.
+
+Assumptions
+-----------
+f convex and differentiable; lam > 0 for the choice of R. The rank of X is arbitrary.
+
+Source
+------
+Beyond the paper. Fenchel duality, as in Ndiaye, Fercoq, Gramfort, Salmon, "Gap Safe Screening Rules", JMLR 2017.
+
+Idea
+----
+1: convexity at X evaluated in X*, and -<G, X*> <= ||G||_2 ||X*||_*. 2: the same with weight c, and f(X*) >= f_low
+with weight 1 - c. 3: the scaled residual c (A(X) - y) is a dual point: what is lost is |A(X*) - y - c (A(X) -
+y)|^2/2.
+
+Checks
+------
+convex_gap : PROVED UNDER convexity, norm duality
+radius : PROVED
+scaled_gap : PROVED UNDER convexity, norm duality
+least_squares_gap : PROVED UNDER norm duality
+residual_pairing : PROVED
+best_scaling : PROVED
+stationary_value : PROVED
+
+Used by
+-------
+lorasolve/certificate.py
+"""
+
+from lorasolve.symbolic import (
+    Identity,
+    Inequality,
+    ScalarCheck,
+    Square,
+    SumOfSquares,
+    Theorem,
+    by_fact,
+    dims,
+    dropped,
+    hypothesis,
+    mutant,
+    run_module,
+    scalars,
+    square,
+    tr,
+    vector,
+)
+from proofs.facts import CONVEXITY, DUAL_NORM
+
+lam, g, c, q = scalars("lambda g c q")
+nuc, nuc_star, radius, over = scalars("nu nu_star R e", nonnegative=True)
+f, f_star, f_low, gx, gx_star = scalars("f f_star f_low p p_star", real=True)
+
+# p = <G, X>, p_star = <G, X*>, g = ||G||_2, nu = ||X||_*, nu_star = ||X*||_*.
+CONVEX = by_fact(CONVEXITY, "f(X) + <G, X* - X> <= f(X*)", f + gx_star - gx, f_star)
+DUAL = by_fact(DUAL_NORM, "-<G, X*> <= ||G||_2 ||X*||_*", -gx_star, g * nuc_star)
+LOW = hypothesis("f_low <= f(X*)", f_low, f_star)
+RADIUS = hypothesis("||X*||_* <= R", nuc_star, radius)
+EXCESS = hypothesis("||G||_2 - lam <= e", g - lam, over)
+GAP = (f + lam * nuc) - (f_star + lam * nuc_star)
+
+# c <= 1 and c <= lam/||G||_2.
+C_BELOW_ONE = hypothesis("c <= 1", c, 1)
+C_FEASIBLE = hypothesis("c ||G||_2 <= lam", c * g, lam)
+
+# Least squares, in the space of the N measurements: a = A(X), a_star = A(X*).
+N = dims("N")
+a, a_star, y = vector("a", N), vector("a_star", N), vector("y", N)
+residual = a - y
+LS, LS_STAR = square(residual) / 2, square(a_star - y) / 2
+PAIR, PAIR_STAR = tr(a.T @ residual), tr(a_star.T @ residual)
+DUAL_LS = by_fact(DUAL_NORM, "-<G, X*> <= ||G||_2 ||X*||_*", -PAIR_STAR, g * nuc_star)
+LS_GAP = (LS + lam * nuc) - (LS_STAR + lam * nuc_star)
+
+VALUES = {f: 1, f_star: 0, f_low: 0, gx: 0, gx_star: -1, g: 1, nuc: 0, nuc_star: 1, lam: "1/2"}
+
+CHECKS = (
+    Inequality(
+        "convex_gap",
+        "F(X) - F(X*) <= <G, X> + lam ||X||_* + R e for any R >= ||X*||_* and e >= max(0, ||G||_2 - lam).",
+        GAP,
+        gx + lam * nuc + radius * over,
+        proof=[CONVEX, DUAL, nuc_star * EXCESS, over * RADIUS],
+        mutants=(
+            mutant("constant", "R e/2", {**VALUES, radius: 1, over: "1/2"}, rhs=gx + lam * nuc + radius * over / 2),
+            mutant("sign", "-<G, X>", rhs=-gx + lam * nuc + radius * over),
+            dropped(RADIUS, {**VALUES, radius: 0, over: "1/2"}),
+            dropped(CONVEX),
+        ),
+    ),
+    Inequality(
+        "radius",
+        "||X*||_* <= (F(X) - inf f)/lam: F(X*) <= F(X) and f(X*) >= inf f.",
+        nuc_star,
+        (f + lam * nuc - f_low) / lam,
+        proof=[hypothesis("F(X*) <= F(X)", 0, GAP) / lam, LOW / lam],
+        mutants=(
+            mutant("constant", "half of it", rhs=(f + lam * nuc - f_low) / (2 * lam)),
+            mutant("swapped symbols", "times lam", rhs=(f + lam * nuc - f_low) * lam),
+            dropped(LOW),
+        ),
+    ),
+    Inequality(
+        "scaled_gap",
+        "F(X) - F(X*) <= (1 - c)(f(X) - f_low) + lam ||X||_* + c <G, X>.",
+        GAP,
+        (1 - c) * (f - f_low) + lam * nuc + c * gx,
+        proof=[c * CONVEX, C_BELOW_ONE * LOW, c * DUAL, nuc_star * C_FEASIBLE],
+        mutants=(
+            mutant(
+                "constant",
+                "(1 - c)^2 for every convex f",
+                {**VALUES, c: "1/2"},
+                rhs=(1 - c) ** 2 * (f - f_low) + lam * nuc + c * gx,
+            ),
+            mutant("sign", "- c <G, X>", rhs=(1 - c) * (f - f_low) + lam * nuc - c * gx),
+            dropped(C_FEASIBLE),
+            dropped(C_BELOW_ONE),
+        ),
+    ),
+    Inequality(
+        "least_squares_gap",
+        "f = |A(X) - y|^2/2 + f_low: F(X) - F(X*) <= (1 - c)^2 (f(X) - f_low) + lam ||X||_* + c <G, X>.",
+        LS_GAP,
+        (1 - c) ** 2 * LS + lam * nuc + c * PAIR,
+        proof=[Square(a_star - y - c * residual) / 2, c * DUAL_LS, nuc_star * C_FEASIBLE],
+        mutants=(
+            mutant(
+                "constant",
+                "(1 - c)^3",
+                {a: [[0]], y: [[1]], a_star: [["1/2"]], c: "1/2", g: 1, lam: "1/2", nuc: 0, nuc_star: "1/2"},
+                rhs=(1 - c) ** 3 * LS + lam * nuc + c * PAIR,
+            ),
+            mutant("sign", "- c <G, X>", rhs=(1 - c) ** 2 * LS + lam * nuc - c * PAIR),
+            dropped(C_FEASIBLE),
+            dropped(DUAL_LS),
+        ),
+    ),
+    Identity(
+        "residual_pairing",
+        "<A(X) - y, y> = <G, X> - 2 q with q = |A(X) - y|^2/2 and <G, X> = <A(X), A(X) - y>: no inner product with y.",
+        tr(residual.T @ y),
+        PAIR - 2 * LS,
+        mutants=(
+            mutant("constant", "<G, X> - q", rhs=PAIR - LS),
+            mutant("sign", "<G, X> + 2 q", rhs=PAIR + 2 * LS),
+        ),
+    ),
+    SumOfSquares(
+        "best_scaling",
+        "(1 - c)^2 q + c p is smallest at c = 1 - p/(2 q), where it equals p - p^2/(4 q); c is then clipped.",
+        gx - gx**2 / (4 * q),
+        (1 - c) ** 2 * q + c * gx,
+        proof=[q * Square(1 - c - gx / (2 * q))],
+        mutants=(
+            mutant("constant", "p - p^2/(8 q)", {gx: 1, q: 1, c: "1/2"}, lhs=gx - gx**2 / (8 * q)),
+            mutant("sign", "p + p^2/(4 q)", lhs=gx + gx**2 / (4 * q)),
+        ),
+    ),
+    ScalarCheck(
+        "stationary_value",
+        "At a stationary point, p = -lam nu: bound 1 is R e, and bound 2 is (1 - c)(f - f_low + lam nu).",
+        ((1 - c) * (f - f_low) + lam * nuc + c * gx).subs(gx, -lam * nuc),
+        (1 - c) * (f - f_low + lam * nuc),
+        mutants=(
+            mutant("sign", "p = +lam nu", lhs=((1 - c) * (f - f_low) + lam * nuc + c * gx).subs(gx, lam * nuc)),
+            mutant("constant", "(1 - c)(f - f_low)", rhs=(1 - c) * (f - f_low)),
+        ),
+    ),
+)
+
+THEOREM = Theorem(14, __doc__, CHECKS)
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("certificate", THEOREM))

@@ -1,0 +1,386 @@
+"""Approximately low-rank minimizers, with explicit constants.
+
+Statement
+---------
+Let X0 minimize F exactly (any rank), X* have rank r* <= r, delta = ||X* - X0||_F, nu = ||X* - X0||_*. Let (A, B) be a
+second-order stationary point, X = A B^T, o = ||X - X0||_F, d = ||X - X*||_F, c = 2 alpha sigma_{r*}(X)/(beta
+sigma_r(X)).
+
+0. ||Pi_{r*}(X) - X||_F^2 <= d^2 - c o^2 + 2 sigma_{r*}(X) nu; and if rank X < r then X = X0.
+1. If c >= 1 + eps (in particular if 2 alpha >= beta (1 + eps)),
+   o^2 <= (2/eps)(1 + 2/eps) delta^2 + (2 (1 + eps)/eps)(beta/alpha) sigma_r(X) nu.
+   So o <= eps as soon as delta^2 <= eps^4/(4 eps + 8) and (beta/alpha) sigma_r(X) nu <= eps^3/(4 (1 + eps)).
+2. If o > eps and sqrt(r*) delta + nu <= sqrt(r*) eps then sigma_r(X) >= alpha eps/(2 beta sqrt(r*)).
+3. If c < 1, d >= sqrt( (||X - Pi_{r*}(X)||_F^2 - 2 sigma_{r*}(X) nu)/(1 - c) ) - c delta/(1 - c), where the root is
+   real.
+
+Compared with the paper (eps-global if delta = o(eps^3), sigma_r >= alpha eps/(2 beta sqrt(r)), slacks eps^3 and
+eps^2): 1 gives the order eps^3 and its constants; 2 holds with r* in place of r, which is stronger; 3 has the slacks
+2 sigma_{r*} nu and c delta/(1 - c), which are at most eps^3 and eps^2 only if also c delta <= (1 - c) eps^2. A slack
+that does not depend on 1 - c does not follow by this argument: the mutants give numbers.
+
+Assumptions
+-----------
+<grad f(X) - grad f(X0), X - X0> >= alpha ||X - X0||_F^2 (restricted strong convexity about the exact minimizer X0),
+and restricted smoothness at X with beta; lam > 0, or lam = 0 after rebalancing.
+
+Source
+------
+Kim, Kim, Ryu, ICML 2025, theorem 3. The constants are derived here.
+
+Idea
+----
+Theorem 1's argument with X* in the approximation step and X0 in the convexity step. The two differ by <X* - X0, Z>,
+which norm duality bounds by nu ||Z||_2; kappa ||Z||_2 <= sigma_{r*} turns it into 2 sigma_{r*} nu.
+
+Checks
+------
+pairing : PROVED UNDER subdifferential monotonicity, norm duality
+master : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, norm duality
+rank_deficient : PROVED UNDER subdifferential monotonicity
+young : PROVED
+special_distance : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, norm duality
+special_constant : PROVED
+special_tolerance : PROVED
+perpendicular_pairing : PROVED
+perpendicular_norm : PROVED
+perpendicular_bound : PROVED UNDER subdifferential monotonicity, norm duality
+singular_value_bound : PROVED UNDER subdifferential monotonicity, norm duality
+distance_far : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, norm duality
+distance_near : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, norm duality
+
+Used by
+-------
+lorasolve/landscape/verdict.py
+"""
+
+import sympy
+
+from lorasolve.symbolic import (
+    Identity,
+    Inequality,
+    Known,
+    ScalarCheck,
+    Square,
+    SumOfSquares,
+    Theorem,
+    annihilated,
+    by_fact,
+    define,
+    dropped,
+    eye,
+    hypothesis,
+    inner,
+    matrix,
+    mutant,
+    orthonormal,
+    run_module,
+    scalars,
+    square,
+)
+from proofs import theorem1 as t1
+from proofs.facts import DUAL_NORM, MONOTONICITY
+
+m, n, k = t1.m, t1.n, t1.k
+alpha, beta, kappa, sigma_star, sigma_r = t1.alpha, t1.beta, t1.kappa, t1.sigma_star, t1.sigma_r
+delta, nu, z, eps, theta = scalars("delta nu z epsilon theta")
+X, TOP, XS, Z = t1.X, t1.TOP, t1.XS, t1.Z
+X0, G, G0, g, g0 = (matrix(name, m, n) for name in ("X0", "G", "G0", "g", "g0"))
+
+RSC = hypothesis("restricted strong convexity about X0", alpha * square(X - X0), inner(G - G0, X - X0))
+MONOTONE = by_fact(MONOTONICITY, "<g - g0, X - X0> >= 0", 0, inner(g - g0, X - X0))
+DUAL = by_fact(DUAL_NORM, "<X* - X0, Z> <= nu z", inner(XS - X0, Z), nu * z)
+SCALE = hypothesis("kappa ||Z||_2 <= sigma_{r*} (theorem1: truncation_scale)", kappa * z, sigma_star)
+AT_X = (define(Z, G + g), define(g0, -1 * G0))
+
+pairing = Inequality(
+    "pairing",
+    "<X* - X, Z> <= -alpha o^2 + nu ||Z||_2.",
+    inner(XS - X, Z),
+    -alpha * square(X - X0) + nu * z,
+    proof=[RSC, MONOTONE, DUAL],
+    given=AT_X,
+    paper="6 theorem 3, special regime",
+    mutants=(
+        mutant("sign", "-nu ||Z||_2", rhs=-alpha * square(X - X0) - nu * z),
+        mutant("constant", "-2 alpha o^2", rhs=-2 * alpha * square(X - X0) + nu * z),
+        dropped(RSC),
+        dropped(DUAL),
+    ),
+)
+PAIRING = pairing.known()
+# x* = x = 0 in one dimension, o = 1: everything is tight.
+ORIGIN = {**t1.POINT_AT_ZERO, XS: [[1]], X0: [[1]], Z: [["-2/5"]], nu: "1/100", z: "2/5", sigma_star: "2/5"}
+
+master = Inequality(
+    "master",
+    "||Pi_{r*}(X) - X||^2 <= d^2 - 2 kappa alpha o^2 + 2 sigma_{r*} nu.",
+    square(TOP - X),
+    square(XS - X) - 2 * kappa * alpha * square(X - X0) + 2 * sigma_star * nu,
+    proof=[t1.BEST_KNOWN, 2 * kappa * PAIRING, 2 * nu * SCALE],
+    paper="6 theorem 3, special regime",
+    mutants=(
+        mutant(
+            "constant",
+            "3 kappa alpha o^2",
+            ORIGIN,
+            rhs=square(XS - X) - 3 * kappa * alpha * square(X - X0) + 2 * sigma_star * nu,
+        ),
+        mutant("sign", "-d^2", rhs=-square(XS - X) - 2 * kappa * alpha * square(X - X0) + 2 * sigma_star * nu),
+        dropped(PAIRING),
+    ),
+)
+
+# From here on numbers: T = ||Pi - X||^2, d2 = d^2, o2 = o^2, c = 2 kappa alpha.
+T, d, o, d2, o2, more, perp = scalars("T d o d_2 o_2 p x", nonnegative=True)
+c, b, root = scalars("c b rho")
+MASTER = Known("check master", T, d2 - c * o2 + 2 * sigma_star * nu, master.facts)
+YOUNG = hypothesis("check young, theta = eps/2", d2, (1 + eps / 2) * o2 + (1 + 2 / eps) * delta**2)
+BOUND = (1 + 2 / eps) * delta**2 + 2 * sigma_star * nu
+LARGE_C = define(c, 1 + eps + more)
+
+# The part of X* off the singular vectors of X; here P, Q are the singular vectors P1, P2 and Q1, Q2 together.
+P, Q = matrix("P", m, k), matrix("Q", n, k)
+E = matrix("E", m, n)
+P_ORTH, Q_ORTH = orthonormal(P), orthonormal(Q)
+PERP = (eye(m) - P @ P.T) @ E @ (eye(n) - Q @ Q.T)
+Z_OFF = annihilated(Z, left=(P,), right=(Q,))
+
+w = scalars("w", real=True)
+STEP = Known("check pairing, alpha o^2 <= w + nu z, w = <X - X*, Z>", alpha * o2, w + nu * z, pairing.facts)
+W_DUAL = by_fact(DUAL_NORM, "w <= ||X*_perp||_* z <= sqrt(r*) d z", w, root * d * z)
+Z_NORM = hypothesis("z <= beta sigma_r (theorem1: multiplier_norm)", z, beta * sigma_r)
+perpendicular_bound = Inequality(
+    "perpendicular_bound",
+    "alpha o^2 <= beta sigma_r (sqrt(r*) d + nu), rho = sqrt(r*).",
+    alpha * o2,
+    beta * sigma_r * (root * d + nu),
+    proof=[STEP, W_DUAL, (root * d + nu) * Z_NORM],
+    paper="6 theorem 3, generic regime",
+    mutants=(
+        mutant(
+            "constant",
+            "beta sigma_r/2",
+            {
+                o2: 1,
+                d: 1,
+                alpha: 1,
+                beta: 1,
+                sigma_r: 1,
+                root: 1,
+                nu: "1/4",
+                z: 1,
+                w: "3/4",
+            },
+            rhs=beta * sigma_r / 2 * (root * d + nu),
+        ),
+        mutant("sign", "- nu", rhs=beta * sigma_r * (root * d - nu)),
+        dropped(W_DUAL, {o2: 10, d: 1, alpha: 1, beta: 1, sigma_r: 1, root: 1, nu: 1, z: 1, w: 10}),
+        dropped(STEP),
+    ),
+)
+PERPENDICULAR = Known(
+    "check perpendicular_bound", alpha * o**2, beta * sigma_r * (root * d + nu), perpendicular_bound.facts
+)
+TRIANGLE = hypothesis("d <= o + delta", d, o + delta)
+SMALL = hypothesis("sqrt(r*) delta + nu <= sqrt(r*) eps", root * delta + nu, root * eps)
+FAR = hypothesis("o >= eps", eps, o)
+
+MASTER_O = Known("check master", T, d**2 - (1 - b) * o**2 + 2 * sigma_star * nu, master.facts)
+POSITIVE_C = hypothesis("0 <= c = 1 - b", 0, 1 - b)
+OUTSIDE = hypothesis("delta <= d", delta, d)
+INSIDE = hypothesis("d <= delta", d, delta)
+RIGHT = b * (d + (1 - b) * delta / b) ** 2
+
+CHECKS = (
+    pairing,
+    master,
+    Inequality(
+        "rank_deficient",
+        "If rank X < r then Z = 0 and alpha ||X - X0||^2 <= 0: X is the exact minimizer.",
+        alpha * square(X - X0),
+        0,
+        proof=[RSC, MONOTONE],
+        given=(define(g, -1 * G), define(g0, -1 * G0)),
+        paper="6 theorem 3, generic regime",
+        mutants=(
+            mutant("sign", "g = +G", given=(define(g, G), define(g0, -1 * G0))),
+            dropped(RSC),
+        ),
+    ),
+    SumOfSquares(
+        "young",
+        "||X - X*||^2 <= (1 + theta) ||X - X0||^2 + (1 + 1/theta) ||X0 - X*||^2.",
+        square(X - XS),
+        (1 + theta) * square(X - X0) + (1 + 1 / theta) * square(X0 - XS),
+        proof=[1 / theta * Square(theta * (X - X0) - (X0 - XS))],
+        paper="6 theorem 3, special regime",
+        mutants=(
+            mutant("constant", "theta = 0 in the first factor", rhs=square(X - X0) + (1 + 1 / theta) * square(X0 - XS)),
+            mutant("sign", "1 - 1/theta", rhs=(1 + theta) * square(X - X0) + (1 - 1 / theta) * square(X0 - XS)),
+        ),
+    ),
+    Inequality(
+        "special_distance",
+        "c = 1 + eps + p, p >= 0: (c eps/(2 (1 + eps))) o^2 <= (1 + 2/eps) delta^2 + 2 sigma_{r*} nu.",
+        c * eps / (2 * (1 + eps)) * o2,
+        BOUND,
+        proof=[MASTER, YOUNG, T, more * (2 + eps) / (2 * (1 + eps)) * o2],
+        given=(LARGE_C,),
+        paper="6 theorem 3, special regime",
+        mutants=(
+            mutant(
+                "constant",
+                "2 eps c/(1 + eps)",
+                {T: 0, d2: 9, o2: 6, eps: 1, more: 0, c: 2, delta: "1/3", sigma_star: 1, nu: "3/2"},
+                lhs=2 * c * eps / (1 + eps) * o2,
+            ),
+            mutant(
+                "sign",
+                "c = 1 - eps/2",
+                {T: 0, d2: 10, o2: 10, eps: 1, more: 0, c: "1/2", delta: "1/100", sigma_star: 1, nu: "1/100"},
+                given=(define(c, 1 - eps / 2),),
+            ),
+            dropped(MASTER),
+        ),
+    ),
+    ScalarCheck(
+        "special_constant",
+        "With c = 2 alpha sigma_{r*}/(beta sigma_r) the nu term is (2 (1 + eps)/eps)(beta/alpha) sigma_r nu.",
+        2 * (1 + eps) / eps / (2 * alpha * sigma_star / (beta * sigma_r)) * 2 * sigma_star * nu,
+        2 * (1 + eps) / eps * beta / alpha * sigma_r * nu,
+        paper="6 theorem 3, special regime",
+        mutants=(
+            mutant("constant", "(1 + eps)/eps", rhs=(1 + eps) / eps * beta / alpha * sigma_r * nu),
+            mutant("swapped symbols", "alpha/beta", rhs=2 * (1 + eps) / eps * alpha / beta * sigma_r * nu),
+        ),
+    ),
+    Inequality(
+        "special_tolerance",
+        "o^2 <= eps^2 if delta^2 <= eps^4/(4 eps + 8) and the second term w is at most eps^2/2.",
+        o2,
+        eps**2,
+        proof=[
+            hypothesis("check special_distance", o2, 2 / eps * (1 + 2 / eps) * delta**2 + theta),
+            2 / eps * (1 + 2 / eps) * hypothesis("small delta", delta**2, eps**4 / (4 * eps + 8)),
+            hypothesis("small nu", theta, eps**2 / 2),
+        ],
+        paper="6 theorem 3, special regime",
+        mutants=(
+            mutant(
+                "constant",
+                "eps^2/2",
+                {o2: "3/4", eps: 1, delta: "1/4", theta: "1/2"},
+                rhs=sympy.Rational(1, 2) * eps**2,
+            ),
+            mutant(
+                "dropped assumption", "without: small nu", {o2: 4, eps: 1, delta: "1/4", theta: 4}, without="small nu"
+            ),
+        ),
+    ),
+    Identity(
+        "perpendicular_pairing",
+        "<E, Z> = <PERP(E), Z> for E = X - X*; PERP(X) = 0, so only the part of X* off the vectors of X counts.",
+        inner(E, Z),
+        inner(PERP, Z),
+        given=(P_ORTH, Q_ORTH, Z_OFF),
+        paper="6 theorem 3, generic regime",
+        mutants=(
+            mutant("sign", "-<PERP, Z>", rhs=-inner(PERP, Z)),
+            mutant("constant", "2 <PERP, Z>", rhs=2 * inner(PERP, Z)),
+            dropped(Z_OFF),
+        ),
+    ),
+    SumOfSquares(
+        "perpendicular_norm",
+        "||PERP(E)||_F <= ||E||_F.",
+        square(PERP),
+        square(E),
+        proof=[1 * Square(P.T @ E), 1 * Square(E @ Q - P @ P.T @ E @ Q)],
+        given=(P_ORTH, Q_ORTH),
+        paper="6 theorem 3, generic regime",
+        mutants=(
+            mutant("constant", "||E||^2/2", rhs=square(E) / 2),
+            mutant("sign", "||PERP|| >= ||E||", lhs=square(E), rhs=square(PERP)),
+            dropped(P_ORTH, {P: [[2]], Q: [[1], [0]], E: [[0, 1]]}),
+        ),
+    ),
+    perpendicular_bound,
+    Inequality(
+        "singular_value_bound",
+        "alpha o <= 2 sqrt(r*) beta sigma_r, hence sigma_r >= alpha o/(2 beta sqrt(r*)) > alpha eps/(2 beta sqrt(r*)).",
+        alpha * o**2,
+        2 * root * beta * sigma_r * o,
+        proof=[
+            PERPENDICULAR,
+            beta * sigma_r * root * TRIANGLE,
+            beta * sigma_r * SMALL,
+            beta * sigma_r * root * FAR,
+        ],
+        paper="6 theorem 3, generic regime",
+        mutants=(
+            mutant(
+                "constant",
+                "sqrt(r*) instead of 2 sqrt(r*)",
+                {o: 1, d: "3/2", eps: 1, delta: "1/2", nu: "1/2", root: 1, alpha: 1, beta: 1, sigma_r: "1/2"},
+                rhs=root * beta * sigma_r * o,
+            ),
+            mutant("sign", "-2 sqrt(r*)", rhs=-2 * root * beta * sigma_r * o),
+            dropped(SMALL),
+            dropped(
+                FAR,
+                {o: "1/10", d: "3/5", eps: 1, delta: "1/2", nu: "1/2", root: 1, alpha: 100, beta: 1, sigma_r: 1},
+            ),
+        ),
+    ),
+    Inequality(
+        "distance_far",
+        "d >= delta, b = 1 - c > 0: T - 2 sigma_{r*} nu <= b (d + c delta/b)^2.",
+        T - 2 * sigma_star * nu,
+        RIGHT,
+        proof=[
+            MASTER_O,
+            POSITIVE_C * TRIANGLE * hypothesis("o + d - delta >= 0", 0, o + d - delta),
+            1 / b * Square((1 - b) * delta),
+            delta**2 * POSITIVE_C,
+        ],
+        paper="6 theorem 3, generic regime",
+        mutants=(
+            mutant(
+                "constant",
+                "slack delta instead of c delta/(1 - c)",
+                {T: 3, sigma_star: 1, nu: "1/100", b: "1/100", d: 2, delta: 1, o: 1},
+                rhs=b * (d + delta) ** 2,
+            ),
+            mutant("sign", "-c delta/b", rhs=b * (d - (1 - b) * delta / b) ** 2),
+            dropped(MASTER_O),
+        ),
+    ),
+    Inequality(
+        "distance_near",
+        "d <= delta, b = 1 - c > 0: the same bound.",
+        T - 2 * sigma_star * nu,
+        RIGHT,
+        proof=[
+            MASTER_O,
+            (o**2 + d**2) * POSITIVE_C,
+            2 * d * POSITIVE_C * INSIDE,
+            1 / b * Square((1 - b) * delta),
+        ],
+        paper="6 theorem 3, generic regime",
+        mutants=(
+            mutant(
+                "constant",
+                "slack delta/10",
+                {T: 1, sigma_star: 1, nu: "1/1000", b: "1/100", d: 1, delta: 1, o: 0},
+                rhs=b * (d + delta / 10) ** 2,
+            ),
+            dropped(MASTER_O),
+        ),
+    ),
+)
+
+THEOREM = Theorem(9, __doc__, CHECKS)
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("theorem3", THEOREM))
