@@ -111,6 +111,69 @@ def top_singular(operator: LinearMap, k: int = 1, tol: float = 0.0, start: Array
     return TopSingular(U, s, V, False, residual)
 
 
+@dataclass(frozen=True)
+class SplitSpectrum:
+    """The spectrum of ``G`` seen from the singular spaces of ``X = P diag(s) Q^T``.
+
+    Attributes
+    ----------
+    norm : float
+        An upper bound on ``||G||_2``: the norm of the 2 x 2 matrix of the norms of the four blocks.
+    coupling : float
+        The larger norm of the two off-diagonal blocks; zero at a stationary point of the factored problem, and the
+        bound exceeds ``||G||_2`` by about its square over the separation of the diagonal blocks.
+    rest : TopSingular
+        Top triplets of ``S = (I - P P^T) G (I - Q Q^T)``, the part in which escape directions live.
+    """
+
+    norm: float
+    coupling: float
+    rest: TopSingular
+
+
+def split_spectrum(G: LinearMap, P: Array, Q: Array, k: int, level: float) -> SplitSpectrum:
+    """Bound ``||G||_2`` and find the top ``k`` singular triplets of its part outside the spaces of ``P`` and ``Q``.
+
+    At a stationary point the singular values of ``G`` cluster at ``lam`` in those spaces, where Lanczos is slow; the
+    cluster is taken out exactly and Lanczos only sees the rest.
+
+    Parameters
+    ----------
+    G : LinearMap
+        m x n.
+    P, Q : ndarray of shape (m, r), (n, r)
+        Orthonormal columns.
+    k : int
+        Number of triplets wanted.
+    level : float
+        Value of interest: Lanczos is repeated more accurately while it cannot tell ``||S||_2`` from this level.
+    """
+    GQ, GtP = G.matmat(Q), G.rmatmat(P)
+    core = P.T @ GQ
+    left, right = GQ - P @ core, GtP - Q @ core.T
+    coupling = float(max(np.linalg.norm(left, 2), np.linalg.norm(right, 2)))
+
+    def matmat(V: Array) -> Array:
+        W = V - Q @ (Q.T @ V)
+        GW = G.matmat(W)
+        return GW - P @ (P.T @ GW)
+
+    def rmatmat(U: Array) -> Array:
+        W = U - P @ (P.T @ U)
+        GtW = G.rmatmat(W)
+        return GtW - Q @ (Q.T @ GtW)
+
+    dense = None if G.dense is None else G.dense - left @ Q.T - P @ right.T - P @ core @ Q.T
+    S = LinearMap(G.shape, matmat, rmatmat, dense)
+    for tol in (1e-2, 1e-4, 1e-7, 1e-10):
+        rest = top_singular(S, k, tol)
+        most = float(rest.values[0]) + rest.residual
+        if most <= level or float(rest.values[0]) > level:
+            break
+    blocks = np.array([[np.linalg.norm(core, 2), np.linalg.norm(right, 2)], [np.linalg.norm(left, 2), most]])
+    return SplitSpectrum(float(np.linalg.norm(blocks, 2)), coupling, rest)
+
+
 def factor_singular_values(A: Array, B: Array) -> Array:
     """Return the ``min(m, n, r)`` singular values of ``A B^T`` from the factors alone, in descending order."""
     return factor_svd(A, B)[1]

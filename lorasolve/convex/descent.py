@@ -1,6 +1,6 @@
-"""Descent on the factors at a fixed rank: L-BFGS, and Newton-CG for the last digits.
+"""Descent on the factors at a fixed rank: L-BFGS.
 
-Both work on ``L(A, B) = f(A B^T) + (lam/2)(||A||_F^2 + ||B||_F^2)`` stacked as one flat vector and never raise it.
+It works on ``L(A, B) = f(A B^T) + (lam/2)(||A||_F^2 + ||B||_F^2)`` stacked as one flat vector and never raises it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import numpy as np
 from .._validate import Array
 
 Function = Callable[[Array, Array], float]
-Product = Callable[[Array, Array], Array]
 
 
 def lbfgs(
@@ -74,9 +73,6 @@ def lbfgs(
             elif new_slope < 0.9 * slope and high == math.inf:
                 low = step
                 step *= 4.0
-            elif new_slope < 0.9 * slope:
-                accepted = True
-                break
             else:
                 accepted = True
                 break
@@ -124,80 +120,3 @@ def _two_loop(g: Array, S: Array, Y: Array, rho: Array, stored: int, newest: int
     for k in reversed(order):
         q += (alpha[k] - rho[k] * float(Y[k] @ q)) * S[k]
     return q
-
-
-def newton_cg(
-    function: Function,
-    hessian: Product,
-    x: Array,
-    max_iter: int,
-    done: Callable[[int, float, float], bool],
-    max_cg: int = 200,
-) -> tuple[Array, float, int]:
-    """Minimise by truncated Newton steps with Armijo backtracking.
-
-    Conjugate gradients stop at a residual of ``min(0.1, sqrt(||g||)) ||g||`` or at negative curvature, which is then
-    followed. The null directions of the factored problem (rotations) are orthogonal to the gradient, so the
-    iteration never meets them.
-
-    Parameters
-    ----------
-    function, x, max_iter, done
-        As in :func:`lbfgs`.
-    hessian : callable
-        ``hessian(x, v) -> H v``.
-    max_cg : int
-        Limit on Hessian products per step.
-
-    Returns
-    -------
-    x, value, evaluations
-        Hessian products count as evaluations.
-    """
-    x = x.copy()
-    g = np.empty(x.size)
-    new_g = np.empty(x.size)
-    value = function(x, g)
-    evaluations = 1
-    first = math.sqrt(float(g @ g))
-    for iteration in range(max_iter):
-        grad_norm = math.sqrt(float(g @ g))
-        if grad_norm == 0.0 or done(iteration, value, grad_norm):
-            break
-        forcing = min(0.1, math.sqrt(grad_norm / first)) if first else 0.1
-        d = np.zeros(x.size)
-        r = -g
-        p = r.copy()
-        rr = grad_norm * grad_norm
-        for _ in range(max_cg):
-            Hp = hessian(x, p)
-            evaluations += 1
-            curvature = float(p @ Hp)
-            if curvature <= 0.0:
-                if not d.any():
-                    d = p
-                break
-            alpha = rr / curvature
-            d += alpha * p
-            r -= alpha * Hp
-            new_rr = float(r @ r)
-            if math.sqrt(new_rr) <= forcing * grad_norm:
-                break
-            p *= new_rr / rr
-            p += r
-            rr = new_rr
-        slope = float(g @ d)
-        step = 1.0
-        for _ in range(25):
-            new_x = x + step * d
-            new_value = function(new_x, new_g)
-            evaluations += 1
-            if new_value <= value + 1e-4 * step * slope + 1e-15 * abs(value):
-                break
-            step *= 0.5
-        else:
-            break
-        x = new_x
-        g, new_g = new_g, g
-        value = new_value
-    return x, value, evaluations

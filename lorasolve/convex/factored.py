@@ -4,8 +4,7 @@ One outer round, on ``X = A B^T`` of rank k, for ``F(X) = f(X) + lam ||X||_*``:
 
 1. a truncated proximal gradient step ``X <- prox(X - G/beta)``: it adds the singular directions of ``-G`` that exceed
    ``lam`` (the escape directions) and removes those that die, and it never raises ``F``;
-2. descent on the factors at this rank (L-BFGS on ``L``, then Newton-CG with Hessian products), where each iteration
-   costs one factor oracle instead of one SVD;
+2. descent on the factors at this rank (L-BFGS on ``L``), where each iteration costs one factor oracle, not one SVD;
 3. the certified gap; stop if it is small enough.
 
 Step 1 alone is proximal gradient, so the rounds converge to the global optimum of every convex ``f`` with a
@@ -24,11 +23,14 @@ import numpy as np
 
 from .._validate import Array, as_integer
 from ..certificate import duality_gap
-from ..linear_map import LinearMap, balanced, factor_svd, top_singular
+from ..linear_map import LinearMap, TopSingular, balanced, factor_svd, split_spectrum
 from ..objectives.base import Objective, estimate_smoothness
 from ..problem import Problem
 from .base import ConvexRoute, Solution
-from .descent import lbfgs, newton_cg
+from .descent import lbfgs
+
+# Escape directions offered per round: this many plus half the present rank, so that the rank grows geometrically.
+GROWTH = 8
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,6 @@ class Factored(ConvexRoute):
 class _Run:
     """One run of the factored solver."""
 
-    EXTRA = 4
-
     def __init__(
         self, objective: Objective, lam: float, tol: float, show: Callable[[float, str], None], max_rounds: int
     ) -> None:
@@ -71,7 +71,6 @@ class _Run:
         m, n = objective.shape
         zero = np.zeros((m, 1)), np.zeros((n, 1))
         self.beta = objective.smoothness or estimate_smoothness(objective, *zero) or 1.0
-        self.start_vector: Array | None = None
 
     def solve(self) -> Solution:
         """Alternate descent at fixed rank and rank adaptation until the gap closes."""
@@ -85,26 +84,25 @@ class _Run:
             f = self.objective.factor_oracle(A, B, GB, GtA)
             value = f + self.lam * float(s.sum())
             G = self.objective.gradient_operator(A, B)
-            top = top_singular(G, 1 + self.EXTRA + s.size // 4, 0.01 * self.tol, self.start_vector)
-            norm = float(top.values[0]) + top.residual
-            bound = duality_gap(self.objective, self.lam, f, float(s.sum()), float(np.vdot(GB, A)), norm)
+            spectrum = split_spectrum(G, P, Q, GROWTH + s.size // 2, self.lam)
+            bound = duality_gap(self.objective, self.lam, f, float(s.sum()), float(np.vdot(GB, A)), spectrum.norm)
             if bound.gap < best[0]:
                 best = (bound.gap, A, B)
             scale = abs(value) or 1.0
             self.show(0.0, f"F = {value:.9g}  relative gap {bound.gap / scale:.1e}  rank {s.size}")
             if bound.gap <= self.tol * scale:
                 return Solution(A, B, k, f"gap reached after {self.evaluations} oracle calls")
-            A, B = self._adapt_rank(P, s, Q, G, top.U, top.V)
+            A, B = self._adapt_rank(P, s, Q, G, spectrum.rest)
             if not A.shape[1]:
                 return Solution(np.zeros((m, 1)), np.zeros((n, 1)), k, "the optimum is 0")
             A, B = self._descend(A, B, max(0.03 * bound.gap, 0.3 * self.tol * scale))
         return Solution(best[1], best[2], self.max_rounds, "round limit")
 
-    def _adapt_rank(self, P: Array, s: Array, Q: Array, G: LinearMap, U: Array, V: Array) -> tuple[Array, Array]:
-        """Take a proximal gradient step restricted to the span of ``X`` and of the top singular vectors of ``G``."""
-        live = s > 0.0
-        left = np.linalg.qr(np.hstack([P[:, live], U]))[0]
-        right = np.linalg.qr(np.hstack([Q[:, live], V]))[0]
+    def _adapt_rank(self, P: Array, s: Array, Q: Array, G: LinearMap, rest: TopSingular) -> tuple[Array, Array]:
+        """Take a proximal gradient step restricted to the span of ``X`` and of the escape directions."""
+        escaping = rest.values > self.lam
+        left = np.hstack([P, rest.U[:, escaping]])
+        right = np.hstack([Q, rest.V[:, escaping]])
         core = (left.T @ P * s) @ (Q.T @ right) - left.T @ G.matmat(right) / self.beta
         p, sigma, qt = np.linalg.svd(core)
         kept = np.maximum(sigma - self.lam / self.beta, 0.0)
@@ -123,12 +121,6 @@ class _Run:
             )
             grad += lam * x
             return f + 0.5 * lam * float(x @ x)
-
-        def hessian(x: Array, v: Array) -> Array:
-            dA, dB = objective.factor_hvp(
-                x[:cut].reshape(m, r), x[cut:].reshape(n, r), v[:cut].reshape(m, r), v[cut:].reshape(n, r)
-            )
-            return np.concatenate([dA.ravel(), dB.ravel()]) + lam * v
 
         x = np.concatenate([A.ravel(), B.ravel()])
         length = math.sqrt(2.0 * float(np.vdot(A, A)))

@@ -46,7 +46,7 @@ class Prox(ConvexRoute):
         if beta is None:
             zeros = np.zeros((problem.shape[0], 1)), np.zeros((problem.shape[1], 1))
             beta = estimate_smoothness(objective, *zeros) or 1.0
-        Y, t, rank, value = X, 1.0, 1, math.inf
+        Y, t, rank = X, 1.0, 1
         for k in range(self.max_iter):
             f, G = objective.value_and_grad(Y)
             while True:
@@ -60,16 +60,11 @@ class Prox(ConvexRoute):
                     break
                 beta *= 2.0
             rank = max(s.size, 1)
-            new_value = f_new + lam * float(s.sum())
-            if new_value > value:
-                # Adaptive restart: the momentum points uphill; repeat from the last iterate without it.
-                if Y is X:
-                    return _solution(X, k, "no further decrease")
-                Y, t = X, 1.0
-                continue
-            momentum = (t - 1.0) / (0.5 * (1.0 + math.sqrt(1.0 + 4.0 * t * t)))
-            t = 0.5 * (1.0 + math.sqrt(1.0 + 4.0 * t * t))
-            X, Y, value = new, new + momentum * (new - X), new_value
+            value = f_new + lam * float(s.sum())
+            if float(np.vdot(Y - new, new - X)) > 0.0:
+                t = 1.0  # adaptive restart: the momentum points against the step
+            next_t = 0.5 * (1.0 + math.sqrt(1.0 + 4.0 * t * t))
+            X, Y, t = new, new + ((t - 1.0) / next_t) * (new - X), next_t
             if k % 10 == 9:
                 gap = _gap(problem, X, f_new, float(s.sum()))
                 show(0.0, f"F = {value:.9g}  relative gap {gap / (abs(value) or 1.0):.1e}  rank {rank}")
