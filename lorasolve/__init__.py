@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from . import adapters, convex, inits, landscape, objectives, optimizers, plotting, schedules, symbolic
+    from . import adapters, convex, inits, io, landscape, objectives, optimizers, plotting, schedules, symbolic, tasks
     from ._threads import set_threads
     from .certificate import Certificate, certify
     from .check import check_objective
@@ -48,12 +48,14 @@ _MODULES = (
     "adapters",
     "convex",
     "inits",
+    "io",
     "landscape",
     "objectives",
     "optimizers",
     "plotting",
     "schedules",
     "symbolic",
+    "tasks",
 )
 
 __all__ = sorted([*_ATTRIBUTES, *_MODULES])

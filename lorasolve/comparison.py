@@ -12,6 +12,7 @@ from .certificate import Certificate, certify, numerical_rank
 from .convex import ConvexResult, solve_convex
 from .engine import StoppingRule, solve
 from .inits import Init
+from .linear_map import factor_singular_values
 from .optimizers import Optimizer
 from .optimizers import registry as optimizer_registry
 from .problem import Problem
@@ -85,9 +86,9 @@ class Comparison:
     interrupted: bool = False
 
     def best(self) -> int | None:
-        """Return the index of the row with the lowest finite objective, None if there is none."""
-        finite = [k for k, row in enumerate(self.rows) if np.isfinite(row.objective)]
-        return min(finite, key=lambda k: self.rows[k].objective, default=None)
+        """Return the index of the row with the lowest objective, None if every run diverged."""
+        candidates = [k for k, row in enumerate(self.rows) if row.status != _DIVERGED]
+        return min(candidates, key=lambda k: self.rows[k].objective, default=None)
 
     def table(self) -> str:
         """Return the rows as text, the reference first."""
@@ -164,6 +165,7 @@ class Comparison:
         return f"{self.table()}\n\n{self.verdict()}"
 
 
+_DIVERGED = Status.DIVERGED.label
 _COLUMNS = fields(Row)
 _TITLES = {
     "suboptimality": "above optimum",
@@ -242,11 +244,13 @@ def has_convex_counterpart(problem: Problem) -> bool:
 
 
 def singular_values(result: Result) -> list[float]:
-    """Return the singular values of the update, in descending order."""
-    X = result.X
-    if not np.isfinite(X).all():
-        return []
-    return [float(v) for v in np.linalg.svd(X.astype(np.float64), compute_uv=False)[: result.A.shape[1]]]
+    """Return the singular values of the update in descending order: ``r`` of them if it is ``s A B^T``, else all."""
+    problem = result.problem
+    if result.merged is None and problem.adapter.low_rank:
+        values = factor_singular_values(problem.scale * result.A, result.B)
+    else:
+        values = np.linalg.svd(result.X.astype(np.float64), compute_uv=False)
+    return [float(v) for v in values]
 
 
 def _as_list(methods: Iterable[Method]) -> list[Method]:
@@ -265,23 +269,23 @@ def _arguments(method: Method, problem: Problem) -> dict[str, Any]:
 
 
 def _row(problem: Problem, label: str, result: Result, reference: ConvexResult | None, tol: float) -> Row:
-    finite = bool(np.isfinite(result.fun) and np.isfinite(result.theta).all())
     certificate: Certificate | None = None
-    if finite and problem.adapter.low_rank:
-        certificate = certify(problem, result, tol=tol)
-    values = singular_values(result) if certificate is None else certificate.singular_values
     above = None
-    if reference is not None and finite:
-        above = (result.fun - reference.fun) / (abs(reference.fun) or 1.0)
+    if result.status is not Status.DIVERGED:
+        if problem.adapter.low_rank:
+            certificate = certify(problem, result, tol=tol)
+        if reference is not None:
+            above = (result.fun - reference.fun) / (abs(reference.fun) or 1.0)
+    values = np.asarray(singular_values(result))
     return Row(
         solver=label,
         objective=result.fun,
         suboptimality=above,
         gap=certificate.relative_gap if certificate is not None and np.isfinite(certificate.gap) else None,
         is_global=certificate.is_global if certificate is not None else None,
-        rank=numerical_rank(np.asarray(values)) if certificate is None else certificate.rank,
-        sigma_r=values[-1] if values else float("nan"),
-        nuclear_norm=float(sum(values)) if values else float("nan"),
+        rank=numerical_rank(values),
+        sigma_r=float(values[problem.rank - 1]),
+        nuclear_norm=float(values.sum()),
         oracle_calls=result.nfev,
         seconds=result.seconds,
         compile_seconds=result.compile_seconds,
@@ -353,7 +357,7 @@ def _number(value: float | None) -> str:
 
 def _shortfall(row: Row) -> str:
     """Say in a few words why a row is not certified."""
-    if not np.isfinite(row.objective):
+    if row.status == _DIVERGED:
         return row.status
     if row.is_global is False:
         return f"{_number(row.suboptimality)} above it (relative), {row.status}"

@@ -9,6 +9,7 @@ import numpy as np
 from ._validate import Array
 from .comparison import Comparison, singular_values
 from .io import PathLike, write_atomically
+from .result import Status
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +20,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = "osD^vPX*"
 # Suboptimality below this is rounding, and drawn there.
 _FLOOR = 1e-15
+# A diverging run is followed up to here.
+_CEILING = 1e3
 # Singular values below this share of the largest count as zero, and are drawn there, hollow.
 _ZERO = 1e-6
 _MARGIN = 3.0
@@ -31,13 +34,16 @@ def plot_convergence(comparison: Comparison, ax: Axes) -> Axes:
     """
     reference = comparison.reference
     values = [np.asarray(result.trace.value) for result in comparison.results]
-    optimum = reference.fun if reference is not None else min(float(np.nanmin(v)) for v in values)
-    scale = abs(optimum) or 1.0
+    optimum = reference.fun if reference is not None else min(float(v.min()) for v in values)
+    highest = 0.0
     for k, (row, result, value) in enumerate(zip(comparison.rows, comparison.results, values)):
         x = np.maximum(np.asarray(result.trace.iteration, dtype=float), 1.0)
-        y = np.maximum((value - optimum) / scale, _FLOOR)
+        y = _above(value, optimum)
+        end = _above(np.asarray([result.fun]), optimum)
         ax.loglog(x, y, color=_colour(k), lw=1.8, label=row.solver)
-        ax.loglog(x[-1:], y[-1:], color=_colour(k), marker=_marker(k), ms=7)
+        ax.loglog(x[-1:], end, color=_colour(k), marker=_marker(k), ms=7)
+        highest = max(highest, float(np.nanmax(y, initial=0.0)))
+    ax.set_ylim(_FLOOR / _MARGIN, _MARGIN * min(highest, _CEILING))
     name = "F*" if reference is not None else "best run"
     ax.set_xlabel("iteration")
     ax.set_ylabel(f"(L - {name}) / |{name}|")
@@ -46,28 +52,39 @@ def plot_convergence(comparison: Comparison, ax: Axes) -> Axes:
     return ax
 
 
+def _above(value: Array, optimum: float) -> Array:
+    """Return the relative height above the optimum, between the floor and beyond the ceiling.
+
+    A value well below the optimum is a mini-batch's own loss, which has no height: a gap in the curve.
+    """
+    y = (value - optimum) / (abs(optimum) or 1.0)
+    return np.where(y < -1e-9, np.nan, np.clip(y, _FLOOR, 10.0 * _CEILING))
+
+
 def plot_spectra(comparison: Comparison, ax: Axes) -> Axes:
     """Draw the singular values of every run's update over those of the convex optimum (bars)."""
     reference = comparison.reference
-    spectra = [np.asarray(singular_values(result)) for result in comparison.results]
-    optimal = np.asarray([] if reference is None else reference.certificate.singular_values[: reference.rank])
+    empty = np.zeros(0)
+    spectra = [
+        empty if result.status is Status.DIVERGED else np.asarray(singular_values(result))
+        for result in comparison.results
+    ]
+    optimal = empty if reference is None else np.asarray(reference.certificate.singular_values[: reference.rank])
     largest = max([float(s.max(initial=0.0)) for s in [optimal, *spectra]], default=1.0) or 1.0
     floor = _ZERO * largest
     if reference is not None:
         index = np.arange(1, len(optimal) + 1)
         ax.bar(index, optimal, width=0.8, color="0.85", label=f"convex optimum, rank {reference.rank}", zorder=0)
         ax.axvline(reference.rank + 0.5, color="0.4", ls="--", lw=1.2)
-        if reference.rank < comparison.problem.rank:
-            ax.annotate(
-                "zero\n(hollow)", (comparison.problem.rank + 0.4, 2 * floor), ha="right", va="bottom", color="0.3"
-            )
     for k, (row, values) in enumerate(zip(comparison.rows, spectra)):
         offset = 0.6 * ((k + 0.5) / len(spectra) - 0.5)
         _points(ax, np.arange(1, len(values) + 1) + offset, values, floor, k, row.solver)
     ax.set_yscale("log")
     ax.set_ylim(floor / _MARGIN, largest * _MARGIN)
-    ax.set_xticks(np.arange(1, comparison.problem.rank + 1))
-    ax.set_xlabel("index of the singular value")
+    count = max(len(values) for values in [optimal, *spectra])
+    if count <= 16:
+        ax.set_xticks(np.arange(1, count + 1))
+    ax.set_xlabel("index of the singular value (hollow: zero, below 1e-6 of the largest)")
     ax.set_ylabel("singular value of X")
     ax.set_title("Which rank the update has")
     ax.grid(alpha=0.25, axis="y")

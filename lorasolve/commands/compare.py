@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-import numpy as np
-
 from ..comparison import Comparison, compare
 from ..io import envelope, write_json
 from ..plotting import comparison_figure, save_figure
+from ..result import Status
 from ..tasks import Task
 from .base import (
     Command,
@@ -71,10 +70,10 @@ class CompareCommand(Command):
 
 
 def _document(comparison: Comparison, task: Task) -> dict[str, Any]:
-    """Return the comparison as a document, with the quality on held-out data of every finite point."""
+    """Return the comparison as a document, with the quality on held-out data of every run that did not diverge."""
     body = comparison.to_dict()
     for entry, result in zip(body["rows"], comparison.results):
-        entry["metrics"] = task.metrics(result.X) if np.isfinite(result.fun) else {}
+        entry["metrics"] = {} if result.status is Status.DIVERGED else task.metrics(result.X)
     best = comparison.best()
     metrics = {
         "data": "test" if task.test is not None else "training",

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-import numpy as np
-
 from ..certificate import Certificate, certify
 from ..engine import solve
 from ..io import envelope, result_to_dict, save_result, write_json
@@ -59,8 +57,8 @@ class SolveCommand(Command):
         task = task_from(args)
         problem = problem_from(args, task)
         result = solve(problem, init=init, seed=args.seed, stop=stop, progress=not args.quiet, **method)
-        finite = bool(np.isfinite(result.fun))
-        certificate = certify(problem, result) if finite and problem.adapter.low_rank else None
+        usable = result.status is not Status.DIVERGED
+        certificate = certify(problem, result) if usable and problem.adapter.low_rank else None
         document = envelope(
             "solve",
             {
@@ -68,7 +66,7 @@ class SolveCommand(Command):
                 "problem": problem_line(problem),
                 "result": result_to_dict(result),
                 "certificate": None if certificate is None else certificate.to_dict(),
-                "metrics": metrics_of(task, result.X) if finite else None,
+                "metrics": metrics_of(task, result.X) if usable else None,
             },
         )
         if args.out is not None:

@@ -1,0 +1,296 @@
+"""The command line as a user meets it: output, files, exit codes, errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import lorasolve as ls
+from lorasolve.cli import main
+from lorasolve.commands import registry
+from lorasolve.commands.base import component, method_from
+from lorasolve.io import load_result
+from lorasolve.optimizers import registry as optimizer_registry
+
+
+@pytest.fixture(autouse=True)
+def _in_folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def data(tmp_path: pathlib.Path) -> str:
+    """Denoising of a matrix with singular values 3, 2, 0.4: at lam = 1 the optimum is 2, 1, 0 and F* = 4.08."""
+    rng = np.random.default_rng(0)
+    P = np.linalg.qr(rng.standard_normal((6, 3)))[0]
+    Q = np.linalg.qr(rng.standard_normal((5, 3)))[0]
+    np.savez(tmp_path / "data.npz", M=(P * [3.0, 2.0, 0.4]) @ Q.T)
+    return "data.npz"
+
+
+OPTIMUM = 0.5 * (1 + 1 + 0.4**2) + 3.0
+
+
+# ---------------------------------------------------------------------- the main job
+def test_compare_without_options_is_the_digits_job(capsys, tmp_path) -> None:
+    assert main(["compare"]) == 0
+    text, remarks = capsys.readouterr()
+    lines = text.splitlines()
+    assert lines[0].startswith("softmax head trained on upright digits")
+    assert "Global optimum reached by" in text
+    assert "test accuracy: 0.1" in lines[-1]
+    assert remarks == "written: report.json, report.png\n"
+    assert "\x1b" not in text
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["schema"], report["schema_version"]) == ("lorasolve/compare", 1)
+    assert report["reference"]["rank"] == 6
+    by_name = {row["solver"]: row for row in report["rows"]}
+    for name in ("gd", "nesterov", "lbfgs", "lora_pro", "adam"):
+        assert by_name[name]["is_global"] is True
+        assert by_name[name]["rank"] == 6
+        assert abs(by_name[name]["suboptimality"]) < 1e-8
+    # Decoupled decay does not minimise L.
+    assert by_name["adamw"]["suboptimality"] > 0.1
+    assert (tmp_path / "report.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_softmax_agrees_by_three_routes() -> None:
+    """Gradient descent from the LoRA start, the growing factors and proximal gradient on the digits job."""
+    from lorasolve.tasks import digits_task
+
+    task = digits_task()
+    problem = ls.Problem(task.objective, task.rank, task.lam)
+    values = [
+        ls.solve(problem, "gd", stop=ls.StoppingRule(max_iter=20_000, grad_tol=1e-9)).fun,
+        ls.solve_convex(problem, method="factored").fun,
+        ls.solve_convex(problem, method="prox").fun,
+    ]
+    assert np.ptp(values) <= 1e-8 * values[0]
+
+
+# ---------------------------------------------------------------------- solve, convex, verdict
+def test_solve_prints_and_saves(capsys, data) -> None:
+    code = main(["solve", "--objective", "denoising", data, "--lam", "1", "--optimizer", "lbfgs", "--out", "r.npz"])
+    text, remarks = capsys.readouterr()
+    assert code == 0
+    assert "global optimum: yes" in text
+    assert remarks == "written: r.npz, r.json\n"
+    document = json.loads(pathlib.Path("r.json").read_text())
+    assert document["result"]["fun"] == pytest.approx(OPTIMUM, rel=1e-10)
+    assert document["certificate"]["rank"] == 2
+    problem, result = load_result("r.npz")
+    assert problem.lam == 1.0
+    assert problem.value(result.A, result.B) == document["result"]["fun"]
+    assert main(["verdict", "r.npz"]) == 0
+    assert "verdict: global" in capsys.readouterr().out
+    assert main(["verdict", "r.npz", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"]["kind"] == "global"
+
+
+def test_json_is_the_only_thing_on_stdout(capsys, data) -> None:
+    assert main(["solve", "--objective", "denoising", data, "--json"]) == 0
+    text, remarks = capsys.readouterr()
+    document = json.loads(text)
+    assert document["schema"] == "lorasolve/solve"
+    # A tenth of the largest singular value, 3, is chosen and announced.
+    assert "lam = 0.3" in document["problem"]
+    assert remarks.startswith("--lam not given: 0.3")
+    assert main(["solve", "--objective", "denoising", data, "--json", "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_convex(capsys, data) -> None:
+    arguments = ["convex", "--objective", "denoising", data, "--lam", "1", "--rank", "1", "--cross-check"]
+    assert main([*arguments, "--out", "base"]) == 0
+    text = capsys.readouterr().out
+    assert "the factors' rank 1 is below the optimum's 2" in text
+    assert "cross-check by cvxpy" in text
+    document = json.loads(pathlib.Path("base.json").read_text())
+    assert document["result"]["fun"] == pytest.approx(OPTIMUM, rel=1e-12)
+    with np.load("base.npz") as arrays:
+        values = np.linalg.svd(arrays["A"] @ arrays["B"].T, compute_uv=False)
+    assert values[:3] == pytest.approx([2.0, 1.0, 0.0], abs=1e-12)
+
+
+def test_completion_from_a_ratings_file(capsys) -> None:
+    rng = np.random.default_rng(1)
+    full = np.outer(rng.standard_normal(12), rng.standard_normal(9))
+    lines = ["user,item,rating"] + [f"{i},{j},{full[i, j]:.17g}" for i in range(12) for j in range(9)]
+    pathlib.Path("ratings.csv").write_text("\n".join(lines))
+    options = ["--test-fraction", "0.2", "--lam", "0.01", "--json", "--quiet"]
+    assert main(["convex", "--objective", "completion", "ratings.csv", *options]) == 0
+    metrics = json.loads(capsys.readouterr().out)["metrics"]
+    assert metrics["data"] == "test"
+    assert metrics["after"]["rmse"] < 0.1 * metrics["before"]["rmse"]
+    options = ["--optimizer", "als", "--rank", "2", "--require-certificate", "--out", "c"]
+    assert main(["compare", "--objective", "completion", "ratings.csv", "--lam", "0.01", *options]) == 0
+
+
+# ---------------------------------------------------------------------- exit codes
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--max-iter", "3"], 0),
+        (["--max-iter", "3", "--require-certificate"], 1),
+        (["--optimizer", "gd:step_size=1000"], 1),
+        (["--lam", "0", "--rank", "2", "--require-certificate"], 0),
+        (["--optimizer", "lbfgs", "--require-certificate"], 0),
+    ],
+)
+def test_exit_codes(data, arguments, code) -> None:
+    assert main(["solve", "--objective", "denoising", data, "--quiet", *arguments]) == code
+
+
+def test_no_certificate_exists(data) -> None:
+    """lam = 0 and no closed form: nothing can be certified, so the answer is inconclusive, not no."""
+    rng = np.random.default_rng(2)
+    np.savez("two.npz", W0=np.eye(3), V=np.eye(3), Z=rng.standard_normal((3, 9)), Y=rng.standard_normal((3, 9)))
+    arguments = ["--objective", "two_layer", "two.npz", "--lam", "0.1", "--quiet"]
+    assert main(["solve", *arguments, "--require-certificate"]) == 3
+    assert main(["compare", *arguments, "--optimizer", "lbfgs", "--require-certificate"]) == 3
+    assert main(["solve", *arguments, "--optimizer", "gd", "--max-iter", "2", "--out", "early"]) == 0
+    assert main(["verdict", "early.npz"]) == 3
+
+
+# ---------------------------------------------------------------------- errors
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["slove"], "unknown command 'slove'. Did you mean 'solve'"),
+        (["solve", "--optimzer", "gd"], "unrecognized arguments: --optimzer gd (did you mean --optimizer?)"),
+        (["solve", "--max-iter", "many"], "--max-iter: invalid int value: 'many'"),
+        (["solve", "--max-iter", "0"], "max_iter: expected an integer >= 1, got 0"),
+        (["solve", "--optimizer", "nestrov"], "--optimizer: unknown optimizer 'nestrov'. Did you mean 'nesterov'"),
+        (["solve", "--optimizer", "gd:step=1"], "gd has no setting 'step' (write gd:key=value). Did you mean 'step_size'"),
+        (["solve", "--optimizer", "gd:step_size=-1"], "step_size: expected a finite number"),
+        (["solve", "--optimizer", "adam+cosin"], "unknown schedule 'cosin'. Did you mean 'cosine'"),
+        (["solve", "--optimizer", "als"], "als"),
+        (["solve", "--rank", "11"], "rank: expected an integer from 1 to 10, got 11"),
+        (["solve", "--lam", "-1"], "lam: expected a finite number"),
+        (["solve", "--init", "loar"], "--init: unknown init 'loar'. Did you mean 'lora'"),
+        (["solve", "--adapter", "lora:alpha=0"], "alpha: expected"),
+        (["solve", "--objective", "softmx", "x.npz"], "unknown objective 'softmx'. Did you mean 'softmax'"),
+        (["solve", "--objective", "softmax", "missing.npz"], "missing.npz: No such file or directory"),
+        (["solve", "--objective", "completion", "bad.csv"], "bad.csv, line 2: expected row label"),
+        (["solve", "--center"], "--center, --test-fraction: apply to"),
+        (["convex", "--method", "proxx"], "method: unknown convex route 'proxx'. Did you mean 'prox'"),
+        (["verdict", "bad.csv"], "bad.csv: "),
+        (["list", "optimisers"], "kind: unknown kind 'optimisers'. Did you mean 'optimizers'"),
+    ],
+)
+def test_usage_errors_exit_with_2(capsys, arguments, message) -> None:
+    pathlib.Path("bad.csv").write_text("1,1,5\n1,x\n")
+    try:
+        code = main(arguments)
+    except SystemExit as stop:
+        code = stop.code
+    text, error = capsys.readouterr()
+    assert code == 2
+    assert message in error
+    assert text == ""
+    assert "Traceback" not in error
+
+
+def test_specs() -> None:
+    assert component("gd:step_size=0.5", optimizer_registry, "x") == ls.optimizers.GD(step_size=0.5)
+    method = method_from("adam+warmup+cosine")
+    assert [schedule.name for schedule in method["schedule"]] == ["warmup", "cosine"]
+
+
+# ---------------------------------------------------------------------- list, info, help
+def test_list_and_info(capsys) -> None:
+    assert main(["list", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found["optimizers"]) == set(ls.optimizers.registry.classes())
+    assert all(summary for kind in ("objectives", "adapters", "optimizers", "schedules", "inits") for summary in found[kind].values())
+    assert main(["list", "objectives"]) == 0
+    assert "keys: rows, cols, values, shape" in capsys.readouterr().out
+    assert main(["info"]) == 0
+    text = capsys.readouterr().out
+    assert f"numpy {np.__version__}" in text
+    assert "threads" in text
+
+
+@pytest.mark.parametrize("name", sorted(registry.classes()))
+def test_every_command_has_help(capsys, name) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([name, "--help"])
+    assert stop.value.code == 0
+    assert f"lorasolve {name}" in capsys.readouterr().out
+
+
+def test_usage(capsys) -> None:
+    assert main([]) == 2
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in registry.classes())
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("lorasolve 0.")
+
+
+# ---------------------------------------------------------------------- as a process
+def run_process(*arguments: str, **options) -> subprocess.CompletedProcess:
+    program = "from lorasolve.cli import entry; entry()"
+    return subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, **options)
+
+
+def test_colour_only_on_a_terminal_and_never_with_no_color(data) -> None:
+    """On a pseudo-terminal the verdict is coloured and progress is shown; not in a pipe, not with NO_COLOR."""
+    pty = pytest.importorskip("pty")
+    arguments = ["solve", "--objective", "denoising", data, "--lam", "1"]
+    assert "\x1b" not in run_process(*arguments).stdout
+
+    def on_terminal(environment: dict[str, str]) -> str:
+        parent, child = pty.openpty()
+        program = "from lorasolve.cli import entry; entry()"
+        with subprocess.Popen(
+            [sys.executable, "-c", program, *arguments], stdout=child, stderr=subprocess.DEVNULL, env=environment
+        ) as process:
+            os.close(child)
+            seen = b""
+            while True:
+                try:
+                    piece = os.read(parent, 4096)
+                except OSError:
+                    break
+                if not piece:
+                    break
+                seen += piece
+            process.wait()
+        os.close(parent)
+        return seen.decode()
+
+    plain = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
+    assert "\x1b[32m" in on_terminal(plain)
+    assert "\x1b" not in on_terminal(plain | {"NO_COLOR": "1"})
+
+
+def test_ctrl_c_saves_what_there_is(tmp_path) -> None:
+    program = "from lorasolve.cli import entry; entry()"
+    arguments = ["solve", "--optimizer", "gd:step_size=1e-6", "--max-iter", "100000000", "--out", "kept"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(6)
+    process.send_signal(signal.SIGINT)
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert "interrupted from the keyboard" in text
+    _, result = load_result("kept.npz")
+    assert result.status is ls.Status.INTERRUPTED
+    assert result.nit > 0
+
+
+def test_a_reader_that_leaves_is_no_error(data) -> None:
+    program = "from lorasolve.cli import entry; entry()"
+    command = f'"{sys.executable}" -c "{program}" list | true; exit ${{PIPESTATUS[0]}}'
+    run = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (0, "")

@@ -1,0 +1,138 @@
+"""The comparison's numbers against closed forms, and its sentence against what happened."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import lorasolve as ls
+from lorasolve.io import to_json
+from lorasolve.objectives import Denoising, TwoLayer
+
+LAM, RANK = 0.5, 4
+
+
+@pytest.fixture(scope="module")
+def denoising():
+    """A problem whose optimum is known: singular values 3, 2, 1, 0.4 soft-thresholded by 0.5 give rank 3."""
+    rng = np.random.default_rng(0)
+    P = np.linalg.qr(rng.standard_normal((7, 4)))[0]
+    Q = np.linalg.qr(rng.standard_normal((6, 4)))[0]
+    s = np.array([3.0, 2.0, 1.0, 0.4])
+    kept = np.maximum(s - LAM, 0.0)
+    optimum = 0.5 * float(((s - kept) ** 2).sum()) + LAM * float(kept.sum())
+    return ls.Problem(Denoising((P * s) @ Q.T), RANK, LAM), optimum, kept
+
+
+def test_numbers_against_the_closed_form(denoising) -> None:
+    problem, optimum, kept = denoising
+    short = {"optimizer": "gd", "stop": ls.StoppingRule(max_iter=5)}
+    table = ls.compare(problem, ["gd", ls.optimizers.LBFGS(), short], stop=ls.StoppingRule(grad_tol=1e-10))
+    good, also_good, poor = table.rows
+    for row in (good, also_good):
+        assert row.objective == pytest.approx(optimum, rel=1e-12)
+        assert abs(row.suboptimality) < 1e-12
+        assert row.is_global is True
+        assert row.gap < 1e-6
+        assert row.rank == 3
+        assert row.sigma_r < 1e-9
+        assert row.nuclear_norm == pytest.approx(kept.sum(), rel=1e-6)
+    assert poor.suboptimality == pytest.approx((poor.objective - optimum) / optimum, rel=1e-9)
+    assert poor.suboptimality > 1e-6
+    assert poor.is_global is not True
+    assert poor.gap >= (problem.convex_value(table.results[2].X) - optimum) / abs(optimum) * (1 - 1e-9)
+    assert poor.status == "iteration limit"
+    assert table.reference.rank == 3
+    assert table.best() in (0, 1)
+
+
+def test_sentence_and_table(denoising) -> None:
+    problem, _, _ = denoising
+    reference = ls.solve_convex(problem)
+    table = ls.compare(problem, ["lbfgs", ls.optimizers.GD(step_size=1e3)], reference)
+    assert table.reference is reference
+    text = table.verdict()
+    assert text.startswith("Global optimum reached by 1 of 2 solvers (lbfgs), CERTIFIED")
+    assert "rank 3, found with factors of rank 4" in text
+    assert "gd(step_size=1000.0) did not reach it: diverged." in text
+    lines = table.table().splitlines()
+    assert len(lines) == 4
+    assert lines[0].split()[0] == "solver"
+    assert lines[1].startswith("convex: closed_form")
+    poor = ls.compare(problem, ["gd"], reference, stop=ls.StoppingRule(max_iter=3))
+    assert poor.verdict().startswith("No solver reached the global optimum (rank 3); the nearest is gd")
+    diverged = ls.compare(problem, [ls.optimizers.GD(step_size=1e3)], reference)
+    assert diverged.verdict().startswith("Every run diverged")
+    assert diverged.best() is None
+
+
+def test_document_is_json_with_trace_and_spectrum(denoising) -> None:
+    problem, optimum, kept = denoising
+    runs = ["lbfgs", {"optimizer": "adam", "schedule": "cosine"}, ls.optimizers.GD(step_size=1e3)]
+    document = json.loads(to_json(ls.compare(problem, runs).to_dict()))
+    assert [row["solver"] for row in document["rows"]] == ["lbfgs", "adam+cosine", "gd(step_size=1000.0)"]
+    assert document["rows"][0]["singular_values"] == pytest.approx(kept, abs=1e-5)
+    trace = document["rows"][0]["trace"]
+    assert trace["iteration"][0] == 0
+    assert trace["value"][-1] == pytest.approx(optimum)
+    assert document["rows"][2]["gap"] is None
+    assert document["problem"] == {
+        "objective": "Denoising",
+        "shape": [7, 6],
+        "rank": RANK,
+        "lam": LAM,
+        "adapter": "lora",
+    }
+
+
+def test_without_a_convex_counterpart() -> None:
+    rng = np.random.default_rng(1)
+    W0, V, Z = rng.standard_normal((3, 4)), rng.standard_normal((2, 3)), rng.standard_normal((4, 20))
+    problem = ls.Problem(TwoLayer(W0, V, Z, rng.standard_normal((2, 20)), "tanh"), 2, 0.1)
+    table = ls.compare(problem, ["lbfgs"])
+    assert table.reference is None
+    assert (table.rows[0].suboptimality, table.rows[0].gap, table.rows[0].is_global) == (None, None, None)
+    assert table.verdict().startswith("Inconclusive: without a convex counterpart")
+    assert " - " in table.table()
+
+
+def test_an_adapter_without_a_certificate(denoising) -> None:
+    rng = np.random.default_rng(2)
+    W0, Z, Y = rng.standard_normal((4, 5)), rng.standard_normal((5, 30)), rng.standard_normal((4, 30))
+    problem = ls.Problem(ls.objectives.LinearFineTuning(W0, Z, Y), 2, 0.1, adapter="dora")
+    table = ls.compare(problem, ["gd"], stop=ls.StoppingRule(max_iter=50))
+    assert table.reference is None
+    assert table.rows[0].gap is None
+    assert table.rows[0].rank == np.linalg.matrix_rank(table.results[0].X)
+
+
+def test_interrupted_comparison_keeps_what_it_has(denoising) -> None:
+    problem, _, _ = denoising
+
+    def interrupt(point) -> None:
+        if point.nit == 3:
+            raise KeyboardInterrupt
+
+    table = ls.compare(problem, ["lbfgs", {"optimizer": "gd", "callback": interrupt}, "adam"])
+    assert table.interrupted
+    assert [row.solver for row in table.rows] == ["lbfgs", "gd"]
+    assert [row.status for row in table.rows] == ["converged", "interrupted"]
+    assert table.results[1].nit == 3
+
+
+@pytest.mark.parametrize(
+    ("methods", "message"),
+    [
+        ([], "methods: is empty"),
+        (["gd", "nestrov"], "methods: unknown optimizer 'nestrov'. Did you mean 'nesterov'"),
+        (["sgd"], "sgd"),
+    ],
+)
+def test_refused_before_anything_runs(denoising, methods, message) -> None:
+    ran = []
+    first = [{"optimizer": "gd", "callback": ran.append}] if methods else []
+    with pytest.raises(ValueError, match=message):
+        ls.compare(denoising[0], first + methods)
+    assert ran == []

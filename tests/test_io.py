@@ -1,0 +1,268 @@
+"""Users' files in, results out and back in; broken files give one error that says where."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+
+import numpy as np
+import pytest
+import scipy.io
+import scipy.sparse
+
+import lorasolve as ls
+from lorasolve.io import (
+    load_result,
+    objective_from_arrays,
+    read_arrays,
+    read_ratings,
+    read_task,
+    save_result,
+    to_json,
+    write_atomically,
+    write_json,
+)
+from lorasolve.objectives import Denoising, MatrixCompletion, Softmax
+
+
+def written(folder: pathlib.Path, name: str, text: str) -> pathlib.Path:
+    path = folder / name
+    path.write_bytes(text.encode())
+    return path
+
+
+# ---------------------------------------------------------------------- ratings
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("r.csv", "10,7,4.5\n2,7,3\n2,100,1\n"),
+        ("r.csv", "user,item,rating\n10,7,4.5\n2,7,3\n2,100,1\n"),
+        ("r.csv", "\ufeffuser,item,rating,time\r\n10,7,4.5,99\r\n\r\n2,7,3,98\r\n2,100,1,97\r\n"),
+        ("r.tsv", "10\t7\t4.5\n2\t7\t3\n2\t100\t1\n"),
+        ("u.data", "10\t7\t4.5\t881250949\n2\t7\t3\t881250949\n2\t100\t1\t881250949\n"),
+        ("r.inter", "user_id:token\titem_id:token\trating:float\n10\t7\t4.5\n2\t7\t3\n2\t100\t1\n"),
+    ],
+)
+def test_ratings_in_text(tmp_path: pathlib.Path, name: str, text: str) -> None:
+    ratings = read_ratings(written(tmp_path, name, text))
+    assert ratings.shape == (2, 2)
+    # Labels that are integers are ordered as numbers: 2 before 10, 7 before 100.
+    assert ratings.row_labels.tolist() == [2, 10]
+    assert ratings.col_labels.tolist() == [7, 100]
+    assert list(zip(ratings.rows, ratings.cols, ratings.values)) == [(1, 0, 4.5), (0, 0, 3.0), (0, 1, 1.0)]
+
+
+def test_labels_may_be_text(tmp_path: pathlib.Path) -> None:
+    ratings = read_ratings(written(tmp_path, "r.csv", "bob,Alien,5\nann,Alien,4\n"))
+    assert ratings.row_labels.tolist() == ["ann", "bob"]
+    assert ratings.rows.tolist() == [1, 0]
+
+
+def test_matrix_market(tmp_path: pathlib.Path) -> None:
+    dense = np.array([[0.0, 2.5, 0.0], [1.0, 0.0, -3.0]])
+    scipy.io.mmwrite(tmp_path / "m.mtx", scipy.sparse.coo_array(dense))
+    ratings = read_ratings(tmp_path / "m.mtx")
+    rebuilt = np.zeros(ratings.shape)
+    rebuilt[ratings.rows, ratings.cols] = ratings.values
+    assert np.array_equal(rebuilt, dense)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("r.csv", "1,1,5\n1,2,oops\n", r"r\.csv, line 2: expected row label.*'1,2,oops'"),
+        ("r.csv", "1,1,5\n1,2\n", r"r\.csv, line 2"),
+        ("r.csv", "1,1,5\n\n1,2,nan\n", r"r\.csv, line 3"),
+        ("r.csv", "a,b,c\nd,e,f\n", r"r\.csv, line 2"),
+        ("r.csv", "1\t1\t5\n", r"r\.csv, line 1: .*separated by ','"),
+        ("r.csv", "1,1,5\n2,1,3\n1,1,4\n", r"r\.csv, line 3: row '1', column '1' has a value already \(line 1\)"),
+        ("r.csv", "", r"r\.csv: holds no ratings"),
+        ("r.csv", "user,item,rating\n", r"r\.csv: holds no ratings"),
+        ("r.txt", "1,1,5\n", r"unknown kind of ratings file '\.txt'; accepted: \.csv"),
+        ("r.mtx", "this is no matrix\n", r"r\.mtx: "),
+        ("r.mtx", "%%MatrixMarket matrix coordinate real general\n2 2 1\n5 1 3.0\n", r"r\.mtx: "),
+    ],
+)
+def test_malformed_ratings(tmp_path: pathlib.Path, name: str, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_ratings(written(tmp_path, name, text))
+
+
+def test_ratings_that_are_no_text(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "r.csv"
+    path.write_bytes(b"1,1,5\n\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"r\.csv: is not a UTF-8 text file"):
+        read_ratings(path)
+    with pytest.raises(OSError, match="missing"):
+        read_ratings(tmp_path / "missing.csv")
+
+
+# ---------------------------------------------------------------------- arrays
+def test_arrays_that_cannot_be_read(tmp_path: pathlib.Path) -> None:
+    np.savez(tmp_path / "object.npz", M=np.array([{"a": 1}], dtype=object))
+    np.save(tmp_path / "single.npy", np.eye(2))
+    whole = tmp_path / "whole.npz"
+    np.savez(whole, M=np.eye(40))
+    (tmp_path / "cut.npz").write_bytes(whole.read_bytes()[:400])
+    (tmp_path / "text.npz").write_text("no archive")
+    for name in ("object.npz", "single.npy", "cut.npz", "text.npz"):
+        with pytest.raises(ValueError, match=name):
+            read_arrays(tmp_path / name)
+    with pytest.raises(OSError, match=r"missing\.npz"):
+        read_arrays(tmp_path / "missing.npz")
+
+
+def test_objective_from_arrays(tmp_path: pathlib.Path) -> None:
+    rng = np.random.default_rng(0)
+    W0, Z, labels = rng.standard_normal((3, 5)), rng.standard_normal((5, 20)), rng.integers(0, 3, 20)
+    made = objective_from_arrays("softmax", {"W0": W0, "Z": Z, "labels": labels}, "data.npz")
+    X = rng.standard_normal((3, 5))
+    assert made.value_and_grad(X)[0] == Softmax(W0, Z, labels).value_and_grad(X)[0]
+    with pytest.raises(ValueError, match=r"data\.npz: objective 'softmax' needs the array 'labels' \(there is 'label'\)"):
+        objective_from_arrays("softmax", {"W0": W0, "Z": Z, "label": labels}, "data.npz")
+    with pytest.raises(ValueError, match="no key 'label'. Did you mean 'labels'"):
+        objective_from_arrays("softmax", {"W0": W0, "Z": Z, "labels": labels, "label": labels}, "data.npz")
+    with pytest.raises(ValueError, match=r"data\.npz: labels: "):
+        objective_from_arrays("softmax", {"W0": W0, "Z": Z, "labels": labels + 1}, "data.npz")
+
+
+# ---------------------------------------------------------------------- tasks
+def test_held_out_arrays(tmp_path: pathlib.Path) -> None:
+    rng = np.random.default_rng(1)
+    W0, Z, labels = rng.standard_normal((3, 5)), rng.standard_normal((5, 20)), rng.integers(0, 3, 20)
+    Z_test, labels_test = rng.standard_normal((5, 7)), rng.integers(0, 3, 7)
+    np.savez(tmp_path / "d.npz", W0=W0, Z=Z, labels=labels, Z_test=Z_test, labels_test=labels_test)
+    task = read_task("softmax", tmp_path / "d.npz")
+    by_hand = float(np.mean(np.argmax(W0 @ Z_test, axis=0) == labels_test))
+    assert task.metrics() == {"accuracy": by_hand}
+    assert task.rank == 3
+
+
+def test_completion_split(tmp_path: pathlib.Path) -> None:
+    rng = np.random.default_rng(2)
+    full = rng.standard_normal((8, 6)) + 3.0
+    lines = [f"{i},{j},{float(full[i, j])!r}" for i in range(8) for j in range(6)]
+    path = written(tmp_path, "r.csv", "\n".join(lines))
+    task = read_task("completion", path, center=True, test_fraction=0.25, seed=3)
+    train, test = task.arguments, task.test
+    assert len(train["values"]) == 36
+    assert isinstance(test, MatrixCompletion)
+    assert abs(train["values"].mean()) < 1e-14
+    seen = {(int(i), int(j)) for i, j in zip(train["rows"], train["cols"])}
+    assert len(seen) == 36
+    # What is held out is exactly the rest: predicting the subtracted mean there has the error computed by hand.
+    mean = np.mean([full[i, j] for i, j in seen])
+    rest = [full[i, j] - mean for i in range(8) for j in range(6) if (i, j) not in seen]
+    assert task.metrics()["rmse"] == pytest.approx(np.sqrt(np.mean(np.square(rest))), rel=1e-12)
+    other = read_task("completion", path, test_fraction=0.25, seed=4).arguments
+    assert {(int(i), int(j)) for i, j in zip(other["rows"], other["cols"])} != seen
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("completon", {}, "Did you mean 'completion'"),
+        ("softmax", {}, r"objective 'softmax' is read from an \.npz archive"),
+        ("completion", {"test_fraction": 1.0}, "test_fraction: expected"),
+        ("completion", {"test_fraction": 0.9}, "leaves none to train on"),
+    ],
+)
+def test_refused_tasks(tmp_path: pathlib.Path, name: str, options: dict[str, float], message: str) -> None:
+    path = written(tmp_path, "r.csv", "1,1,5\n")
+    with pytest.raises(ValueError, match=message):
+        read_task(name, path, **options)
+
+
+# ---------------------------------------------------------------------- writing
+def test_a_failed_write_leaves_the_old_file(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "report.json"
+    write_json(path, {"old": 1})
+
+    def fails(file) -> None:
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, fails)
+    assert json.loads(path.read_text()) == {"old": 1}
+    assert os.listdir(tmp_path) == ["report.json"]
+
+
+def test_json_is_strict() -> None:
+    document = {"a": float("nan"), "b": [np.float64(1.5), np.inf], "c": np.arange(3), "d": np.bool_(True), "e": (1, None)}
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    back = json.loads(to_json(document), parse_constant=refuse)
+    assert back == {"a": None, "b": [1.5, None], "c": [0, 1, 2], "d": True, "e": [1, None]}
+
+
+# ---------------------------------------------------------------------- results
+@pytest.mark.parametrize(
+    ("name", "adapter", "options"),
+    [
+        ("denoising", "lora", {}),
+        ("linear", "lora", {"init": "pissa"}),
+        ("linear", "dora", {}),
+        ("completion", ls.adapters.LoRA(alpha=3.0, frozen="A"), {}),
+        ("softmax", "lora", {"schedule": "periodic"}),
+    ],
+)
+def test_result_comes_back(tmp_path: pathlib.Path, name: str, adapter: object, options: dict[str, str]) -> None:
+    rng = np.random.default_rng(5)
+    W0, Z = rng.standard_normal((4, 5)), rng.standard_normal((5, 30))
+    arguments = {
+        "denoising": {"M": rng.standard_normal((4, 5))},
+        "linear": {"W0": W0, "Z": Z, "Y": rng.standard_normal((4, 30))},
+        "completion": {
+            "rows": np.array([0, 1, 2, 3]),
+            "cols": np.array([1, 2, 3, 4]),
+            "values": rng.standard_normal(4),
+            "shape": (4, 5),
+        },
+        "softmax": {"W0": W0, "Z": Z, "labels": rng.integers(0, 4, 30)},
+    }[name]
+    problem = ls.Problem(objective_from_arrays(name, arguments, "here"), 2, 0.1, adapter)
+    result = ls.solve(problem, stop=ls.StoppingRule(max_iter=20), **options)
+    path = tmp_path / "r.npz"
+    save_result(path, problem, result, arguments)
+    problem_back, back = load_result(path)
+
+    assert np.array_equal(back.theta, result.theta)
+    assert np.array_equal(back.A, result.A)
+    assert np.allclose(back.X, result.X, rtol=0, atol=1e-13)
+    grad = np.empty_like(back.theta)
+    assert back.problem.value_and_grad(back.theta, grad) == pytest.approx(result.fun, rel=1e-13)
+    assert (back.status, back.seed, back.nit, back.message) == (result.status, result.seed, result.nit, result.message)
+    assert back.trace.value == result.trace.value
+    assert (problem_back.rank, problem_back.lam, problem_back.adapter) == (2, 0.1, problem.adapter)
+
+
+def test_diverged_result_comes_back(tmp_path: pathlib.Path) -> None:
+    M = np.eye(3)
+    problem = ls.Problem(Denoising(M), 1, 0.1)
+    result = ls.solve(problem, ls.optimizers.GD(step_size=1e3))
+    save_result(tmp_path / "r.npz", problem, result, {"M": M})
+    assert load_result(tmp_path / "r.npz")[1].status is ls.Status.DIVERGED
+
+
+def test_what_cannot_be_saved_or_loaded(tmp_path: pathlib.Path) -> None:
+    class Mine:
+        shape = (2, 2)
+
+        def value_and_grad(self, X):
+            return 0.5 * float((X**2).sum()), X
+
+    problem = ls.Problem(Mine(), 1, 0.1)
+    result = ls.solve(problem, stop=ls.StoppingRule(max_iter=2))
+    with pytest.raises(TypeError, match=r"only objectives of lorasolve\.objectives can be saved"):
+        save_result(tmp_path / "r.npz", problem, result, {})
+    assert os.listdir(tmp_path) == []
+    np.savez(tmp_path / "other.npz", A=np.eye(2))
+    with pytest.raises(ValueError, match=r"other\.npz: is not a saved result"):
+        load_result(tmp_path / "other.npz")
+    np.savez(tmp_path / "later.npz", header=np.array(json.dumps({"schema": "lorasolve/result", "schema_version": 99})))
+    with pytest.raises(ValueError, match="version 1, got 'lorasolve/result' version 99"):
+        load_result(tmp_path / "later.npz")

@@ -1,0 +1,53 @@
+"""The figures show the numbers of the comparison."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+import lorasolve as ls
+from lorasolve.objectives import Denoising
+from lorasolve.plotting import comparison_figure, plot_convergence, plot_spectra, save_figure
+
+
+@pytest.fixture(scope="module")
+def comparison():
+    """Singular values 3, 2, 0.4 with lam = 1 give an optimum of rank 2 with singular values 2 and 1."""
+    M = np.diag([3.0, 2.0, 0.4, 0.1])
+    return ls.compare(ls.Problem(Denoising(M), 3, 1.0), ["gd", "lbfgs"])
+
+
+def test_convergence_curves(comparison) -> None:
+    ax = plot_convergence(comparison, Figure().subplots())
+    curves = [line for line in ax.get_lines() if len(line.get_xdata()) > 1]
+    assert [line.get_label() for line in curves] == ["gd", "lbfgs"]
+    optimum = 0.5 * (1 + 1 + 0.4**2 + 0.1**2) + 3.0
+    value = np.asarray(comparison.results[0].trace.value)
+    assert curves[0].get_ydata()[:5] == pytest.approx((value[:5] - optimum) / optimum, rel=1e-6)
+    assert ax.get_xscale() == ax.get_yscale() == "log"
+
+
+def test_spectra(comparison) -> None:
+    ax = plot_spectra(comparison, Figure().subplots())
+    assert [bar.get_height() for bar in ax.patches] == pytest.approx([2.0, 1.0])
+    filled = [line for line in ax.get_lines() if line.get_label() in ("gd", "lbfgs")]
+    for line in filled:
+        assert line.get_ydata() == pytest.approx([2.0, 1.0], rel=1e-6)
+
+
+def test_figure_without_reference_and_with_a_diverged_run(tmp_path) -> None:
+    problem = ls.Problem(Denoising(np.eye(3)), 2, 0.0)
+    table = ls.compare(problem, ["lbfgs", ls.optimizers.GD(step_size=1e3)])
+    assert table.reference is None
+    save_figure(tmp_path / "f.png", comparison_figure(table, "title"))
+    assert (tmp_path / "f.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_saved_figure_has_ink(comparison, tmp_path) -> None:
+    from matplotlib.image import imread
+
+    save_figure(tmp_path / "f.png", comparison_figure(comparison, "title"))
+    pixels = imread(tmp_path / "f.png")
+    assert pixels.shape[0] > 400
+    assert (pixels[..., :3].min(axis=2) < 0.5).mean() > 0.005
