@@ -62,8 +62,9 @@ class Registry(Generic[T]):
             if given not in classes:
                 raise ValueError(f"{argument}: unknown {self.kind} {given!r}.{suggest(given, list(classes))}")
             return classes[given]()
+        article = "an" if self.kind[0] in "aeiou" else "a"
         raise TypeError(
-            f"{argument}: expected the name of a {self.kind} or an instance of {self.base.__name__}, "
+            f"{argument}: expected the name of {article} {self.kind} or an instance of {self.base.__name__}, "
             f"got {type(given).__name__}"
         )
 
