@@ -68,7 +68,7 @@ def run(quick: bool = True) -> dict[str, object]:
         expected = isotropic_factor(sketch_eigenvalue(shape, rank, side), 1.0, 1.0)
         factors[side] = (expected, *contraction(shape, rank, side, 400 if quick else 4000))
 
-    measured = list(factors.items())
+    rates = list(factors.items())
     large, small = tables["1/L"], tables["0.2/L"]
     rac, cola = max(large["RAC-LoRA"]), max(small["COLA, fresh A"])
     diverged = int(np.isinf(large["COLA, fresh A"]).sum())
@@ -88,8 +88,8 @@ def run(quick: bool = True) -> dict[str, object]:
         Claim(
             "the gap contracts by 1 - r/n per block; correction: r/m on the left side, r/n on the right",
             "holds with correction",
-            "; ".join(f"{side} {mean:.4f} +- {error:.4f}, expected {exact:g}" for side, (exact, mean, error) in measured),
-            all(abs(mean - exact) < 3 * error for _, (exact, mean, error) in measured),
+            "; ".join(f"{side} {mean:.4f} +- {error:.4f}, expected {exact:g}" for side, (exact, mean, error) in rates),
+            all(abs(mean - exact) < 3 * error for _, (exact, mean, error) in rates),
         ),
     ]
     print_claims("RAC-LoRA, arXiv 2410.08305", claims)

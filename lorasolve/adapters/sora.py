@@ -11,6 +11,7 @@ import numpy as np
 from .._validate import Array, as_integer, as_number
 from ..objectives.base import Objective
 from .base import Adapter, split
+from .gates import gated_oracle
 
 Variant = Literal["paper", "unit_columns", "fixed_threshold", "released"]
 
@@ -109,10 +110,10 @@ class SoRA(Adapter):
         A, B, g = split(theta, objective.shape, rank)
         dA, dB, dg = split(grad, objective.shape, rank)
         if self.variant != "unit_columns":
-            return gated_oracle(objective, A, B, self.scale_at(rank) * g, self.scale_at(rank), dA, dB, dg)
+            return gated_oracle(objective, A, B, g, self.scale_at(rank), dA, dB, dg)
         unit_A, length_A = _directions(A)
         unit_B, length_B = _directions(B)
-        f = gated_oracle(objective, unit_A, unit_B, self.scale_at(rank) * g, self.scale_at(rank), dA, dB, dg)
+        f = gated_oracle(objective, unit_A, unit_B, g, self.scale_at(rank), dA, dB, dg)
         dA -= unit_A * np.sum(unit_A * dA, axis=0)
         dB -= unit_B * np.sum(unit_B * dB, axis=0)
         dA /= length_A
@@ -145,17 +146,6 @@ class SoRA(Adapter):
             A, B = _directions(A)[0], _directions(B)[0]
         kept = g != 0.0
         return A[:, kept] * (self.scale_at(rank) * g[kept]), B[:, kept].copy()
-
-
-def gated_oracle(
-    objective: Objective, A: Array, B: Array, weights: Array, scale: float, dA: Array, dB: Array, dg: Array
-) -> float:
-    """Value and gradients of ``f(A diag(weights) B^T)`` in ``A``, ``B`` and ``weights / scale``."""
-    f = objective.factor_oracle(A * weights, B, dA, dB)
-    np.einsum("ik,ik->k", A, dA, out=dg)
-    dg *= scale
-    dA *= weights
-    return f
 
 
 def soft_threshold(z: Array, threshold: float) -> Array:

@@ -47,7 +47,7 @@ def schatten_half_penalty(X: Array, gate_penalty: float, lam: float) -> float:
     This is the least of ``gate_penalty ||g||_1 + (lam/2)(||A||_F^2 + ||B||_F^2)`` over ``A diag(g) B^T = X``
     (with at least ``rank X`` gates).
     """
-    return 2.0 * float(np.sqrt(gate_penalty * lam) * np.sum(np.sqrt(_compact_svd(X)[1])))
+    return 2.0 * float(np.sqrt(gate_penalty * lam) * np.sum(np.sqrt(compact_svd(X)[1])))
 
 
 def least_factorization(X: Array, gate_penalty: float, lam: float) -> tuple[Array, Array, Array]:
@@ -55,12 +55,12 @@ def least_factorization(X: Array, gate_penalty: float, lam: float) -> tuple[Arra
 
     It attains :func:`schatten_half_penalty`.
     """
-    U, sigma, V = _compact_svd(X)
+    U, sigma, V = compact_svd(X)
     square = np.sqrt(gate_penalty * sigma / lam)
     return U * np.sqrt(square), V * np.sqrt(square), sigma / square
 
 
-def _compact_svd(X: Array) -> tuple[Array, Array, Array]:
+def compact_svd(X: Array) -> tuple[Array, Array, Array]:
     """Return the SVD without the singular values that are rounding errors (their roots would not be small)."""
     U, sigma, Vt = np.linalg.svd(X, full_matrices=False)
     kept = sigma > np.finfo(float).eps * max(X.shape) * sigma[0]

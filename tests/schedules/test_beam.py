@@ -1,0 +1,135 @@
+import numpy as np
+import pytest
+
+import lorasolve as ls
+from lorasolve.adapters import SoftmaxGates
+from lorasolve.objectives import Denoising
+from lorasolve.schedules import Beam
+from lorasolve.schedules.beam import beyond_top_p, importance, kept_share, prune_and_expand, to_svd_gauge
+
+
+def problem(r=6, tau=0.5, seed=0):
+    return ls.Problem(Denoising(np.random.default_rng(seed).standard_normal((9, 8))), r, 0.0, SoftmaxGates(tau))
+
+
+def parameters(p, seed=1):
+    return np.random.default_rng(seed).standard_normal(p.size)
+
+
+def pruned_update(p, theta, worst):
+    """``X`` without the pruned terms, weights of the others unchanged."""
+    A, B, z = p.split(theta)
+    w = p.adapter.weights(z)
+    w[worst] = 0.0
+    return A @ np.diag(w) @ B.T
+
+
+def test_top_p_prunes_the_element_that_crosses():
+    scores = np.array([0.2, 4.0, 1.0, 2.8, 2.0])  # sorted: 4, 2.8, 2, 1, 0.2 of 10
+    np.testing.assert_array_equal(beyond_top_p(scores, 0.95), [2, 0])
+    np.testing.assert_array_equal(beyond_top_p(scores, 0.85), [4, 2, 0])
+    assert beyond_top_p(scores, 1.0).size == 0
+    kept = np.setdiff1d(np.arange(5), beyond_top_p(scores, 0.7))
+    assert scores[kept].sum() <= 0.7 * scores.sum()
+    # all equal: ties decide, one of eight goes
+    np.testing.assert_array_equal(beyond_top_p(np.ones(8), 0.95), [7])
+
+
+def test_threshold_rises_from_the_first_share_to_one():
+    assert kept_share(0.95, 0.0) == pytest.approx(0.95)
+    assert kept_share(0.95, 0.5) == pytest.approx(0.975)
+    assert kept_share(0.95, 1.0) == kept_share(0.95, 2.0) == 1.0
+
+
+def test_preserving_expansion_leaves_the_pruned_update_exactly():
+    p = problem()
+    theta = parameters(p)
+    scores = importance(p, theta, "gate")
+    worst = beyond_top_p(scores, 0.8)[::-1][:3]
+    settings = Beam(kept=0.8, expand="preserving", jitter=0.3)
+    after = prune_and_expand(p, theta, theta, 0.8, settings, np.random.default_rng(0))
+    np.testing.assert_allclose(p.update(after), pruned_update(p, theta, worst), atol=1e-13)
+    assert np.linalg.matrix_rank(p.split(after)[0]) == p.rank  # the jitter separates the copies
+
+
+def test_paper_expansion_makes_the_loss_jump_and_preserving_only_prunes():
+    p = problem()
+    theta = parameters(p)
+    worst = beyond_top_p(importance(p, theta, "gate"), 0.8)[::-1][:3]
+    jump = {}
+    for expand in ("paper", "preserving", "reseed"):
+        after = prune_and_expand(p, theta, theta, 0.8, Beam(expand=expand), np.random.default_rng(0))
+        jump[expand] = np.linalg.norm(p.update(after) - pruned_update(p, theta, worst))
+    assert jump["preserving"] < 1e-12
+    assert jump["paper"] > 0.1
+
+
+def test_paper_expansion_copies_the_snapshot_and_averages_the_logits():
+    p = problem()
+    theta, snapshot = parameters(p, 1), parameters(p, 2)
+    scores = importance(p, theta, "gate")
+    worst, best = int(np.argmin(scores)), int(np.argmax(scores))
+    share = 1.0 - 0.5 * scores[worst] / scores.sum()  # only the last one crosses
+    after = prune_and_expand(p, theta, snapshot, share, Beam(), np.random.default_rng(0))
+    A, B, z = p.split(after)
+    old_A, old_B, _ = p.split(snapshot)
+    np.testing.assert_array_equal(A[:, worst], old_A[:, best])
+    np.testing.assert_array_equal(B[:, worst], old_B[:, best])
+    before = p.split(theta)[2]
+    assert z[worst] == z[best] == 0.5 * (before[worst] + before[best])
+    untouched = [k for k in range(p.rank) if k != worst]
+    np.testing.assert_array_equal(A[:, untouched], p.split(theta)[0][:, untouched])
+
+
+def test_reseeding_adds_the_direction_of_the_gradient():
+    T = np.diag([5.0, 4.0, 3.0, 2.0])
+    p = ls.Problem(Denoising(T), 2, 0.0, SoftmaxGates(1.0))
+    A = np.zeros((4, 2))
+    A[0, 0], A[0, 1] = 2.0, 0.1
+    theta = p.join(A, A)
+    after = prune_and_expand(p, theta, theta, 0.9, Beam(expand="reseed", importance="norm"), np.random.default_rng(0))
+    new = p.split(after)
+    np.testing.assert_array_equal(new[0][:, 1], 0.0)
+    direction = new[1][:, 1] / np.linalg.norm(new[1][:, 1])
+    np.testing.assert_allclose(np.abs(direction), [0, 1, 0, 0], atol=1e-12)  # the largest residual
+
+
+def test_svd_gauge_keeps_the_update_and_prunes_optimally():
+    p = problem(r=4)
+    theta = parameters(p)
+    X = p.update(theta)
+    gauged = theta.copy()
+    to_svd_gauge(p, gauged)
+    np.testing.assert_allclose(p.update(gauged), X, atol=1e-13)
+    values = np.linalg.svd(X, compute_uv=False)[:4]
+    np.testing.assert_allclose(importance(p, gauged, "norm"), values, atol=1e-12)
+    worst = [2, 3]
+    error = np.linalg.norm(X - pruned_update(p, gauged, worst))
+    assert error == pytest.approx(np.linalg.norm(values[2:]), rel=1e-12)  # Eckart-Young
+
+
+@pytest.mark.parametrize("expand", ["paper", "preserving", "reseed", "none"])
+@pytest.mark.parametrize("kind", ["gate", "norm", "svd"])
+def test_runs_with_every_option_and_stops_changing_after_the_last_event(expand, kind):
+    p = problem(r=4)
+    adapters, thetas = [], []
+
+    def watch(now):
+        adapters.append(now.problem)
+        thetas.append(now.theta.copy())
+
+    schedule = Beam(events=3, kept=0.6, importance=kind, expand=expand)
+    end = ls.solve(p, "adam", schedule=schedule, stop=ls.StoppingRule(600, 0.0), callback=watch)
+    assert np.isfinite(end.fun)
+    steps = [np.linalg.norm(b - a) for a, b in zip(thetas[402:], thetas[403:])]
+    assert max(steps) < 0.2  # plain Adam steps of 0.01 an entry, no event in the last third
+    assert end.nit == 600
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match="softmax_gates"):
+        ls.solve(problem().replace(adapter="lora"), schedule="beam")
+    with pytest.raises(ValueError, match="expand"):
+        Beam(expand="papers")
+    with pytest.raises(ValueError, match="importance"):
+        Beam(importance="gates")
