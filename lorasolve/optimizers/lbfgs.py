@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from .._validate import Array, as_integer
 from ..problem import Problem
@@ -46,7 +47,7 @@ class LBFGS(DrivenOptimizer):
         """Run SciPy's loop with its own tolerances off."""
         from scipy.optimize import minimize
 
-        options = {
+        options: dict[str, Any] = {
             "maxcor": self.maxcor,
             "ftol": 0.0,
             "gtol": 0.0,
@@ -54,4 +55,5 @@ class LBFGS(DrivenOptimizer):
             "maxfun": UNLIMITED,
             "maxls": 50,
         }
-        return minimize(function, theta, jac=True, method="L-BFGS-B", callback=accept, options=options).x
+        settings: dict[str, Any] = {"jac": True, "callback": accept, "options": options}
+        return minimize(function, theta, method="L-BFGS-B", **settings).x

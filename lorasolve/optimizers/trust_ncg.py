@@ -45,13 +45,10 @@ class TrustNCG(DrivenOptimizer):
                 last[:] = point
                 accept(point)
 
-        options: dict[str, Any] = {"gtol": 0.0, "maxiter": UNLIMITED}
-        return minimize(
-            function,
-            theta,
-            jac=True,
-            hessp=oracle.hessian_product,
-            method="trust-ncg",
-            callback=report,
-            options=options,
-        ).x
+        settings: dict[str, Any] = {
+            "jac": True,
+            "hessp": oracle.hessian_product,
+            "callback": report,
+            "options": {"gtol": 0.0, "maxiter": UNLIMITED},
+        }
+        return minimize(function, theta, method="trust-ncg", **settings).x

@@ -1,0 +1,46 @@
+"""PiSSA: the principal part of the frozen weight becomes the adapter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..linear_map import LinearMap, balanced, top_singular
+from ..problem import Problem
+from .base import Init, Start
+
+
+@dataclass(frozen=True)
+class PiSSA(Init):
+    """Move the top ``r`` singular triplets of ``W0`` into the factors: ``s A B^T = [W0]_r``, ``W`` unchanged.
+
+    The frozen weight becomes ``W0 - [W0]_r``, so with ``lam > 0`` the decay acts on the principal part of the
+    weight too, and the convex counterpart is that of the shifted problem.
+
+    Notes
+    -----
+    Source: F. Meng, Z. Wang, M. Zhang, PiSSA, NeurIPS 2024 (arXiv:2404.02948).
+    """
+
+    name = "pissa"
+    summary = "top-r singular triplets of W0 moved into the factors (needs W0)"
+
+    def start(self, problem: Problem, rng: np.random.Generator) -> Start:
+        """Return balanced ``A`` (m, r), ``B`` (n, r) and ``merged = -[W0]_r``.
+
+        Raises
+        ------
+        ValueError
+            If the objective has no frozen weight, or a zero one.
+        """
+        W0 = problem.objective.W0
+        if W0 is None:
+            raise ValueError(
+                f"init: pissa needs an objective with a frozen weight (W0); {type(problem.objective).__name__} has none"
+            )
+        top = top_singular(LinearMap.from_dense(np.asarray(W0, dtype=np.float64)), problem.rank)
+        if top.values[0] == 0.0:
+            raise ValueError("init: pissa takes the factors from W0, and W0 is zero")
+        A, B = balanced(top.U, top.values / problem.scale, top.V)
+        return Start(A, B, (-problem.scale * (A @ B.T)).astype(problem.dtype))
