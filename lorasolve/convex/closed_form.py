@@ -16,10 +16,10 @@ from .base import ConvexRoute, Solution
 
 
 class ClosedForm(ConvexRoute):
-    """Closed forms of the optimum over ``rank <= r`` (main paper, section 12).
+    """Closed forms of the optimum (main paper, section 12); for ``lam = 0`` of that over ``rank <= r``.
 
-    Denoising: the soft-thresholded SVD of ``M``, cut after ``r`` values (proofs/denoising_landscape). Linear
-    fine-tuning with ``lam = 0``: reduced-rank regression (proofs/reduced_rank_regression).
+    Denoising: the soft-thresholded SVD of ``M`` (proofs/denoising_landscape). Linear fine-tuning with ``lam = 0``:
+    reduced-rank regression (proofs/reduced_rank_regression).
     """
 
     name = "closed_form"
@@ -32,18 +32,20 @@ class ClosedForm(ConvexRoute):
         return None
 
     def run(self, problem: Problem, tol: float, show: Any) -> Solution:
-        """Return the optimum over ``rank <= r``."""
+        """Return the optimum."""
         found = optimum(problem)
         assert found is not None
         return Solution(*found, nit=0)
 
 
 def optimum(problem: Problem) -> tuple[Array, Array] | None:
-    """Return factors of the optimum over ``rank <= r``, or None if no formula is known."""
+    """Return factors of the optimum (for ``lam = 0`` over ``rank <= r``), or None if no formula is known."""
     objective: Objective = problem.objective
     if isinstance(objective, Denoising):
         P, s, Qt = np.linalg.svd(objective.M.astype(np.float64), full_matrices=False)
-        kept = np.maximum(s - problem.lam_effective, 0.0)[: problem.rank]
+        kept = np.maximum(s - problem.lam_effective, 0.0)
+        if problem.lam == 0.0:
+            kept = kept[: problem.rank]
         r = max(int(np.count_nonzero(kept)), 1)
         return balanced(P[:, :r], kept[:r], Qt[:r].T)
     if isinstance(objective, LinearFineTuning) and problem.lam == 0.0:
@@ -52,7 +54,7 @@ def optimum(problem: Problem) -> tuple[Array, Array] | None:
 
 
 def optimal_value(problem: Problem) -> float | None:
-    """Return the optimal value over ``rank <= r``, or None if no formula is known."""
+    """Return the value of :func:`optimum`, or None if no formula is known."""
     found = optimum(problem)
     if found is None:
         return None
