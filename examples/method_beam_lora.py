@@ -109,7 +109,7 @@ def run(quick: bool = True) -> dict[str, object]:
     for seed in range(seeds):
         values = np.linalg.svd(target(16, seed), compute_uv=False)
         floor.append(float(np.sum(values[RANK:] ** 2) / np.sum(values**2)))
-    print(f"Loss relative to the start, r = {RANK}, mean over {seeds} seeds (best possible {np.mean(floor):.4f} and 0):")
+    print(f"Loss relative to the start, r = {RANK}, mean of {seeds} seeds (best possible {np.mean(floor):.4f} and 0):")
     for rank, table in losses.items():
         print(f"  target of rank {rank:2d}:  " + "  ".join(f"{k} {np.mean(v):.4f}" for k, v in table.items()))
     moved = event()

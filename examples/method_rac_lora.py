@@ -20,7 +20,7 @@ def gaps_on_the_paper_example(step: float, seeds: int, max_iter: int) -> dict[st
     problem = ls.Problem(objective, rank=1)
     runs = {
         "LoRA": {},
-        "COLA, fresh A": {"schedule": ChainOfLoRA(inner=100, std=1.0)},
+        "COLA, fresh A": {"schedule": ChainOfLoRA(period=100)},
         "AsymmLoRA": {"adapter": ls.adapters.LoRA(frozen="A")},
         "RAC-LoRA": {"schedule": RACChain(inner=1)},
     }

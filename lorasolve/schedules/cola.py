@@ -6,26 +6,24 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .._validate import as_integer, as_number
-from ..inits.lora import LoRAStart
 from ..problem import Problem
-from .base import Schedule, Stage
+from .base import Stage
+from .periodic import Periodic
 from .rac_chain import refuse_decay
 
 
 @dataclass(frozen=True)
-class ChainOfLoRA(Schedule):
-    """Merge ``A B^T`` every ``inner`` iterations and restart from ``A`` Gaussian, ``B = 0``, both trained.
+class ChainOfLoRA(Periodic):
+    """Merge ``A B^T`` every ``period`` steps and restart from ``A`` Gaussian, ``B = 0``: PeriodicLoRA without decay.
 
     Parameters
     ----------
-    inner : int
-        Steps in each block.
-    std : float, optional
-        Standard deviation of the entries of a fresh ``A``; by default ``1/sqrt(m)``.
+    period, unload_fraction, restart
+        As for :class:`~lorasolve.schedules.Periodic`.
     resample : bool
         False restarts every block from the factors of the first start. Any ``W`` with ``A0^T grad f(W) = 0``
-        is then a fixed point, because both factor gradients vanish there: the chain stalls.
+        is then a fixed point, because both factor gradients vanish there: the chain stalls. It is offered to
+        show that.
 
     Notes
     -----
@@ -39,25 +37,16 @@ class ChainOfLoRA(Schedule):
     Fixed points: with fresh factors only ``grad f(W) = 0``. Weight decay is refused, as for ``rac_chain``.
     """
 
-    inner: int = 100
-    std: float | None = None
+    period: int = 100
     resample: bool = True
 
     name = "cola"
-    summary = "COLA: merge every `inner` iterations, restart with a fresh Gaussian A and B = 0 (needs lam = 0)"
-
-    def __post_init__(self) -> None:
-        as_integer(self.inner, "inner", 1)
-        if self.std is not None:
-            as_number(self.std, "std", 0.0, open_low=True)
+    summary = "COLA: merge every period, restart with a fresh Gaussian A and B = 0 (needs lam = 0)"
 
     def check(self, problem: Problem) -> None:
-        """Refuse weight decay."""
+        """Refuse weight decay, and what PeriodicLoRA refuses."""
+        super().check(problem)
         refuse_decay(self.name, problem)
-
-    def is_boundary(self, stage_iteration: int, max_iter: int) -> bool:
-        """Return True after every ``inner`` iterations."""
-        return stage_iteration >= self.inner
 
     def start(self, stage: Stage, rng: np.random.Generator) -> Stage:
         """Keep the init's factors for later restarts if they are to be repeated."""
@@ -65,9 +54,6 @@ class ChainOfLoRA(Schedule):
 
     def transition(self, stage: Stage, rng: np.random.Generator) -> Stage:
         """Merge the block and start the next one."""
-        stage = stage.merge(stage.problem.update(stage.theta))
-        if not self.resample:
-            return replace(stage, theta=stage.memory["first"])
-        problem = stage.problem
-        fresh = LoRAStart(self.std).start(problem, rng)
-        return replace(stage, theta=problem.join(fresh.A, fresh.B))
+        if self.resample:
+            return super().transition(stage, rng)
+        return replace(stage.merge(stage.problem.update(stage.theta)), theta=stage.memory["first"])

@@ -75,14 +75,14 @@ def test_cola_with_repeated_factors_stalls_and_with_fresh_ones_converges():
     p = problem()
     M = p.objective.M
     step = 0.2 / np.linalg.norm(M, 2)
-    repeated = after(6000, ChainOfLoRA(inner=1, resample=False), p, step=step)
+    repeated = after(6000, ChainOfLoRA(period=1, resample=False), p, step=step)
     G = repeated.X - M
     A0 = repeated.A
     assert np.linalg.norm(A0.T @ G) < 1e-10 * np.linalg.norm(A0) * np.linalg.norm(G)
     # any fixed point of the repeated block keeps the part of M outside the range of A0
     outside = np.eye(7) - A0 @ np.linalg.pinv(A0)
     assert np.linalg.norm(G) >= np.linalg.norm(outside @ M) * (1 - 1e-9) > 1.0
-    fresh = after(12_000, ChainOfLoRA(inner=100), p, step=step)
+    fresh = after(12_000, ChainOfLoRA(period=100), p, step=step)
     assert np.linalg.norm(fresh.X - M) < 1e-8
 
 
