@@ -51,7 +51,7 @@ def contraction(shape: tuple[int, int], rank: int, side: str, draws: int) -> tup
 
 def run(quick: bool = True) -> dict[str, object]:
     """Print the claims beside what was measured and return the numbers."""
-    seeds = 4 if quick else 8
+    seeds = 5 if quick else 20
     tables = {
         "1/L": gaps_on_the_paper_example(0.05, seeds, max_iter=1500),
         "0.2/L": gaps_on_the_paper_example(0.01, seeds, max_iter=7500),
@@ -82,8 +82,9 @@ def run(quick: bool = True) -> dict[str, object]:
         Claim(
             "COLA fails on the same example; correction: it fails at the step 1/L and converges with a stable step",
             "holds with correction",
-            f"step 1/L: {diverged} of {seeds} diverged; step 0.2/L: largest gap {cola:.1e}",
-            diverged == seeds and cola < 1e-8,
+            f"step 1/L: {diverged} of {seeds} diverged, smallest gap {min(large['COLA, fresh A']):.1e}; "
+            f"step 0.2/L: largest gap {cola:.1e}",
+            min(large["COLA, fresh A"]) > 1e-4 and cola < 1e-8,
         ),
         Claim(
             "the gap contracts by 1 - r/n per block; correction: r/m on the left side, r/n on the right",
