@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +19,7 @@ from ._validate import Array
 from .objectives.base import Objective, as_objective
 
 POINTS = 3
-# Up to this many entries the whole Hessian is formed, beyond it Lanczos finds the extreme eigenvalues.
-DENSE_HESSIAN = 64
+LANCZOS_STEPS = 40
 EPS = float(np.finfo(np.float64).eps)
 
 
@@ -132,10 +131,10 @@ def check_objective(objective: Any, rng: int | np.random.Generator = 0, scale: f
     Notes
     -----
     The claims: ``value_and_grad`` is pure and its gradient has Taylor slope 2; Hessian products are symmetric and
-    have slopes 3 (values) and 2 (gradients); the factor level agrees with the dense one; the cvxpy expression has
-    the same value and is convex; ``convex``, ``smoothness`` and ``lower_bound``; ``least_squares`` (constant
-    Hessian, a quadratic along lines); ``merged``; ``sample_batch`` (weighted means over a partition give ``f``);
-    ``minimize_over_A`` and ``minimize_over_B`` are stationary.
+    have slope 2 against gradients (3 against values, shown); the factor level agrees with the dense one; the
+    cvxpy expression has the same value and is convex; ``convex``, ``smoothness`` and ``lower_bound``;
+    ``least_squares`` (constant Hessian, a quadratic along lines); ``merged``; ``sample_batch`` (weighted means over a
+    partition give ``f``); ``minimize_over_A`` and ``minimize_over_B`` are stationary.
 
     Examples
     --------
@@ -198,6 +197,10 @@ def _order(steps: Array, remainders: Array, noise: Array, term: Array, tol: floa
     return float(local.max())
 
 
+def _shown(order: float) -> str:
+    return "exact to tolerance" if order == math.inf else f"Taylor slope {order:.3f}"
+
+
 def _rounding(bench: _Bench, X: Array, D: Array) -> tuple[float, float]:
     """Estimate the rounding errors of value and gradient near ``X`` from third differences at a tiny spacing.
 
@@ -238,16 +241,17 @@ def _taylor(bench: _Bench) -> Iterator[Claim]:
             other = float(np.vdot(bench.f.hessian_product(X, E), D))
             largest = max(length_H * float(np.linalg.norm(E)), abs(other))
             asymmetry = max(asymmetry, _relative(abs(float(np.vdot(H, E)) - other), largest))
-    for name, order in (("gradient", 2), ("hessian", 3), ("hessian in gradients", 2)):
-        if not orders[name]:
-            yield Claim(name, None, "not claimed: has_hessian is False")
-            continue
-        worst = min(orders[name])
-        shown = "exact to rounding or tolerance" if worst == math.inf else f"Taylor slope {worst:.3f}"
-        # A wrong derivative lowers the order by a whole unit.
-        yield Claim(name, worst > order - 0.5, f"{shown}, expected {order}")
-    if with_hessian:
-        yield Claim("hessian is symmetric", asymmetry <= bench.curvature_tol, f"relative asymmetry {asymmetry:.1e}")
+    worst = {name: min(found, default=math.inf) for name, found in orders.items()}
+    # A wrong derivative lowers the order by a whole unit.
+    yield Claim("gradient", worst["gradient"] > 1.5, f"{_shown(worst['gradient'])} (expected 2)")
+    if not with_hessian:
+        yield Claim("hessian", None, "not claimed: has_hessian is False")
+        return
+    # Where kinks of the gradient lie dense (Huber, many entries), its remainder is of order 3/2 and that of the
+    # values erratic; a wrong Hessian gives order 1. So the gradients decide and the values are only shown.
+    detail = f"gradients: {_shown(worst['hessian in gradients'])} (expected 2), values: {_shown(worst['hessian'])} (3)"
+    yield Claim("hessian", worst["hessian in gradients"] > 1.25, detail)
+    yield Claim("hessian is symmetric", asymmetry <= bench.curvature_tol, f"relative asymmetry {asymmetry:.1e}")
 
 
 # ---------------------------------------------------------------------- factor level
@@ -327,31 +331,25 @@ def _expression(bench: _Bench) -> Iterator[Claim]:
 
 
 def _extreme_curvature(bench: _Bench, X: Array) -> tuple[float, float]:
-    """Return the smallest and the largest Hessian eigenvalue at ``X`` (Lanczos beyond ``DENSE_HESSIAN`` entries)."""
-    size = X.size
+    """Return the smallest and the largest Ritz value of the Hessian at ``X`` after some Lanczos steps.
 
-    def product(v: Array) -> Array:
-        return bench.f.hessian_product(X, v.reshape(X.shape)).ravel().astype(np.float64)
-
-    if size <= DENSE_HESSIAN:
-        H = np.array([product(row) for row in np.eye(size)])
-        eigenvalues = np.linalg.eigvalsh(0.5 * (H + H.T))
-        return float(eigenvalues[0]), float(eigenvalues[-1])
-
-    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
-
-    operator = LinearOperator((size, size), matvec=product, dtype=np.float64)
-    start = bench.rng.standard_normal(size)
-
-    def end(which: Literal["SA", "LA"]) -> float:
-        try:
-            return float(
-                eigsh(operator, k=1, which=which, v0=start, maxiter=30, tol=1e-3, return_eigenvectors=False)[0].real
-            )
-        except ArpackNoConvergence:  # a Rayleigh quotient is still a valid sample
-            return float(start @ product(start)) / float(start @ start)
-
-    return end("SA"), end("LA")
+    Both lie between the extreme eigenvalues, and reach them long before random directions come near.
+    """
+    direction = bench.rng.standard_normal(X.size)
+    basis = np.empty((0, X.size))
+    products = np.empty((0, X.size))
+    for _ in range(min(X.size, LANCZOS_STEPS)):
+        length = float(np.linalg.norm(direction))
+        direction = direction / length
+        basis = np.vstack([basis, direction])
+        products = np.vstack([products, bench.f.hessian_product(X, direction.reshape(X.shape)).ravel()])
+        direction = products[-1].copy()
+        for _ in range(2):  # once more, against the loss of orthogonality
+            direction -= basis.T @ (basis @ direction)
+        if np.linalg.norm(direction) <= 1e-10 * np.linalg.norm(products[-1]):
+            break
+    ritz = np.linalg.eigvalsh(basis @ products.T)
+    return float(ritz[0]), float(ritz[-1])
 
 
 def _sampled_pairs(bench: _Bench) -> Iterator[tuple[Array, Array]]:
@@ -494,27 +492,34 @@ def _batches(bench: _Bench) -> Iterator[Claim]:
 
 
 def _one_factor(bench: _Bench) -> Iterator[Claim]:
-    for factor in ("A", "B"):
-        name = f"minimize_over_{factor}"
-        worst = 0.0
+    for name, side in (("minimize_over_A", 0), ("minimize_over_B", 1)):
         try:
-            for rank in _ranks(bench):
-                for lam in (0.3, 0.0):
-                    A, B, _, _ = bench.factors(rank)
-                    if factor == "A":
-                        A = bench.f.minimize_over_A(B, lam)
-                    else:
-                        B = bench.f.minimize_over_B(A, lam)
-                    A, B = A.astype(np.float64), B.astype(np.float64)
-                    G = bench.f.value_and_grad(A @ B.T)[1]
-                    at_zero = bench.f.value_and_grad(np.zeros(bench.f.shape))[1]
-                    left = G @ B + lam * A if factor == "A" else G.T @ A + lam * B
-                    unit = at_zero @ B if factor == "A" else at_zero.T @ A
-                    worst = max(worst, _relative(float(np.linalg.norm(left)), float(np.linalg.norm(unit))))
+            worst = max(_gradient_left(bench, side, rank, lam) for rank in _ranks(bench) for lam in (0.3, 0.0))
         except NotImplementedError as reason:
             yield Claim(name, None, f"not claimed: {reason}")
             continue
-        yield Claim(name, worst <= bench.curvature_tol, f"relative gradient left {worst:.1e}")
+        yield Claim(name, worst <= bench.curvature_tol, f"gradient left {worst:.1e}, relative to its parts")
+
+
+def _gradient_left(bench: _Bench, side: int, rank: int, lam: float) -> float:
+    """Return the gradient at the minimiser of one factor, relative to the terms that cancel in it.
+
+    The terms are bounded by their lengths, so that rounding of an ill-conditioned minimiser is not counted.
+    """
+    A, B, _, _ = bench.factors(rank)
+    if side == 0:
+        A = bench.f.minimize_over_A(B, lam)
+    else:
+        B = bench.f.minimize_over_B(A, lam)
+    A, B = A.astype(np.float64), B.astype(np.float64)
+    G0 = bench.f.value_and_grad(np.zeros(bench.f.shape))[1]
+    G = bench.f.value_and_grad(A @ B.T)[1]
+    left = G @ B + lam * A if side == 0 else G.T @ A + lam * B
+    solved, given = (A, B) if side == 0 else (B, A)
+    curvature = _relative(float(np.linalg.norm(G - G0)), float(np.linalg.norm(A @ B.T)))
+    parts = float(np.linalg.norm(G0 @ B if side == 0 else G0.T @ A))
+    parts += (curvature * float(np.linalg.norm(given)) ** 2 + lam) * float(np.linalg.norm(solved))
+    return _relative(float(np.linalg.norm(left)), parts)
 
 
 def _metrics(bench: _Bench) -> Iterator[Claim]:
