@@ -127,9 +127,14 @@ CHECKS = (
                 {**VALUES, c: "1/2"},
                 rhs=(1 - c) ** 2 * (f - f_low) + lam * nuc + c * gx,
             ),
-            mutant("sign", "- c <G, X>", rhs=(1 - c) * (f - f_low) + lam * nuc - c * gx),
-            dropped(C_FEASIBLE),
-            dropped(C_BELOW_ONE),
+            mutant(
+                "sign",
+                "- c <G, X>",
+                {**VALUES, gx: 1, gx_star: 0, nuc: 1, nuc_star: 0, lam: 1, c: 1},
+                rhs=(1 - c) * (f - f_low) + lam * nuc - c * gx,
+            ),
+            dropped(C_FEASIBLE, {**VALUES, c: 1}),
+            dropped(C_BELOW_ONE, {**VALUES, f_star: 1, gx_star: 0, nuc_star: 0, lam: 2, c: 2}),
         ),
     ),
     Inequality(
