@@ -18,7 +18,7 @@ class ChainOfLoRA(Periodic):
 
     Parameters
     ----------
-    period, unload_fraction, restart
+    period, unload_fraction, restart, std
         As for :class:`~lorasolve.schedules.Periodic`.
     resample : bool
         False restarts every block from the factors of the first start. Any ``W`` with ``A0^T grad f(W) = 0``

@@ -38,6 +38,8 @@ class Periodic(Schedule):
     restart : {"lora", "gradient"}
         Factors after a full unload: the LoRA start, or (balanced) the top ``r`` singular triplets of the gradient
         step ``-grad f(W)/beta``, with which every stage does at least as well as that step.
+    std : float, optional
+        Standard deviation of the entries of ``A`` after a LoRA restart; by default that of the LoRA start.
 
     Notes
     -----
@@ -55,6 +57,7 @@ class Periodic(Schedule):
     period: int = 250
     unload_fraction: float = 1.0
     restart: Literal["lora", "gradient"] = "lora"
+    std: float | None = None
 
     name = "periodic"
     summary = "PeriodicLoRA: merge the adapter (or a fraction of it) every period, then restart"
@@ -64,6 +67,7 @@ class Periodic(Schedule):
         as_number(self.unload_fraction, "unload_fraction", 0.0, 1.0, open_low=True)
         if self.restart not in ("lora", "gradient"):
             raise ValueError(f"restart: expected 'lora' or 'gradient', got {self.restart!r}")
+        LoRAStart(self.std)
 
     def check(self, problem: Problem) -> None:
         """Refuse a restart from the gradient where the update is not ``s A B^T``, and frozen factors."""
@@ -87,7 +91,7 @@ class Periodic(Schedule):
         if self.restart == "gradient":
             A, B = gradient_step(stage.problem, gradient)
         else:
-            start = LoRAStart().start(stage.problem, rng)
+            start = LoRAStart(self.std).start(stage.problem, rng)
             A, B = start.A, start.B
         return replace(stage, theta=stage.problem.join(A, B))
 

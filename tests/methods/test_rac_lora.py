@@ -136,7 +136,7 @@ def test_paper_table(example):
     large, small = gaps["1/L"], gaps["0.2/L"]
     assert np.median(large["LoRA"]) == pytest.approx(0.28889, abs=5e-6)
     assert np.median(small["LoRA"]) == pytest.approx(0.28889, abs=5e-6)
-    assert min(large["COLA, fresh A"]) > 1e-4
+    assert np.isinf(large["COLA, fresh A"]).all()
     assert max(small["COLA, fresh A"]) < 1e-8
     assert max(large["RAC-LoRA"]) < 1e-12
     assert min(large["AsymmLoRA"]) > 0.1
