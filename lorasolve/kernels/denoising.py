@@ -44,13 +44,13 @@ def _oracle(M, Bt, GtAt, g, A, B, GB, GtA):
             a = A[i, q]
             for j in range(n):
                 g[j] += a * Bt[q, j]
-        squares = M[0, 0] * 0
+        squares = M.dtype.type(0)
         for j in range(n):
             squares += g[j] * g[j]
         total += squares
         for q in range(r):
             a = A[i, q]
-            s = M[0, 0] * 0
+            s = M.dtype.type(0)
             for j in range(n):
                 s += g[j] * Bt[q, j]
                 GtAt[q, j] += a * g[j]

@@ -46,7 +46,7 @@ def factor_gradients(G, A, Bt, GB, GtAt):
         g = G[i]
         for q in range(r):
             a = A[i, q]
-            s = G[0, 0] * 0
+            s = G.dtype.type(0)
             for j in range(n):
                 s += g[j] * Bt[q, j]
                 GtAt[q, j] += a * g[j]

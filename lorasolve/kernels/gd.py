@@ -12,8 +12,8 @@ from .oracle import oracle
 @kernel(fastmath=FAST)
 def _with_decay(lam, theta, grad):
     """Add ``lam theta`` to ``grad``; return the sums of squares of ``theta`` and of the new ``grad``."""
-    square = theta[0] * 0
-    length = theta[0] * 0
+    square = theta.dtype.type(0)
+    length = theta.dtype.type(0)
     for k in range(theta.size):
         x = theta[k]
         g = grad[k] + lam * x

@@ -84,7 +84,7 @@ def mixed_data(exact: GramData) -> MixedGramData:
 def _rows_times(S, Bt, lo, hi, Pt):
     """Write columns ``lo..hi`` of ``Pt = (S B)^T``."""
     n = S.shape[1]
-    zero = S[0, 0] * 0
+    zero = S.dtype.type(0)
     i = lo
     while i + 4 <= hi:
         u0, u1, u2, u3 = S[i], S[i + 1], S[i + 2], S[i + 3]
@@ -197,7 +197,7 @@ def _inner_products(P, Q, r, K):
     """Write ``K[p, q] = <P[p], Q[q]>``."""
     for p in range(r):
         for q in range(r):
-            s = P[0, 0] * 0
+            s = P.dtype.type(0)
             for j in range(P.shape[1]):
                 s += P[p, j] * Q[q, j]
             K[p, q] = s
@@ -224,8 +224,7 @@ def _finish(f0, At, Bt, SBt, CBt, CtAt, K, L, GB, GtA):
     r = GB.shape[1]
     _inner_products(Bt, SBt, r, K)
     _inner_products(At, At, r, L)
-    quadratic = f0 * 0
-    linear = f0 * 0
+    quadratic = linear = At.dtype.type(0)
     for p in range(r):
         for q in range(r):
             quadratic += K[p, q] * L[p, q]

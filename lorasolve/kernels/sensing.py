@@ -75,7 +75,7 @@ def mixed_data(exact: SensingData) -> MixedSensingData:
 def _pass(M, x, y, lo, hi, w, g):
     """Write ``w = M x - y`` on rows ``lo..hi`` and ``g = sum of w_i M_i`` over them."""
     d = x.size
-    zero = x[0] * 0
+    zero = x.dtype.type(0)
     for k in range(d):
         g[k] = zero
     i = lo
@@ -153,7 +153,7 @@ def _advance(dg, factor, G, dw, w):
 
 @kernel(fastmath=FAST)
 def _half_mean_square(w):
-    total = w[0] * 0
+    total = w.dtype.type(0)
     for i in range(w.size):
         total += w[i] * w[i]
     return 0.5 * total / w.size

@@ -115,6 +115,10 @@ class Objective:
         """
         return None
 
+    def quadratic(self) -> Any:
+        """Return the coefficients of a quadratic ``f`` for batched runs (``lorasolve/kernels/batch.py``), or None."""
+        return None
+
     def mixed_kernel_data(self, rank: int, threads: int) -> Any:
         """Return the same for float32 increments with exact float64 refreshes, or None."""
         return None

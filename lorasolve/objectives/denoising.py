@@ -73,6 +73,13 @@ class Denoising(Objective):
 
         return denoising.data(self.M, rank)
 
+    def quadratic(self) -> Any:
+        """Return the coefficients for batched runs; the Hessian is the identity."""
+        from ..kernels import batch
+
+        M = self.M.ravel()
+        return batch.Quadratic(batch.ENTRYWISE, np.ones_like(M), M, 0.5 * float(np.vdot(M, M)))
+
     def merged(self, update: Array) -> Objective:
         """Return denoising of ``M - update``."""
         return Denoising((self.M - update).astype(self.dtype, copy=False))

@@ -12,6 +12,9 @@ from .._validate import Array, as_float_array, as_number, as_shape
 from ..linear_map import LinearMap, top_singular
 from .base import Objective
 
+# Largest m n for which batched runs form X; beyond, the products with skinny factors are cheaper.
+BATCH_LIMIT = 4096
+
 
 class LinearFineTuning(Objective):
     """Mean squared error of a linear layer: ``f(X) = ||(W0 + X) Z - Y||_F^2 / (2N)``.
@@ -182,6 +185,14 @@ class LinearFineTuning(Objective):
         from ..kernels import gram
 
         return gram.mixed_data(gram.data(self.S, self.C, self.f0, rank, threads))
+
+    def quadratic(self) -> Any:
+        """Return the coefficients for batched runs up to ``BATCH_LIMIT`` entries; ``S`` acts from the right."""
+        if self.C.size > BATCH_LIMIT:
+            return None
+        from ..kernels import batch
+
+        return batch.Quadratic(batch.RIGHT, batch.panels(self.S), self.C.ravel(), self.f0)
 
     # ------------------------------------------------------------------ what some methods need
     def minimize_over_A(self, B: Array, lam: float) -> Array:

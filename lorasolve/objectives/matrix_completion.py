@@ -12,6 +12,9 @@ from .._validate import Array, as_float_array, as_integer, as_shape
 from ..linear_map import LinearMap
 from .base import Objective
 
+# Largest m n for which batched runs form X; beyond, the sparse oracle is faster.
+BATCH_LIMIT = 16_384
+
 
 class MatrixCompletion(Objective):
     """Squared error on observed entries: ``f(X) = sum (X[i, j] - value)^2 / 2``.
@@ -127,6 +130,18 @@ class MatrixCompletion(Objective):
         from ..kernels import completion
 
         return completion.data(self.row_start, self.cols, self.values, self.shape[1], rank, threads)
+
+    def quadratic(self) -> Any:
+        """Return the coefficients for batched runs up to ``BATCH_LIMIT`` entries of ``X``; the Hessian is the mask."""
+        m, n = self.shape
+        if m * n > BATCH_LIMIT:
+            return None
+        from ..kernels import batch
+
+        mask, target = np.zeros((2, m * n), self.dtype)
+        place = self.rows * n + self.cols
+        mask[place], target[place] = 1.0, self.values
+        return batch.Quadratic(batch.ENTRYWISE, mask, target, 0.5 * float(np.vdot(target, target)))
 
     # ------------------------------------------------------------------ what some methods need
     def minimize_over_A(self, B: Array, lam: float) -> Array:

@@ -15,6 +15,9 @@ from .base import Objective
 # Up to this many rank-one measurements the N x N Gram matrix of the measurements is formed for the smoothness.
 GRAM_LIMIT = 4096
 
+# Largest m n for which batched runs use the dense Hessian; beyond, it no longer fits the caches.
+BATCH_LIMIT = 1200
+
 
 class MatrixSensing(Objective):
     """Least squares from linear measurements: ``f(X) = sum_i (<M_i, X> - y_i)^2 / (2N)``.
@@ -112,6 +115,18 @@ class MatrixSensing(Objective):
         from ..kernels import sensing
 
         return sensing.mixed_data(exact)
+
+    def quadratic(self) -> Any:
+        """Return the coefficients for batched runs: the dense Hessian ``M^T M / N`` (dense measurements only)."""
+        m, n = self.shape
+        if not isinstance(self._map, _Dense) or m * n > BATCH_LIMIT:
+            return None
+        from ..kernels import batch
+
+        M, N = self._map.flat, self._map.count
+        H = M.T @ M
+        H /= N
+        return batch.Quadratic(batch.DENSE, batch.panels(H), (self.y @ M) / N, 0.5 * float(np.vdot(self.y, self.y)) / N)
 
     # ------------------------------------------------------------------ what some methods need
     def minimize_over_A(self, B: Array, lam: float) -> Array:

@@ -96,11 +96,14 @@ class GD(Optimizer):
         self.advance(problem, state, grad)
 
     def kernel_data(self, problem: Problem) -> Any:
-        """Return the data of the compiled oracle for ``X = A B^T`` with both factors trained, or None."""
+        """Return the data of the compiled oracle, or None."""
+        return problem.objective.kernel_data(problem.rank, get_threads()) if self.is_plain(problem) else None
+
+    def is_plain(self, problem: Problem) -> bool:
+        """Return whether this is gradient descent itself on ``X = A B^T`` with both factors trained."""
         adapter = problem.adapter
         plain = type(self).advance is GD.advance and adapter.low_rank and not adapter.proximal
-        plain = plain and problem.scale == 1.0 and problem.trainable is None
-        return problem.objective.kernel_data(problem.rank, get_threads()) if plain else None
+        return plain and problem.scale == 1.0 and problem.trainable is None
 
     def fast_forward(self, problem: Problem, state: Any, limits: Limits) -> tuple[Array, Array] | None:
         """Take plain steps in one compiled call, up to the next derivation of the step."""

@@ -1,0 +1,206 @@
+"""Many gradient descent runs on one quadratic objective, a register lane per run.
+
+``f(X) = <X, H X> / 2 - <b, X> + c`` with a Hessian that is a dense matrix on ``vec(X)`` (sensing), acts from the
+right (linear fine-tuning), or entry by entry (denoising, completion). A block holds as many runs as one register
+has lanes (8 in float64, 16 in float32); apart from the Hessian everything it needs stays in the first two cache
+levels. Per run and iteration the dense product costs ``2 (m n)^2`` flops, all else ``8 m n r``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import prange
+
+from ._jit import FAST, kernel
+from .simd import PANEL_ROWS, REGISTER_BYTES, fma, load_register, mul, panel, splat_register, store, sub
+
+DENSE, RIGHT, ENTRYWISE = 0, 1, 2
+
+RUNNING, CONVERGED, TARGET, LIMIT, STALLED, DIVERGED = range(6)
+
+
+class Quadratic(NamedTuple):
+    """A quadratic objective for batched runs.
+
+    ``kind`` says how the Hessian acts; ``operator`` holds it in panels (:func:`panels`), or its entries (m n,).
+    """
+
+    kind: int
+    operator: Any
+    b: Any
+    c: float
+
+
+def lanes(dtype: Any) -> int:
+    """Return the number of runs in a block."""
+    return REGISTER_BYTES // np.dtype(dtype).itemsize
+
+
+def panels(H: Any) -> Any:
+    """Return a symmetric (k, k) matrix as panels of ``PANEL_ROWS`` columns, flat, padded with zeros."""
+    k = H.shape[0]
+    count = -(-k // PANEL_ROWS)
+    padded = np.zeros((k, count * PANEL_ROWS), H.dtype)
+    padded[:, :k] = H
+    return np.ascontiguousarray(padded.reshape(k, count, PANEL_ROWS).transpose(1, 0, 2)).ravel()
+
+
+@kernel(fastmath=FAST)
+def _panel_product(P, X, position, length, G, target, width):
+    """Write ``G = X P``: ``length`` registers of ``X``, as many of ``G`` rounded up to whole panels."""
+    for block in range((length + PANEL_ROWS - 1) // PANEL_ROWS):
+        rows = block * PANEL_ROWS
+        panel(P, rows * length, X, position, length, G, target + rows * width)
+
+
+@kernel(fastmath=FAST)
+def _hessian(kind, operator, X, G, m, n, width):
+    """Write ``G = H X`` for every lane."""
+    if kind == DENSE:
+        _panel_product(operator, X, 0, m * n, G, 0, width)
+    elif kind == RIGHT:
+        for i in range(m):
+            _panel_product(operator, X, i * n * width, n, G, i * n * width, width)
+    else:
+        for k in range(m * n):
+            store(G, k * width, mul(splat_register(operator[k]), load_register(X, k * width)))
+
+
+@kernel(fastmath=FAST)
+def _outer(A, B, X, m, n, r, width):
+    """Write ``X = A B^T`` for every lane."""
+    for i in range(m):
+        for j in range(n):
+            x = mul(load_register(A, i * r * width), load_register(B, j * r * width))
+            for q in range(1, r):
+                a = load_register(A, (i * r + q) * width)
+                x = fma(a, load_register(B, (j * r + q) * width), x)
+            store(X, (i * n + j) * width, x)
+
+
+@kernel(fastmath=FAST)
+def _gradients(X, G, b, A, B, lam, GA, GB, value, square, m, n, r, width):
+    """Write both gradients of ``L`` (decay included), ``L - c`` and the squared gradient norm for every lane."""
+    zero = splat_register(b.dtype.type(0))
+    half = splat_register(b.dtype.type(0.5))
+    decay = load_register(lam, 0)
+    factors = zero
+    for k in range(0, m * r * width, width):
+        a = load_register(A, k)
+        store(GA, k, mul(decay, a))
+        factors = fma(a, a, factors)
+    for k in range(0, n * r * width, width):
+        a = load_register(B, k)
+        store(GB, k, mul(decay, a))
+        factors = fma(a, a, factors)
+    total = mul(decay, factors)
+    for i in range(m):
+        for j in range(n):
+            k = i * n + j
+            x = load_register(X, k * width)
+            bk = splat_register(b[k])
+            g = sub(load_register(G, k * width), bk)
+            total = fma(x, sub(g, bk), total)
+            for q in range(r):
+                ka = (i * r + q) * width
+                kb = (j * r + q) * width
+                store(GA, ka, fma(g, load_register(B, kb), load_register(GA, ka)))
+                store(GB, kb, fma(g, load_register(A, ka), load_register(GB, kb)))
+    store(value, 0, mul(half, total))
+    length = zero
+    for k in range(0, m * r * width, width):
+        g = load_register(GA, k)
+        length = fma(g, g, length)
+    for k in range(0, n * r * width, width):
+        g = load_register(GB, k)
+        length = fma(g, g, length)
+    store(square, 0, length)
+
+
+@kernel(fastmath=FAST)
+def _step(old, gradient, step, new, width):
+    s = load_register(step, 0)
+    for k in range(0, old.size, width):
+        store(new, k, sub(load_register(old, k), mul(s, load_register(gradient, k))))
+
+
+@kernel()
+def _copy_lane(source, c, width, target):
+    for k in range(source.size // width):
+        target[k * width + c] = source[k * width + c]
+
+
+@kernel()
+def _run_block(kind, operator, b, c0, A0, B0, lam, step, shape, rules, A, B, status, nit):
+    """Run one block to the end of every lane; ``A``, ``B`` get the last accepted points."""
+    m, n, r = shape
+    target, grad_tol, max_iter, stall_window = rules
+    width = lam.size
+    d = m * n
+    here_A, here_B = A0.copy(), B0.copy()
+    last_A, last_B = np.empty_like(here_A), np.empty_like(here_B)
+    GA, GB = np.empty_like(here_A), np.empty_like(here_B)
+    X = np.empty(d * width, A0.dtype)
+    G = np.empty((d + PANEL_ROWS) * width, A0.dtype)
+    value, square = np.empty(width, A0.dtype), np.empty(width, A0.dtype)
+    first, best = np.zeros(width), np.full(width, np.inf)
+    best_at = np.zeros(width, np.int64)
+    running = 0
+    for c in range(width):
+        running += status[c] == RUNNING
+    for k in range(max_iter + 1):
+        _outer(here_A, here_B, X, m, n, r, width)
+        _hessian(kind, operator, X, G, m, n, width)
+        _gradients(X, G, b, here_A, here_B, lam, GA, GB, value, square, m, n, r, width)
+        for c in range(width):
+            if status[c] != RUNNING:
+                continue
+            L = float(value[c]) + c0
+            norm = np.sqrt(float(square[c]))
+            if not (np.isfinite(L) and np.isfinite(norm)):
+                status[c] = DIVERGED
+                if k > 0:
+                    _copy_lane(last_A, c, width, A)
+                    _copy_lane(last_B, c, width, B)
+            else:
+                nit[c] = k
+                if k == 0:
+                    first[c] = abs(L)
+                if target >= L:
+                    status[c] = TARGET
+                elif norm <= grad_tol * (1.0 + min(abs(L), first[c])):
+                    status[c] = CONVERGED
+                elif k >= max_iter:
+                    status[c] = LIMIT
+                elif best[c] > L:
+                    best[c], best_at[c] = L, k
+                elif k - best_at[c] > stall_window:
+                    status[c] = STALLED
+                if status[c] != RUNNING:
+                    _copy_lane(here_A, c, width, A)
+                    _copy_lane(here_B, c, width, B)
+            if status[c] != RUNNING:
+                step[c] = 0
+                running -= 1
+        if running == 0:
+            break
+        _step(here_A, GA, step, last_A, width)
+        _step(here_B, GB, step, last_B, width)
+        here_A, last_A = last_A, here_A
+        here_B, last_B = last_B, here_B
+
+
+@kernel(parallel=True)
+def run_blocks(kind, operators, b, c, which, A0, B0, lam, step, shape, rules, A, B, status, nit):
+    """Run blocks in parallel; the first axis of the arrays from ``A0`` on is the block, the last one the lane.
+
+    Block ``t`` belongs to the quadratic ``which[t]``. Lanes whose ``status`` is ``RUNNING`` are run, and get the
+    code of what ended them; the others are along for the ride.
+    """
+    for t in prange(which.size):
+        w = which[t]
+        _run_block(
+            kind, operators[w], b[w], c[w], A0[t], B0[t], lam[t], step[t], shape, rules, A[t], B[t], status[t], nit[t]
+        )

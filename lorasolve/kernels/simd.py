@@ -1,0 +1,265 @@
+"""Explicit vector lanes for the loops that Numba leaves scalar: short rank loops and loops over a few runs.
+
+Numba runs LLVM without its superword vectoriser, and unrolls loops of constant length before the loop vectoriser
+sees them, so an inner loop over a rank of ten comes out scalar. A value of type :class:`Lanes` is an LLVM vector
+held in registers; the functions below work on it inside ordinary kernels. They are correct on every processor
+(LLVM splits vectors that are too wide) and pay where registers of 512 bits exist: :func:`available` says so, and
+every kernel written with them has a plain twin that computes the same and is used elsewhere.
+
+Rank vectors have ``WIDTH`` lanes; a lane beyond the rank holds zero. Run vectors fill one register of 64 bytes.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from llvmlite import binding, ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic as numba_intrinsic
+from numba.extending import models, register_model
+
+WIDTH = 16
+REGISTER_BYTES = 64
+PANEL_ROWS = 20
+_I32 = ir.IntType(32)
+
+# The decorated functions take one argument less than they are written with.
+intrinsic: Any = numba_intrinsic
+
+
+@cache
+def available() -> bool:
+    """Return whether this processor has 512-bit registers."""
+    return bool(binding.get_host_cpu_features().get("avx512f", False))
+
+
+class Lanes(types.Type):
+    """The Numba type of a vector of ``count`` numbers in registers."""
+
+    def __init__(self, scalar: Any, count: int) -> None:
+        self.scalar = scalar
+        self.count = count
+        super().__init__(name=f"Lanes({scalar}, {count})")
+
+    @property
+    def llvm(self) -> ir.VectorType:
+        """The LLVM type."""
+        return ir.VectorType(_element(self.scalar), self.count)
+
+    @property
+    def suffix(self) -> str:
+        """The suffix of LLVM's intrinsic functions on this type."""
+        return f"v{self.count}f{self.scalar.bitwidth}"
+
+
+@register_model(Lanes)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, dmm: Any, fe_type: Any) -> None:
+        super().__init__(dmm, fe_type, fe_type.llvm)
+
+
+def _register(scalar: Any) -> Lanes:
+    return Lanes(scalar, 8 * REGISTER_BYTES // scalar.bitwidth)
+
+
+def _element(scalar: Any) -> Any:
+    return ir.DoubleType() if scalar == types.float64 else ir.FloatType()
+
+
+def _pointer(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
+    """Return the address of element ``offset`` of a contiguous array."""
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(data, [offset])
+
+
+def _call(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
+    """Call an LLVM intrinsic function."""
+    signature = ir.FunctionType(result, [argument.type for argument in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), arguments)
+
+
+def _load(builder: Any, address: Any, lanes: Lanes) -> Any:
+    vector = builder.load(builder.bitcast(address, lanes.llvm.as_pointer()))
+    vector.align = lanes.scalar.bitwidth // 8
+    return vector
+
+
+def _store(builder: Any, vector: Any, address: Any, lanes: Lanes) -> None:
+    done = builder.store(vector, builder.bitcast(address, lanes.llvm.as_pointer()))
+    done.align = lanes.scalar.bitwidth // 8
+
+
+def _broadcast(builder: Any, number: Any, count: int) -> Any:
+    undefined = ir.Constant(ir.VectorType(number.type, count), ir.Undefined)
+    first = builder.insert_element(undefined, number, ir.Constant(_I32, 0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, count), [0] * count))
+
+
+def _first(builder: Any, number: Any, count: int) -> Any:
+    """Return the mask of the first ``number`` lanes."""
+    positions = ir.Constant(ir.VectorType(number.type, count), list(range(count)))
+    return builder.icmp_signed("<", positions, _broadcast(builder, number, count))
+
+
+@intrinsic
+def load(typingctx, array, offset):
+    """Return the ``WIDTH`` numbers of a contiguous array from ``offset`` on."""
+    lanes = Lanes(array.dtype, WIDTH)
+
+    def generate(context, builder, signature, args):
+        return _load(builder, _pointer(context, builder, signature.args[0], *args), lanes)
+
+    return lanes(array, types.intp), generate
+
+
+@intrinsic
+def load_register(typingctx, array, offset):
+    """Return as many numbers of a contiguous array from ``offset`` on as one register holds."""
+    lanes = _register(array.dtype)
+
+    def generate(context, builder, signature, args):
+        return _load(builder, _pointer(context, builder, signature.args[0], *args), lanes)
+
+    return lanes(array, types.intp), generate
+
+
+@intrinsic
+def splat_register(typingctx, number):
+    """Return one register with ``number`` in every lane."""
+    lanes = _register(number)
+    return lanes(number), lambda context, builder, signature, args: _broadcast(builder, args[0], lanes.count)
+
+
+@intrinsic
+def store(typingctx, array, offset, vector):
+    """Write the numbers of ``vector`` from ``offset`` on."""
+
+    def generate(context, builder, signature, args):
+        _store(builder, args[2], _pointer(context, builder, signature.args[0], *args[:2]), vector)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector), generate
+
+
+@intrinsic
+def load_first(typingctx, array, offset, count):
+    """Return the ``count`` numbers from ``offset`` on, zeros in the other lanes; nothing else is read."""
+    lanes = Lanes(array.dtype, WIDTH)
+
+    def generate(context, builder, signature, args):
+        address = _pointer(context, builder, signature.args[0], *args[:2])
+        address = builder.bitcast(address, lanes.llvm.as_pointer())
+        align = ir.Constant(_I32, lanes.scalar.bitwidth // 8)
+        zero = ir.Constant(lanes.llvm, [0.0] * WIDTH)
+        arguments = [address, align, _first(builder, args[2], WIDTH), zero]
+        return _call(builder, f"llvm.masked.load.{lanes.suffix}.p0", lanes.llvm, arguments)
+
+    return lanes(array, types.intp, types.intp), generate
+
+
+@intrinsic
+def store_first(typingctx, array, offset, count, vector):
+    """Write the first ``count`` numbers of ``vector`` from ``offset`` on."""
+
+    def generate(context, builder, signature, args):
+        address = _pointer(context, builder, signature.args[0], *args[:2])
+        address = builder.bitcast(address, vector.llvm.as_pointer())
+        align = ir.Constant(_I32, vector.scalar.bitwidth // 8)
+        arguments = [args[3], address, align, _first(builder, args[2], WIDTH)]
+        _call(builder, f"llvm.masked.store.{vector.suffix}.p0", ir.VoidType(), arguments)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, vector), generate
+
+
+@intrinsic
+def splat(typingctx, number):
+    """Return a vector with ``number`` in every lane."""
+    lanes = Lanes(number, WIDTH)
+    return lanes(number), lambda context, builder, signature, args: _broadcast(builder, args[0], WIDTH)
+
+
+@intrinsic
+def fma(typingctx, a, b, c):
+    """Return ``a b + c``."""
+
+    def generate(context, builder, signature, args):
+        return _call(builder, f"llvm.fma.{a.suffix}", a.llvm, list(args))
+
+    return a(a, a, a), generate
+
+
+@intrinsic
+def mul(typingctx, a, b):
+    """Return ``a b``."""
+    return a(a, a), lambda context, builder, signature, args: builder.fmul(*args)
+
+
+@intrinsic
+def sub(typingctx, a, b):
+    """Return ``a - b``."""
+    return a(a, a), lambda context, builder, signature, args: builder.fsub(*args)
+
+
+@intrinsic
+def div(typingctx, a, b):
+    """Return ``a / b``."""
+    return a(a, a), lambda context, builder, signature, args: builder.fdiv(*args)
+
+
+@intrinsic
+def sqrt(typingctx, a):
+    """Return the square roots."""
+
+    def generate(context, builder, signature, args):
+        return _call(builder, f"llvm.sqrt.{a.suffix}", a.llvm, list(args))
+
+    return a(a), generate
+
+
+@intrinsic
+def total(typingctx, a):
+    """Return the sum of the lanes."""
+
+    def generate(context, builder, signature, args):
+        element = _element(a.scalar)
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(element, [element, a.llvm]), f"llvm.vector.reduce.fadd.{a.suffix}"
+        )
+        return builder.call(function, [ir.Constant(element, 0.0), args[0]], fastmath=("reassoc", "nsz"))
+
+    return a.scalar(a), generate
+
+
+@intrinsic
+def panel(typingctx, P, start, X, position, length, G, target):
+    """Write ``PANEL_ROWS`` registers of ``G`` from ``target`` on: ``sum_k P[start + k rows + i] X[position + k]``.
+
+    The rows accumulate in registers: per ``k`` one load of ``X`` and ``PANEL_ROWS`` multiply-adds with a number of
+    ``P`` that is broadcast from memory.
+    """
+    lanes = _register(X.dtype)
+
+    def generate(context, builder, signature, args):
+        array_types = signature.args
+        integer = args[1].type
+        rows, count = ir.Constant(integer, PANEL_ROWS), ir.Constant(integer, lanes.count)
+        zero = ir.Constant(lanes.llvm, [0.0] * lanes.count)
+        sums = [cgutils.alloca_once_value(builder, zero) for _ in range(PANEL_ROWS)]
+        with cgutils.for_range(builder, args[4]) as loop:
+            at = builder.add(args[3], builder.mul(loop.index, count))
+            x = _load(builder, _pointer(context, builder, array_types[2], args[2], at), lanes)
+            first = builder.add(args[1], builder.mul(loop.index, rows))
+            column = _pointer(context, builder, array_types[0], args[0], first)
+            for i, accumulator in enumerate(sums):
+                number = builder.load(builder.gep(column, [ir.Constant(integer, i)]))
+                product = [_broadcast(builder, number, lanes.count), x, builder.load(accumulator)]
+                builder.store(_call(builder, f"llvm.fma.{lanes.suffix}", lanes.llvm, product), accumulator)
+        for i, accumulator in enumerate(sums):
+            at = builder.add(args[6], ir.Constant(integer, i * lanes.count))
+            _store(builder, builder.load(accumulator), _pointer(context, builder, array_types[5], args[5], at), lanes)
+        return context.get_dummy_value()
+
+    return types.void(P, types.intp, X, types.intp, types.intp, G, types.intp), generate

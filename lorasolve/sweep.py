@@ -1,0 +1,329 @@
+"""Many independent runs at once: phase diagrams over seeds, weight decays, starts and step sizes."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ._progress import Progress
+from ._threads import get_threads, kernel_threads
+from ._validate import Array
+from .engine import STALL_WINDOW, StoppingRule, _start, solve
+from .inits import Init
+from .optimizers import Optimizer
+from .optimizers import registry as optimizer_registry
+from .optimizers.gd import GD
+from .problem import Problem
+from .result import Result, Status, Trace
+
+# Runs that share an objective are worth a block from this many on.
+SMALLEST_GROUP = 2
+
+
+@dataclass
+class BatchResult:
+    """The ends of many runs, in the order in which they were given.
+
+    Attributes
+    ----------
+    A, B : ndarray of shape (K, m, r), (K, n, r)
+        The factors.
+    fun, grad_norm : ndarray of shape (K,)
+        ``L`` and ``||grad L||_2`` at the ends, recomputed by each problem.
+    nit : ndarray of shape (K,)
+        Accepted iterations.
+    status : ndarray of shape (K,)
+        Members of :class:`~lorasolve.Status`.
+    compiled : ndarray of bool, shape (K,)
+        Which runs went through the batched kernel; the others were run one by one.
+    seconds : float
+        Time of the whole sweep, compilation included.
+    """
+
+    A: Array
+    B: Array
+    fun: Array
+    grad_norm: Array
+    nit: Array
+    status: Array
+    compiled: Array
+    seconds: float
+    _runs: list[_Run] = field(repr=False)
+    _single: dict[int, Result] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    @property
+    def success(self) -> Array:
+        """Which runs converged or reached their target (K,)."""
+        return np.array([status.success for status in self.status])
+
+    def result(self, k: int) -> Result:
+        """Return run ``k`` as :func:`~lorasolve.solve` would; the trace of a batched run has its two ends only."""
+        if k in self._single:
+            return self._single[k]
+        run = self._runs[k]
+        problem, step = run.problem, float(run.optimizer.step_size)
+        start = np.asarray(run.theta)
+        grad = np.empty_like(start)
+        trace = Trace()
+        trace.record(0, problem.value_and_grad(start, grad), float(np.linalg.norm(grad)), 0.0, step, force=True)
+        trace.record(int(self.nit[k]), float(self.fun[k]), float(self.grad_norm[k]), self.seconds, step, force=True)
+        A, B = self.A[k].copy(), self.B[k].copy()
+        return Result(
+            A=A,
+            B=B,
+            theta=problem.join(A, B),
+            fun=float(self.fun[k]),
+            grad_norm=float(self.grad_norm[k]),
+            nit=int(self.nit[k]),
+            nfev=int(self.nit[k]) + 1,
+            status=self.status[k],
+            message=f"{run.optimizer.name}: {self.status[k].advice}",
+            trace=trace,
+            seconds=self.seconds,
+            compile_seconds=0.0,
+            seed=run.seed,
+            optimizer=run.optimizer.name,
+            init=run.init_name,
+            problem=problem,
+        )
+
+
+@dataclass
+class _Run:
+    """What one run starts from; ``theta`` is None where the start changes the problem itself."""
+
+    problem: Problem
+    optimizer: Any
+    init: Any
+    seed: int | None
+    theta: Array | None = None
+    init_name: str = ""
+
+
+def solve_batch(
+    problems: Problem | Sequence[Problem],
+    optimizer: str | Optimizer | Sequence[str | Optimizer] = "gd",
+    init: Any = "lora",
+    seed: int | Sequence[int | None] | None = 0,
+    *,
+    stop: StoppingRule | None = None,
+    progress: bool = False,
+) -> BatchResult:
+    """Solve many independent problems of one shape and rank.
+
+    Each of the first four arguments is one value for all runs or a sequence with one entry per run; a grid is
+    their product: ``problems=[p.replace(lam=lam) for lam in lams for _ in seeds]``, ``seed=seeds * len(lams)``.
+
+    Gradient descent with a given step size on runs that share a quadratic objective (dense sensing, linear
+    fine-tuning, denoising, completion; ``X = A B^T``, all parameters trained) is done in blocks of 8 runs
+    (float32: 16), one per vector lane, blocks in parallel; each run stops by its own rules, and a block when its
+    last run does. All other runs are solved one by one. Either way each run ends where
+    :func:`~lorasolve.solve` alone would end, to rounding.
+
+    Parameters
+    ----------
+    problems : Problem or sequence of Problem
+        Of one shape, rank and type. Problems that share an objective must share the very object.
+    optimizer : str, Optimizer or a sequence of them
+        The methods, for example ``[GD(step_size=s) for s in steps]``.
+    init : str, Init, (A, B) or a list of them
+        The starts.
+    seed : int, None or a sequence of them
+        The seeds.
+    stop : StoppingRule, optional
+        One rule for all runs. A time limit applies to each run, so it rules the blocks out.
+    progress : bool
+        Show a progress line on stderr.
+
+    Returns
+    -------
+    BatchResult
+
+    Raises
+    ------
+    ValueError, TypeError
+        For sequences of different lengths, problems of different shapes, and whatever :func:`~lorasolve.solve`
+        refuses.
+    """
+    began = time.perf_counter()
+    stop = StoppingRule() if stop is None else stop
+    runs = [_prepared(run) for run in _runs(problems, optimizer, init, seed)]
+    m, n = runs[0].problem.shape
+    r, dtype, count = runs[0].problem.rank, runs[0].problem.dtype, len(runs)
+    made = BatchResult(
+        A=np.empty((count, m, r), dtype),
+        B=np.empty((count, n, r), dtype),
+        fun=np.empty(count),
+        grad_norm=np.empty(count),
+        nit=np.zeros(count, np.int64),
+        status=np.empty(count, object),
+        compiled=np.zeros(count, bool),
+        seconds=math.nan,
+        _runs=runs,
+        _single={},
+    )
+    line = Progress("batch", progress)
+    done = 0
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        for members in _batches(runs, stop):
+            _solve_blocks(members, stop, made)
+            done += sum(len(indices) for _, indices in members)
+            line.show(done / count, f"{done} of {count} runs")
+        for k in np.flatnonzero(~made.compiled):
+            _solve_single(int(k), stop, made)
+            done += 1
+            line.show(done / count, f"{done} of {count} runs")
+    line.close()
+    made.seconds = time.perf_counter() - began
+    return made
+
+
+def _runs(problems: Any, optimizer: Any, init: Any, seed: Any) -> list[_Run]:
+    """Spread single values over all runs and check that the runs fit together."""
+    given = {
+        "problems": (problems, isinstance(problems, Problem)),
+        "optimizer": (optimizer, isinstance(optimizer, (str, Optimizer))),
+        "init": (init, isinstance(init, (str, Init, Result, tuple))),
+        "seed": (seed, seed is None or isinstance(seed, (int, np.integer))),
+    }
+    lengths = {name: len(value) for name, (value, single) in given.items() if not single}
+    count = max(lengths.values(), default=1)
+    for name, length in lengths.items():
+        if length != count or length == 0:
+            raise ValueError(f"{name}: expected one value or as many as there are runs ({count}), got {length}")
+    columns = [[value] * count if single else list(value) for value, single in given.values()]
+    first = columns[0][0]
+    for problem in columns[0]:
+        if not isinstance(problem, Problem):
+            raise TypeError(f"problems: expected Problem objects, got {type(problem).__name__}")
+        if (problem.shape, problem.rank, problem.dtype) != (first.shape, first.rank, first.dtype):
+            raise ValueError(f"problems: all must have one shape, rank and type, got {first!r} and {problem!r}")
+    methods: dict[Any, Optimizer] = {}
+    for method in columns[1]:
+        if method not in methods:
+            methods[method] = optimizer_registry.make(method, "optimizer")
+    return [_Run(p, methods[o], i, s) for p, o, i, s in zip(*columns)]
+
+
+def _prepared(run: _Run) -> _Run:
+    """Draw the start of a run."""
+    stage, run.init_name = _start(run.problem, run.init, np.random.default_rng(run.seed))
+    if stage.problem is run.problem:
+        run.theta = stage.theta
+    return run
+
+
+def _batches(runs: list[_Run], stop: StoppingRule) -> Iterator[list[tuple[Any, list[int]]]]:
+    """Yield batches of ``(quadratic, run indices)`` groups that share a kernel call."""
+    groups: dict[int, list[int]] = {}
+    for k, run in enumerate(runs):
+        fits = type(run.optimizer) is GD and run.optimizer.step_size is not None and run.theta is not None
+        if fits and run.optimizer.is_plain(run.problem) and stop.time_limit is None:
+            groups.setdefault(id(run.problem.objective), []).append(k)
+    large = (indices for indices in groups.values() if len(indices) >= SMALLEST_GROUP)
+    found = ((runs[indices[0]].problem.objective.quadratic(), indices) for indices in large)
+    batch: list[tuple[Any, list[int]]] = []
+    size = 0
+    for quadratic, indices in found:
+        if quadratic is None:
+            continue
+        # Whole groups, about 64 blocks per thread and call: enough to keep all threads busy, progress visible.
+        if batch and (batch[0][0].kind != quadratic.kind or size >= 512 * get_threads()):
+            yield batch
+            batch, size = [], 0
+        batch.append((quadratic, indices))
+        size += len(indices)
+    if batch:
+        yield batch
+
+
+def _solve_blocks(members: list[tuple[Any, list[int]]], stop: StoppingRule, made: BatchResult) -> None:
+    """Run groups of runs in blocks of lanes and store their ends."""
+    from .kernels import batch
+
+    runs = made._runs
+    dtype = made.A.dtype
+    width = batch.lanes(dtype)
+    lanes: list[int] = []
+    which: list[int] = []
+    for position, (_, indices) in enumerate(members):
+        blocks = -(-len(indices) // width)
+        which += [position] * blocks
+        lanes += indices + [-1] * (blocks * width - len(indices))
+    order = np.array(lanes)
+    used = order >= 0
+    theta = np.zeros((order.size, runs[0].problem.size), dtype)
+    lam, step = np.zeros((2, order.size), dtype)
+    for lane in np.flatnonzero(used):
+        run = runs[order[lane]]
+        theta[lane], lam[lane], step[lane] = run.theta, run.problem.lam, run.optimizer.step_size
+    m, n = runs[0].problem.shape
+    r = runs[0].problem.rank
+    A0, B0 = (_to_lanes(part, width) for part in np.split(theta, [m * r], axis=1))
+    status = np.where(used, batch.RUNNING, batch.LIMIT).reshape(-1, width)
+    nit = np.zeros(status.shape, np.int64)
+    A, B = A0.copy(), B0.copy()
+    target = -math.inf if stop.target is None else float(stop.target)
+    kernel_threads()
+    batch.run_blocks(
+        members[0][0].kind,
+        np.stack([quadratic.operator for quadratic, _ in members]),
+        np.stack([quadratic.b for quadratic, _ in members]),
+        np.array([float(quadratic.c) for quadratic, _ in members]),
+        np.array(which),
+        A0,
+        B0,
+        lam.reshape(-1, width),
+        step.reshape(-1, width),
+        (m, n, r),
+        (target, float(stop.grad_tol), int(stop.max_iter), STALL_WINDOW),
+        A,
+        B,
+        status,
+        nit,
+    )
+    ends = order[used]
+    made.A[ends] = _from_lanes(A, width)[used].reshape(-1, m, r)
+    made.B[ends] = _from_lanes(B, width)[used].reshape(-1, n, r)
+    made.nit[ends] = nit.ravel()[used]
+    meaning = {
+        batch.CONVERGED: Status.CONVERGED,
+        batch.TARGET: Status.TARGET_REACHED,
+        batch.LIMIT: Status.ITERATION_LIMIT,
+        batch.STALLED: Status.STALLED,
+        batch.DIVERGED: Status.DIVERGED,
+    }
+    made.status[ends] = [meaning[code] for code in status.ravel()[used].tolist()]
+    made.compiled[ends] = True
+    grad = np.empty(runs[0].problem.size, dtype)
+    for k in ends:
+        problem = runs[k].problem
+        made.fun[k] = problem.value_and_grad(np.concatenate([made.A[k].ravel(), made.B[k].ravel()]), grad)
+        made.grad_norm[k] = np.linalg.norm(grad)
+
+
+def _solve_single(k: int, stop: StoppingRule, made: BatchResult) -> None:
+    run = made._runs[k]
+    result = solve(run.problem, run.optimizer, run.init, run.seed, stop=stop)
+    made._single[k] = result
+    made.A[k], made.B[k], made.fun[k], made.grad_norm[k] = result.A, result.B, result.fun, result.grad_norm
+    made.nit[k], made.status[k] = result.nit, result.status
+
+
+def _to_lanes(rows: Array, width: int) -> Array:
+    """Return (K, p) as (blocks, p width), the run index fastest."""
+    blocks = rows.reshape(-1, width, rows.shape[1]).transpose(0, 2, 1)
+    return np.ascontiguousarray(blocks).reshape(blocks.shape[0], -1)
+
+
+def _from_lanes(blocks: Array, width: int) -> Array:
+    """Undo :func:`_to_lanes`."""
+    return blocks.reshape(blocks.shape[0], -1, width).transpose(0, 2, 1).reshape(blocks.shape[0] * width, -1)
