@@ -6,7 +6,7 @@ f convex, X* any minimizer of F, G = grad f(X), gap = F(X) - F(X*).
 
 1. gap <= <G, X> + lam ||X||_* + R max(0, ||G||_2 - lam) for any R >= ||X*||_*, for example R = (F(X) - inf f)/lam.
 2. If inf f >= f_low and 0 <= c <= min(1, lam/||G||_2): gap <= (1 - c)(f(X) - f_low) + lam ||X||_* + c <G, X>.
-3. For least squares f(X) = ||A(X) - y||^2/2 + f_low with A linear:
+3. For least squares f(X) = ||A(X) - y||^2/2 + f_low with A linear and 0 <= c <= lam/||G||_2 (c > 1 is allowed):
    gap <= (1 - c)^2 (f(X) - f_low) + lam ||X||_* + c <G, X>.
 
 All need one gradient and one largest singular value. At a stationary point <G, X> = -lam ||X||_*, so 1 reads

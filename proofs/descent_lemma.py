@@ -8,6 +8,10 @@ Let f have a beta-Lipschitz gradient, a = ||A||_2, b = ||B||_2, w = ||G||_2 + la
 
 then L(A - h grad_A L, B - h grad_B L) <= L(A, B) - (h/2) (||grad_A L||_F^2 + ||grad_B L||_F^2).
 
+Locally: the Hessian form of L at (A, B) is at most K0 (||U||_F^2 + ||V||_F^2) with K0 = ||G||_2 + lam + beta (a^2 +
+b^2), and where that bound holds along the step, h <= 1/K0 descends by (h/2) |grad L|^2 as well. The factor 9/4 is
+the price of knowing K0 at the current point only.
+
 A constant step that is safe for ever: with Delta = L(A0, B0) - inf f and lam > 0 every h <= 1/(sqrt(2 beta Delta) +
 lam + (9/2) beta Delta/lam) satisfies the condition at the start and, since L decreases, at every later point.
 
@@ -34,6 +38,8 @@ midpoint_operator : PROVED UNDER operator norm
 midpoint_norms : PROVED
 increment_norm : PROVED UNDER operator norm
 descent : PROVED UNDER descent lemma, operator norm
+local_curvature : PROVED UNDER operator norm
+descent_along_bound : PROVED
 gradient_norm_from_value : PROVED UNDER descent lemma
 constant_step : PROVED UNDER descent lemma
 
@@ -45,6 +51,7 @@ lorasolve/optimizers/gd.py
 from sympy import Rational
 
 from lorasolve.symbolic import (
+    Form,
     Identity,
     Inequality,
     Known,
@@ -152,6 +159,21 @@ LOW = hypothesis("inf f <= f(X - G/beta)", f_low, f_moved)
 VALUE = Known("check gradient_norm_from_value: ||G||_2^2 <= 2 beta Delta = R^2", g**2, R**2, (SMOOTHNESS,))
 RADIUS = hypothesis("a^2 + b^2 <= 2 Delta/lam (magnitude_bound)", size, 2 * Delta / lam)
 
+# Local curvature along (U, V), with hess f[D, D] <= beta |D|^2 and |U B^T| <= b |U|, |A V^T| <= a |V|.
+U, V, hess = matrix("U", m, r), matrix("V", n, r), Form("hess", m, n)
+D = U @ B.T + A @ V.T
+BETA = hypothesis("hess f[D, D] <= beta |D|^2", hess(D, D), beta * square(D))
+UB = by_fact(OPERATOR_NORM, "|U B^T|^2 <= ||B||_2^2 |U|^2", square(U @ B.T), b**2 * square(U))
+AV = by_fact(OPERATOR_NORM, "|A V^T|^2 <= ||A||_2^2 |V|^2", square(A @ V.T), a**2 * square(V))
+GV = by_fact(OPERATOR_NORM, "|G V|^2 <= ||G||_2^2 |V|^2", square(G @ V), g**2 * square(V))
+MOVED2 = square(U) + square(V)
+AXES = {A: [[1]], B: [[1]], G: [[1]], U: [[1]], V: [[1]], a: 1, b: 1, g: 1, lam: 1, beta: 1, hess: [(1, [[1]])]}
+
+# Taylor along the step: L_+ <= L + <grad L, step> + (K0/2)|step|^2 with step = -h grad L.
+k0, taylor = scalars("K_0 l")
+ALONG = hypothesis("L_+ <= L - h S + (K0/2) h^2 S (the bound holds along the step)", rise, -h * S + k0 / 2 * h**2 * S)
+SHORT_0 = hypothesis("h K0 <= 1", h * k0, 1)
+
 CHECKS = (
     Identity(
         "increment",
@@ -204,6 +226,37 @@ CHECKS = (
             mutant("sign", "L_+ - L >= (h/2) S", AT_STEP, lhs=h / 2 * S, rhs=rise),
             dropped(SHORT),
             dropped(NORM_E, {**AT_STEP, e2: 100, rise: 0}),
+        ),
+    ),
+    Inequality(
+        "local_curvature",
+        "hess L[(U, V), (U, V)] <= (||G||_2 + lam + beta (a^2 + b^2)) (||U||_F^2 + ||V||_F^2).",
+        hess(D, D) + 2 * inner(G, U @ V.T) + lam * MOVED2,
+        (w + beta * size) * MOVED2,
+        proof=[
+            BETA,
+            beta * b**2 / a**2 * Square(a**2 / b**2 * U @ B.T - A @ V.T),
+            beta * (1 + a**2 / b**2) * UB,
+            beta * (1 + b**2 / a**2) * AV,
+            1 / g * Square(g * U - G @ V),
+            1 / g * GV,
+        ],
+        mutants=(
+            mutant("constant", "beta (a^2 + b^2)/2", AXES, rhs=(w + beta * size / 2) * MOVED2),
+            mutant("sign", "lam - ||G||_2", AXES, rhs=(lam - g + beta * size) * MOVED2),
+            dropped(BETA, {**AXES, hess: [(4, [[1]])]}),
+        ),
+    ),
+    Inequality(
+        "descent_along_bound",
+        "h <= 1/K0 where K0 bounds the curvature along the step: L_+ - L <= -(h/2) S.",
+        rise,
+        -h / 2 * S,
+        proof=[ALONG, h * S / 2 * SHORT_0],
+        mutants=(
+            mutant("constant", "-h S", {S: 1, h: 1, k0: 1, rise: "-1/2"}, rhs=-h * S),
+            mutant("sign", "L_+ - L >= (h/2) S", lhs=h / 2 * S, rhs=rise),
+            dropped(SHORT_0),
         ),
     ),
     Inequality(

@@ -11,11 +11,13 @@ sigma_r(X)).
    o^2 <= (2/eps)(1 + 2/eps) delta^2 + (2 (1 + eps)/eps)(beta/alpha) sigma_r(X) nu.
    So o <= eps as soon as delta^2 <= eps^4/(4 eps + 8) and (beta/alpha) sigma_r(X) nu <= eps^3/(4 (1 + eps)).
 2. If o > eps and sqrt(r*) delta + nu <= sqrt(r*) eps then sigma_r(X) >= alpha eps/(2 beta sqrt(r*)).
-3. If c < 1, d >= sqrt( (||X - Pi_{r*}(X)||_F^2 - 2 sigma_{r*}(X) nu)/(1 - c) ) - c delta/(1 - c), where the root is
+3. (c - 1) o^2 - 2 delta o + ||X - Pi_{r*}(X)||_F^2 - delta^2 - 2 sigma_{r*}(X) nu <= 0: for c > 1 an upper, for c <
+   1 a lower bound on o.
+4. If c < 1, d >= sqrt( (||X - Pi_{r*}(X)||_F^2 - 2 sigma_{r*}(X) nu)/(1 - c) ) - c delta/(1 - c), where the root is
    real.
 
 Compared with the paper (eps-global if delta = o(eps^3), sigma_r >= alpha eps/(2 beta sqrt(r)), slacks eps^3 and
-eps^2): 1 gives the order eps^3 and its constants; 2 holds with r* in place of r, which is stronger; 3 has the slacks
+eps^2): 1 gives the order eps^3 and its constants; 2 holds with r* in place of r, which is stronger; 4 has the slacks
 2 sigma_{r*} nu and c delta/(1 - c), which are at most eps^3 and eps^2 only if also c delta <= (1 - c) eps^2. A slack
 that does not depend on 1 - c does not follow by this argument: the mutants give numbers.
 
@@ -46,6 +48,7 @@ perpendicular_pairing : PROVED
 perpendicular_norm : PROVED
 perpendicular_bound : PROVED UNDER subdifferential monotonicity, norm duality
 singular_value_bound : PROVED UNDER subdifferential monotonicity, norm duality
+quadratic : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, norm duality
 distance_far : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, norm duality
 distance_near : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, norm duality
 
@@ -331,6 +334,32 @@ CHECKS = (
                 FAR,
                 {o: "1/10", d: "3/5", eps: 1, delta: "1/2", nu: "1/2", root: 1, alpha: 100, beta: 1, sigma_r: 1},
             ),
+        ),
+    ),
+    Inequality(
+        "quadratic",
+        "(c - 1) o^2 - 2 delta o + T - delta^2 - 2 sigma_{r*} nu <= 0, from check master and d <= o + delta.",
+        (c - 1) * o**2 - 2 * delta * o + T - delta**2 - 2 * sigma_star * nu,
+        0,
+        proof=[
+            Known("check master", T, d**2 - c * o**2 + 2 * sigma_star * nu, master.facts),
+            (o + delta + d) * TRIANGLE,
+        ],
+        paper="6 theorem 3, generic regime",
+        mutants=(
+            mutant(
+                "constant",
+                "- delta o",
+                {T: 4, c: "1/4", o: 1, d: 2, delta: 1, sigma_star: 1, nu: "1/8"},
+                lhs=(c - 1) * o**2 - delta * o + T - delta**2 - 2 * sigma_star * nu,
+            ),
+            mutant(
+                "sign",
+                "(1 - c) o^2",
+                {T: 4, c: "1/4", o: 1, d: 2, delta: 1, sigma_star: 1, nu: "1/8"},
+                lhs=(1 - c) * o**2 - 2 * delta * o + T - delta**2 - 2 * sigma_star * nu,
+            ),
+            dropped(TRIANGLE),
         ),
     ),
     Inequality(

@@ -1,0 +1,421 @@
+"""LoRA-Pro: the step is the tangent-space projection of the full gradient.
+
+Statement
+---------
+K_A = (A^T A)^{-1}, K_B = (B^T B)^{-1}, P_A = A K_A A^T, P_B = B K_B B^T. For any r x r matrix X
+
+    dA = (1/s)(I - P_A) G B K_B - A X,    dB = (1/s) G^T A K_A + B X^T
+
+minimize ||s dA B^T + s A dB^T - G||_F, and s dA B^T + s A dB^T = g = P_A G + G P_B - P_A G P_B, with <G, g> =
+||g||_F^2. The X nearest to the LoRA gradients is the one of least norm, solves A^T A X + X B^T B = -(1/s) K_A A^T G
+B, and is the horizontal lift A^T dA = dB^T B, along which A^T A - B^T B is conserved. In balanced factors A = U
+S^{1/2}, B = V S^{1/2} it is entrywise. With s = 1, balanced factors and step t <= min(1/(2 L), sigma_r/(2 ||G||_F)),
+f falls by at least (t/3) ||g||_F^2. For f = ||X - M||_F^2/2 of rank r, two steps from B = 0 reach M.
+
+Assumptions
+-----------
+A and B of full column rank; f L-smooth for the descent; rank(A0^T M) = rank M <= r for the two steps.
+
+Source
+------
+Wang, Liang, He, Wang, Tan, "LoRA-Pro: Are Low-Rank Adapters Properly Optimized?", ICLR 2025, theorems 2.1 to 2.3. The
+equivalence of the choices of X, the entrywise form, the finite step and the two-step property are derived here.
+
+Idea
+----
+The normal equations are A^T (g - G) = 0 and (g - G) B = 0. The raw LoRA gradients are orthogonal to the gauge
+directions (-A Y, B Y^T), so "nearest to them" and "of least norm" differ by a constant.
+
+Checks
+------
+equivalent_gradient : PROVED
+normal_equation_left : PROVED
+normal_equation_right : PROVED
+least_squares : PROVED
+least_value : PROVED
+descent_rate : PROVED
+gauge_orthogonality : PROVED
+nearest_is_least_norm : PROVED
+sylvester : PROVED
+conserved_balance : PROVED
+balanced_form : PROVED
+entrywise_split : PROVED
+entrywise_horizontal : PROVED
+entrywise_sylvester : PROVED
+entrywise_damped : PROVED
+second_order_term : PROVED
+lift_norm_inside : PROVED
+increment_length : PROVED
+finite_step : PROVED UNDER descent lemma, norm duality
+first_step : PROVED
+second_step : PROVED
+
+Used by
+-------
+lorasolve/optimizers/lora_pro.py
+"""
+
+from random import Random
+
+from sympy import Rational, sqrt
+
+from lorasolve.symbolic import (
+    Identity,
+    Inequality,
+    ScalarCheck,
+    Square,
+    SumOfSquares,
+    Theorem,
+    Values,
+    assume,
+    by_fact,
+    derivative,
+    dims,
+    dropped,
+    eye,
+    hypothesis,
+    inner,
+    inverse,
+    matrix,
+    mutant,
+    orthonormal,
+    run_module,
+    scalars,
+    square,
+    zeros,
+)
+from lorasolve.symbolic import rational as ra
+from proofs.facts import DUAL_NORM, SMOOTHNESS
+
+m, n, r = dims("m n r")
+s, step = scalars("s t")
+A, B, G, X, Y = matrix("A", m, r), matrix("B", n, r), matrix("G", m, n), matrix("X", r, r), matrix("Y", r, r)
+KA, KB = matrix("KA", r, r, symmetric=True), matrix("KB", r, r, symmetric=True)
+INVERSES = (inverse(KA, A.T @ A), inverse(KB, B.T @ B))
+PA, PB = A @ KA @ A.T, B @ KB @ B.T
+dA = 1 / s * (eye(m) - PA) @ G @ B @ KB - A @ X
+dB = 1 / s * G.T @ A @ KA + B @ X.T
+g = s * dA @ B.T + s * A @ dB.T
+PROJECTION = PA @ G + G @ PB - PA @ G @ PB
+GRAD_A, GRAD_B = s * G @ B, s * G.T @ A
+OTHER_A, OTHER_B = matrix("A1", m, r), matrix("B1", n, r)
+other = s * OTHER_A @ B.T + s * A @ OTHER_B.T
+
+# Horizontal directions.
+HA, HB = matrix("HA", m, r), matrix("HB", n, r)
+
+
+def _horizontal(values: Values, rng: Random) -> None:
+    target = ra.multiply(ra.transpose(values["HB"]), values["B"])
+    pinv = ra.multiply(values["A"], values["KA"])
+    inside = ra.multiply(ra.transpose(values["A"]), values["HA"])
+    values["HA"] = ra.add(values["HA"], ra.multiply(pinv, ra.add(target, inside, -1)))
+
+
+HORIZONTAL = assume("A^T dA = dB^T B", (A.T @ HA, HB.T @ B), impose=_horizontal)
+
+# Balanced factors; E + F = U^T G V is the split of the doubly projected part.
+UL, VL, E = matrix("U", m, r), matrix("V", n, r), matrix("E", r, r)
+Root, RootInv = matrix("Root", r, r, symmetric=True), matrix("RootInv", r, r, symmetric=True)
+BALANCED = (orthonormal(UL), orthonormal(VL), inverse(RootInv, Root))
+CORE = UL.T @ G @ VL
+BAL_A = ((eye(m) - UL @ UL.T) @ G @ VL + UL @ E) @ RootInv
+BAL_B = ((eye(n) - VL @ VL.T) @ G.T @ UL + VL @ (CORE - E).T) @ RootInv
+si, sj, cij, damp, sigma = scalars("s_i s_j C_ij delta sigma")
+share_i, share_j = si / (si + sj), sj / (si + sj)
+
+# Finite step: ga = ||g||, gg = ||G||_F, cross = <G, dA dB^T>, tail = ||dA dB^T||_F, f_next = f(X_+).
+f, f_next, cross = scalars("f f_next p", real=True)
+gn, gg, tail, L, e = scalars("g_norm G_norm q L e", nonnegative=True)
+SMOOTH = by_fact(
+    SMOOTHNESS,
+    "f(X - t g + t^2 dA dB^T) <= f - t ||g||^2 + t^2 <G, dA dB^T> + (L/2) e^2",
+    f_next,
+    f - step * gn**2 + step**2 * cross + L / 2 * e**2,
+)
+CROSS = by_fact(DUAL_NORM, "<G, dA dB^T> <= ||G||_2 ||g||^2/(2 sigma)", cross, gg * gn**2 / (2 * sigma))
+LENGTH = hypothesis("e <= t ||g|| + t^2 ||g||^2/(2 sigma)", e, step * gn + step**2 * gn**2 / (2 * sigma))
+STEP_L = hypothesis("t <= 1/(2 L)", step * L, Rational(1, 2))
+STEP_SIGMA = hypothesis("t <= sigma/(2 ||G||_F)", step * gg / sigma, Rational(1, 2))
+SHRINKS = hypothesis("||g||_F <= ||G||_F", gn, gg)
+increment_length = Inequality(
+    "increment_length",
+    "||X_+ - X||_F = e <= (5/4) t ||g||_F.",
+    e,
+    Rational(5, 4) * step * gn,
+    proof=[LENGTH, step**2 * gn / (2 * sigma) * SHRINKS, step * gn / 2 * STEP_SIGMA],
+    mutants=(
+        mutant("constant", "t ||g||", {e: "5/4", step: 1, gn: 1, gg: 1, sigma: 2}, rhs=step * gn),
+        mutant("sign", "-(5/4) t ||g||", rhs=-Rational(5, 4) * step * gn),
+        dropped(STEP_SIGMA),
+    ),
+)
+QUARTER = increment_length.known()
+
+# Two steps from B = 0 on ||X - M||^2/2, step 1, s = 1.
+M = matrix("M", m, n)
+
+
+def _reachable(values: Values, rng: Random) -> None:
+    """Draw M of rank r, whose rows then lie in the range of M^T A, and set B."""
+    left = ra.random_matrix(rng, len(values["M"]), len(values["B"][0]))
+    right = ra.random_matrix(rng, len(values["B"]), len(values["B"][0]))
+    values["M"] = ra.multiply(left, ra.transpose(right))
+    values["B"] = ra.multiply(ra.transpose(values["M"]), values["A"], values["KA"])
+
+
+REACHED = assume("B = M^T A K_A", (KA @ A.T @ M, B.T), impose=_reachable)
+ROWS = assume("M P_B = M (rank(A^T M) = rank M = r)", (M @ B @ KB @ B.T, M), impose=lambda values, rng: None)
+
+CHECKS = (
+    Identity(
+        "equivalent_gradient",
+        "s dA B^T + s A dB^T = P_A G + G P_B - P_A G P_B, whatever X.",
+        g,
+        PROJECTION,
+        given=INVERSES,
+        mutants=(
+            mutant("sign", "+ P_A G P_B", rhs=PA @ G + G @ PB + PA @ G @ PB),
+            mutant("constant", "without the doubly projected part", rhs=PA @ G + G @ PB),
+        ),
+    ),
+    Identity(
+        "normal_equation_left",
+        "A^T (g - G) = 0.",
+        A.T @ (PROJECTION - G),
+        zeros(r, n),
+        given=INVERSES,
+        mutants=(
+            mutant("sign", "A^T (g + G)", lhs=A.T @ (PROJECTION + G)),
+            mutant("constant", "raw LoRA step s^2 (G B B^T + A A^T G)", lhs=A.T @ (G @ B @ B.T + A @ A.T @ G - G)),
+        ),
+    ),
+    Identity(
+        "normal_equation_right",
+        "(g - G) B = 0.",
+        (PROJECTION - G) @ B,
+        zeros(m, r),
+        given=INVERSES,
+        mutants=(
+            mutant("constant", "2 g - G", lhs=(2 * PROJECTION - G) @ B),
+            dropped(INVERSES[1]),
+        ),
+    ),
+    SumOfSquares(
+        "least_squares",
+        "No other pair of directions fits G better.",
+        square(PROJECTION - G),
+        square(other - G),
+        proof=[1 * Square(other - PROJECTION)],
+        given=INVERSES,
+        mutants=(
+            mutant("constant", "2 ||g - G||^2", lhs=2 * square(PROJECTION - G)),
+            mutant("sign", "||g + G||^2", lhs=square(PROJECTION + G)),
+        ),
+    ),
+    Identity(
+        "least_value",
+        "||g - G||^2 = ||(I - P_A) G (I - P_B)||^2.",
+        square(PROJECTION - G),
+        square((eye(m) - PA) @ G @ (eye(n) - PB)),
+        given=INVERSES,
+        mutants=(
+            mutant("constant", "||(I - P_A) G||^2", rhs=square((eye(m) - PA) @ G)),
+            mutant("sign", "I + P_B", rhs=square((eye(m) - PA) @ G @ (eye(n) + PB))),
+        ),
+    ),
+    Identity(
+        "descent_rate",
+        "<G, g> = ||g||_F^2: the first-order decrease.",
+        inner(G, g),
+        square(PROJECTION),
+        given=INVERSES,
+        mutants=(
+            mutant("constant", "||g||^2/2", rhs=square(PROJECTION) / 2),
+            mutant("sign", "-||g||^2", rhs=-square(PROJECTION)),
+        ),
+    ),
+    Identity(
+        "gauge_orthogonality",
+        "The LoRA gradients are orthogonal to the gauge directions (-A Y, B Y^T).",
+        inner(GRAD_A, -A @ Y) + inner(GRAD_B, B @ Y.T),
+        0,
+        mutants=(
+            mutant("sign", "(A Y, B Y^T)", lhs=inner(GRAD_A, A @ Y) + inner(GRAD_B, B @ Y.T)),
+            mutant("swapped transpose", "(-A Y, B Y)", lhs=inner(GRAD_A, -A @ Y) + inner(GRAD_B, B @ Y)),
+        ),
+    ),
+    Identity(
+        "nearest_is_least_norm",
+        "|dA - grad_A|^2 + |dB - grad_B|^2 - |dA|^2 - |dB|^2 does not depend on X.",
+        square(dA - GRAD_A) + square(dB - GRAD_B) - square(dA) - square(dB),
+        square(GRAD_A) + square(GRAD_B) - 2 * square(PROJECTION),
+        given=INVERSES,
+        mutants=(
+            mutant("constant", "- ||g||^2", rhs=square(GRAD_A) + square(GRAD_B) - square(PROJECTION)),
+            mutant("sign", "dA + grad_A", lhs=square(dA + GRAD_A) + square(dB - GRAD_B) - square(dA) - square(dB)),
+        ),
+    ),
+    Identity(
+        "sylvester",
+        "A^T dA - dB^T B = -(A^T A X + X B^T B + (1/s) K_A A^T G B): horizontal exactly if X solves the equation.",
+        A.T @ dA - dB.T @ B,
+        -(A.T @ A @ X + X @ B.T @ B + 1 / s * KA @ A.T @ G @ B),
+        given=INVERSES,
+        mutants=(
+            mutant("sign", "-(1/s) on the right side", rhs=-(A.T @ A @ X + X @ B.T @ B - 1 / s * KA @ A.T @ G @ B)),
+            mutant("swapped symbols", "K_B instead of K_A", rhs=-(A.T @ A @ X + X @ B.T @ B + A.T @ G @ B @ KB / s)),
+            dropped(INVERSES[0]),
+        ),
+    ),
+    Identity(
+        "conserved_balance",
+        "Along the flow of a horizontal direction A^T A - B^T B is conserved.",
+        derivative(A.T @ A - B.T @ B, {A: -HA, B: -HB}),
+        zeros(r, r),
+        given=(INVERSES[0], HORIZONTAL),
+        mutants=(
+            mutant("sign", "A^T A + B^T B", lhs=derivative(A.T @ A + B.T @ B, {A: -HA, B: -HB})),
+            dropped(HORIZONTAL),
+        ),
+    ),
+    Identity(
+        "balanced_form",
+        "Balanced factors: any split E + F = U^T G V gives the same projection.",
+        BAL_A @ (VL @ Root).T + (UL @ Root) @ BAL_B.T,
+        UL @ UL.T @ G + G @ VL @ VL.T - UL @ UL.T @ G @ VL @ VL.T,
+        given=BALANCED,
+        mutants=(
+            mutant("constant", "2 U U^T G", rhs=2 * UL @ UL.T @ G + G @ VL @ VL.T - UL @ UL.T @ G @ VL @ VL.T),
+            dropped(BALANCED[2]),
+        ),
+    ),
+    ScalarCheck(
+        "entrywise_split",
+        "D_ij + D_ji = s_j/(s_i + s_j) + s_i/(s_i + s_j) = 1: C o D and C o D^T are such a split.",
+        share_j + share_i,
+        1,
+        mutants=(
+            mutant("sign", "difference", lhs=share_j - share_i),
+            mutant("constant", "2", rhs=2),
+        ),
+    ),
+    ScalarCheck(
+        "entrywise_horizontal",
+        "The (i, j) entries of A^T dA and dB^T B agree.",
+        sqrt(si) * cij * share_j / sqrt(sj),
+        sqrt(sj) * cij * share_i / sqrt(si),
+        mutants=(
+            mutant("swapped symbols", "s_i and s_j swapped", lhs=sqrt(si) * cij * share_i / sqrt(sj)),
+            mutant("constant", "equal halves", lhs=sqrt(si) * cij / (2 * sqrt(sj))),
+        ),
+    ),
+    ScalarCheck(
+        "entrywise_sylvester",
+        "X_ij = -M_ij/(s_i (s_i + s_j)), M = A^T G B, solves s_i X + X s_j = -M/s_i.",
+        (si + sj) * (-cij / (si * (si + sj))),
+        -cij / si,
+        mutants=(
+            mutant("sign", "+M", rhs=cij / si),
+            mutant("swapped symbols", "1/s_j", rhs=-cij / sj),
+        ),
+    ),
+    ScalarCheck(
+        "entrywise_damped",
+        "With damping, U^T dA = C_ij sqrt(s_j)/(s_i + s_j + delta) satisfies (g - G) B + delta dA = 0 in the core.",
+        (cij * (si + sj) / (si + sj + damp) - cij) * sqrt(sj) + damp * cij * sqrt(sj) / (si + sj + damp),
+        0,
+        mutants=(
+            mutant(
+                "sign",
+                "- delta dA",
+                lhs=(cij * (si + sj) / (si + sj + damp) - cij) * sqrt(sj) - damp * cij * sqrt(sj) / (si + sj + damp),
+            ),
+            mutant(
+                "constant",
+                "2 delta dA",
+                lhs=(cij * (si + sj) / (si + sj + damp) - cij) * sqrt(sj)
+                + 2 * damp * cij * sqrt(sj) / (si + sj + damp),
+            ),
+        ),
+    ),
+    Identity(
+        "second_order_term",
+        "(A - t dA)(B - t dB)^T = A B^T - t (dA B^T + A dB^T) + t^2 dA dB^T.",
+        (A - step * OTHER_A) @ (B - step * OTHER_B).T,
+        A @ B.T - step * (OTHER_A @ B.T + A @ OTHER_B.T) + step**2 * OTHER_A @ OTHER_B.T,
+        mutants=(
+            mutant(
+                "sign", "- t^2", rhs=A @ B.T - step * (OTHER_A @ B.T + A @ OTHER_B.T) - step**2 * OTHER_A @ OTHER_B.T
+            ),
+            mutant("constant", "no t^2 term", rhs=A @ B.T - step * (OTHER_A @ B.T + A @ OTHER_B.T)),
+        ),
+    ),
+    ScalarCheck(
+        "lift_norm_inside",
+        "Entry (i, j) of the core adds C_ij^2/(s_i + s_j) to |dA|^2 + |dB|^2, at most C_ij^2/sigma_r.",
+        (cij * share_j) ** 2 / sj + (cij * share_i) ** 2 / si,
+        cij**2 / (si + sj),
+        mutants=(
+            mutant("constant", "C_ij^2/(2 (s_i + s_j))", rhs=cij**2 / (2 * (si + sj))),
+            mutant("swapped symbols", "halves", lhs=(cij / 2) ** 2 / sj + (cij / 2) ** 2 / si),
+        ),
+    ),
+    increment_length,
+    Inequality(
+        "finite_step",
+        "t <= min(1/(2 L), sigma_r/(2 ||G||_F)): f(X_+) <= f(X) - (t/3) ||g||_F^2 (in fact 23/64).",
+        f_next,
+        f - step * gn**2 / 3,
+        proof=[
+            SMOOTH,
+            step**2 * CROSS,
+            step * gn**2 / 2 * STEP_SIGMA,
+            L / 2 * (e + Rational(5, 4) * step * gn) * QUARTER,
+            Rational(25, 32) * step * gn**2 * STEP_L,
+            step * gn**2 * (Rational(23, 64) - Rational(1, 3)),
+        ],
+        mutants=(
+            mutant(
+                "constant",
+                "t/2",
+                {step: 1, gn: 1, gg: 1, sigma: 2, L: "1/2", e: "5/4", cross: "1/4", f: 0, f_next: "-23/64"},
+                rhs=f - step * gn**2 / 2,
+            ),
+            mutant("sign", "f rises", lhs=f + step * gn**2 / 3, rhs=f_next),
+            dropped(STEP_SIGMA, {step: 1, gn: 1, gg: 9, sigma: 2, L: "1/2", e: 1, cross: 2, f: 0, f_next: "5/4"}),
+            dropped(STEP_L, {step: 1, gn: 1, gg: 1, sigma: 2, L: 2, e: "5/4", cross: 0, f: 0, f_next: "1/2"}),
+        ),
+    ),
+    Identity(
+        "first_step",
+        "From B = 0 with dA = 0, dB = G^T A K_A (G = -M): X_1 = P_A M.",
+        A @ (zeros(n, r) - (-1 * M).T @ A @ KA).T,
+        PA @ M,
+        given=(INVERSES[0],),
+        mutants=(
+            mutant("sign", "-P_A M", rhs=-PA @ M),
+            mutant("constant", "M", rhs=M),
+        ),
+    ),
+    Identity(
+        "second_step",
+        "The projected gradient at X_1 is G P_B, and X_1 - g = M: exact after two steps.",
+        A @ B.T - (PA @ (A @ B.T - M) + (A @ B.T - M) @ PB - PA @ (A @ B.T - M) @ PB),
+        M,
+        given=(*INVERSES[:1], REACHED, INVERSES[1], ROWS),
+        mutants=(
+            mutant("sign", "X_1 + g", lhs=A @ B.T + (A @ B.T - M) @ PB),
+            mutant("constant", "half a step", lhs=A @ B.T - (A @ B.T - M) @ PB / 2),
+            dropped(
+                ROWS,
+                {A: [[1], [0]], B: [[1], [0]], M: [[1, 0], [0, 1]], KA: [[1]], KB: [[1]]},
+            ),
+        ),
+    ),
+)
+
+THEOREM = Theorem(19, __doc__, CHECKS)
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("lora_pro_projection", THEOREM))
