@@ -143,9 +143,9 @@ class Result:
         The problem of the last stage (the original one if nothing was merged).
     """
 
-    A: Array
-    B: Array
-    theta: Array
+    A: Array = field(repr=False)
+    B: Array = field(repr=False)
+    theta: Array = field(repr=False)
     fun: float
     grad_norm: float
     nit: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from .._validate import Array
@@ -69,8 +69,8 @@ class ConvexResult:
         With ``cross_check=True``: the second route, its objective and the differences.
     """
 
-    A: Array
-    B: Array
+    A: Array = field(repr=False)
+    B: Array = field(repr=False)
     fun: float
     certificate: Certificate
     method: str

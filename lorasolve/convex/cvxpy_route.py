@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +61,10 @@ class Cvxpy(ConvexRoute):
             options = {"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iters": 50_000}
         elif solver == "CLARABEL":
             options = {"tol_gap_abs": 1e-11, "tol_gap_rel": 1e-11, "tol_feas": 1e-11}
-        task.solve(solver=solver, **options)
+        with warnings.catch_warnings():
+            # "Solution may be inaccurate": the accuracy is measured by our own gap.
+            warnings.simplefilter("ignore", UserWarning)
+            task.solve(solver=solver, **options)
         if task.status not in USABLE or X.value is None:
             raise RuntimeError(f"cvxpy with {solver} ended with status {task.status!r} and no usable point")
         P, s, Qt = np.linalg.svd(np.asarray(X.value, dtype=np.float64), full_matrices=False)

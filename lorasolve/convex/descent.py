@@ -1,4 +1,4 @@
-"""Descent on the factors at a fixed rank: L-BFGS.
+"""Descent on the factors at a fixed rank: L-BFGS in its compact form.
 
 It works on ``L(A, B) = f(A B^T) + (lam/2)(||A||_F^2 + ||B||_F^2)`` stacked as one flat vector and never raises it.
 """
@@ -13,12 +13,69 @@ import numpy as np
 from .._validate import Array
 
 Function = Callable[[Array, Array], float]
+Done = Callable[[], bool]
+
+ARMIJO = 1e-4
+WOLFE = 0.9
 
 
-def lbfgs(
-    function: Function, x: Array, max_iter: int, done: Callable[[int, float, float], bool], memory: int = 20
-) -> tuple[Array, float, int]:
-    """Minimise by L-BFGS with a backtracking line search that enforces a Wolfe condition by interpolation.
+class Memory:
+    """The last pairs ``s = x_new - x``, ``y = g_new - g``, and the quasi-Newton direction they define.
+
+    Compact representation (Byrd, Nocedal and Schnabel 1994): a direction costs two passes over the pairs in matrix
+    products and an r x r triangular solve, instead of 4 r vector operations.
+    """
+
+    def __init__(self, size: int, n: int) -> None:
+        self.S = np.empty((size, n))
+        self.Y = np.empty((size, n))
+        self.SY = np.zeros((size, size))
+        self.YY = np.zeros((size, size))
+        self.order: list[int] = []
+
+    def forget(self) -> None:
+        """Drop all pairs."""
+        self.order = []
+
+    def add(self, s: Array, y: Array) -> None:
+        """Store a pair unless its curvature is not safely positive."""
+        curvature = float(s @ y)
+        if not curvature > 1e-14 * float(y @ y):
+            return
+        size = self.S.shape[0]
+        slot = len(self.order) if len(self.order) < size else self.order.pop(0)
+        self.S[slot], self.Y[slot] = s, y
+        self.order.append(slot)
+        used = len(self.order)
+        self.SY[:used, slot] = self.S[:used] @ y
+        self.SY[slot, :used] = self.Y[:used] @ s
+        self.YY[:used, slot] = self.YY[slot, :used] = self.Y[:used] @ y
+
+    def direction(self, g: Array) -> Array:
+        """Return minus the inverse-Hessian approximation times ``g`` (minus ``g`` without pairs)."""
+        if not self.order:
+            return -g
+        used = len(self.order)
+        order = np.array(self.order)
+        S, Y = self.S[:used], self.Y[:used]
+        SY = self.SY[np.ix_(order, order)]
+        newest = order[-1]
+        gamma = self.SY[newest, newest] / self.YY[newest, newest]
+        Sg, Yg = (S @ g)[order], (Y @ g)[order]
+        R = np.triu(SY)
+        u = np.linalg.solve(R, Sg)
+        inner = np.diag(SY) * u + gamma * (self.YY[np.ix_(order, order)] @ u) - gamma * Yg
+        on_s, on_y = np.empty(used), np.empty(used)
+        on_s[order] = np.linalg.solve(R.T, inner)
+        on_y[order] = -gamma * u
+        d = -gamma * g
+        d -= on_s @ S
+        d -= on_y @ Y
+        return d
+
+
+def lbfgs(function: Function, x: Array, max_iter: int, done: Done, memory: int = 8) -> tuple[Array, int]:
+    """Minimise by L-BFGS with a bracketing line search for the weak Wolfe conditions.
 
     Parameters
     ----------
@@ -29,94 +86,61 @@ def lbfgs(
     max_iter : int
         Limit on iterations.
     done : callable
-        ``done(iteration, value, grad_norm)`` ends the run.
+        Asked after each accepted point; True ends the run.
     memory : int
         Number of stored pairs.
 
     Returns
     -------
-    x, value, evaluations
+    x, evaluations
+        The last accepted point and the number of calls of ``function``.
     """
-    n = x.size
-    S = np.empty((memory, n))
-    Y = np.empty((memory, n))
-    rho = np.empty(memory)
-    stored = 0
-    newest = -1
     x = x.copy()
-    g = np.empty(n)
+    g, new_g, new_x = np.empty(x.size), np.empty(x.size), np.empty(x.size)
     value = function(x, g)
     evaluations = 1
-    new_x, new_g = np.empty(n), np.empty(n)
-    for iteration in range(max_iter):
+    pairs = Memory(memory, x.size)
+    for _ in range(max_iter):
         grad_norm = math.sqrt(float(g @ g))
-        if grad_norm == 0.0 or done(iteration, value, grad_norm):
+        if grad_norm == 0.0 or done():
             break
-        d = -_two_loop(g, S, Y, rho, stored, newest)
+        d = pairs.direction(g)
         slope = float(g @ d)
         if not slope < 0.0:
-            stored = 0
-            d = -g
-            slope = -grad_norm * grad_norm
-        step = 1.0 if stored else min(1.0, 1.0 / grad_norm)
-        accepted = False
+            pairs.forget()
+            d, slope = -g, -grad_norm * grad_norm
+        step = 1.0 if pairs.order else min(1.0, 1.0 / grad_norm)
         low, high = 0.0, math.inf
-        for _ in range(30):
+        for _trial in range(30):
             np.multiply(d, step, out=new_x)
             new_x += x
             new_value = function(new_x, new_g)
             evaluations += 1
-            new_slope = float(new_g @ d)
-            if not math.isfinite(new_value) or new_value > value + 1e-4 * step * slope + 1e-15 * abs(value):
+            if not new_value <= value + ARMIJO * step * slope + 1e-15 * abs(value):
                 high = step
-                step = _interpolate(low, high, step, value, slope, new_value)
-            elif new_slope < 0.9 * slope and high == math.inf:
+                step = _interpolate(low, high, value, slope, new_value)
+            elif high == math.inf and float(new_g @ d) < WOLFE * slope:
                 low = step
                 step *= 4.0
             else:
-                accepted = True
                 break
-        if not accepted:
-            if stored:
-                stored = 0
-                continue
-            break
-        newest = (newest + 1) % memory
-        np.subtract(new_x, x, out=S[newest])
-        np.subtract(new_g, g, out=Y[newest])
-        curvature = float(S[newest] @ Y[newest])
-        if curvature > 1e-16 * float(Y[newest] @ Y[newest]):
-            rho[newest] = 1.0 / curvature
-            stored = min(stored + 1, memory)
         else:
-            newest = (newest - 1) % memory
+            if not pairs.order:
+                break
+            pairs.forget()
+            continue
+        pairs.add(new_x - x, new_g - g)
         x, new_x = new_x, x
         g, new_g = new_g, g
         value = new_value
-    return x, value, evaluations
+    return x, evaluations
 
 
-def _interpolate(low: float, high: float, step: float, value: float, slope: float, new_value: float) -> float:
-    """Return the minimiser of the parabola through the last trial, kept inside the bracket."""
+def _interpolate(low: float, high: float, value: float, slope: float, new_value: float) -> float:
+    """Return the minimiser of the parabola through the trial at ``high``, kept inside the bracket."""
+    guess = 0.5 * (low + high)
     if math.isfinite(new_value):
-        denominator = 2.0 * (new_value - value - slope * step)
-        guess = -slope * step * step / denominator if denominator > 0.0 else 0.5 * (low + high)
-    else:
-        guess = 0.1 * high
+        bend = new_value - value - slope * high
+        if bend > 0.0:
+            guess = -0.5 * slope * high * high / bend
     return min(max(guess, low + 0.1 * (high - low)), low + 0.7 * (high - low))
-
-
-def _two_loop(g: Array, S: Array, Y: Array, rho: Array, stored: int, newest: int) -> Array:
-    """Return the quasi-Newton inverse Hessian times ``g`` (Nocedal and Wright 2006, algorithm 7.4)."""
-    q = g.copy()
-    memory = S.shape[0]
-    order = [(newest - k) % memory for k in range(stored)]
-    alpha = np.empty(memory)
-    for k in order:
-        alpha[k] = rho[k] * float(S[k] @ q)
-        q -= alpha[k] * Y[k]
-    if stored:
-        q /= rho[newest] * float(Y[newest] @ Y[newest])
-    for k in reversed(order):
-        q += (alpha[k] - rho[k] * float(Y[k] @ q)) * S[k]
-    return q

@@ -62,6 +62,20 @@ def _oracle_rows(start, index, values, A, B, lo, hi, GB, GtA):
     return total
 
 
+@kernel(fastmath=FAST)
+def entries(start, index, A, B):
+    """Return ``(A B^T)[i, j]`` at the entries: ``2 r`` flops each, one gathered row of ``B``."""
+    out = np.empty(index.size, A.dtype)
+    for i in range(start.size - 1):
+        for k in range(start[i], start[i + 1]):
+            j = index[k]
+            e = A.dtype.type(0.0)
+            for q in range(A.shape[1]):
+                e += A[i, q] * B[j, q]
+            out[k] = e
+    return out
+
+
 @kernel(parallel=True)
 def _parallel_oracle(start, index, values, A, B, cut, GB, share):
     total = 0.0

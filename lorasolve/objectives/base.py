@@ -103,6 +103,19 @@ class Objective:
         H = self.hessian_product(X, U @ B.T + A @ V.T)
         return H @ B + G @ V, H.T @ A + G.T @ U
 
+    def factor_diagonal(self, A: Array, B: Array) -> tuple[Array, Array]:
+        """Estimate the diagonal of the Hessian of ``f(A B^T)`` in ``A`` (m, r) and in ``B`` (n, r), all >= 0.
+
+        A scaling for solvers, so it need not be exact. By default ``c ||b_p||^2`` and ``c ||a_p||^2`` for column p,
+        with ``c`` the curvature of ``f`` along one random direction ``U B^T``.
+        """
+        U = np.random.default_rng(0).standard_normal(A.shape)
+        HB, _ = self.factor_hvp(A, B, U, np.zeros_like(B))
+        length = float(np.vdot(U @ (B.T @ B), U))
+        c = max(float(np.vdot(U, HB)), 0.0) / length if length > 0.0 else 0.0
+        on_A = np.broadcast_to(c * np.sum(B * B, axis=0), A.shape)
+        return on_A, np.broadcast_to(c * np.sum(A * A, axis=0), B.shape)
+
     def gradient_operator(self, A: Array, B: Array) -> LinearMap:
         """Return ``G = grad f(A B^T)`` as a :class:`~lorasolve.linear_map.LinearMap`, in float64."""
         return LinearMap.from_dense(self.value_and_grad(A @ B.T)[1].astype(np.float64, copy=False))

@@ -162,6 +162,11 @@ class LinearFineTuning(Objective):
         right = SB @ (U.T @ A) + SV @ (A.T @ A) + SB @ (A.T @ U) - self.C.T @ U
         return left, right
 
+    def factor_diagonal(self, A: Array, B: Array) -> tuple[Array, Array]:
+        """Return the diagonal: ``b_p^T S b_p`` in column p of ``A``, ``S_jj ||a_p||^2`` in ``B``."""
+        on_A = np.broadcast_to(np.sum(B * (self.S @ B), axis=0), A.shape)
+        return on_A, np.outer(np.diag(self.S), np.sum(A * A, axis=0))
+
     def gradient_operator(self, A: Array, B: Array) -> LinearMap:
         """Return ``A B^T S - C`` through its products; no m x n matrix is formed."""
         A, B = A.astype(np.float64, copy=False), B.astype(np.float64, copy=False)

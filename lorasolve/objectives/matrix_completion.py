@@ -109,6 +109,11 @@ class MatrixCompletion(Objective):
         H = self._sparse(self._at_entries(U, B) + self._at_entries(A, V))
         return H @ B + G @ V, H.T @ A + G.T @ U
 
+    def factor_diagonal(self, A: Array, B: Array) -> tuple[Array, Array]:
+        """Return the diagonal: for row i the sum of ``b_j^2`` over its entries, and likewise for columns."""
+        mask = self._sparse(np.ones(self.nnz))
+        return mask @ (B * B), mask.T @ (A * A)
+
     def gradient_operator(self, A: Array, B: Array) -> LinearMap:
         """Return the sparse residual ``mask o (A B^T - M)``."""
         A, B = A.astype(np.float64, copy=False), B.astype(np.float64, copy=False)
@@ -118,7 +123,9 @@ class MatrixCompletion(Objective):
 
     def _at_entries(self, A: Array, B: Array) -> Array:
         """Return ``(A B^T)[i, j]`` at the observed entries."""
-        return np.einsum("ij,ij->i", A[self.rows], B[self.cols])
+        from ..kernels import completion
+
+        return completion.entries(self.row_start, self.cols, A, B)
 
     def _sparse(self, data: Array) -> Any:
         import scipy.sparse
