@@ -15,6 +15,6 @@ class ReproduceCommand(Command):
 
     def main(self, argv: Sequence[str]) -> int:
         """Run the experiments with the arguments as they are."""
-        from ..landscape.reproduce import main
+        from ..experiments import main
 
         return main(list(argv))

@@ -12,11 +12,13 @@ from .first_order import Stationarity, stationarity
 from .judge import Verdict, verdict
 from .multistart import Census, census
 from .regimes import Regime, regime
+from .several import MultiVerdict, verdict_multi
 from .threshold import Threshold, sharp_threshold, threshold_map
 
 __all__ = [
     "Census",
     "Constants",
+    "MultiVerdict",
     "Regime",
     "SecondOrder",
     "Stationarity",
@@ -35,4 +37,5 @@ __all__ = [
     "stationarity",
     "threshold_map",
     "verdict",
+    "verdict_multi",
 ]

@@ -58,7 +58,7 @@ def sgd_rank_bound(eps: float, batch: int, step: float, lam: float) -> float:
 
     Notes
     -----
-    Source: main paper, Lemma 1 (proofs/lemma_1). The bound is vacuous where it exceeds ``min(m, n)``.
+    Source: main paper, Lemma 1 (proofs/lemma1). The bound is vacuous where it exceeds ``min(m, n)``.
     """
     eps = as_number(eps, "eps", 0.0, 1.0, open_low=True, open_high=True)
     batch = as_integer(batch, "batch", 1)

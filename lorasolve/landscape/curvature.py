@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 
 from .._validate import Array, as_number
 from ._canonical import Point, canonical
+
+Operator = Callable[[Array], Array]
 
 # Up to this many parameters the Hessian is formed and decomposed (exact to rounding); beyond it, Lanczos.
 DENSE_SIZE = 400
@@ -83,26 +86,37 @@ def second_order(problem: Any, A: Any, B: Any, tol: float = 1e-7) -> SecondOrder
 
 def second_order_at(point: Point, tol: float) -> SecondOrder:
     """Return the :class:`SecondOrder` of a point in the normal form."""
-    symmetry = symmetry_basis(point.A, point.B, point.lam)
-    size = point.problem.size
-    if size <= DENSE_SIZE:
-        smallest, largest, vector, values = _dense(point, symmetry)
-        method = "dense"
-    else:
-        smallest, largest, vector = _lanczos(point, symmetry)
-        values, method = None, "lanczos"
-    image = _project(_apply(point, vector), symmetry)
-    return SecondOrder(
-        smallest=smallest,
-        largest=largest,
-        direction=_pair(point, vector),
-        symmetry_dimension=symmetry.shape[1],
-        residual=float(np.linalg.norm(image - smallest * vector)),
-        eigenvalues=values,
-        method=method,
-        is_sosp=smallest >= -tol * max(1.0, largest),
-        tol=tol,
+    vector, found = curvature(
+        lambda direction: _apply(point, direction), symmetry_basis(point.A, point.B, point.lam), tol
     )
+    U, V, _ = point.problem.split(vector)
+    return SecondOrder(direction=(U.copy(), V.copy()), **found)
+
+
+def curvature(apply: Operator, symmetry: Array, tol: float) -> tuple[Array, dict[str, Any]]:
+    """Return the flat eigenvector of the smallest curvature, and the other fields of :class:`SecondOrder`.
+
+    ``apply`` multiplies a flat direction by the Hessian; ``symmetry`` is an orthonormal basis of what is projected
+    out.
+    """
+    values: Array | None = None
+    if symmetry.shape[0] <= DENSE_SIZE:
+        method = "dense"
+        smallest, largest, vector, values = _dense(apply, symmetry)
+    else:
+        method = "lanczos"
+        smallest, largest, vector = _lanczos(apply, symmetry)
+    image = _project(apply(vector), symmetry)
+    return vector, {
+        "smallest": smallest,
+        "largest": largest,
+        "symmetry_dimension": symmetry.shape[1],
+        "residual": float(np.linalg.norm(image - smallest * vector)),
+        "eigenvalues": values,
+        "method": method,
+        "is_sosp": smallest >= -tol * max(1.0, largest),
+        "tol": tol,
+    }
 
 
 def symmetry_basis(A: Array, B: Array, lam: float) -> Array:
@@ -129,11 +143,6 @@ def symmetry_basis(A: Array, B: Array, lam: float) -> Array:
     return U[:, s > 1e-6 * s.max(initial=0.0)] if s.max(initial=0.0) > 0.0 else U[:, :0]
 
 
-def _pair(point: Point, vector: Array) -> tuple[Array, Array]:
-    U, V, _ = point.problem.split(vector)
-    return U.copy(), V.copy()
-
-
 def _apply(point: Point, vector: Array) -> Array:
     """Return the Hessian of ``L`` times a flat direction."""
     U, V, _ = point.problem.split(vector)
@@ -145,38 +154,39 @@ def _project(vector: Array, basis: Array) -> Array:
     return vector - basis @ (basis.T @ vector)
 
 
-def hessian(point: Point) -> Array:
-    """Return the Hessian of ``L`` as a symmetric matrix of order ``(m + n) r``."""
-    H = np.array([_apply(point, unit) for unit in np.eye(point.problem.size)])
+def hessian(apply: Operator, size: int) -> Array:
+    """Return the Hessian as a symmetric matrix."""
+    H = np.array([apply(unit) for unit in np.eye(size)])
     return 0.5 * (H + H.T)
 
 
-def _dense(point: Point, symmetry: Array) -> tuple[float, float, Array, Array]:
-    k = symmetry.shape[1]
-    Z = np.linalg.qr(symmetry, mode="complete")[0][:, k:] if k else np.eye(point.problem.size)
-    values, vectors = np.linalg.eigh(Z.T @ hessian(point) @ Z)
+def _dense(apply: Operator, symmetry: Array) -> tuple[float, float, Array, Array]:
+    size, k = symmetry.shape
+    Z = np.linalg.qr(symmetry, mode="complete")[0][:, k:] if k else np.eye(size)
+    values, vectors = np.linalg.eigh(Z.T @ hessian(apply, size) @ Z)
     return float(values[0]), float(values[-1]), Z @ vectors[:, 0], values
 
 
-def _lanczos(point: Point, symmetry: Array) -> tuple[float, float, Array]:
+def _lanczos(apply: Operator, symmetry: Array) -> tuple[float, float, Array]:
     """Return both ends of the spectrum by Lanczos; symmetry directions are moved to the far end."""
     import scipy.sparse.linalg as sla
 
-    size = point.problem.size
+    eigsh: Any = sla.eigsh  # its stubs do not admit an operator without a stated type
+    size = symmetry.shape[0]
     start = np.random.default_rng(0).standard_normal(size)
 
     def compressed(shift: float) -> Any:
         def matvec(vector: Array) -> Array:
             vector = vector.ravel()
             inside = symmetry @ (symmetry.T @ vector)
-            return _project(_apply(point, vector - inside), symmetry) + shift * inside
+            return _project(apply(vector - inside), symmetry) + shift * inside
 
         return sla.LinearOperator((size, size), matvec=matvec, dtype=np.float64)
 
-    largest = float(sla.eigsh(compressed(0.0), 1, which="LA", v0=start, tol=1e-6, return_eigenvectors=False)[0])
+    largest = float(eigsh(compressed(0.0), 1, which="LA", v0=start, tol=1e-6, return_eigenvectors=False)[0])
     shifted = compressed(max(largest, 1.0))
     try:
-        values, vectors = sla.eigsh(shifted, 1, which="SA", v0=start, tol=1e-9, ncv=40, maxiter=50 * size)
+        values, vectors = eigsh(shifted, 1, which="SA", v0=start, tol=1e-9, ncv=40, maxiter=50 * size)
     except sla.ArpackNoConvergence as failure:
         if not failure.eigenvalues.size:
             raise

@@ -42,13 +42,13 @@ class Verdict:
     Attributes
     ----------
     kind : str
-        ``"global"``: a global minimum of ``L`` up to ``tol``, hence of ``F`` if ``r >= r*``. ``"spurious"``:
+        ``"global"``: a global minimum of ``L`` (of ``F``, where ``r >= r*``) up to ``tol``. ``"spurious"``:
         second-order stationary and not global. ``"saddle"``: stationary with a direction of negative curvature.
         ``"not_converged"``: not stationary. ``"inconclusive"``: second-order stationary, and nothing decides.
     reason : str
         One sentence.
     basis : str
-        What the verdict rests on: ``"certificate"``, ``"closed form"``, ``"comparison"`` (with ``X*``),
+        What the verdict rests on: ``"certificate"``, ``"comparison"`` (with ``X*``),
         ``"curvature"``, ``"gradient"``, a theorem's name, or ``"nothing"``.
     premises : tuple of Premise
         The assumptions of the theorems, checked first.
@@ -162,7 +162,7 @@ def verdict(
     -----
     The order of decision: a certificate of optimality; stationarity; curvature; the comparison with ``X*``. The
     theorems are evaluated beside it with the certified ends of the constants, and a contradiction is reported as such.
-    Source: main paper, Theorems 1 and 3, Corollary 1 (proofs/theorem_1, proofs/corollary_1); Theorem A
+    Source: main paper, Theorems 1 and 3, Corollary 1 (proofs/theorem1, proofs/theorem3, proofs/corollary1); Theorem A
     (proofs/theorem_a). For several matrices see :func:`~lorasolve.landscape.verdict_multi`.
     """
     tol = as_number(tol, "tol", 0.0, open_low=True)
@@ -280,14 +280,7 @@ class _Judge:
         )
 
     def _second_order_point(self) -> tuple[str, str, str]:
-        from ..convex.closed_form import optimal_value
-
         problem = self.point.problem
-        closed = optimal_value(problem)
-        if closed is not None:
-            difference = self.value - closed
-            text = f"F(X) is {difference:.2e} above the closed form of the optimum over rank <= {problem.rank}"
-            return ("spurious" if difference > self.tol * self.scale else "global"), text, "closed form"
         if self.X_star is None and problem.objective.convex and problem.lam > 0.0:
             self._compute_reference()
         if self.X_star is None:

@@ -59,7 +59,7 @@ def regime(alpha: float, beta: float, r: int, r_star: int, fully_conditioned: bo
 
     Notes
     -----
-    Source: main paper, Theorem 1 (proofs/theorem_1); Theorem A is the sharpening for ``r > r*``
+    Source: main paper, Theorem 1 (proofs/theorem1); Theorem A is the sharpening for ``r > r*``
     (proofs/theorem_a). The weakest premise that suffices is the one reported.
     """
     r = as_integer(r, "r", 1)

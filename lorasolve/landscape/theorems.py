@@ -16,7 +16,6 @@ import numpy as np
 
 from .._validate import Array
 from ._canonical import Point, numerical_rank
-from .first_order import complement
 from .regimes import SHARP, THEOREM_1, THEOREM_A, regime
 
 # An inequality counts as violated only beyond this relative margin, so that rounding never produces a conclusion.
@@ -39,10 +38,9 @@ class Spectra:
         ``||X||_F`` and ``||X*||_F``.
     outside : ndarray
         Non-zero singular values of ``(I - P P^T) X* (I - Q Q^T)``, ``P, Q`` the singular vectors of ``X``.
-    delta : float
-        Distance of ``X*`` from its best approximation of rank ``r_star`` (0 if it has that rank).
-    Z_norm : float
-        ``||Z||_F`` of the least ``Z`` in ``G + lam`` (subdifferential of the nuclear norm at ``X``).
+    delta, nu : float
+        Distance of ``X*`` from its best approximation of rank ``r_star``, in the Frobenius and in the nuclear norm
+        (0 if it has that rank).
     """
 
     r: int
@@ -53,7 +51,7 @@ class Spectra:
     norm_star: float
     outside: Array
     delta: float
-    Z_norm: float
+    nu: float
 
     @classmethod
     def of(cls, point: Point, X_star: Array, r_star: int) -> Spectra:
@@ -68,7 +66,6 @@ class Spectra:
         off = X_star - P @ (P.T @ X_star)
         outside = np.linalg.svd(off - (off @ Q) @ Q.T, compute_uv=False)
         outside = outside[outside > 1e-6 * star_values.max(initial=0.0)][:r_star]
-        S = np.linalg.svd(complement(point.gradient(), P, Q).to_dense(), compute_uv=False)
         return cls(
             r=r,
             r_star=r_star,
@@ -78,7 +75,7 @@ class Spectra:
             norm_star=float(np.linalg.norm(X_star)),
             outside=outside,
             delta=float(np.linalg.norm(star_values[r_star:])),
-            Z_norm=float(np.linalg.norm(np.maximum(S - point.lam, 0.0))),
+            nu=float(star_values[r_star:].sum()),
         )
 
     @property
@@ -149,7 +146,7 @@ def _distance_bound(s: Spectra, q: float) -> float:
 
 
 def theorem_1(s: Spectra, alpha: float, beta: float, known: str) -> Finding:
-    """Theorem 1 (main paper; proofs/theorem_1): special regime, rank, ratio of singular values, distance."""
+    """Theorem 1 (main paper; proofs/theorem1): special regime, rank, ratio of singular values, distance."""
     q = 2.0 * alpha / beta
     numbers = {"2 alpha/beta": q, "sigma_r": s.sigma_r, "sigma_r*": s.sigma_r_star, "distance": s.distance}
 
@@ -175,7 +172,7 @@ def theorem_1(s: Spectra, alpha: float, beta: float, known: str) -> Finding:
 
 
 def corollary_1(s: Spectra, alpha: float, beta: float, known: str) -> Finding:
-    """Corollary 1 (main paper, ``r > r*``; proofs/corollary_1): both directions, the lower bound on ``||X||_F``."""
+    """Corollary 1 (main paper, ``r > r*``; proofs/corollary1): both directions, the lower bound on ``||X||_F``."""
     q = 2.0 * alpha / beta
     numbers = {"2 alpha/beta": q, "sigma_r": s.sigma_r, "sigma_r*": s.sigma_r_star, "norm": s.norm}
 
@@ -238,18 +235,16 @@ def sharp_constant(s: Spectra, alpha: float, beta: float, known: str) -> Finding
 
 
 def theorem_3(s: Spectra, alpha: float, beta: float, known: str, eps: float | None = None) -> Finding:
-    """Theorem 3 with explicit constants: a minimizer within ``delta`` of a matrix of rank ``r*``.
+    """Theorem 3 with explicit constants (proofs/theorem3): a minimizer within ``delta`` of a matrix of rank ``r*``.
 
-    ``X*`` is an exact minimizer of any rank, and the constants hold about it. With ``d = ||X - X*||_F``,
-    ``q = 2 alpha sigma_{r*}/(beta sigma_r)``, ``kappa = sigma_{r*}/(beta sigma_r)``, ``zeta = ||Z||_F``, every
-    second-order point of rank ``r`` satisfies
+    ``X*`` is an exact minimizer of any rank, and the constants hold about it. With ``o = ||X - X*||_F`` and
+    ``c = 2 alpha sigma_{r*}/(beta sigma_r)``, every second-order point of rank ``r`` satisfies
 
-        ``(q - 1) d^2 - 2 delta d + ||X - Pi_{r*}(X)||^2 - delta^2 - 2 kappa delta zeta <= 0``
+        ``(c - 1) o^2 - 2 delta o + ||X - Pi_{r*}(X)||^2 - delta^2 - 2 sigma_{r*} nu <= 0``.
 
-    (the paper's proof with ``X*`` replaced by its approximation in the Eckart-Young step, and ``zeta`` read off the
-    point). For ``q > 1`` this is an upper bound on ``d``, for ``q < 1`` a lower one; at rank below ``r``, ``d = 0``.
+    For ``c > 1`` this is an upper bound on ``o``, for ``c < 1`` a lower one; at rank below ``r``, ``o = 0``.
     """
-    numbers = {"delta": s.delta, "zeta": s.Z_norm, "distance": s.distance}
+    numbers = {"delta": s.delta, "nu": s.nu, "distance": s.distance}
     if eps is not None:
         numbers["eps"] = eps
 
@@ -258,26 +253,25 @@ def theorem_3(s: Spectra, alpha: float, beta: float, known: str, eps: float | No
 
     if s.rank < s.r:
         return finding("global", f"rank X = {s.rank} < r = {s.r}: then X = X*")
-    kappa = s.sigma_r_star / (beta * s.sigma_r)
-    q = 2.0 * alpha * kappa
-    constant = s.tail**2 - s.delta**2 - 2.0 * kappa * s.delta * s.Z_norm
-    numbers |= {"q": q}
-    root = s.delta**2 - (q - 1.0) * constant
-    if q > 1.0:
-        if root < 0.0:
-            return finding("global", f"q = {q:.6g} > 1, and no point that is not global satisfies the inequality")
-        radius = (s.delta + math.sqrt(root)) / (q - 1.0)
+    c = 2.0 * alpha * s.sigma_r_star / (beta * s.sigma_r)
+    constant = s.tail**2 - s.delta**2 - 2.0 * s.sigma_r_star * s.nu
+    root = s.delta**2 - (c - 1.0) * constant
+    numbers["c"] = c
+    if c > 1.0 and root < 0.0:
+        return finding("global", f"c = {c:.6g} > 1, and no point that is not global satisfies the inequality")
+    if c > 1.0:
+        radius = (s.delta + math.sqrt(root)) / (c - 1.0)
         numbers["radius"] = radius
-        within = f"q = {q:.6g} > 1: within {radius:.3g} of an exact minimizer"
+        within = f"c = {c:.6g} > 1: within {radius:.3g} of an exact minimizer"
         if eps is None or radius <= eps:
             return finding("eps-global", within)
         return finding("not excluded", f"{within}, not within eps = {eps:.3g}", "radius")
-    if q == 1.0 or constant <= 0.0:
-        return finding("not excluded", f"q = {q:.6g} <= 1: the lower bound on the distance is empty", "distance bound")
-    bound = (-s.delta + math.sqrt(max(root, 0.0))) / (1.0 - q)
+    if c == 1.0 or constant <= 0.0:
+        return finding("not excluded", f"c = {c:.6g} <= 1: the lower bound on the distance is empty", "distance bound")
+    bound = (-s.delta + math.sqrt(root)) / (1.0 - c)
     numbers["distance bound"] = bound
-    text = f"q = {q:.6g} < 1: a point that is not global is at least {bound:.6g} from X*, this one {s.distance:.6g}"
-    return finding("not excluded", text, *(["distance bound"] if bound <= 0.0 else []))
+    text = f"c = {c:.6g} < 1: a point that is not global is at least {bound:.6g} from X*, this one {s.distance:.6g}"
+    return finding("not excluded", text)
 
 
 Statement = Callable[[Spectra, float, float, str], Finding]

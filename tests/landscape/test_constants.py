@@ -1,0 +1,135 @@
+"""Intervals for the restricted constants against spectra, brute force and closed forms; regimes and bounds."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+import lorasolve as ls
+from lorasolve import landscape
+from lorasolve.landscape import regimes
+
+
+def random_quadratic(seed, m=4, n=3, r_star=1):
+    rng = np.random.default_rng(seed)
+    W = rng.standard_normal((2 * m * n, m * n))
+    X_star = rng.standard_normal((m, r_star)) @ rng.standard_normal((r_star, n))
+    return landscape.instances.Quadratic(W.T @ W / (2 * m * n), X_star)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("radius", [0.3, 3.0, math.inf])
+def test_interval_contains_the_truth_and_beats_random_search(seed, radius):
+    f = random_quadratic(seed)
+    values = np.linalg.eigvalsh(f.H)
+    for r in (1, 2, 3):
+        found = landscape.restricted_constants(f, f.X_star, r, radius)
+        assert found.alpha_low == pytest.approx(values[0], rel=1e-12)
+        assert found.beta_high == pytest.approx(values[-1], rel=1e-12)
+        assert found.alpha_low <= found.alpha_high
+        assert found.beta_low <= found.beta_high
+        sampled = landscape.restricted_constants(f, f.X_star, r, radius, method="sampled", samples=300)
+        assert found.alpha_high <= sampled.alpha_high + 1e-9
+        assert found.beta_low >= sampled.beta_low - 1e-9
+    # Rank n admits every matrix, so the restricted constants are the eigenvalues.
+    assert found.alpha_high == pytest.approx(values[0], rel=1e-6)
+
+
+def test_alpha_of_the_sharp_instance_depends_on_radius_and_rank_as_its_geometry_says():
+    f = landscape.instances.sharp(2, 1, 5, 4, 6.0)
+    # X - X* is along the soft direction N exactly where X is a multiple of the trailing places, at distance sqrt 2.
+    reached = landscape.restricted_constants(f, f.X_star, 2, 1.42)
+    assert reached.alpha_high == pytest.approx(1.0, abs=1e-8)
+    # At rank 1 at most a share 3/4 of N is reached: e_1 with one of the two trailing places.
+    assert landscape.restricted_constants(f, f.X_star, 1, math.inf).alpha_high == pytest.approx(6.0 - 5.0 * 0.75)
+
+
+def test_attained_values_are_monotone_in_rank_and_radius():
+    f = random_quadratic(7, 5, 5)
+    by_rank = [landscape.restricted_constants(f, f.X_star, r, 1.0, starts=8).alpha_high for r in (1, 2, 3, 4, 5)]
+    assert all(later <= earlier + 1e-6 for earlier, later in itertools.pairwise(by_rank))
+
+
+def test_sampled_constants_are_one_sided_and_say_so():
+    rng = np.random.default_rng(0)
+    f = ls.objectives.TwoLayer.example(rng)
+    found = landscape.restricted_constants(f, np.zeros(f.shape), 2, 1.0, samples=50)
+    assert found.alpha_low == -math.inf
+    assert found.beta_high == math.inf
+    assert found.how["alpha_high"].startswith("SAMPLED")
+    assert found.how["beta_low"].startswith("SAMPLED")
+    softmax = ls.objectives.Softmax(np.zeros((3, 4)), rng.standard_normal((4, 20)), rng.integers(3, size=20))
+    found = landscape.restricted_constants(softmax, np.zeros((3, 4)), 2, 1.0, samples=50)
+    assert found.alpha_low == 0.0
+    assert found.beta_low <= found.beta_high == softmax.smoothness
+
+
+def test_wrong_arguments_are_named():
+    f = random_quadratic(0)
+    two_layer = ls.objectives.TwoLayer.example(np.random.default_rng(0))
+    with pytest.raises(ValueError, match="least_squares"):
+        landscape.restricted_constants(two_layer, np.zeros(two_layer.shape), 1, 1.0, method="quadratic")
+    with pytest.raises(ValueError, match="X_star"):
+        landscape.restricted_constants(f, np.zeros((2, 2)), 1, 1.0)
+    with pytest.raises(ValueError, match=r"D: no matrix of rank <= 1"):
+        landscape.restricted_constants(f, np.eye(4, 3), 1, 0.1)
+
+
+def test_regimes_name_the_weakest_sufficient_rule():
+    assert landscape.regime(1.0, 1.9, 4, 1).rule == regimes.THEOREM_1
+    assert landscape.regime(1.0, 3.9, 4, 1).rule == regimes.THEOREM_A
+    assert landscape.regime(1.0, 4.9, 4, 1).kind == "generic"
+    assert landscape.regime(1.0, 4.9, 4, 1, fully_conditioned=True).rule == regimes.SHARP
+    assert landscape.regime(1.0, 5.0, 4, 1, fully_conditioned=True).kind == "generic"
+    # Equality 2 alpha = beta is not special at r = r*.
+    assert landscape.regime(1.0, 2.0, 1, 1).kind == "generic"
+    assert landscape.regime(0.0, 2.0, 1, 1).kind == "none"
+    assert "exceeds" in landscape.regime(1.0, 1.0, 1, 2).reason
+    assert landscape.regime(1.0, math.inf, 2, 1).kind == "none"
+    assert landscape.regime(1.0, 100.0, 2, 0).kind == "special"
+
+
+def test_magnitude_bound_holds_at_the_optimum():
+    M = np.diag([3.0, 1.0, 0.2])
+    problem = ls.Problem(ls.objectives.Denoising(M), rank=3, lam=0.5)
+    # ||X*||_* = 2.5 + 0.5; f(0) = (9 + 1 + 0.04)/2.
+    assert landscape.magnitude_bound(problem) == pytest.approx(10.04)
+    assert landscape.magnitude_bound(problem) >= 3.0
+    assert landscape.magnitude_bound(problem.replace(lam=0.0)) == math.inf
+    unknown = ls.objectives.Denoising(M)
+    unknown.lower_bound = None
+    with pytest.raises(ValueError, match="lower bound"):
+        landscape.magnitude_bound(ls.Problem(unknown, rank=1, lam=0.1))
+
+
+def test_sgd_rank_bound_is_the_number_of_steps_after_which_the_start_has_decayed():
+    for eps, batch, step, lam in [(0.1, 1, 0.1, 0.5), (0.01, 4, 0.05, 0.1)]:
+        bound = landscape.sgd_rank_bound(eps, batch, step, lam)
+        assert (1.0 - step * lam) ** (bound / batch) == pytest.approx(eps / 4.0)
+    with pytest.raises(ValueError, match="step \\* lam"):
+        landscape.sgd_rank_bound(0.1, 1, 2.0, 0.5)
+
+
+def test_lemma_1_holds_on_a_converged_sgd_run():
+    rng = np.random.default_rng(0)
+    n, N = 30, 40
+    Z, target = rng.standard_normal((n, N)), rng.standard_normal((25, 2)) @ rng.standard_normal((2, n))
+    f = ls.objectives.LinearFineTuning(np.zeros((25, n)), Z, target @ Z)
+    step, lam = 0.02, 3.0
+    problem = ls.Problem(f, rank=20, lam=lam)
+    sgd = ls.optimizers.SGD(step_size=step, batch_size=1)
+    result = ls.solve(problem, sgd, init="gaussian", stop=ls.StoppingRule(max_iter=4000))
+    values = np.linalg.svd(result.X, compute_uv=False)
+    for eps in (0.3, 0.1):
+        assert landscape.effective_rank(values, eps) <= landscape.sgd_rank_bound(eps, 1, step, lam)
+
+
+def test_effective_rank_is_the_least_rank_within_eps():
+    values = np.array([3.0, 4e-1, 3e-1, 0.0])
+    total = np.linalg.norm(values)
+    assert landscape.effective_rank(values, 0.9) == 1
+    assert landscape.effective_rank(values, 1.01 * 0.5 / total) == 1
+    assert landscape.effective_rank(values, 0.99 * 0.5 / total) == 2
+    assert landscape.effective_rank(values, 0.99 * 0.3 / total) == 3
+    assert landscape.effective_rank(np.zeros(3), 0.1) == 0

@@ -1,0 +1,66 @@
+"""SDP thresholds against closed forms, re-checked by NumPy, and the extremal quadratics judged."""
+
+import numpy as np
+import pytest
+
+import lorasolve as ls
+from lorasolve import landscape
+
+X_STAR = np.diag([1.0, 0.0])
+
+
+def orthogonal_point(scale):
+    return np.sqrt(scale) * np.array([[0.0], [1.0]])
+
+
+@pytest.mark.parametrize(("scale", "kappa"), [(1.0, 3.0 + 2.0 * np.sqrt(2.0)), (0.4, 19.0 / 6.0), (0.5, 3.0)])
+def test_thresholds_of_the_orthogonal_point(scale, kappa):
+    a = orthogonal_point(scale)
+    found = landscape.sharp_threshold(a, a, X_STAR)
+    assert found.feasible
+    assert found.kappa == pytest.approx(kappa, abs=1e-3)
+    assert found.kappa_low <= kappa + 1e-6
+    assert found.kappa_low == pytest.approx(kappa, abs=1e-3)
+    assert found.kappa_high == pytest.approx(kappa, abs=1e-3)
+
+
+@pytest.mark.parametrize(("r", "r_star"), [(1, 1), (2, 1), (2, 2)])
+@pytest.mark.parametrize("lam", [0.0, 0.2])
+def test_threshold_of_the_sharp_instance_is_its_boundary(r, r_star, lam):
+    instance = landscape.instances.sharp(r, r_star, r + r_star, r + r_star, lam=lam)
+    A, B = instance.stationary_factors()
+    found = landscape.sharp_threshold(A, B, instance.X_star, lam)
+    assert found.kappa_low == pytest.approx(instance.boundary, abs=1e-4)
+    assert found.kappa_high == pytest.approx(instance.boundary, abs=1e-4)
+
+
+def test_extremal_quadratic_makes_the_point_spurious():
+    a = orthogonal_point(1.0)
+    f = landscape.sharp_threshold(a, a, X_STAR).objective()
+    assert f.beta / f.alpha == pytest.approx(3.0 + 2.0 * np.sqrt(2.0), abs=1e-4)
+    judged = landscape.verdict(ls.Problem(f, rank=1), (a, a), X_star=X_STAR)
+    assert judged.kind == "spurious"
+    assert judged.contradictions == ()
+
+
+def test_map_has_its_minimum_at_right_angles_and_half_scale():
+    angles, scales = [np.pi / 4, np.pi / 2], [0.5, 1.0]
+    found = landscape.threshold_map(angles, scales)
+    assert found.shape == (2, 2)
+    assert found.min() == found[1, 0] == pytest.approx(3.0, abs=1e-3)
+
+
+def test_collinear_points_are_never_spurious():
+    a = np.array([[1.2], [0.0]])
+    found = landscape.sharp_threshold(a, a, X_STAR)
+    assert found.kappa == np.inf
+    with pytest.raises(ValueError, match="no quadratic"):
+        found.objective()
+
+
+def test_wrong_arguments_are_named():
+    a = orthogonal_point(1.0)
+    with pytest.raises(ValueError, match="X_star: equals"):
+        landscape.sharp_threshold(a, a, a @ a.T)
+    with pytest.raises(ValueError, match="36 entries"):
+        landscape.sharp_threshold(np.ones((7, 1)), np.ones((7, 1)), np.eye(7))
