@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import pty
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -169,7 +169,7 @@ def test_no_certificate_exists(data) -> None:
         (["solve", "--max-iter", "many"], "--max-iter: invalid int value: 'many'"),
         (["solve", "--max-iter", "0"], "max_iter: expected an integer >= 1, got 0"),
         (["solve", "--optimizer", "nestrov"], "--optimizer: unknown optimizer 'nestrov'. Did you mean 'nesterov'"),
-        (["solve", "--optimizer", "gd:step=1"], "gd has no setting 'step' (write gd:key=value). Did you mean 'step_size'"),
+        (["solve", "--optimizer", "gd:step=1"], "gd has no setting 'step' (write gd:key=value). Did you mean"),
         (["solve", "--optimizer", "gd:step_size=-1"], "step_size: expected a finite number"),
         (["solve", "--optimizer", "adam+cosin"], "unknown schedule 'cosin'. Did you mean 'cosine'"),
         (["solve", "--optimizer", "als"], "als"),
@@ -210,7 +210,8 @@ def test_list_and_info(capsys) -> None:
     assert main(["list", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert set(found["optimizers"]) == set(ls.optimizers.registry.classes())
-    assert all(summary for kind in ("objectives", "adapters", "optimizers", "schedules", "inits") for summary in found[kind].values())
+    kinds = ("objectives", "adapters", "optimizers", "schedules", "inits")
+    assert all(summary for kind in kinds for summary in found[kind].values())
     assert main(["list", "objectives"]) == 0
     assert "keys: rows, cols, values, shape" in capsys.readouterr().out
     assert main(["info"]) == 0
@@ -237,60 +238,55 @@ def test_usage(capsys) -> None:
 
 
 # ---------------------------------------------------------------------- as a process
-def run_process(*arguments: str, **options) -> subprocess.CompletedProcess:
-    program = "from lorasolve.cli import entry; entry()"
-    return subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, **options)
+PROCESS = [sys.executable, "-c", "from lorasolve.cli import entry; entry()"]
+
+
+def read_until(descriptor: int, wanted: bytes) -> bytes:
+    """Return what a terminal shows up to ``wanted``, or up to its end."""
+    seen = b""
+    while wanted not in seen:
+        try:
+            piece = os.read(descriptor, 4096)
+        except OSError:
+            break
+        if not piece:
+            break
+        seen += piece
+    return seen
 
 
 def test_colour_only_on_a_terminal_and_never_with_no_color(data) -> None:
-    """On a pseudo-terminal the verdict is coloured and progress is shown; not in a pipe, not with NO_COLOR."""
-    pty = pytest.importorskip("pty")
-    arguments = ["solve", "--objective", "denoising", data, "--lam", "1"]
-    assert "\x1b" not in run_process(*arguments).stdout
-
-    def on_terminal(environment: dict[str, str]) -> str:
-        parent, child = pty.openpty()
-        program = "from lorasolve.cli import entry; entry()"
-        with subprocess.Popen(
-            [sys.executable, "-c", program, *arguments], stdout=child, stderr=subprocess.DEVNULL, env=environment
-        ) as process:
-            os.close(child)
-            seen = b""
-            while True:
-                try:
-                    piece = os.read(parent, 4096)
-                except OSError:
-                    break
-                if not piece:
-                    break
-                seen += piece
-            process.wait()
-        os.close(parent)
-        return seen.decode()
-
+    arguments = [*PROCESS, "solve", "--objective", "denoising", data, "--lam", "1"]
+    assert "\x1b" not in subprocess.run(arguments, capture_output=True, text=True).stdout
     plain = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
-    assert "\x1b[32m" in on_terminal(plain)
-    assert "\x1b" not in on_terminal(plain | {"NO_COLOR": "1"})
+    for environment, coloured in ((plain, True), (plain | {"NO_COLOR": "1"}, False)):
+        parent, child = pty.openpty()
+        with subprocess.Popen(arguments, stdout=child, stderr=subprocess.DEVNULL, env=environment):
+            os.close(child)
+            text = read_until(parent, b"sigma_r").decode()
+        os.close(parent)
+        assert "global optimum: yes" in text
+        assert ("\x1b[32m" in text) is coloured
 
 
-def test_ctrl_c_saves_what_there_is(tmp_path) -> None:
-    program = "from lorasolve.cli import entry; entry()"
+def test_ctrl_c_saves_what_there_is() -> None:
+    """Progress is shown on a terminal; once it is, the run is interrupted, and is saved as far as it got."""
     arguments = ["solve", "--optimizer", "gd:step_size=1e-6", "--max-iter", "100000000", "--out", "kept"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    time.sleep(6)
-    process.send_signal(signal.SIGINT)
-    text, _ = process.communicate(timeout=60)
+    parent, child = pty.openpty()
+    with subprocess.Popen([*PROCESS, *arguments], stdout=subprocess.PIPE, stderr=child, text=True) as process:
+        os.close(child)
+        assert b"L = " in read_until(parent, b"L = ")
+        process.send_signal(signal.SIGINT)
+        text, _ = process.communicate(timeout=60)
+    os.close(parent)
     assert process.returncode == 3
     assert "interrupted from the keyboard" in text
     _, result = load_result("kept.npz")
     assert result.status is ls.Status.INTERRUPTED
-    assert result.nit > 0
 
 
-def test_a_reader_that_leaves_is_no_error(data) -> None:
-    program = "from lorasolve.cli import entry; entry()"
-    command = f'"{sys.executable}" -c "{program}" list | true; exit ${{PIPESTATUS[0]}}'
-    run = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
-    assert (run.returncode, run.stderr) == (0, "")
+def test_a_reader_that_leaves_is_no_error() -> None:
+    with subprocess.Popen([*PROCESS, "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
