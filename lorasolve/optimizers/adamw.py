@@ -19,6 +19,7 @@ class AdamW(Adam):
     ``g/(|g| + eps) = -weight_decay * theta`` with ``g`` the gradient of ``f``. As ``eps`` goes to 0 these are
     the stationary points of ``f`` under the box ``|theta| <= 1/weight_decay``; where the box does not bind, the
     limit is a stationary point of ``f`` without any decay. Compare with ``"adam"``, whose decay is part of ``L``.
+    The way there is slow where ``beta2`` is near 1, because the gradient has to outrun the memory of its square.
 
     Parameters
     ----------
