@@ -133,10 +133,11 @@ class Monitor:
 
     def accept(
         self, problem: Problem, theta: Array, value: float, grad_norm: float, step: float, staged: bool = False
-    ) -> bool:
+    ) -> Status | None:
         """Record an accepted iterate and raise :class:`_Stop` if a rule ends the run there.
 
-        A stationary point ends the run, or only the stage (True is returned) where further stages follow.
+        A point where nothing more can be gained ends the run; where further stages may follow it only ends the
+        stage, and the reason is returned.
         """
         self.nit += 1
         self._last = (value, grad_norm, step)
@@ -153,16 +154,18 @@ class Monitor:
             raise _Stop(Status.TARGET_REACHED)
         if self.nit == 0:
             self._first = abs(value)
-        converged = self._converged(value, grad_norm)
-        if converged and not staged:
-            raise _Stop(Status.CONVERGED)
-        if self.nit >= self.stop.max_iter:
-            raise _Stop(Status.ITERATION_LIMIT)
-        if value < self._best:
+        ended: Status | None = None
+        if self._converged(value, grad_norm):
+            ended = Status.CONVERGED
+        elif value < self._best:
             self._best, self._best_at = value, self.nit
         elif self.may_stall and self.nit - self._best_at > STALL_WINDOW:
-            raise _Stop(Status.STALLED)
-        return converged
+            ended = Status.STALLED
+        if ended is not None and not staged:
+            raise _Stop(ended)
+        if self.nit >= self.stop.max_iter:
+            raise _Stop(Status.ITERATION_LIMIT)
+        return ended
 
     def limits(self) -> Limits:
         """Return what a run of unattended iterations must stop for; it lasts about ``UNATTENDED_SECONDS``."""
@@ -190,11 +193,20 @@ class Monitor:
         self.nfev += count
         self.progress.show(self.nit / self.stop.max_iter, f"L = {values[-1]:.9g}  |grad| = {norms[-1]:.2e}")
 
-    def new_stage(self, value: float, grad_norm: float) -> None:
-        """Start a stage at a point that is no new iterate; end the run if it is stationary in this stage too."""
+    def new_stage(self, value: float, grad_norm: float) -> Status | None:
+        """Start a stage at a point that is no new iterate.
+
+        If it is stationary in this stage too the run ends, unless the start alone made ``L`` fall: then only the
+        stage ends, and the reason is returned.
+        """
         self._best, self._best_at = value, self.nit
-        if self._converged(value, grad_norm):
+        if not self._converged(value, grad_norm):
+            return None
+        last = math.inf if self._last is None else self._last[0]
+        self._last = (value, grad_norm, math.nan)
+        if value > last - self.stop.grad_tol * (1.0 + abs(value)):
             raise _Stop(Status.CONVERGED)
+        return Status.CONVERGED
 
     def _converged(self, value: float, grad_norm: float) -> bool:
         return not self.stochastic and grad_norm <= self.stop.grad_tol * (1.0 + min(abs(value), self._first))
@@ -352,9 +364,10 @@ def _iterate(
                 optimizer.update(problem, state, value, grad)
             if state.accepted and stage_starts:
                 stage_starts = False
-                monitor.new_stage(value, grad_norm)
+                ended = monitor.new_stage(value, grad_norm)
             elif state.accepted:
                 ended = monitor.accept(problem, state.theta, value, grad_norm, state.step, staged=bool(staged))
+            if state.accepted:
                 taken = monitor.nit - stage_began
                 due = [s for s in staged if ended or (taken and s.is_boundary(taken, max_iter))]
                 if due:
@@ -363,7 +376,7 @@ def _iterate(
                         stage = part.transition(stage, rng)
                     stage_starts = stage.problem is not last.problem or stage.theta is not last.theta
                     if ended and not stage_starts:
-                        raise _Stop(Status.CONVERGED)
+                        raise _Stop(ended)
                 if stage_starts:
                     stage_began = monitor.nit
                     problem = stage.problem
@@ -512,6 +525,12 @@ def _start(problem: Problem, init: Any, rng: np.random.Generator) -> tuple[Stage
             "init: A = B = 0 is a stationary point of every problem, so no gradient method can leave it; "
             "start with one factor nonzero (for example init='lora')"
         )
+    if problem.trainable is not None:
+        for factor, values, trained in zip("AB", problem.split(theta), problem.split(problem.trainable)):
+            if not (trained.any() or values.any()):
+                raise ValueError(
+                    f"init: the frozen factor {factor} is zero, so the update stays zero; use init='gaussian'"
+                )
     return Stage(problem, theta, merged), name
 
 

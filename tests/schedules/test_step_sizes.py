@@ -1,0 +1,105 @@
+"""Step-size schedules: their formulas, and that the loop applies them."""
+
+import itertools
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import lorasolve as ls
+from lorasolve.objectives import Denoising
+from lorasolve.optimizers import GD, ScaledGD, registry
+from lorasolve.schedules import Cosine, Periodic, WarmUp
+
+
+def problem(lam=0.1):
+    return ls.Problem(Denoising(np.random.default_rng(0).standard_normal((6, 5))), 2, lam)
+
+
+def applied(schedule, steps, optimizer=None):
+    """Return step size times factor of every step, read from the iterates of gradient descent."""
+    record = []
+    ls.solve(
+        problem(),
+        optimizer or GD(step_size=0.01),
+        schedule=schedule,
+        stop=ls.StoppingRule(max_iter=steps),
+        callback=lambda state: record.append((state.problem, state.theta.copy())),
+    )
+    sizes = []
+    for (now, theta), (_, following) in itertools.pairwise(record):
+        g = np.concatenate([part.ravel() for part in now.grad(*now.split(theta)[:2])])
+        change = theta - following
+        size = np.vdot(change, g) / np.vdot(g, g)
+        # Across a merge the two points belong to different stages.
+        sizes.append(size if np.allclose(change, size * g, atol=1e-12) else np.nan)
+    return np.array(sizes)
+
+
+def test_cosine():
+    t = np.arange(40)
+    assert_allclose(applied(Cosine(), 40), 0.01 * 0.5 * (1 + np.cos(np.pi * t / 40)), rtol=1e-9)
+    expected = 0.01 * (0.2 + 0.8 * 0.5 * (1 + np.cos(np.pi * t / 40)))
+    assert_allclose(applied(Cosine(floor=0.2), 40), expected, rtol=1e-9)
+
+
+def test_warmup_and_product():
+    t = np.arange(30)
+    ramp = np.minimum(1.0, (t + 1) / 10)
+    assert_allclose(applied(WarmUp(10), 30), 0.01 * ramp, rtol=1e-9)
+    decay = 0.5 * (1 + np.cos(np.pi * t / 30))
+    assert_allclose(applied([WarmUp(10), Cosine()], 30), 0.01 * ramp * decay, rtol=1e-9)
+
+
+def test_warmup_starts_anew_in_each_stage_and_cosine_does_not():
+    sizes = applied([Periodic(period=12), WarmUp(5)], 36)
+    ramp = 0.01 * np.minimum(1.0, (np.arange(12) + 1) / 5)
+    # The first step of a later stage starts at the merged point, which is no iterate.
+    assert_allclose(sizes[:12], ramp, rtol=1e-9)
+    assert_allclose(sizes[13:24], ramp[1:], rtol=1e-9)
+    assert_allclose(sizes[25:36], ramp[1:], rtol=1e-9)
+    t = np.arange(36)
+    both = applied([Periodic(period=12), Cosine()], 36)
+    expected = 0.01 * 0.5 * (1 + np.cos(np.pi * t / 36))
+    inner = t % 12 != 0
+    assert_allclose(both[inner], expected[inner], rtol=1e-9)
+
+
+def test_a_run_under_a_schedule_is_not_taken_for_stalled():
+    rule = ls.StoppingRule(max_iter=6000)
+    alone = ls.solve(problem(), ls.optimizers.Adam(step_size=0.3, beta2=0.9), stop=rule)
+    decayed = ls.solve(problem(), ls.optimizers.Adam(step_size=0.3, beta2=0.9), schedule="cosine", stop=rule)
+    assert alone.status is ls.Status.STALLED
+    assert "schedule='cosine'" in alone.message
+    assert decayed.status is not ls.Status.STALLED
+    assert decayed.grad_norm < 1e-5 < 1e-3 < alone.grad_norm
+
+
+@pytest.mark.parametrize("name", [name for name, cls in registry.classes().items() if not cls.takes_step_factor])
+def test_methods_without_a_step_size_refuse_them(name):
+    with pytest.raises(ValueError, match=r"schedule: .*(owns its loop|has none to scale)"):
+        ls.solve(problem(), name, schedule="cosine")
+
+
+def test_preconditioned_steps_scale_too():
+    record = {}
+    for label, schedule in (("full", None), ("first of ten", WarmUp(10))):
+        seen = []
+        ls.solve(
+            problem(),
+            ScaledGD(step_size=0.1, damping=1.0),
+            schedule=schedule,
+            stop=ls.StoppingRule(max_iter=1),
+            callback=lambda state, seen=seen: seen.append(state.theta.copy()),
+        )
+        record[label] = seen[1] - seen[0]
+    assert_allclose(record["first of ten"], 0.1 * record["full"], atol=1e-14)
+
+
+def test_settings_that_make_no_sense():
+    with pytest.raises(ValueError, match="floor"):
+        Cosine(floor=1.0)
+    with pytest.raises(ValueError, match="steps"):
+        WarmUp(0)
+    with pytest.raises(ValueError, match="Did you mean 'cosine'"):
+        ls.solve(problem(), schedule="cosin")
