@@ -39,9 +39,10 @@ class DoRA(Adapter):
 
     Notes
     -----
-    Source: S. Liu et al., ICML 2024 (arXiv:2402.09353). For a column ``v`` with norm ``c``, magnitude ``w`` and
-    gradient ``g`` of ``f(W)``: ``dL/dw = q = <g, v>/c`` and ``dL/dv = (w/c) g - (q w/c^2) v``; detached, without
-    the second term. (The paper prints the projector as one matrix for all of ``V``; it acts column by column.)
+    Source: S. Liu et al., ICML 2024 (arXiv:2402.09353; proofs/dora_gradient). For a column ``v`` with norm ``c``,
+    magnitude ``w`` and gradient ``g`` of ``f(W)``: ``dL/dw = q = <g, v>/c`` and ``dL/dv = (w/c) g - (q w/c^2) v``;
+    detached, without the second term. (The paper prints the projector as one matrix for all of ``V``; it acts
+    column by column.)
     """
 
     alpha: float | None = None

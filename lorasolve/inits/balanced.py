@@ -17,7 +17,8 @@ class Balanced(Init):
     """``A = sqrt(c) Q_A``, ``B = sqrt(c) Q_B`` with random orthonormal columns: ``A^T A = B^T B = c I``.
 
     All ``r`` singular values of ``A B^T`` equal the scale ``c``, and the balance that every stationary point of
-    ``L`` with ``lam > 0`` has (main paper, section 2; proofs/balance) holds from the start.
+    ``L`` with ``lam > 0`` has (main paper, section 2; proofs/stationary_structure) holds from
+    the start, and a gradient step changes it by second order only (proofs/flow_conservation).
 
     Parameters
     ----------

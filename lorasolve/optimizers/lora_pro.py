@@ -61,7 +61,7 @@ class LoRAPro(GD):
     -----
     Source: Z. Wang et al., LoRA-Pro, ICLR 2025 (arXiv:2407.18242). With singular values ``s_i`` the Sylvester
     choice is entrywise: ``U^T dA = (U^T grad_A L)_ij / (s_i + s_j + damping)`` and
-    ``(I - U U^T) grad_A L (S + damping)^{-1}`` beyond the range of ``U`` (proofs/lora_pro).
+    ``(I - U U^T) grad_A L (S + damping)^{-1}`` beyond the range of ``U`` (proofs/lora_pro_projection).
     """
 
     mode: Mode = "sylvester"

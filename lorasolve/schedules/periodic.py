@@ -43,7 +43,7 @@ class Periodic(Schedule):
 
     Notes
     -----
-    Source: arXiv:2402.16141 (PeriodicLoRA); full unloading is also ReLoRA and chained LoRA.
+    Source: arXiv:2402.16141 (PeriodicLoRA; proofs/periodic_merge); full unloading is also ReLoRA and chained LoRA.
 
     **Weight decay.** The decay is that of the current adapter; merging forgets the penalty already paid for what
     is merged. The limit of a run with ``lam > 0`` is therefore not the nuclear-norm solution in general: stages

@@ -1,0 +1,139 @@
+"""Starting factors: their laws and closed forms, and what each leaves alone."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import lorasolve as ls
+from lorasolve import inits
+from lorasolve.adapters import DoRA, LoRA
+from lorasolve.objectives import Denoising, LinearFineTuning
+from lorasolve.optimizers import GD
+
+
+def linear(rank=2, lam=0.1, adapter="lora", dtype=np.float64, shape=(6, 5)):
+    rng = np.random.default_rng(0)
+    sizes = (shape, (shape[1], 40), (shape[0], 40))
+    objective = LinearFineTuning(*(rng.standard_normal(size).astype(dtype) for size in sizes))
+    return ls.Problem(objective, rank, lam, adapter)
+
+
+def start_of(problem, init, seed=0):
+    """Return the first stage that the loop makes of an init: the problem and the parameters."""
+    first = []
+    ls.solve(
+        problem,
+        GD(step_size=1e-9),
+        init,
+        seed,
+        stop=ls.StoppingRule(max_iter=1),
+        callback=lambda state: first.append((state.problem, state.theta.copy())),
+    )
+    return first[0]
+
+
+@pytest.mark.parametrize("name", list(inits.registry.classes()))
+@pytest.mark.parametrize("adapter", [LoRA(alpha=3.0), DoRA(axis=0), DoRA(axis=1, alpha=4.0)], ids=repr)
+def test_every_start_on_every_adapter(name, adapter):
+    problem = linear(adapter=adapter)
+    stage, theta = start_of(problem, name)
+    again = start_of(problem, name)[1]
+    assert_array_equal(theta, again)
+    A, B, _ = problem.split(theta)
+    # Magnitudes start at the norms, so DoRA starts where LoRA would.
+    assert_allclose(stage.update(theta), problem.scale * A @ B.T, atol=1e-13)
+    result = ls.solve(problem, "gd", name, stop=ls.StoppingRule(max_iter=50))
+    assert result.init == name
+    assert result.fun < result.trace.value[0]
+
+
+@pytest.mark.parametrize("name", list(inits.registry.classes()))
+def test_float32(name):
+    problem = linear(dtype=np.float32)
+    assert start_of(problem, name)[1].dtype == np.float32
+
+
+def test_laws_of_the_random_starts():
+    problem = ls.Problem(Denoising(np.random.default_rng(1).standard_normal((200, 100))), 50)
+    rng = np.random.default_rng
+    lora = inits.LoRAStart().start(problem, rng(2))
+    assert not lora.B.any()
+    assert np.std(lora.A) == pytest.approx(1 / np.sqrt(200), rel=0.03)
+    gaussian = inits.Gaussian(std=3.0).start(problem, rng(2))
+    assert np.std(gaussian.A) == pytest.approx(3.0, rel=0.03)
+    assert np.std(gaussian.B) == pytest.approx(3.0, rel=0.05)
+    assert abs(np.mean(gaussian.A)) < 0.15
+    balanced = inits.Balanced(scale=0.25).start(problem, rng(2))
+    for factor in (balanced.A, balanced.B):
+        assert_allclose(factor.T @ factor, 0.25 * np.eye(50), atol=1e-13)
+    singular = np.linalg.svd(balanced.A @ balanced.B.T, compute_uv=False)[:50]
+    assert_allclose(singular, 0.25, atol=1e-13)
+
+
+@pytest.mark.parametrize("alpha", [None, 3.0])
+def test_spectral_is_the_best_rank_r_part_of_a_gradient_step(alpha):
+    problem = linear(adapter=LoRA(alpha=alpha))
+    start = inits.Spectral().start(problem, np.random.default_rng(0))
+    # grad f(0) = -C and beta = ||S||_2, from the definition of the loss.
+    U, sigma, Vt = np.linalg.svd(problem.objective.C)
+    beta = np.linalg.norm(problem.objective.S, 2)
+    expected = U[:, :2] * sigma[:2] @ Vt[:2] / beta
+    assert_allclose(problem.scale * start.A @ start.B.T, expected, atol=1e-12)
+    assert_allclose(start.A.T @ start.A, start.B.T @ start.B, atol=1e-12)
+    longer = inits.Spectral(step=1.0).start(problem, np.random.default_rng(0))
+    assert_allclose(problem.scale * longer.A @ longer.B.T, expected * beta, atol=1e-12)
+
+
+def test_spectral_solves_denoising_without_decay():
+    M = np.random.default_rng(3).standard_normal((7, 5))
+    result = ls.solve(ls.Problem(Denoising(M), 3), "gd", "spectral")
+    U, sigma, Vt = np.linalg.svd(M, full_matrices=False)
+    assert result.success and result.nit == 0
+    assert_allclose(result.X, U[:, :3] * sigma[:3] @ Vt[:3], atol=1e-12)
+
+
+def test_spectral_refuses_a_stationary_weight():
+    with pytest.raises(ValueError, match="the gradient at X = 0 is zero"):
+        ls.solve(ls.Problem(Denoising(np.zeros((4, 3))), 2), "gd", "spectral")
+
+
+@pytest.mark.parametrize("alpha", [None, 3.0])
+def test_pissa_moves_the_principal_part_and_leaves_the_weight_alone(alpha):
+    problem = linear(adapter=LoRA(alpha=alpha))
+    W0 = problem.objective.W0
+    stage, theta = start_of(problem, "pissa")
+    U, sigma, Vt = np.linalg.svd(W0)
+    principal = U[:, :2] * sigma[:2] @ Vt[:2]
+    assert_allclose(stage.update(theta), principal, atol=1e-13)
+    assert_allclose(stage.objective.W0, W0 - principal, atol=1e-13)
+    A, B, _ = problem.split(theta)
+    assert_allclose(A.T @ A, B.T @ B, atol=1e-13)
+    f, G = stage.objective.value_and_grad(stage.update(theta))
+    expected_f, expected_G = problem.objective.value_and_grad(np.zeros(problem.shape))
+    assert_allclose(f, expected_f, rtol=1e-12)
+    assert_allclose(G, expected_G, atol=1e-12)
+    result = ls.solve(problem, GD(step_size=1e-12), "pissa", stop=ls.StoppingRule(max_iter=1))
+    assert_allclose(result.X, 0.0, atol=1e-10)
+
+
+def test_pissa_refuses_objectives_without_a_weight():
+    with pytest.raises(ValueError, match="pissa needs an objective with a frozen weight"):
+        ls.solve(ls.Problem(Denoising(np.eye(4)), 2), "gd", "pissa")
+    rng = np.random.default_rng(0)
+    zero = LinearFineTuning(np.zeros((4, 3)), rng.standard_normal((3, 20)), rng.standard_normal((4, 20)))
+    with pytest.raises(ValueError, match="W0 is zero"):
+        ls.solve(ls.Problem(zero, 2), "gd", "pissa")
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "word"),
+    [
+        ("LoRAStart", {"std": 0.0}, "std"),
+        ("Gaussian", {"std": -1.0}, "std"),
+        ("Balanced", {"scale": 0.0}, "scale"),
+        ("Spectral", {"step": np.inf}, "step"),
+    ],
+)
+def test_settings_that_make_no_sense(name, settings, word):
+    with pytest.raises(ValueError, match=word):
+        getattr(inits, name)(**settings)
