@@ -1,0 +1,277 @@
+"""The loop: starts, stopping rules, accounting, refusals. What holds for every optimizer is in tests/optimizers."""
+
+import dataclasses
+import warnings
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import lorasolve as ls
+from lorasolve.adapters import LoRA
+from lorasolve.engine import STALL_WINDOW
+from lorasolve.objectives import Denoising, LinearFineTuning
+from lorasolve.optimizers import GD, GDBacktracking
+from lorasolve.result import Trace
+
+M = np.random.default_rng(0).standard_normal((6, 5))
+
+
+def problem(rank=2, lam=0.1, adapter="lora"):
+    return ls.Problem(Denoising(M), rank, lam, adapter)
+
+
+class Poisoned:
+    """||X - M||^2 / 2 that answers with NaN outside a ball."""
+
+    shape = (6, 5)
+
+    def __init__(self, radius):
+        self.radius = radius
+
+    def value_and_grad(self, X):
+        outside = np.linalg.norm(X) > self.radius
+        return (np.nan if outside else 0.5 * np.sum((X - M) ** 2)), X - M
+
+
+# ---------------------------------------------------------------------- starts
+def test_zero_start_is_refused_with_the_reason():
+    with pytest.raises(ValueError, match=r"A = B = 0 is a stationary point"):
+        ls.solve(problem(), init=(np.zeros((6, 2)), np.zeros((5, 2))))
+
+
+def test_factor_frozen_at_zero_is_refused():
+    with pytest.raises(ValueError, match="the frozen factor B is zero"):
+        ls.solve(problem(adapter=LoRA(frozen="B")), init="lora")
+    assert ls.solve(problem(adapter=LoRA(frozen="A")), init="lora").nit > 0
+
+
+@pytest.mark.parametrize(
+    ("init", "error", "words"),
+    [
+        ((np.ones((6, 3)), np.ones((5, 2))), ValueError, r"A: expected shape \(6, 2\), got \(6, 3\)"),
+        ((np.ones((6, 2)), np.ones(5)), ValueError, "B: expected 2 dimensions"),
+        ((np.ones((6, 2)), np.full((5, 2), np.inf)), ValueError, "B: has non-finite entries"),
+        ((np.ones((6, 2), dtype=complex), np.ones((5, 2))), TypeError, "A: expected real numbers"),
+        ("lorra", ValueError, "Did you mean 'lora'"),
+        (3, TypeError, "init: expected the name"),
+    ],
+)
+def test_bad_starts(init, error, words):
+    with pytest.raises(error, match=words):
+        ls.solve(problem(), init=init)
+
+
+def test_given_factors_are_not_changed():
+    A, B = np.asfortranarray(np.ones((6, 2))), np.ones((5, 2))
+    B.setflags(write=False)
+    ls.solve(problem(), init=(A, B), stop=ls.StoppingRule(max_iter=5))
+    assert_array_equal(A, 1.0)
+    assert_array_equal(B, 1.0)
+
+
+def test_an_earlier_result_continues():
+    first = ls.solve(problem(), stop=ls.StoppingRule(max_iter=20))
+    second = ls.solve(problem(), init=first, stop=ls.StoppingRule(max_iter=20))
+    assert second.trace.value[0] == pytest.approx(first.fun, rel=1e-14)
+    assert second.fun < first.fun
+    with pytest.raises(ValueError, match="the earlier result has 22 parameters, the problem needs 33"):
+        ls.solve(problem(rank=3), init=first)
+
+
+# ---------------------------------------------------------------------- arguments
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"optimizer": "gd_backtrack"}, ValueError, "Did you mean 'gd_backtracking'"),
+        ({"optimizer": 3}, TypeError, "optimizer: expected"),
+        ({"schedule": "periodical"}, ValueError, "Did you mean 'periodic'"),
+        ({"adapter": "lorra"}, ValueError, "Did you mean 'lora'"),
+        ({"engine": "fast"}, ValueError, "engine: expected 'compiled' or 'interpreted'"),
+        ({"seed": -1}, ValueError, "seed: expected an integer >= 0"),
+        ({"seed": 0.5}, TypeError, "seed"),
+    ],
+)
+def test_bad_arguments(options, error, words):
+    with pytest.raises(error, match=words):
+        ls.solve(problem(), **options)
+
+
+def test_a_problem_is_asked_for():
+    with pytest.raises(TypeError, match="problem: expected a Problem, got Denoising"):
+        ls.solve(Denoising(M))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"max_iter": 0}, {"max_iter": 1.5}, {"grad_tol": -1.0}, {"target": np.nan}, {"time_limit": 0.0}]
+)
+def test_bad_stopping_rules(settings):
+    with pytest.raises((ValueError, TypeError), match=next(iter(settings))):
+        ls.StoppingRule(**settings)
+
+
+def test_the_adapter_can_be_replaced():
+    result = ls.solve(problem(), adapter=LoRA(alpha=6.0), stop=ls.StoppingRule(max_iter=10))
+    assert result.problem.scale == 3.0
+    assert_allclose(result.X, 3.0 * result.A @ result.B.T, atol=1e-14)
+
+
+def test_no_seed_still_runs():
+    assert ls.solve(problem(), seed=None, stop=ls.StoppingRule(max_iter=5)).seed is None
+
+
+# ---------------------------------------------------------------------- stopping
+def test_convergence_means_what_the_rule_says():
+    result = ls.solve(problem(), stop=ls.StoppingRule(grad_tol=1e-6))
+    assert result.status is ls.Status.CONVERGED
+    tolerance = 1e-6 * (1 + min(abs(result.fun), result.trace.value[0]))
+    assert result.grad_norm <= tolerance < result.trace.grad_norm[-2]
+
+
+def test_iteration_limit_counts_accepted_iterates():
+    result = ls.solve(problem(), "gd_backtracking", stop=ls.StoppingRule(max_iter=17))
+    assert result.status is ls.Status.ITERATION_LIMIT
+    assert result.nit == 17 == result.trace.iteration[-1]
+    assert result.nfev > 18
+    assert "raise max_iter" in result.message
+
+
+def test_a_run_at_the_limit_of_its_precision_stalls():
+    result = ls.solve(problem(), GD(step_size=0.1), stop=ls.StoppingRule(grad_tol=0.0, max_iter=10**6))
+    assert result.status is ls.Status.STALLED
+    assert result.nit > STALL_WINDOW
+    assert result.grad_norm < 1e-10
+
+
+def test_divergence_keeps_the_last_finite_point():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = ls.solve(problem(), GD(step_size=3.0), "gaussian")
+    assert result.status is ls.Status.DIVERGED and not result.success
+    assert np.isfinite(result.theta).all() and np.isfinite(result.fun)
+    assert "with step 3; try a step size of at most" in result.message
+
+
+def test_a_start_that_is_not_finite_in_value_diverges_at_once():
+    result = ls.solve(ls.Problem(Poisoned(0.1), 2), GD(step_size=0.1), (np.ones((6, 2)), np.ones((5, 2))))
+    assert result.status is ls.Status.DIVERGED and result.nit == 0
+    assert_array_equal(result.theta, 1.0)
+
+
+def test_a_line_search_steps_back_from_non_finite_values():
+    # The first trial leaves the ball by far, the minimiser of f lies inside.
+    result = ls.solve(ls.Problem(Poisoned(1.2 * np.linalg.norm(M)), 5, 0.1), GDBacktracking(step_size=50.0))
+    assert result.success
+    assert np.isfinite(result.trace.value).all()
+    sigma = np.linalg.svd(M, compute_uv=False)
+    assert_allclose(np.linalg.svd(result.X, compute_uv=False)[:5], np.maximum(sigma - 0.1, 0.0), atol=1e-6)
+
+
+def test_a_driven_method_reports_a_non_finite_start():
+    result = ls.solve(ls.Problem(Poisoned(0.1), 2), "lbfgs", (np.ones((6, 2)), np.ones((5, 2))))
+    assert result.status is ls.Status.DIVERGED
+
+
+def test_errors_of_the_user_pass_through():
+    class Broken:
+        shape = (3, 2)
+
+        def value_and_grad(self, X):
+            raise ZeroDivisionError("mine")
+
+    for optimizer in ("gd", "lbfgs"):
+        with pytest.raises(ZeroDivisionError, match="mine"):
+            ls.solve(ls.Problem(Broken(), 1), GD(step_size=0.1) if optimizer == "gd" else optimizer)
+
+    def callback(state):
+        raise RuntimeError("from the callback")
+
+    with pytest.raises(RuntimeError, match="from the callback"):
+        ls.solve(problem(), callback=callback)
+
+
+def test_what_a_callback_sees():
+    rows = []
+
+    def callback(state):
+        rows.append((state.nit, state.nfev, state.value, state.grad_norm, state.A.copy(), state.B.copy()))
+
+    ls.solve(problem(), "gd_backtracking", stop=ls.StoppingRule(max_iter=15), callback=callback)
+    assert [row[0] for row in rows] == list(range(16))
+    assert np.all(np.diff([row[1] for row in rows]) >= 1)
+    for _, _, value, norm, A, B in rows:
+        assert value == pytest.approx(problem().value(A, B), rel=1e-12)
+        assert norm == pytest.approx(np.hypot(*map(np.linalg.norm, problem().grad(A, B))), rel=1e-9)
+
+
+# ---------------------------------------------------------------------- accounting
+def test_every_oracle_call_is_counted():
+    class Counting:
+        shape = (6, 5)
+        smoothness = 1.0
+        calls = 0
+
+        def value_and_grad(self, X):
+            self.calls += 1
+            return 0.5 * float(np.sum((X - M) ** 2)), X - M
+
+    for optimizer in (GD(step_size=0.05), "lbfgs"):
+        objective = Counting()
+        wrapped = ls.Problem(objective, 2, 0.1)
+        result = ls.solve(wrapped, optimizer, (np.ones((6, 2)), np.ones((5, 2))), stop=ls.StoppingRule(max_iter=25))
+        # One more call than counted: value and gradient of the result are computed anew.
+        assert objective.calls == result.nfev + 1
+
+
+def test_hessian_products_count_as_oracle_calls():
+    class Counting(Denoising):
+        products = 0
+
+        def factor_hvp(self, A, B, U, V):
+            self.products += 1
+            return super().factor_hvp(A, B, U, V)
+
+    objective = Counting(M)
+    result = ls.solve(ls.Problem(objective, 2, 0.1), "trust_ncg")
+    assert objective.products > 0
+    assert result.nfev >= objective.products + result.nit
+
+
+def test_long_traces_are_thinned_and_keep_both_ends():
+    trace = Trace()
+    for k in range(50_000):
+        trace.record(k, float(k), 0.0, 0.0, 0.1, force=k == 0)
+    trace.record(49_999, 49_999.0, 0.0, 0.0, 0.1, force=True)
+    assert len(trace) <= Trace.LIMIT + 1
+    assert (trace.iteration[0], trace.iteration[-1]) == (0, 49_999)
+    assert trace.iteration == [int(value) for value in trace.value]
+
+
+def test_the_result_is_recomputed_and_not_taken_from_the_loop():
+    rng = np.random.default_rng(1)
+    objective = LinearFineTuning(*(rng.standard_normal(size) for size in ((6, 5), (5, 60), (6, 60))))
+    result = ls.solve(ls.Problem(objective, 2, 0.1), ls.optimizers.SGD(batch_size=7), stop=ls.StoppingRule(max_iter=30))
+    whole = ls.Problem(objective, 2, 0.1)
+    assert result.fun == pytest.approx(whole.value(result.A, result.B), rel=1e-13)
+    assert result.trace.value[-1] != pytest.approx(result.fun, rel=1e-3)
+
+
+def test_settings_are_frozen_and_reusable():
+    method = GD(step_size=0.05)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        method.step_size = 1.0
+    first, second = (ls.solve(problem(), method, stop=ls.StoppingRule(max_iter=20)) for _ in range(2))
+    assert_array_equal(first.theta, second.theta)
+
+
+def test_als_is_refused_where_a_merged_objective_has_no_closed_form():
+    class NoMerge(Denoising):
+        def merged(self, update):
+            from lorasolve.objectives.base import Shifted
+
+            return Shifted(self, update)
+
+    plain = ls.Problem(NoMerge(M), 2, 0.1)
+    assert ls.solve(plain, "als").success
+    with pytest.raises(ValueError, match="als minimises one factor at a time"):
+        ls.solve(plain, "als", schedule="periodic")
