@@ -8,7 +8,7 @@ import numpy as np
 
 from .._validate import Array, as_number
 from ..problem import Problem
-from .base import Optimizer, State
+from .base import Optimizer, State, refuse_inexact_gradient
 from .gd_backtracking import NOISE
 
 
@@ -49,7 +49,9 @@ class ProximalGD(Optimizer):
             as_number(self.step_size, "step_size", 0.0, open_low=True)
 
     def check(self, problem: Problem) -> None:
-        """Refuse to search a step where the adapter's threshold is no proximal map."""
+        """Refuse to search a step where the adapter's answers are no gradient or its threshold no proximal map."""
+        if self.step_size is None:
+            refuse_inexact_gradient(self, problem)
         if self.step_size is None and not problem.adapter.exact_prox:
             raise ValueError(
                 f"step_size: the threshold of this {problem.adapter.name!r} adapter is not the proximal map of its "
