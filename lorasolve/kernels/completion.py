@@ -1,7 +1,8 @@
 """Matrix completion over a row-ordered list of entries: gradient in the factors, and half an ALS epoch.
 
-Plain loops for any rank. Per entry the gradient costs ``6 r`` flops and touches ``4 r`` numbers that stay in the
-second-level cache as long as the shorter factor fits there.
+Plain loops for any rank (``completion_lanes.py`` has the same with vector lanes for small ranks). Per entry the
+gradient costs ``6 r`` flops and touches ``4 r`` numbers that stay in the second-level cache as long as the shorter
+factor fits there.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from .oracle import implements
 
 
 class CompletionData(NamedTuple):
-    """Row-ordered entries, the first row of each thread, and a copy of ``G^T A`` per thread."""
+    """Row-ordered entries, the bounds of each thread's rows, and a copy of ``G^T A`` per thread."""
 
     start: Any
     index: Any
@@ -84,29 +85,26 @@ def _parallel_oracle(start, index, values, A, B, cut, GB, share):
     return total
 
 
-@kernel()
-def gradients(data, A, B, GB, GtA):
-    """Write ``G B`` and ``G^T A`` for the residual ``G`` of ``A B^T``; return ``||G||_F^2 / 2``.
-
-    Each thread takes a block of rows with equally many entries and a private copy of ``G^T A``.
-    """
-    share = data.share
-    threads = share.shape[0]
-    if threads == 1:
-        total = _oracle_rows(data.start, data.index, data.values, A, B, 0, A.shape[0], GB, share[0])
-    else:
-        total = _parallel_oracle(data.start, data.index, data.values, A, B, data.cut, GB, share)
+@kernel(fastmath=FAST)
+def _sum_shares(share, GtA):
+    """Write the sum of the threads' shares."""
     for j in range(GtA.shape[0]):
         for q in range(GtA.shape[1]):
-            GtA[j, q] = share[0, j, q]
-            for t in range(1, threads):
-                GtA[j, q] += share[t, j, q]
-    return 0.5 * total
+            s = share[0, j, q]
+            for t in range(1, share.shape[0]):
+                s += share[t, j, q]
+            GtA[j, q] = s
 
 
 @implements(CompletionData)
 def _(data, A, B, GB, GtA):
-    return gradients(data, A, B, GB, GtA)
+    share = data.share
+    if share.shape[0] == 1:
+        total = _oracle_rows(data.start, data.index, data.values, A, B, 0, A.shape[0], GB, share[0])
+    else:
+        total = _parallel_oracle(data.start, data.index, data.values, A, B, data.cut, GB, share)
+    _sum_shares(share, GtA)
+    return 0.5 * total
 
 
 @kernel(fastmath=FAST)
@@ -134,7 +132,7 @@ def _cholesky_solve(H, b, x):
     largest = 0.0
     for p in range(r):
         largest = max(largest, H[p, p])
-    floor = largest * r * np.finfo(H.dtype).eps
+    floor = largest * 32 * r * np.finfo(H.dtype).eps
     for p in range(r):
         for q in range(p + 1):
             s = H[p, q]

@@ -70,6 +70,8 @@ def _element(scalar: Any) -> Any:
 
 def _pointer(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
     """Return the address of element ``offset`` of a contiguous array."""
+    if array_type.layout != "C":
+        raise TypeError(f"vector lanes need contiguous arrays, got layout {array_type.layout!r}")
     data = context.make_array(array_type)(context, builder, array).data
     return builder.gep(data, [offset])
 
@@ -263,3 +265,46 @@ def panel(typingctx, P, start, X, position, length, G, target):
         return context.get_dummy_value()
 
     return types.void(P, types.intp, X, types.intp, types.intp, G, types.intp), generate
+
+
+@intrinsic
+def normal_equations(typingctx, index, values, first, last, B, H, rank):
+    """Write ``sum b b^T`` and ``sum v b`` over the entries ``first..last``, ``b`` a row of ``B``, into ``H``.
+
+    ``B`` and ``H`` have rows of ``WIDTH`` numbers, ``rank`` is a tuple of that length (a number known at compile
+    time). Rows of ``H`` that fit into one register hold the lower triangle only; row ``rank`` is the right-hand
+    side. All sums stay in registers over the entries.
+    """
+    lanes = _register(B.dtype)
+    registers = WIDTH // lanes.count
+    # Row p of the triangle needs its first p + 1 numbers, the right-hand side all of them.
+    needed = [1 + p // lanes.count for p in range(rank.count)] + [registers]
+
+    def generate(context, builder, signature, args):
+        index_type, values_type, _, _, B_type, H_type, _ = signature.args
+        integer = args[2].type
+        zero = ir.Constant(lanes.llvm, [0.0] * lanes.count)
+        sums = [[cgutils.alloca_once_value(builder, zero) for _ in range(count)] for count in needed]
+        with cgutils.for_range(builder, builder.sub(args[3], args[2])) as loop:
+            k = builder.add(args[2], loop.index)
+            j = builder.load(_pointer(context, builder, index_type, args[0], k))
+            start = builder.mul(j, ir.Constant(j.type, WIDTH))
+            at = _pointer(context, builder, B_type, args[4], start)
+            parts = [
+                _load(builder, builder.gep(at, [ir.Constant(integer, part * lanes.count)]), lanes)
+                for part in range(registers)
+            ]
+            numbers = [builder.load(builder.gep(at, [ir.Constant(integer, p)])) for p in range(rank.count)]
+            numbers.append(builder.load(_pointer(context, builder, values_type, args[1], k)))
+            for number, row in zip(numbers, sums):
+                spread = _broadcast(builder, number, lanes.count)
+                for part, accumulator in zip(parts, row):
+                    product = [spread, part, builder.load(accumulator)]
+                    builder.store(_call(builder, f"llvm.fma.{lanes.suffix}", lanes.llvm, product), accumulator)
+        for p, row in enumerate(sums):
+            for part, accumulator in enumerate(row):
+                at = ir.Constant(integer, p * WIDTH + part * lanes.count)
+                _store(builder, builder.load(accumulator), _pointer(context, builder, H_type, args[5], at), lanes)
+        return context.get_dummy_value()
+
+    return types.void(index, values, types.intp, types.intp, B, H, rank), generate

@@ -99,9 +99,9 @@ class MatrixCompletion(Objective):
     # ------------------------------------------------------------------ factor level
     def factor_oracle(self, A: Array, B: Array, GB: Array, GtA: Array) -> float:
         """Write ``G B`` and ``G^T A``; return ``f``."""
-        from ..kernels import completion
+        from ..kernels.evaluate import evaluate
 
-        return completion.gradients(self.kernel_data(A.shape[1], kernel_threads()), A, B, GB, GtA)
+        return evaluate(self._entries(A.shape[1], kernel_threads(), A.dtype), A, B, GB, GtA)
 
     def factor_hvp(self, A: Array, B: Array, U: Array, V: Array) -> tuple[Array, Array]:
         """Return ``H B + G V`` and ``H^T A + G^T U`` with ``H = mask o (U B^T + A V^T)``."""
@@ -134,9 +134,15 @@ class MatrixCompletion(Objective):
 
     def kernel_data(self, rank: int, threads: int) -> Any:
         """Return the data of the compiled oracle."""
-        from ..kernels import completion
+        return self._entries(rank, threads, self.dtype)
 
-        return completion.data(self.row_start, self.cols, self.values, self.shape[1], rank, threads)
+    def _entries(self, rank: int, threads: int, dtype: Any) -> Any:
+        """Return kernel data in a type, with vector lanes where the rank and the processor fit."""
+        from ..kernels import completion, completion_lanes, simd
+
+        kind = completion_lanes if rank <= simd.WIDTH and simd.available() else completion
+        values = self.values.astype(dtype, copy=False)
+        return kind.data(self.row_start, self.cols, values, self.shape[1], rank, threads)
 
     def quadratic(self) -> Any:
         """Return the coefficients for batched runs up to ``BATCH_LIMIT`` entries of ``X``; the Hessian is the mask."""
@@ -166,6 +172,12 @@ class MatrixCompletion(Objective):
         made._set(self.rows, self.cols, values, self.shape)
         return made
 
+    def in_float64(self) -> MatrixCompletion:
+        """Return completion of the same entries in float64."""
+        made = MatrixCompletion.__new__(MatrixCompletion)
+        made._set(self.rows, self.cols, self.values.astype(np.float64), self.shape)
+        return made
+
     def cvxpy_expression(self, X: Any) -> Any:
         """Return ``sum_squares(X[rows, cols] - values) / 2``."""
         import cvxpy
@@ -179,12 +191,14 @@ class MatrixCompletion(Objective):
 
 def _half_epoch(start: Array, index: Array, values: Array, other: Array, lam: float) -> Array:
     """Solve one ridge regression per row; rows whose normal matrix is singular by the pseudo-inverse."""
-    from ..kernels import completion
+    from ..kernels import completion, completion_lanes, simd
 
-    solution = np.empty((start.size - 1, other.shape[1]), dtype=other.dtype)
     other = np.require(other, requirements=["C", "W"])
+    values = values.astype(other.dtype, copy=False)
+    kind = completion_lanes if other.shape[1] <= simd.WIDTH and simd.available() else completion
+    solution = np.empty((start.size - 1, other.shape[1]), dtype=other.dtype)
     cut = completion.blocks(start, kernel_threads())
-    singular = completion.half_epoch(start, index, values, other, other.dtype.type(lam), solution, cut)
+    singular = kind.half_epoch(start, index, values, other, other.dtype.type(lam), solution, cut)
     for i in np.flatnonzero(singular):
         entries = slice(start[i], start[i + 1])
         chosen = other[index[entries]]

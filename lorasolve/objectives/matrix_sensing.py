@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._threads import kernel_threads
 from .._validate import Array, as_float_array, as_shape
 from ..linear_map import LinearMap, top_singular
 from .base import Objective
@@ -85,7 +86,12 @@ class MatrixSensing(Objective):
     # ------------------------------------------------------------------ factor level
     def factor_oracle(self, A: Array, B: Array, GB: Array, GtA: Array) -> float:
         """Write ``G B`` and ``G^T A``; return ``f``. One pass over the measurements."""
-        return self._map.factor_oracle(A, B, self.y, GB, GtA)
+        data = self.kernel_data(A.shape[1], kernel_threads()) if A.dtype == self.dtype else None
+        if data is None:
+            return self._map.factor_oracle(A, B, self.y, GB, GtA)
+        from ..kernels.evaluate import evaluate
+
+        return evaluate(data, A, B, GB, GtA)
 
     def factor_hvp(self, A: Array, B: Array, U: Array, V: Array) -> tuple[Array, Array]:
         """Return ``H B + G V`` and ``H^T A + G^T U``."""
@@ -149,6 +155,14 @@ class MatrixSensing(Objective):
         made = MatrixSensing.__new__(MatrixSensing)
         made._map, made.kind, made.shape, made.dtype = measurements, self.kind, self.shape, self.dtype
         made.y, made.n_samples = y, measurements.count
+        return made
+
+    def in_float64(self) -> MatrixSensing:
+        """Return the same measurements in float64."""
+        if self.dtype == np.float64:
+            return self
+        made = self._with(self._map.astype(np.float64), self.y.astype(np.float64))
+        made.dtype = made._map.dtype
         return made
 
     def cvxpy_expression(self, X: Any) -> Any:

@@ -1,0 +1,196 @@
+"""Matrix completion with explicit vector lanes, for ranks up to ``simd.WIDTH``; plain twin: ``completion.py``.
+
+A factor row is one rank vector. The row-wise factor is read and written where it lies (masked), the other one is
+copied to rows of ``WIDTH`` numbers first. The normal equations of ALS are summed in registers, one row at a time,
+and solved for ``WIDTH`` rows at once, one system per lane.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import prange
+
+from . import completion
+from ._jit import FAST, kernel
+from .oracle import implements
+from .simd import WIDTH, div, fma, load, load_first, mul, normal_equations, splat, sqrt, store, store_first, sub, total
+
+
+class LaneData(NamedTuple):
+    """Row-ordered entries, the bounds of each thread's rows, and padded scratch: ``B`` and a ``G^T A`` per thread."""
+
+    start: Any
+    index: Any
+    values: Any
+    cut: Any
+    Bp: Any
+    share: Any
+
+
+def data(start: Any, index: Any, values: Any, n: int, rank: int, threads: int) -> LaneData:
+    """Return kernel data with fresh scratch; small problems get one thread."""
+    plain = completion.data(start, index, values, n, rank, threads)
+    share = np.empty((plain.share.shape[0], n * WIDTH), values.dtype)
+    return LaneData(start, index, values, plain.cut, np.empty(n * WIDTH, values.dtype), share)
+
+
+@kernel(fastmath=FAST)
+def pad(B, Bp):
+    """Copy ``B`` (n, r) to rows of ``WIDTH`` numbers, zeros behind the rank."""
+    n, r = B.shape
+    for j in range(n):
+        for q in range(r):
+            Bp[j * WIDTH + q] = B[j, q]
+        for q in range(r, WIDTH):
+            Bp[j * WIDTH + q] = 0
+
+
+@kernel(fastmath=FAST)
+def _gradient_rows(start, index, values, A, Bp, r, lo, hi, GB, share):
+    """Write rows ``lo..hi`` of ``G B`` and their ``share`` of ``G^T A``; return their sum of squares."""
+    squares = 0.0
+    zero = splat(Bp.dtype.type(0))
+    for k in range(0, share.size, WIDTH):
+        store(share, k, zero)
+    for i in range(lo, hi):
+        a = load_first(A, i * r, r)
+        g = zero
+        for k in range(start[i], start[i + 1]):
+            at = index[k] * WIDTH
+            b = load(Bp, at)
+            e = total(mul(a, b)) - values[k]
+            squares += e * e
+            es = splat(e)
+            g = fma(es, b, g)
+            store(share, at, fma(es, a, load(share, at)))
+        store_first(GB, i * r, r, g)
+    return squares
+
+
+@kernel(parallel=True)
+def _parallel_gradients(start, index, values, A, Bp, r, cut, GB, share):
+    squares = 0.0
+    for t in prange(share.shape[0]):
+        squares += _gradient_rows(start, index, values, A, Bp, r, cut[t], cut[t + 1], GB, share[t])
+    return squares
+
+
+@kernel(fastmath=FAST)
+def _sum_shares(share, GtA):
+    """Write the sum of the threads' padded shares."""
+    for j in range(GtA.shape[0]):
+        for q in range(GtA.shape[1]):
+            s = share[0, j * WIDTH + q]
+            for t in range(1, share.shape[0]):
+                s += share[t, j * WIDTH + q]
+            GtA[j, q] = s
+
+
+@implements(LaneData)
+def _(data, A, B, GB, GtA):
+    r = A.shape[1]
+    share = data.share
+    pad(B, data.Bp)
+    flat_A, flat_GB = A.reshape(A.size), GB.reshape(A.size)
+    if share.shape[0] == 1:
+        total = _gradient_rows(
+            data.start, data.index, data.values, flat_A, data.Bp, r, 0, A.shape[0], flat_GB, share[0]
+        )
+    else:
+        total = _parallel_gradients(
+            data.start, data.index, data.values, flat_A, data.Bp, r, data.cut, flat_GB, share
+        )
+    _sum_shares(share, GtA)
+    return 0.5 * total
+
+
+@kernel(fastmath=FAST)
+def _solve_lanes(W, r, floor, singular):
+    """Solve one r x r system per lane by Cholesky; ``W`` holds the triangle row by row, then the right-hand sides.
+
+    A lane whose pivot falls to its ``floor`` is marked singular and goes on with pivot 1. The updates of the
+    trailing triangle are independent of each other, so their latencies overlap.
+    """
+    one = splat(W.dtype.type(1))
+    right = r * (r + 1) // 2 * WIDTH
+    for p in range(r):
+        pivot = (p * (p + 1) // 2 + p) * WIDTH
+        for c in range(WIDTH):
+            if not W[pivot + c] > floor[c]:
+                singular[c] = True
+                W[pivot + c] = 1
+        inverse = div(one, sqrt(load(W, pivot)))
+        # The inverse of the diagonal is kept in its place.
+        store(W, pivot, inverse)
+        y = mul(inverse, load(W, right + p * WIDTH))
+        store(W, right + p * WIDTH, y)
+        for i in range(p + 1, r):
+            row = i * (i + 1) // 2 * WIDTH
+            x = mul(inverse, load(W, row + p * WIDTH))
+            store(W, row + p * WIDTH, x)
+            store(W, right + i * WIDTH, sub(load(W, right + i * WIDTH), mul(x, y)))
+            for j in range(p + 1, i + 1):
+                z = load(W, (j * (j + 1) // 2 + p) * WIDTH)
+                store(W, row + j * WIDTH, sub(load(W, row + j * WIDTH), mul(x, z)))
+    for p in range(r - 1, -1, -1):
+        row = p * (p + 1) // 2 * WIDTH
+        x = mul(load(W, right + p * WIDTH), load(W, row + p * WIDTH))
+        store(W, right + p * WIDTH, x)
+        for j in range(p):
+            store(W, right + j * WIDTH, sub(load(W, right + j * WIDTH), mul(x, load(W, row + j * WIDTH))))
+
+
+@kernel(fastmath=FAST)
+def _half_epoch_rows(start, index, values, Bp, lam, rank, A, lo, hi, singular):
+    r = len(rank)
+    H = np.empty((r + 1) * WIDTH, Bp.dtype)
+    W = np.empty((r * (r + 1) // 2 + r) * WIDTH, Bp.dtype)
+    floor = np.empty(WIDTH, Bp.dtype)
+    bad = np.empty(WIDTH, np.bool_)
+    unit = Bp.dtype.type(32 * r) * np.finfo(Bp.dtype).eps
+    for block in range(lo, hi, WIDTH):
+        rows = min(WIDTH, hi - block)
+        for c in range(WIDTH):
+            # Lanes without a row of their own repeat the last one.
+            i = block + min(c, rows - 1)
+            normal_equations(index, values, start[i], start[i + 1], Bp, H, rank)
+            at = c
+            largest = H.dtype.type(0)
+            for p in range(r):
+                for q in range(p + 1):
+                    W[at] = H[p * WIDTH + q]
+                    at += WIDTH
+                W[at - WIDTH] += lam
+                largest = max(largest, W[at - WIDTH])
+            for p in range(r):
+                W[at] = H[r * WIDTH + p]
+                at += WIDTH
+            floor[c] = largest * unit
+            bad[c] = False
+        _solve_lanes(W, r, floor, bad)
+        for c in range(rows):
+            singular[block + c] = bad[c]
+            at = r * (r + 1) // 2 * WIDTH + c
+            for p in range(r):
+                A[block + c, p] = W[at + p * WIDTH]
+
+
+@kernel(parallel=True)
+def _parallel_half_epoch(start, index, values, Bp, lam, rank, A, cut, singular):
+    for t in prange(cut.size - 1):
+        _half_epoch_rows(start, index, values, Bp, lam, rank, A, cut[t], cut[t + 1], singular)
+
+
+def half_epoch(start: Any, index: Any, values: Any, B: Any, lam: Any, A: Any, cut: Any) -> Any:
+    """Write the minimiser over each row of ``A`` given ``B``; return which rows have a singular normal matrix.
+
+    Compiled once per rank, which the kernel sees as the length of a tuple, so that the sums of the normal equations
+    stay in registers.
+    """
+    Bp = np.empty(B.shape[0] * WIDTH, B.dtype)
+    pad(B, Bp)
+    singular = np.zeros(A.shape[0], np.bool_)
+    _parallel_half_epoch(start, index, values, Bp, lam, (0,) * B.shape[1], A, cut, singular)
+    return singular

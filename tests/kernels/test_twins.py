@@ -1,0 +1,123 @@
+"""Kernels with vector lanes, and blocked kernels, against NumPy and their plain twins, at awkward sizes."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from lorasolve.kernels import batch, completion, completion_lanes, evaluate, gram, sensing, simd
+from lorasolve.kernels._jit import kernel
+
+
+@kernel()
+def _lane_arithmetic(a, r, out):
+    v = simd.load(a, 0)
+    w = simd.load_first(a, 3, r)
+    simd.store(out, 0, simd.fma(v, w, simd.splat(a[1])))
+    simd.store_first(out, simd.WIDTH, r, simd.sqrt(simd.div(simd.sub(v, w), simd.mul(v, v))))
+    return simd.total(w)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_lanes_do_arithmetic(dtype):
+    a = np.arange(60, 20, -1).astype(dtype)
+    out = np.full(3 * simd.WIDTH, 7, dtype)
+    got = _lane_arithmetic(a, 10, out)
+    v, w = a[:16], np.where(np.arange(16) < 10, a[3:19], 0)
+    assert got == w.sum()
+    assert_allclose(out[:16], v * w + a[1], rtol=1e-6)
+    expected = np.where(np.arange(16) < 10, np.sqrt((v - w) / (v * v)), 7)
+    assert_allclose(out[16:32], expected, rtol=1e-6)
+    assert (out[32:] == 7).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("k", [1, 19, 20, 33])
+def test_panel_product_is_a_matrix_product(dtype, k):
+    rng = np.random.default_rng(k)
+    H = rng.standard_normal((k, k)).astype(dtype)
+    H += H.T
+    width = batch.lanes(dtype)
+    X = rng.standard_normal((k, width)).astype(dtype)
+    G = np.empty((k + simd.PANEL_ROWS) * width, dtype)
+    batch._panel_product(batch.panels(H), X.ravel(), 0, k, G, 0, width)
+    assert_allclose(G.reshape(-1, width)[:k], H @ X, rtol=1e-4 if dtype == np.float32 else 1e-12, atol=1e-5)
+
+
+def entries(m=23, n=9, fraction=0.5, dtype=np.float64):
+    rng = np.random.default_rng(0)
+    mask = rng.random((m, n)) < fraction
+    mask[4] = False
+    rows, cols = (np.ascontiguousarray(part) for part in np.nonzero(mask))
+    start = np.searchsorted(rows, np.arange(m + 1))
+    return mask, start, cols, rng.standard_normal(rows.size).astype(dtype)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("r", [1, 7, 8, 9, 16])
+def test_completion_lanes_and_plain_loops_agree(r, threads):
+    mask, start, cols, values = entries()
+    rng = np.random.default_rng(r)
+    A, B = rng.standard_normal((23, r)), rng.standard_normal((9, r))
+    matrix = np.zeros(mask.shape)
+    matrix[mask] = values
+    G = mask * (A @ B.T - matrix)
+    cut = completion.blocks(start, threads)
+    plain = completion.CompletionData(start, cols, values, cut, np.empty((threads, 9, r)))
+    width = simd.WIDTH
+    lanes = completion_lanes.LaneData(start, cols, values, cut, np.empty(9 * width), np.empty((threads, 9 * width)))
+    for data in (plain, lanes):
+        GB, GtA = np.full_like(A, np.nan), np.full_like(B, np.nan)
+        assert_allclose(evaluate.evaluate(data, A, B, GB, GtA), 0.5 * np.sum(G**2), rtol=1e-12)
+        assert_allclose(GB, G @ B, atol=1e-11)
+        assert_allclose(GtA, G.T @ A, atol=1e-11)
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.1])
+@pytest.mark.parametrize("r", [1, 8, 10])
+def test_half_epochs_with_and_without_lanes_agree(r, lam):
+    _, start, cols, values = entries(fraction=0.9)
+    B = np.random.default_rng(r).standard_normal((9, r))
+    cut = completion.blocks(start, 2)
+    solutions, singular = np.zeros((2, 23, r)), []
+    for kind, solution in zip((completion, completion_lanes), solutions):
+        singular.append(kind.half_epoch(start, cols, values, B, lam, solution, cut))
+    regular = ~singular[0]
+    assert_allclose(solutions[0][regular], solutions[1][regular], rtol=1e-6, atol=1e-8)
+    assert (singular[0] == singular[1]).all()
+    assert singular[0].any() == (lam == 0.0)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("m", "n", "r"), [(5, 6, 1), (13, 10, 3), (9, 18, 5)])
+def test_gram_and_sensing_kernels_at_sizes_that_fill_no_block(m, n, r, threads):
+    rng = np.random.default_rng(m)
+    A, B = rng.standard_normal((m, r)), rng.standard_normal((n, r))
+    Z, C = rng.standard_normal((n, 30)), rng.standard_normal((m, n))
+    S = Z @ Z.T
+    linear = gram.data(S, C, 0.5, r, threads)._replace(share=np.empty((threads, 4 * ((r + 3) // 4), n)))
+    M, y = rng.standard_normal((11, m * n)), rng.standard_normal(11)
+    dense = sensing.data(M, y, (m, n), r, threads)._replace(g=np.empty((threads, m * n)))
+    X = A @ B.T
+    w = M @ X.ravel() - y
+    expected = (
+        (linear, X @ S - C, 0.5 + 0.5 * np.sum((X @ S) * X) - np.sum(C * X)),
+        (dense, (M.T @ w).reshape(m, n) / 11, 0.5 * w @ w / 11),
+    )
+    for data, G, f in expected:
+        GB, GtA = np.empty_like(A), np.empty_like(B)
+        assert_allclose(evaluate.evaluate(data, A, B, GB, GtA), f, rtol=1e-11)
+        assert_allclose(GB, G @ B, atol=1e-10)
+        assert_allclose(GtA, G.T @ A, atol=1e-10)
+
+
+def test_evaluate_takes_arrays_of_any_layout():
+    _, start, cols, values = entries()
+    rng = np.random.default_rng(3)
+    A, B = rng.standard_normal((2, 23)).T, rng.standard_normal((9, 4))[:, ::2]
+    A.flags.writeable = False
+    data = completion_lanes.data(start, cols, values, 9, 2, 1)
+    GB, GtA = np.empty((2, 23)).T, np.empty((9, 2))
+    again, GtA_again = np.empty((23, 2)), np.empty((9, 2))
+    f = evaluate.evaluate(data, A, B, GB, GtA)
+    assert f == evaluate.evaluate(data, A.copy(order="C"), B.copy(order="C"), again, GtA_again)
+    assert_allclose(GB, again, rtol=0)
