@@ -99,6 +99,29 @@ def test_heavy_ball_and_nesterov_by_their_recursions():
         assert_allclose(fast[k + 1], x + 0.8 * (x - previous), atol=1e-14)
 
 
+@pytest.mark.parametrize("restart", ["gradient", "function"])
+def test_nesterov_restarts_where_its_condition_says(restart):
+    problem = linear(lam=0.01)
+    step = 0.02
+    y = path(problem, optimizers.Nesterov(step_size=step, restart=restart), steps=200)
+    values, grads = [], []
+    for theta in y:
+        grads.append(np.empty_like(theta))
+        values.append(problem.value_and_grad(theta, grads[-1]))
+    x, t, restarts = y[0], 1.0, 0
+    for k in range(200):
+        change = y[k] - step * grads[k] - x
+        x = x + change
+        if grads[k] @ change > 0 if restart == "gradient" else k > 0 and values[k] > values[k - 1]:
+            expected, t = x, 1.0
+            restarts += 1
+        else:
+            following = (1 + np.sqrt(1 + 4 * t**2)) / 2
+            expected, t = x + (t - 1) / following * change, following
+        assert_allclose(y[k + 1], expected, atol=1e-11)
+    assert restarts >= 1
+
+
 def test_lora_plus_steps_of_the_two_factors():
     problem = linear()
     iterates = path(problem, optimizers.LoRAPlus(step_size=0.01, ratio=5.0), steps=1)
