@@ -1,0 +1,202 @@
+"""LoRA-GGPO and LoRA-MGPO (arXiv 2502.14538): what perturbing the weight does, and two kinds of double descent."""
+
+from __future__ import annotations
+
+import argparse
+from itertools import pairwise
+
+import numpy as np
+
+import lorasolve as ls
+from lorasolve.methods.claims import Claim, print_claims
+from lorasolve.methods.sharpness import largest_curvature
+from lorasolve.objectives import Denoising, LinearFineTuning, Logistic
+from lorasolve.optimizers import GD, GGPO, MGPO
+
+
+def bias_of_noise(make: str, seed: int = 0) -> float:
+    """Return the largest relative deviation of the mean gradient over antithetic pairs of weight noise."""
+    rng = np.random.default_rng(seed)
+    m, n, N = 4, 6, 30
+    W0, Z = rng.standard_normal((m, n)), rng.standard_normal((n, N))
+    if make == "quadratic":
+        objective = LinearFineTuning(W0, Z, rng.standard_normal((m, N)))
+    else:
+        objective = Logistic(W0, Z, np.where(rng.random((m, N)) < 0.5, -1.0, 1.0))
+    zero = np.zeros((m, n))
+    G = objective.value_and_grad(zero)[1]
+    deviation = []
+    for _ in range(50):
+        E = 0.5 * rng.standard_normal((m, n))
+        mean = 0.5 * (objective.value_and_grad(E)[1] + objective.value_and_grad(-E)[1])
+        deviation.append(float(np.linalg.norm(mean - G) / np.linalg.norm(G)))
+    return max(deviation)
+
+
+def floors(radii: tuple[float, ...], sign: int, clamp: float | None) -> list[float]:
+    """Return the gradient norms at which MGPO settles on a quadratic in three parameters."""
+
+    class Quadratic:
+        shape = (3, 1)
+        weights = np.array([[1.0], [2.0], [5.0]])
+
+        def value_and_grad(self, X: np.ndarray) -> tuple[float, np.ndarray]:
+            return 0.5 * float(np.sum(self.weights * X * X)), self.weights * X
+
+    problem = ls.Problem(Quadratic(), 1, adapter=ls.adapters.LoRA(frozen="B"))
+    ends = []
+    for rho in radii:
+        norms: list[float] = []
+
+        def watch(now: ls.engine.Intermediate, norms: list[float] = norms) -> None:
+            norms.append(float(np.linalg.norm(problem.objective.value_and_grad(now.problem.update(now.theta))[1])))
+
+        optimizer = MGPO(0.05, "gd", rho=rho, sign=sign, clamp=clamp)
+        stop = ls.StoppingRule(max_iter=4000, grad_tol=0.0)
+        ls.solve(problem, optimizer, (np.ones((3, 1)), np.ones((1, 1))), stop=stop, callback=watch)
+        ends.append(float(np.exp(np.mean(np.log(norms[-1000:])))))
+    return ends
+
+
+def bump(step: float, rank: int) -> tuple[float, float]:
+    """Return the largest ``step lambda_max/2`` on the way, and the largest later rise of the loss over its start."""
+    rng = np.random.default_rng(0)
+    T = rng.standard_normal((40, 4)) @ rng.standard_normal((4, 30))
+    U, s, Vt = np.linalg.svd(T, full_matrices=False)
+    problem = ls.Problem(Denoising(U[:, :4] * (4.0 * s[:4] / s[0]) @ Vt[:4]), rank)
+    values: list[float] = []
+    ratios: list[float] = []
+
+    def watch(now: ls.engine.Intermediate) -> None:
+        values.append(now.value)
+        if now.nit % 5 == 0:
+            ratios.append(0.5 * step * largest_curvature(now.problem, now.A, now.B))
+
+    start = ls.inits.LoRAStart(std=0.05)
+    end = ls.solve(problem, GD(step), start, stop=ls.StoppingRule(max_iter=300, grad_tol=0.0), callback=watch)
+    if end.status is ls.Status.DIVERGED:
+        return max(ratios), float("inf")
+    lowest = np.minimum.accumulate(values)
+    return max(ratios), float(np.max(np.asarray(values) - lowest) / values[0])
+
+
+def rises_near_a_minimum(ratio: float) -> bool:
+    """Return whether a step with ``step lambda_max/2 = ratio`` raises the loss near a global minimum.
+
+    The start is moved along the sharpest direction: both factors along the top singular pair.
+    """
+    rng = np.random.default_rng(0)
+    U, V = np.linalg.qr(rng.standard_normal((40, 4)))[0], np.linalg.qr(rng.standard_normal((30, 4)))[0]
+    values = np.array([4.0, 2.0, 1.0, 0.5])
+    A, B = U * np.sqrt(values), V * np.sqrt(values)
+    problem = ls.Problem(Denoising(A @ B.T), 4)
+    step = 2.0 * ratio / largest_curvature(problem, A, B)
+    A[:, 0] *= 1.0 + 1e-4
+    B[:, 0] *= 1.0 + 1e-4
+    start = problem.value(A, B)
+    return bool(ls.solve(problem, GD(step), (A, B), stop=ls.StoppingRule(max_iter=1, grad_tol=0.0)).fun > start)
+
+
+def excess_risk(samples: int, rank: int, ridge: float, seed: int) -> float:
+    """Return ``||W - W*||_F^2/2`` of rank-limited regression, 8 x 30, true rank 3, noise 0.5, from a small start."""
+    rng = np.random.default_rng(seed)
+    m, n = 8, 30
+    truth = rng.standard_normal((m, 3)) @ rng.standard_normal((3, n)) / np.sqrt(n)
+    Z = rng.standard_normal((n, samples))
+    Y = truth @ Z + 0.5 * rng.standard_normal((m, samples))
+    plain = LinearFineTuning(np.zeros((m, n)), Z, Y)
+    objective = LinearFineTuning.from_gram(np.zeros((m, n)), plain.S + ridge * np.eye(n), plain.C, plain.f0)
+    stop = ls.StoppingRule(max_iter=4000, grad_tol=1e-9)
+    end = ls.solve(ls.Problem(objective, rank), "lbfgs", ls.inits.LoRAStart(std=1e-2), seed, stop=stop)
+    return 0.5 * float(np.sum((end.X - truth) ** 2))
+
+
+def ggpo_risk(samples: int, sigma: float, seed: int) -> float:
+    """Return the excess risk of rank 8 after gradient descent, with weight noise of scale ``sigma``."""
+    rng = np.random.default_rng(seed)
+    m, n = 8, 30
+    truth = rng.standard_normal((m, 3)) @ rng.standard_normal((3, n)) / np.sqrt(n)
+    Z = rng.standard_normal((n, samples))
+    Y = truth @ Z + 0.5 * rng.standard_normal((m, samples))
+    problem = ls.Problem(LinearFineTuning(np.zeros((m, n)), Z, Y), 8)
+    optimizer = GGPO(0.02, "gd", sigma=sigma, beta=0.0)
+    end = ls.solve(problem, optimizer, "lora", seed, stop=ls.StoppingRule(max_iter=8000))
+    return 0.5 * float(np.sum((end.X - truth) ** 2))
+
+
+def run(quick: bool = True) -> dict[str, object]:
+    """Print the claims beside what was measured and return the numbers."""
+    seeds = 3 if quick else 10
+    bias = {kind: bias_of_noise(kind) for kind in ("quadratic", "logistic")}
+    radii = (1e-6, 1e-4, 1e-2)
+    plus, minus, clamped = floors(radii, 1, None), floors(radii, -1, None), floors(radii, -1, 10.0)
+    exponents = [float(np.log10(b / a) / 2) for a, b in pairwise(plus)]
+    print("Floors of the gradient norm for rho =", ", ".join(f"{rho:.0e}" for rho in radii))
+    for label, values in (("paper, sign +", plus), ("sign -", minus), ("sign -, clamp 10", clamped)):
+        print(f"  {label:<17}" + "  ".join(f"{value:.2e}" for value in values))
+    bumps = {step: bump(step, 8) for step in (0.20, 0.22, 0.25, 0.26, 0.27)}
+    near = {ratio: rises_near_a_minimum(ratio) for ratio in (0.9, 0.99, 1.01, 1.1)}
+    print("Gradient descent on a 40 x 30 factorization, sigma_1 = 4: step, largest step lambda_max/2, rise of the loss")
+    for step, (ratio, rise) in bumps.items():
+        print(f"  {step:.2f}  {ratio:6.2f}  " + (f"{rise:8.2%}" if np.isfinite(rise) else "diverged"))
+    samples = (14, 22, 30, 40, 60)
+    risks = {
+        (rank, ridge): [float(np.median([excess_risk(N, rank, ridge, seed) for seed in range(seeds)])) for N in samples]
+        for rank, ridge in ((1, 0.0), (8, 0.0), (8, 0.2))
+    }
+    noisy = {
+        (N, sigma): float(np.median([ggpo_risk(N, sigma, seed) for seed in range(seeds)]))
+        for N in (30, 60)
+        for sigma in (0.0, 0.3)
+    }
+    print("Excess risk of regression with n = 30 inputs, N =", ", ".join(map(str, samples)))
+    for (rank, ridge), values in risks.items():
+        print(f"  r = {rank}, ridge {ridge:.1f}: " + "  ".join(f"{value:7.2f}" for value in values))
+    for N in (30, 60):
+        print(f"  gradient descent, N = {N}: without noise {noisy[N, 0.0]:.2f}, GGPO {noisy[N, 0.3]:.2f}")
+    below = [rise for ratio, rise in bumps.values() if ratio < 1.0]
+    above = [rise for ratio, rise in bumps.values() if ratio > 1.1]
+    shown = ", ".join(f"{ratio:.2f} ({rise:.2%})" for ratio, rise in bumps.values())
+    peak, plain = risks[8, 0.0], risks[8, 0.2]
+    away = abs(noisy[60, 0.3] / noisy[60, 0.0] - 1.0)
+    claims = [
+        Claim(
+            "random perturbation finds flatter points; correction: on quadratics the mean gradient is unchanged, an "
+            "effect needs third derivatives",
+            "holds with correction",
+            f"bias of the gradient: quadratic {bias['quadratic']:.1e}, logistic {bias['logistic']:.2f}",
+            bias["quadratic"] < 1e-12 and bias["logistic"] > 1e-2,
+        ),
+        Claim(
+            "MGPO adapts its radius; correction: the radius grows as gradients vanish, so it has a floor proportional "
+            "to sqrt(rho), and the sign of the trainer is the opposite of the paper's",
+            "holds with correction",
+            f"exponents {exponents[0]:.3f}, {exponents[1]:.3f}; at rho = 1e-4: + {plus[1]:.1e}, - {minus[1]:.1e}",
+            all(abs(e - 0.5) < 0.01 for e in exponents) and plus[1] > 5 * minus[1],
+        ),
+        Claim(
+            "training loss falls, rises and falls (double descent over steps): near a minimum a step raises the loss "
+            "exactly when step lambda_max/2 exceeds 1; over a run the rise shows once that lasts",
+            "confirmed",
+            f"near a minimum: rise at {[ratio for ratio, rise in near.items() if rise]}, none at "
+            f"{[ratio for ratio, rise in near.items() if not rise]}; over runs, largest ratio (rise): {shown}",
+            all(rise == (ratio > 1.0) for ratio, rise in near.items()) and max(below) < 1e-12 < min(above),
+        ),
+        Claim(
+            "perturbation mitigates double descent over sample size; correction: the peak is at N = n for every rank, "
+            "ridge on the merged weight removes it, noise with a detached scale does little away from it",
+            "holds with correction",
+            f"r = 8 at N = 22, 30, 60: {peak[1]:.1f}, {peak[2]:.1f}, {peak[4]:.2f}; with ridge {plain[2]:.1f}; "
+            f"GGPO changes N = 30 from {noisy[30, 0.0]:.1f} to {noisy[30, 0.3]:.1f}, N = 60 by {away:.0%}",
+            int(np.argmax(peak)) == 2 and plain[2] < 0.3 * peak[2] and away < 0.15,
+        ),
+        Claim("GLUE 88.81 against 82.08 for LoRA, and MT-Bench, GSM8K, HumanEval", "not at matrix scale", "-", True),
+    ]
+    print_claims("LoRA-GGPO and LoRA-MGPO, arXiv 2502.14538", claims)
+    return {"bias": bias, "floors": plus, "bumps": bumps, "risks": risks, "claims": claims}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--full", action="store_true", help="more seeds")
+    run(quick=not parser.parse_args().full)

@@ -1,0 +1,45 @@
+"""Plain weight noise: the reference for guided perturbations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .._validate import Array, as_number
+from ..problem import Problem
+from .perturbed import Perturbed, PerturbedState, weight_oracle
+
+
+@dataclass(frozen=True)
+class WeightNoise(Perturbed):
+    """Steps with the gradient at ``W + E``, ``E_ij ~ N(0, sigma^2)`` drawn anew each time.
+
+    Parameters
+    ----------
+    step_size, base
+        As for :class:`~lorasolve.optimizers.perturbed.Perturbed`.
+    sigma : float
+        Standard deviation of the noise in each entry of the weight.
+
+    Notes
+    -----
+    On quadratics the expected gradient is the unperturbed one: plain LoRA plus zero-mean noise. A bias to flat
+    points needs third derivatives. Fixed points: none; the iterates hover around those of the smoothed loss.
+    """
+
+    sigma: float = 0.01
+
+    name = "weight_noise"
+    summary = "gradients at the weight plus isotropic Gaussian noise"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        as_number(self.sigma, "sigma", 0.0)
+
+    def check(self, problem: Problem) -> None:
+        """Refuse adapters whose update is not ``s A B^T``."""
+        problem.require_low_rank(f"optimizer {self.name}")
+
+    def evaluate(self, problem: Problem, state: PerturbedState, grad: Array) -> float:
+        """Evaluate the trial with fresh noise on the weight."""
+        E = self.sigma * state.rng.standard_normal(problem.shape)
+        return weight_oracle(problem, state.trial, E, grad)[0]
