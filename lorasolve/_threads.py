@@ -55,6 +55,14 @@ def blas_threads(n: int) -> Iterator[None]:
         yield
 
 
+def solver_pools(objective: Any) -> contextlib.AbstractContextManager[None]:
+    """Limit BLAS while a solver runs: one thread where the objective runs on Numba's threads, else the setting.
+
+    Idle workers of one pool spin against the other; L-BFGS on completion was ten times slower with both.
+    """
+    return blas_threads(1 if objective.compiled_oracle else get_threads())
+
+
 def kernel_threads() -> int:
     """Set the size of Numba's pool for the kernels called next, and return it."""
     import numba

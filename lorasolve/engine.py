@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ._progress import Progress
+from ._threads import solver_pools
 from ._validate import Array, as_integer, as_number
 from .adapters.base import Adapter
 from .inits import Init, Start
@@ -304,7 +305,7 @@ def solve(
         may_stall=method.may_stall and not any(part.scales_steps for part in schedules),
     )
     compiled_before = _compile_seconds()
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"), solver_pools(problem.objective):
         if isinstance(method, DrivenOptimizer):
             end = _drive(stage, method, monitor)
         else:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from .._progress import Progress
 from .._registry import Registry
+from .._threads import solver_pools
 from .._validate import as_number
-from ..certificate import certify, numerical_rank
+from ..certificate import Bound, Certificate, certify, numerical_rank
 from ..linear_map import balanced, factor_svd
 from ..problem import Problem
 from .base import ConvexResult, ConvexRoute, Solution
@@ -54,6 +57,7 @@ def solve_convex(
     Returns
     -------
     ConvexResult
+        Ctrl-C ends a run early: the result is then the last point reached, with what its certificate says.
 
     Raises
     ------
@@ -65,9 +69,10 @@ def solve_convex(
         raise TypeError(f"problem: expected a Problem, got {type(problem).__name__}")
     as_number(tol, "tol", 0.0, open_low=True)
     problem.require_low_rank("solve_convex")
+    problem = problem.replace(objective=problem.objective.in_float64())
     route = _route(problem, method)
     result = _run(problem, route, tol, progress)
-    if not cross_check:
+    if result.interrupted or not cross_check:
         return result
     return _cross_checked(problem, result, tol, progress)
 
@@ -83,27 +88,42 @@ def _route(problem: Problem, method: str | ConvexRoute) -> ConvexRoute:
     return route
 
 
+class _Latest:
+    """Shows a route's progress and keeps its last report, for the case of an interruption."""
+
+    def __init__(self, problem: Problem, route: ConvexRoute, tol: float, progress: bool) -> None:
+        m, n = problem.shape
+        self.solution = Solution(np.zeros((m, 1)), np.zeros((n, 1)), 0)
+        self.display = Progress(f"convex {route.name}", progress)
+        self._decades = max(-math.log10(tol), 1.0)
+
+    def __call__(self, solution: Solution, value: float, bound: Bound) -> None:
+        self.solution = solution
+        fraction = -math.log10(bound.relative) / self._decades if 0.0 < bound.relative < math.inf else 0.0
+        self.display.show(
+            fraction, f"F = {value:.9g}  relative gap {bound.relative:.1e}  rank {solution.A.shape[1]}"
+        )
+
+
 def _run(problem: Problem, route: ConvexRoute, tol: float, progress: bool) -> ConvexResult:
-    display = Progress(f"convex {route.name}", progress)
+    latest = _Latest(problem, route, tol, progress)
     before, started = _compile_seconds(), time.perf_counter()
-    found = route.run(problem, tol, display.show)
-    display.close()
+    try:
+        # Half of tol, so that rounding in the final factors does not undo what the route has reached.
+        with solver_pools(problem.objective):
+            found = route.run(problem, 0.5 * tol, latest)
+        interrupted = False
+    except KeyboardInterrupt:
+        found = replace(latest.solution, remark="interrupted from the keyboard, the last point is kept")
+        interrupted = True
+    latest.display.close()
     seconds = time.perf_counter() - started
     compiled = _compile_seconds() - before
-    return _result(problem, route, found, tol, seconds - compiled, compiled)
-
-
-def _result(
-    problem: Problem, route: ConvexRoute, found: Solution, tol: float, seconds: float, compiled: float
-) -> ConvexResult:
     P, s, Q = factor_svd(found.A, found.B)
     k = max(numerical_rank(s), 1)
     A, B = balanced(P[:, :k], s[:k], Q[:, :k])
     certificate = certify(problem, (A / problem.scale, B), tol=tol)
     success = certificate.is_global is True
-    message = f"{route.name}: {found.remark or 'done'}; {certificate.reason}"
-    if not success:
-        message += "; use method='factored' or a larger tol"
     return ConvexResult(
         A=A,
         B=B,
@@ -111,16 +131,22 @@ def _result(
         certificate=certificate,
         method=route.name,
         success=success,
-        message=message,
+        message=_message(route, found.remark, certificate, success or interrupted),
+        interrupted=interrupted,
         nit=found.nit,
-        seconds=seconds,
+        seconds=seconds - compiled,
         compile_seconds=compiled,
     )
 
 
-def _cross_checked(problem: Problem, result: ConvexResult, tol: float, progress: bool) -> ConvexResult:
-    from dataclasses import replace
+def _message(route: ConvexRoute, remark: str, certificate: Certificate, final: bool) -> str:
+    message = f"{route.name}: {remark}; {certificate.reason}"
+    if final:
+        return message
+    return message + ("; use a larger tol" if route.name == "factored" else "; use method='factored' or a larger tol")
 
+
+def _cross_checked(problem: Problem, result: ConvexResult, tol: float, progress: bool) -> ConvexResult:
     routes = registry.classes()
     for name in WITNESSES:
         second = routes[name]()

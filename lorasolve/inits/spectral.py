@@ -48,8 +48,8 @@ class Spectral(Init):
         ValueError
             If the gradient at ``X = 0`` is zero: the frozen weight is stationary already.
         """
-        G = problem.objective.value_and_grad(np.zeros(problem.shape, problem.dtype))[1]
-        return Start(*gradient_step(problem, LinearMap.from_dense(G.astype(np.float64, copy=False)), self.step))
+        zeros = (np.zeros((size, 1), problem.dtype) for size in problem.shape)
+        return Start(*gradient_step(problem, problem.objective.gradient_operator(*zeros), self.step))
 
 
 def gradient_step(problem: Problem, gradient: LinearMap, step: float | None = None) -> tuple[Array, Array]:

@@ -39,6 +39,8 @@ class Objective:
         False if :meth:`hessian_product` refuses to answer because ``f`` is not twice differentiable.
     n_samples : int or None
         Number of samples, for objectives that are means over samples.
+    compiled_oracle : bool
+        Whether :meth:`factor_oracle` runs on Numba's threads, so that BLAS should keep to one.
     W0 : ndarray of shape (m, n) or None
         The frozen weight, for objectives that have one.
     """
@@ -54,6 +56,7 @@ class Objective:
     has_hessian: bool = True
     n_samples: int | None = None
     W0: Array | None = None
+    compiled_oracle: bool = False
 
     @classmethod
     def example(cls, rng: np.random.Generator, dtype: Any = np.float64) -> Objective:

@@ -42,6 +42,7 @@ class MatrixCompletion(Objective):
     least_squares = True
     smoothness = 1.0
     lower_bound = 0.0
+    compiled_oracle = True
 
     def __init__(self, rows: ArrayLike, cols: ArrayLike, values: ArrayLike, shape: tuple[int, int]) -> None:
         if not (isinstance(shape, tuple) and len(shape) == 2):
@@ -174,6 +175,8 @@ class MatrixCompletion(Objective):
 
     def in_float64(self) -> MatrixCompletion:
         """Return completion of the same entries in float64."""
+        if self.dtype == np.float64:
+            return self
         made = MatrixCompletion.__new__(MatrixCompletion)
         made._set(self.rows, self.cols, self.values.astype(np.float64), self.shape)
         return made

@@ -61,6 +61,7 @@ class MatrixSensing(Objective):
             self._map = self._map.astype(self.dtype)
         self.y = np.require(self.y.astype(self.dtype, copy=False), requirements=["C", "W"])
         self.n_samples = self._map.count
+        self.compiled_oracle = self.kind == "dense"
 
     @classmethod
     def example(cls, rng: np.random.Generator, dtype: Any = np.float64) -> MatrixSensing:
@@ -154,7 +155,7 @@ class MatrixSensing(Objective):
     def _with(self, measurements: _Measurements, y: Array) -> MatrixSensing:
         made = MatrixSensing.__new__(MatrixSensing)
         made._map, made.kind, made.shape, made.dtype = measurements, self.kind, self.shape, self.dtype
-        made.y, made.n_samples = y, measurements.count
+        made.y, made.n_samples, made.compiled_oracle = y, measurements.count, self.compiled_oracle
         return made
 
     def in_float64(self) -> MatrixSensing:
