@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -70,7 +70,7 @@ def restricted_constants(
     X_star: ArrayLike,
     r: int,
     D: float,
-    method: Literal["auto", "quadratic", "sampled"] = "auto",
+    method: Literal["auto", "quadratic", "sampled", "searched"] = "auto",
     samples: int = 1000,
     starts: int = 5,
     seed: int = 0,
@@ -91,15 +91,16 @@ def restricted_constants(
         LoRA rank.
     D : float
         Radius, > 0; ``inf`` is accepted.
-    method : {"auto", "quadratic", "sampled"}
+    method : {"auto", "quadratic", "sampled", "searched"}
         ``"quadratic"`` (chosen by ``"auto"`` where the objective says ``least_squares``): certified ends from the
         spectrum of the constant Hessian, attained ends by alternating optimisation over the restricted sets.
         ``"sampled"``: Monte Carlo, as in the main paper, for any ``f``; certified ends only from what the objective
-        states (``smoothness``, ``convex``).
+        states (``smoothness``, ``convex``). ``"searched"``: the same, then descent on the quotient of ``alpha`` and a
+        power iteration on that of ``beta`` from random starts, which finds far more extreme matrices than chance.
     samples : int
         Number of Monte Carlo samples.
     starts : int
-        Number of random starts of the alternating optimisation.
+        Number of random starts of the optimisation (``"quadratic"``, ``"searched"``).
     seed : int
         Seed of all randomness.
 
@@ -126,16 +127,17 @@ def restricted_constants(
     samples = as_integer(samples, "samples", 1)
     starts = as_integer(starts, "starts", 1)
     rng = np.random.default_rng(as_integer(seed, "seed", 0))
-    if method not in ("auto", "quadratic", "sampled"):
-        raise ValueError(f"method: expected 'auto', 'quadratic' or 'sampled', got {method!r}")
+    if method not in ("auto", "quadratic", "sampled", "searched"):
+        raise ValueError(f"method: expected 'auto', 'quadratic', 'sampled' or 'searched', got {method!r}")
     if method == "quadratic" and not objective.least_squares:
         raise ValueError(
             f"method: 'quadratic' needs an objective with least_squares = True (a constant Hessian); "
-            f"{type(objective).__name__} has {objective.least_squares!r}; accepted here: 'sampled'"
+            f"{type(objective).__name__} has {objective.least_squares!r}; accepted here: 'sampled', 'searched'"
         )
-    if objective.least_squares and method != "sampled":
+    if method == "quadratic" or (method == "auto" and objective.least_squares):
         return _quadratic(objective, X_star, r, D, starts, rng)
-    return _sampled(objective, X_star, r, D, samples, rng)
+    sampled = _sampled(objective, X_star, r, D, samples, rng)
+    return sampled if method != "searched" else _searched(objective, X_star, sampled, starts, rng)
 
 
 def known_constants(objective: Objective, r: int) -> Constants | None:
@@ -401,3 +403,78 @@ def _unit_rank_one(size: int, rng: np.random.Generator) -> Array:
     """Return a random ``u w^T`` with ``||u w^T||_F = 1``."""
     u, w = rng.standard_normal(size), rng.standard_normal(size)
     return np.outer(u, w) / (np.linalg.norm(u) * np.linalg.norm(w))
+
+
+def _searched(
+    objective: Objective, X_star: Array, sampled: Constants, starts: int, rng: np.random.Generator
+) -> Constants:
+    """Improve the two attained ends by optimisation from random starts."""
+    r, D = sampled.r, sampled.radius
+    alpha, beta = sampled.alpha_high, sampled.beta_low
+    for _ in range(starts):
+        A, B = _random_factors(X_star, r, D, rng)
+        alpha = min(alpha, _descend_quotient(objective, X_star, A, B, D))
+        beta = max(beta, _ascend_curvature(objective, A @ B.T, rng))
+    how = sampled.how | {
+        "alpha_high": "ATTAINED: descent on the quotient from random starts; alpha is at most this",
+        "beta_low": "ATTAINED: power iteration over the directions at random matrices; beta is at least this",
+    }
+    return replace(
+        sampled,
+        alpha_low=min(sampled.alpha_low, alpha),
+        alpha_high=alpha,
+        beta_low=beta,
+        beta_high=max(sampled.beta_high, beta),
+        how=how,
+    )
+
+
+def _descend_quotient(objective: Objective, X_star: Array, A: Array, B: Array, D: float) -> float:
+    """Return the smallest ``<G(X) - G(X*), E>/||E||^2``, ``E = X - X*``, along a descent within the ball."""
+    G_star = objective.value_and_grad(X_star)[1]
+
+    def quotient(X: Array) -> tuple[float, Array, Array, float]:
+        E = X - X_star
+        change = objective.value_and_grad(X)[1] - G_star
+        size = float(np.vdot(E, E))
+        return float(np.vdot(change, E)) / size, E, change, size
+
+    best, E, change, size = quotient(A @ B.T)
+    step = 1.0
+    for _ in range(60):
+        slope = (objective.hessian_product(E + X_star, E) + change - 2.0 * best * E) / size
+        dA, dB = slope @ B, slope.T @ A
+        scale = math.sqrt(float(np.vdot(A, A) + np.vdot(B, B)) / (float(np.vdot(dA, dA) + np.vdot(dB, dB)) + 1e-300))
+        for _ in range(12):
+            A_new, B_new = A - step * scale * dA, B - step * scale * dB
+            X = A_new @ B_new.T
+            distance = float(np.linalg.norm(X - X_star))
+            if 1e-3 * min(D, 1.0) < distance <= D:
+                value, E_new, change_new, size_new = quotient(X)
+                if value < best:
+                    break
+            step *= 0.5
+        else:
+            return best
+        A, B, best, E, change, size = A_new, B_new, value, E_new, change_new, size_new
+        step = min(2.0 * step, 1.0)
+    return best
+
+
+def _ascend_curvature(objective: Objective, X: Array, rng: np.random.Generator) -> float:
+    """Return the largest curvature at ``X`` over ``u a^T + b z^T``, ``a`` in its row, ``b`` in its column space."""
+    P, Q = _singular_spaces(X)
+    M = rng.standard_normal(X.shape)
+    best = -math.inf
+    for _ in range(30):
+        a = Q @ np.linalg.svd(M @ Q, full_matrices=False)[2][0]
+        rest = M - np.outer(M @ a, a)
+        b = P @ np.linalg.svd(P.T @ rest, full_matrices=False)[0][:, 0]
+        direction = np.outer(M @ a, a) + np.outer(b, rest.T @ b)
+        direction /= np.linalg.norm(direction)
+        M = objective.hessian_product(X, direction)
+        value = float(np.vdot(direction, M))
+        if value <= best + 1e-8 * abs(best):
+            break
+        best = value
+    return best

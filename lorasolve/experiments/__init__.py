@@ -1,0 +1,9 @@
+"""The experiments of the main paper and beyond, one file each: ``lorasolve reproduce NAME [--quick]``."""
+
+from .._registry import Registry
+from .base import Experiment
+from .run import main
+
+registry: Registry[Experiment] = Registry(__name__, Experiment, "experiment")
+
+__all__ = ["Experiment", "main", "registry"]

@@ -1,0 +1,93 @@
+"""Probability of ending at the global minimum against the initialization scale, with and without weight decay."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .base import COLOURS, Cell, Experiment, Record, distinct, text_table
+from .sharp import descend
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class InitBias(Experiment):
+    """The sharp instance at 3 times its boundary condition number, by gradient descent from Gaussian factors."""
+
+    name = "init_bias"
+    summary = "probability of ending at the global minimum against the initialization scale and lam"
+    seeds = "run k at a scale: default_rng(k)"
+    size = (9.0, 4.0)
+
+    def cells(self, quick: bool) -> list[Cell]:
+        """Return one cell per rank, weight decay and scale."""
+        scales = [float(x) for x in np.geomspace(0.01, 10.0, 6 if quick else 10)]
+        return [
+            {"r": r, "lam": lam, "scale": scale, "runs": 10 if quick else 100}
+            for r in (1, 2)
+            for lam in ((0.0, 0.3) if quick else (0.0, 0.1, 0.3))
+            for scale in scales
+        ]
+
+    def run(self, cell: Cell) -> Record:
+        """Count the kinds of ends."""
+        from ..landscape import instances, verdict
+        from ..problem import Problem
+
+        r = cell["r"]
+        kappa = 3.0 * (1.0 + 2.0 * math.sqrt(r))
+        instance = instances.sharp(r, 1, r + 1, r + 1, kappa, cell["lam"])
+        problem = Problem(instance, rank=r, lam=cell["lam"])
+        kinds = [
+            verdict(problem, descend(problem, cell["scale"], seed), X_star=instance.X_star, tol=1e-5).kind
+            for seed in range(cell["runs"])
+        ]
+        known = {"global": kinds.count("global"), "spurious": kinds.count("spurious")}
+        return known | {"unfinished": cell["runs"] - sum(known.values())}
+
+    def table(self, records: list[Record]) -> str:
+        """Return one row per cell."""
+        rows = []
+        for r in records:
+            low, high = wilson(r["global"], r["runs"])
+            rows.append(
+                [
+                    str(r["r"]),
+                    f"{r['lam']:g}",
+                    f"{r['scale']:.3g}",
+                    f"{r['global'] / r['runs']:.2f}",
+                    f"[{low:.2f}, {high:.2f}]",
+                    str(r["spurious"]),
+                    str(r["unfinished"]),
+                ]
+            )
+        return text_table(["r/r*", "lam", "scale", "P(global)", "95 %", "spurious", "unfinished"], rows)
+
+    def draw(self, records: list[Record], figure: Figure) -> None:
+        """Draw the probability against the scale with its interval, one panel per rank."""
+        ranks = distinct(records, "r")
+        for ax, r in zip(figure.subplots(1, len(ranks), sharey=True), ranks):
+            for k, lam in enumerate(distinct(records, "lam")):
+                mine = [record for record in records if record["r"] == r and record["lam"] == lam]
+                scales = [record["scale"] for record in mine]
+                share = np.array([record["global"] / record["runs"] for record in mine])
+                low, high = np.array([wilson(record["global"], record["runs"]) for record in mine]).T
+                name = "no weight decay" if lam == 0.0 else f"lam = {lam:g}"
+                ax.semilogx(scales, share, "os^"[k] + "-", color=COLOURS[k], label=name)
+                ax.fill_between(scales, low, high, color=COLOURS[k], alpha=0.15)
+            ax.set(title=f"r/r* = {r}", xlabel="standard deviation of the starting factors", ylim=(-0.03, 1.03))
+            ax.grid(alpha=0.25)
+            ax.legend(loc="lower left", title="bands: 95 % intervals", fontsize=8)
+        figure.axes[0].set_ylabel("share of runs ending at the global minimum")
+
+
+def wilson(hits: int, runs: int, z: float = 1.96) -> tuple[float, float]:
+    """Return Wilson's interval for a probability from ``hits`` of ``runs``."""
+    p = hits / runs
+    centre = p + z * z / (2 * runs)
+    half = z * math.sqrt(p * (1.0 - p) / runs + z * z / (4 * runs * runs))
+    scale = 1.0 + z * z / runs
+    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)

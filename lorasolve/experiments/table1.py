@@ -1,0 +1,99 @@
+"""Table 1: the rank of the minimizer of ``f + lam ||.||_*`` falls as ``lam`` grows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .base import COLOURS, Cell, Experiment, Record, distinct, text_table
+from .network import network_task
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LORA_RANK = 8
+_RANK_TOL = 1e-4
+_SOFTMAX, _NETWORK = "softmax head", "two-layer network"
+
+
+class Table1(Experiment):
+    """Rank against weight decay, for a convex loss (certified) and a non-convex one (best of several starts)."""
+
+    name = "table1"
+    summary = "rank of the nuclear-norm minimizer against lam, digits: softmax head and two-layer network"
+    seeds = "data 0; starts of the network 0, 1, 2 (quick: 0)"
+
+    def cells(self, quick: bool) -> list[Cell]:
+        """Return one cell per objective and ``lam``."""
+        lams = [float(x) for x in np.geomspace(1e-4, 0.3, 8 if quick else 14)]
+        networks = [{"objective": _NETWORK, "lam": lam, "starts": 1 if quick else 3} for lam in lams]
+        return [{"objective": _SOFTMAX, "lam": lam} for lam in lams] + networks
+
+    def run(self, cell: Cell) -> Record:
+        """Solve one problem."""
+        return self._softmax(cell["lam"]) if cell["objective"] == _SOFTMAX else self._network(cell)
+
+    def _softmax(self, lam: float) -> Record:
+        from ..convex import solve_convex
+        from ..problem import Problem
+        from ..tasks import digits_task
+
+        task = digits_task()
+        found = solve_convex(Problem(task.objective, rank=LORA_RANK, lam=lam), method="factored", tol=1e-7)
+        values = np.linalg.svd(found.X, compute_uv=False)
+        return _record(values, task.metrics(found.X)["accuracy"], f"CERTIFIED, relative gap {found.relative_gap:.0e}")
+
+    def _network(self, cell: Cell) -> Record:
+        from ..engine import StoppingRule, solve
+        from ..problem import Problem
+
+        task = network_task(200, 32)
+        problem = Problem(task.objective, rank=32, lam=cell["lam"])
+        stop = StoppingRule(max_iter=4000, grad_tol=1e-6)
+        runs = [solve(problem, "lbfgs", init="lora", seed=k, stop=stop) for k in range(cell["starts"])]
+        best = min(runs, key=lambda run: run.fun)
+        values = np.linalg.svd(best.X, compute_uv=False)
+        return _record(values, task.test_accuracy(best.X), f"best of {len(runs)} starts, {best.status.label}")
+
+    def table(self, records: list[Record]) -> str:
+        """Return one row per objective and ``lam``."""
+        rows = [
+            [
+                r["objective"],
+                f"{r['lam']:.2e}",
+                str(r["rank"]),
+                f"{r['nuclear_norm']:.3g}",
+                f"{r['test_accuracy']:.3f}",
+                r["known"],
+            ]
+            for r in records
+        ]
+        return text_table(["objective", "lam", "rank", "||X||_*", "test accuracy", "how known"], rows)
+
+    def draw(self, records: list[Record], figure: Figure) -> None:
+        """Draw rank and test accuracy against ``lam``."""
+        left, right = figure.subplots(1, 2)
+        for k, name in enumerate(distinct(records, "objective")):
+            mine = [r for r in records if r["objective"] == name]
+            lams = [r["lam"] for r in mine]
+            left.semilogx(lams, [r["rank"] for r in mine], "os"[k] + "-", color=COLOURS[k], label=name)
+            right.semilogx(lams, [r["test_accuracy"] for r in mine], "os"[k] + "-", color=COLOURS[k], label=name)
+        left.axhline(LORA_RANK, color="black", ls="--", lw=1)
+        left.annotate(f"a LoRA rank of {LORA_RANK}", (1.0, LORA_RANK), xycoords=("axes fraction", "data"),
+                      xytext=(-4, 4), textcoords="offset points", ha="right")  # fmt: skip
+        left.set(title="Weight decay lowers the rank", xlabel="weight decay lam", ylabel="rank of the minimizer")
+        left.set_ylim(bottom=0)
+        right.set(title="and its price in accuracy", xlabel="weight decay lam", ylabel="accuracy on held-out digits")
+        left.legend()
+        for ax in (left, right):
+            ax.grid(alpha=0.25)
+
+
+def _record(values: np.ndarray, accuracy: float, known: str) -> Record:
+    return {
+        "rank": int(np.count_nonzero(values > _RANK_TOL * max(values[0], 1e-300))) if values[0] > 1e-9 else 0,
+        "nuclear_norm": float(values.sum()),
+        "test_accuracy": accuracy,
+        "known": known,
+    }
