@@ -28,11 +28,11 @@ premise : PROVED
 truncation_is_exact : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity
 tail_energy : PROVED
 triangle : PROVED
-norm_lower_bound : PROVED
+norm_lower_bound : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity
 
 Used by
 -------
-lorasolve/landscape/verdict.py
+lorasolve/landscape/judge.py, lorasolve/landscape/theorems.py
 """
 
 from random import Random
@@ -43,6 +43,7 @@ from lorasolve.symbolic import (
     Assumption,
     Identity,
     Inequality,
+    Known,
     ScalarCheck,
     Square,
     SumOfSquares,
@@ -84,7 +85,7 @@ def _norm(name: str, norm: object) -> Assumption:
 X_NORM, XS_NORM = _norm("X", x), _norm("Xstar", y)
 CAUCHY = Square(y * Y + x * YS)
 TRIANGLE = hypothesis("check triangle: d <= x + y", dist, x + y)
-DISTANCE = hypothesis("theorem 1: t <= d, t = ||X - Pi||_F / sqrt(c)", root, dist)
+DISTANCE = Known("theorem 1: t <= d, t = ||X - Pi||_F / sqrt(c)", root, dist, t1.MASTER.facts)
 
 CHECKS = (
     ScalarCheck(

@@ -38,7 +38,7 @@ conditioning : PROVED
 
 Used by
 -------
-lorasolve/objectives/denoising.py, lorasolve/convex/closed_forms.py
+lorasolve/convex/closed_form.py, lorasolve/objectives/denoising.py
 """
 
 from random import Random

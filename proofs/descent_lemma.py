@@ -45,7 +45,7 @@ constant_step : PROVED UNDER descent lemma
 
 Used by
 -------
-lorasolve/optimizers/gd.py
+lorasolve/optimizers/base.py, lorasolve/optimizers/gd.py
 """
 
 from sympy import Rational

@@ -42,7 +42,7 @@ rank_deficient_bound : PROVED
 
 Used by
 -------
-lorasolve/landscape/second_order.py, lorasolve/certificate.py
+No file of the package directly.
 """
 
 from random import Random

@@ -34,7 +34,7 @@ cubic_second_order : PROVED
 
 Used by
 -------
-lorasolve/problem.py, lorasolve/landscape/second_order.py
+lorasolve/landscape/curvature.py, lorasolve/objectives/base.py, lorasolve/problem.py
 """
 
 from lorasolve.symbolic import (

@@ -32,7 +32,7 @@ rank_of_sums_and_limits : SAMPLED
 
 Used by
 -------
-lorasolve/certificate.py
+No file of the package directly.
 """
 
 from collections.abc import Callable
@@ -92,6 +92,19 @@ RANK = Fact(
     "rank of sums and limits",
     "rank(X + Y) <= rank X + rank Y; a limit of matrices of rank at most k has rank at most k.",
     "Horn, Johnson, Matrix Analysis, 2nd ed., section 0.4",
+)
+
+FACTS = (
+    ECKART_YOUNG,
+    WEYL,
+    DUAL_NORM,
+    OPERATOR_NORM,
+    NUCLEAR_SUBDIFFERENTIAL,
+    MONOTONICITY,
+    CONVEXITY,
+    SMOOTHNESS,
+    VON_NEUMANN,
+    RANK,
 )
 
 ROWS, COLS = 6, 5

@@ -33,7 +33,7 @@ drift_bound : PROVED UNDER operator norm
 
 Used by
 -------
-lorasolve/certificate.py, lorasolve/optimizers/gd.py
+lorasolve/inits/balanced.py
 """
 
 import sympy

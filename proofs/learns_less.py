@@ -67,7 +67,7 @@ mean_singular_value : PROVED
 
 Used by
 -------
-No file of the package.
+No file of the package directly.
 """
 
 from collections import Counter

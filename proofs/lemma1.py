@@ -42,7 +42,7 @@ rank_of_limit : VERIFIED
 
 Used by
 -------
-lorasolve/landscape/rank_bound.py
+lorasolve/landscape/bounds.py
 """
 
 from fractions import Fraction
@@ -245,7 +245,7 @@ CHECKS = (
         ((4, 3, 3, 1), (5, 4, 3, 2), (6, 5, 4, 3)),
         paper="7 lemma 1",
         mutants=(
-            mutant("constant", "rank X = 0", run=lambda *case: _rank_of_limit(*case, 0)),
+            mutant("constant", "rank X = 0", run=lambda a, c, d, e: _rank_of_limit(a, c, d, e, 0)),
             mutant(
                 "sign",
                 "rank X > b",

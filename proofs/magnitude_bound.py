@@ -27,7 +27,7 @@ zero_start : PROVED
 
 Used by
 -------
-lorasolve/certificate.py, lorasolve/optimizers/gd.py
+lorasolve/landscape/bounds.py
 """
 
 from lorasolve.symbolic import (

@@ -32,7 +32,7 @@ objective_dominates : PROVED
 
 Used by
 -------
-lorasolve/problem.py, lorasolve/inits/balanced.py, lorasolve/convex/base.py
+lorasolve/adapters/lora.py, lorasolve/problem.py
 """
 
 from random import Random

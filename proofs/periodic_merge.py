@@ -193,7 +193,7 @@ CHECKS = (
         _stages,
         ((6, 5, 2, 1), (6, 5, 2, 2), (6, 5, 2, 3), (4, 7, 1, 3)),
         mutants=(
-            mutant("constant", "one less", run=lambda *case: _stages(*case, 1)),
+            mutant("constant", "one less", run=lambda a, b, c, d: _stages(a, b, c, d, 1)),
             mutant(
                 "swapped symbols", "rank r after every stage", run=lambda a, b, c, d: _stages(a, b, c, d, (d - 1) * c)
             ),
@@ -285,7 +285,7 @@ CHECKS = (
     ),
     Identity(
         "ridge_continues",
-        "Along A = -t u, B = t v with u^T G v = s = ||G||_2 the first-order change is t^2 (lam - s): negative if s > lam.",
+        "Along A = -t u, B = t v with u^T G v = s = ||G||_2: first-order change t^2 (lam - s), negative if s > lam.",
         inner(G, (-t * u) @ (t * v).T) + lam / 2 * (square(t * u) + square(t * v)),
         t**2 * (lam - s),
         given=(*UNIT, PAIRING),

@@ -31,7 +31,7 @@ gradient_at_optimum : PROVED
 
 Used by
 -------
-lorasolve/objectives/linear_fine_tuning.py, lorasolve/convex/closed_forms.py
+lorasolve/convex/closed_form.py
 """
 
 from lorasolve.symbolic import (

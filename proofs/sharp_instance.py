@@ -49,7 +49,7 @@ gap_at_boundary : PROVED
 
 Used by
 -------
-lorasolve/objectives/sharp_instance.py, lorasolve/landscape/sharp.py
+lorasolve/landscape/instances.py
 """
 
 from fractions import Fraction

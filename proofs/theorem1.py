@@ -52,7 +52,7 @@ sharp_spurious_value : PROVED
 
 Used by
 -------
-lorasolve/landscape/verdict.py
+lorasolve/landscape/judge.py, lorasolve/landscape/regimes.py, lorasolve/landscape/theorems.py
 """
 
 import sympy

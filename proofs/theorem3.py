@@ -43,7 +43,7 @@ rank_deficient : PROVED UNDER subdifferential monotonicity
 young : PROVED
 special_distance : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, norm duality
 special_constant : PROVED
-special_tolerance : PROVED
+special_tolerance : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, norm duality
 perpendicular_pairing : PROVED
 perpendicular_norm : PROVED
 perpendicular_bound : PROVED UNDER subdifferential monotonicity, norm duality
@@ -54,7 +54,7 @@ distance_near : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, 
 
 Used by
 -------
-lorasolve/landscape/verdict.py
+lorasolve/landscape/judge.py, lorasolve/landscape/theorems.py
 """
 
 import sympy
@@ -264,7 +264,7 @@ CHECKS = (
         o2,
         eps**2,
         proof=[
-            hypothesis("check special_distance", o2, 2 / eps * (1 + 2 / eps) * delta**2 + theta),
+            Known("check special_distance", o2, 2 / eps * (1 + 2 / eps) * delta**2 + theta, master.facts),
             2 / eps * (1 + 2 / eps) * hypothesis("small delta", delta**2, eps**4 / (4 * eps + 8)),
             hypothesis("small nu", theta, eps**2 / 2),
         ],

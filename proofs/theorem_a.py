@@ -44,7 +44,7 @@ ratio_small : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, no
 
 Used by
 -------
-lorasolve/landscape/verdict.py
+lorasolve/landscape/judge.py, lorasolve/landscape/regimes.py, lorasolve/landscape/theorems.py
 """
 
 from random import Random

@@ -88,6 +88,8 @@ class ScalarExpr(Expr):
     def __mul__(self, other: ScalarLike) -> Any:
         if isinstance(other, MatrixExpr):
             return Scaled(self, other)
+        if not isinstance(other, ScalarExpr | sympy.Basic | Fraction | int):
+            return NotImplemented
         return ScalarProduct(self, scalar(other))
 
     __rmul__ = __mul__

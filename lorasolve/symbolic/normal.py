@@ -17,7 +17,7 @@ import sympy
 
 from lorasolve.symbolic import expression as ex
 
-MAX_REWRITES = 20_000
+MAX_REWRITES = 500
 
 
 class Letter(NamedTuple):
@@ -131,7 +131,7 @@ class MatrixPolynomial:
     def word(cls, rows: Any, cols: Any, word: Word) -> MatrixPolynomial:
         """Return a single word, its one-dimensional parts pulled out as scalars."""
         bounds = [rows, *(factor.cols for factor in word)]
-        thin = [position for position, dim in enumerate(bounds) if dim == 1]
+        thin = [position for position, dim in enumerate(bounds) if dim is sympy.S.One]
         coefficient = TracePolynomial.constant(1)
         if len(thin) > 1:
             for start, stop in pairwise(thin):
@@ -202,7 +202,7 @@ def trace_of_word(word: Word, dim: Any) -> TracePolynomial:
     if not word:
         return TracePolynomial.constant(dim)
     for i, factor in enumerate(word):
-        if factor.rows == 1:
+        if factor.rows is sympy.S.One:
             return MatrixPolynomial.word(sympy.Integer(1), sympy.Integer(1), word[i:] + word[:i]).terms[()]
     return TracePolynomial.atom(TraceAtom(canonical_cycle(word)))
 

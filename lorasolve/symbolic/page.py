@@ -1,0 +1,116 @@
+"""The page ``proofs/README.md``: what is shown, how strongly, and how to add a theorem."""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Sequence
+
+from lorasolve.symbolic.report import CheckReport, TheoremReport, summary
+
+COMMAND = "python -m proofs --brief --readme proofs/README.md"
+
+INTRODUCTION = f"""# Theorems, checked by machine
+
+This page is generated: `{COMMAND}`.
+
+Each module of this folder is one theorem: a docstring with its statement, assumptions, source, idea and users,
+and a list of checks. `lorasolve prove` or `python -m proofs` checks all, `lorasolve prove NAME` or `python
+proofs/NAME.py` one, `--json` prints a report for programs and `--latex FILE` writes the statements and proof
+steps as a document. The exit code is 0 only if everything is proved and every false twin refuted, 1 otherwise,
+2 for an unknown name.
+
+| strength | meaning |
+|---|---|
+| PROVED | an identity, a sum of squares or a combination of the stated hypotheses, for matrices of every size |
+| PROVED UNDER ... | the same, using the named classical facts, which are stated in `facts.py` with references |
+| VERIFIED | exact rational arithmetic at the listed cases |
+| SAMPLED | random search found no counterexample; never called a proof |
+
+How a proof is believed: expressions are brought to a normal form (polynomials in noncommuting matrix symbols
+over traces), where `lhs - rhs` must vanish. A second route that shares no code with it evaluates what was
+written at random matrices of fractions. Each check has false twins (a sign, a constant, a dropped assumption, a
+swapped transpose or symbol); for each of them the proof must fail *and* a concrete counterexample must be found
+that satisfies all remaining assumptions.
+"""
+
+WRITING = """## Writing a new theorem
+
+Copy the template to `proofs/YOUR_NAME.py`, change it, and run it. Nothing else is edited: the folder is the
+index. The sections of the docstring and the strengths under *Checks* are compared with what actually happens.
+
+```python
+{template}```
+
+Building blocks: `dims`, `scalars`, `matrix`, `vector` declare symbols; `A @ B`, `A.T`, `inner`, `square`
+(squared Frobenius norm), `tr`, `gradient`, `derivative` build expressions; `Form` is an abstract symmetric
+bilinear form such as a Hessian. Assumptions are `define`, `orthonormal`, `annihilated`, `inverse`, or
+`assume(name, (left, right), ..., impose=...)`: rewrite rules from left to right, and a function that makes
+random rational values satisfy them. State what others are built from first, because they are imposed in order.
+
+- `Identity(name, says, lhs, rhs)`: the two sides are equal.
+- `SumOfSquares(name, says, lhs, rhs, proof=[...])`: `rhs - lhs` is the given sum of `coefficient *
+  Square(...)`.
+- `Inequality(name, says, lhs, rhs, proof=[...])`: the same, also with named inequalities: `hypothesis(...)`,
+  `equation(...)`, `by_fact(FACT, ...)`, or `other_check.known()`, which carries the facts used there.
+- `ScalarCheck`, `Exact`, `Sampled`: SymPy expressions, rational cases, random search.
+
+A mutant is `mutant(kind, change, field=value)` or `dropped(assumption)`. If the random search finds no
+counterexample, give one as a dictionary from symbols to values; it is verified exactly.
+"""
+
+
+def page(reports: Sequence[TheoremReport]) -> str:
+    """Return the page as Markdown."""
+    from proofs.facts import FACTS
+    from proofs.statements import CORRECTIONS, NOT_CHECKED, STATEMENTS
+
+    template = (importlib.resources.files("proofs") / "_template.py").read_text(encoding="utf-8")
+    parts = [
+        INTRODUCTION,
+        f"{summary(reports)}.\n",
+        "## The theorems\n",
+        _theorems(reports),
+        "## The paper, statement by statement\n",
+        "J. Kim, J. Kim, E. K. Ryu, ICML 2025 (arXiv:2502.09376), sections as numbered in `statements.py`.\n",
+        _statements(reports, STATEMENTS),
+        "Not checked:\n",
+        "\n".join(f"- {what}: {why}" for what, why in NOT_CHECKED.items()) + "\n",
+        "## Corrections and sharpenings found on the way\n",
+        "\n".join(f"- **{where}** ({module}): {what}" for where, module, what in CORRECTIONS) + "\n",
+        "## Classical facts\n",
+        "\n".join(f"- **{fact.name}**: {fact.statement} ({fact.reference})" for fact in FACTS) + "\n",
+        WRITING.format(template=template),
+    ]
+    return "\n".join(parts)
+
+
+def _theorems(reports: Sequence[TheoremReport]) -> str:
+    rows = ["| theorem | checks | strengths | mutants refuted | seconds |", "|---|---|---|---|---|"]
+    for report in reports:
+        refuted = sum(twin.refuted for check in report.checks for twin in check.mutants)
+        rows.append(
+            f"| [`{report.name}`]({report.name}.py): {_cell(report.title)} | {len(report.checks)} "
+            f"| {_strengths(report.checks)} | {refuted} of {report.mutants} | {report.seconds:.1f} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def _strengths(checks: Sequence[CheckReport]) -> str:
+    words = ["PROVED UNDER" if check.strength.startswith("PROVED UNDER") else check.strength for check in checks]
+    return ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
+
+
+def _statements(reports: Sequence[TheoremReport], statements: dict[str, str]) -> str:
+    rows = ["| statement | check | strength | mutants |", "|---|---|---|---|"]
+    for key, meaning in statements.items():
+        found = [(report, check) for report in reports for check in report.checks if check.paper == key]
+        for report, check in found:
+            rows.append(
+                f"| {_cell(key)}: {_cell(meaning)} | `{report.name}.{check.name}` | {check.strength} "
+                f"| {len(check.mutants)} |"
+            )
+    return "\n".join(rows) + "\n"
+
+
+def _cell(words: str) -> str:
+    return words.replace("|", "\\|")

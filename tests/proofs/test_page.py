@@ -1,0 +1,45 @@
+"""The generated page is up to date, and its template is a working theorem."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import proofs
+from lorasolve.symbolic.page import COMMAND, page
+from lorasolve.symbolic.report import discover, run
+
+PAGE = Path(next(iter(proofs.__path__))) / "README.md"
+
+
+def timeless(text):
+    """Return the page without the measured seconds."""
+    text = re.sub(r"\d+\.\d s;", "s;", text)
+    return re.sub(r"\| \d+\.\d \|$", "| |", text, flags=re.MULTILINE)
+
+
+def test_the_page_is_up_to_date(reports):
+    assert timeless(page(list(reports.values()))) == timeless(PAGE.read_text(encoding="utf-8")), f"run: {COMMAND}"
+
+
+def test_the_template_on_the_page_is_a_theorem_of_few_lines(tmp_path):
+    (template,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    code = template.split('"""')[2]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 30
+    file = tmp_path / "projection.py"
+    file.write_text(template, encoding="utf-8")
+    done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "projection (sos): PROVED" in done.stdout
+
+
+def test_a_new_module_in_the_folder_is_found_without_further_edits(tmp_path, monkeypatch):
+    package = tmp_path / "newproofs"
+    package.mkdir()
+    (package / "__init__.py").write_text('"""New."""\n')
+    source = (Path(next(iter(proofs.__path__))) / "_template.py").read_text(encoding="utf-8")
+    (package / "mine.py").write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = discover("newproofs")
+    assert list(found) == ["mine"] and run("mine", found["mine"]).ok

@@ -1,0 +1,103 @@
+"""Every theorem is proved, every false twin refuted, and changing a statement by hand is noticed."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+import proofs
+from lorasolve.symbolic import Identity, Inequality, ScalarCheck
+from lorasolve.symbolic.report import discover
+from proofs.facts import FACTS
+from proofs.statements import STATEMENTS
+
+THEOREMS = discover()
+PAPER = set(range(1, 21))
+
+
+@pytest.mark.parametrize("name", THEOREMS)
+def test_everything_is_proved_and_every_mutant_refuted(name, reports):
+    report = reports[name]
+    failures = [
+        (check.name, check.detail, [(twin.change, twin.reason) for twin in check.mutants if not twin.refuted])
+        for check in report.checks
+        if not check.ok
+    ]
+    assert failures == [] and report.inconsistencies == []
+
+
+def test_the_index_is_complete_and_without_duplicates():
+    numbers = [theorem.index for theorem in THEOREMS.values()]
+    assert len(set(numbers)) == len(numbers)
+    assert set(numbers) >= PAPER
+
+
+def test_names_of_checks_are_unique_within_a_theorem():
+    for theorem in THEOREMS.values():
+        names = [check.name for check in theorem.checks]
+        assert len(set(names)) == len(names)
+
+
+def test_mutants_are_of_different_kinds():
+    for name, theorem in THEOREMS.items():
+        for check in theorem.checks:
+            assert len({twin.kind for twin in check.mutants}) >= 2, (name, check.name)
+
+
+def test_facts_in_use_are_those_of_the_list():
+    used = {fact for theorem in THEOREMS.values() for check in theorem.checks for fact in check.facts}
+    assert used <= set(FACTS)
+
+
+def test_every_statement_of_the_paper_has_a_check_and_every_reference_a_statement():
+    covered = {check.paper for theorem in THEOREMS.values() for check in theorem.checks} - {""}
+    assert covered == set(STATEMENTS)
+
+
+def test_nothing_sampled_covers_a_statement_of_the_paper():
+    for theorem in THEOREMS.values():
+        for check in theorem.checks:
+            assert not (check.paper and check.strength == "SAMPLED"), check.name
+
+
+def edits(check):
+    """Yield versions of a check with a constant or a sign changed by hand."""
+    if isinstance(check, Identity) or (isinstance(check, ScalarCheck) and check.relation == "=="):
+        yield dataclasses.replace(check, lhs=2 * check.lhs)
+        yield dataclasses.replace(check, lhs=-1 * check.lhs)
+    elif isinstance(check, Inequality):
+        yield dataclasses.replace(check, rhs=check.rhs - 1)
+        yield dataclasses.replace(check, lhs=check.lhs + 1)
+        for i in range(len(check.proof)):
+            yield dataclasses.replace(check, proof=[2 * part if i == j else part for j, part in enumerate(check.proof)])
+
+
+def vanishes(check):
+    """Whether both sides of an identity are zero, so that a factor changes nothing."""
+    if isinstance(check, Identity | ScalarCheck):
+        zero = 0 * check.lhs
+        return dataclasses.replace(check, rhs=zero).prove().holds
+    return False
+
+
+@pytest.mark.parametrize("name", THEOREMS)
+def test_changing_a_constant_or_a_sign_by_hand_makes_the_proof_fail(name):
+    for check in THEOREMS[name].checks:
+        for edited in [] if vanishes(check) else edits(check):
+            assert not edited.prove().holds, (check.name, edited)
+
+
+def test_a_module_runs_as_a_script(tmp_path):
+    script = next(iter(proofs.__path__)) + "/magnitude_bound.py"
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "PROVED" in done.stdout
+
+
+def test_the_package_runs_from_any_folder(tmp_path):
+    command = [sys.executable, "-m", "proofs", "corollary1", "--json", "--latex", "out.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and '"ok": true' in done.stdout
+    assert (tmp_path / "out.tex").read_text().startswith(r"\documentclass")

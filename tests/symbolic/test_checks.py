@@ -1,0 +1,235 @@
+"""Checks prove what is true, refuse what is not, and mutants survive unless they are really refuted."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+import sympy
+
+from lorasolve.symbolic import (
+    Exact,
+    Fact,
+    Form,
+    Identity,
+    Inequality,
+    Sampled,
+    ScalarCheck,
+    Square,
+    SumOfSquares,
+    assume,
+    by_fact,
+    define,
+    dims,
+    dropped,
+    equation,
+    hypothesis,
+    inner,
+    matrix,
+    mutant,
+    orthonormal,
+    scalars,
+    square,
+    tr,
+)
+from lorasolve.symbolic.assumptions import draw
+from lorasolve.symbolic.positivity import provably_nonnegative
+from lorasolve.symbolic.rational import Unfit
+
+m, n, k = dims("m n k")
+A, B, P = matrix("A", m, n), matrix("B", m, n), matrix("P", m, k)
+x, y, z = scalars("x y z")
+t, s = scalars("t s", real=True)
+P_ORTH = orthonormal(P)
+FACT = Fact("a fact", "statement", "reference")
+
+
+def rng():
+    return Random(7)
+
+
+def refuted(check, twin):
+    return check.refute(twin, rng()).holds
+
+
+def cauchy(**changes):
+    fields = {
+        "lhs": 2 * inner(A, B),
+        "rhs": square(A) + square(B),
+        "proof": [1 * Square(A - B)],
+    }
+    return SumOfSquares("cauchy", "2 <A, B> <= |A|^2 + |B|^2", **{**fields, **changes})
+
+
+def test_an_identity_is_proved_and_tested():
+    check = Identity("square", "", square(A + B), square(A) + 2 * inner(A, B) + square(B))
+    assert check.prove().holds and check.test(rng()).holds and check.strength == "PROVED"
+
+
+def test_a_false_identity_is_not_proved_and_fails_its_test():
+    check = Identity("square", "", square(A + B), square(A) + square(B))
+    assert not check.prove().holds
+    assert not check.test(rng()).holds
+
+
+def test_a_sum_of_squares_is_proved():
+    assert cauchy().prove().holds and cauchy().test(rng()).holds
+
+
+def test_a_negative_coefficient_is_not_accepted():
+    wrong = cauchy(lhs=square(A) + square(B), rhs=2 * inner(A, B), proof=[-1 * Square(A - B)])
+    verdict = wrong.prove()
+    assert not verdict.holds and "non-negative" in verdict.detail
+
+
+def test_a_coefficient_of_unknown_sign_is_not_accepted():
+    assert not Inequality("sign", "", 0, t * square(A), proof=[t * Square(A)]).prove().holds
+    assert Inequality("sign", "", 0, t**2 * square(A), proof=[t**2 * Square(A)]).prove().holds
+
+
+def test_a_trace_is_no_coefficient():
+    wrong = Inequality("trace", "", 0, inner(A, B) * square(A), proof=[inner(A, B) * Square(A)])
+    assert not wrong.prove().holds
+
+
+def test_squares_that_do_not_add_up_are_not_accepted():
+    assert not cauchy(proof=[2 * Square(A - B)]).prove().holds
+
+
+def test_sum_of_squares_refuses_other_inequalities():
+    known = hypothesis("known", 2 * inner(A, B), square(A) + square(B))
+    assert not cauchy(proof=[known]).prove().holds
+    assert Inequality("from known", "", 2 * inner(A, B), square(A) + square(B), proof=[known]).prove().holds
+
+
+def test_facts_are_named_and_inherited():
+    known = by_fact(FACT, "instance", x, y)
+    first = Inequality("first", "", x, y, proof=[known])
+    second = Inequality("second", "", 2 * x, 2 * y, proof=[2 * first.known()])
+    assert first.strength == second.strength == "PROVED UNDER a fact"
+
+
+def test_products_of_inequalities_are_non_negative():
+    below, above = hypothesis("x <= y", x, y), hypothesis("0 <= z", 0, z)
+    assert Inequality("product", "", x * z, y * z, proof=[below * above]).prove().holds
+
+
+def test_equations_may_be_multiplied_by_anything():
+    same = equation("t = s", t, s)
+    assert Inequality("equal", "", t**3, t**2 * s, proof=[t**2 * same]).prove().holds
+    assert Inequality("equal", "", t**2 * s, t**3, proof=[-(t**2) * same]).prove().holds
+
+
+def test_assumptions_are_used_and_can_be_dropped():
+    check = Identity("isometry", "", square(P @ P.T @ A), square(P.T @ A), given=(P_ORTH,))
+    assert check.prove().holds and check.test(rng()).holds
+    assert refuted(check, dropped(P_ORTH))
+
+
+def test_an_unnecessary_assumption_cannot_be_dropped_with_effect():
+    check = Identity("adjoint", "", tr(P.T @ A @ A.T @ P), square(A.T @ P), given=(P_ORTH,))
+    verdict = check.refute(dropped(P_ORTH), rng())
+    assert not verdict.holds and "was proved" in verdict.detail
+
+
+def test_a_mutant_that_is_true_but_not_proved_survives():
+    """The proof no longer fits, yet the statement holds: without a counterexample this is no refutation."""
+    verdict = cauchy().refute(mutant("constant", "3 |B|^2", rhs=square(A) + 3 * square(B)), rng())
+    assert not verdict.holds and "no counterexample" in verdict.detail
+
+
+def test_a_false_mutant_is_refuted_with_numbers():
+    verdict = cauchy().refute(mutant("constant", "|B|^2/2", rhs=square(A) + square(B) / 2), rng())
+    assert verdict.holds and "A = [[" in verdict.detail
+
+
+def test_a_counterexample_must_satisfy_what_is_known():
+    known = hypothesis("x <= y", x, y)
+    check = Inequality("monotone", "", 2 * x, 2 * y, proof=[2 * known])
+    violating = mutant("constant", "y", {x: 3, y: 2}, rhs=y)
+    fitting = mutant("constant", "y", {x: 2, y: 3}, rhs=y)
+    assert not refuted(check, violating)
+    assert refuted(check, fitting)
+
+
+def test_a_counterexample_must_satisfy_the_assumptions_and_signs():
+    check = Identity("isometry", "", square(P @ P.T @ A), square(P.T @ A), given=(P_ORTH,))
+    off = {P: [[2]], A: [[1]]}
+    assert not refuted(check, mutant("constant", "2", off, rhs=2 * square(P.T @ A)))
+    assert not refuted(
+        Inequality("sign", "", 0, x, proof=[x]), mutant("sign", "-x", {x: -1}, lhs=x, rhs=0)
+    )
+
+
+def test_a_mutant_whose_evaluation_fails_is_not_refuted_by_the_exception():
+    from lorasolve.symbolic.report import _run_mutant
+
+    broken = mutant("constant", "no value for A", {B: [[1]]}, rhs=square(A) / 2)
+    report = _run_mutant(cauchy(), broken, rng())
+    assert not report.refuted and "Error" in report.reason
+
+
+def test_unknown_mutant_kinds_are_refused():
+    with pytest.raises(ValueError, match="kind"):
+        mutant("typo", "")
+
+
+def test_scalar_checks():
+    true = ScalarCheck("binomial", "", (x + y) ** 2, x**2 + 2 * x * y + y**2)
+    assert true.prove().holds and true.test(rng()).holds
+    assert refuted(true, mutant("constant", "x y", rhs=x**2 + x * y + y**2))
+    bound = ScalarCheck("bound", "", x, x + y, relation="<=")
+    assert bound.prove().holds and bound.test(rng()).holds
+    assert refuted(bound, mutant("sign", "x - y", rhs=x - y))
+    assert not ScalarCheck("exponential", "", sympy.exp(x), sympy.exp(x) + x**2 - x**2 + 1).prove().holds
+
+
+def test_exact_checks_run_their_cases():
+    check = Exact("even", "", lambda size: (size % 2 == 0, f"{size} mod 2 = {size % 2}"), ((2,), (4,)))
+    assert check.prove().holds and check.strength == "VERIFIED"
+    assert refuted(check, mutant("constant", "mod 3", run=lambda size: (size % 3 == 0, "mod 3")))
+
+
+def test_sampling_never_proves_but_can_refute():
+    check = Sampled("positive", "", lambda g: float(g.random()), draws=20)
+    assert check.strength == "SAMPLED" and check.prove().holds
+    assert refuted(check, mutant("constant", "less 1/2", margin=lambda g: float(g.random()) - 0.5))
+
+
+def test_drawn_values_satisfy_the_assumptions_exactly():
+    T = matrix("T", k, n)
+    assumptions = (P_ORTH, define(A, P @ T))
+    values = draw([square(A)], assumptions, rng())
+    assert all(a.holds(values) for a in assumptions)
+
+
+def test_an_assumption_whose_sampler_contradicts_it_is_noticed():
+    wrong = assume("|A|^2 = -1", (square(A), -1), impose=lambda values, rng: None)
+    with pytest.raises(Unfit, match="= -1"):
+        draw([square(A + B)], (wrong,), rng())
+
+
+def test_a_form_can_be_given_in_a_counterexample():
+    H = Form("H", m, n)
+    bound = hypothesis("H <= |A|^2", H(A, A), square(A))
+    check = Inequality("bound", "", H(A, A), 2 * square(A), proof=[bound, Square(A)])
+    half = mutant("constant", "half", {A: [[1]], H: [(1, [[1]])]}, rhs=square(A) / 2)
+    assert check.prove().holds and refuted(check, half)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (x, True),
+        (x * y / z, True),
+        (t**2, True),
+        ((x**2 + 2 * x * y + y**2) / z, True),
+        (x - y, False),
+        (t, False),
+        (-x, False),
+        (1 / t, False),
+        ((x + y) ** 2 - x**2, True),
+    ],
+)
+def test_signs(value, expected):
+    assert provably_nonnegative(value) is expected
