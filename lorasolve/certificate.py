@@ -14,8 +14,9 @@ the top singular pair of ``-G`` gives a lower bound on its suboptimality.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -54,7 +55,8 @@ class Certificate:
     gap_at_least : float
         CERTIFIED lower bound on ``F(X) - min F``, from a better point that was found (0 if none was looked for).
     relative_gap : float
-        ``gap / |F(X)|``.
+        ``gap / (|f(X)| + lam ||X||_*)``, which is ``gap / F(X)`` where ``f >= 0``; for ``lam = 0``, where the optimum
+        may be 0, ``gap / max(|f(X)|, |f(0)|)``.
     dual_value : float
         ``F(X) - gap``: a number below the optimum.
     dual_norm : float
@@ -103,7 +105,8 @@ class Certificate:
         answer = {True: "yes", False: "no", None: "unknown"}[self.is_global]
         return (
             f"global optimum: {answer} ({self.reason})\n"
-            f"  F(X) = {self.value:.12g}, certified gap {self.gap:.3g} (relative {self.relative_gap:.3g}), {self.method}\n"
+            f"  F(X) = {self.value:.12g}, certified gap {self.gap:.3g} (relative {self.relative_gap:.3g}), "
+            f"{self.method}\n"
             f"  ||G||_2/lam = {self.dual_norm:.12g}, ||grad L|| = {self.stationarity:.3g}, "
             f"balance {self.balance:.3g}, L - F = {self.factor_gap:.3g}\n"
             f"  rank {self.rank}, ||X||_* = {self.nuclear_norm:.6g}, sigma_r = {self.sigma_r:.3g}"
@@ -112,10 +115,16 @@ class Certificate:
 
 @dataclass(frozen=True)
 class Bound:
-    """A certified upper bound on ``F(X) - min F`` and the name of its formula."""
+    """A certified upper bound on ``F(X) - min F``, the name of its formula, and what it is relative to."""
 
     gap: float
     method: str
+    scale: float
+
+    @property
+    def relative(self) -> float:
+        """``gap / (|f(X)| + lam ||X||_*)``; ``gap`` itself where both are 0."""
+        return self.gap / self.scale
 
 
 def duality_gap(objective: Objective, lam: float, f: float, nuclear: float, inner: float, norm: float) -> Bound:
@@ -124,31 +133,33 @@ def duality_gap(objective: Objective, lam: float, f: float, nuclear: float, inne
     Parameters
     ----------
     objective : Objective
-        Only its facts ``convex``, ``least_squares`` and ``lower_bound`` are used.
+        Only its facts ``convex``, ``least_squares``, ``lower_bound`` and ``dtype`` (for the rounding allowance) are
+        used.
     lam : float
         The weight of the nuclear norm, > 0.
     f, nuclear, inner, norm : float
         ``f(X)``, ``||X||_*``, ``<G, X>`` and (an upper bound of) ``||G||_2``.
     """
+    scale = (abs(f) + lam * nuclear) or 1.0
     if objective.convex is not True:
-        return Bound(math.inf, "none: f is not known to be convex")
+        return Bound(math.inf, "none: f is not known to be convex", scale)
     if lam <= 0.0:
-        return Bound(math.inf, "none: lam = 0")
-    rounding = 8.0 * EPS * (abs(f) + lam * nuclear + abs(inner))
+        return Bound(math.inf, "none: lam = 0", scale)
+    rounding = 8.0 * float(np.finfo(objective.dtype).eps) * (abs(f) + lam * nuclear + abs(inner))
     most = lam / norm if norm > 0.0 else math.inf
     low = objective.lower_bound
     if low is None:
         if most < 1.0:
-            return Bound(math.inf, "none: ||G||_2 > lam and f has no known lower bound")
-        return Bound(max(lam * nuclear + inner, 0.0) + rounding, "Fenchel, c = 1")
+            return Bound(math.inf, "none: ||G||_2 > lam and f has no known lower bound", scale)
+        return Bound(max(lam * nuclear + inner, 0.0) + rounding, "Fenchel, c = 1", scale)
     above = max(f - low, 0.0)
     if objective.least_squares:
         c = 0.0 if above == 0.0 else min(max(1.0 - inner / (2.0 * above), 0.0), most)
         gap = (1.0 - c) ** 2 * above + lam * nuclear + c * inner
-        return Bound(max(gap, 0.0) + rounding, "Fenchel, least squares")
+        return Bound(max(gap, 0.0) + rounding, "Fenchel, least squares", scale)
     c = min(1.0, most) if inner < above else 0.0
     gap = (1.0 - c) * above + lam * nuclear + c * inner
-    return Bound(max(gap, 0.0) + rounding, "Fenchel, convex f with a lower bound")
+    return Bound(max(gap, 0.0) + rounding, "Fenchel, convex f with a lower bound", scale)
 
 
 def certify(problem: Problem, point: Result | tuple[Any, Any] | Any, tol: float = 1e-6) -> Certificate:
@@ -169,51 +180,57 @@ def certify(problem: Problem, point: Result | tuple[Any, Any] | Any, tol: float 
 
     Notes
     -----
-    ``||G||_2`` comes from a full SVD up to 250,000 entries. Beyond that the spaces of ``X`` are taken out exactly and
-    the rest is bounded by its largest Ritz value plus the residual (Lanczos), which could only be wrong if the
-    iteration, started from a random vector, missed the top of the spectrum altogether.
+    Everything is evaluated in float64, float32 objectives included. ``||G||_2`` comes from a full SVD up to 250,000
+    entries. Beyond that the spaces of ``X`` are taken out exactly and the rest is bounded by its largest Ritz value
+    plus the residual (Lanczos), which could only be wrong if the iteration, started from a random vector, missed the
+    top of the spectrum altogether.
 
     For ``lam = 0`` or an ``f`` not known to be convex ``is_global`` is None, except where the optimum has a closed
-    form. Source: main paper, section 2, and the Fenchel duality of ``f`` and the nuclear norm (proofs/certificate,
+    form. Without a known lower bound of ``f`` the gap is infinite unless ``||G||_2 <= lam`` to the last digit. Source:
+    main paper, section 2, and the Fenchel duality of ``f`` and the nuclear norm (proofs/certificate,
     proofs/stationary_structure).
     """
     as_number(tol, "tol", 0.0)
-    s, lam = problem.scale, problem.lam_effective
     A, B = _factors(problem, point)
-    objective = problem.objective
+    problem = problem.replace(objective=problem.objective.in_float64())
+    objective, s, lam = problem.objective, problem.scale, problem.lam_effective
     GB, GtA = np.empty_like(A), np.empty_like(B)
     f = float(objective.factor_oracle(A, B, GB, GtA))
     P, values, Q = factor_svd(A, B)
-    nuclear = float(values.sum())
-    norm, top = _gradient_norm(objective.gradient_operator(A, B), P, Q, lam)
+    nuclear, rank = float(values.sum()), numerical_rank(values)
+    norm, top = _gradient_norm(objective.gradient_operator(A, B), P[:, :rank], Q[:, :rank], lam)
     bound = duality_gap(objective, lam, f, nuclear, float(np.vdot(GB, A)), norm)
+    value = f + lam * nuclear
+    if lam == 0.0:
+        at_zero = abs(objective.factor_value(0.0 * A, B))
+        bound = replace(bound, scale=max(abs(f), at_zero) or 1.0)
+
+    def improvement() -> float:
+        return value - _better_value(objective, lam, (A, B), (GB + lam * A, GtA + lam * B), top)
+
+    answer = _answer(problem, bound, value, rank, tol, improvement)
     # Back from A' = s A to the factors of the problem: grad_A L = s G B + lam A, grad_B L = s G^T A + lam B.
     own = A / s
     stationarity = math.hypot(
         float(np.linalg.norm(s * GB + problem.lam * own)), float(np.linalg.norm(GtA + problem.lam * B))
     )
-    value = f + lam * nuclear
-    method = bound.method if top.exact else f"{bound.method}; ||G||_2 by Lanczos, residual {top.residual:.1e}"
-    known = _Knowledge(problem, A, B, value, bound.gap, tol)
-    is_global, at_least, reason, gap = known.decide(top, GB, GtA)
-    scale = abs(value) or 1.0
     return Certificate(
         value=value,
-        gap=gap,
-        gap_at_least=at_least,
-        relative_gap=gap / scale,
-        dual_value=value - gap,
+        gap=answer.gap,
+        gap_at_least=answer.gap_at_least,
+        relative_gap=answer.gap / bound.scale,
+        dual_value=value - answer.gap,
         dual_norm=norm / lam if lam else math.inf,
         stationarity=stationarity,
         balance=float(np.linalg.norm(own.T @ own - B.T @ B)),
         factor_gap=0.5 * problem.lam * float(np.vdot(own, own) + np.vdot(B, B)) - lam * nuclear,
-        rank=numerical_rank(values),
+        rank=rank,
         nuclear_norm=nuclear,
-        sigma_r=float(values[-1]) if values.size else 0.0,
+        sigma_r=float(values[-1]),
         singular_values=[float(v) for v in values],
-        is_global=is_global,
-        reason=reason,
-        method=method,
+        is_global=answer.is_global,
+        reason=answer.reason,
+        method=bound.method if top.exact else f"{bound.method}; ||G||_2 by Lanczos, residual {top.residual:.1e}",
         tol=tol,
     )
 
@@ -239,82 +256,80 @@ def numerical_rank(values: Array, tol: float = RANK_TOL) -> int:
 def _factors(problem: Problem, point: Any) -> tuple[Array, Array]:
     """Return float64 factors ``(s A, B)`` whose product is the update ``X`` of the point."""
     m, n = problem.shape
+    if isinstance(point, Result) and (point.merged is not None or not point.problem.adapter.low_rank):
+        point = point.X
     if isinstance(point, tuple) and len(point) == 2:
-        A, B = as_float_array(point[0], "A", 2, np.float64), as_float_array(point[1], "B", 2, np.float64)
-        as_shape(A, "A", (m, A.shape[1]))
-        as_shape(B, "B", (n, A.shape[1]))
-        return problem.scale * A, B
-    if isinstance(point, Result):
-        if point.merged is None and point.problem.adapter.low_rank:
-            return point.problem.scale * point.A.astype(np.float64), point.B.astype(np.float64)
-        return _split_dense(point.X)
-    if hasattr(point, "A") and hasattr(point, "B"):
-        return point.A, point.B
-    return _split_dense(as_shape(as_float_array(point, "point", 2, np.float64), "point", problem.shape))
+        scale, given, names = problem.scale, point, ("A", "B")
+    elif hasattr(point, "A") and hasattr(point, "B"):
+        scale = point.problem.scale if isinstance(point, Result) else 1.0
+        given, names = (point.A, point.B), ("point.A", "point.B")
+    else:
+        X = as_shape(as_float_array(point, "point", 2, np.float64), "point", (m, n))
+        P, values, Qt = np.linalg.svd(X, full_matrices=False)
+        return balanced(P, values, Qt.T)
+    A, B = (as_float_array(factor, name, 2, np.float64) for factor, name in zip(given, names))
+    as_shape(A, names[0], (m, A.shape[1]))
+    as_shape(B, names[1], (n, A.shape[1]))
+    return scale * A, B
 
 
-def _split_dense(X: Array) -> tuple[Array, Array]:
-    P, s, Qt = np.linalg.svd(X.astype(np.float64), full_matrices=False)
-    return balanced(P, s, Qt.T)
+class _Answer(NamedTuple):
+    """Global, refuted or unknown; the gap that says so, a lower bound on it, and the reason."""
 
-
-@dataclass(frozen=True)
-class _Knowledge:
-    """Turns a bound into an answer: global, refuted by a better point, or unknown."""
-
-    problem: Problem
-    A: Array
-    B: Array
-    value: float
+    is_global: bool | None
     gap: float
-    tol: float
+    gap_at_least: float
+    reason: str
 
-    def decide(self, top: TopSingular, GB: Array, GtA: Array) -> tuple[bool | None, float, str, float]:
-        """Return the answer, the lower bound on the suboptimality, the reason and the gap."""
-        scale = abs(self.value) or 1.0
-        closed = self._closed_form()
-        if closed is not None:
-            gap = max(self.value - closed, 0.0) + 8.0 * EPS * scale
-            rank = self.problem.rank
-            if gap <= self.tol * scale:
-                return True, 0.0, f"equals the closed form of the optimum of rank <= {rank} to {gap / scale:.1e}", gap
-            return False, gap, f"above the closed form of the optimum of rank <= {rank} by {gap:.3g}", gap
-        if self.problem.lam == 0.0:
-            return None, 0.0, "lam = 0: the problem of rank <= r is not convex and has no certificate", self.gap
-        if self.problem.objective.convex is not True:
-            return None, 0.0, "f is not known to be convex: see the second-order verdict instead", self.gap
-        if self.gap <= self.tol * scale:
-            return True, 0.0, f"within {self.gap / scale:.1e} (relative) of the convex optimum, CERTIFIED", self.gap
-        better = self._decrease(top, GB, GtA)
-        if better > self.tol * scale:
-            return False, better, f"a point better by {better:.3g} is known", self.gap
-        return None, better, f"the certified gap {self.gap / scale:.1e} (relative) is above the tolerance", self.gap
 
-    def _closed_form(self) -> float | None:
-        from .convex.closed_form import optimal_value
+def _answer(
+    problem: Problem, bound: Bound, value: float, rank: int, tol: float, improvement: Callable[[], float]
+) -> _Answer:
+    """Turn a bound into an answer; ``improvement()`` looks for a better point and returns the difference."""
+    rounding = 8.0 * EPS * bound.scale
+    if problem.lam == 0.0:
+        return _answer_without_decay(problem, bound, value, rank, tol)
+    if problem.objective.convex is not True:
+        return _Answer(None, bound.gap, 0.0, "f is not known to be convex: see the second-order verdict instead")
+    if bound.relative <= tol:
+        reason = f"within {bound.relative:.1e} (relative) of the convex optimum, CERTIFIED"
+        return _Answer(True, bound.gap, 0.0, reason)
+    better = max(improvement() - rounding, 0.0)
+    if better > tol * bound.scale:
+        return _Answer(False, bound.gap, better, f"a point better by {better:.3g} is known")
+    if math.isinf(bound.gap):
+        return _Answer(None, bound.gap, better, f"no bound on the gap ({bound.method}); state f's lower_bound")
+    reason = f"the certified gap {bound.relative:.1e} (relative) is above the tolerance"
+    return _Answer(None, bound.gap, better, reason)
 
-        if self.problem.lam > 0.0:
-            return None
-        return optimal_value(self.problem)
 
-    def _decrease(self, top: TopSingular, GB: Array, GtA: Array) -> float:
-        """Return how much better the best of a few trial points is (0 if none is)."""
-        lam = self.problem.lam_effective
-        smoothness = self.problem.objective.smoothness or 1.0
-        values = []
-        excess = float(top.values[0]) - lam
-        if excess > 0.0:
-            for k in range(8):
-                A = np.hstack([self.A, -top.U * (0.5**k * excess / smoothness)])
-                values.append(self._value(A, np.hstack([self.B, top.V])))
-        dA, dB = GB + lam * self.A, GtA + lam * self.B
-        step = 1.0 / (smoothness * float(np.vdot(self.A, self.A) + np.vdot(self.B, self.B)) + lam)
-        for k in range(8):
-            t = 2.0 ** (3 - k) * step
-            values.append(self._value(self.A - t * dA, self.B - t * dB))
-        finite = [value for value in values if math.isfinite(value)]
-        return max(self.value - min(finite, default=self.value), 0.0)
+def _answer_without_decay(problem: Problem, bound: Bound, value: float, rank: int, tol: float) -> _Answer:
+    """Compare with the closed form of the optimum of rank <= r, the only yardstick for ``lam = 0``."""
+    from .convex.closed_form import optimal_value
 
-    def _value(self, A: Array, B: Array) -> float:
-        nuclear = float(factor_singular_values(A, B).sum())
-        return self.problem.objective.factor_value(A, B) + self.problem.lam_effective * nuclear
+    optimum = optimal_value(problem)
+    if optimum is None:
+        return _Answer(None, bound.gap, 0.0, "lam = 0: the problem of rank <= r is not convex and has no certificate")
+    if rank > problem.rank:
+        return _Answer(None, bound.gap, 0.0, f"X has rank {rank}; the closed form is that of rank <= {problem.rank}")
+    above, rounding = max(value - optimum, 0.0), 8.0 * EPS * bound.scale
+    form = f"the closed form of the optimum of rank <= {problem.rank}"
+    if above + rounding <= tol * bound.scale:
+        return _Answer(True, above + rounding, 0.0, f"equals {form} to {(above + rounding) / bound.scale:.1e}")
+    return _Answer(False, above + rounding, max(above - rounding, 0.0), f"above {form} by {above:.3g}")
+
+
+def _better_value(
+    objective: Objective, lam: float, factors: tuple[Array, Array], grads: tuple[Array, Array], top: TopSingular
+) -> float:
+    """Return the lowest ``F`` among steps down the gradient of ``L`` and along a top singular pair of ``-G``."""
+    (A, B), (dA, dB) = factors, grads
+    smoothness = objective.smoothness or 1.0
+    step = 1.0 / (smoothness * float(np.vdot(A, A) + np.vdot(B, B)) + lam)
+    trials = [(A - t * dA, B - t * dB) for t in step * 2.0 ** np.arange(-4, 4)]
+    excess = float(top.values[0]) - lam
+    if excess > 0.0:
+        lengths = excess / smoothness * 0.5 ** np.arange(8)
+        trials += [(np.hstack([A, -length * top.U]), np.hstack([B, top.V])) for length in lengths]
+    values = [objective.factor_value(*trial) + lam * float(factor_singular_values(*trial).sum()) for trial in trials]
+    return min((value for value in values if math.isfinite(value)), default=math.inf)

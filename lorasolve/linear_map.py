@@ -101,6 +101,10 @@ def top_singular(operator: LinearMap, k: int = 1, tol: float = 0.0, start: Array
     )
     if start is None:
         start = np.random.default_rng(0).standard_normal(small)
+    image = operator.matmat(start[:, None]) if n <= m else operator.rmatmat(start[:, None])
+    if not np.any(image):
+        # The zero matrix, which ARPACK refuses.
+        return TopSingular(np.eye(m, k), np.zeros(k), np.eye(n, k), False, 0.0)
     U, s, Vt = sla.svds(linear, k=k, tol=tol, v0=start, maxiter=50 * small)
     order = np.argsort(s)[::-1]
     U, s, V = U[:, order], s[order], Vt[order].T
@@ -142,7 +146,7 @@ def split_spectrum(G: LinearMap, P: Array, Q: Array, k: int, level: float) -> Sp
     G : LinearMap
         m x n.
     P, Q : ndarray of shape (m, r), (n, r)
-        Orthonormal columns.
+        Orthonormal columns; r may be 0.
     k : int
         Number of triplets wanted.
     level : float
@@ -151,7 +155,7 @@ def split_spectrum(G: LinearMap, P: Array, Q: Array, k: int, level: float) -> Sp
     GQ, GtP = G.matmat(Q), G.rmatmat(P)
     core = P.T @ GQ
     left, right = GQ - P @ core, GtP - Q @ core.T
-    coupling = float(max(np.linalg.norm(left, 2), np.linalg.norm(right, 2)))
+    on_left, on_right = _norm(left), _norm(right)
 
     def matmat(V: Array) -> Array:
         W = V - Q @ (Q.T @ V)
@@ -170,8 +174,13 @@ def split_spectrum(G: LinearMap, P: Array, Q: Array, k: int, level: float) -> Sp
         most = float(rest.values[0]) + rest.residual
         if most <= level or float(rest.values[0]) > level:
             break
-    blocks = np.array([[np.linalg.norm(core, 2), np.linalg.norm(right, 2)], [np.linalg.norm(left, 2), most]])
-    return SplitSpectrum(float(np.linalg.norm(blocks, 2)), coupling, rest)
+    blocks = np.array([[_norm(core), on_right], [on_left, most]])
+    return SplitSpectrum(_norm(blocks), max(on_left, on_right), rest)
+
+
+def _norm(M: Array) -> float:
+    """Return ``||M||_2``, 0 for a matrix without entries."""
+    return float(np.linalg.norm(M, 2)) if M.size else 0.0
 
 
 def factor_singular_values(A: Array, B: Array) -> Array:

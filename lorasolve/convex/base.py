@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from .._validate import Array
-from ..certificate import Certificate
+from ..certificate import Bound, Certificate
 from ..problem import Problem
 
 
@@ -17,7 +18,11 @@ class Solution:
     A: Array
     B: Array
     nit: int
-    remark: str = ""
+    remark: str = "done"
+
+
+# What a route calls with its best point so far, the value F there and its bound.
+Report = Callable[[Solution, float, Bound], None]
 
 
 @dataclass(frozen=True)
@@ -35,10 +40,11 @@ class ConvexRoute:
             return "lam = 0 leaves no nuclear norm"
         return None
 
-    def run(self, problem: Problem, tol: float, show: Any) -> Solution:
+    def run(self, problem: Problem, tol: float, report: Report) -> Solution:
         """Return the optimum to a relative certified gap of ``tol``, or the best point reached.
 
-        ``show(fraction, text)`` displays progress.
+        ``report`` is told about points on the way: they show progress, and the last one is what an interrupted run
+        returns.
         """
         raise NotImplementedError
 
@@ -61,6 +67,8 @@ class ConvexResult:
         Whether the certified relative gap is at most ``tol`` (for closed forms: always).
     message : str
         What was reached, and what to do if that is not enough.
+    interrupted : bool
+        Whether Ctrl-C ended the run; the point is then the last one that the route reported.
     nit : int
         Outer iterations of the route.
     seconds, compile_seconds : float
@@ -76,6 +84,7 @@ class ConvexResult:
     method: str
     success: bool
     message: str
+    interrupted: bool
     nit: int
     seconds: float
     compile_seconds: float
@@ -120,6 +129,7 @@ class ConvexResult:
             "status": self.status,
             "success": self.success,
             "message": self.message,
+            "interrupted": self.interrupted,
             "fun": self.fun,
             "rank": self.rank,
             "nuclear_norm": self.nuclear_norm,

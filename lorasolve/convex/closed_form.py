@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from .._validate import Array
@@ -12,7 +10,7 @@ from ..objectives.base import Objective
 from ..objectives.denoising import Denoising
 from ..objectives.linear_fine_tuning import LinearFineTuning
 from ..problem import Problem
-from .base import ConvexRoute, Solution
+from .base import ConvexRoute, Report, Solution
 
 
 class ClosedForm(ConvexRoute):
@@ -31,7 +29,7 @@ class ClosedForm(ConvexRoute):
             return f"no closed form is known for {type(problem.objective).__name__} with lam = {problem.lam:g}"
         return None
 
-    def run(self, problem: Problem, tol: float, show: Any) -> Solution:
+    def run(self, problem: Problem, tol: float, report: Report) -> Solution:
         """Return the optimum."""
         found = optimum(problem)
         assert found is not None

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..linear_map import balanced
 from ..problem import Problem
-from .base import ConvexRoute, Solution
+from .base import ConvexRoute, Report, Solution
 
 CLARABEL_LIMIT = 25 * 25
 USABLE = ("optimal", "optimal_inaccurate")
@@ -46,7 +46,7 @@ class Cvxpy(ConvexRoute):
                 reason = str(error)
         return reason
 
-    def run(self, problem: Problem, tol: float, show: Any) -> Solution:
+    def run(self, problem: Problem, tol: float, report: Report) -> Solution:
         """Return the solver's point, however accurate it is."""
         import cvxpy
 
@@ -55,7 +55,6 @@ class Cvxpy(ConvexRoute):
         loss = problem.objective.cvxpy_expression(X)
         task = cvxpy.Problem(cvxpy.Minimize(loss + problem.lam_effective * cvxpy.normNuc(X)))
         solver = self.solver or ("CLARABEL" if m * n <= CLARABEL_LIMIT else "SCS")
-        show(0.0, f"{solver}, semidefinite cone of size {m + n}")
         options: dict[str, Any] = {}
         if solver == "SCS":
             options = {"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iters": 50_000}

@@ -2,36 +2,37 @@
 
 One outer round, on ``X = A B^T`` of rank k, for ``F(X) = f(X) + lam ||X||_*``:
 
-1. a truncated proximal gradient step ``X <- prox(X - G/beta)``: it adds the singular directions of ``-G`` that exceed
-   ``lam`` (the escape directions) and removes those that die, and it never raises ``F``;
-2. descent on the factors at this rank (L-BFGS on ``L``), where each iteration costs one factor oracle, not one SVD;
-3. the certified gap; stop if it is small enough.
+1. the certified gap; stop if it is small enough;
+2. a proximal gradient step ``X <- prox(X - G/beta)`` restricted to the singular spaces of ``X`` and the top singular
+   directions of ``-G`` outside them that exceed ``lam`` (the escape directions): the rank grows or shrinks, ``F``
+   never rises;
+3. descent on the factors at this rank (L-BFGS on ``L``), where each iteration costs one factor oracle, not one SVD.
 
-Step 1 alone is proximal gradient, so the rounds converge to the global optimum of every convex ``f`` with a
-smoothness constant, whatever step 2 does (it only lowers ``F``); step 2 makes them few. At a second-order point of
-the factors with surplus rank the gap is zero (main paper, section 2 and 11; proofs/certificate).
+Steps 1 and 2 alone are a proximal gradient method for the convex problem, so no point of the factored landscape traps
+the rounds, whatever step 3 does (it only lowers ``F``); step 3 makes them few. At a second-order point of the factors
+with surplus rank the gap is zero (main paper, section 2 and 11; proofs/certificate).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from .._validate import Array, as_integer
-from ..certificate import duality_gap
+from ..certificate import Bound, duality_gap, numerical_rank
 from ..linear_map import LinearMap, TopSingular, balanced, factor_svd, split_spectrum
 from ..objectives.base import Objective, estimate_smoothness
 from ..problem import Problem
-from .base import ConvexRoute, Solution
+from .base import ConvexRoute, Report, Solution
 from .descent import lbfgs
 
 # Escape directions offered per round: this many plus half the present rank, so that the rank grows geometrically.
 GROWTH = 8
 MAX_DESCENT = 300
+# Rounds without a smaller gap or value after which the precision of float64 is reached.
+PATIENCE = 5
 
 
 @dataclass(frozen=True)
@@ -52,70 +53,102 @@ class Factored(ConvexRoute):
     def __post_init__(self) -> None:
         as_integer(self.max_rounds, "max_rounds", 1)
 
-    def run(self, problem: Problem, tol: float, show: Any) -> Solution:
+    def run(self, problem: Problem, tol: float, report: Report) -> Solution:
         """Return the point of smallest certified gap."""
-        return _Run(problem.objective, problem.lam_effective, tol, show, self.max_rounds).solve()
+        return _Run(problem.objective, problem.lam_effective).solve(tol, self.max_rounds, report)
+
+
+@dataclass(frozen=True)
+class _Point:
+    """``X = P diag(s) Q^T`` with all that a round needs to know there."""
+
+    P: Array
+    s: Array
+    Q: Array
+    f: float
+    value: float
+    G: LinearMap
+    escapes: TopSingular
+    bound: Bound
+
+    @property
+    def merit(self) -> tuple[float, float]:
+        """What makes one point better than another: the gap, or the value where there is no bound."""
+        return self.bound.gap, self.value
 
 
 class _Run:
     """One run of the factored solver."""
 
-    def __init__(
-        self, objective: Objective, lam: float, tol: float, show: Callable[[float, str], None], max_rounds: int
-    ) -> None:
+    def __init__(self, objective: Objective, lam: float) -> None:
         self.objective = objective
         self.lam = lam
-        self.tol = tol
-        self.show = show
-        self.max_rounds = max_rounds
         self.evaluations = 0
         m, n = objective.shape
         zero = np.zeros((m, 1)), np.zeros((n, 1))
         self.beta = objective.smoothness or estimate_smoothness(objective, *zero) or 1.0
 
-    def solve(self) -> Solution:
-        """Alternate descent at fixed rank and rank adaptation until the gap closes."""
+    def solve(self, tol: float, max_rounds: int, report: Report) -> Solution:
+        """Alternate rank adaptation and descent at fixed rank until the gap closes."""
         m, n = self.objective.shape
-        A, B = np.zeros((m, 1)), np.zeros((n, 1))
-        best = (math.inf, A, B)
-        for k in range(self.max_rounds):
-            P, s, Q = factor_svd(A, B)
-            A, B = balanced(P, s, Q)
-            GB, GtA = np.empty_like(A), np.empty_like(B)
-            f = self.objective.factor_oracle(A, B, GB, GtA)
-            value = f + self.lam * float(s.sum())
-            G = self.objective.gradient_operator(A, B)
-            spectrum = split_spectrum(G, P, Q, GROWTH + s.size // 2, self.lam)
-            bound = duality_gap(self.objective, self.lam, f, float(s.sum()), float(np.vdot(GB, A)), spectrum.norm)
-            if bound.gap < best[0]:
-                best = (bound.gap, A, B)
-            scale = abs(value) or 1.0
-            self.show(0.0, f"F = {value:.9g}  relative gap {bound.gap / scale:.1e}  rank {s.size}")
-            if bound.gap <= self.tol * scale:
-                return Solution(A, B, k, f"gap reached after {self.evaluations} oracle calls")
-            A, B = self._adapt_rank(P, s, Q, G, spectrum.rest)
-            if not A.shape[1]:
-                return Solution(np.zeros((m, 1)), np.zeros((n, 1)), k, "the optimum is 0")
-            A, B = self._descend(A, B, max(0.03 * bound.gap, 0.3 * self.tol * scale))
-        return Solution(best[1], best[2], self.max_rounds, "round limit")
+        point = best = self._look(np.zeros((m, 1)), np.zeros((n, 1)))
+        idle = 0
+        for k in range(max_rounds):
+            report(_solution(best, k), best.value, best.bound)
+            if best.bound.relative <= tol:
+                return _solution(best, k, f"gap reached after {self.evaluations} oracle calls")
+            if idle == PATIENCE:
+                return _solution(best, k, f"no further progress in {PATIENCE} rounds, the limit of double precision")
+            point = self._look(*self._descend(*self._adapt_rank(point), point.bound.gap))
+            idle = 0 if _improves(point, best) else idle + 1
+            best = min(point, best, key=lambda p: p.merit)
+        return _solution(best, max_rounds, f"the limit of {max_rounds} rounds was reached")
 
-    def _adapt_rank(self, P: Array, s: Array, Q: Array, G: LinearMap, rest: TopSingular) -> tuple[Array, Array]:
-        """Take a proximal gradient step restricted to the span of ``X`` and of the escape directions."""
-        escaping = rest.values > self.lam
-        left = np.hstack([P, rest.U[:, escaping]])
-        right = np.hstack([Q, rest.V[:, escaping]])
-        core = (left.T @ P * s) @ (Q.T @ right) - left.T @ G.matmat(right) / self.beta
-        p, sigma, qt = np.linalg.svd(core)
-        kept = np.maximum(sigma - self.lam / self.beta, 0.0)
-        r = int(np.count_nonzero(kept))
-        return balanced(left @ p[:, :r], kept[:r], right @ qt[:r].T)
+    def _look(self, A: Array, B: Array) -> _Point:
+        """Return the point ``A B^T`` with its bound and escape directions."""
+        P, s, Q = factor_svd(A, B)
+        rank = numerical_rank(s)
+        kept = slice(0, max(rank, 1))
+        P, s, Q = P[:, kept], s[kept], Q[:, kept]
+        A, B = balanced(P, s, Q)
+        GB, GtA = np.empty_like(A), np.empty_like(B)
+        f = self.objective.factor_oracle(A, B, GB, GtA)
+        G = self.objective.gradient_operator(A, B)
+        spectrum = split_spectrum(G, P[:, :rank], Q[:, :rank], GROWTH + rank // 2, self.lam)
+        nuclear = float(s.sum())
+        bound = duality_gap(self.objective, self.lam, f, nuclear, float(np.vdot(GB, A)), spectrum.norm)
+        return _Point(P, s, Q, f, f + self.lam * nuclear, G, spectrum.rest, bound)
 
-    def _descend(self, A: Array, B: Array, accuracy: float) -> tuple[Array, Array]:
-        """Lower ``L`` at this rank until the first-order part of the gap is about ``accuracy``.
+    def _adapt_rank(self, point: _Point) -> tuple[Array, Array]:
+        """Take a proximal gradient step restricted to the span of ``X`` and of the escape directions.
 
-        L-BFGS runs in variables scaled by the estimated diagonal of the Hessian: singular values that span decades
-        and rows with few data are what makes the plain variables ill-conditioned (on MovieLens-100k 217 oracle calls
-        in place of 523, on Gaussian sensing at 60 x 60 304 in place of 583).
+        The step ``1/beta`` is halved until the quadratic model is an upper bound of ``f`` at the new point, which
+        holds at once if ``beta`` is a true smoothness constant.
+        """
+        escaping = point.escapes.values > self.lam
+        left = np.hstack([point.P, point.escapes.U[:, escaping]])
+        right = np.hstack([point.Q, point.escapes.V[:, escaping]])
+        X = np.zeros((left.shape[1], right.shape[1]))
+        X[np.diag_indices(point.s.size)] = point.s
+        G = left.T @ point.G.matmat(right)
+        while True:
+            p, sigma, qt = np.linalg.svd(X - G / self.beta)
+            shrunk = np.maximum(sigma - self.lam / self.beta, 0.0)
+            r = max(int(np.count_nonzero(shrunk)), 1)
+            A, B = balanced(left @ p[:, :r], shrunk[:r], right @ qt[:r].T)
+            D = (p * shrunk) @ qt - X
+            model = point.f + float(np.vdot(G, D)) + 0.5 * self.beta * float(np.vdot(D, D))
+            if self.objective.factor_value(A, B) <= model + 1e-12 * abs(point.f):
+                return A, B
+            self.beta *= 2.0
+
+    def _descend(self, A: Array, B: Array, gap: float) -> tuple[Array, Array]:
+        """Lower ``L`` at this rank until its gradient is small against ``gap``, and a tenth of what it was.
+
+        Without the second condition a loose bound would end the descent before it began. L-BFGS runs in variables
+        scaled by the estimated diagonal of the Hessian: singular values that span decades and rows with few data are
+        what makes the plain variables ill-conditioned (on MovieLens-100k 217 oracle calls in place of 523, on
+        Gaussian sensing at 60 x 60 304 in place of 583).
         """
         (m, r), n = A.shape, B.shape[0]
         objective, lam = self.objective, self.lam
@@ -124,21 +157,36 @@ class _Run:
         on_A, on_B = objective.factor_diagonal(A, B)
         root = np.sqrt(np.concatenate([on_A.ravel(), on_B.ravel()]) + lam)
         length = math.sqrt(2.0 * float(np.vdot(A, A)))
+        first: float | None = None
         grad_norm = math.inf
 
         def function(z: Array, grad: Array) -> float:
-            nonlocal grad_norm
+            nonlocal first, grad_norm
             x = z / root
             f = objective.factor_oracle(
                 x[:cut].reshape(m, r), x[cut:].reshape(n, r), grad[:cut].reshape(m, r), grad[cut:].reshape(n, r)
             )
             grad += lam * x
             grad_norm = math.sqrt(float(grad @ grad))
+            first = grad_norm if first is None else first
             grad /= root
             return f + 0.5 * lam * float(x @ x)
 
+        def done() -> bool:
+            assert first is not None
+            return grad_norm * length <= min(0.03 * gap, 0.1 * first * length)
+
         z = np.concatenate([A.ravel(), B.ravel()]) * root
-        z, evaluations = lbfgs(function, z, MAX_DESCENT, lambda: grad_norm * length <= accuracy)
+        z, evaluations = lbfgs(function, z, MAX_DESCENT, done)
         self.evaluations += evaluations
         x = z / root
         return x[:cut].reshape(m, r), x[cut:].reshape(n, r)
+
+
+def _improves(point: _Point, best: _Point) -> bool:
+    """Whether the gap or the value has got smaller by more than rounding."""
+    return point.bound.gap < 0.9 * best.bound.gap or point.value < best.value - 1e-14 * best.bound.scale
+
+
+def _solution(point: _Point, nit: int, remark: str = "") -> Solution:
+    return Solution(*balanced(point.P, point.s, point.Q), nit, remark)

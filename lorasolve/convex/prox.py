@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from .._validate import Array, as_integer
-from ..certificate import duality_gap
+from ..certificate import Bound, duality_gap
 from ..linear_map import LinearMap, balanced, top_singular
-from ..objectives.base import estimate_smoothness
+from ..objectives.base import Objective, estimate_smoothness
 from ..problem import Problem
-from .base import ConvexRoute, Solution
+from .base import ConvexRoute, Report, Solution
 
 
 @dataclass(frozen=True)
@@ -38,43 +37,44 @@ class Prox(ConvexRoute):
     def __post_init__(self) -> None:
         as_integer(self.max_iter, "max_iter", 1)
 
-    def run(self, problem: Problem, tol: float, show: Any) -> Solution:
+    def run(self, problem: Problem, tol: float, report: Report) -> Solution:
         """Return the last iterate; the gap is evaluated every 10 iterations."""
         objective, lam = problem.objective, problem.lam_effective
-        X = np.zeros(problem.shape)
-        beta = objective.smoothness
-        if beta is None:
-            zeros = np.zeros((problem.shape[0], 1)), np.zeros((problem.shape[1], 1))
-            beta = estimate_smoothness(objective, *zeros) or 1.0
-        Y, t, rank = X, 1.0, 1
-        for k in range(self.max_iter):
+        m, n = problem.shape
+        X = Y = np.zeros((m, n))
+        stated = objective.smoothness
+        beta = stated or estimate_smoothness(objective, np.zeros((m, 1)), np.zeros((n, 1))) or 1.0
+        t, rank = 1.0, 1
+        for k in range(1, self.max_iter + 1):
             f, G = objective.value_and_grad(Y)
             while True:
                 P, s, Q = _shrink(Y - G / beta, lam / beta, rank)
                 new = (P * s) @ Q.T
                 D = new - Y
-                f_new = objective.value_and_grad(new)[0]
-                if objective.smoothness is not None:
-                    break
-                if f_new <= f + float(np.vdot(G, D)) + 0.5 * beta * float(np.vdot(D, D)) + 1e-12 * abs(f):
+                f_new, G_new = objective.value_and_grad(new)
+                model = f + float(np.vdot(G, D)) + 0.5 * beta * float(np.vdot(D, D))
+                if stated is not None or f_new <= model + 1e-12 * abs(f):
                     break
                 beta *= 2.0
-            rank = max(s.size, 1)
-            value = f_new + lam * float(s.sum())
+            rank = s.size
             if float(np.vdot(Y - new, new - X)) > 0.0:
                 t = 1.0  # adaptive restart: the momentum points against the step
             next_t = 0.5 * (1.0 + math.sqrt(1.0 + 4.0 * t * t))
             X, Y, t = new, new + ((t - 1.0) / next_t) * (new - X), next_t
-            if k % 10 == 9:
-                gap = _gap(problem, X, f_new, float(s.sum()))
-                show(0.0, f"F = {value:.9g}  relative gap {gap / (abs(value) or 1.0):.1e}  rank {rank}")
-                if gap <= tol * (abs(value) or 1.0):
-                    return _solution(X, k + 1, "gap reached")
-        return _solution(X, self.max_iter, "iteration limit")
+            if k % 10 == 0:
+                bound = _bound(objective, lam, X, f_new, G_new, float(s.sum()))
+                point = Solution(*balanced(P, s, Q), k, "gap reached")
+                report(point, f_new + lam * float(s.sum()), bound)
+                if bound.relative <= tol:
+                    return point
+        return Solution(*balanced(P, s, Q), k, f"the limit of {k} iterations was reached")
 
 
 def _shrink(Y: Array, threshold: float, rank: int) -> tuple[Array, Array, Array]:
-    """Return the soft-thresholded SVD of ``Y`` as thin factors, starting from ``rank + 5`` triplets."""
+    """Return the soft-thresholded SVD of ``Y`` as thin factors, starting from ``rank + 5`` triplets.
+
+    At least one triplet is returned, with the value 0 if nothing exceeds the threshold.
+    """
     k = rank + 5
     small = min(Y.shape)
     while True:
@@ -82,18 +82,10 @@ def _shrink(Y: Array, threshold: float, rank: int) -> tuple[Array, Array, Array]
         if top.values[-1] <= threshold or k >= small:
             break
         k *= 2
-    keep = int(np.count_nonzero(top.values > threshold))
-    return top.U[:, :keep], top.values[:keep] - threshold, top.V[:, :keep]
+    keep = max(int(np.count_nonzero(top.values > threshold)), 1)
+    return top.U[:, :keep], np.maximum(top.values[:keep] - threshold, 0.0), top.V[:, :keep]
 
 
-def _gap(problem: Problem, X: Array, f: float, nuclear: float) -> float:
-    G = problem.objective.value_and_grad(X)[1]
-    top = top_singular(LinearMap.from_dense(G), 1)
-    norm = float(top.values[0]) + top.residual
-    return duality_gap(problem.objective, problem.lam_effective, f, nuclear, float(np.vdot(G, X)), norm).gap
-
-
-def _solution(X: Array, nit: int, remark: str) -> Solution:
-    P, s, Qt = np.linalg.svd(X, full_matrices=False)
-    A, B = balanced(P, s, Qt.T)
-    return Solution(A, B, nit, remark)
+def _bound(objective: Objective, lam: float, X: Array, f: float, G: Array, nuclear: float) -> Bound:
+    top = top_singular(LinearMap.from_dense(G))
+    return duality_gap(objective, lam, f, nuclear, float(np.vdot(G, X)), float(top.values[0]) + top.residual)

@@ -156,6 +156,14 @@ class Objective:
         """Return the objective ``X -> f(update + X)``, that is with ``update`` merged into the frozen weight."""
         return Shifted(self, update)
 
+    def in_float64(self) -> Objective:
+        """Return the same ``f`` on the same data, evaluated in float64; itself by default.
+
+        Certificates and convex optima are more accurate than float32 arithmetic; a float32 objective that does not
+        override this is certified to the accuracy of float32 only.
+        """
+        return self
+
     def cvxpy_expression(self, X: Any) -> Any:
         """Return ``f(X)`` as a cvxpy expression of the m x n variable ``X`` (convex objectives only)."""
         raise NotImplementedError(f"{type(self).__name__} states no cvxpy expression")
@@ -196,6 +204,10 @@ class Shifted(Objective):
     def merged(self, update: Array) -> Objective:
         """Return ``X -> f(offset + update + X)``."""
         return self.objective.merged(self.offset + update)
+
+    def in_float64(self) -> Objective:
+        """Return the inner objective in float64, shifted."""
+        return Shifted(self.objective.in_float64(), self.offset)
 
     def cvxpy_expression(self, X: Any) -> Any:
         """Return ``f(offset + X)`` as a cvxpy expression."""
@@ -278,6 +290,10 @@ class DenseReference(Objective):
     def merged(self, update: Array) -> Objective:
         """Return the plain twin of the merged objective."""
         return DenseReference(self.objective.merged(update))
+
+    def in_float64(self) -> Objective:
+        """Return the plain twin of the objective in float64."""
+        return DenseReference(self.objective.in_float64())
 
 
 def as_objective(given: Any) -> Objective:

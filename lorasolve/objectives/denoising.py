@@ -84,6 +84,12 @@ class Denoising(Objective):
         """Return denoising of ``M - update``."""
         return Denoising((self.M - update).astype(self.dtype, copy=False))
 
+    def in_float64(self) -> Denoising:
+        """Return denoising of ``M`` in float64."""
+        if self.dtype == np.float64:
+            return self
+        return Denoising(self.M.astype(np.float64))
+
     def cvxpy_expression(self, X: Any) -> Any:
         """Return ``sum_squares(X - M) / 2``."""
         import cvxpy

@@ -63,6 +63,12 @@ class Huber(Objective):
         """Return the Huber loss of ``M - update``."""
         return Huber((self.M - update).astype(self.dtype, copy=False), self.delta)
 
+    def in_float64(self) -> Huber:
+        """Return the Huber loss of ``M`` in float64."""
+        if self.dtype == np.float64:
+            return self
+        return Huber(self.M.astype(np.float64), self.delta)
+
     def cvxpy_expression(self, X: Any) -> Any:
         """Return ``sum huber(X - M) / 2`` (cvxpy's huber has no factor 1/2)."""
         import cvxpy

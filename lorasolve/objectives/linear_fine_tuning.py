@@ -234,6 +234,16 @@ class LinearFineTuning(Objective):
         made._set(W0, self.S, C, max(f0, 0.0), self._samples)
         return made
 
+    def in_float64(self) -> LinearFineTuning:
+        """Return the objective of the same samples in float64 (of the same Gram matrices if there are none)."""
+        if self.dtype == np.float64:
+            return self
+        W0 = np.asarray(self.W0, dtype=np.float64)
+        if self._samples is not None:
+            return LinearFineTuning(W0, *self._samples)
+        S = self.S.astype(np.float64)
+        return LinearFineTuning.from_gram(W0, 0.5 * (S + S.T), self.C, self.f0)
+
     def cvxpy_expression(self, X: Any) -> Any:
         """Return ``sum_squares((X - X*) S^(1/2)) / 2 + min f`` with a minimiser ``X* = C S^+``."""
         import cvxpy

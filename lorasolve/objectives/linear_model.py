@@ -118,6 +118,16 @@ class LinearModel(Objective):
         other._use_samples(self.Z, self.targets)
         return other
 
+    def in_float64(self: Model) -> Model:
+        """Return the same loss, frozen weight and samples in float64."""
+        if self.dtype == np.float64:
+            return self
+        other = copy.copy(self)
+        other.dtype = np.dtype(np.float64)
+        other.W0 = self.W0.astype(np.float64)
+        other._use_samples(self.Z.astype(np.float64), other.check_targets(self.targets, self.n_samples))
+        return other
+
     # ------------------------------------------------------------------ facts
     @property
     def smoothness(self) -> float | None:  # type: ignore[override]

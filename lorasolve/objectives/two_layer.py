@@ -68,6 +68,12 @@ class TwoLayer(LinearModel):
         """Return the responses, of shape (p, N)."""
         return as_shape(as_float_array(targets, "Y", 2, self.dtype), "Y", (self.V.shape[0], n_samples))
 
+    def in_float64(self) -> TwoLayer:
+        """Return the same network and samples in float64."""
+        other = super().in_float64()
+        other.V = self.V.astype(np.float64, copy=False)
+        return other
+
     def loss(self, outputs: Array) -> float:
         """Return the squared error and overwrite the hidden inputs with ``phi' * (V^T E)/N``."""
         E = self.V @ self.activation.value(outputs) - self.targets
