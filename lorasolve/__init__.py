@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from .check import check_objective
     from .comparison import Comparison, compare
     from .convex import ConvexResult, solve_convex
-    from .engine import StoppingRule, solve
+    from .engine import solve
+    from .monitor import StoppingRule
     from .multi import MultiProblem
     from .problem import Problem
     from .result import Result, Status
@@ -36,7 +37,7 @@ _ATTRIBUTES = {
     "compare": ".comparison",
     "ConvexResult": ".convex",
     "solve_convex": ".convex",
-    "StoppingRule": ".engine",
+    "StoppingRule": ".monitor",
     "solve": ".engine",
     "MultiProblem": ".multi",
     "Problem": ".problem",

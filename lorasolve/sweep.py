@@ -13,8 +13,9 @@ import numpy as np
 from ._progress import Progress
 from ._threads import get_threads, kernel_threads
 from ._validate import Array
-from .engine import STALL_WINDOW, StoppingRule, _start, solve
+from .engine import _start, solve
 from .inits import Init
+from .monitor import STALL_WINDOW, StoppingRule
 from .optimizers import Optimizer
 from .optimizers import registry as optimizer_registry
 from .optimizers.gd import GD

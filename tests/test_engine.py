@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import lorasolve as ls
 from lorasolve.adapters import LoRA
-from lorasolve.engine import STALL_WINDOW
+from lorasolve.monitor import STALL_WINDOW
 from lorasolve.objectives import Denoising, LinearFineTuning
 from lorasolve.optimizers import GD, GDBacktracking
 from lorasolve.result import Trace

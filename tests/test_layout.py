@@ -16,10 +16,11 @@ LAYERS = (
     {"adapters"},
     {"problem"},
     {"result", "inits", "optimizers", "schedules"},
+    {"monitor"},
     {"engine"},
     {"certificate", "convex", "check", "sweep"},
     {"multi", "landscape", "methods", "symbolic"},
-    {"comparison", "tasks", "io", "plotting", "adapters_io", "diagnose"},
+    {"comparison", "tasks", "io", "plotting"},
     {"experiments"},
     {"commands", "cli"},
 )

@@ -21,9 +21,9 @@ from typing import Any, ClassVar, NoReturn
 from .._registry import Registry, suggest
 from .._validate import Array
 from ..adapters import registry as adapter_registry
-from ..engine import StoppingRule
 from ..inits import registry as init_registry
 from ..io import read_task, to_json
+from ..monitor import StoppingRule
 from ..optimizers import registry as optimizer_registry
 from ..problem import Problem
 from ..schedules import registry as schedule_registry

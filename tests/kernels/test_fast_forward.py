@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import lorasolve as ls
-from lorasolve.engine import STALL_WINDOW
+from lorasolve.monitor import STALL_WINDOW
 from lorasolve.objectives import Denoising, LinearFineTuning, MatrixCompletion, MatrixSensing
 from lorasolve.result import Trace
 
