@@ -29,6 +29,7 @@ convexity : SAMPLED
 smoothness : SAMPLED
 von_neumann : SAMPLED
 rank_of_sums_and_limits : SAMPLED
+rotfeld : SAMPLED
 
 Used by
 -------
@@ -93,6 +94,11 @@ RANK = Fact(
     "rank(X + Y) <= rank X + rank Y; a limit of matrices of rank at most k has rank at most k.",
     "Horn, Johnson, Matrix Analysis, 2nd ed., section 0.4",
 )
+ROTFELD = Fact(
+    "Rotfel'd",
+    "sum_i sqrt(sigma_i(X + Y)) <= sum_i sqrt(sigma_i(X)) + sum_i sqrt(sigma_i(Y)).",
+    "Rotfel'd, Funct. Anal. Appl. 1 (1967); Thompson, Linear Multilinear Algebra 4 (1976)",
+)
 
 FACTS = (
     ECKART_YOUNG,
@@ -105,6 +111,7 @@ FACTS = (
     SMOOTHNESS,
     VON_NEUMANN,
     RANK,
+    ROTFELD,
 )
 
 ROWS, COLS = 6, 5
@@ -211,6 +218,18 @@ def _rank(rng: np.random.Generator, excess: int = 0) -> float:
     return float(min(a + b - excess - np.linalg.matrix_rank(_matrix(rng, a) + _matrix(rng, b)), a - limit))
 
 
+def _sum_of_roots(x: np.ndarray) -> float:
+    s = _singular(x)
+    return float(np.sqrt(s[s > 1e-12]).sum())
+
+
+def _rotfeld(rng: np.random.Generator, factor: float = 1.0) -> float:
+    x, y = _matrix(rng, 1), rng.random() * _matrix(rng, 1)
+    if rng.random() < 0.5:
+        y = np.outer(y[:, 0] - x @ (x.T @ y[:, 0]) / np.sum(x * x), y[0] - x.T @ (x @ y[0]) / np.sum(x * x))
+    return factor * (_sum_of_roots(x) + _sum_of_roots(y)) - _sum_of_roots(x + y)
+
+
 Margin: TypeAlias = Callable[[np.random.Generator], float]
 
 
@@ -248,6 +267,7 @@ CHECKS = (
     _sampled("smoothness", SMOOTHNESS, _smoothness, ("beta 0.1, not 0.25", lambda g: _smoothness(g, 0.1))),
     _sampled("von_neumann", VON_NEUMANN, _von_neumann, ("opposite orders", lambda g: _von_neumann(g, True))),
     _sampled("rank_of_sums_and_limits", RANK, _rank, ("one less", lambda g: _rank(g, 1))),
+    _sampled("rotfeld", ROTFELD, _rotfeld, ("0.9 of the sum", lambda g: _rotfeld(g, 0.9))),
 )
 
 THEOREM = Theorem(0, __doc__, CHECKS)

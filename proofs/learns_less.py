@@ -239,7 +239,12 @@ CHECKS = (
         square(X) / 2,
         proof=[1 / t * PARTLY_LEARNED * FRACTION],
         mutants=(
-            mutant("constant", "(1 - t^2) E as for low rank", {X: [["1/2"]], D: [[1]], t: "1/2"}, lhs=(1 - t**2) * square(D) / 2),
+            mutant(
+                "constant",
+                "(1 - t^2) E as for low rank",
+                {X: [["1/2"]], D: [[1]], t: "1/2"},
+                lhs=(1 - t**2) * square(D) / 2,
+            ),
             mutant("sign", "(1 + t)^2 E", lhs=(1 + t) ** 2 * square(D) / 2),
             dropped(PARTLY_LEARNED),
             dropped(FRACTION, {X: [[0]], D: [[1]], t: 2}),
@@ -306,9 +311,7 @@ CHECKS = (
         given=(ON_FRONT,),
         mutants=(
             mutant("sign", "f_t - mu f_s", lhs=target(W) - mu * source(W), rhs=target(Y) - mu * source(Y)),
-            mutant(
-                "constant", "weight 2 mu", lhs=target(W) + 2 * mu * source(W), rhs=target(Y) + 2 * mu * source(Y)
-            ),
+            mutant("constant", "weight 2 mu", lhs=target(W) + 2 * mu * source(W), rhs=target(Y) + 2 * mu * source(Y)),
             dropped(ON_FRONT),
         ),
     ),
