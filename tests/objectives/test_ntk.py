@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+import lorasolve as ls
+from lorasolve.objectives import NTK
+
+LOSSES = ["square", "logistic", "softmax"]
+
+
+def network(loss, seed=0):
+    rng = np.random.default_rng(seed)
+    W0, V, Z = rng.standard_normal((4, 5)), rng.standard_normal((3, 4)), rng.standard_normal((5, 8))
+    targets = {
+        "square": rng.standard_normal((8, 3)),
+        "logistic": np.where(rng.random((8, 3)) < 0.5, -1.0, 1.0),
+        "softmax": rng.integers(0, 3, 8),
+    }[loss]
+    return W0, V, Z, targets, NTK.of_network(W0, V, Z, targets, loss)
+
+
+def test_features_are_the_jacobian_of_the_real_network():
+    W0, V, Z, _, f = network("square")
+    D = np.random.default_rng(1).standard_normal(W0.shape)
+    h = 1e-6
+    numeric = (V @ np.tanh((W0 + h * D) @ Z) - V @ np.tanh((W0 - h * D) @ Z)).T / (2 * h)
+    np.testing.assert_allclose(f.outputs(D) - f.outputs(0 * D), numeric, atol=1e-8)
+    np.testing.assert_allclose(f.outputs(0 * D), (V @ np.tanh(W0 @ Z)).T, atol=1e-14)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_value_by_hand_and_claims(loss):
+    *_, targets, f = network(loss)
+    X = np.random.default_rng(2).standard_normal(f.shape)
+    total = 0.0
+    for i in range(8):
+        z = np.array([f.offset[i, k] + np.sum(f.features[i, k] * X) for k in range(3)])
+        if loss == "square":
+            total += 0.5 * np.sum((z - targets[i]) ** 2)
+        elif loss == "logistic":
+            total += np.sum(np.log1p(np.exp(-targets[i] * z)))
+        else:
+            total += np.log(np.sum(np.exp(z))) - z[targets[i]]
+    assert f.value_and_grad(X)[0] == pytest.approx(total / 8, rel=1e-13)
+    report = ls.check_objective(f, 0)
+    assert report.ok, str(report)
+
+
+def test_square_loss_agrees_with_a_real_network_nearby():
+    rng = np.random.default_rng(0)
+    W0, V, Z, Y, f = network("square")
+    direction = rng.standard_normal(W0.shape)
+    errors = []
+    for h in (1e-2, 1e-3):
+        real = 0.5 * np.sum((V @ np.tanh((W0 + h * direction) @ Z) - Y.T) ** 2) / 8
+        errors.append(abs(real - f.value_and_grad(h * direction)[0]))
+    assert errors[1] < 0.02 * errors[0]  # second order
+
+
+def test_bad_input_is_named():
+    G = np.ones((4, 2, 3, 3))
+    with pytest.raises(ValueError, match="loss"):
+        NTK(G, np.zeros((4, 2)), "hinge")
+    with pytest.raises(ValueError, match="targets"):
+        NTK(G, np.zeros((4, 2)), "logistic")
+    with pytest.raises(ValueError, match="targets"):
+        NTK(G, np.array([0, 1, 2, 0]), "softmax")
+    with pytest.raises(ValueError, match="offset"):
+        NTK(G, np.zeros((4, 2)), offset=np.zeros((3, 2)))
