@@ -86,13 +86,15 @@ class Lemma1(Experiment):
             mine = [r for r in records if r["batch"] == batch and r["status"] == "ended"]
             mine.sort(key=lambda r: r["step"] * r["lam"])
             rate = [r["step"] * r["lam"] for r in mine]
-            ax.semilogx(rate, [max(r["ranks"]) for r in mine], "o", color=COLOURS[0], label="end of SGD (largest)")
+            ax.semilogx(rate, [max(*r["ranks"], 0.6) for r in mine], "o", color=COLOURS[0], label="end of SGD (largest; 0 at the edge)")
             ax.semilogx(rate, [r["bound"] for r in mine], "-", color=COLOURS[1], label="Lemma 1's bound")
             ax.axhline(min(_M, _N), color="black", ls=":", lw=1, label="full rank: bound vacuous above")
-            ax.set(title=f"batch size {batch}", xlabel="step size x lam", ylim=(0, 80))
+            ax.set(title=f"batch size {batch}", xlabel="step size x lam", yscale="log", ylim=(0.5, 2e4))
+            ax.set_xticks([0.01, 0.03, 0.1], ["0.01", "0.03", "0.1"])
+            ax.minorticks_off()
             ax.grid(alpha=0.25)
         axes[0].set_ylabel(f"rank within relative distance {_EPS:g}")
-        axes[-1].legend(fontsize=8, loc="upper right")
+        axes[0].legend(fontsize=7, loc="upper right")
 
 
 def _objective() -> object:

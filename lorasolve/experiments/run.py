@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from .._progress import Progress
+from .._threads import set_threads
 from ..io import envelope, write_atomically, write_json
 from .base import Cell, Experiment, Record
 
@@ -38,6 +39,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--fresh", action="store_true", help="ignore what an earlier run has finished")
     args = parser.parse_args(list(argv))
     names = list(known) if args.name == "all" else [args.name]
+    # Thousands of small problems: a second BLAS thread would mostly wait for the first.
+    set_threads(1)
     for name in names:
         try:
             reproduce(known[name](), pathlib.Path(args.out), args.quick, args.fresh)

@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from ..result import Result
 
 
+_TICKS = (2, 5, 10, 20, 50)
+
+
 class Sharp(Experiment):
     """How often gradient descent from Gaussian factors ends at a spurious minimum, ``lam = 0``, ``r* = 1``."""
 
     name = "sharp"
     summary = "sharp instance: where gradient descent ends, over initialization scale, kappa and r/r*"
     seeds = "run k at a scale: default_rng(k)"
-    size = (12.0, 3.9)
+    size = (12.0, 4.6)
 
     def cells(self, quick: bool) -> list[Cell]:
         """Return one cell per rank and condition number."""
@@ -81,16 +84,17 @@ class Sharp(Experiment):
             kappas, scales = [record["kappa"] for record in mine], mine[0]["scales"]
             shares = np.array([record["spurious"] for record in mine])
             image = ax.pcolormesh(scales, kappas, shares, vmin=0.0, vmax=1.0, cmap="Oranges", shading="nearest")
-            ax.set_xscale("log")
-            ax.set_yscale("log")
-            ax.set_yticks([2, 5, 10, 20, 50], ["2", "5", "10", "20", "50"])
+            ax.set(xscale="log", yscale="log")
+            ax.set_yticks(_TICKS, [str(tick) for tick in _TICKS])
             ax.minorticks_off()
             lines = [(2.0, "2 (paper)", ":"), (2.0 * math.sqrt(r), "2 sqrt(r/r*)", "--")]
             for level, label, style in [*lines, (1.0 + 2.0 * math.sqrt(r), "1 + 2 sqrt(r/r*)", "-")]:
                 ax.axhline(level, color="black", ls=style, lw=1.3, label=label)
             ax.set(title=f"r/r* = {r}", xlabel="initialization scale")
         axes[0].set_ylabel("condition number kappa")
-        axes[1].legend(fontsize=8, loc="upper left", title="no spurious minima below")
+        handles, labels = axes[0].get_legend_handles_labels()
+        title = "no spurious minima below:"
+        figure.legend(handles, labels, loc="outside lower left", ncols=3, fontsize=9, title=title)
         figure.colorbar(image, ax=list(axes[: len(ranks)]), label="share of runs ending spurious", shrink=0.9)
         ax = axes[-1]
         mine = [record for record in records if record["r"] == ranks[0]]
@@ -99,6 +103,8 @@ class Sharp(Experiment):
         ax.annotate("||X*||", (0.04, 1.01), xycoords=("axes fraction", "data"))
         ax.set(title="the spurious point is short", xlabel="kappa", ylabel="||X_spurious||_F")
         ax.set(xscale="log", ylim=(0.0, 1.15))
+        ax.set_xticks(_TICKS, [str(tick) for tick in _TICKS])
+        ax.minorticks_off()
         ax.grid(alpha=0.25)
 
 
