@@ -1,0 +1,170 @@
+import warnings
+
+import numpy as np
+import pytest
+
+from lorasolve.methods import expressive
+
+
+def layers(D, L, seed=0, near_identity=False):
+    rng = np.random.default_rng(seed)
+    bound = 1 / np.sqrt(D)
+    made = [rng.uniform(-bound, bound, (D, D)) for _ in range(L + 1)]
+    if near_identity:
+        made = [np.eye(D) + 0.1 * W for W in made]
+    return made[0], made[1:]
+
+
+def product(weights, adapters):
+    out = np.eye(weights[0].shape[0])
+    for W, (A, B) in zip(weights, adapters):
+        out = (W + A @ B.T) @ out
+    return out
+
+
+@pytest.mark.parametrize(("D", "ranks"), [(16, [3, 3]), (16, [2, 1, 4]), (16, [1, 1, 1, 1]), (8, [0, 3]), (8, [4, 4])])
+@pytest.mark.parametrize("rotations", [0, 3])
+def test_error_is_the_next_singular_value(D, ranks, rotations):
+    target, weights = layers(D, len(ranks), near_identity=True)
+    found = expressive.adapt_linear(target, weights, ranks, rotations)
+    frozen = np.linalg.multi_dot(weights[::-1])
+    sigma = np.append(np.linalg.svd(target - frozen, compute_uv=False), 0.0)
+    error = target - product(weights, found.adapters)
+    assert np.linalg.norm(error, 2) == pytest.approx(sigma[sum(ranks)], abs=1e-12)
+    assert np.linalg.norm(error) == pytest.approx(np.linalg.norm(sigma[sum(ranks) :]), abs=1e-12)
+    assert found.error == pytest.approx(np.linalg.norm(error, 2), abs=1e-14)
+    assert abs(found.gap) < 1e-12
+    for (A, B), R in zip(found.adapters, ranks):
+        assert A.shape[1] == B.shape[1] == R
+
+
+def test_random_layers_of_two_and_four():
+    for L, tolerance in ((2, 1e-11), (4, 1e-5)):
+        for seed in range(5):
+            target, weights = layers(16, L, seed)
+            found = expressive.adapt_linear(target, weights, [16 // L] * L)
+            assert found.error < tolerance
+            assert found.lower_bound == 0.0
+
+
+def test_lower_bound_is_never_beaten():
+    target, weights = layers(6, 2)
+    bound = expressive.adapt_linear(target, weights, [1, 1]).lower_bound
+    rng = np.random.default_rng(0)
+    for _ in range(3000):
+        adapters = [(rng.standard_normal((6, 1)), rng.standard_normal((6, 1))) for _ in range(2)]
+        scale = np.exp(rng.standard_normal())
+        error = target - product(weights, [(scale * A, B) for A, B in adapters])
+        assert np.linalg.norm(error, 2) >= bound - 1e-12
+
+
+def test_first_layer_may_be_singular():
+    target, weights = layers(8, 2)
+    weights[0] = weights[0] - np.outer(weights[0] @ np.eye(8)[0], np.eye(8)[0])  # a zero column
+    assert np.linalg.matrix_rank(weights[0]) == 7
+    found = expressive.adapt_linear(target, weights, [4, 4])
+    assert found.error < 1e-11
+
+
+def test_rotation_repairs_a_singular_prefix():
+    D = 6
+    rng = np.random.default_rng(1)
+    weights = [np.eye(D), np.eye(D)]
+    u = rng.standard_normal(D)
+    u /= np.linalg.norm(u)
+    # E = -u u^T + smaller directions: I + LR_1(E) annihilates u
+    others = np.linalg.qr(np.column_stack([u, rng.standard_normal((D, 2))]))[0][:, 1:3]
+    target = np.eye(D) - np.outer(u, u) + 0.3 * others @ others.T
+    with pytest.warns(expressive.ConditioningWarning, match="condition number"):
+        plain = expressive.adapt_linear(target, weights, [1, 2])
+    turned = expressive.adapt_linear(target, weights, [1, 2], rotations=10)
+    assert plain.condition > 1e10 > 1e3 > turned.condition
+    assert turned.error < 1e-12
+
+
+def test_depth_ruins_conditioning_and_is_said():
+    target, weights = layers(16, 12)
+    with pytest.warns(expressive.ConditioningWarning, match="achieved"):
+        found = expressive.adapt_linear(target, weights, [2] * 12)
+    assert found.error > 1e-3
+    assert found.largest_adapter > 1e3
+    target, weights = layers(16, 16, near_identity=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert expressive.adapt_linear(target, weights, [1] * 16).error < 1e-12
+
+
+def relu(W, b, x):
+    return np.maximum(W @ x + b[:, None], 0.0)
+
+
+def test_relu_network_is_exact_on_the_ball_with_enough_rank():
+    D, rng = 8, np.random.default_rng(0)
+    target, weights = layers(D, 4)
+    second = rng.uniform(-0.3, 0.3, (D, D))
+    b1, b2 = rng.uniform(-0.3, 0.3, (2, D))
+    found = expressive.adapt_relu([(target, b1), (second, b2)], weights, [4] * 4, radius=20.0)
+    x = rng.standard_normal((D, 500))
+    x *= 20.0 * rng.random(500) / np.linalg.norm(x, axis=0)
+    expected = relu(second, b2, relu(target, b1, x))
+    assert np.abs(found(x) - expected).max() < 1e-9
+    # and beyond the ball it is not exact any more: the certificate is no triviality
+    far = 1e3 * x
+    assert np.abs(found(far) - relu(second, b2, relu(target, b1, far))).max() > 1.0
+
+
+def test_relu_error_below_the_bounds():
+    D = 16
+    rng = np.random.default_rng(3)
+    for R in (1, 3, 6):
+        target, weights = layers(D, 2, seed=R)
+        b = rng.uniform(-0.25, 0.25, D)
+        found = expressive.adapt_relu([(target, b)], weights, [R, R], radius=12.0)
+        residual = target - found.blocks[0].product
+        x = rng.standard_normal((D, 4000))
+        x = x[:, np.linalg.norm(x, axis=0) <= 12.0]
+        errors = found(x) - relu(target, b, x)
+        squared = np.sum(errors**2, axis=0)
+        exact, loose, _ = expressive.mean_squared_error_bounds(residual, np.eye(D))
+        assert squared.mean() <= exact <= loose
+        assert np.sqrt(squared.mean()) <= found.error_bound
+        assert (np.sqrt(squared) <= found.blocks[0].error * np.linalg.norm(x, axis=0) + 1e-9).all()
+
+
+def test_frobenius_form_of_the_bound_is_false():
+    # Sigma = I_16, all singular values 0.6, two of sixteen removed; the bias keeps all units active
+    D, sigma = 16, 0.6
+    rng = np.random.default_rng(0)
+    W = np.linalg.qr(rng.standard_normal((D, D)))[0]
+    E = sigma * np.diag([0.0, 0.0] + [1.0] * 14)
+    x = rng.standard_normal((D, 20_000))
+    b = np.full(D, 100.0)
+    error = np.mean(np.sum((relu(W - E, b, x) - relu(W, b, x)) ** 2, axis=0))
+    exact, trace, frobenius = expressive.mean_squared_error_bounds(E, np.eye(D))
+    assert error == pytest.approx(14 * sigma**2, rel=0.02)
+    assert exact == pytest.approx(14 * sigma**2)
+    assert error <= trace == pytest.approx(16 * sigma**2)
+    assert error > frobenius == pytest.approx(4 * sigma**2)
+
+
+def test_attention_pair():
+    D = 12
+    rng = np.random.default_rng(5)
+    frozen, target = ({k: rng.standard_normal((D, D)) / np.sqrt(D) for k in "QKVO"} for _ in range(2))
+    found = expressive.adapt_attention(frozen, target, rank=6)
+    (A, B), (C, F) = found.query_key.adapters
+    W_K = frozen["K"] + F @ C.T  # the factors swap roles in the transpose
+    np.testing.assert_allclose(W_K.T @ (frozen["Q"] + A @ B.T), target["K"].T @ target["Q"], atol=1e-10)
+    assert found.value_output.error < 1e-10
+    assert expressive.adapt_attention(frozen, target, rank=3).value_output.error > 1e-2
+
+
+def test_partition_and_refusals():
+    assert expressive.uniform_partition(7, 3) == [2, 2, 3]
+    target, weights = layers(4, 2)
+    with pytest.raises(ValueError, match="ranks"):
+        expressive.adapt_linear(target, weights, [1])
+    with pytest.raises(ValueError, match="layers"):
+        expressive.adapt_linear(target, [np.eye(3)], [1])
+    with pytest.raises(ValueError, match="partition"):
+        expressive.adapt_relu([(target, np.zeros(4))], weights, [1, 1], 1.0, partition=[1])
