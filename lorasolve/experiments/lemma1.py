@@ -86,7 +86,8 @@ class Lemma1(Experiment):
             mine = [r for r in records if r["batch"] == batch and r["status"] == "ended"]
             mine.sort(key=lambda r: r["step"] * r["lam"])
             rate = [r["step"] * r["lam"] for r in mine]
-            ax.semilogx(rate, [max(*r["ranks"], 0.6) for r in mine], "o", color=COLOURS[0], label="end of SGD (largest; 0 at the edge)")
+            ends = [max(*r["ranks"], 0.6) for r in mine]
+            ax.semilogx(rate, ends, "o", color=COLOURS[0], label="end of SGD (largest; 0 at the edge)")
             ax.semilogx(rate, [r["bound"] for r in mine], "-", color=COLOURS[1], label="Lemma 1's bound")
             ax.axhline(min(_M, _N), color="black", ls=":", lw=1, label="full rank: bound vacuous above")
             ax.set(title=f"batch size {batch}", xlabel="step size x lam", yscale="log", ylim=(0.5, 2e4))
