@@ -94,7 +94,8 @@ class Comparison:
         """Return the rows as text, the reference first."""
         lines = [[_title(column.name) for column in _COLUMNS]]
         if self.reference is not None:
-            lines.append([_cell(name, value) for name, value in _reference_line(self.reference, self.problem.rank).items()])
+            reference = _reference_line(self.reference, self.problem.rank)
+            lines.append([_cell(name, value) for name, value in reference.items()])
         for row in self.rows:
             lines.append([_cell(column.name, getattr(row, column.name)) for column in _COLUMNS])
         widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
@@ -225,7 +226,8 @@ def compare(
     try:
         if reference is None and has_convex_counterpart(problem):
             reference = solve_convex(problem, progress=progress)
-        for arguments in runs:
+            interrupted = reference.interrupted
+        for arguments in [] if interrupted else runs:
             result = solve(problem, **arguments)
             results.append(result)
             rows.append(_row(problem, _label(arguments), result, reference, tol))

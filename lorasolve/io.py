@@ -9,6 +9,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -320,8 +321,10 @@ def _umask() -> int:
 
 
 def to_json(document: dict[str, Any]) -> str:
-    """Return strict JSON: NumPy values as plain ones, numbers that JSON cannot hold as null."""
-    return json.dumps(_plain(document), indent=2, allow_nan=False)
+    """Return strict JSON: NumPy values as plain ones, numbers that JSON cannot hold as null, plain lists in a line."""
+    text = json.dumps(_plain(document), indent=2, allow_nan=False)
+    # A line break is never inside a string, where it is escaped.
+    return re.sub(r"\[\n *([^\[\]{}]*)\n *\]", lambda found: "[" + re.sub(r"\n *", " ", found[1]) + "]", text)
 
 
 def _plain(value: Any) -> Any:

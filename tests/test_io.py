@@ -196,8 +196,15 @@ def test_json_is_strict() -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is not JSON")
 
-    back = json.loads(to_json(document), parse_constant=refuse)
+    text = to_json(document)
+    assert '"c": [0, 1, 2]' in text
+    back = json.loads(text, parse_constant=refuse)
     assert back == {"a": None, "b": [1.5, None], "c": [0, 1, 2], "d": True, "e": [1, None]}
+
+
+def test_json_keeps_text_in_lists() -> None:
+    document = {"a": ["two  spaces", "line\nbreak", "[ bracket", ']\n"'], "b": [], "c": [[1, 2], [3]], "d": [{"e": []}]}
+    assert json.loads(to_json(document)) == document
 
 
 # ---------------------------------------------------------------------- results

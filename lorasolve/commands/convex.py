@@ -60,6 +60,8 @@ class ConvexCommand(Command):
             remark(args, f"written: {saved}, {report}")
         lines = [task.title, problem_line(problem), "", _text(problem, result), metrics_line(metrics)]
         emit(args, document, "\n".join(lines).rstrip())
+        if result.interrupted:
+            return ExitCode.INCONCLUSIVE
         if args.require_certificate and not result.success:
             return ExitCode.FALSE
         return ExitCode.FINE
