@@ -10,6 +10,7 @@ import lorasolve as ls
 from lorasolve.adapters import SoftmaxGates
 from lorasolve.methods import beam
 from lorasolve.methods.claims import Claim, print_claims
+from lorasolve.monitor import Intermediate
 from lorasolve.objectives import Denoising
 from lorasolve.optimizers import Adam
 from lorasolve.schedules import Beam
@@ -30,7 +31,7 @@ def importance_over_time(optimizer: str, seed: int = 0) -> dict[int, tuple[float
     """Return dispersion, and rank correlation with the final order, of the importances at some iterations."""
     history: dict[int, np.ndarray] = {}
 
-    def watch(now: ls.engine.Intermediate) -> None:
+    def watch(now: Intermediate) -> None:
         if now.nit in TIMES:
             history[now.nit] = beam.term_norms(now.A, now.B)
 

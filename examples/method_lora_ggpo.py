@@ -10,6 +10,7 @@ import numpy as np
 import lorasolve as ls
 from lorasolve.methods.claims import Claim, print_claims
 from lorasolve.methods.sharpness import largest_curvature
+from lorasolve.monitor import Intermediate
 from lorasolve.objectives import Denoising, LinearFineTuning, Logistic
 from lorasolve.optimizers import GD, GGPO, MGPO
 
@@ -48,7 +49,7 @@ def floors(radii: tuple[float, ...], sign: int, clamp: float | None) -> list[flo
     for rho in radii:
         norms: list[float] = []
 
-        def watch(now: ls.engine.Intermediate, norms: list[float] = norms) -> None:
+        def watch(now: Intermediate, norms: list[float] = norms) -> None:
             norms.append(float(np.linalg.norm(problem.objective.value_and_grad(now.problem.update(now.theta))[1])))
 
         optimizer = MGPO(0.05, "gd", rho=rho, sign=sign, clamp=clamp)
@@ -67,7 +68,7 @@ def bump(step: float, rank: int) -> tuple[float, float]:
     values: list[float] = []
     ratios: list[float] = []
 
-    def watch(now: ls.engine.Intermediate) -> None:
+    def watch(now: Intermediate) -> None:
         values.append(now.value)
         if now.nit % 5 == 0:
             ratios.append(0.5 * step * largest_curvature(now.problem, now.A, now.B))

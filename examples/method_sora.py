@@ -11,6 +11,7 @@ from lorasolve.adapters import SoRA
 from lorasolve.adapters.sora import released_threshold
 from lorasolve.methods.claims import Claim, print_claims
 from lorasolve.methods.sora import half_threshold_optimum, open_gates
+from lorasolve.monitor import Intermediate
 from lorasolve.objectives import Denoising
 from lorasolve.schedules import Sparsify
 
@@ -68,7 +69,7 @@ def memorisation(penalties: tuple[float, ...], seed: int) -> list[tuple[float, i
     problem = ls.Problem(Denoising(noisy), GATES, DECAY, adapter=SoRA(penalties[0]))
     last: dict[float, tuple[int, float, float]] = {}
 
-    def watch(now: ls.engine.Intermediate) -> None:
+    def watch(now: Intermediate) -> None:
         X = now.problem.update(now.theta)
         gates = int(np.count_nonzero(now.problem.split(now.theta)[2]))
         losses = (0.5 * float(np.sum((X - noisy) ** 2)), 0.5 * float(np.sum((X - clean) ** 2)))

@@ -1,0 +1,154 @@
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+import lorasolve as ls
+from lorasolve.methods import learn_forget as lf
+from lorasolve.optimizers import GD
+
+
+def general_pair(m=7, n=6, seed=0):
+    rng = np.random.default_rng(seed)
+    moments = []
+    for _ in range(2):
+        root = rng.standard_normal((n, 2 * n))
+        moments.append(root @ root.T / (2 * n) + 0.1 * np.eye(n))
+    return lf.Pair(rng.standard_normal((m, n)), rng.standard_normal((m, n)), *moments)
+
+
+@pytest.mark.parametrize("mu", [0.01, 1.0, 30.0])
+def test_front_points_minimise_the_weighted_sum(mu):
+    pair = general_pair()
+    W = pair.front_point(mu)
+    G = (W - pair.W_t) @ pair.C_t + mu * (W - pair.W_s) @ pair.C_s
+    assert np.linalg.norm(G) < 1e-12 * (1 + mu)
+
+    def total(w):
+        return pair.target_loss(w.reshape(W.shape)) + mu * pair.forgetting(w.reshape(W.shape))
+
+    best = minimize(total, np.zeros(W.size), method="BFGS", options={"gtol": 1e-9})
+    assert total(W.ravel()) == pytest.approx(best.fun, abs=1e-8)
+
+
+def test_nothing_lies_in_front_of_the_front():
+    pair = general_pair()
+    rng = np.random.default_rng(1)
+    for _ in range(300):
+        W = pair.W_s + rng.uniform(0, 1.5) * (pair.W_t - pair.W_s)
+        W += 0.3 * rng.standard_normal() * rng.standard_normal((7, 6))
+        assert pair.forgetting(W) >= pair.least_forgetting(pair.target_loss(W)) - 1e-9
+    for mu in (0.1, 2.0):
+        W = pair.front_point(mu)
+        assert pair.forgetting(W) == pytest.approx(pair.least_forgetting(pair.target_loss(W)), rel=1e-8)
+    assert pair.least_forgetting(pair.target_loss(pair.W_s)) == 0.0
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_best_update_of_a_rank_agrees_with_descent(rank):
+    pair = general_pair()
+    X, loss = pair.best_of_rank(rank)
+    assert np.linalg.matrix_rank(X) == rank
+    assert pair.target_loss(pair.W_s + X) == pytest.approx(loss, rel=1e-11)
+
+    def function(z):
+        A, B = z[: 7 * rank].reshape(7, rank), z[7 * rank :].reshape(6, rank)
+        return pair.target_loss(pair.W_s + A @ B.T)
+
+    rng = np.random.default_rng(0)
+    ends = [minimize(function, rng.standard_normal(13 * rank), method="BFGS").fun for _ in range(4)]
+    assert min(ends) == pytest.approx(loss, abs=1e-6)
+    assert min(ends) >= loss - 1e-10
+
+
+@pytest.mark.parametrize("rank", [1, 2, 4, 8])
+def test_isotropic_trade_off(rank):
+    rng = np.random.default_rng(0)
+    D = rng.standard_normal((20, 16))
+    pair = lf.Pair(np.zeros((20, 16)), D, np.eye(16), np.eye(16))
+    X, loss = pair.best_of_rank(rank)
+    energy = 0.5 * np.sum(D * D)
+    front, lora = lf.isotropic_forgetting(energy, loss)
+    assert pair.forgetting(X) == pytest.approx(lora, rel=1e-12)
+    assert pair.least_forgetting(loss) == pytest.approx(front, rel=1e-9)
+    assert front < lora
+    s = 1 - np.sqrt(loss / energy)
+    assert pair.target_loss(s * D) == pytest.approx(loss, rel=1e-12)
+    assert pair.forgetting(s * D) == pytest.approx(front, rel=1e-12)
+
+
+def test_full_fine_tuning_is_gradient_descent_on_the_update():
+    for m, n in ((4, 6), (6, 4)):
+        pair = general_pair(m, n)
+        objective = pair.sample(50, 0.5, np.random.default_rng(1))
+        problem, start = lf.full_fine_tuning(objective)
+        end = ls.solve(problem, GD(0.05), start, stop=ls.StoppingRule(40, 0.0))
+        X = np.zeros((m, n))
+        for _ in range(40):
+            X = X - 0.05 * objective.value_and_grad(X)[1]
+        np.testing.assert_allclose(end.X, X, atol=1e-12)
+
+
+def test_gaussian_reference():
+    assert lf.gaussian_r90_fraction() == pytest.approx(0.5098, abs=5e-5)
+    assert lf.gaussian_r90_fraction(power=1) == pytest.approx(0.672, abs=1e-3)
+    X = np.random.default_rng(0).standard_normal((400, 400))
+    assert lf.r90(X) / 400 == pytest.approx(0.5098, abs=0.01)
+
+
+def test_rank_measures_by_hand():
+    X = np.diag([3.0, 2.0, 1.0, 0.0])
+    assert lf.r90(X) == 2  # 9 + 4 = 13 of 14
+    assert lf.r90(X, 0.5) == 1
+    assert lf.stable_rank(X) == pytest.approx(14 / 9)
+    p = np.array([3, 2, 1]) / 6
+    assert lf.entropy_rank(X) == pytest.approx(np.exp(-np.sum(p * np.log(p))))
+    assert lf.r90(np.zeros((3, 3))) == 0
+
+
+@pytest.mark.parametrize(("c", "law"), [(1e-3, 0), (1e-2, 0), (1.0, 1), (2.0, 1)])
+def test_spectrum_laws(c, law):
+    rng = np.random.default_rng(0)
+    n = 400
+    A, B = rng.standard_normal((2, n, n))
+    moved = np.mean(np.abs(np.linalg.svd(A + c * B, compute_uv=False) - np.linalg.svd(A, compute_uv=False)))
+    predicted = lf.spectrum_shift(n, c)[law]
+    # small c: a mean of n values |N(0, 1)| c, relative standard error sqrt(pi/2 - 1)/sqrt(n) = 0.038
+    assert moved == pytest.approx(predicted, rel=3 * 0.038)
+
+
+@pytest.mark.parametrize(("rank", "scale"), [(4, 2.0), (16, 0.5), (64, 1.0)])
+def test_first_step_size(rank, scale):
+    rng = np.random.default_rng(0)
+    m, n = 32, 24
+    G = rng.standard_normal((m, n))
+    ratios = []
+    for _ in range(400):
+        A = 0.3 * rng.standard_normal((m, rank))
+        ratios.append(np.sum((0.01 * scale**2 * A @ (A.T @ G)) ** 2) / np.sum(G * G))
+    error = np.std(ratios) / np.sqrt(len(ratios))
+    assert abs(np.mean(ratios) - lf.first_step_size(m, rank, 0.01, scale, 0.3) ** 2) < 4 * error
+
+
+def test_memory_table_of_the_paper():
+    psi = 7e9
+    assert lf.training_memory(psi) == 112e9
+    assert lf.training_memory(psi, optimizer="lion") == 84e9
+    assert lf.training_memory(psi, 0.01) == pytest.approx(15.12e9)
+    assert lf.training_memory(psi, 0.01, "lion") == pytest.approx(14.84e9)
+
+
+def test_harness_runs_variants_and_keeps_the_best_step():
+    rng = np.random.default_rng(0)
+    pair = lf.isotropic_pair(8, 10, 2, 1.5, rng)
+    objective = pair.sample(60, 0.1, rng)
+    course = lf.run_course(pair, "LoRA", ls.Problem(objective, 2), step_sizes=[1e-4, 0.1], max_iter=400)
+    assert course.step_size == 0.1
+    assert course.checkpoints[0].iteration == 0 and course.checkpoints[0].forgetting == 0.0
+    assert course.end.target_loss < 0.1 * course.checkpoints[0].target_loss
+    rac = lf.run_course(
+        pair, "RAC", ls.Problem(objective, 2), max_iter=400, optimizer=GD(0.5), schedule=ls.schedules.RACChain()
+    )
+    assert rac.end.target_loss < 0.1 * rac.checkpoints[0].target_loss
+    assert all(point.behind_front > -1e-9 for point in [*course.checkpoints, *rac.checkpoints])
+    table = lf.matched_learning([course, rac], [course.end.target_loss, 0.0])
+    assert table["LoRA"][0] is not None and table["LoRA"][1] is None
