@@ -435,7 +435,12 @@ CHECKS = (
                 {X: [[1]], T: [[1]], values_x: [[1]], values_t: [[1]]},
                 lhs=square(values_x + values_t),
             ),
-            mutant("constant", "half of it", rhs=square(X - T) / 2),
+            mutant(
+                "constant",
+                "half of it",
+                {X: [[1]], T: [[0]], values_x: [[1]], values_t: [[0]]},
+                rhs=square(X - T) / 2,
+            ),
             dropped(PAIRED, {X: [[1]], T: [[1]], values_x: [[1]], values_t: [[-1]]}),
         ),
     ),
