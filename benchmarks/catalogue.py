@@ -1,0 +1,16 @@
+"""All items, found by the modules named ``item_*`` in this folder."""
+
+from __future__ import annotations
+
+import importlib
+import pathlib
+
+from peers import Item
+
+
+def items() -> dict[str, Item]:
+    """Return the items by key."""
+    found: dict[str, Item] = {}
+    for path in sorted(pathlib.Path(__file__).parent.glob("item_*.py")):
+        found |= {item.key: item for item in importlib.import_module(path.stem).ITEMS}
+    return dict(sorted(found.items(), key=lambda pair: (int(pair[0][1:].split(" ")[0].rstrip("artw")), pair[0])))

@@ -1,0 +1,125 @@
+"""S10: cost per iteration and peak memory against the size, with the slopes that theory gives."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import resource
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+RANK = 8
+# Size axis, its points, and the exponent of the data's size in it (the theory for time and memory).
+SERIES = {
+    "S2": ("m = n", (64, 128, 256, 512, 1024, 2048, 4096, 8192), 2),
+    "S3": ("entries", (10_000, 100_000, 1_000_000, 10_000_000), 1),
+    "S4": ("runs", (8, 64, 512, 4096, 100_000), 1),
+}
+
+
+def linear(size: int) -> tuple[float, float]:
+    """Return seconds per gradient descent iteration and the bytes of the data."""
+    import lorasolve as ls
+
+    rng = np.random.default_rng(0)
+    S, C = rng.standard_normal((2, size, size), dtype=np.float32).astype(np.float64)
+    S += S.T
+    S /= 4 * size**0.5
+    S[np.diag_indices(size)] += 1.0
+    objective = ls.objectives.LinearFineTuning.from_gram(C, S, C, 1.0)
+    problem = ls.Problem(objective, RANK, 0.1)
+    start = (rng.standard_normal((size, RANK)) / size**0.5, np.zeros((size, RANK)))
+    steps = max(3, min(2000, 200_000_000 // size**2))
+
+    def run(iterations: int) -> float:
+        stop = ls.StoppingRule(max_iter=iterations, grad_tol=0.0)
+        began = time.perf_counter()
+        ls.solve(problem, ls.optimizers.GD(step_size=1e-3), start, stop=stop)
+        return time.perf_counter() - began
+
+    run(2)
+    short = run(2)
+    return (run(2 + steps) - short) / steps, 8.0 * 2 * size**2
+
+
+def completion(size: int) -> tuple[float, float]:
+    """Return seconds per objective and gradient at 100 entries per row, and the bytes of the data."""
+    import lorasolve as ls
+
+    rng = np.random.default_rng(0)
+    m, n = max(size // 100, 100), 2000
+    place = np.unique(rng.integers(0, m * n, size))
+    rows, cols = np.divmod(place, n)
+    objective = ls.objectives.MatrixCompletion(rows, cols, rng.standard_normal(place.size), (m, n))
+    problem = ls.Problem(objective, RANK, 0.1)
+    theta = rng.standard_normal(problem.size)
+    grad = np.empty_like(theta)
+    problem.value_and_grad(theta, grad)
+    repeats = max(3, 2_000_000 // size)
+    began = time.perf_counter()
+    for _ in range(repeats):
+        problem.value_and_grad(theta, grad)
+    return (time.perf_counter() - began) / repeats, 24.0 * place.size
+
+
+def sweep(size: int) -> tuple[float, float]:
+    """Return seconds for 20 iterations of all runs, and the bytes of their factors."""
+    import lorasolve as ls
+
+    rng = np.random.default_rng(0)
+    objective = ls.objectives.MatrixSensing(rng.standard_normal((300, 20, 20)), rng.standard_normal(300))
+    problem = ls.Problem(objective, 4, 0.1)
+    stop = ls.StoppingRule(max_iter=20, grad_tol=0.0)
+    method = ls.optimizers.GD(step_size=0.05)
+    ls.solve_batch([problem] * 8, method, "lora", list(range(8)), stop=stop)
+    began = time.perf_counter()
+    ls.solve_batch([problem] * size, method, "lora", list(range(size)), stop=stop)
+    return time.perf_counter() - began, 8.0 * size * problem.size
+
+
+def slope(x: list[float], y: list[float]) -> float:
+    """Return the exponent between the last points of a curve."""
+    return float(np.polyfit(np.log(x[-3:]), np.log(y[-3:]), 1)[0])
+
+
+def main() -> None:
+    """Measure one point (``growth.py KEY SIZE``), or all of them and draw (``growth.py FOLDER``)."""
+    if len(sys.argv) == 3:
+        seconds, data = {"S2": linear, "S3": completion, "S4": sweep}[sys.argv[1]](int(sys.argv[2]))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps([seconds, data, peak]))
+        return
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    folder = pathlib.Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    fig, axes = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
+    lines = ["| item | size | seconds | data MiB | peak MiB |", "|---|---|---|---|---|"]
+    for ax, (key, (label, sizes, exponent)) in zip(axes, SERIES.items()):
+        seconds = []
+        for size in sizes:
+            command = [sys.executable, __file__, key, str(size)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            took, data, peak = json.loads(done.stdout)
+            seconds.append(took)
+            lines.append(f"| {key} | {size} | {took:.3g} | {data / 2**20:.3g} | {peak:.0f} |")
+            print(lines[-1], flush=True)
+        ax.loglog(sizes, seconds, "o-", color="#c44e52")
+        reference = [seconds[-1] * (size / sizes[-1]) ** exponent for size in sizes]
+        ax.loglog(sizes, reference, "--", color="#9aa3ad")
+        ax.set_title(f"{key}: slope {slope(list(sizes), seconds):.2f}, theory {exponent}", fontsize=10, loc="left")
+        ax.set_xlabel(label)
+        ax.set_ylabel("seconds")
+        ax.spines[["top", "right"]].set_visible(False)
+    fig.savefig(folder / "bench_S10.png", dpi=110)
+    (folder / "bench_S10.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

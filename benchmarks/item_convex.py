@@ -1,0 +1,178 @@
+"""S5, S6, S7: the convex optimum with a certificate."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from peers import Item, timed
+
+
+def sensing(n):
+    """Return dense Gaussian measurements of a matrix whose nuclear-norm estimate has a rank that must be found."""
+    rng = np.random.default_rng(5)
+    count = 8 * n
+    M = rng.standard_normal((count, n, n))
+    target = rng.standard_normal((n, max(2, n // 10))) @ rng.standard_normal((max(2, n // 10), n)) / n**0.5
+    y = np.einsum("kij,ij->k", M, target) + 0.1 * rng.standard_normal(count)
+    lam = 0.02 * float(np.linalg.norm(np.einsum("k,kij->ij", y, M) / count, 2))
+    return M, y, lam
+
+
+def _value(M, y, lam, X):
+    w = np.einsum("kij,ij->k", M, X) - y
+    return 0.5 * float(w @ w) / y.size + lam * float(np.linalg.svd(X, compute_uv=False).sum())
+
+
+def _item(n, goals):
+    item = Item(f"S5 n={n}", f"Nuclear-norm sensing, n = {n}, N = {8 * n}: certified relative gap 1e-7", rtol=1e-5)
+
+    @item.peer("lorasolve factored", ours=True, needs="numba")
+    def _(quick):
+        import lorasolve as ls
+
+        M, y, lam = sensing(n)
+        problem = ls.Problem(ls.objectives.MatrixSensing(M, y), 1, lam)
+
+        def check(result):
+            assert result.relative_gap <= 1e-7, result.message
+            return result.fun
+
+        return timed(lambda: ls.solve_convex(problem, method="factored", tol=1e-7), check)
+
+    @item.peer("proximal gradient (FISTA), NumPy", goal=goals.get("prox"), repeats=3)
+    def _(quick):
+        M, y, lam = sensing(n)
+        flat = M.reshape(y.size, -1)
+        beta = np.linalg.norm(flat, 2) ** 2 / y.size
+
+        def work():
+            X = Y = np.zeros((n, n))
+            t = 1.0
+            for k in range(5000):
+                w = flat @ Y.ravel() - y
+                G = (w @ flat).reshape(n, n) / y.size
+                U, s, Vt = np.linalg.svd(Y - G / beta, full_matrices=False)
+                new = (U * np.maximum(s - lam / beta, 0.0)) @ Vt
+                if np.vdot(Y - new, new - X) > 0:
+                    t = 1.0
+                s_new = 0.5 * (1 + (1 + 4 * t * t) ** 0.5)
+                Y, X, t = new + (t - 1) / s_new * (new - X), new, s_new
+                if k % 20 == 0 and relative_gap(flat, y, lam, X) <= 1e-7:
+                    break
+            return X
+
+        return timed(work, lambda X: _value(M, y, lam, X))
+
+    def cvx(solver, **options):
+        def prepare(quick):
+            import cvxpy
+
+            M, y, lam = sensing(n)
+            flat = M.reshape(y.size, -1)
+
+            def work():
+                X = cvxpy.Variable((n, n))
+                loss = cvxpy.sum_squares(flat @ cvxpy.vec(X, order="C") - y) / (2 * y.size)
+                cvxpy.Problem(cvxpy.Minimize(loss + lam * cvxpy.normNuc(X))).solve(solver=solver, **options)
+                return X.value
+
+            return timed(work, lambda X: _value(M, y, lam, X))
+
+        return prepare
+
+    scs = item.peer("cvxpy SCS, eps 1e-8", needs="cvxpy", goal=goals.get("scs"), repeats=1, full_only=n > 40)
+    scs(cvx("SCS", eps=1e-8, max_iters=20_000))
+    if n <= 60:
+        clarabel = item.peer("cvxpy Clarabel", needs="cvxpy", goal=goals.get("clarabel"), repeats=1, full_only=n > 20)
+        clarabel(cvx("CLARABEL"))
+    return item
+
+
+def relative_gap(flat, y, lam, X):
+    """Return the certified gap of ``X``: a dual point is made by scaling the residual."""
+    w = flat @ X.ravel() - y
+    dual = np.linalg.norm((w @ flat).reshape(X.shape) / y.size, 2)
+    z = w * min(1.0, lam / dual)
+    primal = 0.5 * float(w @ w) / y.size + lam * float(np.linalg.svd(X, compute_uv=False).sum())
+    return (primal + float(z @ y + 0.5 * z @ z) / y.size) / primal
+
+
+rank_one = Item("S5r", "Nuclear-norm sensing with 3200 rank-one measurements, n = 400: certified relative gap 1e-7")
+
+
+@rank_one.peer("lorasolve factored", ours=True, needs="numba", repeats=2)
+def _(quick):
+    import lorasolve as ls
+
+    rng = np.random.default_rng(6)
+    n, count = 400, 3200
+    a, b = rng.standard_normal((2, count, n))
+    L, R = rng.standard_normal((2, n, 3))
+    y = np.einsum("ij,ij->i", a @ L, b @ R) / n**0.5 + 0.1 * rng.standard_normal(count)
+    objective = ls.objectives.MatrixSensing((a, b), y)
+    lam = 0.1 * float(np.linalg.norm((a * y[:, None]).T @ b / count, 2))
+    problem = ls.Problem(objective, 1, lam)
+
+    def check(result):
+        assert result.relative_gap <= 1e-7, result.message
+        return result.fun
+
+    return timed(lambda: ls.solve_convex(problem, method="factored", tol=1e-7), check)
+
+
+scale = Item("S6", "Linear fine-tuning 4096 x 4096, r* = 20: Gram matrices and certified relative gap 1e-6, in seconds")
+
+
+@scale.peer("lorasolve factored", ours=True, needs="numba", repeats=1, full_only=True)
+def _(quick):
+    import lorasolve as ls
+
+    n, N, rank = 4096, 8192, 20
+    rng = np.random.default_rng(7)
+    W0, Z = rng.standard_normal((n, n)) / n**0.5, rng.standard_normal((n, N))
+    P, Q = (np.linalg.qr(rng.standard_normal((n, rank)))[0] for _ in range(2))
+    Y = W0 @ Z + (P * np.linspace(2.0, 6.0, rank)) @ (Q.T @ Z)
+    Y += 0.1 * rng.standard_normal((n, N))
+
+    def work():
+        problem = ls.Problem(ls.objectives.LinearFineTuning(W0, Z, Y), 1, 0.5)
+        result = ls.solve_convex(problem, method="factored", tol=1e-6)
+        assert result.relative_gap <= 1e-6, result.message
+        return result
+
+    return timed(work, lambda result: float(result.rank))
+
+
+ratings = Item("S7", "MovieLens-100k, lam = 12: certified relative gap 1e-6, in seconds")
+
+
+@ratings.peer("lorasolve factored", ours=True, needs="numba", repeats=3)
+def _(quick):
+    import lorasolve as ls
+
+    path = os.environ.get("LORASOLVE_MOVIELENS")
+    if path is None:
+        raise FileNotFoundError("set LORASOLVE_MOVIELENS to the file u.data of MovieLens-100k, which is not shipped")
+    table = np.loadtxt(path, usecols=(0, 1, 2))
+    table = table[np.random.default_rng(0).permutation(len(table))[: int(0.9 * len(table))]]
+    rows, cols = table[:, :2].astype(int).T - 1
+    values = table[:, 2] - table[:, 2].mean()
+    problem = ls.Problem(ls.objectives.MatrixCompletion(rows, cols, values, (943, 1682)), 1, 12.0)
+
+    def check(result):
+        assert result.relative_gap <= 1e-6, result.message
+        return result.fun
+
+    return timed(lambda: ls.solve_convex(problem, method="factored", tol=1e-6), check)
+
+
+ITEMS = [
+    _item(20, {}),
+    _item(40, {}),
+    _item(60, {"clarabel": (150.0, 1000.0), "scs": (10.0, 60.0), "prox": (2.0, 12.0)}),
+    _item(100, {"scs": (10.0, 50.0), "prox": (2.5, 12.0)}),
+    rank_one,
+    scale,
+    ratings,
+]

@@ -1,0 +1,160 @@
+"""S2: linear fine-tuning, 768 x 768, 4096 samples, r = 8."""
+
+from __future__ import annotations
+
+import numpy as np
+from peers import Item, timed
+
+N_FEATURES, SAMPLES, RANK, LAM, STEP = 768, 4096, 8, 0.01, 0.05
+
+
+def data():
+    rng = np.random.default_rng(2)
+    n = N_FEATURES
+    W0 = rng.standard_normal((n, n)) / n**0.5
+    Z = rng.standard_normal((n, SAMPLES))
+    change = rng.standard_normal((n, RANK)) @ rng.standard_normal((RANK, n)) / n
+    Y = (W0 + change) @ Z + 0.1 * rng.standard_normal((n, SAMPLES))
+    return W0, Z, Y, rng.standard_normal((n, RANK)) / n**0.5, np.zeros((n, RANK))
+
+
+def value(W0, Z, Y, A, B):
+    R = (W0 + A @ B.T) @ Z - Y
+    return 0.5 * float(np.vdot(R, R)) / SAMPLES + 0.5 * LAM * float((A * A).sum() + (B * B).sum())
+
+
+def torch_steps(W0, Z, Y, A0, B0, steps):
+    """Return a function that runs the LoRA loop people write."""
+    import torch
+
+    weight, inputs, targets = (torch.from_numpy(part) for part in (W0, Z, Y))
+
+    def work():
+        A, B = (torch.tensor(part, requires_grad=True) for part in (A0, B0))
+        optimizer = torch.optim.SGD([A, B], lr=STEP, weight_decay=LAM)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            R = weight @ inputs + A @ (B.T @ inputs) - targets
+            (0.5 * (R * R).sum() / SAMPLES).backward()
+            optimizer.step()
+        return A.detach().numpy(), B.detach().numpy()
+
+    return work
+
+
+step = Item(
+    "S2",
+    "Linear fine-tuning, 768 x 768, N = 4096, r = 8: one gradient descent iteration (Gram matrices given), float64",
+    rtol=5e-8,
+    limit=lambda rates: 2 * RANK * 3 * N_FEATURES**2 / 1e9 / rates["gemm GFLOP/s"],
+    limit_text="three 768 x 768 x 8 products at the measured GEMM rate",
+)
+# All rows are compared after this many iterations; ours are timed over more, since a call has fixed costs.
+COMMON = 20
+
+
+def _ours(optimizer):
+    def prepare(quick):
+        import time
+
+        import lorasolve as ls
+
+        W0, Z, Y, A, B = data()
+        problem = ls.Problem(ls.objectives.LinearFineTuning(W0, Z, Y), RANK, LAM)
+        method = optimizer(ls)(step_size=STEP)
+
+        def run(iterations):
+            stop = ls.StoppingRule(max_iter=iterations, grad_tol=0.0)
+            started = time.perf_counter()
+            result = ls.solve(problem, method, (A, B), stop=stop)
+            return time.perf_counter() - started, result
+
+        def sample():
+            short, result = run(COMMON)
+            long, _ = run(COMMON + 500)
+            return (long - short) / 500, value(W0, Z, Y, result.A, result.B)
+
+        return sample
+
+    return prepare
+
+
+step.peer("lorasolve gd_mixed", ours=True, needs="numba")(_ours(lambda ls: ls.optimizers.MixedGD))
+step.peer("lorasolve gd", needs="numba")(_ours(lambda ls: ls.optimizers.GD))
+
+
+@step.peer("torch, LoRA loop", needs="torch", goal=(400.0, 1000.0))
+def _(quick):
+    given = data()
+    work = torch_steps(*given, COMMON)
+    return timed(work, lambda factors: value(*given[:3], *factors), COMMON)
+
+
+@step.peer("JAX, jit LoRA loop", needs="jax", goal=(230.0, 600.0))
+def _(quick):
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    import jax.numpy as jnp
+
+    W0, Z, Y, A0, B0 = data()
+    weight, inputs, targets = (jnp.asarray(part) for part in (W0, Z, Y))
+
+    def loss(factors, weight, inputs, targets):
+        A, B = factors
+        R = (weight + A @ B.T) @ inputs - targets
+        return 0.5 * (R * R).sum() / SAMPLES + 0.5 * LAM * ((A * A).sum() + (B * B).sum())
+
+    @jax.jit
+    def one(factors, *given):
+        return jax.tree.map(lambda x, g: x - STEP * g, factors, jax.grad(loss)(factors, *given))
+
+    def work():
+        factors = (jnp.asarray(A0), jnp.asarray(B0))
+        for _ in range(COMMON):
+            factors = one(factors, weight, inputs, targets)
+        return jax.block_until_ready(factors)
+
+    return timed(work, lambda factors: value(W0, Z, Y, *(np.asarray(f) for f in factors)), COMMON)
+
+
+@step.peer("NumPy, Gram matrices, skinny products")
+def _(quick):
+    W0, Z, Y, A0, B0 = data()
+    S, C = Z @ Z.T / SAMPLES, (Y - W0 @ Z) @ Z.T / SAMPLES
+
+    def work():
+        A, B = A0, B0
+        for _ in range(COMMON):
+            SB = S @ B
+            GA, GB = A @ (B.T @ SB) - C @ B, SB @ (A.T @ A) - C.T @ A
+            A, B = A - STEP * (GA + LAM * A), B - STEP * (GB + LAM * B)
+        return A, B
+
+    return timed(work, lambda factors: value(W0, Z, Y, *factors), COMMON)
+
+
+whole = Item("S2w", "The same, whole run of 200 iterations with all one-off costs", rtol=5e-8)
+
+
+@whole.peer("lorasolve gd_mixed", ours=True, needs="numba")
+def _(quick):
+    import lorasolve as ls
+
+    W0, Z, Y, A, B = data()
+    stop = ls.StoppingRule(max_iter=200, grad_tol=0.0)
+
+    def work():
+        problem = ls.Problem(ls.objectives.LinearFineTuning(W0, Z, Y), RANK, LAM)
+        return ls.solve(problem, ls.optimizers.MixedGD(step_size=STEP), (A, B), stop=stop)
+
+    return timed(work, lambda result: value(W0, Z, Y, result.A, result.B))
+
+
+@whole.peer("torch, LoRA loop", needs="torch", goal=(100.0, 200.0), repeats=1, full_only=True)
+def _(quick):
+    given = data()
+    return timed(torch_steps(*given, 200), lambda factors: value(*given[:3], *factors))
+
+
+ITEMS = [step, whole]

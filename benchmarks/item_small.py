@@ -1,0 +1,156 @@
+"""S8, S9: overhead on small problems, and the first answer of a fresh process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+from peers import Item, timed
+
+LAM, STEP = 0.1, 0.02
+
+
+def _hand_fused():
+    """Return a compiled loop written by hand for denoising alone, its own layout included."""
+    from numba import njit
+
+    @njit(fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy")
+    def run(M, A, Bt, lam, step, iterations, values, norms):
+        m, n = M.shape
+        r = A.shape[1]
+        g, gA, gB = np.empty(n), np.empty(r), np.empty((r, n))
+        for k in range(iterations):
+            total = norm = decay = 0.0
+            for q in range(r):
+                for j in range(n):
+                    gB[q, j] = lam * Bt[q, j]
+                    decay += Bt[q, j] * Bt[q, j]
+            for i in range(m):
+                for j in range(n):
+                    g[j] = -M[i, j]
+                for q in range(r):
+                    for j in range(n):
+                        g[j] += A[i, q] * Bt[q, j]
+                for j in range(n):
+                    total += g[j] * g[j]
+                for q in range(r):
+                    a = A[i, q]
+                    s = lam * a
+                    decay += a * a
+                    for j in range(n):
+                        s += g[j] * Bt[q, j]
+                        gB[q, j] += a * g[j]
+                    gA[q] = s
+                for q in range(r):
+                    norm += gA[q] * gA[q]
+                    A[i, q] -= step * gA[q]
+            for q in range(r):
+                for j in range(n):
+                    norm += gB[q, j] * gB[q, j]
+                    Bt[q, j] -= step * gB[q, j]
+            values[k] = 0.5 * total + 0.5 * lam * decay
+            norms[k] = norm**0.5
+
+    return run
+
+
+def _item(side, rank):
+    iterations = 200_000 // side
+    key = f"S8 n={side}"
+    title = f"Denoising, m = n = {side}, r = {rank}: one gradient descent iteration, trace included"
+    item = Item(key, title, rtol=1e-9)
+
+    def given():
+        rng = np.random.default_rng(8)
+        M = rng.standard_normal((side, side))
+        return M, rng.standard_normal((side, rank)) / side**0.5, np.zeros((side, rank))
+
+    @item.peer("lorasolve gd", ours=True, needs="numba", threads=1)
+    def _(quick):
+        import lorasolve as ls
+
+        M, A, B = given()
+        problem = ls.Problem(ls.objectives.Denoising(M), rank, LAM)
+        stop = ls.StoppingRule(max_iter=iterations, grad_tol=0.0)
+        method = ls.optimizers.GD(step_size=STEP)
+        # The run is at rest in the end, and would stop as stalled: give it as many iterations as all others.
+        probe = ls.solve(problem, method, (A, B), stop=stop)
+        return timed(lambda: ls.solve(problem, method, (A, B), stop=stop), lambda result: result.fun, probe.nit)
+
+    @item.peer("hand-fused Numba loop", needs="numba", threads=1, goal=(1 / 1.3, 1.0))
+    def _(quick):
+        M, A, B = given()
+        run = _hand_fused()
+        values, norms = np.empty((2, iterations + 1))
+
+        def work():
+            run(M, A.copy(), np.ascontiguousarray(B.T), LAM, STEP, iterations + 1, values, norms)
+            return values[-1]
+
+        return timed(work, float, iterations)
+
+    @item.peer("plain NumPy loop", threads=1)
+    def _(quick):
+        M, A0, B0 = given()
+        steps = iterations
+
+        def work():
+            A, B = A0, B0
+            for _ in range(steps):
+                G = A @ B.T - M
+                GA, GB = G @ B + LAM * A, G.T @ A + LAM * B
+                value = 0.5 * np.vdot(G, G) + 0.5 * LAM * (np.vdot(A, A) + np.vdot(B, B))
+                np.sqrt(np.vdot(GA, GA) + np.vdot(GB, GB))
+                A, B = A - STEP * GA, B - STEP * GB
+            return value
+
+        return timed(work, float, steps)
+
+    return item
+
+
+start = Item("S9", "First answer: a fresh process from import to the end of a small solve, in seconds", rtol=np.inf)
+SCRIPT = """
+import numpy as np, lorasolve as ls
+problem = ls.Problem(ls.objectives.Denoising(np.random.default_rng(0).standard_normal((10, 8))), 3, 0.1)
+print(ls.solve(problem).compile_seconds)
+"""
+
+
+def _process(script, **environment):
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True, env=os.environ | environment
+    )
+    return time.perf_counter() - began, done.stdout
+
+
+@start.peer("lorasolve, kernels on disk", ours=True, needs="numba")
+def _(quick):
+    def sample():
+        seconds, answer = _process(SCRIPT)
+        return seconds, float(answer)
+
+    return sample
+
+
+@start.peer("lorasolve, first process ever", needs="numba", repeats=3)
+def _(quick):
+    def sample():
+        with tempfile.TemporaryDirectory() as folder:
+            seconds, answer = _process(SCRIPT, LORASOLVE_CACHE_DIR=folder)
+        return seconds, float(answer)
+
+    return sample
+
+
+@start.peer("import numba alone", needs="numba")
+def _(quick):
+    return lambda: (_process("import numba")[0], 0.0)
+
+
+ITEMS = [_item(10, 2), _item(50, 5), start]

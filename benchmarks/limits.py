@@ -1,0 +1,42 @@
+"""What this machine allows: the rate of a large matrix product and the bandwidth of reading 30 MB."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import numpy as np
+
+
+def best_rate(work, amount: float, seconds: float = 1.0) -> float:
+    """Return the best of many rates, in 1e9 units per second."""
+    best, end = 0.0, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        began = time.perf_counter()
+        work()
+        best = max(best, amount / (time.perf_counter() - began) / 1e9)
+    return best
+
+
+def main() -> None:
+    """Measure and print as JSON."""
+    import numba
+
+    @numba.njit(parallel=True, fastmath=True)
+    def read(a):
+        total = 0.0
+        for i in numba.prange(a.size):
+            total += a[i]
+        return total
+
+    k = 1536
+    A, out = np.random.default_rng(0).standard_normal((k, k)), np.empty((k, k))
+    gemm = best_rate(lambda: np.matmul(A, A, out=out), 2.0 * k**3)
+    numbers = np.ones(3_750_000)
+    read(numbers)
+    bandwidth = best_rate(lambda: read(numbers), 8.0 * numbers.size)
+    print(json.dumps({"gemm GFLOP/s": gemm, "read 30 MB GB/s": bandwidth}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,268 @@
+"""Run lorasolve beside its peers: same data, same start, same stopping quantity, one process each, in turns.
+
+    python benchmarks/run.py [ITEM...] [--quick] [--json FILE]
+
+Each peer lives in a process of its own with all thread pools pinned, and gives one sample per round, so that drift
+of the machine hits all alike. Printed are median, spread, the ratio to lorasolve (above 1: lorasolve is faster),
+the fraction of the machine's limit where one can be named, peak memory, and the time to the first answer. A full
+run of all items also writes ``docs/benchmarks.md`` and ``docs/figures/bench_*.png``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import math
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+from typing import Any
+
+import catalogue
+from peers import Item, Peer
+
+HERE = pathlib.Path(__file__).resolve().parent
+DOCS = HERE.parent / "docs"
+POOLS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "LORASOLVE_NUM_THREADS")
+PACKAGES = ("numpy", "scipy", "numba", "torch", "jax", "cvxpy", "scs", "clarabel", "implicit", "cmfrec", "lorasolve")
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Return the environment of a process whose pools have ``threads`` workers."""
+    pinned = {name: str(threads) for name in POOLS}
+    flags = f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'} intra_op_parallelism_threads={threads}"
+    return os.environ | pinned | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+
+
+class Worker:
+    """The process of one peer."""
+
+    def __init__(self, item: Item, peer: Peer, quick: bool) -> None:
+        self.peer = peer
+        command = [sys.executable, str(HERE / "worker.py"), item.key, peer.name, "quick" if quick else "full"]
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if not os.environ.get("BENCH_DEBUG") else None,
+            text=True,
+            env=environment(peer.threads),
+            cwd=HERE,
+        )
+        self.row: dict[str, Any] = {"name": peer.name, "threads": peer.threads, "samples": [], "goal": peer.goal}
+        self.take(self.process.stdout.readline())  # type: ignore[union-attr]
+
+    def take(self, line: str) -> None:
+        """Store an answer of the process."""
+        if not line:
+            error = self.process.stderr.read().strip().splitlines() if self.process.stderr else []
+            self.row["skipped"] = "failed: " + (error[-1] if error else "no answer")
+            return
+        answer = json.loads(line)
+        if "seconds" in answer:
+            self.row["samples"].append(answer.pop("seconds"))
+        self.row |= answer
+
+    def ask(self) -> None:
+        """Take one sample."""
+        if "skipped" in self.row or len(self.row["samples"]) >= self.peer.repeats:
+            return
+        self.process.stdin.write("\n")  # type: ignore[union-attr]
+        self.process.stdin.flush()  # type: ignore[union-attr]
+        self.take(self.process.stdout.readline())  # type: ignore[union-attr]
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.stdin.close()  # type: ignore[union-attr]
+        self.process.wait()
+
+
+def run_item(item: Item, quick: bool, rates: dict[str, float]) -> dict[str, Any]:
+    """Run all peers of an item in turns and return its table as data."""
+    workers: list[Worker] = []
+    left_out = []
+    for peer in item.peers:
+        if quick and peer.full_only:
+            left_out.append({"name": peer.name, "threads": peer.threads, "samples": [], "skipped": "full runs only"})
+        else:
+            workers.append(Worker(item, peer, quick))
+    for _ in range(2 if quick else 5):
+        for worker in workers:
+            worker.ask()
+    for worker in workers:
+        worker.close()
+    rows = [worker.row for worker in workers] + left_out
+    ours = next((worker.row for worker in workers if worker.peer.ours and worker.row["samples"]), None)
+    for row in rows:
+        if row["samples"]:
+            row["median"] = statistics.median(row["samples"])
+            row["ratio"] = row["median"] / statistics.median(ours["samples"]) if ours else math.nan
+            if item.limit is not None:
+                row["of_limit"] = item.limit(rates) / row["median"]
+    values = [w.row["check"] for w in workers if w.peer.checked and w.row["samples"]]
+    agree = all(math.isclose(v, values[0], rel_tol=item.rtol) for v in values)
+    return {"key": item.key, "title": item.title, "rows": rows, "agree": agree, "limit": item.limit_text}
+
+
+def seconds_text(value: float) -> str:
+    """Return a time with a unit."""
+    for unit, factor in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
+        if value * factor >= 1.0:
+            return f"{value * factor:.3g} {unit}"
+    return f"{value * 1e6:.3g} µs"
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """Return the printed cells of a row."""
+    if not row["samples"]:
+        return [row["name"], str(row["threads"]), "skipped: " + row.get("skipped", "no sample"), *[""] * 6]
+    spread = f"{seconds_text(min(row['samples']))} to {seconds_text(max(row['samples']))}"
+    goal = ""
+    if row.get("goal"):
+        must, aim = row["goal"]
+        word = "aim reached" if row["ratio"] >= aim else "reached" if row["ratio"] >= must else "missed"
+        goal = f"{must:.3g} ({aim:.3g}): {word}"
+    limit = f"{row['of_limit']:.2f}" if "of_limit" in row else ""
+    compiled = f", {row['compiled']:.1f} s of it compiling" if row.get("compiled") else ""
+    return [
+        row["name"],
+        str(row["threads"]),
+        seconds_text(row["median"]),
+        spread,
+        f"{row['ratio']:.3g}",
+        goal,
+        limit,
+        f"{row['peak']:.0f}",
+        f"{row['first']:.1f} s{compiled}",
+    ]
+
+
+HEADS = ["program", "threads", "median", "spread", "ratio", "goal (aim)", "of limit", "peak MiB", "first answer"]
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return the Markdown table of an item."""
+    lines = ["| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
+    lines += ["| " + " | ".join(cells(row)) + " |" for row in result["rows"]]
+    lines.append("")
+    agreement = "All checked values agree." if result["agree"] else "**The checked values differ.**"
+    lines.append(agreement + (f" Limit: {result['limit']}." if result["limit"] else ""))
+    return "\n".join(lines)
+
+
+def figure(result: dict[str, Any], path: pathlib.Path) -> None:
+    """Draw the medians of an item as bars, ours in colour."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows = [row for row in result["rows"] if row["samples"]][::-1]
+    fig, ax = plt.subplots(figsize=(7.5, 0.9 + 0.42 * len(rows)), layout="constrained")
+    colours = ["#c44e52" if row["name"].startswith("lorasolve") else "#9aa3ad" for row in rows]
+    bars = ax.barh([row["name"] for row in rows], [row["median"] for row in rows], color=colours)
+    ax.bar_label(bars, [seconds_text(row["median"]) for row in rows], padding=4)
+    ax.set_xscale("log")
+    low, high = min(row["median"] for row in rows), max(row["median"] for row in rows)
+    ax.set_xlim(low / 2, high * 4)
+    ax.set_xlabel("seconds (median, logarithmic)")
+    ax.set_title(f"{result['key']}: {result['title'].split(':')[0]}", fontsize=10, loc="left")
+    ax.spines[["top", "right"]].set_visible(False)
+    fig.savefig(path, dpi=110)
+    plt.close(fig)
+
+
+def versions() -> str:
+    """Return the versions of what is installed."""
+    found = [f"Python {platform.python_version()}"]
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ", ".join(found)
+
+
+def page(results: list[dict[str, Any]], rates: dict[str, float]) -> str:
+    """Return the page ``docs/benchmarks.md``."""
+    head = [
+        "# Benchmarks",
+        "",
+        "Generated by `python benchmarks/run.py` (`pip install -e '.[bench]'` for the peers); see it for the rules.",
+        "Ratios are times over the time of the first lorasolve row: above 1, lorasolve is faster. `goal (aim)` is the",
+        "ratio that was asked for, and the one beyond it. `of limit` is the time the hardware needs over the time",
+        "taken. Times belong to one machine; ratios travel better.",
+        "",
+        f"Date: {datetime.date.today().isoformat()}. Versions: {versions()}.",
+        f"Machine: {os.cpu_count()} cores of a shared {platform.machine()} server, {platform.system()}. Measured: "
+        + ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items())
+        + ".",
+        "",
+    ]
+    body = []
+    for result in results:
+        name = result["key"].replace(" ", "_").replace("=", "")
+        body += [f"## {result['key']}. {result['title']}", "", table(result), ""]
+        if any(row["samples"] for row in result["rows"]):
+            body += [f"![{result['key']}](figures/bench_{name}.png)", ""]
+    growth = DOCS / "figures" / "bench_S10.png"
+    if growth.exists():
+        body += ["## S10. Growth with the size", "", "![S10](figures/bench_S10.png)", "", growth_text(), ""]
+    return "\n".join(head + body).rstrip() + "\n"
+
+
+def growth_text() -> str:
+    """Return the table that the growth run left."""
+    path = DOCS / "figures" / "bench_S10.md"
+    return path.read_text() if path.exists() else ""
+
+
+def main() -> None:
+    """Run the items named on the command line, or all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    known = catalogue.items()
+    parser.add_argument("items", nargs="*", help=f"any of {', '.join(known)}, S10, or a prefix such as S5")
+    parser.add_argument("--quick", action="store_true", help="two samples, no slow peers")
+    parser.add_argument("--json", type=pathlib.Path, help="write all numbers to this file")
+    parser.add_argument("--docs", action="store_true", help="write docs/benchmarks.md for a partial run too")
+    given = parser.parse_args()
+    names = {name for key in known for name in (key, key.split()[0])} | {"S10"}
+    for name in given.items:
+        if name not in names:
+            parser.error(f"unknown item {name!r}; accepted: {', '.join(known)}, S10")
+    chosen = [item for key, item in known.items() if not given.items or {key, key.split()[0]} & set(given.items)]
+    raw = subprocess.run(
+        [sys.executable, str(HERE / "limits.py")],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment(2),
+        cwd=HERE,
+    )
+    rates = json.loads(raw.stdout)
+    results = []
+    for item in chosen:
+        print(f"\n{item.key}. {item.title}\n", flush=True)
+        results.append(run_item(item, given.quick, rates))
+        print(table(results[-1]), flush=True)
+    write_docs = given.docs or not (given.items or given.quick)
+    if (not given.items or "S10" in given.items) and not given.quick:
+        subprocess.run([sys.executable, str(HERE / "growth.py"), str(DOCS / "figures")], check=True, env=environment(2))
+    if write_docs:
+        (DOCS / "figures").mkdir(parents=True, exist_ok=True)
+        for result in results:
+            if any(row["samples"] for row in result["rows"]):
+                name = result["key"].replace(" ", "_").replace("=", "")
+                figure(result, DOCS / "figures" / f"bench_{name}.png")
+        (DOCS / "benchmarks.md").write_text(page(results, rates))
+    if given.json:
+        given.json.write_text(json.dumps({"versions": versions(), "rates": rates, "items": results}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
