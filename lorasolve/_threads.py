@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 from ._validate import as_integer
 
 _setting: int | None = None
-_controller: Any = None
+# The controller of the libraries that were loaded when it was made, with and without SciPy's BLAS.
+_controllers: dict[bool, Any] = {}
 
 
 def available_threads() -> int:
@@ -45,13 +47,13 @@ def set_threads(n: int) -> None:
 
 @contextlib.contextmanager
 def blas_threads(n: int) -> Iterator[None]:
-    """Limit all BLAS libraries in the process to ``n`` threads inside the block."""
-    global _controller
+    """Limit the BLAS libraries that are loaded so far to ``n`` threads inside the block."""
     from threadpoolctl import ThreadpoolController
 
-    if _controller is None:
-        _controller = ThreadpoolController()
-    with _controller.limit(limits=n, user_api="blas"):
+    with_scipy = "scipy.linalg" in sys.modules
+    if with_scipy not in _controllers:
+        _controllers[with_scipy] = ThreadpoolController()
+    with _controllers[with_scipy].limit(limits=n, user_api="blas"):
         yield
 
 

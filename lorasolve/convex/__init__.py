@@ -109,6 +109,8 @@ class _Latest:
 
 
 def _run(problem: Problem, route: ConvexRoute, tol: float, progress: bool) -> ConvexResult:
+    import scipy.linalg  # noqa: F401  (loads SciPy's own BLAS, so that its threads are limited too)
+
     latest = _Latest(problem, route, tol, progress)
     before, started = _compile_seconds(), time.perf_counter()
     try:

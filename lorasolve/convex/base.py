@@ -6,8 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import numpy as np
+
 from .._validate import Array
 from ..certificate import Bound, Certificate
+from ..objectives.base import Objective
 from ..problem import Problem
 
 
@@ -141,3 +144,10 @@ class ConvexResult:
             "certificate": self.certificate.to_dict(),
             "cross_check": self.cross_check,
         }
+
+
+def rounding(objective: Objective) -> float:
+    """Return the size of rounding errors in values of ``f``; ``|f(0)|`` stands for what ``f`` is computed from."""
+    m, n = objective.shape
+    at_zero = objective.factor_value(np.zeros((m, 1)), np.zeros((n, 1)))
+    return 8.0 * float(np.finfo(objective.dtype).eps) * abs(at_zero)

@@ -74,8 +74,14 @@ class Memory:
         return d
 
 
-def lbfgs(function: Function, x: Array, max_iter: int, done: Done, memory: int = 8) -> tuple[Array, int]:
+def lbfgs(
+    function: Function, x: Array, max_iter: int, done: Done, noise: float, memory: int = 8
+) -> tuple[Array, int]:
     """Minimise by L-BFGS with a bracketing line search for the weak Wolfe conditions.
+
+    Where two values differ by no more than their rounding errors, a step is judged by its slope alone (the
+    approximate Wolfe conditions of Hager and Zhang 2005): the minimum is then found to the accuracy of the gradient,
+    the square of that of the values.
 
     Parameters
     ----------
@@ -87,6 +93,8 @@ def lbfgs(function: Function, x: Array, max_iter: int, done: Done, memory: int =
         Limit on iterations.
     done : callable
         Asked after each accepted point; True ends the run.
+    noise : float
+        Size of the rounding errors in the values.
     memory : int
         Number of stored pairs.
 
@@ -116,10 +124,14 @@ def lbfgs(function: Function, x: Array, max_iter: int, done: Done, memory: int =
             new_x += x
             new_value = function(new_x, new_g)
             evaluations += 1
-            if not new_value <= value + ARMIJO * step * slope + 1e-15 * abs(value):
+            new_slope = float(new_g @ d)
+            decreases = new_value <= value + ARMIJO * step * slope
+            if not decreases and abs(new_value - value) <= noise:
+                decreases = new_slope <= (2.0 * ARMIJO - 1.0) * slope
+            if not decreases:
                 high = step
                 step = _interpolate(low, high, value, slope, new_value)
-            elif high == math.inf and float(new_g @ d) < WOLFE * slope:
+            elif high == math.inf and new_slope < WOLFE * slope:
                 low = step
                 step *= 4.0
             else:

@@ -25,12 +25,13 @@ from ..certificate import Bound, duality_gap, numerical_rank
 from ..linear_map import LinearMap, TopSingular, balanced, factor_svd, split_spectrum
 from ..objectives.base import Objective, estimate_smoothness
 from ..problem import Problem
-from .base import ConvexRoute, Report, Solution
+from .base import ConvexRoute, Report, Solution, rounding
 from .descent import lbfgs
 
 # Escape directions offered per round: this many plus half the present rank, so that the rank grows geometrically.
 GROWTH = 8
 MAX_DESCENT = 300
+MAX_HALVINGS = 60
 # Rounds without a smaller gap or value after which the precision of float64 is reached.
 PATIENCE = 5
 
@@ -86,6 +87,7 @@ class _Run:
         self.evaluations = 0
         m, n = objective.shape
         zero = np.zeros((m, 1)), np.zeros((n, 1))
+        self.noise = rounding(objective)
         self.beta = objective.smoothness or estimate_smoothness(objective, *zero) or 1.0
 
     def solve(self, tol: float, max_rounds: int, report: Report) -> Solution:
@@ -99,7 +101,8 @@ class _Run:
                 return _solution(best, k, f"gap reached after {self.evaluations} oracle calls")
             if idle == PATIENCE:
                 return _solution(best, k, f"no further progress in {PATIENCE} rounds, the limit of double precision")
-            point = self._look(*self._descend(*self._adapt_rank(point), point.bound.gap))
+            accuracy = max(0.03 * point.bound.gap, 0.3 * tol * point.bound.scale)
+            point = self._look(*self._descend(*self._adapt_rank(point), accuracy))
             idle = 0 if _improves(point, best) else idle + 1
             best = min(point, best, key=lambda p: p.merit)
         return _solution(best, max_rounds, f"the limit of {max_rounds} rounds was reached")
@@ -123,7 +126,7 @@ class _Run:
         """Take a proximal gradient step restricted to the span of ``X`` and of the escape directions.
 
         The step ``1/beta`` is halved until the quadratic model is an upper bound of ``f`` at the new point, which
-        holds at once if ``beta`` is a true smoothness constant.
+        holds at once if ``beta`` is a true smoothness constant (but for rounding: hence the limit).
         """
         escaping = point.escapes.values > self.lam
         left = np.hstack([point.P, point.escapes.U[:, escaping]])
@@ -131,24 +134,26 @@ class _Run:
         X = np.zeros((left.shape[1], right.shape[1]))
         X[np.diag_indices(point.s.size)] = point.s
         G = left.T @ point.G.matmat(right)
-        while True:
+        for _ in range(MAX_HALVINGS):
             p, sigma, qt = np.linalg.svd(X - G / self.beta)
             shrunk = np.maximum(sigma - self.lam / self.beta, 0.0)
             r = max(int(np.count_nonzero(shrunk)), 1)
             A, B = balanced(left @ p[:, :r], shrunk[:r], right @ qt[:r].T)
             D = (p * shrunk) @ qt - X
             model = point.f + float(np.vdot(G, D)) + 0.5 * self.beta * float(np.vdot(D, D))
-            if self.objective.factor_value(A, B) <= model + 1e-12 * abs(point.f):
-                return A, B
+            if self.objective.factor_value(A, B) <= model + self.noise:
+                break
             self.beta *= 2.0
+        return A, B
 
-    def _descend(self, A: Array, B: Array, gap: float) -> tuple[Array, Array]:
-        """Lower ``L`` at this rank until its gradient is small against ``gap``, and a tenth of what it was.
+    def _descend(self, A: Array, B: Array, accuracy: float) -> tuple[Array, Array]:
+        """Lower ``L`` at this rank until the first-order part of the gap is about ``accuracy``.
 
-        Without the second condition a loose bound would end the descent before it began. L-BFGS runs in variables
-        scaled by the estimated diagonal of the Hessian: singular values that span decades and rows with few data are
-        what makes the plain variables ill-conditioned (on MovieLens-100k 217 oracle calls in place of 523, on
-        Gaussian sensing at 60 x 60 304 in place of 583).
+        The gradient must at least shrink to 0.3 of what it was: else a loose bound on the gap, from which
+        ``accuracy`` comes, would end the descent before it began. L-BFGS runs in variables scaled by the estimated
+        diagonal of the Hessian: singular values that span decades and rows with few data are what makes the plain
+        variables ill-conditioned (on MovieLens-100k 217 oracle calls in place of 523, on Gaussian sensing at 60 x 60
+        304 in place of 583).
         """
         (m, r), n = A.shape, B.shape[0]
         objective, lam = self.objective, self.lam
@@ -174,10 +179,10 @@ class _Run:
 
         def done() -> bool:
             assert first is not None
-            return grad_norm * length <= min(0.03 * gap, 0.1 * first * length)
+            return grad_norm * length <= min(accuracy, 0.3 * first * length)
 
         z = np.concatenate([A.ravel(), B.ravel()]) * root
-        z, evaluations = lbfgs(function, z, MAX_DESCENT, done)
+        z, evaluations = lbfgs(function, z, MAX_DESCENT, done, self.noise)
         self.evaluations += evaluations
         x = z / root
         return x[:cut].reshape(m, r), x[cut:].reshape(n, r)

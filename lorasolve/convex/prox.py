@@ -12,7 +12,7 @@ from ..certificate import Bound, duality_gap
 from ..linear_map import LinearMap, balanced, top_singular
 from ..objectives.base import Objective, estimate_smoothness
 from ..problem import Problem
-from .base import ConvexRoute, Report, Solution
+from .base import ConvexRoute, Report, Solution, rounding
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Prox(ConvexRoute):
         X = Y = np.zeros((m, n))
         stated = objective.smoothness
         beta = stated or estimate_smoothness(objective, np.zeros((m, 1)), np.zeros((n, 1))) or 1.0
-        t, rank = 1.0, 1
+        t, rank, noise = 1.0, 1, rounding(objective)
         for k in range(1, self.max_iter + 1):
             f, G = objective.value_and_grad(Y)
             while True:
@@ -53,7 +53,7 @@ class Prox(ConvexRoute):
                 D = new - Y
                 f_new, G_new = objective.value_and_grad(new)
                 model = f + float(np.vdot(G, D)) + 0.5 * beta * float(np.vdot(D, D))
-                if stated is not None or f_new <= model + 1e-12 * abs(f):
+                if stated is not None or f_new <= model + noise:
                     break
                 beta *= 2.0
             rank = s.size
