@@ -40,9 +40,9 @@ class Figure2(Experiment):
     def run(self, cell: Cell) -> Record:
         """Train, record the course, then continue to convergence."""
         from ..engine import StoppingRule, solve
-        from ..inits import registry
+        from ..inits.gaussian import Gaussian
         from ..landscape import second_order
-        from ..optimizers import registry as optimizers
+        from ..optimizers.gd import GD
         from ..problem import Problem
 
         task = network_task(50, 32, classes=5)
@@ -53,11 +53,9 @@ class Figure2(Experiment):
             if point.nit % 50 == 0 or point.nit == cell["iterations"]:
                 course.append({"iteration": point.nit} | _measure(task, point.A, point.B))
 
-        gaussian = registry.classes()["gaussian"]
-        init = gaussian(std=cell["scale"]) if cell["scale"] else "lora"  # type: ignore[call-arg]
-        gd = optimizers.classes()["gd"](step_size=_STEP)  # type: ignore[call-arg]
+        init: Any = Gaussian(std=cell["scale"]) if cell["scale"] else "lora"
         stop = StoppingRule(max_iter=cell["iterations"], grad_tol=0.0)
-        end = solve(problem, gd, init=init, seed=cell["seed"], stop=stop, callback=record)
+        end = solve(problem, GD(step_size=_STEP), init=init, seed=cell["seed"], stop=stop, callback=record)
         finer = StoppingRule(max_iter=20_000, grad_tol=1e-7)
         final = solve(problem, "lbfgs", init=(end.A, end.B), stop=finer)
         second = second_order(problem, final.A, final.B, tol=1e-5)

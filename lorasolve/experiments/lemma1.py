@@ -35,19 +35,18 @@ class Lemma1(Experiment):
     def run(self, cell: Cell) -> Record:
         """Run SGD until the start has decayed ten times over, and measure the rank of the end."""
         from ..engine import StoppingRule, solve
-        from ..inits import registry
+        from ..inits.gaussian import Gaussian
         from ..landscape import effective_rank, sgd_rank_bound
-        from ..optimizers import registry as optimizers
+        from ..optimizers.sgd import SGD
         from ..problem import Problem
 
         rate = cell["step"] * cell["lam"]
         steps = max(2000, int(10.0 / rate))
         problem = Problem(_objective(), rank=_RANK, lam=cell["lam"])
-        sgd = optimizers.classes()["sgd"](step_size=cell["step"], batch_size=cell["batch"])  # type: ignore[call-arg]
-        start = registry.classes()["gaussian"](std=0.1)  # type: ignore[call-arg]
+        sgd = SGD(step_size=cell["step"], batch_size=cell["batch"])
         ranks, status = [], "ended"
         for seed in range(cell["runs"]):
-            end = solve(problem, sgd, init=start, seed=seed, stop=StoppingRule(max_iter=steps))
+            end = solve(problem, sgd, init=Gaussian(std=0.1), seed=seed, stop=StoppingRule(max_iter=steps))
             if end.status.label == "diverged":
                 status = "diverged"
             values = np.linalg.svd(end.X, compute_uv=False)

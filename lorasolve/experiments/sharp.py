@@ -115,8 +115,7 @@ def descend(problem: Problem, scale: float, seed: int) -> Result:
     or the factors are badly balanced.
     """
     from ..engine import StoppingRule, solve
-    from ..inits import registry
+    from ..inits.gaussian import Gaussian
 
-    start = registry.classes()["gaussian"](std=scale)  # type: ignore[call-arg]
-    end = solve(problem, "gd", init=start, seed=seed, stop=StoppingRule(max_iter=1000, grad_tol=1e-6))
+    end = solve(problem, "gd", init=Gaussian(std=scale), seed=seed, stop=StoppingRule(max_iter=1000, grad_tol=1e-6))
     return solve(problem, "lbfgs", init=(end.A, end.B), stop=StoppingRule(max_iter=5000, grad_tol=1e-8))

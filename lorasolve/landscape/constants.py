@@ -49,11 +49,19 @@ class Constants:
     whole_space: bool
 
     @classmethod
-    def exact(cls, alpha: float, beta: float, r: int, radius: float = math.inf, source: str = "given") -> Constants:
-        """Return constants known exactly, for all matrices of rank <= ``r`` within ``radius``."""
+    def exact(
+        cls,
+        alpha: float,
+        beta: float,
+        r: int,
+        radius: float = math.inf,
+        whole_space: bool = False,
+        source: str = "given",
+    ) -> Constants:
+        """Return constants known exactly, for matrices of rank <= ``r`` within ``radius`` or on the whole space."""
         text = f"CERTIFIED: {source}"
         how = dict.fromkeys(("alpha_low", "alpha_high", "beta_low", "beta_high"), text)
-        return cls(alpha, alpha, beta, beta, how, r, radius, radius == math.inf)
+        return cls(alpha, alpha, beta, beta, how, r, radius, whole_space)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON-ready values (infinite ends as None)."""
@@ -147,11 +155,12 @@ def known_constants(objective: Objective, r: int) -> Constants | None:
     """
     alpha, beta = getattr(objective, "alpha", None), getattr(objective, "beta", None)
     if isinstance(alpha, float) and isinstance(beta, float):
-        return Constants.exact(alpha, beta, r, source="stated by the objective, whole space")
+        return Constants.exact(alpha, beta, r, whole_space=True, source="stated by the objective, whole space")
     m, n = objective.shape
     if objective.least_squares and m * n <= DENSE_ENTRIES:
         low, high = _spectrum_ends(objective)
-        return Constants.exact(low, high, r, source="extreme eigenvalues of the Hessian, whole space")
+        source = "extreme eigenvalues of the Hessian, whole space"
+        return Constants.exact(low, high, r, whole_space=True, source=source)
     return None
 
 

@@ -368,20 +368,13 @@ class _Judge:
         # statements about second-order points, so they are not evaluated there.
         if any(not p.holds for p in premises if p.name != "alpha > 0 and beta < inf"):
             return ()
-        found = []
         if constants.alpha_low > 0.0 and constants.beta_high < math.inf:
-            found += self._evaluate(spectra, constants.alpha_low, constants.beta_high, "CERTIFIED")
-        sampled = "SAMPLED" in constants.how.get("alpha_high", "")
-        if sampled and constants.alpha_high > 0.0:
-            found += self._evaluate(spectra, constants.alpha_high, constants.beta_low, "SAMPLED")
-        return tuple(found)
-
-    def _evaluate(self, spectra: Spectra, alpha: float, beta: float, known: str) -> list[Finding]:
-        assert self.constants is not None
-        whole = self.constants.whole_space and known == "CERTIFIED"
-        return [
-            theorem_3(spectra, alpha, beta, known, self.eps)
-            if statement is theorem_3
-            else statement(spectra, alpha, beta, known)
-            for statement in applicable(spectra, whole)
-        ]
+            alpha, beta, known = constants.alpha_low, constants.beta_high, "CERTIFIED"
+        elif constants.alpha_high > 0.0:
+            alpha, beta, known = constants.alpha_high, constants.beta_low, "SAMPLED"
+        else:
+            return ()
+        if spectra.delta > 0.0:
+            return (theorem_3(spectra, alpha, beta, known, self.eps),)
+        whole_space = constants.whole_space and known == "CERTIFIED"
+        return tuple(statement(spectra, alpha, beta, known) for statement in applicable(spectra, whole_space))

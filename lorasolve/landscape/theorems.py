@@ -108,8 +108,8 @@ class Finding:
     theorem : str
         Its name.
     known : str
-        ``"CERTIFIED"`` if the constants used are certified bounds; ``"SAMPLED"`` if not: then it is an illustration
-        and no verdict rests on it.
+        ``"CERTIFIED"`` if the constants used are certified bounds; ``"SAMPLED"`` if they are sampled or attained
+        values: then it is an illustration and no verdict rests on it.
     conclusion : str
         ``"global"`` or ``"not excluded"`` (a spurious point like this one contradicts nothing); for Theorem 3 also
         ``"eps-global"``.
@@ -278,9 +278,7 @@ Statement = Callable[[Spectra, float, float, str], Finding]
 
 
 def applicable(s: Spectra, whole_space: bool) -> list[Statement]:
-    """Return the statements whose premises on the ranks hold."""
-    if s.delta > 0.0:
-        return [theorem_3]
+    """Return the statements about minimizers of rank exactly ``r*`` whose premises on the ranks hold."""
     statements: list[Statement] = [theorem_1]
     if s.r > s.r_star:
         statements.append(corollary_1)

@@ -40,6 +40,8 @@ class Threshold:
         Whether all violations are below ``tol``.
     tol : float
         The tolerance.
+    X_star, lam
+        As given.
     """
 
     kappa: float
