@@ -67,7 +67,7 @@ mean_singular_value : PROVED
 
 Used by
 -------
-No file of the package directly.
+lorasolve/methods/learn_forget.py
 """
 
 from collections import Counter
