@@ -1,0 +1,153 @@
+"""Matrices known by products: their largest singular values, and bounds on them near stationary points."""
+
+import numpy as np
+import pytest
+
+from lorasolve.linear_map import (
+    DENSE_LIMIT,
+    LinearMap,
+    balanced,
+    factor_singular_values,
+    factor_svd,
+    split_spectrum,
+    top_singular,
+)
+
+SHAPES = [(12, 7), (7, 12), (600, 500), (450, 700)]
+LARGE = (600, 500)
+
+
+def products_only(M):
+    return LinearMap(M.shape, lambda V: M @ V, lambda U: M.T @ U)
+
+
+def orthonormal(rng, rows, columns):
+    return np.linalg.qr(rng.standard_normal((rows, columns)))[0]
+
+
+def with_spectrum(rng, shape, values):
+    """A matrix with the given singular values, and its singular vectors."""
+    U, V = (orthonormal(rng, size, len(values)) for size in shape)
+    return (U * values) @ V.T, U, V
+
+
+def test_the_shapes_lie_on_both_sides_of_the_dense_limit():
+    sizes = [m * n for m, n in SHAPES]
+    assert min(sizes) <= DENSE_LIMIT < max(sizes)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("k", [1, 4])
+def test_top_triplets_are_those_of_numpy(shape, k):
+    M = np.random.default_rng(0).standard_normal(shape)
+    top = top_singular(products_only(M), k)
+    assert top.exact == (M.size <= DENSE_LIMIT)
+    np.testing.assert_allclose(top.values, np.linalg.svd(M, compute_uv=False)[:k], rtol=1e-12)
+    np.testing.assert_allclose(M @ top.V, top.U * top.values, atol=1e-10)
+    np.testing.assert_allclose(top.U.T @ top.U, np.eye(k), atol=1e-12)
+    np.testing.assert_allclose(top.V.T @ top.V, np.eye(k), atol=1e-12)
+
+
+@pytest.mark.parametrize("tol", [1e-1, 1e-2, 1e-4])
+def test_the_residual_bounds_the_error_of_a_rough_run(tol):
+    rng = np.random.default_rng(1)
+    M, _, _ = with_spectrum(rng, LARGE, np.linspace(1.0, 0.2, 300))
+    truth = np.linalg.svd(M, compute_uv=False)
+    top = top_singular(products_only(M), 3, tol)
+    for value in top.values:
+        assert np.min(np.abs(truth - value)) <= top.residual + 1e-14
+    assert top.values[0] + top.residual >= truth[0] - 1e-14
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_zero_matrix_has_norm_zero(shape):
+    top = top_singular(products_only(np.zeros(shape)), 3)
+    np.testing.assert_array_equal(top.values, np.zeros(3))
+    assert top.U.shape == (shape[0], 3) and top.V.shape == (shape[1], 3)
+
+
+def test_more_triplets_than_there_are():
+    M = np.random.default_rng(2).standard_normal((5, 3))
+    assert top_singular(LinearMap.from_dense(M), 9).values.shape == (3,)
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5)])
+def test_to_dense_through_the_shorter_side(shape):
+    M = np.random.default_rng(3).standard_normal(shape)
+    np.testing.assert_allclose(products_only(M).to_dense(), M)
+    assert LinearMap.from_dense(M).to_dense() is M
+
+
+# ---------------------------------------------------------------------- the split spectrum
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("r", [0, 1, 5])
+@pytest.mark.parametrize("dense", [True, False])
+def test_the_bound_holds_for_random_matrices(shape, r, dense):
+    rng = np.random.default_rng(4)
+    M = rng.standard_normal(shape)
+    P, Q = (orthonormal(rng, size, r) for size in shape)
+    operator = LinearMap.from_dense(M) if dense else products_only(M)
+    split = split_spectrum(operator, P, Q, 2, 1.0)
+    norm = np.linalg.norm(M, 2)
+    assert split.norm >= norm * (1 - 1e-14)
+    rest = M - P @ (P.T @ M)
+    rest -= (rest @ Q) @ Q.T
+    assert split.rest.values[0] == pytest.approx(np.linalg.norm(rest, 2), rel=1e-2)
+    assert split.rest.values[0] <= np.linalg.norm(rest, 2) * (1 + 1e-12)
+    off = max(np.linalg.norm(P.T @ M - (P.T @ M @ Q) @ Q.T), np.linalg.norm(M @ Q - P @ (P.T @ M @ Q))) if r else 0.0
+    assert split.coupling <= off + 1e-12
+    if r == 0:
+        assert split.coupling == 0.0
+
+
+@pytest.mark.parametrize("shape", [(40, 30), LARGE])
+@pytest.mark.parametrize("outside", [0.3, 0.999, 1.0, 1.001])
+@pytest.mark.parametrize("noise", [0.0, 1e-8, 1e-4])
+def test_the_bound_is_tight_near_stationary_points(shape, outside, noise):
+    """At a stationary point G = -lam P Q^T + S: a cluster at lam, which the bound exceeds to second order only."""
+    rng = np.random.default_rng(5)
+    r, lam = 8, 0.7
+    U, V = (orthonormal(rng, size, r + 20) for size in shape)
+    P, Q = U[:, :r], V[:, :r]
+    S = (U[:, r:] * np.linspace(outside * lam, 0.0, 20)) @ V[:, r:].T
+    E = rng.standard_normal(shape)
+    M = S - lam * P @ Q.T + noise * lam * E / np.linalg.norm(E, 2)
+    split = split_spectrum(products_only(M), P, Q, 3, lam)
+    norm = np.linalg.norm(M, 2)
+    assert norm * (1 - 1e-14) <= split.norm
+    # Lanczos is as accurate as telling ||S|| from lam takes, no more: where S is far below, it does not matter.
+    assert split.norm <= max(norm, lam) * (1 + 2 * noise + 1e-4)
+    if outside > 1.0:
+        assert split.rest.values[0] > lam
+    if noise == 0.0:
+        assert split.coupling < 1e-13
+    if noise == 0.0 and outside < 1.0:
+        assert split.norm == pytest.approx(lam, rel=1e-12)
+
+
+# ---------------------------------------------------------------------- factors
+@pytest.mark.parametrize("shape", [(6, 4, 3), (6, 4, 4), (6, 4, 9), (4, 6, 2)])
+def test_factor_svd_is_the_svd_of_the_product(shape):
+    m, n, r = shape
+    rng = np.random.default_rng(6)
+    A, B = 1e3 * rng.standard_normal((m, r)), rng.standard_normal((n, r))
+    P, s, Q = factor_svd(A, B)
+    assert s.size == min(m, n, r)
+    np.testing.assert_allclose((P * s) @ Q.T, A @ B.T, atol=1e-9)
+    np.testing.assert_allclose(s, np.linalg.svd(A @ B.T, compute_uv=False)[: s.size], atol=1e-9)
+    np.testing.assert_allclose(factor_singular_values(A, B), s)
+
+
+def test_zero_factors_have_orthonormal_spaces():
+    P, s, Q = factor_svd(np.zeros((5, 2)), np.ones((4, 2)))
+    assert not s.any()
+    for basis in (P, Q):
+        np.testing.assert_allclose(basis.T @ basis, np.eye(2), atol=1e-14)
+
+
+def test_balanced_factors_attain_the_nuclear_norm():
+    M, U, V = with_spectrum(np.random.default_rng(7), (6, 5), np.array([3.0, 1.0, 0.5]))
+    A, B = balanced(U, np.array([3.0, 1.0, 0.5]), V)
+    np.testing.assert_allclose(A @ B.T, M, atol=1e-13)
+    np.testing.assert_allclose(A.T @ A, B.T @ B, atol=1e-13)
+    assert 0.5 * (np.vdot(A, A) + np.vdot(B, B)) == pytest.approx(4.5, rel=1e-13)
