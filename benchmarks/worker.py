@@ -8,8 +8,39 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 
 import catalogue
+from peers import Sample
+
+Sampler = Callable[[], Sample]
+
+
+def busy_seconds() -> float:
+    """Return the CPU time that all processes of the machine have used (0 where the kernel does not say)."""
+    try:
+        with open("/proc/stat") as file:
+            ticks = [int(part) for part in file.readline().split()[1:]]
+    except OSError:
+        return 0.0
+    # user, nice, system, irq, softirq, steal
+    return sum(ticks[k] for k in (0, 1, 2, 5, 6, 7)) / os.sysconf("SC_CLK_TCK")
+
+
+def own_seconds() -> float:
+    """Return the CPU time of this process and its ended children."""
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(part.ru_utime + part.ru_stime for part in usage)
+
+
+def measured(sample: Sampler) -> dict[str, float]:
+    """Take a sample and say how many cores were busy with other things meanwhile."""
+    began, busy, own = time.perf_counter(), busy_seconds(), own_seconds()
+    seconds, check = sample()
+    elapsed = time.perf_counter() - began
+    foreign = max(busy_seconds() - busy - (own_seconds() - own), 0.0) / elapsed
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"seconds": seconds, "check": check, "foreign": foreign, "peak": peak}
 
 
 def main() -> None:
@@ -29,11 +60,11 @@ def main() -> None:
     if peer.needs == "torch":
         import torch
 
-        torch.set_num_threads(peer.threads)
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     began = time.perf_counter()
     try:
         sample = peer.prepare(quick)
-        warm = sample()
+        warm = measured(sample)
     except (ImportError, FileNotFoundError, MemoryError) as reason:
         answer(skipped=str(reason))
         return
@@ -42,9 +73,7 @@ def main() -> None:
     answer(first=first, compiled=jit.compile_seconds() if jit and peer.name.startswith("lorasolve") else None)
     for _ in sys.stdin:
         # A peer that is sampled once is too slow to be warmed up first.
-        seconds, check = warm if peer.repeats == 1 else sample()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        answer(seconds=seconds, check=check, peak=peak)
+        answer(**(warm if peer.repeats == 1 else measured(sample)))
 
 
 if __name__ == "__main__":
