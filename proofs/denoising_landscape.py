@@ -63,6 +63,7 @@ from lorasolve.symbolic import (
     inner,
     matrix,
     mutant,
+    named,
     orthonormal,
     run_module,
     scalars,
@@ -242,10 +243,7 @@ CHECKS = (
         yy / 2 - ym + mm / 2 + lam * nuc,
         square(Y - M) / 2 + lam * nuc,
         proof=[VALUES],
-        given=(
-            assume("||Y||^2 = y2", (square(Y), yy), impose=lambda v, g: v.update({yy: ra.inner(v["Y"], v["Y"])})),
-            assume("||M||^2 = mu2", (square(M), mm), impose=lambda v, g: v.update({mm: ra.inner(v["M"], v["M"])})),
-        ),
+        given=(named(yy, square(Y)), named(mm, square(M))),
         mutants=(
             mutant("constant", "ymu/2", lhs=yy / 2 - ym / 2 + mm / 2 + lam * nuc),
             mutant("sign", "+ ymu", lhs=yy / 2 + ym + mm / 2 + lam * nuc),

@@ -61,6 +61,7 @@ from lorasolve.symbolic import (
     inner,
     matrix,
     mutant,
+    named,
     orthonormal,
     run_module,
     scalars,
@@ -92,10 +93,6 @@ def _on_vectors(values: Values, rng: Random) -> None:
         values[name] = ra.add(outside, inside, values[rho])
 
 
-def _pairing(values: Values, rng: Random) -> None:
-    values[s] = ra.multiply(ra.transpose(values["u"]), values["G"], values["v"])[0][0]
-
-
 LEFT, RIGHT, W_UNIT = orthonormal(p, u), orthonormal(q, v), orthonormal(w)
 VECTORS = assume(
     "A^T p = B^T q = rho w, A w = rho p, B w = rho q",
@@ -105,7 +102,7 @@ VECTORS = assume(
     (B @ w, rho * q),
     impose=_on_vectors,
 )
-PAIRING = assume("u^T G v = s", (tr(u.T @ G @ v), s), impose=_pairing)
+PAIRING = named(s, tr(u.T @ G @ v))
 POINT = (LEFT, RIGHT, W_UNIT, VECTORS, PAIRING)
 
 # Where the singular pairs of A and B come from: A = P Root W^T, Root e = rho e.

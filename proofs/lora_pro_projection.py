@@ -165,7 +165,7 @@ def _reachable(values: Values, rng: Random) -> None:
 
 
 REACHED = assume("B = M^T A K_A", (KA @ A.T @ M, B.T), impose=_reachable)
-ROWS = assume("M P_B = M (rank(A^T M) = rank M = r)", (M @ B @ KB @ B.T, M), impose=lambda values, rng: None)
+ROWS = assume("M P_B = M (rank(A^T M) = rank M = r)", (M @ B @ KB @ B.T, M))
 
 CHECKS = (
     Identity(

@@ -50,8 +50,6 @@ from lorasolve.symbolic import (
     Known,
     Square,
     Theorem,
-    Values,
-    assume,
     by_fact,
     dims,
     dropped,
@@ -59,6 +57,7 @@ from lorasolve.symbolic import (
     inner,
     matrix,
     mutant,
+    named,
     orthonormal,
     run_module,
     scalars,
@@ -124,13 +123,7 @@ CONVEX = by_fact(CONVEXITY, "f(W) + <G, A B^T> <= f(W + A B^T)", f + inner(G, A 
 G_NORM = by_fact(OPERATOR_NORM, "|G B|^2 <= ||G||_2^2 |B|^2", square(G @ B), g**2 * square(B))
 SMALL = hypothesis("||G||_2 <= lam", g, lam)
 UNIT = (orthonormal(u), orthonormal(v))
-
-
-def _pairing(values: Values, rng: Random) -> None:
-    values[s] = ra.multiply(ra.transpose(values["u"]), values["G"], values["v"])[0][0]
-
-
-PAIRING = assume("u^T G v = s", (tr(u.T @ G @ v), s), impose=_pairing)
+PAIRING = named(s, tr(u.T @ G @ v))
 
 
 def _stages(rows: int, cols: int, rank: int, stages: int, missing: int = 0) -> tuple[bool, str]:

@@ -36,6 +36,8 @@ eigenvalue_one : PROVED
 eigenvalue_kappa : PROVED
 strong_convexity : PROVED
 smoothness : PROVED
+gradient_of_loss : PROVED
+second_derivative : PROVED
 gradient : PROVED
 stationary_in_a : PROVED
 stationary_in_b : PROVED
@@ -69,9 +71,11 @@ from lorasolve.symbolic import (
     assume,
     by_fact,
     define,
+    derivative,
     dims,
     dropped,
     eye,
+    gradient,
     inner,
     matrix,
     mutant,
@@ -119,6 +123,11 @@ def loss(x: MatrixExpr) -> ScalarExpr:
     return hess(x - XS, x - XS) / 2 - lam * inner(T, x)
 
 
+def gradient_at(x: MatrixExpr) -> MatrixExpr:
+    """Return the gradient of f."""
+    return kappa * (x - XS) - (kappa - 1) / (2 * rs) * inner(N, x - XS) * N - lam * T
+
+
 sigma, s = (kappa - 1) / ((kappa + 1) * t), 2 * kappa / (kappa + 1)
 SPURIOUS = sigma * E2
 grad_spurious = -s * E1 - lam * T
@@ -154,7 +163,7 @@ RANK_FOUR = {J1: FIRST, K1: FIRST, J2: COLUMNS, K2: COLUMNS, t: 2}
 # Global optimality of X*: F(Y) - F(X*) = hess f/2 + lam (||Y||_* - <T, Y>), with ||T||_2 = 1.
 nuc = scalars("nu")
 DUAL = by_fact(DUAL_NORM, "<T, Y> <= ||T||_2 ||Y||_* = ||Y||_*", inner(T, Y), nuc)
-SHIFT = Y - XS
+SHIFT, D_FREE = Y - XS, matrix("D", m, n)
 gap_expr = loss(SPURIOUS) - loss(XS) + lam * (sigma * r - rs)
 
 CHECKS = (
@@ -219,9 +228,29 @@ CHECKS = (
         ),
     ),
     Identity(
+        "gradient_of_loss",
+        "grad f(Y) = kappa (Y - X*) - (kappa - 1) <N, Y - X*> N - lam T (N of norm 1).",
+        gradient(loss(Y), Y),
+        gradient_at(Y),
+        mutants=(
+            mutant("sign", "+lam T", rhs=gradient_at(Y) + 2 * lam * T),
+            mutant("constant", "2 kappa", rhs=gradient_at(Y) + kappa * SHIFT),
+        ),
+    ),
+    Identity(
+        "second_derivative",
+        "hess is the second derivative of f.",
+        derivative(loss(Y), {Y: D_FREE}, order=2),
+        hess(D_FREE, D_FREE),
+        mutants=(
+            mutant("constant", "kappa ||D||^2", rhs=kappa * square(D_FREE)),
+            mutant("sign", "-hess", rhs=-hess(D_FREE, D_FREE)),
+        ),
+    ),
+    Identity(
         "gradient",
         "grad f(X_s) = -s X* - lam T.",
-        kappa * (SPURIOUS - XS) - (kappa - 1) / (2 * rs) * inner(N, SPURIOUS - XS) * N - lam * T,
+        gradient_at(SPURIOUS),
         grad_spurious,
         given=FRAME,
         mutants=(
@@ -233,25 +262,25 @@ CHECKS = (
     Identity(
         "stationary_in_a",
         "G B + lam A = 0 at A = q J2, B = q K2, q^2 = sigma.",
-        grad_spurious @ B + lam * A,
+        gradient_at(A @ B.T) @ B + lam * A,
         zeros(m, r),
         given=(*FRAME, ROOT),
         mutants=(
-            mutant("sign", "G B - lam A", lhs=grad_spurious @ B - lam * A),
-            mutant("constant", "G B + 2 lam A", lhs=grad_spurious @ B + 2 * lam * A),
-            dropped(RIGHT),
+            mutant("sign", "G B - lam A", lhs=gradient_at(A @ B.T) @ B - lam * A),
+            mutant("constant", "G B + 2 lam A", lhs=gradient_at(A @ B.T) @ B + 2 * lam * A),
+            dropped(ROOT),
         ),
     ),
     Identity(
         "stationary_in_b",
         "G^T A + lam B = 0 at A = q J2, B = q K2.",
-        grad_spurious.T @ A + lam * B,
+        gradient_at(A @ B.T).T @ A + lam * B,
         zeros(n, r),
         given=(*FRAME, ROOT),
         mutants=(
-            mutant("sign", "G^T A - lam B", lhs=grad_spurious.T @ A - lam * B),
-            mutant("constant", "G^T A + 2 lam B", lhs=grad_spurious.T @ A + 2 * lam * B),
-            dropped(LEFT),
+            mutant("sign", "G^T A - lam B", lhs=gradient_at(A @ B.T).T @ A - lam * B),
+            mutant("constant", "G^T A + 2 lam B", lhs=gradient_at(A @ B.T).T @ A + 2 * lam * B),
+            dropped(ROOT),
         ),
     ),
     SumOfSquares(

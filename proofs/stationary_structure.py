@@ -164,7 +164,6 @@ CHECKS = (
                         "stationary at lam = 0",
                         (G @ B, zeros(m, r)),
                         (G.T @ A, zeros(n, r)),
-                        impose=lambda values, rng: None,
                     ),
                 ),
             ),

@@ -47,8 +47,6 @@ Used by
 lorasolve/landscape/judge.py, lorasolve/landscape/regimes.py, lorasolve/landscape/theorems.py
 """
 
-from random import Random
-
 from lorasolve.symbolic import (
     Identity,
     Inequality,
@@ -56,8 +54,6 @@ from lorasolve.symbolic import (
     ScalarCheck,
     Square,
     Theorem,
-    Values,
-    assume,
     by_fact,
     define,
     dims,
@@ -66,12 +62,12 @@ from lorasolve.symbolic import (
     inner,
     matrix,
     mutant,
+    named,
     orthonormal,
     run_module,
     scalars,
     square,
 )
-from lorasolve.symbolic import rational as ra
 from proofs import theorem1 as t1
 from proofs.facts import DUAL_NORM, ECKART_YOUNG
 
@@ -81,13 +77,8 @@ P, Q, ZL, ZR = matrix("P", m, r), matrix("Q", n, r), matrix("ZL", m, k), matrix(
 Sigma, XS = matrix("Sigma", r, r, symmetric=True), matrix("Xstar", m, n)
 X, Z = P @ Sigma @ Q.T, ZL @ ZR.T
 
-
-def _pairing(values: Values, rng: Random) -> None:
-    values[tau] = ra.inner(values["Xstar"], ra.multiply(values["ZL"], ra.transpose(values["ZR"])))
-
-
 LEFT, RIGHT = orthonormal(P, ZL), orthonormal(Q, ZR)
-PAIRING = assume("<X*, Z> = tau", (inner(XS, Z), tau), impose=_pairing)
+PAIRING = named(tau, inner(XS, Z))
 
 # Numbers: omega = sqrt((a + k)/k), so a + k = omega^2 k; d2 = ||X - X*||^2.
 d2, low, t, surplus, w = scalars("d_2 s t y w", nonnegative=True)

@@ -12,25 +12,20 @@ from lorasolve.symbolic.assumptions import (
     define,
     diagonal,
     inverse,
+    named,
     orthonormal,
     square_orthogonal,
 )
 from lorasolve.symbolic.checks import (
     Check,
     Exact,
-    Fact,
     Identity,
     Inequality,
-    Known,
     Mutant,
     Sampled,
     ScalarCheck,
-    Square,
     SumOfSquares,
-    by_fact,
     dropped,
-    equation,
-    hypothesis,
     mutant,
 )
 from lorasolve.symbolic.evaluate import Values
@@ -53,6 +48,7 @@ from lorasolve.symbolic.expression import (
     zeros,
 )
 from lorasolve.symbolic.report import main, run_module
+from lorasolve.symbolic.terms import Fact, Known, Square, by_fact, equation, hypothesis
 from lorasolve.symbolic.theorem import Theorem
 
 __all__ = [
@@ -91,6 +87,7 @@ __all__ = [
     "main",
     "matrix",
     "mutant",
+    "named",
     "orthonormal",
     "run_module",
     "scalar",

@@ -46,9 +46,22 @@ class Assumption:
         return all(_value(left, values) == _value(right, values) for left, right in self.equations)
 
 
-def assume(name: str, *equations: tuple[Any, Any], impose: Callable[[Values, Random], None]) -> Assumption:
-    """Return an assumption with an own way of satisfying it."""
+def _nothing(values: Values, rng: Random) -> None:
+    """Change nothing: the equations follow from what was imposed before."""
+
+
+def assume(name: str, *equations: tuple[Any, Any], impose: Callable[[Values, Random], None] = _nothing) -> Assumption:
+    """Return an assumption with an own way of satisfying it; by default it must follow from those before it."""
     return Assumption(name, equations, impose)
+
+
+def named(symbol: Any, by: ex.ScalarExpr) -> Assumption:
+    """Give a single trace, such as ``tr(u.T @ G @ v)``, the name of a scalar symbol."""
+
+    def impose(values: Values, rng: Random) -> None:
+        values[symbol] = evaluate(by, values)
+
+    return Assumption(f"{symbol} is named", ((by, symbol),), impose)
 
 
 def define(symbol: Any, by: Any) -> Assumption:

@@ -8,7 +8,8 @@ from typing import Any
 import sympy
 
 from lorasolve.symbolic import expression as ex
-from lorasolve.symbolic.checks import Check, Identity, Inequality, Known, ScalarCheck, Square, Term
+from lorasolve.symbolic.checks import Check, Identity, Inequality, ScalarCheck
+from lorasolve.symbolic.terms import Known, Square, Term
 from lorasolve.symbolic.theorem import Theorem
 
 LINE_WIDTH = 110

@@ -181,9 +181,7 @@ Polynomial: TypeAlias = TracePolynomial | MatrixPolynomial
 def lowest_terms(coefficient: Any) -> Any:
     """Return a SymPy coefficient in a form that is 0 whenever it vanishes identically."""
     reduced = sympy.cancel(sympy.together(coefficient))
-    if reduced.is_number or not reduced.atoms(sympy.Pow, sympy.Function):
-        return sympy.nsimplify(reduced) if reduced.is_Float else reduced
-    return sympy.simplify(reduced)
+    return reduced if reduced.is_rational_function() else sympy.simplify(reduced)
 
 
 def flip(word: Word) -> Word:

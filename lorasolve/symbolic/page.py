@@ -43,7 +43,7 @@ index. The sections of the docstring and the strengths under *Checks* are compar
 
 Building blocks: `dims`, `scalars`, `matrix`, `vector` declare symbols; `A @ B`, `A.T`, `inner`, `square`
 (squared Frobenius norm), `tr`, `gradient`, `derivative` build expressions; `Form` is an abstract symmetric
-bilinear form such as a Hessian. Assumptions are `define`, `orthonormal`, `annihilated`, `inverse`, or
+bilinear form such as a Hessian. Assumptions are `define`, `named`, `orthonormal`, `annihilated`, `inverse`, or
 `assume(name, (left, right), ..., impose=...)`: rewrite rules from left to right, and a function that makes
 random rational values satisfy them. State what others are built from first, because they are imposed in order.
 
@@ -85,7 +85,7 @@ def page(reports: Sequence[TheoremReport]) -> str:
 
 
 def _theorems(reports: Sequence[TheoremReport]) -> str:
-    rows = ["| theorem | checks | strengths | mutants refuted | seconds |", "|---|---|---|---|---|"]
+    rows = ["| theorem | checks | strengths | mutants refuted | CPU seconds |", "|---|---|---|---|---|"]
     for report in reports:
         refuted = sum(twin.refuted for check in report.checks for twin in check.mutants)
         rows.append(

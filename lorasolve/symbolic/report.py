@@ -78,7 +78,7 @@ class TheoremReport:
 
     @property
     def seconds(self) -> float:
-        """Time spent on all checks."""
+        """CPU time spent on all checks."""
         return sum(check.seconds for check in self.checks)
 
     @property
@@ -124,7 +124,7 @@ def _sections(theorem: Theorem) -> dict[str, str]:
 
 
 def _run_check(check: Check) -> CheckReport:
-    start = time.perf_counter()
+    start = time.process_time()
     rng = Random(SEED)
     proof = _guarded(check.prove)
     test = _guarded(lambda: check.test(rng))
@@ -139,7 +139,7 @@ def _run_check(check: Check) -> CheckReport:
         proved=proof.holds and test.holds,
         detail=proof.detail if test.holds else f"the proof and the example disagree: {test.detail}",
         tested=test.detail,
-        seconds=time.perf_counter() - start,
+        seconds=time.process_time() - start,
         mutants=mutants,
     )
 
@@ -160,7 +160,7 @@ def _guarded(call: Any) -> Verdict:
 
 def as_text(report: TheoremReport, verbose: bool = True) -> str:
     """Return a readable account of one theorem."""
-    lines = [f"{report.name}: {report.title}   [{'ok' if report.ok else 'FAILED'}, {report.seconds:.1f} s]"]
+    lines = [f"{report.name}: {report.title}   [{'ok' if report.ok else 'FAILED'}, {report.seconds:.1f} CPU s]"]
     for check in report.checks:
         mark = check.strength if check.proved else "NOT SHOWN"
         lines.append(f"  {check.name} ({check.kind}): {mark}")
@@ -186,7 +186,7 @@ def summary(reports: Sequence[TheoremReport]) -> str:
         f"{len(reports)} theorems, {len(checks)} checks: {proved} PROVED, {under} PROVED UNDER named facts, "
         f"{counts['VERIFIED']} VERIFIED, {counts['SAMPLED']} SAMPLED; "
         f"{sum(twin.refuted for twin in mutants)} of {len(mutants)} mutants refuted; "
-        f"{sum(report.seconds for report in reports):.1f} s; "
+        f"{sum(report.seconds for report in reports):.1f} CPU s; "
         f"{'everything holds' if all(report.ok for report in reports) else 'FAILED: ' + _failed(reports)}"
     )
 

@@ -1,0 +1,123 @@
+"""What a proof of an inequality is made of: classical facts, named inequalities, squares, and their products."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import sympy
+
+from lorasolve.symbolic import expression as ex
+from lorasolve.symbolic.normal import Rules, normal_form
+from lorasolve.symbolic.positivity import provably_nonnegative
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A classical theorem that is used but not proved here."""
+
+    name: str
+    statement: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class Known:
+    """A named inequality ``lhs <= rhs`` (or equation) that a proof may use.
+
+    `facts` are the classical facts it comes from; a hypothesis of the theorem, or a conclusion of an earlier check
+    that used none, has no facts.
+    """
+
+    name: str
+    lhs: Any
+    rhs: Any
+    facts: tuple[Fact, ...] = ()
+    equal: bool = False
+
+    @property
+    def gap(self) -> ex.ScalarExpr:
+        """``rhs - lhs``."""
+        return ex.scalar(self.rhs) - ex.scalar(self.lhs)
+
+    def __mul__(self, factor: Any) -> Term:
+        return Term(ex.scalar(1), (self,)) * factor
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: Any) -> Term:
+        return self * (1 / sympy.sympify(divisor))
+
+
+def hypothesis(name: str, lhs: Any, rhs: Any) -> Known:
+    """Return an inequality ``lhs <= rhs`` that the theorem assumes."""
+    return Known(name, lhs, rhs)
+
+
+def equation(name: str, lhs: Any, rhs: Any) -> Known:
+    """Return an equation between scalars that the theorem assumes or has derived."""
+    return Known(name, lhs, rhs, equal=True)
+
+
+def by_fact(fact: Fact, name: str, lhs: Any, rhs: Any) -> Known:
+    """Return an instance ``lhs <= rhs`` of a classical fact."""
+    return Known(name, lhs, rhs, (fact,))
+
+
+@dataclass(frozen=True)
+class Square:
+    """A squared Frobenius norm, or the square of a scalar: non-negative."""
+
+    of: Any
+
+    @property
+    def gap(self) -> ex.ScalarExpr:
+        """The square itself."""
+        return ex.square(self.of)
+
+    def __mul__(self, factor: Any) -> Term:
+        return Term(ex.scalar(1), (self,)) * factor
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: Any) -> Term:
+        return self * (1 / sympy.sympify(divisor))
+
+
+@dataclass(frozen=True)
+class Term:
+    """A coefficient times inequalities and squares: non-negative if the coefficient is."""
+
+    coefficient: Any
+    factors: tuple[Known | Square, ...]
+
+    def __mul__(self, factor: Any) -> Term:
+        if isinstance(factor, Term):
+            return Term(ex.scalar(self.coefficient) * factor.coefficient, self.factors + factor.factors)
+        if isinstance(factor, Known | Square):
+            return Term(self.coefficient, (*self.factors, factor))
+        return Term(ex.scalar(factor) * self.coefficient, self.factors)
+
+    __rmul__ = __mul__
+
+    @property
+    def value(self) -> ex.ScalarExpr:
+        """The term as an expression."""
+        product = ex.scalar(self.coefficient)
+        for factor in self.factors:
+            product = product * factor.gap
+        return product
+
+    def admissible(self, rules: Rules) -> bool:
+        """Whether the term may appear: any multiple of an equation, non-negative multiples otherwise."""
+        if any(isinstance(f, Known) and f.equal for f in self.factors):
+            return True
+        terms = normal_form(ex.scalar(self.coefficient), rules).terms
+        return not terms or (set(terms) == {()} and provably_nonnegative(next(iter(terms.values()))))
+
+
+def as_term(part: Any) -> Term:
+    """Return a part of a proof as a term; a bare scalar stands for itself."""
+    if isinstance(part, Term):
+        return part
+    return 1 * part if isinstance(part, Known | Square) else Term(part, ())
