@@ -482,7 +482,7 @@ CHECKS = (
     ),
     ScalarCheck(
         "frobenius_form_fails_for_flat_residuals",
-        "Erratum: Sigma = I, D - R > sqrt(D) equal singular values s: the error exceeds the bound by (D - R - sqrt(D)) s^2.",
+        "Erratum: Sigma = I, D - R > sqrt(D) singular values s: the error exceeds the bound by (D - R - sqrt(D)) s^2.",
         top**2 * left_over,
         FLAT_ERROR - top**2 * IDENTITY_LENGTH,
         mutants=(
