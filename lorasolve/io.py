@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -151,7 +152,9 @@ def _read_matrix_market(path: PathLike) -> Ratings:
     from scipy.io import mmread
     from scipy.sparse import coo_array
 
-    with _readable(path):
+    with _readable(path), warnings.catch_warnings():
+        # SciPy announces another sparse type as its default; either is turned into the same one here.
+        warnings.simplefilter("ignore", DeprecationWarning)
         matrix = coo_array(mmread(path))
     m, n = matrix.shape
     if matrix.nnz == 0:
