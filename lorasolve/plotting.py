@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from .methods.side_by_side import SideBySide
+
 # Okabe and Ito's colours: told apart by all readers, and in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
 MARKERS = "osD^vPX*"
@@ -117,6 +119,27 @@ def comparison_figure(comparison: Comparison, title: str) -> Figure:
     plot_spectra(comparison, right)
     handles, labels = right.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 6), frameon=False)
+    figure.suptitle(title)
+    return figure
+
+
+def side_by_side_figure(outcome: SideBySide, title: str) -> Figure:
+    """Return what is missing to the optimum for all methods: the median a point, the range over the seeds a line."""
+    from matplotlib.figure import Figure
+
+    lines = sorted(outcome.lines, key=lambda line: -float(np.median(line.missing)))
+    figure = Figure(figsize=(9, 0.28 * len(lines) + 1.6), layout="constrained")
+    axes = figure.subplots()
+    for height, line in enumerate(lines):
+        # Below the accuracy of the reference there is nothing to see; a diverged run has no point.
+        shown = np.clip(line.missing[np.isfinite(line.missing)], 1e-12, None)
+        if shown.size:
+            axes.plot([shown.min(), shown.max()], [height, height], color=COLOURS[0], linewidth=2)
+            axes.plot(np.median(shown), height, "o", color=COLOURS[0])
+    axes.set_xscale("log")
+    axes.set_yticks(range(len(lines)), [line.label for line in lines])
+    axes.set_xlabel(f"share of the decrease to the method's own optimum missing after {outcome.budget} oracle calls")
+    axes.grid(axis="x", alpha=0.3)
     figure.suptitle(title)
     return figure
 

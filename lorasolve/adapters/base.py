@@ -50,6 +50,14 @@ class Adapter:
         """Return the factor ``s`` in ``X = s A B^T`` for factors of the given rank."""
         return 1.0
 
+    def nuclear_weight(self, lam: float, rank: int) -> float:
+        """Return a weight ``w`` such that the whole penalty of this adapter is at least ``w ||X||_*``.
+
+        ``min f(X) + w ||X||_*`` is then a lower bound on its objective: the convex counterpart of ``X = s A B^T``
+        (``w = lam/s``), and 0 where nothing better is known.
+        """
+        return lam / self.scale_at(rank) if self.low_rank else 0.0
+
     def check(self, objective: Objective) -> None:
         """Refuse an objective this adapter cannot work with, with the reason."""
         for attribute in self.requires:

@@ -56,6 +56,10 @@ class SoftmaxGates(Adapter):
         """Return ``s`` for ``rank`` terms."""
         return 1.0 if self.alpha is None else self.alpha / rank
 
+    def nuclear_weight(self, lam: float, rank: int) -> float:
+        """Return ``lam/(r s)``, from ``(sum sqrt(sigma_i))^2 >= sum sigma_i``."""
+        return lam / (rank * self.scale_at(rank))
+
     def n_extra(self, shape: tuple[int, int], rank: int) -> int:
         """Return the number of logits."""
         return rank

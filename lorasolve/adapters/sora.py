@@ -90,6 +90,10 @@ class SoRA(Adapter):
         """Return ``s`` for ``rank`` gates."""
         return 1.0 if self.alpha is None else self.alpha / rank
 
+    def nuclear_weight(self, lam: float, rank: int) -> float:
+        """Return ``gate_penalty/s`` for unit columns, where it is exact, and 0 else."""
+        return self.gate_penalty / self.scale_at(rank) if self.variant == "unit_columns" else 0.0
+
     def n_extra(self, shape: tuple[int, int], rank: int) -> int:
         """Return the number of gates."""
         return rank

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..comparison import Comparison, compare
 from ..io import envelope, write_json
-from ..plotting import comparison_figure, save_figure
+from ..plotting import comparison_figure, save_figure, side_by_side_figure
 from ..result import Status
 from ..tasks import Task
 from .base import (
@@ -50,10 +50,21 @@ class CompareCommand(Command):
             metavar="SPEC",
             help=f"methods, each NAME[:key=value,...][+SCHEDULE...] (default: {' '.join(DEFAULT_METHODS)})",
         )
+        group = parser.add_argument_group("all methods")
+        group.add_argument(
+            "--methods",
+            choices=("all",),
+            help="run every optimizer, adapter and schedule with the same budget of oracle calls, step sizes chosen by "
+            "one rule, several seeds, each against the optimum of its own penalty (--optimizer is not used)",
+        )
+        group.add_argument("--budget", type=int, default=1000, metavar="N", help="oracle calls of a run (default 1000)")
+        group.add_argument("--seeds", type=int, default=3, metavar="N", help="number of starts (default 3)")
         add_output_arguments(parser, "names the report: NAME.json and NAME.png (default: report)", out="report")
 
     def run(self, args: argparse.Namespace) -> int:
         """Run the comparison and write the report."""
+        if args.methods == "all":
+            return _all_methods(args)
         methods = [method_from(spec) for spec in args.optimizer]
         init, stop = init_from(args), stopping_from(args)
         task = task_from(args)
@@ -67,6 +78,22 @@ class CompareCommand(Command):
             save_figure(figure, comparison_figure(comparison, task.title))
         remark(args, f"written: {report}" + (f", {figure}" if comparison.rows else ""))
         return _exit_code(comparison, args.require_certificate)
+
+
+def _all_methods(args: argparse.Namespace) -> int:
+    """Run every method on the problem and write the report."""
+    from ..methods.side_by_side import side_by_side
+
+    task = task_from(args)
+    problem = problem_from(args, task)
+    outcome = side_by_side(problem, args.budget, range(args.seed, args.seed + args.seeds), task.metrics)
+    document = envelope("compare", {"task": task.title} | outcome.to_dict())
+    report, figure = outputs(args.out, ".json", ".png")
+    write_json(report, document)
+    emit(args, document, "\n".join([task.title, problem_line(problem), "", outcome.table()]))
+    save_figure(figure, side_by_side_figure(outcome, task.title))
+    remark(args, f"written: {report}, {figure}")
+    return ExitCode.FINE
 
 
 def _document(comparison: Comparison, task: Task) -> dict[str, Any]:

@@ -38,12 +38,14 @@ class Stage:
 class Schedule:
     """Base class of all schedules. Several schedules combine: factors multiply, transitions run in order.
 
-    ``scales_steps`` says that ``step_factor`` is not always 1, so that a method without a step size is refused.
+    ``scales_steps`` says that ``step_factor`` is not always 1, so that a method without a step size is refused;
+    ``merges`` that updates are merged into the frozen weight, so that weight decay is no penalty of the whole update.
     """
 
     name: ClassVar[str] = ""
     summary: ClassVar[str] = ""
     scales_steps: ClassVar[bool] = False
+    merges: ClassVar[bool] = False
 
     def check(self, problem: Problem) -> None:
         """Refuse a problem this schedule cannot work with, with the reason."""

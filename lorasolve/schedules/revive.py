@@ -7,7 +7,7 @@ from typing import cast
 
 import numpy as np
 
-from .._validate import Array, as_number
+from .._validate import Array, as_integer, as_number
 from ..adapters.base import split
 from ..adapters.sora import SoRA
 from ..linear_map import top_singular
@@ -18,12 +18,12 @@ from .base import Schedule, Stage
 
 @dataclass(frozen=True)
 class Revive(Schedule):
-    """Whenever a run is stationary, re-seed a closed gate from the top singular pair of ``-G``.
+    """Every so often, and whenever a run is stationary, re-seed a closed gate from the top singular pair of ``-G``.
 
-    A closed gate cannot reopen by itself once its columns have died. Here a stationary point with
-    ``s ||G||_2 > gate_penalty`` and a closed gate is left through that gate: its columns become
-    ``size u``, ``size v`` with ``(u, v)`` the top singular pair of ``-G``, so that ``X`` does not change and the
-    gate's gradient is ``-s size^2 ||G||_2``. Otherwise the run ends.
+    A closed gate cannot reopen by itself once its columns have died. Here a point with ``s ||G||_2 > gate_penalty``
+    and a closed gate is left through that gate: its columns become ``size u``, ``size v`` with ``(u, v)`` the top
+    singular pair of ``-G``, so that ``X`` does not change and the gate's gradient is ``-s size^2 ||G||_2``. A
+    stationary point without such a gate ends the run.
 
     With ``SoRA(variant="unit_columns")`` and convex ``f`` this reaches the optimum of
     ``f + (gate_penalty/s) ||X||_*`` from any start, as long as a gate is left to open: the run only ends where
@@ -32,19 +32,23 @@ class Revive(Schedule):
 
     Parameters
     ----------
+    period : int
+        Steps between two looks; each takes one gradient and its largest singular value beside the oracle calls.
     size : float
         Length of the re-seeded columns.
     tolerance : float
         Relative excess of ``s ||G||_2`` over the penalty that is not worth a revival.
     """
 
+    period: int = 50
     size: float = 1.0
     tolerance: float = 1e-7
 
     name = "revive"
-    summary = "re-seed closed SoRA gates from the gradient's top singular pair when the run is stationary"
+    summary = "re-seed closed SoRA gates from the gradient's top singular pair"
 
     def __post_init__(self) -> None:
+        as_integer(self.period, "period", 1)
         as_number(self.size, "size", 0.0, open_low=True)
         as_number(self.tolerance, "tolerance", 0.0)
 
@@ -52,6 +56,10 @@ class Revive(Schedule):
         """Refuse adapters without gates."""
         if not isinstance(problem.adapter, SoRA):
             raise ValueError(f"adapter: {self.name} needs the gates of 'sora', got {problem.adapter.name!r}")
+
+    def is_boundary(self, stage_iteration: int, max_iter: int) -> bool:
+        """Return True after every ``period`` steps."""
+        return stage_iteration % self.period == 0
 
     def transition(self, stage: Stage, rng: np.random.Generator) -> Stage:
         """Open a gate if that lowers the objective, else leave the stage alone."""
