@@ -13,16 +13,18 @@ import numpy as np
 from numba import prange
 
 from ._jit import FAST, kernel
+from .factors import transpose
 from .oracle import implements
 
 
 class CompletionData(NamedTuple):
-    """Row-ordered entries, the bounds of each thread's rows, and a copy of ``G^T A`` per thread."""
+    """Row-ordered entries, the bounds of each thread's rows, ``B`` by rows, and a copy of ``G^T A`` per thread."""
 
     start: Any
     index: Any
     values: Any
     cut: Any
+    B: Any
     share: Any
 
 
@@ -30,7 +32,8 @@ def data(start: Any, index: Any, values: Any, n: int, rank: int, threads: int) -
     """Return kernel data with fresh scratch; small problems get one thread."""
     if values.size * rank < 50_000:
         threads = 1
-    return CompletionData(start, index, values, blocks(start, threads), np.empty((threads, n, rank), values.dtype))
+    B = np.empty((n, rank), values.dtype)
+    return CompletionData(start, index, values, blocks(start, threads), B, np.empty((threads, n, rank), values.dtype))
 
 
 def blocks(start: Any, threads: int) -> Any:
@@ -86,24 +89,26 @@ def _parallel_oracle(start, index, values, A, B, cut, GB, share):
 
 
 @kernel(fastmath=FAST)
-def _sum_shares(share, GtA):
-    """Write the sum of the threads' shares."""
-    for j in range(GtA.shape[0]):
-        for q in range(GtA.shape[1]):
+def _sum_shares(share, GtAt):
+    """Write the transposed sum of the threads' shares."""
+    r, n = GtAt.shape
+    for j in range(n):
+        for q in range(r):
             s = share[0, j, q]
             for t in range(1, share.shape[0]):
                 s += share[t, j, q]
-            GtA[j, q] = s
+            GtAt[q, j] = s
 
 
 @implements(CompletionData)
-def _(data, A, B, GB, GtA):
-    share = data.share
+def _(data, A, Bt, GB, GtAt):
+    share, B = data.share, data.B
+    transpose(Bt, B)
     if share.shape[0] == 1:
         total = _oracle_rows(data.start, data.index, data.values, A, B, 0, A.shape[0], GB, share[0])
     else:
         total = _parallel_oracle(data.start, data.index, data.values, A, B, data.cut, GB, share)
-    _sum_shares(share, GtA)
+    _sum_shares(share, GtAt)
     return 0.5 * total
 
 

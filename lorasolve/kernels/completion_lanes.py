@@ -37,12 +37,12 @@ def data(start: Any, index: Any, values: Any, n: int, rank: int, threads: int) -
 
 
 @kernel(fastmath=FAST)
-def pad(B, Bp):
-    """Copy ``B`` (n, r) to rows of ``WIDTH`` numbers, zeros behind the rank."""
-    n, r = B.shape
+def pad(Bt, Bp):
+    """Copy the columns of ``Bt`` (r, n) to rows of ``WIDTH`` numbers, zeros behind the rank."""
+    r, n = Bt.shape
     for j in range(n):
         for q in range(r):
-            Bp[j * WIDTH + q] = B[j, q]
+            Bp[j * WIDTH + q] = Bt[q, j]
         for q in range(r, WIDTH):
             Bp[j * WIDTH + q] = 0
 
@@ -78,21 +78,22 @@ def _parallel_gradients(start, index, values, A, Bp, r, cut, GB, share):
 
 
 @kernel(fastmath=FAST)
-def _sum_shares(share, GtA):
-    """Write the sum of the threads' padded shares."""
-    for j in range(GtA.shape[0]):
-        for q in range(GtA.shape[1]):
+def _sum_shares(share, GtAt):
+    """Write the transposed sum of the threads' padded shares."""
+    r, n = GtAt.shape
+    for j in range(n):
+        for q in range(r):
             s = share[0, j * WIDTH + q]
             for t in range(1, share.shape[0]):
                 s += share[t, j * WIDTH + q]
-            GtA[j, q] = s
+            GtAt[q, j] = s
 
 
 @implements(LaneData)
-def _(data, A, B, GB, GtA):
+def _(data, A, Bt, GB, GtAt):
     r = A.shape[1]
     share = data.share
-    pad(B, data.Bp)
+    pad(Bt, data.Bp)
     flat_A, flat_GB = A.reshape(A.size), GB.reshape(A.size)
     if share.shape[0] == 1:
         total = _gradient_rows(
@@ -102,7 +103,7 @@ def _(data, A, B, GB, GtA):
         total = _parallel_gradients(
             data.start, data.index, data.values, flat_A, data.Bp, r, data.cut, flat_GB, share
         )
-    _sum_shares(share, GtA)
+    _sum_shares(share, GtAt)
     return 0.5 * total
 
 
@@ -190,7 +191,7 @@ def half_epoch(start: Any, index: Any, values: Any, B: Any, lam: Any, A: Any, cu
     stay in registers.
     """
     Bp = np.empty(B.shape[0] * WIDTH, B.dtype)
-    pad(B, Bp)
+    pad(B.T, Bp)
     singular = np.zeros(A.shape[0], np.bool_)
     _parallel_half_epoch(start, index, values, Bp, lam, (0,) * B.shape[1], A, cut, singular)
     return singular

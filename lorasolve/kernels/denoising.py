@@ -7,31 +7,25 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._jit import FAST, kernel
-from .factors import transpose
 from .oracle import implements
 
 
 class DenoisingData(NamedTuple):
-    """The matrix (m, n) and scratch: ``Bt``, ``GtAt`` (r, n) and one row of the gradient (n,)."""
+    """The matrix (m, n) and scratch for one row of the gradient (n,)."""
 
     M: Any
-    Bt: Any
-    GtAt: Any
     row: Any
 
 
-def data(M: Any, rank: int) -> DenoisingData:
+def data(M: Any) -> DenoisingData:
     """Return kernel data with fresh scratch."""
-    n = M.shape[1]
-    Bt, GtAt = np.empty((2, rank, n), M.dtype)
-    return DenoisingData(np.require(M, requirements=["C", "W"]), Bt, GtAt, np.empty(n, M.dtype))
+    return DenoisingData(np.require(M, requirements=["C", "W"]), np.empty(M.shape[1], M.dtype))
 
 
 @kernel(fastmath=FAST)
-def _oracle(M, Bt, GtAt, g, A, B, GB, GtA):
+def _oracle(M, g, A, Bt, GB, GtAt):
     m, r = A.shape
     n = Bt.shape[1]
-    transpose(B, Bt)
     for q in range(r):
         for j in range(n):
             GtAt[q, j] = 0.0
@@ -55,12 +49,9 @@ def _oracle(M, Bt, GtAt, g, A, B, GB, GtA):
                 s += g[j] * Bt[q, j]
                 GtAt[q, j] += a * g[j]
             GB[i, q] = s
-    for q in range(r):
-        for j in range(n):
-            GtA[j, q] = GtAt[q, j]
     return 0.5 * total
 
 
 @implements(DenoisingData)
-def _(data, A, B, GB, GtA):
-    return _oracle(data.M, data.Bt, data.GtAt, data.row, A, B, GB, GtA)
+def _(data, A, Bt, GB, GtAt):
+    return _oracle(data.M, data.row, A, Bt, GB, GtAt)

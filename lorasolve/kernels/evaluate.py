@@ -12,16 +12,15 @@ from .oracle import oracle
 
 
 @kernel()
-def _evaluate(data, A, B, GB, GtA):
-    return oracle(data, A, B, GB, GtA)
+def _evaluate(data, A, Bt, GB, GtAt):
+    return oracle(data, A, Bt, GB, GtAt)
 
 
 def evaluate(data: Any, A: Any, B: Any, GB: Any, GtA: Any) -> float:
     """Write ``G B`` and ``G^T A`` and return ``f``; arrays of any layout, so that one compilation serves all."""
-    A, B = (np.require(factor, requirements=["C", "W"]) for factor in (A, B))
-    out = [part if part.flags.c_contiguous else np.empty_like(part, order="C") for part in (GB, GtA)]
-    f = float(_evaluate(data, A, B, *out))
-    for part, written in zip((GB, GtA), out):
-        if written is not part:
-            part[:] = written
+    A, Bt = (np.require(factor, requirements=["C", "W"]) for factor in (A, B.T))
+    GB_out, GtAt = np.empty(A.shape, A.dtype), np.empty(Bt.shape, Bt.dtype)
+    f = float(_evaluate(data, A, Bt, GB_out, GtAt))
+    GB[:] = GB_out
+    GtA[:] = GtAt.T
     return f

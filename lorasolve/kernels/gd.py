@@ -30,6 +30,16 @@ def _step(theta, grad, step, trial):
 
 
 @kernel()
+def _pack(source, a, rows, columns, target):
+    """Copy ``source``, the rows x columns matrix behind its first ``a`` numbers transposed."""
+    for k in range(a):
+        target[k] = source[k]
+    for i in range(rows):
+        for j in range(columns):
+            target[a + j * rows + i] = source[a + i * columns + j]
+
+
+@kernel()
 def advance(data, theta, trial, grad, shape, lam, step, ceiling, rounding, limits, values, norms):
     """Accept trial points of ``theta <- theta - step grad L(theta)`` while nothing has to be decided.
 
@@ -59,13 +69,16 @@ def advance(data, theta, trial, grad, shape, lam, step, ceiling, rounding, limit
     target, grad_tol, first, best, since_best, window = limits
     unit, scale = rounding
     monotone = np.isfinite(ceiling)
-    here, there = theta, trial
-    swapped = False
+    # Within this call the part of B is transposed, as the oracle wants it; sums over all entries do not care.
+    a = m * r
+    theta_t, trial_t = np.empty_like(theta), np.empty_like(trial)
+    _pack(theta, a, n, r, theta_t)
+    _pack(trial, a, n, r, trial_t)
+    here, there = theta_t, trial_t
     count = 0
     while count < values.size:
-        A = there[: m * r].reshape(m, r)
-        B = there[m * r :].reshape(n, r)
-        f = oracle(data, A, B, grad[: m * r].reshape(m, r), grad[m * r :].reshape(n, r))
+        A, Bt = there[:a].reshape(m, r), there[a:].reshape(r, n)
+        f = oracle(data, A, Bt, grad[:a].reshape(m, r), grad[a:].reshape(r, n))
         square, length = _with_decay(lam, there, grad)
         value = float(f) + 0.5 * float(lam) * float(square)
         norm = np.sqrt(float(length))
@@ -84,9 +97,7 @@ def advance(data, theta, trial, grad, shape, lam, step, ceiling, rounding, limit
         norms[count] = norm
         count += 1
         here, there = there, here
-        swapped = not swapped
         _step(here, grad, step, there)
-    if swapped:
-        for k in range(theta.size):
-            theta[k], trial[k] = trial[k], theta[k]
+    _pack(here, a, r, n, theta)
+    _pack(there, a, r, n, trial)
     return count

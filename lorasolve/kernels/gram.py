@@ -24,7 +24,7 @@ class GramData(NamedTuple):
     """``S`` (n, n), ``C`` (m, n), the loss at zero, and scratch, all factors transposed and padded.
 
     ``At``, ``CBt`` (r', m); ``Bt``, ``SBt``, ``CtAt`` (r', n); ``share`` one copy of ``CtAt`` per thread; ``K``,
-    ``L`` (r', r') for ``B^T S B`` and ``A^T A``.
+    ``L`` (r', r') for ``B^T S B`` and ``A^T A``; ``GBt`` (r, m), not padded.
     """
 
     S: Any
@@ -38,6 +38,7 @@ class GramData(NamedTuple):
     share: Any
     K: Any
     L: Any
+    GBt: Any
 
 
 class MixedGramData(NamedTuple):
@@ -67,7 +68,7 @@ def data(S: Any, C: Any, f0: float, rank: int, threads: int) -> GramData:
     K, L = np.zeros((2, padded, padded), C.dtype)
     S, C = (np.require(part, requirements=["C", "W"]) for part in (S, C))
     share = np.empty((threads, padded, n), C.dtype)
-    return GramData(S, C, C.dtype.type(f0), At, Bt, SBt, CBt, CtAt, share, K, L)
+    return GramData(S, C, C.dtype.type(f0), At, Bt, SBt, CBt, CtAt, share, K, L, np.empty((rank, m), C.dtype))
 
 
 def mixed_data(exact: GramData) -> MixedGramData:
@@ -193,6 +194,14 @@ def _sum_shares(share, CtAt):
 
 
 @kernel(fastmath=FAST)
+def _copy(Bt, padded):
+    """Copy the rows of ``Bt``; rows of ``padded`` beyond the rank stay zero."""
+    for q in range(Bt.shape[0]):
+        for j in range(Bt.shape[1]):
+            padded[q, j] = Bt[q, j]
+
+
+@kernel(fastmath=FAST)
 def _inner_products(P, Q, r, K):
     """Write ``K[p, q] = <P[p], Q[q]>``."""
     for p in range(r):
@@ -204,23 +213,21 @@ def _inner_products(P, Q, r, K):
 
 
 @kernel(fastmath=FAST)
-def _combine(K, Pt, Ct, out, scratch):
-    """Write ``out = P K - C`` (rows of ``Pt``, ``Ct`` are columns of ``P``, ``C``)."""
-    n, r = out.shape
+def _combine(K, Pt, Ct, out):
+    """Write ``out = (P K - C)^T``, all factors transposed."""
+    r, n = out.shape
     for q in range(r):
         for j in range(n):
-            scratch[j] = -Ct[q, j]
+            out[q, j] = -Ct[q, j]
         for p in range(r):
             k = K[p, q]
             for j in range(n):
-                scratch[j] += k * Pt[p, j]
-        for j in range(n):
-            out[j, q] = scratch[j]
+                out[q, j] += k * Pt[p, j]
 
 
 @kernel(fastmath=FAST)
-def _finish(f0, At, Bt, SBt, CBt, CtAt, K, L, GB, GtA):
-    """Write ``G B`` and ``G^T A`` from the three products; return ``f``."""
+def _finish(f0, At, Bt, SBt, CBt, CtAt, K, L, GBt, GB, GtAt):
+    """Write ``G B`` and ``(G^T A)^T`` from the three products; return ``f``."""
     r = GB.shape[1]
     _inner_products(Bt, SBt, r, K)
     _inner_products(At, At, r, L)
@@ -230,9 +237,9 @@ def _finish(f0, At, Bt, SBt, CBt, CtAt, K, L, GB, GtA):
             quadratic += K[p, q] * L[p, q]
         for i in range(At.shape[1]):
             linear += At[p, i] * CBt[p, i]
-    scratch = np.empty(max(At.shape[1], Bt.shape[1]), At.dtype)
-    _combine(K, At, CBt, GB, scratch)
-    _combine(L, SBt, CtAt, GtA, scratch)
+    _combine(K, At, CBt, GBt)
+    transpose(GBt, GB)
+    _combine(L, SBt, CtAt, GtAt)
     return f0 + 0.5 * quadratic - linear
 
 
@@ -265,18 +272,20 @@ def _exact_products(data):
 
 
 @implements(GramData)
-def _(data, A, B, GB, GtA):
+def _(data, A, Bt, GB, GtAt):
     transpose(A, data.At)
-    transpose(B, data.Bt)
+    _copy(Bt, data.Bt)
     _exact_products(data)
-    return _finish(data.f0, data.At, data.Bt, data.SBt, data.CBt, data.CtAt, data.K, data.L, GB, GtA)
+    return _finish(
+        data.f0, data.At, data.Bt, data.SBt, data.CBt, data.CtAt, data.K, data.L, data.GBt, GB, GtAt
+    )
 
 
 @implements(MixedGramData)
-def _(data, A, B, GB, GtA):
+def _(data, A, Bt, GB, GtAt):
     exact = data.exact
     transpose(A, exact.At)
-    transpose(B, exact.Bt)
+    _copy(Bt, exact.Bt)
     refresh = data.calls[0] % REFRESH == 0
     data.calls[0] += 1
     _increment(exact.At, data.lastA, data.dA)
@@ -286,4 +295,6 @@ def _(data, A, B, GB, GtA):
     else:
         _products(data.S32, data.C32, data.dA, data.dB, data.dSB, data.dCB, data.share)
         _advance(data.dSB, exact.SBt, data.dCB, exact.CBt, data.share, exact.CtAt)
-    return _finish(exact.f0, exact.At, exact.Bt, exact.SBt, exact.CBt, exact.CtAt, exact.K, exact.L, GB, GtA)
+    return _finish(
+        exact.f0, exact.At, exact.Bt, exact.SBt, exact.CBt, exact.CtAt, exact.K, exact.L, exact.GBt, GB, GtAt
+    )

@@ -17,7 +17,7 @@ import numpy as np
 from numba import prange
 
 from ._jit import FAST, kernel
-from .factors import factor_gradients, outer, transpose
+from .factors import factor_gradients, outer
 from .oracle import implements
 
 # Exact refreshes in mixed precision are this many oracle calls apart.
@@ -29,8 +29,6 @@ class SensingData(NamedTuple):
 
     M: Any
     y: Any
-    Bt: Any
-    GtAt: Any
     X: Any
     G: Any
     w: Any
@@ -50,14 +48,13 @@ class MixedSensingData(NamedTuple):
     calls: Any
 
 
-def data(M: Any, y: Any, shape: tuple[int, int], rank: int, threads: int) -> SensingData:
+def data(M: Any, y: Any, shape: tuple[int, int], threads: int) -> SensingData:
     """Return kernel data with fresh scratch; small problems get one thread."""
     N, d = M.shape
     if N * d < 100_000:
         threads = 1
-    Bt, GtAt = np.empty((2, rank, shape[1]), M.dtype)
     X, G = np.empty((2, *shape), M.dtype)
-    return SensingData(M, y, Bt, GtAt, X, G, np.empty(N, M.dtype), np.empty((threads, d), M.dtype))
+    return SensingData(M, y, X, G, np.empty(N, M.dtype), np.empty((threads, d), M.dtype))
 
 
 def mixed_data(exact: SensingData) -> MixedSensingData:
@@ -167,12 +164,9 @@ def _exact_gradient(data):
 
 
 @kernel(fastmath=FAST)
-def _back(G, w, A, Bt, GB, GtAt, GtA):
-    """Write ``G B`` and ``G^T A``; return the mean loss of the residual ``w``."""
+def _back(G, w, A, Bt, GB, GtAt):
+    """Write ``G B`` and ``(G^T A)^T``; return the mean loss of the residual ``w``."""
     factor_gradients(G, A, Bt, GB, GtAt)
-    for j in range(GtA.shape[0]):
-        for q in range(GtA.shape[1]):
-            GtA[j, q] = GtAt[q, j]
     return _half_mean_square(w)
 
 
@@ -185,18 +179,16 @@ def _increment(new, last, dx):
 
 
 @implements(SensingData)
-def _(data, A, B, GB, GtA):
-    transpose(B, data.Bt)
-    outer(A, data.Bt, data.X)
+def _(data, A, Bt, GB, GtAt):
+    outer(A, Bt, data.X)
     _exact_gradient(data)
-    return _back(data.G, data.w, A, data.Bt, GB, data.GtAt, GtA)
+    return _back(data.G, data.w, A, Bt, GB, GtAt)
 
 
 @implements(MixedSensingData)
-def _(data, A, B, GB, GtA):
+def _(data, A, Bt, GB, GtAt):
     exact = data.exact
-    transpose(B, exact.Bt)
-    outer(A, exact.Bt, exact.X)
+    outer(A, Bt, exact.X)
     X = exact.X.reshape(exact.X.size)
     last = data.last.reshape(X.size)
     refresh = data.calls[0] % REFRESH == 0
@@ -207,4 +199,4 @@ def _(data, A, B, GB, GtA):
     else:
         whole_pass(data.M32, data.dx, data.zero, data.dw, data.dg)
         _advance(data.dg, 1.0 / exact.w.size, exact.G.reshape(X.size), data.dw, exact.w)
-    return _back(exact.G, exact.w, A, exact.Bt, GB, exact.GtAt, GtA)
+    return _back(exact.G, exact.w, A, Bt, GB, GtAt)

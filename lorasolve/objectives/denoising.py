@@ -71,7 +71,7 @@ class Denoising(Objective):
             return None
         from ..kernels import denoising
 
-        return denoising.data(self.M, rank)
+        return denoising.data(self.M)
 
     def quadratic(self) -> Any:
         """Return the coefficients for batched runs; the Hessian is the identity."""

@@ -112,7 +112,7 @@ class MatrixSensing(Objective):
             return None
         from ..kernels import sensing
 
-        return sensing.data(self._map.flat, self.y, self.shape, rank, threads)
+        return sensing.data(self._map.flat, self.y, self.shape, threads)
 
     def mixed_kernel_data(self, rank: int, threads: int) -> Any:
         """Return the data for float32 increments of a float64 problem (dense measurements only)."""

@@ -62,7 +62,7 @@ def test_completion_lanes_and_plain_loops_agree(r, threads):
     matrix[mask] = values
     G = mask * (A @ B.T - matrix)
     cut = completion.blocks(start, threads)
-    plain = completion.CompletionData(start, cols, values, cut, np.empty((threads, 9, r)))
+    plain = completion.CompletionData(start, cols, values, cut, np.empty((9, r)), np.empty((threads, 9, r)))
     width = simd.WIDTH
     lanes = completion_lanes.LaneData(start, cols, values, cut, np.empty(9 * width), np.empty((threads, 9 * width)))
     for data in (plain, lanes):
@@ -96,7 +96,7 @@ def test_gram_and_sensing_kernels_at_sizes_that_fill_no_block(m, n, r, threads):
     S = Z @ Z.T
     linear = gram.data(S, C, 0.5, r, threads)._replace(share=np.empty((threads, 4 * ((r + 3) // 4), n)))
     M, y = rng.standard_normal((11, m * n)), rng.standard_normal(11)
-    dense = sensing.data(M, y, (m, n), r, threads)._replace(g=np.empty((threads, m * n)))
+    dense = sensing.data(M, y, (m, n), threads)._replace(g=np.empty((threads, m * n)))
     X = A @ B.T
     w = M @ X.ravel() - y
     expected = (
