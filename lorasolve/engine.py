@@ -243,6 +243,9 @@ class _Oracle:
         """Return the Hessian of ``L`` times a direction; frozen parameters are left out."""
         self.monitor.call()
         problem = self.problem
+        if not np.isfinite(direction).all():
+            # SciPy's inner conjugate gradients divide by a curvature that has vanished to rounding.
+            raise Stop(Status.STALLED)
         if problem.trainable is not None:
             direction = np.where(problem.trainable, direction, 0.0)
         product = np.concatenate(
