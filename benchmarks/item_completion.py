@@ -93,7 +93,7 @@ def _(quick):
     return timed(work, lambda f: float(f.detach()) + float((A.grad**2).sum() + (B.grad**2).sum()))
 
 
-epoch = Item("S3a", "The same: one epoch of alternating least squares")
+epoch = Item("S3a", "Completion, 10000 x 2000, 200k entries, r = 10: one epoch of alternating least squares")
 
 
 @epoch.peer("lorasolve", ours=True, needs="numba")
@@ -164,7 +164,7 @@ def _(quick):
     return timed(work, lambda _: 0.0, 10)
 
 
-time_to = Item("S3t", "The same: time to 1e-6 of the best objective, spectral start included", rtol=3e-6)
+time_to = Item("S3t", "Completion, 10000 x 2000, 200k entries, r = 10: time to 1e-6 of the best objective, spectral start included", rtol=3e-6)
 
 
 def best_value(rows, cols, values):

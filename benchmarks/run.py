@@ -21,6 +21,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import textwrap
 from typing import Any
 
 import catalogue
@@ -180,7 +181,8 @@ def figure(result: dict[str, Any], path: pathlib.Path) -> None:
     low, high = min(row["median"] for row in rows), max(row["median"] for row in rows)
     ax.set_xlim(low / 2, high * 4)
     ax.set_xlabel("seconds (median, logarithmic)")
-    ax.set_title(f"{result['key']}: {result['title'].split(':')[0]}", fontsize=10, loc="left")
+    title = textwrap.fill(f"{result['key']}. {result['title']}", 90)
+    fig.suptitle(title, fontsize=9, x=0.01, ha="left")
     ax.spines[["top", "right"]].set_visible(False)
     fig.savefig(path, dpi=110)
     plt.close(fig)
