@@ -164,7 +164,11 @@ def _(quick):
     return timed(work, lambda _: 0.0, 10)
 
 
-time_to = Item("S3t", "Completion, 10000 x 2000, 200k entries, r = 10: time to 1e-6 of the best objective, spectral start included", rtol=3e-6)
+time_to = Item(
+    "S3t",
+    "Completion, 10000 x 2000, 200k entries, r = 10: time to 1e-6 of the best objective, spectral start included",
+    rtol=3e-6,
+)
 
 
 def best_value(rows, cols, values):

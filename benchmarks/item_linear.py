@@ -134,7 +134,11 @@ def _(quick):
     return timed(work, lambda factors: value(W0, Z, Y, *factors), COMMON)
 
 
-whole = Item("S2w", "Linear fine-tuning, 768 x 768, N = 4096, r = 8: whole run of 200 iterations with all one-off costs", rtol=5e-8)
+whole = Item(
+    "S2w",
+    "Linear fine-tuning, 768 x 768, N = 4096, r = 8: whole run of 200 iterations with all one-off costs",
+    rtol=5e-8,
+)
 
 
 @whole.peer("lorasolve gd_mixed", ours=True, needs="numba")

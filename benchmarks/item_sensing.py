@@ -117,7 +117,11 @@ def _(quick):
     )
 
 
-target_time = Item("S1t", "Dense sensing, 50 x 50, r = 5, 1500 measurements: time to 1e-6 of the optimum from the LoRA start", rtol=2e-6)
+target_time = Item(
+    "S1t",
+    "Dense sensing, 50 x 50, r = 5, 1500 measurements: time to 1e-6 of the optimum from the LoRA start",
+    rtol=2e-6,
+)
 
 
 def _packed(M, y):
