@@ -329,14 +329,14 @@ CHECKS = (
             dropped(ON_FRONT),
         ),
     ),
-    ScalarCheck(
+    Identity(
         "front_isotropic",
-        "T2 gives T1: for C_t = C_s = I, W_mu - W0 = D/(1 + mu), that is t = mu/(1 + mu).",
-        1 / (1 + mu),
-        1 - mu / (1 + mu),
+        "T2 gives T1: for C_t = C_s = I, W_mu - W_s = (1 - t)(W_t - W_s) with t = mu/(1 + mu).",
+        (Wt + mu * Ws) / (1 + mu) - Ws,
+        (1 - mu / (1 + mu)) * (Wt - Ws),
         mutants=(
-            mutant("sign", "1 + t", rhs=1 + mu / (1 + mu)),
-            mutant("swapped symbols", "t = 1/(1 + mu)", rhs=1 - 1 / (1 + mu)),
+            mutant("sign", "1 + t", rhs=(1 + mu / (1 + mu)) * (Wt - Ws)),
+            mutant("swapped symbols", "t = 1/(1 + mu)", rhs=(1 - 1 / (1 + mu)) * (Wt - Ws)),
         ),
     ),
     Inequality(

@@ -488,7 +488,7 @@ CHECKS = (
     ),
     SumOfSquares(
         "nuclear_norm_bound",
-        "Reduction: S' = Half Half^T >= 0 has ||U S' V^T||_* = <P1 Q1^T, U S' V^T> <= tr S', and tr S' = tr S + t tr D.",
+        "Reduction: S' = Half Half^T >= 0 has ||U S' V^T||_* = <P1 Q1^T, U S' V^T> <= tr S' = tr S + t tr D.",
         inner(P1 @ Q1.T, U @ Half @ Half.T @ V.T),
         tr(Half @ Half.T),
         proof=[
