@@ -61,11 +61,11 @@ DUAL_NORM = Fact(
 )
 OPERATOR_NORM = Fact(
     "operator norm",
-    "||X Y||_F <= ||X||_2 ||Y||_F and ||X Y||_2 <= ||X||_2 ||Y||_2.",
+    "||X Y||_F <= ||X||_2 ||Y||_F, ||X Y||_2 <= ||X||_2 ||Y||_2, ||X + Y||_2 <= ||X||_2 + ||Y||_2, ||X||_2 <= ||X||_F.",
     "Horn, Johnson, Matrix Analysis, 2nd ed., section 5.6",
 )
 NUCLEAR_SUBDIFFERENTIAL = Fact(
-    "subdifferential of the nuclear norm",
+    "Watson",
     "For X = P Sigma Q^T the subdifferential of ||.||_* at X is { P Q^T + K : P^T K = 0, K Q = 0, ||K||_2 <= 1 }.",
     "Watson, Linear Algebra Appl. 170 (1992)",
 )

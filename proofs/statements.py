@@ -69,4 +69,14 @@ CORRECTIONS: tuple[tuple[str, str, str], ...] = (
         "`theorem_a`",
         "the special regime extends to beta/alpha < 2 sqrt(r/r*).",
     ),
+    (
+        "DoRA",
+        "`dora_gradient`",
+        "the projector of the gradient acts column by column; the formula with one matrix is false.",
+    ),
+    (
+        "Expressive power",
+        "`expressive_power`",
+        "the ReLU error bound holds with the trace of the covariance, not with its Frobenius norm.",
+    ),
 )

@@ -39,13 +39,13 @@ truncation_right : PROVED
 truncation_remainder : PROVED
 truncation_scale : PROVED
 best_approximation : PROVED UNDER Eckart-Young-Mirsky
-strong_convexity : PROVED UNDER subdifferential monotonicity
-master_inequality : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity
+strong_convexity : PROVED UNDER subdifferential monotonicity, Watson
+master_inequality : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson
 ratio_in_special_regime : PROVED
-special_regime : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity
-generic_ratio : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity
-generic_distance : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity
-rank_deficient_is_global : PROVED UNDER subdifferential monotonicity
+special_regime : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson
+generic_ratio : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson
+generic_distance : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson
+rank_deficient_is_global : PROVED UNDER subdifferential monotonicity, Watson
 sharp_strong_convexity : PROVED
 sharp_second_order : PROVED
 sharp_spurious_value : PROVED
@@ -60,6 +60,7 @@ import sympy
 from lorasolve.symbolic import (
     Identity,
     Inequality,
+    Known,
     ScalarCheck,
     Square,
     SumOfSquares,
@@ -81,7 +82,7 @@ from lorasolve.symbolic import (
     square,
     zeros,
 )
-from proofs.facts import ECKART_YOUNG, MONOTONICITY
+from proofs.facts import ECKART_YOUNG, MONOTONICITY, NUCLEAR_SUBDIFFERENTIAL
 
 m, n, rs, k = dims("m n r_star k")
 lam, alpha, beta, kappa, s, excess, slack = scalars("lambda alpha beta kappa s e c")
@@ -134,7 +135,9 @@ best_approximation = Inequality(
 # Step 6: G + g = Z at X, and Gstar + gstar = 0 at the minimizer.
 AT_X, AT_XS = define(Z, G + g), define(gs, -1 * GS)
 RSC = hypothesis("restricted strong convexity", alpha * square(X - XS), inner(G - GS, X - XS))
-MONOTONE = by_fact(MONOTONICITY, "<g - gstar, X - X*> >= 0", 0, inner(g - gs, X - XS))
+# g is a subgradient of lam ||.||_* by its form, gstar because X* is a minimizer.
+SUBGRADIENTS = (MONOTONICITY, NUCLEAR_SUBDIFFERENTIAL)
+MONOTONE = Known("<g - gstar, X - X*> >= 0", 0, inner(g - gs, X - XS), SUBGRADIENTS)
 
 strong_convexity = Inequality(
     "strong_convexity",

@@ -32,10 +32,10 @@ over L.
 Checks
 ------
 block_step : PROVED UNDER Eckart-Young-Mirsky
-coupling : PROVED UNDER subdifferential monotonicity
-weighted_sum : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity
-all_special : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity
-boundary_truncation : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity
+coupling : PROVED UNDER subdifferential monotonicity, Watson
+weighted_sum : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson
+all_special : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson
+boundary_truncation : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson
 
 Used by
 -------
@@ -46,7 +46,6 @@ from lorasolve.symbolic import (
     Inequality,
     Known,
     Theorem,
-    by_fact,
     dropped,
     hypothesis,
     inner,
@@ -56,7 +55,6 @@ from lorasolve.symbolic import (
     square,
 )
 from proofs import theorem1 as t1
-from proofs.facts import MONOTONICITY
 
 # Block 1: D_1 = ||X_1 - X*_1||^2, T_1 = ||Pi(X_1) - X_1||^2, w_1 = <X_1 - X*_1, Z_1>; the others through sums.
 alpha1, kappa1, kappa2, e1, e2 = scalars("alpha_1 kappa_1 kappa_2 e_1 e_2")
@@ -70,7 +68,7 @@ STEP_2 = Known("step 5 in the others", T2, D2 - 2 * kappa2 * w2, BLOCK.facts)
 
 # Step 6; b_2 is the sum of alpha_l ||X_l - X*_l||^2 and w_2 the sum of <X_l - X*_l, Z_l> over the other blocks.
 RSC = hypothesis("restricted strong convexity, all blocks", alpha1 * D1 + bound2, joint)
-MONOTONE = by_fact(MONOTONICITY, "<g - gstar, X - X*> >= 0, all blocks", joint, w1 + w2)
+MONOTONE = Known("<g - gstar, X - X*> >= 0, all blocks", joint, w1 + w2, t1.SUBGRADIENTS)
 OTHERS = hypothesis("the other blocks violate their bounds", w2, bound2)
 coupling = Inequality(
     "coupling",

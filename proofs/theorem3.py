@@ -37,20 +37,20 @@ which norm duality bounds by nu ||Z||_2; kappa ||Z||_2 <= sigma_{r*} turns it in
 
 Checks
 ------
-pairing : PROVED UNDER subdifferential monotonicity, norm duality
-master : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, norm duality
-rank_deficient : PROVED UNDER subdifferential monotonicity
+pairing : PROVED UNDER subdifferential monotonicity, Watson, norm duality
+master : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson, norm duality
+rank_deficient : PROVED UNDER subdifferential monotonicity, Watson
 young : PROVED
-special_distance : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, norm duality
+special_distance : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson, norm duality
 special_constant : PROVED
-special_tolerance : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, norm duality
+special_tolerance : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson, norm duality
 perpendicular_pairing : PROVED
 perpendicular_norm : PROVED
-perpendicular_bound : PROVED UNDER subdifferential monotonicity, norm duality
-singular_value_bound : PROVED UNDER subdifferential monotonicity, norm duality
-quadratic : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, norm duality
-distance_far : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, norm duality
-distance_near : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, norm duality
+perpendicular_bound : PROVED UNDER subdifferential monotonicity, Watson, norm duality
+singular_value_bound : PROVED UNDER subdifferential monotonicity, Watson, norm duality
+quadratic : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson, norm duality
+distance_far : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson, norm duality
+distance_near : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson, norm duality
 
 Used by
 -------
@@ -82,7 +82,7 @@ from lorasolve.symbolic import (
     square,
 )
 from proofs import theorem1 as t1
-from proofs.facts import DUAL_NORM, MONOTONICITY
+from proofs.facts import DUAL_NORM
 
 m, n, k = t1.m, t1.n, t1.k
 alpha, beta, kappa, sigma_star, sigma_r = t1.alpha, t1.beta, t1.kappa, t1.sigma_star, t1.sigma_r
@@ -91,7 +91,7 @@ X, TOP, XS, Z = t1.X, t1.TOP, t1.XS, t1.Z
 X0, G, G0, g, g0 = (matrix(name, m, n) for name in ("X0", "G", "G0", "g", "g0"))
 
 RSC = hypothesis("restricted strong convexity about X0", alpha * square(X - X0), inner(G - G0, X - X0))
-MONOTONE = by_fact(MONOTONICITY, "<g - g0, X - X0> >= 0", 0, inner(g - g0, X - X0))
+MONOTONE = Known("<g - g0, X - X0> >= 0", 0, inner(g - g0, X - X0), t1.SUBGRADIENTS)
 DUAL = by_fact(DUAL_NORM, "<X* - X0, Z> <= nu z", inner(XS - X0, Z), nu * z)
 SCALE = hypothesis("kappa ||Z||_2 <= sigma_{r*} (theorem1: truncation_scale)", kappa * z, sigma_star)
 AT_X = (define(Z, G + g), define(g0, -1 * G0))

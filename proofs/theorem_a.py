@@ -9,7 +9,8 @@ k = rank X*_perp >= 1, tau = ||X*_perp||_*, a = r - r*, sigma = sigma_r(X). Then
 
 Theorem A. In the setting of `theorem1`, if beta/alpha < 2 sqrt(r/r*), every second-order stationary point in the
 ball is global. A spurious one has, with c = beta/alpha and t = tau/(k sigma): either t >= 1 and k t^2 - c k t + (a +
-k) <= 0, or t < 1 and t >= a/((c - 2) k). Also ||X - X*||_F <= c sqrt(r*) sigma_r(X).
+k) <= 0, or t < 1 and t >= a/((c - 2) k). Also ||X - X*||_F <= c sqrt(r*) sigma_r(X), and
+sigma_r(X) <= ||X - X*||_F if r > r*: an annulus.
 
 Assumptions
 -----------
@@ -35,12 +36,13 @@ counting : PROVED
 case_large : PROVED UNDER Eckart-Young-Mirsky
 case_small : PROVED UNDER Eckart-Young-Mirsky
 rank_ratio : PROVED
-upper_bound : PROVED UNDER subdifferential monotonicity, norm duality
-theorem : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, norm duality
-perpendicular_zero : PROVED UNDER subdifferential monotonicity, norm duality
-annulus : PROVED UNDER subdifferential monotonicity, norm duality
-ratio_large : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, norm duality
-ratio_small : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, norm duality
+upper_bound : PROVED UNDER subdifferential monotonicity, Watson, norm duality
+theorem : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson, norm duality
+perpendicular_zero : PROVED UNDER subdifferential monotonicity, Watson, norm duality
+annulus_inner : PROVED UNDER Weyl, operator norm
+annulus : PROVED UNDER subdifferential monotonicity, Watson, norm duality
+ratio_large : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson, norm duality
+ratio_small : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson, norm duality
 
 Used by
 -------
@@ -69,7 +71,7 @@ from lorasolve.symbolic import (
     square,
 )
 from proofs import theorem1 as t1
-from proofs.facts import DUAL_NORM, ECKART_YOUNG
+from proofs.facts import DUAL_NORM, ECKART_YOUNG, OPERATOR_NORM, WEYL
 
 m, n, r, k = dims("m n r k")
 tau, mu, sigma, omega, kk, alpha, beta = scalars("tau mu sigma omega k alpha beta")
@@ -156,6 +158,8 @@ upper_bound = Inequality(
 UPPER = upper_bound.known()
 LOWER = Known("lemma A: 2 omega sigma tau <= d2", 2 * omega * sigma * tau, d2, case_large.facts)
 DUAL_FROBENIUS = by_fact(DUAL_NORM, "tau <= sqrt(k) ||X*_perp||_F <= sqrt(r*) d", tau, root * t)
+PERTURBED = by_fact(WEYL, "sigma_r(X) - 0 <= ||X - X*||_2", sigma, low)
+SPECTRAL_BELOW = by_fact(OPERATOR_NORM, "||X - X*||_2 <= ||X - X*||_F", low, t)
 UPPER_D = Known("check upper_bound", alpha * t**2, beta * sigma * tau, upper_bound.facts)
 CASE_1 = Known("lemma A, t >= 1", (a + kk) * sigma**2 + tau**2 / kk, d2, case_large.facts)
 CASE_2 = Known("lemma A, t < 1", a * sigma**2 + 2 * sigma * tau, d2, case_small.facts)
@@ -238,6 +242,18 @@ CHECKS = (
         mutants=(
             mutant("sign", "w >= 0", lhs=w + alpha * d2, rhs=-1),
             dropped(CONVEX),
+        ),
+    ),
+    Inequality(
+        "annulus_inner",
+        "r > r*: sigma_r(X) <= sigma_r(X*) + ||X - X*||_2 <= ||X - X*||_F, because sigma_r(X*) = 0.",
+        sigma,
+        t,
+        proof=[PERTURBED, SPECTRAL_BELOW],
+        mutants=(
+            mutant("constant", "2 sigma_r", {sigma: 1, t: 1, low: 1}, lhs=2 * sigma),
+            mutant("sign", "sigma_r >= ||X - X*||_F", lhs=t, rhs=sigma),
+            dropped(PERTURBED),
         ),
     ),
     Inequality(
