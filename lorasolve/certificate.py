@@ -7,8 +7,8 @@ For convex ``f`` with ``f >= f_low`` and any ``c`` in ``[0, min(1, lam/||G||_2)]
 and for least squares the first factor may be squared and ``c`` run up to ``lam/||G||_2`` (proofs/certificate).
 At ``c = min(1, lam/||G||_2)`` this is never worse than the bound of the main paper's notes,
 ``<G, X> + lam ||X||_* + R max(0, ||G||_2 - lam)`` with ``R = (F(X) - f_low)/lam``. It needs one gradient, as an
-operator, and one largest singular value. A point is refuted by a better one: a descent step on the factors or along
-the top singular pair of ``-G`` gives a lower bound on its suboptimality.
+operator, and one largest singular value. A point is refuted by a better one: a proximal gradient step gives a lower
+bound on its suboptimality.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from .linear_map import (
     LinearMap,
     TopSingular,
     balanced,
-    factor_singular_values,
     factor_svd,
     split_spectrum,
     top_singular,
@@ -198,7 +197,9 @@ def certify(problem: Problem, point: Result | tuple[Any, Any] | Any, tol: float 
     f = float(objective.factor_oracle(A, B, GB, GtA))
     P, values, Q = factor_svd(A, B)
     nuclear, rank = float(values.sum()), numerical_rank(values)
-    norm, top = _gradient_norm(objective.gradient_operator(A, B), P[:, :rank], Q[:, :rank], lam)
+    P, Q = P[:, :rank], Q[:, :rank]
+    G = objective.gradient_operator(A, B)
+    norm, top = _gradient_norm(G, P, Q, lam)
     bound = duality_gap(objective, lam, f, nuclear, float(np.vdot(GB, A)), norm)
     value = f + lam * nuclear
     if lam == 0.0:
@@ -206,7 +207,7 @@ def certify(problem: Problem, point: Result | tuple[Any, Any] | Any, tol: float 
         bound = replace(bound, scale=max(abs(f), at_zero) or 1.0)
 
     def improvement() -> float:
-        return value - _better_value(objective, lam, (A, B), (GB + lam * A, GtA + lam * B), top)
+        return value - _better_value(objective, lam, G, (P, values[:rank], Q), top)
 
     answer = _answer(problem, bound, value, rank, tol, improvement)
     # Back from A' = s A to the factors of the problem: grad_A L = s G B + lam A, grad_B L = s G^T A + lam B.
@@ -320,16 +321,23 @@ def _answer_without_decay(problem: Problem, bound: Bound, value: float, rank: in
 
 
 def _better_value(
-    objective: Objective, lam: float, factors: tuple[Array, Array], grads: tuple[Array, Array], top: TopSingular
+    objective: Objective, lam: float, G: LinearMap, svd: tuple[Array, Array, Array], top: TopSingular
 ) -> float:
-    """Return the lowest ``F`` among steps down the gradient of ``L`` and along a top singular pair of ``-G``."""
-    (A, B), (dA, dB) = factors, grads
-    smoothness = objective.smoothness or 1.0
-    step = 1.0 / (smoothness * float(np.vdot(A, A) + np.vdot(B, B)) + lam)
-    trials = [(A - t * dA, B - t * dB) for t in step * 2.0 ** np.arange(-4, 4)]
-    excess = float(top.values[0]) - lam
-    if excess > 0.0:
-        lengths = excess / smoothness * 0.5 ** np.arange(8)
-        trials += [(np.hstack([A, -length * top.U]), np.hstack([B, top.V])) for length in lengths]
-    values = [objective.factor_value(*trial) + lam * float(factor_singular_values(*trial).sum()) for trial in trials]
-    return min((value for value in values if math.isfinite(value)), default=math.inf)
+    """Return the lowest ``F`` found by proximal gradient steps ``prox(X - t G)``, ``X = P diag(s) Q^T``.
+
+    The steps are restricted to the singular spaces of ``X``, their images under ``G`` and the top singular pair of
+    ``G``: at a point that is not optimal ``F`` falls along one of these. ``t`` falls from ``8/beta`` until ``F`` rises.
+    """
+    P, s, Q = svd
+    left = np.linalg.qr(np.hstack([P, G.matmat(Q), top.U]))[0]
+    right = np.linalg.qr(np.hstack([Q, G.rmatmat(P), top.V]))[0]
+    X, core = (left.T @ P * s) @ (Q.T @ right), left.T @ G.matmat(right)
+    lowest = math.inf
+    for t in 8.0 / (objective.smoothness or 1.0) * 0.5 ** np.arange(16):
+        p, sigma, qt = np.linalg.svd(X - t * core, full_matrices=False)
+        shrunk = np.maximum(sigma - t * lam, 0.0)
+        value = objective.factor_value(*balanced(left @ p, shrunk, right @ qt.T)) + lam * float(shrunk.sum())
+        if value > lowest:
+            break
+        lowest = min(lowest, value)
+    return lowest

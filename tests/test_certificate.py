@@ -1,0 +1,507 @@
+"""The certificate against true gaps: closed forms, brute force in one dimension, optima by another route."""
+
+import json
+import math
+import warnings
+
+import numpy as np
+import pytest
+
+import lorasolve as ls
+from lorasolve.adapters import DoRA, LoRA
+from lorasolve.certificate import Certificate, certify, duality_gap, numerical_rank
+from lorasolve.landscape.instances import sharp
+from lorasolve.objectives import (
+    Denoising,
+    Huber,
+    LinearFineTuning,
+    Logistic,
+    MatrixCompletion,
+    MatrixSensing,
+    Softmax,
+    TwoLayer,
+)
+
+ROUNDING = 1e-13
+
+
+def soft_threshold(M, lam):
+    P, s, Qt = np.linalg.svd(M, full_matrices=False)
+    return (P * np.maximum(s - lam, 0.0)) @ Qt
+
+
+def denoising_optimum(M, lam):
+    X = soft_threshold(M, lam)
+    return 0.5 * np.sum((X - M) ** 2) + lam * np.linalg.norm(X, "nuc")
+
+
+def by_clarabel(problem):
+    """A value of F that some X attains, hence an upper bound of the optimum, by a solver of another kind."""
+    import cvxpy
+
+    X = cvxpy.Variable(problem.shape)
+    task = cvxpy.Problem(
+        cvxpy.Minimize(problem.objective.cvxpy_expression(X) + problem.lam_effective * cvxpy.normNuc(X))
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "may be inaccurate": to 1e-9 in place of 1e-11
+        task.solve(solver="CLARABEL", tol_gap_abs=1e-11, tol_gap_rel=1e-11, tol_feas=1e-11)
+    return problem.convex_value(X.value)
+
+
+# ---------------------------------------------------------------------- the formulas, in one dimension
+SCALAR = {
+    "denoising": Denoising([[2.0]]),
+    "huber": Huber([[3.0]], 0.7),
+    "logistic": Logistic([[0.3]], [[1.0, -2.0, 0.5]], [[1.0, -1.0, -1.0]]),
+    "linear": LinearFineTuning([[0.2]], [[1.0, 2.0]], [[1.0, 2.5]]),
+}
+GRID = np.linspace(-8.0, 8.0, 160_001)
+
+
+def value_at(objective, x):
+    return objective.value_and_grad(np.array([[x]]))[0]
+
+
+@pytest.mark.parametrize("name", SCALAR)
+@pytest.mark.parametrize("lam", [0.05, 0.4, 1.5, 4.0])
+def test_the_bound_holds_by_brute_force_over_the_line(name, lam):
+    objective = SCALAR[name]
+    lowest = min(value_at(objective, x) + lam * abs(x) for x in GRID[::20])
+    for x in np.linspace(-6.0, 6.0, 49):
+        f, G = objective.value_and_grad(np.array([[x]]))
+        g = float(G[0, 0])
+        bound = duality_gap(objective, lam, f, abs(x), g * x, abs(g))
+        assert bound.gap >= f + lam * abs(x) - lowest
+        # The bound of a looser ||G|| is a bound too.
+        assert duality_gap(objective, lam, f, abs(x), g * x, 1.3 * abs(g)).gap >= f + lam * abs(x) - lowest
+
+
+@pytest.mark.parametrize("name", SCALAR)
+def test_the_scaling_is_the_best_one_that_the_proof_allows(name):
+    objective = SCALAR[name]
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        lam, norm, above, nuclear = rng.uniform(0.01, 3.0, 4)
+        inner = rng.uniform(-norm * nuclear, norm * nuclear)
+        gap = duality_gap(objective, lam, objective.lower_bound + above, nuclear, inner, norm).gap
+        most = lam / norm
+        c = np.linspace(0.0, most if objective.least_squares else min(1.0, most), 100_001)
+        left = (1 - c) ** 2 if objective.least_squares else 1 - c
+        lowest = max(np.min(left * above + lam * nuclear + c * inner), 0.0)
+        # The parabola above the grid's best point falls by at most its curvature times half a spacing squared.
+        assert lowest - above * c[1] ** 2 - 1e-12 <= gap <= lowest + 1e-12
+
+
+@pytest.mark.parametrize("name", SCALAR)
+def test_never_worse_than_the_bound_through_a_radius(name):
+    objective = SCALAR[name]
+    rng = np.random.default_rng(1)
+    for _ in range(500):
+        lam, norm, above, nuclear = rng.uniform(0.01, 3.0, 4)
+        inner = rng.uniform(-norm * nuclear, norm * nuclear)
+        f = objective.lower_bound + above
+        radius = (above + lam * nuclear) / lam
+        theirs = inner + lam * nuclear + radius * max(0.0, norm - lam)
+        assert duality_gap(objective, lam, f, nuclear, inner, norm).gap <= theirs + ROUNDING * (f + lam * nuclear)
+
+
+def test_no_bound_without_its_assumptions():
+    class Facts(Denoising):
+        lower_bound = None
+        least_squares = False
+
+    objective = Facts([[1.0]])
+    assert duality_gap(objective, 1.0, 2.0, 1.0, -1.0, 1.0 + 1e-9).gap == math.inf
+    assert duality_gap(objective, 1.0, 2.0, 1.0, -0.75, 1.0).gap == pytest.approx(0.25, rel=1e-12)
+    assert duality_gap(objective, 0.0, 2.0, 1.0, -1.0, 0.5).gap == math.inf
+    objective.convex = None
+    assert duality_gap(objective, 1.0, 2.0, 1.0, -1.0, 0.5).gap == math.inf
+
+
+def test_the_relative_gap_refers_to_the_parts_of_the_objective():
+    bound = duality_gap(Denoising([[1.0]]), 0.5, 2.0, 4.0, 0.0, 10.0)
+    assert bound.relative == bound.gap / (2.0 + 0.5 * 4.0)
+    assert duality_gap(Denoising([[1.0]]), 0.5, 0.0, 0.0, 0.0, 0.0).relative == 0.0
+
+
+# ---------------------------------------------------------------------- along traces
+def objectives():
+    rng = np.random.default_rng(2)
+    M = rng.standard_normal((8, 2)) @ rng.standard_normal((2, 6)) + 0.1 * rng.standard_normal((8, 6))
+    rows, cols = np.divmod(rng.choice(48, 30, replace=False), 6)
+    Z = rng.standard_normal((6, 25))
+    W0 = rng.standard_normal((8, 6))
+    measurements = rng.standard_normal((40, 8, 6))
+    return {
+        "denoising": Denoising(M),
+        "completion": MatrixCompletion(rows, cols, M[rows, cols], (8, 6)),
+        "sensing": MatrixSensing(measurements, np.einsum("kij,ij->k", measurements, M)),
+        "linear": LinearFineTuning(W0, Z, (W0 + M) @ Z),
+        "huber": Huber(M, 0.5),
+        "softmax": Softmax(W0, Z, rng.integers(0, 8, 25)),
+        "logistic": Logistic(W0, Z, np.sign(rng.standard_normal((8, 25)))),
+        "shifted": Softmax(W0, Z, rng.integers(0, 8, 25)).merged(0.1 * M),
+    }
+
+
+OBJECTIVES = objectives()
+METHODS = ["gd", "adam", "nesterov", "lbfgs", "gd_backtracking"]
+_optima = {}
+
+
+def optimum(name, lam_effective):
+    """The optimal value to 1e-8, and from above: closed form for denoising, Clarabel for the rest."""
+    key = name, lam_effective
+    if key not in _optima:
+        objective = OBJECTIVES[name]
+        if name == "denoising":
+            _optima[key] = denoising_optimum(objective.M, lam_effective)
+        else:
+            _optima[key] = by_clarabel(ls.Problem(objective, 1, lam_effective))
+    return _optima[key]
+
+
+def check(problem, point, best):
+    """Assert that what the certificate says of a point is true."""
+    certificate = certify(problem, point)
+    X = point if isinstance(point, np.ndarray) else problem.scale * point[0] @ point[1].T
+    value = problem.convex_value(X)
+    scale = abs(value)
+    assert certificate.value == pytest.approx(value, rel=1e-11)
+    assert certificate.gap >= value - best - ROUNDING * scale
+    assert certificate.dual_value <= best + ROUNDING * scale
+    # `best` is itself only an upper bound of the optimum, good to about 1e-8.
+    assert certificate.gap_at_least <= value - best + 1e-8 * scale
+    assert certificate.gap_at_least <= certificate.gap
+    if certificate.is_global is True:
+        assert value - best <= certificate.tol * scale
+    if certificate.is_global is False:
+        assert value - best > 0.5 * certificate.tol * scale
+    assert certificate.factor_gap >= -ROUNDING * scale
+    return certificate
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("method", METHODS)
+def test_the_certified_gap_is_never_below_the_true_gap_along_a_trace(name, method):
+    objective = OBJECTIVES[name]
+    norm = np.linalg.norm(objective.value_and_grad(np.zeros((8, 6)))[1], 2)
+    for k, (part, adapter) in enumerate([(0.5, "lora"), (0.1, LoRA(alpha=6.0)), (1e-3, LoRA(alpha=0.5))]):
+        problem = ls.Problem(objective, 3, 0.0, adapter)
+        problem = problem.replace(lam=part * norm * problem.scale)
+        points = []
+        result = ls.solve(
+            problem,
+            method,
+            init="gaussian" if k == 1 else "lora",
+            seed=k,
+            callback=lambda at: points.append((at.A.copy(), at.B.copy())),  # noqa: B023
+            stop=ls.StoppingRule(max_iter=300),
+        )
+        best = optimum(name, problem.lam_effective)
+        for point in points[:5] + points[5::40] + [(result.A, result.B)]:
+            check(problem, point, best)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_the_certified_gap_is_never_below_the_true_gap_at_odd_points(name):
+    objective = OBJECTIVES[name]
+    rng = np.random.default_rng(3)
+    norm = np.linalg.norm(objective.value_and_grad(np.zeros((8, 6)))[1], 2)
+    problem = ls.Problem(objective, 3, 0.3 * norm)
+    best = optimum(name, problem.lam)
+    solution = ls.solve_convex(problem, "prox", 1e-10)
+    for scale in (1e-6, 1e-2, 1.0, 30.0):
+        A, B = rng.standard_normal((8, 3)), rng.standard_normal((6, 3))
+        check(problem, (scale * A, B), best)
+        check(problem, (1e4 * A, 1e-5 * B), best)  # unbalanced
+        check(problem, (scale * A[:, [0, 0, 1]], B[:, [0, 1, 0]]), best)  # rank-deficient
+        check(problem, scale * A @ B.T, best)
+        check(problem, solution.X + 1e-3 * scale * A @ B.T, best)
+        check(problem, solution.X * (1 + 0.01 * scale), best)
+    for zero in ((np.zeros((8, 2)), np.zeros((6, 2))), (A, 0 * B), np.zeros((8, 6))):
+        certificate = check(problem, zero, best)
+        assert certificate.rank == 0 and certificate.nuclear_norm == 0.0
+    assert check(problem, solution.X, best).is_global is True
+
+
+@pytest.mark.parametrize("name", ["denoising", "softmax"])
+def test_merged_stages_are_certified_as_the_original_problem(name):
+    objective = OBJECTIVES[name]
+    norm = np.linalg.norm(objective.value_and_grad(np.zeros((8, 6)))[1], 2)
+    problem = ls.Problem(objective, 1, 0.2 * norm)
+    result = ls.solve(problem, "gd", schedule=ls.schedules.Periodic(20), stop=ls.StoppingRule(max_iter=100))
+    assert result.merged is not None
+    certificate = certify(problem, result)
+    value = problem.convex_value(result.X)
+    assert certificate.value == pytest.approx(value, rel=1e-11)
+    assert certificate.gap >= value - optimum(name, problem.lam) - ROUNDING * value
+
+
+# ---------------------------------------------------------------------- what the fields say
+def test_fields_at_a_point_worked_out_by_hand():
+    """M = diag(3, 1), lam = 1/2, X = a b^T with a = (2, 0), b = (1, 0): G = diag(-1, -1)."""
+    problem = ls.Problem(Denoising(np.diag([3.0, 1.0])), 1, 0.5)
+    certificate = certify(problem, (np.array([[2.0], [0.0]]), np.array([[1.0], [0.0]])))
+    assert certificate.value == 0.5 * (1 + 1) + 0.5 * 2
+    assert certificate.dual_norm == pytest.approx(2.0)
+    assert certificate.balance == 3.0
+    assert certificate.factor_gap == pytest.approx(0.25 * (4 + 1) - 1.0)
+    # grad_A = G b + lam a = (-1 + 1, 0), grad_B = G^T a + lam b = (-2 + 1/2, 0).
+    assert certificate.stationarity == pytest.approx(1.5)
+    assert (certificate.rank, certificate.nuclear_norm, certificate.sigma_r) == (1, 2.0, 2.0)
+    assert certificate.is_global is False
+    # X* = diag(5/2, 1/2): F* = (1/4 + 1/4)/2 + 3/2.
+    assert 0.0 < certificate.gap_at_least <= 2.0 - 1.75 <= certificate.gap
+    assert "better" in certificate.reason
+
+
+def test_scale_enters_stationarity_and_balance_of_the_factors_as_given():
+    problem = ls.Problem(OBJECTIVES["softmax"], 3, 0.02, LoRA(alpha=6.0))
+    rng = np.random.default_rng(4)
+    A, B = rng.standard_normal((8, 3)), rng.standard_normal((6, 3))
+    certificate = certify(problem, (A, B))
+    dA, dB = problem.grad(A, B)
+    assert certificate.stationarity == pytest.approx(math.hypot(np.linalg.norm(dA), np.linalg.norm(dB)), rel=1e-12)
+    assert certificate.balance == pytest.approx(np.linalg.norm(A.T @ A - B.T @ B), rel=1e-12)
+    assert certificate.factor_gap == pytest.approx(problem.value(A, B) - problem.convex_value(2.0 * A @ B.T), rel=1e-9)
+
+
+@pytest.mark.parametrize("point", ["factors", "update", "zero"])
+def test_to_dict_is_plain_json(point):
+    problem = ls.Problem(OBJECTIVES["huber"], 2, 0.0 if point == "zero" else 0.3)
+    A, B = np.ones((8, 2)), np.zeros((6, 2))
+    certificate = certify(problem, A @ B.T if point == "update" else (A, B))
+    loaded = json.loads(json.dumps(certificate.to_dict(), allow_nan=False))
+    assert loaded["value"] == certificate.value
+    assert loaded["is_global"] == certificate.is_global
+    assert isinstance(loaded["rank"], int) and isinstance(loaded["singular_values"], list)
+    if point == "zero":
+        assert loaded["gap"] is None and loaded["dual_norm"] is None
+    assert set(loaded) == set(Certificate.__dataclass_fields__)
+
+
+def test_the_text_names_the_answer_and_the_gap():
+    problem = ls.Problem(OBJECTIVES["denoising"], 2, 0.5)
+    good = str(certify(problem, soft_threshold(problem.objective.M, 0.5)))
+    assert "global optimum: yes" in good and "CERTIFIED" in good
+    assert "global optimum: no" in str(certify(problem, np.zeros((8, 6))))
+
+
+def test_numerical_rank():
+    assert numerical_rank(np.array([2.0, 1e-8, 1e-10])) == 2
+    assert numerical_rank(np.zeros(3)) == 0
+    assert numerical_rank(np.zeros(0)) == 0
+
+
+# ---------------------------------------------------------------------- yes, no, unknown
+def test_without_decay_only_a_closed_form_gives_an_answer():
+    rng = np.random.default_rng(5)
+    point = rng.standard_normal((8, 2)), rng.standard_normal((6, 2))
+    for name in ("completion", "sensing", "huber", "softmax"):
+        certificate = certify(ls.Problem(OBJECTIVES[name], 2, 0.0), point)
+        assert certificate.is_global is None and certificate.gap == math.inf
+        assert "lam = 0" in certificate.reason
+    M = OBJECTIVES["denoising"].M
+    problem = ls.Problem(OBJECTIVES["denoising"], 2, 0.0)
+    P, s, Qt = np.linalg.svd(M, full_matrices=False)
+    best = certify(problem, (P[:, :2] * s[:2], Qt[:2].T))
+    assert best.is_global is True
+    assert best.value == pytest.approx(0.5 * np.sum(s[2:] ** 2), rel=1e-12)
+    # The second and third direction swapped: above the optimum by (s_2^2 - s_3^2)/2 exactly.
+    second = certify(problem, (P[:, [0, 2]] * s[[0, 2]], Qt[[0, 2]].T))
+    above = 0.5 * (s[1] ** 2 - s[2] ** 2)
+    assert second.is_global is False
+    assert second.gap == pytest.approx(above, rel=1e-9) and second.gap_at_least == pytest.approx(above, rel=1e-9)
+    assert certify(problem, M).is_global is None  # of higher rank than the closed form is for
+
+
+def test_a_perfect_fit_without_decay_is_global():
+    M = OBJECTIVES["denoising"].M
+    certificate = certify(ls.Problem(Denoising(M), 6, 0.0), M)
+    assert certificate.is_global is True
+    assert certificate.relative_gap < 1e-12
+
+
+def test_reduced_rank_regression_without_decay():
+    rng = np.random.default_rng(6)
+    W0, Z, Y = (rng.standard_normal(size) for size in ((5, 4), (4, 12), (5, 12)))
+    problem = ls.Problem(LinearFineTuning(W0, Z, Y), 2, 0.0)
+    result = ls.solve(problem, "lbfgs", init="gaussian", stop=ls.StoppingRule(grad_tol=1e-12))
+    assert certify(problem, result).is_global is True
+    # Least squares over rank 2: project the fitted values of ordinary least squares on their top two directions.
+    fitted = (Y - W0 @ Z) @ np.linalg.pinv(Z) @ Z
+    tail = np.linalg.svd(fitted, compute_uv=False)[2:]
+    expected = (np.sum((Y - W0 @ Z - fitted) ** 2) + np.sum(tail**2)) / 24
+    assert certify(problem, result).value == pytest.approx(expected, rel=1e-10)
+    assert certify(problem, np.zeros((5, 4))).is_global is False
+
+
+def test_a_loss_that_is_not_convex_has_no_certificate():
+    rng = np.random.default_rng(7)
+    objective = TwoLayer.example(rng)
+    m, n = objective.shape
+    certificate = certify(ls.Problem(objective, 1, 0.1), (np.ones((m, 1)), np.ones((n, 1))))
+    assert certificate.is_global is None and certificate.gap == math.inf
+    assert "convex" in certificate.reason
+
+
+class Plain:
+    """A user's loss, ``||X - M||_4^4 / 4``, convex, no constants stated."""
+
+    shape = (5, 4)
+    convex = True
+
+    def __init__(self):
+        self.M = np.random.default_rng(8).standard_normal(self.shape)
+
+    def value_and_grad(self, X):
+        E = X - self.M
+        return 0.25 * float(np.sum(E**4)), E**3
+
+
+def test_a_loss_without_lower_bound_is_refuted_or_left_open_and_certified_at_zero_only():
+    problem = ls.Problem(Plain(), 2, 0.3)
+    start = certify(problem, np.zeros((5, 4)))
+    assert start.is_global is False and start.gap == math.inf and start.gap_at_least > 0
+    best = ls.solve_convex(problem).X
+    certificate = certify(problem, best)
+    assert certificate.dual_norm == pytest.approx(1.0, abs=1e-6)
+    assert certificate.is_global is None and "lower_bound" in certificate.reason
+    norm = np.linalg.norm(problem.objective.value_and_grad(np.zeros((5, 4)))[1], 2)
+    zero = certify(problem.replace(lam=1.01 * norm), np.zeros((5, 4)))
+    assert zero.is_global is True and zero.gap < 1e-13
+
+
+def test_a_stated_lower_bound_closes_the_gap():
+    class Bounded(Plain):
+        lower_bound = 0.0
+
+    problem = ls.Problem(Bounded(), 2, 0.3)
+    certificate = certify(problem, ls.solve_convex(problem).X)
+    assert certificate.is_global is True and certificate.relative_gap < 1e-8
+
+
+def test_a_spurious_minimum_is_refuted_by_an_escape_direction():
+    instance = sharp(2, 1, 5, 4, 4.5, 0.2)
+    problem = ls.Problem(instance, 2, 0.2)
+    certificate = certify(problem, instance.stationary_factors())
+    assert certificate.stationarity < 1e-12 and certificate.is_global is False
+    assert 0 < certificate.gap_at_least <= instance.gap + 1e-12 <= certificate.gap + 2e-12
+    assert certificate.dual_norm > 1.5
+    assert certify(problem, instance.X_star).is_global is True
+
+
+# ---------------------------------------------------------------------- float32, large, bad input
+@pytest.mark.parametrize("name", ["softmax", "logistic", "linear", "completion", "sensing", "huber", "denoising"])
+def test_float32_data_are_certified_in_float64(name):
+    rng = np.random.default_rng(9)
+    cls = {
+        "softmax": Softmax,
+        "logistic": Logistic,
+        "linear": LinearFineTuning,
+        "completion": MatrixCompletion,
+        "sensing": MatrixSensing,
+        "huber": Huber,
+        "denoising": Denoising,
+    }[name]
+    objective = cls.example(rng, np.float32)
+    m, n = objective.shape
+    norm = np.linalg.norm(objective.value_and_grad(np.zeros((m, n), np.float32))[1], 2)
+    problem = ls.Problem(objective, 2, 0.3 * float(norm))
+    best = ls.solve_convex(problem, "prox", 1e-11)
+    wide = problem.replace(objective=objective.in_float64())
+    # The same data, evaluated in float64 by the dense path: a float32 evaluation would be off by 1e-8.
+    assert certify(problem, best.X).value == pytest.approx(wide.convex_value(best.X), rel=1e-12)
+    assert certify(problem, best.X).relative_gap < 1e-10
+    assert wide.convex_value(best.X) <= by_clarabel(wide) * (1 + 1e-9)
+
+
+def test_a_float32_user_object_gets_the_allowance_of_float32():
+    class Single:
+        shape = (5, 4)
+        dtype = np.float32
+        convex = True
+        lower_bound = 0.0
+        smoothness = 1.0
+        M = np.random.default_rng(10).standard_normal((5, 4)).astype(np.float32)
+
+        def value_and_grad(self, X):
+            E = np.asarray(X, np.float32) - self.M
+            return 0.5 * float(np.vdot(E, E)), E
+
+    problem = ls.Problem(Single(), 2, 0.3)
+    certificate = certify(problem, soft_threshold(Single.M.astype(float), 0.3), tol=1e-9)
+    truth = denoising_optimum(Single.M.astype(float), 0.3)
+    assert certificate.dual_value <= truth
+    assert certificate.is_global is not True
+
+
+@pytest.mark.parametrize("shape", [(600, 500), (500, 600)])
+def test_beyond_the_limit_of_full_svds(shape):
+    rng = np.random.default_rng(11)
+    m, n = shape
+    M = rng.standard_normal((m, 3)) @ rng.standard_normal((3, n)) / 20 + 0.1 * rng.standard_normal(shape)
+    lam = 5.2
+    rows, cols = np.divmod(np.arange(M.size), n)
+    # Every entry is observed, so that completion is denoising, but its gradient is known by products only.
+    problem = ls.Problem(MatrixCompletion(rows, cols, M.ravel(), shape), 5, lam)
+    best = denoising_optimum(M, lam)
+    P, s, Qt = np.linalg.svd(M, full_matrices=False)
+    assert 1 <= np.count_nonzero(s > lam) <= 5
+    A, B = P[:, :5] * np.maximum(s[:5] - lam, 0.0), Qt[:5].T
+    certificate = certify(problem, (A, B), tol=1e-9)
+    assert certificate.is_global is True and "Lanczos" in certificate.method
+    assert certificate.gap >= certificate.value - best - ROUNDING * best
+    some = M[:, :6], M[:6].T
+    for wrong in ((0.9 * A, B), (A + 1e-3, B), (A[:, 1:], B[:, 1:]), (0 * A, B), some):
+        X = wrong[0] @ wrong[1].T
+        value = problem.convex_value(X)
+        found = certify(problem, wrong)
+        assert found.value == pytest.approx(value, rel=1e-11)
+        assert found.is_global is False
+        assert found.gap_at_least <= value - best + ROUNDING * value <= found.gap + 2 * ROUNDING * value
+        assert found.dual_norm * lam == pytest.approx(np.linalg.norm(X - M, 2), rel=1e-2)
+
+
+def test_a_full_rank_update_beyond_the_limit_of_full_svds():
+    M = np.random.default_rng(12).standard_normal((600, 500))
+    problem = ls.Problem(Denoising(M), 5, 30.0)
+    assert certify(problem, soft_threshold(M, 30.0), tol=1e-9).is_global is True
+    # At X = M the gradient is zero and the gap of the formula is lam ||M||_*.
+    assert certify(problem, M).gap == pytest.approx(30.0 * np.linalg.norm(M, "nuc"), rel=1e-9)
+
+
+def test_bad_points_are_named():
+    problem = ls.Problem(OBJECTIVES["denoising"], 2, 0.5)
+    good = np.ones((8, 2)), np.ones((6, 2))
+    for point, error, name in [
+        (np.ones((6, 8)), ValueError, "point"),
+        (np.ones(8), ValueError, "point"),
+        (np.full((8, 6), np.nan), ValueError, "point"),
+        ((np.ones((6, 2)), good[1]), ValueError, "A"),
+        ((good[0], np.ones((6, 3))), ValueError, "B"),
+        ((good[0], good[1] * np.inf), ValueError, "B"),
+        ((good[0], good[1].astype(complex)), TypeError, "B"),
+        ("nonsense", TypeError, "point"),
+    ]:
+        with pytest.raises(error, match=f"^{name}: "):
+            certify(problem, point)
+    with pytest.raises(ValueError, match="tol"):
+        certify(problem, good, tol=-1.0)
+
+
+def test_a_diverged_result_is_refused():
+    problem = ls.Problem(OBJECTIVES["denoising"], 2, 0.5)
+    result = ls.solve(problem, "gd")
+    result.A[0, 0] = np.nan
+    with pytest.raises(ValueError, match=r"point\.A"):
+        certify(problem, result)
+
+
+def test_a_result_of_another_adapter_is_certified_by_its_update():
+    problem = ls.Problem(OBJECTIVES["softmax"], 2, 0.05, DoRA())
+    result = ls.solve(problem, "gd_backtracking", stop=ls.StoppingRule(max_iter=20))
+    plain = problem.replace(adapter="lora")
+    assert certify(plain, result).value == pytest.approx(plain.convex_value(result.X), rel=1e-11)
