@@ -101,8 +101,7 @@ def discover(package: str = "proofs") -> dict[str, Theorem]:
 
 def run(name: str, theorem: Theorem) -> TheoremReport:
     """Check a theorem and all its mutants."""
-    inconsistencies = theorem.inconsistencies()
-    sections = {} if inconsistencies and not theorem.doc else _sections(theorem)
+    sections = _sections(theorem)
     return TheoremReport(
         name=name,
         index=theorem.index,
@@ -112,7 +111,7 @@ def run(name: str, theorem: Theorem) -> TheoremReport:
         source=sections.get("Source", ""),
         used_by=theorem.users if sections else [],
         checks=[_run_check(check) for check in theorem.checks],
-        inconsistencies=inconsistencies,
+        inconsistencies=theorem.inconsistencies(),
     )
 
 
