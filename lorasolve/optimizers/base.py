@@ -252,8 +252,9 @@ def sampled_curvature(problem: Problem, theta: Array, iterations: int = 12) -> f
 def safe_step(problem: Problem, theta: Array) -> float:
     """Return a step size for gradient descent at ``theta``: the inverse of a curvature bound.
 
-    CERTIFIED by the descent lemma where the objective states its smoothness constant and the adapter is
-    ``s A B^T``; otherwise from sampled curvature with a safety factor 2.
+    Where the adapter is ``s A B^T`` it comes from the bound at the point, which the descent lemma needs along the
+    whole step (proved with 9/4 times the factor terms, proofs/descent_lemma), with ``||G||_2`` estimated from below:
+    so callers still watch that ``L`` falls. Otherwise from sampled curvature with a safety factor 2.
     """
     if not problem.adapter.low_rank:
         return 0.5 / max(sampled_curvature(problem, theta), 1e-12)
