@@ -9,6 +9,7 @@ import pty
 import signal
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -272,12 +273,19 @@ def test_colour_only_on_a_terminal_and_never_with_no_color(data) -> None:
 def test_ctrl_c_saves_what_there_is() -> None:
     """Progress is shown on a terminal; once it is, the run is interrupted, and is saved as far as it got."""
     arguments = ["solve", "--optimizer", "gd:step_size=1e-6", "--max-iter", "100000000", "--out", "kept"]
+    # A shell that starts jobs in the background lets them ignore Ctrl-C; the run must hear it all the same.
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    command = [*PROCESS[:-1], listen + PROCESS[-1], *arguments]
     parent, child = pty.openpty()
-    with subprocess.Popen([*PROCESS, *arguments], stdout=subprocess.PIPE, stderr=child, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=child, text=True) as process:
         os.close(child)
+        limit = threading.Timer(60.0, process.kill)
+        limit.start()
         assert b"L = " in read_until(parent, b"L = ")
         process.send_signal(signal.SIGINT)
-        text, _ = process.communicate(timeout=60)
+        read_until(parent, b"never written")  # up to the end, so that the run can write its last line
+        text, _ = process.communicate()
+        limit.cancel()
     os.close(parent)
     assert process.returncode == 3
     assert "interrupted from the keyboard" in text
