@@ -30,7 +30,7 @@ from .linear_map import (
     split_spectrum,
     top_singular,
 )
-from .objectives.base import Objective
+from .objectives.base import Objective, rounding_noise
 from .problem import Problem
 from .result import Result
 
@@ -50,7 +50,8 @@ class Certificate:
     value : float
         ``F(X) = f(X) + lam ||X||_*`` at the point.
     gap : float
-        CERTIFIED upper bound on ``F(X) - min F`` (infinite if there is none); a rounding allowance is included.
+        CERTIFIED upper bound on ``F(X) - min F`` (infinite if there is none); an allowance for rounding, relative to
+        ``|f(0)|`` where that is larger than ``f(X)``, is included.
     gap_at_least : float
         CERTIFIED lower bound on ``F(X) - min F``, from a better point that was found (0 if none was looked for).
     relative_gap : float
@@ -126,39 +127,44 @@ class Bound:
         return self.gap / self.scale
 
 
-def duality_gap(objective: Objective, lam: float, f: float, nuclear: float, inner: float, norm: float) -> Bound:
+def duality_gap(
+    objective: Objective, lam: float, f: float, nuclear: float, inner: float, norm: float, noise: float = 0.0
+) -> Bound:
     """Return the best certified gap from five numbers (module docstring; proofs/certificate).
 
     Parameters
     ----------
     objective : Objective
-        Only its facts ``convex``, ``least_squares``, ``lower_bound`` and ``dtype`` (for the rounding allowance) are
-        used.
+        Only its facts ``convex``, ``least_squares``, ``lower_bound`` and ``dtype`` are used.
     lam : float
         The weight of the nuclear norm, > 0.
     f, nuclear, inner, norm : float
         ``f(X)``, ``||X||_*``, ``<G, X>`` and (an upper bound of) ``||G||_2``.
+    noise : float
+        Size of the rounding errors in ``f`` and ``<G, X>`` beyond those of their own size.
     """
+    eps = 8.0 * float(np.finfo(objective.dtype).eps)
     scale = (abs(f) + lam * nuclear) or 1.0
     if objective.convex is not True:
         return Bound(math.inf, "none: f is not known to be convex", scale)
     if lam <= 0.0:
         return Bound(math.inf, "none: lam = 0", scale)
-    rounding = 8.0 * float(np.finfo(objective.dtype).eps) * (abs(f) + lam * nuclear + abs(inner))
     most = lam / norm if norm > 0.0 else math.inf
     low = objective.lower_bound
+    noise += eps * abs(f)
+    above = 0.0 if low is None else max(f - low, 0.0) + noise
     if low is None:
         if most < 1.0:
             return Bound(math.inf, "none: ||G||_2 > lam and f has no known lower bound", scale)
-        return Bound(max(lam * nuclear + inner, 0.0) + rounding, "Fenchel, c = 1", scale)
-    above = max(f - low, 0.0)
-    if objective.least_squares:
+        c, lost, method = 1.0, 0.0, "Fenchel, c = 1"
+    elif objective.least_squares:
         c = 0.0 if above == 0.0 else min(max(1.0 - inner / (2.0 * above), 0.0), most)
-        gap = (1.0 - c) ** 2 * above + lam * nuclear + c * inner
-        return Bound(max(gap, 0.0) + rounding, "Fenchel, least squares", scale)
-    c = min(1.0, most) if inner < above else 0.0
-    gap = (1.0 - c) * above + lam * nuclear + c * inner
-    return Bound(max(gap, 0.0) + rounding, "Fenchel, convex f with a lower bound", scale)
+        lost, method = (1.0 - c) ** 2, "Fenchel, least squares"
+    else:
+        c = min(1.0, most) if inner < above else 0.0
+        lost, method = 1.0 - c, "Fenchel, convex f with a lower bound"
+    gap = max(lost * above + lam * nuclear + c * inner, 0.0)
+    return Bound(gap + (1.0 + c) * noise + eps * (lam * nuclear + c * abs(inner)), method, scale)
 
 
 def certify(problem: Problem, point: Result | tuple[Any, Any] | Any, tol: float = 1e-6) -> Certificate:
@@ -200,7 +206,7 @@ def certify(problem: Problem, point: Result | tuple[Any, Any] | Any, tol: float 
     P, Q = P[:, :rank], Q[:, :rank]
     G = objective.gradient_operator(A, B)
     norm, top = _gradient_norm(G, P, Q, lam)
-    bound = duality_gap(objective, lam, f, nuclear, float(np.vdot(GB, A)), norm)
+    bound = duality_gap(objective, lam, f, nuclear, float(np.vdot(GB, A)), norm, rounding_noise(objective))
     value = f + lam * nuclear
     if lam == 0.0:
         at_zero = abs(objective.factor_value(0.0 * A, B))

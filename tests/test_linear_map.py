@@ -13,8 +13,8 @@ from lorasolve.linear_map import (
     top_singular,
 )
 
-SHAPES = [(12, 7), (7, 12), (600, 500), (450, 700)]
-LARGE = (600, 500)
+LARGE = (510, 500)
+SHAPES = [(12, 7), (7, 12), LARGE]
 
 
 def products_only(M):
@@ -80,7 +80,7 @@ def test_to_dense_through_the_shorter_side(shape):
 
 # ---------------------------------------------------------------------- the split spectrum
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("r", [0, 1, 5])
+@pytest.mark.parametrize("r", [0, 5])
 @pytest.mark.parametrize("dense", [True, False])
 def test_the_bound_holds_for_random_matrices(shape, r, dense):
     rng = np.random.default_rng(4)
@@ -102,7 +102,7 @@ def test_the_bound_holds_for_random_matrices(shape, r, dense):
 
 @pytest.mark.parametrize("shape", [(40, 30), LARGE])
 @pytest.mark.parametrize("outside", [0.3, 0.999, 1.0, 1.001])
-@pytest.mark.parametrize("noise", [0.0, 1e-8, 1e-4])
+@pytest.mark.parametrize("noise", [0.0, 1e-5])
 def test_the_bound_is_tight_near_stationary_points(shape, outside, noise):
     """At a stationary point G = -lam P Q^T + S: a cluster at lam, which the bound exceeds to second order only."""
     rng = np.random.default_rng(5)

@@ -6,11 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import numpy as np
-
 from .._validate import Array
 from ..certificate import Bound, Certificate
-from ..objectives.base import Objective
 from ..problem import Problem
 
 
@@ -127,6 +124,7 @@ class ConvexResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the factors as plain JSON-ready values."""
+        certificate = self.certificate.to_dict()
         return {
             "method": self.method,
             "status": self.status,
@@ -136,18 +134,11 @@ class ConvexResult:
             "fun": self.fun,
             "rank": self.rank,
             "nuclear_norm": self.nuclear_norm,
-            "gap": self.gap,
-            "relative_gap": self.relative_gap,
+            "gap": certificate["gap"],
+            "relative_gap": certificate["relative_gap"],
             "nit": self.nit,
             "seconds": self.seconds,
             "compile_seconds": self.compile_seconds,
-            "certificate": self.certificate.to_dict(),
+            "certificate": certificate,
             "cross_check": self.cross_check,
         }
-
-
-def rounding(objective: Objective) -> float:
-    """Return the size of rounding errors in values of ``f``; ``|f(0)|`` stands for what ``f`` is computed from."""
-    m, n = objective.shape
-    at_zero = objective.factor_value(np.zeros((m, 1)), np.zeros((n, 1)))
-    return 8.0 * float(np.finfo(objective.dtype).eps) * abs(at_zero)

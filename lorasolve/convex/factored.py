@@ -23,9 +23,9 @@ import numpy as np
 from .._validate import Array, as_integer
 from ..certificate import Bound, duality_gap, numerical_rank
 from ..linear_map import LinearMap, TopSingular, balanced, factor_svd, split_spectrum
-from ..objectives.base import Objective, estimate_smoothness
+from ..objectives.base import Objective, estimate_smoothness, rounding_noise
 from ..problem import Problem
-from .base import ConvexRoute, Report, Solution, rounding
+from .base import ConvexRoute, Report, Solution
 from .descent import lbfgs
 
 # Escape directions offered per round: this many plus half the present rank, so that the rank grows geometrically.
@@ -87,7 +87,7 @@ class _Run:
         self.evaluations = 0
         m, n = objective.shape
         zero = np.zeros((m, 1)), np.zeros((n, 1))
-        self.noise = rounding(objective)
+        self.noise = rounding_noise(objective)
         self.beta = objective.smoothness or estimate_smoothness(objective, *zero) or 1.0
 
     def solve(self, tol: float, max_rounds: int, report: Report) -> Solution:
@@ -119,7 +119,7 @@ class _Run:
         G = self.objective.gradient_operator(A, B)
         spectrum = split_spectrum(G, P[:, :rank], Q[:, :rank], GROWTH + rank // 2, self.lam)
         nuclear = float(s.sum())
-        bound = duality_gap(self.objective, self.lam, f, nuclear, float(np.vdot(GB, A)), spectrum.norm)
+        bound = duality_gap(self.objective, self.lam, f, nuclear, float(np.vdot(GB, A)), spectrum.norm, self.noise)
         return _Point(P, s, Q, f, f + self.lam * nuclear, G, spectrum.rest, bound)
 
     def _adapt_rank(self, point: _Point) -> tuple[Array, Array]:

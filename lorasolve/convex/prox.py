@@ -10,9 +10,9 @@ import numpy as np
 from .._validate import Array, as_integer
 from ..certificate import Bound, duality_gap
 from ..linear_map import LinearMap, balanced, top_singular
-from ..objectives.base import Objective, estimate_smoothness
+from ..objectives.base import Objective, estimate_smoothness, rounding_noise
 from ..problem import Problem
-from .base import ConvexRoute, Report, Solution, rounding
+from .base import ConvexRoute, Report, Solution
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Prox(ConvexRoute):
         X = Y = np.zeros((m, n))
         stated = objective.smoothness
         beta = stated or estimate_smoothness(objective, np.zeros((m, 1)), np.zeros((n, 1))) or 1.0
-        t, rank, noise = 1.0, 1, rounding(objective)
+        t, rank, noise = 1.0, 1, rounding_noise(objective)
         for k in range(1, self.max_iter + 1):
             f, G = objective.value_and_grad(Y)
             while True:
@@ -62,7 +62,7 @@ class Prox(ConvexRoute):
             next_t = 0.5 * (1.0 + math.sqrt(1.0 + 4.0 * t * t))
             X, Y, t = new, new + ((t - 1.0) / next_t) * (new - X), next_t
             if k % 10 == 0:
-                bound = _bound(objective, lam, X, f_new, G_new, float(s.sum()))
+                bound = _bound(objective, lam, X, f_new, G_new, float(s.sum()), noise)
                 point = Solution(*balanced(P, s, Q), k, "gap reached")
                 report(point, f_new + lam * float(s.sum()), bound)
                 if bound.relative <= tol:
@@ -86,6 +86,7 @@ def _shrink(Y: Array, threshold: float, rank: int) -> tuple[Array, Array, Array]
     return top.U[:, :keep], np.maximum(top.values[:keep] - threshold, 0.0), top.V[:, :keep]
 
 
-def _bound(objective: Objective, lam: float, X: Array, f: float, G: Array, nuclear: float) -> Bound:
+def _bound(objective: Objective, lam: float, X: Array, f: float, G: Array, nuclear: float, noise: float) -> Bound:
     top = top_singular(LinearMap.from_dense(G))
-    return duality_gap(objective, lam, f, nuclear, float(np.vdot(G, X)), float(top.values[0]) + top.residual)
+    norm = float(top.values[0]) + top.residual
+    return duality_gap(objective, lam, f, nuclear, float(np.vdot(G, X)), norm, noise)

@@ -162,6 +162,8 @@ class NTK(Objective):
 
     def in_float64(self) -> Objective:
         """Return the same objective in float64."""
+        if self.dtype == np.float64:
+            return self
         targets = self.targets if self.loss == "softmax" else self.targets.astype(np.float64)
         return NTK(self.features.astype(np.float64), targets, self.loss, self.offset.astype(np.float64))
 

@@ -74,3 +74,24 @@ def test_oracle_answers_in_the_type_of_the_data(cls):
     assert isinstance(objective.factor_oracle(A, B, GB, GtA), float)
     assert objective.gradient_operator(A, B).to_dense().dtype == np.float64
     assert objective.merged(np.zeros((m, n))).dtype == np.float32
+
+
+def test_the_float64_twin_is_the_same_function_of_the_same_data(cls):
+    objective = example(cls, dtype=np.float32)
+    twin = objective.in_float64()
+    assert (twin.dtype, objective.dtype) == (np.float64, np.float32)
+    assert twin.in_float64() is twin
+    X = np.random.default_rng(1).standard_normal(objective.shape)
+    f, G = objective.value_and_grad(X.astype(np.float32))
+    f_twin, G_twin = twin.value_and_grad(X)
+    assert f_twin == pytest.approx(f, rel=1e-5)
+    np.testing.assert_allclose(G_twin, G, atol=1e-5 * np.abs(G_twin).max())
+    # Nothing is rounded to float32 on the way: both levels agree to the last digits.
+    A, R = np.linalg.qr(X)
+    B = np.ascontiguousarray(R.T)
+    GB, GtA = np.empty_like(A), np.empty_like(B)
+    assert twin.factor_oracle(A, B, GB, GtA) == pytest.approx(f_twin, rel=1e-13)
+    np.testing.assert_allclose(GB, G_twin @ B, atol=1e-12 * np.linalg.norm(G_twin) * np.linalg.norm(B))
+    shifted = Shifted(objective, 0.1 * X).in_float64().value_and_grad(X)[0]
+    assert shifted == pytest.approx(twin.value_and_grad(1.1 * X)[0], rel=1e-12)
+    assert check_objective(twin).ok

@@ -1,0 +1,120 @@
+"""L-BFGS: the compact form against the recursion, and minima found below the rounding of the values."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from lorasolve.convex.descent import Memory, lbfgs
+
+
+def two_loop(pairs, g):
+    """The textbook recursion (Nocedal and Wright, algorithm 7.4)."""
+    q = g.copy()
+    alphas = []
+    for s, y in reversed(pairs):
+        alphas.append((s @ q) / (s @ y))
+        q -= alphas[-1] * y
+    s, y = pairs[-1]
+    r = (s @ y) / (y @ y) * q
+    for (s, y), alpha in zip(pairs, reversed(alphas)):
+        r += s * (alpha - (y @ r) / (s @ y))
+    return -r
+
+
+@pytest.mark.parametrize("count", [1, 3, 5, 12])
+def test_the_compact_form_is_the_two_loop_recursion(count):
+    rng = np.random.default_rng(0)
+    n = 20
+    H = rng.standard_normal((n, n))
+    H = H @ H.T + np.eye(n)
+    memory, pairs = Memory(5, n), []
+    for _ in range(count):
+        s = rng.standard_normal(n)
+        memory.add(s, H @ s)
+        pairs.append((s, H @ s))
+    g = rng.standard_normal(n)
+    np.testing.assert_allclose(memory.direction(g), two_loop(pairs[-5:], g), rtol=1e-8, atol=1e-10)
+
+
+def test_pairs_of_negative_curvature_are_left_out():
+    memory, s, g = Memory(3, 4), np.ones(4), np.arange(4.0)
+    memory.add(s, -s)
+    np.testing.assert_array_equal(memory.direction(g), -g)
+    memory.add(s, 2 * s)
+    assert float(memory.direction(g) @ g) < 0
+    memory.forget()
+    np.testing.assert_array_equal(memory.direction(g), -g)
+
+
+def quadratic(n, condition, noise=0.0):
+    rng = np.random.default_rng(1)
+    scales = np.logspace(0, -np.log10(condition), n)
+    target = rng.standard_normal(n)
+
+    def function(x, grad):
+        grad[:] = scales * (x - target)
+        return 0.5 * float(scales @ (x - target) ** 2) + noise * float(np.sin(1e9 * x.sum()))
+
+    return function, target
+
+
+def never():
+    return False
+
+
+def test_a_quadratic_is_minimised_and_the_start_kept():
+    function, target = quadratic(30, 1e3)
+    start = np.zeros(30)
+    x, evaluations = lbfgs(function, start, 1000, never, noise=0.0)
+    np.testing.assert_allclose(x, target, atol=1e-7)
+    assert evaluations < 1000 and not start.any()
+
+
+def test_the_minimum_is_found_to_the_accuracy_of_the_gradient():
+    """Values that are good to 1e-9 tell points to 3e-5 only; the gradient knows more."""
+    function, target = quadratic(30, 10.0, noise=1e-9)
+    x, _ = lbfgs(function, np.zeros(30), 1000, never, noise=4e-9)
+    assert np.abs(x - target).max() < 1e-9
+    blind, _ = lbfgs(function, np.zeros(30), 1000, never, noise=0.0)
+    assert np.abs(blind - target).max() > 1e-7
+
+
+def test_every_accepted_point_lowers_the_value():
+    values = []
+
+    def rosenbrock(x, grad):
+        grad[0] = -400.0 * x[0] * (x[1] - x[0] ** 2) - 2.0 * (1.0 - x[0])
+        grad[1] = 200.0 * (x[1] - x[0] ** 2)
+        values.append(100.0 * (x[1] - x[0] ** 2) ** 2 + (1.0 - x[0]) ** 2)
+        return values[-1]
+
+    accepted = []
+
+    def done():
+        accepted.append(values[-1])
+        return False
+
+    x, evaluations = lbfgs(rosenbrock, np.array([-1.2, 1.0]), 200, done, noise=0.0)
+    np.testing.assert_allclose(x, [1.0, 1.0], atol=1e-6)
+    assert evaluations == len(values)
+    assert all(later <= earlier for earlier, later in itertools.pairwise(accepted))
+
+
+def test_trials_that_are_not_finite_are_rejected():
+    def barrier(x, grad):
+        if x[0] <= 0.0:
+            grad[:] = np.nan
+            return np.inf
+        grad[:] = 1.0 - 1e-3 / x
+        return float(x[0] - 1e-3 * np.log(x[0]))
+
+    x, _ = lbfgs(barrier, np.array([1.0]), 100, never, noise=0.0)
+    assert x[0] == pytest.approx(1e-3, rel=1e-4)
+
+
+def test_it_stops_when_told_to_and_at_stationary_points():
+    function, target = quadratic(5, 10.0)
+    assert lbfgs(function, target, 100, never, noise=0.0)[1] == 1
+    x, evaluations = lbfgs(function, np.zeros(5), 100, lambda: True, noise=0.0)
+    assert evaluations == 1 and not x.any()

@@ -1,0 +1,215 @@
+"""The factored route: never trapped, and accurate where the problem is ill-conditioned."""
+
+import numpy as np
+import pytest
+
+import lorasolve as ls
+from lorasolve.convex.factored import Factored
+from lorasolve.landscape.instances import sharp, two_by_two
+from lorasolve.objectives import Denoising, Huber, LinearFineTuning, MatrixCompletion, MatrixSensing, Softmax
+
+
+def certified(problem, tol=1e-9):
+    result = ls.solve_convex(problem, "factored", tol)
+    assert result.success, result.message
+    assert result.relative_gap <= tol
+    return result
+
+
+# ---------------------------------------------------------------------- spurious points
+@pytest.mark.parametrize(("r", "r_star"), [(1, 1), (2, 1), (4, 1), (3, 2)])
+@pytest.mark.parametrize("lam", [0.1, 0.3])
+@pytest.mark.parametrize("excess", [1.0, 1.5, 4.0])
+def test_spurious_minima_of_the_factors_do_not_trap_it(r, r_star, lam, excess):
+    """The landscape at rank r has a spurious minimum, worse by kappa r*/(kappa + 1), and F(X*) = 0 is known."""
+    kappa = excess * (1 + 2 * np.sqrt(r / r_star))
+    instance = sharp(r, r_star, r + r_star + 1, r + r_star, kappa, lam)
+    result = certified(ls.Problem(instance, r, lam))
+    assert abs(result.fun) < 1e-9
+    np.testing.assert_allclose(result.X, instance.X_star, atol=1e-4)
+
+
+def test_it_leaves_a_spurious_minimum_that_it_is_put_into():
+    """One round from the spurious point itself: descent at its rank alone stays, the escape direction leaves."""
+    from lorasolve.convex.factored import _Run
+
+    instance = sharp(1, 1, 3, 3, 4.5, 0.2)
+    run = _Run(instance, 0.2)
+    A, B = instance.stationary_factors()
+    stuck = run._look(*run._descend(A, B, 1e-12))
+    assert stuck.value == pytest.approx(instance.gap, rel=1e-9)
+    left = run._look(*run._descend(*run._adapt_rank(stuck), 1e-12))
+    assert left.value < 0.9 * instance.gap
+
+
+def test_two_measurements_with_a_spurious_minimum_at_rank_one():
+    problem = ls.Problem(two_by_two(), 1, 0.1)
+    result = certified(problem)
+    assert result.fun <= two_by_two().global_value + 1e-12
+    assert result.fun == pytest.approx(ls.solve_convex(problem, "cvxpy").fun, rel=1e-8)
+
+
+def test_ties_and_a_zero_start_of_the_gradient():
+    # All singular values of -G(0) tie at 2: no direction is better than another.
+    result = certified(ls.Problem(Huber(2.0 * np.eye(12), 10.0), 3, 0.5))
+    assert result.rank == 12
+    np.testing.assert_allclose(result.X, 1.5 * np.eye(12), atol=1e-5)
+    # Exactly lam: the optimum is 0, on the boundary.
+    assert certified(ls.Problem(Huber(2.0 * np.eye(5), 10.0), 3, 2.0)).rank == 0
+    # f is minimal at 0.
+    zero = certified(ls.Problem(Huber(np.zeros((5, 4)), 1.0), 3, 0.1))
+    assert zero.fun == 0.0 and zero.rank == 0
+
+
+def test_more_escape_directions_than_one_round_offers():
+    M = np.random.default_rng(0).standard_normal((60, 50))
+    s = np.linalg.svd(M, compute_uv=False)
+    result = certified(ls.Problem(Denoising(M), 1, 0.5))
+    assert result.rank == np.count_nonzero(s > 0.5) > 40
+    assert result.fun == pytest.approx(0.5 * np.sum(np.minimum(s, 0.5) ** 2) + 0.5 * np.sum(np.maximum(s - 0.5, 0)))
+
+
+# ---------------------------------------------------------------------- smoothness unknown or misjudged
+class Steep:
+    """``sum cosh(X - M) - 1``: convex, curvature 1 at the minimum and growing without limit."""
+
+    shape = (7, 5)
+    convex = True
+    lower_bound = 0.0
+
+    def __init__(self):
+        self.M = 4.0 * np.random.default_rng(1).standard_normal(self.shape)
+
+    def value_and_grad(self, X):
+        with np.errstate(over="ignore"):
+            return float(np.sum(np.cosh(X - self.M) - 1.0)), np.sinh(X - self.M)
+
+    def cvxpy_expression(self, X):
+        import cvxpy
+
+        return 0.5 * cvxpy.sum(cvxpy.exp(X - self.M) + cvxpy.exp(self.M - X)) - self.M.size
+
+
+class Flat(Steep):
+    """No curvature at all at the start: Huber in its linear part."""
+
+    def __init__(self):
+        self.huber = Huber(20.0 + np.random.default_rng(2).standard_normal(self.shape), 1.0)
+        self.value_and_grad = self.huber.value_and_grad
+        self.cvxpy_expression = self.huber.cvxpy_expression
+
+
+class Understated(Denoising):
+    """Claims a hundredth of its curvature: the proximal steps overshoot unless they are checked."""
+
+    smoothness = 0.01
+
+
+@pytest.mark.parametrize("cls", [Steep, Flat])
+@pytest.mark.parametrize("lam", [3.0, 0.1])
+def test_without_a_smoothness_constant(cls, lam):
+    problem = ls.Problem(cls(), 2, lam)
+    result = certified(problem)
+    assert result.fun == pytest.approx(ls.solve_convex(problem, "cvxpy").fun, rel=1e-7)
+
+
+def test_a_smoothness_constant_that_is_too_small_does_no_harm():
+    M = np.random.default_rng(3).standard_normal((7, 5))
+    s = np.linalg.svd(M, compute_uv=False)
+    result = certified(ls.Problem(Understated(M), 2, 0.6))
+    assert result.fun == pytest.approx(0.5 * np.sum(np.minimum(s, 0.6) ** 2) + 0.6 * np.sum(np.maximum(s - 0.6, 0)))
+
+
+# ---------------------------------------------------------------------- hard numbers
+@pytest.mark.parametrize("part", [0.3, 1e-2, 1e-3, 1e-4])
+def test_ill_conditioned_linear_fine_tuning(part):
+    """Inputs whose Gram matrix has condition number 1e8: values are known to 1e-16 f(0) only, far above F*'s digits."""
+    rng = np.random.default_rng(4)
+    n = 60
+    U = np.linalg.qr(rng.standard_normal((n, n)))[0]
+    Z = (U * np.logspace(0, -4, n)) @ rng.standard_normal((n, 400))
+    Y = rng.standard_normal((40, n)) @ Z + 0.01 * rng.standard_normal((40, 400))
+    objective = LinearFineTuning(np.zeros((40, n)), Z, Y)
+    problem = ls.Problem(objective, 2, part * np.linalg.norm(objective.C, 2))
+    result = certified(problem)
+    # The same number from the samples, without Gram matrices.
+    direct = np.sum((result.X @ Z - Y) ** 2) / 800 + problem.lam * np.linalg.norm(result.X, "nuc")
+    assert result.fun == pytest.approx(direct, rel=1e-10)
+
+
+def test_singular_values_over_many_decades():
+    rng = np.random.default_rng(5)
+    U, V = (np.linalg.qr(rng.standard_normal((size, 8)))[0] for size in (40, 30))
+    s = np.logspace(3, -1, 8)
+    result = certified(ls.Problem(Denoising((U * s) @ V.T), 2, 0.05))
+    assert result.rank == 8
+    np.testing.assert_allclose(result.certificate.singular_values, s - 0.05, rtol=1e-3)
+    assert result.fun == pytest.approx(8 * 0.05**2 / 2 + 0.05 * np.sum(s - 0.05), rel=1e-9)
+
+
+@pytest.mark.parametrize("lam", [2.0, 0.3, 0.03])
+def test_completion_with_empty_rows_and_few_entries(lam):
+    rng = np.random.default_rng(6)
+    rows, cols = np.divmod(rng.choice(80 * 50, 900, replace=False), 50)
+    kept = (rows > 3) & (cols != 7)
+    objective = MatrixCompletion(rows[kept], cols[kept], rng.standard_normal(kept.sum()), (80, 50))
+    result = certified(ls.Problem(objective, 2, lam))
+    assert np.abs(result.X[:4]).max() < 1e-3 and np.abs(result.X[:, 7]).max() < 1e-3
+    if lam > 1:
+        assert result.fun == pytest.approx(ls.solve_convex(ls.Problem(objective, 2, lam), "prox").fun, rel=2e-9)
+
+
+@pytest.mark.parametrize("kind", ["rank-one", "sparse"])
+def test_measurements_that_never_form_a_matrix(kind):
+    import scipy.sparse
+
+    rng = np.random.default_rng(7)
+    T = rng.standard_normal((12, 2)) @ rng.standard_normal((2, 9))
+    if kind == "rank-one":
+        a, b = rng.standard_normal((80, 12)), rng.standard_normal((80, 9))
+        objective = MatrixSensing((a, b), np.einsum("ki,ij,kj->k", a, T, b) + 0.1 * rng.standard_normal(80))
+    else:
+        M = scipy.sparse.random_array((80, 108), density=0.1, rng=rng, data_sampler=rng.standard_normal).tocsr()
+        objective = MatrixSensing(M, M @ T.ravel() + 0.1 * rng.standard_normal(80), (12, 9))
+    problem = ls.Problem(objective, 2, 0.05)
+    result = certified(problem)
+    assert result.fun == pytest.approx(ls.solve_convex(problem, "prox").fun, rel=2e-9)
+
+
+def test_separable_classes_with_little_decay():
+    """Without decay the minimum is at infinity; with little of it, far out and flat."""
+    rng = np.random.default_rng(8)
+    Z = rng.standard_normal((6, 40))
+    labels = np.argmax(rng.standard_normal((4, 6)) @ Z, axis=0)
+    objective = Softmax(np.zeros((4, 6)), Z, labels)
+    norms = []
+    for lam in (1e-2, 1e-3, 1e-4):
+        result = certified(ls.Problem(objective, 2, lam))
+        assert result.fun == pytest.approx(ls.solve_convex(ls.Problem(objective, 2, lam), "prox").fun, rel=2e-9)
+        assert objective.metrics(result.X)["accuracy"] == 1.0 or lam > 1e-3
+        norms.append(result.nuclear_norm)
+    assert norms[0] < norms[1] < norms[2]
+
+
+def test_the_limit_of_double_precision_ends_the_rounds_and_is_named():
+    objective = Huber(np.random.default_rng(9).standard_normal((6, 4)), 1.0)
+    result = ls.solve_convex(ls.Problem(objective, 2, 0.1), "factored", 1e-17)
+    assert not result.success and result.nit < Factored().max_rounds
+    assert "double precision" in result.message
+    assert result.relative_gap < 1e-13
+
+
+def test_rounds_report_points_of_falling_gap():
+    reported = []
+
+    def report(solution, value, bound):
+        reported.append((bound.gap, solution.nit))
+        assert value == pytest.approx(problem.convex_value(solution.A @ solution.B.T), rel=1e-10)
+
+    objective = Softmax.example(np.random.default_rng(10))
+    problem = ls.Problem(objective, 2, 0.01)
+    final = Factored().run(problem, 1e-9, report)
+    gaps = [gap for gap, _ in reported]
+    assert gaps == sorted(gaps, reverse=True) and len(gaps) > 2
+    assert [nit for _, nit in reported] == list(range(len(reported)))
+    assert final.nit == reported[-1][1]

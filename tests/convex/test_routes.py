@@ -1,0 +1,390 @@
+"""Independent routes to one optimum: closed form, cvxpy, proximal gradient, factors."""
+
+import json
+
+import numpy as np
+import pytest
+
+import lorasolve as ls
+from lorasolve.adapters import DoRA, LoRA
+from lorasolve.convex import registry
+from lorasolve.convex.cvxpy_route import Cvxpy
+from lorasolve.convex.factored import Factored
+from lorasolve.convex.prox import Prox
+from lorasolve.objectives import Denoising, Huber, LinearFineTuning, MatrixCompletion, Softmax, TwoLayer
+from lorasolve.objectives import registry as objective_registry
+
+CONVEX = [name for name, cls in objective_registry.classes().items() if cls.convex is True]
+
+
+def example(name, dtype=np.float64, seed=0):
+    return objective_registry.classes()[name].example(np.random.default_rng(seed), dtype)
+
+
+def gradient_norm_at_zero(objective):
+    return float(np.linalg.norm(objective.in_float64().value_and_grad(np.zeros(objective.shape))[1], 2))
+
+
+def problem_of(objective, part, **options):
+    return ls.Problem(objective, 1, part * gradient_norm_at_zero(objective), **options)
+
+
+def test_the_routes_and_objectives_are_all_there():
+    assert set(registry.classes()) == {"closed_form", "cvxpy", "factored", "prox"}
+    assert {"completion", "denoising", "huber", "linear", "logistic", "sensing", "softmax"} <= set(CONVEX)
+
+
+# ---------------------------------------------------------------------- agreement
+@pytest.mark.parametrize("name", CONVEX)
+@pytest.mark.parametrize("part", [0.7, 0.2, 1e-2])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_routes_agree(name, part, dtype):
+    problem = problem_of(example(name, dtype), part)
+    found = {route: ls.solve_convex(problem, route) for route in ("factored", "prox", "cvxpy")}
+    values = {route: result.fun for route, result in found.items()}
+    for route in ("factored", "prox"):
+        assert found[route].status == "certified" and found[route].relative_gap <= 1e-9
+        assert values[route] == pytest.approx(values["cvxpy"], rel=1e-8)
+        assert values[route] <= values["cvxpy"] * (1 + 1e-9)
+    # Evaluated anew on the dense level in float64.
+    wide = problem.replace(objective=problem.objective.in_float64())
+    for result in found.values():
+        assert result.fun == pytest.approx(wide.convex_value(result.X), rel=1e-11)
+        assert result.fun - result.gap <= min(values.values()) * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("name", CONVEX)
+def test_nearly_no_decay(name):
+    """At full rank, near the minimum of f: the relative gap is then at the limit of double precision."""
+    problem = problem_of(example(name), 1e-4)
+    factored = ls.solve_convex(problem, "factored", 1e-8)
+    assert factored.success
+    cvxpy = ls.solve_convex(problem, "cvxpy")
+    assert factored.fun <= cvxpy.fun * (1 + 1e-7)
+    assert factored.certificate.dual_value <= cvxpy.fun * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("name", CONVEX)
+@pytest.mark.parametrize("route", ["factored", "prox"])
+def test_so_much_decay_that_the_optimum_is_zero(name, route):
+    objective = example(name)
+    result = ls.solve_convex(problem_of(objective, 1.001), route)
+    assert result.success and result.rank == 0
+    np.testing.assert_array_equal(result.X, np.zeros(objective.shape))
+    assert result.fun == pytest.approx(objective.value_and_grad(np.zeros(objective.shape))[0], rel=1e-14)
+    assert ls.solve_convex(problem_of(objective, 0.99), route).rank >= 1
+
+
+@pytest.mark.parametrize("part", [0.9, 0.3, 0.01])
+def test_denoising_is_soft_thresholding_by_every_route(part):
+    M = np.random.default_rng(1).standard_normal((9, 5))
+    P, s, Qt = np.linalg.svd(M, full_matrices=False)
+    lam = part * s[0]
+    kept = np.maximum(s - lam, 0.0)
+    value = 0.5 * np.sum(np.minimum(s, lam) ** 2) + lam * kept.sum()
+    for route in registry.classes():
+        result = ls.solve_convex(ls.Problem(Denoising(M), 2, lam), route)
+        assert result.fun == pytest.approx(value, rel=1e-8)
+        np.testing.assert_allclose(result.X, (P * kept) @ Qt, atol=2e-4 * s[0])
+        assert result.rank >= np.count_nonzero(kept)
+
+
+def test_a_closed_form_is_preferred_and_exact():
+    M = np.random.default_rng(2).standard_normal((7, 6))
+    P, s, Qt = np.linalg.svd(M, full_matrices=False)
+    result = ls.solve_convex(ls.Problem(Denoising(M), 2, 0.8))
+    assert (result.method, result.status) == ("closed_form", "closed form")
+    np.testing.assert_allclose(result.X, (P * np.maximum(s - 0.8, 0)) @ Qt, atol=1e-13)
+    plain = ls.solve_convex(ls.Problem(Denoising(M), 2, 0.0))
+    np.testing.assert_allclose(plain.X, (P[:, :2] * s[:2]) @ Qt[:2], atol=1e-13)
+    assert plain.success
+    assert ls.solve_convex(ls.Problem(example("softmax"), 2, 0.05)).method == "factored"
+
+
+@pytest.mark.parametrize("samples", [3, 12])
+def test_reduced_rank_regression_is_the_limit_of_many_descents(samples):
+    rng = np.random.default_rng(3)
+    W0, Z, Y = (rng.standard_normal(size) for size in ((5, 4), (4, samples), (5, samples)))
+    problem = ls.Problem(LinearFineTuning(W0, Z, Y), 2, 0.0)
+    base = ls.solve_convex(problem)
+    assert base.method == "closed_form" and base.success and base.rank <= 2
+    stop = ls.StoppingRule(grad_tol=1e-13)
+    reached = min(ls.solve(problem, "lbfgs", init="gaussian", seed=seed, stop=stop).fun for seed in range(5))
+    scale = problem.objective.f0
+    assert abs(base.fun - reached) <= 1e-8 * scale
+
+
+@pytest.mark.parametrize("route", ["factored", "prox", "cvxpy"])
+def test_the_adapters_scale_divides_the_decay(route):
+    objective = example("softmax")
+    scaled = ls.Problem(objective, 2, 0.06, LoRA(alpha=6.0))  # s = 3
+    plain = ls.Problem(objective, 2, 0.02)
+    assert scaled.lam_effective == pytest.approx(0.02)
+    first, second = ls.solve_convex(scaled, route), ls.solve_convex(plain, route)
+    assert first.fun == pytest.approx(second.fun, rel=1e-9)
+    np.testing.assert_allclose(first.X, second.X, atol=1e-4)
+
+
+def test_the_rank_of_the_problem_plays_no_part():
+    objective = example("sensing")
+    one, four = (ls.solve_convex(ls.Problem(objective, r, 0.3)) for r in (1, 4))
+    assert one.fun == four.fun and one.rank == four.rank > 1
+
+
+# ---------------------------------------------------------------------- shapes
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (300, 3), (3, 300)])
+@pytest.mark.parametrize("route", ["factored", "prox"])
+def test_extreme_shapes(shape, route):
+    rng = np.random.default_rng(4)
+    objective = Huber(3 * rng.standard_normal(shape), 1.0)
+    problem = problem_of(objective, 0.3)
+    result = ls.solve_convex(problem, route)
+    assert result.success and result.relative_gap <= 1e-9
+    if shape == (1, 1):
+        # h'(x - m) + lam sign(x) = 0 with lam < h'(m): clipped at delta, so x = m - lam if |m| > lam, |m| <= 1.
+        m = objective.M[0, 0]
+        assert result.X[0, 0] == pytest.approx(np.sign(m) * max(abs(m) - problem.lam, 0.0), abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(600, 450), (450, 600)])
+def test_prox_beyond_the_limit_of_full_svds(shape):
+    rng = np.random.default_rng(5)
+    M = rng.standard_normal((shape[0], 2)) @ rng.standard_normal((2, shape[1])) + 0.1 * rng.standard_normal(shape)
+    s = np.linalg.svd(M, compute_uv=False)
+    lam = 20.0
+    value = 0.5 * np.sum(np.minimum(s, lam) ** 2) + lam * np.maximum(s - lam, 0.0).sum()
+    result = ls.solve_convex(ls.Problem(Denoising(M), 1, lam), "prox")
+    assert result.success and result.rank == 2
+    assert result.fun == pytest.approx(value, rel=1e-9)
+
+
+@pytest.mark.parametrize("route", ["factored", "prox", "cvxpy"])
+def test_rank_one_data(route):
+    rng = np.random.default_rng(6)
+    a, b = rng.standard_normal(8), rng.standard_normal(5)
+    norm = np.linalg.norm(a) * np.linalg.norm(b)
+    result = ls.solve_convex(ls.Problem(Denoising(np.outer(a, b)), 1, 0.25 * norm), route)
+    assert result.fun == pytest.approx(norm**2 * (0.25 * 0.75 + 0.25**2 / 2), rel=1e-8)
+    np.testing.assert_allclose(result.X, 0.75 * np.outer(a, b), atol=1e-4 * norm)
+
+
+# ---------------------------------------------------------------------- refusals
+def test_refusals_give_the_reason():
+    rng = np.random.default_rng(7)
+    softmax = example("softmax")
+    network = TwoLayer.example(rng)
+    for problem, method, reason in [
+        (ls.Problem(softmax, 1, 0.0), "factored", "lam = 0"),
+        (ls.Problem(softmax, 1, 0.0), "prox", "lam = 0"),
+        (ls.Problem(softmax, 1, 0.0), "cvxpy", "lam = 0"),
+        (ls.Problem(softmax, 1, 0.0), "auto", "lam = 0"),
+        (ls.Problem(network, 1, 0.1), "factored", "not known to be convex"),
+        (ls.Problem(network, 1, 0.1), "prox", "not known to be convex"),
+        (ls.Problem(network, 1, 0.1), "cvxpy", "not known to be convex"),
+        (ls.Problem(softmax, 1, 0.1), "closed_form", "no closed form is known for Softmax"),
+        (ls.Problem(Quartic(), 1, 0.1), "cvxpy", "cvxpy expression"),
+        (ls.Problem(softmax, 1, 0.1, DoRA()), "auto", "dora"),
+        (ls.Problem(softmax, 1, 0.1), "facored", "factored"),
+    ]:
+        with pytest.raises(ValueError, match=reason):
+            ls.solve_convex(problem, method)
+
+
+def test_bad_arguments_are_named():
+    problem = ls.Problem(example("softmax"), 1, 0.1)
+    with pytest.raises(TypeError, match="problem"):
+        ls.solve_convex("softmax")
+    for tol in (0.0, -1.0, np.nan):
+        with pytest.raises(ValueError, match="tol"):
+            ls.solve_convex(problem, tol=tol)
+    with pytest.raises(TypeError, match="method"):
+        ls.solve_convex(problem, 3)
+    for make in (lambda: Factored(max_rounds=0), lambda: Prox(max_iter=0)):
+        with pytest.raises(ValueError, match="max_"):
+            make()
+
+
+# ---------------------------------------------------------------------- users' own losses
+class Quartic:
+    """``sum (X - M)^4 / 4``: convex, gradient not Lipschitz, nothing stated but convexity."""
+
+    shape = (6, 4)
+    convex = True
+
+    def __init__(self):
+        self.M = np.random.default_rng(8).standard_normal(self.shape)
+
+    def value_and_grad(self, X):
+        E = X - self.M
+        return 0.25 * float(np.sum(E**4)), E**3
+
+
+class BoundedQuartic(Quartic):
+    lower_bound = 0.0
+
+    def cvxpy_expression(self, X):
+        import cvxpy
+
+        return 0.25 * cvxpy.sum(cvxpy.power(X - self.M, 4))
+
+
+@pytest.mark.parametrize("lam", [1.0, 0.1, 0.01])
+def test_a_plain_loss_without_constants_is_solved_and_not_called_certified_without_a_bound(lam):
+    witness = ls.solve_convex(ls.Problem(BoundedQuartic(), 2, lam), "cvxpy", 1e-6)
+    assert witness.relative_gap < 1e-5
+    for route in (Factored(), Prox(max_iter=1000)):
+        result = ls.solve_convex(ls.Problem(Quartic(), 2, lam), route)
+        assert result.fun == pytest.approx(witness.fun, rel=2e-6)
+        assert result.fun <= witness.fun * (1 + 1e-9)
+        # Only ||G||_2 <= lam to the last digit, a matter of luck, makes a certificate possible.
+        assert np.isinf(result.gap) == (result.certificate.dual_norm > 1)
+        assert result.success == (result.relative_gap <= 1e-9)
+        assert result.success or np.isfinite(result.gap) or "lower_bound" in result.message
+        json.dumps(result.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize("route", ["factored", "prox"])
+def test_a_plain_loss_with_a_lower_bound_is_certified(route):
+    problem = ls.Problem(BoundedQuartic(), 2, 0.1)
+    result = ls.solve_convex(problem, route)
+    assert result.success and result.relative_gap <= 1e-9
+    assert result.fun <= ls.solve_convex(problem, "cvxpy").fun * (1 + 1e-9)
+
+
+# ---------------------------------------------------------------------- cross-check
+def test_a_cross_check_reports_a_second_route():
+    problem = ls.Problem(example("softmax"), 2, 0.05)
+    result = ls.solve_convex(problem, cross_check=True)
+    check = result.cross_check
+    assert (result.method, check["method"]) == ("factored", "cvxpy")
+    other = ls.solve_convex(problem, "cvxpy")
+    assert check["fun"] == other.fun
+    assert check["difference"] == result.fun - other.fun
+    assert abs(check["relative_difference"]) < 1e-8
+    assert check["distance"] == pytest.approx(np.linalg.norm(result.X - other.X), abs=1e-12)
+    assert json.loads(json.dumps(result.to_dict(), allow_nan=False))["cross_check"]["method"] == "cvxpy"
+    assert ls.solve_convex(problem).cross_check is None
+
+
+def test_the_second_route_is_never_the_first_and_suits_the_size():
+    small = ls.Problem(example("softmax"), 2, 0.05)
+    assert ls.solve_convex(small, "cvxpy", 1e-6, cross_check=True).cross_check["method"] == "prox"
+    rng = np.random.default_rng(9)
+    large = ls.Problem(Denoising(rng.standard_normal((60, 50))), 2, 10.0)
+    assert ls.solve_convex(large, "prox", cross_check=True).cross_check["method"] == "factored"
+    assert ls.solve_convex(large, cross_check=True).cross_check["method"] == "prox"
+
+
+def test_without_a_second_route_a_cross_check_is_refused():
+    rng = np.random.default_rng(10)
+    problem = ls.Problem(LinearFineTuning.example(rng), 2, 0.0)
+    with pytest.raises(ValueError, match="cross_check: no second route"):
+        ls.solve_convex(problem, cross_check=True)
+
+
+# ---------------------------------------------------------------------- limits, messages, interruption
+def test_an_iteration_limit_is_reported_with_advice():
+    problem = problem_of(example("sensing"), 0.01)
+    result = ls.solve_convex(problem, Prox(max_iter=15))
+    assert not result.success and result.status == "not certified" and result.nit == 15
+    assert "limit of 15 iterations" in result.message and "factored" in result.message
+    rough = ls.solve_convex(problem, Factored(max_rounds=1))
+    assert not rough.success and "limit of 1 rounds" in rough.message and "larger tol" in rough.message
+    best = ls.solve_convex(problem)
+    assert result.fun - best.fun <= result.gap and rough.fun - best.fun <= rough.gap
+
+
+def test_a_loose_tolerance_ends_early_and_holds():
+    problem = problem_of(example("sensing"), 0.05)
+    best = ls.solve_convex(problem)
+    for tol in (1e-1, 1e-3):
+        for route in ("factored", "prox"):
+            rough = ls.solve_convex(problem, route, tol)
+            assert rough.success and rough.relative_gap <= tol
+            assert 0 <= rough.fun - best.fun <= tol * rough.fun
+            assert rough.nit < ls.solve_convex(problem, route).nit
+
+
+class Interrupted(Softmax):
+    """Ctrl-C in the call number ``last`` of the oracle, whichever it is."""
+
+    last = None
+    calls = 0
+
+    def count(self):
+        self.calls += 1
+        if self.calls == self.last:
+            raise KeyboardInterrupt
+
+    def value_and_grad(self, X):
+        self.count()
+        return super().value_and_grad(X)
+
+    def factor_oracle(self, A, B, GB, GtA):
+        self.count()
+        return super().factor_oracle(A, B, GB, GtA)
+
+
+@pytest.mark.parametrize("route", ["factored", "prox"])
+def test_ctrl_c_returns_the_last_point(route):
+    best = ls.solve_convex(ls.Problem(example("softmax"), 2, 0.02)).fun
+    objective = Interrupted.example(np.random.default_rng(0))
+    at_zero = objective.value_and_grad(np.zeros(objective.shape))[0]
+    objective.calls, objective.last = 0, 60
+    result = ls.solve_convex(ls.Problem(objective, 2, 0.02), route, 1e-12, cross_check=True)
+    assert result.interrupted and result.status == "not certified" and result.cross_check is None
+    assert "interrupted from the keyboard" in result.message
+    assert best < result.fun < at_zero
+    assert result.fun - best <= result.gap < np.inf
+    assert result.to_dict()["interrupted"] is True
+    assert not ls.solve_convex(ls.Problem(objective, 2, 0.02), route).interrupted
+
+
+def test_ctrl_c_before_the_first_point_returns_zero(monkeypatch):
+    import cvxpy
+
+    def interrupt(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cvxpy.Problem, "solve", interrupt)
+    objective = example("huber")
+    result = ls.solve_convex(problem_of(objective, 0.2), "cvxpy")
+    assert result.interrupted and result.status == "not certified" and result.rank == 0
+    assert result.fun == objective.value_and_grad(np.zeros(objective.shape))[0]
+
+
+def test_an_unusable_status_of_an_outside_solver_is_an_error(monkeypatch):
+    import cvxpy
+
+    monkeypatch.setattr(cvxpy.Problem, "status", property(lambda self: "solver_error"))
+    with pytest.raises(RuntimeError, match="solver_error"):
+        ls.solve_convex(problem_of(example("huber"), 0.2), "cvxpy")
+
+
+def test_scs_is_measured_not_trusted():
+    problem = problem_of(example("sensing"), 0.1)
+    scs = ls.solve_convex(problem, Cvxpy(solver="SCS"), 1e-5)
+    assert scs.relative_gap <= 1e-5 and "SCS" in scs.message
+    assert scs.fun - ls.solve_convex(problem).fun <= scs.gap
+
+
+def test_the_result_is_plain_and_balanced():
+    result = ls.solve_convex(ls.Problem(example("softmax"), 2, 0.05))
+    np.testing.assert_allclose(result.A.T @ result.A, result.B.T @ result.B, atol=1e-12)
+    assert result.A.shape[1] == result.rank
+    assert result.nuclear_norm == pytest.approx(np.linalg.norm(result.X, "nuc"), rel=1e-12)
+    document = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert document["fun"] == result.fun and document["certificate"]["is_global"] is True
+
+
+def test_completion_with_empty_rows_and_columns():
+    rng = np.random.default_rng(11)
+    rows, cols = np.divmod(rng.choice(48, 20, replace=False), 6)
+    kept = (rows != 2) & (cols != 4)
+    problem = ls.Problem(MatrixCompletion(rows[kept], cols[kept], rng.standard_normal(kept.sum()), (8, 6)), 2, 0.2)
+    factored, prox, cvxpy = (ls.solve_convex(problem, route) for route in ("factored", "prox", "cvxpy"))
+    assert factored.success and prox.success
+    assert factored.fun == pytest.approx(prox.fun, rel=1e-9)
+    assert factored.fun == pytest.approx(cvxpy.fun, rel=1e-8)
+    # Nothing is known of an empty row or column, so the nuclear norm makes it zero.
+    assert np.abs(factored.X[2]).max() < 1e-4 and np.abs(factored.X[:, 4]).max() < 1e-4
