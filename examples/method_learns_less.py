@@ -67,7 +67,7 @@ def front_violation(seed: int = 0) -> float:
 
 def run(quick: bool = True) -> dict[str, object]:
     """Print the claims beside what was measured and return the numbers."""
-    seeds, max_iter = (3, 2000) if quick else (10, 6000)
+    seeds, max_iter = (2, 1500) if quick else (10, 6000)
     tables = {name: regime(name, seeds, max_iter) for name in REGIMES}
     for name, table in tables.items():
         rank, count, noise = REGIMES[name]

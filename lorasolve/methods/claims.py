@@ -47,5 +47,6 @@ def print_claims(paper: str, claims: Iterable[Claim]) -> None:
 
 
 def markdown_rows(command: str, claims: Iterable[Claim]) -> list[str]:
-    """Return one table row per claim: claim, status, measured, command."""
-    return [f"| {c.statement} | {c.verdict} | {c.measured} | `{command}` |".replace("\n", " ") for c in claims]
+    """Return one table row per claim: claim, status, measured, command; norm bars are escaped."""
+    cells = ((claim.statement, claim.verdict, claim.measured, f"`{command}`") for claim in claims)
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]

@@ -20,3 +20,4 @@ def test_a_failed_check_is_said():
     assert good.verdict == "confirmed"
     assert bad.verdict == "NOT REPRODUCED"
     assert markdown_rows("run", [bad]) == ["| a | NOT REPRODUCED | 1 | `run` |"]
+    assert markdown_rows("run", [Claim("|x|", "confirmed", "1", True)]) == ["| \\|x\\| | confirmed | 1 | `run` |"]

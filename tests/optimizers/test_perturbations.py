@@ -56,7 +56,7 @@ def test_the_frozen_weight_is_never_written(cls):
     f = regression()
     before = f.W0.copy()
     ls.solve(ls.Problem(f, 2), cls(), stop=ls.StoppingRule(30))
-    assert (f.W0 == before).all()
+    assert (before == f.W0).all()
 
 
 def test_scales_of_the_three_rules():

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -121,7 +123,7 @@ def test_runs_with_every_option_and_stops_changing_after_the_last_event(expand, 
     schedule = Beam(events=3, kept=0.6, importance=kind, expand=expand)
     end = ls.solve(p, "adam", schedule=schedule, stop=ls.StoppingRule(600, 0.0), callback=watch)
     assert np.isfinite(end.fun)
-    steps = [np.linalg.norm(b - a) for a, b in zip(thetas[402:], thetas[403:])]
+    steps = [np.linalg.norm(b - a) for a, b in pairwise(thetas[402:])]
     assert max(steps) < 0.2  # plain Adam steps of 0.01 an entry, no event in the last third
     assert end.nit == 600
 
