@@ -61,8 +61,10 @@ class Factored(ConvexRoute):
 
 @dataclass(frozen=True)
 class _Point:
-    """``X = P diag(s) Q^T`` with all that a round needs to know there."""
+    """``X = A B^T = P diag(s) Q^T`` with all that a round needs to know there; at ``X = 0`` ``P`` has no columns."""
 
+    A: Array
+    B: Array
     P: Array
     s: Array
     Q: Array
@@ -111,16 +113,16 @@ class _Run:
         """Return the point ``A B^T`` with its bound and escape directions."""
         P, s, Q = factor_svd(A, B)
         rank = numerical_rank(s)
-        kept = slice(0, max(rank, 1))
-        P, s, Q = P[:, kept], s[kept], Q[:, kept]
-        A, B = balanced(P, s, Q)
+        width = max(rank, 1)
+        A, B = balanced(P[:, :width], s[:width], Q[:, :width])
+        P, s, Q = P[:, :rank], s[:rank], Q[:, :rank]
         GB, GtA = np.empty_like(A), np.empty_like(B)
         f = self.objective.factor_oracle(A, B, GB, GtA)
         G = self.objective.gradient_operator(A, B)
-        spectrum = split_spectrum(G, P[:, :rank], Q[:, :rank], GROWTH + rank // 2, self.lam)
+        spectrum = split_spectrum(G, P, Q, GROWTH + rank // 2, self.lam)
         nuclear = float(s.sum())
         bound = duality_gap(self.objective, self.lam, f, nuclear, float(np.vdot(GB, A)), spectrum.norm, self.noise)
-        return _Point(P, s, Q, f, f + self.lam * nuclear, G, spectrum.rest, bound)
+        return _Point(A, B, P, s, Q, f, f + self.lam * nuclear, G, spectrum.rest, bound)
 
     def _adapt_rank(self, point: _Point) -> tuple[Array, Array]:
         """Take a proximal gradient step restricted to the span of ``X`` and of the escape directions.
@@ -129,6 +131,8 @@ class _Run:
         holds at once if ``beta`` is a true smoothness constant (but for rounding: hence the limit).
         """
         escaping = point.escapes.values > self.lam
+        if not (point.s.size or escaping.any()):
+            return point.A, point.B
         left = np.hstack([point.P, point.escapes.U[:, escaping]])
         right = np.hstack([point.Q, point.escapes.V[:, escaping]])
         X = np.zeros((left.shape[1], right.shape[1]))
@@ -194,4 +198,4 @@ def _improves(point: _Point, best: _Point) -> bool:
 
 
 def _solution(point: _Point, nit: int, remark: str = "") -> Solution:
-    return Solution(*balanced(point.P, point.s, point.Q), nit, remark)
+    return Solution(point.A, point.B, nit, remark)

@@ -197,6 +197,8 @@ def test_the_limit_of_double_precision_ends_the_rounds_and_is_named():
     assert not result.success and result.nit < Factored().max_rounds
     assert "double precision" in result.message
     assert result.relative_gap < 1e-13
+    zero = ls.solve_convex(ls.Problem(objective, 2, 10.0), "factored", 1e-17)
+    assert "double precision" in zero.message and zero.rank == 0 and zero.relative_gap < 1e-13
 
 
 def test_rounds_report_points_of_falling_gap():
