@@ -136,7 +136,7 @@ def _run(problem: Problem, route: ConvexRoute, tol: float, progress: bool) -> Co
         certificate=certificate,
         method=route.name,
         success=success,
-        message=_message(route, found.remark, certificate, success or interrupted),
+        message=_message(route, found.remark, certificate, success or interrupted or math.isinf(certificate.gap)),
         interrupted=interrupted,
         nit=found.nit,
         seconds=seconds - compiled,
@@ -145,6 +145,7 @@ def _run(problem: Problem, route: ConvexRoute, tol: float, progress: bool) -> Co
 
 
 def _message(route: ConvexRoute, remark: str, certificate: Certificate, final: bool) -> str:
+    """Put together what happened and, unless that is ``final``, what to do for a smaller gap."""
     message = f"{route.name}: {remark}; {certificate.reason}"
     if final:
         return message
