@@ -147,11 +147,13 @@ def duality_gap(
     scale = (abs(f) + lam * nuclear) or 1.0
     if objective.convex is not True:
         return Bound(math.inf, "none: f is not known to be convex", scale)
+    noise += eps * abs(f)
     if lam <= 0.0:
-        return Bound(math.inf, "none: lam = 0", scale)
+        if objective.lower_bound is None:
+            return Bound(math.inf, "none: lam = 0 and f has no known lower bound", scale)
+        return Bound(max(f - objective.lower_bound, 0.0) + noise, "f above its lower bound", scale)
     most = lam / norm if norm > 0.0 else math.inf
     low = objective.lower_bound
-    noise += eps * abs(f)
     above = 0.0 if low is None else max(f - low, 0.0) + noise
     if low is None:
         if most < 1.0:

@@ -54,6 +54,17 @@ class Factored(ConvexRoute):
     def __post_init__(self) -> None:
         as_integer(self.max_rounds, "max_rounds", 1)
 
+    def refusal(self, problem: Problem) -> str | None:
+        """Return why this route cannot solve the problem.
+
+        For ``lam = 0`` only the lower bound of ``f`` can end the rounds, so it must be known to be tight enough: least
+        squares are accepted, and ``min f`` is computed over all ranks.
+        """
+        objective = problem.objective
+        if problem.lam == 0.0 and objective.convex is True and objective.least_squares:
+            return None
+        return super().refusal(problem)
+
     def run(self, problem: Problem, tol: float, report: Report) -> Solution:
         """Return the point of smallest certified gap."""
         return _Run(problem.objective, problem.lam_effective).solve(tol, self.max_rounds, report)

@@ -77,7 +77,7 @@ def test_zero_start_is_global(r, r_star, lam):
     assert np.linalg.norm(result.X - instance.X_star) < 1e-2
 
 
-@pytest.mark.parametrize("lam", [0.1, 0.3])
+@pytest.mark.parametrize("lam", [0.0, 0.1, 0.3])
 @pytest.mark.parametrize(("r", "r_star"), RANKS)
 def test_factored_route_is_not_trapped(r, r_star, lam):
     instance, problem = build(r, r_star, lam, 1.2)
