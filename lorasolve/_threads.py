@@ -57,12 +57,13 @@ def blas_threads(n: int) -> Iterator[None]:
         yield
 
 
-def solver_pools(objective: Any) -> contextlib.AbstractContextManager[None]:
-    """Limit BLAS while a solver runs: one thread where the objective runs on Numba's threads, else the setting.
+def solver_pools(compiled: bool) -> contextlib.AbstractContextManager[None]:
+    """Limit BLAS while a solver runs: one thread where its loop runs on Numba's threads, else the setting.
 
-    Idle workers of one pool spin against the other; L-BFGS on completion was ten times slower with both.
+    Idle workers of one pool spin against the other; with both, L-BFGS on completion and gradient descent on
+    linear fine-tuning were ten times slower.
     """
-    return blas_threads(1 if objective.compiled_oracle else get_threads())
+    return blas_threads(1 if compiled else get_threads())
 
 
 def kernel_threads() -> int:

@@ -111,11 +111,13 @@ def solve(
         may_stall=method.may_stall and not any(part.scales_steps for part in schedules),
     )
     compiled_before = _compile_seconds()
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"), solver_pools(problem.objective):
+    attended = callback is not None or bool(schedules)
+    runs_compiled = stage.problem.objective.compiled_oracle or (not attended and method.runs_compiled(stage.problem))
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"), solver_pools(runs_compiled):
         if isinstance(method, DrivenOptimizer):
             end = _drive(stage, method, monitor)
         else:
-            end = _iterate(stage, method, schedules, monitor, rng)
+            end = _iterate(stage, method, schedules, monitor, rng, attended)
         monitor.finish()
         total = monitor.seconds()
         compiled = _compile_seconds() - compiled_before
@@ -142,8 +144,9 @@ def _iterate(
     schedules: list[Schedule],
     monitor: Monitor,
     rng: np.random.Generator,
+    attended: bool,
 ) -> _End:
-    """Run an optimizer that answers one oracle call at a time.
+    """Run an optimizer that answers one oracle call at a time; ``attended`` runs see every iteration.
 
     With stages, a point that is stationary ends its stage; it ends the run only if the next stage starts at a
     stationary point as well (its directions are other ones).
@@ -151,7 +154,6 @@ def _iterate(
     problem = stage.problem
     max_iter = monitor.stop.max_iter
     staged = [part for part in schedules if part.has_stages]
-    attended = monitor.callback is not None or bool(schedules)
     stage_starts = False
     stage_began = 0
     state = optimizer.init(problem, stage.theta, rng)

@@ -115,7 +115,7 @@ def _run(problem: Problem, route: ConvexRoute, tol: float, progress: bool) -> Co
     before, started = _compile_seconds(), time.perf_counter()
     try:
         # Half of tol, so that rounding in the final factors does not undo what the route has reached.
-        with solver_pools(problem.objective):
+        with solver_pools(problem.objective.compiled_oracle):
             found = route.run(problem, 0.5 * tol, latest)
         interrupted = False
     except KeyboardInterrupt:

@@ -15,7 +15,22 @@ from numba import prange
 from . import completion
 from ._jit import FAST, kernel
 from .oracle import implements
-from .simd import WIDTH, div, fma, load, load_first, mul, normal_equations, splat, sqrt, store, store_first, sub, total
+from .simd import (
+    WIDTH,
+    aligned,
+    div,
+    fma,
+    load,
+    load_first,
+    mul,
+    normal_equations,
+    splat,
+    sqrt,
+    store,
+    store_first,
+    sub,
+    total,
+)
 
 
 class LaneData(NamedTuple):
@@ -32,8 +47,9 @@ class LaneData(NamedTuple):
 def data(start: Any, index: Any, values: Any, n: int, rank: int, threads: int) -> LaneData:
     """Return kernel data with fresh scratch; small problems get one thread."""
     plain = completion.data(start, index, values, n, rank, threads)
-    share = np.empty((plain.share.shape[0], n * WIDTH), values.dtype)
-    return LaneData(start, index, values, plain.cut, np.empty(n * WIDTH, values.dtype), share)
+    threads = plain.share.shape[0]
+    share = aligned(threads * n * WIDTH, values.dtype).reshape(threads, n * WIDTH)
+    return LaneData(start, index, values, plain.cut, aligned(n * WIDTH, values.dtype), share)
 
 
 @kernel(fastmath=FAST)
@@ -146,8 +162,8 @@ def _solve_lanes(W, r, floor, singular):
 @kernel(fastmath=FAST)
 def _half_epoch_rows(start, index, values, Bp, lam, rank, A, lo, hi, singular):
     r = len(rank)
-    H = np.empty((r + 1) * WIDTH, Bp.dtype)
-    W = np.empty((r * (r + 1) // 2 + r) * WIDTH, Bp.dtype)
+    H = aligned((r + 1) * WIDTH, Bp.dtype)
+    W = aligned((r * (r + 1) // 2 + r) * WIDTH, Bp.dtype)
     floor = np.empty(WIDTH, Bp.dtype)
     bad = np.empty(WIDTH, np.bool_)
     unit = Bp.dtype.type(32 * r) * np.finfo(Bp.dtype).eps
@@ -190,7 +206,7 @@ def half_epoch(start: Any, index: Any, values: Any, B: Any, lam: Any, A: Any, cu
     Compiled once per rank, which the kernel sees as the length of a tuple, so that the sums of the normal equations
     stay in registers.
     """
-    Bp = np.empty(B.shape[0] * WIDTH, B.dtype)
+    Bp = aligned(B.shape[0] * WIDTH, B.dtype)
     pad(B.T, Bp)
     singular = np.zeros(A.shape[0], np.bool_)
     _parallel_half_epoch(start, index, values, Bp, lam, (0,) * B.shape[1], A, cut, singular)

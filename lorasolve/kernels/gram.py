@@ -71,9 +71,8 @@ def data(S: Any, C: Any, f0: float, rank: int, threads: int) -> GramData:
     return GramData(S, C, C.dtype.type(f0), At, Bt, SBt, CBt, CtAt, share, K, L, np.empty((rank, m), C.dtype))
 
 
-def mixed_data(exact: GramData) -> MixedGramData:
-    """Return kernel data for float32 increments of a float64 problem."""
-    S32, C32 = exact.S.astype(np.float32), exact.C.astype(np.float32)
+def mixed_data(exact: GramData, S32: Any, C32: Any) -> MixedGramData:
+    """Return kernel data for float32 increments of a float64 problem, from its Gram matrices in float32."""
     dA, dCB = np.zeros((2, *exact.At.shape), np.float32)
     dB, dSB = np.zeros((2, *exact.Bt.shape), np.float32)
     share = np.empty(exact.share.shape, np.float32)

@@ -2,7 +2,7 @@
 
 The N x (m n) matrix is by far the largest operand (8 N m n bytes in float64), and the plain route reads it twice,
 once for ``M x`` and once for ``M^T w``. Here four measurements at a time are multiplied with ``x`` and, still in
-cache, added to the gradient: ``4 N m n`` flops for one read.
+cache, added to the gradient: ``4 N m n`` flops for one read, at the rate of reading.
 
 ``MixedSensingData`` halves the traffic again: between exact refreshes the residual and the gradient, which are
 linear in ``X``, are advanced by the products of a float32 copy with the step ``X - X_last``. The error is relative
@@ -57,24 +57,29 @@ def data(M: Any, y: Any, shape: tuple[int, int], threads: int) -> SensingData:
     return SensingData(M, y, X, G, np.empty(N, M.dtype), np.empty((threads, d), M.dtype))
 
 
-def mixed_data(exact: SensingData) -> MixedSensingData:
-    """Return kernel data for float32 increments of a float64 problem."""
+def mixed_data(exact: SensingData, M32: Any) -> MixedSensingData:
+    """Return kernel data for float32 increments of a float64 problem, from its measurements in float32."""
     N, d = exact.M.shape
     zero, dw = np.zeros((2, N), np.float32)
     dg = np.empty(exact.g.shape, np.float32)
     last = np.empty_like(exact.X)
-    return MixedSensingData(
-        exact, exact.M.astype(np.float32), zero, last, np.empty(d, np.float32), dw, dg, np.zeros(1, np.int64)
-    )
+    return MixedSensingData(exact, M32, zero, last, np.empty(d, np.float32), dw, dg, np.zeros(1, np.int64))
 
 
 @kernel(fastmath=FAST)
 def _pass(M, x, y, lo, hi, w, g):
-    """Write ``w = M x - y`` on rows ``lo..hi`` and ``g = sum of w_i M_i`` over them."""
+    """Write ``w = M x - y`` on rows ``lo..hi`` and ``g = sum of w_i M_i`` over them.
+
+    Four rows are added to ``g`` in the loop that multiplies the next four with ``x``, so that reading from memory
+    never pauses.
+    """
     d = x.size
     zero = x.dtype.type(0)
     for k in range(d):
         g[k] = zero
+    # No rows are waiting to be added yet: weights of zero.
+    p0 = p1 = p2 = p3 = M[lo]
+    w0 = w1 = w2 = w3 = zero
     i = lo
     while i + 4 <= hi:
         m0, m1, m2, m3 = M[i], M[i + 1], M[i + 2], M[i + 3]
@@ -85,17 +90,13 @@ def _pass(M, x, y, lo, hi, w, g):
             s1 += m1[k] * xk
             s2 += m2[k] * xk
             s3 += m3[k] * xk
-        s0 -= y[i]
-        s1 -= y[i + 1]
-        s2 -= y[i + 2]
-        s3 -= y[i + 3]
-        for k in range(d):
-            g[k] += s0 * m0[k] + s1 * m1[k] + s2 * m2[k] + s3 * m3[k]
-        w[i] = s0
-        w[i + 1] = s1
-        w[i + 2] = s2
-        w[i + 3] = s3
+            g[k] += w0 * p0[k] + w1 * p1[k] + w2 * p2[k] + w3 * p3[k]
+        w0, w1, w2, w3 = s0 - y[i], s1 - y[i + 1], s2 - y[i + 2], s3 - y[i + 3]
+        w[i], w[i + 1], w[i + 2], w[i + 3] = w0, w1, w2, w3
+        p0, p1, p2, p3 = m0, m1, m2, m3
         i += 4
+    for k in range(d):
+        g[k] += w0 * p0[k] + w1 * p1[k] + w2 * p2[k] + w3 * p3[k]
     while i < hi:
         m0 = M[i]
         s0 = zero

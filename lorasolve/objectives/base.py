@@ -57,6 +57,7 @@ class Objective:
     n_samples: int | None = None
     W0: Array | None = None
     compiled_oracle: bool = False
+    _oracle_data: Any = None
 
     @classmethod
     def example(cls, rng: np.random.Generator, dtype: Any = np.float64) -> Objective:
@@ -130,6 +131,18 @@ class Objective:
         compiled oracle, or where this one would not be faster than :meth:`factor_oracle`.
         """
         return None
+
+    def oracle_data(self, rank: int) -> Any:
+        """Return kernel data for single calls, kept from call to call.
+
+        Its scratch memory is in use only while a kernel runs, so that calls can share it.
+        """
+        from .._threads import kernel_threads
+
+        key = (rank, kernel_threads())
+        if self._oracle_data is None or self._oracle_data[0] != key:
+            self._oracle_data = (key, self.kernel_data(*key))
+        return self._oracle_data[1]
 
     def quadratic(self) -> Any:
         """Return the coefficients of a quadratic ``f`` for batched runs (``lorasolve/kernels/batch.py``), or None."""

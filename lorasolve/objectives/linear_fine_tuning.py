@@ -189,7 +189,12 @@ class LinearFineTuning(Objective):
             return None
         from ..kernels import gram
 
-        return gram.mixed_data(gram.data(self.S, self.C, self.f0, rank, threads))
+        return gram.mixed_data(gram.data(self.S, self.C, self.f0, rank, threads), *self._single)
+
+    @cached_property
+    def _single(self) -> tuple[Array, Array]:
+        """The Gram matrices ``S``, ``C`` in float32, kept for further runs."""
+        return self.S.astype(np.float32), self.C.astype(np.float32)
 
     def quadratic(self) -> Any:
         """Return the coefficients for batched runs up to ``BATCH_LIMIT`` entries; ``S`` acts from the right."""

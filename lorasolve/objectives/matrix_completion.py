@@ -102,7 +102,10 @@ class MatrixCompletion(Objective):
         """Write ``G B`` and ``G^T A``; return ``f``."""
         from ..kernels.evaluate import evaluate
 
-        return evaluate(self._entries(A.shape[1], kernel_threads(), A.dtype), A, B, GB, GtA)
+        own_type = A.dtype == self.dtype
+        rank = A.shape[1]
+        data = self.oracle_data(rank) if own_type else self._entries(rank, kernel_threads(), A.dtype)
+        return evaluate(data, A, B, GB, GtA)
 
     def factor_hvp(self, A: Array, B: Array, U: Array, V: Array) -> tuple[Array, Array]:
         """Return ``H B + G V`` and ``H^T A + G^T U`` with ``H = mask o (U B^T + A V^T)``."""

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._threads import kernel_threads
 from .._validate import Array, as_float_array, as_shape
 from ..linear_map import LinearMap, top_singular
 from .base import Objective
@@ -87,12 +86,11 @@ class MatrixSensing(Objective):
     # ------------------------------------------------------------------ factor level
     def factor_oracle(self, A: Array, B: Array, GB: Array, GtA: Array) -> float:
         """Write ``G B`` and ``G^T A``; return ``f``. One pass over the measurements."""
-        data = self.kernel_data(A.shape[1], kernel_threads()) if A.dtype == self.dtype else None
-        if data is None:
+        if not self.compiled_oracle or A.dtype != self.dtype:
             return self._map.factor_oracle(A, B, self.y, GB, GtA)
         from ..kernels.evaluate import evaluate
 
-        return evaluate(data, A, B, GB, GtA)
+        return evaluate(self.oracle_data(A.shape[1]), A, B, GB, GtA)
 
     def factor_hvp(self, A: Array, B: Array, U: Array, V: Array) -> tuple[Array, Array]:
         """Return ``H B + G V`` and ``H^T A + G^T U``."""
@@ -121,7 +119,12 @@ class MatrixSensing(Objective):
             return None
         from ..kernels import sensing
 
-        return sensing.mixed_data(exact)
+        return sensing.mixed_data(exact, self._single)
+
+    @cached_property
+    def _single(self) -> Array:
+        """The dense measurements in float32, kept for further runs."""
+        return self._map.flat.astype(np.float32)  # type: ignore[attr-defined]
 
     def quadratic(self) -> Any:
         """Return the coefficients for batched runs: the dense Hessian ``M^T M / N`` (dense measurements only)."""

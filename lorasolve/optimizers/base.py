@@ -116,6 +116,10 @@ class Optimizer:
         """Take value and gradient at ``state.trial``, accept it or not, and set the next trial."""
         raise NotImplementedError
 
+    def runs_compiled(self, problem: Problem) -> bool:
+        """Return whether :meth:`fast_forward` takes the iterations of an unattended run."""
+        return False
+
     def fast_forward(self, problem: Problem, state: Any, limits: Limits) -> tuple[Array, Array] | None:
         """Accept ordinary iterations in one compiled call; return their values and gradient norms.
 

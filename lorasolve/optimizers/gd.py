@@ -99,6 +99,10 @@ class GD(Optimizer):
         """Return the data of the compiled oracle, or None."""
         return problem.objective.kernel_data(problem.rank, get_threads()) if self.is_plain(problem) else None
 
+    def runs_compiled(self, problem: Problem) -> bool:
+        """Return whether there is a compiled oracle for plain steps."""
+        return GD.kernel_data(self, problem) is not None
+
     def is_plain(self, problem: Problem) -> bool:
         """Return whether this is gradient descent itself on ``X = A B^T`` with both factors trained."""
         adapter = problem.adapter
