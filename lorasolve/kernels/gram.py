@@ -1,10 +1,10 @@
 """Linear fine-tuning through Gram matrices: ``G B = A (B^T S B) - C B`` and ``G^T A = (S B)(A^T A) - C^T A``.
 
-Three products of an n-wide matrix with a skinny one, ``2 r (n^2 + 2 m n)`` flops, from one read of ``S`` and one of
-``C``. All factors are held transposed, ranks padded with zero rows to a multiple of four, and the loops work on
-blocks of four rows by four columns: sixteen sums per pass over the long axis, eight loads for sixteen
-multiply-adds. ``MixedGramData`` advances the three products, which are linear in the factors, by float32 increments
-between exact refreshes.
+Three products of an n-wide matrix with a skinny one, ``2 r (n^2 + 2 m n)`` flops. Each number of ``C`` is read once
+for its two products, and of the symmetric ``S`` only the upper triangle is read, each number for two products as
+well: ``m n + n^2 / 2`` numbers of traffic. All factors are held transposed and flat, ranks padded with zero rows to
+whole tiles (``tiles.py``). ``MixedGramData`` advances the three products, which are linear in the factors, by
+float32 increments between exact refreshes.
 """
 
 from __future__ import annotations
@@ -18,43 +18,69 @@ from ._jit import FAST, kernel
 from .factors import transpose
 from .oracle import implements
 from .sensing import REFRESH
+from .simd import aligned
+from .tiles import SIDE, axpys, dots
+
+# Columns of the matrices that are worked on at a time, so that the factors' parts stay in the first cache level.
+COLUMNS = 256
+# The diagonal of S is left to dot products in blocks of this many rows, so that the rest starts at whole registers.
+DIAGONAL = 16
 
 
-class GramData(NamedTuple):
-    """``S`` (n, n), ``C`` (m, n), the loss at zero, and scratch, all factors transposed and padded.
+class Products(NamedTuple):
+    """The matrices ``S`` (n, n), ``C`` (m, n), the three products in one type, and how threads divide the work.
 
-    ``At``, ``CBt`` (r', m); ``Bt``, ``SBt``, ``CtAt`` (r', n); ``share`` one copy of ``CtAt`` per thread; ``K``,
-    ``L`` (r', r') for ``B^T S B`` and ``A^T A``; ``GBt`` (r, m), not padded.
+    Factors are flat, ``At``, ``CBt`` (r' m), ``Bt``, ``SBt``, ``CtAt`` (r' n); ``share`` (threads, 2, r' n) holds
+    what each thread has of the last two; ``S_cut``, ``C_cut`` the bounds of each thread's rows.
     """
 
     S: Any
     C: Any
-    f0: Any
     At: Any
     Bt: Any
     SBt: Any
     CBt: Any
     CtAt: Any
     share: Any
+    S_cut: Any
+    C_cut: Any
+
+
+class GramData(NamedTuple):
+    """The products, the loss at zero, and scratch.
+
+    ``K``, ``L`` (r' r') for ``B^T S B`` and ``A^T A``, ``GBt`` (r' m) and ``GtAt`` (r' n).
+    """
+
+    products: Products
+    f0: Any
     K: Any
     L: Any
     GBt: Any
+    GtAt: Any
 
 
 class MixedGramData(NamedTuple):
-    """Exact data, float32 copies, and the state of the increments."""
+    """Exact data, the products of the float32 increments, and the number of calls."""
 
     exact: GramData
-    S32: Any
-    C32: Any
-    lastA: Any
-    lastB: Any
-    dA: Any
-    dB: Any
-    dSB: Any
-    dCB: Any
-    share: Any
+    increments: Products
     calls: Any
+
+
+def _products(S: Any, C: Any, padded: int, threads: int) -> Products:
+    m, n = C.shape
+    S, C = (np.require(part, requirements=["C", "W"]) for part in (S, C))
+    share = aligned(threads * 2 * padded * n, C.dtype).reshape(threads, 2, padded * n)
+    At, Bt, SBt, CBt, CtAt = (aligned(padded * k, C.dtype) for k in (m, n, n, m, n))
+    for factor in (At, Bt):
+        factor[:] = 0
+    # Equal areas of the upper triangle, and equally many rows.
+    parts = np.arange(threads + 1) / threads
+    S_cut = (n * (1 - np.sqrt(1 - parts))).astype(np.int64) // DIAGONAL * DIAGONAL
+    C_cut = (m * parts).astype(np.int64) // SIDE * SIDE
+    S_cut[-1], C_cut[-1] = n, m
+    return Products(S, C, At, Bt, SBt, CBt, CtAt, share, S_cut, C_cut)
 
 
 def data(S: Any, C: Any, f0: float, rank: int, threads: int) -> GramData:
@@ -62,238 +88,197 @@ def data(S: Any, C: Any, f0: float, rank: int, threads: int) -> GramData:
     m, n = C.shape
     if (n + 2 * m) * n * rank < 200_000:
         threads = 1
-    padded = 4 * ((rank + 3) // 4)
-    At, CBt = np.zeros((2, padded, m), C.dtype)
-    Bt, SBt, CtAt = np.zeros((3, padded, n), C.dtype)
-    K, L = np.zeros((2, padded, padded), C.dtype)
-    S, C = (np.require(part, requirements=["C", "W"]) for part in (S, C))
-    share = np.empty((threads, padded, n), C.dtype)
-    return GramData(S, C, C.dtype.type(f0), At, Bt, SBt, CBt, CtAt, share, K, L, np.empty((rank, m), C.dtype))
+    padded = SIDE * -(-rank // SIDE)
+    K, L, GBt, GtAt = (aligned(padded * k, C.dtype) for k in (padded, padded, m, n))
+    return GramData(_products(S, C, padded, threads), C.dtype.type(f0), K, L, GBt, GtAt)
 
 
 def mixed_data(exact: GramData, S32: Any, C32: Any) -> MixedGramData:
     """Return kernel data for float32 increments of a float64 problem, from its Gram matrices in float32."""
-    dA, dCB = np.zeros((2, *exact.At.shape), np.float32)
-    dB, dSB = np.zeros((2, *exact.Bt.shape), np.float32)
-    share = np.empty(exact.share.shape, np.float32)
-    lastA, lastB = np.zeros_like(exact.At), np.zeros_like(exact.Bt)
-    return MixedGramData(exact, S32, C32, lastA, lastB, dA, dB, dSB, dCB, share, np.zeros(1, np.int64))
+    given = exact.products
+    threads, _, length = given.share.shape
+    increments = _products(S32, C32, length // S32.shape[0], threads)
+    return MixedGramData(exact, increments, np.zeros(1, np.int64))
 
 
 @kernel(fastmath=FAST)
-def _rows_times(S, Bt, lo, hi, Pt):
-    """Write columns ``lo..hi`` of ``Pt = (S B)^T``."""
-    n = S.shape[1]
-    zero = S.dtype.type(0)
-    i = lo
-    while i + 4 <= hi:
-        u0, u1, u2, u3 = S[i], S[i + 1], S[i + 2], S[i + 3]
-        for q in range(0, Bt.shape[0], 4):
-            b0, b1, b2, b3 = Bt[q], Bt[q + 1], Bt[q + 2], Bt[q + 3]
-            c00 = c01 = c02 = c03 = c10 = c11 = c12 = c13 = zero
-            c20 = c21 = c22 = c23 = c30 = c31 = c32 = c33 = zero
-            for j in range(n):
-                x0, x1, x2, x3 = u0[j], u1[j], u2[j], u3[j]
-                y0, y1, y2, y3 = b0[j], b1[j], b2[j], b3[j]
-                c00 += x0 * y0
-                c01 += x0 * y1
-                c02 += x0 * y2
-                c03 += x0 * y3
-                c10 += x1 * y0
-                c11 += x1 * y1
-                c12 += x1 * y2
-                c13 += x1 * y3
-                c20 += x2 * y0
-                c21 += x2 * y1
-                c22 += x2 * y2
-                c23 += x2 * y3
-                c30 += x3 * y0
-                c31 += x3 * y1
-                c32 += x3 * y2
-                c33 += x3 * y3
-            Pt[q, i], Pt[q, i + 1], Pt[q, i + 2], Pt[q, i + 3] = c00, c10, c20, c30
-            Pt[q + 1, i], Pt[q + 1, i + 1], Pt[q + 1, i + 2], Pt[q + 1, i + 3] = c01, c11, c21, c31
-            Pt[q + 2, i], Pt[q + 2, i + 1], Pt[q + 2, i + 2], Pt[q + 2, i + 3] = c02, c12, c22, c32
-            Pt[q + 3, i], Pt[q + 3, i + 1], Pt[q + 3, i + 2], Pt[q + 3, i + 3] = c03, c13, c23, c33
-        i += 4
-    while i < hi:
-        for q in range(Bt.shape[0]):
-            s = zero
-            for j in range(n):
-                s += S[i, j] * Bt[q, j]
-            Pt[q, i] = s
-        i += 1
+def _symmetric_rows(S, n, Bt, rank, lo, hi, P):
+    """Add to ``P`` what rows ``lo..hi`` of the upper triangle of ``S`` contribute to ``(S B)^T``."""
+    for left in range(0, n, COLUMNS):
+        right = min(n, left + COLUMNS)
+        for i in range(lo, hi - SIDE + 1, SIDE):
+            block = i // DIAGONAL * DIAGONAL
+            first = max(block, left)
+            if first >= right:
+                break
+            beyond = max(block + DIAGONAL, left)
+            for q in range(0, rank, SIDE):
+                dots(S, i * n + first, n, Bt, q * n + first, n, right - first, P, q * n + i, n)
+                if beyond < right:
+                    axpys(S, i * n + beyond, n, Bt, q * n + i, n, right - beyond, P, q * n + beyond, n)
+    # Rows that fill no tile lie in the last block of the diagonal.
+    for i in range(lo + (hi - lo) // SIDE * SIDE, hi):
+        block = i // DIAGONAL * DIAGONAL
+        for q in range(rank):
+            s = S.dtype.type(0)
+            for j in range(block, n):
+                s += S[i * n + j] * Bt[q * n + j]
+            P[q * n + i] += s
 
 
 @kernel(fastmath=FAST)
-def _columns_times(C, At, lo, hi, CtAt):
-    """Write ``CtAt = (C^T A)^T`` summed over rows ``lo..hi`` of ``C``."""
-    n = C.shape[1]
-    for q in range(At.shape[0]):
-        for j in range(n):
-            CtAt[q, j] = 0
-    i = lo
-    while i + 4 <= hi:
-        u0, u1, u2, u3 = C[i], C[i + 1], C[i + 2], C[i + 3]
-        for q in range(0, At.shape[0], 4):
-            t0, t1, t2, t3 = CtAt[q], CtAt[q + 1], CtAt[q + 2], CtAt[q + 3]
-            a00, a01, a02, a03 = At[q, i], At[q + 1, i], At[q + 2, i], At[q + 3, i]
-            a10, a11, a12, a13 = At[q, i + 1], At[q + 1, i + 1], At[q + 2, i + 1], At[q + 3, i + 1]
-            a20, a21, a22, a23 = At[q, i + 2], At[q + 1, i + 2], At[q + 2, i + 2], At[q + 3, i + 2]
-            a30, a31, a32, a33 = At[q, i + 3], At[q + 1, i + 3], At[q + 2, i + 3], At[q + 3, i + 3]
+def _rows(C, m, n, At, Bt, rank, lo, hi, CBt, P):
+    """Write columns ``lo..hi`` of ``(C B)^T``; add to ``P`` what rows ``lo..hi`` contribute to ``(C^T A)^T``."""
+    for q in range(rank):
+        CBt[q * m + lo : q * m + hi] = 0
+    for left in range(0, n, COLUMNS):
+        length = min(n, left + COLUMNS) - left
+        for i in range(lo, hi - SIDE + 1, SIDE):
+            at = i * n + left
+            for q in range(0, rank, SIDE):
+                dots(C, at, n, Bt, q * n + left, n, length, CBt, q * m + i, m)
+                axpys(C, at, n, At, q * m + i, m, length, P, q * n + left, n)
+    for i in range(lo + (hi - lo) // SIDE * SIDE, hi):
+        for q in range(rank):
+            a = At[q * m + i]
+            s = C.dtype.type(0)
             for j in range(n):
-                x0, x1, x2, x3 = u0[j], u1[j], u2[j], u3[j]
-                t0[j] += a00 * x0 + a10 * x1 + a20 * x2 + a30 * x3
-                t1[j] += a01 * x0 + a11 * x1 + a21 * x2 + a31 * x3
-                t2[j] += a02 * x0 + a12 * x1 + a22 * x2 + a32 * x3
-                t3[j] += a03 * x0 + a13 * x1 + a23 * x2 + a33 * x3
-        i += 4
-    while i < hi:
-        for q in range(At.shape[0]):
-            a = At[q, i]
-            for j in range(n):
-                CtAt[q, j] += a * C[i, j]
-        i += 1
+                s += C[i * n + j] * Bt[q * n + j]
+                P[q * n + j] += a * C[i * n + j]
+            CBt[q * m + i] = s
 
 
-@kernel(inline="always")
-def _block(S, C, At, Bt, SBt, CBt, share, t, threads):
-    """Do the part of thread ``t``; four rows of ``C`` stay in cache between their two products."""
-    n, m = S.shape[0], C.shape[0]
-    _rows_times(S, Bt, n * t // threads, n * (t + 1) // threads, SBt)
-    lo, hi = m * t // threads, m * (t + 1) // threads
-    _rows_times(C, Bt, lo, hi, CBt)
-    _columns_times(C, At, lo, hi, share[t])
+@kernel()
+def _part(products, t):
+    """Do the part of thread ``t``."""
+    m, n = products.C.shape
+    At, Bt, share = products.At, products.Bt, products.share[t]
+    share[:] = 0
+    rank = Bt.size // n
+    S, C = products.S.reshape(n * n), products.C.reshape(m * n)
+    _symmetric_rows(S, n, Bt, rank, products.S_cut[t], products.S_cut[t + 1], share[0])
+    _rows(C, m, n, At, Bt, rank, products.C_cut[t], products.C_cut[t + 1], products.CBt, share[1])
 
 
 @kernel(parallel=True)
-def _parallel_products(S, C, At, Bt, SBt, CBt, share):
-    for t in prange(share.shape[0]):
-        _block(S, C, At, Bt, SBt, CBt, share, t, share.shape[0])
+def _all_parts(products):
+    for t in prange(products.share.shape[0]):
+        _part(products, t)
+
+
+@kernel(fastmath=FAST)
+def _add(change, product):
+    for k in range(product.size):
+        product[k] += change[k]
 
 
 @kernel(inline="always")
-def _products(S, C, At, Bt, SBt, CBt, share):
-    """Write ``SBt``, ``CBt``, and ``CtAt`` as a sum over ``share``."""
-    if share.shape[0] == 1:
-        _block(S, C, At, Bt, SBt, CBt, share, 0, 1)
+def _multiply(products, SBt, CtAt):
+    """Write ``CBt`` of ``products``, and add the two products that threads share to ``SBt``, ``CtAt``."""
+    threads = products.share.shape[0]
+    if threads == 1:
+        _part(products, 0)
     else:
-        _parallel_products(S, C, At, Bt, SBt, CBt, share)
+        _all_parts(products)
+    for t in range(threads):
+        _add(products.share[t, 0], SBt)
+        _add(products.share[t, 1], CtAt)
 
 
 @kernel(fastmath=FAST)
-def _sum_shares(share, CtAt):
-    """Write the sum of the threads' shares."""
-    for q in range(CtAt.shape[0]):
-        for j in range(CtAt.shape[1]):
-            s = share[0, q, j]
-            for t in range(1, share.shape[0]):
-                s += share[t, q, j]
-            CtAt[q, j] = s
+def _inner_products(P, Q, length, rank, K):
+    """Write ``K[p, q] = <P[p], Q[q]>``, symmetric."""
+    K[:] = 0
+    for p in range(0, rank, SIDE):
+        for q in range(0, rank, SIDE):
+            dots(P, p * length, length, Q, q * length, length, length, K, q * rank + p, rank)
 
 
 @kernel(fastmath=FAST)
-def _copy(Bt, padded):
-    """Copy the rows of ``Bt``; rows of ``padded`` beyond the rank stay zero."""
-    for q in range(Bt.shape[0]):
-        for j in range(Bt.shape[1]):
-            padded[q, j] = Bt[q, j]
+def _combine(K, P, C, length, rank, out):
+    """Write ``out[q] = sum_p K[q, p] P[p] - C[q]``."""
+    for k in range(out.size):
+        out[k] = -C[k]
+    for q in range(0, rank, SIDE):
+        for p in range(0, rank, SIDE):
+            axpys(P, p * length, length, K, q * rank + p, rank, length, out, q * length, length)
 
 
 @kernel(fastmath=FAST)
-def _inner_products(P, Q, r, K):
-    """Write ``K[p, q] = <P[p], Q[q]>``."""
-    for p in range(r):
-        for q in range(r):
-            s = P.dtype.type(0)
-            for j in range(P.shape[1]):
-                s += P[p, j] * Q[q, j]
-            K[p, q] = s
-
-
-@kernel(fastmath=FAST)
-def _combine(K, Pt, Ct, out):
-    """Write ``out = (P K - C)^T``, all factors transposed."""
-    r, n = out.shape
-    for q in range(r):
-        for j in range(n):
-            out[q, j] = -Ct[q, j]
-        for p in range(r):
-            k = K[p, q]
-            for j in range(n):
-                out[q, j] += k * Pt[p, j]
-
-
-@kernel(fastmath=FAST)
-def _finish(f0, At, Bt, SBt, CBt, CtAt, K, L, GBt, GB, GtAt):
+def _finish(data, GB, GtAt):
     """Write ``G B`` and ``(G^T A)^T`` from the three products; return ``f``."""
-    r = GB.shape[1]
-    _inner_products(Bt, SBt, r, K)
-    _inner_products(At, At, r, L)
+    At, Bt, SBt, CBt = data.products.At, data.products.Bt, data.products.SBt, data.products.CBt
+    m, n = data.products.C.shape
+    rank = Bt.size // n
+    _inner_products(Bt, SBt, n, rank, data.K)
+    _inner_products(At, At, m, rank, data.L)
     quadratic = linear = At.dtype.type(0)
-    for p in range(r):
+    for k in range(data.K.size):
+        quadratic += data.K[k] * data.L[k]
+    for k in range(At.size):
+        linear += At[k] * CBt[k]
+    _combine(data.K, At, CBt, m, rank, data.GBt)
+    _combine(data.L, SBt, data.products.CtAt, n, rank, data.GtAt)
+    for i in range(m):
+        for q in range(GB.shape[1]):
+            GB[i, q] = data.GBt[q * m + i]
+    _copy(data.GtAt, GtAt.reshape(GtAt.size))
+    return data.f0 + 0.5 * quadratic - linear
+
+
+@kernel(fastmath=FAST)
+def _copy(source, target):
+    """Copy as many numbers as both have: the rows of a factor without or with its padding."""
+    for k in range(min(source.size, target.size)):
+        target[k] = source[k]
+
+
+@kernel()
+def _take(A, Bt, At, own_Bt):
+    """Copy the factors into those of the products."""
+    m = A.shape[0]
+    transpose(A, At.reshape(At.size // m, m))
+    _copy(Bt.reshape(Bt.size), own_Bt)
+
+
+@kernel(fastmath=FAST)
+def _take_increments(A, Bt, At, own_Bt, dAt, dBt):
+    """Copy the factors like :func:`_take`, and write in float32 how they have changed."""
+    m, r = A.shape
+    for i in range(m):
         for q in range(r):
-            quadratic += K[p, q] * L[p, q]
-        for i in range(At.shape[1]):
-            linear += At[p, i] * CBt[p, i]
-    _combine(K, At, CBt, GBt)
-    transpose(GBt, GB)
-    _combine(L, SBt, CtAt, GtAt)
-    return f0 + 0.5 * quadratic - linear
+            k = q * m + i
+            dAt[k] = np.float32(A[i, q] - At[k])
+            At[k] = A[i, q]
+    new = Bt.reshape(Bt.size)
+    for k in range(new.size):
+        dBt[k] = np.float32(new[k] - own_Bt[k])
+        own_Bt[k] = new[k]
 
 
-@kernel(fastmath=FAST)
-def _increment(new, last, change):
-    """Write ``change = new - last`` in float32 and ``last = new``."""
-    for q in range(new.shape[0]):
-        for j in range(new.shape[1]):
-            change[q, j] = np.float32(new[q, j] - last[q, j])
-            last[q, j] = new[q, j]
-
-
-@kernel(fastmath=FAST)
-def _advance(dSB, SBt, dCB, CBt, share, CtAt):
-    """Add the increments to the three products."""
-    for q in range(SBt.shape[0]):
-        for j in range(SBt.shape[1]):
-            SBt[q, j] += dSB[q, j]
-        for i in range(CBt.shape[1]):
-            CBt[q, i] += dCB[q, i]
-        for t in range(share.shape[0]):
-            for j in range(SBt.shape[1]):
-                CtAt[q, j] += share[t, q, j]
-
-
-@kernel(inline="always")
-def _exact_products(data):
-    _products(data.S, data.C, data.At, data.Bt, data.SBt, data.CBt, data.share)
-    _sum_shares(data.share, data.CtAt)
+@kernel()
+def _multiply_exactly(products):
+    products.SBt[:] = 0
+    products.CtAt[:] = 0
+    _multiply(products, products.SBt, products.CtAt)
 
 
 @implements(GramData)
 def _(data, A, Bt, GB, GtAt):
-    transpose(A, data.At)
-    _copy(Bt, data.Bt)
-    _exact_products(data)
-    return _finish(
-        data.f0, data.At, data.Bt, data.SBt, data.CBt, data.CtAt, data.K, data.L, data.GBt, GB, GtAt
-    )
+    _take(A, Bt, data.products.At, data.products.Bt)
+    _multiply_exactly(data.products)
+    return _finish(data, GB, GtAt)
 
 
 @implements(MixedGramData)
 def _(data, A, Bt, GB, GtAt):
-    exact = data.exact
-    transpose(A, exact.At)
-    _copy(Bt, exact.Bt)
-    refresh = data.calls[0] % REFRESH == 0
-    data.calls[0] += 1
-    _increment(exact.At, data.lastA, data.dA)
-    _increment(exact.Bt, data.lastB, data.dB)
-    if refresh:
-        _exact_products(exact)
+    exact, increments = data.exact.products, data.increments
+    if data.calls[0] % REFRESH == 0:
+        _take(A, Bt, exact.At, exact.Bt)
+        _multiply_exactly(exact)
     else:
-        _products(data.S32, data.C32, data.dA, data.dB, data.dSB, data.dCB, data.share)
-        _advance(data.dSB, exact.SBt, data.dCB, exact.CBt, data.share, exact.CtAt)
-    return _finish(
-        exact.f0, exact.At, exact.Bt, exact.SBt, exact.CBt, exact.CtAt, exact.K, exact.L, exact.GBt, GB, GtAt
-    )
+        _take_increments(A, Bt, exact.At, exact.Bt, increments.At, increments.Bt)
+        _multiply(increments, exact.SBt, exact.CtAt)
+        _add(increments.CBt, exact.CBt)
+    data.calls[0] += 1
+    return _finish(data.exact, GB, GtAt)

@@ -6,7 +6,7 @@ held in registers; the functions below work on it inside ordinary kernels. They 
 (LLVM splits vectors that are too wide) and pay where registers of 512 bits exist: :func:`available` says so, and
 every kernel written with them has a plain twin that computes the same and is used elsewhere.
 
-Rank vectors have ``WIDTH`` lanes; a lane beyond the rank holds zero. Run vectors fill one register of 64 bytes.
+Rank vectors have ``WIDTH`` lanes; a lane beyond the rank holds zero. All others fill one register of 64 bytes.
 """
 
 from __future__ import annotations
@@ -45,6 +45,13 @@ def aligned(count, dtype):
     longer = np.empty(count + REGISTER_BYTES, dtype)
     first = (REGISTER_BYTES - np.int64(longer.ctypes.data) % REGISTER_BYTES) // longer.itemsize
     return longer[first : first + count]
+
+
+def in_single(M: Any) -> Any:
+    """Return a matrix in float32, in memory from :func:`aligned`."""
+    copy = aligned(M.size, np.float32).reshape(M.shape)
+    copy[:] = M
+    return copy
 
 
 class Lanes(types.Type):
@@ -103,6 +110,84 @@ def _load(builder: Any, address: Any, lanes: Lanes) -> Any:
 def _store(builder: Any, vector: Any, address: Any, lanes: Lanes) -> None:
     done = builder.store(vector, builder.bitcast(address, lanes.llvm.as_pointer()))
     done.align = lanes.scalar.bitwidth // 8
+
+
+def _load_masked(builder: Any, address: Any, mask: Any, lanes: Lanes) -> Any:
+    """Load the lanes in ``mask``, zeros elsewhere; nothing else is read."""
+    address = builder.bitcast(address, lanes.llvm.as_pointer())
+    align, zero = ir.Constant(_I32, lanes.scalar.bitwidth // 8), ir.Constant(lanes.llvm, [0.0] * lanes.count)
+    return _call(builder, f"llvm.masked.load.{lanes.suffix}.p0", lanes.llvm, [address, align, mask, zero])
+
+
+def _store_masked(builder: Any, vector: Any, address: Any, mask: Any, lanes: Lanes) -> None:
+    """Write the lanes in ``mask`` only."""
+    address = builder.bitcast(address, lanes.llvm.as_pointer())
+    align = ir.Constant(_I32, lanes.scalar.bitwidth // 8)
+    _call(builder, f"llvm.masked.store.{lanes.suffix}.p0", ir.VoidType(), [vector, address, align, mask])
+
+
+def _sweep(builder: Any, lanes: Lanes, length: Any, body: Any) -> None:
+    """Emit ``body(offset, load, store)`` for the whole registers of ``length`` numbers, then masked for the rest."""
+    width = ir.Constant(length.type, lanes.count)
+    whole = builder.sdiv(length, width)
+    with cgutils.for_range(builder, whole) as loop:
+        body(
+            builder.mul(loop.index, width),
+            lambda address: _load(builder, address, lanes),
+            lambda vector, address: _store(builder, vector, address, lanes),
+        )
+    done = builder.mul(whole, width)
+    rest = builder.sub(length, done)
+    with builder.if_then(builder.icmp_signed(">", rest, ir.Constant(length.type, 0))):
+        mask = _first(builder, rest, lanes.count)
+        body(
+            done,
+            lambda address: _load_masked(builder, address, mask, lanes),
+            lambda vector, address: _store_masked(builder, vector, address, mask, lanes),
+        )
+
+
+def _prefetch(builder: Any, address: Any) -> None:
+    """Ask for a number to be brought into the first cache level; any address is allowed."""
+    address = builder.bitcast(address, ir.IntType(8).as_pointer())
+    signature = ir.FunctionType(ir.VoidType(), [address.type, _I32, _I32, _I32])
+    function = cgutils.get_or_insert_function(builder.module, signature, "llvm.prefetch.p0")
+    builder.call(function, [address, *(ir.Constant(_I32, k) for k in (0, 3, 1))])
+
+
+def _rows(context: Any, builder: Any, array_type: Any, array: Any, start: Any, stride: Any, count: int) -> list[Any]:
+    """Return the addresses of ``count`` rows."""
+    numbers = [ir.Constant(start.type, k) for k in range(count)]
+    return [
+        _pointer(context, builder, array_type, array, builder.add(start, builder.mul(stride, k))) for k in numbers
+    ]
+
+
+def _sum(builder: Any, vector: Any, lanes: Lanes) -> Any:
+    """Return the sum of all lanes, in any order."""
+    element = _element(lanes.scalar)
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(element, [element, lanes.llvm]), f"llvm.vector.reduce.fadd.{lanes.suffix}"
+    )
+    return builder.call(function, [ir.Constant(element, 0.0), vector], fastmath=("reassoc", "nsz"))
+
+
+def _sums(builder: Any, vectors: list[Any], lanes: Lanes) -> Any:
+    """Return one vector whose lane ``k`` is the sum of vector ``k``, of as many vectors as lanes.
+
+    Each level adds halves: two vectors of groups become one with twice as many groups of half the length.
+    """
+    group = lanes.count
+    while group > 1:
+        low = [k for k in range(2 * lanes.count) if k % group < group // 2]
+        high = [k + group // 2 for k in low]
+        masks = [ir.Constant(ir.VectorType(_I32, lanes.count), half) for half in (low, high)]
+        vectors = [
+            builder.fadd(*(builder.shuffle_vector(x, y, mask) for mask in masks))
+            for x, y in zip(vectors[::2], vectors[1::2])
+        ]
+        group //= 2
+    return vectors[0]
 
 
 def _broadcast(builder: Any, number: Any, count: int) -> Any:
@@ -164,11 +249,7 @@ def load_first(typingctx, array, offset, count):
 
     def generate(context, builder, signature, args):
         address = _pointer(context, builder, signature.args[0], *args[:2])
-        address = builder.bitcast(address, lanes.llvm.as_pointer())
-        align = ir.Constant(_I32, lanes.scalar.bitwidth // 8)
-        zero = ir.Constant(lanes.llvm, [0.0] * WIDTH)
-        arguments = [address, align, _first(builder, args[2], WIDTH), zero]
-        return _call(builder, f"llvm.masked.load.{lanes.suffix}.p0", lanes.llvm, arguments)
+        return _load_masked(builder, address, _first(builder, args[2], WIDTH), lanes)
 
     return lanes(array, types.intp, types.intp), generate
 
@@ -179,10 +260,7 @@ def store_first(typingctx, array, offset, count, vector):
 
     def generate(context, builder, signature, args):
         address = _pointer(context, builder, signature.args[0], *args[:2])
-        address = builder.bitcast(address, vector.llvm.as_pointer())
-        align = ir.Constant(_I32, vector.scalar.bitwidth // 8)
-        arguments = [args[3], address, align, _first(builder, args[2], WIDTH)]
-        _call(builder, f"llvm.masked.store.{vector.suffix}.p0", ir.VoidType(), arguments)
+        _store_masked(builder, args[3], address, _first(builder, args[2], WIDTH), vector)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.intp, vector), generate
@@ -236,15 +314,7 @@ def sqrt(typingctx, a):
 @intrinsic
 def total(typingctx, a):
     """Return the sum of the lanes."""
-
-    def generate(context, builder, signature, args):
-        element = _element(a.scalar)
-        function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(element, [element, a.llvm]), f"llvm.vector.reduce.fadd.{a.suffix}"
-        )
-        return builder.call(function, [ir.Constant(element, 0.0), args[0]], fastmath=("reassoc", "nsz"))
-
-    return a.scalar(a), generate
+    return a.scalar(a), lambda context, builder, signature, args: _sum(builder, args[0], a)
 
 
 @intrinsic
@@ -320,3 +390,71 @@ def normal_equations(typingctx, index, values, first, last, B, H, rank):
         return context.get_dummy_value()
 
     return types.void(index, values, types.intp, types.intp, B, H, rank), generate
+
+
+@intrinsic
+def dots(typingctx, U, u, du, V, v, dv, length, P, p, dp):
+    """Add ``<U[a], V[b]>`` to ``P[b, a]``; see ``tiles.plain_dots``, its twin."""
+    lanes = _register(U.dtype)
+
+    def generate(context, builder, signature, args):
+        U_rows = _rows(context, builder, signature.args[0], *args[0:3], 4)
+        V_rows = _rows(context, builder, signature.args[3], *args[3:6], 4)
+        P_rows = _rows(context, builder, signature.args[7], *args[7:10], 4)
+        zero = ir.Constant(lanes.llvm, [0.0] * lanes.count)
+        four = ir.Constant(args[2].type, 4)
+        sums = [[cgutils.alloca_once_value(builder, zero) for _ in V_rows] for _ in U_rows]
+
+        def body(offset, load, store):
+            left = [load(builder.gep(row, [offset])) for row in U_rows]
+            for row in U_rows:
+                _prefetch(builder, builder.gep(row, [builder.add(offset, builder.mul(args[2], four))]))
+            for b, row in enumerate(V_rows):
+                y = load(builder.gep(row, [offset]))
+                for x, across in zip(left, sums):
+                    product = [x, y, builder.load(across[b])]
+                    builder.store(_call(builder, f"llvm.fma.{lanes.suffix}", lanes.llvm, product), across[b])
+
+        _sweep(builder, lanes, args[6], body)
+        vectors = [builder.load(across[b]) for b in range(4) for across in sums]
+        tile = [_sums(builder, vectors[k : k + lanes.count], lanes) for k in range(0, 16, lanes.count)]
+        part = Lanes(U.dtype, 4)
+        for b, row in enumerate(P_rows):
+            source, first = tile[4 * b // lanes.count], 4 * b % lanes.count
+            places = ir.Constant(ir.VectorType(_I32, 4), list(range(first, first + 4)))
+            added = builder.shuffle_vector(source, source, places)
+            _store(builder, builder.fadd(_load(builder, row, part), added), row, part)
+        return context.get_dummy_value()
+
+    integer = types.intp
+    return types.void(U, integer, integer, V, integer, integer, integer, P, integer, integer), generate
+
+
+@intrinsic
+def axpys(typingctx, U, u, du, X, x, dx, length, T, t, dt):
+    """Add ``sum_a X[b, a] U[a]`` to each ``T[b]``; see ``tiles.plain_axpys``, its twin."""
+    lanes = _register(U.dtype)
+
+    def generate(context, builder, signature, args):
+        U_rows = _rows(context, builder, signature.args[0], *args[0:3], 4)
+        X_rows = _rows(context, builder, signature.args[3], *args[3:6], 4)
+        T_rows = _rows(context, builder, signature.args[7], *args[7:10], 4)
+        places = [ir.Constant(args[1].type, a) for a in range(4)]
+        factors = [
+            [_broadcast(builder, builder.load(builder.gep(row, [a])), lanes.count) for a in places] for row in X_rows
+        ]
+
+        def body(offset, load, store):
+            left = [load(builder.gep(row, [offset])) for row in U_rows]
+            for row, across in zip(T_rows, factors):
+                at = builder.gep(row, [offset])
+                value = load(at)
+                for x, y in zip(across, left):
+                    value = _call(builder, f"llvm.fma.{lanes.suffix}", lanes.llvm, [x, y, value])
+                store(value, at)
+
+        _sweep(builder, lanes, args[6], body)
+        return context.get_dummy_value()
+
+    integer = types.intp
+    return types.void(U, integer, integer, X, integer, integer, integer, T, integer, integer), generate

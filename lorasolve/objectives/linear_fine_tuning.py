@@ -194,7 +194,9 @@ class LinearFineTuning(Objective):
     @cached_property
     def _single(self) -> tuple[Array, Array]:
         """The Gram matrices ``S``, ``C`` in float32, kept for further runs."""
-        return self.S.astype(np.float32), self.C.astype(np.float32)
+        from ..kernels.simd import in_single
+
+        return in_single(self.S), in_single(self.C)
 
     def quadratic(self) -> Any:
         """Return the coefficients for batched runs up to ``BATCH_LIMIT`` entries; ``S`` acts from the right."""

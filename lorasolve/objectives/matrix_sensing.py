@@ -124,7 +124,9 @@ class MatrixSensing(Objective):
     @cached_property
     def _single(self) -> Array:
         """The dense measurements in float32, kept for further runs."""
-        return self._map.flat.astype(np.float32)  # type: ignore[attr-defined]
+        from ..kernels.simd import in_single
+
+        return in_single(self._map.flat)  # type: ignore[attr-defined]
 
     def quadratic(self) -> Any:
         """Return the coefficients for batched runs: the dense Hessian ``M^T M / N`` (dense measurements only)."""

@@ -4,8 +4,18 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from lorasolve.kernels import batch, completion, completion_lanes, evaluate, gram, sensing, simd
+from lorasolve.kernels import batch, completion, completion_lanes, evaluate, gram, sensing, simd, tiles
 from lorasolve.kernels._jit import kernel
+
+
+@kernel()
+def _dots(U, u, du, V, v, dv, length, P, p, dp):
+    simd.dots(U, u, du, V, v, dv, length, P, p, dp)
+
+
+@kernel()
+def _axpys(U, u, du, X, x, dx, length, T, t, dt):
+    simd.axpys(U, u, du, X, x, dx, length, T, t, dt)
 
 
 @kernel()
@@ -41,6 +51,27 @@ def test_panel_product_is_a_matrix_product(dtype, k):
     G = np.empty((k + simd.PANEL_ROWS) * width, dtype)
     batch._panel_product(batch.panels(H), X.ravel(), 0, k, G, 0, width)
     assert_allclose(G.reshape(-1, width)[:k], H @ X, rtol=1e-4 if dtype == np.float32 else 1e-12, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("length", [1, 7, 16, 45])
+def test_tiles_with_lanes_and_plain_tiles_are_matrix_products(dtype, length):
+    rng = np.random.default_rng(length)
+    U, V = rng.standard_normal((2, 4, length + 3)).astype(dtype)
+    X, T = rng.standard_normal((4, 6)).astype(dtype), rng.standard_normal((4, length + 5)).astype(dtype)
+    P = rng.standard_normal((4, 9)).astype(dtype)
+    tolerance = {"rtol": 1e-4 if dtype == np.float32 else 1e-12, "atol": 1e-5}
+    for dots, axpys in ((_dots, _axpys), (tiles.plain_dots, tiles.plain_axpys)):
+        got = P.copy()
+        dots(U.ravel(), 2, length + 3, V.ravel(), 1, length + 3, length, got.ravel(), 3, 9)
+        expected = P.copy()
+        expected[:, 3:7] += V[:, 1 : 1 + length] @ U[:, 2 : 2 + length].T
+        assert_allclose(got, expected, **tolerance)
+        got = T.copy()
+        axpys(U.ravel(), 2, length + 3, X.ravel(), 1, 6, length, got.ravel(), 4, length + 5)
+        expected = T.copy()
+        expected[:, 4 : 4 + length] += X[:, 1:5] @ U[:, 2 : 2 + length]
+        assert_allclose(got, expected, **tolerance)
 
 
 def entries(m=23, n=9, fraction=0.5, dtype=np.float64):
@@ -88,13 +119,14 @@ def test_half_epochs_with_and_without_lanes_agree(r, lam):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize(("m", "n", "r"), [(5, 6, 1), (13, 10, 3), (9, 18, 5)])
+@pytest.mark.parametrize(("m", "n", "r"), [(5, 6, 1), (13, 10, 3), (9, 18, 5), (3, 35, 2), (38, 259, 4)])
 def test_gram_and_sensing_kernels_at_sizes_that_fill_no_block(m, n, r, threads):
     rng = np.random.default_rng(m)
     A, B = rng.standard_normal((m, r)), rng.standard_normal((n, r))
     Z, C = rng.standard_normal((n, 30)), rng.standard_normal((m, n))
     S = Z @ Z.T
-    linear = gram.data(S, C, 0.5, r, threads)._replace(share=np.empty((threads, 4 * ((r + 3) // 4), n)))
+    padded = 4 * ((r + 3) // 4)
+    linear = gram.data(S, C, 0.5, r, 1)._replace(products=gram._products(S, C, padded, threads))
     M, y = rng.standard_normal((11, m * n)), rng.standard_normal(11)
     dense = sensing.data(M, y, (m, n), threads)._replace(g=np.empty((threads, m * n)))
     X = A @ B.T
