@@ -22,6 +22,7 @@ import statistics
 import subprocess
 import sys
 import textwrap
+import time
 from typing import Any
 
 import catalogue
@@ -32,6 +33,8 @@ DOCS = HERE.parent / "docs"
 # Samples during which more of a core than this was busy with other things are repeated, in up to so many rounds.
 QUIET = 0.12
 MORE_ROUNDS = 3
+# Idle threads of the program sampled last go on spinning for up to a tenth of a second (OpenBLAS).
+SETTLE_SECONDS = 0.2
 POOLS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "LORASOLVE_NUM_THREADS")
 PACKAGES = ("numpy", "scipy", "numba", "torch", "jax", "cvxpy", "scs", "clarabel", "implicit", "cmfrec", "lorasolve")
 
@@ -79,6 +82,7 @@ class Worker:
         quiet = sum(foreign <= QUIET for foreign, _ in self.taken)
         if "skipped" in self.row or quiet >= self.peer.repeats or (self.taken and self.peer.repeats == 1):
             return
+        time.sleep(SETTLE_SECONDS)
         self.process.stdin.write("\n")  # type: ignore[union-attr]
         self.process.stdin.flush()  # type: ignore[union-attr]
         self.take(self.process.stdout.readline())  # type: ignore[union-attr]

@@ -98,10 +98,7 @@ def solve(
         problem = problem.plain()
     method.check(problem)
 
-    rng = np.random.default_rng(seed)
-    stage, init_name = _start(problem, init, rng)
-    for part in schedules:
-        stage = part.start(stage, rng)
+    attended = callback is not None or bool(schedules)
     monitor = Monitor(
         stop,
         callback,
@@ -110,23 +107,27 @@ def solve(
         # A run that makes no progress at this step size may still do so at the smaller ones to come.
         may_stall=method.may_stall and not any(part.scales_steps for part in schedules),
     )
-    compiled_before = _compile_seconds()
-    attended = callback is not None or bool(schedules)
-    runs_compiled = stage.problem.objective.compiled_oracle or (not attended and method.runs_compiled(stage.problem))
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"), solver_pools(runs_compiled):
-        if isinstance(method, DrivenOptimizer):
-            end = _drive(stage, method, monitor)
-        else:
-            end = _iterate(stage, method, schedules, monitor, rng, attended)
-        monitor.finish()
-        total = monitor.seconds()
-        compiled = _compile_seconds() - compiled_before
-        message = f"{method.name}: {end.status.advice}"
-        if end.status is Status.DIVERGED:
-            message += _divergence_advice(method, stage, end, monitor.nit)
-        elif end.status is Status.STALLED:
-            message += method.stall_hint
-        return _result(end, method.name, init_name, seed, message, monitor, total - compiled, compiled)
+    rng = np.random.default_rng(seed)
+    with solver_pools(problem.objective.compiled_oracle or (not attended and method.runs_compiled(problem))):
+        stage, init_name = _start(problem, init, rng)
+        for part in schedules:
+            stage = part.start(stage, rng)
+        monitor.start()
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            compiled_before = _compile_seconds()
+            if isinstance(method, DrivenOptimizer):
+                end = _drive(stage, method, monitor)
+            else:
+                end = _iterate(stage, method, schedules, monitor, rng, attended)
+            monitor.finish()
+            total = monitor.seconds()
+            compiled = _compile_seconds() - compiled_before
+            message = f"{method.name}: {end.status.advice}"
+            if end.status is Status.DIVERGED:
+                message += _divergence_advice(method, stage, end, monitor.nit)
+            elif end.status is Status.STALLED:
+                message += method.stall_hint
+            return _result(end, method.name, init_name, seed, message, monitor, total - compiled, compiled)
 
 
 @dataclass(frozen=True)
@@ -318,9 +319,7 @@ def _start(problem: Problem, init: Any, rng: np.random.Generator) -> tuple[Stage
             problem = init.problem
         theta = init.theta.astype(problem.dtype)
         if theta.size != problem.size:
-            raise ValueError(
-                f"init: the earlier result has {theta.size} parameters, the problem needs {problem.size}"
-            )
+            raise ValueError(f"init: the earlier result has {theta.size} parameters, the problem needs {problem.size}")
     else:
         if isinstance(init, tuple) and len(init) == 2:
             start = Start(*init)

@@ -103,20 +103,22 @@ class _Latest:
     def __call__(self, solution: Solution, value: float, bound: Bound) -> None:
         self.solution = solution
         fraction = -math.log10(bound.relative) / self._decades if 0.0 < bound.relative < math.inf else 0.0
-        self.display.show(
-            fraction, f"F = {value:.9g}  relative gap {bound.relative:.1e}  rank {solution.A.shape[1]}"
-        )
+        self.display.show(fraction, f"F = {value:.9g}  relative gap {bound.relative:.1e}  rank {solution.A.shape[1]}")
 
 
 def _run(problem: Problem, route: ConvexRoute, tol: float, progress: bool) -> ConvexResult:
     import scipy.linalg  # noqa: F401  (loads SciPy's own BLAS, so that its threads are limited too)
 
+    with solver_pools(problem.objective.compiled_oracle):
+        return _certified_run(problem, route, tol, progress)
+
+
+def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: bool) -> ConvexResult:
     latest = _Latest(problem, route, tol, progress)
     before, started = _compile_seconds(), time.perf_counter()
     try:
         # Half of tol, so that rounding in the final factors does not undo what the route has reached.
-        with solver_pools(problem.objective.compiled_oracle):
-            found = route.run(problem, 0.5 * tol, latest)
+        found = route.run(problem, 0.5 * tol, latest)
         interrupted = False
     except KeyboardInterrupt:
         found = replace(latest.solution, remark="interrupted from the keyboard, the last point is kept")

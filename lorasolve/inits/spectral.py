@@ -12,6 +12,9 @@ from ..optimizers.base import smoothness_near
 from ..problem import Problem
 from .base import Init, Start
 
+# Relative accuracy of the squared singular values where they come from an iteration: more is lost on a start.
+ACCURACY = 1e-3
+
 
 @dataclass(frozen=True)
 class Spectral(Init):
@@ -54,7 +57,7 @@ class Spectral(Init):
 
 def gradient_step(problem: Problem, gradient: LinearMap, step: float | None = None) -> tuple[Array, Array]:
     """Return balanced factors with ``s A B^T = -step [G]_r`` (``step = 1/beta`` if not given)."""
-    top = top_singular(gradient, problem.rank)
+    top = top_singular(gradient, problem.rank, tol=ACCURACY)
     if top.values[0] == 0.0:
         raise ValueError("init: the gradient at X = 0 is zero, so the spectral start is the stationary point A = B = 0")
     if step is None:

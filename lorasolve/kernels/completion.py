@@ -80,6 +80,36 @@ def entries(start, index, A, B):
     return out
 
 
+@kernel(fastmath=FAST)
+def _product_rows(start, index, data, V, lo, hi, out):
+    for i in range(lo, hi):
+        for q in range(V.shape[1]):
+            out[i, q] = 0
+        for k in range(start[i], start[i + 1]):
+            j = index[k]
+            for q in range(V.shape[1]):
+                out[i, q] += data[k] * V[j, q]
+
+
+@kernel(fastmath=FAST)
+def _product_vector_rows(start, index, data, v, lo, hi, out):
+    for i in range(lo, hi):
+        s = v.dtype.type(0)
+        for k in range(start[i], start[i + 1]):
+            s += data[k] * v[index[k]]
+        out[i] = s
+
+
+@kernel(parallel=True)
+def product(start, index, data, cut, V, out):
+    """Write the product of a sparse matrix, row by row, with a dense one: ``2 r`` flops per entry."""
+    for t in prange(cut.size - 1):
+        if V.shape[1] == 1:
+            _product_vector_rows(start, index, data, V.reshape(V.size), cut[t], cut[t + 1], out.reshape(out.size))
+        else:
+            _product_rows(start, index, data, V, cut[t], cut[t + 1], out)
+
+
 @kernel(parallel=True)
 def _parallel_oracle(start, index, values, A, B, cut, GB, share):
     total = 0.0

@@ -116,9 +116,7 @@ def _(data, A, Bt, GB, GtAt):
             data.start, data.index, data.values, flat_A, data.Bp, r, 0, A.shape[0], flat_GB, share[0]
         )
     else:
-        total = _parallel_gradients(
-            data.start, data.index, data.values, flat_A, data.Bp, r, data.cut, flat_GB, share
-        )
+        total = _parallel_gradients(data.start, data.index, data.values, flat_A, data.Bp, r, data.cut, flat_GB, share)
     _sum_shares(share, GtAt)
     return 0.5 * total
 

@@ -18,8 +18,8 @@ from ._jit import FAST, kernel
 from .factors import transpose
 from .oracle import implements
 from .sensing import REFRESH
-from .simd import aligned
-from .tiles import SIDE, axpys, dots
+from .simd import SIDE, aligned
+from .tiles import axpys, dots
 
 # Columns of the matrices that are worked on at a time, so that the factors' parts stay in the first cache level.
 COLUMNS = 256

@@ -164,6 +164,13 @@ def _exact_gradient(data):
     _sum_rows(data.g, data.G.dtype.type(1.0 / data.y.size), data.G.reshape(data.X.size))
 
 
+@kernel()
+def gradient(data, X, y, G):
+    """Write ``G = sum_i (<M_i, X> - y_i) M_i / N`` for any ``X`` and ``y``."""
+    whole_pass(data.M, X.reshape(X.size), y, data.w, data.g)
+    _sum_rows(data.g, G.dtype.type(1.0 / y.size), G.reshape(G.size))
+
+
 @kernel(fastmath=FAST)
 def _back(G, w, A, Bt, GB, GtAt):
     """Write ``G B`` and ``(G^T A)^T``; return the mean loss of the residual ``w``."""

@@ -11,6 +11,7 @@ Rank vectors have ``WIDTH`` lanes; a lane beyond the rank holds zero. All others
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -24,6 +25,8 @@ from numba.extending import models, register_jitable, register_model
 WIDTH = 16
 REGISTER_BYTES = 64
 PANEL_ROWS = 20
+# Rows and columns of a tile (``tiles.py``).
+SIDE = 4
 _I32 = ir.IntType(32)
 
 # The decorated functions take one argument less than they are written with.
@@ -155,12 +158,11 @@ def _prefetch(builder: Any, address: Any) -> None:
     builder.call(function, [address, *(ir.Constant(_I32, k) for k in (0, 3, 1))])
 
 
-def _rows(context: Any, builder: Any, array_type: Any, array: Any, start: Any, stride: Any, count: int) -> list[Any]:
-    """Return the addresses of ``count`` rows."""
-    numbers = [ir.Constant(start.type, k) for k in range(count)]
-    return [
-        _pointer(context, builder, array_type, array, builder.add(start, builder.mul(stride, k))) for k in numbers
-    ]
+def _rows(context: Any, builder: Any, array_type: Any, operand: Sequence[Any]) -> list[Any]:
+    """Return the addresses of the four rows of an array, the position of the first and the distance between them."""
+    array, start, stride = operand
+    numbers = [ir.Constant(start.type, k) for k in range(SIDE)]
+    return [_pointer(context, builder, array_type, array, builder.add(start, builder.mul(stride, k))) for k in numbers]
 
 
 def _sum(builder: Any, vector: Any, lanes: Lanes) -> Any:
@@ -398,17 +400,17 @@ def dots(typingctx, U, u, du, V, v, dv, length, P, p, dp):
     lanes = _register(U.dtype)
 
     def generate(context, builder, signature, args):
-        U_rows = _rows(context, builder, signature.args[0], *args[0:3], 4)
-        V_rows = _rows(context, builder, signature.args[3], *args[3:6], 4)
-        P_rows = _rows(context, builder, signature.args[7], *args[7:10], 4)
+        U_rows = _rows(context, builder, signature.args[0], args[0:3])
+        V_rows = _rows(context, builder, signature.args[3], args[3:6])
+        P_rows = _rows(context, builder, signature.args[7], args[7:10])
         zero = ir.Constant(lanes.llvm, [0.0] * lanes.count)
-        four = ir.Constant(args[2].type, 4)
+        ahead = builder.mul(args[2], ir.Constant(args[2].type, SIDE))
         sums = [[cgutils.alloca_once_value(builder, zero) for _ in V_rows] for _ in U_rows]
 
         def body(offset, load, store):
             left = [load(builder.gep(row, [offset])) for row in U_rows]
             for row in U_rows:
-                _prefetch(builder, builder.gep(row, [builder.add(offset, builder.mul(args[2], four))]))
+                _prefetch(builder, builder.gep(row, [builder.add(offset, ahead)]))
             for b, row in enumerate(V_rows):
                 y = load(builder.gep(row, [offset]))
                 for x, across in zip(left, sums):
@@ -416,12 +418,12 @@ def dots(typingctx, U, u, du, V, v, dv, length, P, p, dp):
                     builder.store(_call(builder, f"llvm.fma.{lanes.suffix}", lanes.llvm, product), across[b])
 
         _sweep(builder, lanes, args[6], body)
-        vectors = [builder.load(across[b]) for b in range(4) for across in sums]
-        tile = [_sums(builder, vectors[k : k + lanes.count], lanes) for k in range(0, 16, lanes.count)]
-        part = Lanes(U.dtype, 4)
+        vectors = [builder.load(across[b]) for b in range(SIDE) for across in sums]
+        tile = [_sums(builder, vectors[k : k + lanes.count], lanes) for k in range(0, SIDE**2, lanes.count)]
+        part = Lanes(U.dtype, SIDE)
         for b, row in enumerate(P_rows):
-            source, first = tile[4 * b // lanes.count], 4 * b % lanes.count
-            places = ir.Constant(ir.VectorType(_I32, 4), list(range(first, first + 4)))
+            source, first = tile[SIDE * b // lanes.count], SIDE * b % lanes.count
+            places = ir.Constant(ir.VectorType(_I32, SIDE), list(range(first, first + SIDE)))
             added = builder.shuffle_vector(source, source, places)
             _store(builder, builder.fadd(_load(builder, row, part), added), row, part)
         return context.get_dummy_value()
@@ -436,10 +438,10 @@ def axpys(typingctx, U, u, du, X, x, dx, length, T, t, dt):
     lanes = _register(U.dtype)
 
     def generate(context, builder, signature, args):
-        U_rows = _rows(context, builder, signature.args[0], *args[0:3], 4)
-        X_rows = _rows(context, builder, signature.args[3], *args[3:6], 4)
-        T_rows = _rows(context, builder, signature.args[7], *args[7:10], 4)
-        places = [ir.Constant(args[1].type, a) for a in range(4)]
+        U_rows = _rows(context, builder, signature.args[0], args[0:3])
+        X_rows = _rows(context, builder, signature.args[3], args[3:6])
+        T_rows = _rows(context, builder, signature.args[7], args[7:10])
+        places = [ir.Constant(args[1].type, a) for a in range(SIDE)]
         factors = [
             [_broadcast(builder, builder.load(builder.gep(row, [a])), lanes.count) for a in places] for row in X_rows
         ]

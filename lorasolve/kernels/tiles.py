@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from . import simd
 from ._jit import FAST, kernel
-
-SIDE = 4
+from .simd import SIDE
 
 
 @kernel(fastmath=FAST)

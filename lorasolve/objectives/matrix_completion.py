@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,7 @@ class MatrixCompletion(Objective):
         self.row_start = _starts(rows, m)
         by_col = np.argsort(cols, kind="stable")
         self.col_start = _starts(cols, n)
+        self._by_col = by_col
         self.rows_by_col, self.values_by_col = rows[by_col], values[by_col]
 
     @property
@@ -109,21 +111,19 @@ class MatrixCompletion(Objective):
 
     def factor_hvp(self, A: Array, B: Array, U: Array, V: Array) -> tuple[Array, Array]:
         """Return ``H B + G V`` and ``H^T A + G^T U`` with ``H = mask o (U B^T + A V^T)``."""
-        G = self._sparse(self._at_entries(A, B) - self.values)
-        H = self._sparse(self._at_entries(U, B) + self._at_entries(A, V))
-        return H @ B + G @ V, H.T @ A + G.T @ U
+        G = self._operator(self._at_entries(A, B) - self.values)
+        H = self._operator(self._at_entries(U, B) + self._at_entries(A, V))
+        return H.matmat(B) + G.matmat(V), H.rmatmat(A) + G.rmatmat(U)
 
     def factor_diagonal(self, A: Array, B: Array) -> tuple[Array, Array]:
         """Return the diagonal: for row i the sum of ``b_j^2`` over its entries, and likewise for columns."""
-        mask = self._sparse(np.ones(self.nnz))
-        return mask @ (B * B), mask.T @ (A * A)
+        mask = self._operator(np.ones(self.nnz, A.dtype))
+        return mask.matmat(B * B), mask.rmatmat(A * A)
 
     def gradient_operator(self, A: Array, B: Array) -> LinearMap:
         """Return the sparse residual ``mask o (A B^T - M)``."""
         A, B = A.astype(np.float64, copy=False), B.astype(np.float64, copy=False)
-        G = self._sparse(self._at_entries(A, B) - self.values)
-        Gt = G.T.tocsr()
-        return LinearMap(self.shape, lambda V: G @ V, lambda U: Gt @ U)
+        return self._operator(self._at_entries(A, B) - self.values)
 
     def _at_entries(self, A: Array, B: Array) -> Array:
         """Return ``(A B^T)[i, j]`` at the observed entries."""
@@ -131,10 +131,11 @@ class MatrixCompletion(Objective):
 
         return completion.entries(self.row_start, self.cols, A, B)
 
-    def _sparse(self, data: Array) -> Any:
-        import scipy.sparse
-
-        return scipy.sparse.csr_array((data, self.cols, self.row_start), shape=self.shape)
+    def _operator(self, data: Array) -> LinearMap:
+        """Return the matrix with these numbers at the observed entries."""
+        by_row = _product(self.row_start, self.cols, data)
+        by_col = _product(self.col_start, self.rows_by_col, data[self._by_col])
+        return LinearMap(self.shape, by_row, by_col)
 
     def kernel_data(self, rank: int, threads: int) -> Any:
         """Return the data of the compiled oracle."""
@@ -195,6 +196,21 @@ class MatrixCompletion(Objective):
         return {"rmse": float(np.sqrt(2.0 * self.value_and_grad(X)[0] / self.nnz))}
 
 
+def _product(start: Array, index: Array, data: Array) -> Callable[[Array], Array]:
+    """Return the product with a sparse matrix that is given row by row."""
+    from ..kernels import completion
+
+    cut = completion.blocks(start, kernel_threads())
+
+    def product(V: Array) -> Array:
+        V = np.require(V, data.dtype, ["C", "W"])
+        out = np.empty((start.size - 1, V.shape[1]), data.dtype)
+        completion.product(start, index, data, cut, V, out)
+        return out
+
+    return product
+
+
 def _half_epoch(start: Array, index: Array, values: Array, other: Array, lam: float) -> Array:
     """Solve one ridge regression per row; rows whose normal matrix is singular by the pseudo-inverse."""
     from ..kernels import completion, completion_lanes, simd
@@ -213,7 +229,7 @@ def _half_epoch(start: Array, index: Array, values: Array, other: Array, lam: fl
 
 
 def _positions(given: ArrayLike, argument: str, count: int, limit: int) -> Array:
-    """Return checked positions as int32 or int64, whichever is needed."""
+    """Return checked positions."""
     array = np.asarray(given)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{argument}: expected integers, got an array of dtype {array.dtype}")

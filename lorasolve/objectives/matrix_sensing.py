@@ -86,7 +86,7 @@ class MatrixSensing(Objective):
     # ------------------------------------------------------------------ factor level
     def factor_oracle(self, A: Array, B: Array, GB: Array, GtA: Array) -> float:
         """Write ``G B`` and ``G^T A``; return ``f``. One pass over the measurements."""
-        if not self.compiled_oracle or A.dtype != self.dtype:
+        if not self._takes(A):
             return self._map.factor_oracle(A, B, self.y, GB, GtA)
         from ..kernels.evaluate import evaluate
 
@@ -94,15 +94,32 @@ class MatrixSensing(Objective):
 
     def factor_hvp(self, A: Array, B: Array, U: Array, V: Array) -> tuple[Array, Array]:
         """Return ``H B + G V`` and ``H^T A + G^T U``."""
+        if self._takes(A):
+            G, H = self._gradient(A @ B.T, self.y), self._gradient(U @ B.T + A @ V.T, np.zeros_like(self.y))
+            return H @ B + G @ V, H.T @ A + G.T @ U
         N = self._map.count
-        G = self._map.combination((self._map.apply_factors(A, B) - self.y) / N)
-        H = self._map.combination((self._map.apply_factors(U, B) + self._map.apply_factors(A, V)) / N)
-        return H.matmat(B) + G.matmat(V), H.rmatmat(A) + G.rmatmat(U)
+        left = self._map.combination((self._map.apply_factors(A, B) - self.y) / N)
+        right = self._map.combination((self._map.apply_factors(U, B) + self._map.apply_factors(A, V)) / N)
+        return right.matmat(B) + left.matmat(V), right.rmatmat(A) + left.rmatmat(U)
 
     def gradient_operator(self, A: Array, B: Array) -> LinearMap:
         """Return ``sum_i residual_i M_i / N``: dense, a product of three, or a sparse matrix."""
         A, B = A.astype(np.float64, copy=False), B.astype(np.float64, copy=False)
+        if self._takes(A):
+            return LinearMap.from_dense(self._gradient(A @ B.T, self.y))
         return self._map.combination((self._map.apply_factors(A, B) - self.y) / self._map.count)
+
+    def _takes(self, A: Array) -> bool:
+        """Return whether there are kernels for these measurements in the type of the factor."""
+        return self.compiled_oracle and A.dtype == self.dtype
+
+    def _gradient(self, X: Array, y: Array) -> Array:
+        """Return ``sum_i (<M_i, X> - y_i) M_i / N`` from one pass over dense measurements."""
+        from ..kernels import sensing
+
+        G = np.empty(self.shape, self.dtype)
+        sensing.gradient(self.oracle_data(1), np.ascontiguousarray(X), y, G)
+        return G
 
     def kernel_data(self, rank: int, threads: int) -> Any:
         """Return the data of the compiled oracle (dense measurements only)."""

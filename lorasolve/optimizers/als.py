@@ -20,12 +20,14 @@ class ALSState(State):
     ----------
     value : float
         The last accepted value.
-    image : ndarray
-        The sweep of the last accepted point.
+    image : ndarray of shape (n, r)
+        The best ``B`` given the last accepted ``A``.
     images, residuals : list of ndarray
-        The last images, and how far each lies from the point it was made from.
+        The last images, and how far each lies from the ``B`` it was made from.
     extrapolated : bool
-        Whether the trial is anything but a plain image.
+        Whether the trial is anything but a plain sweep.
+    swept : bool
+        Whether the last accepted ``A`` is the best given its ``B``, as all are but the start.
     """
 
     value: float = np.inf
@@ -33,6 +35,7 @@ class ALSState(State):
     images: list[Array] = field(default_factory=list)
     residuals: list[Array] = field(default_factory=list)
     extrapolated: bool = False
+    swept: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,9 @@ class ALS(Optimizer):
     Parameters
     ----------
     memory : int
-        Anderson acceleration with this many earlier sweeps: the next point is the combination of the last images
-        whose combined residual is least. Where that raises ``L`` the plain image is taken and the memory cleared.
-        0 is plain ALS; 6 often needs several times fewer sweeps.
+        Anderson acceleration with this many earlier sweeps: between the two halves of a sweep ``B`` is replaced by
+        the combination of the last ones whose combined change is least. Where that raises ``L`` the plain sweep is
+        taken and the memory cleared. 0 is plain ALS; 6 often needs several times fewer sweeps.
 
     Notes
     -----
@@ -80,48 +83,55 @@ class ALS(Optimizer):
 
     def init(self, problem: Problem, theta: Array, rng: np.random.Generator) -> ALSState:
         """Return the state that evaluates ``theta`` first."""
-        return ALSState(theta.copy(), theta.copy(), image=theta.copy())
+        return ALSState(theta.copy(), theta.copy())
 
     def update(self, problem: Problem, state: Any, value: float, grad: Array) -> None:
-        """Accept the trial and sweep over both factors, or fall back to the plain image of the last point."""
+        """Accept the trial and sweep over both factors, or fall back to the plain sweep from the last point."""
         if state.extrapolated and not value <= state.value:
             state.accepted = state.extrapolated = False
             state.images.clear()
             state.residuals.clear()
-            state.trial[:] = state.image
+            self.finish(problem, state, state.image)
             return
         state.accepted = True
         state.value = value
         state.theta, state.trial = state.trial, state.theta
-        state.image[:] = state.theta
-        self.sweep(problem, state.image)
-        state.trial[:] = state.image
-        if self.memory:
-            self.extrapolate(state)
+        trains_A, trains_B = _trained(problem)
+        A, B, _ = problem.split(state.theta)
+        state.image = problem.objective.minimize_over_B(problem.scale * A, problem.lam) if trains_B and A.any() else B
+        accelerates = self.memory > 0 and state.swept and trains_A and state.image is not B
+        self.finish(problem, state, self.extrapolate(state, B) if accelerates else state.image)
 
-    def extrapolate(self, state: ALSState) -> None:
-        """Combine the last images so that their combined residual is least."""
-        residual = state.image - state.theta
-        state.images.append(state.image.copy())
+    def extrapolate(self, state: ALSState, B: Array) -> Array:
+        """Return the combination of the last images whose combined residual is least."""
+        residual = (state.image - B).ravel()
+        state.images.append(state.image.ravel())
         state.residuals.append(residual)
         if len(state.images) > self.memory + 1:
             del state.images[0], state.residuals[0]
         state.extrapolated = len(state.images) > 1
-        if state.extrapolated:
-            changes = np.diff(np.stack(state.residuals), axis=0)
-            gram = changes @ changes.T
-            gram[np.diag_indices_from(gram)] += 1e-14 * np.trace(gram)
-            weights = np.linalg.lstsq(gram, changes @ residual, rcond=None)[0]
-            state.trial -= weights @ np.diff(np.stack(state.images), axis=0)
+        if not state.extrapolated:
+            return state.image
+        changes = np.diff(np.stack(state.residuals), axis=0)
+        gram = changes @ changes.T
+        gram[np.diag_indices_from(gram)] += 1e-14 * np.trace(gram)
+        weights = np.linalg.lstsq(gram, changes @ residual, rcond=None)[0]
+        return state.image - (weights @ np.diff(np.stack(state.images), axis=0)).reshape(B.shape)
 
-    def sweep(self, problem: Problem, theta: Array) -> None:
-        """Minimise over ``B``, then over ``A``, in place."""
-        A, B, _ = problem.split(theta)
-        trains_A, trains_B = True, True
-        if problem.trainable is not None:
-            trains_A, trains_B = (bool(mask.all()) for mask in problem.split(problem.trainable)[:2])
-        if trains_B and A.any():
-            B[:] = problem.objective.minimize_over_B(problem.scale * A, problem.lam)
-        if trains_A:
+    def finish(self, problem: Problem, state: ALSState, new_B: Array) -> None:
+        """Set the trial to ``new_B`` and the best ``A`` given it."""
+        A, B, _ = problem.split(state.trial)
+        B[:] = new_B
+        A[:] = problem.split(state.theta)[0]
+        state.swept = True
+        if _trained(problem)[0]:
             # f sees A' = s A, whose decay is lam/s^2.
             A[:] = problem.objective.minimize_over_A(B, problem.lam / problem.scale**2) / problem.scale
+
+
+def _trained(problem: Problem) -> tuple[bool, bool]:
+    """Return whether ``A`` and ``B`` are trained."""
+    if problem.trainable is None:
+        return True, True
+    trains_A, trains_B = (bool(mask.all()) for mask in problem.split(problem.trainable)[:2])
+    return trains_A, trains_B
