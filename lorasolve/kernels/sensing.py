@@ -36,12 +36,13 @@ class SensingData(NamedTuple):
 
 
 class MixedSensingData(NamedTuple):
-    """Exact data, a float32 copy of the measurements, and the state of the increments."""
+    """Exact data, a float32 copy of the measurements, the last factors, and the state of the increments."""
 
     exact: SensingData
     M32: Any
     zero: Any
-    last: Any
+    lastA: Any
+    lastBt: Any
     dx: Any
     dw: Any
     dg: Any
@@ -57,13 +58,14 @@ def data(M: Any, y: Any, shape: tuple[int, int], threads: int) -> SensingData:
     return SensingData(M, y, X, G, np.empty(N, M.dtype), np.empty((threads, d), M.dtype))
 
 
-def mixed_data(exact: SensingData, M32: Any) -> MixedSensingData:
+def mixed_data(exact: SensingData, M32: Any, rank: int) -> MixedSensingData:
     """Return kernel data for float32 increments of a float64 problem, from its measurements in float32."""
     N, d = exact.M.shape
     zero, dw = np.zeros((2, N), np.float32)
     dg = np.empty(exact.g.shape, np.float32)
-    last = np.empty_like(exact.X)
-    return MixedSensingData(exact, M32, zero, last, np.empty(d, np.float32), dw, dg, np.zeros(1, np.int64))
+    m, n = exact.X.shape
+    last = np.empty((m, rank)), np.empty((rank, n))
+    return MixedSensingData(exact, M32, zero, *last, np.empty(d, np.float32), dw, dg, np.zeros(1, np.int64))
 
 
 @kernel(fastmath=FAST)
@@ -179,11 +181,18 @@ def _back(G, w, A, Bt, GB, GtAt):
 
 
 @kernel(fastmath=FAST)
-def _increment(new, last, dx):
-    """Write ``dx = new - last`` in float32 and ``last = new``."""
-    for k in range(new.size):
-        dx[k] = np.float32(new[k] - last[k])
-        last[k] = new[k]
+def _increment(A, Bt, lastA, lastBt, dx):
+    """Write ``A B^T - A_last B_last^T`` in float32, summed in the type of the factors."""
+    r, n = Bt.shape
+    row = np.empty(n, A.dtype)
+    for i in range(A.shape[0]):
+        row[:] = 0
+        for q in range(r):
+            a, last = A[i, q], lastA[i, q]
+            for j in range(n):
+                row[j] += a * Bt[q, j] - last * lastBt[q, j]
+        for j in range(n):
+            dx[i * n + j] = np.float32(row[j])
 
 
 @implements(SensingData)
@@ -196,15 +205,14 @@ def _(data, A, Bt, GB, GtAt):
 @implements(MixedSensingData)
 def _(data, A, Bt, GB, GtAt):
     exact = data.exact
-    outer(A, Bt, exact.X)
-    X = exact.X.reshape(exact.X.size)
-    last = data.last.reshape(X.size)
-    refresh = data.calls[0] % REFRESH == 0
-    data.calls[0] += 1
-    _increment(X, last, data.dx)
-    if refresh:
+    if data.calls[0] % REFRESH == 0:
+        outer(A, Bt, exact.X)
         _exact_gradient(exact)
     else:
+        _increment(A, Bt, data.lastA, data.lastBt, data.dx)
         whole_pass(data.M32, data.dx, data.zero, data.dw, data.dg)
-        _advance(data.dg, 1.0 / exact.w.size, exact.G.reshape(X.size), data.dw, exact.w)
+        _advance(data.dg, 1.0 / exact.w.size, exact.G.reshape(exact.G.size), data.dw, exact.w)
+    data.lastA[:] = A
+    data.lastBt[:] = Bt
+    data.calls[0] += 1
     return _back(exact.G, exact.w, A, Bt, GB, GtAt)

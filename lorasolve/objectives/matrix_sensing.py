@@ -136,7 +136,7 @@ class MatrixSensing(Objective):
             return None
         from ..kernels import sensing
 
-        return sensing.mixed_data(exact, self._single)
+        return sensing.mixed_data(exact, self._single, rank)
 
     @cached_property
     def _single(self) -> Array:
