@@ -123,13 +123,21 @@ class Problem:
 
     def add_decay(self, theta: Array, grad: Array) -> float:
         """Add the gradient of the weight decay to ``grad`` and return its value."""
-        factors = theta[: self.n_factor_parameters]
-        if self.lam:
-            grad[: self.n_factor_parameters] += self.lam * factors
-            if self.trainable is not None:
-                grad[~self.trainable] = 0.0
-        # Not by BLAS, whose idle threads would get in the way of the compiled oracle that is called next.
-        return 0.5 * self.lam * float(np.einsum("i,i", factors, factors))
+        if not self.lam:
+            return 0.0
+        count = self.n_factor_parameters
+        factors = np.require(theta[:count], requirements=["C", "W"])
+        if self.objective.compiled_oracle and grad.flags.c_contiguous and grad.dtype == factors.dtype:
+            # One pass; and a BLAS call here would leave threads spinning against the compiled oracle called next.
+            from .kernels.factors import add_decay
+
+            square = add_decay(factors.dtype.type(self.lam), factors, grad[:count])[0]
+        else:
+            grad[:count] += self.lam * factors
+            square = np.vdot(factors, factors)
+        if self.trainable is not None:
+            grad[~self.trainable] = 0.0
+        return 0.5 * self.lam * float(square)
 
     def update(self, theta: Array) -> Array:
         """Return the update ``X`` (m, n) that ``theta`` stands for."""

@@ -19,6 +19,20 @@ def transpose(B, Bt):
 
 
 @kernel(fastmath=FAST)
+def add_decay(lam, theta, grad):
+    """Add ``lam theta`` to ``grad``; return the sums of squares of ``theta`` and of the new ``grad``."""
+    square = theta.dtype.type(0)
+    length = theta.dtype.type(0)
+    for k in range(theta.size):
+        x = theta[k]
+        g = grad[k] + lam * x
+        grad[k] = g
+        square += x * x
+        length += g * g
+    return square, length
+
+
+@kernel(fastmath=FAST)
 def outer(A, Bt, X):
     """Write ``X = A B^T`` (2 m n r flops)."""
     m, r = A.shape

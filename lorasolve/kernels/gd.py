@@ -6,27 +6,17 @@ import numpy as np
 
 from . import evaluate  # noqa: F401  (registers all oracles)
 from ._jit import FAST, kernel
+from .factors import add_decay
 from .oracle import oracle
 
 
 @kernel(fastmath=FAST)
-def _with_decay(lam, theta, grad):
-    """Add ``lam theta`` to ``grad``; return the sums of squares of ``theta`` and of the new ``grad``."""
-    square = theta.dtype.type(0)
-    length = theta.dtype.type(0)
+def _step(trial, grad, step, theta):
+    """Make the trial the last accepted point, and set the next one."""
     for k in range(theta.size):
-        x = theta[k]
-        g = grad[k] + lam * x
-        grad[k] = g
-        square += x * x
-        length += g * g
-    return square, length
-
-
-@kernel(fastmath=FAST)
-def _step(theta, grad, step, trial):
-    for k in range(theta.size):
-        trial[k] = theta[k] - step * grad[k]
+        x = trial[k]
+        theta[k] = x
+        trial[k] = x - step * grad[k]
 
 
 @kernel()
@@ -74,12 +64,12 @@ def advance(data, theta, trial, grad, shape, lam, step, ceiling, rounding, limit
     theta_t, trial_t = np.empty_like(theta), np.empty_like(trial)
     _pack(theta, a, n, r, theta_t)
     _pack(trial, a, n, r, trial_t)
-    here, there = theta_t, trial_t
+    A, Bt = trial_t[:a].reshape(m, r), trial_t[a:].reshape(r, n)
+    GB, GtAt = grad[:a].reshape(m, r), grad[a:].reshape(r, n)
     count = 0
     while count < values.size:
-        A, Bt = there[:a].reshape(m, r), there[a:].reshape(r, n)
-        f = oracle(data, A, Bt, grad[:a].reshape(m, r), grad[a:].reshape(r, n))
-        square, length = _with_decay(lam, there, grad)
+        f = oracle(data, A, Bt, GB, GtAt)
+        square, length = add_decay(lam, trial_t, grad)
         value = float(f) + 0.5 * float(lam) * float(square)
         norm = np.sqrt(float(length))
         if not (np.isfinite(value) and np.isfinite(norm)) or value > ceiling + unit * scale or value <= target:
@@ -96,8 +86,7 @@ def advance(data, theta, trial, grad, shape, lam, step, ceiling, rounding, limit
         values[count] = value
         norms[count] = norm
         count += 1
-        here, there = there, here
-        _step(here, grad, step, there)
-    _pack(here, a, r, n, theta)
-    _pack(there, a, r, n, trial)
+        _step(trial_t, grad, step, theta_t)
+    _pack(theta_t, a, r, n, theta)
+    _pack(trial_t, a, r, n, trial)
     return count
