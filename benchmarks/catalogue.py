@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pathlib
+import re
 
 from peers import Item
 
@@ -13,4 +14,4 @@ def items() -> dict[str, Item]:
     found: dict[str, Item] = {}
     for path in sorted(pathlib.Path(__file__).parent.glob("item_*.py")):
         found |= {item.key: item for item in importlib.import_module(path.stem).ITEMS}
-    return dict(sorted(found.items(), key=lambda pair: (int(pair[0][1:].split(" ")[0].rstrip("artw")), pair[0])))
+    return dict(sorted(found.items(), key=lambda pair: (int(re.findall(r"\d+", pair[0])[0]), pair[0])))

@@ -59,22 +59,40 @@ def _hand_fused():
     return run
 
 
+def _given(side, rank):
+    rng = np.random.default_rng(8)
+    M = rng.standard_normal((side, side))
+    return M, rng.standard_normal((side, rank)) / side**0.5, np.zeros((side, rank))
+
+
+def _numpy_loop(side, rank, steps):
+    """Return a sampler of gradient descent as NumPy users write it, with the trace that all rows keep."""
+    M, A0, B0 = _given(side, rank)
+
+    def work():
+        A, B = A0, B0
+        for _ in range(steps + 1):
+            G = A @ B.T - M
+            GA, GB = G @ B + LAM * A, G.T @ A + LAM * B
+            value = 0.5 * np.vdot(G, G) + 0.5 * LAM * (np.vdot(A, A) + np.vdot(B, B))
+            np.sqrt(np.vdot(GA, GA) + np.vdot(GB, GB))
+            A, B = A - STEP * GA, B - STEP * GB
+        return value
+
+    return timed(work, float, steps)
+
+
 def _item(side, rank):
     iterations = 1_000_000 // side
     key = f"S8 n={side}"
     title = f"Denoising, m = n = {side}, r = {rank}: one gradient descent iteration, trace included"
     item = Item(key, title, rtol=1e-9)
 
-    def given():
-        rng = np.random.default_rng(8)
-        M = rng.standard_normal((side, side))
-        return M, rng.standard_normal((side, rank)) / side**0.5, np.zeros((side, rank))
-
     @item.peer("lorasolve gd", ours=True, needs="numba", threads=1)
     def _(quick):
         import lorasolve as ls
 
-        M, A, B = given()
+        M, A, B = _given(side, rank)
         problem = ls.Problem(ls.objectives.Denoising(M), rank, LAM)
         stop = ls.StoppingRule(max_iter=iterations, grad_tol=0.0)
         method = ls.optimizers.GD(step_size=STEP)
@@ -82,7 +100,7 @@ def _item(side, rank):
 
     @item.peer("hand-fused Numba loop", needs="numba", threads=1, goal=(1 / 1.3, 1.0))
     def _(quick):
-        M, A, B = given()
+        M, A, B = _given(side, rank)
         run = _hand_fused()
         values, norms = np.empty((2, iterations + 1))
 
@@ -92,23 +110,37 @@ def _item(side, rank):
 
         return timed(work, float, iterations)
 
-    @item.peer("plain NumPy loop", threads=1)
+    item.peer("plain NumPy loop", threads=1)(lambda quick: _numpy_loop(side, rank, iterations))
+    return item
+
+
+def _plain_item(side, rank):
+    iterations = 20_000
+    title = f"Denoising as an objective in plain NumPy, m = n = {side}, r = {rank}: one iteration, trace included"
+    item = Item(f"S8p n={side}", title, rtol=1e-9)
+
+    @item.peer("lorasolve gd, objective of the user", ours=True, needs="numba", threads=1)
     def _(quick):
-        M, A0, B0 = given()
-        steps = iterations
+        import lorasolve as ls
 
-        def work():
-            A, B = A0, B0
-            for _ in range(steps + 1):
-                G = A @ B.T - M
-                GA, GB = G @ B + LAM * A, G.T @ A + LAM * B
-                value = 0.5 * np.vdot(G, G) + 0.5 * LAM * (np.vdot(A, A) + np.vdot(B, B))
-                np.sqrt(np.vdot(GA, GA) + np.vdot(GB, GB))
-                A, B = A - STEP * GA, B - STEP * GB
-            return value
+        class Plain(ls.objectives.Objective):
+            name = "plain"
+            smoothness = 1.0
 
-        return timed(work, float, steps)
+            def __init__(self, M):
+                self.M, self.shape, self.dtype = M, M.shape, M.dtype
 
+            def value_and_grad(self, X):
+                G = X - self.M
+                return 0.5 * float(np.vdot(G, G)), G
+
+        M, A, B = _given(side, rank)
+        problem = ls.Problem(Plain(M), rank, LAM)
+        stop = ls.StoppingRule(max_iter=iterations, grad_tol=0.0)
+        method = ls.optimizers.GD(step_size=STEP)
+        return timed(lambda: ls.solve(problem, method, (A, B), stop=stop), lambda result: result.fun, iterations)
+
+    item.peer("plain NumPy loop", threads=1, goal=(0.5, 1.0))(lambda quick: _numpy_loop(side, rank, iterations))
     return item
 
 
@@ -152,4 +184,29 @@ def _(quick):
     return lambda: (_process("import numba")[0], 0.0)
 
 
-ITEMS = [_item(10, 2), _item(50, 5), start]
+ONE_LINER = """
+import numba, numpy as np
+@numba.njit(cache=True)
+def total(x):
+    return x.sum()
+total(np.ones(3))
+"""
+
+
+@start.peer("numba alone: one call of a one-line function on disk", needs="numba")
+def _(quick):
+    folder = tempfile.mkdtemp()
+    script = os.path.join(folder, "one_liner.py")
+    with open(script, "w") as file:
+        file.write(ONE_LINER)
+
+    def sample():
+        began = time.perf_counter()
+        subprocess.run([sys.executable, script], check=True, env=os.environ | {"NUMBA_CACHE_DIR": folder})
+        return time.perf_counter() - began, 0.0
+
+    sample()
+    return sample
+
+
+ITEMS = [_item(10, 2), _item(50, 5), _plain_item(10, 2), _plain_item(50, 5), start]

@@ -69,15 +69,20 @@ class Item:
         return register
 
 
-def timed(work: Callable[[], Any], check: Callable[[Any], float], units: float = 1.0) -> Callable[[], Sample]:
+def timed(
+    work: Callable[[], Any],
+    check: Callable[[Any], float],
+    units: float = 1.0,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Callable[[], Sample]:
     """Return a sampler that times ``work`` (repeated up to 0.15 s) and checks what it returned, untimed."""
 
     def sample() -> Sample:
-        repeats, started = 0, time.perf_counter()
-        while repeats == 0 or time.perf_counter() - started < 0.15:
+        repeats, started = 0, clock()
+        while repeats == 0 or clock() - started < 0.15:
             answer = work()
             repeats += 1
-        seconds = (time.perf_counter() - started) / repeats
+        seconds = (clock() - started) / repeats
         return seconds / units, check(answer)
 
     return sample

@@ -9,10 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ._validate import as_integer
+
+# Rows per task of a product that is divided among threads.
+BLOCK = 192
 
 _setting: int | None = None
 # The controller of the libraries that were loaded when it was made, with and without SciPy's BLAS.
@@ -64,6 +68,20 @@ def solver_pools(compiled: bool) -> contextlib.AbstractContextManager[None]:
     linear fine-tuning were ten times slower.
     """
     return blas_threads(1 if compiled else get_threads())
+
+
+def in_blocks(count: int, work: Callable[[int, int], None]) -> None:
+    """Call ``work(first, last)`` for blocks of ``range(count)`` on as many threads as set, one BLAS thread each.
+
+    For large products that a compiled loop follows: workers of BLAS itself would go on spinning for a tenth of a
+    second and slow that loop down several times. The blocks do not depend on the number of threads.
+    """
+    firsts = range(0, count, BLOCK)[::-1]  # of a triangle, the long rows first
+    if len(firsts) == 1:
+        work(0, count)
+        return
+    with blas_threads(1), ThreadPoolExecutor(get_threads()) as pool:
+        list(pool.map(lambda first: work(first, min(count, first + BLOCK)), firsts))
 
 
 def kernel_threads() -> int:

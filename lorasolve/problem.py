@@ -126,11 +126,12 @@ class Problem:
         if not self.lam:
             return 0.0
         count = self.n_factor_parameters
-        factors = np.require(theta[:count], requirements=["C", "W"])
+        factors = theta[:count]
         if self.objective.compiled_oracle and grad.flags.c_contiguous and grad.dtype == factors.dtype:
             # One pass; and a BLAS call here would leave threads spinning against the compiled oracle called next.
             from .kernels.factors import add_decay
 
+            factors = np.require(factors, requirements=["C", "W"])
             square = add_decay(factors.dtype.type(self.lam), factors, grad[:count])[0]
         else:
             grad[:count] += self.lam * factors

@@ -47,8 +47,8 @@ class Memory:
         self.S[slot], self.Y[slot] = s, y
         self.order.append(slot)
         used = len(self.order)
+        # A pair is only ever multiplied with later ones: the other half of SY is not used.
         self.SY[:used, slot] = self.S[:used] @ y
-        self.SY[slot, :used] = self.Y[:used] @ s
         self.YY[:used, slot] = self.YY[slot, :used] = self.Y[:used] @ y
 
     def direction(self, g: Array) -> Array:

@@ -28,7 +28,8 @@ from ..problem import Problem
 from .base import ConvexRoute, Report, Solution
 from .descent import lbfgs
 
-# Escape directions offered per round: this many plus half the present rank, so that the rank grows geometrically.
+# Escape directions offered per round: this many and, if all of them escape, half the present rank more, so that the
+# rank grows geometrically.
 GROWTH = 8
 MAX_DESCENT = 300
 MAX_HALVINGS = 60
@@ -130,7 +131,9 @@ class _Run:
         GB, GtA = np.empty_like(A), np.empty_like(B)
         f = self.objective.factor_oracle(A, B, GB, GtA)
         G = self.objective.gradient_operator(A, B)
-        spectrum = split_spectrum(G, P, Q, GROWTH + rank // 2, self.lam)
+        spectrum = split_spectrum(G, P, Q, GROWTH, self.lam)
+        if spectrum.rest.values[-1] > self.lam:
+            spectrum = split_spectrum(G, P, Q, GROWTH + rank // 2, self.lam)
         nuclear = float(s.sum())
         bound = duality_gap(self.objective, self.lam, f, nuclear, float(np.vdot(GB, A)), spectrum.norm, self.noise)
         return _Point(A, B, P, s, Q, f, f + self.lam * nuclear, G, spectrum.rest, bound)

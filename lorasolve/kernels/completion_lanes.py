@@ -1,8 +1,8 @@
-"""Matrix completion with explicit vector lanes, for ranks up to ``simd.WIDTH``; plain twin: ``completion.py``.
+"""Matrix completion with explicit vector lanes; plain twin: ``completion.py``.
 
-A factor row is one rank vector. The row-wise factor is read and written where it lies (masked), the other one is
-copied to rows of ``WIDTH`` numbers first. The normal equations of ALS are summed in registers, one row at a time,
-and solved for ``WIDTH`` rows at once, one system per lane.
+A factor row is one rank vector, or several beyond ``simd.WIDTH``. The row-wise factor is read and written where it
+lies, the other one is copied to rows of whole rank vectors first. The normal equations of ALS (one rank vector only)
+are summed in registers, one row at a time, and solved for ``WIDTH`` rows at once, one system per lane.
 """
 
 from __future__ import annotations
@@ -48,19 +48,21 @@ def data(start: Any, index: Any, values: Any, n: int, rank: int, threads: int) -
     """Return kernel data with fresh scratch; small problems get one thread."""
     plain = completion.data(start, index, values, n, rank, threads)
     threads = plain.share.shape[0]
-    share = aligned(threads * n * WIDTH, values.dtype).reshape(threads, n * WIDTH)
-    return LaneData(start, index, values, plain.cut, aligned(n * WIDTH, values.dtype), share)
+    width = WIDTH * -(-rank // WIDTH)
+    share = aligned(threads * n * width, values.dtype).reshape(threads, n * width)
+    return LaneData(start, index, values, plain.cut, aligned(n * width, values.dtype), share)
 
 
 @kernel(fastmath=FAST)
 def pad(Bt, Bp):
-    """Copy the columns of ``Bt`` (r, n) to rows of ``WIDTH`` numbers, zeros behind the rank."""
+    """Copy the columns of ``Bt`` (r, n) to padded rows, zeros behind the rank."""
     r, n = Bt.shape
+    width = Bp.size // n
     for j in range(n):
         for q in range(r):
-            Bp[j * WIDTH + q] = Bt[q, j]
-        for q in range(r, WIDTH):
-            Bp[j * WIDTH + q] = 0
+            Bp[j * width + q] = Bt[q, j]
+        for q in range(r, width):
+            Bp[j * width + q] = 0
 
 
 @kernel(fastmath=FAST)
@@ -85,11 +87,47 @@ def _gradient_rows(start, index, values, A, Bp, r, lo, hi, GB, share):
     return squares
 
 
+@kernel(fastmath=FAST)
+def _wide_gradient_rows(start, index, values, A, Bp, r, width, lo, hi, GB, share):
+    """Do the same for rows of several rank vectors, ``width`` numbers in all; ``a`` and ``g`` stay in cache."""
+    squares = 0.0
+    zero = splat(Bp.dtype.type(0))
+    for k in range(0, share.size, WIDTH):
+        store(share, k, zero)
+    a, g = aligned(width, Bp.dtype), aligned(width, Bp.dtype)
+    a[:] = 0
+    for i in range(lo, hi):
+        g[:] = 0
+        for q in range(r):
+            a[q] = A[i * r + q]
+        for k in range(start[i], start[i + 1]):
+            at = index[k] * width
+            product = zero
+            for q in range(0, width, WIDTH):
+                product = fma(load(a, q), load(Bp, at + q), product)
+            e = total(product) - values[k]
+            squares += e * e
+            es = splat(e)
+            for q in range(0, width, WIDTH):
+                store(g, q, fma(es, load(Bp, at + q), load(g, q)))
+                store(share, at + q, fma(es, load(a, q), load(share, at + q)))
+        for q in range(r):
+            GB[i * r + q] = g[q]
+    return squares
+
+
+@kernel()
+def _gradients(start, index, values, A, Bp, r, width, lo, hi, GB, share):
+    if width == WIDTH:
+        return _gradient_rows(start, index, values, A, Bp, r, lo, hi, GB, share)
+    return _wide_gradient_rows(start, index, values, A, Bp, r, width, lo, hi, GB, share)
+
+
 @kernel(parallel=True)
-def _parallel_gradients(start, index, values, A, Bp, r, cut, GB, share):
+def _parallel_gradients(start, index, values, A, Bp, r, width, cut, GB, share):
     squares = 0.0
     for t in prange(share.shape[0]):
-        squares += _gradient_rows(start, index, values, A, Bp, r, cut[t], cut[t + 1], GB, share[t])
+        squares += _gradients(start, index, values, A, Bp, r, width, cut[t], cut[t + 1], GB, share[t])
     return squares
 
 
@@ -97,26 +135,26 @@ def _parallel_gradients(start, index, values, A, Bp, r, cut, GB, share):
 def _sum_shares(share, GtAt):
     """Write the transposed sum of the threads' padded shares."""
     r, n = GtAt.shape
+    width = share.shape[1] // n
     for j in range(n):
         for q in range(r):
-            s = share[0, j * WIDTH + q]
+            s = share[0, j * width + q]
             for t in range(1, share.shape[0]):
-                s += share[t, j * WIDTH + q]
+                s += share[t, j * width + q]
             GtAt[q, j] = s
 
 
 @implements(LaneData)
 def _(data, A, Bt, GB, GtAt):
     r = A.shape[1]
-    share = data.share
-    pad(Bt, data.Bp)
+    start, index, values, Bp, share = data.start, data.index, data.values, data.Bp, data.share
+    pad(Bt, Bp)
+    width = Bp.size // Bt.shape[1]
     flat_A, flat_GB = A.reshape(A.size), GB.reshape(A.size)
     if share.shape[0] == 1:
-        total = _gradient_rows(
-            data.start, data.index, data.values, flat_A, data.Bp, r, 0, A.shape[0], flat_GB, share[0]
-        )
+        total = _gradients(start, index, values, flat_A, Bp, r, width, 0, A.shape[0], flat_GB, share[0])
     else:
-        total = _parallel_gradients(data.start, data.index, data.values, flat_A, data.Bp, r, data.cut, flat_GB, share)
+        total = _parallel_gradients(start, index, values, flat_A, Bp, r, width, data.cut, flat_GB, share)
     _sum_shares(share, GtAt)
     return 0.5 * total
 

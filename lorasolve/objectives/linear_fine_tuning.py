@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._threads import in_blocks
 from .._validate import Array, as_float_array, as_number, as_shape
 from ..linear_map import LinearMap, top_singular
 from .base import Objective
@@ -53,15 +54,28 @@ class LinearFineTuning(Objective):
         N = Z.shape[1]
         as_shape(Z, "Z", (n, N))
         as_shape(Y, "Y", (m, N))
-        S = Z @ Z.T
-        S /= N
-        C = Y @ Z.T
-        C /= N
-        # ||W0 Z - Y||^2 / N = <W0 S - 2 Y Z^T / N, W0> + ||Y||^2 / N needs no product with all samples.
-        W0S = W0 @ S
-        f0 = 0.5 * (_inner(W0S, W0) - 2.0 * _inner(C, W0) + _inner(Y, Y) / N)
-        C -= W0S
-        self._set(W0, S, C, max(f0, 0.0), (Z, Y))
+        S, C, f0 = np.empty((n, n), dtype), np.empty((m, n), dtype), np.empty(m)
+
+        def rows_of_S(first: int, last: int) -> None:
+            np.matmul(Z[first:last], Z[:last].T, out=S[first:last, :last])
+            S[first:last, :last] /= N
+            # Exactly symmetric, whatever the rounding errors of the product.
+            corner = S[first:last, first:last]
+            corner[:] = np.tril(corner) + np.tril(corner, -1).T
+            S[:first, first:last] = S[first:last, :first].T
+
+        def rows_of_C(first: int, last: int) -> None:
+            rows = slice(first, last)
+            np.matmul(Y[rows], Z.T, out=C[rows])
+            C[rows] /= N
+            W0S = W0[rows] @ S
+            # ||W0 Z - Y||^2 / N = <W0 S - 2 Y Z^T / N, W0> + ||Y||^2 / N needs no product with all samples.
+            f0[rows] = _inner_rows(W0S - 2.0 * C[rows], W0[rows]) + _inner_rows(Y[rows], Y[rows]) / N
+            C[rows] -= W0S
+
+        in_blocks(n, rows_of_S)
+        in_blocks(m, rows_of_C)
+        self._set(W0, S, C, max(0.5 * float(f0.sum()), 0.0), (Z, Y))
 
     @classmethod
     def example(cls, rng: np.random.Generator, dtype: Any = np.float64) -> LinearFineTuning:
@@ -271,6 +285,11 @@ def _inner(X: Array, Y: Array) -> float:
     if X.dtype == Y.dtype == np.float64:
         return float(np.vdot(X, Y))
     return float(np.einsum("ij,ij->", X, Y, dtype=np.float64))
+
+
+def _inner_rows(X: Array, Y: Array) -> Array:
+    """Return ``<X[i], Y[i]>`` accumulated in float64."""
+    return np.einsum("ij,ij->i", X, Y, dtype=np.float64)
 
 
 def _rank_tolerance(s: Array, dtype: Any) -> float:

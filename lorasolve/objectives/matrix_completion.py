@@ -142,10 +142,10 @@ class MatrixCompletion(Objective):
         return self._entries(rank, threads, self.dtype)
 
     def _entries(self, rank: int, threads: int, dtype: Any) -> Any:
-        """Return kernel data in a type, with vector lanes where the rank and the processor fit."""
+        """Return kernel data in a type, with vector lanes where the processor has them."""
         from ..kernels import completion, completion_lanes, simd
 
-        kind = completion_lanes if rank <= simd.WIDTH and simd.available() else completion
+        kind = completion_lanes if simd.available() else completion
         values = self.values.astype(dtype, copy=False)
         return kind.data(self.row_start, self.cols, values, self.shape[1], rank, threads)
 

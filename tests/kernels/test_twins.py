@@ -84,7 +84,7 @@ def entries(m=23, n=9, fraction=0.5, dtype=np.float64):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("r", [1, 7, 8, 9, 16])
+@pytest.mark.parametrize("r", [1, 7, 8, 9, 16, 17, 35])
 def test_completion_lanes_and_plain_loops_agree(r, threads):
     mask, start, cols, values = entries()
     rng = np.random.default_rng(r)
@@ -94,7 +94,7 @@ def test_completion_lanes_and_plain_loops_agree(r, threads):
     G = mask * (A @ B.T - matrix)
     cut = completion.blocks(start, threads)
     plain = completion.CompletionData(start, cols, values, cut, np.empty((9, r)), np.empty((threads, 9, r)))
-    width = simd.WIDTH
+    width = simd.WIDTH * -(-r // simd.WIDTH)
     lanes = completion_lanes.LaneData(start, cols, values, cut, np.empty(9 * width), np.empty((threads, 9 * width)))
     for data in (plain, lanes):
         GB, GtA = np.full_like(A, np.nan), np.full_like(B, np.nan)
