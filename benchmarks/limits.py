@@ -22,12 +22,20 @@ def main() -> None:
     """Measure and print as JSON."""
     import numba
 
-    @numba.njit(parallel=True, fastmath=True)
+    @numba.njit(fastmath=True)
+    def total(a):
+        result = 0.0
+        for i in range(a.size):
+            result += a[i]
+        return result
+
+    @numba.njit(parallel=True)
     def read(a):
-        total = 0.0
-        for i in numba.prange(a.size):
-            total += a[i]
-        return total
+        threads = numba.get_num_threads()
+        result = 0.0
+        for t in numba.prange(threads):
+            result += total(a[a.size * t // threads : a.size * (t + 1) // threads])
+        return result
 
     k = 1536
     A, out = np.random.default_rng(0).standard_normal((k, k)), np.empty((k, k))

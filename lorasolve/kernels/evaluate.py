@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from . import completion, completion_lanes, denoising, gram, sensing  # noqa: F401  (they register their oracles)
 from ._jit import kernel
 from .oracle import oracle
 

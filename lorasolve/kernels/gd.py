@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import evaluate  # noqa: F401  (registers all oracles)
 from ._jit import FAST, kernel
 from .factors import add_decay
 from .oracle import oracle

@@ -136,12 +136,26 @@ class LinearFineTuning(Objective):
             diagonal = np.diag(L)
             if diagonal.min() < 1e-6 * diagonal.max():
                 raise LinAlgError("ill-conditioned")
-            half = solve_triangular(L, C.T, lower=True, check_finite=False)
+
+            def whiten(rows: Array) -> Array:
+                return solve_triangular(L, rows.T, lower=True, check_finite=False)
+
         except LinAlgError:
             s, Q = self._eigen
             kept = s > _rank_tolerance(s, self.dtype)
-            half = (C @ Q[:, kept]) / np.sqrt(s[kept])
-        return max(self.f0 - 0.5 * float(np.vdot(half, half)), 0.0)
+
+            def whiten(rows: Array) -> Array:
+                return (rows @ Q[:, kept]) / np.sqrt(s[kept])
+
+        squares = np.empty(len(C))
+
+        def rows_of_C(first: int, last: int) -> None:
+            half = whiten(C[first:last])
+            squares[first] = np.vdot(half, half)
+            squares[first + 1 : last] = 0.0
+
+        in_blocks(len(C), rows_of_C)
+        return max(self.f0 - 0.5 * float(squares.sum()), 0.0)
 
     @cached_property
     def _eigen(self) -> tuple[Array, Array]:
