@@ -180,7 +180,7 @@ class Monitor:
             return
         elapsed = self.seconds() - began
         if count == self._unattended:
-            self._unattended = int(count * min(max(UNATTENDED_SECONDS / elapsed, 0.5), 2.0)) + 1
+            self._unattended = int(count * min(max(UNATTENDED_SECONDS / elapsed, 0.5), 8.0)) + 1
         self.trace.extend(self.nit + 1, values, norms, began + elapsed * np.arange(1, count + 1) / count, step)
         self._last = (float(values[-1]), float(norms[-1]), step)
         lowest = int(np.argmin(values))

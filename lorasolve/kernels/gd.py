@@ -7,6 +7,7 @@ import numpy as np
 from ._jit import FAST, kernel
 from .factors import add_decay
 from .oracle import oracle
+from .simd import aligned
 
 
 @kernel(fastmath=FAST)
@@ -29,15 +30,15 @@ def _pack(source, a, rows, columns, target):
 
 
 @kernel()
-def advance(data, theta, trial, grad, shape, lam, step, ceiling, rounding, limits, values, norms):
+def advance(data, theta, trial, shape, lam, step, ceiling, rounding, limits, values, norms):
     """Accept trial points of ``theta <- theta - step grad L(theta)`` while nothing has to be decided.
 
     Parameters
     ----------
     data : NamedTuple
         Kernel data of the objective.
-    theta, trial, grad : ndarray
-        Last accepted point, the pending one, scratch. On return ``theta`` and ``trial`` are up to date.
+    theta, trial : ndarray
+        Last accepted point and the pending one. On return both are up to date.
     shape : (int, int, int)
         ``m, n, r``.
     ceiling : float
@@ -60,7 +61,11 @@ def advance(data, theta, trial, grad, shape, lam, step, ceiling, rounding, limit
     monotone = np.isfinite(ceiling)
     # Within this call the part of B is transposed, as the oracle wants it; sums over all entries do not care.
     a = m * r
-    theta_t, trial_t = np.empty_like(theta), np.empty_like(trial)
+    theta_t, trial_t, grad = (
+        aligned(theta.size, theta.dtype),
+        aligned(theta.size, theta.dtype),
+        aligned(theta.size, theta.dtype),
+    )
     _pack(theta, a, n, r, theta_t)
     _pack(trial, a, n, r, trial_t)
     A, Bt = trial_t[:a].reshape(m, r), trial_t[a:].reshape(r, n)

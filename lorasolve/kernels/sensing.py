@@ -69,11 +69,11 @@ def mixed_data(exact: SensingData, M32: Any, rank: int) -> MixedSensingData:
 
 
 @kernel(fastmath=FAST)
-def _pass(M, x, y, lo, hi, w, g):
+def _pass(M, x, y, lo, hi, backward, w, g):
     """Write ``w = M x - y`` on rows ``lo..hi`` and ``g = sum of w_i M_i`` over them.
 
     Four rows are added to ``g`` in the loop that multiplies the next four with ``x``, so that reading from memory
-    never pauses.
+    never pauses. A pass in the other direction than the last one finds its first rows still in cache.
     """
     d = x.size
     zero = x.dtype.type(0)
@@ -82,8 +82,9 @@ def _pass(M, x, y, lo, hi, w, g):
     # No rows are waiting to be added yet: weights of zero.
     p0 = p1 = p2 = p3 = M[lo]
     w0 = w1 = w2 = w3 = zero
-    i = lo
-    while i + 4 <= hi:
+    blocks = (hi - lo) // 4
+    for block in range(blocks):
+        i = lo + 4 * (blocks - 1 - block if backward else block)
         m0, m1, m2, m3 = M[i], M[i + 1], M[i + 2], M[i + 3]
         s0 = s1 = s2 = s3 = zero
         for k in range(d):
@@ -96,10 +97,9 @@ def _pass(M, x, y, lo, hi, w, g):
         w0, w1, w2, w3 = s0 - y[i], s1 - y[i + 1], s2 - y[i + 2], s3 - y[i + 3]
         w[i], w[i + 1], w[i + 2], w[i + 3] = w0, w1, w2, w3
         p0, p1, p2, p3 = m0, m1, m2, m3
-        i += 4
     for k in range(d):
         g[k] += w0 * p0[k] + w1 * p1[k] + w2 * p2[k] + w3 * p3[k]
-    while i < hi:
+    for i in range(lo + 4 * blocks, hi):
         m0 = M[i]
         s0 = zero
         for k in range(d):
@@ -108,25 +108,24 @@ def _pass(M, x, y, lo, hi, w, g):
         for k in range(d):
             g[k] += s0 * m0[k]
         w[i] = s0
-        i += 1
 
 
 @kernel(parallel=True)
-def _parallel_pass(M, x, y, w, g):
+def _parallel_pass(M, x, y, backward, w, g):
     """Run :func:`_pass` on equal blocks of rows, one per row of ``g``."""
     threads = g.shape[0]
     N = y.size
     for t in prange(threads):
-        _pass(M, x, y, N * t // threads, N * (t + 1) // threads, w, g[t])
+        _pass(M, x, y, N * t // threads, N * (t + 1) // threads, backward, w, g[t])
 
 
 @kernel(inline="always")
-def whole_pass(M, x, y, w, g):
+def whole_pass(M, x, y, backward, w, g):
     """Write ``w = M x - y``, and ``M^T w`` as a sum over the rows of ``g``."""
     if g.shape[0] == 1:
-        _pass(M, x, y, 0, y.size, w, g[0])
+        _pass(M, x, y, 0, y.size, backward, w, g[0])
     else:
-        _parallel_pass(M, x, y, w, g)
+        _parallel_pass(M, x, y, backward, w, g)
 
 
 @kernel(fastmath=FAST)
@@ -162,14 +161,14 @@ def _half_mean_square(w):
 @kernel(inline="always")
 def _exact_gradient(data):
     """Write ``w`` and ``G`` at ``data.X``."""
-    whole_pass(data.M, data.X.reshape(data.X.size), data.y, data.w, data.g)
+    whole_pass(data.M, data.X.reshape(data.X.size), data.y, False, data.w, data.g)
     _sum_rows(data.g, data.G.dtype.type(1.0 / data.y.size), data.G.reshape(data.X.size))
 
 
 @kernel()
 def gradient(data, X, y, G):
     """Write ``G = sum_i (<M_i, X> - y_i) M_i / N`` for any ``X`` and ``y``."""
-    whole_pass(data.M, X.reshape(X.size), y, data.w, data.g)
+    whole_pass(data.M, X.reshape(X.size), y, False, data.w, data.g)
     _sum_rows(data.g, G.dtype.type(1.0 / y.size), G.reshape(G.size))
 
 
@@ -210,7 +209,7 @@ def _(data, A, Bt, GB, GtAt):
         _exact_gradient(exact)
     else:
         _increment(A, Bt, data.lastA, data.lastBt, data.dx)
-        whole_pass(data.M32, data.dx, data.zero, data.dw, data.dg)
+        whole_pass(data.M32, data.dx, data.zero, data.calls[0] % 2 == 1, data.dw, data.dg)
         _advance(data.dg, 1.0 / exact.w.size, exact.G.reshape(exact.G.size), data.dw, exact.w)
     data.lastA[:] = A
     data.lastBt[:] = Bt

@@ -125,7 +125,6 @@ class GD(Optimizer):
             state.kernel_data,
             state.theta,
             state.trial,
-            np.empty_like(state.theta),
             (*problem.shape, problem.rank),
             number(problem.lam),
             number(state.step),
