@@ -58,6 +58,7 @@ class Item:
     rtol: float = 1e-6
     limit: Callable[[dict[str, float]], float] | None = None
     limit_text: str = ""
+    remark: str = ""
 
     def peer(self, name: str, **options: Any) -> Callable[[Any], Any]:
         """Register the decorated ``prepare`` function."""

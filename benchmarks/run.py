@@ -120,7 +120,8 @@ def run_item(item: Item, quick: bool, most_threads: int, rates: dict[str, float]
                 row["of_limit"] = item.limit(rates) / row["median"]
     values = [w.row["check"] for w in workers if w.peer.checked and w.row["samples"]]
     agree = all(math.isclose(v, values[0], rel_tol=item.rtol) for v in values)
-    return {"key": item.key, "title": item.title, "rows": rows, "agree": agree, "limit": item.limit_text}
+    texts = {"key": item.key, "title": item.title, "limit": item.limit_text, "remark": item.remark}
+    return texts | {"rows": rows, "agree": agree}
 
 
 def seconds_text(value: float) -> str:
@@ -166,6 +167,8 @@ def table(result: dict[str, Any]) -> str:
     lines.append("")
     agreement = "All checked values agree." if result["agree"] else "**The checked values differ.**"
     lines.append(agreement + (f" Limit: {result['limit']}." if result["limit"] else ""))
+    if result["remark"]:
+        lines += ["", textwrap.fill(result["remark"], 116)]
     return "\n".join(lines)
 
 

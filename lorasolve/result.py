@@ -36,7 +36,7 @@ class Status(enum.Enum):
         return self.name.lower().replace("_", " ")
 
 
-@dataclass
+@dataclass(repr=False)
 class Trace:
     """The course of a run; the first and the last point are always there.
 
@@ -62,6 +62,13 @@ class Trace:
 
     def __len__(self) -> int:
         return len(self.iteration)
+
+    def __repr__(self) -> str:
+        """Return one line, however long the run."""
+        if not self.iteration:
+            return "Trace(empty)"
+        ends = f"iterations {self.iteration[0]} to {self.iteration[-1]}, L {self.value[0]:.6g} to {self.value[-1]:.6g}"
+        return f"Trace({len(self)} points, {ends})"
 
     def record(
         self, iteration: int, value: float, grad_norm: float, seconds: float, step: float, force: bool = False

@@ -158,16 +158,9 @@ def _half_mean_square(w):
     return 0.5 * total / w.size
 
 
-@kernel(inline="always")
-def _exact_gradient(data):
-    """Write ``w`` and ``G`` at ``data.X``."""
-    whole_pass(data.M, data.X.reshape(data.X.size), data.y, False, data.w, data.g)
-    _sum_rows(data.g, data.G.dtype.type(1.0 / data.y.size), data.G.reshape(data.X.size))
-
-
 @kernel()
 def gradient(data, X, y, G):
-    """Write ``G = sum_i (<M_i, X> - y_i) M_i / N`` for any ``X`` and ``y``."""
+    """Write ``G = sum_i (<M_i, X> - y_i) M_i / N`` for any ``X`` and ``y``, and the differences into ``data.w``."""
     whole_pass(data.M, X.reshape(X.size), y, False, data.w, data.g)
     _sum_rows(data.g, G.dtype.type(1.0 / y.size), G.reshape(G.size))
 
@@ -197,7 +190,7 @@ def _increment(A, Bt, lastA, lastBt, dx):
 @implements(SensingData)
 def _(data, A, Bt, GB, GtAt):
     outer(A, Bt, data.X)
-    _exact_gradient(data)
+    gradient(data, data.X, data.y, data.G)
     return _back(data.G, data.w, A, Bt, GB, GtAt)
 
 
@@ -206,7 +199,7 @@ def _(data, A, Bt, GB, GtAt):
     exact = data.exact
     if data.calls[0] % REFRESH == 0:
         outer(A, Bt, exact.X)
-        _exact_gradient(exact)
+        gradient(exact, exact.X, exact.y, exact.G)
     else:
         _increment(A, Bt, data.lastA, data.lastBt, data.dx)
         whole_pass(data.M32, data.dx, data.zero, data.calls[0] % 2 == 1, data.dw, data.dg)

@@ -34,6 +34,13 @@ def objectives(dtype=np.float64):
     }
 
 
+def test_the_text_of_a_trace_is_one_line_however_long_the_run():
+    trace = Trace()
+    assert repr(trace) == "Trace(empty)"
+    trace.extend(0, np.linspace(2.0, 1.0, 500), np.ones(500), np.arange(500.0), 0.1)
+    assert repr(trace) == "Trace(500 points, iterations 0 to 499, L 2 to 1)"
+
+
 def both(problem, optimizer, **options):
     compiled = ls.solve(problem, optimizer, **options)
     plain = ls.solve(problem, optimizer, engine="interpreted", **options)

@@ -19,6 +19,11 @@ def _axpys(U, u, du, X, x, dx, length, T, t, dt):
 
 
 @kernel()
+def _aligned(like):
+    return simd.aligned(like.size, like.dtype)
+
+
+@kernel()
 def _lane_arithmetic(a, r, out):
     v = simd.load(a, 0)
     w = simd.load_first(a, 3, r)
@@ -140,6 +145,35 @@ def test_gram_and_sensing_kernels_at_sizes_that_fill_no_block(m, n, r, threads):
         assert_allclose(evaluate.evaluate(data, A, B, GB, GtA), f, rtol=1e-11)
         assert_allclose(GB, G @ B, atol=1e-10)
         assert_allclose(GtA, G.T @ A, atol=1e-10)
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_sparse_products_are_those_of_the_dense_matrix(columns, threads):
+    mask, start, cols, values = entries()
+    matrix = np.zeros(mask.shape)
+    matrix[mask] = values
+    V = np.random.default_rng(4).standard_normal((9, columns))
+    out = np.full((23, columns), np.nan)
+    completion.product(start, cols, values, completion.blocks(start, threads), V, out)
+    assert_allclose(out, matrix @ V, atol=1e-12)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_pass_in_either_direction_is_two_products(backward):
+    rng = np.random.default_rng(5)
+    M, x, y = rng.standard_normal((11, 7)), rng.standard_normal(7), rng.standard_normal(11)
+    w, g = np.empty(11), np.empty((3, 7))
+    sensing._parallel_pass(M, x, y, backward, w, g)
+    assert_allclose(w, M @ x - y, rtol=1e-12)
+    assert_allclose(g.sum(axis=0), M.T @ (M @ x - y), rtol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_aligned_memory_starts_at_a_register(dtype):
+    for array in (simd.aligned(37, dtype), _aligned(np.empty(37, dtype))):
+        assert array.shape == (37,) and array.dtype == dtype
+        assert array.ctypes.data % simd.REGISTER_BYTES == 0
 
 
 def test_evaluate_takes_arrays_of_any_layout():

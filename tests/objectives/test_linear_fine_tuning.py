@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from lorasolve import _threads
 from lorasolve.objectives import LinearFineTuning
 from lorasolve.objectives.base import DenseReference
 
@@ -29,6 +30,24 @@ def test_value_and_gradient_are_the_definition():
     expected_f, expected_G = definition(W0, Z, Y, X)
     assert_allclose(f, expected_f, rtol=1e-12)
     assert_allclose(G, expected_G, atol=1e-12)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_gram_matrices_in_several_blocks(threads, monkeypatch):
+    """Sizes of more than one block of rows; the result is the same to the last bit with any number of threads."""
+    W0, Z, Y = instance(m=410, n=250, N=60)
+    one_block = Z @ Z.T / 60, (Y - W0 @ Z) @ Z.T / 60
+    monkeypatch.setattr(_threads, "_setting", threads)
+    objective = LinearFineTuning(W0, Z, Y)
+    assert_allclose(objective.S, one_block[0], atol=1e-12)
+    assert_allclose(objective.C, one_block[1], atol=1e-11)
+    assert (objective.S == objective.S.T).all()
+    assert_allclose(objective.f0, 0.5 * np.sum((W0 @ Z - Y) ** 2) / 60, rtol=1e-12)
+    best = np.linalg.lstsq(Z.T, (Y - W0 @ Z).T, rcond=None)[0].T
+    assert_allclose(objective.lower_bound, definition(W0, Z, Y, best)[0], atol=1e-9 * objective.f0)
+    monkeypatch.setattr(_threads, "_setting", 3 - threads)
+    again = LinearFineTuning(W0, Z, Y)
+    assert (again.S == objective.S).all() and (again.C == objective.C).all() and again.f0 == objective.f0
 
 
 def test_factor_level_is_the_definition():
