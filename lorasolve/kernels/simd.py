@@ -11,7 +11,7 @@ Rank vectors have ``WIDTH`` lanes; a lane beyond the rank holds zero. All others
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -25,6 +25,8 @@ from numba.extending import models, register_jitable, register_model
 WIDTH = 16
 REGISTER_BYTES = 64
 PANEL_ROWS = 20
+# Steps of a panel product per turn of its loop.
+UNROLLED = 4
 # Rows and columns of a tile (``tiles.py``).
 SIDE = 4
 _I32 = ir.IntType(32)
@@ -127,6 +129,21 @@ def _store_masked(builder: Any, vector: Any, address: Any, mask: Any, lanes: Lan
     address = builder.bitcast(address, lanes.llvm.as_pointer())
     align = ir.Constant(_I32, lanes.scalar.bitwidth // 8)
     _call(builder, f"llvm.masked.store.{lanes.suffix}.p0", ir.VoidType(), [vector, address, align, mask])
+
+
+def _unrolled(builder: Any, count: Any, body: Callable[[Any], None]) -> None:
+    """Emit ``body(index)`` for ``range(count)``, ``UNROLLED`` times per turn of the loop, then one by one.
+
+    LLVM leaves loops alone whose sums fill the registers.
+    """
+    factor = ir.Constant(count.type, UNROLLED)
+    turns = builder.sdiv(count, factor)
+    with cgutils.for_range(builder, turns) as loop:
+        first = builder.mul(loop.index, factor)
+        for k in range(UNROLLED):
+            body(builder.add(first, ir.Constant(count.type, k)))
+    with cgutils.for_range(builder, count, start=builder.mul(turns, factor)) as loop:
+        body(loop.index)
 
 
 def _sweep(builder: Any, lanes: Lanes, length: Any, body: Any) -> None:
@@ -334,15 +351,18 @@ def panel(typingctx, P, start, X, position, length, G, target):
         rows, count = ir.Constant(integer, PANEL_ROWS), ir.Constant(integer, lanes.count)
         zero = ir.Constant(lanes.llvm, [0.0] * lanes.count)
         sums = [cgutils.alloca_once_value(builder, zero) for _ in range(PANEL_ROWS)]
-        with cgutils.for_range(builder, args[4]) as loop:
-            at = builder.add(args[3], builder.mul(loop.index, count))
+
+        def step(index: Any) -> None:
+            at = builder.add(args[3], builder.mul(index, count))
             x = _load(builder, _pointer(context, builder, array_types[2], args[2], at), lanes)
-            first = builder.add(args[1], builder.mul(loop.index, rows))
+            first = builder.add(args[1], builder.mul(index, rows))
             column = _pointer(context, builder, array_types[0], args[0], first)
             for i, accumulator in enumerate(sums):
                 number = builder.load(builder.gep(column, [ir.Constant(integer, i)]))
                 product = [_broadcast(builder, number, lanes.count), x, builder.load(accumulator)]
                 builder.store(_call(builder, f"llvm.fma.{lanes.suffix}", lanes.llvm, product), accumulator)
+
+        _unrolled(builder, args[4], step)
         for i, accumulator in enumerate(sums):
             at = builder.add(args[6], ir.Constant(integer, i * lanes.count))
             _store(builder, builder.load(accumulator), _pointer(context, builder, array_types[5], args[5], at), lanes)

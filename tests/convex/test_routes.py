@@ -330,7 +330,7 @@ def test_ctrl_c_returns_the_last_point(route):
     best = ls.solve_convex(ls.Problem(example("softmax"), 2, 0.02)).fun
     objective = Interrupted.example(np.random.default_rng(0))
     at_zero = objective.value_and_grad(np.zeros(objective.shape))[0]
-    objective.calls, objective.last = 0, 60
+    objective.calls, objective.last = 0, 30
     result = ls.solve_convex(ls.Problem(objective, 2, 0.02), route, 1e-12, cross_check=True)
     assert result.interrupted and result.status == "not certified" and result.cross_check is None
     assert "interrupted from the keyboard" in result.message
