@@ -41,7 +41,7 @@ def _item(n, goals):
 
         return timed(lambda: ls.solve_convex(problem, method="factored", tol=1e-7), check)
 
-    @item.peer("proximal gradient (FISTA), NumPy", goal=goals.get("prox"), repeats=3)
+    @item.peer("proximal gradient (FISTA), NumPy", goal=goals.get("prox"), repeats=3, full_only=n > 60)
     def _(quick):
         M, y, lam = sensing(n)
         flat = M.reshape(y.size, -1)
