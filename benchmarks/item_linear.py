@@ -73,8 +73,8 @@ def _ours(optimizer):
 
         def sample():
             short, result = run(COMMON)
-            long, _ = run(COMMON + 500)
-            return (long - short) / 500, value(W0, Z, Y, result.A, result.B)
+            long, _ = run(COMMON + 2000)
+            return (long - short) / 2000, value(W0, Z, Y, result.A, result.B)
 
         return sample
 
