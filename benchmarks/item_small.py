@@ -201,14 +201,14 @@ total(np.ones(3))
 
 @start.peer("numba alone: one call of a one-line function on disk", needs="numba")
 def _(quick):
-    folder = tempfile.mkdtemp()
-    script = os.path.join(folder, "one_liner.py")
+    folder = tempfile.TemporaryDirectory()
+    script = os.path.join(folder.name, "one_liner.py")
     with open(script, "w") as file:
         file.write(ONE_LINER)
 
     def sample():
         began = time.perf_counter()
-        subprocess.run([sys.executable, script], check=True, env=os.environ | {"NUMBA_CACHE_DIR": folder})
+        subprocess.run([sys.executable, script], check=True, env=os.environ | {"NUMBA_CACHE_DIR": folder.name})
         return time.perf_counter() - began, 0.0
 
     sample()

@@ -99,20 +99,19 @@ def solve(
     method.check(problem)
 
     attended = callback is not None or bool(schedules)
-    monitor = Monitor(
-        stop,
-        callback,
-        Progress(method.name, progress),
-        stochastic=method.stochastic,
-        # A run that makes no progress at this step size may still do so at the smaller ones to come.
-        may_stall=method.may_stall and not any(part.scales_steps for part in schedules),
-    )
     rng = np.random.default_rng(seed)
     with solver_pools(problem.objective.compiled_oracle or (not attended and method.runs_compiled(problem))):
         stage, init_name = _start(problem, init, rng)
         for part in schedules:
             stage = part.start(stage, rng)
-        monitor.start()
+        monitor = Monitor(
+            stop,
+            callback,
+            Progress(method.name, progress),
+            stochastic=method.stochastic,
+            # A run that makes no progress at this step size may still do so at the smaller ones to come.
+            may_stall=method.may_stall and not any(part.scales_steps for part in schedules),
+        )
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             compiled_before = _compile_seconds()
             if isinstance(method, DrivenOptimizer):

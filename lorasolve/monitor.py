@@ -106,17 +106,12 @@ class Monitor:
         self.trace = Trace()
         self.nit = -1
         self.nfev = 0
+        self.started = time.perf_counter()
         self._first = math.inf
         self._best = math.inf
         self._best_at = 0
         self._last: tuple[float, float, float] | None = None
         self._unattended = 64
-
-        self.start()
-
-    def start(self) -> None:
-        """Start the clock, again if need be."""
-        self.started = time.perf_counter()
 
     def seconds(self) -> float:
         """Return the time since the run started."""

@@ -1,5 +1,6 @@
 """The loop: starts, stopping rules, accounting, refusals. What holds for every optimizer is in tests/optimizers."""
 
+import contextlib
 import dataclasses
 import warnings
 
@@ -8,6 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import lorasolve as ls
+from lorasolve import _threads
 from lorasolve.adapters import LoRA
 from lorasolve.monitor import STALL_WINDOW
 from lorasolve.objectives import Denoising, LinearFineTuning
@@ -275,3 +277,27 @@ def test_als_is_refused_where_a_merged_objective_has_no_closed_form():
     assert ls.solve(plain, "als").success
     with pytest.raises(ValueError, match="als minimises one factor at a time"):
         ls.solve(plain, "als", schedule="periodic")
+
+
+@pytest.mark.parametrize(
+    ("kind", "optimizer", "callback", "expected"),
+    [
+        ("linear", "gd", None, 1),
+        ("linear", "gd", lambda seen: None, 2),
+        ("linear", "nesterov", None, 2),
+        ("linear", "lbfgs", None, 2),
+        ("completion", "lbfgs", None, 1),
+    ],
+)
+def test_blas_keeps_to_one_thread_beside_compiled_loops_only(monkeypatch, kind, optimizer, callback, expected):
+    """Idle threads of BLAS spin against Numba's: from the start of such a run to its end there is one."""
+    asked = []
+    monkeypatch.setattr(_threads, "_setting", 2)
+    monkeypatch.setattr(_threads, "blas_threads", lambda n: contextlib.nullcontext(asked.append(n)))
+    rng = np.random.default_rng(0)
+    objective = {
+        "linear": LinearFineTuning(*(rng.standard_normal(size) for size in ((6, 4), (4, 20), (6, 20)))),
+        "completion": ls.objectives.MatrixCompletion.example(rng),
+    }[kind]
+    ls.solve(ls.Problem(objective, 2, 0.1), optimizer, callback=callback, stop=ls.StoppingRule(max_iter=3))
+    assert asked == [expected]

@@ -21,6 +21,8 @@ class MixedGD(GD):
     evaluation. In mid-run values differ from those of ``gd`` by about 1e-8 relative. Everywhere else the method is
     ``gd`` itself.
 
+    The float32 copy, half the size of the data, stays with the objective for further runs.
+
     Parameters
     ----------
     step_size : float, optional
