@@ -8,11 +8,11 @@ import numpy as np
 
 import lorasolve as ls
 from lorasolve.adapters import SoftmaxGates
-from lorasolve.methods import beam
-from lorasolve.methods.claims import Claim, print_claims
 from lorasolve.monitor import Intermediate
 from lorasolve.objectives import Denoising
 from lorasolve.optimizers import Adam
+from lorasolve.papers import beam
+from lorasolve.papers.claims import Claim, print_claims
 from lorasolve.schedules import Beam
 from lorasolve.schedules.beam import beyond_top_p, importance, prune_and_expand
 

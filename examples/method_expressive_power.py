@@ -7,8 +7,8 @@ import warnings
 
 import numpy as np
 
-from lorasolve.methods import expressive
-from lorasolve.methods.claims import Claim, print_claims
+from lorasolve.papers import expressive
+from lorasolve.papers.claims import Claim, print_claims
 
 # Medians printed in the released notebook for D = 16, one target layer, two frozen layers, R = 1 .. 8.
 PUBLISHED = (0.1097, 0.0665, 0.0357, 0.0184, 0.00816, 0.00210, 2.4e-4, 4.6e-10)

@@ -7,9 +7,9 @@ import argparse
 import numpy as np
 
 import lorasolve as ls
-from lorasolve.methods import learn_forget as lf
-from lorasolve.methods.claims import Claim, print_claims
 from lorasolve.optimizers import GD
+from lorasolve.papers import learn_forget as lf
+from lorasolve.papers.claims import Claim, print_claims
 
 RANKS = (1, 2, 4, 8)
 # rank of the change (24: full), samples, noise

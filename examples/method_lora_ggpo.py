@@ -8,11 +8,11 @@ from itertools import pairwise
 import numpy as np
 
 import lorasolve as ls
-from lorasolve.methods.claims import Claim, print_claims
-from lorasolve.methods.sharpness import largest_curvature
 from lorasolve.monitor import Intermediate
 from lorasolve.objectives import Denoising, LinearFineTuning, Logistic
 from lorasolve.optimizers import GD, GGPO, MGPO
+from lorasolve.papers.claims import Claim, print_claims
+from lorasolve.papers.sharpness import largest_curvature
 
 
 def bias_of_noise(make: str, seed: int = 0) -> float:

@@ -7,10 +7,10 @@ import argparse
 import numpy as np
 
 import lorasolve as ls
-from lorasolve.methods import ntk
-from lorasolve.methods.claims import Claim, print_claims
 from lorasolve.objectives import NTK
 from lorasolve.optimizers import GD
+from lorasolve.papers import ntk
+from lorasolve.papers.claims import Claim, print_claims
 
 
 def reductions(counts: tuple[int, ...]) -> list[tuple[int, int, int, float]]:

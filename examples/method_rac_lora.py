@@ -7,10 +7,10 @@ import argparse
 import numpy as np
 
 import lorasolve as ls
-from lorasolve.methods.claims import Claim, print_claims
-from lorasolve.methods.rac_lora import PaperExample, isotropic_factor, sketch_eigenvalue
 from lorasolve.objectives import Denoising
 from lorasolve.optimizers import GD
+from lorasolve.papers.claims import Claim, print_claims
+from lorasolve.papers.rac_lora import PaperExample, isotropic_factor, sketch_eigenvalue
 from lorasolve.schedules import ChainOfLoRA, RACChain
 
 

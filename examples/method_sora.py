@@ -9,10 +9,10 @@ import numpy as np
 import lorasolve as ls
 from lorasolve.adapters import SoRA
 from lorasolve.adapters.sora import released_threshold
-from lorasolve.methods.claims import Claim, print_claims
-from lorasolve.methods.sora import half_threshold_optimum, open_gates
 from lorasolve.monitor import Intermediate
 from lorasolve.objectives import Denoising
+from lorasolve.papers.claims import Claim, print_claims
+from lorasolve.papers.sora import half_threshold_optimum, open_gates
 from lorasolve.schedules import Sparsify
 
 SHAPE, GATES, PENALTY, DECAY = (20, 16), 12, 0.5, 0.1

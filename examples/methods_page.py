@@ -9,8 +9,8 @@ import pathlib
 import runpy
 
 import lorasolve as ls
-from lorasolve.methods.claims import markdown_rows
-from lorasolve.methods.side_by_side import side_by_side
+from lorasolve.papers.claims import markdown_rows
+from lorasolve.papers.side_by_side import side_by_side
 from lorasolve.plotting import save_figure, side_by_side_figure
 from lorasolve.tasks import digits_task
 

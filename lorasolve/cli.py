@@ -6,8 +6,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from . import __version__
 from ._registry import suggest
+from ._version import __version__
 from .commands import ExitCode, registry
 from .commands.base import EXIT_CODES
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ._validate import require
 from .certificate import Certificate, certify, numerical_rank
 from .convex import ConvexResult, solve_convex
 from .engine import StoppingRule, solve
@@ -266,7 +267,7 @@ def _arguments(method: Method, problem: Problem) -> dict[str, Any]:
     """Return the arguments of ``solve`` that a method stands for, with its optimizer made and checked."""
     arguments = dict(method) if isinstance(method, Mapping) else {"optimizer": method}
     optimizer = optimizer_registry.make(arguments.get("optimizer", "gd"), "methods")
-    optimizer.check(problem)
+    require(optimizer, "methods", optimizer.refusal(problem))
     return arguments | {"optimizer": optimizer}
 
 

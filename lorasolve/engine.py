@@ -12,7 +12,7 @@ import numpy as np
 
 from ._progress import Progress
 from ._threads import solver_pools
-from ._validate import Array, as_integer
+from ._validate import Array, as_integer, require
 from .adapters.base import Adapter
 from .inits import Init, Start
 from .inits import registry as init_registry
@@ -96,7 +96,7 @@ def solve(
         )
     if engine == "interpreted":
         problem = problem.plain()
-    method.check(problem)
+    require(method, "optimizer", method.refusal(problem))
 
     attended = callback is not None or bool(schedules)
     rng = np.random.default_rng(seed)
@@ -299,13 +299,14 @@ def _schedules(given: str | Schedule | Sequence[str | Schedule] | None) -> list[
 def _check_schedules(schedules: list[Schedule], method: Optimizer, problem: Problem) -> None:
     """Refuse schedules that the problem or the method cannot work with."""
     for part in schedules:
-        part.check(problem)
+        require(part, "schedule", part.refusal(problem))
         if isinstance(method, DrivenOptimizer):
             raise ValueError(f"schedule: {method.name!r} owns its loop and takes no schedule")
         if part.scales_steps and not method.takes_step_factor:
             raise ValueError(f"schedule: {part.name!r} scales a step size, and {method.name!r} has none to scale")
         if part.has_stages:
-            method.check(problem.replace(objective=problem.objective.merged(np.zeros(problem.shape, problem.dtype))))
+            staged = problem.replace(objective=problem.objective.merged(np.zeros(problem.shape, problem.dtype)))
+            require(method, "optimizer", method.refusal(staged))
 
 
 def _start(problem: Problem, init: Any, rng: np.random.Generator) -> tuple[Stage, str]:

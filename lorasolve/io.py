@@ -19,9 +19,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from . import __version__
 from ._registry import suggest
 from ._validate import Array, as_integer, as_number
+from ._version import __version__
 from .adapters import registry as adapter_registry
 from .objectives import registry as objective_registry
 from .objectives.base import Objective

@@ -22,7 +22,7 @@ from .engine import solve
 from .inits import Init
 from .inits import registry as init_registry
 from .objectives.base import Objective
-from .objectives.linear_fine_tuning import LinearFineTuning
+from .objectives.linear import LinearFineTuning
 from .objectives.two_layer import TwoLayer
 from .problem import Problem
 from .result import Result

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._validate import Array, as_float_array, as_integer, as_number, as_shape
+from ._validate import Array, as_float_array, as_integer, as_number, as_shape, require
 from .adapters import registry as adapter_registry
 from .adapters.base import Adapter, split
 from .linear_map import factor_singular_values
@@ -61,7 +61,7 @@ class Problem:
         self.rank = as_integer(rank, "rank", 1, min(self.shape))
         self.lam = as_number(lam, "lam", 0.0)
         self.adapter = adapter_registry.make(adapter, "adapter")
-        self.adapter.check(self.objective)
+        require(self.adapter, "adapter", self.adapter.refusal(self.objective))
         self.dtype = self.objective.dtype
         self.scale = self.adapter.scale_at(self.rank)
         self.lam_effective = self.lam / self.scale
@@ -184,10 +184,17 @@ class Problem:
         nuclear = self.scale * float(factor_singular_values(A, B).sum())
         return self.objective.factor_value(self.scale * A, B) + self.lam_effective * nuclear
 
+    def low_rank_refusal(self) -> str | None:
+        """Return why what needs ``X = s A B^T`` does not apply, or None if it does."""
+        if self.adapter.low_rank:
+            return None
+        return (
+            f"needs an adapter with X = s A B^T (for example 'lora'); the update of {self.adapter.name!r} is not of "
+            "this form"
+        )
+
     def require_low_rank(self, what: str) -> None:
         """Refuse adapters whose update is not ``s A B^T``."""
-        if not self.adapter.low_rank:
-            raise ValueError(
-                f"{what}: needs an adapter with X = s A B^T (for example 'lora'); the update of "
-                f"{self.adapter.name!r} is not of this form"
-            )
+        reason = self.low_rank_refusal()
+        if reason is not None:
+            raise ValueError(f"{what}: {reason}")

@@ -59,7 +59,7 @@ error_recursion : PROVED
 
 Used by
 -------
-lorasolve/methods/expressive.py
+lorasolve/papers/expressive.py
 """
 
 from fractions import Fraction

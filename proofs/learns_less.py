@@ -67,7 +67,7 @@ mean_singular_value : PROVED
 
 Used by
 -------
-lorasolve/methods/learn_forget.py
+lorasolve/papers/learn_forget.py
 """
 
 from collections import Counter

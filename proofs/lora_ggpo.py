@@ -61,7 +61,7 @@ step_raises_loss : PROVED
 
 Used by
 -------
-lorasolve/methods/ggpo.py, lorasolve/methods/sharpness.py, lorasolve/optimizers/ggpo.py,
+lorasolve/papers/ggpo.py, lorasolve/papers/sharpness.py, lorasolve/optimizers/ggpo.py,
 lorasolve/optimizers/mgpo.py
 """
 

@@ -58,7 +58,7 @@ repeated_sketch_stalls : PROVED
 
 Used by
 -------
-lorasolve/methods/rac_lora.py, lorasolve/schedules/cola.py, lorasolve/schedules/rac_chain.py
+lorasolve/papers/rac_lora.py, lorasolve/schedules/cola.py, lorasolve/schedules/rac_chain.py
 """
 
 from fractions import Fraction

@@ -63,7 +63,7 @@ gate_death : PROVED
 
 Used by
 -------
-lorasolve/adapters/sora.py, lorasolve/methods/sora.py
+lorasolve/adapters/sora.py, lorasolve/papers/sora.py
 """
 
 from fractions import Fraction

@@ -275,7 +275,7 @@ def test_als_is_refused_where_a_merged_objective_has_no_closed_form():
 
     plain = ls.Problem(NoMerge(M), 2, 0.1)
     assert ls.solve(plain, "als").success
-    with pytest.raises(ValueError, match="als minimises one factor at a time"):
+    with pytest.raises(ValueError, match="it minimises one factor at a time"):
         ls.solve(plain, "als", schedule="periodic")
 
 

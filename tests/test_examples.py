@@ -1,4 +1,4 @@
-"""Every example runs, and the main ones show what they say (those of the methods: tests/methods/test_claims.py)."""
+"""Every example runs, and the main ones show what they say (those of the methods: tests/papers/test_claims.py)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def run(name: str) -> Any:
 OWN_TEST = {"quickstart", "own_objective", "convex_certificate", "ratings", "adapters"}
 
 
-# The examples of single papers, method_*.py, are held against their claims in tests/methods/test_claims.py.
+# The examples of single papers, method_*.py, are held against their claims in tests/papers/test_claims.py.
 OTHERS = sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("method"))
 
 

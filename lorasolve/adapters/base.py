@@ -58,14 +58,12 @@ class Adapter:
         """
         return lam / self.scale_at(rank) if self.low_rank else 0.0
 
-    def check(self, objective: Objective) -> None:
-        """Refuse an objective this adapter cannot work with, with the reason."""
+    def refusal(self, objective: Objective) -> str | None:
+        """Return why this adapter cannot work with an objective, or None if it can."""
         for attribute in self.requires:
             if getattr(objective, attribute, None) is None:
-                raise ValueError(
-                    f"adapter: {self.name} needs an objective with a frozen weight ({attribute}); "
-                    f"{type(objective).__name__} has none"
-                )
+                return f"it needs an objective with a frozen weight ({attribute}); {type(objective).__name__} has none"
+        return None
 
     def n_extra(self, shape: tuple[int, int], rank: int) -> int:
         """Return the number of parameters beyond the two factors."""

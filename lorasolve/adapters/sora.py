@@ -10,8 +10,8 @@ import numpy as np
 
 from .._validate import Array, as_integer, as_number
 from ..objectives.base import Objective
+from ._gates import gated_oracle
 from .base import Adapter, split
-from .gates import gated_oracle
 
 Variant = Literal["paper", "unit_columns", "fixed_threshold", "released"]
 
@@ -28,7 +28,7 @@ class SoRA(Adapter):
 
     - not at all (``lam = 0``): nothing, since ``(cA, cB, g/c^2)`` keeps ``X`` and shrinks the penalty by ``c^2``;
     - by weight decay ``lam``: ``2 sqrt(gate_penalty lam) sum sqrt(sigma_i(X))`` (for ``s = 1``), a non-convex
-      Schatten-1/2 penalty (closed forms in :mod:`lorasolve.methods.sora`);
+      Schatten-1/2 penalty (closed forms in :mod:`lorasolve.papers.sora`);
     - by unit columns: ``(gate_penalty/s) ||X||_*``, the nuclear norm, so that the convex baseline applies.
 
     Parameters
@@ -58,7 +58,7 @@ class SoRA(Adapter):
     Fixed points: those of ``f + gate_penalty ||g||_1`` over all three blocks. A gate at zero stops the gradients
     of its columns; under weight decay these die, and the component never returns (gate death; the schedule
     ``revive`` re-seeds it). From the ``lora`` start the final rank is therefore a heuristic: compare with
-    :func:`lorasolve.methods.sora.half_threshold_optimum`. Proof module: proofs/sora.
+    :func:`lorasolve.papers.sora.half_threshold_optimum`. Proof module: proofs/sora.
     """
 
     gate_penalty: float = 1e-3

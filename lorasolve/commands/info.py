@@ -8,8 +8,8 @@ import importlib.metadata
 import platform
 from typing import Any
 
-from .. import __version__
 from .._threads import available_threads, get_threads
+from .._version import __version__
 from ..io import envelope
 from .base import Command, ExitCode, emit
 

@@ -8,7 +8,7 @@ from .._validate import Array
 from ..linear_map import balanced, factor_svd
 from ..objectives.base import Objective
 from ..objectives.denoising import Denoising
-from ..objectives.linear_fine_tuning import LinearFineTuning
+from ..objectives.linear import LinearFineTuning
 from ..problem import Problem
 from .base import ConvexRoute, Report, Solution
 

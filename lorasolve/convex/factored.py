@@ -25,8 +25,8 @@ from ..certificate import Bound, duality_gap, numerical_rank
 from ..linear_map import LinearMap, TopSingular, balanced, factor_svd, split_spectrum
 from ..objectives.base import Objective, estimate_smoothness, rounding_noise
 from ..problem import Problem
+from ._descent import lbfgs
 from .base import ConvexRoute, Report, Solution
-from .descent import lbfgs
 
 # Escape directions offered per round: this many and, if all of them escape, half the present rank more, so that the
 # rank grows geometrically.

@@ -9,9 +9,9 @@ import sys
 import time
 from collections.abc import Sequence
 
-from .. import __version__
 from .._progress import Progress
 from .._threads import set_threads
+from .._version import __version__
 from ..io import envelope, write_atomically, write_json
 from .base import Cell, Experiment, Record
 

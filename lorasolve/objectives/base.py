@@ -39,6 +39,8 @@ class Objective:
         False if :meth:`hessian_product` refuses to answer because ``f`` is not twice differentiable.
     n_samples : int or None
         Number of samples, for objectives that are means over samples.
+    minimizes_factors : bool
+        Whether :meth:`minimize_over_A` and :meth:`minimize_over_B` answer.
     compiled_oracle : bool
         Whether :meth:`factor_oracle` runs on Numba's threads, so that BLAS should keep to one.
     W0 : ndarray of shape (m, n) or None
@@ -56,6 +58,7 @@ class Objective:
     has_hessian: bool = True
     n_samples: int | None = None
     W0: Array | None = None
+    minimizes_factors: bool = False
     compiled_oracle: bool = False
     _oracle_data: Any = None
 
@@ -253,6 +256,7 @@ class UserObjective(Objective):
             if not own and hasattr(user, attribute):
                 setattr(self, attribute, getattr(user, attribute))
         self.dtype = np.dtype(self.dtype)
+        self.minimizes_factors = hasattr(user, "minimize_over_A") and hasattr(user, "minimize_over_B")
 
     def value_and_grad(self, X: Array) -> tuple[float, Array]:
         """Call the user's function and check what it returns."""
@@ -287,6 +291,7 @@ class DenseReference(Objective):
             "lower_bound",
             "has_hessian",
             "n_samples",
+            "minimizes_factors",
             "W0",
         ):
             setattr(self, attribute, getattr(objective, attribute))

@@ -31,6 +31,7 @@ class Denoising(Objective):
     summary = "||X - M||_F^2 / 2, all stationary points known in closed form"
     convex = True
     least_squares = True
+    minimizes_factors = True
     smoothness = 1.0
     lower_bound = 0.0
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._validate import Array, as_float_array, as_shape
-from .linear_model import LinearModel
+from ._linear_model import LinearModel
 
 
 class Logistic(LinearModel):

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._validate import Array, as_float_array, as_shape
-from .activations import activation as find_activation
-from .linear_model import LinearModel
+from ._activations import activation as find_activation
+from ._linear_model import LinearModel
 
 
 class TwoLayer(LinearModel):

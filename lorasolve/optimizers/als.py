@@ -68,18 +68,14 @@ class ALS(Optimizer):
     def __post_init__(self) -> None:
         as_integer(self.memory, "memory", 0)
 
-    def check(self, problem: Problem) -> None:
-        """Refuse adapters other than ``s A B^T`` and objectives without a closed form for one factor."""
-        problem.require_low_rank(f"optimizer {self.name}")
-        m, n = problem.shape
-        try:
-            problem.objective.minimize_over_A(np.ones((n, 1), problem.dtype), 1.0)
-            problem.objective.minimize_over_B(np.ones((m, 1), problem.dtype), 1.0)
-        except NotImplementedError as reason:
-            raise ValueError(
-                f"optimizer: {self.name} minimises one factor at a time in closed form, and {reason}; use 'lbfgs' "
-                "or 'gd'"
-            ) from None
+    def refusal(self, problem: Problem) -> str | None:
+        """Return the reason to refuse other adapters than ``s A B^T`` and other losses than least squares, or None."""
+        if not problem.objective.minimizes_factors:
+            return (
+                "it minimises one factor at a time in closed form, and "
+                f"{type(problem.objective).__name__} has no closed form for one factor; use 'lbfgs' or 'gd'"
+            )
+        return problem.low_rank_refusal()
 
     def init(self, problem: Problem, theta: Array, rng: np.random.Generator) -> ALSState:
         """Return the state that evaluates ``theta`` first."""

@@ -97,8 +97,9 @@ class Optimizer:
     stall_hint: ClassVar[str] = ""
     may_stall: ClassVar[bool] = True
 
-    def check(self, problem: Problem) -> None:
-        """Refuse a problem this method cannot work with, with the reason."""
+    def refusal(self, problem: Problem) -> str | None:
+        """Return why this method cannot work with a problem, or None if it can."""
+        return None
 
     def default_step(self, problem: Problem, theta: Array) -> float:
         """Return a step size at which this method is stable near ``theta``."""
@@ -183,20 +184,19 @@ def _changes(oracle: Oracle, origin: Array, origin_grad: Array) -> ValueAndGrad:
     return change
 
 
-def refuse_inexact_gradient(optimizer: Optimizer, problem: Problem) -> None:
-    """Refuse adapters whose answer is not the gradient of their value."""
-    if not problem.adapter.exact_gradient:
-        raise ValueError(
-            f"optimizer: {optimizer.name} compares values along its steps, and the direction that this "
-            f"{problem.adapter.name!r} answers with is not the gradient of its value (detached norm); use the exact "
-            "gradient, or 'gd' or 'adam'"
-        )
+def inexact_gradient_refusal(problem: Problem) -> str | None:
+    """Return why a method that compares values along its steps cannot run, or None if it can."""
+    if problem.adapter.exact_gradient:
+        return None
+    return (
+        f"it compares values along its steps, and the direction that this {problem.adapter.name!r} answers with is not "
+        "the gradient of its value (detached norm); use the exact gradient, or 'gd' or 'adam'"
+    )
 
 
-def refuse_frozen(optimizer: Optimizer, problem: Problem) -> None:
-    """Refuse adapters with parameters that are not trained."""
-    if problem.trainable is not None:
-        raise ValueError(f"optimizer: {optimizer.name} moves both factors together; a frozen factor makes no sense")
+def frozen_refusal(problem: Problem) -> str | None:
+    """Return why a method that moves both factors together cannot run, or None if it can."""
+    return None if problem.trainable is None else "it moves both factors together; a frozen factor makes no sense"
 
 
 def spectral_norm_estimate(operator: Any, iterations: int = 12) -> float:

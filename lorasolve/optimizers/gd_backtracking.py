@@ -8,7 +8,7 @@ import numpy as np
 
 from .._validate import Array, as_number
 from ..problem import Problem
-from .base import Optimizer, State, refuse_inexact_gradient
+from .base import Optimizer, State, inexact_gradient_refusal
 
 # Changes of L below this share of its scale are rounding errors: there the gradients decide.
 NOISE = 1e-12
@@ -62,9 +62,9 @@ class GDBacktracking(Optimizer):
         as_number(self.shrink, "shrink", 0.0, 1.0, open_low=True, open_high=True)
         as_number(self.grow, "grow", 1.0)
 
-    def check(self, problem: Problem) -> None:
-        """Refuse adapters whose answer is not the gradient of their value."""
-        refuse_inexact_gradient(self, problem)
+    def refusal(self, problem: Problem) -> str | None:
+        """Return the reason to refuse adapters whose answer is not the gradient of their value, or None."""
+        return inexact_gradient_refusal(problem)
 
     def init(self, problem: Problem, theta: Array, rng: np.random.Generator) -> BacktrackingState:
         """Return the state that evaluates ``theta`` first."""

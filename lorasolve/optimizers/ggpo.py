@@ -9,7 +9,7 @@ import numpy as np
 
 from .._validate import Array, as_number
 from ..problem import Problem
-from .perturbed import Perturbed, PerturbedState, weight_oracle
+from ._perturbed import Perturbed, PerturbedState, weight_oracle
 
 Rule = Literal["paper", "kohya", "kohya_linear"]
 
@@ -25,7 +25,7 @@ class GGPO(Perturbed):
     Parameters
     ----------
     step_size, base
-        As for :class:`~lorasolve.optimizers.perturbed.Perturbed`.
+        As for :class:`~lorasolve.optimizers._perturbed.Perturbed`.
     sigma, beta : float
         Scale of the noise, and weight of the gradient's rows.
     rule : {"paper", "kohya", "kohya_linear"}
@@ -63,9 +63,9 @@ class GGPO(Perturbed):
         if self.gradient not in ("exact", "surrogate"):
             raise ValueError(f"gradient: expected 'exact' or 'surrogate', got {self.gradient!r}")
 
-    def check(self, problem: Problem) -> None:
-        """Refuse adapters whose update is not ``s A B^T``."""
-        problem.require_low_rank(f"optimizer {self.name}")
+    def refusal(self, problem: Problem) -> str | None:
+        """Return the reason to refuse adapters whose update is not ``s A B^T``, or None."""
+        return problem.low_rank_refusal()
 
     def evaluate(self, problem: Problem, state: PerturbedState, grad: Array) -> float:
         """Evaluate the trial with the weight perturbed, except in the first step."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from .._validate import Array, as_integer
 from ..problem import Problem
-from .base import DrivenOptimizer, Oracle, ValueAndGrad, refuse_inexact_gradient
+from .base import DrivenOptimizer, Oracle, ValueAndGrad, inexact_gradient_refusal
 
 UNLIMITED = 2**31 - 1
 
@@ -39,9 +39,9 @@ class LBFGS(DrivenOptimizer):
     def __post_init__(self) -> None:
         as_integer(self.maxcor, "maxcor", 1)
 
-    def check(self, problem: Problem) -> None:
-        """Refuse adapters whose answer is not the gradient of their value."""
-        refuse_inexact_gradient(self, problem)
+    def refusal(self, problem: Problem) -> str | None:
+        """Return the reason to refuse adapters whose answer is not the gradient of their value, or None."""
+        return inexact_gradient_refusal(problem)
 
     def descend(self, function: ValueAndGrad, theta: Array, oracle: Oracle, accept: Callable[[Array], None]) -> Array:
         """Run SciPy's loop with its own tolerances off."""

@@ -10,7 +10,7 @@ import numpy as np
 from .._validate import Array, as_number
 from ..linear_map import balanced, factor_svd
 from ..problem import Problem
-from .base import preconditioned_scales, refuse_frozen
+from .base import frozen_refusal, preconditioned_scales
 from .gd import GD, GDState
 from .scaled_gd import inverse_gram
 
@@ -77,10 +77,9 @@ class LoRAPro(GD):
         if self.damping is not None:
             as_number(self.damping, "damping", 0.0)
 
-    def check(self, problem: Problem) -> None:
-        """Refuse adapters whose update is not ``s A B^T`` with both factors trained."""
-        problem.require_low_rank(f"optimizer {self.name}")
-        refuse_frozen(self, problem)
+    def refusal(self, problem: Problem) -> str | None:
+        """Return the reason to refuse adapters whose update is not ``s A B^T`` with both factors trained, or None."""
+        return problem.low_rank_refusal() or frozen_refusal(problem)
 
     def init(self, problem: Problem, theta: Array, rng: np.random.Generator) -> LoRAProState:
         """Return the state that evaluates ``theta`` first."""

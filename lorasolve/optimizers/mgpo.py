@@ -10,7 +10,7 @@ import numpy as np
 
 from .._validate import Array, as_number
 from ..problem import Problem
-from .perturbed import Perturbed, PerturbedState, weight_oracle
+from ._perturbed import Perturbed, PerturbedState, weight_oracle
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class MGPO(Perturbed):
     Parameters
     ----------
     step_size, base
-        As for :class:`~lorasolve.optimizers.perturbed.Perturbed`.
+        As for :class:`~lorasolve.optimizers._perturbed.Perturbed`.
     rho : float
         Radius, before the division by ``gbar``.
     mu, beta : float
@@ -80,10 +80,9 @@ class MGPO(Perturbed):
             if value not in accepted:
                 raise ValueError(f"{argument}: expected {accepted[0]!r} or {accepted[1]!r}, got {value!r}")
 
-    def check(self, problem: Problem) -> None:
-        """Refuse to perturb the weight of adapters whose update is not ``s A B^T``."""
-        if self.space == "weight":
-            problem.require_low_rank(f"optimizer {self.name} with space='weight'")
+    def refusal(self, problem: Problem) -> str | None:
+        """Return the reason not to perturb the weight of adapters whose update is not ``s A B^T``, or None."""
+        return problem.low_rank_refusal() if self.space == "weight" else None
 
     def evaluate(self, problem: Problem, state: PerturbedState, grad: Array) -> float:
         """Evaluate the trial perturbed along the momentum, except in the first step."""
@@ -118,18 +117,6 @@ class MGPO(Perturbed):
             return
         memory["momentum"] = self.mu * memory["momentum"] + grad
         memory["mean length"] = self.beta * memory["mean length"] + (1.0 - self.beta) * length
-
-
-@dataclass(frozen=True)
-class MGPOTrainer(MGPO):
-    """LoRA-MGPO with the settings of its released trainer: weight space, opposite sign, clamp at 10."""
-
-    sign: Literal[1, -1] = -1
-    space: Literal["factors", "weight"] = "weight"
-    clamp: float | None = 10.0
-
-    name = "mgpo_trainer"
-    summary = "LoRA-MGPO as in its released trainer: perturbation of the weight, opposite sign, clamped"
 
 
 def weight_velocity(problem: Problem, theta: Array, v: Array) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._validate import Array, as_number
 from ..problem import Problem
-from .base import Optimizer, State, refuse_inexact_gradient
+from .base import Optimizer, State, inexact_gradient_refusal
 from .gd_backtracking import NOISE
 
 
@@ -48,15 +48,16 @@ class ProximalGD(Optimizer):
         if self.step_size is not None:
             as_number(self.step_size, "step_size", 0.0, open_low=True)
 
-    def check(self, problem: Problem) -> None:
-        """Refuse to search a step where the adapter's answers are no gradient or its threshold no proximal map."""
-        if self.step_size is None:
-            refuse_inexact_gradient(self, problem)
-        if self.step_size is None and not problem.adapter.exact_prox:
-            raise ValueError(
-                f"step_size: the threshold of this {problem.adapter.name!r} adapter is not the proximal map of its "
-                "penalty, so no step can be found by descent; give a constant step_size"
+    def refusal(self, problem: Problem) -> str | None:
+        """Return the reason not to search a step where the adapter has no gradient or no proximal map, or None."""
+        if self.step_size is not None:
+            return None
+        if not problem.adapter.exact_prox:
+            return (
+                f"the threshold of this {problem.adapter.name!r} adapter is not the proximal map of its penalty, so no "
+                "step can be found by descent; give a constant step_size"
             )
+        return inexact_gradient_refusal(problem)
 
     def init(self, problem: Problem, theta: Array, rng: np.random.Generator) -> ProximalState:
         """Return the state that evaluates ``theta`` first."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._validate import Array, as_number
 from ..problem import Problem
-from .perturbed import Perturbed, PerturbedState
+from ._perturbed import Perturbed, PerturbedState
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class SAM(Perturbed):
     Parameters
     ----------
     step_size, base
-        As for :class:`~lorasolve.optimizers.perturbed.Perturbed`.
+        As for :class:`~lorasolve.optimizers._perturbed.Perturbed`.
     rho : float
         Radius of the ascent step, in the joint norm of ``(A, B)``.
 

@@ -55,9 +55,9 @@ class ScaledGD(GD):
         if self.damping is not None:
             as_number(self.damping, "damping", 0.0)
 
-    def check(self, problem: Problem) -> None:
-        """Refuse adapters whose update is not ``s A B^T``."""
-        problem.require_low_rank(f"optimizer {self.name}")
+    def refusal(self, problem: Problem) -> str | None:
+        """Return the reason to refuse adapters whose update is not ``s A B^T``, or None."""
+        return problem.low_rank_refusal()
 
     def init(self, problem: Problem, theta: Array, rng: np.random.Generator) -> ScaledState:
         """Return the state that evaluates ``theta`` first."""

@@ -53,13 +53,14 @@ class SGD(GD):
         super().__post_init__()
         as_integer(self.batch_size, "batch_size", 1)
 
-    def check(self, problem: Problem) -> None:
-        """Refuse objectives without samples."""
-        if problem.objective.n_samples is None:
-            raise ValueError(
-                f"optimizer: {self.name} draws mini-batches, and {type(problem.objective).__name__} is not a mean over "
-                "samples (n_samples is None); use 'gd'"
-            )
+    def refusal(self, problem: Problem) -> str | None:
+        """Return the reason to refuse objectives without samples, or None."""
+        if problem.objective.n_samples is not None:
+            return None
+        return (
+            f"it draws mini-batches, and {type(problem.objective).__name__} is not a mean over samples (n_samples is "
+            "None); use 'gd'"
+        )
 
     def init(self, problem: Problem, theta: Array, rng: np.random.Generator) -> SGDState:
         """Return the state that evaluates ``theta`` first."""

@@ -30,9 +30,9 @@ class TrustNCG(DrivenOptimizer):
     name = "trust_ncg"
     summary = "trust-region Newton-CG through SciPy (Hessian products, leaves saddles)"
 
-    def check(self, problem: Problem) -> None:
-        """Refuse adapters without Hessian products."""
-        problem.require_low_rank(f"optimizer {self.name}")
+    def refusal(self, problem: Problem) -> str | None:
+        """Return the reason to refuse adapters without Hessian products, or None."""
+        return problem.low_rank_refusal()
 
     def descend(self, function: ValueAndGrad, theta: Array, oracle: Oracle, accept: Callable[[Array], None]) -> Array:
         """Run SciPy's loop with its own tolerance off; a rejected step is no iterate."""

@@ -47,8 +47,9 @@ class Schedule:
     scales_steps: ClassVar[bool] = False
     merges: ClassVar[bool] = False
 
-    def check(self, problem: Problem) -> None:
-        """Refuse a problem this schedule cannot work with, with the reason."""
+    def refusal(self, problem: Problem) -> str | None:
+        """Return why this schedule cannot work with a problem, or None if it can."""
+        return None
 
     def start(self, stage: Stage, rng: np.random.Generator) -> Stage:
         """Return the first stage from the start that the init made."""

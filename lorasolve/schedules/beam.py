@@ -11,7 +11,7 @@ import numpy as np
 
 from .._registry import suggest
 from .._validate import Array, as_integer, as_number
-from ..adapters.beam import SoftmaxGates
+from ..adapters.softmax_gates import SoftmaxGates
 from ..linear_map import balanced, factor_svd, top_singular
 from ..problem import Problem
 from .base import Schedule, Stage
@@ -53,7 +53,7 @@ class Beam(Schedule):
     that changed something (in the release the copied optimizer state is written into a temporary and lost, only
     the gates' state is reset).
 
-    What is known (derived; proofs/beam_lora, :mod:`lorasolve.methods.beam`):
+    What is known (derived; proofs/beam_lora, :mod:`lorasolve.papers.beam`):
 
     - importance is a gauge choice: ``(A Q, B Q)`` gives the same ``X`` and other importances, majorised by the
       singular values; in one gauge all are equal;
@@ -82,10 +82,11 @@ class Beam(Schedule):
         if self.expand not in EXPANSIONS:
             raise ValueError(f"expand: unknown {self.expand!r}.{suggest(self.expand, list(EXPANSIONS))}")
 
-    def check(self, problem: Problem) -> None:
-        """Refuse adapters without softmax gates."""
-        if not isinstance(problem.adapter, SoftmaxGates):
-            raise ValueError(f"adapter: {self.name} needs 'softmax_gates', got {problem.adapter.name!r}")
+    def refusal(self, problem: Problem) -> str | None:
+        """Return the reason to refuse adapters without softmax gates, or None."""
+        if isinstance(problem.adapter, SoftmaxGates):
+            return None
+        return f"it needs the adapter 'softmax_gates', got {problem.adapter.name!r}"
 
     def is_boundary(self, stage_iteration: int, max_iter: int) -> bool:
         """Return True at snapshots and events: every half period."""

@@ -9,7 +9,7 @@ import numpy as np
 from ..problem import Problem
 from .base import Stage
 from .periodic import Periodic
-from .rac_chain import refuse_decay
+from .rac_chain import decay_refusal
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class ChainOfLoRA(Periodic):
     Correction of the usual account: with fresh factors and a stable step COLA does reach the optimum of the
     paper's example. What fails is the step ``1/L`` on the bilinear subproblem (at a minimiser its curvature is
     at least ``2 sigma_1``, so steps above ``1/sigma_1`` are unstable), factors that are not drawn anew, and too
-    few blocks (:mod:`lorasolve.methods.rac_lora`; proofs/rac_lora).
+    few blocks (:mod:`lorasolve.papers.rac_lora`; proofs/rac_lora).
 
     Fixed points: with fresh factors only ``grad f(W) = 0``. Weight decay is refused, as for ``rac_chain``.
     """
@@ -43,10 +43,9 @@ class ChainOfLoRA(Periodic):
     name = "cola"
     summary = "COLA: merge every period, restart with a fresh Gaussian A and B = 0 (needs lam = 0)"
 
-    def check(self, problem: Problem) -> None:
-        """Refuse weight decay, and what PeriodicLoRA refuses."""
-        super().check(problem)
-        refuse_decay(self.name, problem)
+    def refusal(self, problem: Problem) -> str | None:
+        """Return the reason to refuse weight decay, and what PeriodicLoRA refuses, or None."""
+        return super().refusal(problem) or decay_refusal(problem)
 
     def start(self, stage: Stage, rng: np.random.Generator) -> Stage:
         """Keep the init's factors for later restarts if they are to be repeated."""

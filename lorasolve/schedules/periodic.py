@@ -70,12 +70,11 @@ class Periodic(Schedule):
             raise ValueError(f"restart: expected 'lora' or 'gradient', got {self.restart!r}")
         LoRAStart(self.std)
 
-    def check(self, problem: Problem) -> None:
-        """Refuse a restart from the gradient where the update is not ``s A B^T``, and frozen factors."""
-        if self.restart == "gradient":
-            problem.require_low_rank("schedule periodic with restart='gradient'")
+    def refusal(self, problem: Problem) -> str | None:
+        """Return the reason to refuse frozen factors, or a gradient restart of other updates than ``s A B^T``."""
         if problem.trainable is not None and not problem.trainable[: problem.n_factor_parameters].all():
-            raise ValueError("schedule: periodic restarts both factors; use 'rac_chain' for a frozen one")
+            return "it restarts both factors; use 'rac_chain' for a frozen one"
+        return problem.low_rank_refusal() if self.restart == "gradient" else None
 
     def is_boundary(self, stage_iteration: int, max_iter: int) -> bool:
         """Return True after every ``period`` steps."""

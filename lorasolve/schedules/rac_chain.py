@@ -11,8 +11,8 @@ from .._registry import suggest
 from .._validate import Array, as_integer, as_number
 from ..adapters.lora import LoRA
 from ..problem import Problem
+from ._sketch import SKETCHES
 from .base import Schedule, Stage
-from .sketch import SKETCHES
 
 Side = Literal["auto", "left", "right", "mixed"]
 
@@ -25,7 +25,7 @@ class RACChain(Schedule):
     ``W+ = W - gamma Q Q^T G``: gradient descent seen through a random projection ``H = Q Q^T`` with
     ``E[H] = (r/m) I`` on the left and ``(r/n) I`` on the right. With ``gamma = 1/L`` the gap of a function with
     the Polyak-Lojasiewicz constant ``mu`` contracts on average by ``1 - gamma mu r/m`` a step or better
-    (:mod:`lorasolve.methods.rac_lora`), and so does the gap with any number of inner steps.
+    (:mod:`lorasolve.papers.rac_lora`), and so does the gap with any number of inner steps.
 
     Use it with gradient descent at ``step_size = 1/L`` (the rates) or with any other optimizer (no rates: the
     published experiments use AdamW). The optimizer's state starts anew in each block.
@@ -77,11 +77,11 @@ class RACChain(Schedule):
         if self.sketch not in SKETCHES:
             raise ValueError(f"sketch: unknown {self.sketch!r}.{suggest(self.sketch, list(SKETCHES))}")
 
-    def check(self, problem: Problem) -> None:
-        """Refuse weight decay and adapters without factors to freeze."""
-        refuse_decay(self.name, problem)
+    def refusal(self, problem: Problem) -> str | None:
+        """Return the reason to refuse weight decay and adapters without factors to freeze, or None."""
         if not isinstance(problem.adapter, LoRA):
-            raise ValueError(f"adapter: {self.name} freezes a factor of 'lora' and cannot use {problem.adapter.name!r}")
+            return f"it freezes a factor of the adapter 'lora' and cannot use {problem.adapter.name!r}"
+        return decay_refusal(problem)
 
     def is_boundary(self, stage_iteration: int, max_iter: int) -> bool:
         """Return True after every ``inner`` iterations."""
@@ -121,10 +121,11 @@ class RACChain(Schedule):
         return Q, stage if self.resample else stage.remember(**{f"sketch {side}": Q})
 
 
-def refuse_decay(schedule: str, problem: Problem) -> None:
-    """Refuse ``lam > 0`` for schedules that merge blocks whose decay is not a penalty of the whole update."""
-    if problem.lam:
-        raise ValueError(
-            f"lam: {schedule} minimises f itself and needs lam = 0, got {problem.lam:g}; the decay of the current "
-            "block is not the nuclear norm of the accumulated update"
-        )
+def decay_refusal(problem: Problem) -> str | None:
+    """Return why a schedule that merges blocks, whose decay is no penalty of the whole update, refuses ``lam > 0``."""
+    if not problem.lam:
+        return None
+    return (
+        f"it minimises f itself and needs lam = 0, got {problem.lam:g}; the decay of the current block is not the "
+        "nuclear norm of the accumulated update"
+    )

@@ -52,10 +52,11 @@ class Revive(Schedule):
         as_number(self.size, "size", 0.0, open_low=True)
         as_number(self.tolerance, "tolerance", 0.0)
 
-    def check(self, problem: Problem) -> None:
-        """Refuse adapters without gates."""
-        if not isinstance(problem.adapter, SoRA):
-            raise ValueError(f"adapter: {self.name} needs the gates of 'sora', got {problem.adapter.name!r}")
+    def refusal(self, problem: Problem) -> str | None:
+        """Return the reason to refuse adapters without gates, or None."""
+        if isinstance(problem.adapter, SoRA):
+            return None
+        return f"it needs the gates of the adapter 'sora', got {problem.adapter.name!r}"
 
     def is_boundary(self, stage_iteration: int, max_iter: int) -> bool:
         """Return True after every ``period`` steps."""

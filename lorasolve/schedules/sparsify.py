@@ -40,10 +40,11 @@ class Sparsify(Schedule):
         if not values or values != sorted(set(values)):
             raise ValueError(f"penalties: expected increasing numbers >= 0, got {self.penalties!r}")
 
-    def check(self, problem: Problem) -> None:
-        """Refuse adapters without gates."""
-        if not isinstance(problem.adapter, SoRA):
-            raise ValueError(f"adapter: {self.name} needs the gates of 'sora', got {problem.adapter.name!r}")
+    def refusal(self, problem: Problem) -> str | None:
+        """Return the reason to refuse adapters without gates, or None."""
+        if isinstance(problem.adapter, SoRA):
+            return None
+        return f"it needs the gates of the adapter 'sora', got {problem.adapter.name!r}"
 
     def start(self, stage: Stage, rng: np.random.Generator) -> Stage:
         """Set the first penalty."""

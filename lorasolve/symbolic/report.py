@@ -192,7 +192,7 @@ def summary(reports: Sequence[TheoremReport]) -> str:
 
 def as_json(reports: Sequence[TheoremReport]) -> str:
     """Return the reports as JSON; ``schema`` names the version of the layout."""
-    from lorasolve import __version__
+    from lorasolve._version import __version__
 
     content = {
         "schema": SCHEMA,

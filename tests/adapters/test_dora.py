@@ -255,7 +255,7 @@ def test_detached_runs_descend_from_the_lora_start():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="dora needs an objective with a frozen weight"):
+    with pytest.raises(ValueError, match="needs an objective with a frozen weight"):
         ls.Problem(Denoising(np.eye(4)), 2, adapter="dora")
     with pytest.raises(ValueError, match="axis"):
         DoRA(axis=2)

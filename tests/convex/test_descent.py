@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from lorasolve.convex.descent import Memory, lbfgs
+from lorasolve.convex._descent import Memory, lbfgs
 
 
 def two_loop(pairs, g):

@@ -8,7 +8,7 @@ import pytest
 import lorasolve as ls
 from lorasolve.adapters import DoRA, LoRA
 from lorasolve.convex import registry
-from lorasolve.convex.cvxpy_route import Cvxpy
+from lorasolve.convex.cvxpy import Cvxpy
 from lorasolve.convex.factored import Factored
 from lorasolve.convex.prox import Prox
 from lorasolve.objectives import Denoising, Huber, LinearFineTuning, MatrixCompletion, Softmax, TwoLayer

@@ -6,7 +6,7 @@ import sympy
 
 from lorasolve import Problem, StoppingRule, solve
 from lorasolve.objectives import TwoLayer
-from lorasolve.objectives.activations import activation
+from lorasolve.objectives._activations import activation
 
 SYMBOL = sympy.Symbol("h", real=True)
 FORMULAS = {

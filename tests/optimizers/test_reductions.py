@@ -258,7 +258,7 @@ def test_other_refusals_give_the_reason():
         def value_and_grad(self, X):
             return float(np.sum(X**4)), 4 * X**3
 
-    with pytest.raises(ValueError, match=r"als minimises one factor at a time.*no closed form"):
+    with pytest.raises(ValueError, match=r"it minimises one factor at a time.*no closed form"):
         ls.solve(ls.Problem(Quartic(), 1), "als")
 
 

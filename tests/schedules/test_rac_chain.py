@@ -5,7 +5,7 @@ import lorasolve as ls
 from lorasolve.objectives import Denoising
 from lorasolve.optimizers import GD
 from lorasolve.schedules import ChainOfLoRA, RACChain
-from lorasolve.schedules.sketch import SKETCHES
+from lorasolve.schedules._sketch import SKETCHES
 
 
 def problem(m=7, n=5, rank=2, seed=0):

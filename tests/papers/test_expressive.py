@@ -3,7 +3,7 @@ import warnings
 import numpy as np
 import pytest
 
-from lorasolve.methods import expressive
+from lorasolve.papers import expressive
 
 
 def layers(D, L, seed=0, near_identity=False):

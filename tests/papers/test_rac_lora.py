@@ -3,9 +3,9 @@ import pytest
 from scipy.optimize import minimize
 
 import lorasolve as ls
-from lorasolve.methods import rac_lora
 from lorasolve.objectives import Denoising
 from lorasolve.optimizers import GD
+from lorasolve.papers import rac_lora
 from lorasolve.schedules import RACChain
 
 EXACT = ls.StoppingRule(max_iter=1, grad_tol=0.0)

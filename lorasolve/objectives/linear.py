@@ -45,6 +45,7 @@ class LinearFineTuning(Objective):
     summary = "||(W0 + X) Z - Y||_F^2 / (2N), cost per step independent of N"
     convex = True
     least_squares = True
+    minimizes_factors = True
 
     def __init__(self, W0: ArrayLike, Z: ArrayLike, Y: ArrayLike) -> None:
         W0, Z, Y = as_float_array(W0, "W0", 2), as_float_array(Z, "Z", 2), as_float_array(Y, "Y", 2)

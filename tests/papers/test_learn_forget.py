@@ -3,8 +3,8 @@ import pytest
 from scipy.optimize import minimize
 
 import lorasolve as ls
-from lorasolve.methods import learn_forget as lf
 from lorasolve.optimizers import GD
+from lorasolve.papers import learn_forget as lf
 
 
 def general_pair(m=7, n=6, seed=0):

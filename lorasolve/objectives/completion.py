@@ -41,6 +41,7 @@ class MatrixCompletion(Objective):
     summary = "||mask o (X - M)||_F^2 / 2, O(nnz r) per oracle call"
     convex = True
     least_squares = True
+    minimizes_factors = True
     smoothness = 1.0
     lower_bound = 0.0
     compiled_oracle = True

@@ -119,9 +119,7 @@ def _with_schedule(problem: Problem, schedule: Schedule) -> Method:
         candidate = problem if name == problem.adapter.name else problem.replace(adapter=adapter)
         if isinstance(adapter, SoRA):
             continue
-        try:
-            schedule.check(candidate)
-        except ValueError:
+        if schedule.refusal(candidate) is not None:
             continue
         return Method("", candidate, _partner(candidate.adapter), schedule)
     raise ValueError(f"schedule: no adapter suits {schedule.name!r}")

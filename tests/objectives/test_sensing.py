@@ -4,7 +4,7 @@ import pytest
 import scipy.sparse
 from numpy.testing import assert_allclose
 
-from lorasolve.objectives import MatrixSensing
+from lorasolve.objectives import MatrixSensing, sensing
 from lorasolve.objectives.base import DenseReference
 
 M_ROWS, N_COLS, COUNT, RANK = 6, 4, 15, 2
@@ -66,9 +66,7 @@ def test_smoothness_is_the_squared_norm_of_the_map(kind):
 
 
 def test_rank_one_smoothness_beyond_the_gram_limit_is_an_upper_bound(monkeypatch):
-    from lorasolve.objectives import matrix_sensing
-
-    monkeypatch.setattr(matrix_sensing, "GRAM_LIMIT", 1)
+    monkeypatch.setattr(sensing, "GRAM_LIMIT", 1)
     objective, M, _ = build("rank-one")
     true = np.linalg.norm(M.reshape(COUNT, -1), 2) ** 2 / COUNT
     assert true <= objective.smoothness <= 10 * true

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve.methods import beam
 from lorasolve.objectives import Denoising
 from lorasolve.optimizers import GD
+from lorasolve.papers import beam
 
 
 def matrix(r=4, seed=0):

@@ -48,6 +48,7 @@ class MatrixSensing(Objective):
     summary = "sum (<M_i, X> - y_i)^2 / (2N), dense, rank-one or sparse measurements"
     convex = True
     least_squares = True
+    minimizes_factors = True
     lower_bound = 0.0
 
     def __init__(self, measurements: Any, y: ArrayLike, shape: tuple[int, int] | None = None) -> None:

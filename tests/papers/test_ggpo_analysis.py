@@ -3,9 +3,9 @@ import pytest
 from scipy.special import expit
 
 import lorasolve as ls
-from lorasolve.methods import ggpo, sharpness
 from lorasolve.objectives import Denoising, LinearFineTuning
 from lorasolve.optimizers.ggpo import row_scales
+from lorasolve.papers import ggpo, sharpness
 
 
 def test_expected_rise_on_linear_regression():

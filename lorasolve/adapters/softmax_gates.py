@@ -8,8 +8,8 @@ import numpy as np
 
 from .._validate import Array, as_number
 from ..objectives.base import Objective
+from ._gates import gated_oracle
 from .base import Adapter, split
-from .gates import gated_oracle
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class SoftmaxGates(Adapter):
 
     The gates add nothing to what can be represented: rank at most r. With weight decay they change the penalty:
     the least of ``(lam/2)(||A||^2 + ||B||^2)`` over all gated factors of ``X`` is
-    ``(lam/r)(sum sqrt(sigma_i(X)))^2`` for ``s = 1`` (derived; :func:`lorasolve.methods.beam.gated_decay`), which is
+    ``(lam/r)(sum sqrt(sigma_i(X)))^2`` for ``s = 1`` (derived; :func:`lorasolve.papers.beam.gated_decay`), which is
     not convex. So the convex optimum of LoRA is not that of this adapter unless ``lam = 0``.
 
     Fixed points: those of ``L`` in all three blocks. Proof module: proofs/beam_lora.

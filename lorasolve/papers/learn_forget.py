@@ -23,7 +23,7 @@ from ..adapters.lora import LoRA
 from ..engine import solve
 from ..monitor import Intermediate, StoppingRule
 from ..objectives.base import Objective
-from ..objectives.linear_fine_tuning import LinearFineTuning
+from ..objectives.linear import LinearFineTuning
 from ..problem import Problem
 
 

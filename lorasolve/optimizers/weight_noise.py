@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .._validate import Array, as_number
 from ..problem import Problem
-from .perturbed import Perturbed, PerturbedState, weight_oracle
+from ._perturbed import Perturbed, PerturbedState, weight_oracle
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class WeightNoise(Perturbed):
     Parameters
     ----------
     step_size, base
-        As for :class:`~lorasolve.optimizers.perturbed.Perturbed`.
+        As for :class:`~lorasolve.optimizers._perturbed.Perturbed`.
     sigma : float
         Standard deviation of the noise in each entry of the weight.
 
@@ -35,9 +35,9 @@ class WeightNoise(Perturbed):
         super().__post_init__()
         as_number(self.sigma, "sigma", 0.0)
 
-    def check(self, problem: Problem) -> None:
-        """Refuse adapters whose update is not ``s A B^T``."""
-        problem.require_low_rank(f"optimizer {self.name}")
+    def refusal(self, problem: Problem) -> str | None:
+        """Return the reason to refuse adapters whose update is not ``s A B^T``, or None."""
+        return problem.low_rank_refusal()
 
     def evaluate(self, problem: Problem, state: PerturbedState, grad: Array) -> float:
         """Evaluate the trial with fresh noise on the weight."""

@@ -3,8 +3,8 @@ import pytest
 
 import lorasolve as ls
 from lorasolve.adapters import SoRA
-from lorasolve.methods import sora
 from lorasolve.objectives import Denoising
+from lorasolve.papers import sora
 from lorasolve.schedules.revive import revived
 
 

@@ -2,7 +2,7 @@ import pathlib
 
 import pytest
 
-from lorasolve.methods.claims import Claim, markdown_rows
+from lorasolve.papers.claims import Claim, markdown_rows
 
 EXAMPLES = sorted(path.stem for path in (pathlib.Path(__file__).parents[2] / "examples").glob("method_*.py"))
 

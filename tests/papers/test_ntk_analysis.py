@@ -3,9 +3,9 @@ import pytest
 from scipy.optimize import minimize
 
 import lorasolve as ls
-from lorasolve.methods import ntk
 from lorasolve.objectives import NTK
 from lorasolve.optimizers import GD
+from lorasolve.papers import ntk
 
 
 def nuclear(X):
