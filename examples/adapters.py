@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import lorasolve as ls
-from lorasolve.adapters import DoRA, LoRA
+from lorasolve.adapters import LoRA
 from lorasolve.objectives import LinearFineTuning
 from lorasolve.schedules import Periodic
 
@@ -20,17 +20,18 @@ def run(quick: bool = False) -> dict[str, float]:
     iterations = 400 if quick else 4_000
     stop = ls.StoppingRule(max_iter=iterations, grad_tol=0.0)
 
-    runs: dict[str, dict[str, object]] = {
-        "LoRA, alpha = 2": {"adapter": LoRA(alpha=2.0), "optimizer": "gd"},
-        "rsLoRA, alpha = 2": {"adapter": LoRA(alpha=2.0, rslora=True), "optimizer": "gd"},
-        "LoRA-FA: B trained, A frozen": {"adapter": LoRA(frozen="A"), "optimizer": "gd"},
-        "DoRA, AdamW, cosine": {"adapter": DoRA(), "optimizer": "adamw", "schedule": "cosine"},
-        "LoRA, merged every quarter": {"optimizer": "gd", "schedule": Periodic(period=iterations // 4)},
+    # A method is a value, or the text that stands for it.
+    runs: dict[str, str | ls.Method] = {
+        "LoRA, alpha = 2": "gd@lora:alpha=2.0",
+        "rsLoRA, alpha = 2": "gd@lora:alpha=2.0,rslora=True",
+        "LoRA-FA: B trained, A frozen": ls.Method(adapter=LoRA(frozen="A")),
+        "DoRA, AdamW, cosine": "adamw+cosine@dora",
+        "LoRA, merged every quarter": ls.Method("gd", Periodic(period=iterations // 4)),
     }
     losses = {}
     print(f"{'':30}  loss before {objective.value_and_grad(np.zeros((m, n)))[0]:.4f}")
-    for name, arguments in runs.items():
-        result = ls.solve(ls.Problem(objective, rank=2), stop=stop, **arguments)
+    for name, method in runs.items():
+        result = ls.solve(ls.Problem(objective, rank=2), method, stop=stop)
         losses[name] = result.fun
         print(f"{name:30}  loss {result.fun:.4f}, rank of the update {np.linalg.matrix_rank(result.X, tol=1e-6)}")
     # The best that any update of rank 2 can do, in closed form: merging beats it, because the ranks add up.

@@ -58,23 +58,19 @@ def shares_removed(seed: int = 0) -> dict[str, tuple[float, float]]:
 def final_losses(rank: int, seeds: int, max_iter: int) -> dict[str, list[float]]:
     """Return the loss relative to its start, over the seeds, of LoRA, gates alone and three expansions."""
     gates = SoftmaxGates(tau=0.5)
-    methods: dict[str, dict[str, object]] = {
-        "LoRA": {},
-        "gates": {"adapter": gates},
-        "paper": {"adapter": gates, "schedule": Beam()},
-        "preserving": {"adapter": gates, "schedule": Beam(expand="preserving")},
-        "reseed": {"adapter": gates, "schedule": Beam(expand="reseed")},
+    methods = {
+        "LoRA": ls.Method(Adam(0.02), "cosine"),
+        "gates": ls.Method(Adam(0.02), "cosine", gates),
+        "paper": ls.Method(Adam(0.02), ["cosine", Beam()], gates),
+        "preserving": ls.Method(Adam(0.02), ["cosine", Beam(expand="preserving")], gates),
+        "reseed": ls.Method(Adam(0.02), ["cosine", Beam(expand="reseed")], gates),
     }
     stop = ls.StoppingRule(max_iter=max_iter, grad_tol=0.0)
     losses: dict[str, list[float]] = {name: [] for name in methods}
     for seed in range(seeds):
         T = target(rank, seed)
-        for name, options in methods.items():
-            schedules = ["cosine"] + ([options["schedule"]] if "schedule" in options else [])
-            end = ls.solve(
-                ls.Problem(Denoising(T), RANK), Adam(0.02), "lora", seed, stop=stop,
-                adapter=options.get("adapter"), schedule=schedules,
-            )  # fmt: skip
+        for name, method in methods.items():
+            end = ls.solve(ls.Problem(Denoising(T), RANK), method, seed=seed, stop=stop)
             losses[name].append(end.fun / (0.5 * float(np.sum(T * T))))
     return losses
 

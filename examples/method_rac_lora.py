@@ -18,20 +18,20 @@ def gaps_on_the_paper_example(step: float, seeds: int) -> dict[str, list[float]]
     """Return the gap of each method over the seeds (inf where it diverged), with steps of one size."""
     objective = PaperExample()
     problem = ls.Problem(objective, rank=1)
-    runs = {
-        "LoRA": {},
-        "COLA, fresh A": {"schedule": ChainOfLoRA(std=1.0)},
-        "AsymmLoRA": {"adapter": ls.adapters.LoRA(frozen="A")},
-        "RAC-LoRA": {"schedule": RACChain(inner=1)},
-    }
     start = ls.inits.LoRAStart(std=1.0)
+    runs = {
+        "LoRA": ls.Method(GD(step), init=start),
+        "COLA, fresh A": ls.Method(GD(step), ChainOfLoRA(std=1.0), init=start),
+        "AsymmLoRA": ls.Method(GD(step), adapter=ls.adapters.LoRA(frozen="A"), init=start),
+        "RAC-LoRA": ls.Method(GD(step), RACChain(inner=1), init=start),
+    }
     gaps: dict[str, list[float]] = {}
-    for label, options in runs.items():
+    for label, method in runs.items():
         max_iter = 20_000 if label.startswith("COLA") else int(100 / step)
         stop = ls.StoppingRule(max_iter=max_iter, grad_tol=0.0)
         gaps[label] = []
         for seed in range(seeds):
-            result = ls.solve(problem, GD(step), start, seed, stop=stop, **options)
+            result = ls.solve(problem, method, seed=seed, stop=stop)
             diverged = result.status is ls.Status.DIVERGED
             gap = np.inf if diverged else objective.value_and_grad(result.X)[0] - objective.lower_bound
             gaps[label].append(gap)
@@ -44,7 +44,7 @@ def contraction(shape: tuple[int, int], rank: int, side: str, draws: int) -> tup
     problem = ls.Problem(Denoising(M), rank)
     stop = ls.StoppingRule(max_iter=1, grad_tol=0.0)
     ratios = [
-        ls.solve(problem, GD(1.0), seed=seed, schedule=RACChain(side=side), stop=stop).fun / (0.5 * np.sum(M * M))
+        ls.solve(problem, ls.Method(GD(1.0), RACChain(side=side)), seed=seed, stop=stop).fun / (0.5 * np.sum(M * M))
         for seed in range(draws)
     ]
     return float(np.mean(ratios)), float(np.std(ratios, ddof=1) / np.sqrt(draws))

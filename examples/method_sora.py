@@ -57,7 +57,7 @@ def unit_columns(seed: int) -> tuple[ls.Result, float]:
     start = tuple(rng.standard_normal((rows, GATES)) for rows in SHAPE)
     problem = ls.Problem(Denoising(T), GATES, adapter=SoRA(PENALTY, "unit_columns"))
     stop = ls.StoppingRule(max_iter=20_000, grad_tol=1e-8)
-    result = ls.solve(problem, "proximal_gd", start, schedule="revive", stop=stop)
+    result = ls.solve(problem, "proximal_gd+revive", start, stop=stop)
     return result, ls.solve_convex(ls.Problem(Denoising(T), GATES, PENALTY), method="prox").fun
 
 
@@ -76,7 +76,7 @@ def memorisation(penalties: tuple[float, ...], seed: int) -> list[tuple[float, i
         last[now.problem.adapter.gate_penalty] = (gates, *losses)
 
     stop = ls.StoppingRule(max_iter=1500 * len(penalties), grad_tol=1e-6)
-    ls.solve(problem, "proximal_gd", seed=seed, schedule=Sparsify(penalties), stop=stop, callback=watch)
+    ls.solve(problem, ls.Method("proximal_gd", Sparsify(penalties)), seed=seed, stop=stop, callback=watch)
     return [(penalty, *last[penalty]) for penalty in penalties]
 
 

@@ -11,7 +11,7 @@ def run(quick: bool = False) -> dict[str, object]:
     task = digits_task()
     problem = ls.Problem(task.objective, rank=task.rank, lam=task.lam)
     stop = ls.StoppingRule(max_iter=2_000 if quick else 20_000, grad_tol=1e-9)
-    result = ls.solve(problem, optimizer="nesterov" if quick else "gd", init="lora", seed=0, stop=stop)
+    result = ls.solve(problem, "nesterov" if quick else "gd", seed=0, stop=stop)
     certificate = ls.certify(problem, result)
     optimum = ls.solve_convex(problem)
     print(result.message)

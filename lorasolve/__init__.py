@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .comparison import Comparison, compare
     from .convex import ConvexResult, solve_convex
     from .engine import solve
+    from .method import Method
     from .monitor import StoppingRule
     from .multi import MultiProblem
     from .problem import Problem
@@ -37,6 +38,7 @@ _ATTRIBUTES = {
     "compare": ".comparison",
     "ConvexResult": ".convex",
     "solve_convex": ".convex",
+    "Method": ".method",
     "StoppingRule": ".monitor",
     "solve": ".engine",
     "MultiProblem": ".multi",

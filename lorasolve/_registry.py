@@ -1,15 +1,22 @@
-"""Components found by the folder they lie in.
+"""Components found by the folder they lie in, and those that other packages register.
 
 A new objective, adapter, optimizer, schedule or init is one new module in its folder that defines a subclass of
-the folder's base class with a ``name``. Nothing else is edited: every listing, test and table reads the folder.
+the folder's base class with a ``name``, and is called by that name. Nothing else is edited: every listing, test and
+table reads the folder. ``base.py`` and modules with an underscore are helpers. Another package registers its
+components through entry points of the group ``lorasolve.objectives``, ``lorasolve.optimizers``, and so on.
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import pkgutil
+import warnings
+from dataclasses import fields
 from typing import Any, Generic, TypeVar
+
+from ._text import marked_parts, parse_value
 
 T = TypeVar("T")
 
@@ -22,56 +29,177 @@ def suggest(given: str, accepted: list[str]) -> str:
 
 
 class Registry(Generic[T]):
-    """The concrete subclasses of ``base`` defined in the modules of ``package``, by their ``name``."""
+    """The subclasses of ``base`` defined in the modules of ``package`` or registered for it, by their ``name``."""
 
     def __init__(self, package: str, base: type[T], kind: str) -> None:
         self.package = package
         self.base = base
         self.kind = kind
-        self._classes: dict[str, type[T]] | None = None
+        self._classes: dict[str, type[T]] = {}
+        self._complete = False
 
     def classes(self) -> dict[str, type[T]]:
-        """Return ``{name: class}`` in alphabetical order, importing the folder's modules on first use."""
-        if self._classes is None:
-            found: dict[str, type[T]] = {}
-            for info in pkgutil.iter_modules(importlib.import_module(self.package).__path__):
-                module = importlib.import_module(f"{self.package}.{info.name}")
-                for value in vars(module).values():
-                    if not isinstance(value, type) or value.__module__ != module.__name__:
-                        continue
-                    name = str(getattr(value, "name", ""))
-                    if name and issubclass(value, self.base):
-                        found[name] = value
-            self._classes = dict(sorted(found.items()))
-        return self._classes
-
-    def make(self, given: Any, argument: str) -> T:
-        """Return ``given`` if it is an instance of the base, or the component of that name with its defaults.
+        """Return ``{name: class}`` in alphabetical order, importing modules and plug-ins on first use.
 
         Raises
         ------
         ValueError
-            If the name is unknown; the message suggests the nearest one.
+            If two components have one name, a component sets no name, or a module is not called what its component
+            is called. A plug-in that cannot be loaded is left out with a warning.
+        """
+        if not self._complete:
+            found = self._built_in()
+            # Plug-ins may ask for what is built in while they are imported.
+            self._classes = _by_name(found)
+            self._complete = True
+            try:
+                self._classes = _by_name(self._with_plug_ins(found))
+            except BaseException:
+                self._complete = False
+                raise
+        return self._classes
+
+    def _built_in(self) -> _Found:
+        """Return ``{name: (class, file)}`` of the folder."""
+        found: _Found = {}
+        modules = {}
+        for info in pkgutil.iter_modules(importlib.import_module(self.package).__path__):
+            if info.name == "base" or info.name.startswith("_"):
+                continue
+            module = importlib.import_module(f"{self.package}.{info.name}")
+            file = str(module.__file__)
+            defined = [
+                value
+                for value in vars(module).values()
+                if isinstance(value, type) and value.__module__ == module.__name__ and issubclass(value, self.base)
+            ]
+            if not defined:
+                raise ValueError(
+                    f"{file}: defines no {self.kind}, that is, no subclass of {self.base.__name__}; the name of a "
+                    "helper module starts with an underscore"
+                )
+            for cls in defined:
+                self._add(found, cls, file)
+                modules[cls] = info.name
+        for name, (cls, file) in found.items():
+            if modules[cls] != name:
+                raise ValueError(
+                    f"{file}: {cls.__name__} is called {name!r}, and a file is called what its {self.kind} is called; "
+                    f"rename the file to {name}.py, or set name = {modules[cls]!r}"
+                )
+        return found
+
+    def _add(self, found: _Found, cls: type, origin: str) -> None:
+        """Add a class that sets a name of its own, which no other one has."""
+        name = vars(cls).get("name", "")
+        if not (isinstance(name, str) and name):
+            raise ValueError(
+                f"{origin}: the {self.kind} {cls.__name__} sets no name of its own; add name = '...' to the class (a "
+                "base class of several components belongs in a module with an underscore)"
+            )
+        if name in found:
+            raise ValueError(
+                f"two {self.kind}s are called {name!r}, in {found[name][1]} and in {origin}; give one of them another "
+                "name"
+            )
+        found[name] = (cls, origin)
+
+    def _with_plug_ins(self, found: _Found) -> _Found:
+        """Return what is found together with what other packages register."""
+        found = dict(found)
+        for point in _entry_points().select(group=self.package):
+            origin = f"{point.value} of the distribution {point.dist.name if point.dist else 'unknown'!r}"
+            try:
+                cls = point.load()
+                if not (isinstance(cls, type) and issubclass(cls, self.base)):
+                    raise TypeError(f"it is no subclass of {self.base.__name__}")
+                self._add({}, cls, origin)
+            except Exception as error:
+                warnings.warn(
+                    f"the {self.kind} {point.name!r} is left out, {origin}: {type(error).__name__}: {error}",
+                    stacklevel=2,
+                )
+                continue
+            self._add(found, cls, origin)
+        return found
+
+    def make(self, given: Any, argument: str) -> T:
+        """Return ``given`` if it is an instance of the base, or the component that a text stands for.
+
+        Parameters
+        ----------
+        given : str or component
+            ``name`` or ``name:key=value,key=value``; settings that are left out have their defaults.
+        argument : str
+            What error messages call it.
+
+        Raises
+        ------
+        ValueError
+            If the name or a setting is unknown, or a value is refused; the message suggests the nearest name.
         TypeError
-            If ``given`` is neither a name nor an instance of the base class.
+            If ``given`` is neither a text nor an instance of the base class, or a value is of the wrong type.
         """
         if isinstance(given, self.base):
             return given
-        if isinstance(given, str):
-            classes = self.classes()
-            if given not in classes:
-                raise ValueError(f"{argument}: unknown {self.kind} {given!r}.{suggest(given, list(classes))}")
-            return classes[given]()
-        article = "an" if self.kind[0] in "aeiou" else "a"
-        raise TypeError(
-            f"{argument}: expected the name of {article} {self.kind} or an instance of {self.base.__name__}, "
-            f"got {type(given).__name__}"
-        )
+        if not isinstance(given, str):
+            article = "an" if self.kind[0] in "aeiou" else "a"
+            raise TypeError(
+                f"{argument}: expected the name of {article} {self.kind} or an instance of {self.base.__name__}, "
+                f"got {type(given).__name__}"
+            )
+        name, colon, text = (part.strip() for part in given.partition(":"))
+        classes = self.classes()
+        if name not in classes:
+            raise ValueError(f"{argument}: unknown {self.kind} {name!r}.{suggest(name, list(classes))}")
+        cls: Any = classes[name]
+        settings = _settings(cls, name, text, argument) if colon else {}
+        try:
+            return cls(**settings)
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"{argument}: {error}") from error
 
     def attribute(self, name: str) -> Any:
         """Resolve ``package.ClassName`` (used as the package's module-level ``__getattr__``)."""
         if not name.startswith("_"):
-            for cls in self.classes().values():
-                if cls.__name__ == name:
-                    return cls
+            # A built-in class is found without importing plug-ins: one of them may be asking.
+            if not self._classes:
+                self._classes = _by_name(self._built_in())
+            cls = _called(name, self._classes) or _called(name, self.classes())
+            if cls is not None:
+                return cls
         raise AttributeError(f"module {self.package!r} has no attribute {name!r}")
+
+
+_Found = dict[str, tuple[type, str]]
+
+
+def _by_name(found: _Found) -> dict[str, Any]:
+    return {name: found[name][0] for name in sorted(found)}
+
+
+def _called(name: str, classes: dict[str, Any]) -> Any:
+    return next((cls for cls in classes.values() if cls.__name__ == name), None)
+
+
+def _settings(cls: Any, name: str, text: str, argument: str) -> dict[str, Any]:
+    """Return the settings that ``key=value,key=value`` stands for."""
+    known = [entry.name for entry in fields(cls) if entry.init]
+    settings: dict[str, Any] = {}
+    for _, pair in marked_parts(text, ","):
+        key, equals, value = (part.strip() for part in pair.partition("="))
+        if not equals or key not in known:
+            accepted = suggest(key, known) if known else " It has no settings."
+            raise ValueError(f"{argument}: {name} has no setting {key!r} (write {name}:key=value).{accepted}")
+        if key in settings:
+            raise ValueError(f"{argument}: {name} is given the setting {key!r} twice")
+        settings[key] = parse_value(value)
+    return settings
+
+
+@functools.cache
+def _entry_points() -> Any:
+    """Return the entry points of all installed distributions, read once."""
+    from importlib.metadata import entry_points
+
+    return entry_points()

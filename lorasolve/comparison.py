@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,10 @@ from .convex import ConvexResult, solve_convex
 from .engine import StoppingRule, solve
 from .inits import Init
 from .linear_map import factor_singular_values
+from .method import Method
 from .optimizers import Optimizer
-from .optimizers import registry as optimizer_registry
 from .problem import Problem
 from .result import Result, Status
-
-Method = str | Optimizer | Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Row:
     Attributes
     ----------
     solver : str
-        Name, settings that differ from the defaults, schedule.
+        The method's text form.
     objective : float
         ``L(A, B)`` at the last point.
     suboptimality : float or None
@@ -145,7 +143,7 @@ class Comparison:
             entry: dict[str, Any] = asdict(row)
             entry["message"] = result.message
             entry["seed"] = result.seed
-            entry["init"] = result.init
+            entry["started_from"] = result.started_from
             entry["singular_values"] = singular_values(result)
             entry["trace"] = result.trace.to_dict()
             rows.append(entry)
@@ -183,10 +181,10 @@ _TITLES = {
 
 def compare(
     problem: Problem,
-    methods: Iterable[Method],
+    methods: Iterable[str | Optimizer | Method],
     reference: ConvexResult | None = None,
     *,
-    init: str | Init | tuple[Any, Any] | Result = "lora",
+    init: str | Init | tuple[Any, Any] | Result | None = None,
     seed: int | None = 0,
     stop: StoppingRule | None = None,
     tol: float = 1e-6,
@@ -198,13 +196,12 @@ def compare(
     ----------
     problem : Problem
         What to solve.
-    methods : iterable of str, Optimizer or mapping
-        Optimizers by name or instance; a mapping gives arguments of :func:`lorasolve.solve`, for example
-        ``{"optimizer": "adam", "schedule": "cosine"}``.
+    methods : iterable of str, Optimizer or Method
+        The ways to run, each as in :func:`lorasolve.solve`, for example ``["gd", "adam+cosine"]``.
     reference : ConvexResult, optional
         The convex optimum; computed here by default, where the problem has one.
     init, seed, stop, progress
-        As in :func:`lorasolve.solve`, for every method that does not set its own.
+        As in :func:`lorasolve.solve`, for every method.
     tol : float
         Certified relative gap up to which a point counts as the global optimum.
 
@@ -219,8 +216,7 @@ def compare(
     """
     if not isinstance(problem, Problem):
         raise TypeError(f"problem: expected a Problem, got {type(problem).__name__}")
-    common = {"init": init, "seed": seed, "stop": stop, "progress": progress}
-    runs = [common | _arguments(method, problem) for method in _as_list(methods)]
+    runs = _checked(methods, problem, draws_start=not isinstance(init, (tuple, Result)))
     results: list[Result] = []
     rows: list[Row] = []
     interrupted = False
@@ -228,10 +224,10 @@ def compare(
         if reference is None and has_convex_counterpart(problem):
             reference = solve_convex(problem, progress=progress)
             interrupted = reference.interrupted
-        for arguments in [] if interrupted else runs:
-            result = solve(problem, **arguments)
+        for method in [] if interrupted else runs:
+            result = solve(problem, method, init, seed, stop=stop, progress=progress)
             results.append(result)
-            rows.append(_row(problem, _label(arguments), result, reference, tol))
+            rows.append(_row(problem, method, result, reference, tol))
             if result.status is Status.INTERRUPTED:
                 interrupted = True
                 break
@@ -256,32 +252,30 @@ def singular_values(result: Result) -> list[float]:
     return [float(v) for v in values]
 
 
-def _as_list(methods: Iterable[Method]) -> list[Method]:
-    given: list[Method] = [methods] if isinstance(methods, (str, Optimizer, Mapping)) else list(methods)
+def _checked(methods: Iterable[str | Optimizer | Method], problem: Problem, draws_start: bool) -> list[Method]:
+    """Return the methods, or refuse those that cannot run on the problem."""
+    given = [methods] if isinstance(methods, (str, Optimizer, Method)) else list(methods)
     if not given:
-        raise ValueError("methods: is empty; give at least one optimizer")
-    return given
+        raise ValueError("methods: is empty; give at least one, for example 'gd'")
+    made = [Method.of(method, "methods") for method in given]
+    for method in made:
+        require(str(method), "methods", method.refusal(problem, draws_start=draws_start))
+    return made
 
 
-def _arguments(method: Method, problem: Problem) -> dict[str, Any]:
-    """Return the arguments of ``solve`` that a method stands for, with its optimizer made and checked."""
-    arguments = dict(method) if isinstance(method, Mapping) else {"optimizer": method}
-    optimizer = optimizer_registry.make(arguments.get("optimizer", "gd"), "methods")
-    require(optimizer, "methods", optimizer.refusal(problem))
-    return arguments | {"optimizer": optimizer}
-
-
-def _row(problem: Problem, label: str, result: Result, reference: ConvexResult | None, tol: float) -> Row:
+def _row(problem: Problem, method: Method, result: Result, reference: ConvexResult | None, tol: float) -> Row:
     certificate: Certificate | None = None
     above = None
+    own = method.problem(problem)
     if result.status is not Status.DIVERGED:
-        if problem.adapter.low_rank:
-            certificate = certify(problem, result, tol=tol)
-        if reference is not None:
+        if own.adapter.low_rank:
+            certificate = certify(own, result, tol=tol)
+        # Another penalty has another optimum.
+        if reference is not None and own.adapter.low_rank and own.lam_effective == problem.lam_effective:
             above = (result.fun - reference.fun) / (abs(reference.fun) or 1.0)
     values = np.asarray(singular_values(result))
     return Row(
-        solver=label,
+        solver=str(method),
         objective=result.fun,
         suboptimality=above,
         gap=certificate.relative_gap if certificate is not None and np.isfinite(certificate.gap) else None,
@@ -294,26 +288,6 @@ def _row(problem: Problem, label: str, result: Result, reference: ConvexResult |
         compile_seconds=result.compile_seconds,
         status=result.status.label,
     )
-
-
-def _label(arguments: dict[str, Any]) -> str:
-    """Return ``name(setting=value)`` of the optimizer, with ``+ schedule`` where there is one."""
-    parts = [describe(arguments["optimizer"])]
-    schedule = arguments.get("schedule")
-    if schedule is not None:
-        schedules = [schedule] if isinstance(schedule, str) or is_dataclass(schedule) else schedule
-        parts += [part if isinstance(part, str) else describe(part) for part in schedules]
-    return "+".join(parts)
-
-
-def describe(component: Any) -> str:
-    """Return a component's name with the settings that differ from their defaults."""
-    settings = [
-        f"{entry.name}={getattr(component, entry.name)!r}"
-        for entry in fields(component)
-        if getattr(component, entry.name) != entry.default
-    ]
-    return f"{component.name}({', '.join(settings)})" if settings else component.name
 
 
 # ---------------------------------------------------------------------- text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -13,27 +12,25 @@ import numpy as np
 from ._progress import Progress
 from ._threads import solver_pools
 from ._validate import Array, as_integer, require
-from .adapters.base import Adapter
-from .inits import Init, Start
+from .inits import Init
 from .inits import registry as init_registry
+from .method import Method
 from .monitor import Callback, Monitor, Stop, StoppingRule
 from .optimizers import Optimizer
-from .optimizers import registry as optimizer_registry
 from .optimizers.base import DrivenOptimizer
 from .problem import Problem
 from .result import Result, Status
 from .schedules import Schedule, Stage
-from .schedules import registry as schedule_registry
+
+Given = tuple[Any, Any] | Result
 
 
 def solve(
     problem: Problem,
-    optimizer: str | Optimizer = "gd",
-    init: str | Init | tuple[Any, Any] | Result = "lora",
+    method: str | Optimizer | Method = "gd",
+    init: str | Init | tuple[Any, Any] | Result | None = None,
     seed: int | None = 0,
     *,
-    adapter: str | Adapter | None = None,
-    schedule: str | Schedule | Sequence[str | Schedule] | None = None,
     stop: StoppingRule | None = None,
     callback: Callback | None = None,
     progress: bool = False,
@@ -45,16 +42,13 @@ def solve(
     ----------
     problem : Problem
         Objective, rank, weight decay and adapter.
-    optimizer : str or Optimizer
-        A name (``lorasolve list`` shows all) or an instance with settings.
-    init : str, Init, (A, B) or Result
-        The start: a name, an instance, explicit factors (m, r) and (n, r), or an earlier result to continue.
+    method : str, Optimizer or Method
+        The way to run: a text (``"gd"``, ``"adam:step_size=0.1+cosine"``; ``lorasolve list`` shows all names), an
+        optimizer, or a :class:`Method` of optimizer, schedules, adapter, init and weight decay.
+    init : str, Init, (A, B) or Result, optional
+        Replaces the method's start: an init, explicit factors (m, r) and (n, r), or an earlier result to continue.
     seed : int or None
         Seed of all randomness; the same seed gives the same result.
-    adapter : str or Adapter, optional
-        Replaces the problem's adapter.
-    schedule : str, Schedule or a sequence of them, optional
-        Step-size factors and stage transitions.
     stop : StoppingRule, optional
         When to stop.
     callback : callable, optional
@@ -78,55 +72,82 @@ def solve(
     """
     if not isinstance(problem, Problem):
         raise TypeError(f"problem: expected a Problem, got {type(problem).__name__}")
-    if adapter is not None:
-        problem = problem.replace(adapter=adapter)
     if engine not in ("compiled", "interpreted"):
         raise ValueError(f"engine: expected 'compiled' or 'interpreted', got {engine!r}")
     if seed is not None:
         as_integer(seed, "seed", 0)
-    method = optimizer_registry.make(optimizer, "optimizer")
-    schedules = _schedules(schedule)
+    method, given = method_and_start(method, init)
+    optimizer, schedules = method.optimizer, list(method.schedules)
     stop = StoppingRule() if stop is None else stop
-    _check_schedules(schedules, method, problem)
-    if problem.adapter.proximal and not method.takes_prox:
-        able = ", ".join(name for name, cls in optimizer_registry.classes().items() if cls.takes_prox)
-        raise ValueError(
-            f"optimizer: the penalty of {problem.adapter.name!r} needs a proximal step, which {method.name!r} does "
-            f"not take. Accepted: {able}."
-        )
     if engine == "interpreted":
         problem = problem.plain()
-    require(method, "optimizer", method.refusal(problem))
+    problem = own_problem(problem, method, given)
 
     attended = callback is not None or bool(schedules)
     rng = np.random.default_rng(seed)
-    with solver_pools(problem.objective.compiled_oracle or (not attended and method.runs_compiled(problem))):
-        stage, init_name = _start(problem, init, rng)
-        for part in schedules:
-            stage = part.start(stage, rng)
+    with solver_pools(problem.objective.compiled_oracle or (not attended and optimizer.runs_compiled(problem))):
+        stage = first_stage(problem, method, given, rng)
         monitor = Monitor(
             stop,
             callback,
-            Progress(method.name, progress),
-            stochastic=method.stochastic,
+            Progress(optimizer.name, progress),
+            stochastic=optimizer.stochastic,
             # A run that makes no progress at this step size may still do so at the smaller ones to come.
-            may_stall=method.may_stall and not any(part.scales_steps for part in schedules),
+            may_stall=optimizer.may_stall and not any(part.scales_steps for part in schedules),
         )
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             compiled_before = _compile_seconds()
-            if isinstance(method, DrivenOptimizer):
-                end = _drive(stage, method, monitor)
+            if isinstance(optimizer, DrivenOptimizer):
+                end = _drive(stage, optimizer, monitor)
             else:
-                end = _iterate(stage, method, schedules, monitor, rng, attended)
+                end = _iterate(stage, optimizer, schedules, monitor, rng, attended)
             monitor.finish()
             total = monitor.seconds()
             compiled = _compile_seconds() - compiled_before
-            message = f"{method.name}: {end.status.advice}"
+            message = f"{optimizer.name}: {end.status.advice}"
             if end.status is Status.DIVERGED:
-                message += _divergence_advice(method, stage, end, monitor.nit)
+                message += _divergence_advice(optimizer, stage, end, monitor.nit)
             elif end.status is Status.STALLED:
-                message += method.stall_hint
-            return _result(end, method.name, init_name, seed, message, monitor, total - compiled, compiled)
+                message += optimizer.stall_hint
+            origin = start_name(method, given)
+            return _result(end, method, origin, seed, message, monitor, total - compiled, compiled)
+
+
+def method_and_start(
+    method: str | Optimizer | Method, init: str | Init | Given | None
+) -> tuple[Method, Given | None]:
+    """Return the method with its init replaced by a named one, and factors or a result that are given instead."""
+    method = Method.of(method)
+    if init is None:
+        return method, None
+    if isinstance(init, Result) or (isinstance(init, tuple) and len(init) == 2):
+        return method, init
+    return replace(method, init=init_registry.make(init, "init")), None
+
+
+def start_name(method: Method, given: Given | None) -> str:
+    """Return the name of what a run starts from."""
+    return method.init.name if given is None else "given"
+
+
+def own_problem(problem: Problem, method: Method, given: Given | None) -> Problem:
+    """Return the problem that a method runs, or refuse what cannot run."""
+    require(str(method), "method", method.refusal(problem, draws_start=given is None))
+    return method.problem(problem)
+
+
+def first_stage(problem: Problem, method: Method, given: Given | None, rng: np.random.Generator) -> Stage:
+    """Return the first stage of a run: the method's own start, explicit factors or the end of an earlier result."""
+    if given is None:
+        return method.start(problem, rng)
+    if not isinstance(given, Result):
+        return method.start(problem, rng, Stage(problem, problem.join(*given)))
+    if given.merged is not None:
+        problem = method.problem(given.problem)
+    theta = given.theta.astype(problem.dtype)
+    if theta.size != problem.size:
+        raise ValueError(f"init: the earlier result has {theta.size} parameters, the problem needs {problem.size}")
+    return method.start(problem, rng, Stage(problem, theta, given.merged))
 
 
 @dataclass(frozen=True)
@@ -289,62 +310,6 @@ def _at(stage: Stage, theta: Array) -> Stage:
     return replace(stage, theta=theta.copy())
 
 
-def _schedules(given: str | Schedule | Sequence[str | Schedule] | None) -> list[Schedule]:
-    if given is None:
-        return []
-    parts = [given] if isinstance(given, (str, Schedule)) else list(given)
-    return [schedule_registry.make(part, "schedule") for part in parts]
-
-
-def _check_schedules(schedules: list[Schedule], method: Optimizer, problem: Problem) -> None:
-    """Refuse schedules that the problem or the method cannot work with."""
-    for part in schedules:
-        require(part, "schedule", part.refusal(problem))
-        if isinstance(method, DrivenOptimizer):
-            raise ValueError(f"schedule: {method.name!r} owns its loop and takes no schedule")
-        if part.scales_steps and not method.takes_step_factor:
-            raise ValueError(f"schedule: {part.name!r} scales a step size, and {method.name!r} has none to scale")
-        if part.has_stages:
-            staged = problem.replace(objective=problem.objective.merged(np.zeros(problem.shape, problem.dtype)))
-            require(method, "optimizer", method.refusal(staged))
-
-
-def _start(problem: Problem, init: Any, rng: np.random.Generator) -> tuple[Stage, str]:
-    """Return the first stage and the name of the init."""
-    name = "given"
-    merged: Array | None = None
-    if isinstance(init, Result):
-        merged = init.merged
-        if merged is not None:
-            problem = init.problem
-        theta = init.theta.astype(problem.dtype)
-        if theta.size != problem.size:
-            raise ValueError(f"init: the earlier result has {theta.size} parameters, the problem needs {problem.size}")
-    else:
-        if isinstance(init, tuple) and len(init) == 2:
-            start = Start(*init)
-        else:
-            maker = init_registry.make(init, "init")
-            name = maker.name
-            start = maker.start(problem, rng)
-        merged = start.merged
-        if merged is not None:
-            problem = problem.replace(objective=problem.objective.merged(merged))
-        theta = problem.join(start.A, start.B)
-    if not np.any(theta[: problem.n_factor_parameters]):
-        raise ValueError(
-            "init: A = B = 0 is a stationary point of every problem, so no gradient method can leave it; "
-            "start with one factor nonzero (for example init='lora')"
-        )
-    if problem.trainable is not None:
-        for factor, values, trained in zip("AB", problem.split(theta), problem.split(problem.trainable)):
-            if not (trained.any() or values.any()):
-                raise ValueError(
-                    f"init: the frozen factor {factor} is zero, so the update stays zero; use init='gaussian'"
-                )
-    return Stage(problem, theta, merged), name
-
-
 def _compile_seconds() -> float:
     module = sys.modules.get("lorasolve.kernels._jit")
     return 0.0 if module is None else module.compile_seconds()
@@ -361,8 +326,8 @@ def _divergence_advice(optimizer: Optimizer, start: Stage, end: _End, nit: int) 
 
 def _result(
     end: _End,
-    optimizer: str,
-    init: str,
+    method: Method,
+    started_from: str,
     seed: int | None,
     message: str,
     monitor: Monitor,
@@ -388,8 +353,8 @@ def _result(
         seconds=seconds,
         compile_seconds=compile_seconds,
         seed=seed,
-        optimizer=optimizer,
-        init=init,
+        method=method,
+        started_from=started_from,
         problem=problem,
         merged=end.stage.merged,
     )

@@ -14,22 +14,23 @@ import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import IO, Any
 
 import numpy as np
 
 from ._registry import suggest
+from ._text import component_text
 from ._validate import Array, as_integer, as_number
 from ._version import __version__
-from .adapters import registry as adapter_registry
+from .method import Method
 from .objectives import registry as objective_registry
 from .objectives.base import Objective
 from .problem import Problem
 from .result import Result, Status, Trace
 from .tasks import Task
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PathLike = str | os.PathLike[str]
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t", ".data": "\t", ".inter": "\t"}
@@ -375,14 +376,13 @@ _RESULT_FIELDS = (
     "seconds",
     "compile_seconds",
     "seed",
-    "optimizer",
-    "init",
+    "started_from",
 )
 
 
 def result_to_dict(result: Result) -> dict[str, Any]:
     """Return a result without its arrays: status and numbers, as printed and written by the command line."""
-    fields = {key: getattr(result, key) for key in _RESULT_FIELDS}
+    fields = {key: getattr(result, key) for key in _RESULT_FIELDS} | {"method": str(result.method)}
     return fields | {"status": result.status.label, "success": result.success}
 
 
@@ -404,7 +404,8 @@ def save_result(path: PathLike, problem: Problem, result: Result, arguments: dic
     Raises
     ------
     TypeError
-        If the objective is not one of :mod:`lorasolve.objectives`.
+        If the objective is not one of :mod:`lorasolve.objectives`, or the method or an adapter is made of components
+        that :mod:`lorasolve` does not list.
     """
     kind = type(problem.objective)
     if objective_registry.classes().get(kind.name) is not kind:
@@ -414,12 +415,16 @@ def save_result(path: PathLike, problem: Problem, result: Result, arguments: dic
     arrays = {f"{_OBJECTIVE}{key}": np.asarray(value) for key, value in arguments.items() if value is not None}
     header = {
         "objective": kind.name,
-        "adapter": {"name": problem.adapter.name, "settings": asdict(problem.adapter)},
         "rank": problem.rank,
-        "lam": problem.lam,
+        "problem": _setting(problem),
+        "last": _setting(result.problem),
+        "method": str(result.method),
         "status": result.status.name,
         "result": {key: getattr(result, key) for key in _RESULT_FIELDS},
     }
+    for adapter in (problem.adapter, result.problem.adapter):
+        _require_listed(Method(adapter=adapter))
+    _require_listed(result.method)
     arrays["theta"] = result.theta
     for key, column in result.trace.to_dict().items():
         arrays[f"trace.{key}"] = np.asarray(column)
@@ -428,6 +433,20 @@ def save_result(path: PathLike, problem: Problem, result: Result, arguments: dic
     # A diverged run has no finite value; json.dumps keeps it, to_json would turn it into null.
     text = json.dumps(envelope("result", header))
     write_arrays(path, {_HEADER: np.array(text)} | arrays)
+
+
+def _setting(problem: Problem) -> dict[str, Any]:
+    return {"adapter": component_text(problem.adapter), "lam": problem.lam}
+
+
+def _require_listed(method: Method) -> None:
+    """Refuse a method whose text does not give it back."""
+    try:
+        listed = Method.parse(str(method)) == method
+    except (ValueError, TypeError):
+        listed = False
+    if not listed:
+        raise TypeError(f"result: only components that 'lorasolve list' shows can be saved, got {method!r}")
 
 
 def load_result(path: PathLike) -> tuple[Problem, Result]:
@@ -451,13 +470,13 @@ def load_result(path: PathLike) -> tuple[Problem, Result]:
         )
     given = {k.removeprefix(_OBJECTIVE): v for k, v in arrays.items() if k.startswith(_OBJECTIVE)}
     objective = objective_from_arrays(header["objective"], given, path)
-    adapter = adapter_registry.classes()[header["adapter"]["name"]](**header["adapter"]["settings"])
-    problem = Problem(objective, header["rank"], header["lam"], adapter)
+    problem = Problem(objective, header["rank"], **header["problem"])
     merged = arrays.get("merged")
-    last = problem if merged is None else problem.replace(objective=objective.merged(merged))
+    last_objective = objective if merged is None else objective.merged(merged)
+    last = Problem(last_objective, header["rank"], **header["last"])
     theta = arrays["theta"]
     A, B, _ = last.split(theta)
     trace = Trace(**{k.removeprefix("trace."): v.tolist() for k, v in arrays.items() if k.startswith("trace.")})
     status = Status[header["status"]]
-    fields = header["result"]
+    fields = header["result"] | {"method": Method.parse(header["method"])}
     return problem, Result(A=A, B=B, theta=theta, status=status, trace=trace, problem=last, merged=merged, **fields)

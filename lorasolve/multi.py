@@ -21,9 +21,11 @@ from .adapters.lora import LoRA
 from .engine import solve
 from .inits import Init
 from .inits import registry as init_registry
+from .method import Method
 from .objectives.base import Objective
 from .objectives.linear import LinearFineTuning
 from .objectives.two_layer import TwoLayer
+from .optimizers import Optimizer
 from .problem import Problem
 from .result import Result
 
@@ -267,25 +269,31 @@ class MultiProblem:
         return tuple((start.A, start.B) for start in starts)
 
     def solve(
-        self, optimizer: Any = "gd", init: str | Init | Factors = "lora", seed: int = 0, **options: Any
+        self,
+        method: str | Optimizer | Method = "gd",
+        init: str | Init | Factors | None = None,
+        seed: int = 0,
+        **options: Any,
     ) -> Result:
         """Minimise ``L`` with :func:`lorasolve.solve` on the joint problem.
 
         Parameters
         ----------
-        optimizer, seed, **options
+        method, seed, **options
             As in :func:`lorasolve.solve`.
-        init : str, Init or sequence of pairs
-            A name or an init, applied to each block, or the pairs ``(A_l, B_l)``.
+        init : str, Init or sequence of pairs, optional
+            Replaces the method's init, which is applied to each block; or the pairs ``(A_l, B_l)``.
 
         Returns
         -------
         Result
             Of the joint problem; :meth:`split` turns ``result.A, result.B`` into pairs.
         """
+        method = Method.of(method)
+        init = method.init if init is None else init
         if isinstance(init, (str, Init)):
             init = self.start(init, np.random.default_rng(seed))
-        return solve(self.joint, optimizer, self.join(init), seed, **options)
+        return solve(self.joint, method, self.join(init), seed, **options)
 
 
 class TwoLayerPair(MultiObjective):

@@ -61,7 +61,7 @@ class Problem:
         self.rank = as_integer(rank, "rank", 1, min(self.shape))
         self.lam = as_number(lam, "lam", 0.0)
         self.adapter = adapter_registry.make(adapter, "adapter")
-        require(self.adapter, "adapter", self.adapter.refusal(self.objective))
+        require(self.adapter.name, "adapter", self.adapter.refusal(self.objective))
         self.dtype = self.objective.dtype
         self.scale = self.adapter.scale_at(self.rank)
         self.lam_effective = self.lam / self.scale

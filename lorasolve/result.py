@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ._validate import Array
+from .method import Method
 
 
 class Status(enum.Enum):
@@ -142,8 +143,10 @@ class Result:
         Time of the run without compilation, and time spent compiling.
     seed : int or None
         The seed the run can be repeated with.
-    optimizer, init : str
-        The names of what was run.
+    method : Method
+        What was run; its text form runs it again.
+    started_from : str
+        The name of the init, or ``"given"``.
     merged : ndarray of shape (m, n) or None
         What a schedule merged into the frozen weight before the last stage.
     problem : Problem
@@ -163,8 +166,8 @@ class Result:
     seconds: float
     compile_seconds: float
     seed: int | None
-    optimizer: str
-    init: str
+    method: Method
+    started_from: str
     problem: Any = field(repr=False)
     merged: Array | None = field(default=None, repr=False)
 

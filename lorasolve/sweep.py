@@ -6,18 +6,18 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from ._progress import Progress
 from ._threads import get_threads, kernel_threads
 from ._validate import Array
-from .engine import _start, solve
+from .engine import Given, first_stage, method_and_start, own_problem, solve, start_name
 from .inits import Init
+from .method import Method
 from .monitor import STALL_WINDOW, StoppingRule
 from .optimizers import Optimizer
-from .optimizers import registry as optimizer_registry
 from .optimizers.gd import GD
 from .problem import Problem
 from .result import Result, Status, Trace
@@ -70,7 +70,8 @@ class BatchResult:
         if k in self._single:
             return self._single[k]
         run = self._runs[k]
-        problem, step = run.problem, float(run.optimizer.step_size)
+        problem, optimizer = run.problem, cast(GD, run.method.optimizer)
+        step = cast(float, optimizer.step_size)
         start = np.asarray(run.theta)
         grad = np.empty_like(start)
         trace = Trace()
@@ -86,33 +87,32 @@ class BatchResult:
             nit=int(self.nit[k]),
             nfev=int(self.nit[k]) + 1,
             status=self.status[k],
-            message=f"{run.optimizer.name}: {self.status[k].advice}",
+            message=f"{optimizer.name}: {self.status[k].advice}",
             trace=trace,
             seconds=self.seconds,
             compile_seconds=0.0,
             seed=run.seed,
-            optimizer=run.optimizer.name,
-            init=run.init_name,
+            method=run.method,
+            started_from=start_name(run.method, run.given),
             problem=problem,
         )
 
 
 @dataclass
 class _Run:
-    """What one run starts from; ``theta`` is None where the start changes the problem itself."""
+    """What one run is: its own problem, and the start; None where the start changes the problem itself."""
 
     problem: Problem
-    optimizer: Any
-    init: Any
+    method: Method
+    given: Given | None
     seed: int | None
     theta: Array | None = None
-    init_name: str = ""
 
 
 def solve_batch(
     problems: Problem | Sequence[Problem],
-    optimizer: str | Optimizer | Sequence[str | Optimizer] = "gd",
-    init: Any = "lora",
+    method: str | Optimizer | Method | Sequence[str | Optimizer | Method] = "gd",
+    init: Any = None,
     seed: int | Sequence[int | None] | None = 0,
     *,
     stop: StoppingRule | None = None,
@@ -133,10 +133,10 @@ def solve_batch(
     ----------
     problems : Problem or sequence of Problem
         Of one shape, rank and type. Problems that share an objective must share the very object.
-    optimizer : str, Optimizer or a sequence of them
+    method : str, Optimizer, Method or a sequence of them
         The methods, for example ``[GD(step_size=s) for s in steps]``.
-    init : str, Init, (A, B) or a list of them
-        The starts.
+    init : str, Init, (A, B), Result or a list of them, optional
+        The starts, in place of the methods' own.
     seed : int, None or a sequence of them
         The seeds.
     stop : StoppingRule, optional
@@ -156,7 +156,7 @@ def solve_batch(
     """
     began = time.perf_counter()
     stop = StoppingRule() if stop is None else stop
-    runs = [_prepared(run) for run in _runs(problems, optimizer, init, seed)]
+    runs = [_prepared(run) for run in _runs(problems, method, init, seed)]
     m, n = runs[0].problem.shape
     r, dtype, count = runs[0].problem.rank, runs[0].problem.dtype, len(runs)
     made = BatchResult(
@@ -187,12 +187,12 @@ def solve_batch(
     return made
 
 
-def _runs(problems: Any, optimizer: Any, init: Any, seed: Any) -> list[_Run]:
+def _runs(problems: Any, method: Any, init: Any, seed: Any) -> list[_Run]:
     """Spread single values over all runs and check that the runs fit together."""
     given = {
         "problems": (problems, isinstance(problems, Problem)),
-        "optimizer": (optimizer, isinstance(optimizer, (str, Optimizer))),
-        "init": (init, isinstance(init, (str, Init, Result, tuple))),
+        "method": (method, isinstance(method, (str, Optimizer, Method))),
+        "init": (init, init is None or isinstance(init, (str, Init, Result, tuple))),
         "seed": (seed, seed is None or isinstance(seed, (int, np.integer))),
     }
     lengths = {name: len(value) for name, (value, single) in given.items() if not single}
@@ -207,16 +207,13 @@ def _runs(problems: Any, optimizer: Any, init: Any, seed: Any) -> list[_Run]:
             raise TypeError(f"problems: expected Problem objects, got {type(problem).__name__}")
         if (problem.shape, problem.rank, problem.dtype) != (first.shape, first.rank, first.dtype):
             raise ValueError(f"problems: all must have one shape, rank and type, got {first!r} and {problem!r}")
-    methods: dict[Any, Optimizer] = {}
-    for method in columns[1]:
-        if method not in methods:
-            methods[method] = optimizer_registry.make(method, "optimizer")
-    return [_Run(p, methods[o], i, s) for p, o, i, s in zip(*columns)]
+    return [_Run(problem, *method_and_start(m, i), s) for problem, m, i, s in zip(*columns)]
 
 
 def _prepared(run: _Run) -> _Run:
-    """Draw the start of a run."""
-    stage, run.init_name = _start(run.problem, run.init, np.random.default_rng(run.seed))
+    """Refuse what cannot run, and draw the start."""
+    run.problem = own_problem(run.problem, run.method, run.given)
+    stage = first_stage(run.problem, run.method, run.given, np.random.default_rng(run.seed))
     if stage.problem is run.problem:
         run.theta = stage.theta
     return run
@@ -226,8 +223,7 @@ def _batches(runs: list[_Run], stop: StoppingRule) -> Iterator[list[tuple[Any, l
     """Yield batches of ``(quadratic, run indices)`` groups that share a kernel call."""
     groups: dict[int, list[int]] = {}
     for k, run in enumerate(runs):
-        fits = type(run.optimizer) is GD and run.optimizer.step_size is not None and run.theta is not None
-        if fits and run.optimizer.is_plain(run.problem) and stop.time_limit is None:
+        if stop.time_limit is None and _fits(run):
             groups.setdefault(id(run.problem.objective), []).append(k)
     large = (indices for indices in groups.values() if len(indices) >= SMALLEST_GROUP)
     found = ((runs[indices[0]].problem.objective.quadratic(), indices) for indices in large)
@@ -244,6 +240,14 @@ def _batches(runs: list[_Run], stop: StoppingRule) -> Iterator[list[tuple[Any, l
         size += len(indices)
     if batch:
         yield batch
+
+
+def _fits(run: _Run) -> bool:
+    """Whether a run is gradient descent with a given step on the problem itself."""
+    optimizer = run.method.optimizer
+    if type(optimizer) is not GD or optimizer.step_size is None or run.method.schedules or run.theta is None:
+        return False
+    return optimizer.is_plain(run.problem)
 
 
 def _solve_blocks(members: list[tuple[Any, list[int]]], stop: StoppingRule, made: BatchResult) -> None:
@@ -265,7 +269,7 @@ def _solve_blocks(members: list[tuple[Any, list[int]]], stop: StoppingRule, made
     lam, step = np.zeros((2, order.size), dtype)
     for lane in np.flatnonzero(used):
         run = runs[order[lane]]
-        theta[lane], lam[lane], step[lane] = run.theta, run.problem.lam, run.optimizer.step_size
+        theta[lane], lam[lane], step[lane] = run.theta, run.problem.lam, cast(GD, run.method.optimizer).step_size
     m, n = runs[0].problem.shape
     r = runs[0].problem.rank
     A0, B0 = (_to_lanes(part, width) for part in np.split(theta, [m * r], axis=1))
@@ -313,7 +317,7 @@ def _solve_blocks(members: list[tuple[Any, list[int]]], stop: StoppingRule, made
 
 def _solve_single(k: int, stop: StoppingRule, made: BatchResult) -> None:
     run = made._runs[k]
-    result = solve(run.problem, run.optimizer, run.init, run.seed, stop=stop)
+    result = solve(run.problem, run.method, run.given, run.seed, stop=stop)
     made._single[k] = result
     made.A[k], made.B[k], made.fun[k], made.grad_norm[k] = result.A, result.B, result.fun, result.grad_norm
     made.nit[k], made.status[k] = result.nit, result.status

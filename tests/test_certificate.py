@@ -233,7 +233,7 @@ def test_merged_stages_are_certified_as_the_original_problem(name):
     objective = OBJECTIVES[name]
     norm = np.linalg.norm(objective.value_and_grad(np.zeros((8, 6)))[1], 2)
     problem = ls.Problem(objective, 1, 0.2 * norm)
-    result = ls.solve(problem, "gd", schedule=ls.schedules.Periodic(20), stop=ls.StoppingRule(max_iter=100))
+    result = ls.solve(problem, "gd+periodic:period=20", stop=ls.StoppingRule(max_iter=100))
     assert result.merged is not None
     certificate = certify(problem, result)
     value = problem.convex_value(result.X)

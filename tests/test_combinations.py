@@ -25,7 +25,7 @@ def problem(adapter, lam=0.0):
 def outcome(adapter, optimizer, schedule, lam=0.0):
     """Return the result, or the text of the refusal."""
     try:
-        return ls.solve(problem(adapter, lam), optimizer, schedule=schedule, stop=RULE)
+        return ls.solve(problem(adapter, lam), ls.Method(optimizer, () if schedule is None else schedule), stop=RULE)
     except ValueError as refusal:
         return str(refusal)
 

@@ -215,7 +215,9 @@ def test_json_keeps_text_in_lists() -> None:
         ("linear", "lora", {"init": "pissa"}),
         ("linear", "dora", {}),
         ("completion", ls.adapters.LoRA(alpha=3.0, frozen="A"), {}),
-        ("softmax", "lora", {"schedule": "periodic"}),
+        ("softmax", "lora", {"method": "gd+periodic"}),
+        ("linear", "lora", {"method": "adam:step_size=0.05+cosine@dora~gaussian/lam=0.2"}),
+        ("linear", "lora", {"method": "gd+rac_chain:inner=3/lam=0"}),
     ],
 )
 def test_result_comes_back(tmp_path: pathlib.Path, name: str, adapter: object, options: dict[str, str]) -> None:
@@ -245,6 +247,8 @@ def test_result_comes_back(tmp_path: pathlib.Path, name: str, adapter: object, o
     assert back.problem.value_and_grad(back.theta, grad) == pytest.approx(result.fun, rel=1e-13)
     assert (back.status, back.seed, back.nit, back.message) == (result.status, result.seed, result.nit, result.message)
     assert back.trace.value == result.trace.value
+    assert (back.method, back.started_from) == (result.method, result.started_from)
+    assert (back.problem.adapter, back.problem.lam) == (result.problem.adapter, result.problem.lam)
     assert (problem_back.rank, problem_back.lam, problem_back.adapter) == (2, 0.1, problem.adapter)
 
 
@@ -267,10 +271,18 @@ def test_what_cannot_be_saved_or_loaded(tmp_path: pathlib.Path) -> None:
     result = ls.solve(problem, stop=ls.StoppingRule(max_iter=2))
     with pytest.raises(TypeError, match=r"only objectives of lorasolve\.objectives can be saved"):
         save_result(tmp_path / "r.npz", problem, result, {})
+
+    class Own(ls.optimizers.GD):
+        name = "own"
+
+    M = np.eye(3)
+    mine = ls.solve(ls.Problem(Denoising(M), 1), Own(), stop=ls.StoppingRule(max_iter=2))
+    with pytest.raises(TypeError, match=r"result: only components that 'lorasolve list' shows can be saved, got .*Own"):
+        save_result(tmp_path / "r.npz", ls.Problem(Denoising(M), 1), mine, {"M": M})
     assert os.listdir(tmp_path) == []
     np.savez(tmp_path / "other.npz", A=np.eye(2))
     with pytest.raises(ValueError, match=r"other\.npz: is not a saved result"):
         load_result(tmp_path / "other.npz")
     np.savez(tmp_path / "later.npz", header=np.array(json.dumps({"schema": "lorasolve/result", "schema_version": 99})))
-    with pytest.raises(ValueError, match="version 1, got 'lorasolve/result' version 99"):
+    with pytest.raises(ValueError, match="version 2, got 'lorasolve/result' version 99"):
         load_result(tmp_path / "later.npz")

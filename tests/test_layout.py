@@ -11,11 +11,13 @@ ROOT = pathlib.Path(lorasolve.__file__).parent
 
 # A module may import from its own layer and from those before it, also inside functions.
 LAYERS = (
-    {"_validate", "_version", "_registry", "_threads", "_progress", "kernels", "linear_map"},
+    {"_validate", "_version", "_text", "_registry", "_threads", "_progress", "kernels", "linear_map"},
     {"objectives"},
     {"adapters"},
     {"problem"},
-    {"result", "inits", "optimizers", "schedules"},
+    {"inits", "optimizers", "schedules"},
+    {"method"},
+    {"result"},
     {"monitor"},
     {"engine"},
     {"certificate", "convex", "check", "sweep"},

@@ -74,7 +74,7 @@ def test_several_instances_and_inits_share_a_sweep():
         assert_allclose(batch.A[k], single.A, atol=1e-10)
         again = batch.result(k)
         assert_allclose([again.fun, again.grad_norm], [single.fun, single.grad_norm], rtol=1e-8)
-        assert (again.status, again.nit, again.init, again.seed) == (single.status, single.nit, single.init, k)
+        assert (again.status, again.nit, again.started_from, again.seed) == (single.status, single.nit, "lora", k)
         assert_allclose(again.trace.value[0], single.trace.value[0])
         assert again.trace.iteration == [0, single.nit]
 

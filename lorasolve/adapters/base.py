@@ -46,6 +46,11 @@ class Adapter:
         """False if :meth:`prox` is another map than the proximal one of the penalty."""
         return True
 
+    @property
+    def needs_nonzero_columns(self) -> bool:
+        """True if no column of either factor may start at zero."""
+        return False
+
     def scale_at(self, rank: int) -> float:
         """Return the factor ``s`` in ``X = s A B^T`` for factors of the given rank."""
         return 1.0

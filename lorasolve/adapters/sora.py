@@ -86,6 +86,11 @@ class SoRA(Adapter):
         """False for the two variants whose threshold does not carry the step size."""
         return self.variant in ("paper", "unit_columns")
 
+    @property
+    def needs_nonzero_columns(self) -> bool:
+        """True for unit columns: a zero column has no direction."""
+        return self.variant == "unit_columns"
+
     def scale_at(self, rank: int) -> float:
         """Return ``s`` for ``rank`` gates."""
         return 1.0 if self.alpha is None else self.alpha / rank

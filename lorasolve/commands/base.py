@@ -7,7 +7,6 @@ schema instead. Whatever is written to a file is written whole or not at all.
 from __future__ import annotations
 
 import argparse
-import ast
 import difflib
 import enum
 import os
@@ -15,18 +14,16 @@ import pathlib
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import replace
 from typing import Any, ClassVar, NoReturn
 
-from .._registry import Registry, suggest
 from .._validate import Array
 from ..adapters import registry as adapter_registry
 from ..inits import registry as init_registry
 from ..io import read_task, to_json
+from ..method import Method
 from ..monitor import StoppingRule
-from ..optimizers import registry as optimizer_registry
 from ..problem import Problem
-from ..schedules import registry as schedule_registry
 from ..tasks import Task, digits_task
 
 
@@ -111,7 +108,12 @@ def add_problem_arguments(parser: argparse.ArgumentParser) -> None:
 def add_run_arguments(parser: argparse.ArgumentParser, max_iter: int, tol: float) -> None:
     """Declare what governs a run: start, seed, stopping."""
     group = parser.add_argument_group("run")
-    group.add_argument("--init", default="lora", metavar="SPEC", help="for example lora or gaussian:std=0.1")
+    group.add_argument(
+        "--init",
+        default="lora",
+        metavar="SPEC",
+        help="start of the methods that do not set their own, for example gaussian:std=0.1",
+    )
     group.add_argument("--seed", type=int, default=0, metavar="N", help="seed of all randomness (default 0)")
     group.add_argument("--max-iter", type=int, default=max_iter, metavar="N", help=f"default {max_iter}")
     group.add_argument(
@@ -147,7 +149,7 @@ def problem_from(args: argparse.Namespace, task: Task) -> Problem:
         task.objective,
         task.rank if args.rank is None else args.rank,
         lam=0.0,
-        adapter=component(args.adapter, adapter_registry, "--adapter"),
+        adapter=adapter_registry.make(args.adapter, "--adapter"),
     )
     lam = task.lam if args.lam is None else args.lam
     if lam is None:
@@ -172,49 +174,11 @@ def stopping_from(args: argparse.Namespace) -> StoppingRule:
     return StoppingRule(max_iter=args.max_iter, grad_tol=args.tol, time_limit=args.time_limit)
 
 
-def component(spec: str, registry: Registry[Any], argument: str) -> Any:
-    """Return the component that ``name`` or ``name:key=value,key=value`` stands for.
-
-    Raises
-    ------
-    ValueError
-        For unknown names and settings, the nearest one suggested.
-    """
-    name, _, text = spec.partition(":")
-    default = registry.make(name, argument)
-    if not text:
-        return default
-    known = [entry.name for entry in fields(default)]
-    settings: dict[str, Any] = {}
-    for pair in text.split(","):
-        key, equals, value = pair.partition("=")
-        if not equals or key not in known:
-            accepted = suggest(key, known) if known else " It has no settings."
-            raise ValueError(f"{argument}: {name} has no setting {key!r} (write {name}:key=value).{accepted}")
-        settings[key] = _literal(value)
-    return type(default)(**settings)
-
-
-def _literal(text: str) -> Any:
-    """Return a number, True, False or None as such and anything else as text."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
-def init_from(args: argparse.Namespace) -> Any:
-    """Return the init that the arguments name."""
-    return component(args.init, init_registry, "--init")
-
-
-def method_from(spec: str) -> dict[str, Any]:
-    """Return the arguments of ``solve`` that ``optimizer[:settings][+schedule[:settings]...]`` stands for."""
-    optimizer, *schedules = spec.split("+")
-    method: dict[str, Any] = {"optimizer": component(optimizer, optimizer_registry, "--optimizer")}
-    if schedules:
-        method["schedule"] = [component(part, schedule_registry, "--optimizer (schedule)") for part in schedules]
-    return method
+def method_from(args: argparse.Namespace, text: str) -> Method:
+    """Return the method that a text stands for; ``--init`` is the start of one that does not set its own."""
+    method = Method.parse(text)
+    init = init_registry.make(args.init, "--init")
+    return replace(method, init=init) if method.init == Method().init else method
 
 
 # ---------------------------------------------------------------------- output

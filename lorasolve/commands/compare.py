@@ -7,6 +7,7 @@ from typing import Any
 
 from ..comparison import Comparison, compare
 from ..io import envelope, write_json
+from ..method import GRAMMAR
 from ..plotting import comparison_figure, save_figure, side_by_side_figure
 from ..result import Status
 from ..tasks import Task
@@ -19,7 +20,6 @@ from .base import (
     certified,
     emit,
     emphasis,
-    init_from,
     method_from,
     metrics_line,
     outputs,
@@ -44,32 +44,27 @@ class CompareCommand(Command):
         add_problem_arguments(parser)
         add_run_arguments(parser, max_iter=20_000, tol=1e-9)
         parser.add_argument(
-            "--optimizer",
+            "--methods",
             nargs="+",
             default=list(DEFAULT_METHODS),
             metavar="SPEC",
-            help=f"methods, each NAME[:key=value,...][+SCHEDULE...] (default: {' '.join(DEFAULT_METHODS)})",
+            help=f"each {GRAMMAR} (default: {' '.join(DEFAULT_METHODS)}); or 'all': every optimizer, adapter and "
+            "schedule with the same budget of oracle calls, step sizes chosen by one rule, several seeds, each against "
+            "the optimum of its own penalty",
         )
-        group = parser.add_argument_group("all methods")
-        group.add_argument(
-            "--methods",
-            choices=("all",),
-            help="run every optimizer, adapter and schedule with the same budget of oracle calls, step sizes chosen by "
-            "one rule, several seeds, each against the optimum of its own penalty (--optimizer is not used)",
-        )
+        group = parser.add_argument_group("with --methods all")
         group.add_argument("--budget", type=int, default=1000, metavar="N", help="oracle calls of a run (default 1000)")
         group.add_argument("--seeds", type=int, default=3, metavar="N", help="number of starts (default 3)")
         add_output_arguments(parser, "names the report: NAME.json and NAME.png (default: report)", out="report")
 
     def run(self, args: argparse.Namespace) -> int:
         """Run the comparison and write the report."""
-        if args.methods == "all":
+        if args.methods == ["all"]:
             return _all_methods(args)
-        methods = [method_from(spec) for spec in args.optimizer]
-        init, stop = init_from(args), stopping_from(args)
+        methods, stop = [method_from(args, text) for text in args.methods], stopping_from(args)
         task = task_from(args)
         problem = problem_from(args, task)
-        comparison = compare(problem, methods, init=init, seed=args.seed, stop=stop, progress=not args.quiet)
+        comparison = compare(problem, methods, seed=args.seed, stop=stop, progress=not args.quiet)
         document = _document(comparison, task)
         report, figure = outputs(args.out, ".json", ".png")
         write_json(report, document)

@@ -8,6 +8,7 @@ from typing import Any
 from ..certificate import Certificate, certify
 from ..engine import solve
 from ..io import envelope, result_to_dict, save_result, write_json
+from ..method import GRAMMAR
 from ..problem import Problem
 from ..result import Result, Status
 from .base import (
@@ -19,7 +20,6 @@ from .base import (
     certified,
     emit,
     emphasis,
-    init_from,
     method_from,
     metrics_line,
     metrics_of,
@@ -43,20 +43,20 @@ class SolveCommand(Command):
         add_problem_arguments(parser)
         add_run_arguments(parser, max_iter=10_000, tol=1e-8)
         parser.add_argument(
-            "--optimizer",
+            "--method",
             default="gd",
             metavar="SPEC",
-            help="method, NAME[:key=value,...][+SCHEDULE...] (default gd; 'lorasolve list' shows all)",
+            help=f"{GRAMMAR} (default gd; 'lorasolve list' shows all names)",
         )
         add_output_arguments(parser, "save the result: NAME.npz (read by 'lorasolve verdict') and NAME.json")
 
     def run(self, args: argparse.Namespace) -> int:
         """Solve, save, print."""
-        method = method_from(args.optimizer)
-        init, stop = init_from(args), stopping_from(args)
+        method, stop = method_from(args, args.method), stopping_from(args)
         task = task_from(args)
         problem = problem_from(args, task)
-        result = solve(problem, init=init, seed=args.seed, stop=stop, progress=not args.quiet, **method)
+        result = solve(problem, method, seed=args.seed, stop=stop, progress=not args.quiet)
+        problem = method.problem(problem)
         usable = result.status is not Status.DIVERGED
         certificate = certify(problem, result) if usable and problem.adapter.low_rank else None
         document = envelope(

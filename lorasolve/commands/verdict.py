@@ -30,7 +30,7 @@ class VerdictCommand(Command):
         problem, result = load_result(args.file)
         found = verdict(problem, result, tol=args.tol)
         good = _GOOD.get(found.kind)
-        text = f"{problem_line(problem)}, {result.optimizer} from {result.init}: {result.status.label}\n"
+        text = f"{problem_line(problem)}, {result.method} from {result.started_from}: {result.status.label}\n"
         document = {"problem": problem_line(problem), "verdict": found.to_dict()}
         emit(args, envelope("verdict", document), text + emphasis(str(found), good))
         return {True: ExitCode.FINE, False: ExitCode.FALSE, None: ExitCode.INCONCLUSIVE}[good]

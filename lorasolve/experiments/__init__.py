@@ -1,8 +1,8 @@
 """The experiments of the main paper and beyond, one file each: ``lorasolve reproduce NAME [--quick]``."""
 
 from .._registry import Registry
+from ._run import main
 from .base import Experiment
-from .run import main
 
 registry: Registry[Experiment] = Registry(__name__, Experiment, "experiment")
 

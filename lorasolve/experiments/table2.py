@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._network import network_task
 from .base import COLOURS, Cell, Experiment, Record, distinct, text_table
-from .network import network_task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

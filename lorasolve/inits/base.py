@@ -22,10 +22,18 @@ class Start:
 
 @dataclass(frozen=True)
 class Init:
-    """Base class of all initializations."""
+    """Base class of all initializations.
+
+    ``merges`` says that the start moves something into the frozen weight first.
+    """
 
     name: ClassVar[str] = ""
     summary: ClassVar[str] = ""
+    merges: ClassVar[bool] = False
+
+    def refusal(self, problem: Problem) -> str | None:
+        """Return why this init has no start for a problem, or None if it has."""
+        return None
 
     def start(self, problem: Problem, rng: np.random.Generator) -> Start:
         """Return the start for a problem."""

@@ -32,6 +32,14 @@ class LoRAStart(Init):
         if self.std is not None:
             as_number(self.std, "std", 0.0, open_low=True)
 
+    def refusal(self, problem: Problem) -> str | None:
+        """Return the reason to refuse a ``B`` that cannot leave zero, or None."""
+        if problem.adapter.needs_nonzero_columns:
+            return f"it starts at B = 0, and {problem.adapter.name!r} needs nonzero columns in A and B; use 'gaussian'"
+        if problem.trainable is not None and not problem.split(problem.trainable)[1].any():
+            return "it starts at B = 0, and the factor B is frozen, so the update stays zero; use 'gaussian'"
+        return None
+
     def start(self, problem: Problem, rng: np.random.Generator) -> Start:
         """Return ``A`` (m, r) Gaussian and ``B`` (n, r) zero."""
         m, n = problem.shape

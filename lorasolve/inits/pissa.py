@@ -25,22 +25,18 @@ class PiSSA(Init):
 
     name = "pissa"
     summary = "top-r singular triplets of W0 moved into the factors (needs W0)"
+    merges = True
 
-    def start(self, problem: Problem, rng: np.random.Generator) -> Start:
-        """Return balanced ``A`` (m, r), ``B`` (n, r) and ``merged = -[W0]_r``.
-
-        Raises
-        ------
-        ValueError
-            If the objective has no frozen weight, or a zero one.
-        """
+    def refusal(self, problem: Problem) -> str | None:
+        """Return the reason to refuse objectives without a frozen weight, or with a zero one, or None."""
         W0 = problem.objective.W0
         if W0 is None:
-            raise ValueError(
-                f"init: pissa needs an objective with a frozen weight (W0); {type(problem.objective).__name__} has none"
-            )
-        top = top_singular(LinearMap.from_dense(np.asarray(W0, dtype=np.float64)), problem.rank)
-        if top.values[0] == 0.0:
-            raise ValueError("init: pissa takes the factors from W0, and W0 is zero")
+            return f"it needs an objective with a frozen weight (W0); {type(problem.objective).__name__} has none"
+        return None if np.any(W0) else "it takes the factors from W0, and W0 is zero"
+
+    def start(self, problem: Problem, rng: np.random.Generator) -> Start:
+        """Return balanced ``A`` (m, r), ``B`` (n, r) and ``merged = -[W0]_r``."""
+        W0 = np.asarray(problem.objective.W0, dtype=np.float64)
+        top = top_singular(LinearMap.from_dense(W0), problem.rank)
         A, B = balanced(top.U, top.values / problem.scale, top.V)
         return Start(A, B, (-problem.scale * (A @ B.T)).astype(problem.dtype))

@@ -48,7 +48,7 @@ class Adam(Optimizer):
 
     name = "adam"
     summary = "Adam, weight decay in the gradient (same stationary points as gd)"
-    stall_hint = "; a constant step hovers around the optimum, add schedule='cosine'"
+    stall_hint = "; a constant step hovers around the optimum, try 'adam+cosine'"
 
     def __post_init__(self) -> None:
         as_number(self.step_size, "step_size", 0.0, open_low=True)

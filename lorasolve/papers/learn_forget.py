@@ -21,9 +21,11 @@ import numpy as np
 from .._validate import Array, as_number
 from ..adapters.lora import LoRA
 from ..engine import solve
+from ..method import Method
 from ..monitor import Intermediate, StoppingRule
 from ..objectives.base import Objective
 from ..objectives.linear import LinearFineTuning
+from ..optimizers import Optimizer
 from ..problem import Problem
 
 
@@ -243,6 +245,7 @@ def run_course(
     pair: Pair,
     label: str,
     problem: Problem,
+    method: str | Optimizer | Method = "gd",
     step_sizes: list[float] | None = None,
     max_iter: int = 3000,
     points: int = 25,
@@ -258,27 +261,25 @@ def run_course(
         Name in tables.
     problem : Problem
         The target samples with any adapter.
+    method : str, Optimizer or Method
+        What is run.
     step_sizes : list of float, optional
         Tried one by one on the optimizer's ``step_size``; by default the optimizer runs as given.
     max_iter, points : int
         Iterations, and number of log-spaced checkpoints.
     **options
-        Further arguments of :func:`lorasolve.solve` (``optimizer``, ``init``, ``schedule``, ``seed``).
+        Further arguments of :func:`lorasolve.solve` (``init``, ``seed``).
     """
-    from dataclasses import replace
-
-    from ..optimizers import registry
-
-    optimizer = registry.make(options.pop("optimizer", "gd"), "optimizer")
+    method = Method.of(method)
     courses = []
     for step in [None] if step_sizes is None else step_sizes:
-        method = optimizer if step is None else replace(optimizer, **{"step_size": step})
-        courses.append(Course(label, step, _checkpoints(pair, problem, method, max_iter, points, options)))
+        stepping = method if step is None else method.with_step(step)
+        courses.append(Course(label, step, _checkpoints(pair, problem, stepping, max_iter, points, options)))
     return min(courses, key=lambda course: course.end.target_loss)
 
 
 def _checkpoints(
-    pair: Pair, problem: Problem, optimizer: Any, max_iter: int, points: int, options: Mapping[str, Any]
+    pair: Pair, problem: Problem, method: Method, max_iter: int, points: int, options: Mapping[str, Any]
 ) -> list[Checkpoint]:
     times = set(np.unique(np.geomspace(1, max_iter, points).astype(int)).tolist()) | {0}
     kept: list[Checkpoint] = []
@@ -288,7 +289,7 @@ def _checkpoints(
             kept.append(measure(pair, now.nit, now.problem.objective.W0 + now.problem.update(now.theta)))
 
     result = solve(
-        problem, optimizer, stop=StoppingRule(max_iter=max_iter, grad_tol=1e-9), callback=watch, **options
+        problem, method, stop=StoppingRule(max_iter=max_iter, grad_tol=1e-9), callback=watch, **options
     )
     if np.isfinite(result.X).all():
         kept.append(measure(pair, result.nit, pair.W_s + result.X))

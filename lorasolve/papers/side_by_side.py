@@ -9,28 +9,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, fields, replace
-from functools import partial
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
 from .._validate import Array, as_integer
 from ..adapters import registry as adapter_registry
-from ..adapters.base import Adapter
 from ..adapters.lora import LoRA
 from ..adapters.sora import SoRA
 from ..convex import solve_convex
 from ..engine import solve
-from ..inits import registry as init_registry
+from ..method import Method
 from ..monitor import Intermediate, StoppingRule
 from ..objectives.base import Objective
 from ..optimizers import registry as optimizer_registry
-from ..optimizers.base import DrivenOptimizer, Optimizer
 from ..problem import Problem
 from ..result import Result, Status
 from ..schedules import registry as schedule_registry
-from ..schedules.base import Schedule
 from .learn_forget import full_fine_tuning
 
 # The step-size search multiplies by this until neither neighbour is better, at most so often in each direction.
@@ -38,30 +34,13 @@ STEP_RATIO = 4.0
 SEARCH_LIMIT = 6
 
 
-@dataclass(frozen=True)
-class Method:
-    """A way to run: an optimizer, an adapter, a schedule and an init, on the problem with or without decay."""
-
-    label: str
-    problem: Problem
-    optimizer: Optimizer
-    schedule: Schedule | None = None
-    init: str = "lora"
-
-    @property
-    def weight(self) -> float:
-        """The weight of the nuclear norm in the convex problem that bounds this method's objective from below."""
-        return self.problem.adapter.nuclear_weight(self.problem.lam, self.problem.rank)
-
-    @property
-    def has_step(self) -> bool:
-        """Whether there is a step size to choose."""
-        return not isinstance(self.optimizer, DrivenOptimizer) and any(
-            entry.name == "step_size" for entry in fields(self.optimizer)
-        )
+def reference_weight(method: Method, problem: Problem) -> float:
+    """Return the weight of the nuclear norm in the convex problem that bounds a method's objective from below."""
+    own = method.problem(problem)
+    return own.adapter.nuclear_weight(own.lam, own.rank)
 
 
-def all_methods(problem: Problem) -> list[Method]:
+def all_methods(problem: Problem) -> dict[str, Method]:
     """List every optimizer, every adapter and every schedule with stages that can run on a problem.
 
     Parameters
@@ -71,77 +50,39 @@ def all_methods(problem: Problem) -> list[Method]:
 
     Returns
     -------
-    list of Method
-        Optimizers on LoRA; adapters with ``gd``, or ``proximal_gd`` where they need it; schedules with ``gd`` on the
-        first adapter that they accept. Schedules that merge run with ``lam = 0``. SoRA has unit columns and the
-        decay's weight as its gate penalty, so that its convex optimum is LoRA's. What refuses the problem is left
-        out.
+    dict of str to Method
+        By label. Optimizers on LoRA; adapters with ``gd``, or ``proximal_gd`` where they need it; schedules with
+        ``gd`` on LoRA, or on the first adapter that they accept. Schedules that merge run with ``lam = 0``. SoRA has
+        unit columns and the decay's weight as its gate penalty, so that its convex optimum is LoRA's. What refuses
+        the problem is left out.
     """
-    methods = [
-        Method(name, problem, cls()) for name, cls in optimizer_registry.classes().items() if name != "proximal_gd"
-    ]
-    for name, adapter in _adapters(problem).items():
+    methods = {name: Method(name) for name in optimizer_registry.classes() if name != "proximal_gd"}
+    for name in adapter_registry.classes():
         if name == "lora":
-            methods.append(Method("asymmetric lora", problem.replace(adapter=LoRA(frozen="A")), _partner(adapter)))
-            continue
-        methods += _candidates(name, partial(_with_adapter, problem, adapter))
+            methods["asymmetric lora"] = Method(adapter=LoRA(frozen="A"))
+        else:
+            methods[name] = _adapter_method(name, problem)
     for name, cls in schedule_registry.classes().items():
         if cls().has_stages:
-            methods += _candidates(name, partial(_with_schedule, problem, cls()))
-    return [method for method in methods if _accepts(method)]
+            fitting = (method for method in _schedule_methods(name) if method.refusal(problem) is None)
+            methods[name] = next(fitting, Method(schedules=name))
+    return {label: method for label, method in methods.items() if method.refusal(problem) is None}
 
 
-def _adapters(problem: Problem) -> dict[str, Adapter]:
-    made = {name: cls() for name, cls in adapter_registry.classes().items()}
-    if "sora" in made:
-        made["sora"] = SoRA(problem.lam, "unit_columns")
-    return made
+def _adapter_method(name: str, problem: Problem) -> Method:
+    if name == "sora":
+        return Method("proximal_gd", "revive", SoRA(problem.lam, "unit_columns"), "gaussian", lam=0.0)
+    adapter = adapter_registry.make(name, "adapter")
+    return Method("proximal_gd" if adapter.proximal else "gd", adapter=adapter)
 
 
-def _candidates(label: str, make: Callable[[], Method]) -> Iterator[Method]:
-    try:
-        yield replace(make(), label=label)
-    except ValueError:
-        return
-
-
-def _with_adapter(problem: Problem, adapter: Adapter) -> Method:
-    if isinstance(adapter, SoRA):
-        schedule = schedule_registry.make("revive", "schedule")
-        return Method("", problem.replace(adapter=adapter, lam=0.0), _partner(adapter), schedule, "gaussian")
-    return Method("", problem.replace(adapter=adapter), _partner(adapter))
-
-
-def _with_schedule(problem: Problem, schedule: Schedule) -> Method:
-    if schedule.merges:
-        problem = problem.replace(lam=0.0)
-    for name, adapter in _adapters(problem).items():
-        candidate = problem if name == problem.adapter.name else problem.replace(adapter=adapter)
-        if isinstance(adapter, SoRA):
-            continue
-        if schedule.refusal(candidate) is not None:
-            continue
-        return Method("", candidate, _partner(candidate.adapter), schedule)
-    raise ValueError(f"schedule: no adapter suits {schedule.name!r}")
-
-
-def _partner(adapter: Adapter) -> Optimizer:
-    return optimizer_registry.make("proximal_gd" if adapter.proximal else "gd", "optimizer")
-
-
-def _accepts(method: Method) -> bool:
-    try:
-        solve(
-            method.problem,
-            method.optimizer,
-            method.init,
-            schedule=method.schedule,
-            stop=StoppingRule(max_iter=1),
-            callback=lambda _: True,
-        )
-    except (ValueError, NotImplementedError):
-        return False
-    return True
+def _schedule_methods(name: str) -> Iterator[Method]:
+    """Yield a schedule on the problem's own adapter, then on each other one but SoRA."""
+    lam = 0.0 if schedule_registry.classes()[name].merges else None
+    yield Method("gd", name, lam=lam)
+    for adapter, cls in adapter_registry.classes().items():
+        if adapter not in ("lora", "sora"):
+            yield Method("proximal_gd" if cls.proximal else "gd", name, adapter, lam=lam)
 
 
 # ---------------------------------------------------------------------- references
@@ -199,7 +140,9 @@ class Line:
 
 
 def run_method(
+    label: str,
     method: Method,
+    problem: Problem,
     budget: int,
     seeds: Iterable[int],
     reference: float,
@@ -209,7 +152,12 @@ def run_method(
 
     Parameters
     ----------
+    label : str
+        Name in tables.
     method : Method
+        What is run.
+    problem : Problem
+        What it is run on.
     budget : int
         Oracle calls of each run (a line search under way may exceed it by a few).
     seeds : iterable of int
@@ -220,18 +168,19 @@ def run_method(
         Measures of quality of the whole update (m, n).
     """
     numbers = list(seeds)
-    step, search_calls = choose_step(method, budget, numbers[0])
-    results = [_run(method, step, budget, seed) for seed in numbers]
+    step, search_calls = choose_step(method, problem, budget, numbers[0])
+    method = method if step is None else method.with_step(step)
+    results = [_run(method, problem, budget, seed) for seed in numbers]
     last = results[-1]
     finite = np.isfinite(last.fun)
-    X = last.X if finite else np.zeros(method.problem.shape)
+    X = last.X if finite else np.zeros(problem.shape)
     values = np.linalg.svd(X, compute_uv=False)
     trace = results[0].trace
-    zero = method.problem.objective.value_and_grad(np.zeros(method.problem.shape, method.problem.dtype))[0]
+    zero = problem.objective.value_and_grad(np.zeros(problem.shape, problem.dtype))[0]
     return Line(
-        method.label,
+        label,
         step,
-        method.weight,
+        reference_weight(method, problem),
         reference,
         np.array([_value(result) - reference for result in results]) / (zero - reference),
         last.nfev,
@@ -244,7 +193,7 @@ def run_method(
     )
 
 
-def choose_step(method: Method, budget: int, seed: int) -> tuple[float | None, int]:
+def choose_step(method: Method, problem: Problem, budget: int, seed: int) -> tuple[float | None, int]:
     """Return the step size with the least final objective, and the oracle calls that the search took.
 
     From the method's own default step (the inverse curvature bound at the start, or Adam's) in factors of 4, upward
@@ -252,17 +201,14 @@ def choose_step(method: Method, budget: int, seed: int) -> tuple[float | None, i
     """
     if not method.has_step:
         return None, 0
-    first: float | None = getattr(method.optimizer, "step_size", None)
-    if first is None:
-        problem, theta = _start(method, seed)
-        first = method.optimizer.default_step(problem, theta)
+    first = method.default_step(problem, np.random.default_rng(seed))
     calls = 0
     known: dict[int, float] = {}
 
     def value(power: int) -> float:
         nonlocal calls
         if power not in known:
-            result = _run(method, first * STEP_RATIO**power, budget, seed)
+            result = _run(method.with_step(first * STEP_RATIO**power), problem, budget, seed)
             calls += result.nfev
             known[power] = _value(result)
         return known[power]
@@ -276,27 +222,11 @@ def choose_step(method: Method, budget: int, seed: int) -> tuple[float | None, i
     return first * STEP_RATIO**best, calls
 
 
-def _start(method: Method, seed: int) -> tuple[Problem, Array]:
-    """Return the problem and parameters of the first stage, for the default step."""
-    from ..schedules.base import Stage
-
-    rng = np.random.default_rng(seed)
-    start = init_registry.make(method.init, "init").start(method.problem, rng)
-    stage = Stage(method.problem, method.problem.join(start.A, start.B))
-    if method.schedule is not None:
-        stage = method.schedule.start(stage, rng)
-    return stage.problem, stage.theta
-
-
-def _run(method: Method, step: float | None, budget: int, seed: int) -> Result:
-    optimizer = method.optimizer if step is None else replace(method.optimizer, **{"step_size": step})
-
+def _run(method: Method, problem: Problem, budget: int, seed: int) -> Result:
     def spent(now: Intermediate) -> bool:
         return now.nfev >= budget
 
-    stop = StoppingRule(max_iter=budget, grad_tol=1e-12)
-    arguments: dict[str, Any] = {"schedule": method.schedule, "stop": stop, "callback": spent}
-    return solve(method.problem, optimizer, method.init, seed, **arguments)
+    return solve(problem, method, seed=seed, stop=StoppingRule(max_iter=budget, grad_tol=1e-12), callback=spent)
 
 
 def _value(result: Result) -> float:
@@ -365,16 +295,17 @@ def side_by_side(
     methods = all_methods(problem)
     if names is not None:
         wanted = set(names)
-        missing = wanted - {method.label for method in methods}
+        missing = wanted - set(methods)
         if missing:
-            accepted = ", ".join(method.label for method in methods)
+            accepted = ", ".join(methods)
             raise ValueError(f"names: {', '.join(sorted(missing))} cannot run here. Accepted: {accepted}.")
-        methods = [method for method in methods if method.label in wanted]
+        methods = {label: method for label, method in methods.items() if label in wanted}
     numbers = list(seeds)
     references: dict[float, float] = {}
     lines = []
-    for method in methods:
-        if method.weight not in references:
-            references[method.weight] = convex_reference(problem.objective, method.weight)
-        lines.append(run_method(method, budget, numbers, references[method.weight], metrics))
+    for label, method in methods.items():
+        weight = reference_weight(method, problem)
+        if weight not in references:
+            references[weight] = convex_reference(problem.objective, weight)
+        lines.append(run_method(label, method, problem, budget, numbers, references[weight], metrics))
     return SideBySide(problem, budget, lines)

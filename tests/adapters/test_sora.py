@@ -120,7 +120,7 @@ def test_sparsify_raises_the_penalty_and_never_reopens_gates():
 
     penalties = (0.01, 1.0, 10.0, 50.0)
     stop = ls.StoppingRule(max_iter=4000, grad_tol=1e-8)
-    ls.solve(p, "proximal_gd", schedule=Sparsify(penalties), stop=stop, callback=watch)
+    ls.solve(p, ls.Method("proximal_gd", Sparsify(penalties)), stop=stop, callback=watch)
     seen = sorted({c[0] for c in counts})
     assert seen == list(penalties)
     last = [dict(counts)[q] for q in penalties]
@@ -134,11 +134,11 @@ def test_refusals():
     with pytest.raises(ValueError, match=r"proximal step.*proximal_gd"):
         ls.solve(p, "adam")
     with pytest.raises(ValueError, match="step_size"):
-        ls.solve(p, "proximal_gd", adapter=SoRA(0.1, "released"))
+        ls.solve(p, ls.Method("proximal_gd", adapter=SoRA(0.1, "released")))
     with pytest.raises(ValueError, match="unit columns"):
-        ls.solve(p, "proximal_gd", adapter=SoRA(0.1, "unit_columns"))
+        ls.solve(p, ls.Method("proximal_gd", adapter=SoRA(0.1, "unit_columns")))
     with pytest.raises(ValueError, match="sora"):
-        ls.solve(p.replace(adapter="lora"), schedule="sparsify")
+        ls.solve(p.replace(adapter="lora"), "gd+sparsify")
     with pytest.raises(ValueError, match="variant"):
         SoRA(0.1, "other")
     with pytest.raises(ValueError, match="penalties"):

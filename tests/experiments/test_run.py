@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from lorasolve.experiments import Experiment, main, registry
+from lorasolve.experiments._run import reproduce
 from lorasolve.experiments.base import text_table
 from lorasolve.experiments.init_bias import wilson
-from lorasolve.experiments.run import reproduce
 from lorasolve.experiments.table2 import _nested
 
 NAMES = {"table1", "table2", "figure2", "sharp", "lemma1", "init_bias"}

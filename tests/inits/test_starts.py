@@ -43,7 +43,7 @@ def test_every_start_on_every_adapter(name, adapter):
     # Magnitudes start at the norms, so DoRA starts where LoRA would.
     assert_allclose(stage.update(theta), problem.scale * A @ B.T, atol=1e-13)
     result = ls.solve(problem, "gd", name, stop=ls.StoppingRule(max_iter=50))
-    assert result.init == name
+    assert result.started_from == name
     assert result.fun < result.trace.value[0]
 
 
@@ -117,7 +117,7 @@ def test_pissa_moves_the_principal_part_and_leaves_the_weight_alone(alpha):
 
 
 def test_pissa_refuses_objectives_without_a_weight():
-    with pytest.raises(ValueError, match="pissa needs an objective with a frozen weight"):
+    with pytest.raises(ValueError, match="init 'pissa': it needs an objective with a frozen weight"):
         ls.solve(ls.Problem(Denoising(np.eye(4)), 2), "gd", "pissa")
     rng = np.random.default_rng(0)
     zero = LinearFineTuning(np.zeros((4, 3)), rng.standard_normal((3, 20)), rng.standard_normal((4, 20)))

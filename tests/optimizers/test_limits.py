@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 
 import lorasolve as ls
 from lorasolve.objectives import Denoising, LinearFineTuning, MatrixSensing
-from lorasolve.optimizers import SGD, AdamW
+from lorasolve.optimizers import AdamW
 
 LAM = 0.5
 SINGULAR_VALUES = np.array([5.0, 3.0, 2.0, 1.2, 0.3, 0.2, 0.1, 0.05])
@@ -38,7 +38,7 @@ def denoising(seed=0):
 
 
 def decaying(name):
-    return "cosine" if name.startswith("adam") else None
+    return "cosine" if name.startswith("adam") else ()
 
 
 @pytest.mark.parametrize("rank", [3, 4, 6])
@@ -48,7 +48,7 @@ def test_denoising_ends_at_the_soft_thresholded_truncation(name, rank):
     kept = min(rank, 4)
     closed_form = U[:, :kept] * (SINGULAR_VALUES[:kept] - LAM) @ V[:, :kept].T
     rule = ls.StoppingRule(max_iter=20_000, grad_tol=1e-9)
-    result = ls.solve(ls.Problem(objective, rank, LAM), name, schedule=decaying(name), stop=rule)
+    result = ls.solve(ls.Problem(objective, rank, LAM), ls.Method(name, decaying(name)), stop=rule)
     assert_allclose(result.X, closed_form, atol=1e-8)
     # lam ||A||^2/2 + lam ||B||^2/2 is lam times the nuclear norm only for balanced factors.
     F = 0.5 * np.sum((closed_form - objective.M) ** 2) + LAM * np.sum(SINGULAR_VALUES[:kept] - LAM)
@@ -58,7 +58,7 @@ def test_denoising_ends_at_the_soft_thresholded_truncation(name, rank):
 def test_decoupled_decay_ends_at_the_truncation_without_threshold():
     U, V, objective = denoising()
     rule = ls.StoppingRule(max_iter=20_000)
-    result = ls.solve(ls.Problem(objective, 3, LAM), AdamW(beta2=0.9), schedule="cosine", stop=rule)
+    result = ls.solve(ls.Problem(objective, 3, LAM), "adamw:beta2=0.9+cosine", stop=rule)
     # The box |theta| <= 1/lam does not bind here, so nothing is left of the decay.
     assert np.abs(result.theta).max() < 0.99 / LAM
     truncation = U[:, :3] * SINGULAR_VALUES[:3] @ V[:, :3].T
@@ -71,7 +71,7 @@ def test_fixed_point_equation_of_decoupled_decay_where_the_box_binds():
     decay, eps = 2.0, 1e-4
     rule = ls.StoppingRule(max_iter=20_000)
     method = AdamW(beta2=0.9, eps=eps, weight_decay=decay)
-    result = ls.solve(ls.Problem(objective, 3), method, schedule="cosine", stop=rule)
+    result = ls.solve(ls.Problem(objective, 3), ls.Method(method, "cosine"), stop=rule)
     G = result.A @ result.B.T - objective.M
     g = np.concatenate([(G @ result.B).ravel(), (G.T @ result.A).ravel()])
     assert_allclose(g / (np.abs(g) + eps), -decay * result.theta, atol=1e-8)
@@ -99,7 +99,7 @@ def test_mini_batches_settle_with_a_decaying_step():
     problem = ls.Problem(LinearFineTuning(W0, Z, Y), 2, 0.2)
     optimum = ls.solve(problem, "lbfgs").fun
     rule = ls.StoppingRule(max_iter=10_000)
-    constant, decayed = (ls.solve(problem, SGD(batch_size=16), schedule=s, stop=rule) for s in (None, "cosine"))
+    constant, decayed = (ls.solve(problem, f"sgd:batch_size=16{s}", stop=rule) for s in ("", "+cosine"))
     assert optimum <= decayed.fun <= optimum * (1 + 1e-3)
     assert decayed.fun - optimum < 0.1 * (constant.fun - optimum)
 
@@ -124,7 +124,7 @@ def test_sensing_solvers_agree(name, rank, agreement):
     objective, reference = sensing()
     assert np.linalg.matrix_rank(reference.X, tol=1e-6) == 2
     rule = ls.StoppingRule(max_iter=50_000)
-    result = ls.solve(ls.Problem(objective, rank, 0.05), name, schedule=decaying(name), stop=rule)
+    result = ls.solve(ls.Problem(objective, rank, 0.05), ls.Method(name, decaying(name)), stop=rule)
     assert abs(result.fun - reference.fun) <= agreement * reference.fun
 
 

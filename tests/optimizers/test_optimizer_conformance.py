@@ -48,7 +48,7 @@ def test_fields_of_the_result(name):
     assert_allclose(result.grad_norm, np.linalg.norm(grad), rtol=1e-7, atol=1e-12)
     assert_allclose(result.X, result.A @ result.B.T, atol=1e-14)
     assert value < first[0]
-    assert (result.optimizer, result.init, result.seed) == (name, "given", 3)
+    assert (result.method, result.started_from, result.seed) == (ls.Method(name), "given", 3)
     assert result.message.startswith(name)
     assert isinstance(result.status, ls.Status) and result.success == result.status.success
     assert 1 <= result.nit <= 60 and result.nfev >= result.nit

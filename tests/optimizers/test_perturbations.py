@@ -217,8 +217,8 @@ def test_sam_by_hand_with_two_gradients_each_step():
 def test_schedules_reach_the_method_underneath():
     p = ls.Problem(regression(), 2, 0.05)
     stop = ls.StoppingRule(300, 0.0)
-    end = ls.solve(p, GGPO(0.02, "gd", sigma=0.0, beta=0.0), schedule="cosine", stop=stop)
-    plain = ls.solve(p, GD(0.02), schedule="cosine", stop=stop)
+    end = ls.solve(p, ls.Method(GGPO(0.02, "gd", sigma=0.0, beta=0.0), "cosine"), stop=stop)
+    plain = ls.solve(p, ls.Method(GD(0.02), "cosine"), stop=stop)
     np.testing.assert_allclose(end.theta, plain.theta, atol=1e-12)
 
 

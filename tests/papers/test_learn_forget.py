@@ -146,7 +146,7 @@ def test_harness_runs_variants_and_keeps_the_best_step():
     assert course.checkpoints[0].iteration == 0 and course.checkpoints[0].forgetting == 0.0
     assert course.end.target_loss < 0.1 * course.checkpoints[0].target_loss
     rac = lf.run_course(
-        pair, "RAC", ls.Problem(objective, 2), max_iter=400, optimizer=GD(0.5), schedule=ls.schedules.RACChain()
+        pair, "RAC", ls.Problem(objective, 2), max_iter=400, method=ls.Method(GD(0.5), "rac_chain")
     )
     assert rac.end.target_loss < 0.1 * rac.checkpoints[0].target_loss
     assert all(point.behind_front > -1e-9 for point in [*course.checkpoints, *rac.checkpoints])

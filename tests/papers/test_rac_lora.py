@@ -43,7 +43,7 @@ class Noisy(AnisotropicQuadratic):
 def test_contraction_within_three_standard_errors(side, expected):
     M = np.random.default_rng(5).standard_normal((12, 8))
     p = ls.Problem(Denoising(M), 3)
-    ratio = np.array([ls.solve(p, GD(1.0), seed=s, schedule=RACChain(side=side), stop=EXACT).fun for s in range(600)])
+    ratio = np.array([ls.solve(p, ls.Method(GD(1.0), RACChain(side=side)), seed=s, stop=EXACT).fun for s in range(600)])
     ratio /= 0.5 * np.sum(M * M)
     error = ratio.std(ddof=1) / np.sqrt(len(ratio))
     assert error < 0.006
@@ -55,7 +55,7 @@ def test_contraction_with_a_shorter_step():
     M = np.random.default_rng(5).standard_normal((12, 8))
     p = ls.Problem(Denoising(M), 3)
     ratio = np.array(
-        [ls.solve(p, GD(0.6), seed=s, schedule=RACChain(side="left"), stop=EXACT).fun for s in range(600)]
+        [ls.solve(p, ls.Method(GD(0.6), RACChain(side="left")), seed=s, stop=EXACT).fun for s in range(600)]
     ) / (0.5 * np.sum(M * M))
     error = ratio.std(ddof=1) / np.sqrt(len(ratio))
     assert abs(ratio.mean() - (1 - 0.6 * 1.4 * 0.25)) < 3 * error
@@ -78,7 +78,7 @@ def test_curves_stay_under_the_bounds(side, inner):
 
         stop = ls.StoppingRule(max_iter=blocks * inner, grad_tol=0.0)
         schedule = RACChain(inner=inner, side=side)
-        ls.solve(p, GD(1 / L), seed=seed, schedule=schedule, stop=stop, callback=watch)
+        ls.solve(p, ls.Method(GD(1 / L), schedule), seed=seed, stop=stop, callback=watch)
         gaps.append(values[::inner])
         grads.append(squares[::inner])
     gaps, grads = np.mean(gaps, axis=0), np.mean(grads, axis=0)
@@ -98,7 +98,7 @@ def test_noisy_step_law_and_floor():
     values = []
     for seed in range(1500):
         p = ls.Problem(Noisy(m, n, L, noise, seed), r)
-        values.append(ls.solve(p, GD(step), seed=seed, schedule=RACChain(side="left"), stop=EXACT).fun)
+        values.append(ls.solve(p, ls.Method(GD(step), RACChain(side="left")), seed=seed, stop=EXACT).fun)
     error = np.std(values, ddof=1) / np.sqrt(len(values))
     expected = rac_lora.noisy_isotropic_step(start, eigenvalue, step, L, noise)
     assert abs(np.mean(values) - expected) < 3 * error

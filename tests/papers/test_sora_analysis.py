@@ -102,7 +102,7 @@ def test_unit_column_sora_with_revival_is_the_nuclear_norm():
     start = (rng.standard_normal((20, r)), rng.standard_normal((16, r)))
     p = ls.Problem(Denoising(T), r, 0.0, adapter=SoRA(lam1, "unit_columns"))
     stop = ls.StoppingRule(20_000, 1e-9)
-    result = ls.solve(p, "proximal_gd", init=start, schedule="revive", stop=stop)
+    result = ls.solve(p, "proximal_gd+revive", init=start, stop=stop)
     convex = ls.solve_convex(ls.Problem(Denoising(T), r, lam1), method="prox")
     assert result.success
     assert result.fun == pytest.approx(convex.fun, rel=1e-8)
@@ -116,7 +116,7 @@ def test_no_gate_is_globally_right_exactly_when_the_gradient_is_below_the_penalt
     rng = np.random.default_rng(0)
     start = (rng.standard_normal((20, 3)), rng.standard_normal((16, 3)))
     p = ls.Problem(Denoising(T), 3, 0.0, adapter=SoRA(3.0 * factor, "unit_columns"))
-    end = ls.solve(p, "proximal_gd", init=start, schedule="revive", stop=ls.StoppingRule(5000, 1e-9))
+    end = ls.solve(p, "proximal_gd+revive", init=start, stop=ls.StoppingRule(5000, 1e-9))
     assert (sora.open_gates(end) == 0) == empty
 
 

@@ -121,7 +121,7 @@ def test_runs_with_every_option_and_stops_changing_after_the_last_event(expand, 
         thetas.append(now.theta.copy())
 
     schedule = Beam(events=3, kept=0.6, importance=kind, expand=expand)
-    end = ls.solve(p, "adam", schedule=schedule, stop=ls.StoppingRule(600, 0.0), callback=watch)
+    end = ls.solve(p, ls.Method("adam", schedule), stop=ls.StoppingRule(600, 0.0), callback=watch)
     assert np.isfinite(end.fun)
     steps = [np.linalg.norm(b - a) for a, b in pairwise(thetas[402:])]
     assert max(steps) < 0.2  # plain Adam steps of 0.01 an entry, no event in the last third
@@ -130,7 +130,7 @@ def test_runs_with_every_option_and_stops_changing_after_the_last_event(expand, 
 
 def test_refusals():
     with pytest.raises(ValueError, match="softmax_gates"):
-        ls.solve(problem().replace(adapter="lora"), schedule="beam")
+        ls.solve(problem().replace(adapter="lora"), "gd+beam")
     with pytest.raises(ValueError, match="expand"):
         Beam(expand="papers")
     with pytest.raises(ValueError, match="importance"):

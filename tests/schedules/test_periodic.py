@@ -39,7 +39,7 @@ def stages(problem, optimizer, schedule, stop=RULE, **options):
         A, B = state.A.copy(), state.B.copy()
         ends[id(state.problem)] = (state.problem, state.problem.objective.factor_value(A, B), A @ B.T)
 
-    result = ls.solve(problem, optimizer, schedule=schedule, stop=stop, callback=callback, **options)
+    result = ls.solve(problem, ls.Method(optimizer, schedule), stop=stop, callback=callback, **options)
     return result, [end[1:] for end in ends.values()]
 
 
@@ -91,7 +91,7 @@ def test_stages_that_start_at_their_optimum_need_no_iterates():
     M = np.random.default_rng(3).standard_normal((9, 7))
     problem = ls.Problem(Denoising(M), 2)
     alone = ls.solve(problem, "nesterov", stop=RULE)
-    result = ls.solve(problem, "nesterov", schedule=Periodic(period=10_000, restart="gradient"), stop=RULE)
+    result = ls.solve(problem, ls.Method("nesterov", Periodic(period=10_000, restart="gradient")), stop=RULE)
     assert result.status is ls.Status.CONVERGED
     assert_allclose(result.X, M, atol=1e-8)
     assert result.nit == alone.nit and result.nfev <= alone.nfev + 5
@@ -114,7 +114,7 @@ def test_gradient_restart_keeps_the_linear_rate():
 def test_decay_ends_the_stages_once_the_gradient_is_at_lam():
     problem = linear(lam=0.3, rank=5)
     alone = ls.solve(problem, "nesterov", stop=RULE)
-    result = ls.solve(problem, "nesterov", schedule=Periodic(period=20_000), stop=RULE)
+    result = ls.solve(problem, "nesterov+periodic:period=20000", stop=RULE)
     G = problem.objective.value_and_grad(result.X)[1]
     assert result.success and result.merged is None
     assert_allclose(np.linalg.norm(G, 2), 0.3, rtol=1e-7)
@@ -125,14 +125,14 @@ def test_on_denoising_small_ranks_add_up_to_the_nuclear_norm_solution():
     rng = np.random.default_rng(5)
     M = rng.standard_normal((8, 6))
     U, sigma, Vt = np.linalg.svd(M, full_matrices=False)
-    result = ls.solve(ls.Problem(Denoising(M), 1, 0.8), "nesterov", schedule=Periodic(period=20_000), stop=RULE)
+    result = ls.solve(ls.Problem(Denoising(M), 1, 0.8), "nesterov+periodic:period=20000", stop=RULE)
     assert result.success and result.merged is not None
     assert_allclose(result.X, U * np.maximum(sigma - 0.8, 0.0) @ Vt, atol=1e-8)
 
 
 def test_in_general_small_ranks_end_above_the_nuclear_norm_solution():
     rule = ls.StoppingRule(max_iter=200_000, grad_tol=1e-10)
-    small = ls.solve(linear(lam=0.2, rank=1), "nesterov", schedule=Periodic(period=2000), stop=rule)
+    small = ls.solve(linear(lam=0.2, rank=1), "nesterov+periodic:period=2000", stop=rule)
     full = linear(lam=0.2, rank=5)
     optimum = ls.solve(full, "lbfgs").fun
     assert np.linalg.norm(full.objective.value_and_grad(small.X)[1], 2) <= 0.2 * (1 + 1e-5)
@@ -155,8 +155,7 @@ def test_period_counts_the_steps_of_a_stage():
     merges = []
     ls.solve(
         problem,
-        ls.optimizers.GD(step_size=1e-3),
-        schedule=Periodic(period=10),
+        "gd:step_size=1e-3+periodic:period=10",
         stop=ls.StoppingRule(max_iter=35),
         callback=lambda state: merges.append((state.nit, id(state.problem.objective))),
     )
@@ -174,7 +173,7 @@ def test_full_unloads_reach_the_full_fine_tuning_optimum(optimizer):
     best = problem.objective.value_and_grad(C @ np.linalg.inv(S))[0]
     rank_two = ls.solve(problem, "lbfgs").fun
     schedule = [Periodic(period=250)] + ([Cosine()] if optimizer in ("adam", "adamw", "sgd") else [])
-    result = ls.solve(problem, optimizer, schedule=schedule, stop=ls.StoppingRule(max_iter=3000))
+    result = ls.solve(problem, ls.Method(optimizer, schedule), stop=ls.StoppingRule(max_iter=3000))
     assert rank_two > best + 0.01
     assert result.fun < best + 0.05 * (rank_two - best)
     assert np.linalg.matrix_rank(result.X, tol=1e-6) == 5
@@ -183,7 +182,7 @@ def test_full_unloads_reach_the_full_fine_tuning_optimum(optimizer):
 def test_decoupled_adam_on_dora_with_merging_and_step_schedules():
     problem = linear(lam=0.01, adapter=DoRA(axis=0))
     schedule = [Periodic(period=100), WarmUp(20), Cosine()]
-    result = ls.solve(problem, "adamw", schedule=schedule, stop=ls.StoppingRule(max_iter=500))
+    result = ls.solve(problem, ls.Method("adamw", schedule), stop=ls.StoppingRule(max_iter=500))
     start = problem.objective.value_and_grad(np.zeros(problem.shape))[0]
     f = problem.objective.value_and_grad(result.X)[0]
     assert result.merged is not None and f < 0.8 * start
@@ -192,7 +191,7 @@ def test_decoupled_adam_on_dora_with_merging_and_step_schedules():
 
 def test_continuing_a_merged_run():
     problem = linear()
-    first = ls.solve(problem, "gd", schedule=Periodic(period=100), stop=ls.StoppingRule(max_iter=150))
+    first = ls.solve(problem, ls.Method("gd", Periodic(period=100)), stop=ls.StoppingRule(max_iter=150))
     assert first.merged is not None
     second = ls.solve(problem, "gd", first, stop=ls.StoppingRule(max_iter=200))
     assert second.trace.value[0] == pytest.approx(first.fun, rel=1e-12)
@@ -208,15 +207,15 @@ def test_refusals():
     with pytest.raises(ValueError, match="restart"):
         Periodic(restart="warm")
     with pytest.raises(ValueError, match="not of this form"):
-        ls.solve(linear(adapter="dora"), schedule=Periodic(restart="gradient"))
+        ls.solve(linear(adapter="dora"), ls.Method("gd", Periodic(restart="gradient")))
     with pytest.raises(ValueError, match="restarts both factors"):
-        ls.solve(linear(adapter=LoRA(frozen="A")), schedule="periodic")
+        ls.solve(linear(adapter=LoRA(frozen="A")), "gd+periodic")
     for name in ("lbfgs", "trust_ncg"):
         with pytest.raises(ValueError, match="owns its loop"):
-            ls.solve(linear(), name, schedule="periodic")
+            ls.solve(linear(), f"{name}+periodic")
 
 
 def test_a_run_within_one_period_is_a_run_without_the_schedule():
     rule = ls.StoppingRule(max_iter=100)
-    plain, scheduled = (ls.solve(linear(), "heavy_ball", schedule=s, stop=rule) for s in (None, Periodic(period=101)))
+    plain, scheduled = (ls.solve(linear(), m, stop=rule) for m in ("heavy_ball", "heavy_ball+periodic:period=101"))
     assert_array_equal(plain.theta, scheduled.theta)

@@ -13,7 +13,7 @@ def problem(m=7, n=5, rank=2, seed=0):
 
 
 def after(blocks, schedule, p, step=1.0, seed=0):
-    return ls.solve(p, GD(step), seed=seed, schedule=schedule, stop=ls.StoppingRule(max_iter=blocks, grad_tol=0.0))
+    return ls.solve(p, ls.Method(GD(step), schedule), seed=seed, stop=ls.StoppingRule(max_iter=blocks, grad_tol=0.0))
 
 
 @pytest.mark.parametrize("name", ["haar", "coordinate"])
@@ -66,7 +66,7 @@ def test_chain_reaches_the_full_rank_optimum_and_a_repeated_sketch_stalls():
 
 def test_a_block_that_converged_is_no_converged_chain():
     p = problem()
-    result = ls.solve(p, GD(1.0), schedule=RACChain(inner=10_000), stop=ls.StoppingRule(max_iter=600, grad_tol=1e-9))
+    result = ls.solve(p, ls.Method(GD(1.0), RACChain(inner=10_000)), stop=ls.StoppingRule(max_iter=600, grad_tol=1e-9))
     assert result.status is ls.Status.CONVERGED
     assert np.linalg.norm(result.X - p.objective.M) < 1e-7
 
@@ -88,9 +88,9 @@ def test_cola_with_repeated_factors_stalls_and_with_fresh_ones_converges():
 
 def test_chains_refuse_what_makes_no_sense():
     with pytest.raises(ValueError, match="lam"):
-        ls.solve(problem().replace(lam=0.1), schedule="rac_chain")
+        ls.solve(problem().replace(lam=0.1), "gd+rac_chain")
     with pytest.raises(ValueError, match="lam"):
-        ls.solve(problem().replace(lam=0.1), schedule="cola")
+        ls.solve(problem().replace(lam=0.1), "gd+cola")
     with pytest.raises(ValueError, match="side"):
         RACChain(side="top")
     with pytest.raises(ValueError, match=r"sketch.*Did you mean 'haar'"):

@@ -21,8 +21,7 @@ def applied(schedule, steps, optimizer=None):
     record = []
     ls.solve(
         problem(),
-        optimizer or GD(step_size=0.01),
-        schedule=schedule,
+        ls.Method(optimizer or GD(step_size=0.01), schedule),
         stop=ls.StoppingRule(max_iter=steps),
         callback=lambda state: record.append((state.problem, state.theta.copy())),
     )
@@ -68,27 +67,26 @@ def test_warmup_starts_anew_in_each_stage_and_cosine_does_not():
 def test_a_run_under_a_schedule_is_not_taken_for_stalled():
     rule = ls.StoppingRule(max_iter=6000)
     alone = ls.solve(problem(), ls.optimizers.Adam(step_size=0.3, beta2=0.9), stop=rule)
-    decayed = ls.solve(problem(), ls.optimizers.Adam(step_size=0.3, beta2=0.9), schedule="cosine", stop=rule)
+    decayed = ls.solve(problem(), "adam:step_size=0.3,beta2=0.9+cosine", stop=rule)
     assert alone.status is ls.Status.STALLED
-    assert "schedule='cosine'" in alone.message
+    assert "'adam+cosine'" in alone.message
     assert decayed.status is not ls.Status.STALLED
     assert decayed.grad_norm < 1e-5 < 1e-3 < alone.grad_norm
 
 
 @pytest.mark.parametrize("name", [name for name, cls in registry.classes().items() if not cls.takes_step_factor])
 def test_methods_without_a_step_size_refuse_them(name):
-    with pytest.raises(ValueError, match=r"schedule: .*(owns its loop|has none to scale)"):
-        ls.solve(problem(), name, schedule="cosine")
+    with pytest.raises(ValueError, match=r"schedule 'cosine': .*(owns its loop|has none to scale)"):
+        ls.solve(problem(), f"{name}+cosine")
 
 
 def test_preconditioned_steps_scale_too():
     record = {}
-    for label, schedule in (("full", None), ("first of ten", WarmUp(10))):
+    for label, schedule in (("full", ()), ("first of ten", WarmUp(10))):
         seen = []
         ls.solve(
             problem(),
-            ScaledGD(step_size=0.1, damping=1.0),
-            schedule=schedule,
+            ls.Method(ScaledGD(step_size=0.1, damping=1.0), schedule),
             stop=ls.StoppingRule(max_iter=1),
             callback=lambda state, seen=seen: seen.append(state.theta.copy()),
         )
@@ -102,4 +100,4 @@ def test_settings_that_make_no_sense():
     with pytest.raises(ValueError, match="steps"):
         WarmUp(0)
     with pytest.raises(ValueError, match="Did you mean 'cosine'"):
-        ls.solve(problem(), schedule="cosin")
+        ls.solve(problem(), "gd+cosin")

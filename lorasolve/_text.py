@@ -1,0 +1,85 @@
+"""How components and their settings are written in a line: ``name:key=value,key=value``."""
+
+from __future__ import annotations
+
+import ast
+import numbers
+import re
+from collections.abc import Iterator
+from dataclasses import MISSING, fields
+from typing import Any
+
+import numpy as np
+
+# A text setting of this form needs no quotes, unless it reads as something else ("None").
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
+
+
+def marked_parts(text: str, marks: str) -> Iterator[tuple[str, str]]:
+    """Split a text before each of the marks that stands outside brackets and quotes.
+
+    Yields pairs of the mark and what follows it, spaces at the ends left out; the first mark is empty.
+    """
+    depth, quote, mark, start = 0, "", "", 0
+    escaped = False
+    for position, letter in enumerate(text):
+        if quote:
+            quote = "" if letter == quote and not escaped else quote
+            escaped = letter == "\\" and not escaped
+        elif letter in "'\"":
+            quote = letter
+        elif letter in "([":
+            depth += 1
+        elif letter in ")]":
+            depth -= 1
+        elif depth == 0 and letter in marks:
+            yield mark, text[start:position].strip()
+            mark, start = letter, position + 1
+    yield mark, text[start:].strip()
+
+
+def parse_value(text: str) -> Any:
+    """Return a number, True, False, None, a tuple or a quoted text as what it is, and anything else as text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError):
+        return text
+
+
+def value_text(value: Any) -> str:
+    """Return a setting as text that :func:`parse_value` reads back as an equal value, without a ``+``."""
+    if isinstance(value, str) and _PLAIN.fullmatch(value) and parse_value(value) == value:
+        return value
+    return _literal(value)
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        inner = ",".join(_literal(entry) for entry in value)
+        if isinstance(value, list):
+            return f"[{inner}]"
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    if isinstance(value, str):
+        return repr(str(value))
+    if isinstance(value, (bool, np.bool_)):
+        return repr(bool(value))
+    if isinstance(value, numbers.Integral):
+        return repr(int(value))
+    if isinstance(value, numbers.Real):
+        return repr(float(value)).replace("e+", "e").replace("inf", "1e999")
+    return repr(value)
+
+
+def component_text(component: Any) -> str:
+    """Return the name of a component with the settings that differ from their defaults."""
+    settings = [
+        f"{entry.name}={value_text(getattr(component, entry.name))}"
+        for entry in fields(component)
+        if entry.init and not _is_default(getattr(component, entry.name), entry)
+    ]
+    return f"{component.name}:{','.join(settings)}" if settings else str(component.name)
+
+
+def _is_default(value: Any, entry: Any) -> bool:
+    default = entry.default_factory() if entry.default_factory is not MISSING else entry.default
+    return bool(value == default)
