@@ -9,6 +9,7 @@ import numpy as np
 
 from .._validate import Array, as_number
 from ..objectives.base import Objective
+from ._scaling import check_alpha, scaling
 from .base import Adapter, split
 
 
@@ -56,8 +57,7 @@ class DoRA(Adapter):
     requires = ("W0",)
 
     def __post_init__(self) -> None:
-        if self.alpha is not None:
-            as_number(self.alpha, "alpha", 0.0, open_low=True)
+        check_alpha(self.alpha)
         if self.axis not in (0, 1):
             raise ValueError(f"axis: expected 0 (columns) or 1 (rows), got {self.axis!r}")
         as_number(self.eps, "eps", 0.0, open_low=True)
@@ -69,7 +69,7 @@ class DoRA(Adapter):
 
     def scale_at(self, rank: int) -> float:
         """Return ``s`` for factors of the given rank."""
-        return 1.0 if self.alpha is None else self.alpha / rank
+        return scaling(self.alpha, rank)
 
     def n_extra(self, shape: tuple[int, int], rank: int) -> int:
         """Return the number of magnitudes."""

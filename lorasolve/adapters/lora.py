@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from .._validate import Array, as_number
+from .._validate import Array
 from ..objectives.base import Objective
+from ._scaling import check_alpha, scaling
 from .base import Adapter, split
 
 
@@ -40,18 +40,13 @@ class LoRA(Adapter):
     low_rank = True
 
     def __post_init__(self) -> None:
-        if self.alpha is not None:
-            as_number(self.alpha, "alpha", 0.0, open_low=True)
-        elif self.rslora:
-            raise ValueError("rslora: alpha/sqrt(r) needs a value of alpha, got None")
+        check_alpha(self.alpha, self.rslora)
         if self.frozen not in (None, "A", "B"):
             raise ValueError(f"frozen: expected 'A', 'B' or None, got {self.frozen!r}")
 
     def scale_at(self, rank: int) -> float:
         """Return ``s`` for factors of the given rank."""
-        if self.alpha is None:
-            return 1.0
-        return self.alpha / (math.sqrt(rank) if self.rslora else rank)
+        return scaling(self.alpha, rank, self.rslora)
 
     def trainable(self, shape: tuple[int, int], rank: int) -> Array | None:
         """Return the mask of the factor that is trained, or None if both are."""

@@ -9,6 +9,7 @@ import numpy as np
 from .._validate import Array, as_number
 from ..objectives.base import Objective
 from ._gates import gated_oracle
+from ._scaling import check_alpha, scaling
 from .base import Adapter, split
 
 
@@ -49,12 +50,11 @@ class SoftmaxGates(Adapter):
 
     def __post_init__(self) -> None:
         as_number(self.tau, "tau", 0.0, open_low=True)
-        if self.alpha is not None:
-            as_number(self.alpha, "alpha", 0.0, open_low=True)
+        check_alpha(self.alpha)
 
     def scale_at(self, rank: int) -> float:
         """Return ``s`` for ``rank`` terms."""
-        return 1.0 if self.alpha is None else self.alpha / rank
+        return scaling(self.alpha, rank)
 
     def nuclear_weight(self, lam: float, rank: int) -> float:
         """Return ``lam/(r s)``, from ``(sum sqrt(sigma_i))^2 >= sum sigma_i``."""

@@ -11,6 +11,7 @@ import numpy as np
 from .._validate import Array, as_integer, as_number
 from ..objectives.base import Objective
 from ._gates import gated_oracle
+from ._scaling import check_alpha, scaling
 from .base import Adapter, split
 
 Variant = Literal["paper", "unit_columns", "fixed_threshold", "released"]
@@ -76,8 +77,7 @@ class SoRA(Adapter):
             raise ValueError(
                 "variant: expected 'paper', 'unit_columns', 'fixed_threshold' or 'released', got " + repr(self.variant)
             )
-        if self.alpha is not None:
-            as_number(self.alpha, "alpha", 0.0, open_low=True)
+        check_alpha(self.alpha)
         if self.gate_seed is not None:
             as_integer(self.gate_seed, "gate_seed", 0)
 
@@ -93,7 +93,7 @@ class SoRA(Adapter):
 
     def scale_at(self, rank: int) -> float:
         """Return ``s`` for ``rank`` gates."""
-        return 1.0 if self.alpha is None else self.alpha / rank
+        return scaling(self.alpha, rank)
 
     def nuclear_weight(self, lam: float, rank: int) -> float:
         """Return ``gate_penalty/s`` for unit columns, where it is exact, and 0 else."""
