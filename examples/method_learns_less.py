@@ -26,7 +26,7 @@ def regime(name: str, seeds: int, max_iter: int) -> dict[str, dict[str, float]]:
         objective = pair.sample(count, noise, rng)
         full, start = lf.full_fine_tuning(objective)
         # short steps, so that its path is seen at every target loss
-        slow = GD(0.05 / objective.smoothness)
+        slow = GD(0.05 / objective.facts.smoothness)
         courses = [lf.run_course(pair, "full", full, slow, max_iter=max_iter, points=100, init=start)]
         for r in RANKS:
             problem = ls.Problem(objective, r)

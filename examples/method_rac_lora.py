@@ -33,7 +33,7 @@ def gaps_on_the_paper_example(step: float, seeds: int) -> dict[str, list[float]]
         for seed in range(seeds):
             result = ls.solve(problem, method, seed=seed, stop=stop)
             diverged = result.status is ls.Status.DIVERGED
-            gap = np.inf if diverged else objective.value_and_grad(result.X)[0] - objective.lower_bound
+            gap = np.inf if diverged else objective.value_and_grad(result.X)[0] - objective.facts.lower_bound
             gaps[label].append(gap)
     return gaps
 

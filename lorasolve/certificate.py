@@ -135,7 +135,7 @@ def duality_gap(
     Parameters
     ----------
     objective : Objective
-        Only its facts ``convex``, ``least_squares``, ``lower_bound`` and ``dtype`` are used.
+        Only its ``dtype`` and its facts ``convex``, ``least_squares`` and ``lower_bound`` are used.
     lam : float
         The weight of the nuclear norm, > 0.
     f, nuclear, inner, norm : float
@@ -145,21 +145,22 @@ def duality_gap(
     """
     eps = 8.0 * float(np.finfo(objective.dtype).eps)
     scale = (abs(f) + lam * nuclear) or 1.0
-    if objective.convex is not True:
+    facts = objective.facts
+    if facts.convex is not True:
         return Bound(math.inf, "none: f is not known to be convex", scale)
     noise += eps * abs(f)
     if lam <= 0.0:
-        if objective.lower_bound is None:
+        if facts.lower_bound is None:
             return Bound(math.inf, "none: lam = 0 and f has no known lower bound", scale)
-        return Bound(max(f - objective.lower_bound, 0.0) + noise, "f above its lower bound", scale)
+        return Bound(max(f - facts.lower_bound, 0.0) + noise, "f above its lower bound", scale)
     most = lam / norm if norm > 0.0 else math.inf
-    low = objective.lower_bound
+    low = facts.lower_bound
     above = 0.0 if low is None else max(f - low, 0.0) + noise
     if low is None:
         if most < 1.0:
             return Bound(math.inf, "none: ||G||_2 > lam and f has no known lower bound", scale)
         c, lost, method = 1.0, 0.0, "Fenchel, c = 1"
-    elif objective.least_squares:
+    elif facts.least_squares:
         c = 0.0 if above == 0.0 else min(max(1.0 - inner / (2.0 * above), 0.0), most)
         lost, method = (1.0 - c) ** 2, "Fenchel, least squares"
     else:
@@ -298,7 +299,7 @@ def _answer(
     rounding = 8.0 * EPS * bound.scale
     if problem.lam == 0.0:
         return _answer_without_decay(problem, bound, value, rank, tol)
-    if problem.objective.convex is not True:
+    if problem.objective.facts.convex is not True:
         return _Answer(None, bound.gap, 0.0, "f is not known to be convex: see the second-order verdict instead")
     if bound.relative <= tol:
         reason = f"within {bound.relative:.1e} (relative) of the convex optimum, CERTIFIED"
@@ -314,11 +315,10 @@ def _answer(
 
 def _answer_without_decay(problem: Problem, bound: Bound, value: float, rank: int, tol: float) -> _Answer:
     """Compare with the closed form of the optimum of rank <= r, the only yardstick for ``lam = 0``."""
-    from .convex.closed_form import optimal_value
-
-    optimum = optimal_value(problem)
-    if optimum is None:
+    minimizer = problem.objective.minimizer(0.0, problem.rank)
+    if minimizer is None:
         return _Answer(None, bound.gap, 0.0, "lam = 0: the problem of rank <= r is not convex and has no certificate")
+    optimum = problem.objective.factor_value(*minimizer)
     if rank > problem.rank:
         return _Answer(None, bound.gap, 0.0, f"X has rank {rank}; the closed form is that of rank <= {problem.rank}")
     above, rounding = max(value - optimum, 0.0), 8.0 * EPS * bound.scale
@@ -341,7 +341,7 @@ def _better_value(
     right = np.linalg.qr(np.hstack([Q, G.rmatmat(P), top.V]))[0]
     X, core = (left.T @ P * s) @ (Q.T @ right), left.T @ G.matmat(right)
     lowest = math.inf
-    for t in 8.0 / (objective.smoothness or 1.0) * 0.5 ** np.arange(16):
+    for t in 8.0 / (objective.facts.smoothness or 1.0) * 0.5 ** np.arange(16):
         p, sigma, qt = np.linalg.svd(X - t * core, full_matrices=False)
         shrunk = np.maximum(sigma - t * lam, 0.0)
         value = objective.factor_value(*balanced(left @ p, shrunk, right @ qt.T)) + lam * float(shrunk.sum())

@@ -215,7 +215,7 @@ def _rounding(bench: _Bench, X: Array, D: Array) -> tuple[float, float]:
 
 def _taylor(bench: _Bench) -> Iterator[Claim]:
     steps = 0.5 ** np.arange(1, 26)
-    with_hessian = bench.f.has_hessian
+    with_hessian = bench.f.facts.has_hessian
     orders: dict[str, list[float]] = {"gradient": [], "hessian": [], "hessian in gradients": []}
     asymmetry = 0.0
     for _ in range(POINTS):
@@ -290,7 +290,7 @@ def _factor_oracle(bench: _Bench) -> Iterator[Claim]:
 
 
 def _factor_hvp(bench: _Bench) -> Iterator[Claim]:
-    if not bench.f.has_hessian:
+    if not bench.f.facts.has_hessian:
         yield Claim("factor_hvp", None, "not claimed: has_hessian is False")
         return
     worst = 0.0
@@ -361,7 +361,7 @@ def _sampled_pairs(bench: _Bench) -> Iterator[tuple[Array, Array]]:
 
 
 def _curvature_facts(bench: _Bench) -> Iterator[Claim]:
-    ends = [_extreme_curvature(bench, bench.matrix()) for _ in range(POINTS)] if bench.f.has_hessian else []
+    ends = [_extreme_curvature(bench, bench.matrix()) for _ in range(POINTS)] if bench.f.facts.has_hessian else []
     low = min((end[0] for end in ends), default=math.inf)
     high = max((max(abs(end[0]), abs(end[1])) for end in ends), default=0.0)
     below_tangent = 0.0
@@ -373,14 +373,14 @@ def _curvature_facts(bench: _Bench) -> Iterator[Claim]:
     bent_down = low < -bench.curvature_tol * high or below_tangent > bench.tol
     seen = f"smallest Hessian eigenvalue {low:.2e}, " if ends else ""
     seen += f"value below a tangent by {below_tangent:.1e} (relative)"
-    if bench.f.convex is True:
+    if bench.f.facts.convex is True:
         yield Claim("convex", not bent_down, seen)
-    elif bench.f.convex is False:
+    elif bench.f.facts.convex is False:
         yield Claim("not convex", True if bent_down else None, seen)
     else:
         witness = "a witness of non-convexity was found: " if bent_down else ""
         yield Claim("convex", None, f"not claimed ({witness}{seen})")
-    beta = bench.f.smoothness
+    beta = bench.f.facts.smoothness
     if beta is None:
         yield Claim("smoothness", None, f"not claimed (largest curvature seen {high:.4g})")
     else:
@@ -388,7 +388,7 @@ def _curvature_facts(bench: _Bench) -> Iterator[Claim]:
 
 
 def _lower_bound(bench: _Bench) -> Iterator[Claim]:
-    bound = bench.f.lower_bound
+    bound = bench.f.facts.lower_bound
     if bound is None:
         yield Claim("lower bound", None, "not claimed")
         return
@@ -407,10 +407,10 @@ def _lower_bound(bench: _Bench) -> Iterator[Claim]:
 
 
 def _least_squares(bench: _Bench) -> Iterator[Claim]:
-    if not bench.f.least_squares:
+    if not bench.f.facts.least_squares:
         yield Claim("least squares", None, "not claimed")
         return
-    if bench.f.lower_bound is None or bench.f.convex is not True:
+    if bench.f.facts.lower_bound is None or bench.f.facts.convex is not True:
         yield Claim("least squares", False, "needs convex = True and a lower bound, which are not both stated")
         return
     X, Y, D = bench.matrix(), 10.0 * bench.matrix(), bench.matrix()
@@ -450,9 +450,10 @@ def _merged(bench: _Bench) -> Iterator[Claim]:
     kept = before[0] == after[0] and np.array_equal(before[1], after[1])
     facts = [
         fact
-        for fact in ("shape", "dtype", "convex", "least_squares", "n_samples", "has_hessian")
-        if getattr(merged, fact) != getattr(bench.f, fact)
+        for fact in ("convex", "least_squares", "n_samples", "has_hessian")
+        if getattr(merged.facts, fact) != getattr(bench.f.facts, fact)
     ]
+    facts += [name for name in ("shape", "dtype") if getattr(merged, name) != getattr(bench.f, name)]
     if bench.f.W0 is not None:
         weight = merged.W0
         if weight is None or _difference(weight, bench.f.W0 + update) > bench.tol:
@@ -462,7 +463,7 @@ def _merged(bench: _Bench) -> Iterator[Claim]:
 
 
 def _batches(bench: _Bench) -> Iterator[Claim]:
-    n = bench.f.n_samples
+    n = bench.f.facts.n_samples
     if n is None:
         yield Claim("sample_batch", None, "not claimed: n_samples is None")
         return

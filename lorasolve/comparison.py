@@ -239,7 +239,7 @@ def compare(
 
 def has_convex_counterpart(problem: Problem) -> bool:
     """Whether ``min f(X) + (lam/s) ||X||_*`` is a convex problem that this problem factors."""
-    return problem.objective.convex is True and problem.lam > 0.0 and problem.adapter.low_rank
+    return problem.objective.facts.convex is True and problem.lam > 0.0 and problem.adapter.low_rank
 
 
 def singular_values(result: Result) -> list[float]:

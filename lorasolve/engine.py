@@ -85,7 +85,7 @@ def solve(
 
     attended = callback is not None or bool(schedules)
     rng = np.random.default_rng(seed)
-    with solver_pools(problem.objective.compiled_oracle or (not attended and optimizer.runs_compiled(problem))):
+    with solver_pools(problem.objective.kernels.threaded or (not attended and optimizer.runs_compiled(problem))):
         stage = first_stage(problem, method, given, rng)
         monitor = Monitor(
             stop,

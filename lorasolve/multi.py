@@ -22,6 +22,7 @@ from .engine import solve
 from .inits import Init
 from .inits import registry as init_registry
 from .method import Method
+from .objectives._facts import Facts, refuse_misspelt
 from .objectives.base import Objective
 from .objectives.linear import LinearFineTuning
 from .objectives.two_layer import TwoLayer
@@ -41,17 +42,18 @@ class MultiObjective:
     ----------
     shapes : tuple of (int, int)
         ``(m_l, n_l)`` of each update.
-    dtype, convex, smoothness, lower_bound, has_hessian, n_samples
-        As in :class:`~lorasolve.objectives.Objective`, of ``f`` as a function of all updates jointly.
+    dtype
+        As in :class:`~lorasolve.objectives.Objective`. Facts are stated as there, of ``f`` as a function of all
+        updates jointly.
     """
 
     shapes: tuple[Shape, ...]
     dtype: Any = np.dtype(np.float64)
-    convex: bool | None = None
-    smoothness: float | None = None
-    lower_bound: float | None = None
-    has_hessian: bool = True
-    n_samples: int | None = None
+
+    @property
+    def facts(self) -> Facts:
+        """What is known about ``f``, collected from the attributes that state it."""
+        return Facts.stated_by(self)
 
     def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
         """Return ``f(X_1, .., X_L)`` and its gradients, one for each update."""
@@ -87,8 +89,12 @@ class BlockView(Objective):
             as_shape(np.asarray(x), f"X[{k}]", shape) for k, (x, shape) in enumerate(zip(X, objective.shapes))
         ]
         self.shape = objective.shapes[index]
-        for fact in ("dtype", "convex", "smoothness", "lower_bound", "has_hessian"):
-            setattr(self, fact, getattr(objective, fact))
+        self.dtype = objective.dtype
+
+    @property
+    def facts(self) -> Facts:
+        """Those of the whole: each holds for the loss restricted to one update."""
+        return self.objective.facts
 
     def _with(self, X: Array) -> list[Array]:
         return [X if k == self.index else other for k, other in enumerate(self.others)]
@@ -102,6 +108,10 @@ class BlockView(Objective):
         """Return the diagonal block of the Hessian times ``D``."""
         direction = [D if k == self.index else np.zeros(shape) for k, shape in enumerate(self.objective.shapes)]
         return self.objective.hessian_product(self._with(X), direction)[self.index]
+
+    def sample_batch(self, index: Array) -> Objective:
+        """Return the block of the batch, with the other updates at the same values."""
+        return BlockView(self.objective.sample_batch(index), self.index, self.others)
 
     def metrics(self, X: Array) -> dict[str, float]:
         """Return the metrics of the whole with this update set to ``X``."""
@@ -118,8 +128,12 @@ class BlockDiagonal(Objective):
         self.objective = objective
         self.shapes = objective.shapes
         self.shape = (sum(m for m, _ in self.shapes), sum(n for _, n in self.shapes))
-        for fact in ("dtype", "convex", "smoothness", "lower_bound", "has_hessian", "n_samples"):
-            setattr(self, fact, getattr(objective, fact))
+        self.dtype = objective.dtype
+
+    @property
+    def facts(self) -> Facts:
+        """Those of the inner loss: reading the diagonal blocks is linear and shortens nothing else."""
+        return self.objective.facts
 
     def blocks(self, X: Array) -> tuple[Array, ...]:
         """Return views of the diagonal blocks of ``X``."""
@@ -202,6 +216,7 @@ class MultiProblem:
     def __init__(self, objective: MultiObjective, ranks: int | Sequence[int], lam: float = 0.0) -> None:
         if not isinstance(objective, MultiObjective):
             raise TypeError(f"objective: expected a MultiObjective, got {type(objective).__name__}")
+        refuse_misspelt(objective)
         self.objective = objective
         self.shapes = objective.shapes
         given = list(ranks) if isinstance(ranks, (list, tuple, np.ndarray)) else [ranks] * len(self.shapes)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,8 +16,12 @@ from .linear_map import factor_singular_values
 from .objectives.base import DenseReference, Objective, as_objective
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class Problem:
     """An objective, an adapter, a rank and a weight decay.
+
+    A problem is a value: its fields cannot be assigned, :meth:`replace` makes another one. Two problems are equal only
+    if they are the same object, because two losses cannot be compared.
 
     Parameters
     ----------
@@ -32,17 +37,25 @@ class Problem:
 
     Attributes
     ----------
-    shape, rank, lam, objective, adapter
-        As given.
+    objective, rank, lam, adapter
+        As given, checked.
+    shape : tuple of int
+        ``(m, n)``.
+    dtype : numpy dtype
+        The type of the factors.
     scale : float
         The factor ``s`` of the adapter.
     lam_effective : float
         ``lam / s``: the weight of ``||X||_*`` that the decay of unscaled factors amounts to.
-    size : int
-        Number of parameters.
+    n_factor_parameters, size : int
+        Number of parameters in both factors, and with the adapter's own.
+    trainable : ndarray of bool or None
+        Which parameters are trained, None for all.
 
     Raises
     ------
+    dataclasses.FrozenInstanceError
+        On an attempt to assign a field.
     ValueError, TypeError
         For a rank outside 1..min(m, n), a negative or non-finite ``lam``, or an adapter that the objective does
         not support.
@@ -53,21 +66,48 @@ class Problem:
     nuclear norm; proofs/nuclear_norm_variational).
     """
 
-    def __init__(
-        self, objective: Any, rank: int, lam: float = 0.0, adapter: str | Adapter = "lora"
-    ) -> None:
-        self.objective: Objective = as_objective(objective)
-        self.shape = self.objective.shape
-        self.rank = as_integer(rank, "rank", 1, min(self.shape))
-        self.lam = as_number(lam, "lam", 0.0)
-        self.adapter = adapter_registry.make(adapter, "adapter")
-        require(self.adapter.name, "adapter", self.adapter.refusal(self.objective))
-        self.dtype = self.objective.dtype
-        self.scale = self.adapter.scale_at(self.rank)
-        self.lam_effective = self.lam / self.scale
-        self.n_factor_parameters = sum(self.shape) * self.rank
-        self.size = self.n_factor_parameters + self.adapter.n_extra(self.shape, self.rank)
-        self.trainable = self.adapter.trainable(self.shape, self.rank)
+    objective: Objective
+    rank: int
+    lam: float = 0.0
+    adapter: Adapter = "lora"  # type: ignore[assignment]
+    shape: tuple[int, int] = field(init=False)
+    dtype: Any = field(init=False)
+    scale: float = field(init=False)
+    lam_effective: float = field(init=False)
+    n_factor_parameters: int = field(init=False)
+    size: int = field(init=False)
+    trainable: Array | None = field(init=False)
+
+    if TYPE_CHECKING:
+        # What the fields may be given as; the dataclass writes the constructor.
+        def __init__(
+            self, objective: Any, rank: int, lam: float = 0.0, adapter: str | Adapter = "lora"
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        objective = as_objective(self.objective)
+        shape = objective.shape
+        rank = as_integer(self.rank, "rank", 1, min(shape))
+        lam = as_number(self.lam, "lam", 0.0)
+        adapter = adapter_registry.make(self.adapter, "adapter")
+        require(adapter.name, "adapter", adapter.refusal(objective))
+        scale = adapter.scale_at(rank)
+        factors = sum(shape) * rank
+        checked = dict(
+            objective=objective,
+            rank=rank,
+            lam=lam,
+            adapter=adapter,
+            shape=shape,
+            dtype=objective.dtype,
+            scale=scale,
+            lam_effective=lam / scale,
+            n_factor_parameters=factors,
+            size=factors + adapter.n_extra(shape, rank),
+            trainable=adapter.trainable(shape, rank),
+        )
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
         m, n = self.shape
@@ -78,8 +118,7 @@ class Problem:
 
     def replace(self, **changes: Any) -> Problem:
         """Return a problem with some of ``objective``, ``rank``, ``lam``, ``adapter`` changed."""
-        fields: dict[str, Any] = dict(objective=self.objective, rank=self.rank, lam=self.lam, adapter=self.adapter)
-        return Problem(**(fields | changes))
+        return replace(self, **changes)
 
     def plain(self) -> Problem:
         """Return the same problem with every answer derived from the objective's dense level."""
@@ -127,7 +166,7 @@ class Problem:
             return 0.0
         count = self.n_factor_parameters
         factors = theta[:count]
-        if self.objective.compiled_oracle and grad.flags.c_contiguous and grad.dtype == factors.dtype:
+        if self.objective.kernels.threaded and grad.flags.c_contiguous and grad.dtype == factors.dtype:
             # One pass; and a BLAS call here would leave threads spinning against the compiled oracle called next.
             from .kernels.factors import add_decay
 

@@ -226,7 +226,7 @@ def _batches(runs: list[_Run], stop: StoppingRule) -> Iterator[list[tuple[Any, l
         if stop.time_limit is None and _fits(run):
             groups.setdefault(id(run.problem.objective), []).append(k)
     large = (indices for indices in groups.values() if len(indices) >= SMALLEST_GROUP)
-    found = ((runs[indices[0]].problem.objective.quadratic(), indices) for indices in large)
+    found = ((runs[indices[0]].problem.objective.kernels.quadratic(), indices) for indices in large)
     batch: list[tuple[Any, list[int]]] = []
     size = 0
     for quadratic, indices in found:

@@ -86,10 +86,10 @@ def test_the_scaling_is_the_best_one_that_the_proof_allows(name):
     for _ in range(200):
         lam, norm, above, nuclear = rng.uniform(0.01, 3.0, 4)
         inner = rng.uniform(-norm * nuclear, norm * nuclear)
-        gap = duality_gap(objective, lam, objective.lower_bound + above, nuclear, inner, norm).gap
+        gap = duality_gap(objective, lam, objective.facts.lower_bound + above, nuclear, inner, norm).gap
         most = lam / norm
-        c = np.linspace(0.0, most if objective.least_squares else min(1.0, most), 100_001)
-        left = (1 - c) ** 2 if objective.least_squares else 1 - c
+        c = np.linspace(0.0, most if objective.facts.least_squares else min(1.0, most), 100_001)
+        left = (1 - c) ** 2 if objective.facts.least_squares else 1 - c
         lowest = max(np.min(left * above + lam * nuclear + c * inner), 0.0)
         # The parabola above the grid's best point falls by at most its curvature times half a spacing squared.
         assert lowest - above * c[1] ** 2 - 1e-12 <= gap <= lowest + 1e-12
@@ -102,7 +102,7 @@ def test_never_worse_than_the_bound_through_a_radius(name):
     for _ in range(500):
         lam, norm, above, nuclear = rng.uniform(0.01, 3.0, 4)
         inner = rng.uniform(-norm * nuclear, norm * nuclear)
-        f = objective.lower_bound + above
+        f = objective.facts.lower_bound + above
         radius = (above + lam * nuclear) / lam
         theirs = inner + lam * nuclear + radius * max(0.0, norm - lam)
         assert duality_gap(objective, lam, f, nuclear, inner, norm).gap <= theirs + ROUNDING * (f + lam * nuclear)
@@ -304,7 +304,7 @@ def test_without_decay_only_a_closed_form_gives_an_answer():
     for name in ("completion", "sensing", "huber", "softmax"):
         certificate = certify(ls.Problem(OBJECTIVES[name], 2, 0.0), point)
         # f is nowhere below its lower bound: a gap, but no answer about the optimum of rank <= r.
-        above = certificate.value - OBJECTIVES[name].lower_bound
+        above = certificate.value - OBJECTIVES[name].facts.lower_bound
         assert certificate.is_global is None and certificate.gap == pytest.approx(above, rel=1e-9)
         assert certificate.gap >= above
         assert "lam = 0" in certificate.reason

@@ -175,9 +175,12 @@ class WrongMerge(Right):
 
 class MergeThatForgetsFacts(Right):
     def merged(self, update):
-        other = Shifted(self, update)
-        other.convex = None
-        return other
+        class Forgetful(Shifted):
+            @property
+            def facts(self):
+                return self.objective.facts.replace(convex=None)
+
+        return Forgetful(self, update)
 
 
 class MergeInPlace(LinearFineTuning):

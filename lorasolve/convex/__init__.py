@@ -109,7 +109,7 @@ class _Latest:
 def _run(problem: Problem, route: ConvexRoute, tol: float, progress: bool) -> ConvexResult:
     import scipy.linalg  # noqa: F401  (loads SciPy's own BLAS, so that its threads are limited too)
 
-    with solver_pools(problem.objective.compiled_oracle):
+    with solver_pools(problem.objective.kernels.threaded):
         return _certified_run(problem, route, tol, progress)
 
 
@@ -184,8 +184,8 @@ def _conic_size(problem: Problem) -> int:
     SCS takes minutes, proximal gradient a third of a second.
     """
     m, n = problem.shape
-    objective = problem.objective
-    samples = 0 if objective.least_squares or objective.n_samples is None else m * objective.n_samples
+    facts = problem.objective.facts
+    samples = 0 if facts.least_squares or facts.n_samples is None else m * facts.n_samples
     return max(m * n, samples)
 
 

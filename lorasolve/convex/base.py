@@ -34,7 +34,7 @@ class ConvexRoute:
 
     def refusal(self, problem: Problem) -> str | None:
         """Return why this route cannot solve the problem, or None if it can."""
-        if problem.objective.convex is not True:
+        if problem.objective.facts.convex is not True:
             return "f is not known to be convex"
         if problem.lam <= 0.0:
             return "lam = 0 leaves no nuclear norm"

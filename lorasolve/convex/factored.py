@@ -62,7 +62,7 @@ class Factored(ConvexRoute):
         squares are accepted, and ``min f`` is computed over all ranks.
         """
         objective = problem.objective
-        if problem.lam == 0.0 and objective.convex is True and objective.least_squares:
+        if problem.lam == 0.0 and objective.facts.convex is True and objective.facts.least_squares:
             return None
         return super().refusal(problem)
 
@@ -102,7 +102,7 @@ class _Run:
         m, n = objective.shape
         zero = np.zeros((m, 1)), np.zeros((n, 1))
         self.noise = rounding_noise(objective)
-        self.beta = objective.smoothness or estimate_smoothness(objective, *zero) or 1.0
+        self.beta = objective.facts.smoothness or estimate_smoothness(objective, *zero) or 1.0
 
     def solve(self, tol: float, max_rounds: int, report: Report) -> Solution:
         """Alternate rank adaptation and descent at fixed rank until the gap closes."""

@@ -42,7 +42,7 @@ class Prox(ConvexRoute):
         objective, lam = problem.objective, problem.lam_effective
         m, n = problem.shape
         X = Y = np.zeros((m, n))
-        stated = objective.smoothness
+        stated = objective.facts.smoothness
         beta = stated or estimate_smoothness(objective, np.zeros((m, 1)), np.zeros((n, 1))) or 1.0
         t, rank, noise = 1.0, 1, rounding_noise(objective)
         for k in range(1, self.max_iter + 1):

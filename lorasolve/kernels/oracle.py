@@ -3,7 +3,7 @@
 ``oracle(data, A, Bt, GB, GtAt)`` writes ``G B`` and ``(G^T A)^T`` and returns ``f``, like the objective's method
 ``factor_oracle`` except that what belongs to ``B`` is transposed, (r, n): inner loops then run over ``n``, which
 Numba vectorises, and drivers convert once per call instead of once per iteration. ``data`` is a NamedTuple of
-arrays and numbers (the objective's ``kernel_data()``, scratch memory included); its class selects the
+arrays and numbers (``data()`` of the objective's kernels, scratch memory included); its class selects the
 implementation when a driver is compiled. A driver such as ``gd.advance`` is written once, and Numba caches one
 specialisation per class of data on disk; passing compiled functions instead would make every process compile anew.
 """

@@ -29,7 +29,7 @@ def magnitude_bound(problem: Problem) -> float:
     -----
     Source: main paper, section 7 (proofs/magnitude_bound).
     """
-    low = problem.objective.lower_bound
+    low = problem.objective.facts.lower_bound
     if low is None:
         raise ValueError(
             f"problem: {type(problem.objective).__name__} states no lower bound; accepted: an objective whose "

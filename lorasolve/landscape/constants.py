@@ -137,12 +137,12 @@ def restricted_constants(
     rng = np.random.default_rng(as_integer(seed, "seed", 0))
     if method not in ("auto", "quadratic", "sampled", "searched"):
         raise ValueError(f"method: expected 'auto', 'quadratic', 'sampled' or 'searched', got {method!r}")
-    if method == "quadratic" and not objective.least_squares:
+    if method == "quadratic" and not objective.facts.least_squares:
         raise ValueError(
             f"method: 'quadratic' needs an objective with least_squares = True (a constant Hessian); "
-            f"{type(objective).__name__} has {objective.least_squares!r}; accepted here: 'sampled', 'searched'"
+            f"{type(objective).__name__} has {objective.facts.least_squares!r}; accepted here: 'sampled', 'searched'"
         )
-    if method == "quadratic" or (method == "auto" and objective.least_squares):
+    if method == "quadratic" or (method == "auto" and objective.facts.least_squares):
         return _quadratic(objective, X_star, r, D, starts, rng)
     sampled = _sampled(objective, X_star, r, D, samples, rng)
     return sampled if method != "searched" else _searched(objective, X_star, sampled, starts, rng)
@@ -157,7 +157,7 @@ def known_constants(objective: Objective, r: int) -> Constants | None:
     if isinstance(alpha, float) and isinstance(beta, float):
         return Constants.exact(alpha, beta, r, whole_space=True, source="stated by the objective, whole space")
     m, n = objective.shape
-    if objective.least_squares and m * n <= DENSE_ENTRIES:
+    if objective.facts.least_squares and m * n <= DENSE_ENTRIES:
         low, high = _spectrum_ends(objective)
         source = "extreme eigenvalues of the Hessian, whole space"
         return Constants.exact(low, high, r, whole_space=True, source=source)
@@ -210,12 +210,12 @@ def _stated_ends(objective: Objective, how: dict[str, str]) -> tuple[float, floa
     """Return what the objective's own facts give for ``alpha`` from below and ``beta`` from above."""
     alpha_low, beta_high = -math.inf, math.inf
     how["alpha_low"] = how["beta_high"] = "unknown"
-    if objective.convex:
+    if objective.facts.convex:
         alpha_low, how["alpha_low"] = 0.0, "CERTIFIED: f is convex"
-    if objective.smoothness is not None:
-        beta_high, how["beta_high"] = objective.smoothness, "CERTIFIED: the objective's smoothness constant"
-        if not objective.convex:
-            alpha_low, how["alpha_low"] = -objective.smoothness, "CERTIFIED: minus the smoothness constant"
+    if objective.facts.smoothness is not None:
+        beta_high, how["beta_high"] = objective.facts.smoothness, "CERTIFIED: the objective's smoothness constant"
+        if not objective.facts.convex:
+            alpha_low, how["alpha_low"] = -objective.facts.smoothness, "CERTIFIED: minus the smoothness constant"
     return alpha_low, beta_high
 
 

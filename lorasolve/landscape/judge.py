@@ -251,9 +251,9 @@ class _Judge:
     def _gap_without_decay(self) -> float:
         """Return a certified gap for ``lam = 0``, where ``F = f``: from the lower bound, or strong convexity."""
         problem = self.point.problem
-        if problem.lam > 0.0 or not problem.objective.convex:
+        if problem.lam > 0.0 or not problem.objective.facts.convex:
             return math.inf
-        low = problem.objective.lower_bound
+        low = problem.objective.facts.lower_bound
         gap = self.value - low if low is not None else math.inf
         constants = self.constants
         if constants is not None and constants.whole_space and constants.alpha_low > 0.0:
@@ -281,7 +281,7 @@ class _Judge:
 
     def _second_order_point(self) -> tuple[str, str, str]:
         problem = self.point.problem
-        if self.X_star is None and problem.objective.convex and problem.lam > 0.0:
+        if self.X_star is None and problem.objective.facts.convex and problem.lam > 0.0:
             self._compute_reference()
         if self.X_star is None:
             return "inconclusive", "second-order stationary; no certificate applies and X* is not known", "nothing"

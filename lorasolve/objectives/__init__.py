@@ -3,11 +3,13 @@
 from typing import Any
 
 from .._registry import Registry
+from ._facts import Facts
+from ._kernels import Kernels
 from .base import Objective, as_objective
 
 registry: Registry[Objective] = Registry(__name__, Objective, "objective")
 
-__all__ = ["Objective", "as_objective", "registry"]
+__all__ = ["Facts", "Kernels", "Objective", "as_objective", "registry"]
 
 
 def __getattr__(name: str) -> Any:

@@ -41,6 +41,7 @@ class LinearModel(Objective):
         A number ``c`` such that the loss of one sample has a ``c``-Lipschitz gradient in that sample's outputs.
     """
 
+    dtypes = ("float64", "float32")
     loss_smoothness: ClassVar[float | None] = None
     n_samples: int
 
@@ -130,7 +131,7 @@ class LinearModel(Objective):
 
     # ------------------------------------------------------------------ facts
     @property
-    def smoothness(self) -> float | None:  # type: ignore[override]
+    def smoothness(self) -> float | None:
         """``loss_smoothness ||Z||_2^2 / N``, computed on first use."""
         if self.loss_smoothness is None:
             return None

@@ -1,10 +1,8 @@
-"""What an objective is: the smooth loss ``f`` of the update ``X``, at three levels of detail.
+"""What an objective is: the smooth loss ``f`` of the update ``X``.
 
-1. *Dense*: ``value_and_grad(X)``. This is all a user must write.
-2. *Factors*: ``factor_oracle(A, B, GB, GtA)`` and ``factor_hvp(A, B, U, V)`` work on ``X = A B^T`` without an
-   m x n matrix where the structure of ``f`` allows; by default they are derived from the dense level.
-3. *Facts*: convexity, smoothness, a lower bound, a cvxpy expression. What is not known is ``None``, and whatever
-   relies on it then says so.
+All that must be written is ``shape`` and ``value_and_grad(X)``. The rest is optional: facts, which certificates and
+derived step sizes rest on (``_facts.py``); faster answers at the level of the factors, where no m x n matrix is
+formed; compiled kernels (``_kernels.py``). Whatever is missing is derived, or refused with the reason.
 """
 
 from __future__ import annotations
@@ -15,67 +13,67 @@ import numpy as np
 
 from .._validate import Array, as_number
 from ..linear_map import LinearMap
+from ._facts import Facts, refuse_misspelt
+from ._kernels import NO_KERNELS, Kernels
 
 
 class Objective:
-    """Base class of all objectives (see the module docstring for the three levels).
+    """Base class of all objectives. A new one writes four things:
+
+    1. ``shape``: the tuple ``(m, n)``, on the class or set by the constructor;
+    2. ``value_and_grad(X)``, which returns ``f(X)`` and its gradient;
+    3. what is known about ``f``, as plain attributes: ``convex = True``, ``lower_bound = 0.0``, ... (all of them under
+       :class:`~lorasolve.objectives.Facts`; whoever uses an objective reads ``objective.facts.convex``);
+    4. for an objective of the package's folder ``name``, ``summary`` and ``example(rng)``, a small random instance that
+       the tests are run on.
+
+    Optional levels, each with a default: ``hessian_product`` (a difference of gradients); ``factor_oracle`` and the
+    other ``factor_...`` answers at ``X = A B^T`` (derived from the dense level); ``in_float64`` and ``dtypes`` (float64
+    only); ``merged`` (a shift); ``minimizer`` (none); ``sample_batch``, ``minimize_over_A``, ``minimize_over_B``,
+    ``cvxpy_expression`` (refused); ``metrics`` (none); ``kernels`` (none).
 
     Attributes
     ----------
     shape : tuple of int
         ``(m, n)``, the shape of the update.
     dtype : numpy dtype
-        float64 or float32: the type of the factors the oracle works with.
-    convex : bool or None
-        Whether ``f`` is convex; None if unknown.
-    least_squares : bool
-        True if ``f(X) - lower_bound = ||linear(X) - y||^2 / 2`` for some linear map and some ``y``. Then the
-        Hessian is constant and the certificate is tighter.
-    smoothness : float or None
-        A number ``beta`` with ``||grad f(X) - grad f(Y)||_F <= beta ||X - Y||_F`` for all ``X``, ``Y``.
-    lower_bound : float or None
-        A number below every value of ``f``.
-    has_hessian : bool
-        False if :meth:`hessian_product` refuses to answer because ``f`` is not twice differentiable.
-    n_samples : int or None
-        Number of samples, for objectives that are means over samples.
-    minimizes_factors : bool
-        Whether :meth:`minimize_over_A` and :meth:`minimize_over_B` answer.
-    compiled_oracle : bool
-        Whether :meth:`factor_oracle` runs on Numba's threads, so that BLAS should keep to one.
+        The type of the factors that the oracle works with, float64 by default.
+    dtypes : tuple of str
+        The types that the class serves. One that lists ``"float32"`` too takes a second argument in
+        ``example(rng, dtype)`` and overrides ``in_float64``.
     W0 : ndarray of shape (m, n) or None
         The frozen weight, for objectives that have one.
     """
 
     name: ClassVar[str] = ""
     summary: ClassVar[str] = ""
+    dtypes: ClassVar[tuple[str, ...]] = ("float64",)
     shape: tuple[int, int]
     dtype: Any = np.dtype(np.float64)
-    convex: bool | None = None
-    least_squares: bool = False
-    smoothness: float | None = None
-    lower_bound: float | None = None
-    has_hessian: bool = True
-    n_samples: int | None = None
     W0: Array | None = None
-    minimizes_factors: bool = False
-    compiled_oracle: bool = False
-    _oracle_data: Any = None
 
-    @classmethod
-    def example(cls, rng: np.random.Generator, dtype: Any = np.float64) -> Objective:
-        """Return a small random instance with ``m != n`` in the given type.
-
-        The conformance tests build every objective of the folder this way, so a new objective is tested without
-        editing a list.
-        """
-        raise NotImplementedError(f"{cls.__name__} offers no example")
-
-    # ------------------------------------------------------------------ dense level
+    # ------------------------------------------------------------------ what a new objective writes
     def value_and_grad(self, X: Array) -> tuple[float, Array]:
         """Return ``f(X)`` and ``G = grad f(X)`` (m, n)."""
         raise NotImplementedError
 
+    @property
+    def facts(self) -> Facts:
+        """What is known about ``f``, collected from the attributes that state it; never out of date, never kept."""
+        return Facts.stated_by(self)
+
+    @classmethod
+    def example(cls, rng: np.random.Generator, dtype: Any = np.float64) -> Objective:
+        """Return a small random instance with ``m != n``, in one of the types of ``dtypes``.
+
+        The conformance tests build every objective of the folder this way, so a new objective is tested without
+        editing a list. A class that serves float64 only may leave the second argument out.
+        """
+        raise NotImplementedError(
+            f"{cls.__name__} offers no example; write a classmethod example(rng) that returns a small random instance"
+        )
+
+    # ------------------------------------------------------------------ dense level
     def hessian_product(self, X: Array, D: Array) -> Array:
         """Return ``hess f(X)[D]`` (m, n); by default a central difference of the gradient.
 
@@ -127,33 +125,10 @@ class Objective:
         """Return ``G = grad f(A B^T)`` as a :class:`~lorasolve.linear_map.LinearMap`, in float64."""
         return LinearMap.from_dense(self.value_and_grad(A @ B.T)[1].astype(np.float64, copy=False))
 
-    def kernel_data(self, rank: int, threads: int) -> Any:
-        """Return the data of a compiled oracle (``lorasolve/kernels/oracle.py``) for factors of a rank.
-
-        It is a NamedTuple that belongs to one run, because it holds scratch memory. None where there is no
-        compiled oracle, or where this one would not be faster than :meth:`factor_oracle`.
-        """
-        return None
-
-    def oracle_data(self, rank: int) -> Any:
-        """Return kernel data for single calls, kept from call to call.
-
-        Its scratch memory is in use only while a kernel runs, so that calls can share it.
-        """
-        from .._threads import kernel_threads
-
-        key = (rank, kernel_threads())
-        if self._oracle_data is None or self._oracle_data[0] != key:
-            self._oracle_data = (key, self.kernel_data(*key))
-        return self._oracle_data[1]
-
-    def quadratic(self) -> Any:
-        """Return the coefficients of a quadratic ``f`` for batched runs (``lorasolve/kernels/batch.py``), or None."""
-        return None
-
-    def mixed_kernel_data(self, rank: int, threads: int) -> Any:
-        """Return the same for float32 increments with exact float64 refreshes, or None."""
-        return None
+    @property
+    def kernels(self) -> Kernels:
+        """The compiled answers, none by default."""
+        return NO_KERNELS
 
     # ------------------------------------------------------------------ what some methods need
     def minimize_over_A(self, B: Array, lam: float) -> Array:
@@ -163,6 +138,18 @@ class Objective:
     def minimize_over_B(self, A: Array, lam: float) -> Array:
         """Return the minimiser over ``B`` of ``f(A B^T) + (lam/2) ||B||_F^2`` (least squares only)."""
         raise NotImplementedError(f"{type(self).__name__} has no closed form for one factor")
+
+    def minimizer(self, lam: float, rank: int) -> tuple[Array, Array] | None:
+        """Return the minimiser of ``f(X) + lam ||X||_*`` where it has a formula, or None.
+
+        For ``lam = 0`` it is the minimiser over ``rank X <= rank``; for ``lam > 0`` the rank plays no part.
+
+        Returns
+        -------
+        tuple of ndarray or None
+            Balanced float64 factors ``A`` (m, k), ``B`` (n, k) of the minimiser ``A B^T``, ``k >= 1``.
+        """
+        return None
 
     def sample_batch(self, index: Array) -> Objective:
         """Return the objective restricted to the samples ``index`` (an unbiased estimate of ``f``)."""
@@ -175,8 +162,8 @@ class Objective:
     def in_float64(self) -> Objective:
         """Return the same ``f`` on the same data, evaluated in float64; itself by default.
 
-        Certificates and convex optima are more accurate than float32 arithmetic; a float32 objective that does not
-        override this is certified to the accuracy of float32 only.
+        An objective of float64 needs nothing else. Certificates and convex optima are more accurate than float32
+        arithmetic; a float32 objective that does not override this is certified to the accuracy of float32 only.
         """
         return self
 
@@ -197,13 +184,12 @@ class Shifted(Objective):
         self.offset = offset
         self.shape = objective.shape
         self.dtype = objective.dtype
-        self.convex = objective.convex
-        self.least_squares = objective.least_squares
-        self.smoothness = objective.smoothness
-        self.lower_bound = objective.lower_bound
-        self.has_hessian = objective.has_hessian
-        self.n_samples = objective.n_samples
         self.W0 = None if objective.W0 is None else objective.W0 + offset
+
+    @property
+    def facts(self) -> Facts:
+        """Those of the inner objective, except that one factor has no closed form."""
+        return self.objective.facts.replace(minimizes_factors=False)
 
     def value_and_grad(self, X: Array) -> tuple[float, Array]:
         """Return ``f(offset + X)`` and its gradient."""
@@ -252,11 +238,21 @@ class UserObjective(Objective):
         self.user = user
         self.shape = (int(shape[0]), int(shape[1]))
         for attribute in dir(Objective):
-            own = attribute.startswith("_") or attribute in ("shape", "value_and_grad")
+            own = attribute.startswith("_") or attribute in ("shape", "value_and_grad", "facts", "kernels")
             if not own and hasattr(user, attribute):
                 setattr(self, attribute, getattr(user, attribute))
         self.dtype = np.dtype(self.dtype)
-        self.minimizes_factors = hasattr(user, "minimize_over_A") and hasattr(user, "minimize_over_B")
+
+    @property
+    def facts(self) -> Facts:
+        """What the user's object states; that it minimises one factor is seen from its methods."""
+        closed = hasattr(self.user, "minimize_over_A") and hasattr(self.user, "minimize_over_B")
+        return Facts.stated_by(self.user).replace(minimizes_factors=closed)
+
+    @property
+    def kernels(self) -> Kernels:
+        """Those of the user's object, if it has any."""
+        return getattr(self.user, "kernels", NO_KERNELS)
 
     def value_and_grad(self, X: Array) -> tuple[float, Array]:
         """Call the user's function and check what it returns."""
@@ -282,24 +278,20 @@ class DenseReference(Objective):
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
-        for attribute in (
-            "shape",
-            "dtype",
-            "convex",
-            "least_squares",
-            "smoothness",
-            "lower_bound",
-            "has_hessian",
-            "n_samples",
-            "minimizes_factors",
-            "W0",
-        ):
-            setattr(self, attribute, getattr(objective, attribute))
+        self.shape = objective.shape
+        self.dtype = objective.dtype
+        self.W0 = objective.W0
         self.value_and_grad = objective.value_and_grad  # type: ignore[method-assign]
         self.hessian_product = objective.hessian_product  # type: ignore[method-assign]
         self.minimize_over_A = objective.minimize_over_A  # type: ignore[method-assign]
         self.minimize_over_B = objective.minimize_over_B  # type: ignore[method-assign]
+        self.minimizer = objective.minimizer  # type: ignore[method-assign]
         self.metrics = objective.metrics  # type: ignore[method-assign]
+
+    @property
+    def facts(self) -> Facts:
+        """Those of the objective."""
+        return self.objective.facts
 
     def sample_batch(self, index: Array) -> Objective:
         """Return the plain twin of the batch."""
@@ -320,9 +312,15 @@ def as_objective(given: Any) -> Objective:
     Raises
     ------
     TypeError
-        If the object has no ``shape`` or no ``value_and_grad``.
+        If the object has no ``shape`` or no ``value_and_grad``, or states a fact of the wrong kind or under a
+        misspelt name.
+    ValueError
+        If a stated fact is out of range.
     """
-    return given if isinstance(given, Objective) else UserObjective(given)
+    objective = given if isinstance(given, Objective) else UserObjective(given)
+    refuse_misspelt(given)
+    _ = objective.facts  # refuses what is no fact
+    return objective
 
 
 def estimate_smoothness(objective: Objective, A: Array, B: Array, iterations: int = 20) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike
 from .._threads import kernel_threads
 from .._validate import Array, as_float_array, as_integer, as_shape
 from ..linear_map import LinearMap
+from ._kernels import Kernels
 from .base import Objective
 
 # Largest m n for which batched runs form X; beyond, the sparse oracle is faster.
@@ -38,13 +40,13 @@ class MatrixCompletion(Objective):
     """
 
     name = "completion"
+    dtypes = ("float64", "float32")
     summary = "||mask o (X - M)||_F^2 / 2, O(nnz r) per oracle call"
     convex = True
     least_squares = True
     minimizes_factors = True
     smoothness = 1.0
     lower_bound = 0.0
-    compiled_oracle = True
 
     def __init__(self, rows: ArrayLike, cols: ArrayLike, values: ArrayLike, shape: tuple[int, int]) -> None:
         if not (isinstance(shape, tuple) and len(shape) == 2):
@@ -107,7 +109,7 @@ class MatrixCompletion(Objective):
 
         own_type = A.dtype == self.dtype
         rank = A.shape[1]
-        data = self.oracle_data(rank) if own_type else self._entries(rank, kernel_threads(), A.dtype)
+        data = self.kernels.kept(rank) if own_type else self.kernels.entries(rank, kernel_threads(), A.dtype)
         return evaluate(data, A, B, GB, GtA)
 
     def factor_hvp(self, A: Array, B: Array, U: Array, V: Array) -> tuple[Array, Array]:
@@ -138,29 +140,10 @@ class MatrixCompletion(Objective):
         by_col = _product(self.col_start, self.rows_by_col, data[self._by_col])
         return LinearMap(self.shape, by_row, by_col)
 
-    def kernel_data(self, rank: int, threads: int) -> Any:
-        """Return the data of the compiled oracle."""
-        return self._entries(rank, threads, self.dtype)
-
-    def _entries(self, rank: int, threads: int, dtype: Any) -> Any:
-        """Return kernel data in a type, with vector lanes where the processor has them."""
-        from ..kernels import completion, completion_lanes, simd
-
-        kind = completion_lanes if simd.available() else completion
-        values = self.values.astype(dtype, copy=False)
-        return kind.data(self.row_start, self.cols, values, self.shape[1], rank, threads)
-
-    def quadratic(self) -> Any:
-        """Return the coefficients for batched runs up to ``BATCH_LIMIT`` entries of ``X``; the Hessian is the mask."""
-        m, n = self.shape
-        if m * n > BATCH_LIMIT:
-            return None
-        from ..kernels import batch
-
-        mask, target = np.zeros((2, m * n), self.dtype)
-        place = self.rows * n + self.cols
-        mask[place], target[place] = 1.0, self.values
-        return batch.Quadratic(batch.ENTRYWISE, mask, target, 0.5 * float(np.vdot(target, target)))
+    @cached_property
+    def kernels(self) -> _Kernels:
+        """The compiled oracle over the observed entries, and batches."""
+        return _Kernels(self.row_start, self.rows, self.cols, self.values, self.shape)
 
     # ------------------------------------------------------------------ what some methods need
     def minimize_over_A(self, B: Array, lam: float) -> Array:
@@ -195,6 +178,37 @@ class MatrixCompletion(Objective):
     def metrics(self, X: Array) -> dict[str, float]:
         """Return the root mean squared error on the observed entries."""
         return {"rmse": float(np.sqrt(2.0 * self.value_and_grad(X)[0] / self.nnz))}
+
+
+class _Kernels(Kernels):
+    threaded = True
+
+    def __init__(self, row_start: Array, rows: Array, cols: Array, values: Array, shape: tuple[int, int]) -> None:
+        self.row_start, self.rows, self.cols, self.values, self.shape = row_start, rows, cols, values, shape
+
+    def data(self, rank: int, threads: int) -> Any:
+        """Return the data of the compiled oracle."""
+        return self.entries(rank, threads, self.values.dtype)
+
+    def entries(self, rank: int, threads: int, dtype: Any) -> Any:
+        """Return kernel data in a type, with vector lanes where the processor has them."""
+        from ..kernels import completion, completion_lanes, simd
+
+        kind = completion_lanes if simd.available() else completion
+        values = self.values.astype(dtype, copy=False)
+        return kind.data(self.row_start, self.cols, values, self.shape[1], rank, threads)
+
+    def quadratic(self) -> Any:
+        """Return the coefficients for batched runs up to ``BATCH_LIMIT`` entries of ``X``; the Hessian is the mask."""
+        m, n = self.shape
+        if m * n > BATCH_LIMIT:
+            return None
+        from ..kernels import batch
+
+        mask, target = np.zeros((2, m * n), self.values.dtype)
+        place = self.rows * n + self.cols
+        mask[place], target[place] = 1.0, self.values
+        return batch.Quadratic(batch.ENTRYWISE, mask, target, 0.5 * float(np.vdot(target, target)))
 
 
 def _product(start: Array, index: Array, data: Array) -> Callable[[Array], Array]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .._validate import Array, as_float_array
-from ..linear_map import LinearMap
+from ..linear_map import LinearMap, balanced
+from ._kernels import Kernels
 from .base import Objective
 
 # Largest matrix for which the fused compiled loop beats matrix products (about 128 x 128).
@@ -28,6 +30,7 @@ class Denoising(Objective):
     """
 
     name = "denoising"
+    dtypes = ("float64", "float32")
     summary = "||X - M||_F^2 / 2, all stationary points known in closed form"
     convex = True
     least_squares = True
@@ -66,20 +69,19 @@ class Denoising(Objective):
         """Return ``A B^T - M``."""
         return LinearMap.from_dense((A @ B.T - self.M).astype(np.float64, copy=False))
 
-    def kernel_data(self, rank: int, threads: int) -> Any:
-        """Return the data of the compiled oracle up to ``COMPILED_LIMIT`` entries; beyond, BLAS is as fast."""
-        if self.M.size > COMPILED_LIMIT:
-            return None
-        from ..kernels import denoising
+    def minimizer(self, lam: float, rank: int) -> tuple[Array, Array]:
+        """Return the soft-thresholded SVD of ``M``, or for ``lam = 0`` the truncated one."""
+        P, s, Qt = np.linalg.svd(self.M.astype(np.float64, copy=False), full_matrices=False)
+        kept = np.maximum(s - lam, 0.0)
+        if lam == 0.0:
+            kept = kept[:rank]
+        r = max(int(np.count_nonzero(kept)), 1)
+        return balanced(P[:, :r], kept[:r], Qt[:r].T)
 
-        return denoising.data(self.M)
-
-    def quadratic(self) -> Any:
-        """Return the coefficients for batched runs; the Hessian is the identity."""
-        from ..kernels import batch
-
-        M = self.M.ravel()
-        return batch.Quadratic(batch.ENTRYWISE, np.ones_like(M), M, 0.5 * float(np.vdot(M, M)))
+    @cached_property
+    def kernels(self) -> Kernels:
+        """A compiled oracle for small matrices, and batches."""
+        return _Kernels(self.M)
 
     def merged(self, update: Array) -> Objective:
         """Return denoising of ``M - update``."""
@@ -96,6 +98,26 @@ class Denoising(Objective):
         import cvxpy
 
         return 0.5 * cvxpy.sum_squares(X - self.M)
+
+
+class _Kernels(Kernels):
+    def __init__(self, M: Array) -> None:
+        self.M = M
+
+    def data(self, rank: int, threads: int) -> Any:
+        """Return the data of the compiled oracle up to ``COMPILED_LIMIT`` entries; beyond, BLAS is as fast."""
+        if self.M.size > COMPILED_LIMIT:
+            return None
+        from ..kernels import denoising
+
+        return denoising.data(self.M)
+
+    def quadratic(self) -> Any:
+        """Return the coefficients for batched runs; the Hessian is the identity."""
+        from ..kernels import batch
+
+        M = self.M.ravel()
+        return batch.Quadratic(batch.ENTRYWISE, np.ones_like(M), M, 0.5 * float(np.vdot(M, M)))
 
 
 def _ridge(B: Array, lam: float) -> Array:

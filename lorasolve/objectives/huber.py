@@ -32,6 +32,7 @@ class Huber(Objective):
     """
 
     name = "huber"
+    dtypes = ("float64", "float32")
     summary = "entrywise Huber loss of X - M, for data with gross errors"
     convex = True
     smoothness = 1.0

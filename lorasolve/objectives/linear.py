@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 
 from .._threads import in_blocks
 from .._validate import Array, as_float_array, as_number, as_shape
-from ..linear_map import LinearMap, top_singular
+from ..linear_map import LinearMap, balanced, factor_svd, top_singular
+from ._kernels import Kernels
 from .base import Objective
 
 # Largest m n for which batched runs form X; beyond, the products with skinny factors are cheaper.
@@ -42,6 +43,7 @@ class LinearFineTuning(Objective):
     """
 
     name = "linear"
+    dtypes = ("float64", "float32")
     summary = "||(W0 + X) Z - Y||_F^2 / (2N), cost per step independent of N"
     convex = True
     least_squares = True
@@ -122,12 +124,12 @@ class LinearFineTuning(Objective):
 
     # ------------------------------------------------------------------ facts
     @cached_property
-    def smoothness(self) -> float:  # type: ignore[override]
+    def smoothness(self) -> float:
         """``||S||_2``."""
         return float(top_singular(LinearMap.from_dense(self.S.astype(np.float64, copy=False))).values[0])
 
     @cached_property
-    def lower_bound(self) -> float:  # type: ignore[override]
+    def lower_bound(self) -> float:
         """``min_X f(X) = f(0) - tr(C S^+ C^T) / 2``, so that the rest is a least-squares function of ``X``."""
         from scipy.linalg import LinAlgError, cholesky, solve_triangular
 
@@ -206,34 +208,10 @@ class LinearFineTuning(Objective):
             lambda U: SB @ (A.T @ U) - self.C.T @ U,
         )
 
-    def kernel_data(self, rank: int, threads: int) -> Any:
-        """Return the data of the compiled oracle."""
-        from ..kernels import gram
-
-        return gram.data(self.S, self.C, self.f0, rank, threads)
-
-    def mixed_kernel_data(self, rank: int, threads: int) -> Any:
-        """Return the data for float32 increments of a float64 problem."""
-        if self.dtype != np.float64:
-            return None
-        from ..kernels import gram
-
-        return gram.mixed_data(gram.data(self.S, self.C, self.f0, rank, threads), *self._single)
-
     @cached_property
-    def _single(self) -> tuple[Array, Array]:
-        """The Gram matrices ``S``, ``C`` in float32, kept for further runs."""
-        from ..kernels.simd import in_single
-
-        return in_single(self.S), in_single(self.C)
-
-    def quadratic(self) -> Any:
-        """Return the coefficients for batched runs up to ``BATCH_LIMIT`` entries; ``S`` acts from the right."""
-        if self.C.size > BATCH_LIMIT:
-            return None
-        from ..kernels import batch
-
-        return batch.Quadratic(batch.RIGHT, batch.panels(self.S), self.C.ravel(), self.f0)
+    def kernels(self) -> Kernels:
+        """A compiled oracle over the Gram matrices, its float32 increments, and batches."""
+        return _Kernels(self.S, self.C, self.f0)
 
     # ------------------------------------------------------------------ what some methods need
     def minimize_over_A(self, B: Array, lam: float) -> Array:
@@ -254,6 +232,20 @@ class LinearFineTuning(Objective):
         kept = scale > scale.max() * max(self.shape) * np.finfo(self.dtype).eps
         B = Q @ (np.divide(right, scale, out=np.zeros_like(right), where=kept)) @ V.T
         return B.astype(self.dtype, copy=False)
+
+    def minimizer(self, lam: float, rank: int) -> tuple[Array, Array] | None:
+        """Return the reduced-rank regression for ``lam = 0``: the truncated SVD of ``C S^{-1/2}``, times ``S^{-1/2}``.
+
+        It minimises ``||X S^{1/2} - C S^{-1/2}||_F^2`` over ``rank X <= rank``. Where ``S`` is singular its
+        pseudo-inverse gives the minimiser of least norm (``C`` vanishes on its kernel).
+        """
+        if lam != 0.0:
+            return None
+        w, Q = self._eigen
+        keep = w > w[-1] * w.size * np.finfo(np.float64).eps
+        inverse_root = (Q[:, keep] / np.sqrt(w[keep])) @ Q[:, keep].T
+        P, s, Vt = np.linalg.svd(self.C @ inverse_root, full_matrices=False)
+        return balanced(*factor_svd(P[:, :rank] * s[:rank], inverse_root @ Vt[:rank].T))
 
     def sample_batch(self, index: Array) -> Objective:
         """Return the objective on the samples (columns of ``Z``, ``Y``) ``index``."""
@@ -293,6 +285,40 @@ class LinearFineTuning(Objective):
     def metrics(self, X: Array) -> dict[str, float]:
         """Return the loss relative to the frozen model, ``f(X) / f(0)``."""
         return {"relative_loss": self.value_and_grad(X)[0] / self.f0 if self.f0 else 0.0}
+
+
+class _Kernels(Kernels):
+    def __init__(self, S: Array, C: Array, f0: float) -> None:
+        self.S, self.C, self.f0 = S, C, f0
+
+    def data(self, rank: int, threads: int) -> Any:
+        """Return the data of the compiled oracle."""
+        from ..kernels import gram
+
+        return gram.data(self.S, self.C, self.f0, rank, threads)
+
+    def mixed(self, rank: int, threads: int) -> Any:
+        """Return the data for float32 increments of a float64 problem."""
+        if self.S.dtype != np.float64:
+            return None
+        from ..kernels import gram
+
+        return gram.mixed_data(self.data(rank, threads), *self._single)
+
+    @cached_property
+    def _single(self) -> tuple[Array, Array]:
+        """The Gram matrices ``S``, ``C`` in float32, kept for further runs."""
+        from ..kernels.simd import in_single
+
+        return in_single(self.S), in_single(self.C)
+
+    def quadratic(self) -> Any:
+        """Return the coefficients for batched runs up to ``BATCH_LIMIT`` entries; ``S`` acts from the right."""
+        if self.C.size > BATCH_LIMIT:
+            return None
+        from ..kernels import batch
+
+        return batch.Quadratic(batch.RIGHT, batch.panels(self.S), self.C.ravel(), self.f0)
 
 
 def _inner(X: Array, Y: Array) -> float:

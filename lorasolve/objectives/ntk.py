@@ -39,6 +39,7 @@ class NTK(Objective):
     """
 
     name = "ntk"
+    dtypes = ("float64", "float32")
     summary = "a network linearized at its frozen weight: convex loss of z0 + <G, X>"
     convex = True
     lower_bound = 0.0
@@ -145,7 +146,7 @@ class NTK(Objective):
         return (dz.ravel() @ self._matrix).reshape(self.shape) / len(dz)
 
     @cached_property
-    def smoothness(self) -> float:  # type: ignore[override]
+    def smoothness(self) -> float:
         """``c ||features||_2^2 / N`` with ``c`` the largest curvature of the loss: 1, 1/4 or 1/2."""
         curvature = {"square": 1.0, "logistic": 0.25, "softmax": 0.5}[self.loss]
         gram = self._matrix.astype(np.float64)

@@ -70,7 +70,7 @@ class ALS(Optimizer):
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse other adapters than ``s A B^T`` and other losses than least squares, or None."""
-        if not problem.objective.minimizes_factors:
+        if not problem.objective.facts.minimizes_factors:
             return (
                 "it minimises one factor at a time in closed form, and "
                 f"{type(problem.objective).__name__} has no closed form for one factor; use 'lbfgs' or 'gd'"

@@ -280,7 +280,8 @@ def preconditioned_scales(problem: Problem, theta: Array) -> tuple[float, float]
 
 def smoothness_near(problem: Problem, theta: Array) -> float:
     """Return the stated smoothness constant of ``f``, or twice the curvature sampled at ``theta``."""
-    if problem.objective.smoothness is not None:
-        return problem.objective.smoothness
+    stated = problem.objective.facts.smoothness
+    if stated is not None:
+        return stated
     A, B, _ = problem.split(theta)
     return 2.0 * estimate_smoothness(problem.objective, problem.scale * A, B)

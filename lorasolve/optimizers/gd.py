@@ -97,7 +97,7 @@ class GD(Optimizer):
 
     def kernel_data(self, problem: Problem) -> Any:
         """Return the data of the compiled oracle, or None."""
-        return problem.objective.kernel_data(problem.rank, get_threads()) if self.is_plain(problem) else None
+        return problem.objective.kernels.data(problem.rank, get_threads()) if self.is_plain(problem) else None
 
     def runs_compiled(self, problem: Problem) -> bool:
         """Return whether there is a compiled oracle for plain steps."""

@@ -39,5 +39,5 @@ class MixedGD(GD):
         exact = super().kernel_data(problem)
         if exact is None:
             return None
-        mixed = problem.objective.mixed_kernel_data(problem.rank, get_threads())
+        mixed = problem.objective.kernels.mixed(problem.rank, get_threads())
         return exact if mixed is None else mixed

@@ -55,7 +55,7 @@ class SGD(GD):
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse objectives without samples, or None."""
-        if problem.objective.n_samples is not None:
+        if problem.objective.facts.n_samples is not None:
             return None
         return (
             f"it draws mini-batches, and {type(problem.objective).__name__} is not a mean over samples (n_samples is "
@@ -85,6 +85,6 @@ class SGD(GD):
 
     def _draw(self, problem: Problem, state: SGDState) -> Problem:
         if state.left.size == 0:
-            state.left = state.rng.permutation(problem.objective.n_samples or 0)
+            state.left = state.rng.permutation(problem.objective.facts.n_samples or 0)
         index, state.left = state.left[: self.batch_size], state.left[self.batch_size :]
         return problem.replace(objective=problem.objective.sample_batch(np.sort(index)))

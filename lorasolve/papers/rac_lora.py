@@ -106,7 +106,7 @@ class PaperExample(Objective):
     smoothness = 20.0
     lower_bound = -2.025
     pl = 2.0
-    minimizer = -0.5 * np.array([[0.1, 1.0, 1.0], [1.0, 1.0, 1.0], [1.0, 1.0, 1.0]])
+    X_star = -0.5 * np.array([[0.1, 1.0, 1.0], [1.0, 1.0, 1.0], [1.0, 1.0, 1.0]])
 
     def __init__(self) -> None:
         self.weights = np.ones((3, 3))

@@ -71,7 +71,7 @@ def test_linear_fine_tuning_of_a_small_layer():
 def test_linear_fine_tuning_of_a_large_layer_without_another_large_matrix():
     problem = fine_tuning(2048)
     objective = problem.objective
-    assert objective.smoothness > 0 and objective.lower_bound > 0  # facts of the data, computed once
+    assert objective.facts.smoothness > 0 and objective.facts.lower_bound > 0  # facts of the data, computed once
     tracemalloc.start()
     result = ls.solve_convex(problem, "factored", 1e-6)
     peak = tracemalloc.get_traced_memory()[1]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lorasolve import objectives
-from lorasolve.objectives import Objective, as_objective
+from lorasolve.objectives import Facts, Objective, as_objective
 from lorasolve.objectives.base import DenseReference, Shifted, UserObjective, estimate_smoothness
 
 
@@ -65,8 +65,10 @@ def test_default_hessian_product_suits_float32():
 
 
 def test_nothing_is_claimed_for_a_plain_user_object(quartic):
-    assert quartic.convex is quartic.smoothness is quartic.lower_bound is quartic.n_samples is quartic.W0 is None
-    assert quartic.least_squares is False
+    assert quartic.facts == Facts() == Facts(None, False, None, None, True, None, False)
+    assert quartic.W0 is quartic.minimizer(0.0, 1) is None
+    assert quartic.kernels.data(1, 1) is quartic.kernels.mixed(1, 1) is quartic.kernels.kept(1) is None
+    assert quartic.kernels.quadratic() is None and not quartic.kernels.threaded
     for missing in (
         lambda: quartic.minimize_over_A(np.ones((2, 1)), 0.1),
         lambda: quartic.minimize_over_B(np.ones((3, 1)), 0.1),
@@ -91,8 +93,8 @@ def test_what_a_user_object_states_is_used():
             return {"largest": float(X.max())}
 
     objective = as_objective(Stated())
-    assert objective.convex is True
-    assert objective.lower_bound == -1.0
+    assert objective.facts.convex is True
+    assert objective.facts.lower_bound == -1.0
     assert objective.dtype == np.float64
     X = np.arange(6.0).reshape(3, 2)
     np.testing.assert_array_equal(objective.hessian_product(X, X), 3 * X**3)

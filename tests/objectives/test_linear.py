@@ -44,7 +44,7 @@ def test_gram_matrices_in_several_blocks(threads, monkeypatch):
     assert (objective.S == objective.S.T).all()
     assert_allclose(objective.f0, 0.5 * np.sum((W0 @ Z - Y) ** 2) / 60, rtol=1e-12)
     best = np.linalg.lstsq(Z.T, (Y - W0 @ Z).T, rcond=None)[0].T
-    assert_allclose(objective.lower_bound, definition(W0, Z, Y, best)[0], atol=1e-9 * objective.f0)
+    assert_allclose(objective.facts.lower_bound, definition(W0, Z, Y, best)[0], atol=1e-9 * objective.f0)
     monkeypatch.setattr(_threads, "_setting", 3 - threads)
     again = LinearFineTuning(W0, Z, Y)
     assert (again.S == objective.S).all() and (again.C == objective.C).all() and again.f0 == objective.f0
@@ -69,14 +69,14 @@ def test_factor_level_is_the_definition():
 def test_lower_bound_is_the_least_squares_minimum(N):
     W0, Z, Y = instance(N=N)
     W = np.linalg.lstsq(Z.T, Y.T, rcond=None)[0].T
-    assert_allclose(LinearFineTuning(W0, Z, Y).lower_bound, definition(W, Z, Y, 0.0)[0], atol=1e-12)
+    assert_allclose(LinearFineTuning(W0, Z, Y).facts.lower_bound, definition(W, Z, Y, 0.0)[0], atol=1e-12)
 
 
 def test_smoothness_is_the_largest_eigenvalue_on_both_routes():
     for n in (5, 600):
         W0, Z, Y = instance(m=3, n=n, N=700)
         largest = np.linalg.norm(Z, 2) ** 2 / 700
-        assert_allclose(LinearFineTuning(W0, Z, Y).smoothness, largest, rtol=1e-10)
+        assert_allclose(LinearFineTuning(W0, Z, Y).facts.smoothness, largest, rtol=1e-10)
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.3])

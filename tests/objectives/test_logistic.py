@@ -49,7 +49,7 @@ def test_smoothness_is_the_hessian_at_zero():
     objective = Logistic(np.zeros((1, 3)), Z, np.ones((1, 9)))
     H = np.array([objective.hessian_product(np.zeros((1, 3)), D[None])[0] for D in np.eye(3)])
     np.testing.assert_allclose(H, Z @ Z.T / 36, atol=1e-15)
-    assert objective.smoothness == pytest.approx(np.linalg.eigvalsh(H)[-1], rel=1e-13)
+    assert objective.facts.smoothness == pytest.approx(np.linalg.eigvalsh(H)[-1], rel=1e-13)
 
 
 def test_accuracy_counts_outputs_on_the_right_side():

@@ -81,23 +81,24 @@ def test_boehning_bound_is_attained_by_two_classes_at_even_odds():
     objective = Softmax(np.zeros((2, 3)), Z, np.arange(9) % 2)
     basis = np.eye(6).reshape(6, 2, 3)
     H = np.array([objective.hessian_product(np.zeros((2, 3)), D).ravel() for D in basis])
-    assert np.linalg.eigvalsh(H)[-1] == pytest.approx(objective.smoothness, rel=1e-13)
-    assert objective.smoothness == pytest.approx(np.linalg.norm(Z, 2) ** 2 / 18, rel=1e-13)
+    assert np.linalg.eigvalsh(H)[-1] == pytest.approx(objective.facts.smoothness, rel=1e-13)
+    assert objective.facts.smoothness == pytest.approx(np.linalg.norm(Z, 2) ** 2 / 18, rel=1e-13)
 
 
 def test_smoothness_uses_the_smaller_gram_matrix_correctly():
     Z = np.random.default_rng(5).standard_normal((9, 3))
-    assert Softmax(np.zeros((2, 9)), Z, [0, 1, 0]).smoothness == pytest.approx(np.linalg.norm(Z, 2) ** 2 / 6, rel=1e-13)
+    wide = Softmax(np.zeros((2, 9)), Z, [0, 1, 0])
+    assert wide.facts.smoothness == pytest.approx(np.linalg.norm(Z, 2) ** 2 / 6, rel=1e-13)
 
 
 def test_smoothness_of_a_batch_and_of_other_data_is_their_own(data):
     W0, Z, labels = data
     objective = Softmax(W0, Z, labels)
-    whole = objective.smoothness
+    whole = objective.facts.smoothness
     batch = objective.sample_batch([0, 1])
-    assert batch.smoothness == pytest.approx(np.linalg.norm(Z[:, :2], 2) ** 2 / 4, rel=1e-13)
-    assert objective.with_data(2 * Z, labels).smoothness == pytest.approx(4 * whole, rel=1e-13)
-    assert objective.smoothness == whole
+    assert batch.facts.smoothness == pytest.approx(np.linalg.norm(Z[:, :2], 2) ** 2 / 4, rel=1e-13)
+    assert objective.with_data(2 * Z, labels).facts.smoothness == pytest.approx(4 * whole, rel=1e-13)
+    assert objective.facts.smoothness == whole
 
 
 def test_large_gradient_is_given_by_products_and_small_one_explicitly():

@@ -74,15 +74,15 @@ def test_hessian_agrees_with_differences_of_gradients(name):
 def test_neither_convexity_nor_smoothness_is_claimed_and_curvature_is_indeed_negative_somewhere():
     # One unit, tanh, response 1 out of reach: the loss flattens out at both ends and must bend down in between.
     objective = TwoLayer([[0.0]], [[1.0]], [[1.0]], [[2.0]])
-    assert objective.convex is None
-    assert objective.smoothness is None
+    assert objective.facts.convex is None
+    assert objective.facts.smoothness is None
     curvatures = [objective.hessian_product(np.array([[x]]), np.ones((1, 1)))[0, 0] for x in (-1.0, 0.0)]
     assert min(curvatures) < 0 < max(curvatures)
 
 
 def test_relu_gives_gradients_but_no_second_order_answers():
     objective = network("relu")[-1]
-    assert objective.has_hessian is False
+    assert objective.facts.has_hessian is False
     assert network("tanh")[-1].has_hessian is True
     A, B = np.ones((5, 1)), np.ones((3, 1))
     with pytest.raises(ValueError, match=r"'relu' has no second derivative.*softplus"):

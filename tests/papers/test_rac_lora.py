@@ -117,10 +117,10 @@ def test_sketch_eigenvalues():
 
 def test_paper_example_facts():
     f = rac_lora.PaperExample()
-    value, G = f.value_and_grad(f.minimizer)
+    value, G = f.value_and_grad(f.X_star)
     assert value == pytest.approx(-2.025, abs=1e-14)
     np.testing.assert_allclose(G, 0.0, atol=1e-15)
-    singular = np.linalg.svd(f.minimizer, compute_uv=False)
+    singular = np.linalg.svd(f.X_star, compute_uv=False)
     np.testing.assert_allclose(singular, [1.377, 0.327, 0.0], atol=1e-3)
 
     def rank_one(z):

@@ -1,0 +1,101 @@
+"""Dense measurements: an array (N, m, n), read in one pass by compiled kernels."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .._validate import Array
+from ..linear_map import LinearMap
+from ._kernels import Kernels
+from ._measurements import Measurements, top_value
+
+# Largest m n for which batched runs use the dense Hessian; beyond, it no longer fits the caches.
+BATCH_LIMIT = 1200
+
+
+class DenseMeasurements(Measurements):
+    """An array of N matrices."""
+
+    kind = "dense"
+
+    def __init__(self, M: Array) -> None:
+        self.M = M
+        self.count = M.shape[0]
+        self.shape = (M.shape[1], M.shape[2])
+        self.dtype = M.dtype
+        self.flat = M.reshape(self.count, -1)
+
+    def astype(self, dtype: Any) -> DenseMeasurements:
+        return DenseMeasurements(self.M.astype(dtype))
+
+    def take(self, index: Array) -> DenseMeasurements:
+        return DenseMeasurements(self.M[index])
+
+    def apply(self, X: Array) -> Array:
+        return self.flat @ X.ravel()
+
+    def adjoint(self, w: Array) -> Array:
+        return (w @ self.flat).reshape(self.shape)
+
+    def combination(self, w: Array) -> LinearMap:
+        return LinearMap.from_dense(self.adjoint(w))
+
+    def design_A(self, B: Array) -> Array:
+        return (self.M @ B).reshape(self.count, -1)
+
+    def design_B(self, A: Array) -> Array:
+        return (self.M.transpose(0, 2, 1) @ A).reshape(self.count, -1)
+
+    def squared_norm(self) -> float:
+        return top_value(LinearMap.from_dense(self.flat)) ** 2
+
+    def cvxpy_apply(self, X: Any) -> Any:
+        import cvxpy
+
+        return self.flat @ cvxpy.vec(X, order="C")
+
+    def kernels(self, y: Array) -> Kernels:
+        return _DenseKernels(self.flat, y, self.shape)
+
+
+class _DenseKernels(Kernels):
+    threaded = True
+
+    def __init__(self, flat: Array, y: Array, shape: tuple[int, int]) -> None:
+        self.flat, self.y, self.shape = flat, y, shape
+
+    def data(self, rank: int, threads: int) -> Any:
+        """Return the data of the compiled oracle."""
+        from ..kernels import sensing
+
+        return sensing.data(self.flat, self.y, self.shape, threads)
+
+    def mixed(self, rank: int, threads: int) -> Any:
+        """Return the data for float32 increments of a float64 problem."""
+        if self.flat.dtype != np.float64:
+            return None
+        from ..kernels import sensing
+
+        return sensing.mixed_data(self.data(rank, threads), self._single, rank)
+
+    @cached_property
+    def _single(self) -> Array:
+        """The measurements in float32, kept for further runs."""
+        from ..kernels.simd import in_single
+
+        return in_single(self.flat)
+
+    def quadratic(self) -> Any:
+        """Return the coefficients for batched runs: the dense Hessian ``M^T M / N``."""
+        N, size = self.flat.shape
+        if size > BATCH_LIMIT:
+            return None
+        from ..kernels import batch
+
+        H = self.flat.T @ self.flat
+        H /= N
+        half_square = 0.5 * float(np.vdot(self.y, self.y)) / N
+        return batch.Quadratic(batch.DENSE, batch.panels(H), (self.y @ self.flat) / N, half_square)

@@ -1,0 +1,51 @@
+"""What compiled loops take from an objective."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._threads import kernel_threads
+
+
+class Kernels:
+    """The compiled answers of an objective; this base class offers none.
+
+    It holds the arrays that kernels read and not the objective, so that an objective is freed with its last user.
+
+    Attributes
+    ----------
+    threaded : bool
+        Whether the objective's ``factor_oracle`` runs on Numba's threads, so that BLAS should keep to one.
+    """
+
+    threaded: bool = False
+    _kept: Any = None
+
+    def data(self, rank: int, threads: int) -> Any:
+        """Return the data of a compiled oracle (``lorasolve/kernels/oracle.py``) for factors of a rank.
+
+        It is a NamedTuple that belongs to one run, because it holds scratch memory. None where there is no
+        compiled oracle, or where this one would not be faster than ``factor_oracle``.
+        """
+        return None
+
+    def mixed(self, rank: int, threads: int) -> Any:
+        """Return the same for float32 increments with exact float64 refreshes, or None."""
+        return None
+
+    def kept(self, rank: int) -> Any:
+        """Return the data for single calls, kept from call to call.
+
+        Its scratch memory is in use only while a kernel runs, so that calls can share it.
+        """
+        key = (rank, kernel_threads())
+        if self._kept is None or self._kept[0] != key:
+            self._kept = (key, self.data(*key))
+        return self._kept[1]
+
+    def quadratic(self) -> Any:
+        """Return the coefficients of a quadratic ``f`` for batched runs (``lorasolve/kernels/batch.py``), or None."""
+        return None
+
+
+NO_KERNELS = Kernels()

@@ -1,0 +1,90 @@
+"""What every kind of linear measurements answers (``sensing.py``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .._validate import Array
+from ..linear_map import LinearMap, top_singular
+from ._kernels import NO_KERNELS, Kernels
+
+
+class Measurements:
+    """The linear map ``X -> (<M_i, X>)_i`` in one kind of storage."""
+
+    kind: str
+    count: int
+    shape: tuple[int, int]
+    dtype: Any
+
+    def astype(self, dtype: Any) -> Measurements:
+        raise NotImplementedError
+
+    def take(self, index: Array) -> Measurements:
+        """Return the measurements ``index``."""
+        raise NotImplementedError
+
+    def apply(self, X: Array) -> Array:
+        """Return ``<M_i, X>`` (N,)."""
+        raise NotImplementedError
+
+    def adjoint(self, w: Array) -> Array:
+        """Return ``sum_i w_i M_i`` (m, n)."""
+        raise NotImplementedError
+
+    def apply_factors(self, A: Array, B: Array) -> Array:
+        """Return ``<M_i, A B^T>`` (N,)."""
+        return self.apply(A @ B.T)
+
+    def combination(self, w: Array) -> LinearMap:
+        """Return ``sum_i w_i M_i`` through its products, in the precision of ``w``."""
+        raise NotImplementedError
+
+    def factor_oracle(self, A: Array, B: Array, y: Array, GB: Array, GtA: Array) -> float:
+        """Write ``G B`` and ``G^T A`` for ``G = sum_i (<M_i, A B^T> - y_i) M_i / N``; return the mean loss."""
+        residual = self.apply_factors(A, B) - y
+        G = self.combination(residual / self.count)
+        GB[:] = G.matmat(B)
+        GtA[:] = G.rmatmat(A)
+        return 0.5 * float(np.vdot(residual, residual)) / self.count
+
+    def design_A(self, B: Array) -> Array:
+        """Return the N x (m r) matrix of ``A -> <M_i, A B^T>``."""
+        raise NotImplementedError
+
+    def design_B(self, A: Array) -> Array:
+        """Return the N x (n r) matrix of ``B -> <M_i, A B^T>``."""
+        raise NotImplementedError
+
+    def squared_norm(self) -> float:
+        """Return ``||M||_2^2`` of the N x (m n) matrix, or a bound on it."""
+        raise NotImplementedError
+
+    def cvxpy_apply(self, X: Any) -> Any:
+        """Return ``<M_i, X>`` as a cvxpy expression."""
+        raise NotImplementedError
+
+    def kernels(self, y: Array) -> Kernels:
+        """Return the compiled answers of the loss with observations ``y``, none by default."""
+        return NO_KERNELS
+
+
+def top_value(operator: LinearMap) -> float:
+    """Return the largest singular value."""
+    return float(top_singular(operator).values[0])
+
+
+def ridge(D: Array, y: Array, lam: float) -> Array:
+    """Return the least-norm minimiser of ``||D x - y||^2 / (2N) + (lam/2) ||x||^2``."""
+    N, size = D.shape
+    if lam == 0.0:
+        return np.linalg.lstsq(D, y, rcond=None)[0]
+    if size <= N:
+        gram = D.T @ D
+        gram[np.diag_indices(size)] += N * lam
+        return np.linalg.solve(gram, D.T @ y)
+    gram = D @ D.T
+    gram[np.diag_indices(N)] += N * lam
+    return D.T @ np.linalg.solve(gram, y)

@@ -1,0 +1,100 @@
+"""Sparse measurements: one sparse row of m n entries each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .._validate import Array, as_float_array
+from ..linear_map import LinearMap
+from ._measurements import Measurements, top_value
+
+
+class SparseMeasurements(Measurements):
+    """A sparse matrix restricted to the entries of ``X`` that any measurement touches."""
+
+    kind = "sparse"
+
+    def __init__(self, M: Any, rows: Array, cols: Array, shape: tuple[int, int]) -> None:
+        self.M = M
+        self.Mt = M.T.tocsr()
+        self.rows, self.cols = rows, cols
+        self.count = M.shape[0]
+        self.shape = shape
+        self.dtype = M.dtype
+
+    def astype(self, dtype: Any) -> SparseMeasurements:
+        return SparseMeasurements(self.M.astype(dtype), self.rows, self.cols, self.shape)
+
+    def take(self, index: Array) -> SparseMeasurements:
+        return SparseMeasurements(self.M[index], self.rows, self.cols, self.shape)
+
+    def apply(self, X: Array) -> Array:
+        return self.M @ X[self.rows, self.cols]
+
+    def adjoint(self, w: Array) -> Array:
+        return self._matrix(w).toarray()
+
+    def apply_factors(self, A: Array, B: Array) -> Array:
+        return self.M @ np.einsum("ij,ij->i", A[self.rows], B[self.cols])
+
+    def _matrix(self, w: Array) -> Any:
+        import scipy.sparse
+
+        return scipy.sparse.csr_array((self.Mt @ w, (self.rows, self.cols)), shape=self.shape)
+
+    def combination(self, w: Array) -> LinearMap:
+        G = self._matrix(w)
+        Gt = G.T.tocsr()
+        return LinearMap(self.shape, lambda V: G @ V, lambda U: Gt @ U)
+
+    def design_A(self, B: Array) -> Array:
+        return self._design(self.rows, self.shape[0], B[self.cols])
+
+    def design_B(self, A: Array) -> Array:
+        return self._design(self.cols, self.shape[1], A[self.rows])
+
+    def _design(self, position: Array, length: int, other: Array) -> Array:
+        import scipy.sparse
+
+        touched, r = other.shape
+        spread = scipy.sparse.csr_array(
+            (
+                other.ravel(),
+                (position[:, None] * r + np.arange(r)).ravel(),
+                np.arange(0, touched * r + 1, r),
+            ),
+            shape=(touched, length * r),
+        )
+        return (self.M @ spread).toarray()
+
+    def squared_norm(self) -> float:
+        return top_value(LinearMap(self.M.shape, lambda V: self.M @ V, lambda U: self.Mt @ U)) ** 2
+
+    def cvxpy_apply(self, X: Any) -> Any:
+        import cvxpy
+        import scipy.sparse
+
+        m, n = self.shape
+        place = self.rows * n + self.cols
+        pick = scipy.sparse.csr_array((np.ones(place.size), (np.arange(place.size), place)), (place.size, m * n))
+        return (self.M @ pick) @ cvxpy.vec(X, order="C")
+
+
+def as_sparse(given: Any, shape: tuple[int, int] | None) -> SparseMeasurements:
+    """Check a sparse N x (m n) matrix and drop the columns that no measurement touches."""
+    if shape is None or len(shape) != 2:
+        raise ValueError(f"shape: sparse measurements need shape=(m, n), got {shape!r}")
+    m, n = int(shape[0]), int(shape[1])
+    M = given.tocsr()
+    if m < 1 or n < 1 or M.shape[1] != m * n:
+        raise ValueError(f"shape: (m, n) = {shape!r} does not fit sparse measurements of {M.shape[1]} columns")
+    M.sum_duplicates()
+    if M.shape[0] == 0 or M.nnz == 0:
+        raise ValueError(f"measurements: is empty ({M.shape[0]} rows, {M.nnz} stored entries)")
+    M.data = as_float_array(M.data, "measurements", 1)
+    touched, local = np.unique(M.indices, return_inverse=True)
+    M = type(M)((M.data, local.reshape(-1), M.indptr), shape=(M.shape[0], touched.size))
+    rows, cols = np.divmod(touched.astype(np.int64), n)
+    return SparseMeasurements(M, rows, cols, (m, n))
