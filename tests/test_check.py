@@ -222,6 +222,25 @@ class WrongMinimiser(Denoising):
         return super().minimize_over_A(B, 2.0 * lam)
 
 
+class WrongMinimizer(Denoising):
+    def minimizer(self, lam, rank):
+        A, B = super().minimizer(lam, rank)
+        return (1.0 + 1e-4) * A, B
+
+
+class MinimizerOfTheWrongSubspace(Denoising):
+    """Stationary, but made of the wrong singular vectors: only descent sees it."""
+
+    def minimizer(self, lam, rank):
+        A, B = super().minimizer(0.0, min(self.shape))
+        return A[:, -rank:], B[:, -rank:]
+
+
+class MinimizerOfAnyRank(Denoising):
+    def minimizer(self, lam, rank):
+        return super().minimizer(lam, min(self.shape))
+
+
 class RaisingMethod(Right):
     def gradient_operator(self, A, B):
         raise KeyError("missing")
@@ -294,6 +313,9 @@ def test_right_claims_pass():
         (softmax(BatchThatSums), "sample_batch, unbiased"),
         (softmax(BatchThatDropsRepetitions), "sample_batch, repetitions"),
         (WrongMinimiser(np.arange(6.0).reshape(3, 2)), "minimize_over_A"),
+        (WrongMinimizer(np.arange(6.0).reshape(3, 2)), "minimizer, lam > 0"),
+        (MinimizerOfTheWrongSubspace(np.arange(6.0).reshape(3, 2)), "minimizer, lam = 0"),
+        (MinimizerOfAnyRank(np.arange(6.0).reshape(3, 2)), "minimizer, lam = 0"),
         (RaisingMethod(), "gradient_operator"),
         (MetricThatIsNoNumber(), "metrics are finite floats"),
         (MemoryReused(), "value_and_grad is pure"),
@@ -375,6 +397,8 @@ def test_claims_that_are_not_made_are_neither_right_nor_wrong():
         "sample_batch",
         "minimize_over_A",
         "minimize_over_B",
+        "minimizer, lam = 0",
+        "minimizer, lam > 0",
     }
 
 

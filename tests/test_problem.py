@@ -1,5 +1,6 @@
 """The factored problem: derivatives by differences for every objective, scaling, frozen factors, bad input."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -238,3 +239,29 @@ def test_second_order_products_are_refused_where_the_update_is_no_product():
 def test_bad_adapter_settings_are_named(settings, error, words):
     with pytest.raises(error, match=words):
         LoRA(**settings)
+
+
+@pytest.mark.parametrize("name", ["objective", "rank", "lam", "adapter", "shape", "scale", "size", "new"])
+def test_a_problem_cannot_be_changed_in_place(name):
+    problem = make("denoising", 0.1)
+    before = vars(problem).copy()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(problem, name, 1)
+    assert vars(problem) == before
+
+
+def test_replace_checks_again_and_derives_again():
+    problem = make("denoising", 0.5)
+    other = problem.replace(rank=1, adapter=LoRA(alpha=4.0))
+    assert (problem.rank, problem.scale, problem.size) == (2, 1.0, 20)
+    assert (other.rank, other.scale, other.lam_effective, other.size) == (1, 4.0, 0.125, 10)
+    assert other.objective is problem.objective
+    with pytest.raises(ValueError, match="rank: expected an integer from 1 to 4, got 5"):
+        problem.replace(rank=5)
+    with pytest.raises(TypeError, match="steps"):
+        problem.replace(steps=5)
+
+
+def test_two_problems_are_equal_only_if_they_are_one():
+    problem = make("denoising", 0.5)
+    assert problem != problem.replace() and len({problem, problem.replace(), problem}) == 2

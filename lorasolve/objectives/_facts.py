@@ -108,10 +108,8 @@ class Facts:
 
 def refuse_misspelt(owner: Any) -> None:
     """Raise ``TypeError`` if an object states something that is nearly, but not quite, the name of a fact."""
-    names = set(getattr(owner, "__dict__", {}))
-    for cls in type(owner).__mro__[:-1]:
-        names |= {name for name, value in vars(cls).items() if not isinstance(value, _METHODS)}
-    for name in sorted(names):
+    of_class = _attributes(type(owner))  # type: ignore[arg-type]  # a class is hashable
+    for name in (*of_class, *getattr(owner, "__dict__", ())):
         meant = _meant(name)
         if meant is not None:
             raise TypeError(
@@ -120,12 +118,19 @@ def refuse_misspelt(owner: Any) -> None:
             )
 
 
-@functools.cache
+@functools.lru_cache(maxsize=256)
+def _attributes(owner: type) -> tuple[str, ...]:
+    """Return the attributes of a class that are no methods."""
+    names = (name for cls in owner.__mro__ for name, value in vars(cls).items() if not isinstance(value, _METHODS))
+    return tuple(names)
+
+
+@functools.lru_cache(maxsize=4096)
 def _meant(name: str) -> str | None:
     """Return the fact that a similar name stands for, or None for the name of a fact or of anything else."""
     if name in _CHECKS or name.startswith("_"):
         return None
-    near = difflib.get_close_matches(name.removeprefix("is_"), _CHECKS, n=1, cutoff=0.85)
+    near = difflib.get_close_matches(name.removeprefix("is_"), _CHECKS, n=1, cutoff=0.9)
     return near[0] if near else None
 
 

@@ -1,0 +1,366 @@
+"""Facts: stated as attributes, read as one record, handed on whole by every wrapper, refused where they cannot be."""
+
+import copy
+import dataclasses
+import gc
+import math
+import pickle
+import weakref
+from functools import cached_property
+
+import numpy as np
+import pytest
+
+import lorasolve as ls
+from lorasolve.multi import BlockDiagonal, BlockView, MultiObjective
+from lorasolve.objectives import (
+    Denoising,
+    Facts,
+    LinearFineTuning,
+    MatrixCompletion,
+    MatrixSensing,
+    Objective,
+    as_objective,
+    registry,
+)
+from lorasolve.objectives.base import DenseReference, Shifted
+
+
+class Bare(Objective):
+    shape = (3, 2)
+
+    def value_and_grad(self, X):
+        return 0.5 * float(np.sum(X * X)), X.copy()
+
+
+class Costly(Bare):
+    """States its expensive facts by properties, and counts how often they are computed."""
+
+    convex = True
+    asked = 0
+
+    @cached_property
+    def smoothness(self):
+        self.asked += 1
+        return 1.0
+
+    @property
+    def lower_bound(self):
+        self.asked += 1
+        return 0.0
+
+
+def wrappers(objective):
+    """Return everything that hands on the facts of an objective."""
+    shift = np.ones(objective.shape)
+    return [DenseReference(objective), Shifted(objective, shift), objective.merged(shift)]
+
+
+# ---------------------------------------------------------------------- stating
+def test_nothing_stated_is_nothing_known():
+    assert Bare().facts == Facts()
+    assert dataclasses.asdict(Facts()) == {
+        "convex": None,
+        "least_squares": False,
+        "smoothness": None,
+        "lower_bound": None,
+        "has_hessian": True,
+        "n_samples": None,
+        "minimizes_factors": False,
+    }
+
+
+def test_facts_of_class_and_instance_are_collected_in_plain_types():
+    class Stated(Bare):
+        convex = np.bool_(True)
+        smoothness = np.float32(2.0)
+
+        def __init__(self):
+            self.lower_bound = -1
+            self.n_samples = np.int64(7)
+
+    facts = Stated().facts
+    assert facts == Facts(convex=True, smoothness=2.0, lower_bound=-1.0, n_samples=7)
+    types = [type(value) for value in (facts.convex, facts.smoothness, facts.lower_bound, facts.n_samples)]
+    assert types == [bool, float, float, int]
+
+
+def test_a_plain_object_states_facts_the_same_way():
+    class Plain:
+        shape = (3, 2)
+        convex, lower_bound = True, 0.0
+
+        def value_and_grad(self, X):
+            return 0.5 * float(np.sum(X * X)), X.copy()
+
+        def minimize_over_A(self, B, lam):
+            return np.zeros((3, B.shape[1]))
+
+        def minimize_over_B(self, A, lam):
+            return np.zeros((2, A.shape[1]))
+
+    assert as_objective(Plain()).facts == Facts(convex=True, lower_bound=0.0, minimizes_factors=True)
+
+
+def test_the_record_is_never_out_of_date():
+    objective = Bare()
+    assert objective.facts.lower_bound is None
+    objective.lower_bound = 0.0
+    assert objective.facts.lower_bound == copy.copy(objective).facts.lower_bound == 0.0
+
+
+def test_a_fact_cannot_be_assigned():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Facts().convex = True
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Facts().smoothness = 1.0
+
+
+# ---------------------------------------------------------------------- laziness
+def test_an_expensive_fact_is_computed_when_it_is_read_and_once_a_record():
+    objective = Costly()
+    problem = ls.Problem(objective, 1, 0.1)
+    facts = problem.objective.facts
+    assert facts.convex is True and facts.n_samples is None and objective.asked == 0
+    for wrapped in wrappers(objective):
+        changed = wrapped.facts.replace(convex=None)
+        assert wrapped.facts.convex is True and changed.convex is None
+    assert objective.asked == 0
+    assert facts.smoothness == 1.0 and facts.smoothness == 1.0 and objective.asked == 1
+    assert facts.lower_bound == 0.0 and facts.lower_bound == 0.0 and objective.asked == 2
+
+
+@pytest.mark.parametrize("name", ["linear", "sensing"])
+def test_the_spectrum_of_the_data_is_not_touched_by_other_facts(name):
+    objective = registry.classes()[name].example(np.random.default_rng(0))
+    problem = ls.Problem(objective, 1, 0.1)
+    assert problem.objective.facts.convex and problem.plain().objective.facts.least_squares
+    assert not {"smoothness", "lower_bound", "_eigen"} & set(vars(objective))
+    assert problem.objective.facts.smoothness > 0.0 and "smoothness" in vars(objective)
+
+
+def test_a_lazy_fact_is_checked_when_it_is_read():
+    facts = Facts(smoothness=lambda: -1.0)
+    with pytest.raises(ValueError, match=r"smoothness: expected a finite number in \[0, inf\], got -1"):
+        _ = facts.smoothness
+
+
+def test_a_record_with_unread_facts_can_be_copied_and_stored():
+    objective = LinearFineTuning.example(np.random.default_rng(0))
+    for again in (copy.deepcopy(objective.facts), pickle.loads(pickle.dumps(objective.facts))):
+        assert again == objective.facts
+
+
+# ---------------------------------------------------------------------- handing on
+@pytest.mark.parametrize("name", sorted(registry.classes()))
+def test_wrappers_hand_on_every_fact(name):
+    objective = registry.classes()[name].example(np.random.default_rng(0))
+    assert DenseReference(objective).facts == objective.facts
+    shifted = Shifted(objective, np.zeros(objective.shape))
+    assert shifted.facts == objective.facts.replace(minimizes_factors=False)
+    assert DenseReference(shifted).facts == shifted.facts
+
+
+@pytest.mark.parametrize("fact", [field.name for field in dataclasses.fields(Facts)])
+def test_a_wrapper_has_no_default_to_be_mistaken_for_a_fact(fact):
+    for wrapped in (Bare(), *wrappers(Costly())):
+        with pytest.raises(AttributeError):
+            getattr(wrapped, fact)
+
+
+class TwoTargets(MultiObjective):
+    """``sum_l ||X_l - M_l||^2 / 2``."""
+
+    convex = True
+    least_squares = True
+    smoothness = 1.0
+    lower_bound = 0.0
+
+    def __init__(self, rng):
+        self.shapes = ((5, 3), (4, 6))
+        self.targets = [rng.standard_normal(shape) for shape in self.shapes]
+
+    def value_and_grad(self, X):
+        G = tuple(x - M for x, M in zip(X, self.targets))
+        return 0.5 * sum(float(np.vdot(g, g)) for g in G), G
+
+
+def test_a_joint_problem_keeps_least_squares_and_with_it_the_tighter_certificate():
+    rng = np.random.default_rng(0)
+    objective, lam = TwoTargets(rng), 0.5
+    joint = ls.MultiProblem(objective, [2, 2], lam).joint
+    X, optimum = [], 0.0
+    for M in objective.targets:
+        P, s, Qt = np.linalg.svd(M, full_matrices=False)
+        kept = np.maximum(s - lam, 0.0)
+        optimum += 0.5 * float(np.sum((s - kept) ** 2)) + lam * float(kept.sum())
+        X.append(0.99 * (P * kept) @ Qt)
+    certificate = ls.certify(joint, joint.objective.embed(X))
+    assert certificate.method.startswith("Fenchel, least squares")
+    assert certificate.gap >= certificate.value - optimum > 0.0
+    # The best dual point c R along the residual R: its value is -f*(c R) = -c^2 ||R||^2/2 - c <R, M>.
+    R = [x - M for x, M in zip(X, objective.targets)]
+    square = sum(float(np.vdot(r, r)) for r in R)
+    along = sum(float(np.vdot(r, M)) for r, M in zip(R, objective.targets))
+    c = min(max(-along / square, 0.0), lam / max(np.linalg.norm(r, 2) for r in R))
+    assert certificate.gap == pytest.approx(certificate.value + 0.5 * c**2 * square + c * along, rel=1e-10)
+
+    class Forgetful(TwoTargets):
+        least_squares = False
+
+    other = ls.MultiProblem(Forgetful(np.random.default_rng(0)), [2, 2], lam).joint
+    assert ls.certify(other, joint.objective.embed(X)).gap > 1.5 * certificate.gap
+
+
+def test_a_block_is_known_as_well_as_the_whole():
+    objective = TwoTargets(np.random.default_rng(1))
+    zeros = [np.zeros(shape) for shape in objective.shapes]
+    assert BlockView(objective, 1, zeros).facts == BlockDiagonal(objective).facts == objective.facts
+    report = ls.check_objective(BlockView(objective, 1, zeros))
+    assert report.ok, str(report)
+    assert {row.name: row.holds for row in report.rows}["least squares, quadratic"] is True
+
+
+def test_the_batch_of_a_block_is_the_block_of_the_batch():
+    rng = np.random.default_rng(0)
+    data = [rng.standard_normal(shape) for shape in ((4, 3), (2, 4), (3, 9), (2, 9))]
+    pair = ls.multi.TwoLayerPair(*data)
+    X = [0.1 * rng.standard_normal(shape) for shape in pair.shapes]
+    view = BlockView(pair, 1, X)
+    assert view.facts.n_samples == 9
+    index = np.array([0, 3, 4])
+    expected = pair.sample_batch(index).value_and_grad(X)
+    value, G = view.sample_batch(index).value_and_grad(X[1])
+    assert value == expected[0]
+    np.testing.assert_array_equal(G, expected[1][1])
+
+
+# ---------------------------------------------------------------------- refusing
+@pytest.mark.parametrize(
+    ("fact", "value", "error", "words"),
+    [
+        ("convex", "yes", TypeError, "convex: expected True, False or None, got 'yes'"),
+        ("convex", 1, TypeError, "convex: expected True, False or None, got 1"),
+        ("least_squares", None, TypeError, "least_squares: expected True or False, got None"),
+        ("smoothness", -1, ValueError, r"smoothness: expected a finite number in \[0, inf\], got -1"),
+        ("smoothness", "1", TypeError, "smoothness: expected a finite number"),
+        ("lower_bound", math.nan, ValueError, "lower_bound: expected a finite number, got nan"),
+        ("lower_bound", -math.inf, ValueError, "lower_bound: expected a finite number, got -inf"),
+        ("has_hessian", 0, TypeError, "has_hessian: expected True or False, got 0"),
+        ("n_samples", 0, ValueError, "n_samples: expected an integer >= 1, got 0"),
+        ("n_samples", 2.0, TypeError, "n_samples: expected an integer >= 1, got 2.0"),
+        ("minimizes_factors", "A", TypeError, "minimizes_factors: expected True or False, got 'A'"),
+    ],
+)
+def test_what_is_no_fact_is_refused_with_class_fact_and_value(fact, value, error, words):
+    with pytest.raises(error, match=words):
+        Facts(**{fact: value})
+    wrong = type("Wrong", (Bare,), {fact: value})
+    plain = type("Wrong", (), {fact: value, "shape": (3, 2), "value_and_grad": Bare.value_and_grad})
+    for given in (wrong(), plain()):
+        for use in (as_objective, ls.check_objective, lambda objective: ls.Problem(objective, 1)):
+            with pytest.raises(error, match=f"objective: Wrong states {words}"):
+                use(given)
+
+
+@pytest.mark.parametrize(
+    ("stated", "meant"),
+    [("lowerbound", "lower_bound"), ("is_convex", "convex"), ("n_sample", "n_samples"), ("smoothnes", "smoothness")],
+)
+def test_a_misspelt_fact_is_refused_with_the_name_that_was_meant(stated, meant):
+    on_class = type("Wrong", (Bare,), {stated: None})()
+    on_instance = type("Wrong", (Bare,), {})()
+    setattr(on_instance, stated, None)
+    for given in (on_class, on_instance):
+        with pytest.raises(TypeError, match=f"Wrong states {stated!r}, which is no fact. Did you mean {meant!r}"):
+            ls.Problem(given, 1)
+    joint = type("Wrong", (TwoTargets,), {stated: None})(np.random.default_rng(0))
+    with pytest.raises(TypeError, match=f"Did you mean {meant!r}"):
+        ls.MultiProblem(joint, 1)
+
+
+def test_other_attributes_are_the_writers_own():
+    class Free(Bare):
+        convex_hull, samples, bound, loss_smoothness, beta = 1, 2, 3, 4, 5
+
+    assert as_objective(Free()).facts == Facts()
+
+
+# ---------------------------------------------------------------------- what is not a fact: kernels, closed forms
+@pytest.mark.parametrize("cls", [Denoising, LinearFineTuning, MatrixCompletion, MatrixSensing])
+def test_kernels_do_not_keep_their_objective_alive(cls):
+    objective = cls.example(np.random.default_rng(0))
+    assert objective.kernels.kept(2) is objective.kernels.kept(2) is not None
+    assert objective.kernels.quadratic() is not None
+    gone = weakref.ref(objective)
+    gc.disable()
+    try:
+        del objective
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_the_minimizer_is_handed_on_by_the_plain_twin_and_not_by_a_shift():
+    rng = np.random.default_rng(0)
+    objective = LinearFineTuning.example(rng)
+    A, B = objective.minimizer(0.0, 2)
+    np.testing.assert_array_equal(DenseReference(objective).minimizer(0.0, 2)[0], A)
+    assert Shifted(objective, np.zeros(objective.shape)).minimizer(0.0, 2) is None
+    assert objective.minimizer(0.1, 2) is None
+    assert ls.certify(ls.Problem(objective, 2).plain(), (A, B)).is_global is True
+
+
+def test_a_user_object_with_a_formula_has_the_closed_form_route_and_an_answer_without_decay():
+    M = np.random.default_rng(3).standard_normal((5, 4))
+    U, s, Vt = np.linalg.svd(M, full_matrices=False)
+
+    class Mine:
+        shape = M.shape
+        convex, lower_bound = True, 0.0
+
+        def value_and_grad(self, X):
+            return 0.5 * float(np.sum((X - M) ** 2)), X - M
+
+        def minimizer(self, lam, rank):
+            return (U[:, :rank] * s[:rank], Vt[:rank].T) if lam == 0.0 else None
+
+    problem = ls.Problem(Mine(), 2)
+    result = ls.solve_convex(problem)
+    assert result.method == "closed_form"
+    assert result.fun == pytest.approx(0.5 * np.sum(s[2:] ** 2), rel=1e-13)
+    assert ls.certify(problem, result).is_global is True
+    assert ls.certify(problem, np.zeros(M.shape)).is_global is False
+    assert ls.solve_convex(ls.Problem(Mine(), 2, 0.4)).method == "factored"
+    # Its factors are not balanced, so that they are no stationary point of L for lam > 0; for lam = 0 they need not be.
+    rows = {row.name: row.holds for row in ls.check_objective(Mine()).rows}
+    assert rows["minimizer, lam = 0"] is True and rows["minimizer, lam > 0"] is None
+
+
+def test_an_objective_of_the_four_things_needs_nothing_else():
+    class Cosh(Objective):
+        name = "cosh"
+        summary = "sum log cosh (X - M)"
+        convex = True
+        lower_bound = 0.0
+        shape = (4, 3)
+
+        def __init__(self, M):
+            self.M = M
+
+        @classmethod
+        def example(cls, rng):
+            return cls(rng.standard_normal((4, 3)))
+
+        def value_and_grad(self, X):
+            E = X - self.M
+            return float(np.sum(np.logaddexp(E, -E) - math.log(2.0))), np.tanh(E)
+
+    objective = Cosh.example(np.random.default_rng(0))
+    report = ls.check_objective(objective)
+    assert report.ok, str(report)
+    rows = {row.name: row for row in report.rows}
+    assert rows["cvxpy expression"].holds is rows["minimizer, lam = 0"].holds is None
+    assert objective.in_float64() is objective and objective.dtype == np.float64
+    problem = ls.Problem(objective, 3, 0.3)
+    assert ls.certify(problem, ls.solve(problem, "lbfgs")).is_global is True
