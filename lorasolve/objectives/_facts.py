@@ -76,8 +76,9 @@ class Facts:
     minimizes_factors: bool = False
 
     def __post_init__(self) -> None:
-        for name in _CHECKS.keys() - _DEFERRED:
-            object.__setattr__(self, name, _CHECKS[name](getattr(self, name), name))
+        for name, check in _CHECKS.items():
+            if name not in _DEFERRED:
+                object.__setattr__(self, name, check(getattr(self, name), name))
 
     @classmethod
     def stated_by(cls, owner: Any) -> Facts:
