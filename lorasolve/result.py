@@ -21,6 +21,8 @@ class Status(enum.Enum):
     STOPPED_BY_CALLBACK = (5, "the callback asked to stop; continue from result.A, result.B")
     INTERRUPTED = (6, "interrupted from the keyboard; the last accepted point is kept")
     DIVERGED = (7, "the iterates left the finite numbers")
+    CALL_LIMIT = (8, "the limit on oracle calls was reached; raise max_calls or try another method")
+    INCONSISTENT = (9, "values and gradients disagree: run check_objective")
 
     def __init__(self, code: int, advice: str) -> None:
         self.code = code

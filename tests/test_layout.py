@@ -19,6 +19,7 @@ LAYERS = (
     {"method"},
     {"result"},
     {"monitor"},
+    {"loop"},
     {"engine"},
     {"certificate", "convex", "check", "sweep"},
     {"multi", "landscape", "papers", "symbolic"},
