@@ -11,7 +11,7 @@ import numpy as np
 
 from ._progress import Progress
 from ._threads import solver_pools
-from ._validate import Array, as_integer, require
+from ._validate import as_integer, require
 from .inits import Init
 from .inits import registry as init_registry
 from .loop import End, drive, iterate
@@ -21,7 +21,7 @@ from .optimizers import Optimizer
 from .optimizers.base import DrivenOptimizer
 from .problem import Problem
 from .result import Result, Status
-from .schedules import Schedule, Stage
+from .schedules import Stage
 
 Given = tuple[Any, Any] | Result
 

@@ -219,10 +219,11 @@ def test_a_schedule_scales_the_step_or_is_refused(name):
     ends = []
     for schedule in (None, ls.schedules.WarmUp(steps=10), ls.schedules.WarmUp(steps=20)):
         if schedule is not None and not METHODS[name].takes_step_factor:
-            with pytest.raises(ValueError, match=r"schedule: .*(owns its loop|has none to scale)"):
-                ls.solve(problem(), METHODS[name](), start(), schedule=schedule)
+            with pytest.raises(ValueError, match=r"schedule 'warmup': .*(owns its loop|has none to scale)"):
+                ls.solve(problem(), ls.Method(METHODS[name](), schedule), start())
             continue
-        ends.append(ls.solve(problem(), METHODS[name](), start(), schedule=schedule, stop=ls.StoppingRule(max_iter=1)))
+        method = ls.Method(METHODS[name](), () if schedule is None else schedule)
+        ends.append(ls.solve(problem(), method, start(), stop=ls.StoppingRule(max_iter=1)))
     moves = [np.linalg.norm(end.theta - np.concatenate([part.ravel() for part in start()])) for end in ends]
     if len(moves) == 3 and name != "lora_pro":  # whose first step balances the factors
         assert_allclose(moves[1:], [moves[0] / 10, moves[0] / 20], rtol=1e-6)
@@ -236,5 +237,5 @@ def test_a_method_that_does_not_say_that_it_reads_the_factor_is_refused():
             state.theta, state.trial = state.trial, state.trial - 0.01 * grad
 
     assert ls.solve(problem(), Deaf(), stop=ls.StoppingRule(max_iter=5)).nit == 5
-    with pytest.raises(ValueError, match="'cosine' scales a step size, and 'deaf' has none to scale"):
-        ls.solve(problem(), Deaf(), schedule="cosine")
+    with pytest.raises(ValueError, match="it scales a step size, and 'deaf' has none to scale .*takes_step_factor"):
+        ls.solve(problem(), ls.Method(Deaf(), "cosine"))
