@@ -20,8 +20,9 @@ from .monitor import Callback, Monitor, StoppingRule
 from .optimizers import Optimizer
 from .optimizers.base import DrivenOptimizer
 from .problem import Problem
-from .result import Result, Status
+from .result import Result
 from .schedules import Stage
+from .status import Status
 
 Given = tuple[Any, Any] | Result
 

@@ -12,8 +12,8 @@ from ._validate import Array
 from .monitor import Monitor, Stop
 from .optimizers.base import DrivenOptimizer, Optimizer
 from .problem import Problem
-from .result import Status
 from .schedules import Schedule, Stage
+from .status import Status
 
 # Halvings from the largest float64 to the smallest: whoever rejects more trials in a row will accept none.
 REJECTED_LIMIT = 2100

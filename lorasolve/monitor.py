@@ -22,7 +22,8 @@ from ._validate import Array, as_integer, as_number
 from .kernels._stopping import CONVERGED, LIMIT, RUNNING, STALLED, TARGET, decide
 from .optimizers.base import Limits
 from .problem import Problem
-from .result import Status, Trace
+from .result import Trace
+from .status import Status
 
 # A run whose best value has not changed in this many accepted iterations has reached the precision of its type.
 STALL_WINDOW = 500

@@ -20,7 +20,8 @@ from .method import Method
 from .monitor import MEANING, StoppingRule
 from .optimizers import Optimizer
 from .problem import Problem
-from .result import Result, Status, Trace
+from .result import Result, Trace
+from .status import Status
 
 # Runs that share an objective are worth a block from this many on.
 SMALLEST_GROUP = 2

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .._validate import Array
-from ..result import Status
+from ..status import Status
 from .base import State
 
 # A change below this share of the largest |L| is none. Losses through Gram matrices cancel, which costs two or three

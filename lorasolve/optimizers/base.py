@@ -17,7 +17,7 @@ import numpy as np
 from .._validate import Array, as_number
 from ..objectives.base import estimate_smoothness
 from ..problem import Problem
-from ..result import Status
+from ..status import Status
 
 
 @dataclass

@@ -10,7 +10,7 @@ import numpy as np
 from .._validate import Array
 from ..linear_map import balanced, factor_svd
 from ..problem import Problem
-from ..result import Status
+from ..status import Status
 from ._descent import DampedDescent
 from ._steps import StepState
 from .base import frozen_refusal

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._validate import Array, as_number
 from ..problem import Problem
-from ..result import Status
+from ..status import Status
 from ._steps import ROUNDING, SearchState
 from .base import Optimizer, inexact_gradient_refusal
 

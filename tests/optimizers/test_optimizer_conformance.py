@@ -62,7 +62,7 @@ def test_fields_of_the_result(name):
     assert_allclose(result.grad_norm, np.linalg.norm(grad), rtol=1e-7, atol=1e-12)
     assert_allclose(result.X, result.A @ result.B.T, atol=1e-14)
     assert value < first[0]
-    assert (result.method, result.started_from, result.seed) == (ls.Method(name), "given", 3)
+    assert (result.method, result.started_from, result.seed) == (ls.Method(METHODS[name]()), "given", 3)
     assert result.message.startswith(name)
     assert isinstance(result.status, ls.Status) and result.success == result.status.success
     assert 1 <= result.nit <= 60 and result.nfev >= result.nit
@@ -237,5 +237,5 @@ def test_a_method_that_does_not_say_that_it_reads_the_factor_is_refused():
             state.theta, state.trial = state.trial, state.trial - 0.01 * grad
 
     assert ls.solve(problem(), Deaf(), stop=ls.StoppingRule(max_iter=5)).nit == 5
-    with pytest.raises(ValueError, match="it scales a step size, and 'deaf' has none to scale .*takes_step_factor"):
+    with pytest.raises(ValueError, match=r"it scales a step size, and 'deaf' has none to scale .*takes_step_factor"):
         ls.solve(problem(), ls.Method(Deaf(), "cosine"))
