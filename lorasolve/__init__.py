@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from .monitor import StoppingRule
     from .multi import MultiProblem
     from .problem import Problem
-    from .result import Result, Status
+    from .result import Result
+    from .status import Status
     from .sweep import solve_batch
 
 _ATTRIBUTES = {
@@ -44,7 +45,7 @@ _ATTRIBUTES = {
     "MultiProblem": ".multi",
     "Problem": ".problem",
     "Result": ".result",
-    "Status": ".result",
+    "Status": ".status",
     "solve_batch": ".sweep",
 }
 _MODULES = (

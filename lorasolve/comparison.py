@@ -17,7 +17,8 @@ from .linear_map import factor_singular_values
 from .method import Method
 from .optimizers import Optimizer
 from .problem import Problem
-from .result import Result, Status
+from .result import Result
+from .status import Status
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,28 @@
-"""The loop, once for all methods: oracle calls, non-finite values, stages, and the result at the end."""
+"""``solve``: what is asked for is put together, run by the loop (``loop.py``), and made a result."""
 
 from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
 from ._progress import Progress
 from ._threads import solver_pools
-from ._validate import Array, as_integer, require
+from ._validate import as_integer, require
 from .inits import Init
 from .inits import registry as init_registry
+from .loop import End, drive, iterate
 from .method import Method
-from .monitor import Callback, Monitor, Stop, StoppingRule
+from .monitor import Callback, Monitor, StoppingRule
 from .optimizers import Optimizer
 from .optimizers.base import DrivenOptimizer
 from .problem import Problem
-from .result import Result, Status
-from .schedules import Schedule, Stage
+from .result import Result
+from .schedules import Stage
+from .status import Status
 
 Given = tuple[Any, Any] | Result
 
@@ -53,7 +55,8 @@ def solve(
         When to stop.
     callback : callable, optional
         Called with an :class:`Intermediate` after each accepted iteration; returning True or raising
-        ``StopIteration`` ends the run.
+        ``StopIteration`` ends the run. Any other exception passes through, with the result so far as its attribute
+        ``result``.
     progress : bool
         Show a progress line on stderr (on a terminal only).
     engine : {"compiled", "interpreted"}
@@ -98,9 +101,9 @@ def solve(
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             compiled_before = _compile_seconds()
             if isinstance(optimizer, DrivenOptimizer):
-                end = _drive(stage, optimizer, monitor)
+                end = drive(stage, optimizer, monitor)
             else:
-                end = _iterate(stage, optimizer, schedules, monitor, rng, attended)
+                end = iterate(stage, optimizer, schedules, monitor, rng, attended)
             monitor.finish()
             total = monitor.seconds()
             compiled = _compile_seconds() - compiled_before
@@ -110,7 +113,10 @@ def solve(
             elif end.status is Status.STALLED:
                 message += optimizer.stall_hint
             origin = start_name(method, given)
-            return _result(end, method, origin, seed, message, monitor, total - compiled, compiled)
+            result = _result(end, method, origin, seed, message, monitor, total - compiled, compiled)
+            if monitor.raised is not None:
+                raise _with_result(monitor.raised, result)
+            return result
 
 
 def method_and_start(
@@ -150,172 +156,19 @@ def first_stage(problem: Problem, method: Method, given: Given | None, rng: np.r
     return method.start(problem, rng, Stage(problem, theta, given.merged))
 
 
-@dataclass(frozen=True)
-class _End:
-    """Where a loop ended, why, and with which step size."""
-
-    stage: Stage
-    status: Status
-    step: float = math.nan
-
-
-def _iterate(
-    stage: Stage,
-    optimizer: Optimizer,
-    schedules: list[Schedule],
-    monitor: Monitor,
-    rng: np.random.Generator,
-    attended: bool,
-) -> _End:
-    """Run an optimizer that answers one oracle call at a time; ``attended`` runs see every iteration.
-
-    With stages, a point that is stationary ends its stage; it ends the run only if the next stage starts at a
-    stationary point as well (its directions are other ones).
-    """
-    problem = stage.problem
-    max_iter = monitor.stop.max_iter
-    staged = [part for part in schedules if part.has_stages]
-    stage_starts = False
-    stage_began = 0
-    state = optimizer.init(problem, stage.theta, rng)
-    grad = np.empty_like(stage.theta)
-    try:
-        while True:
-            monitor.call()
-            value = optimizer.evaluate(problem, state, grad)
-            grad_norm = problem.stationarity(state.trial, grad)
-            if not (math.isfinite(value) and math.isfinite(grad_norm)):
-                value = grad_norm = math.inf
-            steps = monitor.nit if stage_starts else monitor.nit + 1
-            state.step_factor = math.prod(s.step_factor(steps, steps - stage_began, max_iter) for s in schedules)
-            if value == math.inf and not _recovers(optimizer, problem, state, grad):
-                return _End(_at(stage, state.theta), Status.DIVERGED, state.step)
-            if value != math.inf:
-                optimizer.update(problem, state, value, grad)
-            if state.accepted and stage_starts:
-                stage_starts = False
-                ended = monitor.new_stage(value, grad_norm)
-            elif state.accepted:
-                ended = monitor.accept(problem, state.theta, value, grad_norm, state.step, staged=bool(staged))
-            if state.accepted:
-                taken = monitor.nit - stage_began
-                due = [s for s in staged if ended or (taken and s.is_boundary(taken, max_iter))]
-                if due:
-                    last = stage = _at(stage, state.theta)
-                    for part in due:
-                        stage = part.transition(stage, rng)
-                    stage_starts = stage.problem is not last.problem or stage.theta is not last.theta
-                    if ended and not stage_starts:
-                        raise Stop(ended)
-                if stage_starts:
-                    stage_began = monitor.nit
-                    problem = stage.problem
-                    state = optimizer.init(problem, stage.theta, rng)
-                    grad = np.empty_like(stage.theta)
-            if state.exhausted:
-                return _End(_at(stage, state.theta), Status.STALLED, state.step)
-            if attended or not state.accepted:
-                continue
-            began = monitor.seconds()
-            taken_unattended = optimizer.fast_forward(problem, state, monitor.limits())
-            if taken_unattended is not None:
-                monitor.absorb(*taken_unattended, state.step, began)
-    except Stop as reason:
-        return _End(_at(stage, state.theta), reason.status, state.step)
-    except KeyboardInterrupt:
-        return _End(_at(stage, state.theta), Status.INTERRUPTED, state.step)
-
-
-def _recovers(optimizer: Optimizer, problem: Problem, state: Any, grad: Array) -> bool:
-    """Offer a non-finite trial to the optimizer; True if it rejected the point and has another trial."""
-    last = state.theta.copy()
-    optimizer.update(problem, state, math.inf, grad)
-    if state.accepted:
-        state.theta = last
-        return False
-    return True
-
-
-class _Oracle:
-    """The counted oracle of a method that owns its loop; it remembers its last answers."""
-
-    MEMORY = 64
-
-    def __init__(self, problem: Problem, monitor: Monitor) -> None:
-        self.problem = problem
-        self.monitor = monitor
-        self._known: dict[bytes, tuple[float, float]] = {}
-
-    def __call__(self, theta: Array) -> tuple[float, Array]:
-        self.monitor.call()
-        theta = np.asarray(theta, dtype=self.problem.dtype)
-        grad = np.empty_like(theta)
-        value = self.problem.value_and_grad(theta, grad)
-        if len(self._known) > self.MEMORY:
-            self._known.pop(next(iter(self._known)))
-        self._known[theta.tobytes()] = (value, self.problem.stationarity(theta, grad))
-        return value, grad
-
-    def recall(self, theta: Array) -> tuple[float, float]:
-        """Return value and gradient norm at a point, evaluated anew only if it is no recent one."""
-        if theta.tobytes() not in self._known:
-            self(theta)
-        return self._known[theta.tobytes()]
-
-    def hessian_product(self, theta: Array, direction: Array) -> Array:
-        """Return the Hessian of ``L`` times a direction; frozen parameters are left out."""
-        self.monitor.call()
-        problem = self.problem
-        if not np.isfinite(direction).all():
-            # SciPy's inner conjugate gradients divide by a curvature that has vanished to rounding.
-            raise Stop(Status.STALLED)
-        if problem.trainable is not None:
-            direction = np.where(problem.trainable, direction, 0.0)
-        product = np.concatenate(
-            [part.ravel() for part in problem.hvp(*problem.split(theta)[:2], *problem.split(direction)[:2])]
-        )
-        return product if problem.trainable is None else np.where(problem.trainable, product, 0.0)
-
-
-def _drive(
-    stage: Stage,
-    optimizer: DrivenOptimizer,
-    monitor: Monitor,
-) -> _End:
-    """Run an optimizer that owns its loop."""
-    problem = stage.problem
-    theta = stage.theta.copy()
-    oracle = _Oracle(problem, monitor)
-
-    def accept(point: Array) -> None:
-        point = np.asarray(point, dtype=problem.dtype)
-        value, grad_norm = oracle.recall(point)
-        if not (math.isfinite(value) and math.isfinite(grad_norm)):
-            raise Stop(Status.DIVERGED)
-        theta[:] = point
-        monitor.accept(problem, theta, value, grad_norm, math.nan)
-
-    try:
-        accept(theta.copy())
-        optimizer.minimize(theta.copy(), oracle, accept)
-        status = Status.STALLED
-    except Stop as reason:
-        status = reason.status
-    except KeyboardInterrupt:
-        status = Status.INTERRUPTED
-    return _End(_at(stage, theta), status)
-
-
-def _at(stage: Stage, theta: Array) -> Stage:
-    return replace(stage, theta=theta.copy())
-
-
 def _compile_seconds() -> float:
     module = sys.modules.get("lorasolve.kernels._jit")
     return 0.0 if module is None else module.compile_seconds()
 
 
-def _divergence_advice(optimizer: Optimizer, start: Stage, end: _End, nit: int) -> str:
+def _with_result(error: Exception, result: Result) -> Exception:
+    """Return what a callback raised, with the result so far as its attribute ``result``."""
+    error.result = result  # type: ignore[attr-defined]
+    error.add_note(f"raised by the callback in iteration {result.nit}; the result so far is this exception's .result")
+    return error
+
+
+def _divergence_advice(optimizer: Optimizer, start: Stage, end: End, nit: int) -> str:
     """Say when the run left the finite numbers and which step size to try."""
     text = f" after {max(nit, 0)} iterations"
     if math.isfinite(end.step):
@@ -325,7 +178,7 @@ def _divergence_advice(optimizer: Optimizer, start: Stage, end: _End, nit: int) 
 
 
 def _result(
-    end: _End,
+    end: End,
     method: Method,
     started_from: str,
     seed: int | None,

@@ -27,7 +27,8 @@ from .method import Method
 from .objectives import registry as objective_registry
 from .objectives.base import Objective
 from .problem import Problem
-from .result import Result, Status, Trace
+from .result import Result, Trace
+from .status import Status
 from .tasks import Task
 
 SCHEMA_VERSION = 2

@@ -166,7 +166,10 @@ class Method:
         if isinstance(self.optimizer, DrivenOptimizer):
             return f"the optimizer {self.optimizer.name!r} owns its loop and takes no schedule"
         if schedule.scales_steps and not self.optimizer.takes_step_factor:
-            return f"it scales a step size, and {self.optimizer.name!r} has none to scale"
+            return (
+                f"it scales a step size, and {self.optimizer.name!r} has none to scale (a method that reads "
+                "state.step_factor says takes_step_factor = True)"
+            )
         return schedule.refusal(problem)
 
     def start(self, problem: Problem, rng: np.random.Generator, given: Stage | None = None) -> Stage:

@@ -1,4 +1,11 @@
-"""The accounting of a run: when it stops, what is recorded, who is told."""
+"""The accounting of a run: when it stops, what is recorded, who is told.
+
+The rules, in their order. Before an oracle call: the limit on calls, then the time limit. At a point that is not
+finite: the method's next trial, or the end as diverged. At an accepted iterate: the callback, the target, convergence,
+the stall, the iteration limit. What was wanted comes before what was reached in vain, so a run that converges in its
+last iteration has converged. :func:`lorasolve.kernels._stopping.decide` is the arithmetic of the last four, and the
+only one: the compiled loops of ``kernels/gd.py`` and ``kernels/batch.py`` contain the same function.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +19,25 @@ import numpy as np
 
 from ._progress import Progress
 from ._validate import Array, as_integer, as_number
+from .kernels._stopping import CONVERGED, LIMIT, RUNNING, STALLED, TARGET, decide
 from .optimizers.base import Limits
 from .problem import Problem
-from .result import Status, Trace
+from .result import Trace
+from .status import Status
 
 # A run whose best value has not changed in this many accepted iterations has reached the precision of its type.
 STALL_WINDOW = 500
+
+# By default a run may call its oracle this often per iteration it may take, and this often on top of that. Line
+# searches need two or three calls an iteration, Newton's method one for each Hessian product.
+CALLS_PER_ITERATION, CALLS_ON_TOP = 20, 1000
+
+MEANING = {
+    CONVERGED: Status.CONVERGED,
+    TARGET: Status.TARGET_REACHED,
+    STALLED: Status.STALLED,
+    LIMIT: Status.ITERATION_LIMIT,
+}
 
 # Compiled iterations come back this often, for the time limit, the progress line and Ctrl-C.
 UNATTENDED_SECONDS = 0.05
@@ -25,7 +45,7 @@ UNATTENDED_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class StoppingRule:
-    """When a run ends.
+    """When a run ends; every run does.
 
     Parameters
     ----------
@@ -38,12 +58,20 @@ class StoppingRule:
         Ends the run when ``L <= target``.
     time_limit : float, optional
         Seconds, compile time included.
+    max_calls : int, optional
+        Limit on oracle calls, rejected trials and Hessian products included. By default ``20 max_iter + 1000``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a limit or a tolerance out of range.
     """
 
     max_iter: int = 10_000
     grad_tol: float = 1e-8
     target: float | None = None
     time_limit: float | None = None
+    max_calls: int | None = None
 
     def __post_init__(self) -> None:
         as_integer(self.max_iter, "max_iter", 1)
@@ -52,11 +80,28 @@ class StoppingRule:
             as_number(self.target, "target")
         if self.time_limit is not None:
             as_number(self.time_limit, "time_limit", 0.0, open_low=True)
+        if self.max_calls is not None:
+            as_integer(self.max_calls, "max_calls", 1)
+
+    @property
+    def calls(self) -> int:
+        """The limit on oracle calls, as given or by default."""
+        return CALLS_PER_ITERATION * self.max_iter + CALLS_ON_TOP if self.max_calls is None else self.max_calls
+
+    def numbers(self, *, may_converge: bool = True, may_stall: bool = True) -> tuple[float, float, int, int]:
+        """Return the rules as :func:`~lorasolve.kernels._stopping.decide` takes them."""
+        target = -math.inf if self.target is None else float(self.target)
+        # A window as long as the run never closes.
+        window = STALL_WINDOW if may_stall else int(self.max_iter)
+        return target, float(self.grad_tol) if may_converge else -1.0, int(self.max_iter), window
 
 
 @dataclass(frozen=True)
 class Intermediate:
-    """What a callback sees after each accepted iteration. ``theta`` is a view: copy it to keep it."""
+    """What a callback sees after each accepted iteration.
+
+    ``theta`` is a read-only view of the working memory: copy it to keep it.
+    """
 
     problem: Problem
     theta: Array
@@ -87,7 +132,10 @@ class Stop(Exception):
 
 
 class Monitor:
-    """The accounting of one run, shared by both kinds of optimizer."""
+    """The accounting of one run, shared by both kinds of optimizer.
+
+    ``raised`` is what the callback raised, if that ended the run.
+    """
 
     def __init__(
         self,
@@ -101,12 +149,13 @@ class Monitor:
         self.stop = stop
         self.callback = callback
         self.progress = progress
-        self.stochastic = stochastic
-        self.may_stall = may_stall and not stochastic
+        self.rules = stop.numbers(may_converge=not stochastic, may_stall=may_stall and not stochastic)
         self.trace = Trace()
         self.nit = -1
         self.nfev = 0
+        self.raised: Exception | None = None
         self.started = time.perf_counter()
+        self._calls = stop.calls
         self._first = math.inf
         self._best = math.inf
         self._best_at = 0
@@ -118,10 +167,12 @@ class Monitor:
         return time.perf_counter() - self.started
 
     def call(self) -> None:
-        """Count an oracle call, and end the run if its time is up."""
-        self.nfev += 1
+        """Count an oracle call, or end the run if there is no call or no time left."""
+        if self.nfev >= self._calls:
+            raise Stop(Status.CALL_LIMIT)
         if self.stop.time_limit is not None and self.seconds() > self.stop.time_limit:
             raise Stop(Status.TIME_LIMIT)
+        self.nfev += 1
 
     def accept(
         self, problem: Problem, theta: Array, value: float, grad_norm: float, step: float, staged: bool = False
@@ -131,42 +182,47 @@ class Monitor:
         A point where nothing more can be gained ends the run; where further stages may follow it only ends the
         stage, and the reason is returned.
         """
-        self.nit += 1
+        self.nit = nit = self.nit + 1
         self._last = (value, grad_norm, step)
-        self.trace.record(self.nit, value, grad_norm, self.seconds(), step, force=self.nit == 0)
-        self.progress.show(self.nit / self.stop.max_iter, f"L = {value:.9g}  |grad| = {grad_norm:.2e}")
+        self.trace.record(nit, value, grad_norm, self.seconds(), step, force=nit == 0)
+        if self.progress.enabled:
+            self._show(value, grad_norm)
         if self.callback is not None:
-            try:
-                asked = self.callback(Intermediate(problem, theta, value, grad_norm, self.nit, self.nfev))
-            except StopIteration:
-                asked = True
-            if asked is True:
-                raise Stop(Status.STOPPED_BY_CALLBACK)
-        if self.stop.target is not None and value <= self.stop.target:
-            raise Stop(Status.TARGET_REACHED)
-        if self.nit == 0:
+            self._tell(self.callback, problem, theta, value, grad_norm)
+        if nit == 0:
             self._first = abs(value)
-        ended: Status | None = None
-        if self._converged(value, grad_norm):
-            ended = Status.CONVERGED
-        elif value < self._best:
-            self._best, self._best_at = value, self.nit
-        elif self.may_stall and self.nit - self._best_at > STALL_WINDOW:
-            ended = Status.STALLED
-        if ended is not None and not staged:
-            raise Stop(ended)
-        if self.nit >= self.stop.max_iter:
-            raise Stop(Status.ITERATION_LIMIT)
-        return ended
+        code, self._best, self._best_at = decide(
+            value, grad_norm, nit, self._first, self._best, self._best_at, self.rules
+        )
+        if code == RUNNING:
+            return None
+        if staged and code in (CONVERGED, STALLED):
+            if nit >= self.stop.max_iter:
+                raise Stop(Status.ITERATION_LIMIT)
+            return MEANING[code]
+        raise Stop(MEANING[code])
+
+    def _tell(self, callback: Callback, problem: Problem, theta: Array, value: float, grad_norm: float) -> None:
+        """Show the iterate to the callback, and end the run if it asks for that or raises."""
+        seen = theta.view()
+        seen.flags.writeable = False
+        try:
+            asked = callback(Intermediate(problem, seen, value, grad_norm, self.nit, self.nfev))
+        except StopIteration:
+            asked = True
+        except Exception as error:
+            self.raised = error
+            asked = True
+        if isinstance(asked, (bool, np.bool_)) and asked:
+            raise Stop(Status.STOPPED_BY_CALLBACK)
+
+    def _show(self, value: float, grad_norm: float) -> None:
+        self.progress.show(self.nit / self.stop.max_iter, f"L = {value:.9g}  |grad| = {grad_norm:.2e}")
 
     def limits(self) -> Limits:
         """Return what a run of unattended iterations must stop for; it lasts about ``UNATTENDED_SECONDS``."""
-        steps = max(min(self._unattended, self.stop.max_iter - self.nit - 1), 0)
-        target = -math.inf if self.stop.target is None else self.stop.target
-        window = STALL_WINDOW if self.may_stall else self.stop.max_iter
-        since_best = self.nit - self._best_at
-        target, grad_tol = float(target), float(self.stop.grad_tol)
-        return Limits(steps, target, grad_tol, float(self._first), float(self._best), since_best, window)
+        steps = min(self._unattended, self.stop.max_iter - self.nit - 1, self._calls - self.nfev)
+        return Limits(max(steps, 0), (self.nit, float(self._first), float(self._best), self._best_at), self.rules)
 
     def absorb(self, values: Array, norms: Array, step: float, began: float) -> None:
         """Record unattended iterations; their times are spread evenly since ``began``."""
@@ -183,25 +239,23 @@ class Monitor:
             self._best, self._best_at = float(values[lowest]), self.nit + 1 + lowest
         self.nit += count
         self.nfev += count
-        self.progress.show(self.nit / self.stop.max_iter, f"L = {values[-1]:.9g}  |grad| = {norms[-1]:.2e}")
+        self._show(self._last[0], self._last[1])
 
     def new_stage(self, value: float, grad_norm: float) -> Status | None:
         """Start a stage at a point that is no new iterate.
 
         If it is stationary in this stage too the run ends, unless the start alone made ``L`` fall: then only the
-        stage ends, and the reason is returned.
+        stage ends, and the reason is returned. The target is left to iterates.
         """
-        self._best, self._best_at = value, self.nit
-        if not self._converged(value, grad_norm):
+        rules = (-math.inf, *self.rules[1:])
+        code, self._best, self._best_at = decide(value, grad_norm, self.nit, self._first, math.inf, self.nit, rules)
+        if code != CONVERGED:
             return None
         last = math.inf if self._last is None else self._last[0]
         self._last = (value, grad_norm, math.nan)
         if value > last - self.stop.grad_tol * (1.0 + abs(value)):
             raise Stop(Status.CONVERGED)
         return Status.CONVERGED
-
-    def _converged(self, value: float, grad_norm: float) -> bool:
-        return not self.stochastic and grad_norm <= self.stop.grad_tol * (1.0 + min(abs(value), self._first))
 
     def finish(self) -> None:
         """Make sure the last accepted point is in the trace."""

@@ -9,7 +9,7 @@ import numpy as np
 from ._validate import Array
 from .comparison import Comparison, singular_values
 from .io import PathLike, write_atomically
-from .result import Status
+from .status import Status
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

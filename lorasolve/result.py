@@ -1,40 +1,13 @@
-"""What a run reached, why it stopped, and what to do next."""
+"""What a run reached, and the course it took."""
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass, field
 from typing import Any
 
 from ._validate import Array
 from .method import Method
-
-
-class Status(enum.Enum):
-    """Why a run stopped. ``code`` is stable and documented; 0 and 1 count as success."""
-
-    CONVERGED = (0, "the gradient norm is below its tolerance")
-    TARGET_REACHED = (1, "the objective reached the target value")
-    ITERATION_LIMIT = (2, "the iteration limit was reached; raise max_iter or try 'lbfgs' or 'gd_backtracking'")
-    STALLED = (3, "no further decrease is possible in this precision; certify the point to see how good it is")
-    TIME_LIMIT = (4, "the time limit was reached; raise time_limit or continue from result.A, result.B")
-    STOPPED_BY_CALLBACK = (5, "the callback asked to stop; continue from result.A, result.B")
-    INTERRUPTED = (6, "interrupted from the keyboard; the last accepted point is kept")
-    DIVERGED = (7, "the iterates left the finite numbers")
-
-    def __init__(self, code: int, advice: str) -> None:
-        self.code = code
-        self.advice = advice
-
-    @property
-    def success(self) -> bool:
-        """Whether the run ended where it was asked to end."""
-        return self in (Status.CONVERGED, Status.TARGET_REACHED)
-
-    @property
-    def label(self) -> str:
-        """The status in words, as printed in tables."""
-        return self.name.lower().replace("_", " ")
+from .status import Status
 
 
 @dataclass(repr=False)

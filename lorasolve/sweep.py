@@ -15,12 +15,13 @@ from ._threads import get_threads, kernel_threads
 from ._validate import Array
 from .engine import Given, first_stage, method_and_start, own_problem, solve, start_name
 from .inits import Init
+from .kernels._stopping import DIVERGED, LIMIT, RUNNING
 from .method import Method
-from .monitor import STALL_WINDOW, StoppingRule
+from .monitor import MEANING, StoppingRule
 from .optimizers import Optimizer
-from .optimizers.gd import GD
 from .problem import Problem
-from .result import Result, Status, Trace
+from .result import Result, Trace
+from .status import Status
 
 # Runs that share an objective are worth a block from this many on.
 SMALLEST_GROUP = 2
@@ -70,8 +71,8 @@ class BatchResult:
         if k in self._single:
             return self._single[k]
         run = self._runs[k]
-        problem, optimizer = run.problem, cast(GD, run.method.optimizer)
-        step = cast(float, optimizer.step_size)
+        problem, optimizer = run.problem, run.method.optimizer
+        step = cast(float, optimizer.batched_step(problem))
         start = np.asarray(run.theta)
         grad = np.empty_like(start)
         trace = Trace()
@@ -244,10 +245,8 @@ def _batches(runs: list[_Run], stop: StoppingRule) -> Iterator[list[tuple[Any, l
 
 def _fits(run: _Run) -> bool:
     """Whether a run is gradient descent with a given step on the problem itself."""
-    optimizer = run.method.optimizer
-    if type(optimizer) is not GD or optimizer.step_size is None or run.method.schedules or run.theta is None:
-        return False
-    return optimizer.is_plain(run.problem)
+    alone = run.theta is not None and not run.method.schedules
+    return alone and run.method.optimizer.batched_step(run.problem) is not None
 
 
 def _solve_blocks(members: list[tuple[Any, list[int]]], stop: StoppingRule, made: BatchResult) -> None:
@@ -269,14 +268,17 @@ def _solve_blocks(members: list[tuple[Any, list[int]]], stop: StoppingRule, made
     lam, step = np.zeros((2, order.size), dtype)
     for lane in np.flatnonzero(used):
         run = runs[order[lane]]
-        theta[lane], lam[lane], step[lane] = run.theta, run.problem.lam, cast(GD, run.method.optimizer).step_size
+        step[lane] = run.method.optimizer.batched_step(run.problem)
+        theta[lane], lam[lane] = run.theta, run.problem.lam
     m, n = runs[0].problem.shape
     r = runs[0].problem.rank
     A0, B0 = (_to_lanes(part, width) for part in np.split(theta, [m * r], axis=1))
-    status = np.where(used, batch.RUNNING, batch.LIMIT).reshape(-1, width)
+    status = np.where(used, RUNNING, LIMIT).reshape(-1, width)
     nit = np.zeros(status.shape, np.int64)
     A, B = A0.copy(), B0.copy()
-    target = -math.inf if stop.target is None else float(stop.target)
+    target, grad_tol, max_iter, window = stop.numbers()
+    # A run calls its oracle once at the start and once an iteration.
+    most = min(max_iter, stop.calls - 1)
     kernel_threads()
     batch.run_blocks(
         members[0][0].kind,
@@ -289,7 +291,7 @@ def _solve_blocks(members: list[tuple[Any, list[int]]], stop: StoppingRule, made
         lam.reshape(-1, width),
         step.reshape(-1, width),
         (m, n, r),
-        (target, float(stop.grad_tol), int(stop.max_iter), STALL_WINDOW),
+        (target, grad_tol, most, window),
         A,
         B,
         status,
@@ -299,13 +301,9 @@ def _solve_blocks(members: list[tuple[Any, list[int]]], stop: StoppingRule, made
     made.A[ends] = _from_lanes(A, width)[used].reshape(-1, m, r)
     made.B[ends] = _from_lanes(B, width)[used].reshape(-1, n, r)
     made.nit[ends] = nit.ravel()[used]
-    meaning = {
-        batch.CONVERGED: Status.CONVERGED,
-        batch.TARGET: Status.TARGET_REACHED,
-        batch.LIMIT: Status.ITERATION_LIMIT,
-        batch.STALLED: Status.STALLED,
-        batch.DIVERGED: Status.DIVERGED,
-    }
+    meaning = MEANING | {DIVERGED: Status.DIVERGED}
+    if most < max_iter:
+        meaning[LIMIT] = Status.CALL_LIMIT
     made.status[ends] = [meaning[code] for code in status.ravel()[used].tolist()]
     made.compiled[ends] = True
     grad = np.empty(runs[0].problem.size, dtype)

@@ -11,7 +11,7 @@ ROOT = pathlib.Path(lorasolve.__file__).parent
 
 # A module may import from its own layer and from those before it, also inside functions.
 LAYERS = (
-    {"_validate", "_version", "_text", "_registry", "_threads", "_progress", "kernels", "linear_map"},
+    {"_validate", "_version", "_text", "_registry", "_threads", "_progress", "status", "kernels", "linear_map"},
     {"objectives"},
     {"adapters"},
     {"problem"},
@@ -19,6 +19,7 @@ LAYERS = (
     {"method"},
     {"result"},
     {"monitor"},
+    {"loop"},
     {"engine"},
     {"certificate", "convex", "check", "sweep"},
     {"multi", "landscape", "papers", "symbolic"},

@@ -9,7 +9,7 @@ from ..comparison import Comparison, compare
 from ..io import envelope, write_json
 from ..method import GRAMMAR
 from ..plotting import comparison_figure, save_figure, side_by_side_figure
-from ..result import Status
+from ..status import Status
 from ..tasks import Task
 from .base import (
     Command,

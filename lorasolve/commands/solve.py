@@ -10,7 +10,8 @@ from ..engine import solve
 from ..io import envelope, result_to_dict, save_result, write_json
 from ..method import GRAMMAR
 from ..problem import Problem
-from ..result import Result, Status
+from ..result import Result
+from ..status import Status
 from .base import (
     Command,
     ExitCode,

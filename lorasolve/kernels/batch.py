@@ -14,11 +14,11 @@ import numpy as np
 from numba import prange
 
 from ._jit import FAST, kernel
+from ._stopping import DIVERGED, RUNNING
 from .simd import PANEL_ROWS, REGISTER_BYTES, fma, load_register, mul, panel, splat_register, store, sub
+from .stopping import decide
 
 DENSE, RIGHT, ENTRYWISE = 0, 1, 2
-
-RUNNING, CONVERGED, TARGET, LIMIT, STALLED, DIVERGED = range(6)
 
 
 class Quadratic(NamedTuple):
@@ -136,7 +136,7 @@ def _copy_lane(source, c, width, target):
 def _run_block(kind, operator, b, c0, A0, B0, lam, step, shape, rules, A, B, status, nit):
     """Run one block to the end of every lane; ``A``, ``B`` get the last accepted points."""
     m, n, r = shape
-    target, grad_tol, max_iter, stall_window = rules
+    max_iter = rules[2]
     width = lam.size
     d = m * n
     here_A, here_B = A0.copy(), B0.copy()
@@ -168,16 +168,7 @@ def _run_block(kind, operator, b, c0, A0, B0, lam, step, shape, rules, A, B, sta
                 nit[c] = k
                 if k == 0:
                     first[c] = abs(L)
-                if target >= L:
-                    status[c] = TARGET
-                elif norm <= grad_tol * (1.0 + min(abs(L), first[c])):
-                    status[c] = CONVERGED
-                elif k >= max_iter:
-                    status[c] = LIMIT
-                elif best[c] > L:
-                    best[c], best_at[c] = L, k
-                elif k - best_at[c] > stall_window:
-                    status[c] = STALLED
+                status[c], best[c], best_at[c] = decide(L, norm, k, first[c], best[c], best_at[c], rules)
                 if status[c] != RUNNING:
                     _copy_lane(here_A, c, width, A)
                     _copy_lane(here_B, c, width, B)

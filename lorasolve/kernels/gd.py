@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ._jit import FAST, kernel
+from ._stopping import RUNNING
 from .factors import add_decay
 from .oracle import oracle
 from .simd import aligned
+from .stopping import decide
 
 
 @kernel(fastmath=FAST)
@@ -30,7 +32,7 @@ def _pack(source, a, rows, columns, target):
 
 
 @kernel()
-def advance(data, theta, trial, shape, lam, step, ceiling, rounding, limits, values, norms):
+def advance(data, theta, trial, shape, lam, step, ceiling, rounding, history, rules, values, norms):
     """Accept trial points of ``theta <- theta - step grad L(theta)`` while nothing has to be decided.
 
     Parameters
@@ -45,8 +47,10 @@ def advance(data, theta, trial, shape, lam, step, ceiling, rounding, limits, val
         A trial above it (plus rounding) is left to the caller: the last value for a derived step, else infinity.
     rounding : (float, float)
         Relative rounding error of ``L``, and the largest ``|L|`` so far.
-    limits : (float, float, float, float, int, int)
-        Target, gradient tolerance, ``|L|`` at the start, best value, iterations since, and how many are allowed.
+    history : (int, float, float, int)
+        Iterations so far, ``|L|`` at the start, best value and its iteration.
+    rules : (float, float, int, int)
+        As for :func:`~lorasolve.kernels._stopping.decide`; a trial that ends the run is left to the caller.
     values, norms : ndarray
         ``L`` and ``||grad L||`` at the accepted points; their length is the most that are accepted.
 
@@ -56,7 +60,7 @@ def advance(data, theta, trial, shape, lam, step, ceiling, rounding, limits, val
         Number of accepted points. The pending trial has not been accepted and will be evaluated again.
     """
     m, n, r = shape
-    target, grad_tol, first, best, since_best, window = limits
+    nit, first, best, best_at = history
     unit, scale = rounding
     monotone = np.isfinite(ceiling)
     # Within this call the part of B is transposed, as the oracle wants it; sums over all entries do not care.
@@ -76,14 +80,12 @@ def advance(data, theta, trial, shape, lam, step, ceiling, rounding, limits, val
         square, length = add_decay(lam, trial_t, grad)
         value = float(f) + 0.5 * float(lam) * float(square)
         norm = np.sqrt(float(length))
-        if not (np.isfinite(value) and np.isfinite(norm)) or value > ceiling + unit * scale or value <= target:
+        if not (np.isfinite(value) and np.isfinite(norm)) or value > ceiling + unit * scale:
             break
-        if norm <= grad_tol * (1.0 + min(abs(value), first)):
+        code, best, best_at = decide(value, norm, nit + 1, first, best, best_at, rules)
+        if code != RUNNING:
             break
-        since_best = 0 if value < best else since_best + 1
-        if since_best > window:
-            break
-        best = min(best, value)
+        nit += 1
         if monotone:
             ceiling = value
         scale = max(scale, abs(value))

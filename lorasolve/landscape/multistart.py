@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from .._validate import Array, as_integer, as_number
 from ..engine import StoppingRule, solve
 from ..problem import Problem
-from ..result import Status
+from ..status import Status
 from .constants import Constants
 from .judge import KINDS, verdict
 

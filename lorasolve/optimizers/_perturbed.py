@@ -51,6 +51,7 @@ class Perturbed(Optimizer):
     base: Literal["adam", "gd"] = "adam"
 
     stochastic: ClassVar[bool] = True
+    takes_step_factor: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         as_number(self.step_size, "step_size", 0.0, open_low=True)

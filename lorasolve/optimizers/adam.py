@@ -48,6 +48,7 @@ class Adam(Optimizer):
 
     name = "adam"
     summary = "Adam, weight decay in the gradient (same stationary points as gd)"
+    takes_step_factor = True
     stall_hint = "; a constant step hovers around the optimum, try 'adam+cosine'"
 
     def __post_init__(self) -> None:

@@ -63,7 +63,6 @@ class ALS(Optimizer):
 
     name = "als"
     summary = "alternating exact minimisation over the factors (least squares)"
-    takes_step_factor = False
 
     def __post_init__(self) -> None:
         as_integer(self.memory, "memory", 0)

@@ -17,6 +17,7 @@ import numpy as np
 from .._validate import Array
 from ..objectives.base import estimate_smoothness
 from ..problem import Problem
+from ..status import Status
 
 
 @dataclass
@@ -35,8 +36,8 @@ class State:
         The step size in use (NaN where there is none).
     step_factor : float
         The schedule's factor on the step size, set by the loop before each update.
-    exhausted : bool
-        Set by an optimizer that finds no further decrease possible; ends the run as stalled.
+    ended : Status or None
+        Set by an optimizer that has no further trial, with the reason: it ends the run.
     """
 
     theta: Array
@@ -44,7 +45,7 @@ class State:
     accepted: bool = True
     step: float = float("nan")
     step_factor: float = 1.0
-    exhausted: bool = False
+    ended: Status | None = None
 
 
 class Limits(NamedTuple):
@@ -54,21 +55,15 @@ class Limits(NamedTuple):
     ----------
     steps : int
         Most iterations to accept.
-    target, grad_tol, first : float
-        A value ``<= target``, or a gradient norm ``<= grad_tol (1 + min(|L|, first))``, is left to the loop.
-    best : float
-        The best value so far.
-    since_best, stall_window : int
-        Iterations since then, and how many there may be.
+    history : (int, float, float, int)
+        Iterations so far, ``|L|`` at the start, the best value and its iteration.
+    rules : (float, float, int, int)
+        The rules of :func:`lorasolve.kernels._stopping.decide`; an iterate that ends the run is left to the loop.
     """
 
     steps: int
-    target: float
-    grad_tol: float
-    first: float
-    best: float
-    since_best: int
-    stall_window: int
+    history: tuple[int, float, float, int]
+    rules: tuple[float, float, int, int]
 
 
 @dataclass(frozen=True)
@@ -80,7 +75,8 @@ class Optimizer:
     stochastic : bool
         Whether ``evaluate`` answers for a random part of the objective.
     takes_step_factor : bool
-        Whether the method has a step size that a schedule can scale.
+        Whether the method multiplies its step by ``state.step_factor``; one that does not say so is refused together
+        with a schedule that scales steps.
     takes_prox : bool
         Whether the method applies the proximal map of adapters that have one.
     may_stall : bool
@@ -92,7 +88,7 @@ class Optimizer:
     name: ClassVar[str] = ""
     summary: ClassVar[str] = ""
     stochastic: ClassVar[bool] = False
-    takes_step_factor: ClassVar[bool] = True
+    takes_step_factor: ClassVar[bool] = False
     takes_prox: ClassVar[bool] = False
     stall_hint: ClassVar[str] = ""
     may_stall: ClassVar[bool] = True
@@ -120,6 +116,10 @@ class Optimizer:
     def runs_compiled(self, problem: Problem) -> bool:
         """Return whether :meth:`fast_forward` takes the iterations of an unattended run."""
         return False
+
+    def batched_step(self, problem: Problem) -> float | None:
+        """Return the constant step if this is plain gradient descent, which many runs can take together, else None."""
+        return None
 
     def fast_forward(self, problem: Problem, state: Any, limits: Limits) -> tuple[Array, Array] | None:
         """Accept ordinary iterations in one compiled call; return their values and gradient norms.
@@ -152,8 +152,6 @@ class DrivenOptimizer(Optimizer):
     with ``L`` replaced by what the gradients say about its change since (trapezoidal rule, exact to second
     order), as long as that makes the gradient smaller.
     """
-
-    takes_step_factor: ClassVar[bool] = False
 
     def descend(self, function: ValueAndGrad, theta: Array, oracle: Oracle, accept: Callable[[Array], None]) -> Array:
         """Minimise ``function`` from ``theta`` until the loop gives up, and return the last iterate.
@@ -263,19 +261,6 @@ def safe_step(problem: Problem, theta: Array) -> float:
     if not problem.adapter.low_rank:
         return 0.5 / max(sampled_curvature(problem, theta), 1e-12)
     return 1.0 / max(curvature_bound(problem, theta, smoothness_near(problem, theta)), 1e-12)
-
-
-def preconditioned_scales(problem: Problem, theta: Array) -> tuple[float, float]:
-    """Return ``beta`` and ``(s ||G||_2 + lam)/s^2``: what bounds the curvature of ``L`` after a preconditioner.
-
-    In the metric of a preconditioner that undoes the factors' own scale, the second derivative of ``f`` is of
-    order ``beta``, and the rest of the Hessian of ``L`` (the gradient term and the decay) is at most the second
-    number over the smallest eigenvalue of the preconditioner.
-    """
-    A, B, _ = problem.split(theta)
-    s = problem.scale
-    G = spectral_norm_estimate(problem.objective.gradient_operator(s * A, B))
-    return max(smoothness_near(problem, theta), 1e-12), (s * G + problem.lam) / s**2
 
 
 def smoothness_near(problem: Problem, theta: Array) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from .._threads import get_threads
 from ..problem import Problem
@@ -31,8 +31,12 @@ class MixedGD(GD):
 
     name = "gd_mixed"
     summary = "gradient descent, float32 increments with exact float64 refreshes (sensing, linear)"
-    rounding = 1e-7
+    rounding: ClassVar[float] = 1e-7
     may_stall = False
+
+    def batched_step(self, problem: Problem) -> float | None:
+        """Return None: the batched kernels have no float32 increments."""
+        return None
 
     def kernel_data(self, problem: Problem) -> Any:
         """Return data for float32 increments where the objective has them."""

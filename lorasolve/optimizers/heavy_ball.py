@@ -9,11 +9,12 @@ import numpy as np
 
 from .._validate import Array, as_number
 from ..problem import Problem
-from .gd import GD, GDState
+from ._descent import Descent
+from ._steps import StepState
 
 
 @dataclass
-class HeavyBallState(GDState):
+class HeavyBallState(StepState):
     """State with the last step (``velocity``), the plain gradient step in it, and whether they differ."""
 
     velocity: Array = field(default_factory=lambda: np.empty(0))
@@ -22,7 +23,7 @@ class HeavyBallState(GDState):
 
 
 @dataclass(frozen=True)
-class HeavyBall(GD):
+class HeavyBall(Descent):
     """Heavy ball: ``v <- momentum * v - step * grad L(theta)``, ``theta <- theta + v``.
 
     With the derived step a trial that raises ``L`` is first repeated without momentum, then with half the step,
@@ -49,10 +50,9 @@ class HeavyBall(GD):
         super().__post_init__()
         as_number(self.momentum, "momentum", 0.0, 1.0, open_high=True)
 
-    def init(self, problem: Problem, theta: Array, rng: np.random.Generator) -> HeavyBallState:
-        """Return the state that evaluates ``theta`` first."""
-        step = self.first_step(problem, theta)
-        return HeavyBallState(theta.copy(), theta.copy(), step=step, velocity=np.zeros_like(theta))
+    def start(self, problem: Problem, theta: Array, rng: np.random.Generator) -> HeavyBallState:
+        """Return the state at rest."""
+        return HeavyBallState(theta.copy(), theta.copy(), velocity=np.zeros_like(theta))
 
     def advance(self, problem: Problem, state: Any, grad: Array) -> None:
         """Add the gradient step to what is left of the last step."""
@@ -67,8 +67,7 @@ class HeavyBall(GD):
         if state.carried:
             state.carried = False
         else:
-            state.step *= 0.5
+            state.rule.shrink(state)
             state.plain *= 0.5
-            state.refresh_at = 2 * state.accepted_steps + 1
         state.velocity[:] = state.plain
         np.add(state.theta, state.velocity, out=state.trial)

@@ -9,12 +9,12 @@ import numpy as np
 
 from .._validate import Array, as_number
 from ..problem import Problem
+from ._descent import Descent
 from .base import safe_step
-from .gd import GD
 
 
 @dataclass(frozen=True)
-class LoRAPlus(GD):
+class LoRAPlus(Descent):
     """Gradient descent with the step ``step`` for ``A`` and ``ratio * step`` for ``B``.
 
     The factor that starts at zero is meant to have the greater step; with the init ``"lora"`` that is our ``B``

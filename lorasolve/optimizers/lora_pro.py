@@ -7,18 +7,20 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .._validate import Array, as_number
+from .._validate import Array
 from ..linear_map import balanced, factor_svd
 from ..problem import Problem
-from .base import frozen_refusal, preconditioned_scales
-from .gd import GD, GDState
+from ..status import Status
+from ._descent import DampedDescent
+from ._steps import StepState
+from .base import frozen_refusal
 from .scaled_gd import inverse_gram
 
 Mode = Literal["sylvester", "symmetric", "zero"]
 
 
 @dataclass
-class LoRAProState(GDState):
+class LoRAProState(StepState):
     """State with the damping, the direction of the last step, and whether the accepted point is balanced."""
 
     damping: float = 0.0
@@ -27,7 +29,7 @@ class LoRAProState(GDState):
 
 
 @dataclass(frozen=True)
-class LoRAPro(GD):
+class LoRAPro(DampedDescent):
     """First-order LoRA-Pro, in balanced factors ``A = U S^{1/2}``, ``B = V S^{1/2}``.
 
     The step ``(dA, dB)`` minimises ``||s (dA B^T + A dB^T) - G||_F``. Its effect ``P_A G + G P_B - P_A G P_B``
@@ -74,35 +76,19 @@ class LoRAPro(GD):
         super().__post_init__()
         if self.mode not in ("sylvester", "symmetric", "zero"):
             raise ValueError(f"mode: expected 'sylvester', 'symmetric' or 'zero', got {self.mode!r}")
-        if self.damping is not None:
-            as_number(self.damping, "damping", 0.0)
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse adapters whose update is not ``s A B^T`` with both factors trained, or None."""
         return problem.low_rank_refusal() or frozen_refusal(problem)
 
-    def init(self, problem: Problem, theta: Array, rng: np.random.Generator) -> LoRAProState:
-        """Return the state that evaluates ``theta`` first."""
+    def start(self, problem: Problem, theta: Array, rng: np.random.Generator) -> LoRAProState:
+        """Return the state whose damping is still to be derived."""
         A, B, _ = problem.split(theta)
-        state = LoRAProState(theta.copy(), theta.copy(), is_balanced=_is_balanced(A, B))
-        self.refresh(problem, state)
-        return state
+        return LoRAProState(theta.copy(), theta.copy(), is_balanced=_is_balanced(A, B))
 
-    def default_step(self, problem: Problem, theta: Array) -> float:
-        """Return the inverse of the preconditioned curvature bound."""
-        return self._derive(problem, theta)[0]
-
-    def refresh(self, problem: Problem, state: Any) -> None:
-        """Derive damping and step at the accepted point, unless they are given."""
-        step, state.damping = self._derive(problem, state.theta)
-        state.step = step if self.step_size is None else self.step_size
-
-    def _derive(self, problem: Problem, theta: Array) -> tuple[float, float]:
-        beta, rest = preconditioned_scales(problem, theta)
-        damping = rest / beta if self.damping is None else self.damping
-        A, B, _ = problem.split(theta)
-        smallest = damping + float(factor_svd(A, B)[1][-1])
-        return 1.0 / (beta + rest / max(smallest, 1e-12)), damping
+    def smallest(self, A: Array, B: Array) -> float:
+        """Return the smallest singular value of ``A B^T``, which is that of both Gram matrices when balanced."""
+        return float(factor_svd(A, B)[1][-1])
 
     def advance(self, problem: Problem, state: Any, grad: Array) -> None:
         """Find the direction at the accepted point and step along it."""
@@ -116,19 +102,21 @@ class LoRAPro(GD):
             dB[:] = GB @ inverse_gram(A, 0.0)
         elif not A.any():
             dA[:] = GA @ inverse_gram(B, 0.0)
+        state.direction *= state.step_factor
         state.direction /= problem.scale**2
         state.is_balanced = True
         self._move(problem, state)
 
     def retreat(self, problem: Problem, state: Any) -> None:
         """Take the last direction with half the step."""
-        state.step *= 0.5
-        state.refresh_at = 2 * state.accepted_steps + 1
+        state.rule.shrink(state)
         self._move(problem, state)
 
     def _move(self, problem: Problem, state: LoRAProState) -> None:
         """Set the trial to the balanced factors one step along the direction."""
-        moved = state.theta - state.step * state.step_factor * state.direction
+        moved = state.theta - state.step * state.direction
+        if not state.accepted and np.array_equal(moved, state.theta):
+            state.ended = Status.STALLED
         state.trial[:] = moved
         if not np.isfinite(moved).all():
             return

@@ -10,11 +10,12 @@ import numpy as np
 
 from .._validate import Array, as_number
 from ..problem import Problem
-from .gd import GD, GDState
+from ._descent import Descent
+from ._steps import StepState
 
 
 @dataclass
-class NesterovState(GDState):
+class NesterovState(StepState):
     """State with the last gradient step ``x``, the sequence ``t``, and whether the trial carries momentum."""
 
     x: Array = field(default_factory=lambda: np.empty(0))
@@ -24,7 +25,7 @@ class NesterovState(GDState):
 
 
 @dataclass(frozen=True)
-class Nesterov(GD):
+class Nesterov(Descent):
     """Nesterov's method: ``x+ = y - step * grad L(y)``, ``y+ = x+ + beta (x+ - x)``.
 
     The iterates reported are the points ``y`` where the oracle is called; both sequences have the same limit.
@@ -60,9 +61,9 @@ class Nesterov(GD):
         if self.restart not in ("gradient", "function", None):
             raise ValueError(f"restart: expected 'gradient', 'function' or None, got {self.restart!r}")
 
-    def init(self, problem: Problem, theta: Array, rng: np.random.Generator) -> NesterovState:
-        """Return the state that evaluates ``theta`` first."""
-        return NesterovState(theta.copy(), theta.copy(), step=self.first_step(problem, theta), x=theta.copy())
+    def start(self, problem: Problem, theta: Array, rng: np.random.Generator) -> NesterovState:
+        """Return the state without momentum."""
+        return NesterovState(theta.copy(), theta.copy(), x=theta.copy())
 
     def advance(self, problem: Problem, state: Any, grad: Array) -> None:
         """Take the gradient step and extrapolate along it."""
@@ -88,8 +89,7 @@ class Nesterov(GD):
         if state.carried:
             state.carried = False
         else:
-            state.step *= 0.5
+            state.rule.shrink(state)
             state.x += state.theta
             state.x *= 0.5
-            state.refresh_at = 2 * state.accepted_steps + 1
         state.trial[:] = state.x

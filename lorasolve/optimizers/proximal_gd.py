@@ -8,17 +8,17 @@ import numpy as np
 
 from .._validate import Array, as_number
 from ..problem import Problem
-from .base import Optimizer, State, inexact_gradient_refusal
-from .gd_backtracking import NOISE
+from ..status import Status
+from ._steps import ROUNDING, SearchState
+from .base import Optimizer, inexact_gradient_refusal
 
 
 @dataclass
-class ProximalState(State):
-    """State of the search: value, its largest magnitude, and the gradient of the smooth part at ``theta``."""
+class ProximalState(SearchState):
+    """State of the search, with the gradient of the smooth part at ``theta`` and the factor of the step from there."""
 
-    value: float = np.inf
-    scale: float = 0.0
     grad: Array = field(default_factory=lambda: np.empty(0))
+    factor: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class ProximalGD(Optimizer):
     name = "proximal_gd"
     summary = "proximal gradient descent for adapters with a nonsmooth penalty (sora)"
     takes_prox = True
+    takes_step_factor = True
 
     def __post_init__(self) -> None:
         if self.step_size is not None:
@@ -70,16 +71,16 @@ class ProximalGD(Optimizer):
         moved = float(np.vdot(change, change))
         state.accepted = self.step_size is not None or self._suffices(state, value, grad, change, moved)
         if state.accepted:
-            state.scale = max(state.scale, abs(value))
             if self.step_size is None and state.value != np.inf:
                 state.step *= 1.5
-            state.value = value
+            state.note_accepted(value)
             state.grad = grad.copy()
+            state.factor = state.step_factor
             state.theta, state.trial = state.trial, state.theta
         else:
-            state.exhausted = moved == 0.0
+            state.ended = Status.STALLED if moved == 0.0 else None
             state.step *= 0.5
-        step = state.step * state.step_factor
+        step = state.step * state.factor
         np.multiply(state.grad, -step, out=state.trial)
         state.trial += state.theta
         problem.adapter.prox(state.trial, problem.shape, problem.rank, step)
@@ -88,6 +89,6 @@ class ProximalGD(Optimizer):
         if state.value == np.inf:
             return True
         drop = state.value - value
-        if abs(drop) > NOISE * state.scale:
+        if abs(drop) > ROUNDING * state.scale:
             return drop >= moved / (4.0 * state.step)
         return float(np.vdot(grad - state.grad, change)) <= moved / state.step

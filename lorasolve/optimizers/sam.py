@@ -47,10 +47,11 @@ class SAM(Perturbed):
             state.accepted = True
             state.theta = state.trial.copy()
             state.memory["value"] = value
+            # The schedule counts iterates, and the second evaluation is none: the step is the one that leaves this one.
+            state.inner.step_factor = state.step_factor
             state.trial = state.theta + self.rho / (float(np.linalg.norm(grad)) or 1.0) * grad
             return
         state.accepted = False
         state.inner.trial[:] = state.theta
-        state.inner.step_factor = state.step_factor
         self.method().update(problem, state.inner, state.memory.pop("value"), grad)
         state.trial = state.inner.trial.copy()

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from .._validate import Array, as_number
+from .._validate import Array
 from ..problem import Problem
-from .base import preconditioned_scales
-from .gd import GD, GDState
+from ._descent import DampedDescent
+from ._steps import StepState
 
 
 @dataclass
-class ScaledState(GDState):
+class ScaledState(StepState):
     """State with the damping in use."""
 
     damping: float = 0.0
 
 
 @dataclass(frozen=True)
-class ScaledGD(GD):
+class ScaledGD(DampedDescent):
     """Scaled gradient descent: ``A <- A - step * grad_A L (s^2 (B^T B + damping I))^{-1}``, ``B`` likewise.
 
     Without damping the path of ``A B^T`` depends on ``A B^T`` alone and its rate not on the condition number of
@@ -49,37 +49,19 @@ class ScaledGD(GD):
 
     name = "scaled_gd"
     summary = "gradient descent preconditioned by the Gram matrices of the factors (damped at r > r*)"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.damping is not None:
-            as_number(self.damping, "damping", 0.0)
+    curvature: ClassVar[float] = 2.0
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse adapters whose update is not ``s A B^T``, or None."""
         return problem.low_rank_refusal()
 
-    def init(self, problem: Problem, theta: Array, rng: np.random.Generator) -> ScaledState:
-        """Return the state that evaluates ``theta`` first."""
-        state = ScaledState(theta.copy(), theta.copy())
-        self.refresh(problem, state)
-        return state
+    def start(self, problem: Problem, theta: Array, rng: np.random.Generator) -> ScaledState:
+        """Return the state whose damping is still to be derived."""
+        return ScaledState(theta.copy(), theta.copy())
 
-    def default_step(self, problem: Problem, theta: Array) -> float:
-        """Return the inverse of the preconditioned curvature bound."""
-        return self._derive(problem, theta)[0]
-
-    def refresh(self, problem: Problem, state: Any) -> None:
-        """Derive damping and step at the accepted point, unless they are given."""
-        step, state.damping = self._derive(problem, state.theta)
-        state.step = step if self.step_size is None else self.step_size
-
-    def _derive(self, problem: Problem, theta: Array) -> tuple[float, float]:
-        beta, rest = preconditioned_scales(problem, theta)
-        damping = rest / beta if self.damping is None else self.damping
-        A, B, _ = problem.split(theta)
-        smallest = damping + min(float(np.linalg.eigvalsh(F.T @ F)[0]) for F in (A, B))
-        return 1.0 / (2.0 * beta + rest / max(smallest, 1e-12)), damping
+    def smallest(self, A: Array, B: Array) -> float:
+        """Return the smallest eigenvalue of both Gram matrices."""
+        return min(float(np.linalg.eigvalsh(F.T @ F)[0]) for F in (A, B))
 
     def advance(self, problem: Problem, state: Any, grad: Array) -> None:
         """Step along the preconditioned gradient."""

@@ -9,11 +9,12 @@ import numpy as np
 
 from .._validate import Array, as_integer
 from ..problem import Problem
-from .gd import GD, GDState
+from ._descent import Descent
+from ._steps import Derived, Given, StepRule, StepState
 
 
 @dataclass
-class SGDState(GDState):
+class SGDState(StepState):
     """State with the generator, the samples left in this epoch and the problem on the current batch."""
 
     rng: np.random.Generator = field(default_factory=np.random.default_rng)
@@ -22,7 +23,7 @@ class SGDState(GDState):
 
 
 @dataclass(frozen=True)
-class SGD(GD):
+class SGD(Descent):
     """Gradient descent on mini-batches, drawn without replacement within an epoch.
 
     An oracle call sees one batch; value and gradient norm of the trace are those of the batch, those of the
@@ -62,9 +63,13 @@ class SGD(GD):
             "None); use 'gd'"
         )
 
-    def init(self, problem: Problem, theta: Array, rng: np.random.Generator) -> SGDState:
-        """Return the state that evaluates ``theta`` first."""
-        return SGDState(theta.copy(), theta.copy(), step=self.first_step(problem, theta), rng=rng)
+    def step_rule(self, problem: Problem) -> StepRule:
+        """Return the given or the derived step, never taken back: values of different batches do not compare."""
+        return Derived(monotone=False) if self.step_size is None else Given(self.step_size)
+
+    def start(self, problem: Problem, theta: Array, rng: np.random.Generator) -> SGDState:
+        """Return the state with the generator; a derived step is derived anew for the first batch."""
+        return SGDState(theta.copy(), theta.copy(), refresh_at=0, rng=rng)
 
     def evaluate(self, problem: Problem, state: Any, grad: Array) -> float:
         """Evaluate the trial on the next batch."""
@@ -75,13 +80,9 @@ class SGD(GD):
         """Return half of the step that is safe for the given problem."""
         return 0.5 * super().default_step(problem, theta)
 
-    def is_monotone(self, problem: Problem) -> bool:
-        """Return False: values of different batches do not compare."""
-        return False
-
     def refresh(self, problem: Problem, state: Any) -> None:
-        """Derive the step for the current batch, unless it is given."""
-        state.step = self.first_step(state.batch, state.theta)
+        """Let the rule choose the step for the current batch; before the first, for all samples."""
+        super().refresh(problem if state.batch is None else state.batch, state)
 
     def _draw(self, problem: Problem, state: SGDState) -> Problem:
         if state.left.size == 0:

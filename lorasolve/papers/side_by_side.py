@@ -25,8 +25,9 @@ from ..monitor import Intermediate, StoppingRule
 from ..objectives.base import Objective
 from ..optimizers import registry as optimizer_registry
 from ..problem import Problem
-from ..result import Result, Status
+from ..result import Result
 from ..schedules import registry as schedule_registry
+from ..status import Status
 from .learn_forget import full_fine_tuning
 
 # The step-size search multiplies by this until neither neighbour is better, at most so often in each direction.

@@ -38,13 +38,15 @@ class Stage:
 class Schedule:
     """Base class of all schedules. Several schedules combine: factors multiply, transitions run in order.
 
-    ``scales_steps`` says that ``step_factor`` is not always 1, so that a method without a step size is refused;
-    ``merges`` that updates are merged into the frozen weight, so that weight decay is no penalty of the whole update.
+    ``scales_steps`` says that ``step_factor`` is not always 1, so that a method that does not read it is refused;
+    ``has_stages`` that it ends stages, so that ``is_boundary`` and ``transition`` are asked; ``merges`` that updates
+    are merged into the frozen weight, so that weight decay is no penalty of the whole update.
     """
 
     name: ClassVar[str] = ""
     summary: ClassVar[str] = ""
     scales_steps: ClassVar[bool] = False
+    has_stages: ClassVar[bool] = False
     merges: ClassVar[bool] = False
 
     def refusal(self, problem: Problem) -> str | None:
@@ -54,11 +56,6 @@ class Schedule:
     def start(self, stage: Stage, rng: np.random.Generator) -> Stage:
         """Return the first stage from the start that the init made."""
         return stage
-
-    @property
-    def has_stages(self) -> bool:
-        """Whether this schedule changes stages at all."""
-        return type(self).transition is not Schedule.transition
 
     def step_factor(self, iteration: int, stage_iteration: int, max_iter: int) -> float:
         """Return the factor on the step size after so many steps of the run (at most ``max_iter``) and the stage."""

@@ -72,6 +72,7 @@ class Beam(Schedule):
 
     name = "beam"
     summary = "BeamLoRA: prune the least important terms, expand the best (needs the adapter softmax_gates)"
+    has_stages = True
 
     def __post_init__(self) -> None:
         as_integer(self.events, "events", 1)

@@ -42,6 +42,7 @@ class ChainOfLoRA(Periodic):
 
     name = "cola"
     summary = "COLA: merge every period, restart with a fresh Gaussian A and B = 0 (needs lam = 0)"
+    has_stages = True
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse weight decay, and what PeriodicLoRA refuses, or None."""

@@ -61,6 +61,7 @@ class Periodic(Schedule):
 
     name = "periodic"
     summary = "PeriodicLoRA: merge the adapter (or a fraction of it) every period, then restart"
+    has_stages = True
     merges = True
 
     def __post_init__(self) -> None:

@@ -67,6 +67,7 @@ class RACChain(Schedule):
 
     name = "rac_chain"
     summary = "RAC-LoRA: blocks with a random frozen factor, merged after each (full-rank optimum, needs lam = 0)"
+    has_stages = True
     merges = True
 
     def __post_init__(self) -> None:

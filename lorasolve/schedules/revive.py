@@ -46,6 +46,7 @@ class Revive(Schedule):
 
     name = "revive"
     summary = "re-seed closed SoRA gates from the gradient's top singular pair"
+    has_stages = True
 
     def __post_init__(self) -> None:
         as_integer(self.period, "period", 1)

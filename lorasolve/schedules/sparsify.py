@@ -34,6 +34,7 @@ class Sparsify(Schedule):
 
     name = "sparsify"
     summary = "SoRA's stages of increasing gate penalty, warm-started"
+    has_stages = True
 
     def __post_init__(self) -> None:
         values = [as_number(value, "penalties", 0.0) for value in self.penalties]

@@ -1,5 +1,7 @@
-"""What every optimizer of the folder must do, whatever it is."""
+"""What every optimizer must do, whatever it is: those of the folder, and the README's example."""
 
+import pathlib
+import re
 import time
 
 import numpy as np
@@ -11,7 +13,19 @@ from lorasolve.objectives import LinearFineTuning
 from lorasolve.optimizers import registry
 from lorasolve.result import SolveError
 
-NAMES = list(registry.classes())
+
+def example_of_the_readme():
+    """Return the optimizer that the README shows, from its own code block."""
+    readme = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
+    (block,) = (b for b in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "(Optimizer):" in b)
+    names = {"__name__": "example_of_the_readme"}
+    exec(block, names)
+    (cls,) = (v for v in names.values() if isinstance(v, type) and v.__module__ == names["__name__"])
+    return cls
+
+
+METHODS = registry.classes() | {cls.name: cls for cls in [example_of_the_readme()]}
+NAMES = list(METHODS)
 TAKES_A_CONSTANT_STEP = ["gd", "heavy_ball", "lora_plus", "lora_pro", "nesterov", "proximal_gd", "scaled_gd", "sgd"]
 
 
@@ -42,13 +56,13 @@ def by_hand(A, B, lam):
 def test_fields_of_the_result(name):
     A0, B0 = start()
     first = by_hand(A0, B0, 0.1)
-    result = ls.solve(problem(), name, (A0, B0), seed=3, stop=ls.StoppingRule(max_iter=60))
+    result = ls.solve(problem(), METHODS[name](), (A0, B0), seed=3, stop=ls.StoppingRule(max_iter=60))
     value, grad = by_hand(result.A, result.B, 0.1)
     assert_allclose(result.fun, value, rtol=1e-12)
     assert_allclose(result.grad_norm, np.linalg.norm(grad), rtol=1e-7, atol=1e-12)
     assert_allclose(result.X, result.A @ result.B.T, atol=1e-14)
     assert value < first[0]
-    assert (result.method, result.started_from, result.seed) == (ls.Method(name), "given", 3)
+    assert (result.method, result.started_from, result.seed) == (ls.Method(METHODS[name]()), "given", 3)
     assert result.message.startswith(name)
     assert isinstance(result.status, ls.Status) and result.success == result.status.success
     assert 1 <= result.nit <= 60 and result.nfev >= result.nit
@@ -58,14 +72,14 @@ def test_fields_of_the_result(name):
     assert (trace.iteration[0], trace.iteration[-1]) == (0, result.nit)
     assert len(set(map(len, trace.to_dict().values()))) == 1
     assert np.all(np.diff(trace.iteration) > 0) and np.all(np.diff(trace.seconds) >= 0)
-    if not registry.classes()[name].stochastic:
+    if not METHODS[name].stochastic:
         assert_allclose((trace.value[0], trace.grad_norm[0]), (first[0], np.linalg.norm(first[1])), rtol=1e-10)
         assert_allclose(trace.value[-1], value, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_scipy_fields_and_status(name):
-    result = ls.solve(problem(), name, stop=ls.StoppingRule(max_iter=3))
+    result = ls.solve(problem(), METHODS[name](), stop=ls.StoppingRule(max_iter=3))
     other = result.to_scipy()
     assert_array_equal(other.x, result.theta)
     assert_allclose(other.jac, by_hand(result.A, result.B, 0.1)[1], atol=1e-12)
@@ -81,7 +95,7 @@ def test_scipy_fields_and_status(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_seed_decides(name):
     rule = ls.StoppingRule(max_iter=20)
-    first, again, other = (ls.solve(problem(), name, seed=seed, stop=rule) for seed in (1, 1, 2))
+    first, again, other = (ls.solve(problem(), METHODS[name](), seed=seed, stop=rule) for seed in (1, 1, 2))
     assert_array_equal(first.theta, again.theta)
     assert first.trace.value == again.trace.value
     assert not np.array_equal(first.theta, other.theta)
@@ -92,7 +106,7 @@ def test_the_seed_decides(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_rank_one_and_no_decay(name, shape, lam):
     A0, B0 = start(*shape, rank=1)
-    result = ls.solve(problem(*shape, rank=1, lam=lam), name, (A0, B0), stop=ls.StoppingRule(max_iter=200))
+    result = ls.solve(problem(*shape, rank=1, lam=lam), METHODS[name](), (A0, B0), stop=ls.StoppingRule(max_iter=200))
     assert result.A.shape == (shape[0], 1) and result.B.shape == (shape[1], 1)
     value = by_hand(result.A, result.B, lam)[0]
     assert_allclose(result.fun, value, rtol=1e-12)
@@ -104,7 +118,7 @@ def test_non_finite_start_is_refused(name):
     A, B = start()
     A[1, 1] = np.nan
     with pytest.raises(ValueError, match=r"A: has non-finite entries, the first at \[1, 1\]"):
-        ls.solve(problem(), name, (A, B))
+        ls.solve(problem(), METHODS[name](), (A, B))
 
 
 @pytest.mark.parametrize("raises", [False, True])
@@ -117,7 +131,7 @@ def test_the_callback_can_stop(name, raises):
             return True
         return None
 
-    result = ls.solve(problem(), name, callback=callback)
+    result = ls.solve(problem(), METHODS[name](), callback=callback)
     assert result.status is ls.Status.STOPPED_BY_CALLBACK
     assert result.nit == 3 and result.trace.iteration[-1] == 3
 
@@ -131,7 +145,7 @@ def test_an_interrupt_keeps_the_last_accepted_point(name):
         if state.nit == 3:
             raise KeyboardInterrupt
 
-    result = ls.solve(problem(), name, callback=callback)
+    result = ls.solve(problem(), METHODS[name](), callback=callback)
     assert result.status is ls.Status.INTERRUPTED
     assert len(seen) == 4
     assert_array_equal(result.theta, seen[-1])
@@ -140,7 +154,7 @@ def test_an_interrupt_keeps_the_last_accepted_point(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_time_limit(name):
     result = ls.solve(
-        problem(), name, stop=ls.StoppingRule(time_limit=0.02), callback=lambda state: time.sleep(0.011)
+        problem(), METHODS[name](), stop=ls.StoppingRule(time_limit=0.02), callback=lambda state: time.sleep(0.011)
     )
     assert result.status is ls.Status.TIME_LIMIT
     assert np.isfinite(result.fun)
@@ -150,9 +164,9 @@ def test_time_limit(name):
 def test_target(name):
     A0, B0 = start()
     target = 0.7 * by_hand(A0, B0, 0.1)[0]
-    result = ls.solve(problem(), name, (A0, B0), stop=ls.StoppingRule(target=target))
+    result = ls.solve(problem(), METHODS[name](), (A0, B0), stop=ls.StoppingRule(target=target))
     assert result.status is ls.Status.TARGET_REACHED and result.success
-    if not registry.classes()[name].stochastic:
+    if not METHODS[name].stochastic:
         assert result.fun <= target
         assert min(result.trace.value[:-1]) > target
 
@@ -162,7 +176,8 @@ def test_target(name):
 def test_engines_agree(name):
     rule = ls.StoppingRule(max_iter=12)
     compiled, plain = (
-        ls.solve(problem(), name, start(), stop=rule, engine=engine) for engine in ("compiled", "interpreted")
+        ls.solve(problem(), METHODS[name](), start(), stop=rule, engine=engine)
+        for engine in ("compiled", "interpreted")
     )
     assert (compiled.nit, compiled.nfev) == (plain.nit, plain.nfev)
     assert_allclose(compiled.theta, plain.theta, rtol=1e-10, atol=1e-10)
@@ -171,7 +186,7 @@ def test_engines_agree(name):
 
 @pytest.mark.parametrize("name", TAKES_A_CONSTANT_STEP)
 def test_too_large_a_step_diverges_and_a_better_one_is_suggested(name):
-    cls = registry.classes()[name]
+    cls = METHODS[name]
     rule = ls.StoppingRule(max_iter=2000)
     result = ls.solve(problem(), cls(step_size=100.0), start(), stop=rule)
     assert result.status is ls.Status.DIVERGED
@@ -187,13 +202,40 @@ def test_float32_stays_float32(name):
     W0, Z, Y = (array.astype(np.float32) for array in data())
     objective = LinearFineTuning(W0, Z, Y)
     A0, B0 = start()
-    result = ls.solve(ls.Problem(objective, 2, 0.1), name, (A0, B0), stop=ls.StoppingRule(max_iter=50))
+    result = ls.solve(ls.Problem(objective, 2, 0.1), METHODS[name](), (A0, B0), stop=ls.StoppingRule(max_iter=50))
     assert result.theta.dtype == np.float32
     assert by_hand(result.A.astype(float), result.B.astype(float), 0.1)[0] < by_hand(A0, B0, 0.1)[0]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_says_what_it_is_and_which_fixed_points_it_has(name):
-    cls = registry.classes()[name]
+    cls = METHODS[name]
     assert cls.summary and "\n" not in cls.summary
     assert any("fixed points" in (base.__doc__ or "").lower() for base in cls.__mro__)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_schedule_scales_the_step_or_is_refused(name):
+    ends = []
+    for schedule in (None, ls.schedules.WarmUp(steps=10), ls.schedules.WarmUp(steps=20)):
+        if schedule is not None and not METHODS[name].takes_step_factor:
+            with pytest.raises(ValueError, match=r"schedule 'warmup': .*(owns its loop|has none to scale)"):
+                ls.solve(problem(), ls.Method(METHODS[name](), schedule), start())
+            continue
+        method = ls.Method(METHODS[name](), () if schedule is None else schedule)
+        ends.append(ls.solve(problem(), method, start(), stop=ls.StoppingRule(max_iter=1)))
+    moves = [np.linalg.norm(end.theta - np.concatenate([part.ravel() for part in start()])) for end in ends]
+    if len(moves) == 3 and name != "lora_pro":  # whose first step balances the factors
+        assert_allclose(moves[1:], [moves[0] / 10, moves[0] / 20], rtol=1e-6)
+
+
+def test_a_method_that_does_not_say_that_it_reads_the_factor_is_refused():
+    class Deaf(ls.optimizers.Optimizer):
+        name = "deaf"
+
+        def update(self, problem, state, value, grad):
+            state.theta, state.trial = state.trial, state.trial - 0.01 * grad
+
+    assert ls.solve(problem(), Deaf(), stop=ls.StoppingRule(max_iter=5)).nit == 5
+    with pytest.raises(ValueError, match=r"it scales a step size, and 'deaf' has none to scale .*takes_step_factor"):
+        ls.solve(problem(), ls.Method(Deaf(), "cosine"))

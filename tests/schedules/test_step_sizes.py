@@ -9,7 +9,8 @@ from numpy.testing import assert_allclose
 import lorasolve as ls
 from lorasolve.objectives import Denoising
 from lorasolve.optimizers import GD, ScaledGD, registry
-from lorasolve.schedules import Cosine, Periodic, WarmUp
+from lorasolve.schedules import Cosine, Periodic, Schedule, WarmUp
+from lorasolve.schedules import registry as schedule_registry
 
 
 def problem(lam=0.1):
@@ -101,3 +102,10 @@ def test_settings_that_make_no_sense():
         WarmUp(0)
     with pytest.raises(ValueError, match="Did you mean 'cosine'"):
         ls.solve(problem(), "gd+cosin")
+
+
+@pytest.mark.parametrize("cls", schedule_registry.classes().values(), ids=list(schedule_registry.classes()))
+def test_a_schedule_declares_what_it_does(cls):
+    """What is not declared is not asked for, so a forgotten fact would silence the schedule."""
+    assert cls.has_stages == (cls.transition is not Schedule.transition)
+    assert cls.scales_steps == (cls.step_factor is not Schedule.step_factor)

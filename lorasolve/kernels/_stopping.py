@@ -1,0 +1,48 @@
+"""The stopping rules as arithmetic: one function, called by the interpreted loop and compiled into the kernels.
+
+Plain Python without Numba, so that a run without kernels does not load it; :mod:`lorasolve.monitor` says what the
+rules mean and why they stand in this order.
+"""
+
+from __future__ import annotations
+
+RUNNING, CONVERGED, TARGET, LIMIT, STALLED, DIVERGED = range(6)
+
+
+def decide(value, norm, nit, first, best, best_at, rules):
+    """Decide about the iterate number ``nit``, whose value and gradient norm are finite.
+
+    Parameters
+    ----------
+    value, norm : float
+        ``L`` and ``||grad L||_2`` there.
+    nit : int
+        Accepted iterations, 0 at the start.
+    first : float
+        ``|L|`` at the start (at the start itself: of this iterate).
+    best, best_at : float, int
+        Least value of the earlier iterates (infinity before the first) and the iteration it belongs to.
+    rules : (float, float, int, int)
+        Target (minus infinity: none), gradient tolerance (negative: none), most iterations, and how many of them
+        may pass without a new best value.
+
+    Returns
+    -------
+    (int, float, int)
+        ``RUNNING`` or what ends the run, and the best value with its iteration, this iterate included.
+    """
+    target, grad_tol, max_iter, window = rules
+    if value < best:
+        best = value
+        best_at = nit
+    if value <= target:
+        code = TARGET
+    elif norm <= grad_tol * (1.0 + min(abs(value), first)):
+        code = CONVERGED
+    elif nit - best_at > window:
+        code = STALLED
+    elif nit >= max_iter:
+        code = LIMIT
+    else:
+        code = RUNNING
+    return code, best, best_at

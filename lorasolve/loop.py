@@ -1,0 +1,243 @@
+"""The loop, once for all methods: evaluate, decide, stage, advance; and the oracle of methods that own their loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ._validate import Array
+from .monitor import Monitor, Stop
+from .optimizers.base import DrivenOptimizer, Optimizer
+from .problem import Problem
+from .schedules import Schedule, Stage
+from .status import Status
+
+# Halvings from the largest float64 to the smallest: whoever rejects more trials in a row will accept none.
+REJECTED_LIMIT = 2100
+
+
+@dataclass(frozen=True)
+class End:
+    """Where a loop ended, why, and with which step size (NaN where there is none)."""
+
+    stage: Stage
+    status: Status
+    step: float = math.nan
+
+
+def iterate(
+    stage: Stage,
+    optimizer: Optimizer,
+    schedules: Sequence[Schedule],
+    monitor: Monitor,
+    rng: np.random.Generator,
+    attended: bool,
+) -> End:
+    """Run an optimizer that answers one oracle call at a time; ``attended`` runs see every iteration."""
+    stages = Stages(stage, schedules, monitor, rng)
+    trials = Trials(optimizer, stage, monitor, rng)
+    try:
+        while True:
+            trials.evaluate()
+            if not trials.decide(stages.step_factor()):
+                continue
+            if stages.turn(trials):
+                trials = Trials(optimizer, stages.current, monitor, rng)
+            elif trials.state.ended is not None:
+                raise Stop(trials.state.ended)
+            elif not attended:
+                trials.advance()
+    except Stop as reason:
+        status = reason.status
+    except KeyboardInterrupt:
+        status = Status.INTERRUPTED
+    return End(_at(trials.stage, trials.state.theta), status, trials.state.step)
+
+
+class Trials:
+    """The trial points of one stage: the optimizer's state, value and gradient there, and the rejections in a row."""
+
+    def __init__(self, optimizer: Optimizer, stage: Stage, monitor: Monitor, rng: np.random.Generator) -> None:
+        self.optimizer = optimizer
+        self.stage = stage
+        self.problem = stage.problem
+        self.monitor = monitor
+        self.state = optimizer.init(stage.problem, stage.theta, rng)
+        self.grad = np.empty_like(stage.theta)
+        self.value = self.grad_norm = math.inf
+        self._rejected = 0
+
+    def evaluate(self) -> None:
+        """Call the oracle at the trial; a value or gradient that is not finite counts as infinite."""
+        self.monitor.call()
+        self.value = self.optimizer.evaluate(self.problem, self.state, self.grad)
+        self.grad_norm = self.problem.stationarity(self.state.trial, self.grad)
+        if not (math.isfinite(self.value) and math.isfinite(self.grad_norm)):
+            self.value = self.grad_norm = math.inf
+
+    def decide(self, step_factor: float) -> bool:
+        """Let the optimizer accept the trial or not; end the run where it has no further trial."""
+        state = self.state
+        state.step_factor = step_factor
+        if self.value == math.inf:
+            self._offer_infinite()
+        else:
+            self.optimizer.update(self.problem, state, self.value, self.grad)
+        if state.accepted:
+            self._rejected = 0
+            return True
+        self._rejected += 1
+        if state.ended is not None:
+            raise Stop(state.ended)
+        if self._rejected > REJECTED_LIMIT:
+            raise Stop(Status.DIVERGED if self.value == math.inf else Status.STALLED)
+        return False
+
+    def _offer_infinite(self) -> None:
+        """Offer a trial without finite value; an optimizer that does not reject it has diverged."""
+        last = self.state.theta.copy()
+        self.optimizer.update(self.problem, self.state, math.inf, self.grad)
+        if self.state.accepted:
+            self.state.theta = last
+            raise Stop(Status.DIVERGED)
+
+    def advance(self) -> None:
+        """Take ordinary iterations in one compiled call, where there is one."""
+        began = self.monitor.seconds()
+        taken = self.optimizer.fast_forward(self.problem, self.state, self.monitor.limits())
+        if taken is not None:
+            self.monitor.absorb(*taken, self.state.step, began)
+
+
+class Stages:
+    """The stage of a run, when it began, and the schedules that say when the next one is due.
+
+    A point that is stationary ends its stage; it ends the run only if the next stage starts at a stationary point as
+    well (its directions are other ones).
+    """
+
+    def __init__(
+        self, stage: Stage, schedules: Sequence[Schedule], monitor: Monitor, rng: np.random.Generator
+    ) -> None:
+        self.current = stage
+        self._schedules = schedules
+        self._staged = [part for part in schedules if part.has_stages]
+        self._monitor = monitor
+        self._rng = rng
+        self._began = 0
+        self._at_start = False
+
+    def step_factor(self) -> float:
+        """Return the factor on the step that leaves the trial."""
+        if not self._schedules:
+            return 1.0
+        steps = self._monitor.nit + (not self._at_start)
+        most = self._monitor.stop.max_iter
+        return math.prod(part.step_factor(steps, steps - self._began, most) for part in self._schedules)
+
+    def turn(self, trials: Trials) -> bool:
+        """Have the accepted point judged, and go on to the next stage if one is due."""
+        ended = self._judge(trials)
+        if not self._staged:
+            return False
+        taken = self._monitor.nit - self._began
+        most = self._monitor.stop.max_iter
+        due = [part for part in self._staged if ended or (taken and part.is_boundary(taken, most))]
+        if not due:
+            return False
+        last = self.current = _at(self.current, trials.state.theta)
+        for part in due:
+            self.current = part.transition(self.current, self._rng)
+        self._at_start = self.current.problem is not last.problem or self.current.theta is not last.theta
+        if self._at_start:
+            self._began = self._monitor.nit
+        elif ended:
+            raise Stop(ended)
+        return self._at_start
+
+    def _judge(self, trials: Trials) -> Status | None:
+        """Return what ended the stage, if anything; the start of a stage is no new iterate."""
+        if self._at_start:
+            self._at_start = False
+            return self._monitor.new_stage(trials.value, trials.grad_norm)
+        state = trials.state
+        staged = bool(self._staged)
+        return self._monitor.accept(
+            trials.problem, state.theta, trials.value, trials.grad_norm, state.step, staged=staged
+        )
+
+
+def drive(stage: Stage, optimizer: DrivenOptimizer, monitor: Monitor) -> End:
+    """Run an optimizer that owns its loop."""
+    problem = stage.problem
+    theta = stage.theta.copy()
+    oracle = CountedOracle(problem, monitor)
+
+    def accept(point: Array) -> None:
+        point = np.asarray(point, dtype=problem.dtype)
+        value, grad_norm = oracle.recall(point)
+        if not (math.isfinite(value) and math.isfinite(grad_norm)):
+            raise Stop(Status.DIVERGED)
+        theta[:] = point
+        monitor.accept(problem, theta, value, grad_norm, math.nan)
+
+    try:
+        accept(theta.copy())
+        optimizer.minimize(theta.copy(), oracle, accept)
+        status = Status.STALLED
+    except Stop as reason:
+        status = reason.status
+    except KeyboardInterrupt:
+        status = Status.INTERRUPTED
+    return End(_at(stage, theta), status)
+
+
+class CountedOracle:
+    """The counted oracle of a method that owns its loop; it remembers its last answers."""
+
+    MEMORY = 64
+
+    def __init__(self, problem: Problem, monitor: Monitor) -> None:
+        self.problem = problem
+        self.monitor = monitor
+        self._known: dict[bytes, tuple[float, float]] = {}
+
+    def __call__(self, theta: Array) -> tuple[float, Array]:
+        """Return value and gradient of ``L``; a value that is not a number is infinite, so that it compares."""
+        self.monitor.call()
+        theta = np.asarray(theta, dtype=self.problem.dtype)
+        grad = np.empty_like(theta)
+        value = self.problem.value_and_grad(theta, grad)
+        if math.isnan(value):
+            value = math.inf
+        if len(self._known) > self.MEMORY:
+            self._known.pop(next(iter(self._known)))
+        self._known[theta.tobytes()] = (value, self.problem.stationarity(theta, grad))
+        return value, grad
+
+    def recall(self, theta: Array) -> tuple[float, float]:
+        """Return value and gradient norm at a point, evaluated anew only if it is no recent one."""
+        if theta.tobytes() not in self._known:
+            self(theta)
+        return self._known[theta.tobytes()]
+
+    def hessian_product(self, theta: Array, direction: Array) -> Array:
+        """Return the Hessian of ``L`` times a direction; frozen parameters are left out."""
+        self.monitor.call()
+        problem = self.problem
+        if not np.isfinite(direction).all():
+            # SciPy's inner conjugate gradients divide by a curvature that has vanished to rounding.
+            raise Stop(Status.STALLED)
+        if problem.trainable is not None:
+            direction = np.where(problem.trainable, direction, 0.0)
+        product = np.concatenate(
+            [part.ravel() for part in problem.hvp(*problem.split(theta)[:2], *problem.split(direction)[:2])]
+        )
+        return product if problem.trainable is None else np.where(problem.trainable, product, 0.0)
+
+
+def _at(stage: Stage, theta: Array) -> Stage:
+    return replace(stage, theta=theta.copy())

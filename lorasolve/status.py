@@ -1,0 +1,34 @@
+"""Why a run stopped, and what to do next."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Status(enum.Enum):
+    """Why a run stopped. ``code`` is stable and documented; 0 and 1 count as success."""
+
+    CONVERGED = (0, "the gradient norm is below its tolerance")
+    TARGET_REACHED = (1, "the objective reached the target value")
+    ITERATION_LIMIT = (2, "the iteration limit was reached; raise max_iter or try 'lbfgs' or 'gd_backtracking'")
+    STALLED = (3, "no further decrease is possible in this precision; certify the point to see how good it is")
+    TIME_LIMIT = (4, "the time limit was reached; raise time_limit or continue from result.A, result.B")
+    STOPPED_BY_CALLBACK = (5, "the callback asked to stop; continue from result.A, result.B")
+    INTERRUPTED = (6, "interrupted from the keyboard; the last accepted point is kept")
+    DIVERGED = (7, "the iterates left the finite numbers")
+    CALL_LIMIT = (8, "the limit on oracle calls was reached; raise max_calls or try another method")
+    INCONSISTENT = (9, "values and gradients disagree: run check_objective")
+
+    def __init__(self, code: int, advice: str) -> None:
+        self.code = code
+        self.advice = advice
+
+    @property
+    def success(self) -> bool:
+        """Whether the run ended where it was asked to end."""
+        return self in (Status.CONVERGED, Status.TARGET_REACHED)
+
+    @property
+    def label(self) -> str:
+        """The status in words, as printed in tables."""
+        return self.name.lower().replace("_", " ")

@@ -1,0 +1,288 @@
+"""One stopping rule: the interpreted loop, the compiled loop and the batched loop end at the same iterate."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import lorasolve as ls
+from lorasolve.kernels import _stopping
+from lorasolve.monitor import STALL_WINDOW
+from lorasolve.objectives import Denoising, LinearFineTuning, MatrixCompletion, MatrixSensing
+from lorasolve.optimizers import GD
+
+RNG = np.random.default_rng(0)
+ROWS, COLS = np.nonzero(RNG.random((6, 5)) < 0.7)
+OBJECTIVES = {
+    "denoising": Denoising(RNG.standard_normal((6, 5))),
+    "linear": LinearFineTuning(*(RNG.standard_normal(s) for s in ((6, 5), (5, 30), (6, 30)))),
+    "sensing": MatrixSensing(RNG.standard_normal((40, 6, 5)), RNG.standard_normal(40)),
+    "completion": MatrixCompletion(ROWS, COLS, RNG.standard_normal(ROWS.size), (6, 5)),
+}
+STEP = 0.05
+MONOTONE = ["gd", "heavy_ball", "nesterov", "lora_plus", "scaled_gd", "lora_pro", "gd_backtracking"]
+
+
+def by_hand(problem, A, B, steps, step=STEP):
+    """Return the values and gradient norms of plain gradient descent, from the definition."""
+    values, norms = [], []
+    for _ in range(steps + 1):
+        f, G = problem.objective.value_and_grad(A @ B.T)
+        GA, GB = G @ B + problem.lam * A, G.T @ A + problem.lam * B
+        values.append(f + 0.5 * problem.lam * (np.sum(A**2) + np.sum(B**2)))
+        norms.append(np.sqrt(np.sum(GA**2) + np.sum(GB**2)))
+        A, B = A - step * GA, B - step * GB
+    return np.array(values), np.array(norms)
+
+
+def four_ways(problem, start, stop, step=STEP):
+    """Return status, nit and theta of the same run: interpreted, watched, compiled, and in a block with another."""
+    method = GD(step_size=step)
+    seen = []
+    results = [
+        ls.solve(problem, method, start, stop=stop, engine="interpreted"),
+        ls.solve(problem, method, start, stop=stop, callback=lambda point: seen.append(point.nit)),
+        ls.solve(problem, method, start, stop=stop),
+    ]
+    batch = ls.solve_batch(problem, method, [start] * 3, stop=stop)
+    assert batch.compiled.all()
+    assert seen == list(range(results[1].nit + 1))
+    assert len({result.nfev for result in results}) == 1
+    results += [batch.result(0), batch.result(2)]
+    return [(result.status, result.nit) for result in results], [result.theta for result in results]
+
+
+def assert_all(problem, start, stop, status, nit, step=STEP):
+    ends, thetas = four_ways(problem, start, stop, step)
+    assert ends == [(status, nit)] * len(ends)
+    for theta in thetas:
+        assert_allclose(theta, thetas[0], rtol=1e-9, atol=1e-11)
+
+
+def between(higher, lower):
+    return math.sqrt(higher * lower) if lower > 0 else 0.5 * (higher + lower)
+
+
+@pytest.mark.parametrize("name", list(OBJECTIVES))
+@pytest.mark.parametrize("max_iter", [1, 2, 3, 17, 64, 65, 66, 200])
+def test_iteration_limit(name, max_iter):
+    problem = ls.Problem(OBJECTIVES[name], 2, 0.1)
+    start = tuple(np.random.default_rng(1).standard_normal((k, 2)) for k in (6, 5))
+    stop = ls.StoppingRule(max_iter=max_iter, grad_tol=0.0)
+    assert_all(problem, start, stop, ls.Status.ITERATION_LIMIT, max_iter)
+
+
+@pytest.mark.parametrize("name", list(OBJECTIVES))
+@pytest.mark.parametrize(
+    ("k", "late"), [(k, late) for k in (0, 1, 2, 17, 65, 130) for late in (-1, 0, 1) if k + late >= 1]
+)
+def test_target_and_convergence_at_before_and_after_the_limit(name, k, late):
+    """What is reached in iteration k counts if the limit is k or more: it comes before the limit."""
+    problem = ls.Problem(OBJECTIVES[name], 2, 0.1)
+    start = tuple(np.random.default_rng(1).standard_normal((n, 2)) for n in (6, 5))
+    max_iter = k + late
+    values, norms = by_hand(problem, *start, k)
+    target = between(values[k - 1], values[k]) if k else 1.01 * values[0]
+    expected = (ls.Status.TARGET_REACHED, k) if late >= 0 else (ls.Status.ITERATION_LIMIT, max_iter)
+    assert_all(problem, start, ls.StoppingRule(max_iter=max_iter, grad_tol=0.0, target=target), *expected)
+
+    relative = norms / (1.0 + np.minimum(np.abs(values), abs(values[0])))
+    if k and relative[:k].min() <= relative[k]:
+        return  # no tolerance is first met here
+    tol = between(relative[:k].min(), relative[k]) if k else 1.01 * relative[0]
+    expected = (ls.Status.CONVERGED, k) if late >= 0 else (ls.Status.ITERATION_LIMIT, max_iter)
+    assert_all(problem, start, ls.StoppingRule(max_iter=max_iter, grad_tol=tol), *expected)
+    # Both in one iteration: the target is asked first.
+    stop = ls.StoppingRule(max_iter=max(max_iter, k), grad_tol=tol, target=target)
+    assert_all(problem, start, stop, ls.Status.TARGET_REACHED, k)
+
+
+@pytest.mark.parametrize("late", [-1, 0, 1])
+def test_a_stall_at_before_and_after_the_limit(late):
+    """With a step beyond stability the iterates leave the neighbourhood of the optimum for a cycle: L stays above."""
+    problem = ls.Problem(Denoising(np.diag([2.0, 1.0])), 1, 0.0)
+    a = math.sqrt(2.0) + 0.001
+    start = (np.array([[a], [0.0]]), np.array([[a], [0.0]]))
+    # On the first axis a <- a - step (a^2 - 2) a: the slope at the fixed point is 1 - 4 step, so step 0.6 is unstable.
+    values = by_hand(problem, *start, STALL_WINDOW + 1, 0.6)[0]
+    assert values[1:].min() > values[0] and values.max() < 10.0
+    nit = STALL_WINDOW + 1
+    expected = (ls.Status.STALLED, nit) if late >= 0 else (ls.Status.ITERATION_LIMIT, nit + late)
+    assert_all(problem, start, ls.StoppingRule(max_iter=nit + late, grad_tol=0.0), *expected, step=0.6)
+
+
+@pytest.mark.parametrize("max_calls", [1, 2, 64, 65, 66, 100, 101, 102])
+def test_a_limit_on_calls(max_calls):
+    """The oracle is called at the start and once an iteration."""
+    problem = ls.Problem(OBJECTIVES["linear"], 2, 0.1)
+    start = tuple(np.random.default_rng(1).standard_normal((n, 2)) for n in (6, 5))
+    stop = ls.StoppingRule(max_iter=100, grad_tol=0.0, max_calls=max_calls)
+    limited = max_calls <= 100
+    status = ls.Status.CALL_LIMIT if limited else ls.Status.ITERATION_LIMIT
+    assert_all(problem, start, stop, status, max_calls - 1 if limited else 100)
+
+
+@pytest.mark.parametrize("step", [3.0, 20.0])
+def test_divergence(step):
+    problem = ls.Problem(OBJECTIVES["linear"], 2, 0.1)
+    start = tuple(np.random.default_rng(1).standard_normal((n, 2)) for n in (6, 5))
+    ends, thetas = four_ways(problem, start, ls.StoppingRule(), step)
+    assert ends == [(ls.Status.DIVERGED, ends[0][1])] * 5
+    assert np.isfinite(thetas).all()
+
+
+def test_the_compiled_rule_is_the_plain_one():
+    from lorasolve.kernels.stopping import decide
+
+    numbers = (0.5, 1.0, 2.0)
+    for value, norm, first, best in itertools.product(numbers, (0.0, 0.3, 3.0), numbers, (*numbers, math.inf)):
+        for nit, best_at, max_iter, window in itertools.product((0, 3, 5), (0, 3), (3, 5), (2, 4)):
+            for target, tol in itertools.product((-math.inf, 1.0), (-1.0, 0.2)):
+                given = (value, norm, nit, first, best, best_at, (target, tol, max_iter, window))
+                assert decide(*given) == _stopping.decide(*given)
+
+
+def test_the_order_of_the_rules():
+    """An iterate to which all four apply, then without the first of them, and so on."""
+    codes = []
+    for passed in range(5):
+        rules = (
+            1.0 if passed < 1 else -math.inf,
+            1.0 if passed < 2 else -1.0,
+            2 if passed < 4 else 99,
+            1 if passed < 3 else 99,
+        )
+        codes.append(_stopping.decide(1.0, 0.5, 2, 1.0, 0.5, 0, rules)[0])
+    names = ("TARGET", "CONVERGED", "STALLED", "LIMIT", "RUNNING")
+    assert codes == [getattr(_stopping, name) for name in names]
+
+
+# ---------------------------------------------------------------------- every run ends
+class Wrong:
+    """||X - M||^2 / 2 with a gradient of one's choice."""
+
+    shape = (6, 5)
+    smoothness = 1.0
+    M = np.random.default_rng(2).standard_normal((6, 5))
+
+    def __init__(self, gradient):
+        self.gradient = gradient
+
+    def value_and_grad(self, X):
+        return 0.5 * float(np.sum((X - self.M) ** 2)), self.gradient(X - self.M)
+
+
+@pytest.mark.parametrize("name", MONOTONE)
+def test_values_that_rise_along_their_gradients_are_named(name):
+    result = ls.solve(ls.Problem(Wrong(lambda R: -R), 2, 0.1), name, "gaussian")
+    assert result.status is ls.Status.INCONSISTENT and not result.success
+    assert "values and gradients disagree: run check_objective" in result.message
+    assert result.nfev < 100
+
+
+@pytest.mark.parametrize("name", [name for name in ls.optimizers.registry.classes() if name not in ("als", "sgd")])
+@pytest.mark.parametrize("gradient", [lambda R: -R, lambda R: np.roll(R, 1, axis=0), lambda R: R + 1.0, np.sign])
+def test_runs_end_whatever_the_gradient_is(name, gradient):
+    stop = ls.StoppingRule(max_iter=200)
+    result = ls.solve(ls.Problem(Wrong(gradient), 2, 0.1), name, "gaussian", stop=stop)
+    assert result.nfev <= 20 * 200 + 1000
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", MONOTONE)
+def test_no_true_pair_is_called_inconsistent_at_the_limit_of_its_precision(name, dtype):
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        objective = LinearFineTuning(*(rng.standard_normal(s).astype(dtype) for s in ((6, 5), (5, 30), (6, 30))))
+        result = ls.solve(ls.Problem(objective, 2, 0.1), name, stop=ls.StoppingRule(grad_tol=0.0, max_iter=1500))
+        assert result.status in (ls.Status.STALLED, ls.Status.ITERATION_LIMIT)
+        assert result.nfev < 3 * result.nit + 100
+
+
+class NaNAfter:
+    """||X - M||^2 / 2 that answers with NaN from some call on."""
+
+    shape = (6, 5)
+    smoothness = 1.0
+    has_hessian = True
+
+    def __init__(self, calls):
+        self.left = calls
+
+    def value_and_grad(self, X):
+        self.left -= 1
+        R = X - Wrong.M
+        return (math.nan if self.left < 0 else 0.5 * float(np.sum(R**2))), R
+
+    def hessian_product(self, X, D):
+        return D
+
+
+@pytest.mark.parametrize("name", [*MONOTONE, "proximal_gd", "trust_ncg", "lbfgs", "sam"])
+def test_runs_end_once_the_objective_is_nan(name):
+    result = ls.solve(ls.Problem(NaNAfter(12), 2, 0.1), name, "gaussian", stop=ls.StoppingRule(max_iter=1000))
+    assert not result.success
+    assert result.status in (ls.Status.DIVERGED, ls.Status.STALLED)
+    assert result.nfev < 5000 and np.isfinite(result.theta).all()
+
+
+def test_smoothness_that_is_no_number_is_refused():
+    objective = NaNAfter(10**6)
+    objective.smoothness = math.nan
+    with pytest.raises(ValueError, match=r"objective\.smoothness: expected a finite number"):
+        ls.solve(ls.Problem(objective, 2, 0.1), "gd")
+
+
+@pytest.mark.parametrize("name", ["lbfgs", "trust_ncg", "gd_backtracking"])
+def test_a_limit_on_calls_counts_trials_and_hessian_products(name):
+    result = ls.solve(ls.Problem(OBJECTIVES["denoising"], 2, 0.1), name, stop=ls.StoppingRule(max_calls=9))
+    assert result.status is ls.Status.CALL_LIMIT and result.nfev == 9
+    assert "raise max_calls" in result.message
+
+
+# ---------------------------------------------------------------------- callbacks
+@pytest.mark.parametrize("name", ["gd", "lbfgs"])
+def test_callbacks_see_but_do_not_touch(name):
+    problem = ls.Problem(OBJECTIVES["denoising"], 2, 0.1)
+
+    def write(point):
+        point.theta[:] = np.nan
+
+    with pytest.raises(ValueError, match="read-only") as caught:
+        ls.solve(problem, name, callback=write)
+    assert np.isfinite(caught.value.result.theta).all()
+    for factor in ("A", "B"):
+        with pytest.raises(ValueError, match="read-only"):
+            ls.solve(problem, name, callback=lambda point, factor=factor: getattr(point, factor).fill(0.0))
+
+
+@pytest.mark.parametrize("asked", [True, np.True_, np.bool_(1)])
+def test_a_true_of_either_kind_stops(asked):
+    result = ls.solve(ls.Problem(OBJECTIVES["denoising"], 2, 0.1), callback=lambda point: asked)
+    assert (result.status, result.nit) == (ls.Status.STOPPED_BY_CALLBACK, 0)
+
+
+@pytest.mark.parametrize("answer", [None, False, np.False_, 1, "yes", np.ones(3)])
+def test_other_answers_do_not(answer):
+    stop = ls.StoppingRule(max_iter=3)
+    assert ls.solve(ls.Problem(OBJECTIVES["denoising"], 2, 0.1), stop=stop, callback=lambda point: answer).nit == 3
+
+
+@pytest.mark.parametrize("name", ["gd", "lbfgs"])
+def test_what_a_callback_raises_brings_the_result_so_far(name):
+    seen = []
+
+    def callback(point):
+        seen.append(point.theta.copy())
+        if point.nit == 4:
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine") as caught:
+        ls.solve(ls.Problem(OBJECTIVES["denoising"], 2, 0.1), name, callback=callback)
+    result = caught.value.result
+    assert (result.nit, result.status) == (4, ls.Status.STOPPED_BY_CALLBACK)
+    assert_array_equal(result.theta, seen[-1])
+    assert "iteration 4" in caught.value.__notes__[0]
+    assert any(entry.name == "callback" for entry in caught.traceback)
