@@ -1,4 +1,4 @@
-"""Every method of the package on one anisotropic regression: same start, same budget, each against its own optimum."""
+"""Every method of the package on one anisotropic regression: same starts, same budget, each against its own optimum."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 
 import lorasolve as ls
 from lorasolve.objectives import LinearFineTuning
-from lorasolve.papers.side_by_side import SideBySide, side_by_side
 
 
 def anisotropic_problem(seed: int = 0) -> ls.Problem:
@@ -22,16 +21,11 @@ def anisotropic_problem(seed: int = 0) -> ls.Problem:
     return ls.Problem(LinearFineTuning(W0, Z, Y), 5, lam=0.02)
 
 
-def run(quick: bool = True) -> SideBySide:
-    """Print the table and return it."""
+def run(quick: bool = True) -> ls.Comparison:
+    """Print the table and return the comparison."""
     budget, seeds = (100, 2) if quick else (1000, 5)
-    outcome = side_by_side(anisotropic_problem(), budget, range(seeds))
-    print(outcome.table())
-    print(
-        "\nmissing: share of the decrease from f(0) to the minimum of f + weight ||X||_*, the convex optimum of the "
-        "method's own penalty\n(a lower bound for dora, softmax_gates and beam, whose penalties are not convex; "
-        "methods that merge run without decay)"
-    )
+    outcome = ls.compare(anisotropic_problem(), "all", seeds, budget, tune=True)
+    print(outcome)
     return outcome
 
 

@@ -8,9 +8,10 @@ import io
 import pathlib
 import runpy
 
+from lorasolve.papers.side_by_side import side_by_side
+
 import lorasolve as ls
 from lorasolve.papers.claims import markdown_rows
-from lorasolve.papers.side_by_side import side_by_side
 from lorasolve.plotting import save_figure, side_by_side_figure
 from lorasolve.tasks import digits_task
 

@@ -27,7 +27,7 @@ def solve_ratings(path: pathlib.Path, lam: float, rank: int) -> dict[str, object
     task = read_task("completion", path, center=True, test_fraction=0.1)
     problem = ls.Problem(task.objective, rank=rank, lam=lam)
     optimum = ls.solve_convex(problem, tol=1e-6, progress=True)
-    table = ls.compare(problem, ["als"], optimum, stop=ls.StoppingRule(max_iter=500), progress=True)
+    table = ls.compare(problem, ["als"], reference=optimum, stop=ls.StoppingRule(max_iter=500), progress=True)
     print(task.title)
     print(table)
     before, after = task.metrics()["rmse"], task.metrics(optimum.X)["rmse"]

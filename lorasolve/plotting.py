@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ._validate import Array
-from .comparison import Comparison, singular_values
+from .comparison import Comparison
+from .comparison.runs import singular_values
 from .io import PathLike, write_atomically
 from .status import Status
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from .papers.side_by_side import SideBySide
 
 # Okabe and Ito's colours: told apart by all readers, and in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
@@ -27,6 +28,10 @@ _CEILING = 1e3
 # Singular values below this share of the largest count as zero, and are drawn there, hollow.
 _ZERO = 1e-6
 _MARGIN = 3.0
+# A missing share below this is the reference's own accuracy, and drawn there.
+_MISSING_FLOOR = 1e-12
+# More curves in one picture cannot be told apart.
+MOST_CURVES = 8
 
 
 def plot_convergence(comparison: Comparison, ax: Axes) -> Axes:
@@ -42,7 +47,7 @@ def plot_convergence(comparison: Comparison, ax: Axes) -> Axes:
         x = np.maximum(np.asarray(result.trace.iteration, dtype=float), 1.0)
         y = _above(value, optimum)
         end = _above(np.asarray([result.fun]), optimum)
-        ax.loglog(x, y, color=_colour(k), lw=1.8, label=row.solver)
+        ax.loglog(x, y, color=_colour(k), lw=1.8, label=row.method)
         ax.loglog(x[-1:], end, color=_colour(k), marker=_marker(k), ms=7)
         highest = max(highest, float(np.nanmax(y, initial=0.0)))
     ax.set_ylim(_FLOOR / _MARGIN, _MARGIN * min(highest, _CEILING))
@@ -80,7 +85,7 @@ def plot_spectra(comparison: Comparison, ax: Axes) -> Axes:
         ax.axvline(reference.rank + 0.5, color="0.4", ls="--", lw=1.2)
     for k, (row, values) in enumerate(zip(comparison.rows, spectra)):
         offset = 0.6 * ((k + 0.5) / len(spectra) - 0.5)
-        _points(ax, np.arange(1, len(values) + 1) + offset, values, floor, k, row.solver)
+        _points(ax, np.arange(1, len(values) + 1) + offset, values, floor, k, row.method)
     ax.set_yscale("log")
     ax.set_ylim(floor / _MARGIN, largest * _MARGIN)
     count = max(len(values) for values in [optimal, *spectra])
@@ -109,39 +114,68 @@ def _marker(k: int) -> str:
     return MARKERS[k % len(MARKERS)]
 
 
-def comparison_figure(comparison: Comparison, title: str) -> Figure:
-    """Return the report's figure: convergence on the left, spectra on the right, one legend for both."""
-    from matplotlib.figure import Figure
+def plot_missing(comparison: Comparison, ax: Axes) -> Axes:
+    """Draw what each row misses of the decrease to the least value of what it minimises.
 
-    figure = Figure(figsize=(12, 5.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    plot_convergence(comparison, left)
-    plot_spectra(comparison, right)
-    handles, labels = right.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 6), frameon=False)
-    figure.suptitle(title)
-    return figure
-
-
-def side_by_side_figure(outcome: SideBySide, title: str) -> Figure:
-    """Return what is missing to the optimum for all methods: the median a point, the range over the seeds a line."""
-    from matplotlib.figure import Figure
-
-    lines = sorted(outcome.lines, key=lambda line: -float(np.median(line.missing)))
-    figure = Figure(figsize=(9, 0.28 * len(lines) + 1.6), layout="constrained")
-    axes = figure.subplots()
-    for height, line in enumerate(lines):
+    The median over the starts is a point, their range a line; rows without a known least value are left out.
+    """
+    rows = [row for row in comparison.rows if row.missing is not None]
+    rows.sort(key=lambda row: -float(np.median(row.missing or [])))
+    for height, row in enumerate(rows):
+        missing = np.asarray(row.missing)
         # Below the accuracy of the reference there is nothing to see; a diverged run has no point.
-        shown = np.clip(line.missing[np.isfinite(line.missing)], 1e-12, None)
+        shown = np.clip(missing[np.isfinite(missing)], _MISSING_FLOOR, None)
         if shown.size:
-            axes.plot([shown.min(), shown.max()], [height, height], color=COLOURS[0], linewidth=2)
-            axes.plot(np.median(shown), height, "o", color=COLOURS[0])
-    axes.set_xscale("log")
-    axes.set_yticks(range(len(lines)), [line.label for line in lines])
-    axes.set_xlabel(f"share of the decrease to the method's own optimum missing after {outcome.budget} oracle calls")
-    axes.grid(axis="x", alpha=0.3)
+            colour = COLOURS[0] if row.minimises == comparison.minimises else COLOURS[1]
+            ax.plot([shown.min(), shown.max()], [height, height], color=colour, lw=2)
+            ax.plot(np.median(shown), height, "o", color=colour)
+    ax.set_xscale("log")
+    ax.set_yticks(range(len(rows)), [_short(row.method) for row in rows])
+    ax.set_xlabel("missing share of the decrease to its own optimum")
+    ax.set_title("All methods, each against its own optimum")
+    ax.grid(axis="x", alpha=0.3)
+    return ax
+
+
+def _short(method: str) -> str:
+    """Return a method's text without the settings of its parts."""
+    return re.sub(r":[^+@~/]*", "", method)
+
+
+def comparison_figure(comparison: Comparison, title: str) -> Figure:
+    """Return the report's figure: convergence, spectra, and with many rows or starts what each row misses.
+
+    The curves and spectra are those of the methods that minimise what the problem asks for, at most the
+    ``MOST_CURVES`` best of them, under one legend.
+    """
+    from matplotlib.figure import Figure
+
+    many = len(comparison.rows) > MOST_CURVES or len(comparison.seeds) > 1
+    height = max(5.4, 0.26 * len(comparison.rows) + 1.8) if many else 5.4
+    figure = Figure(figsize=(18, height) if many else (12, height), layout="constrained")
+    axes = figure.subplots(1, 3, width_ratios=(1, 1, 0.8)) if many else figure.subplots(1, 2)
+    own = _own_rows(comparison)
+    plot_convergence(own, axes[0])
+    plot_spectra(own, axes[1])
+    if many:
+        plot_missing(comparison, axes[2])
+    handles, labels = axes[1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(max(len(labels), 1), 6), frameon=False)
     figure.suptitle(title)
     return figure
+
+
+def _own_rows(comparison: Comparison) -> Comparison:
+    """Return the comparison with the best rows of the problem's own block, in their order; all rows if it is empty."""
+    own = [k for k, row in enumerate(comparison.rows) if row.minimises == comparison.minimises]
+    best = sorted(own or range(len(comparison.rows)), key=lambda k: comparison.rows[k].objective)[:MOST_CURVES]
+    kept = sorted(best)
+    return replace(
+        comparison,
+        rows=[comparison.rows[k] for k in kept],
+        results=[comparison.results[k] for k in kept],
+        runs=[comparison.runs[k] for k in kept],
+    )
 
 
 def save_figure(path: PathLike, figure: Figure) -> None:

@@ -23,7 +23,9 @@ LAYERS = (
     {"engine"},
     {"certificate", "convex", "check", "sweep"},
     {"multi", "landscape", "papers", "symbolic"},
-    {"comparison", "tasks", "io", "plotting"},
+    {"tasks", "io"},
+    {"comparison"},
+    {"plotting"},
     {"experiments"},
     {"commands", "cli"},
 )

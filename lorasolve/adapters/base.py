@@ -7,7 +7,7 @@ has (magnitudes, gates) follows. The weight decay ``(lam/2)(||A||^2 + ||B||^2)``
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -50,6 +50,16 @@ class Adapter:
     def needs_nonzero_columns(self) -> bool:
         """True if no column of either factor may start at zero."""
         return False
+
+    @property
+    def has_nuclear_penalty(self) -> bool:
+        """Whether the least penalty of an update ``X`` is exactly ``nuclear_weight ||X||_*``, not merely above it."""
+        return False
+
+    @classmethod
+    def showcase(cls, problem: Any) -> str | None:
+        """Return the method, as text, that shows this adapter best on a problem."""
+        return f"{'proximal_gd' if cls.proximal else 'gd'}@{cls.name}"
 
     def scale_at(self, rank: int) -> float:
         """Return the factor ``s`` in ``X = s A B^T`` for factors of the given rank."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -38,6 +38,16 @@ class LoRA(Adapter):
     name = "lora"
     summary = "X = s A B^T; s = 1, alpha/r or alpha/sqrt(r); either factor can be frozen"
     low_rank = True
+
+    @property
+    def has_nuclear_penalty(self) -> bool:
+        """Whether both factors are trained."""
+        return self.frozen is None
+
+    @classmethod
+    def showcase(cls, problem: Any) -> str:
+        """Return gradient descent on one factor; every optimizer shows the other form."""
+        return f"gd@{cls.name}:frozen=A"
 
     def __post_init__(self) -> None:
         check_alpha(self.alpha, self.rslora)

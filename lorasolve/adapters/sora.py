@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -70,6 +70,17 @@ class SoRA(Adapter):
     name = "sora"
     summary = "X = s A diag(g) B^T with an l1 penalty on the gates g (needs a proximal optimizer)"
     proximal = True
+
+    @property
+    def has_nuclear_penalty(self) -> bool:
+        """Whether the columns are units."""
+        return self.variant == "unit_columns"
+
+    @classmethod
+    def showcase(cls, problem: Any) -> str:
+        """Return unit columns with the problem's decay as gate penalty, whose convex optimum is that of LoRA."""
+        settings = f"gate_penalty={problem.lam!r},variant=unit_columns".replace("e+", "e")
+        return f"proximal_gd+revive@{cls.name}:{settings}~gaussian/lam=0"
 
     def __post_init__(self) -> None:
         as_number(self.gate_penalty, "gate_penalty", 0.0)

@@ -1,15 +1,15 @@
-"""``lorasolve compare``: several solvers beside the convex optimum; without options, on the embedded digits."""
+"""``lorasolve compare``: several methods beside the convex optimum; without options, on the embedded digits."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
+from .._validate import as_integer
 from ..comparison import Comparison, compare
 from ..io import envelope, write_json
 from ..method import GRAMMAR
-from ..plotting import comparison_figure, save_figure, side_by_side_figure
-from ..status import Status
+from ..plotting import comparison_figure, save_figure
 from ..tasks import Task
 from .base import (
     Command,
@@ -32,12 +32,15 @@ from .base import (
 
 DEFAULT_METHODS = ("gd", "nesterov", "lbfgs", "lora_pro", "adam", "adamw")
 
+# With --methods all.
+ALL_BUDGET, ALL_SEEDS = 1000, 3
+
 
 class CompareCommand(Command):
-    """Run several solvers from one start, compute the convex optimum, and say which of them reached it."""
+    """Run several methods from the same starts, compute the convex optimum, and say which of them reached it."""
 
     name = "compare"
-    summary = "several solvers beside the convex optimum: table, verdict, report.json, report.png"
+    summary = "several methods beside the convex optimum: table, verdict, report.json, report.png"
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
@@ -49,22 +52,33 @@ class CompareCommand(Command):
             default=list(DEFAULT_METHODS),
             metavar="SPEC",
             help=f"each {GRAMMAR} (default: {' '.join(DEFAULT_METHODS)}); or 'all': every optimizer, adapter and "
-            "schedule with the same budget of oracle calls, step sizes chosen by one rule, several seeds, each against "
-            "the optimum of its own penalty",
+            f"schedule as each wants to be shown, with --tune, --budget {ALL_BUDGET} and --seeds {ALL_SEEDS} unless "
+            "given",
         )
-        group = parser.add_argument_group("with --methods all")
-        group.add_argument("--budget", type=int, default=1000, metavar="N", help="oracle calls of a run (default 1000)")
-        group.add_argument("--seeds", type=int, default=3, metavar="N", help="number of starts (default 3)")
+        parser.add_argument("--budget", type=int, metavar="N", help="most oracle calls of a run (default: no limit)")
+        parser.add_argument("--seeds", type=int, metavar="N", help="number of starts, from --seed on (default 1)")
+        parser.add_argument("--tune", action="store_true", help="choose step sizes by one rule, on the first start")
         add_output_arguments(parser, "names the report: NAME.json and NAME.png (default: report)", out="report")
 
     def run(self, args: argparse.Namespace) -> int:
         """Run the comparison and write the report."""
-        if args.methods == ["all"]:
-            return _all_methods(args)
-        methods, stop = [method_from(args, text) for text in args.methods], stopping_from(args)
+        everything = args.methods == ["all"]
+        methods: Any = "all" if everything else [method_from(args, text) for text in args.methods]
+        seeds = args.seeds if args.seeds is not None else (ALL_SEEDS if everything else 1)
+        as_integer(seeds, "--seeds", 1)
+        stop = stopping_from(args)
         task = task_from(args)
         problem = problem_from(args, task)
-        comparison = compare(problem, methods, seed=args.seed, stop=stop, progress=not args.quiet)
+        comparison = compare(
+            problem,
+            methods,
+            range(args.seed, args.seed + seeds),
+            args.budget if args.budget is not None or not everything else ALL_BUDGET,
+            args.tune or everything,
+            stop=stop,
+            held_out=task.test,
+            progress=not args.quiet,
+        )
         document = _document(comparison, task)
         report, figure = outputs(args.out, ".json", ".png")
         write_json(report, document)
@@ -75,34 +89,15 @@ class CompareCommand(Command):
         return _exit_code(comparison, args.require_certificate)
 
 
-def _all_methods(args: argparse.Namespace) -> int:
-    """Run every method on the problem and write the report."""
-    from ..papers.side_by_side import side_by_side
-
-    task = task_from(args)
-    problem = problem_from(args, task)
-    outcome = side_by_side(problem, args.budget, range(args.seed, args.seed + args.seeds), task.metrics)
-    document = envelope("compare", {"task": task.title} | outcome.to_dict())
-    report, figure = outputs(args.out, ".json", ".png")
-    write_json(report, document)
-    emit(args, document, "\n".join([task.title, problem_line(problem), "", outcome.table()]))
-    save_figure(figure, side_by_side_figure(outcome, task.title))
-    remark(args, f"written: {report}, {figure}")
-    return ExitCode.FINE
-
-
 def _document(comparison: Comparison, task: Task) -> dict[str, Any]:
-    """Return the comparison as a document, with the quality on held-out data of every run that did not diverge."""
-    body = comparison.to_dict()
-    for entry, result in zip(body["rows"], comparison.results):
-        entry["metrics"] = {} if result.status is Status.DIVERGED else task.metrics(result.X)
+    """Return the comparison as a document, with the quality before and after the best run."""
     best = comparison.best()
     metrics = {
         "data": "test" if task.test is not None else "training",
         "before": task.metrics(),
-        "after": {} if best is None else body["rows"][best]["metrics"],
+        "after": {} if best is None else comparison.rows[best].quality,
     }
-    return envelope("compare", {"task": task.title} | body | {"metrics": metrics})
+    return envelope("compare", {"task": task.title} | comparison.to_dict() | {"metrics": metrics})
 
 
 def _text(comparison: Comparison, document: dict[str, Any]) -> str:
@@ -114,9 +109,8 @@ def _text(comparison: Comparison, document: dict[str, Any]) -> str:
 
 def _answer(comparison: Comparison) -> bool | None:
     """Return whether some row is certified; None if that is not known."""
-    if any(row.is_global for row in comparison.rows):
-        return True
-    return False if any(row.is_global is False for row in comparison.rows) else None
+    answers = [row.is_global for row in comparison.rows]
+    return True if True in answers else (False if False in answers else None)
 
 
 def _exit_code(comparison: Comparison, require_certificate: bool) -> int:

@@ -38,12 +38,37 @@ class AdamW(Adam):
 
     name = "adamw"
     summary = "Adam with decoupled weight decay (does not minimise L: see its docstring)"
+    minimizes_objective = False
     stall_hint = "; the fixed points of decoupled decay are not stationary points of L, use 'adam' to minimise L"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.weight_decay is not None:
             as_number(self.weight_decay, "weight_decay", 0.0)
+
+    def residual(self, problem: Problem, theta: Array) -> float:
+        """Return ``||g||_1/weight_decay + <g, theta>`` over the factors, ``g`` the gradient of ``f``; >= 0 in the box.
+
+        The Frank-Wolfe gap of ``f`` over the box ``|theta| <= 1/weight_decay`` that decoupled decay stands for: zero
+        exactly at the stationary points there. A point outside of the box is measured by its distance too. Without
+        decay it is ``||g||_1``.
+        """
+        grad = np.empty_like(theta)
+        problem.value_and_grad(theta, grad)
+        factors, rest = theta[: problem.n_factor_parameters], grad[problem.n_factor_parameters :]
+        grad[: problem.n_factor_parameters] -= problem.lam * factors
+        if problem.trainable is not None:
+            grad[~problem.trainable] = 0.0
+        g = grad[: problem.n_factor_parameters]
+        decay = self._decay(problem)
+        length = float(np.abs(g).sum())
+        if decay == 0.0:
+            return length + float(np.abs(rest).sum())
+        outside = float(np.maximum(np.abs(factors) - 1.0 / decay, 0.0).sum())
+        return length / decay + float(np.vdot(g, np.clip(factors, -1.0 / decay, 1.0 / decay))) + outside
+
+    def _decay(self, problem: Problem) -> float:
+        return problem.lam if self.weight_decay is None else self.weight_decay
 
     def update(self, problem: Problem, state: AdamState, value: float, grad: Array) -> None:
         """Accept the trial, take Adam's step on the gradient of ``f`` and shrink the factors."""
@@ -54,5 +79,4 @@ class AdamW(Adam):
         loss_grad = grad.copy()
         loss_grad[: problem.n_factor_parameters] -= problem.lam * factors
         self.step(state, loss_grad)
-        decay = problem.lam if self.weight_decay is None else self.weight_decay
-        state.trial[: problem.n_factor_parameters] -= state.step * state.step_factor * decay * factors
+        state.trial[: problem.n_factor_parameters] -= state.step * state.step_factor * self._decay(problem) * factors

@@ -83,6 +83,9 @@ class Optimizer:
         Whether a best value that stays the same for long says that the run has reached its precision.
     stall_hint : str
         What to try when a run of this method stalls.
+    minimizes_objective : bool
+        False if its fixed points are not the stationary points of ``L``; :meth:`residual` then says how far it is
+        from its own.
     """
 
     name: ClassVar[str] = ""
@@ -92,10 +95,22 @@ class Optimizer:
     takes_prox: ClassVar[bool] = False
     stall_hint: ClassVar[str] = ""
     may_stall: ClassVar[bool] = True
+    minimizes_objective: ClassVar[bool] = True
+
+    @classmethod
+    def showcase(cls, problem: Problem) -> str | None:
+        """Return the method, as text, that shows this optimizer best on a problem; None to be shown by others only."""
+        return cls.name
 
     def refusal(self, problem: Problem) -> str | None:
         """Return why this method cannot work with a problem, or None if it can."""
         return None
+
+    def residual(self, problem: Problem, theta: Array) -> float:
+        """Return how far ``theta`` is from the method's fixed points, 0 exactly there: ``||grad L||_2``."""
+        grad = np.empty_like(theta)
+        problem.value_and_grad(theta, grad)
+        return problem.stationarity(theta, grad)
 
     def default_step(self, problem: Problem, theta: Array) -> float:
         """Return a step size at which this method is stable near ``theta``."""

@@ -45,6 +45,11 @@ class ProximalGD(Optimizer):
     takes_prox = True
     takes_step_factor = True
 
+    @classmethod
+    def showcase(cls, problem: Problem) -> str | None:
+        """Return None: adapters with a nonsmooth penalty show it; elsewhere it is gradient descent."""
+        return None
+
     def __post_init__(self) -> None:
         if self.step_size is not None:
             as_number(self.step_size, "step_size", 0.0, open_low=True)

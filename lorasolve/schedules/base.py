@@ -53,6 +53,11 @@ class Schedule:
         """Return why this schedule cannot work with a problem, or None if it can."""
         return None
 
+    @classmethod
+    def showcase(cls, problem: Problem) -> str | None:
+        """Return the method, as text, that shows this schedule best on a problem; merging ones go without decay."""
+        return f"gd+{cls.name}" + ("/lam=0" if cls.merges else "")
+
     def start(self, stage: Stage, rng: np.random.Generator) -> Stage:
         """Return the first stage from the start that the init made."""
         return stage

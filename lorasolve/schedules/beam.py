@@ -83,6 +83,11 @@ class Beam(Schedule):
         if self.expand not in EXPANSIONS:
             raise ValueError(f"expand: unknown {self.expand!r}.{suggest(self.expand, list(EXPANSIONS))}")
 
+    @classmethod
+    def showcase(cls, problem: Problem) -> str:
+        """Return gradient descent on the gates that it prunes."""
+        return f"gd+{cls.name}@softmax_gates"
+
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse adapters without softmax gates, or None."""
         if isinstance(problem.adapter, SoftmaxGates):

@@ -53,6 +53,10 @@ class Revive(Schedule):
         as_number(self.size, "size", 0.0, open_low=True)
         as_number(self.tolerance, "tolerance", 0.0)
 
+    @classmethod
+    def showcase(cls, problem: Problem) -> None:
+        """Return None: the adapter ``sora`` shows the schedule that suits it."""
+
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse adapters without gates, or None."""
         if isinstance(problem.adapter, SoRA):

@@ -41,6 +41,10 @@ class Sparsify(Schedule):
         if not values or values != sorted(set(values)):
             raise ValueError(f"penalties: expected increasing numbers >= 0, got {self.penalties!r}")
 
+    @classmethod
+    def showcase(cls, problem: Problem) -> None:
+        """Return None: the adapter ``sora`` shows the schedule that suits it."""
+
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse adapters without gates, or None."""
         if isinstance(problem.adapter, SoRA):

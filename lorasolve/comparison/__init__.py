@@ -1,0 +1,11 @@
+"""Several methods on one problem, each judged against the optimum of what it minimises, in one table with a verdict.
+
+``runs`` runs them, ``targets`` says what a method minimises and what the least value of that is, ``tuning`` chooses
+step sizes, ``showcase`` lists every method there is, ``table`` writes it all as text.
+"""
+
+from .runs import Comparison, Row, compare
+from .showcase import all_methods
+from .targets import Target, target_of
+
+__all__ = ["Comparison", "Row", "Target", "all_methods", "compare", "target_of"]

@@ -1,0 +1,379 @@
+"""Run several methods on one problem and hold each against the optimum of what it minimises."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .._validate import Array, as_integer, require
+from ..certificate import Certificate, certify, numerical_rank
+from ..convex import ConvexResult, solve_convex
+from ..engine import solve
+from ..inits import Init
+from ..linear_map import factor_singular_values
+from ..method import Method
+from ..monitor import StoppingRule
+from ..objectives.base import Objective
+from ..optimizers import Optimizer
+from ..problem import Problem
+from ..result import Result
+from ..status import Status
+from .showcase import all_methods
+from .table import sentence, table
+from .targets import Optima, target_of, value_at_zero
+from .tuning import Chosen, choose_step
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method's line: its run of median objective, and the range over all starts.
+
+    None where a number does not exist (no certificate, no known optimum, no step size).
+
+    Attributes
+    ----------
+    method : str
+        The method as text, a chosen step size left out; :meth:`lorasolve.Method.parse` reads it back.
+    minimises : str
+        What it minimises; only rows that agree here are compared with one another.
+    objective : float
+        ``L(A, B)`` at the end.
+    reference : float or None
+        The least value of what the method minimises.
+    suboptimality : float or None
+        ``(objective - reference) / |reference|``; below 0 only by the reference's own gap.
+    missing : list of float or None
+        Per start, the share of the decrease from ``f(0)`` to ``reference`` that is missing: 0 at the optimum, 1 at the
+        frozen weight, infinite for a diverged run.
+    gap : float or None
+        CERTIFIED bound on ``(F(X) - min F) / |F(X)|`` for the problem's own ``F``.
+    is_global : bool or None
+        The certificate's answer for all starts: True if each is global, False if one is refuted.
+    rank, sigma_r, nuclear_norm
+        Of the whole update ``X``.
+    step_size : float or None
+        The step chosen, where steps were chosen; ``step_by`` says by what.
+    oracle_calls, search_calls : int
+        Evaluations of value and gradient in the run, and in the whole search for the step.
+    seconds, compile_seconds : float
+        Mean time of a run without compilation, and time spent compiling in all of them.
+    status : str
+        Why the run stopped.
+    quality : dict
+        Named measures of quality of the update, on held-out data where there are some.
+    """
+
+    method: str
+    minimises: str
+    objective: float
+    reference: float | None
+    suboptimality: float | None
+    missing: list[float] | None
+    gap: float | None
+    is_global: bool | None
+    rank: int
+    sigma_r: float
+    nuclear_norm: float
+    step_size: float | None
+    step_by: str
+    oracle_calls: int
+    search_calls: int
+    seconds: float
+    compile_seconds: float
+    status: str
+    quality: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What :func:`compare` returns.
+
+    Attributes
+    ----------
+    problem : Problem
+        What was solved.
+    reference : ConvexResult or None
+        The convex optimum; None where the problem has no convex counterpart.
+    rows : list of Row
+        One line per method, in the order given; of ``"all"`` the lowest objective first.
+    results : list of Result
+        The run of median objective of each row, in the same order.
+    runs : list of list of Result
+        All runs of each row, one a start.
+    seeds : list of int
+        The starts.
+    budget : int or None
+        Most oracle calls of a run, if limited.
+    interrupted : bool
+        Whether the comparison was stopped from the keyboard; the rows are those finished by then.
+    """
+
+    problem: Problem
+    reference: ConvexResult | None
+    rows: list[Row]
+    results: list[Result] = field(repr=False)
+    runs: list[list[Result]] = field(repr=False)
+    seeds: list[int]
+    budget: int | None
+    interrupted: bool = False
+
+    @property
+    def minimises(self) -> str:
+        """What the problem asks for; rows with another ``minimises`` stand in blocks of their own."""
+        return target_of(Method(), self.problem).text
+
+    def best(self) -> int | None:
+        """Return the index of the row with the lowest objective among those that minimise what the problem asks for.
+
+        None if there is none or every run of them diverged.
+        """
+        own = self.minimises
+        candidates = [k for k, row in enumerate(self.rows) if row.minimises == own and row.status != _DIVERGED]
+        return min(candidates, key=lambda k: self.rows[k].objective, default=None)
+
+    def table(self) -> str:
+        """Return the rows as text: the problem's own block first, its reference on top, then the other blocks."""
+        return table(self.rows, self.minimises, self.reference, self.problem.rank)
+
+    def verdict(self) -> str:
+        """Return the outcome in one sentence."""
+        return sentence(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the factors as plain values, traces and spectra included."""
+        m, n = self.problem.shape
+        rows = []
+        for row, result in zip(self.rows, self.results):
+            entry: dict[str, Any] = asdict(row)
+            entry["message"] = result.message
+            entry["seed"] = result.seed
+            entry["started_from"] = result.started_from
+            entry["singular_values"] = singular_values(result)
+            entry["trace"] = result.trace.to_dict()
+            rows.append(entry)
+        return {
+            "problem": {
+                "objective": type(self.problem.objective).__name__,
+                "shape": [m, n],
+                "rank": self.problem.rank,
+                "lam": self.problem.lam,
+                "adapter": self.problem.adapter.name,
+                "minimises": self.minimises,
+            },
+            "seeds": self.seeds,
+            "budget": self.budget,
+            "reference": None if self.reference is None else self.reference.to_dict(),
+            "rows": rows,
+            "verdict": self.verdict(),
+            "interrupted": self.interrupted,
+        }
+
+    def __str__(self) -> str:
+        return f"{self.table()}\n\n{self.verdict()}"
+
+
+_DIVERGED = Status.DIVERGED.label
+
+# What stands for every method there is.
+EVERYTHING = "all"
+
+
+def compare(
+    problem: Problem,
+    methods: str | Method | Optimizer | Iterable[str | Method | Optimizer],
+    seeds: int | Iterable[int] = 1,
+    budget: int | None = None,
+    tune: bool = False,
+    *,
+    reference: ConvexResult | None = None,
+    init: str | Init | tuple[Any, Any] | Result | None = None,
+    stop: StoppingRule | None = None,
+    tol: float = 1e-6,
+    held_out: Objective | None = None,
+    progress: bool = False,
+) -> Comparison:
+    """Run several methods from the same starts and hold each against the optimum of what it minimises.
+
+    Parameters
+    ----------
+    problem : Problem
+        What to solve.
+    methods : str, Method, Optimizer or iterable of them
+        The methods, as :func:`lorasolve.solve` takes them; ``"all"`` is every optimizer, adapter and schedule that
+        can run here, as each wants to be shown.
+    seeds : int or iterable of int
+        Number of starts (seeds 0, 1, ..), or the seeds themselves. A row shows the run of median objective.
+    budget : int, optional
+        Most oracle calls of a run (a line search under way may exceed it by a few).
+    tune : bool
+        Choose each step size on the first seed, by one rule (:func:`lorasolve.comparison.tuning.choose_step`).
+    reference : ConvexResult, optional
+        The convex optimum; computed here by default, where the problem has one.
+    init : str, Init, (A, B) or Result, optional
+        The start of every method, as in :func:`lorasolve.solve`; by default each method's own.
+    stop : StoppingRule, optional
+        When a run stops.
+    tol : float
+        Certified relative gap up to which a point counts as the global optimum.
+    held_out : Objective, optional
+        The loss on held-out data: its metrics are shown, and steps of methods that do not minimise ``L`` are chosen
+        by it. Without it the metrics are those of the training data.
+    progress : bool
+        Show a progress line on stderr.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an empty list, unknown names and combinations that make no sense, before anything is run.
+    """
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem: expected a Problem, got {type(problem).__name__}")
+    chosen = _methods(problem, methods)
+    numbers = _seeds(seeds)
+    rule = StoppingRule() if stop is None else stop
+    if budget is not None:
+        budget = as_integer(budget, "budget", 2)
+        rule = replace(rule, max_calls=budget)
+    run = partial(solve, problem, init=init, stop=rule, progress=progress)
+    optima = Optima(problem)
+    runs: list[list[Result]] = []
+    rows: list[Row] = []
+    interrupted = False
+    try:
+        if reference is None and has_convex_counterpart(problem):
+            reference = solve_convex(problem, progress=progress)
+            interrupted = reference.interrupted
+        if reference is not None:
+            optima.learn(target_of(Method(), problem), reference.fun)
+        for method in [] if interrupted else chosen:
+            first = partial(run, seed=numbers[0])
+            tuned = (
+                choose_step(method, problem, first, np.random.default_rng(numbers[0]), held_out)
+                if tune
+                else Chosen(method, method, None, "", 0)
+            )
+            ended = [run(tuned.method, seed=seed) for seed in numbers]
+            rows.append(_row(problem, tuned, ended, optima, tol, held_out))
+            runs.append(ended)
+            if any(result.status is Status.INTERRUPTED for result in ended):
+                interrupted = True
+                break
+    except KeyboardInterrupt:
+        interrupted = True
+    if isinstance(methods, str) and methods == EVERYTHING:
+        order = sorted(range(len(rows)), key=lambda k: _objective(runs[k][_median(runs[k])]))
+        rows, runs = [rows[k] for k in order], [runs[k] for k in order]
+    results = [ended[_median(ended)] for ended in runs]
+    return Comparison(problem, reference, rows, results, runs, numbers, budget, interrupted)
+
+
+def has_convex_counterpart(problem: Problem) -> bool:
+    """Whether ``min f(X) + (lam/s) ||X||_*`` is a convex problem that this problem factors."""
+    return problem.objective.facts.convex is True and problem.lam > 0.0 and problem.adapter.low_rank
+
+
+def singular_values(result: Result) -> list[float]:
+    """Return the singular values of the update in descending order: ``r`` of them if it is ``s A B^T``, else all."""
+    problem = result.problem
+    if result.merged is None and problem.adapter.low_rank:
+        values = factor_singular_values(problem.scale * result.A, result.B)
+    else:
+        values = np.linalg.svd(result.X.astype(np.float64), compute_uv=False)
+    return [float(v) for v in values]
+
+
+def _methods(problem: Problem, given: Any) -> list[Method]:
+    """Return the methods, each known to run on the problem."""
+    if isinstance(given, str) and given == EVERYTHING:
+        return all_methods(problem)
+    listed = [given] if isinstance(given, (str, Method, Optimizer)) else list(given)
+    if not listed:
+        raise ValueError("methods: is empty; give at least one, for example 'gd'")
+    methods = [Method.of(one, "methods") for one in listed]
+    for method in methods:
+        require(str(method), "methods", method.refusal(problem))
+    return methods
+
+
+def _seeds(given: int | Iterable[int]) -> list[int]:
+    if isinstance(given, (int, np.integer)):
+        return list(range(as_integer(given, "seeds", 1)))
+    seeds = [as_integer(seed, "seeds", 0) for seed in given]
+    if not seeds:
+        raise ValueError("seeds: is empty; give a number of starts or at least one seed")
+    return seeds
+
+
+def _median(ended: list[Result]) -> int:
+    """Return the index of the run of median objective, the lower one of two; diverged runs count as highest."""
+    return sorted(range(len(ended)), key=lambda k: _objective(ended[k]))[(len(ended) - 1) // 2]
+
+
+def _objective(result: Result) -> float:
+    return math.inf if result.status is Status.DIVERGED or not math.isfinite(result.fun) else result.fun
+
+
+def _row(
+    problem: Problem, chosen: Chosen, ended: list[Result], optima: Optima, tol: float, held_out: Objective | None
+) -> Row:
+    target = target_of(chosen.method, problem)
+    optimum = optima.of(target)
+    middle = _median(ended)
+    shown = ended[middle]
+    finite = shown.status is not Status.DIVERGED
+    certificates = _certificates(problem, ended, tol)
+    certificate = certificates[middle] if certificates else None
+    values = np.asarray(singular_values(shown)) if finite else np.zeros(problem.rank)
+    X = shown.X if finite else None
+    return Row(
+        method=str(chosen.given),
+        minimises=target.text,
+        objective=shown.fun,
+        reference=optimum,
+        suboptimality=None if optimum is None or not finite else (shown.fun - optimum) / (abs(optimum) or 1.0),
+        missing=None if optimum is None else _missing(problem, ended, optimum),
+        gap=certificate.relative_gap if certificate is not None and math.isfinite(certificate.gap) else None,
+        is_global=_all_global([None if c is None else c.is_global for c in certificates]),
+        rank=numerical_rank(values),
+        sigma_r=float(values[problem.rank - 1]),
+        nuclear_norm=float(values.sum()),
+        step_size=chosen.step_size,
+        step_by=chosen.by,
+        oracle_calls=shown.nfev,
+        search_calls=chosen.calls,
+        seconds=float(np.mean([result.seconds for result in ended])),
+        compile_seconds=float(sum(result.compile_seconds for result in ended)),
+        status=shown.status.label,
+        quality={} if X is None else _quality(problem, X, held_out),
+    )
+
+
+def _certificates(problem: Problem, ended: list[Result], tol: float) -> list[Certificate | None]:
+    """Return a certificate of the problem's own ``F`` for each run that has one."""
+    if not problem.adapter.low_rank:
+        return []
+    return [None if r.status is Status.DIVERGED else certify(problem, r, tol=tol) for r in ended]
+
+
+def _all_global(answers: list[bool | None]) -> bool | None:
+    if any(answer is False for answer in answers):
+        return False
+    return True if answers and all(answers) else None
+
+
+def _missing(problem: Problem, ended: list[Result], optimum: float) -> list[float]:
+    decrease = value_at_zero(problem) - optimum
+    return [(_objective(result) - optimum) / (decrease or 1.0) for result in ended]
+
+
+def _quality(problem: Problem, X: Array, held_out: Objective | None) -> dict[str, float]:
+    return (problem.objective if held_out is None else held_out).metrics(X)

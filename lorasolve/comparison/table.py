@@ -1,0 +1,190 @@
+"""A comparison as text: a table with one block for each thing minimised, and a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..convex import ConvexResult
+from ..status import Status
+
+if TYPE_CHECKING:
+    from .runs import Comparison, Row
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1e}" if value else "0"
+
+
+def _missing(value: list[float] | None) -> str:
+    if value is None:
+        return "-"
+    middle = sorted(value)[(len(value) - 1) // 2]
+    return _share(middle) if len(value) == 1 else f"{_share(middle)} ({_share(min(value))} to {_share(max(value))})"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f}"
+
+
+class Column(NamedTuple):
+    """A column: the row's attribute, its heading, how a value is written, and whether text goes to the left."""
+
+    attribute: str
+    heading: str
+    write: Callable[[Any], str]
+    left: bool = False
+
+
+COLUMNS = (
+    Column("method", "method", str, left=True),
+    Column("objective", "objective", "{:.10g}".format),
+    Column("suboptimality", "above optimum", _share),
+    Column("missing", "missing", _missing),
+    Column("gap", "certified gap", _share),
+    Column("is_global", "global", {True: "yes", False: "no", None: "unknown"}.__getitem__),
+    Column("rank", "rank", str),
+    Column("sigma_r", "sigma_r", _share),
+    Column("nuclear_norm", "||X||_*", "{:.6g}".format),
+    Column("step_size", "step", _share),
+    Column("oracle_calls", "calls", str),
+    Column("seconds", "s", _seconds),
+    Column("compile_seconds", "compile s", _seconds),
+    Column("status", "status", str, left=True),
+    Column("quality", "quality", lambda found: ", ".join(f"{k} {v:.4g}" for k, v in found.items()), left=True),
+)
+
+
+# Beyond so many rows the sentence sums up those that did not reach the optimum.
+MOST_SENTENCES = 8
+
+
+def table(rows: Sequence[Row], own: str, reference: ConvexResult | None, rank: int) -> str:
+    """Return the rows in blocks, ``own`` first; a column that says nothing in any row is left out.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+    own : str
+        What the problem asks for: the first block, with the reference on top.
+    reference : ConvexResult or None
+        The convex optimum.
+    rank : int
+        Of the factors; the reference's ``sigma_r`` is its singular value of that index.
+    """
+    blocks = {own: [row for row in rows if row.minimises == own]}
+    for row in rows:
+        if row.minimises != own:
+            blocks.setdefault(row.minimises, []).append(row)
+    columns = [c for c in COLUMNS if any(c.write(getattr(row, c.attribute)) not in ("-", "") for row in rows)]
+    head = [column.heading for column in columns]
+    lines: list[list[str] | str] = [head]
+    if reference is not None:
+        told = _reference(reference, rank)
+        lines.append([column.write(told[column.attribute]) if column.attribute in told else "-" for column in columns])
+    for text, members in blocks.items():
+        if text != own:
+            optimum = members[0].reference
+            known = "least value not known" if optimum is None else f"least value {optimum:.10g}"
+            lines += ["", f"minimise {text} ({known}):"]
+        lines += [[column.write(getattr(row, column.attribute)) for column in columns] for row in members]
+    return _aligned(lines, [column.left for column in columns])
+
+
+def _aligned(lines: list[list[str] | str], left: list[bool]) -> str:
+    cells = [line for line in lines if not isinstance(line, str)]
+    widths = [max(len(line[k]) for line in cells) for k in range(len(left))]
+
+    def joined(line: list[str]) -> str:
+        padded = (cell.ljust(w) if to_left else cell.rjust(w) for cell, w, to_left in zip(line, widths, left))
+        return "  ".join(padded).rstrip()
+
+    return "\n".join(line if isinstance(line, str) else joined(line) for line in lines)
+
+
+def _reference(reference: ConvexResult, rank: int) -> dict[str, Any]:
+    """Return the reference as a row."""
+    values = reference.certificate.singular_values
+    return {
+        "method": f"convex: {reference.method}",
+        "objective": reference.fun,
+        "suboptimality": 0.0,
+        "missing": [0.0],
+        "gap": reference.relative_gap,
+        "is_global": reference.certificate.is_global,
+        "rank": reference.rank,
+        "sigma_r": values[rank - 1] if rank <= len(values) else 0.0,
+        "nuclear_norm": reference.nuclear_norm,
+        "seconds": reference.seconds,
+        "compile_seconds": reference.compile_seconds,
+        "status": reference.status,
+    }
+
+
+# ---------------------------------------------------------------------- the sentence
+def sentence(comparison: Comparison) -> str:
+    """Return the outcome of a comparison in words: who reached the problem's own optimum, and who tried and did not."""
+    rows = [row for row in comparison.rows if row.minimises == comparison.minimises]
+    others = [row for row in comparison.rows if row.minimises != comparison.minimises]
+    if not comparison.rows:
+        return "No run was finished."
+    best = comparison.best()
+    if best is None:
+        if rows:
+            return "Every run diverged: try a smaller step size, or 'gd_backtracking'."
+        return f"No method here minimises {comparison.minimises}; nothing is judged against its optimum."
+    if comparison.reference is None or not comparison.problem.adapter.low_rank:
+        row = comparison.rows[best]
+        return (
+            f"Inconclusive: without a convex counterpart there is no certificate; the lowest objective is "
+            f"{row.objective:.8g}, by {row.method}."
+        )
+    good = [row for row in rows if row.is_global]
+    missed = [row for row in rows if not row.is_global]
+    rank = comparison.reference.rank
+    if not good:
+        nearest = min(missed, key=lambda row: row.gap if row.gap is not None else np.inf)
+        return (
+            f"No method reached the global optimum (rank {rank}); the nearest is {nearest.method}, "
+            f"{_shortfall(nearest)}."
+        )
+    worst = max(row.gap for row in good if row.gap is not None)
+    parts = [
+        f"Global optimum reached by {len(good)} of {len(rows)} methods ({', '.join(row.method for row in good)}), "
+        f"CERTIFIED to a relative gap of {worst:.1e}; it has rank {rank}, found with factors of rank "
+        f"{comparison.problem.rank}."
+    ]
+    if len(comparison.rows) > MOST_SENTENCES:
+        return " ".join([*parts, *_in_short(missed, others)])
+    parts += [f"{row.method} did not reach it: {_shortfall(row)}." for row in missed]
+    parts += [f"{row.method} minimises {row.minimises}{_elsewhere(row)}." for row in others]
+    return " ".join(parts)
+
+
+def _in_short(missed: list[Row], others: list[Row]) -> list[str]:
+    """Return the rest of a long table in at most two sentences."""
+    parts = []
+    if missed:
+        nearest = min(missed, key=lambda row: row.objective)
+        parts.append(f"{len(missed)} did not reach it; the nearest is {nearest.method}, {_shortfall(nearest)}.")
+    if others:
+        parts.append(f"{len(others)} minimise something else.")
+    return parts
+
+
+def _shortfall(row: Row) -> str:
+    """Say in a few words why a row is not certified."""
+    if row.status == Status.DIVERGED.label:
+        return row.status
+    if row.is_global is False:
+        return f"{_share(row.suboptimality)} above it (relative), {row.status}"
+    return f"certified only to a relative gap of {_share(row.gap)}, {row.status}"
+
+
+def _elsewhere(row: Row) -> str:
+    """Say whether a method of another aim ended at the problem's optimum all the same."""
+    if row.is_global is None:
+        return ""
+    return " and is at the problem's optimum too" if row.is_global else " and is not at the problem's optimum"

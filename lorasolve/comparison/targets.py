@@ -1,0 +1,92 @@
+"""What a method minimises, as a function of the whole update, and the least value of that where it is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..convex import solve_convex
+from ..engine import solve
+from ..method import Method
+from ..monitor import StoppingRule
+from ..papers.learn_forget import full_fine_tuning
+from ..problem import Problem
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a method minimises.
+
+    Attributes
+    ----------
+    text : str
+        The function in words; methods with the same text are compared with one another.
+    weight : float or None
+        ``w`` where the method minimises ``f(X) + w ||X||_*``, 0 for ``f`` itself over all updates; None for other
+        penalties and for ``f`` over the updates of rank at most ``r``.
+    rank : int or None
+        ``r`` in the last case.
+    """
+
+    text: str
+    weight: float | None = None
+    rank: int | None = None
+
+
+def target_of(method: Method, problem: Problem) -> Target:
+    """Return what a method minimises on a problem.
+
+    The weight decay of the factors is ``w ||X||_*`` only where the adapter's least penalty of an update is exactly
+    that (both factors of LoRA trained, unit columns in SoRA), where the optimizer minimises ``L`` and no block is
+    merged on the way; everything else has a penalty of its own.
+    """
+    own = method.problem(problem)
+    adapter = own.adapter
+    merges = any(schedule.merges for schedule in method.schedules)
+    if not method.optimizer.minimizes_objective:
+        return Target(f"what {method.optimizer.name} has as its fixed points")
+    weight = adapter.nuclear_weight(own.lam, own.rank)
+    if merges:
+        return Target("f", 0.0) if not own.lam else Target("f, with decay of each merged block")
+    if not adapter.has_nuclear_penalty:
+        frozen = ", a factor frozen" if own.trainable is not None else ""
+        return Target(f"f with the penalty of {adapter.name}{frozen}")
+    if weight > 0.0:
+        return Target(f"f + {weight:g} ||X||_*", weight)
+    return Target(f"f over rank <= {own.rank}", rank=own.rank)
+
+
+@dataclass
+class Optima:
+    """The least values of the targets on one problem, each computed once."""
+
+    problem: Problem
+    _known: dict[Target, float | None] = field(default_factory=dict)
+
+    def of(self, target: Target) -> float | None:
+        """Return the least value of a target, None where it is not known."""
+        if target not in self._known:
+            self._known[target] = self._compute(target)
+        return self._known[target]
+
+    def learn(self, target: Target, value: float) -> None:
+        """Take a least value that is known already."""
+        self._known[target] = value
+
+    def _compute(self, target: Target) -> float | None:
+        objective = self.problem.objective.in_float64()
+        if target.rank is not None:
+            found = objective.minimizer(0.0, target.rank)
+            return None if found is None else objective.factor_value(*found)
+        if target.weight is None or objective.facts.convex is not True:
+            return None
+        if target.weight > 0.0:
+            return solve_convex(Problem(objective, min(objective.shape), target.weight)).fun
+        whole, start = full_fine_tuning(objective)
+        return solve(whole, "lbfgs", start, stop=StoppingRule(max_iter=5000, grad_tol=1e-10)).fun
+
+
+def value_at_zero(problem: Problem) -> float:
+    """Return ``f(0)``, the loss of the frozen weight."""
+    return float(problem.objective.value_and_grad(np.zeros(problem.shape, problem.dtype))[0])

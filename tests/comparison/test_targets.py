@@ -1,0 +1,190 @@
+"""What each method is judged against: the optimum of what it minimises, and nothing where that is not known."""
+
+import math
+
+import numpy as np
+import pytest
+
+import lorasolve as ls
+from lorasolve import Method
+from lorasolve.adapters import DoRA, LoRA, SoftmaxGates, SoRA
+from lorasolve.adapters import registry as adapter_registry
+from lorasolve.comparison import all_methods, target_of
+from lorasolve.comparison.tuning import choose_step
+from lorasolve.objectives import LinearFineTuning
+from lorasolve.optimizers import AdamW
+from lorasolve.optimizers import registry as optimizer_registry
+from lorasolve.schedules import registry as schedule_registry
+
+
+@pytest.fixture(scope="module")
+def problem():
+    rng = np.random.default_rng(0)
+    Z = np.sqrt(np.geomspace(1.0, 0.1, 6))[:, None] * rng.standard_normal((6, 60))
+    W0 = rng.standard_normal((7, 6))
+    return ls.Problem(LinearFineTuning(W0, Z, (W0 + np.outer(np.ones(7), np.ones(6))) @ Z), 3, 0.05)
+
+
+@pytest.fixture(scope="module")
+def everything(problem):
+    return ls.compare(problem, "all", seeds=2, budget=80, tune=True)
+
+
+def rows_by_method(comparison):
+    return {row.method.split(":step_size")[0].split("+")[0]: row for row in comparison.rows}
+
+
+def test_every_component_takes_part(problem):
+    texts = " ".join(str(method) for method in all_methods(problem))
+    shown_by_others = {"proximal_gd", "sparsify"}
+    for registry in (optimizer_registry, adapter_registry, schedule_registry):
+        for name in set(registry.classes()) - shown_by_others:
+            if name not in ("als",):
+                assert name in texts, name
+
+
+@pytest.mark.parametrize(
+    ("method", "weight"),
+    [
+        ("gd", 0.05),
+        (Method("gd", adapter=LoRA(alpha=6.0)), 0.025),
+        (Method("proximal_gd", adapter=SoRA(0.4, "unit_columns"), init="gaussian", lam=0.0), 0.4),
+        ("gd+periodic/lam=0", 0.0),
+        ("gd/lam=0", None),
+        ("gd+periodic", None),
+        (Method("gd", adapter=SoftmaxGates()), None),
+        (Method("gd", adapter=DoRA()), None),
+        (Method("gd", adapter=LoRA(frozen="A")), None),
+        ("adamw", None),
+    ],
+)
+def test_what_a_method_minimises(problem, method, weight):
+    assert target_of(Method.of(method), problem).weight == weight
+
+
+@pytest.mark.parametrize(
+    ("adapter", "lam"),
+    [(LoRA(), 0.3), (LoRA(alpha=6.0), 0.3), (SoftmaxGates(0.7, alpha=6.0), 0.3), (SoRA(0.4, "unit_columns"), 0.0),
+     (SoRA(0.4), 0.3), (DoRA(), 0.3)],
+)  # fmt: skip
+def test_the_penalty_is_never_below_its_nuclear_weight_and_attains_it_where_it_says_so(problem, adapter, lam):
+    p = ls.Problem(problem.objective, 3, lam, adapter)
+    weight = adapter.nuclear_weight(lam, 3)
+    rng = np.random.default_rng(1)
+    grad = np.empty(p.size)
+
+    def excess(theta):
+        X = p.update(theta)
+        penalty = p.value_and_grad(theta, grad) - p.objective.value_and_grad(X)[0]
+        return penalty - weight * np.linalg.svd(X, compute_uv=False).sum()
+
+    assert min(excess(rng.standard_normal(p.size)) for _ in range(200)) >= -1e-9
+    if adapter.has_nuclear_penalty:
+        U, s, V = np.linalg.qr(rng.standard_normal((7, 3)))[0], np.array([3.0, 2.0, 0.5]), np.linalg.qr(
+            rng.standard_normal((6, 3))
+        )[0]
+        gates = adapter.n_extra(p.shape, 3) > 0
+        root = np.ones(3) if gates else np.sqrt(s)
+        theta = p.join(U * root, V * root, s if gates else None)
+        assert excess(theta) == pytest.approx(0.0, abs=1e-10)
+
+
+def test_nothing_ends_below_its_reference(everything):
+    judged = [row for row in everything.rows if row.reference is not None]
+    assert len(judged) > 10
+    for row in judged:
+        assert min(row.missing) > -1e-9, row.method
+        assert row.suboptimality > -1e-9, row.method
+
+
+def test_references_by_other_routes(problem, everything):
+    by_aim = {row.minimises: row for row in everything.rows}
+    convex = ls.solve_convex(problem.replace(rank=6), method="prox").fun
+    assert by_aim["f + 0.05 ||X||_*"].reference == pytest.approx(convex, rel=1e-6)
+    f = problem.objective
+    exact = np.linalg.lstsq(f.S, f.C.T, rcond=None)[0].T
+    assert by_aim["f"].reference == pytest.approx(f.value_and_grad(exact)[0], abs=1e-9)
+
+
+def test_other_penalties_stand_apart_without_a_reference(everything):
+    own = everything.minimises
+    for row in everything.rows:
+        if any(name in row.method for name in ("dora", "softmax_gates", "adamw", "frozen=A")):
+            assert row.minimises != own
+            assert (row.reference, row.suboptimality, row.missing) == (None, None, None)
+    text = everything.table()
+    assert text.index("\nadamw") > text.index("least value not known")
+
+
+def test_a_long_table_has_a_short_sentence(everything):
+    text = everything.verdict()
+    assert text.count(".  ") == 0 and text.count(". ") <= 4 and "minimise something else." in text
+
+
+def test_budget_and_seeds_are_kept(everything):
+    assert everything.seeds == [0, 1]
+    for row, runs in zip(everything.rows, everything.runs):
+        assert len(runs) == 2
+        assert row.oracle_calls <= 80, row.method
+        assert sorted(run.seed for run in runs) == [0, 1]
+        assert row.objective == min(run.fun for run in runs) or not math.isfinite(row.objective)
+
+
+def test_chosen_step_is_no_worse_than_its_neighbours(problem):
+    stop = ls.StoppingRule(max_iter=39, grad_tol=0.0)
+    found = choose_step(Method("gd"), problem, lambda m: ls.solve(problem, m, stop=stop), np.random.default_rng(0))
+    assert found.by == "objective"
+    assert found.calls > 2 * 20  # the chosen one and both neighbours, the diverging ones cut short
+    values = []
+    for factor in (0.25, 1.0, 4.0):
+        end = ls.solve(problem, ls.optimizers.GD(found.step_size * factor), stop=stop)
+        values.append(math.inf if end.status is ls.Status.DIVERGED else end.fun)
+    assert values[1] <= min(values) * (1 + 1e-12)
+
+
+def test_adamw_gets_the_step_that_serves_its_own_aim():
+    """By the held-out loss where there are data, else by its own residual; never by the L that it does not minimise."""
+    from lorasolve.tasks import digits_task
+
+    task = digits_task()
+    problem = ls.Problem(task.objective, 8, 0.05)
+    by_quality = ls.compare(problem, "adamw", budget=200, tune=True, held_out=task.test).rows[0]
+    by_residual = ls.compare(problem, "adamw", budget=200, tune=True).rows[0]
+    assert (by_quality.step_by, by_residual.step_by) == ("held-out loss", "own residual")
+    assert by_quality.quality["accuracy"] > 0.9
+
+
+def test_adamw_residual_vanishes_at_kkt_points_of_the_box_and_nowhere_else():
+    """f = ||X - M||^2 / 2 with rank 1 and M = 4 in 1 x 1: in the box |a|, |b| <= 1 (1, 1) is the KKT point."""
+    problem = ls.Problem(ls.objectives.Denoising(np.array([[4.0]])), 1, 1.0)
+    method = AdamW()
+    assert method.residual(problem, np.array([1.0, 1.0])) == pytest.approx(0.0, abs=1e-12)
+    for theta in ([0.5, 0.5], [1.0, 0.9], [-1.0, 1.0], [1.5, 1.0]):
+        assert method.residual(problem, np.array(theta)) > 1e-3
+    free = ls.Problem(ls.objectives.Denoising(np.array([[0.25]])), 1, 1.0)
+    assert method.residual(free, np.array([0.5, 0.5])) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_what_other_aims_reach_is_said_in_the_sentence(problem):
+    text = ls.compare(problem, ["lbfgs", "adamw"], budget=300).verdict()
+    assert text.startswith("Global optimum reached by 1 of 1 methods (lbfgs)")
+    assert "adamw minimises what adamw has as its fixed points and is not at the problem's optimum." in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"seeds": 0}, "seeds"), ({"seeds": []}, "is empty"), ({"seeds": [-1]}, "seeds"), ({"budget": 1}, "budget")],
+)
+def test_bad_numbers_are_named(problem, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ls.compare(problem, ["gd"], **arguments)
+
+
+def test_command_writes_table_and_figure(tmp_path, capsys):
+    from lorasolve.cli import main
+
+    arguments = ["--methods", "all", "--budget", "12", "--seeds", "1", "--out", str(tmp_path / "all")]
+    assert main(["compare", *arguments]) == 0
+    assert "rac_chain" in capsys.readouterr().out
+    assert (tmp_path / "all.json").stat().st_size > 1000
+    assert (tmp_path / "all.png").stat().st_size > 10_000
