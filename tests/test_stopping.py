@@ -231,7 +231,7 @@ def test_runs_end_once_the_objective_is_nan(name):
 def test_smoothness_that_is_no_number_is_refused():
     objective = NaNAfter(10**6)
     objective.smoothness = math.nan
-    with pytest.raises(ValueError, match=r"objective\.smoothness: expected a finite number"):
+    with pytest.raises(ValueError, match="states smoothness: expected a finite number"):
         ls.solve(ls.Problem(objective, 2, 0.1), "gd")
 
 
