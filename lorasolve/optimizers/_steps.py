@@ -20,9 +20,12 @@ from .base import State
 # digits beyond the type's own rounding.
 ROUNDING = 1e-12
 
-# So many rejected trials in a row where L rose although its gradient there says it still falls: the two do not belong
-# together. A true pair allows that only where L bends upwards and back between two points, ten halvings on end.
-CONTRADICTIONS = 10
+# A search that has rejected so many trials in a row is looked at.
+SUSPICIOUS = 8
+
+# Such a search ends after so many trials where L rose although its gradient there says it still falls: the two do not
+# belong together. A true pair allows that only where L bends up and back between two points, at each of these steps.
+CONTRADICTIONS = 3
 
 
 @dataclass
@@ -35,25 +38,29 @@ class SearchState(State):
         The last accepted value.
     scale : float
         The largest accepted ``|L|``, the scale of rounding errors.
-    contradictions : int
-        Rejected trials in a row at which value and gradient disagree.
+    rejected, contradictions : int
+        Rejected trials in a row, and at how many of the suspicious ones value and gradient disagree.
     """
 
     value: float = np.inf
     scale: float = 0.0
+    rejected: int = 0
     contradictions: int = 0
 
     def note_accepted(self, value: float) -> None:
         """Remember the value of an accepted trial."""
         self.value = value
         self.scale = max(self.scale, abs(value))
-        self.contradictions = 0
+        self.rejected = self.contradictions = 0
 
     def note_rejected(self, value: float, grad: Array) -> None:
-        """End the run if the trial was the accepted point to rounding, or values and gradients keep disagreeing.
+        """End a long search if the trial is the accepted point to rounding, or values and gradients keep disagreeing.
 
         The first happens where one lucky rounding of ``L`` lies below all others near it.
         """
+        self.rejected += 1
+        if self.rejected < SUSPICIOUS:
+            return
         eps = float(np.finfo(grad.dtype).eps)
         change = self.trial - self.theta
         if np.abs(change).max() <= eps * np.abs(self.theta).max():
