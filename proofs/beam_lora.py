@@ -544,7 +544,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(23, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("beam_lora", THEOREM))

@@ -502,7 +502,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(27, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("expressive_power", THEOREM))

@@ -541,7 +541,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(25, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("learns_less", THEOREM))

@@ -551,7 +551,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(22, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("lora_ntk", THEOREM))
