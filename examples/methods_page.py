@@ -1,15 +1,12 @@
-"""Run the example of every paper and all methods side by side, and write docs/methods.md."""
+"""Run all methods side by side, and write docs/methods.md."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import pathlib
 import runpy
 
 import lorasolve as ls
-from lorasolve.papers.claims import markdown_rows
 from lorasolve.papers.side_by_side import side_by_side
 from lorasolve.plotting import save_figure, side_by_side_figure
 from lorasolve.tasks import digits_task
@@ -21,22 +18,7 @@ PAGE = FOLDER.parent / "docs" / "methods.md"
 def page(quick: bool) -> str:
     """Return the page."""
     flag = "" if quick else " --full"
-    lines = [
-        "# The related methods: what their papers claim, and what was measured",
-        "",
-        f"Written by `python examples/methods_page.py{flag}`. *confirmed*: the numbers agree with the claim. *holds "
-        "with correction*: the claim as usually stated is false or incomplete, the corrected one agrees. *not at "
-        "matrix scale*: large-model results that no matrix problem can decide. What a check refutes would be listed "
-        "as *NOT REPRODUCED*. All numbers are SAMPLED on the sizes that the commands print; what is proved is in "
-        "`proofs/`.",
-    ]
-    for path in sorted(FOLDER.glob("method_*.py")):
-        namespace = runpy.run_path(str(path))
-        with contextlib.redirect_stdout(io.StringIO()):
-            claims = namespace["run"](quick=quick)["claims"]
-        title = namespace["__doc__"].strip().splitlines()[0]
-        rows = markdown_rows(f"python examples/{path.name}{flag}", claims)
-        lines += ["", f"## {title}", "", "| claim | status | measured | command |", "| --- | --- | --- | --- |", *rows]
+    lines = ["# All methods side by side", "", f"Written by `python examples/methods_page.py{flag}`."]
     return "\n".join([*lines, *side_by_side_sections(quick)]) + "\n"
 
 
@@ -48,8 +30,6 @@ def side_by_side_sections(quick: bool) -> list[str]:
     anisotropic = runpy.run_path(str(FOLDER / "all_methods.py"))["anisotropic_problem"]()
     flag = "" if quick else " --full"
     lines = [
-        "",
-        "## All methods side by side",
         "",
         f"Same start (the LoRA start where the method admits it), {budget} oracle calls, {seeds} seeds. The step size "
         "of each method is chosen on the first seed, from its default in factors of 4 until neither neighbour is "
@@ -74,7 +54,7 @@ def side_by_side_sections(quick: bool) -> list[str]:
         ),
     ):
         save_figure(PAGE.parent / f"methods_{name}.png", side_by_side_figure(outcome, title))
-        lines += ["", f"### {title}", "", f"`{command}`", "", "```", outcome.table(), "```", ""]
+        lines += ["", f"## {title}", "", f"`{command}`", "", "```", outcome.table(), "```", ""]
         lines += [f"![{title}](methods_{name}.png)"]
     return lines
 

@@ -61,7 +61,7 @@ marginal_importance : PROVED
 
 Used by
 -------
-lorasolve/adapters/softmax_gates.py, lorasolve/papers/beam.py, lorasolve/schedules/beam.py
+lorasolve/adapters/softmax_gates.py, lorasolve/papers/beam_lora.py, lorasolve/schedules/beam.py
 """
 
 from fractions import Fraction

@@ -61,7 +61,7 @@ step_raises_loss : PROVED
 
 Used by
 -------
-lorasolve/papers/ggpo.py, lorasolve/papers/sharpness.py, lorasolve/optimizers/ggpo.py,
+lorasolve/papers/lora_ggpo.py, lorasolve/optimizers/ggpo.py,
 lorasolve/optimizers/mgpo.py
 """
 

@@ -28,7 +28,7 @@ from ..problem import Problem
 from ..result import Result
 from ..schedules import registry as schedule_registry
 from ..status import Status
-from .learn_forget import full_fine_tuning
+from .learns_less import full_fine_tuning
 
 # The step-size search multiplies by this until neither neighbour is better, at most so often in each direction.
 STEP_RATIO = 4.0

@@ -4,7 +4,7 @@ from scipy.optimize import minimize
 
 import lorasolve as ls
 from lorasolve.optimizers import GD
-from lorasolve.papers import learn_forget as lf
+from lorasolve.papers import learns_less as lf
 
 
 def general_pair(m=7, n=6, seed=0):
