@@ -43,7 +43,7 @@ literal_projector_is_wrong : VERIFIED
 
 Used by
 -------
-lorasolve/adapters/dora.py
+lorasolve/adapters/dora.py, lorasolve/papers/dora.py
 """
 
 from fractions import Fraction

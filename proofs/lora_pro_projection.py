@@ -52,7 +52,7 @@ second_step : PROVED
 
 Used by
 -------
-lorasolve/optimizers/lora_pro.py
+lorasolve/optimizers/lora_pro.py, lorasolve/papers/lora_pro.py
 """
 
 from random import Random

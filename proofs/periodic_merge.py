@@ -38,7 +38,7 @@ ridge_continues : PROVED
 
 Used by
 -------
-lorasolve/schedules/periodic.py
+lorasolve/papers/periodic_lora.py, lorasolve/schedules/periodic.py
 """
 
 from random import Random
