@@ -8,7 +8,7 @@ import numpy as np
 
 import lorasolve as ls
 from lorasolve.objectives import LinearFineTuning
-from lorasolve.papers.side_by_side import SideBySide, side_by_side
+from lorasolve.papers._side_by_side import SideBySide, side_by_side
 
 
 def anisotropic_problem(seed: int = 0) -> ls.Problem:

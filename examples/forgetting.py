@@ -4,13 +4,14 @@ import numpy as np
 
 import lorasolve as ls
 from lorasolve.papers import learns_less
+from lorasolve.problem import full_fine_tuning
 
 
 def run(quick=True):
     rng = np.random.default_rng(0)
     pair = learns_less.isotropic_pair(24, 32, 3, 1.5, rng)  # the change has rank 3
     objective = pair.sample(60, 1.0, rng)  # 60 noisy samples
-    full, start = learns_less.full_fine_tuning(objective)
+    full, start = full_fine_tuning(objective)
     courses = [learns_less.run_course(pair, "full fine-tuning", full, max_iter=1500, init=start)]
     for rank in (1, 3, 8):
         problem = ls.Problem(objective, rank)

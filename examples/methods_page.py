@@ -7,7 +7,7 @@ import pathlib
 import runpy
 
 import lorasolve as ls
-from lorasolve.papers.side_by_side import side_by_side
+from lorasolve.papers._side_by_side import side_by_side
 from lorasolve.plotting import save_figure, side_by_side_figure
 from lorasolve.tasks import digits_task
 

@@ -59,7 +59,7 @@ error_recursion : PROVED
 
 Used by
 -------
-lorasolve/papers/expressive_power.py
+lorasolve/papers/_expressive_power.py
 """
 
 from fractions import Fraction

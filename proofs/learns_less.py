@@ -67,7 +67,7 @@ mean_singular_value : PROVED
 
 Used by
 -------
-lorasolve/papers/learns_less.py
+lorasolve/papers/_learns_less.py
 """
 
 from collections import Counter

@@ -58,7 +58,7 @@ rank_reduction : VERIFIED
 
 Used by
 -------
-lorasolve/papers/lora_ntk.py, lorasolve/objectives/ntk.py
+lorasolve/papers/_lora_ntk.py, lorasolve/objectives/ntk.py
 """
 
 from fractions import Fraction

@@ -23,7 +23,7 @@ LAYERS = (
     {
         "_known", "_validate", "_version", "_text", "_registry", "_threads", "_progress", "status", "kernels",
         "linear_map",
-    },  # fmt: skip
+    },
     {"objectives"},
     {"adapters"},
     {"problem"},
@@ -43,9 +43,6 @@ LAYERS = (
     {"examples"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-
-# Circles still to be untied, as (importer, imported): an import on this list is left out when circles are sought.
-KNOWN_CIRCLES = {("lorasolve.certificate", "lorasolve.convex.closed_form")}
 
 
 def modules() -> dict[str, pathlib.Path]:
@@ -148,17 +145,7 @@ def test_imports_point_down() -> None:
 
 
 def test_no_files_import_each_other_in_a_circle() -> None:
-    edges = {
-        name: {other for other in targets if (name, other) not in KNOWN_CIRCLES} for name, targets in graph().items()
-    }
-    assert circles(edges) == []
-
-
-def test_every_known_circle_still_is_one() -> None:
-    """An import that no longer closes a circle leaves the list."""
-    parts = circles(graph())
-    stale = [edge for edge in KNOWN_CIRCLES if not any(set(edge) <= set(part) for part in parts)]
-    assert stale == []
+    assert circles(graph()) == []
 
 
 def test_an_upward_import_is_seen() -> None:

@@ -77,7 +77,7 @@ class CompareCommand(Command):
 
 def _all_methods(args: argparse.Namespace) -> int:
     """Run every method on the problem and write the report."""
-    from ..papers.side_by_side import side_by_side
+    from ..papers._side_by_side import side_by_side
 
     task = task_from(args)
     problem = problem_from(args, task)

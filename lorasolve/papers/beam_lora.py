@@ -13,6 +13,7 @@ from .._validate import Array, as_integer
 from ..adapters.softmax_gates import SoftmaxGates
 from ..engine import solve
 from ..linear_map import balanced, factor_svd
+from ..method import Method
 from ..monitor import Intermediate, StoppingRule
 from ..objectives.denoising import Denoising
 from ..optimizers.adam import Adam
@@ -141,23 +142,19 @@ def final_losses(seeds: int, max_iter: int) -> dict[str, dict[str, list[float]]]
 def _losses_of_target(rank: int, seeds: int, max_iter: int) -> dict[str, list[float]]:
     """Return the losses, over the seeds, of LoRA, gates alone and three expansions."""
     gates = SoftmaxGates(tau=0.5)
-    methods: dict[str, dict[str, Any]] = {
-        "LoRA": {},
-        "gates": {"adapter": gates},
-        "paper": {"adapter": gates, "schedule": Beam()},
-        "preserving": {"adapter": gates, "schedule": Beam(expand="preserving")},
-        "reseed": {"adapter": gates, "schedule": Beam(expand="reseed")},
+    methods = {
+        "LoRA": Method(Adam(0.02), "cosine"),
+        "gates": Method(Adam(0.02), "cosine", gates),
+        "paper": Method(Adam(0.02), ["cosine", Beam()], gates),
+        "preserving": Method(Adam(0.02), ["cosine", Beam(expand="preserving")], gates),
+        "reseed": Method(Adam(0.02), ["cosine", Beam(expand="reseed")], gates),
     }
     stop = StoppingRule(max_iter=max_iter, grad_tol=0.0)
     losses: dict[str, list[float]] = {name: [] for name in methods}
     for seed in range(seeds):
         T = _target(rank, seed)
-        for name, options in methods.items():
-            schedules = ["cosine"] + ([options["schedule"]] if "schedule" in options else [])
-            end = solve(
-                Problem(Denoising(T), _RANK), Adam(0.02), "lora", seed, stop=stop,
-                adapter=options.get("adapter"), schedule=schedules,
-            )  # fmt: skip
+        for name, method in methods.items():
+            end = solve(Problem(Denoising(T), _RANK), method, seed=seed, stop=stop)
             losses[name].append(end.fun / (0.5 * float(np.sum(T * T))))
     return losses
 

@@ -1,318 +1,232 @@
-"""Learning against forgetting: source and target tasks, exact fronts, and a harness for every method.
-
-Source: Biderman et al., "LoRA Learns Less and Forgets Less", arXiv 2405.09673 (TMLR 08/2024, version 2); the theorems
-for quadratic losses are derived. Proof module: proofs/learns_less. Learning is the target loss of the whole
-population, forgetting the rise of the source loss. The verdict depends on the spectrum of what is to be learned and
-on the noise: LoRA learns less and forgets less where the change has full rank and samples abound, learns more and
-forgets less where it has low rank and samples are few and noisy.
-
-Exceptions to the title in the paper's own tables: maths pre-training at 20 B tokens (0.616 against 0.618 for full
-fine-tuning) and two epochs of Tulu, where full fine-tuning forgets least.
-"""
+"""What "LoRA Learns Less and Forgets Less" claims: three regimes, the exact front, and what rank measures."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from .._validate import Array, as_number
-from ..adapters.lora import LoRA
-from ..engine import solve
-from ..method import Method
-from ..monitor import Intermediate, StoppingRule
-from ..objectives.base import Objective
-from ..objectives.linear import LinearFineTuning
-from ..optimizers import Optimizer
-from ..problem import Problem
+from ..optimizers.gd import GD
+from ..problem import Problem, full_fine_tuning
+from ._learns_less import (
+    Checkpoint,
+    Course,
+    Pair,
+    entropy_rank,
+    first_step_size,
+    gaussian_r90_fraction,
+    isotropic_forgetting,
+    isotropic_pair,
+    matched_learning,
+    measure,
+    r90,
+    run_course,
+    spectrum_shift,
+    stable_rank,
+    training_memory,
+)
+from .base import Claim, PaperClaims, Record
+
+__all__ = [
+    "Checkpoint",
+    "Course",
+    "LearnsLessClaims",
+    "Pair",
+    "entropy_rank",
+    "first_step_size",
+    "gaussian_r90_fraction",
+    "isotropic_forgetting",
+    "isotropic_pair",
+    "matched_learning",
+    "measure",
+    "r90",
+    "run_course",
+    "spectrum_shift",
+    "stable_rank",
+    "training_memory",
+]
+
+_RANKS = (1, 2, 4, 8)
+# rank of the change (24: full), samples, noise
+_REGIMES = {"A": (24, 400, 0.0), "B": (3, 60, 1.0), "C": (24, 60, 1.0)}
 
 
-# ---------------------------------------------------------------------- tasks
-@dataclass(frozen=True)
-class Pair:
-    """A source task, already learned, and a target task, both quadratic in the weight.
-
-    ``f_s(W) = <(W - W_s) C_s, W - W_s>/2``, ``f_t(W) = <(W - W_t) C_t, W - W_t>/2``; the frozen weight is ``W_s``.
-
-    Attributes
-    ----------
-    W_s, W_t : ndarray of shape (m, n)
-        Optimal weights of source and target.
-    C_s, C_t : ndarray of shape (n, n)
-        Second moments of the inputs, positive definite.
-    """
-
-    W_s: Array
-    W_t: Array
-    C_s: Array
-    C_t: Array
-
-    def target_loss(self, W: Array) -> float:
-        """Return ``f_t(W)``."""
-        E = W - self.W_t
-        return 0.5 * float(np.vdot(E @ self.C_t, E))
-
-    def forgetting(self, W: Array) -> float:
-        """Return ``f_s(W) - f_s(W_s) = f_s(W)``."""
-        E = W - self.W_s
-        return 0.5 * float(np.vdot(E @ self.C_s, E))
-
-    def front_point(self, mu: float) -> Array:
-        """Return the point of the Pareto front that minimises ``f_t + mu f_s``, ``mu`` in (0, inf).
-
-        ``W_mu = (W_t C_t + mu W_s C_s)(C_t + mu C_s)^{-1}``: no method lies in front of these points.
-        """
-        return np.linalg.solve((self.C_t + mu * self.C_s).T, (self.W_t @ self.C_t + mu * self.W_s @ self.C_s).T).T
-
-    def least_forgetting(self, target_loss: float) -> float:
-        """Return the forgetting of the front at a target loss (0 at or above that of the frozen weight)."""
-        if target_loss >= self.target_loss(self.W_s):
-            return 0.0
-        low, high = -80.0, 80.0
-        for _ in range(200):
-            middle = 0.5 * (low + high)
-            if self.target_loss(self.front_point(float(np.exp(middle)))) > target_loss:
-                high = middle
-            else:
-                low = middle
-        return self.forgetting(self.front_point(float(np.exp(low))))
-
-    def best_of_rank(self, rank: int) -> tuple[Array, float]:
-        """Return the target's optimum over updates of a rank, and its loss: weighted Eckart-Young.
-
-        ``X = [D C_t^{1/2}]_r C_t^{-1/2}``, ``D = W_t - W_s``, with loss half the squared tail of ``D C_t^{1/2}``.
-        """
-        values, vectors = np.linalg.eigh(self.C_t)
-        root = (vectors * np.sqrt(values)) @ vectors.T
-        U, s, Vt = np.linalg.svd((self.W_t - self.W_s) @ root, full_matrices=False)
-        X = np.linalg.solve(root, ((U[:, :rank] * s[:rank]) @ Vt[:rank]).T).T
-        return X, 0.5 * float(np.sum(s[rank:] ** 2))
-
-    def sample(self, count: int, noise: float, rng: np.random.Generator) -> LinearFineTuning:
-        """Return the target loss on ``count`` Gaussian samples with output noise, as a function of the update."""
-        Z = np.linalg.cholesky(self.C_t) @ rng.standard_normal((self.W_s.shape[1], count))
-        Y = self.W_t @ Z + noise * rng.standard_normal((self.W_s.shape[0], count))
-        return LinearFineTuning(self.W_s, Z, Y)
+def regime(name: str, seeds: int, max_iter: int) -> dict[str, dict[str, float]]:
+    """Return, by method, means over seeds of final and best target loss, forgetting, and r90 of the update."""
+    rank, count, noise = _REGIMES[name]
+    sums: dict[str, list[list[float]]] = {}
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        pair = isotropic_pair(24, 32, rank, 1.5, rng)
+        objective = pair.sample(count, noise, rng)
+        full, start = full_fine_tuning(objective)
+        # short steps, so that its path is seen at every target loss
+        smoothness = objective.facts.smoothness
+        assert smoothness is not None
+        slow = GD(0.05 / smoothness)
+        courses = [run_course(pair, "full", full, slow, max_iter=max_iter, points=100, init=start)]
+        for r in _RANKS:
+            problem = Problem(objective, r)
+            courses.append(run_course(pair, f"LoRA r={r}", problem, max_iter=max_iter, seed=seed))
+        for course in courses:
+            matched = courses[0].forgetting_at(course.end.target_loss)
+            entry = [course.end.target_loss, course.end.forgetting, course.best.target_loss, course.end.r90]
+            sums.setdefault(course.method, []).append([*entry, np.nan if matched is None else matched])
+    keys = ("end", "forgetting", "best", "r90", "full at the same loss")
+    return {method: dict(zip(keys, np.mean(rows, axis=0).tolist())) for method, rows in sums.items()}
 
 
-def isotropic_pair(m: int, n: int, rank: int, size: float, rng: np.random.Generator) -> Pair:
-    """Return a pair with identity second moments and a Gaussian change ``D`` of the given rank.
-
-    ``W_s`` has entries ``N(0, 1/n)``; ``D`` has the Frobenius norm of ``size`` times such a matrix on average.
-    """
-    W_s = rng.standard_normal((m, n)) / np.sqrt(n)
-    D = rng.standard_normal((m, rank)) @ rng.standard_normal((rank, n))
-    D *= size * np.sqrt(m) / np.linalg.norm(D)
-    return Pair(W_s, W_s + D, np.eye(n), np.eye(n))
+def spectrum_laws(n: int, sizes: Sequence[float]) -> dict[float, tuple[float, float, float]]:
+    """Return measured mean change of singular values of A + cB, and the two laws."""
+    rng = np.random.default_rng(0)
+    A, B = rng.standard_normal((2, n, n))
+    before = np.linalg.svd(A, compute_uv=False)
+    measured = {c: float(np.mean(np.abs(np.linalg.svd(A + c * B, compute_uv=False) - before))) for c in sizes}
+    return {c: (value, *spectrum_shift(n, c)) for c, value in measured.items()}
 
 
-def isotropic_forgetting(energy: float, target_loss: float) -> tuple[float, float]:
-    """Return the forgetting at a target loss of the front and of the rank-limited optimum, identity moments.
-
-    With ``E = ||D||_F^2/2``: ``E (1 - sqrt(l/E))^2`` for the scaled full solution (which full fine-tuning passes
-    through) and ``E - l`` for the best update of the rank that reaches ``l``, which is larger for ``0 < l < E``.
-    There LoRA forgets less only because it moves less.
-    """
-    as_number(target_loss, "target_loss", 0.0, energy)
-    return energy * (1.0 - np.sqrt(target_loss / energy)) ** 2, energy - target_loss
+def gaussian_r90(n: int) -> tuple[int, float]:
+    """Return n, and r90 of a Gaussian matrix (n, n) over n."""
+    return n, r90(np.random.default_rng(1).standard_normal((n, n))) / n
 
 
-# ---------------------------------------------------------------------- measures
-def r90(X: Array, share: float = 0.9) -> int:
-    """Return the smallest ``k`` whose ``k`` largest squared singular values hold ``share`` of their sum."""
-    energy = np.cumsum(np.linalg.svd(X, compute_uv=False) ** 2)
-    return int(np.searchsorted(energy, share * energy[-1])) + 1 if energy[-1] > 0.0 else 0
+def regimes(seeds: int, max_iter: int) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the table of every regime."""
+    return {name: regime(name, seeds, max_iter) for name in _REGIMES}
 
 
-def stable_rank(X: Array) -> float:
-    """Return ``||X||_F^2 / ||X||_2^2``."""
-    s = np.linalg.svd(X, compute_uv=False)
-    return float(np.sum(s**2) / s[0] ** 2)
+def front_violation(seed: int = 0) -> float:
+    """Return how far the best of many runs is in front of the exact front (rounding if the front is right)."""
+    rng = np.random.default_rng(seed)
+    m, n = 10, 8
+    W_s, W_t = rng.standard_normal((2, m, n))
+    moments = []
+    for _ in range(2):
+        root = rng.standard_normal((n, 2 * n))
+        moments.append(root @ root.T / (2 * n) + 0.1 * np.eye(n))
+    pair = Pair(W_s, W_t, *moments)
+    objective = pair.sample(300, 0.0, rng)
+    full, start = full_fine_tuning(objective)
+    courses = [run_course(pair, "full", full, max_iter=1000, init=start)]
+    courses += [run_course(pair, f"LoRA {r}", Problem(objective, r), max_iter=1000) for r in (1, 3, 6)]
+    return max(0.0, -min(point.behind_front for course in courses for point in course.checkpoints))
 
 
-def entropy_rank(X: Array) -> float:
-    """Return ``exp`` of the entropy of the normalised singular values."""
-    s = np.linalg.svd(X, compute_uv=False)
-    p = s[s > 0.0] / s.sum()
-    return float(np.exp(-np.sum(p * np.log(p))))
+class LearnsLessClaims(PaperClaims):
+    """Three regimes of change and noise, the exact front, and what the rank of a change measures."""
+
+    name = "learns_less"
+    paper = "LoRA Learns Less and Forgets Less (arXiv 2405.09673)"
+    summary = "three regimes, the exact front, and what rank measures"
+    seeds = "0-9 (quick: 0, 1); spectra 0, 1; front 0"
+    parts = {
+        "tables": regimes,
+        "laws": spectrum_laws,
+        "square": gaussian_r90,
+        "violation": front_violation,
+    }
+
+    def settings(self, quick: bool) -> dict[str, dict[str, Any]]:
+        """Return fewer seeds, shorter runs and smaller matrices for a quick run."""
+        seeds, max_iter, n = (2, 1500, 300) if quick else (10, 6000, 1000)
+        return {
+            "tables": {"seeds": seeds, "max_iter": max_iter},
+            "laws": {"n": n, "sizes": [1e-3, 1e-2, 0.3, 1.0]},
+            "square": {"n": n},
+        }
+
+    def table(self, records: list[Record]) -> str:
+        """Return the regimes and the laws with the sizes at which they were measured."""
+        cells = {record["part"]: record for record in records}
+        sizes = f"regimes: mean of {cells['tables']['seeds']} seeds; spectra: n = {cells['laws']['n']}"
+        return f"{sizes}\n{super().table(records)}"
+
+    def report(self, found: dict[str, Any]) -> str:
+        """Return a table per regime, and the change of singular values beside its laws."""
+        lines = []
+        for name, table in found["tables"].items():
+            rank, count, noise = _REGIMES[name]
+            lines.append(f"Regime {name}: 24 x 32, change of rank {rank}, {count} samples, noise {noise:g}")
+            lines.append("  method        target loss  forgetting  best loss   r90   full forgets at the same loss")
+            for method, row in table.items():
+                other = "" if method == "full" else f"   {row['full at the same loss']:8.2f}"
+                lines.append(
+                    f"  {method:<12}  {row['end']:11.2f}  {row['forgetting']:10.2f}  {row['best']:9.2f}  "
+                    f"{row['r90']:4.1f}{other}"
+                )
+        lines.append("Mean change of the singular values of A + cB: c, measured, small-c law, large-c law")
+        for c, (measured, small, large) in found["laws"].items():
+            lines.append(f"  {float(c):5.3f}  {measured:.5f}  {small:.5f}  {large:.5f}")
+        return "\n".join(lines)
+
+    def judge(self, found: dict[str, Any]) -> list[Claim]:
+        """Return the claims beside what was measured."""
+        A, B, C = (found["tables"][name] for name in _REGIMES)
+        laws, (n, square), violation = found["laws"], found["square"], found["violation"]
+        lora = [f"LoRA r={r}" for r in _RANKS]
+        order = [*lora, "full"]
+        fraction = gaussian_r90_fraction()
+        return [
+            Claim(
+                "LoRA learns less and forgets less, ordered by rank (regime A: full-rank change, many samples); "
+                "correction: at equal target loss full fine-tuning forgets less",
+                "holds with correction",
+                "r = 1, 8, full: loss "
+                + ", ".join(f"{A[name]['end']:.2f}" for name in (lora[0], lora[3], "full"))
+                + ", forgetting "
+                + ", ".join(f"{A[name]['forgetting']:.1f}" for name in (lora[0], lora[3], "full"))
+                + f"; at the loss of r = 8 full forgets {A[lora[3]]['full at the same loss']:.1f}",
+                _ordered(A, "end", order, -1)
+                and _ordered(A, "forgetting", order, 1)
+                and all(A[name]["full at the same loss"] < A[name]["forgetting"] for name in lora),
+            ),
+            Claim(
+                "LoRA can learn more and forget less (regime B: low-rank change, few noisy samples)",
+                "confirmed",
+                f"r = 4: loss {B[lora[2]]['end']:.1f}, forgetting {B[lora[2]]['forgetting']:.1f}; full: "
+                f"{B['full']['end']:.1f}, {B['full']['forgetting']:.1f}; best on the way {B[lora[2]]['best']:.1f} "
+                f"against {B['full']['best']:.1f}",
+                B[lora[2]]["end"] < B["full"]["end"]
+                and B[lora[2]]["forgetting"] < B["full"]["forgetting"]
+                and B[lora[2]]["best"] < B["full"]["best"],
+            ),
+            Claim(
+                "mixed verdict (regime C: full-rank change, few noisy samples): full stopped early beats every rank, "
+                "trained to the end it forgets most",
+                "confirmed",
+                f"best loss: full {C['full']['best']:.1f}, r = 8 {C[lora[3]]['best']:.1f}; forgetting at the end: full "
+                f"{C['full']['forgetting']:.1f}, r = 8 {C[lora[3]]['forgetting']:.1f}",
+                all(C["full"]["best"] < C[name]["best"] for name in lora)
+                and all(C["full"]["forgetting"] > C[name]["forgetting"] for name in lora),
+            ),
+            Claim(
+                "the change of full fine-tuning has high rank; correction: noise alone does that, 0.5098 n is the "
+                "value of a Gaussian matrix",
+                "holds with correction",
+                f"r90 of the full change for a truth of rank 3: {B['full']['r90']:.1f}; Gaussian: law {fraction:.4f}, "
+                f"n = {n}: {square:.3f}",
+                B["full"]["r90"] > 5.0 and abs(fraction - 0.5098) < 5e-5 and abs(square - fraction) < 0.02,
+            ),
+            Claim(
+                "small Gaussian noise moves singular values little (figure S8), in formulas",
+                "confirmed",
+                "; ".join(
+                    f"c = {float(c):g}: {v:.4g} (laws {small:.4g}, {large:.4g})"
+                    for c, (v, small, large) in laws.items()
+                ),
+                abs(laws["0.001"][0] / laws["0.001"][1] - 1) < 0.08 and abs(laws["1.0"][0] / laws["1.0"][2] - 1) < 0.05,
+            ),
+            Claim(
+                "no method lies in front of the closed-form Pareto front",
+                "confirmed",
+                f"largest violation {violation:.1e}",
+                violation < 1e-8,
+            ),
+        ]
 
 
-def gaussian_r90_fraction(share: float = 0.9, power: int = 2) -> float:
-    """Return ``r90/n`` of a large square Gaussian matrix: 0.5098 (quarter-circle law).
-
-    A change with ``r90`` near this share is indistinguishable from noise by this measure; that its rank is high does
-    not show that a high rank is needed. ``power=1`` sums the singular values instead of their squares (0.672).
-    Rectangular matrices have other values.
-    """
-    from scipy.integrate import quad
-    from scipy.optimize import brentq
-
-    def density(x: float) -> float:
-        return float(np.sqrt(4.0 - x * x) / np.pi)
-
-    def held(edge: float) -> float:
-        return quad(lambda x: x**power * density(x), edge, 2.0)[0]
-
-    total = held(0.0)
-    edge = brentq(lambda x: held(x) - share * total, 0.0, 2.0)
-    return float(quad(density, edge, 2.0)[0])
-
-
-def spectrum_shift(n: int, c: float) -> tuple[float, float]:
-    """Return the two laws of the mean change of the singular values of ``A + c B``, both n x n Gaussian.
-
-    ``c sqrt(2/pi)`` for small ``c`` (first-order perturbation) and ``(8/(3 pi)) sqrt(n) (sqrt(1 + c^2) - 1)`` for
-    large ``c``; they cross near ``c = 1.9/sqrt(n)``. The paper's figure S8 in formulas.
-    """
-    small = c * np.sqrt(2.0 / np.pi)
-    return float(small), float(8.0 / (3.0 * np.pi) * np.sqrt(n) * (np.sqrt(1.0 + c * c) - 1.0))
-
-
-def first_step_size(m: int, rank: int, step: float, scale: float, std: float) -> float:
-    """Return the root mean square of ``||s^2 A A^T G|| step / ||G||`` at ``B = 0``, ``A_ij ~ N(0, std^2)``.
-
-    ``step s^2 std^2 sqrt(r (m + r + 1))``. With ``alpha`` fixed and ``s = alpha/r`` the first step falls with the rank,
-    with ``s = alpha/sqrt(r)`` it varies little, and with constant ``s`` (``alpha = 2 r``) it grows: higher ranks
-    then need smaller steps.
-    """
-    return step * scale**2 * std**2 * float(np.sqrt(rank * (m + rank + 1)))
-
-
-def training_memory(parameters: float, trained: float = 1.0, optimizer: str = "adam") -> float:
-    """Return bytes for weights, gradients and optimizer state: 16 (Adam) or 12 (Lion) for each trained parameter.
-
-    With ``trained < 1`` a frozen base in 16 bits is added: ``2 parameters + 16 trained parameters``.
-    """
-    per = {"adam": 16.0, "lion": 12.0}[optimizer]
-    base = 0.0 if trained == 1.0 else 2.0 * parameters
-    return base + per * trained * parameters
-
-
-# ---------------------------------------------------------------------- harness
-@dataclass(frozen=True)
-class Checkpoint:
-    """One point of a run: iteration, losses, distance behind the front, and the shape of the update."""
-
-    iteration: int
-    target_loss: float
-    forgetting: float
-    behind_front: float
-    frobenius: float
-    nuclear: float
-    r90: int
-    stable_rank: float
-
-
-@dataclass(frozen=True)
-class Course:
-    """A method's run: its label, the step size kept, and its checkpoints."""
-
-    method: str
-    step_size: float | None
-    checkpoints: list[Checkpoint]
-
-    @property
-    def end(self) -> Checkpoint:
-        """The last checkpoint."""
-        return self.checkpoints[-1]
-
-    @property
-    def best(self) -> Checkpoint:
-        """The checkpoint of least target loss (early stopping by the population)."""
-        return min(self.checkpoints, key=lambda point: point.target_loss)
-
-    def forgetting_at(self, target_loss: float) -> float | None:
-        """Return the least forgetting on the way at or below a target loss; None if it was never reached."""
-        reached = [point.forgetting for point in self.checkpoints if point.target_loss <= target_loss]
-        return min(reached, default=None)
-
-
-def full_fine_tuning(objective: Objective) -> tuple[Problem, tuple[Array, Array]]:
-    """Return full fine-tuning as a problem, and its start ``X = 0``.
-
-    The factor of the smaller side is the identity and frozen, so gradient descent on the other one is gradient
-    descent on the whole update.
-    """
-    m, n = objective.shape
-    k = min(m, n)
-    problem = Problem(objective, k, adapter=LoRA(frozen="A" if m <= n else "B"))
-    return problem, (np.eye(m, k), np.zeros((n, k))) if m <= n else (np.zeros((m, k)), np.eye(n, k))
-
-
-def run_course(
-    pair: Pair,
-    label: str,
-    problem: Problem,
-    method: str | Optimizer | Method = "gd",
-    step_sizes: list[float] | None = None,
-    max_iter: int = 3000,
-    points: int = 25,
-    **options: Any,
-) -> Course:
-    """Train one method on the target samples and keep the step size with the least final target loss.
-
-    Parameters
-    ----------
-    pair : Pair
-        What losses and forgetting are measured with.
-    label : str
-        Name in tables.
-    problem : Problem
-        The target samples with any adapter.
-    method : str, Optimizer or Method
-        What is run.
-    step_sizes : list of float, optional
-        Tried one by one on the optimizer's ``step_size``; by default the optimizer runs as given.
-    max_iter, points : int
-        Iterations, and number of log-spaced checkpoints.
-    **options
-        Further arguments of :func:`lorasolve.solve` (``init``, ``seed``).
-    """
-    method = Method.of(method)
-    courses = []
-    for step in [None] if step_sizes is None else step_sizes:
-        stepping = method if step is None else method.with_step(step)
-        courses.append(Course(label, step, _checkpoints(pair, problem, stepping, max_iter, points, options)))
-    return min(courses, key=lambda course: course.end.target_loss)
-
-
-def _checkpoints(
-    pair: Pair, problem: Problem, method: Method, max_iter: int, points: int, options: Mapping[str, Any]
-) -> list[Checkpoint]:
-    times = set(np.unique(np.geomspace(1, max_iter, points).astype(int)).tolist()) | {0}
-    kept: list[Checkpoint] = []
-
-    def watch(now: Intermediate) -> None:
-        if now.nit in times:
-            kept.append(measure(pair, now.nit, now.problem.objective.W0 + now.problem.update(now.theta)))
-
-    result = solve(
-        problem, method, stop=StoppingRule(max_iter=max_iter, grad_tol=1e-9), callback=watch, **options
-    )
-    if np.isfinite(result.X).all():
-        kept.append(measure(pair, result.nit, pair.W_s + result.X))
-    return kept
-
-
-def measure(pair: Pair, iteration: int, W: Array) -> Checkpoint:
-    """Return the checkpoint of a weight."""
-    X = W - pair.W_s
-    s = np.linalg.svd(X, compute_uv=False)
-    loss, forgetting = pair.target_loss(W), pair.forgetting(W)
-    return Checkpoint(
-        iteration,
-        loss,
-        forgetting,
-        forgetting - pair.least_forgetting(loss),
-        float(np.linalg.norm(s)),
-        float(s.sum()),
-        r90(X),
-        float(np.sum(s**2) / s[0] ** 2) if s[0] > 0.0 else 0.0,
-    )
-
-
-def matched_learning(courses: list[Course], levels: list[float]) -> dict[str, list[float | None]]:
-    """Return, by method, the forgetting at equal target loss (None where a level was never reached)."""
-    return {course.method: [course.forgetting_at(level) for level in levels] for course in courses}
+def _ordered(table: dict[str, dict[str, float]], key: str, names: list[str], sign: int) -> bool:
+    """Whether a column rises (sign 1) or falls (sign -1) from each method to the next."""
+    return all(sign * (table[b][key] - table[a][key]) > 0 for a, b in pairwise(names))

@@ -1,248 +1,180 @@
-"""LoRA in the linearized regime: rank bounds, rank reduction, the perturbed landscape and where runs fail.
-
-Source: Jang, Lee, Ryu, arXiv 2402.11867 (ICML 2024); the rank reduction is Pataki's and Barvinok's argument in the
-face of the solution. Proof module: proofs/lora_ntk. ``count`` stands for the paper's ``KN``.
-
-Errata of the released code: its weight decay assigns to a loop variable and is never applied, while the reported
-loss adds it; published runs with a positive weight optimise the loss without it.
-"""
+"""What "LoRA Training in the NTK Regime" claims: rank bound, rank reduction, and where runs fail."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import isqrt
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .._validate import Array, as_integer, as_number
-from ..objectives.base import Objective
+from ..convex import solve_convex
+from ..engine import solve
+from ..monitor import StoppingRule
 from ..objectives.ntk import NTK
+from ..optimizers.gd import GD
 from ..problem import Problem
+from ._lora_ntk import (
+    LandscapeRun,
+    degenerate_optimum,
+    effective_count,
+    failure_map,
+    gap_certificate,
+    random_perturbation,
+    rank_bound,
+    reduce_rank,
+    solve_landscape,
+    spurious_example,
+    sufficient_rank,
+)
+from .base import Claim, PaperClaims
+
+__all__ = [
+    "LandscapeRun",
+    "LoRANTKClaims",
+    "degenerate_optimum",
+    "effective_count",
+    "failure_map",
+    "gap_certificate",
+    "random_perturbation",
+    "rank_bound",
+    "reduce_rank",
+    "solve_landscape",
+    "spurious_example",
+    "sufficient_rank",
+]
+
+_RANKS, _COUNTS = [1, 2, 3], [1, 2, 5, 9]
+_SPURIOUS_VALUE = 0.81888620817193
 
 
-def rank_bound(count: int) -> int:
-    """Return the largest ``r`` with ``r (r + 1)/2 <= count``: a minimiser of at most this rank exists."""
-    return (isqrt(8 * as_integer(count, "count", 0) + 1) - 1) // 2
+def reductions(counts: Sequence[int]) -> list[tuple[int, int, int, float]]:
+    """Return count, bound, rank after reduction and change of the objective, from optima of rank 8 (14 x 12)."""
+    lam = 0.3
+    rows = []
+    for count in counts:
+        objective, X = degenerate_optimum((14, 12), 8, count, lam, np.random.default_rng(count))
+        reduced = reduce_rank(X, objective.scalar_features())
+        values = [objective.value_and_grad(M)[0] + lam * np.linalg.svd(M, compute_uv=False).sum() for M in (X, reduced)]
+        s = np.linalg.svd(reduced, compute_uv=False)
+        rows.append((count, rank_bound(count), int(np.sum(s > 1e-8 * s[0])), float(values[1] - values[0])))
+    return rows
 
 
-def sufficient_rank(count: int) -> int:
-    """Return the smallest ``r`` with ``r (r + 1)/2 > count``: no spurious minima for almost every perturbation."""
-    return rank_bound(count) + 1
+def runs_on_a_network(ranks: Sequence[int], starts: int) -> tuple[int, dict[int, float]]:
+    """Return the effective count, and by rank the largest excess over the convex optimum of random starts."""
+    rng = np.random.default_rng(0)
+    m, n, N = 8, 7, 6
+    W0, V, Z = rng.standard_normal((m, n)), rng.standard_normal((1, m)), rng.standard_normal((n, N))
+    objective = NTK.of_network(W0, V, Z, rng.standard_normal((N, 1)))
+    best = solve_convex(Problem(objective, min(m, n), 0.01), method="prox").fun
+    excess = {}
+    for rank in ranks:
+        problem = Problem(objective, rank, 0.01)
+        ends = [
+            solve_landscape(problem, random_perturbation(m + n, 1e-9, rng), rng, max_iter=1000).fun
+            for _ in range(starts)
+        ]
+        excess[rank] = float(max(ends) - best)
+    return effective_count(objective), excess
 
 
-def effective_count(objective: NTK) -> int:
-    """Return the dimension of the span of the features that the loss sees: what may replace ``KN``.
-
-    Softmax sees differences of the features of a sample only, so it is at most ``(K - 1) N`` there.
-    """
-    features = objective.scalar_features()
-    return int(np.linalg.matrix_rank(features.reshape(features.shape[0], -1)))
-
-
-def gap_certificate(objective: Objective, X: Array, lam: float) -> float:
-    """Bound ``F(X) - min F`` for convex ``f >= 0`` and ``lam > 0``, from one gradient.
-
-    ``<G, X> + lam ||X||_* + max(0, ||G||_2 - lam) F(X)/lam`` (CERTIFIED up to rounding;
-    :func:`lorasolve.certify` has sharper bounds where the objective states more).
-    """
-    as_number(lam, "lam", 0.0, open_low=True)
-    f, G = objective.value_and_grad(X)
-    nuclear = float(np.linalg.svd(X, compute_uv=False).sum())
-    excess = max(0.0, float(np.linalg.norm(G, 2)) - lam)
-    return float(np.vdot(G, X)) + lam * nuclear + excess * (f + lam * nuclear) / lam
+def spurious(starts: int) -> dict[str, list[float]]:
+    """Return the values reached on the explicit 2 x 2 example by random starts and by the LoRA start."""
+    problem = spurious_example()
+    stop = StoppingRule(max_iter=4_000, grad_tol=1e-7)
+    rng = np.random.default_rng(0)
+    ends: dict[str, list[float]] = {"random, r = 1": [], "LoRA start, r = 1": [], "random, r = 2": []}
+    for seed in range(starts):
+        factors = (2.0 * rng.standard_normal((2, 1)), 2.0 * rng.standard_normal((2, 1)))
+        ends["random, r = 1"].append(solve(problem, "lbfgs", factors, stop=stop).fun)
+        ends["LoRA start, r = 1"].append(solve(problem, GD(0.05), seed=seed, stop=stop).fun)
+        perturbation = random_perturbation(4, 1e-9, rng)
+        ends["random, r = 2"].append(solve_landscape(problem.replace(rank=2), perturbation, rng, 2.0).fun)
+    return ends
 
 
-def reduce_rank(X: Array, features: Array, tol: float = 1e-9) -> Array:
-    """Return a matrix of rank ``r`` with ``r (r + 1)/2 <= p``, the same products, and no larger nuclear norm.
-
-    Parameters
-    ----------
-    X : ndarray of shape (m, n)
-        Any matrix, optimal or not.
-    features : ndarray of shape (p, m, n)
-        The matrices ``G_i`` whose products ``<G_i, X>`` are kept.
-    tol : float
-        Relative size below which a singular value of ``X``, or of the reduced core, counts as zero.
-
-    Returns
-    -------
-    ndarray of shape (m, n)
-        At an optimum of ``f + lam ||.||_*`` another optimum. Elsewhere the nuclear norm usually falls.
-
-    Notes
-    -----
-    ``X = U S V^T`` with ``S`` PSD. While ``r (r + 1)/2 > p`` a symmetric ``D`` with ``<U^T G_i V, D> = 0`` exists;
-    with the sign that makes ``tr D <= 0``, ``S + t D`` loses rank for some ``t > 0`` and stays PSD, so that
-    ``||X||_* <= tr(S + t D)``. Cost: ``O(p m n r)`` once, then ``O(p r^4)`` for each step.
-    """
-    U, s, Vt = np.linalg.svd(X, full_matrices=False)
-    kept = s > tol * s[0]
-    U, V, S = U[:, kept], Vt[kept].T, np.diag(s[kept])
-    core = np.einsum("mr,pmn,ns->prs", U, features, V)
-    core = 0.5 * (core + core.transpose(0, 2, 1))
-    while S.shape[0] * (S.shape[0] + 1) // 2 > features.shape[0]:
-        D = _symmetric_null_matrix(core)
-        if np.trace(D) > 0.0:
-            D = -D
-        R = np.linalg.cholesky(S)
-        half = np.linalg.solve(R, D)
-        e, Q = np.linalg.eigh(np.linalg.solve(R, half.T))
-        weights = 1.0 - e / e[0]
-        remain = weights > tol * weights.max()
-        F = R @ Q[:, remain] * np.sqrt(weights[remain])
-        Fu, Fs, _ = np.linalg.svd(F, full_matrices=False)
-        U, V, S = U @ Fu, V @ Fu, np.diag(Fs**2)
-        core = Fu.T @ core @ Fu
-    return U @ S @ V.T
+def failing_shares(instances: int, starts: int) -> list[list[float]]:
+    """Return the share of failing runs by rank and count."""
+    return failure_map((6, 5), _RANKS, _COUNTS, instances, starts, 0.1, seed=0).tolist()
 
 
-def _symmetric_null_matrix(core: Array) -> Array:
-    """Return a symmetric matrix of norm 1 that is orthogonal to all symmetric ``core[i]``; it must exist."""
-    r = core.shape[1]
-    rows, columns = np.triu_indices(r)
-    weight = np.where(rows == columns, 1.0, np.sqrt(2.0))
-    packed = core[:, rows, columns] * weight
-    null = np.linalg.qr(packed.T, mode="complete")[0][:, -1]
-    D = np.zeros((r, r))
-    D[rows, columns] = D[columns, rows] = null / weight
-    return D
+class LoRANTKClaims(PaperClaims):
+    """The rank bound, the reduction of an optimum to it, and runs on either side of it."""
+
+    name = "lora_ntk"
+    paper = "LoRA in the NTK regime (arXiv 2402.11867)"
+    summary = "rank bound, rank reduction, and where runs fail"
+    seeds = "optima: the count; runs 0"
+    parts = {
+        "rows": reductions,
+        "shares": failing_shares,
+        "network": runs_on_a_network,
+        "spurious": spurious,
+    }
+
+    def settings(self, quick: bool) -> dict[str, dict[str, Any]]:
+        """Return fewer instances and starts for a quick run."""
+        instances, starts = (3, 4) if quick else (25, 12)
+        return {
+            "rows": {"counts": [1, 3, 6, 10, 15, 20]},
+            "shares": {"instances": instances, "starts": starts},
+            "network": {"ranks": [1, sufficient_rank(6)], "starts": 6 if quick else 30},
+            "spurious": {"starts": 30 if quick else 300},
+        }
+
+    def report(self, found: dict[str, Any]) -> str:
+        """Return the reductions, the map of failures, and where runs on the explicit example end."""
+        lines = ["Rank reduction of an optimum of rank 8: KN, bound, rank reached, change of the objective"]
+        lines += [f"  {count:3d}  {bound}  {reached}  {change:+.1e}" for count, bound, reached, change in found["rows"]]
+        lines.append("Share of failing runs, 6 x 5, square loss (* = theorem: none)")
+        lines.append("        " + "".join(f"  KN={count:<5d}" for count in _COUNTS))
+        for rank, row in zip(_RANKS, found["shares"]):
+            cells = (f"  {share:6.1%}{'*' if _guaranteed(rank, count) else ' '} " for share, count in zip(row, _COUNTS))
+            lines.append(f"  r = {rank} " + "".join(cells))
+        lines.append(f"Explicit 2 x 2 example, runs at the spurious value: {_reached(found['spurious'])}")
+        return "\n".join(lines)
+
+    def judge(self, found: dict[str, Any]) -> list[Claim]:
+        """Return the claims beside what was measured."""
+        rows, shares, (count, excess) = found["rows"], np.array(found["shares"]), found["network"]
+        local = {name: _at_the_spurious_value(values) for name, values in found["spurious"].items()}
+        beyond = excess[str(sufficient_rank(6))]
+        guaranteed = [
+            shares[i, j] for i, r in enumerate(_RANKS) for j, c in enumerate(_COUNTS) if _guaranteed(r, c)
+        ]
+        return [
+            Claim(
+                "a minimiser of rank r with r(r+1)/2 <= KN exists, and is found by reducing any optimum",
+                "confirmed",
+                f"bound reached for KN = {[row[0] for row in rows]}, largest change "
+                f"{max(abs(row[3]) for row in rows):.1e}",
+                all(found <= bound for _, bound, found, _ in rows) and max(abs(row[3]) for row in rows) <= 1e-12,
+            ),
+            Claim(
+                "no spurious minima where r(r+1)/2 > KN; the condition is sufficient, not necessary",
+                "confirmed",
+                f"failing share inside the region {max(guaranteed):.1%}, largest outside {shares.max():.1%}; "
+                f"linearized network (KN = {count}): excess {max(0.0, beyond):.1e}",
+                bool(max(guaranteed) == 0.0 and shares.max() > 0.0) and beyond < 1e-7,
+            ),
+            Claim(
+                "below the bound spurious minima are real (2 x 2, r = 1, KN = 2: 0.81888620817 against 0.16141813425), "
+                "and the LoRA start does not meet this one",
+                "confirmed",
+                _reached(found["spurious"]),
+                local["random, r = 1"] > 0 and local["LoRA start, r = 1"] == 0 and local["random, r = 2"] == 0,
+            ),
+        ]
 
 
-@dataclass(frozen=True)
-class LandscapeRun:
-    """The end of a run on the perturbed landscape.
-
-    Attributes
-    ----------
-    A, B : ndarray of shape (m, r), (n, r)
-        The point reached.
-    fun, gap : float
-        ``F(X) = f(X) + lam ||X||_*`` there, and the certified bound on ``F(X) - min F``.
-    smallest_singular : float
-        ``sigma_r(Z)/sigma_1(Z)`` of ``Z = [A; B]``: zero at the stationary points that the theorem speaks of.
-    smallest_eigenvalue : float
-        Of ``[[lam I, G], [G^T, lam I]] + 2 P``: not negative at global minima.
-    grad_norm : float
-        Of the perturbed objective.
-    """
-
-    A: Array
-    B: Array
-    fun: float
-    gap: float
-    smallest_singular: float
-    smallest_eigenvalue: float
-    grad_norm: float
+def _guaranteed(rank: int, count: int) -> bool:
+    """Whether the theorem excludes spurious minima."""
+    return rank * (rank + 1) // 2 > count
 
 
-def random_perturbation(size: int, norm: float, rng: np.random.Generator) -> Array:
-    """Return a random PSD matrix ``P`` (size, size) with spectral norm ``norm``."""
-    Q = rng.standard_normal((size, size))
-    P = Q @ Q.T
-    return P * (norm / np.linalg.norm(P, 2))
+def _at_the_spurious_value(values: list[float]) -> int:
+    return int(np.sum(np.abs(np.array(values) - _SPURIOUS_VALUE) < 1e-6))
 
 
-def solve_landscape(
-    problem: Problem, perturbation: Array, rng: np.random.Generator, std: float = 1.0, max_iter: int = 3000
-) -> LandscapeRun:
-    """Minimise ``L(A, B) + <P, Z Z^T>``, ``Z = [A; B]``, by L-BFGS from random Gaussian factors.
-
-    For ``r (r + 1)/2 > count`` and almost every PSD ``P`` every second-order stationary point of it is global, and
-    its excess over ``min F`` is at most ``2 ||P||_2 ||X*||_*`` (the paper's landscape theorem and corollary).
-
-    Parameters
-    ----------
-    problem : Problem
-        With ``lam > 0`` and a plain ``lora`` adapter (``s = 1``).
-    perturbation : ndarray of shape (m + n, m + n)
-        ``P``; see :func:`random_perturbation`.
-    rng : Generator
-        Draws the start, of standard deviation ``std``.
-    """
-    from scipy.optimize import minimize
-
-    problem.require_low_rank("solve_landscape")
-    m, n, r = *problem.shape, problem.rank
-
-    def function(theta: Array) -> tuple[float, Array]:
-        grad = np.empty_like(theta)
-        value = problem.value_and_grad(theta, grad)
-        PZ = perturbation @ theta.reshape(m + n, r)
-        return value + float(np.vdot(PZ.ravel(), theta)), grad + 2.0 * PZ.ravel()
-
-    options: dict[str, Any] = {"maxiter": max_iter, "maxcor": 20, "ftol": 1e-15, "gtol": 1e-10}
-    settings: dict[str, Any] = {"jac": True, "method": "L-BFGS-B", "options": options}
-    end = minimize(function, std * rng.standard_normal(problem.size), **settings)
-    A, B, _ = problem.split(end.x)
-    X = A @ B.T
-    f, G = problem.objective.value_and_grad(X)
-    S = np.block([[problem.lam * np.eye(m), G], [G.T, problem.lam * np.eye(n)]]) + 2.0 * perturbation
-    values = np.linalg.svd(np.vstack([A, B]), compute_uv=False)
-    return LandscapeRun(
-        A.copy(),
-        B.copy(),
-        f + problem.lam * float(np.linalg.svd(X, compute_uv=False).sum()),
-        gap_certificate(problem.objective, X, problem.lam),
-        float(values[-1] / (values[0] or 1.0)),
-        float(np.linalg.eigvalsh(S)[0]),
-        float(np.linalg.norm(function(end.x)[1])),
-    )
-
-
-def failure_map(
-    shape: tuple[int, int], ranks: list[int], counts: list[int], instances: int, starts: int, lam: float, seed: int
-) -> Array:
-    """Return the share of runs (ranks, counts) that end above the convex optimum, on random square-loss problems.
-
-    A run fails if its certified gap exceeds ``1e-6 F`` and it ends above the convex optimum by more than that, be
-    it at a spurious minimum or because the optimum has a larger rank than the factors. The theorem leaves none
-    where ``r (r + 1)/2 > count``. SAMPLED.
-    """
-    from ..convex import solve_convex
-
-    rng = np.random.default_rng(seed)
-    failures = np.zeros((len(ranks), len(counts)))
-    m, n = shape
-    for column, count in enumerate(counts):
-        for _ in range(instances):
-            objective = NTK(rng.standard_normal((1, count, m, n)), 3.0 * rng.standard_normal((1, count)))
-            best = solve_convex(Problem(objective, min(shape), lam), method="prox").fun
-            for row, rank in enumerate(ranks):
-                problem = Problem(objective, rank, lam)
-                for _ in range(starts):
-                    run = solve_landscape(problem, random_perturbation(m + n, 1e-9, rng), rng, 2.0, max_iter=400)
-                    failures[row, column] += run.gap > 1e-6 * run.fun and run.fun > best * (1.0 + 1e-6)
-    return failures / (instances * starts)
-
-
-def spurious_example() -> Problem:
-    """Return the 2 x 2 problem of rank 1 with ``KN = 2`` that has a strict spurious local minimum.
-
-    ``f(X) = (X_21 + X_22 - 2)^2/2 + (X_12 - X_21)^2/2``, ``lam = 1/10``: local value 0.81888620817193, global value
-    0.16141813425418 at a matrix of rank one. With ``r = 2`` (``3 > 2``) no run fails (proofs/lora_ntk).
-    """
-    features = np.array([[[0.0, 0.0], [1.0, 1.0]], [[0.0, 1.0], [-1.0, 0.0]]])
-    return Problem(NTK(features[None], np.array([[2.0, 0.0]])), 1, 0.1)
-
-
-def degenerate_optimum(
-    shape: tuple[int, int], rank: int, count: int, lam: float, rng: np.random.Generator
-) -> tuple[NTK, Array]:
-    """Return an objective and an optimum of ``f + lam ||.||_*`` with the given rank, by construction.
-
-    ``G_1 = U V^T + W`` with ``U^T W = 0``, ``W V = 0``, ``||W||_2 < 1``, other features random, ``X = U S V^T``, and
-    targets that make the residual ``-lam e_1``. The minimal rank of an optimum is in general lower.
-    """
-    m, n = shape
-    U = np.linalg.qr(rng.standard_normal((m, m)))[0]
-    V = np.linalg.qr(rng.standard_normal((n, n)))[0]
-    features = rng.standard_normal((1, count, m, n))
-    k = min(m, n) - rank
-    rest = U[:, rank : rank + k] * rng.uniform(0.1, 0.9, k) @ V[:, rank : rank + k].T
-    features[0, 0] = U[:, :rank] @ V[:, :rank].T + rest
-    root = rng.standard_normal((rank, rank))
-    X = U[:, :rank] @ (root @ root.T + 0.1 * np.eye(rank)) @ V[:, :rank].T
-    targets = np.einsum("kmn,mn->k", features[0], X)
-    targets[0] += lam
-    return NTK(features, targets[None]), X
+def _reached(ends: dict[str, list[float]]) -> str:
+    return ", ".join(f"{name}: {_at_the_spurious_value(values)}/{len(values)}" for name, values in ends.items())

@@ -17,7 +17,6 @@ from ..monitor import StoppingRule
 from ..objectives.denoising import Denoising
 from ..objectives.linear import LinearFineTuning
 from ..problem import Problem
-from ..schedules.periodic import Periodic
 from .base import Claim, PaperClaims
 
 _SHAPE, _RANK = (12, 10), 2
@@ -43,7 +42,7 @@ def against_lora(max_iter: int) -> dict[str, float]:
     problem, stop = Problem(Denoising(T), _RANK), StoppingRule(max_iter, grad_tol=0.0)
     return {
         "LoRA": solve(problem, "nesterov", stop=stop).fun,
-        "PeriodicLoRA": solve(problem, "nesterov", stop=stop, schedule=Periodic(period=100)).fun,
+        "PeriodicLoRA": solve(problem, "nesterov+periodic:period=100", stop=stop).fun,
         "floor": 0.5 * float(np.sum(np.linalg.svd(T, compute_uv=False)[_RANK:] ** 2)),
     }
 

@@ -16,14 +16,15 @@ from .._validate import Array, as_number
 from ..adapters.lora import LoRA
 from ..engine import solve
 from ..inits.lora import LoRAStart
+from ..method import Method
 from ..monitor import StoppingRule
 from ..objectives.base import Objective
 from ..objectives.denoising import Denoising
 from ..optimizers.gd import GD
 from ..problem import Problem
-from ..result import Status
 from ..schedules.cola import ChainOfLoRA
 from ..schedules.rac_chain import RACChain
+from ..status import Status
 from .base import Claim, PaperClaims
 
 
@@ -139,20 +140,20 @@ def gaps_on_the_paper_example(step: float, seeds: int) -> dict[str, list[float]]
     """Return the gap of each method over the seeds (inf where it diverged), with steps of one size."""
     objective = PaperExample()
     problem = Problem(objective, rank=1)
-    runs: dict[str, dict[str, Any]] = {
-        "LoRA": {},
-        "COLA, fresh A": {"schedule": ChainOfLoRA(std=1.0)},
-        "AsymmLoRA": {"adapter": LoRA(frozen="A")},
-        "RAC-LoRA": {"schedule": RACChain(inner=1)},
-    }
     start = LoRAStart(std=1.0)
+    runs = {
+        "LoRA": Method(GD(step), init=start),
+        "COLA, fresh A": Method(GD(step), ChainOfLoRA(std=1.0), init=start),
+        "AsymmLoRA": Method(GD(step), adapter=LoRA(frozen="A"), init=start),
+        "RAC-LoRA": Method(GD(step), RACChain(inner=1), init=start),
+    }
     gaps: dict[str, list[float]] = {}
-    for label, options in runs.items():
+    for label, method in runs.items():
         max_iter = 20_000 if label.startswith("COLA") else int(100 / step)
         stop = StoppingRule(max_iter=max_iter, grad_tol=0.0)
         gaps[label] = []
         for seed in range(seeds):
-            result = solve(problem, GD(step), start, seed, stop=stop, **options)
+            result = solve(problem, method, seed=seed, stop=stop)
             diverged = result.status is Status.DIVERGED
             gap = np.inf if diverged else objective.value_and_grad(result.X)[0] - objective.lower_bound
             gaps[label].append(gap)
@@ -165,7 +166,7 @@ def contraction(shape: tuple[int, int], rank: int, side: Literal["left", "right"
     problem = Problem(Denoising(M), rank)
     stop = StoppingRule(max_iter=1, grad_tol=0.0)
     ratios = [
-        solve(problem, GD(1.0), seed=seed, schedule=RACChain(side=side), stop=stop).fun / (0.5 * np.sum(M * M))
+        solve(problem, Method(GD(1.0), RACChain(side=side)), seed=seed, stop=stop).fun / (0.5 * np.sum(M * M))
         for seed in range(draws)
     ]
     return float(np.mean(ratios)), float(np.std(ratios, ddof=1) / np.sqrt(draws))

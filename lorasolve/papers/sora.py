@@ -17,6 +17,7 @@ from .._validate import Array, as_float_array, as_number
 from ..adapters.sora import SoRA, released_threshold
 from ..convex import solve_convex
 from ..engine import solve
+from ..method import Method
 from ..monitor import Intermediate, StoppingRule
 from ..objectives.denoising import Denoising
 from ..problem import Problem
@@ -169,7 +170,7 @@ def unit_columns(seed: int) -> tuple[Result, float]:
     start = (rng.standard_normal((_SHAPE[0], _GATES)), rng.standard_normal((_SHAPE[1], _GATES)))
     problem = Problem(Denoising(T), _GATES, adapter=SoRA(_PENALTY, "unit_columns"))
     stop = StoppingRule(max_iter=20_000, grad_tol=1e-8)
-    result = solve(problem, "proximal_gd", start, schedule="revive", stop=stop)
+    result = solve(problem, "proximal_gd+revive", start, stop=stop)
     return result, solve_convex(Problem(Denoising(T), _GATES, _PENALTY), method="prox").fun
 
 
@@ -190,7 +191,8 @@ def memorisation(penalties: Sequence[float], seed: int) -> list[tuple[float, int
         last[adapter.gate_penalty] = (gates, *losses)
 
     stop = StoppingRule(max_iter=1500 * len(penalties), grad_tol=1e-6)
-    solve(problem, "proximal_gd", seed=seed, schedule=Sparsify(tuple(penalties)), stop=stop, callback=watch)
+    method = Method("proximal_gd", Sparsify(tuple(penalties)))
+    solve(problem, method, seed=seed, stop=stop, callback=watch)
     return [(penalty, *last[penalty]) for penalty in penalties]
 
 

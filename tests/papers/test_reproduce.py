@@ -111,7 +111,7 @@ def test_interruption_has_its_exit_code(tmp_path, monkeypatch):
 
 
 def test_a_claim_that_fails_has_its_exit_code_and_its_line_on_the_page(tmp_path, monkeypatch, capsys):
-    from lorasolve.papers.expressive_power_claims import ExpressivePowerClaims
+    from lorasolve.papers.expressive_power import ExpressivePowerClaims
 
     monkeypatch.setattr(ExpressivePowerClaims, "parts", ExpressivePowerClaims.parts | {"deviation": lambda seeds: 0.1})
     page = tmp_path / "page.md"

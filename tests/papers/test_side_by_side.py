@@ -8,7 +8,7 @@ import lorasolve as ls
 from lorasolve.adapters import DoRA, LoRA, SoftmaxGates, SoRA
 from lorasolve.objectives import LinearFineTuning
 from lorasolve.optimizers import registry as optimizer_registry
-from lorasolve.papers import side_by_side as sbs
+from lorasolve.papers import _side_by_side as sbs
 
 
 @pytest.fixture(scope="module")

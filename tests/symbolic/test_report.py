@@ -9,6 +9,7 @@ import pytest
 import proofs
 from lorasolve._known import Known
 from lorasolve.cli import main
+from lorasolve.io import SCHEMA_VERSION
 from lorasolve.symbolic import (
     Fact,
     Identity,
@@ -143,7 +144,7 @@ def test_facts_stand_beside_how_a_check_is_known():
 def test_the_json_document_speaks_the_language_of_all_commands(capsys):
     assert main(["prove", "nuclear_norm_variational", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
-    assert content["schema"] == "lorasolve/prove" and content["schema_version"] == 1 and content["ok"] is True
+    assert content["schema"] == "lorasolve/prove" and content["schema_version"] == SCHEMA_VERSION and content["ok"] is True
     (shown,) = content["theorems"]
     assert shown["name"] == "nuclear_norm_variational"
     assert {check["known"] for check in shown["checks"]} <= {"PROVED", "VERIFIED"}

@@ -24,11 +24,10 @@ from ..method import Method
 from ..monitor import Intermediate, StoppingRule
 from ..objectives.base import Objective
 from ..optimizers import registry as optimizer_registry
-from ..problem import Problem
+from ..problem import Problem, full_fine_tuning
 from ..result import Result
 from ..schedules import registry as schedule_registry
 from ..status import Status
-from .learns_less import full_fine_tuning
 
 # The step-size search multiplies by this until neither neighbour is better, at most so often in each direction.
 STEP_RATIO = 4.0
