@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from ._validate import Array, as_float_array, as_integer, as_number, as_shape, require
 from .adapters import registry as adapter_registry
 from .adapters.base import Adapter, split
+from .adapters.lora import LoRA
 from .linear_map import factor_singular_values
 from .objectives.base import DenseReference, Objective, as_objective
 
@@ -237,3 +238,15 @@ class Problem:
         reason = self.low_rank_refusal()
         if reason is not None:
             raise ValueError(f"{what}: {reason}")
+
+
+def full_fine_tuning(objective: Objective) -> tuple[Problem, tuple[Array, Array]]:
+    """Return full fine-tuning as a problem, and its start ``X = 0``.
+
+    The factor of the smaller side is the identity and frozen, so gradient descent on the other one is gradient
+    descent on the whole update.
+    """
+    m, n = objective.shape
+    k = min(m, n)
+    problem = Problem(objective, k, adapter=LoRA(frozen="A" if m <= n else "B"))
+    return problem, (np.eye(m, k), np.zeros((n, k))) if m <= n else (np.zeros((m, k)), np.eye(n, k))

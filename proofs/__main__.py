@@ -1,6 +1,8 @@
-"""Check all theorems: ``python -m proofs [NAME ...] [--json] [--latex FILE]``."""
+"""Check the theorems: ``python -m proofs [NAME ...]`` is ``lorasolve prove [NAME ...]``."""
 
-from lorasolve.symbolic.report import main
+import sys
+
+from lorasolve.cli import main
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(["prove", *sys.argv[1:]]))

@@ -54,7 +54,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(99, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("template", THEOREM))

@@ -61,7 +61,7 @@ marginal_importance : PROVED
 
 Used by
 -------
-lorasolve/adapters/softmax_gates.py, lorasolve/papers/beam.py, lorasolve/schedules/beam.py
+lorasolve/adapters/softmax_gates.py, lorasolve/papers/beam_lora.py, lorasolve/schedules/beam.py
 """
 
 from fractions import Fraction
@@ -544,7 +544,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(23, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("beam_lora", THEOREM))

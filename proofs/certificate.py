@@ -188,7 +188,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(14, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("certificate", THEOREM))

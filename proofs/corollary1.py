@@ -43,7 +43,7 @@ from lorasolve.symbolic import (
     Assumption,
     Identity,
     Inequality,
-    Known,
+    Premise,
     ScalarCheck,
     Square,
     SumOfSquares,
@@ -85,7 +85,7 @@ def _norm(name: str, norm: object) -> Assumption:
 X_NORM, XS_NORM = _norm("X", x), _norm("Xstar", y)
 CAUCHY = Square(y * Y + x * YS)
 TRIANGLE = hypothesis("check triangle: d <= x + y", dist, x + y)
-DISTANCE = Known("theorem 1: t <= d, t = ||X - Pi||_F / sqrt(c)", root, dist, t1.MASTER.facts)
+DISTANCE = Premise("theorem 1: t <= d, t = ||X - Pi||_F / sqrt(c)", root, dist, t1.MASTER.facts)
 
 CHECKS = (
     ScalarCheck(
@@ -156,7 +156,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(7, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("corollary1", THEOREM))

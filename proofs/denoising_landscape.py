@@ -284,7 +284,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(15, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("denoising_landscape", THEOREM))

@@ -54,7 +54,7 @@ from lorasolve.symbolic import (
     Form,
     Identity,
     Inequality,
-    Known,
+    Premise,
     Square,
     SumOfSquares,
     Theorem,
@@ -142,8 +142,8 @@ rise = scalars("rise", real=True)
 S, e2 = scalars("S e_2", nonnegative=True)
 size = a**2 + b**2
 K = w + Rational(9, 4) * beta * size
-CHANGE = Known("check change_of_objective", rise, -h * S + h**2 / 2 * w * S + beta / 2 * e2, change.facts)
-NORM_E = Known(
+CHANGE = Premise("check change_of_objective", rise, -h * S + h**2 / 2 * w * S + beta / 2 * e2, change.facts)
+NORM_E = Premise(
     "checks increment_norm and midpoint_norms", e2, h**2 * size * (1 + h * w / 2) ** 2 * S, increment_norm.facts
 )
 SHORT = hypothesis("h K <= 1", h * K, 1)
@@ -156,7 +156,7 @@ f_low, f_moved = scalars("f_low f_moved", real=True)
 Delta, R = scalars("Delta R")
 ONE_STEP = by_fact(SMOOTHNESS, "f(X - G/beta) <= f - |G|^2/(2 beta)", f_moved, f + inner(G, X) + beta / 2 * square(X))
 LOW = hypothesis("inf f <= f(X - G/beta)", f_low, f_moved)
-VALUE = Known("check gradient_norm_from_value: ||G||_2^2 <= 2 beta Delta = R^2", g**2, R**2, (SMOOTHNESS,))
+VALUE = Premise("check gradient_norm_from_value: ||G||_2^2 <= 2 beta Delta = R^2", g**2, R**2, (SMOOTHNESS,))
 RADIUS = hypothesis("a^2 + b^2 <= 2 Delta/lam (magnitude_bound)", size, 2 * Delta / lam)
 
 # Local curvature along (U, V), with hess f[D, D] <= beta |D|^2 and |U B^T| <= b |U|, |A V^T| <= a |V|.
@@ -286,7 +286,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(17, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("descent_lemma", THEOREM))

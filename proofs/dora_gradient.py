@@ -43,7 +43,7 @@ literal_projector_is_wrong : VERIFIED
 
 Used by
 -------
-lorasolve/adapters/dora.py
+lorasolve/adapters/dora.py, lorasolve/papers/dora.py
 """
 
 from fractions import Fraction
@@ -284,7 +284,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(18, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("dora_gradient", THEOREM))

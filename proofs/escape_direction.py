@@ -331,7 +331,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(5, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("escape_direction", THEOREM))

@@ -59,7 +59,7 @@ error_recursion : PROVED
 
 Used by
 -------
-lorasolve/papers/expressive.py
+lorasolve/papers/_expressive_power.py
 """
 
 from fractions import Fraction
@@ -502,7 +502,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(27, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("expressive_power", THEOREM))

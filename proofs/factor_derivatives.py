@@ -163,7 +163,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(1, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("factor_derivatives", THEOREM))

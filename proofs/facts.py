@@ -270,7 +270,7 @@ CHECKS = (
     _sampled("rotfeld", ROTFELD, _rotfeld, ("0.9 of the sum", lambda g: _rotfeld(g, 0.9))),
 )
 
-THEOREM = Theorem(0, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("facts", THEOREM))

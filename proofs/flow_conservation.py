@@ -120,7 +120,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(4, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("flow_conservation", THEOREM))

@@ -67,7 +67,7 @@ mean_singular_value : PROVED
 
 Used by
 -------
-lorasolve/papers/learn_forget.py
+lorasolve/papers/_learns_less.py
 """
 
 from collections import Counter
@@ -541,7 +541,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(25, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("learns_less", THEOREM))

@@ -255,7 +255,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(10, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("lemma1", THEOREM))

@@ -61,7 +61,7 @@ step_raises_loss : PROVED
 
 Used by
 -------
-lorasolve/papers/ggpo.py, lorasolve/papers/sharpness.py, lorasolve/optimizers/ggpo.py,
+lorasolve/papers/lora_ggpo.py, lorasolve/optimizers/ggpo.py,
 lorasolve/optimizers/mgpo.py
 """
 
@@ -551,7 +551,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(24, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("lora_ggpo", THEOREM))

@@ -58,7 +58,7 @@ rank_reduction : VERIFIED
 
 Used by
 -------
-lorasolve/papers/ntk.py, lorasolve/objectives/ntk.py
+lorasolve/papers/_lora_ntk.py, lorasolve/objectives/ntk.py
 """
 
 from fractions import Fraction
@@ -551,7 +551,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(22, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("lora_ntk", THEOREM))

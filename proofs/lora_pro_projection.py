@@ -52,7 +52,7 @@ second_step : PROVED
 
 Used by
 -------
-lorasolve/optimizers/lora_pro.py
+lorasolve/optimizers/lora_pro.py, lorasolve/papers/lora_pro.py
 """
 
 from random import Random
@@ -150,7 +150,7 @@ increment_length = Inequality(
         dropped(STEP_SIGMA),
     ),
 )
-QUARTER = increment_length.known()
+QUARTER = increment_length.conclusion()
 
 # Two steps from B = 0 on ||X - M||^2/2, step 1, s = 1.
 M = matrix("M", m, n)
@@ -415,7 +415,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(19, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("lora_pro_projection", THEOREM))

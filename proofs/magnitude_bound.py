@@ -126,7 +126,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(11, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("magnitude_bound", THEOREM))

@@ -147,7 +147,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(2, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("nuclear_norm_variational", THEOREM))

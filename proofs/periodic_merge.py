@@ -38,7 +38,7 @@ ridge_continues : PROVED
 
 Used by
 -------
-lorasolve/schedules/periodic.py
+lorasolve/papers/periodic_lora.py, lorasolve/schedules/periodic.py
 """
 
 from random import Random
@@ -47,7 +47,7 @@ from lorasolve.symbolic import (
     Exact,
     Identity,
     Inequality,
-    Known,
+    Premise,
     Square,
     Theorem,
     by_fact,
@@ -114,7 +114,7 @@ RR, QQ = scalars("r q")
 ABOVE = hypothesis("the r largest squared values are at least tau each", RR * level, top)
 BELOW = hypothesis("the other q - r are at most tau each", rest, (QQ - RR) * level)
 MORE = hypothesis("r <= q", RR, QQ)
-DECREASE = Known("check stage_decrease", f_next, f - top / (2 * L), decrease.facts)
+DECREASE = Premise("check stage_decrease", f_next, f - top / (2 * L), decrease.facts)
 SHARE = hypothesis("check share_of_top_values", RR * (top + rest) / QQ, top)
 PL = hypothesis("||G||^2 >= 2 mu0 (f - f*)", 2 * mu0 * (f - f_star), top + rest)
 
@@ -290,7 +290,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(20, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("periodic_merge", THEOREM))

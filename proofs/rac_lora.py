@@ -70,8 +70,8 @@ from lorasolve.symbolic import (
     Exact,
     Identity,
     Inequality,
-    Known,
     MatrixExpr,
+    Premise,
     ScalarCheck,
     ScalarExpr,
     Square,
@@ -138,7 +138,7 @@ descent = Inequality(
 )
 # In expectation: w = E<G, P G>, g2 = ||G||^2, f_next = E f(W_+).
 w, g2 = scalars("w g_2", nonnegative=True)
-STEP = Known("check descent, in expectation", f_next, f - gamma * (1 - gamma * L / 2) * w, descent.facts)
+STEP = Premise("check descent, in expectation", f_next, f - gamma * (1 - gamma * L / 2) * w, descent.facts)
 EIGENVALUE = hypothesis("E<G, P G> >= lambda ||G||^2", lam * g2, w)
 PL = hypothesis("||G||^2 >= 2 mu (f - f*)", 2 * mu * (f - f_star), g2)
 SHORT = hypothesis("gamma L <= 1", gamma * L, 1)
@@ -404,7 +404,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(21, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("rac_lora", THEOREM))

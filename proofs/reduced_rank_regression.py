@@ -148,7 +148,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(16, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("reduced_rank_regression", THEOREM))

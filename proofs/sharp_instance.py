@@ -380,7 +380,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(13, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("sharp_instance", THEOREM))

@@ -613,7 +613,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(26, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("sora", THEOREM))

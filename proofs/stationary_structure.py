@@ -365,7 +365,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(3, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("stationary_structure", THEOREM))

@@ -60,7 +60,7 @@ import sympy
 from lorasolve.symbolic import (
     Identity,
     Inequality,
-    Known,
+    Premise,
     ScalarCheck,
     Square,
     SumOfSquares,
@@ -137,7 +137,7 @@ AT_X, AT_XS = define(Z, G + g), define(gs, -1 * GS)
 RSC = hypothesis("restricted strong convexity", alpha * square(X - XS), inner(G - GS, X - XS))
 # g is a subgradient of lam ||.||_* by its form, gstar because X* is a minimizer.
 SUBGRADIENTS = (MONOTONICITY, NUCLEAR_SUBDIFFERENTIAL)
-MONOTONE = Known("<g - gstar, X - X*> >= 0", 0, inner(g - gs, X - XS), SUBGRADIENTS)
+MONOTONE = Premise("<g - gstar, X - X*> >= 0", 0, inner(g - gs, X - XS), SUBGRADIENTS)
 
 strong_convexity = Inequality(
     "strong_convexity",
@@ -156,7 +156,7 @@ strong_convexity = Inequality(
 )
 
 # From here on only the conclusions matter, as relations between numbers: Z is free again.
-BEST_KNOWN, CONVEX_KNOWN = best_approximation.known(), strong_convexity.known()
+BEST_KNOWN, CONVEX_KNOWN = best_approximation.conclusion(), strong_convexity.conclusion()
 
 POINT_AT_ZERO = {
     P1: [[1]], Q1: [[1]], Sigma1: [[0]], P2: [[0]], Q2: [[0]], Sigma2: [[0]],
@@ -181,7 +181,7 @@ master = Inequality(
         dropped(CONVEX_KNOWN),
     ),
 )
-MASTER = master.known()
+MASTER = master.conclusion()
 
 # Sharpness at 2 alpha = beta, r = r* = 1: f(Y) = alpha ((y11 - 1)^2 + y12^2 + y21^2), X* = E11, X = E22, lam = 0.
 y11, y12, y21, u1, v1, u2, v2 = sympy.symbols("y11 y12 y21 u1 v1 u2 v2", real=True)
@@ -401,7 +401,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(6, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("theorem1", THEOREM))

@@ -44,7 +44,7 @@ lorasolve/landscape/several.py
 
 from lorasolve.symbolic import (
     Inequality,
-    Known,
+    Premise,
     Theorem,
     dropped,
     hypothesis,
@@ -62,13 +62,13 @@ D1, T1, D2, T2, d1, d2 = scalars("D1 T1 D2 T2 d_1 d_2", nonnegative=True)
 w1, w2, joint = scalars("w_1 w_2 s", real=True)
 bound2 = scalars("b_2", nonnegative=True)
 
-BLOCK = t1.best_approximation.known()
-STEP_1 = Known("step 5 in block 1", T1, D1 - 2 * kappa1 * w1, BLOCK.facts)
-STEP_2 = Known("step 5 in the others", T2, D2 - 2 * kappa2 * w2, BLOCK.facts)
+BLOCK = t1.best_approximation.conclusion()
+STEP_1 = Premise("step 5 in block 1", T1, D1 - 2 * kappa1 * w1, BLOCK.facts)
+STEP_2 = Premise("step 5 in the others", T2, D2 - 2 * kappa2 * w2, BLOCK.facts)
 
 # Step 6; b_2 is the sum of alpha_l ||X_l - X*_l||^2 and w_2 the sum of <X_l - X*_l, Z_l> over the other blocks.
 RSC = hypothesis("restricted strong convexity, all blocks", alpha1 * D1 + bound2, joint)
-MONOTONE = Known("<g - gstar, X - X*> >= 0, all blocks", joint, w1 + w2, t1.SUBGRADIENTS)
+MONOTONE = Premise("<g - gstar, X - X*> >= 0, all blocks", joint, w1 + w2, t1.SUBGRADIENTS)
 OTHERS = hypothesis("the other blocks violate their bounds", w2, bound2)
 coupling = Inequality(
     "coupling",
@@ -88,13 +88,13 @@ coupling = Inequality(
         dropped(RSC),
     ),
 )
-COUPLING = coupling.known()
+COUPLING = coupling.conclusion()
 TIGHT = {D1: 1, T1: "1/2", alpha1: 1, kappa1: "1/4", bound2: 0, w1: 1, w2: 0}
 
 
-def step_6(name: str, excess1: object, excess2: object) -> Known:
+def step_6(name: str, excess1: object, excess2: object) -> Premise:
     """Return the coupling for two groups of blocks with 2 kappa_l alpha_l = 1 + excess."""
-    return Known(
+    return Premise(
         name,
         (1 + excess1) / (2 * kappa1) * D1 + (1 + excess2) / (2 * kappa2) * D2,  # type: ignore[operator]
         w1 + w2,
@@ -176,7 +176,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(8, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("theorem2", THEOREM))

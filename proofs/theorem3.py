@@ -62,7 +62,7 @@ import sympy
 from lorasolve.symbolic import (
     Identity,
     Inequality,
-    Known,
+    Premise,
     ScalarCheck,
     Square,
     SumOfSquares,
@@ -91,7 +91,7 @@ X, TOP, XS, Z = t1.X, t1.TOP, t1.XS, t1.Z
 X0, G, G0, g, g0 = (matrix(name, m, n) for name in ("X0", "G", "G0", "g", "g0"))
 
 RSC = hypothesis("restricted strong convexity about X0", alpha * square(X - X0), inner(G - G0, X - X0))
-MONOTONE = Known("<g - g0, X - X0> >= 0", 0, inner(g - g0, X - X0), t1.SUBGRADIENTS)
+MONOTONE = Premise("<g - g0, X - X0> >= 0", 0, inner(g - g0, X - X0), t1.SUBGRADIENTS)
 DUAL = by_fact(DUAL_NORM, "<X* - X0, Z> <= nu z", inner(XS - X0, Z), nu * z)
 SCALE = hypothesis("kappa ||Z||_2 <= sigma_{r*} (theorem1: truncation_scale)", kappa * z, sigma_star)
 AT_X = (define(Z, G + g), define(g0, -1 * G0))
@@ -111,7 +111,7 @@ pairing = Inequality(
         dropped(DUAL),
     ),
 )
-PAIRING = pairing.known()
+PAIRING = pairing.conclusion()
 # x* = x = 0 in one dimension, o = 1: everything is tight.
 ORIGIN = {**t1.POINT_AT_ZERO, XS: [[1]], X0: [[1]], Z: [["-2/5"]], nu: "1/100", z: "2/5", sigma_star: "2/5"}
 
@@ -137,7 +137,7 @@ master = Inequality(
 # From here on numbers: T = ||Pi - X||^2, d2 = d^2, o2 = o^2, c = 2 kappa alpha.
 T, d, o, d2, o2, more, perp = scalars("T d o d_2 o_2 p x", nonnegative=True)
 c, b, root = scalars("c b rho")
-MASTER = Known("check master", T, d2 - c * o2 + 2 * sigma_star * nu, master.facts)
+MASTER = Premise("check master", T, d2 - c * o2 + 2 * sigma_star * nu, master.facts)
 YOUNG = hypothesis("check young, theta = eps/2", d2, (1 + eps / 2) * o2 + (1 + 2 / eps) * delta**2)
 BOUND = (1 + 2 / eps) * delta**2 + 2 * sigma_star * nu
 LARGE_C = define(c, 1 + eps + more)
@@ -150,7 +150,7 @@ PERP = (eye(m) - P @ P.T) @ E @ (eye(n) - Q @ Q.T)
 Z_OFF = annihilated(Z, left=(P,), right=(Q,))
 
 w = scalars("w", real=True)
-STEP = Known("check pairing, alpha o^2 <= w + nu z, w = <X - X*, Z>", alpha * o2, w + nu * z, pairing.facts)
+STEP = Premise("check pairing, alpha o^2 <= w + nu z, w = <X - X*, Z>", alpha * o2, w + nu * z, pairing.facts)
 W_DUAL = by_fact(DUAL_NORM, "w <= ||X*_perp||_* z <= sqrt(r*) d z", w, root * d * z)
 Z_NORM = hypothesis("z <= beta sigma_r (theorem1: multiplier_norm)", z, beta * sigma_r)
 perpendicular_bound = Inequality(
@@ -182,14 +182,14 @@ perpendicular_bound = Inequality(
         dropped(STEP),
     ),
 )
-PERPENDICULAR = Known(
+PERPENDICULAR = Premise(
     "check perpendicular_bound", alpha * o**2, beta * sigma_r * (root * d + nu), perpendicular_bound.facts
 )
 TRIANGLE = hypothesis("d <= o + delta", d, o + delta)
 SMALL = hypothesis("sqrt(r*) delta + nu <= sqrt(r*) eps", root * delta + nu, root * eps)
 FAR = hypothesis("o >= eps", eps, o)
 
-MASTER_O = Known("check master", T, d**2 - (1 - b) * o**2 + 2 * sigma_star * nu, master.facts)
+MASTER_O = Premise("check master", T, d**2 - (1 - b) * o**2 + 2 * sigma_star * nu, master.facts)
 POSITIVE_C = hypothesis("0 <= c = 1 - b", 0, 1 - b)
 OUTSIDE = hypothesis("delta <= d", delta, d)
 INSIDE = hypothesis("d <= delta", d, delta)
@@ -264,7 +264,7 @@ CHECKS = (
         o2,
         eps**2,
         proof=[
-            Known("check special_distance", o2, 2 / eps * (1 + 2 / eps) * delta**2 + theta, master.facts),
+            Premise("check special_distance", o2, 2 / eps * (1 + 2 / eps) * delta**2 + theta, master.facts),
             2 / eps * (1 + 2 / eps) * hypothesis("small delta", delta**2, eps**4 / (4 * eps + 8)),
             hypothesis("small nu", theta, eps**2 / 2),
         ],
@@ -342,7 +342,7 @@ CHECKS = (
         (c - 1) * o**2 - 2 * delta * o + T - delta**2 - 2 * sigma_star * nu,
         0,
         proof=[
-            Known("check master", T, d**2 - c * o**2 + 2 * sigma_star * nu, master.facts),
+            Premise("check master", T, d**2 - c * o**2 + 2 * sigma_star * nu, master.facts),
             (o + delta + d) * TRIANGLE,
         ],
         paper="6 theorem 3, generic regime",
@@ -409,7 +409,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(9, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("theorem3", THEOREM))

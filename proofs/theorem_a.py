@@ -52,7 +52,7 @@ lorasolve/landscape/judge.py, lorasolve/landscape/regimes.py, lorasolve/landscap
 from lorasolve.symbolic import (
     Identity,
     Inequality,
-    Known,
+    Premise,
     ScalarCheck,
     Square,
     Theorem,
@@ -141,7 +141,7 @@ case_small = Inequality(
 )
 
 # At a second-order stationary point: w = -<X* - X, Zs> for the multiplier Zs of theorem 1, ||Zs||_2 <= beta sigma.
-CONVEX = Known("theorem 1 step 6: alpha d2 <= w", alpha * d2, w, t1.strong_convexity.facts)
+CONVEX = Premise("theorem 1 step 6: alpha d2 <= w", alpha * d2, w, t1.strong_convexity.facts)
 MULTIPLIER = by_fact(DUAL_NORM, "w = -<X*_perp, Zs> <= tau ||Zs||_2 <= tau beta sigma", w, beta * sigma * tau)
 upper_bound = Inequality(
     "upper_bound",
@@ -155,14 +155,14 @@ upper_bound = Inequality(
         dropped(MULTIPLIER),
     ),
 )
-UPPER = upper_bound.known()
-LOWER = Known("lemma A: 2 omega sigma tau <= d2", 2 * omega * sigma * tau, d2, case_large.facts)
+UPPER = upper_bound.conclusion()
+LOWER = Premise("lemma A: 2 omega sigma tau <= d2", 2 * omega * sigma * tau, d2, case_large.facts)
 DUAL_FROBENIUS = by_fact(DUAL_NORM, "tau <= sqrt(k) ||X*_perp||_F <= sqrt(r*) d", tau, root * t)
 PERTURBED = by_fact(WEYL, "sigma_r(X) - 0 <= ||X - X*||_2", sigma, low)
 SPECTRAL_BELOW = by_fact(OPERATOR_NORM, "||X - X*||_2 <= ||X - X*||_F", low, t)
-UPPER_D = Known("check upper_bound", alpha * t**2, beta * sigma * tau, upper_bound.facts)
-CASE_1 = Known("lemma A, t >= 1", (a + kk) * sigma**2 + tau**2 / kk, d2, case_large.facts)
-CASE_2 = Known("lemma A, t < 1", a * sigma**2 + 2 * sigma * tau, d2, case_small.facts)
+UPPER_D = Premise("check upper_bound", alpha * t**2, beta * sigma * tau, upper_bound.facts)
+CASE_1 = Premise("lemma A, t >= 1", (a + kk) * sigma**2 + tau**2 / kk, d2, case_large.facts)
+CASE_2 = Premise("lemma A, t < 1", a * sigma**2 + 2 * sigma * tau, d2, case_small.facts)
 RATIO, CONDITION = define(tau, t * kk * sigma), define(beta, c * alpha)
 
 CHECKS = (
@@ -317,7 +317,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(12, __doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("theorem_a", THEOREM))

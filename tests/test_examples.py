@@ -1,4 +1,4 @@
-"""Every example runs, and the main ones show what they say (those of the methods: tests/papers/test_claims.py)."""
+"""Every example runs, and the main ones show what they say."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def run(name: str) -> Any:
     return runpy.run_path(str(FOLDER / f"{name}.py"))["run"](quick=True)
 
 
-OWN_TEST = {"quickstart", "own_objective", "convex_certificate", "ratings", "adapters"}
+OWN_TEST = {
+    "quickstart", "own_objective", "convex_certificate", "ratings", "adapters", "sora_gates", "rac_lora",
+    "expressive_power", "rank_reduction", "forgetting",
+}  # fmt: skip
+ALL = {path.stem for path in FOLDER.glob("*.py")}
 
 
-# The examples of single papers, method_*.py, are held against their claims in tests/papers/test_claims.py.
-OTHERS = sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("method"))
-
-
-@pytest.mark.parametrize("name", sorted(set(OTHERS) - OWN_TEST))
+@pytest.mark.parametrize("name", sorted(ALL - OWN_TEST))
 def test_example_runs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     run(name)
     assert capsys.readouterr().out
@@ -66,3 +66,36 @@ def test_adapters() -> None:
     assert losses["rsLoRA, alpha = 2"] == pytest.approx(best, rel=1e-6)
     assert losses["LoRA-FA: B trained, A frozen"] > 1.5 * best
     assert losses["LoRA, merged every quarter"] < 0.1 * best
+
+
+def test_sora_gates() -> None:
+    """The closed form keeps the singular values above (3/2) (4 * 0.5 * 0.1)^(1/3), and both starts find it."""
+    shown = run("sora_gates")
+    assert shown["optimum"].gates == sum(value > 1.5 * 0.2 ** (1 / 3) for value in (4.0, 3.0, 2.0, 1.0, 0.3, 0.1))
+    for fun, gates in shown["ends"].values():
+        assert gates == 4 and fun == pytest.approx(shown["optimum"].fun, abs=1e-7)
+
+
+def test_rac_lora() -> None:
+    gaps = run("rac_lora")
+    assert gaps["LoRA"] == pytest.approx(0.28889, abs=5e-6)
+    assert abs(gaps["RAC-LoRA"]) < 1e-12
+
+
+def test_expressive_power() -> None:
+    shown = run("expressive_power")
+    assert shown["errors"].keys() == {4, 8, 16}
+    for rank, error in shown["errors"].items():
+        assert error == pytest.approx(shown["values"][rank] if rank < 16 else 0.0, abs=1e-13)
+
+
+def test_rank_reduction() -> None:
+    assert all(rank * (rank + 1) // 2 <= count for count, rank in run("rank_reduction").items())
+
+
+def test_forgetting() -> None:
+    """Nothing lies in front of the front, and a rank that fits the change beats full fine-tuning on both counts."""
+    ends = run("forgetting")
+    assert all(end.behind_front > -1e-8 for end in ends.values())
+    fitting, full = ends["LoRA, r = 3"], ends["full fine-tuning"]
+    assert fitting.target_loss < full.target_loss and fitting.forgetting < full.forgetting

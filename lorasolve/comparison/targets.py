@@ -10,8 +10,7 @@ from ..convex import solve_convex
 from ..engine import solve
 from ..method import Method
 from ..monitor import StoppingRule
-from ..papers.learn_forget import full_fine_tuning
-from ..problem import Problem
+from ..problem import Problem, full_fine_tuning
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class NTK(Objective):
     Source: Jang, Lee, Ryu, "LoRA Training in the NTK Regime has No Spurious Local Minima", arXiv 2402.11867; its
     ``u, v`` are our ``A, B``. With ``KN`` outputs in all, ``f + lam ||.||_*`` has a minimiser of rank ``r`` with
     ``r(r+1)/2 <= KN``, and factors of a rank above that bound have no spurious minima for almost every small PSD
-    perturbation (:mod:`lorasolve.papers.ntk`; proofs/lora_ntk). For softmax ``(K-1) N`` counts, because the loss
+    perturbation (:mod:`lorasolve.papers.lora_ntk`; proofs/lora_ntk). For softmax ``(K-1) N`` counts, because the loss
     does not see a constant added to the outputs of a sample. A minimiser may not exist for ``lam = 0`` (separable
     data). Work per call: ``O(K N m n)``, one matrix-vector product with all features and one with their transpose.
     """

@@ -53,7 +53,7 @@ class Beam(Schedule):
     that changed something (in the release the copied optimizer state is written into a temporary and lost, only
     the gates' state is reset).
 
-    What is known (derived; proofs/beam_lora, :mod:`lorasolve.papers.beam`):
+    What is known (derived; proofs/beam_lora, :mod:`lorasolve.papers.beam_lora`):
 
     - importance is a gauge choice: ``(A Q, B Q)`` gives the same ``X`` and other importances, majorised by the
       singular values; in one gauge all are equal;

@@ -2,7 +2,7 @@
 
 Write expressions (:mod:`~lorasolve.symbolic.expression`), state assumptions
 (:mod:`~lorasolve.symbolic.assumptions`), list checks with their false twins (:mod:`~lorasolve.symbolic.checks`), and
-collect them in a :class:`Theorem`. ``proofs/README.md`` has a template.
+collect them in a :class:`Theorem`. ``proofs/_template.py`` is one to copy.
 """
 
 from lorasolve.symbolic.assumptions import (
@@ -47,9 +47,9 @@ from lorasolve.symbolic.expression import (
     vector,
     zeros,
 )
-from lorasolve.symbolic.report import main, run_module
-from lorasolve.symbolic.terms import Fact, Known, Square, by_fact, equation, hypothesis
-from lorasolve.symbolic.theorem import Theorem
+from lorasolve.symbolic.report import run_module
+from lorasolve.symbolic.terms import Fact, Premise, Square, by_fact, equation, hypothesis
+from lorasolve.symbolic.theorem import Theorem, discover
 
 __all__ = [
     "Assumption",
@@ -59,9 +59,9 @@ __all__ = [
     "Form",
     "Identity",
     "Inequality",
-    "Known",
     "MatrixExpr",
     "Mutant",
+    "Premise",
     "Sampled",
     "ScalarCheck",
     "ScalarExpr",
@@ -77,6 +77,7 @@ __all__ = [
     "derivative",
     "diagonal",
     "dims",
+    "discover",
     "dropped",
     "equation",
     "eye",
@@ -84,7 +85,6 @@ __all__ = [
     "hypothesis",
     "inner",
     "inverse",
-    "main",
     "matrix",
     "mutant",
     "named",

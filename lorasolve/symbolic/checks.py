@@ -23,6 +23,7 @@ from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 import sympy
 
+from lorasolve._known import Known
 from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic import rational as ra
 from lorasolve.symbolic.assumptions import Assumption, draw, signs_hold
@@ -30,7 +31,7 @@ from lorasolve.symbolic.evaluate import Irrational, Values, as_text, describe, e
 from lorasolve.symbolic.normal import Rules, is_zero, normal_form
 from lorasolve.symbolic.positivity import provably_nonnegative
 from lorasolve.symbolic.rational import Unfit
-from lorasolve.symbolic.terms import Fact, Known, Term, as_term
+from lorasolve.symbolic.terms import Fact, Premise, Term, as_term
 
 MutantKind: TypeAlias = Literal["sign", "constant", "dropped assumption", "swapped transpose", "swapped symbols"]
 
@@ -67,13 +68,18 @@ def mutant(kind: MutantKind, change: str, counterexample: Mapping[Any, Any] | No
     return Mutant(kind, change, edit, counterexample)
 
 
-def dropped(what: Assumption | Known, counterexample: Mapping[Any, Any] | None = None) -> Mutant:
+def dropped(what: Assumption | Premise, counterexample: Mapping[Any, Any] | None = None) -> Mutant:
     """Return the mutant that keeps the statement but not the assumption `what`."""
     return Mutant("dropped assumption", f"without: {what.name}", {"without": what.name}, counterexample)
 
 
+def in_words(known: Known, facts: Sequence[str]) -> str:
+    """Return how something is known together with the facts it rests on."""
+    return f"{known} UNDER {', '.join(facts)}" if facts else str(known)
+
+
 @dataclass(frozen=True)
-class Verdict:
+class Outcome:
     """Whether a statement was shown, and what was seen."""
 
     holds: bool
@@ -102,6 +108,7 @@ class Check(ABC):
     paper: str = field(default="", kw_only=True)
 
     kind: ClassVar[str]
+    known: ClassVar[Known] = Known.PROVED
 
     @property
     def facts(self) -> tuple[Fact, ...]:
@@ -110,15 +117,15 @@ class Check(ABC):
 
     @property
     def strength(self) -> str:
-        """PROVED, PROVED UNDER named facts, VERIFIED or SAMPLED."""
-        return "PROVED" if not self.facts else "PROVED UNDER " + ", ".join(fact.name for fact in self.facts)
+        """How the statement is known, in words: PROVED, PROVED UNDER named facts, VERIFIED or SAMPLED."""
+        return in_words(self.known, [fact.name for fact in self.facts])
 
     @abstractmethod
-    def prove(self) -> Verdict:
+    def prove(self) -> Outcome:
         """Try to prove the statement."""
 
     @abstractmethod
-    def test(self, rng: Random) -> Verdict:
+    def test(self, rng: Random) -> Outcome:
         """Evaluate the statement on examples by a route that shares nothing with the proof."""
 
     @abstractmethod
@@ -129,16 +136,16 @@ class Check(ABC):
         """Return the check that claims what the mutant claims."""
         return replace(self, **twin.edit)
 
-    def refute(self, twin: Mutant, rng: Random) -> Verdict:
+    def refute(self, twin: Mutant, rng: Random) -> Outcome:
         """Show that the mutant is false: its proof must fail and a concrete counterexample must be found."""
         false_twin = self.mutated(twin)
         proof = false_twin.prove()
         if proof.holds:
-            return Verdict(False, "the false twin was proved")
+            return Outcome(False, "the false twin was proved")
         example = false_twin.counterexample(twin.counterexample, rng)
         if example is None:
-            return Verdict(False, "no counterexample was found")
-        return Verdict(True, example)
+            return Outcome(False, "no counterexample was found")
+        return Outcome(True, example)
 
 
 @dataclass(frozen=True)
@@ -158,20 +165,20 @@ class Identity(Check):
     def _sides(self) -> tuple[ex.Expr, ex.Expr]:
         return _expr(self.lhs), _expr(self.rhs)
 
-    def prove(self) -> Verdict:
+    def prove(self) -> Outcome:
         """Reduce ``lhs - rhs`` by the assumptions; proved if nothing is left."""
         left, right = self._sides()
         residual = normal_form(left - right, _rules(self._given()))  # type: ignore[operator]
-        return Verdict(is_zero(residual), f"normal form of lhs - rhs: {residual}")
+        return Outcome(is_zero(residual), f"normal form of lhs - rhs: {residual}")
 
-    def test(self, rng: Random) -> Verdict:
+    def test(self, rng: Random) -> Outcome:
         """Compare both sides exactly at random rational matrices."""
         left, right = self._sides()
         for _ in range(EVALUATIONS):
             values = draw((left, right), self._given(), rng)
             if evaluate(left, values) != evaluate(right, values):
-                return Verdict(False, f"fails at {describe(values)}")
-        return Verdict(True, f"{EVALUATIONS} random rational examples")
+                return Outcome(False, f"fails at {describe(values)}")
+        return Outcome(True, f"{EVALUATIONS} random rational examples")
 
     def counterexample(self, given: Mapping[Any, Any] | None, rng: Random) -> str | None:
         """Return matrices at which the two sides differ."""
@@ -210,25 +217,25 @@ class Inequality(Check):
         return [as_term(part) for part in self.proof]
 
     @property
-    def knowns(self) -> list[Known]:
+    def premises(self) -> list[Premise]:
         """The named inequalities the proof uses, each once."""
-        found = {f.name: f for t in self.terms for f in t.factors if isinstance(f, Known)}
-        return [known for name, known in found.items() if name != self.without]
+        found = {f.name: f for t in self.terms for f in t.factors if isinstance(f, Premise)}
+        return [premise for name, premise in found.items() if name != self.without]
 
     @property
     def facts(self) -> tuple[Fact, ...]:
         """The classical facts behind the named inequalities."""
-        return tuple(dict.fromkeys(fact for known in self.knowns for fact in known.facts))
+        return tuple(dict.fromkeys(fact for premise in self.premises for fact in premise.facts))
 
-    def known(self) -> Known:
+    def conclusion(self) -> Premise:
         """Return the conclusion for use in a later proof; it carries the facts used here."""
-        return Known(f"check {self.name}", self.lhs, self.rhs, self.facts)
+        return Premise(f"check {self.name}", self.lhs, self.rhs, self.facts)
 
     def _given(self) -> list[Assumption]:
         return [a for a in self.given if a.name != self.without]
 
     def _exprs(self) -> list[ex.Expr]:
-        return [_expr(self.lhs), _expr(self.rhs), *(k.gap for k in self.knowns)]
+        return [_expr(self.lhs), _expr(self.rhs), *(premise.gap for premise in self.premises)]
 
     def _residual(self) -> ex.ScalarExpr:
         rest = ex.scalar(self.rhs) - ex.scalar(self.lhs)
@@ -236,26 +243,26 @@ class Inequality(Check):
             rest = rest - term.value
         return rest
 
-    def prove(self) -> Verdict:
+    def prove(self) -> Outcome:
         """Check the signs of the terms and that their sum is ``rhs - lhs``."""
         rules = _rules(self._given())
-        if self.without in {f.name for t in self.terms for f in t.factors if isinstance(f, Known)}:
-            return Verdict(False, f"the proof uses {self.without}")
+        if self.without in {f.name for t in self.terms for f in t.factors if isinstance(f, Premise)}:
+            return Outcome(False, f"the proof uses {self.without}")
         for term in self.terms:
             if not term.admissible(rules):
                 shown = normal_form(_expr(term.coefficient), rules)
-                return Verdict(False, f"coefficient {shown} is not provably non-negative")
+                return Outcome(False, f"coefficient {shown} is not provably non-negative")
         residual = normal_form(self._residual(), rules)
-        return Verdict(is_zero(residual), f"normal form of rhs - lhs - proof: {residual}")
+        return Outcome(is_zero(residual), f"normal form of rhs - lhs - proof: {residual}")
 
-    def test(self, rng: Random) -> Verdict:
+    def test(self, rng: Random) -> Outcome:
         """Compare ``rhs - lhs`` with the terms of the proof at random rational matrices."""
         residual = self._residual()
         for _ in range(EVALUATIONS):
             values = draw((residual,), self._given(), rng)
             if evaluate(residual, values) != 0:
-                return Verdict(False, f"rhs - lhs - proof = {evaluate(residual, values)} at {describe(values)}")
-        return Verdict(True, f"{EVALUATIONS} random rational examples")
+                return Outcome(False, f"rhs - lhs - proof = {evaluate(residual, values)} at {describe(values)}")
+        return Outcome(True, f"{EVALUATIONS} random rational examples")
 
     def counterexample(self, given: Mapping[Any, Any] | None, rng: Random) -> str | None:
         """Return values that satisfy all that is known and violate the inequality."""
@@ -264,8 +271,8 @@ class Inequality(Check):
         def fails(values: Values) -> bool:
             if not evaluate(left, values) > evaluate(right, values):
                 return False
-            gaps = ((known, evaluate(known.gap, values)) for known in self.knowns)
-            return all(gap == 0 if known.equal else gap >= 0 for known, gap in gaps)
+            gaps = ((premise.equal, evaluate(premise.gap, values)) for premise in self.premises)
+            return all(gap == 0 if equal else gap >= 0 for equal, gap in gaps)
 
         values = _find(self._exprs(), self._given(), given, fails, rng)
         if values is None:
@@ -278,10 +285,10 @@ class SumOfSquares(Inequality):
 
     kind: ClassVar[str] = "sos"
 
-    def prove(self) -> Verdict:
+    def prove(self) -> Outcome:
         """Prove as an inequality, refusing everything but squares."""
-        if self.knowns:
-            return Verdict(False, "a sum-of-squares proof uses no other inequality")
+        if self.premises:
+            return Outcome(False, "a sum-of-squares proof uses no other inequality")
         return super().prove()
 
 
@@ -295,13 +302,13 @@ class ScalarCheck(Check):
 
     kind: ClassVar[str] = "scalar"
 
-    def prove(self) -> Verdict:
+    def prove(self) -> Outcome:
         """Simplify the difference, or show its sign."""
         difference = sympy.sympify(self.rhs) - sympy.sympify(self.lhs)
         if self.relation == "<=":
-            return Verdict(provably_nonnegative(difference), f"rhs - lhs = {sympy.factor(difference)}")
+            return Outcome(provably_nonnegative(difference), f"rhs - lhs = {sympy.factor(difference)}")
         rest = sympy.simplify(difference)
-        return Verdict(rest == 0, f"rhs - lhs simplifies to {rest}")
+        return Outcome(rest == 0, f"rhs - lhs simplifies to {rest}")
 
     def _at(self, rng: Random) -> tuple[dict[Any, Any], Any]:
         difference = sympy.sympify(self.rhs) - sympy.sympify(self.lhs)
@@ -317,13 +324,13 @@ class ScalarCheck(Check):
             return False
         return bool(abs(value) > sympy.Float("1e-25") if self.relation == "==" else value < -sympy.Float("1e-25"))
 
-    def test(self, rng: Random) -> Verdict:
+    def test(self, rng: Random) -> Outcome:
         """Evaluate the difference with 40 digits at random points."""
         for _ in range(EVALUATIONS):
             point, value = self._at(rng)
             if self._fails(value):
-                return Verdict(False, f"rhs - lhs = {value} at {point}")
-        return Verdict(True, f"{EVALUATIONS} random points, 40 digits")
+                return Outcome(False, f"rhs - lhs = {value} at {point}")
+        return Outcome(True, f"{EVALUATIONS} random points, 40 digits")
 
     def counterexample(self, given: Mapping[Any, Any] | None, rng: Random) -> str | None:
         """Return a point at which the relation fails."""
@@ -348,23 +355,19 @@ class Exact(Check):
     cases: Sequence[tuple[Any, ...]]
 
     kind: ClassVar[str] = "exact"
+    known: ClassVar[Known] = Known.VERIFIED
 
-    @property
-    def strength(self) -> str:
-        """How strong this kind of check is."""
-        return "VERIFIED"
-
-    def prove(self) -> Verdict:
+    def prove(self) -> Outcome:
         """Run all cases."""
         for case in self.cases:
             holds, shown = self.run(*case)
             if not holds:
-                return Verdict(False, f"fails for {case}: {shown}")
-        return Verdict(True, f"exact at {', '.join(str(case) for case in self.cases)}")
+                return Outcome(False, f"fails for {case}: {shown}")
+        return Outcome(True, f"exact at {', '.join(str(case) for case in self.cases)}")
 
-    def test(self, rng: Random) -> Verdict:
+    def test(self, rng: Random) -> Outcome:
         """Return at once: the cases are exact computations already."""
-        return Verdict(True, "rational arithmetic throughout")
+        return Outcome(True, "rational arithmetic throughout")
 
     def counterexample(self, given: Mapping[Any, Any] | None, rng: Random) -> str | None:
         """Return the first case that fails."""
@@ -387,11 +390,7 @@ class Sampled(Check):
     tolerance: float = field(default=1e-9, kw_only=True)
 
     kind: ClassVar[str] = "numeric"
-
-    @property
-    def strength(self) -> str:
-        """How strong this kind of check is."""
-        return "SAMPLED"
+    known: ClassVar[Known] = Known.SAMPLED
 
     def _worst(self) -> tuple[float, int]:
         import numpy as np
@@ -400,14 +399,14 @@ class Sampled(Check):
         worst = int(np.argmin(margins))
         return margins[worst], worst
 
-    def prove(self) -> Verdict:
+    def prove(self) -> Outcome:
         """Search for a counterexample; to find none proves nothing."""
         value, seed = self._worst()
-        return Verdict(value >= -self.tolerance, f"smallest margin {value:.3g} (seed {seed}) in {self.draws} draws")
+        return Outcome(value >= -self.tolerance, f"smallest margin {value:.3g} (seed {seed}) in {self.draws} draws")
 
-    def test(self, rng: Random) -> Verdict:
+    def test(self, rng: Random) -> Outcome:
         """Return at once: the search is all there is."""
-        return Verdict(True, "sampling is all there is")
+        return Outcome(True, "sampling is all there is")
 
     def counterexample(self, given: Mapping[Any, Any] | None, rng: Random) -> str | None:
         """Return the draw with the smallest margin, if that is negative."""

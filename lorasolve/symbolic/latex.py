@@ -9,7 +9,7 @@ import sympy
 
 from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic.checks import Check, Identity, Inequality, ScalarCheck
-from lorasolve.symbolic.terms import Known, Square, Term
+from lorasolve.symbolic.terms import Premise, Square, Term
 from lorasolve.symbolic.theorem import Theorem
 
 LINE_WIDTH = 110
@@ -91,7 +91,7 @@ def text(words: str) -> str:
 
 
 def _step(term: Term) -> str:
-    names = [text(factor.name) for factor in term.factors if isinstance(factor, Known)]
+    names = [text(factor.name) for factor in term.factors if isinstance(factor, Premise)]
     factors = [ex.scalar(term.coefficient)] if not _is_one(term.coefficient) else []
     parts = [_bracket(factor) for factor in factors]
     parts += [

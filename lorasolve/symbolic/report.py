@@ -1,27 +1,18 @@
-"""Run theorems and report: as text, as JSON, as LaTeX, and as the page ``proofs/README.md``.
-
-``main`` is the command ``lorasolve prove`` and ``python -m proofs``.
-"""
+"""Run theorems, and what became of them: as records, as text and as plain data."""
 
 from __future__ import annotations
 
-import argparse
-import importlib
-import json
-import pkgutil
-import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from random import Random
 from typing import Any
 
-from lorasolve._registry import suggest
-from lorasolve.symbolic.checks import Check, Mutant, Verdict
+from lorasolve._known import Known
+from lorasolve.symbolic.checks import Check, Mutant, Outcome, in_words
 from lorasolve.symbolic.theorem import Theorem
 
-SCHEMA = "lorasolve.proofs/1"
 SEED = 20250
 
 
@@ -37,15 +28,19 @@ class MutantReport:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What became of a check."""
+    """What became of a check.
+
+    `holds` is the outcome; `known` and `facts` say what that is worth: a search that found no counterexample holds,
+    and is SAMPLED.
+    """
 
     name: str
     says: str
     kind: str
-    strength: str
+    known: Known
     facts: list[str]
     paper: str
-    proved: bool
+    holds: bool
     detail: str
     tested: str
     seconds: float
@@ -53,8 +48,17 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
-        """Whether the check was proved and all its mutants were refuted."""
-        return self.proved and all(twin.refuted for twin in self.mutants)
+        """Whether the check holds and all its mutants were refuted."""
+        return self.holds and all(twin.refuted for twin in self.mutants)
+
+    @property
+    def strength(self) -> str:
+        """How the statement is known, in words: PROVED, PROVED UNDER named facts, VERIFIED or SAMPLED."""
+        return in_words(self.known, self.facts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as plain data."""
+        return asdict(self) | {"known": str(self.known), "ok": self.ok}
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,6 @@ class TheoremReport:
     """What became of a theorem."""
 
     name: str
-    index: int
     title: str
     statement: str
     assumptions: str
@@ -73,7 +76,7 @@ class TheoremReport:
 
     @property
     def ok(self) -> bool:
-        """Whether everything was proved, every mutant refuted, and the documentation is true."""
+        """Whether every check holds, every mutant is refuted, and the documentation is true."""
         return not self.inconsistencies and all(check.ok for check in self.checks)
 
     @property
@@ -86,17 +89,10 @@ class TheoremReport:
         """Number of false twins."""
         return sum(len(check.mutants) for check in self.checks)
 
-
-def discover(package: str = "proofs") -> dict[str, Theorem]:
-    """Return the theorems of a package by module name, in the order of the index."""
-    root = importlib.import_module(package)
-    found: dict[str, Theorem] = {}
-    for info in pkgutil.iter_modules(root.__path__):
-        if not info.name.startswith("_"):
-            theorem = getattr(importlib.import_module(f"{package}.{info.name}"), "THEOREM", None)
-            if isinstance(theorem, Theorem):
-                found[info.name] = theorem
-    return dict(sorted(found.items(), key=lambda item: (item[1].index, item[0])))
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as plain data."""
+        checks = [check.to_dict() for check in self.checks]
+        return asdict(self) | {"checks": checks, "ok": self.ok, "seconds": self.seconds}
 
 
 def run(name: str, theorem: Theorem) -> TheoremReport:
@@ -104,7 +100,6 @@ def run(name: str, theorem: Theorem) -> TheoremReport:
     sections = _sections(theorem)
     return TheoremReport(
         name=name,
-        index=theorem.index,
         title=theorem.title,
         statement=sections.get("Statement", ""),
         assumptions=sections.get("Assumptions", ""),
@@ -132,10 +127,10 @@ def _run_check(check: Check) -> CheckReport:
         name=check.name,
         says=check.says,
         kind=check.kind,
-        strength=check.strength,
+        known=check.known,
         facts=[fact.name for fact in check.facts],
         paper=check.paper,
-        proved=proof.holds and test.holds,
+        holds=proof.holds and test.holds,
         detail=proof.detail if test.holds else f"the proof and the example disagree: {test.detail}",
         tested=test.detail,
         seconds=time.process_time() - start,
@@ -144,27 +139,27 @@ def _run_check(check: Check) -> CheckReport:
 
 
 def _run_mutant(check: Check, twin: Mutant, rng: Random) -> MutantReport:
-    verdict = _guarded(lambda: check.refute(twin, rng))
-    return MutantReport(twin.kind, twin.change, verdict.holds, verdict.detail)
+    outcome = _guarded(lambda: check.refute(twin, rng))
+    return MutantReport(twin.kind, twin.change, outcome.holds, outcome.detail)
 
 
-def _guarded(call: Any) -> Verdict:
-    """Return the verdict of `call`; an exception is never a proof, and never a refutation."""
+def _guarded(call: Any) -> Outcome:
+    """Return the outcome of `call`; an exception is never a proof, and never a refutation."""
     try:
-        verdict: Verdict = call()
+        outcome: Outcome = call()
     except Exception as error:
-        return Verdict(False, f"{type(error).__name__}: {error}")
-    return verdict
+        return Outcome(False, f"{type(error).__name__}: {error}")
+    return outcome
 
 
 def as_text(report: TheoremReport, verbose: bool = True) -> str:
     """Return a readable account of one theorem."""
     lines = [f"{report.name}: {report.title}   [{'ok' if report.ok else 'FAILED'}, {report.seconds:.1f} CPU s]"]
     for check in report.checks:
-        mark = check.strength if check.proved else "NOT SHOWN"
+        mark = check.strength if check.holds else "NOT SHOWN"
         lines.append(f"  {check.name} ({check.kind}): {mark}")
         lines.append(f"      {check.says}")
-        if not check.proved:
+        if not check.holds:
             lines.append(f"      {_short(check.detail, 600)}")
         for twin in check.mutants:
             lines.append(f"      {'refuted ' if twin.refuted else 'SURVIVED'} {twin.kind}: {twin.change}")
@@ -174,62 +169,25 @@ def as_text(report: TheoremReport, verbose: bool = True) -> str:
     return "\n".join(lines)
 
 
+def strengths(checks: Sequence[CheckReport]) -> str:
+    """Return how many checks are known how: ``3 PROVED, 1 PROVED UNDER named facts, 2 SAMPLED``."""
+    counts = Counter((check.known, bool(check.facts)) for check in checks)
+    order = [(known, under) for known in Known for under in (False, True)]
+    return ", ".join(
+        f"{counts[key]} {in_words(key[0], ['named facts'] if key[1] else [])}" for key in order if counts[key]
+    )
+
+
 def summary(reports: Sequence[TheoremReport]) -> str:
     """Return one line about all theorems."""
     checks = [check for report in reports for check in report.checks]
     mutants = [twin for check in checks for twin in check.mutants]
-    counts = {word: sum(check.strength.split()[0] == word for check in checks) for word in ("VERIFIED", "SAMPLED")}
-    under = sum(check.strength.startswith("PROVED UNDER") for check in checks)
-    proved = len(checks) - under - sum(counts.values())
     return (
-        f"{len(reports)} theorems, {len(checks)} checks: {proved} PROVED, {under} PROVED UNDER named facts, "
-        f"{counts['VERIFIED']} VERIFIED, {counts['SAMPLED']} SAMPLED; "
+        f"{len(reports)} theorems, {len(checks)} checks: {strengths(checks)}; "
         f"{sum(twin.refuted for twin in mutants)} of {len(mutants)} mutants refuted; "
         f"{sum(report.seconds for report in reports):.1f} CPU s; "
         f"{'everything holds' if all(report.ok for report in reports) else 'FAILED: ' + _failed(reports)}"
     )
-
-
-def as_json(reports: Sequence[TheoremReport]) -> str:
-    """Return the reports as JSON; ``schema`` names the version of the layout."""
-    from lorasolve._version import __version__
-
-    content = {
-        "schema": SCHEMA,
-        "version": __version__,
-        "ok": all(report.ok for report in reports),
-        "theorems": [{**asdict(report), "ok": report.ok, "seconds": report.seconds} for report in reports],
-    }
-    return json.dumps(content, indent=2)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``prove [NAME ...] [--json] [--latex FILE] [--readme FILE]``.
-
-    Returns
-    -------
-    int
-        0 if everything was proved and every mutant refuted, 1 if not, 2 for an unknown name.
-    """
-    parser = argparse.ArgumentParser(prog="lorasolve prove", description="Check the theorems by machine.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="theorems to check (default: all)")
-    parser.add_argument("--list", action="store_true", help="list the theorems and stop")
-    parser.add_argument("--json", action="store_true", help="print a JSON report")
-    parser.add_argument("--brief", action="store_true", help="do not print the counterexamples")
-    parser.add_argument("--latex", metavar="FILE", help="write the statements and steps as a LaTeX document")
-    parser.add_argument("--readme", metavar="FILE", help="write the index of statements as Markdown")
-    options = parser.parse_args(argv)
-
-    theorems = discover()
-    unknown = [name for name in options.names if name not in theorems]
-    if unknown:
-        print(f"prove: unknown theorem {unknown[0]!r}.{suggest(unknown[0], list(theorems))}", file=sys.stderr)
-        return 2
-    chosen = {name: theorems[name] for name in options.names or theorems}
-    if options.list:
-        print("\n".join(f"{theorem.index:3d}  {name}: {theorem.title}" for name, theorem in chosen.items()))
-        return 0
-    return _report(chosen, options)
 
 
 def run_module(name: str, theorem: Theorem) -> int:
@@ -237,24 +195,6 @@ def run_module(name: str, theorem: Theorem) -> int:
     report = run(name, theorem)
     print(as_text(report))
     return 0 if report.ok else 1
-
-
-def _report(chosen: dict[str, Theorem], options: argparse.Namespace) -> int:
-    reports = []
-    for name, theorem in chosen.items():
-        reports.append(run(name, theorem))
-        if not options.json:
-            print(as_text(reports[-1], verbose=not options.brief), flush=True)
-    print(as_json(reports) if options.json else summary(reports))
-    if options.latex:
-        from lorasolve.symbolic.latex import document
-
-        Path(options.latex).write_text(document(chosen), encoding="utf-8")
-    if options.readme:
-        from lorasolve.symbolic.page import page
-
-        Path(options.readme).write_text(page(reports), encoding="utf-8")
-    return 0 if all(report.ok for report in reports) else 1
 
 
 def _failed(reports: Sequence[TheoremReport]) -> str:

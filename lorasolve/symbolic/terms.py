@@ -22,7 +22,7 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class Known:
+class Premise:
     """A named inequality ``lhs <= rhs`` (or equation) that a proof may use.
 
     `facts` are the classical facts it comes from; a hypothesis of the theorem, or a conclusion of an earlier check
@@ -49,19 +49,19 @@ class Known:
         return self * (1 / sympy.sympify(divisor))
 
 
-def hypothesis(name: str, lhs: Any, rhs: Any) -> Known:
+def hypothesis(name: str, lhs: Any, rhs: Any) -> Premise:
     """Return an inequality ``lhs <= rhs`` that the theorem assumes."""
-    return Known(name, lhs, rhs)
+    return Premise(name, lhs, rhs)
 
 
-def equation(name: str, lhs: Any, rhs: Any) -> Known:
+def equation(name: str, lhs: Any, rhs: Any) -> Premise:
     """Return an equation between scalars that the theorem assumes or has derived."""
-    return Known(name, lhs, rhs, equal=True)
+    return Premise(name, lhs, rhs, equal=True)
 
 
-def by_fact(fact: Fact, name: str, lhs: Any, rhs: Any) -> Known:
+def by_fact(fact: Fact, name: str, lhs: Any, rhs: Any) -> Premise:
     """Return an instance ``lhs <= rhs`` of a classical fact."""
-    return Known(name, lhs, rhs, (fact,))
+    return Premise(name, lhs, rhs, (fact,))
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,12 @@ class Term:
     """A coefficient times inequalities and squares: non-negative if the coefficient is."""
 
     coefficient: Any
-    factors: tuple[Known | Square, ...]
+    factors: tuple[Premise | Square, ...]
 
     def __mul__(self, factor: Any) -> Term:
         if isinstance(factor, Term):
             return Term(ex.scalar(self.coefficient) * factor.coefficient, self.factors + factor.factors)
-        if isinstance(factor, Known | Square):
+        if isinstance(factor, Premise | Square):
             return Term(self.coefficient, (*self.factors, factor))
         return Term(ex.scalar(factor) * self.coefficient, self.factors)
 
@@ -110,7 +110,7 @@ class Term:
 
     def admissible(self, rules: Rules) -> bool:
         """Whether the term may appear: any multiple of an equation, non-negative multiples otherwise."""
-        if any(isinstance(f, Known) and f.equal for f in self.factors):
+        if any(isinstance(f, Premise) and f.equal for f in self.factors):
             return True
         terms = normal_form(ex.scalar(self.coefficient), rules).terms
         return not terms or (set(terms) == {()} and provably_nonnegative(next(iter(terms.values()))))
@@ -120,4 +120,4 @@ def as_term(part: Any) -> Term:
     """Return a part of a proof as a term; a bare scalar stands for itself."""
     if isinstance(part, Term):
         return part
-    return 1 * part if isinstance(part, Known | Square) else Term(part, ())
+    return 1 * part if isinstance(part, Premise | Square) else Term(part, ())

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import dedent
+from types import ModuleType
 
 from lorasolve.symbolic.checks import Check
 
@@ -24,8 +27,6 @@ class Theorem:
 
     Parameters
     ----------
-    index
-        Position in the index.
     doc
         The module's docstring: a title line, then the sections Statement, Assumptions, Source, Idea, Checks and
         Used by, each underlined. The section Checks has one line ``name : STRENGTH`` for each check.
@@ -33,7 +34,6 @@ class Theorem:
         The checks, in the order of the argument.
     """
 
-    index: int
     doc: str
     checks: Sequence[Check]
 
@@ -90,3 +90,14 @@ class Theorem:
             if len({twin.kind for twin in check.mutants}) < 2:
                 found.append(f"check {check.name}: needs mutants of at least two kinds")
         return found
+
+
+def discover(package: ModuleType) -> dict[str, Theorem]:
+    """Return the theorems that the modules of a package define as ``THEOREM``, by module name, in its order."""
+    found: dict[str, Theorem] = {}
+    for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name):
+        if not info.name.startswith("_"):
+            theorem = getattr(importlib.import_module(f"{package.__name__}.{info.name}"), "THEOREM", None)
+            if isinstance(theorem, Theorem):
+                found[info.name] = theorem
+    return found

@@ -1,21 +1,17 @@
-import functools
-import importlib.util
-import pathlib
-
 import pytest
 
-EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
+from lorasolve.papers import registry
+from lorasolve.papers._reproduce import reproduce
 
 
-@functools.cache
-def run_example(name):
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.run(quick=True)
+@pytest.fixture(scope="session")
+def reproduced(tmp_path_factory):
+    """Run the quick version of an experiment by name (once per session)."""
+    finished = {}
 
+    def run(name):
+        if name not in finished:
+            finished[name] = reproduce(registry.classes()[name](), tmp_path_factory.mktemp("reproduced"), quick=True)
+        return finished[name]
 
-@pytest.fixture
-def example():
-    """Run an example script by name and return its numbers (once per session)."""
-    return run_example
+    return run

@@ -131,12 +131,12 @@ def test_paper_example_facts():
     assert best - f.lower_bound == pytest.approx(0.28889, abs=5e-6)
 
 
-def test_paper_table(example):
-    gaps = example("method_rac_lora")["gaps"]
+def test_paper_table(reproduced):
+    (gaps,) = (record["found"] for record in reproduced("rac_lora").records if record["part"] == "gaps")
     large, small = gaps["1/L"], gaps["0.2/L"]
     assert np.median(large["LoRA"]) == pytest.approx(0.28889, abs=5e-6)
     assert np.median(small["LoRA"]) == pytest.approx(0.28889, abs=5e-6)
-    assert np.isinf(large["COLA, fresh A"]).all()
+    assert large["COLA, fresh A"] == [None, None, None]  # diverged: JSON has no infinity
     assert max(small["COLA, fresh A"]) < 1e-8
     assert max(large["RAC-LoRA"]) < 1e-12
     assert min(large["AsymmLoRA"]) > 0.1

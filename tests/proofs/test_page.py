@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import proofs
-from lorasolve.symbolic.page import COMMAND, page
-from lorasolve.symbolic.report import discover, run
+from lorasolve.symbolic import discover
+from lorasolve.symbolic.report import run
+from proofs._page import COMMAND, page
 
 PAGE = Path(next(iter(proofs.__path__))) / "README.md"
 
@@ -41,5 +43,5 @@ def test_a_new_module_in_the_folder_is_found_without_further_edits(tmp_path, mon
     source = (Path(next(iter(proofs.__path__))) / "_template.py").read_text(encoding="utf-8")
     (package / "mine.py").write_text(source, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
-    found = discover("newproofs")
+    found = discover(importlib.import_module("newproofs"))
     assert list(found) == ["mine"] and run("mine", found["mine"]).ok

@@ -105,7 +105,7 @@ def test_sum_of_squares_refuses_other_inequalities():
 def test_facts_are_named_and_inherited():
     known = by_fact(FACT, "instance", x, y)
     first = Inequality("first", "", x, y, proof=[known])
-    second = Inequality("second", "", 2 * x, 2 * y, proof=[2 * first.known()])
+    second = Inequality("second", "", 2 * x, 2 * y, proof=[2 * first.conclusion()])
     assert first.strength == second.strength == "PROVED UNDER a fact"
 
 

@@ -9,9 +9,9 @@ import subprocess
 import pytest
 import sympy
 
-from lorasolve.symbolic import Form, dims, gradient, inner, matrix, scalars, square, tr
+import proofs
+from lorasolve.symbolic import Form, dims, discover, gradient, inner, matrix, scalars, square, tr
 from lorasolve.symbolic.latex import document, mathematics, text
-from lorasolve.symbolic.report import discover
 
 m, n = dims("m n")
 A, B = matrix("A", m, n), matrix("B_1", m, n)
@@ -71,17 +71,18 @@ def test_the_checker_of_the_structure_notices_errors():
 
 @pytest.fixture(scope="module")
 def source():
-    return document(discover())
+    return document(discover(proofs))
 
 
 def test_the_document_is_well_formed(source):
     assert latex_problems(source) == []
-    assert source.count(r"\section{") == len(discover())
+    assert source.count(r"\section{") == len(discover(proofs))
     assert source.isascii()
 
 
 def test_every_symbolic_check_is_displayed(source):
-    symbolic = [c for t in discover().values() for c in t.checks if c.kind in ("identity", "sos", "implies", "scalar")]
+    checks = [check for theorem in discover(proofs).values() for check in theorem.checks]
+    symbolic = [check for check in checks if check.kind in ("identity", "sos", "implies", "scalar")]
     assert source.count(r"\begin{aligned}") == len(symbolic)
 
 

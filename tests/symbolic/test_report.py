@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import json
-import re
 
 import pytest
 
-from lorasolve.symbolic import Identity, Theorem, dims, main, matrix, mutant, run_module, square
-from lorasolve.symbolic.report import SCHEMA, as_json, as_text, discover, run, summary
+import proofs
+from lorasolve._known import Known
+from lorasolve.cli import main
+from lorasolve.io import SCHEMA_VERSION
+from lorasolve.symbolic import (
+    Fact,
+    Identity,
+    Inequality,
+    Sampled,
+    Theorem,
+    by_fact,
+    dims,
+    discover,
+    matrix,
+    mutant,
+    run_module,
+    scalars,
+    square,
+)
+from lorasolve.symbolic.report import as_text, run, strengths, summary
 from lorasolve.symbolic.theorem import SECTIONS, DocumentationError
 
 m, n = dims("m n")
@@ -47,7 +64,7 @@ def theorem(doc=DOC, factor=2, mutants=None):
         mutant("constant", "3", rhs=3 * square(A)),
         mutant("sign", "-2", rhs=-2 * square(A)),
     )
-    return Theorem(1, doc, (Identity("double", "twice", square(A) + square(A), factor * square(A), mutants=twins),))
+    return Theorem(doc, (Identity("double", "twice", square(A) + square(A), factor * square(A), mutants=twins),))
 
 
 def test_sections_are_read():
@@ -105,26 +122,49 @@ def test_a_surviving_mutant_fails_the_theorem():
     assert "FAILED: double" in summary([report])
 
 
-def test_json_has_a_schema_and_round_trips():
-    content = json.loads(as_json([run("double", theorem())]))
-    assert content["schema"] == SCHEMA and re.fullmatch(r"lorasolve\.proofs/\d+", SCHEMA)
-    assert content["ok"] is True
-    (check,) = content["theorems"][0]["checks"]
-    assert check["strength"] == "PROVED" and check["proved"] is True
-    assert {twin["kind"] for twin in check["mutants"]} == {"constant", "sign"}
+def test_a_check_that_holds_by_sampling_is_never_called_proved():
+    search = Sampled("search", "|x| >= 0", lambda rng: abs(rng.standard_normal()))
+    (check,) = run("sampled", Theorem(DOC, (search,))).checks
+    record = check.to_dict()
+    assert record["holds"] is True and record["known"] == "SAMPLED" and "proved" not in record
 
 
-def test_unknown_names_give_exit_code_two_and_the_near_miss(capsys):
-    assert main(["theorem11"]) == 2
-    assert "Did you mean 'theorem1'" in capsys.readouterr().err
+def test_facts_stand_beside_how_a_check_is_known():
+    x, y = scalars("x y")
+    known = by_fact(Fact("magic", "x <= y", "nowhere"), "x <= y", x, y)
+    under = Inequality("under", "x <= y", x, y, proof=[1 * known])
+    reports = run("mixed", Theorem(DOC, (under, *theorem().checks))).checks
+    assert [(c.known, c.facts, c.strength) for c in reports] == [
+        (Known.PROVED, ["magic"], "PROVED UNDER magic"),
+        (Known.PROVED, [], "PROVED"),
+    ]
+    assert strengths(reports) == "1 PROVED, 1 PROVED UNDER named facts"
 
 
-def test_one_theorem_by_name(capsys):
-    assert main(["nuclear_norm_variational", "--json"]) == 0
+def test_the_json_document_speaks_the_language_of_all_commands(capsys):
+    assert main(["prove", "nuclear_norm_variational", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
-    assert [t["name"] for t in content["theorems"]] == ["nuclear_norm_variational"]
+    assert content["schema"] == "lorasolve/prove" and content["schema_version"] == SCHEMA_VERSION
+    assert content["ok"] is True
+    (shown,) = content["theorems"]
+    assert shown["name"] == "nuclear_norm_variational"
+    assert {check["known"] for check in shown["checks"]} <= {"PROVED", "VERIFIED"}
+    assert all(check["holds"] is True and len(check["mutants"]) >= 2 for check in shown["checks"])
+
+
+@pytest.mark.parametrize(
+    ("argv", "hint"), [(["theorem11"], "Did you mean 'theorem1'"), (["--jsn"], "did you mean --json?")]
+)
+def test_what_is_misspelt_gives_exit_code_two_and_the_near_miss(argv, hint, capsys):
+    try:
+        code = main(["prove", *argv])
+    except SystemExit as end:
+        code = end.code
+    assert code == 2
+    assert hint in capsys.readouterr().err
 
 
 def test_listing(capsys):
-    assert main(["--list"]) == 0
-    assert capsys.readouterr().out.count("\n") == len(discover())
+    assert main(["prove", "--list"]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == list(discover(proofs)) == sorted(names) and "theorem1" in names

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.resources
 from collections.abc import Sequence
+from pathlib import Path
 
-from lorasolve.symbolic.report import CheckReport, TheoremReport, summary
+from lorasolve.symbolic.report import TheoremReport, strengths, summary
+from proofs.facts import FACTS
+from proofs.statements import CORRECTIONS, NOT_CHECKED, STATEMENTS
 
-COMMAND = "python -m proofs --brief --readme proofs/README.md"
+COMMAND = "python -m proofs --brief --page proofs/README.md"
 
 INTRODUCTION = f"""# Theorems, checked by machine
 
@@ -36,7 +38,8 @@ that satisfies all remaining assumptions.
 WRITING = """## Writing a new theorem
 
 Copy the template to `proofs/YOUR_NAME.py`, change it, and run it. Nothing else is edited: the folder is the
-index. The sections of the docstring and the strengths under *Checks* are compared with what actually happens.
+index, and the command at the top of this page writes the theorem's line. The sections of the docstring and the
+strengths under *Checks* are compared with what actually happens.
 
 ```python
 {template}```
@@ -51,7 +54,7 @@ random rational values satisfy them. State what others are built from first, bec
 - `SumOfSquares(name, says, lhs, rhs, proof=[...])`: `rhs - lhs` is the given sum of `coefficient *
   Square(...)`.
 - `Inequality(name, says, lhs, rhs, proof=[...])`: the same, also with named inequalities: `hypothesis(...)`,
-  `equation(...)`, `by_fact(FACT, ...)`, or `other_check.known()`, which carries the facts used there.
+  `equation(...)`, `by_fact(FACT, ...)`, or `other_check.conclusion()`, which carries the facts used there.
 - `ScalarCheck`, `Exact`, `Sampled`: SymPy expressions, rational cases, random search.
 
 A mutant is `mutant(kind, change, field=value)` or `dropped(assumption)`. If the random search finds no
@@ -60,11 +63,9 @@ counterexample, give one as a dictionary from symbols to values; it is verified 
 
 
 def page(reports: Sequence[TheoremReport]) -> str:
-    """Return the page as Markdown."""
-    from proofs.facts import FACTS
-    from proofs.statements import CORRECTIONS, NOT_CHECKED, STATEMENTS
-
-    template = (importlib.resources.files("proofs") / "_template.py").read_text(encoding="utf-8")
+    """Return the page as Markdown: theorems of the paper in its order, then the others by name."""
+    reports = sorted(reports, key=_place)
+    template = (Path(__file__).parent / "_template.py").read_text(encoding="utf-8")
     parts = [
         INTRODUCTION,
         f"{summary(reports)}.\n",
@@ -72,7 +73,7 @@ def page(reports: Sequence[TheoremReport]) -> str:
         _theorems(reports),
         "## The paper, statement by statement\n",
         "J. Kim, J. Kim, E. K. Ryu, ICML 2025 (arXiv:2502.09376), sections as numbered in `statements.py`.\n",
-        _statements(reports, STATEMENTS),
+        _statements(reports),
         "Not checked:\n",
         "\n".join(f"- {what}: {why}" for what, why in NOT_CHECKED.items()) + "\n",
         "## Corrections and sharpenings found on the way\n",
@@ -84,25 +85,27 @@ def page(reports: Sequence[TheoremReport]) -> str:
     return "\n".join(parts)
 
 
+def _place(report: TheoremReport) -> tuple[int, str]:
+    """Return the position of a theorem: that of the first statement of the paper it covers, then its name."""
+    order = list(STATEMENTS)
+    covered = [order.index(check.paper) for check in report.checks if check.paper in STATEMENTS]
+    return min(covered, default=len(order)), report.name
+
+
 def _theorems(reports: Sequence[TheoremReport]) -> str:
     rows = ["| theorem | checks | strengths | mutants refuted | CPU seconds |", "|---|---|---|---|---|"]
     for report in reports:
         refuted = sum(twin.refuted for check in report.checks for twin in check.mutants)
         rows.append(
             f"| [`{report.name}`]({report.name}.py): {_cell(report.title)} | {len(report.checks)} "
-            f"| {_strengths(report.checks)} | {refuted} of {report.mutants} | {report.seconds:.1f} |"
+            f"| {strengths(report.checks)} | {refuted} of {report.mutants} | {report.seconds:.1f} |"
         )
     return "\n".join(rows) + "\n"
 
 
-def _strengths(checks: Sequence[CheckReport]) -> str:
-    words = ["PROVED UNDER" if check.strength.startswith("PROVED UNDER") else check.strength for check in checks]
-    return ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
-
-
-def _statements(reports: Sequence[TheoremReport], statements: dict[str, str]) -> str:
+def _statements(reports: Sequence[TheoremReport]) -> str:
     rows = ["| statement | check | strength | mutants |", "|---|---|---|---|"]
-    for key, meaning in statements.items():
+    for key, meaning in STATEMENTS.items():
         found = [(report, check) for report in reports for check in report.checks if check.paper == key]
         for report, check in found:
             rows.append(

@@ -3,7 +3,7 @@ import warnings
 import numpy as np
 import pytest
 
-from lorasolve.papers import expressive
+from lorasolve.papers import expressive_power
 
 
 def layers(D, L, seed=0, near_identity=False):
@@ -26,7 +26,7 @@ def product(weights, adapters):
 @pytest.mark.parametrize("rotations", [0, 3])
 def test_error_is_the_next_singular_value(D, ranks, rotations):
     target, weights = layers(D, len(ranks), near_identity=True)
-    found = expressive.adapt_linear(target, weights, ranks, rotations)
+    found = expressive_power.adapt_linear(target, weights, ranks, rotations)
     frozen = np.linalg.multi_dot(weights[::-1])
     sigma = np.append(np.linalg.svd(target - frozen, compute_uv=False), 0.0)
     error = target - product(weights, found.adapters)
@@ -42,14 +42,14 @@ def test_random_layers_of_two_and_four():
     for L, tolerance in ((2, 1e-11), (4, 1e-5)):
         for seed in range(5):
             target, weights = layers(16, L, seed)
-            found = expressive.adapt_linear(target, weights, [16 // L] * L)
+            found = expressive_power.adapt_linear(target, weights, [16 // L] * L)
             assert found.error < tolerance
             assert found.lower_bound == 0.0
 
 
 def test_lower_bound_is_never_beaten():
     target, weights = layers(6, 2)
-    bound = expressive.adapt_linear(target, weights, [1, 1]).lower_bound
+    bound = expressive_power.adapt_linear(target, weights, [1, 1]).lower_bound
     rng = np.random.default_rng(0)
     for _ in range(3000):
         adapters = [(rng.standard_normal((6, 1)), rng.standard_normal((6, 1))) for _ in range(2)]
@@ -62,7 +62,7 @@ def test_first_layer_may_be_singular():
     target, weights = layers(8, 2)
     weights[0] = weights[0] - np.outer(weights[0] @ np.eye(8)[0], np.eye(8)[0])  # a zero column
     assert np.linalg.matrix_rank(weights[0]) == 7
-    found = expressive.adapt_linear(target, weights, [4, 4])
+    found = expressive_power.adapt_linear(target, weights, [4, 4])
     assert found.error < 1e-11
 
 
@@ -75,23 +75,23 @@ def test_rotation_repairs_a_singular_prefix():
     # E = -u u^T + smaller directions: I + LR_1(E) annihilates u
     others = np.linalg.qr(np.column_stack([u, rng.standard_normal((D, 2))]))[0][:, 1:3]
     target = np.eye(D) - np.outer(u, u) + 0.3 * others @ others.T
-    with pytest.warns(expressive.ConditioningWarning, match="condition number"):
-        plain = expressive.adapt_linear(target, weights, [1, 2])
-    turned = expressive.adapt_linear(target, weights, [1, 2], rotations=10)
+    with pytest.warns(expressive_power.ConditioningWarning, match="condition number"):
+        plain = expressive_power.adapt_linear(target, weights, [1, 2])
+    turned = expressive_power.adapt_linear(target, weights, [1, 2], rotations=10)
     assert plain.condition > 1e10 > 1e3 > turned.condition
     assert turned.error < 1e-12
 
 
 def test_depth_ruins_conditioning_and_is_said():
     target, weights = layers(16, 12)
-    with pytest.warns(expressive.ConditioningWarning, match="achieved"):
-        found = expressive.adapt_linear(target, weights, [2] * 12)
+    with pytest.warns(expressive_power.ConditioningWarning, match="achieved"):
+        found = expressive_power.adapt_linear(target, weights, [2] * 12)
     assert found.error > 1e-3
     assert found.largest_adapter > 1e3
     target, weights = layers(16, 16, near_identity=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert expressive.adapt_linear(target, weights, [1] * 16).error < 1e-12
+        assert expressive_power.adapt_linear(target, weights, [1] * 16).error < 1e-12
 
 
 def relu(W, b, x):
@@ -103,7 +103,7 @@ def test_relu_network_is_exact_on_the_ball_with_enough_rank():
     target, weights = layers(D, 4)
     second = rng.uniform(-0.3, 0.3, (D, D))
     b1, b2 = rng.uniform(-0.3, 0.3, (2, D))
-    found = expressive.adapt_relu([(target, b1), (second, b2)], weights, [4] * 4, radius=20.0)
+    found = expressive_power.adapt_relu([(target, b1), (second, b2)], weights, [4] * 4, radius=20.0)
     x = rng.standard_normal((D, 500))
     x *= 20.0 * rng.random(500) / np.linalg.norm(x, axis=0)
     expected = relu(second, b2, relu(target, b1, x))
@@ -119,13 +119,13 @@ def test_relu_error_below_the_bounds():
     for R in (1, 3, 6):
         target, weights = layers(D, 2, seed=R)
         b = rng.uniform(-0.25, 0.25, D)
-        found = expressive.adapt_relu([(target, b)], weights, [R, R], radius=12.0)
+        found = expressive_power.adapt_relu([(target, b)], weights, [R, R], radius=12.0)
         residual = target - found.blocks[0].product
         x = rng.standard_normal((D, 4000))
         x = x[:, np.linalg.norm(x, axis=0) <= 12.0]
         errors = found(x) - relu(target, b, x)
         squared = np.sum(errors**2, axis=0)
-        exact, loose, _ = expressive.mean_squared_error_bounds(residual, np.eye(D))
+        exact, loose, _ = expressive_power.mean_squared_error_bounds(residual, np.eye(D))
         assert squared.mean() <= exact <= loose
         assert np.sqrt(squared.mean()) <= found.error_bound
         assert (np.sqrt(squared) <= found.blocks[0].error * np.linalg.norm(x, axis=0) + 1e-9).all()
@@ -140,7 +140,7 @@ def test_frobenius_form_of_the_bound_is_false():
     x = rng.standard_normal((D, 20_000))
     b = np.full(D, 100.0)
     error = np.mean(np.sum((relu(W - E, b, x) - relu(W, b, x)) ** 2, axis=0))
-    exact, trace, frobenius = expressive.mean_squared_error_bounds(E, np.eye(D))
+    exact, trace, frobenius = expressive_power.mean_squared_error_bounds(E, np.eye(D))
     assert error == pytest.approx(14 * sigma**2, rel=0.02)
     assert exact == pytest.approx(14 * sigma**2)
     assert error <= trace == pytest.approx(16 * sigma**2)
@@ -151,20 +151,20 @@ def test_attention_pair():
     D = 12
     rng = np.random.default_rng(5)
     frozen, target = ({k: rng.standard_normal((D, D)) / np.sqrt(D) for k in "QKVO"} for _ in range(2))
-    found = expressive.adapt_attention(frozen, target, rank=6)
+    found = expressive_power.adapt_attention(frozen, target, rank=6)
     (A, B), (C, F) = found.query_key.adapters
     W_K = frozen["K"] + F @ C.T  # the factors swap roles in the transpose
     np.testing.assert_allclose(W_K.T @ (frozen["Q"] + A @ B.T), target["K"].T @ target["Q"], atol=1e-10)
     assert found.value_output.error < 1e-10
-    assert expressive.adapt_attention(frozen, target, rank=3).value_output.error > 1e-2
+    assert expressive_power.adapt_attention(frozen, target, rank=3).value_output.error > 1e-2
 
 
 def test_partition_and_refusals():
-    assert expressive.uniform_partition(7, 3) == [2, 2, 3]
+    assert expressive_power.uniform_partition(7, 3) == [2, 2, 3]
     target, weights = layers(4, 2)
     with pytest.raises(ValueError, match="ranks"):
-        expressive.adapt_linear(target, weights, [1])
+        expressive_power.adapt_linear(target, weights, [1])
     with pytest.raises(ValueError, match="layers"):
-        expressive.adapt_linear(target, [np.eye(3)], [1])
+        expressive_power.adapt_linear(target, [np.eye(3)], [1])
     with pytest.raises(ValueError, match="partition"):
-        expressive.adapt_relu([(target, np.zeros(4))], weights, [1, 1], 1.0, partition=[1])
+        expressive_power.adapt_relu([(target, np.zeros(4))], weights, [1, 1], 1.0, partition=[1])

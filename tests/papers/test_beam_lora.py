@@ -4,7 +4,7 @@ import pytest
 import lorasolve as ls
 from lorasolve.objectives import Denoising
 from lorasolve.optimizers import GD
-from lorasolve.papers import beam
+from lorasolve.papers import beam_lora
 
 
 def matrix(r=4, seed=0):
@@ -20,7 +20,7 @@ def test_term_norms_are_frobenius_norms():
     rng = np.random.default_rng(0)
     A, B = rng.standard_normal((6, 3)), rng.standard_normal((5, 3))
     exact = [np.linalg.norm(np.outer(A[:, k], B[:, k])) for k in range(3)]
-    np.testing.assert_allclose(beam.term_norms(A, B), exact, rtol=1e-14)
+    np.testing.assert_allclose(beam_lora.term_norms(A, B), exact, rtol=1e-14)
 
 
 def test_importance_is_gauge_dependent_and_majorised_by_the_singular_values():
@@ -28,15 +28,15 @@ def test_importance_is_gauge_dependent_and_majorised_by_the_singular_values():
     values = np.linalg.svd(X, compute_uv=False)[:4]
     rng = np.random.default_rng(1)
     for _ in range(500):
-        A, B = beam.in_gauge(X, random_orthogonal(4, rng))
+        A, B = beam_lora.in_gauge(X, random_orthogonal(4, rng))
         np.testing.assert_allclose(A @ B.T, X, atol=1e-12)
-        scores = np.sort(beam.term_norms(A, B))[::-1]
+        scores = np.sort(beam_lora.term_norms(A, B))[::-1]
         assert scores.sum() == pytest.approx(values.sum())
         assert (np.cumsum(scores) <= np.cumsum(values) + 1e-10).all()
-    np.testing.assert_allclose(beam.term_norms(*beam.in_gauge(X, np.eye(4))), values, rtol=1e-12)
-    equal = beam.term_norms(*beam.in_gauge(X, beam.hadamard(4)))
+    np.testing.assert_allclose(beam_lora.term_norms(*beam_lora.in_gauge(X, np.eye(4))), values, rtol=1e-12)
+    equal = beam_lora.term_norms(*beam_lora.in_gauge(X, beam_lora.hadamard(4)))
     np.testing.assert_allclose(equal, values.mean(), rtol=1e-12)
-    assert beam.dispersion(equal) < 1e-12 < beam.dispersion(values)
+    assert beam_lora.dispersion(equal) < 1e-12 < beam_lora.dispersion(values)
 
 
 def test_balanced_gauge_is_recovered_and_prunes_optimally():
@@ -44,20 +44,20 @@ def test_balanced_gauge_is_recovered_and_prunes_optimally():
     A, B = rng.standard_normal((9, 7)), rng.standard_normal((7, 7))
     X = A @ B.T
     values = np.linalg.svd(X, compute_uv=False)
-    gauged = beam.svd_gauge(A, B)
+    gauged = beam_lora.svd_gauge(A, B)
     np.testing.assert_allclose(gauged[0] @ gauged[1].T, X, atol=1e-12)
     optimal = np.linalg.norm(values[-3:]) / np.linalg.norm(values)
-    assert beam.pruning_error(*gauged, 3) == pytest.approx(optimal, rel=1e-10)
+    assert beam_lora.pruning_error(*gauged, 3) == pytest.approx(optimal, rel=1e-10)
 
 
 def test_pruning_errors_are_ordered_by_gauge():
     rng = np.random.default_rng(5)
     X = rng.standard_normal((12, 8)) @ np.diag(2.0 ** -np.arange(8)) @ random_orthogonal(8, rng)
-    best = beam.pruning_error(*beam.in_gauge(X, np.eye(8)), 4)
-    middle = beam.pruning_error(*beam.in_gauge(X, random_orthogonal(8, np.random.default_rng(7))), 4)
-    worst = beam.pruning_error(*beam.in_gauge(X, beam.hadamard(8)), 4)
+    best = beam_lora.pruning_error(*beam_lora.in_gauge(X, np.eye(8)), 4)
+    middle = beam_lora.pruning_error(*beam_lora.in_gauge(X, random_orthogonal(8, np.random.default_rng(7))), 4)
+    worst = beam_lora.pruning_error(*beam_lora.in_gauge(X, beam_lora.hadamard(8)), 4)
     assert best < middle < worst
-    assert beam.pruning_error(*beam.in_gauge(X, np.eye(8)), 4, highest_first=True) > 0.9
+    assert beam_lora.pruning_error(*beam_lora.in_gauge(X, np.eye(8)), 4, highest_first=True) > 0.9
 
 
 def test_marginal_importance_is_the_rise_of_the_loss():
@@ -69,20 +69,20 @@ def test_marginal_importance_is_the_rise_of_the_loss():
 
     X = A @ B.T
     exact = [f(X - np.outer(A[:, k], B[:, k])) - f(X) for k in range(3)]
-    np.testing.assert_allclose(beam.marginal_importance(A, B, 3.0 * (X - T), 3.0), exact, rtol=1e-12)
+    np.testing.assert_allclose(beam_lora.marginal_importance(A, B, 3.0 * (X - T), 3.0), exact, rtol=1e-12)
 
 
 @pytest.mark.parametrize(("z_i", "z_j", "tau"), [(0.3, -0.1, 0.2), (1.0, 1.0, 0.05), (0.0, 0.5, 0.1)])
 def test_averaging_logits_loses_mass(z_i, z_j, tau):
     before = np.exp(z_i / tau) + np.exp(z_j / tau)
     after = 2 * np.exp((z_i + z_j) / (2 * tau))
-    assert beam.averaged_mass(z_i, z_j, tau) == pytest.approx(after / before, rel=1e-13)
+    assert beam_lora.averaged_mass(z_i, z_j, tau) == pytest.approx(after / before, rel=1e-13)
     assert after <= before * (1 + 1e-15)
 
 
 def test_gated_decay_is_attained_and_never_beaten():
     X, lam, r = matrix(3), 0.7, 3
-    bound = beam.gated_decay(X, lam, r)
+    bound = beam_lora.gated_decay(X, lam, r)
     U, s, Vt = np.linalg.svd(X, full_matrices=False)
     U, s, V = U[:, :3], s[:3], Vt[:3].T
     w = 3 * np.sqrt(s) / np.sqrt(s).sum()
@@ -95,7 +95,7 @@ def test_gated_decay_is_attained_and_never_beaten():
         assert 0.5 * lam * (np.sum(A * A / w) + np.sum(B * B / w)) >= bound
     # one term may take all the budget: cheaper than the nuclear norm
     one = np.outer(np.ones(9), np.ones(7))
-    assert beam.gated_decay(one, 1.0, 4) == pytest.approx(np.linalg.norm(one) / 4)
+    assert beam_lora.gated_decay(one, 1.0, 4) == pytest.approx(np.linalg.norm(one) / 4)
 
 
 def test_balanced_copy_is_a_no_op_for_gradient_descent_and_not_for_adam():
@@ -115,7 +115,7 @@ def test_balanced_copy_is_a_no_op_for_gradient_descent_and_not_for_adam():
 
 
 def test_hadamard_refuses_other_sizes():
-    H = beam.hadamard(8)
+    H = beam_lora.hadamard(8)
     np.testing.assert_allclose(H @ H.T, np.eye(8), atol=1e-15)
     with pytest.raises(ValueError, match="power of two"):
-        beam.hadamard(6)
+        beam_lora.hadamard(6)

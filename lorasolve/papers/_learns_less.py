@@ -19,11 +19,9 @@ from typing import Any
 import numpy as np
 
 from .._validate import Array, as_number
-from ..adapters.lora import LoRA
 from ..engine import solve
 from ..method import Method
 from ..monitor import Intermediate, StoppingRule
-from ..objectives.base import Objective
 from ..objectives.linear import LinearFineTuning
 from ..optimizers import Optimizer
 from ..problem import Problem
@@ -227,18 +225,6 @@ class Course:
         """Return the least forgetting on the way at or below a target loss; None if it was never reached."""
         reached = [point.forgetting for point in self.checkpoints if point.target_loss <= target_loss]
         return min(reached, default=None)
-
-
-def full_fine_tuning(objective: Objective) -> tuple[Problem, tuple[Array, Array]]:
-    """Return full fine-tuning as a problem, and its start ``X = 0``.
-
-    The factor of the smaller side is the identity and frozen, so gradient descent on the other one is gradient
-    descent on the whole update.
-    """
-    m, n = objective.shape
-    k = min(m, n)
-    problem = Problem(objective, k, adapter=LoRA(frozen="A" if m <= n else "B"))
-    return problem, (np.eye(m, k), np.zeros((n, k))) if m <= n else (np.zeros((m, k)), np.eye(n, k))
 
 
 def run_course(

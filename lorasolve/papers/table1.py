@@ -23,6 +23,7 @@ class Table1(Experiment):
     name = "table1"
     summary = "rank of the nuclear-norm minimizer against lam, digits: softmax head and two-layer network"
     seeds = "data 0; starts of the network 0, 1, 2 (quick: 0)"
+    size = (9.0, 4.0)
 
     def cells(self, quick: bool) -> list[Cell]:
         """Return one cell per objective and ``lam``."""

@@ -5,7 +5,7 @@ from scipy.optimize import minimize
 import lorasolve as ls
 from lorasolve.objectives import NTK
 from lorasolve.optimizers import GD
-from lorasolve.papers import ntk
+from lorasolve.papers import lora_ntk
 
 
 def nuclear(X):
@@ -19,19 +19,19 @@ def rank(X):
 
 def test_rank_bounds_by_enumeration():
     for count in range(1, 200):
-        r = ntk.rank_bound(count)
+        r = lora_ntk.rank_bound(count)
         assert r * (r + 1) // 2 <= count < (r + 1) * (r + 2) // 2
-        assert ntk.sufficient_rank(count) == r + 1
+        assert lora_ntk.sufficient_rank(count) == r + 1
 
 
 @pytest.mark.parametrize("count", [1, 3, 5, 6, 10, 15, 20, 30])
 def test_reduction_of_an_optimum_reaches_the_bound_at_no_cost(count):
     lam = 0.3
-    objective, X = ntk.degenerate_optimum((14, 12), 8, count, lam, np.random.default_rng(count))
+    objective, X = lora_ntk.degenerate_optimum((14, 12), 8, count, lam, np.random.default_rng(count))
     value = objective.value_and_grad(X)[0] + lam * nuclear(X)
-    assert ntk.gap_certificate(objective, X, lam) < 5e-12 * value  # the start is optimal
-    reduced = ntk.reduce_rank(X, objective.scalar_features())
-    assert rank(reduced) == min(8, ntk.rank_bound(count))
+    assert lora_ntk.gap_certificate(objective, X, lam) < 5e-12 * value  # the start is optimal
+    reduced = lora_ntk.reduce_rank(X, objective.scalar_features())
+    assert rank(reduced) == min(8, lora_ntk.rank_bound(count))
     after = objective.value_and_grad(reduced)[0] + lam * nuclear(reduced)
     assert abs(after - value) <= 1e-12
 
@@ -40,8 +40,8 @@ def test_reduction_of_an_optimum_reaches_the_bound_at_no_cost(count):
 def test_reduction_of_any_matrix_keeps_the_products_and_lowers_the_nuclear_norm(count):
     rng = np.random.default_rng(0)
     X, features = rng.standard_normal((14, 12)), rng.standard_normal((count, 14, 12))
-    reduced = ntk.reduce_rank(X, features)
-    assert rank(reduced) <= ntk.rank_bound(count)
+    reduced = lora_ntk.reduce_rank(X, features)
+    assert rank(reduced) <= lora_ntk.rank_bound(count)
     products = np.einsum("pmn,mn->p", features, X)
     np.testing.assert_allclose(np.einsum("pmn,mn->p", features, reduced), products, atol=1e-10)
     assert nuclear(reduced) < 0.7 * nuclear(X)
@@ -50,12 +50,13 @@ def test_reduction_of_any_matrix_keeps_the_products_and_lowers_the_nuclear_norm(
 def test_softmax_counts_differences_only():
     rng = np.random.default_rng(3)
     objective = NTK(rng.standard_normal((5, 4, 9, 8)), rng.integers(0, 4, 5), "softmax")
-    assert ntk.effective_count(objective) == 15
+    assert lora_ntk.effective_count(objective) == 15
     X = rng.standard_normal((9, 8))
-    reduced = ntk.reduce_rank(X, objective.scalar_features())
+    reduced = lora_ntk.reduce_rank(X, objective.scalar_features())
     assert rank(reduced) == 5
     assert objective.value_and_grad(reduced)[0] == pytest.approx(objective.value_and_grad(X)[0], abs=1e-12)
-    assert ntk.effective_count(NTK(np.tile(rng.standard_normal((1, 1, 4, 3)), (6, 1, 1, 1)), np.zeros((6, 1)))) == 1
+    same = np.tile(rng.standard_normal((1, 1, 4, 3)), (6, 1, 1, 1))
+    assert lora_ntk.effective_count(NTK(same, np.zeros((6, 1)))) == 1
 
 
 @pytest.mark.parametrize(("loss", "K", "N"), [("square", 1, 5), ("logistic", 1, 9), ("softmax", 3, 4)])
@@ -68,12 +69,12 @@ def test_no_failure_above_the_bound(loss, K, N):
     }[loss]
     objective = NTK(rng.standard_normal((N, K, 8, 7)), targets, loss)
     lam = 0.05
-    r = ntk.sufficient_rank(ntk.effective_count(objective))
+    r = lora_ntk.sufficient_rank(lora_ntk.effective_count(objective))
     p = ls.Problem(objective, r, lam)
     best = ls.solve_convex(p, method="prox").fun
     for _ in range(8):
-        P = ntk.random_perturbation(15, 1e-9, rng)
-        run = ntk.solve_landscape(p, P, rng)
+        P = lora_ntk.random_perturbation(15, 1e-9, rng)
+        run = lora_ntk.solve_landscape(p, P, rng)
         assert run.fun <= best + 1e-7
         assert run.gap < 1e-5
         assert run.smallest_singular < 1e-3
@@ -86,13 +87,13 @@ def test_perturbation_costs_at_most_the_bound():
     p = ls.Problem(objective, 3, 0.1)
     convex = ls.solve_convex(p, method="prox")
     for norm in (1e-3, 1e-2, 1e-1):
-        run = ntk.solve_landscape(p, ntk.random_perturbation(15, norm, rng), rng)
+        run = lora_ntk.solve_landscape(p, lora_ntk.random_perturbation(15, norm, rng), rng)
         assert p.value(run.A, run.B) - convex.fun <= 2 * norm * nuclear(convex.X) + 1e-8
         assert run.smallest_singular < 1e-4  # the mechanism: Z is rank deficient
 
 
 def test_explicit_spurious_minimum():
-    p = ntk.spurious_example()
+    p = lora_ntk.spurious_example()
     a = np.array([[2.3732442888285552], [-1.0354774318136677]])
     b = np.array([[-2.4103302438442042], [0.9459440162420536]])
     X = a @ b.T
@@ -108,7 +109,7 @@ def test_explicit_spurious_minimum():
 
 
 def test_spurious_minimum_is_met_by_random_starts_but_not_by_the_lora_start_nor_at_rank_two():
-    p = ntk.spurious_example()
+    p = lora_ntk.spurious_example()
 
     def function(theta):
         grad = np.empty_like(theta)
@@ -125,16 +126,16 @@ def test_spurious_minimum_is_met_by_random_starts_but_not_by_the_lora_start_nor_
         assert end.fun == pytest.approx(0.16141813425418, abs=1e-8)
     two = p.replace(rank=2)
     for _ in range(20):
-        run = ntk.solve_landscape(two, ntk.random_perturbation(4, 1e-9, rng), rng, std=2.0)
+        run = lora_ntk.solve_landscape(two, lora_ntk.random_perturbation(4, 1e-9, rng), rng, std=2.0)
         assert run.fun == pytest.approx(0.16141813425418, abs=1e-6)
 
 
 def test_failure_map_is_empty_where_the_theorem_speaks():
     ranks, counts = [1, 2, 3], [2, 5]
-    shares = ntk.failure_map((6, 5), ranks, counts, instances=3, starts=4, lam=0.1, seed=0)
+    shares = lora_ntk.failure_map((6, 5), ranks, counts, instances=3, starts=4, lam=0.1, seed=0)
     for i, r in enumerate(ranks):
         for j, count in enumerate(counts):
             if r * (r + 1) // 2 > count:
                 assert shares[i, j] == 0.0
-    wide = ntk.failure_map((6, 5), [1], [9], instances=3, starts=4, lam=0.1, seed=0)
+    wide = lora_ntk.failure_map((6, 5), [1], [9], instances=3, starts=4, lam=0.1, seed=0)
     assert wide[0, 0] > 0.1

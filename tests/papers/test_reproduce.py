@@ -5,13 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from lorasolve.experiments import Experiment, main, registry
-from lorasolve.experiments._run import reproduce
-from lorasolve.experiments.base import text_table
-from lorasolve.experiments.init_bias import wilson
-from lorasolve.experiments.table2 import _nested
+from lorasolve.cli import main
+from lorasolve.papers import Experiment, PaperClaims, registry
+from lorasolve.papers._reproduce import reproduce
+from lorasolve.papers.base import text_table
+from lorasolve.papers.init_bias import wilson
+from lorasolve.papers.table2 import _nested
 
-NAMES = {"table1", "table2", "figure2", "sharp", "lemma1", "init_bias"}
+MAIN_PAPER = {"table1", "table2", "figure2", "sharp", "lemma1", "init_bias"}
 
 
 class Squares(Experiment):
@@ -20,6 +21,7 @@ class Squares(Experiment):
     name = "squares"
     summary = "squares"
     seeds = "none"
+    size = (4.0, 3.0)
 
     def __init__(self, stop_at=None):
         self.stop_at = stop_at
@@ -41,16 +43,16 @@ class Squares(Experiment):
         figure.subplots().plot([r["x"] for r in records], [r["square"] for r in records])
 
 
-def test_an_interrupted_experiment_continues_where_it_stopped(tmp_path, capsys):
+def test_an_interrupted_experiment_continues_where_it_stopped(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         reproduce(Squares(stop_at=4), tmp_path, quick=False)
     assert [r["square"] for r in json.loads((tmp_path / "squares.json").read_text())["records"]] == [0, 1, 4, 9]
     second = Squares()
-    records = reproduce(second, tmp_path, quick=False)
+    found = reproduce(second, tmp_path, quick=False)
     assert second.ran == [4, 5]
-    assert [r["square"] for r in records] == [0, 1, 4, 9, 16, 25]
+    assert [r["square"] for r in found.records] == [0, 1, 4, 9, 16, 25]
     assert (tmp_path / "squares.png").read_bytes().startswith(b"\x89PNG")
-    assert "25" in capsys.readouterr().out
+    assert "25" in str(found).splitlines()[7] and found.ok
     again = Squares()
     reproduce(again, tmp_path, quick=False, fresh=True)
     assert again.ran == list(range(6))
@@ -68,32 +70,55 @@ def test_damaged_files_are_recomputed(tmp_path):
     assert experiment.ran == [0, 1, 2]
 
 
-def test_all_experiments_are_found_and_state_cells_seeds_and_summary():
-    assert set(registry.classes()) == NAMES
-    for cls in registry.classes().values():
+def test_all_experiments_are_found_and_state_cells_seeds_summary_and_paper():
+    found = registry.classes()
+    assert {name for name, cls in found.items() if not issubclass(cls, PaperClaims)} == MAIN_PAPER
+    for cls in found.values():
         experiment = cls()
         quick, full = experiment.cells(True), experiment.cells(False)
         assert json.loads(json.dumps(full)) == full
         assert 0 < len(quick) <= len(full)
-        assert experiment.summary
-        assert experiment.seeds
+        assert experiment.summary and experiment.seeds
+        assert "arXiv" in experiment.paper
 
 
-def test_unknown_names_are_a_usage_error(capsys):
-    with pytest.raises(SystemExit) as error:
-        main(["no_such_experiment"])
-    assert error.value.code == 2
-    assert "sharp" in capsys.readouterr().err
+def test_the_listing_names_every_experiment_once(capsys):
+    assert main(["reproduce"]) == 0
+    shown = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    assert sorted(shown) == sorted(registry.classes())
+
+
+@pytest.mark.parametrize(
+    ("argv", "hint"), [(["tabel1"], "Did you mean 'table1'"), (["table1", "--quik"], "did you mean --quick?")]
+)
+def test_what_is_misspelt_is_a_usage_error_with_the_near_miss(argv, hint, capsys):
+    try:
+        code = main(["reproduce", *argv])
+    except SystemExit as end:
+        code = end.code
+    assert code == 2
+    assert hint in capsys.readouterr().err
 
 
 def test_interruption_has_its_exit_code(tmp_path, monkeypatch):
-    from lorasolve.experiments.sharp import Sharp
+    from lorasolve.papers.sharp import Sharp
 
     def interrupt(self, cell):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Sharp, "run", interrupt)
-    assert main(["sharp", "--quick", "--out", str(tmp_path)]) == 3
+    assert main(["reproduce", "sharp", "--quick", "--out", str(tmp_path)]) == 3
+
+
+def test_a_claim_that_fails_has_its_exit_code_and_its_line_on_the_page(tmp_path, monkeypatch, capsys):
+    from lorasolve.papers.expressive_power import ExpressivePowerClaims
+
+    monkeypatch.setattr(ExpressivePowerClaims, "parts", ExpressivePowerClaims.parts | {"deviation": lambda seeds: 0.1})
+    page = tmp_path / "page.md"
+    argv = ["reproduce", "expressive_power", "--quick", "--out", str(tmp_path), "--page", str(page)]
+    assert main(argv) == 1
+    assert "[NOT REPRODUCED] the best spectral error" in capsys.readouterr().out
+    assert page.read_text().count("| NOT REPRODUCED |") == 1
 
 
 def test_sharp_has_no_spurious_end_below_the_boundary_and_some_above():
@@ -132,8 +157,8 @@ def test_wilson_interval():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(NAMES))
+@pytest.mark.parametrize("name", sorted(MAIN_PAPER))
 def test_quick_versions_run(name, tmp_path, capsys):
-    assert main([name, "--quick", "--out", str(tmp_path)]) == 0
+    assert main(["reproduce", name, "--quick", "--out", str(tmp_path)]) == 0
     assert (tmp_path / f"{name}-quick.png").exists()
     assert f"== {name}-quick" in capsys.readouterr().out

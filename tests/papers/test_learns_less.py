@@ -4,7 +4,8 @@ from scipy.optimize import minimize
 
 import lorasolve as ls
 from lorasolve.optimizers import GD
-from lorasolve.papers import learn_forget as lf
+from lorasolve.papers import learns_less as lf
+from lorasolve.problem import full_fine_tuning
 
 
 def general_pair(m=7, n=6, seed=0):
@@ -80,7 +81,7 @@ def test_full_fine_tuning_is_gradient_descent_on_the_update():
     for m, n in ((4, 6), (6, 4)):
         pair = general_pair(m, n)
         objective = pair.sample(50, 0.5, np.random.default_rng(1))
-        problem, start = lf.full_fine_tuning(objective)
+        problem, start = full_fine_tuning(objective)
         end = ls.solve(problem, GD(0.05), start, stop=ls.StoppingRule(40, 0.0))
         X = np.zeros((m, n))
         for _ in range(40):

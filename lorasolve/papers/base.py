@@ -1,0 +1,168 @@
+"""What an experiment is: independent cells of work, and the table, claims and figure made of their results."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Cell = dict[str, Any]
+Record = dict[str, Any]
+
+# Okabe and Ito's colours: told apart by all readers, and in print.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+ClaimStatus = Literal["confirmed", "holds with correction", "not at matrix scale"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of a paper and its fate.
+
+    Attributes
+    ----------
+    statement : str
+        What is claimed, with the correction where there is one.
+    expected : {"confirmed", "holds with correction", "not at matrix scale"}
+        What the measurement shows if ``holds``.
+    measured : str
+        The numbers.
+    holds : bool
+        The outcome of the check on the measured numbers.
+    """
+
+    statement: str
+    expected: ClaimStatus
+    measured: str
+    holds: bool
+
+    @property
+    def status(self) -> str:
+        """What is expected of the claim if it holds, and "NOT REPRODUCED" if it does not."""
+        return self.expected if self.holds else "NOT REPRODUCED"
+
+    def __str__(self) -> str:
+        return f"[{self.status}] {self.statement}\n    measured: {self.measured}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the claim as plain data."""
+        return {"statement": self.statement, "status": self.status, "measured": self.measured, "holds": self.holds}
+
+
+class Experiment:
+    """Base class of all experiments, found by this folder.
+
+    A cell is a JSON-ready dict of settings, seeds included; ``run`` turns it into a JSON-ready dict of results. The
+    runner keeps every finished cell on disk, so that an interrupted experiment continues where it stopped. A record
+    is a cell and its results in one dict.
+
+    Attributes
+    ----------
+    name, summary, seeds : str
+        What it is called, what it shows, and which seeds it uses.
+    paper : str
+        The paper whose statements it is about.
+    size : tuple of float or None
+        Width and height of its figure in inches; None if it has no figure.
+    """
+
+    name: ClassVar[str] = ""
+    summary: ClassVar[str] = ""
+    seeds: ClassVar[str] = ""
+    paper: ClassVar[str] = "LoRA Training Provably Converges (arXiv 2502.09376), and beyond"
+    size: ClassVar[tuple[float, float] | None] = None
+
+    def cells(self, quick: bool) -> list[Cell]:
+        """Return all cells, fewer or smaller ones for a quick run."""
+        raise NotImplementedError
+
+    def run(self, cell: Cell) -> Record:
+        """Do one cell's work."""
+        raise NotImplementedError
+
+    def table(self, records: list[Record]) -> str:
+        """Return the results as text."""
+        raise NotImplementedError
+
+    def claims(self, records: list[Record]) -> list[Claim]:
+        """Return the paper's claims held against the results; none by default."""
+        return []
+
+    def draw(self, records: list[Record], figure: Figure) -> None:
+        """Draw the results; called where there is a ``size``."""
+        raise NotImplementedError
+
+
+class PaperClaims(Experiment):
+    """Base class of the claims of a paper: some parts measure, and the claims are held against all of them.
+
+    Attributes
+    ----------
+    parts : dict
+        Functions by name; each is one cell of work and returns numbers, lists or dicts that JSON can hold. Numbers
+        that are infinite or undefined are stored as null and come back as nan, which fulfils no comparison.
+    """
+
+    parts: ClassVar[dict[str, Callable[..., Any]]] = {}
+
+    def settings(self, quick: bool) -> dict[str, dict[str, Any]]:
+        """Return the keyword arguments of each part, smaller ones for a quick run; none by default."""
+        return {}
+
+    def report(self, found: dict[str, Any]) -> str:
+        """Return what the parts found as text, by the parts' names."""
+        raise NotImplementedError
+
+    def judge(self, found: dict[str, Any]) -> list[Claim]:
+        """Return the claims beside what was measured."""
+        raise NotImplementedError
+
+    def cells(self, quick: bool) -> list[Cell]:
+        """Return one cell a part."""
+        settings = self.settings(quick)
+        return [{"part": name} | settings.get(name, {}) for name in self.parts]
+
+    def run(self, cell: Cell) -> Record:
+        """Measure one part."""
+        settings = {key: value for key, value in cell.items() if key != "part"}
+        return {"found": self.parts[cell["part"]](**settings)}
+
+    def table(self, records: list[Record]) -> str:
+        """Return what the parts found as text."""
+        return self.report(_found(records))
+
+    def claims(self, records: list[Record]) -> list[Claim]:
+        """Return the claims beside what was measured."""
+        return self.judge(_found(records))
+
+
+def _found(records: list[Record]) -> dict[str, Any]:
+    return {record["part"]: _with_nan(record["found"]) for record in records}
+
+
+def _with_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_with_nan(entry) for entry in value]
+    return math.nan if value is None else value
+
+
+def text_table(header: list[str], rows: list[list[str]]) -> str:
+    """Return aligned columns, the first one to the left."""
+    widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
+
+    def line(row: list[str]) -> str:
+        first, *others = row
+        return "  ".join([first.ljust(widths[0]), *(c.rjust(w) for c, w in zip(others, widths[1:]))]).rstrip()
+
+    return "\n".join([line(header), *map(line, rows)])
+
+
+def distinct(records: list[Record], key: str) -> list[Any]:
+    """Return the values of a key, each once, in order of appearance."""
+    return list(dict.fromkeys(record[key] for record in records))

@@ -1,0 +1,232 @@
+"""What "LoRA Learns Less and Forgets Less" claims: three regimes, the exact front, and what rank measures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ..optimizers.gd import GD
+from ..problem import Problem, full_fine_tuning
+from ._learns_less import (
+    Checkpoint,
+    Course,
+    Pair,
+    entropy_rank,
+    first_step_size,
+    gaussian_r90_fraction,
+    isotropic_forgetting,
+    isotropic_pair,
+    matched_learning,
+    measure,
+    r90,
+    run_course,
+    spectrum_shift,
+    stable_rank,
+    training_memory,
+)
+from .base import Claim, PaperClaims, Record
+
+__all__ = [
+    "Checkpoint",
+    "Course",
+    "LearnsLessClaims",
+    "Pair",
+    "entropy_rank",
+    "first_step_size",
+    "gaussian_r90_fraction",
+    "isotropic_forgetting",
+    "isotropic_pair",
+    "matched_learning",
+    "measure",
+    "r90",
+    "run_course",
+    "spectrum_shift",
+    "stable_rank",
+    "training_memory",
+]
+
+_RANKS = (1, 2, 4, 8)
+# rank of the change (24: full), samples, noise
+_REGIMES = {"A": (24, 400, 0.0), "B": (3, 60, 1.0), "C": (24, 60, 1.0)}
+
+
+def regime(name: str, seeds: int, max_iter: int) -> dict[str, dict[str, float]]:
+    """Return, by method, means over seeds of final and best target loss, forgetting, and r90 of the update."""
+    rank, count, noise = _REGIMES[name]
+    sums: dict[str, list[list[float]]] = {}
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        pair = isotropic_pair(24, 32, rank, 1.5, rng)
+        objective = pair.sample(count, noise, rng)
+        full, start = full_fine_tuning(objective)
+        # short steps, so that its path is seen at every target loss
+        smoothness = objective.facts.smoothness
+        assert smoothness is not None
+        slow = GD(0.05 / smoothness)
+        courses = [run_course(pair, "full", full, slow, max_iter=max_iter, points=100, init=start)]
+        for r in _RANKS:
+            problem = Problem(objective, r)
+            courses.append(run_course(pair, f"LoRA r={r}", problem, max_iter=max_iter, seed=seed))
+        for course in courses:
+            matched = courses[0].forgetting_at(course.end.target_loss)
+            entry = [course.end.target_loss, course.end.forgetting, course.best.target_loss, course.end.r90]
+            sums.setdefault(course.method, []).append([*entry, np.nan if matched is None else matched])
+    keys = ("end", "forgetting", "best", "r90", "full at the same loss")
+    return {method: dict(zip(keys, np.mean(rows, axis=0).tolist())) for method, rows in sums.items()}
+
+
+def spectrum_laws(n: int, sizes: Sequence[float]) -> dict[float, tuple[float, float, float]]:
+    """Return measured mean change of singular values of A + cB, and the two laws."""
+    rng = np.random.default_rng(0)
+    A, B = rng.standard_normal((2, n, n))
+    before = np.linalg.svd(A, compute_uv=False)
+    measured = {c: float(np.mean(np.abs(np.linalg.svd(A + c * B, compute_uv=False) - before))) for c in sizes}
+    return {c: (value, *spectrum_shift(n, c)) for c, value in measured.items()}
+
+
+def gaussian_r90(n: int) -> tuple[int, float]:
+    """Return n, and r90 of a Gaussian matrix (n, n) over n."""
+    return n, r90(np.random.default_rng(1).standard_normal((n, n))) / n
+
+
+def regimes(seeds: int, max_iter: int) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the table of every regime."""
+    return {name: regime(name, seeds, max_iter) for name in _REGIMES}
+
+
+def front_violation(seed: int = 0) -> float:
+    """Return how far the best of many runs is in front of the exact front (rounding if the front is right)."""
+    rng = np.random.default_rng(seed)
+    m, n = 10, 8
+    W_s, W_t = rng.standard_normal((2, m, n))
+    moments = []
+    for _ in range(2):
+        root = rng.standard_normal((n, 2 * n))
+        moments.append(root @ root.T / (2 * n) + 0.1 * np.eye(n))
+    pair = Pair(W_s, W_t, *moments)
+    objective = pair.sample(300, 0.0, rng)
+    full, start = full_fine_tuning(objective)
+    courses = [run_course(pair, "full", full, max_iter=1000, init=start)]
+    courses += [run_course(pair, f"LoRA {r}", Problem(objective, r), max_iter=1000) for r in (1, 3, 6)]
+    return max(0.0, -min(point.behind_front for course in courses for point in course.checkpoints))
+
+
+class LearnsLessClaims(PaperClaims):
+    """Three regimes of change and noise, the exact front, and what the rank of a change measures."""
+
+    name = "learns_less"
+    paper = "LoRA Learns Less and Forgets Less (arXiv 2405.09673)"
+    summary = "three regimes, the exact front, and what rank measures"
+    seeds = "0-9 (quick: 0, 1); spectra 0, 1; front 0"
+    parts = {
+        "tables": regimes,
+        "laws": spectrum_laws,
+        "square": gaussian_r90,
+        "violation": front_violation,
+    }
+
+    def settings(self, quick: bool) -> dict[str, dict[str, Any]]:
+        """Return fewer seeds, shorter runs and smaller matrices for a quick run."""
+        seeds, max_iter, n = (2, 1500, 300) if quick else (10, 6000, 1000)
+        return {
+            "tables": {"seeds": seeds, "max_iter": max_iter},
+            "laws": {"n": n, "sizes": [1e-3, 1e-2, 0.3, 1.0]},
+            "square": {"n": n},
+        }
+
+    def table(self, records: list[Record]) -> str:
+        """Return the regimes and the laws with the sizes at which they were measured."""
+        cells = {record["part"]: record for record in records}
+        sizes = f"regimes: mean of {cells['tables']['seeds']} seeds; spectra: n = {cells['laws']['n']}"
+        return f"{sizes}\n{super().table(records)}"
+
+    def report(self, found: dict[str, Any]) -> str:
+        """Return a table per regime, and the change of singular values beside its laws."""
+        lines = []
+        for name, table in found["tables"].items():
+            rank, count, noise = _REGIMES[name]
+            lines.append(f"Regime {name}: 24 x 32, change of rank {rank}, {count} samples, noise {noise:g}")
+            lines.append("  method        target loss  forgetting  best loss   r90   full forgets at the same loss")
+            for method, row in table.items():
+                other = "" if method == "full" else f"   {row['full at the same loss']:8.2f}"
+                lines.append(
+                    f"  {method:<12}  {row['end']:11.2f}  {row['forgetting']:10.2f}  {row['best']:9.2f}  "
+                    f"{row['r90']:4.1f}{other}"
+                )
+        lines.append("Mean change of the singular values of A + cB: c, measured, small-c law, large-c law")
+        for c, (measured, small, large) in found["laws"].items():
+            lines.append(f"  {float(c):5.3f}  {measured:.5f}  {small:.5f}  {large:.5f}")
+        return "\n".join(lines)
+
+    def judge(self, found: dict[str, Any]) -> list[Claim]:
+        """Return the claims beside what was measured."""
+        A, B, C = (found["tables"][name] for name in _REGIMES)
+        laws, (n, square), violation = found["laws"], found["square"], found["violation"]
+        lora = [f"LoRA r={r}" for r in _RANKS]
+        order = [*lora, "full"]
+        fraction = gaussian_r90_fraction()
+        return [
+            Claim(
+                "LoRA learns less and forgets less, ordered by rank (regime A: full-rank change, many samples); "
+                "correction: at equal target loss full fine-tuning forgets less",
+                "holds with correction",
+                "r = 1, 8, full: loss "
+                + ", ".join(f"{A[name]['end']:.2f}" for name in (lora[0], lora[3], "full"))
+                + ", forgetting "
+                + ", ".join(f"{A[name]['forgetting']:.1f}" for name in (lora[0], lora[3], "full"))
+                + f"; at the loss of r = 8 full forgets {A[lora[3]]['full at the same loss']:.1f}",
+                _ordered(A, "end", order, -1)
+                and _ordered(A, "forgetting", order, 1)
+                and all(A[name]["full at the same loss"] < A[name]["forgetting"] for name in lora),
+            ),
+            Claim(
+                "LoRA can learn more and forget less (regime B: low-rank change, few noisy samples)",
+                "confirmed",
+                f"r = 4: loss {B[lora[2]]['end']:.1f}, forgetting {B[lora[2]]['forgetting']:.1f}; full: "
+                f"{B['full']['end']:.1f}, {B['full']['forgetting']:.1f}; best on the way {B[lora[2]]['best']:.1f} "
+                f"against {B['full']['best']:.1f}",
+                B[lora[2]]["end"] < B["full"]["end"]
+                and B[lora[2]]["forgetting"] < B["full"]["forgetting"]
+                and B[lora[2]]["best"] < B["full"]["best"],
+            ),
+            Claim(
+                "mixed verdict (regime C: full-rank change, few noisy samples): full stopped early beats every rank, "
+                "trained to the end it forgets most",
+                "confirmed",
+                f"best loss: full {C['full']['best']:.1f}, r = 8 {C[lora[3]]['best']:.1f}; forgetting at the end: full "
+                f"{C['full']['forgetting']:.1f}, r = 8 {C[lora[3]]['forgetting']:.1f}",
+                all(C["full"]["best"] < C[name]["best"] for name in lora)
+                and all(C["full"]["forgetting"] > C[name]["forgetting"] for name in lora),
+            ),
+            Claim(
+                "the change of full fine-tuning has high rank; correction: noise alone does that, 0.5098 n is the "
+                "value of a Gaussian matrix",
+                "holds with correction",
+                f"r90 of the full change for a truth of rank 3: {B['full']['r90']:.1f}; Gaussian: law {fraction:.4f}, "
+                f"n = {n}: {square:.3f}",
+                B["full"]["r90"] > 5.0 and abs(fraction - 0.5098) < 5e-5 and abs(square - fraction) < 0.02,
+            ),
+            Claim(
+                "small Gaussian noise moves singular values little (figure S8), in formulas",
+                "confirmed",
+                "; ".join(
+                    f"c = {float(c):g}: {v:.4g} (laws {small:.4g}, {large:.4g})"
+                    for c, (v, small, large) in laws.items()
+                ),
+                abs(laws["0.001"][0] / laws["0.001"][1] - 1) < 0.08 and abs(laws["1.0"][0] / laws["1.0"][2] - 1) < 0.05,
+            ),
+            Claim(
+                "no method lies in front of the closed-form Pareto front",
+                "confirmed",
+                f"largest violation {violation:.1e}",
+                violation < 1e-8,
+            ),
+        ]
+
+
+def _ordered(table: dict[str, dict[str, float]], key: str, names: list[str], sign: int) -> bool:
+    """Whether a column rises (sign 1) or falls (sign -1) from each method to the next."""
+    return all(sign * (table[b][key] - table[a][key]) > 0 for a, b in pairwise(names))
