@@ -21,10 +21,10 @@ LAYERS = (
     {"monitor"},
     {"loop"},
     {"engine"},
-    {"certificate", "convex", "check", "sweep"},
+    {"certificate", "convex", "sweep"},
     {"multi", "landscape", "papers", "symbolic"},
     {"comparison", "tasks", "io", "plotting"},
-    {"experiments"},
+    {"experiments", "checks"},
     {"commands", "cli"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

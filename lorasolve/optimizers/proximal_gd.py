@@ -60,6 +60,10 @@ class ProximalGD(Optimizer):
             )
         return inexact_gradient_refusal(problem)
 
+    def is_monotone(self, problem: Problem) -> bool:
+        """Return whether the step is searched."""
+        return self.step_size is None
+
     def init(self, problem: Problem, theta: Array, rng: np.random.Generator) -> ProximalState:
         """Return the state that evaluates ``theta`` first."""
         step = self.default_step(problem, theta) if self.step_size is None else self.step_size

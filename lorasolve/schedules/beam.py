@@ -83,6 +83,11 @@ class Beam(Schedule):
         if self.expand not in EXPANSIONS:
             raise ValueError(f"expand: unknown {self.expand!r}.{suggest(self.expand, list(EXPANSIONS))}")
 
+    @property
+    def keeps_weight(self) -> bool:
+        """False: what is pruned is lost, and what is copied counts twice."""
+        return False
+
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse adapters without softmax gates, or None."""
         if isinstance(problem.adapter, SoftmaxGates):
