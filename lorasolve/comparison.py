@@ -201,10 +201,12 @@ def compare(
         The ways to run, each as in :func:`lorasolve.solve`, for example ``["gd", "adam+cosine"]``.
     reference : ConvexResult, optional
         The convex optimum; computed here by default, where the problem has one.
-    init, seed, stop, progress
+    init, seed, stop
         As in :func:`lorasolve.solve`, for every method.
     tol : float
         Certified relative gap up to which a point counts as the global optimum.
+    progress : bool
+        As in :func:`lorasolve.solve`.
 
     Returns
     -------

@@ -1,6 +1,6 @@
 """Documented parameters equal signatures, for every public name, by a small reader of numpydoc sections.
 
-Rules: a function documents all of its parameters in their order, or none. A class documents its constructor's parameters
+Rules: a function documents all of its parameters in order, or none. A class documents its constructor's parameters
 under ``Parameters`` in its own docstring or in that of a base, a record its fields there or under ``Attributes``. Every
 component of a registry documents all of its settings; another class may describe its arguments in its text, but what it
 lists it lists whole.

@@ -119,7 +119,7 @@ def check_adapter(adapter: Adapter, objective: Any = None, rng: int | np.random.
     """
     generator = np.random.default_rng(rng)
     given = Softmax.example(generator) if objective is None else as_objective(objective)
-    require(adapter, "adapter", adapter.refusal(given))
+    require(adapter.name, "adapter", adapter.refusal(given))
     return run_checks(type(adapter).__name__, _Bench(adapter, given.in_float64(), generator), _CHECKS)
 
 

@@ -75,7 +75,7 @@ def check_init(init: Init, problem: Problem | None = None, rng: int = 0) -> Chec
     """
     if problem is None:
         problem = Problem(LinearFineTuning.example(np.random.default_rng(rng)), 2, LAM)
-    require(init, "init", init.refusal(problem))
+    require(init.name, "init", init.refusal(problem))
     return run_checks(type(init).__name__, _Bench(init, problem, rng), _CHECKS)
 
 
@@ -107,6 +107,12 @@ def _factors(bench: _Bench) -> Iterator[Check]:
         if start.merged is not None and (start.merged.shape, start.merged.dtype) != (problem.shape, problem.dtype):
             wrong.append(f"{name}: merged is {start.merged.dtype} of shape {start.merged.shape}")
     yield Check("factors", not wrong, "; ".join(wrong) or "shapes (m, r) and (n, r), finite, not both zero")
+
+
+def _merges(bench: _Bench) -> Iterator[Check]:
+    merged = any(bench.start(problem).merged is not None for _, problem in _problems(bench))
+    shown = f"merges is {bench.init.merges}, and {'something' if merged else 'nothing'} is merged"
+    yield Check("merges", bench.init.merges == merged, shown)
 
 
 def _seeds(bench: _Bench) -> Iterator[Check]:
@@ -177,6 +183,7 @@ def _refusals(bench: _Bench) -> Iterator[Check]:
 
 _CHECKS: dict[str, Callable[[_Bench], Iterator[Check]]] = {
     "factors": _factors,
+    "merges": _merges,
     "seeds": _seeds,
     "W = W0 at the start": _weight,
     "refusal agrees with what starts": _refusals,

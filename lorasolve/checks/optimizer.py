@@ -104,7 +104,7 @@ def check_optimizer(
     """
     generator = np.random.default_rng(rng)
     problem = default_problem(optimizer, generator) if problem is None else problem
-    require(optimizer, "optimizer", refusal_of(optimizer, problem))
+    require(optimizer.name, "optimizer", refusal_of(optimizer, problem))
     return run_checks(type(optimizer).__name__, _Bench(optimizer, problem, generator), _CHECKS)
 
 
@@ -365,7 +365,7 @@ def _prox(bench: _Bench) -> Iterator[Check]:
         yield Check("proximal step", None, "not stated: takes_prox is False")
         return
     problem = Problem(LinearFineTuning.example(np.random.default_rng(1)), 2, LAM, SoRA(gate_penalty=GATE_PENALTY))
-    require(bench.optimizer, "optimizer", bench.optimizer.refusal(problem))
+    require(bench.optimizer.name, "optimizer", bench.optimizer.refusal(problem))
     points = bench.points(problem, count=LONG)
     gates = problem.split(points[-1])[2]
     fell = _loss(problem, points[-1]) < _loss(problem, points[0])

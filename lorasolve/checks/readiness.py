@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields
 from typing import Any
@@ -95,7 +96,7 @@ def _objective(cls: Any) -> Iterator[Check]:
         yield Check(
             "tested",
             False,
-            "write a classmethod example(rng, dtype=np.float64) that returns a small instance, m != n, and "
+            "write a classmethod example(rng) that returns a small instance, m != n, and "
             f"value_and_grad(X) -> (float, G) (now {type(error).__name__}: {error})",
         )
         return
@@ -105,28 +106,28 @@ def _objective(cls: Any) -> Iterator[Check]:
         "float32",
         _serves_float32(cls),
         "example(rng, float32)",
-        "take dtype in example, set self.dtype, write in_float64",
+        "list it in dtypes, take dtype in example, write in_float64",
     )
-    convex, bound = example.convex is True, example.lower_bound is not None
+    convex, bound = example.facts.convex is True, example.facts.lower_bound is not None
     yield _able(
         "certified", convex and bound, "convex, with a lower bound", "state convex = True and lower_bound, if they hold"
     )
     yield _able(
         "smoothness",
-        example.smoothness is not None,
+        example.facts.smoothness is not None,
         "stated",
         "state smoothness, if there is one: steps derive from it",
     )
-    yield _able("hessian", example.has_hessian, "has_hessian", "f is stated not to be twice differentiable")
+    yield _able("hessian", example.facts.has_hessian, "has_hessian", "f is stated not to be twice differentiable")
     yield _able(
         "cvxpy", _overrides(cls, Objective, "cvxpy_expression"), "cvxpy_expression", "write cvxpy_expression(X)"
     )
     yield _able(
-        "mini-batches", example.n_samples is not None, "n_samples, sample_batch", "set n_samples, write sample_batch"
+        "mini-batches", example.facts.n_samples is not None, "n_samples, sample_batch", "set n_samples, write sample_batch"
     )
     yield _able(
         "least squares",
-        example.minimizes_factors,
+        example.facts.minimizes_factors,
         "minimize_over_A and _B",
         "set minimizes_factors, write minimize_over_A, _B",
     )
@@ -140,10 +141,9 @@ def _overrides(cls: type, base: type, method: str) -> bool:
 
 def _serves_float32(cls: Any) -> bool:
     """Return whether the example is to be had in float32, with a twin in float64."""
-    try:
-        example = cls.example(np.random.default_rng(0), np.float32)
-    except TypeError:
+    if "float32" not in cls.dtypes:
         return False
+    example = cls.example(np.random.default_rng(0), np.float32)
     return bool(example.dtype == np.float32 and example.in_float64().dtype == np.float64)
 
 
@@ -159,6 +159,18 @@ def _settings(cls: Any) -> Iterator[Check]:
     yield _required(
         "made by name", not odd, shown, f"settings must be numbers, texts, None or tuples: {', '.join(odd)}"
     )
+
+
+def _documented(cls: type, *also: str) -> Check:
+    """Return whether the docstring lists every setting under Parameters and says what else is asked for."""
+    docs = "\n".join(base.__doc__ or "" for base in cls.__mro__)
+    missing = [
+        f"{entry.name} under Parameters"
+        for entry in fields(cls)  # type: ignore[arg-type]
+        if not re.search(rf"^ *(\w+, )*{entry.name}(, \w+)*( :.*)?$", docs, re.MULTILINE)
+    ]
+    missing += [words for words in also if words not in docs.lower()]
+    return _required("documented", not missing, "in its docstring", f"add to the docstring: {', '.join(missing)}")
 
 
 def _is_literal(value: Any) -> bool:
@@ -183,6 +195,7 @@ def _adapter(cls: Any) -> Iterator[Check]:
     yield _able(
         "certified", certified, "low_rank or nuclear_weight", "state low_rank if X = s A B^T, or write nuclear_weight"
     )
+    yield _documented(cls)
     yield _able("penalty", adapter.proximal, "penalty, prox", "set proximal, write penalty and prox, if it has one")
 
 
@@ -194,8 +207,7 @@ def _optimizer(cls: Any) -> Iterator[Check]:
         yield Check("tested", True, f"on {problem!r}")
     except ValueError as reason:
         yield Check("tested", False, f"give check_optimizer a problem: {reason}")
-    documented = any("fixed points" in (base.__doc__ or "").lower() for base in cls.__mro__)
-    yield _required("documented", documented, "its fixed points", "say in the docstring which fixed points it has")
+    yield _documented(cls, "fixed points")
     yield _able(
         "schedules", optimizer.takes_step_factor, "takes_step_factor", "scale the step by state.step_factor and set it"
     )
@@ -219,6 +231,7 @@ def _schedule(cls: Any) -> Iterator[Check]:
         yield Check("tested", True, f"on {schedule_problem(schedule, 0)!r}")
     except ValueError as reason:
         yield Check("tested", False, f"give check_schedule a problem: {reason}")
+    yield _documented(cls)
     does = schedule.scales_steps or schedule.has_stages
     yield _required(
         "does something", does, "steps or stages", "set scales_steps and write step_factor, or write transition"
@@ -227,6 +240,7 @@ def _schedule(cls: Any) -> Iterator[Check]:
 
 def _init(cls: Any) -> Iterator[Check]:
     yield from _settings(cls)
+    yield _documented(cls)
     problem = Problem(LinearFineTuning.example(np.random.default_rng(0)), 2)
     reason = cls().refusal(problem)
     yield _required("tested", reason is None, f"on {problem!r}", f"give check_init a problem: {reason}")
@@ -234,6 +248,7 @@ def _init(cls: Any) -> Iterator[Check]:
 
 def _convex(cls: Any) -> Iterator[Check]:
     yield from _settings(cls)
+    yield _documented(cls)
     yield _required("tested", _overrides(cls, ConvexRoute, "run"), "run", "write run(problem, tol, report) -> Solution")
 
 

@@ -98,7 +98,7 @@ def check_schedule(schedule: Schedule, problem: Problem | None = None, rng: int 
     ['step_factor is finite and >= 0']
     """
     problem = default_problem(schedule, rng) if problem is None else problem
-    require(schedule, "schedule", schedule.refusal(problem))
+    require(schedule.name, "schedule", schedule.refusal(problem))
     return run_checks(type(schedule).__name__, _Bench(schedule, problem, rng), _CHECKS)
 
 

@@ -24,8 +24,8 @@ class Start:
 class Init:
     """Base class of all initializations.
 
-    ``merges`` says that the start moves something into the frozen weight first.
-    ``keeps_weight`` says that the run starts at the frozen weight: what is merged and the update cancel.
+    ``merges`` says that the start moves something into the frozen weight first; ``keeps_weight`` that the run starts at
+    the frozen weight: what is merged and the update cancel.
     """
 
     name: ClassVar[str] = ""

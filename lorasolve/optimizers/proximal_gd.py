@@ -42,6 +42,7 @@ class ProximalGD(Optimizer):
 
     name = "proximal_gd"
     summary = "proximal gradient descent for adapters with a nonsmooth penalty (sora)"
+    takes_step_factor = True
     takes_prox = True
     takes_step_factor = True
 

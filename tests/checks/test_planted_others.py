@@ -114,6 +114,11 @@ class ForgetsTheScale(PiSSA):
 
 
 @dataclass(frozen=True)
+class UnstatedMerge(PiSSA):
+    merges = False
+
+
+@dataclass(frozen=True)
 class NoRefusal(PiSSA):
     def refusal(self, problem):
         return None
@@ -159,6 +164,7 @@ def test_schedules(planted, check):
         (Swapped(), "factors"),
         (Unseeded(), "the given generator decides"),
         (SmallNotZero(), "W = W0 at the start"),
+        (UnstatedMerge(), "merges"),
         (ForgetsTheScale(), "W = W0 at the start"),
         (NoRefusal(), "refusal agrees with what starts"),
     ],
