@@ -457,6 +457,48 @@ def _gradient_left(bench: _Bench, side: int, rank: int, lam: float) -> float:
     return relative(float(np.linalg.norm(left)), parts)
 
 
+def _minimizer(bench: _Bench) -> Iterator[Check]:
+    unit = float(np.linalg.norm(bench.f.value_and_grad(np.zeros(bench.f.shape))[1], 2))
+    for name, lam, ranks in (("lam = 0", 0.0, _ranks(bench)), ("lam > 0", 0.3 * unit, [min(bench.f.shape)])):
+        found = [(rank, bench.f.minimizer(lam, rank)) for rank in ranks]
+        tried = [(rank, *_minimality(bench, lam, rank, factors)) for rank, factors in found if factors is not None]
+        if not tried:
+            yield Check(f"minimizer, {name}", None, "not stated")
+            continue
+        fits = all(columns <= rank for rank, columns, _, _ in tried)
+        left, beaten = max(row[2] for row in tried), max(row[3] for row in tried)
+        detail = f"gradient left {left:.1e}, beaten by descent by {max(beaten, 0.0):.1e}, relative"
+        yield Check(
+            f"minimizer, {name}",
+            fits and left <= bench.curvature_tol and beaten <= bench.tol,
+            detail if fits else f"has more columns than the rank allows; {detail}",
+        )
+
+
+def _minimality(bench: _Bench, lam: float, rank: int, factors: tuple[Array, Array]) -> tuple[int, float, float]:
+    """Return the columns of given factors, the gradient of ``L`` there, and by how much descent goes below them."""
+    from scipy.optimize import minimize
+
+    cut = bench.f.shape[0] * rank
+
+    def oracle(theta: Array) -> tuple[float, Array]:
+        A, B = theta[:cut].reshape(-1, rank), theta[cut:].reshape(-1, rank)
+        f, G = bench.f.value_and_grad(A @ B.T)
+        grad = np.concatenate([(G @ B + lam * A).ravel(), (G.T @ A + lam * B).ravel()])
+        return f + 0.5 * lam * float(theta @ theta), grad
+
+    A, B = factors
+    f0, G0 = bench.f.value_and_grad(np.zeros(bench.f.shape))
+    f, G = bench.f.value_and_grad(A @ B.T)
+    sizes = float(np.linalg.norm(A)), float(np.linalg.norm(B))
+    left = math.hypot(float(np.linalg.norm(G @ B + lam * A)), float(np.linalg.norm(G.T @ A + lam * B)))
+    value = f + lam * float(np.linalg.svd(A @ B.T, compute_uv=False).sum())
+    start = np.concatenate([part.ravel() for part in bench.factors(rank)[:2]]).astype(np.float64)
+    least = float(minimize(oracle, start, jac=True, method="L-BFGS-B", options={"maxiter": 200}).fun)
+    size = float(np.linalg.norm(G0)) * math.hypot(*sizes)
+    return A.shape[1], relative(left, size), relative(value - least, abs(f0) + abs(value))
+
+
 def _metrics(bench: _Bench) -> Iterator[Check]:
     metrics = bench.f.metrics(bench.matrix())
     wrong = [name for name, value in metrics.items() if not (isinstance(value, float) and math.isfinite(value))]

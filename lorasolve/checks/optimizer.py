@@ -158,7 +158,7 @@ def _points(
             trials.append(state.trial.dtype.name)
         if state.accepted:
             points.append(np.array(state.theta))
-        if state.exhausted or len(points) > count:
+        if state.ended is not None or len(points) > count:
             return points
         if meanwhile is not None and call == 3:
             meanwhile()

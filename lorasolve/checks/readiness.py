@@ -123,7 +123,10 @@ def _objective(cls: Any) -> Iterator[Check]:
         "cvxpy", _overrides(cls, Objective, "cvxpy_expression"), "cvxpy_expression", "write cvxpy_expression(X)"
     )
     yield _able(
-        "mini-batches", example.facts.n_samples is not None, "n_samples, sample_batch", "set n_samples, write sample_batch"
+        "mini-batches",
+        example.facts.n_samples is not None,
+        "n_samples, sample_batch",
+        "set n_samples, write sample_batch",
     )
     yield _able(
         "least squares",

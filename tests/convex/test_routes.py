@@ -15,6 +15,7 @@ from lorasolve.convex.prox import Prox
 from lorasolve.objectives import Denoising, Huber, LinearFineTuning, MatrixCompletion, Softmax, TwoLayer
 from lorasolve.objectives import registry as objective_registry
 
+
 def example(name, dtype="float64", seed=0):
     cls, rng = objective_registry.classes()[name], np.random.default_rng(seed)
     return cls.example(rng) if dtype == "float64" else cls.example(rng, np.dtype(dtype))
