@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from . import adapters, convex, inits, io, landscape, objectives, optimizers, plotting, schedules, symbolic, tasks
     from ._threads import set_threads
     from .certificate import Certificate, certify
-    from .check import check_objective
+    from .checks import check_adapter, check_convex, check_init, check_objective, check_optimizer, check_schedule
     from .comparison import Comparison, compare
     from .convex import ConvexResult, solve_convex
     from .engine import solve
@@ -34,7 +34,12 @@ _ATTRIBUTES = {
     "set_threads": "._threads",
     "Certificate": ".certificate",
     "certify": ".certificate",
-    "check_objective": ".check",
+    "check_adapter": ".checks",
+    "check_convex": ".checks",
+    "check_init": ".checks",
+    "check_objective": ".checks",
+    "check_optimizer": ".checks",
+    "check_schedule": ".checks",
     "Comparison": ".comparison",
     "compare": ".comparison",
     "ConvexResult": ".convex",

@@ -294,10 +294,12 @@ class MultiProblem:
 
         Parameters
         ----------
-        method, seed, **options
+        method : str, Optimizer or Method
             As in :func:`lorasolve.solve`.
         init : str, Init or sequence of pairs, optional
             Replaces the method's init, which is applied to each block; or the pairs ``(A_l, B_l)``.
+        seed, **options
+            As in :func:`lorasolve.solve`.
 
         Returns
         -------

@@ -107,7 +107,9 @@ class Result:
     nit, nfev : int
         Accepted iterations, and oracle calls (rejected trials included).
     status : Status
-        Why the run stopped; ``message`` says it in words and what to do next.
+        Why the run stopped.
+    message : str
+        The same in words, and what to do next.
     success : bool
         Whether the run ended where it was asked to end.
     trace : Trace

@@ -214,6 +214,18 @@ def test_list_and_info(capsys) -> None:
     assert "threads" in text
 
 
+def test_list_says_what_each_component_is_ready_for(capsys, monkeypatch) -> None:
+    assert main(["list", "schedules", "--check"]) == 0
+    text = capsys.readouterr().out
+    assert len(text.split("\n\n")) == len(ls.schedules.registry.classes())
+    assert text.startswith("Beam: no check failed (sampled)\nok     listed")
+    monkeypatch.setattr(ls.schedules.Cosine, "summary", "")
+    assert main(["list", "schedules", "--check", "--json"]) == 1
+    listed = json.loads(capsys.readouterr().out)["components"]["Cosine"][0]
+    assert (listed["name"], listed["holds"]) == ("listed", False)
+    assert "summary = '...'" in listed["detail"]
+
+
 @pytest.mark.parametrize("name", sorted(registry.classes()))
 def test_every_command_has_help(capsys, name) -> None:
     with pytest.raises(SystemExit) as stop:

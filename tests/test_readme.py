@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pathlib
 import re
+from typing import Any
 
 import lorasolve as ls
+from lorasolve.checks import check_objective, check_optimizer, readiness
 from lorasolve.commands import registry
 
 README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
@@ -21,6 +23,22 @@ def test_python_blocks_run_in_order(capsys) -> None:
     assert outputs[3].startswith("verdict: spurious")
     optimum = ls.solve_convex(names["problem"])
     assert optimum.success
+
+
+def test_its_own_components_pass_the_checks() -> None:
+    names: dict[str, Any] = {"ls": ls}
+    for cls in ("SignDescent", "Mine"):
+        (block,) = [b for b in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if f"class {cls}" in b]
+        exec(block, names)
+    for report in (
+        readiness(names["SignDescent"]),
+        check_optimizer(names["SignDescent"]()),
+        check_optimizer(names["SignDescent"](), names["problem"]),
+        check_objective(names["Mine"]()),
+    ):
+        assert report.ok, str(report)
+    facts = {check.name: check.holds for check in check_objective(names["Mine"]()).checks}
+    assert facts["convex"] is facts["lower bound"] is True
 
 
 def test_named_commands_optimizers_and_links_exist() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from typing import Any
 
 from .. import adapters, convex, inits, objectives, optimizers, schedules
@@ -29,13 +30,16 @@ class ListCommand(Command):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
         parser.add_argument("kind", nargs="?", help=f"only one of {', '.join(KINDS)}")
+        parser.add_argument("--check", action="store_true", help="what each is ready for, what to write for the rest")
         parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
 
     def run(self, args: argparse.Namespace) -> int:
-        """Print the lists."""
+        """Print the lists; with ``--check`` the exit code is 1 if a component cannot be listed, tested or saved."""
         if args.kind is not None and args.kind not in KINDS:
             raise ValueError(f"kind: unknown kind {args.kind!r}.{suggest(args.kind, list(KINDS))}")
         kinds = KINDS if args.kind is None else {args.kind: KINDS[args.kind]}
+        if args.check:
+            return _check(args, [cls for registry in kinds.values() for cls in registry.classes().values()])
         found = {
             kind: {name: cls.summary for name, cls in registry.classes().items()} for kind, registry in kinds.items()
         }
@@ -55,3 +59,13 @@ def _section(kind: str, entries: dict[str, str], with_keys: bool) -> str:
             shown = ", ".join(key if required else f"[{key}]" for key, required in keys.items())
             lines.append(f"  {' ' * width}  keys: {shown}")
     return "\n".join(lines)
+
+
+def _check(args: argparse.Namespace, classes: list[type]) -> int:
+    """Print what each class is ready for."""
+    from ..checks import readiness
+
+    reports = [readiness(cls) for cls in classes]
+    rows = {report.subject: [asdict(check) for check in report.checks] for report in reports}
+    emit(args, envelope("readiness", {"components": rows}), "\n\n".join(map(str, reports)))
+    return ExitCode.FINE if all(report.ok for report in reports) else ExitCode.FALSE

@@ -57,7 +57,9 @@ class Row:
     rank, sigma_r, nuclear_norm
         Of the whole update ``X``.
     step_size : float or None
-        The step chosen, where steps were chosen; ``step_by`` says by what.
+        The step chosen, where steps were chosen.
+    step_by : str
+        What it was chosen by; empty where none was.
     oracle_calls, search_calls : int
         Evaluations of value and gradient in the run, and in the whole search for the step.
     seconds, compile_seconds : float

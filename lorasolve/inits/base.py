@@ -24,12 +24,14 @@ class Start:
 class Init:
     """Base class of all initializations.
 
-    ``merges`` says that the start moves something into the frozen weight first.
+    ``merges`` says that the start moves something into the frozen weight first; ``keeps_weight`` that the run starts at
+    the frozen weight: what is merged and the update cancel.
     """
 
     name: ClassVar[str] = ""
     summary: ClassVar[str] = ""
     merges: ClassVar[bool] = False
+    keeps_weight: ClassVar[bool] = False
 
     def refusal(self, problem: Problem) -> str | None:
         """Return why this init has no start for a problem, or None if it has."""

@@ -27,6 +27,7 @@ class LoRAStart(Init):
 
     name = "lora"
     summary = "A Gaussian, B = 0 (the update starts at zero)"
+    keeps_weight = True
 
     def __post_init__(self) -> None:
         if self.std is not None:

@@ -26,6 +26,7 @@ class PiSSA(Init):
     name = "pissa"
     summary = "top-r singular triplets of W0 moved into the factors (needs W0)"
     merges = True
+    keeps_weight = True
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse objectives without a frozen weight, or with a zero one, or None."""

@@ -48,6 +48,10 @@ class Descent(Optimizer):
             return Given(self.step_size)
         return Derived(monotone=problem.adapter.exact_gradient, rounding=self.rounding)
 
+    def is_monotone(self, problem: Problem) -> bool:
+        """Return whether the rule rejects what raises ``L``."""
+        return self.step_rule(problem).never_rises
+
     def start(self, problem: Problem, theta: Array, rng: np.random.Generator) -> StepState:
         """Return the state with what the direction remembers; the step is still to be chosen."""
         return StepState(theta.copy(), theta.copy())

@@ -52,6 +52,7 @@ class Perturbed(Optimizer):
 
     stochastic: ClassVar[bool] = True
     takes_step_factor: ClassVar[bool] = True
+    keeps_stationary_points: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         as_number(self.step_size, "step_size", 0.0, open_low=True)

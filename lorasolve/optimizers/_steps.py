@@ -98,6 +98,11 @@ class StepState(SearchState):
 class StepRule:
     """Base class of the rules: every trial is accepted."""
 
+    @property
+    def never_rises(self) -> bool:
+        """Whether a trial that raises ``L`` by more than rounding is rejected."""
+        return False
+
     def choose(self, state: StepState, derive: Callable[[], float]) -> float:
         """Return the step from here on; ``derive`` answers with one that is safe at the accepted point."""
         raise NotImplementedError
@@ -146,6 +151,11 @@ class Derived(StepRule):
     monotone: bool = True
     rounding: float = ROUNDING
 
+    @property
+    def never_rises(self) -> bool:
+        """Whether it is to be monotone."""
+        return self.monotone
+
     def choose(self, state: StepState, derive: Callable[[], float]) -> float:
         """Return the derived step."""
         return derive()
@@ -188,6 +198,11 @@ class Armijo(StepRule):
     decrease: float
     shrinking: float
     growing: float
+
+    @property
+    def never_rises(self) -> bool:
+        """True: a trial that does not lower ``L`` enough is rejected."""
+        return True
 
     def choose(self, state: StepState, derive: Callable[[], float]) -> float:
         """Return the step in use, which later searches start from, or before the first the one to begin with."""

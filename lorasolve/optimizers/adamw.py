@@ -39,6 +39,7 @@ class AdamW(Adam):
     name = "adamw"
     summary = "Adam with decoupled weight decay (does not minimise L: see its docstring)"
     minimizes_objective = False
+    keeps_stationary_points = False
     stall_hint = "; the fixed points of decoupled decay are not stationary points of L, use 'adam' to minimise L"
 
     def __post_init__(self) -> None:

@@ -76,6 +76,10 @@ class ALS(Optimizer):
             )
         return problem.low_rank_refusal()
 
+    def is_monotone(self, problem: Problem) -> bool:
+        """Return True: an extrapolation that raises ``L`` is taken back."""
+        return True
+
     def init(self, problem: Problem, theta: Array, rng: np.random.Generator) -> ALSState:
         """Return the state that evaluates ``theta`` first."""
         return ALSState(theta.copy(), theta.copy())

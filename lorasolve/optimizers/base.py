@@ -79,6 +79,8 @@ class Optimizer:
         with a schedule that scales steps.
     takes_prox : bool
         Whether the method applies the proximal map of adapters that have one.
+    keeps_stationary_points : bool
+        Whether a stationary point of ``L`` is a fixed point.
     may_stall : bool
         Whether a best value that stays the same for long says that the run has reached its precision.
     stall_hint : str
@@ -93,6 +95,7 @@ class Optimizer:
     stochastic: ClassVar[bool] = False
     takes_step_factor: ClassVar[bool] = False
     takes_prox: ClassVar[bool] = False
+    keeps_stationary_points: ClassVar[bool] = True
     stall_hint: ClassVar[str] = ""
     may_stall: ClassVar[bool] = True
     minimizes_objective: ClassVar[bool] = True
@@ -111,6 +114,10 @@ class Optimizer:
         grad = np.empty_like(theta)
         problem.value_and_grad(theta, grad)
         return problem.stationarity(theta, grad)
+
+    def is_monotone(self, problem: Problem) -> bool:
+        """Return whether ``L`` never rises from one accepted point to the next."""
+        return False
 
     def default_step(self, problem: Problem, theta: Array) -> float:
         """Return a step size at which this method is stable near ``theta``."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .._validate import as_number
+import numpy as np
+
+from .._validate import Array, as_number
 from ..problem import Problem
 from ._descent import Descent
 from ._steps import Armijo, StepRule
@@ -59,3 +61,8 @@ class GDBacktracking(Descent):
         """Take the gradient of the accepted point again with a smaller step."""
         state.rule.shrink(state)
         self.advance(problem, state, state.grad)
+
+    def advance(self, problem: Problem, state: Any, grad: Array) -> None:
+        """Set the next trial; the step is searched, so that no schedule scales it."""
+        np.multiply(grad, -state.step, out=state.trial)
+        state.trial += state.theta

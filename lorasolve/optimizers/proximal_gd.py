@@ -42,6 +42,7 @@ class ProximalGD(Optimizer):
 
     name = "proximal_gd"
     summary = "proximal gradient descent for adapters with a nonsmooth penalty (sora)"
+    takes_step_factor = True
     takes_prox = True
     takes_step_factor = True
 
@@ -64,6 +65,10 @@ class ProximalGD(Optimizer):
                 "step can be found by descent; give a constant step_size"
             )
         return inexact_gradient_refusal(problem)
+
+    def is_monotone(self, problem: Problem) -> bool:
+        """Return whether the step is searched."""
+        return self.step_size is None
 
     def init(self, problem: Problem, theta: Array, rng: np.random.Generator) -> ProximalState:
         """Return the state that evaluates ``theta`` first."""

@@ -49,6 +49,7 @@ class SGD(Descent):
     name = "sgd"
     summary = "mini-batch stochastic gradient descent (objectives with samples)"
     stochastic = True
+    keeps_stationary_points = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -338,6 +338,8 @@ def adapt_attention(
         Keys ``"Q"``, ``"K"``, ``"V"``, ``"O"``; all (D, D).
     rank : int
         Of each of the four adapters.
+    rotations : int
+        As for :func:`adapt_linear`.
     """
     for name, weights in (("frozen", frozen), ("target", target)):
         if set(weights) != {"Q", "K", "V", "O"}:

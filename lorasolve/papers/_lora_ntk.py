@@ -158,7 +158,11 @@ def solve_landscape(
     perturbation : ndarray of shape (m + n, m + n)
         ``P``; see :func:`random_perturbation`.
     rng : Generator
-        Draws the start, of standard deviation ``std``.
+        Draws the start.
+    std : float
+        Standard deviation of its entries.
+    max_iter : int
+        Limit on the iterations of L-BFGS.
     """
     from scipy.optimize import minimize
 

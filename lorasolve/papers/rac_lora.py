@@ -71,6 +71,8 @@ def stationarity_bound(
         ``gamma`` in ``(0, 1/L]``.
     blocks : int
         Number of blocks ``T``.
+    smoothness : float
+        ``L``.
     noise : float
         ``sigma^2``, the variance of unbiased gradient noise independent of the sketch.
 

@@ -62,6 +62,11 @@ class Schedule:
         """Return the first stage from the start that the init made."""
         return stage
 
+    @property
+    def keeps_weight(self) -> bool:
+        """Whether transitions leave the whole weight alone: ``W0``, what was merged, and the update together."""
+        return True
+
     def step_factor(self, iteration: int, stage_iteration: int, max_iter: int) -> float:
         """Return the factor on the step size after so many steps of the run (at most ``max_iter``) and the stage."""
         return 1.0

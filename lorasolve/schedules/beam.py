@@ -88,6 +88,11 @@ class Beam(Schedule):
         """Return gradient descent on the gates that it prunes."""
         return f"gd+{cls.name}@softmax_gates"
 
+    @property
+    def keeps_weight(self) -> bool:
+        """False: what is pruned is lost, and what is copied counts twice."""
+        return False
+
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse adapters without softmax gates, or None."""
         if isinstance(problem.adapter, SoftmaxGates):

@@ -44,6 +44,11 @@ class ChainOfLoRA(Periodic):
     summary = "COLA: merge every period, restart with a fresh Gaussian A and B = 0 (needs lam = 0)"
     has_stages = True
 
+    @property
+    def keeps_weight(self) -> bool:
+        """False with repeated factors, which bring their update along unless the run started at ``B = 0``."""
+        return self.resample and super().keeps_weight
+
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse weight decay, and what PeriodicLoRA refuses, or None."""
         return super().refusal(problem) or decay_refusal(problem)

@@ -21,7 +21,7 @@ STAGE_TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class Periodic(Schedule):
-    """Unload the adapter into the frozen weight every ``period`` steps; ``W`` does not change by it.
+    """Unload the adapter into the frozen weight every ``period`` steps; ``W`` changes by a gradient restart only.
 
     ``unload_fraction = 1`` merges the whole update and restarts from new factors, so that after ``K`` stages the
     total update has rank up to ``K r``. A fraction ``mu`` below 1 merges ``mu s A B^T`` and scales both factors
@@ -70,6 +70,11 @@ class Periodic(Schedule):
         if self.restart not in ("lora", "gradient"):
             raise ValueError(f"restart: expected 'lora' or 'gradient', got {self.restart!r}")
         LoRAStart(self.std)
+
+    @property
+    def keeps_weight(self) -> bool:
+        """Whether the new factors stand for a zero update, or the old ones go on."""
+        return self.restart == "lora" or self.unload_fraction < 1.0
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse frozen factors, or a gradient restart of other updates than ``s A B^T``."""

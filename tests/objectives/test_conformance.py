@@ -1,13 +1,17 @@
-"""Every objective of the folder passes the test of its own claims, in both types, and in the interface's corners."""
+"""Every objective of the folder passes the checks of what it states, in its types, and in the interface's corners.
+
+What an objective lacks to be tested at all is one failure, of tests/checks/test_registries.py.
+"""
 
 import numpy as np
 import pytest
 
 from lorasolve import check_objective
+from lorasolve.checks import readiness
 from lorasolve.objectives import registry
 from lorasolve.objectives.base import DenseReference, Shifted
 
-OBJECTIVES = sorted(registry.classes())
+OBJECTIVES = [name for name, cls in registry.classes().items() if readiness(cls).ok]
 
 
 @pytest.fixture(params=OBJECTIVES)
@@ -30,7 +34,7 @@ def single(cls):
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_no_claim_is_refuted(cls, seed):
+def test_no_check_fails(cls, seed):
     assert "float64" in cls.dtypes
     for dtype in cls.dtypes:
         objective = example(cls, seed, dtype)
@@ -39,7 +43,7 @@ def test_no_claim_is_refuted(cls, seed):
         assert report.ok, str(report)
 
 
-def test_claims_hold_far_from_and_near_zero(cls):
+def test_no_check_fails_far_from_or_near_zero(cls):
     for scale in (0.1, 5.0):
         report = check_objective(example(cls), rng=2, scale=scale)
         assert report.ok, str(report)
@@ -55,7 +59,7 @@ def test_the_generic_merge_agrees_with_the_objectives_own(cls):
     np.testing.assert_allclose(generic.hessian_product(X, D), own.hessian_product(X, D), atol=1e-11)
 
 
-def test_the_generic_merge_and_the_plain_twin_keep_every_claim(cls):
+def test_the_generic_merge_and_the_plain_twin_keep_every_statement(cls):
     objective = example(cls)
     update = np.random.default_rng(1).standard_normal(objective.shape)
     for wrapped in (Shifted(objective, update), DenseReference(objective)):

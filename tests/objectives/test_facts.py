@@ -218,7 +218,7 @@ def test_a_block_is_known_as_well_as_the_whole():
     assert BlockView(objective, 1, zeros).facts == BlockDiagonal(objective).facts == objective.facts
     report = ls.check_objective(BlockView(objective, 1, zeros))
     assert report.ok, str(report)
-    assert {row.name: row.holds for row in report.rows}["least squares, quadratic"] is True
+    assert {row.name: row.holds for row in report.checks}["least squares, quadratic"] is True
 
 
 def test_the_batch_of_a_block_is_the_block_of_the_batch():
@@ -333,7 +333,7 @@ def test_a_user_object_with_a_formula_has_the_closed_form_route_and_an_answer_wi
     assert ls.certify(problem, np.zeros(M.shape)).is_global is False
     assert ls.solve_convex(ls.Problem(Mine(), 2, 0.4)).method == "factored"
     # Its factors are not balanced, so that they are no stationary point of L for lam > 0; for lam = 0 they need not be.
-    rows = {row.name: row.holds for row in ls.check_objective(Mine()).rows}
+    rows = {row.name: row.holds for row in ls.check_objective(Mine()).checks}
     assert rows["minimizer, lam = 0"] is True and rows["minimizer, lam > 0"] is None
 
 
@@ -359,7 +359,7 @@ def test_an_objective_of_the_four_things_needs_nothing_else():
     objective = Cosh.example(np.random.default_rng(0))
     report = ls.check_objective(objective)
     assert report.ok, str(report)
-    rows = {row.name: row for row in report.rows}
+    rows = {row.name: row for row in report.checks}
     assert rows["cvxpy expression"].holds is rows["minimizer, lam = 0"].holds is None
     assert objective.in_float64() is objective and objective.dtype == np.float64
     problem = ls.Problem(objective, 3, 0.3)

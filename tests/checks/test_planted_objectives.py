@@ -1,4 +1,4 @@
-"""The test of claims must catch each kind of wrong claim, name it, and accept right ones."""
+"""``check_objective`` must catch each kind of wrong statement, name it, and accept right ones."""
 
 import math
 
@@ -11,16 +11,16 @@ from lorasolve.objectives.base import Shifted
 
 
 def refuted(objective, **options):
-    return [claim.name for claim in check_objective(objective, **options).failures]
+    return [check.name for check in check_objective(objective, **options).failures]
 
 
 def row(objective, name, **options):
-    (claim,) = [claim for claim in check_objective(objective, **options).rows if claim.name == name]
-    return claim
+    (check,) = [check for check in check_objective(objective, **options).checks if check.name == name]
+    return check
 
 
 class Right(Objective):
-    """``||X - M||^2/2 + (1/4) sum X^4`` with every claim right; the wrong twins below change one thing each."""
+    """``||X - M||^2/2 + (1/4) sum X^4`` with every statement right; the wrong twins below change one thing each."""
 
     shape = (4, 3)
     convex = True
@@ -276,7 +276,7 @@ def softmax(cls):
     return cls.example(np.random.default_rng(0))
 
 
-def test_right_claims_pass():
+def test_right_statements_pass():
     for objective in (Right(), TightLowerBound()):
         report = check_objective(objective)
         assert report.ok, str(report)
@@ -284,7 +284,7 @@ def test_right_claims_pass():
 
 
 @pytest.mark.parametrize(
-    ("objective", "claim"),
+    ("objective", "wrong"),
     [
         (WrongGradient(), "gradient"),
         (WrongEntryOfGradient(), "gradient"),
@@ -323,12 +323,12 @@ def test_right_claims_pass():
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
-def test_wrong_claim_is_caught_and_named(objective, claim):
-    assert claim in refuted(objective)
+def test_wrong_statement_is_caught_and_named(objective, wrong):
+    assert wrong in refuted(objective)
 
 
 @pytest.mark.parametrize(
-    ("objective", "claims"),
+    ("objective", "wrong"),
     [
         (WrongSmoothness(), ["smoothness"]),
         (WrongLowerBound(), ["lower bound"]),
@@ -339,8 +339,8 @@ def test_wrong_claim_is_caught_and_named(objective, claim):
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_one_wrong_claim_does_not_spoil_the_others(objective, claims):
-    assert refuted(objective) == claims
+def test_one_wrong_statement_does_not_spoil_the_others(objective, wrong):
+    assert refuted(objective) == wrong
 
 
 def test_an_error_inside_a_method_is_reported_with_its_text():
@@ -359,9 +359,9 @@ def test_negative_curvature_in_one_direction_of_a_large_objective_is_found():
             weights[3, 5] = -0.01
             return 0.5 * float(np.sum(weights * X * X)), weights * X
 
-    claim = row(Saddle(), "convex")
-    assert claim.holds is False
-    assert "-1.00e-02" in claim.detail
+    check = row(Saddle(), "convex")
+    assert check.holds is False
+    assert "-1.00e-02" in check.detail
 
 
 def test_taylor_slopes_are_those_of_a_smooth_function():
@@ -378,7 +378,7 @@ def test_many_kinks_of_the_gradient_do_not_spoil_a_right_hessian(scale):
     assert row(Huber(M), "hessian", scale=scale).holds is True
 
 
-def test_claims_that_are_not_made_are_neither_right_nor_wrong():
+def test_what_is_not_stated_is_neither_right_nor_wrong():
     class Plain:
         shape = (3, 2)
 
@@ -387,7 +387,7 @@ def test_claims_that_are_not_made_are_neither_right_nor_wrong():
 
     report = check_objective(Plain())
     assert report.ok
-    undecided = {claim.name for claim in report.rows if claim.holds is None}
+    undecided = {check.name for check in report.checks if check.holds is None}
     assert undecided == {
         "cvxpy expression",
         "convex",
@@ -412,11 +412,11 @@ def test_statement_of_non_convexity_needs_a_witness():
     assert row(square, "not convex").holds is None
 
 
-def test_without_a_hessian_the_first_order_claims_are_still_tested():
+def test_without_a_hessian_the_first_order_checks_still_run():
     W0, V, Z, Y = (np.random.default_rng(0).standard_normal(s) for s in ((4, 3), (2, 4), (3, 15), (2, 15)))
     report = check_objective(TwoLayer(W0, V, Z, Y, "relu"))
     assert report.ok, str(report)
-    rows = {claim.name: claim for claim in report.rows}
+    rows = {check.name: check for check in report.checks}
     assert rows["gradient"].holds is True
     assert rows["hessian"].holds is rows["factor_hvp"].holds is None
 
@@ -427,10 +427,10 @@ def test_the_same_seed_gives_the_same_report():
 
 def test_the_printed_report_counts_and_marks_what_is_wrong():
     text = str(check_objective(WrongSmoothness()))
-    assert text.startswith("WrongSmoothness: 1 claim WRONG\n")
+    assert text.startswith("WrongSmoothness: 1 check WRONG\n")
     (line,) = [line for line in text.splitlines() if line.startswith("WRONG")]
     assert line.split()[1] == "smoothness"
-    assert str(check_objective(Right())).startswith("Right: no claim refuted (sampled)\n")
+    assert str(check_objective(Right())).startswith("Right: no check failed (sampled)\n")
 
 
 def test_an_infinite_value_is_caught():

@@ -1,7 +1,7 @@
-"""Tests of everything an objective claims: derivatives, factor-level answers, facts, batches, merging.
+"""Tests of everything an objective states: derivatives, factor-level answers, facts, batches, merging.
 
-All of it is SAMPLED: a claim that fails is wrong, a claim that passes was not refuted. Facts are attacked where a
-plain sample would be weak: extreme Hessian eigenvalues instead of random directions, descent instead of random
+All of it is SAMPLED: what fails is wrong, what passes was not refuted. Facts are attacked where a plain sample would
+be weak: extreme Hessian eigenvalues instead of random directions, descent instead of random
 values.
 """
 
@@ -15,57 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from ._validate import Array
-from .objectives.base import Objective, as_objective
+from .._validate import Array
+from ..objectives.base import Objective, as_objective
+from .base import EPS, Check, CheckReport, difference, relative, run_checks
 
 POINTS = 3
 LANCZOS_STEPS = 40
-EPS = float(np.finfo(np.float64).eps)
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One claim and what became of it.
-
-    Attributes
-    ----------
-    name : str
-        What is claimed.
-    holds : bool or None
-        False: refuted. True: tested and not refuted. None: not claimed, or nothing could be decided.
-    detail : str
-        The measured numbers, or why nothing was tested.
-    """
-
-    name: str
-    holds: bool | None
-    detail: str
-
-
-@dataclass(frozen=True)
-class ObjectiveReport:
-    """The outcome of :func:`check_objective`; printing it shows one line per claim."""
-
-    objective: str
-    rows: tuple[Claim, ...]
-
-    @property
-    def ok(self) -> bool:
-        """True if no claim was refuted."""
-        return not self.failures
-
-    @property
-    def failures(self) -> tuple[Claim, ...]:
-        """The claims that were refuted."""
-        return tuple(row for row in self.rows if row.holds is False)
-
-    def __str__(self) -> str:
-        words = {True: "ok", False: "WRONG", None: "-"}
-        width = max(len(row.name) for row in self.rows)
-        lines = [f"{words[row.holds]:5}  {row.name:{width}}  {row.detail}" for row in self.rows]
-        count = len(self.failures)
-        verdict = "no claim refuted (sampled)" if self.ok else f"{count} claim{'s' * (count != 1)} WRONG"
-        return "\n".join([f"{self.objective}: {verdict}", *lines])
 
 
 @dataclass
@@ -103,11 +58,8 @@ class _Bench:
         return A, B, U, V
 
 
-Check = Callable[[_Bench], Iterator[Claim]]
-
-
-def check_objective(objective: Any, rng: int | np.random.Generator = 0, scale: float = 1.0) -> ObjectiveReport:
-    """Test every claim an objective makes.
+def check_objective(objective: Any, rng: int | np.random.Generator = 0, scale: float = 1.0) -> CheckReport:
+    """Test everything that an objective states about itself.
 
     Parameters
     ----------
@@ -120,8 +72,8 @@ def check_objective(objective: Any, rng: int | np.random.Generator = 0, scale: f
 
     Returns
     -------
-    ObjectiveReport
-        ``report.ok`` is False if a claim was refuted; ``print(report)`` shows all of them.
+    CheckReport
+        ``report.ok`` is False if a check failed; ``print(report)`` shows all of them.
 
     Raises
     ------
@@ -130,7 +82,7 @@ def check_objective(objective: Any, rng: int | np.random.Generator = 0, scale: f
 
     Notes
     -----
-    The claims: ``value_and_grad`` is pure and its gradient has Taylor slope 2; Hessian products are symmetric and
+    Checked: ``value_and_grad`` is pure and its gradient has Taylor slope 2; Hessian products are symmetric and
     have slope 2 against gradients (3 against values, shown); the factor level agrees with the dense one; the
     cvxpy expression has the same value and is convex; ``convex``, ``smoothness`` and ``lower_bound``;
     ``least_squares`` (constant Hessian, a quadratic along lines); ``merged``; ``sample_batch`` (weighted means over a
@@ -145,24 +97,15 @@ def check_objective(objective: Any, rng: int | np.random.Generator = 0, scale: f
     ...     smoothness = 0.5
     ...     def value_and_grad(self, X):
     ...         return 0.5 * float(np.sum(X * X)), X.copy()
-    >>> [claim.name for claim in check_objective(Sum()).failures]
+    >>> [check.name for check in check_objective(Sum()).failures]
     ['smoothness']
     """
     bench = _Bench(as_objective(objective), np.random.default_rng(rng), scale)
-    rows: list[Claim] = []
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for name, check in _CHECKS.items():
-            try:
-                rows.extend(check(bench))
-            except NotImplementedError as reason:
-                rows.append(Claim(name, None, f"not claimed: {reason}"))
-            except Exception as error:  # a user's method may fail in any way, and the other claims still matter
-                rows.append(Claim(name, False, f"raised {type(error).__name__}: {error}"))
-    return ObjectiveReport(type(objective).__name__, tuple(rows))
+    return run_checks(type(objective).__name__, bench, _CHECKS)
 
 
 # ---------------------------------------------------------------------- derivatives
-def _pure(bench: _Bench) -> Iterator[Claim]:
+def _pure(bench: _Bench) -> Iterator[Check]:
     """The oracle returns a finite (float, G), leaves X alone, and a later call leaves the first answer alone."""
     X = bench.matrix()
     X.flags.writeable = False
@@ -179,7 +122,7 @@ def _pure(bench: _Bench) -> Iterator[Claim]:
     }
     wrong = [name for name, good in fine.items() if not good]
     detail = f"violated: {', '.join(wrong)}" if wrong else "read-only X, 3 calls"
-    yield Claim("value_and_grad is pure", not wrong, detail)
+    yield Check("value_and_grad is pure", not wrong, detail)
 
 
 def _order(steps: Array, remainders: Array, noise: Array, term: Array, tol: float) -> float:
@@ -214,7 +157,7 @@ def _rounding(bench: _Bench, X: Array, D: Array) -> tuple[float, float]:
     return value, float(gradient)
 
 
-def _taylor(bench: _Bench) -> Iterator[Claim]:
+def _taylor(bench: _Bench) -> Iterator[Check]:
     steps = 0.5 ** np.arange(1, 26)
     with_hessian = bench.f.facts.has_hessian
     orders: dict[str, list[float]] = {"gradient": [], "hessian": [], "hessian in gradients": []}
@@ -241,18 +184,18 @@ def _taylor(bench: _Bench) -> Iterator[Claim]:
             orders["hessian in gradients"].append(_order(steps, change, gradient_noise, steps * length_H, tol))
             other = float(np.vdot(bench.f.hessian_product(X, E), D))
             largest = max(length_H * float(np.linalg.norm(E)), abs(other))
-            asymmetry = max(asymmetry, _relative(abs(float(np.vdot(H, E)) - other), largest))
+            asymmetry = max(asymmetry, relative(abs(float(np.vdot(H, E)) - other), largest))
     worst = {name: min(found, default=math.inf) for name, found in orders.items()}
     # A wrong derivative lowers the order by a whole unit.
-    yield Claim("gradient", worst["gradient"] > 1.5, f"{_shown(worst['gradient'])} (expected 2)")
+    yield Check("gradient", worst["gradient"] > 1.5, f"{_shown(worst['gradient'])} (expected 2)")
     if not with_hessian:
-        yield Claim("hessian", None, "not claimed: has_hessian is False")
+        yield Check("hessian", None, "not stated: has_hessian is False")
         return
     # Where kinks of the gradient lie dense (Huber, many entries), its remainder is of order 3/2 and that of the
     # values erratic; a wrong Hessian gives order 1. So the gradients decide and the values are only shown.
     detail = f"gradients: {_shown(worst['hessian in gradients'])} (expected 2), values: {_shown(worst['hessian'])} (3)"
-    yield Claim("hessian", worst["hessian in gradients"] > 1.25, detail)
-    yield Claim("hessian is symmetric", asymmetry <= bench.curvature_tol, f"relative asymmetry {asymmetry:.1e}")
+    yield Check("hessian", worst["hessian in gradients"] > 1.25, detail)
+    yield Check("hessian is symmetric", asymmetry <= bench.curvature_tol, f"relative asymmetry {asymmetry:.1e}")
 
 
 # ---------------------------------------------------------------------- factor level
@@ -260,17 +203,7 @@ def _ranks(bench: _Bench) -> list[int]:
     return sorted({1, min(2, *bench.f.shape), min(bench.f.shape)})
 
 
-def _relative(error: float, unit: float) -> float:
-    """Return ``error / unit`` (the error itself where the unit is 0); infinite if it is not a number."""
-    return error / (unit or 1.0) if math.isfinite(error) else math.inf
-
-
-def _difference(given: Array, expected: Array) -> float:
-    """Return ``||given - expected|| / ||expected||`` in the sense of :func:`_relative`."""
-    return _relative(float(np.linalg.norm(given - expected)), float(np.linalg.norm(expected)))
-
-
-def _factor_oracle(bench: _Bench) -> Iterator[Claim]:
+def _factor_oracle(bench: _Bench) -> Iterator[Check]:
     worst_f = worst_G = worst_value = 0.0
     unit = abs(bench.f.value_and_grad(np.zeros(bench.f.shape))[0])
     untouched = True
@@ -282,17 +215,17 @@ def _factor_oracle(bench: _Bench) -> Iterator[Claim]:
         untouched &= np.array_equal(A, kept[0]) and np.array_equal(B, kept[1])
         expected, G = bench.f.value_and_grad(A.astype(float) @ B.astype(float).T)
         size = abs(expected) + unit
-        worst_f = max(worst_f, _relative(abs(f - expected), size))
-        worst_value = max(worst_value, _relative(abs(bench.f.factor_value(A, B) - expected), size))
-        worst_G = max(worst_G, _difference(GB, G @ B), _difference(GtA, G.T @ A))
+        worst_f = max(worst_f, relative(abs(f - expected), size))
+        worst_value = max(worst_value, relative(abs(bench.f.factor_value(A, B) - expected), size))
+        worst_G = max(worst_G, difference(GB, G @ B), difference(GtA, G.T @ A))
     for name, worst in (("factor_oracle value", worst_f), ("factor_value", worst_value), ("G B and G^T A", worst_G)):
-        yield Claim(name, worst <= bench.tol, f"relative difference {worst:.1e} to the dense level")
-    yield Claim("factor_oracle leaves A, B alone", untouched, f"ranks {_ranks(bench)}")
+        yield Check(name, worst <= bench.tol, f"relative difference {worst:.1e} to the dense level")
+    yield Check("factor_oracle leaves A, B alone", untouched, f"ranks {_ranks(bench)}")
 
 
-def _factor_hvp(bench: _Bench) -> Iterator[Claim]:
+def _factor_hvp(bench: _Bench) -> Iterator[Check]:
     if not bench.f.facts.has_hessian:
-        yield Claim("factor_hvp", None, "not claimed: has_hessian is False")
+        yield Check("factor_hvp", None, "not stated: has_hessian is False")
         return
     worst = 0.0
     for rank in _ranks(bench):
@@ -300,24 +233,24 @@ def _factor_hvp(bench: _Bench) -> Iterator[Claim]:
         given = bench.f.factor_hvp(*factors)
         A, B, U, V = (part.astype(np.float64) for part in factors)
         expected = Objective.factor_hvp(bench.f, A, B, U, V)
-        worst = max(worst, *(_difference(g, e) for g, e in zip(given, expected)))
-    yield Claim("factor_hvp", worst <= bench.curvature_tol, f"relative difference {worst:.1e} to the dense level")
+        worst = max(worst, *(difference(g, e) for g, e in zip(given, expected)))
+    yield Check("factor_hvp", worst <= bench.curvature_tol, f"relative difference {worst:.1e} to the dense level")
 
 
-def _gradient_operator(bench: _Bench) -> Iterator[Claim]:
+def _gradient_operator(bench: _Bench) -> Iterator[Check]:
     worst = 0.0
     for rank in _ranks(bench):
         A, B, U, V = bench.factors(rank)
         operator = bench.f.gradient_operator(A, B)
         G = bench.f.value_and_grad(A.astype(float) @ B.astype(float).T)[1]
         U, V = U.astype(float), V.astype(float)
-        worst = max(worst, _difference(operator.matmat(V), G @ V), _difference(operator.rmatmat(U), G.T @ U))
-        worst = max(worst, _difference(operator.to_dense(), G))
-    yield Claim("gradient_operator", worst <= bench.tol, f"relative difference {worst:.1e} to the dense level")
+        worst = max(worst, difference(operator.matmat(V), G @ V), difference(operator.rmatmat(U), G.T @ U))
+        worst = max(worst, difference(operator.to_dense(), G))
+    yield Check("gradient_operator", worst <= bench.tol, f"relative difference {worst:.1e} to the dense level")
 
 
 # ---------------------------------------------------------------------- facts
-def _expression(bench: _Bench) -> Iterator[Claim]:
+def _expression(bench: _Bench) -> Iterator[Check]:
     import cvxpy
 
     X = cvxpy.Variable(bench.f.shape)
@@ -326,9 +259,9 @@ def _expression(bench: _Bench) -> Iterator[Claim]:
     for _ in range(POINTS):
         X.value = bench.matrix()
         expected = bench.f.value_and_grad(X.value)[0]
-        worst = max(worst, _relative(abs(float(expression.value) - expected), abs(expected)))
-    yield Claim("cvxpy expression, value", worst <= max(bench.tol, 1e-9), f"relative difference {worst:.1e}")
-    yield Claim("cvxpy expression, convex", bool(expression.is_convex()), f"curvature {expression.curvature.lower()}")
+        worst = max(worst, relative(abs(float(expression.value) - expected), abs(expected)))
+    yield Check("cvxpy expression, value", worst <= max(bench.tol, 1e-9), f"relative difference {worst:.1e}")
+    yield Check("cvxpy expression, convex", bool(expression.is_convex()), f"curvature {expression.curvature.lower()}")
 
 
 def _extreme_curvature(bench: _Bench, X: Array) -> tuple[float, float]:
@@ -361,7 +294,7 @@ def _sampled_pairs(bench: _Bench) -> Iterator[tuple[Array, Array]]:
             yield X, X + distance * bench.matrix()
 
 
-def _curvature_facts(bench: _Bench) -> Iterator[Claim]:
+def _curvature_facts(bench: _Bench) -> Iterator[Check]:
     ends = [_extreme_curvature(bench, bench.matrix()) for _ in range(POINTS)] if bench.f.facts.has_hessian else []
     low = min((end[0] for end in ends), default=math.inf)
     high = max((max(abs(end[0]), abs(end[1])) for end in ends), default=0.0)
@@ -369,29 +302,29 @@ def _curvature_facts(bench: _Bench) -> Iterator[Claim]:
     for X, Y in _sampled_pairs(bench):
         (fX, GX), (fY, GY) = bench.f.value_and_grad(X), bench.f.value_and_grad(Y)
         tangent = float(np.vdot(GX, Y - X))
-        below_tangent = max(below_tangent, _relative(fX + tangent - fY, abs(fX) + abs(fY) + abs(tangent)))
+        below_tangent = max(below_tangent, relative(fX + tangent - fY, abs(fX) + abs(fY) + abs(tangent)))
         high = max(high, float(np.linalg.norm(GY - GX) / np.linalg.norm(Y - X)))
     bent_down = low < -bench.curvature_tol * high or below_tangent > bench.tol
     seen = f"smallest Hessian eigenvalue {low:.2e}, " if ends else ""
     seen += f"value below a tangent by {below_tangent:.1e} (relative)"
     if bench.f.facts.convex is True:
-        yield Claim("convex", not bent_down, seen)
+        yield Check("convex", not bent_down, seen)
     elif bench.f.facts.convex is False:
-        yield Claim("not convex", True if bent_down else None, seen)
+        yield Check("not convex", True if bent_down else None, seen)
     else:
         witness = "a witness of non-convexity was found: " if bent_down else ""
-        yield Claim("convex", None, f"not claimed ({witness}{seen})")
+        yield Check("convex", None, f"not stated ({witness}{seen})")
     beta = bench.f.facts.smoothness
     if beta is None:
-        yield Claim("smoothness", None, f"not claimed (largest curvature seen {high:.4g})")
+        yield Check("smoothness", None, f"not stated (largest curvature seen {high:.4g})")
     else:
-        yield Claim("smoothness", high <= beta * (1.0 + bench.curvature_tol), f"stated {beta:.6g}, seen {high:.6g}")
+        yield Check("smoothness", high <= beta * (1.0 + bench.curvature_tol), f"stated {beta:.6g}, seen {high:.6g}")
 
 
-def _lower_bound(bench: _Bench) -> Iterator[Claim]:
+def _lower_bound(bench: _Bench) -> Iterator[Check]:
     bound = bench.f.facts.lower_bound
     if bound is None:
-        yield Claim("lower bound", None, "not claimed")
+        yield Check("lower bound", None, "not stated")
         return
     from scipy.optimize import minimize
 
@@ -404,23 +337,23 @@ def _lower_bound(bench: _Bench) -> Iterator[Claim]:
     start = bench.matrix()
     least = float(minimize(oracle, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 200}).fun)
     unit = abs(bench.f.value_and_grad(start)[0]) + abs(bound)
-    yield Claim("lower bound", least >= bound - bench.tol * unit, f"stated {bound:.6g}, reached {least:.6g} by descent")
+    yield Check("lower bound", least >= bound - bench.tol * unit, f"stated {bound:.6g}, reached {least:.6g} by descent")
 
 
-def _least_squares(bench: _Bench) -> Iterator[Claim]:
+def _least_squares(bench: _Bench) -> Iterator[Check]:
     if not bench.f.facts.least_squares:
-        yield Claim("least squares", None, "not claimed")
+        yield Check("least squares", None, "not stated")
         return
     if bench.f.facts.lower_bound is None or bench.f.facts.convex is not True:
-        yield Claim("least squares", False, "needs convex = True and a lower bound, which are not both stated")
+        yield Check("least squares", False, "needs convex = True and a lower bound, which are not both stated")
         return
     X, Y, D = bench.matrix(), 10.0 * bench.matrix(), bench.matrix()
-    drift = _difference(bench.f.hessian_product(Y, D), bench.f.hessian_product(X, D))
-    yield Claim("least squares, constant Hessian", drift <= bench.curvature_tol, f"relative change {drift:.1e}")
+    drift = difference(bench.f.hessian_product(Y, D), bench.f.hessian_product(X, D))
+    yield Check("least squares, constant Hessian", drift <= bench.curvature_tol, f"relative change {drift:.1e}")
     # A quadratic has vanishing third differences along every line.
     q = np.array([bench.f.value_and_grad(X + t * D)[0] for t in (0.0, 1.0, 2.0, 3.0)])
-    third = _relative(abs(float(q @ [-1.0, 3.0, -3.0, 1.0])), float(np.abs(q).max()))
-    yield Claim("least squares, quadratic", third <= bench.tol, f"relative third difference {third:.1e}")
+    third = relative(abs(float(q @ [-1.0, 3.0, -3.0, 1.0])), float(np.abs(q).max()))
+    yield Check("least squares, quadratic", third <= bench.tol, f"relative third difference {third:.1e}")
 
 
 # ---------------------------------------------------------------------- merging, batches, closed forms
@@ -433,20 +366,20 @@ def _same_function(bench: _Bench, given: Objective, expected: Callable[[Array], 
     GB, GtA = np.empty_like(A), np.empty_like(B)
     dense, factored = given.value_and_grad(X), given.factor_oracle(A, B, GB, GtA)
     return max(
-        _relative(abs(dense[0] - f), unit),
-        _relative(abs(factored - f), unit),
-        _difference(dense[1], G),
-        _difference(GB, G @ B),
-        _difference(GtA, G.T @ A),
+        relative(abs(dense[0] - f), unit),
+        relative(abs(factored - f), unit),
+        difference(dense[1], G),
+        difference(GB, G @ B),
+        difference(GtA, G.T @ A),
     )
 
 
-def _merged(bench: _Bench) -> Iterator[Claim]:
+def _merged(bench: _Bench) -> Iterator[Check]:
     update, X = bench.matrix(), bench.matrix()
     before = bench.f.value_and_grad(X)
     merged = bench.f.merged(update)
     worst = _same_function(bench, merged, lambda X: bench.f.value_and_grad(update + X))
-    yield Claim("merged, function", worst <= bench.tol, f"relative difference {worst:.1e} to f(update + X)")
+    yield Check("merged, function", worst <= bench.tol, f"relative difference {worst:.1e} to f(update + X)")
     after = bench.f.value_and_grad(X)
     kept = before[0] == after[0] and np.array_equal(before[1], after[1])
     facts = [
@@ -457,16 +390,16 @@ def _merged(bench: _Bench) -> Iterator[Claim]:
     facts += [name for name in ("shape", "dtype") if getattr(merged, name) != getattr(bench.f, name)]
     if bench.f.W0 is not None:
         weight = merged.W0
-        if weight is None or _difference(weight, bench.f.W0 + update) > bench.tol:
+        if weight is None or difference(weight, bench.f.W0 + update) > bench.tol:
             facts.append("W0")
     wrong = ([] if kept else ["the original changed"]) + [f"{fact} differs" for fact in facts]
-    yield Claim("merged, facts", not wrong, ", ".join(wrong) or "original kept, facts carried over")
+    yield Check("merged, facts", not wrong, ", ".join(wrong) or "original kept, facts carried over")
 
 
-def _batches(bench: _Bench) -> Iterator[Claim]:
+def _batches(bench: _Bench) -> Iterator[Check]:
     n = bench.f.facts.n_samples
     if n is None:
-        yield Claim("sample_batch", None, "not claimed: n_samples is None")
+        yield Check("sample_batch", None, "not stated: n_samples is None")
         return
     order = bench.rng.permutation(n)
     # Unequal parts, so that a batch that forgets to divide by its own size is noticed.
@@ -480,7 +413,7 @@ def _batches(bench: _Bench) -> Iterator[Claim]:
 
     worst = _same_function(bench, bench.f, mean)
     detail = f"relative difference {worst:.1e} over {len(parts)} parts"
-    yield Claim("sample_batch, unbiased", worst <= bench.tol, detail)
+    yield Check("sample_batch, unbiased", worst <= bench.tol, detail)
     i, j = order[0], order[-1]
     single, other = bench.f.sample_batch(np.array([i])), bench.f.sample_batch(np.array([j]))
     repeated = bench.f.sample_batch(np.array([i, j, i]))
@@ -490,17 +423,17 @@ def _batches(bench: _Bench) -> Iterator[Claim]:
         return (2.0 * f1 + f2) / 3.0, (2.0 * G1 + G2) / 3.0
 
     worst = _same_function(bench, repeated, expected)
-    yield Claim("sample_batch, repetitions", worst <= bench.tol, f"relative difference {worst:.1e}")
+    yield Check("sample_batch, repetitions", worst <= bench.tol, f"relative difference {worst:.1e}")
 
 
-def _one_factor(bench: _Bench) -> Iterator[Claim]:
+def _one_factor(bench: _Bench) -> Iterator[Check]:
     for name, side in (("minimize_over_A", 0), ("minimize_over_B", 1)):
         try:
             worst = max(_gradient_left(bench, side, rank, lam) for rank in _ranks(bench) for lam in (0.3, 0.0))
         except NotImplementedError as reason:
-            yield Claim(name, None, f"not claimed: {reason}")
+            yield Check(name, None, f"not stated: {reason}")
             continue
-        yield Claim(name, worst <= bench.curvature_tol, f"gradient left {worst:.1e}, relative to its parts")
+        yield Check(name, worst <= bench.curvature_tol, f"gradient left {worst:.1e}, relative to its parts")
 
 
 def _gradient_left(bench: _Bench, side: int, rank: int, lam: float) -> float:
@@ -518,24 +451,24 @@ def _gradient_left(bench: _Bench, side: int, rank: int, lam: float) -> float:
     G = bench.f.value_and_grad(A @ B.T)[1]
     left = G @ B + lam * A if side == 0 else G.T @ A + lam * B
     solved, given = (A, B) if side == 0 else (B, A)
-    curvature = _relative(float(np.linalg.norm(G - G0)), float(np.linalg.norm(A @ B.T)))
+    curvature = relative(float(np.linalg.norm(G - G0)), float(np.linalg.norm(A @ B.T)))
     parts = float(np.linalg.norm(G0 @ B if side == 0 else G0.T @ A))
     parts += (curvature * float(np.linalg.norm(given)) ** 2 + lam) * float(np.linalg.norm(solved))
-    return _relative(float(np.linalg.norm(left)), parts)
+    return relative(float(np.linalg.norm(left)), parts)
 
 
-def _minimizer(bench: _Bench) -> Iterator[Claim]:
+def _minimizer(bench: _Bench) -> Iterator[Check]:
     unit = float(np.linalg.norm(bench.f.value_and_grad(np.zeros(bench.f.shape))[1], 2))
     for name, lam, ranks in (("lam = 0", 0.0, _ranks(bench)), ("lam > 0", 0.3 * unit, [min(bench.f.shape)])):
         found = [(rank, bench.f.minimizer(lam, rank)) for rank in ranks]
         tried = [(rank, *_minimality(bench, lam, rank, factors)) for rank, factors in found if factors is not None]
         if not tried:
-            yield Claim(f"minimizer, {name}", None, "not claimed")
+            yield Check(f"minimizer, {name}", None, "not stated")
             continue
         fits = all(columns <= rank for rank, columns, _, _ in tried)
         left, beaten = max(row[2] for row in tried), max(row[3] for row in tried)
         detail = f"gradient left {left:.1e}, beaten by descent by {max(beaten, 0.0):.1e}, relative"
-        yield Claim(
+        yield Check(
             f"minimizer, {name}",
             fits and left <= bench.curvature_tol and beaten <= bench.tol,
             detail if fits else f"has more columns than the rank allows; {detail}",
@@ -563,16 +496,16 @@ def _minimality(bench: _Bench, lam: float, rank: int, factors: tuple[Array, Arra
     start = np.concatenate([part.ravel() for part in bench.factors(rank)[:2]]).astype(np.float64)
     least = float(minimize(oracle, start, jac=True, method="L-BFGS-B", options={"maxiter": 200}).fun)
     size = float(np.linalg.norm(G0)) * math.hypot(*sizes)
-    return A.shape[1], _relative(left, size), _relative(value - least, abs(f0) + abs(value))
+    return A.shape[1], relative(left, size), relative(value - least, abs(f0) + abs(value))
 
 
-def _metrics(bench: _Bench) -> Iterator[Claim]:
+def _metrics(bench: _Bench) -> Iterator[Check]:
     metrics = bench.f.metrics(bench.matrix())
     wrong = [name for name, value in metrics.items() if not (isinstance(value, float) and math.isfinite(value))]
-    yield Claim("metrics are finite floats", not wrong, ", ".join(wrong or metrics) or "none offered")
+    yield Check("metrics are finite floats", not wrong, ", ".join(wrong or metrics) or "none offered")
 
 
-_CHECKS: dict[str, Check] = {
+_CHECKS: dict[str, Callable[[_Bench], Iterator[Check]]] = {
     "value_and_grad": _pure,
     "gradient and hessian": _taylor,
     "factor_oracle": _factor_oracle,

@@ -1,0 +1,106 @@
+"""What a check is, how checks are collected in a report, and what several of them share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from .._validate import Array
+
+EPS = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One statement and what became of it.
+
+    Attributes
+    ----------
+    name : str
+        What is stated.
+    holds : bool or None
+        False: refuted. True: tested and not refuted. None: not stated, or nothing could be decided.
+    detail : str
+        The measured numbers, or why nothing was tested.
+    """
+
+    name: str
+    holds: bool | None
+    detail: str
+
+    def __post_init__(self) -> None:
+        # A NumPy boolean is neither `True` nor `False` by identity, and would count as undecided.
+        if self.holds is not None:
+            object.__setattr__(self, "holds", bool(self.holds))
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """The outcome of the checks of one component; printing it shows one line per check.
+
+    Attributes
+    ----------
+    subject : str
+        What was checked.
+    checks : tuple of Check
+        All of them, in the order in which they ran.
+    """
+
+    subject: str
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """True if nothing was refuted."""
+        return not self.failures
+
+    @property
+    def failures(self) -> tuple[Check, ...]:
+        """The checks that failed."""
+        return tuple(check for check in self.checks if check.holds is False)
+
+    def __str__(self) -> str:
+        words = {True: "ok", False: "WRONG", None: "-"}
+        width = max((len(check.name) for check in self.checks), default=0)
+        lines = [f"{words[check.holds]:5}  {check.name:{width}}  {check.detail}" for check in self.checks]
+        count = len(self.failures)
+        outcome = "no check failed (sampled)" if self.ok else f"{count} check{'s' * (count != 1)} WRONG"
+        return "\n".join([f"{self.subject}: {outcome}", *lines])
+
+
+Bench = TypeVar("Bench")
+
+
+def run_checks(subject: str, bench: Bench, checks: Mapping[str, Callable[[Bench], Iterator[Check]]]) -> CheckReport:
+    """Run all checks on one bench; one that raises is reported, and the others still run."""
+    found: list[Check] = []
+    with np.errstate(all="ignore"):
+        for name, check in checks.items():
+            try:
+                found.extend(check(bench))
+            except NotImplementedError as reason:
+                found.append(Check(name, None, f"not stated: {reason}"))
+            except Exception as error:  # what a user wrote may fail in any way, and the other checks still matter
+                found.append(Check(name, False, f"raised {type(error).__name__}: {error}"))
+    return CheckReport(subject, tuple(found))
+
+
+def relative(error: float, unit: float) -> float:
+    """Return ``error / unit`` (the error itself where the unit is 0); infinite if it is not a number."""
+    return error / (unit or 1.0) if math.isfinite(error) else math.inf
+
+
+def difference(given: Array, expected: Array) -> float:
+    """Return ``||given - expected|| / ||expected||`` in the sense of :func:`relative`."""
+    return relative(float(np.linalg.norm(given - expected)), float(np.linalg.norm(expected)))
+
+
+def refusal_text(reason: Any) -> str | None:
+    """Return what is wrong with the answer of a ``refusal``, or None: it is None or says why in words."""
+    if reason is None or (isinstance(reason, str) and len(reason.split()) >= 3):
+        return None
+    return f"expected None or a reason in words, got {reason!r}"

@@ -1,0 +1,190 @@
+"""Tests of everything an init states: shapes, seeds, refusals, and the update that a run starts at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .._validate import Array, require
+from ..adapters.lora import LoRA
+from ..inits.base import Init, Start
+from ..objectives.base import as_objective
+from ..objectives.linear import LinearFineTuning
+from ..problem import Problem
+from .base import Check, CheckReport, refusal_text, relative, run_checks
+
+LAM = 0.1
+ALPHA = 3.0  # a scaling that is not 1
+
+
+@dataclass
+class _Bench:
+    """The init under test and a problem that it accepts."""
+
+    init: Init
+    problem: Problem
+    seed: int
+
+    def start(self, problem: Problem | None = None, seed: int | None = None) -> Start:
+        """Return the start of a problem."""
+        generator = np.random.default_rng(self.seed if seed is None else seed)
+        return self.init.start(self.problem if problem is None else problem, generator)
+
+
+def check_init(init: Init, problem: Problem | None = None, rng: int = 0) -> CheckReport:
+    """Test what an init states about itself.
+
+    Parameters
+    ----------
+    init : Init
+        The init, with its settings.
+    problem : Problem, optional
+        A problem that it accepts, by default a small linear fine-tuning job with a frozen weight.
+    rng : int
+        Seed of the default problem's data and of the starts.
+
+    Returns
+    -------
+    CheckReport
+        ``report.ok`` is False if a check failed; ``print(report)`` shows all of them.
+
+    Raises
+    ------
+    ValueError
+        If the init refuses the problem.
+
+    Notes
+    -----
+    Checked, at rank 1 and 2, in float64 and float32, with a scaling: the factors have shapes (m, r) and (n, r), are
+    finite and not both zero; what is merged has shape (m, n) and the problem's type; the given generator decides, and
+    nothing else does; the weight at the start is ``W0`` where ``keeps_weight`` says so; ``refusal`` agrees with what
+    starts.
+
+    Examples
+    --------
+    >>> from lorasolve.inits import Gaussian
+    >>> class Transposed(Gaussian):
+    ...     def start(self, problem, rng):
+    ...         made = super().start(problem, rng)
+    ...         return type(made)(made.A.T, made.B.T)
+    >>> [check.name for check in check_init(Transposed()).failures][0]
+    'factors'
+    """
+    if problem is None:
+        problem = Problem(LinearFineTuning.example(np.random.default_rng(rng)), 2, LAM)
+    require(init.name, "init", init.refusal(problem))
+    return run_checks(type(init).__name__, _Bench(init, problem, rng), _CHECKS)
+
+
+def _problems(bench: _Bench) -> Iterator[tuple[str, Problem]]:
+    """Yield the problem and its variants that the init accepts."""
+    small = LinearFineTuning.example(np.random.default_rng(bench.seed), np.float32)
+    variants = {
+        "as given": bench.problem,
+        "rank 1": bench.problem.replace(rank=1),
+        "alpha": bench.problem.replace(adapter=LoRA(alpha=ALPHA)),
+        "float32": Problem(small, 2, LAM),
+    }
+    for name, problem in variants.items():
+        if bench.init.refusal(problem) is None:
+            yield name, problem
+
+
+def _factors(bench: _Bench) -> Iterator[Check]:
+    wrong = []
+    for name, problem in _problems(bench):
+        start = bench.start(problem)
+        for factor, size, argument in ((start.A, problem.shape[0], "A"), (start.B, problem.shape[1], "B")):
+            if np.shape(factor) != (size, problem.rank):
+                wrong.append(f"{name}: {argument} has shape {np.shape(factor)}, expected {(size, problem.rank)}")
+            elif not np.isfinite(factor).all():
+                wrong.append(f"{name}: {argument} has non-finite entries")
+        if not (np.any(start.A) or np.any(start.B)):
+            wrong.append(f"{name}: A = B = 0, which no gradient method can leave")
+        if start.merged is not None and (start.merged.shape, start.merged.dtype) != (problem.shape, problem.dtype):
+            wrong.append(f"{name}: merged is {start.merged.dtype} of shape {start.merged.shape}")
+    yield Check("factors", not wrong, "; ".join(wrong) or "shapes (m, r) and (n, r), finite, not both zero")
+
+
+def _merges(bench: _Bench) -> Iterator[Check]:
+    merged = any(bench.start(problem).merged is not None for _, problem in _problems(bench))
+    shown = f"merges is {bench.init.merges}, and {'something' if merged else 'nothing'} is merged"
+    yield Check("merges", bench.init.merges == merged, shown)
+
+
+def _seeds(bench: _Bench) -> Iterator[Check]:
+    def flat(start: Start) -> Array:
+        return np.concatenate([start.A.ravel(), start.B.ravel()])
+
+    before = np.random.get_state()[1].copy()  # type: ignore[index, union-attr]  # noqa: NPY002
+    value = bench.problem.objective.value_and_grad(np.zeros(bench.problem.shape))[0]
+    first = flat(bench.start())
+    untouched = np.array_equal(before, np.random.get_state()[1])  # type: ignore[index]  # noqa: NPY002
+    same = np.array_equal(first, flat(bench.start()))
+    yield Check("the given generator decides", same and untouched, "bit for bit, no global generator")
+    differs = not np.array_equal(first, flat(bench.start(seed=bench.seed + 1)))
+    yield Check(
+        "another seed", True if differs else None, "another start" if differs else "the same start: nothing is drawn"
+    )
+    after = bench.problem.objective.value_and_grad(np.zeros(bench.problem.shape))[0]
+    yield Check("the problem is left alone", value == after, "f(0) is as before")
+
+
+def _weight(bench: _Bench) -> Iterator[Check]:
+    if not bench.init.keeps_weight:
+        yield Check("W = W0 at the start", None, "not stated: keeps_weight is False")
+        return
+    worst = 0.0
+    for _, problem in _problems(bench):
+        start = bench.start(problem)
+        update = problem.update(problem.join(start.A, start.B)).astype(np.float64)
+        merged = np.zeros(problem.shape) if start.merged is None else start.merged
+        # In units of rounding, which is coarser in float32.
+        noise = float(np.finfo(problem.dtype).eps) * float(np.linalg.norm(update))
+        worst = max(worst, relative(float(np.linalg.norm(update + merged)), noise))
+    yield Check("W = W0 at the start", worst <= 1e3, f"merged + update is {worst:.1e} of rounding")
+
+
+class _Bare:
+    """A loss with nothing but what must be there: no frozen weight."""
+
+    shape = (5, 4)
+
+    def value_and_grad(self, X: Array) -> tuple[float, Array]:
+        return 0.5 * float(np.sum((X - 1.0) ** 2)), X - 1.0
+
+
+def _refusals(bench: _Bench) -> Iterator[Check]:
+    wrong: list[str] = []
+    refused = 0
+    bare: Any = as_objective(_Bare())
+    linear = LinearFineTuning.example(np.random.default_rng(bench.seed))
+    for objective in (bare, linear):
+        for adapter in (LoRA(), LoRA(alpha=ALPHA, rslora=True)):
+            problem = Problem(objective, 2, LAM, adapter)
+            reason = bench.init.refusal(problem)
+            unclear = refusal_text(reason)
+            if unclear:
+                wrong.append(unclear)
+            if reason is not None:
+                refused += 1
+                continue
+            try:
+                start = bench.start(problem)
+                problem.join(start.A, start.B)
+            except Exception as error:
+                where = type(objective).__name__
+                wrong.append(f"{where}: not refused, but raises {type(error).__name__}: {error}")
+    yield Check("refusal agrees with what starts", not wrong, "; ".join(wrong) or f"{refused} refused with a reason")
+
+
+_CHECKS: dict[str, Callable[[_Bench], Iterator[Check]]] = {
+    "factors": _factors,
+    "merges": _merges,
+    "seeds": _seeds,
+    "W = W0 at the start": _weight,
+    "refusal agrees with what starts": _refusals,
+}

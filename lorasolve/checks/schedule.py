@@ -1,0 +1,226 @@
+"""Tests of everything a schedule states: step factors, stage boundaries, what a transition leaves alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from .._validate import Array, require
+from ..adapters import registry as adapter_registry
+from ..objectives.linear import LinearFineTuning
+from ..problem import Problem
+from ..schedules.base import Schedule, Stage
+from .base import Check, CheckReport, difference, refusal_text, run_checks
+
+BUDGETS = (1, 7, 100, 1000)  # max_iter
+TRANSITIONS = 6
+TOL = 1e-9
+
+
+class Passage(NamedTuple):
+    """The end of a stage, the start of the next one, and whether the transition left the given end alone."""
+
+    end: Stage
+    start: Stage
+    left_alone: bool
+
+
+@dataclass
+class _Bench:
+    """The schedule under test and a problem that it accepts."""
+
+    schedule: Schedule
+    problem: Problem
+    seed: int
+
+    def first(self, problem: Problem | None = None) -> Stage:
+        """Return a stage at random parameters, as an init would make it."""
+        problem = self.problem if problem is None else problem
+        rng = np.random.default_rng(self.seed)
+        return Stage(problem, problem.join(*(rng.standard_normal((k, problem.rank)) for k in problem.shape)))
+
+    def passages(self, problem: Problem | None = None) -> Iterator[Passage]:
+        """Yield transitions of one run; parameters move at random in between."""
+        rng = np.random.default_rng(self.seed + 1)
+        moves = np.random.default_rng(self.seed + 2)
+        stage = self.schedule.start(self.first(problem), rng)
+        for _ in range(TRANSITIONS):
+            theta = stage.theta + 0.1 * moves.standard_normal(stage.theta.size).astype(stage.theta.dtype)
+            if stage.problem.trainable is not None:
+                theta = np.where(stage.problem.trainable, theta, stage.theta)
+            end = Stage(stage.problem, theta, stage.merged, stage.memory)
+            given = replace(end, theta=theta.copy())
+            stage = self.schedule.transition(given, rng)
+            yield Passage(end, stage, np.array_equal(given.theta, theta))
+
+
+def check_schedule(schedule: Schedule, problem: Problem | None = None, rng: int = 0) -> CheckReport:
+    """Test what a schedule states about itself.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        The schedule, with its settings.
+    problem : Problem, optional
+        A problem that it accepts, by default a small linear fine-tuning job with the first adapter that it accepts.
+    rng : int
+        Seed of the default problem's data and of the transitions.
+
+    Returns
+    -------
+    CheckReport
+        ``report.ok`` is False if a check failed; ``print(report)`` shows all of them.
+
+    Raises
+    ------
+    ValueError
+        If the schedule refuses the problem, or the default one with every adapter.
+
+    Notes
+    -----
+    Checked: ``step_factor`` is finite, >= 0, repeatable and always 1 unless ``scales_steps``; ``is_boundary`` ends
+    stages exactly where there are stages; a transition keeps the whole weight ``W0 + merged + update`` (unless
+    ``keeps_weight`` is False), its problem is the original one with ``merged`` merged, it merges exactly where
+    ``merges`` says so, leaves the stage that it is given alone, keeps the type, and draws from the given generator
+    only; ``refusal`` answers with None or words.
+
+    Examples
+    --------
+    >>> from lorasolve.schedules import Cosine
+    >>> class Rising(Cosine):
+    ...     def step_factor(self, iteration, stage_iteration, max_iter):
+    ...         return max_iter / (max_iter - iteration)
+    >>> [check.name for check in check_schedule(Rising()).failures]
+    ['step_factor is finite and >= 0']
+    """
+    problem = default_problem(schedule, rng) if problem is None else problem
+    require(schedule.name, "schedule", schedule.refusal(problem))
+    return run_checks(type(schedule).__name__, _Bench(schedule, problem, rng), _CHECKS)
+
+
+def default_problem(schedule: Schedule, seed: int) -> Problem:
+    """Return a small problem with the first adapter that a schedule accepts, "lora" before others."""
+    objective = LinearFineTuning.example(np.random.default_rng(seed))
+    reasons = []
+    for name in ("lora", *adapter_registry.classes()):
+        problem = Problem(objective, 2, 0.0, name)
+        reason = schedule.refusal(problem)
+        if reason is None:
+            return problem
+        reasons.append(reason)
+    raise ValueError(f"problem: give one that {schedule.name!r} accepts; it refuses the default ones: {reasons[0]}")
+
+
+def _factors(bench: _Bench) -> Iterator[Check]:
+    factors, again = [], []
+    for total in BUDGETS:
+        for step in sorted({0, 1, 2, total // 3, total // 2, total - 1, total} - set(range(total + 1, 3))):
+            for stage in sorted({0, step // 2, step}):
+                factors.append(bench.schedule.step_factor(step, stage, total))
+                again.append(bench.schedule.step_factor(step, stage, total))
+    good = all(isinstance(value, (int, float)) and math.isfinite(value) and value >= 0.0 for value in factors)
+    yield Check("step_factor is finite and >= 0", good, f"from {min(factors):.4g} to {max(factors):.4g}")
+    yield Check("step_factor is repeatable", factors == again, f"{len(factors)} arguments, twice")
+    varies = any(value != 1.0 for value in factors)
+    stated = bench.schedule.scales_steps
+    shown = f"scales_steps is {stated}, and the factor is {'not always' if varies else 'always'} 1"
+    yield Check("scales_steps", stated == varies, shown)
+
+
+def _boundaries(bench: _Bench) -> Iterator[Check]:
+    total = max(BUDGETS)
+    ends = [bench.schedule.is_boundary(step, total) for step in range(1, total + 1)]
+    good = all(isinstance(end, (bool, np.bool_)) for end in ends)
+    if bench.schedule.has_stages:
+        yield Check("stages end", good and any(ends), f"{sum(ends)} boundaries in {total} steps of one stage")
+    else:
+        yield Check("no stages", good and not any(ends), "there is no transition, so is_boundary answers False")
+
+
+def _whole(original: Problem, stage: Stage) -> Array:
+    """Return ``W - W0``: what was merged and the update on top."""
+    update = stage.problem.update(stage.theta).astype(np.float64)
+    return update if stage.merged is None else stage.merged + update
+
+
+def _transitions(bench: _Bench) -> Iterator[Check]:
+    if not bench.schedule.has_stages:
+        yield Check("transition", None, "not stated: there are no stages")
+        return
+    X = np.random.default_rng(bench.seed).standard_normal(bench.problem.shape)
+    jump = wrong_objective = 0.0
+    merges, untouched, sizes = False, True, True
+    for end, start, left_alone in bench.passages():
+        unit = 1.0 + float(np.linalg.norm(_whole(bench.problem, end)))
+        sizes &= start.theta.shape == (start.problem.size,) and bool(np.isfinite(start.theta).all())
+        jump = max(jump, float(np.linalg.norm(_whole(bench.problem, start) - _whole(bench.problem, end))) / unit)
+        offset = 0.0 if start.merged is None else start.merged
+        value, G = start.problem.objective.value_and_grad(X)
+        expected, expected_G = bench.problem.objective.value_and_grad(X + offset)
+        wrong_objective = max(wrong_objective, abs(value - expected) / (1.0 + abs(expected)), difference(G, expected_G))
+        merges |= start.merged is not None and bool(np.any(start.merged))
+        untouched &= left_alone
+    yield Check("parameters fit the problem", sizes, f"{TRANSITIONS} transitions")
+    if bench.schedule.keeps_weight:
+        yield Check("a transition keeps W0 + merged + update", jump <= TOL, f"relative jump {jump:.1e}")
+    else:
+        yield Check(
+            "a transition keeps W0 + merged + update", None, f"not stated: keeps_weight is False (jump {jump:.1e})"
+        )
+    yield Check("the problem has merged what the stage says", wrong_objective <= TOL, f"off by {wrong_objective:.1e}")
+    stated = bench.schedule.merges
+    yield Check(
+        "merges", stated == merges, f"merges is {stated}, and {'something' if merges else 'nothing'} was merged"
+    )
+    yield Check("the given stage is left alone", untouched, "its parameters")
+
+
+def _seeds(bench: _Bench) -> Iterator[Check]:
+    if not bench.schedule.has_stages:
+        return
+    before = np.random.get_state()[1].copy()  # type: ignore[index, union-attr]  # noqa: NPY002
+    first = [start.theta for _, start, _ in bench.passages()]
+    same = np.array_equal(before, np.random.get_state()[1])  # type: ignore[index]  # noqa: NPY002
+    again = [start.theta for _, start, _ in bench.passages()]
+    same &= all(np.array_equal(a, b) for a, b in zip(first, again))
+    yield Check("transitions depend on the given generator alone", same, "bit for bit, twice")
+
+
+def _types(bench: _Bench) -> Iterator[Check]:
+    objective = LinearFineTuning.example(np.random.default_rng(bench.seed), np.float32)
+    problem = Problem(objective, bench.problem.rank, bench.problem.lam, bench.problem.adapter)
+    types = {start.theta.dtype.name for _, start, _ in bench.passages(problem)}
+    if bench.schedule.has_stages:
+        yield Check("float32 stays float32", types == {"float32"}, f"parameters in {', '.join(sorted(types))}")
+
+
+def _refusals(bench: _Bench) -> Iterator[Check]:
+    wrong, refused = [], 0
+    for name in adapter_registry.classes():
+        for lam in (0.0, 0.1):
+            problem = Problem(LinearFineTuning.example(np.random.default_rng(bench.seed)), 2, lam, name)
+            reason = bench.schedule.refusal(problem)
+            refused += reason is not None
+            unclear = refusal_text(reason)
+            if unclear:
+                wrong.append(f"{name}, lam = {lam}: {unclear}")
+            if reason is None and bench.schedule.has_stages:
+                try:
+                    list(_Bench(bench.schedule, problem, bench.seed).passages())
+                except Exception as error:
+                    wrong.append(f"{name}, lam = {lam}: not refused, but raises {type(error).__name__}: {error}")
+    yield Check("refusal agrees with what runs", not wrong, "; ".join(wrong) or f"{refused} refused with a reason")
+
+
+_CHECKS: dict[str, Callable[[_Bench], Iterator[Check]]] = {
+    "step_factor": _factors,
+    "is_boundary": _boundaries,
+    "transition": _transitions,
+    "seeds": _seeds,
+    "float32": _types,
+    "refusal agrees with what runs": _refusals,
+}

@@ -1,0 +1,37 @@
+"""Reports: what counts as a failure, and what an exception inside a check becomes."""
+
+import numpy as np
+
+from lorasolve.checks.base import Check, CheckReport, run_checks
+
+
+def test_a_numpy_boolean_counts_like_its_own():
+    report = CheckReport(
+        "x", tuple(Check(str(k), holds, "") for k, holds in enumerate((np.False_, np.True_, None, False)))
+    )
+    assert [check.holds for check in report.checks] == [False, True, None, False]
+    assert [check.name for check in report.failures] == ["0", "3"]
+    assert not report.ok
+    assert str(report).splitlines() == ["x: 2 checks WRONG", "WRONG  0  ", "ok     1  ", "-      2  ", "WRONG  3  "]
+
+
+def test_an_exception_is_a_failure_and_what_is_not_implemented_is_not():
+    def half(bench):
+        yield Check("first", True, "")
+        raise KeyError("missing")
+
+    def absent(bench):
+        raise NotImplementedError("no such thing")
+        yield
+
+    report = run_checks(
+        "x", None, {"half": half, "absent": absent, "last": lambda bench: iter([Check("last", True, "")])}
+    )
+    assert [(check.name, check.holds) for check in report.checks] == [
+        ("first", True),
+        ("half", False),
+        ("absent", None),
+        ("last", True),
+    ]
+    assert report.checks[1].detail == "raised KeyError: 'missing'"
+    assert report.checks[2].detail == "not stated: no such thing"

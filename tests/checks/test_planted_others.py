@@ -1,0 +1,187 @@
+"""Planted errors in schedules, inits and convex routes, each caught by the check that is about it."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from lorasolve.checks import check_convex, check_init, check_schedule
+from lorasolve.convex import Solution
+from lorasolve.convex.prox import Prox
+from lorasolve.inits import Gaussian, LoRAStart, PiSSA
+from lorasolve.inits.base import Start
+from lorasolve.schedules import Cosine, Periodic, WarmUp
+
+
+def failures(report):
+    return [check.name for check in report.failures]
+
+
+@dataclass(frozen=True)
+class NegativeFactor(Cosine):
+    def step_factor(self, iteration, stage_iteration, max_iter):
+        return super().step_factor(iteration, stage_iteration, max_iter) - 0.1
+
+
+@dataclass(frozen=True)
+class UnstatedScaling(WarmUp):
+    scales_steps = False
+
+
+@dataclass(frozen=True)
+class ScalesNothing(Periodic):
+    scales_steps = True
+
+
+@dataclass(frozen=True)
+class LosesTheUpdate(Periodic):
+    """Restarts without merging."""
+
+    def transition(self, stage, rng):
+        return replace(super().transition(stage, rng), problem=stage.problem, merged=stage.merged)
+
+
+@dataclass(frozen=True)
+class WrongFactorOfMomentum(Periodic):
+    """Scales both factors by ``1 - mu`` in place of its root."""
+
+    unload_fraction: float = 0.4
+
+    def transition(self, stage, rng):
+        following = super().transition(stage, rng)
+        return replace(following, theta=following.theta * np.sqrt(1.0 - self.unload_fraction))
+
+
+@dataclass(frozen=True)
+class SaysOtherThanItMerges(Periodic):
+    def transition(self, stage, rng):
+        following = super().transition(stage, rng)
+        return replace(following, merged=2.0 * following.merged)
+
+
+@dataclass(frozen=True)
+class GlobalGenerator(Periodic):
+    def transition(self, stage, rng):
+        return super().transition(stage, np.random.default_rng(np.random.randint(2**31)))  # noqa: NPY002
+
+
+@dataclass(frozen=True)
+class MovesTheGivenStage(Periodic):
+    def transition(self, stage, rng):
+        following = super().transition(stage, rng)
+        stage.theta[:] = 0.0
+        return following
+
+
+@dataclass(frozen=True)
+class NeverEnds(Periodic):
+    def is_boundary(self, stage_iteration, max_iter):
+        return False
+
+
+@dataclass(frozen=True)
+class ZeroStart(Gaussian):
+    def start(self, problem, rng):
+        start = super().start(problem, rng)
+        return Start(0.0 * start.A, 0.0 * start.B)
+
+
+@dataclass(frozen=True)
+class Swapped(Gaussian):
+    def start(self, problem, rng):
+        start = super().start(problem, rng)
+        return Start(start.B, start.A)
+
+
+@dataclass(frozen=True)
+class Unseeded(Gaussian):
+    def start(self, problem, rng):
+        return super().start(problem, np.random.default_rng())
+
+
+@dataclass(frozen=True)
+class SmallNotZero(LoRAStart):
+    def start(self, problem, rng):
+        start = super().start(problem, rng)
+        return Start(start.A, start.B + 1e-8)
+
+
+@dataclass(frozen=True)
+class ForgetsTheScale(PiSSA):
+    def start(self, problem, rng):
+        start = super().start(problem, rng)
+        return Start(problem.scale * start.A, start.B, start.merged)
+
+
+@dataclass(frozen=True)
+class UnstatedMerge(PiSSA):
+    merges = False
+
+
+@dataclass(frozen=True)
+class NoRefusal(PiSSA):
+    def refusal(self, problem):
+        return None
+
+
+class Halfway(Prox):
+    """Stops at half the optimum, and says nothing."""
+
+    def run(self, problem, tol, report):
+        found = super().run(problem, tol, report)
+        return Solution(0.5 * found.A, found.B, found.nit)
+
+
+class TakesAnything(Prox):
+    def refusal(self, problem):
+        return None
+
+
+@pytest.mark.parametrize(
+    ("planted", "check"),
+    [
+        (NegativeFactor(), "step_factor is finite and >= 0"),
+        (UnstatedScaling(), "scales_steps"),
+        (ScalesNothing(), "scales_steps"),
+        (LosesTheUpdate(), "a transition keeps W0 + merged + update"),
+        (LosesTheUpdate(), "merges"),
+        (WrongFactorOfMomentum(), "a transition keeps W0 + merged + update"),
+        (SaysOtherThanItMerges(), "the problem has merged what the stage says"),
+        (GlobalGenerator(), "transitions depend on the given generator alone"),
+        (MovesTheGivenStage(), "the given stage is left alone"),
+        (NeverEnds(), "stages end"),
+    ],
+    ids=str,
+)
+def test_schedules(planted, check):
+    assert check in failures(check_schedule(planted))
+
+
+@pytest.mark.parametrize(
+    ("planted", "check"),
+    [
+        (ZeroStart(), "factors"),
+        (Swapped(), "factors"),
+        (Unseeded(), "the given generator decides"),
+        (SmallNotZero(), "W = W0 at the start"),
+        (UnstatedMerge(), "merges"),
+        (ForgetsTheScale(), "W = W0 at the start"),
+        (NoRefusal(), "refusal agrees with what starts"),
+    ],
+    ids=str,
+)
+def test_inits(planted, check):
+    assert check in failures(check_init(planted))
+
+
+@pytest.mark.parametrize(
+    ("planted", "check"),
+    [
+        (Halfway(), "denoising, small lam"),
+        (Halfway(), "linear fine-tuning is certified"),
+        (TakesAnything(), "an unknown loss is refused"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_convex_routes(planted, check):
+    assert check in failures(check_convex(planted))

@@ -1,0 +1,119 @@
+"""Every component of the package passes the checks of its kind, and can be listed, tested and saved."""
+
+import numpy as np
+import pytest
+
+import lorasolve as ls
+from lorasolve import adapters, convex, inits, objectives, optimizers, schedules
+from lorasolve.adapters import DoRA, LoRA, SoftmaxGates, SoRA
+from lorasolve.checks import check_adapter, check_convex, check_init, check_optimizer, check_schedule, readiness
+from lorasolve.objectives import LinearFineTuning
+from lorasolve.schedules import Beam, ChainOfLoRA, Periodic, RACChain
+
+REGISTRIES = (objectives, adapters, optimizers, schedules, inits, convex)
+EVERY = {f"{r.__name__.split('.')[1]}-{n}": cls for r in REGISTRIES for n, cls in r.registry.classes().items()}
+
+
+def of(package):
+    """Return the classes of a folder that are ready to be checked; what the others lack is said by ``test_ready``."""
+    return [cls for cls in package.registry.classes().values() if readiness(cls).ok]
+
+
+@pytest.mark.parametrize("cls", EVERY.values(), ids=EVERY.keys())
+def test_ready(cls):
+    report = readiness(cls)
+    assert report.ok, str(report)
+
+
+@pytest.mark.parametrize("cls", of(adapters), ids=lambda cls: cls.name)
+def test_adapter(cls):
+    for objective in (
+        None,
+        LinearFineTuning.example(np.random.default_rng(3)),
+        LinearFineTuning.example(np.random.default_rng(4), np.float32),
+    ):
+        report = check_adapter(cls(), objective, rng=1)
+        assert report.ok, str(report)
+
+
+@pytest.mark.parametrize(
+    "adapter",
+    [
+        LoRA(alpha=3.0),
+        LoRA(alpha=3.0, rslora=True),
+        LoRA(alpha=3.0, frozen="A"),
+        LoRA(frozen="B"),
+        DoRA(alpha=2.0, axis=0),
+        DoRA(detach=True),
+        DoRA(freeze_magnitude=True),
+        SoftmaxGates(tau=0.3, alpha=3.0),
+        SoRA(gate_seed=1, gate_penalty=0.3, alpha=2.0),
+        SoRA(variant="unit_columns", alpha=3.0),
+        SoRA(variant="released"),
+        SoRA(variant="fixed_threshold"),
+    ],
+    ids=repr,
+)
+def test_adapter_with_settings(adapter):
+    report = check_adapter(adapter)
+    assert report.ok, str(report)
+
+
+@pytest.mark.parametrize("cls", of(optimizers), ids=lambda cls: cls.name)
+def test_optimizer(cls):
+    for seed in (0, 1):
+        report = check_optimizer(cls(), rng=seed)
+        assert report.ok, str(report)
+
+
+@pytest.mark.parametrize("cls", of(schedules), ids=lambda cls: cls.name)
+def test_schedule(cls):
+    report = check_schedule(cls())
+    assert report.ok, str(report)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        Periodic(restart="gradient"),
+        Periodic(unload_fraction=0.4),
+        RACChain(side="mixed", resample=False),
+        RACChain(side="right", sketch="coordinate"),
+        ChainOfLoRA(resample=False),
+        *(Beam(events=2, expand=expand) for expand in ("preserving", "reseed", "none")),
+    ],
+    ids=repr,
+)
+def test_schedule_with_settings(schedule):
+    report = check_schedule(schedule)
+    assert report.ok, str(report)
+
+
+@pytest.mark.parametrize("cls", of(inits), ids=lambda cls: cls.name)
+def test_init(cls):
+    report = check_init(cls())
+    assert report.ok, str(report)
+
+
+@pytest.mark.parametrize("cls", of(convex), ids=lambda cls: cls.name)
+def test_convex(cls):
+    report = check_convex(cls())
+    assert report.ok, str(report)
+
+
+def test_what_is_refused_is_said_before_anything_runs():
+    bare = ls.Problem(type("Bare", (), {"shape": (3, 2), "value_and_grad": lambda self, X: (0.0, 0 * X)})(), 1)
+    with pytest.raises(ValueError, match="optimizer: 'als' cannot be used here"):
+        check_optimizer(optimizers.ALS(), bare)
+    with pytest.raises(ValueError, match="adapter: 'dora' cannot be used here"):
+        check_adapter(DoRA(), bare.objective)
+    with pytest.raises(ValueError, match="init: 'pissa' cannot be used here"):
+        check_init(inits.PiSSA(), bare)
+    with pytest.raises(ValueError, match="schedule: 'beam' cannot be used here"):
+        check_schedule(Beam(), bare)
+
+
+def test_the_same_seed_gives_the_same_report():
+    for report in (check_adapter, check_optimizer):
+        component = LoRA() if report is check_adapter else optimizers.SGD()
+        assert str(report(component, rng=5)) == str(report(component, rng=5))
