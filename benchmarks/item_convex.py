@@ -39,7 +39,7 @@ def _item(n, goals):
             assert result.relative_gap <= 1e-7, result.message
             return result.fun
 
-        return timed(lambda: ls.solve_convex(problem, method="factored", tol=1e-7), check)
+        return timed(lambda: ls.solve_convex(problem, route="factored", tol=1e-7), check)
 
     @item.peer("proximal gradient (FISTA), NumPy", goal=goals.get("prox"), repeats=3, full_only=n > 60)
     def _(quick):
@@ -119,7 +119,7 @@ def _(quick):
         assert result.relative_gap <= 1e-7, result.message
         return result.fun
 
-    return timed(lambda: ls.solve_convex(problem, method="factored", tol=1e-7), check)
+    return timed(lambda: ls.solve_convex(problem, route="factored", tol=1e-7), check)
 
 
 scale = Item(
@@ -143,7 +143,7 @@ def _(quick):
 
     def work():
         problem = ls.Problem(ls.objectives.LinearFineTuning(W0, Z, Y), 1, 0.5)
-        result = ls.solve_convex(problem, method="factored", tol=1e-6)
+        result = ls.solve_convex(problem, route="factored", tol=1e-6)
         assert result.relative_gap <= 1e-6, result.message
         return result
 
@@ -181,7 +181,7 @@ def _(quick):
         return result.fun
 
     return timed(
-        lambda: ls.solve_convex(problem, method="factored", tol=1e-6), check, clock=time.process_time
+        lambda: ls.solve_convex(problem, route="factored", tol=1e-6), check, clock=time.process_time
     )
 
 
@@ -196,7 +196,7 @@ def _(quick):
 
     rows, cols, values = movielens()
     objective = ls.objectives.MatrixCompletion(rows, cols, values, RATINGS_SHAPE)
-    best = ls.solve_convex(ls.Problem(objective, 1, RATINGS_LAM), method="factored", tol=1e-6).fun
+    best = ls.solve_convex(ls.Problem(objective, 1, RATINGS_LAM), route="factored", tol=1e-6).fun
 
     def truncated(A, B, G, rank):
         """Return the singular values above lam of ``A B^T - G`` and their vectors, found by ever larger ranks."""

@@ -175,7 +175,7 @@ def _(quick):
 
     M, y, _, _ = data()
     problem = ls.Problem(ls.objectives.MatrixSensing(M, y), RANK, LAM)
-    return timed(lambda: ls.solve_convex(problem, method="factored", tol=1e-6), lambda result: result.fun)
+    return timed(lambda: ls.solve_convex(problem, route="factored", tol=1e-6), lambda result: result.fun)
 
 
 @target_time.peer("lorasolve lbfgs", needs="numba")

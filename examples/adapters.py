@@ -35,7 +35,7 @@ def run(quick: bool = False) -> dict[str, float]:
         losses[name] = result.fun
         print(f"{name:30}  loss {result.fun:.4f}, rank of the update {np.linalg.matrix_rank(result.X, tol=1e-6)}")
     # The best that any update of rank 2 can do, in closed form: merging beats it, because the ranks add up.
-    best = ls.solve_convex(ls.Problem(objective, rank=2), method="closed_form").fun
+    best = ls.solve_convex(ls.Problem(objective, rank=2), route="closed_form").fun
     losses["best of rank 2"] = best
     print(f"{'best of rank 2, closed form':30}  loss {best:.4f}")
     return losses

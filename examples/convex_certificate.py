@@ -17,7 +17,7 @@ def run(quick: bool = False) -> dict[str, object]:
     y = np.einsum("kij,ij->k", measurements, truth) + 0.1 * rng.standard_normal(N)
     problem = ls.Problem(MatrixSensing(measurements, y), rank=4, lam=0.05)
 
-    optimum = ls.solve_convex(problem, method="factored", cross_check=True)
+    optimum = ls.solve_convex(problem, route="factored", cross_check=True)
     print(optimum.message)
     print(f"cross-check: {optimum.cross_check}")
 

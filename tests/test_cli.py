@@ -70,8 +70,8 @@ def test_softmax_agrees_by_three_routes() -> None:
     problem = ls.Problem(task.objective, task.rank, task.lam)
     values = [
         ls.solve(problem, "gd", stop=ls.StoppingRule(max_iter=20_000, grad_tol=1e-9)).fun,
-        ls.solve_convex(problem, method="factored").fun,
-        ls.solve_convex(problem, method="prox").fun,
+        ls.solve_convex(problem, route="factored").fun,
+        ls.solve_convex(problem, route="prox").fun,
     ]
     assert np.ptp(values) <= 1e-8 * values[0]
 
@@ -181,7 +181,7 @@ def test_no_certificate_exists(data) -> None:
         (["solve", "--objective", "softmax", "missing.npz"], "missing.npz: No such file or directory"),
         (["solve", "--objective", "completion", "bad.csv"], "bad.csv, line 2: expected row label"),
         (["solve", "--center"], "--center, --test-fraction: apply to"),
-        (["convex", "--method", "proxx"], "method: unknown convex route 'proxx'. Did you mean 'prox'"),
+        (["convex", "--route", "proxx"], "route: unknown convex route 'proxx'. Did you mean 'prox'"),
         (["verdict", "bad.csv"], "bad.csv: "),
         (["list", "optimisers"], "kind: unknown kind 'optimisers'. Did you mean 'optimizers'"),
     ],

@@ -36,7 +36,7 @@ class ConvexCommand(Command):
         add_problem_arguments(parser)
         group = parser.add_argument_group("route")
         names = ", ".join(["auto", *route_registry.classes()])
-        group.add_argument("--method", default="auto", metavar="NAME", help=f"one of {names} (default auto)")
+        group.add_argument("--route", default="auto", metavar="NAME", help=f"one of {names} (default auto)")
         group.add_argument("--tol", type=float, default=1e-9, help="certified relative gap to reach (default 1e-9)")
         group.add_argument("--cross-check", action="store_true", help="solve by a second route too and compare")
         add_output_arguments(parser, "save NAME.npz (A, B with X = A B^T) and NAME.json")
@@ -46,7 +46,7 @@ class ConvexCommand(Command):
         task = task_from(args)
         problem = problem_from(args, task)
         result = solve_convex(
-            problem, args.method, args.tol, cross_check=args.cross_check, progress=not args.quiet
+            problem, args.route, args.tol, cross_check=args.cross_check, progress=not args.quiet
         )
         metrics = metrics_of(task, result.X)
         document = envelope(
@@ -79,7 +79,7 @@ def _text(problem: Problem, result: ConvexResult) -> str:
     if result.cross_check is not None:
         check = result.cross_check
         lines.append(
-            f"cross-check by {check['method']}: F = {check['fun']:.12g}, relative difference "
+            f"cross-check by {check['route']}: F = {check['fun']:.12g}, relative difference "
             f"{check['relative_difference']:.1e}, ||X - X'||_F = {check['distance']:.1e}"
         )
     return "\n".join(lines)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
 
 from ..convex import ConvexResult
 from ..status import Status
@@ -108,7 +107,7 @@ def _reference(reference: ConvexResult, rank: int) -> dict[str, Any]:
     """Return the reference as a row."""
     values = reference.certificate.singular_values
     return {
-        "method": f"convex: {reference.method}",
+        "method": f"convex: {reference.route}",
         "objective": reference.fun,
         "suboptimality": 0.0,
         "missing": [0.0],
@@ -145,7 +144,7 @@ def sentence(comparison: Comparison) -> str:
     missed = [row for row in rows if not row.is_global]
     rank = comparison.reference.rank
     if not good:
-        nearest = min(missed, key=lambda row: row.gap if row.gap is not None else np.inf)
+        nearest = min(missed, key=lambda row: row.objective if row.status != Status.DIVERGED.label else math.inf)
         return (
             f"No method reached the global optimum (rank {rank}); the nearest is {nearest.method}, "
             f"{_shortfall(nearest)}."

@@ -36,7 +36,7 @@ def __getattr__(name: str) -> Any:
 
 def solve_convex(
     problem: Problem,
-    method: str | ConvexRoute = "auto",
+    route: str | ConvexRoute = "auto",
     tol: float = 1e-9,
     *,
     cross_check: bool = False,
@@ -48,7 +48,7 @@ def solve_convex(
     ----------
     problem : Problem
         The rank plays no part, except in closed forms for ``lam = 0``.
-    method : {"auto", "closed_form", "cvxpy", "prox", "factored"} or ConvexRoute
+    route : {"auto", "closed_form", "cvxpy", "prox", "factored"} or ConvexRoute
         The route; ``"auto"`` takes a closed form if there is one, else ``"factored"``.
     tol : float
         Certified relative gap to reach.
@@ -73,21 +73,21 @@ def solve_convex(
     as_number(tol, "tol", 0.0, open_low=True)
     problem.require_low_rank("solve_convex")
     problem = problem.replace(objective=problem.objective.in_float64())
-    route = _route(problem, method)
-    result = _run(problem, route, tol, progress)
+    chosen = _route(problem, route)
+    result = _run(problem, chosen, tol, progress)
     if result.interrupted or not cross_check:
         return result
     return _cross_checked(problem, result, tol, progress)
 
 
-def _route(problem: Problem, method: str | ConvexRoute) -> ConvexRoute:
-    if method == "auto":
+def _route(problem: Problem, given: str | ConvexRoute) -> ConvexRoute:
+    if given == "auto":
         closed = registry.classes()["closed_form"]()
         return closed if closed.refusal(problem) is None else _route(problem, "factored")
-    route = registry.make(method, "method")
+    route = registry.make(given, "route")
     reason = route.refusal(problem)
     if reason is not None:
-        raise ValueError(f"method: {route.name!r} cannot solve this problem: {reason}")
+        raise ValueError(f"route: {route.name!r} cannot solve this problem: {reason}")
     return route
 
 
@@ -136,7 +136,7 @@ def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: b
         B=B,
         fun=certificate.value,
         certificate=certificate,
-        method=route.name,
+        route=route.name,
         success=success,
         message=_message(route, found.remark, certificate, success or interrupted or math.isinf(certificate.gap)),
         interrupted=interrupted,
@@ -151,7 +151,7 @@ def _message(route: ConvexRoute, remark: str, certificate: Certificate, final: b
     message = f"{route.name}: {remark}; {certificate.reason}"
     if final:
         return message
-    return message + ("; use a larger tol" if route.name == "factored" else "; use method='factored' or a larger tol")
+    return message + ("; use a larger tol" if route.name == "factored" else "; use route='factored' or a larger tol")
 
 
 def _cross_checked(problem: Problem, result: ConvexResult, tol: float, progress: bool) -> ConvexResult:
@@ -159,12 +159,12 @@ def _cross_checked(problem: Problem, result: ConvexResult, tol: float, progress:
     for name in WITNESSES if problem.lam > 0.0 else ():  # without decay closed forms and routes differ in the rank
         second = routes[name]()
         too_large = name == "cvxpy" and _conic_size(problem) > CONIC_LIMIT
-        if name == result.method or too_large or second.refusal(problem) is not None:
+        if name == result.route or too_large or second.refusal(problem) is not None:
             continue
         other = _run(problem, second, tol, progress)
         distance = float(np.linalg.norm(result.X - other.X))
         report = {
-            "method": other.method,
+            "route": other.route,
             "fun": other.fun,
             "relative_gap": other.relative_gap,
             "rank": other.rank,
@@ -174,7 +174,7 @@ def _cross_checked(problem: Problem, result: ConvexResult, tol: float, progress:
             "seconds": other.seconds,
         }
         return replace(result, cross_check=report)
-    raise ValueError(f"cross_check: no second route can solve this problem ({result.method!r} was the first)")
+    raise ValueError(f"cross_check: no second route can solve this problem ({result.route!r} was the first)")
 
 
 def _conic_size(problem: Problem) -> int:

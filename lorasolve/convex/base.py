@@ -61,7 +61,7 @@ class ConvexResult:
         ``F(X)``; for ``lam = 0`` the optimum over rank <= r.
     certificate : Certificate
         How far the point is from the optimum. Statuses of outside solvers are never trusted.
-    method : str
+    route : str
         The route.
     success : bool
         Whether the certified relative gap is at most ``tol`` (for closed forms: always).
@@ -81,7 +81,7 @@ class ConvexResult:
     B: Array = field(repr=False)
     fun: float
     certificate: Certificate
-    method: str
+    route: str
     success: bool
     message: str
     interrupted: bool
@@ -119,14 +119,14 @@ class ConvexResult:
     def status(self) -> str:
         """``"certified"``, ``"closed form"`` or ``"not certified"``."""
         if self.success:
-            return "closed form" if self.method == "closed_form" else "certified"
+            return "closed form" if self.route == "closed_form" else "certified"
         return "not certified"
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the factors as plain JSON-ready values."""
         certificate = self.certificate.to_dict()
         return {
-            "method": self.method,
+            "route": self.route,
             "status": self.status,
             "success": self.success,
             "message": self.message,

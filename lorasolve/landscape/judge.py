@@ -305,10 +305,10 @@ class _Judge:
     def _compute_reference(self) -> None:
         from ..convex import solve_convex
 
-        reference = solve_convex(self.point.problem, method="factored", tol=0.01 * self.tol)
+        reference = solve_convex(self.point.problem, route="factored", tol=0.01 * self.tol)
         if reference.gap <= self.tol * self.scale:
             self.X_star = reference.X
-            self.X_star_known = f"computed ({reference.method}), certified gap {reference.gap:.1e}"
+            self.X_star_known = f"computed ({reference.route}), certified gap {reference.gap:.1e}"
 
     # ------------------------------------------------------------------ the theorems
     def _rank_of_star(self) -> int:

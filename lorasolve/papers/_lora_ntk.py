@@ -211,7 +211,7 @@ def failure_map(
     for column, count in enumerate(counts):
         for _ in range(instances):
             objective = NTK(rng.standard_normal((1, count, m, n)), 3.0 * rng.standard_normal((1, count)))
-            best = solve_convex(Problem(objective, min(shape), lam), method="prox").fun
+            best = solve_convex(Problem(objective, min(shape), lam), route="prox").fun
             for row, rank in enumerate(ranks):
                 problem = Problem(objective, rank, lam)
                 for _ in range(starts):

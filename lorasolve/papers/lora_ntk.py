@@ -66,7 +66,7 @@ def runs_on_a_network(ranks: Sequence[int], starts: int) -> tuple[int, dict[int,
     m, n, N = 8, 7, 6
     W0, V, Z = rng.standard_normal((m, n)), rng.standard_normal((1, m)), rng.standard_normal((n, N))
     objective = NTK.of_network(W0, V, Z, rng.standard_normal((N, 1)))
-    best = solve_convex(Problem(objective, min(m, n), 0.01), method="prox").fun
+    best = solve_convex(Problem(objective, min(m, n), 0.01), route="prox").fun
     excess = {}
     for rank in ranks:
         problem = Problem(objective, rank, 0.01)

@@ -171,7 +171,7 @@ def unit_columns(seed: int) -> tuple[Result, float]:
     problem = Problem(Denoising(T), _GATES, adapter=SoRA(_PENALTY, "unit_columns"))
     stop = StoppingRule(max_iter=20_000, grad_tol=1e-8)
     result = solve(problem, "proximal_gd+revive", start, stop=stop)
-    return result, solve_convex(Problem(Denoising(T), _GATES, _PENALTY), method="prox").fun
+    return result, solve_convex(Problem(Denoising(T), _GATES, _PENALTY), route="prox").fun
 
 
 def memorisation(penalties: Sequence[float], seed: int) -> list[tuple[float, int, float, float]]:

@@ -41,7 +41,7 @@ class Table1(Experiment):
         from ..tasks import digits_task
 
         task = digits_task()
-        found = solve_convex(Problem(task.objective, rank=LORA_RANK, lam=lam), method="factored", tol=1e-7)
+        found = solve_convex(Problem(task.objective, rank=LORA_RANK, lam=lam), route="factored", tol=1e-7)
         values = np.linalg.svd(found.X, compute_uv=False)
         return _record(values, task.metrics(found.X)["accuracy"], f"CERTIFIED, relative gap {found.relative_gap:.0e}")
 

@@ -99,7 +99,7 @@ def test_nothing_ends_below_its_reference(everything):
 
 def test_references_by_other_routes(problem, everything):
     by_aim = {row.minimises: row for row in everything.rows}
-    convex = ls.solve_convex(problem.replace(rank=6), method="prox").fun
+    convex = ls.solve_convex(problem.replace(rank=6), route="prox").fun
     assert by_aim["f + 0.05 ||X||_*"].reference == pytest.approx(convex, rel=1e-6)
     f = problem.objective
     exact = np.linalg.lstsq(f.S, f.C.T, rcond=None)[0].T

@@ -110,12 +110,12 @@ def test_a_closed_form_is_preferred_and_exact():
     M = np.random.default_rng(2).standard_normal((7, 6))
     P, s, Qt = np.linalg.svd(M, full_matrices=False)
     result = ls.solve_convex(ls.Problem(Denoising(M), 2, 0.8))
-    assert (result.method, result.status) == ("closed_form", "closed form")
+    assert (result.route, result.status) == ("closed_form", "closed form")
     np.testing.assert_allclose(result.X, (P * np.maximum(s - 0.8, 0)) @ Qt, atol=1e-13)
     plain = ls.solve_convex(ls.Problem(Denoising(M), 2, 0.0))
     np.testing.assert_allclose(plain.X, (P[:, :2] * s[:2]) @ Qt[:2], atol=1e-13)
     assert plain.success
-    assert ls.solve_convex(ls.Problem(example("softmax"), 2, 0.05)).method == "factored"
+    assert ls.solve_convex(ls.Problem(example("softmax"), 2, 0.05)).route == "factored"
 
 
 @pytest.mark.parametrize("samples", [3, 12])
@@ -124,7 +124,7 @@ def test_reduced_rank_regression_is_the_limit_of_many_descents(samples):
     W0, Z, Y = (rng.standard_normal(size) for size in ((5, 4), (4, samples), (5, samples)))
     problem = ls.Problem(LinearFineTuning(W0, Z, Y), 2, 0.0)
     base = ls.solve_convex(problem)
-    assert base.method == "closed_form" and base.success and base.rank <= 2
+    assert base.route == "closed_form" and base.success and base.rank <= 2
     stop = ls.StoppingRule(grad_tol=1e-13)
     reached = min(ls.solve(problem, "lbfgs", init="gaussian", seed=seed, stop=stop).fun for seed in range(5))
     scale = problem.objective.f0
@@ -214,7 +214,7 @@ def test_bad_arguments_are_named():
     for tol in (0.0, -1.0, np.nan):
         with pytest.raises(ValueError, match="tol"):
             ls.solve_convex(problem, tol=tol)
-    with pytest.raises(TypeError, match="method"):
+    with pytest.raises(TypeError, match="route"):
         ls.solve_convex(problem, 3)
     for make in (lambda: Factored(max_rounds=0), lambda: Prox(max_iter=0)):
         with pytest.raises(ValueError, match="max_"):
@@ -273,23 +273,23 @@ def test_a_cross_check_reports_a_second_route():
     problem = ls.Problem(example("softmax"), 2, 0.05)
     result = ls.solve_convex(problem, cross_check=True)
     check = result.cross_check
-    assert (result.method, check["method"]) == ("factored", "cvxpy")
+    assert (result.route, check["route"]) == ("factored", "cvxpy")
     other = ls.solve_convex(problem, "cvxpy")
     assert check["fun"] == other.fun
     assert check["difference"] == result.fun - other.fun
     assert abs(check["relative_difference"]) < 1e-8
     assert check["distance"] == pytest.approx(np.linalg.norm(result.X - other.X), abs=1e-12)
-    assert json.loads(json.dumps(result.to_dict(), allow_nan=False))["cross_check"]["method"] == "cvxpy"
+    assert json.loads(json.dumps(result.to_dict(), allow_nan=False))["cross_check"]["route"] == "cvxpy"
     assert ls.solve_convex(problem).cross_check is None
 
 
 def test_the_second_route_is_never_the_first_and_suits_the_size():
     small = ls.Problem(example("softmax"), 2, 0.05)
-    assert ls.solve_convex(small, "cvxpy", 1e-6, cross_check=True).cross_check["method"] == "prox"
+    assert ls.solve_convex(small, "cvxpy", 1e-6, cross_check=True).cross_check["route"] == "prox"
     rng = np.random.default_rng(9)
     large = ls.Problem(Denoising(rng.standard_normal((60, 50))), 2, 10.0)
-    assert ls.solve_convex(large, "prox", cross_check=True).cross_check["method"] == "factored"
-    assert ls.solve_convex(large, cross_check=True).cross_check["method"] == "prox"
+    assert ls.solve_convex(large, "prox", cross_check=True).cross_check["route"] == "factored"
+    assert ls.solve_convex(large, cross_check=True).cross_check["route"] == "prox"
 
 
 def test_without_a_second_route_a_cross_check_is_refused():

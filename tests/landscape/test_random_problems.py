@@ -88,7 +88,7 @@ def known_optimum(problem):
     """Return the minimizer of F: by construction, or by proximal gradient with its certificate."""
     if hasattr(problem.objective, "X_star"):
         return problem.objective.X_star
-    reference = ls.solve_convex(problem, method="prox", tol=1e-8)
+    reference = ls.solve_convex(problem, route="prox", tol=1e-8)
     assert reference.success
     return reference.X
 

@@ -81,7 +81,7 @@ def test_zero_start_is_global(r, r_star, lam):
 @pytest.mark.parametrize(("r", "r_star"), RANKS)
 def test_factored_route_is_not_trapped(r, r_star, lam):
     instance, problem = build(r, r_star, lam, 1.2)
-    base = ls.solve_convex(problem, method="factored")
+    base = ls.solve_convex(problem, route="factored")
     # F(X*) = 0 here, so that no relative gap exists: the absolute one is what is certified.
     assert base.gap < 1e-9
     assert np.linalg.norm(base.X - instance.X_star) < 1e-4

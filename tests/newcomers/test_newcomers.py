@@ -86,8 +86,8 @@ def test_they_run_together_and_reach_what_the_package_reaches_without_them(copy:
     np.savez(copy / "data.npz", M=M)
     data = ["--objective", "log_cosh", "data.npz", "--lam", "0.5", "--rank", "4"]
     cli = ["-m", "lorasolve.cli"]
-    report = json.loads(python(copy, *cli, "convex", *data, "--method", "svt", "--json").stdout)
-    other = json.loads(python(copy, *cli, "convex", *data, "--method", "prox", "--json").stdout)
+    report = json.loads(python(copy, *cli, "convex", *data, "--route", "svt", "--json").stdout)
+    other = json.loads(python(copy, *cli, "convex", *data, "--route", "prox", "--json").stdout)
     optimum = next(value for key, value in walk(report) if key == "fun")
     assert optimum == pytest.approx(next(value for key, value in walk(other) if key == "fun"), rel=1e-7)
     solved = json.loads(
@@ -114,6 +114,15 @@ def test_they_run_together_and_reach_what_the_package_reaches_without_them(copy:
     )
     assert next(value for key, value in walk(biased) if key == "fun") < optimum  # the bias costs no decay
     assert python(copy, *cli, "budget", "100", "50", "4").stdout == "rank 4: 600 parameters, 12.00 % of 100 x 50\n"
+
+
+def test_they_are_in_the_table_of_all_methods(copy: pathlib.Path) -> None:
+    arguments = ["--methods", "all", "--budget", "60", "--json", "--quiet"]
+    data = ["--objective", "log_cosh", "data.npz", "--lam", "0.5", "--rank", "2", "--init", "uniform"]
+    np.savez(copy / "data.npz", M=np.random.default_rng(0).standard_normal((6, 5)))
+    shown = python(copy, "-m", "lorasolve.cli", "compare", *data, *arguments).stdout
+    for method in ("normalized_gd", "sign_descent", "gd+staircase", "gd@row_bias"):
+        assert f'"{method}' in shown
 
 
 def walk(document: object) -> list[tuple[str, object]]:

@@ -327,11 +327,11 @@ def test_a_user_object_with_a_formula_has_the_closed_form_route_and_an_answer_wi
 
     problem = ls.Problem(Mine(), 2)
     result = ls.solve_convex(problem)
-    assert result.method == "closed_form"
+    assert result.route == "closed_form"
     assert result.fun == pytest.approx(0.5 * np.sum(s[2:] ** 2), rel=1e-13)
     assert ls.certify(problem, result).is_global is True
     assert ls.certify(problem, np.zeros(M.shape)).is_global is False
-    assert ls.solve_convex(ls.Problem(Mine(), 2, 0.4)).method == "factored"
+    assert ls.solve_convex(ls.Problem(Mine(), 2, 0.4)).route == "factored"
     # Its factors are not balanced, so that they are no stationary point of L for lam > 0; for lam = 0 they need not be.
     rows = {row.name: row.holds for row in ls.check_objective(Mine()).checks}
     assert rows["minimizer, lam = 0"] is True and rows["minimizer, lam > 0"] is None

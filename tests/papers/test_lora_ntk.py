@@ -71,7 +71,7 @@ def test_no_failure_above_the_bound(loss, K, N):
     lam = 0.05
     r = lora_ntk.sufficient_rank(lora_ntk.effective_count(objective))
     p = ls.Problem(objective, r, lam)
-    best = ls.solve_convex(p, method="prox").fun
+    best = ls.solve_convex(p, route="prox").fun
     for _ in range(8):
         P = lora_ntk.random_perturbation(15, 1e-9, rng)
         run = lora_ntk.solve_landscape(p, P, rng)
@@ -85,7 +85,7 @@ def test_perturbation_costs_at_most_the_bound():
     rng = np.random.default_rng(2)
     objective = NTK(rng.standard_normal((1, 5, 8, 7)), 3.0 * rng.standard_normal((1, 5)))
     p = ls.Problem(objective, 3, 0.1)
-    convex = ls.solve_convex(p, method="prox")
+    convex = ls.solve_convex(p, route="prox")
     for norm in (1e-3, 1e-2, 1e-1):
         run = lora_ntk.solve_landscape(p, lora_ntk.random_perturbation(15, norm, rng), rng)
         assert p.value(run.A, run.B) - convex.fun <= 2 * norm * nuclear(convex.X) + 1e-8
@@ -103,7 +103,7 @@ def test_explicit_spurious_minimum():
     assert np.linalg.norm(np.concatenate([part.ravel() for part in p.grad(a, b)])) < 1e-12
     H = np.stack([np.concatenate([q.ravel() for q in p.hvp(a, b, e[:2, None], e[2:, None])]) for e in np.eye(4)])
     np.testing.assert_allclose(np.linalg.eigvalsh(H), [0.2, 0.43718, 0.68400, 16.7767], rtol=2e-5)
-    convex = ls.solve_convex(ls.Problem(p.objective, 2, 0.1), method="prox")
+    convex = ls.solve_convex(ls.Problem(p.objective, 2, 0.1), route="prox")
     assert convex.fun == pytest.approx(0.16141813425418, abs=1e-9)
     assert ls.certify(p, (a, b)).is_global is False
 

@@ -103,7 +103,7 @@ def test_unit_column_sora_with_revival_is_the_nuclear_norm():
     p = ls.Problem(Denoising(T), r, 0.0, adapter=SoRA(lam1, "unit_columns"))
     stop = ls.StoppingRule(20_000, 1e-9)
     result = ls.solve(p, "proximal_gd+revive", init=start, stop=stop)
-    convex = ls.solve_convex(ls.Problem(Denoising(T), r, lam1), method="prox")
+    convex = ls.solve_convex(ls.Problem(Denoising(T), r, lam1), route="prox")
     assert result.success
     assert result.fun == pytest.approx(convex.fun, rel=1e-8)
     np.testing.assert_allclose(result.X, convex.X, atol=1e-3)
