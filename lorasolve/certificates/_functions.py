@@ -32,10 +32,10 @@ def exp_nonpositive(x: Array) -> Array:
     """Return ``exp(x)`` for ``x <= 0`` with relative error ``EXP_ERROR`` (and ``TINY`` below ``LOWEST``).
 
     ``x = k log 2 + r``, ``|r| <= 0.3467``; ``x - k HIGH`` and the step after it round once each, at most ``0.36 U``
-    each, the rounding of ``k LOW`` and ``2^-86 k`` are below ``2^-70``: ``r`` has error ``0.75 U``. The Taylor polynomial of degree
-    13 leaves ``r^14 / 14! e^|r| < 0.1 U e^r``; Horner's scheme with rounded coefficients errs by at most
-    ``28 U e^|r| <= 28 U e^(2 |r|) e^r < 56.2 U e^r`` (Higham, section 5.1). Scaling by ``2^k`` is exact. In all below
-    ``58 U``.
+    each, the rounding of ``k LOW`` and ``2^-86 k`` are below ``2^-70``: ``r`` has error ``0.75 U``. The Taylor
+    polynomial of degree 13 leaves ``r^14 / 14! e^|r| < 0.1 U e^r``; Horner's scheme with rounded coefficients errs by
+    at most ``28 U e^|r| <= 28 U e^(2 |r|) e^r < 56.2 U e^r`` (Higham, section 5.1). Scaling by ``2^k`` is exact. In
+    all below ``58 U``.
     """
     clipped = np.maximum(x, LOWEST)
     k = np.rint(clipped * LOG2_E)

@@ -10,7 +10,6 @@ from typing import Literal
 import numpy as np
 
 from .._validate import Array
-from ..linear_map import factor_svd
 from ._rounding import (
     ETA,
     U,
@@ -195,8 +194,9 @@ def nuclear_norm(A: Array, B: Array) -> tuple[float, float]:
 
         ||A B^T||_* <= ||P||_2 ||Q||_2 ||C_A C_B^T||_* + sum_i ||E_A e_i|| ||b_i|| + sum_i ||P C_A e_i|| ||E_B e_i||,
 
-    because ``A B^T = P C_A C_B^T Q^T + E_A B^T + P C_A E_B^T``. Here ``||P||_2^2 <= 1 + ||P^T P - I||_F`` and, for
-    the small matrix, ``||K||_* <= sum_i ||u_i|| ||v_i|| + sqrt(r) ||K - U V^T||_F`` for any ``U``, ``V``. Below:
+    because ``A B^T = P C_A C_B^T Q^T + E_A B^T + P C_A E_B^T``, applied to QR factorisations of ``A`` and ``B``. Here
+    ``||P||_2^2 <= 1 + ||P^T P - I||_F`` and, for the small matrix,
+    ``||K||_* <= sum_i ||u_i|| ||v_i|| + sqrt(r) ||K - U V^T||_F`` for any ``U``, ``V``. Below:
     ``<A B^T, P Q^T> <= ||A B^T||_* ||P||_2 ||Q||_2``. ``P``, ``Q`` are the singular vectors that LAPACK finds;
     nothing rests on them.
     """
@@ -207,21 +207,27 @@ def nuclear_norm(A: Array, B: Array) -> tuple[float, float]:
     if by_columns == 0.0 or not (A.any() and B.any()):
         return 0.0, 0.0
     try:
-        P, values, Q = factor_svd(A, B)
+        (QA, RA), (QB, RB) = np.linalg.qr(A), np.linalg.qr(B)
+        U_, values, Vt = np.linalg.svd(RA @ RB.T, full_matrices=False)
     except np.linalg.LinAlgError:
         return 0.0, by_columns
-    spread = sqrt_up(mul_up(add_up(1.0, _orthogonality_defect(P)), add_up(1.0, _orthogonality_defect(Q))))
-    CA, CB = product(P.T, A), product(Q.T, B)
-    low = _paired(CA, CB) / Fraction(spread) if spread < math.inf else Fraction(0)
+    P, Q = QA @ U_, QB @ Vt.T
+    spread = _spread(P, Q)
+    low = _paired(product(P.T, A), product(Q.T, B)) / Fraction(spread) if spread < math.inf else Fraction(0)
     at_least = max(fraction_down(low), 0.0)
     if by_columns <= float(values.sum()) * (1.0 + 1e-13):
         return at_least, by_columns
-    EA, EB = residual(P, CA.mid, A), residual(Q, CB.mid, B)
+    EA, EB = residual(QA, RA, A), residual(QB, RB, B)
     ea, eb = ((column_norms(E.mid) + E.radius) * (1.0 + 4.0 * U) for E in (EA, EB))
     # |P C_A e_i| = |a_i - E_A e_i|.
     outside = add_up(weighted_sum(ea, b), weighted_sum((a + ea) * (1.0 + 4.0 * U), eb))
-    above = add_up(mul_up(spread, _small_nuclear(CA.mid, CB.mid)), mul_up(outside, 1.0 + 4.0 * U))
-    return at_least, min(above, by_columns)
+    core = _small_nuclear(residual(RA, RB.T), U_ * values, Vt)
+    return at_least, min(add_up(mul_up(_spread(QA, QB), core), outside), by_columns)
+
+
+def _spread(P: Array, Q: Array) -> float:
+    """Return an upper bound of ``||P||_2 ||Q||_2``, from ``||P||_2^2 <= 1 + ||P^T P - I||_F``."""
+    return sqrt_up(mul_up(add_up(1.0, _orthogonality_defect(P)), add_up(1.0, _orthogonality_defect(Q))))
 
 
 def _orthogonality_defect(P: Array) -> float:
@@ -244,11 +250,8 @@ def _paired(CA: Ball, CB: Ball) -> Fraction:
     return Fraction(middle) - Fraction(error) if math.isfinite(error) and math.isfinite(middle) else Fraction(0)
 
 
-def _small_nuclear(CA: Array, CB: Array) -> float:
-    """Return an upper bound of ``||C_A C_B^T||_*`` by an SVD of its rounded value and the residual of that."""
-    K = residual(CA, CB.T)
-    U_, t, Vt = np.linalg.svd(K.mid, full_matrices=False)
-    left = U_ * t
-    rest = residual(left, Vt, K.mid)
+def _small_nuclear(K: Ball, left: Array, right: Array) -> float:
+    """Return an upper bound of ``||K||_*`` from an approximation ``K = left right`` by its SVD."""
+    rest = residual(left, right, K.mid)
     remainder = mul_up(sqrt_up(float(min(K.mid.shape))), add_up(rest.norm, K.radius))
-    return add_up(weighted_sum(column_norms(left), column_norms(Vt.T)), remainder)
+    return add_up(weighted_sum(column_norms(left), column_norms(right.T)), remainder)

@@ -26,7 +26,7 @@ from ..objectives.base import Objective
 from ..problem import Problem
 from ..result import Result
 from . import _oracles
-from ._rounding import column_norms, environment_refusal, fraction_down, fraction_up
+from ._rounding import environment_refusal, fraction_down, fraction_up
 from .balls import BallOracle, inner_product
 from .norms import Trust, nuclear_norm, spectral_norm
 
@@ -194,7 +194,8 @@ def refusal(objective: Objective) -> str | None:
 def point_factors(problem: Problem, point: Any) -> tuple[Array, Array, str | None]:
     """Return float64 factors whose exact product is the update meant, and what was rounded on the way, if anything.
 
-    Columns are scaled by powers of two to equal lengths, which is exact, so that bounds do not depend on their balance.
+    Columns are scaled by powers of two to about equal sizes, which is exact, so that bounds do not depend on their
+    balance.
     """
     m, n = problem.shape
     rounded = None
@@ -217,8 +218,8 @@ def point_factors(problem: Problem, point: Any) -> tuple[Array, Array, str | Non
 
 
 def _balanced_columns(A: Array, B: Array) -> tuple[Array, Array]:
-    """Scale columns by powers of two to lengths within a factor of 2 of each other where that is exact."""
-    a, b = column_norms(A), column_norms(B)
+    """Scale columns by powers of two, so that those of both factors have about the same size, where that is exact."""
+    a, b = np.abs(A).max(axis=0), np.abs(B).max(axis=0)
     power = (np.frexp(b)[1] - np.frexp(a)[1]) // 2
     scaled_A, scaled_B = np.ldexp(A, power), np.ldexp(B, -power)
     if np.array_equal(np.ldexp(scaled_A, -power), A) and np.array_equal(np.ldexp(scaled_B, power), B):
