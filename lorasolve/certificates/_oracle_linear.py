@@ -111,7 +111,9 @@ def _lower_bound(S: Array, C: Array, f0: float, e: float) -> tuple[float | None,
             break
     else:
         return None, 0.0
-    E = residual(T, S, C).wider(mul_up(e, frobenius(T)))
+    TS = product(T, S)
+    E = Ball(TS.mid - C, TS.radius)
+    E = E.wider(mul_up(U, E.mid_norm), mul_up(e, frobenius(T)))
     # <C - E, T> with |<E, T>| <= ||E|| ||T||.
     k = C.size
     middle = exact_sum(np.einsum("ij,ij->i", C, T))

@@ -12,7 +12,9 @@ from ..objectives.sensing import MatrixSensing
 from . import _losses
 from ._rounding import ETA, U, add_up, frobenius, mul_up, row_norms, sqrt_up, two_sum
 from .balls import Ball, BallOracle, entries, half_square, product, residual, scaled, two_product
-from .norms import factor_norm
+
+# Entries of dense measurements that are split at a time, few enough to stay in a processor's cache.
+CACHED = 2**15
 
 
 def sensing(objective: MatrixSensing, A: Array, B: Array) -> BallOracle:
@@ -25,7 +27,7 @@ def sensing(objective: MatrixSensing, A: Array, B: Array) -> BallOracle:
 def ntk(objective: NTK, A: Array, B: Array) -> BallOracle:
     """``G = sum w_ik G_ik`` with ``w`` the derivative of the loss in the outputs ``z0 + <G_ik, X>``."""
     N, K = objective.offset.shape
-    flat = objective._matrix
+    flat = Ball(objective._matrix)
     if objective.loss == "square":
         # z0 cancels against the targets, so their difference is taken exactly.
         y, rest = two_sum(objective.targets.ravel(), -objective.offset.ravel())
@@ -45,21 +47,27 @@ def ntk(objective: NTK, A: Array, B: Array) -> BallOracle:
 
 
 # ---------------------------------------------------------------------- dense measurements
-def _apply(flat: Array, y: Array, A: Array, B: Array) -> Ball:
-    """Enclose ``M vec(A B^T) - y``, with ``A B^T`` in twice the working precision."""
+def _apply(flat: Ball, y: Array, A: Array, B: Array) -> Ball:
+    """Enclose ``M vec(A B^T) - y``, with ``A B^T`` in twice the working precision, a few rows of ``M`` at a time."""
     high, low, radius = two_product(A, np.ascontiguousarray(B.T))
-    z = residual(flat, high.reshape(-1, 1), y[:, None], low.reshape(-1, 1)).wider(mul_up(frobenius(flat), radius))
-    return Ball(z.mid[:, 0], z.radius)
+    high, low = high.reshape(-1, 1), low.reshape(-1, 1)
+    rows = max(CACHED // len(high), 1)
+    parts = [
+        residual(flat.mid[first : first + rows], high, y[first : first + rows, None], low)
+        for first in range(0, len(y), rows)
+    ]
+    rounding = sqrt_up(add_up(*(mul_up(part.radius, part.radius) for part in parts)))
+    return Ball(np.vstack([part.mid for part in parts])[:, 0], add_up(rounding, mul_up(flat.mid_norm, radius)))
 
 
-def _combine(flat: Array, w: Ball, shape: tuple[int, int]) -> Ball:
+def _combine(flat: Ball, w: Ball, shape: tuple[int, int]) -> Ball:
     """Enclose ``sum_i w_i M_i``."""
-    G = product(Ball(w.mid[None, :]), flat)
-    return Ball(G.mid.reshape(shape), add_up(G.radius, mul_up(w.radius, factor_norm(flat))))
+    G = product(Ball(w.mid[None, :], w.radius), flat)
+    return Ball(G.mid.reshape(shape), G.radius)
 
 
 def _dense(measurements: Any, y: Array, A: Array, B: Array) -> tuple[Ball, Any]:
-    flat = measurements.flat
+    flat = Ball(measurements.flat)
     return _apply(flat, y, A, B), lambda w: _combine(flat, w, measurements.shape)
 
 

@@ -318,7 +318,8 @@ def make_problem(rng, kind):
 
 def make_point(rng, problem):
     m, n = problem.shape
-    place = rng.choice(["zero", "optimum", "random", "deficient", "unbalanced", "dense"], p=[0.1, 0.4, 0.2, 0.1, 0.1, 0.1])
+    places = ["zero", "optimum", "random", "deficient", "unbalanced", "dense"]
+    place = rng.choice(places, p=[0.1, 0.4, 0.2, 0.1, 0.1, 0.1])
     A, B = (rng.standard_normal((k, problem.rank)) * 10.0 ** rng.uniform(-4.0, 4.0) for k in (m, n))
     if place == "zero":
         return np.zeros((m, problem.rank)), B
@@ -341,7 +342,7 @@ def optimum_of(problem, iterations=150):
     X = Y = np.zeros(problem.shape)
     momentum, best, kept = 1.0, math.inf, None
     for _ in range(iterations):
-        f, G = objective.value_and_grad(Y)
+        G = objective.value_and_grad(Y)[1]
         P, s, Qt = np.linalg.svd(Y - step * G, full_matrices=False)
         s = np.maximum(s - step * lam, 0.0)
         moved = (P * s) @ Qt

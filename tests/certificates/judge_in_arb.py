@@ -1,4 +1,4 @@
-"""An independent judge in ball arithmetic (python-flint), run as a process of its own: reads cases, prints what is wrong.
+"""A judge in ball arithmetic (python-flint), run as a process of its own: reads cases, prints what is wrong.
 
 With python-flint importable SymPy changes its ground types, so nothing else may be imported beside it.
 """

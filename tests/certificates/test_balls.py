@@ -1,5 +1,6 @@
 """Operations on balls against exact rational arithmetic, with members away from the middle."""
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -97,7 +98,8 @@ def test_inner_products(radius, exact):
         for _ in range(4):
             inner = exact.dot(exact.rational(member(rng, Ball(G, radius))), X)
             assert Fraction(low) <= inner <= Fraction(high)
-        assert high - low <= 2 * radius * size * (1 + 1e-9) + 1e-14 * np.linalg.norm(G) * np.linalg.norm(A) * np.linalg.norm(B)
+        sizes = [np.linalg.norm(part) for part in (G, A, B)]
+        assert high - low <= 2 * radius * size * (1 + 1e-9) + 1e-14 * math.prod(sizes)
 
 
 def test_a_radius_that_is_no_number_is_infinite():

@@ -38,7 +38,8 @@ def test_logarithm():
 def contains(loss, f, D):
     """Whether bounds contain the exact value and the exact derivative."""
     with mpmath.workprec(300):
-        distance = mpmath.sqrt(sum((mpmath.mpf(float(a)) - b) ** 2 for a, b in zip(loss.derivative.mid.ravel(), D.ravel())))
+        pairs = zip(loss.derivative.mid.ravel().tolist(), D.ravel())
+        distance = mpmath.sqrt(sum((mpmath.mpf(a) - b) ** 2 for a, b in pairs))
         return mpmath.mpf(loss.low) <= f <= mpmath.mpf(loss.high) and distance <= mpmath.mpf(loss.derivative.radius)
 
 
@@ -61,7 +62,8 @@ def test_losses_contain_every_member_of_a_ball_of_outputs(kind, spread, radius, 
         for direction in (np.zeros((K, N)), rng.standard_normal((K, N))):
             length = np.linalg.norm(direction) or 1.0
             with mpmath.workprec(300):
-                moved = exact.reals(exact.rational(s)) + exact.reals(exact.rational(direction / length * radius * (1 - 1e-15)))
+                step = direction / length * radius * (1 - 1e-15)
+                moved = exact.reals(exact.rational(s) + exact.rational(step))
                 f, D = getattr(exact, f"{kind}_loss")(moved, labels)
             assert contains(loss, f, D)
 

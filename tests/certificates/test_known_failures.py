@@ -25,9 +25,10 @@ def value_of_row(objective, lam, X):
         for column, y in zip(zip(*as_fractions(Z)), as_fractions(Y)[0])
     ]
     f = sum(r * r for r in R) / (2 * len(R))
+    square = sum(x * x for x in as_fractions(X)[0])
     with mpmath.workprec(300):
-        square = sum(x * x for x in as_fractions(X)[0])
-        return mpmath.mpf(f.numerator) / f.denominator + lam * mpmath.sqrt(mpmath.mpf(square.numerator) / square.denominator)
+        f, square = (mpmath.mpf(number.numerator) / number.denominator for number in (f, square))
+        return f + lam * mpmath.sqrt(square)
 
 
 def test_directions_that_the_data_hardly_see_are_not_dropped():
@@ -57,8 +58,6 @@ def nearly_fitting(seed=0):
 def test_a_frozen_weight_that_already_fits_does_not_cancel_the_loss(seed, exact):
     """``f(0)`` from cancelled Gram matrices called X = 0 global; the true optimum is well below."""
     objective, missing = nearly_fitting(seed)
-    # The residual times Z^T / N, from numbers that are exact up to its own size.
-    Z, Y = objective._samples
     G = exact.loss(objective, exact.rational(np.zeros((4, 5))))[1]
     norm = float(np.linalg.norm(G.astype(float), 2))
     problem = ls.Problem(objective, 2, 0.3 * norm)

@@ -170,7 +170,8 @@ def test_a_nuclear_norm_without_its_errors_is_caught(exact, monkeypatch, broken)
     if broken == "above":
         monkeypatch.setattr(norms, "_small_nuclear", lambda K, left, right: float(np.linalg.norm(left, axis=0).sum()))
         monkeypatch.setattr(norms, "_orthogonality_defect", lambda P: 0.0)
-        monkeypatch.setattr(norms, "weighted_sum", lambda lengths, others: 0.0 if lengths[0] < 1e-9 * others[0] else math.inf)
+        small = lambda lengths, others: 0.0 if lengths[0] < 1e-9 * others[0] else math.inf  # noqa: E731
+        monkeypatch.setattr(norms, "weighted_sum", small)
     else:
         pair = norms._paired
         monkeypatch.setattr(norms, "_paired", lambda CA, CB: pair(CA, CB) * (1 + Fraction(1, 10**13)))

@@ -15,9 +15,20 @@ from lorasolve.certificates import _oracle_linear, _oracles, balls, better_by, r
 from lorasolve.certificates.balls import Ball, BallOracle
 from lorasolve.objectives import Denoising, LinearFineTuning, Softmax, TwoLayer
 
-KINDS = (
-    "denoising huber completion linear gram sensing_dense sensing_rank_one sensing_sparse softmax logistic ntk shifted"
-).split()
+KINDS = [
+    "denoising",
+    "huber",
+    "completion",
+    "linear",
+    "gram",
+    "sensing_dense",
+    "sensing_rank_one",
+    "sensing_sparse",
+    "softmax",
+    "logistic",
+    "ntk",
+    "shifted",
+]
 
 
 def exact_update(exact, problem, point):
@@ -137,7 +148,12 @@ def drop_shift(monkeypatch):
 
 def round_scaling_up(monkeypatch):
     scaling = rigorous.scaling
-    monkeypatch.setattr(rigorous, "scaling", lambda *given: c if (c := scaling(*given)) is None else math.nextafter(c, 9.0))
+
+    def rounded_up(*given):
+        c = scaling(*given)
+        return None if c is None else math.nextafter(c, math.inf)
+
+    monkeypatch.setattr(rigorous, "scaling", rounded_up)
 
 
 def estimate_norm(monkeypatch):
@@ -189,8 +205,8 @@ def test_the_last_rounding_is_upwards():
         oracle = BallOracle(0.0, high + low, Ball(np.zeros((1, 1))), low, "", least_squares=bool(rng.integers(2)))
         gap = rigorous.gap_at(c, Fraction(lam), oracle, nuclear, -inner)
         left = (1 - Fraction(c)) ** (2 if oracle.least_squares else 1)
-        true = left * (Fraction(high + low) - Fraction(low)) + Fraction(lam) * Fraction(nuclear) - Fraction(c) * Fraction(inner)
-        true = max(true, Fraction(0))
+        true = left * (Fraction(high + low) - Fraction(low)) + Fraction(lam) * Fraction(nuclear)
+        true = max(true - Fraction(c) * Fraction(inner), Fraction(0))
         assert Fraction(gap) >= true and (gap == 0.0 or Fraction(math.nextafter(gap, 0.0)) < true)
         below += Fraction(float(true)) < true
     assert below > 50  # rounding to nearest would be wrong in these
