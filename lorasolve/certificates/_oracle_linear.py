@@ -43,7 +43,10 @@ def from_gram(objective: LinearFineTuning, A: Array, B: Array) -> BallOracle:
     """``f = f(0) - <C, X> + <X S, X>/2`` and ``G = X S - C`` for the stored numbers, with what must be proved of them.
 
     ``S + e I`` is proved positive semidefinite; where ``e > 0`` is needed the statement is about that matrix. With
-    any ``T`` and ``E = C - T (S + e I)``, convexity at ``T`` gives ``f(Y) >= f(0) - <C - E, T>/2 - ||E||_F ||Y||_*``:
+    any ``T`` and ``E = C - T (S + e I)``,
+
+        f(Y) = f(0) - <C - E, T>/2 - <E, Y> + <(Y - T)(S + e I), Y - T>/2:
+
     ``S`` may be singular and ``C`` outside its range by rounding, and no value of ``f(0)`` is believed to be large
     enough.
     """
@@ -65,6 +68,7 @@ def from_gram(objective: LinearFineTuning, A: Array, B: Array) -> BallOracle:
         G,
         bound,
         "the Gram matrices" + (f", with {e:.2g} added to the diagonal of S" if e else ""),
+        least_squares=bound is not None,
         lower_slope=slope,
     )
 

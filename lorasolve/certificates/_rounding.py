@@ -208,19 +208,27 @@ def split(x: Array, bits: int, axis: int) -> tuple[Array, Array]:
 
 
 # ---------------------------------------------------------------------- what can be tested of the model
-@functools.cache
 def environment_refusal() -> str | None:
     """Return why the arithmetic of this process does not fit the model, or None where no test fails.
 
-    Tested once per process (about 0.1 s): rounding to nearest, gradual underflow, products of graded matrices entry
-    by entry (which a Strassen-like product fails), and LAPACK's Cholesky factor of an ill-conditioned matrix entry by
-    entry (which a factorisation through inverted blocks fails).
+    Tested at every call: rounding to nearest and gradual underflow, which a library that is loaded later may switch
+    off. Once per process (about 0.1 s): products of graded matrices entry by entry (which a Strassen-like product
+    fails), and LAPACK's Cholesky factor of an ill-conditioned matrix entry by entry (which one through inverted
+    blocks fails).
     """
     one, tiny = np.array([1.0]), np.array([ETA])
     if not (one + U == one and one + U * (1.0 + 2.0**-50) > one and one - U < one):
         return "sums do not round to nearest"
     if not (tiny * one > 0.0 and np.array([2.0**-1022]) / 2.0 > 0.0):
         return "numbers below 2^-1022 are flushed to zero"
+    return _matrix_refusal()
+
+
+@functools.cache
+def _matrix_refusal() -> str | None:
+    """Test products and factorisations of matrices."""
+    from scipy.linalg import lapack
+
     rng = np.random.default_rng(1)
     n = 300
     A, B = (rng.integers(1, 2**20, (n, n)).astype(np.float64) for _ in range(2))
@@ -228,8 +236,6 @@ def environment_refusal() -> str | None:
     graded, plain = (A * d[:, None]) @ (B * d), d[:, None] * (A @ B) * d
     if not (np.abs(graded - plain) <= 2 * (n + 1) * U * plain).all():
         return "products of matrices are not accurate entry by entry"
-    from scipy.linalg import lapack
-
     Q = np.linalg.qr(A)[0]
     M = (Q * 10.0 ** -np.linspace(0.0, 12.0, n)) @ Q.T
     M = np.tril(M) + np.tril(M, -1).T

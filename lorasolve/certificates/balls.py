@@ -99,7 +99,7 @@ class BallOracle:
     refers_to : str
         Which data the numbers are about, for example "the samples".
     least_squares : bool
-        True if ``f(Y) - lower_bound = ||linear(Y) - y||^2 / 2`` exactly (then ``lower_slope`` must be 0).
+        True if ``f(Y) = lower_bound - <E, Y> + ||linear(Y) - y||^2 / 2`` with ``||E||_2 <= lower_slope``.
     lower_slope : float
         See ``lower_bound``.
     assumptions : tuple of str

@@ -36,6 +36,8 @@ EIGENVALUE_LIMIT = 200
 ATTEMPTS = 8
 # Margins for a level that is given: beyond them the largest eigenvalue itself is worth its cost.
 LEVEL_ATTEMPTS = 3
+# Order from which a factorisation costs as much as Lanczos, so that one attempt at the level is enough.
+LARGE = 1000
 POWER_STEPS = 3
 # Matrices with norms between 2^-SAFE_EXPONENT and 2^SAFE_EXPONENT are not scaled.
 SAFE_EXPONENT = 300
@@ -109,7 +111,7 @@ def _candidates(W: Array, level: float | None, gram: float) -> Iterator[float]:
     n = len(W)
     if level is not None and level > 0.0:
         square = level * level
-        for k in range(LEVEL_ATTEMPTS):
+        for k in range(LEVEL_ATTEMPTS if n <= LARGE else 1):
             yield square + max(16.0 * U * math.sqrt(n) * square, 0.25 * gram) * 8.0**k
     top = _largest_eigenvalue(W)
     for k in range(ATTEMPTS):

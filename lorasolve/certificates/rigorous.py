@@ -3,12 +3,18 @@
 For convex ``f`` with ``f(Y) >= f_low - e ||Y||_*`` for all ``Y``, and ``0 <= c <= 1`` with
 ``c ||G||_2 + (1 - c) e <= lam``,
 
-    F(X) - inf F <= (1 - c) (f(X) - f_low) + lam ||X||_* + c <G, X>,    G = grad f(X),
+    F(X) - inf F <= (1 - c) (f(X) - f_low) + lam ||X||_* + c <G, X>,    G = grad f(X).
 
-and for least squares with ``e = 0`` the first factor is squared and ``c`` may exceed 1 (proofs/certificate). All that
-the right side needs is bounded with every rounding error counted: ``f`` and ``G`` by the objective's ball oracle
-(``balls``), the norms by ``norms``. ``c`` is found in floating-point numbers, its condition is verified and the right
-side evaluated in exact rationals, and the sum is rounded up once. Nothing rests on a random start or on a tolerance.
+For least squares with ``e = 0`` the first factor is squared and ``c`` may exceed 1 (proofs/certificate). If
+``f(Y) = f_low - <E, Y> + ||linear(Y) - y||^2/2`` with ``||E||_2 <= e``, the same holds for ``f + <E, .>``, whose
+gradient is ``G + E``; with ``c <= 1`` that makes
+
+    F(X) - inf F <= (1 - c)^2 (f(X) - f_low + e ||X||_*) + (lam + (1 - c) e) ||X||_* + c <G, X>.
+
+All that the right side needs is bounded with every rounding error counted: ``f`` and ``G`` by the objective's ball
+oracle (``balls``), the norms by ``norms``. ``c`` is found in floating-point numbers, its condition is verified and
+the right side evaluated in exact rationals, and the sum is rounded up once. Nothing rests on a random start or on a
+tolerance.
 """
 
 from __future__ import annotations
@@ -315,7 +321,7 @@ def _norm_and_scaling(lam: Fraction, oracle: BallOracle, inner: float, trust: Tr
 
 def _wanted_scaling(oracle: BallOracle, inner: float) -> float:
     """Return where the formula is smallest, not exactly: any ``c`` that satisfies its condition is right."""
-    if not oracle.least_squares or oracle.lower_bound is None:
+    if not oracle.least_squares or oracle.lower_bound is None or oracle.lower_slope > 0.0:
         return 1.0
     above = oracle.high - oracle.lower_bound
     if not (0.0 < above < math.inf and abs(inner) < math.inf):
@@ -352,7 +358,11 @@ def gap_at(c: float, lam: Fraction, oracle: BallOracle, nuclear: float, inner: f
         assert oracle.lower_bound is not None
         above = max(Fraction(oracle.high) - Fraction(oracle.lower_bound), Fraction(0))
         left = 1 - Fraction(c)
-        gap += (left * left if oracle.least_squares else left) * above
+        if oracle.least_squares:
+            tilt = Fraction(oracle.lower_slope) * Fraction(nuclear)
+            gap += left * left * (above + tilt) + left * tilt
+        else:
+            gap += left * above
     return fraction_up(max(gap, Fraction(0)))
 
 

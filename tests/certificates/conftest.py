@@ -335,7 +335,7 @@ def make_point(rng, problem):
     return A, B
 
 
-def optimum_of(problem, iterations=150):
+def optimum_of(problem, iterations=300):
     """Return a point near the optimum, as factors: accelerated proximal gradient with restarts."""
     objective, lam = problem.objective, problem.lam_effective
     step = 1.0 / (float(objective.smoothness or 0.0) or 1.0)

@@ -145,4 +145,37 @@ def test_a_factorisation_that_is_off_is_seen(monkeypatch):
         return R * (1.0 + 1e-11), info
 
     monkeypatch.setattr(lapack, "dpotrf", bad)
-    assert "Cholesky" in rounding.environment_refusal.__wrapped__()
+    assert "Cholesky" in rounding._matrix_refusal.__wrapped__()
+
+
+def test_arithmetic_that_changes_is_seen_at_once(monkeypatch):
+    assert rounding.environment_refusal() is None
+    monkeypatch.setattr(rounding, "ETA", 0.0)  # as if products of the smallest numbers were flushed
+    assert "flushed" in rounding.environment_refusal()
+
+
+def test_a_product_by_a_scheme_of_strassen_is_seen(monkeypatch):
+    """One level of Strassen's scheme loses the small entries of graded matrices."""
+
+    class Strassen(np.ndarray):
+        def __matmul__(self, other):
+            a, b = np.asarray(self), np.asarray(other)
+            if a.shape != (300, 300):
+                return a @ b
+            (p, q), (r, s) = (np.hsplit(half, 2) for half in np.vsplit(a, 2))
+            (t, u), (v, w) = (np.hsplit(half, 2) for half in np.vsplit(b, 2))
+            one, two, three, four = (p + s) @ (t + w), (r + s) @ t, p @ (u - w), s @ (v - t)
+            five, six, seven = (p + q) @ w, (r - p) @ (t + u), (q - s) @ (v + w)
+            return np.block([[one + four - five + seven, three + five], [two + four, one - two + three + six]])
+
+    integers = np.random.Generator.integers
+
+    class Generator:
+        def __init__(self, seed):
+            self.rng = np.random.Generator(np.random.PCG64(seed))
+
+        def integers(self, *given):
+            return integers(self.rng, *given).view(Strassen)
+
+    monkeypatch.setattr(np.random, "default_rng", Generator)
+    assert "products of matrices" in rounding._matrix_refusal.__wrapped__()
