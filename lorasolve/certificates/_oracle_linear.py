@@ -53,7 +53,8 @@ def from_gram(objective: LinearFineTuning, A: Array, B: Array) -> BallOracle:
     S, C = objective.S, objective.C
     e = _shift(S)
     if e is None:
-        return BallOracle(-math.inf, math.inf, unknown(C.shape), None, "the Gram matrices, S not positive semidefinite")
+        what = "the Gram matrices, but S is not symmetric and positive semidefinite"
+        return BallOracle(-math.inf, math.inf, unknown(C.shape), None, what)
     size = nuclear_norm(A, B)[1]
     SB = residual(B.T, S)
     G = residual(A, SB.mid, C).wider(mul_up(frobenius(A), SB.radius), mul_up(e, size))
@@ -74,7 +75,7 @@ def from_gram(objective: LinearFineTuning, A: Array, B: Array) -> BallOracle:
 
 
 def _shift(S: Array) -> float | None:
-    """Return ``e >= 0``, 0 if possible, with ``S + e I`` proved positive semidefinite; None if ``S`` is indefinite."""
+    """Return ``e >= 0``, 0 if possible, with ``S + e I`` proved positive semidefinite; None if it is not."""
     if not np.array_equal(S, S.T):
         return None
     size = frobenius(S)
@@ -101,7 +102,7 @@ def _margin(S: Array, shift: float) -> float | None:
 
 
 def _lower_bound(S: Array, C: Array, f0: float, e: float) -> tuple[float | None, float]:
-    """Return ``L`` and ``s`` with ``f(Y) >= L - s ||Y||_*`` for all ``Y`` (see :func:`from_gram`)."""
+    """Return ``f(0) - <C - E, T>/2``, rounded down, and a bound of ``||E||`` (see :func:`from_gram`)."""
     from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
     n = len(S)
