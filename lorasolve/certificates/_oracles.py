@@ -20,7 +20,7 @@ Oracle = Callable[[Any, Array, Array], BallOracle]
 
 def is_convex(objective: Objective) -> bool:
     """Return whether ``f`` is stated to be convex."""
-    return objective.convex is True
+    return objective.facts.convex is True
 
 
 @functools.cache

@@ -338,7 +338,7 @@ def make_point(rng, problem):
 def optimum_of(problem, iterations=300):
     """Return a point near the optimum, as factors: accelerated proximal gradient with restarts."""
     objective, lam = problem.objective, problem.lam_effective
-    step = 1.0 / (float(objective.smoothness or 0.0) or 1.0)
+    step = 1.0 / (float(objective.facts.smoothness or 0.0) or 1.0)
     X = Y = np.zeros(problem.shape)
     momentum, best, kept = 1.0, math.inf, None
     for _ in range(iterations):

@@ -57,7 +57,7 @@ def better_points(exact, problems, problem, X, G):
     """Points that may be better, as fractions: proximal gradient steps in extended precision, and the solver's."""
     lam = exact.real(Fraction(problem.lam) / Fraction(problem.scale))
     with mpmath.workprec(exact.BITS):
-        smoothness = exact.real(float(problem.objective.smoothness or 1.0)) or mpmath.mpf(1)
+        smoothness = exact.real(float(problem.objective.facts.smoothness or 1.0)) or mpmath.mpf(1)
         step = 1 / smoothness
         moved = exact.reals(X) - step * (G if isinstance(G.ravel()[0], mpmath.mpf) else exact.reals(G))
         yield exact.as_fractions(exact.shrunk(moved, step * lam))
@@ -382,7 +382,7 @@ def test_every_convex_objective_of_the_package_has_an_oracle():
 
     for name, kind in registry.classes().items():
         objective = kind.example(np.random.default_rng(0))
-        assert (_oracles.refusal(objective) is None) == (objective.convex is True), name
+        assert (_oracles.refusal(objective) is None) == (objective.facts.convex is True), name
 
 
 # ---------------------------------------------------------------------- from below
