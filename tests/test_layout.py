@@ -33,7 +33,7 @@ LAYERS = (
     {"monitor"},
     {"loop"},
     {"engine"},
-    {"certificate", "convex", "sweep"},
+    {"certificate", "certificates", "convex", "sweep"},
     {"multi", "landscape", "symbolic"},
     {"tasks", "io"},
     {"comparison", "checks"},

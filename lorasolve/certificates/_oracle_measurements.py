@@ -1,0 +1,144 @@
+"""Ball oracles of losses of linear measurements ``<M_i, X>``: matrix sensing of every kind, and linearized networks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .._validate import Array
+from ..objectives.ntk import NTK
+from ..objectives.sensing import MatrixSensing
+from . import _losses
+from ._rounding import ETA, U, add_up, frobenius, mul_up, row_norms, sqrt_up, two_sum
+from .balls import Ball, BallOracle, entries, half_square, product, residual, scaled, two_product
+
+# Entries of dense measurements that are split at a time, few enough to stay in a processor's cache.
+CACHED = 2**15
+
+
+def sensing(objective: MatrixSensing, A: Array, B: Array) -> BallOracle:
+    """``r_i = <M_i, X> - y_i``, ``G = sum_i r_i M_i / N``, ``f = ||r||^2 / (2N)``."""
+    r, adjoint = _KINDS[objective.kind](objective._map, objective.y, A, B)
+    N = len(objective.y)
+    return BallOracle(*half_square(r, N), scaled(adjoint(r), float(N)), 0.0, "the measurements", least_squares=True)
+
+
+def ntk(objective: NTK, A: Array, B: Array) -> BallOracle:
+    """``G = sum w_ik G_ik`` with ``w`` the derivative of the loss in the outputs ``z0 + <G_ik, X>``."""
+    N, K = objective.offset.shape
+    flat = Ball(objective._matrix)
+    if objective.loss == "square":
+        # z0 cancels against the targets, so their difference is taken exactly.
+        y, rest = two_sum(objective.targets.ravel(), -objective.offset.ravel())
+        z = _apply(flat, y, A, B)
+        w = Ball(z.mid - rest, z.radius)
+        w = w.wider(mul_up(U, w.mid_norm))
+        G = scaled(_combine(flat, w, objective.shape), float(N))
+        return BallOracle(*half_square(w, N), G, 0.0, "the features", least_squares=True)
+    z = _apply(flat, -objective.offset.ravel(), A, B)
+    z = Ball(np.ascontiguousarray(z.mid.reshape(N, K).T), z.radius)
+    if objective.loss == "softmax":
+        loss = _losses.softmax(z, objective.targets)
+    else:
+        loss = _losses.logistic(z, objective.targets.T)
+    w = Ball(loss.derivative.mid.T.ravel(), loss.derivative.radius)
+    return BallOracle(loss.low, loss.high, _combine(flat, w, objective.shape), 0.0, "the features")
+
+
+# ---------------------------------------------------------------------- dense measurements
+def _apply(flat: Ball, y: Array, A: Array, B: Array) -> Ball:
+    """Enclose ``M vec(A B^T) - y``, with ``A B^T`` in twice the working precision, a few rows of ``M`` at a time."""
+    high, low, radius = two_product(A, np.ascontiguousarray(B.T))
+    high, low = high.reshape(-1, 1), low.reshape(-1, 1)
+    rows = max(CACHED // len(high), 1)
+    parts = [
+        residual(flat.mid[first : first + rows], high, y[first : first + rows, None], low)
+        for first in range(0, len(y), rows)
+    ]
+    rounding = sqrt_up(add_up(*(mul_up(part.radius, part.radius) for part in parts)))
+    return Ball(np.vstack([part.mid for part in parts])[:, 0], add_up(rounding, mul_up(flat.mid_norm, radius)))
+
+
+def _combine(flat: Ball, w: Ball, shape: tuple[int, int]) -> Ball:
+    """Enclose ``sum_i w_i M_i``."""
+    G = product(Ball(w.mid[None, :], w.radius), flat)
+    return Ball(G.mid.reshape(shape), G.radius)
+
+
+def _dense(measurements: Any, y: Array, A: Array, B: Array) -> tuple[Ball, Any]:
+    flat = Ball(measurements.flat)
+    return _apply(flat, y, A, B), lambda w: _combine(flat, w, measurements.shape)
+
+
+# ---------------------------------------------------------------------- rank-one measurements
+def _rank_one(measurements: Any, y: Array, A: Array, B: Array) -> tuple[Ball, Any]:
+    """``<a_i b_i^T, A B^T> = <A^T a_i, B^T b_i>`` with both parts in twice the working precision."""
+    a, b = measurements.a, measurements.b
+    (P, p, p_radius), (Q, q, q_radius) = two_product(a, A), two_product(b, B)
+    index = np.arange(len(y))
+    # (P + p)(Q + q): the product of the leading parts accurately, the rest with plain sums.
+    leading = entries(P, Q, index, index, y)
+    rest = np.einsum("ij,ij->i", P, q) + np.einsum("ij,ij->i", p, Q) + np.einsum("ij,ij->i", p, q)
+    r = P.shape[1]
+    lengths = row_norms(P), row_norms(p), row_norms(Q), row_norms(q)
+    sizes = lengths[0] * lengths[3] + lengths[1] * lengths[2] + lengths[1] * lengths[3]
+    largest = [float(length.max()) for length in lengths]
+    missing = add_up(
+        mul_up(p_radius, add_up(largest[2], largest[3], q_radius)), mul_up(q_radius, add_up(largest[0], largest[1]))
+    )
+    mid = leading.mid + rest
+    residual_ball = Ball(mid).wider(
+        leading.radius,
+        mul_up((r + 8) * U, frobenius(sizes), 1.0 + 16.0 * U),
+        mul_up(8.0 * (r + 1) * len(y), ETA),
+        mul_up(U, frobenius(mid)),
+        missing,
+    )
+
+    def adjoint(w: Ball) -> Ball:
+        weighted = a * w.mid[:, None]
+        rows = add_up(mul_up(frobenius(row_norms(a) * row_norms(b)), 1.0 + 4.0 * U), len(y) * ETA)
+        rounding = add_up(mul_up(U, frobenius(weighted), frobenius(b)), mul_up(a.size, ETA, frobenius(b)))
+        return product(np.ascontiguousarray(weighted.T), b).wider(rounding, mul_up(w.radius, rows))
+
+    return residual_ball, adjoint
+
+
+# ---------------------------------------------------------------------- sparse measurements
+def _sparse(measurements: Any, y: Array, A: Array, B: Array) -> tuple[Ball, Any]:
+    """A sparse matrix times the touched entries of ``X``; errors are products with the matrix of absolute values."""
+    M, Mt = measurements.M, measurements.Mt
+    rows, cols, (m, n) = measurements.rows, measurements.cols, measurements.shape
+    x = entries(A, B, rows, cols)
+    norm = _sparse_norm(M, Mt)
+    r = _sparse_product(M, x.mid)
+    r = Ball(r.mid - y, r.radius)
+    r = r.wider(mul_up(U, r.mid_norm), mul_up(norm, x.radius))
+
+    def adjoint(w: Ball) -> Ball:
+        values = _sparse_product(Mt, w.mid).wider(mul_up(norm, w.radius))
+        G = np.zeros((m, n))
+        G[rows, cols] = values.mid
+        return Ball(G, values.radius)
+
+    return r, adjoint
+
+
+def _sparse_product(M: Any, x: Array) -> Ball:
+    """Enclose ``M x``; a row of ``k`` stored entries is a sum of ``k`` products."""
+    k = int(np.diff(M.indptr).max(initial=0))
+    size = frobenius(abs(M) @ np.abs(x))
+    return Ball(M @ x, add_up(mul_up((k + 1) * U, size, 1.0 + 2.0 * (k + 2) * U), mul_up(2.0 * k * M.shape[0], ETA)))
+
+
+def _sparse_norm(M: Any, Mt: Any) -> float:
+    """Return an upper bound of ``||M||_2``: the root of the largest row sum times the largest column sum of ``|M|``."""
+    sums = [float((abs(part) @ np.ones(part.shape[1])).max()) for part in (M, Mt)]
+    k = max(int(np.diff(part.indptr).max(initial=0)) for part in (M, Mt))
+    return mul_up(sqrt_up(mul_up(*sums)), 1.0 + 2.0 * (k + 4) * U)
+
+
+_KINDS = {"dense": _dense, "rank-one": _rank_one, "sparse": _sparse}
+
+ORACLES = {MatrixSensing: sensing, NTK: ntk}

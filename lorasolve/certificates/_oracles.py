@@ -1,0 +1,88 @@
+"""Which ball oracle belongs to an objective: its own, or that of its class in one of the files ``_oracle_NAME``."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .._validate import Array
+from ..objectives.base import DenseReference, Objective, Shifted, UserObjective
+from . import balls
+from .balls import BallOracle
+
+Oracle = Callable[[Any, Array, Array], BallOracle]
+
+
+def is_convex(objective: Objective) -> bool:
+    """Return whether ``f`` is stated to be convex."""
+    return objective.facts.convex is True
+
+
+@functools.cache
+def _of_classes() -> dict[type, Oracle]:
+    """Return the oracles of the package: the dictionary ``ORACLES`` of each file ``_oracle_NAME``."""
+    found: dict[type, Oracle] = {}
+    for module in pkgutil.iter_modules(importlib.import_module(__package__).__path__):
+        if module.name.startswith("_oracle_"):
+            found.update(importlib.import_module(f".{module.name}", __package__).ORACLES)
+    return found
+
+
+def refusal(objective: Objective) -> str | None:
+    """Return why there is no ball oracle for an objective, or None if there is one."""
+    objective = _inner(objective)
+    if isinstance(objective, Shifted):
+        return refusal(objective.objective)
+    if _own(objective) is not None or type(objective) in _of_classes():
+        return None
+    return (
+        f"{type(_speaker(objective)).__name__} states no ball_oracle(A, B, balls), the enclosure of f and its gradient "
+        "(lorasolve/certificates/balls.py)"
+    )
+
+
+def ball_oracle(objective: Objective, A: Array, B: Array) -> BallOracle:
+    """Return what an objective states at ``X = A B^T``.
+
+    A method of the objective (or of the user's object in it) goes first. The oracles of the package are for exactly
+    their classes: a subclass may have changed ``f``.
+    """
+    objective = _inner(objective)
+    if isinstance(objective, Shifted):
+        # f(offset + A B^T) at the factors [offset, A], [I, B], exactly.
+        offset = objective.offset.astype(np.float64, copy=False)
+        return ball_oracle(objective.objective, np.hstack([offset, A]), np.hstack([np.eye(len(B)), B]))
+    own = _own(objective)
+    if own is not None:
+        answer: BallOracle = own(A, B, balls)
+        return answer
+    return _of_classes()[type(objective)](objective, A, B)
+
+
+def claim(objective: Objective) -> str | None:
+    """Return what is believed of a user's objective, or None for one of the package."""
+    objective = _inner(objective)
+    if isinstance(objective, Shifted):
+        return claim(objective.objective)
+    if _own(objective) is None:
+        return None
+    return f"{type(_speaker(objective)).__name__} is convex and its ball_oracle encloses f and its gradient"
+
+
+def _inner(objective: Objective) -> Objective:
+    while isinstance(objective, DenseReference):
+        objective = objective.objective
+    return objective
+
+
+def _speaker(objective: Objective) -> Any:
+    return objective.user if isinstance(objective, UserObjective) else objective
+
+
+def _own(objective: Objective) -> Callable[..., BallOracle] | None:
+    return getattr(_speaker(objective), "ball_oracle", None)

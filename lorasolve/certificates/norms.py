@@ -1,0 +1,259 @@
+"""Bounds of the spectral norm and of the nuclear norm that hold with every rounding error counted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+
+from .._validate import Array
+from ._rounding import (
+    ETA,
+    U,
+    add_up,
+    blocked,
+    column_norms,
+    exact_sum,
+    fraction_down,
+    frobenius,
+    mul_up,
+    sqrt_up,
+    sum_error,
+    terms,
+    up,
+    weighted_sum,
+)
+from .balls import Ball, product, residual
+
+Trust = Literal["lapack", "gemm"]
+
+# Sizes up to which the largest eigenvalue is found by LAPACK; beyond, by Lanczos. It is only a guess of where to look.
+EIGENVALUE_LIMIT = 200
+# Attempts at a bound, each with eight times the margin of the last.
+ATTEMPTS = 8
+# Margins for a level that is given: beyond them the largest eigenvalue itself is worth its cost.
+LEVEL_ATTEMPTS = 3
+# Order from which a factorisation costs as much as Lanczos, so that one attempt at the level is enough.
+LARGE = 1000
+POWER_STEPS = 3
+# Matrices with norms between 2^-SAFE_EXPONENT and 2^SAFE_EXPONENT are not scaled.
+SAFE_EXPONENT = 300
+
+
+# ---------------------------------------------------------------------- spectral norm
+def spectral_norm(G: Ball, level: float | None = None, trust: Trust = "lapack") -> float:
+    """Return an upper bound of ``||M||_2`` over a ball.
+
+    Parameters
+    ----------
+    G : Ball
+        Matrices (m, n).
+    level : float, optional
+        A value of interest. Where the norm is below or just above it, a bound at the level is returned, which needs no
+        eigenvalue.
+    trust : {"lapack", "gemm"}
+        ``"lapack"``: LAPACK's Cholesky factorisation satisfies Higham's entrywise bound (tested while running by
+        ``environment_refusal``). ``"gemm"``: nothing is assumed of it; its factor is multiplied out again.
+
+    Notes ----- ``W = fl(C^T C)`` is the Gram matrix of the short side, ``M = fl(tau I - W)``. If a Cholesky factor
+    ``R`` of ``M`` is found, ``tau I - W`` is positive semidefinite up to the errors ``E`` of that factor, and
+
+        ||C||_2^2 <= tau + ||E||_2 + U max_i |M_ii| + ||W - C^T C||_2.
+
+    ``|E| <= (n + 3) U |R|^T|R|`` (Higham, "Accuracy and stability of numerical algorithms", theorem 10.3, with the
+    constant ``n + 1`` of Rump and Jeannerod, SIAM Journal on Matrix Analysis and Applications 35, 2014, and 2 more for
+    kernels that multiply by reciprocals); the method is Rump's ("Verification of positive definiteness", BIT 46, 2006).
+    ``||W - C^T C||_2 <= K U || |C|^T|C| ||_2``. Norms of nonnegative products are bounded by Collatz and Wielandt:
+    ``rho(P^T P) <= max_i (P^T P x)_i / x_i`` for any ``x > 0``. That also bounds ``||C||_2^2 <= rho(|C|^T|C|)``, which
+    together with ``||C||_F`` is what is left if no factor is found: a failed factorisation never makes a wrong bound.
+    """
+    C = G.mid if G.mid.shape[0] >= G.mid.shape[1] else G.mid.T
+    at_most = G.mid_norm
+    if at_most == 0.0 or not at_most < math.inf or (level is not None and add_up(at_most, G.radius) <= level):
+        return add_up(at_most, G.radius)
+    return add_up(min(_within_range(C, at_most, G.radius, level, trust), at_most), G.radius)
+
+
+def _within_range(C: Array, at_most: float, radius: float, level: float | None, trust: Trust) -> float:
+    """Bound ``||C||_2`` after scaling by a power of two where squares would leave the range of numbers."""
+    exponent = math.frexp(at_most)[1]
+    if abs(exponent) <= SAFE_EXPONENT:
+        return _norm(C, None if level is None else level - radius, trust)
+    if exponent > 1000:
+        return at_most
+    within = None if level is None else math.ldexp(max(level - radius, 0.0), -exponent)
+    # What underflows in the scaling is at most ETA an entry.
+    norm = add_up(_norm(np.ldexp(C, -exponent), within, trust), mul_up(C.size, ETA))
+    return up(math.ldexp(norm, exponent))
+
+
+def _norm(C: Array, level: float | None, trust: Trust) -> float:
+    """Bound ``||C||_2`` for a tall array (see :func:`spectral_norm`)."""
+    m, n = C.shape
+    W = blocked(C.T, C)
+    if m > 1 and not np.array_equal(W, W.T):
+        W = np.tril(W)
+        W += np.tril(W, -1).T
+    entrywise = perron(C)
+    gram = add_up(mul_up(sum_error(m), entrywise), mul_up(n, terms(m), ETA))
+    for tau in _candidates(W, level, gram):
+        excess = _shifted_defect(W, tau, trust)
+        if excess is not None:
+            return min(sqrt_up(add_up(tau, excess, gram)), sqrt_up(entrywise))
+    return sqrt_up(entrywise)
+
+
+def _candidates(W: Array, level: float | None, gram: float) -> Iterator[float]:
+    """Yield numbers that the largest eigenvalue of ``W`` may be below: at the level if given, then at an estimate."""
+    n = len(W)
+    if level is not None and level > 0.0:
+        square = level * level
+        for k in range(LEVEL_ATTEMPTS if n <= LARGE else 1):
+            yield square + max(16.0 * U * math.sqrt(n) * square, 0.25 * gram) * 8.0**k
+    top = _largest_eigenvalue(W)
+    for k in range(ATTEMPTS):
+        yield top + max(16.0 * U * math.sqrt(n) * top, 0.25 * gram) * 8.0**k
+
+
+def _largest_eigenvalue(W: Array) -> float:
+    """Return an estimate of the largest eigenvalue, which need not be right."""
+    if len(W) <= EIGENVALUE_LIMIT:
+        return float(np.linalg.eigvalsh(W)[-1])
+    from scipy.sparse.linalg import ArpackError, eigsh
+
+    start = np.random.default_rng(0).standard_normal(len(W))
+    try:
+        return float(eigsh(W, k=1, which="LA", v0=start, tol=1e-9, return_eigenvectors=False)[0])
+    except ArpackError:
+        return float(np.linalg.eigvalsh(W)[-1])
+
+
+def _shifted_defect(W: Array, tau: float, trust: Trust) -> float | None:
+    """Return ``e >= 0`` with ``W <= (tau + e) I`` for a symmetric array, or None if Cholesky breaks down."""
+    M = np.negative(W)
+    diagonal = np.einsum("ii->i", M)
+    diagonal += tau
+    rounding = mul_up(U, float(np.abs(diagonal).max()))
+    defect = semidefinite_defect(M, trust)
+    return None if defect is None else add_up(rounding, defect)
+
+
+def semidefinite_defect(M: Array, trust: Trust = "lapack") -> float | None:
+    """Return ``e >= 0`` with ``M + e I`` positive semidefinite for symmetric ``M``, or None if Cholesky breaks down."""
+    from scipy.linalg import lapack
+
+    n = len(M)
+    # M is symmetric, so that its transpose is what LAPACK calls column-major; only one triangle is read.
+    R, info = lapack.dpotrf(M.T, lower=0, clean=1)
+    if info != 0:
+        return None
+    size = perron(R)
+    if not size < math.inf:
+        return None
+    tiny = mul_up(4.0 * n, add_up(2.0 * n, float(np.abs(R).max())), ETA)
+    if trust == "lapack":
+        return add_up(mul_up((n + 3) * U, size), tiny)
+    E = blocked(R.T, R)
+    E -= M
+    # |fl(fl(R^T R) - M) - (R^T R - M)| <= U |fl| + the error of the product.
+    return add_up(mul_up(frobenius(E), 1.0 + 4.0 * U), mul_up(sum_error(n), size), mul_up(n, terms(n), ETA), tiny)
+
+
+def perron(C: Array) -> float:
+    """Return an upper bound of ``|| |C|^T |C| ||_2`` for an array (m, n), by Collatz and Wielandt."""
+    P = np.abs(C)
+    m, n = P.shape
+    x = np.ones(n)
+    best = math.inf
+    for _ in range(POWER_STEPS):
+        y = (P @ x) @ P
+        top = float(y.max())
+        if not top < math.inf:
+            return math.inf
+        best = min(best, float((y / x).max()))
+        if top == 0.0:
+            break
+        x = np.maximum(y / top, 2.0**-20)
+    # Sums of numbers >= 0 of m and n terms, a quotient; what underflows, over the smallest entry of x.
+    tiny = mul_up(2.0**21, add_up(m, mul_up(m, n, float(P.max()))), ETA)
+    return add_up(mul_up(best, 1.0 + 2.0 * (m + n + 8) * U), tiny)
+
+
+def factor_norm(C: Array) -> float:
+    """Return a quick upper bound of ``||C||_2``: the smaller of ``||C||_F`` and the root of :func:`perron`."""
+    return min(frobenius(C), sqrt_up(perron(C)))
+
+
+# ---------------------------------------------------------------------- nuclear norm
+def nuclear_norm(A: Array, B: Array) -> tuple[float, float]:
+    """Return bounds of ``||A B^T||_*`` from the factors ``A`` (m, r), ``B`` (n, r), without an m x n matrix.
+
+    Notes ----- Above: ``sum_i ||a_i|| ||b_i||``, and for any arrays ``P``, ``Q``, ``C_A``, ``C_B``, with
+    ``E_A = A - P C_A`` and ``E_B = B - Q C_B``,
+
+        ||A B^T||_* <= ||P||_2 ||Q||_2 ||C_A C_B^T||_* + sum_i ||E_A e_i|| ||b_i|| + sum_i ||P C_A e_i|| ||E_B e_i||,
+
+    because ``A B^T = P C_A C_B^T Q^T + E_A B^T + P C_A E_B^T``, applied to QR factorisations of ``A`` and ``B``. Here
+    ``||P||_2^2 <= 1 + ||P^T P - I||_F`` and, for the small matrix,
+    ``||K||_* <= sum_i ||u_i|| ||v_i|| + sqrt(r) ||K - U V^T||_F`` for any ``U``, ``V``. Below:
+    ``<A B^T, P Q^T> <= ||A B^T||_* ||P||_2 ||Q||_2``. ``P``, ``Q`` are the singular vectors that LAPACK finds;
+    nothing rests on them.
+    """
+    a, b = column_norms(A), column_norms(B)
+    by_columns = weighted_sum(a, b)
+    if not by_columns < math.inf:
+        return 0.0, math.inf
+    if by_columns == 0.0 or not (A.any() and B.any()):
+        return 0.0, 0.0
+    try:
+        (QA, RA), (QB, RB) = np.linalg.qr(A), np.linalg.qr(B)
+        U_, values, Vt = np.linalg.svd(RA @ RB.T, full_matrices=False)
+    except np.linalg.LinAlgError:
+        return 0.0, by_columns
+    P, Q = QA @ U_, QB @ Vt.T
+    spread = _spread(P, Q)
+    low = _paired(product(P.T, A), product(Q.T, B)) / Fraction(spread) if spread < math.inf else Fraction(0)
+    at_least = max(fraction_down(low), 0.0)
+    if by_columns <= float(values.sum()) * (1.0 + 1e-13):
+        return at_least, by_columns
+    EA, EB = residual(QA, RA, A), residual(QB, RB, B)
+    ea, eb = ((column_norms(E.mid) + E.radius) * (1.0 + 4.0 * U) for E in (EA, EB))
+    # |P C_A e_i| = |a_i - E_A e_i|.
+    outside = add_up(weighted_sum(ea, b), weighted_sum((a + ea) * (1.0 + 4.0 * U), eb))
+    core = _small_nuclear(residual(RA, RB.T), U_ * values, Vt)
+    return at_least, min(add_up(mul_up(_spread(QA, QB), core), outside), by_columns)
+
+
+def _spread(P: Array, Q: Array) -> float:
+    """Return an upper bound of ``||P||_2 ||Q||_2``, from ``||P||_2^2 <= 1 + ||P^T P - I||_F``."""
+    return sqrt_up(mul_up(add_up(1.0, _orthogonality_defect(P)), add_up(1.0, _orthogonality_defect(Q))))
+
+
+def _orthogonality_defect(P: Array) -> float:
+    """Return an upper bound of ``||P^T P - I||_F``."""
+    return residual(P.T, P, np.eye(P.shape[1])).norm
+
+
+def _paired(CA: Ball, CB: Ball) -> Fraction:
+    """Return a lower bound of ``<C_A, C_B>`` over two balls."""
+    k = CA.mid.shape[1]
+    a, b = CA.mid_norm, CB.mid_norm
+    middle = exact_sum(np.einsum("ij,ij->i", CA.mid, CB.mid))
+    error = add_up(
+        mul_up((k + 1) * U, a, b),
+        mul_up(U, abs(middle)),
+        CA.mid.size * ETA,
+        mul_up(CA.radius, CB.norm),
+        mul_up(a, CB.radius),
+    )
+    return Fraction(middle) - Fraction(error) if math.isfinite(error) and math.isfinite(middle) else Fraction(0)
+
+
+def _small_nuclear(K: Ball, left: Array, right: Array) -> float:
+    """Return an upper bound of ``||K||_*`` from an approximation ``K = left right`` by its SVD."""
+    rest = residual(left, right, K.mid)
+    remainder = mul_up(sqrt_up(float(min(K.mid.shape))), add_up(rest.norm, K.radius))
+    return add_up(weighted_sum(column_norms(left), column_norms(right.T)), remainder)

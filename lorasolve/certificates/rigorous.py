@@ -1,0 +1,382 @@
+"""Bounds on ``F(X) - inf F``, ``F = f + (lam/s) ||.||_*``, that are theorems about the stored numbers.
+
+For convex ``f`` with ``f(Y) >= f_low - e ||Y||_*`` for all ``Y``, and ``0 <= c <= 1`` with
+``c ||G||_2 + (1 - c) e <= lam``,
+
+    F(X) - inf F <= (1 - c) (f(X) - f_low) + lam ||X||_* + c <G, X>,    G = grad f(X).
+
+For least squares with ``e = 0`` the first factor is squared and ``c`` may exceed 1 (proofs/certificate). If
+``f(Y) = f_low - <E, Y> + ||linear(Y) - y||^2/2`` with ``||E||_2 <= e``, the same holds for ``f + <E, .>``, whose
+gradient is ``G + E``; with ``c <= 1`` that makes
+
+    F(X) - inf F <= (1 - c)^2 (f(X) - f_low + e ||X||_*) + (lam + (1 - c) e) ||X||_* + c <G, X>.
+
+All that the right side needs is bounded with every rounding error counted: ``f`` and ``G`` by the objective's ball
+oracle (``balls``), the norms by ``norms``. ``c`` is found in floating-point numbers, its condition is verified and
+the right side evaluated in exact rationals, and the sum is rounded up once. Nothing rests on a random start or on a
+tolerance.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from .._known import Known
+from .._validate import Array, as_float_array, as_shape
+from ..objectives.base import Objective
+from ..problem import Problem
+from ..result import Result
+from . import _oracles
+from ._rounding import environment_refusal, fraction_down, fraction_up
+from .balls import BallOracle, inner_product
+from .norms import Trust, nuclear_norm, spectral_norm
+
+ARITHMETIC = (
+    "binary64 arithmetic rounds to nearest with gradual underflow, and products of matrices are sums of products in "
+    "some order (tested while running)"
+)
+CHOLESKY = "LAPACK's Cholesky factorisation satisfies Higham's entrywise error bound (tested while running)"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The numbers that a bound is made of; ``low`` and ``high`` are bounds, no estimates.
+
+    Attributes
+    ----------
+    f_low, f_high : float
+        Bounds of ``f(X)``.
+    lower_bound, lower_slope : float
+        ``f(Y) >= lower_bound - lower_slope ||Y||_*`` for all ``Y`` (``-inf`` where nothing is known).
+    nuclear_low, nuclear_high : float
+        Bounds of ``||X||_*``.
+    inner_high : float
+        Upper bound of ``<G, X>``.
+    norm_high : float
+        Upper bound of ``||G||_2``.
+    radius : float
+        Of the ball that contains ``G``.
+    scaling : float
+        The number ``c`` of the formula (NaN where it was not used).
+    """
+
+    f_low: float
+    f_high: float
+    lower_bound: float
+    lower_slope: float
+    nuclear_low: float
+    nuclear_high: float
+    inner_high: float
+    norm_high: float
+    radius: float
+    scaling: float
+
+
+@dataclass(frozen=True)
+class RigorousBound:
+    """A proved statement about a point: ``F(X) - inf F <= gap``.
+
+    Attributes
+    ----------
+    value : float
+        The middle of ``value_low <= F(X) <= value_high``.
+    value_low, value_high : float
+        Bounds of ``F(X)``.
+    gap : float
+        Upper bound of ``F(X) - inf F``; infinite if there is none.
+    relative_gap : float
+        ``gap / (|f(X)| + lam ||X||_*)`` with the largest number that these may be.
+    optimum_low : float
+        Lower bound of ``inf F``.
+    level : Known
+        RIGOROUS.
+    method : str
+        The formula, or why there is no bound.
+    refers_to : str
+        Which data the statement is about.
+    assumptions : tuple of str
+        What it rests on.
+    parts : Parts or None
+        The numbers of the formula; None where no ball oracle was asked.
+    """
+
+    value: float
+    value_low: float
+    value_high: float
+    gap: float
+    relative_gap: float
+    optimum_low: float
+    level: Known
+    method: str
+    refers_to: str
+    assumptions: tuple[str, ...]
+    parts: Parts | None
+
+    def __str__(self) -> str:
+        return (
+            f"F(X) - inf F <= {self.gap:.3g} (relative {self.relative_gap:.3g}), {self.level}: {self.method}\n"
+            f"  F(X) in [{self.value_low:.17g}, {self.value_high:.17g}], about {self.refers_to}\n"
+            + "".join(f"  assuming {assumption}\n" for assumption in self.assumptions)
+        )
+
+
+def rigorous_bound(problem: Problem, point: Any, trust: Trust = "lapack") -> RigorousBound:
+    """Prove a bound on ``F(X) - inf F``, ``F(X) = f(X) + (lam/s) ||X||_*``, over all updates ``X``.
+
+    Parameters
+    ----------
+    problem : Problem
+        The problem whose convex counterpart is meant.
+    point : Result, ConvexResult, (A, B) or ndarray of shape (m, n)
+        The point; factors mean the exact product ``fl(s A) B^T`` of the given numbers, an array the array itself.
+    trust : {"lapack", "gemm"}
+        Whether LAPACK's Cholesky factorisation is assumed to be accurate, or its factor is multiplied out again, at
+        up to twice the cost.
+
+    Returns
+    -------
+    RigorousBound
+        With an infinite gap, and the reason in ``method``, where nothing can be proved.
+
+    Notes
+    -----
+    Source: Fenchel duality (proofs/certificate) and the references in ``_rounding``, ``norms`` and ``_functions``.
+    """
+    objective = problem.objective.in_float64()
+    reason = refusal(objective)
+    assumptions = [ARITHMETIC, *([CHOLESKY] if trust == "lapack" else [])]
+    if reason is not None:
+        return _nothing(reason, assumptions)
+    claim = _oracles.claim(objective)
+    with np.errstate(all="ignore"):
+        A, B, rounded = point_factors(problem, point)
+        oracle, nuclear = _evaluate(objective, A, B)
+        assumptions += [*([claim] if claim else []), *([rounded] if rounded else []), *oracle.assumptions]
+        return _bound(Fraction(problem.lam) / Fraction(problem.scale), oracle, nuclear, A, B, trust, tuple(assumptions))
+
+
+def better_by(problem: Problem, point: Any, better: Any) -> float:
+    """Return a proved lower bound of ``F(X) - F(Y)``, hence of ``F(X) - inf F``, for two points ``X``, ``Y``.
+
+    Parameters
+    ----------
+    problem : Problem
+        As for :func:`rigorous_bound`. ``f`` need not be convex.
+    point, better : Result, ConvexResult, (A, B) or ndarray of shape (m, n)
+        ``X`` and ``Y``.
+
+    Returns
+    -------
+    float
+        Negative, down to minus infinity, where ``Y`` is not proved to be better.
+    """
+    objective = problem.objective.in_float64()
+    if _oracles.refusal(objective) is not None or environment_refusal() is not None:
+        return -math.inf
+    lam = Fraction(problem.lam) / Fraction(problem.scale)
+    with np.errstate(all="ignore"):
+        ours, theirs = (_evaluate(objective, *point_factors(problem, given)[:2]) for given in (point, better))
+    low, high = _value(lam, *ours)[0], _value(lam, *theirs)[1]
+    return _difference_down(low, high)
+
+
+def refusal(objective: Objective) -> str | None:
+    """Return why nothing rigorous can be said of an objective here, or None."""
+    reason = _oracles.refusal(objective)
+    if reason is not None:
+        return reason
+    if not _oracles.is_convex(objective):
+        return "f is not known to be convex"
+    arithmetic = environment_refusal()
+    return None if arithmetic is None else f"the arithmetic here does not fit the model: {arithmetic}"
+
+
+# ---------------------------------------------------------------------- the point
+def point_factors(problem: Problem, point: Any) -> tuple[Array, Array, str | None]:
+    """Return float64 factors whose exact product is the update meant, and what was rounded on the way, if anything.
+
+    Columns are scaled by powers of two to about equal sizes, which is exact, so that bounds do not depend on their
+    balance.
+    """
+    m, n = problem.shape
+    rounded = None
+    if isinstance(point, Result) and (point.merged is not None or not point.problem.adapter.low_rank):
+        point = point.X
+    if isinstance(point, tuple) and len(point) == 2:
+        scale, given, names = problem.scale, point, ("A", "B")
+    elif hasattr(point, "A") and hasattr(point, "B"):
+        scale = point.problem.scale if isinstance(point, Result) else 1.0
+        given, names = (point.A, point.B), ("point.A", "point.B")
+    else:
+        X = as_shape(as_float_array(point, "point", 2, np.float64), "point", (m, n))
+        return (*((X, np.eye(n)) if n <= m else (np.eye(m), np.ascontiguousarray(X.T))), None)
+    A, B = (as_float_array(factor, name, 2, np.float64) for factor, name in zip(given, names))
+    as_shape(A, names[0], (m, A.shape[1]))
+    as_shape(B, names[1], (n, A.shape[1]))
+    if math.frexp(scale)[0] != 0.5:
+        rounded = "the point is fl(s A) B^T"
+    return (*_balanced_columns(scale * A, B), rounded)
+
+
+def _balanced_columns(A: Array, B: Array) -> tuple[Array, Array]:
+    """Scale columns by powers of two, so that those of both factors have about the same size, where that is exact."""
+    a, b = np.abs(A).max(axis=0), np.abs(B).max(axis=0)
+    power = (np.frexp(b)[1] - np.frexp(a)[1]) // 2
+    scaled_A, scaled_B = np.ldexp(A, power), np.ldexp(B, -power)
+    if np.array_equal(np.ldexp(scaled_A, -power), A) and np.array_equal(np.ldexp(scaled_B, power), B):
+        return scaled_A, scaled_B
+    return A, B
+
+
+# ---------------------------------------------------------------------- the bound
+def _evaluate(objective: Objective, A: Array, B: Array) -> tuple[BallOracle, tuple[float, float]]:
+    return _oracles.ball_oracle(objective, A, B), nuclear_norm(A, B)
+
+
+def _value(lam: Fraction, oracle: BallOracle, nuclear: tuple[float, float]) -> tuple[float, float]:
+    """Return bounds of ``F(X)``."""
+    low = fraction_down(Fraction(oracle.low) + lam * Fraction(nuclear[0])) if math.isfinite(oracle.low) else -math.inf
+    if not (math.isfinite(oracle.high) and math.isfinite(nuclear[1])):
+        return low, math.inf
+    return low, fraction_up(Fraction(oracle.high) + lam * Fraction(nuclear[1]))
+
+
+def _difference_down(low: float, high: float) -> float:
+    """Return ``low - high`` rounded down, minus infinity unless both are numbers."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return -math.inf
+    return fraction_down(Fraction(low) - Fraction(high))
+
+
+def _bound(
+    lam: Fraction,
+    oracle: BallOracle,
+    nuclear: tuple[float, float],
+    A: Array,
+    B: Array,
+    trust: Trust,
+    assumptions: tuple[str, ...],
+) -> RigorousBound:
+    low, high = _value(lam, oracle, nuclear)
+    inner = inner_product(oracle.gradient, A, B, nuclear[1])[1]
+    norm, c = _norm_and_scaling(lam, oracle, inner, trust)
+    gap, method = math.inf, "none: ||G||_2 > lam and f has no known lower bound"
+    if c is not None:
+        gap = gap_at(c, lam, oracle, nuclear[1], inner)
+        method = "Fenchel, least squares" if oracle.least_squares else "Fenchel, convex f"
+    least = oracle.lower_bound
+    if least is not None and oracle.lower_slope <= lam and math.isfinite(high):
+        # c = 0: lam = 0, or a bound on F itself.
+        above = fraction_up(max(Fraction(high) - Fraction(least), Fraction(0)))
+        if above <= gap:
+            gap, c, method = above, 0.0, "F above a lower bound of f"
+    elif not gap < math.inf and lam == 0:
+        method = "none: lam = 0 and f has no known lower bound"
+    size = max(abs(oracle.low), abs(oracle.high)) + float(lam) * nuclear[1]
+    return RigorousBound(
+        value=0.5 * low + 0.5 * high,
+        value_low=low,
+        value_high=high,
+        gap=gap,
+        relative_gap=gap / size if 0.0 < size < math.inf else gap,
+        optimum_low=_difference_down(low, gap),
+        level=Known.RIGOROUS,
+        method=method,
+        refers_to=oracle.refers_to,
+        assumptions=assumptions,
+        parts=Parts(
+            f_low=oracle.low,
+            f_high=oracle.high,
+            lower_bound=-math.inf if least is None else least,
+            lower_slope=oracle.lower_slope,
+            nuclear_low=nuclear[0],
+            nuclear_high=nuclear[1],
+            inner_high=inner,
+            norm_high=norm,
+            radius=oracle.gradient.radius,
+            scaling=math.nan if c is None else c,
+        ),
+    )
+
+
+def _norm_and_scaling(lam: Fraction, oracle: BallOracle, inner: float, trust: Trust) -> tuple[float, float | None]:
+    """Return an upper bound of ``||G||_2`` and the ``c`` that goes with it.
+
+    The norm matters from ``lam`` upwards, so a bound at that level is looked for first; least squares may want a larger
+    ``c``, for which a norm well below ``lam`` is worth knowing.
+    """
+    norm = spectral_norm(oracle.gradient, float(lam), trust)
+    wanted = _wanted_scaling(oracle, inner)
+    c = scaling(lam, oracle, norm, wanted)
+    if lam > 0 and wanted > 1.0 + 1e-9 and c is not None and c < wanted and norm <= 1.5 * float(lam):
+        norm = min(norm, spectral_norm(oracle.gradient, None, trust))
+        c = scaling(lam, oracle, norm, wanted)
+    return norm, c
+
+
+def _wanted_scaling(oracle: BallOracle, inner: float) -> float:
+    """Return where the formula is smallest, not exactly: any ``c`` that satisfies its condition is right."""
+    if not oracle.least_squares or oracle.lower_bound is None or oracle.lower_slope > 0.0:
+        return 1.0
+    above = oracle.high - oracle.lower_bound
+    if not (0.0 < above < math.inf and abs(inner) < math.inf):
+        return 1.0
+    return max(1.0 - inner / (2.0 * above), 0.0)
+
+
+def scaling(lam: Fraction, oracle: BallOracle, norm: float, wanted: float) -> float | None:
+    """Return a number ``c`` near ``wanted`` that satisfies the formula's condition exactly, or None if none does."""
+    if not norm < math.inf:
+        return None
+    slope = Fraction(oracle.lower_slope)
+    if oracle.lower_bound is None:
+        return 1.0 if Fraction(norm) <= lam else None
+    if slope > 0 and Fraction(norm) <= lam:
+        return 1.0
+    if slope > lam:
+        return None
+    # c norm + (1 - c) slope <= lam.
+    room, per_unit = lam - slope, Fraction(norm) - slope
+    c = wanted
+    if Fraction(c) * per_unit > room:
+        c = fraction_down(room / per_unit)
+    return c if Fraction(c) * per_unit <= room and c >= 0.0 else None
+
+
+def gap_at(c: float, lam: Fraction, oracle: BallOracle, nuclear: float, inner: float) -> float:
+    """Return the right side of the formula at ``c``, in exact rationals, rounded up."""
+    numbers = (nuclear, inner, *(() if c == 1.0 else (oracle.high,)))
+    if not all(math.isfinite(number) for number in numbers):
+        return math.inf
+    gap = lam * Fraction(nuclear) + Fraction(c) * Fraction(inner)
+    if c != 1.0:
+        assert oracle.lower_bound is not None
+        above = max(Fraction(oracle.high) - Fraction(oracle.lower_bound), Fraction(0))
+        left = 1 - Fraction(c)
+        if oracle.least_squares:
+            tilt = Fraction(oracle.lower_slope) * Fraction(nuclear)
+            gap += left * left * (above + tilt) + left * tilt
+        else:
+            gap += left * above
+    return fraction_up(max(gap, Fraction(0)))
+
+
+def _nothing(reason: str, assumptions: list[str]) -> RigorousBound:
+    return RigorousBound(
+        value=math.nan,
+        value_low=-math.inf,
+        value_high=math.inf,
+        gap=math.inf,
+        relative_gap=math.inf,
+        optimum_low=-math.inf,
+        level=Known.RIGOROUS,
+        method=f"none: {reason}",
+        refers_to="nothing",
+        assumptions=tuple(assumptions),
+        parts=None,
+    )

@@ -1,0 +1,110 @@
+"""Operations on balls against exact rational arithmetic, with members away from the middle."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from lorasolve.certificates import balls
+from lorasolve.certificates.balls import Ball
+
+SHAPES = [(3, 4, 2), (1, 1, 1), (2, 300, 3), (2, 900, 1)]
+
+
+def graded(rng, shape):
+    return rng.standard_normal(shape) * 10.0 ** rng.integers(-6, 7, shape)
+
+
+def inside(exact, ball, true):
+    """Whether an exact matrix is in a ball."""
+    difference = true - exact.rational(ball.mid)
+    return exact.dot(difference, difference) <= Fraction(ball.radius) ** 2
+
+
+def member(rng, ball):
+    """A matrix of floats in a ball, near its boundary."""
+    direction = rng.standard_normal(ball.mid.shape)
+    return ball.mid + direction * (ball.radius * (1 - 1e-9) / np.linalg.norm(direction))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_products(shape, exact):
+    rng = np.random.default_rng(0)
+    m, k, n = shape
+    A, B = graded(rng, (m, k)), graded(rng, (k, n))
+    true = exact.rational(A) @ exact.rational(B)
+    plain = balls.product(A, B)
+    assert inside(exact, plain, true)
+    high, low, radius = balls.two_product(A, B)
+    rest = true - exact.rational(high) - exact.rational(low)
+    assert exact.dot(rest, rest) <= Fraction(radius) ** 2
+    assert radius <= 2.0**-14 * balls.product(A, B).radius
+    wide = balls.product(Ball(A, 1e-3 * np.linalg.norm(A)), Ball(B, 1e-2 * np.linalg.norm(B)))
+    for _ in range(5):
+        other = exact.rational(member(rng, Ball(A, 1e-3 * np.linalg.norm(A))))
+        assert inside(exact, wide, other @ exact.rational(member(rng, Ball(B, 1e-2 * np.linalg.norm(B)))))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("cancelled", [0.0, 1e-6, 1e-12])
+def test_residuals_keep_their_accuracy_where_they_cancel(shape, cancelled, exact):
+    rng = np.random.default_rng(1)
+    m, k, n = shape
+    A, B, low = rng.standard_normal((m, k)), rng.standard_normal((k, n)), 1e-17 * rng.standard_normal((k, n))
+    Y = A @ B + cancelled * rng.standard_normal((m, n))
+    for below in (None, low):
+        ball = balls.residual(A, B, Y, below)
+        right = exact.rational(B) + (0 if below is None else exact.rational(below))
+        true = exact.rational(A) @ right - exact.rational(Y)
+        assert inside(exact, ball, true)
+        size = float(exact.dot(true, true)) ** 0.5
+        assert ball.radius <= 2.0**-50 * size + 2.0**-68 * k * k * np.linalg.norm(A) * np.linalg.norm(B)
+    assert inside(exact, balls.residual(A, B), exact.rational(A) @ exact.rational(B))
+
+
+def test_entries(exact):
+    rng = np.random.default_rng(2)
+    A, B = graded(rng, (6, 3)), graded(rng, (5, 3))
+    rows, cols = rng.integers(0, 6, 20), rng.integers(0, 5, 20)
+    true = (exact.rational(A) @ exact.rational(B).T)[rows, cols]
+    assert inside(exact, balls.entries(A, B, rows, cols), true)
+    values = (A @ B.T)[rows, cols] + 1e-9 * rng.standard_normal(20)
+    assert inside(exact, balls.entries(A, B, rows, cols, values), true - exact.rational(values))
+
+
+def test_scaling_and_half_squares(exact):
+    rng = np.random.default_rng(3)
+    ball = Ball(graded(rng, (4, 3)), 0.5)
+    for divisor in (1, 7, 1000):
+        quotient = balls.scaled(ball, float(divisor))
+        low, high = balls.half_square(ball, divisor)
+        for _ in range(5):
+            M = exact.rational(member(rng, ball))
+            assert inside(exact, quotient, M / divisor)
+            assert Fraction(low) <= exact.dot(M, M) / (2 * divisor) <= Fraction(high)
+    assert balls.half_square(Ball(np.zeros((2, 2)), 1.0)) == (0.0, pytest.approx(0.5))
+    assert balls.half_square(balls.unknown((2, 2))) == (0.0, np.inf)
+
+
+@pytest.mark.parametrize("radius", [0.0, 1e-14, 0.3])
+def test_inner_products(radius, exact):
+    rng = np.random.default_rng(4)
+    for _ in range(10):
+        A, B, G = rng.standard_normal((4, 2)), rng.standard_normal((3, 2)), graded(rng, (4, 3))
+        X = exact.rational(A) @ exact.rational(B).T
+        size = float(np.linalg.norm(A @ B.T)) * (1 + 1e-12)
+        low, high = balls.inner_product(Ball(G, radius), A, B, size)
+        for _ in range(4):
+            inner = exact.dot(exact.rational(member(rng, Ball(G, radius))), X)
+            assert Fraction(low) <= inner <= Fraction(high)
+        sizes = [np.linalg.norm(part) for part in (G, A, B)]
+        assert high - low <= 2 * radius * size * (1 + 1e-9) + 1e-14 * math.prod(sizes)
+
+
+def test_a_radius_that_is_no_number_is_infinite():
+    assert Ball(np.zeros((1, 1)), np.nan).radius == np.inf
+    assert Ball(np.zeros((1, 1)), -1.0).radius == np.inf
+    assert balls.product(np.array([[np.inf]]), np.array([[1.0]])).radius == np.inf
+    with np.errstate(all="ignore"):
+        assert balls.residual(np.array([[1e308]]), np.array([[1e308]])).radius == np.inf

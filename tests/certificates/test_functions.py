@@ -1,0 +1,102 @@
+"""Exponential, logarithm and mean losses against mpmath."""
+
+import mpmath
+import numpy as np
+import pytest
+
+from lorasolve.certificates import _functions as functions
+from lorasolve.certificates import _losses as losses
+from lorasolve.certificates.balls import Ball
+
+
+def arguments(low, high):
+    rng = np.random.default_rng(0)
+    return np.concatenate([rng.uniform(0.0, 2.0, 1500), 10.0 ** rng.uniform(low, high, 1500), [0.0, 2.0**-1074, 0.5]])
+
+
+def worst(values, x, function):
+    """The largest error relative to the true value, after the absolute allowance."""
+    with mpmath.workprec(200):
+        errors = []
+        for value, argument in zip(values.tolist(), x.tolist()):
+            true = function(mpmath.mpf(argument))
+            errors.append(float(max(abs(mpmath.mpf(value) - true) - functions.TINY, 0) / true) if true else abs(value))
+        return max(errors)
+
+
+def test_exponential():
+    x = -np.append(arguments(-12.0, 3.0), [699.99, 700.0, 700.01, 745.0, 1e300])
+    assert worst(functions.exp_nonpositive(x), x, mpmath.exp) <= functions.EXP_ERROR
+    assert functions.exp_nonpositive(np.zeros(1))[0] == 1.0
+
+
+def test_logarithm():
+    x = np.append(arguments(-300.0, 8.0), [np.nextafter(0.5, 1.0), 1.0, 1e300, 1e-310])
+    assert worst(functions.log1p_nonnegative(x), x, mpmath.log1p) <= functions.LOG_ERROR
+
+
+def contains(loss, f, D):
+    """Whether bounds contain the exact value and the exact derivative."""
+    with mpmath.workprec(300):
+        pairs = zip(loss.derivative.mid.ravel().tolist(), D.ravel())
+        distance = mpmath.sqrt(sum((mpmath.mpf(a) - b) ** 2 for a, b in pairs))
+        return mpmath.mpf(loss.low) <= f <= mpmath.mpf(loss.high) and distance <= mpmath.mpf(loss.derivative.radius)
+
+
+CASES = [
+    (kind, spread, radius)
+    for kind in ("softmax", "logistic")
+    for spread in (0.0, 1e-6, 1.0, 40.0, 900.0, 1e8)
+    for radius in (0.0, 1e-13, 1e-3, 0.4, 3.0)
+]
+
+
+@pytest.mark.parametrize(("kind", "spread", "radius"), CASES)
+def test_losses_contain_every_member_of_a_ball_of_outputs(kind, spread, radius, exact):
+    rng = np.random.default_rng(7)
+    for _ in range(4):
+        K, N = int(rng.integers(2, 5)), int(rng.integers(1, 4))
+        s = spread * rng.standard_normal((K, N))
+        labels = rng.integers(0, K, N) if kind == "softmax" else rng.choice([-1.0, 1.0], (K, N))
+        loss = getattr(losses, kind)(Ball(s, radius), labels)
+        for direction in (np.zeros((K, N)), rng.standard_normal((K, N))):
+            length = np.linalg.norm(direction) or 1.0
+            with mpmath.workprec(300):
+                step = direction / length * radius * (1 - 1e-15)
+                moved = exact.reals(exact.rational(s) + exact.rational(step))
+                f, D = getattr(exact, f"{kind}_loss")(moved, labels)
+            assert contains(loss, f, D)
+
+
+@pytest.mark.parametrize("kind", ["softmax", "logistic"])
+def test_losses_are_tight_where_the_data_are_separated(kind, exact):
+    """A loss of 1e-17 and its derivative are known to nearly full relative accuracy."""
+    s = np.array([[40.0], [0.0], [1.0]])
+    labels = np.array([0]) if kind == "softmax" else np.array([[1.0], [-1.0], [1.0]])
+    if kind == "logistic":
+        s = np.array([[40.0], [-39.0], [41.0]])
+    loss = getattr(losses, kind)(Ball(s), labels)
+    assert 0.0 < loss.high < 1e-16 and loss.high - loss.low < 1e-13 * loss.high
+    assert loss.derivative.radius < 1e-13 * np.linalg.norm(loss.derivative.mid)
+
+
+@pytest.mark.parametrize("kind", ["softmax", "logistic"])
+@pytest.mark.parametrize("broken", [("EXP_ERROR", "LOG_ERROR", "U"), ("frobenius",)])
+def test_a_dropped_error_is_caught(kind, broken, monkeypatch, exact):
+    for name in broken:
+        monkeypatch.setattr(losses, name, (lambda x: 0.0) if name == "frobenius" else 0.0)
+    rng = np.random.default_rng(8)
+    caught = 0
+    for _ in range(200):
+        s = rng.standard_normal((3, 2))
+        labels = rng.integers(0, 3, 2) if kind == "softmax" else rng.choice([-1.0, 1.0], (3, 2))
+        with mpmath.workprec(300):
+            f, D = getattr(exact, f"{kind}_loss")(exact.reals(exact.rational(s)), labels)
+        caught += not contains(getattr(losses, kind)(Ball(s), labels), f, D)
+    assert caught > 0
+
+
+def test_outputs_that_overflow_say_nothing():
+    ball = Ball(np.array([[np.inf], [0.0]]), np.nan)
+    for loss in (losses.softmax(ball, np.array([0])), losses.logistic(ball, np.ones((2, 1)))):
+        assert loss.high == np.inf and loss.derivative.radius == np.inf

@@ -1,0 +1,183 @@
+"""Norm bounds against exact elimination in rationals and against mpmath."""
+
+import math
+from fractions import Fraction
+
+import mpmath
+import numpy as np
+import pytest
+
+from lorasolve.certificates import norms
+from lorasolve.certificates.balls import Ball
+
+
+def matrices(rng, count):
+    """Plain, clustered, graded, of deficient rank, of one size with a tiny part, and zero matrices, at many scales."""
+    for k in range(count):
+        m, n = (int(v) for v in rng.integers(1, 6, 2))
+        G = rng.standard_normal((m, n))
+        kind = k % 6
+        if kind == 1:
+            P, Q = np.linalg.qr(rng.standard_normal((m, m)))[0], np.linalg.qr(rng.standard_normal((n, n)))[0]
+            G = P[:, : min(m, n)] @ Q[:, : min(m, n)].T
+        if kind == 2:
+            G = G * 10.0 ** rng.integers(-12, 1, (m, 1)) * 10.0 ** rng.integers(-12, 1, (1, n))
+        if kind == 3:
+            G = np.outer(G[:, 0], rng.standard_normal(n))
+        if kind == 4:
+            G = np.ones((m, n)) + 1e-9 * G
+        if kind == 5:
+            G = G * rng.integers(0, 2, (m, n))
+        yield G * 10.0 ** float(rng.choice([0, 0, -8, 8, -155, 140, -300]))
+
+
+def violations(exact, seed=0, count=120, **options):
+    """How many bounds of a matrix are wrong, with no level and with one just below the norm."""
+    rng = np.random.default_rng(seed)
+    wrong = 0
+    for G in matrices(rng, count):
+        true = float(np.linalg.norm(G, 2))
+        for level in (None, true * (1.0 - 1e-14), true * 0.999, true * 1.1):
+            bound = norms.spectral_norm(Ball(G), level, **options)
+            wrong += not exact.norm_at_most(exact.rational(G), bound)
+    return wrong
+
+
+@pytest.mark.parametrize("trust", ["lapack", "gemm"])
+def test_spectral_norm_is_never_too_small(exact, trust):
+    assert violations(exact, trust=trust) == 0
+
+
+def test_spectral_norm_is_tight():
+    rng = np.random.default_rng(1)
+    for G in matrices(rng, 120):
+        true = float(np.linalg.norm(G, 2))
+        for trust in ("lapack", "gemm"):
+            bound = norms.spectral_norm(Ball(G), None, trust)
+            if 1e-150 < true < 1e150:
+                assert bound <= true * (1.0 + 1e-12)
+        assert norms.spectral_norm(Ball(G), 1.5 * true) <= 1.5 * true * (1.0 + 1e-12) + 1e-300
+
+
+@pytest.mark.parametrize("n", [230, 600])
+def test_larger_matrices(n):
+    """Beyond the sizes where LAPACK finds the eigenvalue, and where sums are in blocks."""
+    G = np.random.default_rng(2).standard_normal((n, n + 30))
+    true = np.linalg.norm(G, 2)
+    for trust in ("lapack", "gemm"):
+        for level in (None, true, 0.5 * true):
+            assert true * (1.0 - 1e-14) <= norms.spectral_norm(Ball(G), level, trust) <= true * (1.0 + 1e-11)
+
+
+def test_the_radius_is_part_of_the_bound():
+    G = np.diag([3.0, 1.0])
+    assert 3.5 <= norms.spectral_norm(Ball(G, 0.5)) <= 3.5 * (1 + 1e-12)
+    assert norms.spectral_norm(Ball(G, 0.5), 3.6) >= 3.5
+    assert norms.spectral_norm(Ball(np.zeros((3, 2)), 0.25)) <= 0.25 * (1 + 1e-15)
+    for unknown in (Ball(G, math.inf), Ball(G + math.nan), Ball(G + math.inf)):
+        assert norms.spectral_norm(unknown) == math.inf
+
+
+def test_a_failed_factorisation_makes_no_wrong_bound(monkeypatch, exact):
+    monkeypatch.setattr(norms, "semidefinite_defect", lambda M, trust="lapack": None)
+    assert violations(exact) == 0
+
+
+def test_a_wrong_estimate_makes_no_wrong_bound(monkeypatch, exact):
+    """Lanczos may miss the top altogether: the factorisation then fails and the next bound is tried."""
+    monkeypatch.setattr(norms, "_largest_eigenvalue", lambda W: 1e-9 * float(np.trace(W)))
+    assert violations(exact) == 0
+
+
+def test_dropped_shifts_and_radii_are_caught(monkeypatch, exact):
+    with monkeypatch.context() as patch:
+        patch.setattr(norms, "_shifted_defect", lambda W, tau, trust: 0.0)
+        assert violations(exact) > 0
+    with monkeypatch.context() as patch:
+        patch.setattr(norms, "_shifted_defect", lambda W, tau, trust: 0.0)
+        patch.setattr(norms, "_candidates", lambda W, level, gram: [norms._largest_eigenvalue(W)])
+        patch.setattr(norms, "sum_error", lambda k: 0.0)
+        assert violations(exact) > 0
+
+
+def test_semidefinite_defect(exact):
+    rng = np.random.default_rng(3)
+    seen = 0
+    for k in range(80):
+        n = int(rng.integers(1, 6))
+        B = rng.standard_normal((n, n + 1))
+        if k % 2:
+            B[-1] = B[0] * (1.0 + 1e-9 * rng.standard_normal())
+        M = np.tril(B @ B.T)
+        M = (M + np.tril(M, -1).T) * 10.0 ** rng.integers(-8, 9)
+        for trust in ("lapack", "gemm"):
+            defect = norms.semidefinite_defect(M, trust)
+            if defect is not None:
+                seen += 1
+                assert defect <= 1e-13 * np.abs(M).max()
+                W = exact.rational(M)
+                for i in range(n):
+                    W[i, i] += Fraction(defect)
+                assert exact.positive_semidefinite(W)
+    assert seen > 100
+    assert norms.semidefinite_defect(np.diag([1.0, -1e-3])) is None
+
+
+def test_perron(exact):
+    rng = np.random.default_rng(4)
+    for G in matrices(rng, 120):
+        assert exact.norm_at_most(abs(exact.rational(G)), norms.sqrt_up(norms.perron(G)))
+        assert exact.norm_at_most(exact.rational(G), norms.factor_norm(G))
+
+
+# ---------------------------------------------------------------------- nuclear norm
+def factors(rng, count):
+    """Plain factors, of deficient rank, with parallel columns, that cancel, balanced and not."""
+    for k in range(count):
+        m, n, r = (int(v) for v in rng.integers(1, 5, 3))
+        A, B = rng.standard_normal((m, r)), rng.standard_normal((n, r))
+        if k % 5 == 1:
+            A[:, -1] = A[:, 0]
+        if k % 5 == 2 and r > 1:
+            A[:, -1], B[:, -1] = A[:, 0], -B[:, 0] * (1.0 + 1e-7)
+        if k % 5 == 3:
+            P, s, Q = np.linalg.svd(A @ B.T, full_matrices=False)
+            A, B = P * np.sqrt(s), Q.T * np.sqrt(s)
+        if k % 5 == 4:
+            A = A * 10.0 ** rng.integers(-6, 7, r)
+        yield A * 10.0 ** rng.integers(-8, 9), B * 10.0 ** rng.integers(-8, 9)
+
+
+def wrong_nuclear_norms(exact, count=200):
+    wrong, widest = 0, 0.0
+    for A, B in factors(np.random.default_rng(5), count):
+        low, high = norms.nuclear_norm(A, B)
+        true = exact.nuclear_norm(exact.rational(A) @ exact.rational(B).T)
+        wrong += not mpmath.mpf(low) <= true <= mpmath.mpf(high)
+        size = float(np.linalg.norm(A, axis=0) @ np.linalg.norm(B, axis=0))
+        widest = max(widest, (high - low) / size)
+    return wrong, widest
+
+
+def test_nuclear_norm_is_enclosed_tightly(exact):
+    wrong, widest = wrong_nuclear_norms(exact)
+    assert wrong == 0
+    assert widest < 1e-13
+
+
+@pytest.mark.parametrize("broken", ["above", "below"])
+def test_a_nuclear_norm_without_its_errors_is_caught(exact, monkeypatch, broken):
+    if broken == "above":
+        monkeypatch.setattr(norms, "_small_nuclear", lambda K, left, right: float(np.linalg.norm(left, axis=0).sum()))
+        monkeypatch.setattr(norms, "_orthogonality_defect", lambda P: 0.0)
+        small = lambda lengths, others: 0.0 if lengths[0] < 1e-9 * others[0] else math.inf  # noqa: E731
+        monkeypatch.setattr(norms, "weighted_sum", small)
+    else:
+        pair = norms._paired
+        monkeypatch.setattr(norms, "_paired", lambda CA, CB: pair(CA, CB) * (1 + Fraction(1, 10**13)))
+    assert wrong_nuclear_norms(exact)[0] > 0
+
+
+def test_nuclear_norm_of_nothing_and_of_what_overflows():
+    assert norms.nuclear_norm(np.zeros((3, 2)), np.ones((4, 2))) == (0.0, 0.0)
+    assert norms.nuclear_norm(np.full((2, 1), 1e300), np.full((2, 1), 1e300)) == (0.0, math.inf)

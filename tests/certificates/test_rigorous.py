@@ -1,0 +1,410 @@
+"""Bounds on ``F(X) - inf F`` against exact arithmetic, on random problems of every kind; mutants must be caught."""
+
+import math
+from collections import Counter
+from fractions import Fraction
+
+import mpmath
+import numpy as np
+import pytest
+
+import lorasolve as ls
+from lorasolve._known import Known
+from lorasolve.adapters import LoRA
+from lorasolve.certificates import _oracle_linear, _oracles, balls, better_by, rigorous, rigorous_bound
+from lorasolve.certificates.balls import Ball, BallOracle
+from lorasolve.objectives import Denoising, LinearFineTuning, Softmax, TwoLayer
+
+KINDS = [
+    "denoising",
+    "huber",
+    "completion",
+    "linear",
+    "gram",
+    "sensing_dense",
+    "sensing_rank_one",
+    "sensing_sparse",
+    "softmax",
+    "logistic",
+    "ntk",
+    "shifted",
+]
+
+
+def exact_update(exact, problem, point):
+    """The update that a bound speaks about, as fractions."""
+    if isinstance(point, np.ndarray):
+        return exact.rational(point)
+    A, B = point
+    return exact.rational(problem.scale * A) @ exact.rational(B).T
+
+
+def shift_of(problem):
+    """What a bound for given Gram matrices adds to their diagonal."""
+    objective = problem.objective
+    given = isinstance(objective, LinearFineTuning) and objective._samples is None
+    return (_oracle_linear._shift(objective.S) or 0.0) if given else 0.0
+
+
+def exact_value(exact, problem, X):
+    """``F(X)`` to 100 digits."""
+    with mpmath.workprec(exact.BITS):
+        f = exact.loss(problem.objective, X, shift_of(problem))[0]
+        return exact.real(f) + exact.real(Fraction(problem.lam) / Fraction(problem.scale)) * exact.nuclear_norm(X)
+
+
+def better_points(exact, problems, problem, X, G):
+    """Points that may be better, as fractions: proximal gradient steps in extended precision, and the solver's."""
+    lam = exact.real(Fraction(problem.lam) / Fraction(problem.scale))
+    with mpmath.workprec(exact.BITS):
+        smoothness = exact.real(float(problem.objective.facts.smoothness or 1.0)) or mpmath.mpf(1)
+        step = 1 / smoothness
+        moved = exact.reals(X) - step * (G if isinstance(G.ravel()[0], mpmath.mpf) else exact.reals(G))
+        yield exact.as_fractions(exact.shrunk(moved, step * lam))
+        if isinstance(problem.objective, Denoising):
+            yield exact.as_fractions(exact.shrunk(exact.reals(exact.rational(problem.objective.M)), lam))
+    A, B = problems.optimum(problem)
+    yield exact.rational(A) @ exact.rational(B).T
+
+
+def violated(exact, problems, problem, point, bound):
+    """Names of the parts of a bound that are wrong at a point, by exact arithmetic."""
+    X = exact_update(exact, problem, point)
+    parts, wrong = bound.parts, []
+    with mpmath.workprec(exact.BITS):
+        f, G = exact.loss(problem.objective, X, shift_of(problem))
+        transcendental = isinstance(G.ravel()[0], mpmath.mpf)
+        f, nuclear = exact.real(f), exact.nuclear_norm(X)
+        inner = exact.dot(G, exact.reals(X)) if transcendental else exact.real(exact.dot(G, X))
+        lam = Fraction(problem.lam) / Fraction(problem.scale)
+        wrong += [] if parts.f_low <= f <= parts.f_high else ["f"]
+        wrong += [] if parts.nuclear_low <= nuclear <= parts.nuclear_high else ["nuclear"]
+        wrong += [] if inner <= parts.inner_high else ["inner"]
+        wrong += [] if exact.norm_at_most(G, parts.norm_high) else ["norm"]
+        value = f + exact.real(lam) * nuclear
+        wrong += [] if bound.value_low <= value <= bound.value_high else ["value"]
+        if not math.isnan(parts.scaling):
+            c, slope = Fraction(parts.scaling), Fraction(parts.lower_slope)
+            wrong += [] if c >= 0 and c * Fraction(parts.norm_high) + (1 - c) * slope <= lam else ["scaling"]
+        if bound.gap < math.inf:
+            best = min(exact_value(exact, problem, Y) for Y in better_points(exact, problems, problem, X, G))
+            wrong += [] if value - best <= bound.gap else ["gap"]
+            wrong += [] if bound.optimum_low <= best else ["optimum"]
+            wrong += [] if math.isinf(parts.lower_bound) or parts.lower_bound <= best else ["lower_bound"]
+    return wrong
+
+
+def survey(exact, problems, kind, count, seed, **options):
+    """Test many problems of a kind; return counts of what is wrong and of finite bounds."""
+    rng = np.random.default_rng([seed, KINDS.index(kind)])
+    counts = Counter()
+    for _ in range(count):
+        problem, point = problems.make(rng, kind)
+        bound = rigorous_bound(problem, point, **options)
+        counts["tested"] += 1
+        counts["finite"] += bound.gap < math.inf
+        counts["tight"] += bound.relative_gap < 1e-9
+        counts.update(violated(exact, problems, problem, point, bound))
+    return counts
+
+
+def wrong(counts):
+    return {name: count for name, count in counts.items() if name not in ("tested", "finite", "tight")}
+
+
+def test_kinds_are_all_tested(problems):
+    assert set(KINDS) == set(problems.KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_bound_is_below_the_truth(kind, exact, problems):
+    counts = survey(exact, problems, kind, 14, 0)
+    assert wrong(counts) == {}
+    assert counts["finite"] >= 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trust", ["lapack", "gemm"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_bound_is_below_the_truth_in_thousands_of_problems(kind, trust, exact, problems):
+    counts = survey(exact, problems, kind, 250, 1 + (trust == "gemm"), trust=trust)
+    print(kind, trust, dict(counts))
+    assert wrong(counts) == {}
+
+
+# ---------------------------------------------------------------------- mutants
+def drop_radius(monkeypatch):
+    monkeypatch.setattr(Ball, "wider", lambda self, *radii: self)
+
+
+def drop_product_errors(monkeypatch):
+    monkeypatch.setattr(balls, "sum_error", lambda k: 0.0)
+    monkeypatch.setattr(balls, "U", 0.0)
+
+
+def drop_shift(monkeypatch):
+    monkeypatch.setattr("lorasolve.certificates.norms._shifted_defect", lambda W, tau, trust: 0.0)
+
+
+def round_scaling_up(monkeypatch):
+    scaling = rigorous.scaling
+
+    def rounded_up(*given):
+        c = scaling(*given)
+        return None if c is None else math.nextafter(c, math.inf)
+
+    monkeypatch.setattr(rigorous, "scaling", rounded_up)
+
+
+def estimate_norm(monkeypatch):
+    monkeypatch.setattr(rigorous, "spectral_norm", lambda G, level, trust: float(np.linalg.norm(G.mid, 2)))
+
+
+def estimate_nuclear_norm(monkeypatch):
+    def estimate(A, B):
+        value = float(np.linalg.svd(A @ B.T)[1].sum())
+        return value, value
+
+    monkeypatch.setattr(rigorous, "nuclear_norm", estimate)
+
+
+def estimate_inner(monkeypatch):
+    def estimate(G, A, B, size):
+        value = float(np.vdot(G.mid @ B, A))
+        return value, value
+
+    monkeypatch.setattr(rigorous, "inner_product", estimate)
+
+
+MUTANTS = {
+    drop_radius: {"f", "inner", "norm"},
+    drop_product_errors: {"f", "inner", "norm"},
+    drop_shift: {"norm"},
+    round_scaling_up: {"scaling"},
+    estimate_norm: {"norm"},
+    estimate_nuclear_norm: {"nuclear"},
+    estimate_inner: {"inner"},
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+def test_a_bound_without_one_of_its_errors_is_caught(mutant, monkeypatch, exact, problems):
+    mutant(monkeypatch)
+    found = Counter()
+    for kind in ("denoising", "linear", "softmax", "completion"):
+        found.update(wrong(survey(exact, problems, kind, 10, 2)))
+    assert MUTANTS[mutant] & set(found)
+
+
+def test_the_last_rounding_is_upwards():
+    """The right side of the formula in exact rationals, and the nearest number above it."""
+    rng = np.random.default_rng(3)
+    below = 0
+    for _ in range(300):
+        high, low, lam, nuclear, inner, c = rng.standard_normal(6) ** 2
+        oracle = BallOracle(0.0, high + low, Ball(np.zeros((1, 1))), low, "", least_squares=bool(rng.integers(2)))
+        gap = rigorous.gap_at(c, Fraction(lam), oracle, nuclear, -inner)
+        left = (1 - Fraction(c)) ** (2 if oracle.least_squares else 1)
+        true = left * (Fraction(high + low) - Fraction(low)) + Fraction(lam) * Fraction(nuclear)
+        true = max(true - Fraction(c) * Fraction(inner), Fraction(0))
+        assert Fraction(gap) >= true and (gap == 0.0 or Fraction(math.nextafter(gap, 0.0)) < true)
+        below += Fraction(float(true)) < true
+    assert below > 50  # rounding to nearest would be wrong in these
+
+
+# ---------------------------------------------------------------------- tightness
+@pytest.mark.parametrize("kind", KINDS)
+def test_rounding_adds_little_at_an_optimum(kind, problems):
+    rng = np.random.default_rng(4)
+    for _ in range(10):
+        problem, _ = problems.make(rng, kind)
+        norm = np.linalg.norm(problem.objective.value_and_grad(np.zeros(problem.shape))[1], 2)
+        problem = problem.replace(lam=0.3 * norm)
+        optimum = problems.optimum(problem, 1000)
+        floating = ls.certify(problem, optimum)
+        if floating.relative_gap > 1e-9:
+            continue
+        bound = rigorous_bound(problem, optimum)
+        # Given Gram matrices have no f >= 0 to rely on, and ill-conditioned ones a poor lower bound.
+        assert bound.relative_gap <= floating.relative_gap + (1e-9 if kind == "gram" else 1e-11)
+        if kind not in ("linear", "gram"):  # where the floating value comes from cancelled Gram matrices
+            assert bound.value == pytest.approx(floating.value, rel=1e-12)
+
+
+@pytest.mark.parametrize("scale", [2.0**-30, 2.0**30])
+def test_a_bound_does_not_depend_on_units(scale):
+    """f and lam in other units, and X in other units: powers of two change no digit."""
+    rng = np.random.default_rng(5)
+    M = rng.standard_normal((5, 4))
+    A, B = rng.standard_normal((5, 2)), rng.standard_normal((4, 2))
+    plain = rigorous_bound(ls.Problem(Denoising(M), 2, 0.7), (A, B))
+    moved = rigorous_bound(ls.Problem(Denoising(scale * M), 2, scale * 0.7), (scale * A, B))
+    assert moved.gap == scale**2 * plain.gap and moved.relative_gap == plain.relative_gap
+    assert rigorous_bound(ls.Problem(Denoising(M), 2, 0.7), (scale * A, B / scale)).gap == plain.gap
+
+
+def test_the_trust_in_lapack_changes_nothing_but_what_is_assumed():
+    rng = np.random.default_rng(6)
+    problem = ls.Problem(Denoising(rng.standard_normal((40, 30))), 30, 2.0)
+    optimum = ls.solve_convex(problem)
+    lapack, gemm = (rigorous_bound(problem, optimum, trust) for trust in ("lapack", "gemm"))
+    assert lapack.gap <= 1e-11 * lapack.value and gemm.gap <= 1e-11 * lapack.value
+    assert rigorous.CHOLESKY in lapack.assumptions and rigorous.CHOLESKY not in gemm.assumptions
+
+
+# ---------------------------------------------------------------------- what a bound is about
+def test_scaled_factors_and_other_kinds_of_points(exact):
+    rng = np.random.default_rng(7)
+    M = rng.standard_normal((5, 4))
+    A, B = rng.standard_normal((5, 2)), rng.standard_normal((4, 2))
+    for alpha in (1.0, 3.0):  # s = 1/2 and 3/2
+        problem = ls.Problem(Denoising(M), 2, 0.3, LoRA(alpha=alpha))
+        bound = rigorous_bound(problem, (A, B))
+        true = exact_value(exact, problem, exact_update(exact, problem, (A, B)))
+        assert bound.value_low <= true <= bound.value_high
+        assert any("fl(s A)" in text for text in bound.assumptions) == (alpha == 3.0)
+    problem = ls.Problem(Denoising(M), 2, 0.3)
+    result = ls.solve(problem)
+    of_result, of_factors = rigorous_bound(problem, result), rigorous_bound(problem, (result.A, result.B))
+    assert of_result == of_factors
+    dense = rigorous_bound(problem, result.X)
+    assert dense.gap == pytest.approx(of_result.gap, abs=1e-12) and dense.level is Known.RIGOROUS
+    wide = ls.Problem(Denoising(M.T.copy()), 2, 0.3)
+    assert rigorous_bound(wide, result.X.T.copy()).gap == pytest.approx(dense.gap, abs=1e-12)
+
+
+def test_what_it_refers_to_and_assumes():
+    rng = np.random.default_rng(8)
+    objective = LinearFineTuning.example(rng)
+    bound = rigorous_bound(ls.Problem(objective, 2, 0.1), np.zeros(objective.shape))
+    assert bound.refers_to == "the samples" and rigorous.ARITHMETIC in bound.assumptions
+    assert "the samples" in str(bound) and "RIGOROUS" in str(bound)
+    single = LinearFineTuning.example(rng, np.float32)
+    assert rigorous_bound(ls.Problem(single, 2, 0.1), np.zeros(objective.shape)).gap < math.inf
+
+
+def test_the_zero_problem():
+    problem = ls.Problem(Denoising(np.zeros((3, 2))), 1, 0.5)
+    bound = rigorous_bound(problem, (np.zeros((3, 1)), np.ones((2, 1))))
+    assert bound.gap <= 1e-300 and bound.value_low <= 0.0 <= bound.value_high <= 1e-300
+
+
+def test_without_weight_decay_the_bound_is_the_height_above_the_lower_bound():
+    M = np.diag([2.0, 1.0])
+    bound = rigorous_bound(ls.Problem(Denoising(M), 1, 0.0), (np.array([[1.0], [0.0]]), np.array([[2.0], [0.0]])))
+    assert bound.gap == pytest.approx(0.5, rel=1e-12) and bound.gap >= 0.5 and "lower bound" in bound.method
+
+
+@pytest.mark.parametrize("value", [1e200, 1e-200, 5e-324, 1e308])
+def test_extreme_numbers_make_no_wrong_bound(value, exact, problems):
+    M = value * np.array([[1.0, 0.5], [0.25, 1.0]])
+    problem = ls.Problem(Denoising(M), 1, value)
+    point = (np.array([[value], [0.0]]), np.array([[0.5], [0.25]]))
+    bound = rigorous_bound(problem, point)
+    assert bound.gap >= 0.0
+    if bound.gap < math.inf:
+        assert violated(exact, problems, problem, point, bound) == []
+
+
+# ---------------------------------------------------------------------- who supplies oracles
+class Plain:
+    """A user's loss without an oracle."""
+
+    shape = (3, 2)
+    convex = True
+
+    def value_and_grad(self, X):
+        return 0.5 * float(np.sum(X * X)), X
+
+
+class Stated(Plain):
+    """The same with one."""
+
+    def ball_oracle(self, A, B, balls):
+        G = balls.residual(A, B.T)
+        return balls.BallOracle(*balls.half_square(G), G, 0.0, "nothing but X", least_squares=True)
+
+
+def test_a_user_may_supply_the_oracle():
+    point = (np.ones((3, 1)), np.ones((2, 1)))
+    bound = rigorous_bound(ls.Problem(Stated(), 1, 0.5), point)
+    # F(X) = 3 + 0.5 sqrt 6 and min F = 0.
+    assert bound.gap >= 3.0 + 0.5 * math.sqrt(6.0) - 1e-12 and bound.gap < math.inf
+    assert any("Stated" in text and "convex" in text for text in bound.assumptions)
+    assert bound == rigorous_bound(ls.Problem(Stated(), 1, 0.5).plain(), point)
+    nothing = rigorous_bound(ls.Problem(Plain(), 1, 0.5), point)
+    assert nothing.gap == math.inf and "Plain states no ball_oracle" in nothing.method
+
+
+def test_a_changed_subclass_is_not_taken_for_its_parent():
+    class Doubled(Denoising):
+        def value_and_grad(self, X):
+            f, G = super().value_and_grad(X)
+            return 2.0 * f, 2.0 * G
+
+    bound = rigorous_bound(ls.Problem(Doubled(np.eye(3)), 1, 0.1), np.zeros((3, 3)))
+    assert bound.gap == math.inf and "Doubled" in bound.method
+
+
+def test_a_loss_that_is_not_convex_has_no_bound():
+    objective = TwoLayer.example(np.random.default_rng(0))
+    assert rigorous_bound(ls.Problem(objective, 1, 0.1), np.zeros(objective.shape)).gap == math.inf
+
+    class Saddle(Stated):
+        convex = None
+
+    bound = rigorous_bound(ls.Problem(Saddle(), 1, 0.1), np.zeros((3, 2)))
+    assert bound.gap == math.inf and "convex" in bound.method
+
+
+def test_without_a_lower_bound_the_gradient_must_be_small_enough():
+    class Unbounded(Stated):
+        def ball_oracle(self, A, B, balls):
+            G = balls.residual(A, B.T)
+            return balls.BallOracle(*balls.half_square(G), G, None, "X")
+
+    far, near = np.eye(3, 2), 0.25 * np.eye(3, 2)
+    assert rigorous_bound(ls.Problem(Unbounded(), 1, 0.5), far).gap == math.inf
+    # c = 1: ||X||_F^2 + 0.5 ||X||_*.
+    assert rigorous_bound(ls.Problem(Unbounded(), 1, 0.5), near).gap == pytest.approx(0.125 + 0.25, rel=1e-12)
+
+
+def test_arithmetic_that_does_not_fit_is_refused(monkeypatch):
+    monkeypatch.setattr(rigorous, "environment_refusal", lambda: "sums do not round to nearest")
+    problem = ls.Problem(Denoising(np.eye(2)), 1, 0.1)
+    bound = rigorous_bound(problem, np.zeros((2, 2)))
+    assert bound.gap == math.inf and "sums do not round" in bound.method
+    assert better_by(problem, np.zeros((2, 2)), np.eye(2)) == -math.inf
+
+
+def test_every_convex_objective_of_the_package_has_an_oracle():
+    from lorasolve.objectives import registry
+
+    for name, kind in registry.classes().items():
+        objective = kind.example(np.random.default_rng(0))
+        assert (_oracles.refusal(objective) is None) == (objective.facts.convex is True), name
+
+
+# ---------------------------------------------------------------------- from below
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_proved_improvement_is_at_most_the_true_one(kind, exact, problems):
+    rng = np.random.default_rng(9)
+    proved = 0
+    for _ in range(8):
+        problem, point = problems.make(rng, kind)
+        better = problems.optimum(problem)
+        least = better_by(problem, point, better)
+        values = [exact_value(exact, problem, exact_update(exact, problem, given)) for given in (point, better)]
+        assert least <= values[0] - values[1]
+        proved += least > 0.0
+        assert better_by(problem, better, better) <= 0.0
+        assert least <= rigorous_bound(problem, point).gap
+    assert proved > 0
+
+
+def test_nothing_is_better_than_itself_by_rounding():
+    rng = np.random.default_rng(10)
+    objective = Softmax.example(rng)
+    X = rng.standard_normal(objective.shape)
+    problem = ls.Problem(objective, 2, 0.1)
+    assert -1e-12 < better_by(problem, X, X) <= 0.0
