@@ -58,8 +58,10 @@ def spectral_norm(G: Ball, level: float | None = None, trust: Trust = "lapack") 
         ``"lapack"``: LAPACK's Cholesky factorisation satisfies Higham's entrywise bound (tested while running by
         ``environment_refusal``). ``"gemm"``: nothing is assumed of it; its factor is multiplied out again.
 
-    Notes ----- ``W = fl(C^T C)`` is the Gram matrix of the short side, ``M = fl(tau I - W)``. If a Cholesky factor
-    ``R`` of ``M`` is found, ``tau I - W`` is positive semidefinite up to the errors ``E`` of that factor, and
+    Notes
+    -----
+    ``W = fl(C^T C)`` is the Gram matrix of the short side, ``M = fl(tau I - W)``. If a Cholesky factor ``R`` of ``M`` is
+    found, ``tau I - W`` is positive semidefinite up to the errors ``E`` of that factor, and
 
         ||C||_2^2 <= tau + ||E||_2 + U max_i |M_ii| + ||W - C^T C||_2.
 
