@@ -23,6 +23,7 @@ from ._registry import suggest
 from ._text import component_text
 from ._validate import Array, as_integer, as_number
 from ._version import __version__
+from .adapters import registry as adapter_registry
 from .method import Method
 from .objectives import registry as objective_registry
 from .objectives.base import Objective
@@ -383,7 +384,8 @@ _RESULT_FIELDS = (
 
 def result_to_dict(result: Result) -> dict[str, Any]:
     """Return a result without its arrays: status and numbers, as printed and written by the command line."""
-    fields = {key: getattr(result, key) for key in _RESULT_FIELDS} | {"method": str(result.method)}
+    fields = {key: getattr(result, key) for key in _RESULT_FIELDS}
+    fields["method"] = None if result.method is None else str(result.method)
     return fields | {"status": result.status.label, "success": result.success}
 
 
@@ -405,8 +407,13 @@ def save_result(path: PathLike, problem: Problem, result: Result, arguments: dic
     Raises
     ------
     TypeError
-        If the objective is not one of :mod:`lorasolve.objectives`, or the method or an adapter is made of components
-        that :mod:`lorasolve` does not list.
+        If the objective is not one of :mod:`lorasolve.objectives`, or an adapter is not one of
+        :mod:`lorasolve.adapters`.
+
+    Notes
+    -----
+    A method made of components that ``lorasolve list`` does not show cannot be read back: the loaded result's
+    ``method`` is None.
     """
     kind = type(problem.objective)
     if objective_registry.classes().get(kind.name) is not kind:
@@ -419,13 +426,13 @@ def save_result(path: PathLike, problem: Problem, result: Result, arguments: dic
         "rank": problem.rank,
         "problem": _setting(problem),
         "last": _setting(result.problem),
-        "method": str(result.method),
+        "method": str(result.method) if _is_listed(result.method) else None,
         "status": result.status.name,
         "result": {key: getattr(result, key) for key in _RESULT_FIELDS},
     }
     for adapter in (problem.adapter, result.problem.adapter):
-        _require_listed(Method(adapter=adapter))
-    _require_listed(result.method)
+        if not _is_listed(Method(adapter=adapter)):
+            raise TypeError(f"problem: only adapters of lorasolve.adapters can be saved, got {adapter!r}")
     arrays["theta"] = result.theta
     for key, column in result.trace.to_dict().items():
         arrays[f"trace.{key}"] = np.asarray(column)
@@ -440,14 +447,12 @@ def _setting(problem: Problem) -> dict[str, Any]:
     return {"adapter": component_text(problem.adapter), "lam": problem.lam}
 
 
-def _require_listed(method: Method) -> None:
-    """Refuse a method whose text does not give it back."""
+def _is_listed(method: Method | None) -> bool:
+    """Whether the text of a method gives it back."""
     try:
-        listed = Method.parse(str(method)) == method
+        return method is not None and Method.parse(str(method)) == method
     except (ValueError, TypeError):
-        listed = False
-    if not listed:
-        raise TypeError(f"result: only components that 'lorasolve list' shows can be saved, got {method!r}")
+        return False
 
 
 def load_result(path: PathLike) -> tuple[Problem, Result]:
@@ -464,9 +469,11 @@ def load_result(path: PathLike) -> tuple[Problem, Result]:
     if _HEADER not in arrays:
         raise ValueError(f"{path}: is not a saved result (no entry {_HEADER!r}; keys: {', '.join(arrays)})")
     header = json.loads(str(arrays.pop(_HEADER)))
+    if header.get("schema") == "lorasolve/result" and header.get("schema_version") == 1:
+        header = _from_version_1(header)
     if header.get("schema") != "lorasolve/result" or header.get("schema_version") != SCHEMA_VERSION:
         raise ValueError(
-            f"{path}: expected schema 'lorasolve/result' version {SCHEMA_VERSION}, got {header.get('schema')!r} "
+            f"{path}: expected schema 'lorasolve/result' version {SCHEMA_VERSION} or 1, got {header.get('schema')!r} "
             f"version {header.get('schema_version')!r}"
         )
     given = {k.removeprefix(_OBJECTIVE): v for k, v in arrays.items() if k.startswith(_OBJECTIVE)}
@@ -479,5 +486,16 @@ def load_result(path: PathLike) -> tuple[Problem, Result]:
     A, B, _ = last.split(theta)
     trace = Trace(**{k.removeprefix("trace."): v.tolist() for k, v in arrays.items() if k.startswith("trace.")})
     status = Status[header["status"]]
-    fields = header["result"] | {"method": Method.parse(header["method"])}
+    fields = header["result"] | {"method": None if header["method"] is None else Method.parse(header["method"])}
     return problem, Result(A=A, B=B, theta=theta, status=status, trace=trace, problem=last, merged=merged, **fields)
+
+
+def _from_version_1(header: dict[str, Any]) -> dict[str, Any]:
+    """Return the head of a version 1 file, which named optimizer and init without settings, as version 2 has it."""
+    kind = adapter_registry.classes()[header["adapter"]["name"]]
+    setting = {"adapter": component_text(kind(**header["adapter"]["settings"])), "lam": header["lam"]}
+    fields = dict(header["result"])
+    del fields["optimizer"]
+    fields["started_from"] = fields.pop("init")
+    changed = {"problem": setting, "last": setting, "method": None, "result": fields, "schema_version": SCHEMA_VERSION}
+    return header | changed

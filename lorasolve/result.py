@@ -118,8 +118,8 @@ class Result:
         Time of the run without compilation, and time spent compiling.
     seed : int or None
         The seed the run can be repeated with.
-    method : Method
-        What was run; its text form runs it again.
+    method : Method or None
+        What was run; its text form runs it again. None in a loaded result whose method is not one of this package.
     started_from : str
         The name of the init, or ``"given"``.
     merged : ndarray of shape (m, n) or None
@@ -141,7 +141,7 @@ class Result:
     seconds: float
     compile_seconds: float
     seed: int | None
-    method: Method
+    method: Method | None
     started_from: str
     problem: Any = field(repr=False)
     merged: Array | None = field(default=None, repr=False)

@@ -275,14 +275,25 @@ def test_what_cannot_be_saved_or_loaded(tmp_path: pathlib.Path) -> None:
     class Own(ls.optimizers.GD):
         name = "own"
 
+    assert os.listdir(tmp_path) == []
     M = np.eye(3)
     mine = ls.solve(ls.Problem(Denoising(M), 1), Own(), stop=ls.StoppingRule(max_iter=2))
-    with pytest.raises(TypeError, match=r"result: only components that 'lorasolve list' shows can be saved, got .*Own"):
-        save_result(tmp_path / "r.npz", ls.Problem(Denoising(M), 1), mine, {"M": M})
-    assert os.listdir(tmp_path) == []
+    save_result(tmp_path / "own.npz", ls.Problem(Denoising(M), 1), mine, {"M": M})
+    _, loaded = load_result(tmp_path / "own.npz")
+    assert loaded.method is None and loaded.fun == mine.fun
+    np.testing.assert_array_equal(loaded.theta, mine.theta)
     np.savez(tmp_path / "other.npz", A=np.eye(2))
     with pytest.raises(ValueError, match=r"other\.npz: is not a saved result"):
         load_result(tmp_path / "other.npz")
     np.savez(tmp_path / "later.npz", header=np.array(json.dumps({"schema": "lorasolve/result", "schema_version": 99})))
-    with pytest.raises(ValueError, match="version 2, got 'lorasolve/result' version 99"):
+    with pytest.raises(ValueError, match="version 2 or 1, got 'lorasolve/result' version 99"):
         load_result(tmp_path / "later.npz")
+
+
+def test_a_result_saved_by_version_0_1_0_is_read() -> None:
+    """Gradient descent on denoising of 0..11 as a 4 x 3 matrix, rank 2, lam = 0.5, LoRA with alpha = 4."""
+    problem, result = load_result(pathlib.Path(__file__).parent / "data" / "result_version_1.npz")
+    np.testing.assert_array_equal(problem.objective.M, np.arange(12.0).reshape(4, 3))
+    assert (problem.rank, problem.lam, problem.adapter) == (2, 0.5, ls.adapters.LoRA(alpha=4.0))
+    assert (result.method, result.started_from, result.nit) == (None, "gaussian", 40)
+    assert problem.value(result.A, result.B) == pytest.approx(result.fun, rel=1e-13)

@@ -60,8 +60,8 @@ def spectral_norm(G: Ball, level: float | None = None, trust: Trust = "lapack") 
 
     Notes
     -----
-    ``W = fl(C^T C)`` is the Gram matrix of the short side, ``M = fl(tau I - W)``. If a Cholesky factor ``R`` of ``M`` is
-    found, ``tau I - W`` is positive semidefinite up to the errors ``E`` of that factor, and
+    ``W = fl(C^T C)`` is the Gram matrix of the short side, ``M = fl(tau I - W)``. If a Cholesky factor ``R`` of ``M``
+    is found, ``tau I - W`` is positive semidefinite up to the errors ``E`` of that factor, and
 
         ||C||_2^2 <= tau + ||E||_2 + U max_i |M_ii| + ||W - C^T C||_2.
 
