@@ -40,7 +40,7 @@ class CompareCommand(Command):
     """Run several methods from the same starts, compute the convex optimum, and say which of them reached it."""
 
     name = "compare"
-    summary = "several methods beside the convex optimum: table, verdict, report.json, report.png"
+    summary = "several methods beside the convex optimum: table, conclusion, report.json, report.png"
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
@@ -101,9 +101,9 @@ def _document(comparison: Comparison, task: Task) -> dict[str, Any]:
 
 
 def _text(comparison: Comparison, document: dict[str, Any]) -> str:
-    verdict = emphasis(comparison.verdict(), _answer(comparison))
+    conclusion = emphasis(comparison.conclusion(), _answer(comparison))
     metrics = metrics_line(document["metrics"])
-    lines = [document["task"], problem_line(comparison.problem), "", comparison.table(), "", verdict]
+    lines = [document["task"], problem_line(comparison.problem), "", comparison.table(), "", conclusion]
     return "\n".join([*lines, metrics] if metrics else lines)
 
 

@@ -1,4 +1,4 @@
-"""Several methods on one problem, each judged against the optimum of what it minimises, in one table with a verdict.
+"""Several methods on one problem, each judged against the optimum of what it minimises, in one table with a conclusion.
 
 ``runs`` runs them, ``targets`` says what a method minimises and what the least value of that is, ``tuning`` chooses
 step sizes, ``showcase`` lists every method there is, ``table`` writes it all as text.

@@ -142,7 +142,7 @@ class Comparison:
         """Return the rows as text: the problem's own block first, its reference on top, then the other blocks."""
         return table(self.rows, self.minimises, self.reference, self.problem.rank)
 
-    def verdict(self) -> str:
+    def conclusion(self) -> str:
         """Return the outcome in one sentence."""
         return sentence(self)
 
@@ -171,12 +171,12 @@ class Comparison:
             "budget": self.budget,
             "reference": None if self.reference is None else self.reference.to_dict(),
             "rows": rows,
-            "verdict": self.verdict(),
+            "conclusion": self.conclusion(),
             "interrupted": self.interrupted,
         }
 
     def __str__(self) -> str:
-        return f"{self.table()}\n\n{self.verdict()}"
+        return f"{self.table()}\n\n{self.conclusion()}"
 
 
 _DIVERGED = Status.DIVERGED.label

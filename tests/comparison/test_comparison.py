@@ -54,7 +54,7 @@ def test_sentence_and_table(denoising) -> None:
     reference = ls.solve_convex(problem)
     table = ls.compare(problem, ["lbfgs", ls.optimizers.GD(step_size=1e3)], reference=reference)
     assert table.reference is reference
-    text = table.verdict()
+    text = table.conclusion()
     assert text.startswith("Global optimum reached by 1 of 2 methods (lbfgs), CERTIFIED")
     assert "rank 3, found with factors of rank 4" in text
     assert "gd:step_size=1000.0 did not reach it: diverged." in text
@@ -63,9 +63,9 @@ def test_sentence_and_table(denoising) -> None:
     assert lines[0].split()[0] == "method"
     assert lines[1].startswith("convex: closed_form")
     poor = ls.compare(problem, ["gd"], reference=reference, stop=ls.StoppingRule(max_iter=3))
-    assert poor.verdict().startswith("No method reached the global optimum (rank 3); the nearest is gd")
+    assert poor.conclusion().startswith("No method reached the global optimum (rank 3); the nearest is gd")
     diverged = ls.compare(problem, [ls.optimizers.GD(step_size=1e3)], reference=reference)
-    assert diverged.verdict().startswith("Every run diverged")
+    assert diverged.conclusion().startswith("Every run diverged")
     assert diverged.best() is None
 
 
@@ -97,7 +97,7 @@ def test_without_a_convex_counterpart() -> None:
     table = ls.compare(problem, ["lbfgs"])
     assert table.reference is None
     assert (table.rows[0].suboptimality, table.rows[0].gap, table.rows[0].is_global) == (None, None, None)
-    assert table.verdict().startswith("Inconclusive: without a convex counterpart")
+    assert table.conclusion().startswith("Inconclusive: without a convex counterpart")
     assert "above optimum" not in table.table()
 
 

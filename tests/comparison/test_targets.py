@@ -117,7 +117,7 @@ def test_other_penalties_stand_apart_without_a_reference(everything):
 
 
 def test_a_long_table_has_a_short_sentence(everything):
-    text = everything.verdict()
+    text = everything.conclusion()
     assert text.count(".  ") == 0 and text.count(". ") <= 4 and "minimise something else." in text
 
 
@@ -166,7 +166,7 @@ def test_adamw_residual_vanishes_at_kkt_points_of_the_box_and_nowhere_else():
 
 
 def test_what_other_aims_reach_is_said_in_the_sentence(problem):
-    text = ls.compare(problem, ["lbfgs", "adamw"], budget=300).verdict()
+    text = ls.compare(problem, ["lbfgs", "adamw"], budget=300).conclusion()
     assert text.startswith("Global optimum reached by 1 of 1 methods (lbfgs)")
     assert "adamw minimises what adamw has as its fixed points and is not at the problem's optimum." in text
 
