@@ -20,13 +20,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ._known import Known
 from ._validate import Array, as_float_array, as_number, as_shape
 from .linear_map import (
     DENSE_LIMIT,
+    RANK_TOL,
     LinearMap,
     TopSingular,
     balanced,
     factor_svd,
+    numerical_rank,
     split_spectrum,
     top_singular,
 )
@@ -35,7 +38,6 @@ from .problem import Problem
 from .result import Result
 
 EPS = float(np.finfo(np.float64).eps)
-RANK_TOL = 1e-9
 # Far from stationarity the block bound on ||G||_2 is loose and plain Lanczos is used instead.
 COUPLING_LIMIT = 1e-2
 LANCZOS_TOL = 1e-10
@@ -77,6 +79,8 @@ class Certificate:
         Which bound was used.
     tol : float
         The relative accuracy that ``is_global`` refers to.
+    rank_tol : float
+        Singular values above this fraction of the largest are counted in ``rank``.
     """
 
     value: float
@@ -96,6 +100,7 @@ class Certificate:
     reason: str
     method: str
     tol: float
+    rank_tol: float = RANK_TOL
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON-ready values."""
@@ -109,7 +114,8 @@ class Certificate:
             f"{self.method}\n"
             f"  ||G||_2/lam = {self.dual_norm:.12g}, ||grad L|| = {self.stationarity:.3g}, "
             f"balance {self.balance:.3g}, L - F = {self.factor_gap:.3g}\n"
-            f"  rank {self.rank}, ||X||_* = {self.nuclear_norm:.6g}, sigma_r = {self.sigma_r:.3g}"
+            f"  rank {self.rank} (above {self.rank_tol:.0e} of the largest), "
+            f"||X||_* = {self.nuclear_norm:.6g}, sigma_r = {self.sigma_r:.3g}"
         )
 
 
@@ -258,11 +264,6 @@ def _gradient_norm(G: LinearMap, P: Array, Q: Array, lam: float) -> tuple[float,
     return float(top.values[0]) + top.residual, top
 
 
-def numerical_rank(values: Array, tol: float = RANK_TOL) -> int:
-    """Return how many singular values exceed ``tol`` times the largest."""
-    return int(np.count_nonzero(values > tol * values.max(initial=0.0)))
-
-
 def _factors(problem: Problem, point: Any) -> tuple[Array, Array]:
     """Return float64 factors ``(s A, B)`` whose product is the update ``X`` of the point."""
     m, n = problem.shape
@@ -302,7 +303,7 @@ def _answer(
     if problem.objective.facts.convex is not True:
         return _Answer(None, bound.gap, 0.0, "f is not known to be convex: see the second-order verdict instead")
     if bound.relative <= tol:
-        reason = f"within {bound.relative:.1e} (relative) of the convex optimum, CERTIFIED"
+        reason = f"within {bound.relative:.1e} (relative) of the convex optimum, {Known.CERTIFIED}"
         return _Answer(True, bound.gap, 0.0, reason)
     better = max(improvement() - rounding, 0.0)
     if better > tol * bound.scale:

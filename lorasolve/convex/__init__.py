@@ -14,10 +14,10 @@ from .._progress import Progress
 from .._registry import Registry
 from .._threads import solver_pools
 from .._validate import as_number
-from ..certificate import Bound, Certificate, certify, numerical_rank
-from ..linear_map import balanced, factor_svd
+from ..certificate import Bound, Certificate, certify
+from ..linear_map import balanced, factor_svd, numerical_rank
 from ..problem import Problem
-from .base import ConvexResult, ConvexRoute, Solution
+from .base import DROPPED, ConvexResult, ConvexRoute, Solution
 
 registry: Registry[ConvexRoute] = Registry(__name__, ConvexRoute, "convex route")
 
@@ -127,7 +127,7 @@ def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: b
     seconds = time.perf_counter() - started
     compiled = _compile_seconds() - before
     P, s, Q = factor_svd(found.A, found.B)
-    k = max(numerical_rank(s), 1)
+    k = max(numerical_rank(s, DROPPED), 1)
     A, B = balanced(P[:, :k], s[:k], Q[:, :k])
     certificate = certify(problem, (A / problem.scale, B), tol=tol)
     success = certificate.is_global is True or certificate.relative_gap <= tol

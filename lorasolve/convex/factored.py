@@ -21,12 +21,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._validate import Array, as_integer
-from ..certificate import Bound, duality_gap, numerical_rank
-from ..linear_map import LinearMap, TopSingular, balanced, factor_svd, split_spectrum
+from ..certificate import Bound, duality_gap
+from ..linear_map import LinearMap, TopSingular, balanced, factor_svd, numerical_rank, split_spectrum
 from ..objectives.base import Objective, estimate_smoothness, rounding_noise
 from ..problem import Problem
 from ._descent import lbfgs
-from .base import ConvexRoute, Report, Solution
+from .base import DROPPED, ConvexRoute, Report, Solution
 
 # Escape directions offered per round: this many and, if all of them escape, half the present rank more, so that the
 # rank grows geometrically.
@@ -124,7 +124,7 @@ class _Run:
     def _look(self, A: Array, B: Array) -> _Point:
         """Return the point ``A B^T`` with its bound and escape directions."""
         P, s, Q = factor_svd(A, B)
-        rank = numerical_rank(s)
+        rank = numerical_rank(s, DROPPED)
         width = max(rank, 1)
         A, B = balanced(P[:, :width], s[:width], Q[:, :width])
         P, s, Q = P[:, :rank], s[:rank], Q[:, :rank]

@@ -9,12 +9,9 @@ from typing import Any
 import numpy as np
 
 from .._validate import Array, as_float_array, as_shape
-from ..linear_map import LinearMap, balanced, factor_svd
+from ..linear_map import LinearMap, balanced, factor_svd, numerical_rank
 from ..problem import Problem
 from ..result import Result
-
-# Singular values below this fraction of the largest are counted as zero in every landscape statement.
-RANK_TOL = 1e-7
 
 
 @dataclass(frozen=True)
@@ -97,8 +94,3 @@ def canonical_result(problem: Any, result: Any) -> Point:
     if hasattr(result, "A") and hasattr(result, "B"):
         return canonical(problem, result.A, result.B)
     raise TypeError(f"result: expected a Result or a pair (A, B), got {type(result).__name__}")
-
-
-def numerical_rank(values: Array) -> int:
-    """Return how many singular values exceed ``RANK_TOL`` times the largest."""
-    return int(np.count_nonzero(values > RANK_TOL * values.max(initial=0.0)))

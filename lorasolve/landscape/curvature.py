@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._validate import Array, as_number
+from ..linear_map import numerical_rank
 from ._canonical import Point, canonical
 
 Operator = Callable[[Array], Array]
@@ -140,7 +141,7 @@ def symmetry_basis(A: Array, B: Array, lam: float) -> Array:
     U, s, _ = np.linalg.svd(np.array(columns).T, full_matrices=False)
     # Orbit directions shrink with the factors, so a nearly deficient point has nearly vanishing ones: those are
     # not projected out, because at such a point they are ordinary directions of escape.
-    return U[:, s > 1e-6 * s.max(initial=0.0)] if s.max(initial=0.0) > 0.0 else U[:, :0]
+    return U[:, : numerical_rank(s)]
 
 
 def _apply(point: Point, vector: Array) -> Array:

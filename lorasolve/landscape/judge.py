@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._known import Known
 from .._validate import Array, as_float_array, as_integer, as_number, as_shape
 from ..certificate import Certificate, certify
+from ..linear_map import numerical_rank
 from ..problem import Problem
 from ..result import Result
-from ._canonical import Point, canonical_result, numerical_rank
+from ._canonical import Point, canonical_result
 from .constants import Constants, known_constants
 from .curvature import SecondOrder, second_order_at
 from .first_order import Stationarity, stationarity_at
@@ -208,7 +210,7 @@ class _Judge:
         spectra = self._spectra()
         premises = self._premises(spectra)
         findings = self._findings(spectra, premises)
-        global_by = [f for f in findings if f.known == "CERTIFIED" and f.conclusion == "global"]
+        global_by = [f for f in findings if f.known is Known.CERTIFIED and f.conclusion == "global"]
         contradictions: tuple[str, ...] = ()
         if kind == "spurious":
             contradictions = tuple(f"{f.theorem} says global ({f.text})" for f in global_by)
@@ -235,7 +237,7 @@ class _Judge:
         gap = min(self.certificate.gap, self._gap_without_decay())
         excess = max(self.certificate.factor_gap, 0.0)
         if gap + excess <= self.tol * self.scale:
-            return "global", f"CERTIFIED: within {gap + excess:.2e} of the optimum of F", "certificate"
+            return "global", f"{Known.CERTIFIED}: within {gap + excess:.2e} of the optimum of F", "certificate"
         if not self.first.is_fosp:
             limit = self.tol * (1.0 + abs(self.first.value))
             return (
@@ -369,12 +371,12 @@ class _Judge:
         if any(not p.holds for p in premises if p.name != "alpha > 0 and beta < inf"):
             return ()
         if constants.alpha_low > 0.0 and constants.beta_high < math.inf:
-            alpha, beta, known = constants.alpha_low, constants.beta_high, "CERTIFIED"
+            alpha, beta, known = constants.alpha_low, constants.beta_high, Known.CERTIFIED
         elif constants.alpha_high > 0.0:
-            alpha, beta, known = constants.alpha_high, constants.beta_low, "SAMPLED"
+            alpha, beta, known = constants.alpha_high, constants.beta_low, Known.SAMPLED
         else:
             return ()
         if spectra.delta > 0.0:
             return (theorem_3(spectra, alpha, beta, known, self.eps),)
-        whole_space = constants.whole_space and known == "CERTIFIED"
+        whole_space = constants.whole_space and known is Known.CERTIFIED
         return tuple(statement(spectra, alpha, beta, known) for statement in applicable(spectra, whole_space))

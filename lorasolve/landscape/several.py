@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._known import Known
 from .._validate import Array, as_float_array, as_number, as_shape
 from ..certificate import Certificate, certify
+from ..linear_map import numerical_rank
 from ..multi import MultiProblem
 from ..result import Result
-from ._canonical import Point, numerical_rank
+from ._canonical import Point
 from .constants import Constants
 from .curvature import SecondOrder, curvature, symmetry_basis
 from .judge import Premise
@@ -217,7 +219,7 @@ def _theorem_2(
             spectra = Spectra.of(Point(problem.block_problem(k, X), A, B), stars[k], r_star)
             inside = c.whole_space or spectra.distance <= c.radius
             premises.append(Premise(f"matrix {k + 1}: within D", inside, f"distance {spectra.distance:.4g}"))
-            blocks.append(theorem_1(spectra, c.alpha_low, c.beta_high, "CERTIFIED"))
+            blocks.append(theorem_1(spectra, c.alpha_low, c.beta_high, Known.CERTIFIED))
     if not all(p.holds for p in premises):
         return tuple(premises), tuple(blocks), "not evaluated"
     everywhere = all(f.conclusion == "global" for f in blocks)

@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from .._known import Known
 from .._validate import Array
-from ._canonical import Point, numerical_rank
+from ..linear_map import RANK_TOL, numerical_rank
+from ._canonical import Point
 from .regimes import SHARP, THEOREM_1, THEOREM_A, regime
 
 # An inequality counts as violated only beyond this relative margin, so that rounding never produces a conclusion.
@@ -65,7 +67,7 @@ class Spectra:
         star_values = star_values[: numerical_rank(star_values)]
         off = X_star - P @ (P.T @ X_star)
         outside = np.linalg.svd(off - (off @ Q) @ Q.T, compute_uv=False)
-        outside = outside[outside > 1e-6 * star_values.max(initial=0.0)][:r_star]
+        outside = outside[outside > RANK_TOL * star_values.max(initial=0.0)][:r_star]
         return cls(
             r=r,
             r_star=r_star,
@@ -107,9 +109,9 @@ class Finding:
     ----------
     theorem : str
         Its name.
-    known : str
-        ``"CERTIFIED"`` if the constants used are certified bounds; ``"SAMPLED"`` if they are sampled or attained
-        values: then it is an illustration and no verdict rests on it.
+    known : Known
+        CERTIFIED if the constants used are certified bounds; SAMPLED if they are sampled or attained values: then it
+        is an illustration and no verdict rests on it.
     conclusion : str
         ``"global"`` or ``"not excluded"`` (a spurious point like this one contradicts nothing); for Theorem 3 also
         ``"eps-global"``.
@@ -122,7 +124,7 @@ class Finding:
     """
 
     theorem: str
-    known: str
+    known: Known
     conclusion: str
     text: str
     numbers: dict[str, float] = field(repr=False)
@@ -131,7 +133,7 @@ class Finding:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON-ready values (infinite numbers as None)."""
         numbers = {k: (v if math.isfinite(v) else None) for k, v in self.numbers.items()}
-        return asdict(self) | {"numbers": numbers, "vacuous": list(self.vacuous)}
+        return asdict(self) | {"known": str(self.known), "numbers": numbers, "vacuous": list(self.vacuous)}
 
 
 def _less(left: float, right: float) -> bool:
@@ -145,7 +147,7 @@ def _distance_bound(s: Spectra, q: float) -> float:
     return s.tail / math.sqrt(1.0 - ratio) if ratio < 1.0 else math.inf
 
 
-def theorem_1(s: Spectra, alpha: float, beta: float, known: str) -> Finding:
+def theorem_1(s: Spectra, alpha: float, beta: float, known: Known) -> Finding:
     """Theorem 1 (main paper; proofs/theorem1): special regime, rank, ratio of singular values, distance."""
     q = 2.0 * alpha / beta
     numbers = {"2 alpha/beta": q, "sigma_r": s.sigma_r, "sigma_r*": s.sigma_r_star, "distance": s.distance}
@@ -171,7 +173,7 @@ def theorem_1(s: Spectra, alpha: float, beta: float, known: str) -> Finding:
     return finding("not excluded", text, *(["distance bound"] if bound == 0.0 else []))
 
 
-def corollary_1(s: Spectra, alpha: float, beta: float, known: str) -> Finding:
+def corollary_1(s: Spectra, alpha: float, beta: float, known: Known) -> Finding:
     """Corollary 1 (main paper, ``r > r*``; proofs/corollary1): both directions, the lower bound on ``||X||_F``."""
     q = 2.0 * alpha / beta
     numbers = {"2 alpha/beta": q, "sigma_r": s.sigma_r, "sigma_r*": s.sigma_r_star, "norm": s.norm}
@@ -189,7 +191,7 @@ def corollary_1(s: Spectra, alpha: float, beta: float, known: str) -> Finding:
     return finding("not excluded", text, *(["norm bound"] if bound <= 0.0 else []))
 
 
-def theorem_a(s: Spectra, alpha: float, beta: float, known: str) -> Finding:
+def theorem_a(s: Spectra, alpha: float, beta: float, known: Known) -> Finding:
     """Theorem A (proofs/theorem_a): ``beta/alpha < 2 sqrt(r/r*)``, and the annulus of a spurious point.
 
     A spurious point has ``tau = ||X*_perp||_* > 0`` and, with ``k = rank X*_perp``, ``t = tau/(k sigma_r)``,
@@ -224,7 +226,7 @@ def theorem_a(s: Spectra, alpha: float, beta: float, known: str) -> Finding:
     return finding("not excluded", f"annulus: distance {s.distance:.6g} <= {upper:.6g}, t = {t:.6g}")
 
 
-def sharp_constant(s: Spectra, alpha: float, beta: float, known: str) -> Finding:
+def sharp_constant(s: Spectra, alpha: float, beta: float, known: Known) -> Finding:
     """Cited (R. Y. Zhang 2021, 2024): ``beta/alpha < 1 + 2 sqrt(r/r*)`` for constants of the whole space."""
     found = regime(alpha, beta, s.r, s.r_star, fully_conditioned=True)
     numbers = {"beta/alpha": beta / alpha, "threshold": found.thresholds[SHARP]}
@@ -234,7 +236,7 @@ def sharp_constant(s: Spectra, alpha: float, beta: float, known: str) -> Finding
     return Finding("sharp constant (cited)", known, conclusion, text, numbers)
 
 
-def theorem_3(s: Spectra, alpha: float, beta: float, known: str, eps: float | None = None) -> Finding:
+def theorem_3(s: Spectra, alpha: float, beta: float, known: Known, eps: float | None = None) -> Finding:
     """Theorem 3 with explicit constants (proofs/theorem3): a minimizer within ``delta`` of a matrix of rank ``r*``.
 
     ``X*`` is an exact minimizer of any rank, and the constants hold about it. With ``o = ||X - X*||_F`` and
@@ -274,7 +276,7 @@ def theorem_3(s: Spectra, alpha: float, beta: float, known: str, eps: float | No
     return finding("not excluded", text)
 
 
-Statement = Callable[[Spectra, float, float, str], Finding]
+Statement = Callable[[Spectra, float, float, Known], Finding]
 
 
 def applicable(s: Spectra, whole_space: bool) -> list[Statement]:

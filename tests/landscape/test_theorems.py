@@ -7,8 +7,9 @@ import pytest
 
 import lorasolve as ls
 from lorasolve import landscape
+from lorasolve._known import Known
 from lorasolve.landscape._canonical import canonical
-from lorasolve.landscape.constants import Constants
+from lorasolve.landscape.constants import Constants, Evidence
 from lorasolve.landscape.theorems import Spectra, corollary_1, theorem_1, theorem_3, theorem_a
 from lorasolve.multi import MultiObjective
 
@@ -31,40 +32,40 @@ def spectra(**changes):
 
 def test_theorem_1_by_hand():
     # q = 2 alpha/beta = 0.25: ratio q sigma_1/sigma_2 = 0.5, tail 0.5, bound 0.5/sqrt(0.5) = 0.7071.
-    found = theorem_1(spectra(), 1.0, 8.0, "CERTIFIED")
+    found = theorem_1(spectra(), 1.0, 8.0, Known.CERTIFIED)
     assert found.conclusion == "not excluded"
     assert found.numbers["distance bound"] == pytest.approx(math.sqrt(0.5))
-    assert theorem_1(spectra(distance=0.7), 1.0, 8.0, "CERTIFIED").conclusion == "global"
-    assert theorem_1(spectra(), 1.0, 1.9, "CERTIFIED").conclusion == "global"
+    assert theorem_1(spectra(distance=0.7), 1.0, 8.0, Known.CERTIFIED).conclusion == "global"
+    assert theorem_1(spectra(), 1.0, 1.9, Known.CERTIFIED).conclusion == "global"
     # sigma_2/sigma_1 = 0.5 < q = 0.6
-    assert theorem_1(spectra(), 3.0, 10.0, "CERTIFIED").conclusion == "global"
-    assert theorem_1(spectra(values=np.array([1.0, 0.0])), 1.0, 8.0, "CERTIFIED").conclusion == "global"
+    assert theorem_1(spectra(), 3.0, 10.0, Known.CERTIFIED).conclusion == "global"
+    assert theorem_1(spectra(values=np.array([1.0, 0.0])), 1.0, 8.0, Known.CERTIFIED).conclusion == "global"
 
 
 def test_corollary_1_by_hand():
-    found = corollary_1(spectra(), 1.0, 8.0, "CERTIFIED")
+    found = corollary_1(spectra(), 1.0, 8.0, Known.CERTIFIED)
     assert found.conclusion == "not excluded"
     assert found.vacuous == ("norm bound",)
     # X* = 0.1 short: the bound on the norm is 0.7071 - 0.1 and holds; at norm 0.5 it would be violated.
-    bound = corollary_1(spectra(norm_star=0.1), 1.0, 8.0, "CERTIFIED")
+    bound = corollary_1(spectra(norm_star=0.1), 1.0, 8.0, Known.CERTIFIED)
     assert bound.numbers["norm bound"] == pytest.approx(math.sqrt(0.5) - 0.1)
     assert bound.vacuous == ()
-    assert corollary_1(spectra(norm_star=0.1, norm=0.5), 1.0, 8.0, "CERTIFIED").conclusion == "global"
+    assert corollary_1(spectra(norm_star=0.1, norm=0.5), 1.0, 8.0, Known.CERTIFIED).conclusion == "global"
 
 
 def test_theorem_a_by_hand():
     # c = 8, threshold 2 sqrt 2. t = 0.8/0.5 = 1.6 >= 1 and 1.6^2 - 8*1.6 + 2 < 0; annulus: 1 <= 8 * 0.5.
-    assert theorem_a(spectra(), 1.0, 8.0, "CERTIFIED").conclusion == "not excluded"
-    assert theorem_a(spectra(), 1.0, 2.8, "CERTIFIED").conclusion == "global"
-    assert theorem_a(spectra(distance=4.1), 1.0, 8.0, "CERTIFIED").conclusion == "global"
-    assert theorem_a(spectra(outside=np.array([])), 1.0, 8.0, "CERTIFIED").conclusion == "global"
+    assert theorem_a(spectra(), 1.0, 8.0, Known.CERTIFIED).conclusion == "not excluded"
+    assert theorem_a(spectra(), 1.0, 2.8, Known.CERTIFIED).conclusion == "global"
+    assert theorem_a(spectra(distance=4.1), 1.0, 8.0, Known.CERTIFIED).conclusion == "global"
+    assert theorem_a(spectra(outside=np.array([])), 1.0, 8.0, Known.CERTIFIED).conclusion == "global"
     # t < 1 needs t >= a/((c - 2) k) = 1/6.
-    assert theorem_a(spectra(outside=np.array([0.5 * 0.16])), 1.0, 8.0, "CERTIFIED").conclusion == "global"
-    assert theorem_a(spectra(outside=np.array([0.5 * 0.17])), 1.0, 8.0, "CERTIFIED").conclusion == "not excluded"
+    assert theorem_a(spectra(outside=np.array([0.5 * 0.16])), 1.0, 8.0, Known.CERTIFIED).conclusion == "global"
+    assert theorem_a(spectra(outside=np.array([0.5 * 0.17])), 1.0, 8.0, Known.CERTIFIED).conclusion == "not excluded"
     # t >= 1 needs t^2 - 8 t + 2 <= 0, so t <= 4 + sqrt 14.
     edge = 0.5 * (4.0 + math.sqrt(14.0))
-    assert theorem_a(spectra(outside=np.array([edge * 1.001])), 1.0, 8.0, "CERTIFIED").conclusion == "global"
-    assert theorem_a(spectra(outside=np.array([edge * 0.999])), 1.0, 8.0, "CERTIFIED").conclusion == "not excluded"
+    assert theorem_a(spectra(outside=np.array([edge * 1.001])), 1.0, 8.0, Known.CERTIFIED).conclusion == "global"
+    assert theorem_a(spectra(outside=np.array([edge * 0.999])), 1.0, 8.0, Known.CERTIFIED).conclusion == "not excluded"
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -83,11 +84,11 @@ def test_theorem_3_holds_at_optima_that_are_only_nearly_low_rank(seed):
     c = 2.0 * point.sigma_r_star / point.sigma_r
     left = (c - 1.0) * point.distance**2 - 2.0 * point.delta * point.distance
     assert left + point.tail**2 <= point.delta**2 + 2.0 * point.sigma_r_star * point.nu + 1e-9
-    found = theorem_3(point, 1.0, 1.0, "CERTIFIED")
+    found = theorem_3(point, 1.0, 1.0, Known.CERTIFIED)
     assert found.conclusion in ("global", "eps-global")
     if found.conclusion == "eps-global":
         assert point.distance <= found.numbers["radius"]
-        assert theorem_3(point, 1.0, 1.0, "CERTIFIED", eps=found.numbers["radius"] / 2).vacuous == ("radius",)
+        assert theorem_3(point, 1.0, 1.0, Known.CERTIFIED, eps=found.numbers["radius"] / 2).vacuous == ("radius",)
 
 
 def test_verdict_uses_theorem_3_when_asked_for_a_lower_rank():
@@ -104,10 +105,10 @@ def test_verdict_uses_theorem_3_when_asked_for_a_lower_rank():
 def test_sampled_constants_never_decide():
     f = landscape.instances.sharp(2, 1, 4, 4, 5.0, 0.1)
     problem = ls.Problem(f, rank=2, lam=0.1)
-    optimistic = Constants(-math.inf, 1.0, 1.5, math.inf, {"alpha_high": "SAMPLED: x"}, 2, 10.0, False)
+    optimistic = Constants(-math.inf, 1.0, 1.5, math.inf, {"alpha_high": Evidence(Known.SAMPLED, "x")}, 2, 10.0, False)
     judged = landscape.verdict(problem, f.stationary_factors(), X_star=f.X_star, constants=optimistic)
     assert judged.kind == "spurious"
-    assert {found.known for found in judged.findings} == {"SAMPLED"}
+    assert {found.known for found in judged.findings} == {Known.SAMPLED}
     assert judged.findings[0].conclusion == "global"
     assert judged.contradictions == ()
 
