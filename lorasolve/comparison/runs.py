@@ -239,6 +239,7 @@ def compare(
     """
     if not isinstance(problem, Problem):
         raise TypeError(f"problem: expected a Problem, got {type(problem).__name__}")
+    problem.require_one_matrix("compare")
     chosen = _methods(problem, methods)
     numbers = _seeds(seeds)
     rule = StoppingRule() if stop is None else stop

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike
 from .._known import Known
 from .._validate import Array, as_float_array, as_integer, as_number, as_shape
 from ..linear_map import numerical_rank
+from ..objectives._blocks import MultiObjective, OneBlock
 from ..objectives.base import Objective, as_objective
 
 # Up to this many entries of X the Hessian of a quadratic is formed and decomposed.
@@ -181,17 +183,79 @@ def known_constants(objective: Objective, r: int) -> Constants | None:
     return None
 
 
+def known_block_constants(loss: MultiObjective, ranks: Sequence[int]) -> tuple[Constants, ...] | None:
+    """Return whole-space constants for each matrix that cost nothing and satisfy the joint inequality, or None.
+
+    For a decoupled loss those of its parts. Otherwise a loss that is strongly convex with ``alpha`` and smooth with
+    ``beta`` jointly has these constants in each matrix: stated by it, or from the spectrum of a small quadratic.
+    """
+    if loss.decoupled or len(ranks) == 1:
+        zeros = [np.zeros(shape) for shape in loss.shapes]
+        found = [known_constants(loss.block(k, zeros), r) for k, r in enumerate(ranks)]
+        return None if None in found else tuple(found)  # type: ignore[arg-type]
+    alpha, beta = getattr(loss, "alpha", None), getattr(loss, "beta", None)
+    if isinstance(alpha, float) and isinstance(beta, float):
+        source = "stated by the loss, jointly, whole space"
+    elif _has_small_hessian(loss):
+        alpha, beta = _ends(joint_hessian(loss))
+        source = "extreme eigenvalues of the joint Hessian, whole space"
+    else:
+        return None
+    return tuple(Constants.exact(alpha, beta, r, whole_space=True, source=source) for r in ranks)
+
+
+def joint_inequality(loss: MultiObjective, constants: Sequence[Constants]) -> tuple[bool | None, str]:
+    """Say whether the constants ``alpha_l`` of each matrix are joint ones, and how that is known.
+
+    The inequality is ``<grad f(X) - grad f(X*), X - X*> >= sum_l alpha_l ||X_l - X*_l||_F^2``. It holds for a sum of
+    losses of one matrix each; where the joint Hessian minus ``diag(alpha_l)`` is positive semidefinite; and where ``f``
+    is jointly strongly convex with a constant of at least all ``alpha_l``. Nothing here refutes it: that would need an
+    admissible matrix of low rank.
+    """
+    least = [c.alpha_low if c.alpha_low > 0.0 else c.alpha_high for c in constants]
+    if loss.decoupled:
+        return True, "f is a sum of losses of one matrix each"
+    stated = getattr(loss, "alpha", None)
+    if isinstance(stated, float) and stated >= max(least):
+        return True, f"{Known.CERTIFIED}: f is jointly strongly convex with {stated:.6g}"
+    if _has_small_hessian(loss):
+        weights = np.concatenate([np.full(m * n, a) for (m, n), a in zip(loss.shapes, least)])
+        low = _ends(joint_hessian(loss) - np.diag(weights))[0]
+        if low >= 0.0:
+            return True, f"{Known.CERTIFIED}: the joint Hessian is at least diag(alpha_l)"
+        return None, f"not given, and not certified: the joint Hessian falls below diag(alpha_l) by {-low:.3g}"
+    return None, "not given, and f states no joint constant; constants of each matrix alone do not imply it"
+
+
+def _has_small_hessian(loss: MultiObjective) -> bool:
+    return loss.facts.least_squares and sum(m * n for m, n in loss.shapes) <= DENSE_ENTRIES
+
+
+def joint_hessian(loss: MultiObjective) -> Array:
+    """Return the constant Hessian of a small quadratic in all entries of all updates."""
+    cuts = np.cumsum([m * n for m, n in loss.shapes])
+    zero = [np.zeros(shape) for shape in loss.shapes]
+    rows = []
+    for unit in np.eye(int(cuts[-1])):
+        parts = [part.reshape(shape) for part, shape in zip(np.split(unit, cuts[:-1]), loss.shapes)]
+        rows.append(np.concatenate([product.ravel() for product in loss.hessian_product(zero, parts)]))
+    H = np.array(rows)
+    return 0.5 * (H + H.T)
+
+
 # ---------------------------------------------------------------------- quadratic f
-def _spectrum_ends(objective: Objective) -> tuple[float, float]:
-    """Return the extreme eigenvalues of a constant Hessian of order ``m n``, rounded outwards."""
-    m, n = objective.shape
-    zero = np.zeros((m, n))
-    H = np.array([objective.hessian_product(zero, unit.reshape(m, n)).ravel() for unit in np.eye(m * n)])
-    values = np.linalg.eigvalsh(0.5 * (H + H.T))
-    slack = 8.0 * np.finfo(np.float64).eps * m * n * max(abs(values[0]), abs(values[-1]))
+def _ends(H: Array) -> tuple[float, float]:
+    """Return the extreme eigenvalues of a symmetric matrix, a smallest one that is zero to rounding as zero."""
+    values = np.linalg.eigvalsh(H)
+    slack = 8.0 * np.finfo(np.float64).eps * H.shape[0] * max(abs(values[0]), abs(values[-1]))
     low, high = float(values[0]), float(values[-1])
     # A semidefinite Hessian has smallest eigenvalue 0 up to rounding; never report that rounding as convexity.
     return (0.0 if abs(low) <= slack else low), high
+
+
+def _spectrum_ends(objective: Objective) -> tuple[float, float]:
+    """Return the extreme eigenvalues of a constant Hessian of order ``m n``."""
+    return _ends(joint_hessian(OneBlock(objective)))
 
 
 def _quadratic(
