@@ -8,6 +8,7 @@ import numpy as np
 
 import lorasolve as ls
 from lorasolve import landscape
+from lorasolve.linear_map import numerical_rank
 from lorasolve.multi import TwoLayerPair
 
 
@@ -19,13 +20,12 @@ def run(quick: bool = False) -> dict[str, Any]:
     problem = ls.MultiProblem(TwoLayerPair(W, V, Z, Y), ranks=(4, 3), lam=0.05)
     stop = ls.StoppingRule(max_iter=5000, grad_tol=1e-9)
     start = ls.inits.Gaussian(std=2.0)
-    ends = [problem.solve("lbfgs", init=start, seed=k, stop=stop) for k in range(4 if quick else 12)]
+    ends = [ls.solve(problem, "lbfgs", init=start, seed=k, stop=stop) for k in range(4 if quick else 12)]
     best = min(ends, key=lambda end: end.fun)
-    reference = [A @ B.T for A, B in problem.split(best.A, best.B)]
-    verdicts = [landscape.verdict_multi(problem, end, X_star=reference) for end in ends]
+    verdicts = [landscape.verdict(problem, end, X_star=best.X) for end in ends]
     print(f"{problem}: X* is the best of {len(ends)} ends, not certified")
     for end, judged in zip(ends, verdicts):
-        ranks = [int(np.linalg.matrix_rank(A @ B.T, tol=1e-5)) for A, B in problem.split(end.A, end.B)]
+        ranks = [numerical_rank(np.linalg.svd(X, compute_uv=False)) for X in end.X]
         print(f"  L = {end.fun:.6f}, ranks {ranks}, {judged.kind}: {judged.reason}")
     return {"verdicts": verdicts, "best": best}
 

@@ -14,28 +14,31 @@ bound on its suboptimality.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._validate import Array, as_float_array, as_number, as_shape
+from ._known import Known
+from ._validate import Array, as_number
 from .linear_map import (
     DENSE_LIMIT,
+    RANK_TOL,
     LinearMap,
     TopSingular,
     balanced,
     factor_svd,
+    numerical_rank,
     split_spectrum,
     top_singular,
 )
-from .objectives.base import Objective, rounding_noise
+from .objectives._blocks import MultiObjective, Pairs
+from .objectives.base import Objective
 from .problem import Problem
 from .result import Result
 
 EPS = float(np.finfo(np.float64).eps)
-RANK_TOL = 1e-9
 # Far from stationarity the block bound on ||G||_2 is loose and plain Lanczos is used instead.
 COUPLING_LIMIT = 1e-2
 LANCZOS_TOL = 1e-10
@@ -68,7 +71,8 @@ class Certificate:
     factor_gap : float
         ``L(A, B) - F(X)``, the part of the penalty that balancing would remove.
     rank, nuclear_norm, sigma_r, singular_values
-        Of the update; ``sigma_r`` is the smallest singular value that the given factors allow for.
+        Of the update, for several matrices of all together (``rank`` is then the sum of theirs); ``sigma_r`` is the
+        smallest singular value that the given factors allow for.
     is_global : bool or None
         True: within ``tol`` of the optimum. False: a point better by more than ``tol`` is known. None: unknown.
     reason : str
@@ -77,6 +81,8 @@ class Certificate:
         Which bound was used.
     tol : float
         The relative accuracy that ``is_global`` refers to.
+    rank_tol : float
+        Singular values above this fraction of the largest are counted in ``rank``.
     """
 
     value: float
@@ -96,6 +102,7 @@ class Certificate:
     reason: str
     method: str
     tol: float
+    rank_tol: float = RANK_TOL
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON-ready values."""
@@ -109,7 +116,8 @@ class Certificate:
             f"{self.method}\n"
             f"  ||G||_2/lam = {self.dual_norm:.12g}, ||grad L|| = {self.stationarity:.3g}, "
             f"balance {self.balance:.3g}, L - F = {self.factor_gap:.3g}\n"
-            f"  rank {self.rank}, ||X||_* = {self.nuclear_norm:.6g}, sigma_r = {self.sigma_r:.3g}"
+            f"  rank {self.rank} (above {self.rank_tol:.0e} of the largest), "
+            f"||X||_* = {self.nuclear_norm:.6g}, sigma_r = {self.sigma_r:.3g}"
         )
 
 
@@ -128,13 +136,19 @@ class Bound:
 
 
 def duality_gap(
-    objective: Objective, lam: float, f: float, nuclear: float, inner: float, norm: float, noise: float = 0.0
+    objective: Objective | MultiObjective,
+    lam: float,
+    f: float,
+    nuclear: float,
+    inner: float,
+    norm: float,
+    noise: float = 0.0,
 ) -> Bound:
     """Return the best certified gap from five numbers (module docstring; proofs/certificate).
 
     Parameters
     ----------
-    objective : Objective
+    objective : Objective or MultiObjective
         Only its ``dtype`` and its facts ``convex``, ``least_squares`` and ``lower_bound`` are used.
     lam : float
         The weight of the nuclear norm, > 0.
@@ -175,10 +189,12 @@ def certify(problem: Problem, point: Result | tuple[Any, Any] | Any, tol: float 
 
     Parameters
     ----------
-    problem : Problem
-        The problem whose convex counterpart is meant (the original one, also for merged stages).
+    problem : Problem or MultiProblem
+        The problem whose convex counterpart is meant (the original one, also for merged stages). For several matrices
+        ``||X||_*`` is the sum over them, ``||G||_2`` the largest, and what follows from these two holds as for one.
     point : Result, ConvexResult, (A, B) or ndarray of shape (m, n)
-        The point: an object with factors, explicit factors of any common number of columns, or an update ``X``.
+        The point: an object with factors, explicit factors of any common number of columns, or an update ``X``. For
+        several matrices ``A``, ``B`` are sequences of arrays, and an update is a list of them.
     tol : float
         Relative accuracy of ``is_global``.
 
@@ -199,31 +215,35 @@ def certify(problem: Problem, point: Result | tuple[Any, Any] | Any, tol: float 
     proofs/stationary_structure).
     """
     as_number(tol, "tol", 0.0)
-    A, B = _factors(problem, point)
+    factors = _factors(problem, point)
     problem = problem.replace(objective=problem.objective.in_float64())
-    objective, s, lam = problem.objective, problem.scale, problem.lam_effective
-    GB, GtA = np.empty_like(A), np.empty_like(B)
-    f = float(objective.factor_oracle(A, B, GB, GtA))
-    P, values, Q = factor_svd(A, B)
-    nuclear, rank = float(values.sum()), numerical_rank(values)
-    P, Q = P[:, :rank], Q[:, :rank]
-    G = objective.gradient_operator(A, B)
-    norm, top = _gradient_norm(G, P, Q, lam)
-    bound = duality_gap(objective, lam, f, nuclear, float(np.vdot(GB, A)), norm, rounding_noise(objective))
+    loss, s, lam = problem.loss, problem.scale, problem.lam_effective
+    products = [(np.empty_like(A), np.empty_like(B)) for A, B in factors]
+    f = float(loss.factor_oracle(factors, products))
+    spectra, values, rank = _truncated(factors)
+    nuclear = float(values.sum())
+    gradients = loss.gradient_operators(factors)
+    norms = [_gradient_norm(G, P, Q, lam) for G, (P, _, Q) in zip(gradients, spectra)]
+    norm = max(norm for norm, _ in norms)
+    tops = [top for _, top in norms]
+    inner = sum(float(np.vdot(GB, A)) for (GB, _), (A, _) in zip(products, factors))
+    bound = duality_gap(loss, lam, f, nuclear, inner, norm, loss.rounding_noise())
     value = f + lam * nuclear
     if lam == 0.0:
-        at_zero = abs(objective.factor_value(0.0 * A, B))
+        at_zero = abs(loss.factor_value([(0.0 * A, B) for A, B in factors]))
         bound = replace(bound, scale=max(abs(f), at_zero) or 1.0)
 
     def improvement() -> float:
-        return value - _better_value(objective, lam, G, (P, values[:rank], Q), top)
+        return value - _better_value(loss, lam, gradients, spectra, tops)
 
     answer = _answer(problem, bound, value, rank, tol, improvement)
     # Back from A' = s A to the factors of the problem: grad_A L = s G B + lam A, grad_B L = s G^T A + lam B.
-    own = A / s
-    stationarity = math.hypot(
-        float(np.linalg.norm(s * GB + problem.lam * own)), float(np.linalg.norm(GtA + problem.lam * B))
-    )
+    own = [(A / s, B) for A, B in factors]
+    grads = [
+        (s * GB + problem.lam * A, GtA + problem.lam * B) for (GB, GtA), (A, B) in zip(products, own)
+    ]
+    exact = all(top.exact for top in tops)
+    residual = max(top.residual for top in tops)
     return Certificate(
         value=value,
         gap=answer.gap,
@@ -231,18 +251,33 @@ def certify(problem: Problem, point: Result | tuple[Any, Any] | Any, tol: float 
         relative_gap=answer.gap / bound.scale,
         dual_value=value - answer.gap,
         dual_norm=norm / lam if lam else math.inf,
-        stationarity=stationarity,
-        balance=float(np.linalg.norm(own.T @ own - B.T @ B)),
-        factor_gap=0.5 * problem.lam * float(np.vdot(own, own) + np.vdot(B, B)) - lam * nuclear,
+        stationarity=math.hypot(*(float(np.linalg.norm(part)) for pair in grads for part in pair)),
+        balance=math.hypot(*(float(np.linalg.norm(A.T @ A - B.T @ B)) for A, B in own)),
+        factor_gap=0.5 * problem.lam * sum(float(np.vdot(A, A) + np.vdot(B, B)) for A, B in own) - lam * nuclear,
         rank=rank,
         nuclear_norm=nuclear,
         sigma_r=float(values[-1]),
         singular_values=[float(v) for v in values],
         is_global=answer.is_global,
         reason=answer.reason,
-        method=bound.method if top.exact else f"{bound.method}; ||G||_2 by Lanczos, residual {top.residual:.1e}",
+        method=bound.method if exact else f"{bound.method}; ||G||_2 by Lanczos, residual {residual:.1e}",
         tol=tol,
     )
+
+
+Svd = tuple[Array, Array, Array]
+
+
+def _truncated(factors: Pairs) -> tuple[list[Svd], Array, int]:
+    """Return the numerically non-zero part of the SVD of each block; all singular values, descending; their rank.
+
+    Zero is relative to the largest singular value of all blocks, as it would be in one block-diagonal matrix.
+    """
+    whole = [factor_svd(A, B) for A, B in factors]
+    values = np.sort(np.concatenate([s for _, s, _ in whole]))[::-1]
+    threshold = RANK_TOL * values.max(initial=0.0)
+    counts = [int(np.count_nonzero(s > threshold)) for _, s, _ in whole]
+    return [(P[:, :k], s[:k], Q[:, :k]) for (P, s, Q), k in zip(whole, counts)], values, numerical_rank(values)
 
 
 def _gradient_norm(G: LinearMap, P: Array, Q: Array, lam: float) -> tuple[float, TopSingular]:
@@ -258,29 +293,25 @@ def _gradient_norm(G: LinearMap, P: Array, Q: Array, lam: float) -> tuple[float,
     return float(top.values[0]) + top.residual, top
 
 
-def numerical_rank(values: Array, tol: float = RANK_TOL) -> int:
-    """Return how many singular values exceed ``tol`` times the largest."""
-    return int(np.count_nonzero(values > tol * values.max(initial=0.0)))
-
-
-def _factors(problem: Problem, point: Any) -> tuple[Array, Array]:
-    """Return float64 factors ``(s A, B)`` whose product is the update ``X`` of the point."""
-    m, n = problem.shape
+def _factors(problem: Problem, point: Any) -> Pairs:
+    """Return float64 factors ``(s A_l, B_l)`` whose products are the updates ``X_l`` of the point."""
     if isinstance(point, Result) and (point.merged is not None or not point.problem.adapter.low_rank):
         point = point.X
-    if isinstance(point, tuple) and len(point) == 2:
-        scale, given, names = problem.scale, point, ("A", "B")
+    # Two arrays are the factors of one matrix, or the updates of two.
+    pair = isinstance(point, tuple) and len(point) == 2
+    if pair and not (problem.several and isinstance(point[0], np.ndarray)):
+        (A, B), scale, names = point, problem.scale, ("A", "B")
     elif hasattr(point, "A") and hasattr(point, "B"):
         scale = point.problem.scale if isinstance(point, Result) else 1.0
-        given, names = (point.A, point.B), ("point.A", "point.B")
+        A, B, names = point.A, point.B, ("point.A", "point.B")
     else:
-        X = as_shape(as_float_array(point, "point", 2, np.float64), "point", (m, n))
-        P, values, Qt = np.linalg.svd(X, full_matrices=False)
-        return balanced(P, values, Qt.T)
-    A, B = (as_float_array(factor, name, 2, np.float64) for factor, name in zip(given, names))
-    as_shape(A, names[0], (m, A.shape[1]))
-    as_shape(B, names[1], (n, A.shape[1]))
-    return scale * A, B
+        return [_balanced(X) for X in problem.checked_updates(point, "point")]
+    return [(scale * A, B) for A, B in problem.checked_factors(A, B, np.float64, names, any_rank=True)]
+
+
+def _balanced(X: Array) -> tuple[Array, Array]:
+    P, values, Qt = np.linalg.svd(X, full_matrices=False)
+    return balanced(P, values, Qt.T)
 
 
 class _Answer(NamedTuple):
@@ -302,7 +333,7 @@ def _answer(
     if problem.objective.facts.convex is not True:
         return _Answer(None, bound.gap, 0.0, "f is not known to be convex: see the second-order verdict instead")
     if bound.relative <= tol:
-        reason = f"within {bound.relative:.1e} (relative) of the convex optimum, CERTIFIED"
+        reason = f"within {bound.relative:.1e} (relative) of the convex optimum, {Known.CERTIFIED}"
         return _Answer(True, bound.gap, 0.0, reason)
     better = max(improvement() - rounding, 0.0)
     if better > tol * bound.scale:
@@ -315,7 +346,7 @@ def _answer(
 
 def _answer_without_decay(problem: Problem, bound: Bound, value: float, rank: int, tol: float) -> _Answer:
     """Compare with the closed form of the optimum of rank <= r, the only yardstick for ``lam = 0``."""
-    minimizer = problem.objective.minimizer(0.0, problem.rank)
+    minimizer = None if problem.several else problem.objective.minimizer(0.0, problem.rank)
     if minimizer is None:
         return _Answer(None, bound.gap, 0.0, "lam = 0: the problem of rank <= r is not convex and has no certificate")
     optimum = problem.objective.factor_value(*minimizer)
@@ -329,22 +360,31 @@ def _answer_without_decay(problem: Problem, bound: Bound, value: float, rank: in
 
 
 def _better_value(
-    objective: Objective, lam: float, G: LinearMap, svd: tuple[Array, Array, Array], top: TopSingular
+    loss: MultiObjective,
+    lam: float,
+    gradients: Sequence[LinearMap],
+    spectra: Sequence[Svd],
+    tops: Sequence[TopSingular],
 ) -> float:
     """Return the lowest ``F`` found by proximal gradient steps ``prox(X - t G)``, ``X = P diag(s) Q^T``.
 
     The steps are restricted to the singular spaces of ``X``, their images under ``G`` and the top singular pair of
     ``G``: at a point that is not optimal ``F`` falls along one of these. ``t`` falls from ``8/beta`` until ``F`` rises.
     """
-    P, s, Q = svd
-    left = np.linalg.qr(np.hstack([P, G.matmat(Q), top.U]))[0]
-    right = np.linalg.qr(np.hstack([Q, G.rmatmat(P), top.V]))[0]
-    X, core = (left.T @ P * s) @ (Q.T @ right), left.T @ G.matmat(right)
+    spans = []
+    for G, (P, s, Q), top in zip(gradients, spectra, tops):
+        left = np.linalg.qr(np.hstack([P, G.matmat(Q), top.U]))[0]
+        right = np.linalg.qr(np.hstack([Q, G.rmatmat(P), top.V]))[0]
+        spans.append((left, right, (left.T @ P * s) @ (Q.T @ right), left.T @ G.matmat(right)))
     lowest = math.inf
-    for t in 8.0 / (objective.facts.smoothness or 1.0) * 0.5 ** np.arange(16):
-        p, sigma, qt = np.linalg.svd(X - t * core, full_matrices=False)
-        shrunk = np.maximum(sigma - t * lam, 0.0)
-        value = objective.factor_value(*balanced(left @ p, shrunk, right @ qt.T)) + lam * float(shrunk.sum())
+    for t in 8.0 / (loss.facts.smoothness or 1.0) * 0.5 ** np.arange(16):
+        factors, nuclear = [], 0.0
+        for left, right, X, core in spans:
+            p, sigma, qt = np.linalg.svd(X - t * core, full_matrices=False)
+            shrunk = np.maximum(sigma - t * lam, 0.0)
+            nuclear += float(shrunk.sum())
+            factors.append(balanced(left @ p, shrunk, right @ qt.T))
+        value = loss.factor_value(factors) + lam * nuclear
         if value > lowest:
             break
         lowest = min(lowest, value)

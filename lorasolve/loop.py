@@ -233,9 +233,7 @@ class CountedOracle:
             raise Stop(Status.STALLED)
         if problem.trainable is not None:
             direction = np.where(problem.trainable, direction, 0.0)
-        product = np.concatenate(
-            [part.ravel() for part in problem.hvp(*problem.split(theta)[:2], *problem.split(direction)[:2])]
-        )
+        product = problem.hessian_product(theta, direction)
         return product if problem.trainable is None else np.where(problem.trainable, product, 0.0)
 
 

@@ -135,6 +135,8 @@ class Method:
             Whether the init makes the start, so that it is asked too; False where factors are given.
         """
         adapter = problem.adapter if self.adapter is None else self.adapter
+        if adapter != problem.adapter and problem.several:
+            return f"adapter {adapter.name!r}: with settings it {problem.one_matrix_refusal()}"
         reason = adapter.refusal(problem.objective)
         if reason is not None:
             return f"adapter {adapter.name!r}: {reason}"
@@ -146,7 +148,7 @@ class Method:
             reason = self._schedule_refusal(part, problem)
             if reason is not None:
                 return f"schedule {part.name!r}: {reason}"
-        reason = self.init.refusal(problem) if draws_start else None
+        reason = self._init_refusal(problem) if draws_start else None
         if reason is not None:
             return f"init {self.init.name!r}: {reason}"
         if any(part.has_stages for part in self.schedules) or (draws_start and self.init.merges):
@@ -170,7 +172,15 @@ class Method:
                 f"it scales a step size, and {self.optimizer.name!r} has none to scale (a method that reads "
                 "state.step_factor says takes_step_factor = True)"
             )
+        if schedule.has_stages and problem.several:
+            return f"its stages are those of one matrix: it {problem.one_matrix_refusal()}"
         return schedule.refusal(problem)
+
+    def _init_refusal(self, problem: Problem) -> str | None:
+        if self.init.merges and problem.several:
+            return f"it changes the frozen weight and {problem.one_matrix_refusal()}"
+        reasons = (self.init.refusal(part) for part in problem.parts())
+        return next((reason for reason in reasons if reason is not None), None)
 
     def start(self, problem: Problem, rng: np.random.Generator, given: Stage | None = None) -> Stage:
         """Return the first stage: the init's factors (or the given stage), then what the schedules make of them.
@@ -188,6 +198,9 @@ class Method:
         return stage
 
     def _draw(self, problem: Problem, rng: np.random.Generator) -> Stage:
+        if problem.several:
+            starts = [self.init.start(part, rng) for part in problem.parts()]
+            return Stage(problem, problem.join([start.A for start in starts], [start.B for start in starts]))
         start = self.init.start(problem, rng)
         if start.merged is not None:
             problem = problem.replace(objective=problem.objective.merged(start.merged))

@@ -111,12 +111,12 @@ class Intermediate:
     nfev: int
 
     @property
-    def A(self) -> Array:
+    def A(self) -> Any:
         """The factor ``A`` (m, r)."""
         return self.problem.split(self.theta)[0]
 
     @property
-    def B(self) -> Array:
+    def B(self) -> Any:
         """The factor ``B`` (n, r)."""
         return self.problem.split(self.theta)[1]
 

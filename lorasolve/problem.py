@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,7 +13,8 @@ from ._validate import Array, as_float_array, as_integer, as_number, as_shape, r
 from .adapters import registry as adapter_registry
 from .adapters.base import Adapter, split
 from .adapters.lora import LoRA
-from .linear_map import factor_singular_values
+from .linear_map import LinearMap, factor_singular_values
+from .objectives._blocks import MultiObjective, OneBlock, Pairs
 from .objectives.base import DenseReference, Objective, as_objective
 
 
@@ -42,6 +43,11 @@ class Problem:
         As given, checked.
     shape : tuple of int
         ``(m, n)``.
+    shapes, ranks : tuple
+        The same as ``shape`` and ``rank``, one entry for each matrix; so that whatever is written for
+        :meth:`split_blocks` serves :class:`~lorasolve.MultiProblem` too.
+    several : bool
+        True for a :class:`~lorasolve.MultiProblem`.
     dtype : numpy dtype
         The type of the factors.
     scale : float
@@ -72,12 +78,16 @@ class Problem:
     lam: float = 0.0
     adapter: Adapter = "lora"  # type: ignore[assignment]
     shape: tuple[int, int] = field(init=False)
+    shapes: tuple[tuple[int, int], ...] = field(init=False)
+    ranks: tuple[int, ...] = field(init=False)
     dtype: Any = field(init=False)
     scale: float = field(init=False)
     lam_effective: float = field(init=False)
     n_factor_parameters: int = field(init=False)
     size: int = field(init=False)
     trainable: Array | None = field(init=False)
+
+    several: ClassVar[bool] = False
 
     if TYPE_CHECKING:
         # What the fields may be given as; the dataclass writes the constructor.
@@ -100,6 +110,8 @@ class Problem:
             lam=lam,
             adapter=adapter,
             shape=shape,
+            shapes=(shape,),
+            ranks=(rank,),
             dtype=objective.dtype,
             scale=scale,
             lam_effective=lam / scale,
@@ -125,19 +137,40 @@ class Problem:
         """Return the same problem with every answer derived from the objective's dense level."""
         return self.replace(objective=DenseReference(self.objective))
 
+    @property
+    def loss(self) -> MultiObjective:
+        """``f`` as a loss of a tuple of updates, one for each matrix."""
+        return OneBlock(self.objective)
+
+    def parts(self) -> tuple[Problem, ...]:
+        """Return a problem for each matrix, the other updates at zero: what an init makes the start of each from."""
+        return (self,)
+
     # ------------------------------------------------------------------ flat parameters
     def split(self, theta: Array) -> tuple[Array, Array, Array]:
         """Return views of ``theta``: ``A`` (m, r), ``B`` (n, r) and the adapter's further parameters."""
         return split(theta, self.shape, self.rank)
 
+    def split_blocks(self, theta: Array) -> tuple[tuple[Array, Array], ...]:
+        """Return views ``(A_l, B_l)`` of ``theta``, one pair for each matrix."""
+        return (self.split(theta)[:2],)
+
+    def unpaired(self, factors: Pairs) -> tuple[Any, Any]:
+        """Return pairs ``(A_l, B_l)`` as ``A`` and ``B``: arrays here, tuples of them for several matrices."""
+        return factors[0]
+
     def join(self, A: ArrayLike, B: ArrayLike, extra: ArrayLike | None = None) -> Array:
         """Return the parameter vector made of checked factors (and the adapter's own start for the rest)."""
-        m, n = self.shape
-        A = as_shape(as_float_array(A, "A", 2, self.dtype), "A", (m, self.rank))
-        B = as_shape(as_float_array(B, "B", 2, self.dtype), "B", (n, self.rank))
+        ((A, B),) = self.checked_factors(A, B, self.dtype)
         if extra is None:
             extra = self.adapter.initial_extra(self.objective, A, B)
         return np.concatenate([A.ravel(), B.ravel(), np.asarray(extra, dtype=self.dtype)])
+
+    def checked_factors(
+        self, A: Any, B: Any, dtype: Any = None, names: tuple[str, str] = ("A", "B"), any_rank: bool = False
+    ) -> tuple[tuple[Array, Array], ...]:
+        """Return the pairs ``(A_l, B_l)`` of given factors, checked; with the rank of the problem or ``any_rank``."""
+        return (checked_pair(A, B, self.shape, None if any_rank else self.rank, dtype, names),)
 
     def value_and_grad(self, theta: Array, grad: Array) -> float:
         """Write the gradient of ``L`` at ``theta`` into ``grad`` and return ``L(theta)``.
@@ -180,6 +213,30 @@ class Problem:
             grad[~self.trainable] = 0.0
         return 0.5 * self.lam * float(square)
 
+    def prox(self, theta: Array, step: float) -> None:
+        """Replace ``theta`` by the proximal map of ``step`` times the adapter's penalty there, in place."""
+        self.adapter.prox(theta, self.shape, self.rank, step)
+
+    def gradient_operators(self, theta: Array) -> tuple[LinearMap, ...]:
+        """Return the gradient of ``f`` at the update of each matrix, in float64 (adapters with ``X = s A B^T``)."""
+        return self.loss.gradient_operators(self._scaled(self.split_blocks(theta)))
+
+    def sampled_smoothness(self, theta: Array) -> float:
+        """Return the largest curvature of ``f`` found at ``theta`` (SAMPLED: a lower bound on its smoothness)."""
+        return self.loss.sampled_smoothness(self._scaled(self.split_blocks(theta)))
+
+    def hessian_product(self, theta: Array, direction: Array) -> Array:
+        """Return the Hessian of ``L`` at ``theta`` times a flat direction (adapters with ``X = s A B^T``)."""
+        s = self.scale
+        products = self.loss.factor_hvp(
+            self._scaled(self.split_blocks(theta)), self._scaled(self.split_blocks(direction))
+        )
+        product = np.concatenate([part.ravel() for HB, HtA in products for part in (s * HB, HtA)])
+        return product + self.lam * direction[: self.n_factor_parameters]
+
+    def _scaled(self, factors: Pairs) -> Pairs:
+        return factors if self.scale == 1.0 else [(self.scale * A, B) for A, B in factors]
+
     def update(self, theta: Array) -> Array:
         """Return the update ``X`` (m, n) that ``theta`` stands for."""
         return self.adapter.update(self.objective, theta, self.rank)
@@ -204,25 +261,35 @@ class Problem:
         ``D = U B^T + A V^T`` for ``s = 1`` (main paper, section 1; proofs/factor_derivatives).
         """
         self.require_low_rank("hvp")
-        m, n = self.shape
-        A = as_shape(as_float_array(A, "A", 2), "A", (m, self.rank))
-        B = as_shape(as_float_array(B, "B", 2), "B", (n, self.rank))
-        U = as_shape(as_float_array(U, "U", 2), "U", (m, self.rank))
-        V = as_shape(as_float_array(V, "V", 2), "V", (n, self.rank))
-        s = self.scale
-        HB, HtA = self.objective.factor_hvp(s * A, B, s * U, V)
-        return s * HB + self.lam * U, HtA + self.lam * V
+        theta = flat(self.checked_factors(A, B))
+        direction = flat(self.checked_factors(U, V, names=("U", "V")))
+        return self.split(self.hessian_product(theta, direction))[:2]
 
-    def convex_value(self, X: ArrayLike) -> float:
+    def checked_updates(self, X: Any, name: str = "X") -> tuple[Array, ...]:
+        """Return the update of each matrix, checked, in float64."""
+        return (as_shape(as_float_array(X, name, 2, np.float64), name, self.shape),)
+
+    def convex_value(self, X: Any) -> float:
         """Return ``F(X) = f(X) + (lam/s) ||X||_*`` for an update ``X`` (m, n)."""
-        X = as_shape(as_float_array(X, "X", 2), "X", self.shape)
-        nuclear = float(np.linalg.svd(X, compute_uv=False).sum()) if self.lam else 0.0
-        return float(self.objective.value_and_grad(X)[0]) + self.lam_effective * nuclear
+        updates = self.checked_updates(X)
+        norms = (float(np.linalg.svd(x, compute_uv=False).sum()) for x in updates)
+        f = float(self.loss.value_and_grad(updates)[0])
+        return f + self.lam_effective * sum(norms) if self.lam else f
 
     def factored_convex_value(self, A: Array, B: Array) -> float:
-        """Return ``F(s A B^T)`` from the factors alone."""
-        nuclear = self.scale * float(factor_singular_values(A, B).sum())
-        return self.objective.factor_value(self.scale * A, B) + self.lam_effective * nuclear
+        """Return ``F(s A B^T)`` from factors alone, which may have any number of columns."""
+        pairs = [(self.scale * A, B)]
+        return self.loss.factor_value(pairs) + self.lam_effective * nuclear_norm(pairs)
+
+    def one_matrix_refusal(self) -> str | None:
+        """Return why what works on one matrix does not apply, or None if it does."""
+        return f"works on one matrix, and this problem has {len(self.shapes)}" if self.several else None
+
+    def require_one_matrix(self, what: str) -> None:
+        """Refuse problems of several matrices."""
+        reason = self.one_matrix_refusal()
+        if reason is not None:
+            raise ValueError(f"{what}: {reason}")
 
     def low_rank_refusal(self) -> str | None:
         """Return why what needs ``X = s A B^T`` does not apply, or None if it does."""
@@ -250,3 +317,22 @@ def full_fine_tuning(objective: Objective) -> tuple[Problem, tuple[Array, Array]
     k = min(m, n)
     problem = Problem(objective, k, adapter=LoRA(frozen="A" if m <= n else "B"))
     return problem, (np.eye(m, k), np.zeros((n, k))) if m <= n else (np.zeros((m, k)), np.eye(n, k))
+
+
+def nuclear_norm(factors: Pairs) -> float:
+    """Return ``sum_l ||A_l B_l^T||_*``."""
+    return sum(float(factor_singular_values(A, B).sum()) for A, B in factors)
+
+
+def checked_pair(
+    A: Any, B: Any, shape: tuple[int, int], rank: int | None, dtype: Any, names: tuple[str, str]
+) -> tuple[Array, Array]:
+    """Return float factors of an update of a shape with a number of columns, by default that of ``A``."""
+    A, B = (as_float_array(factor, name, 2, dtype) for factor, name in zip((A, B), names))
+    columns = A.shape[1] if rank is None else rank
+    return as_shape(A, names[0], (shape[0], columns)), as_shape(B, names[1], (shape[1], columns))
+
+
+def flat(factors: Pairs) -> Array:
+    """Return the parameter vector of pairs ``(A_l, B_l)``."""
+    return np.concatenate([part.ravel() for pair in factors for part in pair])

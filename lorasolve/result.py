@@ -97,10 +97,10 @@ class Result:
     Attributes
     ----------
     A, B : ndarray of shape (m, r), (n, r)
-        The factors.
+        The factors; for a :class:`~lorasolve.MultiProblem` tuples of them, one for each matrix.
     theta : ndarray
         All parameters of the adapter (the factors first).
-    X : ndarray of shape (m, n)
+    X : ndarray of shape (m, n), or a tuple of them
         The update of the original frozen weight, merged stages included; formed on first use.
     fun, grad_norm : float
         ``L`` and ``||grad L||_2`` at the last point.
@@ -128,8 +128,8 @@ class Result:
         The problem of the last stage (the original one if nothing was merged).
     """
 
-    A: Array = field(repr=False)
-    B: Array = field(repr=False)
+    A: Any = field(repr=False)
+    B: Any = field(repr=False)
     theta: Array = field(repr=False)
     fun: float
     grad_norm: float
@@ -152,7 +152,7 @@ class Result:
         return self.status.success
 
     @property
-    def X(self) -> Array:
+    def X(self) -> Any:
         """The update of the original frozen weight (m, n)."""
         update = self.problem.update(self.theta)
         return update if self.merged is None else self.merged + update

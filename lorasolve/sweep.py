@@ -206,6 +206,7 @@ def _runs(problems: Any, method: Any, init: Any, seed: Any) -> list[_Run]:
     for problem in columns[0]:
         if not isinstance(problem, Problem):
             raise TypeError(f"problems: expected Problem objects, got {type(problem).__name__}")
+        problem.require_one_matrix("solve_batch")
         if (problem.shape, problem.rank, problem.dtype) != (first.shape, first.rank, first.dtype):
             raise ValueError(f"problems: all must have one shape, rank and type, got {first!r} and {problem!r}")
     return [_Run(problem, *method_and_start(m, i), s) for problem, m, i, s in zip(*columns)]

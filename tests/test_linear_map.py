@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 
+import lorasolve as ls
 from lorasolve.linear_map import (
     DENSE_LIMIT,
     LinearMap,
     balanced,
     factor_singular_values,
     factor_svd,
+    numerical_rank,
     split_spectrum,
     top_singular,
 )
@@ -151,3 +153,23 @@ def test_balanced_factors_attain_the_nuclear_norm():
     np.testing.assert_allclose(A @ B.T, M, atol=1e-13)
     np.testing.assert_allclose(A.T @ A, B.T @ B, atol=1e-13)
     assert 0.5 * (np.vdot(A, A) + np.vdot(B, B)) == pytest.approx(4.5, rel=1e-13)
+
+
+def test_numerical_rank_counts_relative_to_the_largest():
+    assert numerical_rank(np.array([2.0, 3e-6, 1e-6])) == 2
+    assert numerical_rank(np.array([1e-6, 3e-6, 2.0])) == 2
+    assert numerical_rank(np.array([2.0, 3e-6, 1e-10]), tol=1e-11) == 3
+    assert numerical_rank(np.zeros(3)) == 0
+    assert numerical_rank(np.zeros(0)) == 0
+
+
+def test_the_default_tolerance_finds_the_rank_of_nearly_converged_points():
+    """Weight decay 0.5 keeps exactly the singular values of the target above 0.5, so the rank is known."""
+    rng = np.random.default_rng(0)
+    P, Q = (np.linalg.qr(rng.standard_normal((k, k)))[0] for k in (8, 6))
+    M = (P[:, :6] * [4.0, 2.0, 1.0, 0.45, 0.4, 0.1]) @ Q.T
+    problem = ls.Problem(ls.objectives.Denoising(M), rank=6, lam=0.5)
+    for seed in range(5):
+        run = ls.solve(problem, "gd", "gaussian", seed=seed, stop=ls.StoppingRule(grad_tol=1e-6))
+        assert run.success
+        assert numerical_rank(factor_singular_values(run.A, run.B)) == 3

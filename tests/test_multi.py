@@ -1,11 +1,20 @@
 """Several matrices: derivatives by differences, the separable case in closed form, the network's two layers."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
+import scipy.linalg
 
-from lorasolve import MultiProblem, StoppingRule, certify, check_objective, solve
-from lorasolve.multi import BlockDiagonal, BlockView, MultiObjective, TwoLayerPair
-from lorasolve.objectives import Denoising, LinearFineTuning, TwoLayer
+import lorasolve as ls
+from lorasolve import Method, MultiProblem, StoppingRule, certify, check_objective, solve, solve_convex
+from lorasolve.convex import registry as routes
+from lorasolve.inits import registry as inits
+from lorasolve.linear_map import numerical_rank
+from lorasolve.multi import BlockView, MultiObjective, Separable, TwoLayerPair
+from lorasolve.objectives import Denoising, Huber, LinearFineTuning, Objective, TwoLayer
+from lorasolve.optimizers import registry as optimizers
+from lorasolve.schedules import registry as schedules
 
 
 class TwoTargets(MultiObjective):
@@ -36,53 +45,129 @@ def network(name="tanh", seed=0):
     return TwoLayerPair(*(rng.standard_normal(shape) for shape in shapes), name)
 
 
-def random_factors(problem, seed=1):
-    rng = np.random.default_rng(seed)
-    return tuple(
-        (rng.standard_normal((m, r)), rng.standard_normal((n, r))) for (m, n), r in zip(problem.shapes, problem.ranks)
-    )
+def random_theta(problem, seed=1):
+    return np.random.default_rng(seed).standard_normal(problem.size)
 
 
-def updates(factors):
-    return [A @ B.T for A, B in factors]
+def grad_of(problem, theta):
+    grad = np.empty_like(theta)
+    problem.value_and_grad(theta, grad)
+    return grad
 
 
-def flat(pairs):
-    return np.concatenate([part.ravel() for pair in pairs for part in pair])
+class Embedded(Objective):
+    """The same loss of one block-diagonal matrix: the dense way, to compare with."""
+
+    def __init__(self, objective):
+        self.objective, self.shapes = objective, objective.shapes
+        self.shape = (sum(m for m, _ in self.shapes), sum(n for _, n in self.shapes))
+        for fact in ("convex", "smoothness", "lower_bound", "least_squares", "has_hessian", "n_samples"):
+            setattr(self, fact, getattr(objective.facts, fact))
+
+    def _blocks(self, X):
+        rows, columns = (np.cumsum([0, *sizes]) for sizes in zip(*self.shapes))
+        return [X[i : i + m, j : j + n] for i, j, (m, n) in zip(rows, columns, self.shapes)]
+
+    def value_and_grad(self, X):
+        f, G = self.objective.value_and_grad(self._blocks(X))
+        return f, scipy.linalg.block_diag(*G)
+
+    def hessian_product(self, X, D):
+        return scipy.linalg.block_diag(*self.objective.hessian_product(self._blocks(X), self._blocks(D)))
+
+    def sample_batch(self, index):
+        return Embedded(self.objective.sample_batch(index))
 
 
-def moved(factors, directions, t):
-    return tuple((A + t * U, B + t * V) for (A, B), (U, V) in zip(factors, directions))
+def embedded(problem):
+    return ls.Problem(Embedded(problem.objective), rank=sum(problem.ranks), lam=problem.lam)
+
+
+def embed(problem, theta):
+    A, B, _ = problem.split(theta)
+    return scipy.linalg.block_diag(*A), scipy.linalg.block_diag(*B)
 
 
 @pytest.mark.parametrize("name", ["tanh", "softplus", "gelu"])
 def test_derivatives_of_the_pair_agree_with_differences(name):
     problem = MultiProblem(network(name), ranks=(2, 1), lam=0.3)
-    factors, directions = random_factors(problem), random_factors(problem, 2)
+    theta, direction = random_theta(problem), random_theta(problem, 2)
     h = 1e-5
-    plus, minus = moved(factors, directions, h), moved(factors, directions, -h)
-    slope = (problem.value(plus) - problem.value(minus)) / (2 * h)
-    assert float(flat(problem.grad(factors)) @ flat(directions)) == pytest.approx(slope, rel=1e-7)
-    change = (flat(problem.grad(plus)) - flat(problem.grad(minus))) / (2 * h)
-    np.testing.assert_allclose(flat(problem.hvp(factors, directions)), change, rtol=1e-6, atol=1e-6)
+    plus, minus = theta + h * direction, theta - h * direction
+    slope = (problem.value(*problem.split(plus)[:2]) - problem.value(*problem.split(minus)[:2])) / (2 * h)
+    assert float(grad_of(problem, theta) @ direction) == pytest.approx(slope, rel=1e-7)
+    change = (grad_of(problem, plus) - grad_of(problem, minus)) / (2 * h)
+    np.testing.assert_allclose(problem.hessian_product(theta, direction), change, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("objective", [network(), Separable([Huber.example(np.random.default_rng(k)) for k in (1, 2)])])
+def test_blocks_are_the_block_diagonal_problem_without_its_zeros(objective):
+    """Value, gradient, Hessian, curvature bound and certificate against one dense block-diagonal matrix."""
+    from lorasolve.optimizers.base import curvature_bound
+
+    problem = MultiProblem(objective, ranks=(2, 1), lam=0.3)
+    whole = embedded(problem)
+    theta, direction = random_theta(problem), random_theta(problem, 2)
+    A, B = embed(problem, theta)
+    assert problem.value(*problem.split(theta)[:2]) == pytest.approx(whole.value(A, B), rel=1e-13)
+    for given, wanted in zip(embed(problem, grad_of(problem, theta)), whole.grad(A, B)):
+        np.testing.assert_allclose(given, wanted, atol=1e-12)
+    product = whole.hvp(A, B, *embed(problem, direction))
+    for given, wanted in zip(embed(problem, problem.hessian_product(theta, direction)), product):
+        np.testing.assert_allclose(given, wanted, atol=1e-12)
+    # Both estimate ||G||_2 by a few power iterations.
+    assert curvature_bound(problem, theta, 2.0) <= 1.01 * curvature_bound(whole, whole.join(A, B), 2.0)
+    H = np.array([problem.hessian_product(theta, unit) for unit in np.eye(problem.size)])
+    if objective.facts.smoothness is not None:
+        bound = curvature_bound(problem, theta, objective.facts.smoothness)
+        assert bound >= 0.95 * np.abs(np.linalg.eigvalsh(H)).max()  # ||G||_2 is estimated from below
+    mine, theirs = certify(problem, problem.split(theta)[:2]), certify(whole, (A, B))
+    for name in ("value", "gap", "dual_norm", "stationarity", "balance", "factor_gap", "rank", "nuclear_norm"):
+        assert getattr(mine, name) == pytest.approx(getattr(theirs, name), rel=1e-9), name
+    np.testing.assert_allclose(mine.singular_values, theirs.singular_values, atol=1e-12)
+    assert mine.is_global == theirs.is_global
+    assert mine.gap_at_least <= theirs.gap * (1.0 + 1e-9)
 
 
 def test_value_is_the_networks_error_plus_the_decay():
     rng = np.random.default_rng(0)
     W, V, Z, Y = (rng.standard_normal(shape) for shape in ((4, 3), (2, 4), (3, 12), (2, 12)))
     problem = MultiProblem(TwoLayerPair(W, V, Z, Y), ranks=1, lam=0.2)
-    ((A1, B1), (A2, B2)) = factors = random_factors(problem)
-    error = (V + A2 @ B2.T) @ np.tanh((W + A1 @ B1.T) @ Z) - Y
-    decay = sum(float(np.sum(part**2)) for pair in factors for part in pair)
-    assert problem.value(factors) == pytest.approx(float(np.sum(error**2)) / 24 + 0.1 * decay, rel=1e-13)
-    rmse = problem.objective.metrics(updates(factors))["rmse"]
+    theta = random_theta(problem)
+    X1, X2 = problem.update(theta)
+    error = (V + X2) @ np.tanh((W + X1) @ Z) - Y
+    value = float(np.sum(error**2)) / 24 + 0.1 * float(theta @ theta)
+    assert problem.value(*problem.split(theta)[:2]) == pytest.approx(value, rel=1e-13)
+    rmse = problem.objective.metrics((X1, X2))["rmse"]
     assert rmse == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-13)
 
 
 def test_every_claim_of_the_joint_objective_holds(targets):
     for objective in (targets, network(), network("relu")):
-        report = check_objective(BlockDiagonal(objective))
+        report = check_objective(Embedded(objective))
         assert report.ok, str(report)
+
+
+def test_a_sum_of_losses_states_what_its_parts_allow():
+    rng = np.random.default_rng(0)
+    linear, huber, user = LinearFineTuning.example(rng), Huber.example(rng), TwoLayer.example(rng)
+    facts = Separable([linear, Denoising(np.ones((3, 2)))]).facts
+    assert (facts.convex, facts.least_squares) == (True, True)
+    assert facts.smoothness == max(linear.facts.smoothness, 1.0)
+    assert facts.lower_bound == linear.facts.lower_bound + 0.0
+    assert Separable([linear, huber]).facts.least_squares is False
+    facts = Separable([linear, user]).facts
+    assert (facts.convex, facts.smoothness) == (None, None)
+    with pytest.raises(ValueError, match="parts: expected losses of one dtype"):
+        Separable([Denoising(np.ones((3, 2))), Denoising(np.ones((3, 2), dtype=np.float32))])
+
+
+def test_least_squares_reaches_the_certificate():
+    """A joint loss that states least_squares gets the tighter bound of least squares."""
+    rng = np.random.default_rng(0)
+    problem = MultiProblem(Separable([LinearFineTuning.example(rng) for _ in range(2)]), ranks=2, lam=0.1)
+    certificate = certify(problem, problem.split(random_theta(problem))[:2])
+    assert certificate.method == "Fenchel, least squares"
 
 
 def test_the_default_hessian_product_agrees_with_the_exact_one():
@@ -112,16 +197,17 @@ def test_blocks_of_the_network_are_the_single_matrix_objectives():
 
 def test_block_problem_sees_the_diagonal_block_of_the_hessian():
     problem = MultiProblem(network(), ranks=(2, 1), lam=0.3)
-    factors, directions = random_factors(problem), random_factors(problem, 2)
+    theta, direction = random_theta(problem), random_theta(problem, 2)
+    factors, moves = problem.split_blocks(theta), problem.split_blocks(direction)
     for k in (0, 1):
-        only = tuple(
-            (U, V) if j == k else (0 * U, 0 * V) for j, (U, V) in enumerate(directions)
-        )
-        expected = problem.hvp(factors, only)[k]
-        block = problem.block_problem(k, updates(factors))
-        for given, wanted in zip(block.hvp(*factors[k], *directions[k]), expected):
+        only = np.zeros_like(direction)
+        for part, move in zip(problem.split_blocks(only)[k], moves[k]):
+            part[:] = move
+        expected = problem.split_blocks(problem.hessian_product(theta, only))[k]
+        block = problem.block_problem(k, problem.update(theta))
+        for given, wanted in zip(block.hvp(*factors[k], *moves[k]), expected):
             np.testing.assert_allclose(given, wanted, atol=1e-11)
-        for given, wanted in zip(block.grad(*factors[k]), problem.grad(factors)[k]):
+        for given, wanted in zip(block.grad(*factors[k]), problem.split_blocks(grad_of(problem, theta))[k]):
             np.testing.assert_allclose(given, wanted, atol=1e-12)
 
 
@@ -130,74 +216,155 @@ def soft_thresholded(M, lam):
     return P * np.maximum(s - lam, 0.0) @ Qt
 
 
+# What works on one matrix says so; everything else is a loop over vectors and has to run.
+ONE_MATRIX = {"als", "flat_lora", "ggpo", "lora_pro", "mgpo_trainer", "scaled_gd", "weight_noise"}
+
+
+@pytest.mark.parametrize("name", sorted(optimizers.classes()))
+def test_each_optimizer_runs_on_several_matrices_or_says_why_not(name):
+    problem = MultiProblem(network(), ranks=(2, 1), lam=0.05)
+    refusal = Method(name).refusal(problem)
+    if name in ONE_MATRIX:
+        assert refusal is not None
+        with pytest.raises(ValueError, match=f"optimizer '{name}': "):
+            solve(problem, name, "gaussian")
+        return
+    assert refusal is None
+    result = solve(problem, name, "gaussian", stop=StoppingRule(max_iter=40))
+    assert len(result.A) == 2 and result.A[0].shape == (4, 2) and result.B[1].shape == (4, 1)
+    assert result.fun < problem.value(*problem.split(Method(name, init="gaussian").start(problem, rng()).theta)[:2])
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("name", sorted(schedules.classes()))
+def test_each_schedule_runs_on_several_matrices_or_says_why_not(name):
+    problem = MultiProblem(network(), ranks=(2, 1))
+    refusal = Method("gd", name).refusal(problem)
+    assert (refusal is None) == (name in ("cosine", "warmup")), refusal
+    if refusal is None:
+        assert solve(problem, f"gd+{name}", stop=StoppingRule(max_iter=5)).nit == 5
+
+
+@pytest.mark.parametrize("name", sorted(inits.classes()))
+def test_each_init_starts_every_block_or_says_why_not(name, targets):
+    problem = MultiProblem(targets, ranks=(2, 1))
+    refusal = Method("gd", init=name).refusal(problem)
+    assert (refusal is not None) == (name == "pissa")
+    if refusal is None:
+        theta = Method("gd", init=name).start(problem, rng()).theta
+        assert all(A.any() for A, _ in problem.split_blocks(theta))
+
+
 @pytest.mark.parametrize("optimizer", ["gd", "lbfgs", "trust_ncg", "nesterov"])
 def test_separable_problem_reaches_each_blocks_closed_form_and_is_certified(targets, optimizer):
     problem = MultiProblem(targets, ranks=(4, 3), lam=0.7)
-    result = problem.solve(optimizer, stop=StoppingRule(grad_tol=1e-10, max_iter=20_000))
+    result = solve(problem, optimizer, stop=StoppingRule(grad_tol=1e-10, max_iter=20_000))
     assert result.success, result.message
-    for X, M in zip(updates(problem.split(result.A, result.B)), targets.M):
+    for X, M in zip(result.X, targets.M):
         np.testing.assert_allclose(X, soft_thresholded(M, 0.7), atol=1e-8)
-    certificate = certify(problem.joint, result)
+    certificate = certify(problem, result)
     assert certificate.is_global is True
-    singles = [np.linalg.svd(A @ B.T, compute_uv=False).sum() for A, B in problem.split(result.A, result.B)]
+    singles = [np.linalg.svd(X, compute_uv=False).sum() for X in result.X]
     assert certificate.nuclear_norm == pytest.approx(sum(singles), rel=1e-10)
+    assert certify(problem, list(result.X)).gap == pytest.approx(certificate.gap, abs=1e-9)
+    assert certify(problem, result.X).is_global is True  # two arrays: the updates, not the factors of one matrix
+    assert solve(problem, optimizer, init=result).nit == 0
 
 
-def test_the_joint_route_without_the_fast_path_gives_the_same(targets):
-    problem = MultiProblem(targets, ranks=2, lam=0.7)
+@pytest.mark.parametrize("name", sorted(routes.classes()))
+def test_each_convex_route_finds_the_optimum_of_several_matrices_or_says_why_not(targets, name):
+    problem = MultiProblem(targets, ranks=1, lam=0.7)
+    if name in ("closed_form", "cvxpy"):
+        with pytest.raises(ValueError, match="it works on one matrix, and this problem has 2"):
+            solve_convex(problem, name)
+        return
+    found = solve_convex(problem, name, tol=1e-10)
+    assert found.success and found.gap <= 1e-10 * found.fun
+    for X, M in zip(found.X, targets.M):
+        np.testing.assert_allclose(X, soft_thresholded(M, 0.7), atol=1e-5)
+    values = [np.linalg.svd(soft_thresholded(M, 0.7), compute_uv=False) for M in targets.M]
+    assert found.rank == sum(numerical_rank(s) for s in values)
+
+
+def test_convex_routes_agree_where_the_matrices_are_coupled():
+    """Least squares in the sum of two products: no block has the optimum of its own problem."""
+
+    class Sum(MultiObjective):
+        shapes = ((5, 4), (5, 3))
+        convex, lower_bound, least_squares = True, 0.0, True
+
+        def __init__(self):
+            generator = np.random.default_rng(0)
+            self.Z = [generator.standard_normal((n, 9)) for _, n in self.shapes]
+            self.Y = generator.standard_normal((5, 9))
+
+        def value_and_grad(self, X):
+            R = X[0] @ self.Z[0] + X[1] @ self.Z[1] - self.Y
+            return 0.5 * float(np.sum(R * R)), tuple(R @ z.T for z in self.Z)
+
+    problem = MultiProblem(Sum(), ranks=3, lam=2.0)
+    found = solve_convex(problem, tol=1e-9, cross_check=True)
+    assert found.route == "factored" and found.cross_check["route"] == "prox"
+    assert abs(found.cross_check["relative_difference"]) < 1e-8
+    assert found.success
+    assert certify(embedded(problem), scipy.linalg.block_diag(*found.X)).relative_gap < 1e-6
+
+
+def test_the_joint_route_without_the_fast_path_gives_the_same():
+    generator = np.random.default_rng(0)
+    problem = MultiProblem(Separable([LinearFineTuning.example(generator) for _ in range(3)]), ranks=2, lam=0.7)
     stop = StoppingRule(max_iter=50)
-    fast, plain = (problem.solve("gd", stop=stop, engine=engine) for engine in ("compiled", "interpreted"))
-    np.testing.assert_allclose(fast.X, plain.X, atol=1e-12)
+    fast, plain = (solve(problem, "gd", stop=stop, engine=engine) for engine in ("compiled", "interpreted"))
+    np.testing.assert_allclose(fast.theta, plain.theta, atol=1e-12)
 
 
 def test_network_reaches_a_stationary_point_with_every_block_balanced():
     problem = MultiProblem(network(), ranks=(2, 2), lam=0.05)
-    result = problem.solve("lbfgs", seed=1, stop=StoppingRule(grad_tol=1e-10))
-    pairs = problem.split(result.A, result.B)
-    assert np.linalg.norm(flat(problem.grad(pairs))) < 1e-8
-    for A, B in pairs:  # A^T A = B^T B at every stationary point with lam > 0, block by block
+    result = solve(problem, "lbfgs", seed=1, stop=StoppingRule(grad_tol=1e-10))
+    assert np.linalg.norm(grad_of(problem, result.theta)) < 1e-8
+    for A, B in zip(result.A, result.B):  # A^T A = B^T B at every stationary point with lam > 0, block by block
         np.testing.assert_allclose(A.T @ A, B.T @ B, atol=1e-7)
-    assert certify(problem.joint, result).is_global is None
-
-
-@pytest.mark.parametrize("optimizer", ["gd", "adamw", "gd_backtracking", "lora_plus", "sgd"])
-def test_optimizers_keep_the_factors_block_diagonal(optimizer):
-    problem = MultiProblem(network(), ranks=(2, 1), lam=0.05)
-    result = problem.solve(optimizer, init="gaussian", stop=StoppingRule(max_iter=30))
-    mask = problem.joint.trainable
-    assert not result.theta[~mask].any()
-    assert result.theta[mask].all()
-    start = problem.value(problem.start("gaussian", np.random.default_rng(0)))
-    assert result.fun < start
+    assert certify(problem, result).is_global is None
 
 
 def test_the_start_of_each_block_is_its_own(targets):
     problem = MultiProblem(targets, ranks=(2, 1), lam=0.1)
-    (A1, B1), (A2, B2) = problem.start("lora", np.random.default_rng(0))
-    assert A1.shape == (5, 2) and A2.shape == (3, 1)
-    assert not B1.any() and not B2.any()
-    given = problem.solve("gd", init=((A1, B1), (A2, B2)), stop=StoppingRule(max_iter=3))
-    named = problem.solve("gd", init="lora", seed=0, stop=StoppingRule(max_iter=3))
+    A, B, _ = problem.split(Method("gd").start(problem, rng()).theta)
+    assert A[0].shape == (5, 2) and A[1].shape == (3, 1)
+    assert not B[0].any() and not B[1].any()
+    given = solve(problem, "gd", init=(A, B), stop=StoppingRule(max_iter=3))
+    named = solve(problem, "gd", init="lora", seed=0, stop=StoppingRule(max_iter=3))
     np.testing.assert_array_equal(given.theta, named.theta)
 
 
 def test_one_block_is_the_ordinary_problem():
     M = np.random.default_rng(0).standard_normal((5, 4))
-
-    class One(MultiObjective):
-        shapes = ((5, 4),)
-        convex, smoothness, lower_bound = True, 1.0, 0.0
-
-        def value_and_grad(self, X):
-            f, G = Denoising(M).value_and_grad(X[0])
-            return f, (G,)
-
-    multi = MultiProblem(One(), ranks=2, lam=0.5)
-    ((A, B),) = multi.start("gaussian", np.random.default_rng(3))
-    single = multi.joint.replace(objective=Denoising(M), adapter="lora")
+    multi = MultiProblem(Separable([Denoising(M)]), ranks=2, lam=0.5)
+    single = ls.Problem(Denoising(M), 2, 0.5)
     stop = StoppingRule(max_iter=20)
-    first = multi.solve("gd", init=((A, B),), stop=stop)
-    np.testing.assert_allclose(first.X, solve(single, "gd", init=(A, B), stop=stop).X, atol=1e-12)
+    first, second = (solve(problem, "gd", "gaussian", seed=3, stop=stop) for problem in (multi, single))
+    np.testing.assert_allclose(first.theta, second.theta, atol=1e-12)
+    assert certify(multi, first).gap == pytest.approx(certify(single, second).gap, rel=1e-9)
+    assert solve_convex(multi).fun == pytest.approx(solve_convex(single, "factored").fun, rel=1e-9)
+    assert ls.landscape.verdict(multi, first).kind == ls.landscape.verdict(single, second).kind
+
+
+def test_memory_is_the_sum_of_the_blocks():
+    """Twelve blocks of 96 x 96 hold less than one matrix of the block-diagonal problem (1152 x 1152, 10.6 MB)."""
+    generator = np.random.default_rng(0)
+    parts = [Denoising(generator.standard_normal((96, 96))) for _ in range(12)]
+    problem = MultiProblem(Separable(parts), ranks=4, lam=10.0)
+    solve(problem, "gd", stop=StoppingRule(max_iter=2))  # compile
+    tracemalloc.start()
+    result = solve(problem, "gd", stop=StoppingRule(max_iter=30))
+    certify(problem, result)
+    ls.landscape.second_order(problem, result.A, result.B)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * (12 * 96) ** 2
 
 
 def test_batches_average_to_the_whole():
@@ -219,21 +386,29 @@ def test_bad_input_is_named(targets):
     with pytest.raises(TypeError, match="objective: expected a MultiObjective, got Denoising"):
         MultiProblem(Denoising(np.eye(2)), ranks=1)
     problem = MultiProblem(targets, ranks=1, lam=0.1)
-    (pair, other) = random_factors(problem)
-    with pytest.raises(ValueError, match="factors: expected 2 pairs"):
-        problem.value((pair,))
+    A, B, _ = problem.split(random_theta(problem))
+    with pytest.raises(ValueError, match="A: expected 2 arrays, one for each matrix, got 1 entries"):
+        problem.value(A[:1], B)
+    with pytest.raises(ValueError, match="B: expected 2 arrays, one for each matrix, got ndarray"):
+        problem.value(A, B[0])
     with pytest.raises(ValueError, match=r"A\[0\]: expected shape \(5, 1\), got \(3, 1\)"):
-        problem.value((other, pair))
+        problem.value(A[::-1], B[::-1])
     with pytest.raises(ValueError, match=r"B\[1\]: has non-finite entries"):
-        problem.value((pair, (other[0], np.nan * other[1])))
+        problem.value(A, (B[0], np.nan * B[1]))
     with pytest.raises(ValueError, match="index: expected an integer from 0 to 1"):
-        problem.block(2, updates((pair, other)))
+        problem.block(2, problem.update(problem.join(A, B)))
     with pytest.raises(ValueError, match=r"X: expected 2 updates, got 1"):
-        problem.block(0, updates((pair,)))
+        problem.block(0, [np.zeros((5, 4))])
     with pytest.raises(ValueError, match=r"X\[1\]: expected shape \(3, 6\)"):
         problem.block(0, [np.zeros((5, 4)), np.zeros((6, 3))])
     with pytest.raises(ValueError, match="A = B = 0 is a stationary point"):
-        problem.solve(init=tuple((0 * A, 0 * B) for A, B in (pair, other)))
+        solve(problem, init=([0 * part for part in A], [0 * part for part in B]))
+    with pytest.raises(ValueError, match="adapter 'sora'"):
+        solve(problem, "gd@sora")
+    with pytest.raises(ValueError, match="adapter 'lora': with settings it works on one matrix"):
+        solve(problem, "gd@lora:alpha=2")
+    with pytest.raises(AttributeError, match=r"shape: works on one matrix, and this problem has 2.*see shapes"):
+        problem.shape  # noqa: B018
 
 
 def test_the_networks_shapes_are_checked():

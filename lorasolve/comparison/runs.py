@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from .._validate import Array, as_integer, require
-from ..certificate import Certificate, certify, numerical_rank
+from ..certificate import Certificate, certify
 from ..convex import ConvexResult, solve_convex
 from ..engine import solve
 from ..inits import Init
-from ..linear_map import factor_singular_values
+from ..linear_map import factor_singular_values, numerical_rank
 from ..method import Method
 from ..monitor import StoppingRule
 from ..objectives.base import Objective
@@ -239,6 +239,7 @@ def compare(
     """
     if not isinstance(problem, Problem):
         raise TypeError(f"problem: expected a Problem, got {type(problem).__name__}")
+    problem.require_one_matrix("compare")
     chosen = _methods(problem, methods)
     numbers = _seeds(seeds)
     rule = StoppingRule() if stop is None else stop

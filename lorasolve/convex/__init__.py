@@ -13,11 +13,11 @@ import numpy as np
 from .._progress import Progress
 from .._registry import Registry
 from .._threads import solver_pools
-from .._validate import as_number
-from ..certificate import Bound, Certificate, certify, numerical_rank
-from ..linear_map import balanced, factor_svd
+from .._validate import Array, as_number
+from ..certificate import Bound, Certificate, certify
+from ..linear_map import balanced, factor_svd, numerical_rank
 from ..problem import Problem
-from .base import ConvexResult, ConvexRoute, Solution
+from .base import DROPPED, ConvexResult, ConvexRoute, Solution
 
 registry: Registry[ConvexRoute] = Registry(__name__, ConvexRoute, "convex route")
 
@@ -46,8 +46,9 @@ def solve_convex(
 
     Parameters
     ----------
-    problem : Problem
-        The rank plays no part, except in closed forms for ``lam = 0``.
+    problem : Problem or MultiProblem
+        The rank plays no part, except in closed forms for ``lam = 0``. Several matrices are solved by ``"prox"`` and
+        ``"factored"``.
     route : {"auto", "closed_form", "cvxpy", "prox", "factored"} or ConvexRoute
         The route; ``"auto"`` takes a closed form if there is one, else ``"factored"``.
     tol : float
@@ -83,27 +84,34 @@ def solve_convex(
 def _route(problem: Problem, given: str | ConvexRoute) -> ConvexRoute:
     if given == "auto":
         closed = registry.classes()["closed_form"]()
-        return closed if closed.refusal(problem) is None else _route(problem, "factored")
+        return closed if _refusal(closed, problem) is None else _route(problem, "factored")
     route = registry.make(given, "route")
-    reason = route.refusal(problem)
+    reason = _refusal(route, problem)
     if reason is not None:
         raise ValueError(f"route: {route.name!r} cannot solve this problem: {reason}")
     return route
+
+
+def _refusal(route: ConvexRoute, problem: Problem) -> str | None:
+    """Return why a route cannot solve the problem, or None if it can."""
+    if problem.several and not route.takes_several:
+        return f"it {problem.one_matrix_refusal()}"
+    return route.refusal(problem)
 
 
 class _Latest:
     """Shows a route's progress and keeps its last report, for the case of an interruption."""
 
     def __init__(self, problem: Problem, route: ConvexRoute, tol: float, progress: bool) -> None:
-        m, n = problem.shape
-        self.solution = Solution(np.zeros((m, 1)), np.zeros((n, 1)), 0)
+        self.solution = Solution(*problem.unpaired(problem.loss.zeros()), 0)
         self.display = Progress(f"convex {route.name}", progress)
         self._decades = max(-math.log10(tol), 1.0)
 
     def __call__(self, solution: Solution, value: float, bound: Bound) -> None:
         self.solution = solution
         fraction = -math.log10(bound.relative) / self._decades if 0.0 < bound.relative < math.inf else 0.0
-        self.display.show(fraction, f"F = {value:.9g}  relative gap {bound.relative:.1e}  rank {solution.A.shape[1]}")
+        rank = sum(A.shape[1] for A, _ in solution.blocks)
+        self.display.show(fraction, f"F = {value:.9g}  relative gap {bound.relative:.1e}  rank {rank}")
 
 
 def _run(problem: Problem, route: ConvexRoute, tol: float, progress: bool) -> ConvexResult:
@@ -126,10 +134,9 @@ def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: b
     latest.display.close()
     seconds = time.perf_counter() - started
     compiled = _compile_seconds() - before
-    P, s, Q = factor_svd(found.A, found.B)
-    k = max(numerical_rank(s), 1)
-    A, B = balanced(P[:, :k], s[:k], Q[:, :k])
-    certificate = certify(problem, (A / problem.scale, B), tol=tol)
+    blocks = [_without_dropped(A, B) for A, B in found.blocks]
+    A, B = problem.unpaired(blocks)
+    certificate = certify(problem, problem.unpaired([(A / problem.scale, B) for A, B in blocks]), tol=tol)
     success = certificate.is_global is True or certificate.relative_gap <= tol
     return ConvexResult(
         A=A,
@@ -146,6 +153,13 @@ def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: b
     )
 
 
+def _without_dropped(A: Array, B: Array) -> tuple[Array, Array]:
+    """Return balanced factors of the same update without what is numerically zero, of at least one column."""
+    P, s, Q = factor_svd(A, B)
+    k = max(numerical_rank(s, DROPPED), 1)
+    return balanced(P[:, :k], s[:k], Q[:, :k])
+
+
 def _message(route: ConvexRoute, remark: str, certificate: Certificate, final: bool) -> str:
     """Put together what happened and, unless that is ``final``, what to do for a smaller gap."""
     message = f"{route.name}: {remark}; {certificate.reason}"
@@ -158,11 +172,13 @@ def _cross_checked(problem: Problem, result: ConvexResult, tol: float, progress:
     routes = registry.classes()
     for name in WITNESSES if problem.lam > 0.0 else ():  # without decay closed forms and routes differ in the rank
         second = routes[name]()
-        too_large = name == "cvxpy" and _conic_size(problem) > CONIC_LIMIT
-        if name == result.route or too_large or second.refusal(problem) is not None:
+        if name == result.route or _refusal(second, problem) is not None:
+            continue
+        if name == "cvxpy" and _conic_size(problem) > CONIC_LIMIT:
             continue
         other = _run(problem, second, tol, progress)
-        distance = float(np.linalg.norm(result.X - other.X))
+        mine, theirs = (x if isinstance(x, tuple) else (x,) for x in (result.X, other.X))
+        distance = math.hypot(*(float(np.linalg.norm(x - y)) for x, y in zip(mine, theirs)))
         report = {
             "route": other.route,
             "fun": other.fun,

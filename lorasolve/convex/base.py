@@ -6,19 +6,33 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from .._validate import Array
+import numpy as np
+
 from ..certificate import Bound, Certificate
+from ..objectives._blocks import Pairs
 from ..problem import Problem
+
+# Singular values below this fraction of the largest are dropped from a solution: unlike those below the tolerance of
+# numerical ranks they do not show in a gap certified to 1e-9.
+DROPPED = 1e-9
 
 
 @dataclass(frozen=True)
 class Solution:
-    """What a route found: factors of ``X = A B^T``, its iterations and a remark (for example a solver status)."""
+    """What a route found: factors of ``X = A B^T``, its iterations and a remark (for example a solver status).
 
-    A: Array
-    B: Array
+    For several matrices ``A`` and ``B`` are tuples.
+    """
+
+    A: Any
+    B: Any
     nit: int
     remark: str = "done"
+
+    @property
+    def blocks(self) -> Pairs:
+        """The factors of each matrix."""
+        return ((self.A, self.B),) if isinstance(self.A, np.ndarray) else tuple(zip(self.A, self.B))
 
 
 # What a route calls with its best point so far, the value F there and its bound.
@@ -27,10 +41,14 @@ Report = Callable[[Solution, float, Bound], None]
 
 @dataclass(frozen=True)
 class ConvexRoute:
-    """Base class of the routes; settings only."""
+    """Base class of the routes; settings only.
+
+    ``takes_several`` says that the route solves problems of several matrices; others are not asked about those.
+    """
 
     name: ClassVar[str] = ""
     summary: ClassVar[str] = ""
+    takes_several: ClassVar[bool] = False
 
     def refusal(self, problem: Problem) -> str | None:
         """Return why this route cannot solve the problem, or None if it can."""
@@ -56,7 +74,7 @@ class ConvexResult:
     Attributes
     ----------
     A, B : ndarray of shape (m, k), (n, k)
-        Balanced factors, ``X = A B^T``, with ``k`` the rank that was found.
+        Balanced factors, ``X = A B^T``, with ``k`` the rank that was found; tuples of them for several matrices.
     fun : float
         ``F(X)``; for ``lam = 0`` the optimum over rank <= r.
     certificate : Certificate
@@ -77,8 +95,8 @@ class ConvexResult:
         With ``cross_check=True``: the second route, its objective and the differences.
     """
 
-    A: Array = field(repr=False)
-    B: Array = field(repr=False)
+    A: Any = field(repr=False)
+    B: Any = field(repr=False)
     fun: float
     certificate: Certificate
     route: str
@@ -91,9 +109,11 @@ class ConvexResult:
     cross_check: dict[str, Any] | None = None
 
     @property
-    def X(self) -> Array:
-        """The optimal update (m, n)."""
-        return self.A @ self.B.T
+    def X(self) -> Any:
+        """The optimal update (m, n), or a tuple of them."""
+        if isinstance(self.A, np.ndarray):
+            return self.A @ self.B.T
+        return tuple(A @ B.T for A, B in zip(self.A, self.B))
 
     @property
     def rank(self) -> int:

@@ -21,12 +21,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._validate import Array, as_integer
-from ..certificate import Bound, duality_gap, numerical_rank
-from ..linear_map import LinearMap, TopSingular, balanced, factor_svd, split_spectrum
-from ..objectives.base import Objective, estimate_smoothness, rounding_noise
-from ..problem import Problem
+from ..certificate import Bound, duality_gap
+from ..linear_map import LinearMap, TopSingular, balanced, factor_svd, numerical_rank, split_spectrum
+from ..objectives._blocks import Pairs
+from ..problem import Problem, flat
 from ._descent import lbfgs
-from .base import ConvexRoute, Report, Solution
+from .base import DROPPED, ConvexRoute, Report, Solution
 
 # Escape directions offered per round: this many and, if all of them escape, half the present rank more, so that the
 # rank grows geometrically.
@@ -50,6 +50,7 @@ class Factored(ConvexRoute):
     max_rounds: int = 200
 
     name = "factored"
+    takes_several = True
     summary = "factors whose rank grows and shrinks by proximal steps until the certificate closes; scales"
 
     def __post_init__(self) -> None:
@@ -68,23 +69,40 @@ class Factored(ConvexRoute):
 
     def run(self, problem: Problem, tol: float, report: Report) -> Solution:
         """Return the point of smallest certified gap."""
-        return _Run(problem.objective, problem.lam_effective).solve(tol, self.max_rounds, report)
+        return _Run(problem).solve(tol, self.max_rounds, report)
 
 
 @dataclass(frozen=True)
-class _Point:
-    """``X = A B^T = P diag(s) Q^T`` with all that a round needs to know there; at ``X = 0`` ``P`` has no columns."""
+class _Block:
+    """One matrix ``X = A B^T = P diag(s) Q^T`` at a point; at ``X = 0`` ``P`` has no columns."""
 
     A: Array
     B: Array
     P: Array
     s: Array
     Q: Array
-    f: float
-    value: float
     G: LinearMap
     escapes: TopSingular
+
+    def spans(self, lam: float) -> tuple[Array, Array]:
+        """Return orthonormal bases of the spaces of ``X`` and of the directions that escape ``lam``."""
+        escaping = self.escapes.values > lam
+        return np.hstack([self.P, self.escapes.U[:, escaping]]), np.hstack([self.Q, self.escapes.V[:, escaping]])
+
+
+@dataclass(frozen=True)
+class _Point:
+    """All that a round needs to know at a point."""
+
+    blocks: tuple[_Block, ...]
+    f: float
+    value: float
     bound: Bound
+
+    @property
+    def factors(self) -> Pairs:
+        """The factors of each matrix."""
+        return [(block.A, block.B) for block in self.blocks]
 
     @property
     def merit(self) -> tuple[float, float]:
@@ -95,77 +113,89 @@ class _Point:
 class _Run:
     """One run of the factored solver."""
 
-    def __init__(self, objective: Objective, lam: float) -> None:
-        self.objective = objective
-        self.lam = lam
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.loss = loss = problem.loss
+        self.lam = problem.lam_effective
         self.evaluations = 0
-        m, n = objective.shape
-        zero = np.zeros((m, 1)), np.zeros((n, 1))
-        self.noise = rounding_noise(objective)
-        self.beta = objective.facts.smoothness or estimate_smoothness(objective, *zero) or 1.0
+        self.noise = loss.rounding_noise()
+        self.beta = loss.facts.smoothness or loss.sampled_smoothness(loss.zeros()) or 1.0
 
     def solve(self, tol: float, max_rounds: int, report: Report) -> Solution:
         """Alternate rank adaptation and descent at fixed rank until the gap closes."""
-        m, n = self.objective.shape
-        point = best = self._look(np.zeros((m, 1)), np.zeros((n, 1)))
+        point = best = self._look(self.loss.zeros())
         idle = 0
         for k in range(max_rounds):
-            report(_solution(best, k), best.value, best.bound)
+            report(self._solution(best, k), best.value, best.bound)
             if best.bound.relative <= tol:
-                return _solution(best, k, f"gap reached after {self.evaluations} oracle calls")
+                return self._solution(best, k, f"gap reached after {self.evaluations} oracle calls")
             if idle == PATIENCE:
-                return _solution(best, k, f"no further progress in {PATIENCE} rounds, the limit of double precision")
+                remark = f"no further progress in {PATIENCE} rounds, the limit of double precision"
+                return self._solution(best, k, remark)
             accuracy = max(0.03 * point.bound.gap, 0.3 * tol * point.bound.scale)
-            point = self._look(*self._descend(*self._adapt_rank(point), accuracy))
+            point = self._look(self._descend(self._adapt_rank(point), accuracy))
             idle = 0 if _improves(point, best) else idle + 1
             best = min(point, best, key=lambda p: p.merit)
-        return _solution(best, max_rounds, f"the limit of {max_rounds} rounds was reached")
+        return self._solution(best, max_rounds, f"the limit of {max_rounds} rounds was reached")
 
-    def _look(self, A: Array, B: Array) -> _Point:
-        """Return the point ``A B^T`` with its bound and escape directions."""
-        P, s, Q = factor_svd(A, B)
-        rank = numerical_rank(s)
-        width = max(rank, 1)
-        A, B = balanced(P[:, :width], s[:width], Q[:, :width])
-        P, s, Q = P[:, :rank], s[:rank], Q[:, :rank]
-        GB, GtA = np.empty_like(A), np.empty_like(B)
-        f = self.objective.factor_oracle(A, B, GB, GtA)
-        G = self.objective.gradient_operator(A, B)
-        spectrum = split_spectrum(G, P, Q, GROWTH, self.lam)
-        if spectrum.rest.values[-1] > self.lam:
-            spectrum = split_spectrum(G, P, Q, GROWTH + rank // 2, self.lam)
-        nuclear = float(s.sum())
-        bound = duality_gap(self.objective, self.lam, f, nuclear, float(np.vdot(GB, A)), spectrum.norm, self.noise)
-        return _Point(A, B, P, s, Q, f, f + self.lam * nuclear, G, spectrum.rest, bound)
+    def _solution(self, point: _Point, nit: int, remark: str = "") -> Solution:
+        return Solution(*self.problem.unpaired(point.factors), nit, remark)
 
-    def _adapt_rank(self, point: _Point) -> tuple[Array, Array]:
+    def _look(self, factors: Pairs) -> _Point:
+        """Return the point with its bound and escape directions."""
+        spectra = [factor_svd(A, B) for A, B in factors]
+        ranks = [numerical_rank(s, DROPPED) for _, s, _ in spectra]
+        factors = [
+            balanced(P[:, : max(r, 1)], s[: max(r, 1)], Q[:, : max(r, 1)]) for (P, s, Q), r in zip(spectra, ranks)
+        ]
+        products = [(np.empty_like(A), np.empty_like(B)) for A, B in factors]
+        f = self.loss.factor_oracle(factors, products)
+        blocks, norm = [], 0.0
+        for (A, B), (P, s, Q), r, G in zip(factors, spectra, ranks, self.loss.gradient_operators(factors)):
+            P, Q = P[:, :r], Q[:, :r]
+            spectrum = split_spectrum(G, P, Q, GROWTH, self.lam)
+            if spectrum.rest.values[-1] > self.lam:
+                spectrum = split_spectrum(G, P, Q, GROWTH + r // 2, self.lam)
+            norm = max(norm, spectrum.norm)
+            blocks.append(_Block(A, B, P, s[:r], Q, G, spectrum.rest))
+        nuclear = sum(float(block.s.sum()) for block in blocks)
+        inner = sum(float(np.vdot(GB, A)) for (GB, _), (A, _) in zip(products, factors))
+        bound = duality_gap(self.loss, self.lam, f, nuclear, inner, norm, self.noise)
+        return _Point(tuple(blocks), f, f + self.lam * nuclear, bound)
+
+    def _adapt_rank(self, point: _Point) -> Pairs:
         """Take a proximal gradient step restricted to the span of ``X`` and of the escape directions.
 
         The step ``1/beta`` is halved until the quadratic model is an upper bound of ``f`` at the new point, which
         holds at once if ``beta`` is a true smoothness constant (but for rounding: hence the limit).
         """
-        escaping = point.escapes.values > self.lam
-        if not (point.s.size or escaping.any()):
-            return point.A, point.B
-        left = np.hstack([point.P, point.escapes.U[:, escaping]])
-        right = np.hstack([point.Q, point.escapes.V[:, escaping]])
-        X = np.zeros((left.shape[1], right.shape[1]))
-        X[np.diag_indices(point.s.size)] = point.s
-        G = left.T @ point.G.matmat(right)
+        parts = []
+        for block in point.blocks:
+            left, right = block.spans(self.lam)
+            X = np.zeros((left.shape[1], right.shape[1]))
+            X[np.diag_indices(block.s.size)] = block.s
+            parts.append((block, left, right, X, left.T @ block.G.matmat(right)))
+        if all(X.size == 0 for _, _, _, X, _ in parts):
+            return point.factors
         for _ in range(MAX_HALVINGS):
-            p, sigma, qt = np.linalg.svd(X - G / self.beta)
-            shrunk = np.maximum(sigma - self.lam / self.beta, 0.0)
-            r = max(int(np.count_nonzero(shrunk)), 1)
-            A, B = balanced(left @ p[:, :r], shrunk[:r], right @ qt[:r].T)
-            D = (p * shrunk) @ qt - X
-            model = point.f + float(np.vdot(G, D)) + 0.5 * self.beta * float(np.vdot(D, D))
-            if self.objective.factor_value(A, B) <= model + self.noise:
+            model, factors = point.f, []
+            for block, left, right, X, G in parts:
+                if X.size == 0:
+                    factors.append((block.A, block.B))
+                    continue
+                p, sigma, qt = np.linalg.svd(X - G / self.beta)
+                shrunk = np.maximum(sigma - self.lam / self.beta, 0.0)
+                r = max(int(np.count_nonzero(shrunk)), 1)
+                factors.append(balanced(left @ p[:, :r], shrunk[:r], right @ qt[:r].T))
+                D = (p * shrunk) @ qt - X
+                model += float(np.vdot(G, D)) + 0.5 * self.beta * float(np.vdot(D, D))
+            if self.loss.factor_value(factors) <= model + self.noise:
                 break
             self.beta *= 2.0
-        return A, B
+        return factors
 
-    def _descend(self, A: Array, B: Array, accuracy: float) -> tuple[Array, Array]:
-        """Lower ``L`` at this rank until the first-order part of the gap is about ``accuracy``.
+    def _descend(self, factors: Pairs, accuracy: float) -> Pairs:
+        """Lower ``L`` at these ranks until the first-order part of the gap is about ``accuracy``.
 
         The gradient must at least shrink to 0.3 of what it was: else a loose bound on the gap, from which
         ``accuracy`` comes, would end the descent before it began. L-BFGS runs in variables scaled by the estimated
@@ -173,22 +203,25 @@ class _Run:
         variables ill-conditioned (on MovieLens-100k 217 oracle calls in place of 523, on Gaussian sensing at 60 x 60
         304 in place of 583).
         """
-        (m, r), n = A.shape, B.shape[0]
-        objective, lam = self.objective, self.lam
-        cut = m * r
-
-        on_A, on_B = objective.factor_diagonal(A, B)
-        root = np.sqrt(np.concatenate([on_A.ravel(), on_B.ravel()]) + lam)
-        length = math.sqrt(2.0 * float(np.vdot(A, A)))
+        loss, lam = self.loss, self.lam
+        root = np.sqrt(flat(loss.factor_diagonal(factors)) + lam)
+        start = flat(factors)
+        length = math.sqrt(2.0 * sum(float(np.vdot(A, A)) for A, _ in factors))
         first: float | None = None
         grad_norm = math.inf
+
+        def split(x: Array) -> Pairs:
+            pairs, begin = [], 0
+            for A, B in factors:
+                middle, end = begin + A.size, begin + A.size + B.size
+                pairs.append((x[begin:middle].reshape(A.shape), x[middle:end].reshape(B.shape)))
+                begin = end
+            return pairs
 
         def function(z: Array, grad: Array) -> float:
             nonlocal first, grad_norm
             x = z / root
-            f = objective.factor_oracle(
-                x[:cut].reshape(m, r), x[cut:].reshape(n, r), grad[:cut].reshape(m, r), grad[cut:].reshape(n, r)
-            )
+            f = loss.factor_oracle(split(x), split(grad))
             grad += lam * x
             grad_norm = math.sqrt(float(grad @ grad))
             first = grad_norm if first is None else first
@@ -199,17 +232,11 @@ class _Run:
             assert first is not None
             return grad_norm * length <= min(accuracy, 0.3 * first * length)
 
-        z = np.concatenate([A.ravel(), B.ravel()]) * root
-        z, evaluations = lbfgs(function, z, MAX_DESCENT, done, self.noise)
+        z, evaluations = lbfgs(function, start * root, MAX_DESCENT, done, self.noise)
         self.evaluations += evaluations
-        x = z / root
-        return x[:cut].reshape(m, r), x[cut:].reshape(n, r)
+        return split(z / root)
 
 
 def _improves(point: _Point, best: _Point) -> bool:
     """Whether the gap or the value has got smaller by more than rounding."""
     return point.bound.gap < 0.9 * best.bound.gap or point.value < best.value - 1e-14 * best.bound.scale
-
-
-def _solution(point: _Point, nit: int, remark: str = "") -> Solution:
-    return Solution(point.A, point.B, nit, remark)

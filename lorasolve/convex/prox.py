@@ -10,7 +10,7 @@ import numpy as np
 from .._validate import Array, as_integer
 from ..certificate import Bound, duality_gap
 from ..linear_map import LinearMap, balanced, top_singular
-from ..objectives.base import Objective, estimate_smoothness, rounding_noise
+from ..objectives._blocks import Matrices, MultiObjective
 from ..problem import Problem
 from .base import ConvexRoute, Report, Solution
 
@@ -32,6 +32,7 @@ class Prox(ConvexRoute):
     max_iter: int = 20_000
 
     name = "prox"
+    takes_several = True
     summary = "accelerated proximal gradient with (truncated) SVDs, stopped by the gap"
 
     def __post_init__(self) -> None:
@@ -39,35 +40,42 @@ class Prox(ConvexRoute):
 
     def run(self, problem: Problem, tol: float, report: Report) -> Solution:
         """Return the last iterate; the gap is evaluated every 10 iterations."""
-        objective, lam = problem.objective, problem.lam_effective
-        m, n = problem.shape
-        X = Y = np.zeros((m, n))
-        stated = objective.facts.smoothness
-        beta = stated or estimate_smoothness(objective, np.zeros((m, 1)), np.zeros((n, 1))) or 1.0
-        t, rank, noise = 1.0, 1, rounding_noise(objective)
+        loss, lam = problem.loss, problem.lam_effective
+        zeros = loss.zeros()
+        X = Y = [np.zeros(shape) for shape in loss.shapes]
+        stated = loss.facts.smoothness
+        beta = stated or loss.sampled_smoothness(zeros) or 1.0
+        t, ranks, noise = 1.0, [1] * len(X), loss.rounding_noise()
         for k in range(1, self.max_iter + 1):
-            f, G = objective.value_and_grad(Y)
+            f, G = loss.value_and_grad(Y)
             while True:
-                P, s, Q = _shrink(Y - G / beta, lam / beta, rank)
-                new = (P * s) @ Q.T
-                D = new - Y
-                f_new, G_new = objective.value_and_grad(new)
-                model = f + float(np.vdot(G, D)) + 0.5 * beta * float(np.vdot(D, D))
+                parts = [_shrink(y - g / beta, lam / beta, rank) for y, g, rank in zip(Y, G, ranks)]
+                new = [(P * s) @ Q.T for P, s, Q in parts]
+                D = [x - y for x, y in zip(new, Y)]
+                f_new, G_new = loss.value_and_grad(new)
+                model = f + _inner(G, D) + 0.5 * beta * _inner(D, D)
                 if stated is not None or f_new <= model + noise:
                     break
                 beta *= 2.0
-            rank = s.size
-            if float(np.vdot(Y - new, new - X)) > 0.0:
+            ranks = [s.size for _, s, _ in parts]
+            change = [x - old for x, old in zip(new, X)]
+            if _inner(D, change) < 0.0:
                 t = 1.0  # adaptive restart: the momentum points against the step
             next_t = 0.5 * (1.0 + math.sqrt(1.0 + 4.0 * t * t))
-            X, Y, t = new, new + ((t - 1.0) / next_t) * (new - X), next_t
+            X, Y, t = new, [x + ((t - 1.0) / next_t) * d for x, d in zip(new, change)], next_t
             if k % 10 == 0:
-                bound = _bound(objective, lam, X, f_new, G_new, float(s.sum()), noise)
-                point = Solution(*balanced(P, s, Q), k, "gap reached")
-                report(point, f_new + lam * float(s.sum()), bound)
+                nuclear = sum(float(s.sum()) for _, s, _ in parts)
+                bound = _bound(loss, lam, X, f_new, G_new, nuclear, noise)
+                point = Solution(*problem.unpaired([balanced(*part) for part in parts]), k, "gap reached")
+                report(point, f_new + lam * nuclear, bound)
                 if bound.relative <= tol:
                     return point
-        return Solution(*balanced(P, s, Q), k, f"the limit of {k} iterations was reached")
+        factors = problem.unpaired([balanced(*part) for part in parts])
+        return Solution(*factors, k, f"the limit of {k} iterations was reached")
+
+
+def _inner(X: Matrices, Y: Matrices) -> float:
+    return sum(float(np.vdot(x, y)) for x, y in zip(X, Y))
 
 
 def _shrink(Y: Array, threshold: float, rank: int) -> tuple[Array, Array, Array]:
@@ -86,7 +94,9 @@ def _shrink(Y: Array, threshold: float, rank: int) -> tuple[Array, Array, Array]
     return top.U[:, :keep], np.maximum(top.values[:keep] - threshold, 0.0), top.V[:, :keep]
 
 
-def _bound(objective: Objective, lam: float, X: Array, f: float, G: Array, nuclear: float, noise: float) -> Bound:
-    top = top_singular(LinearMap.from_dense(G))
-    norm = float(top.values[0]) + top.residual
-    return duality_gap(objective, lam, f, nuclear, float(np.vdot(G, X)), norm, noise)
+def _bound(
+    loss: MultiObjective, lam: float, X: Matrices, f: float, G: Matrices, nuclear: float, noise: float
+) -> Bound:
+    tops = [top_singular(LinearMap.from_dense(g)) for g in G]
+    norm = max(float(top.values[0]) + top.residual for top in tops)
+    return duality_gap(loss, lam, f, nuclear, _inner(G, X), norm, noise)

@@ -9,16 +9,15 @@ from .constants import Constants, restricted_constants
 from .curvature import SecondOrder, second_order
 from .escapes import escape
 from .first_order import Stationarity, stationarity
-from .judge import Verdict, verdict
+from .judge import Premise, Verdict, verdict
 from .multistart import Census, census
 from .regimes import Regime, regime
-from .several import MultiVerdict, verdict_multi
 from .threshold import Threshold, sharp_threshold, threshold_map
 
 __all__ = [
     "Census",
     "Constants",
-    "MultiVerdict",
+    "Premise",
     "Regime",
     "SecondOrder",
     "Stationarity",
@@ -37,5 +36,4 @@ __all__ = [
     "stationarity",
     "threshold_map",
     "verdict",
-    "verdict_multi",
 ]

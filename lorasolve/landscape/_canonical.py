@@ -8,13 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, as_float_array, as_shape
-from ..linear_map import LinearMap, balanced, factor_svd
-from ..problem import Problem
+from .._validate import Array
+from ..linear_map import LinearMap, balanced, factor_svd, numerical_rank
+from ..problem import Problem, flat
 from ..result import Result
-
-# Singular values below this fraction of the largest are counted as zero in every landscape statement.
-RANK_TOL = 1e-7
 
 
 @dataclass(frozen=True)
@@ -23,33 +20,61 @@ class Point:
 
     With ``X = s A B^T`` the factors ``sqrt(s) A``, ``sqrt(s) B`` give the same update, the same value of ``L`` with
     ``lam/s`` in place of ``lam``, and a Hessian divided by ``s``: signs and stationarity do not change.
+
+    Attributes
+    ----------
+    problem : Problem
+        Of one or of several matrices.
+    factors : tuple of (ndarray, ndarray)
+        ``(A_l, B_l)`` of each matrix, in float64.
     """
 
     problem: Problem
-    A: Array
-    B: Array
+    factors: tuple[tuple[Array, Array], ...]
 
     @property
     def lam(self) -> float:
         """The weight of the nuclear norm."""
         return self.problem.lam
 
-    def svd(self) -> tuple[Array, Array, Array]:
-        """Return ``P (m, k), s (k,), Q (n, k)`` of ``X = A B^T`` with ``k`` its numerical rank."""
-        P, s, Q = factor_svd(self.A, self.B)
-        k = numerical_rank(s)
-        return P[:, :k], s[:k], Q[:, :k]
+    @property
+    def theta(self) -> Array:
+        """The parameter vector, in float64."""
+        return flat(self.factors)
+
+    @property
+    def updates(self) -> list[Array]:
+        """``X_l`` of each matrix."""
+        return [A @ B.T for A, B in self.factors]
 
     def balanced(self) -> Point:
-        """Return the point with the same update and balanced factors, of least norm."""
-        P, s, Q = self.svd()
-        A, B = np.zeros_like(self.A), np.zeros_like(self.B)
-        A[:, : s.size], B[:, : s.size] = balanced(P, s, Q)
-        return Point(self.problem, A, B)
+        """Return the point with the same updates and balanced factors, of least norm."""
+        return Point(self.problem, tuple(_balanced(A, B) for A, B in self.factors))
 
-    def gradient(self) -> LinearMap:
-        """Return ``G = grad f(X)``."""
-        return self.problem.objective.gradient_operator(self.A, self.B)
+    def gradients(self) -> tuple[LinearMap, ...]:
+        """Return ``G_l``, the gradient of ``f`` at each update."""
+        return self.problem.loss.gradient_operators(self.factors)
+
+    def value_and_grad(self) -> tuple[float, tuple[tuple[Array, Array], ...]]:
+        """Return ``L`` and its gradient in each pair of factors."""
+        theta = self.theta.astype(self.problem.dtype)
+        grad = np.empty_like(theta)
+        value = self.problem.value_and_grad(theta, grad)
+        return value, self.problem.split_blocks(grad)
+
+
+def truncated_svd(A: Array, B: Array) -> tuple[Array, Array, Array]:
+    """Return ``P (m, k), s (k,), Q (n, k)`` of ``X = A B^T`` with ``k`` its numerical rank."""
+    P, s, Q = factor_svd(A, B)
+    k = numerical_rank(s)
+    return P[:, :k], s[:k], Q[:, :k]
+
+
+def _balanced(A: Array, B: Array) -> tuple[Array, Array]:
+    P, s, Q = truncated_svd(A, B)
+    new_A, new_B = np.zeros_like(A), np.zeros_like(B)
+    new_A[:, : s.size], new_B[:, : s.size] = balanced(P, s, Q)
+    return new_A, new_B
 
 
 def canonical(problem: Any, A: Any, B: Any) -> Point:
@@ -70,13 +95,11 @@ def canonical(problem: Any, A: Any, B: Any) -> Point:
             "landscape: the theorems are about two trained factors; the adapter freezes one of them "
             f"({problem.adapter!r})"
         )
-    m, n = problem.shape
     root = math.sqrt(problem.scale)
-    A = root * as_shape(as_float_array(A, "A", 2, np.float64), "A", (m, problem.rank))
-    B = root * as_shape(as_float_array(B, "B", 2, np.float64), "B", (n, problem.rank))
+    factors = tuple((root * A, root * B) for A, B in problem.checked_factors(A, B, np.float64))
     if problem.scale != 1.0 or problem.adapter.name != "lora":
         problem = Problem(problem.objective, problem.rank, problem.lam_effective)
-    return Point(problem, A, B)
+    return Point(problem, factors)
 
 
 def canonical_result(problem: Any, result: Any) -> Point:
@@ -97,8 +120,3 @@ def canonical_result(problem: Any, result: Any) -> Point:
     if hasattr(result, "A") and hasattr(result, "B"):
         return canonical(problem, result.A, result.B)
     raise TypeError(f"result: expected a Result or a pair (A, B), got {type(result).__name__}")
-
-
-def numerical_rank(values: Array) -> int:
-    """Return how many singular values exceed ``RANK_TOL`` times the largest."""
-    return int(np.count_nonzero(values > RANK_TOL * values.max(initial=0.0)))

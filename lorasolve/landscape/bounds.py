@@ -17,7 +17,7 @@ def magnitude_bound(problem: Problem) -> float:
 
     Parameters
     ----------
-    problem : Problem
+    problem : Problem or MultiProblem
         With an objective that states a lower bound (``lower_bound``); a lower one only weakens the result.
 
     Raises
@@ -37,7 +37,7 @@ def magnitude_bound(problem: Problem) -> float:
         )
     if problem.lam == 0.0:
         return math.inf
-    at_zero = float(problem.objective.value_and_grad(np.zeros(problem.shape))[0])
+    at_zero = problem.loss.factor_value(problem.loss.zeros())
     return (at_zero - low) / problem.lam_effective
 
 

@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._known import Known
 from .._validate import Array, as_float_array, as_integer, as_number, as_shape
+from ..linear_map import numerical_rank
+from ..objectives._blocks import MultiObjective, OneBlock
 from ..objectives.base import Objective, as_objective
 
 # Up to this many entries of X the Hessian of a quadratic is formed and decomposed.
 DENSE_ENTRIES = 1024
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How a bound is known (None: it is not), and from what."""
+
+    known: Known | None
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.known}: {self.source}" if self.known else self.source
+
+
+UNKNOWN = Evidence(None, "unknown")
 
 
 @dataclass(frozen=True)
@@ -28,9 +46,9 @@ class Constants:
     alpha_low, alpha_high, beta_low, beta_high : float
         ``alpha_low <= alpha <= alpha_high`` and ``beta_low <= beta <= beta_high``. ``alpha_low`` may be ``-inf`` and
         ``beta_high`` ``inf``: then nothing is known on that side, and no theorem can be applied.
-    how : dict
-        For each end ``"CERTIFIED: ..."`` (a bound valid for all matrices), ``"ATTAINED: ..."`` (the value at a matrix
-        that optimisation found) or ``"SAMPLED: ..."`` (the extreme of random matrices; one-sided).
+    how : dict of Evidence
+        For each end ``known`` and ``source``: CERTIFIED (a bound valid for all matrices), ATTAINED (the value at a
+        matrix that optimisation found), SAMPLED (the extreme of random matrices; one-sided), or None.
     r : int
         The rank of the admissible matrices.
     radius : float
@@ -43,7 +61,7 @@ class Constants:
     alpha_high: float
     beta_low: float
     beta_high: float
-    how: dict[str, str]
+    how: dict[str, Evidence]
     r: int
     radius: float
     whole_space: bool
@@ -59,13 +77,14 @@ class Constants:
         source: str = "given",
     ) -> Constants:
         """Return constants known exactly, for matrices of rank <= ``r`` within ``radius`` or on the whole space."""
-        text = f"CERTIFIED: {source}"
-        how = dict.fromkeys(("alpha_low", "alpha_high", "beta_low", "beta_high"), text)
+        how = dict.fromkeys(("alpha_low", "alpha_high", "beta_low", "beta_high"), Evidence(Known.CERTIFIED, source))
         return cls(alpha, alpha, beta, beta, how, r, radius, whole_space)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON-ready values (infinite ends as None)."""
-        return {key: None if value in (math.inf, -math.inf) else value for key, value in asdict(self).items()}
+        fields = {key: None if value in (math.inf, -math.inf) else value for key, value in asdict(self).items()}
+        how = {end: {"known": e.known and str(e.known), "source": e.source} for end, e in self.how.items()}
+        return fields | {"how": how}
 
     def __str__(self) -> str:
         ends = [("alpha", self.alpha_low, self.alpha_high), ("beta", self.beta_low, self.beta_high)]
@@ -164,31 +183,93 @@ def known_constants(objective: Objective, r: int) -> Constants | None:
     return None
 
 
+def known_block_constants(loss: MultiObjective, ranks: Sequence[int]) -> tuple[Constants, ...] | None:
+    """Return whole-space constants for each matrix that cost nothing and satisfy the joint inequality, or None.
+
+    For a decoupled loss those of its parts. Otherwise a loss that is strongly convex with ``alpha`` and smooth with
+    ``beta`` jointly has these constants in each matrix: stated by it, or from the spectrum of a small quadratic.
+    """
+    if loss.decoupled or len(ranks) == 1:
+        zeros = [np.zeros(shape) for shape in loss.shapes]
+        found = [known_constants(loss.block(k, zeros), r) for k, r in enumerate(ranks)]
+        return None if None in found else tuple(found)  # type: ignore[arg-type]
+    alpha, beta = getattr(loss, "alpha", None), getattr(loss, "beta", None)
+    if isinstance(alpha, float) and isinstance(beta, float):
+        source = "stated by the loss, jointly, whole space"
+    elif _has_small_hessian(loss):
+        alpha, beta = _ends(joint_hessian(loss))
+        source = "extreme eigenvalues of the joint Hessian, whole space"
+    else:
+        return None
+    return tuple(Constants.exact(alpha, beta, r, whole_space=True, source=source) for r in ranks)
+
+
+def joint_inequality(loss: MultiObjective, constants: Sequence[Constants]) -> tuple[bool | None, str]:
+    """Say whether the constants ``alpha_l`` of each matrix are joint ones, and how that is known.
+
+    The inequality is ``<grad f(X) - grad f(X*), X - X*> >= sum_l alpha_l ||X_l - X*_l||_F^2``. It holds for a sum of
+    losses of one matrix each; where the joint Hessian minus ``diag(alpha_l)`` is positive semidefinite; and where ``f``
+    is jointly strongly convex with a constant of at least all ``alpha_l``. Nothing here refutes it: that would need an
+    admissible matrix of low rank.
+    """
+    least = [c.alpha_low if c.alpha_low > 0.0 else c.alpha_high for c in constants]
+    if loss.decoupled:
+        return True, "f is a sum of losses of one matrix each"
+    stated = getattr(loss, "alpha", None)
+    if isinstance(stated, float) and stated >= max(least):
+        return True, f"{Known.CERTIFIED}: f is jointly strongly convex with {stated:.6g}"
+    if _has_small_hessian(loss):
+        weights = np.concatenate([np.full(m * n, a) for (m, n), a in zip(loss.shapes, least)])
+        low = _ends(joint_hessian(loss) - np.diag(weights))[0]
+        if low >= 0.0:
+            return True, f"{Known.CERTIFIED}: the joint Hessian is at least diag(alpha_l)"
+        return None, f"not given, and not certified: the joint Hessian falls below diag(alpha_l) by {-low:.3g}"
+    return None, "not given, and f states no joint constant; constants of each matrix alone do not imply it"
+
+
+def _has_small_hessian(loss: MultiObjective) -> bool:
+    return loss.facts.least_squares and sum(m * n for m, n in loss.shapes) <= DENSE_ENTRIES
+
+
+def joint_hessian(loss: MultiObjective) -> Array:
+    """Return the constant Hessian of a small quadratic in all entries of all updates."""
+    cuts = np.cumsum([m * n for m, n in loss.shapes])
+    zero = [np.zeros(shape) for shape in loss.shapes]
+    rows = []
+    for unit in np.eye(int(cuts[-1])):
+        parts = [part.reshape(shape) for part, shape in zip(np.split(unit, cuts[:-1]), loss.shapes)]
+        rows.append(np.concatenate([product.ravel() for product in loss.hessian_product(zero, parts)]))
+    H = np.array(rows)
+    return 0.5 * (H + H.T)
+
+
 # ---------------------------------------------------------------------- quadratic f
-def _spectrum_ends(objective: Objective) -> tuple[float, float]:
-    """Return the extreme eigenvalues of a constant Hessian of order ``m n``, rounded outwards."""
-    m, n = objective.shape
-    zero = np.zeros((m, n))
-    H = np.array([objective.hessian_product(zero, unit.reshape(m, n)).ravel() for unit in np.eye(m * n)])
-    values = np.linalg.eigvalsh(0.5 * (H + H.T))
-    slack = 8.0 * np.finfo(np.float64).eps * m * n * max(abs(values[0]), abs(values[-1]))
+def _ends(H: Array) -> tuple[float, float]:
+    """Return the extreme eigenvalues of a symmetric matrix, a smallest one that is zero to rounding as zero."""
+    values = np.linalg.eigvalsh(H)
+    slack = 8.0 * np.finfo(np.float64).eps * H.shape[0] * max(abs(values[0]), abs(values[-1]))
     low, high = float(values[0]), float(values[-1])
     # A semidefinite Hessian has smallest eigenvalue 0 up to rounding; never report that rounding as convexity.
     return (0.0 if abs(low) <= slack else low), high
+
+
+def _spectrum_ends(objective: Objective) -> tuple[float, float]:
+    """Return the extreme eigenvalues of a constant Hessian of order ``m n``."""
+    return _ends(joint_hessian(OneBlock(objective)))
 
 
 def _quadratic(
     objective: Objective, X_star: Array, r: int, D: float, starts: int, rng: np.random.Generator
 ) -> Constants:
     m, n = objective.shape
-    how = {
-        "alpha_high": "ATTAINED: alternating minimisation over rank <= r within the radius",
-        "beta_low": "ATTAINED: alternating maximisation over the restricted directions",
+    how: dict[str, Evidence] = {
+        "alpha_high": Evidence(Known.ATTAINED, "alternating minimisation over rank <= r within the radius"),
+        "beta_low": Evidence(Known.ATTAINED, "alternating maximisation over the restricted directions"),
     }
     if m * n <= DENSE_ENTRIES:
         alpha_low, beta_high = _spectrum_ends(objective)
-        how["alpha_low"] = "CERTIFIED: smallest eigenvalue of the Hessian"
-        how["beta_high"] = "CERTIFIED: largest eigenvalue of the Hessian"
+        how["alpha_low"] = Evidence(Known.CERTIFIED, "smallest eigenvalue of the Hessian")
+        how["beta_high"] = Evidence(Known.CERTIFIED, "largest eigenvalue of the Hessian")
     else:
         alpha_low, beta_high = _stated_ends(objective, how)
     form = _Form(objective)
@@ -206,16 +287,18 @@ def _quadratic(
     )
 
 
-def _stated_ends(objective: Objective, how: dict[str, str]) -> tuple[float, float]:
+def _stated_ends(objective: Objective, how: dict[str, Evidence]) -> tuple[float, float]:
     """Return what the objective's own facts give for ``alpha`` from below and ``beta`` from above."""
     alpha_low, beta_high = -math.inf, math.inf
-    how["alpha_low"] = how["beta_high"] = "unknown"
+    how["alpha_low"] = how["beta_high"] = UNKNOWN
     if objective.facts.convex:
-        alpha_low, how["alpha_low"] = 0.0, "CERTIFIED: f is convex"
+        alpha_low, how["alpha_low"] = 0.0, Evidence(Known.CERTIFIED, "f is convex")
     if objective.facts.smoothness is not None:
-        beta_high, how["beta_high"] = objective.facts.smoothness, "CERTIFIED: the objective's smoothness constant"
+        beta_high = objective.facts.smoothness
+        how["beta_high"] = Evidence(Known.CERTIFIED, "the objective's smoothness constant")
         if not objective.facts.convex:
-            alpha_low, how["alpha_low"] = -objective.facts.smoothness, "CERTIFIED: minus the smoothness constant"
+            alpha_low = -objective.facts.smoothness
+            how["alpha_low"] = Evidence(Known.CERTIFIED, "minus the smoothness constant")
     return alpha_low, beta_high
 
 
@@ -266,7 +349,7 @@ def _attained_alpha(form: _Form, X_star: Array, r: int, D: float, rng: np.random
 
 def _singular_spaces(X: Array) -> tuple[Array, Array]:
     P, s, Qt = np.linalg.svd(X, full_matrices=False)
-    k = int(np.count_nonzero(s > 1e-9 * s.max(initial=0.0)))
+    k = numerical_rank(s)
     return P[:, :k], Qt[:k].T
 
 
@@ -378,9 +461,11 @@ def _random_factors(X_star: Array, r: int, D: float, rng: np.random.Generator) -
 def _sampled(
     objective: Objective, X_star: Array, r: int, D: float, samples: int, rng: np.random.Generator
 ) -> Constants:
-    how = {
-        "alpha_high": f"SAMPLED: minimum over {samples} random matrices; alpha is at most this",
-        "beta_low": f"SAMPLED: maximum over {samples} random matrices and directions; beta is at least this",
+    how: dict[str, Evidence] = {
+        "alpha_high": Evidence(Known.SAMPLED, f"minimum over {samples} random matrices; alpha is at most this"),
+        "beta_low": Evidence(
+            Known.SAMPLED, f"maximum over {samples} random matrices and directions; beta is at least this"
+        ),
     }
     alpha_low, beta_high = _stated_ends(objective, how)
     G_star = objective.value_and_grad(X_star)[1]
@@ -425,8 +510,12 @@ def _searched(
         alpha = min(alpha, _descend_quotient(objective, X_star, A, B, D))
         beta = max(beta, _ascend_curvature(objective, A @ B.T, rng))
     how = sampled.how | {
-        "alpha_high": "ATTAINED: descent on the quotient from random starts; alpha is at most this",
-        "beta_low": "ATTAINED: power iteration over the directions at random matrices; beta is at least this",
+        "alpha_high": Evidence(
+            Known.ATTAINED, "descent on the quotient from random starts; alpha is at most this"
+        ),
+        "beta_low": Evidence(
+            Known.ATTAINED, "power iteration over the directions at random matrices; beta is at least this"
+        ),
     }
     return replace(
         sampled,

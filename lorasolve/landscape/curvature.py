@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from .._validate import Array, as_number
+from ..linear_map import numerical_rank
 from ._canonical import Point, canonical
 
 Operator = Callable[[Array], Array]
@@ -28,7 +29,8 @@ class SecondOrder:
         by any method: a negative value is CERTIFIED, a non-negative one is exact to rounding when ``method`` is
         ``"dense"`` and as good as ``residual`` when it is ``"lanczos"``.
     direction : tuple of ndarray
-        The unit eigenvector ``(U, V)`` of ``smallest``, of shapes (m, r), (n, r): the way out of a strict saddle.
+        The unit eigenvector ``(U, V)`` of ``smallest``, of shapes (m, r), (n, r): the way out of a strict saddle. For
+        several matrices ``U`` and ``V`` are tuples; the Hessian is that of all factors, couplings included.
     symmetry_dimension : int
         Dimension of the space projected out.
     residual : float
@@ -45,7 +47,7 @@ class SecondOrder:
 
     smallest: float
     largest: float
-    direction: tuple[Array, Array] = field(repr=False)
+    direction: tuple[Any, Any] = field(repr=False)
     symmetry_dimension: int
     residual: float
     eigenvalues: Array | None = field(repr=False)
@@ -68,11 +70,11 @@ def second_order(problem: Any, A: Any, B: Any, tol: float = 1e-7) -> SecondOrder
 
     Parameters
     ----------
-    problem : Problem
+    problem : Problem or MultiProblem
         Any problem whose update is ``s A B^T`` with both factors trained; eigenvalues are those of the same problem
         with unit scaling.
     A, B : array_like of shapes (m, r), (n, r)
-        The factors.
+        The factors; for several matrices sequences of them.
     tol : float
         Tolerance of ``is_sosp``, relative to the largest eigenvalue (at least 1).
 
@@ -86,31 +88,55 @@ def second_order(problem: Any, A: Any, B: Any, tol: float = 1e-7) -> SecondOrder
 
 def second_order_at(point: Point, tol: float) -> SecondOrder:
     """Return the :class:`SecondOrder` of a point in the normal form."""
-    vector, found = curvature(
-        lambda direction: _apply(point, direction), symmetry_basis(point.A, point.B, point.lam), tol
-    )
+    symmetry = Symmetry([symmetry_basis(A, B, point.lam) for A, B in point.factors])
+    vector, found = curvature(lambda direction: _apply(point, direction), symmetry, tol)
     U, V, _ = point.problem.split(vector)
-    return SecondOrder(direction=(U.copy(), V.copy()), **found)
+    return SecondOrder(direction=(U, V), **found)
 
 
-def curvature(apply: Operator, symmetry: Array, tol: float) -> tuple[Array, dict[str, Any]]:
+class Symmetry:
+    """The space of the symmetry directions, one orthonormal basis ((m_l + n_l) r_l, k_l) for each matrix."""
+
+    def __init__(self, bases: Sequence[Array]) -> None:
+        self.bases = bases
+        self.size = sum(basis.shape[0] for basis in bases)
+        self.dimension = sum(basis.shape[1] for basis in bases)
+        self._cuts = np.cumsum([basis.shape[0] for basis in bases])[:-1]
+
+    def inside(self, vector: Array) -> Array:
+        """Return the projection of a flat direction onto the space."""
+        parts = np.split(vector, self._cuts)
+        return np.concatenate([basis @ (basis.T @ part) for basis, part in zip(self.bases, parts)])
+
+    def outside(self, vector: Array) -> Array:
+        """Return the projection onto the complement."""
+        return vector - self.inside(vector)
+
+    def complement(self) -> Array:
+        """Return an orthonormal basis of the complement, for small problems."""
+        if not self.dimension:
+            return np.eye(self.size)
+        found = np.array([self.inside(unit) for unit in np.eye(self.size)])
+        return np.linalg.eigh(found)[1][:, : self.size - self.dimension]
+
+
+def curvature(apply: Operator, symmetry: Symmetry, tol: float) -> tuple[Array, dict[str, Any]]:
     """Return the flat eigenvector of the smallest curvature, and the other fields of :class:`SecondOrder`.
 
-    ``apply`` multiplies a flat direction by the Hessian; ``symmetry`` is an orthonormal basis of what is projected
-    out.
+    ``apply`` multiplies a flat direction by the Hessian; ``symmetry`` is what is projected out.
     """
     values: Array | None = None
-    if symmetry.shape[0] <= DENSE_SIZE:
+    if symmetry.size <= DENSE_SIZE:
         method = "dense"
         smallest, largest, vector, values = _dense(apply, symmetry)
     else:
         method = "lanczos"
         smallest, largest, vector = _lanczos(apply, symmetry)
-    image = _project(apply(vector), symmetry)
+    image = symmetry.outside(apply(vector))
     return vector, {
         "smallest": smallest,
         "largest": largest,
-        "symmetry_dimension": symmetry.shape[1],
+        "symmetry_dimension": symmetry.dimension,
         "residual": float(np.linalg.norm(image - smallest * vector)),
         "eigenvalues": values,
         "method": method,
@@ -140,18 +166,12 @@ def symmetry_basis(A: Array, B: Array, lam: float) -> Array:
     U, s, _ = np.linalg.svd(np.array(columns).T, full_matrices=False)
     # Orbit directions shrink with the factors, so a nearly deficient point has nearly vanishing ones: those are
     # not projected out, because at such a point they are ordinary directions of escape.
-    return U[:, s > 1e-6 * s.max(initial=0.0)] if s.max(initial=0.0) > 0.0 else U[:, :0]
+    return U[:, : numerical_rank(s)]
 
 
 def _apply(point: Point, vector: Array) -> Array:
     """Return the Hessian of ``L`` times a flat direction."""
-    U, V, _ = point.problem.split(vector)
-    HU, HV = point.problem.hvp(point.A, point.B, U, V)
-    return np.concatenate([HU.ravel(), HV.ravel()]).astype(np.float64, copy=False)
-
-
-def _project(vector: Array, basis: Array) -> Array:
-    return vector - basis @ (basis.T @ vector)
+    return point.problem.hessian_product(point.theta, vector).astype(np.float64, copy=False)
 
 
 def hessian(apply: Operator, size: int) -> Array:
@@ -160,26 +180,25 @@ def hessian(apply: Operator, size: int) -> Array:
     return 0.5 * (H + H.T)
 
 
-def _dense(apply: Operator, symmetry: Array) -> tuple[float, float, Array, Array]:
-    size, k = symmetry.shape
-    Z = np.linalg.qr(symmetry, mode="complete")[0][:, k:] if k else np.eye(size)
-    values, vectors = np.linalg.eigh(Z.T @ hessian(apply, size) @ Z)
+def _dense(apply: Operator, symmetry: Symmetry) -> tuple[float, float, Array, Array]:
+    Z = symmetry.complement()
+    values, vectors = np.linalg.eigh(Z.T @ hessian(apply, symmetry.size) @ Z)
     return float(values[0]), float(values[-1]), Z @ vectors[:, 0], values
 
 
-def _lanczos(apply: Operator, symmetry: Array) -> tuple[float, float, Array]:
+def _lanczos(apply: Operator, symmetry: Symmetry) -> tuple[float, float, Array]:
     """Return both ends of the spectrum by Lanczos; symmetry directions are moved to the far end."""
     import scipy.sparse.linalg as sla
 
     eigsh: Any = sla.eigsh  # its stubs do not admit an operator without a stated type
-    size = symmetry.shape[0]
+    size = symmetry.size
     start = np.random.default_rng(0).standard_normal(size)
 
     def compressed(shift: float) -> Any:
         def matvec(vector: Array) -> Array:
             vector = vector.ravel()
-            inside = symmetry @ (symmetry.T @ vector)
-            return _project(apply(vector - inside), symmetry) + shift * inside
+            inside = symmetry.inside(vector)
+            return symmetry.outside(apply(vector - inside)) + shift * inside
 
         return sla.LinearOperator((size, size), matvec=matvec, dtype=np.float64)
 
@@ -191,6 +210,6 @@ def _lanczos(apply: Operator, symmetry: Array) -> tuple[float, float, Array]:
         if not failure.eigenvalues.size:
             raise
         values, vectors = failure.eigenvalues, failure.eigenvectors
-    vector = _project(vectors[:, 0], symmetry)
+    vector = symmetry.outside(vectors[:, 0])
     vector /= np.linalg.norm(vector)
     return float(values[0]), largest, vector

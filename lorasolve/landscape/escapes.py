@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, as_integer, as_number
+from .._validate import as_integer, as_number
 from ..engine import StoppingRule, solve
-from ..problem import Problem
+from ..problem import Problem, flat
 from ..result import Result
 from ._canonical import Point, canonical_result
 from .curvature import second_order_at
@@ -30,7 +30,7 @@ def escape(
 
     Parameters
     ----------
-    problem : Problem
+    problem : Problem or MultiProblem
         The problem.
     result : Result or (A, B)
         Where to start; ``A = B = 0`` is accepted.
@@ -69,17 +69,23 @@ def escape(
         elif isinstance(result, Result) and result.success:
             return result
         root = np.sqrt(problem.scale)
-        result = solve(problem, optimizer, init=(point.A / root, point.B / root), seed=seed, stop=stop)
+        start = problem.unpaired([(A / root, B / root) for A, B in point.factors])
+        result = solve(problem, optimizer, init=start, seed=seed, stop=stop)
         point = canonical_result(problem, result)
         if second_order_at(point, tol).is_sosp:
             return result
     return result
 
 
-def _lowest_on_line(point: Point, direction: tuple[Array, Array]) -> Point:
+def _lowest_on_line(point: Point, direction: tuple[Any, Any]) -> Point:
     """Return the lowest of geometrically spaced points on both sides along a direction."""
-    U, V = direction
-    size = 1.0 + float(np.sqrt(np.vdot(point.A, point.A) + np.vdot(point.B, point.B)))
+    problem, theta = point.problem, point.theta
+    along = flat(problem.checked_factors(*direction))
+    size = 1.0 + float(np.linalg.norm(theta))
     steps = [sign * size * 2.0**k for k in range(-20, 3) for sign in (1.0, -1.0)]
-    best = min(steps, key=lambda t: point.problem.value(point.A + t * U, point.B + t * V))
-    return Point(point.problem, point.A + best * U, point.B + best * V)
+
+    def value(t: float) -> float:
+        moved = (theta + t * along).astype(problem.dtype)
+        return problem.value_and_grad(moved, np.empty_like(moved))
+
+    return Point(problem, problem.split_blocks(theta + min(steps, key=value) * along))

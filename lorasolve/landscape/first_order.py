@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from .._validate import Array, as_number
-from ..linear_map import LinearMap, top_singular
-from ._canonical import Point, canonical
+from ..linear_map import RANK_TOL, LinearMap, top_singular
+from ._canonical import Point, canonical, truncated_svd
 
 
 @dataclass(frozen=True)
 class Stationarity:
     """How stationary a point is, in the problem with unit scaling.
+
+    For several matrices lengths are those of all blocks together, ``rank`` is the sum and ``S_norm`` the largest.
 
     Attributes
     ----------
@@ -26,7 +28,7 @@ class Stationarity:
     balance : float
         ``||A^T A - B^T B||_F``; zero at every stationary point with ``lam > 0``.
     rank : int
-        Numerical rank of ``X = A B^T``.
+        Numerical rank of ``X = A B^T`` (singular values above ``rank_tol`` times the largest).
     structure_residual : float
         ``||G + lam P Q^T - S||_F`` with ``P, Q`` the singular vectors of ``X`` and
         ``S = (I - P P^T) G (I - Q Q^T)``: zero at a stationary point with ``lam > 0``, and at every stationary
@@ -36,8 +38,8 @@ class Stationarity:
         subgradient of ``F`` at ``X``; for convex ``f`` that is global optimality.
     is_fosp : bool
         Whether ``grad_norm <= tol * (1 + |L|)``.
-    tol : float
-        The tolerance used.
+    tol, rank_tol : float
+        The tolerances used.
     """
 
     value: float
@@ -50,6 +52,7 @@ class Stationarity:
     S_norm: float
     is_fosp: bool
     tol: float
+    rank_tol: float = RANK_TOL
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON-ready values."""
@@ -61,10 +64,10 @@ def stationarity(problem: Any, A: Any, B: Any, tol: float = 1e-6) -> Stationarit
 
     Parameters
     ----------
-    problem : Problem
+    problem : Problem or MultiProblem
         Any problem whose update is ``s A B^T`` with both factors trained.
     A, B : array_like of shapes (m, r), (n, r)
-        The factors.
+        The factors; for several matrices sequences of them.
     tol : float
         Tolerance of ``is_fosp``, relative to ``1 + |L|``.
 
@@ -78,21 +81,22 @@ def stationarity(problem: Any, A: Any, B: Any, tol: float = 1e-6) -> Stationarit
 
 def stationarity_at(point: Point, tol: float) -> Stationarity:
     """Return the :class:`Stationarity` of a point in the normal form."""
-    value = point.problem.value(point.A, point.B)
-    dA, dB = point.problem.grad(point.A, point.B)
-    grad_A, grad_B = float(np.linalg.norm(dA)), float(np.linalg.norm(dB))
+    value, grads = point.value_and_grad()
+    grad_A = math.hypot(*(float(np.linalg.norm(dA)) for dA, _ in grads))
+    grad_B = math.hypot(*(float(np.linalg.norm(dB)) for _, dB in grads))
     grad_norm = math.hypot(grad_A, grad_B)
-    P, s, Q = point.svd()
-    G = point.gradient()
+    spectra = [truncated_svd(A, B) for A, B in point.factors]
+    gradients = point.gradients()
+    blocks = [(G, P, Q) for G, (P, _, Q) in zip(gradients, spectra)]
     return Stationarity(
         value=value,
         grad_A=grad_A,
         grad_B=grad_B,
         grad_norm=grad_norm,
-        balance=float(np.linalg.norm(point.A.T @ point.A - point.B.T @ point.B)),
-        rank=s.size,
-        structure_residual=_structure_residual(G, P, Q, point.lam),
-        S_norm=float(top_singular(complement(G, P, Q)).values[0]),
+        balance=math.hypot(*(float(np.linalg.norm(A.T @ A - B.T @ B)) for A, B in point.factors)),
+        rank=sum(s.size for _, s, _ in spectra),
+        structure_residual=math.hypot(*(_structure_residual(*block, point.lam) for block in blocks)),
+        S_norm=max(float(top_singular(complement(*block)).values[0]) for block in blocks),
         is_fosp=grad_norm <= tol * (1.0 + abs(value)),
         tol=tol,
     )

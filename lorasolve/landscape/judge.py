@@ -3,36 +3,63 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._validate import Array, as_float_array, as_integer, as_number, as_shape
+from .._known import Known
+from .._validate import Array, as_integer, as_number
 from ..certificate import Certificate, certify
+from ..linear_map import numerical_rank
 from ..problem import Problem
 from ..result import Result
-from ._canonical import Point, canonical_result, numerical_rank
-from .constants import Constants, known_constants
+from ._canonical import Point, canonical_result
+from .constants import Constants, joint_inequality, known_block_constants
 from .curvature import SecondOrder, second_order_at
 from .first_order import Stationarity, stationarity_at
-from .theorems import Finding, Spectra, applicable, theorem_3
+from .theorems import Finding, Spectra, applicable, theorem_2, theorem_3
 
-KINDS = ("global", "spurious", "saddle", "not_converged", "inconclusive")
+Kind = Literal["global", "spurious", "saddle", "not_converged", "inconclusive"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+PremiseId = Literal[
+    "first_order", "second_order", "star_known", "constants", "joint_inequality", "radius", "rank_of_constants"
+]
+# How the premises are shown; code goes by their identifiers.
+PREMISES: dict[PremiseId, str] = {
+    "first_order": "first-order stationary",
+    "second_order": "second-order stationary",
+    "star_known": "F has a known minimizer of rank r* <= r",
+    "constants": "alpha > 0 and beta < inf",
+    "joint_inequality": "joint inequality of the alpha_l",
+    "radius": "within the radius D",
+    "rank_of_constants": "constants hold at rank r",
+}
 
 
 @dataclass(frozen=True)
 class Premise:
-    """An assumption of a theorem: whether it holds here (None: unknown), and how that is known."""
+    """An assumption of a theorem: whether it holds here (None: unknown), and how that is known.
 
-    name: str
+    ``block`` is the matrix that it is about (from 0), None for the whole.
+    """
+
+    id: PremiseId
     holds: bool | None
     detail: str
+    block: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The assumption in words."""
+        return PREMISES[self.id]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON-ready values."""
-        return {"name": self.name, "holds": self.holds, "detail": self.detail}
+        return {"id": self.id, "name": self.name, "holds": self.holds, "detail": self.detail, "block": self.block}
 
 
 @dataclass(frozen=True)
@@ -41,7 +68,7 @@ class Verdict:
 
     Attributes
     ----------
-    kind : str
+    kind : Kind
         ``"global"``: a global minimum of ``L`` (of ``F``, where ``r >= r*``) up to ``tol``. ``"spurious"``:
         second-order stationary and not global. ``"saddle"``: stationary with a direction of negative curvature.
         ``"not_converged"``: not stationary. ``"inconclusive"``: second-order stationary, and nothing decides.
@@ -53,20 +80,21 @@ class Verdict:
     premises : tuple of Premise
         The assumptions of the theorems, checked first.
     findings : tuple of Finding
-        What each theorem says about the point; empty if a premise fails or the constants are unknown.
+        What each theorem says about the point; empty if a premise fails, is unknown or the constants are. For several
+        matrices that is Theorem 2: the whole, then each matrix.
     contradictions : tuple of str
         Theorems with CERTIFIED constants that the outcome contradicts: always empty unless code or theory is wrong.
     stationarity, second_order, certificate
         The measurements (``second_order`` is None where the point is not stationary).
-    constants : Constants or None
-        Those used.
-    spectra : Spectra or None
-        The numbers of the point against ``X*``.
+    constants : tuple of Constants or None
+        Those used, for each matrix.
+    spectra : tuple of Spectra or None
+        The numbers of the point against ``X*``, for each matrix.
     tol : float
         Relative accuracy of ``kind``.
     """
 
-    kind: str
+    kind: Kind
     reason: str
     basis: str
     premises: tuple[Premise, ...]
@@ -75,8 +103,8 @@ class Verdict:
     stationarity: Stationarity = field(repr=False)
     second_order: SecondOrder | None = field(repr=False)
     certificate: Certificate = field(repr=False)
-    constants: Constants | None = field(repr=False)
-    spectra: Spectra | None = field(repr=False)
+    constants: tuple[Constants, ...] | None = field(repr=False)
+    spectra: tuple[Spectra, ...] | None = field(repr=False)
     tol: float
 
     def to_dict(self) -> dict[str, Any]:
@@ -91,7 +119,7 @@ class Verdict:
             "stationarity": self.stationarity.to_dict(),
             "second_order": self.second_order.to_dict() if self.second_order else None,
             "certificate": self.certificate.to_dict(),
-            "constants": self.constants.to_dict() if self.constants else None,
+            "constants": [c.to_dict() for c in self.constants] if self.constants else None,
             "tol": self.tol,
         }
 
@@ -99,7 +127,8 @@ class Verdict:
         lines = [f"verdict: {self.kind} ({self.reason})"]
         first = self.stationarity
         lines.append(
-            f"  first order: ||grad L|| = {first.grad_norm:.2e}, balance {first.balance:.2e}, rank {first.rank}"
+            f"  first order: ||grad L|| = {first.grad_norm:.2e}, balance {first.balance:.2e}, rank {first.rank} "
+            f"(above {first.rank_tol:.0e} of the largest)"
         )
         if self.second_order:
             second = self.second_order
@@ -109,45 +138,58 @@ class Verdict:
             )
         for premise in self.premises:
             mark = {True: "holds", False: "FAILS", None: "unknown"}[premise.holds]
-            lines.append(f"  premise {premise.name}: {mark} ({premise.detail})")
+            lines.append(f"  premise {premise.name}{_matrix(premise.block)}: {mark} ({premise.detail})")
         for found in self.findings:
             empty = f"; vacuous: {', '.join(found.vacuous)}" if found.vacuous else ""
-            lines.append(f"  {found.theorem} [{found.known}]: {found.conclusion}: {found.text}{empty}")
+            where = f"{found.theorem}{_matrix(found.block)}"
+            lines.append(f"  {where} [{found.known}]: {found.conclusion}: {found.text}{empty}")
         lines.extend(f"  CONTRADICTION: {text}" for text in self.contradictions)
         return "\n".join(lines)
 
 
+def _matrix(block: int | None) -> str:
+    return "" if block is None else f", matrix {block + 1}"
+
+
 def verdict(
     problem: Problem,
-    result: Result | tuple[ArrayLike, ArrayLike] | Any,
-    X_star: ArrayLike | None = None,
-    constants: Constants | None = None,
+    result: Result | tuple[Any, Any] | Any,
+    X_star: ArrayLike | Sequence[ArrayLike] | None = None,
+    constants: Constants | Sequence[Constants] | None = None,
     r_star: int | None = None,
     eps: float | None = None,
     tol: float = 1e-6,
+    joint: bool = False,
 ) -> Verdict:
     """Say what a point is: global minimum, spurious minimum, saddle, not converged, or inconclusive.
 
     Parameters
     ----------
-    problem : Problem
+    problem : Problem or MultiProblem
         The problem that was solved.
     result : Result or (A, B)
-        The end of a run, or factors of shapes (m, r), (n, r).
-    X_star : array_like of shape (m, n), optional
+        The end of a run, or factors of shapes (m, r), (n, r); for several matrices sequences of factors.
+    X_star : array_like of shape (m, n), or a sequence of them, optional
         A global minimizer of ``F``. Without one, it is computed where ``f`` is convex, ``lam > 0`` and the point is not
         certified anyway.
-    constants : Constants, optional
-        RSC and RSM constants about ``X_star`` (:func:`~lorasolve.landscape.restricted_constants`). Without them,
-        whole-space constants are used where they cost nothing (small quadratics).
+    constants : Constants, or a sequence of them, optional
+        RSC and RSM constants about ``X_star`` (:func:`~lorasolve.landscape.restricted_constants`), for each matrix.
+        Without them, whole-space constants are used where they cost nothing (small quadratics).
     r_star : int, optional
         Rank to attribute to ``X_star``; by default its numerical rank. A smaller one asks for Theorem 3 (approximately
-        low-rank minimizers), with ``delta`` the distance of ``X_star`` from its best approximation of that rank.
+        low-rank minimizers), with ``delta`` the distance of ``X_star`` from its best approximation of that rank. For
+        one matrix only.
     eps : float, optional
-        The radius that Theorem 3 is asked about.
+        The radius that Theorem 3 is asked about. For one matrix only.
     tol : float
         Relative accuracy: of objective values (relative to the larger of ``|F(X)|`` and ``|f(0)|``) and of the gradient
         (relative to ``1 + |L|``).
+    joint : bool
+        States that the given constants of several matrices satisfy the joint inequality that Theorem 2 rests on,
+        ``<grad f(X) - grad f(X*), X - X*> >= sum_l alpha_l ||X_l - X*_l||_F^2``. Constants of each matrix alone do not
+        imply it (Notes), so it counts as unknown unless it is stated here or certified: for a sum of losses of one
+        matrix each (``decoupled``), for a jointly strongly convex ``f`` that states ``alpha``, and for small least
+        squares.
 
     Returns
     -------
@@ -162,19 +204,34 @@ def verdict(
     -----
     The order of decision: a certificate of optimality; stationarity; curvature; the comparison with ``X*``. The
     theorems are evaluated beside it with the certified ends of the constants, and a contradiction is reported as such.
-    Source: main paper, Theorems 1 and 3, Corollary 1 (proofs/theorem1, proofs/theorem3, proofs/corollary1); Theorem A
-    (proofs/theorem_a). For several matrices see :func:`~lorasolve.landscape.verdict_multi`.
+    Source: main paper, Theorems 1, 2 and 3, Corollary 1 (proofs/theorem1, proofs/theorem2, proofs/theorem3,
+    proofs/corollary1); Theorem A (proofs/theorem_a).
+
+    With the constants of each diagonal block alone Theorem 2 is false: ``f(X1, x2) = ||X1 - E11||^2/2 + (x2 - 3)^2/2 +
+    g <N, X1 - E11> (x2 - 3)`` with ``N = (E11 - E22)/sqrt 2`` and ``g^2 = 3/4`` is strongly convex with
+    ``alpha_l = beta_l = 1`` in each block, and has a spurious second-order point at rank 1 for ``lam = 0``.
     """
     tol = as_number(tol, "tol", 0.0, open_low=True)
     if eps is not None:
         eps = as_number(eps, "eps", 0.0, open_low=True)
     point = canonical_result(problem, result)
+    if problem.several and not (r_star is None and eps is None):
+        raise ValueError(f"{'eps' if r_star is None else 'r_star'}: Theorem 3 {problem.one_matrix_refusal()}")
     # For lam = 0 only X matters: at unbalanced factors the same landscape is merely stretched.
     if point.lam == 0.0:
         point = point.balanced()
-    if X_star is not None:
-        X_star = as_shape(as_float_array(X_star, "X_star", 2, np.float64), "X_star", point.problem.shape)
-    return _Judge(point, X_star, constants, r_star, eps, tol).judge()
+    stars = None if X_star is None else point.problem.checked_updates(X_star, "X_star")
+    return _Judge(point, stars, _one_each(constants, problem), joint, r_star, eps, tol).judge()
+
+
+def _one_each(constants: Constants | Sequence[Constants] | None, problem: Problem) -> tuple[Constants, ...] | None:
+    """Return given constants as a tuple with one entry for each matrix."""
+    if constants is None:
+        return None
+    given = (constants,) if isinstance(constants, Constants) else tuple(constants)
+    if len(given) != len(problem.shapes) or not all(isinstance(c, Constants) for c in given):
+        raise ValueError(f"constants: expected {len(problem.shapes)} Constants, one for each matrix, got {constants!r}")
+    return given
 
 
 class _Judge:
@@ -183,22 +240,26 @@ class _Judge:
     def __init__(
         self,
         point: Point,
-        X_star: Array | None,
-        constants: Constants | None,
+        stars: tuple[Array, ...] | None,
+        constants: tuple[Constants, ...] | None,
+        joint: bool,
         r_star: int | None,
         eps: float | None,
         tol: float,
     ) -> None:
         self.point = point
-        self.X_star = X_star
-        self.X_star_known = "given" if X_star is not None else "not given"
-        self.constants = constants or known_constants(point.problem.objective, point.problem.rank)
+        self.problem = problem = point.problem
+        self.stars = stars
+        self.star_source = "given" if stars is not None else "not given"
+        self.constants = constants or known_block_constants(problem.loss, problem.ranks)
+        self.stated = joint
+        self.joint = self._joint_inequality()
         self.r_star = r_star
         self.eps = eps
         self.tol = tol
-        at_zero = float(point.problem.objective.value_and_grad(np.zeros(point.problem.shape))[0])
+        at_zero = problem.loss.factor_value(problem.loss.zeros())
         self.first = stationarity_at(point, tol)
-        self.certificate = certify(point.problem, (point.A, point.B), tol=tol)
+        self.certificate = certify(problem, problem.unpaired(point.factors), tol=tol)
         self.value = self.certificate.value
         self.scale = max(abs(self.value), abs(at_zero)) or 1.0
         self.second: SecondOrder | None = None
@@ -208,7 +269,7 @@ class _Judge:
         spectra = self._spectra()
         premises = self._premises(spectra)
         findings = self._findings(spectra, premises)
-        global_by = [f for f in findings if f.known == "CERTIFIED" and f.conclusion == "global"]
+        global_by = [f for f in findings if f.known is Known.CERTIFIED and f.conclusion == "global"]
         contradictions: tuple[str, ...] = ()
         if kind == "spurious":
             contradictions = tuple(f"{f.theorem} says global ({f.text})" for f in global_by)
@@ -230,12 +291,20 @@ class _Judge:
             tol=self.tol,
         )
 
+    def _joint_inequality(self) -> Premise | None:
+        """Return the premise that couples the constants of several matrices, if there are any."""
+        if self.constants is None or not self.problem.several:
+            return None
+        if self.stated:
+            return Premise("joint_inequality", True, "stated with the constants")
+        return Premise("joint_inequality", *joint_inequality(self.problem.loss, self.constants))
+
     # ------------------------------------------------------------------ the decision
-    def _kind(self) -> tuple[str, str, str]:
+    def _kind(self) -> tuple[Kind, str, str]:
         gap = min(self.certificate.gap, self._gap_without_decay())
         excess = max(self.certificate.factor_gap, 0.0)
         if gap + excess <= self.tol * self.scale:
-            return "global", f"CERTIFIED: within {gap + excess:.2e} of the optimum of F", "certificate"
+            return "global", f"{Known.CERTIFIED}: within {gap + excess:.2e} of the optimum of F", "certificate"
         if not self.first.is_fosp:
             limit = self.tol * (1.0 + abs(self.first.value))
             return (
@@ -250,18 +319,20 @@ class _Judge:
 
     def _gap_without_decay(self) -> float:
         """Return a certified gap for ``lam = 0``, where ``F = f``: from the lower bound, or strong convexity."""
-        problem = self.point.problem
-        if problem.lam > 0.0 or not problem.objective.facts.convex:
+        facts = self.problem.objective.facts
+        if self.problem.lam > 0.0 or not facts.convex:
             return math.inf
-        low = problem.objective.facts.lower_bound
-        gap = self.value - low if low is not None else math.inf
+        gap = self.value - facts.lower_bound if facts.lower_bound is not None else math.inf
         constants = self.constants
-        if constants is not None and constants.whole_space and constants.alpha_low > 0.0:
-            G = self.point.gradient().to_dense()
-            gap = min(gap, float(np.vdot(G, G)) / (2.0 * constants.alpha_low))
-        return gap
+        if constants is None or not all(c.whole_space and c.alpha_low > 0.0 for c in constants):
+            return gap
+        if self.joint is not None and (self.stated or not self.joint.holds):
+            # What the caller states is about X* alone, not strong convexity.
+            return gap
+        lengths = (float(np.linalg.norm(G.to_dense())) for G in self.point.gradients())
+        return min(gap, sum(length**2 / (2.0 * c.alpha_low) for length, c in zip(lengths, constants)))
 
-    def _negative_curvature(self, second: SecondOrder) -> tuple[str, str, str]:
+    def _negative_curvature(self, second: SecondOrder) -> tuple[Kind, str, str]:
         # At distance d from a stationary point the curvature is off by O(d) and the gradient by O(d) or, where the
         # curvature vanishes, less: curvature within the root of the gradient may be an artefact of stopping early.
         noise = math.sqrt(self.first.grad_norm * max(1.0, second.largest))
@@ -279,102 +350,123 @@ class _Judge:
             "curvature",
         )
 
-    def _second_order_point(self) -> tuple[str, str, str]:
-        problem = self.point.problem
-        if self.X_star is None and problem.objective.facts.convex and problem.lam > 0.0:
+    def _second_order_point(self) -> tuple[Kind, str, str]:
+        problem = self.problem
+        if self.stars is None and problem.objective.facts.convex and problem.lam > 0.0:
             self._compute_reference()
-        if self.X_star is None:
+        if self.stars is None:
             return "inconclusive", "second-order stationary; no certificate applies and X* is not known", "nothing"
-        best = problem.convex_value(self.X_star)
+        best = problem.convex_value(self.stars if problem.several else self.stars[0])
         difference = self.value - best
         if difference <= self.tol * self.scale:
             if difference < -self.tol * self.scale:
                 text = f"X_star is not a minimizer: this point is better by {-difference:.3g}"
                 return "inconclusive", text, "nothing"
-            return "global", f"F(X) - F(X*) = {difference:.2e}, X* {self.X_star_known}", "comparison"
-        rank = self._rank_of_star()
-        if rank > problem.rank:
+            return "global", f"F(X) - F(X*) = {difference:.2e}, X* {self.star_source}", "comparison"
+        beyond = [(rank, r) for rank, r in zip(self._ranks_of_star(), problem.ranks) if rank > r]
+        if beyond:
+            rank, r = beyond[0]
             text = (
-                f"above F(X*) by {difference:.3g}, but X* has rank {rank} > r = {problem.rank}: whether a better point "
+                f"above F(X*) by {difference:.3g}, but X* has rank {rank} > r = {r}: whether a better point "
                 "of rank <= r exists is not decided"
             )
             return "inconclusive", text, "nothing"
-        text = f"second-order stationary, and F(X) - F(X*) = {difference:.6g} (X* {self.X_star_known})"
+        text = f"second-order stationary, and F(X) - F(X*) = {difference:.6g} (X* {self.star_source})"
         return "spurious", text, "comparison"
 
     def _compute_reference(self) -> None:
         from ..convex import solve_convex
 
-        reference = solve_convex(self.point.problem, route="factored", tol=0.01 * self.tol)
+        reference = solve_convex(self.problem, route="factored", tol=0.01 * self.tol)
         if reference.gap <= self.tol * self.scale:
-            self.X_star = reference.X
-            self.X_star_known = f"computed ({reference.route}), certified gap {reference.gap:.1e}"
+            self.stars = reference.X if self.problem.several else (reference.X,)
+            self.star_source = f"computed ({reference.route}), certified gap {reference.gap:.1e}"
 
     # ------------------------------------------------------------------ the theorems
-    def _rank_of_star(self) -> int:
-        assert self.X_star is not None
-        return numerical_rank(np.linalg.svd(self.X_star, compute_uv=False))
+    def _ranks_of_star(self) -> list[int]:
+        assert self.stars is not None
+        return [numerical_rank(np.linalg.svd(X, compute_uv=False)) for X in self.stars]
 
-    def _spectra(self) -> Spectra | None:
-        if self.X_star is None:
+    def _spectra(self) -> tuple[Spectra, ...] | None:
+        if self.stars is None:
             return None
-        rank = self._rank_of_star()
-        r_star = rank if self.r_star is None else as_integer(self.r_star, "r_star", 0, rank)
-        if r_star > self.point.problem.rank:
-            return None
-        X_star = self.X_star
-        if r_star == rank:
-            P, s, Qt = np.linalg.svd(X_star, full_matrices=False)
-            X_star = (P[:, :rank] * s[:rank]) @ Qt[:rank]
-        return Spectra.of(self.point, X_star, r_star)
+        found = []
+        for (A, B), X_star, rank, r in zip(
+            self.point.factors, self.stars, self._ranks_of_star(), self.problem.ranks
+        ):
+            r_star = rank if self.r_star is None else as_integer(self.r_star, "r_star", 0, rank)
+            if r_star > r:
+                return None
+            if r_star == rank:
+                P, s, Qt = np.linalg.svd(X_star, full_matrices=False)
+                X_star = (P[:, :rank] * s[:rank]) @ Qt[:rank]
+            found.append(Spectra.of(A, B, X_star, r_star))
+        return tuple(found)
 
-    def _premises(self, spectra: Spectra | None) -> tuple[Premise, ...]:
+    def _premises(self, spectra: tuple[Spectra, ...] | None) -> tuple[Premise, ...]:
         second = self.second
         curvature = f"smallest curvature {second.smallest:.2e}" if second else "not computed"
         premises = [
-            Premise("first-order stationary", self.first.is_fosp, f"||grad L|| = {self.first.grad_norm:.2e}"),
-            Premise("second-order stationary", second.is_sosp if second else None, curvature),
+            Premise("first_order", self.first.is_fosp, f"||grad L|| = {self.first.grad_norm:.2e}"),
+            Premise("second_order", second.is_sosp if second else None, curvature),
+            *self._premises_on_star(spectra),
         ]
-        if self.X_star is None:
-            premises.append(Premise("F has a known minimizer of rank r* <= r", None, f"X* {self.X_star_known}"))
-        else:
-            rank, r = self._rank_of_star(), self.point.problem.rank
-            text = f"X* {self.X_star_known}, rank {rank}, r = {r}"
-            if spectra is not None and spectra.delta > 0.0:
-                text += f"; of rank {spectra.r_star} up to delta = {spectra.delta:.3g} (Theorem 3)"
-            premises.append(Premise("F has a known minimizer of rank r* <= r", spectra is not None, text))
-        constants = self.constants
-        if constants is None:
-            premises.append(Premise("alpha > 0 and beta < inf", None, "constants not given"))
+        if self.constants is None:
+            return *premises, Premise("constants", None, "constants not given")
+        for k, c in enumerate(self.constants):
+            certified = c.alpha_low > 0.0 and c.beta_high < math.inf
+            holds = True if certified else (False if c.alpha_high <= 0.0 else None)
+            premises.append(Premise("constants", holds, str(c), self._block(k)))
+        if self.joint is not None:
+            premises.append(self.joint)
+        if spectra is None:
             return tuple(premises)
-        certified = constants.alpha_low > 0.0 and constants.beta_high < math.inf
-        refuted = constants.alpha_high <= 0.0
-        premises.append(
-            Premise("alpha > 0 and beta < inf", True if certified else (False if refuted else None), str(constants))
-        )
-        if spectra is not None:
-            inside = constants.whole_space or spectra.distance <= constants.radius
-            text = f"||X - X*||_F = {spectra.distance:.6g}, D = {constants.radius:g}"
-            premises.append(Premise("within the radius D", inside, text))
-            enough = constants.whole_space or constants.r >= spectra.r
-            premises.append(Premise("constants hold at rank r", enough, f"for rank <= {constants.r}, r = {spectra.r}"))
+        for k, (c, s) in enumerate(zip(self.constants, spectra)):
+            text = f"||X - X*||_F = {s.distance:.6g}, D = {c.radius:g}"
+            premises.append(Premise("radius", c.whole_space or s.distance <= c.radius, text, self._block(k)))
+            text = f"for rank <= {c.r}, r = {s.r}"
+            premises.append(Premise("rank_of_constants", c.whole_space or c.r >= s.r, text, self._block(k)))
         return tuple(premises)
 
-    def _findings(self, spectra: Spectra | None, premises: tuple[Premise, ...]) -> tuple[Finding, ...]:
-        constants = self.constants
-        if spectra is None or constants is None:
+    def _premises_on_star(self, spectra: tuple[Spectra, ...] | None) -> list[Premise]:
+        if self.stars is None:
+            return [Premise("star_known", None, f"X* {self.star_source}")]
+        found = []
+        for k, (rank, r) in enumerate(zip(self._ranks_of_star(), self.problem.ranks)):
+            text = f"X* {self.star_source}, rank {rank}, r = {r}"
+            if spectra is not None and spectra[k].delta > 0.0:
+                text += f"; of rank {spectra[k].r_star} up to delta = {spectra[k].delta:.3g} (Theorem 3)"
+            found.append(Premise("star_known", spectra is not None or rank <= r, text, self._block(k)))
+        return found
+
+    def _block(self, k: int) -> int | None:
+        return k if self.problem.several else None
+
+    def _findings(self, spectra: tuple[Spectra, ...] | None, premises: tuple[Premise, ...]) -> tuple[Finding, ...]:
+        if spectra is None or self.constants is None:
             return ()
         # The curvature of a point that its certificate already calls global is not computed; the theorems are
-        # statements about second-order points, so they are not evaluated there.
-        if any(not p.holds for p in premises if p.name != "alpha > 0 and beta < inf"):
+        # statements about second-order points, so they are not evaluated there. Constants that are only sampled give
+        # findings that are marked as such.
+        if any(not premise.holds for premise in premises if premise.id != "constants"):
             return ()
-        if constants.alpha_low > 0.0 and constants.beta_high < math.inf:
-            alpha, beta, known = constants.alpha_low, constants.beta_high, "CERTIFIED"
-        elif constants.alpha_high > 0.0:
-            alpha, beta, known = constants.alpha_high, constants.beta_low, "SAMPLED"
-        else:
+        used = [_usable(c) for c in self.constants]
+        blocks = [(s, *ends) for s, ends in zip(spectra, used) if ends is not None]
+        if len(blocks) < len(spectra):
             return ()
-        if spectra.delta > 0.0:
-            return (theorem_3(spectra, alpha, beta, known, self.eps),)
-        whole_space = constants.whole_space and known == "CERTIFIED"
-        return tuple(statement(spectra, alpha, beta, known) for statement in applicable(spectra, whole_space))
+        if self.problem.several:
+            return theorem_2(blocks)
+        ((single, alpha, beta, known),) = blocks
+        if single.delta > 0.0:
+            return (theorem_3(single, alpha, beta, known, self.eps),)
+        whole_space = self.constants[0].whole_space and known is Known.CERTIFIED
+        return tuple(statement(single, alpha, beta, known) for statement in applicable(single, whole_space))
+
+
+def _usable(constants: Constants) -> tuple[float, float, Known] | None:
+    """Return the certified ends, or the sampled ones where those say nothing, or None."""
+    if constants.alpha_low > 0.0 and constants.beta_high < math.inf:
+        return constants.alpha_low, constants.beta_high, Known.CERTIFIED
+    if constants.alpha_high > 0.0:
+        return constants.alpha_high, constants.beta_low, Known.SAMPLED
+    return None

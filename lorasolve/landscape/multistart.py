@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._validate import Array, as_integer, as_number
+from .._validate import as_integer, as_number
 from ..engine import StoppingRule, solve
 from ..problem import Problem
 from ..status import Status
@@ -36,7 +37,7 @@ class CriticalPoint:
         ``||X||_F``.
     count : int
         Number of runs that ended there.
-    X : ndarray of shape (m, n)
+    X : ndarray of shape (m, n), or a tuple of them
         The first such end.
     """
 
@@ -45,7 +46,7 @@ class CriticalPoint:
     rank: int
     norm: float
     count: int
-    X: Array = field(repr=False)
+    X: Any = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def census(
 
     Parameters
     ----------
-    problem : Problem
+    problem : Problem or MultiProblem
         The problem.
     n_starts : int
         Runs per scale.
@@ -134,7 +135,6 @@ def census(
     scales = [as_number(scale, "scales", 0.0, open_low=True) for scale in scales]
     as_number(same, "same", 0.0, open_low=True)
     stop = StoppingRule(max_iter=20_000, grad_tol=1e-10) if stop is None else stop
-    m, n = problem.shape
     counts: dict[float, dict[str, int]] = {}
     found: list[CriticalPoint] = []
     contradictions: list[str] = []
@@ -142,8 +142,8 @@ def census(
         kinds: Counter[str] = Counter()
         for k in range(n_starts):
             rng = np.random.default_rng([seed, j, k])
-            start = scale * rng.standard_normal((m, problem.rank)), scale * rng.standard_normal((n, problem.rank))
-            run = solve(problem, optimizer, init=start, seed=seed, stop=stop)
+            A, B, *_ = problem.split(scale * rng.standard_normal(problem.n_factor_parameters))
+            run = solve(problem, optimizer, init=(A, B), seed=seed, stop=stop)
             if run.status is Status.DIVERGED:
                 kinds[DIVERGED] += 1
                 continue
@@ -151,9 +151,8 @@ def census(
             kinds[judged.kind] += 1
             contradictions.extend(judged.contradictions)
             if judged.kind != "not_converged":
-                point = CriticalPoint(
-                    judged.kind, run.fun, judged.stationarity.rank, float(np.linalg.norm(run.X)), 1, run.X
-                )
+                norm = _distance(run.X)
+                point = CriticalPoint(judged.kind, run.fun, judged.stationarity.rank, norm, 1, run.X)
                 _add(found, point, same)
         counts[scale] = {kind: kinds[kind] for kind in (*KINDS, DIVERGED)}
     return Census(counts, sorted(found, key=lambda p: p.value), contradictions, n_starts, seed)
@@ -162,7 +161,14 @@ def census(
 def _add(found: list[CriticalPoint], new: CriticalPoint, same: float) -> None:
     """Count the point with the one it equals, or append it."""
     for i, old in enumerate(found):
-        if old.kind == new.kind and np.linalg.norm(old.X - new.X) <= same * max(1.0, old.norm):
+        if old.kind == new.kind and _distance(old.X, new.X) <= same * max(1.0, old.norm):
             found[i] = CriticalPoint(old.kind, old.value, old.rank, old.norm, old.count + 1, old.X)
             return
     found.append(new)
+
+
+def _distance(X: Any, Y: Any = None) -> float:
+    """Return ``||X - Y||_F`` over all matrices, by default ``||X||_F``."""
+    parts = X if isinstance(X, tuple) else (X,)
+    others = (0.0,) * len(parts) if Y is None else (Y if isinstance(Y, tuple) else (Y,))
+    return math.hypot(*(float(np.linalg.norm(x - y)) for x, y in zip(parts, others)))

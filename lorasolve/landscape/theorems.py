@@ -8,14 +8,16 @@ conclusion "global" comes from the contraposition: a spurious point would violat
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 
+from .._known import Known
 from .._validate import Array
-from ._canonical import Point, numerical_rank
+from ..linear_map import RANK_TOL, numerical_rank
+from ._canonical import truncated_svd
 from .regimes import SHARP, THEOREM_1, THEOREM_A, regime
 
 # An inequality counts as violated only beyond this relative margin, so that rounding never produces a conclusion.
@@ -54,18 +56,18 @@ class Spectra:
     nu: float
 
     @classmethod
-    def of(cls, point: Point, X_star: Array, r_star: int) -> Spectra:
-        """Return the numbers of a point in the normal form and a reference."""
-        P, s, Q = point.svd()
+    def of(cls, A: Array, B: Array, X_star: Array, r_star: int) -> Spectra:
+        """Return the numbers of ``X = A B^T`` and a reference."""
+        P, s, Q = truncated_svd(A, B)
         X = (P * s) @ Q.T
-        r = point.problem.rank
+        r = A.shape[1]
         values = np.zeros(r)
         values[: s.size] = s
         star_values = np.linalg.svd(X_star, compute_uv=False)
         star_values = star_values[: numerical_rank(star_values)]
         off = X_star - P @ (P.T @ X_star)
         outside = np.linalg.svd(off - (off @ Q) @ Q.T, compute_uv=False)
-        outside = outside[outside > 1e-6 * star_values.max(initial=0.0)][:r_star]
+        outside = outside[outside > RANK_TOL * star_values.max(initial=0.0)][:r_star]
         return cls(
             r=r,
             r_star=r_star,
@@ -99,6 +101,9 @@ class Spectra:
         return float(np.linalg.norm(self.values[self.r_star :]))
 
 
+Conclusion = Literal["global", "eps-global", "excluded", "not excluded"]
+
+
 @dataclass(frozen=True)
 class Finding:
     """What one theorem says about one point.
@@ -107,31 +112,35 @@ class Finding:
     ----------
     theorem : str
         Its name.
-    known : str
-        ``"CERTIFIED"`` if the constants used are certified bounds; ``"SAMPLED"`` if they are sampled or attained
-        values: then it is an illustration and no verdict rests on it.
-    conclusion : str
+    known : Known
+        CERTIFIED if the constants used are certified bounds; SAMPLED if they are sampled or attained values: then it
+        is an illustration and no verdict rests on it.
+    conclusion : Conclusion
         ``"global"`` or ``"not excluded"`` (a spurious point like this one contradicts nothing); for Theorem 3 also
-        ``"eps-global"``.
+        ``"eps-global"``; for one matrix of several ``"excluded"``: it is not the one that Theorem 2 demands of a
+        spurious point.
     text : str
         The inequality that decided, with numbers.
     numbers : dict
         All quantities by name.
     vacuous : tuple of str
         The bounds of this theorem that say nothing here.
+    block : int or None
+        The matrix that this is about (from 0), None for the whole.
     """
 
     theorem: str
-    known: str
-    conclusion: str
+    known: Known
+    conclusion: Conclusion
     text: str
     numbers: dict[str, float] = field(repr=False)
     vacuous: tuple[str, ...] = ()
+    block: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON-ready values (infinite numbers as None)."""
         numbers = {k: (v if math.isfinite(v) else None) for k, v in self.numbers.items()}
-        return asdict(self) | {"numbers": numbers, "vacuous": list(self.vacuous)}
+        return asdict(self) | {"known": str(self.known), "numbers": numbers, "vacuous": list(self.vacuous)}
 
 
 def _less(left: float, right: float) -> bool:
@@ -145,12 +154,12 @@ def _distance_bound(s: Spectra, q: float) -> float:
     return s.tail / math.sqrt(1.0 - ratio) if ratio < 1.0 else math.inf
 
 
-def theorem_1(s: Spectra, alpha: float, beta: float, known: str) -> Finding:
+def theorem_1(s: Spectra, alpha: float, beta: float, known: Known) -> Finding:
     """Theorem 1 (main paper; proofs/theorem1): special regime, rank, ratio of singular values, distance."""
     q = 2.0 * alpha / beta
     numbers = {"2 alpha/beta": q, "sigma_r": s.sigma_r, "sigma_r*": s.sigma_r_star, "distance": s.distance}
 
-    def finding(conclusion: str, text: str, *vacuous: str) -> Finding:
+    def finding(conclusion: Conclusion, text: str, *vacuous: str) -> Finding:
         return Finding("Theorem 1", known, conclusion, text, numbers, vacuous)
 
     if regime(alpha, beta, s.r, s.r_star).rule == THEOREM_1:
@@ -171,12 +180,12 @@ def theorem_1(s: Spectra, alpha: float, beta: float, known: str) -> Finding:
     return finding("not excluded", text, *(["distance bound"] if bound == 0.0 else []))
 
 
-def corollary_1(s: Spectra, alpha: float, beta: float, known: str) -> Finding:
+def corollary_1(s: Spectra, alpha: float, beta: float, known: Known) -> Finding:
     """Corollary 1 (main paper, ``r > r*``; proofs/corollary1): both directions, the lower bound on ``||X||_F``."""
     q = 2.0 * alpha / beta
     numbers = {"2 alpha/beta": q, "sigma_r": s.sigma_r, "sigma_r*": s.sigma_r_star, "norm": s.norm}
 
-    def finding(conclusion: str, text: str, *vacuous: str) -> Finding:
+    def finding(conclusion: Conclusion, text: str, *vacuous: str) -> Finding:
         return Finding("Corollary 1", known, conclusion, text, numbers, vacuous)
 
     if s.rank < s.r or s.r_star == 0 or _less(s.sigma_r, q * s.sigma_r_star):
@@ -189,7 +198,7 @@ def corollary_1(s: Spectra, alpha: float, beta: float, known: str) -> Finding:
     return finding("not excluded", text, *(["norm bound"] if bound <= 0.0 else []))
 
 
-def theorem_a(s: Spectra, alpha: float, beta: float, known: str) -> Finding:
+def theorem_a(s: Spectra, alpha: float, beta: float, known: Known) -> Finding:
     """Theorem A (proofs/theorem_a): ``beta/alpha < 2 sqrt(r/r*)``, and the annulus of a spurious point.
 
     A spurious point has ``tau = ||X*_perp||_* > 0`` and, with ``k = rank X*_perp``, ``t = tau/(k sigma_r)``,
@@ -200,7 +209,7 @@ def theorem_a(s: Spectra, alpha: float, beta: float, known: str) -> Finding:
     k, tau = s.outside.size, float(s.outside.sum())
     numbers = {"beta/alpha": c, "threshold": 2.0 * math.sqrt(s.r / s.r_star) if s.r_star else math.inf}
 
-    def finding(conclusion: str, text: str, *vacuous: str) -> Finding:
+    def finding(conclusion: Conclusion, text: str, *vacuous: str) -> Finding:
         return Finding("Theorem A", known, conclusion, text, numbers, vacuous)
 
     if regime(alpha, beta, s.r, s.r_star).rule in (THEOREM_1, THEOREM_A):
@@ -224,17 +233,38 @@ def theorem_a(s: Spectra, alpha: float, beta: float, known: str) -> Finding:
     return finding("not excluded", f"annulus: distance {s.distance:.6g} <= {upper:.6g}, t = {t:.6g}")
 
 
-def sharp_constant(s: Spectra, alpha: float, beta: float, known: str) -> Finding:
+def sharp_constant(s: Spectra, alpha: float, beta: float, known: Known) -> Finding:
     """Cited (R. Y. Zhang 2021, 2024): ``beta/alpha < 1 + 2 sqrt(r/r*)`` for constants of the whole space."""
     found = regime(alpha, beta, s.r, s.r_star, fully_conditioned=True)
     numbers = {"beta/alpha": beta / alpha, "threshold": found.thresholds[SHARP]}
-    conclusion = "global" if found.kind == "special" else "not excluded"
+    conclusion: Conclusion = "global" if found.kind == "special" else "not excluded"
     compare = "<" if found.kind == "special" else ">="
     text = f"beta/alpha = {numbers['beta/alpha']:.6g} {compare} 1 + 2 sqrt(r/r*) = {numbers['threshold']:.6g}"
     return Finding("sharp constant (cited)", known, conclusion, text, numbers)
 
 
-def theorem_3(s: Spectra, alpha: float, beta: float, known: str, eps: float | None = None) -> Finding:
+def theorem_2(blocks: Sequence[tuple[Spectra, float, float, Known]]) -> tuple[Finding, ...]:
+    """Theorem 2 (main paper; proofs/theorem2): for several matrices, the whole first, then each.
+
+    The constants have to satisfy the joint inequality. A spurious point has a matrix of rank exactly ``r_l`` with
+    ``sigma_r >= (2 alpha_l/beta_l) sigma_{r*}`` at Theorem 1's distance: where no matrix is of this kind, the point is
+    global.
+    """
+    single = []
+    for k, block in enumerate(blocks):
+        found = theorem_1(*block)
+        conclusion: Conclusion = "excluded" if found.conclusion == "global" else "not excluded"
+        single.append(replace(found, theorem="Theorem 2", conclusion=conclusion, block=k))
+    left = [k + 1 for k, found in enumerate(single) if found.conclusion == "not excluded"]
+    known = Known.CERTIFIED if all(block[3] is Known.CERTIFIED for block in blocks) else Known.SAMPLED
+    if not left:
+        text = "no matrix can be the one that a spurious point has"
+        return Finding("Theorem 2", known, "global", text, {}), *single
+    text = f"a spurious point has a matrix like {', '.join(map(str, left))} of {len(single)}"
+    return Finding("Theorem 2", known, "not excluded", text, {}), *single
+
+
+def theorem_3(s: Spectra, alpha: float, beta: float, known: Known, eps: float | None = None) -> Finding:
     """Theorem 3 with explicit constants (proofs/theorem3): a minimizer within ``delta`` of a matrix of rank ``r*``.
 
     ``X*`` is an exact minimizer of any rank, and the constants hold about it. With ``o = ||X - X*||_F`` and
@@ -248,7 +278,7 @@ def theorem_3(s: Spectra, alpha: float, beta: float, known: str, eps: float | No
     if eps is not None:
         numbers["eps"] = eps
 
-    def finding(conclusion: str, text: str, *vacuous: str) -> Finding:
+    def finding(conclusion: Conclusion, text: str, *vacuous: str) -> Finding:
         return Finding("Theorem 3 (explicit constants)", known, conclusion, text, numbers, vacuous)
 
     if s.rank < s.r:
@@ -274,7 +304,7 @@ def theorem_3(s: Spectra, alpha: float, beta: float, known: str, eps: float | No
     return finding("not excluded", text)
 
 
-Statement = Callable[[Spectra, float, float, str], Finding]
+Statement = Callable[[Spectra, float, float, Known], Finding]
 
 
 def applicable(s: Spectra, whole_space: bool) -> list[Statement]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._validate import Array, as_float_array, as_number, as_shape
+from ..linear_map import numerical_rank
 from .instances import Quadratic
 
 # H has order m n: beyond this the semidefinite program takes minutes.
@@ -152,7 +153,7 @@ class _Program:
         self.e = (A @ B.T - X_star).ravel()
         self.J = self._jacobian()
         P, s, Qt = np.linalg.svd(X_star)
-        k = int(np.count_nonzero(s > 1e-9 * s.max(initial=0.0)))
+        k = numerical_rank(s)
         self.P_off, self.Q_off = P[:, k:], Qt[k:].T
         self.T_fixed = P[:, :k] @ Qt[:k]
 

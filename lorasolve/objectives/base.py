@@ -339,10 +339,3 @@ def estimate_smoothness(objective: Objective, A: Array, B: Array, iterations: in
             break
         D = H
     return as_number(value, "objective: curvature at the start", 0.0)
-
-
-def rounding_noise(objective: Objective) -> float:
-    """Return the size of rounding errors in values of ``f``, with ``|f(0)|`` as the size of what they are made of."""
-    m, n = objective.shape
-    zeros = np.zeros((m, 1), dtype=objective.dtype), np.zeros((n, 1), dtype=objective.dtype)
-    return 8.0 * float(np.finfo(objective.dtype).eps) * abs(objective.factor_value(*zeros))

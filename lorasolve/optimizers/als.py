@@ -74,7 +74,7 @@ class ALS(Optimizer):
                 "it minimises one factor at a time in closed form, and "
                 f"{type(problem.objective).__name__} has no closed form for one factor; use 'lbfgs' or 'gd'"
             )
-        return problem.low_rank_refusal()
+        return problem.one_matrix_refusal() or problem.low_rank_refusal()
 
     def is_monotone(self, problem: Problem) -> bool:
         """Return True: an extrapolation that raises ``L`` is taken back."""

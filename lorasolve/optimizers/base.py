@@ -15,7 +15,6 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 
 from .._validate import Array
-from ..objectives.base import estimate_smoothness
 from ..problem import Problem
 from ..status import Status
 
@@ -238,21 +237,24 @@ def curvature_bound(problem: Problem, theta: Array, smoothness: float) -> float:
 
     ``beta s^2 (||A||_2^2 + ||B||_2^2) + s ||G||_2 + lam``: gradient descent with its inverse as step decreases
     ``L`` as long as the bound holds along the step (proofs/descent_lemma). With one factor frozen only the term
-    of that factor and ``lam`` remain, and the bound holds everywhere.
+    of that factor and ``lam`` remain, and the bound holds everywhere. For several matrices it is the largest of the
+    blocks': ``f`` sees a direction through ``U_l B_l^T + A_l V_l^T``, whose squared lengths add.
     """
-    A, B, _ = problem.split(theta.astype(np.float64, copy=False))
+    theta = theta.astype(np.float64, copy=False)
     s = problem.scale
-    trains_A, trains_B = True, True
-    if problem.trainable is not None:
-        trains_A, trains_B = bool(problem.trainable[: A.size].any()), bool(problem.trainable[A.size :].any())
-    bound = problem.lam
-    if trains_A:
-        bound += smoothness * s * s * float(np.linalg.norm(B.T @ B, 2))
-    if trains_B:
-        bound += smoothness * s * s * float(np.linalg.norm(A.T @ A, 2))
-    if trains_A and trains_B:
-        bound += s * spectral_norm_estimate(problem.objective.gradient_operator(s * A, B))
-    return bound
+    trained = np.ones(theta.size, dtype=bool) if problem.trainable is None else problem.trainable
+    bounds = []
+    gradients = problem.gradient_operators(theta)
+    for (A, B), (on_A, on_B), G in zip(problem.split_blocks(theta), problem.split_blocks(trained), gradients):
+        bound = 0.0
+        if on_A.any():
+            bound += smoothness * s * s * float(np.linalg.norm(B.T @ B, 2))
+        if on_B.any():
+            bound += smoothness * s * s * float(np.linalg.norm(A.T @ A, 2))
+        if on_A.any() and on_B.any():
+            bound += s * spectral_norm_estimate(G)
+        bounds.append(bound)
+    return problem.lam + max(bounds)
 
 
 def sampled_curvature(problem: Problem, theta: Array, iterations: int = 12) -> float:
@@ -290,5 +292,4 @@ def smoothness_near(problem: Problem, theta: Array) -> float:
     stated = problem.objective.facts.smoothness
     if stated is not None:
         return stated
-    A, B, _ = problem.split(theta)
-    return 2.0 * estimate_smoothness(problem.objective, problem.scale * A, B)
+    return 2.0 * problem.sampled_smoothness(theta)

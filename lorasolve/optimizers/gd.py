@@ -91,6 +91,8 @@ class GD(Descent):
 
 
 def _is_plain(problem: Problem) -> bool:
-    """Return whether the update is ``A B^T`` with both factors trained and no nonsmooth penalty."""
+    """Return whether the update is one ``A B^T`` with both factors trained and no nonsmooth penalty."""
     adapter = problem.adapter
+    if problem.several:
+        return False
     return adapter.low_rank and not adapter.proximal and problem.scale == 1.0 and problem.trainable is None

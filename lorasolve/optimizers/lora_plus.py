@@ -51,5 +51,6 @@ class LoRAPlus(Descent):
     def advance(self, problem: Problem, state: Any, grad: Array) -> None:
         """Step with two step sizes."""
         np.multiply(grad, -state.step * state.step_factor, out=state.trial)
-        problem.split(state.trial)[1][:] *= self.ratio
+        for _, B in problem.split_blocks(state.trial):
+            B *= self.ratio
         state.trial += state.theta

@@ -79,7 +79,7 @@ class LoRAPro(DampedDescent):
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse adapters whose update is not ``s A B^T`` with both factors trained, or None."""
-        return problem.low_rank_refusal() or frozen_refusal(problem)
+        return problem.one_matrix_refusal() or problem.low_rank_refusal() or frozen_refusal(problem)
 
     def start(self, problem: Problem, theta: Array, rng: np.random.Generator) -> LoRAProState:
         """Return the state whose damping is still to be derived."""

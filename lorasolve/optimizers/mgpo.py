@@ -82,7 +82,7 @@ class MGPO(Perturbed):
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason not to perturb the weight of adapters whose update is not ``s A B^T``, or None."""
-        return problem.low_rank_refusal() if self.space == "weight" else None
+        return problem.one_matrix_refusal() or problem.low_rank_refusal() if self.space == "weight" else None
 
     def evaluate(self, problem: Problem, state: PerturbedState, grad: Array) -> float:
         """Evaluate the trial perturbed along the momentum, except in the first step."""
@@ -94,8 +94,10 @@ class MGPO(Perturbed):
             M = weight_velocity(problem, state.trial, v)
             return weight_oracle(problem, state.trial, radius * M / (float(np.linalg.norm(M)) or 1.0), grad)[0]
         direction = np.zeros_like(v)
-        parts = problem.split(v)[:2] if self.scope == "factor" else (v,)
-        moved = problem.split(direction)[:2] if self.scope == "factor" else (direction,)
+        parts, moved = (
+            [factor for pair in problem.split_blocks(whole) for factor in pair] if self.scope == "factor" else [whole]
+            for whole in (v, direction)
+        )
         for part, unit in zip(parts, moved):
             unit[:] = part / (float(np.linalg.norm(part)) or 1.0)
         return problem.value_and_grad(state.trial + radius * direction, grad)

@@ -93,7 +93,7 @@ class ProximalGD(Optimizer):
         step = state.step * state.factor
         np.multiply(state.grad, -step, out=state.trial)
         state.trial += state.theta
-        problem.adapter.prox(state.trial, problem.shape, problem.rank, step)
+        problem.prox(state.trial, step)
 
     def _suffices(self, state: ProximalState, value: float, grad: Array, change: Array, moved: float) -> bool:
         if state.value == np.inf:

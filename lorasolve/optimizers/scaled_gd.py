@@ -53,7 +53,7 @@ class ScaledGD(DampedDescent):
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse adapters whose update is not ``s A B^T``, or None."""
-        return problem.low_rank_refusal()
+        return problem.one_matrix_refusal() or problem.low_rank_refusal()
 
     def start(self, problem: Problem, theta: Array, rng: np.random.Generator) -> ScaledState:
         """Return the state whose damping is still to be derived."""

@@ -37,7 +37,7 @@ class WeightNoise(Perturbed):
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse adapters whose update is not ``s A B^T``, or None."""
-        return problem.low_rank_refusal()
+        return problem.one_matrix_refusal() or problem.low_rank_refusal()
 
     def evaluate(self, problem: Problem, state: PerturbedState, grad: Array) -> float:
         """Evaluate the trial with fresh noise on the weight."""

@@ -6,7 +6,7 @@ import pytest
 import lorasolve as ls
 from lorasolve import landscape
 from lorasolve.landscape._canonical import canonical
-from lorasolve.landscape.curvature import _apply, _lanczos, hessian, symmetry_basis
+from lorasolve.landscape.curvature import Symmetry, _apply, _lanczos, hessian, symmetry_basis
 from lorasolve.linear_map import balanced
 
 
@@ -88,7 +88,7 @@ def test_lanczos_agrees_with_the_dense_spectrum():
     A, B = point_of(U, s, V, (0, 2), 0.3, 2)
     point = canonical(problem, A, B)
     dense = landscape.second_order(problem, A, B)
-    smallest, largest, vector = _lanczos(lambda z: _apply(point, z), symmetry_basis(A, B, 0.3))
+    smallest, largest, vector = _lanczos(lambda z: _apply(point, z), Symmetry([symmetry_basis(A, B, 0.3)]))
     assert smallest == pytest.approx(dense.smallest, abs=1e-8)
     assert largest == pytest.approx(dense.largest, rel=1e-4)
     overlap = abs(vector @ np.concatenate([part.ravel() for part in dense.direction]))

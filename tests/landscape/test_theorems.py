@@ -7,10 +7,10 @@ import pytest
 
 import lorasolve as ls
 from lorasolve import landscape
-from lorasolve.landscape._canonical import canonical
-from lorasolve.landscape.constants import Constants
+from lorasolve._known import Known
+from lorasolve.landscape.constants import Constants, Evidence
 from lorasolve.landscape.theorems import Spectra, corollary_1, theorem_1, theorem_3, theorem_a
-from lorasolve.multi import MultiObjective
+from lorasolve.multi import MultiObjective, Separable, TwoLayerPair
 
 
 def spectra(**changes):
@@ -31,40 +31,40 @@ def spectra(**changes):
 
 def test_theorem_1_by_hand():
     # q = 2 alpha/beta = 0.25: ratio q sigma_1/sigma_2 = 0.5, tail 0.5, bound 0.5/sqrt(0.5) = 0.7071.
-    found = theorem_1(spectra(), 1.0, 8.0, "CERTIFIED")
+    found = theorem_1(spectra(), 1.0, 8.0, Known.CERTIFIED)
     assert found.conclusion == "not excluded"
     assert found.numbers["distance bound"] == pytest.approx(math.sqrt(0.5))
-    assert theorem_1(spectra(distance=0.7), 1.0, 8.0, "CERTIFIED").conclusion == "global"
-    assert theorem_1(spectra(), 1.0, 1.9, "CERTIFIED").conclusion == "global"
+    assert theorem_1(spectra(distance=0.7), 1.0, 8.0, Known.CERTIFIED).conclusion == "global"
+    assert theorem_1(spectra(), 1.0, 1.9, Known.CERTIFIED).conclusion == "global"
     # sigma_2/sigma_1 = 0.5 < q = 0.6
-    assert theorem_1(spectra(), 3.0, 10.0, "CERTIFIED").conclusion == "global"
-    assert theorem_1(spectra(values=np.array([1.0, 0.0])), 1.0, 8.0, "CERTIFIED").conclusion == "global"
+    assert theorem_1(spectra(), 3.0, 10.0, Known.CERTIFIED).conclusion == "global"
+    assert theorem_1(spectra(values=np.array([1.0, 0.0])), 1.0, 8.0, Known.CERTIFIED).conclusion == "global"
 
 
 def test_corollary_1_by_hand():
-    found = corollary_1(spectra(), 1.0, 8.0, "CERTIFIED")
+    found = corollary_1(spectra(), 1.0, 8.0, Known.CERTIFIED)
     assert found.conclusion == "not excluded"
     assert found.vacuous == ("norm bound",)
     # X* = 0.1 short: the bound on the norm is 0.7071 - 0.1 and holds; at norm 0.5 it would be violated.
-    bound = corollary_1(spectra(norm_star=0.1), 1.0, 8.0, "CERTIFIED")
+    bound = corollary_1(spectra(norm_star=0.1), 1.0, 8.0, Known.CERTIFIED)
     assert bound.numbers["norm bound"] == pytest.approx(math.sqrt(0.5) - 0.1)
     assert bound.vacuous == ()
-    assert corollary_1(spectra(norm_star=0.1, norm=0.5), 1.0, 8.0, "CERTIFIED").conclusion == "global"
+    assert corollary_1(spectra(norm_star=0.1, norm=0.5), 1.0, 8.0, Known.CERTIFIED).conclusion == "global"
 
 
 def test_theorem_a_by_hand():
     # c = 8, threshold 2 sqrt 2. t = 0.8/0.5 = 1.6 >= 1 and 1.6^2 - 8*1.6 + 2 < 0; annulus: 1 <= 8 * 0.5.
-    assert theorem_a(spectra(), 1.0, 8.0, "CERTIFIED").conclusion == "not excluded"
-    assert theorem_a(spectra(), 1.0, 2.8, "CERTIFIED").conclusion == "global"
-    assert theorem_a(spectra(distance=4.1), 1.0, 8.0, "CERTIFIED").conclusion == "global"
-    assert theorem_a(spectra(outside=np.array([])), 1.0, 8.0, "CERTIFIED").conclusion == "global"
+    assert theorem_a(spectra(), 1.0, 8.0, Known.CERTIFIED).conclusion == "not excluded"
+    assert theorem_a(spectra(), 1.0, 2.8, Known.CERTIFIED).conclusion == "global"
+    assert theorem_a(spectra(distance=4.1), 1.0, 8.0, Known.CERTIFIED).conclusion == "global"
+    assert theorem_a(spectra(outside=np.array([])), 1.0, 8.0, Known.CERTIFIED).conclusion == "global"
     # t < 1 needs t >= a/((c - 2) k) = 1/6.
-    assert theorem_a(spectra(outside=np.array([0.5 * 0.16])), 1.0, 8.0, "CERTIFIED").conclusion == "global"
-    assert theorem_a(spectra(outside=np.array([0.5 * 0.17])), 1.0, 8.0, "CERTIFIED").conclusion == "not excluded"
+    assert theorem_a(spectra(outside=np.array([0.5 * 0.16])), 1.0, 8.0, Known.CERTIFIED).conclusion == "global"
+    assert theorem_a(spectra(outside=np.array([0.5 * 0.17])), 1.0, 8.0, Known.CERTIFIED).conclusion == "not excluded"
     # t >= 1 needs t^2 - 8 t + 2 <= 0, so t <= 4 + sqrt 14.
     edge = 0.5 * (4.0 + math.sqrt(14.0))
-    assert theorem_a(spectra(outside=np.array([edge * 1.001])), 1.0, 8.0, "CERTIFIED").conclusion == "global"
-    assert theorem_a(spectra(outside=np.array([edge * 0.999])), 1.0, 8.0, "CERTIFIED").conclusion == "not excluded"
+    assert theorem_a(spectra(outside=np.array([edge * 1.001])), 1.0, 8.0, Known.CERTIFIED).conclusion == "global"
+    assert theorem_a(spectra(outside=np.array([edge * 0.999])), 1.0, 8.0, Known.CERTIFIED).conclusion == "not excluded"
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -77,17 +77,17 @@ def test_theorem_3_holds_at_optima_that_are_only_nearly_low_rank(seed):
     result = ls.solve(problem, "lbfgs", init=start, stop=ls.StoppingRule(grad_tol=1e-10))
     P, s, Qt = np.linalg.svd(M, full_matrices=False)
     X_star = (P * np.maximum(s - 0.01, 0.0)) @ Qt
-    point = Spectra.of(canonical(problem, result.A, result.B), X_star, 2)
+    point = Spectra.of(result.A, result.B, X_star, 2)
     assert point.delta > 0.0
     # The master inequality, on which the conclusions rest, with alpha = beta = 1.
     c = 2.0 * point.sigma_r_star / point.sigma_r
     left = (c - 1.0) * point.distance**2 - 2.0 * point.delta * point.distance
     assert left + point.tail**2 <= point.delta**2 + 2.0 * point.sigma_r_star * point.nu + 1e-9
-    found = theorem_3(point, 1.0, 1.0, "CERTIFIED")
+    found = theorem_3(point, 1.0, 1.0, Known.CERTIFIED)
     assert found.conclusion in ("global", "eps-global")
     if found.conclusion == "eps-global":
         assert point.distance <= found.numbers["radius"]
-        assert theorem_3(point, 1.0, 1.0, "CERTIFIED", eps=found.numbers["radius"] / 2).vacuous == ("radius",)
+        assert theorem_3(point, 1.0, 1.0, Known.CERTIFIED, eps=found.numbers["radius"] / 2).vacuous == ("radius",)
 
 
 def test_verdict_uses_theorem_3_when_asked_for_a_lower_rank():
@@ -104,10 +104,10 @@ def test_verdict_uses_theorem_3_when_asked_for_a_lower_rank():
 def test_sampled_constants_never_decide():
     f = landscape.instances.sharp(2, 1, 4, 4, 5.0, 0.1)
     problem = ls.Problem(f, rank=2, lam=0.1)
-    optimistic = Constants(-math.inf, 1.0, 1.5, math.inf, {"alpha_high": "SAMPLED: x"}, 2, 10.0, False)
+    optimistic = Constants(-math.inf, 1.0, 1.5, math.inf, {"alpha_high": Evidence(Known.SAMPLED, "x")}, 2, 10.0, False)
     judged = landscape.verdict(problem, f.stationary_factors(), X_star=f.X_star, constants=optimistic)
     assert judged.kind == "spurious"
-    assert {found.known for found in judged.findings} == {"SAMPLED"}
+    assert {found.known for found in judged.findings} == {Known.SAMPLED}
     assert judged.findings[0].conclusion == "global"
     assert judged.contradictions == ()
 
@@ -125,13 +125,13 @@ def test_failed_premises_are_named_and_silence_the_theorems():
     f = landscape.instances.sharp(2, 1, 4, 4, 5.0, 0.1)
     problem = ls.Problem(f, rank=2, lam=0.1)
     for constants, name in [
-        (Constants.exact(1.0, 5.0, 2, radius=0.5), "within the radius D"),
-        (Constants.exact(1.0, 5.0, 1, radius=9.0), "constants hold at rank r"),
-        (Constants.exact(-1.0, 5.0, 2), "alpha > 0 and beta < inf"),
+        (Constants.exact(1.0, 5.0, 2, radius=0.5), "radius"),
+        (Constants.exact(1.0, 5.0, 1, radius=9.0), "rank_of_constants"),
+        (Constants.exact(-1.0, 5.0, 2), "constants"),
     ]:
         judged = landscape.verdict(problem, f.stationary_factors(), X_star=f.X_star, constants=constants)
         assert judged.findings == ()
-        assert next(p for p in judged.premises if p.name == name).holds is False
+        assert next(p for p in judged.premises if p.id == name).holds is False
 
 
 def test_a_reference_that_is_no_minimizer_is_noticed():
@@ -166,62 +166,180 @@ def test_census_finds_both_minima_of_the_two_measurements_and_only_the_global_on
     assert found.fraction("global") == {3.0: 1.0}
 
 
-class Separable(MultiObjective):
-    """A sum of losses of one matrix each."""
-
-    convex = True
-    lower_bound = None
-
-    def __init__(self, parts):
-        self.parts = parts
-        self.shapes = tuple(part.shape for part in parts)
-
-    def value_and_grad(self, X):
-        answers = [part.value_and_grad(x) for part, x in zip(self.parts, X)]
-        return sum(f for f, _ in answers), tuple(G for _, G in answers)
-
-    def hessian_product(self, X, D):
-        return tuple(part.hessian_product(x, d) for part, x, d in zip(self.parts, X, D))
-
-
 def separable(kappas, lam=0.1):
     parts = [landscape.instances.sharp(2, 1, 4, 3, kappa, lam) for kappa in kappas]
     return parts, ls.MultiProblem(Separable(parts), ranks=2, lam=lam)
+
+
+def good_and_stationary(parts):
+    """The minimizer of the first loss and the spurious point of the second."""
+    A, B = parts[1].stationary_factors()
+    return (parts[0].X_star[:, :2] * [1.0, 0.0], A), (np.eye(3, 2) * [1.0, 0.0], B)
 
 
 def test_theorem_2_special_regime_and_one_spurious_block():
     parts, problem = separable((1.5, 1.9))
     constants = [Constants.exact(1.0, part.kappa, 2) for part in parts]
     stars = [part.X_star for part in parts]
-    result = problem.solve("lbfgs", stop=ls.StoppingRule(grad_tol=1e-10))
-    judged = landscape.verdict_multi(problem, result, stars, constants)
+    result = ls.solve(problem, "lbfgs", stop=ls.StoppingRule(grad_tol=1e-10))
+    judged = landscape.verdict(problem, result, stars, constants)
     assert judged.kind == "global"
 
     parts, problem = separable((1.5, 4.5))
     constants = [Constants.exact(1.0, part.kappa, 2) for part in parts]
     stars = [part.X_star for part in parts]
-    first = parts[0]
-    good = (first.X_star[:, :2] * [1.0, 0.0], np.eye(3, 2) * [1.0, 0.0])
-    judged = landscape.verdict_multi(problem, [good, parts[1].stationary_factors()], stars, constants)
+    judged = landscape.verdict(problem, good_and_stationary(parts), stars, constants)
     assert judged.kind == "spurious"
     assert judged.contradictions == ()
-    assert [f.conclusion for f in judged.blocks] == ["global", "not excluded"]
-    assert judged.conclusion == "not excluded"
+    assert [(f.theorem, f.block, f.conclusion) for f in judged.findings] == [
+        ("Theorem 2", None, "not excluded"),
+        ("Theorem 2", 0, "excluded"),
+        ("Theorem 2", 1, "not excluded"),
+    ]
+    assert next(p for p in judged.premises if p.id == "joint_inequality").holds is True
 
     parts, problem = separable((1.5, 3.0))
-    judged = landscape.verdict_multi(problem, [good, parts[1].stationary_factors()], stars)
-    assert judged.kind == "saddle"
+    assert landscape.verdict(problem, good_and_stationary(parts), stars).kind == "saddle"
+
+
+def test_false_constants_of_several_matrices_are_reported_as_a_contradiction():
+    parts, problem = separable((1.5, 4.5))
+    false = [Constants.exact(1.0, 1.5, 2, source="false on purpose") for _ in parts]
+    judged = landscape.verdict(problem, good_and_stationary(parts), [part.X_star for part in parts], false)
+    assert judged.kind == "spurious"
+    assert any("Theorem 2 says global" in text for text in judged.contradictions)
+
+
+class Coupled(MultiObjective):
+    """The loss at which Theorem 2 with the constants of each diagonal block fails; ``kappa = 4``."""
+
+    shapes = ((2, 2), (1, 1))
+    convex, lower_bound = True, 0.0
+    g = math.sqrt(0.75)
+    N = np.diag([1.0, -1.0]) / math.sqrt(2.0)
+    E11 = np.diag([1.0, 0.0])
+
+    def __init__(self, least_squares=False):
+        self.least_squares = least_squares
+
+    def value_and_grad(self, X):
+        E, y = X[0] - self.E11, float(X[1][0, 0]) - 3.0
+        c = float(np.sum(self.N * E))
+        f = 0.5 * float(np.sum(E * E)) + 0.5 * y * y + self.g * c * y
+        return f, (E + self.g * y * self.N, np.array([[y + self.g * c]]))
+
+    def trap(self):
+        """``X1 = (3/5) E22`` and the best ``x2`` for it."""
+        x = 3.0 + self.g * 1.6 / math.sqrt(2.0)  # <N, X1 - E11> = -(1 + 3/5)/sqrt 2
+        e2 = np.array([[0.0], [math.sqrt(0.6)]])
+        return (e2, np.array([[math.sqrt(x)]])), (e2, np.array([[math.sqrt(x)]]))
+
+
+@pytest.mark.parametrize("least_squares", [False, True])
+def test_constants_of_each_matrix_do_not_apply_to_the_whole(least_squares):
+    problem = ls.MultiProblem(Coupled(least_squares), ranks=1)
+    stars = (Coupled.E11, np.array([[3.0]]))
+    A, B = problem.objective.trap()
+    assert problem.value(A, B) == pytest.approx(0.2, rel=1e-12)
+    H = hessian_of(problem, problem.join(A, B))
+    assert np.linalg.eigvalsh(H)[0] > -1e-7  # second-order stationary, by differences of gradients
+    each = [Constants.exact(1.0, 1.0, 1, whole_space=True, source="diagonal block")] * 2
+    judged = landscape.verdict(problem, (A, B), stars, each)
+    assert judged.kind == "spurious"
+    assert judged.second_order.is_sosp
+    premise = next(p for p in judged.premises if p.id == "joint_inequality")
+    assert premise.holds is None
+    assert judged.findings == ()
+    assert judged.contradictions == ()
+    text = str(judged)
+    assert "premise joint inequality of the alpha_l: unknown" in text
+    assert "Theorem 2" not in text
+    # The constants that least squares has jointly are the ends of the joint Hessian, 1 - g and 1 + g.
+    if least_squares:
+        judged = landscape.verdict(problem, (A, B), stars)
+        ends = pytest.approx((1 - 0.75**0.5, 1 + 0.75**0.5))
+        assert [(c.alpha_low, c.beta_high) for c in judged.constants] == [ends, ends]
+        assert next(p for p in judged.premises if p.id == "joint_inequality").holds is True
+        assert [f.conclusion for f in judged.findings] == ["not excluded", "not excluded", "not excluded"]
+        assert judged.contradictions == ()
+    # Stated by the caller it is believed, and the theorem that rests on it contradicts the point.
+    assert landscape.verdict(problem, (A, B), stars, each, joint=True).contradictions
+
+
+def hessian_of(problem, theta):
+    columns = []
+    for unit in 1e-5 * np.eye(theta.size):
+        plus, minus = np.empty_like(theta), np.empty_like(theta)
+        problem.value_and_grad(theta + unit, plus)
+        problem.value_and_grad(theta - unit, minus)
+        columns.append((plus - minus) / 2e-5)
+    H = np.array(columns)
+    return 0.5 * (H + H.T)
 
 
 def test_two_adapted_layers_are_judged_at_second_order():
     rng = np.random.default_rng(0)
     shapes = ((4, 3), (2, 4), (3, 12), (2, 12))
-    from lorasolve.multi import TwoLayerPair
-
     problem = ls.MultiProblem(TwoLayerPair(*(rng.standard_normal(shape) for shape in shapes)), ranks=2, lam=0.05)
-    result = problem.solve("lbfgs", init="gaussian", stop=ls.StoppingRule(grad_tol=1e-9))
-    judged = landscape.verdict_multi(problem, result)
+    result = ls.solve(problem, "lbfgs", init="gaussian", stop=ls.StoppingRule(grad_tol=1e-9))
+    judged = landscape.verdict(problem, result)
     assert judged.kind == "inconclusive"
     assert judged.second_order.is_sosp
-    zeros = [(np.zeros((m, 2)), np.zeros((n, 2))) for m, n in problem.shapes]
-    assert landscape.verdict_multi(problem, zeros).kind == "saddle"
+    zeros = [np.zeros((m, 2)) for m, _ in problem.shapes], [np.zeros((n, 2)) for _, n in problem.shapes]
+    assert landscape.verdict(problem, zeros).kind == "saddle"
+    left = landscape.escape(problem, tuple(zeros))
+    assert landscape.verdict(problem, left).kind == "inconclusive"
+    assert left.fun < problem.value(*zeros)
+
+
+def test_several_matrices_get_what_one_matrix_gets():
+    """A computed X*, a certified gap without decay, a JSON document: each against its closed form."""
+    import json
+
+    parts, problem = separable((1.5, 4.5))
+    point = good_and_stationary(parts)
+    judged = landscape.verdict(problem, point)
+    assert judged.kind == "spurious"
+    computed = judged.spectra[1]
+    assert computed.norm_star == pytest.approx(float(np.linalg.norm(parts[1].X_star)), rel=1e-4)
+    json.dumps(judged.to_dict(), allow_nan=False)
+    assert judged.to_dict()["premises"][2]["id"] == "star_known"
+
+    rng = np.random.default_rng(0)
+    targets = [rng.standard_normal((4, 2)) @ rng.standard_normal((2, 3)) for _ in range(2)]
+    problem = ls.MultiProblem(Separable([ls.objectives.Denoising(M) for M in targets]), ranks=2)
+    result = ls.solve(problem, "lbfgs", stop=ls.StoppingRule(grad_tol=1e-9))
+    judged = landscape.verdict(problem, result)
+    assert (judged.kind, judged.basis) == ("global", "certificate")
+
+
+def test_bad_arguments_of_several_matrices_are_named():
+    parts, problem = separable((1.5, 4.5))
+    point = good_and_stationary(parts)
+    with pytest.raises(ValueError, match="constants: expected 2 Constants, one for each matrix"):
+        landscape.verdict(problem, point, constants=Constants.exact(1.0, 2.0, 2))
+    with pytest.raises(ValueError, match="X_star: expected 2 arrays, one for each matrix, got 1 entries"):
+        landscape.verdict(problem, point, X_star=[parts[0].X_star])
+    with pytest.raises(ValueError, match="r_star: Theorem 3 works on one matrix, and this problem has 2"):
+        landscape.verdict(problem, point, r_star=1)
+
+
+def test_what_needs_one_matrix_says_so_and_a_census_does_not():
+    parts, problem = separable((1.5, 4.5))
+    result = ls.solve(problem, "lbfgs", stop=ls.StoppingRule(grad_tol=1e-9))
+    for name, call in {
+        "compare": lambda: ls.compare(problem, ["gd"]),
+        "save_result": lambda: ls.io.save_result("unused.npz", problem, result, {}),
+        "solve_batch": lambda: ls.solve_batch([problem]),
+    }.items():
+        with pytest.raises(ValueError, match=f"{name}: works on one matrix, and this problem has 2"):
+            call()
+    zero = sum(part.value_and_grad(np.zeros(part.shape))[0] for part in parts)
+    Sure = type("Sure", (Separable,), {"facts": Separable(parts).facts.replace(lower_bound=0.0)})
+    assert landscape.magnitude_bound(problem.replace(objective=Sure(parts))) == pytest.approx(zero / 0.1)
+    found = landscape.census(problem, 6, scales=(0.1,))
+    assert found.contradictions == []
+    assert found.fraction("global")[0.1] > 0.0
+    best = found.points[0]
+    assert best.norm == pytest.approx(math.hypot(*(np.linalg.norm(part.X_star) for part in parts)), rel=1e-5)
+    assert [X.shape for X in best.X] == [(4, 3), (4, 3)]

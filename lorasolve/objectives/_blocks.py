@@ -1,0 +1,286 @@
+"""Losses of several updates ``X = (X_1, .., X_L)``, one matrix each, and a loss of one update seen as such.
+
+Whatever treats one and several matrices alike (the certificate, the convex routes, the landscape) asks a
+:class:`MultiObjective`, through factors given as a sequence of pairs ``(A_l, B_l)``, ``X_l = A_l B_l^T``. No
+block-diagonal matrix is ever formed: memory and time are the sum of the blocks'.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .._validate import Array, as_integer, as_number, as_shape
+from ..linear_map import LinearMap
+from ._facts import Facts
+from ._kernels import NO_KERNELS, Kernels
+from .base import Objective, estimate_smoothness
+
+Matrices = Sequence[Array]
+Pairs = Sequence[tuple[Array, Array]]
+
+
+class MultiObjective:
+    """Base class of smooth losses of several updates. All that must be written is ``shapes`` and ``value_and_grad``.
+
+    Facts are stated as for an :class:`~lorasolve.objectives.Objective`, about ``f`` as a function of all updates
+    jointly.
+
+    Attributes
+    ----------
+    shapes : tuple of (int, int)
+        ``(m_l, n_l)`` of each update.
+    dtype : numpy dtype
+        The type of the factors.
+    decoupled : bool
+        True if ``f`` is a sum of losses of one update each, so that constants of each of them are joint constants.
+    """
+
+    shapes: tuple[tuple[int, int], ...]
+    dtype: Any = np.dtype(np.float64)
+    decoupled: bool = False
+
+    @property
+    def facts(self) -> Facts:
+        """What is known about ``f``, collected from the attributes that state it."""
+        return Facts.stated_by(self)
+
+    @property
+    def kernels(self) -> Kernels:
+        """Compiled loops take one matrix; a loss of several states only whether its oracle runs on Numba's threads."""
+        return NO_KERNELS
+
+    # ------------------------------------------------------------------ dense level
+    def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
+        """Return ``f(X_1, .., X_L)`` and its gradients, one for each update."""
+        raise NotImplementedError
+
+    def hessian_product(self, X: Matrices, D: Matrices) -> tuple[Array, ...]:
+        """Return the Hessian at ``X`` times the direction ``D``; by default a central difference of the gradients."""
+        scale = _length(D)
+        if scale == 0.0:
+            return tuple(np.zeros_like(d) for d in D)
+        h = float(np.finfo(self.dtype).eps) ** (1 / 3) * max(1.0, _length(X)) / scale
+        plus = self.value_and_grad([x + h * d for x, d in zip(X, D)])[1]
+        minus = self.value_and_grad([x - h * d for x, d in zip(X, D)])[1]
+        return tuple((p - q) / (2.0 * h) for p, q in zip(plus, minus))
+
+    # ------------------------------------------------------------------ factor level
+    def factor_oracle(self, factors: Pairs, grads: Pairs) -> float:
+        """Write ``G_l B_l`` and ``G_l^T A_l`` of each block into ``grads`` and return ``f``."""
+        f, G = self.value_and_grad([A @ B.T for A, B in factors])
+        for g, (A, B), (GB, GtA) in zip(G, factors, grads):
+            np.matmul(g, B, out=GB)
+            np.matmul(g.T, A, out=GtA)
+        return float(f)
+
+    def factor_value(self, factors: Pairs) -> float:
+        """Return ``f(A_1 B_1^T, .., A_L B_L^T)``."""
+        return self.factor_oracle(factors, [(np.empty_like(A), np.empty_like(B)) for A, B in factors])
+
+    def factor_hvp(self, factors: Pairs, directions: Pairs) -> tuple[tuple[Array, Array], ...]:
+        """Return the derivative of ``(G_l B_l, G_l^T A_l)`` in the directions ``(U_l, V_l)``, couplings included."""
+        X = [A @ B.T for A, B in factors]
+        G = self.value_and_grad(X)[1]
+        H = self.hessian_product(X, [U @ B.T + A @ V.T for (A, B), (U, V) in zip(factors, directions)])
+        return tuple(
+            (h @ B + g @ V, h.T @ A + g.T @ U) for g, h, (A, B), (U, V) in zip(G, H, factors, directions)
+        )
+
+    def factor_diagonal(self, factors: Pairs) -> tuple[tuple[Array, Array], ...]:
+        """Estimate the diagonal of the Hessian in each factor, all >= 0 (a scaling for solvers).
+
+        By default from one random direction ``U_l B_l^T`` in all blocks at once, as for one matrix.
+        """
+        rng = np.random.default_rng(0)
+        directions = [(rng.standard_normal(A.shape), np.zeros_like(B)) for A, B in factors]
+        found = []
+        for (A, B), (U, _), (HB, _) in zip(factors, directions, self.factor_hvp(factors, directions)):
+            length = float(np.vdot(U @ (B.T @ B), U))
+            c = max(float(np.vdot(U, HB)), 0.0) / length if length > 0.0 else 0.0
+            on_A = np.broadcast_to(c * np.sum(B * B, axis=0), A.shape)
+            found.append((on_A, np.broadcast_to(c * np.sum(A * A, axis=0), B.shape)))
+        return tuple(found)
+
+    def gradient_operators(self, factors: Pairs) -> tuple[LinearMap, ...]:
+        """Return the gradient of each block as a :class:`~lorasolve.linear_map.LinearMap`, in float64."""
+        G = self.value_and_grad([A @ B.T for A, B in factors])[1]
+        return tuple(LinearMap.from_dense(g.astype(np.float64, copy=False)) for g in G)
+
+    def sampled_smoothness(self, factors: Pairs, iterations: int = 20) -> float:
+        """Estimate the largest Hessian eigenvalue by power iteration on differences (SAMPLED: a lower bound)."""
+        X = [(A @ B.T).astype(np.float64) for A, B in factors]
+        rng = np.random.default_rng(0)
+        D: Matrices = [rng.standard_normal(shape) for shape in self.shapes]
+        value = 0.0
+        for _ in range(iterations):
+            length = _length(D)
+            D = [d / length for d in D]
+            H = MultiObjective.hessian_product(self, X, D)
+            value = abs(sum(float(np.vdot(d, h)) for d, h in zip(D, H)))
+            if not any(np.any(h) for h in H):
+                break
+            D = H
+        return as_number(value, "objective: curvature at the start", 0.0)
+
+    def rounding_noise(self) -> float:
+        """Return the size of rounding errors in values of ``f``; ``|f(0)|`` is the size of what they are made of."""
+        return 8.0 * float(np.finfo(self.dtype).eps) * abs(self.factor_value(self.zeros()))
+
+    def zeros(self) -> list[tuple[Array, Array]]:
+        """Return factors of one column whose updates are zero."""
+        return [(np.zeros((m, 1), self.dtype), np.zeros((n, 1), self.dtype)) for m, n in self.shapes]
+
+    # ------------------------------------------------------------------ others
+    def in_float64(self) -> MultiObjective:
+        """Return the same ``f`` evaluated in float64; itself by default."""
+        return self
+
+    def sample_batch(self, index: Array) -> MultiObjective:
+        """Return the loss restricted to the samples ``index``."""
+        raise NotImplementedError(f"{type(self).__name__} is not a mean over samples")
+
+    def block(self, index: int, X: Matrices) -> Objective:
+        """Return the loss of one update with the others fixed at ``X`` (the l-th diagonal block of the Hessian)."""
+        return BlockView(self, index, X)
+
+    def metrics(self, X: Matrices) -> dict[str, float]:
+        """Return named measures of quality."""
+        return {}
+
+
+class OneBlock(MultiObjective):
+    """A loss of one update as a loss of a tuple of one; every answer is the objective's own."""
+
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
+        self.shapes = (objective.shape,)
+        self.dtype = objective.dtype
+
+    @property
+    def facts(self) -> Facts:
+        """Those of the objective."""
+        return self.objective.facts
+
+    def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
+        """Return ``f(X_1)`` and its gradient."""
+        f, G = self.objective.value_and_grad(X[0])
+        return f, (G,)
+
+    def hessian_product(self, X: Matrices, D: Matrices) -> tuple[Array, ...]:
+        """Return the objective's Hessian product."""
+        return (self.objective.hessian_product(X[0], D[0]),)
+
+    def factor_oracle(self, factors: Pairs, grads: Pairs) -> float:
+        """Ask the objective's factor oracle."""
+        return self.objective.factor_oracle(*factors[0], *grads[0])
+
+    def factor_value(self, factors: Pairs) -> float:
+        """Ask the objective."""
+        return self.objective.factor_value(*factors[0])
+
+    def factor_hvp(self, factors: Pairs, directions: Pairs) -> tuple[tuple[Array, Array], ...]:
+        """Ask the objective."""
+        return (self.objective.factor_hvp(*factors[0], *directions[0]),)
+
+    def factor_diagonal(self, factors: Pairs) -> tuple[tuple[Array, Array], ...]:
+        """Ask the objective."""
+        return (self.objective.factor_diagonal(*factors[0]),)
+
+    def gradient_operators(self, factors: Pairs) -> tuple[LinearMap, ...]:
+        """Ask the objective."""
+        return (self.objective.gradient_operator(*factors[0]),)
+
+    def sampled_smoothness(self, factors: Pairs, iterations: int = 20) -> float:
+        """Ask the objective."""
+        return estimate_smoothness(self.objective, *factors[0], iterations)
+
+    def block(self, index: int, X: Matrices) -> Objective:
+        """Return the objective."""
+        return self.objective
+
+
+class BlockView(Objective):
+    """The loss of one update while the others keep their values."""
+
+    def __init__(self, objective: MultiObjective, index: int, X: Matrices) -> None:
+        self.objective = objective
+        self.index = as_integer(index, "index", 0, len(objective.shapes) - 1)
+        if len(X) != len(objective.shapes):
+            raise ValueError(f"X: expected {len(objective.shapes)} updates, got {len(X)}")
+        self.others = [
+            as_shape(np.asarray(x), f"X[{k}]", shape) for k, (x, shape) in enumerate(zip(X, objective.shapes))
+        ]
+        self.shape = objective.shapes[index]
+        self.dtype = objective.dtype
+
+    @property
+    def facts(self) -> Facts:
+        """Those of the whole: each holds for the loss restricted to one update."""
+        return self.objective.facts
+
+    def _with(self, X: Array) -> list[Array]:
+        return [X if k == self.index else other for k, other in enumerate(self.others)]
+
+    def value_and_grad(self, X: Array) -> tuple[float, Array]:
+        """Return ``f`` with this update set to ``X``, and the gradient in it."""
+        f, G = self.objective.value_and_grad(self._with(X))
+        return f, G[self.index]
+
+    def hessian_product(self, X: Array, D: Array) -> Array:
+        """Return the diagonal block of the Hessian times ``D``."""
+        direction = [D if k == self.index else np.zeros(shape) for k, shape in enumerate(self.objective.shapes)]
+        return self.objective.hessian_product(self._with(X), direction)[self.index]
+
+    def sample_batch(self, index: Array) -> Objective:
+        """Return the block of the batch, with the other updates at the same values."""
+        return BlockView(self.objective.sample_batch(index), self.index, self.others)
+
+    def metrics(self, X: Array) -> dict[str, float]:
+        """Return the metrics of the whole with this update set to ``X``."""
+        return self.objective.metrics(self._with(X))
+
+
+class PlainBlocks(MultiObjective):
+    """The plain twin of a loss of several updates: every factor-level answer derived from its dense level."""
+
+    def __init__(self, objective: MultiObjective) -> None:
+        self.objective = objective
+        self.shapes, self.dtype, self.decoupled = objective.shapes, objective.dtype, objective.decoupled
+
+    @property
+    def facts(self) -> Facts:
+        """Those of the loss."""
+        return self.objective.facts
+
+    def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
+        """Return the value and the gradients of the loss."""
+        return self.objective.value_and_grad(X)
+
+    def hessian_product(self, X: Matrices, D: Matrices) -> tuple[Array, ...]:
+        """Return the Hessian product of the loss."""
+        return self.objective.hessian_product(X, D)
+
+    def sample_batch(self, index: Array) -> MultiObjective:
+        """Return the plain twin of the batch."""
+        return PlainBlocks(self.objective.sample_batch(index))
+
+    def in_float64(self) -> MultiObjective:
+        """Return the plain twin of the loss in float64."""
+        return PlainBlocks(self.objective.in_float64())
+
+    def block(self, index: int, X: Matrices) -> Objective:
+        """Return the block of the loss."""
+        return self.objective.block(index, X)
+
+    def metrics(self, X: Matrices) -> dict[str, float]:
+        """Return the metrics of the loss."""
+        return self.objective.metrics(X)
+
+
+def _length(X: Matrices) -> float:
+    """Return the Frobenius norm of all updates together."""
+    return math.sqrt(sum(float(np.vdot(x, x)) for x in X))
