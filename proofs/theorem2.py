@@ -39,7 +39,7 @@ boundary_truncation : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotoni
 
 Used by
 -------
-lorasolve/landscape/theorems.py
+lorasolve/landscape/judge.py, lorasolve/landscape/theorems.py
 """
 
 from lorasolve.symbolic import (
