@@ -177,7 +177,7 @@ def is_record(cls: type) -> bool:
 
 
 def constructor(cls: type) -> list[str]:
-    """Return the names of the arguments of a class, those of a dataclass without a constructor of its own from fields."""
+    """Return the names of the arguments of a class; those of a record without a constructor of its own from fields."""
     inherited_one = "__init__" not in vars(cls) or "__dataclass_params__" in vars(cls)
     if dataclasses.is_dataclass(cls) and inherited_one:
         return [field.name for field in dataclasses.fields(cls) if field.init]
