@@ -43,8 +43,8 @@ def target_of(method: Method, problem: Problem) -> Target:
     own = method.problem(problem)
     adapter = own.adapter
     merges = any(schedule.merges for schedule in method.schedules)
-    if not method.optimizer.minimizes_objective:
-        return Target(f"what {method.optimizer.name} has as its fixed points")
+    if method.optimizer.own_aim:
+        return Target(method.optimizer.own_aim)
     weight = adapter.nuclear_weight(own.lam, own.rank)
     if merges:
         return Target("f", 0.0) if not own.lam else Target("f, with decay of each merged block")

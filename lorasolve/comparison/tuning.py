@@ -79,7 +79,7 @@ def choose_step(
 
 def _score(method: Method, held_out: Objective | None) -> tuple[str, Callable[[Result], float]]:
     """Return what a step is chosen by, and the number that is to be small; infinite for a diverged run."""
-    if method.optimizer.minimizes_objective:
+    if not method.optimizer.own_aim:
         return "objective", _finite(lambda result: result.fun)
     if held_out is not None:
         return "held-out loss", _finite(lambda result: held_out.value_and_grad(result.X)[0])

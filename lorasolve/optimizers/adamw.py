@@ -38,7 +38,7 @@ class AdamW(Adam):
 
     name = "adamw"
     summary = "Adam with decoupled weight decay (does not minimise L: see its docstring)"
-    minimizes_objective = False
+    own_aim = "f in the box |theta| <= 1/weight_decay"
     keeps_stationary_points = False
     stall_hint = "; the fixed points of decoupled decay are not stationary points of L, use 'adam' to minimise L"
 

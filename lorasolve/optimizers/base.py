@@ -84,9 +84,9 @@ class Optimizer:
         Whether a best value that stays the same for long says that the run has reached its precision.
     stall_hint : str
         What to try when a run of this method stalls.
-    minimizes_objective : bool
-        False if its fixed points are not the stationary points of ``L``; :meth:`residual` then says how far it is
-        from its own.
+    own_aim : str
+        What it minimises in words, if that is not ``L``; :meth:`residual` then says how far it is from its own fixed
+        points.
     """
 
     name: ClassVar[str] = ""
@@ -97,7 +97,7 @@ class Optimizer:
     keeps_stationary_points: ClassVar[bool] = True
     stall_hint: ClassVar[str] = ""
     may_stall: ClassVar[bool] = True
-    minimizes_objective: ClassVar[bool] = True
+    own_aim: ClassVar[str] = ""
 
     @classmethod
     def showcase(cls, problem: Problem) -> str | None:

@@ -168,7 +168,7 @@ def test_adamw_residual_vanishes_at_kkt_points_of_the_box_and_nowhere_else():
 def test_what_other_aims_reach_is_said_in_the_sentence(problem):
     text = ls.compare(problem, ["lbfgs", "adamw"], budget=300).conclusion()
     assert text.startswith("Global optimum reached by 1 of 1 methods (lbfgs)")
-    assert "adamw minimises what adamw has as its fixed points and is not at the problem's optimum." in text
+    assert "adamw minimises f in the box |theta| <= 1/weight_decay and is not at the problem's optimum." in text
 
 
 @pytest.mark.parametrize(
