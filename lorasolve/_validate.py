@@ -36,10 +36,10 @@ def as_float_array(value: ArrayLike, argument: str, ndim: int, dtype: Any = None
     return np.ascontiguousarray(array, dtype=dtype)
 
 
-def require(given: str, argument: str, refusal: str | None) -> None:
-    """Raise a ``ValueError`` that names the argument and what was given if there is a refusal."""
+def require(given: object, argument: str, refusal: str | None) -> None:
+    """Raise a ``ValueError`` that names the argument and, as text, what was given if there is a refusal."""
     if refusal is not None:
-        raise ValueError(f"{argument}: {given!r} cannot be used here: {refusal}")
+        raise ValueError(f"{argument}: {str(given)!r} cannot be used here: {refusal}")
 
 
 def as_shape(value: Array, argument: str, shape: tuple[int, ...]) -> Array:

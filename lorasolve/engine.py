@@ -138,7 +138,7 @@ def start_name(method: Method, given: Given | None) -> str:
 
 def own_problem(problem: Problem, method: Method, given: Given | None) -> Problem:
     """Return the problem that a method runs, or refuse what cannot run."""
-    require(str(method), "method", method.refusal(problem, draws_start=given is None))
+    require(method, "method", method.refusal(problem, draws_start=given is None))
     return method.problem(problem)
 
 

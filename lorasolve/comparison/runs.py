@@ -303,7 +303,7 @@ def _methods(problem: Problem, given: Any) -> list[Method]:
         raise ValueError("methods: is empty; give at least one, for example 'gd'")
     methods = [Method.of(one, "methods") for one in listed]
     for method in methods:
-        require(str(method), "methods", method.refusal(problem))
+        require(method, "methods", method.refusal(problem))
     return methods
 
 

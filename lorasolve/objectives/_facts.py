@@ -90,21 +90,31 @@ class Facts:
             For a fact of the wrong kind or out of range; the message names the class of the object.
         """
         own = getattr(owner, "__dict__", {})
-        stated: dict[str, Any] = {}
-        for name in _CHECKS:
-            computed = name not in own and hasattr(type(getattr(type(owner), name, None)), "__get__")
-            if computed and name in _DEFERRED:
-                stated[name] = functools.partial(getattr, owner, name)
-            elif hasattr(owner, name):
-                stated[name] = getattr(owner, name)
+        computed = [name for name in _computed(type(owner)) if name not in own]
+        stated = {name: getattr(owner, name) for name in _CHECKS if name not in computed and hasattr(owner, name)}
         try:
-            return cls(**stated)
+            if not computed:
+                return _kept(tuple((name, type(value), value) for name, value in stated.items()))
+            deferred: dict[str, Any] = {name: functools.partial(getattr, owner, name) for name in computed}
+            return cls(**stated, **deferred)
         except (TypeError, ValueError) as error:
             raise type(error)(f"objective: {type(owner).__name__} states {error}") from None
 
     def replace(self, **changes: Any) -> Facts:
         """Return the record with some facts changed, without computing those that were not read yet."""
         return Facts(**(self.__dict__ | changes))
+
+
+@functools.lru_cache(maxsize=256)
+def _computed(owner: type) -> tuple[str, ...]:
+    """Return the facts that a class computes when they are read."""
+    return tuple(name for name in _DEFERRED if hasattr(type(getattr(owner, name, None)), "__get__"))
+
+
+@functools.lru_cache(maxsize=1024)
+def _kept(stated: tuple[tuple[str, type, Any], ...]) -> Facts:
+    """Return the record of some facts; it is asked for often, and equal statements share one."""
+    return Facts(**{name: value for name, _, value in stated})
 
 
 def refuse_misspelt(owner: Any) -> None:
