@@ -90,7 +90,7 @@ class Facts:
             For a fact of the wrong kind or out of range; the message names the class of the object.
         """
         own = getattr(owner, "__dict__", {})
-        computed = [name for name in _computed(type(owner)) if name not in own]  # type: ignore[arg-type]  # a class is hashable
+        computed = [name for name in _computed(type(owner)) if name not in own]  # type: ignore[arg-type]
         stated = {name: getattr(owner, name) for name in _CHECKS if name not in computed and hasattr(owner, name)}
         try:
             if not computed:
