@@ -7,18 +7,17 @@ import csv
 import inspect
 import json
 import math
-import os
 import pathlib
 import re
-import tempfile
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
 import numpy as np
 
+from ._files import PathLike, write_atomically
 from ._registry import suggest
 from ._text import component_text
 from ._validate import Array, as_integer, as_number
@@ -33,7 +32,6 @@ from .status import Status
 from .tasks import Task
 
 SCHEMA_VERSION = 2
-PathLike = str | os.PathLike[str]
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t", ".data": "\t", ".inter": "\t"}
 _TEST_SUFFIX = "_test"
@@ -304,28 +302,6 @@ def _completion_task(ratings: Ratings, center: bool, test_fraction: float, seed:
 
 
 # ---------------------------------------------------------------------- writing
-def write_atomically(path: PathLike, write: Callable[[IO[bytes]], None]) -> None:
-    """Let ``write`` fill a temporary file beside ``path`` and put it in place only when it is complete."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    """Return the process's file mode mask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def to_json(document: dict[str, Any]) -> str:
     """Return strict JSON: NumPy values as plain ones, numbers that JSON cannot hold as null, plain lists in a line."""
     text = json.dumps(_plain(document), indent=2, allow_nan=False)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._files import PathLike, write_atomically
 from ._validate import Array
 from .comparison import Comparison
 from .comparison.runs import singular_values
-from .io import PathLike, write_atomically
 from .status import Status
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 # named without it, and "lorasolve" is its front door; the entry point of `python -m proofs` is the command line.
 LAYERS = (
     {
-        "_known", "_validate", "_version", "_text", "_registry", "_threads", "_progress", "status", "kernels",
+        "_files", "_known", "_validate", "_version", "_text", "_registry", "_threads", "_progress", "status", "kernels",
         "linear_map",
     },
     {"objectives"},

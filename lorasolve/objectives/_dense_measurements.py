@@ -9,6 +9,7 @@ import numpy as np
 
 from .._validate import Array
 from ..linear_map import LinearMap
+from ._description import Matrix
 from ._kernels import Kernels
 from ._measurements import Measurements, top_value
 
@@ -51,6 +52,9 @@ class DenseMeasurements(Measurements):
 
     def squared_norm(self) -> float:
         return top_value(LinearMap.from_dense(self.flat)) ** 2
+
+    def description(self) -> Matrix:
+        return Matrix(self.flat.T)
 
     def cvxpy_apply(self, X: Any) -> Any:
         import cvxpy

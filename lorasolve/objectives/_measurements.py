@@ -8,6 +8,7 @@ import numpy as np
 
 from .._validate import Array
 from ..linear_map import LinearMap, top_singular
+from ._description import Entries, Matrix, Outer
 from ._kernels import NO_KERNELS, Kernels
 
 
@@ -60,6 +61,10 @@ class Measurements:
 
     def squared_norm(self) -> float:
         """Return ``||M||_2^2`` of the N x (m n) matrix, or a bound on it."""
+        raise NotImplementedError
+
+    def description(self) -> Entries | Matrix | Outer:
+        """Return the map as plain data."""
         raise NotImplementedError
 
     def cvxpy_apply(self, X: Any) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 
 from .._validate import Array, as_float_array
 from ..linear_map import LinearMap
+from ._description import Outer
 from ._measurements import Measurements, top_value
 
 # Up to this many measurements their N x N Gram matrix is formed for the smoothness.
@@ -72,6 +73,9 @@ class RankOneMeasurements(Measurements):
         lengths_a, lengths_b = (float(np.einsum("ij,ij->i", c, c).max()) for c in (a, b))
         norm_a, norm_b = (float(np.linalg.norm(c.T @ c, 2)) for c in (a, b))
         return min(lengths_a * norm_b, lengths_b * norm_a)
+
+    def description(self) -> Outer:
+        return Outer(self.a, self.b)
 
     def cvxpy_apply(self, X: Any) -> Any:
         import cvxpy

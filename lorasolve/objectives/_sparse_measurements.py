@@ -8,6 +8,7 @@ import numpy as np
 
 from .._validate import Array, as_float_array
 from ..linear_map import LinearMap
+from ._description import Entries
 from ._measurements import Measurements, top_value
 
 
@@ -71,6 +72,11 @@ class SparseMeasurements(Measurements):
 
     def squared_norm(self) -> float:
         return top_value(LinearMap(self.M.shape, lambda V: self.M @ V, lambda U: self.Mt @ U)) ** 2
+
+    def description(self) -> Entries:
+        output = np.repeat(np.arange(self.count), np.diff(self.M.indptr))
+        touched = self.rows * self.shape[1] + self.cols
+        return Entries(self.count, output, touched[self.M.indices], self.M.data)
 
     def cvxpy_apply(self, X: Any) -> Any:
         import cvxpy

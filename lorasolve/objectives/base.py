@@ -7,12 +7,14 @@ formed; compiled kernels (``_kernels.py``). Whatever is missing is derived, or r
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from .._validate import Array, as_number
 from ..linear_map import LinearMap
+from ._description import Description
 from ._facts import Facts, refuse_misspelt
 from ._kernels import NO_KERNELS, Kernels
 
@@ -30,7 +32,7 @@ class Objective:
     Optional levels, each with a default: ``hessian_product`` (a difference of gradients); ``factor_oracle`` and the
     other ``factor_...`` answers at ``X = A B^T`` (derived from the dense level); ``in_float64`` and ``dtypes`` (float64
     only); ``merged`` (a shift); ``minimizer`` (none); ``sample_batch``, ``minimize_over_A``, ``minimize_over_B``,
-    ``cvxpy_expression`` (refused); ``metrics`` (none); ``kernels`` (none).
+    ``cvxpy_expression``, ``description`` (refused); ``metrics`` (none); ``kernels`` (none).
 
     Attributes
     ----------
@@ -171,6 +173,10 @@ class Objective:
         """Return ``f(X)`` as a cvxpy expression of the m x n variable ``X`` (convex objectives only)."""
         raise NotImplementedError(f"{type(self).__name__} states no cvxpy expression")
 
+    def description(self) -> Description:
+        """Return what ``f`` is made of, exactly and as plain data, for certificates and files that others read."""
+        raise NotImplementedError(f"{type(self).__name__} states no description of f as plain data")
+
     def metrics(self, X: Array) -> dict[str, float]:
         """Return named measures of quality at the update ``X`` (m, n), for example the accuracy."""
         return {}
@@ -214,6 +220,13 @@ class Shifted(Objective):
     def cvxpy_expression(self, X: Any) -> Any:
         """Return ``f(offset + X)`` as a cvxpy expression."""
         return self.objective.cvxpy_expression(self.offset + X)
+
+    def description(self) -> Description:
+        """Return that of the inner objective with ``X0 = offset``, where it has none of its own."""
+        inner = self.objective.description()
+        if inner.X0 is not None:
+            raise NotImplementedError("Shifted: the inner objective has a frozen weight, and the sum would be rounded")
+        return replace(inner, X0=self.offset.astype(np.float64, copy=False))
 
     def metrics(self, X: Array) -> dict[str, float]:
         """Return the metrics of the inner objective at ``offset + X``."""
@@ -286,6 +299,7 @@ class DenseReference(Objective):
         self.minimize_over_A = objective.minimize_over_A  # type: ignore[method-assign]
         self.minimize_over_B = objective.minimize_over_B  # type: ignore[method-assign]
         self.minimizer = objective.minimizer  # type: ignore[method-assign]
+        self.description = objective.description  # type: ignore[method-assign]
         self.metrics = objective.metrics  # type: ignore[method-assign]
 
     @property

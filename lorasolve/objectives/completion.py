@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from .._threads import kernel_threads
 from .._validate import Array, as_float_array, as_integer, as_shape
 from ..linear_map import LinearMap
+from ._description import Description, Entries
 from ._kernels import Kernels
 from .base import Objective
 
@@ -174,6 +175,11 @@ class MatrixCompletion(Objective):
         import cvxpy
 
         return 0.5 * cvxpy.sum_squares(X[self.rows, self.cols] - self.values)
+
+    def description(self) -> Description:
+        """Return the squares of the observed entries of ``X - M``."""
+        observed = Entries(self.nnz, np.arange(self.nnz), self.rows * self.shape[1] + self.cols, np.ones(self.nnz))
+        return Description(observed, "square", shifts=(self.values.astype(np.float64),))
 
     def metrics(self, X: Array) -> dict[str, float]:
         """Return the root mean squared error on the observed entries."""

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from .._validate import Array, as_float_array
 from ..linear_map import LinearMap, balanced
+from ._description import Description, every_entry
 from ._kernels import Kernels
 from .base import Objective
 
@@ -98,6 +99,10 @@ class Denoising(Objective):
         import cvxpy
 
         return 0.5 * cvxpy.sum_squares(X - self.M)
+
+    def description(self) -> Description:
+        """Return the squares of the entries of ``X - M``."""
+        return Description(every_entry(self.shape), "square", shifts=(self.M.astype(np.float64).ravel(),))
 
 
 class _Kernels(Kernels):

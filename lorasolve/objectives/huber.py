@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._validate import Array, as_float_array, as_number
+from ._description import Description, every_entry
 from .base import Objective
 
 
@@ -75,6 +76,11 @@ class Huber(Objective):
         import cvxpy
 
         return 0.5 * cvxpy.sum(cvxpy.huber(X - self.M, self.delta))  # type: ignore[arg-type]
+
+    def description(self) -> Description:
+        """Return Huber's loss of the entries of ``X - M``."""
+        M = self.M.astype(np.float64).ravel()
+        return Description(every_entry(self.shape), "huber", shifts=(M,), delta=self.delta)
 
     def metrics(self, X: Array) -> dict[str, float]:
         """Return the share of entries further than ``delta`` from ``M``."""

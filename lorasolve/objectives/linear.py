@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from .._threads import in_blocks
 from .._validate import Array, as_float_array, as_number, as_shape
 from ..linear_map import LinearMap, balanced, factor_svd, top_singular
+from ._description import Description, Matrix
 from ._kernels import Kernels
 from .base import Objective
 
@@ -281,6 +282,13 @@ class LinearFineTuning(Objective):
         root = Q[:, kept] * np.sqrt(s[kept])
         target = (self.C @ Q[:, kept]) / np.sqrt(s[kept])
         return 0.5 * cvxpy.sum_squares(X @ root - target) + self.lower_bound
+
+    def description(self) -> Description:
+        """Return the squares of ``(W0 + X) Z - Y``, which needs the samples."""
+        if self._samples is None:
+            raise NotImplementedError("LinearFineTuning given by Gram matrices has no samples to describe f by")
+        W0, Z, Y = (part.astype(np.float64) for part in (self.W0, *self._samples))  # type: ignore[union-attr]
+        return Description(Matrix(Z), "square", Z.shape[1], (Y.ravel(),), X0=W0)
 
     def metrics(self, X: Array) -> dict[str, float]:
         """Return the loss relative to the frozen model, ``f(X) / f(0)``."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._validate import Array, as_float_array, as_shape
+from ._description import Description, Matrix
 from ._linear_model import LinearModel
 
 
@@ -77,6 +78,11 @@ class Logistic(LinearModel):
         import cvxpy
 
         return cvxpy.sum(cvxpy.logistic(cvxpy.multiply(-self.targets, (self.W0 + X) @ self.Z))) / self.n_samples
+
+    def description(self) -> Description:
+        """Return the losses of ``(W0 + X) Z``."""
+        W0, Z = self.W0.astype(np.float64), self.Z.astype(np.float64)
+        return Description(Matrix(Z), "logistic", self.n_samples, X0=W0, labels=self.targets.ravel())
 
     def metrics(self, X: Array) -> dict[str, float]:
         """Return the share of outputs with the sign of their label."""

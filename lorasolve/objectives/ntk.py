@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._validate import Array, as_float_array, as_integer, as_shape
+from ._description import Description, Matrix
 from .base import Objective
 
 Loss = Literal["square", "logistic", "softmax"]
@@ -180,6 +181,15 @@ class NTK(Objective):
             return cvxpy.sum(cvxpy.logistic(-cvxpy.multiply(self.targets, z))) / N
         picked = np.eye(K)[self.targets]
         return cvxpy.sum(cvxpy.log_sum_exp(z, axis=1) - cvxpy.sum(cvxpy.multiply(picked, z), axis=1)) / N
+
+    def description(self) -> Description:
+        """Return the losses of ``z0 + <G, X>``, one row of outputs per output of the network."""
+        N, K = self.offset.shape
+        by_output = self.features.astype(np.float64).transpose(1, 0, 2, 3).reshape(K * N, -1)
+        shifts = (-self.offset.astype(np.float64).T.ravel(),)
+        if self.loss == "square":
+            return Description(Matrix(by_output.T), "square", N, (self.targets.astype(np.float64).T.ravel(), *shifts))
+        return Description(Matrix(by_output.T), self.loss, N, shifts, labels=self.targets.T.ravel())
 
     def metrics(self, X: Array) -> dict[str, float]:
         """Return the share of outputs (logistic) or samples (softmax) classified correctly."""

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from .._validate import Array, as_float_array, as_shape
 from ..linear_map import LinearMap
 from ._dense_measurements import DenseMeasurements
+from ._description import Description
 from ._kernels import Kernels
 from ._measurements import Measurements, ridge
 from ._rank_one_measurements import as_rank_one
@@ -162,6 +163,11 @@ class MatrixSensing(Objective):
         import cvxpy
 
         return cvxpy.sum_squares(self._map.cvxpy_apply(X) - self.y) / (2.0 * self._map.count)
+
+    def description(self) -> Description:
+        """Return the squares of ``<M_i, X> - y_i``."""
+        wide = self.in_float64()
+        return Description(wide._map.description(), "square", wide._map.count, (wide.y,))
 
     def metrics(self, X: Array) -> dict[str, float]:
         """Return the residual norm relative to that of the observations."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._validate import Array
+from ._description import Description, Matrix
 from ._linear_model import LinearModel
 
 
@@ -114,6 +115,11 @@ class Softmax(LinearModel):
     def predict(self, X: Array) -> Array:
         """Return the most likely class of each sample (N,) at the update ``X`` (m, n)."""
         return self.outputs(X).argmax(axis=0)
+
+    def description(self) -> Description:
+        """Return the losses of ``(W0 + X) Z``."""
+        W0, Z = self.W0.astype(np.float64), self.Z.astype(np.float64)
+        return Description(Matrix(Z), "softmax", self.n_samples, X0=W0, labels=self.targets.ravel())
 
     def metrics(self, X: Array) -> dict[str, float]:
         """Return the share of samples classified correctly."""

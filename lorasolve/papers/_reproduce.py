@@ -7,10 +7,11 @@ import pathlib
 import time
 from dataclasses import dataclass
 
+from .._files import write_atomically
 from .._progress import Progress
 from .._threads import blas_threads, get_threads
 from .._version import __version__
-from ..io import envelope, write_atomically, write_json
+from ..io import envelope, write_json
 from .base import Cell, Claim, Experiment, Record
 
 _SAVE_EVERY = 2.0

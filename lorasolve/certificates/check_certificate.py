@@ -1,0 +1,200 @@
+"""Check a certificate of global optimality: ``python check_certificate.py proof.json``. Needs nothing of lorasolve.
+
+Claim: ``F(X) - inf F <= gap`` over all m x n matrices, at ``X = A B^T``, for ``F = f + lam ||.||_*`` and
+``f(X) = (1/D) sum loss(map(X0 + X) - shifts)``. Only the data, the point and ``c`` are taken from the file: ``f`` and
+``G = grad f(X)`` are computed here. Every ``c >= 0`` with ``c ||G||_2 <= lam`` makes a true bound (Fenchel),
+
+    (1 - c)^p f(X) + lam (||A||_F^2 + ||B||_F^2) / 2 + c <G, X>,
+
+p = 2 for "least squares" (the square loss), p = 1 and c <= 1 for "convex" (every loss here is convex and >= 0).
+"exact": integers and fractions, standard library only. "binary64": NumPy, every rounding error counted; assumes that
+sums, quotients and roots round to nearest, products of matrices are sums of products in some order, Cholesky's factors
+obey Higham's bound, exp errs by at most 8 units in the last place and log by a factor of at most 1 + 2^-31.
+Exit code: 0 accepted, 1 refused, 2 no certificate.
+"""
+
+import base64
+import hashlib
+import json
+import math
+import re
+import sys
+from fractions import Fraction
+from operator import mul
+from typing import Any
+
+np: Any = None  # loaded for binary64 only
+U, TINY = 2.0**-53, 2.0**-600
+
+class Refused(Exception):
+    """What is raised for a certificate that does not prove its claim."""
+
+def require(holds: Any, reason: str, error: type[Exception] = ValueError) -> None:
+    if not holds:
+        raise error(reason)
+
+def number(text: Any) -> Fraction:
+    fits = isinstance(text, str) and len(text) <= 4000 and re.fullmatch(r"-?[0-9]+(/[1-9][0-9]*)?", text)
+    require(fits, f"expected a fraction 'p/q', got {str(text)[:40]!r}")
+    return Fraction(text)
+
+def integers(values: Any, exponent: Any) -> list[int]:
+    fits = isinstance(values, list) and all(type(k) is int for k in [exponent, *values]) and abs(exponent) <= 9000
+    require(fits, "expected integers and the exponent of a power of two that multiplies them")
+    return values
+
+def positive_semidefinite(W: list[list[int]]) -> bool:
+    """Eliminate without fractions (Bareiss): no pivot may be negative, and a zero pivot needs a row of zeros."""
+    last = 1
+    while W:
+        first, pivot = W[0], W[0][0]
+        if pivot < 0 or (pivot == 0 and any(first)):
+            return False
+        W = [[(x * pivot - row[0] * y) // last if pivot else x for x, y in zip(row[1:], first[1:])] for row in W[1:]]
+        last = pivot or last
+    return True
+
+def exact(problem: Any, point: Any, lam: Fraction, c: Fraction) -> tuple[Fraction, Fraction, Fraction]:
+    """Return ``f(X)``, ``(||A||_F^2 + ||B||_F^2) / 2`` and ``<G, X>``; refuse unless ``c ||G||_2 <= lam``."""
+    (m, n), (a, b), (p, q) = problem["shape"], point["exponents"], problem["exponents"]
+    A, B = ([integers(row, e) for row in point[key]] for key, e in (("A", a), ("B", b)))
+    require(len(A) == m and len(B) == n and len({len(row) for row in A + B}) == 1, "the factors do not fit")
+    X = [sum(map(mul, row, other)) for row in A for other in B]
+    outputs, y = problem["outputs"], integers(problem["targets"], q)
+    require(len(outputs) == len(y) and problem["loss"]["kind"] == "square", "expected a square for each output")
+    for entry, value in (pair for output in outputs for pair in output):
+        require(type(entry) is int and 0 <= entry < m * n and integers([value], p), "an output is no sum of entries")
+    low = min(p + a + b, q)
+    z = [(sum(v * X[k] for k, v in output) << p + a + b - low) - (t << q - low) for output, t in zip(outputs, y)]
+    G, unit = [0] * (m * n), Fraction(2) ** (p + low) / problem["divide_by"]  # the gradient is unit * G
+    for d, output in zip(z, outputs):
+        for k, v in output:
+            G[k] += v * d
+    if c:
+        rows = [G[k * n : k * n + n] for k in range(m)] if m <= n else [G[k::n] for k in range(n)]
+        square = (lam / (c * unit)) ** 2
+        gram = [[(x is y) * square.numerator - square.denominator * sum(map(mul, x, y)) for y in rows] for x in rows]
+        require(positive_semidefinite(gram), "c ||G||_2 exceeds lam", Refused)
+    squares = (Fraction(4) ** e * sum(x * x for row in factor for x in row) for factor, e in ((A, a), (B, b)))
+    f = Fraction(4) ** low * sum(map(mul, z, z)) / (2 * problem["divide_by"])
+    return f, sum(squares, Fraction(0)) / 2, unit * Fraction(2) ** (a + b) * sum(map(mul, G, X))
+
+def array(given: Any, *shape: int) -> Any:
+    x = np.frombuffer(base64.b64decode(given["float64"], validate=True), "<f8").astype(np.float64)
+    require(given["shape"] == list(shape) and x.size == math.prod(shape), f"an array is not of shape {shape}")
+    require((abs(x) < 2.0**300).all(), "an array has entries that are no numbers below 2^300")
+    return x.reshape(shape)
+
+def positions(given: Any, limit: int) -> Any:
+    fits = isinstance(given, list) and given and all(type(k) is int and 0 <= k < limit for k in given)
+    require(fits, f"expected a list of integers from 0 to {limit - 1}")
+    return np.array(given)
+
+def up(*terms: float) -> float:
+    """Return an upper bound of a sum of numbers >= 0 that have been rounded up to a hundred times."""
+    return math.fsum(terms) * (1.0 + 2.0**-45) + TINY
+
+def size(x: Any) -> float:  # at least the Frobenius norm
+    return up(math.sqrt(float((x * x).sum()) * (1.0 + 2.0 * (x.size + 8) * U) + x.size * 2.0**-1070))
+
+def linear(form: Any, m: int, n: int) -> tuple[Any, Any, float, int, int]:
+    """Return a map, its adjoint, a bound of its norm, how many terms its sums have, and how many outputs.
+
+    The bound holds for the map of absolute values too, so rounding errs by at most ``(terms + 1) U norm ||.||``.
+    """
+    if form["kind"] == "matrix":  # acting on the rows of X, or on all entries of X in one row
+        (k, N), Z = form["Z"]["shape"], array(form["Z"], *form["Z"]["shape"])
+        require(k in (n, m * n), "a map's matrix has the wrong shape")
+        adjoint, count = (lambda d: d.reshape(-1, N) @ Z.T), m * n // k * N
+        return lambda W: (W.reshape(-1, k) @ Z).ravel(), adjoint, size(Z), max(k, N), count
+    if form["kind"] == "outer":  # a_i^T X b_i
+        a, b = (array(form[key], form["a"]["shape"][0], side) for key, side in (("a", m), ("b", n)))
+        adjoint, norm = (lambda d: (d[:, None] * a).T @ b), up(size(a) * max(map(size, b)))
+        return lambda W: (a @ W * b).sum(axis=1), adjoint, norm, m + n + len(a) + 2, len(a)
+    require(form["kind"] == "entries", "unknown map")
+    at, entry = positions(form["output"], form["outputs"]), positions(form["entry"], m * n)
+    v, most = array(form["values"], len(entry)), int(max(np.bincount(at).max(), np.bincount(entry).max()))
+    schur = up(math.sqrt(np.bincount(at, abs(v)).max() * np.bincount(entry, abs(v)).max()) * (1.0 + 2.0**-25))
+    adjoint = lambda d: np.bincount(entry, v * d[at], m * n)
+    return lambda W: np.bincount(at, v * W.ravel()[entry], form["outputs"]), adjoint, schur, most, form["outputs"]
+
+def loss(form: Any, z: Any, radius: float) -> tuple[float, Any, float]:
+    """Return an upper bound of the losses, their derivative and the radius of that, for outputs within a radius."""
+    kind, y = form["kind"], 1.0
+    if kind == "square":
+        return up(up(size(z), radius) ** 2 / 2), z, radius
+    if kind == "huber":
+        delta = abs(array(form["delta"], 1)[0])
+        d = z.clip(-delta, delta)
+        f = float((abs(d) * (abs(z) - abs(d) / 2)).sum()) * (1.0 + 2.0 * (z.size + 9) * U)
+        return up(f, size(d) * radius, radius**2), d, radius
+    if kind == "logistic":  # two classes, with logits -y z and 0
+        y = array(form["labels"], z.size)
+        require((abs(y) == 1).all(), "a label is not -1 or 1")
+        s, label = np.stack([-y * z, 0.0 * z]), np.ones(z.size, int)
+    else:
+        require(kind == "softmax" and z.size % len(form["labels"]) == 0, "unknown loss, or labels do not fit")
+        s = z.reshape(-1, len(form["labels"]))
+        label = positions(form["labels"], len(s))
+    (K, N), s, at = s.shape, s - s.max(axis=0), (label, np.arange(len(label)))
+    P = np.exp(s) / np.exp(s).sum(axis=0)
+    f = float((np.log(np.exp(s).sum(axis=0)) - s[at]).sum()) * (1.0 + 2.0**-29) + N * 2.0**-29
+    wrong = up(size(U * ((50 + 3 * K) * P + 2)), radius)
+    P[at] -= 1.0
+    return up(f, math.sqrt(2.0 * N) * radius), -y * P[0] if kind == "logistic" else P.ravel(), wrong
+
+def binary64(problem: Any, point: Any, lam: Fraction, c: Fraction) -> tuple[Fraction, Fraction, Fraction]:
+    """Return upper bounds of what ``exact`` returns; refuse in the same case."""
+    globals()["np"] = __import__("numpy")
+    (m, n), D, r = problem["shape"], problem["divide_by"], point["A"]["shape"][1]
+    A, B, X0 = array(point["A"], m, r), array(point["B"], n, r), problem.get("X0")
+    X, ab = A @ B.T + (array(X0, m, n) if X0 else 0.0), up(size(A) * size(B))
+    measure, adjoint, norm, terms, count = linear(problem["map"], m, n)
+    z = measure(X)
+    radius = up((terms + 1) * U * norm * size(X), norm * up((r + 1) * U * ab, U * size(X)))
+    for shift in problem["shifts"]:
+        z = z - array(shift, count)
+        radius = up(radius, U * size(z))
+    f, d, wrong = loss(problem["loss"], z, radius)
+    G = adjoint(d).reshape(m, n) / D
+    radius = up((terms + 1) * U * norm * size(d) / D, norm * wrong / D, U * size(G))
+    if c:
+        tall, k, level = (G if m >= n else G.T), min(m, n), lam / c - Fraction(radius)
+        slack = up((max(m, n) + 2) * U * size(G) ** 2, (k + 5) * k * U * float(level) ** 2)
+        try:
+            require(slack < float(level) ** 2 and level > 0, "c ||G||_2 <= lam is not proved", Refused)
+            np.linalg.cholesky((float(level**2) * (1.0 - 4.0 * U) - slack) * np.eye(k) - tall.T @ tall)
+        except np.linalg.LinAlgError:
+            require(False, "c ||G||_2 <= lam is not proved", Refused)
+    inner = Fraction(math.fsum((G @ B * A).ravel())) + Fraction(up((n + 4) * U * size(G) * ab, radius * ab))
+    return Fraction(f / D * (1.0 + 4.0 * U)), Fraction(up(*(A * A).ravel(), *(B * B).ravel())) / 2, inner
+
+def proved(document: Any) -> tuple[Fraction, Fraction]:
+    """Return the bound of ``F(X) - inf F`` that a certificate proves, and one of ``F(X)``."""
+    problem, c, lam = document["problem"], number(document["c"]), number(document["problem"]["lam"])
+    fits = all(type(k) is int and k > 0 for k in [*problem["shape"], problem["divide_by"]])
+    require(fits and len(problem["shape"]) == 2 and lam >= 0, "shape, divide_by or lam make no sense")
+    square = document["inequality"] == "least squares"
+    applies = problem["loss"]["kind"] == "square" if square else c <= 1 and document["inequality"] == "convex"
+    require(c >= 0 and applies, "the inequality does not apply", Refused)
+    arithmetic = {"exact": exact, "binary64": binary64}[document["arithmetic"]]
+    f, nuclear, inner = arithmetic(problem, document["point"], lam, c)
+    return (1 - c) ** (1 + square) * f + lam * nuclear + c * inner, f + lam * nuclear
+
+def check(document: Any) -> str:
+    """Return what a certificate proves, in words; raise ``Refused`` if that is not what it claims."""
+    version = document["schema"], document["schema_version"]
+    require(version == ("lorasolve/certificate", 1), f"expected lorasolve/certificate, version 1, got {version}")
+    (gap, value), claimed = proved(document), number(document["gap"])
+    require(gap <= claimed, f"a gap of {float(claimed):.6g} is claimed, {float(gap):.6g} is proved", Refused)
+    digest = hashlib.sha256(json.dumps(document["problem"], sort_keys=True).encode()).hexdigest()
+    proof = f"F(X) - inf F <= {float(claimed):.6g} where F(X) <= {float(value):.12g}, by {document['arithmetic']}"
+    return f"{proof} arithmetic, for the problem with SHA-256 {digest}"
+
+if __name__ == "__main__":
+    try:
+        with open(sys.argv[1], encoding="utf-8") as file:
+            print("accepted:", check(json.load(file)))
+    except Exception as error:
+        print("refused:" if isinstance(error, Refused) else "no certificate:", error or type(error).__name__)
+        sys.exit(1 if isinstance(error, Refused) else 2)

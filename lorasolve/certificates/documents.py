@@ -1,0 +1,172 @@
+"""Certificates that travel: one JSON document with the data, the point and what is claimed, checked without lorasolve.
+
+``check_certificate.py`` beside this file is the checker; it stands alone and may be copied anywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any, Literal
+
+import numpy as np
+
+from .._files import PathLike, write_atomically
+from .._validate import Array, as_integer, require
+from .._version import __version__
+from ..linear_map import LinearMap, balanced, factor_svd, top_singular
+from ..objectives._description import Description
+from ..objectives.base import Objective
+from ..problem import Problem
+from ._rounding import fraction_up
+from .check_certificate import Refused, binary64, check, exact, proved
+from .exact import coefficients, exact_point, exact_problem
+from .exact import refusal as exact_refusal
+from .floating import floating_point, floating_problem
+from .rigorous import point_factors
+
+Arithmetic = Literal["auto", "exact", "binary64"]
+
+SCHEMA = {"schema": "lorasolve/certificate", "schema_version": 1}
+# Up to this side, and up to this many coefficients, "auto" is exact: about a second to check.
+EXACT_SIDE = 30
+EXACT_COEFFICIENTS = 200_000
+# Bits of the point's rounded factors, and of c, in exact certificates.
+BITS = 48
+SCALING_BITS = 60
+
+
+def document(problem: Problem, point: Any, *, arithmetic: Arithmetic = "auto", bits: int = BITS) -> dict[str, Any]:
+    """Return a certificate of ``F(X) - inf F <= gap`` as a JSON-ready document that proves itself.
+
+    Parameters
+    ----------
+    problem : Problem
+        The problem whose convex counterpart ``F(X) = f(X) + (lam/s) ||X||_*`` is meant.
+    point : Result, ConvexResult, (A, B) or ndarray of shape (m, n)
+        As for :func:`~lorasolve.certify`. The document's own point are balanced factors of it, rounded.
+    arithmetic : {"auto", "exact", "binary64"}
+        ``"exact"``: integers and fractions, for least squares; what ``"auto"`` takes up to 30 x 30. ``"binary64"``:
+        floating-point numbers, with all rounding errors counted by the checker.
+    bits : int
+        Exact arithmetic: bits of the rounded factors, from 4 to 1000.
+
+    Returns
+    -------
+    dict
+        Its gap is the number that ``check_certificate`` proves, rounded up.
+
+    Raises
+    ------
+    NotImplementedError
+        If the objective states no description of ``f`` as data.
+    ValueError
+        If the loss has no exact certificate, or nothing can be proved at the point.
+    """
+    as_integer(bits, "bits", 4, 1000)
+    if arithmetic not in ("auto", "exact", "binary64"):
+        raise ValueError(f"arithmetic: expected 'auto', 'exact' or 'binary64', got {arithmetic!r}")
+    problem.require_low_rank("certificates.document")
+    problem = problem.replace(objective=problem.objective.in_float64())
+    description = problem.objective.description()
+    if arithmetic == "auto":
+        arithmetic = "exact" if _small(description, problem.shape) else "binary64"
+    A, B = _balanced(*point_factors(problem, point)[:2])
+    if arithmetic == "exact":
+        require(arithmetic, "arithmetic", exact_refusal(description))
+        parts = exact_problem(description, problem.shape), exact_point(A, B, bits)
+    else:
+        parts = floating_problem(description, problem.shape), floating_point(A, B)
+    lam = Fraction(problem.lam) / Fraction(problem.scale)
+    made = SCHEMA | {
+        "lorasolve": __version__,
+        "arithmetic": arithmetic,
+        "inequality": "least squares" if description.loss == "square" else "convex",
+        "problem": {"lam": str(lam), **parts[0]},
+        "point": parts[1],
+    }
+    return _with_claim(made, lam, _gradient(problem.objective, description, A @ B.T))
+
+
+def write(
+    path: PathLike, problem: Problem, point: Any, *, arithmetic: Arithmetic = "auto", bits: int = BITS
+) -> dict[str, Any]:
+    """Write a certificate to a file, whole or not at all, for ``check_certificate.py``.
+
+    Parameters
+    ----------
+    path : path
+        The file; the suffix ``.json`` is not added.
+    problem, point, arithmetic, bits
+        As for :func:`document`.
+
+    Returns
+    -------
+    dict
+        The document written.
+    """
+    made = document(problem, point, arithmetic=arithmetic, bits=bits)
+    text = (json.dumps(made, allow_nan=False, separators=(",", ":")) + "\n").encode()
+    check(json.loads(text))
+
+    def write_text(file: Any) -> None:
+        file.write(text)
+
+    write_atomically(path, write_text)
+    return made
+
+
+def _small(description: Description, shape: tuple[int, int]) -> bool:
+    fits = max(shape) <= EXACT_SIDE and exact_refusal(description) is None
+    return fits and coefficients(description, shape) <= EXACT_COEFFICIENTS
+
+
+def _balanced(A: Array, B: Array) -> tuple[Array, Array]:
+    """Return balanced factors of ``A B^T`` without the columns that are rounding errors."""
+    P, s, Q = factor_svd(A, B)
+    kept = max(int(np.count_nonzero(s > np.finfo(np.float64).eps * s.max(initial=0.0))), 1)
+    return balanced(P[:, :kept], s[:kept], Q[:, :kept])
+
+
+def _gradient(objective: Objective, description: Description, X: Array) -> Array:
+    """Return ``G`` nearly; for least squares from the residual, which an objective may have multiplied out."""
+    if description.loss != "square":
+        return objective.value_and_grad(X)[1]
+    z = description.map.apply(X if description.X0 is None else description.X0 + X)
+    for shift in description.shifts:
+        z = z - shift
+    return description.map.adjoint(z, objective.shape) / description.divide_by
+
+
+def _scalings(made: dict[str, Any], lam: Fraction, G: Array) -> Iterator[Fraction]:
+    """Yield numbers ``c`` for the formula, each at most the last: near the best that is allowed, and 0 in the end."""
+    problem, exactly = made["problem"], made["arithmetic"] == "exact"
+    f, _, inner = (exact if exactly else binary64)(problem, made["point"], lam, Fraction(0))
+    if made["inequality"] == "convex":
+        best = Fraction(inner < f)
+    else:
+        best = max(1 - inner / (2 * f), Fraction(0)) if f else Fraction(0)
+    norm = Fraction(float(top_singular(LinearMap.from_dense(G)).values[0]))
+    margin = Fraction(1, 2**50) if exactly else Fraction(G.size, 2**54)
+    while norm and best and margin < 1:
+        yield _rounded_down(min(best, lam / norm * (1 - margin)))
+        margin *= 4
+    yield Fraction(0) if norm else _rounded_down(best)
+
+
+def _rounded_down(c: Fraction) -> Fraction:
+    return Fraction(math.floor(c * 2**SCALING_BITS), 2**SCALING_BITS)
+
+
+def _with_claim(made: dict[str, Any], lam: Fraction, G: Array) -> dict[str, Any]:
+    """Add the first ``c`` that the checker accepts, and the gap that it proves with it, rounded up."""
+    for c in _scalings(made, lam, G):
+        claimed = made | {"c": str(c)}
+        with contextlib.suppress(Refused):
+            gap = fraction_up(proved(claimed)[0])
+            if gap < math.inf:
+                return claimed | {"gap": str(Fraction(gap))}
+    raise ValueError("point: nothing can be proved, the numbers overflow")
