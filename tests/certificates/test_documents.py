@@ -1,0 +1,443 @@
+"""Certificates that travel, judged by exact and 50-digit arithmetic of another program (``reading.py``)."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import contextlib
+import copy
+import functools
+import json
+import pathlib
+import shutil
+import struct
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from types import SimpleNamespace
+from typing import Any
+
+import mpmath as mp
+import numpy as np
+import pytest
+import scipy.sparse
+
+import lorasolve as ls
+from lorasolve import certificates
+from lorasolve.adapters import LoRA
+from lorasolve.certificates import check_certificate
+from lorasolve.certificates.check_certificate import Refused, check, proved
+from lorasolve.objectives import (
+    NTK,
+    Denoising,
+    Huber,
+    LinearFineTuning,
+    Logistic,
+    MatrixCompletion,
+    MatrixSensing,
+    Softmax,
+    TwoLayer,
+)
+from lorasolve.objectives.base import Shifted
+
+from .reading import Reading
+
+CHECKER = pathlib.Path(check_certificate.__file__)
+SEED = 11
+
+
+def objectives() -> dict[str, Any]:
+    rng = np.random.default_rng(SEED)
+    W0, V, Z = rng.standard_normal((3, 2)), rng.standard_normal((2, 3)), rng.standard_normal((2, 5))
+    normal = rng.standard_normal
+    return {
+        "denoising": Denoising(normal((3, 2))),
+        "completion": MatrixCompletion([0, 0, 1, 2, 2], [0, 1, 1, 0, 1], normal(5), (3, 3)),
+        "dense": MatrixSensing(normal((7, 2, 3)), normal(7)),
+        "rank-one": MatrixSensing((normal((6, 3)), normal((6, 2))), normal(6)),
+        "sparse": MatrixSensing(scipy.sparse.random(6, 6, 0.5, "csr", random_state=1), normal(6), shape=(3, 2)),
+        "linear": LinearFineTuning(W0, Z, normal((3, 5))),
+        "ntk": NTK.of_network(W0, V, Z, normal((5, 2))),
+        "huber": Huber(normal((3, 2)), 0.4),
+        "softmax": Softmax(W0, Z, [0, 2, 1, 1, 0]),
+        "logistic": Logistic(W0, Z, rng.choice([-1.0, 1.0], (3, 5))),
+        "ntk softmax": NTK.of_network(W0, V, Z, np.array([0, 1, 1, 0, 1]), "softmax"),
+        "ntk logistic": NTK.of_network(W0, V, Z, rng.choice([-1.0, 1.0], (5, 2)), "logistic"),
+        "shifted": Shifted(Huber(normal((3, 2)), 0.4), normal((3, 2))),
+    }
+
+
+OBJECTIVES = objectives()
+LEAST_SQUARES = [name for name, objective in OBJECTIVES.items() if objective.facts.least_squares]
+KINDS = [(name, "exact") for name in LEAST_SQUARES] + [(name, "binary64") for name in OBJECTIVES]
+
+
+def problem(name: str, share: float = 0.4) -> ls.Problem:
+    """A problem with a weight decay that is a share of the one above which the optimum is 0."""
+    objective = OBJECTIVES[name]
+    critical = np.linalg.norm(objective.value_and_grad(np.zeros(objective.shape))[1], 2)
+    return ls.Problem(objective, 2, lam=share * critical)
+
+
+def points(task: ls.Problem) -> dict[str, Any]:
+    rng = np.random.default_rng(SEED)
+    optimum = ls.solve_convex(task, tol=1e-11)
+    m, n = task.shape
+    return {
+        "optimum": optimum,
+        "near": optimum.X + 1e-3 * rng.standard_normal((m, n)),
+        "far": (rng.standard_normal((m, 2)), 3.0 * rng.standard_normal((n, 2))),
+        "zero": np.zeros((m, n)),
+    }
+
+
+def run_checker(path: pathlib.Path, *options: str) -> tuple[int, str]:
+    run = subprocess.run([sys.executable, *options, str(CHECKER), str(path)], capture_output=True, text=True)
+    assert run.stderr == ""
+    return run.returncode, run.stdout
+
+
+# ---------------------------------------------------------------------- what is proved is true
+@pytest.mark.parametrize("share", [0.0, 1e-3, 0.4, 1.5])
+@pytest.mark.parametrize(("name", "arithmetic"), KINDS)
+def test_the_proved_gap_is_at_least_the_true_one(name: str, arithmetic: Any, share: float) -> None:
+    task = problem(name, share)
+    for where, point in points(task).items() if share else [("zero", np.zeros(task.shape))]:
+        document = certificates.document(task, point, arithmetic=arithmetic)
+        reading = Reading(json.loads(json.dumps(document)))
+        assert Fraction(document["gap"]) >= 0
+        assert not reading.disproves(Fraction(document["gap"])), where
+        # The document speaks of the problem given, and of the point given up to rounding.
+        X = point.X if where == "optimum" else point[0] @ point[1].T if where == "far" else point
+        assert np.allclose([float(x) for x in reading.X], np.ravel(X), rtol=0, atol=1e-12)
+        value = float(reading.F(reading.X))
+        assert value == pytest.approx(task.convex_value(X), rel=1e-9)
+        # And at the optimum it says so.
+        if where == "optimum" and share > 0.01:
+            assert float(Fraction(document["gap"])) <= 1e-10 * value
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_the_description_is_the_loss(name: str) -> None:
+    objective = OBJECTIVES[name]
+    form = objective.description()
+    X = np.random.default_rng(3).standard_normal(objective.shape)
+    G = objective.value_and_grad(X)[1]
+    document = certificates.document(ls.Problem(objective, 1, lam=1.0), X, arithmetic="binary64")
+    reading = Reading(document)
+    assert float(reading.f([Fraction(x) for x in X.ravel().tolist()])) == pytest.approx(
+        objective.value_and_grad(X)[0], rel=1e-12
+    )
+    # The map and its adjoint, through the gradient of the described loss.
+    z = form.map.apply(X if form.X0 is None else form.X0 + X) - sum(form.shifts, np.zeros(1))
+    assert np.allclose(form.map.adjoint(reading._slope(z), objective.shape) / form.divide_by, G, rtol=1e-12, atol=1e-13)
+
+
+def test_diagonal_denoising_is_exact() -> None:
+    """M = diag(3, 2, 1/2), lam = 1: the optimum is diag(2, 1, 0) with F* = 1 + 1/8 + 3, all of it exact in binary."""
+    task = ls.Problem(Denoising(np.diag([3.0, 2.0, 0.5])), 2, lam=1.0)
+    optimum = 1 + Fraction(1, 8) + 3
+    document = certificates.document(task, np.diag([4.0, 1.0, 0.0]))
+    f = Fraction(1) / 2 + Fraction(1) / 2 + Fraction(1, 8)
+    assert document["arithmetic"] == "exact"
+    assert Fraction(document["gap"]) >= f + 5 - optimum
+    # G = diag(1, -1, -1/2) has norm 1 = lam: c = 1 is allowed, and lam ||X||_* + <G, X> = 5 + 4 - 1.
+    assert proved(document | {"c": "1"}) == (8, f + 5)
+    # At the optimum all that is left is the rounding of sqrt(2) to some bits.
+    rounded = [Fraction(certificates.document(task, np.diag([2.0, 1.0, 0.0]), bits=b)["gap"]) for b in (10, 20, 48)]
+    assert Fraction(1, 10**2) > rounded[0] > 100 * rounded[1] > 10**6 * rounded[2] > 0
+
+
+@pytest.mark.parametrize("x", [Fraction(0), Fraction(3, 2), Fraction(-1, 4), Fraction(1, 2), Fraction(5)])
+def test_one_number_against_its_optimum_in_fractions(x: Fraction) -> None:
+    """min (3x - 2)^2 / 2 + lam |x| at lam = 3/2: 9x - 6 + 3/2 = 0, x* = 1/2."""
+    task = ls.Problem(MatrixSensing([[[3.0]]], [2.0]), 1, lam=1.5)
+    document = certificates.document(task, [[float(x)]], bits=60)
+
+    def F(t: Fraction) -> Fraction:
+        return (3 * t - 2) ** 2 / 2 + Fraction(3, 2) * abs(t)
+
+    (a,), (b,) = document["point"]["A"], document["point"]["B"]
+    at = a[0] * b[0] * Fraction(2) ** sum(document["point"]["exponents"])
+    assert abs(at - x) <= abs(x) / 2**50
+    assert F(at) - F(Fraction(1, 2)) <= Fraction(document["gap"])
+    assert proved(document)[1] >= F(at)
+
+
+def test_parts_of_binary64_bound_exact_ones() -> None:
+    """Bounds of f(X), ||X||_* and <G, X> against the same document's exact twin, at many scales."""
+    rng = np.random.default_rng(0)
+    for trial in range(60):
+        scale = 10.0 ** rng.integers(-8, 9)
+        name = LEAST_SQUARES[trial % len(LEAST_SQUARES)]
+        task = problem(name)
+        m, n = task.shape
+        point = scale * rng.standard_normal((m, 2)), rng.standard_normal((n, 2))
+        rough = certificates.document(task, point, arithmetic="binary64")
+        twin = certificates.document(task, point, arithmetic="exact", bits=300)
+        lam = Fraction(rough["problem"]["lam"])
+        high = check_certificate.binary64(rough["problem"], rough["point"], lam, Fraction(0))
+        true = check_certificate.exact(twin["problem"], twin["point"], lam, Fraction(0))
+        assert all(upper >= value for upper, value in zip(high, true))
+        sizes = true[0], true[1], true[0] + lam * true[1]
+        assert all(float((upper - value) / size) < 1e-11 for upper, value, size in zip(high, true, sizes))
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_binary64_allows_no_c_above_lam_over_norm(name: str) -> None:
+    task = problem(name)
+    document = certificates.document(task, points(task)["far"], arithmetic="binary64")
+    objective, reading = task.objective, Reading(document)
+    X = np.array([float(x) for x in reading.X]).reshape(task.shape)
+    with mp.workdps(30):
+        G = mp.matrix(objective.value_and_grad(X)[1].tolist())
+        most = Fraction(task.lam) / Fraction(float(max(mp.svd_r(G if G.rows >= G.cols else G.T, compute_uv=False))))
+    document["inequality"] = "least squares" if reading.kind == "square" else "convex"
+    lam = Fraction(task.lam)
+    for excess, fits in ((1 + Fraction(1, 10**9), False), (1 - Fraction(1, 10**9), True)):
+        try:
+            check_certificate.binary64(document["problem"], document["point"], lam, most * excess)
+            accepted = True
+        except Refused:
+            accepted = False
+        assert accepted is fits
+
+
+def test_the_scale_of_the_adapter_is_part_of_the_problem() -> None:
+    scaled = ls.Problem(OBJECTIVES["denoising"], 2, lam=0.3, adapter=LoRA(alpha=6.0))  # s = 3
+    plain = ls.Problem(OBJECTIVES["denoising"], 2, lam=0.1)
+    rng = np.random.default_rng(1)
+    A, B = rng.standard_normal((3, 2)), rng.standard_normal((2, 2))
+    first, second = certificates.document(scaled, (A, B)), certificates.document(plain, 3.0 * A @ B.T)
+    assert Fraction(first["problem"]["lam"]) == Fraction(0.3) / 3
+    assert float(Fraction(first["gap"])) == pytest.approx(float(Fraction(second["gap"])), rel=1e-9)
+
+
+def test_float32_data_are_taken_as_they_are() -> None:
+    M = np.random.default_rng(0).standard_normal((3, 2)).astype(np.float32)
+    document = certificates.document(ls.Problem(Denoising(M), 2, lam=0.1), np.zeros((3, 2)))
+    assert Reading(document).shifts[0] == [Fraction(float(x)) for x in M.ravel()]
+
+
+# ---------------------------------------------------------------------- the checker alone
+def test_the_checker_is_short_and_stands_alone() -> None:
+    text = CHECKER.read_text()
+    assert len(text.splitlines()) <= 200
+    imported = [node for node in ast.walk(ast.parse(text)) if isinstance(node, (ast.Import, ast.ImportFrom))]
+    names = {name for node in imported for name in ([node.module] if isinstance(node, ast.ImportFrom) else [
+        alias.name for alias in node.names])}  # fmt: skip
+    assert {name.split(".")[0] for name in names} <= set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("arithmetic", ["exact", "binary64"])
+def test_exit_codes_without_the_package(tmp_path: pathlib.Path, arithmetic: Any) -> None:
+    task = problem("completion")
+    path = tmp_path / "proof.json"
+    document = certificates.write(path, task, points(task)["optimum"], arithmetic=arithmetic)
+    assert json.loads(path.read_text()) == document
+    copied = pathlib.Path(shutil.copy(CHECKER, tmp_path))
+    # -I: no environment, no current folder; -S: no installed packages, so no NumPy either.
+    options = ["-I", "-S"] if arithmetic == "exact" else ["-I"]
+    run = subprocess.run([sys.executable, *options, copied, path], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout.startswith("accepted: F(X) - inf F <= ")
+    for change, code, word in (
+        ({"gap": str(Fraction(document["gap"]) * Fraction(999, 1000))}, 1, "refused: a gap of"),
+        ({"c": str(Fraction(document["c"]) * (1 + Fraction(1, 10**6)))}, 1, "refused: c ||G||_2"),
+        ({"c": "-1"}, 1, "refused: the inequality"),
+        ({"inequality": "convex", "c": "2"}, 1, "refused: the inequality"),
+        ({"inequality": "none"}, 1, "refused: the inequality"),
+        ({"schema_version": 2}, 2, "no certificate: expected lorasolve/certificate, version 1"),
+        ({"arithmetic": "decimal"}, 2, "no certificate"),
+        ({"gap": "1e9"}, 2, "no certificate: expected a fraction"),
+        ({"gap": 1.0}, 2, "no certificate: expected a fraction"),
+    ):
+        path.write_text(json.dumps(document | change))
+        assert run_checker(path)[0] == code
+        assert run_checker(path)[1].startswith(word)
+    path.write_text("{")
+    assert run_checker(path)[0] == 2
+    assert run_checker(tmp_path / "missing.json")[0] == 2
+
+
+def test_without_numpy_binary64_is_no_certificate(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "proof.json"
+    certificates.write(path, problem("softmax"), np.zeros((3, 2)))
+    code, text = run_checker(path, "-I", "-S")
+    assert (code, text) == (2, "no certificate: No module named 'numpy'\n")
+
+
+@pytest.mark.parametrize("lists", [[], [0], [0.0], [True], ["0"], [-1], None, 0])
+def test_positions_that_are_no_positions(lists: Any) -> None:
+    document = certificates.document(problem("completion"), np.zeros((3, 3)), arithmetic="binary64")
+    document["problem"]["map"]["entry"] = lists
+    with pytest.raises((ValueError, TypeError, IndexError)):
+        check(document)
+
+
+def test_thirty_by_thirty_is_checked_in_about_a_second(tmp_path: pathlib.Path) -> None:
+    rng = np.random.default_rng(0)
+    M = rng.standard_normal((30, 30))
+    task = ls.Problem(Denoising(M), 8, lam=0.5 * float(np.linalg.norm(M, 2)))
+    path = tmp_path / "proof.json"
+    document = certificates.write(path, task, ls.solve_convex(task))
+    assert document["arithmetic"] == "exact"
+    started = time.perf_counter()
+    assert run_checker(path, "-I", "-S")[0] == 0
+    assert time.perf_counter() - started < 5.0  # 0.25 s on an idle machine
+    assert float(Fraction(document["gap"])) < 1e-12 * ls.certify(task, Reading_X(document)).value
+
+
+def Reading_X(document: dict[str, Any]) -> np.ndarray:
+    A, B = (np.array(document["point"][key], float) for key in ("A", "B"))
+    return A @ B.T * 2.0 ** sum(document["point"]["exponents"])
+
+
+# ---------------------------------------------------------------------- what is refused
+def test_what_cannot_be_written_down_is_refused() -> None:
+    class Own:
+        shape = (3, 2)
+        convex = True
+
+        def value_and_grad(self, X: np.ndarray) -> tuple[float, np.ndarray]:
+            return float(np.cosh(X).sum()), np.sinh(X)
+
+    with pytest.raises(NotImplementedError, match="states no description of f"):
+        certificates.document(ls.Problem(Own(), 1, lam=1.0), np.zeros((3, 2)))
+    rng = np.random.default_rng(0)
+    network = ls.Problem(TwoLayer.example(rng), 1, lam=1.0)
+    with pytest.raises(NotImplementedError, match="TwoLayer states no description"):
+        certificates.document(network, np.zeros(network.shape))
+    gram = LinearFineTuning.from_gram(np.zeros((2, 2)), np.eye(2), np.eye(2), 1.0)
+    with pytest.raises(NotImplementedError, match="no samples"):
+        certificates.document(ls.Problem(gram, 1, lam=1.0), np.zeros((2, 2)))
+    with pytest.raises(ValueError, match="arithmetic: 'exact' cannot be used here: exact arithmetic is for least"):
+        certificates.document(problem("softmax"), np.zeros((3, 2)), arithmetic="exact")
+    with pytest.raises(ValueError, match="arithmetic: expected 'auto', 'exact' or 'binary64'"):
+        certificates.document(problem("denoising"), np.zeros((3, 2)), arithmetic="decimal")  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------------- corrupted files
+@functools.cache
+def bases() -> list[dict[str, Any]]:
+    """Documents with honest gaps and with loose ones, near the optimum and far from it."""
+    made = []
+    for name, arithmetic in KINDS:
+        task = problem(name)
+        for where, point in points(task).items():
+            document = certificates.document(task, point, arithmetic=arithmetic)
+            made.append(document)
+            if where != "far":
+                made.append(document | {"gap": str(Fraction(document["gap"]) * 1000 + Fraction(1, 10**4))})
+    return made
+
+
+def leaves(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else None
+    return [path] if items is None else [leaf for key, value in items for leaf in leaves(value, (*path, key))]
+
+
+def corrupted(document: dict[str, Any], rng: np.random.Generator) -> str:
+    """Return a document as text, with one to three of its numbers or one to three of its bytes changed."""
+    if rng.random() < 0.3:
+        text = bytearray(json.dumps(document).encode())
+        for _ in range(rng.integers(1, 4)):
+            text[rng.integers(len(text))] = rng.choice(list(b'0123456789-/[]{},:"ABaz=+.e '))
+        return text.decode()
+    document = copy.deepcopy(document)
+    every = leaves(document)
+    for _ in range(rng.integers(1, 4)):
+        *path, key = every[rng.integers(len(every))]
+        node: Any = document
+        for step in path:
+            node = node[step]
+        node[key] = changed(node[key], rng)
+    return json.dumps(document)
+
+
+def changed(value: Any, rng: np.random.Generator) -> Any:
+    factor = [Fraction(-1), Fraction(0), Fraction(1, 2), Fraction(9, 10), Fraction(999_999, 10**6)][rng.integers(5)]
+    if type(value) is int:
+        return [int(value * factor), value + 1, value - 1, value ^ (1 << int(rng.integers(40)))][rng.integers(4)]
+    if isinstance(value, str):
+        try:
+            return str(Fraction(value) * (factor if rng.random() < 0.7 else 1 / (factor or Fraction(2))))
+        except ValueError:
+            pass
+        try:
+            data = bytearray(base64.b64decode(value, validate=True))
+            numbers = list(struct.unpack(f"<{len(data) // 8}d", data))
+            k = rng.integers(len(numbers))
+            if rng.random() < 0.5:
+                numbers[k] = float(numbers[k] * factor) + (rng.random() < 0.2) * 1e-3
+                data = bytearray(struct.pack(f"<{len(numbers)}d", *numbers))
+            else:
+                data[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
+            return base64.b64encode(data).decode()
+        except (ValueError, struct.error):
+            return ["exact", "binary64", "convex", "least squares", "square", "softmax", "logistic"][rng.integers(7)]
+    return None
+
+
+def tightest(document: dict[str, Any], checker: Any) -> dict[str, Any]:
+    """Return the document with the smallest gap that the checker accepts, to a few digits."""
+    with contextlib.suppress(Exception):
+        gap = checker.proved(document)[0]
+        return document | {"gap": str(Fraction(float(gap + abs(gap) * Fraction(1, 10**9))))}
+    return document
+
+
+def judge(count: int, seed: int, checker: Any = check_certificate) -> tuple[int, int]:
+    """Corrupt documents, every other with the smallest gap that the checker takes for it.
+
+    Returns how many of them were accepted, and how many of these claim less than the truth.
+    """
+    rng = np.random.default_rng(seed)
+    documents = bases()
+    accepted = false = 0
+    for _ in range(count):
+        text = corrupted(documents[rng.integers(len(documents))], rng)
+        try:
+            document = json.loads(text)
+            with np.errstate(all="ignore"):
+                document = tightest(document, checker) if rng.random() < 0.5 else document
+                checker.check(document)
+        except Exception:
+            continue
+        accepted += 1
+        with np.errstate(all="ignore"):
+            false += Reading(document).disproves(Fraction(document["gap"]))
+    return accepted, false
+
+
+def test_corrupted_files_lower_no_gap() -> None:
+    accepted, false = judge(600, seed=0)
+    assert false == 0
+    assert accepted >= 60  # many changes leave a true claim; otherwise the test would say nothing
+
+
+@pytest.mark.slow
+def test_ten_thousand_corrupted_files_lower_no_gap() -> None:
+    accepted, false = judge(10_000, seed=1)
+    assert false == 0
+    assert accepted >= 1000
+
+
+MUTANTS = {
+    "no condition on c": ("require(positive_semidefinite(gram)", "require(True"),
+    "only the diagonal": ("(x * pivot - row[0] * y) // last if pivot else x", "x"),
+    "no factorisation": ("np.linalg.cholesky(", "abs("),
+    "the inner product twice": ("+ c * inner", "+ 2 * c * inner"),
+    "the claim believed": ("require(gap <= claimed", "require(True"),
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_checkers_that_check_less_are_caught(mutant: str) -> None:
+    old, new = MUTANTS[mutant]
+    text = CHECKER.read_text()
+    assert text.count(old) == 1
+    module: dict[str, Any] = {"__name__": "mutant"}
+    exec(text.replace(old, new), module)
+    assert judge(400, 0, SimpleNamespace(**module))[1] > 0
