@@ -434,6 +434,11 @@ def _is_listed(method: Method | None) -> bool:
         return False
 
 
+def is_result(path: PathLike) -> bool:
+    """Return whether an ``.npz`` archive is one of :func:`save_result`."""
+    return _HEADER in read_arrays(path)
+
+
 def load_result(path: PathLike) -> tuple[Problem, Result]:
     """Read what :func:`save_result` wrote.
 

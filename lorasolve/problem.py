@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from . import _sdpa
+from ._files import PathLike
 from ._validate import Array, as_float_array, as_integer, as_number, as_shape, require
 from .adapters import registry as adapter_registry
 from .adapters.base import Adapter, split
@@ -290,6 +292,26 @@ class Problem:
         reason = self.one_matrix_refusal()
         if reason is not None:
             raise ValueError(f"{what}: {reason}")
+
+    def to_sdpa(self, path: PathLike) -> None:
+        """Write ``min f(X) + (lam/s) ||X||_*`` as a semidefinite program in the SDPA sparse format, for any SDP solver.
+
+        Parameters
+        ----------
+        path : path
+            The file, usually ``NAME.dat-s``. What CSDP writes for it is read by
+            :func:`~lorasolve.convex.read_sdpa_solution`.
+
+        Raises
+        ------
+        ValueError
+            Unless ``f`` is least squares that can be written down as data, and ``lam > 0``.
+        """
+        self.require_low_rank("to_sdpa")
+        reason = _sdpa.refusal(self.objective, self.lam_effective)
+        if reason is not None:
+            raise ValueError(f"to_sdpa: {reason}")
+        _sdpa.write_sdpa(path, self.objective, self.lam_effective)
 
     def low_rank_refusal(self) -> str | None:
         """Return why what needs ``X = s A B^T`` does not apply, or None if it does."""

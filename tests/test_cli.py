@@ -120,6 +120,76 @@ def test_convex(capsys, data) -> None:
     assert values[:3] == pytest.approx([2.0, 1.0, 0.0], abs=1e-12)
 
 
+@pytest.mark.parametrize("form", ["X", "factors", "result", "convex"])
+def test_certify_a_point_from_anywhere(capsys, data, form, tmp_path) -> None:
+    problem = ["--objective", "denoising", data, "--lam", "1"]
+    with np.load(data) as arrays:
+        P, s, Qt = np.linalg.svd(arrays["M"])
+    A, B = P[:, :2] * (s[:2] - 1.0), Qt[:2].T
+    if form == "X":
+        np.savez("point.npz", X=A @ B.T)
+    elif form == "factors":
+        np.savez("point.npz", A=A, B=B)
+    elif form == "convex":
+        assert main(["convex", *problem, "--out", "point"]) == 0
+    else:
+        assert main(["solve", *problem, "--method", "lbfgs", "--out", "point"]) == 0
+        problem = []
+    capsys.readouterr()
+    assert main(["certify", "point.npz", *problem, "--require-certificate", "--write", "proof.json"]) == 0
+    text, remarks = capsys.readouterr()
+    assert "global optimum: yes" in text
+    assert remarks == "written: proof.json, in exact arithmetic, for check_certificate.py\n"
+    from lorasolve.certificates import check_certificate
+
+    run = subprocess.run([sys.executable, check_certificate.__file__, "proof.json"], capture_output=True, text=True)
+    assert (run.returncode, run.stdout[:25]) == (0, "accepted: F(X) - inf F <=")
+    assert main(["certify", "point.npz", *problem, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["schema"] == "lorasolve/certify"
+    assert document["certificate"]["value"] == pytest.approx(OPTIMUM, rel=1e-10)
+
+
+def test_certify_refuses_a_point_that_is_not_optimal(capsys, data) -> None:
+    np.savez("point.npz", X=np.ones((6, 5)))
+    options = ["--objective", "denoising", data, "--lam", "1"]
+    assert main(["certify", "point.npz", *options]) == 0
+    assert "global optimum: no" in capsys.readouterr().out
+    assert main(["certify", "point.npz", *options, "--require-certificate"]) == 1
+
+
+def test_certify_takes_factors_as_the_update_whatever_the_adapter(capsys, data) -> None:
+    np.savez("X.npz", X=np.ones((6, 5)))
+    np.savez("factors.npz", A=np.ones((6, 1)), B=np.ones((5, 1)))
+    options = ["--objective", "denoising", data, "--lam", "1", "--adapter", "lora:alpha=7", "--json"]
+    values = []
+    for name in ("X.npz", "factors.npz"):
+        assert main(["certify", name, *options]) == 0
+        values.append(json.loads(capsys.readouterr().out)["certificate"]["value"])
+    assert values[0] == pytest.approx(values[1], rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "options", "message"),
+    [
+        ({"Y": np.ones((6, 5))}, [], "point.npz: expected the array X, or A and B; keys: Y"),
+        ({"X": np.ones((5, 6))}, [], "point: expected shape (6, 5), got (5, 6)"),
+        ({"A": np.ones((6, 1)), "B": np.ones((5, 2))}, [], "point.B: expected shape"),
+    ],
+)
+def test_certify_says_what_it_accepts(capsys, data, arrays, options, message) -> None:
+    np.savez("point.npz", **arrays)
+    assert main(["certify", "point.npz", "--objective", "denoising", data, "--lam", "1", *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_certify_takes_no_other_problem_than_that_of_a_saved_result(capsys, data) -> None:
+    assert main(["solve", "--objective", "denoising", data, "--lam", "1", "--out", "r"]) == 0
+    capsys.readouterr()
+    assert main(["certify", "r.npz", "--lam", "2"]) == 2
+    assert "holds its problem" in capsys.readouterr().err
+
+
 def test_completion_from_a_ratings_file(capsys) -> None:
     rng = np.random.default_rng(1)
     full = np.outer(rng.standard_normal(12), rng.standard_normal(9))

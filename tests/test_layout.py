@@ -26,6 +26,7 @@ LAYERS = (
     },
     {"objectives"},
     {"adapters"},
+    {"_sdpa"},
     {"problem"},
     {"multi"},
     {"inits", "optimizers", "schedules"},

@@ -12,6 +12,7 @@ import numpy as np
 
 from .._progress import Progress
 from .._registry import Registry
+from .._sdpa import read_sdpa_solution
 from .._threads import solver_pools
 from .._validate import Array, as_number
 from ..certificate import Bound, Certificate, certify
@@ -21,7 +22,7 @@ from .base import DROPPED, ConvexResult, ConvexRoute, Solution
 
 registry: Registry[ConvexRoute] = Registry(__name__, ConvexRoute, "convex route")
 
-__all__ = ["ConvexResult", "ConvexRoute", "registry", "solve_convex"]
+__all__ = ["ConvexResult", "ConvexRoute", "read_sdpa_solution", "registry", "solve_convex"]
 
 # The second route of a cross-check, in order of preference.
 WITNESSES = ("cvxpy", "prox", "factored")

@@ -31,13 +31,16 @@ from lorasolve.certificates.check_certificate import Refused, check, proved
 from lorasolve.objectives import (
     NTK,
     Denoising,
+    Description,
     Huber,
     LinearFineTuning,
     Logistic,
+    Matrix,
     MatrixCompletion,
     MatrixSensing,
     Softmax,
     TwoLayer,
+    registry,
 )
 from lorasolve.objectives.base import Shifted
 
@@ -118,10 +121,32 @@ def test_the_proved_gap_is_at_least_the_true_one(name: str, arithmetic: Any, sha
             assert float(Fraction(document["gap"])) <= 1e-10 * value
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+def described() -> dict[str, Any]:
+    """The objectives above, and an example of every class of the folder in each type that states a description."""
+    found = dict(OBJECTIVES)
+    for name, cls in registry.classes().items():
+        for dtype in cls.dtypes:
+            arguments = () if len(cls.dtypes) == 1 else (np.dtype(dtype),)
+            example = cls.example(np.random.default_rng(2), *arguments)
+            with contextlib.suppress(NotImplementedError):
+                example.description()
+                found[f"{name} {dtype}"] = example
+    return found
+
+
+DESCRIBED = described()
+
+
+def test_every_convex_objective_of_the_folder_is_described() -> None:
+    names = [name for name, cls in registry.classes().items() if getattr(cls, "convex", None) is True]
+    assert len(names) >= 8
+    assert {f"{name} float64" for name in names} <= set(DESCRIBED)
+
+
+@pytest.mark.parametrize("name", DESCRIBED)
 def test_the_description_is_the_loss(name: str) -> None:
-    objective = OBJECTIVES[name]
-    form = objective.description()
+    objective = DESCRIBED[name].in_float64()
+    form = DESCRIBED[name].description()
     X = np.random.default_rng(3).standard_normal(objective.shape)
     G = objective.value_and_grad(X)[1]
     document = certificates.document(ls.Problem(objective, 1, lam=1.0), X, arithmetic="binary64")
@@ -212,6 +237,27 @@ def test_the_scale_of_the_adapter_is_part_of_the_problem() -> None:
     first, second = certificates.document(scaled, (A, B)), certificates.document(plain, 3.0 * A @ B.T)
     assert Fraction(first["problem"]["lam"]) == Fraction(0.3) / 3
     assert float(Fraction(first["gap"])) == pytest.approx(float(Fraction(second["gap"])), rel=1e-9)
+
+
+def test_a_plain_object_with_a_description_takes_part() -> None:
+    class Own:
+        shape = (3, 2)
+        convex = least_squares = True
+        lower_bound = 0.0
+        Z, y = np.random.default_rng(0).standard_normal((6, 4)), np.ones(4)
+
+        def value_and_grad(self, X: np.ndarray) -> tuple[float, np.ndarray]:
+            r = X.ravel() @ self.Z - self.y
+            return 0.5 * float(r @ r), (self.Z @ r).reshape(X.shape)
+
+        def description(self) -> Description:
+            return Description(Matrix(self.Z), "square", shifts=(self.y,))
+
+    task = ls.Problem(Own(), 2, lam=0.1)
+    optimum = ls.solve_convex(task, tol=1e-10)
+    document = certificates.document(task, optimum)
+    assert 0 <= float(Fraction(document["gap"])) < 1e-8 * optimum.fun
+    assert not Reading(document).disproves(Fraction(document["gap"]))
 
 
 def test_float32_data_are_taken_as_they_are() -> None:

@@ -1,0 +1,100 @@
+"""``lorasolve certify``: how far a point from anywhere is from the optimum of the convex counterpart."""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+from dataclasses import dataclass
+from typing import Any
+
+from .._validate import Array
+from ..certificate import certify
+from ..io import envelope, is_result, load_result, read_arrays
+from ..problem import Problem
+from .base import (
+    Command,
+    add_problem_arguments,
+    certified,
+    emit,
+    emphasis,
+    problem_from,
+    problem_line,
+    remark,
+    task_from,
+)
+
+
+@dataclass(frozen=True)
+class Factors:
+    """A point ``X = A B^T``, whatever the adapter."""
+
+    A: Array
+    B: Array
+
+
+class CertifyCommand(Command):
+    """Certify a point that any program may have found."""
+
+    name = "certify"
+    summary = "how far a point from anywhere (an .npz with X, or A and B) is from the optimum, as a proof if wanted"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        parser.add_argument(
+            "file",
+            help="an .npz archive with the update X (m, n), or with factors A (m, k), B (n, k) of X = A B^T, or a "
+            "result saved by 'lorasolve solve --out', which holds its problem",
+        )
+        add_problem_arguments(parser)
+        parser.add_argument("--tol", type=float, default=1e-6, help="relative accuracy of 'global' (default 1e-6)")
+        group = parser.add_argument_group("output")
+        group.add_argument(
+            "--write", metavar="FILE", help="write the certificate with its data, for check_certificate.py"
+        )
+        group.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+        group.add_argument("--quiet", action="store_true", help="no remarks on stderr")
+        group.add_argument(
+            "--require-certificate",
+            action="store_true",
+            help="exit with 1 if not certified, 3 if no certificate exists",
+        )
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Read, certify, write, print."""
+        title, problem, point = _problem_and_point(args)
+        certificate = certify(problem, point, tol=args.tol)
+        document: dict[str, Any] = {
+            "task": title,
+            "problem": problem_line(problem),
+            "certificate": certificate.to_dict(),
+        }
+        if args.write is not None:
+            from .. import certificates
+
+            try:
+                written = certificates.write(args.write, problem, point)
+            except NotImplementedError as error:
+                raise ValueError(f"--write: {error}") from None
+            document["written"] = {"file": args.write, "arithmetic": written["arithmetic"], "gap": written["gap"]}
+            remark(args, f"written: {args.write}, in {written['arithmetic']} arithmetic, for check_certificate.py")
+        text = f"{title}\n{problem_line(problem)}\n\n{emphasis(str(certificate), certificate.is_global)}"
+        emit(args, envelope("certify", document), text)
+        return certified(certificate.is_global, args.require_certificate)
+
+
+def _problem_and_point(args: argparse.Namespace) -> tuple[str, Problem, Any]:
+    """Return what the file and the arguments name."""
+    if is_result(args.file):
+        if args.objective is not None or args.rank is not None or args.lam is not None or args.adapter != "lora":
+            raise ValueError(f"{args.file}: is a saved result and holds its problem; give no options for another one")
+        problem, result = load_result(args.file)
+        return f"result in {pathlib.Path(args.file).name}", problem, result
+    arrays = read_arrays(args.file)
+    task = task_from(args)
+    if set(arrays) == {"X"}:
+        point: Any = arrays["X"]
+    elif set(arrays) == {"A", "B"}:
+        point = Factors(arrays["A"], arrays["B"])
+    else:
+        raise ValueError(f"{args.file}: expected the array X, or A and B; keys: {', '.join(arrays) or 'none'}")
+    return f"{task.title}, point in {pathlib.Path(args.file).name}", problem_from(args, task), point
