@@ -38,7 +38,7 @@ stationary_value : PROVED
 
 Used by
 -------
-lorasolve/certificate.py, lorasolve/certificates/rigorous.py, lorasolve/convex/factored.py
+lorasolve/certificates/floating.py, lorasolve/certificates/rigorous.py, lorasolve/convex/factored.py
 """
 
 from lorasolve.symbolic import (
