@@ -1,6 +1,6 @@
 """Certificates of global optimality: bounds on ``F(X) - inf F``, with what each of them rests on."""
 
-from .floating import Bound, Parts, duality_gap
+from .duality import Bound, Parts, duality_gap
 from .gap import Certificate, certify
 from .rigorous import RigorousBound, better_by, rigorous_bound
 

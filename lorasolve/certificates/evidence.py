@@ -14,7 +14,7 @@ from ..linear_map import RANK_TOL, factor_svd
 from ..objectives._blocks import Pairs
 from ..problem import Problem
 from . import spot_checks
-from .floating import DENSE_ENTRIES, DENSE_SIDE, Bound, Norm, Parts, evaluate
+from .duality import DENSE_ENTRIES, DENSE_SIDE, Bound, Norm, Parts, evaluate
 from .norms import Trust
 from .rigorous import Proof, prove, refusal
 

@@ -1,7 +1,7 @@
 """How far is a point from the global optimum of ``F(X) = f(X) + lam ||X||_*``, and how is that known?
 
 Where the loss has a ball oracle the answer is a proof in which rounding is counted (``rigorous``); elsewhere the same
-formula is evaluated in floating point with an allowance for rounding (``floating``), by a norm that is proved or, for
+formula is evaluated in floating point with an allowance for rounding (``duality``), by a norm that is proved or, for
 large gradients, SAMPLED with a stated probability of failure (``_lanczos``); what a user states about the loss is
 tested on the way (``spot_checks``). A point is refuted by a better one (``_refute``).
 """
@@ -24,8 +24,8 @@ from . import ranks, spot_checks
 from ._refute import better_point
 from ._rounding import fraction_down
 from .balls import Ball
+from .duality import Parts, allowance
 from .evidence import Evidence, Product, Svd, cut, evidence
-from .floating import Parts, allowance
 from .norms import Trust
 from .rigorous import difference_down, value_bounds, weight
 

@@ -34,7 +34,7 @@ from ..result import Result
 from . import _oracles
 from ._rounding import environment_refusal, fraction_down, fraction_up
 from .balls import BallOracle, inner_product
-from .floating import Parts
+from .duality import Parts
 from .norms import Trust, nuclear_norm, spectral_norm
 
 ARITHMETIC = (

@@ -11,7 +11,7 @@ import lorasolve as ls
 from lorasolve import linear_map
 from lorasolve._known import Known
 from lorasolve.adapters import DoRA, LoRA
-from lorasolve.certificates import Certificate, certify, duality_gap, floating
+from lorasolve.certificates import Certificate, certify, duality, duality_gap
 from lorasolve.landscape.instances import sharp
 from lorasolve.objectives import (
     Denoising,
@@ -440,7 +440,7 @@ def test_a_float32_user_object_gets_the_allowance_of_float32():
 
 @pytest.mark.parametrize("shape", [(510, 500), (500, 510)])
 def test_beyond_the_size_that_is_factorised(shape, monkeypatch):
-    monkeypatch.setattr(floating, "DENSE_SIDE", 100)
+    monkeypatch.setattr(duality, "DENSE_SIDE", 100)
     rng = np.random.default_rng(11)
     m, n = shape
     M = rng.standard_normal((m, 3)) @ rng.standard_normal((3, n)) / 20 + 0.1 * rng.standard_normal(shape)
@@ -469,9 +469,9 @@ def test_beyond_the_size_that_is_factorised(shape, monkeypatch):
 
 
 def test_a_full_rank_update_beyond_the_size_that_is_factorised(monkeypatch):
-    for module in (floating, linear_map):
+    for module in (duality, linear_map):
         monkeypatch.setattr(module, "DENSE_LIMIT", 100)
-    monkeypatch.setattr(floating, "DENSE_SIDE", 10)
+    monkeypatch.setattr(duality, "DENSE_SIDE", 10)
     M = np.random.default_rng(12).standard_normal((60, 50))
     problem = ls.Problem(Denoising(M), 5, 9.0)
     best = certify(problem, soft_threshold(M, 9.0), tol=1e-9, rigorous=False)
