@@ -17,7 +17,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from . import adapters, convex, inits, io, landscape, objectives, optimizers, plotting, schedules, symbolic, tasks
     from ._threads import set_threads
-    from .certificate import Certificate, certify
+    from .certificates import Certificate, certify
     from .checks import check_adapter, check_convex, check_init, check_objective, check_optimizer, check_schedule
     from .comparison import Comparison, compare
     from .convex import ConvexResult, solve_convex
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 _ATTRIBUTES = {
     "set_threads": "._threads",
-    "Certificate": ".certificate",
-    "certify": ".certificate",
+    "Certificate": ".certificates",
+    "certify": ".certificates",
     "check_adapter": ".checks",
     "check_convex": ".checks",
     "check_init": ".checks",

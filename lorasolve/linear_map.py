@@ -2,7 +2,7 @@
 
 The certificate and the rank-growing convex solver need ``||G||_2`` and the top singular vectors of the gradient
 ``G``, never ``G`` itself. Up to ``DENSE_LIMIT`` entries a full SVD is taken, which is exact to rounding; beyond
-that Golub-Kahan-Lanczos (through SciPy's ``svds``/ARPACK) from a fixed start.
+that Golub-Kahan-Lanczos (through SciPy's ``svds``/ARPACK), which proves nothing (certificates have their own).
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ class TopSingular:
     residual: float
 
 
-def top_singular(operator: LinearMap, k: int = 1, tol: float = 0.0, start: Array | None = None) -> TopSingular:
+def top_singular(
+    operator: LinearMap, k: int = 1, tol: float = 0.0, rng: np.random.Generator | None = None
+) -> TopSingular:
     """Return the ``k`` largest singular triplets.
 
     Parameters
@@ -82,8 +84,10 @@ def top_singular(operator: LinearMap, k: int = 1, tol: float = 0.0, start: Array
         Number of triplets, at most ``min(m, n)``.
     tol : float
         Relative accuracy for ARPACK (0: machine precision); not used by the full SVD.
-    start : ndarray of shape (min(m, n),), optional
-        Start vector of the iteration; by default a fixed pseudo-random one.
+    rng : numpy.random.Generator, optional
+        Source of the start vector of the iteration. By default it is the same at every call, so that equal runs give
+        equal results; a matrix whose top is orthogonal to that vector is then not seen. Fit for steps and starting
+        points, never for a statement about the matrix.
     """
     m, n = operator.shape
     small = min(m, n)
@@ -102,8 +106,7 @@ def top_singular(operator: LinearMap, k: int = 1, tol: float = 0.0, start: Array
         rmatmat=operator.rmatmat,
         dtype=np.float64,
     )
-    if start is None:
-        start = np.random.default_rng(0).standard_normal(small)
+    start = (np.random.default_rng(0) if rng is None else rng).standard_normal(small)
     image = operator.matmat(start[:, None]) if n <= m else operator.rmatmat(start[:, None])
     if not np.any(image):
         # The zero matrix, which ARPACK refuses.
@@ -125,7 +128,8 @@ class SplitSpectrum:
     Attributes
     ----------
     norm : float
-        An upper bound on ``||G||_2``: the norm of the 2 x 2 matrix of the norms of the four blocks.
+        About ``||G||_2``, from above unless the start of the iteration missed the top: the norm of the 2 x 2 matrix of
+        the norms of the four blocks.
     coupling : float
         The larger norm of the two off-diagonal blocks; zero at a stationary point of the factored problem, and the
         bound exceeds ``||G||_2`` by about its square over the separation of the diagonal blocks.
@@ -138,7 +142,33 @@ class SplitSpectrum:
     rest: TopSingular
 
 
-def split_spectrum(G: LinearMap, P: Array, Q: Array, k: int, level: float) -> SplitSpectrum:
+def outside(G: LinearMap, P: Array, Q: Array) -> tuple[LinearMap, float, float, float]:
+    """Return ``S = (I - P P^T) G (I - Q Q^T)`` and the norms of the other three blocks of ``G``.
+
+    ``P`` (m, r) and ``Q`` (n, r) have orthonormal columns. The norms are those of ``P^T G Q``, ``(I - P P^T) G Q`` and
+    ``P^T G (I - Q Q^T)``.
+    """
+    GQ, GtP = G.matmat(Q), G.rmatmat(P)
+    core = P.T @ GQ
+    left, right = GQ - P @ core, GtP - Q @ core.T
+
+    def matmat(V: Array) -> Array:
+        W = V - Q @ (Q.T @ V)
+        GW = G.matmat(W)
+        return GW - P @ (P.T @ GW)
+
+    def rmatmat(U: Array) -> Array:
+        W = U - P @ (P.T @ U)
+        GtW = G.rmatmat(W)
+        return GtW - Q @ (Q.T @ GtW)
+
+    dense = None if G.dense is None else G.dense - left @ Q.T - P @ right.T - P @ core @ Q.T
+    return LinearMap(G.shape, matmat, rmatmat, dense), _norm(core), _norm(left), _norm(right)
+
+
+def split_spectrum(
+    G: LinearMap, P: Array, Q: Array, k: int, level: float, rng: np.random.Generator | None = None
+) -> SplitSpectrum:
     """Bound ``||G||_2`` and find the top ``k`` singular triplets of its part outside the spaces of ``P`` and ``Q``.
 
     At a stationary point the singular values of ``G`` cluster at ``lam`` in those spaces, where Lanczos is slow; the
@@ -154,30 +184,16 @@ def split_spectrum(G: LinearMap, P: Array, Q: Array, k: int, level: float) -> Sp
         Number of triplets wanted.
     level : float
         Value of interest: Lanczos is repeated more accurately while it cannot tell ``||S||_2`` from this level.
+    rng : numpy.random.Generator, optional
+        As for :func:`top_singular`.
     """
-    GQ, GtP = G.matmat(Q), G.rmatmat(P)
-    core = P.T @ GQ
-    left, right = GQ - P @ core, GtP - Q @ core.T
-    on_left, on_right = _norm(left), _norm(right)
-
-    def matmat(V: Array) -> Array:
-        W = V - Q @ (Q.T @ V)
-        GW = G.matmat(W)
-        return GW - P @ (P.T @ GW)
-
-    def rmatmat(U: Array) -> Array:
-        W = U - P @ (P.T @ U)
-        GtW = G.rmatmat(W)
-        return GtW - Q @ (Q.T @ GtW)
-
-    dense = None if G.dense is None else G.dense - left @ Q.T - P @ right.T - P @ core @ Q.T
-    S = LinearMap(G.shape, matmat, rmatmat, dense)
+    S, core, on_left, on_right = outside(G, P, Q)
     for tol in (1e-2, 1e-4, 1e-7, 1e-10):
-        rest = top_singular(S, k, tol)
+        rest = top_singular(S, k, tol, rng)
         most = float(rest.values[0]) + rest.residual
         if most <= level or float(rest.values[0]) > level:
             break
-    blocks = np.array([[_norm(core), on_right], [on_left, most]])
+    blocks = np.array([[core, on_right], [on_left, most]])
     return SplitSpectrum(_norm(blocks), max(on_left, on_right), rest)
 
 

@@ -38,7 +38,7 @@ stationary_value : PROVED
 
 Used by
 -------
-lorasolve/certificate.py, lorasolve/certificates/rigorous.py, lorasolve/convex/factored.py
+lorasolve/certificates/duality.py, lorasolve/certificates/rigorous.py, lorasolve/convex/factored.py
 """
 
 from lorasolve.symbolic import (

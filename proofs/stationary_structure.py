@@ -47,7 +47,7 @@ flat_gradient_vanishes : PROVED
 
 Used by
 -------
-lorasolve/certificate.py, lorasolve/inits/balanced.py, lorasolve/landscape/first_order.py
+lorasolve/certificates/gap.py, lorasolve/inits/balanced.py, lorasolve/landscape/first_order.py
 """
 
 from random import Random

@@ -35,7 +35,7 @@ LAYERS = (
     {"monitor"},
     {"loop"},
     {"engine"},
-    {"certificate", "certificates", "convex", "sweep"},
+    {"certificates", "convex", "sweep"},
     {"landscape", "symbolic"},
     {"tasks", "io"},
     {"comparison", "checks"},

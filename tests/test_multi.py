@@ -167,7 +167,7 @@ def test_least_squares_reaches_the_certificate():
     rng = np.random.default_rng(0)
     problem = MultiProblem(Separable([LinearFineTuning.example(rng) for _ in range(2)]), ranks=2, lam=0.1)
     certificate = certify(problem, problem.split(random_theta(problem))[:2])
-    assert certificate.method == "Fenchel, least squares"
+    assert certificate.formula == "Fenchel, least squares"
 
 
 def test_the_default_hessian_product_agrees_with_the_exact_one():

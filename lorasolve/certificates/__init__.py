@@ -1,9 +1,22 @@
-"""Certificates of global optimality: proved bounds on ``F(X) - inf F``, with every rounding error counted.
+"""Certificates of global optimality: bounds on ``F(X) - inf F``, with what each of them rests on.
 
 ``document`` and ``write`` make certificates that are checked without this package (``check_certificate.py``).
 """
 
 from .documents import document, write
-from .rigorous import Parts, RigorousBound, better_by, rigorous_bound
+from .duality import Bound, Parts, duality_gap
+from .gap import Certificate, certify
+from .rigorous import RigorousBound, better_by, rigorous_bound
 
-__all__ = ["Parts", "RigorousBound", "better_by", "document", "rigorous_bound", "write"]
+__all__ = [
+    "Bound",
+    "Certificate",
+    "Parts",
+    "RigorousBound",
+    "better_by",
+    "certify",
+    "document",
+    "duality_gap",
+    "rigorous_bound",
+    "write",
+]

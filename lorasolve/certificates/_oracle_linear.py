@@ -79,20 +79,20 @@ def _shift(S: Array) -> float | None:
     if not np.array_equal(S, S.T):
         return None
     size = frobenius(S)
-    e = _margin(S, 0.0)
+    e = margin(S, 0.0)
     if e is not None:
         # Take more off the diagonal than the proof needs: if that is semidefinite to within it, S itself is.
-        less = _margin(S, -2.0 * e)
+        less = margin(S, -2.0 * e)
         return 0.0 if less is not None and less <= 2.0 * e else e
     for k in range(4):
         shift = 4.0 * 16.0**k * len(S) * U * size
-        e = _margin(S, shift)
+        e = margin(S, shift)
         if e is not None and shift + e <= INDEFINITE * size:
             return add_up(shift, e)
     return None
 
 
-def _margin(S: Array, shift: float) -> float | None:
+def margin(S: Array, shift: float) -> float | None:
     """Return ``e >= 0`` with ``S + (shift + e) I`` positive semidefinite, or None if Cholesky breaks down."""
     M = S.copy()
     diagonal = np.einsum("ii->i", M)

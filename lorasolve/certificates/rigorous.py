@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,7 @@ from ..result import Result
 from . import _oracles
 from ._rounding import environment_refusal, fraction_down, fraction_up
 from .balls import BallOracle, inner_product
+from .duality import Parts
 from .norms import Trust, nuclear_norm, spectral_norm
 
 ARITHMETIC = (
@@ -43,38 +44,8 @@ ARITHMETIC = (
 CHOLESKY = "LAPACK's Cholesky factorisation satisfies Higham's entrywise error bound (tested while running)"
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The numbers that a bound is made of; ``low`` and ``high`` are bounds, no estimates.
-
-    Attributes
-    ----------
-    f_low, f_high : float
-        Bounds of ``f(X)``.
-    lower_bound, lower_slope : float
-        ``f(Y) >= lower_bound - lower_slope ||Y||_*`` for all ``Y`` (``-inf`` where nothing is known).
-    nuclear_low, nuclear_high : float
-        Bounds of ``||X||_*``.
-    inner_high : float
-        Upper bound of ``<G, X>``.
-    norm_high : float
-        Upper bound of ``||G||_2``.
-    radius : float
-        Of the ball that contains ``G``.
-    scaling : float
-        The number ``c`` of the formula (NaN where it was not used).
-    """
-
-    f_low: float
-    f_high: float
-    lower_bound: float
-    lower_slope: float
-    nuclear_low: float
-    nuclear_high: float
-    inner_high: float
-    norm_high: float
-    radius: float
-    scaling: float
+# Below this the errors of gradual underflow are as large as the numbers, and a relative gap says nothing.
+TINY = 1e-290
 
 
 @dataclass(frozen=True)
@@ -89,14 +60,14 @@ class RigorousBound:
         Bounds of ``F(X)``.
     gap : float
         Upper bound of ``F(X) - inf F``; infinite if there is none.
-    relative_gap : float
-        ``gap / (|f(X)| + lam ||X||_*)`` with the largest number that these may be.
+    scale : float
+        The largest number that ``|f(X)| + lam ||X||_*`` may be, 1 where that is below ``TINY``.
     optimum_low : float
         Lower bound of ``inf F``.
     level : Known
         RIGOROUS.
-    method : str
-        The formula, or why there is no bound.
+    formula : str
+        Which formula was used, or why there is no bound.
     refers_to : str
         Which data the statement is about.
     assumptions : tuple of str
@@ -109,17 +80,22 @@ class RigorousBound:
     value_low: float
     value_high: float
     gap: float
-    relative_gap: float
+    scale: float
     optimum_low: float
     level: Known
-    method: str
+    formula: str
     refers_to: str
     assumptions: tuple[str, ...]
     parts: Parts | None
 
+    @property
+    def relative_gap(self) -> float:
+        """``gap / scale``."""
+        return self.gap / self.scale
+
     def __str__(self) -> str:
         return (
-            f"F(X) - inf F <= {self.gap:.3g} (relative {self.relative_gap:.3g}), {self.level}: {self.method}\n"
+            f"F(X) - inf F <= {self.gap:.3g} (relative {self.relative_gap:.3g}), {self.level}: {self.formula}\n"
             f"  F(X) in [{self.value_low:.17g}, {self.value_high:.17g}], about {self.refers_to}\n"
             + "".join(f"  assuming {assumption}\n" for assumption in self.assumptions)
         )
@@ -141,23 +117,42 @@ def rigorous_bound(problem: Problem, point: Any, trust: Trust = "lapack") -> Rig
     Returns
     -------
     RigorousBound
-        With an infinite gap, and the reason in ``method``, where nothing can be proved.
+        With an infinite gap, and the reason in ``formula``, where nothing can be proved.
 
     Notes
     -----
     Source: Fenchel duality (proofs/certificate) and the references in ``_rounding``, ``norms`` and ``_functions``.
     """
+    return prove(problem, point, trust).bound
+
+
+class Proof(NamedTuple):
+    """A bound, and what it was made from: the oracle's answer and the factors of the point; None without one."""
+
+    bound: RigorousBound
+    oracle: BallOracle | None = None
+    factors: tuple[Array, Array] | None = None
+
+
+def prove(problem: Problem, point: Any, trust: Trust = "lapack") -> Proof:
+    """Return the bound of :func:`rigorous_bound` with what it was made from."""
     objective = problem.objective.in_float64()
-    reason = refusal(objective)
+    reason = refusal(problem)
     assumptions = [ARITHMETIC, *([CHOLESKY] if trust == "lapack" else [])]
     if reason is not None:
-        return _nothing(reason, assumptions)
+        return Proof(_nothing(reason, assumptions))
     claim = _oracles.claim(objective)
     with np.errstate(all="ignore"):
         A, B, rounded = point_factors(problem, point)
         oracle, nuclear = _evaluate(objective, A, B)
         assumptions += [*([claim] if claim else []), *([rounded] if rounded else []), *oracle.assumptions]
-        return _bound(Fraction(problem.lam) / Fraction(problem.scale), oracle, nuclear, A, B, trust, tuple(assumptions))
+        lam = weight(problem)
+        return Proof(_bound(lam, oracle, nuclear, A, B, trust, tuple(assumptions)), oracle, (A, B))
+
+
+def weight(problem: Problem) -> Fraction:
+    """Return the weight of the nuclear norm, ``lam / s``, exactly."""
+    return Fraction(problem.lam) / Fraction(problem.scale)
 
 
 def better_by(problem: Problem, point: Any, better: Any) -> float:
@@ -175,18 +170,26 @@ def better_by(problem: Problem, point: Any, better: Any) -> float:
     float
         Negative, down to minus infinity, where ``Y`` is not proved to be better.
     """
-    objective = problem.objective.in_float64()
-    if _oracles.refusal(objective) is not None or environment_refusal() is not None:
+    if problem.several or _oracles.refusal(problem.objective.in_float64()) is not None:
         return -math.inf
-    lam = Fraction(problem.lam) / Fraction(problem.scale)
+    if environment_refusal() is not None:
+        return -math.inf
+    low, high = value_bounds(problem, point)[0], value_bounds(problem, better)[1]
+    return difference_down(low, high)
+
+
+def value_bounds(problem: Problem, point: Any) -> tuple[float, float]:
+    """Return proved bounds of ``F(X)`` for a problem whose objective has a ball oracle."""
     with np.errstate(all="ignore"):
-        ours, theirs = (_evaluate(objective, *point_factors(problem, given)[:2]) for given in (point, better))
-    low, high = _value(lam, *ours)[0], _value(lam, *theirs)[1]
-    return _difference_down(low, high)
+        A, B, _ = point_factors(problem, point)
+        return _value(weight(problem), *_evaluate(problem.objective.in_float64(), A, B))
 
 
-def refusal(objective: Objective) -> str | None:
-    """Return why nothing rigorous can be said of an objective here, or None."""
+def refusal(problem: Problem) -> str | None:
+    """Return why nothing rigorous can be said of a problem here, or None."""
+    if problem.several:
+        return "no ball oracle speaks about several matrices"
+    objective = problem.objective.in_float64()
     reason = _oracles.refusal(objective)
     if reason is not None:
         return reason
@@ -246,7 +249,7 @@ def _value(lam: Fraction, oracle: BallOracle, nuclear: tuple[float, float]) -> t
     return low, fraction_up(Fraction(oracle.high) + lam * Fraction(nuclear[1]))
 
 
-def _difference_down(low: float, high: float) -> float:
+def difference_down(low: float, high: float) -> float:
     """Return ``low - high`` rounded down, minus infinity unless both are numbers."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return -math.inf
@@ -265,28 +268,30 @@ def _bound(
     low, high = _value(lam, oracle, nuclear)
     inner = inner_product(oracle.gradient, A, B, nuclear[1])[1]
     norm, c = _norm_and_scaling(lam, oracle, inner, trust)
-    gap, method = math.inf, "none: ||G||_2 > lam and f has no known lower bound"
+    gap, formula = math.inf, "none: ||G||_2 > lam and f has no known lower bound"
     if c is not None:
         gap = gap_at(c, lam, oracle, nuclear[1], inner)
-        method = "Fenchel, least squares" if oracle.least_squares else "Fenchel, convex f"
+        formula = "Fenchel, least squares" if oracle.least_squares else "Fenchel, convex f"
     least = oracle.lower_bound
-    if least is not None and oracle.lower_slope <= lam and math.isfinite(high):
+    if least is not None and _contradicts(oracle, least, nuclear[1]):
+        gap, c, formula = math.inf, None, "none: f(X) is below the lower bound that the ball oracle states"
+    elif least is not None and oracle.lower_slope <= lam and math.isfinite(high):
         # c = 0: lam = 0, or a bound on F itself.
         above = fraction_up(max(Fraction(high) - Fraction(least), Fraction(0)))
         if above <= gap:
-            gap, c, method = above, 0.0, "F above a lower bound of f"
+            gap, c, formula = above, 0.0, "F above a lower bound of f"
     elif not gap < math.inf and lam == 0:
-        method = "none: lam = 0 and f has no known lower bound"
+        formula = "none: lam = 0 and f has no known lower bound"
     size = max(abs(oracle.low), abs(oracle.high)) + float(lam) * nuclear[1]
     return RigorousBound(
         value=0.5 * low + 0.5 * high,
         value_low=low,
         value_high=high,
         gap=gap,
-        relative_gap=gap / size if 0.0 < size < math.inf else gap,
-        optimum_low=_difference_down(low, gap),
+        scale=size if TINY < size < math.inf else 1.0,
+        optimum_low=difference_down(low, gap),
         level=Known.RIGOROUS,
-        method=method,
+        formula=formula,
         refers_to=oracle.refers_to,
         assumptions=assumptions,
         parts=Parts(
@@ -302,6 +307,13 @@ def _bound(
             scaling=math.nan if c is None else c,
         ),
     )
+
+
+def _contradicts(oracle: BallOracle, least: float, nuclear: float) -> bool:
+    """Return whether ``f(X)`` is proved to be below what its own oracle states."""
+    if not (math.isfinite(oracle.high) and math.isfinite(nuclear)):
+        return False
+    return Fraction(oracle.high) < Fraction(least) - Fraction(oracle.lower_slope) * Fraction(nuclear)
 
 
 def _norm_and_scaling(lam: Fraction, oracle: BallOracle, inner: float, trust: Trust) -> tuple[float, float | None]:
@@ -372,10 +384,10 @@ def _nothing(reason: str, assumptions: list[str]) -> RigorousBound:
         value_low=-math.inf,
         value_high=math.inf,
         gap=math.inf,
-        relative_gap=math.inf,
+        scale=1.0,
         optimum_low=-math.inf,
         level=Known.RIGOROUS,
-        method=f"none: {reason}",
+        formula=f"none: {reason}",
         refers_to="nothing",
         assumptions=tuple(assumptions),
         parts=None,

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .._validate import Array
+from ..certificates.spot_checks import note_passed
 from ..objectives.base import Objective, as_objective
 from .base import EPS, Check, CheckReport, difference, relative, run_checks
 
@@ -73,7 +74,8 @@ def check_objective(objective: Any, rng: int | np.random.Generator = 0, scale: f
     Returns
     -------
     CheckReport
-        ``report.ok`` is False if a check failed; ``print(report)`` shows all of them.
+        ``report.ok`` is False if a check failed; ``print(report)`` shows all of them. Certificates of an objective that
+        has passed say so.
 
     Raises
     ------
@@ -101,7 +103,10 @@ def check_objective(objective: Any, rng: int | np.random.Generator = 0, scale: f
     ['smoothness']
     """
     bench = _Bench(as_objective(objective), np.random.default_rng(rng), scale)
-    return run_checks(type(objective).__name__, bench, _CHECKS)
+    report = run_checks(type(objective).__name__, bench, _CHECKS)
+    if report.ok:
+        note_passed(objective)
+    return report
 
 
 # ---------------------------------------------------------------------- derivatives

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..certificate import Certificate, certify
+from ..certificates import Certificate, certify
 from ..engine import solve
 from ..io import envelope, result_to_dict, save_result, write_json
 from ..method import GRAMMAR

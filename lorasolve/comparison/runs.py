@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .._validate import Array, as_integer, require
-from ..certificate import Certificate, certify
+from ..certificates import Certificate, certify
 from ..convex import ConvexResult, solve_convex
 from ..engine import solve
 from ..inits import Init

@@ -15,7 +15,7 @@ from .._registry import Registry
 from .._sdpa import read_sdpa_solution
 from .._threads import solver_pools
 from .._validate import Array, as_number
-from ..certificate import Bound, Certificate, certify
+from ..certificates import Bound, Certificate, certify
 from ..linear_map import balanced, factor_svd, numerical_rank
 from ..problem import Problem
 from .base import DROPPED, ConvexResult, ConvexRoute, Solution

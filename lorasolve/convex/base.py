@@ -8,13 +8,24 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..certificate import Bound, Certificate
+from ..certificates import Bound, Certificate
+from ..certificates.evidence import evidence
 from ..objectives._blocks import Pairs
 from ..problem import Problem
 
 # Singular values below this fraction of the largest are dropped from a solution: unlike those below the tolerance of
 # numerical ranks they do not show in a gap certified to 1e-9.
 DROPPED = 1e-9
+
+
+def proved(problem: Problem, factors: Pairs, bound: Bound) -> Bound:
+    """Return the bound that a certificate gives at factors in place of the estimate that a route steers by.
+
+    An estimate may say when a certificate is worth its cost, never that the run is over. Both have errors, so the
+    larger gap counts.
+    """
+    found = evidence(problem, factors).bound
+    return found if found.gap >= bound.gap else bound
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 One outer round, on ``X = A B^T`` of rank k, for ``F(X) = f(X) + lam ||X||_*``:
 
-1. the certified gap; stop if it is small enough;
+1. an estimate of the gap; where it is small enough a certificate is asked, and stops the rounds or refutes it;
 2. a proximal gradient step ``X <- prox(X - G/beta)`` restricted to the singular spaces of ``X`` and the top singular
    directions of ``-G`` outside them that exceed ``lam`` (the escape directions): the rank grows or shrinks, ``F``
    never rises;
@@ -16,17 +16,17 @@ with surplus rank the gap is zero (main paper, section 2 and 11; proofs/certific
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .._validate import Array, as_integer
-from ..certificate import Bound, duality_gap
+from ..certificates import Bound, duality_gap
 from ..linear_map import LinearMap, TopSingular, balanced, factor_svd, numerical_rank, split_spectrum
 from ..objectives._blocks import Pairs
 from ..problem import Problem, flat
 from ._descent import lbfgs
-from .base import DROPPED, ConvexRoute, Report, Solution
+from .base import DROPPED, ConvexRoute, Report, Solution, proved
 
 # Escape directions offered per round: this many and, if all of them escape, half the present rank more, so that the
 # rank grows geometrically.
@@ -104,11 +104,6 @@ class _Point:
         """The factors of each matrix."""
         return [(block.A, block.B) for block in self.blocks]
 
-    @property
-    def merit(self) -> tuple[float, float]:
-        """What makes one point better than another: the gap, or the value where there is no bound."""
-        return self.bound.gap, self.value
-
 
 class _Run:
     """One run of the factored solver."""
@@ -119,11 +114,13 @@ class _Run:
         self.lam = problem.lam_effective
         self.evaluations = 0
         self.noise = loss.rounding_noise()
+        # Equal runs look into equal directions, until a certificate has refuted what they saw.
+        self.rng: np.random.Generator | None = None
         self.beta = loss.facts.smoothness or loss.sampled_smoothness(loss.zeros()) or 1.0
 
     def solve(self, tol: float, max_rounds: int, report: Report) -> Solution:
         """Alternate rank adaptation and descent at fixed rank until the gap closes."""
-        point = best = self._look(self.loss.zeros())
+        point = best = self._judged(self._look(self.loss.zeros()), tol)
         idle = 0
         for k in range(max_rounds):
             report(self._solution(best, k), best.value, best.bound)
@@ -133,10 +130,25 @@ class _Run:
                 remark = f"no further progress in {PATIENCE} rounds, the limit of double precision"
                 return self._solution(best, k, remark)
             accuracy = max(0.03 * point.bound.gap, 0.3 * tol * point.bound.scale)
-            point = self._look(self._descend(self._adapt_rank(point), accuracy))
+            point = self._judged(self._look(self._descend(self._adapt_rank(point), accuracy)), tol)
             idle = 0 if _improves(point, best) else idle + 1
-            best = min(point, best, key=lambda p: p.merit)
+            best = min(point, best, key=self._merit)
         return self._solution(best, max_rounds, f"the limit of {max_rounds} rounds was reached")
+
+    def _judged(self, point: _Point, tol: float) -> _Point:
+        """Replace an estimate that would end the rounds by the certificate; look again where that refutes it."""
+        if point.bound.relative > tol:
+            return point
+        bound = proved(self.problem, point.factors, point.bound)
+        if bound.relative > tol:
+            self.rng = np.random.default_rng()
+            point = self._look(point.factors)
+        return replace(point, bound=bound)
+
+    def _merit(self, point: _Point) -> tuple[float, float]:
+        """Return what makes one point better than another: the gap, or the value where bounds are a matter of luck."""
+        bounded = self.loss.facts.lower_bound is not None
+        return (point.bound.gap, point.value) if bounded else (point.value, point.bound.gap)
 
     def _solution(self, point: _Point, nit: int, remark: str = "") -> Solution:
         return Solution(*self.problem.unpaired(point.factors), nit, remark)
@@ -153,9 +165,9 @@ class _Run:
         blocks, norm = [], 0.0
         for (A, B), (P, s, Q), r, G in zip(factors, spectra, ranks, self.loss.gradient_operators(factors)):
             P, Q = P[:, :r], Q[:, :r]
-            spectrum = split_spectrum(G, P, Q, GROWTH, self.lam)
+            spectrum = split_spectrum(G, P, Q, GROWTH, self.lam, self.rng)
             if spectrum.rest.values[-1] > self.lam:
-                spectrum = split_spectrum(G, P, Q, GROWTH + r // 2, self.lam)
+                spectrum = split_spectrum(G, P, Q, GROWTH + r // 2, self.lam, self.rng)
             norm = max(norm, spectrum.norm)
             blocks.append(_Block(A, B, P, s[:r], Q, G, spectrum.rest))
         nuclear = sum(float(block.s.sum()) for block in blocks)

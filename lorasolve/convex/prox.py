@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._validate import Array, as_integer
-from ..certificate import Bound, duality_gap
+from ..certificates import Bound, duality_gap
 from ..linear_map import LinearMap, balanced, top_singular
 from ..objectives._blocks import Matrices, MultiObjective
 from ..problem import Problem
-from .base import ConvexRoute, Report, Solution
+from .base import ConvexRoute, Report, Solution, proved
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,23 @@ class Prox(ConvexRoute):
         as_integer(self.max_iter, "max_iter", 1)
 
     def run(self, problem: Problem, tol: float, report: Report) -> Solution:
-        """Return the last iterate; the gap is evaluated every 10 iterations."""
+        """Return the last iterate; the gap is estimated every 10 iterations.
+
+        Where the estimate is small enough a certificate decides, and where that says no the next one is asked a tenth
+        of the iterations later; from then on truncated SVDs have fresh starts.
+        """
         loss, lam = problem.loss, problem.lam_effective
         zeros = loss.zeros()
         X = Y = [np.zeros(shape) for shape in loss.shapes]
         stated = loss.facts.smoothness
         beta = stated or loss.sampled_smoothness(zeros) or 1.0
         t, ranks, noise = 1.0, [1] * len(X), loss.rounding_noise()
+        rng: np.random.Generator | None = None
+        next_certificate = 0
         for k in range(1, self.max_iter + 1):
             f, G = loss.value_and_grad(Y)
             while True:
-                parts = [_shrink(y - g / beta, lam / beta, rank) for y, g, rank in zip(Y, G, ranks)]
+                parts = [_shrink(y - g / beta, lam / beta, rank, rng) for y, g, rank in zip(Y, G, ranks)]
                 new = [(P * s) @ Q.T for P, s, Q in parts]
                 D = [x - y for x, y in zip(new, Y)]
                 f_new, G_new = loss.value_and_grad(new)
@@ -65,11 +71,13 @@ class Prox(ConvexRoute):
             X, Y, t = new, [x + ((t - 1.0) / next_t) * d for x, d in zip(new, change)], next_t
             if k % 10 == 0:
                 nuclear = sum(float(s.sum()) for _, s, _ in parts)
-                bound = _bound(loss, lam, X, f_new, G_new, nuclear, noise)
+                bound = _estimate(loss, lam, X, f_new, G_new, nuclear, noise, rng)
                 point = Solution(*problem.unpaired([balanced(*part) for part in parts]), k, "gap reached")
                 report(point, f_new + lam * nuclear, bound)
-                if bound.relative <= tol:
-                    return point
+                if bound.relative <= tol and k >= next_certificate:
+                    if proved(problem, point.blocks, bound).relative <= tol:
+                        return point
+                    rng, next_certificate = np.random.default_rng(), k + k // 10
         factors = problem.unpaired([balanced(*part) for part in parts])
         return Solution(*factors, k, f"the limit of {k} iterations was reached")
 
@@ -78,7 +86,7 @@ def _inner(X: Matrices, Y: Matrices) -> float:
     return sum(float(np.vdot(x, y)) for x, y in zip(X, Y))
 
 
-def _shrink(Y: Array, threshold: float, rank: int) -> tuple[Array, Array, Array]:
+def _shrink(Y: Array, threshold: float, rank: int, rng: np.random.Generator | None) -> tuple[Array, Array, Array]:
     """Return the soft-thresholded SVD of ``Y`` as thin factors, starting from ``rank + 5`` triplets.
 
     At least one triplet is returned, with the value 0 if nothing exceeds the threshold.
@@ -86,7 +94,7 @@ def _shrink(Y: Array, threshold: float, rank: int) -> tuple[Array, Array, Array]
     k = rank + 5
     small = min(Y.shape)
     while True:
-        top = top_singular(LinearMap.from_dense(Y), min(k, small))
+        top = top_singular(LinearMap.from_dense(Y), min(k, small), rng=rng)
         if top.values[-1] <= threshold or k >= small:
             break
         k *= 2
@@ -94,9 +102,16 @@ def _shrink(Y: Array, threshold: float, rank: int) -> tuple[Array, Array, Array]
     return top.U[:, :keep], np.maximum(top.values[:keep] - threshold, 0.0), top.V[:, :keep]
 
 
-def _bound(
-    loss: MultiObjective, lam: float, X: Matrices, f: float, G: Matrices, nuclear: float, noise: float
+def _estimate(
+    loss: MultiObjective,
+    lam: float,
+    X: Matrices,
+    f: float,
+    G: Matrices,
+    nuclear: float,
+    noise: float,
+    rng: np.random.Generator | None,
 ) -> Bound:
-    tops = [top_singular(LinearMap.from_dense(g)) for g in G]
+    tops = [top_singular(LinearMap.from_dense(g), rng=rng) for g in G]
     norm = max(float(top.values[0]) + top.residual for top in tops)
     return duality_gap(loss, lam, f, nuclear, _inner(G, X), norm, noise)

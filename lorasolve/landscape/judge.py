@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from .._known import Known
 from .._validate import Array, as_integer, as_number
-from ..certificate import Certificate, certify
+from ..certificates import Certificate, certify
 from ..linear_map import numerical_rank
 from ..problem import Problem
 from ..result import Result

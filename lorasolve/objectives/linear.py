@@ -24,7 +24,8 @@ class LinearFineTuning(Objective):
 
     With ``S = Z Z^T / N`` (n, n) and ``C = (Y - W0 Z) Z^T / N`` (m, n) the loss is
     ``f(0) - <C, X> + <X S, X> / 2``, so a step costs ``O(n^2 r + m n r)`` whatever the number of samples. The
-    Gram matrices cost one symmetric product ``Z Z^T`` and two general ones, once.
+    Gram matrices cost one symmetric product ``Z Z^T`` and two general ones, once. ``C`` and ``f(0)`` are formed from
+    the residual ``W0 Z - Y``: where the frozen weight nearly fits already, nothing is lost by cancellation.
 
     Parameters
     ----------
@@ -70,16 +71,14 @@ class LinearFineTuning(Objective):
 
         def rows_of_C(first: int, last: int) -> None:
             rows = slice(first, last)
-            np.matmul(Y[rows], Z.T, out=C[rows])
+            R = Y[rows] - W0[rows] @ Z
+            np.matmul(R, Z.T, out=C[rows])
             C[rows] /= N
-            W0S = W0[rows] @ S
-            # ||W0 Z - Y||^2 / N = <W0 S - 2 Y Z^T / N, W0> + ||Y||^2 / N needs no product with all samples.
-            f0[rows] = _inner_rows(W0S - 2.0 * C[rows], W0[rows]) + _inner_rows(Y[rows], Y[rows]) / N
-            C[rows] -= W0S
+            f0[rows] = np.einsum("ij,ij->i", R, R, dtype=np.float64)
 
         in_blocks(n, rows_of_S)
         in_blocks(m, rows_of_C)
-        self._set(W0, S, C, max(0.5 * float(f0.sum()), 0.0), (Z, Y))
+        self._set(W0, S, C, 0.5 * float(f0.sum()) / N, (Z, Y))
 
     @classmethod
     def example(cls, rng: np.random.Generator, dtype: Any = np.float64) -> LinearFineTuning:
@@ -99,7 +98,12 @@ class LinearFineTuning(Objective):
         C : array_like of shape (m, n)
             ``(Y - W0 Z) Z^T / N``; its rows must lie in the range of ``S``.
         f0 : float
-            The loss at ``X = 0``.
+            The loss at ``X = 0``, at least ``tr(C S^+ C^T) / 2``: half of a sum of squares is nowhere negative.
+
+        Raises
+        ------
+        ValueError
+            If no samples have these Gram matrices, up to rounding.
         """
         W0, S, C = as_float_array(W0, "W0", 2), as_float_array(S, "S", 2), as_float_array(C, "C", 2)
         dtype = np.result_type(W0, S, C)
@@ -109,8 +113,10 @@ class LinearFineTuning(Objective):
         if asymmetry > 1e3 * np.finfo(dtype).eps * float(np.abs(S).max()):
             raise ValueError(f"S: expected a symmetric matrix, got one with max |S - S^T| = {asymmetry:.3g}")
         W0, S, C = (part.astype(dtype, copy=False) for part in (W0, S, C))
+        f0 = as_number(f0, "f0", 0.0)
+        _check_gram(S, C, f0)
         made = cls.__new__(cls)
-        made._set(W0, S, C, as_number(f0, "f0", 0.0), None)
+        made._set(W0, S, C, f0, None)
         return made
 
     def _set(self, W0: Array, S: Array, C: Array, f0: float, samples: tuple[Array, Array] | None) -> None:
@@ -126,40 +132,52 @@ class LinearFineTuning(Objective):
     # ------------------------------------------------------------------ facts
     @cached_property
     def smoothness(self) -> float:
-        """``||S||_2``."""
-        return float(top_singular(LinearMap.from_dense(self.S.astype(np.float64, copy=False))).values[0])
+        """``||S||_2``, for large ``S`` a number just above it that a Cholesky factorisation has confirmed."""
+        from scipy.linalg import LinAlgError, cholesky
+
+        S = self.S.astype(np.float64, copy=False)
+        top = top_singular(LinearMap.from_dense(S))
+        if top.exact:
+            return float(top.values[0])
+        # The iteration may have missed the top.
+        guess = float(top.values[0]) * (1.0 + 4.0 * len(S) * float(np.finfo(np.float64).eps))
+        try:
+            cholesky(guess * np.eye(len(S)) - S, overwrite_a=True, check_finite=False)
+        except LinAlgError:
+            return float(np.linalg.eigvalsh(S)[-1])
+        return guess
 
     @cached_property
     def lower_bound(self) -> float:
-        """``min_X f(X) = f(0) - tr(C S^+ C^T) / 2``, so that the rest is a least-squares function of ``X``."""
-        from scipy.linalg import LinAlgError, cholesky, solve_triangular
+        """``min f``, less what rounding may have added to it: ``f(0) - tr(C S^-1 C^T) / 2``, or 0 for singular ``S``.
+
+        Directions that the samples hardly see can lower ``f`` all the way to 0, so none may be dropped.
+        """
+        from scipy.linalg import LinAlgError, cholesky, lapack, solve_triangular
 
         S, C = self.S.astype(np.float64, copy=False), self.C.astype(np.float64, copy=False)
+        n = len(S)
         try:
             L = cholesky(S, lower=True, check_finite=False)
-            diagonal = np.diag(L)
-            if diagonal.min() < 1e-6 * diagonal.max():
-                raise LinAlgError("ill-conditioned")
-
-            def whiten(rows: Array) -> Array:
-                return solve_triangular(L, rows.T, lower=True, check_finite=False)
-
         except LinAlgError:
-            s, Q = self._eigen
-            kept = s > _rank_tolerance(s, self.dtype)
-
-            def whiten(rows: Array) -> Array:
-                return (rows @ Q[:, kept]) / np.sqrt(s[kept])
-
+            return 0.0
+        inverse, singular = lapack.dtrtri(L, lower=1)
+        if singular:
+            return 0.0
+        condition = float(np.linalg.norm(S)) * float(np.vdot(inverse, inverse))
+        # Errors of the factorisation and of S itself, relative to tr(C S^-1 C^T): a multiple of the condition.
+        error = 8.0 * n * float(np.finfo(self.dtype).eps) * condition
+        if not error < 1.0:
+            return 0.0
         squares = np.empty(len(C))
 
         def rows_of_C(first: int, last: int) -> None:
-            half = whiten(C[first:last])
+            half = solve_triangular(L, C[first:last].T, lower=True, check_finite=False)
             squares[first] = np.vdot(half, half)
             squares[first + 1 : last] = 0.0
 
         in_blocks(len(C), rows_of_C)
-        return max(self.f0 - 0.5 * float(squares.sum()), 0.0)
+        return max(self.f0 - 0.5 * float(squares.sum()) * (1.0 + error), 0.0)
 
     @cached_property
     def _eigen(self) -> tuple[Array, Array]:
@@ -271,7 +289,9 @@ class LinearFineTuning(Objective):
         if self._samples is not None:
             return LinearFineTuning(W0, *self._samples)
         S = self.S.astype(np.float64)
-        return LinearFineTuning.from_gram(W0, 0.5 * (S + S.T), self.C, self.f0)
+        made = LinearFineTuning.__new__(LinearFineTuning)
+        made._set(W0, 0.5 * (S + S.T), self.C.astype(np.float64), self.f0, None)
+        return made
 
     def cvxpy_expression(self, X: Any) -> Any:
         """Return ``sum_squares((X - X*) S^(1/2)) / 2 + min f`` with a minimiser ``X* = C S^+``."""
@@ -281,7 +301,8 @@ class LinearFineTuning(Objective):
         kept = s > _rank_tolerance(s, self.dtype)
         root = Q[:, kept] * np.sqrt(s[kept])
         target = (self.C @ Q[:, kept]) / np.sqrt(s[kept])
-        return 0.5 * cvxpy.sum_squares(X @ root - target) + self.lower_bound
+        least = max(self.f0 - 0.5 * float(np.vdot(target, target)), 0.0)
+        return 0.5 * cvxpy.sum_squares(X @ root - target) + least
 
     def description(self) -> Description:
         """Return the squares of ``(W0 + X) Z - Y``, which needs the samples."""
@@ -336,9 +357,34 @@ def _inner(X: Array, Y: Array) -> float:
     return float(np.einsum("ij,ij->", X, Y, dtype=np.float64))
 
 
-def _inner_rows(X: Array, Y: Array) -> Array:
-    """Return ``<X[i], Y[i]>`` accumulated in float64."""
-    return np.einsum("ij,ij->i", X, Y, dtype=np.float64)
+def _check_gram(S: Array, C: Array, f0: float) -> None:
+    """Refuse Gram matrices that belong to no samples: with half a sum of squares ``f >= 0`` everywhere.
+
+    ``S + e I`` must have a Cholesky factor, with ``e`` of the size of rounding errors. ``tr(C (S + e I)^-1 C^T) / 2``
+    is then by how much ``f`` can fall below ``f(0)``; it explodes if rows of ``C`` have a part outside the range of
+    ``S``.
+    """
+    from scipy.linalg import LinAlgError, cholesky, solve_triangular
+
+    n, eps = len(S), float(np.finfo(S.dtype).eps)
+    S, C = S.astype(np.float64), C.astype(np.float64)
+    e = 4.0 * n * eps * float(np.linalg.norm(S)) or float(np.finfo(np.float64).tiny)
+    try:
+        L = cholesky(S + e * np.eye(n), lower=True, overwrite_a=True, check_finite=False)
+    except LinAlgError:
+        smallest = float(np.linalg.eigvalsh(S)[0])
+        raise ValueError(
+            f"S: expected a positive semidefinite matrix, got one with smallest eigenvalue {smallest:.3g}"
+        ) from None
+    half = solve_triangular(L, C.T, lower=True, check_finite=False)
+    falls = 0.5 * float(np.vdot(half, half))
+    if falls * (1.0 - 1e4 * eps) <= f0:
+        return
+    s, Q = np.linalg.eigh(S)
+    outside, size = float(np.linalg.norm(C @ Q[:, s <= e])), float(np.linalg.norm(C))
+    if outside > 1e4 * eps * size:
+        raise ValueError(f"C: expected rows in the range of S, got {outside:.3g} of their norm {size:.3g} outside it")
+    raise ValueError(f"f0: expected at least tr(C S^+ C^T)/2 = {falls:.6g}, the most that f can fall, got {f0:.6g}")
 
 
 def _rank_tolerance(s: Array, dtype: Any) -> float:

@@ -116,27 +116,64 @@ def test_no_start_vector_hides_a_singular_value():
 
 
 # ---------------------------------------------------------------------- given Gram matrices
+def unchecked(S, C, f0):
+    """Gram matrices that the constructor would refuse."""
+    objective = LinearFineTuning.from_gram(np.zeros(np.shape(C)), np.eye(len(S)), np.zeros(np.shape(C)), f0)
+    objective.S, objective.C = np.asarray(S, dtype=float), np.asarray(C, dtype=float)
+    return objective
+
+
+@pytest.mark.parametrize(
+    ("argument", "S", "C", "f0"),
+    [
+        ("S", np.diag([1.0, -0.1]), [[0.5, 0.0]], 1.0),
+        ("S", np.diag([1.0, -1e-9]), [[0.5, 0.0]], 1.0),
+        ("C", np.diag([1.0, 0.0]), [[0.5, 1.0]], 1.0),
+        ("C", np.diag([1.0, 0.0]), [[0.5, 1e-6]], 1.0),
+        ("C", np.zeros((2, 2)), [[0.5, 0.0]], 1.0),
+        ("f0", np.eye(2), [[2.0, 0.0]], 1.999),
+        ("f0", np.eye(2), [[2.0, 0.0]], 0.0),
+    ],
+)
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+def test_gram_matrices_of_no_samples_are_refused(argument, S, C, f0, unit):
+    with pytest.raises(ValueError, match=f"^{argument}: expected"):
+        LinearFineTuning.from_gram(np.zeros((1, 2)), unit * S, unit * np.array(C), unit * f0)
+
+
+@pytest.mark.parametrize("N", [2, 3, 30])
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_gram_matrices_of_samples_are_accepted(N, unit, dtype):
+    rng = np.random.default_rng(N)
+    W0, Z, Y = (unit * rng.standard_normal(size) for size in ((3, 5), (5, N), (3, N)))
+    for fits in (False, True):
+        given = LinearFineTuning(*(x.astype(dtype) for x in (W0, Z, W0 @ Z if fits else Y)))
+        again = LinearFineTuning.from_gram(given.W0, given.S, given.C, given.f0)
+        assert again.value_and_grad(0.1 * W0)[0] == given.value_and_grad(0.1 * W0)[0]
+
+
 def test_an_indefinite_matrix_is_not_taken_for_a_gram_matrix():
     S = np.diag([1.0, -0.1])
-    problem = ls.Problem(LinearFineTuning.from_gram(np.zeros((1, 2)), S, [[0.5, 0.0]], 1.0), 1, 0.1)
+    problem = ls.Problem(unchecked(S, [[0.5, 0.0]], 1.0), 1, 0.1)
     bound = rigorous_bound(problem, np.array([[0.4, 0.0]]))
     # f falls to minus infinity along the second direction.
     assert bound.gap == math.inf and "positive semidefinite" in bound.refers_to
     # Rounding may leave a matrix unsymmetric by a last bit; then X S - C is not the gradient.
     S = np.array([[1.0, 0.5], [np.nextafter(0.5, 1.0), 1.0]])
-    problem = ls.Problem(LinearFineTuning.from_gram(np.zeros((1, 2)), S, [[0.5, 0.0]], 1.0), 1, 0.1)
+    problem = ls.Problem(unchecked(S, [[0.5, 0.0]], 1.0), 1, 0.1)
     assert rigorous_bound(problem, np.array([[0.4, 0.0]])).gap == math.inf
 
 
 def test_a_linear_term_outside_the_range_makes_no_finite_bound():
     """f is unbounded below along the second direction, where F falls too because 1 > lam."""
-    problem = ls.Problem(LinearFineTuning.from_gram(np.zeros((1, 2)), np.diag([1.0, 0.0]), [[0.5, 1.0]], 1.0), 1, 0.1)
+    problem = ls.Problem(unchecked(np.diag([1.0, 0.0]), [[0.5, 1.0]], 1.0), 1, 0.1)
     assert rigorous_bound(problem, np.array([[0.4, 0.0]])).gap == math.inf
 
 
 def test_a_loss_at_zero_that_is_too_small_is_not_believed():
     """f(0) = 0 with C != 0 makes min f negative; the bound must not rest on f >= 0."""
-    objective = LinearFineTuning.from_gram(np.zeros((1, 1)), [[1.0]], [[2.0]], 0.0)
+    objective = unchecked([[1.0]], [[2.0]], 0.0)
     problem = ls.Problem(objective, 1, 0.5)
     # F(x) = x^2/2 - 2x + |x|/2 is smallest at 3/2, with value -9/8.
     for x in (0.0, 1.0, 1.5, 3.0):

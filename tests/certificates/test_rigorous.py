@@ -292,7 +292,7 @@ def test_the_zero_problem():
 def test_without_weight_decay_the_bound_is_the_height_above_the_lower_bound():
     M = np.diag([2.0, 1.0])
     bound = rigorous_bound(ls.Problem(Denoising(M), 1, 0.0), (np.array([[1.0], [0.0]]), np.array([[2.0], [0.0]])))
-    assert bound.gap == pytest.approx(0.5, rel=1e-12) and bound.gap >= 0.5 and "lower bound" in bound.method
+    assert bound.gap == pytest.approx(0.5, rel=1e-12) and bound.gap >= 0.5 and "lower bound" in bound.formula
 
 
 @pytest.mark.parametrize("value", [1e200, 1e-200, 5e-324, 1e308])
@@ -333,7 +333,7 @@ def test_a_user_may_supply_the_oracle():
     assert any("Stated" in text and "convex" in text for text in bound.assumptions)
     assert bound == rigorous_bound(ls.Problem(Stated(), 1, 0.5).plain(), point)
     nothing = rigorous_bound(ls.Problem(Plain(), 1, 0.5), point)
-    assert nothing.gap == math.inf and "Plain states no ball_oracle" in nothing.method
+    assert nothing.gap == math.inf and "Plain states no ball_oracle" in nothing.formula
 
 
 def test_a_changed_subclass_is_not_taken_for_its_parent():
@@ -343,7 +343,7 @@ def test_a_changed_subclass_is_not_taken_for_its_parent():
             return 2.0 * f, 2.0 * G
 
     bound = rigorous_bound(ls.Problem(Doubled(np.eye(3)), 1, 0.1), np.zeros((3, 3)))
-    assert bound.gap == math.inf and "Doubled" in bound.method
+    assert bound.gap == math.inf and "Doubled" in bound.formula
 
 
 def test_a_loss_that_is_not_convex_has_no_bound():
@@ -354,7 +354,7 @@ def test_a_loss_that_is_not_convex_has_no_bound():
         convex = None
 
     bound = rigorous_bound(ls.Problem(Saddle(), 1, 0.1), np.zeros((3, 2)))
-    assert bound.gap == math.inf and "convex" in bound.method
+    assert bound.gap == math.inf and "convex" in bound.formula
 
 
 def test_without_a_lower_bound_the_gradient_must_be_small_enough():
@@ -373,7 +373,7 @@ def test_arithmetic_that_does_not_fit_is_refused(monkeypatch):
     monkeypatch.setattr(rigorous, "environment_refusal", lambda: "sums do not round to nearest")
     problem = ls.Problem(Denoising(np.eye(2)), 1, 0.1)
     bound = rigorous_bound(problem, np.zeros((2, 2)))
-    assert bound.gap == math.inf and "sums do not round" in bound.method
+    assert bound.gap == math.inf and "sums do not round" in bound.formula
     assert better_by(problem, np.zeros((2, 2)), np.eye(2)) == -math.inf
 
 

@@ -197,7 +197,7 @@ def test_a_joint_problem_keeps_least_squares_and_with_it_the_tighter_certificate
         optimum += 0.5 * float(np.sum((s - kept) ** 2)) + lam * float(kept.sum())
         X.append(0.99 * (P * kept) @ Qt)
     certificate = ls.certify(joint, X)
-    assert certificate.method.startswith("Fenchel, least squares")
+    assert certificate.formula.startswith("Fenchel, least squares")
     assert certificate.gap >= certificate.value - optimum > 0.0
     # The best dual point c R along the residual R: its value is -f*(c R) = -c^2 ||R||^2/2 - c <R, M>.
     R = [x - M for x, M in zip(X, objective.targets)]

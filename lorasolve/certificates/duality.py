@@ -1,0 +1,228 @@
+"""Bounds on ``F(X) - inf F`` in floating point, with an allowance for rounding: for losses without a ball oracle.
+
+For convex ``f`` with ``f >= f_low`` and any ``c`` in ``[0, min(1, lam/||G||_2)]``, ``G = grad f(X)``,
+
+    F(X) - F* <= (1 - c) (f(X) - f_low) + lam ||X||_* + c <G, X>,
+
+and for least squares the first factor may be squared and ``c`` run up to ``lam/||G||_2`` (proofs/certificate).
+At ``c = min(1, lam/||G||_2)`` this is never worse than the bound of the main paper's notes,
+``<G, X> + lam ||X||_* + R max(0, ||G||_2 - lam)`` with ``R = (F(X) - f_low)/lam``. It needs one gradient, as an
+operator, and one largest singular value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from .._known import Known
+from .._validate import Array
+from ..linear_map import DENSE_LIMIT, LinearMap, outside
+from ..objectives._blocks import MultiObjective, Pairs
+from ..objectives.base import Objective
+from ._lanczos import FAILURE, sampled_norm
+from .balls import Ball
+from .norms import nuclear_norm, spectral_norm
+
+# Up to this shorter side, and up to this many entries, a gradient is formed and its norm bounded by a factorisation.
+DENSE_SIDE = 1000
+DENSE_ENTRIES = 4_000_000
+# Far from stationarity the bound through blocks is loose and the gradient is looked at as a whole.
+COUPLING_LIMIT = 1e-2
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The numbers that a bound is made of; ``low`` and ``high`` are bounds, no estimates.
+
+    Attributes
+    ----------
+    f_low, f_high : float
+        Bounds of ``f(X)``.
+    lower_bound, lower_slope : float
+        ``f(Y) >= lower_bound - lower_slope ||Y||_*`` for all ``Y`` (``-inf`` where nothing is known).
+    nuclear_low, nuclear_high : float
+        Bounds of ``||X||_*``.
+    inner_high : float
+        Upper bound of ``<G, X>``.
+    norm_high : float
+        Upper bound of ``||G||_2``.
+    radius : float
+        Of the ball that contains ``G`` (NaN where rounding errors in ``G`` were not counted).
+    scaling : float
+        The number ``c`` of the formula (NaN where it was not used).
+    """
+
+    f_low: float
+    f_high: float
+    lower_bound: float
+    lower_slope: float
+    nuclear_low: float
+    nuclear_high: float
+    inner_high: float
+    norm_high: float
+    radius: float
+    scaling: float
+
+
+@dataclass(frozen=True)
+class Bound:
+    """An upper bound on ``F(X) - inf F``.
+
+    Attributes
+    ----------
+    gap : float
+        The bound; infinite if there is none.
+    formula : str
+        Its name, or why there is none.
+    scale : float
+        What it is relative to.
+    level : Known
+        RIGOROUS, CERTIFIED or SAMPLED.
+    failure_probability : float
+        Over the random starts, for SAMPLED.
+    scaling : float
+        The number ``c`` of the formula (NaN where it was not used).
+    """
+
+    gap: float
+    formula: str
+    scale: float
+    level: Known = Known.CERTIFIED
+    failure_probability: float = 0.0
+    scaling: float = math.nan
+
+    @property
+    def relative(self) -> float:
+        """``gap / (|f(X)| + lam ||X||_*)``; ``gap`` itself where both are 0."""
+        return self.gap / self.scale
+
+
+def allowance(dtype: np.dtype | type) -> float:
+    """Return what rounding errors are taken to be relative to the numbers that a value is made of."""
+    return 8.0 * float(np.finfo(dtype).eps)
+
+
+def duality_gap(
+    objective: Objective | MultiObjective,
+    lam: float,
+    f: float,
+    nuclear: float,
+    inner: float,
+    norm: float,
+    noise: float = 0.0,
+) -> Bound:
+    """Return the best gap from five numbers (module docstring; proofs/certificate).
+
+    A value of ``f`` below the stated lower bound, by more than rounding, contradicts it: then there is no bound.
+
+    Parameters
+    ----------
+    objective : Objective or MultiObjective
+        Only its ``dtype`` and its facts ``convex``, ``least_squares`` and ``lower_bound`` are used.
+    lam : float
+        The weight of the nuclear norm, > 0.
+    f, nuclear, inner, norm : float
+        ``f(X)``, ``||X||_*``, ``<G, X>`` and (an upper bound of) ``||G||_2``.
+    noise : float
+        Size of the rounding errors in ``f`` and ``<G, X>`` beyond those of their own size.
+    """
+    eps = allowance(objective.dtype)
+    scale = (abs(f) + lam * nuclear) or 1.0
+    facts = objective.facts
+    if facts.convex is not True:
+        return Bound(math.inf, "none: f is not known to be convex", scale)
+    noise += eps * abs(f)
+    low = facts.lower_bound
+    if low is not None and f < low - noise - eps * abs(low):
+        return Bound(math.inf, f"none: f(X) = {f:.6g} is below the lower_bound {low:.6g} that f states", scale)
+    above = 0.0 if low is None else max(f - low, 0.0) + noise
+    if lam <= 0.0:
+        if low is None:
+            return Bound(math.inf, "none: lam = 0 and f has no known lower bound", scale)
+        return Bound(above, "f above its lower bound", scale)
+    most = lam / norm if norm > 0.0 else math.inf
+    if low is None:
+        if most < 1.0:
+            return Bound(math.inf, "none: ||G||_2 > lam and f has no known lower bound", scale)
+        c, lost, formula = 1.0, 0.0, "Fenchel, c = 1"
+    elif facts.least_squares:
+        c = 0.0 if above == 0.0 else min(max(1.0 - inner / (2.0 * above), 0.0), most)
+        lost, formula = (1.0 - c) ** 2, "Fenchel, least squares"
+    else:
+        c = min(1.0, most) if inner < above else 0.0
+        lost, formula = 1.0 - c, "Fenchel, convex f with a lower bound"
+    gap = max(lost * above + lam * nuclear + c * inner, 0.0)
+    gap += (1.0 + c) * noise + eps * (lam * nuclear + c * abs(inner))
+    return Bound(gap if math.isfinite(gap) else math.inf, formula, scale, scaling=c)
+
+
+class Norm(NamedTuple):
+    """An upper bound of ``||G||_2``, and of what is left of ``G`` without its part in the spaces of ``X``."""
+
+    most: float
+    outside: float
+    failure: float
+
+
+def gradient_norm(G: LinearMap, P: Array, Q: Array, level: float) -> Norm:
+    """Bound the norm of one gradient, near ``level`` or below it if that is all that is needed.
+
+    A gradient of moderate size is formed and a factorisation proves the bound (up to rounding in ``G`` itself); a
+    larger one is looked at through products, from a fresh random start.
+    """
+    m, n = G.shape
+    if m * n <= DENSE_LIMIT or (min(m, n) <= DENSE_SIDE and m * n <= DENSE_ENTRIES):
+        dense = Ball(np.ascontiguousarray(G.to_dense(), dtype=np.float64))
+        return Norm(spectral_norm(dense, level), math.nan, 0.0)
+    S, core, on_left, on_right = outside(G, P, Q)
+    coupling = max(on_left, on_right)
+    if coupling <= COUPLING_LIMIT * level:
+        rest = sampled_norm(S, level).most
+        blocks = np.array([[core, on_right], [on_left, rest]])
+        return Norm(float(np.linalg.norm(blocks, 2)), rest + coupling, FAILURE)
+    return Norm(sampled_norm(G, level).most, math.nan, FAILURE)
+
+
+class Evaluation(NamedTuple):
+    """All that a floating-point bound is made of at a point."""
+
+    value: float
+    bound: Bound
+    parts: Parts
+    norms: tuple[Norm, ...]
+
+
+def evaluate(loss: MultiObjective, lam: float, factors: Pairs, spans: Sequence[tuple[Array, Array]]) -> Evaluation:
+    """Bound ``F(X) - inf F`` at factors, given orthonormal bases of the spaces of each update."""
+    products = [(np.empty_like(A), np.empty_like(B)) for A, B in factors]
+    f = float(loss.factor_oracle(factors, products))
+    nuclear = [nuclear_norm(A, B) for A, B in factors]
+    low, high = (sum(pair[end] for pair in nuclear) for end in (0, 1))
+    inner = sum(float(np.vdot(GB, A)) for (GB, _), (A, _) in zip(products, factors))
+    noise = loss.rounding_noise()
+    norms = tuple(gradient_norm(G, P, Q, lam) for G, (P, Q) in zip(loss.gradient_operators(factors), spans))
+    norm = max(found.most for found in norms)
+    bound = duality_gap(loss, lam, f, high, inner, norm, noise)
+    failure = sum(found.failure for found in norms)
+    if failure and math.isfinite(bound.gap) and lam > 0.0:
+        bound = replace(bound, level=Known.SAMPLED, failure_probability=failure)
+    around = noise + allowance(loss.dtype) * abs(f)
+    least = loss.facts.lower_bound
+    parts = Parts(
+        f_low=f - around,
+        f_high=f + around,
+        lower_bound=-math.inf if least is None else least,
+        lower_slope=0.0,
+        nuclear_low=low,
+        nuclear_high=high,
+        inner_high=inner + noise + allowance(loss.dtype) * abs(inner),
+        norm_high=norm,
+        radius=math.nan,
+        scaling=bound.scaling,
+    )
+    return Evaluation(f + lam * high, bound, parts, norms)

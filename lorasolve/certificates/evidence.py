@@ -1,0 +1,123 @@
+"""The strongest bound at a point that its cost allows: proved where that is cheap, in floating point elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._known import Known
+from .._validate import Array
+from ..linear_map import RANK_TOL, factor_svd
+from ..objectives._blocks import Pairs
+from ..problem import Problem
+from . import spot_checks
+from .duality import DENSE_ENTRIES, DENSE_SIDE, Bound, Norm, Parts, evaluate
+from .norms import Trust
+from .rigorous import Proof, prove, refusal
+
+Svd = tuple[Array, Array, Array]
+
+FLOATING = "rounding errors in f and its gradient are within 8 units in the last place of |f(0)| and of |f(X)|"
+LANCZOS = "the Lanczos iteration for ||G||_2 behaves as in exact arithmetic, up to 1e-12"
+
+
+@dataclass(frozen=True)
+class Product:
+    """The update ``A B^T``, with nothing to be scaled."""
+
+    A: Array
+    B: Array
+
+
+class Evidence(NamedTuple):
+    """A bound at a point, what it rests on, and what was found on the way.
+
+    ``proof`` is there for RIGOROUS bounds only, ``norms`` (of the gradient of each matrix) for the others.
+    """
+
+    value: float
+    bound: Bound
+    refers_to: str
+    assumptions: tuple[str, ...]
+    parts: Parts | None
+    proof: Proof | None = None
+    norms: tuple[Norm, ...] = ()
+
+
+def use_proof(problem: Problem, rigorous: bool | str) -> bool:
+    """Return whether a bound is to be proved.
+
+    ``"auto"`` proves where the loss has a ball oracle and its gradient has at most ``DENSE_SIDE`` rows or columns and
+    ``DENSE_ENTRIES`` entries.
+
+    Raises
+    ------
+    ValueError
+        If a proof is asked for and there is none.
+    """
+    if rigorous not in (True, False, "auto"):
+        raise ValueError(f"rigorous: expected True, False or 'auto', got {rigorous!r}")
+    if rigorous == "auto":
+        m, n = problem.shapes[0]
+        return not problem.several and min(m, n) <= DENSE_SIDE and m * n <= DENSE_ENTRIES and refusal(problem) is None
+    reason = refusal(problem) if rigorous else None
+    if reason is not None:
+        raise ValueError(f"rigorous: nothing can be proved here: {reason}")
+    return bool(rigorous)
+
+
+def evidence(
+    problem: Problem, factors: Pairs, rigorous: bool | str = "auto", trust: Trust = "lapack", point: Any = None
+) -> Evidence:
+    """Bound ``F(X) - inf F`` at the updates ``A_l B_l^T``.
+
+    Parameters
+    ----------
+    problem : Problem or MultiProblem
+        With a loss in float64, except for losses that only speak float32.
+    factors : sequence of (A_l, B_l)
+        The updates as products; the scaling of the adapter is in them.
+    rigorous, trust
+        As for :func:`lorasolve.certify`.
+    point : optional
+        The point as it was given, if that is not ``factors``: what a proof is about.
+    """
+    proved = None
+    if use_proof(problem, rigorous):
+        proved = _proved(prove(problem, Product(*factors[0]) if point is None else point, trust))
+        # Without weight decay all rests on the lower bound of f, and the proved one may be 0 where min f is known.
+        if problem.lam > 0.0 or rigorous is True:
+            return proved
+    loss = problem.loss
+    found = evaluate(loss, problem.lam_effective, factors, [(P, Q) for P, _, Q in truncated(factors)])
+    assumptions = [spot_checks.assumption(loss)] if spot_checks.needed(loss) else []
+    assumptions += [FLOATING, *([LANCZOS] if found.bound.level is Known.SAMPLED else [])]
+    if proved is not None and proved.bound.gap <= found.bound.gap:
+        return proved
+    return Evidence(found.value, found.bound, "f as evaluated", tuple(assumptions), found.parts, None, found.norms)
+
+
+def _proved(proof: Proof) -> Evidence:
+    found = proof.bound
+    parts = found.parts
+    assert parts is not None  # a proof is not asked for where there is no oracle
+    bound = Bound(found.gap, found.formula, found.scale, Known.RIGOROUS, 0.0, parts.scaling)
+    return Evidence(found.value, bound, found.refers_to, found.assumptions, parts, proof)
+
+
+def truncated(factors: Pairs) -> list[Svd]:
+    """Return the numerically non-zero part of the SVD of each block.
+
+    Zero is relative to the largest singular value of all blocks, as it would be in one block-diagonal matrix.
+    """
+    return cut([factor_svd(A, B) for A, B in factors])
+
+
+def cut(spectra: Sequence[Svd]) -> list[Svd]:
+    """Return SVDs without the singular values that are numerically zero."""
+    threshold = RANK_TOL * max(float(s.max(initial=0.0)) for _, s, _ in spectra)
+    counts = [int(np.count_nonzero(s > threshold)) for _, s, _ in spectra]
+    return [(P[:, :k], s[:k], Q[:, :k]) for (P, s, Q), k in zip(spectra, counts)]

@@ -1,0 +1,415 @@
+"""How far is a point from the global optimum of ``F(X) = f(X) + lam ||X||_*``, and how is that known?
+
+Where the loss has a ball oracle the answer is a proof in which rounding is counted (``rigorous``); elsewhere the same
+formula is evaluated in floating point with an allowance for rounding (``duality``), by a norm that is proved or, for
+large gradients, SAMPLED with a stated probability of failure (``_lanczos``); what a user states about the loss is
+tested on the way (``spot_checks``). A point is refuted by a better one (``_refute``).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._known import Known
+from .._validate import Array, as_number
+from ..linear_map import RANK_TOL, balanced, factor_svd, numerical_rank
+from ..objectives._blocks import Pairs
+from ..problem import Problem
+from ..result import Result
+from . import ranks, spot_checks
+from ._refute import better_point
+from ._rounding import fraction_down
+from .balls import Ball
+from .duality import Parts, allowance
+from .evidence import Evidence, Product, Svd, cut, evidence
+from .norms import Trust
+from .rigorous import difference_down, value_bounds, weight
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What is known about the global optimality of a point.
+
+    Attributes
+    ----------
+    value : float
+        ``F(X) = f(X) + lam ||X||_*`` at the point.
+    gap : float
+        Upper bound on ``F(X) - min F``, known as ``level`` says (infinite if there is none).
+    gap_at_least : float
+        Lower bound on ``F(X) - min F``, from a better point that was found (0 if none was looked for): proved if
+        ``level`` is RIGOROUS, otherwise less the rounding errors of both values.
+    relative_gap : float
+        ``gap / (|f(X)| + lam ||X||_*)``, which is ``gap / F(X)`` where ``f >= 0``; for ``lam = 0``, where the optimum
+        may be 0, ``gap / max(|f(X)|, |f(0)|)``.
+    dual_value : float
+        ``F(X) - gap``: a number below the optimum.
+    dual_norm : float
+        An upper bound of ``||G||_2 / lam``, as sharp as the certificate needs it: at a stationary point, at most 1
+        exactly if the point is globally optimal.
+    stationarity : float
+        ``||grad L||_2`` at the factors (at balanced factors if only ``X`` was given).
+    balance : float
+        ``||A^T A - B^T B||_F``; zero at every stationary point with ``lam > 0``.
+    factor_gap : float
+        ``L(A, B) - F(X)``, the part of the penalty that balancing would remove.
+    rank, nuclear_norm, sigma_r, singular_values
+        Of the update, for several matrices of all together (``rank`` is then the sum of theirs); ``sigma_r`` is the
+        smallest singular value that the given factors allow for. Plain floating-point numbers.
+    rank_at_least, rank_at_most : int or None
+        Bounds on the rank of every minimizer, known like ``gap`` and from the stated smoothness (``ranks``); None if
+        nothing is known.
+    is_global : bool or None
+        True: within ``tol`` of the optimum. False: a point better by more than ``tol`` is known. None: unknown.
+    reason : str
+        Why, in one sentence.
+    level : Known
+        How ``gap`` and ``is_global`` are known. RIGOROUS: a proof about the stored numbers with every rounding error
+        counted. CERTIFIED: the formula in floating point with an allowance for rounding. SAMPLED: the same with a norm
+        that random starts may have missed, with probability ``failure_probability`` at most.
+    refers_to : str
+        Which data the statement is about.
+    assumptions : tuple of str
+        What it rests on.
+    failure_probability : float
+        Over the certificate's own random numbers; 0 unless SAMPLED.
+    formula : str
+        Which bound was used, or why there is none.
+    parts : Parts or None
+        The numbers in the formula; None where none was used.
+    tol : float
+        The relative accuracy that ``is_global`` refers to.
+    rank_tol : float
+        Singular values above this fraction of the largest are counted in ``rank``.
+    """
+
+    value: float
+    gap: float
+    gap_at_least: float
+    relative_gap: float
+    dual_value: float
+    dual_norm: float
+    stationarity: float
+    balance: float
+    factor_gap: float
+    rank: int
+    nuclear_norm: float
+    sigma_r: float
+    singular_values: list[float] = field(repr=False)
+    rank_at_least: int | None
+    rank_at_most: int | None
+    is_global: bool | None
+    reason: str
+    level: Known
+    refers_to: str
+    assumptions: tuple[str, ...]
+    failure_probability: float
+    formula: str
+    parts: Parts | None
+    tol: float
+    rank_tol: float = RANK_TOL
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON-ready values."""
+        found = asdict(self) | {"level": str(self.level), "assumptions": list(self.assumptions)}
+        if self.parts is not None:
+            found["parts"] = {key: _finite(value) for key, value in asdict(self.parts).items()}
+        return {key: _finite(value) for key, value in found.items()}
+
+    def __str__(self) -> str:
+        answer = {True: "yes", False: "no", None: "unknown"}[self.is_global]
+        return (
+            f"global optimum: {answer} ({self.reason})\n"
+            f"  F(X) = {self.value:.12g}, gap <= {self.gap:.3g} (relative {self.relative_gap:.3g}), {self.level}: "
+            f"{self.formula}\n"
+            f"  ||G||_2/lam <= {self.dual_norm:.12g}, ||grad L|| = {self.stationarity:.3g}, "
+            f"balance {self.balance:.3g}, L - F = {self.factor_gap:.3g}\n"
+            f"  rank {self.rank} (above {self.rank_tol:.0e} of the largest{self._ranks()}), "
+            f"||X||_* = {self.nuclear_norm:.6g}, sigma_r = {self.sigma_r:.3g}"
+            + "".join(f"\n  assuming {text}" for text in self.assumptions)
+        )
+
+    def _ranks(self) -> str:
+        """Return what is known about the rank of the optimum, as the end of a parenthesis."""
+        low, high = self.rank_at_least, self.rank_at_most
+        if low is None and high is None:
+            return ""
+        if low == high:
+            return f"; the optimum has rank {low}"
+        ends = [f">= {low}" if low is not None else "", f"<= {high}" if high is not None else ""]
+        return f"; the optimum has rank {' and '.join(end for end in ends if end)}"
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def certify(
+    problem: Problem,
+    point: Result | tuple[Any, Any] | Any,
+    tol: float = 1e-6,
+    *,
+    rigorous: bool | str = "auto",
+    trust: Trust = "lapack",
+) -> Certificate:
+    """Say how far a point is from the global optimum of ``F(X) = f(X) + (lam/s) ||X||_*``.
+
+    Parameters
+    ----------
+    problem : Problem or MultiProblem
+        The problem whose convex counterpart is meant (the original one, also for merged stages). For several matrices
+        ``||X||_*`` is the sum over them, ``||G||_2`` the largest, and what follows from these two holds as for one.
+    point : Result, ConvexResult, (A, B) or ndarray of shape (m, n)
+        The point: an object with factors, explicit factors of any common number of columns, or an update ``X``. For
+        several matrices ``A``, ``B`` are sequences of arrays, and an update is a list of them.
+    tol : float
+        Relative accuracy of ``is_global``.
+    rigorous : bool or "auto"
+        Whether the bound is proved with every rounding error counted. ``"auto"``: where the loss has a ball oracle and
+        the gradient can be formed and factorised at about the cost of evaluating the bound in floating point.
+    trust : {"lapack", "gemm"}
+        For a rigorous bound: whether LAPACK's Cholesky factorisation is assumed to be accurate, or its factor is
+        multiplied out again, at up to twice the cost.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    ValueError
+        For ``rigorous=True`` where nothing rigorous can be said, with the reason.
+
+    Notes
+    -----
+    ``"auto"`` is RIGOROUS up to 1000 on the shorter side and 4,000,000 entries. Everything is evaluated in
+    float64, float32 objectives included. Beyond, and for losses without a ball oracle, the bound is CERTIFIED, unless
+    the gradient is so large that its norm is SAMPLED. No random number that a bound rests on has a fixed seed.
+
+    For ``lam = 0`` or an ``f`` not known to be convex ``is_global`` is None, except where the optimum has a closed
+    form or ``f`` is at its lower bound. Without a known lower bound of ``f`` the gap is infinite unless
+    ``||G||_2 <= lam`` to the last digit. Source: main paper, section 2, and the Fenchel duality of ``f`` and the
+    nuclear norm (proofs/certificate, proofs/stationary_structure, proofs/rank_certificate).
+    """
+    as_number(tol, "tol", 0.0)
+    factors = _factors(problem, point)
+    problem = problem.replace(objective=problem.objective.in_float64())
+    found = evidence(problem, factors, rigorous, trust, point)
+    svds = [factor_svd(A, B) for A, B in factors]
+    case = _Case(problem, factors, svds, found, _scale(problem, found), tol, trust)
+    values = np.sort(np.concatenate([s for _, s, _ in case.svds]))[::-1]
+    answer = case.answer()
+    own = [(A / problem.scale, B) for A, B in factors]
+    lam = problem.lam_effective
+    nuclear = float(values.sum())
+    low, high = case.ranks(values) if answer.is_global else (None, None)
+    norm = math.nan if found.parts is None else found.parts.norm_high
+    f, stationarity = _stationarity(problem, factors)
+    value = _within(f + lam * nuclear, found)
+    return Certificate(
+        value=value,
+        gap=answer.gap,
+        gap_at_least=answer.gap_at_least,
+        relative_gap=answer.gap / case.scale,
+        dual_value=value - answer.gap,
+        dual_norm=norm / lam if lam else math.inf,
+        stationarity=stationarity,
+        balance=math.hypot(*(float(np.linalg.norm(A.T @ A - B.T @ B)) for A, B in own)),
+        factor_gap=0.5 * problem.lam * sum(float(np.vdot(A, A) + np.vdot(B, B)) for A, B in own) - lam * nuclear,
+        rank=numerical_rank(values),
+        nuclear_norm=nuclear,
+        sigma_r=float(values[-1]),
+        singular_values=[float(v) for v in values],
+        rank_at_least=low,
+        rank_at_most=high,
+        is_global=answer.is_global,
+        reason=answer.reason,
+        level=answer.level,
+        refers_to=found.refers_to,
+        assumptions=(*found.assumptions, *([] if high is None else [_smooth(problem)])),
+        failure_probability=found.bound.failure_probability,
+        formula=answer.formula,
+        parts=found.parts,
+        tol=tol,
+    )
+
+
+def _scale(problem: Problem, found: Evidence) -> float:
+    """Return what gaps are relative to: without weight decay the optimum may be 0, and ``f(0)`` counts."""
+    if problem.lam > 0.0:
+        return found.bound.scale
+    loss = problem.loss
+    return max(abs(found.value), abs(loss.factor_value(loss.zeros()))) or 1.0
+
+
+def _within(value: float, found: Evidence) -> float:
+    """Return the value of ``F`` as evaluated, moved into the bounds that a proof gives for it."""
+    if found.proof is None:
+        return value
+    bound = found.proof.bound
+    return min(max(value, bound.value_low), bound.value_high)
+
+
+def _stationarity(problem: Problem, factors: Pairs) -> tuple[float, float]:
+    """Return ``f`` and ``||grad L||``, with ``grad_A L = s G B + lam A`` and ``grad_B L = s G^T A + lam B``."""
+    products = [(np.empty_like(A), np.empty_like(B)) for A, B in factors]
+    f = float(problem.loss.factor_oracle(factors, products))
+    s, lam = problem.scale, problem.lam
+    # The given factors are A' = s A: G^T A' is what the second block needs.
+    parts = ((s * GB + lam / s * A, GtA + lam * B) for (GB, GtA), (A, B) in zip(products, factors))
+    return f, math.hypot(*(float(np.linalg.norm(part)) for pair in parts for part in pair))
+
+
+def _smooth(problem: Problem) -> str:
+    return f"for the rank: the gradient of f has the Lipschitz constant {problem.loss.facts.smoothness:.6g}"
+
+
+def _factors(problem: Problem, point: Any) -> Pairs:
+    """Return float64 factors ``(s A_l, B_l)`` whose products are the updates ``X_l`` of the point."""
+    if isinstance(point, Result) and (point.merged is not None or not point.problem.adapter.low_rank):
+        point = point.X
+    # Two arrays are the factors of one matrix, or the updates of two.
+    pair = isinstance(point, tuple) and len(point) == 2
+    if pair and not (problem.several and isinstance(point[0], np.ndarray)):
+        (A, B), scale, names = point, problem.scale, ("A", "B")
+    elif hasattr(point, "A") and hasattr(point, "B"):
+        scale = point.problem.scale if isinstance(point, Result) else 1.0
+        A, B, names = point.A, point.B, ("point.A", "point.B")
+    else:
+        return [_balanced(X) for X in problem.checked_updates(point, "point")]
+    return [(scale * A, B) for A, B in problem.checked_factors(A, B, np.float64, names, any_rank=True)]
+
+
+def _balanced(X: Array) -> tuple[Array, Array]:
+    P, values, Qt = np.linalg.svd(X, full_matrices=False)
+    return balanced(P, values, Qt.T)
+
+
+class _Answer(NamedTuple):
+    """Global, refuted or unknown; the gap that says so, a lower bound on it, and how all that is known."""
+
+    is_global: bool | None
+    gap: float
+    gap_at_least: float
+    reason: str
+    level: Known
+    formula: str
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A point, the evidence about it, and what follows."""
+
+    problem: Problem
+    factors: Pairs
+    svds: list[Svd]
+    found: Evidence
+    scale: float
+    tol: float
+    trust: Trust
+
+    def answer(self) -> _Answer:
+        """Turn the bound into an answer; a contradiction to what is stated of ``f`` voids it."""
+        loss, bound = self.problem.loss, self.found.bound
+        if self.problem.lam == 0.0:
+            answer, better = self._without_decay(), None
+        elif loss.facts.convex is not True:
+            return self._unknown("f is not known to be convex: see the second-order verdict instead")
+        else:
+            answer, better = self._with_decay()
+        if loss.facts.convex is not True or not spot_checks.needed(loss):
+            return answer
+        X = [A @ B.T for A, B in self.factors]
+        text = spot_checks.violation(loss, X, None if better is None else [A @ B.T for A, B in better])
+        if text is None:
+            return answer
+        reason = f"your f {text}: run check_objective"
+        return _Answer(None, math.inf, answer.gap_at_least, reason, bound.level, f"none: f {text}")
+
+    def _unknown(self, reason: str, better: float = 0.0) -> _Answer:
+        bound = self.found.bound
+        return _Answer(None, bound.gap, better, reason, bound.level, bound.formula)
+
+    def _with_decay(self) -> tuple[_Answer, Pairs | None]:
+        bound, scale = self.found.bound, self.scale
+        known = self._how()
+        if bound.relative <= self.tol:
+            reason = f"within {bound.relative:.1e} (relative) of the convex optimum, {known}"
+            return _Answer(True, bound.gap, 0.0, reason, bound.level, bound.formula), None
+        amount, better = self._better()
+        if amount > self.tol * scale:
+            reason = f"a point better by {amount:.3g} is known"
+            return _Answer(False, bound.gap, amount, reason, bound.level, bound.formula), better
+        if math.isinf(bound.gap):
+            hint = "; state f's lower_bound" if self.problem.loss.facts.lower_bound is None else ""
+            return self._unknown(f"no bound on the gap ({bound.formula}){hint}", amount), better
+        reason = f"the gap of {bound.relative:.1e} (relative), {known}, is above the tolerance"
+        return self._unknown(reason, amount), better
+
+    def _how(self) -> str:
+        """Return the level, with the probability of failure if there is one."""
+        bound = self.found.bound
+        if bound.level is not Known.SAMPLED:
+            return str(bound.level)
+        return f"{bound.level} with failure probability {bound.failure_probability:.0e}"
+
+    def _better(self) -> tuple[float, Pairs]:
+        """Return by how much the best point found is better, at least, and that point."""
+        problem, loss, lam = self.problem, self.problem.loss, self.problem.lam_effective
+        f, nuclear, factors = better_point(loss, lam, self.factors, cut(self.svds))
+        if self.found.proof is not None:
+            low, high = self.found.proof.bound.value_low, value_bounds(problem, Product(*factors[0]))[1]
+            return max(difference_down(low, high), 0.0), factors
+        value = self.found.value
+        # Each of the two values has the errors of numbers of its own size and of the size of f(0).
+        eps = allowance(loss.dtype)
+        noise = 2.0 * loss.rounding_noise() + eps * (self.scale + abs(f) + lam * nuclear)
+        return max(value - (f + lam * nuclear) - noise, 0.0), factors
+
+    def _without_decay(self) -> _Answer:
+        """Compare with the least value of ``f``, or with the closed form of the optimum of rank <= r."""
+        problem, bound, scale = self.problem, self.found.bound, self.scale
+        for k, ((_, s, _), most) in enumerate(zip(cut(self.svds), problem.ranks)):
+            if s.size > most:
+                which = f" of matrix {k + 1}" if problem.several else ""
+                return self._unknown(f"lam = 0: X{which} has rank {s.size}, the problem is about rank <= {most}")
+        if bound.gap <= self.tol * scale:
+            reason = f"within {bound.gap / scale:.1e} (relative) of the least value of f, {self._how()}"
+            return _Answer(True, bound.gap, 0.0, reason, bound.level, bound.formula)
+        minimizer = None if problem.several else problem.objective.minimizer(0.0, problem.rank)
+        if minimizer is None:
+            return self._unknown("lam = 0: the problem of rank <= r is not convex and has no certificate")
+        above = max(self.found.value - problem.objective.factor_value(*minimizer), 0.0)
+        noise = 2.0 * problem.loss.rounding_noise() + allowance(problem.dtype) * scale
+        form = f"the closed form of the optimum of rank <= {problem.rank}"
+        if above + noise <= self.tol * scale:
+            reason = f"equals {form} to {(above + noise) / scale:.1e}, {Known.CERTIFIED}"
+            return _Answer(True, above + noise, 0.0, reason, Known.CERTIFIED, form)
+        reason = f"above {form} by {above:.3g}"
+        return _Answer(False, above + noise, max(above - noise, 0.0), reason, Known.CERTIFIED, form)
+
+    def ranks(self, values: Array) -> tuple[int | None, int | None]:
+        """Return bounds on the rank of the optimum, None for what is not known."""
+        problem, gap = self.problem, self.found.bound.gap
+        if problem.several or problem.lam == 0.0:
+            return None, None
+        low = ranks.at_least(problem.objective, values, gap) or None
+        distance = ranks.reach(gap, problem.objective.facts.smoothness)
+        lam = fraction_down(weight(problem))
+        _, _, Q = cut(self.svds)[0]
+        if not distance < lam:
+            return low, None
+        if self.found.norms and self.found.norms[0].failure:
+            high = len(Q.T) if self.found.norms[0].outside < lam - distance else None
+        else:
+            proof = self.found.proof
+            if proof is not None and proof.oracle is not None:
+                G = proof.oracle.gradient
+            else:
+                G = Ball(problem.objective.gradient_operator(*self.factors[0]).to_dense())
+            high = ranks.most(G, Q, lam, distance, self.trust)
+        return low, high if high is not None and high < min(problem.shape) else None

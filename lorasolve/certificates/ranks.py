@@ -1,0 +1,99 @@
+"""The rank of the optimum, from a point that is only nearly optimal (proofs/rank_certificate).
+
+Let ``f`` be convex with ``beta``-Lipschitz gradient, ``X*`` any minimizer of ``F = f + lam ||.||_*`` and
+``gap >= F(X) - F(X*)``. All minimizers have one gradient ``G*``, with ``||G*||_2 <= lam`` and
+``rank X* <= #{sigma_i(G*) = lam}``, and ``||G - G*||_F <= sqrt(2 beta gap)``. Singular values move by no more:
+
+    rank X* <= #{sigma_i(G) >= lam - sqrt(2 beta gap)}.
+
+If ``f`` is strongly convex with ``alpha``, then ``||X - X*||_F <= sqrt(2 gap / alpha)`` and
+
+    rank X* >= #{sigma_i(X) > sqrt(2 gap / alpha)}.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .._validate import Array
+from ..objectives.base import Objective
+from ..objectives.denoising import Denoising
+from ..objectives.linear import LinearFineTuning
+from ._oracle_linear import margin
+from ._rounding import add_up, mul_up, sqrt_up, up
+from .balls import Ball, residual
+from .norms import Trust, spectral_norm
+
+# A stated constant is a number that was computed in floating point.
+SLACK = 1.0 + 1e-9
+
+
+def reach(gap: float, beta: float | None) -> float:
+    """Return ``sqrt(2 beta gap)``, rounded up: how far ``G`` may be from the gradient at the optimum."""
+    return math.inf if beta is None else sqrt_up(mul_up(2.0 * SLACK, beta, gap))
+
+
+def most(G: Ball, Q: Array, lam: float, distance: float, trust: Trust) -> int | None:
+    """Bound the rank of every minimizer from above.
+
+    ``sigma_{k+1}(G) <= ||G - K||_2`` for every ``K`` of rank ``k``. The candidate ``K = G V V^T`` has in ``V`` the
+    directions within the row space of ``X`` in which ``G`` is large.
+
+    Parameters
+    ----------
+    G : Ball
+        Contains the gradient (m, n).
+    Q : ndarray of shape (n, r)
+        Orthonormal columns that span the row space of ``X``, up to rounding; nothing rests on them.
+    lam, distance : float
+        The weight of the nuclear norm and :func:`reach`.
+
+    Returns
+    -------
+    int or None
+        None if the candidate does not say anything.
+    """
+    least = lam - distance
+    if not least > 0.0:
+        return None
+    GQ = G.mid @ Q
+    left, values, right = np.linalg.svd(GQ, full_matrices=False)
+    k = int(np.count_nonzero(values >= least))
+    rest = residual(left[:, :k] * values[:k], right[:k] @ Q.T, G.mid).wider(G.radius) if k else G
+    return k if spectral_norm(rest, least * (1.0 - 1e-12), trust) < least else None
+
+
+def at_least(objective: Objective, values: Array, gap: float) -> int:
+    """Bound the rank of the minimizer from below; 0 if no constant of strong convexity is known.
+
+    ``values`` are the singular values of ``X`` in floating point; 1e-13 of the largest is allowed for their errors.
+    """
+    alpha = strong_convexity(objective)
+    if not alpha > 0.0 or not gap < math.inf:
+        return 0
+    distance = sqrt_up(up(mul_up(2.0 * SLACK, gap) / alpha))
+    return int(np.count_nonzero(values > add_up(distance * SLACK, 1e-13 * values.max(initial=0.0))))
+
+
+def strong_convexity(objective: Objective) -> float:
+    """Return a number ``alpha`` with which ``f`` is strongly convex; 0 if none is known."""
+    if type(objective) is Denoising:
+        return 1.0
+    if type(objective) is LinearFineTuning:
+        return _smallest_eigenvalue(objective)
+    stated = getattr(objective, "alpha", 0.0)
+    return stated / SLACK if isinstance(stated, float) and stated > 0.0 else 0.0
+
+
+def _smallest_eigenvalue(objective: LinearFineTuning) -> float:
+    """Return a proved lower bound of the smallest eigenvalue of ``S``, about a tenth below it.
+
+    Where it is below 1e-8 of the trace, the rounding errors that make ``S`` differ from the samples' may matter.
+    """
+    guess = float(objective._eigen[0][0])
+    if not guess > 1e-8 * float(np.trace(objective.S)):
+        return 0.0
+    defect = margin(objective.S.astype(np.float64, copy=False), -0.9 * guess)
+    return 0.0 if defect is None else max(0.9 * guess - 2.0 * defect, 0.0)

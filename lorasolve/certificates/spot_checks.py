@@ -1,0 +1,153 @@
+"""What a user states about ``f`` is tested where a certificate uses it: convexity, the gradient, the lower bound.
+
+Everything that a certificate of a user's loss says rests on ``f(Y) >= f(X) + <G, Y - X>`` for all ``Y``. It is
+evaluated at ``Y = 0``, at the better point if one was found, and at small and large steps from ``X`` along the gradient
+and along a random direction, to both sides: for convex ``f`` the slope ``<G, D>`` lies between the two difference
+quotients for every step, so a gradient that is off by a factor violates it at a small one. A violation voids the
+certificate; that none was found proves nothing, and the certificate goes on naming what it assumes.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from .._validate import Array
+from ..objectives._blocks import Matrices, MultiObjective, OneBlock
+from ..objectives.base import DenseReference, Shifted, UserObjective
+from . import _oracles
+
+# Rounding errors that a plainly written loss may make, in units in the last place of what its value is made of.
+ULPS = 1000.0
+STEPS = (1.0, 1e-2, 1e-4, 1e-6)
+
+# By identity, because a user's object need not be hashable; entries go with their objects.
+_passed: dict[int, weakref.ref[Any]] = {}
+
+
+def note_passed(given: Any) -> None:
+    """Remember that an objective has passed ``check_objective``; objects without weak references are not remembered."""
+    given = speaker(given)
+    key = id(given)
+    try:
+        _passed[key] = weakref.ref(given, lambda _: _passed.pop(key, None))
+    except TypeError:
+        return
+
+
+def has_passed(given: Any) -> bool:
+    """Return whether an objective has passed ``check_objective``."""
+    given = speaker(given)
+    reference = _passed.get(id(given))
+    return reference is not None and reference() is given
+
+
+def speaker(given: Any) -> Any:
+    """Return the object that states the facts: a user's own within its wrappers."""
+    while isinstance(given, DenseReference | Shifted | OneBlock | UserObjective):
+        given = given.user if isinstance(given, UserObjective) else given.objective
+    return given
+
+
+def needed(loss: MultiObjective) -> bool:
+    """Return whether the facts of a loss are claims: those of the package with a proved oracle are none."""
+    if not isinstance(loss, OneBlock):
+        return True
+    return _oracles.claim(loss.objective) is not None or _oracles.refusal(loss.objective) is not None
+
+
+def assumption(loss: MultiObjective) -> str:
+    """Return what is taken for granted about a loss, as one clause."""
+    whose, facts = speaker(loss), loss.facts
+    own = not type(whose).__module__.startswith("lorasolve.")
+    parts = ["convex", "its gradient right"]
+    if facts.lower_bound is not None:
+        parts.append("lower_bound below all its values")
+    if facts.least_squares:
+        parts.append("a least-squares loss")
+    tested = "check_objective has passed" if has_passed(whose) else "spot-checked only; check_objective tests more"
+    return f"{'your f' if own else 'f'} is {', '.join(parts[:-1])} and {parts[-1]} ({tested})"
+
+
+def violation(loss: MultiObjective, X: Matrices, better: Matrices | None) -> str | None:
+    """Return how the loss contradicts what it states, or None if no contradiction was found."""
+    X = [np.asarray(x, dtype=np.float64) for x in X]
+    at = _Evaluated(loss, X)
+    facts = loss.facts
+    eps = ULPS * float(np.finfo(loss.dtype).eps)
+    made_of = max(abs(at.f), abs(_Evaluated(loss, [0.0 * x for x in X]).f))
+    for name, Y in _points(loss, X, at.G, better):
+        other = _Evaluated(loss, Y)
+        D = [y - x for x, y in zip(X, Y)]
+        if not math.isfinite(other.f):
+            continue
+        noise = eps * (max(made_of, abs(other.f)) + (_size(at.G) + _size(other.G)) * (_size(D) + _size(X) * 1e-2))
+        short = max(at.f + _inner(at.G, D) - other.f, other.f - _inner(other.G, D) - at.f)
+        if short > noise:
+            return f"violates convexity at Y = {name} by {short:.2g}, or its gradient is wrong"
+        if facts.lower_bound is not None and other.f < facts.lower_bound - noise:
+            return f"has the value {other.f:.6g} at Y = {name}, below the lower_bound {facts.lower_bound:.6g} it states"
+    if facts.least_squares:
+        return _not_quadratic(loss, X, at, eps * made_of)
+    return None
+
+
+class _Evaluated:
+    """Value and gradient at a point."""
+
+    def __init__(self, loss: MultiObjective, X: Matrices) -> None:
+        value, G = loss.value_and_grad([x.astype(loss.dtype, copy=False) for x in X])
+        self.f = float(value)
+        self.G = [np.asarray(g, dtype=np.float64).copy() for g in G]
+
+
+def _points(
+    loss: MultiObjective, X: Sequence[Array], G: Sequence[Array], better: Matrices | None
+) -> Iterator[tuple[str, list[Array]]]:
+    yield "0", [0.0 * x for x in X]
+    if better is not None:
+        yield "a better point", [np.asarray(y, dtype=np.float64) for y in better]
+    rng = np.random.default_rng()
+    random = [rng.standard_normal(x.shape) for x in X]
+    length = _length(loss, X, G, better)
+    for name, D in (("G", G), ("a random direction", random)):
+        size = _size(D)
+        if size == 0.0:
+            continue
+        for step in STEPS:
+            for sign in (1.0, -1.0):
+                t = sign * step * length / size
+                yield f"X {'+' if t > 0 else '-'} {abs(t):.2g} times {name}", [x + t * d for x, d in zip(X, D)]
+
+
+def _length(loss: MultiObjective, X: Sequence[Array], G: Sequence[Array], better: Matrices | None) -> float:
+    """Return a distance that means something for this loss, in its own unit."""
+    far = 0.0 if better is None else _size([y - x for x, y in zip(X, better)])
+    if max(_size(X), far) > 0.0:
+        return max(_size(X), far)
+    beta = loss.facts.smoothness
+    return _size(G) / beta if beta and _size(G) > 0.0 else 1.0
+
+
+def _not_quadratic(loss: MultiObjective, X: Sequence[Array], at: _Evaluated, noise: float) -> str | None:
+    """Return the text of a violation if third differences of ``f`` do not vanish."""
+    rng = np.random.default_rng()
+    D = [rng.standard_normal(x.shape) for x in X]
+    t = _length(loss, X, at.G, None) / _size(D)
+    values = [_Evaluated(loss, [x + k * t * d for x, d in zip(X, D)]).f for k in (-1, 1, 2)]
+    third = values[2] - 3.0 * values[1] + 3.0 * at.f - values[0]
+    if abs(third) > 8.0 * (noise + ULPS * float(np.finfo(loss.dtype).eps) * max(map(abs, values))):
+        return f"states least_squares but its third difference along a random direction is {third:.2g}"
+    return None
+
+
+def _inner(X: Sequence[Array], Y: Sequence[Array]) -> float:
+    return sum(float(np.vdot(x, y)) for x, y in zip(X, Y))
+
+
+def _size(X: Sequence[Array]) -> float:
+    return math.sqrt(_inner(X, X))

@@ -1,0 +1,429 @@
+"""Certificates that were false once: known starts, false claims, dropped directions, cancelled values, units."""
+
+import gc
+import math
+import warnings
+
+import numpy as np
+import pytest
+
+import lorasolve as ls
+from lorasolve._known import Known
+from lorasolve.certificates import certify, duality, duality_gap, evidence, spot_checks
+from lorasolve.certificates._lanczos import sampled_norm
+from lorasolve.checks import check_objective
+from lorasolve.linear_map import LinearMap
+from lorasolve.objectives import Denoising, Huber, LinearFineTuning, Logistic, MatrixCompletion, MatrixSensing, Softmax
+
+
+def shrunk_values(values, lam):
+    """``F*`` of denoising from the singular values of ``M``."""
+    return float(np.sum(np.where(values > lam, lam * values - 0.5 * lam**2, 0.5 * values**2)))
+
+
+# ---------------------------------------------------------------------- starts that an adversary knows
+class Distance:
+    """A user's ``||X - M||_F^2 / 2``."""
+
+    convex, lower_bound, least_squares, smoothness = True, 0.0, True, 1.0
+
+    def __init__(self, M):
+        self.M, self.shape = M, M.shape
+
+    def value_and_grad(self, X):
+        E = X - self.M
+        return 0.5 * float(np.vdot(E, E)), E
+
+
+def hidden(n=600):
+    """One singular value 100, in the part of a plane that the fixed start misses; the rest below 1."""
+    a, b = np.random.default_rng(0).standard_normal(n)[:2]
+    h = math.hypot(a, b)
+    M = np.diag(np.linspace(0.99, 0.1, n))
+    M[:2, :2] = 0.0
+    M[0, :2] = 100.0 * b / h, -100.0 * a / h
+    return M
+
+
+@pytest.mark.parametrize("make", [Distance, Denoising])
+@pytest.mark.parametrize("sampled", [False, True])
+def test_a_known_start_vector_hides_nothing(make, sampled, monkeypatch):
+    if sampled:
+        for module in (duality, evidence):
+            monkeypatch.setattr(module, "DENSE_SIDE", 500)
+    M = hidden()
+    values = np.linalg.svd(M, compute_uv=False)
+    best = shrunk_values(values, 1.0)
+    problem = ls.Problem(make(M), 2, 1.0)
+    zero = certify(problem, (np.zeros((600, 1)), np.zeros((600, 1))))
+    assert zero.value - best == pytest.approx(4900.5, rel=1e-9)
+    assert zero.is_global is False and zero.gap >= zero.value - best
+    assert 0.9 * 4900.5 < zero.gap_at_least <= 4900.5 * (1 + 1e-12)
+    assert zero.level is (Known.SAMPLED if sampled else Known.RIGOROUS if make is Denoising else Known.CERTIFIED)
+    for route in ("factored", "prox"):
+        found = ls.solve_convex(problem, route)
+        assert found.success and found.rank == 1
+        assert found.fun == pytest.approx(best, rel=1e-9)
+        assert (found.certificate.failure_probability > 0.0) == sampled
+
+
+def test_equal_runs_of_the_convex_routes_are_equal_until_a_certificate_refutes_them():
+    M = np.random.default_rng(3).standard_normal((510, 500))
+    rows, cols = np.divmod(np.arange(M.size), 500)
+    problem = ls.Problem(MatrixCompletion(rows, cols, M.ravel(), M.shape), 5, 40.0)
+    first, again = (ls.solve_convex(problem, tol=1e-6) for _ in range(2))
+    assert first.success and first.fun == again.fun and np.array_equal(first.A, again.A)
+
+
+SPECTRA = {
+    "spread": np.linspace(1.0, 0.2, 60),
+    "one above a cluster": np.r_[1.0, np.full(59, 0.9)],
+    "low rank": np.r_[1.0, 0.5, np.zeros(58)],
+    "one value": np.ones(60),
+    "tiny rest": np.r_[1.0, np.full(59, 1e-9)],
+    "zero": np.zeros(60),
+}
+
+
+def with_spectrum(values, shape, rng):
+    U, V = (np.linalg.qr(rng.standard_normal((size, len(values))))[0] for size in shape)
+    return (U * values) @ V.T
+
+
+@pytest.mark.parametrize("name", SPECTRA)
+@pytest.mark.parametrize("shape", [(60, 80), (80, 60)])
+@pytest.mark.parametrize("level", [0.5, 1.05, 3.0])
+def test_a_sampled_norm_is_above_the_norm(name, shape, level):
+    M = with_spectrum(SPECTRA[name], shape, np.random.default_rng(0))
+    found = sampled_norm(LinearMap(M.shape, lambda V: M @ V, lambda U: M.T @ U), level)
+    true = SPECTRA[name][0]
+    assert true * (1 - 1e-12) <= found.most and found.least <= true * (1 + 1e-12)
+    # cosh(31/119) = 1.034 where it is not below the level: 60 steps are the whole space.
+    assert found.most <= max(level, 1.035 * true)
+    if true > 0.0:
+        assert np.linalg.norm(M @ found.v) >= found.least * (1 - 1e-10)
+        assert float(found.u @ M @ found.v) == pytest.approx(found.least, rel=1e-10)
+
+
+def test_a_sampled_norm_fails_no_more_often_than_it_says(monkeypatch):
+    """One value a little above a cluster, two looks only: the least favourable case of the bound."""
+    from lorasolve.certificates import _lanczos
+
+    monkeypatch.setattr(_lanczos, "STRIDE", 4)
+    monkeypatch.setattr(_lanczos, "MOST_STEPS", 8)
+    values = np.r_[1.0, np.linspace(0.97, 0.0, 199)]
+    M = np.diag(values)
+    failure, runs = 0.2, 400
+    wrong = sum(
+        sampled_norm(LinearMap(M.shape, lambda V: M @ V, lambda U: M @ U), 0.0, failure).most < 1.0 for _ in range(runs)
+    )
+    # Four standard deviations of a binomial count.
+    assert wrong <= runs * failure + 4.0 * math.sqrt(runs * failure * (1 - failure))
+    # Without the factor it would fail nearly always.
+    assert all(
+        sampled_norm(LinearMap(M.shape, lambda V: M @ V, lambda U: M @ U), 0.0, failure).least < 1.0 for _ in range(20)
+    )
+
+
+# ---------------------------------------------------------------------- false claims
+class Wrong:
+    """A user's loss around M with a claim that does not hold."""
+
+    shape = (6, 5)
+    convex, lower_bound = True, 0.0
+    M = np.random.default_rng(1).standard_normal((6, 5))
+
+
+class HalvedGradient(Wrong):
+    def value_and_grad(self, X):
+        E = X - self.M
+        return float(np.vdot(E, E)), E
+
+
+class DoubledGradient(Wrong):
+    def value_and_grad(self, X):
+        E = X - self.M
+        return 0.5 * float(np.vdot(E, E)), 2.0 * E
+
+
+class SlightlyWrongGradient(Wrong):
+    def value_and_grad(self, X):
+        E = X - self.M
+        return 0.5 * float(np.vdot(E, E)), 1.001 * E
+
+
+class NegatedGradient(Wrong):
+    def value_and_grad(self, X):
+        E = X - self.M
+        return 0.5 * float(np.vdot(E, E)), -E
+
+
+class SumOfCosines(Wrong):
+    lower_bound = -30.0
+
+    def value_and_grad(self, X):
+        return float(np.sum(np.cos(X))), -np.sin(X)
+
+
+class NotConvexAway(Wrong):
+    """Convex near X, not on the way to 0."""
+
+    def value_and_grad(self, X):
+        E = X - self.M
+        g = np.exp(-4.0 * float(np.vdot(X, X)))
+        return 0.5 * float(np.vdot(E, E)) - 100.0 * g + 100.0, E + 800.0 * g * X
+
+
+class TooHighBound(Wrong):
+    lower_bound = 1.0
+
+    def value_and_grad(self, X):
+        E = X - self.M
+        return 0.5 * float(np.vdot(E, E)), E
+
+
+class NotLeastSquares(Wrong):
+    least_squares = True
+
+    def value_and_grad(self, X):
+        E = X - self.M
+        return 0.25 * float(np.sum(E**4)), E**3
+
+
+def false_optimum(objective, lam, steps=3000):
+    """Where proximal steps with the stated gradient come to rest."""
+    X = np.zeros(objective.shape)
+    for _ in range(steps):
+        P, s, Qt = np.linalg.svd(X - 0.1 * objective.value_and_grad(X)[1], full_matrices=False)
+        X = (P * np.maximum(s - 0.1 * lam, 0.0)) @ Qt
+    return X
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("cls", [HalvedGradient, DoubledGradient, SlightlyWrongGradient])
+def test_a_wrong_gradient_makes_no_optimum(cls, unit):
+    class Scaled(cls):
+        def value_and_grad(self, X):
+            f, G = super().value_and_grad(X)
+            return unit * f, unit * G
+
+    X = false_optimum(cls(), 0.5)
+    certificate = certify(ls.Problem(Scaled(), 2, unit * 0.5), X)
+    assert certificate.is_global is None and certificate.gap == math.inf
+    assert "violates convexity" in certificate.reason and "check_objective" in certificate.reason
+
+
+def test_a_maximum_is_not_a_minimum_because_f_is_said_to_be_convex():
+    problem = ls.Problem(SumOfCosines(), 2, 0.1)
+    certificate = certify(problem, np.zeros((6, 5)))
+    assert certificate.is_global is None and certificate.gap == math.inf and "convexity" in certificate.reason
+    assert certificate.gap_at_least == 0.0
+
+
+@pytest.mark.parametrize("cls", [NegatedGradient, NotConvexAway, TooHighBound, NotLeastSquares])
+def test_other_claims_that_fail_where_they_are_used(cls):
+    objective = cls()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the negated gradient leads to infinity
+        X = 0.9 * cls.M if cls is not NotConvexAway else false_optimum(objective, 0.5)
+    certificate = certify(ls.Problem(objective, 2, 0.5), X)
+    assert certificate.is_global is None and certificate.gap == math.inf
+    assert "check_objective" in certificate.reason
+    # Convex near its random points, the third may pass: the segment of the certificate is the better place to look.
+    assert cls is NotConvexAway or not check_objective(objective).ok
+
+
+def test_true_claims_are_not_suspected():
+    """Losses without an oracle, among them ones with cancellation and a kink in the gradient, at many points."""
+    rng = np.random.default_rng(2)
+    M = 3.0 * rng.standard_normal((6, 5))
+
+    class Plain:
+        shape, convex, lower_bound = (6, 5), True, 0.0
+
+    class Squares(Plain):
+        least_squares = True
+
+        def value_and_grad(self, X):
+            return 0.5 * float(np.sum(X * X) - 2.0 * np.sum(X * M) + np.sum(M * M)), X - M
+
+    class Kink(Plain):
+        def value_and_grad(self, X):
+            E = X - M
+            return float(np.sum(np.where(abs(E) < 1, 0.5 * E * E, abs(E) - 0.5))), np.clip(E, -1, 1)
+
+    class Exponential(Plain):
+        lower_bound = None
+
+        def value_and_grad(self, X):
+            return float(np.sum(np.exp(X - M))), np.exp(X - M)
+
+    class Single(Plain):
+        dtype = np.float32
+
+        def value_and_grad(self, X):
+            E = np.asarray(X, np.float32) - M.astype(np.float32)
+            return float(0.5 * np.vdot(E, E)), E
+
+    for unit in (1e-9, 1.0, 1e9):
+        for cls in (Squares, Kink, Exponential, Single):
+
+            class Scaled(cls):
+                def value_and_grad(self, X):
+                    f, G = super().value_and_grad(X)
+                    return unit * f, (unit * G).astype(self.dtype) if cls is Single else unit * G  # noqa: B023
+
+            loss = ls.Problem(Scaled(), 2, unit).loss
+            for size in (0.0, 1e-9, 1e-3, 1.0, 5.0):
+                X = size * rng.standard_normal((6, 5))
+                assert spot_checks.violation(loss, [X], [M]) is None, (cls.__name__, unit, size)
+
+
+def test_what_is_assumed_of_a_users_loss_is_said_and_what_check_objective_found_is_remembered():
+    objective, other = Distance(np.eye(4)), Distance(np.eye(4))
+    problem = ls.Problem(objective, 2, 0.5)
+    before = certify(problem, 0.5 * np.eye(4))
+    assert before.is_global is True and before.level is Known.CERTIFIED
+    assert any("your f is convex" in text and "gradient right" in text for text in before.assumptions)
+    assert "assuming your f is convex" in str(before) and not any("has passed" in t for t in before.assumptions)
+    assert check_objective(objective).ok
+    for given in (problem, ls.Problem(objective, 1, 0.1), problem.plain()):
+        assert any("check_objective has passed" in text for text in certify(given, 0.5 * np.eye(4)).assumptions)
+    assert not any("passed" in t for t in certify(ls.Problem(other, 2, 0.5), 0.5 * np.eye(4)).assumptions)
+    # A failure is no pass, and an object's memory goes with it.
+    assert not check_objective(HalvedGradient()).ok
+    remembered = len(spot_checks._passed)
+    del objective, problem, given
+    gc.collect()
+    assert len(spot_checks._passed) < remembered
+
+
+def test_the_packages_own_losses_are_not_spot_checked_but_a_users_oracle_is():
+    class Stated(HalvedGradient):
+        def ball_oracle(self, A, B, balls):
+            E = balls.residual(A, B.T, self.M)
+            return balls.BallOracle(*balls.half_square(E), E, 0.0, "M", least_squares=True)
+
+    X = false_optimum(HalvedGradient(), 0.5)
+    certificate = certify(ls.Problem(Stated(), 2, 0.5), X)
+    assert certificate.level is Known.RIGOROUS and certificate.is_global is None and "convexity" in certificate.reason
+    ours = certify(ls.Problem(Denoising(Wrong.M), 2, 0.5), X)
+    assert not any("your f" in text or "check_objective" in text for text in ours.assumptions)
+
+
+# ---------------------------------------------------------------------- values below what is stated
+def test_a_value_below_the_stated_bound_is_a_contradiction():
+    class Facts(Denoising):
+        lower_bound = 2.0
+
+    objective = Facts([[1.0]])
+    assert duality_gap(objective, 1.0, 2.0 - 1e-6, 1.0, -1.0, 1.0).gap == math.inf
+    assert "lower_bound" in duality_gap(objective, 1.0, 1.0, 1.0, -1.0, 1.0).formula
+    assert duality_gap(objective, 0.0, 1.0, 1.0, -1.0, 1.0).gap == math.inf
+    # Rounding is none.
+    assert duality_gap(objective, 1.0, 2.0 - 1e-16, 1.0, -1.0, 1.0).gap < 1e-12
+
+
+def test_directions_that_the_samples_hardly_see_are_in_the_lower_bound():
+    """Dropping the direction of eigenvalue 1e-16 called F = 0.25 global; F = 1e-6 is attained."""
+    objective = LinearFineTuning([[0.0, 0.0]], np.diag([1.0, 1e-8]), [[1.0, 1.0]])
+    problem = ls.Problem(objective, 1, 1e-14)
+    X, better = np.array([[1.0, 0.0]]), np.array([[1.0, 1e8]])
+    true = problem.convex_value(X) - problem.convex_value(better)
+    assert objective.facts.lower_bound <= objective.value_and_grad(better)[0]
+    for rigorous in ("auto", False):
+        certificate = certify(problem, X, rigorous=rigorous)
+        assert certificate.is_global is not True and certificate.gap >= true
+
+
+@pytest.mark.parametrize("exponent", range(0, 17, 2))
+def test_the_lower_bound_of_linear_fine_tuning_is_one(exponent):
+    rng = np.random.default_rng(exponent)
+    U = np.linalg.qr(rng.standard_normal((5, 5)))[0]
+    Z = U @ np.diag(10.0 ** -np.linspace(0, exponent / 2, 5)) @ np.linalg.qr(rng.standard_normal((20, 5)))[0].T
+    W0, Y = rng.standard_normal((3, 5)), rng.standard_normal((3, 20))
+    objective = LinearFineTuning(W0, Z, Y)
+    # The exact minimum, from an orthonormal basis of the row space of Z: no square of Z is formed.
+    rest = Y - (Y @ np.linalg.qr(Z.T)[0]) @ np.linalg.qr(Z.T)[0].T
+    least = 0.5 * np.sum(rest**2) / 20
+    assert objective.facts.lower_bound <= least * (1 + 1e-12)
+    if exponent <= 6:
+        assert objective.facts.lower_bound >= 0.999 * least
+
+
+# ---------------------------------------------------------------------- cancelled values
+@pytest.mark.parametrize("seed", range(5))
+def test_a_frozen_weight_that_already_fits_is_fine_tuned_all_the_same(seed):
+    """With f(0) cancelled from the Gram matrices X = 0 was "global", 14 % above the optimum."""
+    rng = np.random.default_rng(seed)
+    Z, W0 = rng.standard_normal((5, 40)), 100.0 * rng.standard_normal((4, 5))
+    missing = 1e-6 * np.outer(rng.standard_normal(4), rng.standard_normal(5))
+    objective = LinearFineTuning(W0, Z, W0 @ Z + missing @ Z)
+    lam = 0.3 * np.linalg.norm(missing @ Z @ Z.T / 40, 2)
+    # The same loss with the frozen weight subtracted: no cancellation anywhere.
+    plain = ls.Problem(LinearFineTuning(np.zeros((4, 5)), Z, objective._samples[1] - W0 @ Z), 2, lam)
+    reference = ls.solve_convex(plain, tol=1e-12)
+    problem = ls.Problem(objective, 2, lam)
+    found = ls.solve_convex(problem)
+    assert found.success and found.rank == reference.rank > 0
+    assert found.fun == pytest.approx(reference.fun, rel=1e-6)
+    for rigorous in ("auto", False):
+        zero = certify(problem, np.zeros((4, 5)), rigorous=rigorous)
+        gap = plain.convex_value(np.zeros((4, 5))) - reference.fun
+        assert zero.is_global is False and zero.gap >= gap * (1 - 1e-6) > 0.0
+        assert zero.gap_at_least <= gap * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_optimum_that_interpolates_is_not_refuted(seed):
+    """At lam = 1e-12 a "better point" was known only up to the noise of f(0)."""
+    rng = np.random.default_rng(seed)
+    Z, W0 = rng.standard_normal((4, 12)), rng.standard_normal((5, 4))
+    update = np.outer(rng.standard_normal(5), rng.standard_normal(4))
+    problem = ls.Problem(LinearFineTuning(W0, Z, W0 @ Z + update @ Z), 2, 1e-12)
+    X = ls.solve_convex(problem).X
+    for rigorous in ("auto", False):
+        certificate = certify(problem, X, rigorous=rigorous)
+        assert certificate.is_global is not False
+        assert certificate.gap_at_least <= certificate.gap
+        # F is below lam ||update||_*: no point is better by more.
+        assert certificate.gap_at_least <= 1.01e-12 * np.linalg.norm(update, "nuc")
+
+
+# ---------------------------------------------------------------------- units
+def problems_in_units(c, length):
+    """The same problems with ``f, lam -> c f, c lam``-like changes of the data, and ``X`` measured in another unit."""
+    rng = np.random.default_rng(4)
+    M = length * (rng.standard_normal((6, 2)) @ rng.standard_normal((2, 5)) + 0.1 * rng.standard_normal((6, 5)))
+    rows, cols = np.divmod(rng.choice(30, 20, replace=False), 5)
+    Z, W0 = rng.standard_normal((5, 15)), length * rng.standard_normal((6, 5))
+    measurements = rng.standard_normal((25, 6, 5))
+    labels, signs = rng.integers(0, 6, 15), np.sign(rng.standard_normal((6, 15)))
+    yield "denoising", Denoising(M), length
+    yield "huber", Huber(M, 0.5 * length), length
+    yield "completion", MatrixCompletion(rows, cols, M[rows, cols], (6, 5)), length
+    yield "sensing", MatrixSensing(measurements, np.einsum("kij,ij->k", measurements, M)), length
+    yield "linear", LinearFineTuning(W0, c * Z, c * (W0 + M) @ Z), c * c * length
+    # Labels have no unit: X in the inverse unit of Z.
+    yield "softmax", Softmax(W0, Z / length, labels), 1.0 / length
+    yield "logistic", Logistic(W0, Z / length, signs), 1.0 / length
+
+
+@pytest.mark.parametrize("c", [1e-9, 1e-3, 1e9])
+@pytest.mark.parametrize("length", [1e-9, 1.0, 1e9])
+@pytest.mark.parametrize("rigorous", ["auto", False])
+def test_answers_do_not_depend_on_the_units(c, length, rigorous):
+    plain = {name: objective for name, objective, _ in problems_in_units(1.0, 1.0)}
+    for name, objective, unit in problems_in_units(c, length):
+        lam = 0.2 * np.linalg.norm(plain[name].value_and_grad(np.zeros((6, 5)))[1], 2)
+        here, there = ls.Problem(plain[name], 3, lam), ls.Problem(objective, 3, lam * unit)
+        best = ls.solve_convex(here, tol=1e-10).X
+        rng = np.random.default_rng(5)
+        for X in (best, best + 0.1 * rng.standard_normal((6, 5)), np.zeros((6, 5)), rng.standard_normal((6, 5))):
+            one = certify(here, X, rigorous=rigorous)
+            other = certify(there, length * X, rigorous=rigorous)
+            assert (one.is_global, one.level, one.rank) == (other.is_global, other.level, other.rank), name
+            assert other.relative_gap == pytest.approx(one.relative_gap, rel=1e-3, abs=1e-9), name
+            assert other.dual_norm == pytest.approx(one.dual_norm, rel=1e-6), name
+            better = one.gap_at_least / one.value, other.gap_at_least / other.value
+            assert better[1] == pytest.approx(better[0], rel=1e-2, abs=1e-9), name
