@@ -24,8 +24,8 @@ a length of about ``||theta|| max(s ||G||, lam)`` where they do not, and a run h
 - Where ``G(0) = 0 = lam``, ``||grad L||/||theta||`` at the start is ``g``.
 
 ``theta`` is the whole parameter vector. Parameters beside the factors are measured in other units than these, so with
-adapters that have some the rule is invariant under ``c`` only. In float32 the share cannot fall below a small multiple
-of 1e-7; a run that is asked for less ends as stalled.
+adapters that have some the rule is invariant under ``c`` only. Rounding sets a floor to the share: about the type's
+epsilon, its root for methods that compare values along their steps. A run that is asked for less ends as stalled.
 """
 
 from __future__ import annotations

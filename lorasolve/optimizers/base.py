@@ -24,6 +24,9 @@ from ..status import Status
 # the type's own rounding.
 ROUNDING = 1e-12
 
+# The first step of methods that own their loop, as a share of the parameters' length: far ones lead to other basins.
+FIRST_STEP = 0.1
+
 
 @dataclass
 class State:
@@ -182,8 +185,8 @@ class DrivenOptimizer(Optimizer):
     are read from the gradients (trapezoidal rule, exact to second order).
 
     Such loops have constants of their own (a first step or trust radius of 1). So they work in the problem's units: on
-    ``z = theta/size`` and ``L/(g size^2)``, with ``g`` the slope of the problem and ``size`` the length of the start,
-    or the natural one if that is larger.
+    ``z = theta/size`` and ``L/(g size^2)``, with ``g`` the slope of the problem and ``size`` a tenth of the length of
+    the start, or of the natural one if that is larger.
     """
 
     def descend(
@@ -221,7 +224,7 @@ class _Scaled:
         self.oracle = oracle
         self.start = start
         self.frozen = None if problem.trainable is None else ~problem.trainable
-        self.size = max(float(np.linalg.norm(start)), natural_start(problem)) or 1.0
+        self.size = FIRST_STEP * max(float(np.linalg.norm(start)), natural_start(problem)) or 1.0
         self.slope = problem.units.slope or 1.0
         self.noise = max(ROUNDING, 100.0 * float(np.finfo(problem.dtype).eps))
         self.largest = 0.0
