@@ -71,6 +71,20 @@ class TopSingular:
     residual: float
 
 
+def spectral_norm_estimate(operator: LinearMap, iterations: int = 12) -> float:
+    """Estimate ``||G||_2`` by power iteration on ``G^T G`` from a fixed start (SAMPLED: a lower bound)."""
+    v = np.random.default_rng(0).standard_normal((operator.shape[1], 1))
+    value = 0.0
+    for _ in range(iterations):
+        length = float(np.linalg.norm(v))
+        if length == 0.0:
+            return 0.0
+        u = operator.matmat(v / length)
+        value = float(np.linalg.norm(u))
+        v = operator.rmatmat(u)
+    return value
+
+
 def top_singular(
     operator: LinearMap, k: int = 1, tol: float = 0.0, rng: np.random.Generator | None = None
 ) -> TopSingular:

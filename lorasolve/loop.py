@@ -162,7 +162,7 @@ class Stages:
         """Return what ended the stage, if anything; the start of a stage is no new iterate."""
         if self._at_start:
             self._at_start = False
-            return self._monitor.new_stage(trials.value, trials.grad_norm)
+            return self._monitor.new_stage(trials.state.theta, trials.value, trials.grad_norm)
         state = trials.state
         staged = bool(self._staged)
         return self._monitor.accept(

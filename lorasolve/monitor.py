@@ -5,6 +5,27 @@ finite: the method's next trial, or the end as diverged. At an accepted iterate:
 the stall, the iteration limit. What was wanted comes before what was reached in vain, so a run that converges in its
 last iteration has converged. :func:`lorasolve.kernels._stopping.decide` is the arithmetic of the last four, and the
 only one: the compiled loops of ``kernels/gd.py`` and ``kernels/batch.py`` contain the same function.
+
+Convergence is judged by how far the terms of the gradient cancel. ``grad L = (s G B + lam A, s G^T A + lam B)`` has
+a length of about ``||theta|| max(s ||G||, lam)`` where they do not, and a run has converged when it is ``grad_tol`` of
+``||theta|| g`` with the slope ``g = lam + s ||G(0)||_2`` of the problem (:mod:`lorasolve._units`):
+
+- ``f, lam -> c f, c lam`` multiplies both sides by ``c``, and other units of ``X`` (``f(X/t)``, ``lam/t``, factors
+  times ``sqrt(t)``) both by ``1/sqrt(t)``: the rule does not depend on units.
+- Near the saddle point ``theta = 0`` the share is ``||(lam, G(0); G(0)^T, lam) theta|| / (g ||theta||)``, however small
+  ``theta`` is: small factors are not taken for a solution.
+- ``g`` does not depend on the start, so a run that continues from where another converged has converged.
+- At ``lam = 0`` the share is how much smaller the gradient of ``f`` has become than before fine-tuning, seen from the
+  factors.
+- Where ``X = 0`` is optimal (``s ||G(0)||_2 <= lam``) ``theta`` tends to 0, and the share to that of the weakest
+  direction, at least ``1 - s ||G(0)||_2/lam`` up to a factor 2. There, and only there, ``||theta||`` is put up to the
+  floor ``theta_0 = sqrt(g/beta)/s``, the length at which the curvature of ``f`` would begin to matter; the decrease
+  that is left is then at most about ``grad_tol^2 g theta_0^2``, as at other optima.
+- Where ``G(0) = 0 = lam``, ``||grad L||/||theta||`` at the start is ``g``.
+
+``theta`` is the whole parameter vector. Parameters beside the factors are measured in other units than these, so with
+adapters that have some the rule is invariant under ``c`` only. Rounding sets a floor to the share: about the type's
+epsilon, its root for methods that compare values along their steps. A run that is asked for less ends as stalled.
 """
 
 from __future__ import annotations
@@ -19,8 +40,8 @@ import numpy as np
 
 from ._progress import Progress
 from ._validate import Array, as_integer, as_number
-from .kernels._stopping import CONVERGED, LIMIT, RUNNING, STALLED, TARGET, decide
-from .optimizers.base import Limits
+from .kernels._stopping import CONVERGED, LIMIT, RUNNING, STALLED, TARGET, decide, slope_at_start
+from .optimizers.base import ROUNDING, Limits
 from .problem import Problem
 from .result import Trace
 from .status import Status
@@ -52,8 +73,10 @@ class StoppingRule:
     max_iter : int
         Limit on accepted iterations.
     grad_tol : float
-        Converged when ``||grad L||_2 <= grad_tol * (1 + min(|L|, |L at the start|))``. Not applied to
-        stochastic methods.
+        Converged when ``||grad L||_2 <= grad_tol * (lam + s ||G(0)||_2) * ||theta||_2``, with ``G(0)`` the gradient of
+        ``f`` at ``X = 0``: the terms of the gradient cancel up to that share. The rule does not depend on the units
+        of ``f`` and ``X``. Where ``X = 0`` is optimal ``||theta||`` counts as at least ``sqrt(g/beta)/s``, with ``g``
+        the factor before it and ``beta`` the smoothness of ``f``. Not applied to stochastic methods.
     target : float, optional
         Ends the run when ``L <= target``.
     time_limit : float, optional
@@ -89,7 +112,7 @@ class StoppingRule:
         return CALLS_PER_ITERATION * self.max_iter + CALLS_ON_TOP if self.max_calls is None else self.max_calls
 
     def numbers(self, *, may_converge: bool = True, may_stall: bool = True) -> tuple[float, float, int, int]:
-        """Return the rules as :func:`~lorasolve.kernels._stopping.decide` takes them."""
+        """Return target, gradient tolerance (-1: none), most iterations and the window for a stall."""
         target = -math.inf if self.target is None else float(self.target)
         # A window as long as the run never closes.
         window = STALL_WINDOW if may_stall else int(self.max_iter)
@@ -149,14 +172,17 @@ class Monitor:
         self.stop = stop
         self.callback = callback
         self.progress = progress
-        self.rules = stop.numbers(may_converge=not stochastic, may_stall=may_stall and not stochastic)
+        target, self._grad_tol, most, window = stop.numbers(
+            may_converge=not stochastic, may_stall=may_stall and not stochastic
+        )
+        # As decide takes them; the first iterate tells what the gradient tolerance amounts to.
+        self.rules = (target, self._grad_tol, 1.0, most, window)
         self.trace = Trace()
         self.nit = -1
         self.nfev = 0
         self.raised: Exception | None = None
         self.started = time.perf_counter()
         self._calls = stop.calls
-        self._first = math.inf
         self._best = math.inf
         self._best_at = 0
         self._last: tuple[float, float, float] | None = None
@@ -189,11 +215,11 @@ class Monitor:
             self._show(value, grad_norm)
         if self.callback is not None:
             self._tell(self.callback, problem, theta, value, grad_norm)
-        if nit == 0:
-            self._first = abs(value)
-        code, self._best, self._best_at = decide(
-            value, grad_norm, nit, self._first, self._best, self._best_at, self.rules
-        )
+        size = _length(theta)
+        if nit == 0 and self._grad_tol > 0.0:
+            slope = slope_at_start(problem.units.slope, grad_norm, size)
+            self.rules = (self.rules[0], self._grad_tol * slope, problem.units.floor, *self.rules[3:])
+        code, self._best, self._best_at = decide(value, grad_norm, size, nit, self._best, self._best_at, self.rules)
         if code == RUNNING:
             return None
         if staged and code in (CONVERGED, STALLED):
@@ -222,7 +248,7 @@ class Monitor:
     def limits(self) -> Limits:
         """Return what a run of unattended iterations must stop for; it lasts about ``UNATTENDED_SECONDS``."""
         steps = min(self._unattended, self.stop.max_iter - self.nit - 1, self._calls - self.nfev)
-        return Limits(max(steps, 0), (self.nit, float(self._first), float(self._best), self._best_at), self.rules)
+        return Limits(max(steps, 0), (self.nit, float(self._best), self._best_at), self.rules)
 
     def absorb(self, values: Array, norms: Array, step: float, began: float) -> None:
         """Record unattended iterations; their times are spread evenly since ``began``."""
@@ -241,19 +267,22 @@ class Monitor:
         self.nfev += count
         self._show(self._last[0], self._last[1])
 
-    def new_stage(self, value: float, grad_norm: float) -> Status | None:
-        """Start a stage at a point that is no new iterate.
+    def new_stage(self, theta: Array, value: float, grad_norm: float) -> Status | None:
+        """Start a stage at a point that is no new iterate; tolerances are still relative to the first stage's units.
 
         If it is stationary in this stage too the run ends, unless the start alone made ``L`` fall: then only the
         stage ends, and the reason is returned. The target is left to iterates.
         """
         rules = (-math.inf, *self.rules[1:])
-        code, self._best, self._best_at = decide(value, grad_norm, self.nit, self._first, math.inf, self.nit, rules)
+        size = _length(theta)
+        code, self._best, self._best_at = decide(value, grad_norm, size, self.nit, math.inf, self.nit, rules)
         if code != CONVERGED:
             return None
         last = math.inf if self._last is None else self._last[0]
         self._last = (value, grad_norm, math.nan)
-        if value > last - self.stop.grad_tol * (1.0 + abs(value)):
+        # What a gradient within the tolerance may still lower L by, and what rounding of L does.
+        within = max(self.rules[1] * max(size, self.rules[2]) * size, ROUNDING * abs(value))
+        if value > last - within:
             raise Stop(Status.CONVERGED)
         return Status.CONVERGED
 
@@ -263,3 +292,7 @@ class Monitor:
             value, grad_norm, step = self._last
             self.trace.record(self.nit, value, grad_norm, self.seconds(), step, force=True)
         self.progress.close()
+
+
+def _length(theta: Array) -> float:
+    return math.sqrt(float(np.vdot(theta, theta)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from . import _sdpa
 from ._files import PathLike
+from ._units import Units, units
 from ._validate import Array, as_float_array, as_integer, as_number, as_shape, require
 from .adapters import registry as adapter_registry
 from .adapters.base import Adapter, split
@@ -148,6 +150,11 @@ class Problem:
         """Return a problem for each matrix, the other updates at zero: what an init makes the start of each from."""
         return (self,)
 
+    @cached_property
+    def units(self) -> Units:
+        """What tolerances on the gradient and the factors are relative to (``lorasolve/_units.py``)."""
+        return units(self)
+
     # ------------------------------------------------------------------ flat parameters
     def split(self, theta: Array) -> tuple[Array, Array, Array]:
         """Return views of ``theta``: ``A`` (m, r), ``B`` (n, r) and the adapter's further parameters."""
@@ -188,12 +195,14 @@ class Problem:
         """Return ``||grad L||_2`` from the gradient at ``theta``.
 
         Where the adapter has a nonsmooth penalty, ``grad`` is that of the smooth part, and the length of a
-        proximal-gradient step of size 1 is returned: zero exactly at stationary points.
+        proximal-gradient step over its size is returned, for steps of size 1 over the slope of :attr:`units`: zero
+        exactly at stationary points.
         """
         if self.adapter.proximal:
-            moved = theta - grad
-            self.adapter.prox(moved, self.shape, self.rank, 1.0)
-            grad = theta - moved
+            step = 1.0 / (self.units.slope or 1.0)
+            moved = theta - step * grad
+            self.adapter.prox(moved, self.shape, self.rank, step)
+            grad = (theta - moved) / step
         return math.sqrt(float(np.vdot(grad, grad)))
 
     def add_decay(self, theta: Array, grad: Array) -> float:

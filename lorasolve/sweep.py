@@ -12,6 +12,7 @@ import numpy as np
 
 from ._progress import Progress
 from ._threads import get_threads, kernel_threads
+from ._units import Units, gradient_at_zero, units
 from ._validate import Array
 from .engine import Given, first_stage, method_and_start, own_problem, solve, start_name
 from .inits import Init
@@ -267,8 +268,12 @@ def _solve_blocks(members: list[tuple[Any, list[int]]], stop: StoppingRule, made
     used = order >= 0
     theta = np.zeros((order.size, runs[0].problem.size), dtype)
     lam, step = np.zeros((2, order.size), dtype)
+    slope, floor = np.ones((2, order.size))
+    known = _units([runs[k] for _, indices in members for k in indices]) if stop.grad_tol > 0.0 else {}
     for lane in np.flatnonzero(used):
         run = runs[order[lane]]
+        if known:
+            slope[lane], floor[lane] = known[id(run.problem)]
         step[lane] = run.method.optimizer.batched_step(run.problem)
         theta[lane], lam[lane] = run.theta, run.problem.lam
     m, n = runs[0].problem.shape
@@ -292,6 +297,8 @@ def _solve_blocks(members: list[tuple[Any, list[int]]], stop: StoppingRule, made
         lam.reshape(-1, width),
         step.reshape(-1, width),
         (m, n, r),
+        slope.reshape(-1, width),
+        floor.reshape(-1, width),
         (target, grad_tol, most, window),
         A,
         B,
@@ -312,6 +319,19 @@ def _solve_blocks(members: list[tuple[Any, list[int]]], stop: StoppingRule, made
         problem = runs[k].problem
         made.fun[k] = problem.value_and_grad(np.concatenate([made.A[k].ravel(), made.B[k].ravel()]), grad)
         made.grad_norm[k] = np.linalg.norm(grad)
+
+
+def _units(runs: list[_Run]) -> dict[int, Units]:
+    """Return the units of the problems of runs, by identity; an objective is asked for its gradient at 0 once."""
+    at_zero: dict[int, Any] = {}
+    known: dict[int, Units] = {}
+    for run in runs:
+        problem = run.problem
+        if id(problem) not in known:
+            if id(problem.objective) not in at_zero:
+                at_zero[id(problem.objective)] = gradient_at_zero(problem)
+            known[id(problem)] = units(problem, at_zero[id(problem.objective)])
+    return known
 
 
 def _solve_single(k: int, stop: StoppingRule, made: BatchResult) -> None:

@@ -26,15 +26,16 @@ MONOTONE = ["gd", "heavy_ball", "nesterov", "lora_plus", "scaled_gd", "lora_pro"
 
 
 def by_hand(problem, A, B, steps, step=STEP):
-    """Return the values and gradient norms of plain gradient descent, from the definition."""
-    values, norms = [], []
+    """Return values, gradient norms and sizes of plain gradient descent, from the definition."""
+    values, norms, sizes = [], [], []
     for _ in range(steps + 1):
         f, G = problem.objective.value_and_grad(A @ B.T)
         GA, GB = G @ B + problem.lam * A, G.T @ A + problem.lam * B
         values.append(f + 0.5 * problem.lam * (np.sum(A**2) + np.sum(B**2)))
         norms.append(np.sqrt(np.sum(GA**2) + np.sum(GB**2)))
+        sizes.append(np.sqrt(np.sum(A**2) + np.sum(B**2)))
         A, B = A - step * GA, B - step * GB
-    return np.array(values), np.array(norms)
+    return np.array(values), np.array(norms), np.array(sizes)
 
 
 def four_ways(problem, start, stop, step=STEP):
@@ -83,12 +84,12 @@ def test_target_and_convergence_at_before_and_after_the_limit(name, k, late):
     problem = ls.Problem(OBJECTIVES[name], 2, 0.1)
     start = tuple(np.random.default_rng(1).standard_normal((n, 2)) for n in (6, 5))
     max_iter = k + late
-    values, norms = by_hand(problem, *start, k)
+    values, norms, sizes = by_hand(problem, *start, k)
     target = between(values[k - 1], values[k]) if k else 1.01 * values[0]
     expected = (ls.Status.TARGET_REACHED, k) if late >= 0 else (ls.Status.ITERATION_LIMIT, max_iter)
     assert_all(problem, start, ls.StoppingRule(max_iter=max_iter, grad_tol=0.0, target=target), *expected)
 
-    relative = norms / (1.0 + np.minimum(np.abs(values), abs(values[0])))
+    relative = norms / (sizes * problem.units.slope)
     if k and relative[:k].min() <= relative[k]:
         return  # no tolerance is first met here
     tol = between(relative[:k].min(), relative[k]) if k else 1.01 * relative[0]
@@ -137,10 +138,10 @@ def test_the_compiled_rule_is_the_plain_one():
     from lorasolve.kernels.stopping import decide
 
     numbers = (0.5, 1.0, 2.0)
-    for value, norm, first, best in itertools.product(numbers, (0.0, 0.3, 3.0), numbers, (*numbers, math.inf)):
+    for value, norm, size, best in itertools.product(numbers, (0.0, 0.3, 3.0), numbers, (*numbers, math.inf)):
         for nit, best_at, max_iter, window in itertools.product((0, 3, 5), (0, 3), (3, 5), (2, 4)):
-            for target, tol in itertools.product((-math.inf, 1.0), (-1.0, 0.2)):
-                given = (value, norm, nit, first, best, best_at, (target, tol, max_iter, window))
+            for target, slope, floor in itertools.product((-math.inf, 1.0), (-1.0, 0.2), (0.0, 1.5)):
+                given = (value, norm, size, nit, best, best_at, (target, slope, floor, max_iter, window))
                 assert decide(*given) == _stopping.decide(*given)
 
 
@@ -151,10 +152,11 @@ def test_the_order_of_the_rules():
         rules = (
             1.0 if passed < 1 else -math.inf,
             1.0 if passed < 2 else -1.0,
+            0.0,
             2 if passed < 4 else 99,
             1 if passed < 3 else 99,
         )
-        codes.append(_stopping.decide(1.0, 0.5, 2, 1.0, 0.5, 0, rules)[0])
+        codes.append(_stopping.decide(1.0, 0.5, 1.0, 2, 0.5, 0, rules)[0])
     names = ("TARGET", "CONVERGED", "STALLED", "LIMIT", "RUNNING")
     assert codes == [getattr(_stopping, name) for name in names]
 

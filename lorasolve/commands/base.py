@@ -117,7 +117,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, max_iter: int, tol: float
     group.add_argument("--seed", type=int, default=0, metavar="N", help="seed of all randomness (default 0)")
     group.add_argument("--max-iter", type=int, default=max_iter, metavar="N", help=f"default {max_iter}")
     group.add_argument(
-        "--tol", type=float, default=tol, help=f"gradient tolerance, relative to 1 + |L| (default {tol:g})"
+        "--tol", type=float, default=tol, help=f"gradient tolerance, as a share of its terms' size (default {tol:g})"
     )
     group.add_argument("--time-limit", type=float, metavar="S", help="seconds per run, compile time included")
 

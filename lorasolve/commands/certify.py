@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._validate import Array
-from ..certificate import certify
+from ..certificates import certify
 from ..io import envelope, is_result, load_result, read_arrays
 from ..problem import Problem
 from .base import (

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._validate import Array, as_number
 from ..linear_map import LinearMap, balanced, top_singular
-from ..optimizers.base import smoothness_near
+from ..optimizers.base import inverse_curvature, smoothness_near
 from ..problem import Problem
 from .base import Init, Start
 
@@ -61,5 +61,5 @@ def gradient_step(problem: Problem, gradient: LinearMap, step: float | None = No
     if top.values[0] == 0.0:
         raise ValueError("init: the gradient at X = 0 is zero, so the spectral start is the stationary point A = B = 0")
     if step is None:
-        step = 1.0 / max(smoothness_near(problem, np.zeros(problem.n_factor_parameters)), 1e-12)
+        step = inverse_curvature(smoothness_near(problem, np.zeros(problem.n_factor_parameters)))
     return balanced(-top.U, step / problem.scale * top.values, top.V)

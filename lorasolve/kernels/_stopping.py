@@ -9,35 +9,34 @@ from __future__ import annotations
 RUNNING, CONVERGED, TARGET, LIMIT, STALLED, DIVERGED = range(6)
 
 
-def decide(value, norm, nit, first, best, best_at, rules):
+def decide(value, norm, size, nit, best, best_at, rules):
     """Decide about the iterate number ``nit``, whose value and gradient norm are finite.
 
     Parameters
     ----------
-    value, norm : float
-        ``L`` and ``||grad L||_2`` there.
+    value, norm, size : float
+        ``L``, ``||grad L||_2`` and ``||theta||_2`` there.
     nit : int
         Accepted iterations, 0 at the start.
-    first : float
-        ``|L|`` at the start (at the start itself: of this iterate).
     best, best_at : float, int
         Least value of the earlier iterates (infinity before the first) and the iteration it belongs to.
-    rules : (float, float, int, int)
-        Target (minus infinity: none), gradient tolerance (negative: none), most iterations, and how many of them
-        may pass without a new best value.
+    rules : (float, float, float, int, int)
+        Target (minus infinity: none); largest ``norm / size`` at which the run has converged (negative: none), and
+        the size below which this one is put in its place; most iterations, and how many of them may pass without
+        a new best value.
 
     Returns
     -------
     (int, float, int)
         ``RUNNING`` or what ends the run, and the best value with its iteration, this iterate included.
     """
-    target, grad_tol, max_iter, window = rules
+    target, slope, floor, max_iter, window = rules
     if value < best:
         best = value
         best_at = nit
     if value <= target:
         code = TARGET
-    elif norm <= grad_tol * (1.0 + min(abs(value), first)):
+    elif norm <= slope * max(size, floor):
         code = CONVERGED
     elif nit - best_at > window:
         code = STALLED
@@ -46,3 +45,8 @@ def decide(value, norm, nit, first, best, best_at, rules):
     else:
         code = RUNNING
     return code, best, best_at
+
+
+def slope_at_start(slope, norm, size):
+    """Return the slope of a problem, or ``norm / size`` at the start of a run where that is zero to rounding."""
+    return norm / size if size > 0.0 and slope * size <= 1e-15 * norm else slope

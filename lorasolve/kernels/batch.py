@@ -16,7 +16,7 @@ from numba import prange
 from ._jit import FAST, kernel
 from ._stopping import DIVERGED, RUNNING
 from .simd import PANEL_ROWS, REGISTER_BYTES, fma, load_register, mul, panel, splat_register, store, sub
-from .stopping import decide
+from .stopping import decide, slope_at_start
 
 DENSE, RIGHT, ENTRYWISE = 0, 1, 2
 
@@ -81,8 +81,8 @@ def _outer(A, B, X, m, n, r, width):
 
 
 @kernel(fastmath=FAST)
-def _gradients(X, G, b, A, B, lam, GA, GB, value, square, m, n, r, width):
-    """Write both gradients of ``L`` (decay included), ``L - c`` and the squared gradient norm for every lane."""
+def _gradients(X, G, b, A, B, lam, GA, GB, value, square, sizes, m, n, r, width):
+    """Write both gradients of ``L`` (decay included), ``L - c`` and the squared norms of gradient and factors."""
     zero = splat_register(b.dtype.type(0))
     half = splat_register(b.dtype.type(0.5))
     decay = load_register(lam, 0)
@@ -95,6 +95,7 @@ def _gradients(X, G, b, A, B, lam, GA, GB, value, square, m, n, r, width):
         a = load_register(B, k)
         store(GB, k, mul(decay, a))
         factors = fma(a, a, factors)
+    store(sizes, 0, factors)
     total = mul(decay, factors)
     for i in range(m):
         for j in range(n):
@@ -133,10 +134,10 @@ def _copy_lane(source, c, width, target):
 
 
 @kernel()
-def _run_block(kind, operator, b, c0, A0, B0, lam, step, shape, rules, A, B, status, nit):
+def _run_block(kind, operator, b, c0, A0, B0, lam, step, shape, slope, floor, rules, A, B, status, nit):
     """Run one block to the end of every lane; ``A``, ``B`` get the last accepted points."""
     m, n, r = shape
-    max_iter = rules[2]
+    target, grad_tol, max_iter, window = rules
     width = lam.size
     d = m * n
     here_A, here_B = A0.copy(), B0.copy()
@@ -144,8 +145,8 @@ def _run_block(kind, operator, b, c0, A0, B0, lam, step, shape, rules, A, B, sta
     GA, GB = np.empty_like(here_A), np.empty_like(here_B)
     X = np.empty(d * width, A0.dtype)
     G = np.empty((d + PANEL_ROWS) * width, A0.dtype)
-    value, square = np.empty(width, A0.dtype), np.empty(width, A0.dtype)
-    first, best = np.zeros(width), np.full(width, np.inf)
+    value, square, sizes = np.empty(width, A0.dtype), np.empty(width, A0.dtype), np.empty(width, A0.dtype)
+    best = np.full(width, np.inf)
     best_at = np.zeros(width, np.int64)
     running = 0
     for c in range(width):
@@ -153,7 +154,7 @@ def _run_block(kind, operator, b, c0, A0, B0, lam, step, shape, rules, A, B, sta
     for k in range(max_iter + 1):
         _outer(here_A, here_B, X, m, n, r, width)
         _hessian(kind, operator, X, G, m, n, width)
-        _gradients(X, G, b, here_A, here_B, lam, GA, GB, value, square, m, n, r, width)
+        _gradients(X, G, b, here_A, here_B, lam, GA, GB, value, square, sizes, m, n, r, width)
         for c in range(width):
             if status[c] != RUNNING:
                 continue
@@ -166,9 +167,11 @@ def _run_block(kind, operator, b, c0, A0, B0, lam, step, shape, rules, A, B, sta
                     _copy_lane(last_B, c, width, B)
             else:
                 nit[c] = k
+                size = np.sqrt(float(sizes[c]))
                 if k == 0:
-                    first[c] = abs(L)
-                status[c], best[c], best_at[c] = decide(L, norm, k, first[c], best[c], best_at[c], rules)
+                    slope[c] = slope_at_start(slope[c], norm, size)
+                own = (target, grad_tol * slope[c], floor[c], max_iter, window)
+                status[c], best[c], best_at[c] = decide(L, norm, size, k, best[c], best_at[c], own)
                 if status[c] != RUNNING:
                     _copy_lane(here_A, c, width, A)
                     _copy_lane(here_B, c, width, B)
@@ -184,14 +187,30 @@ def _run_block(kind, operator, b, c0, A0, B0, lam, step, shape, rules, A, B, sta
 
 
 @kernel(parallel=True)
-def run_blocks(kind, operators, b, c, which, A0, B0, lam, step, shape, rules, A, B, status, nit):
+def run_blocks(kind, operators, b, c, which, A0, B0, lam, step, shape, slope, floor, rules, A, B, status, nit):
     """Run blocks in parallel; the first axis of the arrays from ``A0`` on is the block, the last one the lane.
 
-    Block ``t`` belongs to the quadratic ``which[t]``. Lanes whose ``status`` is ``RUNNING`` are run, and get the
-    code of what ended them; the others are along for the ride.
+    Block ``t`` belongs to the quadratic ``which[t]``; ``slope`` and ``floor`` are the units of each lane's problem,
+    ``rules`` are those of :meth:`~lorasolve.StoppingRule.numbers`. Lanes whose ``status`` is ``RUNNING`` are run, and
+    get the code of what ended them; the others are along for the ride.
     """
     for t in prange(which.size):
         w = which[t]
         _run_block(
-            kind, operators[w], b[w], c[w], A0[t], B0[t], lam[t], step[t], shape, rules, A[t], B[t], status[t], nit[t]
+            kind,
+            operators[w],
+            b[w],
+            c[w],
+            A0[t],
+            B0[t],
+            lam[t],
+            step[t],
+            shape,
+            slope[t],
+            floor[t],
+            rules,
+            A[t],
+            B[t],
+            status[t],
+            nit[t],
         )

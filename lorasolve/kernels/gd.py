@@ -47,9 +47,9 @@ def advance(data, theta, trial, shape, lam, step, ceiling, rounding, history, ru
         A trial above it (plus rounding) is left to the caller: the last value for a derived step, else infinity.
     rounding : (float, float)
         Relative rounding error of ``L``, and the largest ``|L|`` so far.
-    history : (int, float, float, int)
-        Iterations so far, ``|L|`` at the start, best value and its iteration.
-    rules : (float, float, int, int)
+    history : (int, float, int)
+        Iterations so far, best value and its iteration.
+    rules : (float, float, float, int, int)
         As for :func:`~lorasolve.kernels._stopping.decide`; a trial that ends the run is left to the caller.
     values, norms : ndarray
         ``L`` and ``||grad L||`` at the accepted points; their length is the most that are accepted.
@@ -60,7 +60,7 @@ def advance(data, theta, trial, shape, lam, step, ceiling, rounding, history, ru
         Number of accepted points. The pending trial has not been accepted and will be evaluated again.
     """
     m, n, r = shape
-    nit, first, best, best_at = history
+    nit, best, best_at = history
     unit, scale = rounding
     monotone = np.isfinite(ceiling)
     # Within this call the part of B is transposed, as the oracle wants it; sums over all entries do not care.
@@ -82,7 +82,7 @@ def advance(data, theta, trial, shape, lam, step, ceiling, rounding, history, ru
         norm = np.sqrt(float(length))
         if not (np.isfinite(value) and np.isfinite(norm)) or value > ceiling + unit * scale:
             break
-        code, best, best_at = decide(value, norm, nit + 1, first, best, best_at, rules)
+        code, best, best_at = decide(value, norm, np.sqrt(float(square)), nit + 1, best, best_at, rules)
         if code != RUNNING:
             break
         nit += 1

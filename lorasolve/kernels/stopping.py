@@ -1,4 +1,4 @@
-"""The stopping rules, compiled: the very function that the interpreted loop calls."""
+"""The stopping rules, compiled: the very functions that the interpreted loop calls."""
 
 from __future__ import annotations
 
@@ -6,3 +6,4 @@ from . import _stopping
 from ._jit import kernel
 
 decide = kernel()(_stopping.decide)
+slope_at_start = kernel()(_stopping.slope_at_start)

@@ -379,14 +379,15 @@ def _attained_alpha_in_ball(form: _Form, X_star: Array, r: int, D: float, rng: n
     A, B = _random_factors(X_star, r, D, rng)
     X = A @ B.T
     best = form.quotient(X - X_star)
+    length = float(np.linalg.norm(X_star)) or 1.0
     for turn in range(30):
         span = _left_products(np.linalg.qr(A)[0], n) if turn % 2 else _right_products(np.linalg.qr(B)[0], m)
-        E, coefficients = form.extreme([*span, X_star], False)
+        E, coefficients = form.extreme([*span, X_star / length], False)
         tau = -float(coefficients[-1])
         if abs(tau) < 1e-12:
             break
         # Walk towards the optimum of this half step only as far as the ball allows; the segment keeps its rank.
-        X = _clip_to_ball(X, X_star + E / tau, X_star, D)
+        X = _clip_to_ball(X, X_star + length / tau * E, X_star, D)
         value = form.quotient(X - X_star)
         if value >= best - 1e-9 * abs(best):
             break
@@ -439,7 +440,8 @@ def _random_factors(X_star: Array, r: int, D: float, rng: np.random.Generator) -
     m, n = X_star.shape
     P, s, Qt = np.linalg.svd(X_star, full_matrices=False)
     A0, B0 = P[:, :r] * np.sqrt(s[:r]), Qt[:r].T * np.sqrt(s[:r])
-    reach = D if math.isfinite(D) else 10.0 * (1.0 + float(np.linalg.norm(X_star)))
+    # Nothing gives a length where X* = 0 and the radius is infinite.
+    reach = D if math.isfinite(D) else 10.0 * (float(np.linalg.norm(X_star)) or 1.0)
     floor = float(np.linalg.norm(A0 @ B0.T - X_star))
     if floor > reach:
         raise ValueError(f"D: no matrix of rank <= {r} lies within {D:g} of X_star; the nearest is at {floor:.3g}")

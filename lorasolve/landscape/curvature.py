@@ -40,7 +40,7 @@ class SecondOrder:
     method : str
         ``"dense"`` or ``"lanczos"``.
     is_sosp : bool
-        Whether ``smallest >= -tol * max(1, largest)``; says nothing about the gradient.
+        Whether ``smallest >= -tol * largest``; says nothing about the gradient.
     tol : float
         The tolerance used.
     """
@@ -76,7 +76,7 @@ def second_order(problem: Any, A: Any, B: Any, tol: float = 1e-7) -> SecondOrder
     A, B : array_like of shapes (m, r), (n, r)
         The factors; for several matrices sequences of them.
     tol : float
-        Tolerance of ``is_sosp``, relative to the largest eigenvalue (at least 1).
+        Tolerance of ``is_sosp``, relative to the largest eigenvalue.
 
     Notes
     -----
@@ -140,7 +140,7 @@ def curvature(apply: Operator, symmetry: Symmetry, tol: float) -> tuple[Array, d
         "residual": float(np.linalg.norm(image - smallest * vector)),
         "eigenvalues": values,
         "method": method,
-        "is_sosp": smallest >= -tol * max(1.0, largest),
+        "is_sosp": smallest >= -tol * max(0.0, largest),
         "tol": tol,
     }
 
@@ -203,7 +203,7 @@ def _lanczos(apply: Operator, symmetry: Symmetry) -> tuple[float, float, Array]:
         return sla.LinearOperator((size, size), matvec=matvec, dtype=np.float64)
 
     largest = float(eigsh(compressed(0.0), 1, which="LA", v0=start, tol=1e-6, return_eigenvectors=False)[0])
-    shifted = compressed(max(largest, 1.0))
+    shifted = compressed(largest if largest > 0.0 else 1.0)
     try:
         values, vectors = eigsh(shifted, 1, which="SA", v0=start, tol=1e-9, ncv=40, maxiter=50 * size)
     except sla.ArpackNoConvergence as failure:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
+from .._units import natural_size
 from .._validate import as_integer, as_number
 from ..engine import StoppingRule, solve
 from ..problem import Problem, flat
@@ -39,7 +41,7 @@ def escape(
     stop : StoppingRule, optional
         Of each continued run; by default with ``grad_tol = 1e-10``.
     tol : float
-        Curvature above ``-tol * max(1, largest curvature)`` counts as non-negative.
+        Curvature above ``-tol`` times the largest curvature counts as non-negative.
     max_escapes : int
         Limit on rounds.
 
@@ -81,7 +83,7 @@ def _lowest_on_line(point: Point, direction: tuple[Any, Any]) -> Point:
     """Return the lowest of geometrically spaced points on both sides along a direction."""
     problem, theta = point.problem, point.theta
     along = flat(problem.checked_factors(*direction))
-    size = 1.0 + float(np.linalg.norm(theta))
+    size = math.hypot(float(np.linalg.norm(theta)), natural_size(problem, problem.units.slope)) or 1.0
     steps = [sign * size * 2.0**k for k in range(-20, 3) for sign in (1.0, -1.0)]
 
     def value(t: float) -> float:

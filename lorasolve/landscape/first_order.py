@@ -37,7 +37,9 @@ class Stationarity:
         ``||S||_2``. At a stationary point with ``lam > 0`` it is at most ``lam`` exactly where ``0`` is a
         subgradient of ``F`` at ``X``; for convex ``f`` that is global optimality.
     is_fosp : bool
-        Whether ``grad_norm <= tol * (1 + |L|)``.
+        Whether ``grad_norm <= limit``.
+    limit : float
+        ``tol (lam + ||G(0)||_2) ||(A, B)||``, as in the stopping rule of a run (``lorasolve/monitor.py``).
     tol, rank_tol : float
         The tolerances used.
     """
@@ -51,6 +53,7 @@ class Stationarity:
     structure_residual: float
     S_norm: float
     is_fosp: bool
+    limit: float
     tol: float
     rank_tol: float = RANK_TOL
 
@@ -69,7 +72,7 @@ def stationarity(problem: Any, A: Any, B: Any, tol: float = 1e-6) -> Stationarit
     A, B : array_like of shapes (m, r), (n, r)
         The factors; for several matrices sequences of them.
     tol : float
-        Tolerance of ``is_fosp``, relative to ``1 + |L|``.
+        Tolerance of ``is_fosp``, relative to the size of the gradient's terms.
 
     Notes
     -----
@@ -88,6 +91,7 @@ def stationarity_at(point: Point, tol: float) -> Stationarity:
     spectra = [truncated_svd(A, B) for A, B in point.factors]
     gradients = point.gradients()
     blocks = [(G, P, Q) for G, (P, _, Q) in zip(gradients, spectra)]
+    limit = tol * point.problem.units.gradient(float(np.linalg.norm(point.theta)))
     return Stationarity(
         value=value,
         grad_A=grad_A,
@@ -97,7 +101,8 @@ def stationarity_at(point: Point, tol: float) -> Stationarity:
         rank=sum(s.size for _, s, _ in spectra),
         structure_residual=math.hypot(*(_structure_residual(*block, point.lam) for block in blocks)),
         S_norm=max(float(top_singular(complement(*block)).values[0]) for block in blocks),
-        is_fosp=grad_norm <= tol * (1.0 + abs(value)),
+        is_fosp=grad_norm <= limit,
+        limit=limit,
         tol=tol,
     )
 

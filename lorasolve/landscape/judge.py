@@ -183,7 +183,7 @@ def verdict(
         The radius that Theorem 3 is asked about. For one matrix only.
     tol : float
         Relative accuracy: of objective values (relative to the larger of ``|F(X)|`` and ``|f(0)|``) and of the gradient
-        (relative to ``1 + |L|``).
+        (relative to the size of its terms, see :func:`~lorasolve.landscape.stationarity`).
     joint : bool
         States that the given constants of several matrices satisfy the joint inequality that Theorem 2 rests on,
         ``<grad f(X) - grad f(X*), X - X*> >= sum_l alpha_l ||X_l - X*_l||_F^2``. Constants of each matrix alone do not
@@ -306,10 +306,9 @@ class _Judge:
         if gap + excess <= self.tol * self.scale:
             return "global", f"{Known.CERTIFIED}: within {gap + excess:.2e} of the optimum of F", "certificate"
         if not self.first.is_fosp:
-            limit = self.tol * (1.0 + abs(self.first.value))
             return (
                 "not_converged",
-                f"||grad L|| = {self.first.grad_norm:.2e} exceeds {limit:.2e}; continue the run",
+                f"||grad L|| = {self.first.grad_norm:.2e} exceeds {self.first.limit:.2e}; continue the run",
                 "gradient",
             )
         self.second = second_order_at(self.point, 0.1 * self.tol)
@@ -334,8 +333,10 @@ class _Judge:
 
     def _negative_curvature(self, second: SecondOrder) -> tuple[Kind, str, str]:
         # At distance d from a stationary point the curvature is off by O(d) and the gradient by O(d) or, where the
-        # curvature vanishes, less: curvature within the root of the gradient may be an artefact of stopping early.
-        noise = math.sqrt(self.first.grad_norm * max(1.0, second.largest))
+        # curvature vanishes, c d^2 with c the change of the curvature, about its size over that of the factors. Then
+        # the curvature is off by c d, the root of c times the gradient: so much may be an artefact of stopping early.
+        size = max(float(np.linalg.norm(self.point.theta)), self.point.problem.units.floor) or 1.0
+        noise = math.sqrt(self.first.grad_norm * max(0.0, second.largest) / size)
         if second.smallest > -noise:
             return (
                 "not_converged",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._units import natural_size
 from .._validate import as_integer, as_number
 from ..engine import StoppingRule, solve
 from ..problem import Problem
@@ -125,7 +126,8 @@ def census(
     tol : float
         Accuracy of the verdicts.
     same : float
-        Ends whose updates differ by less than this, relative to their norm (at least 1), are one point.
+        Ends whose updates differ by less than this, relative to their norm (at least that of the problem's natural
+        size of the factors), are one point.
 
     Returns
     -------
@@ -135,6 +137,7 @@ def census(
     scales = [as_number(scale, "scales", 0.0, open_low=True) for scale in scales]
     as_number(same, "same", 0.0, open_low=True)
     stop = StoppingRule(max_iter=20_000, grad_tol=1e-10) if stop is None else stop
+    length = problem.scale * natural_size(problem, problem.units.slope) ** 2
     counts: dict[float, dict[str, int]] = {}
     found: list[CriticalPoint] = []
     contradictions: list[str] = []
@@ -153,15 +156,15 @@ def census(
             if judged.kind != "not_converged":
                 norm = _distance(run.X)
                 point = CriticalPoint(judged.kind, run.fun, judged.stationarity.rank, norm, 1, run.X)
-                _add(found, point, same)
+                _add(found, point, same, length)
         counts[scale] = {kind: kinds[kind] for kind in (*KINDS, DIVERGED)}
     return Census(counts, sorted(found, key=lambda p: p.value), contradictions, n_starts, seed)
 
 
-def _add(found: list[CriticalPoint], new: CriticalPoint, same: float) -> None:
-    """Count the point with the one it equals, or append it."""
+def _add(found: list[CriticalPoint], new: CriticalPoint, same: float, length: float) -> None:
+    """Count the point with the one it equals, or append it; updates shorter than ``length`` compare as if of it."""
     for i, old in enumerate(found):
-        if old.kind == new.kind and _distance(old.X, new.X) <= same * max(1.0, old.norm):
+        if old.kind == new.kind and _distance(old.X, new.X) <= same * max(length, old.norm):
             found[i] = CriticalPoint(old.kind, old.value, old.rank, old.norm, old.count + 1, old.X)
             return
     found.append(new)

@@ -17,7 +17,7 @@ from .._validate import Array, as_integer, as_number, as_shape
 from ..linear_map import LinearMap
 from ._facts import Facts
 from ._kernels import NO_KERNELS, Kernels
-from .base import Objective, estimate_smoothness
+from .base import Objective, difference_step, estimate_smoothness, length_of
 
 Matrices = Sequence[Array]
 Pairs = Sequence[tuple[Array, Array]]
@@ -60,10 +60,17 @@ class MultiObjective:
 
     def hessian_product(self, X: Matrices, D: Matrices) -> tuple[Array, ...]:
         """Return the Hessian at ``X`` times the direction ``D``; by default a central difference of the gradients."""
-        scale = _length(D)
-        if scale == 0.0:
+        return self._difference_product(X, D, self._natural_length())
+
+    def _natural_length(self) -> float:
+        f, G = self.value_and_grad([np.zeros(shape, self.dtype) for shape in self.shapes])
+        return length_of(float(f), _length(G))
+
+    def _difference_product(self, X: Matrices, D: Matrices, length: float) -> tuple[Array, ...]:
+        distance = _length(D)
+        if distance == 0.0:
             return tuple(np.zeros_like(d) for d in D)
-        h = float(np.finfo(self.dtype).eps) ** (1 / 3) * max(1.0, _length(X)) / scale
+        h = difference_step(length, _length(X), distance, self.dtype)
         plus = self.value_and_grad([x + h * d for x, d in zip(X, D)])[1]
         minus = self.value_and_grad([x - h * d for x, d in zip(X, D)])[1]
         return tuple((p - q) / (2.0 * h) for p, q in zip(plus, minus))
@@ -116,10 +123,11 @@ class MultiObjective:
         rng = np.random.default_rng(0)
         D: Matrices = [rng.standard_normal(shape) for shape in self.shapes]
         value = 0.0
+        natural = self._natural_length()
         for _ in range(iterations):
             length = _length(D)
             D = [d / length for d in D]
-            H = MultiObjective.hessian_product(self, X, D)
+            H = self._difference_product(X, D, natural)
             value = abs(sum(float(np.vdot(d, h)) for d, h in zip(D, H)))
             if not any(np.any(h) for h in H):
                 break

@@ -7,6 +7,7 @@ formed; compiled kernels (``_kernels.py``). Whatever is missing is derived, or r
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -81,11 +82,7 @@ class Objective:
 
         Its relative error is about ``eps^(2/3)`` (4e-11 in float64) times the third derivative.
         """
-        scale = float(np.linalg.norm(D))
-        if scale == 0.0:
-            return np.zeros_like(D)
-        h = float(np.finfo(self.dtype).eps) ** (1 / 3) * max(1.0, float(np.linalg.norm(X))) / scale
-        return (self.value_and_grad(X + h * D)[1] - self.value_and_grad(X - h * D)[1]) / (2.0 * h)
+        return difference_product(self, X, D, natural_length(self))
 
     # ------------------------------------------------------------------ factor level
     def factor_oracle(self, A: Array, B: Array, GB: Array, GtA: Array) -> float:
@@ -337,6 +334,38 @@ def as_objective(given: Any) -> Objective:
     return objective
 
 
+def natural_length(objective: Objective) -> float:
+    """Return a length that changes with the units of ``X`` as ``X`` does.
+
+    It is ``|f(0)|/||G(0)||_F``, 0 if that says nothing. To differences of gradients, points much nearer to 0 are 0.
+    """
+    f, G = objective.value_and_grad(np.zeros(objective.shape, objective.dtype))
+    return length_of(float(f), float(np.linalg.norm(G)))
+
+
+def length_of(f: float, slope: float) -> float:
+    """Return ``|f|/slope``, and 0 where that is no number."""
+    length = abs(f) / slope if slope > 0.0 else 0.0
+    return length if math.isfinite(length) else 0.0
+
+
+def difference_step(length: float, size: float, distance: float, dtype: Any) -> float:
+    """Return ``h`` for central differences of gradients at a point of a size along a direction of a length.
+
+    ``h ||D||`` is ``eps^(1/3)`` of the larger of the point's size and the natural length; where both are 0, of 1.
+    """
+    return float(np.finfo(dtype).eps) ** (1 / 3) * (max(length, size) or 1.0) / distance
+
+
+def difference_product(objective: Objective, X: Array, D: Array, length: float) -> Array:
+    """Return ``hess f(X)[D]`` by a central difference of the gradient; ``length`` is :func:`natural_length`."""
+    distance = float(np.linalg.norm(D))
+    if distance == 0.0:
+        return np.zeros_like(D)
+    h = difference_step(length, float(np.linalg.norm(X)), distance, objective.dtype)
+    return (objective.value_and_grad(X + h * D)[1] - objective.value_and_grad(X - h * D)[1]) / (2.0 * h)
+
+
 def estimate_smoothness(objective: Objective, A: Array, B: Array, iterations: int = 20) -> float:
     """Estimate the largest Hessian eigenvalue at ``X = A B^T`` by power iteration (SAMPLED: a lower bound).
 
@@ -345,9 +374,10 @@ def estimate_smoothness(objective: Objective, A: Array, B: Array, iterations: in
     X = (A @ B.T).astype(np.float64)
     D = np.random.default_rng(0).standard_normal(objective.shape)
     value = 0.0
+    length = natural_length(objective)
     for _ in range(iterations):
         D /= np.linalg.norm(D)
-        H = Objective.hessian_product(objective, X, D)
+        H = difference_product(objective, X, D, length)
         value = abs(float(np.sum(D * H)))
         if not np.any(H):
             break

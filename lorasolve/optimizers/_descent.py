@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._validate import Array, as_number
+from ..linear_map import spectral_norm_estimate
 from ..problem import Problem
-from ._steps import ROUNDING, Derived, Given, StepRule, StepState
-from .base import Optimizer, smoothness_near, spectral_norm_estimate
+from ._steps import Derived, Given, StepRule, StepState
+from .base import ROUNDING, Optimizer, inverse_curvature, smoothness_near
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,14 @@ class DampedDescent(Descent):
         """Return step and damping at a point."""
         A, B, _ = problem.split(theta)
         s = problem.scale
-        beta = max(smoothness_near(problem, theta), 1e-12)
+        beta = smoothness_near(problem, theta)
+        size = float(np.vdot(theta, theta))
         rest = (s * spectral_norm_estimate(problem.objective.gradient_operator(s * A, B)) + problem.lam) / s**2
-        damping = rest / beta if self.damping is None else self.damping
-        return 1.0 / (self.curvature * beta + rest / max(damping + self.smallest(A, B), 1e-12)), damping
+        if self.damping is not None:
+            damping = self.damping
+        else:
+            # For a linear f the factors themselves are the only length there is.
+            damping = rest / beta if beta > 0.0 else size
+        # The metric is at most ||theta||^2; below rounding of that its smallest eigenvalue is 0.
+        metric = max(damping + self.smallest(A, B), ROUNDING * size)
+        return inverse_curvature(self.curvature * beta + (rest / metric if rest > 0.0 else 0.0)), damping

@@ -14,11 +14,7 @@ import numpy as np
 
 from .._validate import Array
 from ..status import Status
-from .base import State
-
-# A change below this share of the largest |L| is none. Losses through Gram matrices cancel, which costs two or three
-# digits beyond the type's own rounding.
-ROUNDING = 1e-12
+from .base import ROUNDING, State
 
 # A search that has rejected so many trials in a row is looked at.
 SUSPICIOUS = 8

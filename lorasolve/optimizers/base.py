@@ -14,9 +14,18 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
+from .._units import natural_start
 from .._validate import Array
+from ..linear_map import spectral_norm_estimate
 from ..problem import Problem
 from ..status import Status
+
+# A change below this share of |L| is none. Losses through Gram matrices cancel, which costs two or three digits beyond
+# the type's own rounding.
+ROUNDING = 1e-12
+
+# The first step of methods that own their loop, as a share of the parameters' length: far ones lead to other basins.
+FIRST_STEP = 0.1
 
 
 @dataclass
@@ -54,15 +63,15 @@ class Limits(NamedTuple):
     ----------
     steps : int
         Most iterations to accept.
-    history : (int, float, float, int)
-        Iterations so far, ``|L|`` at the start, the best value and its iteration.
-    rules : (float, float, int, int)
+    history : (int, float, int)
+        Iterations so far, the best value and its iteration.
+    rules : (float, float, float, int, int)
         The rules of :func:`lorasolve.kernels._stopping.decide`; an iterate that ends the run is left to the loop.
     """
 
     steps: int
-    history: tuple[int, float, float, int]
-    rules: tuple[float, float, int, int]
+    history: tuple[int, float, int]
+    rules: tuple[float, float, float, int, int]
 
 
 @dataclass(frozen=True)
@@ -158,6 +167,8 @@ ValueAndGrad = Callable[[Array], tuple[float, Array]]
 class Oracle(Protocol):
     """What a method that owns its loop may ask; each call is counted and can end the run by an exception."""
 
+    problem: Problem
+
     def __call__(self, theta: Array) -> tuple[float, Array]:
         """Return value and gradient of ``L`` at ``theta``."""
 
@@ -170,37 +181,80 @@ class DrivenOptimizer(Optimizer):
     """Base class of methods that own their loop and call the oracle themselves.
 
     When such a loop gives up, which happens where changes of ``L`` drown in rounding, it is started again there
-    with ``L`` replaced by what the gradients say about its change since (trapezoidal rule, exact to second
-    order), as long as that makes the gradient smaller.
+    with its change since, as long as that makes the gradient smaller. Changes that are no more than rounding of ``L``
+    are read from the gradients (trapezoidal rule, exact to second order).
+
+    Such loops have constants of their own (a first step or trust radius of 1). So they work in the problem's units: on
+    ``z = theta/size`` and ``L/(g size^2)``, with ``g`` the slope of the problem and ``size`` a tenth of the length of
+    the start, or of the natural one if that is larger.
     """
 
-    def descend(self, function: ValueAndGrad, theta: Array, oracle: Oracle, accept: Callable[[Array], None]) -> Array:
-        """Minimise ``function`` from ``theta`` until the loop gives up, and return the last iterate.
+    def descend(
+        self,
+        function: ValueAndGrad,
+        z: Array,
+        product: Callable[[Array, Array], Array],
+        accept: Callable[[Array], None],
+    ) -> Array:
+        """Minimise ``function`` from ``z`` until the loop gives up, and return the last iterate.
 
-        ``accept(theta)`` announces each iterate, and ends the run by an exception when a rule says so.
+        ``product(z, direction)`` multiplies by the Hessian. ``accept(z)`` announces each iterate, and ends the run by
+        an exception when a rule says so.
         """
         raise NotImplementedError
 
     def minimize(self, theta: Array, oracle: Oracle, accept: Callable[[Array], None]) -> None:
         """Run on ``L``, then on its changes until the gradient no longer shrinks."""
-        theta = self.descend(oracle, theta, oracle, accept)
-        size = np.inf
+        scaled = _Scaled(oracle, theta)
+        z = self.descend(scaled, theta / scaled.size, scaled.product, lambda z: accept(scaled.theta(z)))
+        least = np.inf
         while True:
-            _, grad = oracle(theta)
-            if float(np.linalg.norm(grad)) >= size:
+            value, grad = scaled(z)
+            if float(np.linalg.norm(grad)) >= least:
                 return
-            size = float(np.linalg.norm(grad))
-            theta = self.descend(_changes(oracle, theta, grad), theta, oracle, accept)
+            least = float(np.linalg.norm(grad))
+            z = self.descend(scaled.changes(z, value, grad), z, scaled.product, lambda z: accept(scaled.theta(z)))
 
 
-def _changes(oracle: Oracle, origin: Array, origin_grad: Array) -> ValueAndGrad:
-    """Return ``L(theta) - L(origin)`` by the trapezoidal rule on the gradients, and its gradient."""
+class _Scaled:
+    """``L/(g size^2)`` as a function of ``z = theta/size``; frozen parameters stay what they are, to the last bit."""
 
-    def change(theta: Array) -> tuple[float, Array]:
-        _, grad = oracle(theta)
-        return 0.5 * float(np.vdot(origin_grad + grad, theta - origin)), grad
+    def __init__(self, oracle: Oracle, start: Array) -> None:
+        problem = oracle.problem
+        self.oracle = oracle
+        self.start = start
+        self.frozen = None if problem.trainable is None else ~problem.trainable
+        self.size = FIRST_STEP * max(float(np.linalg.norm(start)), natural_start(problem)) or 1.0
+        self.slope = problem.units.slope or 1.0
+        self.noise = max(ROUNDING, 100.0 * float(np.finfo(problem.dtype).eps))
+        self.largest = 0.0
 
-    return change
+    def theta(self, z: Array) -> Array:
+        theta = self.size * z
+        if self.frozen is not None:
+            theta[self.frozen] = self.start[self.frozen]
+        return theta
+
+    def __call__(self, z: Array) -> tuple[float, Array]:
+        value, grad = self.oracle(self.theta(z))
+        value /= self.slope * self.size**2
+        if np.isfinite(value):
+            self.largest = max(self.largest, abs(value))
+        return value, grad / (self.slope * self.size)
+
+    def product(self, z: Array, direction: Array) -> Array:
+        return self.oracle.hessian_product(self.theta(z), direction) / self.slope
+
+    def changes(self, origin: Array, value: float, grad: Array) -> ValueAndGrad:
+        """Return the change of the function since ``origin``, where it has a value and a gradient."""
+
+        def change(z: Array) -> tuple[float, Array]:
+            new_value, new_grad = self(z)
+            if abs(new_value - value) > self.noise * self.largest:
+                return new_value - value, new_grad
+            return 0.5 * float(np.vdot(grad + new_grad, z - origin)), new_grad
+
+        return change
 
 
 def inexact_gradient_refusal(problem: Problem) -> str | None:
@@ -216,20 +270,6 @@ def inexact_gradient_refusal(problem: Problem) -> str | None:
 def frozen_refusal(problem: Problem) -> str | None:
     """Return why a method that moves both factors together cannot run, or None if it can."""
     return None if problem.trainable is None else "it moves both factors together; a frozen factor makes no sense"
-
-
-def spectral_norm_estimate(operator: Any, iterations: int = 12) -> float:
-    """Estimate ``||G||_2`` by power iteration on ``G^T G`` from a fixed start (SAMPLED: a lower bound)."""
-    v = np.random.default_rng(0).standard_normal((operator.shape[1], 1))
-    value = 0.0
-    for _ in range(iterations):
-        length = float(np.linalg.norm(v))
-        if length == 0.0:
-            return 0.0
-        u = operator.matmat(v / length)
-        value = float(np.linalg.norm(u))
-        v = operator.rmatmat(u)
-    return value
 
 
 def curvature_bound(problem: Problem, theta: Array, smoothness: float) -> float:
@@ -266,7 +306,7 @@ def sampled_curvature(problem: Problem, theta: Array, iterations: int = 12) -> f
     value = 0.0
     for _ in range(iterations):
         direction /= float(np.linalg.norm(direction)) or 1.0
-        h = 1e-5 * (1.0 + float(np.linalg.norm(theta)))
+        h = 1e-5 * (float(np.linalg.norm(theta)) or 1.0)
         problem.value_and_grad(theta + h * direction, plus)
         problem.value_and_grad(theta - h * direction, minus)
         change = (plus - minus) / (2.0 * h)
@@ -283,8 +323,13 @@ def safe_step(problem: Problem, theta: Array) -> float:
     so callers still watch that ``L`` falls. Otherwise from sampled curvature with a safety factor 2.
     """
     if not problem.adapter.low_rank:
-        return 0.5 / max(sampled_curvature(problem, theta), 1e-12)
-    return 1.0 / max(curvature_bound(problem, theta, smoothness_near(problem, theta)), 1e-12)
+        return 0.5 * inverse_curvature(sampled_curvature(problem, theta))
+    return inverse_curvature(curvature_bound(problem, theta, smoothness_near(problem, theta)))
+
+
+def inverse_curvature(bound: float) -> float:
+    """Return a step for a bound on the curvature: its inverse, or 1 where ``L`` is flat."""
+    return 1.0 / bound if bound > 0.0 else 1.0
 
 
 def smoothness_near(problem: Problem, theta: Array) -> float:

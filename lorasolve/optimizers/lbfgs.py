@@ -8,7 +8,7 @@ from typing import Any
 
 from .._validate import Array, as_integer
 from ..problem import Problem
-from .base import DrivenOptimizer, Oracle, ValueAndGrad, inexact_gradient_refusal
+from .base import DrivenOptimizer, ValueAndGrad, inexact_gradient_refusal
 
 UNLIMITED = 2**31 - 1
 
@@ -43,7 +43,13 @@ class LBFGS(DrivenOptimizer):
         """Return the reason to refuse adapters whose answer is not the gradient of their value, or None."""
         return inexact_gradient_refusal(problem)
 
-    def descend(self, function: ValueAndGrad, theta: Array, oracle: Oracle, accept: Callable[[Array], None]) -> Array:
+    def descend(
+        self,
+        function: ValueAndGrad,
+        z: Array,
+        product: Callable[[Array, Array], Array],
+        accept: Callable[[Array], None],
+    ) -> Array:
         """Run SciPy's loop with its own tolerances off."""
         from scipy.optimize import minimize
 
@@ -56,4 +62,4 @@ class LBFGS(DrivenOptimizer):
             "maxls": 50,
         }
         settings: dict[str, Any] = {"jac": True, "callback": accept, "options": options}
-        return minimize(function, theta, method="L-BFGS-B", **settings).x
+        return minimize(function, z, method="L-BFGS-B", **settings).x

@@ -9,8 +9,8 @@ import numpy as np
 from .._validate import Array, as_number
 from ..problem import Problem
 from ..status import Status
-from ._steps import ROUNDING, SearchState
-from .base import Optimizer, inexact_gradient_refusal
+from ._steps import SearchState
+from .base import ROUNDING, Optimizer, inexact_gradient_refusal
 
 
 @dataclass

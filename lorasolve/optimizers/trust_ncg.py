@@ -10,7 +10,7 @@ import numpy as np
 
 from .._validate import Array
 from ..problem import Problem
-from .base import DrivenOptimizer, Oracle, ValueAndGrad
+from .base import DrivenOptimizer, ValueAndGrad
 from .lbfgs import UNLIMITED
 
 
@@ -34,11 +34,17 @@ class TrustNCG(DrivenOptimizer):
         """Return the reason to refuse adapters without Hessian products, or None."""
         return problem.low_rank_refusal()
 
-    def descend(self, function: ValueAndGrad, theta: Array, oracle: Oracle, accept: Callable[[Array], None]) -> Array:
+    def descend(
+        self,
+        function: ValueAndGrad,
+        z: Array,
+        product: Callable[[Array, Array], Array],
+        accept: Callable[[Array], None],
+    ) -> Array:
         """Run SciPy's loop with its own tolerance off; a rejected step is no iterate."""
         from scipy.optimize import minimize
 
-        last = theta.copy()
+        last = z.copy()
 
         def report(point: Array) -> None:
             if not np.array_equal(point, last):
@@ -47,8 +53,8 @@ class TrustNCG(DrivenOptimizer):
 
         settings: dict[str, Any] = {
             "jac": True,
-            "hessp": oracle.hessian_product,
+            "hessp": product,
             "callback": report,
             "options": {"gtol": 0.0, "maxiter": UNLIMITED},
         }
-        return minimize(function, theta, method="trust-ncg", **settings).x
+        return minimize(function, z, method="trust-ncg", **settings).x

@@ -1,0 +1,96 @@
+"""Natural units of a problem: what tolerances are relative to.
+
+``L(A, B) = f(s A B^T) + (lam/2)(||A||^2 + ||B||^2)`` knows no 1. Data in other units make ``c f`` of ``f`` and
+``c lam`` of ``lam``; an update measured in other units makes ``f(X/t)`` of ``f(X)``, ``lam/t`` of ``lam`` and
+``sqrt(t)`` times the factors of them. Both leave the problem what it is, so a tolerance must be a share of something
+that scales along:
+
+- the slope ``g = lam + s ||G(0)||_2``, with ``G(0)`` the gradient of ``f`` at ``X = 0``. It scales like ``c/t``, as
+  ``||grad L||/||theta||`` does, and does not depend on the start of a run.
+- the natural size ``theta_0 = sqrt(g/beta)/s`` of the factors, with ``beta`` the smoothness of ``f``. It scales like
+  ``sqrt(t)``: at factors of that size the curvature of ``f`` has changed the gradient by about ``g``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ._validate import Array
+from .linear_map import LinearMap, spectral_norm_estimate, top_singular
+
+if TYPE_CHECKING:
+    from .problem import Problem
+
+
+class Units(NamedTuple):
+    """What the gradient and the factors of a problem are measured in.
+
+    Attributes
+    ----------
+    slope : float
+        ``g``, with the norm estimated from below to a few percent; 0 where ``X = 0`` is a stationary point of ``f``
+        and there is no decay.
+    floor : float
+        ``theta_0`` where ``theta = 0`` is a minimum of ``L``, so that factors much smaller are zero; else 0, because
+        near the saddle point at 0 no factors are small enough.
+    """
+
+    slope: float
+    floor: float
+
+    def gradient(self, size: float) -> float:
+        """Return the length of ``grad L`` at factors of a size if nothing cancelled in it."""
+        return self.slope * max(size, self.floor)
+
+
+def gradient_at_zero(problem: Problem) -> tuple[LinearMap, ...]:
+    """Return ``G_l(0)``, the gradient of ``f`` where no matrix is updated."""
+    return problem.loss.gradient_operators(_zero_factors(problem))
+
+
+def _zero_factors(problem: Problem) -> list[tuple[Array, Array]]:
+    return [(np.zeros((m, 1), problem.dtype), np.zeros((n, 1), problem.dtype)) for m, n in problem.shapes]
+
+
+def units(problem: Problem, at_zero: tuple[LinearMap, ...] | None = None) -> Units:
+    """Return the units of a problem; ``at_zero`` is :func:`gradient_at_zero` where that is known already."""
+    at_zero = gradient_at_zero(problem) if at_zero is None else at_zero
+    found = max(spectral_norm_estimate(G) for G in at_zero)
+    if not math.isfinite(found):
+        # f is not defined at X = 0, so the start of a run has to serve.
+        return Units(0.0, 0.0)
+    slope = problem.lam + problem.scale * found
+    if not 0.0 < slope < math.inf or not _is_minimum(problem, at_zero, found):
+        return Units(slope, 0.0)
+    return Units(slope, natural_size(problem, slope))
+
+
+def natural_size(problem: Problem, slope: float) -> float:
+    """Return ``theta_0``, and 0 for a linear ``f``, which has no length of its own."""
+    beta = problem.objective.facts.smoothness
+    if beta is None:
+        beta = problem.loss.sampled_smoothness(_zero_factors(problem))
+    return math.sqrt(slope / beta) / problem.scale if beta > 0.0 else 0.0
+
+
+def natural_start(problem: Problem) -> float:
+    """Return ``sqrt(|f(0)|/(s ||G(0)||_2))``, a size of factors as good as ``theta_0`` for a first step, and cheaper.
+
+    It is 0 where it says nothing. Unlike ``theta_0`` it depends on constants in ``f``, so nothing is decided by it.
+    """
+    f = abs(float(problem.loss.factor_value(_zero_factors(problem))))
+    slope = problem.units.slope - problem.lam
+    size = math.sqrt(f / slope) if slope > 0.0 else 0.0
+    return size if math.isfinite(size) else 0.0
+
+
+def _is_minimum(problem: Problem, at_zero: tuple[LinearMap, ...], found: float) -> bool:
+    """Whether ``theta = 0`` is a local minimum of ``L``; ``found`` bounds the norms from below."""
+    if problem.adapter.proximal:
+        # The products of three parameters vanish faster than the penalty.
+        return True
+    weight = problem.lam if problem.several else problem.adapter.nuclear_weight(problem.lam, problem.rank)
+    return found <= weight and all(top_singular(G).values[0] <= weight for G in at_zero)

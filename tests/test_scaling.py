@@ -1,0 +1,292 @@
+"""Data in other units are the same problem: every answer is the same, up to the units."""
+
+import math
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import lorasolve as ls
+from lorasolve import landscape
+from lorasolve.objectives import (
+    Denoising,
+    LinearFineTuning,
+    MatrixCompletion,
+    MatrixSensing,
+    Objective,
+    Softmax,
+)
+from lorasolve.optimizers import Adam
+
+UNITS = [1e-9, 1e-3, 1e3, 1e9]
+GRADIENT = ["gd", "gd_backtracking", "heavy_ball", "nesterov", "scaled_gd", "lora_pro", "proximal_gd"]
+METHODS = [*GRADIENT, "lbfgs", "trust_ncg"]
+# These two take thousands of iterations to converge; their first ones are compared.
+SLOW = ["lora_plus", "adam"]
+STOP, SHORT = ls.StoppingRule(max_iter=5000), ls.StoppingRule(max_iter=300)
+
+
+class InUnits(Objective):
+    """``c f(X/t)``, with what is known about ``f`` in the same units."""
+
+    def __init__(self, inner, c, t):
+        self.inner, self.c, self.t = inner, c, t
+        self.shape, self.dtype = inner.shape, inner.dtype
+        self.convex = inner.facts.convex
+        self.has_hessian = inner.facts.has_hessian
+        self.lower_bound = None if inner.facts.lower_bound is None else c * inner.facts.lower_bound
+        self.smoothness = None if inner.facts.smoothness is None else c / t**2 * inner.facts.smoothness
+
+    def value_and_grad(self, X):
+        f, G = self.inner.value_and_grad(X / self.t)
+        return self.c * f, self.c / self.t * G
+
+    def hessian_product(self, X, D):
+        return self.c / self.t**2 * self.inner.hessian_product(X / self.t, D)
+
+
+class UserLoss(Objective):
+    """A smooth non-quadratic loss that states nothing and has no Hessian products."""
+
+    shape = (6, 5)
+    M = np.random.default_rng(8).standard_normal((6, 2)) @ np.random.default_rng(9).standard_normal((2, 5))
+
+    def value_and_grad(self, X):
+        R = X - self.M
+        root = np.sqrt(1.0 + R**2)
+        return float(np.sum(root)), R / root
+
+
+def _sensing(maps, X):
+    return MatrixSensing(maps, np.einsum("kij,ij->k", maps, X)), 2.0
+
+
+def _objectives():
+    rng = np.random.default_rng(0)
+    g = rng.standard_normal
+    low = 3.0 * g((6, 2)) @ g((2, 5))
+    rows, cols = np.nonzero(np.ones((6, 5)) - np.eye(6, 5))
+    return {
+        "denoising": (Denoising(low + 0.1 * g((6, 5))), 0.5),
+        "linear": (LinearFineTuning(g((6, 5)), g((5, 40)), g((6, 40))), 0.1),
+        "sensing": _sensing(g((90, 6, 5)), low),
+        "completion": (MatrixCompletion(rows, cols, low[rows, cols], (6, 5)), 0.8),
+        "softmax": (Softmax(g((6, 5)), g((5, 60)), rng.integers(0, 6, 60)), 0.05),
+        "user": (UserLoss(), 0.3),
+    }
+
+
+OBJECTIVES = _objectives()
+CELLS = [(c, 1.0) for c in UNITS] + [(1.0, t) for t in UNITS] + [(1e9, 1e-9), (1e-9, 1e9), (1e9, 1e9), (1e-9, 1e-9)]
+
+
+def problem_in(name, c, t):
+    objective, lam = OBJECTIVES[name]
+    return ls.Problem(InUnits(objective, c, t), 3, c / t * lam)
+
+
+def start_in(t, seed=1, size=0.5):
+    rng = np.random.default_rng(seed)
+    return tuple(size * math.sqrt(t) * rng.standard_normal((k, 3)) for k in (6, 5))
+
+
+def in_units(method, c, t):
+    """Adam's two constants are lengths of a step and of a gradient, so they change with the units."""
+    if method == "adam":
+        return ls.Method(Adam(0.05 * math.sqrt(t), eps=1e-8 * c / math.sqrt(t)), "cosine")
+    return method
+
+
+def far(X, Y):
+    return float(np.linalg.norm(X - Y) / np.linalg.norm(Y))
+
+
+@pytest.mark.parametrize("method", [*METHODS, *SLOW])
+@pytest.mark.parametrize("name", list(OBJECTIVES))
+def test_a_run_is_the_same_in_all_units(name, method):
+    stop = SHORT if method in SLOW else STOP
+    plain = ls.solve(problem_in(name, 1.0, 1.0), in_units(method, 1.0, 1.0), start_in(1.0), stop=stop)
+    if method not in SLOW:
+        assert plain.status is ls.Status.CONVERGED and plain.nit > 3
+    for c, t in CELLS:
+        run = ls.solve(problem_in(name, c, t), in_units(method, c, t), start_in(t), stop=stop)
+        assert run.status is plain.status, (c, t)
+        assert abs(run.nit - plain.nit) <= 2, (c, t)
+        assert far(run.X / t, plain.X) < 1e-6, (c, t)
+        assert run.fun / c == pytest.approx(plain.fun, rel=1e-9), (c, t)
+
+
+def data_in(name, unit):
+    """Return a problem with its data in other units: the update is measured in them, the loss in their square."""
+    rng = np.random.default_rng(5)
+    g = rng.standard_normal
+    low = g((6, 2)) @ g((2, 5))
+    rows, cols = np.nonzero(np.ones((6, 5)) - np.eye(6, 5))
+    Z, maps = g((5, 40)), g((90, 6, 5))
+    Y = (low + np.ones((6, 5))) @ Z + 0.1 * g((6, 40))
+    objective, lam = {
+        "denoising": lambda: (Denoising(unit * low), 0.3),
+        "linear": lambda: (LinearFineTuning(unit * np.ones((6, 5)), Z, unit * Y), 0.1),
+        "sensing": lambda: (MatrixSensing(maps, unit * np.einsum("kij,ij->k", maps, low)), 0.3),
+        "completion": lambda: (MatrixCompletion(rows, cols, unit * low[rows, cols], (6, 5)), 0.3),
+    }[name]()
+    return ls.Problem(objective, 3, unit * lam)
+
+
+@pytest.mark.parametrize("name", ["denoising", "linear", "sensing", "completion"])
+@pytest.mark.parametrize("method", ["gd", "als", "lbfgs", "gd:step"])
+def test_data_in_other_units(name, method):
+    """The compiled loops, the batched ones and the closed forms, on data of 1e-9 to 1e9."""
+
+    def run(unit, engine="compiled"):
+        problem = data_in(name, unit)
+        # The curvature in the factors has the units of the data.
+        step = (0.12 if name == "linear" else 0.03) / unit
+        chosen = ls.optimizers.GD(step_size=step) if method == "gd:step" else method
+        if engine == "batch":
+            return ls.solve_batch(problem, chosen, [start_in(unit)] * 2, stop=STOP).result(1)
+        return ls.solve(problem, chosen, start_in(unit), stop=STOP, engine=engine)
+
+    plain = run(1.0)
+    assert plain.status is ls.Status.CONVERGED and plain.nit > 3
+    engines = {"als": ["compiled"], "gd:step": ["compiled", "interpreted", "batch"]}.get(
+        method, ["compiled", "interpreted"]
+    )
+    for unit in UNITS:
+        for engine in engines:
+            result = run(unit, engine)
+            assert result.status is plain.status, (unit, engine)
+            assert abs(result.nit - plain.nit) <= 2, (unit, engine)
+            assert far(result.X / unit, plain.X) < 1e-6, (unit, engine)
+
+
+@pytest.mark.parametrize("name", list(OBJECTIVES))
+def test_verdicts_are_the_same_in_all_units(name):
+    def kinds(c, t):
+        problem = problem_in(name, c, t)
+        start = start_in(t)
+        far_off = ls.solve(problem, "gd", start, stop=ls.StoppingRule(max_iter=5))
+        end = ls.solve(problem, "lbfgs", start)
+        # One column less, then a column of zeros: a saddle point where the missing rank is wanted.
+        less = ls.solve(problem.replace(rank=1), "lbfgs", tuple(part[:, :1] for part in start))
+        padded = tuple(np.pad(part, ((0, 0), (0, 2))) for part in (less.A, less.B))
+        zero = tuple(np.zeros((k, 3)) for k in (6, 5))
+        out = landscape.escape(problem, zero)
+        assert out.fun / c == pytest.approx(end.fun / c, rel=1e-8)
+        points = [(far_off.A, far_off.B), (end.A, end.B), padded, zero]
+        verdicts = [landscape.verdict(problem, point) for point in points]
+        assert not any(verdict.contradictions for verdict in verdicts)
+        seconds = [landscape.second_order(problem, *point) for point in points[1:]]
+        return [str(verdict.kind) for verdict in verdicts], [bool(second.is_sosp) for second in seconds]
+
+    plain = kinds(1.0, 1.0)
+    assert plain[0][0] == "not_converged" and plain[0][1] in ("global", "inconclusive")
+    assert plain[0][2:] == ["saddle", "saddle"]
+    for c, t in CELLS:
+        assert kinds(c, t) == plain, (c, t)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("lam", [1.05, 2.0, 30.0])
+def test_runs_whose_optimum_is_zero_converge_in_all_units(method, lam):
+    """Above the critical decay theta tends to 0 and the terms of the gradient never cancel."""
+    M = np.random.default_rng(3).standard_normal((6, 5))
+    M /= np.linalg.norm(M, 2)
+    iterations = []
+    for c, t in [(1.0, 1.0), *CELLS]:
+        problem = ls.Problem(InUnits(Denoising(M), c, t), 3, c / t * lam)
+        result = ls.solve(problem, method, start_in(t), stop=STOP)
+        assert result.status is ls.Status.CONVERGED, (c, t)
+        # The rule: grad <= 1e-8 g theta_0; and the smallest curvature at 0 is (lam - 1) c/t.
+        slope = (lam + 1.0) * c / t
+        natural = math.sqrt((lam + 1.0) * t)
+        assert np.linalg.norm(result.theta) <= 1.01e-8 * slope * natural / ((lam - 1.0) * c / t), (c, t)
+        assert ls.solve(problem, method, result, stop=STOP).nit == 0
+        iterations.append(result.nit)
+    assert max(iterations) - min(iterations) <= 2
+
+
+@pytest.mark.parametrize("size", [1e-3, 1e-9, 1e-20])
+@pytest.mark.parametrize("lam", [0.0, 0.5])
+def test_small_factors_are_no_solution_below_the_critical_decay(size, lam):
+    """At theta ~ 0 the gradient is as small as one likes, and the point is a saddle."""
+    problem = ls.Problem(Denoising(np.diag([3.0, 2.0, 1.0])), 2, lam)
+    start = tuple(size * np.random.default_rng(k).standard_normal((3, 2)) for k in (1, 2))
+    for method in METHODS:
+        result = ls.solve(problem, method, start)
+        assert result.status is ls.Status.CONVERGED and result.nit > 5, method
+        assert_allclose(np.linalg.svd(result.X)[1], [3.0 - lam, 2.0 - lam, 0.0], atol=1e-6, err_msg=method)
+
+
+@pytest.mark.parametrize("name", list(OBJECTIVES))
+@pytest.mark.parametrize("method", ["gd", "lbfgs", "nesterov"])
+def test_what_has_converged_has_converged(name, method):
+    """The rule does not depend on the start: from a far start and from the end of another run it is the same."""
+    problem = problem_in(name, 1.0, 1.0)
+    for start in (start_in(1.0), start_in(1.0, size=5.0), start_in(1.0, size=1e-4)):
+        result = ls.solve(problem, method, start, stop=ls.StoppingRule(max_iter=20_000))
+        assert result.status is ls.Status.CONVERGED
+        again = ls.solve(problem, "gd", result)
+        assert again.status is ls.Status.CONVERGED and again.nit == 0
+
+
+def test_the_rule_is_what_it_says():
+    """||grad L|| <= tol (lam + s ||G(0)||_2) ||theta||, every term by hand."""
+    M = np.random.default_rng(4).standard_normal((6, 5))
+    problem = ls.Problem(Denoising(M), 3, 0.7, ls.adapters.LoRA(alpha=6.0))
+    slope = 0.7 + 2.0 * np.linalg.norm(M, 2)
+    assert 0.95 * slope <= problem.units.slope <= slope * (1.0 + 1e-12)
+    assert problem.units.floor == 0.0
+    start = start_in(1.0)
+    for tol in (1e-2, 1e-5, 1e-9):
+        shares = []
+
+        def watch(point, shares=shares):
+            G = 2.0 * point.A @ point.B.T - M
+            grad = [2.0 * G @ point.B + 0.7 * point.A, 2.0 * G.T @ point.A + 0.7 * point.B]
+            norm, size = (math.hypot(*map(np.linalg.norm, parts)) for parts in (grad, (point.A, point.B)))
+            shares.append(norm / (problem.units.slope * size))
+
+        result = ls.solve(problem, "gd", start, stop=ls.StoppingRule(grad_tol=tol), callback=watch)
+        assert result.status is ls.Status.CONVERGED
+        assert shares[-1] <= tol < min(shares[:-1])
+
+
+def test_without_decay_and_gradient_at_zero_the_start_is_the_unit():
+    """f(X) = ||X||^2/2 from c times a start: theta tends to 0 like 1/sqrt(k), and the share falls by theta^2."""
+    problem = ls.Problem(Denoising(np.zeros((4, 3))), 2, 0.0)
+    A, B = (np.random.default_rng(k).standard_normal((n, 2)) for k, n in ((1, 4), (2, 3)))
+    stop = ls.StoppingRule(grad_tol=1e-3)
+    ends = [ls.solve(problem, "gd", (size * A, size * B), stop=stop) for size in (1.0, 1e-4, 1e4)]
+    assert {end.status for end in ends} == {ls.Status.CONVERGED}
+    assert max(end.nit for end in ends) - min(end.nit for end in ends) <= 2
+    batch = ls.solve_batch(problem, "gd:step_size=0.2", [(A, B)] * 2, stop=stop)
+    alone = ls.solve(problem, "gd:step_size=0.2", (A, B), stop=stop)
+    assert batch.compiled.all() and list(batch.nit) == [alone.nit] * 2
+
+
+def test_float32_reaches_what_its_rounding_allows():
+    f = Denoising(np.random.default_rng(4).standard_normal((6, 5)).astype(np.float32))
+    for unit in UNITS:
+        problem = ls.Problem(Denoising(np.float32(unit) * f.M), 3, 0.7 * unit)
+        start = tuple(part.astype(np.float32) for part in start_in(unit))
+        # Methods that compare values see the root of the rounding of L in their gradients.
+        for method, tol in (("gd", 3e-4), ("nesterov", 3e-4), ("lbfgs", 1e-6)):
+            end = ls.solve(problem, method, start, stop=ls.StoppingRule(grad_tol=tol))
+            assert end.status is ls.Status.CONVERGED, (unit, method)
+        assert ls.solve(problem, "gd", start, stop=ls.StoppingRule(grad_tol=1e-12)).status is ls.Status.STALLED
+
+
+def test_units_of_a_loss_that_is_not_defined_at_zero():
+    class Log(Objective):
+        shape = (3, 2)
+        smoothness = 10.0
+
+        def value_and_grad(self, X):
+            if not X.any():
+                return math.nan, np.full(X.shape, math.nan)
+            return 0.5 * float(np.sum((X - 1.0) ** 2)), X - 1.0
+
+    problem = ls.Problem(Log(), 2, 0.1)
+    assert problem.units == (0.0, 0.0)
+    assert ls.solve(problem, "gd_backtracking", "gaussian").status is ls.Status.CONVERGED
