@@ -26,8 +26,8 @@ class SecondOrder:
     ----------
     smallest, largest : float
         Extreme eigenvalues there. ``smallest`` is attained in ``direction``, so it bounds the true one from above
-        by any method: a negative value is CERTIFIED, a non-negative one is exact to rounding when ``method`` is
-        ``"dense"`` and as good as ``residual`` when it is ``"lanczos"``.
+        by either eigensolver: a negative value is CERTIFIED, a non-negative one is exact to rounding for
+        ``"dense"`` and as good as ``residual`` for ``"lanczos"``.
     direction : tuple of ndarray
         The unit eigenvector ``(U, V)`` of ``smallest``, of shapes (m, r), (n, r): the way out of a strict saddle. For
         several matrices ``U`` and ``V`` are tuples; the Hessian is that of all factors, couplings included.
@@ -37,7 +37,7 @@ class SecondOrder:
         Norm of ``H z - smallest z`` there.
     eigenvalues : ndarray or None
         All eigenvalues on the complement, ascending (dense only).
-    method : str
+    eigensolver : str
         ``"dense"`` or ``"lanczos"``.
     is_sosp : bool
         Whether ``smallest >= -tol * max(1, largest)``; says nothing about the gradient.
@@ -51,13 +51,13 @@ class SecondOrder:
     symmetry_dimension: int
     residual: float
     eigenvalues: Array | None = field(repr=False)
-    method: str
+    eigensolver: str
     is_sosp: bool
     tol: float
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as plain JSON-ready values (without direction and spectrum)."""
-        names = ("smallest", "largest", "symmetry_dimension", "residual", "method", "is_sosp", "tol")
+        names = ("smallest", "largest", "symmetry_dimension", "residual", "eigensolver", "is_sosp", "tol")
         return {name: getattr(self, name) for name in names}
 
 
@@ -127,10 +127,10 @@ def curvature(apply: Operator, symmetry: Symmetry, tol: float) -> tuple[Array, d
     """
     values: Array | None = None
     if symmetry.size <= DENSE_SIZE:
-        method = "dense"
+        eigensolver = "dense"
         smallest, largest, vector, values = _dense(apply, symmetry)
     else:
-        method = "lanczos"
+        eigensolver = "lanczos"
         smallest, largest, vector = _lanczos(apply, symmetry)
     image = symmetry.outside(apply(vector))
     return vector, {
@@ -139,7 +139,7 @@ def curvature(apply: Operator, symmetry: Symmetry, tol: float) -> tuple[Array, d
         "symmetry_dimension": symmetry.dimension,
         "residual": float(np.linalg.norm(image - smallest * vector)),
         "eigenvalues": values,
-        "method": method,
+        "eigensolver": eigensolver,
         "is_sosp": smallest >= -tol * max(1.0, largest),
         "tol": tol,
     }

@@ -134,7 +134,7 @@ class Verdict:
             second = self.second_order
             lines.append(
                 f"  second order: smallest curvature {second.smallest:.3e} off {second.symmetry_dimension} symmetry "
-                f"directions ({second.method})"
+                f"directions ({second.eigensolver})"
             )
         for premise in self.premises:
             mark = {True: "holds", False: "FAILS", None: "unknown"}[premise.holds]
@@ -188,7 +188,7 @@ def verdict(
         States that the given constants of several matrices satisfy the joint inequality that Theorem 2 rests on,
         ``<grad f(X) - grad f(X*), X - X*> >= sum_l alpha_l ||X_l - X*_l||_F^2``. Constants of each matrix alone do not
         imply it (Notes), so it counts as unknown unless it is stated here or certified: for a sum of losses of one
-        matrix each (``decoupled``), for a jointly strongly convex ``f`` that states ``alpha``, and for small least
+        matrix each (``decoupled``), for a jointly strongly convex ``f`` that states ``rsc``, and for small least
         squares.
 
     Returns
@@ -324,13 +324,13 @@ class _Judge:
             return math.inf
         gap = self.value - facts.lower_bound if facts.lower_bound is not None else math.inf
         constants = self.constants
-        if constants is None or not all(c.whole_space and c.alpha_low > 0.0 for c in constants):
+        if constants is None or not all(c.whole_space and c.rsc_low > 0.0 for c in constants):
             return gap
         if self.joint is not None and (self.stated or not self.joint.holds):
             # What the caller states is about X* alone, not strong convexity.
             return gap
         lengths = (float(np.linalg.norm(G.to_dense())) for G in self.point.gradients())
-        return min(gap, sum(length**2 / (2.0 * c.alpha_low) for length, c in zip(lengths, constants)))
+        return min(gap, sum(length**2 / (2.0 * c.rsc_low) for length, c in zip(lengths, constants)))
 
     def _negative_curvature(self, second: SecondOrder) -> tuple[Kind, str, str]:
         # At distance d from a stationary point the curvature is off by O(d) and the gradient by O(d) or, where the
@@ -414,8 +414,8 @@ class _Judge:
         if self.constants is None:
             return *premises, Premise("constants", None, "constants not given")
         for k, c in enumerate(self.constants):
-            certified = c.alpha_low > 0.0 and c.beta_high < math.inf
-            holds = True if certified else (False if c.alpha_high <= 0.0 else None)
+            certified = c.rsc_low > 0.0 and c.rsm_high < math.inf
+            holds = True if certified else (False if c.rsc_high <= 0.0 else None)
             premises.append(Premise("constants", holds, str(c), self._block(k)))
         if self.joint is not None:
             premises.append(self.joint)
@@ -456,17 +456,17 @@ class _Judge:
             return ()
         if self.problem.several:
             return theorem_2(blocks)
-        ((single, alpha, beta, known),) = blocks
+        ((single, rsc, rsm, known),) = blocks
         if single.delta > 0.0:
-            return (theorem_3(single, alpha, beta, known, self.eps),)
+            return (theorem_3(single, rsc, rsm, known, self.eps),)
         whole_space = self.constants[0].whole_space and known is Known.CERTIFIED
-        return tuple(statement(single, alpha, beta, known) for statement in applicable(single, whole_space))
+        return tuple(statement(single, rsc, rsm, known) for statement in applicable(single, whole_space))
 
 
 def _usable(constants: Constants) -> tuple[float, float, Known] | None:
     """Return the certified ends, or the sampled ones where those say nothing, or None."""
-    if constants.alpha_low > 0.0 and constants.beta_high < math.inf:
-        return constants.alpha_low, constants.beta_high, Known.CERTIFIED
-    if constants.alpha_high > 0.0:
-        return constants.alpha_high, constants.beta_low, Known.SAMPLED
+    if constants.rsc_low > 0.0 and constants.rsm_high < math.inf:
+        return constants.rsc_low, constants.rsm_high, Known.CERTIFIED
+    if constants.rsc_high > 0.0:
+        return constants.rsc_high, constants.rsm_low, Known.SAMPLED
     return None

@@ -102,7 +102,7 @@ def test_large_points_use_lanczos_and_find_the_saddle():
     P, s, Qt = np.linalg.svd(M)
     A, B = balanced(P[:, [0, 1, 2, 3, 5]], s[[0, 1, 2, 3, 5]] - 0.5, Qt[[0, 1, 2, 3, 5]].T)
     second = landscape.second_order(problem, A, B)
-    assert second.method == "lanczos"
+    assert second.eigensolver == "lanczos"
     assert second.smallest == pytest.approx(s[5] - s[4], abs=1e-7)
     assert not second.is_sosp
 
