@@ -17,6 +17,7 @@ from ..linear_map import numerical_rank
 from ..problem import Problem
 from ..result import Result
 from ._canonical import Point, canonical_result
+from ._krylov import MISSED
 from .constants import Constants, joint_inequality, known_block_constants
 from .curvature import SecondOrder, second_order_at
 from .first_order import Stationarity, stationarity_at
@@ -134,7 +135,7 @@ class Verdict:
             second = self.second_order
             lines.append(
                 f"  second order: smallest curvature {second.smallest:.3e} off {second.symmetry_dimension} symmetry "
-                f"directions ({second.eigensolver})"
+                f"directions ({second.evidence})"
             )
         for premise in self.premises:
             mark = {True: "holds", False: "FAILS", None: "unknown"}[premise.holds]
@@ -404,11 +405,14 @@ class _Judge:
         return tuple(found)
 
     def _premises(self, spectra: tuple[Spectra, ...] | None) -> tuple[Premise, ...]:
-        second = self.second
-        curvature = f"smallest curvature {second.smallest:.2e}" if second else "not computed"
+        second, curvature, is_sosp = self.second, "not computed", None
+        if second:
+            curvature = f"smallest curvature {second.smallest:.2e}, {second.evidence}"
+            # A search too short to exclude negative curvature establishes no premise.
+            is_sosp = second.is_sosp if second.failure_probability <= MISSED else None
         premises = [
             Premise("first_order", self.first.is_fosp, f"||grad L|| = {self.first.grad_norm:.2e}"),
-            Premise("second_order", second.is_sosp if second else None, curvature),
+            Premise("second_order", is_sosp, curvature),
             *self._premises_on_star(spectra),
         ]
         if self.constants is None:
