@@ -33,7 +33,7 @@ MISSED = 1e-12
 # Steps of one search at most, and numbers that its basis may take.
 MAX_STEPS = 300
 MAX_ENTRIES = 20_000_000
-# How often, in steps, the tridiagonal matrix is looked at.
+# How often, in steps, the tridiagonal matrix is looked at; the basis grows by as many vectors at a time.
 EVERY = 10
 # Rounding error of one step, in units of eps ||H||: of the product and of the orthogonalisation.
 ROUNDING = 32.0 * float(np.finfo(np.float64).eps)
@@ -77,7 +77,7 @@ def search_krylov(apply: Callable[[Array], Array], draw: Callable[[], Array], di
     largest = max(run.values[-1] for run in runs)
     level = tol * max(1.0, largest)
     return Search(
-        vector=lowest.lowest_vector(),
+        vector=lowest.vector,
         largest=float(largest),
         failure_probability=max(run.probability(level) for run in runs) ** len(runs),
         at_least=-max(run.level(level, each) for run in runs),
@@ -92,7 +92,7 @@ class _Lanczos:
     ) -> None:
         self.dimension = dimension
         self.limit = min(dimension, max(EVERY, min(MAX_STEPS, MAX_ENTRIES // start.size)))
-        self.basis = np.empty((self.limit, start.size))
+        self.basis: list[Array] = []
         self.diagonal: list[float] = []
         self.off: list[float] = []
         self.found_negative = False
@@ -102,17 +102,21 @@ class _Lanczos:
             if len(self.diagonal) % EVERY == 0 or self._ended():
                 self._look(tol)
                 if self._ended() or self.found_negative or self.probability(self.tau) <= goal:
-                    return
+                    break
+        self.vector = self._lowest_vector()
+        self.basis = []
 
     def _step(self, apply: Callable[[Array], Array], vector: Array) -> Array:
         """Add a basis vector; return the next one."""
         k = len(self.diagonal)
-        self.basis[k] = vector
+        if k % EVERY == 0:
+            self.basis.append(np.zeros((EVERY, vector.size)))
+        self.basis[-1][k % EVERY] = vector
         image = apply(vector)
         self.diagonal.append(float(vector @ image))
-        known = self.basis[: k + 1]
         for _ in range(2):
-            image = image - known.T @ (known @ image)
+            for known in self.basis:
+                image = image - known.T @ (known @ image)
         self.off.append(float(np.linalg.norm(image)))
         return image / self.off[-1] if self.off[-1] > 0.0 else image
 
@@ -130,9 +134,13 @@ class _Lanczos:
         converged = bool(np.all(errors <= 1e-3 * np.abs(self.values[[0, -1]])))
         self.found_negative = converged and self.values[0] < -self.tau
 
-    def lowest_vector(self) -> Array:
+    def _lowest_vector(self) -> Array:
         """Return the Ritz vector of the smallest Ritz value, of length 1."""
-        vector = self.vectors[:, 0] @ self.basis[: len(self.diagonal)]
+        weights = np.zeros(EVERY * len(self.basis))
+        weights[: len(self.diagonal)] = self.vectors[:, 0]
+        vector = np.zeros(self.basis[0].shape[1])
+        for part, known in zip(np.split(weights, len(self.basis)), self.basis):
+            vector += part @ known
         return vector / np.linalg.norm(vector)
 
     def probability(self, level: float) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import as_integer, as_number
+from .._validate import Array, as_integer, as_number
 from ..engine import StoppingRule, solve
 from ..method import Method
 from ..optimizers import Optimizer
@@ -69,7 +69,7 @@ def escape(
     for _ in range(max_escapes):
         second = second_order_at(point, tol)
         if not second.is_sosp:
-            point = _lowest_on_line(point, second.direction)
+            point = lowest_on_line(point, flat(problem.checked_factors(*second.direction)))
         elif isinstance(result, Result) and result.success:
             return result
         root = np.sqrt(problem.scale)
@@ -92,10 +92,9 @@ def keeps_problem(method: str | Optimizer | Method) -> Method:
     return method
 
 
-def _lowest_on_line(point: Point, direction: tuple[Any, Any]) -> Point:
-    """Return the lowest of geometrically spaced points on both sides along a direction."""
+def lowest_on_line(point: Point, along: Array) -> Point:
+    """Return the lowest of geometrically spaced points on both sides along a flat direction."""
     problem, theta = point.problem, point.theta
-    along = flat(problem.checked_factors(*direction))
     size = 1.0 + float(np.linalg.norm(theta))
     steps = [sign * size * 2.0**k for k in range(-20, 3) for sign in (1.0, -1.0)]
 
