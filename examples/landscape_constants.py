@@ -20,13 +20,13 @@ def run(quick: bool = False) -> dict[str, Any]:
     problem = ls.Problem(f, rank=4, lam=0.1)
     optimum = ls.solve_convex(problem)
     constants = landscape.restricted_constants(f, optimum.X, r=4, D=5.0)
-    regime = landscape.regime(constants.alpha_low, constants.beta_high, 4, optimum.rank, fully_conditioned=True)
+    regime = landscape.regime(constants.rsc_low, constants.rsm_high, 4, optimum.rank, fully_conditioned=True)
     print(f"sensing: {constants}\n  {regime.kind}: {regime.reason}")
     print(f"  ||X*||_* = {optimum.nuclear_norm:.3f} <= {landscape.magnitude_bound(problem):.3f} = f(0)/lam")
 
     network = ls.objectives.TwoLayer.example(rng)
     sampled = landscape.restricted_constants(network, np.zeros(network.shape), r=2, D=1.0, samples=50 if quick else 500)
-    print(f"network: {sampled}\n  {sampled.how['alpha_high']}")
+    print(f"network: {sampled}\n  {sampled.how['rsc_high']}")
     return {"constants": constants, "regime": regime, "sampled": sampled}
 
 

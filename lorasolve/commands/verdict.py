@@ -21,6 +21,14 @@ class VerdictCommand(Command):
         """Declare the arguments."""
         parser.add_argument("file", help="a result saved by 'lorasolve solve --out NAME' (NAME.npz)")
         parser.add_argument("--tol", type=float, default=1e-6, help="relative accuracy (default 1e-6)")
+        parser.add_argument(
+            "--search",
+            nargs="?",
+            type=int,
+            const=True,
+            metavar="STARTS",
+            help="where nothing else decides, look for a better point, from STARTS random starts among others (10)",
+        )
         parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
 
     def run(self, args: argparse.Namespace) -> int:
@@ -28,7 +36,7 @@ class VerdictCommand(Command):
         from ..landscape import verdict
 
         problem, result = load_result(args.file)
-        found = verdict(problem, result, tol=args.tol)
+        found = verdict(problem, result, tol=args.tol, search=args.search)
         good = _GOOD.get(found.kind)
         text = f"{problem_line(problem)}, {result.method} from {result.started_from}: {result.status.label}\n"
         document = {"problem": problem_line(problem), "verdict": found.to_dict()}

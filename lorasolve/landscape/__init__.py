@@ -13,6 +13,7 @@ from .judge import Premise, Verdict, verdict
 from .multistart import Census, census
 from .regimes import Regime, regime
 from .threshold import Threshold, sharp_threshold, threshold_map
+from .witness import Witness
 
 __all__ = [
     "Census",
@@ -23,6 +24,7 @@ __all__ = [
     "Stationarity",
     "Threshold",
     "Verdict",
+    "Witness",
     "census",
     "effective_rank",
     "escape",

@@ -43,9 +43,9 @@ class Constants:
 
     Attributes
     ----------
-    alpha_low, alpha_high, beta_low, beta_high : float
-        ``alpha_low <= alpha <= alpha_high`` and ``beta_low <= beta <= beta_high``. ``alpha_low`` may be ``-inf`` and
-        ``beta_high`` ``inf``: then nothing is known on that side, and no theorem can be applied.
+    rsc_low, rsc_high, rsm_low, rsm_high : float
+        ``rsc_low <= alpha <= rsc_high`` and ``rsm_low <= beta <= rsm_high``. ``rsc_low`` may be ``-inf`` and
+        ``rsm_high`` ``inf``: then nothing is known on that side, and no theorem can be applied.
     how : dict of Evidence
         For each end ``known`` and ``source``: CERTIFIED (a bound valid for all matrices), ATTAINED (the value at a
         matrix that optimisation found), SAMPLED (the extreme of random matrices; one-sided), or None.
@@ -57,10 +57,10 @@ class Constants:
         Whether the certified ends hold without any restriction of rank or distance.
     """
 
-    alpha_low: float
-    alpha_high: float
-    beta_low: float
-    beta_high: float
+    rsc_low: float
+    rsc_high: float
+    rsm_low: float
+    rsm_high: float
     how: dict[str, Evidence]
     r: int
     radius: float
@@ -69,16 +69,16 @@ class Constants:
     @classmethod
     def exact(
         cls,
-        alpha: float,
-        beta: float,
+        rsc: float,
+        rsm: float,
         r: int,
         radius: float = math.inf,
         whole_space: bool = False,
         source: str = "given",
     ) -> Constants:
         """Return constants known exactly, for matrices of rank <= ``r`` within ``radius`` or on the whole space."""
-        how = dict.fromkeys(("alpha_low", "alpha_high", "beta_low", "beta_high"), Evidence(Known.CERTIFIED, source))
-        return cls(alpha, alpha, beta, beta, how, r, radius, whole_space)
+        how = dict.fromkeys(("rsc_low", "rsc_high", "rsm_low", "rsm_high"), Evidence(Known.CERTIFIED, source))
+        return cls(rsc, rsc, rsm, rsm, how, r, radius, whole_space)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON-ready values (infinite ends as None)."""
@@ -87,7 +87,7 @@ class Constants:
         return fields | {"how": how}
 
     def __str__(self) -> str:
-        ends = [("alpha", self.alpha_low, self.alpha_high), ("beta", self.beta_low, self.beta_high)]
+        ends = [("alpha", self.rsc_low, self.rsc_high), ("beta", self.rsm_low, self.rsm_high)]
         lines = [f"{name} in [{low:.6g}, {high:.6g}]" for name, low, high in ends]
         return ", ".join(lines) + f" for rank <= {self.r} within distance {self.radius:g} of X*"
 
@@ -97,7 +97,7 @@ def restricted_constants(
     X_star: ArrayLike,
     r: int,
     D: float,
-    method: Literal["auto", "quadratic", "sampled", "searched"] = "auto",
+    by: Literal["auto", "quadratic", "sampled", "searched"] = "auto",
     samples: int = 1000,
     starts: int = 5,
     seed: int = 0,
@@ -118,7 +118,7 @@ def restricted_constants(
         LoRA rank.
     D : float
         Radius, > 0; ``inf`` is accepted.
-    method : {"auto", "quadratic", "sampled", "searched"}
+    by : {"auto", "quadratic", "sampled", "searched"}
         ``"quadratic"`` (chosen by ``"auto"`` where the objective says ``least_squares``): certified ends from the
         spectrum of the constant Hessian, attained ends by alternating optimisation over the restricted sets.
         ``"sampled"``: Monte Carlo, as in the main paper, for any ``f``; certified ends only from what the objective
@@ -138,7 +138,7 @@ def restricted_constants(
     Raises
     ------
     ValueError, TypeError
-        For arguments out of range, and for ``method="quadratic"`` on an objective that is not quadratic.
+        For arguments out of range, and for ``by="quadratic"`` on an objective that is not quadratic.
 
     Notes
     -----
@@ -154,27 +154,27 @@ def restricted_constants(
     samples = as_integer(samples, "samples", 1)
     starts = as_integer(starts, "starts", 1)
     rng = np.random.default_rng(as_integer(seed, "seed", 0))
-    if method not in ("auto", "quadratic", "sampled", "searched"):
-        raise ValueError(f"method: expected 'auto', 'quadratic', 'sampled' or 'searched', got {method!r}")
-    if method == "quadratic" and not objective.facts.least_squares:
+    if by not in ("auto", "quadratic", "sampled", "searched"):
+        raise ValueError(f"by: expected 'auto', 'quadratic', 'sampled' or 'searched', got {by!r}")
+    if by == "quadratic" and not objective.facts.least_squares:
         raise ValueError(
-            f"method: 'quadratic' needs an objective with least_squares = True (a constant Hessian); "
+            f"by: 'quadratic' needs an objective with least_squares = True (a constant Hessian); "
             f"{type(objective).__name__} has {objective.facts.least_squares!r}; accepted here: 'sampled', 'searched'"
         )
-    if method == "quadratic" or (method == "auto" and objective.facts.least_squares):
+    if by == "quadratic" or (by == "auto" and objective.facts.least_squares):
         return _quadratic(objective, X_star, r, D, starts, rng)
     sampled = _sampled(objective, X_star, r, D, samples, rng)
-    return sampled if method != "searched" else _searched(objective, X_star, sampled, starts, rng)
+    return sampled if by != "searched" else _searched(objective, X_star, sampled, starts, rng)
 
 
 def known_constants(objective: Objective, r: int) -> Constants | None:
     """Return whole-space constants that cost nothing to establish, or None.
 
-    They come from an objective that states ``alpha`` and ``beta``, or from the spectrum of a small quadratic.
+    They come from an objective that states ``rsc`` and ``rsm``, or from the spectrum of a small quadratic.
     """
-    alpha, beta = getattr(objective, "alpha", None), getattr(objective, "beta", None)
-    if isinstance(alpha, float) and isinstance(beta, float):
-        return Constants.exact(alpha, beta, r, whole_space=True, source="stated by the objective, whole space")
+    rsc, rsm = getattr(objective, "rsc", None), getattr(objective, "rsm", None)
+    if isinstance(rsc, float) and isinstance(rsm, float):
+        return Constants.exact(rsc, rsm, r, whole_space=True, source="stated by the objective, whole space")
     m, n = objective.shape
     if objective.facts.least_squares and m * n <= DENSE_ENTRIES:
         low, high = _spectrum_ends(objective)
@@ -186,22 +186,22 @@ def known_constants(objective: Objective, r: int) -> Constants | None:
 def known_block_constants(loss: MultiObjective, ranks: Sequence[int]) -> tuple[Constants, ...] | None:
     """Return whole-space constants for each matrix that cost nothing and satisfy the joint inequality, or None.
 
-    For a decoupled loss those of its parts. Otherwise a loss that is strongly convex with ``alpha`` and smooth with
-    ``beta`` jointly has these constants in each matrix: stated by it, or from the spectrum of a small quadratic.
+    For a decoupled loss those of its parts. Otherwise a loss that is strongly convex with ``rsc`` and smooth with
+    ``rsm`` jointly has these constants in each matrix: stated by it, or from the spectrum of a small quadratic.
     """
     if loss.decoupled or len(ranks) == 1:
         zeros = [np.zeros(shape) for shape in loss.shapes]
         found = [known_constants(loss.block(k, zeros), r) for k, r in enumerate(ranks)]
         return None if None in found else tuple(found)  # type: ignore[arg-type]
-    alpha, beta = getattr(loss, "alpha", None), getattr(loss, "beta", None)
-    if isinstance(alpha, float) and isinstance(beta, float):
+    rsc, rsm = getattr(loss, "rsc", None), getattr(loss, "rsm", None)
+    if isinstance(rsc, float) and isinstance(rsm, float):
         source = "stated by the loss, jointly, whole space"
     elif _has_small_hessian(loss):
-        alpha, beta = _ends(joint_hessian(loss))
+        rsc, rsm = _ends(joint_hessian(loss))
         source = "extreme eigenvalues of the joint Hessian, whole space"
     else:
         return None
-    return tuple(Constants.exact(alpha, beta, r, whole_space=True, source=source) for r in ranks)
+    return tuple(Constants.exact(rsc, rsm, r, whole_space=True, source=source) for r in ranks)
 
 
 def joint_inequality(loss: MultiObjective, constants: Sequence[Constants]) -> tuple[bool | None, str]:
@@ -212,10 +212,10 @@ def joint_inequality(loss: MultiObjective, constants: Sequence[Constants]) -> tu
     is jointly strongly convex with a constant of at least all ``alpha_l``. Nothing here refutes it: that would need an
     admissible matrix of low rank.
     """
-    least = [c.alpha_low if c.alpha_low > 0.0 else c.alpha_high for c in constants]
+    least = [c.rsc_low if c.rsc_low > 0.0 else c.rsc_high for c in constants]
     if loss.decoupled:
         return True, "f is a sum of losses of one matrix each"
-    stated = getattr(loss, "alpha", None)
+    stated = getattr(loss, "rsc", None)
     if isinstance(stated, float) and stated >= max(least):
         return True, f"{Known.CERTIFIED}: f is jointly strongly convex with {stated:.6g}"
     if _has_small_hessian(loss):
@@ -263,23 +263,23 @@ def _quadratic(
 ) -> Constants:
     m, n = objective.shape
     how: dict[str, Evidence] = {
-        "alpha_high": Evidence(Known.ATTAINED, "alternating minimisation over rank <= r within the radius"),
-        "beta_low": Evidence(Known.ATTAINED, "alternating maximisation over the restricted directions"),
+        "rsc_high": Evidence(Known.ATTAINED, "alternating minimisation over rank <= r within the radius"),
+        "rsm_low": Evidence(Known.ATTAINED, "alternating maximisation over the restricted directions"),
     }
     if m * n <= DENSE_ENTRIES:
-        alpha_low, beta_high = _spectrum_ends(objective)
-        how["alpha_low"] = Evidence(Known.CERTIFIED, "smallest eigenvalue of the Hessian")
-        how["beta_high"] = Evidence(Known.CERTIFIED, "largest eigenvalue of the Hessian")
+        rsc_low, rsm_high = _spectrum_ends(objective)
+        how["rsc_low"] = Evidence(Known.CERTIFIED, "smallest eigenvalue of the Hessian")
+        how["rsm_high"] = Evidence(Known.CERTIFIED, "largest eigenvalue of the Hessian")
     else:
-        alpha_low, beta_high = _stated_ends(objective, how)
+        rsc_low, rsm_high = _stated_ends(objective, how)
     form = _Form(objective)
-    alpha_high = min(_attained_alpha(form, X_star, r, D, rng) for _ in range(starts))
-    beta_low = max(_attained_beta(form, X_star, r, D, rng) for _ in range(starts))
+    rsc_high = min(_attained_alpha(form, X_star, r, D, rng) for _ in range(starts))
+    rsm_low = max(_attained_beta(form, X_star, r, D, rng) for _ in range(starts))
     return Constants(
-        alpha_low=min(alpha_low, alpha_high),
-        alpha_high=alpha_high,
-        beta_low=beta_low,
-        beta_high=max(beta_high, beta_low),
+        rsc_low=min(rsc_low, rsc_high),
+        rsc_high=rsc_high,
+        rsm_low=rsm_low,
+        rsm_high=max(rsm_high, rsm_low),
         how=how,
         r=r,
         radius=D,
@@ -289,17 +289,17 @@ def _quadratic(
 
 def _stated_ends(objective: Objective, how: dict[str, Evidence]) -> tuple[float, float]:
     """Return what the objective's own facts give for ``alpha`` from below and ``beta`` from above."""
-    alpha_low, beta_high = -math.inf, math.inf
-    how["alpha_low"] = how["beta_high"] = UNKNOWN
+    rsc_low, rsm_high = -math.inf, math.inf
+    how["rsc_low"] = how["rsm_high"] = UNKNOWN
     if objective.facts.convex:
-        alpha_low, how["alpha_low"] = 0.0, Evidence(Known.CERTIFIED, "f is convex")
+        rsc_low, how["rsc_low"] = 0.0, Evidence(Known.CERTIFIED, "f is convex")
     if objective.facts.smoothness is not None:
-        beta_high = objective.facts.smoothness
-        how["beta_high"] = Evidence(Known.CERTIFIED, "the objective's smoothness constant")
+        rsm_high = objective.facts.smoothness
+        how["rsm_high"] = Evidence(Known.CERTIFIED, "the objective's smoothness constant")
         if not objective.facts.convex:
-            alpha_low = -objective.facts.smoothness
-            how["alpha_low"] = Evidence(Known.CERTIFIED, "minus the smoothness constant")
-    return alpha_low, beta_high
+            rsc_low = -objective.facts.smoothness
+            how["rsc_low"] = Evidence(Known.CERTIFIED, "minus the smoothness constant")
+    return rsc_low, rsm_high
 
 
 class _Form:
@@ -464,30 +464,30 @@ def _sampled(
     objective: Objective, X_star: Array, r: int, D: float, samples: int, rng: np.random.Generator
 ) -> Constants:
     how: dict[str, Evidence] = {
-        "alpha_high": Evidence(Known.SAMPLED, f"minimum over {samples} random matrices; alpha is at most this"),
-        "beta_low": Evidence(
+        "rsc_high": Evidence(Known.SAMPLED, f"minimum over {samples} random matrices; alpha is at most this"),
+        "rsm_low": Evidence(
             Known.SAMPLED, f"maximum over {samples} random matrices and directions; beta is at least this"
         ),
     }
-    alpha_low, beta_high = _stated_ends(objective, how)
+    rsc_low, rsm_high = _stated_ends(objective, how)
     G_star = objective.value_and_grad(X_star)[1]
     m, n = objective.shape
-    alpha, beta = math.inf, -math.inf
+    rsc, rsm = math.inf, -math.inf
     for _ in range(samples):
         A, B = _random_factors(X_star, r, D, rng)
         X = A @ B.T
         E = X - X_star
         size = float(np.vdot(E, E))
         if size > 0.0:
-            alpha = min(alpha, float(np.vdot(objective.value_and_grad(X)[1] - G_star, E)) / size)
+            rsc = min(rsc, float(np.vdot(objective.value_and_grad(X)[1] - G_star, E)) / size)
         direction = _unit_rank_one(m, rng) @ X + X @ _unit_rank_one(n, rng)
         curvature = float(np.vdot(direction, objective.hessian_product(X, direction)))
-        beta = max(beta, curvature / float(np.vdot(direction, direction)))
+        rsm = max(rsm, curvature / float(np.vdot(direction, direction)))
     return Constants(
-        alpha_low=min(alpha_low, alpha),
-        alpha_high=alpha,
-        beta_low=beta,
-        beta_high=max(beta_high, beta),
+        rsc_low=min(rsc_low, rsc),
+        rsc_high=rsc,
+        rsm_low=rsm,
+        rsm_high=max(rsm_high, rsm),
         how=how,
         r=r,
         radius=D,
@@ -506,25 +506,25 @@ def _searched(
 ) -> Constants:
     """Improve the two attained ends by optimisation from random starts."""
     r, D = sampled.r, sampled.radius
-    alpha, beta = sampled.alpha_high, sampled.beta_low
+    rsc, rsm = sampled.rsc_high, sampled.rsm_low
     for _ in range(starts):
         A, B = _random_factors(X_star, r, D, rng)
-        alpha = min(alpha, _descend_quotient(objective, X_star, A, B, D))
-        beta = max(beta, _ascend_curvature(objective, A @ B.T, rng))
+        rsc = min(rsc, _descend_quotient(objective, X_star, A, B, D))
+        rsm = max(rsm, _ascend_curvature(objective, A @ B.T, rng))
     how = sampled.how | {
-        "alpha_high": Evidence(
+        "rsc_high": Evidence(
             Known.ATTAINED, "descent on the quotient from random starts; alpha is at most this"
         ),
-        "beta_low": Evidence(
+        "rsm_low": Evidence(
             Known.ATTAINED, "power iteration over the directions at random matrices; beta is at least this"
         ),
     }
     return replace(
         sampled,
-        alpha_low=min(sampled.alpha_low, alpha),
-        alpha_high=alpha,
-        beta_low=beta,
-        beta_high=max(sampled.beta_high, beta),
+        rsc_low=min(sampled.rsc_low, rsc),
+        rsc_high=rsc,
+        rsm_low=rsm,
+        rsm_high=max(sampled.rsm_high, rsm),
         how=how,
     )
 

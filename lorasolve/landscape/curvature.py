@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from .._known import Known
 from .._validate import Array, as_number
-from ..linear_map import numerical_rank
-from ._canonical import Point, canonical
+from ..linear_map import numerical_rank, top_singular
+from ..problem import flat
+from ._canonical import Point, canonical, truncated_svd
+from ._krylov import MISSED, search_krylov
+from .first_order import complement
 
 Operator = Callable[[Array], Array]
 
@@ -26,8 +31,8 @@ class SecondOrder:
     ----------
     smallest, largest : float
         Extreme eigenvalues there. ``smallest`` is attained in ``direction``, so it bounds the true one from above
-        by any method: a negative value is CERTIFIED, a non-negative one is exact to rounding when ``method`` is
-        ``"dense"`` and as good as ``residual`` when it is ``"lanczos"``.
+        by either eigensolver: a negative value is CERTIFIED. A non-negative one is exact to rounding for ``"dense"``;
+        for ``"lanczos"`` it is SAMPLED (see ``failure_probability``).
     direction : tuple of ndarray
         The unit eigenvector ``(U, V)`` of ``smallest``, of shapes (m, r), (n, r): the way out of a strict saddle. For
         several matrices ``U`` and ``V`` are tuples; the Hessian is that of all factors, couplings included.
@@ -37,12 +42,18 @@ class SecondOrder:
         Norm of ``H z - smallest z`` there.
     eigenvalues : ndarray or None
         All eigenvalues on the complement, ascending (dense only).
-    method : str
+    eigensolver : str
         ``"dense"`` or ``"lanczos"``.
     is_sosp : bool
         Whether ``smallest >= -tol * largest``; says nothing about the gradient.
     tol : float
         The tolerance used.
+    failure_probability : float
+        Bound on the probability, over the random starts of the search, that a curvature below
+        ``-tol * largest`` exists and was missed: 0 for ``"dense"`` and where one was found, 1 where the search
+        was too short to tell.
+    at_least : float
+        No curvature lies below this, but for a probability of at most ``1e-12`` (``"dense"``: ``smallest``).
     """
 
     smallest: float
@@ -51,13 +62,29 @@ class SecondOrder:
     symmetry_dimension: int
     residual: float
     eigenvalues: Array | None = field(repr=False)
-    method: str
+    eigensolver: str
     is_sosp: bool
     tol: float
+    failure_probability: float
+    at_least: float
+
+    @property
+    def evidence(self) -> str:
+        """How well it is known that there is no curvature below the tolerance, in words."""
+        if self.eigensolver == "dense" or not self.is_sosp:
+            return self.eigensolver
+        if self.failure_probability <= MISSED:
+            level, probability = self.tol * max(0.0, self.largest), self.failure_probability
+        else:
+            level, probability = -self.at_least, MISSED
+        return f"{self.eigensolver}, {Known.SAMPLED}: below -{level:.1e} missed with probability <= {probability:.0e}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as plain JSON-ready values (without direction and spectrum)."""
-        names = ("smallest", "largest", "symmetry_dimension", "residual", "method", "is_sosp", "tol")
+        names = (
+            *("smallest", "largest", "symmetry_dimension", "residual", "eigensolver", "is_sosp", "tol"),
+            *("failure_probability", "at_least"),
+        )
         return {name: getattr(self, name) for name in names}
 
 
@@ -80,6 +107,13 @@ def second_order(problem: Any, A: Any, B: Any, tol: float = 1e-7) -> SecondOrder
 
     Notes
     -----
+    Up to 400 parameters the Hessian is formed and decomposed. Beyond that it is searched by Lanczos from two
+    independent random starts, fresh in every call, so that no point can be prepared against them. The probability that
+    both missed a negative curvature is bounded from what they computed, without an assumption on the spectrum
+    (``lorasolve/landscape/_krylov.py``). Directions that cost next to nothing are tried beside it: into the weakest
+    column pair of the factors along the top singular pair ``(u, v)`` of ``G`` outside the spans of ``X``; for a pair of
+    zero columns that curvature is exactly ``lam - ||G||_2``.
+
     Source: main paper, section 1 (Hessian form; proofs/factor_derivatives).
     """
     as_number(tol, "tol", 0.0)
@@ -89,7 +123,9 @@ def second_order(problem: Any, A: Any, B: Any, tol: float = 1e-7) -> SecondOrder
 def second_order_at(point: Point, tol: float) -> SecondOrder:
     """Return the :class:`SecondOrder` of a point in the normal form."""
     symmetry = Symmetry([symmetry_basis(A, B, point.lam) for A, B in point.factors])
-    vector, found = curvature(lambda direction: _apply(point, direction), symmetry, tol)
+    vector, found = curvature(
+        lambda direction: _apply(point, direction), symmetry, tol, lambda: _into_weakest_columns(point)
+    )
     U, V, _ = point.problem.split(vector)
     return SecondOrder(direction=(U, V), **found)
 
@@ -120,28 +156,35 @@ class Symmetry:
         return np.linalg.eigh(found)[1][:, : self.size - self.dimension]
 
 
-def curvature(apply: Operator, symmetry: Symmetry, tol: float) -> tuple[Array, dict[str, Any]]:
+def curvature(
+    apply: Operator, symmetry: Symmetry, tol: float, candidates: Callable[[], list[Array]] = list
+) -> tuple[Array, dict[str, Any]]:
     """Return the flat eigenvector of the smallest curvature, and the other fields of :class:`SecondOrder`.
 
-    ``apply`` multiplies a flat direction by the Hessian; ``symmetry`` is what is projected out.
+    ``apply`` multiplies a flat direction by the Hessian; ``symmetry`` is what is projected out; ``candidates()`` gives
+    directions worth trying where the Hessian is too large to be decomposed.
     """
     values: Array | None = None
     if symmetry.size <= DENSE_SIZE:
-        method = "dense"
+        eigensolver = "dense"
         smallest, largest, vector, values = _dense(apply, symmetry)
+        failure, at_least = 0.0, smallest
     else:
-        method = "lanczos"
-        smallest, largest, vector = _lanczos(apply, symmetry)
+        eigensolver = "lanczos"
+        smallest, largest, vector, failure, at_least = _lanczos(apply, symmetry, tol, candidates())
     image = symmetry.outside(apply(vector))
+    is_sosp = smallest >= -tol * max(0.0, largest)
     return vector, {
         "smallest": smallest,
         "largest": largest,
         "symmetry_dimension": symmetry.dimension,
         "residual": float(np.linalg.norm(image - smallest * vector)),
         "eigenvalues": values,
-        "method": method,
-        "is_sosp": smallest >= -tol * max(0.0, largest),
+        "eigensolver": eigensolver,
+        "is_sosp": is_sosp,
         "tol": tol,
+        "failure_probability": failure if is_sosp else 0.0,
+        "at_least": at_least,
     }
 
 
@@ -186,30 +229,75 @@ def _dense(apply: Operator, symmetry: Symmetry) -> tuple[float, float, Array, Ar
     return float(values[0]), float(values[-1]), Z @ vectors[:, 0], values
 
 
-def _lanczos(apply: Operator, symmetry: Symmetry) -> tuple[float, float, Array]:
-    """Return both ends of the spectrum by Lanczos; symmetry directions are moved to the far end."""
+def _into_weakest_columns(point: Point) -> list[Array]:
+    """Return, for each matrix, the direction ``(u y^T, -v y^T)`` into the weakest combination ``y`` of the columns.
+
+    ``(u, v)`` is the top singular pair of ``G`` outside the spans of ``X``. Where ``A y = B y = 0`` the curvature is
+    ``lam - u^T G v``, the smallest over all directions into the null columns.
+    """
+    found = []
+    rng = np.random.default_rng()
+    for k, (G, (A, B)) in enumerate(zip(point.gradients(), point.factors)):
+        P, _, Q = truncated_svd(A, B)
+        y = np.linalg.svd(np.vstack([A, B]), full_matrices=False)[2][-1]
+        top = top_singular(complement(G, P, Q), 1, 1e-4, rng.standard_normal(min(G.shape)))
+        blocks = [(np.zeros_like(A_l), np.zeros_like(B_l)) for A_l, B_l in point.factors]
+        blocks[k] = (np.outer(top.U[:, 0], y), np.outer(-top.V[:, 0], y))
+        found.append(flat(blocks) / math.sqrt(2.0))
+    return found
+
+
+def _lanczos(
+    apply: Operator, symmetry: Symmetry, tol: float, candidates: Sequence[Array]
+) -> tuple[float, float, Array, float, float]:
+    """Return both ends of the spectrum, the vector of the lower, and what the search says about missed curvature.
+
+    Krylov searches from fresh starts bound the probability of a miss; ARPACK then sharpens the lowest direction that
+    they and the candidates found. Symmetry directions are moved to the far end.
+    """
     import scipy.sparse.linalg as sla
 
     eigsh: Any = sla.eigsh  # its stubs do not admit an operator without a stated type
     size = symmetry.size
-    start = np.random.default_rng(0).standard_normal(size)
+    rng = np.random.default_rng()
 
-    def compressed(shift: float) -> Any:
-        def matvec(vector: Array) -> Array:
-            vector = vector.ravel()
-            inside = symmetry.inside(vector)
-            return symmetry.outside(apply(vector - inside)) + shift * inside
+    def outside(vector: Array) -> Array:
+        return symmetry.outside(apply(symmetry.outside(vector)))
 
-        return sla.LinearOperator((size, size), matvec=matvec, dtype=np.float64)
+    dimension = size - symmetry.dimension
+    searched = search_krylov(outside, lambda: symmetry.outside(rng.standard_normal(size)), dimension, tol)
+    largest = searched.largest
+    shift = largest if largest > 0.0 else 1.0
 
-    largest = float(eigsh(compressed(0.0), 1, which="LA", v0=start, tol=1e-6, return_eigenvectors=False)[0])
-    shifted = compressed(largest if largest > 0.0 else 1.0)
+    def matvec(vector: Array) -> Array:
+        vector = vector.ravel()
+        return outside(vector) + shift * symmetry.inside(vector)
+
+    tried = [searched.vector, *(_unit(symmetry.outside(candidate)) for candidate in candidates)]
+    values = [float(vector @ outside(vector)) for vector in tried]
+    best = int(np.argmin(values))
+    start = tried[best] + _unit(rng.standard_normal(size))
     try:
-        values, vectors = eigsh(shifted, 1, which="SA", v0=start, tol=1e-9, ncv=40, maxiter=50 * size)
-    except sla.ArpackNoConvergence as failure:
-        if not failure.eigenvalues.size:
-            raise
-        values, vectors = failure.eigenvalues, failure.eigenvectors
-    vector = symmetry.outside(vectors[:, 0])
-    vector /= np.linalg.norm(vector)
-    return float(values[0]), largest, vector
+        ends, vectors = eigsh(
+            sla.LinearOperator((size, size), matvec=matvec, dtype=np.float64),
+            1,
+            which="SA",
+            v0=start,
+            tol=1e-9,
+            ncv=40,
+            maxiter=50 * size,
+        )
+    except sla.ArpackNoConvergence as failed:
+        ends, vectors = failed.eigenvalues, failed.eigenvectors
+    if ends.size:
+        tried.append(_unit(symmetry.outside(vectors[:, 0])))
+        values.append(float(ends[0]))
+        best = int(np.argmin(values))
+    at_least = min(searched.at_least, values[best])
+    return values[best], largest, tried[best], searched.failure_probability, at_least
+
+
+def _unit(vector: Array) -> Array:
+    """Return the vector divided by its length, or as it is if that is 0."""
+    length = float(np.linalg.norm(vector))
+    return vector / length if length > 0.0 else vector

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from .._units import natural_size
-from .._validate import as_integer, as_number
+from .._validate import Array, as_integer, as_number
 from ..engine import StoppingRule, solve
+from ..method import Method
+from ..optimizers import Optimizer
 from ..problem import Problem, flat
 from ..result import Result
 from ._canonical import Point, canonical_result
@@ -19,7 +21,7 @@ from .curvature import second_order_at
 def escape(
     problem: Problem,
     result: Any,
-    optimizer: Any = "lbfgs",
+    method: str | Optimizer | Method = "lbfgs",
     stop: StoppingRule | None = None,
     tol: float = 1e-7,
     max_escapes: int = 20,
@@ -36,8 +38,9 @@ def escape(
         The problem.
     result : Result or (A, B)
         Where to start; ``A = B = 0`` is accepted.
-    optimizer : str or Optimizer
-        The method of the continued runs.
+    method : str, Optimizer or Method
+        The way to run (see :func:`~lorasolve.solve`), on the problem's own adapter and weight decay; its init is not
+        used.
     stop : StoppingRule, optional
         Of each continued run; by default with ``grad_tol = 1e-10``.
     tol : float
@@ -53,7 +56,7 @@ def escape(
     Raises
     ------
     ValueError, TypeError
-        As :func:`~lorasolve.landscape.second_order`.
+        As :func:`~lorasolve.landscape.second_order`, and for a method that changes the adapter or the weight decay.
 
     Notes
     -----
@@ -61,28 +64,39 @@ def escape(
     """
     tol = as_number(tol, "tol", 0.0, open_low=True)
     max_escapes = as_integer(max_escapes, "max_escapes", 1)
+    method = keeps_problem(method)
     stop = StoppingRule(grad_tol=1e-10) if stop is None else stop
     point = canonical_result(problem, result)
     seed = getattr(result, "seed", None)
     for _ in range(max_escapes):
         second = second_order_at(point, tol)
         if not second.is_sosp:
-            point = _lowest_on_line(point, second.direction)
+            point = lowest_on_line(point, flat(problem.checked_factors(*second.direction)))
         elif isinstance(result, Result) and result.success:
             return result
         root = np.sqrt(problem.scale)
         start = problem.unpaired([(A / root, B / root) for A, B in point.factors])
-        result = solve(problem, optimizer, init=start, seed=seed, stop=stop)
+        result = solve(problem, method, init=start, seed=seed, stop=stop)
         point = canonical_result(problem, result)
         if second_order_at(point, tol).is_sosp:
             return result
     return result
 
 
-def _lowest_on_line(point: Point, direction: tuple[Any, Any]) -> Point:
-    """Return the lowest of geometrically spaced points on both sides along a direction."""
+def keeps_problem(method: str | Optimizer | Method) -> Method:
+    """Return the method, which must run on the problem as it is: the points of another problem are not its points."""
+    method = Method.of(method)
+    if method.adapter is not None or method.lam is not None:
+        raise ValueError(
+            f"method: expected one without an adapter or a weight decay of its own, got '{method}'; accepted: those "
+            "of the problem"
+        )
+    return method
+
+
+def lowest_on_line(point: Point, along: Array) -> Point:
+    """Return the lowest of geometrically spaced points on both sides along a flat direction."""
     problem, theta = point.problem, point.theta
-    along = flat(problem.checked_factors(*direction))
     size = math.hypot(float(np.linalg.norm(theta)), natural_size(problem, problem.units.slope)) or 1.0
     steps = [sign * size * 2.0**k for k in range(-20, 3) for sign in (1.0, -1.0)]
 

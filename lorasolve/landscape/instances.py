@@ -32,7 +32,7 @@ class Quadratic(Objective):
 
     Attributes
     ----------
-    alpha, beta : float
+    rsc, rsm : float
         Extreme eigenvalues of ``H``: the RSC and RSM constants of the whole space.
     """
 
@@ -50,13 +50,13 @@ class Quadratic(Objective):
             raise ValueError("T: needed for lam > 0, got None; accepted: a subgradient of ||.||_* at X_star (m, n)")
         self.T = np.zeros(self.shape) if T is None else as_shape(as_float_array(T, "T", 2, np.float64), "T", self.shape)
         values = np.linalg.eigvalsh(self.H)
-        self.alpha, self.beta = float(values[0]), float(values[-1])
-        self.convex = self.alpha >= 0.0
-        self.smoothness = max(self.beta, -self.alpha)
+        self.rsc, self.rsm = float(values[0]), float(values[-1])
+        self.convex = self.rsc >= 0.0
+        self.smoothness = max(self.rsm, -self.rsc)
         self.lower_bound = self._minimum()
 
     def _minimum(self) -> float | None:
-        if self.alpha <= 0.0:
+        if self.rsc <= 0.0:
             return 0.0 if self.lam == 0.0 and self.convex else None
         T = self.T.ravel()
         quadratic = 0.5 * self.lam**2 * float(T @ np.linalg.solve(self.H, T))
@@ -90,7 +90,7 @@ class SharpInstance(Objective):
     ----------
     X_star, X_spurious : ndarray of shape (m, n)
         The unique minimizer of ``F`` (rank ``r_star``) and the stationary point of rank ``r``.
-    alpha, beta, kappa : float
+    rsc, rsm, kappa : float
         1, ``kappa`` and ``kappa``.
     boundary : float
         ``1 + 2 sqrt(r/r_star)``: from here on ``X_spurious`` is second-order stationary.
@@ -104,14 +104,14 @@ class SharpInstance(Objective):
     summary = "quadratic with a spurious minimum exactly from kappa = 1 + 2 sqrt(r/r*) on"
     convex = True
     least_squares = True
-    alpha = 1.0
+    rsc = 1.0
 
     def __init__(self, r: int, r_star: int, m: int, n: int, kappa: float, lam: float) -> None:
         t = math.sqrt(r / r_star)
         first, second = np.arange(r_star), np.arange(r_star, r_star + r)
         self.shape = (m, n)
         self.r, self.r_star, self.lam = r, r_star, lam
-        self.kappa = self.beta = self.smoothness = kappa
+        self.kappa = self.rsm = self.smoothness = kappa
         self.boundary = 1.0 + 2.0 * t
         self.sigma = (kappa - 1.0) / ((kappa + 1.0) * t)
         self.X_star, self.X_spurious, self.N, self.T = (np.zeros(self.shape) for _ in range(4))

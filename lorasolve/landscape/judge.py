@@ -14,13 +14,15 @@ from .._known import Known
 from .._validate import Array, as_integer, as_number
 from ..certificates import Certificate, certify
 from ..linear_map import numerical_rank
-from ..problem import Problem
+from ..problem import Problem, flat
 from ..result import Result
 from ._canonical import Point, canonical_result
+from ._krylov import MISSED
 from .constants import Constants, joint_inequality, known_block_constants
 from .curvature import SecondOrder, second_order_at
 from .first_order import Stationarity, stationarity_at
 from .theorems import Finding, Spectra, applicable, theorem_2, theorem_3
+from .witness import STARTS, Witness, find_better
 
 Kind = Literal["global", "spurious", "saddle", "not_converged", "inconclusive"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -75,7 +77,7 @@ class Verdict:
     reason : str
         One sentence.
     basis : str
-        What the verdict rests on: ``"certificate"``, ``"comparison"`` (with ``X*``),
+        What the verdict rests on: ``"certificate"``, ``"comparison"`` (with ``X*``), ``"witness"``,
         ``"curvature"``, ``"gradient"``, a theorem's name, or ``"nothing"``.
     premises : tuple of Premise
         The assumptions of the theorems, checked first.
@@ -92,6 +94,8 @@ class Verdict:
         The numbers of the point against ``X*``, for each matrix.
     tol : float
         Relative accuracy of ``kind``.
+    witness : Witness or None
+        The better point of rank at most ``r`` that a search found, with its value.
     """
 
     kind: Kind
@@ -106,6 +110,7 @@ class Verdict:
     constants: tuple[Constants, ...] | None = field(repr=False)
     spectra: tuple[Spectra, ...] | None = field(repr=False)
     tol: float
+    witness: Witness | None = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain JSON-ready values."""
@@ -121,6 +126,7 @@ class Verdict:
             "certificate": self.certificate.to_dict(),
             "constants": [c.to_dict() for c in self.constants] if self.constants else None,
             "tol": self.tol,
+            "witness": self.witness.to_dict() if self.witness else None,
         }
 
     def __str__(self) -> str:
@@ -134,7 +140,7 @@ class Verdict:
             second = self.second_order
             lines.append(
                 f"  second order: smallest curvature {second.smallest:.3e} off {second.symmetry_dimension} symmetry "
-                f"directions ({second.method})"
+                f"directions ({second.evidence})"
             )
         for premise in self.premises:
             mark = {True: "holds", False: "FAILS", None: "unknown"}[premise.holds]
@@ -160,6 +166,7 @@ def verdict(
     eps: float | None = None,
     tol: float = 1e-6,
     joint: bool = False,
+    search: bool | int | None = None,
 ) -> Verdict:
     """Say what a point is: global minimum, spurious minimum, saddle, not converged, or inconclusive.
 
@@ -188,8 +195,13 @@ def verdict(
         States that the given constants of several matrices satisfy the joint inequality that Theorem 2 rests on,
         ``<grad f(X) - grad f(X*), X - X*> >= sum_l alpha_l ||X_l - X*_l||_F^2``. Constants of each matrix alone do not
         imply it (Notes), so it counts as unknown unless it is stated here or certified: for a sum of losses of one
-        matrix each (``decoupled``), for a jointly strongly convex ``f`` that states ``alpha``, and for small least
+        matrix each (``decoupled``), for a jointly strongly convex ``f`` that states ``rsc``, and for small least
         squares.
+    search : bool or int, optional
+        Whether to look for a better point of rank at most ``r`` where nothing else decides, which is the rule for
+        ``lam = 0`` without a closed form and for non-convex ``f``: along the direction of the smallest curvature, by
+        exchanging a component, by rank-limited descent and from so many Gaussian starts (True: 10), each followed by
+        L-BFGS. What is found is kept as ``witness``; finding nothing proves nothing.
 
     Returns
     -------
@@ -202,7 +214,8 @@ def verdict(
 
     Notes
     -----
-    The order of decision: a certificate of optimality; stationarity; curvature; the comparison with ``X*``. The
+    The order of decision: a certificate of optimality; stationarity; curvature; the comparison with ``X*``; the search
+    for a better point, whose value must be lower by more than the tolerance and the rounding noise of both values. The
     theorems are evaluated beside it with the certified ends of the constants, and a contradiction is reported as such.
     Source: main paper, Theorems 1, 2 and 3, Corollary 1 (proofs/theorem1, proofs/theorem2, proofs/theorem3,
     proofs/corollary1); Theorem A (proofs/theorem_a).
@@ -214,6 +227,7 @@ def verdict(
     tol = as_number(tol, "tol", 0.0, open_low=True)
     if eps is not None:
         eps = as_number(eps, "eps", 0.0, open_low=True)
+    starts = STARTS if search is True else as_integer(search or 0, "search", 0)
     point = canonical_result(problem, result)
     if problem.several and not (r_star is None and eps is None):
         raise ValueError(f"{'eps' if r_star is None else 'r_star'}: Theorem 3 {problem.one_matrix_refusal()}")
@@ -221,7 +235,7 @@ def verdict(
     if point.lam == 0.0:
         point = point.balanced()
     stars = None if X_star is None else point.problem.checked_updates(X_star, "X_star")
-    return _Judge(point, stars, _one_each(constants, problem), joint, r_star, eps, tol).judge()
+    return _Judge(point, stars, _one_each(constants, problem), joint, r_star, eps, tol, starts, problem.scale).judge()
 
 
 def _one_each(constants: Constants | Sequence[Constants] | None, problem: Problem) -> tuple[Constants, ...] | None:
@@ -246,6 +260,8 @@ class _Judge:
         r_star: int | None,
         eps: float | None,
         tol: float,
+        starts: int,
+        adapter_scale: float,
     ) -> None:
         self.point = point
         self.problem = problem = point.problem
@@ -257,6 +273,9 @@ class _Judge:
         self.r_star = r_star
         self.eps = eps
         self.tol = tol
+        self.starts = starts
+        self.adapter_scale = adapter_scale
+        self.witness: Witness | None = None
         at_zero = problem.loss.factor_value(problem.loss.zeros())
         self.first = stationarity_at(point, tol)
         self.certificate = certify(problem, problem.unpaired(point.factors), tol=tol)
@@ -289,6 +308,7 @@ class _Judge:
             constants=self.constants,
             spectra=spectra,
             tol=self.tol,
+            witness=self.witness,
         )
 
     def _joint_inequality(self) -> Premise | None:
@@ -314,7 +334,8 @@ class _Judge:
         self.second = second_order_at(self.point, 0.1 * self.tol)
         if not self.second.is_sosp:
             return self._negative_curvature(self.second)
-        return self._second_order_point()
+        kind, reason, basis = self._second_order_point()
+        return self._searched(self.second, reason) if kind == "inconclusive" and self.starts else (kind, reason, basis)
 
     def _gap_without_decay(self) -> float:
         """Return a certified gap for ``lam = 0``, where ``F = f``: from the lower bound, or strong convexity."""
@@ -323,13 +344,13 @@ class _Judge:
             return math.inf
         gap = self.value - facts.lower_bound if facts.lower_bound is not None else math.inf
         constants = self.constants
-        if constants is None or not all(c.whole_space and c.alpha_low > 0.0 for c in constants):
+        if constants is None or not all(c.whole_space and c.rsc_low > 0.0 for c in constants):
             return gap
         if self.joint is not None and (self.stated or not self.joint.holds):
             # What the caller states is about X* alone, not strong convexity.
             return gap
         lengths = (float(np.linalg.norm(G.to_dense())) for G in self.point.gradients())
-        return min(gap, sum(length**2 / (2.0 * c.alpha_low) for length, c in zip(lengths, constants)))
+        return min(gap, sum(length**2 / (2.0 * c.rsc_low) for length, c in zip(lengths, constants)))
 
     def _negative_curvature(self, second: SecondOrder) -> tuple[Kind, str, str]:
         # At distance d from a stationary point the curvature is off by O(d) and the gradient by O(d) or, where the
@@ -375,6 +396,17 @@ class _Judge:
         text = f"second-order stationary, and F(X) - F(X*) = {difference:.6g} (X* {self.star_source})"
         return "spurious", text, "comparison"
 
+    def _searched(self, second: SecondOrder, undecided: str) -> tuple[Kind, str, str]:
+        direction = flat(self.problem.checked_factors(*second.direction))
+        self.witness = found = find_better(
+            self.point, self.tol * self.scale, self.starts, direction, self.adapter_scale
+        )
+        if found is None:
+            text = f"{undecided}; the search from {self.starts} Gaussian and other starts found no better point"
+            return "inconclusive", text, "nothing"
+        text = f"second-order stationary, and a point better by {found.better_by:.6g} of rank {found.rank} is known"
+        return "spurious", f"{text} (found by: {found.found_by})", "witness"
+
     def _compute_reference(self) -> None:
         from ..convex import solve_convex
 
@@ -405,18 +437,21 @@ class _Judge:
         return tuple(found)
 
     def _premises(self, spectra: tuple[Spectra, ...] | None) -> tuple[Premise, ...]:
-        second = self.second
-        curvature = f"smallest curvature {second.smallest:.2e}" if second else "not computed"
+        second, curvature, is_sosp = self.second, "not computed", None
+        if second:
+            curvature = f"smallest curvature {second.smallest:.2e}, {second.evidence}"
+            # A search too short to exclude negative curvature establishes no premise.
+            is_sosp = second.is_sosp if second.failure_probability <= MISSED else None
         premises = [
             Premise("first_order", self.first.is_fosp, f"||grad L|| = {self.first.grad_norm:.2e}"),
-            Premise("second_order", second.is_sosp if second else None, curvature),
+            Premise("second_order", is_sosp, curvature),
             *self._premises_on_star(spectra),
         ]
         if self.constants is None:
             return *premises, Premise("constants", None, "constants not given")
         for k, c in enumerate(self.constants):
-            certified = c.alpha_low > 0.0 and c.beta_high < math.inf
-            holds = True if certified else (False if c.alpha_high <= 0.0 else None)
+            certified = c.rsc_low > 0.0 and c.rsm_high < math.inf
+            holds = True if certified else (False if c.rsc_high <= 0.0 else None)
             premises.append(Premise("constants", holds, str(c), self._block(k)))
         if self.joint is not None:
             premises.append(self.joint)
@@ -457,17 +492,17 @@ class _Judge:
             return ()
         if self.problem.several:
             return theorem_2(blocks)
-        ((single, alpha, beta, known),) = blocks
+        ((single, rsc, rsm, known),) = blocks
         if single.delta > 0.0:
-            return (theorem_3(single, alpha, beta, known, self.eps),)
+            return (theorem_3(single, rsc, rsm, known, self.eps),)
         whole_space = self.constants[0].whole_space and known is Known.CERTIFIED
-        return tuple(statement(single, alpha, beta, known) for statement in applicable(single, whole_space))
+        return tuple(statement(single, rsc, rsm, known) for statement in applicable(single, whole_space))
 
 
 def _usable(constants: Constants) -> tuple[float, float, Known] | None:
     """Return the certified ends, or the sampled ones where those say nothing, or None."""
-    if constants.alpha_low > 0.0 and constants.beta_high < math.inf:
-        return constants.alpha_low, constants.beta_high, Known.CERTIFIED
-    if constants.alpha_high > 0.0:
-        return constants.alpha_high, constants.beta_low, Known.SAMPLED
+    if constants.rsc_low > 0.0 and constants.rsm_high < math.inf:
+        return constants.rsc_low, constants.rsm_high, Known.CERTIFIED
+    if constants.rsc_high > 0.0:
+        return constants.rsc_high, constants.rsm_low, Known.SAMPLED
     return None

@@ -14,9 +14,12 @@ from numpy.typing import ArrayLike
 from .._units import natural_size
 from .._validate import as_integer, as_number
 from ..engine import StoppingRule, solve
+from ..method import Method
+from ..optimizers import Optimizer
 from ..problem import Problem
 from ..status import Status
 from .constants import Constants
+from .escapes import keeps_problem
 from .judge import KINDS, verdict
 
 DIVERGED = "diverged"
@@ -97,7 +100,7 @@ def census(
     n_starts: int,
     scales: Sequence[float] = (0.1, 1.0),
     *,
-    optimizer: Any = "lbfgs",
+    method: str | Optimizer | Method = "lbfgs",
     stop: StoppingRule | None = None,
     X_star: ArrayLike | None = None,
     constants: Constants | None = None,
@@ -115,8 +118,8 @@ def census(
         Runs per scale.
     scales : sequence of float
         Standard deviations of the entries of both starting factors.
-    optimizer : str or Optimizer
-        The method.
+    method : str, Optimizer or Method
+        The way to run, on the problem's own adapter and weight decay; its init is not used.
     stop : StoppingRule, optional
         By default 20,000 iterations at most, ``grad_tol = 1e-10``.
     X_star, constants
@@ -136,6 +139,7 @@ def census(
     n_starts = as_integer(n_starts, "n_starts", 1)
     scales = [as_number(scale, "scales", 0.0, open_low=True) for scale in scales]
     as_number(same, "same", 0.0, open_low=True)
+    method = keeps_problem(method)
     stop = StoppingRule(max_iter=20_000, grad_tol=1e-10) if stop is None else stop
     length = problem.scale * natural_size(problem, problem.units.slope) ** 2
     counts: dict[float, dict[str, int]] = {}
@@ -146,7 +150,7 @@ def census(
         for k in range(n_starts):
             rng = np.random.default_rng([seed, j, k])
             A, B, *_ = problem.split(scale * rng.standard_normal(problem.n_factor_parameters))
-            run = solve(problem, optimizer, init=(A, B), seed=seed, stop=stop)
+            run = solve(problem, method, init=(A, B), seed=seed, stop=stop)
             if run.status is Status.DIVERGED:
                 kinds[DIVERGED] += 1
                 continue

@@ -44,13 +44,13 @@ THEOREM_A = "Theorem A (beta < 2 alpha sqrt(r/r*))"
 SHARP = "sharp constant for fully conditioned f (beta < alpha (1 + 2 sqrt(r/r*)))"
 
 
-def regime(alpha: float, beta: float, r: int, r_star: int, fully_conditioned: bool = False) -> Regime:
-    """Return the regime of the constants ``alpha``, ``beta`` at ranks ``r``, ``r_star``.
+def regime(rsc: float, rsm: float, r: int, r_star: int, fully_conditioned: bool = False) -> Regime:
+    """Return the regime of the constants ``rsc`` and ``rsm`` (alpha and beta in the papers) at ranks ``r``, ``r_star``.
 
     Parameters
     ----------
-    alpha, beta : float
-        RSC and RSM constants; for ``beta`` infinity is accepted.
+    rsc, rsm : float
+        RSC and RSM constants; for ``rsm`` infinity is accepted.
     r, r_star : int
         LoRA rank and rank of the minimizer.
     fully_conditioned : bool
@@ -64,14 +64,14 @@ def regime(alpha: float, beta: float, r: int, r_star: int, fully_conditioned: bo
     """
     r = as_integer(r, "r", 1)
     r_star = as_integer(r_star, "r_star", 0)
-    alpha = as_number(alpha, "alpha") if alpha > -math.inf else -math.inf
-    beta = as_number(beta, "beta", 0.0) if beta < math.inf else math.inf
+    rsc = as_number(rsc, "rsc") if rsc > -math.inf else -math.inf
+    rsm = as_number(rsm, "rsm", 0.0) if rsm < math.inf else math.inf
     ratio = math.sqrt(r / r_star) if r_star else math.inf
     thresholds = {THEOREM_1: 2.0, THEOREM_A: 2.0 * ratio}
     if fully_conditioned:
         thresholds[SHARP] = 1.0 + 2.0 * ratio
-    failed = _failed_premise(alpha, beta, r, r_star)
-    condition = beta / alpha if alpha > 0.0 else math.inf
+    failed = _failed_premise(rsc, rsm, r, r_star)
+    condition = rsm / rsc if rsc > 0.0 else math.inf
     if failed:
         return Regime("none", "premises of Theorem 1", condition, thresholds, failed)
     for rule, threshold in thresholds.items():
@@ -89,12 +89,12 @@ def regime(alpha: float, beta: float, r: int, r_star: int, fully_conditioned: bo
     )
 
 
-def _failed_premise(alpha: float, beta: float, r: int, r_star: int) -> str:
+def _failed_premise(rsc: float, rsm: float, r: int, r_star: int) -> str:
     """Name the premise of Theorem 1 that fails, or return the empty string."""
     if r_star > r:
         return f"r* = {r_star} exceeds the LoRA rank r = {r}: L cannot reach the minimum of F"
-    if alpha <= 0.0:
-        return f"alpha = {alpha:.3g} <= 0: restricted strong convexity fails"
-    if beta == math.inf:
+    if rsc <= 0.0:
+        return f"alpha = {rsc:.3g} <= 0: restricted strong convexity fails"
+    if rsm == math.inf:
         return "beta is infinite or unknown: restricted smoothness is not established"
     return ""

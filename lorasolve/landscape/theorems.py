@@ -1,8 +1,9 @@
 """What each theorem says about one second-order stationary point, with numbers, premises taken for granted.
 
-Every function here takes a lower bound ``alpha`` on the RSC constant and an upper bound ``beta`` on the RSM constant:
-all conclusions only get weaker when ``alpha`` falls or ``beta`` rises, so they hold for the true constants. Each
-conclusion "global" comes from the contraposition: a spurious point would violate the stated inequality.
+Every function here takes a lower bound ``rsc`` on the RSC constant, the alpha of the papers, and an upper bound ``rsm``
+on the RSM constant, their beta: all conclusions only get weaker when ``rsc`` falls or ``rsm`` rises, so they hold for
+the true constants. Each conclusion "global" comes from the contraposition: a spurious point would violate the stated
+inequality.
 """
 
 from __future__ import annotations
@@ -154,15 +155,15 @@ def _distance_bound(s: Spectra, q: float) -> float:
     return s.tail / math.sqrt(1.0 - ratio) if ratio < 1.0 else math.inf
 
 
-def theorem_1(s: Spectra, alpha: float, beta: float, known: Known) -> Finding:
+def theorem_1(s: Spectra, rsc: float, rsm: float, known: Known) -> Finding:
     """Theorem 1 (main paper; proofs/theorem1): special regime, rank, ratio of singular values, distance."""
-    q = 2.0 * alpha / beta
+    q = 2.0 * rsc / rsm
     numbers = {"2 alpha/beta": q, "sigma_r": s.sigma_r, "sigma_r*": s.sigma_r_star, "distance": s.distance}
 
     def finding(conclusion: Conclusion, text: str, *vacuous: str) -> Finding:
         return Finding("Theorem 1", known, conclusion, text, numbers, vacuous)
 
-    if regime(alpha, beta, s.r, s.r_star).rule == THEOREM_1:
+    if regime(rsc, rsm, s.r, s.r_star).rule == THEOREM_1:
         return finding("global", f"special regime: 2 alpha/beta = {q:.6g} > 1")
     if s.rank < s.r:
         return finding("global", f"rank X = {s.rank} < r = {s.r}: a spurious point has rank exactly r")
@@ -180,9 +181,9 @@ def theorem_1(s: Spectra, alpha: float, beta: float, known: Known) -> Finding:
     return finding("not excluded", text, *(["distance bound"] if bound == 0.0 else []))
 
 
-def corollary_1(s: Spectra, alpha: float, beta: float, known: Known) -> Finding:
+def corollary_1(s: Spectra, rsc: float, rsm: float, known: Known) -> Finding:
     """Corollary 1 (main paper, ``r > r*``; proofs/corollary1): both directions, the lower bound on ``||X||_F``."""
-    q = 2.0 * alpha / beta
+    q = 2.0 * rsc / rsm
     numbers = {"2 alpha/beta": q, "sigma_r": s.sigma_r, "sigma_r*": s.sigma_r_star, "norm": s.norm}
 
     def finding(conclusion: Conclusion, text: str, *vacuous: str) -> Finding:
@@ -198,21 +199,21 @@ def corollary_1(s: Spectra, alpha: float, beta: float, known: Known) -> Finding:
     return finding("not excluded", text, *(["norm bound"] if bound <= 0.0 else []))
 
 
-def theorem_a(s: Spectra, alpha: float, beta: float, known: Known) -> Finding:
+def theorem_a(s: Spectra, rsc: float, rsm: float, known: Known) -> Finding:
     """Theorem A (proofs/theorem_a): ``beta/alpha < 2 sqrt(r/r*)``, and the annulus of a spurious point.
 
     A spurious point has ``tau = ||X*_perp||_* > 0`` and, with ``k = rank X*_perp``, ``t = tau/(k sigma_r)``,
     ``a = r - r*``, ``c = beta/alpha``: either ``t >= 1`` and ``k t^2 - c k t + a + k <= 0``, or ``t < 1`` and
     ``t >= a/((c - 2) k)``; and ``||X - X*||_F <= c sqrt(r*) sigma_r``.
     """
-    c = beta / alpha
+    c = rsm / rsc
     k, tau = s.outside.size, float(s.outside.sum())
     numbers = {"beta/alpha": c, "threshold": 2.0 * math.sqrt(s.r / s.r_star) if s.r_star else math.inf}
 
     def finding(conclusion: Conclusion, text: str, *vacuous: str) -> Finding:
         return Finding("Theorem A", known, conclusion, text, numbers, vacuous)
 
-    if regime(alpha, beta, s.r, s.r_star).rule in (THEOREM_1, THEOREM_A):
+    if regime(rsc, rsm, s.r, s.r_star).rule in (THEOREM_1, THEOREM_A):
         return finding("global", f"beta/alpha = {c:.6g} < 2 sqrt(r/r*) = {numbers['threshold']:.6g}")
     if s.rank < s.r:
         return finding("global", f"rank X = {s.rank} < r = {s.r}: a spurious point has rank exactly r")
@@ -233,10 +234,10 @@ def theorem_a(s: Spectra, alpha: float, beta: float, known: Known) -> Finding:
     return finding("not excluded", f"annulus: distance {s.distance:.6g} <= {upper:.6g}, t = {t:.6g}")
 
 
-def sharp_constant(s: Spectra, alpha: float, beta: float, known: Known) -> Finding:
+def sharp_constant(s: Spectra, rsc: float, rsm: float, known: Known) -> Finding:
     """Cited (R. Y. Zhang 2021, 2024): ``beta/alpha < 1 + 2 sqrt(r/r*)`` for constants of the whole space."""
-    found = regime(alpha, beta, s.r, s.r_star, fully_conditioned=True)
-    numbers = {"beta/alpha": beta / alpha, "threshold": found.thresholds[SHARP]}
+    found = regime(rsc, rsm, s.r, s.r_star, fully_conditioned=True)
+    numbers = {"beta/alpha": rsm / rsc, "threshold": found.thresholds[SHARP]}
     conclusion: Conclusion = "global" if found.kind == "special" else "not excluded"
     compare = "<" if found.kind == "special" else ">="
     text = f"beta/alpha = {numbers['beta/alpha']:.6g} {compare} 1 + 2 sqrt(r/r*) = {numbers['threshold']:.6g}"
@@ -264,7 +265,7 @@ def theorem_2(blocks: Sequence[tuple[Spectra, float, float, Known]]) -> tuple[Fi
     return Finding("Theorem 2", known, "not excluded", text, {}), *single
 
 
-def theorem_3(s: Spectra, alpha: float, beta: float, known: Known, eps: float | None = None) -> Finding:
+def theorem_3(s: Spectra, rsc: float, rsm: float, known: Known, eps: float | None = None) -> Finding:
     """Theorem 3 with explicit constants (proofs/theorem3): a minimizer within ``delta`` of a matrix of rank ``r*``.
 
     ``X*`` is an exact minimizer of any rank, and the constants hold about it. With ``o = ||X - X*||_F`` and
@@ -283,7 +284,7 @@ def theorem_3(s: Spectra, alpha: float, beta: float, known: Known, eps: float | 
 
     if s.rank < s.r:
         return finding("global", f"rank X = {s.rank} < r = {s.r}: then X = X*")
-    c = 2.0 * alpha * s.sigma_r_star / (beta * s.sigma_r)
+    c = 2.0 * rsc * s.sigma_r_star / (rsm * s.sigma_r)
     constant = s.tail**2 - s.delta**2 - 2.0 * s.sigma_r_star * s.nu
     root = s.delta**2 - (c - 1.0) * constant
     numbers["c"] = c

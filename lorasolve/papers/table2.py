@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _SENSING, _NETWORK = "matrix sensing 16 x 16 (quadratic)", "two-layer network 64 x 64 (non-convex)"
 _RADIUS = 5.0
+# What the constants are called in the paper.
+_SYMBOLS = {"rsc": "alpha", "rsm": "beta"}
 
 
 class Table2(Experiment):
@@ -38,22 +40,22 @@ class Table2(Experiment):
         quadratic = cell["objective"] == _SENSING
         objective, X_star = _sensing() if quadratic else _network()
         where = objective, X_star, cell["r"], _RADIUS
-        sampled = restricted_constants(*where, method="sampled", samples=cell["samples"], seed=0)
-        found = restricted_constants(*where, method="quadratic" if quadratic else "searched", samples=1, seed=0)
+        sampled = restricted_constants(*where, by="sampled", samples=cell["samples"], seed=0)
+        found = restricted_constants(*where, by="quadratic" if quadratic else "searched", samples=1, seed=0)
         return {
-            "alpha_sampled": sampled.alpha_high,
-            "beta_sampled": sampled.beta_low,
-            **{key: getattr(found, key) for key in ("alpha_low", "alpha_high", "beta_low", "beta_high")},
+            "rsc_sampled": sampled.rsc_high,
+            "rsm_sampled": sampled.rsm_low,
+            **{key: getattr(found, key) for key in ("rsc_low", "rsc_high", "rsm_low", "rsm_high")},
         }
 
     def table(self, records: list[Record]) -> str:
         """Return one row per objective and rank."""
         rows = []
         for r in _nested(records):
-            negative = "yes" if r["alpha_high"] <= 0.0 else ""
-            alpha, beta = _interval(r, "alpha"), _interval(r, "beta")
-            sampled = f"<= {r['alpha_sampled']:.3g}", f">= {r['beta_sampled']:.3g}"
-            rows.append([r["objective"], str(r["r"]), alpha, sampled[0], beta, sampled[1], negative])
+            negative = "yes" if r["rsc_high"] <= 0.0 else ""
+            rsc, rsm = _interval(r, "rsc"), _interval(r, "rsm")
+            sampled = f"<= {r['rsc_sampled']:.3g}", f">= {r['rsm_sampled']:.3g}"
+            rows.append([r["objective"], str(r["r"]), rsc, sampled[0], rsm, sampled[1], negative])
         header = ["objective", "r", "alpha in", "alpha, sampled", "beta in", "beta, sampled", "alpha <= 0"]
         return text_table(header, rows) + (
             "\nalpha at most and beta at least: ATTAINED by optimisation at this or a smaller rank. The other ends: "
@@ -69,8 +71,8 @@ class Table2(Experiment):
         for column, name in zip(axes.T, names):
             mine = [r for r in _nested(records) if r["objective"] == name]
             ranks = [r["r"] for r in mine]
-            for ax, constant, end, side in zip(column, ("alpha", "beta"), ("high", "low"), ("at most", "at least")):
-                colour = COLOURS[0] if constant == "alpha" else COLOURS[1]
+            for ax, constant, end, side in zip(column, ("rsc", "rsm"), ("high", "low"), ("at most", "at least")):
+                colour = COLOURS[0] if constant == "rsc" else COLOURS[1]
                 attained = [r[f"{constant}_{end}"] for r in mine]
                 sampled = [r[f"{constant}_sampled"] for r in mine]
                 ax.plot(ranks, attained, "o-", color=colour, label=f"{side} this (optimised)")
@@ -80,7 +82,7 @@ class Table2(Experiment):
                     ax.fill_between(ranks, other, attained, color=colour, alpha=0.2, label="lies in here (certified)")
                 ax.set_xscale("log", base=2)
                 ax.set_xticks(ranks, [str(r) for r in ranks])
-                ax.set(xlabel="LoRA rank r", ylabel=f"{constant}  (D = 5)")
+                ax.set(xlabel="LoRA rank r", ylabel=f"{_SYMBOLS[constant]}  (D = 5)")
                 ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]), top=1.25 * ax.get_ylim()[1])
                 ax.grid(alpha=0.25)
                 ax.legend(fontsize=8)
@@ -95,8 +97,8 @@ def _nested(records: list[Record]) -> list[Record]:
         smaller = [r for r in out if r["objective"] == record["objective"]]
         out.append(
             record
-            | {"alpha_high": min([record["alpha_high"], *(r["alpha_high"] for r in smaller)])}
-            | {"beta_low": max([record["beta_low"], *(r["beta_low"] for r in smaller)])}
+            | {"rsc_high": min([record["rsc_high"], *(r["rsc_high"] for r in smaller)])}
+            | {"rsm_low": max([record["rsm_low"], *(r["rsm_low"] for r in smaller)])}
         )
     return out
 

@@ -26,29 +26,29 @@ def test_interval_contains_the_truth_and_beats_random_search(seed, radius):
     values = np.linalg.eigvalsh(f.H)
     for r in (1, 2, 3):
         found = landscape.restricted_constants(f, f.X_star, r, radius)
-        assert found.alpha_low == pytest.approx(values[0], rel=1e-12)
-        assert found.beta_high == pytest.approx(values[-1], rel=1e-12)
-        assert found.alpha_low <= found.alpha_high
-        assert found.beta_low <= found.beta_high
-        sampled = landscape.restricted_constants(f, f.X_star, r, radius, method="sampled", samples=300)
-        assert found.alpha_high <= sampled.alpha_high + 1e-9
-        assert found.beta_low >= sampled.beta_low - 1e-9
+        assert found.rsc_low == pytest.approx(values[0], rel=1e-12)
+        assert found.rsm_high == pytest.approx(values[-1], rel=1e-12)
+        assert found.rsc_low <= found.rsc_high
+        assert found.rsm_low <= found.rsm_high
+        sampled = landscape.restricted_constants(f, f.X_star, r, radius, by="sampled", samples=300)
+        assert found.rsc_high <= sampled.rsc_high + 1e-9
+        assert found.rsm_low >= sampled.rsm_low - 1e-9
     # Rank n admits every matrix, so the restricted constants are the eigenvalues.
-    assert found.alpha_high == pytest.approx(values[0], rel=1e-6)
+    assert found.rsc_high == pytest.approx(values[0], rel=1e-6)
 
 
 def test_alpha_of_the_sharp_instance_depends_on_radius_and_rank_as_its_geometry_says():
     f = landscape.instances.sharp(2, 1, 5, 4, 6.0)
     # X - X* is along the soft direction N exactly where X is a multiple of the trailing places, at distance sqrt 2.
     reached = landscape.restricted_constants(f, f.X_star, 2, 1.42)
-    assert reached.alpha_high == pytest.approx(1.0, abs=1e-8)
+    assert reached.rsc_high == pytest.approx(1.0, abs=1e-8)
     # At rank 1 at most a share 3/4 of N is reached: e_1 with one of the two trailing places.
-    assert landscape.restricted_constants(f, f.X_star, 1, math.inf).alpha_high == pytest.approx(6.0 - 5.0 * 0.75)
+    assert landscape.restricted_constants(f, f.X_star, 1, math.inf).rsc_high == pytest.approx(6.0 - 5.0 * 0.75)
 
 
 def test_attained_values_are_monotone_in_rank_and_radius():
     f = random_quadratic(7, 5, 5)
-    by_rank = [landscape.restricted_constants(f, f.X_star, r, 1.0, starts=8).alpha_high for r in (1, 2, 3, 4, 5)]
+    by_rank = [landscape.restricted_constants(f, f.X_star, r, 1.0, starts=8).rsc_high for r in (1, 2, 3, 4, 5)]
     assert all(later <= earlier + 1e-6 for earlier, later in itertools.pairwise(by_rank))
 
 
@@ -56,21 +56,21 @@ def test_sampled_constants_are_one_sided_and_say_so():
     rng = np.random.default_rng(0)
     f = ls.objectives.TwoLayer.example(rng)
     found = landscape.restricted_constants(f, np.zeros(f.shape), 2, 1.0, samples=50)
-    assert found.alpha_low == -math.inf
-    assert found.beta_high == math.inf
-    assert found.how["alpha_high"].known is Known.SAMPLED
-    assert found.how["beta_low"].known is Known.SAMPLED
+    assert found.rsc_low == -math.inf
+    assert found.rsm_high == math.inf
+    assert found.how["rsc_high"].known is Known.SAMPLED
+    assert found.how["rsm_low"].known is Known.SAMPLED
     softmax = ls.objectives.Softmax(np.zeros((3, 4)), rng.standard_normal((4, 20)), rng.integers(3, size=20))
     found = landscape.restricted_constants(softmax, np.zeros((3, 4)), 2, 1.0, samples=50)
-    assert found.alpha_low == 0.0
-    assert found.beta_low <= found.beta_high == softmax.smoothness
+    assert found.rsc_low == 0.0
+    assert found.rsm_low <= found.rsm_high == softmax.smoothness
 
 
 def test_wrong_arguments_are_named():
     f = random_quadratic(0)
     two_layer = ls.objectives.TwoLayer.example(np.random.default_rng(0))
     with pytest.raises(ValueError, match="least_squares"):
-        landscape.restricted_constants(two_layer, np.zeros(two_layer.shape), 1, 1.0, method="quadratic")
+        landscape.restricted_constants(two_layer, np.zeros(two_layer.shape), 1, 1.0, by="quadratic")
     with pytest.raises(ValueError, match="X_star"):
         landscape.restricted_constants(f, np.zeros((2, 2)), 1, 1.0)
     with pytest.raises(ValueError, match=r"D: no matrix of rank <= 1"):

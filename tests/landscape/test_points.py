@@ -6,7 +6,8 @@ import pytest
 import lorasolve as ls
 from lorasolve import landscape
 from lorasolve.landscape._canonical import canonical
-from lorasolve.landscape.curvature import Symmetry, _apply, _lanczos, hessian, symmetry_basis
+from lorasolve.landscape._krylov import MISSED, _Lanczos, search_krylov
+from lorasolve.landscape.curvature import Symmetry, _apply, _lanczos, curvature, hessian, symmetry_basis
 from lorasolve.linear_map import balanced
 
 
@@ -88,7 +89,8 @@ def test_lanczos_agrees_with_the_dense_spectrum():
     A, B = point_of(U, s, V, (0, 2), 0.3, 2)
     point = canonical(problem, A, B)
     dense = landscape.second_order(problem, A, B)
-    smallest, largest, vector = _lanczos(lambda z: _apply(point, z), Symmetry([symmetry_basis(A, B, 0.3)]))
+    symmetry = Symmetry([symmetry_basis(A, B, 0.3)])
+    smallest, largest, vector, *_ = _lanczos(lambda z: _apply(point, z), symmetry, 1e-7, [])
     assert smallest == pytest.approx(dense.smallest, abs=1e-8)
     assert largest == pytest.approx(dense.largest, rel=1e-4)
     overlap = abs(vector @ np.concatenate([part.ravel() for part in dense.direction]))
@@ -102,9 +104,89 @@ def test_large_points_use_lanczos_and_find_the_saddle():
     P, s, Qt = np.linalg.svd(M)
     A, B = balanced(P[:, [0, 1, 2, 3, 5]], s[[0, 1, 2, 3, 5]] - 0.5, Qt[[0, 1, 2, 3, 5]].T)
     second = landscape.second_order(problem, A, B)
-    assert second.method == "lanczos"
+    assert second.eigensolver == "lanczos"
     assert second.smallest == pytest.approx(s[5] - s[4], abs=1e-7)
     assert not second.is_sosp
+    A, B = balanced(P[:, :5], s[:5] - 0.5, Qt[:5].T)
+    second = landscape.second_order(problem, A, B)
+    assert second.smallest == pytest.approx(s[4] - s[5], abs=1e-7)
+    assert second.failure_probability <= MISSED
+    assert "SAMPLED" in second.evidence
+    assert landscape.second_order(problem, 0.0 * A, 0.0 * B).smallest == pytest.approx(0.5 - s[0], abs=1e-9)
+
+
+def against(vector):
+    """A unit vector of two non-zero entries, orthogonal to the given one."""
+    found = np.zeros(vector.size)
+    found[:2] = [vector[1], -vector[0]]
+    return found / np.linalg.norm(found)
+
+
+def test_a_saddle_hidden_from_a_known_start_is_found():
+    # At 0 the curvatures are lam +- s_i. The escape direction is orthogonal to the first vector of default_rng(0), and
+    # 1 - 0.99 is so well separated from the rest that Lanczos from that vector stops before rounding brings it in.
+    known = np.random.default_rng(0).standard_normal(600)
+    M = np.zeros((300, 300))
+    M[range(3, 300), range(3, 300)] = np.linspace(0.9, 0.0, 297)
+    M[2, 2] = 0.99
+    M += 1.01 * np.outer(against(known[:300]), against(known[300:]))
+    problem = ls.Problem(ls.objectives.Denoising(M), rank=1, lam=1.0)
+    zero = np.zeros((300, 1)), np.zeros((300, 1))
+    assert np.linalg.norm(M, 2) == pytest.approx(1.01)
+    second = landscape.second_order(problem, *zero)
+    assert second.eigensolver == "lanczos"
+    assert second.smallest == pytest.approx(1.0 - 1.01, abs=1e-9)
+    assert not second.is_sosp
+    assert np.linalg.norm(landscape.escape(problem, zero).X) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_a_hidden_direction_of_any_hessian_is_found_without_candidates():
+    known = np.random.default_rng(0).standard_normal(600)
+    hidden = against(known)
+    values = np.concatenate([[0.0, 0.0, 0.01], np.linspace(0.1, 2.0, 597)])
+    apply = lambda x: values * x - 0.01 * hidden * (hidden @ x)  # noqa: E731
+    for _ in range(5):
+        _, found = curvature(apply, Symmetry([np.zeros((600, 0))]), 1e-7)
+        assert found["smallest"] == pytest.approx(-0.01, abs=1e-9)
+        assert found["failure_probability"] == 0.0
+
+
+@pytest.mark.parametrize("overlap", [1e-2, 1e-4, 1e-6, 1e-9])
+@pytest.mark.parametrize("goal", [0.5, 1e-2, 1e-4, 1e-6])
+def test_a_missed_direction_overlaps_the_start_by_no_more_than_the_bound(overlap, goal):
+    # The eigenvector e_0 of -0.05 is nearly orthogonal to the start, so that few steps do not see it.
+    rng = np.random.default_rng(0)
+    values = np.concatenate([[-0.05], rng.uniform(0.3, 2.0, 999)])
+    start = rng.standard_normal(1000)
+    start[0] = 0.0
+    start /= np.linalg.norm(start)
+    start[0] = overlap
+    run = _Lanczos(lambda x: values * x, start, 1000, 1e-7, goal)
+    bound = run.probability(0.05) / np.sqrt(2.0 * 999 / np.pi)
+    assert run.values[0] < 0.0 or run.probability(0.05) == 1.0 or bound >= overlap * (1.0 - 1e-9)
+    if overlap <= 1e-4 and goal == 0.5:
+        assert run.values[0] > 0.0
+        assert bound < 1.0
+
+
+def test_the_stated_probability_is_not_exceeded_by_short_searches():
+    # One negative eigenvalue, 400 independent short searches: those that report p below a level miss less often.
+    rng = np.random.default_rng(1)
+    values = np.concatenate([[-0.02], np.linspace(0.0, 1.0, 499)])
+    reported = []
+    for _ in range(400):
+        run = _Lanczos(lambda x: values * x, rng.standard_normal(500), 500, 0.0, 0.5)
+        reported.append(run.probability(0.02))
+    for level in (0.5, 0.3, 0.1):
+        assert np.mean(np.array(reported) <= level) <= level + 3.0 * np.sqrt(level / 400)
+
+
+def test_a_search_that_is_too_short_says_so():
+    # Curvature down to 1e-9 of the largest: 300 steps cannot tell 0 from -1e-7.
+    values = np.geomspace(1e-9, 1.0, 5000)
+    found = search_krylov(lambda x: values * x, lambda: np.random.default_rng().standard_normal(5000), 5000, 1e-9)
+    assert found.failure_probability > MISSED
+    assert -1.0 < found.at_least < -1e-9
 
 
 @pytest.mark.parametrize("extra", [1, 2])

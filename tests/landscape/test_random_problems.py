@@ -101,12 +101,12 @@ def factors_of(result):
 def check_theorems(problem, result, judged, X_star):
     """Evaluate the theorems at every second-order point, the certified ones included."""
     constants = landscape.constants.known_constants(problem.objective, problem.rank)
-    if X_star is None or constants is None or constants.alpha_low <= 0.0 or judged.kind not in ("global", "spurious"):
+    if X_star is None or constants is None or constants.rsc_low <= 0.0 or judged.kind not in ("global", "spurious"):
         return
     if not landscape.second_order(problem, result.A, result.B).is_sosp:
         return
     found = landscape.regime(
-        constants.alpha_low, constants.beta_high, problem.rank, int(np.linalg.matrix_rank(X_star, tol=1e-6)), True
+        constants.rsc_low, constants.rsm_high, problem.rank, int(np.linalg.matrix_rank(X_star, tol=1e-6)), True
     )
     if found.kind == "special":
         assert judged.kind == "global", found.reason

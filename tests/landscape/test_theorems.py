@@ -104,7 +104,7 @@ def test_verdict_uses_theorem_3_when_asked_for_a_lower_rank():
 def test_sampled_constants_never_decide():
     f = landscape.instances.sharp(2, 1, 4, 4, 5.0, 0.1)
     problem = ls.Problem(f, rank=2, lam=0.1)
-    optimistic = Constants(-math.inf, 1.0, 1.5, math.inf, {"alpha_high": Evidence(Known.SAMPLED, "x")}, 2, 10.0, False)
+    optimistic = Constants(-math.inf, 1.0, 1.5, math.inf, {"rsc_high": Evidence(Known.SAMPLED, "x")}, 2, 10.0, False)
     judged = landscape.verdict(problem, f.stationary_factors(), X_star=f.X_star, constants=optimistic)
     assert judged.kind == "spurious"
     assert {found.known for found in judged.findings} == {Known.SAMPLED}
@@ -258,7 +258,7 @@ def test_constants_of_each_matrix_do_not_apply_to_the_whole(least_squares):
     if least_squares:
         judged = landscape.verdict(problem, (A, B), stars)
         ends = pytest.approx((1 - 0.75**0.5, 1 + 0.75**0.5))
-        assert [(c.alpha_low, c.beta_high) for c in judged.constants] == [ends, ends]
+        assert [(c.rsc_low, c.rsm_high) for c in judged.constants] == [ends, ends]
         assert next(p for p in judged.premises if p.id == "joint_inequality").holds is True
         assert [f.conclusion for f in judged.findings] == ["not excluded", "not excluded", "not excluded"]
         assert judged.contradictions == ()

@@ -37,7 +37,7 @@ def test_threshold_of_the_sharp_instance_is_its_boundary(r, r_star, lam):
 def test_extremal_quadratic_makes_the_point_spurious():
     a = orthogonal_point(1.0)
     f = landscape.sharp_threshold(a, a, X_STAR).objective()
-    assert f.beta / f.alpha == pytest.approx(3.0 + 2.0 * np.sqrt(2.0), abs=1e-4)
+    assert f.rsm / f.rsc == pytest.approx(3.0 + 2.0 * np.sqrt(2.0), abs=1e-4)
     judged = landscape.verdict(ls.Problem(f, rank=1), (a, a), X_star=X_STAR)
     assert judged.kind == "spurious"
     assert judged.contradictions == ()

@@ -140,12 +140,12 @@ def test_the_rank_of_the_softmax_minimizer_falls():
 
 def test_attained_values_carry_over_to_larger_ranks():
     records = [
-        {"objective": "f", "r": r, "alpha_high": a, "beta_low": b}
+        {"objective": "f", "r": r, "rsc_high": a, "rsm_low": b}
         for r, a, b in [(1, 0.5, 1.0), (2, 0.7, 3.0), (4, 0.1, 2.0)]
     ]
     nested = _nested(records)
-    assert [r["alpha_high"] for r in nested] == [0.5, 0.5, 0.1]
-    assert [r["beta_low"] for r in nested] == [1.0, 3.0, 3.0]
+    assert [r["rsc_high"] for r in nested] == [0.5, 0.5, 0.1]
+    assert [r["rsm_low"] for r in nested] == [1.0, 3.0, 3.0]
 
 
 def test_wilson_interval():

@@ -1,0 +1,141 @@
+"""Points without a certificate are refuted by a better point, and only by one that really is better."""
+
+import json
+
+import numpy as np
+import pytest
+
+import lorasolve as ls
+from lorasolve import landscape
+from lorasolve.cli import main
+from lorasolve.io import save_result
+from lorasolve.multi import Separable
+
+RANKS = [(1, 1), (2, 1), (4, 1), (3, 2), (4, 2)]
+
+
+class DoubleWell(ls.objectives.Objective):
+    """``offset + size ((x^2 - 1)^2 + tilt x)`` of one number: two minima, the better one at ``-sign(tilt)``."""
+
+    shape = (1, 1)
+
+    def __init__(self, tilt=0.3, size=1.0, offset=0.0):
+        self.tilt, self.size, self.offset = tilt, size, offset
+
+    def value_and_grad(self, X):
+        x = float(X[0, 0])
+        f = self.offset + self.size * ((x * x - 1.0) ** 2 + self.tilt * x)
+        return f, np.array([[self.size * (4.0 * x * (x * x - 1.0) + self.tilt)]])
+
+    def hessian_product(self, X, D):
+        return self.size * (12.0 * float(X[0, 0]) ** 2 - 4.0) * D
+
+    def minimum(self, side, lam=0.0):
+        """The minimizer of ``F`` on one side of 0, from the roots of ``f'(x) + lam sign(x)``."""
+        roots = np.roots([4.0, 0.0, -4.0, self.tilt + lam * side])
+        return side * max(side * root.real for root in roots if abs(root.imag) < 1e-12)
+
+
+def factors_of(x):
+    return np.array([[np.sqrt(abs(x))]]), np.array([[np.sign(x) * np.sqrt(abs(x))]])
+
+
+@pytest.mark.parametrize(("r", "r_star"), RANKS)
+@pytest.mark.parametrize("factor", [1.0, 1.2, 3.0, 10.0])
+def test_the_sharp_instance_without_decay_is_refuted_without_its_minimizer(r, r_star, factor):
+    kappa = factor * (1.0 + 2.0 * np.sqrt(r / r_star))
+    instance = landscape.instances.sharp(r, r_star, r + r_star + 1, r + r_star, kappa)
+    problem = ls.Problem(instance, rank=r)
+    assert landscape.verdict(problem, instance.stationary_factors()).kind == "inconclusive"
+    judged = landscape.verdict(problem, instance.stationary_factors(), search=True)
+    assert (judged.kind, judged.basis) == ("spurious", "witness")
+    witness = judged.witness
+    assert witness.A.shape[1] == r
+    value = instance.value_and_grad(witness.A @ witness.B.T)[0]
+    assert value == pytest.approx(witness.value, abs=1e-14)
+    above = instance.value_and_grad(instance.X_spurious)[0] - value
+    assert above - 1e-12 <= witness.better_by <= above
+    assert witness.better_by <= instance.gap
+    assert f"a point better by {witness.better_by:.6g} of rank {witness.rank} is known" in str(judged)
+    json.dumps(judged.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.05])
+@pytest.mark.parametrize("alpha", [None, 4.0])
+def test_a_non_convex_loss_is_refuted_at_its_worse_minimum_only(lam, alpha):
+    f = DoubleWell()
+    problem = ls.Problem(f, 1, lam, ls.adapters.LoRA(alpha=alpha))
+    better, worse = (f.minimum(side, problem.lam_effective) for side in (-1, 1))
+    root = np.sqrt(problem.scale)
+    at = {x: tuple(part / root for part in factors_of(x)) for x in (better, worse)}
+    assert landscape.verdict(problem, at[worse]).kind == "inconclusive"
+    judged = landscape.verdict(problem, at[worse], search=2)
+    assert judged.kind == "spurious"
+    A, B = judged.witness.A, judged.witness.B
+    assert problem.scale * (A @ B.T).item() == pytest.approx(better, abs=1e-6)
+    assert problem.value(A, B) == pytest.approx(judged.witness.value, abs=1e-12)
+    judged = landscape.verdict(problem, at[better], search=True)
+    assert judged.kind == "inconclusive"
+    assert judged.witness is None
+    assert "found no better point" in judged.reason
+
+
+def test_a_difference_within_the_rounding_noise_refutes_nothing():
+    # 2 eps |f| is 4e-4 here, more than the 6e-5 between the two minima.
+    f = DoubleWell(size=1e-4, offset=1e12)
+    problem = ls.Problem(f, 1)
+    judged = landscape.verdict(problem, factors_of(f.minimum(1)), tol=1e-20, search=True)
+    assert judged.witness is None
+    assert judged.kind != "spurious"
+
+
+def test_the_optimum_of_rank_r_is_not_refuted():
+    rng = np.random.default_rng(0)
+    P, Q = (np.linalg.qr(rng.standard_normal((n, 4)))[0] for n in (6, 5))
+    s = np.array([4.0, 3.0, 2.0, 1.0])
+    problem = ls.Problem(ls.objectives.Denoising((P * s) @ Q.T), rank=2, lam=0.3)
+    root = np.sqrt(s[:2] - 0.3)
+    judged = landscape.verdict(problem, (P[:, :2] * root, Q[:, :2] * root), search=True)
+    assert judged.kind == "inconclusive"
+    assert judged.witness is None
+
+
+def test_several_matrices_are_refuted_by_all_of_them():
+    parts = [landscape.instances.sharp(1, 1, 3, 2, kappa) for kappa in (5.0, 8.0)]
+    problem = ls.MultiProblem(Separable(parts), ranks=1)
+    points = [part.stationary_factors() for part in parts]
+    judged = landscape.verdict(problem, (tuple(A for A, _ in points), tuple(B for _, B in points)), search=True)
+    assert judged.kind == "spurious"
+    value = sum(
+        part.value_and_grad(A @ B.T)[0] for part, A, B in zip(parts, judged.witness.A, judged.witness.B)
+    )
+    assert value == pytest.approx(judged.witness.value, abs=1e-12)
+
+
+def test_bad_numbers_of_starts_are_refused():
+    f = DoubleWell()
+    problem = ls.Problem(f, 1)
+    for search in (-1, 1.5, "yes"):
+        with pytest.raises((ValueError, TypeError), match="search"):
+            landscape.verdict(problem, factors_of(1.0), search=search)
+
+
+def test_the_command_line_searches_when_asked(tmp_path, capsys):
+    # The sharp instance as a sensing problem: the measurements are the rows of the root of its Hessian.
+    instance = landscape.instances.sharp(1, 1, 3, 2, 5.0)
+    n = instance.N.ravel()
+    root = np.sqrt(5.0) * (np.eye(6) - np.outer(n, n)) + np.outer(n, n)
+    data = {"measurements": root.reshape(6, 3, 2), "y": root @ instance.X_star.ravel()}
+    problem = ls.Problem(ls.objectives.MatrixSensing(**data), rank=1)
+    result = ls.solve(problem, "lbfgs", init=instance.stationary_factors())
+    path = str(tmp_path / "trapped.npz")
+    save_result(path, problem, result, data)
+    assert main(["verdict", path]) == 3
+    capsys.readouterr()
+    for arguments in (["--search"], ["--search", "2"]):
+        assert main(["verdict", path, *arguments]) == 1
+        assert "verdict: spurious" in capsys.readouterr().out
+    assert main(["verdict", path, "--search", "--json"]) == 1
+    witness = json.loads(capsys.readouterr().out)["verdict"]["witness"]
+    X = np.array(witness["A"]) @ np.array(witness["B"]).T
+    assert np.sum((root @ (X - instance.X_star).ravel()) ** 2) / 12 == pytest.approx(witness["value"], abs=1e-12)
