@@ -129,7 +129,7 @@ class _Lanczos:
             np.diag(self.diagonal) + np.diag(self.off[:-1], 1) + np.diag(self.off[:-1], -1)
         )
         self.norm = float(np.abs(self.values).max())
-        self.tau = tol * max(1.0, float(self.values[-1]))
+        self.tau = tol * max(0.0, float(self.values[-1]))
         errors = self.off[-1] * np.abs(self.vectors[-1, [0, -1]])
         converged = bool(np.all(errors <= 1e-3 * np.abs(self.values[[0, -1]])))
         self.found_negative = converged and self.values[0] < -self.tau

@@ -240,7 +240,7 @@ def _into_weakest_columns(point: Point) -> list[Array]:
     for k, (G, (A, B)) in enumerate(zip(point.gradients(), point.factors)):
         P, _, Q = truncated_svd(A, B)
         y = np.linalg.svd(np.vstack([A, B]), full_matrices=False)[2][-1]
-        top = top_singular(complement(G, P, Q), 1, 1e-4, rng.standard_normal(min(G.shape)))
+        top = top_singular(complement(G, P, Q), 1, 1e-4, rng)
         blocks = [(np.zeros_like(A_l), np.zeros_like(B_l)) for A_l, B_l in point.factors]
         blocks[k] = (np.outer(top.U[:, 0], y), np.outer(-top.V[:, 0], y))
         found.append(flat(blocks) / math.sqrt(2.0))
