@@ -38,7 +38,8 @@ stationary_value : PROVED
 
 Used by
 -------
-lorasolve/certificates/duality.py, lorasolve/certificates/rigorous.py, lorasolve/convex/factored.py
+lorasolve/certificates/duality.py, lorasolve/certificates/gap.py, lorasolve/certificates/rigorous.py,
+lorasolve/convex/factored.py
 """
 
 from lorasolve.symbolic import (

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .._known import Known
 from .._validate import Array, as_integer, require
 from ..certificates import Certificate, certify
 from ..convex import ConvexResult, solve_convex
@@ -51,7 +52,9 @@ class Row:
         Per start, the share of the decrease from ``f(0)`` to ``reference`` that is missing: 0 at the optimum, 1 at the
         frozen weight, infinite for a diverged run.
     gap : float or None
-        CERTIFIED bound on ``(F(X) - min F) / |F(X)|`` for the problem's own ``F``.
+        Bound on ``(F(X) - min F) / |F(X)|`` for the problem's own ``F``.
+    level : str
+        How the gap is known: the weakest level of all starts; empty where there is no gap.
     is_global : bool or None
         The certificate's answer for all starts: True if each is global, False if one is refuted.
     rank, sigma_r, nuclear_norm
@@ -77,6 +80,7 @@ class Row:
     suboptimality: float | None
     missing: list[float] | None
     gap: float | None
+    level: str
     is_global: bool | None
     rank: int
     sigma_r: float
@@ -345,6 +349,7 @@ def _row(
         suboptimality=None if optimum is None or not finite else (shown.fun - optimum) / (abs(optimum) or 1.0),
         missing=None if optimum is None else _missing(problem, ended, optimum),
         gap=certificate.relative_gap if certificate is not None and math.isfinite(certificate.gap) else None,
+        level=_weakest(certificates),
         is_global=_all_global([None if c is None else c.is_global for c in certificates]),
         rank=numerical_rank(values),
         sigma_r=float(values[problem.rank - 1]),
@@ -365,6 +370,12 @@ def _certificates(problem: Problem, ended: list[Result], tol: float) -> list[Cer
     if not problem.adapter.low_rank:
         return []
     return [None if r.status is Status.DIVERGED else certify(problem, r, tol=tol) for r in ended]
+
+
+def _weakest(certificates: list[Certificate | None]) -> str:
+    order = list(Known)
+    levels = [c.level for c in certificates if c is not None and math.isfinite(c.gap)]
+    return str(max(levels, key=order.index)) if levels else ""
 
 
 def _all_global(answers: list[bool | None]) -> bool | None:

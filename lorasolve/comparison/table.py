@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .._known import Known
 from ..convex import ConvexResult
 from ..status import Status
 
@@ -150,9 +151,10 @@ def sentence(comparison: Comparison) -> str:
             f"{_shortfall(nearest)}."
         )
     worst = max(row.gap for row in good if row.gap is not None)
+    level = max((Known[row.level] for row in good if row.level), key=list(Known).index)
     parts = [
         f"Global optimum reached by {len(good)} of {len(rows)} methods ({', '.join(row.method for row in good)}), "
-        f"CERTIFIED to a relative gap of {worst:.1e}; it has rank {rank}, found with factors of rank "
+        f"{level} to a relative gap of {worst:.1e}; it has rank {rank}, found with factors of rank "
         f"{comparison.problem.rank}."
     ]
     if len(comparison.rows) > MOST_SENTENCES:

@@ -324,7 +324,8 @@ class _Judge:
         gap = min(self.certificate.gap, self._gap_without_decay())
         excess = max(self.certificate.factor_gap, 0.0)
         if gap + excess <= self.tol * self.scale:
-            return "global", f"{Known.CERTIFIED}: within {gap + excess:.2e} of the optimum of F", "certificate"
+            known = self.certificate.level if gap == self.certificate.gap else Known.CERTIFIED
+            return "global", f"{known}: within {gap + excess:.2e} of the optimum of F", "certificate"
         if not self.first.is_fosp:
             return (
                 "not_converged",
@@ -342,7 +343,7 @@ class _Judge:
         facts = self.problem.objective.facts
         if self.problem.lam > 0.0 or not facts.convex:
             return math.inf
-        gap = self.value - facts.lower_bound if facts.lower_bound is not None else math.inf
+        gap = self.certificate.gap
         constants = self.constants
         if constants is None or not all(c.whole_space and c.rsc_low > 0.0 for c in constants):
             return gap

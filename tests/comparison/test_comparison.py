@@ -55,7 +55,8 @@ def test_sentence_and_table(denoising) -> None:
     table = ls.compare(problem, ["lbfgs", ls.optimizers.GD(step_size=1e3)], reference=reference)
     assert table.reference is reference
     text = table.conclusion()
-    assert text.startswith("Global optimum reached by 1 of 2 methods (lbfgs), CERTIFIED")
+    assert text.startswith("Global optimum reached by 1 of 2 methods (lbfgs), RIGOROUS to a")
+    assert table.rows[0].level == "RIGOROUS" and table.rows[1].level == ""
     assert "rank 3, found with factors of rank 4" in text
     assert "gd:step_size=1000.0 did not reach it: diverged." in text
     lines = table.table().splitlines()

@@ -1,0 +1,181 @@
+"""The rank of the minimizer, from a point whose gap is known.
+
+Statement
+---------
+f convex with beta-Lipschitz gradient, F = f + lam ||.||_*, X* any minimizer, G = grad f(X), G* = grad f(X*),
+gap >= F(X) - F(X*).
+
+1. ||G - G*||_F^2 <= 2 beta gap. In particular all minimizers have the same gradient G*.
+2. rank X* <= #{i : sigma_i(G) >= lam - sqrt(2 beta gap)}.
+3. sigma_{k+1}(G) <= ||G - K||_2 for every K of rank at most k: if that is below lam - sqrt(2 beta gap), rank X* <= k.
+4. If f(X) >= f(X*) + <G*, X - X*> + (alpha/2) ||X - X*||_F^2, then ||X - X*||_F^2 <= 2 gap/alpha and
+   rank X* >= #{i : sigma_i(X) > sqrt(2 gap/alpha)}.
+
+Assumptions
+-----------
+f convex and differentiable with beta-Lipschitz gradient, beta > 0, lam > 0; for 4 strong convexity with alpha > 0.
+
+Source
+------
+Beyond the paper. 1 is the cocoercivity of gradients (Nesterov, Lectures on Convex Optimization, theorem 2.1.5). The
+use of it is that of safe screening: Ndiaye, Fercoq, Gramfort, Salmon, "Gap Safe Screening Rules", JMLR 2017.
+
+Idea
+----
+1: compare f at Y = X - (G - G*)/beta from above (at X) and from below (at X*). The nuclear norm only adds to the gap,
+because -G*/lam is one of its subgradients at X*. 2: by Watson's form of that subgradient, sigma_i(G*) = lam for
+i <= rank X*, and singular values move by at most ||G - G*||_2.
+
+Checks
+------
+cocoercivity : PROVED UNDER convexity, descent lemma
+gradient_distance : PROVED UNDER convexity, descent lemma, subdifferential monotonicity, Watson
+singular_values : PROVED UNDER Watson, Weyl, operator norm
+tail : PROVED UNDER Weyl
+point_distance : PROVED UNDER subdifferential monotonicity, Watson
+kept_values : PROVED UNDER Weyl, operator norm
+
+Used by
+-------
+lorasolve/certificates/gap.py, lorasolve/certificates/ranks.py
+"""
+
+from lorasolve.symbolic import (
+    Inequality,
+    Premise,
+    Theorem,
+    by_fact,
+    dims,
+    dropped,
+    hypothesis,
+    inner,
+    matrix,
+    mutant,
+    run_module,
+    scalars,
+    square,
+)
+from proofs.facts import CONVEXITY, MONOTONICITY, NUCLEAR_SUBDIFFERENTIAL, OPERATOR_NORM, SMOOTHNESS, WEYL
+
+m, n = dims("m n")
+X, XS, G, GS = (matrix(name, m, n) for name in ("X", "Xstar", "G", "Gstar"))
+alpha, beta, lam = scalars("alpha beta lambda")
+f, f_star, f_y = scalars("f f_star f_Y", real=True)
+nuc, nuc_star = scalars("nu nu_star", nonnegative=True)
+
+D = G - GS
+Y = X - D / beta
+GAP = (f + lam * nuc) - (f_star + lam * nuc_star)
+
+FROM_BELOW = by_fact(CONVEXITY, "f(Y) >= f(X*) + <G*, Y - X*>", f_star + inner(GS, Y - XS), f_y)
+FROM_ABOVE = by_fact(
+    SMOOTHNESS, "f(Y) <= f(X) + <G, Y - X> + (beta/2)||Y - X||^2", f_y, f + inner(G, Y - X) + beta * square(Y - X) / 2
+)
+# -G* is lam times a subgradient of the nuclear norm at X*: 0 is a subgradient of F at a minimizer.
+SUBGRADIENT = Premise(
+    "lam ||X||_* >= lam ||X*||_* - <G*, X - X*>",
+    lam * nuc_star - inner(GS, X - XS),
+    lam * nuc,
+    (MONOTONICITY, NUCLEAR_SUBDIFFERENTIAL),
+)
+STRONG = hypothesis("strong convexity", f_star + inner(GS, X - XS) + alpha * square(X - XS) / 2, f)
+
+# Singular values: s_i = sigma_i(G), t_i = sigma_i(G*), moved = ||G - G*||_2, reach >= ||G - G*||_F.
+s, t, moved, far, reach, least, rest = scalars("s t p d q b e", nonnegative=True)
+WEYL_G = by_fact(WEYL, "sigma_i(G*) - sigma_i(G) <= ||G - G*||_2", t - s, moved)
+NORMS = by_fact(OPERATOR_NORM, "||.||_2 <= ||.||_F", moved, far)
+REACH = hypothesis("||.||_F <= q", far, reach)
+AT_LAM = by_fact(NUCLEAR_SUBDIFFERENTIAL, "sigma_i(G*) >= lam for i <= rank X*", lam, t)
+
+cocoercivity = Inequality(
+    "cocoercivity",
+    "||G - G*||^2 <= 2 beta (f(X) - f(X*) - <G*, X - X*>).",
+    square(D),
+    2 * beta * (f - f_star - inner(GS, X - XS)),
+    proof=[2 * beta * FROM_BELOW, 2 * beta * FROM_ABOVE],
+    mutants=(
+        mutant("constant", "beta, not 2 beta", rhs=beta * (f - f_star - inner(GS, X - XS))),
+        mutant("sign", "+ <G*, X - X*>", rhs=2 * beta * (f - f_star + inner(GS, X - XS))),
+        mutant("swapped symbols", "<G, X - X*>", rhs=2 * beta * (f - f_star - inner(G, X - XS))),
+        dropped(FROM_BELOW),
+        dropped(FROM_ABOVE),
+    ),
+)
+gradient_distance = Inequality(
+    "gradient_distance",
+    "||G - G*||^2 <= 2 beta (F(X) - F(X*)).",
+    square(D),
+    2 * beta * GAP,
+    proof=[cocoercivity.conclusion(), 2 * beta * SUBGRADIENT],
+    mutants=(
+        mutant("constant", "beta, not 2 beta", rhs=beta * GAP),
+        mutant("sign", "F(X*) - F(X)", rhs=-2 * beta * GAP),
+        dropped(SUBGRADIENT),
+    ),
+)
+singular_values = Inequality(
+    "singular_values",
+    "sigma_i(G) >= lam - q for i <= rank X* and q >= ||G - G*||_F: at most #{sigma_i(G) >= lam - q} such i.",
+    lam - reach,
+    s,
+    proof=[AT_LAM, WEYL_G, NORMS, REACH],
+    mutants=(
+        mutant("constant", "lam - q/2", {lam: 2, t: 2, s: 1, moved: 1, far: 1, reach: 1}, lhs=lam - reach / 2),
+        mutant("sign", "lam + q", {lam: 1, t: 1, s: 1, moved: 1, far: 1, reach: 1}, lhs=lam + reach),
+        dropped(REACH),
+        dropped(AT_LAM),
+    ),
+)
+TAIL = by_fact(WEYL, "sigma_{k+1}(G) <= sigma_{k+1}(K) + ||G - K||_2", s, least + rest)
+LOW_RANK = hypothesis("rank K <= k: sigma_{k+1}(K) <= 0", least, 0)
+tail = Inequality(
+    "tail",
+    "sigma_{k+1}(G) <= ||G - K||_2 for K of rank at most k.",
+    s,
+    rest,
+    proof=[TAIL, LOW_RANK],
+    mutants=(
+        mutant("constant", "half of it", {s: 1, least: 0, rest: 1}, rhs=rest / 2),
+        dropped(LOW_RANK, {s: 1, least: 1, rest: 0}),
+        dropped(TAIL, {s: 1, least: 0, rest: 0}),
+    ),
+)
+point_distance = Inequality(
+    "point_distance",
+    "(alpha/2) ||X - X*||^2 <= F(X) - F(X*).",
+    alpha * square(X - XS) / 2,
+    GAP,
+    proof=[STRONG, SUBGRADIENT],
+    mutants=(
+        mutant(
+            "constant",
+            "alpha, not alpha/2",
+            {X: [[1]], XS: [[0]], GS: [[0]], alpha: 1, f: "1/2", f_star: 0, lam: 1, nuc: 0, nuc_star: 0},
+            lhs=alpha * square(X - XS),
+        ),
+        mutant("sign", "F(X*) - F(X)", rhs=-GAP),
+        dropped(STRONG),
+        dropped(SUBGRADIENT),
+    ),
+)
+WEYL_X = by_fact(WEYL, "sigma_i(X) - sigma_i(X*) <= ||X - X*||_2", s - t, moved)
+kept_values = Inequality(
+    "kept_values",
+    "sigma_i(X*) >= sigma_i(X) - q for q >= ||X - X*||_F: positive where sigma_i(X) > q.",
+    s - reach,
+    t,
+    proof=[WEYL_X, NORMS, REACH],
+    mutants=(
+        mutant("constant", "q/2", {s: 1, t: 0, moved: 1, far: 1, reach: 1}, lhs=s - reach / 2),
+        mutant("sign", "sigma_i(X) + q", {s: 1, t: 1, moved: 1, far: 1, reach: 1}, lhs=s + reach),
+        dropped(WEYL_X),
+        dropped(REACH),
+    ),
+)
+
+CHECKS = (cocoercivity, gradient_distance, singular_values, tail, point_distance, kept_values)
+
+THEOREM = Theorem(__doc__, CHECKS)
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("rank_certificate", THEOREM))

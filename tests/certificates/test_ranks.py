@@ -1,0 +1,121 @@
+"""Bounds on the rank of the optimum, against optima whose rank is known."""
+
+import math
+
+import numpy as np
+import pytest
+
+import lorasolve as ls
+from lorasolve._known import Known
+from lorasolve.certificates import certify, ranks
+from lorasolve.certificates.balls import Ball
+from lorasolve.objectives import Denoising, Huber, LinearFineTuning, MatrixCompletion, Softmax
+
+
+def with_values(values, shape, seed=0):
+    rng = np.random.default_rng(seed)
+    U, V = (np.linalg.qr(rng.standard_normal((size, len(values))))[0] for size in shape)
+    return (U * values) @ V.T
+
+
+VALUES = np.array([5.0, 3.0, 1.5, 0.8, 0.4])
+
+
+def optimum(M, lam):
+    P, s, Qt = np.linalg.svd(M, full_matrices=False)
+    return (P * np.maximum(s - lam, 0.0)) @ Qt
+
+
+@pytest.mark.parametrize(("lam", "rank"), [(6.0, 0), (4.0, 1), (2.0, 2), (1.0, 3), (0.6, 4), (0.2, 5)])
+@pytest.mark.parametrize("rigorous", [True, False])
+def test_at_the_optimum_of_denoising_both_bounds_are_its_rank(lam, rank, rigorous):
+    M = with_values(VALUES, (8, 6))
+    certificate = certify(ls.Problem(Denoising(M), 3, lam), optimum(M, lam), rigorous=rigorous)
+    assert certificate.rank_at_most == rank
+    assert certificate.rank_at_least == (rank or None)
+    known = f"the optimum has rank {rank}" if rank else "the optimum has rank <= 0"
+    assert known in str(certificate)
+    assert certificate.level is (Known.RIGOROUS if rigorous else Known.CERTIFIED)
+    assert any("Lipschitz constant 1" in text for text in certificate.assumptions)
+
+
+@pytest.mark.parametrize("size", [1e-1, 1e-2, 1e-3, 1e-5, 1e-7])
+@pytest.mark.parametrize("seed", range(4))
+def test_near_an_optimum_the_bounds_enclose_its_rank(size, seed):
+    M, lam = with_values(VALUES, (8, 6), seed), 1.0
+    rng = np.random.default_rng(seed + 10)
+    X = optimum(M, lam) + size * rng.standard_normal((8, 6))
+    certificate = certify(ls.Problem(Denoising(M), 6, lam), X, tol=1.0)
+    low, high = certificate.rank_at_least, certificate.rank_at_most
+    assert (low is None or low <= 3) and (high is None or high >= 3)
+    # sigma_i(G) stay below lam by at least 0.2 where X* has nothing, and the gap falls with the size.
+    if certificate.gap < 0.5 * 0.15**2:
+        assert high == 3
+    if certificate.gap < 0.5 * 0.45**2:
+        assert low == 3
+
+
+def test_more_columns_than_the_optimum_has_are_not_counted():
+    """X of full numerical rank, with values far above the tolerance of ranks: the gradient tells that 3 will stay."""
+    M, lam = with_values(VALUES, (8, 6)), 1.0
+    P, _, Qt = np.linalg.svd(M, full_matrices=False)
+    X = optimum(M, lam) + 1e-5 * P @ Qt
+    certificate = certify(ls.Problem(Denoising(M), 6, lam), X, tol=1e-5)
+    assert certificate.is_global is True and certificate.rank == 6
+    assert certificate.rank_at_most == certificate.rank_at_least == 3
+
+
+@pytest.mark.parametrize("name", ["huber", "completion", "linear", "softmax"])
+def test_bounds_of_other_losses_agree_with_a_precise_optimum(name):
+    rng = np.random.default_rng(3)
+    M = with_values(VALUES, (8, 6), 3)
+    rows, cols = np.divmod(rng.choice(48, 40, replace=False), 6)
+    Z, W0 = rng.standard_normal((6, 40)), rng.standard_normal((8, 6))
+    objective = {
+        "huber": Huber(M, 0.5),
+        "completion": MatrixCompletion(rows, cols, M[rows, cols], (8, 6)),
+        "linear": LinearFineTuning(W0, Z, (W0 + M) @ Z),
+        "softmax": Softmax(W0, Z, rng.integers(0, 8, 40)),
+    }[name]
+    lam = 0.3 * np.linalg.norm(objective.value_and_grad(np.zeros((8, 6)))[1], 2)
+    problem = ls.Problem(objective, 6, lam)
+    found = ls.solve_convex(problem, tol=1e-12)
+    precise = np.linalg.svd(found.X, compute_uv=False)
+    rank = int(np.count_nonzero(precise > 1e-5 * precise[0]))
+    assert found.certificate.rank_at_most == rank
+    assert found.certificate.rank_at_least in ((rank,) if name == "linear" else (None,))
+
+
+def test_nothing_is_said_where_nothing_is_known():
+    M = with_values(VALUES, (8, 6))
+
+    class Unsmooth(Denoising):
+        smoothness = None
+
+    far = certify(ls.Problem(Denoising(M), 6, 1.0), np.zeros((8, 6)))
+    assert far.rank_at_most is None and far.rank_at_least is None and "optimum has" not in str(far)
+    assert certify(ls.Problem(Unsmooth(M), 6, 1.0), optimum(M, 1.0)).rank_at_most is None
+    without = certify(ls.Problem(Denoising(M), 5, 0.0), M)
+    assert without.is_global is True and without.rank_at_most is None and without.rank_at_least is None
+
+
+def test_the_upper_bound_needs_its_distance():
+    """G = diag(1, 0.9), lam = 1: from a distance of 0.2 to G* nothing follows, from 0.05 that X* has rank 1."""
+    G, Q = Ball(np.diag([1.0, 0.9])), np.array([[1.0], [0.0]])
+    assert ranks.most(G, Q, 1.0, 0.05, "lapack") == 1
+    assert ranks.most(G, Q, 1.0, 0.2, "lapack") is None
+    # The radius of the ball counts like a distance.
+    assert ranks.most(Ball(G.mid, 0.08), Q, 1.0, 0.05, "gemm") is None
+    assert ranks.most(G, Q, 1.0, 1.0, "lapack") is None
+
+
+def test_strong_convexity_is_proved_for_gram_matrices_or_not_used():
+    rng = np.random.default_rng(4)
+    U = np.linalg.qr(rng.standard_normal((5, 5)))[0]
+    for smallest in (1e-1, 1e-3, 1e-6):
+        Z = U @ np.diag(np.sqrt([3.0, 2.0, 1.0, 0.5, smallest])) * math.sqrt(5.0)
+        objective = LinearFineTuning(np.zeros((3, 5)), Z, rng.standard_normal((3, 5)))
+        assert 0.85 * smallest <= ranks.strong_convexity(objective) <= smallest
+    singular = LinearFineTuning(np.zeros((3, 5)), Z[:, :3], rng.standard_normal((3, 3)))
+    assert ranks.strong_convexity(singular) == 0.0
+    assert ranks.strong_convexity(Huber(np.eye(3), 1.0)) == 0.0
