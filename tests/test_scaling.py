@@ -186,6 +186,17 @@ def test_verdicts_are_the_same_in_all_units(name):
         assert kinds(c, t) == plain, (c, t)
 
 
+@pytest.mark.parametrize("route", ["factored", "prox"])
+@pytest.mark.parametrize("name", [name for name in OBJECTIVES if name != "user"])
+def test_convex_optima_are_the_same_in_all_units(name, route):
+    plain = ls.solve_convex(problem_in(name, 1.0, 1.0), route=route)
+    for c, t in CELLS:
+        optimum = ls.solve_convex(problem_in(name, c, t), route=route)
+        assert optimum.fun / c == pytest.approx(plain.fun, rel=2e-9), (c, t)
+        assert optimum.gap / c <= 1e-9 * max(plain.fun, OBJECTIVES[name][0].value_and_grad(np.zeros((6, 5)))[0]), (c, t)
+        assert far(optimum.X / t, plain.X) < 1e-4, (c, t)
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("lam", [1.05, 2.0, 30.0])
 def test_runs_whose_optimum_is_zero_converge_in_all_units(method, lam):
