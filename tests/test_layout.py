@@ -26,7 +26,7 @@ LAYERS = (
     },
     {"objectives"},
     {"adapters"},
-    {"_sdpa"},
+    {"_sdpa", "_units"},
     {"problem"},
     {"multi"},
     {"inits", "optimizers", "schedules"},

@@ -186,6 +186,17 @@ def test_verdicts_are_the_same_in_all_units(name):
         assert kinds(c, t) == plain, (c, t)
 
 
+@pytest.mark.parametrize("route", ["factored", "prox"])
+@pytest.mark.parametrize("name", [name for name in OBJECTIVES if name != "user"])
+def test_convex_optima_are_the_same_in_all_units(name, route):
+    plain = ls.solve_convex(problem_in(name, 1.0, 1.0), route=route)
+    for c, t in CELLS:
+        optimum = ls.solve_convex(problem_in(name, c, t), route=route)
+        assert optimum.fun / c == pytest.approx(plain.fun, rel=2e-9), (c, t)
+        assert optimum.gap / c <= 1e-9 * max(plain.fun, OBJECTIVES[name][0].value_and_grad(np.zeros((6, 5)))[0]), (c, t)
+        assert far(optimum.X / t, plain.X) < 1e-4, (c, t)
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("lam", [1.05, 2.0, 30.0])
 def test_runs_whose_optimum_is_zero_converge_in_all_units(method, lam):
@@ -290,3 +301,31 @@ def test_units_of_a_loss_that_is_not_defined_at_zero():
     problem = ls.Problem(Log(), 2, 0.1)
     assert problem.units == (0.0, 0.0)
     assert ls.solve(problem, "gd_backtracking", "gaussian").status is ls.Status.CONVERGED
+
+
+@pytest.mark.parametrize("method", ["gd@dora", "gd@softmax_gates", "proximal_gd@sora", "proximal_gd@sora:dead"])
+def test_adapters_with_further_parameters_take_any_unit_of_the_loss(method):
+    rng = np.random.default_rng(6)
+    # A large penalty, and all gates die; the factors are then drawn to zero by their decay alone.
+    penalty = 30.0 if method.endswith("dead") else 0.3
+    # The others take long to converge; their first iterations are compared.
+    stop = ls.StoppingRule(max_iter=20_000 if "sora" in method else 300, grad_tol=1e-6)
+    target = rng.standard_normal((6, 2)) @ rng.standard_normal((2, 5))
+    start = tuple(rng.standard_normal((k, 3)) for k in (6, 5))
+
+    def run(c):
+        optimizer, _, name = method.partition("@")
+        adapter = ls.adapters.SoRA(gate_penalty=c * penalty) if "sora" in name else name
+        objective = LinearFineTuning(np.ones((6, 5)), math.sqrt(5.0 * c) * np.eye(5), math.sqrt(5.0 * c) * target)
+        problem = ls.Problem(objective, 3, 0.5 * c, adapter)
+        return ls.solve(problem, optimizer, start, stop=stop)
+
+    plain = run(1.0)
+    assert plain.status is ls.Status.CONVERGED or "sora" not in method
+    assert plain.nit > 3
+    assert bool(np.linalg.norm(plain.X) > 0.1) is not method.endswith("dead")
+    for c in UNITS:
+        result = run(c)
+        assert result.status is plain.status, c
+        assert abs(result.nit - plain.nit) <= 2, c
+        assert np.linalg.norm(result.X - plain.X) <= 1e-6 * np.linalg.norm(target), c

@@ -36,7 +36,8 @@ class DoRA(Adapter):
     freeze_magnitude : bool
         Train the factors only. Detached and exact stationary points then differ.
     eps : float
-        Norms below it count as ``eps``, and the factor gradient of such a row or column is 0.
+        Norms below it count as ``eps``, and the factor gradient of such a row or column is 0. A length, in the
+        units of the weight.
 
     Notes
     -----

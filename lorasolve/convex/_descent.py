@@ -40,7 +40,7 @@ class Memory:
     def add(self, s: Array, y: Array) -> None:
         """Store a pair unless its curvature is not safely positive."""
         curvature = float(s @ y)
-        if not curvature > 1e-14 * float(y @ y):
+        if not curvature > 1e-14 * math.sqrt(float(s @ s) * float(y @ y)):
             return
         size = self.S.shape[0]
         slot = len(self.order) if len(self.order) < size else self.order.pop(0)
@@ -117,6 +117,7 @@ def lbfgs(
         if not slope < 0.0:
             pairs.forget()
             d, slope = -g, -grad_norm * grad_norm
+        # Without pairs nothing is known about the right length; the search below finds it from any guess.
         step = 1.0 if pairs.order else min(1.0, 1.0 / grad_norm)
         low, high = 0.0, math.inf
         for _trial in range(30):

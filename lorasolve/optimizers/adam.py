@@ -28,12 +28,12 @@ class Adam(Optimizer):
     ----------
     step_size : float
         Length of a step in every entry, about. The default 0.01 suits factors with entries of order 0.1 to 1; it
-        is not derived from the problem. At a constant step the iterates hover around the optimum at a distance
-        that grows with the step: add the schedule ``"cosine"``.
+        is not derived from the problem, so data in other units need another one. At a constant step the iterates
+        hover around the optimum at a distance that grows with the step: add the schedule ``"cosine"``.
     beta1, beta2 : float
         Memories of the moment estimates, in [0, 1).
     eps : float
-        Added to the root of the second moment.
+        Added to the root of the second moment: a gradient, in its units.
 
     Notes
     -----
