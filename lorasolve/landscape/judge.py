@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from .._known import Known
 from .._validate import Array, as_integer, as_number
 from ..certificates import Certificate, certify
-from ..linear_map import numerical_rank
+from ..linear_map import LinearMap, numerical_rank, top_singular
 from ..problem import Problem, flat
 from ..result import Result
 from ._canonical import Point, canonical_result
@@ -21,8 +21,10 @@ from ._krylov import MISSED
 from .constants import Constants, joint_inequality, known_block_constants
 from .curvature import SecondOrder, second_order_at
 from .first_order import Stationarity, stationarity_at
-from .theorems import Finding, Spectra, applicable, theorem_2, theorem_3
+from .theorems import Finding, Spectra, applicable, approximate_point, theorem_2, theorem_3
 from .witness import STARTS, Witness, find_better
+
+ROUNDING = 32.0 * float(np.finfo(np.float64).eps)
 
 Kind = Literal["global", "spurious", "saddle", "not_converged", "inconclusive"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -83,7 +85,8 @@ class Verdict:
         The assumptions of the theorems, checked first.
     findings : tuple of Finding
         What each theorem says about the point; empty if a premise fails, is unknown or the constants are. For several
-        matrices that is Theorem 2: the whole, then each matrix.
+        matrices that is Theorem 2: the whole, then each matrix. Where ``f`` is not known to be convex the last one is
+        the gap from restricted constants, which needs no stationary point.
     contradictions : tuple of str
         Theorems with CERTIFIED constants that the outcome contradicts: always empty unless code or theory is wrong.
     stationarity, second_order, certificate
@@ -276,18 +279,23 @@ class _Judge:
         self.starts = starts
         self.adapter_scale = adapter_scale
         self.witness: Witness | None = None
+        self.approximate: Finding | None = None
         at_zero = problem.loss.factor_value(problem.loss.zeros())
         self.first = stationarity_at(point, tol)
         self.certificate = certify(problem, problem.unpaired(point.factors), tol=tol)
         self.value = self.certificate.value
         self.scale = max(abs(self.value), abs(at_zero)) or 1.0
         self.second: SecondOrder | None = None
+        if problem.objective.facts.convex is not True:
+            self.approximate = self._approximate_point()
 
     def judge(self) -> Verdict:
         kind, reason, basis = self._kind()
         spectra = self._spectra()
         premises = self._premises(spectra)
         findings = self._findings(spectra, premises)
+        if self.approximate:
+            findings += (self.approximate,)
         global_by = [f for f in findings if f.known is Known.CERTIFIED and f.conclusion == "global"]
         contradictions: tuple[str, ...] = ()
         if kind == "spurious":
@@ -326,6 +334,9 @@ class _Judge:
         if gap + excess <= self.tol * self.scale:
             known = self.certificate.level if gap == self.certificate.gap else Known.CERTIFIED
             return "global", f"{known}: within {gap + excess:.2e} of the optimum of F", "certificate"
+        near = self.approximate
+        if near and near.known is Known.CERTIFIED and near.conclusion == "global" and not self._above_star():
+            return "global", f"{near.known}: {near.text}", near.theorem
         if not self.first.is_fosp:
             return (
                 "not_converged",
@@ -353,6 +364,49 @@ class _Judge:
         lengths = (float(np.linalg.norm(G.to_dense())) for G in self.point.gradients())
         return min(gap, sum(length**2 / (2.0 * c.rsc_low) for length, c in zip(lengths, constants)))
 
+    def _approximate_point(self) -> Finding | None:
+        """Return the gap that restricted strong convexity gives at any point, where its premises hold."""
+        constants, nuclear = self.constants, self._nuclear_of_star()
+        if constants is None or nuclear is None or (self.joint is not None and not self.joint.holds):
+            return None
+        certified = all(c.rsc_low > 0.0 for c in constants)
+        rsc = min(c.rsc_low if certified else c.rsc_high for c in constants)
+        if rsc <= 0.0 or not all(self._admits(c, k) for k, c in enumerate(constants)):
+            return None
+        tops = [_norm_above(G) for G in self.problem.loss.in_float64().gradient_operators(self.point.factors)]
+        theta, (_, grads) = self.point.theta, self.point.value_and_grad()
+        slope = 0.5 * abs(float(theta @ flat(grads)))
+        # Rounding of the product and of the norm, so that nothing is claimed below it.
+        excess = max(max(norm for norm, _ in tops) * (1.0 + ROUNDING) - self.problem.lam, 0.0)
+        slope += ROUNDING * float(np.linalg.norm(theta)) * self.first.grad_norm
+        known = Known.CERTIFIED if certified and all(exact for _, exact in tops) else Known.SAMPLED
+        curvature = self._curvature()
+        if curvature is None and known is Known.SAMPLED:
+            curvature = self.problem.loss.sampled_smoothness(self.point.factors)
+        return approximate_point(slope, excess, nuclear, rsc, curvature, known, self.tol * self.scale)
+
+    def _nuclear_of_star(self) -> float | None:
+        """Return an upper bound on ``||X*||_*``: of the given ``X*``, or ``(F(X) - f_low)/lam``."""
+        if self.stars is not None:
+            return sum(float(np.linalg.svd(X, compute_uv=False).sum()) for X in self.stars)
+        low, lam = self.problem.objective.facts.lower_bound, self.problem.lam
+        return max(self.value - low, 0.0) / lam if low is not None and lam > 0.0 else None
+
+    def _admits(self, constants: Constants, k: int) -> bool:
+        """Whether constants of restricted convexity are about this point (and ``X*``)."""
+        if constants.whole_space:
+            return True
+        distance = math.inf if self.stars is None else float(np.linalg.norm(self.point.updates[k] - self.stars[k]))
+        return constants.r >= self.problem.ranks[k] and (constants.radius == math.inf or distance <= constants.radius)
+
+    def _curvature(self) -> float | None:
+        """Return a bound on the curvature of ``f`` in all directions: those between X and X* have rank up to 2r."""
+        smoothness = self.problem.objective.facts.smoothness
+        if smoothness is not None or self.problem.several or not self.constants:
+            return smoothness
+        (only,) = self.constants
+        return only.rsm_high if only.whole_space and only.rsm_high < math.inf else None
+
     def _negative_curvature(self, second: SecondOrder) -> tuple[Kind, str, str]:
         # At distance d from a stationary point the curvature is off by O(d) and the gradient by O(d) or, where the
         # curvature vanishes, c d^2 with c the change of the curvature, about its size over that of the factors. Then
@@ -379,8 +433,7 @@ class _Judge:
             self._compute_reference()
         if self.stars is None:
             return "inconclusive", "second-order stationary; no certificate applies and X* is not known", "nothing"
-        best = problem.convex_value(self.stars if problem.several else self.stars[0])
-        difference = self.value - best
+        difference = self._above(self.stars)
         if difference <= self.tol * self.scale:
             if difference < -self.tol * self.scale:
                 text = f"X_star is not a minimizer: this point is better by {-difference:.3g}"
@@ -396,6 +449,14 @@ class _Judge:
             return "inconclusive", text, "nothing"
         text = f"second-order stationary, and F(X) - F(X*) = {difference:.6g} (X* {self.star_source})"
         return "spurious", text, "comparison"
+
+    def _above(self, stars: tuple[Array, ...]) -> float:
+        """Return ``F(X) - F(X*)``."""
+        return self.value - self.problem.convex_value(stars if self.problem.several else stars[0])
+
+    def _above_star(self) -> bool:
+        """Whether a given ``X*`` shows that the point is not global."""
+        return self.stars is not None and self._above(self.stars) > self.tol * self.scale
 
     def _searched(self, second: SecondOrder, undecided: str) -> tuple[Kind, str, str]:
         direction = flat(self.problem.checked_factors(*second.direction))
@@ -498,6 +559,12 @@ class _Judge:
             return (theorem_3(single, rsc, rsm, known, self.eps),)
         whole_space = self.constants[0].whole_space and known is Known.CERTIFIED
         return tuple(statement(single, rsc, rsm, known) for statement in applicable(single, whole_space))
+
+
+def _norm_above(G: LinearMap) -> tuple[float, bool]:
+    """Return ``||G||_2`` from above, and whether that is exact to rounding."""
+    top = top_singular(G, 1, 1e-8, np.random.default_rng())
+    return float(top.values[0]) + top.residual, top.exact
 
 
 def _usable(constants: Constants) -> tuple[float, float, Known] | None:

@@ -102,7 +102,7 @@ class Spectra:
         return float(np.linalg.norm(self.values[self.r_star :]))
 
 
-Conclusion = Literal["global", "eps-global", "excluded", "not excluded"]
+Conclusion = Literal["global", "eps-global", "bounded", "excluded", "not excluded"]
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ class Finding:
         is an illustration and no verdict rests on it.
     conclusion : Conclusion
         ``"global"`` or ``"not excluded"`` (a spurious point like this one contradicts nothing); for Theorem 3 also
-        ``"eps-global"``; for one matrix of several ``"excluded"``: it is not the one that Theorem 2 demands of a
-        spurious point.
+        ``"eps-global"``; for the gap at approximate points ``"bounded"``; for one matrix of several ``"excluded"``: it
+        is not the one that Theorem 2 demands of a spurious point.
     text : str
         The inequality that decided, with numbers.
     numbers : dict
@@ -303,6 +303,58 @@ def theorem_3(s: Spectra, rsc: float, rsm: float, known: Known, eps: float | Non
     numbers["distance bound"] = bound
     text = f"c = {c:.6g} < 1: a point that is not global is at least {bound:.6g} from X*, this one {s.distance:.6g}"
     return finding("not excluded", text)
+
+
+APPROXIMATE = "gap at approximate points"
+
+
+def approximate_point(
+    slope: float,
+    excess: float,
+    nuclear_star: float,
+    rsc: float,
+    curvature: float | None,
+    known: Known,
+    accepted: float,
+) -> Finding:
+    """How far a point of any kind is from the optimum, by restricted strong convexity alone; ``f`` need not be convex.
+
+    Let ``X*`` minimise ``F``, ``G* = grad f(X*)``, ``E = X - X*`` and ``D = <G*, E> + lam (||X||_* - ||X*||_*)``, which
+    is not negative because ``-G*`` is a subgradient of ``lam ||.||_*`` at ``X*``. With ``theta = (A, B)``,
+    ``2 <G, X> + lam ||theta||^2 = <grad L, theta>``, so that
+
+        ``D + <G - G*, E> + lam (||theta||^2/2 - ||X||_*) <= <grad L, theta>/2 + (||G||_2 - lam)_+ ||X*||_* = T``.
+
+    Hence ``alpha ||E||^2 <= T``, and with ``f(X) <= f(X*) + <G*, E> + (c/2) ||E||^2``,
+    ``L(A, B) - F(X*) <= max(1, c/(2 alpha)) T``. At a second-order point ``T = 0`` where a column is to spare.
+
+    Parameters
+    ----------
+    slope : float
+        ``|<grad L, theta>|/2``.
+    excess : float
+        ``(||G||_2 - lam)_+``.
+    nuclear_star : float
+        An upper bound on ``||X*||_*``.
+    rsc : float
+        ``alpha > 0`` with ``<G - G*, E> >= alpha ||E||^2`` at this point.
+    curvature : float or None
+        ``c``: an upper bound on the curvature of ``f`` between ``X*`` and ``X``, in all directions.
+    known : Known
+        How the constants are known.
+    accepted : float
+        A gap up to this counts as global.
+    """
+    bound = slope + excess * nuclear_star
+    distance = math.sqrt(bound / rsc)
+    numbers = {"slope": slope, "excess": excess, "||X*||_*": nuclear_star, "T": bound, "distance": distance}
+    text = f"||X - X*||_F <= {distance:.6g}"
+    if curvature is None:
+        return Finding(APPROXIMATE, known, "bounded", f"{text}; no bound on the curvature of f is known", numbers)
+    gap = max(1.0, curvature / (2.0 * rsc)) * bound
+    numbers["gap"] = gap
+    conclusion: Conclusion = "global" if gap <= accepted else "bounded"
+    return Finding(APPROXIMATE, known, conclusion, f"L - F* <= {gap:.6g}, {text}", numbers)
 
 
 Statement = Callable[[Spectra, float, float, Known], Finding]
