@@ -49,6 +49,8 @@ def most(G: Ball, Q: Array, lam: float, distance: float, trust: Trust) -> int | 
         Orthonormal columns that span the row space of ``X``, up to rounding; nothing rests on them.
     lam, distance : float
         The weight of the nuclear norm and :func:`reach`.
+    trust : {"lapack", "gemm"}
+        As for :func:`lorasolve.certificates.rigorous_bound`.
 
     Returns
     -------
