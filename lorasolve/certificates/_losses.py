@@ -10,7 +10,7 @@ import numpy as np
 
 from .._validate import Array
 from ._functions import EXP_ERROR, LOG_ERROR, TINY, exp_nonpositive, log1p_nonnegative
-from ._rounding import INFLATE, U, add_up, exact_sum, fraction_down, fraction_up, frobenius, mul_up, sqrt_up
+from ._rounding import INFLATE, U, add_up, fraction_down, fraction_up, frobenius, mul_up, nonnegative_sum, sqrt_up
 from .balls import Ball, unknown
 
 
@@ -74,8 +74,8 @@ def logistic(outputs: Ball, labels: Array) -> Loss:
 
 def _mean(values: Array, errors: Array, N: int) -> tuple[Fraction, Fraction]:
     """Return bounds of the sum of values with errors, all ``>= 0``, divided by ``N``."""
-    total = exact_sum(values)
-    error = mul_up(add_up(exact_sum(errors), mul_up(U, total)), INFLATE)
+    total, error = nonnegative_sum(values)
+    error = mul_up(add_up(error, *nonnegative_sum(errors)), INFLATE)
     return (Fraction(total) - Fraction(error)) / N, (Fraction(total) + Fraction(error)) / N
 
 

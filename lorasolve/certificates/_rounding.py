@@ -128,6 +128,18 @@ def exact_sum(values: Array) -> float:
         return math.nan
 
 
+def nonnegative_sum(values: Array) -> tuple[float, float]:
+    """Return the sum of numbers ``>= 0`` and a bound of its error, much faster than an exact one.
+
+    Sums of ``BLOCK`` numbers have a relative error of at most ``(BLOCK - 1) U``; they are added up by ``fsum``, which
+    rounds once.
+    """
+    flat = values.ravel(order="K")
+    cut = flat.size // BLOCK * BLOCK
+    total = exact_sum(np.concatenate([flat[:cut].reshape(-1, BLOCK).sum(axis=1), flat[cut:]]))
+    return total, mul_up(BLOCK * U, total, INFLATE)
+
+
 def square_sum(x: Array) -> tuple[float, float]:
     """Return bounds ``low <= sum x^2 <= high`` for an array of numbers.
 

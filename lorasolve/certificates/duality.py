@@ -26,7 +26,7 @@ from ..objectives._blocks import MultiObjective, Pairs
 from ..objectives.base import Objective
 from ._lanczos import FAILURE, sampled_norm
 from .balls import Ball
-from .norms import nuclear_norm, spectral_norm
+from .norms import spectral_norm
 
 # Up to this shorter side, and up to this many entries, a gradient is formed and its norm bounded by a factorisation.
 DENSE_SIDE = 1000
@@ -195,19 +195,25 @@ class Evaluation(NamedTuple):
     bound: Bound
     parts: Parts
     norms: tuple[Norm, ...]
+    oracle: tuple[float, Pairs]
 
 
-def evaluate(loss: MultiObjective, lam: float, factors: Pairs, spans: Sequence[tuple[Array, Array]]) -> Evaluation:
-    """Bound ``F(X) - inf F`` at factors, given orthonormal bases of the spaces of each update."""
+def factor_answer(loss: MultiObjective, factors: Pairs) -> tuple[float, Pairs]:
+    """Return ``f`` and the products ``(G_l B_l, G_l^T A_l)``."""
     products = [(np.empty_like(A), np.empty_like(B)) for A, B in factors]
-    f = float(loss.factor_oracle(factors, products))
-    nuclear = [nuclear_norm(A, B) for A, B in factors]
-    low, high = (sum(pair[end] for pair in nuclear) for end in (0, 1))
+    return float(loss.factor_oracle(factors, products)), products
+
+
+def evaluate(
+    loss: MultiObjective, lam: float, factors: Pairs, spans: Sequence[tuple[Array, Array]], nuclear: float
+) -> Evaluation:
+    """Bound ``F(X) - inf F`` at factors, given orthonormal bases of the spaces of each update and ``||X||_*``."""
+    f, products = factor_answer(loss, factors)
     inner = sum(float(np.vdot(GB, A)) for (GB, _), (A, _) in zip(products, factors))
     noise = loss.rounding_noise()
     norms = tuple(gradient_norm(G, P, Q, lam) for G, (P, Q) in zip(loss.gradient_operators(factors), spans))
     norm = max(found.most for found in norms)
-    bound = duality_gap(loss, lam, f, high, inner, norm, noise)
+    bound = duality_gap(loss, lam, f, nuclear, inner, norm, noise)
     failure = sum(found.failure for found in norms)
     if failure and math.isfinite(bound.gap) and lam > 0.0:
         bound = replace(bound, level=Known.SAMPLED, failure_probability=failure)
@@ -218,11 +224,11 @@ def evaluate(loss: MultiObjective, lam: float, factors: Pairs, spans: Sequence[t
         f_high=f + around,
         lower_bound=-math.inf if least is None else least,
         lower_slope=0.0,
-        nuclear_low=low,
-        nuclear_high=high,
+        nuclear_low=nuclear * (1.0 - allowance(loss.dtype)),
+        nuclear_high=nuclear * (1.0 + allowance(loss.dtype)),
         inner_high=inner + noise + allowance(loss.dtype) * abs(inner),
         norm_high=norm,
         radius=math.nan,
         scaling=bound.scaling,
     )
-    return Evaluation(f + lam * high, bound, parts, norms)
+    return Evaluation(f + lam * nuclear, bound, parts, norms, (f, products))

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._known import Known
 from .._validate import Array
-from ..linear_map import RANK_TOL, factor_svd
+from ..linear_map import RANK_TOL
 from ..objectives._blocks import Pairs
 from ..problem import Problem
 from . import spot_checks
@@ -35,7 +35,8 @@ class Product:
 class Evidence(NamedTuple):
     """A bound at a point, what it rests on, and what was found on the way.
 
-    ``proof`` is there for RIGOROUS bounds only, ``norms`` (of the gradient of each matrix) for the others.
+    ``proof`` is there for RIGOROUS bounds only; ``norms`` (of the gradient of each matrix) and ``oracle`` (``f`` and
+    its gradients in the factors) for the others.
     """
 
     value: float
@@ -45,6 +46,7 @@ class Evidence(NamedTuple):
     parts: Parts | None
     proof: Proof | None = None
     norms: tuple[Norm, ...] = ()
+    oracle: tuple[float, Pairs] | None = None
 
 
 def use_proof(problem: Problem, rigorous: bool | str) -> bool:
@@ -70,7 +72,12 @@ def use_proof(problem: Problem, rigorous: bool | str) -> bool:
 
 
 def evidence(
-    problem: Problem, factors: Pairs, rigorous: bool | str = "auto", trust: Trust = "lapack", point: Any = None
+    problem: Problem,
+    factors: Pairs,
+    svds: Sequence[Svd],
+    rigorous: bool | str = "auto",
+    trust: Trust = "lapack",
+    point: Any = None,
 ) -> Evidence:
     """Bound ``F(X) - inf F`` at the updates ``A_l B_l^T``.
 
@@ -80,6 +87,8 @@ def evidence(
         With a loss in float64, except for losses that only speak float32.
     factors : sequence of (A_l, B_l)
         The updates as products; the scaling of the adapter is in them.
+    svds : sequence of (P_l, s_l, Q_l)
+        Their singular value decompositions. No statement rests on them.
     rigorous, trust
         As for :func:`lorasolve.certify`.
     point : optional
@@ -92,12 +101,16 @@ def evidence(
         if problem.lam > 0.0 or rigorous is True:
             return proved
     loss = problem.loss
-    found = evaluate(loss, problem.lam_effective, factors, [(P, Q) for P, _, Q in truncated(factors)])
+    nuclear = sum(float(s.sum()) for _, s, _ in svds)
+    found = evaluate(loss, problem.lam_effective, factors, [(P, Q) for P, _, Q in cut(svds)], nuclear)
     assumptions = [spot_checks.assumption(loss)] if spot_checks.needed(loss) else []
     assumptions += [FLOATING, *([LANCZOS] if found.bound.level is Known.SAMPLED else [])]
     if proved is not None and proved.bound.gap <= found.bound.gap:
         return proved
-    return Evidence(found.value, found.bound, "f as evaluated", tuple(assumptions), found.parts, None, found.norms)
+    about = "f as evaluated"
+    return Evidence(
+        found.value, found.bound, about, tuple(assumptions), found.parts, None, found.norms, found.oracle
+    )
 
 
 def _proved(proof: Proof) -> Evidence:
@@ -108,16 +121,11 @@ def _proved(proof: Proof) -> Evidence:
     return Evidence(found.value, bound, found.refers_to, found.assumptions, parts, proof)
 
 
-def truncated(factors: Pairs) -> list[Svd]:
-    """Return the numerically non-zero part of the SVD of each block.
+def cut(spectra: Sequence[Svd]) -> list[Svd]:
+    """Return SVDs without the singular values that are numerically zero.
 
     Zero is relative to the largest singular value of all blocks, as it would be in one block-diagonal matrix.
     """
-    return cut([factor_svd(A, B) for A, B in factors])
-
-
-def cut(spectra: Sequence[Svd]) -> list[Svd]:
-    """Return SVDs without the singular values that are numerically zero."""
     threshold = RANK_TOL * max(float(s.max(initial=0.0)) for _, s, _ in spectra)
     counts = [int(np.count_nonzero(s > threshold)) for _, s, _ in spectra]
     return [(P[:, :k], s[:k], Q[:, :k]) for (P, s, Q), k in zip(spectra, counts)]

@@ -24,10 +24,10 @@ from . import ranks, spot_checks
 from ._refute import better_point
 from ._rounding import fraction_down
 from .balls import Ball
-from .duality import Parts, allowance
-from .evidence import Evidence, Product, Svd, cut, evidence
+from .duality import Parts, allowance, factor_answer
+from .evidence import Evidence, Svd, cut, evidence
 from .norms import Trust
-from .rigorous import difference_down, value_bounds, weight
+from .rigorous import difference_down, value_high, weight
 
 
 @dataclass(frozen=True)
@@ -198,8 +198,8 @@ def certify(
     as_number(tol, "tol", 0.0)
     factors = _factors(problem, point)
     problem = problem.replace(objective=problem.objective.in_float64())
-    found = evidence(problem, factors, rigorous, trust, point)
     svds = [factor_svd(A, B) for A, B in factors]
+    found = evidence(problem, factors, svds, rigorous, trust, point)
     case = _Case(problem, factors, svds, found, _scale(problem, found), tol, trust)
     values = np.sort(np.concatenate([s for _, s, _ in case.svds]))[::-1]
     answer = case.answer()
@@ -208,7 +208,7 @@ def certify(
     nuclear = float(values.sum())
     low, high = case.ranks(values) if answer.is_global else (None, None)
     norm = math.nan if found.parts is None else found.parts.norm_high
-    f, stationarity = _stationarity(problem, factors)
+    f, stationarity = _stationarity(problem, factors, found)
     value = _within(f + lam * nuclear, found)
     return Certificate(
         value=value,
@@ -254,10 +254,9 @@ def _within(value: float, found: Evidence) -> float:
     return min(max(value, bound.value_low), bound.value_high)
 
 
-def _stationarity(problem: Problem, factors: Pairs) -> tuple[float, float]:
+def _stationarity(problem: Problem, factors: Pairs, found: Evidence) -> tuple[float, float]:
     """Return ``f`` and ``||grad L||``, with ``grad_A L = s G B + lam A`` and ``grad_B L = s G^T A + lam B``."""
-    products = [(np.empty_like(A), np.empty_like(B)) for A, B in factors]
-    f = float(problem.loss.factor_oracle(factors, products))
+    f, products = found.oracle if found.oracle is not None else factor_answer(problem.loss, factors)
     s, lam = problem.scale, problem.lam
     # The given factors are A' = s A: G^T A' is what the second block needs.
     parts = ((s * GB + lam / s * A, GtA + lam * B) for (GB, GtA), (A, B) in zip(products, factors))
@@ -362,7 +361,7 @@ class _Case:
         problem, loss, lam = self.problem, self.problem.loss, self.problem.lam_effective
         f, nuclear, factors = better_point(loss, lam, self.factors, cut(self.svds))
         if self.found.proof is not None:
-            low, high = self.found.proof.bound.value_low, value_bounds(problem, Product(*factors[0]))[1]
+            low, high = self.found.proof.bound.value_low, value_high(problem, *factors[0])
             return max(difference_down(low, high), 0.0), factors
         value = self.found.value
         # Each of the two values has the errors of numbers of its own size and of the size of f(0).

@@ -229,6 +229,11 @@ def nuclear_norm(A: Array, B: Array) -> tuple[float, float]:
     return at_least, min(add_up(mul_up(_spread(QA, QB), core), outside), by_columns)
 
 
+def nuclear_norm_by_columns(A: Array, B: Array) -> float:
+    """Return ``sum_i ||a_i|| ||b_i||``, at least ``||A B^T||_*`` and sharp for balanced singular factors."""
+    return weighted_sum(column_norms(A), column_norms(B))
+
+
 def _spread(P: Array, Q: Array) -> float:
     """Return an upper bound of ``||P||_2 ||Q||_2``, from ``||P||_2^2 <= 1 + ||P^T P - I||_F``."""
     return sqrt_up(mul_up(add_up(1.0, _orthogonality_defect(P)), add_up(1.0, _orthogonality_defect(Q))))

@@ -35,7 +35,7 @@ from . import _oracles
 from ._rounding import environment_refusal, fraction_down, fraction_up
 from .balls import BallOracle, inner_product
 from .duality import Parts
-from .norms import Trust, nuclear_norm, spectral_norm
+from .norms import Trust, nuclear_norm, nuclear_norm_by_columns, spectral_norm
 
 ARITHMETIC = (
     "binary64 arithmetic rounds to nearest with gradual underflow, and products of matrices are sums of products in "
@@ -174,15 +174,19 @@ def better_by(problem: Problem, point: Any, better: Any) -> float:
         return -math.inf
     if environment_refusal() is not None:
         return -math.inf
-    low, high = value_bounds(problem, point)[0], value_bounds(problem, better)[1]
+    objective = problem.objective.in_float64()
+    with np.errstate(all="ignore"):
+        (A, B, _), (C, D, _) = (point_factors(problem, given) for given in (point, better))
+        low = _value(weight(problem), *_evaluate(objective, A, B))[0]
+        high = _value(weight(problem), *_evaluate(objective, C, D))[1]
     return difference_down(low, high)
 
 
-def value_bounds(problem: Problem, point: Any) -> tuple[float, float]:
-    """Return proved bounds of ``F(X)`` for a problem whose objective has a ball oracle."""
+def value_high(problem: Problem, A: Array, B: Array) -> float:
+    """Return a proved upper bound of ``F(A B^T)``, sharp where ``A`` and ``B`` are balanced singular factors."""
     with np.errstate(all="ignore"):
-        A, B, _ = point_factors(problem, point)
-        return _value(weight(problem), *_evaluate(problem.objective.in_float64(), A, B))
+        oracle = _oracles.ball_oracle(problem.objective.in_float64(), A, B)
+        return _value(weight(problem), oracle, (0.0, nuclear_norm_by_columns(A, B)))[1]
 
 
 def refusal(problem: Problem) -> str | None:
@@ -267,7 +271,7 @@ def _bound(
 ) -> RigorousBound:
     low, high = _value(lam, oracle, nuclear)
     inner = inner_product(oracle.gradient, A, B, nuclear[1])[1]
-    norm, c = _norm_and_scaling(lam, oracle, inner, trust)
+    norm, c = _norm_and_scaling(lam, oracle, inner, nuclear[1], trust)
     gap, formula = math.inf, "none: ||G||_2 > lam and f has no known lower bound"
     if c is not None:
         gap = gap_at(c, lam, oracle, nuclear[1], inner)
@@ -316,16 +320,19 @@ def _contradicts(oracle: BallOracle, least: float, nuclear: float) -> bool:
     return Fraction(oracle.high) < Fraction(least) - Fraction(oracle.lower_slope) * Fraction(nuclear)
 
 
-def _norm_and_scaling(lam: Fraction, oracle: BallOracle, inner: float, trust: Trust) -> tuple[float, float | None]:
+def _norm_and_scaling(
+    lam: Fraction, oracle: BallOracle, inner: float, nuclear: float, trust: Trust
+) -> tuple[float, float | None]:
     """Return an upper bound of ``||G||_2`` and the ``c`` that goes with it.
 
     The norm matters from ``lam`` upwards, so a bound at that level is looked for first; least squares may want a larger
-    ``c``, for which a norm well below ``lam`` is worth knowing.
+    ``c``, for which a norm well below ``lam`` is worth knowing: it is at least ``|<G, X>| / ||X||_*``.
     """
     norm = spectral_norm(oracle.gradient, float(lam), trust)
     wanted = _wanted_scaling(oracle, inner)
     c = scaling(lam, oracle, norm, wanted)
-    if lam > 0 and wanted > 1.0 + 1e-9 and c is not None and c < wanted and norm <= 1.5 * float(lam):
+    below = abs(inner) < 0.999 * float(lam) * nuclear
+    if lam > 0 and below and wanted > 1.0 + 1e-9 and c is not None and c < wanted and norm <= 1.5 * float(lam):
         norm = min(norm, spectral_norm(oracle.gradient, None, trust))
         c = scaling(lam, oracle, norm, wanted)
     return norm, c

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..certificates import Bound, Certificate
 from ..certificates.evidence import evidence
+from ..linear_map import factor_svd
 from ..objectives._blocks import Pairs
 from ..problem import Problem
 
@@ -24,7 +25,7 @@ def proved(problem: Problem, factors: Pairs, bound: Bound) -> Bound:
     An estimate may say when a certificate is worth its cost, never that the run is over. Both have errors, so the
     larger gap counts.
     """
-    found = evidence(problem, factors).bound
+    found = evidence(problem, factors, [factor_svd(A, B) for A, B in factors]).bound
     return found if found.gap >= bound.gap else bound
 
 
