@@ -57,8 +57,9 @@ class MultiProblem(Problem):
 
     Notes
     -----
-    Source: main paper, Theorem 2. Its block constants ``alpha_l``, ``beta_l`` are those of :meth:`block`, together with
-    an inequality that couples the blocks: see :func:`lorasolve.landscape.verdict`.
+    Source: main paper, Theorem 2. Its ``beta_l`` are the constants of :meth:`block`; its ``alpha_l`` have to satisfy
+    ``<grad f(X) - grad f(X*), X - X*> >= sum_l alpha_l ||X_l - X*_l||_F^2`` jointly, which the constants of each block
+    alone do not imply (proofs/theorem2 has a counterexample): see :func:`lorasolve.landscape.verdict`.
 
     Measured on 12 blocks of 384 x 384 at rank 8 (linear fine-tuning with 600 samples each, one BLAS thread): an
     iteration of gradient descent takes 3.3 ms, twelve single problems in the same loop 3.2 ms in all (2.0 ms in the

@@ -54,6 +54,15 @@ CORRECTIONS: tuple[tuple[str, str, str], ...] = (
         "`2 alpha_l >= beta_l for all l` must be strict, or r > r*; the instance above refutes equality at r = r*.",
     ),
     (
+        "Theorem 2",
+        "`theorem2`",
+        "the constants alpha_l of each diagonal block are not enough: f(X1, x2) = ||X1 - E11||^2/2 + (x2 - 3)^2/2 + g "
+        "<N, X1 - E11> (x2 - 3), N = (E11 - E22)/sqrt 2, g^2 = 3/4, is strongly convex with alpha_l = beta_l = 1 in "
+        "each block and has a spurious second-order stationary point at X1 = (3/5) E22, r = r* = 1, lam = 0, f = 1/5. "
+        "What is proved is the version with the joint inequality <grad f(X) - grad f(X*), X - X*> >= sum_l alpha_l "
+        "||X_l - X*_l||^2.",
+    ),
+    (
         "Theorem 3",
         "`theorem3`",
         "explicit constants; sigma_r >= alpha eps/(2 beta sqrt(r*)) holds with r* in place of r; the slack eps^2 in "

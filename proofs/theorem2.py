@@ -10,8 +10,18 @@ and let (A_l, B_l)_l be a second-order stationary point in the ball, kappa_l = s
    ||Pi_{r*}(X_l) - X_l||_F^2 <= (1 - 2 kappa_l alpha_l) ||X_l - X*_l||_F^2,
    hence sigma_r(X_l) >= (2 alpha_l/beta_l) sigma_{r*}(X_l), strictly if r > r*, and theorem 1's distance bound.
 
-Correction: with r = r* and equality 2 alpha = beta the conclusion of 1 is false; `theorem1` has a 2 x 2 instance (L
+Corrections: with r = r* and equality 2 alpha = beta the conclusion of 1 is false; `theorem1` has a 2 x 2 instance (L
 = 1). The non-strict form "2 alpha_l >= beta_l for all l" needs r > r*.
+
+With alpha_l the constants of each diagonal block alone, in place of the joint inequality below, 1 is false for two
+blocks: for N = (E1 - E2)/sqrt 2, E1 = j1 k1^T, E2 = j2 k2^T, and 0 < g < 1 the function
+
+    f(X1, x2) = ||X1 - E1||_F^2/2 + (x2 - 3)^2/2 + g <N, X1 - E1> (x2 - 3)
+
+is strongly convex, each diagonal block has alpha_l = beta_l = 1, and with sigma = g^2/(2 - g^2) the point X1 = sigma
+E2, x2 = 3 + g (1 + sigma)/sqrt 2 is stationary at rank 1, lam = 0, with f = (1 - sigma)/2 > 0 = f(X*). It is
+second-order stationary for sigma >= 1/2, and flat only along the two scalings for sigma > 1/2. At g^2 = 3/4: sigma =
+3/5, f = 1/5.
 
 Assumptions
 -----------
@@ -29,6 +39,9 @@ step 6 couples the blocks. If every block violated its bound, then <X_l - X*_l, 
 every l, and the sum would contradict step 6. The sum is written as one block and the rest: the step of an induction
 over L.
 
+The counterexample: minimizing f over x2 leaves the instance of `sharp_instance` over kappa, with g^2 = 1 - 1/kappa and
+r = r* = 1, and x2 adds one square to the Hessian form. Below h = g/sqrt 2, so that no root occurs.
+
 Checks
 ------
 block_step : PROVED UNDER Eckart-Young-Mirsky
@@ -36,24 +49,59 @@ coupling : PROVED UNDER subdifferential monotonicity, Watson
 weighted_sum : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson
 all_special : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson
 boundary_truncation : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson
+diagonal_jointly_convex : PROVED
+diagonal_joint_form : PROVED
+diagonal_first_block : PROVED
+diagonal_second_block : PROVED
+diagonal_gradient : PROVED
+diagonal_gradient_in_x2 : PROVED
+diagonal_stationary_in_a : PROVED
+diagonal_stationary_in_b : PROVED
+diagonal_second_order : PROVED
+diagonal_flat_scalings : PROVED
+diagonal_gap : PROVED
+diagonal_constants : PROVED
 
 Used by
 -------
-lorasolve/landscape/judge.py, lorasolve/landscape/theorems.py
+lorasolve/landscape/judge.py, lorasolve/landscape/theorems.py, lorasolve/multi.py
 """
 
+from fractions import Fraction
+from random import Random
+from typing import Any
+
 from lorasolve.symbolic import (
+    Identity,
     Inequality,
+    MatrixExpr,
     Premise,
+    ScalarCheck,
+    ScalarExpr,
+    Square,
+    SumOfSquares,
     Theorem,
+    Values,
+    assume,
+    define,
+    derivative,
+    dims,
     dropped,
+    eye,
+    gradient,
     hypothesis,
     inner,
+    matrix,
     mutant,
+    orthonormal,
     run_module,
     scalars,
     square,
+    tr,
+    vector,
+    zeros,
 )
+from lorasolve.symbolic import rational as ra
 from proofs import theorem1 as t1
 
 # Block 1: D_1 = ||X_1 - X*_1||^2, T_1 = ||Pi(X_1) - X_1||^2, w_1 = <X_1 - X*_1, Z_1>; the others through sums.
@@ -109,6 +157,67 @@ STEPS = [STEP_1 / (2 * kappa1), STEP_2 / (2 * kappa2)]
 TAILS = T1 / (2 * kappa1) + T2 / (2 * kappa2)
 SURPLUS = e1 / (2 * kappa1) * D1 + e2 / (2 * kappa2) * D2
 AWAY = {D1: 1, D2: 0, T1: 0, T2: 0, w1: "1/2", w2: 0, e1: 1, e2: 1, kappa1: 1, kappa2: 1}
+
+# The counterexample to the diagonal constants: block 1 is m x n, block 2 a number, written as a 1 x 1 matrix.
+m, n = dims("m n")
+p, h, q, g, kappa, size = scalars("p h q g kappa y")
+z = scalars("z", real=True)
+J1, J2, K1, K2 = vector("j1", m), vector("j2", m), vector("k1", n), vector("k2", n)
+X1, N, D = matrix("X1", m, n), matrix("N", m, n), matrix("D", m, n)
+A, B, U, V = vector("A", m), vector("B", n), vector("U", m), vector("V", n)
+x2, a2, b2, d, u, v = (matrix(name, 1, 1) for name in ("x2", "a2", "b2", "d", "u", "v"))
+E1, E2 = J1 @ K1.T, J2 @ K2.T
+M = E1 - E2
+
+
+def coupled_loss(first: MatrixExpr, second: MatrixExpr) -> ScalarExpr:
+    """Return f, with h M = g N."""
+    rest = second - 3 * eye(1)
+    return square(first - E1) / 2 + square(rest) / 2 + h * inner(M, first - E1) * tr(rest)
+
+
+# h = 2 p/(1 + p^2) makes the root q of sigma = h^2/(1 - h^2) rational in p.
+LEFT, RIGHT, COUPLING_H = orthonormal(J1, J2), orthonormal(K1, K2), define(h, 2 * p / (1 + p**2))
+ROOT, sigma = define(q, 2 * p / (1 - p**2)), q**2
+AT_X1, AT_X2 = define(X1, sigma * E2), define(x2, (3 + h * (1 + sigma)) * eye(1))
+POINT = (LEFT, RIGHT, COUPLING_H, ROOT, AT_X1, AT_X2)
+LOSS, IN_FACTORS = coupled_loss(X1, x2), coupled_loss(A @ B.T, a2 @ b2)
+FACTORS = (
+    LEFT,
+    RIGHT,
+    COUPLING_H,
+    ROOT,
+    define(A, q * J2),
+    define(B, q * K2),
+    define(a2, size * eye(1)),
+    define(b2, (3 + h * (1 + sigma)) / size * eye(1)),
+)
+U1, U2, V1, V2 = J1.T @ U, J2.T @ U, K1.T @ V, K2.T @ V
+CHANGE = a2 @ v + u @ b2
+HESSIAN = derivative(IN_FACTORS, {A: U, B: V, a2: u, b2: v}, order=2)
+SCALINGS = derivative(IN_FACTORS, {A: q * J2, B: -q * K2, a2: z * a2, b2: -z * b2}, order=2)
+AT_LEAST, AT_MOST = hypothesis("1/2 <= sigma", "1/2", sigma), hypothesis("sigma <= 1", sigma, 1)
+
+
+def along(third: int) -> dict[Any, Any]:
+    """Return the direction U = V = j1 for 2 x 2 matrices at p = 1/third, a2 = 1, u = v = 0."""
+    ratio = Fraction(1, third)
+    coupling, root = 2 * ratio / (1 + ratio**2), 2 * ratio / (1 - ratio**2)
+    first, second = [[1], [0]], [[0], [1]]
+    scaled = [[0], [root]]
+    end = 3 + coupling * (1 + root**2)
+    place = {J1: first, K1: first, J2: second, K2: second, A: scaled, B: scaled, a2: [[1]], b2: [[end]]}
+    return {**place, U: first, V: first, u: [[0]], v: [[0]], p: ratio, h: coupling, q: root, size: 1}
+
+
+def _unit(values: Values, rng: Random) -> None:
+    """Choose N with a single entry other than zero."""
+    rows, cols = ra.shape(values["N"])
+    place = rng.randrange(rows), rng.randrange(cols)
+    values["N"] = [[rng.choice((-1, 1)) * int((i, j) == place) for j in range(cols)] for i in range(rows)]
+
+
+UNIT = assume("||N|| = 1", (square(N), 1), impose=_unit)
 
 CHECKS = (
     Inequality(
@@ -172,6 +281,154 @@ CHECKS = (
                 proof=[*STEPS, REVERSED, SURPLUS],
             ),
             dropped(BOUNDARY),
+        ),
+    ),
+    SumOfSquares(
+        "diagonal_jointly_convex",
+        "||D||^2 + d^2 + 2 g <N, D> d >= (1 - g) (||D||^2 + d^2) for ||N|| = 1: f is strongly convex for g < 1.",
+        (1 - g) * (square(D) + square(d)),
+        square(D) + square(d) + 2 * g * inner(N, D) * tr(d),
+        proof=[g * Square(D + tr(d) * N)],
+        given=(UNIT,),
+        mutants=(
+            mutant("sign", "1 + g", lhs=(1 + g) * (square(D) + square(d))),
+            mutant(
+                "constant", "1 - g/2", {N: [[1]], D: [[1]], d: [[-1]], g: 1}, lhs=(1 - g / 2) * (square(D) + square(d))
+            ),
+            dropped(UNIT, {N: [[2]], D: [[1]], d: [[-1]], g: 1}),
+        ),
+    ),
+    Identity(
+        "diagonal_joint_form",
+        "The second derivative of f along (D, d) is ||D||^2 + d^2 + 2 h <M, D> d, h M = g N.",
+        derivative(LOSS, {X1: D, x2: d}, order=2),
+        square(D) + square(d) + 2 * h * inner(M, D) * tr(d),
+        mutants=(
+            mutant("constant", "h <M, D> d", rhs=square(D) + square(d) + h * inner(M, D) * tr(d)),
+            mutant("sign", "-2 h <M, D> d", rhs=square(D) + square(d) - 2 * h * inner(M, D) * tr(d)),
+        ),
+    ),
+    Identity(
+        "diagonal_first_block",
+        "With x2 fixed the second derivative of f is ||D||^2: alpha_1 = beta_1 = 1.",
+        derivative(LOSS, {X1: D}, order=2),
+        square(D),
+        mutants=(
+            mutant("constant", "2 ||D||^2", rhs=2 * square(D)),
+            mutant("sign", "-||D||^2", rhs=-square(D)),
+        ),
+    ),
+    Identity(
+        "diagonal_second_block",
+        "With X1 fixed the second derivative of f is d^2: alpha_2 = beta_2 = 1.",
+        derivative(LOSS, {x2: d}, order=2),
+        square(d),
+        mutants=(
+            mutant("constant", "2 d^2", rhs=2 * square(d)),
+            mutant("sign", "-d^2", rhs=-square(d)),
+        ),
+    ),
+    Identity(
+        "diagonal_gradient",
+        "The gradient in X1 at the point is -(1 - sigma) E1: it vanishes on k2 and, transposed, on j2.",
+        gradient(LOSS, X1),
+        (sigma - 1) * E1,
+        given=POINT,
+        mutants=(
+            mutant("sign", "(1 - sigma) E1", rhs=(1 - sigma) * E1),
+            mutant("constant", "-E1", rhs=-E1),
+            dropped(ROOT),
+        ),
+    ),
+    Identity(
+        "diagonal_gradient_in_x2",
+        "The derivative in x2 vanishes at the point.",
+        gradient(LOSS, x2),
+        zeros(1, 1),
+        given=POINT,
+        mutants=(
+            mutant("sign", "the other side", rhs=2 * h * (1 + sigma) * eye(1)),
+            mutant("constant", "h", rhs=h * eye(1)),
+            dropped(LEFT),
+        ),
+    ),
+    Identity(
+        "diagonal_stationary_in_a",
+        "The gradient of L in A vanishes at A = q j2, B = q k2, a2 b2 = x2, q^2 = sigma.",
+        gradient(IN_FACTORS, A),
+        zeros(m, 1),
+        given=FACTORS,
+        mutants=(
+            mutant("sign", "-A", rhs=-A),
+            mutant("constant", "q A", rhs=q * A),
+            dropped(ROOT),
+        ),
+    ),
+    Identity(
+        "diagonal_stationary_in_b",
+        "The gradient of L in B vanishes at A = q j2, B = q k2, a2 b2 = x2, q^2 = sigma.",
+        gradient(IN_FACTORS, B),
+        zeros(n, 1),
+        given=FACTORS,
+        mutants=(
+            mutant("sign", "-B", rhs=-B),
+            mutant("constant", "q B", rhs=q * B),
+            dropped(ROOT),
+        ),
+    ),
+    Inequality(
+        "diagonal_second_order",
+        "The second derivative of L in the factors is non-negative for 1/2 <= sigma <= 1.",
+        0,
+        HESSIAN,
+        proof=[
+            2 * AT_LEAST * Square(U1),
+            2 * AT_LEAST * Square(V1),
+            AT_MOST * Square(U1 - V1),
+            Square(q * (U - J1 @ U1 - J2 @ U2)),
+            Square(q * (V - K1 @ V1 - K2 @ V2)),
+            Square(h * (U2 + V2)),
+            Square(CHANGE + h * inner(M, U @ B.T + A @ V.T) * eye(1)),
+        ],
+        given=FACTORS,
+        mutants=(
+            mutant("sign", "-HESSIAN", along(3), rhs=-HESSIAN),
+            mutant("constant", "at least u1^2", along(3), lhs=square(U1)),
+            dropped(AT_LEAST, along(4)),
+        ),
+    ),
+    Identity(
+        "diagonal_flat_scalings",
+        "Along the scalings (A, -B) and z (a2, -b2) the second derivative of L vanishes.",
+        SCALINGS,
+        0,
+        given=FACTORS,
+        mutants=(
+            mutant("sign", "(A, B)", lhs=derivative(IN_FACTORS, {A: q * J2, B: q * K2}, order=2)),
+            mutant("constant", "z^2", rhs=z**2),
+            dropped(ROOT),
+        ),
+    ),
+    Identity(
+        "diagonal_gap",
+        "f = (1 - sigma)/2 at the point, and f(X*) = 0 at X* = (E1, 3).",
+        LOSS,
+        (1 - sigma) / 2 + coupled_loss(E1, 3 * eye(1)),
+        given=POINT,
+        mutants=(
+            mutant("sign", "(1 + sigma)/2", rhs=(1 + sigma) / 2),
+            mutant("constant", "1 - sigma", rhs=1 - sigma),
+            dropped(LEFT),
+        ),
+    ),
+    ScalarCheck(
+        "diagonal_constants",
+        "With 2 h^2 = g^2 = 1 - 1/kappa: sigma = h^2/(1 - h^2) = (kappa - 1)/(kappa + 1), which is 3/5 at kappa = 4.",
+        (1 - 1 / kappa) / 2 / (1 - (1 - 1 / kappa) / 2),
+        (kappa - 1) / (kappa + 1),
+        mutants=(
+            mutant("sign", "(1 - kappa)/(kappa + 1)", rhs=(1 - kappa) / (kappa + 1)),
+            mutant("constant", "(kappa - 2)/(kappa + 1)", rhs=(kappa - 2) / (kappa + 1)),
         ),
     ),
 )
