@@ -111,6 +111,7 @@ CHECKS = (
         paper="4 corollary (i)",
         mutants=(
             mutant("sign", "2 kappa alpha = 1 - e", given=(define(t1.kappa, (1 - surplus) / (2 * t1.alpha)),)),
+            mutant("constant", "at most -1", {**t1.AT_MINIMUM, surplus: 1, t1.kappa: 1}, rhs=-1),
             dropped(t1.MASTER),
         ),
     ),

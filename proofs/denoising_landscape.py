@@ -76,7 +76,8 @@ from lorasolve.symbolic import rational as ra
 from proofs.facts import VON_NEUMANN
 
 m, n, r, k = dims("m n r k")
-lam, rho, mu_u, s, y, mu = scalars("lambda rho mu_u s y mu")
+lam, rho, s, y, mu = scalars("lambda rho s y mu")
+mu_u = scalars("mu_u", real=True)
 M, S = matrix("M", m, n), matrix("S", m, n)
 P, Q, W = matrix("P", m, k), matrix("Q", n, k), matrix("W", r, k)
 Sigma, Root = matrix("Sigma", k, k, symmetric=True), matrix("Root", k, k, symmetric=True)

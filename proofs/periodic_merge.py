@@ -70,7 +70,8 @@ from lorasolve.symbolic import rational as ra
 from proofs.facts import CONVEXITY, ECKART_YOUNG, OPERATOR_NORM, SMOOTHNESS
 
 m, n, r, k, w = dims("m n r k w")
-gamma, root, L, lam, g, t, mu0, s = scalars("gamma c L lambda g t mu_0 s")
+gamma, root, L, lam, g, t, mu0 = scalars("gamma c L lambda g t mu_0")
+s = scalars("s", real=True)
 W, A, B, A2, B2 = matrix("W", m, n), matrix("A", m, r), matrix("B", n, r), matrix("A2", m, r), matrix("B2", n, r)
 # c = sqrt(1 - mu), so mu = 1 - c^2.
 mu = 1 - root**2

@@ -162,6 +162,8 @@ POINT_AT_ZERO = {
     P1: [[1]], Q1: [[1]], Sigma1: [[0]], P2: [[0]], Q2: [[0]], Sigma2: [[0]],
     XS: [[1]], Z: [["-2/5"]], kappa: 1, alpha: "2/5",
 }  # fmt: skip
+# The point is the minimizer: X = X* = 1.
+AT_MINIMUM = {P1: [[1]], Q1: [[1]], Sigma1: [[1]], P2: [[0]], Q2: [[0]], Sigma2: [[0]], XS: [[1]], alpha: 1}
 
 master = Inequality(
     "master_inequality",
@@ -310,6 +312,7 @@ CHECKS = (
                 {**POINT_AT_ZERO, kappa: 1, alpha: "1/4", excess: "1/2"},
                 given=(define(kappa, (1 - excess) / (2 * alpha)),),
             ),
+            mutant("constant", "at most -1", {**AT_MINIMUM, excess: 1, kappa: 1}, rhs=-1),
             dropped(MASTER),
         ),
     ),
@@ -350,6 +353,7 @@ CHECKS = (
         paper="4 rank-deficient point",
         mutants=(
             mutant("sign", "with Z = X - X*", given=(define(Z, X - XS),), lhs=square(X - XS)),
+            mutant("constant", "at most -1", {**AT_MINIMUM, Z: [[0]]}, rhs=-1),
             mutant("dropped assumption", "without Z = 0", given=()),
         ),
     ),

@@ -262,6 +262,7 @@ CHECKS = (
         paper="5 theorem 2",
         mutants=(
             mutant("sign", "2 kappa alpha = 1 - e", AWAY, proof=[*STEPS, REVERSED, TAILS]),
+            mutant("constant", "at most -1", {**AWAY, D1: 0, w1: 0}, rhs=-1),
             dropped(STRICT),
             dropped(STEP_1),
         ),
@@ -280,6 +281,7 @@ CHECKS = (
                 {**AWAY, T1: "1/2", w1: "1/4", e1: "1/2"},
                 proof=[*STEPS, REVERSED, SURPLUS],
             ),
+            mutant("constant", "at most -1", {**AWAY, D1: 0, w1: 0, d1: 0, d2: 0}, rhs=-1),
             dropped(BOUNDARY),
         ),
     ),

@@ -114,6 +114,8 @@ pairing = Inequality(
 PAIRING = pairing.conclusion()
 # x* = x = 0 in one dimension, o = 1: everything is tight.
 ORIGIN = {**t1.POINT_AT_ZERO, XS: [[1]], X0: [[1]], Z: [["-2/5"]], nu: "1/100", z: "2/5", sigma_star: "2/5"}
+# The point is the minimizer: X = X0 = 1.
+AT_MINIMUM = {**t1.AT_MINIMUM, X0: [[1]], G: [[0]], G0: [[0]], g: [[0]], g0: [[0]]}
 
 master = Inequality(
     "master",
@@ -208,6 +210,7 @@ CHECKS = (
         paper="6 theorem 3, generic regime",
         mutants=(
             mutant("sign", "g = +G", given=(define(g, G), define(g0, -1 * G0))),
+            mutant("constant", "at most -1", AT_MINIMUM, rhs=-1),
             dropped(RSC),
         ),
     ),

@@ -80,7 +80,9 @@ Sigma, XS = matrix("Sigma", r, r, symmetric=True), matrix("Xstar", m, n)
 X, Z = P @ Sigma @ Q.T, ZL @ ZR.T
 
 LEFT, RIGHT = orthonormal(P, ZL), orthonormal(Q, ZR)
-PAIRING = named(tau, inner(XS, Z))
+# Here of any sign; from case_large on tau is a norm.
+pairing = scalars("tau", real=True)
+PAIRING = named(pairing, inner(XS, Z))
 
 # Numbers: omega = sqrt((a + k)/k), so a + k = omega^2 k; d2 = ||X - X*||^2.
 d2, low, t, surplus, w = scalars("d_2 s t y w", nonnegative=True)
@@ -170,11 +172,11 @@ CHECKS = (
         "shift_expansion",
         "||X* - (X + mu Z)||^2 = ||X* - X||^2 - 2 mu tau + mu^2 k.",
         square(XS - X - mu * Z),
-        square(XS - X) - 2 * mu * tau + mu**2 * k,
+        square(XS - X) - 2 * mu * pairing + mu**2 * k,
         given=(LEFT, RIGHT, PAIRING),
         mutants=(
-            mutant("sign", "+2 mu tau", rhs=square(XS - X) + 2 * mu * tau + mu**2 * k),
-            mutant("constant", "mu^2 instead of mu^2 k", rhs=square(XS - X) - 2 * mu * tau + mu**2),
+            mutant("sign", "+2 mu tau", rhs=square(XS - X) + 2 * mu * pairing + mu**2 * k),
+            mutant("constant", "mu^2 instead of mu^2 k", rhs=square(XS - X) - 2 * mu * pairing + mu**2),
             dropped(LEFT),
             dropped(PAIRING),
         ),

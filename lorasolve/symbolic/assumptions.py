@@ -158,7 +158,8 @@ def draw(
         If no acceptable values were found.
     """
     parts = [part for a in assumptions for pair in a.equations for part in pair]
-    matrices, numbers, forms = symbols_of(*exprs, *(_expression(part) for part in parts))
+    whole = [*exprs, *(_expression(part) for part in parts)]
+    matrices, numbers, forms = symbols_of(*whole)
     ordered = sorted(numbers, key=str)
     for _ in range(MAX_DRAWS):
         values: Values = {symbol: _random_number(symbol, rng, max_dim) for symbol in ordered}
@@ -170,7 +171,7 @@ def draw(
                 values[form.name] = [(ra.random_fraction(rng), ra.random_matrix(rng, *shape)) for _ in range(3)]
             for assumption in assumptions:
                 assumption.impose(values, rng)
-            if all(a.holds(values) for a in assumptions) and signs_hold(values) and accept(values):
+            if all(a.holds(values) for a in assumptions) and declarations_hold(values, whole) and accept(values):
                 return values
         except (Unfit, Irrational, ZeroDivisionError):
             continue
@@ -203,7 +204,20 @@ def signs_hold(values: Values) -> bool:
             continue
         if (symbol.is_positive and value <= 0) or (symbol.is_nonnegative and value < 0):
             return False
-        if symbol.is_integer and value.denominator != 1:
+        if (symbol.is_integer and value.denominator != 1) or (symbol.is_nonzero and value == 0):
+            return False
+    return True
+
+
+def declarations_hold(values: Values, exprs: Iterable[ex.Expr]) -> bool:
+    """Whether scalars have the signs, and matrices the shapes and the symmetry, that the symbols declare."""
+    if not signs_hold(values):
+        return False
+    for symbol in symbols_of(*exprs)[0].values():
+        value = values[symbol.name]
+        if ra.shape(value) != (number(symbol.rows, values), number(symbol.cols, values)):
+            return False
+        if symbol.symmetric and value != ra.transpose(value):
             return False
     return True
 

@@ -26,12 +26,19 @@ import sympy
 from lorasolve._known import Known
 from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic import rational as ra
-from lorasolve.symbolic.assumptions import Assumption, draw, signs_hold
+from lorasolve.symbolic.assumptions import Assumption, declarations_hold, draw, signs_hold
 from lorasolve.symbolic.evaluate import Irrational, Values, as_text, describe, evaluate, symbols_of
 from lorasolve.symbolic.normal import Rules, is_zero, normal_form
 from lorasolve.symbolic.positivity import provably_nonnegative
 from lorasolve.symbolic.rational import Unfit
-from lorasolve.symbolic.terms import Fact, Premise, Term, as_term
+from lorasolve.symbolic.soundness import (
+    fault_of_named_sign,
+    fault_of_quotients,
+    fault_of_symbols,
+    fault_of_value,
+    values_in,
+)
+from lorasolve.symbolic.terms import Fact, Premise, Square, Term, as_term
 
 MutantKind: TypeAlias = Literal["sign", "constant", "dropped assumption", "swapped transpose", "swapped symbols"]
 
@@ -59,6 +66,11 @@ class Mutant:
     change: str
     edit: Mapping[str, Any]
     counterexample: Mapping[Any, Any] | None = None
+
+    @property
+    def of_statement(self) -> bool:
+        """Whether only the statement is edited: its counterexample then satisfies every assumption and hypothesis."""
+        return bool(self.edit) and set(self.edit) <= {"lhs", "rhs", "relation", "run", "margin"}
 
 
 def mutant(kind: MutantKind, change: str, counterexample: Mapping[Any, Any] | None = None, **edit: Any) -> Mutant:
@@ -120,9 +132,18 @@ class Check(ABC):
         """How the statement is known, in words: PROVED, PROVED UNDER named facts, VERIFIED or SAMPLED."""
         return in_words(self.known, [fact.name for fact in self.facts])
 
-    @abstractmethod
     def prove(self) -> Outcome:
-        """Try to prove the statement."""
+        """Try to prove the statement, unless something is wrong with how it is written."""
+        fault = self.fault()
+        return self._prove() if fault is None else Outcome(False, fault)
+
+    @abstractmethod
+    def fault(self) -> str | None:
+        """Return what makes the statement or its proof meaningless, or None."""
+
+    @abstractmethod
+    def _prove(self) -> Outcome:
+        """Try to prove the statement as it is written."""
 
     @abstractmethod
     def test(self, rng: Random) -> Outcome:
@@ -165,7 +186,11 @@ class Identity(Check):
     def _sides(self) -> tuple[ex.Expr, ex.Expr]:
         return _expr(self.lhs), _expr(self.rhs)
 
-    def prove(self) -> Outcome:
+    def fault(self) -> str | None:
+        """Return what is wrong with the symbols, the numbers or the assumptions, or None."""
+        return _fault_of_statement(self._sides(), self.given)
+
+    def _prove(self) -> Outcome:
         """Reduce ``lhs - rhs`` by the assumptions; proved if nothing is left."""
         left, right = self._sides()
         residual = normal_form(left - right, _rules(self._given()))  # type: ignore[operator]
@@ -243,7 +268,34 @@ class Inequality(Check):
             rest = rest - term.value
         return rest
 
-    def prove(self) -> Outcome:
+    def fault(self) -> str | None:
+        """Return what is wrong with the symbols, the numbers, the assumptions or the parts of the proof, or None."""
+        exprs = [_expr(self.lhs), _expr(self.rhs), *(term.value for term in self.terms)]
+        fault = _fault_of_statement(exprs, self.given)
+        if fault is not None:
+            return fault
+        names: dict[str, Premise] = {}
+        for term in self.terms:
+            for value in values_in([term.value]):
+                fault = fault_of_quotients(value)
+                if fault is not None:
+                    return f"the proof multiplies by what is not defined everywhere: {fault}"
+            for factor in term.factors:
+                if type(factor) not in (Premise, Square):
+                    return f"the proof uses a {type(factor).__name__}; accepted: named inequalities and squares"
+                if isinstance(factor, Premise) and names.setdefault(factor.name, factor) is not factor:
+                    return f"two inequalities are named {factor.name}"
+        return next((fault for premise in names.values() if (fault := self._fault_of_premise(premise))), None)
+
+    def _fault_of_premise(self, premise: Premise) -> str | None:
+        rules = _rules(self._given())
+        pairs = ((premise.lhs, self.lhs), (premise.rhs, self.rhs))
+        same = all(is_zero(normal_form(ex.scalar(a) - ex.scalar(b), rules)) for a, b in pairs)
+        if same and premise.is_hypothesis:
+            return f"the hypothesis {premise.name} is the conclusion"
+        return None
+
+    def _prove(self) -> Outcome:
         """Check the signs of the terms and that their sum is ``rhs - lhs``."""
         rules = _rules(self._given())
         if self.without in {f.name for t in self.terms for f in t.factors if isinstance(f, Premise)}:
@@ -256,12 +308,16 @@ class Inequality(Check):
         return Outcome(is_zero(residual), f"normal form of rhs - lhs - proof: {residual}")
 
     def test(self, rng: Random) -> Outcome:
-        """Compare ``rhs - lhs`` with the terms of the proof at random rational matrices."""
+        """Compare ``rhs - lhs`` with the terms of the proof, and their signs, at random rational matrices."""
         residual = self._residual()
         for _ in range(EVALUATIONS):
             values = draw((residual,), self._given(), rng)
             if evaluate(residual, values) != 0:
                 return Outcome(False, f"rhs - lhs - proof = {evaluate(residual, values)} at {describe(values)}")
+            negative = next((term for term in self.terms if _negative(term, values)), None)
+            if negative is not None:
+                shown = as_text(evaluate(negative.value, values))
+                return Outcome(False, f"a term of the proof is {shown} at {describe(values)}")
         return Outcome(True, f"{EVALUATIONS} random rational examples")
 
     def counterexample(self, given: Mapping[Any, Any] | None, rng: Random) -> str | None:
@@ -285,11 +341,11 @@ class SumOfSquares(Inequality):
 
     kind: ClassVar[str] = "sos"
 
-    def prove(self) -> Outcome:
+    def _prove(self) -> Outcome:
         """Prove as an inequality, refusing everything but squares."""
         if self.premises:
             return Outcome(False, "a sum-of-squares proof uses no other inequality")
-        return super().prove()
+        return super()._prove()
 
 
 @dataclass(frozen=True)
@@ -302,7 +358,14 @@ class ScalarCheck(Check):
 
     kind: ClassVar[str] = "scalar"
 
-    def prove(self) -> Outcome:
+    def fault(self) -> str | None:
+        """Return what is wrong with the symbols and the numbers, or None."""
+        fault = _fault_of_statement([_expr(self.lhs), _expr(self.rhs)], ())
+        if fault is None and self.relation == "<=":
+            fault = fault_of_quotients(sympy.sympify(self.rhs) - sympy.sympify(self.lhs))
+        return fault
+
+    def _prove(self) -> Outcome:
         """Simplify the difference, or show its sign."""
         difference = sympy.sympify(self.rhs) - sympy.sympify(self.lhs)
         if self.relation == "<=":
@@ -335,6 +398,8 @@ class ScalarCheck(Check):
     def counterexample(self, given: Mapping[Any, Any] | None, rng: Random) -> str | None:
         """Return a point at which the relation fails."""
         if given is not None:
+            if not signs_hold({symbol: sympy.sympify(value) for symbol, value in given.items()}):
+                return None
             value = sympy.N((sympy.sympify(self.rhs) - sympy.sympify(self.lhs)).subs(dict(given)), 40)
             return f"rhs - lhs = {sympy.N(value, 6)} at {dict(given)}" if self._fails(value) else None
         for _ in range(SEARCH):
@@ -357,7 +422,11 @@ class Exact(Check):
     kind: ClassVar[str] = "exact"
     known: ClassVar[Known] = Known.VERIFIED
 
-    def prove(self) -> Outcome:
+    def fault(self) -> str | None:
+        """Refuse a check without cases."""
+        return None if self.cases else "no cases are listed"
+
+    def _prove(self) -> Outcome:
         """Run all cases."""
         for case in self.cases:
             holds, shown = self.run(*case)
@@ -399,7 +468,11 @@ class Sampled(Check):
         worst = int(np.argmin(margins))
         return margins[worst], worst
 
-    def prove(self) -> Outcome:
+    def fault(self) -> str | None:
+        """Refuse a search without draws."""
+        return None if self.draws >= 1 else "no examples are drawn"
+
+    def _prove(self) -> Outcome:
         """Search for a counterexample; to find none proves nothing."""
         value, seed = self._worst()
         return Outcome(value >= -self.tolerance, f"smallest margin {value:.3g} (seed {seed}) in {self.draws} draws")
@@ -418,6 +491,31 @@ def _rules(assumptions: Sequence[Assumption]) -> Rules:
     return Rules(pair for assumption in assumptions for pair in assumption.equations)
 
 
+def _fault_of_statement(exprs: Sequence[ex.Expr], given: Sequence[Assumption]) -> str | None:
+    """Return what is wrong with the symbols, the numbers or the assumptions of a statement, or None."""
+    for assumption in given:
+        if type(assumption) is not Assumption:
+            return f"an assumption is a {type(assumption).__name__}, not an Assumption"
+        if not assumption.equations:
+            return f"assumption {assumption.name} states no equation, so nothing compares it with its sampler"
+    pairs = [pair for assumption in given for pair in assumption.equations]
+    parts = [*exprs, *(_expr(part) for pair in pairs for part in pair)]
+    fault = fault_of_symbols(parts)
+    for pair in pairs:
+        fault = fault or fault_of_named_sign(*pair)
+    for value in values_in(parts):
+        fault = fault or fault_of_value(value)
+    return fault
+
+
+def _negative(term: Term, values: Values) -> bool:
+    """Whether a term is negative though all its inequalities hold and none of them is an equation."""
+    premises = [factor for factor in term.factors if isinstance(factor, Premise)]
+    if any(premise.equal or evaluate(premise.gap, values) < 0 for premise in premises):
+        return False
+    return bool(evaluate(term.value, values) < 0)
+
+
 def _expr(value: Any) -> Any:
     return value if isinstance(value, ex.Expr) else ex.Constant(value)
 
@@ -431,8 +529,9 @@ def _find(
 ) -> Values | None:
     """Return values at which the assumptions hold and `fails` is true: the given ones, or by random search."""
     if given is not None:
-        values = _completed(given, exprs, assumptions)
-        allowed = signs_hold(values) and all(a.holds(values) for a in assumptions)
+        parts = [*exprs, *(_expr(part) for a in assumptions for pair in a.equations for part in pair)]
+        values = _completed(given, parts)
+        allowed = declarations_hold(values, parts) and all(a.holds(values) for a in assumptions)
         return values if allowed and fails(values) else None
     for max_dim in (1, 2, 3, 4):
         for _ in range(SEARCH // (4 * max_dim)):
@@ -445,7 +544,7 @@ def _find(
     return None
 
 
-def _completed(given: Mapping[Any, Any], exprs: Sequence[ex.Expr], assumptions: Sequence[Assumption]) -> Values:
+def _completed(given: Mapping[Any, Any], exprs: Sequence[ex.Expr]) -> Values:
     """Return explicit values with matrices made exact and the dimensions read off them."""
     values: Values = {}
     for key, value in given.items():
@@ -455,8 +554,7 @@ def _completed(given: Mapping[Any, Any], exprs: Sequence[ex.Expr], assumptions: 
             values[key.name] = ra.rational(value)
         else:
             values[key] = Fraction(value)
-    parts = [_expr(part) for a in assumptions for pair in a.equations for part in pair]
-    for symbol in symbols_of(*exprs, *parts)[0].values():
+    for symbol in symbols_of(*exprs)[0].values():
         if symbol.name in values:
             for dim, size in zip((symbol.rows, symbol.cols), ra.shape(values[symbol.name]), strict=True):
                 if dim.is_Symbol:

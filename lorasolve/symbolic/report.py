@@ -131,7 +131,7 @@ def _run_check(check: Check) -> CheckReport:
         facts=[fact.name for fact in check.facts],
         paper=check.paper,
         holds=proof.holds and test.holds,
-        detail=proof.detail if test.holds else f"the proof and the example disagree: {test.detail}",
+        detail=f"the proof and the example disagree: {test.detail}" if proof.holds and not test.holds else proof.detail,
         tested=test.detail,
         seconds=time.process_time() - start,
         mutants=mutants,

@@ -36,6 +36,11 @@ class Premise:
     equal: bool = False
 
     @property
+    def is_hypothesis(self) -> bool:
+        """Whether the theorem assumes it, rather than deriving it from a fact."""
+        return not self.facts
+
+    @property
     def gap(self) -> ex.ScalarExpr:
         """``rhs - lhs``."""
         return ex.scalar(self.rhs) - ex.scalar(self.lhs)

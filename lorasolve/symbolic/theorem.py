@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from textwrap import dedent
 from types import ModuleType
 
-from lorasolve.symbolic.checks import Check
+from lorasolve.symbolic.checks import Check, Exact, Identity, Inequality, Sampled, ScalarCheck, SumOfSquares
 
 SECTIONS = ("Statement", "Assumptions", "Source", "Idea", "Checks", "Used by")
+
+KINDS = (Identity, Inequality, SumOfSquares, ScalarCheck, Exact, Sampled)
 
 _CHECK_LINE = re.compile(r"^(?P<name>\w+) : (?P<strength>(PROVED|VERIFIED|SAMPLED).*)$")
 
@@ -86,7 +88,13 @@ class Theorem:
             for name in sorted(documented.keys() | actual.keys()):
                 if documented.get(name) != actual.get(name):
                     found.append(f"check {name}: documented {documented.get(name)!r}, is {actual.get(name)!r}")
+        if not self.checks:
+            found.append("the theorem has no checks")
         for check in self.checks:
+            if type(check) not in KINDS:
+                found.append(f"check {check.name}: {type(check).__name__} is not a kind of check of this package")
+            if not any(twin.of_statement for twin in check.mutants):
+                found.append(f"check {check.name}: needs a mutant that edits the statement and nothing else")
             if len({twin.kind for twin in check.mutants}) < 2:
                 found.append(f"check {check.name}: needs mutants of at least two kinds")
         return found

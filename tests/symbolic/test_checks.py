@@ -99,7 +99,7 @@ def test_squares_that_do_not_add_up_are_not_accepted():
 def test_sum_of_squares_refuses_other_inequalities():
     known = hypothesis("known", 2 * inner(A, B), square(A) + square(B))
     assert not cauchy(proof=[known]).prove().holds
-    assert Inequality("from known", "", 2 * inner(A, B), square(A) + square(B), proof=[known]).prove().holds
+    assert Inequality("from known", "", 4 * inner(A, B), 2 * (square(A) + square(B)), proof=[2 * known]).prove().holds
 
 
 def test_facts_are_named_and_inherited():

@@ -1,0 +1,112 @@
+"""What a statement may be written with: real symbols, exact numbers, defined quotients, one name for one thing.
+
+The normal form calculates with symbols as with real numbers, and the examples are drawn as the symbols declare. What
+would make one of the two untrue is found here, as a sentence that says what it is, or None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import sympy
+
+from lorasolve.symbolic import expression as ex
+from lorasolve.symbolic.positivity import provably_nonnegative
+
+SIGNS = frozenset({"real", "positive", "nonnegative", "nonzero", "integer"})
+FUNCTIONS = (sympy.exp, sympy.cos, sympy.sin, sympy.Abs)
+INFINITE = (sympy.nan, sympy.zoo, sympy.oo, -sympy.oo)
+
+
+def values_in(exprs: Iterable[ex.Expr]) -> Iterator[Any]:
+    """Yield the SymPy expressions that occur, dimensions included."""
+    for expr in exprs:
+        for node in expr.walk():
+            if isinstance(node, ex.Constant):
+                yield node.value
+            elif isinstance(node, ex.MatrixExpr):
+                yield sympy.sympify(node.rows)
+                yield sympy.sympify(node.cols)
+
+
+def fault_of_symbols(exprs: Iterable[ex.Expr]) -> str | None:
+    """Refuse symbols that are not real, that declare what no example is drawn for, or that share a printed name."""
+    exprs = list(exprs)
+    owners: dict[str, Any] = {}
+    for symbol, name in _symbols(exprs):
+        if owners.setdefault(name, symbol) != symbol:
+            return f"two different symbols are printed {name}"
+    for symbol in {s for value in values_in(exprs) for s in value.free_symbols}:
+        declared = {key for key, value in symbol._assumptions_orig.items() if value} - {"commutative"}
+        if symbol.is_real is not True:
+            return f"symbol {symbol} is not declared real"
+        if declared - SIGNS or any(value is False for value in symbol._assumptions_orig.values()):
+            return f"symbol {symbol} declares {symbol._assumptions_orig}; accepted: {', '.join(sorted(SIGNS))}"
+    return None
+
+
+def _symbols(exprs: Iterable[ex.Expr]) -> Iterator[tuple[Any, str]]:
+    for expr in exprs:
+        for node in expr.walk():
+            if isinstance(node, ex.Symbol):
+                yield ("matrix", node.rows, node.cols, node.symmetric), node.name
+            elif isinstance(node, ex.FormValue):
+                yield ("form", node.form.rows, node.form.cols), node.form.name
+    for value in values_in(exprs):
+        for symbol in value.free_symbols:
+            yield symbol, str(symbol)
+
+
+def fault_of_value(value: Any) -> str | None:
+    """Refuse a SymPy expression that is not exact or not real."""
+    if value.has(sympy.Float):
+        return f"{value} contains a floating point number"
+    if value.has(*INFINITE):
+        return f"{value} is not a number"
+    for node in sympy.preorder_traversal(value):
+        if node is sympy.I or node.is_imaginary:
+            return f"{value} is not real"
+        if node.is_Pow and not node.exp.is_integer and not provably_nonnegative(node.base):
+            return f"{node} need not be real: {node.base} is not provably non-negative"
+        if node.is_Function and not isinstance(node, FUNCTIONS):
+            return f"{node} is a function that is not known to be real and exact here"
+    return None
+
+
+def fault_of_quotients(value: Any) -> str | None:
+    """Refuse a SymPy expression with a denominator that may vanish."""
+    for node in sympy.preorder_traversal(value):
+        if node.is_Pow and node.exp.could_extract_minus_sign() and not _never_zero(node.base):
+            return f"{value} may have a pole: {node.base} is not provably other than zero"
+    return None
+
+
+def fault_of_named_sign(left: Any, right: Any) -> str | None:
+    """Refuse ``trace = symbol`` where the symbol declares a sign that the trace need not have."""
+    if not isinstance(left, ex.ScalarExpr):
+        return None
+    value = right.value if isinstance(right, ex.Constant) else right
+    if not isinstance(value, sympy.Basic) or all(symbol.is_integer for symbol in value.free_symbols):
+        return None
+    if not (provably_nonnegative(value) or provably_nonnegative(-value)):
+        return None
+    if provably_nonnegative(value) and isinstance(left, ex.Trace) and _is_square(left):
+        return None
+    return f"the sign that {value} declares is a hypothesis about what it names: declare it real and state that"
+
+
+def _is_square(trace: ex.Trace) -> bool:
+    """Whether the trace is written ``tr(Y^T Y)``."""
+    (of,) = trace.children
+    if not isinstance(of, ex.Product):
+        return False
+    left, right = of.children
+    return isinstance(left, ex.Transpose) and left.children[0] is right
+
+
+def _never_zero(value: Any) -> bool:
+    return any(
+        form.is_positive or form.is_negative or form.is_nonzero
+        for form in (value, sympy.factor(value), sympy.expand(value))
+    )

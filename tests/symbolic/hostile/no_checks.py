@@ -1,0 +1,5 @@
+"""A theorem that checks nothing."""
+
+REFUSED = r"no checks"
+
+CHECKS = ()
