@@ -54,11 +54,15 @@ random rational values satisfy them. State what others are built from first, bec
 - `SumOfSquares(name, says, lhs, rhs, proof=[...])`: `rhs - lhs` is the given sum of `coefficient *
   Square(...)`.
 - `Inequality(name, says, lhs, rhs, proof=[...])`: the same, also with named inequalities: `hypothesis(...)`,
-  `equation(...)`, `by_fact(FACT, ...)`, or `other_check.conclusion()`, which carries the facts used there.
+  `equation(...)`, `by_fact(FACT, ...)`, or `other_check.conclusion()`, which carries the facts used there. The other
+  check has to be listed here or in a theorem of `Theorem(..., uses=(...))`, it has to hold, and what it assumes has to
+  be assumed here too, unless it is listed in `under=(other_check,)`: then its assumptions are printed as this one's.
 - `ScalarCheck`, `Exact`, `Sampled`: SymPy expressions, rational cases, random search.
 
-A mutant is `mutant(kind, change, field=value)` or `dropped(assumption)`. If the random search finds no
-counterexample, give one as a dictionary from symbols to values; it is verified exactly.
+A mutant is `mutant(kind, change, field=value)` or `dropped(assumption)`; one mutant of each check edits only the
+statement, so that its counterexample shows that the hypotheses can hold. Symbols are real, numbers exact, and nothing
+in a proof may be divided by what can vanish: otherwise the check is refused, with the reason. If the random search
+finds no counterexample, give one as a dictionary from symbols to values; it is verified exactly.
 """
 
 

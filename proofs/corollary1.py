@@ -107,6 +107,7 @@ CHECKS = (
         TAIL,
         0,
         proof=[t1.MASTER, surplus * Square(t1.XS - t1.X)],
+        under=(t1.master,),
         given=(define(t1.kappa, (1 + surplus) / (2 * t1.alpha)),),
         paper="4 corollary (i)",
         mutants=(
@@ -157,7 +158,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS, uses=(t1.THEOREM,))
 
 if __name__ == "__main__":
     raise SystemExit(run_module("corollary1", THEOREM))

@@ -375,6 +375,7 @@ CHECKS = (
             Rational(25, 32) * step * gn**2 * STEP_L,
             step * gn**2 * (Rational(23, 64) - Rational(1, 3)),
         ],
+        under=(increment_length,),
         mutants=(
             mutant(
                 "constant",

@@ -171,6 +171,7 @@ master = Inequality(
     (2 * kappa * alpha - 1) * square(XS - X) + square(TOP - X),
     0,
     proof=[BEST_KNOWN, 2 * kappa * CONVEX_KNOWN],
+    under=(best_approximation, strong_convexity),
     paper="4 step 7",
     mutants=(
         mutant("constant", "2 kappa alpha + 1", lhs=(2 * kappa * alpha + 1) * square(XS - X) + square(TOP - X)),
@@ -303,6 +304,7 @@ CHECKS = (
         square(XS - X),
         0,
         proof=[MASTER / excess, Square(TOP - X) / excess],
+        under=(master,),
         given=(define(kappa, (1 + excess) / (2 * alpha)),),
         paper="4 special regime",
         mutants=(
@@ -322,6 +324,7 @@ CHECKS = (
         (2 * kappa * alpha - 1) * square(XS - X),
         0,
         proof=[MASTER, Square(TOP - X)],
+        under=(master,),
         paper="4 generic regime",
         mutants=(
             mutant("sign", "(1 - 2 kappa alpha)", lhs=(1 - 2 * kappa * alpha) * square(XS - X)),
@@ -335,6 +338,7 @@ CHECKS = (
         square(TOP - X) / slack,
         square(XS - X),
         proof=[MASTER / slack],
+        under=(master,),
         given=(define(kappa, (1 - slack) / (2 * alpha)),),
         paper="4 generic regime",
         mutants=(
@@ -349,6 +353,7 @@ CHECKS = (
         alpha * square(X - XS),
         0,
         proof=[CONVEX_KNOWN],
+        under=(strong_convexity,),
         given=(define(Z, zeros(m, n)),),
         paper="4 rank-deficient point",
         mutants=(

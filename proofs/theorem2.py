@@ -226,6 +226,7 @@ CHECKS = (
         square(t1.TOP - t1.X),
         square(t1.XS - t1.X) - 2 * t1.kappa * inner(t1.X - t1.XS, t1.Z),
         proof=[BLOCK],
+        under=(t1.best_approximation,),
         paper="5 theorem 2",
         mutants=(
             mutant("sign", "+2 kappa", rhs=square(t1.XS - t1.X) + 2 * t1.kappa * inner(t1.X - t1.XS, t1.Z)),
@@ -245,6 +246,7 @@ CHECKS = (
         T1,
         (1 - 2 * kappa1 * alpha1) * D1,
         proof=[STEP_1, 2 * kappa1 * COUPLING, 2 * kappa1 * OTHERS],
+        under=(coupling,),
         paper="5 theorem 2",
         mutants=(
             mutant("constant", "1 - 3 kappa alpha", TIGHT, rhs=(1 - 3 * kappa1 * alpha1) * D1),
@@ -435,7 +437,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS, uses=(t1.THEOREM,))
 
 if __name__ == "__main__":
     raise SystemExit(run_module("theorem2", THEOREM))

@@ -123,6 +123,7 @@ master = Inequality(
     square(TOP - X),
     square(XS - X) - 2 * kappa * alpha * square(X - X0) + 2 * sigma_star * nu,
     proof=[t1.BEST_KNOWN, 2 * kappa * PAIRING, 2 * nu * SCALE],
+    under=(t1.best_approximation, pairing),
     paper="6 theorem 3, special regime",
     mutants=(
         mutant(
@@ -412,7 +413,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS, uses=(t1.THEOREM,))
 
 if __name__ == "__main__":
     raise SystemExit(run_module("theorem3", THEOREM))

@@ -319,7 +319,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS, uses=(t1.THEOREM,))
 
 if __name__ == "__main__":
     raise SystemExit(run_module("theorem_a", THEOREM))

@@ -128,6 +128,16 @@ class Check(ABC):
         return ()
 
     @property
+    def sources(self) -> tuple[Check, ...]:
+        """The checks whose conclusions the proof uses."""
+        return ()
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """The names of what is taken for granted: assumptions, hypotheses, and those of the checks in `under`."""
+        return ()
+
+    @property
     def strength(self) -> str:
         """How the statement is known, in words: PROVED, PROVED UNDER named facts, VERIFIED or SAMPLED."""
         return in_words(self.known, [fact.name for fact in self.facts])
@@ -180,6 +190,11 @@ class Identity(Check):
 
     kind: ClassVar[str] = "identity"
 
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """The names of the assumptions."""
+        return tuple(assumption.name for assumption in self.given)
+
     def _given(self) -> list[Assumption]:
         return [a for a in self.given if a.name != self.without]
 
@@ -226,12 +241,16 @@ class Inequality(Check):
 
     The terms are non-negative by construction: squares, named inequalities, their products, with coefficients whose
     sign SymPy can show. If all are squares the check is a sum-of-squares proof.
+
+    A conclusion of an earlier check comes with the assumptions and hypotheses of that check. This check has to make
+    them too, or to list the earlier check in `under`: then they are reported as its own.
     """
 
     lhs: Any
     rhs: Any
     proof: Sequence[Any] = field(kw_only=True)
     given: Sequence[Assumption] = field(default=(), kw_only=True)
+    under: Sequence[Check] = field(default=(), kw_only=True)
     without: str = field(default="", kw_only=True)
 
     kind: ClassVar[str] = "implies"
@@ -252,9 +271,20 @@ class Inequality(Check):
         """The classical facts behind the named inequalities."""
         return tuple(dict.fromkeys(fact for premise in self.premises for fact in premise.facts))
 
+    @property
+    def sources(self) -> tuple[Check, ...]:
+        """The checks whose conclusions the proof uses."""
+        return tuple(premise.source for premise in self.premises if premise.source is not None)
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """The names of the assumptions, of the hypotheses and uses of facts, and of those of the checks in `under`."""
+        own = [a.name for a in self.given] + [_named(p) for p in self.premises if p.source is None]
+        return tuple(dict.fromkeys([*own, *(name for check in self.under for name in check.assumed)]))
+
     def conclusion(self) -> Premise:
-        """Return the conclusion for use in a later proof; it carries the facts used here."""
-        return Premise(f"check {self.name}", self.lhs, self.rhs, self.facts)
+        """Return the conclusion for use in a later proof; it carries the facts used here, and this check as source."""
+        return Premise(f"check {self.name}", self.lhs, self.rhs, self.facts, source=self)
 
     def _given(self) -> list[Assumption]:
         return [a for a in self.given if a.name != self.without]
@@ -293,6 +323,24 @@ class Inequality(Check):
         same = all(is_zero(normal_form(ex.scalar(a) - ex.scalar(b), rules)) for a, b in pairs)
         if same and premise.is_hypothesis:
             return f"the hypothesis {premise.name} is the conclusion"
+        if premise.source is None:
+            return None
+        return self._fault_of_conclusion(premise, premise.source)
+
+    def _fault_of_conclusion(self, premise: Premise, source: Inequality) -> str | None:
+        if premise.lhs is not source.lhs or premise.rhs is not source.rhs or premise.equal:
+            return f"{premise.name} is not what check {source.name} concludes"
+        if not set(source.facts) <= set(premise.facts):
+            return f"{premise.name} does not carry the facts that check {source.name} uses"
+        if any(check is source for check in self.under):
+            return None
+        own = {id(part) for part in (*self.given, *self.premises)}
+        hypotheses = [p for p in source.premises if p.is_hypothesis]
+        missing = [a.name for a in source.given if id(a) not in own]
+        missing += [p.name for p in hypotheses if id(p) not in own]
+        missing += [name for check in source.under for name in check.assumed]
+        if missing:
+            return f"check {source.name} assumes {', '.join(missing)}: assume it here, or list the check in `under`"
         return None
 
     def _prove(self) -> Outcome:
@@ -506,6 +554,11 @@ def _fault_of_statement(exprs: Sequence[ex.Expr], given: Sequence[Assumption]) -
     for value in values_in(parts):
         fault = fault or fault_of_value(value)
     return fault
+
+
+def _named(premise: Premise) -> str:
+    """Return the name of an inequality that no check concludes, with the facts it is taken from."""
+    return f"{premise.name} [{', '.join(fact.name for fact in premise.facts)}]" if premise.facts else premise.name
 
 
 def _negative(term: Term, values: Values) -> bool:

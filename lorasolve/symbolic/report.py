@@ -11,7 +11,7 @@ from typing import Any
 
 from lorasolve._known import Known
 from lorasolve.symbolic.checks import Check, Mutant, Outcome, in_words
-from lorasolve.symbolic.theorem import Theorem
+from lorasolve.symbolic.theorem import KINDS, Theorem
 
 SEED = 20250
 
@@ -40,6 +40,7 @@ class CheckReport:
     known: Known
     facts: list[str]
     paper: str
+    assumed: list[str]
     holds: bool
     detail: str
     tested: str
@@ -96,7 +97,7 @@ class TheoremReport:
 
 
 def run(name: str, theorem: Theorem) -> TheoremReport:
-    """Check a theorem and all its mutants."""
+    """Check a theorem and all its mutants, and that what it takes from other checks is listed and shown."""
     sections = _sections(theorem)
     return TheoremReport(
         name=name,
@@ -105,7 +106,7 @@ def run(name: str, theorem: Theorem) -> TheoremReport:
         assumptions=sections.get("Assumptions", ""),
         source=sections.get("Source", ""),
         used_by=theorem.users if sections else [],
-        checks=[_run_check(check) for check in theorem.checks],
+        checks=[_run_check(check, theorem.known_checks) for check in theorem.checks],
         inconsistencies=theorem.inconsistencies(),
     )
 
@@ -117,10 +118,36 @@ def _sections(theorem: Theorem) -> dict[str, str]:
         return {}
 
 
-def _run_check(check: Check) -> CheckReport:
+def _fault_of_sources(check: Check, listed: Sequence[Check], users: tuple[Check, ...] = ()) -> str | None:
+    """Return what is wrong with the checks that a proof rests on, however far back, or None."""
+    users = (*users, check)
+    for source in check.sources:
+        if any(source is user for user in users):
+            return f"the proof goes in a circle through check {source.name}"
+        if not any(source is known for known in listed):
+            return f"check {source.name} is in the list of no theorem that is used here"
+        if type(source) not in KINDS:
+            return f"check {source.name}: {type(source).__name__} is not a kind of check of this package"
+        if source.known is not Known.PROVED:
+            return f"check {source.name} is {source.known}"
+        for outcome in (_guarded(source.prove), _guarded(lambda source=source: source.test(Random(SEED)))):
+            if not outcome.holds:
+                return f"check {source.name} is not shown: {outcome.detail}"
+        fault = _fault_of_sources(source, listed, users)
+        if fault is not None:
+            return fault
+    return None
+
+
+def _proved(check: Check, listed: Sequence[Check]) -> Outcome:
+    fault = _fault_of_sources(check, listed)
+    return check.prove() if fault is None else Outcome(False, fault)
+
+
+def _run_check(check: Check, listed: Sequence[Check]) -> CheckReport:
     start = time.process_time()
     rng = Random(SEED)
-    proof = _guarded(check.prove)
+    proof = _guarded(lambda: _proved(check, listed))
     test = _guarded(lambda: check.test(rng))
     mutants = [_run_mutant(check, twin, rng) for twin in check.mutants]
     return CheckReport(
@@ -130,6 +157,7 @@ def _run_check(check: Check) -> CheckReport:
         known=check.known,
         facts=[fact.name for fact in check.facts],
         paper=check.paper,
+        assumed=list(check.assumed),
         holds=proof.holds and test.holds,
         detail=f"the proof and the example disagree: {test.detail}" if proof.holds and not test.holds else proof.detail,
         tested=test.detail,
@@ -159,6 +187,8 @@ def as_text(report: TheoremReport, verbose: bool = True) -> str:
         mark = check.strength if check.holds else "NOT SHOWN"
         lines.append(f"  {check.name} ({check.kind}): {mark}")
         lines.append(f"      {check.says}")
+        if check.assumed:
+            lines.append(f"      assuming {'; '.join(check.assumed)}")
         if not check.holds:
             lines.append(f"      {_short(check.detail, 600)}")
         for twin in check.mutants:

@@ -25,8 +25,8 @@ class Fact:
 class Premise:
     """A named inequality ``lhs <= rhs`` (or equation) that a proof may use.
 
-    `facts` are the classical facts it comes from; a hypothesis of the theorem, or a conclusion of an earlier check
-    that used none, has no facts.
+    `facts` are the classical facts it comes from, `source` the check whose conclusion it is. What has neither is a
+    hypothesis of the theorem.
     """
 
     name: str
@@ -34,6 +34,12 @@ class Premise:
     rhs: Any
     facts: tuple[Fact, ...] = ()
     equal: bool = False
+    source: Any = None
+
+    @property
+    def is_hypothesis(self) -> bool:
+        """Whether the theorem assumes it, rather than deriving it from a fact or from an earlier check."""
+        return not self.facts and self.source is None
 
     @property
     def is_hypothesis(self) -> bool:

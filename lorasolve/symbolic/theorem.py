@@ -34,10 +34,18 @@ class Theorem:
         Used by, each underlined. The section Checks has one line ``name : STRENGTH`` for each check.
     checks
         The checks, in the order of the argument.
+    uses
+        Other theorems whose checks are used here.
     """
 
     doc: str
     checks: Sequence[Check]
+    uses: Sequence[Theorem] = ()
+
+    @property
+    def known_checks(self) -> list[Check]:
+        """The checks of this theorem and of those it uses."""
+        return [*self.checks, *(check for theorem in self.uses for check in theorem.known_checks)]
 
     @property
     def title(self) -> str:

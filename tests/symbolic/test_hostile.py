@@ -31,7 +31,7 @@ def documented(checks):
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_a_hostile_module_is_refused_for_its_reason(path):
     module = runpy.run_path(str(path))
-    theorem = Theorem(documented(module["CHECKS"]), module["CHECKS"])
+    theorem = Theorem(documented(module["CHECKS"]), module["CHECKS"], module.get("USES", ()))
     report = run(path.stem, theorem)
     text = as_text(report)
     assert not report.ok and run_module(path.stem, theorem) == 1
