@@ -38,7 +38,7 @@ LAYERS = (
     {"certificate", "certificates", "convex", "sweep"},
     {"landscape", "symbolic"},
     {"tasks", "io"},
-    {"comparison", "checks"},
+    {"comparison", "checks", "attacks"},
     {"plotting"},
     {"papers"},
     {"proofs"},

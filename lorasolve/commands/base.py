@@ -39,7 +39,7 @@ class ExitCode(enum.IntEnum):
 EXIT_CODES = """\
 exit codes:
   0  fine
-  1  what was asked for is false: diverged, or not certified with --require-certificate
+  1  what was asked for is false: diverged, refuted, or not certified with --require-certificate
   2  usage error or unreadable input
   3  inconclusive: interrupted, or no certificate exists where one was required"""
 

@@ -1,0 +1,49 @@
+"""``lorasolve attack``: search what refutes a claim of the package, or of a part of one's own."""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import re
+
+from ..attacks import AttackReport, attack, registry
+from ..io import envelope, write_atomically
+from .base import Command, ExitCode, emit
+
+
+class AttackCommand(Command):
+    """Attack one target, print what was found and write a reproduction of each."""
+
+    name = "attack"
+    summary = "search instances within the stated assumptions on which a certifier, optimizer or objective fails"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        targets = "; ".join(cls.summary for cls in registry.classes().values())
+        parser.add_argument("target", metavar="TARGET", help=targets)
+        parser.add_argument("--seconds", type=float, default=60.0, metavar="S", help="time to search (default 60)")
+        parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the search (default 0)")
+        parser.add_argument("--family", action="append", metavar="NAME", help="only this family of instances")
+        parser.add_argument("--out", metavar="DIR", default="findings", help="where scripts go (default: findings)")
+        parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Search, print, write the scripts; the exit code is 1 if something was found, 3 if nothing could be judged."""
+        report = attack(args.target, args.seconds, args.seed, families=args.family)
+        paths = _write(report, pathlib.Path(args.out))
+        text = "\n".join([str(report), *(f"written: {path}" for path in paths)])
+        emit(args, envelope("attack", report.to_dict() | {"files": [str(path) for path in paths]}), text)
+        if report.found:
+            return ExitCode.FALSE
+        return ExitCode.FINE if report.ok else ExitCode.INCONCLUSIVE
+
+
+def _write(report: AttackReport, folder: pathlib.Path) -> list[pathlib.Path]:
+    """Write the scripts, one a finding, and return their paths."""
+    stem = re.sub(r"\W+", "_", report.target).strip("_")
+    paths = []
+    for number, finding in enumerate(report.found, 1):
+        paths.append(folder / f"{stem}_{finding.family}_{number}.py")
+        source = finding.script.encode()
+        write_atomically(paths[-1], lambda file, source=source: file.write(source))  # type: ignore[misc]
+    return paths
