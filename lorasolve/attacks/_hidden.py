@@ -70,8 +70,8 @@ def judge_hidden(certify: Any, n: int, row: list[float], rest: float, lam: float
     ``X`` is ``kept`` in its last place, which is optimal there, and zero otherwise.
     """
     if lam <= 0.0 or kept < 0.0 or not any(row) or n <= len(row) + 1:
-        return {}
-    failures: Failures = {}
+        return None
+    failures: dict[str, str] = {}
     for attempt in range(REPEATS):
         last = lam + kept if kept else 0.0
         objective = Hidden(n, row, rest, last)

@@ -25,7 +25,7 @@ def judge_denoising(
 ) -> Failures:
     """Hold a certificate of ``||X - M||_F^2/2 + lam ||X||_*`` against the soft-thresholded SVD in 120 digits."""
     if lam <= 0.0:
-        return {}
+        return None
     data = np.array(M, dtype=dtype)
     problem = Problem(Denoising(data), 1, lam)
     point: Any = (np.array(X), np.eye(len(X[0]))) if as_factors else np.array(X)
@@ -72,7 +72,7 @@ def judge_row(
     ``x_i = c_i/(z_i^2/n + lam/t)`` with ``c_i = z_i (y_i - w_i z_i)/n``, where ``t`` is its length.
     """
     if lam <= 0.0 or not any(z):
-        return {}
+        return None
     problem = Problem(LinearFineTuning([w], np.diag(z), [y]), 1, lam)
     certificate = certify(problem, np.array([x]))
     with mpmath.workdps(DIGITS):
@@ -153,7 +153,7 @@ def judge_weighted(
 ) -> Failures:
     """Hold a certificate at ``diag(x)`` against the soft-thresholded diagonal, the optimum for any weights."""
     if lam <= 0.0 or off < 0.0 or min(weights) <= 0.0:
-        return {}
+        return None
     problem = Problem(Weighted(weights, diagonal, off, states), 1, lam)
     certificate = certify(problem, np.diag(x))
     with mpmath.workdps(DIGITS):

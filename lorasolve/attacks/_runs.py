@@ -39,10 +39,11 @@ STILL, LAST = 1e-12, 20
 
 
 class Entrywise(Objective):
-    """``sum W o (X - M)^2 / 2`` with all facts stated."""
+    """``sum W o (X - M)^2 / 2`` with all that may be stated of it."""
 
     convex = True
     least_squares = True
+    minimizes_factors = True
     lower_bound = 0.0
 
     def __init__(self, W: list[list[float]], M: list[list[float]]) -> None:
@@ -58,6 +59,16 @@ class Entrywise(Objective):
     def hessian_product(self, X: Any, D: Any) -> Any:
         """Return ``W o D``."""
         return self.W * D
+
+    def minimize_over_A(self, B: Any, lam: float) -> Any:
+        """Return the ridge regression of each row of ``M`` on ``B``."""
+        ridge = lam * np.eye(B.shape[1])
+        rows = [np.linalg.pinv((B.T * w) @ B + ridge, hermitian=True) @ (B.T @ (w * x)) for w, x in zip(self.W, self.M)]
+        return np.array(rows)
+
+    def minimize_over_B(self, A: Any, lam: float) -> Any:
+        """Return the ridge regression of each column of ``M`` on ``A``."""
+        return Entrywise(self.W.T.tolist(), self.M.T.tolist()).minimize_over_A(A, lam)
 
 
 class Quartic(Objective):
@@ -80,7 +91,7 @@ def refuted(problem: Problem, text: str, A: Any, B: Any, max_iter: int, smallest
     """Run a method from given factors, and return which claims about the run are false."""
     method = Method.parse(text)
     if method.refusal(problem, draws_start=False) is not None or not (np.any(A) or np.any(B)):
-        return {}
+        return None
     own = method.problem(problem)
     exact = own.plain()
     values: list[float] = []
@@ -93,9 +104,9 @@ def refuted(problem: Problem, text: str, A: Any, B: Any, max_iter: int, smallest
     with np.errstate(all="ignore"):
         result = solve(problem, method, (A, B), stop=StoppingRule(max_iter=max_iter), callback=watch)
     if not values or not math.isfinite(values[0]):
-        return {}
+        return None
     seen = f"{result.status.label} after {result.nit} iterations"
-    failures: Failures = {}
+    failures: dict[str, str] = {}
     far = remoteness(own, method.optimizer, points[0], result.theta, smallest_unit)
     if result.status is Status.CONVERGED and far > FAR:
         failures[CONVERGED] = f"{seen}, relative distance from stationarity {far:.3g}"
@@ -141,7 +152,7 @@ def judge_quadratic(
 ) -> Failures:
     """Judge a run on ``sum W o (X - M)^2 / 2``."""
     if lam < 0.0 or np.min(W) < 0.0 or not np.max(W) > 0.0:
-        return {}
+        return None
     return refuted(Problem(Entrywise(W, M), len(A[0]), lam), text, np.array(A), np.array(B), 1500, smallest_unit)
 
 
@@ -177,7 +188,7 @@ def draw_units(rng: np.random.Generator, text: str) -> Instance:
 def judge_quartic(text: str, M: list[list[float]], A: list[list[float]], B: list[list[float]], lam: float) -> Failures:
     """Judge a run on ``sum (X - M)^4 / 4``, of which no smoothness is known."""
     if lam < 0.0:
-        return {}
+        return None
     return refuted(Problem(Quartic(M), len(A[0]), lam), text, np.array(A), np.array(B), 1000)
 
 
@@ -194,13 +205,13 @@ def draw_quartic(rng: np.random.Generator, text: str) -> Instance:
 def judge_minimum(text: str, roots: list[float], lam: float) -> Failures:
     """Start at the global minimum of ``L`` for ``M = diag(roots^2 + lam)``, and see whether the run stays."""
     if lam <= 0.0 or min(roots) <= 0.0:
-        return {}
+        return None
     a = np.array(roots)
     method, A = Method.parse(text), np.diag(a)
     M = np.diag(a * a + lam)
     problem = Problem(Entrywise(np.ones_like(M).tolist(), M.tolist()), len(a), lam)
     if method.refusal(problem, draws_start=False) is not None:
-        return {}
+        return None
     lowest = 0.5 * lam * lam * len(a) + lam * float(np.sum(a * a))
     result = solve(problem, method, (A, A), stop=StoppingRule(max_iter=1000, grad_tol=0.0))
     if result.fun <= (1.0 + FAR) * lowest:

@@ -25,14 +25,19 @@ ROWS = ",\n        "
 
 
 def write_script(
-    judge: Callable[..., dict[str, str]], target: Any, text: str, claim: str, evidence: str, instance: dict[str, Any]
+    judge: Callable[..., dict[str, str] | None],
+    target: Any,
+    text: str,
+    claim: str,
+    evidence: str,
+    instance: dict[str, Any],
 ) -> str:
     """Return a script that exits with 1 as long as a claim fails on an instance.
 
     Parameters
     ----------
     judge : callable
-        ``judge(target, **instance)`` returns the claims that fail.
+        ``judge(target, **instance)`` returns the claims that fail, or None outside of their assumptions.
     target : callable or str
         What is judged: something that can be imported, or a text.
     text : str
@@ -66,7 +71,7 @@ def write_script(
             "",
             "\n\n".join(reversed(parts.sources)),
             "",
-            f"failures = {judge.__name__}(\n    {expression},\n{arguments})",
+            f"failures = {judge.__name__}(\n    {expression},\n{arguments}) or {{}}",
             "for claim, evidence in failures.items():",
             '    print(f"FALSE: {claim}: {evidence}")',
             f"raise SystemExit({claim!r} in failures)",

@@ -15,7 +15,7 @@ from ._script import in_words, quiet, replay, write_script
 from ._shrink import shrink
 
 Instance = dict[str, Any]
-Failures = dict[str, str]
+Failures = dict[str, str] | None
 
 # Most judgements spent on making one finding smaller.
 SHRINKING = 1500
@@ -39,7 +39,7 @@ class Family:
         ``draw(rng, target)`` returns an instance: a dictionary of whole numbers, floats, texts, truth values and
         (nested) lists of floats. The target may be asked beforehand, to see what can be predicted of it.
     judge : callable
-        ``judge(target, **instance)`` returns ``{claim: evidence}`` for the claims that fail, empty outside of their
+        ``judge(target, **instance)`` returns ``{claim: evidence}`` for the claims that fail, or None outside of their
         assumptions. It is what the reproduction runs, so it uses nothing but module-level names.
     axes : mapping
         For lists, the names of their axes: shrinking leaves out an index of an axis in all lists at once.
@@ -102,7 +102,7 @@ class AttackReport:
     seed : int
         Seed of the search.
     trials : dict of str to int
-        Instances judged, by family, shrinking not counted.
+        Instances judged, by family; those outside of the assumptions and shrinking are not counted.
     seconds : float
         Duration.
     found : tuple of Finding
@@ -117,8 +117,8 @@ class AttackReport:
 
     @property
     def ok(self) -> bool:
-        """True if nothing was found."""
-        return not self.found
+        """True if something was judged and nothing was found."""
+        return any(self.trials.values()) and not self.found
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON-ready values."""
@@ -128,6 +128,8 @@ class AttackReport:
         trials = ", ".join(f"{count} of {name}" for name, count in self.trials.items())
         count = len(self.found)
         outcome = f"{count} finding{'s' * (count != 1)}" if count else "nothing found (SAMPLED)"
+        if not any(self.trials.values()):
+            outcome = "NOTHING JUDGED, no instance met the assumptions"
         head = f"{self.target}: {outcome} in {self.seconds:.1f} s, seed {self.seed} ({trials})"
         return "\n".join([head, *map(str, self.found)])
 
@@ -184,7 +186,7 @@ def attack(
         Seed of the search: the instances and their order depend on nothing else. How many there are depends on
         ``seconds`` unless ``trials`` is reached first.
     trials : int
-        Most instances judged.
+        Most instances drawn.
     families : sequence of str, optional
         Only these families.
 
@@ -240,22 +242,25 @@ class _Search:
 
     def run(self, families: list[Family], trials: int) -> AttackReport:
         """Take one trial of each family in turn, until time or trials are used up."""
-        counts = {family.name: 0 for family in families}
+        drawn = {family.name: 0 for family in families}
+        counted = dict(drawn)
         known: set[tuple[str, str]] = set()
-        while sum(counts.values()) < trials and self.elapsed() < self.seconds:
+        while sum(drawn.values()) < trials and self.elapsed() < self.seconds:
             for index, family in enumerate(families):
-                if sum(counts.values()) >= trials or self.elapsed() >= self.seconds:
+                if sum(drawn.values()) >= trials or self.elapsed() >= self.seconds:
                     break
-                rng = np.random.default_rng([self.seed, index, counts[family.name]])
-                counts[family.name] += 1
+                rng = np.random.default_rng([self.seed, index, drawn[family.name]])
+                drawn[family.name] += 1
                 with quiet():
                     instance = family.draw(rng, self.target)
+                failures = judged(family, self.target, instance)
+                counted[family.name] += failures is not None
                 smallest = instance
-                for claim in judged(family, self.target, instance):
+                for claim in failures or ():
                     if (claim, family.name) not in known:
                         known.add((claim, family.name))
                         smallest = self._report(family, claim, instance, smallest)
-        return AttackReport(self.text, self.seed, counts, self.elapsed(), tuple(self.found))
+        return AttackReport(self.text, self.seed, counted, self.elapsed(), tuple(self.found))
 
     def _report(self, family: Family, claim: str, instance: Instance, smaller: Instance) -> Instance:
         """Shrink the instance, keep it if its script fails as well, and return it.
@@ -265,11 +270,11 @@ class _Search:
         last = self.elapsed() + max(PATIENCE * self.seconds, 1.0)
 
         def fails(candidate: Instance) -> bool:
-            return self.elapsed() < last and claim in judged(family, self.target, candidate)
+            return self.elapsed() < last and claim in (judged(family, self.target, candidate) or ())
 
         if smaller is instance or not fails(smaller):
             smaller = shrink(family, instance, fails, SHRINKING)
-        evidence = judged(family, self.target, smaller).get(claim)
+        evidence = (judged(family, self.target, smaller) or {}).get(claim)
         if evidence is not None:  # otherwise a random target that failed once
             script = write_script(family.judge, self.target, self.text, claim, evidence, smaller)
             if replay(script) == (evidence if claim == ANSWERS else "exit"):
@@ -279,7 +284,7 @@ class _Search:
 
 
 def judged(family: Family, target: Any, instance: Instance) -> Failures:
-    """Return the claims that fail on an instance; an exception is one of them."""
+    """Return the claims that fail on an instance, an exception being one of them, or None outside of assumptions."""
     with quiet():
         try:
             return family.judge(target, **instance)

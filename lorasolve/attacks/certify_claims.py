@@ -39,7 +39,7 @@ def judge_misstated(
 ) -> Failures:
     """Hold a certificate at ``diag(x)`` against the optimum of the true function; a refusal is no failure."""
     if lam <= 0.0 or (factor == 1.0 and lower_bound <= 0.0):
-        return {}
+        return None
     try:
         certificate = certify(Problem(Misstated(diagonal, factor, lower_bound), 1, lam), np.diag(x))
     except ValueError:
@@ -96,7 +96,7 @@ class Cosine:
 def judge_cosine(certify: Any, m: int, n: int, lam: float, bounded: bool) -> Failures:
     """Hold a certificate of ``X = 0`` against the better point with ``pi`` in all entries; a refusal is no failure."""
     if not 0.0 < lam < 0.5:
-        return {}
+        return None
     try:
         certificate = certify(Problem(Cosine(m, n, bounded), 1, lam), np.zeros((m, n)))
     except ValueError:

@@ -34,9 +34,10 @@ def judge_curvature(name: str, seed: int, X: list[list[float]], D: list[list[flo
     G, moved = f.value_and_grad(at)[1], f.value_and_grad(at + direction)[1]
     square, change = float(np.vdot(direction, direction)), float(np.vdot(moved - G, direction))
     noise = 1e-12 * (float(np.linalg.norm(G)) + float(np.linalg.norm(moved))) * square**0.5
-    failures = {}
-    if square == 0.0:
-        return {}
+    failures: dict[str, str] = {}
+    stated = f.facts.convex or f.facts.least_squares or f.facts.smoothness is not None
+    if square == 0.0 or not stated:
+        return None
     shown = f"<grad f(X + D) - grad f(X), D>/||D||^2 = {change / square:.9g}"
     beta = f.facts.smoothness
     largest = float(np.linalg.norm(moved - G)) * square**0.5
@@ -60,7 +61,9 @@ def judge_value(name: str, seed: int, X: list[list[float]]) -> Failures:
     bound = f.facts.lower_bound
     value = f.value_and_grad(np.array(X))[0]
     size = abs(value) + abs(f.value_and_grad(np.zeros(f.shape))[0])
-    if bound is None or not value < bound - 1e-10 * size:
+    if bound is None:
+        return None
+    if value >= bound - 1e-10 * size:
         return {}
     return {"f is at least its lower bound": f"f(X) = {value!r}, stated {bound!r}"}
 

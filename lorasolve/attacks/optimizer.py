@@ -34,12 +34,12 @@ UPHILL = "gradients are taken uphill of the point, where L is larger"
 def judge_chain(text: str, W: list[list[float]], M: list[list[float]], rank: int, seed: int) -> Failures:
     """Run a chain of merged blocks with the step 1/L on ``sum W o (X - M)^2 / 2``, where it starts at ``X = 0``."""
     if np.min(W) <= 0.0 or rank > min(np.shape(M)):
-        return {}
+        return None
     objective = Entrywise(W, M)
     problem = Problem(objective, rank)
     method = Method.parse(text).with_step(1.0 / objective.smoothness)
     if method.refusal(problem) is not None:
-        return {}
+        return None
     with np.errstate(all="ignore"):
         result = solve(problem, method, seed=seed, stop=StoppingRule(max_iter=1000, grad_tol=0.0))
     start = objective.value_and_grad(np.zeros(objective.shape))[0]
@@ -63,7 +63,7 @@ def judge_uphill(text: str, M: list[list[float]], A: list[list[float]], B: list[
     optimizer = method.optimizer
     problem = Problem(Entrywise(np.ones_like(M).tolist(), M), len(A[0]), lam)
     if lam < 0.0 or method.refusal(problem, draws_start=False) is not None:
-        return {}
+        return None
     theta = problem.join(A, B)
     grad, own = np.empty_like(theta), np.empty_like(theta)
     state = optimizer.init(problem, theta, np.random.default_rng(0))
@@ -72,7 +72,7 @@ def judge_uphill(text: str, M: list[list[float]], A: list[list[float]], B: list[
         at = np.array(state.trial)
         value = optimizer.evaluate(problem, state, grad)
         if not np.isfinite(value):
-            return {}
+            return None
         rises.append(value - problem.value_and_grad(at, own))
         optimizer.update(problem, state, value, grad)
     # The first steps may have nothing to go by yet.

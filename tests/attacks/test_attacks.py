@@ -125,6 +125,7 @@ def test_known_failures_are_found(target, family, claim, stated, exit_code) -> N
     ("target", "family", "trials"),
     [
         ("optimizer:adam", "minimum", 3),  # its decay is part of L
+        ("optimizer:als", "quadratic", 6),
         ("optimizer:gd+rac_chain", "chain", 2),  # the step 1/L is right with a frozen factor
         ("optimizer:sam", "uphill", 6),
         ("optimizer:mgpo", "uphill", 6),  # the sign of the paper
@@ -198,6 +199,14 @@ def test_the_seed_decides() -> None:
     assert first.trials == again.trials == {"gradient": 10, "lower_bound": 10, "cosine": 10}
     other = attack("certify_claims:planted.fixed_start", AMPLE, 4, trials=30)
     assert [f.instance for f in other.found] != [f.instance for f in first.found]
+
+
+def test_what_could_not_be_judged_is_not_counted(capsys) -> None:
+    """Minibatches need samples, which no family of runs has."""
+    report = attack("optimizer:sgd", AMPLE, trials=9)
+    assert not report.found and set(report.trials.values()) == {0} and not report.ok
+    assert "NOTHING JUDGED" in str(report)
+    assert main(["attack", "optimizer:sgd", "--seconds", "0.05"]) == 3
 
 
 def test_time_is_bounded() -> None:
