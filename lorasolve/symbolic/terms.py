@@ -42,11 +42,6 @@ class Premise:
         return not self.facts and self.source is None
 
     @property
-    def is_hypothesis(self) -> bool:
-        """Whether the theorem assumes it, rather than deriving it from a fact."""
-        return not self.facts
-
-    @property
     def gap(self) -> ex.ScalarExpr:
         """``rhs - lhs``."""
         return ex.scalar(self.rhs) - ex.scalar(self.lhs)
