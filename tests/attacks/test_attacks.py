@@ -99,10 +99,15 @@ def test_the_optima_that_certificates_are_held_against(name) -> None:
     assert compared == 5
 
 
-def test_certify_on_what_it_decomposes() -> None:
-    """Families in which the bound itself, and what is called global, hold."""
-    report = attack("certify", 6.0, trials=400, families=["denoising", "weighted"])
-    assert claims(report) & {GAP, GLOBAL, REFUTED} == set(), str(report)
+@pytest.mark.parametrize(("families", "trials"), [(["denoising", "row", "fitting", "weighted"], 240), (["hidden"], 1)])
+def test_certify(families, trials) -> None:
+    report = attack("certify", AMPLE, trials=trials, families=families)
+    assert report.ok and sum(report.trials.values()) == trials, str(report)
+
+
+def test_certify_notices_a_wrong_gradient_and_a_cosine_that_is_said_to_be_convex() -> None:
+    report = attack("certify_claims", AMPLE, trials=60, families=["gradient", "cosine"])
+    assert report.ok, str(report)
 
 
 # ---------------------------------------------------------------------- optimizers and step rules
@@ -273,8 +278,8 @@ def test_long_steps() -> None:
 
 @pytest.mark.slow
 def test_long_certify() -> None:
-    report = attack("certify", 300.0, families=["denoising", "weighted"])
-    assert claims(report) & {GAP, GLOBAL, REFUTED} == set(), str(report)
+    report = attack("certify", 300.0)
+    assert report.ok, str(report)
 
 
 @pytest.mark.slow
