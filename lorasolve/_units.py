@@ -35,11 +35,22 @@ class Units(NamedTuple):
         and there is no decay.
     floor : float
         ``theta_0`` where ``theta = 0`` is a minimum of ``L``, so that factors much smaller are zero; else 0, because
-        near the saddle point at 0 no factors are small enough.
+        near the saddle point at 0 no factors are small enough. It is 0 too where the smoothness of ``f`` is not
+        stated: what is sampled at 0 may vanish there and nowhere else.
+    vanishes : bool
+        Whether ``theta = 0`` is a minimum of ``L``.
     """
 
     slope: float
     floor: float
+    vanishes: bool
+
+    def floor_from(self, start: float) -> float:
+        """Return the floor for a run whose parameters have the length ``start`` at first.
+
+        Where ``f`` states no smoothness that length is what factors on the way to 0 are held against.
+        """
+        return self.floor or (start if self.vanishes else 0.0)
 
     def gradient(self, size: float) -> float:
         """Return the length of ``grad L`` at factors of a size if nothing cancelled in it."""
@@ -61,11 +72,12 @@ def units(problem: Problem, at_zero: tuple[LinearMap, ...] | None = None) -> Uni
     found = max(spectral_norm_estimate(G) for G in at_zero)
     if not math.isfinite(found):
         # f is not defined at X = 0, so the start of a run has to serve.
-        return Units(0.0, 0.0)
+        return Units(0.0, 0.0, False)
     slope = problem.lam + problem.scale * found
     if not 0.0 < slope < math.inf or not _is_minimum(problem, at_zero, found):
-        return Units(slope, 0.0)
-    return Units(slope, natural_size(problem, slope))
+        return Units(slope, 0.0, False)
+    stated = problem.objective.facts.smoothness is not None
+    return Units(slope, natural_size(problem, slope) if stated else 0.0, True)
 
 
 def natural_size(problem: Problem, slope: float) -> float:

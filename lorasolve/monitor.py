@@ -20,7 +20,8 @@ a length of about ``||theta|| max(s ||G||, lam)`` where they do not, and a run h
 - Where ``X = 0`` is optimal (``s ||G(0)||_2 <= lam``) ``theta`` tends to 0, and the share to that of the weakest
   direction, at least ``1 - s ||G(0)||_2/lam`` up to a factor 2. There, and only there, ``||theta||`` is put up to the
   floor ``theta_0 = sqrt(g/beta)/s``, the length at which the curvature of ``f`` would begin to matter; the decrease
-  that is left is then at most about ``grad_tol^2 g theta_0^2``, as at other optima.
+  that is left is then at most about ``grad_tol^2 g theta_0^2``, as at other optima. Where the smoothness ``beta`` is
+  not stated, the length of the factors at the start takes the place of ``theta_0``.
 - Where ``G(0) = 0 = lam``, ``||grad L||/||theta||`` at the start is ``g``.
 
 ``theta`` is the whole parameter vector. Parameters beside the factors are measured in other units than these, so with
@@ -218,7 +219,7 @@ class Monitor:
         size = _length(theta)
         if nit == 0 and self._grad_tol > 0.0:
             slope = slope_at_start(problem.units.slope, grad_norm, size)
-            self.rules = (self.rules[0], self._grad_tol * slope, problem.units.floor, *self.rules[3:])
+            self.rules = (self.rules[0], self._grad_tol * slope, problem.units.floor_from(size), *self.rules[3:])
         code, self._best, self._best_at = decide(value, grad_norm, size, nit, self._best, self._best_at, self.rules)
         if code == RUNNING:
             return None

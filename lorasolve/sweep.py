@@ -273,7 +273,8 @@ def _solve_blocks(members: list[tuple[Any, list[int]]], stop: StoppingRule, made
     for lane in np.flatnonzero(used):
         run = runs[order[lane]]
         if known:
-            slope[lane], floor[lane] = known[id(run.problem)]
+            found = known[id(run.problem)]
+            slope[lane], floor[lane] = found.slope, found.floor_from(float(np.linalg.norm(np.asarray(run.theta))))
         step[lane] = run.method.optimizer.batched_step(run.problem)
         theta[lane], lam[lane] = run.theta, run.problem.lam
     m, n = runs[0].problem.shape

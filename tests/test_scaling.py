@@ -299,7 +299,7 @@ def test_units_of_a_loss_that_is_not_defined_at_zero():
             return 0.5 * float(np.sum((X - 1.0) ** 2)), X - 1.0
 
     problem = ls.Problem(Log(), 2, 0.1)
-    assert problem.units == (0.0, 0.0)
+    assert problem.units == (0.0, 0.0, False)
     assert ls.solve(problem, "gd_backtracking", "gaussian").status is ls.Status.CONVERGED
 
 
@@ -329,3 +329,24 @@ def test_adapters_with_further_parameters_take_any_unit_of_the_loss(method):
         assert result.status is plain.status, c
         assert abs(result.nit - plain.nit) <= 2, c
         assert np.linalg.norm(result.X - plain.X) <= 1e-6 * np.linalg.norm(target), c
+
+
+class Quartic:
+    """``f = sum X^4/4``: its curvature vanishes at 0 and nowhere else, and it states no smoothness."""
+
+    shape = (3, 2)
+    convex, lower_bound = True, 0.0
+
+    def value_and_grad(self, X):
+        return 0.25 * float(np.sum(X**4)), X**3
+
+
+@pytest.mark.parametrize("method", ["gd", "scaled_gd", "lbfgs"])
+def test_a_curvature_that_vanishes_at_zero_lends_no_tolerance(method):
+    """The smoothness sampled at 0 would make the natural length, and with it the tolerance, as large as one likes."""
+    problem = ls.Problem(Quartic(), 1, 1.0)
+    result = ls.solve(problem, method, (np.zeros((3, 1)), np.ones((2, 1))))
+    assert result.success
+    assert result.grad_norm <= 1.01e-8 * math.sqrt(2.0) and np.linalg.norm(result.theta) <= 1e-7
+    half_way = 1e-3 * np.ones((3, 1)), 1e-3 * np.ones((2, 1))
+    assert not landscape.stationarity(problem, *half_way).is_fosp
