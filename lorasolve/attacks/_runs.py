@@ -27,10 +27,6 @@ FALLS = "L ends below its start"
 # How far from stationary is not stationary: ||grad L|| relative to (||grad f(0)|| + lam) times the size of the factors.
 FAR = 1e-3
 
-# In smaller units than this, in the sense of the line above, tolerances relative to 1 + |L| are expected to fail; only
-# the family of units looks there.
-ORDINARY = 1e-3
-
 # A rise of L beyond rounding, relative to the largest |L|.
 RISE = 1e-10
 
@@ -87,7 +83,7 @@ class Quartic(Objective):
         return 0.25 * float(np.sum(E**4)), E**3
 
 
-def refuted(problem: Problem, text: str, A: Any, B: Any, max_iter: int, smallest_unit: float = ORDINARY) -> Failures:
+def refuted(problem: Problem, text: str, A: Any, B: Any, max_iter: int) -> Failures:
     """Run a method from given factors, and return which claims about the run are false."""
     method = Method.parse(text)
     if method.refusal(problem, draws_start=False) is not None or not (np.any(A) or np.any(B)):
@@ -107,7 +103,7 @@ def refuted(problem: Problem, text: str, A: Any, B: Any, max_iter: int, smallest
         return None
     seen = f"{result.status.label} after {result.nit} iterations"
     failures: dict[str, str] = {}
-    far = remoteness(own, method.optimizer, points[0], result.theta, smallest_unit)
+    far = remoteness(own, method.optimizer, points[0], result.theta)
     if result.status is Status.CONVERGED and far > FAR:
         failures[CONVERGED] = f"{seen}, relative distance from stationarity {far:.3g}"
     size = max(map(abs, values))
@@ -119,7 +115,7 @@ def refuted(problem: Problem, text: str, A: Any, B: Any, max_iter: int, smallest
         failures[BOUNDED] = f"{seen}, L from {values[0]:.3g} to {values[-1]:.3g}"
     moves = [float(np.linalg.norm(b - a)) for a, b in zip(points[-LAST:], points[-LAST + 1 :])]
     still = len(moves) == LAST - 1 and max(moves) <= STILL * float(np.linalg.norm(result.theta))
-    gradient = remoteness(own, Optimizer(), points[0], result.theta, smallest_unit)
+    gradient = remoteness(own, Optimizer(), points[0], result.theta)
     if still and not result.status.success and gradient > FAR:
         failures[SETTLES] = f"{seen}, last moves below {max(moves):.1e}, relative gradient {gradient:.3g}"
     if derived and result.status in (Status.CALL_LIMIT, Status.INCONSISTENT):
@@ -129,31 +125,25 @@ def refuted(problem: Problem, text: str, A: Any, B: Any, max_iter: int, smallest
     return failures
 
 
-def remoteness(problem: Problem, optimizer: Optimizer, start: Any, theta: Any, smallest_unit: float) -> float:
-    """Return how far a point is from the fixed points of a method, in units of the problem; 0 for too small units."""
+def remoteness(problem: Problem, optimizer: Optimizer, start: Any, theta: Any) -> float:
+    """Return how far a point is from the fixed points of a method, in units of the problem; 0 exactly there."""
     residual = optimizer.residual(problem, theta)
     if not optimizer.own_aim:
         slope = float(np.linalg.norm(problem.objective.value_and_grad(np.zeros(problem.shape))[1])) + problem.lam
         unit = slope * max(float(np.linalg.norm(start)), float(np.linalg.norm(theta)))
     else:
         unit = optimizer.residual(problem, start)
-    return residual / unit if unit > smallest_unit else 0.0
+    return residual / unit if unit > 0.0 else 0.0
 
 
 # ---------------------------------------------------------------------- instances
 def judge_quadratic(
-    text: str,
-    W: list[list[float]],
-    M: list[list[float]],
-    A: list[list[float]],
-    B: list[list[float]],
-    lam: float,
-    smallest_unit: float = ORDINARY,
+    text: str, W: list[list[float]], M: list[list[float]], A: list[list[float]], B: list[list[float]], lam: float
 ) -> Failures:
     """Judge a run on ``sum W o (X - M)^2 / 2``."""
     if lam < 0.0 or np.min(W) < 0.0 or not np.max(W) > 0.0:
         return None
-    return refuted(Problem(Entrywise(W, M), len(A[0]), lam), text, np.array(A), np.array(B), 1500, smallest_unit)
+    return refuted(Problem(Entrywise(W, M), len(A[0]), lam), text, np.array(A), np.array(B), 1500)
 
 
 def draw_quadratic(rng: np.random.Generator, text: str) -> Instance:
@@ -175,7 +165,7 @@ def judge_units(
     unit = 10.0**exponent
     root = math.sqrt(unit)
     M, A, B = (np.multiply(part, scale).tolist() for part, scale in ((M, unit), (A, root), (B, root)))
-    return judge_quadratic(text, np.ones_like(M).tolist(), M, A, B, lam * unit, 0.0)
+    return judge_quadratic(text, np.ones_like(M).tolist(), M, A, B, lam * unit)
 
 
 def draw_units(rng: np.random.Generator, text: str) -> Instance:
