@@ -23,7 +23,9 @@ def top(operator, start):
     if m * n <= LIMIT:
         return np.linalg.norm(operator.to_dense(), 2)
     linear = sla.LinearOperator(
-        (m, n), matvec=lambda v: operator.matmat(v.reshape(n, 1)), rmatvec=lambda u: operator.rmatmat(u.reshape(m, 1))
+        (m, n),
+        matvec=lambda v: operator.matmat(v.reshape(n, 1)).ravel(),
+        rmatvec=lambda u: operator.rmatmat(u.reshape(m, 1)).ravel(),
     )
     return sla.svds(linear, k=1, tol=1e-2, v0=start, return_singular_vectors=False)[0] * 1.01
 
