@@ -9,11 +9,12 @@ tested on the way (``spot_checks``). A point is refuted by a better one (``_refu
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._files import PathLike
 from .._known import Known
 from .._validate import Array, as_number
 from ..linear_map import RANK_TOL, balanced, factor_svd, numerical_rank
@@ -24,6 +25,7 @@ from . import ranks, spot_checks
 from ._refute import better_point
 from ._rounding import fraction_down
 from .balls import Ball
+from .documents import BITS, Arithmetic, write
 from .duality import Parts, allowance, factor_answer
 from .evidence import Evidence, Svd, cut, evidence
 from .norms import Trust
@@ -85,6 +87,8 @@ class Certificate:
         The relative accuracy that ``is_global`` refers to.
     rank_tol : float
         Singular values above this fraction of the largest are counted in ``rank``.
+    problem, point
+        What the certificate is about, as it was given but in float64.
     """
 
     value: float
@@ -111,14 +115,43 @@ class Certificate:
     formula: str
     parts: Parts | None
     tol: float
+    problem: Problem = field(repr=False, compare=False)
+    point: Any = field(repr=False, compare=False)
     rank_tol: float = RANK_TOL
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON-ready values."""
-        found = asdict(self) | {"level": str(self.level), "assumptions": list(self.assumptions)}
+        """Return the fields but the problem and the point as plain JSON-ready values."""
+        found = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        del found["problem"], found["point"]
+        found |= {"level": str(self.level), "assumptions": list(self.assumptions)}
         if self.parts is not None:
             found["parts"] = {key: _finite(value) for key, value in asdict(self.parts).items()}
         return {key: _finite(value) for key, value in found.items()}
+
+    def save(self, path: PathLike, *, arithmetic: Arithmetic = "auto", bits: int = BITS) -> dict[str, Any]:
+        """Write a proof with its data, for ``check_certificate.py``, which accepts or refuses it without lorasolve.
+
+        Parameters
+        ----------
+        path : path
+            The file, written whole or not at all; the suffix ``.json`` is not added.
+        arithmetic, bits
+            As for :func:`lorasolve.certificates.document`.
+
+        Returns
+        -------
+        dict
+            The document written. Its point are balanced factors of this one, rounded, and its gap the one proved for
+            them: least squares up to 30 x 30 in exact arithmetic, others with rounding counted.
+
+        Raises
+        ------
+        NotImplementedError
+            If the objective states no description of ``f`` as data.
+        ValueError
+            If nothing can be proved at the point.
+        """
+        return write(path, self.problem, self.point, arithmetic=arithmetic, bits=bits)
 
     def __str__(self) -> str:
         answer = {True: "yes", False: "no", None: "unknown"}[self.is_global]
@@ -200,6 +233,14 @@ def certify(
     problem = problem.replace(objective=problem.objective.in_float64())
     svds = [factor_svd(A, B) for A, B in factors]
     found = evidence(problem, factors, svds, rigorous, trust, point)
+    return conclude(problem, point, factors, found, tol, trust)
+
+
+def conclude(
+    problem: Problem, point: Any, factors: Pairs, found: Evidence, tol: float, trust: Trust = "lapack"
+) -> Certificate:
+    """Return what follows from the evidence about a point, which is ``factors`` in the units of the updates."""
+    svds = [factor_svd(A, B) for A, B in factors]
     case = _Case(problem, factors, svds, found, _scale(problem, found), tol, trust)
     values = np.sort(np.concatenate([s for _, s, _ in case.svds]))[::-1]
     answer = case.answer()
@@ -235,6 +276,8 @@ def certify(
         formula=answer.formula,
         parts=found.parts,
         tol=tol,
+        problem=problem,
+        point=point,
     )
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import pathlib
-from dataclasses import dataclass
 from typing import Any
 
-from .._validate import Array
 from ..certificates import certify
+from ..certificates.evidence import Product
 from ..io import envelope, is_result, load_result, read_arrays
 from ..problem import Problem
 from .base import (
@@ -22,14 +21,6 @@ from .base import (
     remark,
     task_from,
 )
-
-
-@dataclass(frozen=True)
-class Factors:
-    """A point ``X = A B^T``, whatever the adapter."""
-
-    A: Array
-    B: Array
 
 
 class CertifyCommand(Command):
@@ -69,10 +60,8 @@ class CertifyCommand(Command):
             "certificate": certificate.to_dict(),
         }
         if args.write is not None:
-            from .. import certificates
-
             try:
-                written = certificates.write(args.write, problem, point)
+                written = certificate.save(args.write)
             except NotImplementedError as error:
                 raise ValueError(f"--write: {error}") from None
             document["written"] = {"file": args.write, "arithmetic": written["arithmetic"], "gap": written["gap"]}
@@ -94,7 +83,7 @@ def _problem_and_point(args: argparse.Namespace) -> tuple[str, Problem, Any]:
     if set(arrays) == {"X"}:
         point: Any = arrays["X"]
     elif set(arrays) == {"A", "B"}:
-        point = Factors(arrays["A"], arrays["B"])
+        point = Product(arrays["A"], arrays["B"])
     else:
         raise ValueError(f"{args.file}: expected the array X, or A and B; keys: {', '.join(arrays) or 'none'}")
     return f"{task.title}, point in {pathlib.Path(args.file).name}", problem_from(args, task), point

@@ -15,10 +15,12 @@ from .._registry import Registry
 from .._sdpa import read_sdpa_solution
 from .._threads import solver_pools
 from .._validate import Array, as_number
-from ..certificates import Bound, Certificate, certify
+from ..certificates import Bound, Certificate
+from ..certificates.evidence import Product
+from ..certificates.gap import conclude
 from ..linear_map import balanced, factor_svd, numerical_rank
 from ..problem import Problem
-from .base import DROPPED, ConvexResult, ConvexRoute, Solution
+from .base import DROPPED, ConvexResult, ConvexRoute, Solution, proved
 
 registry: Registry[ConvexRoute] = Registry(__name__, ConvexRoute, "convex route")
 
@@ -135,9 +137,12 @@ def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: b
     latest.display.close()
     seconds = time.perf_counter() - started
     compiled = _compile_seconds() - before
-    blocks = [_without_dropped(A, B) for A, B in found.blocks]
+    blocks, evidence = found.blocks, found.evidence
+    if evidence is None:
+        blocks = [_without_dropped(A, B) for A, B in blocks]
+        evidence = proved(problem, blocks)
     A, B = problem.unpaired(blocks)
-    certificate = certify(problem, problem.unpaired([(A / problem.scale, B) for A, B in blocks]), tol=tol)
+    certificate = conclude(problem, Product(A, B), blocks, evidence, tol)
     success = certificate.is_global is True or certificate.relative_gap <= tol
     return ConvexResult(
         A=A,

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..certificates import Bound, Certificate
-from ..certificates.evidence import evidence
+from ..certificates.evidence import Evidence, evidence
 from ..linear_map import factor_svd
 from ..objectives._blocks import Pairs
 from ..problem import Problem
@@ -19,27 +19,29 @@ from ..problem import Problem
 DROPPED = 1e-9
 
 
-def proved(problem: Problem, factors: Pairs, bound: Bound) -> Bound:
-    """Return the bound that a certificate gives at factors in place of the estimate that a route steers by.
+def proved(problem: Problem, factors: Pairs) -> Evidence:
+    """Return what a certificate knows at factors.
 
-    An estimate may say when a certificate is worth its cost, never that the run is over. Both have errors, so the
-    larger gap counts.
+    The estimate that a route steers by may say when that is worth its cost, never that the run is over. Both have
+    errors, so the larger gap counts.
     """
-    found = evidence(problem, factors, [factor_svd(A, B) for A, B in factors]).bound
-    return found if found.gap >= bound.gap else bound
+    return evidence(problem, factors, [factor_svd(A, B) for A, B in factors])
 
 
 @dataclass(frozen=True)
 class Solution:
     """What a route found: factors of ``X = A B^T``, its iterations and a remark (for example a solver status).
 
-    For several matrices ``A`` and ``B`` are tuples.
+    For several matrices ``A`` and ``B`` are tuples. ``evidence`` is what the route has proved at exactly these
+    factors, which must then be balanced and without numerically zero columns (``DROPPED``); None where the proof is
+    still to be made.
     """
 
     A: Any
     B: Any
     nit: int
     remark: str = "done"
+    evidence: Evidence | None = None
 
     @property
     def blocks(self) -> Pairs:

@@ -22,6 +22,7 @@ import numpy as np
 
 from .._validate import Array, as_integer
 from ..certificates import Bound, duality_gap
+from ..certificates.evidence import Evidence
 from ..linear_map import LinearMap, TopSingular, balanced, factor_svd, numerical_rank, split_spectrum
 from ..objectives._blocks import Pairs
 from ..problem import Problem, flat
@@ -98,6 +99,7 @@ class _Point:
     f: float
     value: float
     bound: Bound
+    evidence: Evidence | None = None
 
     @property
     def factors(self) -> Pairs:
@@ -139,11 +141,12 @@ class _Run:
         """Replace an estimate that would end the rounds by the certificate; look again where that refutes it."""
         if point.bound.relative > tol:
             return point
-        bound = proved(self.problem, point.factors, point.bound)
-        if bound.relative > tol:
-            self.rng = np.random.default_rng()
-            point = self._look(point.factors)
-        return replace(point, bound=bound)
+        evidence = proved(self.problem, point.factors)
+        bound = max(point.bound, evidence.bound, key=lambda found: found.gap)
+        if bound.relative <= tol:
+            return replace(point, bound=bound, evidence=evidence)
+        self.rng = np.random.default_rng()
+        return replace(self._look(point.factors), bound=bound)
 
     def _merit(self, point: _Point) -> tuple[float, float]:
         """Return what makes one point better than another: the gap, or the value where bounds are a matter of luck."""
@@ -151,7 +154,7 @@ class _Run:
         return (point.bound.gap, point.value) if bounded else (point.value, point.bound.gap)
 
     def _solution(self, point: _Point, nit: int, remark: str = "") -> Solution:
-        return Solution(*self.problem.unpaired(point.factors), nit, remark)
+        return Solution(*self.problem.unpaired(point.factors), nit, remark, point.evidence)
 
     def _look(self, factors: Pairs) -> _Point:
         """Return the point with its bound and escape directions."""

@@ -75,7 +75,7 @@ class Prox(ConvexRoute):
                 point = Solution(*problem.unpaired([balanced(*part) for part in parts]), k, "gap reached")
                 report(point, f_new + lam * nuclear, bound)
                 if bound.relative <= tol and k >= next_certificate:
-                    if proved(problem, point.blocks, bound).relative <= tol:
+                    if proved(problem, point.blocks).bound.relative <= tol:
                         return point
                     rng, next_certificate = np.random.default_rng(), k + k // 10
         factors = problem.unpaired([balanced(*part) for part in parts])

@@ -100,7 +100,7 @@ def stationarity_at(point: Point, tol: float) -> Stationarity:
         balance=math.hypot(*(float(np.linalg.norm(A.T @ A - B.T @ B)) for A, B in point.factors)),
         rank=sum(s.size for _, s, _ in spectra),
         structure_residual=math.hypot(*(_structure_residual(*block, point.lam) for block in blocks)),
-        S_norm=max(float(top_singular(complement(*block)).values[0]) for block in blocks),
+        S_norm=max(float(top_singular(complement(*block), rng=np.random.default_rng()).values[0]) for block in blocks),
         is_fosp=grad_norm <= limit,
         limit=limit,
         tol=tol,

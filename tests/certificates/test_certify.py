@@ -281,7 +281,7 @@ def test_to_dict_is_plain_json(point):
     assert isinstance(loaded["rank"], int) and isinstance(loaded["singular_values"], list)
     if point == "zero":
         assert loaded["dual_norm"] is None
-    assert set(loaded) == set(Certificate.__dataclass_fields__)
+    assert set(loaded) == set(Certificate.__dataclass_fields__) - {"problem", "point"}
 
 
 def test_the_text_names_the_answer_and_the_gap():

@@ -239,6 +239,21 @@ def test_the_scale_of_the_adapter_is_part_of_the_problem() -> None:
     assert float(Fraction(first["gap"])) == pytest.approx(float(Fraction(second["gap"])), rel=1e-9)
 
 
+def test_a_certificate_saves_itself_about_the_point_it_was_asked_about(tmp_path: pathlib.Path) -> None:
+    rng = np.random.default_rng(4)
+    problem = ls.Problem(ls.objectives.Denoising(rng.standard_normal((6, 5))), 2, 0.7, adapter="lora:alpha=6")
+    for point in (ls.solve_convex(problem), ls.solve(problem, "lbfgs")):
+        certificate = ls.certify(problem, point)
+        written = certificate.save(tmp_path / "proof.json")
+        assert check(json.loads((tmp_path / "proof.json").read_text())) == check(written)
+        # Rounding the factors to 48 bits moves the value, hence the gap, by no more than that.
+        assert abs(float(Fraction(written["gap"])) - certificate.gap) <= 1e-9 * certificate.value
+    # A result certifies itself about its own factors, once.
+    best = ls.solve_convex(problem, route="factored")
+    assert best.certificate.gap == ls.certify(problem, best, tol=1e-9).gap
+    assert best.certificate.save(tmp_path / "best.json")["lorasolve"] == ls.__version__
+
+
 def test_a_plain_object_with_a_description_takes_part() -> None:
     class Own:
         shape = (3, 2)

@@ -293,7 +293,7 @@ def test_what_is_assumed_of_a_users_loss_is_said_and_what_check_objective_found_
     # A failure is no pass, and an object's memory goes with it.
     assert not check_objective(HalvedGradient()).ok
     remembered = len(spot_checks._passed)
-    del objective, problem, given
+    del objective, problem, given, before
     gc.collect()
     assert len(spot_checks._passed) < remembered
 
