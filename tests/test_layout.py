@@ -37,7 +37,7 @@ LAYERS = (
     {"engine"},
     {"certificates", "convex", "sweep"},
     {"landscape", "symbolic"},
-    {"tasks", "io"},
+    {"tasks", "io", "peft_files"},
     {"comparison", "checks", "attacks", "models"},
     {"sklearn"},
     {"plotting"},
