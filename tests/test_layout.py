@@ -37,7 +37,7 @@ LAYERS = (
     {"engine"},
     {"certificates", "convex", "sweep"},
     {"landscape", "symbolic"},
-    {"tasks", "io"},
+    {"tasks", "io", "networks"},
     {"comparison", "checks", "attacks"},
     {"plotting"},
     {"papers"},
