@@ -37,7 +37,7 @@ LAYERS = (
     {"engine"},
     {"certificates", "convex", "sweep"},
     {"landscape", "symbolic"},
-    {"tasks", "io", "peft_files"},
+    {"tasks", "io", "peft_files", "networks"},
     {"comparison", "checks", "attacks", "models"},
     {"sklearn"},
     {"plotting"},
