@@ -238,7 +238,7 @@ class Adapter:
             raise UnreadableError(f"{_last(name)} has the shape {info.shape}: not gathered before it was saved?")
         if info.size > _FACTOR_LIMIT:
             raise UnreadableError(f"{_last(name)} has {info.size} entries; up to {_FACTOR_LIMIT} are read")
-        M = self.file.read(name).reshape(info.shape[0], -1).astype(np.float64)
+        M = self.file.read(name).reshape(info.shape[0], -1)
         largest = max(M.max(), -M.min())
         if not np.isfinite(largest):
             raise _NonFiniteError(f"{_last(name)} has non-finite entries")
@@ -250,7 +250,7 @@ class Adapter:
         info = self.file.tensors[name]
         if info.dtype not in ROUNDOFF or info.size != length:
             raise UnreadableError(f"{_last(name)} has the shape {info.shape}, expected {length} numbers")
-        values = self.file.read(name).ravel().astype(np.float64)
+        values = self.file.read(name).ravel()
         if not np.isfinite(values).all():
             raise _NonFiniteError(f"{_last(name)} has non-finite entries")
         if np.abs(values).max() > _ENTRY_LIMIT:
