@@ -180,6 +180,21 @@ class Adapter:
         for entry in self.entries.values():
             yield from self.layer(entry)
 
+    def factors(self, module: str) -> list[LayerFactors]:
+        """Return the update of one module, or one for each expert.
+
+        Raises
+        ------
+        UnreadableError
+            If one of them cannot be used.
+        """
+        found = []
+        for layer in self.layer(self.entries[module]):
+            if isinstance(layer, UnusableLayer):
+                raise UnreadableError(f"{self.file.path}: {printable(layer.module)}: {layer.reason}")
+            found.append(layer)
+        return found
+
     def layer(self, entry: LayerTensors) -> Iterator[LayerFactors | UnusableLayer]:
         """Yield the update of one module, or one for each expert; what cannot be used comes with the reason."""
         try:
@@ -272,7 +287,7 @@ class Adapter:
         rank, scale = self.config.rank_of(entry.module), self.config.scale_of(entry.module)
         if inner == rank:
             return 1, scale
-        if self.config.stacks_experts and inner % rank == 0:
+        if self.config.target_parameters and inner % rank == 0:
             return inner // rank, scale
         raise UnreadableError(f"the factors have rank {inner}, the configuration says {rank}")
 

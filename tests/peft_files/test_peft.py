@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from lorasolve.peft_files import facts_of, read
+from lorasolve.peft_files import facts_of, read, truncate
 
 torch = pytest.importorskip("torch")
 peft = pytest.importorskip("peft")
@@ -17,9 +17,10 @@ class Experts(torch.nn.Module):
     def __init__(self):
         super().__init__()
         self.up = torch.nn.Parameter(torch.randn(3, 12, 10))
+        self.gate = torch.nn.Parameter(torch.randn(3, 12, 10))
 
     def forward(self, x):
-        return torch.einsum("ni,eio->no", x, self.up)
+        return torch.einsum("ni,eio->no", x, self.up * self.gate)
 
 
 class Model(torch.nn.Module):
@@ -63,6 +64,7 @@ LORA = {
     "convolution": {"target_modules": ["convolution"], "r": 4, "lora_alpha": 3},
     "biases": {"target_modules": ["q", "v"], "r": 4, "lora_bias": True, "bias": "all"},
     "pissa": {"target_modules": ["q"], "r": 4, "init_lora_weights": "pissa"},
+    "two parameters of a module": {"target_modules": [], "target_parameters": ["experts.up", "experts.gate"], "r": 4},
     "experts": {"target_modules": ["q"], "target_parameters": ["experts.up"], "r": 4, "lora_alpha": 16},
 }
 
@@ -117,6 +119,16 @@ def test_lora(tmp_path, name):
         "dora and a head in full": {"trained in full, not of low rank"},
         "biases": {"trained in full, not of low rank", "a bias beside the factors"},
     }.get(name, set())
+
+
+@pytest.mark.parametrize("name", [name for name in LORA if name != "pissa"])
+@pytest.mark.parametrize("limit", [{"rank": 2}, {"error": 0.5}])
+def test_peft_loads_what_was_truncated(tmp_path, name, limit):
+    model = adapted(peft.LoraConfig(**LORA[name]), 4)
+    model.save_pretrained(tmp_path / "a")
+    truncate(tmp_path / "a", tmp_path / "b", **limit)
+    torch.manual_seed(4)
+    compare(tmp_path / "b", peft.PeftModel.from_pretrained(Model(), tmp_path / "b"))
 
 
 def test_adalora(tmp_path):
