@@ -14,12 +14,12 @@ import numpy as np
 from ._progress import Progress
 from ._threads import get_threads, kernel_threads
 from ._units import Units, gradient_at_zero, units
-from ._validate import Array
+from ._validate import Array, as_flag, as_instance, as_integer
 from .engine import Given, first_stage, method_and_start, own_problem, solve, start_name
 from .inits import Init
 from .kernels._stopping import DIVERGED, LIMIT, RUNNING
 from .method import Method
-from .monitor import MEANING, StoppingRule
+from .monitor import MEANING, StoppingRule, rule_of
 from .optimizers import Optimizer
 from .problem import Problem
 from .result import Result, Trace
@@ -193,7 +193,8 @@ def solve_batch(
         refuses.
     """
     began = time.perf_counter()
-    stop = StoppingRule() if stop is None else stop
+    stop = rule_of(stop)
+    as_flag(progress, "progress")
     runs = [_prepared(run) for run in _runs(problems, method, init, seed)]
     m, n = runs[0].problem.shape
     r, dtype, count = runs[0].problem.rank, runs[0].problem.dtype, len(runs)
@@ -233,6 +234,9 @@ def _runs(problems: Any, method: Any, init: Any, seed: Any) -> list[_Run]:
         "init": (init, init is None or isinstance(init, (str, Init, Result, tuple))),
         "seed": (seed, seed is None or isinstance(seed, (int, np.integer))),
     }
+    for name, (value, single) in given.items():
+        if not single:
+            as_instance(value, name, (list, tuple, range, np.ndarray))
     lengths = {name: len(value) for name, (value, single) in given.items() if not single}
     count = max(lengths.values(), default=1)
     for name, length in lengths.items():
@@ -241,12 +245,12 @@ def _runs(problems: Any, method: Any, init: Any, seed: Any) -> list[_Run]:
     columns = [[value] * count if single else list(value) for value, single in given.values()]
     first = columns[0][0]
     for problem in columns[0]:
-        if not isinstance(problem, Problem):
-            raise TypeError(f"problems: expected Problem objects, got {type(problem).__name__}")
+        as_instance(problem, "problems", Problem)
         problem.require_one_matrix("solve_batch")
         if (problem.shape, problem.rank, problem.dtype) != (first.shape, first.rank, first.dtype):
             raise ValueError(f"problems: all must have one shape, rank and type, got {first!r} and {problem!r}")
-    return [_Run(problem, *method_and_start(m, i), s) for problem, m, i, s in zip(*columns)]
+    seeds = [None if s is None else as_integer(s, "seed", 0) for s in columns[3]]
+    return [_Run(problem, *method_and_start(m, i), s) for problem, m, i, s in zip(*columns[:3], seeds)]
 
 
 def _prepared(run: _Run) -> _Run:
