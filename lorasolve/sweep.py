@@ -24,9 +24,6 @@ from .problem import Problem
 from .result import Result, Trace
 from .status import Status
 
-# Runs that share an objective are worth a block from this many on.
-SMALLEST_GROUP = 2
-
 
 @dataclass
 class BatchResult:
@@ -56,7 +53,7 @@ class BatchResult:
     status: Array
     compiled: Array
     seconds: float
-    _runs: list[_Run] = field(repr=False)
+    _runs: list[Run] = field(repr=False)
     _single: dict[int, Result] = field(repr=False)
 
     def __len__(self) -> int:
@@ -101,7 +98,7 @@ class BatchResult:
 
 
 @dataclass
-class _Run:
+class Run:
     """What one run is: its own problem, and the start; None where the start changes the problem itself."""
 
     problem: Problem
@@ -158,7 +155,17 @@ def solve_batch(
     """
     began = time.perf_counter()
     stop = StoppingRule() if stop is None else stop
-    runs = [_prepared(run) for run in _runs(problems, method, init, seed)]
+    runs = [prepared(run) for run in _runs(problems, method, init, seed)]
+    made = run_prepared(runs, stop, progress)
+    made.seconds = time.perf_counter() - began
+    return made
+
+
+def run_prepared(
+    runs: list[Run], stop: StoppingRule, progress: bool = False, quadratics: dict[int, Any] | None = None
+) -> BatchResult:
+    """Solve prepared runs of one shape, rank and type; ``quadratics`` keeps those of objectives from call to call."""
+    began = time.perf_counter()
     m, n = runs[0].problem.shape
     r, dtype, count = runs[0].problem.rank, runs[0].problem.dtype, len(runs)
     made = BatchResult(
@@ -176,7 +183,7 @@ def solve_batch(
     line = Progress("batch", progress)
     done = 0
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for members in _batches(runs, stop):
+        for members in _batches(runs, stop, {} if quadratics is None else quadratics):
             _solve_blocks(members, stop, made)
             done += sum(len(indices) for _, indices in members)
             line.show(done / count, f"{done} of {count} runs")
@@ -189,7 +196,7 @@ def solve_batch(
     return made
 
 
-def _runs(problems: Any, method: Any, init: Any, seed: Any) -> list[_Run]:
+def _runs(problems: Any, method: Any, init: Any, seed: Any) -> list[Run]:
     """Spread single values over all runs and check that the runs fit together."""
     given = {
         "problems": (problems, isinstance(problems, Problem)),
@@ -210,10 +217,10 @@ def _runs(problems: Any, method: Any, init: Any, seed: Any) -> list[_Run]:
         problem.require_one_matrix("solve_batch")
         if (problem.shape, problem.rank, problem.dtype) != (first.shape, first.rank, first.dtype):
             raise ValueError(f"problems: all must have one shape, rank and type, got {first!r} and {problem!r}")
-    return [_Run(problem, *method_and_start(m, i), s) for problem, m, i, s in zip(*columns)]
+    return [Run(problem, *method_and_start(m, i), s) for problem, m, i, s in zip(*columns)]
 
 
-def _prepared(run: _Run) -> _Run:
+def prepared(run: Run) -> Run:
     """Refuse what cannot run, and draw the start."""
     run.problem = own_problem(run.problem, run.method, run.given)
     stage = first_stage(run.problem, run.method, run.given, np.random.default_rng(run.seed))
@@ -222,14 +229,18 @@ def _prepared(run: _Run) -> _Run:
     return run
 
 
-def _batches(runs: list[_Run], stop: StoppingRule) -> Iterator[list[tuple[Any, list[int]]]]:
+def _batches(
+    runs: list[Run], stop: StoppingRule, quadratics: dict[int, Any]
+) -> Iterator[list[tuple[Any, list[int]]]]:
     """Yield batches of ``(quadratic, run indices)`` groups that share a kernel call."""
     groups: dict[int, list[int]] = {}
     for k, run in enumerate(runs):
-        if stop.time_limit is None and _fits(run):
+        if fits(run, stop):
             groups.setdefault(id(run.problem.objective), []).append(k)
-    large = (indices for indices in groups.values() if len(indices) >= SMALLEST_GROUP)
-    found = ((runs[indices[0]].problem.objective.kernels.quadratic(), indices) for indices in large)
+    for key, indices in groups.items():
+        if key not in quadratics:
+            quadratics[key] = runs[indices[0]].problem.objective.kernels.quadratic()
+    found = ((quadratics[key], indices) for key, indices in groups.items())
     batch: list[tuple[Any, list[int]]] = []
     size = 0
     for quadratic, indices in found:
@@ -245,9 +256,13 @@ def _batches(runs: list[_Run], stop: StoppingRule) -> Iterator[list[tuple[Any, l
         yield batch
 
 
-def _fits(run: _Run) -> bool:
-    """Whether a run is gradient descent with a given step on the problem itself."""
-    alone = run.theta is not None and not run.method.schedules
+def fits(run: Run, stop: StoppingRule) -> bool:
+    """Whether a run is gradient descent with a given step on the problem itself.
+
+    That decides by the run alone whether it goes through the blocks, so that its end has the same bits in whatever
+    company it is solved.
+    """
+    alone = run.theta is not None and not run.method.schedules and stop.time_limit is None
     return alone and run.method.optimizer.batched_step(run.problem) is not None
 
 
@@ -322,7 +337,7 @@ def _solve_blocks(members: list[tuple[Any, list[int]]], stop: StoppingRule, made
         made.grad_norm[k] = np.linalg.norm(grad)
 
 
-def _units(runs: list[_Run]) -> dict[int, Units]:
+def _units(runs: list[Run]) -> dict[int, Units]:
     """Return the units of the problems of runs, by identity; an objective is asked for its gradient at 0 once."""
     at_zero: dict[int, Any] = {}
     known: dict[int, Units] = {}
