@@ -370,10 +370,7 @@ def sourced(check, checks, judge):
         made = taken(source, "facts", "source") <= taken(check) and not source["under"]
         require(made or p["source"] in check["under"], f"{p['source']} assumes more")
     assumed += [name for source in check["under"] for name in checks[source]["assumed"]]
-    named = sorted(set(assumed)) == sorted(check["assumed"]) and sorted(set(facts)) == sorted(check["facts"])
-    require(named, "the label does not name the assumptions and the facts that are used")
-    under = f" UNDER {', '.join(check['facts'])}" if facts else ""
-    require(check["strength"] == f"PROVED{under}", "the strength is not that of the proof")
+    require({*assumed} == {*check["assumed"]} and {*facts} == {*check["facts"]}, "the label is not what is used")
 def verdicts(document):
     """Return for each exported check None if it is accepted, the reason if it is refused."""
     checks, found = {check["id"]: check for check in document["checks"]}, {}
@@ -382,7 +379,10 @@ def verdicts(document):
         if name not in found:
             found[name] = "the proof goes in a circle"
             try:
-                require(all(fact in document["facts"] for fact in checks[name]["facts"]), "a fact is not listed")
+                proved_by = {fact: document["facts"][fact][2] for fact in checks[name]["facts"]}
+                require({*proved_by.values()} <= {"", *(n.split(".")[0] for n in checks)}, "no proof of a fact")
+                under = f" UNDER {', '.join(fact for fact, by in proved_by.items() if not by)}"
+                require(checks[name]["strength"] == "PROVED" + under * ("" in proved_by.values()), "another strength")
                 shown(checks[name])
                 found[name] = sourced(checks[name], checks, judge)
             except Exception as error:

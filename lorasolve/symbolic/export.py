@@ -44,7 +44,7 @@ def document(theorems: Mapping[str, Theorem]) -> dict[str, Any]:
             left_out[name] = str(reason)
     return {
         "schema": SCHEMA,
-        "facts": {name: [fact.statement, fact.reference] for name, fact in sorted(facts.items())},
+        "facts": {name: [fact.statement, fact.reference, fact.proved_by] for name, fact in sorted(facts.items())},
         "checks": checks,
         "not_exported": left_out,
     }
