@@ -15,7 +15,21 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from . import adapters, convex, inits, io, landscape, objectives, optimizers, plotting, schedules, symbolic, tasks
+    from . import (
+        adapters,
+        convex,
+        inits,
+        io,
+        landscape,
+        networks,
+        objectives,
+        optimizers,
+        peft_files,
+        plotting,
+        schedules,
+        symbolic,
+        tasks,
+    )
     from ._threads import set_threads
     from .certificates import Certificate, certify
     from .checks import check_adapter, check_convex, check_init, check_objective, check_optimizer, check_schedule
@@ -59,8 +73,10 @@ _MODULES = (
     "inits",
     "io",
     "landscape",
+    "networks",
     "objectives",
     "optimizers",
+    "peft_files",
     "plotting",
     "schedules",
     "symbolic",
