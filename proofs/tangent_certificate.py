@@ -31,7 +31,6 @@ Checks
 ------
 chain_rule : PROVED
 same_gradient : PROVED
-tangent_below : PROVED
 tangent_gap : PROVED
 sum_of_layers : PROVED
 zero_gap : PROVED
@@ -124,19 +123,6 @@ CHECKS = (
         mutants=(
             mutant("sign", "J^T (z + y)", rhs=J.T @ (z + y)),
             mutant("constant", "twice the loss", lhs=gradient(square(z + J @ (X - XH) - y), X)),
-        ),
-    ),
-    Inequality(
-        "tangent_below",
-        "f(X^) + <G, X* - X^> <= t(X*): the tangent problem lies above its first-order part at X^.",
-        f + tr(G.T @ (XS - XH)),
-        loss_star,
-        proof=[CONVEX],
-        given=(AT,),
-        mutants=(
-            mutant("constant", "2 <G, X* - X^>", lhs=f + 2 * tr(G.T @ (XS - XH))),
-            mutant("sign", "<G, X^ - X*>", lhs=f + tr(G.T @ (XH - XS))),
-            dropped(CONVEX),
         ),
     ),
     Inequality(
