@@ -47,6 +47,7 @@ master : PROVED
 bessel : PROVED
 pairing : PROVED
 values : PROVED
+block_bound : PROVED
 theorem : PROVED
 threshold : PROVED
 one_constant : PROVED
@@ -108,7 +109,7 @@ E, DISTANCE = X - XS, la.DISTANCE
 Z, h = matrix("Z", m, n), matrix("h", m, n)
 
 
-def _with_pairing(name: str, other: str, target: ScalarExpr) -> Callable[[Values, Random], None]:
+def with_pairing(name: str, other: str, target: ScalarExpr) -> Callable[[Values, Random], None]:
     """Return what adds a multiple of one matrix to another so that their inner product is as given."""
 
     def impose(values: Values, rng: Random) -> None:
@@ -179,7 +180,7 @@ COERCIVE = hypothesis(
 )
 MONOTONE = Premise("<E, g - gstar> >= 0", 0, inner(E, h), (MONOTONICITY, NUCLEAR_SUBDIFFERENTIAL))
 SOFTENED = Premise("<Z, g - gstar> <= 0 (check soft_threshold)", inner(Z, h), 0, (DUAL_NORM,))
-OFF = assume("<Z, X> = 0", (inner(Z, X), 0), impose=_with_pairing("X", "Z", NONE))
+OFF = assume("<Z, X> = 0", (inner(Z, X), 0), impose=with_pairing("X", "Z", NONE))
 master = Inequality(
     "master",
     "alpha beta ||E||^2 + ||Z||^2 + (alpha + beta) <Z, X*> <= 0.",
@@ -213,7 +214,7 @@ PAIRS = inner(T1, zeta1) + inner(T2, zeta2)
 MET = assume(
     "-<Z, X*> = <T1, zeta1> + <T2, zeta2> (check pairing)",
     (inner(Z, XS), -1 * PAIRS),
-    impose=_with_pairing("Xstar", "Z", -1 * PAIRS),
+    impose=with_pairing("Xstar", "Z", -1 * PAIRS),
 )
 VALUES = alpha * beta * DISTANCE + square(zeta1) + square(zeta2) - (alpha + beta) * PAIRS
 values = Inequality(
@@ -249,14 +250,14 @@ half = (alpha + beta) / (2 * alpha * beta)
 excess = (beta - alpha) ** 2 / (4 * alpha * beta)
 DECISIVE = sigma**2 * ((2 * alpha * beta * t) ** 2 - ((beta - alpha) * beta2) ** 2) / (4 * alpha * beta)
 AT_LEAST_ONE = la.AT_LEAST_ONE
-theorem = Inequality(
-    "theorem",
-    "sigma^2 ((2 alpha beta t)^2 - ((beta - alpha) beta2)^2) (k1 + ||D||^2) <= 0: no singular value is left.",
+block_bound = Inequality(
+    "block_bound",
+    "sigma^2 ((2 alpha beta t)^2 - ((beta - alpha) beta2)^2)/(4 alpha beta) (k1 + ||D||^2) is at most the sum in check "
+    "values: each singular value contributes a positive term.",
     DECISIVE * (k1 + square(D)),
-    0,
+    VALUES,
     proof=[
         alpha * beta * la.per_value.conclusion(),
-        values.conclusion(),
         alpha * beta * Square(T1 - half * zeta1),
         alpha * beta * sigma**2 * (t + 1) * AT_LEAST_ONE * Square(C),
         1 * Square(C.T @ zeta2),
@@ -264,8 +265,26 @@ theorem = Inequality(
         excess * SHORT_1,
         excess * SHORT_2,
     ],
-    under=(la.per_value, values),
+    under=(la.per_value,),
     given=SHARES,
+    mutants=(
+        mutant(
+            "constant",
+            "9 alpha beta t",
+            SPURIOUS,
+            lhs=(DECISIVE + 77 * alpha * beta * t**2 * sigma**2 / 4) * (k1 + square(D)),
+        ),
+        mutant("sign", "minus the sum", SPURIOUS, lhs=-VALUES, rhs=DECISIVE),
+        dropped(la.per_value.conclusion()),
+    ),
+)
+theorem = Inequality(
+    "theorem",
+    "sigma^2 ((2 alpha beta t)^2 - ((beta - alpha) beta2)^2) (k1 + ||D||^2) <= 0: no singular value is left.",
+    DECISIVE * (k1 + square(D)),
+    0,
+    proof=[block_bound.conclusion(), values.conclusion()],
+    under=(block_bound, values),
     mutants=(
         mutant(
             "constant",
@@ -283,7 +302,7 @@ EACH = (
     hypothesis("hess[Y1] <= beta2 ||Y1||^2", hess(Y1, Y1), beta2 * square(Y1)),
     hypothesis("hess[Y2] <= beta2 ||Y2||^2", hess(Y2, Y2), beta2 * square(Y2)),
 )
-PIECES = assume("<Y1, Y2> = 0", (inner(Y1, Y2), 0), impose=_with_pairing("Y2", "Y1", NONE))
+PIECES = assume("<Y1, Y2> = 0", (inner(Y1, Y2), 0), impose=with_pairing("Y2", "Y1", NONE))
 
 CHECKS = (
     Identity(
@@ -365,6 +384,7 @@ CHECKS = (
         ),
     ),
     values,
+    block_bound,
     theorem,
     ScalarCheck(
         "threshold",
@@ -403,7 +423,7 @@ CHECKS = (
         0,
         proof=[master.conclusion(), 1 * Square(Z)],
         under=(master,),
-        given=(assume("<Z, X*> = 0", (inner(Z, XS), 0), impose=_with_pairing("Xstar", "Z", NONE)),),
+        given=(assume("<Z, X*> = 0", (inner(Z, XS), 0), impose=with_pairing("Xstar", "Z", NONE)),),
         mutants=(
             mutant("sign", "at least 1", SAME, lhs=1, rhs=alpha * beta * DISTANCE),
             mutant("constant", "at most -1", SAME, rhs=-1),
