@@ -7,14 +7,14 @@ generates under ``S^T S``, and ``theta`` the norm of ``S`` on that space. Then, 
 
 with probability at least ``1 - delta``, for one and the same event for all ``k``: stopping early costs nothing.
 
-Proof (the bound of Kuczynski and Wozniakowski, SIAM Journal on Matrix Analysis and Applications 13, 1992, theorem 4.2,
-before its last simplifications). Let ``1`` be the largest eigenvalue of ``S^T S``, ``b_i`` the coefficients of ``v`` in
-its eigenvectors, and suppose that the Ritz values are below ``1 - e``. For every polynomial ``p`` of degree ``k - 1``,
-``sum_i b_i^2 p(x_i)^2 (x_i - (1 - e)) <= 0``. With ``y = sqrt(1 - x / (1 - e))`` take ``p(x) = T(y) / y`` for the
-Chebyshev polynomial ``T`` of degree ``2 k - 1``, which is odd: ``|T| <= 1`` where ``x <= 1 - e``, and at ``x = 1`` it
-is ``+-i sinh((2 k - 1) artanh sqrt e)``. This gives ``b_1^2 sinh^2(..) <= 1 - b_1^2``, that is
-``|b_1| <= 1 / cosh((2 k - 1) artanh sqrt e)``, and ``P(|b_1| <= t) <= t sqrt(2 n / pi)``. Solve for ``e``, with
-``1 / (1 - e) = cosh^2(artanh sqrt e)``.
+Proof (proofs/random_start has its algebra and names what is cited; the bound of Kuczynski and Wozniakowski, SIAM
+Journal on Matrix Analysis and Applications 13, 1992, theorem 4.2, before its last simplifications). Let ``1`` be the
+largest eigenvalue of ``S^T S``, ``b_i`` the coefficients of ``v`` in its eigenvectors, and suppose that the Ritz
+values are below ``1 - e``. For every polynomial ``p`` of degree ``k - 1``, ``sum_i b_i^2 p(x_i)^2 (x_i - (1 - e)) <=
+0``. With ``y = sqrt(1 - x / (1 - e))`` take ``p(x) = T(y) / y`` for the Chebyshev polynomial ``T`` of degree ``2 k -
+1``, which is odd: ``|T| <= 1`` where ``x <= 1 - e``, and at ``x = 1`` it is ``+-i sinh((2 k - 1) artanh sqrt e)``.
+This gives ``b_1^2 sinh^2(..) <= 1 - b_1^2``, that is ``|b_1| <= 1 / cosh((2 k - 1) artanh sqrt e)``, and ``P(|b_1| <=
+t) <= t sqrt(2 n / pi)``. Solve for ``e``, with ``1 / (1 - e) = cosh^2(artanh sqrt e)``.
 """
 
 from __future__ import annotations

@@ -180,6 +180,21 @@ class Adapter:
         for entry in self.entries.values():
             yield from self.layer(entry)
 
+    def factors(self, module: str) -> list[LayerFactors]:
+        """Return the update of one module, or one for each expert.
+
+        Raises
+        ------
+        UnreadableError
+            If one of them cannot be used.
+        """
+        found = []
+        for layer in self.layer(self.entries[module]):
+            if isinstance(layer, UnusableLayer):
+                raise UnreadableError(f"{self.file.path}: {printable(layer.module)}: {layer.reason}")
+            found.append(layer)
+        return found
+
     def layer(self, entry: LayerTensors) -> Iterator[LayerFactors | UnusableLayer]:
         """Yield the update of one module, or one for each expert; what cannot be used comes with the reason."""
         try:
@@ -238,7 +253,7 @@ class Adapter:
             raise UnreadableError(f"{_last(name)} has the shape {info.shape}: not gathered before it was saved?")
         if info.size > _FACTOR_LIMIT:
             raise UnreadableError(f"{_last(name)} has {info.size} entries; up to {_FACTOR_LIMIT} are read")
-        M = self.file.read(name).reshape(info.shape[0], -1).astype(np.float64)
+        M = self.file.read(name).reshape(info.shape[0], -1)
         largest = max(M.max(), -M.min())
         if not np.isfinite(largest):
             raise _NonFiniteError(f"{_last(name)} has non-finite entries")
@@ -250,7 +265,7 @@ class Adapter:
         info = self.file.tensors[name]
         if info.dtype not in ROUNDOFF or info.size != length:
             raise UnreadableError(f"{_last(name)} has the shape {info.shape}, expected {length} numbers")
-        values = self.file.read(name).ravel().astype(np.float64)
+        values = self.file.read(name).ravel()
         if not np.isfinite(values).all():
             raise _NonFiniteError(f"{_last(name)} has non-finite entries")
         if np.abs(values).max() > _ENTRY_LIMIT:
@@ -272,7 +287,7 @@ class Adapter:
         rank, scale = self.config.rank_of(entry.module), self.config.scale_of(entry.module)
         if inner == rank:
             return 1, scale
-        if self.config.stacks_experts and inner % rank == 0:
+        if self.config.target_parameters and inner % rank == 0:
             return inner // rank, scale
         raise UnreadableError(f"the factors have rank {inner}, the configuration says {rank}")
 

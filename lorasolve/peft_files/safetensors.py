@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import IO
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from .._files import PathLike, write_atomically
 from .._validate import Array
@@ -187,9 +188,10 @@ class TensorFile:
             raise UnreadableError(f"{self.path}: became shorter while it was read")
         return StoredTensor(info.dtype, info.shape, data)
 
-    def read(self, name: str) -> Array:
-        """Return a tensor's values."""
-        return self.stored(name).decoded()
+    def read(self, name: str, dtype: DTypeLike = np.float64) -> Array:
+        """Return a tensor's values in a floating dtype of NumPy; what it cannot hold becomes infinite."""
+        with np.errstate(invalid="ignore", over="ignore"):  # a signalling NaN is a NaN
+            return self.stored(name).decoded().astype(dtype)
 
 
 def _are_counts(value: object) -> bool:
