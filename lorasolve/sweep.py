@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -23,13 +24,14 @@ from .optimizers import Optimizer
 from .problem import Problem
 from .result import Result, Trace
 from .status import Status
+from .tables import Column, Record, Tabular
 
 # Runs that share an objective are worth a block from this many on.
 SMALLEST_GROUP = 2
 
 
-@dataclass
-class BatchResult:
+@dataclass(repr=False)
+class BatchResult(Tabular):
     """The ends of many runs, in the order in which they were given.
 
     Attributes
@@ -61,6 +63,40 @@ class BatchResult:
 
     def __len__(self) -> int:
         return len(self._runs)
+
+    def __repr__(self) -> str:
+        ends = Counter(status.label for status in self.status)
+        told = ", ".join(f"{count} {label}" for label, count in ends.most_common())
+        return f"BatchResult({len(self)} runs: {told}; {self.seconds:.3g} s)"
+
+    def records(self) -> list[Record]:
+        """Return a row for each run: what it was and how it ended."""
+        return [
+            {
+                "method": str(run.method),
+                "lam": run.problem.lam,
+                "seed": run.seed,
+                "fun": float(self.fun[k]),
+                "grad_norm": float(self.grad_norm[k]),
+                "nit": int(self.nit[k]),
+                "status": self.status[k].label,
+                "compiled": bool(self.compiled[k]),
+            }
+            for k, run in enumerate(self._runs)
+        ]
+
+    def columns(self) -> list[Column]:
+        """Return all fields of the records."""
+        return [
+            Column("method", "method", left=True),
+            Column("lam", "lam", latex=r"$\lambda$"),
+            Column("seed", "seed"),
+            Column("fun", "objective", "{:.10g}".format),
+            Column("grad_norm", "||grad L||", "{:.1e}".format, latex=r"$\|\nabla L\|$"),
+            Column("nit", "iterations"),
+            Column("status", "status", left=True),
+            Column("compiled", "compiled"),
+        ]
 
     @property
     def success(self) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from lorasolve.symbolic import Fact
 from lorasolve.symbolic.report import TheoremReport, strengths, summary
 from proofs.facts import FACTS
 from proofs.statements import CORRECTIONS, NOT_CHECKED, STATEMENTS
@@ -24,7 +25,7 @@ steps as a document. The exit code is 0 only if everything is proved and every f
 | strength | meaning |
 |---|---|
 | PROVED | an identity, a sum of squares or a combination of the stated hypotheses, for matrices of every size |
-| PROVED UNDER ... | the same, using the named classical facts, which are stated in `facts.py` with references |
+| PROVED UNDER ... | the same, using the named classical facts, which are stated with references and not proved here |
 | VERIFIED | exact rational arithmetic at the listed cases |
 | SAMPLED | random search found no counterexample; never called a proof |
 
@@ -83,10 +84,16 @@ def page(reports: Sequence[TheoremReport]) -> str:
         "## Corrections and sharpenings found on the way\n",
         "\n".join(f"- **{where}** ({module}): {what}" for where, module, what in CORRECTIONS) + "\n",
         "## Classical facts\n",
-        "\n".join(f"- **{fact.name}**: {fact.statement} ({fact.reference})" for fact in FACTS) + "\n",
+        "\n".join(_fact(fact) for fact in FACTS) + "\n",
         WRITING.format(template=template),
     ]
     return "\n".join(parts)
+
+
+def _fact(fact: Fact) -> str:
+    """Return a classical fact as a line: its statement, reference, and where it is proved."""
+    proof = f"proved in `{fact.proved_by}`" if fact.proved_by else "not proved here"
+    return f"- **{fact.name}** ({proof}): {fact.statement} ({fact.reference})"
 
 
 def _place(report: TheoremReport) -> tuple[int, str]:

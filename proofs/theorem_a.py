@@ -33,16 +33,16 @@ Checks
 shift_expansion : PROVED
 shift_gram : PROVED
 counting : PROVED
-case_large : PROVED UNDER Eckart-Young-Mirsky
-case_small : PROVED UNDER Eckart-Young-Mirsky
+case_large : PROVED
+case_small : PROVED
 rank_ratio : PROVED
-upper_bound : PROVED UNDER subdifferential monotonicity, Watson, norm duality
-theorem : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson, norm duality
-perpendicular_zero : PROVED UNDER subdifferential monotonicity, Watson, norm duality
-annulus_inner : PROVED UNDER Weyl, operator norm
-annulus : PROVED UNDER subdifferential monotonicity, Watson, norm duality
-ratio_large : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson, norm duality
-ratio_small : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson, norm duality
+upper_bound : PROVED
+theorem : PROVED
+perpendicular_zero : PROVED
+annulus_inner : PROVED
+annulus : PROVED
+ratio_large : PROVED
+ratio_small : PROVED
 
 Used by
 -------

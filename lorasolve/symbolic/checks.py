@@ -128,6 +128,11 @@ class Check(ABC):
         return ()
 
     @property
+    def unproved_facts(self) -> tuple[Fact, ...]:
+        """Those of the classical facts that no theorem here proves."""
+        return tuple(fact for fact in self.facts if not fact.proved_by)
+
+    @property
     def sources(self) -> tuple[Check, ...]:
         """The checks whose conclusions the proof uses."""
         return ()
@@ -140,7 +145,7 @@ class Check(ABC):
     @property
     def strength(self) -> str:
         """How the statement is known, in words: PROVED, PROVED UNDER named facts, VERIFIED or SAMPLED."""
-        return in_words(self.known, [fact.name for fact in self.facts])
+        return in_words(self.known, [fact.name for fact in self.unproved_facts])
 
     def prove(self) -> Outcome:
         """Try to prove the statement, unless something is wrong with how it is written."""

@@ -155,7 +155,7 @@ def _run_check(check: Check, listed: Sequence[Check]) -> CheckReport:
         says=check.says,
         kind=check.kind,
         known=check.known,
-        facts=[fact.name for fact in check.facts],
+        facts=[fact.name for fact in check.unproved_facts],
         paper=check.paper,
         assumed=list(check.assumed),
         holds=proof.holds and test.holds,
