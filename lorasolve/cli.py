@@ -23,12 +23,13 @@ def main(argv: Sequence[str]) -> int:
     if argv[0] in ("-V", "--version"):
         print(f"lorasolve {__version__}")
         return ExitCode.FINE
-    commands = registry.classes()
-    if argv[0] not in commands:
-        print(f"lorasolve: unknown command {argv[0]!r}.{suggest(argv[0], list(commands))}", file=sys.stderr)
+    command = registry.find(argv[0])
+    if command is None:
+        accepted = suggest(argv[0], list(registry.classes()))
+        print(f"lorasolve: unknown command {argv[0]!r}.{accepted}", file=sys.stderr)
         return ExitCode.USAGE
     try:
-        return commands[argv[0]]().main(argv[1:])
+        return command().main(argv[1:])
     except (ValueError, TypeError, OSError) as error:
         if isinstance(error, BrokenPipeError):
             raise
