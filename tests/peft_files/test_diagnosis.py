@@ -99,7 +99,7 @@ def test_untrained_layers(tmp_path, make):
 def test_empty_layers_are_remarked_and_are_no_finding(tmp_path, make):
     tensors = model(make, GOOD, {2: lambda down, up: (0 * down, 0 * up)})
     found = diagnose(make.adapter(tmp_path, tensors), decay=L2)
-    assert found.kind == "low_rank" and "both factors are zero in 1 layers" in " ".join(found.remarks)
+    assert found.kind == "low_rank" and "both factors are zero in 1 layer:" in " ".join(found.remarks)
 
 
 def test_non_finite_comes_first(tmp_path, make):
