@@ -56,6 +56,8 @@ LARGEST_BYTES = 4 << 30
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t", ".data": "\t", ".inter": "\t"}
 _TEST_SUFFIX = "_test"
+# How the first line of a file of pairs begins if it is a header.
+_PAIR_HEADERS = ("row", "user", "user_id", "userid")
 _HEADER = "header"
 _OBJECTIVE = "objective."
 
@@ -140,6 +142,39 @@ def read_ratings(path: PathLike) -> Ratings:
     col_labels, col_index = _labels(cols)
     _refuse_repeated(path, row_index * len(col_labels) + col_index, rows, cols, lines)
     return Ratings(row_index, col_index, np.asarray(values), row_labels, col_labels)
+
+
+def read_pairs(path: PathLike) -> tuple[list[str], list[str]]:
+    """Read pairs of labels, row label and column label per line, from a text file of the kinds of ratings.
+
+    Further columns are ignored. A first line that begins like the header of such files (``row`` or ``user``) is one.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is malformed; the message names the file and the line.
+    """
+    suffix = pathlib.Path(path).suffix.lower()
+    if suffix not in _DELIMITERS:
+        raise ValueError(f"{path}: unknown kind of file {suffix!r}; accepted: {', '.join(sorted(_DELIMITERS))}")
+    rows: list[str] = []
+    cols: list[str] = []
+    with _readable(path), open(path, newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file, delimiter=_DELIMITERS[suffix])
+        for fields in reader:
+            if not any(field.strip() for field in fields):
+                continue
+            if len(fields) < 2:
+                raise ValueError(f"{path}, line {reader.line_num}: expected two labels, got {fields[0][:60]!r}")
+            if not rows and reader.line_num == 1 and fields[0].strip().lower() in _PAIR_HEADERS:
+                continue
+            rows.append(fields[0].strip())
+            cols.append(fields[1].strip())
+    if not rows:
+        raise ValueError(f"{path}: holds no pairs")
+    return rows, cols
 
 
 def _as_number(fields: list[str]) -> float | None:

@@ -159,20 +159,9 @@ def problem_from(args: argparse.Namespace, task: Task) -> Problem:
     )
     lam = task.lam if args.lam is None else args.lam
     if lam is None:
-        lam = 0.1 * _gradient_norm_at_zero(problem)
+        lam = 0.1 * problem.critical_lam()
         remark(args, f"--lam not given: {lam:.4g}, a tenth of ||grad f(0)||_2, above which the optimum is X = 0")
     return problem.replace(lam=lam)
-
-
-def _gradient_norm_at_zero(problem: Problem) -> float:
-    """Return ``s ||grad f(0)||_2``, the smallest ``lam`` at which ``X = 0`` is optimal."""
-    import numpy as np
-
-    from ..linear_map import top_singular
-
-    m, n = problem.shape
-    operator = problem.objective.gradient_operator(np.zeros((m, 1)), np.zeros((n, 1)))
-    return problem.scale * float(top_singular(operator).values[0])
 
 
 def stopping_from(args: argparse.Namespace) -> StoppingRule:

@@ -24,8 +24,9 @@ from ..optimizers import Optimizer
 from ..problem import Problem
 from ..result import Result
 from ..status import Status
+from ..tables import Column, Record, Tabular
 from .showcase import all_methods
-from .table import sentence, table
+from .table import columns_of, sentence, table
 from .targets import Optima, target_of, value_at_zero
 from .tuning import Chosen, choose_step
 
@@ -96,7 +97,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Tabular):
     """What :func:`compare` returns.
 
     Attributes
@@ -142,6 +143,15 @@ class Comparison:
         candidates = [k for k, row in enumerate(self.rows) if row.minimises == own and row.status != _DIVERGED]
         return min(candidates, key=lambda k: self.rows[k].objective, default=None)
 
+    def records(self) -> list[Record]:
+        """Return the rows' fields."""
+        return [asdict(row) for row in self.rows]
+
+    def columns(self) -> list[Column]:
+        """Return the columns of :meth:`table`, and what is minimised where not all rows minimise the same."""
+        several = len({row.minimises for row in self.rows}) > 1
+        return [*columns_of(self.rows), *([_MINIMISES] if several else [])]
+
     def table(self) -> str:
         """Return the rows as text: the problem's own block first, its reference on top, then the other blocks."""
         return table(self.rows, self.minimises, self.reference, self.problem.rank)
@@ -184,6 +194,7 @@ class Comparison:
 
 
 _DIVERGED = Status.DIVERGED.label
+_MINIMISES = Column("minimises", "minimises", str, left=True)
 
 # What stands for every method there is.
 EVERYTHING = "all"

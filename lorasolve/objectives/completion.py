@@ -71,6 +71,28 @@ class MatrixCompletion(Objective):
         rows, cols = np.divmod(rng.choice(24, 12, replace=False), 4)
         return cls(rows, cols, rng.standard_normal(12).astype(dtype), (6, 4))
 
+    @classmethod
+    def from_dense(cls, M: ArrayLike) -> MatrixCompletion:
+        """Return completion of a matrix in which NaN stands for what was not observed.
+
+        Parameters
+        ----------
+        M : array_like of shape (m, n)
+            An array or a data frame; a masked array's masked entries are not observed.
+
+        Raises
+        ------
+        ValueError
+            Without any observed entry, or for infinite ones.
+        """
+        array = np.ma.filled(np.ma.masked_invalid(M), np.nan) if np.ma.isMaskedArray(M) else np.asarray(M, dtype=float)
+        if array.ndim != 2:
+            raise ValueError(f"M: expected 2 dimensions, got shape {array.shape}")
+        rows, cols = np.nonzero(~np.isnan(array))
+        if rows.size == 0:
+            raise ValueError("M: has no observed entry, all are NaN")
+        return cls(rows, cols, array[rows, cols], array.shape)
+
     def _set(self, rows: Array, cols: Array, values: Array, shape: tuple[int, int]) -> None:
         m, n = shape
         self.shape = shape
