@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .._validate import Array
+from .._validate import Array, as_choice
 from ..linear_map import balanced, factor_svd
 from ..problem import Problem
 from ..status import Status
@@ -74,8 +74,7 @@ class LoRAPro(DampedDescent):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.mode not in ("sylvester", "symmetric", "zero"):
-            raise ValueError(f"mode: expected 'sylvester', 'symmetric' or 'zero', got {self.mode!r}")
+        as_choice(self.mode, "mode", ("sylvester", "symmetric", "zero"))
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse adapters whose update is not ``s A B^T`` with both factors trained, or None."""
