@@ -99,13 +99,19 @@ class Network(MultiObjective):
     def _cast(self) -> dict[str, Any]:
         """Return all tensors of the model that stand still, in the precision of the evaluation."""
         torch = require_torch()
-        named = itertools.chain(self.model.named_parameters(), self.model.named_buffers())
+        # Tied tensors stand in several places, and each of them is replaced.
+        named = itertools.chain(
+            self.model.named_parameters(remove_duplicate=False), self.model.named_buffers(remove_duplicate=False)
+        )
         weights = {layer.weight for layer in self.layers}
-        still = {
-            name: tensor.detach().to(self.torch_dtype) if tensor.is_floating_point() else tensor.detach()
-            for name, tensor in named
-            if name not in weights
-        }
+        still: dict[str, Any] = {}
+        cast: dict[int, Any] = {}
+        for name, tensor in named:
+            if name not in weights:
+                if id(tensor) not in cast:
+                    detached = tensor.detach()
+                    cast[id(tensor)] = detached.to(self.torch_dtype) if tensor.is_floating_point() else detached
+                still[name] = cast[id(tensor)]
         for layer in self.layers:
             if layer.off is not None:
                 still[layer.off] = torch.zeros_like(still[layer.off])

@@ -57,7 +57,10 @@ def features(
     ]
     cast = {
         name: tensor.detach().to(dtype)
-        for name, tensor in (*model.named_parameters(), *model.named_buffers())
+        for name, tensor in (
+            *model.named_parameters(remove_duplicate=False),
+            *model.named_buffers(remove_duplicate=False),
+        )
         if tensor.is_floating_point() and tensor.dtype != dtype
     }
     device = next(model.parameters()).device

@@ -427,6 +427,27 @@ def test_half_precision_weights_are_judged_in_float32_and_said_so():
     assert "stored in bfloat16, network evaluated in float32" in str(verdict)
 
 
+# ---------------------------------------------------------------------- several processes
+def share(rank, size, folder):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=size)
+    torch.set_num_threads(1)
+    verdict = judge(Net(), CrossEntropy(), [data()[rank]], LAM)
+    with open(f"{folder}/{rank}.json", "w") as file:
+        json.dump(verdict.to_dict(), file)
+    torch.distributed.destroy_process_group()
+
+
+def test_processes_that_share_the_data_give_the_verdict_of_all(tmp_path):
+    torch.multiprocessing.spawn(share, (2, str(tmp_path)), nprocs=2)
+    whole = judge(Net(), CrossEntropy(), data(), LAM).to_dict()
+    for rank in (0, 1):
+        found = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert "gathered over 2 processes" in found["premises"][0]
+        assert found["kind"] == whole["kind"]
+        assert found["certificate"]["F"] == pytest.approx(whole["certificate"]["F"], rel=1e-12)
+        assert found["relative_gap"] == pytest.approx(whole["relative_gap"], rel=1e-9)
+
+
 # ---------------------------------------------------------------------- optimizer.pt
 def test_the_optimizers_state_tells_its_decay(tmp_path):
     parameter = torch.nn.Parameter(torch.ones(3))
