@@ -52,8 +52,15 @@ class ReproduceCommand(Command):
         set_threads(1)
         found: list[Reproduction] = []
         for name in names:
+            experiment = known[name]()
+            lacks = experiment.missing()
+            if lacks is not None:
+                if name in args.names:
+                    raise ValueError(f"NAME: {name} {lacks}")
+                print(f"{name}: left out, {lacks}\n", flush=True)
+                continue
             try:
-                found.append(reproduce(known[name](), pathlib.Path(args.out), args.quick, args.fresh))
+                found.append(reproduce(experiment, pathlib.Path(args.out), args.quick, args.fresh))
             except KeyboardInterrupt:
                 complain(f"{name}: interrupted; the same command continues from here")
                 return ExitCode.INCONCLUSIVE

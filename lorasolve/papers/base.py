@@ -76,6 +76,10 @@ class Experiment:
     paper: ClassVar[str] = "LoRA Training Provably Converges (arXiv 2502.09376), and beyond"
     size: ClassVar[tuple[float, float] | None] = None
 
+    def missing(self) -> str | None:
+        """Return what the experiment needs beyond the default install and does not find, or None."""
+        return None
+
     def cells(self, quick: bool) -> list[Cell]:
         """Return all cells, fewer or smaller ones for a quick run."""
         raise NotImplementedError
