@@ -255,3 +255,10 @@ def balanced(P: Array, s: Array, Q: Array) -> tuple[Array, Array]:
     """Return ``A = P diag(sqrt s)``, ``B = Q diag(sqrt s)``: the factors of least norm for ``P diag(s) Q^T``."""
     root = np.sqrt(s)
     return P * root, Q * root
+
+
+def polar(M: Array) -> Array:
+    """Return the partial isometry ``U V^T`` of ``M = U S V^T``; directions that are zero to rounding are left out."""
+    U, s, Vt = np.linalg.svd(M, full_matrices=False)
+    kept = s > np.finfo(M.dtype).eps * max(M.shape) * s[0]
+    return U[:, kept] @ Vt[kept]
