@@ -131,7 +131,7 @@ class _Run:
             if idle == PATIENCE:
                 remark = f"no further progress in {PATIENCE} rounds, the limit of double precision"
                 return self._solution(best, k, remark)
-            accuracy = max(0.03 * point.bound.gap, 0.3 * tol * point.bound.scale)
+            accuracy = max(0.03 * point.bound.gap, 0.6 * tol * point.bound.scale)
             point = self._judged(self._look(self._descend(self._adapt_rank(point), accuracy)), tol)
             idle = 0 if _improves(point, best) else idle + 1
             best = min(point, best, key=self._merit)
@@ -169,8 +169,6 @@ class _Run:
         for (A, B), (P, s, Q), r, G in zip(factors, spectra, ranks, self.loss.gradient_operators(factors)):
             P, Q = P[:, :r], Q[:, :r]
             spectrum = split_spectrum(G, P, Q, GROWTH, self.lam, self.rng)
-            if spectrum.rest.values[-1] > self.lam:
-                spectrum = split_spectrum(G, P, Q, GROWTH + r // 2, self.lam, self.rng)
             norm = max(norm, spectrum.norm)
             blocks.append(_Block(A, B, P, s[:r], Q, G, spectrum.rest))
         nuclear = sum(float(block.s.sum()) for block in blocks)
