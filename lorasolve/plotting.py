@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._files import PathLike, write_atomically
-from ._validate import Array
+from ._files import PathLike, Write, write_atomically
+from ._validate import Array, as_path
 from .comparison import Comparison
 from .comparison.runs import singular_values
 from .status import Status
@@ -180,4 +180,9 @@ def _own_rows(comparison: Comparison) -> Comparison:
 
 def save_figure(path: PathLike, figure: Figure) -> None:
     """Write a figure as PNG, whole or not at all."""
-    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=130))
+    write_atomically(as_path(path, "path"), figure_writer(figure))
+
+
+def figure_writer(figure: Figure, metadata: dict[str, str] | None = None) -> Write:
+    """Return what writes a figure as PNG, with texts that the file carries beside the picture."""
+    return lambda file: figure.savefig(file, format="png", dpi=130, metadata=metadata)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import pathlib
-import sys
 
+from .._files import write_atomically
+from .._progress import complain
 from .._registry import suggest
 from .._threads import set_threads
 from ..papers import PaperClaims, registry
@@ -54,11 +55,12 @@ class ReproduceCommand(Command):
             try:
                 found.append(reproduce(known[name](), pathlib.Path(args.out), args.quick, args.fresh))
             except KeyboardInterrupt:
-                print(f"{name}: interrupted; the same command continues from here", file=sys.stderr)
+                complain(f"{name}: interrupted; the same command continues from here")
                 return ExitCode.INCONCLUSIVE
             print(f"{found[-1]}\n", flush=True)
         if args.page:
-            pathlib.Path(args.page).write_text(page(found), encoding="utf-8")
+            text = page(found).encode()
+            write_atomically(args.page, lambda file: file.write(text))
         return ExitCode.FINE if all(each.ok for each in found) else ExitCode.FALSE
 
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from .._validate import Array, as_integer, as_number
+from .._validate import Array, as_float_array, as_integer, as_number
 from ..problem import Problem
 
 
@@ -80,6 +80,6 @@ def effective_rank(singular_values: Array, eps: float) -> int:
         Relative accuracy, in (0, 1).
     """
     eps = as_number(eps, "eps", 0.0, 1.0, open_low=True, open_high=True)
-    values = np.asarray(singular_values, dtype=np.float64)
+    values = as_float_array(singular_values, "singular_values", 1, np.float64)
     tail = np.sqrt(np.cumsum(values[::-1] ** 2)[::-1])
     return int(np.count_nonzero(tail >= eps * tail[0])) if tail[0] > 0.0 else 0

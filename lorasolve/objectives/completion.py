@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._threads import kernel_threads
-from .._validate import Array, as_float_array, as_integer, as_shape
+from .._validate import Array, as_float_array, as_index_array, as_matrix_shape
 from ..linear_map import LinearMap
 from ._description import Description, Entries
 from ._kernels import Kernels
@@ -50,12 +50,10 @@ class MatrixCompletion(Objective):
     lower_bound = 0.0
 
     def __init__(self, rows: ArrayLike, cols: ArrayLike, values: ArrayLike, shape: tuple[int, int]) -> None:
-        if not (isinstance(shape, tuple) and len(shape) == 2):
-            raise TypeError(f"shape: expected a pair (m, n), got {shape!r}")
-        m, n = as_integer(shape[0], "shape[0]", 1), as_integer(shape[1], "shape[1]", 1)
+        m, n = as_matrix_shape(shape, "shape")
         values = as_float_array(values, "values", 1)
-        rows = _positions(rows, "rows", values.size, m)
-        cols = _positions(cols, "cols", values.size, n)
+        rows = as_index_array(rows, "rows", m, values.size)
+        cols = as_index_array(cols, "cols", n, values.size)
         place = rows * n + cols
         by_row = np.argsort(place, kind="stable")
         place = place[by_row]
@@ -78,6 +76,28 @@ class MatrixCompletion(Objective):
         """Return half of the entries of a 6 x 4 Gaussian matrix."""
         rows, cols = np.divmod(rng.choice(24, 12, replace=False), 4)
         return cls(rows, cols, rng.standard_normal(12).astype(dtype), (6, 4))
+
+    @classmethod
+    def from_dense(cls, M: ArrayLike) -> MatrixCompletion:
+        """Return completion of a matrix in which NaN stands for what was not observed.
+
+        Parameters
+        ----------
+        M : array_like of shape (m, n)
+            An array or a data frame; a masked array's masked entries are not observed.
+
+        Raises
+        ------
+        ValueError
+            Without any observed entry, or for infinite ones.
+        """
+        array = np.ma.filled(np.ma.masked_invalid(M), np.nan) if np.ma.isMaskedArray(M) else np.asarray(M, dtype=float)
+        if array.ndim != 2:
+            raise ValueError(f"M: expected 2 dimensions, got shape {array.shape}")
+        rows, cols = np.nonzero(~np.isnan(array))
+        if rows.size == 0:
+            raise ValueError("M: has no observed entry, all are NaN")
+        return cls(rows, cols, array[rows, cols], array.shape)
 
     def _set(self, rows: Array, cols: Array, values: Array, shape: tuple[int, int]) -> None:
         m, n = shape
@@ -257,18 +277,6 @@ def _half_epoch(start: Array, index: Array, values: Array, other: Array, lam: fl
         chosen = other[index[entries]]
         solution[i] = np.linalg.lstsq(chosen, values[entries], rcond=None)[0] if chosen.size else 0.0
     return solution
-
-
-def _positions(given: ArrayLike, argument: str, count: int, limit: int) -> Array:
-    """Return checked positions."""
-    array = np.asarray(given)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{argument}: expected integers, got an array of dtype {array.dtype}")
-    as_shape(array, argument, (count,))
-    low, high = int(array.min()), int(array.max())
-    if low < 0 or high >= limit:
-        raise ValueError(f"{argument}: expected positions from 0 to {limit - 1}, got {low if low < 0 else high}")
-    return array.astype(np.int64)
 
 
 def _starts(positions: Array, count: int) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._threads import in_blocks
-from .._validate import Array, as_float_array, as_number, as_shape
+from .._validate import Array, as_float_array, as_index_array, as_number, as_shape
 from ..linear_map import LinearMap, balanced, factor_svd, top_singular
 from ._description import Description, Matrix
 from ._kernels import Kernels
@@ -271,6 +271,7 @@ class LinearFineTuning(Objective):
         if self._samples is None:
             raise NotImplementedError("LinearFineTuning given by Gram matrices has no samples")
         Z, Y = self._samples
+        index = as_index_array(index, "index", Z.shape[1])
         return LinearFineTuning(self.W0, Z[:, index], Y[:, index])  # type: ignore[arg-type]
 
     def merged(self, update: Array) -> Objective:

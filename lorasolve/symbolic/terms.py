@@ -14,11 +14,16 @@ from lorasolve.symbolic.positivity import provably_nonnegative
 
 @dataclass(frozen=True)
 class Fact:
-    """A classical theorem that is used but not proved here."""
+    """A classical theorem that proofs use by its statement.
+
+    `proved_by` names the theorem whose checks prove it; without one it is taken from the reference, and what uses it is
+    PROVED UNDER it.
+    """
 
     name: str
     statement: str
     reference: str
+    proved_by: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+import runpy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from textwrap import dedent
 from types import ModuleType
 
@@ -106,6 +108,25 @@ class Theorem:
             if len({twin.kind for twin in check.mutants}) < 2:
                 found.append(f"check {check.name}: needs mutants of at least two kinds")
         return found
+
+
+def load(path: Path) -> Theorem:
+    """Return the theorem that a Python file defines as ``THEOREM``, wherever the file is.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, does not run, or defines no theorem.
+    """
+    if not path.is_file():
+        raise ValueError(f"NAME: no file {path}")
+    try:
+        found = runpy.run_path(str(path)).get("THEOREM")
+    except Exception as error:
+        raise ValueError(f"NAME: {path} does not run: {type(error).__name__}: {error}") from error
+    if not isinstance(found, Theorem):
+        raise ValueError(f"NAME: {path} defines no THEOREM; copy proofs/_template.py for one that does")
+    return found
 
 
 def discover(package: ModuleType) -> dict[str, Theorem]:
