@@ -12,7 +12,7 @@ from lorasolve.papers.base import text_table
 from lorasolve.papers.init_bias import wilson
 from lorasolve.papers.table2 import _nested
 
-MAIN_PAPER = {"table1", "table2", "figure2", "sharp", "lemma1", "init_bias", "minilm"}
+MAIN_PAPER = {"table1", "table2", "figure2", "sharp", "lemma1", "init_bias", "minilm", "transformer_starts"}
 
 
 class Squares(Experiment):
