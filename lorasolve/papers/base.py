@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from .._text import text_table as text_table
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -150,17 +152,6 @@ def _with_nan(value: Any) -> Any:
     if isinstance(value, list):
         return [_with_nan(entry) for entry in value]
     return math.nan if value is None else value
-
-
-def text_table(header: list[str], rows: list[list[str]]) -> str:
-    """Return aligned columns, the first one to the left."""
-    widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
-
-    def line(row: list[str]) -> str:
-        first, *others = row
-        return "  ".join([first.ljust(widths[0]), *(c.rjust(w) for c, w in zip(others, widths[1:]))]).rstrip()
-
-    return "\n".join([line(header), *map(line, rows)])
 
 
 def distinct(records: list[Record], key: str) -> list[Any]:
