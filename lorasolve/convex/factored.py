@@ -55,6 +55,7 @@ class Factored(ConvexRoute):
 
     name = "factored"
     takes_several = True
+    takes_start = True
     summary = "factors whose rank grows and shrinks by proximal steps until the certificate closes; scales"
 
     def __post_init__(self) -> None:
@@ -73,7 +74,11 @@ class Factored(ConvexRoute):
 
     def run(self, problem: Problem, tol: float, report: Report) -> Solution:
         """Return the point of smallest certified gap."""
-        return _Run(problem).solve(tol, self.max_rounds, report)
+        return self.run_from(problem, problem.loss.zeros(), tol, report)
+
+    def run_from(self, problem: Problem, start: Pairs, tol: float, report: Report) -> Solution:
+        """Return the point of smallest certified gap, the rounds begun at a given point."""
+        return _Run(problem).solve(start, tol, self.max_rounds, report)
 
 
 @dataclass(frozen=True)
@@ -121,9 +126,9 @@ class _Run:
         self.rng: np.random.Generator | None = None
         self.beta = loss.facts.smoothness or loss.sampled_smoothness(loss.zeros()) or 1.0
 
-    def solve(self, tol: float, max_rounds: int, report: Report) -> Solution:
+    def solve(self, start: Pairs, tol: float, max_rounds: int, report: Report) -> Solution:
         """Alternate rank adaptation and descent at fixed rank until the gap closes."""
-        point = best = self._judged(self._look(self.loss.zeros()), tol)
+        point = best = self._judged(self._look(start), tol)
         idle = 0
         for k in range(max_rounds):
             report(self._solution(best, k), best.value, best.bound)
