@@ -230,8 +230,6 @@ def certify(
     """
     as_instance(problem, "problem", Problem)
     as_number(tol, "tol", 0.0)
-    if not isinstance(rigorous, (bool, np.bool_)):
-        as_choice(rigorous, "rigorous", ("auto",))
     as_choice(trust, "trust", ("lapack", "gemm"))
     factors = _factors(problem, point)
     problem = problem.replace(objective=problem.objective.in_float64())

@@ -42,6 +42,7 @@ def solve_convex(
     route: str | ConvexRoute = "auto",
     tol: float = 1e-9,
     *,
+    start: ConvexResult | None = None,
     cross_check: bool = False,
     progress: bool = False,
 ) -> ConvexResult:
@@ -56,6 +57,9 @@ def solve_convex(
         The route; ``"auto"`` takes a closed form if there is one, else ``"factored"``.
     tol : float
         Certified relative gap to reach.
+    start : ConvexResult, optional
+        Where to begin, for example the optimum of a neighbouring ``lam``; for the route ``"factored"``, which
+        ``"auto"`` then takes.
     cross_check : bool
         Solve by a second route too (cvxpy where it can be used and the matrix is small) and report the difference.
     progress : bool
@@ -78,8 +82,10 @@ def solve_convex(
     as_number(tol, "tol", 0.0, open_low=True)
     problem.require_low_rank("solve_convex")
     problem = problem.replace(objective=problem.objective.in_float64())
-    chosen = _route(problem, route)
-    result = _run(problem, chosen, tol, progress)
+    chosen = _route(problem, "factored" if route == "auto" and start is not None else route)
+    if start is not None and not chosen.takes_start:
+        raise ValueError(f"start: the route {chosen.name!r} does not begin at a given point; use 'factored'")
+    result = _run(problem, chosen, tol, progress, start)
     if result.interrupted or not cross_check:
         return result
     return _cross_checked(problem, result, tol, progress)
@@ -118,19 +124,27 @@ class _Latest:
         self.display.show(fraction, f"F = {value:.9g}  relative gap {bound.relative:.1e}  rank {rank}")
 
 
-def _run(problem: Problem, route: ConvexRoute, tol: float, progress: bool) -> ConvexResult:
+def _run(
+    problem: Problem, route: ConvexRoute, tol: float, progress: bool, start: ConvexResult | None = None
+) -> ConvexResult:
     import scipy.linalg  # noqa: F401  (loads SciPy's own BLAS, so that its threads are limited too)
 
     with solver_pools(problem.objective.kernels.threaded):
-        return _certified_run(problem, route, tol, progress)
+        return _certified_run(problem, route, tol, progress, start)
 
 
-def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: bool) -> ConvexResult:
+def _certified_run(
+    problem: Problem, route: ConvexRoute, tol: float, progress: bool, start: ConvexResult | None
+) -> ConvexResult:
     latest = _Latest(problem, route, tol, progress)
     before, started = _compile_seconds(), time.perf_counter()
     try:
         # Half of tol, so that rounding in the final factors does not undo what the route has reached.
-        found = route.run(problem, 0.5 * tol, latest)
+        if start is None:
+            found = route.run(problem, 0.5 * tol, latest)
+        else:
+            factors = problem.checked_factors(start.A, start.B, any_rank=True)
+            found = route.run_from(problem, factors, 0.5 * tol, latest)
         interrupted = False
     except KeyboardInterrupt:
         found = replace(latest.solution, remark="interrupted from the keyboard, the last point is kept")

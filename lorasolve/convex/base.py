@@ -58,11 +58,13 @@ class ConvexRoute:
     """Base class of the routes; settings only.
 
     ``takes_several`` says that the route solves problems of several matrices; others are not asked about those.
+    ``takes_start`` says that it can begin at a given point (:meth:`run_from`).
     """
 
     name: ClassVar[str] = ""
     summary: ClassVar[str] = ""
     takes_several: ClassVar[bool] = False
+    takes_start: ClassVar[bool] = False
 
     def refusal(self, problem: Problem) -> str | None:
         """Return why this route cannot solve the problem, or None if it can."""
@@ -78,6 +80,10 @@ class ConvexRoute:
         ``report`` is told about points on the way: they show progress, and the last one is what an interrupted run
         returns.
         """
+        raise NotImplementedError
+
+    def run_from(self, problem: Problem, start: Pairs, tol: float, report: Report) -> Solution:
+        """Do the same from given factors of each matrix, of any rank; for routes with ``takes_start``."""
         raise NotImplementedError
 
 

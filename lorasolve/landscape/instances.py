@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._validate import Array, as_float_array, as_integer, as_number, as_shape
+from .._validate import MOST_ROWS, Array, as_float_array, as_integer, as_number, as_shape
 from ..objectives.base import Objective
 from .constants import Constants
 from .regimes import Regime, regime
@@ -108,7 +108,9 @@ class SharpInstance(Objective):
     rsc = 1.0
 
     def __init__(self, r: int, r_star: int, m: int, n: int, kappa: float, lam: float) -> None:
-        t = math.sqrt(r / r_star)
+        r, r_star, m, n, t = _sizes(r, r_star, m, n)
+        kappa = as_number(kappa, "kappa", 1.0, open_low=True)
+        lam = as_number(lam, "lam", 0.0)
         first, second = np.arange(r_star), np.arange(r_star, r_star + r)
         self.shape = (m, n)
         self.r, self.r_star, self.lam = r, r_star, lam
@@ -188,9 +190,9 @@ def sharp(r: int, r_star: int, m: int, n: int, kappa: float | None = None, lam: 
     Closed form derived for this project (proofs/sharp_instance); the boundary is the constant of R. Y. Zhang (2021,
     2024) for fully conditioned losses.
     """
-    r, r_star, m, n, t = _sizes(r, r_star, m, n)
-    kappa = 1.0 + 2.0 * t if kappa is None else as_number(kappa, "kappa", 1.0, open_low=True)
-    return SharpInstance(r, r_star, m, n, kappa, _decay(lam))
+    if kappa is None:
+        kappa = 1.0 + 2.0 * math.sqrt(as_integer(r, "r", 1, MOST_ROWS) / as_integer(r_star, "r_star", 1, MOST_ROWS))
+    return SharpInstance(r, r_star, m, n, kappa, lam)
 
 
 class PlaneInstance(Objective):
@@ -363,10 +365,10 @@ def two_constants(r: int, r_star: int, m: int, n: int, beta: float, lam: float =
 
 def _sizes(r: int, r_star: int, m: int, n: int) -> tuple[int, int, int, int, float]:
     """Check ranks and shape of an instance, and add ``sqrt(r/r_star)``."""
-    r = as_integer(r, "r", 1)
+    r = as_integer(r, "r", 1, MOST_ROWS)
     r_star = as_integer(r_star, "r_star", 1, r)
-    m = as_integer(m, "m", r + r_star)
-    return r, r_star, m, as_integer(n, "n", r + r_star), math.sqrt(r / r_star)
+    m = as_integer(m, "m", r + r_star, MOST_ROWS)
+    return r, r_star, m, as_integer(n, "n", r + r_star, MOST_ROWS), math.sqrt(r / r_star)
 
 
 def _decay(lam: float) -> float:

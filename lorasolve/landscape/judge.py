@@ -171,6 +171,7 @@ def _matrix(block: int | None) -> str:
     return "" if block is None else f", matrix {block + 1}"
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def verdict(
     problem: Problem,
     result: Result | tuple[Any, Any] | Any,
