@@ -164,13 +164,7 @@ def problem_from(args: argparse.Namespace, task: Task) -> Problem:
     )
     lam = task.lam if args.lam is None else args.lam
     if lam is None:
-<<<<<<< HEAD
-        from ..studies.lam_path import largest_lam
-
-        lam = 0.1 * largest_lam(problem)
-=======
         lam = 0.1 * problem.critical_lam()
->>>>>>> main
         remark(args, f"--lam not given: {lam:.4g}, a tenth of ||grad f(0)||_2, above which the optimum is X = 0")
     return problem.replace(lam=lam)
 
