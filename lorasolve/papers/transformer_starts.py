@@ -85,8 +85,9 @@ class TransformerStarts(Experiment):
         pairs = []
         for k, first in enumerate(verdicts):
             for j in range(k):
-                if first.certificate is not None and verdicts[j].certificate is not None:
-                    found = two_points(verdicts[j].certificate, first.certificate)
+                one, other = verdicts[j].certificate, first.certificate
+                if one is not None and other is not None:
+                    found = two_points(one, other)
                     pairs.append({"pair": [j, k], "quotient": found.quotient, "distance": found.distance})
         return {"ends": [_end(v) for v in verdicts], "among": among, "pairs": pairs, "cpu": seconds}
 
@@ -109,8 +110,8 @@ class TransformerStarts(Experiment):
                     f"{cpu:.0f}",
                 ]
             )
-        header = ["start", "F", f"ranks of {_RANK}", "||G||/lam", "grad", "gap", "curvature", "alone", "with the others"]
-        lines = [text_table([*header, "CPU s"], rows)]
+        header = ["start", "F", f"ranks of {_RANK}", "||G||/lam", "grad", "gap", "curvature", "alone"]
+        lines = [text_table([*header, "with the others", "CPU s"], rows)]
         lines += [
             f"points {p['pair'][0] + 1} and {p['pair'][1] + 1}: <G1 - G2, X1 - X2>/||X1 - X2||^2 = "
             f"{p['quotient']:+.2e} at distance {p['distance']:.2f}"
