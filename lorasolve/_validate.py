@@ -16,6 +16,8 @@ Array = NDArray[Any]
 # More rows or columns than this are not taken from a stated shape: factors alone would not fit into memory.
 MOST_ROWS = 100_000_000
 T = TypeVar("T")
+# More random draws than this are asked for by mistake.
+MOST_DRAWS = 10_000_000
 
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 80
@@ -163,15 +165,15 @@ def as_flag(value: Any, argument: str) -> bool:
     return bool(value)
 
 
-def as_choice(value: Any, argument: str, choices: Iterable[str]) -> str:
-    """Return ``value`` if it is one of the texts."""
+def as_choice(value: Any, argument: str, choices: Iterable[Any]) -> Any:
+    """Return ``value`` if it is one of the texts, numbers or None; True and False are no numbers."""
     accepted = list(choices)
-    text = f"{argument}: expected {' or '.join(map(repr, accepted))}, got {shown(value)}"
-    if not isinstance(value, str):
-        raise TypeError(text)
-    if value not in accepted:
-        raise ValueError(text)
-    return str(value)
+    known = value is None or (isinstance(value, (str, numbers.Integral)) and not isinstance(value, bool))
+    if not known or value not in accepted:
+        *most, last = map(repr, accepted)
+        text = f"{', '.join(most)} or {last}" if most else last
+        raise ValueError(f"{argument}: expected {text}, got {shown(value)}")
+    return value
 
 
 def as_text(value: Any, argument: str) -> str:
@@ -195,7 +197,7 @@ def _article(name: str) -> str:
 
 def as_iterable(value: Any, argument: str) -> Iterable[Any]:
     """Return ``value`` if it is a collection of values and no text."""
-    if not isinstance(value, Iterable) or isinstance(value, (str, bytes)):
+    if not isinstance(value, Iterable) or isinstance(value, (str, bytes, dict)) or getattr(value, "ndim", 1) == 0:
         raise TypeError(f"{argument}: expected one value or several in a list, got {shown(value)}")
     return value
 

@@ -104,6 +104,7 @@ def read_ratings(path: PathLike) -> Ratings:
     ValueError
         If it is malformed; the message names the file and the line.
     """
+    path = as_path(path, "path")
     suffix = pathlib.Path(path).suffix.lower()
     if suffix == ".mtx":
         return _read_matrix_market(path)
@@ -309,6 +310,8 @@ def _readable(path: PathLike) -> Iterator[None]:
 
 def constructor_keys(kind: type[Objective]) -> dict[str, bool]:
     """Return the names of an objective's constructor arguments, and whether each is required."""
+    if not isinstance(kind, type):
+        raise TypeError(f"kind: expected a class, got {shown(kind)}")
     parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
     return {p.name: p.default is p.empty for p in parameters}
 
@@ -324,6 +327,7 @@ def objective_from_arrays(name: str, arrays: dict[str, Any], source: PathLike) -
     as_choice(name, "name", objective_registry.classes())
     as_instance(arrays, "arrays", dict)
     kind = objective_registry.classes()[name]
+    source = as_path(source, "source")
     keys = constructor_keys(kind)
     missing = [key for key, required in keys.items() if required and key not in arrays]
     unknown = [key for key in arrays if key not in keys]
@@ -372,7 +376,7 @@ def read_task(name: str, path: PathLike, *, center: bool = False, test_fraction:
     """
     if as_text(name, "name") not in objective_registry.classes():
         known = list(objective_registry.classes())
-        raise ValueError(f"objective: unknown objective {name!r}.{suggest(name, known)}")
+        raise ValueError(f"name: unknown objective {shown(name)}.{suggest(name, known)}")
     path = as_path(path, "path")
     as_flag(center, "center")
     as_number(test_fraction, "test_fraction", 0.0, 1.0, open_high=True)
@@ -422,7 +426,10 @@ def _completion_task(ratings: Ratings, center: bool, test_fraction: float, seed:
 # ---------------------------------------------------------------------- writing
 def to_json(document: dict[str, Any]) -> str:
     """Return strict JSON: NumPy values as plain ones, numbers that JSON cannot hold as null, plain lists in a line."""
-    text = json.dumps(_plain(document), indent=2, allow_nan=False)
+    try:
+        text = json.dumps(_plain(document), indent=2, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"document: cannot be written as JSON ({error})") from error
     # A line break is never inside a string, where it is escaped.
     return re.sub(r"\[\n *([^\[\]{}]*)\n *\]", lambda found: "[" + re.sub(r"\n *", " ", found[1]) + "]", text)
 
@@ -434,7 +441,7 @@ def _plain(value: Any) -> Any:
         return [_plain(entry) for entry in value]
     if isinstance(value, np.ndarray):
         return _plain(value.tolist())
-    if isinstance(value, np.generic):
+    if isinstance(value, (np.number, np.bool_, np.str_)):
         return _plain(value.item())
     if isinstance(value, float) and not math.isfinite(value):
         return None
@@ -449,7 +456,12 @@ def json_writer(document: dict[str, Any]) -> Write:
 
 def arrays_writer(arrays: dict[str, Array]) -> Write:
     """Return what writes arrays to a compressed ``.npz`` archive."""
-    return lambda file: np.savez_compressed(file, allow_pickle=False, **arrays)
+    named = as_instance(arrays, "arrays", dict).items()
+    checked = {as_text(key, "arrays"): as_array(value, f"arrays[{key!r}]") for key, value in named}
+    objects = next((key for key, array in checked.items() if array.dtype.hasobject), None)
+    if objects is not None:
+        raise TypeError(f"arrays: {objects!r} holds Python objects, which are not written")
+    return lambda file: np.savez_compressed(file, allow_pickle=False, **checked)
 
 
 def write_json(path: PathLike, document: dict[str, Any]) -> None:
@@ -459,13 +471,14 @@ def write_json(path: PathLike, document: dict[str, Any]) -> None:
 
 def write_arrays(path: PathLike, arrays: dict[str, Array]) -> None:
     """Write arrays to a compressed ``.npz`` archive, whole or not at all; the suffix is not added."""
-    checked = {as_text(key, "arrays"): as_array(value, f"arrays[{key!r}]") for key, value in arrays.items()}
-    write_atomically(as_path(path, "path"), arrays_writer(checked))
+    write_atomically(as_path(path, "path"), arrays_writer(arrays))
 
 
 def envelope(schema: str, body: dict[str, Any]) -> dict[str, Any]:
     """Return ``body`` under the head that every JSON document of the command line has."""
-    head = {"schema": f"lorasolve/{schema}", "schema_version": SCHEMA_VERSION, "lorasolve": __version__}
+    as_instance(body, "body", dict)
+    name = f"lorasolve/{as_text(schema, 'schema')}"
+    head = {"schema": name, "schema_version": SCHEMA_VERSION, "lorasolve": __version__}
     return head | body
 
 
@@ -485,6 +498,7 @@ _RESULT_FIELDS = (
 
 def result_to_dict(result: Result) -> dict[str, Any]:
     """Return a result without its arrays: status and numbers, as printed and written by the command line."""
+    as_instance(result, "result", Result)
     fields = {key: getattr(result, key) for key in _RESULT_FIELDS}
     fields["method"] = None if result.method is None else str(result.method)
     return fields | {"status": result.status.label, "success": result.success}
@@ -528,6 +542,8 @@ def result_writer(problem: Problem, result: Result, arguments: dict[str, Any], r
     as_instance(problem, "problem", Problem).require_one_matrix("save_result")
     as_instance(result, "result", Result)
     as_instance(arguments, "arguments", dict)
+    if run is not None:
+        as_text(run, "run")
     kind = type(problem.objective)
     if objective_registry.classes().get(kind.name) is not kind:
         raise TypeError(

@@ -14,7 +14,7 @@ import numpy as np
 from ._progress import Progress
 from ._threads import get_threads, kernel_threads
 from ._units import Units, gradient_at_zero, units
-from ._validate import Array, as_flag, as_instance, as_integer
+from ._validate import Array, as_flag, as_instance, as_integer, shown
 from .engine import Given, first_stage, method_and_start, own_problem, solve, start_name
 from .inits import Init
 from .kernels._stopping import DIVERGED, LIMIT, RUNNING
@@ -242,8 +242,8 @@ def _runs(problems: Any, method: Any, init: Any, seed: Any) -> list[Run]:
         "seed": (seed, seed is None or isinstance(seed, (int, np.integer))),
     }
     for name, (value, single) in given.items():
-        if not single:
-            as_instance(value, name, (list, tuple, range, np.ndarray))
+        if not single and not isinstance(value, (list, tuple, range)) and np.ndim(value) != 1:
+            raise TypeError(f"{name}: expected one value or a list of them, got {shown(value)}")
     lengths = {name: len(value) for name, (value, single) in given.items() if not single}
     count = max(lengths.values(), default=1)
     for name, length in lengths.items():

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._units import natural_size
-from .._validate import as_instance, as_integer, as_iterable, as_number
+from .._validate import MOST_DRAWS, as_instance, as_integer, as_iterable, as_number
 from ..engine import StoppingRule, solve
 from ..method import Method
 from ..monitor import rule_of
@@ -138,7 +138,7 @@ def census(
     Census
     """
     as_instance(problem, "problem", Problem)
-    n_starts = as_integer(n_starts, "n_starts", 1)
+    n_starts = as_integer(n_starts, "n_starts", 1, MOST_DRAWS)
     scales = [as_number(scale, "scales", 0.0, open_low=True) for scale in as_iterable(scales, "scales")]
     seed = as_integer(seed, "seed", 0)
     tol = as_number(tol, "tol", 0.0, open_low=True)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._validate import Array, as_matrix_shape, as_number, shown
+from .._validate import Array, as_matrix_shape, as_number, as_text, shown
 from ..linear_map import LinearMap
 from ._description import Description
 from ._facts import Facts, refuse_misspelt
@@ -332,8 +332,8 @@ class DenseReference(Objective):
         return DenseReference(self.objective.in_float64())
 
 
-def as_objective(given: Any, argument: str = "objective") -> Objective:
-    """Return ``given`` as an :class:`Objective`, wrapping a user's plain object; errors call it ``argument``.
+def as_objective(objective: Any, argument: str = "objective") -> Objective:
+    """Return ``objective`` as an :class:`Objective`, wrapping a user's plain object; errors call it ``argument``.
 
     Raises
     ------
@@ -343,10 +343,11 @@ def as_objective(given: Any, argument: str = "objective") -> Objective:
     ValueError
         If a stated fact is out of range.
     """
-    objective = given if isinstance(given, Objective) else UserObjective(given, argument)
-    refuse_misspelt(given)
-    _ = objective.facts  # refuses what is no fact
-    return objective
+    as_text(argument, "argument")
+    made = objective if isinstance(objective, Objective) else UserObjective(objective, argument)
+    refuse_misspelt(objective)
+    _ = made.facts  # refuses what is no fact
+    return made
 
 
 def natural_length(objective: Objective) -> float:
