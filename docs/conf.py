@@ -10,8 +10,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 sys.path.insert(0, str(HERE))
 
-import lorasolve  # noqa: E402
 import reference  # noqa: E402
+
+import lorasolve  # noqa: E402
 
 project = "lorasolve"
 author = "the lorasolve developers"
@@ -25,7 +26,15 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 root_doc = "index"
-exclude_patterns = ["_build", "*.part.md", "figures/*.md", "**/README.md", "gallery/**/*.ipynb", "gallery/**/*.py", "gallery/**/*.json"]
+exclude_patterns = [
+    "_build",
+    "*.part.md",
+    "figures/*.md",
+    "**/README.md",
+    "gallery/**/*.ipynb",
+    "gallery/**/*.py",
+    "gallery/**/*.json",
+]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
 html_theme = "furo"
 html_title = f"lorasolve {release}"

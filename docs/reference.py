@@ -79,7 +79,7 @@ def api() -> str:
 
 def components() -> str:
     """Return the page of what each registry holds."""
-    lines = ["# Components", "", "What a name in a method, a problem or a command may be; `lorasolve list` prints the same.", ""]
+    lines = ["# Components", "", "What a name in a method, a problem or a command may be (`lorasolve list`).", ""]
     for name in REGISTRIES:
         lines += [f"## {name}", "", "| name | what it is |", "|---|---|"]
         for key, kind in importlib.import_module(f"lorasolve.{name}").registry.classes().items():
@@ -99,8 +99,8 @@ def command_pages() -> str:
 
 def messages() -> str:
     """Return the page of statuses and exit codes."""
-    lines = ["# Messages and their cure", "", "## Why a run stopped", "", "| status | code | what it says, and what to do |"]
-    lines += ["|---|---|---|"]
+    lines = ["# Messages and their cure", "", "## Why a run stopped", ""]
+    lines += ["| status | code | what it says, and what to do |", "|---|---|---|"]
     lines += [f"| {status.label} | {status.code} | {status.advice} |" for status in Status]
     lines += ["", "## Exit codes of commands", "", "```text", *EXIT_CODES.splitlines()[1:], "```", ""]
     handwritten = pathlib.Path(__file__).with_name("errors.part.md")
