@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from . import (
         adapters,
         convex,
+        executors,
         inits,
         io,
         landscape,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         peft_files,
         plotting,
         schedules,
+        studies,
         symbolic,
         tasks,
     )
@@ -36,12 +38,14 @@ if TYPE_CHECKING:
     from .comparison import Comparison, compare
     from .convex import ConvexResult, solve_convex
     from .engine import solve
+    from .landscape import verdict
     from .method import Method
     from .monitor import StoppingRule
     from .multi import MultiProblem
     from .problem import Problem
     from .result import Result
     from .status import Status
+    from .studies import Runs, Study, cross_validate, path, recommend_rank
     from .sweep import solve_batch
 
 _ATTRIBUTES = {
@@ -60,16 +64,23 @@ _ATTRIBUTES = {
     "solve_convex": ".convex",
     "Method": ".method",
     "StoppingRule": ".monitor",
+    "cross_validate": ".studies",
+    "path": ".studies",
+    "recommend_rank": ".studies",
     "solve": ".engine",
     "MultiProblem": ".multi",
     "Problem": ".problem",
     "Result": ".result",
+    "Runs": ".studies",
     "Status": ".status",
+    "Study": ".studies",
     "solve_batch": ".sweep",
+    "verdict": ".landscape",
 }
 _MODULES = (
     "adapters",
     "convex",
+    "executors",
     "inits",
     "io",
     "landscape",
@@ -79,6 +90,7 @@ _MODULES = (
     "peft_files",
     "plotting",
     "schedules",
+    "studies",
     "symbolic",
     "tasks",
 )

@@ -91,7 +91,11 @@ def _unseen(path: pathlib.Path) -> Iterator[_Unseen]:
         with os.fdopen(descriptor, "wb") as file:
             yield _Nameless(path, file)
         return
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."[:50], delete=False) as named:
+    try:
+        named = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."[:50], delete=False)  # noqa: SIM115
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    with named:
         try:
             yield _Hidden(path, named)  # type: ignore[arg-type]
         finally:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from . import _sdpa
 from ._files import PathLike
 from ._units import Units, gradient_at_zero, units
-from ._validate import Array, as_float_array, as_integer, as_number, as_shape, require
+from ._validate import Array, as_array, as_float_array, as_integer, as_number, as_shape, require
 from .adapters import registry as adapter_registry
 from .adapters.base import Adapter, split
 from .adapters.lora import LoRA
@@ -173,7 +173,10 @@ class Problem:
         ((A, B),) = self.checked_factors(A, B, self.dtype)
         if extra is None:
             extra = self.adapter.initial_extra(self.objective, A, B)
-        return np.concatenate([A.ravel(), B.ravel(), np.asarray(extra, dtype=self.dtype)])
+        elif self.size > self.n_factor_parameters:
+            extra = as_float_array(extra, "extra", 1)
+        extra = as_shape(as_array(extra, "extra"), "extra", (self.size - self.n_factor_parameters,))
+        return np.concatenate([A.ravel(), B.ravel(), extra.astype(self.dtype)])
 
     def checked_factors(
         self, A: Any, B: Any, dtype: Any = None, names: tuple[str, str] = ("A", "B"), any_rank: bool = False

@@ -31,7 +31,7 @@ gradient_at_optimum : PROVED
 
 Used by
 -------
-lorasolve/convex/closed_form.py
+lorasolve/convex/closed_form.py, lorasolve/sklearn/regression.py
 """
 
 from lorasolve.symbolic import (

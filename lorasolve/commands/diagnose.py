@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import IO
 
 from .._files import write_atomically
 from ..io import envelope
@@ -66,18 +65,12 @@ class DiagnoseCommand(Command):
         decay = Decay(kind, args.lam, "as given") if stated else Decay()
         diagnosis = diagnose(args.adapter, base=args.base, decay=decay)
         if args.html:
-            _write(args.html, diagnosis_page(diagnosis))
+            page = diagnosis_page(diagnosis).encode()
+            write_atomically(args.html, lambda file: file.write(page))
         good = {"low_rank": True, "inconclusive": None}.get(diagnosis.kind, False)
         verdict, newline, rest = diagnosis_text(diagnosis, args.layers, args.sort).partition("\n")
         emit(args, envelope("diagnose", diagnosis.to_dict()), emphasis(verdict, good) + newline + rest)
         return _exit_code(diagnosis, args.fail_on)
-
-
-def _write(path: str, page: str) -> None:
-    def write(file: IO[bytes]) -> None:
-        file.write(page.encode())
-
-    write_atomically(path, write)
 
 
 def _exit_code(diagnosis: Diagnosis, fail_on: str | None) -> int:

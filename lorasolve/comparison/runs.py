@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 from .._known import Known
-from .._validate import Array, as_integer, require
+from .._validate import Array, as_flag, as_instance, as_integer, as_iterable, as_number, require
 from ..certificates import Certificate, certify
 from ..convex import ConvexResult, solve_convex
 from ..engine import solve
 from ..inits import Init
 from ..linear_map import factor_singular_values, numerical_rank
 from ..method import Method
-from ..monitor import StoppingRule
-from ..objectives.base import Objective
+from ..monitor import StoppingRule, rule_of
+from ..objectives.base import Objective, as_objective
 from ..optimizers import Optimizer
 from ..problem import Problem
 from ..result import Result
@@ -252,12 +252,18 @@ def compare(
     ValueError, TypeError
         For an empty list, unknown names and combinations that make no sense, before anything is run.
     """
-    if not isinstance(problem, Problem):
-        raise TypeError(f"problem: expected a Problem, got {type(problem).__name__}")
+    as_instance(problem, "problem", Problem)
     problem.require_one_matrix("compare")
     chosen = _methods(problem, methods)
     numbers = _seeds(seeds)
-    rule = StoppingRule() if stop is None else stop
+    rule = rule_of(stop)
+    tol = as_number(tol, "tol", 0.0)
+    as_flag(tune, "tune")
+    as_flag(progress, "progress")
+    if reference is not None:
+        as_instance(reference, "reference", ConvexResult)
+    if held_out is not None:
+        held_out = as_objective(held_out, "held_out")
     if budget is not None:
         budget = as_integer(budget, "budget", 2)
         rule = replace(rule, max_calls=budget)
@@ -313,7 +319,7 @@ def _methods(problem: Problem, given: Any) -> list[Method]:
     """Return the methods, each known to run on the problem."""
     if isinstance(given, str) and given == EVERYTHING:
         return all_methods(problem)
-    listed = [given] if isinstance(given, (str, Method, Optimizer)) else list(given)
+    listed = [given] if isinstance(given, (str, Method, Optimizer)) else list(as_iterable(given, "methods"))
     if not listed:
         raise ValueError("methods: is empty; give at least one, for example 'gd'")
     methods = [Method.of(one, "methods") for one in listed]
@@ -325,7 +331,7 @@ def _methods(problem: Problem, given: Any) -> list[Method]:
 def _seeds(given: int | Iterable[int]) -> list[int]:
     if isinstance(given, (int, np.integer)):
         return list(range(as_integer(given, "seeds", 1)))
-    seeds = [as_integer(seed, "seeds", 0) for seed in given]
+    seeds = [as_integer(seed, "seeds", 0) for seed in as_iterable(given, "seeds")]
     if not seeds:
         raise ValueError("seeds: is empty; give a number of starts or at least one seed")
     return seeds

@@ -103,7 +103,7 @@ class BaseWeights:
         turned = fan_in_fan_out or flat != layer.shape
         if (flat[::-1] if turned else flat) != layer.shape:
             raise UnreadableError(f"the base weight has the shape {info.shape}, the update {layer.shape}")
-        W = file.read(name).reshape(flat).astype(np.float32)
+        W = file.read(name, np.float32).reshape(flat)
         return W.T if turned else W
 
     def _name(self, module: str) -> str:

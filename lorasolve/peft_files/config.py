@@ -64,8 +64,8 @@ class AdapterConfig:
         Exceptions for modules that a pattern names.
     initialization : str
         ``init_lora_weights``, ``"default"`` for True.
-    stacks_experts : bool
-        Whether parameters were targeted (``target_parameters``), whose factors hold all experts.
+    target_parameters : tuple of str
+        Parameters that are adapted beside modules; their factors may hold several experts.
     remarks : tuple of str
         What a reader should know beside the numbers.
     document : dict
@@ -81,7 +81,7 @@ class AdapterConfig:
     rank_pattern: dict[str, Any] = field(default_factory=dict)
     alpha_pattern: dict[str, Any] = field(default_factory=dict)
     initialization: str = "default"
-    stacks_experts: bool = False
+    target_parameters: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     document: dict[str, Any] = field(default_factory=dict)
 
@@ -90,15 +90,39 @@ class AdapterConfig:
         """Whether the initialization changed the base weight."""
         return self.initialization.startswith(_MOVES_BASE)
 
+    def names_of(self, module: str) -> tuple[str, ...]:
+        """Return what patterns call a module: its name, or those of its parameters where they are targeted.
+
+        PEFT saves the factors of a parameter under the name of its module, so that only the targets tell its own.
+        """
+        owner = module.replace(".base_layer", "")
+        found = []
+        for target in sorted(self.target_parameters):
+            place, _, parameter = target.rpartition(".")
+            if not place:
+                found += [owner, f"{owner}.{parameter}"]
+            elif owner == place or owner.endswith(f".{place}"):
+                found.append(f"{owner}.{parameter}")
+        return tuple(dict.fromkeys(found)) or (module,)
+
+    def _value_of(self, table: dict[str, Any], module: str, default: Any) -> Any:
+        values = [pattern_value(table, name, default) for name in self.names_of(module)]
+        if any(value != values[0] for value in values):
+            names = ", ".join(printable(name, 60) for name in self.names_of(module))
+            raise UnreadableError(
+                f"the patterns give {names} different values, and the file does not say which of them this is"
+            )
+        return values[0]
+
     def rank_of(self, module: str) -> int:
         """Return the rank of a module's factors; raise if what a pattern gives is no rank."""
-        value = pattern_value(self.rank_pattern, module, self.rank)
+        value = self._value_of(self.rank_pattern, module, self.rank)
         return _rank(value, f"rank_pattern for {printable(module)}")
 
     def scale_of(self, module: str) -> float:
         """Return ``s`` in ``W = W0 + s A B^T``: ``alpha/r``, or ``alpha/sqrt(r)`` for rsLoRA."""
         rank = self.rank_of(module)
-        value = pattern_value(self.alpha_pattern, module, self.alpha)
+        value = self._value_of(self.alpha_pattern, module, self.alpha)
         alpha = _alpha(value, f"alpha_pattern for {printable(module)}")
         return alpha / math.sqrt(rank) if self.use_rslora else alpha / rank
 
@@ -159,7 +183,7 @@ def _checked(kind: str, document: dict[str, Any]) -> AdapterConfig:
         rank_pattern={} if adaptive else _table(document, "rank_pattern"),
         alpha_pattern=_table(document, "alpha_pattern"),
         initialization=initialization,
-        stacks_experts=bool(document.get("target_parameters")),
+        target_parameters=_names(document, "target_parameters"),
         remarks=tuple(remarks),
         document=document,
     )
@@ -189,6 +213,13 @@ def _table(document: dict[str, Any], key: str) -> dict[str, Any]:
     if value is not None and not isinstance(value, dict):
         raise UnreadableError(f"{key}: expected an object, got {printable(value, 60)!r}")
     return dict(value or {})
+
+
+def _names(document: dict[str, Any], key: str) -> tuple[str, ...]:
+    value = document.get(key)
+    if value is not None and not (isinstance(value, list) and all(isinstance(name, str) for name in value)):
+        raise UnreadableError(f"{key}: expected a list of names, got {printable(value, 60)!r}")
+    return tuple(value or ())
 
 
 # ---------------------------------------------------------------------- patterns

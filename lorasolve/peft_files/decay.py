@@ -16,6 +16,7 @@ SCHEDULES = ("constant", "linear", "cosine")
 # What `weight_decay` means by the optimizer's name, as PyTorch, bitsandbytes and transformers define it.
 _COUPLED = ("sgd", "adam", "rmsprop", "adagrad", "adadelta", "adamax", "asgd", "nadam", "radam")
 _DECOUPLED = ("adamw", "lion", "adafactor", "muon", "stable_adamw", "schedule_free_adamw")
+_PLAIN = ("sgd", "asgd")  # step by a multiple of the gradient
 _LORA_PLUS = ("loraplus", "lora_plus")
 OPTIMIZERS = (*_COUPLED, *_DECOUPLED, *_LORA_PLUS)
 # transformers appends who implements an optimizer: adamw_torch_fused, paged_adamw_8bit.
@@ -70,11 +71,11 @@ class DecayExplanation:
         ``s = alpha/r``, or ``alpha/sqrt(r)`` with rsLoRA.
     lam_nuclear : float, optional
         ``lam/s``, what multiplies ``||X||_*`` in the convex counterpart; None without an l2 term.
-    horizon : float
-        Steps ``1/(step_size weight_decay)`` in which decay alone shrinks a factor by ``e``; infinite without decay.
+    horizon : float, optional
+        Steps ``1/(step_size weight_decay)`` in which decay alone shrinks a factor by ``e``; None without decay, and for
+        an l2 term that an adaptive optimizer divides by its own scale.
     shrinkage : float, optional
-        By what factor ``||A||`` and ``||B||`` would shrink over all steps if the gradient were zero; None for an l2
-        term that an adaptive optimizer divides by its own scale.
+        By what factor ``||A||`` and ``||B||`` would shrink over all steps if the gradient were zero; None likewise.
     why : str
         The reason in a sentence or two.
     """
@@ -87,7 +88,7 @@ class DecayExplanation:
     schedule: str
     scale: float
     lam_nuclear: float | None
-    horizon: float
+    horizon: float | None
     shrinkage: float | None
     why: str
 
@@ -104,12 +105,12 @@ class DecayExplanation:
                 f"  in the convex counterpart: (lam/s) ||X||_* with s = {self.scale:g}, so {self.lam_nuclear:g} ||X||_*"
                 "; twice the alpha halves it"
             )
-        if math.isfinite(self.horizon):
+        if self.horizon is not None:
             lines.append(
                 f"  decay horizon 1/(lr wd) = {self.horizon:.4g} steps at the full step size; the run has {self.steps} "
                 f"({self.schedule} schedule)"
             )
-        if self.shrinkage is not None and self.weight_decay > 0:
+        if self.shrinkage is not None:
             lines.append(
                 f"  without any gradient ||A|| and ||B|| would end at {self.shrinkage:.4g} of their size, and X at "
                 f"{self.shrinkage**2:.4g}"
@@ -177,7 +178,8 @@ def explain_decay(
     scale = alpha / math.sqrt(rank) if rslora else alpha / rank
     kind, why = _kind_of(name, weight_decay)
     lam = weight_decay if kind == "l2" else None
-    preconditioned = kind == "l2" and name not in ("sgd", "asgd")
+    rate = step_size * weight_decay
+    shrinks = kind == "decoupled" or (kind == "l2" and name in _PLAIN)
     return DecayExplanation(
         decay=Decay(kind, lam, f"explained from {optimizer}"),
         optimizer=optimizer,
@@ -187,10 +189,8 @@ def explain_decay(
         schedule=schedule,
         scale=scale,
         lam_nuclear=None if lam is None else lam / scale,
-        horizon=1 / (step_size * weight_decay) if kind != "none" else math.inf,
-        shrinkage=None
-        if preconditioned
-        else _shrinkage(step_size * weight_decay if kind != "none" else 0.0, steps, schedule),
+        horizon=1 / rate if shrinks else None,
+        shrinkage=_shrinkage(rate, steps, schedule) if shrinks else None,
         why=why,
     )
 
@@ -220,10 +220,10 @@ def _kind_of(name: str, weight_decay: float) -> tuple[str, str]:
         return "none", "weight_decay is 0, as it is by default in transformers' TrainingArguments"
     if name in _DECOUPLED:
         return "decoupled", (
-            f"{name} shrinks the factors beside the gradient step instead of adding lam theta to the gradient; where "
-            "its steps end, entry by entry, is no stationary point of f + (lam/2)(||A||^2 + ||B||^2) for any lam"
+            f"{name} shrinks the factors beside the gradient step; the theorems need g + lam theta = 0 where a run "
+            "comes to rest, with one lam for all entries, and that is not where it does"
         )
-    adaptive = "" if name in ("sgd", "asgd") else "; how fast it acts depends on the optimizer's scaling of each entry"
+    adaptive = "" if name in _PLAIN else "; how fast it acts depends on the optimizer's scaling of each entry"
     return "l2", f"{name} adds weight_decay times the factors to the gradient, which is the l2 term{adaptive}"
 
 

@@ -14,7 +14,7 @@ from .decay import Decay
 from .facts import FULL_RANK, LayerFacts, facts_of
 from .folder import UnreadableError, printable
 from .layers import Adapter, UnusableLayer, read
-from .text import diagnosis_text
+from .text import counted, diagnosis_text
 
 # From how many trained layers on a family has a usual magnitude, and how far from it a layer stands out.
 FAMILY_SIZE = 8
@@ -129,8 +129,6 @@ class Diagnosis:
         Why each other tensor is no factor.
     decay : Decay
         What was known of the weight decay.
-    base_given : bool
-        Whether base weights were given.
     trainer : TrainerState, optional
         What the trainer's log says.
     """
@@ -145,7 +143,6 @@ class Diagnosis:
     unusable: tuple[UnusableLayer, ...]
     skipped: dict[str, str]
     decay: Decay
-    base_given: bool
     trainer: TrainerState | None
 
     def with_finding(self, finding: str) -> tuple[str, ...]:
@@ -250,7 +247,6 @@ def diagnose(path: PathLike, *, base: PathLike | None = None, decay: Decay | Non
         unusable=tuple(unusable),
         skipped=adapter.skipped,
         decay=decay,
-        base_given=base is not None,
         trainer=trainer,
     )
 
@@ -360,7 +356,7 @@ def _verdict(layers: list[LayerReport], unusable: list[UnusableLayer], decay: De
             f"{_modules(names)} of {len(layers)}"
         )
     if not layers or unusable:
-        return "inconclusive", f"{len(unusable)} layers could not be used"
+        return "inconclusive", f"{counted(len(unusable))} could not be used" if unusable else "no layer was read"
     if decay.kind != "l2":
         return "inconclusive", {
             "decoupled": "decoupled decay is no term of the loss, so the theorems do not apply; the numbers are facts",
@@ -372,6 +368,11 @@ def _verdict(layers: list[LayerReport], unusable: list[UnusableLayer], decay: De
         return "inconclusive", f"balanced, but the whole rank r is used in {_modules(full)} of {len(layers)}"
     if any(layer.facts.kind == "adalora" for layer in layers):
         return "inconclusive", "AdaLoRA's third factor changes the conditions of the theorems"
+    if any(layer.facts.dora for layer in layers):
+        return (
+            "inconclusive",
+            "DoRA normalizes the weight, so its update is not the product that the theorems are about",
+        )
     return "low_rank", (
         "balanced and of lower rank than r in every layer, as a stationary point under l2 decay is in the good case; "
         "whether the gradient agrees is not in the files"
@@ -385,7 +386,7 @@ def _size(layer: LayerReport) -> str:
 
 
 def _modules(names: list[str]) -> str:
-    return printable(names[0], 80) if len(names) == 1 else f"{len(names)} layers"
+    return printable(names[0], 80) if len(names) == 1 else counted(len(names))
 
 
 def _premises(layers: list[LayerReport], unusable: list[UnusableLayer], decay: Decay) -> tuple[Premise, ...]:
@@ -418,9 +419,9 @@ def _premises(layers: list[LayerReport], unusable: list[UnusableLayer], decay: D
     )
     dora = sum(layer.facts.dora for layer in layers)
     if dora:
-        product = Premise("the update is s A B^T", False, f"{dora} DoRA layers: these are the directions only")
+        product = Premise("the update is s A B^T", False, f"DoRA in {counted(dora)}: these are the directions only")
     else:
-        because_product = f"{len(unusable)} layers not usable" if unusable else "in every layer"
+        because_product = f"{counted(len(unusable))} not usable" if unusable else "in every layer"
         product = Premise("the update is s A B^T", not unusable, because_product)
     return Premise("l2 decay of the factors", l2, because), balance, low, product
 
@@ -431,18 +432,20 @@ def _remarks(
     remarks = list(adapter.config.remarks) if adapter.config else []
     empty = sum(layer.facts.empty for layer in layers)
     if empty:
-        remarks.append(f"both factors are zero in {empty} layers: gradient descent cannot leave that")
+        remarks.append(f"both factors are zero in {counted(empty)}: gradient descent cannot leave that")
     dead = sum(layer.facts.dead_columns > 0 and not layer.facts.empty for layer in layers)
     if dead:
-        remarks.append(f"{dead} layers have columns that are zero in both factors: gradient descent cannot revive them")
+        remarks.append(
+            f"columns that are zero in both factors, in {counted(dead)}: gradient descent cannot revive them"
+        )
     at_start = sum(layer.facts.start_range <= 1 and layer.facts.kind != "embedding" for layer in layers)
     if at_start and adapter.config and adapter.config.initialization == "default":
-        remarks.append(f"in {at_start} layers every entry of lora_A is within the range of its random start")
+        remarks.append(f"in {counted(at_start)} every entry of lora_A is within the range of its random start")
     missing: dict[str, int] = {}
     for layer in layers:
         if layer.no_base:
             missing[layer.no_base] = missing.get(layer.no_base, 0) + 1
-    remarks += [f"{count} layers without a ratio: {why}" for why, count in sorted(missing.items())]
+    remarks += [f"no ratio to the base weight in {counted(count)}: {why}" for why, count in sorted(missing.items())]
     return (*remarks, *(_trainer_remarks(trainer, decay) if trainer else ()))
 
 

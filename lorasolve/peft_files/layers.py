@@ -40,6 +40,8 @@ _FOREIGN = (
     "hra_", "poly_lora", "lora_diag",
 )  # fmt: skip
 
+_IN_FULL = "trained in full, not of low rank"
+
 # Entries of one factor: 0.5 GB as float64, a vocabulary of 260000 at rank 256.
 _FACTOR_LIMIT = 2**26
 # Squares and products of four of these are finite in float64.
@@ -147,6 +149,9 @@ class Adapter:
         self.skipped: dict[str, str] = {}
         for name in sorted(file.tensors):
             self._sort_in(name)
+        for module in [module for module, entry in self.entries.items() if not set(entry.parts) & {"A", "B"}]:
+            # A parameter that happens to be called alpha, for example.
+            self.skipped |= dict.fromkeys(self.entries.pop(module).parts.values(), _IN_FULL)
         usable = any({"A", "B"} <= set(entry.parts) for entry in self.entries.values())
         if not usable:
             found = f"; there are {len(self.skipped)} others, of {_summary(self.skipped)}" if self.skipped else ""
@@ -156,7 +161,7 @@ class Adapter:
         split = split_name(name)
         if split is None:
             foreign = any(mark in name for mark in _FOREIGN)
-            self.skipped[name] = "an adapter of another kind" if foreign else "trained in full, not of low rank"
+            self.skipped[name] = "an adapter of another kind" if foreign else _IN_FULL
             return
         module, part, rest = split
         if rest == "bias":
@@ -180,6 +185,21 @@ class Adapter:
         for entry in self.entries.values():
             yield from self.layer(entry)
 
+    def factors(self, module: str) -> list[LayerFactors]:
+        """Return the update of one module, or one for each expert.
+
+        Raises
+        ------
+        UnreadableError
+            If one of them cannot be used.
+        """
+        found = []
+        for layer in self.layer(self.entries[module]):
+            if isinstance(layer, UnusableLayer):
+                raise UnreadableError(f"{self.file.path}: {printable(layer.module)}: {layer.reason}")
+            found.append(layer)
+        return found
+
     def layer(self, entry: LayerTensors) -> Iterator[LayerFactors | UnusableLayer]:
         """Yield the update of one module, or one for each expert; what cannot be used comes with the reason."""
         try:
@@ -193,7 +213,7 @@ class Adapter:
         if entry.repeated:
             raise UnreadableError("a factor occurs twice in the file")
         if "A" not in entry.parts or "B" not in entry.parts:
-            raise UnreadableError(f"incomplete: only {', '.join(sorted(entry.parts.values()))[:120]}")
+            raise UnreadableError(f"incomplete: only {printable(', '.join(sorted(entry.parts.values())))}")
         if "middle" in entry.parts:
             raise UnreadableError("has a third factor (lora_mid), which is not read")
         A, B = self._matrix(entry.parts["A"]), self._matrix(entry.parts["B"])
@@ -238,7 +258,7 @@ class Adapter:
             raise UnreadableError(f"{_last(name)} has the shape {info.shape}: not gathered before it was saved?")
         if info.size > _FACTOR_LIMIT:
             raise UnreadableError(f"{_last(name)} has {info.size} entries; up to {_FACTOR_LIMIT} are read")
-        M = self.file.read(name).reshape(info.shape[0], -1).astype(np.float64)
+        M = self.file.read(name).reshape(info.shape[0], -1)
         largest = max(M.max(), -M.min())
         if not np.isfinite(largest):
             raise _NonFiniteError(f"{_last(name)} has non-finite entries")
@@ -250,7 +270,7 @@ class Adapter:
         info = self.file.tensors[name]
         if info.dtype not in ROUNDOFF or info.size != length:
             raise UnreadableError(f"{_last(name)} has the shape {info.shape}, expected {length} numbers")
-        values = self.file.read(name).ravel().astype(np.float64)
+        values = self.file.read(name).ravel()
         if not np.isfinite(values).all():
             raise _NonFiniteError(f"{_last(name)} has non-finite entries")
         if np.abs(values).max() > _ENTRY_LIMIT:
@@ -272,7 +292,7 @@ class Adapter:
         rank, scale = self.config.rank_of(entry.module), self.config.scale_of(entry.module)
         if inner == rank:
             return 1, scale
-        if self.config.stacks_experts and inner % rank == 0:
+        if self.config.target_parameters and inner % rank == 0:
             return inner // rank, scale
         raise UnreadableError(f"the factors have rank {inner}, the configuration says {rank}")
 

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import IO
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from .._files import PathLike, write_atomically
+from .._files import PathLike, Write, write_atomically
 from .._validate import Array
 from .folder import UnreadableError, open_regular, parse_object, printable
 
@@ -187,9 +188,10 @@ class TensorFile:
             raise UnreadableError(f"{self.path}: became shorter while it was read")
         return StoredTensor(info.dtype, info.shape, data)
 
-    def read(self, name: str) -> Array:
-        """Return a tensor's values."""
-        return self.stored(name).decoded()
+    def read(self, name: str, dtype: DTypeLike = np.float64) -> Array:
+        """Return a tensor's values in a floating dtype of NumPy; what it cannot hold becomes infinite."""
+        with np.errstate(invalid="ignore", over="ignore"):  # a signalling NaN is a NaN
+            return self.stored(name).decoded().astype(dtype, copy=False)
 
 
 def _are_counts(value: object) -> bool:
@@ -223,7 +225,12 @@ def encoded(values: Array, dtype: str) -> StoredTensor:
 
 
 def write_tensors(path: PathLike, tensors: dict[str, StoredTensor], metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file, whole or not at all; wide dtypes come first, so that every tensor is aligned."""
+    """Write a safetensors file, whole or not at all."""
+    write_atomically(path, tensor_writer(tensors, metadata))
+
+
+def tensor_writer(tensors: dict[str, StoredTensor], metadata: dict[str, str] | None = None) -> Write:
+    """Return what fills a safetensors file; wide dtypes come first, so that every tensor is aligned."""
     order = sorted(tensors, key=lambda name: (-np.dtype(_RAW[tensors[name].dtype]).itemsize, name))
     header: dict[str, object] = {"__metadata__": metadata} if metadata else {}
     position = 0
@@ -240,4 +247,4 @@ def write_tensors(path: PathLike, tensors: dict[str, StoredTensor], metadata: di
         for name in order:
             file.write(tensors[name].data.tobytes())
 
-    write_atomically(path, write)
+    return write

@@ -40,6 +40,8 @@ from lorasolve.symbolic.soundness import (
 )
 from lorasolve.symbolic.terms import Fact, Premise, Square, Term, as_term
 
+from .._validate import as_choice, as_instance
+
 MutantKind: TypeAlias = Literal["sign", "constant", "dropped assumption", "swapped transpose", "swapped symbols"]
 
 EVALUATIONS = 4
@@ -75,13 +77,13 @@ class Mutant:
 
 def mutant(kind: MutantKind, change: str, counterexample: Mapping[Any, Any] | None = None, **edit: Any) -> Mutant:
     """Return a mutant that replaces the fields `edit` of its check."""
-    if kind not in get_args(MutantKind):
-        raise ValueError(f"kind: unknown mutant kind {kind!r}; accepted: {', '.join(get_args(MutantKind))}")
-    return Mutant(kind, change, edit, counterexample)
+    as_choice(kind, "kind", get_args(MutantKind))
+    return Mutant(kind, as_instance(change, "change", str), edit, counterexample)
 
 
 def dropped(what: Assumption | Premise, counterexample: Mapping[Any, Any] | None = None) -> Mutant:
     """Return the mutant that keeps the statement but not the assumption `what`."""
+    as_instance(what, "what", (Assumption, Premise))
     return Mutant("dropped assumption", f"without: {what.name}", {"without": what.name}, counterexample)
 
 

@@ -13,6 +13,8 @@ from lorasolve._known import Known
 from lorasolve.symbolic.checks import Check, Mutant, Outcome, in_words
 from lorasolve.symbolic.theorem import KINDS, Theorem
 
+from .._validate import as_instance
+
 SEED = 20250
 
 
@@ -282,7 +284,7 @@ def _not_asked(checks: Sequence[CheckReport]) -> int:
 
 def run_module(name: str, theorem: Theorem) -> int:
     """Check a single theorem and print the report: the last line of every theorem module."""
-    report = run(name, theorem)
+    report = run(as_instance(name, "name", str), as_instance(theorem, "theorem", Theorem))
     print(as_text(report))
     return 0 if report.ok else 1
 

@@ -14,6 +14,8 @@ from types import ModuleType
 
 from lorasolve.symbolic.checks import Check, Exact, Identity, Inequality, Sampled, ScalarCheck, SumOfSquares
 
+from .._validate import as_instance
+
 SECTIONS = ("Statement", "Assumptions", "Source", "Idea", "Checks", "Used by")
 
 KINDS = (Identity, Inequality, SumOfSquares, ScalarCheck, Exact, Sampled)
@@ -132,6 +134,8 @@ def load(path: Path) -> Theorem:
 def discover(package: ModuleType) -> dict[str, Theorem]:
     """Return the theorems that the modules of a package define as ``THEOREM``, by module name, in its order."""
     found: dict[str, Theorem] = {}
+    if not hasattr(as_instance(package, "package", ModuleType), "__path__"):
+        raise TypeError(f"package: expected a package, got the module {package.__name__!r}")
     for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name):
         if not info.name.startswith("_"):
             theorem = getattr(importlib.import_module(f"{package.__name__}.{info.name}"), "THEOREM", None)

@@ -94,3 +94,27 @@ def test_no_heavy_library_is_loaded(folders):
     )
     done = subprocess.run([sys.executable, "-c", program, str(folders / "good")], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+
+
+def test_truncate_and_interfere(folders, capsys):
+    out = str(folders / "short")
+    assert main(["truncate", str(folders / "full"), "--rank", "2", "--out", out, "--layers", "1"]) == 0
+    assert "12 layers, rank 4 -> 2" in capsys.readouterr().out
+    assert main(["truncate", str(folders / "full"), "--rank", "2", "--out", out]) == 2
+    assert "not an empty folder" in capsys.readouterr().err
+    assert main(["interfere", str(folders / "full"), out, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert len(document["modules"]) == 12 and document["modules"][0]["sum_rank"] == 4
+    assert main(["interfere", str(folders / "full"), out, "--layers", "2"]) == 0
+    assert capsys.readouterr().out.count("cosine +") == 2
+    assert main(["interfere", out]) == 2
+
+
+def test_explain(capsys):
+    run = ["--lr", "2e-4", "--wd", "0.01", "--alpha", "16", "--rank", "8", "--steps", "5000"]
+    assert main(["explain", "decay", "--optimizer", "adamw", *run]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("lam: none") and "5e+05 steps" in text and "0.99 of their size" in text
+    assert main(["explain", "decay", "--optimizer", "sgd", *run, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["kind"] == "l2" and document["lam"] == 0.01 and document["lam_nuclear"] == 0.005

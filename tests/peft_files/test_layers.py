@@ -97,6 +97,22 @@ def test_experts_are_grouped_on_one_side_and_interleaved_on_the_other(tmp_path, 
         check(layer, expected)
 
 
+def test_patterns_name_a_parameter_that_the_file_does_not(tmp_path, make):
+    """PEFT saves the factors of ``experts.up`` under ``experts``, and of a second parameter under ``base_layer``."""
+    A, B = np.ones((6, 7)), np.ones((9, 6))
+    config = {"target_parameters": ["experts.up"], "rank_pattern": {"experts.up": 2}}
+    layers = list(read(make.adapter(tmp_path / "a", make.linear("mlp.experts", A, B), **config)).layers())
+    assert len(layers) == 3 and {layer.scale for layer in layers} == {8 / 2}
+    tensors = make.linear("mlp.experts", A, B) | make.linear("mlp.experts.base_layer", A, B)
+    for patterns, unusable in (({"experts.up": 2}, 2), ({r"experts\..*": 2}, 0)):
+        config = {"target_parameters": ["experts.up", "experts.down"], "rank_pattern": patterns}
+        found = list(read(make.adapter(tmp_path / "b", tensors, **config)).layers())
+        assert (
+            sum(isinstance(layer, UnusableLayer) and "different values" in layer.reason for layer in found) == unusable
+        )
+        assert len(found) == (2 if unusable else 6)
+
+
 def test_dora_has_a_direction_only(tmp_path, make):
     down, up = make.pair(0)
     tensors = make.linear("a.q", down, up) | {"base_model.model.a.q.lora_magnitude_vector": np.ones(9, "f4")}
@@ -160,6 +176,7 @@ def test_tensors_that_are_no_factors_are_listed(tmp_path, make):
         "base_model.model.a.q.lora_B.bias": "a bias beside the factors",
         "base_model.model.classifier.weight": "trained in full, not of low rank",
         "base_model.model.classifier.bias": "trained in full, not of low rank",
+        "base_model.model.activation.alpha": "trained in full, not of low rank",
         "base_model.model.a.k.hada_w1_a": "an adapter of another kind",
     }
     tensors = make.linear("a.q", down, up) | dict.fromkeys(others, np.ones(3, "f4"))
@@ -243,6 +260,7 @@ def test_defaults_of_peft(tmp_path, make):
         ({"lora_alpha": 10**400}, "lora_alpha: expected a number"),
         ({"use_rslora": "yes"}, "use_rslora: expected true or false"),
         ({"rank_pattern": [1]}, "rank_pattern: expected an object"),
+        ({"target_parameters": "experts.up"}, "target_parameters: expected a list"),
         ({"use_qalora": True}, "QALoRA"),
         ({"use_bdlora": {"x": 1}}, "block-diagonal"),
     ],
