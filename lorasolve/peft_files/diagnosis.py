@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from .._files import PathLike
 from .._threads import blas_threads
+from .._validate import as_instance
 from .base_weights import BaseFacts, BaseWeights, base_facts
 from .checkpoint import TrainerState, read_trainer_state
 from .decay import Decay
@@ -223,16 +224,16 @@ def diagnose(path: PathLike, *, base: PathLike | None = None, decay: Decay | Non
     - ``loud``: a layer uses its whole rank *and* is out of proportion, which is how the failures of Kim, Kim and Ryu
       (ICML 2025, theorem 1) look. Both halves or no verdict.
     - ``spiked``: a layer is out of proportion and one direction carries it.
-    - ``untrained``: a layer's update is exactly zero and only one factor is.
+    - ``untrained``: a layer's update is exactly zero and its factors are not both, as at the start of a run.
     - ``not_stationary``: under l2 decay every stationary point is balanced (``proofs/stationary_structure.py``), and
       this one is not; ``L`` is at least ``lam`` times the wasted penalty above its minimum.
     - ``low_rank``: under l2 decay, balanced, and of lower rank than ``r`` in every layer, as in the good case.
     - ``inconclusive``: everything else.
     """
+    decay = Decay() if decay is None else as_instance(decay, "decay", Decay)
     adapter = read(path)
     weights = None if base is None else BaseWeights(base)
     trainer = read_trainer_state(path) if adapter.config is not None else None
-    decay = decay or Decay()
     layers, unusable = _measured(adapter, weights)
     layers = _judged(layers, decay)
     kind, reason = _verdict(layers, unusable, decay)
@@ -347,7 +348,10 @@ def _verdict(layers: list[LayerReport], unusable: list[UnusableLayer], decay: De
             return kind, f"{words} in {_modules([layer.facts.module for layer in having[kind]])}; worst: {_size(worst)}"
     if having["untrained"]:
         names = [layer.facts.module for layer in having["untrained"]]
-        return "untrained", f"the update is exactly zero, one factor being zero, in {_modules(names)} of {len(layers)}"
+        return (
+            "untrained",
+            f"the update is exactly zero, though its factors are not, in {_modules(names)} of {len(layers)}",
+        )
     if having["not_stationary"]:
         imbalances = [layer.facts.imbalance or 0.0 for layer in having["not_stationary"]]
         names = [layer.facts.module for layer in having["not_stationary"]]
