@@ -467,7 +467,7 @@ def _trainer_remarks(trainer: TrainerState, decay: Decay) -> list[str]:
     if trainer.non_finite_gradients:
         remarks.append(f"trainer's log: {trainer.non_finite_gradients} gradient norms are not finite")
     if trainer.optimizer_saved:
-        remarks.append("optimizer.pt lies beside it: it holds weight decay and smoothed gradients, and needs torch")
+        remarks.append("optimizer.pt lies beside it and holds the weight decay: --optimizer-state reads it with torch")
     return remarks
 
 
