@@ -27,6 +27,9 @@ SPIKE = 10.0
 # Imbalance above this, or above what rounding explains, refutes stationarity under l2 decay.
 IMBALANCE = 1e-2
 
+# Share of the penalty by which rounding may have enlarged what is wasted of it: thousands of units in the last place.
+_ROUNDING = 1e-12
+
 # From worst to best; what a layer has of these is in its findings.
 FINDINGS = ("non_finite", "loud", "spiked", "untrained", "not_stationary")
 
@@ -169,8 +172,13 @@ class Diagnosis:
 
     @property
     def excess(self) -> float | None:
-        """``lam`` times the wasted penalty: ``L`` is at least this far above its minimum. None without l2 decay."""
-        return self.decay.lam * self.wasted if self.decay.kind == "l2" and self.decay.lam else None
+        """``lam`` times the wasted penalty: ``L`` is at least this far above its minimum. None without l2 decay.
+
+        CERTIFIED: ``1e-12`` of the penalty is taken off for the rounding of QR, SVD and sums.
+        """
+        if self.decay.kind != "l2" or not self.decay.lam:
+            return None
+        return self.decay.lam * max(self.wasted - _ROUNDING * self.penalty, 0.0)
 
     def to_dict(self) -> dict[str, object]:
         """Return the diagnosis as plain values, without the singular vectors (which are not kept)."""

@@ -41,7 +41,7 @@ def test_low_rank_needs_l2_decay_balance_and_a_rank_below_r(tmp_path, make):
     folder = make.adapter(tmp_path / "good", model(make, GOOD))
     found = diagnose(folder, decay=L2)
     assert found.kind == "low_rank" and all(premise.holds for premise in found.premises)
-    assert found.excess == pytest.approx(0, abs=1e-12)
+    assert found.excess == 0
     for decay, word in (
         (Decay(), "not in the files"),
         (Decay("decoupled", 0.01), "no term"),
