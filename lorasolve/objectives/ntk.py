@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._validate import Array, as_float_array, as_integer, as_shape
+from .._validate import Array, as_choice, as_float_array, as_index_array, as_integer, as_shape
 from ._description import Description, Matrix
 from ._output_losses import LOSSES, Loss, curvature, sum_and_slope
 from .base import Objective
@@ -49,8 +49,7 @@ class NTK(Objective):
     ) -> None:
         features = as_float_array(features, "features", 4)
         N, K, m, n = features.shape
-        if loss not in LOSSES:
-            raise ValueError(f"loss: expected 'square', 'logistic' or 'softmax', got {loss!r}")
+        as_choice(loss, "loss", LOSSES)
         self.features = features
         self.dtype = features.dtype
         self.shape = (m, n)
@@ -65,10 +64,7 @@ class NTK(Objective):
     def _checked(self, targets: ArrayLike) -> Array:
         N, K = self.features.shape[:2]
         if self.loss == "softmax":
-            labels = np.asarray(targets)
-            if labels.shape != (N,) or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= K:
-                raise ValueError(f"targets: expected {N} integers from 0 to {K - 1}, got {labels!r}")
-            return labels
+            return as_index_array(targets, "targets", K, N)
         y = as_shape(as_float_array(targets, "targets", 2), "targets", (N, K)).astype(self.dtype, copy=False)
         if self.loss == "logistic" and not np.isin(y, (-1.0, 1.0)).all():
             raise ValueError("targets: expected labels -1 or 1 for the logistic loss")
@@ -134,6 +130,7 @@ class NTK(Objective):
 
     def sample_batch(self, index: Array) -> Objective:
         """Return the loss of the samples ``index``."""
+        index = as_index_array(index, "index", self.n_samples)
         return NTK(self.features[index], self.targets[index], self.loss, self.offset[index])
 
     def merged(self, update: Array) -> Objective:
