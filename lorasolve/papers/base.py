@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._text import text_table as text_table
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -182,17 +184,6 @@ def mean_and_error(values: ArrayLike, digits: int = 3) -> str:
     numbers = np.asarray(values, dtype=np.float64)
     error = float(np.std(numbers, ddof=1)) / math.sqrt(numbers.size) if numbers.size > 1 else math.nan
     return f"{float(np.mean(numbers)):.{digits}f} +- {error:.{digits}f}"
-
-
-def text_table(header: list[str], rows: list[list[str]]) -> str:
-    """Return aligned columns, the first one to the left."""
-    widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
-
-    def line(row: list[str]) -> str:
-        first, *others = row
-        return "  ".join([first.ljust(widths[0]), *(c.rjust(w) for c, w in zip(others, widths[1:]))]).rstrip()
-
-    return "\n".join([line(header), *map(line, rows)])
 
 
 def distinct(records: list[Record], key: str) -> list[Any]:

@@ -76,18 +76,19 @@ class TransformerStarts(Experiment):
             seconds.append(time.process_time() - began)
         among = []
         for k, verdict in enumerate(verdicts):
-            others = [other for j, other in enumerate(verdicts) if j != k]
+            others = [other for j, other in enumerate(verdicts) if j != k and other.certificate is not None]
             among.append(
                 judge(
                     model, CrossEntropy(), batches, _LAM, layers=layers, factors=verdict.factors, others=others
                 ).kind
             )
-        ends = [verdict.certificate for verdict in verdicts if verdict.certificate is not None]
         pairs = []
-        for k, second in enumerate(ends):
-            for j, first in enumerate(ends[:k]):
-                found = two_points(first, second)
-                pairs.append({"pair": [j, k], "quotient": found.quotient, "distance": found.distance})
+        for k, first in enumerate(verdicts):
+            for j in range(k):
+                one, other = verdicts[j].certificate, first.certificate
+                if one is not None and other is not None:
+                    found = two_points(one, other)
+                    pairs.append({"pair": [j, k], "quotient": found.quotient, "distance": found.distance})
         return {"ends": [_end(v) for v in verdicts], "among": among, "pairs": pairs, "cpu": seconds}
 
     def table(self, records: list[Record]) -> str:
@@ -109,8 +110,8 @@ class TransformerStarts(Experiment):
                     f"{cpu:.0f}",
                 ]
             )
-        header = ["start", "F", f"ranks of {_RANK}", "||G||/lam", "grad", "gap", "curvature"]
-        lines = [text_table([*header, "alone", "with the others", "CPU s"], rows)]
+        header = ["start", "F", f"ranks of {_RANK}", "||G||/lam", "grad", "gap", "curvature", "alone"]
+        lines = [text_table([*header, "with the others", "CPU s"], rows)]
         lines += [
             f"points {p['pair'][0] + 1} and {p['pair'][1] + 1}: <G1 - G2, X1 - X2>/||X1 - X2||^2 = "
             f"{p['quotient']:+.2e} at distance {p['distance']:.2f}"

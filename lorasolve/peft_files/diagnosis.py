@@ -129,8 +129,6 @@ class Diagnosis:
         Why each other tensor is no factor.
     decay : Decay
         What was known of the weight decay.
-    base_given : bool
-        Whether base weights were given.
     trainer : TrainerState, optional
         What the trainer's log says.
     """
@@ -145,7 +143,6 @@ class Diagnosis:
     unusable: tuple[UnusableLayer, ...]
     skipped: dict[str, str]
     decay: Decay
-    base_given: bool
     trainer: TrainerState | None
 
     def with_finding(self, finding: str) -> tuple[str, ...]:
@@ -250,7 +247,6 @@ def diagnose(path: PathLike, *, base: PathLike | None = None, decay: Decay | Non
         unusable=tuple(unusable),
         skipped=adapter.skipped,
         decay=decay,
-        base_given=base is not None,
         trainer=trainer,
     )
 
@@ -372,6 +368,11 @@ def _verdict(layers: list[LayerReport], unusable: list[UnusableLayer], decay: De
         return "inconclusive", f"balanced, but the whole rank r is used in {_modules(full)} of {len(layers)}"
     if any(layer.facts.kind == "adalora" for layer in layers):
         return "inconclusive", "AdaLoRA's third factor changes the conditions of the theorems"
+    if any(layer.facts.dora for layer in layers):
+        return (
+            "inconclusive",
+            "DoRA normalizes the weight, so its update is not the product that the theorems are about",
+        )
     return "low_rank", (
         "balanced and of lower rank than r in every layer, as a stationary point under l2 decay is in the good case; "
         "whether the gradient agrees is not in the files"

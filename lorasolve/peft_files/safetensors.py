@@ -191,7 +191,7 @@ class TensorFile:
     def read(self, name: str, dtype: DTypeLike = np.float64) -> Array:
         """Return a tensor's values in a floating dtype of NumPy; what it cannot hold becomes infinite."""
         with np.errstate(invalid="ignore", over="ignore"):  # a signalling NaN is a NaN
-            return self.stored(name).decoded().astype(dtype)
+            return self.stored(name).decoded().astype(dtype, copy=False)
 
 
 def _are_counts(value: object) -> bool:

@@ -50,7 +50,9 @@ def diagnosis_text(diagnosis: Diagnosis, count: int = 10, sort: str = "worst") -
         lines += ["", *_aligned(family_rows(diagnosis)), "", head, *_aligned(layer_rows(shown))]
     if diagnosis.unusable:
         lines += ["", f"layers that cannot be used ({len(diagnosis.unusable)}):"]
-        lines += [f"  {printable(layer.module)}: {layer.reason}" for layer in diagnosis.unusable[:count]]
+        lines += [
+            f"  {printable(layer.module)}: {printable(layer.reason, 400)}" for layer in diagnosis.unusable[:count]
+        ]
     if diagnosis.skipped:
         lines += ["", f"tensors that are no factors ({len(diagnosis.skipped)}):"]
         lines += [f"  {printable(name)}: {why}" for name, why in list(diagnosis.skipped.items())[:count]]

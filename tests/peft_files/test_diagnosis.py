@@ -53,6 +53,12 @@ def test_low_rank_needs_l2_decay_balance_and_a_rank_below_r(tmp_path, make):
     assert full.kind == "inconclusive" and "whole rank r is used" in full.reason
 
 
+def test_dora_is_not_what_the_theorems_are_about(tmp_path, make):
+    tensors = model(make, GOOD) | {"h.3.q.lora_magnitude_vector": np.ones(20, "f4")}
+    found = diagnose(make.adapter(tmp_path, tensors, use_dora=True), decay=L2)
+    assert found.kind == "inconclusive" and "DoRA" in found.reason and "directions only" in str(found)
+
+
 def test_unbalanced_factors_refute_stationarity_with_a_bound(tmp_path, make):
     tensors = model(make, GOOD, {3: lambda down, up: (2 * down, up / 2)})
     found = diagnose(make.adapter(tmp_path, tensors), decay=L2)
@@ -260,7 +266,7 @@ def test_what_a_checkpoint_says_without_torch(tmp_path, make):
 # ---------------------------------------------------------------------- reports
 def everything(tmp_path, make):
     tensors = model(make, FULL, {3: lambda down, up: (down, 0 * up)})
-    tensors |= {"classifier.weight": np.ones((2, 2)), "h.99.q.lora_A.weight": np.ones((4, 4))}
+    tensors |= {"classifier.weight": np.ones((2, 2)), "h.99\x1b[2Jq.lora_A.weight": np.ones((4, 4))}
     tensors |= make.linear('<script>alert("x")</script>\x1b[31m', *balanced(FULL[0], 77))
     return diagnose(make.adapter(tmp_path, tensors), decay=L2)
 
