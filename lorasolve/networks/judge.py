@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from ..objectives._blocks import Pairs
 from ._affine import is_affine
 from ._torch import evaluating, processes, require_torch
 from .gradients import Network
-from .linearize import linearize
+from .linearize import linearize, require_outputs
 from .losses import OutputLoss
 from .tangent import TangentCertificate, ratio, tangent_certificate
 from .token_ntk import TangentSolution, solve_tangent
@@ -118,7 +119,8 @@ class NetworkVerdict:
         }
 
     def __str__(self) -> str:
-        lines = [f"verdict: {self.kind}", "premises:", *(f"  {text}" for text in self.premises), self.reason]
+        lines = [f"verdict: {self.kind}", "premises:", *(f"  {text}" for text in self.premises)]
+        lines.append(textwrap.fill(self.reason, 118, break_on_hyphens=False))
         if self.certificate is not None:
             lines += self._numbers(self.certificate)
         return "\n".join(lines)
@@ -222,8 +224,8 @@ def judge(
     as_number(tol, "tol", 0.0, open_low=True)
     if lam_kind not in DECAYS:
         raise ValueError(f"lam_kind: expected one of {', '.join(map(repr, DECAYS))}, got {lam_kind!r}")
-    if tangent_solve and processes() > 1:
-        raise ValueError("tangent_solve: runs in one process, and the data are shared among several")
+    if tangent_solve:
+        require_outputs(loss)
     bound = as_number(lower_bound, "lower_bound")
     network = Network(
         model, loss, batches, layers=layers, adapter=adapter, dtype=dtype, lower_bound=bound
