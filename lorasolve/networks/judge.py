@@ -21,7 +21,7 @@ from ._torch import evaluating, processes, require_torch
 from .gradients import Network
 from .linearize import linearize, require_outputs
 from .losses import OutputLoss
-from .tangent import TangentCertificate, ratio, tangent_certificate
+from .tangent import TangentCertificate, finite, ratio, tangent_certificate
 from .token_ntk import TangentSolution, solve_tangent
 
 Decay = Literal["l2", "decoupled", "none"]
@@ -109,7 +109,7 @@ class NetworkVerdict:
             "level": None if self.level is None else str(self.level),
             "premises": list(self.premises),
             "lam": self.lam,
-            "relative_gap": self.relative_gap,
+            "relative_gap": finite(self.relative_gap),
             "certificate": None if self.certificate is None else self.certificate.to_dict(),
             "base_norms": list(self.base_norms),
             "solved": None if self.solved is None else self.solved.to_dict(),

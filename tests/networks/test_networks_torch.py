@@ -284,7 +284,8 @@ def test_the_start_is_a_saddle_and_too_small_a_rank_is_named():
 
 def test_without_a_penalty_there_is_no_statement(trained):
     model, _ = trained
-    assert judge(model, CrossEntropy(), data(), 0.0).kind == "no_premise"
+    without = judge(model, CrossEntropy(), data(), 0.0)
+    assert without.kind == "no_premise" and json.dumps(without.to_dict(), allow_nan=False)
     verdict = judge(model, CrossEntropy(), data(), LAM, lam_kind="decoupled")
     assert verdict.kind == "no_premise" and "decoupled" in verdict.reason
 
@@ -310,7 +311,11 @@ def test_non_finite_and_loud_points_are_named():
     model = Net()
     with torch.no_grad():
         model.first.lora_B[0, 0] = math.nan
-    assert judge(model, CrossEntropy(), data(), LAM).kind == "non_finite"
+    broken = judge(model, CrossEntropy(), data(), LAM)
+    assert broken.kind == "non_finite" and json.dumps(broken.to_dict(), allow_nan=False)
+    assert math.isnan(broken.F) and "not finite" in str(broken)
+    with pytest.raises(ValueError, match="not finite"):
+        broken.factors  # noqa: B018
     model = Net()
     with torch.no_grad():
         model.first.lora_B.normal_(std=30.0)
