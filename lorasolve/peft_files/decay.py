@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._registry import suggest
-from .._validate import as_integer, as_number
+from .._validate import as_flag, as_integer, as_number, as_text
 
 KINDS = ("l2", "decoupled", "none", "unknown")
 SCHEDULES = ("constant", "linear", "cosine")
@@ -43,7 +43,8 @@ class Decay:
     source: str = "these files do not say"
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
+        as_text(self.source, "source")
+        if as_text(self.kind, "kind") not in KINDS:
             raise ValueError(f"kind: unknown kind of weight decay {self.kind!r}.{suggest(self.kind, list(KINDS))}")
         if self.lam is not None:
             as_number(self.lam, "lam", 0.0, open_low=self.kind == "l2")
@@ -168,7 +169,9 @@ def explain_decay(
     as_number(alpha, "alpha", 0.0, open_low=True)
     as_integer(rank, "rank", 1)
     as_integer(steps, "steps", 1, 10**8)
-    if schedule not in SCHEDULES:
+    as_flag(rslora, "rslora")
+    as_text(optimizer, "optimizer")
+    if as_text(schedule, "schedule") not in SCHEDULES:
         raise ValueError(f"schedule: unknown schedule {schedule!r}.{suggest(schedule, list(SCHEDULES))}")
     if step_size * weight_decay >= 1:
         raise ValueError(
