@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._registry import suggest
-from .._validate import as_choice, as_integer, as_number, as_text
+from .._validate import as_choice, as_flag, as_integer, as_number, as_text
 
 KINDS = ("l2", "decoupled", "none", "unknown")
 SCHEDULES = ("constant", "linear", "cosine")
@@ -43,6 +43,7 @@ class Decay:
     source: str = "these files do not say"
 
     def __post_init__(self) -> None:
+        as_text(self.source, "source")
         as_choice(self.kind, "kind", KINDS)
         if self.lam is not None:
             as_number(self.lam, "lam", 0.0, open_low=self.kind == "l2")
@@ -167,6 +168,8 @@ def explain_decay(
     as_number(alpha, "alpha", 0.0, open_low=True)
     as_integer(rank, "rank", 1)
     as_integer(steps, "steps", 1, 10**8)
+    as_flag(rslora, "rslora")
+    as_text(optimizer, "optimizer")
     as_choice(schedule, "schedule", SCHEDULES)
     if step_size * weight_decay >= 1:
         raise ValueError(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from .._files import PathLike
 from .._threads import blas_threads
-from .._validate import as_instance
+from .._validate import as_instance, as_path
 from .base_weights import BaseFacts, BaseWeights, base_facts
 from .checkpoint import TrainerState, read_trainer_state
 from .decay import Decay
@@ -240,7 +240,7 @@ def diagnose(path: PathLike, *, base: PathLike | None = None, decay: Decay | Non
     """
     decay = Decay() if decay is None else as_instance(decay, "decay", Decay)
     adapter = read(path)
-    weights = None if base is None else BaseWeights(base)
+    weights = None if base is None else BaseWeights(as_path(base, "base"))
     trainer = read_trainer_state(path) if adapter.config is not None else None
     layers, unusable = _measured(adapter, weights)
     layers = _judged(layers, decay)

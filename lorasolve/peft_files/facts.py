@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._validate import Array
+from .._validate import Array, as_instance
 from ..linear_map import RANK_TOL, factor_svd, numerical_rank
 from .layers import LayerFactors
 
@@ -190,6 +190,7 @@ class LayerFacts:
 
 def facts_of(layer: LayerFactors) -> LayerFacts:
     """Return the facts about a layer."""
+    as_instance(layer, "layer", LayerFactors)
     A, B = layer.A, layer.B
     sigma = abs(layer.scale) * factor_svd(A, B)[1]
     columns_A, columns_B = np.abs(A).max(axis=0), np.abs(B).max(axis=0)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .._files import PathLike
-from .._validate import Array, as_path
+from .._validate import Array, as_instance, as_path
 from .config import CONFIG, AdapterConfig, read_config
 from .folder import UnreadableError, inside, printable
 from .safetensors import ROUNDOFF, TensorFile
@@ -143,8 +143,8 @@ class Adapter:
     """
 
     def __init__(self, file: TensorFile, config: AdapterConfig | None) -> None:
-        self.file = file
-        self.config = config
+        self.file = as_instance(file, "file", TensorFile)
+        self.config = None if config is None else as_instance(config, "config", AdapterConfig)
         self.entries: dict[str, LayerTensors] = {}
         self.skipped: dict[str, str] = {}
         for name in sorted(file.tensors):
