@@ -42,8 +42,8 @@ def parse_value(text: str) -> Any:
     """Return a number, True, False, None, a tuple or a quoted text as what it is, and anything else as text."""
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError):
-        return text
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        return text  # whether the setting takes one is for the component to say
 
 
 def value_text(value: Any) -> str:

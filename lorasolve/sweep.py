@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -13,20 +14,21 @@ import numpy as np
 from ._progress import Progress
 from ._threads import get_threads, kernel_threads
 from ._units import Units, gradient_at_zero, units
-from ._validate import Array
+from ._validate import Array, as_flag, as_instance, as_integer, shown
 from .engine import Given, first_stage, method_and_start, own_problem, solve, start_name
 from .inits import Init
 from .kernels._stopping import DIVERGED, LIMIT, RUNNING
 from .method import Method
-from .monitor import MEANING, StoppingRule
+from .monitor import MEANING, StoppingRule, rule_of
 from .optimizers import Optimizer
 from .problem import Problem
 from .result import Result, Trace
 from .status import Status
+from .tables import Column, Record, Tabular
 
 
-@dataclass
-class BatchResult:
+@dataclass(repr=False)
+class BatchResult(Tabular):
     """The ends of many runs, in the order in which they were given.
 
     Attributes
@@ -58,6 +60,40 @@ class BatchResult:
 
     def __len__(self) -> int:
         return len(self._runs)
+
+    def __repr__(self) -> str:
+        ends = Counter(status.label for status in self.status)
+        told = ", ".join(f"{count} {label}" for label, count in ends.most_common())
+        return f"BatchResult({len(self)} runs: {told}; {self.seconds:.3g} s)"
+
+    def records(self) -> list[Record]:
+        """Return a row for each run: what it was and how it ended."""
+        return [
+            {
+                "method": str(run.method),
+                "lam": run.problem.lam,
+                "seed": run.seed,
+                "fun": float(self.fun[k]),
+                "grad_norm": float(self.grad_norm[k]),
+                "nit": int(self.nit[k]),
+                "status": self.status[k].label,
+                "compiled": bool(self.compiled[k]),
+            }
+            for k, run in enumerate(self._runs)
+        ]
+
+    def columns(self) -> list[Column]:
+        """Return all fields of the records."""
+        return [
+            Column("method", "method", left=True),
+            Column("lam", "lam", latex=r"$\lambda$"),
+            Column("seed", "seed"),
+            Column("fun", "objective", "{:.10g}".format),
+            Column("grad_norm", "||grad L||", "{:.1e}".format, latex=r"$\|\nabla L\|$"),
+            Column("nit", "iterations"),
+            Column("status", "status", left=True),
+            Column("compiled", "compiled"),
+        ]
 
     @property
     def success(self) -> Array:
@@ -154,7 +190,8 @@ def solve_batch(
         refuses.
     """
     began = time.perf_counter()
-    stop = StoppingRule() if stop is None else stop
+    stop = rule_of(stop)
+    as_flag(progress, "progress")
     runs = [prepared(run) for run in _runs(problems, method, init, seed)]
     made = run_prepared(runs, stop, progress)
     made.seconds = time.perf_counter() - began
@@ -204,6 +241,9 @@ def _runs(problems: Any, method: Any, init: Any, seed: Any) -> list[Run]:
         "init": (init, init is None or isinstance(init, (str, Init, Result, tuple))),
         "seed": (seed, seed is None or isinstance(seed, (int, np.integer))),
     }
+    for name, (value, single) in given.items():
+        if not single and not isinstance(value, (list, tuple, range)) and np.ndim(value) != 1:
+            raise TypeError(f"{name}: expected one value or a list of them, got {shown(value)}")
     lengths = {name: len(value) for name, (value, single) in given.items() if not single}
     count = max(lengths.values(), default=1)
     for name, length in lengths.items():
@@ -212,12 +252,12 @@ def _runs(problems: Any, method: Any, init: Any, seed: Any) -> list[Run]:
     columns = [[value] * count if single else list(value) for value, single in given.values()]
     first = columns[0][0]
     for problem in columns[0]:
-        if not isinstance(problem, Problem):
-            raise TypeError(f"problems: expected Problem objects, got {type(problem).__name__}")
+        as_instance(problem, "problems", Problem)
         problem.require_one_matrix("solve_batch")
         if (problem.shape, problem.rank, problem.dtype) != (first.shape, first.rank, first.dtype):
             raise ValueError(f"problems: all must have one shape, rank and type, got {first!r} and {problem!r}")
-    return [Run(problem, *method_and_start(m, i), s) for problem, m, i, s in zip(*columns)]
+    seeds = [None if s is None else as_integer(s, "seed", 0) for s in columns[3]]
+    return [Run(problem, *method_and_start(m, i), s) for problem, m, i, s in zip(*columns[:3], seeds)]
 
 
 def prepared(run: Run) -> Run:

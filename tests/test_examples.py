@@ -17,7 +17,7 @@ def run(name: str) -> Any:
 
 OWN_TEST = {
     "quickstart", "own_objective", "convex_certificate", "ratings", "adapters", "sora_gates", "rac_lora",
-    "expressive_power", "rank_reduction", "forgetting",
+    "expressive_power", "rank_reduction", "forgetting", "beam_lora",
 }  # fmt: skip
 ALL = {path.stem for path in FOLDER.glob("*.py")}
 
@@ -99,3 +99,10 @@ def test_forgetting() -> None:
     assert all(end.behind_front > -1e-8 for end in ends.values())
     fitting, full = ends["LoRA, r = 3"], ends["full fine-tuning"]
     assert fitting.target_loss < full.target_loss and fitting.forgetting < full.forgetting
+
+
+def test_beam_lora() -> None:
+    """The methods differ: pruning alone comes nearest to the change, and gates alone change nothing much."""
+    means = run("beam_lora")
+    assert means["pruning alone"] < 0.9 * min(means["LoRA"], means["BeamLoRA"], means["BeamLoRA, split exact"])
+    assert abs(means["gates alone"] / means["LoRA"] - 1.0) < 0.01

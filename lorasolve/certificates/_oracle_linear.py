@@ -10,7 +10,7 @@ import numpy as np
 from .._validate import Array
 from ..objectives.linear import LinearFineTuning
 from ._rounding import ETA, U, add_up, exact_sum, fraction_down, fraction_up, frobenius, mul_up, sum_error, terms
-from .balls import Ball, BallOracle, half_square, inner_product, product, residual, scaled, two_product, unknown
+from .balls import Ball, BallOracle, half_square, inner_product, moved, product, residual, scaled, unknown
 from .norms import nuclear_norm, semidefinite_defect
 
 # A Gram matrix with an eigenvalue below -INDEFINITE ||S||_F is not taken for a rounded positive semidefinite one.
@@ -28,13 +28,13 @@ def linear(objective: LinearFineTuning, A: Array, B: Array) -> BallOracle:
 def from_samples(W0: Array, Z: Array, Y: Array, A: Array, B: Array) -> BallOracle:
     """``R = (W0 + A B^T) Z - Y``, ``G = R Z^T / N``, ``f = ||R||_F^2 / (2N)``: all from the residual.
 
-    ``[W0, A] [Z; B^T Z] - Y`` is one accurate product, with ``B^T Z`` in twice the working precision. Nothing is lost
-    where a frozen weight that already fits cancels against the targets, and ``f >= 0`` needs no proof.
+    ``R`` is one accurate product, with ``W0 + A B^T`` in twice the working precision. Nothing is lost where a frozen
+    weight that already fits cancels against the targets, and ``f >= 0`` needs no proof.
     """
     N = Z.shape[1]
-    high, low, radius = two_product(B.T, Z)
-    left, right = np.hstack([W0, A]), np.vstack([Z, high])
-    R = residual(left, right, Y, np.vstack([np.zeros_like(Z), low])).wider(mul_up(frobenius(A), radius))
+    high, low, radius = moved(W0, A, B)
+    Rt = residual(Z.T, high.T, Y.T, low.T).wider(mul_up(frobenius(Z), radius))
+    R = Ball(np.ascontiguousarray(Rt.mid.T), Rt.radius)
     G = scaled(product(R, Z.T), float(N))
     return BallOracle(*half_square(R, N), G, 0.0, "the samples", least_squares=True)
 

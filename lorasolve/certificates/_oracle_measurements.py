@@ -14,7 +14,7 @@ from ._rounding import ETA, U, add_up, frobenius, mul_up, row_norms, sqrt_up, tw
 from .balls import Ball, BallOracle, entries, half_square, product, residual, scaled, two_product
 
 # Entries of dense measurements that are split at a time, few enough to stay in a processor's cache.
-CACHED = 2**15
+CACHED = 2**17
 
 
 def sensing(objective: MatrixSensing, A: Array, B: Array) -> BallOracle:

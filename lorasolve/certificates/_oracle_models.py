@@ -10,16 +10,16 @@ from ..objectives.logistic import Logistic
 from ..objectives.softmax import Softmax
 from . import _losses
 from ._rounding import frobenius, mul_up
-from .balls import Ball, BallOracle, product, residual, two_product
+from .balls import Ball, BallOracle, moved, product, residual
 from .norms import factor_norm
 
 
 def outputs(objective: LinearModel, A: Array, B: Array) -> Ball:
-    """Enclose ``(W0 + A B^T) Z = [W0, A] [Z; B^T Z]``."""
-    W0, Z = objective.W0, objective.Z
-    high, low, radius = two_product(B.T, Z)
-    below = np.vstack([np.zeros_like(Z), low])
-    return residual(np.hstack([W0, A]), np.vstack([Z, high]), None, below).wider(mul_up(frobenius(A), radius))
+    """Enclose ``(W0 + A B^T) Z``, the weight in twice the working precision."""
+    high, low, radius = moved(objective.W0, A, B)
+    Z = objective.Z
+    z = residual(Z.T, high.T, None, low.T).wider(mul_up(frobenius(Z), radius))
+    return Ball(np.ascontiguousarray(z.mid.T), z.radius)
 
 
 def through_samples(loss: _losses.Loss, Z: Array) -> BallOracle:

@@ -46,6 +46,7 @@ from ._rounding import (
     square_sum,
     sum_error,
     terms,
+    two_sum,
     up,
 )
 
@@ -167,6 +168,14 @@ def two_product(A: Array, B: Array) -> tuple[Array, Array, float]:
     high = A @ B
     rest = residual(A, B, high)
     return high, rest.mid, rest.radius
+
+
+def moved(W0: Array, A: Array, B: Array) -> tuple[Array, Array, float]:
+    """Return ``high``, ``low``, ``radius``: ``||W0 + A B^T - high - low||_F <= radius``, as :func:`two_product`."""
+    high, low, radius = two_product(A, B.T)
+    high, rest = two_sum(W0, high)
+    rest += low
+    return high, rest, add_up(radius, mul_up(U, frobenius(rest)))
 
 
 def entries(A: Array, B: Array, rows: Array, cols: Array, values: Array | None = None) -> Ball:

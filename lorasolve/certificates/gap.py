@@ -16,7 +16,7 @@ import numpy as np
 
 from .._files import PathLike
 from .._known import Known
-from .._validate import Array, as_number
+from .._validate import Array, as_choice, as_instance, as_number
 from ..linear_map import RANK_TOL, balanced, factor_svd, numerical_rank
 from ..objectives._blocks import Pairs
 from ..problem import Problem
@@ -228,7 +228,9 @@ def certify(
     ``||G||_2 <= lam`` to the last digit. Source: main paper, section 2, and the Fenchel duality of ``f`` and the
     nuclear norm (proofs/certificate, proofs/stationary_structure, proofs/rank_certificate).
     """
+    as_instance(problem, "problem", Problem)
     as_number(tol, "tol", 0.0)
+    as_choice(trust, "trust", ("lapack", "gemm"))
     factors = _factors(problem, point)
     problem = problem.replace(objective=problem.objective.in_float64())
     svds = [factor_svd(A, B) for A, B in factors]

@@ -14,7 +14,7 @@ from .._progress import Progress
 from .._registry import Registry
 from .._sdpa import read_sdpa_solution
 from .._threads import solver_pools
-from .._validate import Array, as_number
+from .._validate import Array, as_flag, as_instance, as_number
 from ..certificates import Bound, Certificate
 from ..certificates.evidence import Product
 from ..certificates.gap import conclude
@@ -76,8 +76,9 @@ def solve_convex(
         If the route cannot solve the problem: f not known to be convex, lam = 0 beyond least squares, an adapter
         whose update is not ``s A B^T``.
     """
-    if not isinstance(problem, Problem):
-        raise TypeError(f"problem: expected a Problem, got {type(problem).__name__}")
+    as_instance(problem, "problem", Problem)
+    as_flag(cross_check, "cross_check")
+    as_flag(progress, "progress")
     as_number(tol, "tol", 0.0, open_low=True)
     problem.require_low_rank("solve_convex")
     problem = problem.replace(objective=problem.objective.in_float64())
@@ -91,7 +92,7 @@ def solve_convex(
 
 
 def _route(problem: Problem, given: str | ConvexRoute) -> ConvexRoute:
-    if given == "auto":
+    if isinstance(given, str) and given == "auto":
         closed = registry.classes()["closed_form"]()
         return closed if _refusal(closed, problem) is None else _route(problem, "factored")
     route = registry.make(given, "route")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._known import Known
-from .._validate import Array, as_float_array, as_integer, as_number, as_shape
+from .._validate import MOST_DRAWS, Array, as_choice, as_float_array, as_integer, as_number, as_shape
 from ..linear_map import numerical_rank
 from ..objectives._blocks import MultiObjective, OneBlock
 from ..objectives.base import Objective, as_objective
@@ -150,12 +150,11 @@ def restricted_constants(
     objective = as_objective(objective)
     X_star = as_shape(as_float_array(X_star, "X_star", 2, np.float64), "X_star", objective.shape)
     r = as_integer(r, "r", 1, min(objective.shape))
-    D = D if math.inf == D else as_number(D, "D", 0.0, open_low=True)
-    samples = as_integer(samples, "samples", 1)
-    starts = as_integer(starts, "starts", 1)
+    D = math.inf if isinstance(D, float) and math.inf == D else as_number(D, "D", 0.0, open_low=True)
+    samples = as_integer(samples, "samples", 1, MOST_DRAWS)
+    starts = as_integer(starts, "starts", 1, MOST_DRAWS)
     rng = np.random.default_rng(as_integer(seed, "seed", 0))
-    if by not in ("auto", "quadratic", "sampled", "searched"):
-        raise ValueError(f"by: expected 'auto', 'quadratic', 'sampled' or 'searched', got {by!r}")
+    as_choice(by, "by", ("auto", "quadratic", "sampled", "searched"))
     if by == "quadratic" and not objective.facts.least_squares:
         raise ValueError(
             f"by: 'quadratic' needs an objective with least_squares = True (a constant Hessian); "

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._validate import Array, as_float_array, as_integer, as_number, as_shape
+from .._validate import MOST_ROWS, Array, as_float_array, as_integer, as_number, as_shape
 from ..objectives.base import Objective
 from .regimes import Regime, regime
 
@@ -107,6 +107,12 @@ class SharpInstance(Objective):
     rsc = 1.0
 
     def __init__(self, r: int, r_star: int, m: int, n: int, kappa: float, lam: float) -> None:
+        r = as_integer(r, "r", 1, MOST_ROWS)
+        r_star = as_integer(r_star, "r_star", 1, r)
+        m = as_integer(m, "m", r + r_star, MOST_ROWS)
+        n = as_integer(n, "n", r + r_star, MOST_ROWS)
+        kappa = as_number(kappa, "kappa", 1.0, open_low=True)
+        lam = as_number(lam, "lam", 0.0)
         t = math.sqrt(r / r_star)
         first, second = np.arange(r_star), np.arange(r_star, r_star + r)
         self.shape = (m, n)
@@ -187,13 +193,9 @@ def sharp(r: int, r_star: int, m: int, n: int, kappa: float | None = None, lam: 
     Closed form derived for this project (proofs/sharp_instance); the boundary is the constant of R. Y. Zhang (2021,
     2024) for fully conditioned losses.
     """
-    r = as_integer(r, "r", 1)
-    r_star = as_integer(r_star, "r_star", 1, r)
-    m = as_integer(m, "m", r + r_star)
-    n = as_integer(n, "n", r + r_star)
     if kappa is None:
-        kappa = 1.0 + 2.0 * math.sqrt(r / r_star)
-    return SharpInstance(r, r_star, m, n, as_number(kappa, "kappa", 1.0, open_low=True), as_number(lam, "lam", 0.0))
+        kappa = 1.0 + 2.0 * math.sqrt(as_integer(r, "r", 1, MOST_ROWS) / as_integer(r_star, "r_star", 1, MOST_ROWS))
+    return SharpInstance(r, r_star, m, n, kappa, lam)
 
 
 class TwoMeasurements(Objective):

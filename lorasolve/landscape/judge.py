@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._known import Known
-from .._validate import Array, as_integer, as_number
+from .._validate import Array, as_flag, as_integer, as_iterable, as_number, shown
 from ..certificates import Certificate, certify
 from ..linear_map import LinearMap, numerical_rank, top_singular
 from ..problem import Problem, flat
@@ -160,6 +160,7 @@ def _matrix(block: int | None) -> str:
     return "" if block is None else f", matrix {block + 1}"
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def verdict(
     problem: Problem,
     result: Result | tuple[Any, Any] | Any,
@@ -230,7 +231,13 @@ def verdict(
     tol = as_number(tol, "tol", 0.0, open_low=True)
     if eps is not None:
         eps = as_number(eps, "eps", 0.0, open_low=True)
-    starts = STARTS if search is True else as_integer(search or 0, "search", 0)
+    as_flag(joint, "joint")
+    if r_star is not None:
+        r_star = as_integer(r_star, "r_star", 0)
+    if search is None or isinstance(search, (bool, np.bool_)):
+        starts = STARTS if search else 0
+    else:
+        starts = as_integer(search, "search", 0)
     point = canonical_result(problem, result)
     if problem.several and not (r_star is None and eps is None):
         raise ValueError(f"{'eps' if r_star is None else 'r_star'}: Theorem 3 {problem.one_matrix_refusal()}")
@@ -245,9 +252,10 @@ def _one_each(constants: Constants | Sequence[Constants] | None, problem: Proble
     """Return given constants as a tuple with one entry for each matrix."""
     if constants is None:
         return None
-    given = (constants,) if isinstance(constants, Constants) else tuple(constants)
+    given = (constants,) if isinstance(constants, Constants) else tuple(as_iterable(constants, "constants"))
     if len(given) != len(problem.shapes) or not all(isinstance(c, Constants) for c in given):
-        raise ValueError(f"constants: expected {len(problem.shapes)} Constants, one for each matrix, got {constants!r}")
+        accepted = f"{len(problem.shapes)} Constants, one for each matrix"
+        raise ValueError(f"constants: expected {accepted}, got {shown(constants)}")
     return given
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .._validate import as_integer, as_number
+from .._validate import as_flag, as_integer, as_number
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,9 @@ def regime(rsc: float, rsm: float, r: int, r_star: int, fully_conditioned: bool 
     """
     r = as_integer(r, "r", 1)
     r_star = as_integer(r_star, "r_star", 0)
-    rsc = as_number(rsc, "rsc") if rsc > -math.inf else -math.inf
-    rsm = as_number(rsm, "rsm", 0.0) if rsm < math.inf else math.inf
+    rsc = -math.inf if isinstance(rsc, float) and rsc == -math.inf else as_number(rsc, "rsc")
+    rsm = math.inf if isinstance(rsm, float) and rsm == math.inf else as_number(rsm, "rsm", 0.0)
+    as_flag(fully_conditioned, "fully_conditioned")
     ratio = math.sqrt(r / r_star) if r_star else math.inf
     thresholds = {THEOREM_1: 2.0, THEOREM_A: 2.0 * ratio}
     if fully_conditioned:

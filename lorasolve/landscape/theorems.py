@@ -319,6 +319,7 @@ def approximate_point(
 ) -> Finding:
     """How far a point of any kind is from the optimum, by restricted strong convexity alone; ``f`` need not be convex.
 
+    Proved in proofs/approximate_points; conditional on ``alpha``, which no computation gives for a network.
     Let ``X*`` minimise ``F``, ``G* = grad f(X*)``, ``E = X - X*`` and ``D = <G*, E> + lam (||X||_* - ||X*||_*)``, which
     is not negative because ``-G*`` is a subgradient of ``lam ||.||_*`` at ``X*``. With ``theta = (A, B)``,
     ``2 <G, X> + lam ||theta||^2 = <grad L, theta>``, so that

@@ -11,7 +11,6 @@ import numpy as np
 from .._text import text_table
 from .._validate import as_integer, as_number
 from ..convex import ConvexResult, solve_convex
-from ..linear_map import top_singular
 from ..problem import Problem
 
 # The smallest value of a path that is not given, as a share of the largest.
@@ -122,16 +121,10 @@ def path(problem: Problem, lams: int | Sequence[float] = 20, tol: float = 1e-6, 
     return Path(problem, [values[k] for k in done], [found[k] for k in done], tol, len(done) < len(values))
 
 
-def largest_lam(problem: Problem) -> float:
-    """Return ``s ||grad f(0)||_2``, from which on ``X = 0`` is optimal."""
-    operators = problem.loss.gradient_operators(problem.loss.zeros())
-    return problem.scale * max(float(top_singular(G).values[0]) for G in operators)
-
-
 def _values(problem: Problem, given: int | Sequence[float]) -> list[float]:
     if isinstance(given, (int, np.integer)):
         count = as_integer(given, "lams", 1)
-        top = largest_lam(problem)
+        top = problem.critical_lam()
         if not top > 0.0:
             raise ValueError("lams: grad f(0) = 0, so X = 0 is optimal at every lam; give the values")
         return np.geomspace(top, SMALLEST * top, count).tolist()
