@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .._validate import as_flag, as_integer, as_number
+from .._validate import MOST_ROWS, as_flag, as_integer, as_number
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def regime(rsc: float, rsm: float, r: int, r_star: int, fully_conditioned: bool 
     Source: main paper, Theorem 1 (proofs/theorem1); Theorem A is the sharpening for ``r > r*``
     (proofs/theorem_a). The weakest premise that suffices is the one reported.
     """
-    r = as_integer(r, "r", 1)
-    r_star = as_integer(r_star, "r_star", 0)
+    r = as_integer(r, "r", 1, MOST_ROWS)
+    r_star = as_integer(r_star, "r_star", 0, MOST_ROWS)
     rsc = -math.inf if isinstance(rsc, float) and rsc == -math.inf else as_number(rsc, "rsc")
     rsm = math.inf if isinstance(rsm, float) and rsm == math.inf else as_number(rsm, "rsm", 0.0)
     as_flag(fully_conditioned, "fully_conditioned")
