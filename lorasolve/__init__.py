@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from .problem import Problem
     from .result import Result
     from .status import Status
-    from .studies import Runs, Study
+    from .studies import Runs, Study, cross_validate, path, recommend_rank
     from .sweep import solve_batch
 
 _ATTRIBUTES = {
@@ -64,6 +64,9 @@ _ATTRIBUTES = {
     "solve_convex": ".convex",
     "Method": ".method",
     "StoppingRule": ".monitor",
+    "cross_validate": ".studies",
+    "path": ".studies",
+    "recommend_rank": ".studies",
     "solve": ".engine",
     "MultiProblem": ".multi",
     "Problem": ".problem",

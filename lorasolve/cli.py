@@ -32,12 +32,12 @@ def main(argv: Sequence[str]) -> int:
     if argv[0] in ("-V", "--version"):
         print(f"lorasolve {__version__}")
         return _FINE
-    commands = registry.classes()
-    if argv[0] not in commands:
-        complain(f"lorasolve: unknown command {argv[0]!r}.{suggest(argv[0], list(commands))}")
+    command = registry.find(argv[0])
+    if command is None:
+        complain(f"lorasolve: unknown command {argv[0]!r}.{suggest(argv[0], list(registry.classes()))}")
         return _USAGE
     try:
-        return commands[argv[0]]().main(argv[1:])
+        return command().main(argv[1:])
     except (ValueError, TypeError, OSError, MemoryError) as error:
         if isinstance(error, BrokenPipeError):
             raise

@@ -32,7 +32,8 @@ objective_dominates : PROVED
 
 Used by
 -------
-lorasolve/_sdpa.py, lorasolve/adapters/lora.py, lorasolve/peft_files/decay.py, lorasolve/problem.py
+lorasolve/_sdpa.py, lorasolve/adapters/lora.py, lorasolve/networks/monitor.py, lorasolve/peft_files/decay.py,
+lorasolve/problem.py
 """
 
 from random import Random

@@ -40,7 +40,7 @@ better_example : PROVED
 
 Used by
 -------
-lorasolve/networks/tangent.py, lorasolve/networks/token_ntk.py
+lorasolve/networks/judge.py, lorasolve/networks/tangent.py, lorasolve/networks/token_ntk.py
 """
 
 from lorasolve.symbolic import (

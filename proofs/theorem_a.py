@@ -293,6 +293,7 @@ annulus = Inequality(
     ),
 )
 BEYOND = la.kernel_count.conclusion()
+SOME = hypothesis("1 <= q", 1, q)
 
 # Equality.
 COMPARED = la.COMPARED
@@ -387,7 +388,7 @@ CHECKS = (
         "r > r*: sigma_r(X)^2 <= ||X - X*||^2, because X* vanishes on q = a >= 1 of the r directions (M = X, Y = X*).",
         la.mu**2,
         square(la.M - la.Y),
-        proof=[BEYOND, (q - 1) * la.mu**2],
+        proof=[BEYOND, la.mu**2 * SOME],
         under=(la.kernel_count,),
         mutants=(
             mutant("constant", "2 sigma_r^2", {la.M: [[1]], la.Y: [[0]], la.mu: 1, q: 1}, lhs=2 * la.mu**2),

@@ -76,9 +76,13 @@ class Command:
 
     def main(self, argv: Sequence[str]) -> int:
         """Parse the arguments that follow the command's name and run it; return the exit code."""
+        return self.run(self.parser().parse_args(argv))
+
+    def parser(self) -> Parser:
+        """Return the parser of the command's arguments, whose help documents them."""
         parser = Parser(prog=f"lorasolve {self.name}", description=self.summary)
         self.add_arguments(parser)
-        return self.run(parser.parse_args(argv))
+        return parser
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
@@ -91,6 +95,13 @@ class Command:
 # ---------------------------------------------------------------------- arguments
 def add_problem_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what names a problem: the data, the objective, rank, weight decay, adapter."""
+    add_data_arguments(parser).add_argument(
+        "--lam", type=float, help="weight decay (default for your own data: a tenth of ||grad f(0)||_2)"
+    )
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> Any:
+    """Declare all of a problem but the weight decay; return the group."""
     group = parser.add_argument_group("problem (default: the embedded digits job)")
     group.add_argument(
         "--objective",
@@ -100,15 +111,13 @@ def add_problem_arguments(parser: argparse.ArgumentParser) -> None:
         ".npz archive whose keys are its arguments ('lorasolve list objectives' shows them)",
     )
     group.add_argument("--rank", type=int, metavar="R", help="columns of both factors (default: at most 8)")
-    group.add_argument(
-        "--lam", type=float, help="weight decay (default for your own data: a tenth of ||grad f(0)||_2)"
-    )
     group.add_argument("--adapter", default="lora", metavar="SPEC", help="for example lora or lora:alpha=16")
     group.add_argument("--center", action="store_true", help="completion: subtract the mean of the training entries")
     group.add_argument(
         "--test-fraction", type=float, default=0.0, metavar="P", help="completion: share of the entries held out"
     )
     group.add_argument("--split-seed", type=int, default=0, metavar="N", help="completion: seed of that choice")
+    return group
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, max_iter: int, tol: float) -> None:

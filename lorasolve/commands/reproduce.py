@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import pathlib
 
-from .._files import write_atomically
 from .._progress import complain
 from .._registry import suggest
 from .._threads import set_threads
-from ..papers import PaperClaims, registry
+from ..papers import registry
 from .base import Command, ExitCode
 
 
@@ -22,7 +21,10 @@ class ReproduceCommand(Command):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
         parser.add_argument(
-            "names", nargs="*", metavar="NAME", help="experiments to run, or 'all' (none: list them and stop)"
+            "names",
+            nargs="*",
+            metavar="NAME",
+            help="papers or experiments to run, or 'all' (none: list them and stop)",
         )
         parser.add_argument(
             "--quick", action="store_true", help="fewer seeds and smaller grids, written as NAME-quick.*"
@@ -30,37 +32,43 @@ class ReproduceCommand(Command):
         parser.add_argument("--out", default="reproduced", metavar="DIR", help="where to write (default: reproduced)")
         parser.add_argument("--fresh", action="store_true", help="ignore what an earlier run has finished")
         parser.add_argument(
-            "--page", metavar="FILE", help="write the claims as Markdown; without NAME, of all papers that have some"
+            "--pages", metavar="DIR", help="write a Markdown page for each paper into DIR, and their list as DIR.md"
         )
 
     def run(self, args: argparse.Namespace) -> int:
         """Run what is named, print each table; the exit code is 0 if every claim holds, 1 if not."""
         known = registry.classes()
+        papers = {cls.page(): [name for name in known if known[name].page() == cls.page()] for cls in known.values()}
+        accepted = {name: [name] for name in known} | papers | {"all": list(known)}
         for name in args.names:
-            if name not in known and name != "all":
-                raise ValueError(f"NAME: unknown experiment {name!r}.{suggest(name, [*known, 'all'])}")
-        names = list(known) if "all" in args.names else args.names
-        if not names and args.page:
-            names = [name for name, cls in known.items() if issubclass(cls, PaperClaims)]
+            if name not in accepted:
+                raise ValueError(f"NAME: unknown experiment {name!r}.{suggest(name, list(accepted))}")
+        names = list(dict.fromkeys(each for name in args.names for each in accepted[name]))
         if not names:
             print(_listing())
             return ExitCode.FINE
-        from ..papers._page import page
+        from ..papers._page import write_pages
         from ..papers._reproduce import Reproduction, reproduce
 
         # Thousands of small problems: a second thread would mostly wait for the first.
         set_threads(1)
         found: list[Reproduction] = []
         for name in names:
+            experiment = known[name]()
+            lacks = experiment.missing()
+            if lacks is not None:
+                if name in args.names:
+                    raise ValueError(f"NAME: {name} {lacks}")
+                print(f"{name}: left out, {lacks}\n", flush=True)
+                continue
             try:
-                found.append(reproduce(known[name](), pathlib.Path(args.out), args.quick, args.fresh))
+                found.append(reproduce(experiment, pathlib.Path(args.out), args.quick, args.fresh))
             except KeyboardInterrupt:
                 complain(f"{name}: interrupted; the same command continues from here")
                 return ExitCode.INCONCLUSIVE
             print(f"{found[-1]}\n", flush=True)
-        if args.page:
-            text = page(found).encode()
-            write_atomically(args.page, lambda file: file.write(text))
+        if args.pages:
+            write_pages(pathlib.Path(args.pages), found)
         return ExitCode.FINE if all(each.ok for each in found) else ExitCode.FALSE
 
 
@@ -70,6 +78,7 @@ def _listing() -> str:
     width = max(map(len, known))
     lines = ["lorasolve reproduce NAME [--quick]"]
     for paper in dict.fromkeys(cls.paper for cls in known.values()):
-        lines += ["", paper]
+        pages = {cls.page() for cls in known.values() if cls.paper == paper} - known.keys()
+        lines += ["", paper + "".join(f": lorasolve reproduce {page}" for page in pages)]
         lines += [f"  {name.ljust(width)}  {cls.summary}" for name, cls in known.items() if cls.paper == paper]
     return "\n".join(lines)

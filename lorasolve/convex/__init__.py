@@ -17,7 +17,7 @@ from .._threads import solver_pools
 from .._validate import Array, as_flag, as_instance, as_number
 from ..certificates import Bound, Certificate
 from ..certificates.evidence import Product
-from ..certificates.gap import conclude
+from ..certificates.gap import as_factors, conclude
 from ..linear_map import balanced, factor_svd, numerical_rank
 from ..problem import Problem
 from .base import DROPPED, ConvexResult, ConvexRoute, Solution, proved
@@ -42,6 +42,7 @@ def solve_convex(
     route: str | ConvexRoute = "auto",
     tol: float = 1e-9,
     *,
+    start: Any = None,
     cross_check: bool = False,
     progress: bool = False,
 ) -> ConvexResult:
@@ -56,6 +57,9 @@ def solve_convex(
         The route; ``"auto"`` takes a closed form if there is one, else ``"factored"``.
     tol : float
         Certified relative gap to reach.
+    start : ConvexResult, Result, (A, B) or ndarray of shape (m, n), optional
+        Where ``"factored"`` starts, of any rank: for example the optimum at a neighbouring ``lam``. The result is
+        certified as always, whatever the start; closed forms need none, other routes refuse one.
     cross_check : bool
         Solve by a second route too (cvxpy where it can be used and the matrix is small) and report the difference.
     progress : bool
@@ -79,6 +83,8 @@ def solve_convex(
     problem.require_low_rank("solve_convex")
     problem = problem.replace(objective=problem.objective.in_float64())
     chosen = _route(problem, route)
+    if start is not None:
+        chosen = chosen.started(as_factors(problem, start, "start"))
     result = _run(problem, chosen, tol, progress)
     if result.interrupted or not cross_check:
         return result

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -71,6 +73,21 @@ class Executor:
     def open(self, start: Start, n_workers: int, threads: int) -> Pool:
         """Start workers, each of which makes its function by ``start()`` and uses a number of threads."""
         raise NotImplementedError
+
+
+def packed(start: Start) -> bytes:
+    """Return what a worker makes its function of, with the folders that modules are imported from here."""
+    import cloudpickle
+
+    return pickle.dumps((sys.path, cloudpickle.dumps(start)))
+
+
+def unpacked(payload: bytes) -> Callable[[Any], Any]:
+    """Return the function, in a worker of the same user; what others sent is never read this way."""
+    path, start = pickle.loads(payload)
+    sys.path.extend(folder for folder in path if folder not in sys.path)
+    made: Callable[[Any], Any] = pickle.loads(start)()
+    return made
 
 
 def needs(library: str, name: str, extra: str) -> str:

@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
-from .base import Executor, Outcome, Pool, Start
+from .base import Executor, Outcome, Pool, Start, packed, unpacked
 
 # How often a worker looks whether the process that started it is still there.
 _WATCH_SECONDS = 0.2
@@ -26,9 +26,7 @@ class Loky(Executor):
 
     def open(self, start: Start, n_workers: int, threads: int) -> Pool:
         """Start the processes, each with its share of threads."""
-        import cloudpickle
-
-        return _Processes(cloudpickle.dumps(start), n_workers, threads)
+        return _Processes(packed(start), n_workers, threads)
 
 
 class _Processes(Pool):
@@ -98,7 +96,5 @@ def _watch(parent: int) -> None:
 def _call(chunk: Any) -> Any:
     global _work
     if _work is None:
-        import cloudpickle
-
-        _work = cloudpickle.loads(_payload)()
+        _work = unpacked(_payload)
     return _work(chunk)

@@ -54,15 +54,21 @@ class MatrixCompletion(Objective):
         values = as_float_array(values, "values", 1)
         rows = as_index_array(rows, "rows", m, values.size)
         cols = as_index_array(cols, "cols", n, values.size)
-        by_row = np.lexsort((cols, rows))
-        rows, cols, values = rows[by_row], cols[by_row], values[by_row]
-        twice = np.flatnonzero((np.diff(rows) == 0) & (np.diff(cols) == 0))
+        place = rows * n + cols
+        by_row = np.argsort(place, kind="stable")
+        place = place[by_row]
+        twice = np.flatnonzero(place[1:] == place[:-1])
         if twice.size:
-            k = int(twice[0])
+            i, j = divmod(int(place[twice[0]]), n)
             raise ValueError(
-                f"rows, cols: each entry may be given once; [{rows[k]}, {cols[k]}] is given more than once "
+                f"rows, cols: each entry may be given once; [{i}, {j}] is given more than once "
                 f"({twice.size} duplicates in total)"
             )
+        del place
+        # Positions take half the memory of values where products of them cannot overflow.
+        kind = np.int32 if m * n <= np.iinfo(np.int32).max else np.int64
+        rows, cols = (positions[by_row].astype(kind, copy=False) for positions in (rows, cols))
+        values = values[by_row]
         self._set(rows, cols, values, (m, n))
 
     @classmethod
@@ -99,15 +105,19 @@ class MatrixCompletion(Objective):
         self.dtype = values.dtype
         self.rows, self.cols, self.values = rows, cols, values
         self.row_start = _starts(rows, m)
-        by_col = np.argsort(cols, kind="stable")
         self.col_start = _starts(cols, n)
-        self._by_col = by_col
-        self.rows_by_col, self.values_by_col = rows[by_col], values[by_col]
+        self._by_col = np.argsort(cols, kind="stable").astype(cols.dtype, copy=False)
+        self.rows_by_col = rows[self._by_col]
 
     @property
     def nnz(self) -> int:
         """Number of observed entries."""
         return self.values.size
+
+    @cached_property
+    def values_by_col(self) -> Array:
+        """The observed values in the order of columns, then rows."""
+        return self.values[self._by_col]
 
     # ------------------------------------------------------------------ dense level
     def value_and_grad(self, X: Array) -> tuple[float, Array]:
@@ -153,7 +163,7 @@ class MatrixCompletion(Objective):
         """Return ``(A B^T)[i, j]`` at the observed entries."""
         from ..kernels import completion
 
-        return completion.entries(self.row_start, self.cols, A, B)
+        return completion.entries(self.row_start, self.cols, completion.blocks(self.row_start, kernel_threads()), A, B)
 
     def _operator(self, data: Array) -> LinearMap:
         """Return the matrix with these numbers at the observed entries."""

@@ -60,13 +60,17 @@ class AdamW(Adam):
         grad[: problem.n_factor_parameters] -= problem.lam * factors
         if problem.trainable is not None:
             grad[~problem.trainable] = 0.0
-        g = grad[: problem.n_factor_parameters]
+        g = self.direction(problem, theta, grad)[: problem.n_factor_parameters]
         decay = self._decay(problem)
         length = float(np.abs(g).sum())
         if decay == 0.0:
             return length + float(np.abs(rest).sum())
         outside = float(np.maximum(np.abs(factors) - 1.0 / decay, 0.0).sum())
         return length / decay + float(np.vdot(g, np.clip(factors, -1.0 / decay, 1.0 / decay))) + outside
+
+    def direction(self, problem: Problem, theta: Array, loss_grad: Array) -> Array:
+        """Return what the moments are taken of: the gradient of ``f`` itself."""
+        return loss_grad
 
     def _decay(self, problem: Problem) -> float:
         return problem.lam if self.weight_decay is None else self.weight_decay
@@ -79,5 +83,5 @@ class AdamW(Adam):
             factors = np.where(problem.trainable[: problem.n_factor_parameters], factors, 0.0)
         loss_grad = grad.copy()
         loss_grad[: problem.n_factor_parameters] -= problem.lam * factors
-        self.step(state, loss_grad)
+        self.step(state, self.direction(problem, state.theta, loss_grad))
         state.trial[: problem.n_factor_parameters] -= state.step * state.step_factor * self._decay(problem) * factors

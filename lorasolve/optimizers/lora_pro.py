@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
 from .._validate import Array, as_choice
-from ..linear_map import balanced, factor_svd
-from ..problem import Problem
-from ..status import Status
-from ._descent import DampedDescent
-from ._steps import StepState
-from .base import frozen_refusal
-from .scaled_gd import inverse_gram
+from ._balanced import BalancedDescent
 
 Mode = Literal["sylvester", "symmetric", "zero"]
 
 
-@dataclass
-class LoRAProState(StepState):
-    """State with the damping, the direction of the last step, and whether the accepted point is balanced."""
-
-    damping: float = 0.0
-    direction: Array = field(default_factory=lambda: np.empty(0))
-    is_balanced: bool = False
-
-
 @dataclass(frozen=True)
-class LoRAPro(DampedDescent):
+class LoRAPro(BalancedDescent):
     """First-order LoRA-Pro, in balanced factors ``A = U S^{1/2}``, ``B = V S^{1/2}``.
 
     The step ``(dA, dB)`` minimises ``||s (dA B^T + A dB^T) - G||_F``. Its effect ``P_A G + G P_B - P_A G P_B``
@@ -43,13 +28,19 @@ class LoRAPro(DampedDescent):
     alone and never raises ``L``. From ``B = 0`` the first step is ``dA = 0``, ``dB = (1/s) G^T A (A^T A)^{-1}``;
     from other unbalanced factors it is the balancing itself.
 
+    **The released SGD does not balance.** The effect of a step on the weight is the same to first order; to second
+    order ``sylvester`` depends on how the factors of ``X`` are chosen, so that its path leaves the released one from
+    unbalanced factors (``zero`` and ``symmetric`` depend on ``X`` alone and stay on it).
+    :class:`~lorasolve.optimizers.LoRAProAdamW` keeps the factors as the release does.
+
     **At r > r* the step is singular** (``S`` has zeros at the optimum); the damped form minimises
     ``||s (dA B^T + A dB^T) - G||^2 + s^2 damping (||dA||^2 + ||dB||^2)`` instead.
 
     Parameters
     ----------
     step_size : float, optional
-        In units of ``1/beta``, ``beta`` the smoothness of ``f``. By default the inverse of the curvature bound
+        A step of the weight: to first order ``X`` moves by ``step_size`` times the projected gradient, whatever the
+        length of the factors. By default the inverse of the curvature bound
         ``beta + (s ||G||_2 + lam)/(s^2 (sigma_r + damping))``, derived anew after 1, 2, 4, 8, ... iterations; a
         step that raises ``L`` is taken back and halved.
     mode : {"sylvester", "symmetric", "zero"}
@@ -74,54 +65,16 @@ class LoRAPro(DampedDescent):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        as_choice(self.mode, "mode", ("sylvester", "symmetric", "zero"))
+        check_mode(self.mode)
 
-    def refusal(self, problem: Problem) -> str | None:
-        """Return the reason to refuse adapters whose update is not ``s A B^T`` with both factors trained, or None."""
-        return problem.one_matrix_refusal() or problem.low_rank_refusal() or frozen_refusal(problem)
+    def direction(self, A: Array, B: Array, GA: Array, GB: Array, damping: float) -> tuple[Array, Array]:
+        """Return the projected step with its doubly projected part split as the mode says."""
+        return projected_step(A, B, GA, GB, self.mode, damping)
 
-    def start(self, problem: Problem, theta: Array, rng: np.random.Generator) -> LoRAProState:
-        """Return the state whose damping is still to be derived."""
-        A, B, _ = problem.split(theta)
-        return LoRAProState(theta.copy(), theta.copy(), is_balanced=_is_balanced(A, B))
 
-    def smallest(self, A: Array, B: Array) -> float:
-        """Return the smallest singular value of ``A B^T``, which is that of both Gram matrices when balanced."""
-        return float(factor_svd(A, B)[1][-1])
-
-    def advance(self, problem: Problem, state: Any, grad: Array) -> None:
-        """Find the direction at the accepted point and step along it."""
-        A, B, _ = problem.split(state.theta)
-        state.direction = np.zeros_like(state.theta)
-        dA, dB, _ = problem.split(state.direction)
-        GA, GB, _ = problem.split(grad)
-        if state.is_balanced:
-            dA[:], dB[:] = projected_step(A, B, GA, GB, self.mode, state.damping)
-        elif not B.any():
-            dB[:] = GB @ inverse_gram(A, 0.0)
-        elif not A.any():
-            dA[:] = GA @ inverse_gram(B, 0.0)
-        state.direction *= state.step_factor
-        state.direction /= problem.scale**2
-        state.is_balanced = True
-        self._move(problem, state)
-
-    def retreat(self, problem: Problem, state: Any) -> None:
-        """Take the last direction with half the step."""
-        state.rule.shrink(state)
-        self._move(problem, state)
-
-    def _move(self, problem: Problem, state: LoRAProState) -> None:
-        """Set the trial to the balanced factors one step along the direction."""
-        moved = state.theta - state.step * state.direction
-        if not state.accepted and np.array_equal(moved, state.theta):
-            state.ended = Status.STALLED
-        state.trial[:] = moved
-        if not np.isfinite(moved).all():
-            return
-        A, B, _ = problem.split(moved)
-        trial_A, trial_B, _ = problem.split(state.trial)
-        trial_A[:], trial_B[:] = balanced(*factor_svd(A, B))
+def check_mode(mode: str) -> None:
+    """Refuse what is no mode of LoRA-Pro."""
+    as_choice(mode, "mode", get_args(Mode))
 
 
 def projected_step(
@@ -158,12 +111,3 @@ def projected_step(
 def _inverse(values: Array, floor: float) -> Array:
     """Return ``1/values``, and 0 where a value is at most ``floor``."""
     return np.divide(1.0, values, out=np.zeros_like(values), where=values > floor)
-
-
-def _is_balanced(A: Array, B: Array) -> bool:
-    """Whether ``A^T A`` and ``B^T B`` are the same diagonal matrix up to rounding."""
-    gram = A.T @ A
-    tolerance = 100.0 * np.finfo(A.dtype).eps * float(np.trace(gram))
-    return bool(
-        np.abs(gram - B.T @ B).max() <= tolerance and np.abs(gram - np.diag(np.diag(gram))).max() <= tolerance
-    )

@@ -31,7 +31,8 @@ class ScaledGD(DampedDescent):
     Parameters
     ----------
     step_size : float, optional
-        In units of ``1/beta``, ``beta`` the smoothness of ``f``. By default the inverse of the curvature bound
+        A step of the weight, about ``1/beta`` with ``beta`` the smoothness of ``f``: the metric undoes the length of
+        the factors. By default the inverse of the curvature bound
         ``2 beta + (s ||G||_2 + lam)/(s^2 (mu + damping))``, ``mu`` the smallest eigenvalue of the Gram matrices,
         derived anew after 1, 2, 4, 8, ... iterations; a step that raises ``L`` is taken back and halved.
     damping : float, optional

@@ -1,40 +1,83 @@
-"""The page ``docs/papers.md``: what papers claim, and what was measured."""
+"""The pages ``docs/papers/NAME.md``, one a paper: what it claims, and what was measured; and the list of them."""
 
 from __future__ import annotations
 
+import pathlib
+import shutil
 from collections.abc import Iterable, Sequence
+from typing import IO
 
+from .._files import write_atomically
+from . import registry
 from ._reproduce import Reproduction
 from .base import Claim
 
-COMMAND = "lorasolve reproduce --page docs/papers.md"
-
 _INTRODUCTION = (
-    "*confirmed*: the numbers agree with the claim. *holds with correction*: the claim as usually stated is false or "
-    "incomplete, the corrected one agrees. *not at matrix scale*: large-model results that no matrix problem can "
-    "decide. What a check refutes would be listed as *NOT REPRODUCED*. All numbers are SAMPLED on the sizes that the "
-    "commands print; what is proved is in `proofs/`."
+    "*confirmed*: the published claim itself was measured, and the numbers agree. *holds with correction*: the claim "
+    "as usually stated is false or incomplete, the corrected one agrees. *not at matrix scale*: large-model results "
+    "that no matrix problem can decide. What a check refutes would be listed as *NOT REPRODUCED*. All numbers are "
+    "SAMPLED on the sizes that the commands print; a number after +- is the standard error of the mean over the seeds. "
+    "What is proved is in `proofs/`."
 )
 
 
-def page(found: Sequence[Reproduction]) -> str:
-    """Return the page as Markdown, a section for each experiment that has claims."""
-    quick = " --quick" if any(each.quick for each in found) else ""
-    lines = [
-        "# What the papers claim, and what was measured",
-        "",
-        f"Written by `{COMMAND}{quick}`. {_INTRODUCTION}",
-    ]
+def write_pages(folder: pathlib.Path, found: Sequence[Reproduction]) -> list[pathlib.Path]:
+    """Write a page for each paper with its figures into the folder, and beside it the list of all papers.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The pages, and ``FOLDER.md``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name in dict.fromkeys(each.experiment.page() for each in found):
+        mine = [each for each in found if each.experiment.page() == name]
+        for figure in (path for each in mine for path in each.files if path.suffix == ".png"):
+            shutil.copyfile(figure, folder / figure.name)
+        written.append(folder / f"{name}.md")
+        _write(written[-1], page(mine, folder.as_posix()))
+    written.append(folder.with_name(f"{folder.name}.md"))
+    _write(written[-1], index(folder.name))
+    return written
+
+
+def page(found: Sequence[Reproduction], folder: str) -> str:
+    """Return the page of one paper as Markdown, a section for each of its experiments."""
+    lines = [f"# {found[0].experiment.paper}", ""]
+    lines += [f"What the words mean: [the list of all papers](../{pathlib.PurePath(folder).name}.md)."]
     for each in found:
+        experiment = each.experiment
+        command = f"lorasolve reproduce {experiment.name}" + (" --quick" if each.quick else "")
+        lines += ["", f"## {experiment.summary}", "", f"`{command} --pages {folder}` (seeds: {experiment.seeds})"]
         if each.claims:
-            command = f"lorasolve reproduce {each.experiment.name}{quick}"
-            lines += ["", f"## {each.experiment.paper}: {each.experiment.summary}", ""]
-            lines += ["| claim | status | measured | command |", "| --- | --- | --- | --- |"]
-            lines += markdown_rows(command, each.claims)
+            lines += ["", "| claim | status | measured |", "| --- | --- | --- |", *markdown_rows(each.claims)]
+        for figure in (path for path in each.files if path.suffix == ".png"):
+            lines += ["", f"![{experiment.summary}]({figure.name})"]
+        lines += ["", "```", experiment.table(each.records), "```"]
     return "\n".join(lines) + "\n"
 
 
-def markdown_rows(command: str, claims: Iterable[Claim]) -> list[str]:
-    """Return one table row per claim: claim, status, measured, command; norm bars are escaped."""
-    cells = ((claim.statement, claim.status, claim.measured, f"`{command}`") for claim in claims)
+def index(folder: str) -> str:
+    """Return the list of all papers as Markdown, for a page beside the folder of theirs."""
+    lines = ["# What the papers claim, and what was measured", "", _INTRODUCTION, ""]
+    lines += ["| paper | what is measured | command |", "| --- | --- | --- |"]
+    known = registry.classes().values()
+    for name in dict.fromkeys(cls.page() for cls in known):
+        mine = [cls for cls in known if cls.page() == name]
+        about = mine[0].summary if len(mine) == 1 else ", ".join(cls.name for cls in mine)
+        lines.append(f"| [{mine[0].paper}]({folder}/{name}.md) | {about} | `lorasolve reproduce {name} --quick` |")
+    return "\n".join(lines) + "\n"
+
+
+def markdown_rows(claims: Iterable[Claim]) -> list[str]:
+    """Return one table row per claim: claim, status, measured; norm bars are escaped."""
+    cells = ((claim.statement, claim.status, claim.measured) for claim in claims)
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
+
+
+def _write(path: pathlib.Path, text: str) -> None:
+    def write(file: IO[bytes]) -> None:
+        file.write(text.encode())
+
+    write_atomically(path, write)

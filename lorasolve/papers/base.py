@@ -7,6 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._text import text_table as text_table
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -76,6 +81,15 @@ class Experiment:
     paper: ClassVar[str] = "LoRA Training Provably Converges (arXiv 2502.09376), and beyond"
     size: ClassVar[tuple[float, float] | None] = None
 
+    def missing(self) -> str | None:
+        """Return what the experiment needs beyond the default install and does not find, or None."""
+        return None
+
+    @classmethod
+    def page(cls) -> str:
+        """Return what the page of its paper is called; the experiments of the main paper share one."""
+        return "main_paper"
+
     def cells(self, quick: bool) -> list[Cell]:
         """Return all cells, fewer or smaller ones for a quick run."""
         raise NotImplementedError
@@ -109,6 +123,11 @@ class PaperClaims(Experiment):
 
     parts: ClassVar[dict[str, Callable[..., Any]]] = {}
 
+    @classmethod
+    def page(cls) -> str:
+        """Return the name: a page for each paper."""
+        return cls.name
+
     def settings(self, quick: bool) -> dict[str, dict[str, Any]]:
         """Return the keyword arguments of each part, smaller ones for a quick run; none by default."""
         return {}
@@ -131,6 +150,14 @@ class PaperClaims(Experiment):
         settings = {key: value for key, value in cell.items() if key != "part"}
         return {"found": self.parts[cell["part"]](**settings)}
 
+    def picture(self, found: dict[str, Any], figure: Figure) -> None:
+        """Draw what the parts found; called where there is a ``size``."""
+        raise NotImplementedError
+
+    def draw(self, records: list[Record], figure: Figure) -> None:
+        """Draw what the parts found."""
+        self.picture(_found(records), figure)
+
     def table(self, records: list[Record]) -> str:
         """Return what the parts found as text."""
         return self.report(_found(records))
@@ -152,15 +179,13 @@ def _with_nan(value: Any) -> Any:
     return math.nan if value is None else value
 
 
-def text_table(header: list[str], rows: list[list[str]]) -> str:
-    """Return aligned columns, the first one to the left."""
-    widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
-
-    def line(row: list[str]) -> str:
-        first, *others = row
-        return "  ".join([first.ljust(widths[0]), *(c.rjust(w) for c, w in zip(others, widths[1:]))]).rstrip()
-
-    return "\n".join([line(header), *map(line, rows)])
+def mean_and_error(values: ArrayLike, digits: int = 3) -> str:
+    """Return the mean and its standard error as text, ``0.582 +- 0.112``; one value alone has none."""
+    numbers = np.asarray(values, dtype=np.float64)
+    if numbers.size == 1:
+        return f"{float(numbers[0]):.{digits}f}"
+    error = float(np.std(numbers, ddof=1)) / math.sqrt(numbers.size)
+    return f"{float(np.mean(numbers)):.{digits}f} +- {error:.{digits}f}"
 
 
 def distinct(records: list[Record], key: str) -> list[Any]:

@@ -5,7 +5,7 @@ Source: arXiv 2502.13604, its claims worked out for matrix objectives (derived).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,11 +16,15 @@ from ..linear_map import balanced, factor_svd
 from ..method import Method
 from ..monitor import Intermediate, StoppingRule
 from ..objectives.denoising import Denoising
+from ..objectives.linear import LinearFineTuning
 from ..optimizers.adam import Adam
 from ..problem import Problem
-from ..schedules.beam import Beam, beyond_top_p, importance, prune_and_expand
-from .base import Claim, PaperClaims
+from ..schedules.beam import EXPANSIONS, Beam, beyond_top_p, importance, prune_and_expand
+from .base import COLOURS, Claim, PaperClaims, mean_and_error
 from .sora import compact_svd
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def term_norms(A: Array, B: Array) -> Array:
@@ -94,69 +98,105 @@ def svd_gauge(A: Array, B: Array) -> tuple[Array, Array]:
     """Return the balanced factors of the same ``X`` whose importances are its singular values."""
     return balanced(*factor_svd(A, B))
 
+
 # ---------------------------------------------------------------------- claims
 _SHAPE, _RANK = (40, 32), 8
-_TIMES = (5, 50, 200, 1000)
+_TIMES = (5, 50, 200)
+_TARGETS = (16, 8, 4, 2)
+# samples, rank of the change, noise, iterations
+_JOBS = {"few noisy samples": (60, 4, 1.0, 1000), "many samples, short run": (200, 12, 0.5, 150)}
 
 
-def _target(rank: int, seed: int) -> np.ndarray:
+def _target(rank: int, seed: int) -> Array:
     """Return a random 40 x 32 matrix of the given rank with Frobenius norm 10."""
     rng = np.random.default_rng(seed)
     T = rng.standard_normal((_SHAPE[0], rank)) @ rng.standard_normal((rank, _SHAPE[1]))
     return 10.0 * T / np.linalg.norm(T)
 
 
-def importance_over_time(optimizer: str, seed: int = 0) -> dict[int, tuple[float, float]]:
-    """Return dispersion, and rank correlation with the final order, of the importances at some iterations."""
-    history: dict[int, np.ndarray] = {}
+def importance_over_time(optimizer: str, seed: int) -> list[tuple[float, float]]:
+    """Return dispersion, and rank correlation with the final order, after 5, 50 and 200 iterations and at the end."""
+    history: list[Array] = []
 
     def watch(now: Intermediate) -> None:
         if now.nit in _TIMES:
-            history[now.nit] = term_norms(now.A, now.B)
+            history.append(term_norms(now.A, now.B))
 
-    stop = StoppingRule(max_iter=_TIMES[-1], grad_tol=0.0)
-    solve(Problem(Denoising(_target(16, seed)), _RANK), optimizer, seed=seed, stop=stop, callback=watch)
-
-    def ranks(values: np.ndarray) -> np.ndarray:
-        return np.argsort(np.argsort(values))
-
-    final = ranks(history[_TIMES[-1]])
-    return {t: (dispersion(v), float(np.corrcoef(ranks(v), final)[0, 1])) for t, v in history.items()}
+    stop = StoppingRule(max_iter=1000, grad_tol=0.0)
+    end = solve(Problem(Denoising(_target(16, seed)), _RANK), optimizer, seed=seed, stop=stop, callback=watch)
+    history.append(term_norms(end.A, end.B))
+    final = _ranks(history[-1])
+    return [(dispersion(values), float(np.corrcoef(_ranks(values), final)[0, 1])) for values in history]
 
 
-def shares_removed(seed: int = 0) -> dict[str, tuple[float, float]]:
-    """Return the error of pruning half of the terms, lowest and highest first, in three gauges of one update."""
+def _ranks(values: Array) -> Array:
+    return np.argsort(np.argsort(values))
+
+
+def courses(seeds: int) -> dict[str, list[list[tuple[float, float]]]]:
+    """Return, by seed, the course of the importances under gradient descent and Adam."""
+    return {name: [importance_over_time(name, seed) for seed in range(seeds)] for name in ("gd", "adam")}
+
+
+def pruned_in_gauges(seed: int = 0) -> dict[str, float]:
+    """Return the error of pruning the least important half of the terms of one update, in three gauges."""
     X = _target(_RANK, seed)
     Q = np.linalg.qr(np.random.default_rng(seed).standard_normal((_RANK, _RANK)))[0]
     gauges = {"SVD": np.eye(_RANK), "random": Q, "Hadamard": hadamard(_RANK)}
-    factors = {name: in_gauge(X, gauge) for name, gauge in gauges.items()}
+    return {name: pruning_error(*in_gauge(X, gauge), _RANK // 2) for name, gauge in gauges.items()}
+
+
+def pruned_after_training(seeds: int) -> dict[str, dict[str, list[list[float]]]]:
+    """Return by optimizer and rank of the target, over the seeds, the error of pruning half of a trained adapter.
+
+    Least important terms first, most important first, and in the gauge of the singular vectors.
+    """
+    return {
+        optimizer: {str(rank): [_pruned(optimizer, rank, seed) for seed in range(seeds)] for rank in _TARGETS}
+        for optimizer in ("gd", "adam")
+    }
+
+
+def _pruned(optimizer: str, rank: int, seed: int) -> list[float]:
+    stop = StoppingRule(max_iter=1000, grad_tol=0.0)
+    end = solve(Problem(Denoising(_target(rank, seed)), _RANK), optimizer, seed=seed, stop=stop)
     half = _RANK // 2
-    return {name: (pruning_error(*AB, half), pruning_error(*AB, half, True)) for name, AB in factors.items()}
+    return [
+        pruning_error(end.A, end.B, half),
+        pruning_error(end.A, end.B, half, highest_first=True),
+        pruning_error(*svd_gauge(end.A, end.B), half),
+    ]
 
 
-def final_losses(seeds: int, max_iter: int) -> dict[str, dict[str, list[float]]]:
-    """Return the losses relative to their start, over the seeds, for targets of rank 16 and 4."""
-    return {str(rank): _losses_of_target(rank, seeds, max_iter) for rank in (16, 4)}
+def gains(seeds: int) -> dict[str, dict[str, list[float]]]:
+    """Return by job and method, over the seeds, ``||X - C||_F^2/2`` at the end, ``C`` the change to be learnt."""
+    return {name: _risks(*job, seeds) for name, job in _JOBS.items()}
 
 
-def _losses_of_target(rank: int, seeds: int, max_iter: int) -> dict[str, list[float]]:
-    """Return the losses, over the seeds, of LoRA, gates alone and three expansions."""
-    gates = SoftmaxGates(tau=0.5)
-    methods = {
-        "LoRA": Method(Adam(0.02), "cosine"),
-        "gates": Method(Adam(0.02), "cosine", gates),
-        "paper": Method(Adam(0.02), ["cosine", Beam()], gates),
-        "preserving": Method(Adam(0.02), ["cosine", Beam(expand="preserving")], gates),
-        "reseed": Method(Adam(0.02), ["cosine", Beam(expand="reseed")], gates),
+def _risks(samples: int, rank: int, noise: float, max_iter: int, seeds: int) -> dict[str, list[float]]:
+    """Return the risks of LoRA, gates alone, and four expansions that prune a fifth of the importance at first."""
+    gates, step = SoftmaxGates(tau=0.5), Adam(0.02)
+    methods = {"LoRA": Method(step, "cosine"), "gates": Method(step, "cosine", gates)} | {
+        expand: Method(step, ["cosine", Beam(kept=0.8, expand=expand)], gates) for expand in EXPANSIONS
     }
     stop = StoppingRule(max_iter=max_iter, grad_tol=0.0)
-    losses: dict[str, list[float]] = {name: [] for name in methods}
+    risks: dict[str, list[float]] = {name: [] for name in methods}
     for seed in range(seeds):
-        T = _target(rank, seed)
+        C, objective = noisy_change(samples, rank, noise, seed)
         for name, method in methods.items():
-            end = solve(Problem(Denoising(T), _RANK), method, seed=seed, stop=stop)
-            losses[name].append(end.fun / (0.5 * float(np.sum(T * T))))
-    return losses
+            end = solve(Problem(objective, _RANK), method, seed=seed, stop=stop)
+            risks[name].append(0.5 * float(np.sum((end.X - C) ** 2)))
+    return risks
+
+
+def noisy_change(samples: int, rank: int, noise: float, seed: int) -> tuple[Array, LinearFineTuning]:
+    """Return a change (16, 24) of a given rank, and the loss of noisy samples of the changed weight."""
+    rng = np.random.default_rng(seed)
+    m, n = 16, 24
+    W0 = rng.standard_normal((m, n))
+    C = rng.standard_normal((m, rank)) @ rng.standard_normal((rank, n)) / np.sqrt(n)
+    Z = rng.standard_normal((n, samples))
+    return C, LinearFineTuning(W0, Z, (W0 + C) @ Z + noise * rng.standard_normal((m, samples)))
 
 
 def event(seed: int = 0) -> dict[str, float]:
@@ -178,73 +218,118 @@ def event(seed: int = 0) -> dict[str, float]:
     return moved
 
 
-def least_losses(seeds: int) -> list[float]:
-    """Return the least relative loss at rank 8 of each seed's target of rank 16 (zero for those of rank 4)."""
-    values = [np.linalg.svd(_target(16, seed), compute_uv=False) for seed in range(seeds)]
-    return [float(np.sum(v[_RANK:] ** 2) / np.sum(v**2)) for v in values]
-
-
-def both_courses() -> dict[str, dict[int, tuple[float, float]]]:
-    """Return the course of the importances under gradient descent and Adam."""
-    return {name: importance_over_time(name) for name in ("gd", "adam")}
-
-
 class BeamLoRAClaims(PaperClaims):
     """Importance over time, its gauge, and what pruning and expanding gains."""
 
     name = "beam_lora"
     paper = "BeamLoRA (arXiv 2502.13604)"
     summary = "importance over time, its gauge, and what pruning and expanding gains"
-    seeds = "0-9 (quick: 0-2)"
+    seeds = "0-9, pruning 0-19 (quick: 0-3, 0-7)"
+    size = (11.0, 3.8)
     parts = {
-        "over_time": both_courses,
-        "pruning": shares_removed,
-        "losses": final_losses,
-        "floor": least_losses,
+        "over_time": courses,
+        "gauges": pruned_in_gauges,
+        "pruned": pruned_after_training,
+        "risks": gains,
         "moved": event,
     }
 
     def settings(self, quick: bool) -> dict[str, dict[str, Any]]:
-        """Return fewer seeds and shorter runs for a quick run."""
-        seeds, max_iter = (3, 1500) if quick else (10, 6000)
-        return {"losses": {"seeds": seeds, "max_iter": max_iter}, "floor": {"seeds": seeds}}
+        """Return fewer seeds for a quick run."""
+        seeds = 4 if quick else 10
+        return {"over_time": {"seeds": seeds}, "pruned": {"seeds": 2 * seeds}, "risks": {"seeds": seeds}}
 
     def report(self, found: dict[str, Any]) -> str:
-        """Return the importances over time, the errors of pruning and the losses."""
-        lines = ["Importance ||a_k|| ||b_k||: dispersion (rank correlation with the final order)"]
-        for name, course in found["over_time"].items():
-            lines.append(f"  {name:<5}" + "".join(f"  t={t}: {cv:.2f} ({rho:+.2f})" for t, (cv, rho) in course.items()))
-        lines.append("Error of pruning half of the terms of one update: least important first (most important first)")
-        pruning = found["pruning"].items()
-        lines.append("  " + "   ".join(f"{gauge}: {low:.3f} ({high:.3f})" for gauge, (low, high) in pruning))
-        seeds, floor = len(found["floor"]), np.mean(found["floor"])
-        lines.append(
-            f"Loss relative to the start, r = {_RANK}, mean of {seeds} seeds (best possible {floor:.4f} and 0):"
-        )
-        for rank, table in found["losses"].items():
-            means = "  ".join(f"{k} {np.mean(v):.4f}" for k, v in table.items())
-            lines.append(f"  target of rank {rank:>2}:  {means}")
+        """Return the importances over time, the errors of pruning and the risks."""
+        lines = ["Importance ||a_k|| ||b_k|| at iteration 5, 50, 200 and the end: dispersion (order as at the end)"]
+        for name, runs in found["over_time"].items():
+            course = np.mean(runs, axis=0)
+            lines.append(f"  {name:<5}" + "".join(f"  {cv:.3f} ({rho:+.2f})" for cv, rho in course))
+        lines.append("Error of pruning half of the terms of a trained adapter: least, most important; singular vectors")
+        for name, table in found["pruned"].items():
+            for rank, runs in table.items():
+                shown = "  ".join(mean_and_error(column) for column in zip(*runs))
+                lines.append(f"  {name:<5} target of rank {rank:>2}:  {shown}")
+        for name, table in found["risks"].items():
+            samples, rank, noise, max_iter = _JOBS[name]
+            lines.append(
+                f"{name} ({samples} samples of a 16 x 24 change of rank {rank}, noise {noise:g}, r = {_RANK}, "
+                f"{max_iter} iterations): ||X - C||^2/2, beside LoRA's"
+            )
+            for method, values in table.items():
+                apart = np.subtract(values, table["LoRA"])
+                lines.append(f"  {method:<11} {np.mean(values):8.3f}   {mean_and_error(apart)}")
         return "\n".join(lines)
+
+    def picture(self, found: dict[str, Any], figure: Figure) -> None:
+        """Draw dispersion over time, the errors of pruning, and the risks beside LoRA's."""
+        left, middle, right = figure.subplots(1, 3)
+        for k, (name, runs) in enumerate(found["over_time"].items()):
+            values = np.asarray(runs)[:, :, 0]
+            left.errorbar(range(4), values.mean(0), values.std(0), fmt="os"[k] + "-", color=COLOURS[k], label=name)
+        left.set_xticks(range(4), [*map(str, _TIMES), "end"])
+        left.set(title="Importances draw together", xlabel="iteration", ylabel="dispersion", ylim=(0.0, None))
+        for k, label in enumerate(("least important first", "most important first", "singular vectors")):
+            values = np.asarray([[run[k] for run in found["pruned"]["adam"][str(rank)]] for rank in _TARGETS])
+            middle.errorbar(range(4), values.mean(1), values.std(1), fmt="osd"[k] + "-", color=COLOURS[k], label=label)
+        middle.set_xticks(range(4), map(str, _TARGETS))
+        middle.set(title="Pruning half after Adam", xlabel="rank of the target", ylabel="relative error")
+        for k, (name, table) in enumerate(found["risks"].items()):
+            methods = [method for method in table if method != "LoRA"]
+            shares = [np.divide(table[method], table["LoRA"]) for method in methods]
+            positions = np.arange(len(methods)) + 0.15 * (2 * k - 1)
+            means, spreads = np.mean(shares, axis=1), np.std(shares, axis=1)
+            right.errorbar(positions, means, spreads, fmt="os"[k], color=COLOURS[k], label=name)
+        right.set_xticks(range(len(methods)), methods, rotation=30)
+        right.axhline(1.0, color="black", lw=1)
+        right.set(title="Risk over LoRA's", yscale="log")
+        for ax in (left, middle, right):
+            ax.grid(alpha=0.25)
+            ax.legend(fontsize=8)
 
     def judge(self, found: dict[str, Any]) -> list[Claim]:
         """Return the claims beside what was measured."""
-        adam, pruning, moved = found["over_time"]["adam"], found["pruning"], found["moved"]
-        means = [{name: float(np.mean(values)) for name, values in table.items()} for table in found["losses"].values()]
-        gain = max(table["LoRA"] - min(table.values()) for table in means)
+        gauges, moved = found["gauges"], found["moved"]
+        time = {name: np.asarray(runs) for name, runs in found["over_time"].items()}
+        pruned = {rank: np.asarray(runs) for rank, runs in found["pruned"]["adam"].items()}
+        few, many = found["risks"].values()
+        gained, alone, lost = (
+            np.subtract(table[method], table["LoRA"])
+            for table, method in ((few, "paper"), (few, "none"), (many, "paper"))
+        )
         return [
             Claim(
-                "importances start alike, separate, then keep their order (temporal finding)",
-                "confirmed",
-                "Adam, correlation with the final order "
-                + ", ".join(f"{adam[str(t)][1]:+.2f} at {t}" for t in _TIMES[:-1]),
-                adam["200"][1] > 0.8 > adam["5"][1],
+                "importances start alike, separate, then keep their order (temporal finding); correction: they keep "
+                "their order, but from a LoRA start they draw together",
+                "holds with correction",
+                "; ".join(
+                    f"{name}: dispersion {mean_and_error(runs[:, 0, 0])} after 5 iterations, "
+                    f"{mean_and_error(runs[:, -1, 0])} at the end, order at 200 against the end "
+                    f"{np.mean(runs[:, 2, 1]):+.2f}"
+                    for name, runs in time.items()
+                ),
+                all(
+                    np.mean(runs[:, 2, 1]) > 0.9 and np.mean(runs[:, -1, 0]) < np.mean(runs[:, 0, 0])
+                    for runs in time.values()
+                ),
             ),
             Claim(
-                "pruning the least important terms barely matters; correction: that holds in the gauge of the singular "
-                "vectors, and importance depends on the gauge (Hadamard: all equal)",
+                "pruning the least important terms barely matters, pruning the most important ones is ruinous; "
+                "correction: the direction holds in trained adapters, the sizes do not",
                 "holds with correction",
-                ", ".join(f"{gauge} {low:.3f}" for gauge, (low, _) in pruning.items()),
-                pruning["SVD"][0] < pruning["random"][0] < pruning["Hadamard"][0],
+                "relative error by half of the terms after Adam, least (most) important first: "
+                + ", ".join(
+                    f"target of rank {rank}: {mean_and_error(runs[:, 0])} ({mean_and_error(runs[:, 1])})"
+                    for rank, runs in pruned.items()
+                ),
+                all(_above(runs[:, 1] - runs[:, 0]) and runs[:, 0].mean() > 0.25 for runs in pruned.values()),
+            ),
+            Claim(
+                "importance says what a term is worth; correction: it depends on the gauge (Hadamard: all equal), and "
+                "prunes best in that of the singular vectors",
+                "holds with correction",
+                "error by half of the terms: " + ", ".join(f"{gauge} {error:.3f}" for gauge, error in gauges.items()),
+                gauges["SVD"] < gauges["random"] < gauges["Hadamard"],
             ),
             Claim(
                 "expanding promising terms helps; correction: the averaged logits lose mass and move the update, a "
@@ -254,10 +339,17 @@ class BeamLoRAClaims(PaperClaims):
                 moved["paper"] > 0.05 and moved["preserving"] < 1e-12,
             ),
             Claim(
-                "consistent gains over LoRA at equal rank: none on one noiseless matrix, where LoRA reaches the "
-                "optimum",
-                "not at matrix scale",
-                f"largest gain in relative loss {gain:.1e}",
-                gain < 1e-3,
+                "consistent gains over LoRA at equal rank; correction: with few noisy samples the pruning regularises, "
+                "and pruning alone gains more; with many samples and a short run it loses",
+                "holds with correction",
+                f"risk over LoRA's, few samples: {mean_and_error(gained)}, pruning alone {mean_and_error(alone)}, "
+                f"LoRA's {np.mean(few['LoRA']):.2f}; many: {mean_and_error(lost)}, LoRA's {np.mean(many['LoRA']):.2f}",
+                _above(lost) and _above(-alone) and bool(np.mean(alone) < np.mean(gained)),
             ),
+            Claim("gains on twelve data sets with three language models", "not at matrix scale", "-", True),
         ]
+
+
+def _above(values: Array) -> bool:
+    """Whether a mean is above zero by two standard errors."""
+    return bool(np.mean(values) > 2.0 * np.std(values, ddof=1) / np.sqrt(len(values)))

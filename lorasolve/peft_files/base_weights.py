@@ -64,7 +64,7 @@ class BaseWeights:
     """
 
     def __init__(self, path: PathLike) -> None:
-        path = pathlib.Path(as_path(path, "path"))
+        path = pathlib.Path(as_path(path, "base"))
         self._files: dict[str, TensorFile] = {}
         self._place: dict[str, str] = {}
         if not path.is_dir():

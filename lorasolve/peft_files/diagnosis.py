@@ -15,7 +15,7 @@ from .decay import Decay
 from .facts import FULL_RANK, LayerFacts, facts_of
 from .folder import UnreadableError, printable
 from .layers import Adapter, UnusableLayer, read
-from .text import diagnosis_text
+from .text import counted, diagnosis_text
 
 # From how many trained layers on a family has a usual magnitude, and how far from it a layer stands out.
 FAMILY_SIZE = 8
@@ -26,6 +26,9 @@ _LEAST_DEVIATION = 0.05
 SPIKE = 10.0
 # Imbalance above this, or above what rounding explains, refutes stationarity under l2 decay.
 IMBALANCE = 1e-2
+
+# Share of the penalty by which rounding may have enlarged what is wasted of it: thousands of units in the last place.
+_ROUNDING = 1e-12
 
 # From worst to best; what a layer has of these is in its findings.
 FINDINGS = ("non_finite", "loud", "spiked", "untrained", "not_stationary")
@@ -130,8 +133,6 @@ class Diagnosis:
         Why each other tensor is no factor.
     decay : Decay
         What was known of the weight decay.
-    base_given : bool
-        Whether base weights were given.
     trainer : TrainerState, optional
         What the trainer's log says.
     """
@@ -146,7 +147,6 @@ class Diagnosis:
     unusable: tuple[UnusableLayer, ...]
     skipped: dict[str, str]
     decay: Decay
-    base_given: bool
     trainer: TrainerState | None
 
     def with_finding(self, finding: str) -> tuple[str, ...]:
@@ -172,8 +172,13 @@ class Diagnosis:
 
     @property
     def excess(self) -> float | None:
-        """``lam`` times the wasted penalty: ``L`` is at least this far above its minimum. None without l2 decay."""
-        return self.decay.lam * self.wasted if self.decay.kind == "l2" and self.decay.lam else None
+        """``lam`` times the wasted penalty: ``L`` is at least this far above its minimum. None without l2 decay.
+
+        CERTIFIED: ``1e-12`` of the penalty is taken off for the rounding of QR, SVD and sums.
+        """
+        if self.decay.kind != "l2" or not self.decay.lam:
+            return None
+        return self.decay.lam * max(self.wasted - _ROUNDING * self.penalty, 0.0)
 
     def to_dict(self) -> dict[str, object]:
         """Return the diagnosis as plain values, without the singular vectors (which are not kept)."""
@@ -227,16 +232,16 @@ def diagnose(path: PathLike, *, base: PathLike | None = None, decay: Decay | Non
     - ``loud``: a layer uses its whole rank *and* is out of proportion, which is how the failures of Kim, Kim and Ryu
       (ICML 2025, theorem 1) look. Both halves or no verdict.
     - ``spiked``: a layer is out of proportion and one direction carries it.
-    - ``untrained``: a layer's update is exactly zero and only one factor is.
+    - ``untrained``: a layer's update is exactly zero and its factors are not both, as at the start of a run.
     - ``not_stationary``: under l2 decay every stationary point is balanced (``proofs/stationary_structure.py``), and
       this one is not; ``L`` is at least ``lam`` times the wasted penalty above its minimum.
     - ``low_rank``: under l2 decay, balanced, and of lower rank than ``r`` in every layer, as in the good case.
     - ``inconclusive``: everything else.
     """
+    decay = Decay() if decay is None else as_instance(decay, "decay", Decay)
     adapter = read(path)
     weights = None if base is None else BaseWeights(as_path(base, "base"))
     trainer = read_trainer_state(path) if adapter.config is not None else None
-    decay = Decay() if decay is None else as_instance(decay, "decay", Decay)
     layers, unusable = _measured(adapter, weights)
     layers = _judged(layers, decay)
     kind, reason = _verdict(layers, unusable, decay)
@@ -251,7 +256,6 @@ def diagnose(path: PathLike, *, base: PathLike | None = None, decay: Decay | Non
         unusable=tuple(unusable),
         skipped=adapter.skipped,
         decay=decay,
-        base_given=base is not None,
         trainer=trainer,
     )
 
@@ -352,7 +356,10 @@ def _verdict(layers: list[LayerReport], unusable: list[UnusableLayer], decay: De
             return kind, f"{words} in {_modules([layer.facts.module for layer in having[kind]])}; worst: {_size(worst)}"
     if having["untrained"]:
         names = [layer.facts.module for layer in having["untrained"]]
-        return "untrained", f"the update is exactly zero, one factor being zero, in {_modules(names)} of {len(layers)}"
+        return (
+            "untrained",
+            f"the update is exactly zero, though its factors are not, in {_modules(names)} of {len(layers)}",
+        )
     if having["not_stationary"]:
         imbalances = [layer.facts.imbalance or 0.0 for layer in having["not_stationary"]]
         names = [layer.facts.module for layer in having["not_stationary"]]
@@ -361,7 +368,7 @@ def _verdict(layers: list[LayerReport], unusable: list[UnusableLayer], decay: De
             f"{_modules(names)} of {len(layers)}"
         )
     if not layers or unusable:
-        return "inconclusive", f"{len(unusable)} layers could not be used"
+        return "inconclusive", f"{counted(len(unusable))} could not be used" if unusable else "no layer was read"
     if decay.kind != "l2":
         return "inconclusive", {
             "decoupled": "decoupled decay is no term of the loss, so the theorems do not apply; the numbers are facts",
@@ -373,6 +380,11 @@ def _verdict(layers: list[LayerReport], unusable: list[UnusableLayer], decay: De
         return "inconclusive", f"balanced, but the whole rank r is used in {_modules(full)} of {len(layers)}"
     if any(layer.facts.kind == "adalora" for layer in layers):
         return "inconclusive", "AdaLoRA's third factor changes the conditions of the theorems"
+    if any(layer.facts.dora for layer in layers):
+        return (
+            "inconclusive",
+            "DoRA normalizes the weight, so its update is not the product that the theorems are about",
+        )
     return "low_rank", (
         "balanced and of lower rank than r in every layer, as a stationary point under l2 decay is in the good case; "
         "whether the gradient agrees is not in the files"
@@ -386,7 +398,7 @@ def _size(layer: LayerReport) -> str:
 
 
 def _modules(names: list[str]) -> str:
-    return printable(names[0], 80) if len(names) == 1 else f"{len(names)} layers"
+    return printable(names[0], 80) if len(names) == 1 else counted(len(names))
 
 
 def _premises(layers: list[LayerReport], unusable: list[UnusableLayer], decay: Decay) -> tuple[Premise, ...]:
@@ -419,9 +431,9 @@ def _premises(layers: list[LayerReport], unusable: list[UnusableLayer], decay: D
     )
     dora = sum(layer.facts.dora for layer in layers)
     if dora:
-        product = Premise("the update is s A B^T", False, f"{dora} DoRA layers: these are the directions only")
+        product = Premise("the update is s A B^T", False, f"DoRA in {counted(dora)}: these are the directions only")
     else:
-        because_product = f"{len(unusable)} layers not usable" if unusable else "in every layer"
+        because_product = f"{counted(len(unusable))} not usable" if unusable else "in every layer"
         product = Premise("the update is s A B^T", not unusable, because_product)
     return Premise("l2 decay of the factors", l2, because), balance, low, product
 
@@ -432,18 +444,20 @@ def _remarks(
     remarks = list(adapter.config.remarks) if adapter.config else []
     empty = sum(layer.facts.empty for layer in layers)
     if empty:
-        remarks.append(f"both factors are zero in {empty} layers: gradient descent cannot leave that")
+        remarks.append(f"both factors are zero in {counted(empty)}: gradient descent cannot leave that")
     dead = sum(layer.facts.dead_columns > 0 and not layer.facts.empty for layer in layers)
     if dead:
-        remarks.append(f"{dead} layers have columns that are zero in both factors: gradient descent cannot revive them")
+        remarks.append(
+            f"columns that are zero in both factors, in {counted(dead)}: gradient descent cannot revive them"
+        )
     at_start = sum(layer.facts.start_range <= 1 and layer.facts.kind != "embedding" for layer in layers)
     if at_start and adapter.config and adapter.config.initialization == "default":
-        remarks.append(f"in {at_start} layers every entry of lora_A is within the range of its random start")
+        remarks.append(f"in {counted(at_start)} every entry of lora_A is within the range of its random start")
     missing: dict[str, int] = {}
     for layer in layers:
         if layer.no_base:
             missing[layer.no_base] = missing.get(layer.no_base, 0) + 1
-    remarks += [f"{count} layers without a ratio: {why}" for why, count in sorted(missing.items())]
+    remarks += [f"no ratio to the base weight in {counted(count)}: {why}" for why, count in sorted(missing.items())]
     return (*remarks, *(_trainer_remarks(trainer, decay) if trainer else ()))
 
 
@@ -461,7 +475,7 @@ def _trainer_remarks(trainer: TrainerState, decay: Decay) -> list[str]:
     if trainer.non_finite_gradients:
         remarks.append(f"trainer's log: {trainer.non_finite_gradients} gradient norms are not finite")
     if trainer.optimizer_saved:
-        remarks.append("optimizer.pt lies beside it: it holds weight decay and smoothed gradients, and needs torch")
+        remarks.append("optimizer.pt lies beside it and holds the weight decay: --optimizer-state reads it with torch")
     return remarks
 
 

@@ -121,13 +121,13 @@ class LayerFacts:
     # ------------------------------------------------------------------ state and balance
     @property
     def untrained(self) -> bool:
-        """Whether exactly one factor is zero, as at the start of a run."""
+        """Whether the update is zero and the factors are not both, as at the start of a run."""
         return self.spectral == 0.0 and not self.empty
 
     @property
     def empty(self) -> bool:
         """Whether both factors are zero: a stationary point of every loss."""
-        return self.norm_A == 0.0 and self.norm_B == 0.0
+        return self.dead_columns == self.r
 
     @property
     def penalty(self) -> float:

@@ -13,7 +13,7 @@ from .._files import PathLike
 from .._threads import blas_threads
 from .._validate import Array, as_iterable, as_path
 from ..linear_map import RANK_TOL, factor_singular_values, factor_svd, numerical_rank
-from .folder import UnreadableError
+from .folder import UnreadableError, printable
 from .layers import Adapter, LayerFactors, read
 
 
@@ -135,14 +135,14 @@ def _module(module: str, which: Sequence[int], adapters: Sequence[Adapter]) -> l
     """Return the comparison of one module, or one for each of its experts."""
     stacks = [adapter.factors(module) for adapter in adapters]
     if len({len(stack) for stack in stacks}) > 1:
-        raise UnreadableError(f"{module}: the adapters have different numbers of experts")
+        raise UnreadableError(f"{printable(module)}: the adapters have different numbers of experts")
     return [_compared(tuple(which), layers) for layers in zip(*stacks)]
 
 
 def _compared(which: tuple[int, ...], layers: Sequence[LayerFactors]) -> SharedModule:
     if len({layer.shape for layer in layers}) > 1:
         shapes = ", ".join(str(layer.shape) for layer in layers)
-        raise UnreadableError(f"{layers[0].module}: the updates have different shapes: {shapes}")
+        raise UnreadableError(f"{printable(layers[0].module)}: the updates have different shapes: {shapes}")
     k, tol = len(layers), max(RANK_TOL, *(2 * layer.roundoff for layer in layers))
     bases = [_bases(layer, tol) for layer in layers]
     norms = [float(np.linalg.norm(sigma)) for _, sigma, _ in bases]

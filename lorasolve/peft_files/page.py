@@ -12,7 +12,7 @@ import numpy as np
 from .._validate import Array
 from .diagnosis import Diagnosis, LayerReport
 from .folder import printable
-from .text import family_rows, layer_rows, penalty_lines
+from .text import base_lines, counted, family_rows, layer_rows, penalty_lines
 
 # From small to large, readable with every kind of colour vision (viridis at five places).
 _COLOURS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
@@ -47,7 +47,13 @@ def diagnosis_page(diagnosis: Diagnosis) -> str:
     """Return the page. Names from the files are escaped; the page loads nothing and runs no script."""
     mood = {"low_rank": "good", "inconclusive": ""}.get(diagnosis.kind, "bad")
     kind = _safe(diagnosis.kind.replace("_", " "))
-    facts = [diagnosis.title, *penalty_lines(diagnosis), *map(str, diagnosis.premises), *diagnosis.remarks]
+    facts = [
+        diagnosis.title,
+        *penalty_lines(diagnosis),
+        *base_lines(diagnosis),
+        *map(str, diagnosis.premises),
+        *diagnosis.remarks,
+    ]
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
@@ -158,7 +164,7 @@ def _panel(family: str, members: Sequence[LayerReport], low: float, high: float,
         )
         told = f"{layer.facts.module}: ||X||_2 = {layer.facts.spectral:.3g}, rank {layer.facts.rank}"
         shapes.append(f"<g><title>{_safe(told)}</title>{''.join(cells)}</g>")
-    label = f"{printable(family)} ({len(members)} layers)"
+    label = f"{printable(family)} ({counted(len(members))})"
     svg = (
         f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-label="{_safe(label)}">'
         f"{''.join(shapes)}</svg>"

@@ -18,7 +18,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .._files import PathLike, write_atomically
+from .._files import PathLike, Write, write_atomically
 from .._validate import Array, as_array, as_choice, as_instance, as_path, shown
 from .folder import UnreadableError, open_regular, parse_object, printable
 
@@ -191,7 +191,7 @@ class TensorFile:
     def read(self, name: str, dtype: DTypeLike = np.float64) -> Array:
         """Return a tensor's values in a floating dtype of NumPy; what it cannot hold becomes infinite."""
         with np.errstate(invalid="ignore", over="ignore"):  # a signalling NaN is a NaN
-            return self.stored(name).decoded().astype(dtype)
+            return self.stored(name).decoded().astype(dtype, copy=False)
 
 
 def _are_counts(value: object) -> bool:
@@ -229,12 +229,17 @@ def encoded(values: Array, dtype: str) -> StoredTensor:
 
 
 def write_tensors(path: PathLike, tensors: dict[str, StoredTensor], metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file, whole or not at all; wide dtypes come first, so that every tensor is aligned."""
+    """Write a safetensors file, whole or not at all."""
     path = as_path(path, "path")
     for name, tensor in as_instance(tensors, "tensors", dict).items():
         as_instance(tensor, f"tensors[{shown(name)}]", StoredTensor)
     if metadata is not None:
         as_instance(metadata, "metadata", dict)
+    write_atomically(path, tensor_writer(tensors, metadata))
+
+
+def tensor_writer(tensors: dict[str, StoredTensor], metadata: dict[str, str] | None = None) -> Write:
+    """Return what fills a safetensors file; wide dtypes come first, so that every tensor is aligned."""
     order = sorted(tensors, key=lambda name: (-np.dtype(_RAW[tensors[name].dtype]).itemsize, name))
     header: dict[str, object] = {"__metadata__": metadata} if metadata else {}
     position = 0
@@ -251,4 +256,4 @@ def write_tensors(path: PathLike, tensors: dict[str, StoredTensor], metadata: di
         for name in order:
             file.write(tensors[name].data.tobytes())
 
-    write_atomically(path, write)
+    return write

@@ -39,7 +39,7 @@ def diagnosis_text(diagnosis: Diagnosis, count: int = 10, sort: str = "worst") -
         f"  adapter: {diagnosis.title}",
         f"  {_counts(diagnosis)}",
         *(f"  {premise}" for premise in diagnosis.premises),
-        *(f"  {line}" for line in penalty_lines(diagnosis)),
+        *(f"  {line}" for line in (*penalty_lines(diagnosis), *base_lines(diagnosis))),
         *(f"  remark: {remark}" for remark in diagnosis.remarks),
         *(f"  would settle it: {needed}" for needed in diagnosis.settles),
     ]
@@ -50,7 +50,9 @@ def diagnosis_text(diagnosis: Diagnosis, count: int = 10, sort: str = "worst") -
         lines += ["", *_aligned(family_rows(diagnosis)), "", head, *_aligned(layer_rows(shown))]
     if diagnosis.unusable:
         lines += ["", f"layers that cannot be used ({len(diagnosis.unusable)}):"]
-        lines += [f"  {printable(layer.module)}: {layer.reason}" for layer in diagnosis.unusable[:count]]
+        lines += [
+            f"  {printable(layer.module)}: {printable(layer.reason, 400)}" for layer in diagnosis.unusable[:count]
+        ]
     if diagnosis.skipped:
         lines += ["", f"tensors that are no factors ({len(diagnosis.skipped)}):"]
         lines += [f"  {printable(name)}: {why}" for name, why in list(diagnosis.skipped.items())[:count]]
@@ -75,12 +77,32 @@ def penalty_lines(diagnosis: Diagnosis) -> list[str]:
         f"penalty (||A||^2 + ||B||^2)/2 = {diagnosis.penalty:.5g}, of which {diagnosis.wasted:.5g} ({share:.1%}) "
         "balanced factors of the same updates would save"
     )
-    if diagnosis.excess is None:
+    if not diagnosis.excess:
         return [line]
     return [
         line,
         f"so L is at least {diagnosis.excess:.5g} above its minimum, whatever the data are (lam times that)",
     ]
+
+
+def base_lines(diagnosis: Diagnosis) -> list[str]:
+    """Return how the updates lie beside the frozen weights."""
+    known = [layer.base for layer in diagnosis.layers if layer.base and layer.facts.spectral]
+    if not known:
+        return []
+    ratios = [base.ratio for base in known]
+    left, right = (
+        statistics.median(getattr(base, f"alignment_{side}") for base in known) for side in ("left", "right")
+    )
+    return [
+        f"||X||_2/||W||_2: median {statistics.median(ratios):.3g}, largest {max(ratios):.3g}, in {counted(len(known))}",
+        f"alignment with W, median: {left:.2f} of outputs, {right:.2f} of inputs (1: none preferred)",
+    ]
+
+
+def counted(number: int, noun: str = "layer") -> str:
+    """Return a number with its noun."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 # ---------------------------------------------------------------------- tables
@@ -139,8 +161,8 @@ def layer_rows(layers: Sequence[LayerReport]) -> list[list[str]]:
                 f"{f.nuclear:.3g}",
                 str(f.rank),
                 f"{f.effective_rank:.1f}",
-                f"{f.spike:.3g}",
-                f"{f.tail:.1e}",
+                f"{f.spike:.3g}" if f.spectral else "-",
+                f"{f.tail:.1e}" if f.spectral else "-",
                 "-" if f.imbalance is None else f"{f.imbalance:.2g}",
                 "-" if layer.z is None else f"{layer.z:.1f}",
                 "-" if layer.base is None else f"{layer.base.ratio:.3g}",

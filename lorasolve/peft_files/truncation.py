@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 import pathlib
 import re
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from .._files import PathLike
+from .._files import PathLike, Write, write_together
 from .._threads import blas_threads
 from .._validate import Array, as_integer, as_number, as_path
-from ..io import write_json
+from ..io import to_json
 from ..linear_map import balanced, factor_singular_values, factor_svd
 from .config import CONFIG, AdapterConfig, pattern_value
 from .folder import UnreadableError
 from .layers import WEIGHTS, Adapter, LayerFactors, LayerTensors, read
-from .safetensors import StoredTensor, encoded, write_tensors
+from .safetensors import StoredTensor, encoded, tensor_writer
 
 # Truncated factors are not multiples of anything: 8-bit floats would lose more than the truncation.
 _WIDER = {"F8_E4M3": "F32", "F8_E5M2": "F32"}
@@ -238,20 +235,14 @@ def _loss(before: LayerFactors, after: LayerFactors) -> TruncatedLayer:
 def _write(
     out: pathlib.Path, adapter: Adapter, tensors: dict[str, StoredTensor], settings: dict[str, tuple[int, float]]
 ) -> None:
-    """Write the folder, whole or not at all."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = pathlib.Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
-        metadata = {key: value for key, value in adapter.file.metadata.items() if isinstance(value, str)}
-        name = WEIGHTS if adapter.config is not None else adapter.file.path.name
-        write_tensors(temporary / name, tensors, metadata or None)
-        if adapter.config is not None:
-            write_json(temporary / CONFIG, _document(adapter.config, settings))
-        os.chmod(temporary, 0o755)
-        os.replace(temporary, out)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    """Write the adapter's files, all or none."""
+    metadata = {key: value for key, value in adapter.file.metadata.items() if isinstance(value, str)}
+    name = WEIGHTS if adapter.config is not None else adapter.file.path.name
+    writes: dict[PathLike, Write] = {out / name: tensor_writer(tensors, metadata or None)}
+    if adapter.config is not None:
+        text = (to_json(_document(adapter.config, settings)) + "\n").encode()
+        writes[out / CONFIG] = lambda file: file.write(text)
+    write_together(writes)
 
 
 def _document(config: AdapterConfig, settings: dict[str, tuple[int, float]]) -> dict[str, Any]:

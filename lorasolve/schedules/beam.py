@@ -31,9 +31,10 @@ class Beam(Schedule):
     Parameters
     ----------
     events : int
-        Number of events.
+        Number of events, at least 2: the last one keeps everything.
     kept : float
-        Share of the importance kept at the first event (the last one keeps everything).
+        Where the share of the importance that is kept starts from, ``p = 1 - (1 - kept)(1 + cos(pi k/events))/2`` at
+        event ``k = 1, 2, ..``: the first of eight events keeps 0.9519 for 0.95, the last one everything.
     importance : {"gate", "norm", "svd"}
         ``gate``: the weight ``w_k`` (the paper). ``norm``: ``w_k ||a_k|| ||b_k||``. ``svd``: rotate the factors to
         the balanced SVD gauge first, where the importances are the singular values and pruning is optimal
@@ -49,8 +50,9 @@ class Beam(Schedule):
     Notes
     -----
     Source: arXiv 2502.13604 and its released code. Departures: one matrix at a time (the release pools the scores
-    of all modules); events are counted instead of a period of steps; the optimizer starts anew after an event
-    that changed something (in the release the copied optimizer state is written into a temporary and lost, only
+    of all modules); at most half of the terms are pruned, so that none of those copied is itself pruned (the release
+    has no such cap for this rule); events are counted instead of a period of steps; the optimizer starts anew after an
+    event that changed something (in the release the copied optimizer state is written into a temporary and lost, only
     the gates' state is reset).
 
     What is known (derived; proofs/beam_lora, :mod:`lorasolve.papers.beam_lora`):
@@ -61,7 +63,7 @@ class Beam(Schedule):
       the more it is weakened, and ``f`` jumps;
     - exact copies with equal logits never separate, and an ungated balanced copy does nothing under plain gradient
       descent: gains can only come from the gates, from Adam or from the snapshot;
-    - the representable updates are those of LoRA. Expect no gain on one noiseless matrix.
+    - the representable updates are those of LoRA: no gain on one noiseless matrix, and with noise that of pruning.
     """
 
     events: int = 8
@@ -75,7 +77,7 @@ class Beam(Schedule):
     has_stages = True
 
     def __post_init__(self) -> None:
-        as_integer(self.events, "events", 1)
+        as_integer(self.events, "events", 2)
         as_number(self.kept, "kept", 0.0, 1.0)
         as_number(self.jitter, "jitter", 0.0)
         as_choice(self.importance, "importance", ("gate", "norm", "svd"))

@@ -23,7 +23,8 @@ body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5em; color: #1a1a1a; bac
 h1 { font-size: 1.25em; margin: 0 0 .2em; } p.note { color: #555; margin: 0 0 1em; }
 main { display: flex; flex-wrap: wrap; gap: 2em; align-items: flex-start; }
 table.map { border-collapse: collapse; } table.map th { font-weight: normal; padding: 2px 6px; font-size: 13px; }
-table.map td { padding: 0; } table.map button { width: 3.4em; height: 2.2em; border: 1px solid #fff; cursor: pointer;
+table.map td { padding: 0; } table.map button { width: 100%%; min-width: 3.4em; height: 2.2em;
+  border: 1px solid #fff; cursor: pointer;
   font: 12px system-ui, sans-serif; } table.map button:focus, table.map button.on { outline: 3px solid #d55e00; }
 table.runs { border-collapse: collapse; font-size: 13px; } table.runs th, table.runs td { text-align: left;
   padding: 2px 10px 2px 0; border-bottom: 1px solid #ddd; vertical-align: top; } code { user-select: all;
@@ -150,8 +151,18 @@ def repeat_text(cell: dict[str, Any], command: str | None) -> str:
         return f"study.repeat({', '.join(f'{name}={value!r}' for name, value in cell.items())})"
     import shlex
 
-    settings = " ".join(shlex.quote(f"{name}={json.dumps(value)}") for name, value in cell.items())
+    settings = " ".join(shlex.quote(f"{name}={_label(value)}") for name, value in cell.items())
     return f"{command} --repeat {settings}"
+
+
+def _label(value: Any) -> str:
+    """Return a label as the command line reads it: JSON, and any other text as it stands."""
+    if isinstance(value, str):
+        try:
+            json.loads(value)
+        except ValueError:
+            return value
+    return json.dumps(value)
 
 
 def _end(record: Record) -> str:

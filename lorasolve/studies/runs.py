@@ -14,6 +14,7 @@ import numpy as np
 
 from .._files import PathLike, write_atomically
 from .._registry import suggest
+from .._text import text_table
 from .._validate import Array, as_flag, as_instance
 from .store import Damage, Store
 
@@ -148,7 +149,7 @@ class Runs:
             Counts, the share of runs that converged, medians of numbers, shares of truth values.
         """
         header, rows = self._summary(by)
-        return _aligned(header, rows)
+        return text_table(header, rows)
 
     def to_latex(self, path: PathLike | None = None, by: Sequence[str] | None = None) -> str:
         """Return the table as a LaTeX tabular (booktabs), and write it to a file if there is a path.
@@ -391,16 +392,6 @@ def _latex(text: str) -> str:
     for letter in "&%$#_{}":
         text = text.replace(letter, "\\" + letter)
     return text.replace("~", r"\textasciitilde{}").replace("^", r"\textasciicircum{}")
-
-
-def _aligned(header: list[str], rows: list[list[str]]) -> str:
-    """Return aligned columns, the first to the left."""
-    widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
-
-    def line(row: list[str]) -> str:
-        return "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))]).rstrip()
-
-    return "\n".join([line(header), *map(line, rows)])
 
 
 def _draw(ax: Axes, x: str, y: str, xs: list[Any], ys: list[Any], found: Array, title: str) -> None:

@@ -44,6 +44,8 @@ AHEAD = 2
 # A share of everything is committed this often.
 COMMIT_SECONDS = 10.0
 LARGEST_CHUNK = 20_000
+# Shares that may be lost in a row without a run done.
+STRIKES = 5
 
 Measure = Callable[[Problem, Result], Any]
 
@@ -328,6 +330,8 @@ class _Run:
     tasks: int = 0
     # The suspect that is on its way, if any.
     alone: int = 0
+    # Shares lost in a row of which not one run was done.
+    strikes: int = 0
 
     def do(self, pending: Array, open_pool: Callable[[], Pool], workers: int) -> None:
         """Do the pending cells."""
@@ -336,10 +340,16 @@ class _Run:
         if len(pending) and not STOP.is_set():
             self.waiting = self._shares(pending, workers) if self.executor.whole_shares else deque([pending])
             with open_pool() as pool:
-                while self.out or ((self.waiting or self.suspects) and not STOP.is_set()):
+                while self._goes_on():
                     self._submit(pool, workers)
                     self._collect(pool)
         self.pace.end(STOP.is_set())
+
+    def _goes_on(self) -> bool:
+        """Whether there is something to wait for; where it is asked to stop, chunks of seconds and not whole shares."""
+        if STOP.is_set():
+            return bool(self.out) and not self.executor.whole_shares
+        return bool(self.out or self.waiting or self.suspects)
 
     def _first(self, pending: Array) -> Array:
         """Do a few cells here, which differ as much as cells do; return the others."""
@@ -406,15 +416,21 @@ class _Run:
         done = {line.key for line in self.store.lines()}
         described = [self.worker.describe(int(index)) for index in cells]
         left = [cell for cell in described if cell.key not in done]
+        self.pace.add(Report(len(cells) - len(left), 0, 0.0, np.empty(0, np.int64)))
+        indices = np.array([cell.index for cell in left], np.int64)
+        if self.executor.whole_shares:
+            self.strikes = self.strikes + 1 if len(left) == len(cells) else 0
+            if self.strikes == STRIKES:
+                raise RuntimeError(f"backend: {STRIKES} workers of {self.executor.name!r} ended without doing one run")
+            self.waiting.extend([indices] if len(indices) else [])
+            return
         if alone and len(cells) == len(left) == 1:
             entry = lost(left[0])
             self.worker.shard.commit([entry])
             self.pace.add(Report(1, 1, 0.0, np.empty(0, np.int64)))
             return
-        indices = np.array([cell.index for cell in left], np.int64)
         middle = (len(indices) + 1) // 2
         self.suspects.extend(part for part in (indices[:middle], indices[middle:]) if len(part))
-        self.pace.add(Report(len(cells) - len(left), 0, 0.0, np.empty(0, np.int64)))
 
 
 @contextmanager

@@ -8,11 +8,12 @@ import re
 import pytest
 
 from lorasolve.papers import Claim, PaperClaims, registry
-from lorasolve.papers._page import COMMAND, markdown_rows, page
+from lorasolve.papers._page import index, markdown_rows, page, write_pages
 from lorasolve.papers._reproduce import reproduce
 
 NAMES = [name for name, cls in registry.classes().items() if issubclass(cls, PaperClaims)]
-PAGE = pathlib.Path(__file__).parents[2] / "docs" / "papers.md"
+DOCS = pathlib.Path(__file__).parents[2] / "docs"
+PAPERS = sorted({cls.page() for cls in registry.classes().values()})
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -24,12 +25,27 @@ def test_every_claim_of_the_paper_is_reproduced_or_corrected(reproduced, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_page_has_the_claims_of_the_paper(reproduced, name):
-    text = PAGE.read_text(encoding="utf-8")
-    section = text.partition(f"## {registry.classes()[name].paper}: ")[2].partition("\n## ")[0]
-    rows = [re.split(r"(?<!\\) \| ", line.strip("| ")) for line in section.splitlines() if line.startswith("| ")][2:]
+    text = (DOCS / "papers" / f"{name}.md").read_text(encoding="utf-8")
+    rows = [re.split(r"(?<!\\) \| ", line.strip("| ")) for line in text.splitlines() if line.startswith("| ")][2:]
     expected = [[claim.statement.replace("|", "\\|"), claim.status] for claim in reproduced(name).claims]
-    assert [row[:2] for row in rows] == expected, f"run: {COMMAND}"
-    assert {row[3] for row in rows} == {f"`lorasolve reproduce {name}`"}
+    command = f"`lorasolve reproduce {name} --pages docs/papers`"
+    assert [row[:2] for row in rows] == expected, f"run: {command}"
+    assert command in text
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_each_paper_has_a_page_with_its_figures(name):
+    text = (DOCS / "papers" / f"{name}.md").read_text(encoding="utf-8")
+    mine = [cls for cls in registry.classes().values() if cls.page() == name]
+    assert text.startswith(f"# {mine[0].paper}\n") and "NOT REPRODUCED" not in text and "--quick" not in text
+    for cls in (cls for cls in mine if cls.size is not None):
+        assert f"`lorasolve reproduce {cls.name} --pages docs/papers`" in text
+        assert f"]({cls.name}.png)" in text
+        assert (DOCS / "papers" / f"{cls.name}.png").exists()
+
+
+def test_the_list_of_papers_is_what_there_is():
+    assert (DOCS / "papers.md").read_text(encoding="utf-8") == index("papers")
 
 
 class Halves(PaperClaims):
@@ -63,10 +79,13 @@ def test_claims_are_held_against_what_was_written(tmp_path):
     assert [record["found"] for record in document["records"]] == [[1.0, 0.5], None]
     assert "half 1.0" in str(found) and "[NOT REPRODUCED] what is undefined is small" in str(found)
     assert {path.name for path in tmp_path.iterdir()} == {"halves-quick.json"}
-    text = page([found])
-    assert "## Arithmetic: halves" in text
-    assert "| half of 2 is 1 | confirmed | 1.0 | `lorasolve reproduce halves --quick` |" in text
+    text = page([found], "docs/papers")
+    assert text.startswith("# Arithmetic") and "`lorasolve reproduce halves --quick --pages docs/papers`" in text
+    assert "| half of 2 is 1 | confirmed | 1.0 |" in text and "```\nhalf 1.0\n```" in text
+    written = write_pages(tmp_path / "papers", [found])
+    assert [path.name for path in written] == ["halves.md", "papers.md"]
+    assert written[1].read_text() == index("papers")
 
 
 def test_norm_bars_are_escaped_in_the_page():
-    assert markdown_rows("run", [Claim("|x|", "confirmed", "1", True)]) == ["| \\|x\\| | confirmed | 1 | `run` |"]
+    assert markdown_rows([Claim("|x|", "confirmed", "1", True)]) == ["| \\|x\\| | confirmed | 1 |"]

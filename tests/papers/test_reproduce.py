@@ -12,7 +12,10 @@ from lorasolve.papers.base import text_table
 from lorasolve.papers.init_bias import wilson
 from lorasolve.papers.table2 import _nested
 
-MAIN_PAPER = {"table1", "table2", "figure2", "sharp", "lemma1", "init_bias"}
+MAIN_PAPER = {
+    "table1", "table2", "figure2", "sharp", "lemma1", "init_bias", "special_regime", "many_matrices",
+    "minilm", "transformer_starts",
+}  # fmt: skip
 
 
 class Squares(Experiment):
@@ -110,6 +113,16 @@ def test_what_is_misspelt_is_a_usage_error_with_the_near_miss(argv, hint, capsys
     assert hint in capsys.readouterr().err
 
 
+def test_the_name_of_a_paper_stands_for_its_experiments(tmp_path, monkeypatch, capsys):
+    known = {name: type(name, (Squares,), {"name": name}) for name in ("first", "second")}
+    monkeypatch.setattr(registry, "classes", lambda: known)
+    assert main(["reproduce", "main_paper", "second", "--quick", "--out", str(tmp_path)]) == 0
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("==")] == [
+        "first-quick:",
+        "second-quick:",
+    ]
+
+
 def test_interruption_has_its_exit_code(tmp_path, monkeypatch):
     from lorasolve.papers.sharp import Sharp
 
@@ -124,11 +137,11 @@ def test_a_claim_that_fails_has_its_exit_code_and_its_line_on_the_page(tmp_path,
     from lorasolve.papers.expressive_power import ExpressivePowerClaims
 
     monkeypatch.setattr(ExpressivePowerClaims, "parts", ExpressivePowerClaims.parts | {"deviation": lambda seeds: 0.1})
-    page = tmp_path / "page.md"
-    argv = ["reproduce", "expressive_power", "--quick", "--out", str(tmp_path), "--page", str(page)]
+    pages = tmp_path / "pages"
+    argv = ["reproduce", "expressive_power", "--quick", "--out", str(tmp_path), "--pages", str(pages)]
     assert main(argv) == 1
     assert "[NOT REPRODUCED] the best spectral error" in capsys.readouterr().out
-    assert page.read_text().count("| NOT REPRODUCED |") == 1
+    assert (pages / "expressive_power.md").read_text().count("| NOT REPRODUCED |") == 1
 
 
 def test_sharp_has_no_spurious_end_below_the_boundary_and_some_above():

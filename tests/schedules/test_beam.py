@@ -41,6 +41,9 @@ def test_threshold_rises_from_the_first_share_to_one():
     assert kept_share(0.95, 0.0) == pytest.approx(0.95)
     assert kept_share(0.95, 0.5) == pytest.approx(0.975)
     assert kept_share(0.95, 1.0) == kept_share(0.95, 2.0) == 1.0
+    assert kept_share(0.95, 1 / 8) == pytest.approx(0.9519, abs=5e-5)  # the first of eight events, as documented
+    with pytest.raises(ValueError, match="events"):
+        Beam(events=1)  # its one event, the last, would keep everything
 
 
 def test_preserving_expansion_leaves_the_pruned_update_exactly():

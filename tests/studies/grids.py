@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
 import lorasolve as ls
@@ -53,3 +55,16 @@ def plain(seeds: int) -> ls.Study:
         axes={"rank": [1, 2], "method": ["gd:step_size=0.2", "lbfgs"], "seed": range(seeds)},
         stop=ls.StoppingRule(max_iter=30),
     )
+
+
+def linger(problem, result) -> float:
+    """Take a while, so that there is time to disturb a study."""
+    time.sleep(0.2)
+    return float(result.fun)
+
+
+def slow(seeds: int) -> ls.Study:
+    """The small runs with a measure that takes its time."""
+    study = plain(seeds)
+    study.measures["linger"] = linger
+    return study

@@ -7,6 +7,7 @@ import io
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -427,3 +428,22 @@ def test_phase(whole, tmp_path):
         runs.phase("lam", "rank", "mean of certify.gp")
     text = (tmp_path / "phase.html").read_text()
     assert "http" not in text and "study.repeat(objective='own', rank=1, lam=0.1, seed=0)" in text.replace('\\"', '"')
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no headless browser here")
+def test_the_page_in_a_browser(whole, tmp_path):
+    """The map is drawn, and a click on its first cell lists the runs and how to repeat them."""
+    _, runs = whole
+    runs.phase("lam", "rank", "share of certify.is_global", html=tmp_path / "phase.html")
+    assert CHROMIUM is not None
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    address = (tmp_path / "phase.html").as_uri() + "#first"
+    command = [CHROMIUM, *options, "--virtual-time-budget=2000", "--dump-dom", address]
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+    assert dom.count("<button") == 6
+    drawn = dom.partition("</main>")[0]
+    assert drawn.count("ValueError: lam: expected a finite number") == 12
+    assert "study.repeat(objective='own', rank=3, lam=-1.0, seed=2)" in drawn

@@ -1,0 +1,126 @@
+"""Where linearized losses are in the special regime of Theorem 1, and where the theorem on the NTK regime speaks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ._lora_ntk import sufficient_rank
+from .base import COLOURS, Cell, Claim, Experiment, Record, text_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SIZE, _RANK, _LAM, _RADIUS = 6, 3, 0.02, 5.0
+
+
+class SpecialRegime(Experiment):
+    """Restricted constants and ends of runs against the number of samples of a linearized loss.
+
+    A loss that is linearized in the weight is least squares of ``<M_k, X>``: with ``KN`` outputs at rank ``r`` the
+    theorem on the NTK regime (Jang, Lee, Ryu 2024) needs ``r(r+1)/2 > KN``. There ``r(m+n-r) > KN`` too, so that rank-r
+    matrices next to ``X*`` fit the data as it does, and ``alpha <= 0``: Theorem 1 has no say. What both share is that
+    a rank-deficient second-order point of a convex ``f`` is global.
+    """
+
+    name = "special_regime"
+    summary = "linearized losses: restricted constants, regime and ends against the number of samples"
+    seeds = "features 0-2; runs 0-19 (quick: features 0; runs 0-4)"
+    size = (9.0, 4.0)
+
+    def cells(self, quick: bool) -> list[Cell]:
+        """Return one cell per number of samples and draw of the features."""
+        counts = (2, 5, 9, 36, 144, 4000)
+        draws, starts = (1, 5) if quick else (3, 20)
+        return [{"KN": count, "seed": seed, "starts": starts} for count in counts for seed in range(draws)]
+
+    def run(self, cell: Cell) -> Record:
+        """Bound the constants, and count the random starts that end above the convex optimum."""
+        from ..convex import solve_convex
+        from ..engine import StoppingRule, solve
+        from ..inits.gaussian import Gaussian
+        from ..landscape import restricted_constants
+        from ..objectives import MatrixSensing
+        from ..problem import Problem
+
+        rng = np.random.default_rng(cell["seed"])
+        M = rng.standard_normal((cell["KN"], _SIZE, _SIZE))
+        target = rng.standard_normal((_SIZE, 2)) @ rng.standard_normal((2, _SIZE)) / np.sqrt(_SIZE)
+        objective = MatrixSensing(M, np.einsum("kij,ij->k", M, target))
+        optimum = solve_convex(Problem(objective, _RANK, _LAM), tol=1e-10)
+        found = restricted_constants(objective, optimum.X, _RANK, _RADIUS, by="quadratic", seed=0)
+        problem = Problem(objective, _RANK, _LAM)
+        stop = StoppingRule(max_iter=5000, grad_tol=1e-9)
+        ends = [
+            solve(problem, "lbfgs", Gaussian(std=1.0), seed=seed, stop=stop).fun for seed in range(cell["starts"])
+        ]
+        above = sum(end > optimum.fun + 1e-4 * max(optimum.fun, 1e-3) for end in ends)
+        bounds = {key: getattr(found, key) for key in ("rsc_low", "rsc_high", "rsm_low", "rsm_high")}
+        return bounds | {"above": above, "rank": optimum.rank}
+
+    def table(self, records: list[Record]) -> str:
+        """Return one row per number of samples and draw."""
+        rows = [
+            [
+                str(r["KN"]),
+                "yes" if _ntk_speaks(r) else "no",
+                f"[{r['rsc_low']:.3g}, {r['rsc_high']:.3g}]",
+                f"[{r['rsm_low']:.3g}, {r['rsm_high']:.3g}]",
+                _regime(r),
+                str(r["rank"]),
+                f"{r['above']}/{r['starts']}",
+            ]
+            for r in records
+        ]
+        header = ["KN", "r(r+1)/2 > KN", "alpha in", "beta in", "2 alpha > beta", "r*", "ends above the optimum"]
+        return f"{_SIZE} x {_SIZE}, r = {_RANK}, lam = {_LAM}, D = {_RADIUS:g}\n{text_table(header, rows)}"
+
+    def claims(self, records: list[Record]) -> list[Claim]:
+        """Return the remark on linearized setups held against the constants."""
+        guaranteed = [r for r in records if _ntk_speaks(r)]
+        largest = max(r["KN"] for r in records)
+        many = [r for r in records if r["KN"] == largest]
+        return [
+            Claim(
+                "the special regime 2 alpha > beta includes setups where linearization holds, the NTK regime as a "
+                "special case; correction: with many isotropic samples only. Where the NTK theorem itself speaks, "
+                "r(r+1)/2 > KN, alpha <= 0, and neither theorem contains the other",
+                "holds with correction",
+                f"KN <= {max(r['KN'] for r in guaranteed)}: alpha at most "
+                f"{max(r['rsc_high'] for r in guaranteed):.1e}; KN = {largest}: alpha at least "
+                f"{min(r['rsc_low'] for r in many):.3f}, beta at most {max(r['rsm_high'] for r in many):.3f}; ends "
+                f"above the optimum: {sum(r['above'] for r in [*guaranteed, *many])} of "
+                f"{sum(r['starts'] for r in [*guaranteed, *many])}",
+                all(r["rsc_high"] < 1e-6 for r in guaranteed)
+                and all(_regime(r) == "yes" for r in many)
+                and all(r["above"] == 0 for r in [*guaranteed, *many]),
+            )
+        ]
+
+    def draw(self, records: list[Record], figure: Figure) -> None:
+        """Draw both constants, and the share of ends above the optimum, against the number of samples."""
+        left, right = figure.subplots(1, 2)
+        counts = [r["KN"] for r in records]
+        for k, (constant, label) in enumerate((("rsc", "2 alpha"), ("rsm", "beta"))):
+            factor = 2.0 if constant == "rsc" else 1.0
+            for end, marker in (("low", "^"), ("high", "v")):
+                values = [factor * r[f"{constant}_{end}"] for r in records]
+                left.semilogx(counts, values, marker, color=COLOURS[k], label=f"{label}, {end} end")
+        left.set(title="Special regime: 2 alpha above beta", xlabel="KN")
+        right.semilogx(counts, [r["above"] / r["starts"] for r in records], "o", color=COLOURS[2])
+        right.set(title="Ends above the convex optimum", xlabel="KN", ylabel="share of random starts")
+        for ax in (left, right):
+            ax.axvline(_RANK * (_RANK + 1) / 2, color="black", ls="--", lw=1)
+            ax.grid(alpha=0.25)
+        left.legend(fontsize=8)
+
+
+def _ntk_speaks(record: Record) -> bool:
+    return sufficient_rank(record["KN"]) <= _RANK
+
+
+def _regime(record: Record) -> str:
+    if 2.0 * record["rsc_low"] > record["rsm_high"]:
+        return "yes"
+    return "no" if 2.0 * record["rsc_high"] <= record["rsm_low"] else "unknown"

@@ -1,0 +1,105 @@
+"""GaLore and GoLore against full-weight oracles written from their papers."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import lorasolve as ls
+from lorasolve.adapters import LoRA
+from lorasolve.objectives import Denoising, LinearFineTuning
+from lorasolve.optimizers import GD, Adam
+from lorasolve.schedules import GaLore, GoLore, RACChain
+
+RANK, PERIOD, STEP = 2, 4, 0.1
+
+
+def network(m, n, seed=0):
+    rng = np.random.default_rng(seed)
+    return tuple(rng.standard_normal(size) for size in ((m, n), (n, 12), (m, 12)))
+
+
+def gradient(W, Z, Y):
+    """Return the gradient of ``||W Z - Y||^2/(2N)`` by complex steps."""
+    G = np.empty(W.shape)
+    for index in np.ndindex(W.shape):
+        moved = W.astype(complex)
+        moved[index] += 1e-30j
+        G[index] = (np.sum((moved @ Z - Y) ** 2) / (2 * Z.shape[1])).imag / 1e-30
+    return G
+
+
+def galore(W, Z, Y, steps, adam=None):
+    """GaLore, algorithm 1: ``R = P^T G``, an optimizer's step ``N`` of ``R``, ``W <- W - step P N``."""
+    W = W.copy()
+    left = W.shape[0] < W.shape[1]
+    for t in range(steps):
+        G = gradient(W, Z, Y)
+        if t % PERIOD == 0:
+            U, _, Vt = np.linalg.svd(G)
+            P = U[:, :RANK] if left else Vt[:RANK].T
+            m = v = 0.0
+        R = P.T @ G if left else G @ P
+        if adam is not None:
+            b1, b2 = adam
+            k = t % PERIOD + 1
+            m, v = b1 * m + (1 - b1) * R, b2 * v + (1 - b2) * R**2
+            R = m / (1 - b1**k) / (np.sqrt(v / (1 - b2**k)) + 1e-8)
+        W -= STEP * (P @ R if left else R @ P.T)
+    return W
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (4, 7)])
+@pytest.mark.parametrize("steps", [1, 20])
+@pytest.mark.parametrize("adam", [None, (0.8, 0.9)])
+def test_galore_is_the_published_one(shape, steps, adam):
+    W0, Z, Y = network(*shape)
+    optimizer = GD(STEP) if adam is None else Adam(STEP, *adam)
+    problem = ls.Problem(LinearFineTuning(W0, Z, Y), RANK)
+    end = ls.solve(problem, ls.Method(optimizer, GaLore(period=PERIOD)), stop=ls.StoppingRule(steps, grad_tol=0.0))
+    assert_allclose(W0 + end.X, galore(W0, Z, Y, steps, adam), atol=1e-11)
+
+
+def test_golore_around_gradient_descent_is_the_chain_of_random_blocks():
+    problem = ls.Problem(LinearFineTuning(*network(4, 7)), RANK)
+    stop = ls.StoppingRule(30, grad_tol=0.0)
+    ends = [ls.solve(problem, ls.Method(GD(STEP), each), seed=3, stop=stop).X for each in (
+        GoLore(period=PERIOD), RACChain(inner=PERIOD), GaLore(period=PERIOD),
+    )]  # fmt: skip
+    assert_allclose(ends[0], ends[1], atol=1e-14)
+    assert np.linalg.norm(ends[0] - ends[2]) > 1e-2
+
+
+def test_golore_begins_with_the_leading_singular_vectors_if_asked_to():
+    problem = ls.Problem(LinearFineTuning(*network(4, 7)), RANK)
+    for leading, same in ((2, True), (1, False)):
+        method = ls.Method(GD(STEP), GoLore(period=PERIOD, leading=leading))
+        stop = ls.StoppingRule(2 * PERIOD, grad_tol=0.0)
+        moved = ls.solve(problem, method, stop=stop).X - ls.solve(
+            problem, ls.Method(GD(STEP), GaLore(period=PERIOD)), stop=stop
+        ).X
+        assert (np.linalg.norm(moved) < 1e-12) == same
+
+
+def test_with_all_samples_both_reach_the_optimum_of_full_rank():
+    W0, Z, Y = network(4, 7)
+    problem = ls.Problem(LinearFineTuning(W0, Z, Y), RANK)
+    least = 0.5 * np.sum((Y @ np.linalg.pinv(Z) @ Z - Y) ** 2) / Z.shape[1]
+    for schedule in (GaLore(period=20), GoLore(period=20)):
+        end = ls.solve(problem, ls.Method(GD(0.3), schedule), stop=ls.StoppingRule(6000, grad_tol=0.0))
+        assert end.fun == pytest.approx(least, rel=1e-6)
+
+
+def test_what_makes_no_sense_is_refused():
+    objective = LinearFineTuning(*network(4, 7))
+    for problem, words in (
+        (ls.Problem(objective, RANK, 0.1), "lam = 0"),
+        (ls.Problem(objective, RANK, adapter="dora"), "freezes a factor"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            ls.solve(problem, "gd+galore")
+    with pytest.raises(ValueError, match="batch_size"):
+        ls.solve(ls.Problem(Denoising(np.ones((3, 2))), 1), "gd+galore:batch_size=2")
+    for cls, settings in ((GaLore, {"period": 0}), (GaLore, {"side": "up"}), (GoLore, {"leading": -1})):
+        with pytest.raises(ValueError, match=next(iter(settings))):
+            cls(**settings)
+    assert ls.solve(ls.Problem(objective, RANK, adapter=LoRA(alpha=2.0)), "gd+golore").fun > 0.0
