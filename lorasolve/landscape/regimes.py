@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .._validate import as_integer, as_number
+from .._validate import MOST_ROWS, as_integer, as_number
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def regime(rsc: float, rsm: float, r: int, r_star: int, curvature: tuple[float, 
     sharp itself (proofs/theorem_c); Theorem B uses two constants (proofs/theorem_b) and is sharp in both
     (proofs/theorem_b_sharp). The weakest premise that suffices is the one reported.
     """
-    r = as_integer(r, "r", 1)
-    r_star = as_integer(r_star, "r_star", 0)
+    r = as_integer(r, "r", 1, MOST_ROWS)
+    r_star = as_integer(r_star, "r_star", 0, MOST_ROWS)
     rsc = -math.inf if isinstance(rsc, float) and rsc == -math.inf else as_number(rsc, "rsc")
     rsm = math.inf if isinstance(rsm, float) and rsm == math.inf else as_number(rsm, "rsm", 0.0)
     ratio = math.sqrt(r / r_star) if r_star else math.inf
