@@ -15,19 +15,37 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from . import adapters, convex, inits, io, landscape, objectives, optimizers, plotting, schedules, symbolic, tasks
+    from . import (
+        adapters,
+        convex,
+        executors,
+        inits,
+        io,
+        landscape,
+        networks,
+        objectives,
+        optimizers,
+        peft_files,
+        plotting,
+        schedules,
+        studies,
+        symbolic,
+        tasks,
+    )
     from ._threads import set_threads
     from .certificates import Certificate, certify
     from .checks import check_adapter, check_convex, check_init, check_objective, check_optimizer, check_schedule
     from .comparison import Comparison, compare
     from .convex import ConvexResult, solve_convex
     from .engine import solve
+    from .landscape import verdict
     from .method import Method
     from .monitor import StoppingRule
     from .multi import MultiProblem
     from .problem import Problem
     from .result import Result
     from .status import Status
+    from .studies import Runs, Study, cross_validate, path, recommend_rank
     from .sweep import solve_batch
 
 _ATTRIBUTES = {
@@ -46,23 +64,33 @@ _ATTRIBUTES = {
     "solve_convex": ".convex",
     "Method": ".method",
     "StoppingRule": ".monitor",
+    "cross_validate": ".studies",
+    "path": ".studies",
+    "recommend_rank": ".studies",
     "solve": ".engine",
     "MultiProblem": ".multi",
     "Problem": ".problem",
     "Result": ".result",
+    "Runs": ".studies",
     "Status": ".status",
+    "Study": ".studies",
     "solve_batch": ".sweep",
+    "verdict": ".landscape",
 }
 _MODULES = (
     "adapters",
     "convex",
+    "executors",
     "inits",
     "io",
     "landscape",
+    "networks",
     "objectives",
     "optimizers",
+    "peft_files",
     "plotting",
     "schedules",
+    "studies",
     "symbolic",
     "tasks",
 )

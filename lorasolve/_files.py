@@ -2,28 +2,114 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import pathlib
 import tempfile
-from collections.abc import Callable
-from typing import IO
+from collections.abc import Callable, Iterator, Mapping
+from typing import IO, Any
 
 PathLike = str | os.PathLike[str]
+Write = Callable[[IO[bytes]], Any]
 
 
-def write_atomically(path: PathLike, write: Callable[[IO[bytes]], None]) -> None:
-    """Let ``write`` fill a temporary file beside ``path`` and put it in place only when it is complete."""
-    path = pathlib.Path(path)
+def write_atomically(path: PathLike, write: Write) -> None:
+    """Let ``write`` fill a file that is put in place only when it is complete."""
+    write_together({path: write})
+
+
+def write_together(writes: Mapping[PathLike, Write]) -> None:
+    """Fill several files, and put all in place only when all are complete.
+
+    Where the system has files without a name (Linux), nothing is left behind by a process that is killed while it
+    writes.
+    """
+    with contextlib.ExitStack() as stack:
+        ready = []
+        for path, write in writes.items():
+            unseen = stack.enter_context(_unseen(pathlib.Path(path)))
+            write(unseen.file)
+            unseen.file.flush()
+            ready.append(unseen)
+        for unseen in ready:
+            unseen.put_in_place()
+
+
+class _Unseen:
+    """A file that is not yet where it belongs."""
+
+    def __init__(self, path: pathlib.Path, file: IO[bytes]) -> None:
+        self.path = path
+        self.file = file
+
+    def put_in_place(self) -> None:
+        """Give the file its name."""
+        raise NotImplementedError
+
+
+class _Nameless(_Unseen):
+    """A file that has no name before it is complete; the system removes it with its last descriptor."""
+
+    def put_in_place(self) -> None:
+        if not self.path.exists():
+            with contextlib.suppress(FileExistsError):
+                self._link(self.path)
+                return
+        # A link replaces nothing, a renaming does.
+        with tempfile.TemporaryDirectory(dir=self.path.parent, prefix=f".{self.path.name}."[:50]) as folder:
+            temporary = pathlib.Path(folder) / "complete"
+            self._link(temporary)
+            os.replace(temporary, self.path)
+
+    def _link(self, path: pathlib.Path) -> None:
+        # With a folder's descriptor Python calls linkat, which follows the link in /proc to the file.
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.link(f"/proc/self/fd/{self.file.fileno()}", path.name, dst_dir_fd=folder)
+        finally:
+            os.close(folder)
+
+
+class _Hidden(_Unseen):
+    """A file under a hidden name of its own."""
+
+    def put_in_place(self) -> None:
+        os.chmod(self.file.name, 0o666 & ~_umask())
+        os.replace(self.file.name, self.path)
+
+
+@contextlib.contextmanager
+def _unseen(path: pathlib.Path) -> Iterator[_Unseen]:
+    """Open a file for writing, in the folder of ``path``, and remove it unless it is put in place."""
+    if path.exists() and not path.is_file():
+        kind = errno.EISDIR if path.is_dir() else errno.EINVAL
+        raise OSError(kind, "is a folder" if path.is_dir() else "is not a regular file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    descriptor = _open_nameless(path.parent)
+    if descriptor is not None:
+        with os.fdopen(descriptor, "wb") as file:
+            yield _Nameless(path, file)
+        return
     try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        named = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."[:50], delete=False)  # noqa: SIM115
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    with named:
+        try:
+            yield _Hidden(path, named)  # type: ignore[arg-type]
+        finally:
+            pathlib.Path(named.name).unlink(missing_ok=True)
+
+
+def _open_nameless(folder: pathlib.Path) -> int | None:
+    """Return the descriptor of a new file without a name, or None where the system has none."""
+    if not hasattr(os, "O_TMPFILE") or not os.path.isdir("/proc/self/fd"):
+        return None
+    try:
+        return os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o666)
+    except OSError:  # not on this file system; what else is wrong is said by the other way
+        return None
 
 
 def _umask() -> int:

@@ -1,9 +1,17 @@
-"""A progress line on stderr: rewritten in place on a terminal, silent elsewhere."""
+"""What goes to stderr: remarks, and a progress line, rewritten in place on a terminal and silent elsewhere."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+
+
+def complain(text: str) -> None:
+    """Write a line to stderr, if anybody is there to read it."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
 
 
 class Progress:
@@ -19,7 +27,7 @@ class Progress:
 
     def __init__(self, label: str, enabled: bool) -> None:
         self.label = label
-        self.enabled = enabled and sys.stderr.isatty()
+        self.enabled = enabled and sys.stderr is not None and sys.stderr.isatty()
         self._next = 0.0
         self._width = 0
 
@@ -30,12 +38,16 @@ class Progress:
         self._next = time.perf_counter() + 0.1
         done = int(20 * min(max(fraction, 0.0), 1.0))
         line = f"{self.label:<16} [{'#' * done}{'.' * (20 - done)}] {text}"
-        sys.stderr.write("\r" + line.ljust(self._width))
-        sys.stderr.flush()
+        _rewrite(line.ljust(self._width))
         self._width = len(line)
 
     def close(self) -> None:
         """Erase the line."""
         if self.enabled and self._width:
-            sys.stderr.write("\r" + " " * self._width + "\r")
-            sys.stderr.flush()
+            _rewrite(" " * self._width + "\r")
+
+
+def _rewrite(line: str) -> None:
+    with contextlib.suppress(OSError):
+        sys.stderr.write("\r" + line)
+        sys.stderr.flush()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+import importlib.util
 import pkgutil
 import warnings
 from dataclasses import fields
@@ -58,6 +59,16 @@ class Registry(Generic[T]):
                 self._complete = False
                 raise
         return self._classes
+
+    def find(self, name: str) -> type[T] | None:
+        """Return the class of one name, or None; of the folder only the file of that name is imported."""
+        if not self._complete and name.isidentifier() and not name.startswith("_") and name != "base":
+            place = f"{self.package}.{name}"
+            if importlib.util.find_spec(place) is not None:
+                for value in vars(importlib.import_module(place)).values():
+                    if isinstance(value, type) and issubclass(value, self.base) and vars(value).get("name") == name:
+                        return value
+        return self.classes().get(name)
 
     def _built_in(self) -> _Found:
         """Return ``{name: (class, file)}`` of the folder."""

@@ -16,7 +16,7 @@ from typing import IO
 import numpy as np
 
 from ._files import PathLike, write_atomically
-from ._validate import Array
+from ._validate import Array, as_matrix_shape, as_path
 from .objectives._description import Description, Entries, Matrix, Outer
 from .objectives.base import Objective
 
@@ -67,7 +67,8 @@ def read_sdpa_solution(path: PathLike, shape: tuple[int, int]) -> Array:
     ValueError
         If it is not such a solution.
     """
-    m, n = shape
+    path = as_path(path, "path")
+    m, n = as_matrix_shape(shape, "shape")
     X = np.zeros(shape)
     with open(path, encoding="ascii", errors="replace") as file:
         file.readline()

@@ -42,8 +42,8 @@ def parse_value(text: str) -> Any:
     """Return a number, True, False, None, a tuple or a quoted text as what it is, and anything else as text."""
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError):
-        return text
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        return text  # whether the setting takes one is for the component to say
 
 
 def value_text(value: Any) -> str:
@@ -83,3 +83,14 @@ def component_text(component: Any) -> str:
 def _is_default(value: Any, entry: Any) -> bool:
     default = entry.default_factory() if entry.default_factory is not MISSING else entry.default
     return bool(value == default)
+
+
+def text_table(header: list[str], rows: list[list[str]]) -> str:
+    """Return aligned columns, the first one to the left."""
+    widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
+
+    def line(row: list[str]) -> str:
+        first, *others = row
+        return "  ".join([first.ljust(widths[0]), *(c.rjust(w) for c, w in zip(others, widths[1:]))]).rstrip()
+
+    return "\n".join([line(header), *map(line, rows)])

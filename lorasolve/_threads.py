@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ._validate import as_integer
+
+# Far beyond any machine's cores, and still a number of threads that every library takes.
+MOST_THREADS = 4096
 
 # Rows per task of a product that is divided among threads.
 BLOCK = 192
@@ -35,18 +39,28 @@ def get_threads() -> int:
     given = os.environ.get("LORASOLVE_NUM_THREADS")
     if given is None:
         return available_threads()
-    if not given.isdigit() or int(given) < 1:
-        raise ValueError(f"LORASOLVE_NUM_THREADS: expected an integer >= 1, got {given!r}")
-    return int(given)
+    if not re.fullmatch("[0-9]{1,9}", given):
+        raise ValueError(f"LORASOLVE_NUM_THREADS: expected an integer from 1 to {MOST_THREADS}, got {given[:80]!r}")
+    return as_integer(int(given), "LORASOLVE_NUM_THREADS", 1, MOST_THREADS)
 
 
 def set_threads(n: int) -> None:
     """Use ``n`` threads in every kernel and every BLAS call of this package.
 
     Results do not depend on the setting beyond rounding (1e-10 relative in the tests).
+
+    Parameters
+    ----------
+    n : int
+        From 1 to 4096; kernels take no more than the machine has cores.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For anything else.
     """
     global _setting
-    _setting = as_integer(n, "n", 1)
+    _setting = as_integer(n, "n", 1, MOST_THREADS)
 
 
 @contextlib.contextmanager

@@ -3,20 +3,65 @@
 from __future__ import annotations
 
 import numbers
-from typing import Any
+import os
+import reprlib
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[Any]
 
+# More rows or columns than this are not taken from a stated shape: factors alone would not fit into memory.
+MOST_ROWS = 100_000_000
+T = TypeVar("T")
+# More random draws than this are asked for by mistake.
+MOST_DRAWS = 10_000_000
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 80
+
+
+def shown(value: object) -> str:
+    """Return what was given in at most about a line, whatever it is."""
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
+    try:
+        text = _short.repr(value)
+    except Exception:  # an integer too long to be written, or an object that cannot show itself
+        text = ""
+    plain = type(value).__repr__ is object.__repr__
+    return f"an object of type {type(value).__name__}" if plain or not text else text
+
+
+def as_array(value: Any, argument: str) -> Array:
+    """Return ``value`` as an array of any type; refuse what an array would silently lose.
+
+    That is the mask of a masked array, and the raggedness of nested lists. A mask that hides nothing is let pass.
+    """
+    if _is_masked(value):
+        raise ValueError(f"{argument}: is a masked array with masked entries, which have no value; fill or drop them")
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"{argument}: expected an array, got {shown(value)} ({error})") from error
+    return array
+
+
+def _is_masked(value: Any) -> bool:
+    if isinstance(value, np.ma.MaskedArray):
+        return bool(np.ma.getmaskarray(value).any())
+    return isinstance(value, (list, tuple)) and any(_is_masked(entry) for entry in value)
+
 
 def as_float_array(value: ArrayLike, argument: str, ndim: int, dtype: Any = None) -> Array:
     """Return ``value`` as a C-contiguous float array of dimension ``ndim`` (float32 stays float32).
 
-    Integers and booleans are converted to float64; complex, object and text arrays are refused.
+    Integers and booleans are converted to float64; complex, object and text arrays are refused, as are masked and
+    empty ones, and entries that are not finite in the wanted type.
     """
-    array = np.asarray(value)
+    array = as_array(value, argument)
     if array.dtype.kind in "iub":
         array = array.astype(np.float64)
     if array.dtype.kind != "f":
@@ -27,19 +72,36 @@ def as_float_array(value: ArrayLike, argument: str, ndim: int, dtype: Any = None
         )
     if array.size == 0:
         raise ValueError(f"{argument}: is empty (shape {array.shape})")
-    if not np.isfinite(array).all():
-        bad = np.argwhere(~np.isfinite(array))[0]
-        where = ", ".join(str(int(k)) for k in bad)
-        raise ValueError(f"{argument}: has non-finite entries, the first at [{where}]")
     if dtype is None:
         dtype = array.dtype if array.dtype in (np.float32, np.float64) else np.float64
-    return np.ascontiguousarray(array, dtype=dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        converted = np.ascontiguousarray(array, dtype=dtype)
+    if not np.isfinite(converted).all():
+        bad = np.argwhere(~np.isfinite(converted))[0]
+        where = ", ".join(str(int(k)) for k in bad)
+        raise ValueError(f"{argument}: has non-finite entries, the first at [{where}]")
+    return converted
+
+
+def as_index_array(value: ArrayLike, argument: str, high: int, count: int | None = None) -> Array:
+    """Return ``value`` as an array of ``count`` (at least one) integers from 0 to ``high - 1``, booleans excluded."""
+    array = as_array(value, argument)
+    if array.size == 0:
+        raise ValueError(f"{argument}: is empty (shape {array.shape})")
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{argument}: expected integers, got an array of dtype {array.dtype}")
+    as_shape(array, argument, (array.size if count is None else count,))
+    outside = np.flatnonzero((array < 0) | (array >= high))
+    if outside.size:
+        k = int(outside[0])
+        raise ValueError(f"{argument}: expected integers from 0 to {high - 1}, got {array[k]} at [{k}]")
+    return np.ascontiguousarray(array, dtype=np.int64)
 
 
 def require(given: object, argument: str, refusal: str | None) -> None:
     """Raise a ``ValueError`` that names the argument and, as text, what was given if there is a refusal."""
     if refusal is not None:
-        raise ValueError(f"{argument}: {str(given)!r} cannot be used here: {refusal}")
+        raise ValueError(f"{argument}: {shown(str(given))} cannot be used here: {refusal}")
 
 
 def as_shape(value: Array, argument: str, shape: tuple[int, ...]) -> Array:
@@ -49,14 +111,23 @@ def as_shape(value: Array, argument: str, shape: tuple[int, ...]) -> Array:
     return value
 
 
+def as_matrix_shape(value: Any, argument: str) -> tuple[int, int]:
+    """Return ``value`` as a pair of positive integers ``(m, n)``; numbers with a fraction are not cut."""
+    accepted = f"a pair of integers (m, n) from 1 to {MOST_ROWS}"
+    if not isinstance(value, tuple) or len(value) != 2:
+        raise TypeError(f"{argument}: expected {accepted}, got {shown(value)}")
+    m, n = (as_integer(entry, argument, 1, MOST_ROWS) for entry in value)
+    return m, n
+
+
 def as_integer(value: Any, argument: str, low: int, high: int | None = None) -> int:
     """Return ``value`` as an ``int`` between ``low`` and ``high``, both included."""
     accepted = f"an integer >= {low}" if high is None else f"an integer from {low} to {high}"
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{argument}: expected {accepted}, got {value!r}")
+        raise TypeError(f"{argument}: expected {accepted}, got {shown(value)}")
     number = int(value)
     if number < low or (high is not None and number > high):
-        raise ValueError(f"{argument}: expected {accepted}, got {number}")
+        raise ValueError(f"{argument}: expected {accepted}, got {shown(number)}")
     return number
 
 
@@ -75,10 +146,83 @@ def as_number(
     if low > -np.inf or high < np.inf:
         accepted += f" in {left}{low:g}, {high:g}{right}"
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{argument}: expected {accepted}, got {value!r}")
-    number = float(value)
+        raise TypeError(f"{argument}: expected {accepted}, got {shown(value)}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = np.inf
     below = number <= low if open_low else number < low
     above = number >= high if open_high else number > high
     if not np.isfinite(number) or below or above:
-        raise ValueError(f"{argument}: expected {accepted}, got {number!r}")
+        raise ValueError(f"{argument}: expected {accepted}, got {shown(value if number == np.inf else number)}")
     return number
+
+
+def as_flag(value: Any, argument: str) -> bool:
+    """Return ``value`` if it is True or False, of Python or of NumPy."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{argument}: expected True or False, got {shown(value)}")
+    return bool(value)
+
+
+def as_choice(value: Any, argument: str, choices: Iterable[Any]) -> Any:
+    """Return ``value`` if it is one of the texts, numbers or None; True and False are no numbers."""
+    accepted = list(choices)
+    known = value is None or (isinstance(value, (str, numbers.Integral)) and not isinstance(value, bool))
+    if not known or value not in accepted:
+        *most, last = map(repr, accepted)
+        text = f"{', '.join(most)} or {last}" if most else last
+        raise ValueError(f"{argument}: expected {text}, got {shown(value)}")
+    return value
+
+
+def as_text(value: Any, argument: str) -> str:
+    """Return ``value`` if it is a text."""
+    if not isinstance(value, str):
+        raise TypeError(f"{argument}: expected a text, got {shown(value)}")
+    return value
+
+
+def as_instance(value: Any, argument: str, kind: type[T] | tuple[type[T], ...]) -> T:
+    """Return ``value`` if it is of the class, or of one of them."""
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    if not isinstance(value, kinds):
+        raise TypeError(f"{argument}: expected {' or '.join(_article(k.__name__) for k in kinds)}, got {shown(value)}")
+    return value
+
+
+def _article(name: str) -> str:
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+
+
+def as_iterable(value: Any, argument: str) -> Iterable[Any]:
+    """Return ``value`` if it is a collection of values and no text."""
+    if not isinstance(value, Iterable) or isinstance(value, (str, bytes, dict)) or getattr(value, "ndim", 1) == 0:
+        raise TypeError(f"{argument}: expected one value or several in a list, got {shown(value)}")
+    return value
+
+
+def as_callable(value: Any, argument: str) -> Callable[..., Any]:
+    """Return ``value`` if it can be called and is no class."""
+    if not callable(value) or isinstance(value, type):
+        raise TypeError(f"{argument}: expected a function, got {shown(value)}")
+    return value
+
+
+def as_generator(value: Any, argument: str) -> np.random.Generator:
+    """Return a generator of random numbers: ``value`` itself, or one of the seed that it is."""
+    if isinstance(value, np.random.Generator):
+        return value
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 0:
+        raise TypeError(f"{argument}: expected a seed (an integer >= 0) or a numpy Generator, got {shown(value)}")
+    return np.random.default_rng(int(value))
+
+
+def as_path(value: Any, argument: str) -> str:
+    """Return ``value`` if it is a path that the system can take."""
+    if not isinstance(value, (str, os.PathLike)) or isinstance(os.fspath(value), bytes):
+        raise TypeError(f"{argument}: expected a path (text or os.PathLike), got {shown(value)}")
+    text = str(os.fspath(value))
+    if not text or "\0" in text:
+        raise ValueError(f"{argument}: expected a path, got {shown(text)}")
+    return text

@@ -1,46 +1,58 @@
-"""The command line: ``lorasolve COMMAND ...``. The commands themselves are in ``lorasolve/commands``."""
+"""The command line: ``lorasolve COMMAND ...``. The commands themselves are in ``lorasolve/commands``.
+
+Nothing heavy is imported before :func:`entry` has taken charge of the streams and the signals.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import types
+import warnings
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
-from ._registry import suggest
+from ._progress import complain
 from ._version import __version__
-from .commands import ExitCode, registry
-from .commands.base import EXIT_CODES
 
-# What a shell reports for a process ended by Ctrl-C; used only when there was nothing to keep.
-_INTERRUPTED = 130
+# What a shell reports for a process ended by Ctrl-C or by SIGTERM; used only when there was nothing to keep.
+_INTERRUPTED, _TERMINATED = 130, 143
+_FINE, _USAGE = 0, 2
 
 
 def main(argv: Sequence[str]) -> int:
     """Run one command and return its exit code; errors of the user are one line on stderr."""
+    from ._registry import suggest
+    from .commands import registry
+
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
-        return ExitCode.FINE if argv else ExitCode.USAGE
+        return _FINE if argv else _USAGE
     if argv[0] in ("-V", "--version"):
         print(f"lorasolve {__version__}")
-        return ExitCode.FINE
-    commands = registry.classes()
-    if argv[0] not in commands:
-        print(f"lorasolve: unknown command {argv[0]!r}.{suggest(argv[0], list(commands))}", file=sys.stderr)
-        return ExitCode.USAGE
+        return _FINE
+    command = registry.find(argv[0])
+    if command is None:
+        complain(f"lorasolve: unknown command {argv[0]!r}.{suggest(argv[0], list(registry.classes()))}")
+        return _USAGE
     try:
-        return commands[argv[0]]().main(argv[1:])
-    except (ValueError, TypeError, OSError) as error:
+        return command().main(argv[1:])
+    except (ValueError, TypeError, OSError, MemoryError) as error:
         if isinstance(error, BrokenPipeError):
             raise
-        print(f"lorasolve {argv[0]}: {_in_words(error)}", file=sys.stderr)
-        return ExitCode.USAGE
+        complain(f"lorasolve {argv[0]}: {_in_words(error)}")
+        return _USAGE
     except KeyboardInterrupt:
-        print(f"lorasolve {argv[0]}: interrupted", file=sys.stderr)
+        complain(f"lorasolve {argv[0]}: interrupted")
         return _INTERRUPTED
 
 
 def usage() -> str:
     """Return the text of ``lorasolve --help``."""
+    from .commands import registry
+    from .commands.base import EXIT_CODES
+
     commands = registry.classes()
     width = max(len(name) for name in commands)
     lines = [f"  {name.ljust(width)}  {command.summary}" for name, command in commands.items()]
@@ -62,19 +74,94 @@ def usage() -> str:
 def _in_words(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, MemoryError):
+        return f"not enough memory ({error})" if str(error) else "not enough memory"
     return str(error)
 
 
-def entry() -> None:
+# ---------------------------------------------------------------------- as a process
+def entry() -> NoReturn:
     """Run the command line of the process and exit."""
+    signal.signal(signal.SIGINT, _leave)
+    _open_streams()
+    sys.unraisablehook = _not_swallowed
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
-        code = main(sys.argv[1:])
+        code = _run()
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader (for example `head`) has left; keep Python from complaining about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = ExitCode.FINE
+    except OSError as error:
+        # The reader (for example `head`) has left, which is no failure; whatever else went wrong is one.
+        code = _FINE if isinstance(error, BrokenPipeError) else _USAGE
+        if code != _FINE:
+            complain(f"lorasolve: stdout: {error.strerror}")
+        _discard(sys.stdout)
+    # What is left is Python's own tidying up.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except OSError:
+        _discard(sys.stderr)
     sys.exit(code)
+
+
+def _run() -> int:
+    """Return the exit code of the command that the process was started with."""
+    from . import commands
+
+    commands.registry.classes()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return main(sys.argv[1:])
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else _FINE
+    except KeyboardInterrupt:
+        complain("lorasolve: interrupted")
+        return _INTERRUPTED
+
+
+def _leave(number: int, frame: types.FrameType | None) -> NoReturn:
+    """End at once, while modules are loaded and nothing is begun."""
+    complain("lorasolve: interrupted")
+    os._exit(_INTERRUPTED)
+
+
+def _terminate(number: int, frame: types.FrameType | None) -> NoReturn:
+    """End, but let open files be tidied up first."""
+    raise SystemExit(_TERMINATED)
+
+
+def _not_swallowed(event: Any) -> None:
+    """Carry out an interruption that fell where Python only reports exceptions."""
+    if isinstance(event.exc_value, KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    elif isinstance(event.exc_value, SystemExit):
+        os._exit(_TERMINATED)
+    else:
+        sys.__unraisablehook__(event)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """Print a warning as the remark that it is."""
+    complain(f"lorasolve: {message}")
+
+
+def _open_streams() -> None:
+    """Give closed streams a place, so that no file of the run is taken for one; without stdout there is no answer."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free descriptor, which is this one
+    if sys.stdout is None:
+        complain("lorasolve: stdout: is closed")
+        sys.exit(_USAGE)
+
+
+def _discard(stream: Any) -> None:
+    """Keep Python from complaining at exit about a stream that takes no more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ import numpy as np
 
 from ._progress import Progress
 from ._threads import solver_pools
-from ._validate import as_integer, require
+from ._validate import as_callable, as_choice, as_flag, as_instance, as_integer, require
 from .inits import Init
 from .inits import registry as init_registry
 from .loop import End, drive, iterate
 from .method import Method
-from .monitor import Callback, Monitor, StoppingRule
+from .monitor import Callback, Monitor, StoppingRule, rule_of
 from .optimizers import Optimizer
 from .optimizers.base import DrivenOptimizer
 from .problem import Problem
@@ -73,15 +73,16 @@ def solve(
         For unknown names, combinations that make no sense, and a start at ``A = B = 0``, which is a stationary
         point that no gradient method can leave.
     """
-    if not isinstance(problem, Problem):
-        raise TypeError(f"problem: expected a Problem, got {type(problem).__name__}")
-    if engine not in ("compiled", "interpreted"):
-        raise ValueError(f"engine: expected 'compiled' or 'interpreted', got {engine!r}")
+    as_instance(problem, "problem", Problem)
+    as_choice(engine, "engine", ("compiled", "interpreted"))
     if seed is not None:
-        as_integer(seed, "seed", 0)
+        seed = as_integer(seed, "seed", 0)
+    if callback is not None:
+        as_callable(callback, "callback")
+    as_flag(progress, "progress")
     method, given = method_and_start(method, init)
     optimizer, schedules = method.optimizer, list(method.schedules)
-    stop = StoppingRule() if stop is None else stop
+    stop = rule_of(stop)
     if engine == "interpreted":
         problem = problem.plain()
     problem = own_problem(problem, method, given)

@@ -7,20 +7,38 @@ import csv
 import inspect
 import json
 import math
+import os
 import pathlib
 import re
+import stat
 import warnings
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
-from typing import IO, Any
+from types import NoneType
+from typing import Any
 
 import numpy as np
 
-from ._files import PathLike, write_atomically
+from ._files import PathLike, Write, write_atomically
 from ._registry import suggest
 from ._text import component_text
-from ._validate import Array, as_integer, as_number
+from ._validate import (
+    Array,
+    as_array,
+    as_choice,
+    as_flag,
+    as_float_array,
+    as_instance,
+    as_integer,
+    as_matrix_shape,
+    as_number,
+    as_path,
+    as_shape,
+    as_text,
+    shown,
+)
 from ._version import __version__
 from .adapters import registry as adapter_registry
 from .method import Method
@@ -33,8 +51,13 @@ from .tasks import Task
 
 SCHEMA_VERSION = 2
 
+# Files and the arrays in an archive are read up to this size.
+LARGEST_BYTES = 4 << 30
+
 _DELIMITERS = {".csv": ",", ".tsv": "\t", ".data": "\t", ".inter": "\t"}
 _TEST_SUFFIX = "_test"
+# How the first line of a file of pairs begins if it is a header.
+_PAIR_HEADERS = ("row", "user", "user_id", "userid")
 _HEADER = "header"
 _OBJECTIVE = "objective."
 
@@ -70,8 +93,9 @@ def read_ratings(path: PathLike) -> Ratings:
     """Read the observed entries of a matrix from a text file.
 
     ``.csv`` (comma) and ``.tsv``, ``.data``, ``.inter`` (tab) files have one entry per line: row label, column
-    label, value; further columns are ignored, and a first line whose third field is no number is a header. A
-    ``.mtx`` file is in Matrix Market format.
+    label, value; further columns are ignored, and a first line whose third field is no number is a header. Labels
+    are numbers where all are written as integers are (``1``, not ``01`` or ``+1``), else texts. A ``.mtx`` file is
+    in Matrix Market format; all entries of a dense one are observed, zeros too.
 
     Raises
     ------
@@ -80,6 +104,7 @@ def read_ratings(path: PathLike) -> Ratings:
     ValueError
         If it is malformed; the message names the file and the line.
     """
+    path = as_path(path, "path")
     suffix = pathlib.Path(path).suffix.lower()
     if suffix == ".mtx":
         return _read_matrix_market(path)
@@ -97,12 +122,12 @@ def read_ratings(path: PathLike) -> Ratings:
         for fields in reader:
             if not fields or not any(field.strip() for field in fields):
                 continue
-            value = _as_rating(fields)
-            if value is None and first and len(fields) >= 3:
-                first = False
-                continue
+            value = _as_number(fields)
+            header = first and value is None and len(fields) >= 3
             first = False
-            if value is None:
+            if header:
+                continue
+            if value is None or not math.isfinite(value):
                 raise ValueError(
                     f"{path}, line {reader.line_num}: expected row label, column label and a finite number separated "
                     f"by {_DELIMITERS[suffix]!r}, got {_DELIMITERS[suffix].join(fields)[:60]!r}"
@@ -119,21 +144,51 @@ def read_ratings(path: PathLike) -> Ratings:
     return Ratings(row_index, col_index, np.asarray(values), row_labels, col_labels)
 
 
-def _as_rating(fields: list[str]) -> float | None:
-    """Return the third field as a finite number, or None."""
+def read_pairs(path: PathLike) -> tuple[list[str], list[str]]:
+    """Read pairs of labels, row label and column label per line, from a text file of the kinds of ratings.
+
+    Further columns are ignored. A first line that begins like the header of such files (``row`` or ``user``) is one.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is malformed; the message names the file and the line.
+    """
+    suffix = pathlib.Path(path).suffix.lower()
+    if suffix not in _DELIMITERS:
+        raise ValueError(f"{path}: unknown kind of file {suffix!r}; accepted: {', '.join(sorted(_DELIMITERS))}")
+    rows: list[str] = []
+    cols: list[str] = []
+    with _readable(path), open(path, newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file, delimiter=_DELIMITERS[suffix])
+        for fields in reader:
+            if not any(field.strip() for field in fields):
+                continue
+            if len(fields) < 2:
+                raise ValueError(f"{path}, line {reader.line_num}: expected two labels, got {fields[0][:60]!r}")
+            if not rows and reader.line_num == 1 and fields[0].strip().lower() in _PAIR_HEADERS:
+                continue
+            rows.append(fields[0].strip())
+            cols.append(fields[1].strip())
+    if not rows:
+        raise ValueError(f"{path}: holds no pairs")
+    return rows, cols
+
+
+def _as_number(fields: list[str]) -> float | None:
+    """Return the third field as a number, or None if it is none."""
     try:
-        value = float(fields[2])
+        return None if "_" in fields[2] else float(fields[2])
     except (IndexError, ValueError):
         return None
-    return value if math.isfinite(value) else None
 
 
 def _labels(names: list[str]) -> tuple[Array, Array]:
-    """Return the distinct labels in order (as numbers if all are integers) and each entry's index among them."""
-    try:
-        column = np.array([int(name) for name in names], dtype=np.int64)
-    except (ValueError, OverflowError):
-        column = np.array(names)
+    """Return the distinct labels in order, as numbers if all are written as integers are, and each entry's index."""
+    integers = all(re.fullmatch("0|-?[1-9][0-9]{0,17}", name) for name in names)
+    column = np.array([int(name) for name in names], dtype=np.int64) if integers else np.array(names)
     labels, index = np.unique(column, return_inverse=True)
     return labels, index.ravel()
 
@@ -150,51 +205,113 @@ def _refuse_repeated(path: PathLike, codes: Array, rows: list[str], cols: list[s
 
 
 def _read_matrix_market(path: PathLike) -> Ratings:
-    from scipy.io import mmread
+    from scipy.io import mminfo, mmread
     from scipy.sparse import coo_array
 
-    with _readable(path), warnings.catch_warnings():
-        # SciPy announces another sparse type as its default; either is turned into the same one here.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        matrix = coo_array(mmread(path))
-    m, n = matrix.shape
-    if matrix.nnz == 0:
+    with _readable(path):
+        m, n, count, kind, field, _ = mminfo(path)
+        as_matrix_shape((m, n), "size")
+        if field not in ("real", "integer"):
+            raise ValueError(f"expected real or integer entries, got {field!r}")
+        # An entry takes two characters at least.
+        if 2 * count > os.path.getsize(path) + 2:
+            raise ValueError(f"declares {count} entries, more than the file can hold")
+        with warnings.catch_warnings():
+            # SciPy announces another sparse type as its default; either is turned into the same one here.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            matrix = mmread(path)
+    if kind == "array":
+        rows, cols = np.divmod(np.arange(m * n), n)
+        values = np.asarray(matrix, dtype=np.float64).ravel()
+    else:
+        matrix = coo_array(matrix)
+        rows, cols = (index.astype(np.int64) for index in matrix.coords)
+        values = matrix.data.astype(np.float64)
+    if not values.size:
         raise ValueError(f"{path}: holds no entries")
-    rows, cols = (index.astype(np.int64) for index in matrix.coords)
-    return Ratings(rows, cols, matrix.data.astype(np.float64), np.arange(m), np.arange(n))
+    return Ratings(rows, cols, values, np.arange(m), np.arange(n))
 
 
 # ---------------------------------------------------------------------- arrays
 def read_arrays(path: PathLike) -> dict[str, Array]:
-    """Return the arrays of an ``.npz`` file by name. Pickled objects are refused."""
+    """Return the arrays of an ``.npz`` file by name. Pickled objects are refused.
+
+    Sizes are checked before anything is read: all arrays together may take 4 GiB, and each has to be as long as its
+    head says.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is no archive of plain arrays, damaged, encrypted, packed in another way than NumPy does, or too large.
+    """
     with _readable(path):
-        data = np.load(path, allow_pickle=False)
-        if not isinstance(data, np.lib.npyio.NpzFile):
-            raise ValueError("is a single array; expected an .npz archive made with numpy.savez")
-        with data:
-            return {key: data[key] for key in data.files}
+        with open(path, "rb") as file:
+            if file.read(6) == b"\x93NUMPY":
+                raise ValueError("is a single array; expected an .npz archive made with numpy.savez")
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            total = sum(member.file_size for member in members)
+            if total > LARGEST_BYTES:
+                raise ValueError(f"holds {total} bytes of arrays, and at most {LARGEST_BYTES} are read")
+            if len({member.filename for member in members}) < len(members):
+                raise ValueError("is damaged: two of its arrays have one name")
+            return {member.filename.removesuffix(".npy"): _read_array(archive, member) for member in members}
+
+
+def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
+    """Return one array of an archive, once its head fits its length."""
+    name = member.filename
+    if member.flag_bits & 1:
+        raise ValueError(f"its entry {name!r} is encrypted")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"its entry {name!r} is packed by the method {member.compress_type}, which NumPy does not use")
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"its entry {name!r} is no plain array")
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read_header(file)
+        if dtype.hasobject:
+            raise ValueError(f"its entry {name!r} is no plain array (pickled objects are not read)")
+        size = math.prod(shape) * dtype.itemsize
+        if min(shape, default=0) < 0 or file.tell() + size != member.file_size:
+            raise ValueError(f"its entry {name!r} is {member.file_size} bytes long, and its head says {shape} {dtype}")
+        array = np.frombuffer(file.read(size), dtype) if size else np.empty(math.prod(shape), dtype)
+    return array.reshape(shape, order="F" if fortran else "C").copy()
+
+
+def _check_file(path: PathLike) -> None:
+    """Refuse what is no file, and what is larger than any that is read."""
+    facts = os.stat(as_path(path, "path"))
+    if not stat.S_ISREG(facts.st_mode):
+        raise ValueError("is not a regular file")
+    if facts.st_size > LARGEST_BYTES:
+        raise ValueError(f"is {facts.st_size} bytes long, and at most {LARGEST_BYTES} are read")
 
 
 @contextlib.contextmanager
 def _readable(path: PathLike) -> Iterator[None]:
-    """Turn the many ways in which a file can be broken into one error that names it."""
+    """Turn the many ways in which a file can be broken into one error that names it; ask for its size first."""
     try:
+        _check_file(path)
         yield
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: is not a UTF-8 text file ({error.reason} at byte {error.start})") from error
-    except (zipfile.BadZipFile, EOFError, csv.Error) as error:
+    except (zipfile.BadZipFile, EOFError, csv.Error, zlib.error, OverflowError, NotImplementedError) as error:
         raise ValueError(f"{path}: is damaged or of another format ({error})") from error
     except ValueError as error:
         text = str(error)
         if text.startswith(str(path)):
             raise
-        if "pickle" in text:
-            text = "is no .npz archive of plain arrays (pickled objects are not read)"
         raise ValueError(f"{path}: {text}") from error
 
 
 def constructor_keys(kind: type[Objective]) -> dict[str, bool]:
     """Return the names of an objective's constructor arguments, and whether each is required."""
+    if not isinstance(kind, type):
+        raise TypeError(f"kind: expected a class, got {shown(kind)}")
     parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
     return {p.name: p.default is p.empty for p in parameters}
 
@@ -207,7 +324,10 @@ def objective_from_arrays(name: str, arrays: dict[str, Any], source: PathLike) -
     ValueError, TypeError
         For missing and unknown keys, and for whatever the objective itself refuses.
     """
+    as_choice(name, "name", objective_registry.classes())
+    as_instance(arrays, "arrays", dict)
     kind = objective_registry.classes()[name]
+    source = as_path(source, "source")
     keys = constructor_keys(kind)
     missing = [key for key, required in keys.items() if required and key not in arrays]
     unknown = [key for key in arrays if key not in keys]
@@ -219,7 +339,7 @@ def objective_from_arrays(name: str, arrays: dict[str, Any], source: PathLike) -
     try:
         return kind(**{key: _as_argument(key, value) for key, value in arrays.items()})
     except (TypeError, ValueError) as error:
-        raise type(error)(f"{source}: {error}") from error
+        raise (ValueError if isinstance(error, ValueError) else TypeError)(f"{source}: {error}") from error
 
 
 def _key_list(keys: dict[str, bool]) -> str:
@@ -229,7 +349,7 @@ def _key_list(keys: dict[str, bool]) -> str:
 def _as_argument(key: str, value: Any) -> Any:
     """Return scalars as Python values and a shape as a tuple."""
     if key == "shape":
-        return tuple(int(k) for k in value)
+        return as_matrix_shape(tuple(np.ravel(as_array(value, key)).tolist()), key)
     if isinstance(value, np.ndarray) and value.ndim == 0:
         return value.item()
     return value
@@ -254,9 +374,11 @@ def read_task(name: str, path: PathLike, *, center: bool = False, test_fraction:
     seed : int
         Seed of that choice.
     """
-    if name not in objective_registry.classes():
+    if as_text(name, "name") not in objective_registry.classes():
         known = list(objective_registry.classes())
-        raise ValueError(f"objective: unknown objective {name!r}.{suggest(name, known)}")
+        raise ValueError(f"name: unknown objective {shown(name)}.{suggest(name, known)}")
+    path = as_path(path, "path")
+    as_flag(center, "center")
     as_number(test_fraction, "test_fraction", 0.0, 1.0, open_high=True)
     as_integer(seed, "seed", 0)
     title = f"{name} on {pathlib.Path(path).name}"
@@ -304,7 +426,10 @@ def _completion_task(ratings: Ratings, center: bool, test_fraction: float, seed:
 # ---------------------------------------------------------------------- writing
 def to_json(document: dict[str, Any]) -> str:
     """Return strict JSON: NumPy values as plain ones, numbers that JSON cannot hold as null, plain lists in a line."""
-    text = json.dumps(_plain(document), indent=2, allow_nan=False)
+    try:
+        text = json.dumps(_plain(document), indent=2, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"document: cannot be written as JSON ({error})") from error
     # A line break is never inside a string, where it is escaped.
     return re.sub(r"\[\n *([^\[\]{}]*)\n *\]", lambda found: "[" + re.sub(r"\n *", " ", found[1]) + "]", text)
 
@@ -316,31 +441,44 @@ def _plain(value: Any) -> Any:
         return [_plain(entry) for entry in value]
     if isinstance(value, np.ndarray):
         return _plain(value.tolist())
-    if isinstance(value, np.generic):
+    if isinstance(value, (np.number, np.bool_, np.str_)):
         return _plain(value.item())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
 
 
+def json_writer(document: dict[str, Any]) -> Write:
+    """Return what writes a document as JSON."""
+    text = (to_json(document) + "\n").encode()
+    return lambda file: file.write(text)
+
+
+def arrays_writer(arrays: dict[str, Array]) -> Write:
+    """Return what writes arrays to a compressed ``.npz`` archive."""
+    named = as_instance(arrays, "arrays", dict).items()
+    checked = {as_text(key, "arrays"): as_array(value, f"arrays[{key!r}]") for key, value in named}
+    objects = next((key for key, array in checked.items() if array.dtype.hasobject), None)
+    if objects is not None:
+        raise TypeError(f"arrays: {objects!r} holds Python objects, which are not written")
+    return lambda file: np.savez_compressed(file, allow_pickle=False, **checked)
+
+
 def write_json(path: PathLike, document: dict[str, Any]) -> None:
     """Write a document as JSON, whole or not at all."""
-    text = (to_json(document) + "\n").encode()
-
-    def write(file: IO[bytes]) -> None:
-        file.write(text)
-
-    write_atomically(path, write)
+    write_atomically(as_path(path, "path"), json_writer(document))
 
 
 def write_arrays(path: PathLike, arrays: dict[str, Array]) -> None:
     """Write arrays to a compressed ``.npz`` archive, whole or not at all; the suffix is not added."""
-    write_atomically(path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays))
+    write_atomically(as_path(path, "path"), arrays_writer(arrays))
 
 
 def envelope(schema: str, body: dict[str, Any]) -> dict[str, Any]:
     """Return ``body`` under the head that every JSON document of the command line has."""
-    head = {"schema": f"lorasolve/{schema}", "schema_version": SCHEMA_VERSION, "lorasolve": __version__}
+    as_instance(body, "body", dict)
+    name = f"lorasolve/{as_text(schema, 'schema')}"
+    head = {"schema": name, "schema_version": SCHEMA_VERSION, "lorasolve": __version__}
     return head | body
 
 
@@ -360,13 +498,16 @@ _RESULT_FIELDS = (
 
 def result_to_dict(result: Result) -> dict[str, Any]:
     """Return a result without its arrays: status and numbers, as printed and written by the command line."""
+    as_instance(result, "result", Result)
     fields = {key: getattr(result, key) for key in _RESULT_FIELDS}
     fields["method"] = None if result.method is None else str(result.method)
     return fields | {"status": result.status.label, "success": result.success}
 
 
 def save_result(path: PathLike, problem: Problem, result: Result, arguments: dict[str, Any]) -> None:
-    """Write problem and result to one ``.npz`` file that :func:`load_result` reads back. Nothing is pickled.
+    """Write problem and result to one ``.npz`` file that :func:`load_result` reads back, whole or not at all.
+
+    Nothing is pickled.
 
     Parameters
     ----------
@@ -393,7 +534,16 @@ def save_result(path: PathLike, problem: Problem, result: Result, arguments: dic
     A method made of components that ``lorasolve list`` does not show cannot be read back: the loaded result's
     ``method`` is None.
     """
-    problem.require_one_matrix("save_result")
+    write_atomically(as_path(path, "path"), result_writer(problem, result, arguments))
+
+
+def result_writer(problem: Problem, result: Result, arguments: dict[str, Any], run: str | None = None) -> Write:
+    """Return what writes problem and result as :func:`save_result` does, under the identity of a run."""
+    as_instance(problem, "problem", Problem).require_one_matrix("save_result")
+    as_instance(result, "result", Result)
+    as_instance(arguments, "arguments", dict)
+    if run is not None:
+        as_text(run, "run")
     kind = type(problem.objective)
     if objective_registry.classes().get(kind.name) is not kind:
         raise TypeError(
@@ -401,6 +551,7 @@ def save_result(path: PathLike, problem: Problem, result: Result, arguments: dic
         )
     arrays = {f"{_OBJECTIVE}{key}": np.asarray(value) for key, value in arguments.items() if value is not None}
     header = {
+        "run": run,
         "objective": kind.name,
         "rank": problem.rank,
         "problem": _setting(problem),
@@ -419,7 +570,7 @@ def save_result(path: PathLike, problem: Problem, result: Result, arguments: dic
         arrays["merged"] = result.merged
     # A diverged run has no finite value; json.dumps keeps it, to_json would turn it into null.
     text = json.dumps(envelope("result", header))
-    write_arrays(path, {_HEADER: np.array(text)} | arrays)
+    return arrays_writer({_HEADER: np.array(text)} | arrays)
 
 
 def _setting(problem: Problem) -> dict[str, Any]:
@@ -452,34 +603,91 @@ def load_result(path: PathLike) -> tuple[Problem, Result]:
     arrays = read_arrays(path)
     if _HEADER not in arrays:
         raise ValueError(f"{path}: is not a saved result (no entry {_HEADER!r}; keys: {', '.join(arrays)})")
-    header = json.loads(str(arrays.pop(_HEADER)))
-    if header.get("schema") == "lorasolve/result" and header.get("schema_version") == 1:
-        header = _from_version_1(header)
-    if header.get("schema") != "lorasolve/result" or header.get("schema_version") != SCHEMA_VERSION:
-        raise ValueError(
-            f"{path}: expected schema 'lorasolve/result' version {SCHEMA_VERSION} or 1, got {header.get('schema')!r} "
-            f"version {header.get('schema_version')!r}"
-        )
-    given = {k.removeprefix(_OBJECTIVE): v for k, v in arrays.items() if k.startswith(_OBJECTIVE)}
-    objective = objective_from_arrays(header["objective"], given, path)
-    problem = Problem(objective, header["rank"], **header["problem"])
-    merged = arrays.get("merged")
-    last_objective = objective if merged is None else objective.merged(merged)
-    last = Problem(last_objective, header["rank"], **header["last"])
-    theta = arrays["theta"]
-    A, B, _ = last.split(theta)
-    trace = Trace(**{k.removeprefix("trace."): v.tolist() for k, v in arrays.items() if k.startswith("trace.")})
+    with _readable(path):
+        header = _read_header(arrays.pop(_HEADER))
+        given = {k.removeprefix(_OBJECTIVE): arrays.pop(k) for k in list(arrays) if k.startswith(_OBJECTIVE)}
+        objective = objective_from_arrays(header["objective"], given, path)
+        problem = Problem(objective, header["rank"], **header["problem"])
+        merged, last_objective = arrays.pop("merged", None), objective
+        if merged is not None:
+            merged = as_shape(as_float_array(merged, "merged", 2), "merged", objective.shape)
+            last_objective = objective.merged(merged)
+        last = Problem(last_objective, header["rank"], **header["last"])
+        if "theta" not in arrays:
+            raise ValueError("has no entry 'theta'")
+        theta = as_shape(as_float_array(arrays.pop("theta"), "theta", 1, last.dtype), "theta", (last.size,))
+        A, B, _ = last.split(theta)
+        trace = _read_trace({key: arrays.pop(f"trace.{key}", None) for key in Trace().to_dict()})
+        if arrays:
+            raise ValueError(f"holds the unknown entry {next(iter(arrays))!r}")
+        fields = header["result"] | {"method": None if header["method"] is None else Method.parse(header["method"])}
     status = Status[header["status"]]
-    fields = header["result"] | {"method": None if header["method"] is None else Method.parse(header["method"])}
     return problem, Result(A=A, B=B, theta=theta, status=status, trace=trace, problem=last, merged=merged, **fields)
+
+
+# What the head of a saved result holds, and of which kind each entry is.
+_HEAD: dict[str, Any] = {"objective": str, "rank": int, "problem": dict, "last": dict, "method": (str, NoneType)}
+_HEAD |= {"status": str, "result": dict}
+_SETTING: dict[str, Any] = {"adapter": str, "lam": float}
+_FIELDS: dict[str, Any] = {"fun": float, "grad_norm": float, "nit": int, "nfev": int, "message": str, "seconds": float}
+_FIELDS |= {"compile_seconds": float, "seed": (int, NoneType), "started_from": str}
+
+
+def _read_header(entry: Array) -> dict[str, Any]:
+    """Return the head of a saved result, of the current version, every entry of its kind."""
+    try:
+        header = json.loads(str(entry))
+    except RecursionError as error:
+        raise ValueError("its head is no JSON") from error
+    if not isinstance(header, dict):
+        raise ValueError(f"its head is no JSON object, but {shown(header)}")
+    schema, version = header.get("schema"), header.get("schema_version")
+    if schema != "lorasolve/result" or version not in (1, SCHEMA_VERSION):
+        raise ValueError(
+            f"expected schema 'lorasolve/result' version {SCHEMA_VERSION} or 1, got {schema!r} version {version!r}"
+        )
+    if version == 1:
+        header = _from_version_1(header)
+    _check_entries(header, _HEAD, "head", {"schema", "schema_version", "lorasolve", "run"})
+    for name in ("problem", "last"):
+        _check_entries(header[name], _SETTING, name)
+    _check_entries(header["result"], _FIELDS, "result")
+    as_choice(header["objective"], "objective", objective_registry.classes())
+    as_choice(header["status"], "status", Status.__members__)
+    return header
+
+
+def _check_entries(found: dict[str, Any], kinds: dict[str, Any], name: str, others: Set[str] = frozenset()) -> None:
+    """Refuse an entry that is missing, unknown or of another kind; integers are numbers, truth values are not."""
+    unknown = [key for key in found if key not in kinds and key not in others]
+    if unknown:
+        raise ValueError(f"{name}: has the unknown entry {unknown[0]!r}")
+    for key, kind in kinds.items():
+        accepted = (int, float) if kind is float else kind
+        if key not in found or not isinstance(found[key], accepted) or isinstance(found[key], bool):
+            given = shown(found[key]) if key in found else "nothing"
+            raise ValueError(f"{name}: entry {key!r} is {given}, which was not written by lorasolve")
+
+
+def _read_trace(columns: dict[str, Array | None]) -> Trace:
+    """Return a trace whose columns are equally long."""
+    lengths = {None if column is None else column.shape for column in columns.values()}
+    if len(lengths) != 1 or any(column is None or column.dtype.kind not in "if" for column in columns.values()):
+        raise ValueError("trace: its columns are missing, no numbers, or not equally long")
+    if any(column is None or column.ndim != 1 for column in columns.values()):
+        raise ValueError("trace: its columns have more than one dimension")
+    return Trace(**{key: column.tolist() for key, column in columns.items() if column is not None})
 
 
 def _from_version_1(header: dict[str, Any]) -> dict[str, Any]:
     """Return the head of a version 1 file, which named optimizer and init without settings, as version 2 has it."""
+    known = {key: kind for key, kind in _HEAD.items() if key not in ("problem", "last", "method")}
+    _check_entries(header, known | {"adapter": dict, "lam": float}, "head", {"schema", "schema_version", "lorasolve"})
+    _check_entries(header["adapter"], {"name": str, "settings": dict}, "adapter")
+    as_choice(header["adapter"]["name"], "adapter", adapter_registry.classes())
     kind = adapter_registry.classes()[header["adapter"]["name"]]
     setting = {"adapter": component_text(kind(**header["adapter"]["settings"])), "lam": header["lam"]}
-    fields = dict(header["result"])
-    del fields["optimizer"]
-    fields["started_from"] = fields.pop("init")
-    changed = {"problem": setting, "last": setting, "method": None, "result": fields, "schema_version": SCHEMA_VERSION}
-    return header | changed
+    fields = {key: value for key, value in header["result"].items() if key not in ("optimizer", "init")}
+    fields["started_from"] = header["result"].get("init")
+    kept = {key: value for key, value in header.items() if key not in ("adapter", "lam")}
+    return kept | {"problem": setting, "last": setting, "method": None, "result": fields}

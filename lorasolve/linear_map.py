@@ -8,13 +8,18 @@ that Golub-Kahan-Lanczos (through SciPy's ``svds``/ARPACK), which proves nothing
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ._krylov import BLOCK, Krylov
 from ._validate import Array
 
 DENSE_LIMIT = 250_000
+
+# Residuals, relative to the largest singular value: of directions that are only offered, and the limit of precision.
+ROUGH = 0.03
+FINEST = 1e-10
 
 # The one tolerance of numerical ranks: see numerical_rank.
 RANK_TOL = 1e-6
@@ -183,7 +188,7 @@ def outside(G: LinearMap, P: Array, Q: Array) -> tuple[LinearMap, float, float, 
 def split_spectrum(
     G: LinearMap, P: Array, Q: Array, k: int, level: float, rng: np.random.Generator | None = None
 ) -> SplitSpectrum:
-    """Bound ``||G||_2`` and find the top ``k`` singular triplets of its part outside the spaces of ``P`` and ``Q``.
+    """Bound ``||G||_2`` and find the top singular triplets of its part outside the spaces of ``P`` and ``Q``.
 
     At a stationary point the singular values of ``G`` cluster at ``lam`` in those spaces, where Lanczos is slow; the
     cluster is taken out exactly and Lanczos only sees the rest.
@@ -195,20 +200,48 @@ def split_spectrum(
     P, Q : ndarray of shape (m, r), (n, r)
         Orthonormal columns; r may be 0.
     k : int
-        Number of triplets wanted.
+        Number of triplets wanted; where all of them are above the level, half of r more.
     level : float
-        Value of interest: Lanczos is repeated more accurately while it cannot tell ``||S||_2`` from this level.
+        Value of interest: the space grows while it cannot tell ``||S||_2`` from this level, or while values above it
+        are inaccurate.
     rng : numpy.random.Generator, optional
         As for :func:`top_singular`.
     """
     S, core, on_left, on_right = outside(G, P, Q)
-    for tol in (1e-2, 1e-4, 1e-7, 1e-10):
-        rest = top_singular(S, k, tol, rng)
-        most = float(rest.values[0]) + rest.residual
-        if most <= level or float(rest.values[0]) > level:
-            break
+    m, n = G.shape
+    more = k + P.shape[1] // 2
+    if m * n <= DENSE_LIMIT or more > min(m, n) - 2:
+        rest = top_singular(S, more)
+    elif n > m:
+        turned = _krylov_top(LinearMap((n, m), S.rmatmat, S.matmat), k, more, level, rng)
+        rest = replace(turned, U=turned.V, V=turned.U)
+    else:
+        rest = _krylov_top(S, k, more, level, rng)
+    if rest.values.size > k and not rest.values[k - 1] > level:
+        rest = replace(rest, U=rest.U[:, :k], values=rest.values[:k], V=rest.V[:, :k])
+    most = float(rest.values[0]) + rest.residual
     blocks = np.array([[core, on_right], [on_left, most]])
     return SplitSpectrum(_norm(blocks), max(on_left, on_right), rest)
+
+
+def _krylov_top(S: LinearMap, k: int, more: int, level: float, rng: np.random.Generator | None) -> TopSingular:
+    """Return top triplets of a tall matrix from a block Krylov space: ``more`` of them if ``k`` exceed the level."""
+    rng = np.random.default_rng(0) if rng is None else rng
+    space = Krylov(S, rng.standard_normal((S.shape[1], BLOCK)))
+    while True:
+        space.grow()
+        wanted = min(k, space.dimension)
+        values, V, residuals = space.triplets(wanted)
+        if wanted == k and values[-1] > level:
+            wanted = min(more, space.dimension)
+            values, V, residuals = space.triplets(wanted)
+        top, off = float(values[0]), float(residuals[0])
+        known = top > level or top + off <= level
+        if space.closed or off <= FINEST * top or (known and residuals.max() <= ROUGH * top):
+            break
+    U = S.matmat(V)
+    lengths = np.linalg.norm(U, axis=0)
+    return TopSingular(U / np.where(lengths > 0.0, lengths, 1.0), values, V, False, off)
 
 
 def _norm(M: Array) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ._text import component_text, marked_parts, parse_value, value_text
-from ._validate import as_number
+from ._validate import as_iterable, as_number
 from .adapters import registry as adapter_registry
 from .adapters.base import Adapter
 from .inits import Init
@@ -68,7 +68,7 @@ class Method:
         init: str | Init = "lora",
         lam: float | None = None,
     ) -> None:
-        several = [schedules] if isinstance(schedules, (str, Schedule)) else schedules
+        several = [schedules] if isinstance(schedules, (str, Schedule)) else as_iterable(schedules, "schedules")
         values: dict[str, Any] = {
             "optimizer": optimizer_registry.make(optimizer, "optimizer"),
             "schedules": tuple(schedule_registry.make(part, "schedule") for part in several),

@@ -40,7 +40,7 @@ from typing import Any
 import numpy as np
 
 from ._progress import Progress
-from ._validate import Array, as_integer, as_number
+from ._validate import Array, as_instance, as_integer, as_number
 from .kernels._stopping import CONVERGED, LIMIT, RUNNING, STALLED, TARGET, decide, slope_at_start
 from .optimizers.base import ROUNDING, Limits
 from .problem import Problem
@@ -118,6 +118,11 @@ class StoppingRule:
         # A window as long as the run never closes.
         window = STALL_WINDOW if may_stall else int(self.max_iter)
         return target, float(self.grad_tol) if may_converge else -1.0, int(self.max_iter), window
+
+
+def rule_of(stop: StoppingRule | None) -> StoppingRule:
+    """Return the given stopping rule, or the one by default."""
+    return StoppingRule() if stop is None else as_instance(stop, "stop", StoppingRule)
 
 
 @dataclass(frozen=True)

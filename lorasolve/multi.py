@@ -74,7 +74,8 @@ class MultiProblem(Problem):
             raise TypeError(f"objective: expected a MultiObjective, got {type(objective).__name__}")
         refuse_misspelt(objective)
         shapes = tuple(objective.shapes)
-        given = list(ranks) if isinstance(ranks, (list, tuple, np.ndarray)) else [ranks] * len(shapes)
+        listed = isinstance(ranks, (list, tuple)) or np.ndim(ranks) == 1
+        given: list[Any] = list(ranks) if listed else [ranks] * len(shapes)  # type: ignore[arg-type]
         if len(given) != len(shapes):
             raise ValueError(f"ranks: expected one number or {len(shapes)}, got {len(given)}")
         checked = tuple(as_integer(r, f"ranks[{k}]", 1, min(shape)) for k, (r, shape) in enumerate(zip(given, shapes)))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._files import PathLike, write_atomically
-from ._validate import Array
+from ._files import PathLike, Write, write_atomically
+from ._validate import Array, as_instance, as_path, as_text
 from .comparison import Comparison
 from .comparison.runs import singular_values
 from .status import Status
@@ -39,6 +39,7 @@ def plot_convergence(comparison: Comparison, ax: Axes) -> Axes:
 
     Without a reference the lowest objective of all runs takes the place of ``F*``.
     """
+    _check(comparison, ax)
     reference = comparison.reference
     values = [np.asarray(result.trace.value) for result in comparison.results]
     optimum = reference.fun if reference is not None else min(float(v.min()) for v in values)
@@ -59,6 +60,13 @@ def plot_convergence(comparison: Comparison, ax: Axes) -> Axes:
     return ax
 
 
+def _check(comparison: Comparison, ax: Axes) -> None:
+    from matplotlib.axes import Axes
+
+    as_instance(comparison, "comparison", Comparison)
+    as_instance(ax, "ax", Axes)
+
+
 def _above(value: Array, optimum: float) -> Array:
     """Return the relative height above the optimum, between the floor and beyond the ceiling.
 
@@ -70,6 +78,7 @@ def _above(value: Array, optimum: float) -> Array:
 
 def plot_spectra(comparison: Comparison, ax: Axes) -> Axes:
     """Draw the singular values of every run's update over those of the convex optimum (bars)."""
+    _check(comparison, ax)
     reference = comparison.reference
     empty = np.zeros(0)
     spectra = [
@@ -119,6 +128,7 @@ def plot_missing(comparison: Comparison, ax: Axes) -> Axes:
 
     The median over the starts is a point, their range a line; rows without a known least value are left out.
     """
+    _check(comparison, ax)
     rows = [row for row in comparison.rows if row.missing is not None]
     rows.sort(key=lambda row: -float(np.median(row.missing or [])))
     for height, row in enumerate(rows):
@@ -148,6 +158,8 @@ def comparison_figure(comparison: Comparison, title: str) -> Figure:
     The curves and spectra are those of the methods that minimise what the problem asks for, at most the
     ``MOST_CURVES`` best of them, under one legend.
     """
+    as_instance(comparison, "comparison", Comparison)
+    as_text(title, "title")
     from matplotlib.figure import Figure
 
     many = len(comparison.rows) > MOST_CURVES or len(comparison.seeds) > 1
@@ -180,4 +192,12 @@ def _own_rows(comparison: Comparison) -> Comparison:
 
 def save_figure(path: PathLike, figure: Figure) -> None:
     """Write a figure as PNG, whole or not at all."""
-    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=130))
+    write_atomically(as_path(path, "path"), figure_writer(figure))
+
+
+def figure_writer(figure: Figure, metadata: dict[str, str] | None = None) -> Write:
+    """Return what writes a figure as PNG, with texts that the file carries beside the picture."""
+    from matplotlib.figure import Figure
+
+    as_instance(figure, "figure", Figure)
+    return lambda file: figure.savefig(file, format="png", dpi=130, metadata=metadata)

@@ -12,12 +12,12 @@ from numpy.typing import ArrayLike
 
 from . import _sdpa
 from ._files import PathLike
-from ._units import Units, units
-from ._validate import Array, as_float_array, as_integer, as_number, as_shape, require
+from ._units import Units, gradient_at_zero, units
+from ._validate import Array, as_array, as_float_array, as_integer, as_number, as_shape, require
 from .adapters import registry as adapter_registry
 from .adapters.base import Adapter, split
 from .adapters.lora import LoRA
-from .linear_map import LinearMap, factor_singular_values
+from .linear_map import LinearMap, factor_singular_values, top_singular
 from .objectives._blocks import MultiObjective, OneBlock, Pairs
 from .objectives.base import DenseReference, Objective, as_objective
 
@@ -173,7 +173,10 @@ class Problem:
         ((A, B),) = self.checked_factors(A, B, self.dtype)
         if extra is None:
             extra = self.adapter.initial_extra(self.objective, A, B)
-        return np.concatenate([A.ravel(), B.ravel(), np.asarray(extra, dtype=self.dtype)])
+        elif self.size > self.n_factor_parameters:
+            extra = as_float_array(extra, "extra", 1)
+        extra = as_shape(as_array(extra, "extra"), "extra", (self.size - self.n_factor_parameters,))
+        return np.concatenate([A.ravel(), B.ravel(), extra.astype(self.dtype)])
 
     def checked_factors(
         self, A: Any, B: Any, dtype: Any = None, names: tuple[str, str] = ("A", "B"), any_rank: bool = False
@@ -301,6 +304,13 @@ class Problem:
         reason = self.one_matrix_refusal()
         if reason is not None:
             raise ValueError(f"{what}: {reason}")
+
+    def critical_lam(self) -> float:
+        """Return ``s ||grad f(0)||_2``, the least ``lam`` at which ``X = 0`` is optimal.
+
+        A weight decay to begin with is a tenth of it, which is what the command line takes.
+        """
+        return float(self.scale * max(top_singular(G).values[0] for G in gradient_at_zero(self)))
 
     def to_sdpa(self, path: PathLike) -> None:
         """Write ``min f(X) + (lam/s) ||X||_*`` as a semidefinite program in the SDPA sparse format, for any SDP solver.

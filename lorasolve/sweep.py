@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -13,23 +14,21 @@ import numpy as np
 from ._progress import Progress
 from ._threads import get_threads, kernel_threads
 from ._units import Units, gradient_at_zero, units
-from ._validate import Array
+from ._validate import Array, as_flag, as_instance, as_integer, shown
 from .engine import Given, first_stage, method_and_start, own_problem, solve, start_name
 from .inits import Init
 from .kernels._stopping import DIVERGED, LIMIT, RUNNING
 from .method import Method
-from .monitor import MEANING, StoppingRule
+from .monitor import MEANING, StoppingRule, rule_of
 from .optimizers import Optimizer
 from .problem import Problem
 from .result import Result, Trace
 from .status import Status
-
-# Runs that share an objective are worth a block from this many on.
-SMALLEST_GROUP = 2
+from .tables import Column, Record, Tabular
 
 
-@dataclass
-class BatchResult:
+@dataclass(repr=False)
+class BatchResult(Tabular):
     """The ends of many runs, in the order in which they were given.
 
     Attributes
@@ -56,11 +55,45 @@ class BatchResult:
     status: Array
     compiled: Array
     seconds: float
-    _runs: list[_Run] = field(repr=False)
+    _runs: list[Run] = field(repr=False)
     _single: dict[int, Result] = field(repr=False)
 
     def __len__(self) -> int:
         return len(self._runs)
+
+    def __repr__(self) -> str:
+        ends = Counter(status.label for status in self.status)
+        told = ", ".join(f"{count} {label}" for label, count in ends.most_common())
+        return f"BatchResult({len(self)} runs: {told}; {self.seconds:.3g} s)"
+
+    def records(self) -> list[Record]:
+        """Return a row for each run: what it was and how it ended."""
+        return [
+            {
+                "method": str(run.method),
+                "lam": run.problem.lam,
+                "seed": run.seed,
+                "fun": float(self.fun[k]),
+                "grad_norm": float(self.grad_norm[k]),
+                "nit": int(self.nit[k]),
+                "status": self.status[k].label,
+                "compiled": bool(self.compiled[k]),
+            }
+            for k, run in enumerate(self._runs)
+        ]
+
+    def columns(self) -> list[Column]:
+        """Return all fields of the records."""
+        return [
+            Column("method", "method", left=True),
+            Column("lam", "lam", latex=r"$\lambda$"),
+            Column("seed", "seed"),
+            Column("fun", "objective", "{:.10g}".format),
+            Column("grad_norm", "||grad L||", "{:.1e}".format, latex=r"$\|\nabla L\|$"),
+            Column("nit", "iterations"),
+            Column("status", "status", left=True),
+            Column("compiled", "compiled"),
+        ]
 
     @property
     def success(self) -> Array:
@@ -101,7 +134,7 @@ class BatchResult:
 
 
 @dataclass
-class _Run:
+class Run:
     """What one run is: its own problem, and the start; None where the start changes the problem itself."""
 
     problem: Problem
@@ -157,8 +190,19 @@ def solve_batch(
         refuses.
     """
     began = time.perf_counter()
-    stop = StoppingRule() if stop is None else stop
-    runs = [_prepared(run) for run in _runs(problems, method, init, seed)]
+    stop = rule_of(stop)
+    as_flag(progress, "progress")
+    runs = [prepared(run) for run in _runs(problems, method, init, seed)]
+    made = run_prepared(runs, stop, progress)
+    made.seconds = time.perf_counter() - began
+    return made
+
+
+def run_prepared(
+    runs: list[Run], stop: StoppingRule, progress: bool = False, quadratics: dict[int, Any] | None = None
+) -> BatchResult:
+    """Solve prepared runs of one shape, rank and type; ``quadratics`` keeps those of objectives from call to call."""
+    began = time.perf_counter()
     m, n = runs[0].problem.shape
     r, dtype, count = runs[0].problem.rank, runs[0].problem.dtype, len(runs)
     made = BatchResult(
@@ -176,7 +220,7 @@ def solve_batch(
     line = Progress("batch", progress)
     done = 0
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for members in _batches(runs, stop):
+        for members in _batches(runs, stop, {} if quadratics is None else quadratics):
             _solve_blocks(members, stop, made)
             done += sum(len(indices) for _, indices in members)
             line.show(done / count, f"{done} of {count} runs")
@@ -189,7 +233,7 @@ def solve_batch(
     return made
 
 
-def _runs(problems: Any, method: Any, init: Any, seed: Any) -> list[_Run]:
+def _runs(problems: Any, method: Any, init: Any, seed: Any) -> list[Run]:
     """Spread single values over all runs and check that the runs fit together."""
     given = {
         "problems": (problems, isinstance(problems, Problem)),
@@ -197,6 +241,9 @@ def _runs(problems: Any, method: Any, init: Any, seed: Any) -> list[_Run]:
         "init": (init, init is None or isinstance(init, (str, Init, Result, tuple))),
         "seed": (seed, seed is None or isinstance(seed, (int, np.integer))),
     }
+    for name, (value, single) in given.items():
+        if not single and not isinstance(value, (list, tuple, range)) and np.ndim(value) != 1:
+            raise TypeError(f"{name}: expected one value or a list of them, got {shown(value)}")
     lengths = {name: len(value) for name, (value, single) in given.items() if not single}
     count = max(lengths.values(), default=1)
     for name, length in lengths.items():
@@ -205,15 +252,15 @@ def _runs(problems: Any, method: Any, init: Any, seed: Any) -> list[_Run]:
     columns = [[value] * count if single else list(value) for value, single in given.values()]
     first = columns[0][0]
     for problem in columns[0]:
-        if not isinstance(problem, Problem):
-            raise TypeError(f"problems: expected Problem objects, got {type(problem).__name__}")
+        as_instance(problem, "problems", Problem)
         problem.require_one_matrix("solve_batch")
         if (problem.shape, problem.rank, problem.dtype) != (first.shape, first.rank, first.dtype):
             raise ValueError(f"problems: all must have one shape, rank and type, got {first!r} and {problem!r}")
-    return [_Run(problem, *method_and_start(m, i), s) for problem, m, i, s in zip(*columns)]
+    seeds = [None if s is None else as_integer(s, "seed", 0) for s in columns[3]]
+    return [Run(problem, *method_and_start(m, i), s) for problem, m, i, s in zip(*columns[:3], seeds)]
 
 
-def _prepared(run: _Run) -> _Run:
+def prepared(run: Run) -> Run:
     """Refuse what cannot run, and draw the start."""
     run.problem = own_problem(run.problem, run.method, run.given)
     stage = first_stage(run.problem, run.method, run.given, np.random.default_rng(run.seed))
@@ -222,14 +269,18 @@ def _prepared(run: _Run) -> _Run:
     return run
 
 
-def _batches(runs: list[_Run], stop: StoppingRule) -> Iterator[list[tuple[Any, list[int]]]]:
+def _batches(
+    runs: list[Run], stop: StoppingRule, quadratics: dict[int, Any]
+) -> Iterator[list[tuple[Any, list[int]]]]:
     """Yield batches of ``(quadratic, run indices)`` groups that share a kernel call."""
     groups: dict[int, list[int]] = {}
     for k, run in enumerate(runs):
-        if stop.time_limit is None and _fits(run):
+        if fits(run, stop):
             groups.setdefault(id(run.problem.objective), []).append(k)
-    large = (indices for indices in groups.values() if len(indices) >= SMALLEST_GROUP)
-    found = ((runs[indices[0]].problem.objective.kernels.quadratic(), indices) for indices in large)
+    for key, indices in groups.items():
+        if key not in quadratics:
+            quadratics[key] = runs[indices[0]].problem.objective.kernels.quadratic()
+    found = ((quadratics[key], indices) for key, indices in groups.items())
     batch: list[tuple[Any, list[int]]] = []
     size = 0
     for quadratic, indices in found:
@@ -245,9 +296,13 @@ def _batches(runs: list[_Run], stop: StoppingRule) -> Iterator[list[tuple[Any, l
         yield batch
 
 
-def _fits(run: _Run) -> bool:
-    """Whether a run is gradient descent with a given step on the problem itself."""
-    alone = run.theta is not None and not run.method.schedules
+def fits(run: Run, stop: StoppingRule) -> bool:
+    """Whether a run is gradient descent with a given step on the problem itself.
+
+    That decides by the run alone whether it goes through the blocks, so that its end has the same bits in whatever
+    company it is solved.
+    """
+    alone = run.theta is not None and not run.method.schedules and stop.time_limit is None
     return alone and run.method.optimizer.batched_step(run.problem) is not None
 
 
@@ -322,7 +377,7 @@ def _solve_blocks(members: list[tuple[Any, list[int]]], stop: StoppingRule, made
         made.grad_norm[k] = np.linalg.norm(grad)
 
 
-def _units(runs: list[_Run]) -> dict[int, Units]:
+def _units(runs: list[Run]) -> dict[int, Units]:
     """Return the units of the problems of runs, by identity; an objective is asked for its gradient at 0 once."""
     at_zero: dict[int, Any] = {}
     known: dict[int, Units] = {}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ._validate import Array, as_number
+from ._validate import MOST_ROWS, Array, as_float_array, as_integer, as_number
 from .objectives.base import Objective
 
 # 700 images train the head, 700 others carry the shifted task, the rest tests it.
@@ -110,7 +110,8 @@ def fit_softmax_head(Z: Array, labels: Array, n_classes: int, ridge: float) -> A
     from .objectives import Softmax
 
     as_number(ridge, "ridge", 0.0, open_low=True)
-    shape = (n_classes, Z.shape[0])
+    Z = as_float_array(Z, "Z", 2)
+    shape = (as_integer(n_classes, "n_classes", 1, MOST_ROWS), Z.shape[0])
     loss = Softmax(np.zeros(shape), Z, labels)
 
     def value_and_grad(w: Array) -> tuple[float, Array]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from lorasolve import symbolic
+from lorasolve.symbolic import Fact
 from lorasolve.symbolic.report import TheoremReport, strengths, summary
 from proofs.facts import FACTS
 from proofs.statements import CORRECTIONS, NOT_CHECKED, STATEMENTS
 
-COMMAND = "python -m proofs --brief --page proofs/README.md"
+COMMAND = "python -m proofs --brief --page proofs/README.md --export proofs/proofs.json"
 
-INTRODUCTION = f"""# Theorems, checked by machine
+INTRODUCTION = """# Theorems, checked by machine
 
-This page is generated: `{COMMAND}`.
+This page is generated: `{command}`.
 
 Each module of this folder is one theorem: a docstring with its statement, assumptions, source, idea and users,
 and a list of checks. `lorasolve prove` or `python -m proofs` checks all, `lorasolve prove NAME` or `python
@@ -24,7 +26,7 @@ steps as a document. The exit code is 0 only if everything is proved and every f
 | strength | meaning |
 |---|---|
 | PROVED | an identity, a sum of squares or a combination of the stated hypotheses, for matrices of every size |
-| PROVED UNDER ... | the same, using the named classical facts, which are stated in `facts.py` with references |
+| PROVED UNDER ... | the same, using the named classical facts, which are stated with references and not proved here |
 | VERIFIED | exact rational arithmetic at the listed cases |
 | SAMPLED | random search found no counterexample; never called a proof |
 
@@ -33,6 +35,20 @@ over traces), where `lhs - rhs` must vanish. A second route that shares no code 
 written at random matrices of fractions. Each check has false twins (a sign, a constant, a dropped assumption, a
 swapped transpose or symbol); for each of them the proof must fail *and* a concrete counterexample must be found
 that satisfies all remaining assumptions.
+
+## The second checker, and what has to be trusted
+
+`proofs.json` holds every check that is algebra as plain data: symbols with signs, shapes and symmetry, assumptions,
+named inequalities with their sources, both sides, the terms of the proof, and a witness, values at which all
+assumptions and hypotheses hold. `python -S proofs/verify.py` reads it and shows everything again: {verifier} lines of
+Python that import `json`, `sys` and `fractions` and nothing of this package. `lorasolve prove` prints for each check
+whether it agrees. To believe a line marked PROVED one has to trust Python's fractions and those {verifier} lines, and
+to read the statement in `proofs.json`; the {checker} lines of `lorasolve/symbolic/` are then no longer in the way.
+
+What it cannot see is a statement that says less than it did: a sign, a size or a hypothesis more. `proofs.json` pins
+them: `lorasolve prove` fails, and says what changed, when a module of this folder states anything that differs from it.
+The command above accepts the change, which then shows in the difference of the file. Checks that contain `exp`, `pi` or
+`cos`, exact computations case by case and random searches are not algebra; the second checker is not asked about them.
 """
 
 WRITING = """## Writing a new theorem
@@ -49,6 +65,20 @@ Building blocks: `dims`, `scalars`, `matrix`, `vector` declare symbols; `A @ B`,
 bilinear form such as a Hessian. Assumptions are `define`, `named`, `orthonormal`, `annihilated`, `inverse`, or
 `assume(name, (left, right), ..., impose=...)`: rewrite rules from left to right, and a function that makes
 random rational values satisfy them. State what others are built from first, because they are imposed in order.
+
+A single identity needs no module:
+
+```python
+from lorasolve.symbolic import Identity, dims, inner, matrix, square
+
+m, n = dims("m n")
+A, B = matrix("A", m, n), matrix("B", m, n)
+print(Identity("expand", "||A + B||^2", square(A + B), square(A) + 2 * inner(A, B) + square(B)).prove())
+```
+
+prints `Outcome(holds=True, detail='normal form of lhs - rhs: 0')`. With a `THEOREM` in it a file anywhere is checked
+like those of this folder, by both checkers: `lorasolve prove FILE.py`. A statement that fails at an example which the
+search finds is marked REFUTED, with the example; one that is only not proved is marked NOT SHOWN.
 
 - `Identity(name, says, lhs, rhs)`: the two sides are equal.
 - `SumOfSquares(name, says, lhs, rhs, proof=[...])`: `rhs - lhs` is the given sum of `coefficient *
@@ -71,7 +101,7 @@ def page(reports: Sequence[TheoremReport]) -> str:
     reports = sorted(reports, key=_place)
     template = (Path(__file__).parent / "_template.py").read_text(encoding="utf-8")
     parts = [
-        INTRODUCTION,
+        INTRODUCTION.format(**_trusted()),
         f"{summary(reports)}.\n",
         "## The theorems\n",
         _theorems(reports),
@@ -83,10 +113,24 @@ def page(reports: Sequence[TheoremReport]) -> str:
         "## Corrections and sharpenings found on the way\n",
         "\n".join(f"- **{where}** ({module}): {what}" for where, module, what in CORRECTIONS) + "\n",
         "## Classical facts\n",
-        "\n".join(f"- **{fact.name}**: {fact.statement} ({fact.reference})" for fact in FACTS) + "\n",
+        "\n".join(_fact(fact) for fact in FACTS) + "\n",
         WRITING.format(template=template),
     ]
     return "\n".join(parts)
+
+
+def _trusted() -> dict[str, object]:
+    """Return what the introduction says in numbers: lines of the second checker and of the first."""
+    sources = Path(symbolic.__file__).parent.glob("*.py")
+    first = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in sources)
+    second = len((Path(__file__).parent / "verify.py").read_text(encoding="utf-8").splitlines())
+    return {"command": COMMAND, "verifier": second, "checker": first}
+
+
+def _fact(fact: Fact) -> str:
+    """Return a classical fact as a line: its statement, reference, and where it is proved."""
+    proof = f"proved in `{fact.proved_by}`" if fact.proved_by else "not proved here"
+    return f"- **{fact.name}** ({proof}): {fact.statement} ({fact.reference})"
 
 
 def _place(report: TheoremReport) -> tuple[int, str]:

@@ -44,7 +44,7 @@ importance_in_gauge : PROVED
 total_importance : PROVED
 majorised : PROVED
 hadamard_gauge : VERIFIED
-svd_pruning_is_optimal : PROVED UNDER Eckart-Young-Mirsky
+svd_pruning_is_optimal : PROVED
 averaged_logits : PROVED
 averaging_loses_mass : PROVED
 equal_ranks_equal_gradients : PROVED

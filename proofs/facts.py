@@ -1,8 +1,9 @@
-"""Classical facts that the theorems use and do not prove.
+"""Classical facts that the theorems use by their statements.
 
 Statement
 ---------
-Each fact is stated once, with its reference. A check that uses one is PROVED UNDER it.
+Each fact is stated once, with its reference. Most name the theorem of this folder that proves them (`proved_by`); a
+check that uses one of the others is PROVED UNDER it.
 
 Assumptions
 -----------
@@ -25,8 +26,6 @@ dual_norm : SAMPLED
 operator_norm : SAMPLED
 nuclear_subdifferential : SAMPLED
 subdifferential_monotonicity : SAMPLED
-convexity : SAMPLED
-smoothness : SAMPLED
 von_neumann : SAMPLED
 rank_of_sums_and_limits : SAMPLED
 rotfeld : SAMPLED
@@ -48,46 +47,43 @@ ECKART_YOUNG = Fact(
     "If M = M1 + M2 with M1^T M2 = 0, M1 M2^T = 0, and M1 of rank k carries the k largest singular values of M, then "
     "||M - Y||_F >= ||M2||_F for every Y of rank at most k.",
     "Eckart, Young, Psychometrika 1 (1936); Mirsky, Quart. J. Math. 11 (1960)",
+    proved_by="eckart_young",
 )
 WEYL = Fact(
     "Weyl",
     "|sigma_i(X + Y) - sigma_i(X)| <= ||Y||_2 for every i.",
     "Weyl, Math. Ann. 71 (1912)",
+    proved_by="weyl",
 )
 DUAL_NORM = Fact(
     "norm duality",
     "|<X, Y>| <= ||X||_2 ||Y||_*, and ||Y||_* <= sqrt(rank Y) ||Y||_F.",
     "Horn, Johnson, Matrix Analysis, 2nd ed., section 5.6",
+    proved_by="norm_duality",
 )
 OPERATOR_NORM = Fact(
     "operator norm",
     "||X Y||_F <= ||X||_2 ||Y||_F, ||X Y||_2 <= ||X||_2 ||Y||_2, ||X + Y||_2 <= ||X||_2 + ||Y||_2, ||X||_2 <= ||X||_F.",
     "Horn, Johnson, Matrix Analysis, 2nd ed., section 5.6",
+    proved_by="operator_norm",
 )
 NUCLEAR_SUBDIFFERENTIAL = Fact(
     "Watson",
     "For X = P Sigma Q^T the subdifferential of ||.||_* at X is { P Q^T + K : P^T K = 0, K Q = 0, ||K||_2 <= 1 }.",
     "Watson, Linear Algebra Appl. 170 (1992)",
+    proved_by="nuclear_subgradient",
 )
 MONOTONICITY = Fact(
     "subdifferential monotonicity",
     "<g - h, X - Y> >= 0 for subgradients g, h of a convex function at X, Y; 0 is a subgradient at a minimizer.",
     "Rockafellar, Convex Analysis, sections 23-24",
-)
-CONVEXITY = Fact(
-    "convexity",
-    "f(Y) >= f(X) + <grad f(X), Y - X> for differentiable convex f.",
-    "Rockafellar, Convex Analysis, theorem 25.1",
-)
-SMOOTHNESS = Fact(
-    "descent lemma",
-    "f(Y) <= f(X) + <grad f(X), Y - X> + (beta/2) ||Y - X||_F^2 if grad f is beta-Lipschitz on the segment.",
-    "Nesterov, Lectures on Convex Optimization, lemma 1.2.3",
+    proved_by="nuclear_subgradient",
 )
 VON_NEUMANN = Fact(
     "von Neumann's trace inequality",
     "<X, Y> <= sum_i sigma_i(X) sigma_i(Y).",
     "Mirsky, Monatsh. Math. 79 (1975)",
+    proved_by="von_neumann",
 )
 RANK = Fact(
     "rank of sums and limits",
@@ -107,8 +103,6 @@ FACTS = (
     OPERATOR_NORM,
     NUCLEAR_SUBDIFFERENTIAL,
     MONOTONICITY,
-    CONVEXITY,
-    SMOOTHNESS,
     VON_NEUMANN,
     RANK,
     ROTFELD,
@@ -186,24 +180,6 @@ def _monotonicity(rng: np.random.Generator, size: float = 1.0) -> float:
     return float(np.sum((g - _subgradient(y, rng)) * (x - y)))
 
 
-def _logistic(x: np.ndarray) -> tuple[float, np.ndarray]:
-    return float(np.logaddexp(0, x).sum()), 1 / (1 + np.exp(-x))
-
-
-def _convexity(rng: np.random.Generator, factor: float = 1.0) -> float:
-    x = _matrix(rng)
-    y = x + 0.1 * _matrix(rng)
-    value, slope = _logistic(x)
-    return _logistic(y)[0] - value - factor * float(np.sum(slope * (y - x)))
-
-
-def _smoothness(rng: np.random.Generator, beta: float = 0.25) -> float:
-    x = 0.1 * _matrix(rng)
-    y = x + 0.3 * _matrix(rng)
-    value, slope = _logistic(x)
-    return value + float(np.sum(slope * (y - x)) + beta / 2 * np.sum((y - x) ** 2)) - _logistic(y)[0]
-
-
 def _von_neumann(rng: np.random.Generator, reverse: bool = False) -> float:
     x, y = _matrix(rng), _matrix(rng)
     left, _, right = np.linalg.svd(x, full_matrices=False)
@@ -263,8 +239,6 @@ CHECKS = (
         _monotonicity,
         ("a slope of norm 3 off the range", lambda g: _monotonicity(g, 3.0)),
     ),
-    _sampled("convexity", CONVEXITY, _convexity, ("twice the slope", lambda g: _convexity(g, 2.0))),
-    _sampled("smoothness", SMOOTHNESS, _smoothness, ("beta 0.1, not 0.25", lambda g: _smoothness(g, 0.1))),
     _sampled("von_neumann", VON_NEUMANN, _von_neumann, ("opposite orders", lambda g: _von_neumann(g, True))),
     _sampled("rank_of_sums_and_limits", RANK, _rank, ("one less", lambda g: _rank(g, 1))),
     _sampled("rotfeld", ROTFELD, _rotfeld, ("0.9 of the sum", lambda g: _rotfeld(g, 0.9))),

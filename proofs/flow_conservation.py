@@ -29,7 +29,7 @@ Checks
 flow : PROVED
 exponential : PROVED
 descent_step : PROVED
-drift_bound : PROVED UNDER operator norm
+drift_bound : PROVED
 
 Used by
 -------

@@ -46,7 +46,7 @@ low_rank_forgets_more : PROVED
 front_minimizes : PROVED
 front_is_pareto : PROVED
 front_isotropic : PROVED
-weighted_low_rank : PROVED UNDER Eckart-Young-Mirsky
+weighted_low_rank : PROVED
 weighted_low_rank_value : PROVED
 first_step : PROVED
 second_moment : PROVED

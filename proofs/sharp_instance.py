@@ -45,7 +45,7 @@ hessian_sum_of_squares : PROVED
 threshold : PROVED
 below_threshold : PROVED
 symmetries_are_flat : PROVED
-global_minimizer : PROVED UNDER norm duality
+global_minimizer : PROVED
 gap : PROVED
 gap_at_boundary : PROVED
 

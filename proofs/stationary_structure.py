@@ -47,7 +47,8 @@ flat_gradient_vanishes : PROVED
 
 Used by
 -------
-lorasolve/certificates/gap.py, lorasolve/inits/balanced.py, lorasolve/landscape/first_order.py
+lorasolve/certificates/gap.py, lorasolve/inits/balanced.py, lorasolve/landscape/first_order.py,
+lorasolve/peft_files/diagnosis.py
 """
 
 from random import Random

@@ -38,14 +38,14 @@ truncation_left : PROVED
 truncation_right : PROVED
 truncation_remainder : PROVED
 truncation_scale : PROVED
-best_approximation : PROVED UNDER Eckart-Young-Mirsky
-strong_convexity : PROVED UNDER subdifferential monotonicity, Watson
-master_inequality : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson
+best_approximation : PROVED
+strong_convexity : PROVED
+master_inequality : PROVED
 ratio_in_special_regime : PROVED
-special_regime : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson
-generic_ratio : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson
-generic_distance : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson
-rank_deficient_is_global : PROVED UNDER subdifferential monotonicity, Watson
+special_regime : PROVED
+generic_ratio : PROVED
+generic_distance : PROVED
+rank_deficient_is_global : PROVED
 sharp_strong_convexity : PROVED
 sharp_second_order : PROVED
 sharp_spurious_value : PROVED

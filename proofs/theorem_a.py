@@ -2,324 +2,441 @@
 
 Statement
 ---------
-Lemma A. rank X = r, rank X* = r* <= r; X*_perp = (I - P P^T) X* (I - Q Q^T) with P, Q the singular vectors of X,
-k = rank X*_perp >= 1, tau = ||X*_perp||_*, a = r - r*, sigma = sigma_r(X). Then
+In the setting of `theorem1`, t = sqrt(r/r*): if beta < 2 alpha t, every second-order stationary point X in the ball
+is X*. A spurious one has rank r and, with tau = ||X*_perp||_* (see `lemma_a`), k = rank X*_perp, a = r - r*,
 
-    ||X - X*||_F^2 >= 2 sqrt((a + k)/k) sigma tau >= 2 sqrt(r/r*) sigma tau.
+    alpha (a sigma^2 + 2 sigma tau) <= beta sigma tau,
+    alpha ((a + k) sigma^2 + tau^2/k) <= beta sigma tau    if tau/k >= sigma,
+    sigma <= ||X - X*||_F (if r > r*) and ||X - X*||_F <= (beta/alpha) sqrt(r*) sigma: an annulus.
 
-Theorem A. In the setting of `theorem1`, if beta/alpha < 2 sqrt(r/r*), every second-order stationary point in the
-ball is global. A spurious one has, with c = beta/alpha and t = tau/(k sigma): either t >= 1 and k t^2 - c k t + (a +
-k) <= 0, or t < 1 and t >= a/((c - 2) k). Also ||X - X*||_F <= c sqrt(r*) sigma_r(X), and
-sigma_r(X) <= ||X - X*||_F if r > r*: an annulus.
+Equality: if beta = 2 alpha t, t > 1, and X is spurious, then k = r*, X = sigma P Q^T, X* = t sigma L R^T with L, R
+off P and Q, and ||X - X*||_F = sqrt(2) ||X*||_F. `theorem_c` shows that this happens.
 
 Assumptions
 -----------
-Those of theorem 1; Lemma A needs none of them.
+alpha > 0 with <grad f(X) - grad f(X*), X - X*> >= alpha ||X - X*||_F^2 at X; X* minimises F (f need not be convex). Z
+= g + grad f(X) with g in lam d||X||_*, P^T Z = 0, Z Q = 0, ||Z||_2 <= beta sigma is the multiplier of `theorem1`:
+there it follows from second-order stationarity, if rank X = r; a point of lower rank has Z = 0. T1 = K1 K1^T and T2 =
+K2 K2^T are the large and the small singular values of X*_perp, as in `lemma_a`.
 
 Source
 ------
-Beyond the paper; the special regime of theorem 1 is the case r = r*. The idea of comparing X* with X + mu Z goes
-back to the rank-one counterexamples of Zhang, Sojoudi, Lavaei, JMLR 2019.
+Beyond the paper; the special regime of theorem 1 is the case r = r*. Two papers stand beside it, of which only the
+abstracts were read: McRae, Zhang, arXiv:2604.19381, and Ouyang, Pong, Yue, arXiv:2505.00349. Whether Theorem A is new
+is not known.
 
 Idea
 ----
-Let Z be the partial isometry with <X*, Z> = tau, orthogonal to X. Eckart-Young for X + mu Z, whose singular values
-are those of X and k times mu, gives ||X - X*||^2 - 2 mu tau + mu^2 k >= (a + k) sigma^2 for every mu >= sigma. Choose
-mu = tau/k or mu = sigma. At a second-order stationary point, steps 3 and 6 of theorem 1 give
-alpha ||X - X*||^2 <= beta sigma tau, because X has no part in the complement.
+Strong convexity and monotonicity give alpha ||X - X*||^2 <= -<Z, X*>. Only X*_perp meets Z, so that is at most beta
+sigma tau, and Lemma A bounds ||X - X*||^2 from below by 2 t sigma tau.
 
 Checks
 ------
-shift_expansion : PROVED
-shift_gram : PROVED
-counting : PROVED
-case_large : PROVED UNDER Eckart-Young-Mirsky
-case_small : PROVED UNDER Eckart-Young-Mirsky
-rank_ratio : PROVED
-upper_bound : PROVED UNDER subdifferential monotonicity, Watson, norm duality
-theorem : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson, norm duality
-perpendicular_zero : PROVED UNDER subdifferential monotonicity, Watson, norm duality
-annulus_inner : PROVED UNDER Weyl, operator norm
-annulus : PROVED UNDER subdifferential monotonicity, Watson, norm duality
-ratio_large : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson, norm duality
-ratio_small : PROVED UNDER Eckart-Young-Mirsky, subdifferential monotonicity, Watson, norm duality
+perpendicular_values : PROVED
+perpendicular_pairing : PROVED
+strong_convexity : PROVED
+pairing : PROVED
+upper_bound : PROVED
+theorem : PROVED
+perpendicular_zero : PROVED
+spurious_large : PROVED
+spurious_small : PROVED
+trace_bound : PROVED
+perpendicular_norm : PROVED
+annulus : PROVED
+annulus_inner : PROVED
+equality : PROVED
+equality_space : PROVED
+equality_distance : PROVED
 
 Used by
 -------
 lorasolve/landscape/judge.py, lorasolve/landscape/regimes.py, lorasolve/landscape/theorems.py
 """
 
+from fractions import Fraction
+from math import isqrt
+from random import Random
+
 from lorasolve.symbolic import (
     Identity,
     Inequality,
     Premise,
-    ScalarCheck,
     Square,
+    SumOfSquares,
     Theorem,
-    by_fact,
+    Values,
+    annihilated,
+    assume,
     define,
     dims,
     dropped,
+    eye,
     hypothesis,
     inner,
     matrix,
     mutant,
-    named,
     orthonormal,
     run_module,
     scalars,
     square,
+    tr,
+    vector,
 )
-from proofs import theorem1 as t1
-from proofs.facts import DUAL_NORM, ECKART_YOUNG, OPERATOR_NORM, WEYL
+from lorasolve.symbolic import rational as ra
+from proofs import lemma_a as la
+from proofs.facts import MONOTONICITY, NUCLEAR_SUBDIFFERENTIAL
 
-m, n, r, k = dims("m n r k")
-tau, mu, sigma, omega, kk, alpha, beta = scalars("tau mu sigma omega k alpha beta")
-P, Q, ZL, ZR = matrix("P", m, r), matrix("Q", n, r), matrix("ZL", m, k), matrix("ZR", n, k)
-Sigma, XS = matrix("Sigma", r, r, symmetric=True), matrix("Xstar", m, n)
-X, Z = P @ Sigma @ Q.T, ZL @ ZR.T
+m, n, k1, k2, q, r = la.m, la.n, la.k1, la.k2, la.q, la.r
+k = dims("k")
+t, sigma = la.t, la.sigma
+alpha, beta = scalars("alpha beta")
+X, XS, L1, L2, R1, R2, T1, T2 = la.X, la.XS, la.L1, la.L2, la.R1, la.R2, la.T1, la.T2
+E, DISTANCE, PERPENDICULAR = X - XS, la.DISTANCE, la.PERPENDICULAR
+Z, G, GS, g, gs = (matrix(name, m, n) for name in ("Z", "G", "Gstar", "g", "gstar"))
+F = matrix("F", n, n)
+K1, K2 = matrix("K1", k1, k1), matrix("K2", k2, k2)
 
-LEFT, RIGHT = orthonormal(P, ZL), orthonormal(Q, ZR)
-# Here of any sign; from case_large on tau is a norm.
-pairing = scalars("tau", real=True)
-PAIRING = named(pairing, inner(XS, Z))
+# X* in general, split along the singular vectors of X.
+P, Q, A1, A2 = la.P, la.Q, matrix("A1", r, n), matrix("A2", m, r)
+PERP = L1 @ T1 @ R1.T + L2 @ T2 @ R2.T
+# All values together: L, R and T have k columns.
+L, R, T = matrix("L", m, k), matrix("R", n, k), matrix("T", k, k, symmetric=True)
+SPLIT = define(XS, P @ A1 + A2 @ Q.T + L @ T @ R.T)
+Z_OFF = annihilated(Z, left=(P,), right=(Q,))
+LEFT, RIGHT = orthonormal(P, L), orthonormal(Q, R)
+FRAME = (LEFT, RIGHT)
 
-# Numbers: omega = sqrt((a + k)/k), so a + k = omega^2 k; d2 = ||X - X*||^2.
-d2, low, t, surplus, w = scalars("d_2 s t y w", nonnegative=True)
-c, root, a = scalars("c rho a")
-TAIL = (omega**2) * kk * sigma**2
-SHIFTED = by_fact(
-    ECKART_YOUNG, "tail of X + mu Z <= ||X + mu Z - X*||^2, mu >= sigma", TAIL, d2 - 2 * mu * tau + mu**2 * kk
+
+def _contraction(values: Values, rng: Random) -> None:
+    """Choose Z and F in the proportion 3 : 4."""
+    rows, cols = ra.shape(values["Z"])
+    level = values[beta] * values[sigma]
+    values["Z"] = ra.scale(level * Fraction(3, 5), ra.random_orthonormal(rng, rows, cols))
+    values["F"] = ra.scale(level * Fraction(4, 5), ra.random_orthogonal(rng, cols))
+
+
+def _pairing(values: Values, rng: Random) -> None:
+    """Take X off Z, and for X* the part that Z meets."""
+    values["X"] = ra.zeros(*ra.shape(values["X"]))
+    star = ra.zeros(*ra.shape(values["Xstar"]))
+    for outer, middle, other in (("L1", "T1", "R1"), ("L2", "T2", "R2")):
+        star = ra.add(star, ra.multiply(values[outer], values[middle], ra.transpose(values[other])))
+    values["Xstar"] = star
+
+
+def _difference(values: Values, rng: Random) -> None:
+    """Let X differ from X* by -X*_perp and a matrix that L1 and L2 do not meet."""
+    off = ra.complement(ra.hstack(values["L1"], values["L2"]))
+    whole = ra.add(values["Xstar"], ra.multiply(off, values["X"]))
+    for outer, middle, other in (("L1", "T1", "R1"), ("L2", "T2", "R2")):
+        whole = ra.add(whole, ra.multiply(values[outer], values[middle], ra.transpose(values[other])), -1)
+    values["X"] = whole
+
+
+def _sigma(values: Values, rng: Random) -> None:
+    """Choose diagonal Sigma and CX with s^2 = sigma^2 + c^2, from s = sigma (x + 1/x)/2."""
+    ratios = [Fraction(rng.randint(1, 4), rng.randint(1, 3)) for _ in values["Sigma"]]
+    values["Sigma"] = ra.diagonal([values[sigma] * (x + 1 / x) / 2 for x in ratios])
+    values["CX"] = ra.diagonal([values[sigma] * (x - 1 / x) / 2 for x in ratios])
+
+
+def _square_ratio(values: Values, rng: Random) -> None:
+    """Set t = sqrt(r/k), if rational."""
+    ratio = Fraction(int(values[r]), int(values[k]))
+    num, den = isqrt(ratio.numerator), isqrt(ratio.denominator)
+    if num**2 != ratio.numerator or den**2 != ratio.denominator:
+        raise ra.Unfit("r/k is not a square")
+    values[t] = Fraction(num, den)
+
+
+RATIO = assume("r = t^2 k", (r, t**2 * k), impose=_square_ratio)
+L_ORTHONORMAL, R_ORTHONORMAL = orthonormal(L1, L2), orthonormal(R1, R2)
+NORM = assume("Z^T Z = beta^2 sigma^2 I - F^T F", (Z.T @ Z, beta**2 * sigma**2 * eye(n) - F.T @ F), impose=_contraction)
+VALUES = (define(T1, K1 @ K1.T), define(T2, K2 @ K2.T))
+MEETS = assume(
+    "<Z, X> = 0, <Z, X*> = <Z, X*_perp> (check perpendicular_pairing)",
+    (inner(Z, X), 0),
+    (inner(Z, XS), inner(Z, PERP)),
+    impose=_pairing,
 )
-LARGE, SMALL = hypothesis("tau >= k sigma", kk * sigma, tau), hypothesis("tau <= k sigma", tau, kk * sigma)
-AT_RATIO, AT_SIGMA = define(mu, tau / kk), define(mu, sigma)
-OMEGA_MIN = hypothesis("omega >= 1", 1, omega)
 
-case_large = Inequality(
-    "case_large",
-    "tau >= k sigma, mu = tau/k: ||X - X*||^2 >= (a + k) sigma^2 + tau^2/k >= 2 omega sigma tau.",
-    2 * omega * sigma * tau,
-    d2,
-    proof=[SHIFTED, 1 / kk * Square(kk * omega * sigma - tau)],
-    given=(AT_RATIO,),
+AT_X, AT_XS = define(Z, G + g), define(gs, -1 * GS)
+RSC = hypothesis("restricted strong convexity", alpha * DISTANCE, inner(G - GS, E))
+MONOTONE = Premise("<g - gstar, X - X*> >= 0", 0, inner(g - gs, E), (MONOTONICITY, NUCLEAR_SUBDIFFERENTIAL))
+strong_convexity = Inequality(
+    "strong_convexity",
+    "alpha ||X - X*||^2 <= <Z, X - X*>.",
+    alpha * DISTANCE,
+    inner(Z, E),
+    proof=[RSC, MONOTONE],
+    given=(AT_X, AT_XS),
     mutants=(
-        mutant(
-            "constant",
-            "3 omega sigma tau",
-            {d2: 2, tau: 1, sigma: 1, omega: 1, kk: 1, mu: 1},
-            lhs=3 * omega * sigma * tau,
-        ),
-        mutant(
-            "constant",
-            "2 omega^2 sigma tau",
-            {d2: 8, tau: 2, sigma: 1, omega: 2, kk: 1, mu: 2},
-            lhs=2 * omega**3 * sigma * tau,
-        ),
-        dropped(SHIFTED),
+        mutant("constant", "2 alpha", lhs=2 * alpha * DISTANCE),
+        mutant("sign", "-<Z, X - X*>", rhs=-inner(Z, E)),
+        dropped(RSC),
+        dropped(MONOTONE),
     ),
 )
-case_small = Inequality(
-    "case_small",
-    "tau <= k sigma, mu = sigma: ||X - X*||^2 >= a sigma^2 + 2 sigma tau >= 2 omega sigma tau.",
-    2 * omega * sigma * tau,
-    d2,
+pairing = SumOfSquares(
+    "pairing",
+    "<Z, X - X*> <= beta sigma (tr T1 + tr T2).",
+    inner(Z, E),
+    beta * sigma * PERPENDICULAR,
     proof=[
-        SHIFTED,
-        sigma**2 * kk * Square(omega - 1),
-        2 * sigma * OMEGA_MIN * SMALL,
+        Square(part) / (2 * beta * sigma)
+        for L, R, K in ((L1, R1, K1), (L2, R2, K2))
+        for part in (beta * sigma * L @ K + Z @ R @ K, F @ R @ K)
     ],
-    given=(AT_SIGMA,),
+    given=(L_ORTHONORMAL, R_ORTHONORMAL, NORM, *VALUES, MEETS),
     mutants=(
-        mutant(
-            "constant",
-            "3 omega sigma tau",
-            {d2: 2, tau: 1, sigma: 1, omega: 1, kk: 1, mu: 1},
-            lhs=3 * omega * sigma * tau,
-        ),
-        dropped(OMEGA_MIN, {d2: "1/4", tau: "1/2", sigma: 1, omega: "1/2", kk: 1, mu: 1}),
-        dropped(SMALL, {d2: 13, tau: 5, sigma: 1, omega: 2, kk: 1, mu: 1}),
-        dropped(SHIFTED),
+        mutant("constant", "beta sigma/2", rhs=beta * sigma / 2 * PERPENDICULAR),
+        mutant("sign", "tr T1 - tr T2", rhs=beta * sigma * (tr(T1) - tr(T2))),
+        dropped(NORM),
+    ),
+)
+upper = Inequality(
+    "upper_bound",
+    "alpha ||X - X*||^2 <= beta sigma (tr T1 + tr T2) = beta sigma tau.",
+    alpha * DISTANCE,
+    beta * sigma * PERPENDICULAR,
+    proof=[strong_convexity.conclusion(), pairing.conclusion()],
+    under=(strong_convexity, pairing),
+    mutants=(
+        mutant("constant", "beta sigma tau/2", rhs=beta * sigma * PERPENDICULAR / 2),
+        mutant("swapped symbols", "alpha and beta swapped", lhs=beta * DISTANCE, rhs=alpha * sigma * PERPENDICULAR),
+        dropped(pairing.conclusion()),
+    ),
+)
+# Points of rank 2 with r* = 2, as relations between numbers; the last one attains beta = 2 alpha t at t = 1.
+POINT = {**la.RANK_TWO, alpha: 1, beta: "5/2"}
+EQUAL_VALUES = {**POINT, XS: la.diagonal_of(0, 0, 2, 2), T2: [[2]]}
+ATTAINED = {
+    **POINT, XS: la.diagonal_of(0, 0, 1, 1), T1: [[1]], T2: [[1]], beta: 2, la.C: [[0, 0], [0, 0]],
+    la.W0: [[1, 0], [0, 1], [0, 0], [0, 0]],
+    L1: [[0], [0], [1], [0]], R1: [[0], [0], [1], [0]], L2: [[0], [0], [0], [1]], R2: [[0], [0], [0], [1]],
+}  # fmt: skip
+LARGER = {**ATTAINED, XS: la.diagonal_of(0, 0, 2, 1), T1: [[2]], beta: 3}
+UPPER, LOWER = upper.conclusion(), la.lemma.conclusion()
+theorem = Inequality(
+    "theorem",
+    "(2 alpha t - beta) sigma tau <= 0: if beta < 2 alpha t then tau = 0.",
+    (2 * alpha * t - beta) * sigma * PERPENDICULAR,
+    0,
+    proof=[alpha * LOWER, UPPER],
+    under=(la.lemma, upper),
+    mutants=(
+        mutant("constant", "3 alpha t", POINT, lhs=(3 * alpha * t - beta) * sigma * PERPENDICULAR),
+        mutant("sign", "beta - 2 alpha t", lhs=(beta - 2 * alpha * t) * sigma * PERPENDICULAR),
+        dropped(LOWER),
     ),
 )
 
-# At a second-order stationary point: w = -<X* - X, Zs> for the multiplier Zs of theorem 1, ||Zs||_2 <= beta sigma.
-CONVEX = Premise("theorem 1 step 6: alpha d2 <= w", alpha * d2, w, t1.strong_convexity.facts)
-MULTIPLIER = by_fact(DUAL_NORM, "w = -<X*_perp, Zs> <= tau ||Zs||_2 <= tau beta sigma", w, beta * sigma * tau)
-upper_bound = Inequality(
-    "upper_bound",
-    "alpha ||X - X*||^2 <= beta sigma tau.",
-    alpha * d2,
-    beta * sigma * tau,
-    proof=[CONVEX, MULTIPLIER],
+# Bounds of a spurious point.
+NOT_NEGATIVE = hypothesis("0 <= tau", 0, PERPENDICULAR)
+SIZES = square(T1) + square(T2)
+MEAN = PERPENDICULAR / (k1 + k2)
+trace_bound = SumOfSquares(
+    "trace_bound",
+    "tau^2 <= k (||T1||^2 + ||T2||^2).",
+    PERPENDICULAR**2,
+    (k1 + k2) * SIZES,
+    proof=[(k1 + k2) * Square(T1 - MEAN * eye(k1)), (k1 + k2) * Square(T2 - MEAN * eye(k2))],
     mutants=(
-        mutant("constant", "beta sigma tau/2", rhs=beta * sigma * tau / 2),
-        mutant("swapped symbols", "alpha and beta swapped", lhs=beta * d2, rhs=alpha * sigma * tau),
-        dropped(MULTIPLIER),
+        mutant("constant", "without k", rhs=SIZES),
+        mutant("sign", "||T1||^2 - ||T2||^2", rhs=(k1 + k2) * (square(T1) - square(T2))),
     ),
 )
-UPPER = upper_bound.conclusion()
-LOWER = Premise("lemma A: 2 omega sigma tau <= d2", 2 * omega * sigma * tau, d2, case_large.facts)
-DUAL_FROBENIUS = by_fact(DUAL_NORM, "tau <= sqrt(k) ||X*_perp||_F <= sqrt(r*) d", tau, root * t)
-PERTURBED = by_fact(WEYL, "sigma_r(X) - 0 <= ||X - X*||_2", sigma, low)
-SPECTRAL_BELOW = by_fact(OPERATOR_NORM, "||X - X*||_2 <= ||X - X*||_F", low, t)
-UPPER_D = Premise("check upper_bound", alpha * t**2, beta * sigma * tau, upper_bound.facts)
-CASE_1 = Premise("lemma A, t >= 1", (a + kk) * sigma**2 + tau**2 / kk, d2, case_large.facts)
-CASE_2 = Premise("lemma A, t < 1", a * sigma**2 + 2 * sigma * tau, d2, case_small.facts)
-RATIO, CONDITION = define(tau, t * kk * sigma), define(beta, c * alpha)
+ON_VALUES = assume(
+    "L1^T (X - X*) R1 = -T1, L2^T (X - X*) R2 = -T2",
+    (L1.T @ X @ R1, L1.T @ XS @ R1 - T1),
+    (L2.T @ X @ R2, L2.T @ XS @ R2 - T2),
+    impose=_difference,
+)
+perpendicular_norm = SumOfSquares(
+    "perpendicular_norm",
+    "||T1||^2 + ||T2||^2 <= ||X - X*||^2.",
+    SIZES,
+    DISTANCE,
+    proof=[1 * Square(E + PERP)],
+    given=(L_ORTHONORMAL, R_ORTHONORMAL, ON_VALUES),
+    mutants=(
+        mutant("constant", "2 ||T1||^2", lhs=2 * square(T1) + square(T2)),
+        mutant("sign", "||X - X*||^2 <= ||T1||^2 + ||T2||^2", lhs=DISTANCE, rhs=SIZES),
+        dropped(ON_VALUES),
+    ),
+)
+WIDTH, ROOM = trace_bound.conclusion(), perpendicular_norm.conclusion()
+annulus = Inequality(
+    "annulus",
+    "alpha^2 ||X - X*||^4 <= beta^2 sigma^2 k ||X - X*||^2: ||X - X*|| <= (beta/alpha) sqrt(r*) sigma.",
+    alpha**2 * DISTANCE**2,
+    beta**2 * sigma**2 * (k1 + k2) * DISTANCE,
+    proof=[
+        beta * sigma * UPPER * NOT_NEGATIVE,
+        alpha * UPPER * Square(E),
+        beta**2 * sigma**2 * WIDTH,
+        beta**2 * sigma**2 * (k1 + k2) * ROOM,
+    ],
+    under=(upper, trace_bound, perpendicular_norm),
+    mutants=(
+        mutant("constant", "half of it", EQUAL_VALUES, rhs=beta**2 * sigma**2 * (k1 + k2) * DISTANCE / 2),
+        mutant(
+            "swapped symbols",
+            "alpha/beta",
+            EQUAL_VALUES,
+            lhs=beta**2 * DISTANCE**2,
+            rhs=alpha**2 * sigma**2 * (k1 + k2) * DISTANCE,
+        ),
+        dropped(UPPER),
+        dropped(ROOM),
+    ),
+)
+BEYOND = la.kernel_count.conclusion()
+SOME = hypothesis("1 <= q", 1, q)
+
+# Equality.
+COMPARED = la.COMPARED
+SLACK = (
+    square((COMPARED - XS) @ (eye(n) - la.W0 @ la.W0.T))
+    + square(la.C)
+    + sigma**2 * (q - (k1 + k2) * t**2)
+    + square(t * sigma * eye(k1) - T1)
+    + k2 * sigma**2 * (t - 1) ** 2
+    + 2 * sigma * (t - 1) * (k2 * sigma - tr(T2))
+)
+y, x = vector("y", k), vector("x", r)
+Sigma, CX = la.Sigma, la.CX
+ON_SIGMA = assume("Sigma^2 = sigma^2 I + CX CX^T", (Sigma @ Sigma, sigma**2 * eye(r) + CX @ CX.T), impose=_sigma)
+TURNED = P @ Sigma @ Q.T + t * sigma * L @ R.T
+BETA = define(beta, 2 * alpha * t)
+
 
 CHECKS = (
     Identity(
-        "shift_expansion",
-        "||X* - (X + mu Z)||^2 = ||X* - X||^2 - 2 mu tau + mu^2 k.",
-        square(XS - X - mu * Z),
-        square(XS - X) - 2 * mu * pairing + mu**2 * k,
-        given=(LEFT, RIGHT, PAIRING),
+        "perpendicular_values",
+        "X* = P A1 + A2 Q^T + L T R^T has L^T X* R = T.",
+        L.T @ XS @ R,
+        T,
+        given=(*FRAME, SPLIT),
         mutants=(
-            mutant("sign", "+2 mu tau", rhs=square(XS - X) + 2 * mu * pairing + mu**2 * k),
-            mutant("constant", "mu^2 instead of mu^2 k", rhs=square(XS - X) - 2 * mu * pairing + mu**2),
+            mutant("sign", "-T", rhs=-T),
+            mutant("constant", "2 T", rhs=2 * T),
             dropped(LEFT),
-            dropped(PAIRING),
         ),
     ),
     Identity(
-        "shift_gram",
-        "(X + mu Z)^T (X + mu Z) = Q Sigma^2 Q^T + mu^2 ZR ZR^T: the singular values are those of X, and mu k times.",
-        (X + mu * Z).T @ (X + mu * Z),
-        Q @ Sigma @ Sigma @ Q.T + mu**2 * ZR @ ZR.T,
-        given=(LEFT, RIGHT),
+        "perpendicular_pairing",
+        "<Z, X*> = <Z, X*_perp> for Z off P and Q.",
+        inner(Z, XS),
+        inner(Z, L @ T @ R.T),
+        given=(*FRAME, SPLIT, Z_OFF),
         mutants=(
-            mutant("constant", "mu instead of mu^2", rhs=Q @ Sigma @ Sigma @ Q.T + mu * ZR @ ZR.T),
-            mutant("sign", "minus mu^2", rhs=Q @ Sigma @ Sigma @ Q.T - mu**2 * ZR @ ZR.T),
-            dropped(LEFT),
+            mutant("sign", "-<Z, X*_perp>", rhs=-inner(Z, L @ T @ R.T)),
+            mutant("constant", "2 <Z, X*_perp>", rhs=2 * inner(Z, L @ T @ R.T)),
+            dropped(Z_OFF),
         ),
     ),
-    ScalarCheck(
-        "counting",
-        "All r + k singular values are at least sigma (mu = sigma + y); a + k of them are left without the r* largest.",
-        (a + kk) * sigma**2,
-        a * sigma**2 + kk * (sigma + surplus) ** 2,
-        relation="<=",
-        mutants=(
-            mutant("constant", "2 k", lhs=(a + 2 * kk) * sigma**2),
-            mutant("dropped assumption", "mu below sigma", rhs=a * sigma**2 + kk * (sigma / 2) ** 2),
-        ),
-    ),
-    case_large,
-    case_small,
-    ScalarCheck(
-        "rank_ratio",
-        "1 + a/k >= 1 + a/r* = r/r* because k <= r* (r* = k + y).",
-        1 + a / (kk + surplus),
-        1 + a / kk,
-        relation="<=",
-        mutants=(
-            mutant("swapped symbols", "the reverse", lhs=1 + a / kk, rhs=1 + a / (kk + surplus)),
-            mutant("constant", "1 + 2 a/r*", lhs=1 + 2 * a / (kk + surplus)),
-        ),
-    ),
-    upper_bound,
-    Inequality(
-        "theorem",
-        "(2 omega alpha - beta) sigma tau <= 0: if beta/alpha < 2 omega then tau = 0.",
-        (2 * omega * alpha - beta) * sigma * tau,
-        0,
-        proof=[alpha * LOWER, UPPER],
-        mutants=(
-            mutant(
-                "constant",
-                "3 omega",
-                {omega: 1, alpha: 1, beta: 2, sigma: 1, tau: 1, d2: 2},
-                lhs=(3 * omega * alpha - beta) * sigma * tau,
-            ),
-            mutant("sign", "beta - 2 omega alpha", lhs=(beta - 2 * omega * alpha) * sigma * tau),
-            dropped(LOWER),
-        ),
-    ),
+    strong_convexity,
+    pairing,
+    upper,
+    theorem,
     Inequality(
         "perpendicular_zero",
-        "If tau = 0 then alpha ||X - X*||^2 <= 0: X is global.",
-        alpha * d2,
+        "If tau = 0 then alpha ||X - X*||^2 <= 0: X = X*.",
+        alpha * DISTANCE,
         0,
-        proof=[CONVEX, by_fact(DUAL_NORM, "w <= 0 when tau = 0", w, 0)],
+        proof=[UPPER, beta * sigma * hypothesis("tau <= 0", PERPENDICULAR, 0)],
+        under=(upper,),
         mutants=(
-            mutant("sign", "w >= 0", lhs=w + alpha * d2, rhs=-1),
-            dropped(CONVEX),
+            mutant("sign", "at least 1", lhs=1, rhs=alpha * DISTANCE),
+            mutant("constant", "at most -1", rhs=-1),
+            dropped(UPPER),
         ),
     ),
+    Inequality(
+        "spurious_large",
+        "alpha ((a + k) sigma^2 + tau^2/k) <= beta sigma tau, where tau/k >= sigma.",
+        alpha * la.MEAN_VALUE,
+        beta * sigma * PERPENDICULAR,
+        proof=[alpha * la.lower_mean.conclusion(), UPPER],
+        under=(la.lower_mean, upper),
+        mutants=(
+            mutant("sign", "-beta sigma tau", rhs=-beta * sigma * PERPENDICULAR),
+            mutant("constant", "2 tau^2/k", POINT, lhs=alpha * (la.MEAN_VALUE + PERPENDICULAR**2 / (k1 + k2))),
+            dropped(UPPER),
+        ),
+    ),
+    Inequality(
+        "spurious_small",
+        "alpha (a sigma^2 + 2 sigma tau) <= beta sigma tau.",
+        alpha * la.LEAST_VALUE,
+        beta * sigma * PERPENDICULAR,
+        proof=[alpha * la.lower_least.conclusion(), UPPER],
+        under=(la.lower_least, upper),
+        mutants=(
+            mutant("constant", "3 sigma tau", lhs=alpha * (la.LEAST_VALUE + sigma * PERPENDICULAR)),
+            mutant("sign", "-beta sigma tau", rhs=-beta * sigma * PERPENDICULAR),
+            dropped(UPPER),
+        ),
+    ),
+    trace_bound,
+    perpendicular_norm,
+    annulus,
     Inequality(
         "annulus_inner",
-        "r > r*: sigma_r(X) <= sigma_r(X*) + ||X - X*||_2 <= ||X - X*||_F, because sigma_r(X*) = 0.",
-        sigma,
-        t,
-        proof=[PERTURBED, SPECTRAL_BELOW],
+        "r > r*: sigma_r(X)^2 <= ||X - X*||^2, because X* vanishes on q = a >= 1 of the r directions (M = X, Y = X*).",
+        la.mu**2,
+        square(la.M - la.Y),
+        proof=[BEYOND, la.mu**2 * SOME],
+        under=(la.kernel_count,),
         mutants=(
-            mutant("constant", "2 sigma_r", {sigma: 1, t: 1, low: 1}, lhs=2 * sigma),
-            mutant("sign", "sigma_r >= ||X - X*||_F", lhs=t, rhs=sigma),
-            dropped(PERTURBED),
+            mutant("constant", "2 sigma_r^2", {la.M: [[1]], la.Y: [[0]], la.mu: 1, q: 1}, lhs=2 * la.mu**2),
+            mutant("sign", "sigma_r >= ||X - X*||_F", lhs=square(la.M - la.Y), rhs=la.mu**2),
+            dropped(BEYOND),
         ),
     ),
     Inequality(
-        "annulus",
-        "alpha d^2 <= beta sqrt(r*) sigma d, hence d <= c sqrt(r*) sigma.",
-        alpha * t**2,
-        beta * root * sigma * t,
-        proof=[UPPER_D, beta * sigma * DUAL_FROBENIUS],
-        mutants=(
-            mutant(
-                "constant",
-                "half of it",
-                {alpha: 1, t: 1, beta: 1, sigma: 1, tau: 1, root: 1},
-                rhs=beta * root * sigma * t / 2,
-            ),
-            mutant(
-                "swapped symbols",
-                "alpha/beta",
-                {alpha: 1, t: 2, beta: 2, sigma: 1, tau: 2, root: 1},
-                lhs=beta * t**2,
-                rhs=alpha * root * sigma * t,
-            ),
-            dropped(DUAL_FROBENIUS),
-        ),
-    ),
-    Inequality(
-        "ratio_large",
-        "t >= 1: k t^2 - c k t + (a + k) <= 0 (times alpha sigma^2).",
-        alpha * sigma**2 * (kk * t**2 - c * kk * t + a + kk),
+        "equality",
+        "beta = 2 alpha t: the slacks of Lemma A add up to 0: T1 = t sigma I, no small values if t > 1, M = X* off W0.",
+        SLACK,
         0,
-        proof=[alpha * CASE_1, UPPER],
-        given=(RATIO, CONDITION),
+        proof=[UPPER / alpha],
+        under=(upper,),
+        given=(la.SETTING, la.AT_LEAST, BETA),
         mutants=(
-            mutant("sign", "+ c k t", lhs=alpha * sigma**2 * (kk * t**2 + c * kk * t + a + kk)),
-            mutant(
-                "constant",
-                "a + 2 k",
-                {alpha: 1, sigma: 1, kk: 1, t: 1, a: 1, c: 3, d2: 3, tau: 1, beta: 3},
-                lhs=alpha * sigma**2 * (kk * t**2 - c * kk * t + a + 2 * kk),
-            ),
-            dropped(CASE_1),
+            mutant("sign", "+ ||X - X*||^2", ATTAINED, lhs=SLACK + DISTANCE),
+            mutant("dropped assumption", "beta is free", LARGER, given=(la.SETTING, la.AT_LEAST)),
         ),
     ),
-    Inequality(
-        "ratio_small",
-        "t < 1: a <= (c - 2) k t (times alpha sigma^2).",
-        alpha * sigma**2 * a,
-        alpha * sigma**2 * (c - 2) * kk * t,
-        proof=[alpha * CASE_2, UPPER],
-        given=(RATIO, CONDITION),
+    SumOfSquares(
+        "equality_space",
+        "(t^2 - 1) sigma^2 |y|^2 <= ||M w||^2 - sigma^2 ||w||^2, M = X + t sigma L R^T, w = Q x + R y: W0 is span Q.",
+        (t**2 - 1) * sigma**2 * square(y),
+        square(TURNED @ (Q @ x + R @ y)) - sigma**2 * (square(x) + square(y)),
+        proof=[1 * Square(CX.T @ x)],
+        given=(LEFT, RIGHT, ON_SIGMA),
         mutants=(
-            mutant(
-                "constant",
-                "(c - 3) k t",
-                {alpha: 1, sigma: 1, kk: 2, t: "1/2", a: 1, c: 3, d2: 3, tau: 1, beta: 3},
-                rhs=alpha * sigma**2 * (c - 3) * kk * t,
-            ),
-            mutant("sign", "(2 - c) k t", rhs=alpha * sigma**2 * (2 - c) * kk * t),
-            dropped(CASE_2),
+            mutant("sign", "(t^2 + 1)", lhs=(t**2 + 1) * sigma**2 * square(y)),
+            mutant("constant", "2 t^2 - 1", lhs=(2 * t**2 - 1) * sigma**2 * square(y)),
+            dropped(ON_SIGMA),
+        ),
+    ),
+    Identity(
+        "equality_distance",
+        "X = sigma P Q^T, X* = t sigma L R^T, r = t^2 k: ||X - X*||^2 = 2 ||X*||^2.",
+        square(sigma * P @ Q.T - t * sigma * L @ R.T),
+        2 * square(t * sigma * L @ R.T),
+        given=(RATIO, LEFT, RIGHT),
+        mutants=(
+            mutant("constant", "3 ||X*||^2", rhs=3 * square(t * sigma * L @ R.T)),
+            mutant("sign", "-2 ||X*||^2", rhs=-2 * square(t * sigma * L @ R.T)),
+            dropped(RATIO),
         ),
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS, uses=(t1.THEOREM,))
+THEOREM = Theorem(__doc__, CHECKS, uses=(la.THEOREM,))
 
 if __name__ == "__main__":
     raise SystemExit(run_module("theorem_a", THEOREM))

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import lorasolve
-from lorasolve import adapters, convex, inits, objectives, optimizers, schedules
+from lorasolve import adapters, convex, executors, inits, objectives, optimizers, schedules
 
 SECTIONS = (
     "Parameters",
@@ -113,7 +113,7 @@ def callables() -> dict[str, Callable[..., Any]]:
 
 
 CALLABLES = callables()
-PARTS = (adapters, convex, inits, objectives, optimizers, schedules)
+PARTS = (adapters, convex, executors, inits, objectives, optimizers, schedules)
 COMPONENTS = {cls for part in PARTS for cls in part.registry.classes().values()}
 
 

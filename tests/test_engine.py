@@ -100,7 +100,7 @@ def test_bad_arguments(options, error, words):
 
 
 def test_a_problem_is_asked_for():
-    with pytest.raises(TypeError, match="problem: expected a Problem, got Denoising"):
+    with pytest.raises(TypeError, match="problem: expected a Problem, got an object of type Denoising"):
         ls.solve(Denoising(M))
 
 

@@ -22,7 +22,7 @@ EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 LAYERS = (
     {
         "_files", "_known", "_validate", "_version", "_text", "_registry", "_threads", "_progress", "status", "kernels",
-        "linear_map",
+        "_krylov", "linear_map", "tables", "executors",
     },
     {"objectives"},
     {"adapters"},
@@ -37,8 +37,10 @@ LAYERS = (
     {"engine"},
     {"certificates", "convex", "sweep"},
     {"landscape", "symbolic"},
-    {"tasks", "io"},
-    {"comparison", "checks", "attacks"},
+    {"tasks", "io", "peft_files", "networks"},
+    {"studies"},
+    {"comparison", "checks", "attacks", "models"},
+    {"sklearn"},
     {"plotting"},
     {"papers"},
     {"proofs"},

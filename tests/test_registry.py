@@ -52,6 +52,18 @@ def test_every_module_is_found_by_its_name(folder) -> None:
     assert registry.make("square", "shape").name == "square"
 
 
+def test_one_name_imports_one_file(folder) -> None:
+    registry = folder(square=SQUARE, circle="raise RuntimeError('imported')", _helper="x = 1")
+    square = registry.find("square")
+    assert square is not None and square.name == "square"
+    assert f"{registry.package}.circle" not in sys.modules
+
+
+def test_names_that_are_no_component_are_not_found(folder) -> None:
+    registry = folder(square=SQUARE, _helper="x = 1")
+    assert [registry.find(name) for name in ("base", "_helper", "oval", "../square", "square.x", "")] == [None] * 6
+
+
 def test_a_base_class_of_several_lives_in_a_module_with_an_underscore(folder) -> None:
     rounded = "from .base import Shape\n\nclass Rounded(Shape):\n    pass\n"
     circle = "from ._rounded import Rounded\n\nclass Circle(Rounded):\n    name = 'circle'\n"

@@ -103,7 +103,7 @@ def test_bad_input_names_the_argument():
         ls.solve_batch([problem] * 3, seed=[1, 2])
     with pytest.raises(ValueError, match="problems: all must have one shape"):
         ls.solve_batch([problem, problem.replace(rank=1)])
-    with pytest.raises(TypeError, match="problems: expected Problem"):
+    with pytest.raises(TypeError, match="problems: expected a Problem"):
         ls.solve_batch(["sensing"])
     with pytest.raises(ValueError, match="unknown optimizer"):
         ls.solve_batch([problem], "gradient")

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from .._validate import Array, as_number
+from .._validate import Array, as_choice, as_flag, as_number
 from ..objectives.base import Objective
 from ._scaling import check_alpha, scaling
 from .base import Adapter, split
@@ -59,9 +59,10 @@ class DoRA(Adapter):
 
     def __post_init__(self) -> None:
         check_alpha(self.alpha)
-        if self.axis not in (0, 1):
-            raise ValueError(f"axis: expected 0 (columns) or 1 (rows), got {self.axis!r}")
+        as_choice(self.axis, "axis", (0, 1))
         as_number(self.eps, "eps", 0.0, open_low=True)
+        as_flag(self.detach, "detach")
+        as_flag(self.freeze_magnitude, "freeze_magnitude")
 
     @property
     def exact_gradient(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .._validate import Array
+from .._validate import Array, as_choice, as_flag
 from ..objectives.base import Objective
 from ._scaling import check_alpha, scaling
 from .base import Adapter, split
@@ -50,9 +50,9 @@ class LoRA(Adapter):
         return f"gd@{cls.name}:frozen=A"
 
     def __post_init__(self) -> None:
+        as_flag(self.rslora, "rslora")
         check_alpha(self.alpha, self.rslora)
-        if self.frozen not in (None, "A", "B"):
-            raise ValueError(f"frozen: expected 'A', 'B' or None, got {self.frozen!r}")
+        as_choice(self.frozen, "frozen", (None, "A", "B"))
 
     def scale_at(self, rank: int) -> float:
         """Return ``s`` for factors of the given rank."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .._validate import Array, as_integer, as_number
+from .._validate import Array, as_choice, as_integer, as_number
 from ..objectives.base import Objective
 from ._gates import gated_oracle
 from ._scaling import check_alpha, scaling
@@ -84,10 +84,7 @@ class SoRA(Adapter):
 
     def __post_init__(self) -> None:
         as_number(self.gate_penalty, "gate_penalty", 0.0)
-        if self.variant not in ("paper", "unit_columns", "fixed_threshold", "released"):
-            raise ValueError(
-                "variant: expected 'paper', 'unit_columns', 'fixed_threshold' or 'released', got " + repr(self.variant)
-            )
+        as_choice(self.variant, "variant", ("paper", "unit_columns", "fixed_threshold", "released"))
         check_alpha(self.alpha)
         if self.gate_seed is not None:
             as_integer(self.gate_seed, "gate_seed", 0)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .._files import PathLike, write_atomically
-from .._validate import Array, as_integer, require
+from .._validate import Array, as_choice, as_integer, require
 from .._version import __version__
 from ..linear_map import LinearMap, balanced, factor_svd, top_singular
 from ..objectives._description import Description
@@ -67,8 +67,7 @@ def document(problem: Problem, point: Any, *, arithmetic: Arithmetic = "auto", b
         If the loss has no exact certificate, or nothing can be proved at the point.
     """
     as_integer(bits, "bits", 4, 1000)
-    if arithmetic not in ("auto", "exact", "binary64"):
-        raise ValueError(f"arithmetic: expected 'auto', 'exact' or 'binary64', got {arithmetic!r}")
+    as_choice(arithmetic, "arithmetic", ("auto", "exact", "binary64"))
     problem.require_low_rank("certificates.document")
     problem = problem.replace(objective=problem.objective.in_float64())
     description = problem.objective.description()

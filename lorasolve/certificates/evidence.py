@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._known import Known
-from .._validate import Array
+from .._validate import Array, as_choice
 from ..linear_map import RANK_TOL
 from ..objectives._blocks import Pairs
 from ..problem import Problem
@@ -60,9 +60,8 @@ def use_proof(problem: Problem, rigorous: bool | str) -> bool:
     ValueError
         If a proof is asked for and there is none.
     """
-    if rigorous not in (True, False, "auto"):
-        raise ValueError(f"rigorous: expected True, False or 'auto', got {rigorous!r}")
-    if rigorous == "auto":
+    if not isinstance(rigorous, (bool, np.bool_)):
+        as_choice(rigorous, "rigorous", ("auto",))
         m, n = problem.shapes[0]
         return not problem.several and min(m, n) <= DENSE_SIDE and m * n <= DENSE_ENTRIES and refusal(problem) is None
     reason = refusal(problem) if rigorous else None

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, require
+from .._validate import Array, as_generator, as_instance, require
 from ..adapters.base import Adapter, split
 from ..objectives.base import Objective, as_objective
 from ..objectives.softmax import Softmax
@@ -117,7 +117,8 @@ def check_adapter(adapter: Adapter, objective: Any = None, rng: int | np.random.
     >>> [check.name for check in check_adapter(Halved()).failures]
     ['derivative in A']
     """
-    generator = np.random.default_rng(rng)
+    as_instance(adapter, "adapter", Adapter)
+    generator = as_generator(rng, "rng")
     given = Softmax.example(generator) if objective is None else as_objective(objective)
     require(adapter.name, "adapter", adapter.refusal(given))
     return run_checks(type(adapter).__name__, _Bench(adapter, given.in_float64(), generator), _CHECKS)

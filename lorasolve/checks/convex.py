@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._validate import as_generator, as_instance
 from ..convex import solve_convex
 from ..convex.base import ConvexRoute
 from ..objectives.base import as_objective
@@ -47,7 +48,8 @@ def check_convex(route: ConvexRoute, rng: int | np.random.Generator = 0) -> Chec
     of linear fine-tuning is certified to the tolerance; two runs agree; a loss that is not known to be convex is
     refused.
     """
-    return run_checks(type(route).__name__, _Bench(route, np.random.default_rng(rng)), _CHECKS)
+    as_instance(route, "route", ConvexRoute)
+    return run_checks(type(route).__name__, _Bench(route, as_generator(rng, "rng")), _CHECKS)
 
 
 def _formula(bench: _Bench) -> Iterator[Check]:

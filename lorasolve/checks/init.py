@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, require
+from .._validate import Array, as_instance, as_integer, require
 from ..adapters.lora import LoRA
 from ..inits.base import Init, Start
 from ..objectives.base import as_objective
@@ -73,7 +73,11 @@ def check_init(init: Init, problem: Problem | None = None, rng: int = 0) -> Chec
     >>> [check.name for check in check_init(Transposed()).failures][0]
     'factors'
     """
-    if problem is None:
+    as_instance(init, "init", Init)
+    rng = as_integer(rng, "rng", 0)
+    if problem is not None:
+        as_instance(problem, "problem", Problem)
+    else:
         problem = Problem(LinearFineTuning.example(np.random.default_rng(rng)), 2, LAM)
     require(init.name, "init", init.refusal(problem))
     return run_checks(type(init).__name__, _Bench(init, problem, rng), _CHECKS)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array
+from .._validate import Array, as_generator, as_number
 from ..certificates.spot_checks import note_passed
 from ..objectives.base import Objective, as_objective
 from .base import EPS, Check, CheckReport, difference, relative, run_checks
@@ -102,7 +102,8 @@ def check_objective(objective: Any, rng: int | np.random.Generator = 0, scale: f
     >>> [check.name for check in check_objective(Sum()).failures]
     ['smoothness']
     """
-    bench = _Bench(as_objective(objective), np.random.default_rng(rng), scale)
+    scale = as_number(scale, "scale", 0.0, open_low=True)
+    bench = _Bench(as_objective(objective), as_generator(rng, "rng"), scale)
     report = run_checks(type(objective).__name__, bench, _CHECKS)
     if report.ok:
         note_passed(objective)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, require
+from .._validate import Array, as_generator, as_instance, require
 from ..adapters import registry as adapter_registry
 from ..adapters.lora import LoRA
 from ..adapters.sora import SoRA
@@ -101,8 +101,9 @@ def check_optimizer(
     >>> [check.name for check in check_optimizer(Deaf()).failures]
     ['step factor', 'half the factor is half the step']
     """
-    generator = np.random.default_rng(rng)
-    problem = default_problem(optimizer, generator) if problem is None else problem
+    as_instance(optimizer, "optimizer", Optimizer)
+    generator = as_generator(rng, "rng")
+    problem = default_problem(optimizer, generator) if problem is None else as_instance(problem, "problem", Problem)
     require(optimizer.name, "optimizer", refusal_of(optimizer, problem))
     return run_checks(type(optimizer).__name__, _Bench(optimizer, problem, generator), _CHECKS)
 

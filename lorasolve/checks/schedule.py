@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._validate import Array, require
+from .._validate import Array, as_instance, as_integer, require
 from ..adapters import registry as adapter_registry
 from ..objectives.linear import LinearFineTuning
 from ..problem import Problem
@@ -97,7 +97,9 @@ def check_schedule(schedule: Schedule, problem: Problem | None = None, rng: int 
     >>> [check.name for check in check_schedule(Rising()).failures]
     ['step_factor is finite and >= 0']
     """
-    problem = default_problem(schedule, rng) if problem is None else problem
+    as_instance(schedule, "schedule", Schedule)
+    rng = as_integer(rng, "rng", 0)
+    problem = default_problem(schedule, rng) if problem is None else as_instance(problem, "problem", Problem)
     require(schedule.name, "schedule", schedule.refusal(problem))
     return run_checks(type(schedule).__name__, _Bench(schedule, problem, rng), _CHECKS)
 

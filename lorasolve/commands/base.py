@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, NoReturn
 
-from .._validate import Array
+from .._progress import complain
+from .._validate import Array, as_path
 from ..adapters import registry as adapter_registry
 from ..inits import registry as init_registry
 from ..io import read_task, to_json
@@ -40,8 +41,9 @@ EXIT_CODES = """\
 exit codes:
   0  fine
   1  what was asked for is false: diverged, refuted, or not certified with --require-certificate
-  2  usage error or unreadable input
-  3  inconclusive: interrupted, or no certificate exists where one was required"""
+  2  usage error, unreadable input, output that cannot be written, or not enough memory
+  3  inconclusive: interrupted, or no certificate exists where one was required
+  130, 143  ended by Ctrl-C or SIGTERM before there was anything to keep"""
 
 
 class Parser(argparse.ArgumentParser):
@@ -51,6 +53,10 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, epilog=EXIT_CODES, **options
         )
+
+    def print_help(self, file: Any = None) -> None:
+        """Print the help; argparse itself would not say that it could not."""
+        print(self.format_help(), end="", file=file)
 
     def error(self, message: str) -> NoReturn:
         """Print the message, with a suggestion, and exit with code 2."""
@@ -85,6 +91,13 @@ class Command:
 # ---------------------------------------------------------------------- arguments
 def add_problem_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what names a problem: the data, the objective, rank, weight decay, adapter."""
+    add_data_arguments(parser).add_argument(
+        "--lam", type=float, help="weight decay (default for your own data: a tenth of ||grad f(0)||_2)"
+    )
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> Any:
+    """Declare all of a problem but the weight decay; return the group."""
     group = parser.add_argument_group("problem (default: the embedded digits job)")
     group.add_argument(
         "--objective",
@@ -94,15 +107,13 @@ def add_problem_arguments(parser: argparse.ArgumentParser) -> None:
         ".npz archive whose keys are its arguments ('lorasolve list objectives' shows them)",
     )
     group.add_argument("--rank", type=int, metavar="R", help="columns of both factors (default: at most 8)")
-    group.add_argument(
-        "--lam", type=float, help="weight decay (default for your own data: a tenth of ||grad f(0)||_2)"
-    )
     group.add_argument("--adapter", default="lora", metavar="SPEC", help="for example lora or lora:alpha=16")
     group.add_argument("--center", action="store_true", help="completion: subtract the mean of the training entries")
     group.add_argument(
         "--test-fraction", type=float, default=0.0, metavar="P", help="completion: share of the entries held out"
     )
     group.add_argument("--split-seed", type=int, default=0, metavar="N", help="completion: seed of that choice")
+    return group
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, max_iter: int, tol: float) -> None:
@@ -153,20 +164,9 @@ def problem_from(args: argparse.Namespace, task: Task) -> Problem:
     )
     lam = task.lam if args.lam is None else args.lam
     if lam is None:
-        lam = 0.1 * _gradient_norm_at_zero(problem)
+        lam = 0.1 * problem.critical_lam()
         remark(args, f"--lam not given: {lam:.4g}, a tenth of ||grad f(0)||_2, above which the optimum is X = 0")
     return problem.replace(lam=lam)
-
-
-def _gradient_norm_at_zero(problem: Problem) -> float:
-    """Return ``s ||grad f(0)||_2``, the smallest ``lam`` at which ``X = 0`` is optimal."""
-    import numpy as np
-
-    from ..linear_map import top_singular
-
-    m, n = problem.shape
-    operator = problem.objective.gradient_operator(np.zeros((m, 1)), np.zeros((n, 1)))
-    return problem.scale * float(top_singular(operator).values[0])
 
 
 def stopping_from(args: argparse.Namespace) -> StoppingRule:
@@ -184,7 +184,9 @@ def method_from(args: argparse.Namespace, text: str) -> Method:
 # ---------------------------------------------------------------------- output
 def outputs(name: str, *suffixes: str) -> list[pathlib.Path]:
     """Return the files that an output name stands for, one per suffix."""
-    path = pathlib.Path(name)
+    path = pathlib.Path(as_path(name, "--out"))
+    if path.name in ("", "..") or name.endswith(("/", os.sep)):
+        raise ValueError(f"--out: expected the name of a file, got {name!r}")
     if path.suffix in (".npz", ".json", ".png"):
         path = path.with_suffix("")
     return [path.with_name(path.name + suffix) for suffix in suffixes]
@@ -193,7 +195,7 @@ def outputs(name: str, *suffixes: str) -> list[pathlib.Path]:
 def remark(args: argparse.Namespace, text: str) -> None:
     """Write a remark to stderr."""
     if not args.quiet:
-        print(text, file=sys.stderr)
+        complain(text)
 
 
 def emit(args: argparse.Namespace, document: dict[str, Any], text: str) -> None:

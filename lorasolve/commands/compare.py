@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import uuid
 from typing import Any
 
+from .._files import PathLike, Write, write_together
 from .._validate import as_integer
 from ..comparison import Comparison, compare
-from ..io import envelope, write_json
+from ..io import envelope, json_writer
 from ..method import GRAMMAR
-from ..plotting import comparison_figure, save_figure
+from ..plotting import comparison_figure, figure_writer
 from ..tasks import Task
 from .base import (
     Command,
@@ -67,6 +69,7 @@ class CompareCommand(Command):
         seeds = args.seeds if args.seeds is not None else (ALL_SEEDS if everything else 1)
         as_integer(seeds, "--seeds", 1)
         stop = stopping_from(args)
+        report, figure = outputs(args.out, ".json", ".png")
         task = task_from(args)
         problem = problem_from(args, task)
         comparison = compare(
@@ -79,25 +82,26 @@ class CompareCommand(Command):
             held_out=task.test,
             progress=not args.quiet,
         )
-        document = _document(comparison, task)
-        report, figure = outputs(args.out, ".json", ".png")
-        write_json(report, document)
-        emit(args, document, _text(comparison, document))
+        run = uuid.uuid4().hex
+        document = _document(comparison, task, run)
+        writes: dict[PathLike, Write] = {report: json_writer(document)}
         if comparison.rows:
-            save_figure(figure, comparison_figure(comparison, task.title))
-        remark(args, f"written: {report}" + (f", {figure}" if comparison.rows else ""))
+            writes[figure] = figure_writer(comparison_figure(comparison, task.title), {"run": run})
+        write_together(writes)
+        emit(args, document, _text(comparison, document))
+        remark(args, f"written: {', '.join(map(str, writes))}")
         return _exit_code(comparison, args.require_certificate)
 
 
-def _document(comparison: Comparison, task: Task) -> dict[str, Any]:
-    """Return the comparison as a document, with the quality before and after the best run."""
+def _document(comparison: Comparison, task: Task, run: str) -> dict[str, Any]:
+    """Return the comparison as a document, with the quality before and after the best run; the figure has its run."""
     best = comparison.best()
     metrics = {
         "data": "test" if task.test is not None else "training",
         "before": task.metrics(),
         "after": {} if best is None else comparison.rows[best].quality,
     }
-    return envelope("compare", {"task": task.title} | comparison.to_dict() | {"metrics": metrics})
+    return envelope("compare", {"run": run, "task": task.title} | comparison.to_dict() | {"metrics": metrics})
 
 
 def _text(comparison: Comparison, document: dict[str, Any]) -> str:

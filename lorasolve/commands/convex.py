@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from .._files import write_together
 from ..convex import ConvexResult, solve_convex
 from ..convex import registry as route_registry
-from ..io import envelope, write_arrays, write_json
+from ..io import arrays_writer, envelope, json_writer
 from ..problem import Problem
 from .base import (
     Command,
@@ -43,6 +44,7 @@ class ConvexCommand(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Solve, save, print."""
+        saved, report = outputs(args.out, ".npz", ".json") if args.out is not None else (None, None)
         task = task_from(args)
         problem = problem_from(args, task)
         result = solve_convex(
@@ -53,10 +55,8 @@ class ConvexCommand(Command):
             "convex",
             {"task": task.title, "problem": problem_line(problem), "result": result.to_dict(), "metrics": metrics},
         )
-        if args.out is not None:
-            saved, report = outputs(args.out, ".npz", ".json")
-            write_arrays(saved, {"A": result.A, "B": result.B})
-            write_json(report, document)
+        if saved is not None and report is not None:
+            write_together({saved: arrays_writer({"A": result.A, "B": result.B}), report: json_writer(document)})
             remark(args, f"written: {saved}, {report}")
         lines = [task.title, problem_line(problem), "", _text(problem, result), metrics_line(metrics)]
         emit(args, document, "\n".join(lines).rstrip())

@@ -58,23 +58,25 @@ def _blas() -> list[dict[str, Any]]:
 
 
 def _cache() -> dict[str, Any]:
-    from ..kernels._jit import cache_directory
+    from ..kernels._cache import cache_directory
 
     folder = cache_directory()
-    sizes = [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
-    return {"folder": str(folder), "files": len(sizes), "megabytes": round(sum(sizes) / 1e6, 1)}
+    sizes = [] if folder is None else [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
+    name = None if folder is None else str(folder)
+    return {"folder": name, "files": len(sizes), "megabytes": round(sum(sizes) / 1e6, 1)}
 
 
 def _text(facts: dict[str, Any]) -> str:
     packages = ", ".join(f"{name} {version or 'missing'}" for name, version in facts["packages"].items())
     blas = ", ".join(f"{b['internal_api']} {b['version']} ({b['num_threads']} threads)" for b in facts["blas"])
     cache, threads = facts["cache"], facts["threads"]
+    folder = cache["folder"] or "nowhere"
     return "\n".join(
         [
             f"lorasolve {facts['version']} on Python {facts['python']}, {facts['platform']}",
             f"packages  {packages}",
             f"threads   {threads['used']} used, {threads['available']} available (LORASOLVE_NUM_THREADS)",
             f"BLAS      {blas or 'none found'}",
-            f"cache     {cache['folder']}: {cache['files']} files, {cache['megabytes']} MB (LORASOLVE_CACHE_DIR)",
+            f"cache     {folder}: {cache['files']} files, {cache['megabytes']} MB (LORASOLVE_CACHE_DIR)",
         ]
     )

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import json
+import tempfile
+from collections.abc import Callable, Collection, Mapping
+from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .._registry import suggest
 from ..io import envelope
 from .base import Command, ExitCode, emit
+
+if TYPE_CHECKING:
+    from ..symbolic import Theorem
+    from ..symbolic.report import TheoremReport
 
 
 class ProveCommand(Command):
@@ -18,44 +27,123 @@ class ProveCommand(Command):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
-        parser.add_argument("names", nargs="*", metavar="NAME", help="theorems to check (default: all)")
+        parser.add_argument(
+            "names", nargs="*", metavar="NAME", help="theorems to check, or files with a THEOREM (default: all)"
+        )
         parser.add_argument("--list", action="store_true", help="list the theorems and stop")
         parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
         parser.add_argument("--brief", action="store_true", help="do not print the counterexamples")
         parser.add_argument("--latex", metavar="FILE", help="write the statements and steps as a LaTeX document")
         parser.add_argument("--page", metavar="FILE", help="write the index of statements as Markdown")
+        parser.add_argument("--coq", metavar="DIR", help="write the checks as lemmas of Coq with MathComp")
+        parser.add_argument("--coq-check", action="store_true", help="have the kernel of Coq judge these lemmas")
+        parser.add_argument("--export", metavar="FILE", help="write the statements and proofs as data, which pins them")
 
     def run(self, args: argparse.Namespace) -> int:
         """Check the theorems; the exit code is 0 if every check holds and every false twin is refuted, 1 if not."""
         import proofs
 
         from ..symbolic import discover
+        from ..symbolic.export import as_json, document
         from ..symbolic.report import as_text, run, summary
 
         theorems = discover(proofs)
-        for name in args.names:
-            if name not in theorems:
-                raise ValueError(f"NAME: unknown theorem {name!r}.{suggest(name, list(theorems))}")
-        chosen = {name: theorems[name] for name in args.names or theorems}
+        chosen = {Path(name).stem: _theorem(name, theorems) for name in args.names or theorems}
         if args.list:
             listed = {name: theorem.title for name, theorem in chosen.items()}
             width = max(map(len, listed))
             text = "\n".join(f"{name.ljust(width)}  {title}" for name, title in listed.items())
             emit(args, envelope("list", {"theorems": listed}), text)
             return ExitCode.FINE
+        content = document(_with_those_used(chosen, theorems))
+        if args.export:
+            Path(args.export).write_text(as_json(content), encoding="utf-8")
+        judge = _second_opinion(content, {name for name in chosen if chosen[name] is theorems.get(name)}, args.export)
         reports = []
         for name, theorem in chosen.items():
-            reports.append(run(name, theorem))
+            reports.append(judge(run(name, theorem)))
             if not args.json:
                 print(as_text(reports[-1], verbose=not args.brief), flush=True)
         ok = all(report.ok for report in reports)
         emit(args, envelope("prove", {"ok": ok, "theorems": [r.to_dict() for r in reports]}), summary(reports))
         if args.latex:
-            from ..symbolic.latex import document
+            from ..symbolic.latex import document as latex_document
 
-            Path(args.latex).write_text(document(chosen), encoding="utf-8")
+            Path(args.latex).write_text(latex_document(chosen), encoding="utf-8")
         if args.page:
             from proofs._page import page
 
             Path(args.page).write_text(page(reports), encoding="utf-8")
+        if args.coq or args.coq_check:
+            ok = _third_judge(content, list(chosen), args) and ok
         return ExitCode.FINE if ok else ExitCode.FALSE
+
+
+def _third_judge(content: Mapping[str, Any], names: list[str], args: argparse.Namespace) -> bool:
+    """Write the lemmas, have them judged if asked, and return whether the kernel accepts each one."""
+    from proofs._coq_run import judged, lemmas, write
+
+    found, left_out = lemmas(content, names)
+    if args.coq:
+        write(found, Path(args.coq))
+    print(f"{len(found)} checks are lemmas of Coq, {len(left_out)} are not:")
+    for name, reason in left_out.items():
+        print(f"  {name}: not exported: {reason}")
+    if not args.coq_check:
+        return True
+    accepted, total = 0, 0
+    with tempfile.TemporaryDirectory() as folder:
+        for name, verdict in judged(found, Path(folder)):
+            print(f"  {name}: {verdict}", flush=True)
+            accepted, total = accepted + verdict.accepted, total + 1
+    print(f"{accepted} of {total} accepted by the kernel of Coq, none of them with an axiom")
+    return accepted == total
+
+
+def _theorem(name: str, theorems: Mapping[str, Theorem]) -> Theorem:
+    """Return the theorem of a name, or of a file anywhere."""
+    if name.endswith(".py"):
+        from ..symbolic.theorem import load
+
+        return load(Path(name))
+    if name not in theorems:
+        raise ValueError(f"NAME: unknown theorem {name!r}.{suggest(name, list(theorems))}")
+    return theorems[name]
+
+
+def _with_those_used(chosen: Mapping[str, Theorem], theorems: Mapping[str, Theorem]) -> dict[str, Theorem]:
+    """Return the chosen theorems and all whose checks they may rest on, proofs of classical facts included, by name."""
+    names = {id(theorem): name for name, theorem in theorems.items()}
+    found = dict(chosen)
+
+    def add(theorem: Theorem) -> None:
+        proved_by = {fact.proved_by for check in theorem.checks for fact in check.facts}
+        for used in [*theorem.uses, *(theorems[name] for name in sorted(proved_by) if name in theorems)]:
+            if not any(used is known for known in found.values()):
+                found[names.get(id(used), f"{used.title} ({len(found)})")] = used
+                add(used)
+
+    for theorem in chosen.values():
+        add(theorem)
+    return found
+
+
+def _second_opinion(
+    content: Mapping[str, Any], pinned: Collection[str], writes: str | None
+) -> Callable[[TheoremReport], TheoremReport]:
+    """Return what adds to a report what the second checker says, and how pinned theorems differ from the document."""
+    from proofs.verify import verdicts
+
+    from ..symbolic.export import differences
+    from ..symbolic.report import judged
+
+    changes: dict[str, list[str]] = {}
+    if not writes:
+        path = files("proofs") / "proofs.json"
+        changes = differences(json.loads(path.read_text(encoding="utf-8")), content)
+    said = verdicts(content)
+
+    def judge(report: TheoremReport) -> TheoremReport:
+        return judged(report, said, content["not_exported"], changes if report.name in pinned else {})
+
+    return judge

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import pathlib
-import sys
 
+from .._progress import complain
 from .._registry import suggest
 from .._threads import set_threads
 from ..papers import registry
@@ -54,10 +54,17 @@ class ReproduceCommand(Command):
         set_threads(1)
         found: list[Reproduction] = []
         for name in names:
+            experiment = known[name]()
+            lacks = experiment.missing()
+            if lacks is not None:
+                if name in args.names:
+                    raise ValueError(f"NAME: {name} {lacks}")
+                print(f"{name}: left out, {lacks}\n", flush=True)
+                continue
             try:
-                found.append(reproduce(known[name](), pathlib.Path(args.out), args.quick, args.fresh))
+                found.append(reproduce(experiment, pathlib.Path(args.out), args.quick, args.fresh))
             except KeyboardInterrupt:
-                print(f"{name}: interrupted; the same command continues from here", file=sys.stderr)
+                complain(f"{name}: interrupted; the same command continues from here")
                 return ExitCode.INCONCLUSIVE
             print(f"{found[-1]}\n", flush=True)
         if args.pages:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import uuid
 from typing import Any
 
+from .._files import write_together
 from ..certificates import Certificate, certify
 from ..engine import solve
-from ..io import envelope, result_to_dict, save_result, write_json
+from ..io import envelope, json_writer, result_to_dict, result_writer
 from ..method import GRAMMAR
 from ..problem import Problem
 from ..result import Result
@@ -54,6 +56,8 @@ class SolveCommand(Command):
     def run(self, args: argparse.Namespace) -> int:
         """Solve, save, print."""
         method, stop = method_from(args, args.method), stopping_from(args)
+        saved, report = outputs(args.out, ".npz", ".json") if args.out is not None else (None, None)
+        run = uuid.uuid4().hex
         task = task_from(args)
         problem = problem_from(args, task)
         result = solve(problem, method, seed=args.seed, stop=stop, progress=not args.quiet)
@@ -63,6 +67,7 @@ class SolveCommand(Command):
         document = envelope(
             "solve",
             {
+                "run": run,
                 "task": task.title,
                 "problem": problem_line(problem),
                 "result": result_to_dict(result),
@@ -70,10 +75,10 @@ class SolveCommand(Command):
                 "metrics": metrics_of(task, result.X) if usable else None,
             },
         )
-        if args.out is not None:
-            saved, report = outputs(args.out, ".npz", ".json")
-            save_result(saved, problem, result, task.arguments)
-            write_json(report, document)
+        if saved is not None and report is not None:
+            write_together(
+                {saved: result_writer(problem, result, task.arguments, run), report: json_writer(document)}
+            )
             remark(args, f"written: {saved}, {report}")
         emit(args, document, _text(task.title, problem, result, certificate, document["metrics"]))
         return _exit_code(result, certificate, args.require_certificate)

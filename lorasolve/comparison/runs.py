@@ -11,21 +11,22 @@ from typing import Any
 import numpy as np
 
 from .._known import Known
-from .._validate import Array, as_integer, require
+from .._validate import Array, as_flag, as_instance, as_integer, as_iterable, as_number, require
 from ..certificates import Certificate, certify
 from ..convex import ConvexResult, solve_convex
 from ..engine import solve
 from ..inits import Init
 from ..linear_map import factor_singular_values, numerical_rank
 from ..method import Method
-from ..monitor import StoppingRule
-from ..objectives.base import Objective
+from ..monitor import StoppingRule, rule_of
+from ..objectives.base import Objective, as_objective
 from ..optimizers import Optimizer
 from ..problem import Problem
 from ..result import Result
 from ..status import Status
+from ..tables import Column, Record, Tabular
 from .showcase import all_methods
-from .table import sentence, table
+from .table import columns_of, sentence, table
 from .targets import Optima, target_of, value_at_zero
 from .tuning import Chosen, choose_step
 
@@ -96,7 +97,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Tabular):
     """What :func:`compare` returns.
 
     Attributes
@@ -142,6 +143,15 @@ class Comparison:
         candidates = [k for k, row in enumerate(self.rows) if row.minimises == own and row.status != _DIVERGED]
         return min(candidates, key=lambda k: self.rows[k].objective, default=None)
 
+    def records(self) -> list[Record]:
+        """Return the rows' fields."""
+        return [asdict(row) for row in self.rows]
+
+    def columns(self) -> list[Column]:
+        """Return the columns of :meth:`table`, and what is minimised where not all rows minimise the same."""
+        several = len({row.minimises for row in self.rows}) > 1
+        return [*columns_of(self.rows), *([_MINIMISES] if several else [])]
+
     def table(self) -> str:
         """Return the rows as text: the problem's own block first, its reference on top, then the other blocks."""
         return table(self.rows, self.minimises, self.reference, self.problem.rank)
@@ -184,6 +194,7 @@ class Comparison:
 
 
 _DIVERGED = Status.DIVERGED.label
+_MINIMISES = Column("minimises", "minimises", str, left=True)
 
 # What stands for every method there is.
 EVERYTHING = "all"
@@ -241,12 +252,18 @@ def compare(
     ValueError, TypeError
         For an empty list, unknown names and combinations that make no sense, before anything is run.
     """
-    if not isinstance(problem, Problem):
-        raise TypeError(f"problem: expected a Problem, got {type(problem).__name__}")
+    as_instance(problem, "problem", Problem)
     problem.require_one_matrix("compare")
     chosen = _methods(problem, methods)
     numbers = _seeds(seeds)
-    rule = StoppingRule() if stop is None else stop
+    rule = rule_of(stop)
+    tol = as_number(tol, "tol", 0.0)
+    as_flag(tune, "tune")
+    as_flag(progress, "progress")
+    if reference is not None:
+        as_instance(reference, "reference", ConvexResult)
+    if held_out is not None:
+        held_out = as_objective(held_out, "held_out")
     if budget is not None:
         budget = as_integer(budget, "budget", 2)
         rule = replace(rule, max_calls=budget)
@@ -302,7 +319,7 @@ def _methods(problem: Problem, given: Any) -> list[Method]:
     """Return the methods, each known to run on the problem."""
     if isinstance(given, str) and given == EVERYTHING:
         return all_methods(problem)
-    listed = [given] if isinstance(given, (str, Method, Optimizer)) else list(given)
+    listed = [given] if isinstance(given, (str, Method, Optimizer)) else list(as_iterable(given, "methods"))
     if not listed:
         raise ValueError("methods: is empty; give at least one, for example 'gd'")
     methods = [Method.of(one, "methods") for one in listed]
@@ -314,7 +331,7 @@ def _methods(problem: Problem, given: Any) -> list[Method]:
 def _seeds(given: int | Iterable[int]) -> list[int]:
     if isinstance(given, (int, np.integer)):
         return list(range(as_integer(given, "seeds", 1)))
-    seeds = [as_integer(seed, "seeds", 0) for seed in given]
+    seeds = [as_integer(seed, "seeds", 0) for seed in as_iterable(given, "seeds")]
     if not seeds:
         raise ValueError("seeds: is empty; give a number of starts or at least one seed")
     return seeds

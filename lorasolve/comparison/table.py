@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from .._known import Known
 from ..convex import ConvexResult
 from ..status import Status
+from ..tables import Column, aligned
 
 if TYPE_CHECKING:
     from .runs import Comparison, Row
@@ -29,15 +30,6 @@ def _seconds(value: float) -> str:
     return f"{value:.2f}"
 
 
-class Column(NamedTuple):
-    """A column: the row's attribute, its heading, how a value is written, and whether text goes to the left."""
-
-    attribute: str
-    heading: str
-    write: Callable[[Any], str]
-    left: bool = False
-
-
 COLUMNS = (
     Column("method", "method", str, left=True),
     Column("objective", "objective", "{:.10g}".format),
@@ -46,8 +38,8 @@ COLUMNS = (
     Column("gap", "certified gap", _share),
     Column("is_global", "global", {True: "yes", False: "no", None: "unknown"}.__getitem__),
     Column("rank", "rank", str),
-    Column("sigma_r", "sigma_r", _share),
-    Column("nuclear_norm", "||X||_*", "{:.6g}".format),
+    Column("sigma_r", "sigma_r", _share, latex=r"$\sigma_r$"),
+    Column("nuclear_norm", "||X||_*", "{:.6g}".format, latex=r"$\|X\|_*$"),
     Column("step_size", "step", _share),
     Column("oracle_calls", "calls", str),
     Column("seconds", "s", _seconds),
@@ -59,6 +51,11 @@ COLUMNS = (
 
 # Beyond so many rows the sentence sums up those that did not reach the optimum.
 MOST_SENTENCES = 8
+
+
+def columns_of(rows: Sequence[Row]) -> list[Column]:
+    """Return the columns that say something in some row."""
+    return [c for c in COLUMNS if any(c.write(getattr(row, c.key)) not in ("-", "") for row in rows)]
 
 
 def table(rows: Sequence[Row], own: str, reference: ConvexResult | None, rank: int) -> str:
@@ -78,30 +75,19 @@ def table(rows: Sequence[Row], own: str, reference: ConvexResult | None, rank: i
     for row in rows:
         if row.minimises != own:
             blocks.setdefault(row.minimises, []).append(row)
-    columns = [c for c in COLUMNS if any(c.write(getattr(row, c.attribute)) not in ("-", "") for row in rows)]
+    columns = columns_of(rows)
     head = [column.heading for column in columns]
     lines: list[list[str] | str] = [head]
     if reference is not None:
         told = _reference(reference, rank)
-        lines.append([column.write(told[column.attribute]) if column.attribute in told else "-" for column in columns])
+        lines.append([column.write(told[column.key]) if column.key in told else "-" for column in columns])
     for text, members in blocks.items():
         if text != own:
             optimum = members[0].reference
             known = "least value not known" if optimum is None else f"least value {optimum:.10g}"
             lines += ["", f"minimise {text} ({known}):"]
-        lines += [[column.write(getattr(row, column.attribute)) for column in columns] for row in members]
-    return _aligned(lines, [column.left for column in columns])
-
-
-def _aligned(lines: list[list[str] | str], left: list[bool]) -> str:
-    cells = [line for line in lines if not isinstance(line, str)]
-    widths = [max(len(line[k]) for line in cells) for k in range(len(left))]
-
-    def joined(line: list[str]) -> str:
-        padded = (cell.ljust(w) if to_left else cell.rjust(w) for cell, w, to_left in zip(line, widths, left))
-        return "  ".join(padded).rstrip()
-
-    return "\n".join(line if isinstance(line, str) else joined(line) for line in lines)
+        lines += [[column.write(getattr(row, column.key)) for column in columns] for row in members]
+    return aligned(lines, [column.left for column in columns])
 
 
 def _reference(reference: ConvexResult, rank: int) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from .._progress import Progress
 from .._registry import Registry
 from .._sdpa import read_sdpa_solution
 from .._threads import solver_pools
-from .._validate import Array, as_number
+from .._validate import Array, as_flag, as_instance, as_number
 from ..certificates import Bound, Certificate
 from ..certificates.evidence import Product
-from ..certificates.gap import conclude
+from ..certificates.gap import as_factors, conclude
 from ..linear_map import balanced, factor_svd, numerical_rank
 from ..problem import Problem
 from .base import DROPPED, ConvexResult, ConvexRoute, Solution, proved
@@ -42,6 +42,7 @@ def solve_convex(
     route: str | ConvexRoute = "auto",
     tol: float = 1e-9,
     *,
+    start: Any = None,
     cross_check: bool = False,
     progress: bool = False,
 ) -> ConvexResult:
@@ -56,6 +57,9 @@ def solve_convex(
         The route; ``"auto"`` takes a closed form if there is one, else ``"factored"``.
     tol : float
         Certified relative gap to reach.
+    start : ConvexResult, Result, (A, B) or ndarray of shape (m, n), optional
+        Where ``"factored"`` starts, of any rank: for example the optimum at a neighbouring ``lam``. The result is
+        certified as always, whatever the start; closed forms need none, other routes refuse one.
     cross_check : bool
         Solve by a second route too (cvxpy where it can be used and the matrix is small) and report the difference.
     progress : bool
@@ -72,12 +76,15 @@ def solve_convex(
         If the route cannot solve the problem: f not known to be convex, lam = 0 beyond least squares, an adapter
         whose update is not ``s A B^T``.
     """
-    if not isinstance(problem, Problem):
-        raise TypeError(f"problem: expected a Problem, got {type(problem).__name__}")
+    as_instance(problem, "problem", Problem)
+    as_flag(cross_check, "cross_check")
+    as_flag(progress, "progress")
     as_number(tol, "tol", 0.0, open_low=True)
     problem.require_low_rank("solve_convex")
     problem = problem.replace(objective=problem.objective.in_float64())
     chosen = _route(problem, route)
+    if start is not None:
+        chosen = chosen.started(as_factors(problem, start, "start"))
     result = _run(problem, chosen, tol, progress)
     if result.interrupted or not cross_check:
         return result
@@ -85,7 +92,7 @@ def solve_convex(
 
 
 def _route(problem: Problem, given: str | ConvexRoute) -> ConvexRoute:
-    if given == "auto":
+    if isinstance(given, str) and given == "auto":
         closed = registry.classes()["closed_form"]()
         return closed if _refusal(closed, problem) is None else _route(problem, "factored")
     route = registry.make(given, "route")

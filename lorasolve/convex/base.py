@@ -72,6 +72,10 @@ class ConvexRoute:
             return "lam = 0 leaves no nuclear norm"
         return None
 
+    def started(self, factors: Pairs) -> ConvexRoute:
+        """Return this route with factors ``(A_l, B_l)`` of the updates to start from; most routes take none."""
+        raise ValueError(f"start: the route {self.name!r} takes no start; accepted by: factored")
+
     def run(self, problem: Problem, tol: float, report: Report) -> Solution:
         """Return the optimum to a relative certified gap of ``tol``, or the best point reached.
 

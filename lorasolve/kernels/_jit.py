@@ -1,41 +1,32 @@
-"""The one ``njit`` of the project: cached on disk under a key made of all kernel sources, compile time counted.
+"""The one ``njit`` of the project: kept on disk under a key made of all kernel sources, compile time counted.
 
-Numba's own cache does not notice an edit in another file that a kernel calls into; keying the folder by a digest
-of every kernel source, the Numba version and the processor makes a stale cache impossible. The folder is
-``$LORASOLVE_CACHE_DIR``, else ``$XDG_CACHE_HOME/lorasolve``, else ``~/.cache/lorasolve``.
+Numba's own cache does not notice an edit in another file that a kernel calls into; a folder named by a digest of
+every kernel source and of the compiler's versions makes a stale kernel impossible (``_cache.py``).
+
+GNU OpenMP ends a forked child that enters its threads after the parent did. Such a child compiles its kernels for one
+thread, whatever it was told before, and says so; the blocks of a loop are the same, and so are its results.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import pathlib
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import numba
-from numba.core import config as numba_config
 from numba.core import event
 
-config: Any = numba_config
+from ._cache import KernelCache, cache_directory, say_once
 
-
-def cache_directory() -> pathlib.Path:
-    """Return the folder that holds the compiled kernels of exactly these sources."""
-    here = pathlib.Path(__file__).parent
-    digest = hashlib.sha256(numba.__version__.encode())
-    for source in sorted(here.glob("*.py")):
-        digest.update(source.read_bytes())
-    base = os.environ.get("LORASOLVE_CACHE_DIR")
-    if base:
-        root = pathlib.Path(base)
-    else:
-        root = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "lorasolve"
-    return root / f"kernels-{digest.hexdigest()[:16]}"
-
-
-_CACHE = str(cache_directory())
+_FOLDER = cache_directory()
+if _FOLDER is None:
+    say_once(
+        "unknown",
+        "there is no home folder for the kernel cache: kernels are compiled again in every process; "
+        "LORASOLVE_CACHE_DIR names a folder",
+    )
 
 # Reordering of sums and fused multiply-add, which vectorised sums need; NaN and infinity keep their meaning.
 FAST = {"reassoc", "contract", "nsz", "arcp"}
@@ -63,6 +54,8 @@ class _CompileClock(event.Listener):
 _CLOCK = _CompileClock()
 event.register("numba:compile", _CLOCK)
 
+_kernels: weakref.WeakSet[Any] = weakref.WeakSet()
+
 
 def compile_seconds() -> float:
     """Return the seconds this process has spent compiling kernels so far (loading from the cache excluded)."""
@@ -82,11 +75,46 @@ def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        before = config.CACHE_DIR
-        config.CACHE_DIR = _CACHE
-        try:
-            return numba.njit(cache=True, error_model="numpy", **options)(function)
-        finally:
-            config.CACHE_DIR = before
+        dispatcher = numba.njit(error_model="numpy", **options)(function)
+        dispatcher._cache = KernelCache(function, _FOLDER)
+        _kernels.add(dispatcher)
+        return dispatcher
 
     return decorate
+
+
+class _ForkedCache(KernelCache):
+    """The files of kernels for one thread, in a child whose parent had several."""
+
+    variant = "forked"
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return the kept kernel for a signature, or None."""
+        say_once(
+            "forked",
+            "this process was forked from one that had used threads, so its kernels are made for one thread; to have "
+            "several, start processes by 'spawn' or 'forkserver'",
+        )
+        return super().load_overload(sig, target_context)
+
+
+def _after_fork() -> None:
+    """Forget, in a child whose parent has used OpenMP's threads, all kernels that may enter them."""
+    if not _has_openmp():
+        return
+    for dispatcher in _kernels:
+        dispatcher._make_finalizer()()
+        dispatcher._reset_overloads()
+        dispatcher.targetoptions["parallel"] = False
+        dispatcher._cache = _ForkedCache(dispatcher.py_func, _FOLDER)
+
+
+def _has_openmp() -> bool:
+    try:
+        return numba.threading_layer() == "omp"
+    except ValueError:  # no threads yet
+        return False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -67,16 +67,22 @@ def _oracle_rows(start, index, values, A, B, lo, hi, GB, GtA):
 
 
 @kernel(fastmath=FAST)
-def entries(start, index, A, B):
-    """Return ``(A B^T)[i, j]`` at the entries: ``2 r`` flops each, one gathered row of ``B``."""
-    out = np.empty(index.size, A.dtype)
-    for i in range(start.size - 1):
+def _entries_rows(start, index, A, B, lo, hi, out):
+    for i in range(lo, hi):
         for k in range(start[i], start[i + 1]):
             j = index[k]
             e = A.dtype.type(0.0)
             for q in range(A.shape[1]):
                 e += A[i, q] * B[j, q]
             out[k] = e
+
+
+@kernel(parallel=True)
+def entries(start, index, cut, A, B):
+    """Return ``(A B^T)[i, j]`` at the entries: ``2 r`` flops each, one gathered row of ``B``."""
+    out = np.empty(index.size, A.dtype)
+    for t in prange(cut.size - 1):
+        _entries_rows(start, index, A, B, cut[t], cut[t + 1], out)
     return out
 
 

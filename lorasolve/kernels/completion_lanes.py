@@ -20,6 +20,7 @@ from .simd import (
     aligned,
     div,
     fma,
+    fnma,
     load,
     load_first,
     mul,
@@ -28,7 +29,6 @@ from .simd import (
     sqrt,
     store,
     store_first,
-    sub,
     total,
 )
 
@@ -159,12 +159,14 @@ def _(data, A, Bt, GB, GtAt):
     return 0.5 * total
 
 
-@kernel(fastmath=FAST)
+@kernel()
 def _solve_lanes(W, r, floor, singular):
     """Solve one r x r system per lane by Cholesky; ``W`` holds the triangle row by row, then the right-hand sides.
 
     A lane whose pivot falls to its ``floor`` is marked singular and goes on with pivot 1. The updates of the
-    trailing triangle are independent of each other, so their latencies overlap.
+    trailing triangle are independent of each other, so their latencies overlap. What is fused is written here and
+    not left to the compiler, whose choice depends on where a kernel is inlined: results would change between the
+    process that compiles and those that load.
     """
     one = splat(W.dtype.type(1))
     right = r * (r + 1) // 2 * WIDTH
@@ -183,19 +185,19 @@ def _solve_lanes(W, r, floor, singular):
             row = i * (i + 1) // 2 * WIDTH
             x = mul(inverse, load(W, row + p * WIDTH))
             store(W, row + p * WIDTH, x)
-            store(W, right + i * WIDTH, sub(load(W, right + i * WIDTH), mul(x, y)))
+            store(W, right + i * WIDTH, fnma(x, y, load(W, right + i * WIDTH)))
             for j in range(p + 1, i + 1):
                 z = load(W, (j * (j + 1) // 2 + p) * WIDTH)
-                store(W, row + j * WIDTH, sub(load(W, row + j * WIDTH), mul(x, z)))
+                store(W, row + j * WIDTH, fnma(x, z, load(W, row + j * WIDTH)))
     for p in range(r - 1, -1, -1):
         row = p * (p + 1) // 2 * WIDTH
         x = mul(load(W, right + p * WIDTH), load(W, row + p * WIDTH))
         store(W, right + p * WIDTH, x)
         for j in range(p):
-            store(W, right + j * WIDTH, sub(load(W, right + j * WIDTH), mul(x, load(W, row + j * WIDTH))))
+            store(W, right + j * WIDTH, fnma(x, load(W, row + j * WIDTH), load(W, right + j * WIDTH)))
 
 
-@kernel(fastmath=FAST)
+@kernel()
 def _half_epoch_rows(start, index, values, Bp, lam, rank, A, lo, hi, singular):
     r = len(rank)
     H = aligned((r + 1) * WIDTH, Bp.dtype)

@@ -309,6 +309,16 @@ def mul(typingctx, a, b):
 
 
 @intrinsic
+def fnma(typingctx, a, b, c):
+    """Return ``c - a b``."""
+
+    def generate(context, builder, signature, args):
+        return _call(builder, f"llvm.fma.{a.suffix}", a.llvm, [builder.fneg(args[0]), args[1], args[2]])
+
+    return a(a, a, a), generate
+
+
+@intrinsic
 def sub(typingctx, a, b):
     """Return ``a - b``."""
     return a(a, a), lambda context, builder, signature, args: builder.fsub(*args)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array
+from .._validate import Array, as_instance
 from ..linear_map import LinearMap, balanced, factor_svd, numerical_rank
 from ..problem import Problem, flat
 from ..result import Result
@@ -87,8 +87,7 @@ def canonical(problem: Any, A: Any, B: Any) -> Point:
     ValueError
         If the adapter's update is not ``s A B^T`` with both factors trained, or a factor has another shape.
     """
-    if not isinstance(problem, Problem):
-        raise TypeError(f"problem: expected a Problem, got {type(problem).__name__}")
+    as_instance(problem, "problem", Problem)
     problem.require_low_rank("landscape")
     if problem.trainable is not None:
         raise ValueError(

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from .._validate import Array, as_integer, as_number
+from .._validate import MOST_ROWS, Array, as_float_array, as_instance, as_integer, as_number
 from ..problem import Problem
 
 
@@ -29,7 +29,7 @@ def magnitude_bound(problem: Problem) -> float:
     -----
     Source: main paper, section 7 (proofs/magnitude_bound).
     """
-    low = problem.objective.facts.lower_bound
+    low = as_instance(problem, "problem", Problem).objective.facts.lower_bound
     if low is None:
         raise ValueError(
             f"problem: {type(problem.objective).__name__} states no lower bound; accepted: an objective whose "
@@ -62,7 +62,7 @@ def sgd_rank_bound(eps: float, batch: int, step: float, lam: float) -> float:
     with the quotient of logarithms rounded down. The bound is vacuous where it exceeds ``min(m, n)``.
     """
     eps = as_number(eps, "eps", 0.0, 1.0, open_low=True, open_high=True)
-    batch = as_integer(batch, "batch", 1)
+    batch = as_integer(batch, "batch", 1, MOST_ROWS)
     product = as_number(step, "step", 0.0, open_low=True) * as_number(lam, "lam", 0.0, open_low=True)
     if product >= 1.0:
         raise ValueError(f"step, lam: expected step * lam < 1, got {product:.3g}")
@@ -80,6 +80,9 @@ def effective_rank(singular_values: Array, eps: float) -> int:
         Relative accuracy, in (0, 1).
     """
     eps = as_number(eps, "eps", 0.0, 1.0, open_low=True, open_high=True)
-    values = np.asarray(singular_values, dtype=np.float64)
-    tail = np.sqrt(np.cumsum(values[::-1] ** 2)[::-1])
-    return int(np.count_nonzero(tail >= eps * tail[0])) if tail[0] > 0.0 else 0
+    values = as_float_array(singular_values, "singular_values", 1, np.float64)
+    largest = float(np.abs(values).max())
+    if largest == 0.0:
+        return 0
+    tail = np.sqrt(np.cumsum((values[::-1] / largest) ** 2)[::-1])
+    return int(np.count_nonzero(tail >= eps * tail[0]))

@@ -88,6 +88,7 @@ class SecondOrder:
         return {name: getattr(self, name) for name in names}
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def second_order(problem: Any, A: Any, B: Any, tol: float = 1e-7) -> SecondOrder:
     """Return the smallest eigenvalue and eigenvector of the Hessian of ``L``, symmetry directions projected out.
 

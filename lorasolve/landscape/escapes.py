@@ -11,6 +11,7 @@ from .._units import natural_size
 from .._validate import Array, as_integer, as_number
 from ..engine import StoppingRule, solve
 from ..method import Method
+from ..monitor import rule_of
 from ..optimizers import Optimizer
 from ..problem import Problem, flat
 from ..result import Result
@@ -65,7 +66,7 @@ def escape(
     tol = as_number(tol, "tol", 0.0, open_low=True)
     max_escapes = as_integer(max_escapes, "max_escapes", 1)
     method = keeps_problem(method)
-    stop = StoppingRule(grad_tol=1e-10) if stop is None else stop
+    stop = StoppingRule(grad_tol=1e-10) if stop is None else rule_of(stop)
     point = canonical_result(problem, result)
     seed = getattr(result, "seed", None)
     for _ in range(max_escapes):

@@ -62,6 +62,7 @@ class Stationarity:
         return asdict(self)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def stationarity(problem: Any, A: Any, B: Any, tol: float = 1e-6) -> Stationarity:
     """Return gradient norms, balance and the decomposition ``G = -lam P Q^T + S`` at a point.
 

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._units import natural_size
-from .._validate import as_integer, as_number
+from .._validate import MOST_DRAWS, as_instance, as_integer, as_iterable, as_number
 from ..engine import StoppingRule, solve
 from ..method import Method
+from ..monitor import rule_of
 from ..optimizers import Optimizer
 from ..problem import Problem
 from ..status import Status
@@ -136,11 +137,14 @@ def census(
     -------
     Census
     """
-    n_starts = as_integer(n_starts, "n_starts", 1)
-    scales = [as_number(scale, "scales", 0.0, open_low=True) for scale in scales]
+    as_instance(problem, "problem", Problem)
+    n_starts = as_integer(n_starts, "n_starts", 1, MOST_DRAWS)
+    scales = [as_number(scale, "scales", 0.0, open_low=True) for scale in as_iterable(scales, "scales")]
+    seed = as_integer(seed, "seed", 0)
+    tol = as_number(tol, "tol", 0.0, open_low=True)
     as_number(same, "same", 0.0, open_low=True)
     method = keeps_problem(method)
-    stop = StoppingRule(max_iter=20_000, grad_tol=1e-10) if stop is None else stop
+    stop = StoppingRule(max_iter=20_000, grad_tol=1e-10) if stop is None else rule_of(stop)
     length = problem.scale * natural_size(problem, problem.units.slope) ** 2
     counts: dict[float, dict[str, int]] = {}
     found: list[CriticalPoint] = []

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._validate import Array, as_float_array, as_number, as_shape
+from .._validate import Array, as_float_array, as_iterable, as_number, as_shape
 from ..linear_map import numerical_rank
 from .instances import Quadratic
 
 # H has order m n: beyond this the semidefinite program takes minutes.
+# Products of several of these are still finite.
+LARGEST_ENTRY = 1e60
+
 MAX_ENTRIES = 36
 
 
@@ -69,9 +72,7 @@ class Threshold:
         return Quadratic(self.H, self.X_star, self.lam, self.T)
 
 
-def sharp_threshold(
-    A: ArrayLike, B: ArrayLike, X_star: ArrayLike, lam: float = 0.0, tol: float = 1e-6
-) -> Threshold:
+def sharp_threshold(A: ArrayLike, B: ArrayLike, X_star: ArrayLike, lam: float = 0.0, tol: float = 1e-6) -> Threshold:
     """Return the smallest ``beta/alpha`` for which some quadratic ``f`` makes ``(A, B)`` a spurious SOSP of ``L``.
 
     Over Hessians ``I <= H <= kappa I`` and subgradients ``T`` of the nuclear norm at ``X*``, with
@@ -110,6 +111,9 @@ def sharp_threshold(
     lam, tol = as_number(lam, "lam", 0.0), as_number(tol, "tol", 0.0, open_low=True)
     if m * n > MAX_ENTRIES:
         raise ValueError(f"X_star: at most {MAX_ENTRIES} entries are accepted (H has order m n), got {m} x {n}")
+    for name, part in (("A", A), ("B", B), ("X_star", X_star)):
+        if np.abs(part).max() > LARGEST_ENTRY:
+            raise ValueError(f"{name}: expected entries up to {LARGEST_ENTRY:g} in size; give them another unit")
     if np.allclose(A @ B.T, X_star, atol=1e-8 * float(np.abs(X_star).max())):
         raise ValueError("X_star: equals A B^T, so the point is not spurious")
     return _Program(A, B, X_star, lam).solve(tol)
@@ -135,11 +139,14 @@ def threshold_map(angles: Sequence[float], scales: Sequence[float], lam: float =
         ``inf`` where no quadratic makes the point spurious.
     """
     X_star = np.diag([1.0, 0.0])
+    angles = [as_number(angle, "angles") for angle in as_iterable(angles, "angles")]
+    scales = [as_number(scale, "scales", 0.0, open_low=True) for scale in as_iterable(scales, "scales")]
+    lam = as_number(lam, "lam", 0.0)
     out = np.empty((len(angles), len(scales)))
     for i, angle in enumerate(angles):
         unit = np.array([[np.cos(angle)], [np.sin(angle)]])
         for j, scale in enumerate(scales):
-            factor = np.sqrt(as_number(scale, "scales", 0.0, open_low=True)) * unit
+            factor = np.sqrt(scale) * unit
             out[i, j] = sharp_threshold(factor, factor, X_star, lam).kappa
     return out
 
@@ -209,12 +216,15 @@ class _Program:
         if W is not None:
             constraints.append(cp.sigma_max(W) <= 1.0)
         program = cp.Problem(cp.Minimize(kappa), constraints)
-        program.solve(solver=cp.CLARABEL)
+        try:
+            program.solve(solver=cp.CLARABEL)
+        except cp.SolverError as error:
+            raise ValueError(f"A, B, X_star: the semidefinite program cannot be solved ({error})") from error
         no_T = np.zeros((m, n))
         if program.status in ("infeasible", "infeasible_inaccurate"):
             return Threshold(np.inf, np.nan, np.inf, None, no_T, {}, False, tol, self.X_star, lam)
         if program.status not in ("optimal", "optimal_inaccurate"):
-            raise ValueError(f"sharp_threshold: the semidefinite program ended with status {program.status!r}")
+            raise ValueError(f"A, B, X_star: the semidefinite program ended with status {program.status!r}")
         T_value = no_T if not lam else np.asarray(self.T_fixed if W is None else T.value)
         optimum = float(np.asarray(kappa.value))
         H_value = np.asarray(H.value)

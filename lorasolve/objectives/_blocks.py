@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, as_integer, as_number, as_shape
+from .._validate import Array, as_float_array, as_integer, as_number, as_shape
 from ..linear_map import LinearMap
 from ._facts import Facts
 from ._kernels import NO_KERNELS, Kernels
@@ -220,7 +220,8 @@ class BlockView(Objective):
         if len(X) != len(objective.shapes):
             raise ValueError(f"X: expected {len(objective.shapes)} updates, got {len(X)}")
         self.others = [
-            as_shape(np.asarray(x), f"X[{k}]", shape) for k, (x, shape) in enumerate(zip(X, objective.shapes))
+            as_shape(as_float_array(x, f"X[{k}]", 2), f"X[{k}]", shape)
+            for k, (x, shape) in enumerate(zip(X, objective.shapes))
         ]
         self.shape = objective.shapes[index]
         self.dtype = objective.dtype

@@ -8,7 +8,7 @@ from typing import ClassVar, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._validate import Array, as_float_array
+from .._validate import Array, as_float_array, as_index_array
 from ..linear_map import LinearMap
 from .base import Objective
 
@@ -43,6 +43,8 @@ class LinearModel(Objective):
 
     dtypes = ("float64", "float32")
     loss_smoothness: ClassVar[float | None] = None
+    # Follows from the rest, or is memory that calls write to: no part of what the objective is (studies/_digest.py).
+    not_data: ClassVar[tuple[str, ...]] = ("_frozen_outputs", "_outputs", "_squared_norm", "_inner")
     n_samples: int
 
     def __init__(self, W0: ArrayLike, Z: ArrayLike, targets: ArrayLike) -> None:
@@ -99,15 +101,7 @@ class LinearModel(Objective):
 
     def sample_batch(self, index: ArrayLike) -> Objective:
         """Return the mean over the samples ``index`` (repetitions allowed)."""
-        index = np.asarray(index)
-        if index.ndim != 1 or index.size == 0 or index.dtype.kind not in "iu":
-            raise ValueError(
-                f"index: expected a non-empty 1-D array of integers, got shape {index.shape}, dtype {index.dtype}"
-            )
-        if index.min() < 0 or index.max() >= self.n_samples:
-            raise ValueError(
-                f"index: expected samples from 0 to {self.n_samples - 1}, got {index.min()} to {index.max()}"
-            )
+        index = as_index_array(index, "index", self.n_samples)
         batch = copy.copy(self)
         batch._use_samples(self.Z[:, index], self.targets[..., index])
         return batch

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, as_float_array
+from .._validate import Array, as_float_array, as_matrix_shape
 from ..linear_map import LinearMap
 from ._description import Entries
 from ._measurements import Measurements, top_value
@@ -90,11 +90,11 @@ class SparseMeasurements(Measurements):
 
 def as_sparse(given: Any, shape: tuple[int, int] | None) -> SparseMeasurements:
     """Check a sparse N x (m n) matrix and drop the columns that no measurement touches."""
-    if shape is None or len(shape) != 2:
-        raise ValueError(f"shape: sparse measurements need shape=(m, n), got {shape!r}")
-    m, n = int(shape[0]), int(shape[1])
+    if shape is None:
+        raise ValueError("shape: sparse measurements need shape=(m, n), got None")
+    m, n = as_matrix_shape(shape, "shape")
     M = given.tocsr()
-    if m < 1 or n < 1 or M.shape[1] != m * n:
+    if M.shape[1] != m * n:
         raise ValueError(f"shape: (m, n) = {shape!r} does not fit sparse measurements of {M.shape[1]} columns")
     M.sum_duplicates()
     if M.shape[0] == 0 or M.nnz == 0:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._validate import Array, as_number
+from .._validate import Array, as_matrix_shape, as_number, as_text, shown
 from ..linear_map import LinearMap
 from ._description import Description
 from ._facts import Facts, refuse_misspelt
@@ -236,22 +236,27 @@ class UserObjective(Objective):
     Every attribute or method of the base class that the user's object has is used in place of the default.
     """
 
-    def __init__(self, user: Any) -> None:
-        shape = getattr(user, "shape", None)
-        if not (isinstance(shape, tuple) and len(shape) == 2 and all(int(k) >= 1 for k in shape)):
+    def __init__(self, user: Any, argument: str = "objective") -> None:
+        try:
+            self.shape = as_matrix_shape(getattr(user, "shape", None), "shape")
+        except (TypeError, ValueError) as error:
             raise TypeError(
-                "objective: expected an object with `shape` = (m, n) and `value_and_grad(X) -> (float, G)`, "
-                f"got {type(user).__name__} with shape {shape!r}"
-            )
-        if not callable(getattr(user, "value_and_grad", None)):
-            raise TypeError(f"objective: {type(user).__name__} has no method value_and_grad(X) -> (float, G)")
+                f"{argument}: expected an object with `shape` = (m, n) and `value_and_grad(X) -> (float, G)`, "
+                f"got {shown(user)} ({error})"
+            ) from error
+        if isinstance(user, type) or not callable(getattr(user, "value_and_grad", None)):
+            raise TypeError(f"{argument}: {type(user).__name__} has no method value_and_grad(X) -> (float, G)")
         self.user = user
-        self.shape = (int(shape[0]), int(shape[1]))
         for attribute in dir(Objective):
             own = attribute.startswith("_") or attribute in ("shape", "value_and_grad", "facts", "kernels")
             if not own and hasattr(user, attribute):
                 setattr(self, attribute, getattr(user, attribute))
-        self.dtype = np.dtype(self.dtype)
+        try:
+            self.dtype = np.dtype(self.dtype)
+        except TypeError as error:
+            raise TypeError(f"{argument}: {type(user).__name__}.dtype: expected a type, got {self.dtype!r}") from error
+        if self.dtype not in (np.float64, np.float32):
+            raise TypeError(f"{argument}: {type(user).__name__}.dtype: expected float64 or float32, got {self.dtype}")
 
     @property
     def facts(self) -> Facts:
@@ -271,13 +276,23 @@ class UserObjective(Objective):
             raise TypeError(
                 f"objective: {type(self.user).__name__}.value_and_grad must return (float, G), got {type(answer)}"
             )
-        G = np.asarray(answer[1])
+        value, G = answer[0], np.asarray(answer[1])
         if G.shape != self.shape:
             raise ValueError(
                 f"objective: {type(self.user).__name__}.value_and_grad returned a gradient of shape {G.shape}, "
                 f"expected {self.shape}"
             )
-        return float(answer[0]), G
+        if G.dtype.kind not in "fiub":
+            raise TypeError(
+                f"objective: {type(self.user).__name__}.value_and_grad returned a gradient of type {G.dtype}, "
+                "expected real numbers"
+            )
+        if np.ndim(value) != 0 or np.asarray(value).dtype.kind not in "fiub":
+            raise TypeError(
+                f"objective: {type(self.user).__name__}.value_and_grad returned the value {shown(value)}, expected a "
+                "real number"
+            )
+        return float(value), G
 
 
 class DenseReference(Objective):
@@ -317,8 +332,8 @@ class DenseReference(Objective):
         return DenseReference(self.objective.in_float64())
 
 
-def as_objective(given: Any) -> Objective:
-    """Return ``given`` as an :class:`Objective`, wrapping a user's plain object.
+def as_objective(objective: Any, argument: str = "objective") -> Objective:
+    """Return ``objective`` as an :class:`Objective`, wrapping a user's plain object; errors call it ``argument``.
 
     Raises
     ------
@@ -328,10 +343,11 @@ def as_objective(given: Any) -> Objective:
     ValueError
         If a stated fact is out of range.
     """
-    objective = given if isinstance(given, Objective) else UserObjective(given)
-    refuse_misspelt(given)
-    _ = objective.facts  # refuses what is no fact
-    return objective
+    as_text(argument, "argument")
+    made = objective if isinstance(objective, Objective) else UserObjective(objective, argument)
+    refuse_misspelt(objective)
+    _ = made.facts  # refuses what is no fact
+    return made
 
 
 def natural_length(objective: Objective) -> float:

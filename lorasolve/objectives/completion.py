@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._threads import kernel_threads
-from .._validate import Array, as_float_array, as_integer, as_shape
+from .._validate import Array, as_float_array, as_index_array, as_matrix_shape
 from ..linear_map import LinearMap
 from ._description import Description, Entries
 from ._kernels import Kernels
@@ -50,21 +50,25 @@ class MatrixCompletion(Objective):
     lower_bound = 0.0
 
     def __init__(self, rows: ArrayLike, cols: ArrayLike, values: ArrayLike, shape: tuple[int, int]) -> None:
-        if not (isinstance(shape, tuple) and len(shape) == 2):
-            raise TypeError(f"shape: expected a pair (m, n), got {shape!r}")
-        m, n = as_integer(shape[0], "shape[0]", 1), as_integer(shape[1], "shape[1]", 1)
+        m, n = as_matrix_shape(shape, "shape")
         values = as_float_array(values, "values", 1)
-        rows = _positions(rows, "rows", values.size, m)
-        cols = _positions(cols, "cols", values.size, n)
-        by_row = np.lexsort((cols, rows))
-        rows, cols, values = rows[by_row], cols[by_row], values[by_row]
-        twice = np.flatnonzero((np.diff(rows) == 0) & (np.diff(cols) == 0))
+        rows = as_index_array(rows, "rows", m, values.size)
+        cols = as_index_array(cols, "cols", n, values.size)
+        place = rows * n + cols
+        by_row = np.argsort(place, kind="stable")
+        place = place[by_row]
+        twice = np.flatnonzero(place[1:] == place[:-1])
         if twice.size:
-            k = int(twice[0])
+            i, j = divmod(int(place[twice[0]]), n)
             raise ValueError(
-                f"rows, cols: each entry may be given once; [{rows[k]}, {cols[k]}] is given more than once "
+                f"rows, cols: each entry may be given once; [{i}, {j}] is given more than once "
                 f"({twice.size} duplicates in total)"
             )
+        del place
+        # Positions take half the memory of values where products of them cannot overflow.
+        kind = np.int32 if m * n <= np.iinfo(np.int32).max else np.int64
+        rows, cols = (positions[by_row].astype(kind, copy=False) for positions in (rows, cols))
+        values = values[by_row]
         self._set(rows, cols, values, (m, n))
 
     @classmethod
@@ -73,21 +77,47 @@ class MatrixCompletion(Objective):
         rows, cols = np.divmod(rng.choice(24, 12, replace=False), 4)
         return cls(rows, cols, rng.standard_normal(12).astype(dtype), (6, 4))
 
+    @classmethod
+    def from_dense(cls, M: ArrayLike) -> MatrixCompletion:
+        """Return completion of a matrix in which NaN stands for what was not observed.
+
+        Parameters
+        ----------
+        M : array_like of shape (m, n)
+            An array or a data frame; a masked array's masked entries are not observed.
+
+        Raises
+        ------
+        ValueError
+            Without any observed entry, or for infinite ones.
+        """
+        array = np.ma.filled(np.ma.masked_invalid(M), np.nan) if np.ma.isMaskedArray(M) else np.asarray(M, dtype=float)
+        if array.ndim != 2:
+            raise ValueError(f"M: expected 2 dimensions, got shape {array.shape}")
+        rows, cols = np.nonzero(~np.isnan(array))
+        if rows.size == 0:
+            raise ValueError("M: has no observed entry, all are NaN")
+        return cls(rows, cols, array[rows, cols], array.shape)
+
     def _set(self, rows: Array, cols: Array, values: Array, shape: tuple[int, int]) -> None:
         m, n = shape
         self.shape = shape
         self.dtype = values.dtype
         self.rows, self.cols, self.values = rows, cols, values
         self.row_start = _starts(rows, m)
-        by_col = np.argsort(cols, kind="stable")
         self.col_start = _starts(cols, n)
-        self._by_col = by_col
-        self.rows_by_col, self.values_by_col = rows[by_col], values[by_col]
+        self._by_col = np.argsort(cols, kind="stable").astype(cols.dtype, copy=False)
+        self.rows_by_col = rows[self._by_col]
 
     @property
     def nnz(self) -> int:
         """Number of observed entries."""
         return self.values.size
+
+    @cached_property
+    def values_by_col(self) -> Array:
+        """The observed values in the order of columns, then rows."""
+        return self.values[self._by_col]
 
     # ------------------------------------------------------------------ dense level
     def value_and_grad(self, X: Array) -> tuple[float, Array]:
@@ -133,7 +163,7 @@ class MatrixCompletion(Objective):
         """Return ``(A B^T)[i, j]`` at the observed entries."""
         from ..kernels import completion
 
-        return completion.entries(self.row_start, self.cols, A, B)
+        return completion.entries(self.row_start, self.cols, completion.blocks(self.row_start, kernel_threads()), A, B)
 
     def _operator(self, data: Array) -> LinearMap:
         """Return the matrix with these numbers at the observed entries."""
@@ -247,18 +277,6 @@ def _half_epoch(start: Array, index: Array, values: Array, other: Array, lam: fl
         chosen = other[index[entries]]
         solution[i] = np.linalg.lstsq(chosen, values[entries], rcond=None)[0] if chosen.size else 0.0
     return solution
-
-
-def _positions(given: ArrayLike, argument: str, count: int, limit: int) -> Array:
-    """Return checked positions."""
-    array = np.asarray(given)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{argument}: expected integers, got an array of dtype {array.dtype}")
-    as_shape(array, argument, (count,))
-    low, high = int(array.min()), int(array.max())
-    if low < 0 or high >= limit:
-        raise ValueError(f"{argument}: expected positions from 0 to {limit - 1}, got {low if low < 0 else high}")
-    return array.astype(np.int64)
 
 
 def _starts(positions: Array, count: int) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._threads import in_blocks
-from .._validate import Array, as_float_array, as_number, as_shape
+from .._validate import Array, as_float_array, as_index_array, as_number, as_shape
 from ..linear_map import LinearMap, balanced, factor_svd, top_singular
 from ._description import Description, Matrix
 from ._kernels import Kernels
@@ -61,6 +61,7 @@ class LinearFineTuning(Objective):
         as_shape(Y, "Y", (m, N))
         S, C, f0 = np.empty((n, n), dtype), np.empty((m, n), dtype), np.empty(m)
 
+        @np.errstate(over="ignore", invalid="ignore")
         def rows_of_S(first: int, last: int) -> None:
             np.matmul(Z[first:last], Z[:last].T, out=S[first:last, :last])
             S[first:last, :last] /= N
@@ -69,6 +70,7 @@ class LinearFineTuning(Objective):
             corner[:] = np.tril(corner) + np.tril(corner, -1).T
             S[:first, first:last] = S[first:last, :first].T
 
+        @np.errstate(over="ignore", invalid="ignore")
         def rows_of_C(first: int, last: int) -> None:
             rows = slice(first, last)
             R = Y[rows] - W0[rows] @ Z
@@ -78,6 +80,8 @@ class LinearFineTuning(Objective):
 
         in_blocks(n, rows_of_S)
         in_blocks(m, rows_of_C)
+        if not (np.isfinite(S).all() and np.isfinite(C).all() and np.isfinite(f0).all()):
+            raise ValueError(f"W0, Z, Y: are so large that products of them overflow in {dtype}; give them other units")
         self._set(W0, S, C, 0.5 * float(f0.sum()) / N, (Z, Y))
 
     @property
@@ -176,6 +180,7 @@ class LinearFineTuning(Objective):
             return 0.0
         squares = np.empty(len(C))
 
+        @np.errstate(over="ignore", invalid="ignore")
         def rows_of_C(first: int, last: int) -> None:
             half = solve_triangular(L, C[first:last].T, lower=True, check_finite=False)
             squares[first] = np.vdot(half, half)
@@ -276,6 +281,7 @@ class LinearFineTuning(Objective):
         if self._samples is None:
             raise NotImplementedError("LinearFineTuning given by Gram matrices has no samples")
         Z, Y = self._samples
+        index = as_index_array(index, "index", Z.shape[1])
         return LinearFineTuning(self.W0, Z[:, index], Y[:, index])  # type: ignore[arg-type]
 
     def merged(self, update: Array) -> Objective:

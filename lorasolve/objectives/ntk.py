@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._validate import Array, as_float_array, as_integer, as_shape
+from .._validate import Array, as_choice, as_float_array, as_index_array, as_integer, as_shape
 from ._description import Description, Matrix
+from ._output_losses import LOSSES, Loss, curvature, sum_and_slope
 from .base import Objective
-
-Loss = Literal["square", "logistic", "softmax"]
 
 
 class NTK(Objective):
@@ -50,8 +49,7 @@ class NTK(Objective):
     ) -> None:
         features = as_float_array(features, "features", 4)
         N, K, m, n = features.shape
-        if loss not in ("square", "logistic", "softmax"):
-            raise ValueError(f"loss: expected 'square', 'logistic' or 'softmax', got {loss!r}")
+        as_choice(loss, "loss", LOSSES)
         self.features = features
         self.dtype = features.dtype
         self.shape = (m, n)
@@ -66,10 +64,7 @@ class NTK(Objective):
     def _checked(self, targets: ArrayLike) -> Array:
         N, K = self.features.shape[:2]
         if self.loss == "softmax":
-            labels = np.asarray(targets)
-            if labels.shape != (N,) or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= K:
-                raise ValueError(f"targets: expected {N} integers from 0 to {K - 1}, got {labels!r}")
-            return labels
+            return as_index_array(targets, "targets", K, N)
         y = as_shape(as_float_array(targets, "targets", 2), "targets", (N, K)).astype(self.dtype, copy=False)
         if self.loss == "logistic" and not np.isin(y, (-1.0, 1.0)).all():
             raise ValueError("targets: expected labels -1 or 1 for the logistic loss")
@@ -115,47 +110,27 @@ class NTK(Objective):
     def value_and_grad(self, X: Array) -> tuple[float, Array]:
         """Return ``f(X)`` and ``sum w_ik G_ik`` with ``w`` the gradient of the loss in the outputs."""
         z = self.outputs(X.astype(self.dtype, copy=False))
+        value, w = sum_and_slope(self.loss, z, self.targets)
         N = z.shape[0]
-        if self.loss == "square":
-            w = z - self.targets
-            value = 0.5 * float(np.vdot(w, w))
-        elif self.loss == "logistic":
-            margin = self.targets * z
-            value = float(np.logaddexp(0.0, -margin).sum())
-            w = -self.targets * _sigmoid(-margin)
-        else:
-            top = z.max(axis=1, keepdims=True)
-            exponentials = np.exp(z - top)
-            total = exponentials.sum(axis=1, keepdims=True)
-            picked = z[np.arange(N), self.targets]
-            value = float((top[:, 0] + np.log(total[:, 0]) - picked).sum())
-            w = exponentials / total
-            w[np.arange(N), self.targets] -= 1.0
         return value / N, (w.ravel() @ self._matrix).reshape(self.shape) / N
 
     def hessian_product(self, X: Array, D: Array) -> Array:
         """Return ``hess f(X)[D]``."""
         dz = (self._matrix @ D.ravel()).reshape(self.offset.shape)
-        if self.loss == "logistic":
-            s = _sigmoid(self.outputs(X))
-            dz = s * (1.0 - s) * dz
-        elif self.loss == "softmax":
-            z = self.outputs(X)
-            p = np.exp(z - z.max(axis=1, keepdims=True))
-            p /= p.sum(axis=1, keepdims=True)
-            dz = p * (dz - np.sum(p * dz, axis=1, keepdims=True))
+        dz = curvature(self.loss, self.outputs(X), dz)
         return (dz.ravel() @ self._matrix).reshape(self.shape) / len(dz)
 
     @cached_property
     def smoothness(self) -> float:
         """``c ||features||_2^2 / N`` with ``c`` the largest curvature of the loss: 1, 1/4 or 1/2."""
-        curvature = {"square": 1.0, "logistic": 0.25, "softmax": 0.5}[self.loss]
+        largest = {"square": 1.0, "logistic": 0.25, "softmax": 0.5}[self.loss]
         gram = self._matrix.astype(np.float64)
         gram = gram @ gram.T if gram.shape[0] <= gram.shape[1] else gram.T @ gram
-        return curvature * float(np.linalg.eigvalsh(gram)[-1]) * (1.0 + 1e-12) / len(self.offset)
+        return largest * float(np.linalg.eigvalsh(gram)[-1]) * (1.0 + 1e-12) / len(self.offset)
 
     def sample_batch(self, index: Array) -> Objective:
         """Return the loss of the samples ``index``."""
+        index = as_index_array(index, "index", self.n_samples)
         return NTK(self.features[index], self.targets[index], self.loss, self.offset[index])
 
     def merged(self, update: Array) -> Objective:
@@ -207,7 +182,3 @@ class NTK(Objective):
             return self.features.reshape(N * K, m, n)
         as_integer(K, "targets: number of classes", 2)
         return (self.features[:, :-1] - self.features[:, -1:]).reshape(N * (K - 1), m, n)
-
-
-def _sigmoid(z: Array) -> Array:
-    return 0.5 * (1.0 + np.tanh(0.5 * z))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._validate import Array, as_float_array, as_shape
+from .._validate import Array, as_float_array, as_index_array, as_shape, shown
 from ..linear_map import LinearMap
 from ._dense_measurements import DenseMeasurements
 from ._description import Description
@@ -138,6 +138,7 @@ class MatrixSensing(Objective):
 
     def sample_batch(self, index: Array) -> Objective:
         """Return the objective on the measurements ``index``."""
+        index = as_index_array(index, "index", self.n_samples)
         return self._with(self._map.take(index), self.y[index])
 
     def merged(self, update: Array) -> Objective:
@@ -181,7 +182,7 @@ def _as_measurements(given: Any, shape: tuple[int, int] | None) -> Measurements:
     if hasattr(given, "tocsr"):
         return as_sparse(given, shape)
     if shape is not None:
-        raise ValueError(f"shape: needed for sparse measurements only, got {shape!r} with {type(given).__name__}")
+        raise ValueError(f"shape: needed for sparse measurements only, got {shown(shape)} with {type(given).__name__}")
     if isinstance(given, tuple):
         return as_rank_one(given)
     M = as_float_array(given, "measurements", 3)

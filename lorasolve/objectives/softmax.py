@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._validate import Array
+from .._validate import Array, as_index_array
 from ._description import Description, Matrix
 from ._linear_model import LinearModel
 
@@ -63,19 +63,7 @@ class Softmax(LinearModel):
 
     def check_targets(self, targets: ArrayLike, n_samples: int) -> Array:
         """Return the labels as integers of shape (N,) within 0..m-1."""
-        labels = np.asarray(targets)
-        if labels.dtype.kind not in "iu":
-            raise TypeError(f"labels: expected integers, got an array of dtype {labels.dtype}")
-        if labels.shape != (n_samples,):
-            raise ValueError(f"labels: expected shape ({n_samples},), one per column of Z, got {labels.shape}")
-        outside = np.flatnonzero((labels < 0) | (labels >= self.shape[0]))
-        if outside.size:
-            first = outside[0]
-            raise ValueError(
-                f"labels: expected integers from 0 to {self.shape[0] - 1} (W0 has {self.shape[0]} rows), "
-                f"got {labels[first]} at [{first}]"
-            )
-        return labels.astype(np.intp, copy=False)
+        return as_index_array(targets, "labels", self.shape[0], n_samples)
 
     def _use_samples(self, Z: Array, targets: Array) -> None:
         super()._use_samples(Z, targets)

@@ -142,4 +142,4 @@ class DampedDescent(Descent):
             damping = rest / beta if beta > 0.0 else size
         # The metric is at most ||theta||^2; below rounding of that its smallest eigenvalue is 0.
         metric = max(damping + self.smallest(A, B), ROUNDING * size)
-        return inverse_curvature(self.curvature * beta + (rest / metric if rest > 0.0 else 0.0)), damping
+        return inverse_curvature(self.curvature * beta + (rest / metric if rest > 0.0 < metric else 0.0)), damping

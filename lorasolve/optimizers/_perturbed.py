@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from .._validate import Array, as_number
+from .._validate import Array, as_choice, as_number
 from ..problem import Problem
 from .adam import Adam
 from .base import Optimizer, State
@@ -56,8 +56,7 @@ class Perturbed(Optimizer):
 
     def __post_init__(self) -> None:
         as_number(self.step_size, "step_size", 0.0, open_low=True)
-        if self.base not in ("adam", "gd"):
-            raise ValueError(f"base: expected 'adam' or 'gd', got {self.base!r}")
+        as_choice(self.base, "base", ("adam", "gd"))
 
     def default_step(self, problem: Problem, theta: Array) -> float:
         """Return the step in use."""

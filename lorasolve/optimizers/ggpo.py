@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .._validate import Array, as_number
+from .._validate import Array, as_choice, as_number
 from ..problem import Problem
 from ._perturbed import Perturbed, PerturbedState, weight_oracle
 
@@ -58,10 +58,8 @@ class GGPO(Perturbed):
         super().__post_init__()
         as_number(self.sigma, "sigma", 0.0)
         as_number(self.beta, "beta", 0.0)
-        if self.rule not in ("paper", "kohya", "kohya_linear"):
-            raise ValueError(f"rule: expected 'paper', 'kohya' or 'kohya_linear', got {self.rule!r}")
-        if self.gradient not in ("exact", "surrogate"):
-            raise ValueError(f"gradient: expected 'exact' or 'surrogate', got {self.gradient!r}")
+        as_choice(self.rule, "rule", ("paper", "kohya", "kohya_linear"))
+        as_choice(self.gradient, "gradient", ("exact", "surrogate"))
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse adapters whose update is not ``s A B^T``, or None."""

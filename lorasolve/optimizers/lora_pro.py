@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from .._validate import Array
+from .._validate import Array, as_choice
 from ._balanced import BalancedDescent
 
 Mode = Literal["sylvester", "symmetric", "zero"]
@@ -74,8 +74,7 @@ class LoRAPro(BalancedDescent):
 
 def check_mode(mode: str) -> None:
     """Refuse what is no mode of LoRA-Pro."""
-    if mode not in get_args(Mode):
-        raise ValueError(f"mode: expected 'sylvester', 'symmetric' or 'zero', got {mode!r}")
+    as_choice(mode, "mode", get_args(Mode))
 
 
 def projected_step(

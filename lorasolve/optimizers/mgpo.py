@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from .._validate import Array, as_number
+from .._validate import Array, as_choice, as_flag, as_number
 from ..problem import Problem
 from ._perturbed import Perturbed, PerturbedState, weight_oracle
 
@@ -77,8 +77,8 @@ class MGPO(Perturbed):
             (self.space, "space", ("factors", "weight")),
             (self.scope, "scope", ("global", "factor")),
         ):
-            if value not in accepted:
-                raise ValueError(f"{argument}: expected {accepted[0]!r} or {accepted[1]!r}, got {value!r}")
+            as_choice(value, argument, accepted)
+        as_flag(self.normalize, "normalize")
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason not to perturb the weight of adapters whose update is not ``s A B^T``, or None."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .._validate import Array, as_number
+from .._validate import Array, as_choice, as_number
 from ..problem import Problem
 from ._descent import Descent
 from ._steps import StepState
@@ -58,8 +58,7 @@ class Nesterov(Descent):
         super().__post_init__()
         if self.momentum is not None:
             as_number(self.momentum, "momentum", 0.0, 1.0, open_high=True)
-        if self.restart not in ("gradient", "function", None):
-            raise ValueError(f"restart: expected 'gradient', 'function' or None, got {self.restart!r}")
+        as_choice(self.restart, "restart", ("gradient", "function", None))
 
     def start(self, problem: Problem, theta: Array, rng: np.random.Generator) -> NesterovState:
         """Return the state without momentum."""

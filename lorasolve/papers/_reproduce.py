@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pathlib
 import time
+import warnings
 from dataclasses import dataclass
+from typing import Any
 
-from .._files import write_atomically
+from .._files import PathLike, Write, write_together
 from .._progress import Progress
 from .._threads import blas_threads, get_threads
 from .._version import __version__
-from ..io import envelope, write_json
+from ..io import envelope, json_writer, to_json, write_json
+from ..plotting import figure_writer
 from .base import Cell, Claim, Experiment, Record
 
 _SAVE_EVERY = 2.0
@@ -83,11 +87,11 @@ def reproduce(experiment: Experiment, out: pathlib.Path, quick: bool, fresh: boo
     # What is shown and judged is what was written, the same for a first run and for one that was continued.
     records: list[Record] = json.loads(path.read_text())["records"]
     claims = experiment.claims(records)
-    _save(path, experiment, records, claims)
-    files = [path]
+    writes: dict[PathLike, Write] = {path: json_writer(_document(experiment, records, claims))}
     if experiment.size is not None:
-        files.append(path.with_suffix(".png"))
-        _write_figure(files[-1], experiment, records, experiment.size)
+        writes[path.with_suffix(".png")] = figure_writer(_figure(experiment, records, experiment.size))
+    write_together(writes)
+    files = [pathlib.Path(written) for written in writes]
     return Reproduction(experiment, quick, records, claims, files, time.perf_counter() - started)
 
 
@@ -114,11 +118,11 @@ def _run_cells(experiment: Experiment, path: pathlib.Path, quick: bool, fresh: b
                 record["seconds"] = time.perf_counter() - began
             kept.append(record)
             if time.perf_counter() - saved > _SAVE_EVERY:
-                _save(path, experiment, kept, [])
+                write_json(path, _document(experiment, kept, []))
                 saved = time.perf_counter()
     finally:
         progress.close()
-        _save(path, experiment, kept, [])
+        write_json(path, _document(experiment, kept, []))
 
 
 def _stem(experiment: Experiment, quick: bool) -> str:
@@ -129,9 +133,20 @@ def _finished(path: pathlib.Path) -> list[Record]:
     """Return the records of an earlier run of the same version, or none."""
     try:
         document = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except OSError:
         return []
-    return document["records"] if document.get("lorasolve") == __version__ else []
+    except ValueError:
+        document = None
+    records = document.get("records") if isinstance(document, dict) else None
+    if records is None or document.get("digest") != _digest(records):
+        warnings.warn(f"{path}: is damaged; its cells are run again", stacklevel=2)
+        return []
+    return records if document.get("lorasolve") == __version__ else []
+
+
+def _digest(records: list[Record]) -> str:
+    """Return what tells whether records are those that were written."""
+    return hashlib.sha256(json.dumps(records, sort_keys=True).encode()).hexdigest()
 
 
 def _matches(record: Record, cell: Cell) -> bool:
@@ -142,25 +157,25 @@ def _key(record: Record, cell: Cell) -> str:
     return json.dumps({key: record[key] for key in cell}, sort_keys=True)
 
 
-def _save(path: pathlib.Path, experiment: Experiment, records: list[Record], claims: list[Claim]) -> None:
+def _document(experiment: Experiment, records: list[Record], claims: list[Claim]) -> dict[str, Any]:
     body = {
         "experiment": experiment.name,
         "paper": experiment.paper,
         "summary": experiment.summary,
         "seeds": experiment.seeds,
         "records": records,
+        # Of the records as they are read back: numbers that JSON cannot hold are null there.
+        "digest": _digest(json.loads(to_json({"records": records}))["records"]),
         "claims": [claim.to_dict() for claim in claims],
     }
-    write_json(path, envelope("reproduce", body))
+    return envelope("reproduce", body)
 
 
-def _write_figure(
-    path: pathlib.Path, experiment: Experiment, records: list[Record], size: tuple[float, float]
-) -> None:
+def _figure(experiment: Experiment, records: list[Record], size: tuple[float, float]) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     experiment.draw(records, figure)
-    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=130))
+    return figure

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._text import text_table as text_table
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -78,6 +80,10 @@ class Experiment:
     seeds: ClassVar[str] = ""
     paper: ClassVar[str] = "LoRA Training Provably Converges (arXiv 2502.09376), and beyond"
     size: ClassVar[tuple[float, float] | None] = None
+
+    def missing(self) -> str | None:
+        """Return what the experiment needs beyond the default install and does not find, or None."""
+        return None
 
     @classmethod
     def page(cls) -> str:
@@ -180,17 +186,6 @@ def mean_and_error(values: ArrayLike, digits: int = 3) -> str:
         return f"{float(numbers[0]):.{digits}f}"
     error = float(np.std(numbers, ddof=1)) / math.sqrt(numbers.size)
     return f"{float(np.mean(numbers)):.{digits}f} +- {error:.{digits}f}"
-
-
-def text_table(header: list[str], rows: list[list[str]]) -> str:
-    """Return aligned columns, the first one to the left."""
-    widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
-
-    def line(row: list[str]) -> str:
-        first, *others = row
-        return "  ".join([first.ljust(widths[0]), *(c.rjust(w) for c, w in zip(others, widths[1:]))]).rstrip()
-
-    return "\n".join([line(header), *map(line, rows)])
 
 
 def distinct(records: list[Record], key: str) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import Literal, cast
 import numpy as np
 
 from .._registry import suggest
-from .._validate import Array, as_integer, as_number
+from .._validate import Array, as_choice, as_integer, as_number, as_text
 from ..adapters.softmax_gates import SoftmaxGates
 from ..linear_map import balanced, factor_svd, top_singular
 from ..problem import Problem
@@ -80,9 +80,8 @@ class Beam(Schedule):
         as_integer(self.events, "events", 2)
         as_number(self.kept, "kept", 0.0, 1.0)
         as_number(self.jitter, "jitter", 0.0)
-        if self.importance not in ("gate", "norm", "svd"):
-            raise ValueError(f"importance: expected 'gate', 'norm' or 'svd', got {self.importance!r}")
-        if self.expand not in EXPANSIONS:
+        as_choice(self.importance, "importance", ("gate", "norm", "svd"))
+        if as_text(self.expand, "expand") not in EXPANSIONS:
             raise ValueError(f"expand: unknown {self.expand!r}.{suggest(self.expand, list(EXPANSIONS))}")
 
     @classmethod

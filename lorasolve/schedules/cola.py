@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .._validate import as_flag
 from ..problem import Problem
 from .base import Stage
 from .periodic import Periodic
@@ -39,6 +40,10 @@ class ChainOfLoRA(Periodic):
 
     period: int = 100
     resample: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        as_flag(self.resample, "resample")
 
     name = "cola"
     summary = "COLA: merge every period, restart with a fresh Gaussian A and B = 0 (needs lam = 0)"

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from .._validate import as_integer, as_number
+from .._validate import as_choice, as_integer, as_number
 from ..inits.lora import LoRAStart
 from ..inits.spectral import gradient_step
 from ..linear_map import LinearMap, top_singular
@@ -67,8 +67,7 @@ class Periodic(Schedule):
     def __post_init__(self) -> None:
         as_integer(self.period, "period", 1)
         as_number(self.unload_fraction, "unload_fraction", 0.0, 1.0, open_low=True)
-        if self.restart not in ("lora", "gradient"):
-            raise ValueError(f"restart: expected 'lora' or 'gradient', got {self.restart!r}")
+        as_choice(self.restart, "restart", ("lora", "gradient"))
         LoRAStart(self.std)
 
     @property

@@ -8,7 +8,7 @@ from typing import Literal, cast
 import numpy as np
 
 from .._registry import suggest
-from .._validate import Array, as_integer, as_number
+from .._validate import Array, as_choice, as_flag, as_integer, as_number, as_text
 from ..adapters.lora import LoRA
 from ..problem import Problem
 from ._sketch import SKETCHES
@@ -73,9 +73,9 @@ class RACChain(Schedule):
     def __post_init__(self) -> None:
         as_integer(self.inner, "inner", 1)
         as_number(self.probability, "probability", 0.0, 1.0)
-        if self.side not in ("auto", "left", "right", "mixed"):
-            raise ValueError(f"side: expected 'auto', 'left', 'right' or 'mixed', got {self.side!r}")
-        if self.sketch not in SKETCHES:
+        as_choice(self.side, "side", ("auto", "left", "right", "mixed"))
+        as_flag(self.resample, "resample")
+        if as_text(self.sketch, "sketch") not in SKETCHES:
             raise ValueError(f"sketch: unknown {self.sketch!r}.{suggest(self.sketch, list(SKETCHES))}")
 
     def refusal(self, problem: Problem) -> str | None:

@@ -7,7 +7,7 @@ from typing import cast
 
 import numpy as np
 
-from .._validate import as_number
+from .._validate import as_iterable, as_number, shown
 from ..adapters.sora import SoRA
 from ..problem import Problem
 from .base import Schedule, Stage
@@ -37,9 +37,9 @@ class Sparsify(Schedule):
     has_stages = True
 
     def __post_init__(self) -> None:
-        values = [as_number(value, "penalties", 0.0) for value in self.penalties]
+        values = [as_number(value, "penalties", 0.0) for value in as_iterable(self.penalties, "penalties")]
         if not values or values != sorted(set(values)):
-            raise ValueError(f"penalties: expected increasing numbers >= 0, got {self.penalties!r}")
+            raise ValueError(f"penalties: expected increasing numbers >= 0, got {shown(self.penalties)}")
 
     @classmethod
     def showcase(cls, problem: Problem) -> None:

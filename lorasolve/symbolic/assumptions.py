@@ -20,6 +20,8 @@ from lorasolve.symbolic import rational as ra
 from lorasolve.symbolic.evaluate import Irrational, Values, evaluate, number, symbols_of
 from lorasolve.symbolic.rational import Unfit
 
+from .._validate import as_callable, as_instance, as_iterable, as_text
+
 MAX_DRAWS = 600
 
 
@@ -52,7 +54,7 @@ def _nothing(values: Values, rng: Random) -> None:
 
 def assume(name: str, *equations: tuple[Any, Any], impose: Callable[[Values, Random], None] = _nothing) -> Assumption:
     """Return an assumption with an own way of satisfying it; by default it must follow from those before it."""
-    return Assumption(name, equations, impose)
+    return Assumption(as_text(name, "name"), equations, as_callable(impose, "impose"))
 
 
 def named(symbol: Any, by: ex.ScalarExpr) -> Assumption:
@@ -66,6 +68,7 @@ def named(symbol: Any, by: ex.ScalarExpr) -> Assumption:
 
 def define(symbol: Any, by: Any) -> Assumption:
     """Define a matrix symbol by an expression, or a scalar symbol by a SymPy expression: ``define(A, P @ T)``."""
+    as_instance(symbol, "symbol", (ex.Symbol, sympy.Symbol))
     if not isinstance(symbol, ex.Symbol) and isinstance(by, ex.Expr):
         raise TypeError(f"define: the scalar {symbol} needs a SymPy expression, got {type(by).__name__}")
 
@@ -98,13 +101,16 @@ def orthonormal(*symbols: ex.Symbol) -> Assumption:
 
 def square_orthogonal(symbol: ex.Symbol) -> Assumption:
     """Assume that a square matrix is orthogonal, from both sides."""
-    both = orthonormal(symbol)
+    both = orthonormal(as_instance(symbol, "symbol", ex.Symbol))
     equations = (*both.equations, (symbol @ symbol.T, ex.eye(symbol.rows)))
     return Assumption(f"{symbol.name} orthogonal", equations, both.impose)
 
 
 def annihilated(symbol: ex.Symbol, left: Sequence[ex.Symbol] = (), right: Sequence[ex.Symbol] = ()) -> Assumption:
     """Assume ``P^T S = 0`` for every P in `left` and ``S Q = 0`` for every Q in `right`."""
+    as_instance(symbol, "symbol", ex.Symbol)
+    left = [as_instance(p, "left", ex.Symbol) for p in as_iterable(left, "left")]
+    right = [as_instance(q, "right", ex.Symbol) for q in as_iterable(right, "right")]
     equations = [(p.T @ symbol, ex.zeros(p.cols, symbol.cols)) for p in left]
     equations += [(symbol @ q, ex.zeros(symbol.rows, q.cols)) for q in right]
 
@@ -122,6 +128,8 @@ def annihilated(symbol: ex.Symbol, left: Sequence[ex.Symbol] = (), right: Sequen
 
 def inverse(symbol: ex.Symbol, of: ex.MatrixExpr) -> Assumption:
     """Assume ``symbol = of^{-1}``, used from both sides."""
+    as_instance(symbol, "symbol", ex.Symbol)
+    as_instance(of, "of", ex.MatrixExpr)
     equations = ((symbol @ of, ex.eye(symbol.rows)), (of @ symbol, ex.eye(symbol.rows)))
 
     def impose(values: Values, rng: Random) -> None:
@@ -132,6 +140,7 @@ def inverse(symbol: ex.Symbol, of: ex.MatrixExpr) -> Assumption:
 
 def diagonal(symbol: ex.Symbol) -> Assumption:
     """Draw a symmetric symbol diagonal and positive; the proofs do not use it."""
+    as_instance(symbol, "symbol", ex.Symbol)
 
     def impose(values: Values, rng: Random) -> None:
         if symbol.name not in values:

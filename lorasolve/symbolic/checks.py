@@ -40,6 +40,8 @@ from lorasolve.symbolic.soundness import (
 )
 from lorasolve.symbolic.terms import Fact, Premise, Square, Term, as_term
 
+from .._validate import as_choice, as_instance
+
 MutantKind: TypeAlias = Literal["sign", "constant", "dropped assumption", "swapped transpose", "swapped symbols"]
 
 EVALUATIONS = 4
@@ -75,13 +77,13 @@ class Mutant:
 
 def mutant(kind: MutantKind, change: str, counterexample: Mapping[Any, Any] | None = None, **edit: Any) -> Mutant:
     """Return a mutant that replaces the fields `edit` of its check."""
-    if kind not in get_args(MutantKind):
-        raise ValueError(f"kind: unknown mutant kind {kind!r}; accepted: {', '.join(get_args(MutantKind))}")
-    return Mutant(kind, change, edit, counterexample)
+    as_choice(kind, "kind", get_args(MutantKind))
+    return Mutant(kind, as_instance(change, "change", str), edit, counterexample)
 
 
 def dropped(what: Assumption | Premise, counterexample: Mapping[Any, Any] | None = None) -> Mutant:
     """Return the mutant that keeps the statement but not the assumption `what`."""
+    as_instance(what, "what", (Assumption, Premise))
     return Mutant("dropped assumption", f"without: {what.name}", {"without": what.name}, counterexample)
 
 
@@ -128,6 +130,11 @@ class Check(ABC):
         return ()
 
     @property
+    def unproved_facts(self) -> tuple[Fact, ...]:
+        """Those of the classical facts that no theorem here proves."""
+        return tuple(fact for fact in self.facts if not fact.proved_by)
+
+    @property
     def sources(self) -> tuple[Check, ...]:
         """The checks whose conclusions the proof uses."""
         return ()
@@ -140,7 +147,7 @@ class Check(ABC):
     @property
     def strength(self) -> str:
         """How the statement is known, in words: PROVED, PROVED UNDER named facts, VERIFIED or SAMPLED."""
-        return in_words(self.known, [fact.name for fact in self.facts])
+        return in_words(self.known, [fact.name for fact in self.unproved_facts])
 
     def prove(self) -> Outcome:
         """Try to prove the statement, unless something is wrong with how it is written."""
@@ -195,7 +202,9 @@ class Identity(Check):
         """The names of the assumptions."""
         return tuple(assumption.name for assumption in self.given)
 
-    def _given(self) -> list[Assumption]:
+    @property
+    def in_force(self) -> list[Assumption]:
+        """The assumptions, without the one that a mutant drops."""
         return [a for a in self.given if a.name != self.without]
 
     def _sides(self) -> tuple[ex.Expr, ex.Expr]:
@@ -208,22 +217,26 @@ class Identity(Check):
     def _prove(self) -> Outcome:
         """Reduce ``lhs - rhs`` by the assumptions; proved if nothing is left."""
         left, right = self._sides()
-        residual = normal_form(left - right, _rules(self._given()))  # type: ignore[operator]
+        residual = normal_form(left - right, _rules(self.in_force))  # type: ignore[operator]
         return Outcome(is_zero(residual), f"normal form of lhs - rhs: {residual}")
 
     def test(self, rng: Random) -> Outcome:
         """Compare both sides exactly at random rational matrices."""
         left, right = self._sides()
         for _ in range(EVALUATIONS):
-            values = draw((left, right), self._given(), rng)
+            values = draw((left, right), self.in_force, rng)
             if evaluate(left, values) != evaluate(right, values):
                 return Outcome(False, f"fails at {describe(values)}")
         return Outcome(True, f"{EVALUATIONS} random rational examples")
 
+    def witness(self, rng: Random) -> Values | None:
+        """Return values that satisfy all assumptions, or None if none were found."""
+        return _find(self._sides(), self.in_force, None, lambda values: True, rng)
+
     def counterexample(self, given: Mapping[Any, Any] | None, rng: Random) -> str | None:
         """Return matrices at which the two sides differ."""
         left, right = self._sides()
-        assumptions = self._given()
+        assumptions = self.in_force
 
         def fails(values: Values) -> bool:
             return bool(evaluate(left, values) != evaluate(right, values))
@@ -286,7 +299,9 @@ class Inequality(Check):
         """Return the conclusion for use in a later proof; it carries the facts used here, and this check as source."""
         return Premise(f"check {self.name}", self.lhs, self.rhs, self.facts, source=self)
 
-    def _given(self) -> list[Assumption]:
+    @property
+    def in_force(self) -> list[Assumption]:
+        """The assumptions, without the one that a mutant drops."""
         return [a for a in self.given if a.name != self.without]
 
     def _exprs(self) -> list[ex.Expr]:
@@ -318,7 +333,7 @@ class Inequality(Check):
         return next((fault for premise in names.values() if (fault := self._fault_of_premise(premise))), None)
 
     def _fault_of_premise(self, premise: Premise) -> str | None:
-        rules = _rules(self._given())
+        rules = _rules(self.in_force)
         pairs = ((premise.lhs, self.lhs), (premise.rhs, self.rhs))
         same = all(is_zero(normal_form(ex.scalar(a) - ex.scalar(b), rules)) for a, b in pairs)
         if same and premise.is_hypothesis:
@@ -345,7 +360,7 @@ class Inequality(Check):
 
     def _prove(self) -> Outcome:
         """Check the signs of the terms and that their sum is ``rhs - lhs``."""
-        rules = _rules(self._given())
+        rules = _rules(self.in_force)
         if self.without in {f.name for t in self.terms for f in t.factors if isinstance(f, Premise)}:
             return Outcome(False, f"the proof uses {self.without}")
         for term in self.terms:
@@ -359,7 +374,7 @@ class Inequality(Check):
         """Compare ``rhs - lhs`` with the terms of the proof, and their signs, at random rational matrices."""
         residual = self._residual()
         for _ in range(EVALUATIONS):
-            values = draw((residual,), self._given(), rng)
+            values = draw((residual,), self.in_force, rng)
             if evaluate(residual, values) != 0:
                 return Outcome(False, f"rhs - lhs - proof = {evaluate(residual, values)} at {describe(values)}")
             negative = next((term for term in self.terms if _negative(term, values)), None)
@@ -368,17 +383,27 @@ class Inequality(Check):
                 return Outcome(False, f"a term of the proof is {shown} at {describe(values)}")
         return Outcome(True, f"{EVALUATIONS} random rational examples")
 
+    def _premises_hold(self, values: Values) -> bool:
+        gaps = ((premise.equal, evaluate(premise.gap, values)) for premise in self.premises)
+        return all(gap == 0 if equal else gap >= 0 for equal, gap in gaps)
+
+    def witness(self, rng: Random) -> Values | None:
+        """Return values at which all assumptions and hypotheses hold, or None if none were found."""
+        examples = [twin.counterexample for twin in self.mutants if twin.of_statement and twin.counterexample]
+        for given in [*examples, None]:
+            values = _find(self._exprs(), self.in_force, given, self._premises_hold, rng)
+            if values is not None:
+                return values
+        return None
+
     def counterexample(self, given: Mapping[Any, Any] | None, rng: Random) -> str | None:
         """Return values that satisfy all that is known and violate the inequality."""
         left, right = _expr(self.lhs), _expr(self.rhs)
 
         def fails(values: Values) -> bool:
-            if not evaluate(left, values) > evaluate(right, values):
-                return False
-            gaps = ((premise.equal, evaluate(premise.gap, values)) for premise in self.premises)
-            return all(gap == 0 if equal else gap >= 0 for equal, gap in gaps)
+            return bool(evaluate(left, values) > evaluate(right, values)) and self._premises_hold(values)
 
-        values = _find(self._exprs(), self._given(), given, fails, rng)
+        values = _find(self._exprs(), self.in_force, given, fails, rng)
         if values is None:
             return None
         return f"lhs = {evaluate(left, values)} > rhs = {evaluate(right, values)} at {describe(values)}"

@@ -16,6 +16,8 @@ from typing import Any, TypeAlias
 
 import sympy
 
+from .._validate import as_flag, as_instance, as_integer, as_text, shown
+
 Dim: TypeAlias = Any  # a SymPy symbol or expression, or an integer
 ScalarLike: TypeAlias = Any  # int, Fraction, SymPy expression or ScalarExpr
 
@@ -242,7 +244,8 @@ class Form:
     """
 
     def __init__(self, name: str, rows: Dim, cols: Dim) -> None:
-        self.name, self.rows, self.cols = name, sympy.sympify(rows), sympy.sympify(cols)
+        self.name = as_text(name, "name")
+        self.rows, self.cols = sympy.sympify(_dim(rows, "rows")), sympy.sympify(_dim(cols, "cols"))
 
     def __call__(self, left: MatrixExpr, right: MatrixExpr) -> ScalarExpr:
         """Return the value at two matrices."""
@@ -282,46 +285,64 @@ class ScalarDerivative(ScalarExpr):
 
 def dims(names: str) -> Any:
     """Return symbolic dimensions, ``m, n, r = dims("m n r")``."""
-    return sympy.symbols(names, integer=True, positive=True)
+    return sympy.symbols(_names(names), integer=True, positive=True)
 
 
 def scalars(names: str, **assumptions: bool) -> Any:
     """Return SymPy symbols; positive unless other `assumptions` are given."""
-    return sympy.symbols(names, **(assumptions or {"positive": True}))
+    return sympy.symbols(_names(names), **(assumptions or {"positive": True}))
+
+
+def _names(names: str) -> str:
+    if not as_text(names, "names").strip(" ,"):
+        raise ValueError(f"names: expected names of symbols, got {names!r}")
+    return names
+
+
+def _dim(value: Dim, argument: str) -> Dim:
+    """Return a number of rows or columns: a positive integer, or an expression that stands for one."""
+    return value if isinstance(value, sympy.Expr) else as_integer(value, argument, 1)
 
 
 def matrix(name: str, rows: Dim, cols: Dim, *, symmetric: bool = False) -> Symbol:
     """Return a matrix symbol."""
-    return Symbol(name, rows, cols, symmetric)
+    return Symbol(as_text(name, "name"), _dim(rows, "rows"), _dim(cols, "cols"), as_flag(symmetric, "symmetric"))
 
 
 def vector(name: str, rows: Dim) -> Symbol:
     """Return a column vector."""
-    return Symbol(name, rows, 1)
+    return Symbol(as_text(name, "name"), _dim(rows, "rows"), 1)
 
 
 def eye(dim: Dim) -> MatrixExpr:
     """Return the identity matrix."""
-    return Identity(dim)
+    return Identity(_dim(dim, "dim"))
 
 
 def zeros(rows: Dim, cols: Dim) -> MatrixExpr:
     """Return the zero matrix."""
-    return Zero(rows, cols)
+    return Zero(_dim(rows, "rows"), _dim(cols, "cols"))
 
 
 def scalar(value: ScalarLike) -> ScalarExpr:
     """Return `value` as a scalar expression."""
-    return value if isinstance(value, ScalarExpr) else Constant(value)
+    if isinstance(value, ScalarExpr):
+        return value
+    try:
+        return Constant(value)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise TypeError(f"value: expected a number or a scalar expression, got {shown(value)}") from error
 
 
 def tr(of: MatrixExpr) -> ScalarExpr:
     """Return the trace."""
-    return Trace(of)
+    return Trace(as_instance(of, "of", MatrixExpr))
 
 
 def inner(left: MatrixExpr, right: MatrixExpr) -> ScalarExpr:
     """Return the trace inner product ``<left, right> = tr(left^T right)``."""
+    as_instance(left, "left", MatrixExpr)
+    as_instance(right, "right", MatrixExpr)
     if (left.rows, left.cols) != (right.rows, right.cols):
         raise ShapeError(f"inner product of {left.rows} x {left.cols} and {right.rows} x {right.cols}")
     return Trace(Product(Transpose(left), right))
@@ -334,11 +355,16 @@ def square(of: MatrixExpr | ScalarLike) -> ScalarExpr:
 
 def gradient(of: ScalarExpr, symbol: Symbol) -> MatrixExpr:
     """Return the gradient of a trace polynomial in a matrix symbol."""
-    return Gradient(of, symbol)
+    return Gradient(as_instance(of, "of", ScalarExpr), as_instance(symbol, "symbol", Symbol))
 
 
 def derivative(of: Any, along: Mapping[Symbol, MatrixExpr], order: int = 1) -> Any:
     """Return the `order`-th derivative of ``e -> of(symbol + e * direction)`` at ``e = 0``."""
+    as_instance(of, "of", (MatrixExpr, ScalarExpr))
+    for symbol, direction in as_instance(along, "along", Mapping).items():  # type: ignore[type-abstract]
+        as_instance(symbol, "along", Symbol)
+        as_instance(direction, "along", MatrixExpr)
+    as_integer(order, "order", 1, 100)
     return (MatrixDerivative if isinstance(of, MatrixExpr) else ScalarDerivative)(of, along, order)
 
 

@@ -378,7 +378,7 @@ def _matrix_form(expr: ex.MatrixExpr) -> MatrixPolynomial:
         case ex.MatrixDerivative():
             polynomial = _matrix_form(expr.children[0])
             for _ in range(expr.order):
-                polynomial = _derivative_matrix(polynomial, _directions(expr.along))
+                polynomial = _derivative_matrix(polynomial, _directions(expr.along, expr.order))
             return polynomial
     raise TypeError(f"no normal form for {type(expr).__name__}")
 
@@ -398,12 +398,16 @@ def _scalar_form(expr: ex.ScalarExpr) -> TracePolynomial:
         case ex.ScalarDerivative():
             polynomial = _scalar_form(expr.children[0])
             for _ in range(expr.order):
-                polynomial = _derivative_trace(polynomial, _directions(expr.along))
+                polynomial = _derivative_trace(polynomial, _directions(expr.along, expr.order))
             return polynomial
     raise TypeError(f"no normal form for {type(expr).__name__}")
 
 
-def _directions(along: Mapping[ex.Symbol, ex.MatrixExpr]) -> dict[str, MatrixPolynomial]:
+def _directions(along: Mapping[ex.Symbol, ex.MatrixExpr], order: int) -> dict[str, MatrixPolynomial]:
+    moving = {symbol.name for symbol in along}
+    inside = {node.name for by in along.values() for node in by.walk() if isinstance(node, ex.Symbol)}
+    if order > 1 and moving & inside:
+        raise ValueError(f"a derivative of order {order} along what contains {', '.join(moving & inside)}, which moves")
     return {symbol.name: _matrix_form(direction) for symbol, direction in along.items()}
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from random import Random
 from typing import Any
 
 from lorasolve._known import Known
 from lorasolve.symbolic.checks import Check, Mutant, Outcome, in_words
 from lorasolve.symbolic.theorem import KINDS, Theorem
+
+from .._validate import as_instance
 
 SEED = 20250
 
@@ -31,7 +33,8 @@ class CheckReport:
     """What became of a check.
 
     `holds` is the outcome; `known` and `facts` say what that is worth: a search that found no counterexample holds,
-    and is SAMPLED.
+    and is SAMPLED. `counterexample` is where a statement that does not hold fails. `second` is what a second checker
+    said, if one was asked, and `objection` why it refuses.
     """
 
     name: str
@@ -46,11 +49,19 @@ class CheckReport:
     tested: str
     seconds: float
     mutants: list[MutantReport]
+    counterexample: str | None = None
+    second: str | None = None
+    objection: str | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether the check holds and all its mutants were refuted."""
-        return self.holds and all(twin.refuted for twin in self.mutants)
+        """Whether the check holds, all its mutants were refuted, and the second checker has no objection."""
+        return self.holds and self.objection is None and all(twin.refuted for twin in self.mutants)
+
+    @property
+    def verdict(self) -> str:
+        """How the statement is known if it holds; otherwise REFUTED, by a counterexample, or NOT SHOWN."""
+        return self.strength if self.holds else "NOT SHOWN" if self.counterexample is None else "REFUTED"
 
     @property
     def strength(self) -> str:
@@ -59,7 +70,7 @@ class CheckReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as plain data."""
-        return asdict(self) | {"known": str(self.known), "ok": self.ok}
+        return asdict(self) | {"known": str(self.known), "ok": self.ok, "verdict": self.verdict}
 
 
 @dataclass(frozen=True)
@@ -150,20 +161,61 @@ def _run_check(check: Check, listed: Sequence[Check]) -> CheckReport:
     proof = _guarded(lambda: _proved(check, listed))
     test = _guarded(lambda: check.test(rng))
     mutants = [_run_mutant(check, twin, rng) for twin in check.mutants]
+    holds = proof.holds and test.holds
     return CheckReport(
         name=check.name,
         says=check.says,
         kind=check.kind,
         known=check.known,
-        facts=[fact.name for fact in check.facts],
+        facts=[fact.name for fact in check.unproved_facts],
         paper=check.paper,
         assumed=list(check.assumed),
-        holds=proof.holds and test.holds,
+        holds=holds,
         detail=f"the proof and the example disagree: {test.detail}" if proof.holds and not test.holds else proof.detail,
         tested=test.detail,
         seconds=time.process_time() - start,
         mutants=mutants,
+        counterexample=None if holds else _counterexample(check),
     )
+
+
+def _counterexample(check: Check) -> str | None:
+    """Return where a statement that was not shown fails, if it is well written and the search finds it."""
+    try:
+        return None if check.fault() else check.counterexample(None, Random(SEED))
+    except Exception:
+        return None
+
+
+def judged(
+    report: TheoremReport,
+    verdicts: Mapping[str, str | None],
+    left_out: Mapping[str, str],
+    changes: Mapping[str, list[str]],
+) -> TheoremReport:
+    """Return a report with the opinion of a second checker on each check.
+
+    Parameters
+    ----------
+    report
+        What became of the theorem.
+    verdicts
+        For each check ``theorem.name`` that the second checker was given, why it refuses, or None.
+    left_out
+        Why the other checks were not given to it.
+    changes
+        How checks differ from the pinned document.
+    """
+    checks = []
+    for check in report.checks:
+        name = f"{report.name}.{check.name}"
+        if name in left_out:
+            checks.append(replace(check, second=f"not asked: {left_out[name]}"))
+        else:
+            said = "agrees" if verdicts[name] is None else f"REFUSES: {verdicts[name]}"
+            checks.append(replace(check, second=said, objection=verdicts[name]))
+    found = [f"check {c.name}: {part}" for c in checks for part in changes.get(f"{report.name}.{c.name}", [])]
+    return replace(report, checks=checks, inconsistencies=[*report.inconsistencies, *found])
 
 
 def _run_mutant(check: Check, twin: Mutant, rng: Random) -> MutantReport:
@@ -184,13 +236,16 @@ def as_text(report: TheoremReport, verbose: bool = True) -> str:
     """Return a readable account of one theorem."""
     lines = [f"{report.name}: {report.title}   [{'ok' if report.ok else 'FAILED'}, {report.seconds:.1f} CPU s]"]
     for check in report.checks:
-        mark = check.strength if check.holds else "NOT SHOWN"
-        lines.append(f"  {check.name} ({check.kind}): {mark}")
+        lines.append(f"  {check.name} ({check.kind}): {check.verdict}")
         lines.append(f"      {check.says}")
         if check.assumed:
             lines.append(f"      assuming {'; '.join(check.assumed)}")
+        if check.second is not None:
+            lines.append(f"      second checker: {check.second}")
         if not check.holds:
             lines.append(f"      {_short(check.detail, 600)}")
+        if check.counterexample is not None:
+            lines.append(f"      counterexample: {_short(check.counterexample, 600)}")
         for twin in check.mutants:
             lines.append(f"      {'refuted ' if twin.refuted else 'SURVIVED'} {twin.kind}: {twin.change}")
             if verbose or not twin.refuted:
@@ -211,18 +266,25 @@ def strengths(checks: Sequence[CheckReport]) -> str:
 def summary(reports: Sequence[TheoremReport]) -> str:
     """Return one line about all theorems."""
     checks = [check for report in reports for check in report.checks]
+    asked = [check for check in checks if check.second is not None]
+    agreed = sum(check.second == "agrees" for check in asked)
     mutants = [twin for check in checks for twin in check.mutants]
     return (
         f"{len(reports)} theorems, {len(checks)} checks: {strengths(checks)}; "
         f"{sum(twin.refuted for twin in mutants)} of {len(mutants)} mutants refuted; "
+        f"{f'the second checker agrees with {agreed} and was not asked about {_not_asked(asked)}; ' if asked else ''}"
         f"{sum(report.seconds for report in reports):.1f} CPU s; "
         f"{'everything holds' if all(report.ok for report in reports) else 'FAILED: ' + _failed(reports)}"
     )
 
 
+def _not_asked(checks: Sequence[CheckReport]) -> int:
+    return sum(check.second != "agrees" and check.objection is None for check in checks)
+
+
 def run_module(name: str, theorem: Theorem) -> int:
     """Check a single theorem and print the report: the last line of every theorem module."""
-    report = run(name, theorem)
+    report = run(as_instance(name, "name", str), as_instance(theorem, "theorem", Theorem))
     print(as_text(report))
     return 0 if report.ok else 1
 

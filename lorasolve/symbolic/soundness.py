@@ -74,12 +74,16 @@ def fault_of_value(value: Any) -> str | None:
     return None
 
 
+def denominators(value: Any) -> list[Any]:
+    """Return what a SymPy expression divides by and cannot be shown to be other than zero."""
+    divided = (node for node in sympy.preorder_traversal(value) if node.is_Pow and node.exp.could_extract_minus_sign())
+    return [node.base for node in divided if not _never_zero(node.base)]
+
+
 def fault_of_quotients(value: Any) -> str | None:
     """Refuse a SymPy expression with a denominator that may vanish."""
-    for node in sympy.preorder_traversal(value):
-        if node.is_Pow and node.exp.could_extract_minus_sign() and not _never_zero(node.base):
-            return f"{value} may have a pole: {node.base} is not provably other than zero"
-    return None
+    poles = denominators(value)
+    return f"{value} may have a pole: {poles[0]} is not provably other than zero" if poles else None
 
 
 def fault_of_named_sign(left: Any, right: Any) -> str | None:

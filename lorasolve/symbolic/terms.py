@@ -11,14 +11,21 @@ from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic.normal import Rules, normal_form
 from lorasolve.symbolic.positivity import provably_nonnegative
 
+from .._validate import as_instance, as_text
+
 
 @dataclass(frozen=True)
 class Fact:
-    """A classical theorem that is used but not proved here."""
+    """A classical theorem that proofs use by its statement.
+
+    `proved_by` names the theorem whose checks prove it; without one it is taken from the reference, and what uses it is
+    PROVED UNDER it.
+    """
 
     name: str
     statement: str
     reference: str
+    proved_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,17 +64,17 @@ class Premise:
 
 def hypothesis(name: str, lhs: Any, rhs: Any) -> Premise:
     """Return an inequality ``lhs <= rhs`` that the theorem assumes."""
-    return Premise(name, lhs, rhs)
+    return Premise(as_text(name, "name"), lhs, rhs)
 
 
 def equation(name: str, lhs: Any, rhs: Any) -> Premise:
     """Return an equation between scalars that the theorem assumes or has derived."""
-    return Premise(name, lhs, rhs, equal=True)
+    return Premise(as_text(name, "name"), lhs, rhs, equal=True)
 
 
 def by_fact(fact: Fact, name: str, lhs: Any, rhs: Any) -> Premise:
     """Return an instance ``lhs <= rhs`` of a classical fact."""
-    return Premise(name, lhs, rhs, (fact,))
+    return Premise(as_text(name, "name"), lhs, rhs, (as_instance(fact, "fact", Fact),))
 
 
 @dataclass(frozen=True)

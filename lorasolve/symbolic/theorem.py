@@ -5,12 +5,16 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+import runpy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from textwrap import dedent
 from types import ModuleType
 
 from lorasolve.symbolic.checks import Check, Exact, Identity, Inequality, Sampled, ScalarCheck, SumOfSquares
+
+from .._validate import as_instance
 
 SECTIONS = ("Statement", "Assumptions", "Source", "Idea", "Checks", "Used by")
 
@@ -108,9 +112,30 @@ class Theorem:
         return found
 
 
+def load(path: Path) -> Theorem:
+    """Return the theorem that a Python file defines as ``THEOREM``, wherever the file is.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, does not run, or defines no theorem.
+    """
+    if not path.is_file():
+        raise ValueError(f"NAME: no file {path}")
+    try:
+        found = runpy.run_path(str(path)).get("THEOREM")
+    except Exception as error:
+        raise ValueError(f"NAME: {path} does not run: {type(error).__name__}: {error}") from error
+    if not isinstance(found, Theorem):
+        raise ValueError(f"NAME: {path} defines no THEOREM; copy proofs/_template.py for one that does")
+    return found
+
+
 def discover(package: ModuleType) -> dict[str, Theorem]:
     """Return the theorems that the modules of a package define as ``THEOREM``, by module name, in its order."""
     found: dict[str, Theorem] = {}
+    if not hasattr(as_instance(package, "package", ModuleType), "__path__"):
+        raise TypeError(f"package: expected a package, got the module {package.__name__!r}")
     for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name):
         if not info.name.startswith("_"):
             theorem = getattr(importlib.import_module(f"{package.__name__}.{info.name}"), "THEOREM", None)

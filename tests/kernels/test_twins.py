@@ -28,7 +28,8 @@ def _lane_arithmetic(a, r, out):
     v = simd.load(a, 0)
     w = simd.load_first(a, 3, r)
     simd.store(out, 0, simd.fma(v, w, simd.splat(a[1])))
-    simd.store_first(out, simd.WIDTH, r, simd.sqrt(simd.div(simd.sub(v, w), simd.mul(v, v))))
+    difference = simd.sub(simd.fnma(w, w, simd.mul(v, v)), w)
+    simd.store_first(out, simd.WIDTH, r, simd.sqrt(simd.div(difference, simd.mul(v, v))))
     return simd.total(w)
 
 
@@ -40,7 +41,7 @@ def test_lanes_do_arithmetic(dtype):
     v, w = a[:16], np.where(np.arange(16) < 10, a[3:19], 0)
     assert got == w.sum()
     assert_allclose(out[:16], v * w + a[1], rtol=1e-6)
-    expected = np.where(np.arange(16) < 10, np.sqrt((v - w) / (v * v)), 7)
+    expected = np.where(np.arange(16) < 10, np.sqrt((v * v - w * w - w) / (v * v)), 7)
     assert_allclose(out[16:32], expected, rtol=1e-6)
     assert (out[32:] == 7).all()
 

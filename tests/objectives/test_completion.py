@@ -81,9 +81,9 @@ def test_float32_is_kept():
 def test_bad_input_names_the_argument():
     with pytest.raises(ValueError, match=r"\[0, 1\] is given more than once"):
         MatrixCompletion([0, 1, 0], [1, 0, 1], [1.0, 2.0, 3.0], (2, 2))
-    with pytest.raises(ValueError, match="rows: expected positions from 0 to 1, got 2"):
+    with pytest.raises(ValueError, match="rows: expected integers from 0 to 1, got 2"):
         MatrixCompletion([0, 2], [1, 0], [1.0, 2.0], (2, 2))
-    with pytest.raises(ValueError, match="cols: expected positions from 0 to 1, got -1"):
+    with pytest.raises(ValueError, match="cols: expected integers from 0 to 1, got -1"):
         MatrixCompletion([0, 1], [1, -1], [1.0, 2.0], (2, 2))
     with pytest.raises(TypeError, match="rows: expected integers"):
         MatrixCompletion([0.0, 1.0], [1, 0], [1.0, 2.0], (2, 2))

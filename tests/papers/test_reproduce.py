@@ -14,6 +14,7 @@ from lorasolve.papers.table2 import _nested
 
 MAIN_PAPER = {
     "table1", "table2", "figure2", "sharp", "lemma1", "init_bias", "special_regime", "many_matrices",
+    "minilm", "transformer_starts",
 }  # fmt: skip
 
 
@@ -65,11 +66,21 @@ def test_quick_results_are_kept_apart(tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {"squares-quick.json", "squares-quick.png"}
 
 
-def test_damaged_files_are_recomputed(tmp_path):
-    (tmp_path / "squares-quick.json").write_text("{broken")
-    experiment = Squares()
-    reproduce(experiment, tmp_path, quick=True)
-    assert experiment.ran == [0, 1, 2]
+def test_damaged_files_are_recomputed_once(tmp_path):
+    path = tmp_path / "squares-quick.json"
+    reproduce(Squares(), tmp_path, quick=True)
+    whole = path.read_text()
+    changed = whole.replace('"square": 4', '"square": 5')
+    assert changed != whole
+    for text in ("{broken", "[]", "null", '{"records": 7}', changed, whole.replace('"records"', '"recrods"')):
+        path.write_text(text)
+        experiment = Squares()
+        with pytest.warns(UserWarning, match="is damaged; its cells are run again"):
+            reproduce(experiment, tmp_path, quick=True)
+        assert experiment.ran == [0, 1, 2]
+        again = Squares()
+        reproduce(again, tmp_path, quick=True)
+        assert again.ran == []
 
 
 def test_all_experiments_are_found_and_state_cells_seeds_summary_and_paper():

@@ -27,13 +27,20 @@ def test_the_page_is_up_to_date(reports):
 
 
 def test_the_template_on_the_page_is_a_theorem_of_few_lines(tmp_path):
-    (template,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    template, _ = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
     code = template.split('"""')[2]
     assert len([line for line in code.splitlines() if line.strip()]) <= 30
     file = tmp_path / "projection.py"
     file.write_text(template, encoding="utf-8")
     done = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "projection (sos): PROVED" in done.stdout
+
+
+def test_the_light_way_on_the_page_prints_what_it_says():
+    text = PAGE.read_text(encoding="utf-8")
+    _, code = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert f"prints `{done.stdout.strip()}`" in text
 
 
 def test_a_new_module_in_the_folder_is_found_without_further_edits(tmp_path, monkeypatch):

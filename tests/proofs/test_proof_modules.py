@@ -45,6 +45,20 @@ def test_facts_in_use_are_those_of_the_list():
     assert used <= set(FACTS)
 
 
+@pytest.mark.parametrize("fact", [fact for fact in FACTS if fact.proved_by], ids=lambda fact: fact.name)
+def test_a_fact_that_counts_as_proved_has_a_proof_that_uses_no_fact(fact, reports):
+    assert reports[fact.proved_by].ok
+    for check in THEOREMS[fact.proved_by].checks:
+        assert check.known is Known.PROVED and check.facts == (), check.name
+
+
+def test_what_rests_on_a_fact_that_is_not_proved_says_so():
+    open_facts = [fact.name for fact in FACTS if not fact.proved_by]
+    assert open_facts == ["rank of sums and limits", "Rotfel'd"]
+    labels = {check.strength for theorem in THEOREMS.values() for check in theorem.checks}
+    assert labels == {"PROVED", "VERIFIED", "SAMPLED", *(f"PROVED UNDER {name}" for name in open_facts)}
+
+
 def test_every_statement_of_the_paper_has_a_check_and_every_reference_a_statement():
     covered = {check.paper for theorem in THEOREMS.values() for check in theorem.checks} - {""}
     assert covered == set(STATEMENTS)

@@ -14,7 +14,7 @@ from lorasolve.symbolic import discover
 ROOT = Path(lorasolve.__file__).parent
 THEOREMS = discover(proofs)
 # The checker itself speaks of the folder, not of single theorems.
-CHECKER = {"symbolic"}
+CHECKER = ("symbolic/", "commands/prove.py")
 
 
 def mentions():
@@ -22,7 +22,7 @@ def mentions():
     found = {}
     for path in sorted(ROOT.rglob("*.py")):
         relative = path.relative_to(ROOT)
-        if relative.parts[0] not in CHECKER:
+        if not relative.as_posix().startswith(CHECKER):
             named = set(re.findall(r"\bproofs[/.]([a-z]\w*)", path.read_text(encoding="utf-8")))
             if named:
                 found[f"lorasolve/{relative.as_posix()}"] = named

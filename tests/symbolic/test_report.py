@@ -96,7 +96,7 @@ def test_a_true_theorem_is_ok():
 
 def test_a_false_theorem_is_not():
     report = run("double", theorem(factor=4))
-    assert not report.ok and "NOT SHOWN" in as_text(report)
+    assert not report.ok and "REFUTED" in as_text(report)
     assert run_module("double", theorem(factor=4)) == 1
 
 

@@ -1,0 +1,110 @@
+"""Block Krylov spaces of ``S^T S`` for a matrix known by products: Ritz values, which are never above the truth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ._validate import Array
+
+if TYPE_CHECKING:
+    from .linear_map import LinearMap
+
+# Columns of a block. Products with eight columns cost little more than with one where memory is the limit, and a
+# block meets the top singular vector sooner than a single vector does.
+BLOCK = 8
+# What a product leaves outside the space, relative to ``S^T S``, below which it counts as rounding.
+CLOSED = 1e-14
+
+
+class Krylov:
+    """An orthonormal basis of ``span{(S^T S)^j V_0}`` and the matrix of ``S^T S`` on it.
+
+    The basis is kept on the side of the columns of ``S`` alone, with full reorthogonalisation, and the matrix is
+    evaluated as it is defined: its eigenvalues are squares of lower bounds of singular values of ``S`` whatever
+    rounding does to the recurrence.
+
+    Parameters
+    ----------
+    S : LinearMap
+        m x n; products are cheapest where ``n <= m``.
+    start : ndarray of shape (n, b)
+        ``V_0``.
+
+    Attributes
+    ----------
+    dimension : int
+        Of the space on which the matrix is known.
+    blocks : int
+        How many powers ``(S^T S)^j``, ``j < blocks``, the space contains.
+    closed : bool
+        Whether ``S^T S`` maps the space to itself, up to rounding.
+    """
+
+    def __init__(self, S: LinearMap, start: Array) -> None:
+        self.S = S
+        self.dimension = self.blocks = 0
+        self.closed = False
+        self._rows = np.empty((0, start.shape[0]))  # the basis, one vector a row
+        self._matrix = np.empty((0, 0))
+        self._found = np.linalg.qr(start)[0].T
+        self._size = 0.0
+
+    def grow(self) -> None:
+        """Multiply the newest block by ``S^T S``: the matrix becomes known on it, and a next block is found."""
+        last, k = self.dimension, self.dimension + len(self._found)
+        self._reserve(k)
+        self._rows[last:k] = self._found
+        V = self._rows[:k]
+        W = self.S.rmatmat(self.S.matmat(np.ascontiguousarray(V[last:].T))).T
+        self._size = max(self._size, float(np.linalg.norm(W, axis=1).max()))
+        inner = W @ V.T
+        W = W - inner @ V
+        again = W @ V.T
+        W -= again @ V
+        inner += again
+        inner[:, last:] = 0.5 * (inner[:, last:] + inner[:, last:].T)
+        self._matrix[last:k, :k], self._matrix[:k, last:k] = inner, inner.T
+        self.dimension, self.blocks = k, self.blocks + 1
+        # The next block: an orthonormal basis of what is left, without directions that are rounding errors.
+        u, s, next_rows = np.linalg.svd(W, full_matrices=False)
+        count = min(int(np.count_nonzero(s > CLOSED * self._size)), V.shape[1] - k)
+        self.closed = count == 0
+        rows = next_rows[:count]
+        rows = rows - (rows @ V.T) @ V
+        self._found = np.linalg.qr(rows.T)[0].T
+        self._left = u * s
+
+    def values(self) -> Array:
+        """Return the singular values of ``S`` on the space, largest first."""
+        k = self.dimension
+        return np.sqrt(np.maximum(np.linalg.eigvalsh(self._matrix[:k, :k])[::-1], 0.0))
+
+    def triplets(self, count: int) -> tuple[Array, Array, Array]:
+        """Return the largest values, their right vectors (n, count), and the distances to true singular values.
+
+        For ``S^T S v = theta^2 v + w`` and ``u = S v / theta`` the pair leaves the residual ``||w|| / theta``.
+        """
+        k = self.dimension
+        squares, vectors = np.linalg.eigh(self._matrix[:k, :k])
+        squares, vectors = squares[: -count - 1 : -1], vectors[:, : -count - 1 : -1]
+        values = np.sqrt(np.maximum(squares, 0.0))
+        rest = np.linalg.norm(self._left.T @ vectors[k - len(self._left) :], axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            residuals = np.where(rest > 0.0, rest / values, 0.0)
+        return values, self._rows[:k].T @ vectors, np.minimum(residuals, np.sqrt(rest))
+
+    def basis(self) -> Array:
+        """Return the basis, one vector a column (n, dimension)."""
+        return self._rows[: self.dimension].T
+
+    def _reserve(self, k: int) -> None:
+        """Make room for ``k`` vectors."""
+        if k <= len(self._rows):
+            return
+        room = min(max(2 * len(self._rows), k, 8 * BLOCK), self._rows.shape[1])
+        rows, matrix = np.empty((room, self._rows.shape[1])), np.zeros((room, room))
+        old = self.dimension
+        rows[:old], matrix[:old, :old] = self._rows[:old], self._matrix[:old, :old]
+        self._rows, self._matrix = rows, matrix

@@ -1,0 +1,62 @@
+"""``lorasolve complete``: fill a matrix of ratings, with a certificate, and keep the model."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..io import envelope, read_ratings
+from ..models import MEANS, fit_completion
+from .base import Command, ExitCode, certified, emit, emphasis, remark
+
+
+class CompleteCommand(Command):
+    """Fit means and a certified low-rank update to ratings."""
+
+    name = "complete"
+    summary = "complete a matrix of ratings by the certified nuclear-norm optimum; --out keeps the model for predict"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        parser.add_argument("file", help="ratings: .csv, .tsv, .data, .inter or .mtx")
+        parser.add_argument("--lam", type=float, help="weight of the nuclear norm (default: a tenth of the critical)")
+        parser.add_argument("--means", choices=MEANS, default="global", help="means taken off first (default global)")
+        parser.add_argument("--clip", type=float, nargs=2, metavar=("LOW", "HIGH"), help="range of predictions")
+        parser.add_argument("--tol", type=float, default=1e-4, help="certified relative gap (default 1e-4)")
+        group = parser.add_argument_group("output")
+        group.add_argument("--out", metavar="FILE", help="write the model here, for 'lorasolve predict'")
+        group.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+        group.add_argument("--quiet", action="store_true", help="no progress and no remarks on stderr")
+        group.add_argument(
+            "--require-certificate", action="store_true", help="exit with 1 if not certified, 3 if interrupted"
+        )
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Read, fit, write, print."""
+        ratings = read_ratings(args.file)
+        clip = None if args.clip is None else (args.clip[0], args.clip[1])
+        fitted = fit_completion(ratings, args.lam, args.means, clip, args.tol, progress=not args.quiet)
+        model, certificate = fitted.model, fitted.optimum.certificate
+        if args.out is not None:
+            model.save(args.out)
+            remark(args, f"written: {args.out}")
+        m, n = ratings.shape
+        error = model.predict(model.row_labels[ratings.rows], model.col_labels[ratings.cols]) - ratings.values
+        rmse = float((error**2).mean() ** 0.5)
+        document = {
+            "shape": [m, n],
+            "entries": len(ratings.values),
+            "lam": model.lam,
+            "means": model.means,
+            "rank": model.rank,
+            "training_rmse": rmse,
+            "certificate": certificate.to_dict(),
+            "out": args.out,
+        }
+        text = (
+            f"{m} x {n}, {len(ratings.values)} entries, means {model.means}, lam = {model.lam:.6g}\n"
+            f"rank {model.rank}, training rmse {rmse:.4g}\n\n{emphasis(str(certificate), certificate.is_global)}"
+        )
+        emit(args, envelope("complete", document), text)
+        if fitted.optimum.interrupted:
+            return ExitCode.INCONCLUSIVE
+        return certified(fitted.optimum.success, args.require_certificate)

@@ -1,0 +1,83 @@
+"""``lorasolve diagnose``: what the files of a LoRA adapter show, and what they cannot show."""
+
+from __future__ import annotations
+
+import argparse
+
+from .._files import write_atomically
+from ..io import envelope
+from ..peft_files.decay import KINDS, Decay
+from ..peft_files.diagnosis import FINDINGS, Diagnosis, diagnose
+from ..peft_files.page import diagnosis_page
+from ..peft_files.text import SORT_KEYS, diagnosis_text
+from .base import Command, ExitCode, emit, emphasis
+
+# What makes `--fail-on` fail: the finding itself or a worse one.
+_FAIL_ON = {"loud": ("non_finite", "loud"), "untrained": ("non_finite", "loud", "spiked", "untrained")}
+
+
+class DiagnoseCommand(Command):
+    """Read an adapter and report."""
+
+    name = "diagnose"
+    summary = "what the files of a LoRA adapter show: size, rank, balance, failures; needs neither torch nor data"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        parser.add_argument(
+            "adapter",
+            help="a folder with adapter_config.json and adapter_model.safetensors (a trainer's checkpoint is one), or "
+            "a kohya .safetensors file",
+        )
+        parser.add_argument(
+            "--base",
+            metavar="PATH",
+            help="frozen weights: a safetensors file, or a folder with model.safetensors or its index",
+        )
+        parser.add_argument(
+            "--lam", type=float, help="weight decay of the run; l2 unless --weight-decay-kind says otherwise"
+        )
+        parser.add_argument(
+            "--weight-decay-kind",
+            choices=KINDS,
+            metavar="KIND",
+            help="l2 (part of the loss), decoupled (AdamW), none or unknown; 'lorasolve explain decay' tells which",
+        )
+        group = parser.add_argument_group("output")
+        group.add_argument("--sort", choices=("worst", *SORT_KEYS), default="worst", help="order of the layers")
+        group.add_argument("--layers", type=int, default=10, metavar="N", help="how many layers to list (default 10)")
+        group.add_argument("--html", metavar="FILE", help="write the report as one page, with a picture of the spectra")
+        group.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+        group.add_argument(
+            "--fail-on",
+            choices=tuple(_FAIL_ON),
+            metavar="FINDING",
+            help="loud or untrained: exit with 1 only for that finding or a worse one, with 3 if it could not be "
+            "tested, else with 0; without this option any finding gives 1, and an inconclusive diagnosis 3",
+        )
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Read, judge, write, print."""
+        if args.layers < 0:
+            raise ValueError(f"--layers: expected an integer >= 0, got {args.layers}")
+        kind = args.weight_decay_kind or ("unknown" if args.lam is None else "l2")
+        stated = args.weight_decay_kind is not None or args.lam is not None
+        decay = Decay(kind, args.lam, "as given") if stated else Decay()
+        diagnosis = diagnose(args.adapter, base=args.base, decay=decay)
+        if args.html:
+            page = diagnosis_page(diagnosis).encode()
+            write_atomically(args.html, lambda file: file.write(page))
+        good = {"low_rank": True, "inconclusive": None}.get(diagnosis.kind, False)
+        verdict, newline, rest = diagnosis_text(diagnosis, args.layers, args.sort).partition("\n")
+        emit(args, envelope("diagnose", diagnosis.to_dict()), emphasis(verdict, good) + newline + rest)
+        return _exit_code(diagnosis, args.fail_on)
+
+
+def _exit_code(diagnosis: Diagnosis, fail_on: str | None) -> int:
+    if fail_on is None:
+        return {"low_rank": ExitCode.FINE, "inconclusive": ExitCode.INCONCLUSIVE}.get(diagnosis.kind, ExitCode.FALSE)
+    if any(diagnosis.with_finding(finding) for finding in FINDINGS if finding in _FAIL_ON[fail_on]):
+        return ExitCode.FALSE
+    # A size that nothing could be held against is not known to be in proportion.
+    tested = diagnosis.magnitude_known if fail_on == "loud" else not diagnosis.unusable
+    return ExitCode.FINE if tested else ExitCode.INCONCLUSIVE

@@ -1,0 +1,49 @@
+"""``lorasolve explain``: what a setting of a trainer means for the theorems."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..io import envelope
+from ..peft_files.decay import OPTIMIZERS, SCHEDULES, explain_decay
+from .base import Command, ExitCode, emit
+
+
+class ExplainCommand(Command):
+    """Explain a setting in the terms of the theorems."""
+
+    name = "explain"
+    summary = "which lam a trainer's weight decay really applies to LoRA factors, or that it applies none, and why"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        parser.add_argument("topic", choices=("decay",), help="what to explain: decay")
+        parser.add_argument(
+            "--optimizer",
+            required=True,
+            metavar="NAME",
+            help=f"as PyTorch or transformers call it: {', '.join(OPTIMIZERS)}",
+        )
+        parser.add_argument("--lr", type=float, required=True, help="learning rate (the largest of the schedule)")
+        parser.add_argument("--wd", type=float, required=True, help="weight decay")
+        parser.add_argument("--alpha", type=float, required=True, help="lora_alpha")
+        parser.add_argument("--rank", type=int, required=True, help="r")
+        parser.add_argument("--steps", type=int, required=True, help="optimizer steps of the run")
+        parser.add_argument("--rslora", action="store_true", help="scaling alpha/sqrt(r) instead of alpha/r")
+        parser.add_argument("--schedule", choices=SCHEDULES, default="constant", help="default constant")
+        parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Explain and print."""
+        found = explain_decay(
+            args.optimizer,
+            args.lr,
+            args.wd,
+            alpha=args.alpha,
+            rank=args.rank,
+            steps=args.steps,
+            rslora=args.rslora,
+            schedule=args.schedule,
+        )
+        emit(args, envelope("explain", found.to_dict()), str(found))
+        return ExitCode.FINE

@@ -1,0 +1,60 @@
+"""``lorasolve interfere``: overlap of adapters, and the rank of their sum."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+
+import numpy as np
+
+from ..io import envelope
+from ..peft_files.folder import printable
+from ..peft_files.overlap import Interference, interfere
+from .base import Command, ExitCode, emit
+
+
+class InterfereCommand(Command):
+    """Compare the updates of several adapters."""
+
+    name = "interfere"
+    summary = "how LoRA adapters overlap, and the rank and norms of their sum, module by module, exactly"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        parser.add_argument("adapters", nargs="+", metavar="ADAPTER", help="at least two adapters of one base model")
+        parser.add_argument("--layers", type=int, default=10, metavar="N", help="how many modules to list (default 10)")
+        parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Compare and print."""
+        found = interfere(args.adapters)
+        emit(args, envelope("interfere", found.to_dict()), _text(found, args.layers))
+        return ExitCode.FINE
+
+
+def _text(found: Interference, count: int) -> str:
+    lines = [
+        f"{k}: {printable(name)} ({alone} modules of its own)"
+        for k, (name, alone) in enumerate(zip(found.names, found.alone))
+    ]
+    if not found.modules:
+        return "\n".join([*lines, "no module is changed by two of them: they do not interfere"])
+    cosines = [module.largest_cosine for module in found.modules]
+    factors = [module.amplification for module in found.modules]
+    lines += [
+        f"{len(found.modules)} shared modules: largest cosine {max(cosines, key=abs):.3g}, median "
+        f"{statistics.median(cosines):.2g}; ||sum||_F is {min(factors):.3g} to {max(factors):.3g} times what "
+        "orthogonal updates would give",
+        "",
+        f"modules, largest cosine first ({min(count, len(cosines))} of {len(cosines)}):",
+    ]
+    width = max((len(printable(module.module, 60)) for module in found.modules[:count]), default=0)
+    for module in found.modules[:count]:
+        pairs = np.triu_indices(len(module.cosines), 1)
+        left, right = module.left[pairs].max(), module.right[pairs].max()
+        lines.append(
+            f"{printable(module.module, 60).ljust(width)}  cosine {module.largest_cosine:+.3f}  overlap of outputs "
+            f"{left:.2f}, inputs {right:.2f}  rank {'+'.join(map(str, module.ranks))} -> {module.sum_rank}  "
+            f"||sum||_F x {module.amplification:.3f}"
+        )
+    return "\n".join(lines)

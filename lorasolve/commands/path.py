@@ -1,0 +1,115 @@
+"""``lorasolve path``: the certified optimum over ``lam``, and which ``lam`` and rank to take."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from .._files import write_atomically
+from ..io import envelope, write_json
+from ..studies.lam_path import Path, path
+from ..studies.validation import Validation, cross_validate
+from .base import (
+    Command,
+    ExitCode,
+    add_data_arguments,
+    add_output_arguments,
+    certified,
+    emit,
+    outputs,
+    problem_from,
+    problem_line,
+    remark,
+    task_from,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class PathCommand(Command):
+    """Compute the path; with held-out data or folds, choose ``lam``."""
+
+    name = "path"
+    summary = "the convex optimum over lam, every point certified; with held-out data or --folds, the best lam"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        group = add_data_arguments(parser)
+        group.add_argument(
+            "--lam",
+            type=float,
+            nargs="+",
+            metavar="L",
+            help="the values (default: --count values down from ||grad f(0)||_2)",
+        )
+        group.add_argument("--count", type=int, default=20, metavar="N", help="how many values (default 20)")
+        parser.add_argument(
+            "--tol", type=float, default=1e-6, help="certified relative gap at every lam (default 1e-6)"
+        )
+        parser.add_argument("--folds", type=int, metavar="K", help="choose lam by cross-validation with K parts")
+        add_output_arguments(parser, "write NAME.json and the curve, NAME.png")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Compute, print, write."""
+        task = task_from(args)
+        lams = args.count if args.lam is None else args.lam
+        args.lam = 1.0 if args.lam is None else args.lam[0]
+        problem = problem_from(args, task)
+        found: Path | Validation
+        if args.folds is not None or task.test is not None:
+            # Folds are parts of what is trained on; data that are held out for good come first.
+            held_out = task.test if args.folds is None else None
+            folds = 2 if args.folds is None else args.folds
+            found = cross_validate(
+                problem, lams, folds, args.tol, held_out=held_out, seed=args.split_seed, progress=not args.quiet
+            )
+        else:
+            found = path(problem, lams, args.tol, progress=not args.quiet)
+        document = envelope("path", {"task": task.title, "path": found.to_dict()})
+        if args.out is not None:
+            report, picture = outputs(args.out, ".json", ".png")
+            write_json(report, document)
+            _draw(str(picture), found)
+            remark(args, f"written: {report}, {picture}")
+        line = problem_line(problem).partition(", lam")[0]
+        emit(args, document, f"{task.title}\n{line}\n\n{found.table()}{_conclusion(found)}")
+        if isinstance(found, Path) and found.interrupted:
+            return ExitCode.INCONCLUSIVE
+        return certified(found.success, args.require_certificate)
+
+
+def _conclusion(found: Path | Validation) -> str:
+    if isinstance(found, Path):
+        return ""
+    fit = found.fit
+    return (
+        f"\n\nleast {found.error_name} at lam = {found.best:g}; there the optimum is found to a relative gap of "
+        f"{fit.relative_gap:.1e} ({fit.certificate.level}), with rank {fit.rank}"
+    )
+
+
+def _draw(name: str, found: Path | Validation) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    ax = figure.subplots()
+    if isinstance(found, Validation):
+        _draw_errors(ax, found)
+    else:
+        ax.plot(found.lams, [point.rank for point in found.points], "o-", color="#0072B2")
+        ax.set_ylabel("rank found")
+    ax.set(xscale="log", xlabel="lam")
+    ax.grid(alpha=0.25)
+    write_atomically(name, lambda file: figure.savefig(file, format="png", dpi=130))
+
+
+def _draw_errors(ax: Axes, found: Validation) -> None:
+    for column in found.errors.T if found.errors.shape[1] > 1 else ():
+        ax.plot(found.lams, column, color="#999999", lw=0.8)
+    ax.plot(found.lams, found.mean, "o-", color="#0072B2", label="mean" if len(found.paths) > 1 else None)
+    ax.axvline(found.best, color="#D55E00", ls="--", label=f"least at lam = {found.best:.4g}")
+    ax.set_ylabel(found.error_name)
+    ax.legend()

@@ -1,0 +1,52 @@
+"""``lorasolve predict``: entries that a completion model predicts."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+from typing import IO
+
+from .._files import write_atomically
+from ..io import envelope, read_pairs
+from ..models import CompletionModel
+from .base import Command, ExitCode, emit, remark
+
+
+class PredictCommand(Command):
+    """Predict entries by their labels."""
+
+    name = "predict"
+    summary = "predict entries of a completed matrix: a model of 'lorasolve complete' and a file of label pairs"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        parser.add_argument("model", help="a model that 'lorasolve complete --out' wrote")
+        parser.add_argument("pairs", help="row label, column label per line (.csv, .tsv, .data, .inter)")
+        parser.add_argument("--out", metavar="FILE", help="write a .csv here instead of to stdout")
+        parser.add_argument("--json", action="store_true", help="print one JSON document instead of csv")
+        parser.add_argument("--quiet", action="store_true", help="no remarks on stderr")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Read, predict, write."""
+        model = CompletionModel.load(args.model)
+        rows, cols = read_pairs(args.pairs)
+        values = model.predict(rows, cols)
+        unknown = int((~(model.knows_rows(rows) & model.knows_cols(cols))).sum())
+        if unknown:
+            remark(args, f"{unknown} of {len(rows)} pairs have a label that was not in the data: means only")
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["row", "column", "prediction"])
+        writer.writerows((row, col, f"{value:.10g}") for row, col, value in zip(rows, cols, values.tolist()))
+        if args.out is not None:
+
+            def write(file: IO[bytes]) -> None:
+                file.write(text.getvalue().encode())
+
+            write_atomically(args.out, write)
+            remark(args, f"written: {args.out}, {len(rows)} predictions")
+        if args.json or args.out is None:
+            document = {"predictions": [[r, c, v] for r, c, v in zip(rows, cols, values.tolist())], "unknown": unknown}
+            emit(args, envelope("predict", document), text.getvalue().rstrip("\n"))
+        return ExitCode.FINE

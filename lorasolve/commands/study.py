@@ -1,0 +1,277 @@
+"""``lorasolve study``: a grid of runs from a file, kept in a store, gone on with where it stopped."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import shlex
+import sys
+import tomllib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .._registry import suggest
+from ..adapters import registry as adapter_registry
+from ..certificates import certify
+from ..executors import registry as executors
+from ..io import envelope, read_task
+from ..monitor import StoppingRule
+from ..problem import Problem
+from ..studies import Runs, Study
+from ..tasks import digits_task
+from .base import Command, ExitCode, emit, remark
+
+_FILE = """\
+the file (TOML):
+  [problem]                 # without a table: the embedded digits job
+  objective = "completion"  # with data, center, test_fraction, split_seed as in 'lorasolve solve'
+  data = "ratings.csv"
+  rank = 8                  # what is no axis
+  lam = 0.1
+  adapter = "lora"
+  # or instead of all that: python = "mine.py:problem", a function of axes that returns a Problem
+
+  [axes]                    # rank, lam, adapter, method, init, seed, or the arguments of the function
+  lam = {geomspace = [0.01, 1.0, 8]}   # also linspace, range; or a list
+  rank = [2, 4, 8]
+  seed = {range = [20]}
+
+  [run]
+  method = "adam+cosine"
+  measure = ["certify", "verdict"]
+  max_iter = 1000           # and grad_tol, target, time_limit, max_calls
+"""
+
+_SPANS: dict[str, Callable[..., np.ndarray[Any, Any]]] = {
+    "geomspace": np.geomspace,
+    "linspace": np.linspace,
+    "range": np.arange,
+}
+_STOPPING = ("max_iter", "grad_tol", "target", "time_limit", "max_calls")
+
+
+class StudyCommand(Command):
+    """Run a study, or say what a store holds."""
+
+    name = "study"
+    summary = "a grid of runs from a file into a store: resumable, in parallel, with tables and phase diagrams"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        parser.description = f"{self.summary}\n\n{_FILE}"
+        parser.add_argument("file", nargs="?", metavar="GRID", help="the study, a .toml file")
+        parser.add_argument("--store", metavar="DIR", help="where the runs are kept; the same command goes on")
+        parser.add_argument("--status", metavar="DIR", help="say what a store holds, and stop")
+        parser.add_argument(
+            "--repeat", nargs="+", metavar="AXIS=VALUE", help="do one run again and certify it; nothing is kept"
+        )
+        group = parser.add_argument_group("workers")
+        group.add_argument("--backend", default="loky", metavar="SPEC", help=f"{', '.join(executors.classes())}")
+        group.add_argument("--address", metavar="URL", help="dask: of the scheduler")
+        group.add_argument("--array", type=int, metavar="N", help="slurm: number of jobs")
+        group.add_argument("--jobs", type=int, metavar="N", help="number of workers (default: one a core)")
+        group.add_argument("--threads", type=int, metavar="N", help="threads of each worker (default: its share)")
+        group.add_argument("--retry-failed", action="store_true", help="do those again that ended with an error")
+        group = parser.add_argument_group("output")
+        group.add_argument("--by", nargs="+", metavar="AXIS", help="axes that the table keeps apart")
+        group.add_argument("--csv", metavar="FILE", help="write every run as a line")
+        group.add_argument("--latex", metavar="FILE", help="write the table")
+        group.add_argument("--phase", nargs=3, metavar=("X", "Y", "MEASURE"), help="a phase diagram, for --html")
+        group.add_argument("--html", metavar="FILE", help="write the phase diagram as a page that opens offline")
+        group.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+        group.add_argument("--quiet", action="store_true", help="no progress and no remarks on stderr")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Run what the file says, print the table; the exit code is 3 if it was interrupted."""
+        if args.status is not None:
+            document = status(Runs.read(args.status))
+            emit(args, envelope("study-status", document), _status_text(document))
+            return ExitCode.FINE
+        if args.file is None:
+            raise ValueError("GRID: expected a .toml file, or --status DIR")
+        if (args.html is None) != (args.phase is None):
+            raise ValueError("--phase, --html: give both, as in --phase lam rank 'share of spurious ends' --html F")
+        study = read_study(args.file)
+        if args.repeat:
+            return _repeat(args, study)
+        if args.store is None:
+            raise ValueError("--store: expected a folder for the runs")
+        runs = study.run(
+            args.store,
+            _backend(args),
+            args.jobs if args.array is None else args.array,
+            threads=args.threads,
+            retry_failed=args.retry_failed,
+            progress=not args.quiet,
+        )
+        runs.store.describe(repeat=f"lorasolve study {shlex.quote(args.file)}")
+        return _report(args, runs)
+
+
+def _report(args: argparse.Namespace, runs: Runs) -> int:
+    """Write what is asked for and print the table."""
+    if not len(runs):
+        print("no runs are finished", file=sys.stderr)
+        return ExitCode.INCONCLUSIVE
+    if args.csv:
+        runs.to_csv(args.csv)
+    if args.latex:
+        runs.to_latex(args.latex, args.by)
+    if args.phase:
+        x, y, measure = args.phase
+        runs.phase(x, y, measure, html=args.html)
+    written = ", ".join(name for name in (args.csv, args.latex, args.html) if name)
+    if written:
+        remark(args, f"written: {written}")
+    document = status(runs) | {"rows": list(runs.rows()) if args.json else []}
+    emit(args, envelope("study", document), runs.table(args.by))
+    for damage in runs.damaged:
+        remark(args, f"damaged: {damage}")
+    return ExitCode.INCONCLUSIVE if runs.interrupted else ExitCode.FINE
+
+
+def _backend(args: argparse.Namespace) -> str:
+    """Return the executor with the settings that have options of their own."""
+    name = args.backend.partition(":")[0]
+    if args.address is not None and name != "dask":
+        raise ValueError(f"--address: applies to '--backend dask' only, got {name!r}")
+    if args.array is not None and name != "slurm":
+        raise ValueError(f"--array: applies to '--backend slurm' only, got {name!r}")
+    return args.backend if args.address is None else f"{args.backend}:address={args.address!r}"
+
+
+def _repeat(args: argparse.Namespace, study: Study) -> int:
+    cell = {}
+    for text in args.repeat:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--repeat: expected AXIS=VALUE, got {text!r}")
+        try:
+            cell[name] = json.loads(value)
+        except ValueError:
+            cell[name] = value
+    result = study.repeat(**cell)
+    problem = study.problem_of(study.axes.values(study.axes.positions(study.axes.find(cell))))
+    text = f"{result.message}\n  L = {result.fun!r}, ||grad L|| = {result.grad_norm:.3g}, {result.nit} iterations"
+    if problem.adapter.low_rank and np.isfinite(result.fun):
+        text += f"\n{certify(problem, result)}"
+    document = {"cell": cell, "fun": result.fun, "grad_norm": result.grad_norm, "nit": result.nit}
+    emit(args, envelope("study-run", document), text)
+    return ExitCode.FINE
+
+
+# ---------------------------------------------------------------------- status
+def status(runs: Runs) -> dict[str, Any]:
+    """Return what a store holds: counts by end, version and damage."""
+    ends: dict[str, int] = {}
+    versions: dict[str, int] = {}
+    seconds = 0.0
+    for record in runs:
+        end = "failed" if "error" in record["result"] else record["result"]["status"]
+        version = record["run"]["study"]["lorasolve"]
+        ends[end] = ends.get(end, 0) + 1
+        versions[version] = versions.get(version, 0) + 1
+        seconds += record["made"]["seconds"]
+    head = runs.store.head
+    return {
+        "store": str(runs.store.path),
+        "runs": sum(ends.values()),
+        "asked": head.get("asked"),
+        "axes": head.get("axes"),
+        "ends": dict(sorted(ends.items(), key=lambda pair: -pair[1])),
+        "versions": versions,
+        "seconds": seconds,
+        "shards": len(runs.store.shards()),
+        "damaged": [str(damage) for damage in runs.damaged],
+    }
+
+
+def _status_text(document: dict[str, Any]) -> str:
+    lines = [
+        f"{document['store']}: {document['runs']} runs, {document['asked']} asked for last; "
+        f"{document['seconds']:.3g} s of work in {document['shards']} shards"
+    ]
+    if document["axes"]:
+        lines.append("  axes: " + ", ".join(f"{name} {count}" for name, count in document["axes"].items()))
+    lines += [f"  {count} {end}" for end, count in document["ends"].items()]
+    if len(document["versions"]) > 1:
+        lines.append("  versions: " + ", ".join(f"{count} of {name}" for name, count in document["versions"].items()))
+    return "\n".join(lines + [f"  damaged: {text}" for text in document["damaged"]])
+
+
+# ---------------------------------------------------------------------- the file
+def read_study(path: str) -> Study:
+    """Return the study that a file describes.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    ValueError, TypeError
+        If it is no TOML, or says what there is not; the message names the file.
+    """
+    try:
+        with open(path, "rb") as file:
+            document = tomllib.load(file)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: is no TOML file ({error})") from error
+    try:
+        _known(document, ("problem", "axes", "run"), "")
+        axes = {name: _axis(name, values) for name, values in document.get("axes", {}).items()}
+        run = dict(document.get("run", {}))
+        _known(run, ("method", "measure", "init", "keep_parameters", *_STOPPING), "run: ")
+        stop = StoppingRule(**{name: run.pop(name) for name in _STOPPING if name in run})
+        return Study(_problem(document.get("problem", {}), pathlib.Path(path).parent), axes, stop=stop, **run)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+def _known(table: dict[str, Any], accepted: tuple[str, ...], where: str) -> None:
+    for name in table:
+        if name not in accepted:
+            raise ValueError(f"{where}unknown entry {name!r}.{suggest(name, list(accepted))}")
+
+
+def _axis(name: str, values: Any) -> Any:
+    if not isinstance(values, dict):
+        return values
+    if len(values) != 1 or next(iter(values)) not in _SPANS:
+        raise ValueError(f"axes: {name}: expected a list or one of {', '.join(_SPANS)}, got {values!r}")
+    ((span, arguments),) = values.items()
+    return _SPANS[span](*arguments).tolist()
+
+
+def _problem(table: dict[str, Any], folder: pathlib.Path) -> Any:
+    """Return the problem, or the function of axes that makes it."""
+    if "python" in table:
+        _known(table, ("python",), "problem: ")
+        return _function(str(table["python"]), folder)
+    data = ("objective", "data", "center", "test_fraction", "split_seed")
+    _known(table, (*data, "rank", "lam", "adapter"), "problem: ")
+    if ("objective" in table) != ("data" in table):
+        raise ValueError("problem: objective and data: give both, or none for the embedded digits job")
+    if "objective" in table:
+        settings = {"center": table.get("center", False), "test_fraction": table.get("test_fraction", 0.0)}
+        seed = table.get("split_seed", 0)
+        task = read_task(table["objective"], folder / table["data"], seed=seed, **settings)
+    else:
+        task = digits_task()
+    lam = table.get("lam", task.lam if task.lam is not None else 0.0)
+    adapter = adapter_registry.make(table.get("adapter", "lora"), "problem: adapter")
+    return Problem(task.objective, table.get("rank", task.rank), lam, adapter)
+
+
+def _function(text: str, folder: pathlib.Path) -> Any:
+    """Return a function of a Python file, whose source workers get with it."""
+    name, colon, function = text.rpartition(":")
+    path = folder / name
+    if not colon:
+        raise ValueError(f"problem: python: expected FILE.py:FUNCTION, got {text!r}")
+    scope: dict[str, Any] = {"__name__": "__main__", "__file__": str(path)}
+    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), scope)
+    if not callable(scope.get(function)):
+        raise ValueError(f"problem: python: {path} defines no function {function!r}")
+    return scope[function]

@@ -1,0 +1,58 @@
+"""``lorasolve truncate``: an adapter of lower rank, and exactly what it loses."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..io import envelope
+from ..peft_files.folder import printable
+from ..peft_files.truncation import Truncation, truncate
+from .base import Command, ExitCode, emit
+
+
+class TruncateCommand(Command):
+    """Truncate every update of an adapter."""
+
+    name = "truncate"
+    summary = "write a LoRA adapter of lower rank, with the exact loss of every layer; no base model is needed"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        parser.add_argument("adapter", help="a folder saved by PEFT, or a kohya .safetensors file")
+        group = parser.add_mutually_exclusive_group(required=True)
+        group.add_argument("--rank", type=int, metavar="R", help="the largest rank of any layer")
+        group.add_argument(
+            "--error", type=float, metavar="E", help="the largest relative Frobenius loss of any layer, in [0, 1]"
+        )
+        parser.add_argument("--out", required=True, metavar="DIR", help="the folder to write: new, or empty")
+        parser.add_argument("--layers", type=int, default=10, metavar="N", help="how many layers to list (default 10)")
+        parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Truncate, write, print."""
+        done = truncate(args.adapter, args.out, rank=args.rank, error=args.error)
+        emit(args, envelope("truncate", done.to_dict()), _text(done, args.layers))
+        return ExitCode.FINE
+
+
+def _text(done: Truncation, count: int) -> str:
+    worst = sorted(done.layers, key=lambda layer: -layer.relative_loss)
+    before, after = ([getattr(layer, key) for layer in done.layers] for key in ("r_before", "r"))
+    lines = [
+        f"wrote {done.out}: {len(done.layers)} layers, rank {_span(before)} -> {_span(after)}, "
+        f"{done.bytes_before / 1e6:.3g} MB -> {done.bytes_after / 1e6:.3g} MB of tensors",
+        f"loss of all layers together ||X - X'||_F = {done.frobenius_loss:.5g}; largest relative loss of a layer "
+        f"{worst[0].relative_loss:.3g}",
+        "",
+        f"layers, largest relative loss first ({min(count, len(worst))} of {len(worst)}):",
+    ]
+    width = max((len(printable(layer.module, 60)) for layer in worst[:count]), default=0)
+    for layer in worst[:count]:
+        loss = f"||X - X'||_2 = {layer.spectral_loss:.4g}  ||X - X'||_F = {layer.frobenius_loss:.4g}"
+        name = printable(layer.module, 60).ljust(width)
+        lines.append(f"{name}  rank {layer.r_before:3d} -> {layer.r:3d}  {loss} ({layer.relative_loss:.2%})")
+    return "\n".join(lines)
+
+
+def _span(values: list[int]) -> str:
+    return str(min(values)) if min(values) == max(values) else f"{min(values)}-{max(values)}"

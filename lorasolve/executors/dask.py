@@ -1,0 +1,109 @@
+"""Workers of dask.distributed: a cluster that is there already, or processes on this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from .base import Executor, Outcome, Pool, Start, needs, packed, unpacked
+
+
+@dataclass(frozen=True)
+class Dask(Executor):
+    """Workers of a dask cluster. Dask gives the work of a worker that dies to another one.
+
+    Parameters
+    ----------
+    address : str, optional
+        Of the scheduler, for example ``"tcp://host:8786"``; by default a cluster of processes is started here. All
+        workers must see the folder of the store.
+    """
+
+    address: str | None = None
+
+    name = "dask"
+    summary = "workers of dask.distributed, here or where address says"
+
+    def open(self, start: Start, n_workers: int, threads: int) -> Pool:
+        """Connect to the scheduler, or start one with workers."""
+        if importlib.util.find_spec("distributed") is None:
+            raise ValueError(needs("dask.distributed", self.name, "dask"))
+        return _Cluster(self.address, packed(start), n_workers)
+
+
+class _Cluster(Pool):
+    def __init__(self, address: str | None, payload: bytes, n_workers: int) -> None:
+        import distributed
+
+        self._cluster = None
+        if address is None:
+            self._cluster = distributed.LocalCluster(
+                n_workers=n_workers, threads_per_worker=1, processes=True, dashboard_address=None
+            )
+        self._client = distributed.Client(self._cluster if address is None else address)
+        self._token = secrets.token_hex(8)
+        # New workers get it too, those that replace a dead one included.
+        self._client.register_plugin(_plugin(self._token, payload))
+        self._tasks: dict[Any, int] = {}
+
+    def submit(self, task: int, chunk: Any) -> None:
+        self._tasks[self._client.submit(_call, self._token, chunk, pure=False)] = task
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        import distributed
+
+        try:
+            distributed.wait(list(self._tasks), timeout=seconds, return_when="FIRST_COMPLETED")
+        except (TimeoutError, distributed.TimeoutError):
+            return []
+        outcomes = []
+        for future in [future for future in self._tasks if future.done()]:
+            task = self._tasks.pop(future)
+            if future.status == "finished":
+                outcomes.append(Outcome(task, future.result()))
+            elif future.status in ("cancelled", "lost") or isinstance(future.exception(), distributed.KilledWorker):
+                outcomes.append(Outcome(task, lost=True))
+            else:
+                future.result()  # raises what the function raised
+        return outcomes
+
+    def close(self) -> None:
+        self._client.cancel(list(self._tasks))
+        self._client.close()
+        if self._cluster is not None:
+            self._cluster.close()
+
+
+# In a worker: what each study has sent, and the functions made of it.
+_payloads: dict[str, bytes] = {}
+_works: dict[str, Any] = {}
+
+
+def _plugin(token: str, payload: bytes) -> Any:
+    from distributed import WorkerPlugin
+
+    class Sent(WorkerPlugin):  # type: ignore[misc]
+        """Leaves a study with a worker."""
+
+        name = f"lorasolve-{token}"
+
+        def setup(self, worker: Any) -> None:
+            from lorasolve.executors import dask
+
+            dask._payloads[token] = payload
+
+        def teardown(self, worker: Any) -> None:
+            from lorasolve.executors import dask
+
+            dask._payloads.pop(token, None)
+            dask._works.pop(token, None)
+
+    return Sent()
+
+
+def _call(token: str, chunk: Any) -> Any:
+    if token not in _works:
+        _works[token] = unpacked(_payloads[token])
+    return _works[token](chunk)

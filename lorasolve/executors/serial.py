@@ -1,0 +1,39 @@
+"""All work in this process, one chunk after the other."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from .._validate import as_integer
+from .base import Executor, Outcome, Pool, Start
+
+
+@dataclass(frozen=True)
+class Serial(Executor):
+    """This process; it uses the threads of the package's setting."""
+
+    name = "serial"
+    summary = "this process, one chunk after the other"
+
+    def workers(self, n_jobs: int | None) -> int:
+        """Return 1."""
+        return 1 if n_jobs is None else as_integer(n_jobs, "n_jobs", 1, 1)
+
+    def open(self, start: Start, n_workers: int, threads: int) -> Pool:
+        """Return a pool that works while it is waited for."""
+        return _Here(start)
+
+
+class _Here(Pool):
+    def __init__(self, start: Start) -> None:
+        self._work = start()
+        self._tasks: deque[tuple[int, Any]] = deque()
+
+    def submit(self, task: int, chunk: Any) -> None:
+        self._tasks.append((task, chunk))
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        task, chunk = self._tasks.popleft()
+        return [Outcome(task, self._work(chunk))]

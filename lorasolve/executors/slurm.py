@@ -1,0 +1,162 @@
+"""Arrays of Slurm jobs, by submitit: each job does its share, and goes on after a time-out or a requeue."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from .._validate import as_integer
+from .base import Executor, Outcome, Pool, Start, needs, packed, unpacked
+
+# A job that is in no queue is given up after this time without an answer: its files may come late.
+_GRACE_SECONDS = 10.0
+_POLL_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Slurm(Executor):
+    """Jobs of one array. A job that is stopped at its time limit or preempted is queued again by submitit.
+
+    Parameters
+    ----------
+    folder : str
+        For the files of the jobs, which all machines must see; a folder within, removed at the end.
+    partition : str, optional
+        Where to run.
+    minutes : int
+        Time limit of a job.
+    cpus : int
+        Cores of a job.
+    memory : str, optional
+        Of a job, for example ``"4GB"``.
+    parallel : int, optional
+        Jobs that may run at once, by default all.
+    requeues : int
+        How often a job may be stopped at its time limit.
+    """
+
+    folder: str = "slurm-jobs"
+    partition: str | None = None
+    minutes: int = 60
+    cpus: int = 1
+    memory: str | None = None
+    parallel: int | None = None
+    requeues: int = 100
+
+    name = "slurm"
+    summary = "an array of Slurm jobs (submitit), queued again when they run out of time"
+    whole_shares = True
+
+    def __post_init__(self) -> None:
+        as_integer(self.minutes, "minutes", 1)
+        as_integer(self.cpus, "cpus", 1)
+        as_integer(self.requeues, "requeues", 0)
+        if self.parallel is not None:
+            as_integer(self.parallel, "parallel", 1)
+
+    def open(self, start: Start, n_workers: int, threads: int) -> Pool:
+        """Prepare the array; it is submitted with all its work at once."""
+        if importlib.util.find_spec("submitit") is None:
+            raise ValueError(needs("submitit", self.name, "slurm"))
+        if shutil.which("sbatch") is None:
+            raise ValueError("backend: 'slurm' needs the command sbatch, and there is none on the PATH")
+        return _Jobs(self, start)
+
+
+class _Share:
+    """What a job does; submitit asks it what to do when the job is stopped."""
+
+    def __init__(self, start: Start) -> None:
+        self.payload = packed(start)
+
+    def __call__(self, chunk: Any) -> Any:
+        """Do the share; what the store holds of it is skipped."""
+        return unpacked(self.payload)(chunk)
+
+    def checkpoint(self, chunk: Any) -> Any:
+        """Return the same work, to be queued again."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, chunk)
+
+
+class _Jobs(Pool):
+    def __init__(self, settings: Slurm, start: Start) -> None:
+        import submitit
+
+        # There need be no accounting: what a job answers is in its files, and squeue says whether it is still there.
+        logging.getLogger("submitit").setLevel(logging.ERROR)
+        pathlib.Path(settings.folder).mkdir(parents=True, exist_ok=True)
+        self._folder = pathlib.Path(tempfile.mkdtemp(prefix="study-", dir=settings.folder))
+        self._executor = submitit.SlurmExecutor(self._folder, max_num_timeout=settings.requeues)
+        given: dict[str, Any] = {
+            "time": settings.minutes,
+            "cpus_per_task": settings.cpus,
+            "partition": settings.partition,
+            "mem": settings.memory,
+            "array_parallelism": settings.parallel,
+            "job_name": "lorasolve-study",
+        }
+        self._executor.update_parameters(**{key: value for key, value in given.items() if value is not None})
+        self._work = _Share(start)
+        self._new: dict[int, Any] = {}
+        self._jobs: dict[int, Any] = {}
+        self._missing: dict[int, float] = {}
+
+    def submit(self, task: int, chunk: Any) -> None:
+        self._new[task] = chunk
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        if self._new:
+            tasks, chunks = list(self._new), list(self._new.values())
+            self._new = {}
+            self._jobs |= dict(zip(tasks, self._executor.map_array(self._work, chunks)))
+        until = time.monotonic() + max(seconds, _POLL_SECONDS)
+        while not (outcomes := self._finished()) and time.monotonic() < until:
+            time.sleep(_POLL_SECONDS)
+        return outcomes
+
+    def _finished(self) -> list[Outcome]:
+        queued = _queue(sorted({str(job.job_id).partition("_")[0] for job in self._jobs.values()}))
+        outcomes = []
+        for task, job in list(self._jobs.items()):
+            if job.paths.result_pickle.exists():
+                outcomes.append(self._answer(task, job))
+            elif str(job.job_id) in queued:
+                self._missing.pop(task, None)
+            elif time.monotonic() - self._missing.setdefault(task, time.monotonic()) > _GRACE_SECONDS:
+                del self._jobs[task]
+                outcomes.append(Outcome(task, lost=True))
+        return outcomes
+
+    def _answer(self, task: int, job: Any) -> Outcome:
+        from submitit.core.utils import FailedJobError, UncompletedJobError
+
+        del self._jobs[task]
+        try:
+            return Outcome(task, job.result())
+        except FailedJobError as error:
+            raise RuntimeError(f"a job of the study failed: {error}") from error
+        except UncompletedJobError:
+            return Outcome(task, lost=True)
+
+    def close(self) -> None:
+        for job in self._jobs.values():
+            job.cancel()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _queue(arrays: list[str]) -> set[str]:
+    """Return the jobs of arrays that wait or run, each as ``ARRAY_INDEX``."""
+    if not arrays:
+        return set()
+    command = ["squeue", "--noheader", "--array", "--format=%i", f"--jobs={','.join(arrays)}"]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    return set(answer.stdout.split())

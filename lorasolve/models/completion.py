@@ -1,0 +1,309 @@
+"""A completed matrix of ratings: means, low-rank update and labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._files import PathLike, write_atomically
+from .._validate import Array, as_number
+from ..convex import ConvexResult, solve_convex
+from ..io import Ratings, read_arrays
+from ..linear_map import factor_singular_values, numerical_rank
+from ..objectives import MatrixCompletion
+from ..problem import Problem
+
+# Which means are taken off before the low-rank update is fitted.
+MEANS = ("none", "global", "rows", "columns", "both")
+# Without a given lam, this share of the least one at which the optimum is 0.
+DEFAULT_SHARE = 0.1
+_KIND = "lorasolve completion model 1"
+
+
+@dataclass(frozen=True)
+class CompletionModel:
+    """Predictions ``mean + row_effect[i] + col_effect[j] + (A B^T)[i, j]``, clipped to a range if one is given.
+
+    Attributes
+    ----------
+    A, B : ndarray of shape (m, k), (n, k)
+        The factors of the low-rank update.
+    mean : float
+        The global mean.
+    row_effects, col_effects : ndarray of shape (m,), (n,)
+        What rows and columns add to it.
+    row_labels, col_labels : ndarray of shape (m,), (n,)
+        What the data call the rows and columns, sorted.
+    lam : float
+        The weight of the nuclear norm.
+    means : str
+        Which means were taken off: a member of ``MEANS``.
+    clip : (float, float) or None
+        Predictions stay in this range.
+    """
+
+    A: Array = field(repr=False)
+    B: Array = field(repr=False)
+    mean: float
+    row_effects: Array = field(repr=False)
+    col_effects: Array = field(repr=False)
+    row_labels: Array = field(repr=False)
+    col_labels: Array = field(repr=False)
+    lam: float
+    means: str = "global"
+    clip: tuple[float, float] | None = None
+
+    @property
+    def rank(self) -> int:
+        """Numerical rank of the low-rank update."""
+        return numerical_rank(factor_singular_values(self.A, self.B))
+
+    def predict(self, rows: ArrayLike, cols: ArrayLike) -> Array:
+        """Return the predicted entries at pairs of labels.
+
+        Parameters
+        ----------
+        rows, cols : array_like of labels, shape (N,)
+            A label that was not in the data gets what the means alone say.
+
+        Returns
+        -------
+        ndarray of shape (N,)
+
+        Raises
+        ------
+        ValueError
+            For arrays of different lengths.
+        """
+        i, j = _index(self.row_labels, rows, "rows"), _index(self.col_labels, cols, "cols")
+        if i.size != j.size:
+            raise ValueError(f"rows, cols: expected arrays of one length, got {i.size} and {j.size}")
+        known_i, known_j = i >= 0, j >= 0
+        values = self.mean + np.where(known_i, self.row_effects[i], 0.0) + np.where(known_j, self.col_effects[j], 0.0)
+        both = known_i & known_j
+        values[both] += np.einsum("ij,ij->i", self.A[i[both]], self.B[j[both]])
+        return self.clipped(values)
+
+    def knows_rows(self, rows: ArrayLike) -> Array:
+        """Return which row labels were in the data."""
+        return _index(self.row_labels, rows, "rows") >= 0
+
+    def knows_cols(self, cols: ArrayLike) -> Array:
+        """Return which column labels were in the data."""
+        return _index(self.col_labels, cols, "cols") >= 0
+
+    def fold_in(self, values: Array) -> tuple[Array, Array]:
+        """Return the effects and factors of new rows, by ridge regression on the columns' factors.
+
+        At the optimum of the training data this gives the factors of the training rows back: each row of ``A``
+        minimises the problem for the given ``B``.
+
+        Parameters
+        ----------
+        values : ndarray of shape (N, n)
+            Entries of the new rows, NaN where not observed.
+
+        Returns
+        -------
+        ndarray of shape (N,), ndarray of shape (N, k)
+        """
+        seen = ~np.isnan(values)
+        effects = np.zeros(len(values))
+        if self.means in ("rows", "both"):
+            effects = _averages(np.where(seen, values - self.mean, 0.0).sum(axis=1), seen.sum(axis=1))
+        rest = np.where(seen, values - self.mean - effects[:, None] - self.col_effects, 0.0)
+        A = np.zeros((len(values), self.A.shape[1]))
+        for i in range(len(values)):
+            B = self.B[seen[i]]
+            A[i] = np.linalg.solve(B.T @ B + self.lam * np.eye(self.A.shape[1]), B.T @ rest[i, seen[i]])
+        return effects, A
+
+    def clipped(self, values: Array) -> Array:
+        """Return values moved into the range of predictions."""
+        return values if self.clip is None else np.clip(values, *self.clip)
+
+    def save(self, path: PathLike) -> None:
+        """Write the model to one ``.npz`` archive of plain arrays, which :meth:`load` reads back."""
+        arrays: dict[str, Any] = {
+            "kind": np.array(_KIND),
+            "A": self.A,
+            "B": self.B,
+            "mean": np.array(self.mean),
+            "row_effects": self.row_effects,
+            "col_effects": self.col_effects,
+            "row_labels": self.row_labels,
+            "col_labels": self.col_labels,
+            "lam": np.array(self.lam),
+            "means": np.array(self.means),
+            "clip": np.array([] if self.clip is None else self.clip, dtype=float),
+        }
+
+        def write(file: IO[bytes]) -> None:
+            np.savez_compressed(file, **arrays)
+
+        write_atomically(path, write)
+
+    @classmethod
+    def load(cls, path: PathLike) -> CompletionModel:
+        """Read a model that :meth:`save` wrote.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        ValueError
+            If it is not such a model.
+        """
+        arrays = read_arrays(path)
+        if str(arrays.get("kind")) != _KIND:
+            raise ValueError(f"{path}: is not a completion model; `lorasolve complete --out FILE` writes one")
+        try:
+            made = cls(
+                A=arrays["A"],
+                B=arrays["B"],
+                mean=float(arrays["mean"]),
+                row_effects=arrays["row_effects"],
+                col_effects=arrays["col_effects"],
+                row_labels=arrays["row_labels"],
+                col_labels=arrays["col_labels"],
+                lam=float(arrays["lam"]),
+                means=str(arrays["means"]),
+                clip=(float(arrays["clip"][0]), float(arrays["clip"][1])) if arrays["clip"].size else None,
+            )
+        except (KeyError, TypeError, IndexError) as error:
+            raise ValueError(f"{path}: the model is incomplete ({error})") from error
+        m, n = len(made.row_labels), len(made.col_labels)
+        shapes = [part.shape for part in (made.A, made.B, made.row_effects, made.col_effects)]
+        k = made.A.shape[-1]
+        if shapes != [(m, k), (n, k), (m,), (n,)]:
+            raise ValueError(f"{path}: the model's arrays do not fit together")
+        return made
+
+
+@dataclass(frozen=True)
+class CompletionFit:
+    """A model, and the convex optimum it was made from.
+
+    Attributes
+    ----------
+    model : CompletionModel
+        For predictions.
+    optimum : ConvexResult
+        The optimum of the nuclear-norm problem on the centred entries, with its certificate.
+    """
+
+    model: CompletionModel
+    optimum: ConvexResult
+
+
+def fit_completion(
+    ratings: Ratings,
+    lam: float | None = None,
+    means: str = "global",
+    clip: tuple[float, float] | None = None,
+    tol: float = 1e-4,
+    *,
+    progress: bool = False,
+) -> CompletionFit:
+    """Complete a matrix: means by averages, the rest by the nuclear-norm optimum, certified.
+
+    Effects are plain averages, of rows first: ``mean`` over all entries, a row's effect over what its entries are
+    above it, a column's over what is then left.
+
+    Parameters
+    ----------
+    ratings : Ratings
+        The observed entries.
+    lam : float, optional
+        Weight of the nuclear norm, > 0; by default a tenth of the least one at which the update is 0.
+    means : {"none", "global", "rows", "columns", "both"}
+        Which means are taken off first.
+    clip : (float, float), optional
+        The range of predictions.
+    tol : float
+        Certified relative gap to reach.
+    progress : bool
+        Show a progress line on stderr.
+
+    Returns
+    -------
+    CompletionFit
+
+    Raises
+    ------
+    ValueError
+        For settings outside their ranges.
+    """
+    if means not in MEANS:
+        raise ValueError(f"means: expected one of {', '.join(MEANS)}, got {means!r}")
+    if clip is not None:
+        low, high = as_number(clip[0], "clip[0]"), as_number(clip[1], "clip[1]")
+        if low > high:
+            raise ValueError(f"clip: expected a range (low, high), got {clip!r}")
+        clip = (low, high)
+    m, n = ratings.shape
+    rest = ratings.values.astype(float)
+    mean = float(rest.mean()) if means != "none" else 0.0
+    rest = rest - mean
+    row_effects, col_effects = np.zeros(m), np.zeros(n)
+    if means in ("rows", "both"):
+        row_effects = _averages(np.bincount(ratings.rows, rest, m), np.bincount(ratings.rows, minlength=m))
+        rest = rest - row_effects[ratings.rows]
+    if means in ("columns", "both"):
+        col_effects = _averages(np.bincount(ratings.cols, rest, n), np.bincount(ratings.cols, minlength=n))
+        rest = rest - col_effects[ratings.cols]
+    objective = MatrixCompletion(ratings.rows, ratings.cols, rest, (m, n))
+    if lam is None:
+        lam = DEFAULT_SHARE * Problem(objective, 1, 1.0).critical_lam() or 1.0
+    lam = as_number(lam, "lam", 0.0, open_low=True)
+    optimum = solve_convex(Problem(objective, 1, lam), tol=tol, progress=progress)
+    model = CompletionModel(
+        A=optimum.A,
+        B=optimum.B,
+        mean=mean,
+        row_effects=row_effects,
+        col_effects=col_effects,
+        row_labels=ratings.row_labels,
+        col_labels=ratings.col_labels,
+        lam=lam,
+        means=means,
+        clip=clip,
+    )
+    return CompletionFit(model, optimum)
+
+
+def _averages(sums: Array, counts: Array) -> Array:
+    """Return sums over counts, 0 where nothing was counted."""
+    return sums / np.maximum(counts, 1)
+
+
+def _index(labels: Array, wanted: ArrayLike, name: str) -> Array:
+    """Return the positions of labels among sorted ones, -1 for those not there."""
+    given = np.atleast_1d(np.asarray(wanted))
+    if given.ndim != 1:
+        raise ValueError(f"{name}: expected an array of labels, got one of shape {given.shape}")
+    if labels.dtype.kind in "iu" and given.dtype.kind not in "iu":
+        given = _as_integers(given)
+    elif labels.dtype.kind == "U":
+        given = given.astype(str)
+    place = np.minimum(np.searchsorted(labels, given), len(labels) - 1)
+    return np.where(labels[place] == given, place, -1)
+
+
+def _as_integers(given: Array) -> Array:
+    """Return labels as whole numbers, and below all of them what is none."""
+
+    def number(label: Any) -> int:
+        try:
+            value = int(label)
+        except (TypeError, ValueError, OverflowError):
+            return _NO_LABEL
+        return value if isinstance(label, str) or value == label else _NO_LABEL
+
+    return np.array([number(label) for label in given.tolist()], dtype=np.int64)
+
+
+_NO_LABEL = np.iinfo(np.int64).min

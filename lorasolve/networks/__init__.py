@@ -1,0 +1,50 @@
+"""LoRA on networks: did my fine-tune reach an optimum, or did it fail loudly?
+
+The tangent certificate and the token form of a linearised network need NumPy only; what reads or trains a network needs
+torch (``pip install 'lorasolve[torch]'``), which is imported by the functions that use it.
+"""
+
+from __future__ import annotations
+
+from .adapted import AdaptedLayer, adapted_layers
+from .gradients import Network
+from .head import features
+from .judge import NetworkVerdict, judge
+from .linearize import Linearity, linearity, linearize
+from .losses import CrossEntropy, OutputLoss, SquareLoss
+from .monitor import LayerReading, LoRAMonitor, callback
+from .optimizer_state import OptimizerState, read_optimizer_state
+from .tangent import LayerDual, TangentCertificate, TwoPoints, tangent_certificate, two_points
+from .token_ntk import LayerTokens, TangentSolution, TokenNTK, solve_tangent
+from .training import FineTuned, fine_tune
+
+__all__ = [
+    "AdaptedLayer",
+    "CrossEntropy",
+    "FineTuned",
+    "LayerDual",
+    "LayerReading",
+    "LayerTokens",
+    "Linearity",
+    "LoRAMonitor",
+    "Network",
+    "NetworkVerdict",
+    "OptimizerState",
+    "OutputLoss",
+    "SquareLoss",
+    "TangentCertificate",
+    "TangentSolution",
+    "TokenNTK",
+    "TwoPoints",
+    "adapted_layers",
+    "callback",
+    "features",
+    "fine_tune",
+    "judge",
+    "linearity",
+    "linearize",
+    "read_optimizer_state",
+    "solve_tangent",
+    "tangent_certificate",
+    "two_points",
+]

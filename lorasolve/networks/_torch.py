@@ -1,0 +1,97 @@
+"""torch, where it is needed and nowhere else."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+DTYPES = ("float64", "float32")
+
+
+def require_torch() -> Any:
+    """Return the module ``torch``.
+
+    Raises
+    ------
+    ImportError
+        With what to install, where it is missing.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise ImportError("lorasolve.networks needs torch: pip install 'lorasolve[torch]'") from None
+    return torch
+
+
+def as_torch_dtype(dtype: Any) -> Any:
+    """Return a torch dtype given as itself or by name."""
+    torch = require_torch()
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise ValueError(f"dtype: expected 'float64' or 'float32', got {dtype!r}")
+    return getattr(torch, name)
+
+
+def unwrapped(model: Any) -> Any:
+    """Return the model within a wrapper for data-parallel training."""
+    torch = require_torch()
+    return model.module if isinstance(model, torch.nn.parallel.DistributedDataParallel) else model
+
+
+def moved(batch: Any, dtype: Any, device: Any) -> Any:
+    """Return a batch with its tensors on a device, those of real numbers in a dtype."""
+    torch = require_torch()
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, dtype if batch.is_floating_point() else None)
+    if isinstance(batch, Mapping):
+        return {key: moved(value, dtype, device) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(moved(value, dtype, device) for value in batch))
+    if isinstance(batch, list | tuple):
+        return type(batch)(moved(value, dtype, device) for value in batch)
+    return batch
+
+
+@contextlib.contextmanager
+def evaluating(model: Any, tensors: Mapping[str, Any]) -> Iterator[None]:
+    """Let a model run in evaluation mode with other tensors in the place of its own, and put everything back.
+
+    ``tensors`` maps names of parameters and buffers to what stands there inside the block. The model itself runs, so
+    that a loss may call whatever it likes of it; nothing of the user's is written to.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    places = [(_place(model, name), tensor) for name, tensor in tensors.items()]
+    kept = [(table, key, table[key]) for (table, key), _ in places]
+    try:
+        model.eval()
+        for (table, key), tensor in places:
+            table[key] = tensor
+        yield
+    finally:
+        for table, key, tensor in kept:
+            table[key] = tensor
+        for module, mode in modes:
+            module.training = mode
+
+
+def _place(model: Any, name: str) -> tuple[dict[str, Any], str]:
+    path, _, key = name.rpartition(".")
+    module = model.get_submodule(path)
+    return (module._parameters if key in module._parameters else module._buffers), key
+
+
+def reduced(total: Any) -> Any:
+    """Return the sum of a tensor over all processes, where there are several; each of them gets it."""
+    torch = require_torch()
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(total)
+    return total
+
+
+def processes() -> int:
+    """Return the number of processes that share the data."""
+    torch = require_torch()
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return int(torch.distributed.get_world_size())
+    return 1

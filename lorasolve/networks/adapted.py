@@ -1,0 +1,198 @@
+"""Which weights of a network are adapted: LoRA layers of PEFT, of one's own, or plain linear layers by name.
+
+In a layer ``y = W x + s B_file A_file x`` with ``lora_A`` of shape (r, in) and ``lora_B`` of shape (out, r). Here
+``A = lora_B`` (m, r) and ``B = lora_A^T`` (n, r), so that the weight is ``W + s A B^T`` and the user's weight decay is
+``(lam/2)(||A||^2 + ||B||^2)`` as it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .._validate import Array
+from ._torch import require_torch
+
+_BASES = ("base_layer", "linear", "base", "original")
+
+
+@dataclass(frozen=True)
+class AdaptedLayer:
+    """A linear layer whose weight is ``W + scale A B^T``.
+
+    Attributes
+    ----------
+    name, weight : str
+        Path of the layer, and of its frozen weight, in the model.
+    module : torch.nn.Module
+        What computes ``W x``.
+    scale : float
+        ``s``, in PEFT ``alpha/r`` or ``alpha/sqrt(r)``.
+    lora_A, lora_B : torch.Tensor or None
+        The trained factors (r, in) and (out, r); None for a plain linear layer.
+    off : str or None
+        Path of ``lora_B`` in the model: with zeros there the layer computes ``W x`` alone.
+    """
+
+    name: str
+    weight: str
+    module: Any = field(repr=False)
+    scale: float = 1.0
+    lora_A: Any = field(default=None, repr=False)
+    lora_B: Any = field(default=None, repr=False)
+    off: str | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(m, n)``: outputs and inputs."""
+        m, n = self.module.weight.shape
+        return int(m), int(n)
+
+    @property
+    def factors(self) -> tuple[Array, Array]:
+        """``A`` (m, r) and ``B`` (n, r), copied in float64."""
+        return tuple(  # type: ignore[return-value]
+            np.ascontiguousarray(part.detach().double().cpu().numpy()) for part in (self.lora_B, self.lora_A.T)
+        )
+
+
+def adapted_layers(
+    model: Any, layers: str | Sequence[str] | None = None, adapter: str | None = None
+) -> tuple[AdaptedLayer, ...]:
+    """Return the adapted layers of a model, in its own order.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        With LoRA layers of PEFT, or modules of one's own that have ``lora_A`` (r, in) and ``lora_B`` (out, r), as
+        parameters or linear layers, beside a frozen weight.
+    layers : str or sequence of str, optional
+        For a model without any: the linear layers meant, by the last part of their names or by all of it.
+    adapter : str, optional
+        Which adapter of PEFT, where there are several.
+
+    Raises
+    ------
+    ValueError
+        For no layers, and for those whose update is not ``s A B^T`` of a weight of its own: DoRA, convolutions,
+        embeddings, tied, quantised or merged weights; with the name of the layer.
+    """
+    require_torch()
+    found = _named(model, layers) if layers is not None else _lora(model, adapter)
+    if not found:
+        raise ValueError(
+            "model: has no LoRA layers (modules with lora_A and lora_B); wrap it with peft.get_peft_model, or name "
+            "linear layers with layers=('query', 'value')"
+        )
+    owners: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        owners.setdefault(id(parameter), []).append(name)
+    for layer in found:
+        _check(layer, owners)
+    return tuple(found)
+
+
+def _check(layer: AdaptedLayer, owners: dict[int, list[str]]) -> None:
+    weight = layer.module.weight
+    if not weight.is_floating_point():
+        raise ValueError(f"model: {layer.name} has a quantised weight ({weight.dtype}), which has no gradient")
+    names = owners.get(id(weight), [])
+    if len(names) > 1:
+        raise ValueError(f"model: the weight of {layer.name} is tied ({', '.join(names)}): the update has no layer")
+    if layer.lora_A is not None:
+        (m, n), A, B = layer.shape, tuple(layer.lora_A.shape), tuple(layer.lora_B.shape)
+        if len(A) != 2 or len(B) != 2 or A[1] != n or B[0] != m or A[0] != B[1]:
+            raise ValueError(f"model: {layer.name} is {m} x {n}, but lora_A is {A} and lora_B is {B}")
+
+
+def _named(model: Any, layers: str | Sequence[str]) -> list[AdaptedLayer]:
+    torch = require_torch()
+    wanted = (layers,) if isinstance(layers, str) else tuple(layers)
+    found = []
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear) and (name in wanted or name.rpartition(".")[2] in wanted):
+            found.append(AdaptedLayer(name, f"{name}.weight", module))
+    if not found:
+        known = sorted({n.rpartition(".")[2] for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)})
+        raise ValueError(f"layers: no linear layer is called {', '.join(wanted)}; there are {', '.join(known)}")
+    return found
+
+
+def _lora(model: Any, adapter: str | None) -> list[AdaptedLayer]:
+    torch = require_torch()
+    found = []
+    for name, module in model.named_modules():
+        if len(getattr(module, "lora_embedding_A", ())):
+            raise ValueError(f"model: {name} adapts an embedding; only linear layers can be judged")
+        if not hasattr(module, "lora_A") or not hasattr(module, "lora_B"):
+            continue
+        if isinstance(module.lora_A, torch.nn.ModuleDict):
+            if len(module.lora_A):
+                found.append(_of_peft(name, module, _adapter_name(name, module, adapter)))
+        else:
+            found.append(_of_module(name, module))
+    return found
+
+
+def _adapter_name(name: str, module: Any, adapter: str | None) -> str:
+    known = list(module.lora_A)
+    if adapter is None and len(known) > 1:
+        raise ValueError(f"adapter: {name} has several ({', '.join(known)}); name the one to judge")
+    if adapter is not None and adapter not in known:
+        raise ValueError(f"adapter: {name} has no {adapter!r}, only {', '.join(known)}")
+    chosen = adapter or known[0]
+    active = list(getattr(module, "active_adapters", [chosen]))
+    if active != [chosen]:
+        raise ValueError(f"adapter: in {name} the adapters {active} are active; exactly {chosen!r} has to be")
+    return str(chosen)
+
+
+def _of_peft(name: str, module: Any, adapter: str) -> AdaptedLayer:
+    if getattr(module, "merged", False):
+        raise ValueError(f"model: {name} is merged into its weight; unmerge_adapter() first")
+    if adapter in getattr(module, "lora_magnitude_vector", {}):
+        raise ValueError(f"model: {name} uses DoRA, whose update is not s A B^T")
+    base = module.get_base_layer()
+    return AdaptedLayer(
+        name,
+        f"{name}.base_layer.weight",
+        _linear(name, base),
+        float(module.scaling[adapter]),
+        module.lora_A[adapter].weight,
+        module.lora_B[adapter].weight,
+        f"{name}.lora_B.{adapter}.weight",
+    )
+
+
+def _of_module(name: str, module: Any) -> AdaptedLayer:
+    torch = require_torch()
+    prefix = f"{name}." if name else ""
+    inner = next((key for key in _BASES if isinstance(getattr(module, key, None), torch.nn.Module)), None)
+    base = module if inner is None else getattr(module, inner)
+    holds = isinstance(module.lora_B, torch.nn.Module)
+    scale = getattr(module, "scaling", 1.0)
+    if isinstance(scale, bool) or not isinstance(scale, int | float):
+        raise ValueError(f"model: {name} has a scaling that is no number ({type(scale).__name__})")
+    return AdaptedLayer(
+        name,
+        f"{prefix}weight" if inner is None else f"{prefix}{inner}.weight",
+        _linear(name, base),
+        float(scale),
+        module.lora_A.weight if holds else module.lora_A,
+        module.lora_B.weight if holds else module.lora_B,
+        f"{prefix}lora_B.weight" if holds else f"{prefix}lora_B",
+    )
+
+
+def _linear(name: str, base: Any) -> Any:
+    """Return the module if it computes ``W x`` with ``W`` of shape (out, in)."""
+    torch = require_torch()
+    weight = getattr(base, "weight", None)
+    if isinstance(base, torch.nn.Linear) or (
+        isinstance(weight, torch.Tensor) and weight.ndim == 2 and hasattr(base, "lora_A")
+    ):
+        return base
+    raise ValueError(f"model: {name} adapts a {type(base).__name__}; only linear layers can be judged")

@@ -1,0 +1,237 @@
+"""A network and its data as a loss of several updates: value and dense gradients, accumulated over batches.
+
+Whatever takes a :class:`~lorasolve.MultiProblem` takes a network this way: L-BFGS, the second-order test, certificates
+where the loss is convex in the updates.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .._validate import Array, as_number
+from ..objectives._blocks import Matrices, MultiObjective, Pairs
+from ._torch import as_torch_dtype, evaluating, moved, reduced, require_torch, unwrapped
+from .adapted import adapted_layers
+
+# Relative difference of two evaluations of the same batch that is rounding and not dropout.
+REPEATABLE = {"float64": 1e-10, "float32": 1e-5}
+
+
+class Network(MultiObjective):
+    """``f(X_1, .., X_L)``: the mean loss of a network over its data, with weights ``W_l + s_l X_l``.
+
+    The updates are the unscaled products ``X_l = lora_B lora_A``, so that ``lam`` is the user's own weight decay also
+    where the scalings of layers differ. The model runs in evaluation mode with other tensors in the place of its
+    weights, and is left as it was.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        See :func:`adapted_layers`; within DistributedDataParallel each process brings its share of the data.
+    loss : callable
+        ``loss(model, batch)`` returns one loss a sample, shape (n,); see :class:`CrossEntropy`.
+    batches : iterable
+        The whole data set; gone through once for each evaluation. Tensors are moved to the model's device.
+    layers, adapter
+        See :func:`adapted_layers`.
+    dtype : {"float64", "float32"}
+        In which the network is evaluated, whatever the precision of the stored weights.
+    convex : bool or None
+        Whether ``f`` is convex in the updates. For a hidden layer it is not.
+    lower_bound : float or None
+        A number below every loss.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For layers that cannot be judged, data that are gone after one pass, a loss that is not one number a sample,
+        and two evaluations of one batch that differ.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        loss: Any,
+        batches: Iterable[Any],
+        *,
+        layers: str | Sequence[str] | None = None,
+        adapter: str | None = None,
+        dtype: Any = "float64",
+        convex: bool | None = None,
+        lower_bound: float | None = 0.0,
+    ) -> None:
+        torch = require_torch()
+        if not isinstance(model, torch.nn.Module):
+            raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+        if not callable(loss):
+            raise TypeError(f"loss: expected a callable loss(model, batch), got {type(loss).__name__}")
+        if isinstance(batches, Iterator):
+            raise TypeError(
+                "batches: expected what can be gone through more than once (a list, a DataLoader), got "
+                f"{type(batches).__name__}"
+            )
+        if not isinstance(batches, Iterable):
+            raise TypeError(f"batches: expected an iterable, got {type(batches).__name__}")
+        self.model, self.loss_of_samples, self.batches = unwrapped(model), loss, batches
+        self.layers = adapted_layers(self.model, layers, adapter)
+        self.torch_dtype = as_torch_dtype(dtype)
+        self.dtype = np.dtype(np.float64)  # of the updates, the gradients and what is summed
+        self.precision = str(self.torch_dtype).removeprefix("torch.")
+        self.shapes = tuple(layer.shape for layer in self.layers)
+        self.convex = convex
+        if lower_bound is not None:
+            self.lower_bound = as_number(lower_bound, "lower_bound")
+        self.n_samples: int | None = None
+        self._stored = {str(layer.module.weight.dtype).removeprefix("torch.") for layer in self.layers}
+        self._still = self._cast()
+        self._check_repeatable()
+
+    @property
+    def stored(self) -> str:
+        """The precision of the stored weights."""
+        return ", ".join(sorted(self._stored))
+
+    def _cast(self) -> dict[str, Any]:
+        """Return all tensors of the model that stand still, in the precision of the evaluation."""
+        torch = require_torch()
+        # Tied tensors stand in several places, and each of them is replaced.
+        named = itertools.chain(
+            self.model.named_parameters(remove_duplicate=False), self.model.named_buffers(remove_duplicate=False)
+        )
+        weights = {layer.weight for layer in self.layers}
+        still: dict[str, Any] = {}
+        cast: dict[int, Any] = {}
+        for name, tensor in named:
+            if name not in weights:
+                if id(tensor) not in cast:
+                    detached = tensor.detach()
+                    cast[id(tensor)] = detached.to(self.torch_dtype) if tensor.is_floating_point() else detached
+                still[name] = cast[id(tensor)]
+        for layer in self.layers:
+            if layer.off is not None:
+                still[layer.off] = torch.zeros_like(still[layer.off])
+        return still
+
+    def _check_repeatable(self) -> None:
+        torch = require_torch()
+        first = next(iter(self.batches), None)
+        if first is None:
+            raise ValueError("batches: there are none")
+        with torch.no_grad(), evaluating(self.model, self.tensors(self.zeros())):
+            one, two = (float(self.sample_losses(first).sum()) for _ in range(2))
+        difference = abs(one - two)
+        if difference > REPEATABLE[self.precision] * max(abs(one), 1e-30):
+            raise ValueError(
+                f"loss: two evaluations of the first batch differ by {difference:.2g} of {abs(one):.4g}; dropout and "
+                "other noise have to be off (the model is in evaluation mode; what else draws random numbers?)"
+            )
+
+    @property
+    def point(self) -> Pairs | None:
+        """The factors that the model holds, None if it has no LoRA layers."""
+        if any(layer.lora_A is None for layer in self.layers):
+            return None
+        return [layer.factors for layer in self.layers]
+
+    # ------------------------------------------------------------------ evaluation
+    def weights(self, factors: Pairs) -> list[Any]:
+        """Return ``W_l + s_l A_l B_l^T`` as new tensors."""
+        torch = require_torch()
+        found = []
+        for layer, (A, B) in zip(self.layers, factors):
+            W = layer.module.weight.detach().to(self.torch_dtype)
+            update = torch.as_tensor(layer.scale * (A @ B.T), dtype=self.torch_dtype, device=W.device)
+            found.append(W + update)
+        return found
+
+    def tensors(self, factors: Pairs) -> dict[str, Any]:
+        """Return all tensors of the network at updates ``A_l B_l^T``."""
+        return self.with_weights(self.weights(factors))
+
+    def with_weights(self, weights: Sequence[Any]) -> dict[str, Any]:
+        """Return all tensors of the network with given adapted weights."""
+        return {**self._still, **{layer.weight: weight for layer, weight in zip(self.layers, weights)}}
+
+    def moved_batches(self) -> Iterator[Any]:
+        """Yield the batches on the device of the network and in its precision."""
+        device = self.layers[0].module.weight.device
+        for batch in self.batches:
+            yield moved(batch, self.torch_dtype, device)
+
+    def sample_losses(self, batch: Any) -> Any:
+        """Return the loss of each sample of a batch, checked."""
+        torch = require_torch()
+        losses = self.loss_of_samples(self.model, moved(batch, self.torch_dtype, self.layers[0].module.weight.device))
+        if not isinstance(losses, torch.Tensor) or losses.ndim != 1:
+            got = f"shape {tuple(losses.shape)}" if isinstance(losses, torch.Tensor) else type(losses).__name__
+            raise ValueError(f"loss: expected one loss a sample, shape (n,) (reduction='none'), got {got}")
+        return losses
+
+    def value(self, factors: Pairs) -> float:
+        """Return ``f`` at updates ``A_l B_l^T``, without a gradient."""
+        torch = require_torch()
+        total = np.zeros(2)
+        with torch.no_grad(), evaluating(self.model, self.tensors(factors)):
+            for batch in self.batches:
+                losses = self.sample_losses(batch)
+                total += float(losses.double().sum()), len(losses)
+        total = self._over_processes(total)
+        return float(total[0] / total[1])
+
+    def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
+        """Return ``f`` and its gradient in each update, accumulated in float64."""
+        eye = [(np.asarray(x, np.float64), np.eye(x.shape[1])) for x in X]
+        return self.value_and_gradients(eye)
+
+    def value_and_gradients(self, factors: Pairs) -> tuple[float, tuple[Array, ...]]:
+        """Return the same at updates ``A_l B_l^T``."""
+        leaves = [weight.requires_grad_() for weight in self.weights(factors)]
+        sums = [np.zeros(shape) for shape in self.shapes]
+        total = np.zeros(2)
+        with evaluating(self.model, self.with_weights(leaves)):
+            for batch in self.batches:
+                losses = self.sample_losses(batch)
+                losses.sum().backward()
+                total += float(losses.detach().double().sum()), len(losses)
+                for layer, leaf, so_far in zip(self.layers, leaves, sums):
+                    if leaf.grad is None:
+                        raise ValueError(f"model: the loss does not depend on the weight of {layer.name}")
+                    so_far += leaf.grad.double().cpu().numpy()
+                    leaf.grad = None
+        flat = self._over_processes(np.concatenate([total, *(part.ravel() for part in sums)]))
+        total, rest = flat[:2], np.split(flat[2:], np.cumsum([part.size for part in sums])[:-1])
+        self.n_samples = int(total[1])
+        G = tuple(
+            layer.scale * part.reshape(shape) / total[1]
+            for layer, part, shape in zip(self.layers, rest, self.shapes)
+        )
+        return float(total[0] / total[1]), G
+
+    def factor_oracle(self, factors: Pairs, grads: Pairs) -> float:
+        """Write ``G_l B_l`` and ``G_l^T A_l`` and return ``f``."""
+        f, G = self.value_and_gradients(factors)
+        for g, (A, B), (GB, GtA) in zip(G, factors, grads):
+            np.matmul(g, B, out=GB)
+            np.matmul(g.T, A, out=GtA)
+        return f
+
+    def factor_value(self, factors: Pairs) -> float:
+        """Return ``f`` without a gradient."""
+        return self.value(factors)
+
+    def _over_processes(self, numbers: Array) -> Array:
+        torch = require_torch()
+        tensor = torch.as_tensor(numbers, device=self.layers[0].module.weight.device)
+        return reduced(tensor).cpu().numpy()  # type: ignore[no-any-return]
+
+    @cached_property
+    def _length(self) -> float:
+        return super()._natural_length()
+
+    def _natural_length(self) -> float:
+        return self._length

@@ -1,0 +1,99 @@
+"""The part of a network that is exactly convex: a linear head over frozen features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from ..objectives.softmax import Softmax
+from ._torch import as_torch_dtype, evaluating, moved, require_torch, unwrapped
+from .losses import plain_outputs, plain_targets
+
+
+def features(
+    model: Any,
+    batches: Iterable[Any],
+    *,
+    embed: Callable[[Any, Any], Any] | None = None,
+    labels: Callable[[Any], Any] | None = None,
+    dtype: Any = "float64",
+) -> Softmax:
+    """Return the softmax head over a network's features as an objective, ``ls.Problem(features(..), rank, lam)``.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The network. Without ``embed`` its last linear layer is the head: its weight is ``W0``, and a bias becomes a
+        last column with the constant feature 1.
+    batches : iterable
+        The data; each batch as for :class:`CrossEntropy`.
+    embed : callable, optional
+        ``embed(model, batch)`` returns features (n, d) of a network without a head; ``W0`` is then zero.
+    labels : callable, optional
+        ``labels(batch)`` returns classes (n,); by default ``batch["labels"]``, or the second of a pair.
+    dtype : {"float64", "float32"}
+        In which the network is evaluated.
+
+    Returns
+    -------
+    Softmax
+        Convex in the update of the head, so that :func:`~lorasolve.certify` answers yes or no.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a network without a linear layer, and features that are not one row a sample.
+    """
+    torch = require_torch()
+    model, dtype = unwrapped(model), as_torch_dtype(dtype)
+    targets = plain_targets if labels is None else labels
+    last: list[tuple[Any, Any]] = []
+    hooks = [
+        module.register_forward_hook(lambda module, given, _: last.append((module, given[0])))
+        for module in model.modules()
+        if embed is None and isinstance(module, torch.nn.Linear)
+    ]
+    cast = {
+        name: tensor.detach().to(dtype)
+        for name, tensor in (
+            *model.named_parameters(remove_duplicate=False),
+            *model.named_buffers(remove_duplicate=False),
+        )
+        if tensor.is_floating_point() and tensor.dtype != dtype
+    }
+    device = next(model.parameters()).device
+    Z, y, head = [], [], None
+    try:
+        with torch.no_grad(), evaluating(model, cast):
+            for batch in batches:
+                batch = moved(batch, dtype, device)
+                if embed is None:
+                    plain_outputs(model, batch)
+                    if not last:
+                        raise ValueError("model: has no linear layer; give embed")
+                    head, rows = last[-1]
+                    last.clear()
+                else:
+                    rows = embed(model, batch)
+                found = targets(batch).reshape(-1)
+                if rows.ndim != 2 or len(rows) != len(found):
+                    raise ValueError(
+                        f"features: expected one row a sample, (n, d) for {len(found)} labels, got {tuple(rows.shape)}"
+                    )
+                Z.append(rows.double().cpu().numpy())
+                y.append(found.cpu().numpy())
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not Z:
+        raise ValueError("batches: there are none")
+    classes, rows_of_all = np.concatenate(y), np.concatenate(Z)
+    if head is None:
+        return Softmax(np.zeros((int(classes.max()) + 1, rows_of_all.shape[1])), rows_of_all.T, classes)
+    W0 = head.weight.detach().double().cpu().numpy()
+    if head.bias is not None:
+        W0 = np.hstack([W0, head.bias.detach().double().cpu().numpy()[:, None]])
+        rows_of_all = np.hstack([rows_of_all, np.ones((len(rows_of_all), 1))])
+    return Softmax(W0, rows_of_all.T, classes)

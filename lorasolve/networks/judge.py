@@ -1,0 +1,481 @@
+"""What is this trained network? One verdict, premises first; "global" only where the loss is convex in the updates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from .._known import Known
+from .._validate import Array, as_number
+from ..certificates import Certificate, certify
+from ..landscape import SecondOrder, second_order
+from ..multi import MultiProblem
+from ..objectives._blocks import Pairs
+from ._affine import is_affine
+from ._torch import evaluating, processes, require_torch
+from .gradients import Network
+from .linearize import linearize
+from .losses import OutputLoss
+from .tangent import TangentCertificate, ratio, tangent_certificate
+from .token_ntk import TangentSolution, solve_tangent
+
+Decay = Literal["l2", "decoupled", "none"]
+DECAYS = ("l2", "decoupled", "none")
+
+# A layer is loud where its rank is full (smallest singular value above this share of the largest) ...
+FULL = 1e-3
+# ... and its update larger than its weight, in a run that is not stationary and leaves this relative gap.
+LOUD_GAP = 0.1
+# Of lam ||theta||: a longer gradient in some layer means that steps remain.
+STATIONARY = 1e-2
+# ||G||_2/lam outside the spaces of X above 1 by more than this is a direction downhill.
+OUTSIDE = 1e-3
+# A better point refutes if it is better by more than this share of F.
+REFUTES = 1e-6
+
+
+@dataclass(frozen=True)
+class NetworkVerdict:
+    """What is known about the trained updates of a network.
+
+    Attributes
+    ----------
+    kind : str
+        ``non_finite``, ``loud``, ``no_premise``, ``not_converged``, ``rank_too_small``, ``saddle``, ``refuted``,
+        ``global`` (only where the loss is convex in the updates), ``tangent_optimal`` or ``inconclusive``.
+    reason : str
+        Why, in words that can be quoted.
+    level : Known or None
+        How the reason is known; None where it is a plain observation.
+    premises : tuple of str
+        What the verdict rests on.
+    lam : float
+        Weight decay.
+    certificate : TangentCertificate or None
+        The numbers, layer by layer; None for non-finite ones.
+    base_norms : tuple of float
+        ``||W_l||_2`` over the scaling, comparable with the updates' ``spectral``.
+    solved : TangentSolution or None
+        With ``tangent_solve``.
+    second : SecondOrder or None
+        With ``second``.
+    convex : Certificate or None
+        Where the loss is convex in the updates.
+    better : float or None
+        The lowest value among ``others``, if it is lower.
+    """
+
+    kind: str
+    reason: str
+    level: Known | None
+    premises: tuple[str, ...]
+    lam: float
+    certificate: TangentCertificate | None = field(repr=False)
+    base_norms: tuple[float, ...] = ()
+    solved: TangentSolution | None = field(default=None, repr=False)
+    second: SecondOrder | None = field(default=None, repr=False)
+    convex: Certificate | None = field(default=None, repr=False)
+    better: float | None = None
+
+    @property
+    def F(self) -> float:
+        """``f + lam sum_l ||X_l||_*`` at the point (NaN for non-finite updates)."""
+        return math.nan if self.certificate is None else self.certificate.F
+
+    @property
+    def relative_gap(self) -> float:
+        """The gap in the tangent problem, solved where it was, else from one gradient."""
+        if self.certificate is None:
+            return math.inf
+        return self.certificate.relative_gap if self.solved is None else self.solved.relative_gap
+
+    @property
+    def factors(self) -> Pairs:
+        """The point: ``(A_l, B_l)`` of each layer, which :func:`judge` takes among its ``others``."""
+        if self.certificate is None:
+            raise ValueError("factors: the updates are not finite")
+        return self.certificate.factors
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the point as plain JSON-ready values."""
+        return {
+            "kind": self.kind,
+            "reason": self.reason,
+            "level": None if self.level is None else str(self.level),
+            "premises": list(self.premises),
+            "lam": self.lam,
+            "relative_gap": self.relative_gap,
+            "certificate": None if self.certificate is None else self.certificate.to_dict(),
+            "base_norms": list(self.base_norms),
+            "solved": None if self.solved is None else self.solved.to_dict(),
+            "second_order": None if self.second is None else self.second.to_dict(),
+            "convex": None if self.convex is None else self.convex.to_dict(),
+            "better": self.better,
+        }
+
+    def __str__(self) -> str:
+        lines = [f"verdict: {self.kind}", "premises:", *(f"  {text}" for text in self.premises), self.reason]
+        if self.certificate is not None:
+            lines += self._numbers(self.certificate)
+        return "\n".join(lines)
+
+    def _numbers(self, found: TangentCertificate) -> list[str]:
+        lines = [
+            f"f = {found.f:.8g}, F = f + lam ||X||_* = {found.F:.10g}, L - F = {found.L - found.F:.2g}, ||grad L|| = "
+            f"{found.grad_norm:.2e} ({found.stationarity:.1e} of lam ||theta||)",
+            f"tangent gap from one gradient: {found.relative_gap:.2e} of F, {found.level}: {found.formula}",
+        ]
+        if self.solved is not None:
+            solved = self.solved
+            lines.append(
+                f"tangent problem solved: gap {solved.relative_gap:.2e} of F, {solved.level}, ranks "
+                f"{', '.join(map(str, solved.ranks))}, {solved.distance:.2e} away"
+            )
+        if self.second is not None:
+            lines.append(f"smallest curvature {self.second.smallest:.3e} ({self.second.evidence})")
+        width = max(len(layer.name) for layer in found.layers)
+        lines.append(f"{'layer'.ljust(width)}  rank     ||X||_2  of ||W||_2  ||G||_2/lam  outside  inside   balance")
+        for layer, norm in zip(found.layers, self.base_norms):
+            balance = "-" if layer.balance is None else f"{layer.balance:.1e}"
+            lines.append(
+                f"{layer.name.ljust(width)}  {layer.rank:2d}/{layer.max_rank:<3d} {layer.spectral:9.3g} "
+                f"{ratio(layer.spectral, norm):10.2g} {layer.dual_norm:12.6g} {layer.outside:8.3g} "
+                f"{layer.inside:8.1e} {balance:>8}"
+            )
+        return lines
+
+
+def judge(
+    model: Any,
+    loss: Any,
+    batches: Iterable[Any],
+    lam: float,
+    *,
+    lam_kind: Decay = "l2",
+    convex_loss: bool = True,
+    lower_bound: float = 0.0,
+    tangent_solve: bool = False,
+    second: bool = False,
+    others: Sequence[NetworkVerdict | Pairs] = (),
+    factors: Pairs | None = None,
+    layers: str | Sequence[str] | None = None,
+    adapter: str | None = None,
+    dtype: Any = "float64",
+    tol: float = 1e-3,
+) -> NetworkVerdict:
+    """Say what the trained updates of a network are, from one pass over the data.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        With LoRA layers (of PEFT or one's own), or with ``layers`` and ``factors`` given.
+    loss : callable
+        ``loss(model, batch)`` returns one loss a sample; :class:`CrossEntropy` and :class:`SquareLoss` also show the
+        outputs.
+    batches : iterable
+        The training set in full; it has to bear several passes. With torch.distributed, the share of this process.
+    lam : float
+        Weight decay in ``mean loss + (lam/2) sum (||lora_A||^2 + ||lora_B||^2)``.
+    lam_kind : {"l2", "decoupled", "none"}
+        How the run applied it. Only a penalty in the loss makes the statements of this function apply.
+    convex_loss : bool
+        Whether the loss is convex in the outputs of the network.
+    lower_bound : float
+        A number below every loss.
+    tangent_solve : bool
+        Solve the tangent problem too, for the sharp gap.
+    second : bool
+        Search the Hessian of the objective for negative curvature (hundreds of gradients).
+    others : sequence of NetworkVerdict or of factors
+        Points of other runs: a better one refutes this one.
+    factors : sequence of (A_l, B_l), optional
+        The point, ``X_l = A_l B_l^T`` unscaled (``A = lora_B``, ``B = lora_A^T``); by default what the model holds.
+    layers, adapter
+        See :func:`adapted_layers`.
+    dtype : {"float64", "float32"}
+        In which the network is evaluated. Gaps below about 1e-3 need float64.
+    tol : float
+        Relative gap below which a point is called optimal in the tangent problem, or within which it is global.
+
+    Returns
+    -------
+    NetworkVerdict
+
+    Raises
+    ------
+    ValueError, TypeError
+        See :class:`Network`; for several processes with ``tangent_solve``.
+
+    Notes
+    -----
+    The first that applies: non-finite; loud (away from stationarity: full rank, ``||X||_2 > ||W||_2`` and a gap above
+    0.1); no premise (no penalty in the loss); not converged; rank too small or saddle (``F`` falls to first order along
+    a rank-one direction outside the spaces of the updates: rank too small where the layer has no empty column left for
+    it); saddle (negative curvature); refuted; global; tangent-optimal. Source: main paper, sections 2 and 5 and
+    Theorem 2; proofs/tangent_certificate.
+    """
+    lam = as_number(lam, "lam", 0.0)
+    as_number(tol, "tol", 0.0, open_low=True)
+    if lam_kind not in DECAYS:
+        raise ValueError(f"lam_kind: expected one of {', '.join(map(repr, DECAYS))}, got {lam_kind!r}")
+    if tangent_solve and processes() > 1:
+        raise ValueError("tangent_solve: runs in one process, and the data are shared among several")
+    bound = as_number(lower_bound, "lower_bound")
+    network = Network(
+        model, loss, batches, layers=layers, adapter=adapter, dtype=dtype, lower_bound=bound
+    )
+    point = network.point if factors is None else factors
+    if point is None:
+        raise ValueError("factors: the model has no LoRA layers, so the updates have to be given")
+    case = _Case(network, point, lam, lam_kind, convex_loss, bound, tol)
+    return case.verdict(tangent_solve, second, others)
+
+
+class _Case:
+    """A point of a network, and what follows from one value and one gradient a layer."""
+
+    def __init__(
+        self,
+        network: Network,
+        point: Pairs,
+        lam: float,
+        lam_kind: Decay,
+        convex_loss: bool,
+        lower_bound: float,
+        tol: float,
+    ) -> None:
+        self.network, self.point, self.lam, self.tol = network, point, lam, tol
+        self.has_penalty = lam > 0.0 and lam_kind == "l2"
+        self.known_loss = isinstance(network.loss_of_samples, OutputLoss)
+        self.convex_loss = convex_loss or self.known_loss
+        self.lower_bound, self.lam_kind = lower_bound, lam_kind
+
+    def verdict(
+        self, tangent_solve: bool, second: bool, others: Sequence[NetworkVerdict | Pairs]
+    ) -> NetworkVerdict:
+        """Collect the evidence and decide."""
+        bad = self._non_finite()
+        if bad is not None:
+            return NetworkVerdict("non_finite", bad, None, self._premises(), self.lam, None)
+        f, G = self.network.value_and_gradients(self.point)
+        if not math.isfinite(f) or not all(np.isfinite(g).all() for g in G):
+            reason = "the loss or its gradient is not finite at the trained weights"
+            return NetworkVerdict("non_finite", reason, None, self._premises(), self.lam, None)
+        names = [layer.name for layer in self.network.layers]
+        found = tangent_certificate(
+            f,
+            G,
+            self.point,
+            self.lam,
+            names=names,
+            lower_bound=self.lower_bound,
+            dtype=np.dtype(self.network.precision),
+        )
+        norms = self._base_norms()
+        kind, reason, level = self._first(found, norms)
+        solved = searched = certificate = None
+        best = None
+        if not kind:
+            if tangent_solve:
+                solved = solve_tangent(linearize(self.network, self.point), self.point, self.lam)
+            if second:
+                searched = self._second_order()
+            best = min((self._value(other) for other in others), default=math.inf)
+            certificate = self._certificate() if self._affine() else None
+            kind, reason, level = self._then(found, solved, searched, best, certificate)
+        return NetworkVerdict(
+            kind,
+            reason,
+            level,
+            self._premises(),
+            self.lam,
+            found,
+            tuple(norms),
+            solved,
+            searched,
+            certificate,
+            best if best is not None and best < found.F else None,
+        )
+
+    # ------------------------------------------------------------------ evidence
+    def _non_finite(self) -> str | None:
+        for layer, (A, B) in zip(self.network.layers, self.point):
+            if not (np.isfinite(A).all() and np.isfinite(B).all()):
+                return f"the factors of {layer.name} are not finite"
+        return None
+
+    def _base_norms(self) -> list[float]:
+        torch = require_torch()
+        found = []
+        for layer in self.network.layers:
+            W = layer.module.weight.detach()
+            W = W.to(torch.promote_types(W.dtype, torch.float32))
+            found.append(float(torch.linalg.matrix_norm(W, 2)) / abs(layer.scale))
+        return found
+
+    def _problem(self) -> MultiProblem:
+        return MultiProblem(self.network, [A.shape[1] for A, _ in self.point], self.lam)
+
+    def _factors(self) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        return tuple(A for A, _ in self.point), tuple(B for _, B in self.point)
+
+    def _second_order(self) -> SecondOrder:
+        if self.network.precision != "float64":
+            raise ValueError("second: curvature needs dtype='float64'")
+        return second_order(self._problem(), *self._factors(), tol=1e-5)
+
+    def _value(self, other: NetworkVerdict | Pairs) -> float:
+        """Return ``F`` of another point on this network and these data."""
+        pairs = other.factors if isinstance(other, NetworkVerdict) else other
+        return self._problem().factored_convex_value(*zip(*pairs))
+
+    def _affine(self) -> bool:
+        """Return whether the outputs are affine in the updates, so that the loss is convex in them."""
+        loss = self.network.loss_of_samples
+        if not isinstance(loss, OutputLoss):
+            return False
+        leaves = [weight.requires_grad_() for weight in self.network.weights(self.point)]
+        with evaluating(self.network.model, self.network.with_weights(leaves)):
+            batch = next(iter(self.network.moved_batches()))
+            return is_affine(loss.outputs(self.network.model, batch), leaves)
+
+    def _certificate(self) -> Certificate:
+        self.network.convex = True
+        return certify(self._problem(), self._factors(), self.tol)
+
+    # ------------------------------------------------------------------ decisions
+    def _first(self, found: TangentCertificate, norms: Sequence[float]) -> tuple[str, str, Known | None]:
+        """Return what the numbers of the point alone decide."""
+        size = math.sqrt(2.0 * self.lam * (found.L - found.f))  # lam ||theta||
+        worst = max(found.layers, key=lambda layer: layer.stationarity)
+        # What the certificate bounds is not taken back by a gradient: near X = 0 both sides of the ratio vanish.
+        done = max(found.relative_gap, (found.L - found.F) / (abs(found.F) or 1.0)) <= self.tol
+        stationary = done or ratio(worst.stationarity, size) <= STATIONARY
+        loud = _loud(found, norms)
+        if loud and not (self.has_penalty and stationary):
+            gap = f" and a tangent gap of {found.relative_gap:.0%}" if self.has_penalty else ""
+            if not self.has_penalty or found.relative_gap > LOUD_GAP:
+                return "loud", f"failed loudly: {loud}{gap}", None
+        if not self.has_penalty:
+            why = "lam = 0" if self.lam == 0.0 else f"the decay is {self.lam_kind!r}, no penalty in the loss"
+            return "no_premise", f"no statement about optimality: {why}; the facts follow", None
+        if not stationary:
+            reason = (
+                f"not converged: in {worst.name} the gradient of the objective is "
+                f"{ratio(worst.stationarity, size):.2g} of lam ||theta|| (at most {STATIONARY:g}); the tangent gap is "
+                f"{found.relative_gap:.2g} of F. More steps of full-batch training remain"
+            )
+            return "not_converged", reason, None
+        out = max(found.layers, key=lambda layer: layer.outside)
+        if out.outside > 1.0 + OUTSIDE:
+            kind, why = (
+                ("rank_too_small", f"no column of its {out.max_rank} is left for it: the rank is too small")
+                if out.rank == out.max_rank
+                else ("saddle", f"its rank is {out.rank} of {out.max_rank}: a saddle with an empty column")
+            )
+            reason = (
+                f"in {out.name} a rank-one direction outside the spaces of the update lowers F at the rate "
+                f"||G|| - lam = {(out.outside - 1.0) * self.lam:.3g} to first order; {why}"
+            )
+            return kind, reason + (f". Loud: {loud}" if loud else ""), found.level
+        return "", "", None
+
+    def _then(
+        self,
+        found: TangentCertificate,
+        solved: TangentSolution | None,
+        searched: SecondOrder | None,
+        best: float,
+        certificate: Certificate | None,
+    ) -> tuple[str, str, Known | None]:
+        """Return what further evidence decides about a stationary, dual feasible point."""
+        if searched is not None and not searched.is_sosp:
+            reason = f"a direction of negative curvature {searched.smallest:.3g} was found: a saddle"
+            return "saddle", reason, Known.CERTIFIED
+        if found.F - best > REFUTES * abs(found.F):
+            reason = (
+                f"not global: another point has F = {best:.8g}, lower by {found.F - best:.3g}. The tangent gap here is "
+                f"{found.relative_gap:.1e} of F, which says nothing about points that far away"
+            )
+            return "refuted", reason, Known.CERTIFIED
+        if certificate is not None and certificate.is_global is not None:
+            kind = "global" if certificate.is_global else "refuted"
+            return kind, f"the loss is convex in the updates: {certificate.reason}", certificate.level
+        gap, how = (
+            (found.relative_gap, "one gradient")
+            if solved is None
+            else (solved.relative_gap, "the solved tangent problem")
+        )
+        if not self.convex_loss:
+            return "inconclusive", "the loss is not stated to be convex in the outputs: no bound", None
+        if gap <= self.tol:
+            reason = (
+                f"within {_percent(gap)} of the optimum of the network linearised at its own trained weights, over "
+                f"updates of every rank (by {how}). To first order neither more rank nor more steps gain more; another "
+                "start might. This bounds neither the network's global optimum nor its error on new data"
+            )
+            return "tangent_optimal", reason, found.level
+        hint = "" if solved is not None else "; tangent_solve=True gives a sharper number"
+        reason = f"stationary, with a tangent gap of {gap:.2g} of F (by {how}), above {self.tol:g}{hint}"
+        return "inconclusive", reason, found.level
+
+    def _premises(self) -> tuple[str, ...]:
+        network = self.network
+        scales = sorted({layer.scale for layer in network.layers})
+        shown = ", ".join(f"{scale:g}" for scale in scales[:4]) + (", ..." if len(scales) > 4 else "")
+        samples = "" if network.n_samples is None else f" of {network.n_samples} samples"
+        over = f", gathered over {processes()} processes" if processes() > 1 else ""
+        lines = [
+            f"the training objective{samples} as given, in evaluation mode without dropout{over}",
+            (
+                f"the penalty (lam/2)(||A||^2 + ||B||^2) with lam = {self.lam:g} is part of the loss (scaling {shown}: "
+                f"lam/s = {self.lam / scales[0]:.3g} on ||W - W0||_*)"
+                if self.has_penalty
+                else f"decay: {self.lam_kind}, lam = {self.lam:g}"
+            ),
+            (
+                f"{type(network.loss_of_samples).__name__} is convex in the outputs and >= 0"
+                if self.known_loss
+                else f"stated by the caller: the loss is {'' if self.convex_loss else 'not '}convex in the outputs "
+                f"and >= {self.lower_bound:g}"
+            ),
+            "the outputs are differentiable in the weights at this point (not at the kink of a ReLU)",
+            f"weights stored in {network.stored}, network evaluated in {network.precision}, sums in float64",
+        ]
+        beside = _trained_beside(network)
+        if beside:
+            lines.append(f"held fixed here though trained: {beside}")
+        return tuple(lines)
+
+
+def _loud(found: TangentCertificate, norms: Sequence[float]) -> str:
+    """Return which layer has full rank and an update larger than its weight; empty if none."""
+    loud = [
+        (layer, ratio(layer.spectral, norm))
+        for layer, norm in zip(found.layers, norms)
+        if layer.spread > FULL and layer.spectral > norm
+    ]
+    if not loud:
+        return ""
+    layer, times = max(loud, key=lambda each: each[1])
+    return (
+        f"{layer.name} has full rank {layer.max_rank} and ||X||_2 = {times:.2g} ||W||_2 ({len(loud)} of "
+        f"{len(found.layers)} layers)"
+    )
+
+
+def _trained_beside(network: Network) -> str:
+    """Return which parameters are trained beside the factors, in short."""
+    factors = {id(part) for layer in network.layers for part in (layer.lora_A, layer.lora_B)}
+    if any(layer.lora_A is None for layer in network.layers):
+        return ""
+    names = [n for n, p in network.model.named_parameters() if p.requires_grad and id(p) not in factors]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _percent(share: float) -> str:
+    return f"{100.0 * share:.2g} %"

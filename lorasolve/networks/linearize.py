@@ -1,0 +1,224 @@
+"""The network linearised at any updates, in token form: one forward and K - 1 backward passes a batch."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .._validate import Array
+from ..objectives._blocks import Pairs
+from ._torch import evaluating, processes, require_torch
+from .gradients import Network
+from .losses import OutputLoss
+from .token_ntk import LayerTokens, TokenNTK, solve_tangent
+
+# Bytes that the tokens may take.
+MEMORY = 2e9
+# Relative difference between the gradients of the network and of its linearisation that rounding explains.
+AGREEMENT = {"float64": 1e-8, "float32": 1e-3}
+
+
+def linearize(network: Network, factors: Pairs, memory: float = MEMORY) -> TokenNTK:
+    """Return the network linearised at the updates ``A_l B_l^T``, with the same value and gradient there.
+
+    Parameters
+    ----------
+    network : Network
+        With an :class:`OutputLoss`, whose outputs are seen one by one.
+    factors : sequence of (A_l, B_l)
+        The point of linearisation.
+    memory : float
+        Bytes that the tokens may take, about ``8 T ((K - 1) m + n)`` a layer for T tokens and K classes.
+
+    Raises
+    ------
+    ValueError
+        For another loss, more tokens than that, several processes, samples that interact (batch norm) and layers
+        whose first axis is not that of the samples.
+    """
+    loss = network.loss_of_samples
+    if not isinstance(loss, OutputLoss):
+        raise ValueError("loss: the tangent problem needs the outputs: use networks.CrossEntropy or SquareLoss")
+    if processes() > 1:
+        raise ValueError("linearize: runs in one process, and the data are shared among several")
+    collected = _Collected(network, memory)
+    leaves = [weight.requires_grad_() for weight in network.weights(factors)]
+    with evaluating(network.model, network.with_weights(leaves)):
+        for batch in network.moved_batches():
+            collected.add(batch, loss)
+    ntk = collected.linear_part(loss)
+    ntk = ntk.tangent_at(factors, np.concatenate(collected.outputs))
+    _check(network, ntk, factors)
+    return ntk
+
+
+class _Collected:
+    """Tokens, outputs and targets of the batches so far."""
+
+    def __init__(self, network: Network, memory: float) -> None:
+        self.network, self.memory = network, memory
+        self.tokens: list[list[LayerTokens]] = [[] for _ in network.layers]
+        self.outputs: list[Array] = []
+        self.targets: list[Array] = []
+        self.samples = 0
+        self.nbytes = 0
+
+    def add(self, batch: Any, loss: OutputLoss) -> None:
+        """Run a batch forwards once and backwards once for each output."""
+        with _seen(self.network) as calls:
+            z = loss.outputs(self.network.model, batch)
+        if z.ndim == 1:
+            z = z[:, None]
+        if z.ndim != 2:
+            raise ValueError(f"loss: the tangent problem needs outputs (n, K), got shape {tuple(z.shape)}")
+        if loss.kind == "softmax":
+            z = z[:, :-1] - z[:, -1:]
+        outs = [out for layer in calls for _, out in layer]
+        signals = [self._backward(z[:, k], outs, k + 1 < z.shape[1]) for k in range(z.shape[1])]
+        position = 0
+        for index, (layer, seen) in enumerate(zip(self.network.layers, calls)):
+            for given, out in seen:
+                if given.shape[:-1] != out.shape[:-1] or len(out) != len(z):
+                    raise ValueError(
+                        f"model: {layer.name} sees {tuple(given.shape)} for {len(z)} samples; the first axis has to "
+                        "be that of the samples"
+                    )
+                self._keep(index, layer.scale, given, [signal[position] for signal in signals])
+                position += 1
+        self.outputs.append(z.detach().double().cpu().numpy())
+        self.targets.append(loss.targets(batch).detach().cpu().numpy())
+        self.samples += len(z)
+
+    @staticmethod
+    def _backward(output: Any, outs: list[Any], again: bool) -> tuple[Any, ...]:
+        torch = require_torch()
+        found = torch.autograd.grad(output.sum(), outs, retain_graph=again, allow_unused=True)
+        return tuple(torch.zeros_like(out) if d is None else d for d, out in zip(found, outs))
+
+    def _keep(self, index: int, scale: float, given: Any, signals: list[Any]) -> None:
+        """Add the tokens of one call of a layer; those that no output depends on, padding, are left out."""
+        torch = require_torch()
+        d = torch.stack([s.reshape(-1, s.shape[-1]) for s in signals], dim=1)
+        h = given.detach().reshape(-1, given.shape[-1])
+        per_sample = len(h) // len(given)
+        owner = torch.arange(len(given), device=h.device).repeat_interleave(per_sample) + self.samples
+        kept = (d != 0).flatten(1).any(1)
+        part = LayerTokens(
+            scale * d[kept].double().cpu().numpy(), h[kept].double().cpu().numpy(), owner[kept].cpu().numpy()
+        )
+        self.nbytes += part.nbytes
+        if self.nbytes > self.memory:
+            raise ValueError(
+                f"memory: the tokens of {self.samples + len(given)} samples take {self.nbytes / 1e9:.2g} GB already, "
+                f"more than {self.memory / 1e9:.2g} GB"
+            )
+        self.tokens[index].append(part)
+
+    def linear_part(self, loss: OutputLoss) -> TokenNTK:
+        """Return the linearisation with offset 0."""
+        layers = []
+        for parts in self.tokens:
+            joined = LayerTokens(*(np.concatenate(column) for column in zip(*parts)))
+            # A layer that runs twice in a forward pass brings its samples twice.
+            order = np.argsort(joined.owner, kind="stable")
+            layers.append(LayerTokens(*(column[order] for column in joined)))
+        offset = np.zeros((self.samples, self.outputs[0].shape[1]))
+        targets = np.concatenate(self.targets)
+        if loss.kind == "square":
+            targets = targets.astype(np.float64).reshape(offset.shape)
+        return TokenNTK(layers, offset, targets, loss.kind)
+
+
+@contextlib.contextmanager
+def _seen(network: Network) -> Iterator[list[list[tuple[Any, Any]]]]:
+    """Collect input and output of each call of the adapted layers within the block."""
+    calls: list[list[tuple[Any, Any]]] = [[] for _ in network.layers]
+    hooks = [
+        layer.module.register_forward_hook(lambda _, given, out, seen=seen: seen.append((given[0], out)))
+        for layer, seen in zip(network.layers, calls)
+    ]
+    try:
+        yield calls
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _check(network: Network, ntk: TokenNTK, factors: Pairs) -> None:
+    """Refuse a linearisation whose value or gradient is not the network's."""
+    f, G = network.value_and_gradients(factors)
+    ours, H = ntk.value_and_grad([A @ B.T for A, B in factors])
+    size = max(float(np.abs(g).max()) for g in G) or 1.0
+    off = max(float(np.abs(g - h).max()) for g, h in zip(G, H)) / size
+    allowed = AGREEMENT[network.precision]
+    if off > allowed or abs(f - ours) > allowed * max(abs(f), 1e-12):
+        raise ValueError(
+            f"model: its gradient and that of its token form differ by {off:.1e}, relatively; samples of a batch "
+            "interact (batch norm?), or an adapted weight is used outside of its layer"
+        )
+
+
+@dataclass(frozen=True)
+class Linearity:
+    """How far the linearisation at the base weights predicts the network: a measure, not a verdict.
+
+    Attributes
+    ----------
+    index : float
+        ``(f(X_lin) - f_lin(X_lin)) / (f(0) - f_lin(X_lin))`` with ``X_lin`` the certified optimum of the network
+        linearised at ``X = 0``. Near 0 in the regime where the linearisation holds; from 1 on a step to ``X_lin``
+        makes the network no better than its base.
+    f_base, f_linear, f_network : float
+        ``f(0)``, ``f_lin(X_lin)`` and ``f(X_lin)``.
+    F, relative_gap : float
+        The optimum of the linearised problem, and how well it is known.
+    ranks : tuple of int
+        Of ``X_lin``.
+    """
+
+    index: float
+    f_base: float
+    f_linear: float
+    f_network: float
+    F: float
+    relative_gap: float
+    ranks: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"linearity index {self.index:.2f} (0: the network follows its linearisation at the base weights; from 1 "
+            f"on it does not): at its optimum f is {self.f_linear:.4g} linearised and {self.f_network:.4g} in the "
+            f"network, {self.f_base:.4g} at the base"
+        )
+
+
+def linearity(network: Network, lam: float, tol: float = 1e-7) -> Linearity:
+    """Solve the network linearised at its base weights, and measure what the real one does at that optimum.
+
+    Parameters
+    ----------
+    network : Network
+        With an :class:`OutputLoss`.
+    lam : float
+        Weight decay, > 0.
+    tol : float
+        Relative gap of the convex solution.
+    """
+    base = network.zeros()
+    solution = solve_tangent(ntk := linearize(network, base), base, lam, tol)
+    factors = list(zip(solution.A, solution.B))
+    f_base, f_linear, f_network = network.value(base), ntk.factor_value(factors), network.value(factors)
+    gained = f_base - f_linear
+    return Linearity(
+        index=(f_network - f_linear) / gained if gained > 0.0 else 0.0,
+        f_base=f_base,
+        f_linear=f_linear,
+        f_network=f_network,
+        F=solution.value,
+        relative_gap=solution.own_gap,
+        ranks=solution.ranks,
+    )

@@ -1,0 +1,271 @@
+"""Reads factors and gradients while a network trains: is it stationary, balanced, loud, or no longer finite?
+
+With ``X = s A B^T`` and ``G = df/dW``, never formed, ``dA = s G B`` and ``dB = s G^T A`` are the gradients that
+training leaves in ``lora_B`` and ``lora_A``; both ``<A, dA>`` and ``<B, dB>`` are ``<G, X>``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .._files import PathLike, write_atomically
+from .._validate import as_integer, as_number
+from ._torch import require_torch, unwrapped
+from .adapted import AdaptedLayer, adapted_layers
+
+# Singular values above this share of the largest are counted as rank.
+RANK_TOL = 1e-3
+# Of the difference of the two inner products: what the penalty explains of it up to this share is the penalty.
+DOUBLE = 1e-2
+# Relative difference of the two inner products beyond rounding in float32.
+MISMATCH = 1e-4
+
+
+@dataclass(frozen=True)
+class LayerReading:
+    """One layer at one step; None where it does not apply or nothing finite is there.
+
+    Attributes
+    ----------
+    finite : bool
+        Whether factors and gradients are.
+    spectral, nuclear : float or None
+        ``||X||_2`` and ``||X||_*`` of ``X = s A B^T``.
+    rank : int or None
+        Singular values above 1e-3 of the largest.
+    balance : float or None
+        ``||A^T A - B^T B||_F / (||A||_F^2 + ||B||_F^2)``; zero at every stationary point with weight decay.
+    wasted : float or None
+        ``(||A||^2 + ||B||^2)/2 - ||X||_*/s >= 0``: ``lam`` times it is a proven part of ``L - min L``
+        (proofs/nuclear_norm_variational).
+    grad : float or None
+        Length of the gradient in both factors, as training left it.
+    stationarity : float or None
+        ``||(dA + lam A, dB + lam B)|| / (lam ||(A, B)||)``.
+    lam_hat : float or None
+        ``-(<A, dA> + <B, dB>)/(||A||^2 + ||B||^2)``: the decay for which the point would be stationary along itself.
+    mismatch : float or None
+        ``|<A, dA> - <B, dB>|`` relative to the larger: zero for gradients of a function of ``X`` alone.
+    """
+
+    finite: bool
+    spectral: float | None = None
+    nuclear: float | None = None
+    rank: int | None = None
+    balance: float | None = None
+    wasted: float | None = None
+    grad: float | None = None
+    stationarity: float | None = None
+    lam_hat: float | None = None
+    mismatch: float | None = None
+
+
+class LoRAMonitor:
+    """Watches the LoRA layers of a model; call :meth:`step` after ``backward()`` and before the optimizer's step.
+
+    Parameters
+    ----------
+    lam : float, optional
+        The weight decay of the objective; None: no stationarity, ``lam_hat`` only. The gradients in the model are
+        taken to be those of the loss without the penalty (:attr:`warnings` says when they are not).
+    every : int
+        Read every so many steps.
+    base : torch.nn.Module, optional
+        The model, for ``||W_l||_2`` of its frozen weights: a layer whose update grows beyond ``ratio`` times it stops
+        the run as loud.
+    ratio : float
+        See ``base``.
+    full_batch : bool
+        Whether the gradients are those of the whole data set. Else stationarity is that of the noise of a minibatch
+        too, and :meth:`to_dict` says so.
+    adapter : str, optional
+        Which adapter of PEFT, where there are several.
+
+    Attributes
+    ----------
+    history : list of (int, dict)
+        Steps and the :class:`LayerReading` of each layer.
+    reason : str or None
+        Why the run should stop.
+    warnings : list of str
+        What was noticed beside, each once.
+    seconds : float
+        Time spent in reading.
+    """
+
+    def __init__(
+        self,
+        lam: float | None = None,
+        *,
+        every: int = 1,
+        base: Any = None,
+        ratio: float = 1.0,
+        full_batch: bool = False,
+        adapter: str | None = None,
+    ) -> None:
+        require_torch()
+        self.lam = None if lam is None else as_number(lam, "lam", 0.0)
+        self.every = as_integer(every, "every", 1)
+        self.ratio = as_number(ratio, "ratio", 0.0, open_low=True)
+        self.full_batch, self.adapter = full_batch, adapter
+        self.base_norms = {} if base is None else base_norms(base, adapter)
+        self.steps = 0
+        self.history: list[tuple[int, dict[str, LayerReading]]] = []
+        self.reason: str | None = None
+        self.warnings: list[str] = []
+        self.seconds = 0.0
+
+    def step(self, model: Any) -> str | None:
+        """Read the layers; return a reason to stop, or None."""
+        self.steps += 1
+        if (self.steps - 1) % self.every:
+            return self.reason
+        began = time.perf_counter()
+        readings = {}
+        for layer in adapted_layers(unwrapped(model), adapter=self.adapter):
+            reading, doubled = _read(layer, self.lam)
+            readings[layer.name] = reading
+            self.reason = self.reason or self._reason(layer.name, reading)
+            if doubled:
+                self._warn(
+                    "the gradients already contain the weight decay: the penalty is in the loss that was "
+                    "differentiated, so lam must not be added again (stationarity and lam_hat are off)"
+                )
+        self.history.append((self.steps, readings))
+        self.seconds += time.perf_counter() - began
+        return self.reason
+
+    def _warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def _reason(self, name: str, reading: LayerReading) -> str | None:
+        if not reading.finite:
+            return f"step {self.steps}: {name} has non-finite factors or gradients"
+        base = self.base_norms.get(name)
+        if base is not None and reading.spectral is not None and reading.spectral > self.ratio * base:
+            return (
+                f"step {self.steps}: loud: {name} has ||X||_2 = {reading.spectral:.3g}, more than {self.ratio:g} "
+                f"||W||_2 = {self.ratio * base:.3g}"
+            )
+        return None
+
+    @property
+    def lam_hat(self) -> float | None:
+        """The median over the layers of ``lam_hat`` at the last reading."""
+        readings = self.history[-1][1].values() if self.history else ()
+        found = sorted(r.lam_hat for r in readings if r.lam_hat is not None)
+        return found[len(found) // 2] if found else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain JSON-ready values."""
+        return {
+            "lam": self.lam,
+            "gradients": "full batch" if self.full_batch else "minibatch: stationarity includes its noise",
+            "steps": self.steps,
+            "reason": self.reason,
+            "warnings": list(self.warnings),
+            "seconds": self.seconds,
+            "base_norms": dict(self.base_norms),
+            "history": [
+                {"step": step, "layers": {name: asdict(reading) for name, reading in readings.items()}}
+                for step, readings in self.history
+            ],
+        }
+
+    def save(self, path: PathLike) -> None:
+        """Write :meth:`to_dict` as JSON, whole or not at all."""
+        text = json.dumps(self.to_dict(), indent=1)
+        write_atomically(path, lambda file: file.write(text.encode()))  # type: ignore[arg-type, return-value]
+
+
+def base_norms(model: Any, adapter: str | None = None) -> dict[str, float]:
+    """Return ``||W_l||_2`` of the frozen weight of each LoRA layer."""
+    torch = require_torch()
+    found = {}
+    for layer in adapted_layers(unwrapped(model), adapter=adapter):
+        W = layer.module.weight.detach()
+        found[layer.name] = float(torch.linalg.matrix_norm(W.to(torch.promote_types(W.dtype, torch.float32)), 2))
+    return found
+
+
+def _read(layer: AdaptedLayer, lam: float | None) -> tuple[LayerReading, bool]:
+    """Return the reading of a layer, and whether its gradients seem to contain the penalty already."""
+    torch = require_torch()
+    with torch.no_grad():
+        A, B = layer.lora_B.detach().double(), layer.lora_A.detach().double().T
+        AtA, BtB = A.T @ A, B.T @ B
+        square_A, square_B = float(AtA.trace()), float(BtB.trace())
+        if not math.isfinite(square_A + square_B):
+            return LayerReading(finite=False), False
+        left, right = torch.linalg.qr(A).R, torch.linalg.qr(B).R
+        values = abs(layer.scale) * torch.linalg.svdvals(left @ right.T)
+        largest, nuclear, size = float(values[0]), float(values.sum()), square_A + square_B
+        facts: dict[str, Any] = {
+            "spectral": largest,
+            "nuclear": nuclear,
+            "rank": int((values > RANK_TOL * largest).sum()),
+            "balance": float((AtA - BtB).norm()) / size if size > 0.0 else None,
+            "wasted": 0.5 * size - nuclear / abs(layer.scale),
+        }
+        if layer.lora_A.grad is None or layer.lora_B.grad is None:
+            return LayerReading(finite=True, **facts), False
+        dA, dB = layer.lora_B.grad.double(), layer.lora_A.grad.double().T
+        grad = math.hypot(float(dA.norm()), float(dB.norm()))
+        if not math.isfinite(grad):
+            return LayerReading(finite=False, **facts), False
+        along_A, along_B = float((dA * A).sum()), float((dB * B).sum())
+        difference, larger = along_A - along_B, max(abs(along_A), abs(along_B))
+        facts["grad"] = grad
+        facts["lam_hat"] = -(along_A + along_B) / size if size > 0.0 else None
+        facts["mismatch"] = abs(difference) / larger if larger > 0.0 else None
+        doubled = False
+        if lam and size > 0.0:
+            rest = math.hypot(float((dA + lam * A).norm()), float((dB + lam * B).norm()))
+            facts["stationarity"] = rest / (lam * math.sqrt(size))
+            # With the penalty in the loss the inner products differ by exactly lam (||A||^2 - ||B||^2).
+            penalty = lam * (square_A - square_B)
+            doubled = abs(difference) > MISMATCH * larger and abs(difference - penalty) < DOUBLE * abs(difference)
+        return LayerReading(finite=True, **facts), doubled
+
+
+def callback(monitor: LoRAMonitor) -> Any:
+    """Return a callback for the ``Trainer`` of transformers that feeds a monitor and stops on its reason.
+
+    The monitor reads before each optimizer step, after clipping; a loss that is NaN is filtered from the Trainer's own
+    logs, so the tensors themselves are tested. ``lora/max_spectral`` and ``lora/lam_hat`` are added to the logs.
+
+    Raises
+    ------
+    ImportError
+        Where transformers is missing.
+    """
+    try:
+        from transformers import TrainerCallback
+    except ImportError:
+        raise ImportError("networks.callback needs transformers: pip install 'lorasolve[torch]'") from None
+
+    class MonitorCallback(TrainerCallback):  # type: ignore[misc]
+        """Feeds a :class:`LoRAMonitor`."""
+
+        def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kw: Any) -> Any:
+            """Read; ask the Trainer to stop where there is a reason."""
+            if monitor.step(model):
+                control.should_training_stop = True
+            return control
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kw: Any) -> None:
+            """Add to what is logged."""
+            if logs is None or not monitor.history:
+                return
+            largest = [r.spectral for r in monitor.history[-1][1].values() if r.spectral is not None]
+            if largest:
+                logs["lora/max_spectral"] = max(largest)
+            if monitor.lam_hat is not None:
+                logs["lora/lam_hat"] = monitor.lam_hat
+
+    return MonitorCallback()

@@ -1,0 +1,147 @@
+"""What ``optimizer.pt`` of a checkpoint says about the decay that a run applied; read with ``weights_only``."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .._files import PathLike
+from ._torch import require_torch
+
+# A file of this name lies in the checkpoints that the Trainer of transformers writes.
+FILE = "optimizer.pt"
+
+
+@dataclass(frozen=True)
+class GroupDecay:
+    """One parameter group of an optimizer.
+
+    Attributes
+    ----------
+    n_parameters : int
+        Tensors in the group.
+    lr, weight_decay : float
+        Its settings at the time of the checkpoint.
+    horizon : float
+        ``1/(lr weight_decay)``, the steps after which decoupled decay alone would have shrunk a weight by ``e``;
+        infinite without decay.
+    """
+
+    n_parameters: int
+    lr: float
+    weight_decay: float
+    horizon: float
+
+
+@dataclass(frozen=True)
+class OptimizerState:
+    """What an optimizer's state says about a run.
+
+    Attributes
+    ----------
+    groups : tuple of GroupDecay
+        Learning rates and decays.
+    steps : int or None
+        The most steps that a tensor has seen.
+    adaptive : bool
+        Whether second moments are kept (Adam and its kin), so that a decay setting may be decoupled from the loss.
+    smoothed_gradients : tuple of float
+        Length of the smoothed gradient (``exp_avg``, or the momentum) of each tensor, in the file's order.
+    """
+
+    groups: tuple[GroupDecay, ...]
+    steps: int | None
+    adaptive: bool
+    smoothed_gradients: tuple[float, ...]
+
+    @property
+    def horizon(self) -> float:
+        """The shortest decay horizon of all groups."""
+        return min((group.horizon for group in self.groups), default=math.inf)
+
+    def __str__(self) -> str:
+        decays = sorted({group.weight_decay for group in self.groups})
+        steps = "unknown" if self.steps is None else str(self.steps)
+        text = f"weight decay {', '.join(f'{decay:g}' for decay in decays)}; steps {steps}"
+        if math.isfinite(self.horizon):
+            text += f"; decay horizon 1/(lr wd) = {self.horizon:.3g} steps"
+            if self.steps is not None:
+                text += f", {self.steps / self.horizon:.2g} of it done"
+        else:
+            text += "; no decay was applied by the optimizer: no statement about optimality rests on it"
+        if self.adaptive and math.isfinite(self.horizon):
+            text += "; an adaptive optimizer: AdamW's decay is decoupled and is not the penalty of the theorem"
+        return text
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers as plain JSON-ready values; infinite horizons become None."""
+        found = asdict(self)
+        for group in found["groups"]:
+            group["horizon"] = group["horizon"] if math.isfinite(group["horizon"]) else None
+        return found | {"horizon": self.horizon if math.isfinite(self.horizon) else None}
+
+
+def read_optimizer_state(path: PathLike) -> OptimizerState:
+    """Read ``optimizer.pt`` of a checkpoint folder, or such a file, without running anything that it contains.
+
+    Parameters
+    ----------
+    path : path
+        The folder or the file.
+
+    Raises
+    ------
+    ImportError
+        Without torch.
+    OSError
+        If there is no such file.
+    ValueError
+        For a file that ``torch.load(weights_only=True)`` refuses, or that is no optimizer's state.
+    """
+    torch = require_torch()
+    path = pathlib.Path(path)
+    file = path / FILE if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: there is no such file")
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged or hostile file raises
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"{file}: is not readable as plain tensors: {first}") from None
+    if not isinstance(state, dict) or not isinstance(state.get("param_groups"), list):
+        raise ValueError(f"{file}: is no optimizer's state (it has no param_groups)")
+    groups = tuple(_group(group, file) for group in state["param_groups"])
+    states = state.get("state")
+    entries = [entry for entry in states.values() if isinstance(entry, dict)] if isinstance(states, dict) else []
+    steps = [float(entry["step"]) for entry in entries if _is_number(entry.get("step"))]
+    moments = [entry.get("exp_avg", entry.get("momentum_buffer")) for entry in entries]
+    lengths = tuple(float(m.double().norm()) for m in moments if isinstance(m, torch.Tensor))
+    return OptimizerState(
+        groups=groups,
+        steps=int(max(steps)) if steps else None,
+        adaptive=any("exp_avg_sq" in entry for entry in entries),
+        smoothed_gradients=lengths,
+    )
+
+
+def _is_number(value: Any) -> bool:
+    torch = require_torch()
+    if isinstance(value, torch.Tensor):
+        return bool(value.numel() == 1 and torch.isfinite(value).all())
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _group(group: Any, file: pathlib.Path) -> GroupDecay:
+    if not isinstance(group, dict) or not _is_number(group.get("lr")):
+        raise ValueError(f"{file}: is no optimizer's state (a group has no learning rate)")
+    lr = float(group["lr"])
+    decay = float(group["weight_decay"]) if _is_number(group.get("weight_decay")) else 0.0
+    params = group.get("params")
+    return GroupDecay(
+        n_parameters=len(params) if isinstance(params, list) else 0,
+        lr=lr,
+        weight_decay=decay,
+        horizon=1.0 / (lr * decay) if lr * decay > 0.0 else math.inf,
+    )

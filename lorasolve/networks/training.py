@@ -1,0 +1,185 @@
+"""Full-batch training of the factors to stationarity, and a verdict on where it ended."""
+
+from __future__ import annotations
+
+import pathlib
+import time
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .._files import PathLike, write_atomically
+from .._validate import as_integer, as_number
+from ..engine import solve
+from ..monitor import StoppingRule
+from ..multi import MultiProblem
+from ..objectives._blocks import Pairs
+from ..result import Result
+from ._torch import require_torch
+from .gradients import Network
+from .judge import NetworkVerdict, judge
+
+SAVE_EVERY = 30.0
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """The end of a full-batch run.
+
+    Attributes
+    ----------
+    verdict : NetworkVerdict
+        What the end is.
+    result : Result
+        The run: why it stopped, its trace.
+    factors : sequence of (A_l, B_l)
+        The trained factors, ``A = lora_B`` and ``B = lora_A^T``.
+    """
+
+    verdict: NetworkVerdict
+    result: Result = field(repr=False)
+    factors: Pairs = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.result.message}\n{self.verdict}"
+
+
+def fine_tune(
+    model: Any,
+    loss: Any,
+    batches: Iterable[Any],
+    lam: float,
+    *,
+    rank: int | None = None,
+    init: str | tuple[Any, Any] | None = None,
+    seed: int = 0,
+    max_calls: int = 1000,
+    grad_tol: float = 1e-8,
+    checkpoint: PathLike | None = None,
+    progress: bool = False,
+    layers: str | Sequence[str] | None = None,
+    adapter: str | None = None,
+    dtype: Any = "float64",
+    **judging: Any,
+) -> FineTuned:
+    """Minimise ``mean loss + (lam/2) sum (||lora_A||^2 + ||lora_B||^2)`` over the whole data set by L-BFGS, and judge.
+
+    Parameters
+    ----------
+    model, loss, batches, lam
+        As for :func:`judge`.
+    rank : int, optional
+        For a plain model with ``layers``; a model with LoRA layers brings its own.
+    init : str or (A, B), optional
+        Where to start: an init of ``lorasolve list``, or factors, one array a layer. By default the factors that the
+        model holds, and ``"lora"`` for a plain model.
+    seed : int
+        Of a named init.
+    max_calls : int
+        Most evaluations of the data set.
+    grad_tol : float
+        As for :class:`~lorasolve.StoppingRule`.
+    checkpoint : path, optional
+        Where the factors are kept during the run; a run that finds the file of an earlier one goes on from there.
+    progress : bool
+        Show a progress line.
+    layers, adapter, dtype
+        As for :func:`judge`.
+    **judging
+        Further arguments of :func:`judge`.
+
+    Returns
+    -------
+    FineTuned
+        The trained factors are also put into the LoRA layers of the model, where it has some.
+
+    Raises
+    ------
+    ValueError, TypeError
+        See :class:`Network`; for a checkpoint of another problem.
+    """
+    network = Network(model, loss, batches, layers=layers, adapter=adapter, dtype=dtype)
+    as_number(lam, "lam", 0.0)
+    as_integer(max_calls, "max_calls", 1)
+    held = network.point
+    ranks = _ranks(network, held, rank)
+    problem = MultiProblem(network, ranks, lam)
+    start: Any = init
+    if init is None:
+        start = problem.unpaired(held) if held is not None else "lora"
+    path = None if checkpoint is None else pathlib.Path(checkpoint)
+    if path is not None and path.exists():
+        start = _resumed(path, problem)
+    saver = None if path is None else _Saver(path, problem)
+    stop = StoppingRule(max_iter=max_calls, grad_tol=grad_tol, max_calls=max_calls)
+    result = solve(problem, "lbfgs", start, seed, stop=stop, callback=saver, progress=progress)
+    if saver is not None:
+        saver.save(result.theta)
+    factors = list(zip(result.A, result.B))
+    if held is not None:
+        _put(network, factors)
+    verdict = judge(
+        model,
+        loss,
+        batches,
+        lam,
+        layers=layers,
+        adapter=adapter,
+        dtype=dtype,
+        factors=factors,
+        **judging,
+    )
+    return FineTuned(verdict, result, factors)
+
+
+def _ranks(network: Network, held: Pairs | None, rank: int | None) -> list[int]:
+    if held is None:
+        if rank is None:
+            raise ValueError("rank: has to be given for a model without LoRA layers")
+        return [min(as_integer(rank, "rank", 1), *shape) for shape in network.shapes]
+    own = [A.shape[1] for A, _ in held]
+    if rank is not None and set(own) != {rank}:
+        raise ValueError(f"rank: the LoRA layers of the model have rank {sorted(set(own))}, got {rank}; leave it out")
+    return own
+
+
+def _put(network: Network, factors: Pairs) -> None:
+    torch = require_torch()
+    with torch.no_grad():
+        for layer, (A, B) in zip(network.layers, factors):
+            layer.lora_B.copy_(torch.as_tensor(A))
+            layer.lora_A.copy_(torch.as_tensor(np.ascontiguousarray(B.T)))
+
+
+class _Saver:
+    """Keeps the parameters of a run on disk, every half minute."""
+
+    def __init__(self, path: pathlib.Path, problem: MultiProblem) -> None:
+        self.path, self.problem, self.saved = path, problem, time.perf_counter()
+
+    def __call__(self, point: Any) -> None:
+        if time.perf_counter() - self.saved > SAVE_EVERY:
+            self.save(point.theta)
+
+    def save(self, theta: Any) -> None:
+        """Write the parameters, with what they are parameters of."""
+        fields = {"theta": theta, "lam": self.problem.lam, "shapes": self.problem.shapes, "ranks": self.problem.ranks}
+        write_atomically(self.path, lambda file: np.savez(file, **fields))  # type: ignore[arg-type]
+        self.saved = time.perf_counter()
+
+
+def _resumed(path: pathlib.Path, problem: MultiProblem) -> tuple[Any, Any]:
+    """Return the factors of a checkpoint of the same problem."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            theta, lam, shapes, ranks = (stored[key] for key in ("theta", "lam", "shapes", "ranks"))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"checkpoint: {path} cannot be read: {error}") from None
+    same = shapes.tolist() == [list(s) for s in problem.shapes] and ranks.tolist() == list(problem.ranks)
+    if not same or float(lam) != problem.lam or theta.shape != (problem.size,):
+        raise ValueError(f"checkpoint: {path} is of another problem (shapes, ranks or lam differ)")
+    A, B, _ = problem.split(np.ascontiguousarray(theta, np.float64))
+    return A, B

@@ -1,0 +1,184 @@
+"""LoRA on a real transformer: MiniLM on graded sentences, trained to stationarity and judged."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _minilm
+from .base import COLOURS, Cell, Claim, Experiment, Record, text_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_RANK, _LAM = 8, 0.01
+# Between points of the course a certificate is made, at the price of a gradient.
+_EVERY = 20
+
+
+class MiniLM(Experiment):
+    """Full-batch L-BFGS on the query and value weights of the last layers, from the start of PEFT and from a large one.
+
+    What is shown at the end is the verdict of :func:`lorasolve.networks.judge`, and test accuracy beside it: a better
+    optimum of the training objective is not a better model.
+    """
+
+    name = "minilm"
+    summary = "MiniLM, query and value of its last two layers, r = 8, lam = 0.01: is the trained network an optimum?"
+    seeds = "data 0; starts 0-2 (quick: 0)"
+    size = (13.0, 4.2)
+
+    def missing(self) -> str | None:
+        """Return what is needed and not there."""
+        return _minilm.missing()
+
+    def cells(self, quick: bool) -> list[Cell]:
+        """Return one cell a start."""
+        if quick:
+            return [{"start": "zero", "seed": 0, "std": 0.0, "last": 1, "sentences": 32, "calls": 60}]
+        starts = [("zero", seed, 0.0) for seed in range(3)] + [("large", 0, 0.5)]
+        return [
+            {"start": name, "seed": seed, "std": std, "last": 2, "sentences": 128, "calls": 300}
+            for name, seed, std in starts
+        ]
+
+    def run(self, cell: Cell) -> Record:
+        """Train from one start, record the course, judge the end."""
+        from ..engine import StoppingRule, solve
+        from ..multi import MultiProblem
+        from ..networks.judge import judge
+        from ..networks.tangent import tangent_certificate
+
+        task = _minilm.make_task(cell["sentences"], 2 * cell["sentences"], cell["last"])
+        network = task.network()
+        problem = MultiProblem(network, _RANK, _LAM)
+        start = (
+            _minilm.gaussian_start(network, _RANK, cell["seed"], cell["std"])
+            if cell["std"]
+            else _minilm.peft_start(network, _RANK, cell["seed"])
+        )
+        course: list[dict[str, Any]] = []
+
+        def record(point: Any) -> None:
+            if point.nit % _EVERY:
+                return
+            pairs = list(zip(point.A, point.B))
+            found = tangent_certificate(*network.value_and_gradients(pairs), pairs, _LAM)
+            course.append(
+                {
+                    "calls": point.nfev,
+                    "F": found.F,
+                    "f": found.f,
+                    "ranks": [layer.rank for layer in found.layers],
+                    "gap": found.relative_gap,
+                    "dual_norm": found.dual_norm,
+                }
+            )
+
+        began = time.process_time()
+        stop = StoppingRule(max_iter=cell["calls"], grad_tol=1e-9, max_calls=cell["calls"])
+        end = solve(problem, "lbfgs", problem.unpaired(start), stop=stop, callback=record)
+        trained = time.process_time() - began
+        pairs = list(zip(end.A, end.B))
+        began = time.process_time()
+        tangent_certificate(*network.value_and_gradients(pairs), pairs, _LAM)
+        one_certificate = time.process_time() - began
+        verdict = judge(
+            network.model,
+            network.loss_of_samples,
+            task.train,
+            _LAM,
+            layers=("query", "value"),
+            factors=pairs,
+            tangent_solve=True,
+        )
+        found = verdict.certificate
+        assert found is not None
+        return {
+            "kind": verdict.kind,
+            "reason": verdict.reason,
+            "verdict": str(verdict),
+            "F": found.F,
+            "f": found.f,
+            "ranks": [layer.rank for layer in found.layers],
+            "dual_norm": found.dual_norm,
+            "outside": max(layer.outside for layer in found.layers),
+            "stationarity": found.stationarity,
+            "gap": found.relative_gap,
+            "solved_gap": None if verdict.solved is None else verdict.solved.relative_gap,
+            "train": task.accuracy(network, pairs, task.train),
+            "test": task.accuracy(network, pairs, task.test),
+            "base": task.base_accuracy,
+            "calls": cell["calls"],
+            "nfev": end.nfev,
+            "cpu": trained,
+            "certificate_cpu": one_certificate,
+            "course": course,
+        }
+
+    def table(self, records: list[Record]) -> str:
+        """Return one row a start, and what the first verdict says."""
+        rows = [
+            [
+                f"{r['start']} {r['seed']}",
+                f"{r['F']:.7f}",
+                f"{r['f']:.4f}",
+                ",".join(map(str, r["ranks"])),
+                f"{r['dual_norm']:.5f}",
+                f"{r['outside']:.3f}",
+                f"{r['stationarity']:.1e}",
+                f"{r['gap']:.1e}",
+                "-" if r["solved_gap"] is None else f"{r['solved_gap']:.1e}",
+                f"{r['train']:.3f}",
+                f"{r['test']:.3f}",
+                f"{r['nfev']}",
+                f"{r['cpu']:.0f}",
+                r["kind"],
+            ]
+            for r in records
+        ]
+        header = ["start", "F", "f", f"ranks of {_RANK}", "||G||/lam", "outside", "grad", "gap", "solved", "train"]
+        header += ["test", "evaluations", "CPU s", "verdict"]
+        first = records[0]
+        return (
+            text_table(header, rows)
+            + f"\nbase test accuracy {first['base']:.3f}; one certificate takes {first['certificate_cpu']:.2f} CPU s. "
+            "grad: over lam ||theta||; gap: from one\ngradient, solved: of the solved tangent problem, both of F. "
+            "An optimum of the training objective is no better model.\n\n" + first["verdict"]
+        )
+
+    def claims(self, records: list[Record]) -> list[Claim]:
+        """Return what the main paper says about the ranks, held against the runs from zero."""
+        zero = [r for r in records if r["start"] == "zero" and r["kind"] == "tangent_optimal"]
+        if not zero:
+            return []
+        ranks = [rank for r in zero for rank in r["ranks"]]
+        return [
+            Claim(
+                "from the usual start training ends rank-deficient in every layer and dual feasible",
+                "confirmed",
+                f"{len(zero)} runs: ranks up to {max(ranks)} of {_RANK}, ||G||_2/lam up to "
+                f"{max(r['dual_norm'] for r in zero):.4f}",
+                max(ranks) < _RANK and max(r["dual_norm"] for r in zero) < 1.01,
+            )
+        ]
+
+    def draw(self, records: list[Record], figure: Figure) -> None:
+        """Draw loss, rank and gap along training."""
+        axes = figure.subplots(1, 3)
+        quantities = [
+            ("F", "F = f + lam ||X||_*", lambda point: point["F"]),
+            ("rank", f"sum of the ranks (of {_RANK} a layer)", lambda point: float(np.sum(point["ranks"]))),
+            ("gap", "tangent gap, of F (one gradient)", lambda point: max(point["gap"], 1e-12)),
+        ]
+        for ax, (key, title, read) in zip(axes, quantities):
+            for k, record in enumerate(records):
+                x = [point["calls"] for point in record["course"]]
+                y = [read(point) for point in record["course"]]
+                label = f"{record['start']} {record['seed']}"
+                ax.plot(x, y, color=COLOURS[k % len(COLOURS)], lw=1.8, label=label)
+            ax.set(xlabel="evaluations of the data set", title=title, yscale="linear" if key == "rank" else "log")
+            ax.grid(alpha=0.25)
+        axes[0].legend(title="start", fontsize=8)

@@ -1,0 +1,151 @@
+"""The frozen weights beside an adapter: how large the update is against them, and along which of their directions."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._files import PathLike
+from .._validate import Array
+from ..linear_map import DENSE_LIMIT, LinearMap, factor_svd, spectral_norm_estimate
+from .folder import UnreadableError, inside, read_json
+from .layers import LayerFactors
+from .safetensors import ROUNDOFF, TensorFile
+
+_INDEX = "model.safetensors.index.json"
+_SINGLE = "model.safetensors"
+_INDEX_LIMIT = 16 * 2**20
+# One weight matrix as float32 takes 1 GB at this many entries.
+_WEIGHT_LIMIT = 2**28
+
+
+@dataclass(frozen=True)
+class BaseFacts:
+    """An update beside its frozen weight ``W``.
+
+    Attributes
+    ----------
+    spectral, frobenius : float
+        ``||W||_2`` and ``||W||_F``. Beyond 250000 entries the first is estimated by power iteration, from below.
+    ratio : float
+        ``||X||_2/||W||_2``; where ``||W||_2`` is estimated it errs upwards.
+    alignment_left, alignment_right : float
+        ``sqrt(m) ||W^T X||_F/(||W||_F ||X||_F)`` and ``sqrt(n) ||W X^T||_F/(||W||_F ||X||_F)``: how strongly ``W`` acts
+        on the directions that the update writes to and reads from, against a random direction. Above 1 the update lies
+        in leading directions of ``W`` (as PiSSA starts), below 1 in minor ones (as MiLoRA starts), 1 is no preference.
+    """
+
+    spectral: float
+    frobenius: float
+    ratio: float
+    alignment_left: float
+    alignment_right: float
+
+    def to_dict(self) -> dict[str, float]:
+        """Return all numbers."""
+        return dict(vars(self))
+
+
+class BaseWeights:
+    """The weights of a base model: one safetensors file, or a folder with one or with an index of several.
+
+    Parameters
+    ----------
+    path : path
+        The file or the folder. Of a folder only files that lie in it are read, whatever its index says.
+
+    Raises
+    ------
+    UnreadableError
+        If nothing readable is there, or the index names a file outside of the folder.
+    """
+
+    def __init__(self, path: PathLike) -> None:
+        path = pathlib.Path(path)
+        self._files: dict[str, TensorFile] = {}
+        self._place: dict[str, str] = {}
+        if not path.is_dir():
+            self._add(TensorFile(path), path.name)
+        elif (path / _INDEX).exists():
+            table = read_json(inside(path, _INDEX), _INDEX_LIMIT).get("weight_map")
+            if not isinstance(table, dict) or not all(isinstance(name, str) for name in table.values()):
+                raise UnreadableError(f"{path / _INDEX}: expected an object 'weight_map' from tensors to file names")
+            for name in sorted(set(table.values())):
+                self._add(TensorFile(inside(path, name)), name)
+        elif (path / _SINGLE).exists():
+            self._add(TensorFile(inside(path, _SINGLE)), _SINGLE)
+        else:
+            raise UnreadableError(f"{path}: holds neither {_SINGLE} nor {_INDEX}")
+
+    def _add(self, file: TensorFile, name: str) -> None:
+        self._files[name] = file
+        self._place.update(dict.fromkeys(file.tensors, name))
+
+    def weight_of(self, layer: LayerFactors, fan_in_fan_out: bool) -> Array:
+        """Return the weight of a layer's module as a float32 matrix of the update's shape.
+
+        Raises
+        ------
+        UnreadableError
+            If there is none under that name, or of another shape or kind.
+        """
+        name = self._name(layer.module)
+        file = self._files[self._place[name]]
+        info = file.tensors[name]
+        if info.dtype not in ROUNDOFF:
+            raise UnreadableError(f"the base weight is stored as {info.dtype} (quantized?)")
+        if info.size > _WEIGHT_LIMIT or len(info.shape) < 2:
+            raise UnreadableError(f"the base weight has the shape {info.shape}")
+        flat = (info.shape[0], info.size // max(info.shape[0], 1))
+        turned = fan_in_fan_out or flat != layer.shape
+        if (flat[::-1] if turned else flat) != layer.shape:
+            raise UnreadableError(f"the base weight has the shape {info.shape}, the update {layer.shape}")
+        W = file.read(name, np.float32).reshape(flat)
+        return W.T if turned else W
+
+    def _name(self, module: str) -> str:
+        """Return the tensor of a module; one of the two names may have more words in front (``model.``)."""
+        words = f"{module}.weight".split(".")
+        for first in range(len(words) - 1):
+            name = ".".join(words[first:])
+            if name in self._place:
+                return name
+        ending = "." + ".".join(words)
+        found = [name for name in self._place if name.endswith(ending)]
+        if len(found) != 1:
+            raise UnreadableError("no base weight of this name" if not found else "several base weights of this name")
+        return found[0]
+
+
+def base_facts(layer: LayerFactors, W: Array) -> BaseFacts:
+    """Return an update's size and direction beside its frozen weight; the update is never formed.
+
+    Raises
+    ------
+    UnreadableError
+        If the weight holds non-finite entries, or is zero.
+    """
+    frobenius = math.sqrt(np.einsum("ij,ij->i", W, W).sum(dtype=np.float64))
+    if not math.isfinite(frobenius) or frobenius == 0.0:
+        raise UnreadableError("the base weight is zero or has non-finite entries")
+    if W.size <= DENSE_LIMIT:
+        spectral = float(np.linalg.norm(W.astype(np.float64), 2))
+    else:
+        products = (lambda V: W @ V.astype(W.dtype)), (lambda U: W.T @ U.astype(W.dtype))
+        spectral = spectral_norm_estimate(LinearMap(layer.shape, *products))
+    P, sigma, Q = factor_svd(layer.A, layer.B)
+    length = float(np.linalg.norm(sigma))
+    m, n = layer.shape
+    left = float(np.linalg.norm((W.T @ P.astype(W.dtype)) * sigma)) if length else 0.0
+    right = float(np.linalg.norm((W @ Q.astype(W.dtype)) * sigma)) if length else 0.0
+    unit = frobenius * length or 1.0
+    return BaseFacts(
+        spectral=spectral,
+        frobenius=frobenius,
+        ratio=abs(layer.scale) * float(sigma[0]) / spectral,
+        alignment_left=math.sqrt(m) * left / unit,
+        alignment_right=math.sqrt(n) * right / unit,
+    )

@@ -1,0 +1,75 @@
+"""What a trainer's checkpoint says without torch: ``trainer_state.json``."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+from dataclasses import dataclass
+
+from .._files import PathLike
+from .folder import inside, read_json
+
+STATE = "trainer_state.json"
+# What a long run logs.
+_LIMIT = 8 * 2**20
+
+
+@dataclass(frozen=True)
+class TrainerState:
+    """Facts from the log of transformers' Trainer. (The weight decay is not among them.)
+
+    Attributes
+    ----------
+    steps : int
+        Optimizer steps taken.
+    largest_step_size : float, optional
+        The largest learning rate logged.
+    first_loss, last_loss : float, optional
+        Training losses logged. The Trainer's log hides losses that are not finite.
+    zero_gradients, non_finite_gradients : int
+        How many logged gradient norms are 0, or not finite.
+    optimizer_saved : bool
+        Whether ``optimizer.pt`` lies beside it, which holds weight decay and smoothed gradients and needs torch.
+    """
+
+    steps: int
+    largest_step_size: float | None
+    first_loss: float | None
+    last_loss: float | None
+    zero_gradients: int
+    non_finite_gradients: int
+    optimizer_saved: bool
+
+
+def read_trainer_state(folder: PathLike) -> TrainerState | None:
+    """Return what a checkpoint's log says, None where there is none.
+
+    Raises
+    ------
+    UnreadableError
+        If there is one and it is malformed.
+    """
+    folder = pathlib.Path(folder)
+    if not (folder / STATE).exists():
+        return None
+    document = read_json(inside(folder, STATE), _LIMIT)
+    log = document.get("log_history")
+    rows = [row for row in log if isinstance(row, dict)] if isinstance(log, list) else []
+
+    def logged(key: str) -> list[float]:
+        return [float(row[key]) for row in rows if isinstance(row.get(key), int | float) and abs(row[key]) < 1e300]
+
+    def all_logged(key: str) -> list[float]:
+        return [float(row[key]) for row in rows if isinstance(row.get(key), float)]
+
+    steps = document.get("global_step")
+    losses, norms = logged("loss"), all_logged("grad_norm")
+    return TrainerState(
+        steps=steps if type(steps) is int and 0 <= steps < 2**63 else 0,
+        largest_step_size=max(logged("learning_rate"), default=None),
+        first_loss=losses[0] if losses else None,
+        last_loss=losses[-1] if losses else None,
+        zero_gradients=sum(value == 0 for value in norms),
+        non_finite_gradients=sum(not math.isfinite(value) for value in norms),
+        optimizer_saved=(folder / "optimizer.pt").exists(),
+    )

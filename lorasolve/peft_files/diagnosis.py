@@ -1,0 +1,479 @@
+"""What can be said of an adapter from its files: facts, premises, and a verdict that is usually "inconclusive"."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from .._files import PathLike
+from .._threads import blas_threads
+from .base_weights import BaseFacts, BaseWeights, base_facts
+from .checkpoint import TrainerState, read_trainer_state
+from .decay import Decay
+from .facts import FULL_RANK, LayerFacts, facts_of
+from .folder import UnreadableError, printable
+from .layers import Adapter, UnusableLayer, read
+from .text import counted, diagnosis_text
+
+# From how many trained layers on a family has a usual magnitude, and how far from it a layer stands out.
+FAMILY_SIZE = 8
+Z_LIMIT = 6.0
+# A median deviation below this share of the median would make a family of nearly equal layers cry wolf.
+_LEAST_DEVIATION = 0.05
+# sigma_1/sigma_2 of a layer that one direction carries.
+SPIKE = 10.0
+# Imbalance above this, or above what rounding explains, refutes stationarity under l2 decay.
+IMBALANCE = 1e-2
+
+# From worst to best; what a layer has of these is in its findings.
+FINDINGS = ("non_finite", "loud", "spiked", "untrained", "not_stationary")
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One layer of a diagnosis.
+
+    Attributes
+    ----------
+    facts : LayerFacts
+        From the factors.
+    z : float, optional
+        ``||X||_2`` against its family: distance from the median in robust standard deviations (1.4826 times the median
+        absolute deviation, at least 5 % of the median). None in families of fewer than 8 trained layers.
+    base : BaseFacts, optional
+        With base weights.
+    no_base : str
+        Why there are no base facts.
+    findings : tuple of str
+        Of ``FINDINGS``.
+    """
+
+    facts: LayerFacts
+    z: float | None = None
+    base: BaseFacts | None = None
+    no_base: str = ""
+    findings: tuple[str, ...] = ()
+
+    @property
+    def magnitude_known(self) -> bool:
+        """Whether anything says what size is usual here."""
+        return self.base is not None or self.z is not None
+
+    @property
+    def too_large(self) -> bool:
+        """The magnitude half of "loud": ``||X||_2 > ||W||_2``, or without base weights ``z > 6``."""
+        if self.base is not None:
+            return self.base.ratio > 1
+        return self.z is not None and self.z > Z_LIMIT
+
+    @property
+    def unbalanced(self) -> bool:
+        """Whether the imbalance is more than tolerance and rounding explain."""
+        imbalance = self.facts.imbalance
+        return imbalance is not None and imbalance > max(IMBALANCE, self.facts.rank_tol)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return all numbers as plain values."""
+        base = self.base.to_dict() if self.base else None
+        return {"findings": self.findings, "z": self.z, "base": base, "no_base": self.no_base} | self.facts.to_dict()
+
+
+@dataclass(frozen=True)
+class Premise:
+    """A premise of the theorems.
+
+    Attributes
+    ----------
+    name : str
+        What has to hold.
+    holds : bool, optional
+        None if the files do not say.
+    because : str
+        The reason.
+    """
+
+    name: str
+    holds: bool | None
+    because: str
+
+    def __str__(self) -> str:
+        state = {True: "holds", False: "fails", None: "not known"}[self.holds]
+        return f"premise {self.name}: {state} ({self.because})"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What an adapter's files say.
+
+    Attributes
+    ----------
+    kind : str
+        ``"non_finite"``, ``"loud"``, ``"spiked"``, ``"untrained"``, ``"not_stationary"``, ``"low_rank"`` or
+        ``"inconclusive"``. Files without data never show that an optimum was reached.
+    reason : str
+        Why.
+    title : str
+        The adapter in a line.
+    premises : tuple of Premise
+        What the theorems need.
+    remarks : tuple of str
+        What else a reader should know.
+    settles : tuple of str
+        What would decide where this does not.
+    layers : tuple of LayerReport
+        All readable layers, worst first.
+    unusable : tuple of UnusableLayer
+        The others.
+    skipped : dict
+        Why each other tensor is no factor.
+    decay : Decay
+        What was known of the weight decay.
+    trainer : TrainerState, optional
+        What the trainer's log says.
+    """
+
+    kind: str
+    reason: str
+    title: str
+    premises: tuple[Premise, ...]
+    remarks: tuple[str, ...]
+    settles: tuple[str, ...]
+    layers: tuple[LayerReport, ...]
+    unusable: tuple[UnusableLayer, ...]
+    skipped: dict[str, str]
+    decay: Decay
+    trainer: TrainerState | None
+
+    def with_finding(self, finding: str) -> tuple[str, ...]:
+        """Return the modules that have a finding."""
+        if finding == "non_finite":
+            return tuple(layer.module for layer in self.unusable if layer.non_finite)
+        return tuple(layer.facts.module for layer in self.layers if finding in layer.findings)
+
+    @property
+    def magnitude_known(self) -> bool:
+        """Whether every trained layer's size could be held against something."""
+        return not self.unusable and all(layer.magnitude_known for layer in self.layers if layer.facts.spectral)
+
+    @property
+    def wasted(self) -> float:
+        """The sum of the wasted penalties; times ``lam`` it bounds ``L - min L`` from below under l2 decay."""
+        return sum(layer.facts.wasted or 0.0 for layer in self.layers)
+
+    @property
+    def penalty(self) -> float:
+        """The sum of the penalties that ``lam`` multiplies."""
+        return sum(layer.facts.penalty for layer in self.layers)
+
+    @property
+    def excess(self) -> float | None:
+        """``lam`` times the wasted penalty: ``L`` is at least this far above its minimum. None without l2 decay."""
+        return self.decay.lam * self.wasted if self.decay.kind == "l2" and self.decay.lam else None
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the diagnosis as plain values, without the singular vectors (which are not kept)."""
+        return {
+            "kind": self.kind,
+            "reason": self.reason,
+            "adapter": self.title,
+            "decay": vars(self.decay),
+            "premises": [vars(premise) for premise in self.premises],
+            "remarks": self.remarks,
+            "settles": self.settles,
+            "findings": {finding: self.with_finding(finding) for finding in FINDINGS},
+            "magnitude_known": self.magnitude_known,
+            "penalty": self.penalty,
+            "wasted_penalty": self.wasted,
+            "objective_excess": self.excess,
+            "trainer": vars(self.trainer) if self.trainer else None,
+            "layers": [layer.to_dict() for layer in self.layers],
+            "unusable": [vars(layer) for layer in self.unusable],
+            "skipped": {printable(name): why for name, why in self.skipped.items()},
+        }
+
+    def __str__(self) -> str:
+        return diagnosis_text(self)
+
+
+def diagnose(path: PathLike, *, base: PathLike | None = None, decay: Decay | None = None) -> Diagnosis:
+    """Say what an adapter's files show.
+
+    Parameters
+    ----------
+    path : path
+        As for :func:`~lorasolve.peft_files.read`; a trainer's checkpoint with an adapter in it is one too.
+    base : path, optional
+        The frozen weights: a safetensors file, or a folder with ``model.safetensors`` or its index.
+    decay : Decay, optional
+        What is known of the weight decay of the run; the files do not hold it.
+
+    Raises
+    ------
+    UnreadableError
+        If the adapter or the base cannot be read; the message names file and tensor.
+    OSError
+        If a file cannot be opened.
+
+    Notes
+    -----
+    The verdicts, in the order in which they are given:
+
+    - ``non_finite``: a factor holds NaN or infinity.
+    - ``loud``: a layer uses its whole rank *and* is out of proportion, which is how the failures of Kim, Kim and Ryu
+      (ICML 2025, theorem 1) look. Both halves or no verdict.
+    - ``spiked``: a layer is out of proportion and one direction carries it.
+    - ``untrained``: a layer's update is exactly zero and only one factor is.
+    - ``not_stationary``: under l2 decay every stationary point is balanced (``proofs/stationary_structure.py``), and
+      this one is not; ``L`` is at least ``lam`` times the wasted penalty above its minimum.
+    - ``low_rank``: under l2 decay, balanced, and of lower rank than ``r`` in every layer, as in the good case.
+    - ``inconclusive``: everything else.
+    """
+    adapter = read(path)
+    weights = None if base is None else BaseWeights(base)
+    trainer = read_trainer_state(path) if adapter.config is not None else None
+    decay = decay or Decay()
+    layers, unusable = _measured(adapter, weights)
+    layers = _judged(layers, decay)
+    kind, reason = _verdict(layers, unusable, decay)
+    return Diagnosis(
+        kind=kind,
+        reason=reason,
+        title=_title(adapter),
+        premises=_premises(layers, unusable, decay),
+        remarks=_remarks(adapter, layers, trainer, decay),
+        settles=_settles(kind, layers, decay, base is not None),
+        layers=tuple(layers),
+        unusable=tuple(unusable),
+        skipped=adapter.skipped,
+        decay=decay,
+        trainer=trainer,
+    )
+
+
+def _measured(adapter: Adapter, weights: BaseWeights | None) -> tuple[list[LayerReport], list[UnusableLayer]]:
+    """Read the layers one at a time and keep their numbers."""
+    layers: list[LayerReport] = []
+    unusable: list[UnusableLayer] = []
+    config = adapter.config
+    # The matrices are thin: threads of BLAS would cost more than they bring.
+    with blas_threads(1):
+        for layer in adapter.layers():
+            if isinstance(layer, UnusableLayer):
+                unusable.append(layer)
+                continue
+            report = LayerReport(facts_of(layer))
+            if weights is not None:
+                try:
+                    if config is not None and config.moves_base:
+                        raise UnreadableError("the initialization changed the base weight, so there is no ratio to it")
+                    W = weights.weight_of(layer, config is not None and config.fan_in_fan_out)
+                    report = replace(report, base=base_facts(layer, W))
+                except UnreadableError as error:
+                    report = replace(report, no_base=str(error))
+            layers.append(report)
+    return layers, unusable
+
+
+def _judged(layers: list[LayerReport], decay: Decay) -> list[LayerReport]:
+    """Add to each layer its place in its family and its findings; return the worst first."""
+    scores = family_scores([layer.facts for layer in layers])
+    judged = []
+    for layer in layers:
+        layer = replace(layer, z=scores.get(layer.facts.module))
+        judged.append(replace(layer, findings=tuple(_findings(layer, decay))))
+    return sorted(judged, key=_badness)
+
+
+def family_scores(facts: Iterable[LayerFacts]) -> dict[str, float]:
+    """Return, by module, how far ``||X||_2`` is from its family's median, in robust standard deviations."""
+    families: dict[str, list[LayerFacts]] = {}
+    for layer in facts:
+        if layer.spectral:
+            families.setdefault(layer.family, []).append(layer)
+    scores = {}
+    for members in families.values():
+        if len(members) < FAMILY_SIZE:
+            continue
+        center = statistics.median(layer.spectral for layer in members)
+        spread = statistics.median(abs(layer.spectral - center) for layer in members)
+        unit = 1.4826 * max(spread, _LEAST_DEVIATION * center)
+        scores.update({layer.module: (layer.spectral - center) / unit for layer in members})
+    return scores
+
+
+def _findings(layer: LayerReport, decay: Decay) -> Iterable[str]:
+    if layer.too_large and layer.facts.full_rank:
+        yield "loud"
+    if layer.too_large and layer.facts.spike >= SPIKE:
+        yield "spiked"
+    if layer.facts.untrained:
+        yield "untrained"
+    if decay.kind == "l2" and (layer.unbalanced or layer.facts.untrained):
+        yield "not_stationary"
+
+
+def _badness(layer: LayerReport) -> tuple[float, ...]:
+    worst = min((FINDINGS.index(finding) for finding in layer.findings), default=len(FINDINGS))
+    size = layer.base.ratio if layer.base else layer.z if layer.z is not None else 0.0
+    return worst, -size, -layer.facts.spectral
+
+
+# ---------------------------------------------------------------------- words
+def _title(adapter: Adapter) -> str:
+    dtypes = ", ".join(adapter.dtypes)
+    config = adapter.config
+    if config is None:
+        return f"factors in kohya's format, scaling stored in the file, {dtypes}"
+    name = "AdaLoRA" if config.peft_type == "ADALORA" else "DoRA" if config.use_dora else "LoRA"
+    name += " with rsLoRA scaling" if config.use_rslora else ""
+    exceptions = " (with exceptions by pattern)" if config.rank_pattern or config.alpha_pattern else ""
+    start = printable(config.initialization, 40)
+    return f"{name}, r {config.rank}, alpha {config.alpha:g}{exceptions}, start {start}, {dtypes}"
+
+
+def _verdict(layers: list[LayerReport], unusable: list[UnusableLayer], decay: Decay) -> tuple[str, str]:
+    """Return the kind of verdict and its reason."""
+    having = {finding: [layer for layer in layers if finding in layer.findings] for finding in FINDINGS}
+    broken = [layer.module for layer in unusable if layer.non_finite]
+    if broken:
+        return "non_finite", f"NaN or infinity in {_modules(broken)}"
+    for kind, words in (
+        ("loud", "the whole rank is used and the size is out of proportion"),
+        ("spiked", f"out of proportion, and one direction carries it (sigma_1/sigma_2 >= {SPIKE:g})"),
+    ):
+        if having[kind]:
+            worst = having[kind][0]
+            return kind, f"{words} in {_modules([layer.facts.module for layer in having[kind]])}; worst: {_size(worst)}"
+    if having["untrained"]:
+        names = [layer.facts.module for layer in having["untrained"]]
+        return "untrained", f"the update is exactly zero, one factor being zero, in {_modules(names)} of {len(layers)}"
+    if having["not_stationary"]:
+        imbalances = [layer.facts.imbalance or 0.0 for layer in having["not_stationary"]]
+        names = [layer.facts.module for layer in having["not_stationary"]]
+        return "not_stationary", (
+            f"with l2 decay every stationary point has A^T A = B^T B; the imbalance is up to {max(imbalances):.2g} in "
+            f"{_modules(names)} of {len(layers)}"
+        )
+    if not layers or unusable:
+        return "inconclusive", f"{counted(len(unusable))} could not be used" if unusable else "no layer was read"
+    if decay.kind != "l2":
+        return "inconclusive", {
+            "decoupled": "decoupled decay is no term of the loss, so the theorems do not apply; the numbers are facts",
+            "none": "without weight decay the theorems do not apply; the numbers are facts",
+            "unknown": "whether the run had l2 decay is not in the files; the numbers are facts",
+        }[decay.kind]
+    full = [layer.facts.module for layer in layers if layer.facts.full_rank]
+    if full:
+        return "inconclusive", f"balanced, but the whole rank r is used in {_modules(full)} of {len(layers)}"
+    if any(layer.facts.kind == "adalora" for layer in layers):
+        return "inconclusive", "AdaLoRA's third factor changes the conditions of the theorems"
+    if any(layer.facts.dora for layer in layers):
+        return (
+            "inconclusive",
+            "DoRA normalizes the weight, so its update is not the product that the theorems are about",
+        )
+    return "low_rank", (
+        "balanced and of lower rank than r in every layer, as a stationary point under l2 decay is in the good case; "
+        "whether the gradient agrees is not in the files"
+    )
+
+
+def _size(layer: LayerReport) -> str:
+    facts = layer.facts
+    against = f"{layer.base.ratio:.3g} of ||W||_2" if layer.base else f"{layer.z:.1f} robust deviations in its family"
+    return f"{printable(facts.module, 80)} with ||X||_2 = {facts.spectral:.3g}, {against}"
+
+
+def _modules(names: list[str]) -> str:
+    return printable(names[0], 80) if len(names) == 1 else counted(len(names))
+
+
+def _premises(layers: list[LayerReport], unusable: list[UnusableLayer], decay: Decay) -> tuple[Premise, ...]:
+    l2 = {"l2": True, "unknown": None}.get(decay.kind, False)
+    because = {
+        "l2": f"lam = {decay.lam:g}, {decay.source}" if decay.lam else decay.source,
+        "decoupled": f"decoupled, {decay.source}",
+        "none": f"none, {decay.source}",
+        "unknown": decay.source,
+    }[decay.kind]
+    trained = [layer for layer in layers if layer.facts.spectral]
+    unbalanced = [layer for layer in trained if layer.unbalanced]
+    if not trained:
+        balance = Premise("balanced factors", None, "no layer has an update")
+    elif unbalanced:
+        median = statistics.median(layer.facts.imbalance or 0.0 for layer in trained)
+        balance = Premise(
+            "balanced factors",
+            False,
+            f"imbalance above {IMBALANCE:g} in {len(unbalanced)} of {len(trained)} layers, median {median:.2g}: not "
+            "stationary for any l2 decay",
+        )
+    else:
+        balance = Premise("balanced factors", True, f"imbalance at most {IMBALANCE:g}, or the rounding, in every layer")
+    deficient = [layer for layer in layers if not layer.facts.full_rank]
+    low = Premise(
+        "rank below r",
+        len(deficient) == len(layers) if layers else None,
+        f"in {len(deficient)} of {len(layers)} layers (sigma_r <= {FULL_RANK:g} sigma_1)",
+    )
+    dora = sum(layer.facts.dora for layer in layers)
+    if dora:
+        product = Premise("the update is s A B^T", False, f"DoRA in {counted(dora)}: these are the directions only")
+    else:
+        because_product = f"{counted(len(unusable))} not usable" if unusable else "in every layer"
+        product = Premise("the update is s A B^T", not unusable, because_product)
+    return Premise("l2 decay of the factors", l2, because), balance, low, product
+
+
+def _remarks(
+    adapter: Adapter, layers: list[LayerReport], trainer: TrainerState | None, decay: Decay
+) -> tuple[str, ...]:
+    remarks = list(adapter.config.remarks) if adapter.config else []
+    empty = sum(layer.facts.empty for layer in layers)
+    if empty:
+        remarks.append(f"both factors are zero in {counted(empty)}: gradient descent cannot leave that")
+    dead = sum(layer.facts.dead_columns > 0 and not layer.facts.empty for layer in layers)
+    if dead:
+        remarks.append(
+            f"columns that are zero in both factors, in {counted(dead)}: gradient descent cannot revive them"
+        )
+    at_start = sum(layer.facts.start_range <= 1 and layer.facts.kind != "embedding" for layer in layers)
+    if at_start and adapter.config and adapter.config.initialization == "default":
+        remarks.append(f"in {counted(at_start)} every entry of lora_A is within the range of its random start")
+    missing: dict[str, int] = {}
+    for layer in layers:
+        if layer.no_base:
+            missing[layer.no_base] = missing.get(layer.no_base, 0) + 1
+    remarks += [f"no ratio to the base weight in {counted(count)}: {why}" for why, count in sorted(missing.items())]
+    return (*remarks, *(_trainer_remarks(trainer, decay) if trainer else ()))
+
+
+def _trainer_remarks(trainer: TrainerState, decay: Decay) -> list[str]:
+    remarks = []
+    size = f", largest step size {trainer.largest_step_size:g}" if trainer.largest_step_size else ""
+    remarks.append(f"trainer's log: {trainer.steps} steps{size}")
+    if decay.lam and trainer.largest_step_size and trainer.steps:
+        horizon = 1 / (decay.lam * trainer.largest_step_size)
+        remarks.append(f"decay horizon 1/(lr wd) = {horizon:.3g} steps: {trainer.steps / horizon:.2g} of it was run")
+    if trainer.zero_gradients:
+        remarks.append(
+            f"trainer's log: the gradient norm is 0 in {trainer.zero_gradients} entries: nothing was trained there"
+        )
+    if trainer.non_finite_gradients:
+        remarks.append(f"trainer's log: {trainer.non_finite_gradients} gradient norms are not finite")
+    if trainer.optimizer_saved:
+        remarks.append("optimizer.pt lies beside it: it holds weight decay and smoothed gradients, and needs torch")
+    return remarks
+
+
+def _settles(kind: str, layers: list[LayerReport], decay: Decay, base_given: bool) -> tuple[str, ...]:
+    if kind not in ("inconclusive", "low_rank"):
+        return ()
+    needed = []
+    if decay.kind == "unknown":
+        needed.append("the weight decay of the run: --weight-decay-kind l2|decoupled|none, and --lam for its size")
+    if not base_given and not all(layer.magnitude_known for layer in layers):
+        needed.append("the frozen weights (--base): whether the updates are out of proportion")
+    needed.append("model and data: the gradient of the loss at these weights says how far from stationary they are")
+    return tuple(needed)

@@ -1,0 +1,216 @@
+"""Facts about one layer, from its factors alone: thin QR factorizations and one r x r SVD, never an m x n matrix."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._validate import Array
+from ..linear_map import RANK_TOL, factor_svd, numerical_rank
+from .layers import LayerFactors
+
+# A smallest singular value above this share of the largest means that the rank is used up (networks in practice).
+FULL_RANK = 1e-3
+ENERGY_LEVELS = (0.90, 0.95, 0.99)
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """Numbers about one update ``X = s A B^T``.
+
+    Attributes
+    ----------
+    module, family : str
+        The module, and its name with all numbers replaced by ``*``.
+    kind : str
+        As in :class:`~lorasolve.peft_files.LayerFactors`.
+    dora : bool
+        Whether the update gives only the direction of the weight.
+    shape : tuple of int
+        ``(m, n)``.
+    r : int
+        Columns of the factors.
+    scale : float
+        ``s``; the penalty ``(lam/2)(||A||^2 + ||B||^2)`` stands for ``(lam/|s|) ||X||_*``.
+    sigma : ndarray, shape (min(m, n, r),)
+        Singular values of ``X``.
+    norm_A, norm_B : float
+        Frobenius norms of the factors.
+    start_range : float
+        Largest entry of ``B`` times ``sqrt(n)``: at most 1 at PEFT's default start.
+    dead_columns : int
+        Columns that are zero in both factors, which gradient descent cannot revive.
+    gram_distance : float
+        ``||A^T A - B^T B||_F``.
+    rank_tol : float
+        What counts as zero relative to ``sigma[0]``: 1e-6, or the rounding of the stored numbers where that is coarser.
+    """
+
+    module: str
+    family: str
+    kind: str
+    dora: bool
+    shape: tuple[int, int]
+    r: int
+    scale: float
+    sigma: Array
+    norm_A: float
+    norm_B: float
+    start_range: float
+    dead_columns: int
+    gram_distance: float
+    rank_tol: float
+
+    # ------------------------------------------------------------------ magnitude and rank
+    @property
+    def spectral(self) -> float:
+        """``||X||_2``."""
+        return float(self.sigma[0])
+
+    @property
+    def frobenius(self) -> float:
+        """``||X||_F``."""
+        return float(np.linalg.norm(self.sigma))
+
+    @property
+    def nuclear(self) -> float:
+        """``||X||_*``."""
+        return float(self.sigma.sum())
+
+    @property
+    def rank(self) -> int:
+        """Number of singular values above ``rank_tol`` times the largest."""
+        return numerical_rank(self.sigma, self.rank_tol)
+
+    @property
+    def effective_rank(self) -> float:
+        """``exp`` of the entropy of ``sigma/sum(sigma)``; 0 for ``X = 0``."""
+        share = self.sigma[self.sigma > 0] / self.nuclear if self.spectral else np.zeros(0)
+        return math.exp(-float(share @ np.log(share))) if share.size else 0.0
+
+    @property
+    def stable_rank(self) -> float:
+        """``||X||_F^2/||X||_2^2``; 0 for ``X = 0``."""
+        return float(np.sum((self.sigma / self.spectral) ** 2)) if self.spectral else 0.0
+
+    @property
+    def tail(self) -> float:
+        """``sigma_k/sigma_1`` with ``k = min(m, n, r)``; 0 for ``X = 0``."""
+        return float(self.sigma[-1]) / self.spectral if self.spectral else 0.0
+
+    @property
+    def spike(self) -> float:
+        """``sigma_1/sigma_2``; infinite if there is no second."""
+        return self.spectral / float(self.sigma[1]) if len(self.sigma) > 1 and self.sigma[1] > 0 else math.inf
+
+    @property
+    def full_rank(self) -> bool:
+        """Whether the rank is used up: ``sigma_r/sigma_1 > 1e-3``, or the rounding where that is coarser."""
+        return self.tail > max(FULL_RANK, self.rank_tol)
+
+    def energy_rank(self, share: float) -> int:
+        """Return how many singular values hold a share of ``||X||_F^2``."""
+        if not self.spectral:
+            return 0
+        energy = np.cumsum((self.sigma / self.spectral) ** 2)
+        return min(int(np.searchsorted(energy, share * energy[-1])) + 1, len(self.sigma))
+
+    # ------------------------------------------------------------------ state and balance
+    @property
+    def untrained(self) -> bool:
+        """Whether exactly one factor is zero, as at the start of a run."""
+        return self.spectral == 0.0 and not self.empty
+
+    @property
+    def empty(self) -> bool:
+        """Whether both factors are zero: a stationary point of every loss."""
+        return self.norm_A == 0.0 and self.norm_B == 0.0
+
+    @property
+    def penalty(self) -> float:
+        """``(||A||_F^2 + ||B||_F^2)/2``, what ``lam`` multiplies in ``L``."""
+        return (self.norm_A**2 + self.norm_B**2) / 2
+
+    @property
+    def imbalance(self) -> float | None:
+        """``||A^T A - B^T B||_F/(||A||_F^2 + ||B||_F^2)``, 0 at every stationary point with l2 decay.
+
+        None where it says nothing: for AdaLoRA, whose third factor changes the condition, and for ``X = 0``.
+        """
+        return None if self.kind == "adalora" or self.spectral == 0.0 else self.gram_distance / (2 * self.penalty)
+
+    @property
+    def wasted(self) -> float | None:
+        """``(||A||^2 + ||B||^2)/2 - ||X||_*/|s| >= 0``: what balanced factors of the same ``X`` would save.
+
+        With an l2 decay ``lam`` of the factors, ``L`` is at least ``lam`` times this above its minimum, whatever the
+        data are: see ``proofs/wasted_penalty.py``. None for AdaLoRA.
+        """
+        if self.kind == "adalora":
+            return None
+        return max(self.penalty - self.nuclear / abs(self.scale), 0.0)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return all numbers as plain values."""
+        return {
+            "module": self.module,
+            "family": self.family,
+            "kind": self.kind,
+            "dora": self.dora,
+            "shape": self.shape,
+            "r": self.r,
+            "scale": self.scale,
+            "spectral_norm": self.spectral,
+            "frobenius_norm": self.frobenius,
+            "nuclear_norm": self.nuclear,
+            "rank": self.rank,
+            "rank_tol": self.rank_tol,
+            "full_rank": self.full_rank,
+            "effective_rank": self.effective_rank,
+            "stable_rank": self.stable_rank,
+            "sigma_r_over_sigma_1": self.tail,
+            "sigma_1_over_sigma_2": self.spike,
+            "energy_ranks": {f"{level:.2f}": self.energy_rank(level) for level in ENERGY_LEVELS},
+            "norm_A": self.norm_A,
+            "norm_B": self.norm_B,
+            "start_range": self.start_range,
+            "dead_columns": self.dead_columns,
+            "untrained": self.untrained,
+            "empty": self.empty,
+            "imbalance": self.imbalance,
+            "penalty": self.penalty,
+            "wasted_penalty": self.wasted,
+            "lam_factor": 1 / abs(self.scale),
+            "singular_values": self.sigma,
+        }
+
+
+def facts_of(layer: LayerFactors) -> LayerFacts:
+    """Return the facts about a layer."""
+    A, B = layer.A, layer.B
+    sigma = abs(layer.scale) * factor_svd(A, B)[1]
+    columns_A, columns_B = np.abs(A).max(axis=0), np.abs(B).max(axis=0)
+    return LayerFacts(
+        module=layer.module,
+        family=family_of(layer.module),
+        kind=layer.kind,
+        dora=layer.dora,
+        shape=layer.shape,
+        r=A.shape[1],
+        scale=layer.scale,
+        sigma=sigma,
+        norm_A=float(np.linalg.norm(A)),
+        norm_B=float(np.linalg.norm(B)),
+        start_range=float(columns_B.max()) * math.sqrt(B.shape[0]),
+        dead_columns=int(np.count_nonzero((columns_A == 0) & (columns_B == 0))),
+        gram_distance=float(np.linalg.norm(A.T @ A - B.T @ B)),
+        rank_tol=max(RANK_TOL, 2 * layer.roundoff),
+    )
+
+
+def family_of(module: str) -> str:
+    """Return a module's name with every number replaced: layers of one family do the same work at different depths."""
+    return re.sub(r"\d+", "*", module)

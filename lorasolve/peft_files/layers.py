@@ -1,0 +1,393 @@
+"""From tensors to layers: which tensors are the factors of which module, and what the update is.
+
+Orientation is that of the package: ``A`` (m, r), ``B`` (n, r), update ``X = s A B^T``, weight ``W0 + X``. PEFT's
+``lora_B.weight`` is ``A`` and its ``lora_A.weight`` is ``B^T``.
+"""
+
+from __future__ import annotations
+
+import math
+import pathlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .._files import PathLike
+from .._validate import Array
+from .config import CONFIG, AdapterConfig, read_config
+from .folder import UnreadableError, inside, printable
+from .safetensors import ROUNDOFF, TensorFile
+
+WEIGHTS = "adapter_model.safetensors"
+
+# Names that end a module's name, and what each tensor is: the factor with the outputs, the one with the inputs, ...
+PARTS = {
+    "lora_B": "A",
+    "lora_A": "B",
+    "lora_up": "A",
+    "lora_down": "B",
+    "lora_embedding_A": "A",
+    "lora_embedding_B": "B",
+    "lora_E": "E",
+    "lora_magnitude_vector": "magnitude",
+    "dora_scale": "magnitude",
+    "alpha": "alpha",
+    "lora_mid": "middle",
+}
+_FOREIGN = (
+    "hada_w", "lokr_w", "vera_lambda", "vblora", "oft_", "boft_", "ia3_", "prompt_embeddings", "randlora", "fourierft",
+    "hra_", "poly_lora", "lora_diag",
+)  # fmt: skip
+
+_IN_FULL = "trained in full, not of low rank"
+
+# Entries of one factor: 0.5 GB as float64, a vocabulary of 260000 at rank 256.
+_FACTOR_LIMIT = 2**26
+# Squares and products of four of these are finite in float64.
+_ENTRY_LIMIT = 1e75
+
+
+@dataclass(frozen=True)
+class LayerFactors:
+    """The factors of one update ``X = scale * A B^T``, as float64.
+
+    Attributes
+    ----------
+    module : str
+        The name of the module, with ``[e]`` appended for the expert ``e``.
+    A, B : ndarray, shapes (m, r) and (n, r)
+        The factors, as trained: the scaling is not in them.
+    scale : float
+        ``s``.
+    kind : str
+        ``"linear"``, ``"embedding"``, ``"convolution"``, ``"expert"`` or ``"adalora"`` (where ``A`` holds the third
+        factor too).
+    dora : bool
+        Whether the update only gives the direction of the weight.
+    roundoff : float
+        The relative accuracy with which the factors are stored.
+    """
+
+    module: str
+    A: Array
+    B: Array
+    scale: float
+    kind: str
+    dora: bool
+    roundoff: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the update; a convolution's is flattened to (out, in k k), an embedding's is (vocabulary, dim)."""
+        return self.A.shape[0], self.B.shape[0]
+
+
+@dataclass(frozen=True)
+class UnusableLayer:
+    """A layer without readable factors.
+
+    Attributes
+    ----------
+    module : str
+        Its name.
+    reason : str
+        What is wrong.
+    non_finite : bool
+        Whether a factor holds NaN or infinity.
+    """
+
+    module: str
+    reason: str
+    non_finite: bool = False
+
+
+@dataclass
+class LayerTensors:
+    """The names of a module's tensors in the file.
+
+    Attributes
+    ----------
+    module : str
+        The name of the module, without prefix and name of the adapter.
+    parts : dict
+        Tensor by part: ``"A"``, ``"B"``, ``"E"``, ``"magnitude"``, ``"alpha"``, ``"middle"``.
+    embedding : bool
+        Whether the factors are those of an embedding.
+    repeated : bool
+        Whether a part occurs twice.
+    """
+
+    module: str
+    parts: dict[str, str] = field(default_factory=dict)
+    embedding: bool = False
+    repeated: bool = False
+
+
+class Adapter:
+    """An adapter on disk whose headers have been read; factors are read a layer at a time.
+
+    Parameters
+    ----------
+    file : TensorFile
+        The tensors.
+    config : AdapterConfig, optional
+        The configuration; without one (kohya's format) scalings are in the file.
+
+    Attributes
+    ----------
+    entries : dict
+        :class:`LayerTensors` by module.
+    skipped : dict
+        Why each other tensor is no factor.
+    """
+
+    def __init__(self, file: TensorFile, config: AdapterConfig | None) -> None:
+        self.file = file
+        self.config = config
+        self.entries: dict[str, LayerTensors] = {}
+        self.skipped: dict[str, str] = {}
+        for name in sorted(file.tensors):
+            self._sort_in(name)
+        for module in [module for module, entry in self.entries.items() if not set(entry.parts) & {"A", "B"}]:
+            # A parameter that happens to be called alpha, for example.
+            self.skipped |= dict.fromkeys(self.entries.pop(module).parts.values(), _IN_FULL)
+        usable = any({"A", "B"} <= set(entry.parts) for entry in self.entries.values())
+        if not usable:
+            found = f"; there are {len(self.skipped)} others, of {_summary(self.skipped)}" if self.skipped else ""
+            raise UnreadableError(f"{file.path}: holds no pair of LoRA factors{found}")
+
+    def _sort_in(self, name: str) -> None:
+        split = split_name(name)
+        if split is None:
+            foreign = any(mark in name for mark in _FOREIGN)
+            self.skipped[name] = "an adapter of another kind" if foreign else _IN_FULL
+            return
+        module, part, rest = split
+        if rest == "bias":
+            self.skipped[name] = "a bias beside the factors"
+            return
+        entry = self.entries.setdefault(module, LayerTensors(module))
+        entry.repeated |= PARTS[part] in entry.parts
+        entry.embedding |= part.startswith("lora_embedding")
+        entry.parts[PARTS[part]] = name
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """The dtypes of the factors."""
+        used = {
+            self.file.tensors[entry.parts[k]].dtype for entry in self.entries.values() for k in "AB" if k in entry.parts
+        }
+        return tuple(sorted(used))
+
+    def layers(self) -> Iterator[LayerFactors | UnusableLayer]:
+        """Yield the layers in the order of their names, the experts of one module one by one."""
+        for entry in self.entries.values():
+            yield from self.layer(entry)
+
+    def factors(self, module: str) -> list[LayerFactors]:
+        """Return the update of one module, or one for each expert.
+
+        Raises
+        ------
+        UnreadableError
+            If one of them cannot be used.
+        """
+        found = []
+        for layer in self.layer(self.entries[module]):
+            if isinstance(layer, UnusableLayer):
+                raise UnreadableError(f"{self.file.path}: {printable(layer.module)}: {layer.reason}")
+            found.append(layer)
+        return found
+
+    def layer(self, entry: LayerTensors) -> Iterator[LayerFactors | UnusableLayer]:
+        """Yield the update of one module, or one for each expert; what cannot be used comes with the reason."""
+        try:
+            yield from self._factors(entry)
+        except _NonFiniteError as error:
+            yield UnusableLayer(entry.module, str(error), non_finite=True)
+        except UnreadableError as error:
+            yield UnusableLayer(entry.module, str(error))
+
+    def _factors(self, entry: LayerTensors) -> Iterator[LayerFactors]:
+        if entry.repeated:
+            raise UnreadableError("a factor occurs twice in the file")
+        if "A" not in entry.parts or "B" not in entry.parts:
+            raise UnreadableError(f"incomplete: only {printable(', '.join(sorted(entry.parts.values())))}")
+        if "middle" in entry.parts:
+            raise UnreadableError("has a third factor (lora_mid), which is not read")
+        A, B = self._matrix(entry.parts["A"]), self._matrix(entry.parts["B"])
+        if not entry.embedding:
+            B = B.T
+        else:
+            A = A.T
+        if A.shape[1] != B.shape[1]:
+            raise UnreadableError(
+                f"the factors' inner sizes {A.shape[1]} and {B.shape[1]} differ (a grouped convolution?)"
+            )
+        experts, scale = self._experts_and_scale(entry, A.shape[1])
+        kind = self._kind(entry, experts)
+        if kind == "adalora":
+            A = A * self._vector(entry.parts["E"], A.shape[1])
+        dtypes = [self.file.tensors[entry.parts[part]].dtype for part in "AB"]
+        dora, roundoff = "magnitude" in entry.parts, max(ROUNDOFF[dtype] for dtype in dtypes)
+        if experts == 1:
+            yield LayerFactors(entry.module, A, B, scale, kind, dora, roundoff)
+            return
+        rank = A.shape[1] // experts
+        for e in range(experts):
+            # PEFT stacks experts differently on the two sides: grouped by expert in lora_A, interleaved in lora_B.
+            pair = A[:, e::experts], B[:, e * rank : (e + 1) * rank]
+            yield LayerFactors(f"{entry.module}[{e}]", *pair, scale, kind, dora, roundoff)
+
+    def _kind(self, entry: LayerTensors, experts: int) -> str:
+        if "E" in entry.parts:
+            return "adalora"
+        if entry.embedding:
+            return "embedding"
+        if len(self.file.tensors[entry.parts["B"]].shape) > 2:
+            return "convolution"
+        return "expert" if experts > 1 else "linear"
+
+    def _matrix(self, name: str) -> Array:
+        """Return a factor as a matrix; a convolution's trailing dimensions are flattened."""
+        info = self.file.tensors[name]
+        if info.dtype not in ROUNDOFF:
+            raise UnreadableError(f"{_last(name)} holds {info.dtype}, not floating-point numbers")
+        if len(info.shape) < 2 or info.size == 0:
+            raise UnreadableError(f"{_last(name)} has the shape {info.shape}: not gathered before it was saved?")
+        if info.size > _FACTOR_LIMIT:
+            raise UnreadableError(f"{_last(name)} has {info.size} entries; up to {_FACTOR_LIMIT} are read")
+        M = self.file.read(name).reshape(info.shape[0], -1)
+        largest = max(M.max(), -M.min())
+        if not np.isfinite(largest):
+            raise _NonFiniteError(f"{_last(name)} has non-finite entries")
+        if largest > _ENTRY_LIMIT:
+            raise UnreadableError(f"{_last(name)} has entries up to {largest:.0e}, beyond {_ENTRY_LIMIT:.0e}")
+        return M
+
+    def _vector(self, name: str, length: int) -> Array:
+        info = self.file.tensors[name]
+        if info.dtype not in ROUNDOFF or info.size != length:
+            raise UnreadableError(f"{_last(name)} has the shape {info.shape}, expected {length} numbers")
+        values = self.file.read(name).ravel()
+        if not np.isfinite(values).all():
+            raise _NonFiniteError(f"{_last(name)} has non-finite entries")
+        if np.abs(values).max() > _ENTRY_LIMIT:
+            raise UnreadableError(f"{_last(name)} has entries beyond {_ENTRY_LIMIT:.0e}")
+        return values
+
+    def _experts_and_scale(self, entry: LayerTensors, inner: int) -> tuple[int, float]:
+        """Return how many experts share the factors, and ``s``."""
+        if self.config is None:
+            return 1, self._stored_scale(entry, inner)
+        if self.config.peft_type == "ADALORA":
+            # PEFT divides by the initial rank plus 1e-5, whichever directions were kept.
+            alpha = self.config.alpha if self.config.alpha > 0 else self.config.rank
+            if inner > self.config.rank:
+                raise UnreadableError(
+                    f"the factors have rank {inner}, the configuration's init_r is {self.config.rank}"
+                )
+            return 1, alpha / (self.config.rank + 1e-5)
+        rank, scale = self.config.rank_of(entry.module), self.config.scale_of(entry.module)
+        if inner == rank:
+            return 1, scale
+        if self.config.target_parameters and inner % rank == 0:
+            return inner // rank, scale
+        raise UnreadableError(f"the factors have rank {inner}, the configuration says {rank}")
+
+    def _stored_scale(self, entry: LayerTensors, inner: int) -> float:
+        """Return kohya's scaling ``alpha/r``, 1 where no alpha is stored."""
+        if "alpha" not in entry.parts:
+            return 1.0
+        name = entry.parts["alpha"]
+        if self.file.tensors[name].size != 1:
+            raise UnreadableError(f"{_last(name)} is no single number")
+        alpha = float(self.file.read(name).ravel()[0])
+        if not math.isfinite(alpha) or not 1e-12 <= abs(alpha) <= 1e12:
+            raise UnreadableError(f"{_last(name)} is {alpha:g}: expected a number other than 0, at most 1e12")
+        return alpha / inner
+
+
+class _NonFiniteError(UnreadableError):
+    """A factor holds NaN or infinity."""
+
+
+def _last(name: str) -> str:
+    """Return the end of a tensor's name, after its module's."""
+    split = split_name(name)
+    return printable(name.removeprefix(f"base_model.model.{split[0]}.").removeprefix(f"{split[0]}.") if split else name)
+
+
+def _summary(skipped: dict[str, str]) -> str:
+    kinds = sorted(set(skipped.values()))
+    return ", ".join(f"{kind} ({printable(next(k for k, v in skipped.items() if v == kind), 60)})" for kind in kinds)
+
+
+def split_name(name: str) -> tuple[str, str, str] | None:
+    """Return module, part and ending (``"weight"``, ``"bias"`` or ``""``) of a tensor's name; None if it is no part.
+
+    ``base_model.model.`` in front and an adapter's name behind the part, as live models have it, are left out.
+    """
+    words = name.removeprefix("base_model.model.").split(".")
+    ending = words.pop() if words[-1] in ("weight", "bias") else ""
+    for place in (len(words) - 1, len(words) - 2):  # the last word may be the name of the adapter
+        if place > 0 and words[place] in PARTS:
+            return ".".join(words[:place]), words[place], ending
+    return None
+
+
+def read(path: PathLike) -> Adapter:
+    """Read the headers of an adapter: a folder saved by PEFT, or one file in kohya's format.
+
+    Parameters
+    ----------
+    path : path
+        A folder with ``adapter_config.json`` and ``adapter_model.safetensors``, or a ``.safetensors`` file whose names
+        are ``lora_down``, ``lora_up`` and ``alpha``.
+
+    Returns
+    -------
+    Adapter
+        Its layers are read by :meth:`Adapter.layers`, one at a time.
+
+    Raises
+    ------
+    UnreadableError
+        If the adapter is malformed or of an unsupported kind; the message names file and tensor.
+    OSError
+        If a file is missing or cannot be opened.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        return _read_folder(path)
+    file = TensorFile(path)
+    adapter = Adapter(file, None)
+    peft = [name for name in file.tensors if ".lora_A." in name or ".lora_embedding_A" in name]
+    if peft:
+        raise UnreadableError(
+            f"{path}: has PEFT's names ({printable(peft[0], 80)}), whose scaling is in {CONFIG}: give the folder that "
+            "holds both"
+        )
+    return adapter
+
+
+def _read_folder(path: pathlib.Path) -> Adapter:
+    if not (path / CONFIG).exists() or not (path / WEIGHTS).exists():
+        raise UnreadableError(f"{path}: {_what_is_missing(path)}")
+    return Adapter(TensorFile(inside(path, WEIGHTS)), read_config(path))
+
+
+def _what_is_missing(path: pathlib.Path) -> str:
+    """Say which file is missing, and where it might be."""
+    if not (path / WEIGHTS).exists():
+        if (path / "adapter_model.bin").exists():
+            return (
+                "adapter_model.bin is a pickle, which can run any code when it is opened, so it is not. Convert it "
+                "where you trust it: load with PEFT, then save_pretrained(...), which writes safetensors"
+            )
+        nested = sorted(child.parent.name for child in path.glob(f"*/{WEIGHTS}"))
+        if nested:
+            return f"holds no adapter itself; its folders do: {', '.join(printable(name, 60) for name in nested[:8])}"
+        return f"{WEIGHTS} is missing"
+    return f"{CONFIG} is missing: without it the scaling of the update is not known"

@@ -1,0 +1,238 @@
+"""Matrix completion as an estimator: impute a table, or predict single entries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.metrics import r2_score
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .._validate import Array
+from ..io import Ratings
+from ..models import CompletionModel, fit_completion
+
+
+def _predicts(estimator: LowRankCompletion) -> bool:
+    """Whether samples are entries; those of a matrix are rows, which ``transform`` fills."""
+    if estimator.entries is None and hasattr(estimator, "n_features_in_"):
+        raise AttributeError(
+            "fitted on a matrix: transform fills it, and model_.predict(rows, cols) gives single entries"
+        )
+    return True
+
+
+class LowRankCompletion(TransformerMixin, BaseEstimator):
+    """Fill a matrix by the nuclear-norm optimum, with a bound on how far the fit is from the best possible.
+
+    ``min sum over observed (x_ij - mean - row_i - col_j - X_ij)^2 / 2 + lam ||X||_*``, the means being plain averages.
+    Data come in one of three forms:
+
+    - a matrix: an array or data frame with NaN where nothing is observed, or a sparse matrix whose stored entries are
+      the observed ones; rows are samples, and new rows can be transformed;
+    - entries: a tuple ``(rows, cols, values)`` of three arrays of one length, rows and columns named by any labels;
+    - a long data frame, one entry per line, with ``entries=("user", "item", "rating")`` naming its columns. Then
+      samples are entries, and ``GridSearchCV`` holds out entries.
+
+    Parameters
+    ----------
+    lam : float, optional
+        Weight of the nuclear norm, > 0; by default a tenth of the least one at which ``X = 0`` is optimal.
+    means : {"none", "global", "rows", "columns", "both"}
+        Which means are taken off first.
+    clip : (float, float), optional
+        Predictions stay in this range.
+    tol : float
+        Certified relative gap to reach.
+    entries : (str, str, str), optional
+        The columns of a long data frame: row label, column label, value.
+
+    Attributes
+    ----------
+    model_ : CompletionModel
+        Factors, means and labels; ``model_.save("model.npz")`` is what ``lorasolve predict`` reads.
+    dual_gap_ : float
+        Proven bound on the distance of the objective from the optimum (see ``certificate_.level``).
+    certificate_ : Certificate
+        All that is known about the fit.
+    rank_ : int
+        Rank of ``X``.
+    lam_ : float
+        The weight used.
+    n_iter_ : int
+        Outer iterations.
+    """
+
+    def __init__(
+        self,
+        lam: float | None = None,
+        *,
+        means: str = "global",
+        clip: tuple[float, float] | None = None,
+        tol: float = 1e-4,
+        entries: tuple[str, str, str] | None = None,
+    ) -> None:
+        self.lam = lam
+        self.means = means
+        self.clip = clip
+        self.tol = tol
+        self.entries = entries
+
+    def fit(self, X: Any, y: Any = None) -> LowRankCompletion:
+        """Complete the data.
+
+        Parameters
+        ----------
+        X : matrix, (rows, cols, values) or data frame
+            The data, in one of the forms of the class.
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For data without any observed entry, infinite values, an entry given twice, or settings out of range.
+        """
+        if hasattr(self, "n_features_in_"):
+            # Left of an earlier fit to a matrix; a fit to entries has no features.
+            del self.n_features_in_
+        ratings = _labelled(*self._valued(X)) if self._is_entries(X) else _observed(self._matrix(X, reset=True))
+        fitted = fit_completion(ratings, self.lam, self.means, self.clip, self.tol)
+        self.model_: CompletionModel = fitted.model
+        self.certificate_ = fitted.optimum.certificate
+        self.dual_gap_ = self.certificate_.gap
+        self.rank_ = fitted.model.rank
+        self.lam_ = fitted.model.lam
+        self.n_iter_ = max(fitted.optimum.nit, 1)
+        return self
+
+    def transform(self, X: Any) -> Array:
+        """Return a matrix with its missing entries filled; observed ones stay as they are.
+
+        Parameters
+        ----------
+        X : matrix of shape (N, n)
+            Rows of the kind fitted; they need not be among those fitted.
+
+        Returns
+        -------
+        ndarray of shape (N, n)
+        """
+        check_is_fitted(self)
+        matrix = self._matrix(X, reset=False)
+        return np.where(np.isnan(matrix), self._filled(matrix), matrix)
+
+    @available_if(_predicts)
+    def predict(self, X: Any) -> Array:
+        """Return the predicted values of entries.
+
+        Parameters
+        ----------
+        X : (rows, cols), (rows, cols, values) or long data frame
+            The entries; values are not looked at, and need not be there. Unknown labels get what the means say.
+
+        Returns
+        -------
+        ndarray of shape (N,)
+        """
+        check_is_fitted(self)
+        rows, cols = self._triples(X)[:2]
+        return self.model_.predict(rows, cols)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return R^2 of the predictions.
+
+        Of entries: of those given. Of a matrix: each observed entry is predicted from the others of its row.
+        """
+        check_is_fitted(self)
+        if self._is_entries(X):
+            rows, cols, values = self._valued(X)
+            return float(r2_score(np.asarray(values, dtype=float), self.model_.predict(rows, cols)))
+        matrix = self._matrix(X, reset=False)
+        seen = ~np.isnan(matrix)
+        predicted = np.full(matrix.shape, np.nan)
+        for j in np.flatnonzero(seen.any(axis=0)):
+            hidden = matrix[seen[:, j]].copy()
+            hidden[:, j] = np.nan
+            predicted[seen[:, j], j] = self._filled(hidden)[:, j]
+        return float(r2_score(matrix[seen], predicted[seen]))
+
+    def get_feature_names_out(self, input_features: Any = None) -> Array:
+        """Return the names of the columns of a completed matrix."""
+        check_is_fitted(self)
+        names = getattr(self, "feature_names_in_", None)
+        return np.asarray(names if names is not None else [f"x{j}" for j in range(self.n_features_in_)], dtype=object)
+
+    def _is_entries(self, X: Any) -> bool:
+        return self.entries is not None or isinstance(X, tuple)
+
+    def _triples(self, X: Any) -> tuple[Any, ...]:
+        """Return row labels, column labels and values."""
+        if self.entries is None:
+            if len(X) not in (2, 3):
+                raise ValueError(f"X: expected (rows, cols, values), got a tuple of {len(X)}")
+            return tuple(X)
+        *labels, value = self.entries
+        wanted = [*labels, *([value] if value in X else [])]
+        missing = [name for name in wanted if name not in X]
+        if missing:
+            raise ValueError(f"X: has no column {missing[0]!r}; entries={self.entries!r} names the columns")
+        return tuple(X[name].to_numpy() for name in wanted)
+
+    def _valued(self, X: Any) -> tuple[Any, ...]:
+        """Return row labels, column labels and values, which must be there."""
+        triples = self._triples(X)
+        if len(triples) != 3:
+            raise ValueError("X: expected entries with their values, got none")
+        return triples
+
+    def _matrix(self, X: Any, reset: bool) -> Array:
+        """Return a matrix with NaN for what is not observed."""
+        X = validate_data(
+            self, X, reset=reset, dtype=np.float64, accept_sparse=("coo", "csr", "csc"), ensure_all_finite="allow-nan"
+        )
+        if not hasattr(X, "tocoo"):
+            return X
+        stored = X.tocoo()
+        dense = np.full(X.shape, np.nan)
+        dense[stored.coords] = stored.data
+        return dense
+
+    def _filled(self, matrix: Array) -> Array:
+        effects, A = self.model_.fold_in(matrix)
+        return self.model_.clipped(self.model_.mean + effects[:, None] + self.model_.col_effects + A @ self.model_.B.T)
+
+    def __sklearn_tags__(self) -> Any:
+        """Say that NaN and sparse matrices are taken."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.sparse = True
+        return tags
+
+
+def _observed(matrix: Array) -> Ratings:
+    rows, cols = np.nonzero(~np.isnan(matrix))
+    if rows.size == 0:
+        raise ValueError("X: has no observed entry")
+    m, n = matrix.shape
+    return Ratings(rows, cols, matrix[rows, cols], np.arange(m), np.arange(n))
+
+
+def _labelled(rows: ArrayLike, cols: ArrayLike, values: ArrayLike) -> Ratings:
+    numbers = np.asarray(values, dtype=float)
+    row_labels, i = np.unique(np.asarray(rows), return_inverse=True)
+    col_labels, j = np.unique(np.asarray(cols), return_inverse=True)
+    if not i.size == j.size == numbers.size:
+        raise ValueError(f"X: expected three arrays of one length, got {i.size}, {j.size} and {numbers.size}")
+    return Ratings(i.ravel(), j.ravel(), numbers, _plain(row_labels), _plain(col_labels))
+
+
+def _plain(labels: Array) -> Array:
+    """Return labels as an array that can be saved: text where they are objects."""
+    return labels.astype(str) if labels.dtype.kind == "O" else labels

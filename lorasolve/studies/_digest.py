@@ -1,0 +1,204 @@
+"""A digest of what a run is made of: arrays, settings and code, the same in every process.
+
+An object is its class and its attributes. Left out are cached properties, which follow from the rest, and what the
+class names in ``not_data``: memory that calls write to. A class or function that is not of an installed package is its
+bytecode, with that of the functions of its own module that it calls; what those read from elsewhere is not seen.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import hashlib
+import io
+import struct
+import sys
+import types
+from typing import Any
+
+import numpy as np
+
+SIZE = 16
+# Set for classes that are written in Python; others keep their content where it cannot be read.
+_HEAP_TYPE = 1 << 9
+
+
+def digest(value: Any) -> str:
+    """Return 32 hexadecimal digits that change with the content of a value.
+
+    Raises
+    ------
+    TypeError
+        If something in it has no content that can be read, such as an open file; the message says where it lies. An
+        object may describe itself: its attribute ``fingerprint``, a text, then stands for it.
+    """
+    found = _Digest()
+    found.add(value, "the value")
+    return found.hash.hexdigest()
+
+
+def of_package(thing: Any) -> bool:
+    """Whether a class or function is one of this package, whose version stands for it."""
+    return str(getattr(thing, "__module__", "")).partition(".")[0] in ("lorasolve", "proofs")
+
+
+class _Digest:
+    def __init__(self) -> None:
+        self.hash = hashlib.blake2b(digest_size=SIZE)
+        self._open: dict[int, int] = {}
+
+    def _tag(self, kind: str, *parts: bytes) -> None:
+        """Add a kind and parts, each with its length, so that no two values run into one another."""
+        for part in (kind.encode(), *parts):
+            self.hash.update(struct.pack("<q", len(part)))
+            self.hash.update(part)
+
+    def add(self, value: Any, where: str) -> None:
+        """Add a value; ``where`` is how messages call it."""
+        if value is None or isinstance(value, (bool, int, float, complex, str, bytes, np.generic, np.dtype)):
+            self._plain(value)
+        elif isinstance(value, np.ndarray):
+            self._array(value, where)
+        elif id(value) in self._open:
+            self._tag("again", str(self._open[id(value)]).encode())
+        else:
+            self._open[id(value)] = len(self._open)
+            self._compound(value, where)
+
+    def _plain(self, value: Any) -> None:
+        if isinstance(value, np.generic):
+            value = value.item()
+        if isinstance(value, bytes):
+            self._tag("bytes", value)
+        elif isinstance(value, np.dtype):
+            self._tag("dtype", value.str.encode())
+        else:
+            # Numbers that are equal are one setting, whatever their type: 1 and 1.0 come from one file.
+            if isinstance(value, float) and value.is_integer():
+                value = int(value)
+            self._tag("number" if isinstance(value, (bool, int, float, complex)) else "text", repr(value).encode())
+
+    def _array(self, value: np.ndarray[Any, Any], where: str) -> None:
+        if value.dtype.hasobject:
+            self._tag("objects", repr(value.shape).encode())
+            for k, entry in enumerate(value.ravel().tolist()):
+                self.add(entry, f"{where}[{k}]")
+        else:
+            self._tag("array", value.dtype.str.encode(), repr(value.shape).encode(), value.tobytes())
+
+    def _compound(self, value: Any, where: str) -> None:
+        if isinstance(value, dict):
+            self._tag("dict")
+            for key in sorted(value, key=repr):
+                self.add(key, f"a key of {where}")
+                self.add(value[key], f"{where}[{key!r}]")
+        elif isinstance(value, (list, tuple, range)):
+            self._tag("list", str(len(value)).encode())
+            for k, entry in enumerate(value):
+                self.add(entry, f"{where}[{k}]")
+        elif isinstance(value, (set, frozenset)):
+            self._tag("set", *sorted(digest(entry).encode() for entry in value))
+        elif isinstance(value, enum.Enum):
+            self._tag("enum", f"{type(value).__qualname__}.{value.name}".encode())
+        elif isinstance(value, np.random.Generator):
+            self.add(value.bit_generator.state, where)
+        elif isinstance(value, (type, types.FunctionType, types.MethodType, functools.partial)) or callable_of(value):
+            self._code(value, where)
+        else:
+            self._object(value, where)
+
+    def _object(self, value: Any, where: str) -> None:
+        stated = getattr(value, "fingerprint", None)
+        if isinstance(stated, str):
+            self._tag("fingerprint", type(value).__qualname__.encode(), stated.encode())
+            return
+        kind = type(value)
+        slots = [name for base in kind.__mro__ for name in getattr(base, "__slots__", ())]
+        state = {name: getattr(value, name) for name in slots if hasattr(value, name)} | getattr(value, "__dict__", {})
+        compiled = isinstance(value, io.IOBase) or any(not base.__flags__ & _HEAP_TYPE for base in kind.__mro__[:-1])
+        if compiled or (not state and not hasattr(value, "__dict__")):
+            raise TypeError(
+                f"{where} is a {kind.__name__}, whose content cannot be read; keep plain numbers, texts and arrays, or "
+                "give the object an attribute fingerprint, a text that stands for what it holds"
+            )
+        left_out = set(getattr(kind, "not_data", ()))
+        self._code(kind, where)
+        for name in sorted(state):
+            cached = isinstance(_class_attribute(kind, name), functools.cached_property)
+            if not cached and name not in left_out:
+                self._tag("attribute", name.encode())
+                self.add(state[name], f"{where}.{name}")
+
+    def _code(self, value: Any, where: str) -> None:
+        if isinstance(value, types.MethodType):
+            self._code(value.__func__, where)
+            self.add(value.__self__, f"{where}.__self__")
+            return
+        if isinstance(value, functools.partial):
+            self._tag("partial")
+            self.add([value.func, list(value.args), value.keywords], where)
+            return
+        name = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', repr(value))}"
+        if isinstance(value, types.FunctionType) and not _installed(value):
+            self._tag("function")
+            self._bytecode(value.__code__, where)
+            self.add(list(value.__defaults__ or ()), f"the defaults of {where}")
+            self.add(value.__kwdefaults__ or {}, f"the defaults of {where}")
+            for cell, variable in zip(value.__closure__ or (), value.__code__.co_freevars):
+                self.add(cell.cell_contents, f"{variable} in {where}")
+            for called in _names(value.__code__):
+                other = value.__globals__.get(called)
+                if isinstance(other, (type, types.FunctionType)) and other.__module__ == value.__module__:
+                    self.add(other, called)
+        elif isinstance(value, type) and not _installed(value):
+            self._tag("class", value.__qualname__.encode())
+            for base in value.__bases__:
+                if base is not object:
+                    self.add(base, base.__name__)
+            for key, entry in sorted(vars(value).items()):
+                entry = entry.__func__ if isinstance(entry, (classmethod, staticmethod)) else entry
+                entry = entry.fget if isinstance(entry, property) else getattr(entry, "func", entry)
+                known = isinstance(entry, (types.FunctionType, bool, int, float, str, tuple, np.ndarray))
+                if known and key not in _OF_CLASSES:
+                    self._tag("entry", key.encode())
+                    self.add(entry, f"{where}.{key}")
+        else:
+            self._tag("name", name.encode())
+
+    def _bytecode(self, code: types.CodeType, where: str) -> None:
+        self._tag("code", code.co_code, repr(code.co_names).encode(), repr(code.co_varnames).encode())
+        for constant in code.co_consts:
+            if isinstance(constant, types.CodeType):
+                self._bytecode(constant, where)
+            elif constant is not Ellipsis:
+                self.add(constant, f"a constant of {where}")
+
+
+# What Python itself puts into a class; its text, its place in a file and its name say nothing about what it does.
+_OF_CLASSES = {"__module__", "__doc__", "__qualname__", "__firstlineno__", "__static_attributes__", "__annotations__"}
+
+
+def callable_of(value: Any) -> bool:
+    """Whether a value is a function in compiled code."""
+    return isinstance(value, (types.BuiltinFunctionType, np.ufunc)) or hasattr(value, "py_func")
+
+
+def _installed(thing: Any) -> bool:
+    """Whether a class or function comes with this package or another installed one, rather than from a user's file."""
+    if of_package(thing):
+        return True
+    module = sys.modules.get(getattr(thing, "__module__", None) or "")
+    if module is None or module.__name__ == "__main__":
+        return False
+    file = getattr(module, "__file__", None)
+    return file is None or "site-packages" in file or file.startswith(f"{sys.base_prefix}/lib/python")
+
+
+def _class_attribute(kind: type, name: str) -> Any:
+    return next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None)
+
+
+def _names(code: types.CodeType) -> list[str]:
+    """Return the global names that a function reads, those of functions within it included."""
+    inner = [name for constant in code.co_consts if isinstance(constant, types.CodeType) for name in _names(constant)]
+    return sorted({*code.co_names, *inner})

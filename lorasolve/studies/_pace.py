@@ -1,0 +1,106 @@
+"""How fast runs are done, how long the rest will take, and saying so."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from .._progress import Progress
+from ._work import Report
+from .store import Store
+
+# Between two lines where stderr is no terminal.
+LOG_SECONDS = 60.0
+# What the newest report counts in the rate of a worker.
+_NEWEST = 0.5
+
+
+class Pace:
+    """Counts what is done, and shows it.
+
+    Parameters
+    ----------
+    total, pending : int
+        Runs of the study, and those that are to be done now.
+    enabled : bool
+        Whether to show anything.
+    """
+
+    def __init__(self, total: int, pending: int, enabled: bool) -> None:
+        self.total = total
+        self.pending = pending
+        self.done = self.failed = 0
+        self.rate_of_a_worker = 1.0
+        self._known = False
+        self._enabled = enabled
+        self._line = Progress("study", enabled)
+        self._began = self._said = time.perf_counter()
+
+    def begin(self) -> None:
+        """Start the clock."""
+        self._began = self._said = time.perf_counter()
+
+    def add(self, report: Report) -> None:
+        """Count what a worker has done."""
+        self.done += report.done
+        self.failed += report.failed
+        if report.done and report.seconds > 0.0:
+            found = report.done / report.seconds
+            # The first cells are few and compile; they say too little, never too much.
+            old = self.rate_of_a_worker if self._known else found
+            self.rate_of_a_worker = (1.0 - _NEWEST) * old + _NEWEST * found
+            self._known = True
+
+    def show(self, store: Store | None = None) -> None:
+        """Show the state; where workers report only at their end, the ``store`` is asked what is there."""
+        now = time.perf_counter()
+        due = self._enabled and (self._line.enabled or now - self._said >= LOG_SECONDS)
+        if not due:
+            return
+        if store is not None:
+            self.done = max(self.done, sum(1 for _ in store.lines()) - (self.total - self.pending))
+        self._line.show(self._there / max(self.total, 1), self.text())
+        if not self._line.enabled:
+            self._said = now
+            print(f"study: {self.text()}", file=sys.stderr, flush=True)
+
+    @property
+    def _there(self) -> int:
+        return self.total - self.pending + self.done
+
+    def text(self) -> str:
+        """Return counts, rate and remaining time."""
+        seconds = time.perf_counter() - self._began
+        rate = self.done / seconds if seconds > 0.0 else 0.0
+        left = (self.pending - self.done) / rate if rate > 0.0 else 0.0
+        failed = f", {self.failed} failed" if self.failed else ""
+        return f"{self._there} of {self.total} runs{failed}, {rate:.3g} a second, {duration(left)} left"
+
+    def end(self, stopped: bool) -> None:
+        """Say how it ended."""
+        self._line.close()
+        if stopped:
+            print(
+                f"study: stopped; {self._there} of {self.total} runs are finished and saved, the same call goes on",
+                file=sys.stderr,
+                flush=True,
+            )
+        elif self._enabled:
+            seconds = time.perf_counter() - self._began
+            failed = f", {self.failed} of them failed" if self.failed else ""
+            print(
+                f"study: {self._there} of {self.total} runs are there, {self.done} of them done now{failed}, in "
+                f"{duration(seconds)}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+def duration(seconds: float) -> str:
+    """Return a time as ``42 s``, ``3 min 10 s`` or ``2 h 5 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

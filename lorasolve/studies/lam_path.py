@@ -1,0 +1,145 @@
+"""The regularisation path: the convex optimum over ``lam``, each from the last one, each certified."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .._text import text_table
+from .._validate import as_integer, as_number
+from ..convex import ConvexResult, solve_convex
+from ..problem import Problem
+
+# The smallest value of a path that is not given, as a share of the largest.
+SMALLEST = 0.01
+
+
+@dataclass(frozen=True)
+class Path:
+    """The optimum at every ``lam``.
+
+    Attributes
+    ----------
+    problem : Problem
+        What was solved, at its own ``lam``.
+    lams : list of float
+        In the order given.
+    points : list of ConvexResult
+        The optimum at each, with its certificate.
+    tol : float
+        The relative gap that was asked for.
+    interrupted : bool
+        Whether Ctrl-C ended it; the points are those that were finished.
+    """
+
+    problem: Problem
+    lams: list[float]
+    points: list[ConvexResult] = field(repr=False)
+    tol: float
+    interrupted: bool = False
+
+    @property
+    def success(self) -> bool:
+        """Whether every point is certified to ``tol``."""
+        return not self.interrupted and all(point.success for point in self.points)
+
+    @property
+    def seconds(self) -> float:
+        """Time of all points, without compilation."""
+        return sum(point.seconds for point in self.points)
+
+    def table(self) -> str:
+        """Return a line for each ``lam``: the optimum, its gap and how it is known, and its rank."""
+        rows = [
+            [
+                f"{lam:.6g}",
+                f"{p.fun:.9g}",
+                f"{p.relative_gap:.1e}",
+                str(p.certificate.level),
+                rank_text(p),
+                f"{p.nuclear_norm:.6g}",
+                f"{p.seconds:.2f}",
+            ]
+            for lam, p in zip(self.lams, self.points)
+        ]
+        return text_table(["lam", "F*", "gap", "known", "rank of the optimum", "||X||_*", "s"], rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the factors as plain JSON-ready values."""
+        points = [{"lam": lam} | point.to_dict() for lam, point in zip(self.lams, self.points)]
+        return {"tol": self.tol, "success": self.success, "interrupted": self.interrupted, "points": points}
+
+    def __str__(self) -> str:
+        return self.table()
+
+
+def path(problem: Problem, lams: int | Sequence[float] = 20, tol: float = 1e-6, *, progress: bool = False) -> Path:
+    """Compute the optimum of ``f(X) + (lam/s) ||X||_*`` at many ``lam``, from the largest to the smallest.
+
+    Every point begins at the one before, whose rank and spaces are nearly its own.
+
+    Parameters
+    ----------
+    problem : Problem or MultiProblem
+        Convex; its rank and ``lam`` play no part.
+    lams : int or sequence of float
+        The values, > 0; or how many, down from ``s ||grad f(0)||_2``, where the optimum leaves ``X = 0``, to a
+        hundredth of it.
+    tol : float
+        Certified relative gap at every point.
+    progress : bool
+        Show a progress line on stderr (on a terminal only).
+
+    Returns
+    -------
+    Path
+        The points in the order of ``lams``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For values out of range, and where :func:`~lorasolve.solve_convex` refuses the problem.
+
+    Notes
+    -----
+    Source of the bounds on the rank: proofs/rank_certificate.
+    """
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem: expected a Problem, got {type(problem).__name__}")
+    values = _values(problem, lams)
+    found: dict[int, ConvexResult] = {}
+    last: ConvexResult | None = None
+    for k in sorted(range(len(values)), key=lambda k: -values[k]):
+        last = solve_convex(problem.replace(lam=values[k]), "factored", tol, start=last, progress=progress)
+        if last.interrupted:
+            break
+        found[k] = last
+    done = sorted(found)
+    return Path(problem, [values[k] for k in done], [found[k] for k in done], tol, len(done) < len(values))
+
+
+def _values(problem: Problem, given: int | Sequence[float]) -> list[float]:
+    if isinstance(given, (int, np.integer)):
+        count = as_integer(given, "lams", 1)
+        top = problem.critical_lam()
+        if not top > 0.0:
+            raise ValueError("lams: grad f(0) = 0, so X = 0 is optimal at every lam; give the values")
+        return np.geomspace(top, SMALLEST * top, count).tolist()
+    values = [as_number(value, "lams", 0.0, open_low=True) for value in given]
+    if not values:
+        raise ValueError("lams: is empty; give at least one value, or how many")
+    return values
+
+
+def rank_text(point: ConvexResult) -> str:
+    """Return what is certified about the rank of the optimum, and the rank found where that is not all."""
+    low, high = point.certificate.rank_at_least or 0, point.certificate.rank_at_most
+    if low == high:
+        return str(low)
+    if high is None and not low:
+        return f"{point.rank} found"
+    ends = f"{low} to {high}" if high is not None else f"at least {low}"
+    return f"{ends} ({point.rank} found)"

@@ -1,0 +1,116 @@
+"""Which rank do I need: the rank of the optimum as an interval, with how it is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .._known import Known
+from .._validate import as_number
+from ..convex import ConvexResult, solve_convex
+from ..problem import Problem
+
+# The gap is closed further, this much at a time and down to this, until the interval is a point.
+FACTOR = 1e-2
+SMALLEST_TOL = 1e-13
+
+
+@dataclass(frozen=True)
+class RankChoice:
+    """The rank of the optimum at a ``lam``.
+
+    Attributes
+    ----------
+    lam : float
+        The weight decay that it is about.
+    at_least, at_most : int
+        The rank of every minimizer of ``f(X) + (lam/s) ||X||_*`` is in this interval.
+    found : int
+        The numerical rank of the point that was computed; a plain number.
+    level : Known
+        How the interval is known: as the gap is, given the stated constants of ``f``.
+    upper_known : bool
+        Whether anything but the size of the matrix bounds the rank from above.
+    optimum : ConvexResult
+        The point, with its certificate.
+    """
+
+    lam: float
+    at_least: int
+    at_most: int
+    found: int
+    level: Known
+    upper_known: bool
+    optimum: ConvexResult = field(repr=False)
+
+    @property
+    def rank(self) -> int:
+        """Factors of this many columns hold the optimum, as far as is known: the upper end, else the rank found."""
+        return max(self.at_most if self.upper_known else self.found, 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the factors as plain JSON-ready values."""
+        return {
+            "lam": self.lam,
+            "at_least": self.at_least,
+            "at_most": self.at_most if self.upper_known else None,
+            "found": self.found,
+            "rank": self.rank,
+            "level": str(self.level),
+            "optimum": self.optimum.to_dict(),
+        }
+
+    def __str__(self) -> str:
+        if not self.upper_known:
+            return (
+                f"rank {self.rank} at lam = {self.lam:g}: found, not certified; the optimum has rank >= "
+                f"{self.at_least} (no bound from above: the smoothness of f is not known, or the gap too large for it)"
+            )
+        interval = f"{self.at_least}" if self.at_least == self.at_most else f"{self.at_least} to {self.at_most}"
+        return (
+            f"rank {self.rank} at lam = {self.lam:g}: the optimum has rank {interval} (found {self.found}), "
+            f"{self.level} to a relative gap of {self.optimum.relative_gap:.1e}"
+        )
+
+
+def recommend_rank(problem: Problem, tol: float = 1e-9, *, progress: bool = False) -> RankChoice:
+    """Say how many columns the factors need at a problem's ``lam`` to hold the optimum.
+
+    Parameters
+    ----------
+    problem : Problem or MultiProblem
+        Convex, ``lam > 0``; its own rank plays no part. For several matrices the ranks are summed.
+    tol : float
+        Relative gap to begin with; it is made smaller while that narrows the interval.
+    progress : bool
+        Show a progress line on stderr (on a terminal only).
+
+    Returns
+    -------
+    RankChoice
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where :func:`~lorasolve.solve_convex` refuses the problem.
+
+    Notes
+    -----
+    For convex ``f`` with ``beta``-Lipschitz gradient, ``rank X* <= #{sigma_i(G) >= lam - sqrt(2 beta gap)}``; if ``f``
+    is strongly convex with ``alpha``, ``rank X* >= #{sigma_i(X) > sqrt(2 gap/alpha)}`` (proofs/rank_certificate).
+    """
+    tol = as_number(tol, "tol", 0.0, open_low=True)
+    found: ConvexResult | None = None
+    while True:
+        best = solve_convex(problem, "factored", tol, start=found, progress=progress)
+        closer = found is None or best.relative_gap < found.relative_gap
+        found = best if closer or found is None else found
+        certificate = found.certificate
+        low, high = certificate.rank_at_least or 0, certificate.rank_at_most
+        if low == high or not closer or found.interrupted or tol * FACTOR < SMALLEST_TOL:
+            break
+        tol *= FACTOR
+    most = sum(min(shape) for shape in problem.shapes)
+    return RankChoice(
+        problem.lam, low, most if high is None else high, found.rank, certificate.level, high is not None, found
+    )

@@ -1,0 +1,407 @@
+"""The runs of a store: read line by line, as table, CSV, LaTeX and phase diagram."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._files import PathLike, write_atomically
+from .._registry import suggest
+from .._text import text_table
+from .._validate import Array
+from .store import Damage, Store
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ..result import Result
+    from .study import Study
+
+Record = dict[str, Any]
+
+# What a summary of several runs is called and how it is made.
+_SUMMARIES: dict[str, Callable[[list[float]], float]] = {
+    "share": statistics.fmean,
+    "mean": statistics.fmean,
+    "median": statistics.median,
+    "min": min,
+    "max": max,
+}
+# Of a measure that says more than this, tables show the headlines.
+_MANY = 4
+_HEADLINES = ("kind", "is_global", "relative_gap", "rank")
+_SHOWN = ("status", "fun", "grad_norm", "nit", "nfev")
+
+
+class Runs:
+    """Finished runs; iterating reads them from the store one by one.
+
+    A record is a dict: ``key``; ``run``, the description with its ``cell``; ``result``, the numbers, ``measures`` and,
+    where it failed, the ``error``; ``made``, how it came about.
+
+    Parameters
+    ----------
+    store : Store
+        Where they are.
+    keys : frozenset of bytes, optional
+        Which of them; by default all.
+    study : Study, optional
+        What they are runs of.
+    interrupted : bool
+        Whether the call that made them was asked to stop.
+    """
+
+    def __init__(
+        self, store: Store, keys: frozenset[bytes] | None = None, study: Study | None = None, interrupted: bool = False
+    ) -> None:
+        self.store = store
+        self.study = study
+        self.interrupted = interrupted
+        self._keys = keys
+        self.damaged: list[Damage] = []
+
+    @classmethod
+    def read(cls, store: PathLike) -> Runs:
+        """Return all runs of a store, whatever study they are of."""
+        return cls(Store(store))
+
+    def __iter__(self) -> Iterator[Record]:
+        damaged: list[Damage] = []
+        for line in self.store.lines(damaged):
+            if self._keys is None or bytes.fromhex(line.key) in self._keys:
+                yield line.record
+        self.damaged = damaged
+
+    def __len__(self) -> int:
+        lines = self.store.lines()
+        return sum(1 for line in lines if self._keys is None or bytes.fromhex(line.key) in self._keys)
+
+    def __repr__(self) -> str:
+        return f"Runs({len(self)} in {str(self.store.path)!r})"
+
+    @property
+    def failed(self) -> list[Record]:
+        """The records of those that ended with an error."""
+        return [record for record in self if "error" in record["result"]]
+
+    def digest(self) -> str:
+        """Return a digest of keys and results, which does not depend on how and in which order they were done."""
+        import hashlib
+
+        from .store import json_text
+
+        pairs = sorted((record["key"], json_text(record["result"])) for record in self)
+        return hashlib.blake2b(json_text(pairs).encode(), digest_size=16).hexdigest()
+
+    def factors(self, record: Record) -> Any:
+        """Return ``(A, B)`` of a run, for several matrices two tuples of them.
+
+        Raises
+        ------
+        ValueError
+            If they were not kept, or are damaged.
+        """
+        flat = self.store.factors(record)
+        pairs, begin = [], 0
+        for m, n, r in record["result"]["shapes"]:
+            middle, end = begin + m * r, begin + (m + n) * r
+            pairs.append((flat[begin:middle].reshape(m, r), flat[middle:end].reshape(n, r)))
+            begin = end
+        return pairs[0] if len(pairs) == 1 else tuple(zip(*pairs))
+
+    def result(self, record: Record) -> Result:
+        """Do a run of this study again, bit for bit.
+
+        Raises
+        ------
+        ValueError
+            If these runs were read without their study.
+        """
+        if self.study is None:
+            raise ValueError("record: the runs were read without their study; use study.runs(store)")
+        return self.study.repeat(**record["run"]["cell"])
+
+    # ------------------------------------------------------------------ columns
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield each run as a flat row: its cell, then what it found, measures as ``name.entry``."""
+        for record in self:
+            yield row_of(record)
+
+    def table(self, by: Sequence[str] | None = None) -> str:
+        """Return a summary as text, a line for each cell without its seed.
+
+        Parameters
+        ----------
+        by : sequence of str, optional
+            The axes to keep apart; by default all but ``seed``.
+
+        Returns
+        -------
+        str
+            Counts, the share of runs that converged, medians of numbers, shares of truth values.
+        """
+        header, rows = self._summary(by)
+        return text_table(header, rows)
+
+    def to_latex(self, path: PathLike | None = None, by: Sequence[str] | None = None) -> str:
+        """Return the table as a LaTeX tabular (booktabs), and write it to a file if there is a path.
+
+        Parameters
+        ----------
+        path : path, optional
+            The file.
+        by : sequence of str, optional
+            As for :meth:`table`.
+        """
+        header, rows = self._summary(by)
+        lines = [" & ".join(map(_latex, header)) + r" \\", r"\midrule"]
+        lines += [" & ".join(map(_latex, row)) + r" \\" for row in rows]
+        columns = "l" + "r" * (len(header) - 1)
+        text = "\n".join(
+            [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", *lines, r"\bottomrule", r"\end{tabular}", ""]
+        )
+        if path is not None:
+            _write(path, text)
+        return text
+
+    def to_csv(self, path: PathLike | None = None) -> str:
+        """Return every run as a line of CSV, and write it to a file if there is a path.
+
+        Parameters
+        ----------
+        path : path, optional
+            The file.
+        """
+        names: dict[str, None] = {}
+        for row in self.rows():
+            names |= dict.fromkeys(row)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(names), lineterminator="\n")
+        writer.writeheader()
+        for row in self.rows():
+            writer.writerow(row)
+        if path is not None:
+            _write(path, text.getvalue())
+        return text.getvalue()
+
+    def _summary(self, by: Sequence[str] | None) -> tuple[list[str], list[list[str]]]:
+        groups: dict[tuple[Any, ...], list[Record]] = {}
+        axes: list[str] = []
+        for record in self:
+            cell = record["run"]["cell"]
+            if not axes:
+                axes = self._kept_axes(cell, by)
+            row = row_of(record) | {"measures": tuple(measured(record))}
+            groups.setdefault(tuple(cell.get(name) for name in axes), []).append(row)
+        columns = _columns(groups)
+        header = [*axes, "runs", "failed", "converged", *columns]
+        return header, [self._line(key, groups[key], columns) for key in _order(list(groups))]
+
+    def _kept_axes(self, cell: dict[str, Any], by: Sequence[str] | None) -> list[str]:
+        if by is None:
+            return [name for name in cell if name != "seed"]
+        for name in by:
+            if name not in cell:
+                raise ValueError(f"by: no axis is called {name!r}.{suggest(name, list(cell))}")
+        return list(by)
+
+    def _line(self, key: tuple[Any, ...], rows: list[dict[str, Any]], columns: list[str]) -> list[str]:
+        failed = sum("error" in row for row in rows)
+        ended = [row["status"] for row in rows if "status" in row]
+        converged = sum(status in ("converged", "target reached") for status in ended)
+        share = f"{converged / len(ended):.2f}" if ended else "-"
+        cells = [_text(value) for value in key]
+        cells += [_together([row[name] for row in rows if row.get(name) is not None]) for name in columns]
+        axes = len(key)
+        return [*cells[:axes], str(len(rows)), str(failed), share, *cells[axes:]]
+
+    # ------------------------------------------------------------------ phase diagrams
+    def phase(
+        self,
+        x: str,
+        y: str,
+        measure: str | Callable[[Record], float | bool | None],
+        ax: Axes | None = None,
+        html: PathLike | None = None,
+    ) -> tuple[list[Any], list[Any], Array]:
+        """Return a measure over two axes, all other axes summed up, and draw it.
+
+        Parameters
+        ----------
+        x, y : str
+            The axes.
+        measure : str or callable
+            ``"share of WORD ends"`` (runs whose verdict or status is that word, for example ``"share of spurious
+            ends"``), ``"share of COLUMN"``, ``"mean of COLUMN"``, ``"median of COLUMN"``, ``"min of COLUMN"`` or
+            ``"max of COLUMN"`` with a column of :meth:`to_csv`; or a function of a record, of which the mean is taken.
+        ax : matplotlib Axes, optional
+            Where to draw.
+        html : path, optional
+            Write a page that opens offline: the map, the runs behind each cell, and how to repeat each.
+
+        Returns
+        -------
+        tuple of list, list and ndarray of shape (len(ys), len(xs))
+            The values of both axes in order, and the measure, NaN where there is no run.
+
+        Raises
+        ------
+        ValueError
+            For axes and columns that there are not.
+        """
+        value, combine, title = _measure(measure)
+        cells: dict[tuple[Any, Any], list[tuple[Record, float]]] = {}
+        columns: set[str] = set()
+        for record in self:
+            cell = record["run"]["cell"]
+            for name in (x, y):
+                if name not in cell:
+                    raise ValueError(f"phase: no axis is called {name!r}.{suggest(name, list(cell))}")
+            columns |= set(row_of(record))
+            number = value(record)
+            cells.setdefault((cell[x], cell[y]), []).append((record, math.nan if number is None else float(number)))
+        if not cells:
+            raise ValueError(f"phase: {self.store.path} holds no runs of this study")
+        xs, ys = (_order(list(dict.fromkeys(place[k] for place in cells))) for k in (0, 1))
+        found = np.full((len(ys), len(xs)), np.nan)
+        for (a, b), entries in cells.items():
+            numbers = [number for _, number in entries if not math.isnan(number)]
+            if numbers:
+                found[ys.index(b), xs.index(a)] = combine(numbers)
+        if np.isnan(found).all():
+            raise ValueError(f"phase: {title!r} has no value at any run; columns: {', '.join(sorted(columns))}")
+        if ax is not None:
+            _draw(ax, x, y, xs, ys, found, title)
+        if html is not None:
+            from ._page import page
+
+            text = page(self, x, y, xs, ys, found, cells, title)
+            _write(html, text)
+        return xs, ys, found
+
+
+def measured(record: Record) -> dict[str, Any]:
+    """Return what the measures of a record say, as ``name`` or ``name.entry``."""
+    row: dict[str, Any] = {}
+    for name, found in record["result"].get("measures", {}).items():
+        row |= {f"{name}.{key}": entry for key, entry in found.items()} if isinstance(found, dict) else {name: found}
+    return row
+
+
+def row_of(record: Record) -> dict[str, Any]:
+    """Return a record as a flat row."""
+    result = record["result"]
+    row = {"key": record["key"], **record["run"]["cell"]}
+    row |= {name: result[name] for name in _SHOWN if name in result}
+    row |= measured(record)
+    row["seconds"] = record["made"]["seconds"]
+    if "error" in result:
+        row["error"] = result["error"]
+    return row
+
+
+def _write(path: PathLike, text: str) -> None:
+    """Write a text, whole or not at all."""
+    data = text.encode()
+
+    def write(file: IO[bytes]) -> None:
+        file.write(data)
+
+    write_atomically(path, write)
+
+
+def _measure(given: Any) -> tuple[Callable[[Record], Any], Callable[[list[float]], float], str]:
+    """Return what is asked of a record, how several answers are combined, and what it is called."""
+    if callable(given):
+        return given, statistics.fmean, str(getattr(given, "__name__", "measure"))
+    words = str(given).split(" ")
+    if len(words) >= 4 and words[:2] == ["share", "of"] and words[-1] == "ends":
+        kind = " ".join(words[2:-1])
+        return lambda record: _ends(record, kind), statistics.fmean, given
+    if len(words) >= 3 and words[0] in _SUMMARIES and words[1] == "of":
+        column = " ".join(words[2:])
+        return lambda record: _number(row_of(record).get(column)), _SUMMARIES[words[0]], given
+    raise ValueError(
+        f"phase: measure {given!r}: expected 'share of WORD ends', or one of {', '.join(_SUMMARIES)} followed by "
+        "'of COLUMN', or a function of a record"
+    )
+
+
+def _ends(record: Record, kind: str) -> bool | None:
+    """Whether the verdict on a run, or its status, is a word; None where it failed."""
+    result = record["result"]
+    if "status" not in result:
+        return None
+    kinds = [found.get("kind") for found in result.get("measures", {}).values() if isinstance(found, dict)]
+    return kind.replace(" ", "_") in [str(found).replace(" ", "_") for found in (*kinds, result["status"])]
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (bool, int, float)) else None
+
+
+def _columns(groups: dict[tuple[Any, ...], list[Record]]) -> list[str]:
+    """Return the columns of a summary: the value reached, and of each measure all it says or its headlines."""
+    found: dict[str, dict[str, None]] = {}
+    for rows in groups.values():
+        for row in rows:
+            for name in row.get("measures", ()):
+                found.setdefault(name.partition(".")[0], {})[name] = None
+    columns = ["fun", "nit"]
+    for names in found.values():
+        columns += [name for name in names if len(names) <= _MANY or name.rpartition(".")[2] in _HEADLINES]
+    return columns
+
+
+def _together(values: list[Any]) -> str:
+    """Return several values as one: the share of a truth value, the median of numbers, the most frequent text."""
+    if not values:
+        return "-"
+    if all(isinstance(value, bool) for value in values):
+        return f"{statistics.fmean(values):.2f}"
+    numbers = [number for value in values if (number := _number(value)) is not None]
+    if len(numbers) == len(values):
+        return _text(statistics.median(numbers))
+    text, count = Counter(map(str, values)).most_common(1)[0]
+    return text if count == len(values) else f"{text} {count / len(values):.2f}"
+
+
+def _order(values: list[Any]) -> list[Any]:
+    """Return values sorted where they can be compared, else as they came; of tuples likewise, entry by entry."""
+    try:
+        return sorted(values)
+    except TypeError:
+        return values
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    return f"{value:.4g}"
+
+
+def _latex(text: str) -> str:
+    for letter in "&%$#_{}":
+        text = text.replace(letter, "\\" + letter)
+    return text.replace("~", r"\textasciitilde{}").replace("^", r"\textasciicircum{}")
+
+
+def _draw(ax: Axes, x: str, y: str, xs: list[Any], ys: list[Any], found: Array, title: str) -> None:
+    share = title.startswith("share of ")
+    image = ax.pcolormesh(
+        range(len(xs)), range(len(ys)), found, cmap="viridis", shading="nearest",
+        vmin=0.0 if share else None, vmax=1.0 if share else None,
+    )  # fmt: skip
+    for axis, name, values in ((ax.xaxis, x, xs), (ax.yaxis, y, ys)):
+        step = -(-len(values) // 10)
+        axis.set_ticks(range(0, len(values), step), [_text(value) for value in values[::step]])
+        axis.set_label_text(name)
+    ax.set_title(title)
+    ax.figure.colorbar(image, ax=ax)

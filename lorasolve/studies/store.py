@@ -1,0 +1,357 @@
+"""The store of finished runs: append-only, checked line by line, without pickle, without locks.
+
+    store.json                 what the folder is: schema, version, what was asked for last
+    HOST-PID-TOKEN.runs        one shard a worker, one line a run: CHECKSUM KEY ok|error FACTORS JSON
+    factors/SHARD-N.npy        the parameters of the runs of one commit, end to end, in place before their lines are
+
+Several processes on several machines may write at once, each to a shard of its own. A run is done if and only if its
+line verifies, so whatever is killed loses only what it had not committed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import io
+import json
+import os
+import pathlib
+import secrets
+import socket
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from .._files import PathLike, write_atomically
+from .._validate import Array
+from .._version import __version__
+from ..io import write_json
+
+SCHEMA = "lorasolve/store"
+SCHEMA_VERSION = 1
+
+_HEAD = "store.json"
+_SUFFIX = ".runs"
+_FACTORS = "factors"
+# What another machine left behind is taken for abandoned after this time; on this one its process is asked for.
+_ABANDONED_SECONDS = 24 * 3600.0
+
+
+class StoreError(OSError):
+    """Raised when a store cannot be written; what was written before is safe."""
+
+
+class Line(NamedTuple):
+    """One verified line: the key of the run, whether it ended without an error, its file of parameters, its text."""
+
+    key: str
+    ok: bool
+    factors: str
+    text: bytes
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The run as a document."""
+        document: dict[str, Any] = json.loads(self.text)
+        return {"key": self.key} | document
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A line of a shard that does not verify: it counts for nothing, and its run is done again.
+
+    Attributes
+    ----------
+    shard : str
+        The file.
+    line : int
+        Counted from 1.
+    reason : str
+        What is wrong with it.
+    """
+
+    shard: str
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.shard}, line {self.line}: {self.reason}"
+
+
+@dataclass
+class Entry:
+    """A finished run on its way into the store.
+
+    Attributes
+    ----------
+    key, run : str
+        The key, and the description it is made of, as JSON.
+    ok : bool
+        Whether it ended without an error.
+    result : dict
+        What the run found; the same wherever and whenever it is done.
+    made : dict
+        How it came about: time, date, machine.
+    vector : ndarray or None
+        Its parameters, flat.
+    """
+
+    key: str
+    run: str
+    ok: bool
+    result: dict[str, Any]
+    made: dict[str, Any] = field(default_factory=dict)
+    vector: Array | None = None
+
+
+class Store:
+    """A folder of finished runs.
+
+    Parameters
+    ----------
+    path : path
+        The folder.
+    create : bool
+        Make it if there is none.
+
+    Raises
+    ------
+    ValueError
+        If the folder is no store, or one of another version; the message says which.
+    """
+
+    def __init__(self, path: PathLike, *, create: bool = False) -> None:
+        self.path = pathlib.Path(path)
+        head = self.path / _HEAD
+        if create and not head.exists():
+            self._refuse_others()
+            (self.path / _FACTORS).mkdir(parents=True, exist_ok=True)
+            write_json(head, {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "lorasolve": __version__})
+        try:
+            self.head: dict[str, Any] = json.loads(head.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise ValueError(f"store: {self.path} is no store of runs (it has no {_HEAD})") from error
+        except ValueError as error:
+            raise ValueError(f"store: {head} is damaged ({error}); runs are in the files beside it") from error
+        found = self.head.get("schema"), self.head.get("schema_version")
+        if found != (SCHEMA, SCHEMA_VERSION):
+            raise ValueError(
+                f"store: {self.path} has the schema {found[0]!r} version {found[1]!r}, and lorasolve {__version__} "
+                f"reads {SCHEMA!r} version {SCHEMA_VERSION}; use the version that wrote it "
+                f"({self.head.get('lorasolve')}), or another folder"
+            )
+
+    def _refuse_others(self) -> None:
+        """Refuse a folder that holds something else."""
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise ValueError(f"store: {self.path} exists and is no store of runs; give a new folder")
+
+    def describe(self, **facts: Any) -> None:
+        """Write down what was asked for last, for those who read the store."""
+        self.head |= facts
+        write_json(self.path / _HEAD, self.head)
+
+    # ------------------------------------------------------------------ reading
+    def shards(self) -> list[pathlib.Path]:
+        """Return the files of lines, in order of their names."""
+        return sorted(self.path.glob(f"*{_SUFFIX}"))
+
+    def lines(self, damaged: list[Damage] | None = None) -> Iterator[Line]:
+        """Yield every run once: the first line of its key, one without an error before one with.
+
+        ``damaged`` takes what does not verify.
+        """
+        chosen: set[bytes] = set()
+        failed: dict[bytes, tuple[pathlib.Path, int]] = {}
+        for shard in self.shards():
+            for offset, line in _verified(shard, damaged):
+                key = bytes.fromhex(line.key)
+                if key in chosen:
+                    continue
+                if line.ok:
+                    chosen.add(key)
+                    failed.pop(key, None)
+                    yield line
+                else:
+                    failed.setdefault(key, (shard, offset))
+        for shard, offset in failed.values():
+            with open(shard, "rb") as file:
+                file.seek(offset)
+                again = _line(file.readline().rstrip(b"\n"))
+            if isinstance(again, Line):
+                yield again
+
+    def factors(self, record: dict[str, Any]) -> Array:
+        """Return the parameters of a run, flat.
+
+        Raises
+        ------
+        ValueError
+            If they were not kept, or do not verify.
+        """
+        place = record["made"].get("parameters")
+        if place is None:
+            raise ValueError(f"run {record['key']}: its parameters were not kept")
+        name, offset, size, check = place
+        try:
+            data = np.load(self.path / _FACTORS / name, mmap_mode="r", allow_pickle=False)[offset : offset + size]
+        except (OSError, ValueError) as error:
+            raise ValueError(f"run {record['key']}: {self.path / _FACTORS / name} cannot be read ({error})") from error
+        if _checksum(data.tobytes()) != check:
+            raise ValueError(f"run {record['key']}: {self.path / _FACTORS / name} is damaged at its parameters")
+        return np.array(data)
+
+    # ------------------------------------------------------------------ tidying
+    def tidy(self) -> list[str]:
+        """Remove what killed processes left behind: temporary files, and parameters without lines; return the names."""
+        referenced = {line.factors for line in self.lines()}
+        removed = []
+        for path in [*self.path.glob(".*"), *(self.path / _FACTORS).iterdir()]:
+            if path.name not in referenced and path.is_file() and _is_abandoned(path):
+                with contextlib.suppress(FileNotFoundError):
+                    path.unlink()
+                    removed.append(path.name)
+        return removed
+
+
+class Shard:
+    """The file that one worker appends to; it exists from the first commit on."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self.path = store.path / f"{self.name}{_SUFFIX}"
+        self._commits = 0
+        self._size = 0
+
+    def commit(self, entries: Iterable[Entry], name: str | None = None) -> None:
+        """Write runs so that they are done: their parameters first, then all their lines at once.
+
+        ``name`` is that of the file of parameters, by default one of the shard's own.
+
+        Raises
+        ------
+        StoreError
+            If the disk is full or refuses; nothing written before is lost.
+        """
+        entries = list(entries)
+        name = f"{name or f'{self.name}-{self._commits}'}.npy"
+        kept = [entry for entry in entries if entry.vector is not None]
+        try:
+            if kept:
+                self._write_parameters(name, kept)
+            self._append(b"".join(_text(entry, name if entry.vector is not None else "-") for entry in entries))
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                (self.store.path / _FACTORS / name).unlink(missing_ok=True)
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+            reason = "no space is left" if full else (error.strerror or str(error))
+            raise StoreError(
+                error.errno,
+                f"{reason}: {len(entries)} runs could not be saved, all earlier ones are; make room, then the same "
+                "call goes on",
+                str(self.store.path),
+            ) from error
+        self._commits += 1
+
+    def _write_parameters(self, name: str, kept: list[Entry]) -> None:
+        offset = 0
+        for entry in kept:
+            assert entry.vector is not None
+            vector = np.ascontiguousarray(entry.vector, np.float64)
+            entry.made["parameters"] = [name, offset, vector.size, _checksum(vector.tobytes())]
+            entry.vector = vector
+            offset += vector.size
+        data = np.concatenate([entry.vector for entry in kept if entry.vector is not None])
+        image = io.BytesIO()  # NumPy's own writing to files hides why it fails
+        np.save(image, data, allow_pickle=False)
+
+        def write(file: IO[bytes]) -> None:
+            file.write(image.getbuffer())
+
+        write_atomically(self.store.path / _FACTORS / name, write)
+
+    def _append(self, block: bytes) -> None:
+        """Append whole lines or nothing."""
+        handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            view = memoryview(block)
+            while view:
+                view = view[os.write(handle, view) :]
+            os.fsync(handle)
+            self._size += len(block)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(handle, self._size)
+            raise
+        finally:
+            os.close(handle)
+            if not self._size:
+                with contextlib.suppress(OSError):
+                    self.path.unlink()
+
+
+def _text(entry: Entry, factors: str) -> bytes:
+    document = f'{{"run":{entry.run},"result":{json_text(entry.result)},"made":{json_text(entry.made)}}}'
+    body = f"{entry.key} {'ok' if entry.ok else 'error'} {factors} {document}".encode()
+    return _checksum(body).encode() + b" " + body + b"\n"
+
+
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"), ensure_ascii=True)
+
+
+def json_text(value: Any) -> str:
+    """Return plain values as JSON in one line."""
+    return _ENCODER.encode(value)
+
+
+def _checksum(body: bytes) -> str:
+    return hashlib.blake2b(body, digest_size=8).hexdigest()
+
+
+def _verified(shard: pathlib.Path, damaged: list[Damage] | None) -> Iterator[tuple[int, Line]]:
+    """Yield the lines of a shard that verify, with where they begin."""
+    offset = 0
+    with open(shard, "rb") as file:
+        for number, text in enumerate(file, start=1):
+            line = _line(text[:-1]) if text.endswith(b"\n") else "was not written to its end"
+            if isinstance(line, Line):
+                yield offset, line
+            elif damaged is not None:
+                damaged.append(Damage(shard.name, number, line))
+            offset += len(text)
+
+
+def _line(text: bytes) -> Line | str:
+    """Return a line that verifies, or why it does not."""
+    check, _, body = text.partition(b" ")
+    if _checksum(body).encode() != check:
+        return "its checksum is wrong"
+    key, state, factors, document = body.split(b" ", 3)
+    return Line(key.decode(), state == b"ok", factors.decode(), document)
+
+
+def _is_abandoned(path: pathlib.Path) -> bool:
+    """Whether whoever wrote a file is gone. Names begin with the machine and the process."""
+    host, _, rest = path.name.lstrip(".").partition(f"{socket.gethostname()}-")
+    pid = rest.partition("-")[0]
+    if host == "" and pid.isdigit():
+        return not _is_alive(int(pid))
+    try:
+        return time.time() - path.stat().st_mtime > _ABANDONED_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,490 @@
+"""``Study``: a grid of runs, done by whatever executor, kept in a store, gone on with where it stopped."""
+
+from __future__ import annotations
+
+import inspect
+import signal
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .._files import PathLike
+from .._registry import suggest
+from .._threads import get_threads
+from .._validate import Array, as_integer
+from .._version import __version__
+from ..engine import solve
+from ..executors import Executor, Pool, registry
+from ..inits import Init
+from ..method import Method
+from ..monitor import StoppingRule
+from ..optimizers import Optimizer
+from ..problem import Problem
+from ..result import Result
+from ._cells import Axes
+from ._digest import digest, of_package
+from ._pace import Pace
+from ._work import STOP, Chunk, Describe, Report, Worker, lost
+from .runs import Runs
+from .store import SCHEMA_VERSION, Store
+
+# What the first runs may take, which show the time of a run and compile the kernels for all workers.
+FIRST_SECONDS = 2.0
+# What a chunk takes: all that is lost with a worker, and the time between two looks at a stop.
+CHUNK_SECONDS = 2.0
+# Chunks on their way for each worker, so that none waits.
+AHEAD = 2
+# A share of everything is committed this often.
+COMMIT_SECONDS = 10.0
+LARGEST_CHUNK = 20_000
+# Shares that may be lost in a row without a run done.
+STRIKES = 5
+
+Measure = Callable[[Problem, Result], Any]
+
+
+class Study:
+    """A grid of independent runs.
+
+    Parameters
+    ----------
+    problem : Problem or callable
+        The problem of a cell: a function whose arguments are names of axes, or a problem whose ``rank``, ``lam`` and
+        ``adapter`` the axes of these names replace.
+    axes : mapping of str to sequence or mapping
+        The values of each axis: numbers, texts, truth values or None; or a mapping of such labels to anything. The
+        axis ``seed`` (integers) sets the randomness; ``method`` and ``init`` are what they say.
+    method : str, Method, Optimizer or callable
+        The way to run, or a function of axes that returns one.
+    measure : callable, name or a sequence or mapping of them
+        What is asked of every end: functions of ``(problem, result)`` that return a number, truth value, text, dict of
+        them, or a report with ``to_dict()`` (its numbers and short texts are kept); ``"certify"`` and ``"verdict"``
+        are these functions of the package.
+    init : str, Init, (A, B) or callable, optional
+        The start in place of the method's own, or a function of axes that returns one.
+    stop : StoppingRule, optional
+        When a run ends.
+    keep_parameters : bool
+        Keep the factors of every run beside its numbers.
+
+    Attributes
+    ----------
+    axes : Axes
+        The grid.
+    problem_axes, method_axes, init_axes : tuple of int
+        Places of the axes that make the problem, the method and the start.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For axes that nothing uses, arguments of functions that are no axes, unknown names.
+
+    Notes
+    -----
+    Every run has a description: the cell, the problem with a digest of its data, start, seed, method, stopping rule,
+    measures and the version of the package. Its digest is the key of the run in a store, so that other settings are
+    other runs. The random numbers of a run are those of ``SeedSequence`` of a digest of problem, start and seed: they
+    do not depend on the order of runs or on where they are done, and all methods start at the same points.
+    """
+
+    def __init__(
+        self,
+        problem: Problem | Callable[..., Problem],
+        axes: Mapping[str, Any],
+        method: str | Method | Optimizer | Callable[..., Any] = "gd",
+        measure: Any = (),
+        *,
+        init: Any = None,
+        stop: StoppingRule | None = None,
+        keep_parameters: bool = True,
+    ) -> None:
+        self.axes = Axes(axes)
+        for seed in self.axes.labels.get("seed", []):
+            as_integer(seed, "axes: seed", 0)
+        self.problem = problem
+        self.method = method
+        self.init = init
+        self.stop = StoppingRule() if stop is None else stop
+        self.keep_parameters = keep_parameters
+        self.measures = _measures(measure)
+        self._digests = _Digests()
+        replaced = [name for name in ("rank", "lam", "adapter") if name in self.axes.labels]
+        self._uses = {
+            "problem": replaced if isinstance(problem, Problem) else self._arguments(problem, "problem"),
+            "method": self._setting(method, "method", (str, Method, Optimizer)),
+            "init": self._setting(init, "init", (str, Init, tuple, Result, type(None))),
+        }
+        self.problem_axes, self.method_axes, self.init_axes = (
+            tuple(k for k, axis in enumerate(self.axes.labels) if axis in names) for names in self._uses.values()
+        )
+        used = {name for names in self._uses.values() for name in names} | {"seed"}
+        unused = [name for name in self.axes.labels if name not in used]
+        if unused:
+            raise ValueError(f"axes: {unused[0]!r} is no argument of problem, method or init; it changes nothing")
+        if not callable(method):
+            Method.of(method)
+
+    def __len__(self) -> int:
+        return len(self.axes)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {len(labels)}" for name, labels in self.axes.labels.items())
+        return f"Study({len(self)} runs: {sizes}; measures: {', '.join(self.measures) or 'none'})"
+
+    # ------------------------------------------------------------------ what cells mean
+    def _arguments(self, function: Any, argument: str) -> list[str]:
+        """Return the axes that a function takes."""
+        if not callable(function):
+            raise TypeError(f"{argument}: expected a Problem or a function of axes, got {type(function).__name__}")
+        parameters = inspect.signature(function).parameters.values()
+        if any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return list(self.axes.labels)
+        for p in parameters:
+            if p.name not in self.axes.labels and p.default is p.empty:
+                raise ValueError(
+                    f"{argument}: its argument {p.name!r} is no axis.{suggest(p.name, list(self.axes.labels))}"
+                )
+        return [p.name for p in parameters if p.name in self.axes.labels]
+
+    def _setting(self, given: Any, name: str, kinds: tuple[type, ...]) -> list[str]:
+        """Return the axes that make a setting: those of a function, or the axis of its name."""
+        if not isinstance(given, kinds):
+            return self._arguments(given, name)
+        return [name] if name in self.axes.labels else []
+
+    def problem_of(self, values: Mapping[str, Any]) -> Problem:
+        """Return the problem at the values of a cell."""
+        given = {name: values[name] for name in self._uses["problem"]}
+        found = self.problem.replace(**given) if isinstance(self.problem, Problem) else self.problem(**given)
+        if not isinstance(found, Problem):
+            raise TypeError(f"problem: expected a function that returns a Problem, got {type(found).__name__}")
+        return found
+
+    def method_of(self, values: Mapping[str, Any]) -> Any:
+        """Return the method at the values of a cell."""
+        return self._made(self.method, "method", values)
+
+    def init_of(self, values: Mapping[str, Any]) -> Any:
+        """Return the start at the values of a cell."""
+        return self._made(self.init, "init", values)
+
+    def _made(self, given: Any, name: str, values: Mapping[str, Any]) -> Any:
+        if self._uses[name] == [name] and not callable(given):
+            return values[name]
+        return given(**{axis: values[axis] for axis in self._uses[name]}) if callable(given) else given
+
+    def fixed(self) -> dict[str, Any]:
+        """Return what all runs share, as plain data."""
+        measures = {name: _mark(measure) for name, measure in self.measures.items()}
+        return {"lorasolve": __version__, "schema": SCHEMA_VERSION, "measures": measures}
+
+    def digest_of(self, loss: Any) -> str:
+        """Return the digest of a loss as it was when it was first seen."""
+        if loss not in self._digests:
+            self._digests[loss] = digest(loss)
+        return self._digests[loss]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_digests": list(self._digests.items())}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state | {"_digests": _Digests(state["_digests"])}
+
+    def repeat(self, **cell: Any) -> Result:
+        """Do one run again, bit for bit, and return it.
+
+        Parameters
+        ----------
+        **cell
+            The value (or label) on each axis; an axis of one value may be left out.
+
+        Raises
+        ------
+        ValueError
+            If there is no such cell, or whatever the run itself raises.
+        """
+        found = Describe(self)(self.axes.find(cell))
+        if found.error is not None or found.problem is None:
+            raise ValueError(f"cell: {found.error}")
+        return solve(found.problem, found.method, found.given, found.seed, stop=self.stop)
+
+    # ------------------------------------------------------------------ running
+    def run(
+        self,
+        store: PathLike,
+        backend: str | Executor = "loky",
+        n_jobs: int | None = None,
+        *,
+        threads: int | None = None,
+        retry_failed: bool = False,
+        progress: bool = False,
+    ) -> Runs:
+        """Do all runs that the store does not hold yet.
+
+        Ctrl-C and SIGTERM end it once the chunks in progress are finished and saved (a second Ctrl-C at once); the
+        same call goes on.
+
+        Parameters
+        ----------
+        store : path
+            A folder, made if there is none. Where workers are on other machines, one that they all see.
+        backend : {"loky", "serial", "dask", "slurm"} or Executor
+            Who does the work; settings as in ``"dask:address=tcp://host:8786"``.
+        n_jobs : int, optional
+            Number of workers; by default one a core.
+        threads : int, optional
+            Threads of each worker; by default its share of the cores. At equal threads all backends give equal bits.
+        retry_failed : bool
+            Do those again that ended with an error.
+        progress : bool
+            Show the rate and the remaining time on stderr: a line that is rewritten on a terminal, a line a minute
+            elsewhere.
+
+        Returns
+        -------
+        Runs
+            Those of this study in the store.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a folder that is something else, unknown backends, and numbers out of range.
+        StoreError
+            If the store cannot be written, for example because the disk is full; what was written is safe.
+        """
+        executor = registry.make(backend, "backend")
+        workers = executor.workers(n_jobs)
+        share = max(1, get_threads() // workers) if threads is None else as_integer(threads, "threads", 1)
+        kept = Store(store, create=True)
+        kept.tidy()
+        worker = Worker(self, kept.path, share)
+        # Made before anything runs: objectives may remember what they were asked.
+        start = partial(Worker, self, kept.path.resolve(), share)
+        pending, fresh = self._pending(kept, worker.describe, retry_failed)
+        kept.describe(asked=len(self), axes={name: len(labels) for name, labels in self.axes.labels.items()})
+        with _stoppable() as asked:
+            run = _Run(self, kept, executor, worker, Pace(len(self), len(pending), progress))
+            run.do(pending, partial(executor.open, start, workers, share), workers)
+        return Runs(kept, None if fresh else self._keys(worker.describe), study=self, interrupted=asked.is_set())
+
+    def runs(self, store: PathLike) -> Runs:
+        """Return those runs of this study that a store holds; nothing is run."""
+        return Runs(Store(store), self._keys(Describe(self)), study=self)
+
+    def _pending(self, store: Store, describe: Describe, retry_failed: bool) -> tuple[Array, bool]:
+        """Return the cells that the store does not hold, and whether it holds nothing at all."""
+        done = {bytes.fromhex(line.key) for line in store.lines() if line.ok or not retry_failed}
+        if not done and not store.shards():
+            return np.arange(len(self)), True
+        keys = (bytes.fromhex(describe(index).key) for index in range(len(self)))
+        return np.array([index for index, key in enumerate(keys) if key not in done], np.int64), False
+
+    def _keys(self, describe: Describe) -> frozenset[bytes]:
+        return frozenset(bytes.fromhex(describe(index).key) for index in range(len(self)))
+
+
+class _Digests:
+    """Digests of objects that are there, by identity; those of objects that nobody holds are forgotten."""
+
+    def __init__(self, items: Iterable[tuple[Any, str]] = ()) -> None:
+        self._known: dict[int, tuple[weakref.ref[Any], str]] = {}
+        for thing, mark in items:
+            self[thing] = mark
+
+    def __contains__(self, thing: Any) -> bool:
+        return id(thing) in self._known
+
+    def __getitem__(self, thing: Any) -> str:
+        return self._known[id(thing)][1]
+
+    def __setitem__(self, thing: Any, mark: str) -> None:
+        name = id(thing)
+        self._known[name] = (weakref.ref(thing, lambda _: self._known.pop(name, None)), mark)
+
+    def items(self) -> list[tuple[Any, str]]:
+        """Return the objects that are there with their digests."""
+        found = [(reference(), mark) for reference, mark in self._known.values()]
+        return [(thing, mark) for thing, mark in found if thing is not None]
+
+
+@dataclass
+class _Run:
+    """One call of :meth:`Study.run`: chunks out, reports in, lost chunks again."""
+
+    study: Study
+    store: Store
+    executor: Executor
+    worker: Worker
+    pace: Pace
+    waiting: deque[Array] = field(default_factory=deque)
+    # Chunks of which one has ended a worker: done alone, in halves, until the run that does it is found.
+    suspects: deque[Array] = field(default_factory=deque)
+    out: dict[int, Array] = field(default_factory=dict)
+    tasks: int = 0
+    # The suspect that is on its way, if any.
+    alone: int = 0
+    # Shares lost in a row of which not one run was done.
+    strikes: int = 0
+
+    def do(self, pending: Array, open_pool: Callable[[], Pool], workers: int) -> None:
+        """Do the pending cells."""
+        self.pace.begin()
+        pending = self._first(pending)
+        if len(pending) and not STOP.is_set():
+            self.waiting = self._shares(pending, workers) if self.executor.whole_shares else deque([pending])
+            with open_pool() as pool:
+                while self._goes_on():
+                    self._submit(pool, workers)
+                    self._collect(pool)
+        self.pace.end(STOP.is_set())
+
+    def _goes_on(self) -> bool:
+        """Whether there is something to wait for; where it is asked to stop, chunks of seconds and not whole shares."""
+        if STOP.is_set():
+            return bool(self.out) and not self.executor.whole_shares
+        return bool(self.out or self.waiting or self.suspects)
+
+    def _first(self, pending: Array) -> Array:
+        """Do a few cells here, which differ as much as cells do; return the others."""
+        there = set(pending.tolist())
+        cells = np.array([index for index in self.study.axes.cross() if index in there], np.int64)
+        if not len(cells):
+            cells = pending[:1]
+        if not len(cells):
+            return pending
+        report = self.worker(self._chunk(cells, FIRST_SECONDS))
+        self.pace.add(report)
+        started = np.setdiff1d(cells, report.rest)
+        return pending[~np.isin(pending, started)]
+
+    def _shares(self, pending: Array, workers: int) -> deque[Array]:
+        """Return a share for each worker; neighbours are alike, so that each gets of everything."""
+        return deque(pending[k::workers] for k in range(min(workers, len(pending))))
+
+    def _submit(self, pool: Pool, workers: int) -> None:
+        while not STOP.is_set() and self.alone not in self.out:
+            if self.suspects:
+                if self.out:
+                    return
+                cells = self.suspects.popleft()
+                self.alone = self.tasks + 1
+            elif self.waiting and (self.executor.whole_shares or len(self.out) < AHEAD * workers):
+                cells = self._next(workers)
+            else:
+                return
+            self.tasks += 1
+            self.out[self.tasks] = cells
+            seconds = np.inf if self.executor.whole_shares else CHUNK_SECONDS
+            pool.submit(self.tasks, self._chunk(cells, seconds))
+
+    def _next(self, workers: int) -> Array:
+        """Return cells for about the time of a chunk, or a worker's share of the last ones."""
+        cells = self.waiting.popleft()
+        if self.executor.whole_shares:
+            return cells
+        left = len(cells) + sum(map(len, self.waiting))
+        size = int(self.pace.rate_of_a_worker * CHUNK_SECONDS)
+        size = max(1, min(size, -(-left // workers), LARGEST_CHUNK))
+        if len(cells) > size:
+            self.waiting.appendleft(cells[size:])
+        return cells[:size]
+
+    def _chunk(self, cells: Array, seconds: float) -> Chunk:
+        return Chunk(f"{self.worker.shard.name}-{self.tasks}", cells, seconds, COMMIT_SECONDS)
+
+    def _collect(self, pool: Pool) -> None:
+        for outcome in pool.wait(0.5):
+            cells = self.out.pop(outcome.task)
+            if outcome.lost:
+                self._lost(cells, outcome.task == self.alone)
+                continue
+            report: Report = outcome.report
+            self.pace.add(report)
+            if len(report.rest):
+                self.waiting.appendleft(report.rest)
+        self.pace.show(self.store if self.executor.whole_shares else None)
+
+    def _lost(self, cells: Array, alone: bool) -> None:
+        """Do again what a lost worker had not committed; a run that ends every process is an error."""
+        done = {line.key for line in self.store.lines()}
+        described = [self.worker.describe(int(index)) for index in cells]
+        left = [cell for cell in described if cell.key not in done]
+        self.pace.add(Report(len(cells) - len(left), 0, 0.0, np.empty(0, np.int64)))
+        indices = np.array([cell.index for cell in left], np.int64)
+        if self.executor.whole_shares:
+            self.strikes = self.strikes + 1 if len(left) == len(cells) else 0
+            if self.strikes == STRIKES:
+                raise RuntimeError(f"backend: {STRIKES} workers of {self.executor.name!r} ended without doing one run")
+            self.waiting.extend([indices] if len(indices) else [])
+            return
+        if alone and len(cells) == len(left) == 1:
+            entry = lost(left[0])
+            self.worker.shard.commit([entry])
+            self.pace.add(Report(1, 1, 0.0, np.empty(0, np.int64)))
+            return
+        middle = (len(indices) + 1) // 2
+        self.suspects.extend(part for part in (indices[:middle], indices[middle:]) if len(part))
+
+
+@contextmanager
+def _stoppable() -> Iterator[threading.Event]:
+    """Let Ctrl-C and SIGTERM ask for a stop; a second Ctrl-C interrupts at once. In the main thread only."""
+    STOP.clear()
+    if threading.current_thread() is not threading.main_thread():
+        yield STOP
+        return
+
+    def ask(number: int, frame: Any) -> None:
+        if STOP.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        STOP.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield STOP
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _measures(given: Any) -> dict[str, Measure]:
+    """Return measures by name."""
+    if isinstance(given, Mapping):
+        listed = [(str(name), one) for name, one in given.items()]
+    else:
+        several = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+        listed = [("", one) for one in several]
+    found: dict[str, Measure] = {}
+    for name, one in listed:
+        measure = _named(one) if isinstance(one, str) else one
+        if not callable(measure):
+            raise TypeError(f"measure: expected functions of (problem, result) or names, got {type(one).__name__}")
+        name = name or str(getattr(measure, "__name__", type(measure).__name__))
+        if name in found:
+            raise ValueError(f"measure: two are called {name!r}; give a mapping of names to functions")
+        found[name] = measure
+    return found
+
+
+def _named(name: str) -> Measure:
+    from ..certificates import certify
+    from ..landscape import verdict
+
+    known: dict[str, Measure] = {"certify": certify, "verdict": verdict}
+    if name not in known:
+        raise ValueError(f"measure: unknown measure {name!r}.{suggest(name, list(known))}")
+    return known[name]
+
+
+def _mark(measure: Measure) -> str:
+    """Return what a measure is: its name where it is of this package, else a digest of its code."""
+    if of_package(measure):
+        return f"{measure.__module__}.{getattr(measure, '__qualname__', type(measure).__qualname__)}"
+    return digest(measure)

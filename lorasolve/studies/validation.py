@@ -1,0 +1,184 @@
+"""The choice of ``lam`` by data that the fit has not seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .._text import text_table
+from .._validate import Array, as_integer
+from ..convex import ConvexResult, solve_convex
+from ..objectives.base import Objective
+from ..objectives.completion import MatrixCompletion
+from ..problem import Problem
+from .lam_path import Path, _values, path, rank_text
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The error on held-out data at every ``lam``, and the fit on all data at the best.
+
+    Attributes
+    ----------
+    lams : list of float
+        In the order given.
+    errors : ndarray of shape (K, folds)
+        Error on the held-out part of each fold: root mean square for completion, else the mean loss of a sample.
+    best : float
+        The ``lam`` of least mean error.
+    fit : ConvexResult
+        The optimum on all data there, certified.
+    paths : list of Path
+        One a fold: every point is certified.
+    error_name : str
+        What ``errors`` are.
+    """
+
+    lams: list[float]
+    errors: Array
+    best: float
+    fit: ConvexResult = field(repr=False)
+    paths: list[Path] = field(repr=False)
+    error_name: str
+
+    @property
+    def mean(self) -> Array:
+        """Mean error over the folds (K,)."""
+        return self.errors.mean(axis=1)
+
+    @property
+    def success(self) -> bool:
+        """Whether every point of every path is certified to the tolerance."""
+        return self.fit.success and all(found.success for found in self.paths)
+
+    def table(self) -> str:
+        """Return a line for each ``lam``, the best one marked."""
+        rows = []
+        for k, lam in enumerate(self.lams):
+            points = [found.points[k] for found in self.paths]
+            spread = "-" if len(points) == 1 else f"{self.errors[k].std(ddof=1) / math.sqrt(len(points)):.2g}"
+            gap = max(point.relative_gap for point in points)
+            mark = "best" if lam == self.best else ""
+            ranks = ", ".join(dict.fromkeys(rank_text(point) for point in points))
+            rows.append([f"{lam:.6g}", f"{self.mean[k]:.6g}", spread, f"{gap:.1e}", ranks, mark])
+        return text_table(["lam", self.error_name, "+-", "gap", "rank of the optimum", ""], rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the factors as plain JSON-ready values."""
+        return {
+            "lams": self.lams,
+            "errors": self.errors.tolist(),
+            "error": self.error_name,
+            "best": self.best,
+            "success": self.success,
+            "fit": self.fit.to_dict(),
+            "paths": [found.to_dict() for found in self.paths],
+        }
+
+    def __str__(self) -> str:
+        return self.table()
+
+
+def cross_validate(
+    problem: Problem,
+    lams: int | Sequence[float] = 20,
+    folds: int = 5,
+    tol: float = 1e-4,
+    *,
+    held_out: Objective | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> Validation:
+    """Choose ``lam`` by the error on data that are held out, and fit all data there.
+
+    Parameters
+    ----------
+    problem : Problem
+        Convex, and a completion problem or a mean over samples (sensing, NTK, linear fine-tuning, softmax, logistic).
+    lams : int or sequence of float
+        As for :func:`path`, for the fit on all data.
+    folds : int
+        Number of parts; each is held out once. Of no use with ``held_out``.
+    tol : float
+        Certified relative gap of every fit.
+    held_out : Objective, optional
+        The same loss on data that are held out for good, in place of folds.
+    seed : int
+        Of the division into parts.
+    progress : bool
+        Show a progress line on stderr (on a terminal only).
+
+    Returns
+    -------
+    Validation
+
+    Raises
+    ------
+    ValueError, TypeError
+        For objectives without entries or samples to hold out, more folds than there are, and values out of range.
+    KeyboardInterrupt
+        If Ctrl-C ends it: half a curve chooses nothing.
+
+    Notes
+    -----
+    A completion loss is a sum over the entries, so a fold that trains on a share ``q`` of them does so at ``q lam``:
+    its loss and its penalty are in the proportion of the fit on all entries.
+    """
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem: expected a Problem, got {type(problem).__name__}")
+    problem.require_one_matrix("cross_validate")
+    values = _values(problem, lams)
+    if held_out is None:
+        parts = _folds(problem.objective, as_integer(folds, "folds", 2), as_integer(seed, "seed", 0))
+    else:
+        parts = [(problem.objective, held_out, 1.0)]
+    paths, columns = [], []
+    for train, test, share in parts:
+        found = path(problem.replace(objective=train), [share * lam for lam in values], tol, progress=progress)
+        if found.interrupted:
+            raise KeyboardInterrupt
+        paths.append(found)
+        columns.append([_error(test, problem.scale * point.X) for point in found.points])
+    errors = np.array(columns).T
+    best = int(np.argmin(errors.mean(axis=1)))
+    name = "held-out rmse" if isinstance(problem.objective, MatrixCompletion) else "held-out loss"
+    if held_out is not None:
+        fit = paths[0].points[best]
+    else:
+        fit = solve_convex(problem.replace(lam=values[best]), "factored", tol, progress=progress)
+    return Validation(values, errors, values[best], fit, paths, name)
+
+
+def _folds(objective: Objective, folds: int, seed: int) -> list[tuple[Objective, Objective, float]]:
+    """Return for each fold the loss to train on, that to test on, and the share of a sum that is trained on."""
+    entries = isinstance(objective, MatrixCompletion)
+    count = objective.values.size if isinstance(objective, MatrixCompletion) else objective.facts.n_samples
+    if count is None:
+        raise ValueError(
+            f"problem: {type(objective).__name__} has neither entries nor samples to hold out; give held_out"
+        )
+    if folds > count:
+        raise ValueError(f"folds: expected at most one a sample ({count}), got {folds}")
+    parts = np.array_split(np.random.default_rng(seed).permutation(count), folds)
+    found = []
+    for part in parts:
+        test, train = np.sort(part), np.setdiff1d(np.arange(count), part)
+        share = len(train) / count if entries else 1.0
+        found.append((_subset(objective, train), _subset(objective, test), share))
+    return found
+
+
+def _subset(objective: Objective, index: Array) -> Objective:
+    if isinstance(objective, MatrixCompletion):
+        return MatrixCompletion(objective.rows[index], objective.cols[index], objective.values[index], objective.shape)
+    return objective.sample_batch(index)
+
+
+def _error(test: Objective, update: Array) -> float:
+    """Return the error of an update: root mean square over entries, or the mean loss of a sample."""
+    loss = float(test.value_and_grad(update.astype(test.dtype, copy=False))[0])
+    return math.sqrt(2.0 * loss / test.values.size) if isinstance(test, MatrixCompletion) else loss

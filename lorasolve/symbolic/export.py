@@ -1,0 +1,294 @@
+"""Theorems as plain data, for checkers that share no code with this package.
+
+Each check becomes a record of texts: the symbols with their signs, shapes and symmetry, the assumptions as equations,
+the named inequalities with where they come from, both sides, the terms of the proof, and a witness. An error here can
+only make a second checker refuse, or show in the record, which is made to be read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from random import Random
+from typing import Any
+
+import sympy
+
+from lorasolve.symbolic import expression as ex
+from lorasolve.symbolic.checks import Check, Identity, Inequality, ScalarCheck
+from lorasolve.symbolic.evaluate import Values, symbols_of
+from lorasolve.symbolic.soundness import denominators, values_in
+from lorasolve.symbolic.terms import Premise, Square, Term
+from lorasolve.symbolic.theorem import Theorem
+
+SCHEMA = "lorasolve/proofs/1"
+SEED = 20251
+
+SUM, PRODUCT, ATOM = range(3)
+
+
+class ExportError(Exception):
+    """A check says what plain data cannot express, for the reason given."""
+
+
+def document(theorems: Mapping[str, Theorem]) -> dict[str, Any]:
+    """Return all checks of theorems as plain data, and for each one that is left out the reason."""
+    listed = {f"{name}.{check.name}": check for name, theorem in theorems.items() for check in theorem.checks}
+    names = {id(check): name for name, check in listed.items()}
+    facts = {fact.name: fact for check in listed.values() for fact in check.facts}
+    checks, left_out = [], {}
+    for name, check in listed.items():
+        try:
+            checks.append(_with_witness(record(name, check, names), check))
+        except (ExportError, ex.ShapeError) as reason:
+            left_out[name] = str(reason)
+    return {
+        "schema": SCHEMA,
+        "facts": {name: [fact.statement, fact.reference, fact.proved_by] for name, fact in sorted(facts.items())},
+        "checks": checks,
+        "not_exported": left_out,
+    }
+
+
+def as_json(content: Mapping[str, Any]) -> str:
+    """Return a document as text that people can read: one line for each part of a check."""
+    checks = ",\n".join(_lines(check) for check in content["checks"])
+    head, tail = _lines({"schema": content["schema"], "facts": content["facts"]})[:-1], content["not_exported"]
+    return f'{head},\n"checks": [\n{checks}\n],\n"not_exported": {_lines(tail)}\n}}\n'
+
+
+def _lines(content: Mapping[str, Any]) -> str:
+    """Return a record with one field a line; premises and terms of a proof have their own lines."""
+    parts = []
+    for key, value in content.items():
+        shown = json.dumps(value, ensure_ascii=False)
+        if key == "premises" and value:
+            shown = "{\n  " + ",\n  ".join(json.dumps({k: v}, ensure_ascii=False)[1:-1] for k, v in value.items()) + "}"
+        if key == "proof":
+            shown = "[\n  " + ",\n  ".join(json.dumps(term, ensure_ascii=False) for term in value) + "]"
+        parts.append(f"{json.dumps(key)}: {shown}")
+    return "{" + ",\n ".join(parts) + "}"
+
+
+def differences(pinned: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return for each check of the current document how its statement or proof differs from the pinned one, in words.
+
+    A statement may be true and yet say less than it did: a sign, a size or a hypothesis more. Only a comparison with
+    what was once agreed on can notice that. Witnesses are not compared.
+    """
+    before = {check["id"]: check for check in pinned["checks"]}
+    found = {}
+    for check in current["checks"]:
+        other = before.get(check["id"])
+        if other is None:
+            found[check["id"]] = ["is not in the pinned document"]
+        else:
+            keys = [key for key in {**check, **other} if key != "witness" and check.get(key) != other.get(key)]
+            found[check["id"]] = [part for key in keys for part in _changes(key, other.get(key), check.get(key))]
+    return {name: parts for name, parts in found.items() if parts}
+
+
+def _changes(name: str, before: Any, after: Any) -> list[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+        return [part for key in keys for part in _changes(f"{name}, {key}", before.get(key), after.get(key))]
+    return [f"{name} was {_plainly(before)}, is {_plainly(after)}"]
+
+
+def _plainly(value: Any) -> str:
+    return "absent" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def record(name: str, check: Check, names: Mapping[int, str]) -> dict[str, Any]:
+    """Return one check as plain data, without a witness.
+
+    Parameters
+    ----------
+    name
+        Its name in the document.
+    check
+        The check.
+    names
+        The names of all checks that it may rest on, by identity.
+
+    Raises
+    ------
+    ExportError
+        If it is no statement between trace polynomials and rational functions, or meaningless as it is written.
+    """
+    if not isinstance(check, Identity | Inequality | ScalarCheck):
+        raise ExportError(f"{check.kind}: {check.known}, a computation and no algebra")
+    fault = check.fault()
+    if fault is not None:
+        raise ExportError(fault)
+    given = [] if isinstance(check, ScalarCheck) else check.in_force
+    relation = check.relation if isinstance(check, ScalarCheck) else "==" if isinstance(check, Identity) else "<="
+    stated = [_expr(check.lhs), _expr(check.rhs)]
+    stated += [_expr(side) for assumption in given for pair in assumption.equations for side in pair]
+    content: dict[str, Any] = {"id": name, "says": check.says, "kind": check.kind, "strength": check.strength}
+    content["facts"] = [fact.name for fact in check.facts]
+    content["assumed"] = list(check.assumed)
+    content["under"] = [_source(source, names) for source in check.under] if isinstance(check, Inequality) else []
+    statement: dict[str, Any] = {
+        "assumptions": [
+            {"name": a.name, "equations": [[text(left), text(right)] for left, right in a.equations]} for a in given
+        ],
+        "lhs": text(check.lhs),
+        "relation": relation,
+        "rhs": text(check.rhs),
+    }
+    if isinstance(check, Inequality):
+        stated += [premise.gap for premise in check.premises]
+        statement["premises"] = {premise.name: _premise(premise, names) for premise in check.premises}
+        statement["proof"] = [_term(term) for term in check.terms]
+    if relation == "<=" and isinstance(check, ScalarCheck):
+        statement["sign"] = text(_manifest(sympy.sympify(check.rhs) - sympy.sympify(check.lhs)))
+    proof = [term.value for term in check.terms] if isinstance(check, Inequality) else []
+    content |= _declarations([*stated, *proof])
+    content["nonzero"] = sorted({text(base) for value in values_in(stated) for base in denominators(value)})
+    content |= statement
+    return content
+
+
+def _with_witness(content: dict[str, Any], check: Any) -> dict[str, Any]:
+    """Add values at which all assumptions and hypotheses of a check hold, if it has any and they can be found."""
+    values = check.witness(Random(SEED)) if content["assumptions"] or content.get("premises") else None
+    return content if values is None else content | {"witness": _witness(values, content)}
+
+
+def _source(check: Check, names: Mapping[int, str]) -> str:
+    return names.get(id(check), f"?.{check.name}")
+
+
+def _premise(premise: Premise, names: Mapping[int, str]) -> dict[str, Any]:
+    return {
+        "lhs": text(premise.lhs),
+        "relation": "==" if premise.equal else "<=",
+        "rhs": text(premise.rhs),
+        "facts": [fact.name for fact in premise.facts],
+        "source": None if premise.source is None else _source(premise.source, names),
+    }
+
+
+def _term(term: Term) -> dict[str, Any]:
+    factors = [{"square": text(f.of)} if isinstance(f, Square) else {"premise": f.name} for f in term.factors]
+    coefficient = term.coefficient
+    if isinstance(coefficient, ex.Constant):
+        coefficient = _manifest(coefficient.value)
+    return {"coefficient": text(coefficient), "factors": factors}
+
+
+def _manifest(value: Any) -> Any:
+    """Return a SymPy expression in the first form whose sign is visible."""
+    forms = (value, sympy.factor(value), sympy.cancel(sympy.together(value)))
+    return next((form for form in forms if form.is_nonnegative), value)
+
+
+def _declarations(parts: Sequence[ex.Expr]) -> dict[str, Any]:
+    matrices, numbers, forms = symbols_of(*parts)
+    shapes = {name: [text(s.rows), text(s.cols), *["symmetric"] * s.symmetric] for name, s in sorted(matrices.items())}
+    return {
+        "scalars": {str(s): _sign(s) for s in sorted(numbers, key=str)},
+        "matrices": shapes,
+        "forms": {name: [text(form.rows), text(form.cols)] for name, form in sorted(forms.items())},
+    }
+
+
+def _sign(symbol: Any) -> str:
+    if symbol.is_integer:
+        return "dimension"
+    return "positive" if symbol.is_positive else "nonnegative" if symbol.is_nonnegative else "real"
+
+
+def _witness(values: Values, content: Mapping[str, Any]) -> dict[str, Any]:
+    found = {str(key): value for key, value in values.items()}
+    return {name: _plain(found[name]) for kind in ("scalars", "matrices", "forms") for name in content[kind]}
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else str(value)
+
+
+def text(expression: Any) -> str:
+    """Return an expression as text: ``a*(b + 1/2)^2 - tr(A^T*B)``.
+
+    Raises
+    ------
+    ExportError
+        If it contains a function other than the square root of a symbol.
+    """
+    return _written(expression)[0]
+
+
+def _written(e: Any) -> tuple[str, int]:
+    """Return the text and how tightly it is bound."""
+    match e:
+        case ex.Constant():
+            return _number(e.value)
+        case ex.Symbol():
+            return e.name, ATOM
+        case ex.Sum() | ex.ScalarSum():
+            right, sign = e.children[1], "+"
+            if isinstance(right, ex.Scaled | ex.ScalarProduct) and text(right.children[0]) == "-1":
+                right, sign = right.children[1], "-"
+            return f"{text(e.children[0])} {sign} {_in(right, PRODUCT)}", SUM
+        case ex.Product() | ex.ScalarProduct() | ex.Scaled():
+            left, right = e.children
+            return f"{_in(left, PRODUCT)}*{_in(right, PRODUCT)}", PRODUCT
+        case ex.Transpose():
+            return f"{_in(e.children[0], ATOM)}^T", ATOM
+        case ex.FormValue():
+            return _call(e.form.name, e.children)
+        case ex.Trace():
+            return _call("tr", e.children)
+        case ex.Identity():
+            return _call("id", [e.rows])
+        case ex.Zero():
+            return _call("zero", [e.rows, e.cols])
+        case ex.Gradient():
+            return _call("grad", [e.children[0], e.symbol])
+        case ex.MatrixDerivative() | ex.ScalarDerivative():
+            return _call("diff", [e.children[0], e.order, *(part for pair in e.along.items() for part in pair)])
+        case ex.Expr():
+            raise ExportError(f"no text for {type(e).__name__}")
+    return _number(sympy.sympify(e))
+
+
+def _number(value: Any) -> tuple[str, int]:
+    if value.is_Symbol:
+        return str(value), ATOM
+    if value.is_Rational:
+        return str(value), ATOM if value.is_Integer and value >= 0 else PRODUCT if value >= 0 else SUM
+    if value.is_Add:
+        first, *rest = (_number(part)[0] for part in value.as_ordered_terms())
+        return first + "".join(f" - {part[1:]}" if part[0] == "-" else f" + {part}" for part in rest), SUM
+    if value.is_Mul:
+        number, factors = value.as_coeff_mul()
+        above = [f for f in factors if not (f.is_Pow and f.exp.is_negative)]
+        below = [1 / f for f in factors if f.is_Pow and f.exp.is_negative]
+        shown = [_in(f, PRODUCT) for f in sympy.Mul(*above).as_ordered_factors() if f != 1]
+        lead = [str(abs(number.p))] if abs(number.p) != 1 or not shown else []
+        dividing = [str(number.q)] * (number.q != 1) + sorted(_in(f, ATOM) for f in below)
+        result = "*".join(lead + shown) + "".join(f"/{part}" for part in dividing)
+        return (f"-{result}", SUM) if number < 0 else (result, PRODUCT)
+    if value.is_Pow and value.exp.is_Rational and value.exp < 0:
+        return f"1/{_in(1 / value, ATOM)}", PRODUCT
+    if value.is_Pow and value.exp.is_Integer:
+        return f"{_in(value.base, ATOM)}^{value.exp}", ATOM
+    if value.is_Pow and (2 * value.exp).is_Integer and value.base.is_Symbol:
+        root = f"sqrt({value.base})"
+        return (root if value.exp * 2 == 1 else f"{root}^{2 * value.exp}"), ATOM
+    raise ExportError(f"contains {value}")
+
+
+def _in(e: Any, tightness: int) -> str:
+    written, level = _written(e)
+    return written if level >= tightness else f"({written})"
+
+
+def _call(name: str, parts: Iterable[Any]) -> tuple[str, int]:
+    return f"{name}({', '.join(text(part) for part in parts)})", ATOM
+
+
+def _expr(value: Any) -> ex.Expr:
+    return value if isinstance(value, ex.Expr) else ex.Constant(value)

@@ -1,0 +1,191 @@
+"""One way out for everything that is a table: text, CSV, LaTeX, Markdown, HTML in notebooks, pandas."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+from ._files import PathLike, write_atomically
+
+if TYPE_CHECKING:
+    import pandas
+
+Record = dict[str, Any]
+
+
+def plain(value: Any) -> str:
+    """Write one value for reading: six digits, ``-`` for what does not exist, yes and no, never ``-0``."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}" if value else "0"
+    return str(value)
+
+
+class Column(NamedTuple):
+    """A column of a table for reading.
+
+    Attributes
+    ----------
+    key : str
+        Of the records.
+    heading : str
+        As printed.
+    write : callable
+        Turns a value into text.
+    left : bool
+        Whether text goes to the left (words) or to the right (numbers).
+    latex : str
+        The heading in LaTeX, where it has symbols.
+    """
+
+    key: str
+    heading: str
+    write: Callable[[Any], str] = plain
+    left: bool = False
+    latex: str = ""
+
+
+class Tabular(ABC):
+    """Base of what can be read as a table.
+
+    ``to_csv`` and ``to_pandas`` give every field of every record as it is; the forms for reading give the chosen
+    columns, rounded.
+    """
+
+    @abstractmethod
+    def records(self) -> list[Record]:
+        """Return the rows as mappings from field to value, unrounded, all with the same fields."""
+
+    @abstractmethod
+    def columns(self) -> Sequence[Column]:
+        """Return the columns shown to readers, in order."""
+
+    def cells(self) -> list[list[str]]:
+        """Return what readers see, row by row, without the headings."""
+        return [[column.write(record[column.key]) for column in self.columns()] for record in self.records()]
+
+    def to_csv(self, path: PathLike | None = None) -> str:
+        """Return all fields as CSV, numbers with all digits; write it to ``path`` too if one is given."""
+        records = self.records()
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        if records:
+            writer.writerow(records[0])
+            writer.writerows([_raw(value) for value in record.values()] for record in records)
+        return _written(text.getvalue(), path)
+
+    def to_markdown(self, path: PathLike | None = None) -> str:
+        """Return the columns for readers as a Markdown table; write it to ``path`` too if one is given."""
+        columns = self.columns()
+        rows = [
+            [column.heading for column in columns],
+            [":--" if column.left else "--:" for column in columns],
+            *self.cells(),
+        ]
+        lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+        return _written("\n".join(lines) + "\n", path)
+
+    def to_latex(self, path: PathLike | None = None) -> str:
+        r"""Return the columns for readers as a LaTeX tabular with rules of booktabs; write it to ``path`` too.
+
+        The document needs ``\usepackage{booktabs}``.
+        """
+        columns = self.columns()
+        heads = [column.latex or _latex(column.heading) for column in columns]
+        lines = [
+            rf"\begin{{tabular}}{{{''.join('l' if column.left else 'r' for column in columns)}}}",
+            r"\toprule",
+            " & ".join(heads) + r" \\",
+            r"\midrule",
+            *(" & ".join(_latex(cell) for cell in row) + r" \\" for row in self.cells()),
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+        return _written("\n".join(lines) + "\n", path)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return all fields as a data frame.
+
+        Raises
+        ------
+        ImportError
+            Where pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise ImportError("to_pandas needs pandas: pip install pandas") from None
+        return pandas.DataFrame.from_records(self.records())
+
+    def _repr_html_(self) -> str:
+        """Return the table that notebooks show."""
+        columns = self.columns()
+        sides = ["left" if column.left else "right" for column in columns]
+
+        def row(tag: str, cells: Sequence[str]) -> str:
+            parts = (f'<{tag} style="text-align:{side}">{html.escape(c)}</{tag}>' for c, side in zip(cells, sides))
+            return f"<tr>{''.join(parts)}</tr>"
+
+        head = row("th", [column.heading for column in columns])
+        body = "".join(row("td", cells) for cells in self.cells())
+        return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
+
+
+def aligned(rows: Sequence[Sequence[str] | str], left: Sequence[bool]) -> str:
+    """Return rows of cells as text in columns two blanks apart; a row that is a text stands as it is."""
+    cells = [row for row in rows if not isinstance(row, str)]
+    widths = [max(len(row[k]) for row in cells) for k in range(len(left))]
+
+    def joined(row: Sequence[str]) -> str:
+        padded = (cell.ljust(w) if to_left else cell.rjust(w) for cell, w, to_left in zip(row, widths, left))
+        return "  ".join(padded).rstrip()
+
+    return "\n".join(row if isinstance(row, str) else joined(row) for row in rows)
+
+
+def _raw(value: Any) -> Any:
+    """Return a value as CSV keeps it: empty for None, JSON for lists and mappings."""
+    if value is None:
+        return ""
+    if isinstance(value, (dict, list, tuple)):
+        return json.dumps(value)
+    return repr(float(value)) if isinstance(value, float) else value
+
+
+_NUMBER = re.compile(r"^(-?\d+(?:\.\d+)?)e([+-]?\d+)$")
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "|": r"\textbar{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    **{c: "\\" + c for c in "&%$#_{}"},
+}
+
+
+def _latex(text: str) -> str:
+    """Return text for LaTeX: powers of ten as such, special characters escaped."""
+    number = _NUMBER.match(text)
+    if number:
+        return rf"${number[1]} \cdot 10^{{{int(number[2])}}}$"
+    return "".join(_SPECIAL.get(c, c) for c in text)
+
+
+def _written(text: str, path: PathLike | None) -> str:
+    if path is not None:
+
+        def write(file: IO[bytes]) -> None:
+            file.write(text.encode())
+
+        write_atomically(path, write)
+    return text

@@ -1,0 +1,343 @@
+"""Approximate second-order points: what is left of the theorems before convergence, without convexity.
+
+Statement
+---------
+Let ||grad L|| <= eps and hess L >= -gamma at (A, B), omega = sigma_r([A; B]), e = (||G||_2 - lam)_+, and hess f(X)[D,
+D] <= beta2 ||D||_F^2 for one direction D of rank 2. Then
+
+    e^3 <= (gamma + beta2 omega^2/2) e^2 + beta2 eps^2/2,    e <= gamma + beta2 omega^2/2 + (beta2 eps^2/2)^(1/3).
+
+Let X* minimise F, nu = ||X*||_*, E = X - X*, T = |<grad L, theta>|/2 + e nu with theta = (A, B), and B* =
+<grad f(X*), E> + lam (||X||_* - nu) >= 0. For every f
+
+    B* + <grad f(X) - grad f(X*), E> + lam (||theta||^2/2 - ||X||_*) <= T.
+
+So restricted strong convexity at X gives alpha ||E||_F^2 <= T, and f(X) <= f(X*) + <grad f(X*), E> + (c/2) ||E||_F^2
+gives L(A, B) - F(X*) <= max(1, c/(2 alpha)) T. For convex f the factor is 1 and no alpha is needed.
+
+Assumptions
+-----------
+(u, v) the top singular pair of G = grad f(X), y the right singular vector of [A; B] to omega, a = A y, b = B y. nu is
+at most (F(X) - f_low)/lam. alpha cannot be computed for networks: what rests on it is conditional.
+
+Source
+------
+Beyond the paper.
+
+Idea
+----
+Test the Hessian of L along U = u y^T, V = -v y^T. Stationarity makes p = u^T a and q = v^T b nearly equal, so ||D||^2
+= omega^2 - 2 p q is at most omega^2 + (p - q)^2/2. The second part adds <grad L, theta> = 2 <G, X> + lam ||theta||^2
+and norm duality.
+
+Checks
+------
+direction_norm : PROVED
+coupling : PROVED
+residual_a : PROVED
+residual_b : PROVED
+residual_bound : PROVED
+difference : PROVED
+cubic : PROVED
+root : PROVED
+slope : PROVED
+master : PROVED
+distance : PROVED
+gap : PROVED
+convex_gap : PROVED
+nuclear_bound : PROVED
+
+Used by
+-------
+lorasolve/landscape/theorems.py
+"""
+
+from random import Random
+
+from sympy import Rational
+
+from lorasolve.symbolic import (
+    Identity,
+    Inequality,
+    ScalarCheck,
+    Square,
+    SumOfSquares,
+    Theorem,
+    Values,
+    assume,
+    by_fact,
+    dims,
+    dropped,
+    hypothesis,
+    inner,
+    matrix,
+    mutant,
+    orthonormal,
+    run_module,
+    scalars,
+    square,
+    tr,
+    vector,
+)
+from lorasolve.symbolic import rational as ra
+from proofs.facts import DUAL_NORM, NUCLEAR_SUBDIFFERENTIAL
+
+m, n, r = dims("m n r")
+A, B, G, GS, XS, R = (
+    matrix("A", m, r),
+    matrix("B", n, r),
+    *(matrix(x, m, n) for x in ("G", "Gstar", "Xstar")),
+    matrix("R", m, r),
+)
+u, v, y, a, b = vector("u", m), vector("v", n), vector("y", r), vector("a", m), vector("b", n)
+lam, alpha, e, e0, gamma, beta2, omega, eps, g, c, k, curvature = scalars(
+    "lambda alpha e e_0 gamma beta_2 omega eps g c k beta"
+)
+half = Rational(1, 2)
+x = scalars("x", nonnegative=True)
+p, q = scalars("p q", real=True)
+U_UNIT, V_UNIT, Y_UNIT = orthonormal(u), orthonormal(v), orthonormal(y)
+
+
+def _top(values: Values, rng: Random) -> None:
+    """Choose G with the singular pair (u, v) of value g."""
+    left, right = ra.complement(values["u"]), ra.complement(values["v"])
+    rest = ra.multiply(left, values["G"], right)
+    values["G"] = ra.add(rest, ra.multiply(values["u"], ra.transpose(values["v"])), values[g])
+
+
+TOP = assume("G v = g u, G^T u = g v", (G @ v, g * u), (G.T @ u, g * v), impose=_top)
+
+# (a): numbers. g = lam + e.
+RESIDUAL_A, RESIDUAL_B = (lam + e) * q + lam * p, (lam + e) * p + lam * q
+RESIDUALS = hypothesis("(u^T R_A y)^2 + (v^T R_B y)^2 <= eps^2", RESIDUAL_A**2 + RESIDUAL_B**2, eps**2)
+SECOND = hypothesis("-2 gamma <= beta2 ||D||^2 - 2 e", 2 * e, 2 * gamma + beta2 * (omega**2 - 2 * p * q))
+ZERO = {e: 1, gamma: 1, beta2: 1, omega: 1, eps: 1, p: 0, q: 0, lam: 1}
+difference = Inequality(
+    "difference",
+    "e^2 (p - q)^2 <= 2 eps^2.",
+    e**2 * (p - q) ** 2,
+    2 * eps**2,
+    proof=[2 * RESIDUALS, 1 * Square(RESIDUAL_A + RESIDUAL_B)],
+    mutants=(
+        mutant("constant", "eps^2", {e: 2, lam: 1, p: 1, q: -1, eps: 3}, rhs=eps**2),
+        mutant("sign", "-2 eps^2", ZERO, rhs=-2 * eps**2),
+        dropped(RESIDUALS),
+    ),
+)
+CUBIC = (gamma + beta2 * omega**2 / 2) * e**2 + beta2 * eps**2 / 2
+cubic = Inequality(
+    "cubic",
+    "e^3 <= (gamma + beta2 omega^2/2) e^2 + beta2 eps^2/2.",
+    e**3,
+    CUBIC,
+    proof=[e**2 / 2 * SECOND, beta2 / 4 * difference.conclusion(), beta2 * e**2 / 4 * Square(p + q)],
+    under=(difference,),
+    mutants=(
+        mutant("constant", "gamma/4 and beta2/4", {**ZERO, omega: 1, eps: "1/10", e: "3/2"}, rhs=CUBIC / 4),
+        mutant("sign", "minus", ZERO, rhs=-CUBIC),
+        dropped(SECOND),
+    ),
+)
+
+# (b), (c): X = A B^T.
+X = A @ B.T
+E = X - XS
+THETA = square(A) + square(B)
+PAIRING = inner(G @ B + lam * A, A) + inner(G.T @ A + lam * B, B)
+nu, nuc, slope, bound = scalars("nu x_nuc s T", nonnegative=True)
+f, f_star, f_low = scalars("f f_star f_low", real=True)
+DUAL = by_fact(DUAL_NORM, "-<G, X*> <= ||G||_2 ||X*||_* <= (lam + e) nu", -inner(G, XS), (lam + e) * nu)
+SLOPE = hypothesis("<grad L, theta> <= 2 s", PAIRING, 2 * slope)
+BREGMAN = inner(GS, E) + lam * (nuc - nu)
+LEFT = BREGMAN + inner(G - GS, E) + lam * (THETA / 2 - nuc)
+master = Inequality(
+    "master",
+    "B* + <G - G*, E> + lam (||theta||^2/2 - ||X||_*) <= s + e nu = T.",
+    LEFT,
+    slope + e * nu,
+    proof=[DUAL, SLOPE / 2],
+    mutants=(
+        mutant("constant", "s/2", rhs=slope / 2 + e * nu),
+        mutant("sign", "s - e nu", rhs=slope - e * nu),
+        dropped(DUAL),
+        dropped(SLOPE),
+    ),
+)
+MASTER = master.conclusion()
+# f = (x - 1)^2/2 - x and X* = 1 as scalars, at A = B = 0.
+ORIGIN = {A: [[0]], B: [[0]], XS: [[1]], G: [[-2]], GS: [[-1]], lam: 1, e: 1, nu: 1, nuc: 0, slope: 0, alpha: 1}
+STEEP = {**ORIGIN, f: 2, f_star: 0, curvature: 2, k: 1}
+CONVEX = hypothesis("restricted strong convexity", alpha * square(E), inner(G - GS, E))
+POSITIVE = by_fact(NUCLEAR_SUBDIFFERENTIAL, "B* >= 0: -G* is a subgradient of lam ||.||_* at X*", 0, BREGMAN)
+DECAY = hypothesis("||X||_* <= ||theta||^2/2 (nuclear_norm_variational)", nuc, THETA / 2)
+distance = Inequality(
+    "distance",
+    "alpha ||X - X*||^2 <= T.",
+    alpha * square(E),
+    slope + e * nu,
+    proof=[MASTER, CONVEX, POSITIVE, lam * DECAY],
+    under=(master,),
+    mutants=(
+        mutant("constant", "T/2", STEEP, rhs=(slope + e * nu) / 2),
+        mutant("sign", "s - e nu", STEEP, rhs=slope - e * nu),
+        dropped(CONVEX),
+        dropped(POSITIVE),
+    ),
+)
+SMOOTH = hypothesis("f(X) <= f* + <G*, E> + (c/2) ||E||^2", f, f_star + inner(GS, E) + curvature / 2 * square(E))
+AT_LEAST_ONE, ENOUGH = hypothesis("1 <= k", 1, k), hypothesis("c <= 2 alpha k", curvature, 2 * alpha * k)
+GAP = f + lam * THETA / 2 - f_star - lam * nu
+gap = Inequality(
+    "gap",
+    "L(A, B) - F(X*) <= k T for k >= 1, k >= c/(2 alpha).",
+    GAP,
+    k * (slope + e * nu),
+    proof=[
+        SMOOTH,
+        k * MASTER,
+        k * CONVEX,
+        AT_LEAST_ONE * POSITIVE,
+        lam * AT_LEAST_ONE * DECAY,
+        half * ENOUGH * Square(E),
+    ],
+    under=(master,),
+    mutants=(
+        mutant("constant", "k T/2", STEEP, rhs=k * (slope + e * nu) / 2),
+        mutant("sign", "k (s - e nu)", rhs=k * (slope - e * nu)),
+        dropped(SMOOTH, {**STEEP, f: 10}),
+        dropped(CONVEX),
+    ),
+)
+BELOW = hypothesis("f is convex: f* >= f + <G, X* - X>", f - inner(G, E), f_star)
+
+CHECKS = (
+    Identity(
+        "direction_norm",
+        "||u b^T - a v^T||^2 = |a|^2 + |b|^2 - 2 p q = omega^2 - 2 p q.",
+        square(u @ b.T - a @ v.T),
+        square(a) + square(b) - 2 * tr(u.T @ a) * tr(v.T @ b),
+        given=(U_UNIT, V_UNIT),
+        mutants=(
+            mutant("sign", "+ 2 p q", rhs=square(a) + square(b) + 2 * tr(u.T @ a) * tr(v.T @ b)),
+            mutant("constant", "- p q", rhs=square(a) + square(b) - tr(u.T @ a) * tr(v.T @ b)),
+            dropped(U_UNIT),
+        ),
+    ),
+    Identity(
+        "coupling",
+        "<G, U V^T> = -u^T G v = -||G||_2 for U = u y^T, V = -v y^T, |y| = 1.",
+        inner(G, (u @ y.T) @ (-1 * v @ y.T).T),
+        -tr(u.T @ G @ v),
+        given=(Y_UNIT,),
+        mutants=(
+            mutant("sign", "+u^T G v", rhs=tr(u.T @ G @ v)),
+            mutant("constant", "-2 u^T G v", rhs=-2 * tr(u.T @ G @ v)),
+            dropped(Y_UNIT),
+        ),
+    ),
+    Identity(
+        "residual_a",
+        "u^T (G b + lam a) = g v^T b + lam u^T a.",
+        tr(u.T @ (G @ b + lam * a)),
+        g * tr(v.T @ b) + lam * tr(u.T @ a),
+        given=(U_UNIT, V_UNIT, TOP),
+        mutants=(
+            mutant("sign", "- lam u^T a", rhs=g * tr(v.T @ b) - lam * tr(u.T @ a)),
+            mutant("constant", "2 g", rhs=2 * g * tr(v.T @ b) + lam * tr(u.T @ a)),
+            dropped(TOP),
+        ),
+    ),
+    Identity(
+        "residual_b",
+        "v^T (G^T a + lam b) = g u^T a + lam v^T b.",
+        tr(v.T @ (G.T @ a + lam * b)),
+        g * tr(u.T @ a) + lam * tr(v.T @ b),
+        given=(U_UNIT, V_UNIT, TOP),
+        mutants=(
+            mutant("sign", "- lam v^T b", rhs=g * tr(u.T @ a) - lam * tr(v.T @ b)),
+            mutant("constant", "2 g", rhs=2 * g * tr(u.T @ a) + lam * tr(v.T @ b)),
+            dropped(TOP),
+        ),
+    ),
+    SumOfSquares(
+        "residual_bound",
+        "(u^T R y)^2 <= ||R||^2 for unit u, y.",
+        tr(u.T @ R @ y) ** 2,
+        square(R),
+        proof=[1 * Square(R - tr(u.T @ R @ y) * u @ y.T)],
+        given=(U_UNIT, Y_UNIT),
+        mutants=(
+            mutant("constant", "||R||^2/2", {R: [[1]], u: [[1]], y: [[1]]}, rhs=square(R) / 2),
+            mutant("sign", "-||R||^2", {R: [[1]], u: [[1]], y: [[1]]}, rhs=-square(R)),
+            dropped(U_UNIT, {R: [[1]], u: [[2]], y: [[1]]}),
+        ),
+    ),
+    difference,
+    cubic,
+    ScalarCheck(
+        "root",
+        "e = e0 + x, x >= 0: x^3 <= x e^2 = e^3 - e0 e^2, so that x <= (beta2 eps^2/2)^(1/3).",
+        x**3,
+        (e0 + x) ** 3 - e0 * (e0 + x) ** 2,
+        relation="<=",
+        mutants=(
+            mutant("constant", "2 x^3", {x: 3, e0: "1/10"}, lhs=2 * x**3),
+            mutant("sign", "-x^3 on the right", lhs=(e0 + x) ** 3 - e0 * (e0 + x) ** 2, rhs=-(x**3)),
+        ),
+    ),
+    Identity(
+        "slope",
+        "<grad_A L, A> + <grad_B L, B> = 2 <G, X> + lam (||A||^2 + ||B||^2).",
+        PAIRING,
+        2 * inner(G, X) + lam * THETA,
+        mutants=(
+            mutant("sign", "- lam", rhs=2 * inner(G, X) - lam * THETA),
+            mutant("constant", "<G, X>", rhs=inner(G, X) + lam * THETA),
+        ),
+    ),
+    master,
+    distance,
+    gap,
+    Inequality(
+        "convex_gap",
+        "Convex f: L(A, B) - F(X*) <= T.",
+        GAP,
+        slope + e * nu,
+        proof=[BELOW, DUAL, SLOPE / 2],
+        mutants=(
+            mutant("constant", "T/2", STEEP, rhs=(slope + e * nu) / 2),
+            mutant("sign", "s - e nu", STEEP, rhs=slope - e * nu),
+            dropped(BELOW),
+        ),
+    ),
+    Inequality(
+        "nuclear_bound",
+        "nu <= (F(X) - f_low)/lam, because F(X*) <= F(X) and f* >= f_low.",
+        nu,
+        (f + lam * nuc - f_low) / lam,
+        proof=[
+            hypothesis("F(X*) <= F(X)", f_star + lam * nu, f + lam * nuc) / lam,
+            hypothesis("f_low <= f*", f_low, f_star) / lam,
+        ],
+        mutants=(
+            mutant(
+                "constant",
+                "half",
+                {f: 0, f_star: 0, f_low: 0, nu: 1, nuc: 1, lam: 1},
+                rhs=(f + lam * nuc - f_low) / (2 * lam),
+            ),
+            mutant(
+                "sign",
+                "+ f_low",
+                {f: 0, f_star: 0, f_low: -1, nu: 1, nuc: 1, lam: 1},
+                rhs=(f + lam * nuc + f_low) / lam,
+            ),
+        ),
+    ),
+)
+
+THEOREM = Theorem(__doc__, CHECKS)
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("approximate_points", THEOREM))

@@ -1,0 +1,276 @@
+"""The subgradients of the nuclear norm that the theorems use.
+
+Statement
+---------
+For X = P Sigma Q^T and K with P^T K = 0, K Q = 0, ||K||_2 <= 1, the matrix g = P Q^T + K is a subgradient of ||.||_*
+at X: ||Y||_* >= ||X||_* + <g, Y - X> for every Y. Conversely a subgradient g at X has ||g||_2 <= 1, <g, X> = ||X||_*,
+and g v = u for each pair u, v of singular vectors of X, so that sigma_i(g) = 1 for i <= rank X. If X* minimises f +
+lam ||.||_*, -grad f(X*) is a subgradient of lam ||.||_* at X*; f need not be convex. For subgradients g at X and h at
+Y of one function, <g - h, X - Y> >= 0.
+
+Assumptions
+-----------
+K^T K = I - Q Q^T - F^T F says ||K||_2 <= 1 and K Q = 0; Y = U T T^T V^T with orthonormal columns, ||Y||_* = tr T T^T.
+Such F, U, T, V exist by the spectral theorem, which is not checked here.
+
+Source
+------
+Watson, Linear Algebra Appl. 170 (1992); Rockafellar, Convex Analysis, sections 23-24.
+
+Idea
+----
+g^T g = I - F^T F, so norm duality gives <g, Y> <= ||Y||_*, with equality at X. At a minimizer compare X* with X* + s
+(Y - X*): the difference quotient of f is at least lam (||X*||_* - ||Y||_*) for every s in (0, 1], because the norm is
+convex. Its limit for s -> 0 is <grad f(X*), Y - X*>.
+
+Checks
+------
+contraction : PROVED
+pairing_at_x : PROVED
+subgradient : PROVED
+convex_norm : PROVED
+minimizer_quotient : PROVED
+monotone : PROVED
+pairing_forced : PROVED
+norm_forced : PROVED
+singular_vectors : PROVED
+
+Used by
+-------
+No file of the package directly.
+"""
+
+from fractions import Fraction
+from random import Random
+
+import sympy
+
+from lorasolve.symbolic import (
+    Identity,
+    Inequality,
+    Square,
+    SumOfSquares,
+    Theorem,
+    Values,
+    annihilated,
+    assume,
+    dims,
+    dropped,
+    equation,
+    eye,
+    hypothesis,
+    inner,
+    matrix,
+    mutant,
+    orthonormal,
+    run_module,
+    scalars,
+    square,
+    tr,
+    vector,
+    zeros,
+)
+from lorasolve.symbolic import rational as ra
+
+m, n, k, q = dims("m n k q")
+half = sympy.Rational(1, 2)
+P, Q, Sigma = matrix("P", m, k), matrix("Q", n, k), matrix("Sigma", k, k, symmetric=True)
+K, F, U, V, T = matrix("K", m, n), matrix("F", n, n), matrix("U", m, q), matrix("V", n, q), matrix("T", q, q)
+X, Y, SLOPE = P @ Sigma @ Q.T, U @ T @ T.T @ V.T, P @ Q.T + K
+NORM_X, NORM_Y = tr(Sigma), tr(T @ T.T)
+
+
+def _contraction(values: Values, rng: Random) -> None:
+    """Choose P and the columns of K from one orthogonal matrix, K and F in the proportion 3 : 4 on the rest of Q."""
+    rest = ra.complement(values["Q"])
+    rows, kept, width = len(values["K"]), len(values["P"][0]), len(rest)
+    if rows < kept + width:
+        raise ra.Unfit("too few rows")
+    whole = ra.random_orthogonal(rng, rows)
+    values["P"] = [row[:kept] for row in whole]
+    values["K"] = ra.scale(Fraction(3, 5), ra.multiply([row[kept : kept + width] for row in whole], rest))
+    values["F"] = ra.scale(Fraction(4, 5), rest)
+
+
+P_ORTHONORMAL, Q_ORTHONORMAL = orthonormal(P), orthonormal(Q)
+U_ORTHONORMAL, V_ORTHONORMAL = orthonormal(U), orthonormal(V)
+SMALL = assume(
+    "P^T K = 0, K^T K = I - Q Q^T - F^T F",
+    (P.T @ K, zeros(k, n)),
+    (K.T @ K, eye(n) - Q @ Q.T - F.T @ F),
+    impose=_contraction,
+)
+K_OFF = annihilated(K, right=(Q,))
+FRAME = (P_ORTHONORMAL, Q_ORTHONORMAL, SMALL)
+
+# Convexity along the segment, from a subgradient g with ||g||_2 <= 1 at the point between: numbers only.
+s = scalars("s")
+at_x, at_y, between, here, there = scalars("x y z a b", nonnegative=True)
+gx, gy = scalars("g_x g_y", real=True)
+AT_MOST_ONE = hypothesis("s <= 1", s, 1)
+PAIRED = equation("||(1 - s) X + s Y||_* = (1 - s) <g, X> + s <g, Y>", between, (1 - s) * gx + s * gy)
+DUAL_X, DUAL_Y = hypothesis("<g, X> <= ||X||_*", gx, at_x), hypothesis("<g, Y> <= ||Y||_*", gy, at_y)
+convex_norm = Inequality(
+    "convex_norm",
+    "||(1 - s) X + s Y||_* <= (1 - s) ||X||_* + s ||Y||_* for 0 < s <= 1.",
+    between,
+    (1 - s) * at_x + s * at_y,
+    proof=[1 * PAIRED, AT_MOST_ONE * DUAL_X, s * DUAL_Y],
+    mutants=(
+        mutant(
+            "constant",
+            "half of ||X||_*",
+            {s: "1/2", at_x: 1, at_y: 0, between: "1/2", gx: 1, gy: 0},
+            rhs=(1 - s) * at_x / 2 + s * at_y,
+        ),
+        mutant(
+            "sign",
+            "- s ||Y||_*",
+            {s: "1/2", at_x: 1, at_y: 1, between: 1, gx: 1, gy: 1},
+            rhs=(1 - s) * at_x - s * at_y,
+        ),
+        dropped(DUAL_X, {s: "1/2", at_x: 0, at_y: 0, between: "1/2", gx: 1, gy: 0}),
+        dropped(AT_MOST_ONE, {s: 2, at_x: 1, at_y: 1, between: 3, gx: -1, gy: 1}),
+    ),
+)
+CONVEX_NORM = convex_norm.conclusion()
+f_star, f_moved = scalars("f_star f_s", real=True)
+lam = scalars("lambda")
+MINIMAL = hypothesis("F(X*) <= F(X* + s (Y - X*))", f_star + lam * at_x, f_moved + lam * between)
+
+# Two subgradients of one function.
+g, h, X1, X2 = (matrix(name, m, n) for name in ("g", "h", "X1", "X2"))
+f1, f2 = scalars("f_1 f_2", real=True)
+AT_1 = hypothesis("g is a subgradient at X1", f1 + inner(g, X2 - X1), f2)
+AT_2 = hypothesis("h is a subgradient at X2", f2 + inner(h, X1 - X2), f1)
+
+# What a subgradient of ||.||_* at X must satisfy; g_y is u^T g v here.
+AT_ZERO = hypothesis("g is a subgradient, Y = 0", at_x - gx, 0)
+AT_MOVED = hypothesis("g is a subgradient, Y = X + u v^T", at_x + gy, at_y)
+LENGTHENED = hypothesis("||X + u v^T||_* <= ||X||_* + 1", at_y, at_x + 1)
+
+# Where a subgradient has value one: |g v - u|^2 = |g v|^2 - 2 u^T g v + 1.
+u, v = vector("u", m), vector("v", n)
+UV_UNIT = (orthonormal(u), orthonormal(v))
+PAIR_ONE = equation("u^T g v = 1", tr(u.T @ g @ v), 1)
+SHORT = hypothesis("|g v| <= 1", square(g @ v), 1)
+
+CHECKS = (
+    Identity(
+        "contraction",
+        "g^T g = I - F^T F: ||g||_2 <= 1.",
+        SLOPE.T @ SLOPE,
+        eye(n) - F.T @ F,
+        given=FRAME,
+        mutants=(
+            mutant("sign", "I + F^T F", rhs=eye(n) + F.T @ F),
+            mutant("constant", "2 I", rhs=2 * eye(n) - F.T @ F),
+            dropped(SMALL),
+        ),
+    ),
+    Identity(
+        "pairing_at_x",
+        "<g, X> = ||X||_*.",
+        inner(SLOPE, X),
+        NORM_X,
+        given=FRAME,
+        mutants=(
+            mutant("sign", "-||X||_*", rhs=-NORM_X),
+            mutant("constant", "2 ||X||_*", rhs=2 * NORM_X),
+            dropped(SMALL),
+        ),
+    ),
+    SumOfSquares(
+        "subgradient",
+        "||X||_* + <g, Y - X> <= ||Y||_*.",
+        NORM_X + inner(SLOPE, Y - X),
+        NORM_Y,
+        proof=[half * Square(U @ T - SLOPE @ V @ T), half * Square(F @ V @ T)],
+        given=(*FRAME, U_ORTHONORMAL, V_ORTHONORMAL),
+        mutants=(
+            mutant("constant", "||Y||_*/2", rhs=NORM_Y / 2),
+            mutant("sign", "-||X||_*", lhs=inner(SLOPE, Y - X) + 3 * NORM_X, rhs=NORM_Y),
+            dropped(SMALL),
+        ),
+    ),
+    convex_norm,
+    Inequality(
+        "minimizer_quotient",
+        "(f(X*) - f(X* + s (Y - X*)))/s <= lam (||Y||_* - ||X*||_*) for 0 < s <= 1.",
+        (f_star - f_moved) / s,
+        lam * (at_y - at_x),
+        proof=[MINIMAL / s, lam / s * CONVEX_NORM],
+        under=(convex_norm,),
+        mutants=(
+            mutant(
+                "constant",
+                "half of it",
+                {f_star: 1, f_moved: 0, s: 1, lam: 1, at_x: 0, at_y: 1, between: 1, gx: 0, gy: 1},
+                rhs=lam * (at_y - at_x) / 2,
+            ),
+            mutant(
+                "sign",
+                "||X*||_* - ||Y||_*",
+                {f_star: 1, f_moved: 0, s: 1, lam: 1, at_x: 0, at_y: 1, between: 1, gx: 0, gy: 1},
+                rhs=lam * (at_x - at_y),
+            ),
+            dropped(MINIMAL, {f_star: 3, f_moved: 0, s: 1, lam: 1, at_x: 0, at_y: 1, between: 1, gx: 0, gy: 1}),
+        ),
+    ),
+    Inequality(
+        "monotone",
+        "<g - h, X1 - X2> >= 0.",
+        0,
+        inner(g - h, X1 - X2),
+        proof=[AT_1, AT_2],
+        mutants=(
+            mutant("sign", "<g - h, X1 - X2> <= 0", lhs=inner(g - h, X1 - X2), rhs=0),
+            mutant("constant", "at least 1", {g: [[0]], h: [[0]], X1: [[0]], X2: [[0]], f1: 0, f2: 0}, lhs=1),
+            dropped(AT_1),
+        ),
+    ),
+    Inequality(
+        "pairing_forced",
+        "A subgradient has <g, X> >= ||X||_*: compare with Y = 0; with Y = 2 X, <g, X> <= ||X||_*.",
+        at_x,
+        gx,
+        proof=[AT_ZERO],
+        mutants=(
+            mutant("constant", "2 ||X||_*", {at_x: 1, gx: 1}, lhs=2 * at_x),
+            mutant("sign", "-<g, X>", {at_x: 1, gx: 1}, rhs=-gx),
+            dropped(AT_ZERO),
+        ),
+    ),
+    Inequality(
+        "norm_forced",
+        "A subgradient has u^T g v <= 1 for unit u, v: compare with Y = X + u v^T, whose norm is at most ||X||_* + 1.",
+        gy,
+        1,
+        proof=[AT_MOVED, LENGTHENED],
+        mutants=(
+            mutant("constant", "1/2", {at_x: 0, at_y: 1, gy: 1}, rhs=half),
+            mutant("sign", "-1", {at_x: 0, at_y: 1, gy: 1}, rhs=-1),
+            dropped(AT_MOVED),
+            dropped(LENGTHENED, {at_x: 0, at_y: 2, gy: 2}),
+        ),
+    ),
+    Inequality(
+        "singular_vectors",
+        "u^T g v = 1 and |g v| <= 1 for unit u, v give |g v - u|^2 <= 0: g v = u.",
+        square(g @ v - u),
+        0,
+        proof=[SHORT, -2 * PAIR_ONE],
+        given=UV_UNIT,
+        mutants=(
+            mutant("sign", "g v = -u", {g: [[1]], u: [[1]], v: [[1]]}, lhs=square(g @ v + u)),
+            mutant("constant", "at most -1", {g: [[1]], u: [[1]], v: [[1]]}, rhs=-1),
+            dropped(PAIR_ONE, {g: [[0]], u: [[1]], v: [[1]]}),
+            dropped(SHORT, {g: [[1, 0], [1, 0]], u: [[1], [0]], v: [[1], [0]]}),
+        ),
+    ),
+)
+
+THEOREM = Theorem(__doc__, CHECKS)
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("nuclear_subgradient", THEOREM))

@@ -1,0 +1,143 @@
+"""The spectral norm bounds products and sums, and is at most the Frobenius norm.
+
+Statement
+---------
+||X W||_F <= ||X||_2 ||W||_F, ||X Y||_2 <= ||X||_2 ||Y||_2, ||X + Z||_2 <= ||X||_2 + ||Z||_2, ||X||_2 <= ||X||_F.
+
+Assumptions
+-----------
+X^T X = s^2 I - F^T F says ||X||_2 <= s (such an F exists by the spectral theorem, not checked here); the spectral norm
+on the left of the last three is that of the image of a unit vector w.
+
+Source
+------
+Horn, Johnson, Matrix Analysis, 2nd ed., section 5.6.
+
+Idea
+----
+s^2 ||W||^2 - ||X W||^2 = ||F W||^2.
+
+Checks
+------
+product_frobenius : PROVED
+product_spectral : PROVED
+sum_spectral : PROVED
+spectral_frobenius : PROVED
+
+Used by
+-------
+No file of the package directly.
+"""
+
+from collections.abc import Callable
+from fractions import Fraction
+from random import Random
+
+from lorasolve.symbolic import (
+    Square,
+    SumOfSquares,
+    Theorem,
+    Values,
+    assume,
+    dims,
+    dropped,
+    eye,
+    matrix,
+    mutant,
+    orthonormal,
+    run_module,
+    scalars,
+    square,
+    vector,
+)
+from lorasolve.symbolic import rational as ra
+
+m, n, p = dims("m n p")
+s, t = scalars("s t")
+X, Z, F, H = matrix("X", m, n), matrix("Z", m, n), matrix("F", n, n), matrix("H", n, n)
+Y, K = matrix("Y", n, p), matrix("K", p, p)
+W, w, x = matrix("W", n, p), vector("w", n), vector("x", p)
+
+
+def _contraction(name: str, rest: str, norm: object) -> Callable[[Values, Random], None]:
+    """Return what chooses a matrix and what it lacks to an isometry in the proportion 3 : 4."""
+
+    def impose(values: Values, rng: Random) -> None:
+        rows, cols = ra.shape(values[name])
+        values[name] = ra.scale(values[norm] * Fraction(3, 5), ra.random_orthonormal(rng, rows, cols))
+        values[rest] = ra.scale(values[norm] * Fraction(4, 5), ra.random_orthogonal(rng, cols))
+
+    return impose
+
+
+BOUND = assume("X^T X = s^2 I - F^T F", (X.T @ X, s**2 * eye(n) - F.T @ F), impose=_contraction("X", "F", s))
+BOUND_Y = assume("Y^T Y = t^2 I - K^T K", (Y.T @ Y, t**2 * eye(p) - K.T @ K), impose=_contraction("Y", "K", t))
+BOUND_Z = assume("Z^T Z = t^2 I - H^T H", (Z.T @ Z, t**2 * eye(n) - H.T @ H), impose=_contraction("Z", "H", t))
+UNIT = orthonormal(w)
+ONE = {X: [[1]], F: [[0]], W: [[1]], s: 1}
+TWO = {X: [[1]], F: [[0]], s: 1, Y: [[1]], K: [[0]], x: [[1]], t: 1}
+SUM = {X: [[1]], F: [[0]], s: 1, Z: [[1]], H: [[0]], w: [[1]], t: 1}
+
+CHECKS = (
+    SumOfSquares(
+        "product_frobenius",
+        "||X W||_F^2 <= s^2 ||W||_F^2.",
+        square(X @ W),
+        s**2 * square(W),
+        proof=[1 * Square(F @ W)],
+        given=(BOUND,),
+        mutants=(
+            mutant("constant", "s^2/2", ONE, rhs=s**2 / 2 * square(W)),
+            mutant("sign", "-s^2 ||W||^2", ONE, rhs=-(s**2) * square(W)),
+            dropped(BOUND),
+        ),
+    ),
+    SumOfSquares(
+        "product_spectral",
+        "|X Y x|^2 <= s^2 t^2 |x|^2.",
+        square(X @ Y @ x),
+        s**2 * t**2 * square(x),
+        proof=[1 * Square(F @ Y @ x), s**2 * Square(K @ x)],
+        given=(BOUND, BOUND_Y),
+        mutants=(
+            mutant("constant", "s^2 t^2/2", TWO, rhs=s**2 * t**2 / 2 * square(x)),
+            mutant("sign", "-s^2 t^2", TWO, rhs=-(s**2) * t**2 * square(x)),
+            dropped(BOUND_Y),
+        ),
+    ),
+    SumOfSquares(
+        "sum_spectral",
+        "|(X + Z) w|^2 <= (s + t)^2 |w|^2.",
+        square((X + Z) @ w),
+        (s + t) ** 2 * square(w),
+        proof=[
+            1 / (s * t) * Square((t * X - s * Z) @ w),
+            (1 + t / s) * Square(F @ w),
+            (1 + s / t) * Square(H @ w),
+        ],
+        given=(BOUND, BOUND_Z),
+        mutants=(
+            mutant("constant", "s^2 + t^2", SUM, rhs=(s**2 + t**2) * square(w)),
+            mutant("sign", "(s - t)^2", SUM, rhs=(s - t) ** 2 * square(w)),
+            dropped(BOUND_Z),
+        ),
+    ),
+    SumOfSquares(
+        "spectral_frobenius",
+        "|X w|^2 <= ||X||_F^2 for a unit vector w.",
+        square(X @ w),
+        square(X),
+        proof=[1 * Square(X - X @ w @ w.T)],
+        given=(UNIT,),
+        mutants=(
+            mutant("constant", "||X||_F^2/2", {X: [[1]], w: [[1]]}, rhs=square(X) / 2),
+            mutant("sign", "||X||_F^2 <= |X w|^2", lhs=square(X), rhs=square(X @ w)),
+            dropped(UNIT),
+        ),
+    ),
+)
+
+THEOREM = Theorem(__doc__, CHECKS)
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("operator_norm", THEOREM))

@@ -1,0 +1,461 @@
+"""A special regime with two constants: curvature on rank r + r*, and smoothness at the point.
+
+Statement
+---------
+t = sqrt(r/r*). Let X be a second-order stationary point, X* a minimizer of F of rank r* <= r, and on the matrices Y
+whose columns and rows lie in those of X and X* (all of rank at most r + r*)
+
+    alpha ||Y||_F^2 <= hess f(X* + s (X - X*))[Y, Y] <= beta ||Y||_F^2    for 0 <= s <= 1,
+
+0 < alpha <= beta, and hess f(X)[D, D] <= beta2 ||D||_F^2 for the directions D = p_r v^T - u q_r^T of
+`escape_direction`. If
+
+    beta2 (beta - alpha) < 2 alpha beta t
+
+then X = X*, for every lam >= 0; f need be neither quadratic nor convex. beta2 = beta: beta < (1 + 2 t) alpha, the
+sharp constant of fully conditioned f. beta -> infinity: Theorem A, beta2 < 2 alpha t. For quadratic f with restricted
+smoothness beta2 on all rank-2 matrices, beta - alpha <= p (beta2 - alpha), p = ceil((r + r*)/2), so that X = X* if c
+= beta2/alpha has c^2 - (1 + 2 t) c + 2 t (1 - 1/p) < 0. `theorem_b_sharp` shows that neither constant can be
+improved.
+
+Assumptions
+-----------
+As above; alpha and beta are bounds on rank up to r + r*, more than the restricted constants of the paper; only beta2
+is one of those. Pc, Pr project on the columns and the rows of X and X*. Not checked here: the mean value Pc (grad
+f(X) - grad f(X*)) Pr = H E, where H inherits the bounds as an average; rank X = r (at lower rank Z = 0); the
+decompositions of `lemma_a`, with T2 = sigma D D^T, C C^T + D D^T = I, which says that the small values are at most
+sigma.
+
+Source
+------
+Beyond the paper. The case beta2 = beta: R. Y. Zhang, 2021, SIAM J. Optim. 2024.
+
+Idea
+----
+Compress the gradient to T first, then soft-threshold: Z = (S - lam)_+ has <Z, g - gstar> <= 0. Co-coercivity of H on
+T gives alpha beta ||E||^2 + ||Z||^2 + (alpha + beta) <Z, X*> <= 0. With zeta_i = -u_i^T Z v_i and Lemma A' this is a
+sum over the singular values of X*_perp, each term of which is positive.
+
+Checks
+------
+compression : PROVED
+compression_contracts : PROVED
+soft_threshold : PROVED
+cocoercive : PROVED
+expansion : PROVED
+master : PROVED
+bessel : PROVED
+pairing : PROVED
+values : PROVED
+block_bound : PROVED
+theorem : PROVED
+threshold : PROVED
+one_constant : PROVED
+no_upper_constant : PROVED
+no_perpendicular : PROVED
+pieces : PROVED
+whole_space : PROVED
+
+Used by
+-------
+lorasolve/landscape/judge.py, lorasolve/landscape/regimes.py, lorasolve/landscape/theorems.py
+"""
+
+from collections.abc import Callable
+from fractions import Fraction
+from random import Random
+
+from lorasolve.symbolic import (
+    Form,
+    Identity,
+    Inequality,
+    Premise,
+    ScalarCheck,
+    ScalarExpr,
+    Square,
+    SumOfSquares,
+    Theorem,
+    Values,
+    annihilated,
+    assume,
+    by_fact,
+    define,
+    dims,
+    dropped,
+    eye,
+    hypothesis,
+    inner,
+    matrix,
+    mutant,
+    orthonormal,
+    run_module,
+    scalars,
+    square,
+    tr,
+    vector,
+    zeros,
+)
+from lorasolve.symbolic import rational as ra
+from lorasolve.symbolic.evaluate import evaluate
+from proofs import lemma_a as la
+from proofs import theorem_a as ta
+from proofs.facts import DUAL_NORM, MONOTONICITY, NUCLEAR_SUBDIFFERENTIAL, OPERATOR_NORM
+
+m, n, r, k, k1, k2, N = dims("m n r k k1 k2 N")
+alpha, beta, beta2, lam, spread, p = scalars("alpha beta beta_2 lambda x p")
+t, sigma = la.t, la.sigma
+X, XS, L1, L2, R1, R2, T1, T2 = la.X, la.XS, la.L1, la.L2, la.R1, la.R2, la.T1, la.T2
+E, DISTANCE = X - XS, la.DISTANCE
+Z, h = matrix("Z", m, n), matrix("h", m, n)
+
+
+def with_pairing(name: str, other: str, target: ScalarExpr) -> Callable[[Values, Random], None]:
+    """Return what adds a multiple of one matrix to another so that their inner product is as given."""
+
+    def impose(values: Values, rng: Random) -> None:
+        fixed = values[other]
+        length = ra.inner(fixed, fixed)
+        if length == 0:
+            raise ra.Unfit("zero")
+        missing = (evaluate(target, values) - ra.inner(fixed, values[name])) / length
+        values[name] = ra.add(values[name], fixed, missing)
+
+    return impose
+
+
+def _shares(values: Values, rng: Random) -> None:
+    """Choose C and D as orthogonal matrices in the proportion 3 : 4."""
+    size = len(values["D2"])
+    values["D2"] = ra.scale(Fraction(4, 5), ra.random_orthogonal(rng, size))
+    values["C2"] = ra.scale(Fraction(3, 5), ra.random_orthogonal(rng, size))
+
+
+NONE = inner(zeros(m, n), zeros(m, n))
+
+# Compression: Pc P = P and Pr Q = Q, so the structure of the gradient survives it.
+P, Q, S = matrix("P", m, k), matrix("Q", n, k), matrix("S", m, n)
+Pc, Pr = matrix("Pc", m, m, symmetric=True), matrix("Pr", n, n, symmetric=True)
+
+
+def _projectors(values: Values, rng: Random) -> None:
+    """Choose projectors whose range contains the columns of P, of Q."""
+    for name, columns in (("Pc", "P"), ("Pr", "Q")):
+        kept, rows = values[columns], len(values[columns])
+        spare = [[ra.random_fraction(rng)] for _ in range(rows)]
+        off = ra.multiply(ra.complement(kept), spare)
+        whole = kept if all(entry == 0 for (entry,) in off) else ra.hstack(kept, off)
+        values[name] = ra.add(ra.identity(rows), ra.complement(whole), -1)
+
+
+P_ORTHONORMAL, Q_ORTHONORMAL = orthonormal(P), orthonormal(Q)
+S_OFF = annihilated(S, left=(P,), right=(Q,))
+CONTAIN = assume(
+    "Pc P = P, Pr Q = Q, Pc^2 = Pc, Pr^2 = Pr",
+    (Pc @ P, P),
+    (Pr @ Q, Q),
+    (Pc @ Pc, Pc),
+    (Pr @ Pr, Pr),
+    impose=_projectors,
+)
+
+# Soft threshold: the compressed S is L (lam I + W) R^T + S0, with S0 the part of values up to lam.
+L, R, W, S0 = matrix("L", m, k), matrix("R", n, k), matrix("W", k, k, symmetric=True), matrix("S0", m, n)
+UP, VP = matrix("P", m, r), matrix("Q", n, r)
+LEFT, RIGHT = orthonormal(UP, L), orthonormal(VP, R)
+S0_OFF = annihilated(S0, left=(L,), right=(R,))
+SOFT = L @ W @ R.T
+GRADIENT = -lam * UP @ VP.T + L @ (lam * eye(k) + W) @ R.T + S0
+
+# Co-coercivity of a symmetric matrix between alpha and beta = alpha + x, in coordinates of T.
+H, e = matrix("H", N, N, symmetric=True), vector("e", N)
+UPPER_PART, LOWER_PART = (alpha + spread) * e - H @ e, H @ e - alpha * e
+ABOVE = hypothesis("alpha <= H at (beta - H) e", alpha * square(UPPER_PART), tr(UPPER_PART.T @ H @ UPPER_PART))
+BELOW = hypothesis(
+    "H <= beta at (H - alpha) e", tr(LOWER_PART.T @ H @ LOWER_PART), (alpha + spread) * square(LOWER_PART)
+)
+
+# The main inequality. D_G = Z - h on T.
+COERCIVE = hypothesis(
+    "<D_G - alpha E, beta E - D_G> >= 0 (check cocoercive)", 0, inner(Z - h - alpha * E, beta * E - Z + h)
+)
+MONOTONE = Premise("<E, g - gstar> >= 0", 0, inner(E, h), (MONOTONICITY, NUCLEAR_SUBDIFFERENTIAL))
+SOFTENED = Premise("<Z, g - gstar> <= 0 (check soft_threshold)", inner(Z, h), 0, (DUAL_NORM,))
+OFF = assume("<Z, X> = 0", (inner(Z, X), 0), impose=with_pairing("X", "Z", NONE))
+master = Inequality(
+    "master",
+    "alpha beta ||E||^2 + ||Z||^2 + (alpha + beta) <Z, X*> <= 0.",
+    alpha * beta * DISTANCE + square(Z) + (alpha + beta) * inner(Z, XS),
+    0,
+    proof=[COERCIVE, (alpha + beta) * MONOTONE, 2 * SOFTENED, 1 * Square(h)],
+    given=(OFF,),
+    mutants=(
+        mutant("constant", "2 ||Z||^2", lhs=alpha * beta * DISTANCE + 2 * square(Z) + (alpha + beta) * inner(Z, XS)),
+        mutant("sign", "- <Z, X*>", lhs=alpha * beta * DISTANCE + square(Z) - (alpha + beta) * inner(Z, XS)),
+        dropped(COERCIVE),
+        dropped(MONOTONE),
+    ),
+)
+zeta1, zeta2 = matrix("zeta1", k1, k1), matrix("zeta2", k2, k2)
+ZETA = (define(zeta1, -1 * L1.T @ Z @ R1), define(zeta2, -1 * L2.T @ Z @ R2))
+bessel = SumOfSquares(
+    "bessel",
+    "||zeta1||^2 + ||zeta2||^2 <= ||Z||^2 for zeta_l = -L_l^T Z R_l.",
+    square(zeta1) + square(zeta2),
+    square(Z),
+    proof=[1 * Square(Z + L1 @ zeta1 @ R1.T + L2 @ zeta2 @ R2.T)],
+    given=(ta.L_ORTHONORMAL, ta.R_ORTHONORMAL, *ZETA),
+    mutants=(
+        mutant("constant", "2 ||zeta1||^2", lhs=2 * square(zeta1) + square(zeta2)),
+        mutant("sign", "||Z||^2 <= ||zeta1||^2 + ||zeta2||^2", lhs=square(Z), rhs=square(zeta1) + square(zeta2)),
+        dropped(ta.L_ORTHONORMAL),
+    ),
+)
+PAIRS = inner(T1, zeta1) + inner(T2, zeta2)
+MET = assume(
+    "-<Z, X*> = <T1, zeta1> + <T2, zeta2> (check pairing)",
+    (inner(Z, XS), -1 * PAIRS),
+    impose=with_pairing("Xstar", "Z", -1 * PAIRS),
+)
+VALUES = alpha * beta * DISTANCE + square(zeta1) + square(zeta2) - (alpha + beta) * PAIRS
+values = Inequality(
+    "values",
+    "alpha beta ||E||^2 + sum zeta_i^2 - (alpha + beta) sum tau_i zeta_i <= 0.",
+    VALUES,
+    0,
+    proof=[master.conclusion(), bessel.conclusion()],
+    under=(master, bessel),
+    given=(MET,),
+    mutants=(
+        mutant("constant", "2 zeta1^2", lhs=VALUES + square(zeta1)),
+        mutant("sign", "+ (alpha + beta)", lhs=VALUES + 2 * (alpha + beta) * PAIRS),
+        dropped(bessel.conclusion()),
+    ),
+)
+C, D = matrix("C2", k2, k2), matrix("D2", k2, k2)
+SHARES = (assume("C C^T + D D^T = I", (C @ C.T, eye(k2) - D @ D.T), impose=_shares), define(T2, sigma * D @ D.T))
+SHORT_1 = by_fact(OPERATOR_NORM, "||zeta1||^2 <= k1 (beta2 sigma)^2", square(zeta1), k1 * beta2**2 * sigma**2)
+SHORT_2 = by_fact(
+    OPERATOR_NORM,
+    "||D^T zeta2||^2 <= (beta2 sigma)^2 ||D||^2",
+    square(D.T @ zeta2),
+    beta2**2 * sigma**2 * square(D),
+)
+# Numbers of a spurious point at beta2 (beta - alpha) = 8 > 6, with r = r* = 2; and the minimizer itself.
+SPURIOUS = {
+    X: [["149/50"]], XS: [[0]], T1: [["8/3"]], zeta1: [[4]], T2: [["9/25"]], zeta2: [["18/25"]], D: [["3/5"]],
+    C: [["4/5"]], sigma: 1, t: 1, alpha: 1, beta: 3, beta2: 4,
+}  # fmt: skip
+SAME = {X: [[0]], XS: [[0]], Z: [[0]], alpha: 1, beta: 1}
+half = (alpha + beta) / (2 * alpha * beta)
+excess = (beta - alpha) ** 2 / (4 * alpha * beta)
+DECISIVE = sigma**2 * ((2 * alpha * beta * t) ** 2 - ((beta - alpha) * beta2) ** 2) / (4 * alpha * beta)
+AT_LEAST_ONE = la.AT_LEAST_ONE
+block_bound = Inequality(
+    "block_bound",
+    "sigma^2 ((2 alpha beta t)^2 - ((beta - alpha) beta2)^2)/(4 alpha beta) (k1 + ||D||^2) is at most the sum in check "
+    "values: each singular value contributes a positive term.",
+    DECISIVE * (k1 + square(D)),
+    VALUES,
+    proof=[
+        alpha * beta * la.per_value.conclusion(),
+        alpha * beta * Square(T1 - half * zeta1),
+        alpha * beta * sigma**2 * (t + 1) * AT_LEAST_ONE * Square(C),
+        1 * Square(C.T @ zeta2),
+        alpha * beta * Square(sigma * D.T - half * D.T @ zeta2),
+        excess * SHORT_1,
+        excess * SHORT_2,
+    ],
+    under=(la.per_value,),
+    given=SHARES,
+    mutants=(
+        mutant(
+            "constant",
+            "9 alpha beta t",
+            SPURIOUS,
+            lhs=(DECISIVE + 77 * alpha * beta * t**2 * sigma**2 / 4) * (k1 + square(D)),
+        ),
+        mutant("sign", "minus the sum", SPURIOUS, lhs=-VALUES, rhs=DECISIVE),
+        dropped(la.per_value.conclusion()),
+    ),
+)
+theorem = Inequality(
+    "theorem",
+    "sigma^2 ((2 alpha beta t)^2 - ((beta - alpha) beta2)^2) (k1 + ||D||^2) <= 0: no singular value is left.",
+    DECISIVE * (k1 + square(D)),
+    0,
+    proof=[block_bound.conclusion(), values.conclusion()],
+    under=(block_bound, values),
+    mutants=(
+        mutant(
+            "constant",
+            "3 alpha beta t",
+            SPURIOUS,
+            lhs=(DECISIVE + 5 * alpha * beta * t**2 * sigma**2 / 4) * (k1 + square(D)),
+        ),
+        mutant("sign", "the other sign", SPURIOUS, lhs=-DECISIVE * (k1 + square(D))),
+        dropped(values.conclusion()),
+    ),
+)
+hess, Y1, Y2 = Form("hess", m, n), matrix("Y1", m, n), matrix("Y2", m, n)
+APART = hypothesis("(hess - alpha)[Y1 - Y2] >= 0", alpha * square(Y1 - Y2), hess(Y1 - Y2, Y1 - Y2))
+EACH = (
+    hypothesis("hess[Y1] <= beta2 ||Y1||^2", hess(Y1, Y1), beta2 * square(Y1)),
+    hypothesis("hess[Y2] <= beta2 ||Y2||^2", hess(Y2, Y2), beta2 * square(Y2)),
+)
+PIECES = assume("<Y1, Y2> = 0", (inner(Y1, Y2), 0), impose=with_pairing("Y2", "Y1", NONE))
+
+CHECKS = (
+    Identity(
+        "compression",
+        "P^T (Pc S Pr) = 0 if P^T S = 0: the compressed gradient is -lam P Q^T + Pc S Pr, off P and Q.",
+        P.T @ (Pc @ (S - lam * P @ Q.T) @ Pr),
+        -lam * Q.T,
+        given=(P_ORTHONORMAL, Q_ORTHONORMAL, S_OFF, CONTAIN),
+        mutants=(
+            mutant("sign", "+lam Q^T", rhs=lam * Q.T),
+            mutant("constant", "-2 lam Q^T", rhs=-2 * lam * Q.T),
+            dropped(CONTAIN),
+        ),
+    ),
+    SumOfSquares(
+        "compression_contracts",
+        "|Pc S Pr w|^2 <= |S (Pr w)|^2, and |Pr w| <= |w|: compression does not lengthen.",
+        square(Pc @ S @ Pr),
+        square(S @ Pr),
+        proof=[1 * Square(S @ Pr - Pc @ S @ Pr)],
+        given=(P_ORTHONORMAL, Q_ORTHONORMAL, CONTAIN),
+        mutants=(
+            mutant("constant", "twice", lhs=2 * square(Pc @ S @ Pr)),
+            mutant("sign", "the reverse", lhs=square(S @ Pr), rhs=square(Pc @ S @ Pr)),
+            dropped(CONTAIN),
+        ),
+    ),
+    Identity(
+        "soft_threshold",
+        "Z = L W R^T, g = Z - G: <Z, g> = -lam tr W = -lam ||Z||_*; and <Z, gstar> >= -lam ||Z||_* by norm duality.",
+        inner(SOFT, SOFT - GRADIENT),
+        -lam * tr(W),
+        given=(LEFT, RIGHT, S0_OFF),
+        mutants=(
+            mutant("sign", "+lam tr W", rhs=lam * tr(W)),
+            mutant("constant", "-2 lam tr W", rhs=-2 * lam * tr(W)),
+            dropped(S0_OFF),
+        ),
+    ),
+    Inequality(
+        "cocoercive",
+        "0 <= <H e - alpha e, beta e - H e> for alpha <= H <= beta = alpha + x.",
+        0,
+        tr(LOWER_PART.T @ UPPER_PART),
+        proof=[ABOVE / spread, BELOW / spread],
+        mutants=(
+            mutant("sign", "<= 0", lhs=tr(LOWER_PART.T @ UPPER_PART), rhs=0),
+            mutant("constant", "at least 1", {H: [[1]], e: [[1]], alpha: 1, spread: 1}, lhs=1),
+            dropped(ABOVE),
+        ),
+    ),
+    Identity(
+        "expansion",
+        "The pairing is (alpha + beta) <Z - h, E> - ||Z||^2 - alpha beta ||E||^2 + 2 <Z, h> - ||h||^2.",
+        inner(Z - h - alpha * E, beta * E - Z + h),
+        (alpha + beta) * (inner(Z, E) - inner(E, h))
+        - square(Z)
+        - alpha * beta * DISTANCE
+        + 2 * inner(Z, h)
+        - square(h),
+        mutants=(
+            mutant("sign", "+ ||h||^2", lhs=inner(Z - h - alpha * E, beta * E - Z + h) + 2 * square(h)),
+            mutant(
+                "constant", "2 alpha beta", lhs=inner(Z - h - alpha * E, beta * E - Z + h) - alpha * beta * DISTANCE
+            ),
+        ),
+    ),
+    master,
+    bessel,
+    Identity(
+        "pairing",
+        "-<Z, X*_perp> = <T1, zeta1> + <T2, zeta2>.",
+        -inner(Z, ta.PERP),
+        PAIRS,
+        given=ZETA,
+        mutants=(
+            mutant("sign", "<T1, zeta1> - <T2, zeta2>", rhs=inner(T1, zeta1) - inner(T2, zeta2)),
+            mutant("constant", "twice", rhs=2 * PAIRS),
+        ),
+    ),
+    values,
+    block_bound,
+    theorem,
+    ScalarCheck(
+        "threshold",
+        "The factor is positive exactly if beta2 (beta - alpha) < 2 alpha beta t.",
+        (2 * alpha * beta * t) ** 2 - ((beta - alpha) * beta2) ** 2,
+        (2 * alpha * beta * t - (beta - alpha) * beta2) * (2 * alpha * beta * t + (beta - alpha) * beta2),
+        mutants=(
+            mutant("constant", "alpha beta t", lhs=(alpha * beta * t) ** 2 - ((beta - alpha) * beta2) ** 2),
+            mutant("sign", "(beta + alpha)", lhs=(2 * alpha * beta * t) ** 2 - ((beta + alpha) * beta2) ** 2),
+        ),
+    ),
+    ScalarCheck(
+        "one_constant",
+        "beta2 = beta: 2 alpha beta t - (beta - alpha) beta = beta ((1 + 2 t) alpha - beta).",
+        2 * alpha * beta * t - (beta - alpha) * beta,
+        beta * ((1 + 2 * t) * alpha - beta),
+        mutants=(
+            mutant("constant", "1 + t", rhs=beta * ((1 + t) * alpha - beta)),
+            mutant("sign", "2 t - 1", rhs=beta * ((2 * t - 1) * alpha - beta)),
+        ),
+    ),
+    ScalarCheck(
+        "no_upper_constant",
+        "The factor over beta is 2 alpha t - beta2 + alpha beta2/beta: Theorem A for beta -> oo.",
+        (2 * alpha * beta * t - (beta - alpha) * beta2) / beta,
+        2 * alpha * t - beta2 + alpha * beta2 / beta,
+        mutants=(
+            mutant("constant", "alpha t", rhs=alpha * t - beta2 + alpha * beta2 / beta),
+            mutant("sign", "- alpha beta2/beta", rhs=2 * alpha * t - beta2 - alpha * beta2 / beta),
+        ),
+    ),
+    Inequality(
+        "no_perpendicular",
+        "<Z, X*> = 0 (no singular value, or rank X < r): alpha beta ||E||^2 <= 0, X = X*.",
+        alpha * beta * DISTANCE,
+        0,
+        proof=[master.conclusion(), 1 * Square(Z)],
+        under=(master,),
+        given=(assume("<Z, X*> = 0", (inner(Z, XS), 0), impose=with_pairing("Xstar", "Z", NONE)),),
+        mutants=(
+            mutant("sign", "at least 1", SAME, lhs=1, rhs=alpha * beta * DISTANCE),
+            mutant("constant", "at most -1", SAME, rhs=-1),
+            dropped(master.conclusion()),
+        ),
+    ),
+    Inequality(
+        "pieces",
+        "(hess - alpha)[Y1 + Y2] <= 2 (beta2 - alpha) ||Y1 + Y2||^2 for orthogonal pieces of rank 2 (p = 2).",
+        hess(Y1 + Y2, Y1 + Y2) - alpha * square(Y1 + Y2),
+        2 * (beta2 - alpha) * square(Y1 + Y2),
+        proof=[APART, 2 * EACH[0], 2 * EACH[1]],
+        given=(PIECES,),
+        mutants=(
+            mutant("constant", "(beta2 - alpha)", rhs=(beta2 - alpha) * square(Y1 + Y2)),
+            mutant("sign", "-2 (beta2 - alpha)", rhs=-2 * (beta2 - alpha) * square(Y1 + Y2)),
+            dropped(APART),
+        ),
+    ),
+    ScalarCheck(
+        "whole_space",
+        "beta - 1 = p (c - 1), alpha = 1: c (beta - 1) - 2 beta t = p (c^2 - (1 + 2 t) c + 2 t (1 - 1/p)).",
+        beta2 * p * (beta2 - 1) - 2 * (1 + p * (beta2 - 1)) * t,
+        p * (beta2**2 - (1 + 2 * t) * beta2 + 2 * t * (1 - 1 / p)),
+        mutants=(
+            mutant("constant", "1 + t", rhs=p * (beta2**2 - (1 + t) * beta2 + 2 * t * (1 - 1 / p))),
+            mutant("sign", "1 + 1/p", rhs=p * (beta2**2 - (1 + 2 * t) * beta2 + 2 * t * (1 + 1 / p))),
+        ),
+    ),
+)
+
+THEOREM = Theorem(__doc__, CHECKS, uses=(la.THEOREM,))
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("theorem_b", THEOREM))

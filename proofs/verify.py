@@ -1,0 +1,463 @@
+"""A second checker of the theorems: plain Python, nothing of the package, nothing but `json` and `fractions`.
+
+    python -S proofs/verify.py [proofs.json]
+
+A check is accepted if what must vanish does; if each coefficient of its proof is non-negative by the signs of its
+symbols and divides by nothing that may vanish; if each conclusion that it uses is another accepted check, without a
+circle, whose assumptions it makes or prints; if its label names what it rests on; and if its assumptions and hypotheses
+hold at its witness. What has to be read to trust it: this file, and the statements in the other.
+"""
+
+import json
+import sys
+from fractions import Fraction
+
+FUNCTIONS = ("tr", "id", "zero", "sqrt", "grad", "diff")
+SIGNS = {"positive": lambda x: x > 0, "nonnegative": lambda x: x >= 0, "real": lambda x: True}
+SIGNS["dimension"] = lambda x: x >= 1 and x % 1 == 0
+KINDS = {"identity": ("==",), "scalar": ("==", "<="), "implies": ("<=",), "sos": ("<=",)}
+ONE = {(): Fraction(1)}
+
+
+def require(condition, reason):
+    if not condition:
+        raise ValueError(reason)
+
+
+def read(text):
+    """Read ``a*(b + 1/2)^2 - tr(A^T*B)``; a tree is a Fraction, a name, or (operation, part, ...)."""
+    for sign in "()*+-/^,":
+        text = text.replace(sign, f" {sign} ")
+    left = [*text.split(), "end"]
+
+    def take(*wanted):
+        return left.pop(0) if left[0] in wanted else None
+
+    def chain(signs, part):
+        tree = part()
+        while sign := take(*signs):
+            tree = (sign, tree, part())
+        return tree
+
+    def product():
+        return ("*", Fraction(-1), product()) if take("-") else chain("*/", power)
+
+    def power():
+        token = left.pop(0)
+        tree = Fraction(token) if token.isdigit() else token
+        if token == "(" or take("("):
+            parts = [chain("+-", product)]
+            while take(","):
+                parts.append(chain("+-", product))
+            require(take(")"), f"a bracket is open in {text!r}")
+            tree = ("call", token, *parts) if token != "(" else parts[0]
+        while take("^"):
+            sign = -1 if take("-") else 1
+            tree = ("T", tree) if take("T") else ("^", tree, sign * int(left.pop(0)))
+        return tree
+
+    tree = chain("+-", product)
+    require(left == ["end"], f"cannot read {text!r} at {left[0]!r}")
+    return tree
+
+
+def names_in(tree):
+    parts = tree[1:] if isinstance(tree, tuple) else ()
+    return set().union({tree} if isinstance(tree, str) else (), *map(names_in, parts))
+
+
+# Polynomials: {monomial: Fraction}; a monomial is a sorted tuple of (unknown, exponent). In a matrix each monomial has
+# one unknown ("word", letters), where a letter is (name, transposed); the others commute with it.
+def plus(a, b, factor=1):
+    result = dict(a)
+    for key, value in b.items():
+        result[key] = result.get(key, 0) + factor * value
+    return {key: value for key, value in result.items() if value}
+
+
+def times(a, b):
+    result = {}
+    for (k, v), (q, w) in ((x, y) for x in a.items() for y in b.items()):
+        powers = dict(k)
+        for unknown, exponent in q:
+            powers[unknown] = powers.get(unknown, 0) + exponent
+        key = tuple(sorted(power for power in powers.items() if power[1]))
+        result[key] = result.get(key, 0) + v * w
+    return {key: value for key, value in result.items() if value}
+
+
+def unknown(*what, exponent=1):
+    return {((what, exponent),): Fraction(1)} if exponent else ONE
+
+
+def split(polynomial, what):
+    """Yield (exponent, rest) for the powers of an unknown."""
+    for key, value in polynomial.items():
+        yield dict(key).get(what, 0), {tuple(p for p in key if p[0] != what): value}
+
+
+def words(matrix):
+    """Yield (word, coefficient) for each term of a matrix."""
+    for key, value in matrix.items():
+        ((word,),) = [u[1:] for u, _ in key if u[0] == "word"]
+        yield word, {tuple(p for p in key if p[0][0] != "word"): value}
+
+
+def added(parts):
+    result = {}
+    for part in parts:
+        result = plus(result, part)
+    return result
+
+
+class Algebra:
+    """The symbols of one check, their signs, shapes and assumptions, and how to calculate with them."""
+
+    def __init__(self, check):
+        self.signs, self.matrices, self.forms = check["scalars"], check["matrices"], check["forms"]
+        names = [*self.signs, *self.matrices, *self.forms]
+        require(len({*names, *FUNCTIONS}) == len(names) + len(FUNCTIONS), "two symbols have one name")
+        require(all(sign in SIGNS for sign in self.signs.values()), f"signs are {', '.join(SIGNS)}")
+        square = [s[0] == s[1] if s[2:] == ["symmetric"] else s[2:] == [] for s in self.matrices.values()]
+        require(all(square), "a shape is rows, columns, and perhaps symmetric")
+        self.quotients, self.rules, self.gaps, self.known, self.moved = [], [], [], {}, {}
+        equations = [[read(side) for side in pair] for a in check["assumptions"] for pair in a["equations"]]
+        self.meaning = {left: right for left, right in equations if left in self.signs}
+        require(len(self.meaning) == sum(left in self.signs for left, _ in equations), "a scalar is defined twice")
+        spaces = [*self.matrices.items(), *self.forms.items()]
+        self.shapes = {name: tuple(self.scalar(read(d)) for d in shape[:2]) for name, shape in spaces}
+        sizes = set().union(*(names_in(read(d)) for _, shape in spaces for d in shape[:2]))
+        require(all(self.signs[size] == "dimension" for size in sizes), "a shape is not made of dimensions")
+        self.nonzero = [self.scalar(read(text)) for text in check["nonzero"]]
+        for left, right in equations:
+            if left not in self.signs:
+                self.assume(*self.value(left), *self.value(right))
+
+    # Signs: 1 for positive, 0 for non-negative, -9 for not known.
+    def sign_of(self, what, exponent):
+        declared = self.signs[what[1]] if what[0] == "s" else None
+        if declared in ("positive", "dimension") or (what[0] == "inv" and self.sign(self.quotients[what[1]]) == 1):
+            return 1
+        return 0 if (declared == "nonnegative" and exponent > 0) or exponent % 2 == 0 else -9
+
+    def sign(self, polynomial):
+        signs = [min([1 if value > 0 else -9, *(self.sign_of(*p) for p in key)]) for key, value in polynomial.items()]
+        return -9 if -9 in signs else max(signs, default=0)
+
+    def nonnegative(self, tree):
+        """Whether a tree is non-negative: by its structure, or expanded over a positive denominator."""
+        operation, *parts = tree if isinstance(tree, tuple) else ("",)
+        if (operation == "^" and parts[1] == 2) or (operation in ("*", "+", "/") and all(map(self.nonnegative, parts))):
+            return True
+        polynomial = self.reduced(self.scalar(tree))
+        cleared = self.cleared(polynomial) if all(self.sign(q) == 1 for q in self.quotients) else polynomial
+        return self.sign(cleared) >= 0
+
+    # Quotients
+    def inverse(self, polynomial):
+        require(all(u[0] in ("s", "inv") for key in polynomial for u, _ in key), "a trace in a denominator")
+        safe = any(self.sign(p) == 1 or p in self.nonzero for p in (polynomial, plus({}, polynomial, -1)))
+        require(polynomial and safe, "a denominator may vanish")
+        if len(polynomial) == 1 and all(u[0] == "s" for key in polynomial for u, _ in key):
+            return {tuple((u, -e) for u, e in key): 1 / value for key, value in polynomial.items()}
+        if polynomial not in self.quotients:
+            self.quotients.append(polynomial)
+        return unknown("inv", self.quotients.index(polynomial))
+
+    def raised(self, polynomial, exponent):
+        result, base = ONE, polynomial if exponent >= 0 else self.inverse(polynomial)
+        for _ in range(abs(int(exponent))):
+            result = times(result, base)
+        return result
+
+    def cleared(self, polynomial):
+        """Multiply by the denominators: zero exactly if the polynomial is."""
+        for i, divisor in reversed(list(enumerate(self.quotients))):
+            parts = list(split(polynomial, ("inv", i)))
+            top = max((exponent for exponent, _ in parts), default=0)
+            polynomial = added(times(rest, self.raised(divisor, top - exponent)) for exponent, rest in parts)
+        return polynomial
+
+    # Words
+    def flip(self, word):
+        return tuple((name, turned if self.matrices[name][2:] else not turned) for name, turned in reversed(word))
+
+    def turns(self, word):
+        return [w[i:] + w[:i] for w in (word, self.flip(word)) for i in range(len(word))]
+
+    def word(self, rows, word):
+        """Return a word as a matrix; what stands between two passages through dimension one is a scalar."""
+        bounds = [rows, *(self.shapes[name][not turned] for name, turned in word)]
+        thin, result = [i for i, dim in enumerate(bounds) if dim == ONE], ONE
+        for start, stop in zip(thin, thin[1:]):
+            result = times(result, unknown("tr", min(self.turns(word[start:stop]))))
+        return times(result, unknown("word", word[: thin[0]] + word[thin[-1] :] if len(thin) > 1 else word))
+
+    def product(self, rows, a, *others):
+        for b in others:
+            a = added(times(times(c, d), self.word(rows, v + w)) for v, c in words(a) for w, d in words(b))
+        return a
+
+    def transposed(self, matrix):
+        return added(times(c, unknown("word", self.flip(word))) for word, c in words(matrix))
+
+    def trace(self, dim, matrix):
+        result = {}
+        for word, c in words(matrix):
+            value = unknown("tr", min(self.turns(word))) if word else dim
+            for turned in [w for w in self.turns(word) if self.shapes[w[0][0]][w[0][1]] == ONE][:1]:
+                ((_, value),) = words(self.word(ONE, turned))
+            result = plus(result, times(c, value))
+        return result
+
+    def form(self, name, a, b):
+        pairs = ((times(c, d), sorted((v, w))) for v, c in words(a) for w, d in words(b))
+        return added(times(factor, unknown("form", name, *pair)) for factor, pair in pairs)
+
+    # Trees: value() returns (shape, polynomial); the shape of a scalar is None.
+    def scalar(self, tree, shape=None):
+        found, polynomial = self.value(tree)
+        require(found == shape, "a matrix of another shape, or in the place of a scalar")
+        return polynomial
+
+    def value(self, tree):
+        if isinstance(tree, Fraction):
+            return None, plus({}, {(): tree})
+        if isinstance(tree, str):
+            if tree in self.signs:
+                return self.value(self.meaning[tree]) if tree in self.meaning else (None, unknown("s", tree))
+            require(tree in self.matrices, f"{tree} is not declared")
+            return self.shapes[tree], plus(self.word(self.shapes[tree][0], ((tree, False),)), self.moved.get(tree, {}))
+        if tree[0] == "call":
+            return self.call(*tree[1:])
+        if tree[0] == "^":
+            return None, self.raised(self.scalar(tree[1]), tree[2])
+        shape, a = self.value(tree[1])
+        if tree[0] == "T":
+            return shape[::-1], self.transposed(a)
+        other, b = self.value(tree[2])
+        if tree[0] in "+-":
+            require(shape == other, "a sum of different shapes")
+            return shape, plus(a, b, 1 if tree[0] == "+" else -1)
+        require(tree[0] == "*" or other is None, "division by a matrix")
+        if shape and other:
+            require(shape[1] == other[0], "a product whose shapes do not fit")
+            return (shape[0], other[1]), self.product(shape[0], a, b)
+        return shape or other, times(a, b if tree[0] == "*" else self.inverse(b))
+
+    def call(self, name, *parts):
+        if name == "sqrt":
+            require({parts[0]} & self.signs.keys() - self.meaning and self.signs[parts[0]] != "real", "no root of that")
+            return None, unknown("s", parts[0], exponent=Fraction(1, 2))
+        if name == "grad":
+            return self.gradient(*parts)
+        if name == "diff":
+            return self.derivative(parts[0], int(parts[1]), dict(zip(parts[2::2], parts[3::2])))
+        if name in self.forms:
+            return None, self.form(name, *(self.scalar(part, self.shapes[name]) for part in parts))
+        shapes, values = zip(*map(self.value, parts))
+        if name == "tr":
+            require(shapes[0] and shapes[0][0] == shapes[0][1], "the trace of what is not square")
+            return None, self.trace(shapes[0][0], values[0])
+        require(name in ("id", "zero") and not any(shapes), f"{name} is no function of these")
+        return (values[0], values[-1]), self.word(values[0], ()) if name == "id" else {}
+
+    def derivative(self, tree, order, along):
+        """Return order! times the coefficient of step^order after X -> X + step E."""
+        step, before = ("step", len(self.moved)), self.moved
+        moves = {name: times(unknown(*step), self.scalar(by, self.shapes[name])) for name, by in along.items()}
+        self.moved = before | moves
+        shape, value = self.value(tree)
+        self.moved = before
+        for factor in range(2, order + 1):
+            value = plus({}, value, factor)
+        return shape, added(rest for exponent, rest in split(value, step) if exponent == order)
+
+    def gradient(self, tree, name):
+        """Return the matrix Y whose inner product tr(E^T Y) with any direction E is the derivative along it."""
+        require(not self.matrices[name][2:], "a gradient in a symmetric matrix")
+        self.matrices["?"], self.shapes["?"], result = self.matrices[name], self.shapes[name], {}
+        for key, value in self.derivative(tree, 1, {name: "?"})[1].items():
+            (what,) = [u for u, _ in key if u[0] == "tr" and "?" in dict(u[1])]
+            (turned,) = {w for w in self.turns(what[1]) if w[0] == ("?", True)}
+            part = times(unknown(*what, exponent=-1), self.word(self.shapes[name][0], turned[1:]))
+            result = plus(result, times({key: value}, part))
+        del self.matrices["?"]
+        return self.shapes[name], result
+
+    # Assumptions: rewriting from left to right
+    def assume(self, shape, left, other, right):
+        if shape == (ONE, ONE) and other in (None, shape):
+            left, right, shape, other = self.trace(ONE, left), self.trace(ONE, right) if other else right, None, None
+        require(shape == other and list(left.values()) == [1], "an assumption is not word = matrix of its shape")
+        (((what, exponent), *rest),) = left
+        require(not rest and exponent == 1 and what[0] in ("tr", "word") and what[1], "an assumption rewrites one word")
+        gap = plus(left, right, -1)
+        self.known |= {what: right} if what[0] == "tr" else {}
+        self.gaps.append(self.trace(shape[1], self.product(shape[1], self.transposed(gap), gap)) if shape else gap)
+        if shape:
+            self.rules += [(what[1], shape, right), (self.flip(what[1]), shape[::-1], self.transposed(right))]
+
+    def rewritten(self, what):
+        """Return what an unknown becomes by the first assumption that applies, or None."""
+        for i, word in enumerate(what[2:] if what[0] == "form" else ()):
+            if (new := self.rewritten(("word", word))) is not None:
+                return self.form(what[1], new, unknown("word", what[3 - i]))
+        for left, (rows, _), right in self.rules if what[0] in ("word", "tr") else ():
+            word, size = what[1], len(left)
+            for i in range(len(word)):
+                turned = word[i:] + word[:i]
+                if what[0] == "tr" and turned[:size] == left:
+                    return self.trace(rows, self.product(rows, right, unknown("word", turned[size:])))
+                if what[0] == "word" and word[i : i + size] == left:
+                    before, after = unknown("word", word[:i]), unknown("word", word[i + size :])
+                    return self.product(self.shapes[word[0][0]][word[0][1]], before, right, after)
+        return None
+
+    def reduced(self, polynomial):
+        for _ in range(4000):
+            for what in sorted({u for key in polynomial for u, _ in key}):
+                if what not in self.known:
+                    self.known[what] = self.rewritten(what)
+                if (new := self.known[what]) is not None:
+                    polynomial = added(times(rest, self.raised(new, e)) for e, rest in split(polynomial, what))
+                    break
+            else:
+                return polynomial
+        raise ValueError("the assumptions rewrite without end")
+
+    def vanishes(self, tree):
+        return not self.cleared(self.reduced(self.value(tree)[1]))
+
+    # Values at a witness
+    def multiplied(self, word, values):
+        matrix = None
+        for name, turned in word:
+            b = list(zip(*values[name])) if turned else values[name]
+            matrix = [[sum(x * y for x, y in zip(row, c)) for c in zip(*b)] for row in matrix] if matrix else b
+        return matrix
+
+    def number(self, what, values):
+        kind, of = what[:2]
+        if kind in ("s", "inv"):
+            return values[of] if kind == "s" else 1 / self.at(self.quotients[of], values)
+        if kind == "tr":
+            return sum(row[i] for i, row in enumerate(self.multiplied(of, values)))
+        a, b = (self.multiplied(word, values) for word in what[2:])
+        return sum(weight * inner(m, a) * inner(m, b) for weight, m in values[of])
+
+    def at(self, polynomial, values):
+        total = 0
+        for key, value in polynomial.items():
+            for what, exponent in key:
+                value *= self.number(what, values) ** exponent
+            total += value
+        return total
+
+    def witness(self, values, premises):
+        """Require that declarations, assumptions and hypotheses hold at given values."""
+        for name, sign in self.signs.items():
+            require(SIGNS[sign](values[name]) and self.at(self.scalar(name), values) == values[name], name)
+        for name, shape in self.matrices.items():
+            flipped = [list(column) for column in zip(*values[name])]
+            fits = [len(flipped[0]), len(flipped)] == [self.at(dim, values) for dim in self.shapes[name]]
+            require(fits and (not shape[2:] or flipped == values[name]), f"the witness of {name} has another shape")
+        require(not any(self.at(gap, values) for gap in self.gaps), "an assumption fails at the witness")
+        require(all(self.at(divisor, values) for divisor in self.nonzero), "a denominator vanishes at the witness")
+        for p in premises:
+            gap = self.at(self.scalar(("-", read(p["rhs"]), read(p["lhs"]))), values)
+            require(gap == 0 if p["relation"] == "==" else gap >= 0, "a hypothesis fails at the witness")
+
+
+def inner(a, b):
+    return sum(x * y for p, q in zip(a, b) for x, y in zip(p, q))
+
+
+def exact(value):
+    return list(map(exact, value)) if isinstance(value, list) else Fraction(value)
+
+
+def shown(check):
+    """Require that a check follows from its own assumptions and premises."""
+    algebra, premises = Algebra(check), check.get("premises", {})
+    rest, relation = ("-", read(check["rhs"]), read(check["lhs"])), check["relation"]
+    require(relation in KINDS.get(check["kind"], ()), f"{check['kind']} with {relation}")
+    if check["kind"] == "scalar" and relation == "<=":
+        rest = ("-", rest, read(check["sign"]))
+        require(algebra.nonnegative(rest[2]), f"{check['sign']} is not provably >= 0")
+    for name, p in premises.items():
+        same = all(algebra.vanishes(("-", read(p[side]), read(check[side]))) for side in ("lhs", "rhs"))
+        require(p["source"] or p["facts"] or not same, f"the hypothesis {name} is the conclusion")
+    for term in check.get("proof", []) if relation == "<=" else ():
+        tree, used = read(term["coefficient"]), [premises[f["premise"]] for f in term["factors"] if "premise" in f]
+        require(check["kind"] != "sos" or not used, "not only squares")
+        require(any(p["relation"] == "==" for p in used) or algebra.nonnegative(tree), f"{term} may be negative")
+        for p in used:
+            tree = ("*", tree, ("-", read(p["rhs"]), read(p["lhs"])))
+        for of in [read(factor["square"]) for factor in term["factors"] if "square" in factor]:
+            tree = ("*", tree, ("call", "tr", ("*", ("T", of), of)) if algebra.value(of)[0] else ("^", of, 2))
+        rest = ("-", rest, tree)
+    require(algebra.vanishes(rest), "what has to vanish does not")
+    if premises or check["assumptions"]:
+        algebra.witness({name: exact(value) for name, value in check["witness"].items()}, premises.values())
+
+
+def taken(check, *skipped):
+    """Return the equations and inequalities that a check takes for granted."""
+    found = {(read(a), "==", read(b)) for part in check["assumptions"] for a, b in part["equations"]}
+    kept = [p for p in check.get("premises", {}).values() if not any(p[key] for key in skipped)]
+    return found | {(read(p["lhs"]), p["relation"], read(p["rhs"])) for p in kept}
+
+
+def sourced(check, checks, judge):
+    """Require that what a check takes from others is theirs, and that its label says what it rests on."""
+    facts, assumed = [], [a["name"] for a in check["assumptions"]]
+    for name, p in check.get("premises", {}).items():
+        facts += p["facts"]
+        if p["source"] is None:
+            assumed.append(f"{name} [{', '.join(p['facts'])}]" if p["facts"] else name)
+            continue
+        require(judge(p["source"]) is None, f"{p['source']}, which it uses, is refused")
+        source = checks[p["source"]]
+        same = all(p[part] == source[part] for part in ("lhs", "relation", "rhs"))
+        require(same and set(source["facts"]) <= set(p["facts"]), f"{p['source']} does not say that")
+        own, other = ({**c["scalars"], **c["matrices"], **c["forms"]} for c in (check, source))
+        require(all(own[s] == other[s] for s in own.keys() & other), f"{p['source']} has other symbols")
+        made = taken(source, "facts", "source") <= taken(check) and not source["under"]
+        require(made or p["source"] in check["under"], f"{p['source']} assumes more")
+    assumed += [name for source in check["under"] for name in checks[source]["assumed"]]
+    require({*assumed} == {*check["assumed"]} and {*facts} == {*check["facts"]}, "the label is not what is used")
+
+
+def verdicts(document):
+    """Return for each exported check None if it is accepted, the reason if it is refused."""
+    checks, found = {check["id"]: check for check in document["checks"]}, {}
+    require(len(checks) == len(document["checks"]), "two checks have one name")
+
+    def judge(name):
+        if name not in found:
+            found[name] = "the proof goes in a circle"
+            try:
+                proved_by = {fact: document["facts"][fact][2] for fact in checks[name]["facts"]}
+                require({*proved_by.values()} <= {"", *(n.split(".")[0] for n in checks)}, "no proof of a fact")
+                under = f" UNDER {', '.join(fact for fact, by in proved_by.items() if not by)}"
+                require(checks[name]["strength"] == "PROVED" + under * ("" in proved_by.values()), "another strength")
+                shown(checks[name])
+                found[name] = sourced(checks[name], checks, judge)
+            except Exception as error:
+                found[name] = f"{type(error).__name__}: {error}"
+        return found[name]
+
+    return {name: judge(name) for name in checks}
+
+
+def main(path):
+    with open(path, encoding="utf-8") as file:
+        found = verdicts(json.load(file))
+    refused = [f"REFUSED {name}: {reason}" for name, reason in found.items() if reason]
+    print(*refused, f"{len(found) - len(refused)} of {len(found)} checks accepted", sep="\n")
+    return int(bool(refused))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else __file__.replace("verify.py", "proofs.json")))

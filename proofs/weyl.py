@@ -1,0 +1,129 @@
+"""A perturbation moves each singular value by no more than its spectral norm.
+
+Statement
+---------
+sigma_i(X) <= sigma_i(Y) + ||X - Y||_2 for every i; with X and Y exchanged, the absolute value of the difference. If
+rank Y < i, sigma_i(X) <= ||X - Y||_2.
+
+Assumptions
+-----------
+w is a unit vector in the span of the first i right singular vectors of X and orthogonal to the first i - 1 of Y; that
+it exists (i unknowns, i - 1 equations) is not checked here. Then |Y w| <= b = sigma_i(Y), |(X - Y) w| <= d = ||X -
+Y||_2, both positive.
+
+Source
+------
+Weyl, Math. Ann. 71 (1912).
+
+Idea
+----
+a <= |X w| <= |Y w| + |(X - Y) w| <= b + d, as squares.
+
+Checks
+------
+from_below : PROVED
+weyl : PROVED
+rank_deficient : PROVED
+
+Used by
+-------
+No file of the package directly.
+"""
+
+from fractions import Fraction
+from random import Random
+
+from lorasolve.symbolic import (
+    Inequality,
+    Square,
+    SumOfSquares,
+    Theorem,
+    Values,
+    annihilated,
+    assume,
+    dims,
+    dropped,
+    eye,
+    hypothesis,
+    matrix,
+    mutant,
+    orthonormal,
+    run_module,
+    scalars,
+    square,
+    vector,
+)
+from lorasolve.symbolic import rational as ra
+
+m, n, i = dims("m n i")
+a, b, d = scalars("a b d")
+P, Q, Sigma, C = matrix("P", m, i), matrix("Q", n, i), matrix("Sigma", i, i, symmetric=True), matrix("C", i, i)
+X, Y, c, w = matrix("X", m, n), matrix("Y", m, n), vector("c", i), vector("w", n)
+
+
+def _above(values: Values, rng: Random) -> None:
+    """Choose diagonal Sigma and C with s^2 = a^2 + c^2, from s = a (x + 1/x)/2."""
+    ratios = [Fraction(rng.randint(1, 4), rng.randint(1, 3)) for _ in values["Sigma"]]
+    values["Sigma"] = ra.diagonal([values[a] * (x + 1 / x) / 2 for x in ratios])
+    values["C"] = ra.diagonal([values[a] * (x - 1 / x) / 2 for x in ratios])
+
+
+LEFT, RIGHT, UNIT = orthonormal(P), orthonormal(Q), orthonormal(c)
+LARGE = assume("Sigma^2 = a^2 I + C C^T", (Sigma @ Sigma, a**2 * eye(i) + C @ C.T), impose=_above)
+STRETCHED = hypothesis("a <= |X w|", a**2, square(X @ w))
+SMALL = hypothesis("|Y w| <= b", square(Y @ w), b**2)
+NEAR = hypothesis("|(X - Y) w| <= d", square((X - Y) @ w), d**2)
+KERNEL = annihilated(Y, right=(w,))
+LINE = {X: [[2]], Y: [[1]], w: [[1]], a: 2, b: 1, d: 1}
+
+CHECKS = (
+    SumOfSquares(
+        "from_below",
+        "sigma_i(X)^2 = a^2 <= |X Q c|^2 for a unit vector c: all i values of the part of X on Q are at least a.",
+        a**2,
+        square(P @ Sigma @ Q.T @ Q @ c),
+        proof=[1 * Square(C.T @ c)],
+        given=(LEFT, RIGHT, UNIT, LARGE),
+        mutants=(
+            mutant("constant", "2 a^2", {P: [[1]], Q: [[1]], Sigma: [[1]], C: [[0]], c: [[1]], a: 1}, lhs=2 * a**2),
+            mutant("sign", "a^2 >= |X Q c|^2", lhs=square(P @ Sigma @ Q.T @ Q @ c), rhs=a**2),
+            dropped(LARGE),
+        ),
+    ),
+    Inequality(
+        "weyl",
+        "a^2 <= (b + d)^2, that is sigma_i(X) <= sigma_i(Y) + ||X - Y||_2.",
+        a**2,
+        (b + d) ** 2,
+        proof=[
+            STRETCHED,
+            1 / (b * d) * Square(d * Y @ w - b * (X - Y) @ w),
+            (1 + d / b) * SMALL,
+            (1 + b / d) * NEAR,
+        ],
+        mutants=(
+            mutant("constant", "(b + d/2)^2", LINE, rhs=(b + d / 2) ** 2),
+            mutant("sign", "(b - d)^2", LINE, rhs=(b - d) ** 2),
+            dropped(SMALL, {X: [[2]], Y: [[1]], w: [[1]], a: 2, b: "1/2", d: 1}),
+            dropped(NEAR, {X: [[2]], Y: [[1]], w: [[1]], a: 2, b: 1, d: "1/2"}),
+        ),
+    ),
+    Inequality(
+        "rank_deficient",
+        "Y w = 0: a^2 <= d^2, that is sigma_i(X) <= ||X - Y||_2 for rank Y < i.",
+        a**2,
+        d**2,
+        proof=[STRETCHED, NEAR],
+        given=(KERNEL,),
+        mutants=(
+            mutant("constant", "d^2/2", {X: [[1]], Y: [[0]], w: [[1]], a: 1, d: 1}, rhs=d**2 / 2),
+            mutant("sign", "-d^2", {X: [[1]], Y: [[0]], w: [[1]], a: 1, d: 1}, rhs=-(d**2)),
+            dropped(KERNEL, {X: [[2]], Y: [[1]], w: [[1]], a: 2, d: 1}),
+        ),
+    ),
+)
+
+THEOREM = Theorem(__doc__, CHECKS)
+
+if __name__ == "__main__":
+    raise SystemExit(run_module("weyl", THEOREM))

@@ -1,0 +1,112 @@
+"""The kernels on disk: damage, no place to write, two ways of compiling, and the same bits in every process."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+# One kernel with threads and one caller, as small as can be; its answer is 3 n.
+SUMS = """
+import numpy as np
+from numba import prange
+from lorasolve.kernels._jit import compile_seconds, kernel
+
+@kernel(parallel=True)
+def fill(out):
+    for k in prange(out.size):
+        out[k] = 3.0
+
+@kernel()
+def total(out):
+    fill(out)
+    return out.sum()
+
+print(total(np.empty(7)), compile_seconds() > 0)
+"""
+
+ALS = """
+import numpy as np, lorasolve as ls
+rng = np.random.default_rng(0)
+rows, cols = np.nonzero(rng.random((40, 30)) < 0.5)
+f = ls.objectives.MatrixCompletion(rows, cols, rng.standard_normal(rows.size), (40, 30))
+print(ls.solve(ls.Problem(f, 3, 0.2), "als", stop=ls.StoppingRule(max_iter=9)).theta.tobytes().hex())
+"""
+
+FORK = """
+import multiprocessing, numba
+def of_five(_):
+    return total(np.empty(5))
+total(np.empty(7))
+print(numba.threading_layer())
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    print(pool.map_async(of_five, range(3)).get(timeout=60))
+"""
+
+
+def run(program: str, **environment: str | None) -> tuple[str, str]:
+    """Return what a fresh interpreter prints to stdout and to stderr."""
+    merged = os.environ | environment
+    process = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+        env={key: value for key, value in merged.items() if value is not None},
+    )
+    return process.stdout, process.stderr
+
+
+def warned(remarks: str) -> int:
+    return remarks.count("UserWarning")
+
+
+def test_later_processes_load_what_the_first_compiled(tmp_path: pathlib.Path) -> None:
+    assert run(SUMS, LORASOLVE_CACHE_DIR=str(tmp_path)) == ("21.0 True\n", "")
+    assert run(SUMS, LORASOLVE_CACHE_DIR=str(tmp_path)) == ("21.0 False\n", "")
+
+
+def test_damage_is_reported_once_and_mended(tmp_path: pathlib.Path) -> None:
+    run(SUMS, LORASOLVE_CACHE_DIR=str(tmp_path))
+    cut, flipped = (path for path in tmp_path.rglob("*") if path.is_file())
+    cut.write_bytes(cut.read_bytes()[:-1])
+    content = bytearray(flipped.read_bytes())
+    content[len(content) // 2] ^= 1
+    flipped.write_bytes(content)
+    text, remarks = run(SUMS, LORASOLVE_CACHE_DIR=str(tmp_path))
+    assert (text, warned(remarks)) == ("21.0 True\n", 1)
+    assert "is damaged and made anew" in remarks
+    assert run(SUMS, LORASOLVE_CACHE_DIR=str(tmp_path)) == ("21.0 False\n", "")
+
+
+def test_no_place_to_write_is_said_once(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "file").write_text("")
+    text, remarks = run(SUMS, LORASOLVE_CACHE_DIR=str(tmp_path / "file"))
+    assert (text, warned(remarks)) == ("21.0 True\n", 1)
+    assert "cannot be written (Not a directory)" in remarks
+
+
+def test_the_folder_needs_no_home(tmp_path: pathlib.Path) -> None:
+    """Without HOME the table of users is asked, which here has no entry for anybody."""
+    nobody = "import pwd\ndef unknown(*key): raise KeyError\npwd.getpwuid = pwd.getpwnam = unknown\n" + SUMS
+    without = {"LORASOLVE_CACHE_DIR": None, "HOME": None, "XDG_CACHE_HOME": None}
+    text, remarks = run(nobody, **without)
+    assert (text, warned(remarks)) == ("21.0 True\n", 1)
+    assert "no home folder" in remarks
+    assert run(nobody, **without | {"XDG_CACHE_HOME": str(tmp_path)}) == ("21.0 True\n", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["lorasolve"]
+
+
+def test_a_forked_child_runs_on_one_thread_and_says_so(tmp_path: pathlib.Path) -> None:
+    text, remarks = run(SUMS + FORK, LORASOLVE_CACHE_DIR=str(tmp_path))
+    first, layer, answers = text.splitlines()
+    assert (first, answers) == ("21.0 True", "[15.0, 15.0, 15.0]")
+    if layer == "omp":
+        assert 1 <= warned(remarks) <= 2  # once for each child
+        assert "forked from one that had used threads" in remarks
+
+
+def test_als_gives_the_same_bits_to_the_process_that_compiles(tmp_path: pathlib.Path) -> None:
+    texts = [run(ALS, LORASOLVE_CACHE_DIR=str(tmp_path))[0] for _ in range(2)]
+    assert len(texts[0]) > 100
+    assert texts[0] == texts[1]

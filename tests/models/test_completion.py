@@ -1,0 +1,149 @@
+"""Completion models against closed forms, and their files against what a reader may meet."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import numpy as np
+import pytest
+
+import lorasolve as ls
+from lorasolve.cli import main
+from lorasolve.io import Ratings
+from lorasolve.models import CompletionModel, fit_completion
+
+
+def everything(M):
+    """All entries of a matrix, with text labels whose order is not that of the rows."""
+    m, n = M.shape
+    rows, cols = (part.ravel() for part in np.indices(M.shape))
+    return Ratings(rows, cols, M.ravel(), np.array([f"u{i:02}" for i in range(m)]), np.arange(100, 100 + n))
+
+
+def test_full_data_are_soft_thresholded() -> None:
+    M = np.random.default_rng(0).standard_normal((7, 5)) + 3.0
+    mean = M.mean()
+    P, s, Qt = np.linalg.svd(M - mean, full_matrices=False)
+    expected = mean + (P * np.maximum(s - 0.8, 0.0)) @ Qt
+    ratings = everything(M)
+    fitted = fit_completion(ratings, 0.8, tol=1e-10)
+    model = fitted.model
+    predicted = model.predict(model.row_labels[ratings.rows], model.col_labels[ratings.cols]).reshape(M.shape)
+    np.testing.assert_allclose(predicted, expected, atol=1e-6)
+    assert fitted.optimum.certificate.is_global
+
+
+def test_means_are_averages_rows_first() -> None:
+    ratings = Ratings(
+        np.array([0, 0, 1, 2]), np.array([0, 1, 1, 1]), np.array([1.0, 2.0, 4.0, 9.0]), np.arange(3), np.arange(2)
+    )
+    # A weight beyond the critical one leaves the means alone.
+    model = fit_completion(ratings, 1e3, "both").model
+    mean = 4.0
+    effects = np.array([1.5 - mean, 0.0, 5.0])
+    rest = ratings.values - mean - effects[ratings.rows]
+    columns = [rest[0], rest[1:].mean()]
+    assert model.rank == 0
+    np.testing.assert_allclose(model.row_effects, effects)
+    np.testing.assert_allclose(model.col_effects, columns)
+    # An unknown row has no effect, an unknown column neither.
+    np.testing.assert_allclose(model.predict([77, 0, 77], [1, 88, 88]), [mean + columns[1], mean + effects[0], mean])
+
+
+def test_fold_in_gives_training_rows_back() -> None:
+    rng = np.random.default_rng(1)
+    M = rng.standard_normal((20, 2)) @ rng.standard_normal((2, 12)) + rng.standard_normal((20, 1))
+    seen = rng.random(M.shape) < 0.6
+    rows, cols = np.nonzero(seen)
+    model = fit_completion(Ratings(rows, cols, M[seen], np.arange(20), np.arange(12)), 0.5, "rows", tol=1e-12).model
+    effects, A = model.fold_in(np.where(seen, M, np.nan))
+    np.testing.assert_allclose(effects, model.row_effects, atol=1e-12)
+    np.testing.assert_allclose(A @ model.B.T, model.A @ model.B.T, atol=1e-5)
+
+
+def test_default_lam_is_a_tenth_of_the_critical_one() -> None:
+    M = np.random.default_rng(2).standard_normal((6, 4))
+    model = fit_completion(everything(M), means="none").model
+    assert model.lam == pytest.approx(0.1 * np.linalg.norm(M, 2))
+    problem = ls.Problem(ls.objectives.MatrixCompletion.from_dense(M), 2, 1.0)
+    assert problem.critical_lam() == pytest.approx(np.linalg.norm(M, 2))
+    assert fit_completion(everything(np.full((3, 3), 2.0))).model.predict(["u00"], [100]) == pytest.approx(2.0)
+
+
+def test_saved_models_predict_the_same(tmp_path) -> None:
+    rng = np.random.default_rng(3)
+    ratings = everything(rng.standard_normal((5, 4)))
+    model = fit_completion(ratings, 0.3, "both", clip=(-1.0, 1.0)).model
+    model.save(tmp_path / "model.npz")
+    again = CompletionModel.load(tmp_path / "model.npz")
+    pairs = (["u03", "u01", "nobody"], [101, 103, 101])
+    assert again.predict(*pairs).tolist() == model.predict(*pairs).tolist()
+    assert abs(again.predict(*pairs)).max() <= 1.0
+    assert (again.clip, again.means, again.lam) == (model.clip, model.means, model.lam)
+
+
+@pytest.mark.parametrize("change", ["kind", "A", "clip", "row_effects", None])
+def test_other_files_are_refused(tmp_path, change) -> None:
+    path = tmp_path / "model.npz"
+    fit_completion(everything(np.eye(3)), 0.3).model.save(path)
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    if change is None:
+        path.write_bytes(path.read_bytes()[:200])
+    else:
+        arrays[change] = np.zeros((1, 1)) if change != "kind" else np.array("other")
+        np.savez(path, **arrays)
+    with pytest.raises(ValueError, match=r"model\.npz"):
+        CompletionModel.load(path)
+
+
+def test_settings_out_of_range_are_named() -> None:
+    ratings = everything(np.eye(3))
+    for error, name, settings in [
+        (ValueError, "means", {"means": "all"}),
+        (ValueError, "clip", {"clip": (2.0, 1.0)}),
+        (ValueError, "lam", {"lam": 0.0}),
+        (TypeError, "lam", {"lam": "big"}),
+    ]:
+        with pytest.raises(error, match=f"^{name}"):
+            fit_completion(ratings, **settings)
+    model = fit_completion(ratings, 0.1).model
+    with pytest.raises(ValueError, match="one length"):
+        model.predict(["u00"], [100, 101])
+
+
+def test_from_dense_takes_nan_and_masks_as_not_observed() -> None:
+    M = np.array([[1.0, np.nan], [0.0, 4.0]])
+    masked = np.ma.array([[1.0, 7.0], [0.0, 4.0]], mask=[[False, True], [False, False]])
+    for given in (M, masked, M.tolist()):
+        made = ls.objectives.MatrixCompletion.from_dense(given)
+        assert list(zip(made.rows, made.cols, made.values)) == [(0, 0, 1.0), (1, 0, 0.0), (1, 1, 4.0)]
+    with pytest.raises(ValueError, match="no observed entry"):
+        ls.objectives.MatrixCompletion.from_dense([[np.nan]])
+    with pytest.raises(ValueError, match="2 dimensions"):
+        ls.objectives.MatrixCompletion.from_dense([1.0])
+
+
+def test_command_line_from_ratings_to_predictions(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(4)
+    M = 3 + rng.standard_normal((8, 1)) @ rng.standard_normal((1, 6))
+    seen = rng.random(M.shape) < 0.8
+    lines = [f"user{i},{j},{float(M[i, j])!r}" for i, j in zip(*np.nonzero(seen))]
+    (tmp_path / "ratings.csv").write_text("user,item,rating\n" + "\n".join(lines))
+    assert main(["complete", "ratings.csv", "--lam", "0.1", "--out", "model.npz", "--require-certificate"]) == 0
+    text, remarks = capsys.readouterr()
+    assert "global optimum: yes" in text
+    assert "written: model.npz" in remarks
+    i, j = (int(k[0]) for k in np.nonzero(~seen))
+    (tmp_path / "pairs.csv").write_text(f"user,item\nuser{i},{j}\nnobody,{j}\n")
+    assert main(["predict", "model.npz", "pairs.csv"]) == 0
+    text, remarks = capsys.readouterr()
+    rows = list(csv.DictReader(io.StringIO(text)))
+    expected = CompletionModel.load("model.npz").predict([f"user{i}", "nobody"], [j, j])
+    np.testing.assert_allclose([float(row["prediction"]) for row in rows], expected, rtol=1e-9)
+    assert float(rows[0]["prediction"]) == pytest.approx(M[i, j], abs=0.5)
+    assert "1 of 2 pairs" in remarks
+    assert main(["predict", "ratings.csv", "pairs.csv"]) == 2
+    assert main(["predict", "model.npz", "model.npz"]) == 2

@@ -1,0 +1,280 @@
+"""PEFT models, the Trainer and several processes; skipped without torch, transformers and peft."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+peft = pytest.importorskip("peft")
+
+from lorasolve.networks import (  # noqa: E402
+    CrossEntropy,
+    LoRAMonitor,
+    Network,
+    adapted_layers,
+    callback,
+    fine_tune,
+    judge,
+)
+
+torch.set_num_threads(1)
+LAM = 0.02
+N, LENGTH = 32, 8
+
+
+def bert(seed=0, dropout=0.1):
+    torch.manual_seed(seed)
+    config = transformers.BertConfig(
+        vocab_size=60,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=32,
+        max_position_embeddings=16,
+        num_labels=2,
+        initializer_range=0.3,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+    )
+    return transformers.BertForSequenceClassification(config)
+
+
+def adapted(rank=4, seed=0, dropout=0.1, **settings):
+    settings = {"target_modules": ["query", "value"], "lora_alpha": 2 * rank} | settings
+    return peft.get_peft_model(bert(seed, dropout), peft.LoraConfig(r=rank, **settings))
+
+
+def tokens(n=N, seed=0):
+    rng = np.random.default_rng(seed)
+    ids = torch.tensor(rng.integers(5, 60, (n, LENGTH)))
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": (ids[:, 0] > 30).long()}
+
+
+def batches(n=N, size=16):
+    whole = tokens(n)
+    return [{key: value[k : k + size] for key, value in whole.items()} for k in range(0, n, size)]
+
+
+def rows(n=N):
+    whole = tokens(n)
+    return [{key: value[k] for key, value in whole.items()} for k in range(n)]
+
+
+# ---------------------------------------------------------------------- layers
+def test_layers_of_peft_have_their_own_scaling_and_update():
+    model = adapted(rank_pattern={"layer.1.*value": 2}, use_rslora=True, lora_alpha=6)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter)
+    found = adapted_layers(model)
+    assert [layer.factors[0].shape[1] for layer in found] == [4, 4, 4, 2]
+    for layer in found:
+        A, B = layer.factors
+        delta = model.get_submodule(layer.name).get_delta_weight("default").detach().numpy()
+        np.testing.assert_allclose(layer.scale * A @ B.T, delta, atol=1e-5)
+
+
+def test_what_cannot_be_judged_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"query uses DoRA"):
+        adapted_layers(adapted(use_dora=True))
+    with pytest.raises(ValueError, match="embedding"):
+        adapted_layers(adapted(target_modules=["word_embeddings"]))
+    model = adapted()
+    model.add_adapter("second", peft.LoraConfig(r=2, target_modules=["query", "value"]))
+    with pytest.raises(ValueError, match=r"adapter: .* has several"):
+        adapted_layers(model)
+    with pytest.raises(ValueError, match="exactly 'second' has to be"):
+        adapted_layers(model, adapter="second")
+    model.set_adapter("second")
+    assert len(adapted_layers(model, adapter="second")) == 4
+    model = adapted()
+    model.merge_adapter()
+    with pytest.raises(ValueError, match="merged"):
+        adapted_layers(model)
+
+
+def test_the_network_evaluates_what_the_model_computes():
+    model = adapted().eval()
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    network = Network(model, CrossEntropy(), batches())
+    with torch.no_grad():
+        loss = model(**tokens()).loss
+    assert network.value(network.point) == pytest.approx(float(loss), rel=1e-5)
+
+
+def test_parts_trained_in_full_are_named_among_the_premises():
+    verdict = judge(adapted(task_type="SEQ_CLS"), CrossEntropy(), batches(), LAM)
+    assert "held fixed here though trained" in str(verdict) and "classifier" in str(verdict)
+
+
+def test_a_tokens_own_loss_is_a_sample_and_has_no_solved_tangent_problem():
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=40, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+    )
+    model = peft.get_peft_model(
+        transformers.BertForMaskedLM(config), peft.LoraConfig(r=2, target_modules=["query", "value"])
+    )
+    whole = tokens(8)
+    ids = whole["input_ids"] % 40
+    labels = torch.where(torch.arange(LENGTH) % 2 == 0, ids, -100)
+    data = [{"input_ids": ids, "attention_mask": whole["attention_mask"], "labels": labels}]
+    verdict = judge(model, CrossEntropy(), data, 0.01)
+    assert f"of {8 * LENGTH // 2} samples" in str(verdict)
+    with pytest.raises(ValueError, match=r"outputs \(n, K\)"):
+        fine_tune(model, CrossEntropy(), data, 0.05, max_calls=300, tangent_solve=True)
+
+
+# ---------------------------------------------------------------------- a transformer, from several starts
+@pytest.mark.slow
+def test_stationary_points_of_a_transformer_are_told_apart():
+    """Rank-deficient and dual feasible to 1e-7 each, and yet only one of them can be global."""
+    from lorasolve.papers.transformer_starts import TransformerStarts
+
+    experiment = TransformerStarts()
+    (cell,) = experiment.cells(quick=True)
+    record = experiment.run(cell)
+    assert sum(end["kind"] == "tangent_optimal" for end in record["ends"]) >= 2
+    assert "refuted" in record["among"]
+    assert min(pair["quotient"] for pair in record["pairs"]) < 0.0
+    assert all(claim.holds for claim in experiment.claims([record]))
+
+
+# ---------------------------------------------------------------------- monitor
+def plain_loop(model, monitor, steps, lr, penalty=None, decoupled=0.0, cosine=False, best=torch.optim.Adam):
+    """Train on the whole batch; ``penalty`` is "after" the monitor has read, or in the "loss"."""
+    model.eval()
+    factors = [p for name, p in model.named_parameters() if "lora_" in name]
+    optimizer = best(factors, lr=lr, **({"weight_decay": decoupled} if decoupled else {}))
+    data = tokens()
+    for k in range(steps):
+        if cosine:
+            optimizer.param_groups[0]["lr"] = lr * 0.5 * (1 + math.cos(math.pi * k / steps))
+        optimizer.zero_grad()
+        loss = model(**data).loss
+        if penalty == "loss":
+            loss = loss + 0.5 * LAM * sum(p.square().sum() for p in factors)
+        loss.backward()
+        if monitor.step(model):
+            break
+        if penalty == "after":
+            for p in factors:
+                p.grad += LAM * p.detach()
+        optimizer.step()
+    return monitor
+
+
+def test_a_good_run_is_left_alone_and_lam_hat_finds_the_decay():
+    model = adapted()
+    monitor = LoRAMonitor(LAM, base=model, every=5, full_batch=True, ratio=4.0)
+    plain_loop(model, monitor, 400, 2e-2, penalty="after", cosine=True)
+    assert monitor.reason is None and monitor.warnings == []
+    first, last = monitor.history[0][1], monitor.history[-1][1]
+    assert monitor.lam_hat == pytest.approx(LAM, rel=0.05)
+    assert max(r.stationarity for r in last.values()) < 0.1 * max(r.stationarity for r in first.values())
+    assert max(r.mismatch for r in last.values()) < 1e-3
+    assert len(monitor.history) == 80
+
+
+def test_decoupled_decay_leaves_no_trace_in_the_gradients():
+    model = adapted()
+    monitor = LoRAMonitor(LAM, every=10)
+    plain_loop(model, monitor, 250, 2e-2, decoupled=LAM, best=torch.optim.AdamW)
+    assert abs(monitor.lam_hat) < 0.1 * LAM
+
+
+def test_a_penalty_that_is_in_the_loss_already_is_noticed():
+    monitor = plain_loop(adapted(), LoRAMonitor(LAM), 5, 1e-2, penalty="loss")
+    assert len(monitor.warnings) == 1 and "already contain the weight decay" in monitor.warnings[0]
+    assert plain_loop(adapted(), LoRAMonitor(LAM), 5, 1e-2, penalty="after").warnings == []
+
+
+def trainer(model, monitor, tmp_path, extra=(), **settings):
+    given = {
+        "output_dir": str(tmp_path),
+        "per_device_train_batch_size": N,
+        "max_steps": 12,
+        "learning_rate": 1e-2,
+        "report_to": "none",
+        "save_strategy": "no",
+        "logging_steps": 1,
+        "disable_tqdm": True,
+        "use_cpu": True,
+        "weight_decay": 0.0,
+        "max_grad_norm": 0.0,
+        "lr_scheduler_type": "constant",
+    }
+    arguments = transformers.TrainingArguments(**(given | settings))
+    made = transformers.Trainer(model, arguments, train_dataset=rows(), callbacks=[callback(monitor), *extra])
+    made.train()
+    return made
+
+
+def test_a_step_that_is_too_large_stops_and_names_the_layer(tmp_path, capsys):
+    model = adapted()
+    monitor = LoRAMonitor(base=model)
+    made = trainer(model, monitor, tmp_path, learning_rate=1.0, max_steps=40)
+    assert made.state.global_step <= 5
+    assert "loud" in monitor.reason
+    assert "self.query" in monitor.reason or "self.value" in monitor.reason
+    assert "lora/max_spectral" in capsys.readouterr().out
+
+
+def test_not_a_number_stops_at_once(tmp_path):
+    class Break(transformers.TrainerCallback):
+        def on_step_begin(self, args, state, control, model=None, **kw):
+            if state.global_step == 2:
+                with torch.no_grad():
+                    next(p for name, p in model.named_parameters() if "lora_A" in name)[0, 0] = math.nan
+
+    monitor = LoRAMonitor()
+    made = trainer(adapted(), monitor, tmp_path, extra=[Break()])
+    assert made.state.global_step == 3
+    assert "non-finite" in monitor.reason
+    assert all(math.isfinite(entry["loss"]) for entry in made.state.log_history if "loss" in entry)
+
+
+def test_the_trainer_and_a_plain_loop_give_one_history(tmp_path):
+    model = adapted(dropout=0.0)
+    by_trainer = LoRAMonitor(LAM)
+    trainer(model, by_trainer, tmp_path, max_steps=5, optim="sgd")
+    model = adapted(dropout=0.0)
+    by_hand = LoRAMonitor(LAM)
+    model.train()
+    factors = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(factors, lr=1e-2)
+    for _ in range(5):
+        optimizer.zero_grad()
+        model(**tokens()).loss.backward()
+        by_hand.step(model)
+        optimizer.step()
+    assert [step for step, _ in by_trainer.history] == [step for step, _ in by_hand.history]
+    for (_, one), (_, two) in zip(by_trainer.history, by_hand.history):
+        assert one.keys() == two.keys()
+        for name in one:
+            assert one[name].spectral == pytest.approx(two[name].spectral, rel=1e-3, abs=1e-9)
+            assert one[name].grad == pytest.approx(two[name].grad, rel=1e-3)
+
+
+def test_a_monitor_is_written_as_json(tmp_path):
+    monitor = plain_loop(adapted(), LoRAMonitor(LAM), 2, 1e-2)
+    monitor.save(tmp_path / "run.json")
+    stored = json.loads((tmp_path / "run.json").read_text())
+    assert stored["gradients"].startswith("minibatch") and len(stored["history"]) == 2
+    assert len(stored["history"][0]["layers"]) == 4
+
+
+# ---------------------------------------------------------------------- checkpointing
+def test_gradient_checkpointing_changes_nothing():
+    model = adapted()
+    plain = judge(model, CrossEntropy(), batches(), LAM)
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model.train()
+    assert pytest.approx(plain.F, rel=1e-12) == judge(model, CrossEntropy(), batches(), LAM).F

@@ -1,0 +1,482 @@
+"""Networks in torch: what is adapted, gradients, the token form, verdicts and training. Skipped without torch."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import lorasolve as ls  # noqa: E402
+from lorasolve.multi import MultiProblem  # noqa: E402
+from lorasolve.networks import (  # noqa: E402
+    CrossEntropy,
+    Network,
+    SquareLoss,
+    adapted_layers,
+    features,
+    fine_tune,
+    judge,
+    linearity,
+    linearize,
+    read_optimizer_state,
+    solve_tangent,
+    two_points,
+)
+
+torch.set_num_threads(1)
+LAM = 0.02
+
+
+class LoRALinear(torch.nn.Module):
+    """A module of one's own: a frozen linear layer beside two factors."""
+
+    def __init__(self, n, m, rank, scaling=2.0):
+        super().__init__()
+        self.linear = torch.nn.Linear(n, m).requires_grad_(False)
+        self.lora_A = torch.nn.Parameter(torch.randn(rank, n) / n**0.5)
+        self.lora_B = torch.nn.Parameter(torch.zeros(m, rank))
+        self.scaling = scaling
+
+    def forward(self, x):
+        return self.linear(x) + self.scaling * (x @ self.lora_A.T) @ self.lora_B.T
+
+
+class Net(torch.nn.Module):
+    """Two adapted layers over tokens that are then averaged, and a frozen head; dropout that has to be off."""
+
+    def __init__(self, rank=4, seed=0, classes=3, dropout=0.3, weight=1.0):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.first = LoRALinear(6, 7, rank, 2.0)
+        self.second = LoRALinear(7, 5, rank, 0.5)
+        self.drop = torch.nn.Dropout(dropout)
+        self.head = torch.nn.Linear(5, classes).requires_grad_(False)
+        for layer in (self.first, self.second):
+            layer.linear.weight *= weight
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.second(self.drop(torch.tanh(self.first(x))))).mean(1))
+
+
+def data(n=24, classes=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, 4, 6, generator=generator)
+    y = torch.randint(0, classes, (n,), generator=generator)
+    return [(x[:10], y[:10]), (x[10:], y[10:])]
+
+
+def factors(network, rank=4, seed=1, size=0.5):
+    rng = np.random.default_rng(seed)
+    return [(size * rng.standard_normal((m, rank)), size * rng.standard_normal((n, rank))) for m, n in network.shapes]
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A network at a stationary point."""
+    model = Net()
+    return model, fine_tune(model, CrossEntropy(), data(), LAM, max_calls=600, tangent_solve=True, second=True)
+
+
+# ---------------------------------------------------------------------- what is adapted
+def test_modules_of_ones_own_are_found_with_their_scaling():
+    found = adapted_layers(Net())
+    assert [(layer.name, layer.shape, layer.scale) for layer in found] == [
+        ("first", (7, 6), 2.0),
+        ("second", (5, 7), 0.5),
+    ]
+
+
+def test_plain_layers_are_found_by_name_and_others_refused():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2))
+    assert [layer.weight for layer in adapted_layers(model, "2")] == ["2.weight"]
+    with pytest.raises(ValueError, match="no linear layer is called query; there are 0, 2"):
+        adapted_layers(model, ("query",))
+    with pytest.raises(ValueError, match="has no LoRA layers"):
+        adapted_layers(model)
+    model[2].weight = torch.nn.Parameter(torch.ones(4, 3))
+    model[0].weight = model[2].weight
+    with pytest.raises(ValueError, match="tied"):
+        adapted_layers(model, "0")
+
+
+# ---------------------------------------------------------------------- gradients
+def test_gradients_are_those_of_finite_differences():
+    network = Network(Net(), CrossEntropy(), data())
+    at = factors(network)
+    X = [A @ B.T for A, B in at]
+    f, G = network.value_and_grad(X)
+    assert f == pytest.approx(network.value(at), rel=1e-12)
+    rng = np.random.default_rng(0)
+    D = [rng.standard_normal(shape) for shape in network.shapes]
+    h = 1e-5
+    ends = [network.value_and_grad([x + sign * h * d for x, d in zip(X, D)])[0] for sign in (1, -1)]
+    slope = sum(float(np.vdot(g, d)) for g, d in zip(G, D))
+    assert (ends[0] - ends[1]) / (2 * h) == pytest.approx(slope, rel=1e-6)
+
+
+def test_the_network_at_its_own_factors_is_the_model_itself():
+    model = Net().double().eval()
+    for layer in (model.first, model.second):
+        torch.nn.init.normal_(layer.lora_B)
+    network = Network(model, CrossEntropy(), data())
+    f, G = network.value_and_gradients(network.point)
+    batches = [(x.double(), y) for x, y in data()]
+    loss = sum(torch.nn.functional.cross_entropy(model(x), y, reduction="sum") for x, y in batches) / 24
+    assert f == pytest.approx(float(loss.detach()), rel=1e-12)
+    loss.backward()
+    for layer, g, (A, B) in zip((model.first, model.second), G, network.point):
+        np.testing.assert_allclose(g @ B, layer.lora_B.grad.numpy(), atol=1e-12)
+        np.testing.assert_allclose(g.T @ A, layer.lora_A.grad.numpy().T, atol=1e-12)
+
+
+def test_a_model_is_left_as_it_was():
+    model = Net().train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    judge(model, CrossEntropy(), data(), LAM)
+    assert model.training and model.drop.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert isinstance(model.first.linear.weight, torch.nn.Parameter)
+
+
+def test_bad_losses_and_data_are_refused():
+    model = Net()
+    with pytest.raises(ValueError, match="one loss a sample"):
+        judge(model, lambda net, b: torch.nn.functional.cross_entropy(net(b[0]), b[1]), data(), LAM)
+    with pytest.raises(TypeError, match="gone through more than once"):
+        judge(model, CrossEntropy(), iter(data()), LAM)
+    with pytest.raises(ValueError, match="there are none"):
+        judge(model, CrossEntropy(), [], LAM)
+    with pytest.raises(ValueError, match="two evaluations of the first batch differ"):
+        judge(model, lambda net, b: CrossEntropy()(net, b) + torch.rand(len(b[1])), data(), LAM)
+    with pytest.raises(ValueError, match="dtype"):
+        judge(model, CrossEntropy(), data(), LAM, dtype="bfloat16")
+    with pytest.raises(ValueError, match="lam_kind"):
+        judge(model, CrossEntropy(), data(), LAM, lam_kind="l1")
+    with pytest.raises(TypeError, match="model: expected"):
+        judge(None, CrossEntropy(), data(), LAM)
+
+
+# ---------------------------------------------------------------------- the token form
+@pytest.mark.parametrize("loss", [CrossEntropy(), SquareLoss()])
+def test_the_linearisation_has_the_value_and_gradient_of_the_network(loss):
+    batches = data() if loss.kind == "softmax" else [(x, torch.randn(len(x), 3)) for x, _ in data()]
+    network = Network(Net(), loss, batches)
+    at = factors(network)
+    ntk = linearize(network, at)
+    f, G = network.value_and_gradients(at)
+    ours, H = ntk.value_and_grad([A @ B.T for A, B in at])
+    assert ours == pytest.approx(f, rel=1e-12)
+    for g, h in zip(G, H):
+        np.testing.assert_allclose(g, h, atol=1e-12)
+    # To second order in a small step the two differ.
+    steps = [1e-3, 1e-4]
+    errors = []
+    for step in steps:
+        moved = [(np.hstack([A, step * A[:, ::-1]]), np.hstack([B, B])) for A, B in at]
+        errors.append(abs(network.value(moved) - ntk.factor_value(moved)))
+    assert errors[1] < 0.02 * errors[0]
+
+
+def test_what_has_no_token_form_is_refused():
+    class Normed(Net):
+        def __init__(self):
+            super().__init__()
+            self.norm = torch.nn.BatchNorm1d(5)
+            self.norm.eval = lambda: self.norm  # stays in training mode: samples interact
+            self.norm.train = lambda mode=True: self.norm
+
+        def forward(self, x):
+            hidden = self.second(torch.tanh(self.first(x))).mean(1)
+            mean, std = hidden.mean(0), hidden.std(0)
+            return self.head((hidden - mean) / std)
+
+    network = Network(Normed(), CrossEntropy(), data())
+    with pytest.raises(ValueError, match="samples of a batch interact"):
+        linearize(network, factors(network))
+    network = Network(Net(), CrossEntropy(), data())
+    with pytest.raises(ValueError, match="memory"):
+        linearize(network, factors(network), memory=1e3)
+    plain = Network(Net(), lambda net, b: CrossEntropy()(net, b), data())
+    with pytest.raises(ValueError, match="needs the outputs"):
+        linearize(plain, factors(plain))
+
+
+def test_a_layer_that_runs_twice_is_the_sum_of_both():
+    class Twice(Net):
+        def forward(self, x):
+            hidden = torch.tanh(self.second(torch.tanh(self.first(x))))
+            return self.head(torch.tanh(self.second(torch.nn.functional.pad(hidden, (0, 2)))).mean(1))
+
+    network = Network(Twice(), CrossEntropy(), data())
+    linearize(network, factors(network))  # refuses itself if its gradient is not the network's
+
+
+# ---------------------------------------------------------------------- verdicts
+def test_training_ends_tangent_optimal_and_says_what_that_is_not(trained):
+    _, best = trained
+    verdict = best.verdict
+    assert verdict.kind == "tangent_optimal"
+    assert verdict.certificate.relative_gap < 1e-4
+    assert verdict.solved.relative_gap < 1e-6
+    assert verdict.second.is_sosp
+    text = str(verdict)
+    assert text.index("premises:") < text.index("within")
+    assert "linearised at its own trained weights" in text
+    assert "bounds neither the network's global optimum nor its error on new data" in text
+    assert json.loads(json.dumps(verdict.to_dict()))["kind"] == "tangent_optimal"
+
+
+def test_trained_factors_are_in_the_model_and_a_checkpoint_goes_on(trained, tmp_path):
+    model, best = trained
+    again = judge(model, CrossEntropy(), data(), LAM)
+    assert pytest.approx(best.verdict.F, rel=1e-5) == again.F  # float32 parameters
+    path = tmp_path / "run.npz"
+    first = fine_tune(Net(), CrossEntropy(), data(), LAM, max_calls=30, checkpoint=path)
+    second = fine_tune(Net(), CrossEntropy(), data(), LAM, max_calls=30, checkpoint=path)
+    assert second.result.fun < first.result.fun
+    with pytest.raises(ValueError, match="another problem"):
+        fine_tune(Net(), CrossEntropy(), data(), 0.1, checkpoint=path)
+    path.write_bytes(b"no archive")
+    with pytest.raises(ValueError, match="cannot be read"):
+        fine_tune(Net(), CrossEntropy(), data(), LAM, checkpoint=path)
+
+
+def test_an_unfinished_run_is_not_converged():
+    assert fine_tune(Net(), CrossEntropy(), data(), LAM, max_calls=8).verdict.kind == "not_converged"
+
+
+def test_the_start_is_a_saddle_and_too_small_a_rank_is_named():
+    nothing = [(np.zeros((7, 2)), np.zeros((6, 2))), (np.zeros((5, 2)), np.zeros((7, 2)))]
+    at_zero = judge(Net(), CrossEntropy(), data(), LAM, factors=nothing)
+    assert at_zero.kind == "saddle" and "empty column" in at_zero.reason
+    lam = 0.02
+
+    def small():
+        return Net(rank=1, classes=5, weight=3.0)
+
+    found = fine_tune(small(), CrossEntropy(), data(40, 5), lam, max_calls=1500, grad_tol=1e-9)
+    assert found.verdict.kind == "rank_too_small", str(found.verdict)
+    layer = max(found.verdict.certificate.layers, key=lambda layer: layer.outside)
+    index = [each.name for each in found.verdict.certificate.layers].index(layer.name)
+    u, v = layer.direction
+    rate = (layer.outside - 1.0) * lam
+    network = Network(small(), CrossEntropy(), data(40, 5))
+    G = network.value_and_gradients(found.factors)[1][index]
+    assert float(u @ G @ v) - lam == pytest.approx(rate, rel=1e-6)
+    # The direction is downhill: a small step along -u v^T lowers F at that rate.
+    step = 1e-5
+    moved = [
+        (np.hstack([A, -step * u[:, None]]), np.hstack([B, v[:, None]])) if k == index else (A, B)
+        for k, (A, B) in enumerate(found.factors)
+    ]
+    before = found.verdict.F
+    problem = MultiProblem(network, 1, lam)
+    after = problem.factored_convex_value(*zip(*moved))
+    assert (before - after) / step == pytest.approx(rate, rel=1e-2)
+
+
+def test_without_a_penalty_there_is_no_statement(trained):
+    model, _ = trained
+    assert judge(model, CrossEntropy(), data(), 0.0).kind == "no_premise"
+    verdict = judge(model, CrossEntropy(), data(), LAM, lam_kind="decoupled")
+    assert verdict.kind == "no_premise" and "decoupled" in verdict.reason
+
+
+def test_adamw_is_never_called_optimal_however_small_its_gradient():
+    model = Net(dropout=0.0)
+    model.head.weight *= 10.0
+    batches = [(torch.randn(6, 4, 6, generator=torch.Generator().manual_seed(1)), torch.arange(6) % 3)]
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=2e-2, weight_decay=LAM)
+    for _ in range(250):
+        optimizer.zero_grad()
+        CrossEntropy()(model, batches[0]).mean().backward()
+        optimizer.step()
+    verdict = judge(model, CrossEntropy(), batches, LAM)
+    assert verdict.certificate.dual_norm < 0.5  # the data are interpolated ...
+    assert verdict.kind in ("not_converged", "loud")
+    assert verdict.relative_gap > 0.5
+    assert judge(model, CrossEntropy(), batches, LAM, lam_kind="decoupled").kind in ("no_premise", "loud")
+
+
+def test_non_finite_and_loud_points_are_named():
+    model = Net()
+    with torch.no_grad():
+        model.first.lora_B[0, 0] = math.nan
+    assert judge(model, CrossEntropy(), data(), LAM).kind == "non_finite"
+    model = Net()
+    with torch.no_grad():
+        model.first.lora_B.normal_(std=30.0)
+        model.second.lora_B.normal_(std=30.0)
+    verdict = judge(model, CrossEntropy(), data(), LAM)
+    assert verdict.kind == "loud" and "||W||_2" in verdict.reason
+
+
+def test_a_better_point_refutes(trained):
+    _, best = trained
+    for seed in range(5):
+        network = Network(Net(), CrossEntropy(), data())
+        start = MultiProblem(network, 4, LAM).unpaired(factors(network, seed=seed, size=1.0))
+        other = fine_tune(Net(), CrossEntropy(), data(), LAM, max_calls=600, init=start)
+        low, high = sorted([best.verdict, other.verdict], key=lambda verdict: verdict.F)
+        if high.kind == "tangent_optimal" and high.F - low.F > 1e-4 * low.F:
+            break
+    else:
+        pytest.skip("all starts ended at one value")
+    again = judge(Net(), CrossEntropy(), data(), LAM, factors=high.factors, others=[low])
+    assert again.kind == "refuted" and again.better == pytest.approx(low.F)
+    assert judge(Net(), CrossEntropy(), data(), LAM, factors=low.factors, others=[high]).kind == "tangent_optimal"
+    found = two_points(low.certificate, high.certificate)
+    assert found.refutes_convexity and found.stationarity < 1e-4
+
+
+def test_without_anything_to_gain_the_empty_update_is_optimal():
+    verdict = fine_tune(Net(), CrossEntropy(), data(), 1.0, max_calls=100).verdict
+    assert verdict.kind == "tangent_optimal"
+    assert all(layer.spectral < 1e-6 and layer.dual_norm < 1.0 for layer in verdict.certificate.layers)
+
+
+# ---------------------------------------------------------------------- convex: the last layer
+class Last(torch.nn.Module):
+    """A network whose last layer alone is adapted."""
+
+    def __init__(self, rank, seed=0):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.body = torch.nn.Linear(6, 8).requires_grad_(False)
+        self.out = LoRALinear(8, 6, rank, 1.0)
+
+    def forward(self, x):
+        return self.out(torch.tanh(self.body(x).mean(1)))
+
+
+def test_the_last_layer_is_global_and_agrees_with_the_convex_objective():
+    batches = data(60, 6)
+    model = Last(6)
+    lam = 0.02
+    best = fine_tune(model, CrossEntropy(), batches, lam, max_calls=800, tol=1e-6)
+    assert best.verdict.kind == "global", str(best.verdict)
+    (layer,) = best.verdict.certificate.layers
+    assert 1 < layer.rank < 6
+    rows = features(model, batches, embed=lambda net, b: torch.tanh(net.body(b[0]).mean(1)))
+    W0, shift = (part.detach().double().numpy() for part in (model.out.linear.weight, model.out.linear.bias))
+    labels = np.concatenate([y.numpy() for _, y in batches])
+    objective = ls.objectives.Softmax(np.c_[W0, shift], np.vstack([rows.Z, np.ones(60)]), labels)
+    A, B = best.factors[0]
+    f, G = objective.value_and_grad(A @ np.vstack([B, np.zeros((1, 6))]).T)
+    assert f == pytest.approx(best.verdict.certificate.f, rel=1e-12)
+    np.testing.assert_allclose(G[:, :-1], best.verdict.certificate.gradients[0], atol=1e-12)
+    small = fine_tune(Last(1), CrossEntropy(), batches, lam, max_calls=800)
+    assert small.verdict.kind == "rank_too_small", str(small.verdict)
+
+
+def test_features_make_the_head_of_a_plain_network():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 4))
+    x, y = torch.randn(30, 6), torch.randint(0, 4, (30,))
+    head = features(model, [(x[:20], y[:20]), (x[20:], y[20:])])
+    logits = model.double()(x.double())
+    f, _ = head.value_and_grad(np.zeros(head.shape))
+    assert f == pytest.approx(float(torch.nn.functional.cross_entropy(logits, y).detach()), rel=1e-6)
+    solved = ls.solve_convex(ls.Problem(head, 3, 0.05))
+    assert solved.certificate.is_global
+    with pytest.raises(ValueError, match="one row a sample"):
+        features(model, [(x, y)], embed=lambda net, b: b[0][None])
+
+
+def test_two_adapted_layers_in_a_row_are_never_called_global():
+    class Deep(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.first, self.second = LoRALinear(6, 5, 2), LoRALinear(5, 3, 2)
+
+        def forward(self, x):
+            return self.second(self.first(x.mean(1)))
+
+    verdict = fine_tune(Deep(), CrossEntropy(), data(), 0.05, max_calls=600).verdict
+    assert verdict.convex is None and verdict.kind != "global"
+
+
+def test_the_linearity_index_is_zero_for_a_linear_network():
+    network = Network(Last(2), CrossEntropy(), data(60, 6))
+    found = linearity(network, 0.05)
+    assert abs(found.index) < 1e-6
+    bent = linearity(Network(Net(), CrossEntropy(), data()), LAM)
+    assert bent.index > 1e-3 and "linearity index" in str(bent)
+
+
+def test_the_solved_tangent_gap_is_below_that_of_one_gradient(trained):
+    model, best = trained
+    network = Network(model, CrossEntropy(), data())
+    rough = [(1.05 * A, B) for A, B in best.factors]
+    verdict = judge(model, CrossEntropy(), data(), LAM, factors=rough)
+    solved = solve_tangent(linearize(network, rough), rough, LAM)
+    assert 0.0 < solved.gap <= verdict.certificate.gap
+
+
+# ---------------------------------------------------------------------- precision
+def test_half_precision_weights_are_judged_in_float32_and_said_so():
+    model = Net().to(torch.bfloat16)
+    verdict = judge(model, CrossEntropy(), data(), LAM, dtype="float32")
+    assert "stored in bfloat16, network evaluated in float32" in str(verdict)
+
+
+# ---------------------------------------------------------------------- several processes
+def share(rank, size, folder):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=size)
+    torch.set_num_threads(1)
+    verdict = judge(Net(), CrossEntropy(), [data()[rank]], LAM)
+    with open(f"{folder}/{rank}.json", "w") as file:
+        json.dump(verdict.to_dict(), file)
+    torch.distributed.destroy_process_group()
+
+
+def test_processes_that_share_the_data_give_the_verdict_of_all(tmp_path):
+    torch.multiprocessing.spawn(share, (2, str(tmp_path)), nprocs=2)
+    whole = judge(Net(), CrossEntropy(), data(), LAM).to_dict()
+    for rank in (0, 1):
+        found = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert "gathered over 2 processes" in found["premises"][0]
+        assert found["kind"] == whole["kind"]
+        assert found["certificate"]["F"] == pytest.approx(whole["certificate"]["F"], rel=1e-12)
+        assert found["relative_gap"] == pytest.approx(whole["relative_gap"], rel=1e-9)
+
+
+# ---------------------------------------------------------------------- optimizer.pt
+def test_the_optimizers_state_tells_its_decay(tmp_path):
+    parameter = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.AdamW([parameter], lr=2e-4, weight_decay=0.01)
+    for _ in range(5):
+        parameter.grad = torch.full((3,), 2.0)
+        optimizer.step()
+    torch.save(optimizer.state_dict(), tmp_path / "optimizer.pt")
+    found = read_optimizer_state(tmp_path)
+    assert found.horizon == pytest.approx(500_000)
+    assert (found.steps, found.adaptive, len(found.smoothed_gradients)) == (5, True, 1)
+    assert found.smoothed_gradients[0] == pytest.approx(2.0 * (1 - 0.9**5) * 3**0.5, rel=1e-6)
+    assert "decoupled" in str(found) and json.dumps(found.to_dict())
+    torch.save(torch.optim.SGD([parameter], lr=0.1).state_dict(), tmp_path / "plain.pt")
+    assert "no decay" in str(read_optimizer_state(tmp_path / "plain.pt"))
+
+
+def test_files_that_are_no_optimizers_state_are_refused(tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return (print, ("run",))
+
+    with pytest.raises(FileNotFoundError):
+        read_optimizer_state(tmp_path)
+    torch.save({"param_groups": [{"lr": Hostile()}]}, tmp_path / "hostile.pt")
+    torch.save([1, 2], tmp_path / "list.pt")
+    torch.save({"param_groups": [{}]}, tmp_path / "empty.pt")
+    (tmp_path / "noise.pt").write_bytes(b"\x80\x04noise")
+    hints = {"hostile": "readable", "list": "param_groups", "empty": "learning rate", "noise": "readable"}
+    for name, hint in hints.items():
+        with pytest.raises(ValueError, match=hint):
+            read_optimizer_state(tmp_path / f"{name}.pt")

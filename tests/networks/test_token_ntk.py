@@ -1,0 +1,191 @@
+"""The token form against dense features, and its convex optimum against the tangent certificate. NumPy only."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import lorasolve as ls
+from lorasolve.networks import LayerTokens, TokenNTK, solve_tangent, tangent_certificate, two_points
+from lorasolve.objectives import NTK
+
+SHAPES = ((6, 5), (4, 7), (5, 5))
+
+
+def tokens(rng, shapes=SHAPES, n_samples=9, n_outputs=2):
+    """Return layers with one to four tokens a sample, one sample without any in the first layer."""
+    layers = []
+    for k, (m, n) in enumerate(shapes):
+        owner = np.repeat(np.arange(n_samples), rng.integers(1, 5, n_samples))
+        owner = owner[owner != 3] if k == 0 else owner
+        T = len(owner)
+        layers.append(LayerTokens(rng.standard_normal((T, n_outputs, m)), rng.standard_normal((T, n)), owner))
+    return layers
+
+
+def targets(rng, loss, n_samples, n_outputs):
+    if loss == "softmax":
+        return rng.integers(0, n_outputs + 1, n_samples)
+    y = rng.standard_normal((n_samples, n_outputs))
+    return np.sign(y) if loss == "logistic" else y
+
+
+@pytest.fixture(params=["square", "logistic", "softmax"])
+def ntk(request):
+    rng = np.random.default_rng(5)
+    y = targets(rng, request.param, 9, 2)
+    return TokenNTK(tokens(rng), rng.standard_normal((9, 2)), y, request.param)
+
+
+def dense(ntk, layer):
+    """Return the same loss in one layer with dense features: softmax gets its last class back."""
+    N, K = ntk.offset.shape
+    m, n = ntk.shapes[layer]
+    features = np.zeros((N, K, m, n))
+    part = ntk.layers[layer]
+    for d, h, i in zip(part.signals, part.inputs, part.owner):
+        features[i] += d[:, :, None] * h
+    offset = ntk.offset
+    if ntk.loss == "softmax":
+        features = np.concatenate([features, np.zeros((N, 1, m, n))], axis=1)
+        offset = np.concatenate([offset, np.zeros((N, 1))], axis=1)
+    return NTK(features, ntk.targets, ntk.loss, offset)
+
+
+def test_one_layer_is_the_dense_objective(ntk):
+    rng = np.random.default_rng(0)
+    for layer, shape in enumerate(ntk.shapes):
+        reference = dense(ntk, layer)
+        X = [np.zeros(s) for s in ntk.shapes]
+        X[layer] = rng.standard_normal(shape)
+        D = [np.zeros(s) for s in ntk.shapes]
+        D[layer] = rng.standard_normal(shape)
+        f, G = ntk.value_and_grad(X)
+        f_dense, G_dense = reference.value_and_grad(X[layer])
+        assert f == pytest.approx(f_dense, rel=1e-12)
+        np.testing.assert_allclose(G[layer], G_dense, atol=1e-12)
+        np.testing.assert_allclose(
+            ntk.hessian_product(X, D)[layer], reference.hessian_product(X[layer], D[layer]), atol=1e-12
+        )
+
+
+def test_the_factor_level_is_the_dense_level(ntk):
+    rng = np.random.default_rng(1)
+    factors, moves = (
+        [(rng.standard_normal((m, 2)), rng.standard_normal((n, 2))) for m, n in ntk.shapes] for _ in range(2)
+    )
+    plain = super(TokenNTK, ntk)
+    grads, reference = ([(np.empty_like(A), np.empty_like(B)) for A, B in factors] for _ in range(2))
+    assert ntk.factor_oracle(factors, grads) == pytest.approx(plain.factor_oracle(factors, reference), rel=1e-13)
+    for pair, other in zip(grads, reference):
+        np.testing.assert_allclose(pair[0], other[0], atol=1e-12)
+        np.testing.assert_allclose(pair[1], other[1], atol=1e-12)
+    for pair, other in zip(ntk.factor_hvp(factors, moves), plain.factor_hvp(factors, moves)):
+        np.testing.assert_allclose(pair[0], other[0], atol=1e-11)
+        np.testing.assert_allclose(pair[1], other[1], atol=1e-11)
+
+
+def test_the_tangent_offset_gives_the_outputs_at_the_point(ntk):
+    rng = np.random.default_rng(2)
+    factors = [(rng.standard_normal((m, 1)), rng.standard_normal((n, 1))) for m, n in ntk.shapes]
+    z = rng.standard_normal(ntk.offset.shape)
+    np.testing.assert_allclose(ntk.tangent_at(factors, z).outputs(factors), z, atol=1e-12)
+
+
+@pytest.mark.parametrize("loss", ["square", "softmax"])
+def test_the_block_solver_and_the_certificate_agree(loss):
+    """At the solution the certificate's gap is zero to rounding; elsewhere it is never below the true gap."""
+    rng = np.random.default_rng(7)
+    y = targets(rng, loss, 12, 2)
+    ntk = TokenNTK(tokens(rng, ((6, 5),) * 3, 12), np.zeros((12, 2)), y, loss)
+    lam = 0.2
+    best = ls.solve_convex(ls.MultiProblem(ntk, 1, lam), route="factored", tol=1e-9)
+    other = ls.solve_convex(ls.MultiProblem(ntk, 1, lam), route="prox", tol=1e-9)
+    assert best.fun == pytest.approx(other.fun, abs=1e-8)
+    at_best = tangent_certificate(*ntk.value_and_grad(best.X), list(zip(best.A, best.B)), lam)
+    assert at_best.relative_gap < 1e-8
+    assert pytest.approx(best.fun, abs=1e-12) == at_best.F
+    assert at_best.dual_norm <= 1.0 + 1e-6
+    solved = solve_tangent(ntk, list(zip(best.A, best.B)), lam)
+    assert solved.relative_gap < 1e-6 and solved.distance < 1e-2
+    for k in range(100):
+        size = 10.0 ** rng.uniform(-2, 1)
+        factors = [(size * rng.standard_normal((m, 2)), rng.standard_normal((n, 2))) for m, n in ntk.shapes]
+        X = [A @ B.T for A, B in factors]
+        found = tangent_certificate(*ntk.value_and_grad(X), factors, lam)
+        assert found.gap >= found.F - best.fun - best.gap - 1e-9
+        if k == 0:
+            assert solve_tangent(ntk, factors, lam).gap == pytest.approx(found.F - best.fun, rel=1e-5)
+
+
+def test_the_numbers_of_a_layer():
+    """A hand-made point: X = 2 e1 e1^T stationary for lam = 1, and a gradient of 3 in the other corner."""
+    A, B = np.sqrt(2.0) * np.eye(3, 1), np.sqrt(2.0) * np.eye(4, 1)
+    G = np.zeros((3, 4))
+    G[0, 0], G[2, 3] = -1.0, 3.0
+    found = tangent_certificate(5.0, [G], [(A, B)], 1.0, names=["corner"])
+    (layer,) = found.layers
+    assert (layer.name, layer.rank, layer.max_rank) == ("corner", 1, 1)
+    assert (layer.spectral, layer.nuclear) == pytest.approx((2.0, 2.0))
+    assert (layer.dual_norm, layer.outside) == pytest.approx((3.0, 3.0))
+    assert layer.inside == pytest.approx(0.0, abs=1e-12)
+    assert layer.stationarity == pytest.approx(0.0, abs=1e-12)
+    u, v = layer.direction
+    assert float(u @ G @ v) == pytest.approx(3.0)
+    # c = 1/3: (1 - c)(f - 0) + lam ||X||_* + c <G, X> = 2/3 * 5 + 2 - 2/3.
+    assert found.gap == pytest.approx(10.0 / 3.0 + 2.0 - 2.0 / 3.0)
+    assert pytest.approx(7.0) == found.F and pytest.approx(7.0) == found.L
+    assert found.to_dict()["layers"][0]["shape"] == [3, 4]
+
+
+def test_a_network_that_bends_may_lie_below_its_tangent_problem():
+    """z = x + b x^2 in one number: the gap is 0 at a stationary point of F that is not its minimum."""
+    lam, b = 0.1, 3.0
+
+    def value_and_grad(x):
+        z = x + b * x**2 - 1.0
+        return 0.5 * z * z, z * (1.0 + 2.0 * b * x)
+
+    points = []
+    for x in np.linspace(-1.5, 1.5, 7):
+        for _ in range(20000):
+            f, g = value_and_grad(x)
+            step = x - 1e-3 * g
+            x = np.sign(step) * max(abs(step) - 1e-3 * lam, 0.0)
+        f, g = value_and_grad(x)
+        pair = (np.array([[np.sqrt(abs(x))]]), np.array([[np.sign(x) * np.sqrt(abs(x))]]))
+        points.append(tangent_certificate(f, [np.array([[g]])], [pair], lam))
+    values = sorted({round(p.F, 6) for p in points})
+    assert all(p.relative_gap < 1e-6 for p in points) and len(values) == 2
+    first, second = (next(p for p in points if round(p.F, 6) == value) for value in values)
+    found = two_points(first, second)
+    assert found.quotient < 0.0 and found.refutes_convexity
+    assert "restricted convexity fails" in str(found)
+
+
+def test_two_points_of_a_convex_loss_refute_nothing(ntk):
+    rng = np.random.default_rng(3)
+    found = []
+    for _ in range(2):
+        factors = [(rng.standard_normal((m, 1)), rng.standard_normal((n, 1))) for m, n in ntk.shapes]
+        found.append(tangent_certificate(*ntk.value_and_grad([A @ B.T for A, B in factors]), factors, 0.1))
+    assert not two_points(*found).refutes_convexity
+    with pytest.raises(ValueError, match="same point"):
+        two_points(found[0], found[0])
+
+
+def test_bad_tokens_are_refused():
+    rng = np.random.default_rng(0)
+    good = tokens(rng)
+    with pytest.raises(ValueError, match=r"layers\[0\].owner: expected sample numbers"):
+        TokenNTK([good[0]._replace(owner=good[0].owner[::-1])], np.zeros((9, 2)), np.zeros(9, int))
+    with pytest.raises(ValueError, match=r"layers\[0\]: expected signals"):
+        TokenNTK(good, np.zeros((9, 3)), np.zeros(9, int))
+    with pytest.raises(ValueError, match="targets: expected 9 integers from 0 to 2"):
+        TokenNTK(good, np.zeros((9, 2)), np.full(9, 3))
+    with pytest.raises(ValueError, match="loss"):
+        TokenNTK(good, np.zeros((9, 2)), np.zeros(9, int), "hinge")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="gradients: expected one for each of 1"):
+        tangent_certificate(1.0, [], [(np.eye(2), np.eye(2))], 0.1)
+    with pytest.raises(ValueError, match="non-finite"):
+        tangent_certificate(1.0, [np.full((2, 2), np.nan)], [(np.eye(2), np.eye(2))], 0.1)

@@ -1,0 +1,120 @@
+"""The commands on adapters: exit codes, documents, and what is loaded on the way."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lorasolve.cli import main
+
+
+def spectrum(make, module, sigma, seed):
+    """Return a balanced layer with given singular values under the scaling 2 of the adapters here."""
+    rng = np.random.default_rng(seed)
+    P, Q = (np.linalg.qr(rng.standard_normal((size, len(sigma))))[0] for size in (20, 16))
+    root = np.sqrt(np.asarray(sigma) / 2)
+    return make.linear(module, (Q * root).T, P * root)
+
+
+@pytest.fixture
+def folders(tmp_path, make):
+    """Adapters of twelve layers by what they are."""
+    kinds = {
+        "good": [[1 + k / 50, 0.5, 1e-9, 1e-10] for k in range(12)],
+        "full": [[1 + k / 50, 0.5, 0.3, 0.2] for k in range(12)],
+        "loud": [[100.0 if k == 5 else 1.0, 90.0 if k == 5 else 0.5, 50.0 if k == 5 else 0.3, 0.2] for k in range(12)],
+    }
+    for name, spectra in kinds.items():
+        tensors = {}
+        for k, sigma in enumerate(spectra):
+            tensors |= spectrum(make, f"h.{k}.q", sigma, k)
+        make.adapter(tmp_path / name, tensors)
+    tensors["base_model.model.h.3.q.lora_B.weight"] = np.zeros((20, 4))
+    make.adapter(tmp_path / "untrained", tensors)
+    make.adapter(tmp_path / "single", spectrum(make, "h.0.q", [1.0, 0.5, 0.3, 0.2], 0))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "code"),
+    [
+        ("good", ["--lam", "0.01"], 0),
+        ("good", [], 3),
+        ("good", ["--weight-decay-kind", "decoupled", "--lam", "0.01"], 3),
+        ("full", ["--lam", "0.01"], 3),
+        ("loud", [], 1),
+        ("untrained", [], 1),
+        ("good", ["--fail-on", "loud"], 0),
+        ("loud", ["--fail-on", "loud"], 1),
+        ("loud", ["--fail-on", "untrained"], 1),
+        ("untrained", ["--fail-on", "untrained"], 1),
+        ("full", ["--fail-on", "untrained"], 0),
+        ("single", ["--fail-on", "loud"], 3),  # nothing says what size is usual
+        ("single", ["--fail-on", "untrained"], 0),
+        ("nothing", [], 2),
+        ("good", ["--lam", "-1"], 2),
+        ("good", ["--lam", "1", "--weight-decay-kind", "none"], 2),
+        ("good", ["--base", "nothing"], 2),
+        ("good", ["--layers", "-1"], 2),
+    ],
+)
+def test_exit_codes(folders, name, options, code, capsys):
+    assert main(["diagnose", str(folders / name), *options]) == code
+    captured = capsys.readouterr()
+    assert bool(captured.err) == (code == 2) and bool(captured.out) == (code != 2)
+
+
+def test_the_document_has_what_the_text_has(folders, capsys):
+    main(["diagnose", str(folders / "loud"), "--json"])
+    document = json.loads(capsys.readouterr().out)
+    assert document["schema"] == "lorasolve/diagnose" and document["kind"] == "loud"
+    assert document["findings"]["loud"] == ["h.5.q"] and len(document["layers"]) == 12
+    assert document["layers"][0]["module"] == "h.5.q" and document["layers"][0]["rank"] == 4
+
+
+def test_the_text_lists_what_was_asked_for(folders, capsys):
+    main(["diagnose", str(folders / "loud"), "--layers", "2", "--sort", "wasted"])
+    text = capsys.readouterr().out
+    assert text.startswith("verdict: loud") and "layers, by wasted first (2 of 12)" in text
+    assert len([line for line in text.splitlines() if line.startswith("h.")]) == 3  # one family and two layers
+
+
+def test_the_page_is_written(folders, capsys):
+    assert main(["diagnose", str(folders / "good"), "--html", str(folders / "report.html")]) == 3
+    assert (folders / "report.html").read_text().startswith("<!doctype html>")
+
+
+def test_no_heavy_library_is_loaded(folders):
+    program = (
+        "import sys; from lorasolve.cli import main; main(['diagnose', sys.argv[1]]);"
+        "heavy = ('numba', 'cvxpy', 'sympy', 'matplotlib', 'scipy', 'torch', 'safetensors');"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(folders / "good")], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+
+
+def test_truncate_and_interfere(folders, capsys):
+    out = str(folders / "short")
+    assert main(["truncate", str(folders / "full"), "--rank", "2", "--out", out, "--layers", "1"]) == 0
+    assert "12 layers, rank 4 -> 2" in capsys.readouterr().out
+    assert main(["truncate", str(folders / "full"), "--rank", "2", "--out", out]) == 2
+    assert "not an empty folder" in capsys.readouterr().err
+    assert main(["interfere", str(folders / "full"), out, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert len(document["modules"]) == 12 and document["modules"][0]["sum_rank"] == 4
+    assert main(["interfere", str(folders / "full"), out, "--layers", "2"]) == 0
+    assert capsys.readouterr().out.count("cosine +") == 2
+    assert main(["interfere", out]) == 2
+
+
+def test_explain(capsys):
+    run = ["--lr", "2e-4", "--wd", "0.01", "--alpha", "16", "--rank", "8", "--steps", "5000"]
+    assert main(["explain", "decay", "--optimizer", "adamw", *run]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("lam: none") and "5e+05 steps" in text and "0.99 of their size" in text
+    assert main(["explain", "decay", "--optimizer", "sgd", *run, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["kind"] == "l2" and document["lam"] == 0.01 and document["lam_nuclear"] == 0.005

@@ -1,0 +1,297 @@
+"""Verdicts, each on an adapter made to deserve it; what files cannot show is inconclusive."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lorasolve.peft_files import Decay, UnreadableError, diagnose
+from lorasolve.peft_files.diagnosis import family_scores
+from lorasolve.peft_files.page import diagnosis_page
+
+R, LAYERS = 4, 12
+
+
+def balanced(sigma, seed, m=20, n=16):
+    """Return PEFT's pair (r, in), (out, r) of balanced factors; the scaling of the adapters here is 2."""
+    rng = np.random.default_rng(seed)
+    P = np.linalg.qr(rng.standard_normal((m, len(sigma))))[0]
+    Q = np.linalg.qr(rng.standard_normal((n, len(sigma))))[0]
+    root = np.sqrt(np.asarray(sigma) / 2)
+    return (Q * root).T, P * root
+
+
+def model(make, spectra, change=None):
+    """Return the tensors of an adapter with one layer for each spectrum."""
+    tensors = {}
+    for k, sigma in enumerate(spectra):
+        down, up = balanced(sigma, k)
+        if change and k in change:
+            down, up = change[k](down, up)
+        tensors |= make.linear(f"h.{k}.q", down, up)
+    return tensors
+
+
+GOOD = [np.array([1 + 0.03 * k, 0.5, 1e-9, 1e-10]) for k in range(LAYERS)]
+FULL = [np.array([1 + 0.03 * k, 0.5, 0.3, 0.2]) for k in range(LAYERS)]
+L2 = Decay("l2", 0.01, "as given")
+
+
+def test_low_rank_needs_l2_decay_balance_and_a_rank_below_r(tmp_path, make):
+    folder = make.adapter(tmp_path / "good", model(make, GOOD))
+    found = diagnose(folder, decay=L2)
+    assert found.kind == "low_rank" and all(premise.holds for premise in found.premises)
+    assert found.excess == pytest.approx(0, abs=1e-12)
+    for decay, word in (
+        (Decay(), "not in the files"),
+        (Decay("decoupled", 0.01), "no term"),
+        (Decay("none"), "without"),
+    ):
+        other = diagnose(folder, decay=decay)
+        assert other.kind == "inconclusive" and word in other.reason and other.excess is None
+    full = diagnose(make.adapter(tmp_path / "full", model(make, FULL)), decay=L2)
+    assert full.kind == "inconclusive" and "whole rank r is used" in full.reason
+
+
+def test_dora_is_not_what_the_theorems_are_about(tmp_path, make):
+    tensors = model(make, GOOD) | {"h.3.q.lora_magnitude_vector": np.ones(20, "f4")}
+    found = diagnose(make.adapter(tmp_path, tensors, use_dora=True), decay=L2)
+    assert found.kind == "inconclusive" and "DoRA" in found.reason and "directions only" in str(found)
+
+
+def test_unbalanced_factors_refute_stationarity_with_a_bound(tmp_path, make):
+    tensors = model(make, GOOD, {3: lambda down, up: (2 * down, up / 2)})
+    found = diagnose(make.adapter(tmp_path, tensors), decay=L2)
+    assert found.kind == "not_stationary" and found.with_finding("not_stationary") == ("h.3.q",)
+    # (t^2 + 1/t^2)/2 - 1 of the penalty of balanced factors, which is ||X||_*/s.
+    assert found.excess == pytest.approx(0.01 * (4.25 / 2 - 1) * GOOD[3].sum() / 2)
+    assert "at least" in str(found)
+    unknown = diagnose(tmp_path)
+    assert unknown.kind == "inconclusive"
+    (balance,) = [premise for premise in unknown.premises if premise.name == "balanced factors"]
+    assert balance.holds is False and "any l2 decay" in balance.because
+
+
+def test_loud_needs_both_halves(tmp_path, make):
+    large_full, large_low = [list(FULL) for _ in range(2)]
+    large_full[5] = 100 * FULL[5]
+    found = diagnose(make.adapter(tmp_path / "a", model(make, large_full)))
+    assert found.kind == "loud" and found.with_finding("loud") == ("h.5.q",) and found.layers[0].facts.module == "h.5.q"
+    assert found.layers[0].z > 6
+    large_low[5] = np.array([100.0, 90.0, 1e-9, 1e-9])
+    low = diagnose(make.adapter(tmp_path / "b", model(make, large_low)))
+    assert low.kind == "inconclusive" and low.layers[0].z > 6
+    full = diagnose(make.adapter(tmp_path / "c", model(make, FULL)))
+    assert full.kind == "inconclusive" and full.magnitude_known
+
+
+def test_spiked(tmp_path, make):
+    spectra = list(GOOD)
+    spectra[7] = np.array([100.0, 0.5, 1e-9, 1e-9])
+    found = diagnose(make.adapter(tmp_path, model(make, spectra)))
+    assert found.kind == "spiked" and found.with_finding("spiked") == ("h.7.q",) and not found.with_finding("loud")
+
+
+def test_untrained_layers(tmp_path, make):
+    tensors = model(make, GOOD, {2: lambda down, up: (down, 0 * up)})
+    found = diagnose(make.adapter(tmp_path / "one", tensors), decay=L2)
+    assert found.kind == "untrained" and found.with_finding("untrained") == ("h.2.q",)
+    start = {k: lambda down, up: (down / 4, 0 * up) for k in range(LAYERS)}
+    found = diagnose(make.adapter(tmp_path / "all", model(make, GOOD, start)))
+    assert found.kind == "untrained" and "12 layers of 12" in found.reason
+    assert "random start" in " ".join(found.remarks)
+
+
+def test_empty_layers_are_remarked_and_are_no_finding(tmp_path, make):
+    tensors = model(make, GOOD, {2: lambda down, up: (0 * down, 0 * up)})
+    found = diagnose(make.adapter(tmp_path, tensors), decay=L2)
+    assert found.kind == "low_rank" and "both factors are zero in 1 layer:" in " ".join(found.remarks)
+
+
+def test_non_finite_comes_first(tmp_path, make):
+    def broken(down, up):
+        down = down.copy()
+        down[0, 0] = np.nan
+        return down, up
+
+    spectra = list(FULL)
+    spectra[5] = 100 * FULL[5]
+    found = diagnose(make.adapter(tmp_path, model(make, spectra, {1: broken})))
+    assert found.kind == "non_finite" and "h.1.q" in found.reason and found.with_finding("loud") == ("h.5.q",)
+
+
+def test_families_are_held_apart_and_small_ones_say_nothing(tmp_path, make):
+    tensors = model(make, FULL)
+    for k in range(3):
+        tensors |= make.linear(f"h.{k}.mlp", *balanced(1000 * FULL[k], 50 + k))
+    found = diagnose(make.adapter(tmp_path, tensors))
+    assert found.kind == "inconclusive" and not found.magnitude_known
+    assert {layer.facts.family for layer in found.layers if layer.z is None} == {"h.*.mlp"}
+    assert any("--base" in needed for needed in found.settles)
+
+
+def test_scores_are_robust_deviations(tmp_path, make):
+    facts = [layer.facts for layer in diagnose(make.adapter(tmp_path, model(make, FULL))).layers]
+    values = np.array([layer.spectral for layer in facts])
+    center = np.median(values)
+    unit = 1.4826 * max(np.median(np.abs(values - center)), 0.05 * center)
+    scores = family_scores(facts)
+    np.testing.assert_allclose([scores[layer.module] for layer in facts], (values - center) / unit)
+
+
+# ---------------------------------------------------------------------- the frozen weights
+def weights(make, scale=1.0, count=LAYERS):
+    rng = np.random.default_rng(9)
+    return {f"model.h.{k}.q.weight": scale * rng.standard_normal((20, 16)).astype("f4") for k in range(count)}
+
+
+def test_ratios_to_the_frozen_weights(tmp_path, make):
+    folder, W = make.adapter(tmp_path / "a", model(make, FULL)), weights(make)
+    make.file(tmp_path / "base.safetensors", W)
+    found = diagnose(folder, base=tmp_path / "base.safetensors")
+    for layer in found.layers:
+        dense = W[f"model.{layer.facts.module}.weight"].astype(float)
+        X = self_made(folder, make, layer.facts.module)
+        assert layer.base.spectral == pytest.approx(np.linalg.norm(dense, 2), rel=1e-6)
+        assert layer.base.ratio == pytest.approx(np.linalg.norm(X, 2) / np.linalg.norm(dense, 2), rel=1e-6)
+        unit = np.linalg.norm(dense) * np.linalg.norm(X)
+        left, right = np.sqrt(20) * np.linalg.norm(dense.T @ X), 4 * np.linalg.norm(dense @ X.T)
+        assert layer.base.alignment_left == pytest.approx(left / unit, rel=1e-5)
+        assert layer.base.alignment_right == pytest.approx(right / unit, rel=1e-5)
+    assert found.kind == "inconclusive"
+    make.file(tmp_path / "small.safetensors", weights(make, 0.01))
+    assert diagnose(folder, base=tmp_path / "small.safetensors").kind == "loud"
+
+
+def self_made(folder, make, module):
+    down, up = balanced(FULL[int(module.split(".")[1])], int(module.split(".")[1]))
+    return 2 * up @ down
+
+
+def test_alignment_tells_leading_from_minor_directions(tmp_path, make):
+    """PiSSA starts from the leading singular vectors of the weight, MiLoRA from the least."""
+    rng = np.random.default_rng(0)
+    P, Q = np.linalg.qr(rng.standard_normal((20, 16)))[0], np.linalg.qr(rng.standard_normal((16, 16)))[0]
+    sigma = np.geomspace(10, 0.01, 16)
+    make.file(tmp_path / "w.safetensors", {"q.weight": (P * sigma) @ Q.T})
+    for name, part, low, high in (("pissa", slice(0, 4), 1.5, 4.0), ("milora", slice(12, 16), 0.0, 0.05)):
+        tensors = make.linear("m.q", Q[:, part].T.copy(), P[:, part].copy())
+        (layer,) = diagnose(make.adapter(tmp_path / name, tensors), base=tmp_path / "w.safetensors").layers
+        assert low <= layer.base.alignment_left <= high and low <= layer.base.alignment_right <= high
+
+
+def test_transposed_weights_and_large_ones(tmp_path, make):
+    rng = np.random.default_rng(0)
+    W = rng.standard_normal((520, 500)).astype("f4")  # beyond what is decomposed in full
+    down, up = make.pair(0, out=520, inner=500)
+    folder = make.adapter(tmp_path / "a", make.linear("m.q", down, up), fan_in_fan_out=True)
+    make.file(tmp_path / "w.safetensors", {"q.weight": np.ascontiguousarray(W.T)})
+    (layer,) = diagnose(folder, base=tmp_path / "w.safetensors").layers
+    true = np.linalg.norm(W.astype(float), 2)
+    assert 0.9 * true <= layer.base.spectral <= true * (1 + 1e-5)
+    assert layer.base.frobenius == pytest.approx(np.linalg.norm(W.astype(float)), rel=1e-5)
+
+
+def test_sharded_bases_stay_in_their_folder(tmp_path, make):
+    folder, W = make.adapter(tmp_path / "a", model(make, FULL)), weights(make)
+    base = tmp_path / "base"
+    base.mkdir()
+    names = sorted(W)
+    parts = {"one.safetensors": names[:5], "two.safetensors": names[5:]}
+    for name, keys in parts.items():
+        make.file(base / name, {key: W[key] for key in keys})
+    table = {key: name for name, keys in parts.items() for key in keys}
+
+    def index(weight_map):
+        (base / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+
+    index(table)
+    assert all(layer.base for layer in diagnose(folder, base=base).layers)
+    make.file(tmp_path / "outside.safetensors", W)
+    for name in (
+        "../outside.safetensors",
+        str(tmp_path / "outside.safetensors"),
+        "..",
+        "",
+        "a/../one.safetensors",
+        "x\0y",
+    ):
+        index(table | {names[0]: name})
+        with pytest.raises(UnreadableError, match="leads out of the folder"):
+            diagnose(folder, base=base)
+    (base / "link.safetensors").symlink_to(tmp_path / "outside.safetensors")
+    index(table | {names[0]: "link.safetensors"})
+    with pytest.raises(UnreadableError, match="leads out of the folder"):
+        diagnose(folder, base=base)
+    index({names[0]: 3})
+    with pytest.raises(UnreadableError, match="weight_map"):
+        diagnose(folder, base=base)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "config", "message"),
+    [
+        ({"h.0.q.weight": np.ones((3, 3))}, {}, "the base weight has the shape"),
+        ({"other.weight": np.ones((20, 16))}, {}, "no base weight of this name"),
+        ({"a.h.0.q.weight": np.ones((20, 16)), "b.h.0.q.weight": np.ones((20, 16))}, {}, "several base weights"),
+        ({"h.0.q.weight": np.ones((20, 16), "i4")}, {}, "quantized"),
+        ({"h.0.q.weight": np.zeros((20, 16))}, {}, "zero or has non-finite"),
+        ({"h.0.q.weight": np.full((20, 16), np.nan)}, {}, "zero or has non-finite"),
+        ({"h.0.q.weight": np.ones((20, 16))}, {"init_lora_weights": "pissa"}, "changed the base weight"),
+        ({"h.0.q.weight": np.ones((20, 16))}, {"init_lora_weights": "olora"}, "changed the base weight"),
+    ],
+)
+def test_layers_without_a_ratio_say_why(tmp_path, make, tensors, config, message):
+    folder = make.adapter(tmp_path / "a", model(make, FULL[:1]), **config)
+    make.file(tmp_path / "base.safetensors", tensors)
+    (layer,) = diagnose(folder, base=tmp_path / "base.safetensors").layers
+    assert layer.base is None and message in layer.no_base
+
+
+# ---------------------------------------------------------------------- checkpoints
+def test_what_a_checkpoint_says_without_torch(tmp_path, make):
+    folder = make.adapter(tmp_path, model(make, GOOD))
+    log = [{"step": 1, "loss": 2.0, "learning_rate": 2e-4, "grad_norm": 0.0}, {"step": 2, "grad_norm": float("nan")}, 3]
+    (folder / "trainer_state.json").write_text(json.dumps({"global_step": 5000, "log_history": log}))
+    (folder / "optimizer.pt").write_bytes(b"never opened")
+    found = diagnose(folder, decay=Decay("decoupled", 0.01))
+    text = " ".join(found.remarks)
+    assert found.trainer.steps == 5000 and "5e+05 steps: 0.01 of it" in text
+    assert "gradient norm is 0 in 1" in text and "1 gradient norms are not finite" in text and "needs torch" in text
+    (folder / "trainer_state.json").write_text("[")
+    with pytest.raises(UnreadableError, match="trainer_state"):
+        diagnose(folder)
+
+
+# ---------------------------------------------------------------------- reports
+def everything(tmp_path, make):
+    tensors = model(make, FULL, {3: lambda down, up: (down, 0 * up)})
+    tensors |= {"classifier.weight": np.ones((2, 2)), "h.99\x1b[2Jq.lora_A.weight": np.ones((4, 4))}
+    tensors |= make.linear('<script>alert("x")</script>\x1b[31m', *balanced(FULL[0], 77))
+    return diagnose(make.adapter(tmp_path, tensors), decay=L2)
+
+
+def test_no_report_says_global_or_lets_a_name_act(tmp_path, make):
+    found = everything(tmp_path, make)
+    page, text = diagnosis_page(found), str(found)
+    for report in (page, text, json.dumps(found.to_dict(), default=str)):
+        assert "global" not in report.lower() and "classifier.weight" in report
+    assert "\x1b" not in page + text and "<script" not in page and "&lt;script&gt;" in page
+    for loads in ("http://", "https://", "src=", "url(", "@import", "<link"):
+        assert loads not in page
+    assert page.count("<figure>") == len({layer.facts.family for layer in found.layers if layer.facts.spectral})
+
+
+def test_the_page_draws_one_row_for_each_layer(tmp_path, make):
+    page = diagnosis_page(diagnose(make.adapter(tmp_path, model(make, GOOD))))
+    assert page.count("<title>h.") == LAYERS
+    # Two singular values of four are zero up to the precision of the file: grey.
+    assert page.count('fill="#e4e4e4"') == 2 * LAYERS
+
+
+@pytest.mark.parametrize(
+    ("kind", "lam"), [("l3", None), ("l2", 0.0), ("l2", -1.0), ("none", 0.1), ("unknown", 0.1), ("l2", float("nan"))]
+)
+def test_decay_is_checked(kind, lam):
+    with pytest.raises(ValueError, match=r"kind|lam"):
+        Decay(kind, lam)

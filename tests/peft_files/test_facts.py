@@ -1,0 +1,114 @@
+"""Facts about a layer against dense matrices, closed forms and the theorems they come from."""
+
+import math
+
+import numpy as np
+import pytest
+
+from lorasolve.peft_files import LayerFactors, facts_of
+from lorasolve.peft_files.facts import family_of
+
+
+def layer(A, B, scale=1.0, kind="linear", roundoff=2.0**-24):
+    return LayerFactors("m.layers.3.q", np.asarray(A, float), np.asarray(B, float), scale, kind, False, roundoff)
+
+
+def with_spectrum(sigma, m=12, n=10, seed=0):
+    """Return balanced factors of an update with given singular values."""
+    rng = np.random.default_rng(seed)
+    P = np.linalg.qr(rng.standard_normal((m, len(sigma))))[0]
+    Q = np.linalg.qr(rng.standard_normal((n, len(sigma))))[0]
+    return P * np.sqrt(sigma), Q * np.sqrt(sigma)
+
+
+def test_norms_ranks_and_energy_of_a_known_spectrum():
+    sigma = np.array([4.0, 2.0, 1.0, 1e-9])
+    facts = facts_of(layer(*with_spectrum(sigma)))
+    np.testing.assert_allclose(facts.sigma, sigma, rtol=1e-12, atol=1e-14)
+    assert facts.spectral == pytest.approx(4) and facts.nuclear == pytest.approx(7)
+    assert facts.frobenius == pytest.approx(math.sqrt(21)) and facts.stable_rank == pytest.approx(21 / 16)
+    assert facts.rank == 3 and not facts.full_rank and facts.spike == pytest.approx(2)
+    share = np.array([4, 2, 1]) / 7
+    assert facts.effective_rank == pytest.approx(math.exp(-np.sum(share * np.log(share))))
+    # 16/21 = 0.76, 20/21 = 0.95238, 1.
+    assert [facts.energy_rank(level) for level in (0.7, 0.76, 0.77, 0.95, 0.96, 0.9999, 1.0)] == [1, 1, 2, 2, 3, 3, 3]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_factors_against_the_dense_matrix(seed):
+    rng = np.random.default_rng(seed)
+    m, n, r = rng.integers(1, 15, 3)
+    A, B, scale = rng.standard_normal((m, r)), rng.standard_normal((n, r)), -rng.random() - 0.1
+    facts = facts_of(layer(A, B, scale))
+    sigma = np.linalg.svd(scale * A @ B.T, compute_uv=False)
+    np.testing.assert_allclose(facts.sigma, sigma[: len(facts.sigma)], rtol=1e-9, atol=1e-12)
+    assert facts.penalty == pytest.approx((np.sum(A**2) + np.sum(B**2)) / 2)
+    # tr A^T A + tr B^T B >= 2 ||A B^T||_*, and the difference does not depend on the scaling.
+    assert facts.wasted == pytest.approx(facts.penalty - np.linalg.norm(A @ B.T, "nuc"), abs=1e-9)
+    assert facts.imbalance == pytest.approx(np.linalg.norm(A.T @ A - B.T @ B) / (2 * facts.penalty))
+
+
+def test_balanced_factors_waste_nothing_and_others_do():
+    A, B = with_spectrum([3.0, 1.0, 0.5])
+    facts = facts_of(layer(A, B))
+    assert facts.imbalance == pytest.approx(0, abs=1e-14) and facts.wasted == pytest.approx(0, abs=1e-13)
+    stretched = facts_of(layer(2 * A, B / 2))
+    np.testing.assert_allclose(stretched.sigma, facts.sigma)
+    # The penalty of (t A, B/t) with balanced A, B is (t^2 + 1/t^2)/2 of theirs.
+    assert stretched.wasted == pytest.approx(4.5 * (4.25 / 2 - 1))
+    assert stretched.imbalance == pytest.approx((4 - 1 / 4) * math.sqrt(10.25) / (4.25 * 4.5))
+
+
+def test_the_wasted_penalty_bounds_the_objective_for_any_data():
+    """``L(A, B) - L(balanced) = lam w`` for a loss that sees only the product, so ``L - min L >= lam w``."""
+    rng = np.random.default_rng(3)
+    target, lam, scale = rng.standard_normal((8, 6)), 0.3, 2.0
+    A, B = rng.standard_normal((8, 3)), rng.standard_normal((6, 3))
+
+    def L(A, B):
+        return np.sum((scale * A @ B.T - target) ** 2) / 2 + lam / 2 * (np.sum(A**2) + np.sum(B**2))
+
+    P, s, Qt = np.linalg.svd(A @ B.T)
+    balanced = P[:, :3] * np.sqrt(s[:3]), Qt[:3].T * np.sqrt(s[:3])
+    assert L(A, B) - L(*balanced) == pytest.approx(lam * facts_of(layer(A, B, scale)).wasted)
+    # min F = sum over the singular values of the target of the scalar problem, in closed form.
+    slope = lam / scale
+    values = np.linalg.svd(target, compute_uv=False)
+    kept = np.maximum(values - slope, 0)
+    least = np.sum(np.minimum(values, slope) ** 2) / 2 + slope * kept.sum()
+    assert L(A, B) - least >= lam * facts_of(layer(A, B, scale)).wasted
+
+
+def test_states():
+    A, B = with_spectrum([1.0, 0.5])
+    untrained, empty = facts_of(layer(0 * A, B)), facts_of(layer(0 * A, 0 * B))
+    assert untrained.untrained and not untrained.empty and untrained.imbalance is None and untrained.rank == 0
+    assert empty.empty and not empty.untrained and empty.dead_columns == 2 and empty.effective_rank == 0
+    assert empty.wasted == 0 and untrained.wasted == pytest.approx(untrained.penalty)
+    padded = facts_of(layer(np.c_[A, 0 * A], np.c_[B, 0 * B]))
+    assert padded.dead_columns == 2 and padded.rank == 2 and not padded.full_rank
+    for facts in (untrained, empty):
+        assert facts.energy_rank(0.9) == 0 and facts.tail == 0 and not facts.full_rank
+
+
+def test_the_range_of_the_default_start():
+    """PEFT draws lora_A uniformly with ``kaiming_uniform(a=sqrt 5)``: within ``1/sqrt(in)``."""
+    B = np.random.default_rng(0).uniform(-1, 1, (400, 8)) / math.sqrt(400)
+    assert 0.99 < facts_of(layer(np.zeros((5, 8)), B)).start_range <= 1
+    assert facts_of(layer(np.zeros((5, 8)), 1.5 * B)).start_range > 1
+
+
+def test_rounding_is_not_rank():
+    """Factors of rank 2 stored in bfloat16 have four directions, two of which are rounding."""
+    A, B = with_spectrum([1.0, 0.7], 300, 200)
+    mix = np.random.default_rng(1).standard_normal((2, 4))
+    A, B = A @ mix, B @ np.linalg.pinv(mix).T
+    rounded = [(x.astype("f4").view(np.uint32) & 0xFFFF0000).view("f4") for x in (A, B)]
+    facts = facts_of(layer(*rounded, roundoff=2.0**-8))
+    assert facts.sigma[2] / facts.sigma[0] > 1e-6 and facts.rank == 2 and not facts.full_rank
+
+
+def test_families():
+    assert family_of("h.12.attn.q_proj") == "h.*.attn.q_proj" == family_of("h.3.attn.q_proj")
+    assert family_of("h.1.mlp.experts[17]") == "h.*.mlp.experts[*]"
+    assert family_of("h.1.attn.v_proj") != family_of("h.1.attn.q_proj")

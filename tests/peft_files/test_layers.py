@@ -1,0 +1,399 @@
+"""Every layout, against dense matrices formed here as PEFT forms them, and every trap of the format."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from lorasolve.peft_files import LayerFactors, UnreadableError, UnusableLayer, facts_of, read
+
+
+def only(adapter):
+    (layer,) = adapter.layers()
+    assert isinstance(layer, LayerFactors), layer
+    return layer
+
+
+def check(layer, dense):
+    """Compare factors, scale and singular values with the dense update."""
+    np.testing.assert_allclose(layer.scale * layer.A @ layer.B.T, dense, rtol=1e-12, atol=1e-13)
+    sigma = np.linalg.svd(dense, compute_uv=False)[: len(facts_of(layer).sigma)]
+    np.testing.assert_allclose(facts_of(layer).sigma, sigma, rtol=1e-10, atol=1e-12 * sigma[0])
+
+
+# ---------------------------------------------------------------------- layouts
+@pytest.mark.parametrize(("rslora", "scale"), [(False, 8 / 4), (True, 8 / 2)])
+def test_linear(tmp_path, make, rslora, scale):
+    down, up = make.pair(0, dtype=np.float64)
+    layer = only(read(make.adapter(tmp_path, make.linear("a.q", down, up), use_rslora=rslora)))
+    assert (layer.module, layer.kind, layer.shape, layer.scale) == ("a.q", "linear", (9, 7), scale)
+    check(layer, scale * up @ down)
+
+
+def test_more_rank_than_the_matrix_has(tmp_path, make):
+    down, up = make.pair(0, out=3, inner=5, r=8)
+    layer = only(read(make.adapter(tmp_path, make.linear("a.q", down, up), r=8)))
+    assert len(facts_of(layer).sigma) == 3
+    check(layer, up.astype(float) @ down.astype(float))
+
+
+@pytest.mark.parametrize("name", ["F16", "BF16"])
+def test_short_dtypes(tmp_path, make, name):
+    down, up = make.pair(3)
+    if name == "F16":
+        tensors, exact = make.linear("a.q", down.astype("f2"), up.astype("f2")), (down.astype("f2"), up.astype("f2"))
+    else:
+        codes = [(x.view(np.uint32) >> 16).astype(np.uint16) for x in (down, up)]
+        tensors = make.linear("a.q", *[("BF16", code) for code in codes])
+        exact = [(code.astype(np.uint32) << 16).view(np.float32) for code in codes]
+    check(only(read(make.adapter(tmp_path, tensors))), 2.0 * exact[1].astype(float) @ exact[0].astype(float))
+
+
+@pytest.mark.parametrize("name", ["F8_E4M3", "F8_E5M2"])
+def test_8_bit_factors(tmp_path, make, name):
+    rng = np.random.default_rng(0)
+    down, up = rng.integers(0, 100, (4, 7), np.uint8), rng.integers(0, 100, (9, 4), np.uint8)
+    tensors = make.linear("a.q", (name, down), (name, up))
+    layer = only(read(make.adapter(tmp_path, tensors)))
+    assert layer.roundoff == {"F8_E4M3": 1 / 16, "F8_E5M2": 1 / 8}[name]
+    assert facts_of(layer).rank_tol == 2 * layer.roundoff
+
+
+def test_embedding(tmp_path, make):
+    """lora_embedding_A (r, vocabulary), lora_embedding_B (dim, r), without ``.weight``; the update is transposed."""
+    rng = np.random.default_rng(0)
+    A, B = rng.standard_normal((4, 30)), rng.standard_normal((6, 4))
+    tensors = {"base_model.model.e.lora_embedding_A": A, "base_model.model.e.lora_embedding_B": B}
+    layer = only(read(make.adapter(tmp_path, tensors)))
+    assert (layer.kind, layer.shape) == ("embedding", (30, 6))
+    check(layer, 2.0 * (B @ A).T)
+
+
+def test_convolution(tmp_path, make):
+    rng = np.random.default_rng(0)
+    A, B = rng.standard_normal((4, 3, 5, 5)), rng.standard_normal((6, 4, 1, 1))
+    layer = only(read(make.adapter(tmp_path, make.linear("c", A, B))))
+    assert (layer.kind, layer.shape) == ("convolution", (6, 75))
+    check(layer, 2.0 * B[:, :, 0, 0] @ A.reshape(4, 75))
+
+
+def test_a_grouped_convolution_is_not_guessed(tmp_path, make):
+    A, B = np.ones((4, 3, 5, 5)), np.ones((6, 2, 1, 1))
+    (layer,) = read(make.adapter(tmp_path, make.linear("c", A, B))).layers()
+    assert isinstance(layer, UnusableLayer) and "grouped" in layer.reason
+
+
+def test_experts_are_grouped_on_one_side_and_interleaved_on_the_other(tmp_path, make):
+    rng = np.random.default_rng(0)
+    A, B = rng.standard_normal((12, 7)), rng.standard_normal((9, 12))
+    adapter = read(make.adapter(tmp_path, make.linear("mlp.experts", A, B), target_parameters=["mlp.experts.up"]))
+    layers = list(adapter.layers())
+    assert [layer.module for layer in layers] == ["mlp.experts[0]", "mlp.experts[1]", "mlp.experts[2]"]
+    # As PEFT forms them: (experts, r, in) and (out, r, experts).
+    dense = 2.0 * np.einsum("ore,eri->eoi", B.reshape(9, 4, 3), A.reshape(3, 4, 7))
+    for layer, expected in zip(layers, dense):
+        assert layer.kind == "expert"
+        check(layer, expected)
+
+
+def test_patterns_name_a_parameter_that_the_file_does_not(tmp_path, make):
+    """PEFT saves the factors of ``experts.up`` under ``experts``, and of a second parameter under ``base_layer``."""
+    A, B = np.ones((6, 7)), np.ones((9, 6))
+    config = {"target_parameters": ["experts.up"], "rank_pattern": {"experts.up": 2}}
+    layers = list(read(make.adapter(tmp_path / "a", make.linear("mlp.experts", A, B), **config)).layers())
+    assert len(layers) == 3 and {layer.scale for layer in layers} == {8 / 2}
+    tensors = make.linear("mlp.experts", A, B) | make.linear("mlp.experts.base_layer", A, B)
+    for patterns, unusable in (({"experts.up": 2}, 2), ({r"experts\..*": 2}, 0)):
+        config = {"target_parameters": ["experts.up", "experts.down"], "rank_pattern": patterns}
+        found = list(read(make.adapter(tmp_path / "b", tensors, **config)).layers())
+        assert (
+            sum(isinstance(layer, UnusableLayer) and "different values" in layer.reason for layer in found) == unusable
+        )
+        assert len(found) == (2 if unusable else 6)
+
+
+def test_dora_has_a_direction_only(tmp_path, make):
+    down, up = make.pair(0)
+    tensors = make.linear("a.q", down, up) | {"base_model.model.a.q.lora_magnitude_vector": np.ones(9, "f4")}
+    layer = only(read(make.adapter(tmp_path, tensors, use_dora=True)))
+    assert layer.dora and facts_of(layer).dora
+
+
+def test_adalora(tmp_path, make):
+    """Three factors without ``.weight``, scaled by alpha over the initial rank plus 1e-5, of the directions kept."""
+    rng = np.random.default_rng(0)
+    A, B, E = rng.standard_normal((3, 7)), rng.standard_normal((9, 3)), rng.standard_normal((3, 1))
+    tensors = {f"base_model.model.a.q.lora_{part}": value for part, value in (("A", A), ("B", B), ("E", E))}
+    pattern = {"a.q.lora_E": [True, True, False, True, False, False]}
+    layer = only(read(make.adapter(tmp_path, tensors, peft_type="ADALORA", init_r=6, rank_pattern=pattern)))
+    check(layer, 8 / (6 + 1e-5) * B @ np.diag(E.ravel()) @ A)
+    facts = facts_of(layer)
+    assert facts.imbalance is None and facts.wasted is None
+
+
+def test_kohya(tmp_path, make):
+    down, up = make.pair(0, dtype=np.float64)
+    tensors = {"lora_unet_q.lora_down.weight": down, "lora_unet_q.lora_up.weight": up}
+    tensors["lora_unet_q.alpha"] = np.array(2.0)
+    make.file(tmp_path / "style.safetensors", tensors)
+    layer = only(read(tmp_path / "style.safetensors"))
+    assert (layer.module, layer.scale) == ("lora_unet_q", 0.5)
+    check(layer, 0.5 * up @ down)
+    del tensors["lora_unet_q.alpha"]
+    make.file(tmp_path / "style.safetensors", tensors)
+    assert only(read(tmp_path / "style.safetensors")).scale == 1.0
+
+
+@pytest.mark.parametrize("alpha", [np.array(np.nan), np.array(0.0), np.ones(2)])
+def test_kohya_with_a_useless_alpha(tmp_path, make, alpha):
+    down, up = make.pair(0)
+    make.file(tmp_path / "s.safetensors", {"q.lora_down.weight": down, "q.lora_up.weight": up, "q.alpha": alpha})
+    (layer,) = read(tmp_path / "s.safetensors").layers()
+    assert isinstance(layer, UnusableLayer) and "alpha" in layer.reason
+
+
+def test_kohya_with_three_factors_is_not_read(tmp_path, make):
+    down, up = make.pair(0)
+    tensors = {"q.lora_down.weight": down, "q.lora_up.weight": up, "q.lora_mid.weight": np.ones((4, 4, 3, 3))}
+    make.file(tmp_path / "s.safetensors", tensors)
+    (layer,) = read(tmp_path / "s.safetensors").layers()
+    assert isinstance(layer, UnusableLayer) and "lora_mid" in layer.reason
+
+
+# ---------------------------------------------------------------------- names
+@pytest.mark.parametrize("prefix", ["base_model.model.", ""])
+@pytest.mark.parametrize("name", ["lora_{}.weight", "lora_{}.default.weight", "lora_{}.mine.weight", "lora_{}"])
+def test_names_of_live_models_and_saved_ones(tmp_path, make, prefix, name):
+    down, up = make.pair(0)
+    tensors = {f"{prefix}m.q.{name.format('A')}": down, f"{prefix}m.q.{name.format('B')}": up}
+    assert only(read(make.adapter(tmp_path, tensors))).module == "m.q"
+
+
+def test_tensors_that_are_no_factors_are_listed(tmp_path, make):
+    down, up = make.pair(0)
+    others = {
+        "base_model.model.a.q.lora_B.bias": "a bias beside the factors",
+        "base_model.model.classifier.weight": "trained in full, not of low rank",
+        "base_model.model.classifier.bias": "trained in full, not of low rank",
+        "base_model.model.activation.alpha": "trained in full, not of low rank",
+        "base_model.model.a.k.hada_w1_a": "an adapter of another kind",
+    }
+    tensors = make.linear("a.q", down, up) | dict.fromkeys(others, np.ones(3, "f4"))
+    assert read(make.adapter(tmp_path, tensors, bias="all", lora_bias=True)).skipped == others
+
+
+def test_a_factor_that_occurs_twice_is_not_guessed(tmp_path, make):
+    down, up = make.pair(0)
+    tensors = make.linear("a.q", down, up) | {"a.q.lora_A.weight": 2 * down}
+    (layer,) = read(make.adapter(tmp_path, tensors)).layers()
+    assert isinstance(layer, UnusableLayer) and "twice" in layer.reason
+
+
+# ---------------------------------------------------------------------- ranks and scalings
+def scale_of(tmp_path, make, module="m.layers.1.q", r=4, **config):
+    down, up = make.pair(0, r=r)
+    return only(read(make.adapter(tmp_path, make.linear(module, down, up), **config))).scale
+
+
+def test_patterns_follow_the_rule_of_peft(tmp_path, make):
+    """The first pattern that is the module, or matches its end after a dot; a dot in it stands for any letter."""
+    assert scale_of(tmp_path, make, alpha_pattern={"k": 1, "q": 2, "m.layers.1.q": 3}) == 2 / 4
+    assert scale_of(tmp_path, make, alpha_pattern={"m.layers.1.q": 3, "q": 2}) == 3 / 4
+    assert scale_of(tmp_path, make, alpha_pattern={"layers.1.q": 3}) == 3 / 4
+    assert scale_of(tmp_path, make, alpha_pattern={"ayers.1.q": 3}) == 8 / 4
+    assert scale_of(tmp_path, make, alpha_pattern={"layers.1": 3}) == 8 / 4
+    assert scale_of(tmp_path, make, "m.layersX1.q", alpha_pattern={"layers.1.q": 3}) == 3 / 4
+    assert scale_of(tmp_path, make, r=2, rank_pattern={r"layers\.\d+\.q": 2}, use_rslora=True) == 8 / 2**0.5
+    assert scale_of(tmp_path, make, alpha_pattern={r"^m\.layers\.(1|2)\..*": 6}) == 6 / 4
+    assert scale_of(tmp_path, make, alpha_pattern={r"^layers\.1\.q": 6}) == 8 / 4
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("(", "not a regular expression"),
+        ("*q", "not a regular expression"),
+        ("(a+)+q", "repeats a group"),
+        ("(?:a|a)*q", "repeats a group"),
+        (".*.*.*q", "more than 2 repeats"),
+        ("[a]" * 400, "longer than 1000"),
+    ],
+)
+def test_patterns_that_are_broken_or_slow_are_named(tmp_path, make, pattern, message):
+    down, up = make.pair(0)
+    adapter = read(make.adapter(tmp_path, make.linear("m.q", down, up), rank_pattern={pattern: 4}))
+    (layer,) = adapter.layers()
+    assert isinstance(layer, UnusableLayer) and message in layer.reason
+
+
+def test_a_rank_that_differs_from_the_configuration_is_not_guessed(tmp_path, make):
+    down, up = make.pair(0, r=5)
+    (layer,) = read(make.adapter(tmp_path, make.linear("a.q", down, up), r=4)).layers()
+    assert layer == UnusableLayer("a.q", "the factors have rank 5, the configuration says 4")
+    # Twice the rank is two experts only where parameters were targeted.
+    down, up = make.pair(0, r=8)
+    (layer,) = read(make.adapter(tmp_path, make.linear("a.q", down, up), r=4)).layers()
+    assert isinstance(layer, UnusableLayer)
+
+
+def test_defaults_of_peft(tmp_path, make):
+    down, up = make.pair(0, r=8)
+    make.adapter(tmp_path, make.linear("a.q", down, up))
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    adapter = read(tmp_path)
+    assert only(adapter).scale == 1.0 and "lora_alpha is not in" in adapter.config.remarks[0]
+
+
+# ---------------------------------------------------------------------- configurations
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"peft_type": "LOHA"}, "'LOHA' has no update"),
+        ({"peft_type": None}, "accepted: LORA, ADALORA"),
+        ({"r": 0}, "r: expected an integer"),
+        ({"r": True}, "r: expected an integer"),
+        ({"r": "8"}, "r: expected an integer"),
+        ({"lora_alpha": "8"}, "lora_alpha: expected a number"),
+        ({"lora_alpha": 0}, "lora_alpha: expected a number"),
+        ({"lora_alpha": float("nan")}, "lora_alpha: expected a number"),
+        ({"lora_alpha": 10**400}, "lora_alpha: expected a number"),
+        ({"use_rslora": "yes"}, "use_rslora: expected true or false"),
+        ({"rank_pattern": [1]}, "rank_pattern: expected an object"),
+        ({"target_parameters": "experts.up"}, "target_parameters: expected a list"),
+        ({"use_qalora": True}, "QALoRA"),
+        ({"use_bdlora": {"x": 1}}, "block-diagonal"),
+    ],
+)
+def test_configurations_that_cannot_be_used(tmp_path, make, config, message):
+    with pytest.raises(UnreadableError, match=message) as error:
+        read(make.adapter(tmp_path, make.linear("a.q", *make.pair(0)), **config))
+    assert "adapter_config.json" in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["{", "", "[]", "3", "[" * 100_000, '{"r": 1, "r": 2}', "\ufeff{}", '{"a": "\\'])
+def test_bad_json_in_the_configuration(tmp_path, make, text):
+    make.adapter(tmp_path, make.linear("a.q", *make.pair(0)))
+    (tmp_path / "adapter_config.json").write_text(text)
+    with pytest.raises(UnreadableError, match=r"adapter_config\.json"):
+        read(tmp_path)
+
+
+def test_remarks_name_what_changes_the_meaning(tmp_path, make):
+    config = {
+        "init_lora_weights": "pissa_niter_4",
+        "layer_replication": [[0, 2]],
+        "new_trick": {"on": True},
+        "unused_trick": None,
+        "base_model_name_or_path": "/home/me/secret",
+    }
+    adapter = read(make.adapter(tmp_path, make.linear("a.q", *make.pair(0)), **config))
+    text = " ".join(adapter.config.remarks)
+    assert adapter.config.moves_base and "pissa_niter_4" in text and "layer_replication" in text and "new_trick" in text
+    assert "unused_trick" not in text and "secret" not in text
+
+
+# ---------------------------------------------------------------------- factors
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_non_finite_factors(tmp_path, make, bad):
+    down, up = make.pair(0)
+    up[2, 1] = bad
+    (layer,) = read(make.adapter(tmp_path, make.linear("a.q", down, up))).layers()
+    assert isinstance(layer, UnusableLayer) and layer.non_finite and "lora_B" in layer.reason
+
+
+@pytest.mark.parametrize(
+    ("down", "up", "message"),
+    [
+        (np.ones((4, 7)) * 1e200, np.ones((9, 4)), "entries up to 1e"),
+        (np.ones((4, 7), "i4"), np.ones((9, 4)), "holds I32"),
+        (np.ones(4), np.ones((9, 4)), "not gathered"),
+        (np.ones((4, 0)), np.ones((9, 4)), "not gathered"),
+        (np.ones((4, 7)), np.ones((9, 5)), "inner sizes 5 and 4"),
+    ],
+)
+def test_factors_that_cannot_be_used(tmp_path, make, down, up, message):
+    (layer,) = read(make.adapter(tmp_path, make.linear("a.q", down, up))).layers()
+    assert isinstance(layer, UnusableLayer) and message in layer.reason
+
+
+def test_an_incomplete_pair(tmp_path, make):
+    down, up = make.pair(0)
+    tensors = make.linear("a.q", down, up)
+    tensors["base_model.model.a.k.lora_A.weight"] = down
+    layers = {layer.module: layer for layer in read(make.adapter(tmp_path, tensors)).layers()}
+    assert isinstance(layers["a.q"], LayerFactors) and "incomplete" in layers["a.k"].reason
+
+
+# ---------------------------------------------------------------------- folders
+def test_a_pickle_is_never_opened(tmp_path, make):
+    make.adapter(tmp_path, make.linear("a.q", *make.pair(0)))
+    (tmp_path / "adapter_model.safetensors").rename(tmp_path / "adapter_model.bin")
+    with pytest.raises(UnreadableError, match=r"pickle.*Convert"):
+        read(tmp_path)
+
+
+def test_what_is_missing_is_said(tmp_path, make):
+    make.adapter(tmp_path / "checkpoint-5", make.linear("a.q", *make.pair(0)))
+    with pytest.raises(UnreadableError, match="its folders do: checkpoint-5"):
+        read(tmp_path)
+    (tmp_path / "checkpoint-5" / "adapter_config.json").unlink()
+    with pytest.raises(UnreadableError, match=r"adapter_config\.json is missing"):
+        read(tmp_path / "checkpoint-5")
+    with pytest.raises(UnreadableError, match="give the folder that"):
+        read(tmp_path / "checkpoint-5" / "adapter_model.safetensors")
+    with pytest.raises(OSError):
+        read(tmp_path / "nothing")
+
+
+def test_nothing_but_foreign_tensors(tmp_path, make):
+    with pytest.raises(UnreadableError, match=r"no pair of LoRA factors.*another kind"):
+        read(make.adapter(tmp_path, {"base_model.model.q.lokr_w1": np.ones(3)}))
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_links_out_of_the_folder_are_not_followed(tmp_path, make, name):
+    folder = make.adapter(tmp_path / "adapter", make.linear("a.q", *make.pair(0)))
+    (folder / name).rename(tmp_path / "outside")
+    (folder / name).symlink_to(tmp_path / "outside")
+    with pytest.raises(UnreadableError, match="leads out of the folder"):
+        read(folder)
+
+
+def test_links_inside_the_folder_and_of_a_download_cache_are_followed(tmp_path, make):
+    snapshot = make.adapter(tmp_path / "models--me--x" / "snapshots" / "abc", make.linear("a.q", *make.pair(0)))
+    blobs = tmp_path / "models--me--x" / "blobs"
+    blobs.mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (snapshot / name).rename(blobs / f"hash-of-{name}")
+        (snapshot / name).symlink_to(os.path.join("..", "..", "blobs", f"hash-of-{name}"))
+    assert only(read(snapshot)).module == "a.q"
+    folder = make.adapter(tmp_path / "plain", make.linear("a.q", *make.pair(0)))
+    (folder / "adapter_config.json").rename(folder / "real.json")
+    (folder / "adapter_config.json").symlink_to("real.json")
+    assert only(read(folder)).module == "a.q"
+
+
+def test_a_pipe_is_refused_without_waiting(tmp_path, make):
+    folder = make.adapter(tmp_path, make.linear("a.q", *make.pair(0)))
+    (folder / "adapter_config.json").unlink()
+    os.mkfifo(folder / "adapter_config.json")
+    with pytest.raises(UnreadableError, match="not a regular file"):
+        read(folder)
+
+
+def test_the_package_orientation_fits_a_problem(tmp_path, make):
+    """What is read is what :func:`lorasolve.certify` takes: ``W0 + s A B^T``."""
+    import lorasolve as ls
+
+    down, up = make.pair(0, dtype=np.float64)
+    layer = only(ls.peft_files.read(make.adapter(tmp_path, make.linear("a.q", down, up))))
+    problem = ls.Problem(ls.objectives.Denoising(np.eye(9, 7)), rank=4, lam=0.1, adapter="lora:alpha=8")
+    assert problem.scale == layer.scale
+    certificate = ls.certify(problem, (layer.A, layer.B))
+    np.testing.assert_allclose(certificate.nuclear_norm, facts_of(layer).nuclear, rtol=1e-10)
+
+
+def test_the_whole_document_is_kept(tmp_path, make):
+    adapter = read(make.adapter(tmp_path, make.linear("a.q", *make.pair(0)), revision="main"))
+    assert adapter.config.document == json.loads((tmp_path / "adapter_config.json").read_text())

@@ -1,0 +1,169 @@
+"""What is read equals PEFT's own delta weights, on every layout that PEFT saves. Skipped without torch and PEFT."""
+
+import math
+
+import numpy as np
+import pytest
+
+from lorasolve.peft_files import facts_of, read, truncate
+
+torch = pytest.importorskip("torch")
+peft = pytest.importorskip("peft")
+
+
+class Experts(torch.nn.Module):
+    """Experts stacked in one parameter, (experts, in, out), as mixture-of-experts layers have them."""
+
+    def __init__(self):
+        super().__init__()
+        self.up = torch.nn.Parameter(torch.randn(3, 12, 10))
+        self.gate = torch.nn.Parameter(torch.randn(3, 12, 10))
+
+    def forward(self, x):
+        return torch.einsum("ni,eio->no", x, self.up * self.gate)
+
+
+class Model(torch.nn.Module):
+    """One module of each kind that LoRA adapts."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(30, 12)
+        self.layers = torch.nn.ModuleList(
+            [torch.nn.ModuleDict({k: torch.nn.Linear(12, 12) for k in "qv"}) for _ in range(3)]
+        )
+        self.wide = torch.nn.Linear(12, 20)
+        self.convolution = torch.nn.Conv2d(3, 8, 3)
+        self.experts = Experts()
+        self.classifier = torch.nn.Linear(12, 2)
+
+    def forward(self, ids):
+        x = self.embedding(ids)
+        for layer in self.layers:
+            x = layer["q"](x) + layer["v"](x)
+        return self.classifier(self.experts(x)) + self.wide(x).sum()
+
+
+LORA = {
+    "plain": {"target_modules": ["q", "v", "wide"], "r": 4, "lora_alpha": 16},
+    "rslora with patterns": {
+        "target_modules": ["q", "v", "wide"],
+        "r": 4,
+        "lora_alpha": 16,
+        "use_rslora": True,
+        "rank_pattern": {r"layers\.[12]\.q": 2, "wide": 6},
+        "alpha_pattern": {"layers.0.v": 3, "^wide": 5, r"layers\.\d\.v": 7},
+    },
+    "dora and a head in full": {
+        "target_modules": ["q", "v"],
+        "r": 4,
+        "use_dora": True,
+        "modules_to_save": ["classifier"],
+    },
+    "embedding": {"target_modules": ["embedding"], "r": 4, "lora_alpha": 3},
+    "convolution": {"target_modules": ["convolution"], "r": 4, "lora_alpha": 3},
+    "biases": {"target_modules": ["q", "v"], "r": 4, "lora_bias": True, "bias": "all"},
+    "pissa": {"target_modules": ["q"], "r": 4, "init_lora_weights": "pissa"},
+    "two parameters of a module": {"target_modules": [], "target_parameters": ["experts.up", "experts.gate"], "r": 4},
+    "experts": {"target_modules": ["q"], "target_parameters": ["experts.up"], "r": 4, "lora_alpha": 16},
+}
+
+
+def adapted(config, seed):
+    """Return a PEFT model whose factors are all random."""
+    torch.manual_seed(seed)
+    model = peft.get_peft_model(Model(), config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.copy_(torch.randn_like(parameter))
+    return model
+
+
+def deltas(model):
+    """Return PEFT's delta weights by module; a stack of experts becomes one matrix for each."""
+    found = {}
+    for name, module in model.base_model.model.named_modules():
+        if not (hasattr(module, "get_delta_weight") and getattr(module, "r", None)):
+            continue
+        delta = module.get_delta_weight("default").detach().double().numpy()
+        if delta.ndim == 3:
+            found |= {f"{name}[{e}]": matrix for e, matrix in enumerate(delta)}
+        else:
+            found[name] = delta.reshape(delta.shape[0], -1)
+    return found
+
+
+def compare(folder, model):
+    expected = deltas(model)
+    layers = {layer.module: layer for layer in read(folder).layers()}
+    assert set(layers) == set(expected)
+    for name, layer in layers.items():
+        X, delta = layer.scale * layer.A @ layer.B.T, expected[name]
+        # Experts lie transposed where the parameter is (in, out).
+        near = min(np.abs(X - d).max() if d.shape == X.shape else np.inf for d in (delta, delta.T))
+        assert near <= 1e-6 * np.abs(delta).max(), name
+        sigma = np.linalg.svd(delta, compute_uv=False)
+        np.testing.assert_allclose(facts_of(layer).sigma, sigma[: layer.A.shape[1]], rtol=1e-6, atol=1e-6 * sigma[0])
+    return layers
+
+
+@pytest.mark.parametrize("name", LORA)
+def test_lora(tmp_path, name):
+    model = adapted(peft.LoraConfig(**LORA[name]), 1)
+    model.save_pretrained(tmp_path)
+    layers = compare(tmp_path, model)
+    assert all(layer.dora for layer in layers.values()) == name.startswith("dora")
+    skipped = set(read(tmp_path).skipped.values())
+    assert skipped == {
+        "dora and a head in full": {"trained in full, not of low rank"},
+        "biases": {"trained in full, not of low rank", "a bias beside the factors"},
+    }.get(name, set())
+
+
+@pytest.mark.parametrize("name", [name for name in LORA if name != "pissa"])
+@pytest.mark.parametrize("limit", [{"rank": 2}, {"error": 0.5}])
+def test_peft_loads_what_was_truncated(tmp_path, name, limit):
+    model = adapted(peft.LoraConfig(**LORA[name]), 4)
+    model.save_pretrained(tmp_path / "a")
+    truncate(tmp_path / "a", tmp_path / "b", **limit)
+    torch.manual_seed(4)
+    compare(tmp_path / "b", peft.PeftModel.from_pretrained(Model(), tmp_path / "b"))
+
+
+def test_adalora(tmp_path):
+    config = peft.AdaLoraConfig(target_modules=["q", "v"], init_r=6, target_r=4, lora_alpha=16, total_step=100)
+    model = adapted(config, 2)
+    model.save_pretrained(tmp_path)
+    assert {layer.kind for layer in compare(tmp_path, model).values()} == {"adalora"}
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_short_dtypes(tmp_path, dtype):
+    model = adapted(peft.LoraConfig(**LORA["plain"]), 3).to(getattr(torch, dtype))
+    model.save_pretrained(tmp_path)
+    stored = {name: p.detach().double().numpy() for name, p in model.named_parameters() if "lora_" in name}
+    for layer in read(tmp_path).layers():
+        (up,) = [value for name, value in stored.items() if f".{layer.module}.lora_B." in name]
+        np.testing.assert_array_equal(layer.A, up)
+
+
+def test_the_8_bit_tables_are_those_of_torch(tmp_path):
+    from safetensors.torch import save_file
+
+    from lorasolve.peft_files import TensorFile
+
+    codes = torch.arange(256, dtype=torch.uint8)
+    for dtype in (torch.float8_e4m3fn, torch.float8_e5m2):
+        save_file({"x": codes.view(dtype)}, tmp_path / "x.safetensors")
+        np.testing.assert_array_equal(
+            TensorFile(tmp_path / "x.safetensors").read("x"), codes.view(dtype).float().numpy()
+        )
+
+
+def test_the_scaling_of_rslora():
+    model = adapted(peft.LoraConfig(**LORA["rslora with patterns"]), 1)
+    scalings = {
+        name: m.scaling["default"] for name, m in model.base_model.model.named_modules() if hasattr(m, "scaling")
+    }
+    assert scalings["wide"] == pytest.approx(5 / math.sqrt(6))

@@ -1,0 +1,199 @@
+"""The second checker: it shares no code, accepts what is committed, and refuses what is false or was tampered with."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import json
+import random
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import proofs
+from lorasolve.symbolic import Identity, Inequality, ScalarCheck, discover
+from lorasolve.symbolic.export import ExportError, as_json, differences, document, record
+from proofs import verify
+from proofs._page import COMMAND
+
+FOLDER = Path(next(iter(proofs.__path__)))
+CHECKER, DATA = FOLDER / "verify.py", FOLDER / "proofs.json"
+THEOREMS = discover(proofs)
+CORRUPTIONS = 1000
+
+
+@pytest.fixture(scope="module")
+def pinned():
+    return json.loads(DATA.read_text(encoding="utf-8"))
+
+
+def test_the_committed_document_is_current():
+    assert as_json(document(THEOREMS)) == DATA.read_text(encoding="utf-8"), f"run: {COMMAND}"
+
+
+def test_it_is_short_and_imports_nothing_of_the_package():
+    text = CHECKER.read_text(encoding="utf-8")
+    imported = [n for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import) for n in node.names]
+    imported += [node.module for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]
+    assert len(text.splitlines()) <= 400
+    assert {getattr(name, "name", name) for name in imported} == {"json", "sys", "fractions"}
+
+
+def test_it_runs_alone_and_accepts_everything(tmp_path, pinned):
+    for file in (CHECKER, DATA):
+        (tmp_path / file.name).write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
+    command = [sys.executable, "-S", "-I", str(tmp_path / "verify.py")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(pinned['checks'])} of {len(pinned['checks'])} checks accepted" in done.stdout
+
+
+def test_what_is_not_exported_is_a_computation_or_contains_a_transcendental_function(pinned):
+    reasons = Counter(reason.split()[0] for reason in pinned["not_exported"].values())
+    assert reasons.keys() <= {"exact:", "numeric:", "contains"}
+    named = {name: reason for name, reason in pinned["not_exported"].items() if reason.startswith("contains")}
+    assert all(re.search(r"exp|cos|sin|pi", reason) for reason in named.values())
+
+
+@pytest.mark.parametrize("name", THEOREMS)
+def test_false_twins_are_refused(name, pinned):
+    witnesses = {check["id"]: check.get("witness") for check in pinned["checks"]}
+    for check in THEOREMS[name].checks:
+        if not isinstance(check, Identity | Inequality | ScalarCheck) or f"{name}.{check.name}" not in witnesses:
+            continue
+        for twin in check.mutants:
+            try:
+                false = record(f"{name}.{check.name}", check.mutated(twin), {})
+            except ExportError:
+                continue
+            false["witness"] = witnesses[false["id"]]
+            with pytest.raises(Exception) as reason:
+                verify.shown(json.loads(json.dumps(false)))
+            assert not (twin.of_statement and "witness" in str(reason.value)), (check.name, twin.change)
+
+
+# Corruptions: an edit of one token of one field.
+NUMBER, NAME = re.compile(r"\d+"), re.compile(r"[A-Za-z_]\w*")
+SIGNS = ["real", "nonnegative", "positive", "dimension"]
+
+
+def spots(value, path=()):
+    """Yield the paths of all texts and lists of a record that carry meaning."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            if key not in ("says", "id"):
+                yield from spots(part, (*path, key))
+    elif isinstance(value, list):
+        for i, part in enumerate(value):
+            yield from spots(part, (*path, i))
+        if value:
+            yield (*path, "shorter")
+    elif isinstance(value, str) or value is None:
+        yield path
+
+
+def put(check, path, change):
+    *way, last = path
+    for key in way:
+        check = check[key]
+    check[last] = change(check[last])
+
+
+def corrupted(check, others, rng):
+    """Return a check with one random edit, or None if the edit changed nothing."""
+    result = copy.deepcopy(check)
+    path = rng.choice(list(spots(check)))
+    symbols = [*check["scalars"], *check["matrices"], *check["forms"]]
+
+    def edit(text):
+        if path[-1] == "source":
+            return rng.choice([*others, None])
+        if path[0] == "scalars":
+            return rng.choice(SIGNS)
+        if text == "symmetric":
+            return "square"
+        kinds = [(NUMBER, lambda m: str(int(m[0]) + rng.randint(1, 3))), (re.compile(r"\^T"), lambda m: "")]
+        kinds += [(NAME, lambda m: rng.choice(symbols) if symbols else m[0])]
+        kinds += [(re.compile(r"[+-]"), lambda m: "-" if m[0] == "+" else "+"), (re.compile(r"\*"), lambda m: "+")]
+        pattern, by = rng.choice([kind for kind in kinds if kind[0].search(text or "")] or [kinds[2]])
+        found = list(pattern.finditer(text or ""))
+        if not found:
+            return text
+        at = rng.choice(found)
+        return text[: at.start()] + by(at) + text[at.end() :]
+
+    if path[-1] == "shorter":
+        put(result, path[:-1], lambda part: [p for i, p in enumerate(part) if i != rng.randrange(len(part))])
+    else:
+        put(result, path, edit)
+    return None if result == check else result
+
+
+def same_value(check, before, after):
+    algebra = verify.Algebra(check)
+    try:
+        return algebra.vanishes(("-", verify.read(before), verify.read(after)))
+    except ValueError:  # different shapes
+        return False
+
+
+def claims(check):
+    """Return the pairs of sides that a check assumes and concludes."""
+    pairs = [pair for part in check["assumptions"] for pair in part["equations"]]
+    parts = [check, *check.get("premises", {}).values()]
+    return [*pairs, *([part["lhs"], part["rhs"]] for part in parts)], [part["relation"] for part in parts]
+
+
+def weaker(old, new):
+    """Whether a declared sign says no more than another."""
+    return new == old or SIGNS.index(new) <= SIGNS.index(old) < 3
+
+
+def harmless(before, after):
+    """Whether an accepted edit leaves the claim as it was, or makes it stronger."""
+    changed = {key for key in before if before[key] != after.get(key)}
+    if changed <= {"witness", "proof", "sign"}:
+        return True  # the same claim, shown in another way
+    if changed == {"scalars"}:
+        return all(weaker(before["scalars"][name], after["scalars"][name]) for name in before["scalars"])
+    if changed == {"matrices"}:
+        return all(after["matrices"][name] in (shape, shape[:2]) for name, shape in before["matrices"].items())
+    if changed == {"nonzero"}:
+        return set(after["nonzero"]) <= set(before["nonzero"])
+    (old, relations), (new, others) = claims(before), claims(after)
+    if relations != others or not changed <= {"lhs", "rhs", "assumptions", "premises"}:
+        return False
+    if len(old) > len(new):
+        return all(pair in old for pair in new)  # an equation less is assumed
+    return all(same_value(before, a, b) for pair, edited in zip(old, new, strict=True) for a, b in zip(pair, edited))
+
+
+def test_random_corruptions_are_refused_or_harmless_or_seen_in_the_comparison(pinned):
+    rng = random.Random(20251125)
+    checks = {check["id"]: check for check in pinned["checks"]}
+    fate = Counter()
+    while sum(fate.values()) < CORRUPTIONS:
+        check = rng.choice(pinned["checks"])
+        edited = corrupted(check, list(checks), rng)
+        if edited is None:
+            continue
+        needed = {p["source"] for p in edited.get("premises", {}).values() if p["source"]} | set(edited["under"])
+        while more := {
+            p["source"] for n in needed for p in checks[n].get("premises", {}).values() if p["source"]
+        } - needed:
+            needed |= more
+        part = [edited, *(checks[name] for name in needed - {check["id"]} if name in checks)]
+        accepted = verify.verdicts({**pinned, "checks": part})[check["id"]] is None
+        if not accepted:
+            fate["refused"] += 1
+        elif harmless(check, edited):
+            fate["harmless"] += 1
+        else:
+            found = differences({**pinned, "checks": [check]}, {**pinned, "checks": [edited]})
+            assert found[check["id"]], (check["id"], edited)
+            fate["compared"] += 1
+    assert fate["refused"] > 0.8 * CORRUPTIONS

@@ -1,0 +1,142 @@
+"""The estimators: scikit-learn's own checks, and their numbers by other routes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
+import scipy.sparse
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import lorasolve as ls
+from lorasolve.sklearn import LowRankCompletion, NuclearNormRegression, ReducedRankRegression
+
+
+@parametrize_with_checks([LowRankCompletion(), NuclearNormRegression(), ReducedRankRegression()])
+def test_checks_of_scikit_learn(estimator, check) -> None:
+    check(estimator)
+
+
+@pytest.fixture
+def holes():
+    """A matrix of rank 2 plus column means, with holes, and what was hidden."""
+    rng = np.random.default_rng(0)
+    M = rng.standard_normal((40, 2)) @ rng.standard_normal((2, 15)) + np.arange(15)
+    seen = rng.random(M.shape) < 0.6
+    return M, seen, np.where(seen, M, np.nan)
+
+
+def test_impute_recovers_what_was_hidden(holes) -> None:
+    M, seen, X = holes
+    model = LowRankCompletion(0.1, means="columns", tol=1e-8)
+    filled = model.fit_transform(X)
+    np.testing.assert_array_equal(filled[seen], M[seen])
+    assert np.sqrt(np.mean((filled - M)[~seen] ** 2)) < 0.3 * M[:, 0].std()
+    assert model.dual_gap_ <= 1e-8 * model.certificate_.value * 1.01
+    assert model.score(X) > 0.95
+
+
+def test_the_four_forms_of_data_give_one_model(holes) -> None:
+    _, seen, X = holes
+    rows, cols = np.nonzero(seen)
+    by_matrix = LowRankCompletion(0.5).fit(X)
+    by_entries = LowRankCompletion(0.5).fit((rows, cols, X[seen]))
+    by_sparse = LowRankCompletion(0.5).fit(scipy.sparse.coo_array((X[seen], (rows, cols)), X.shape))
+    for other in (by_entries, by_sparse):
+        np.testing.assert_array_equal(other.model_.A, by_matrix.model_.A)
+    np.testing.assert_allclose(by_entries.predict((rows, cols)), by_matrix.model_.predict(rows, cols))
+    with pytest.raises(AttributeError):
+        by_matrix.predict((rows, cols))
+
+
+def test_objective_by_cvxpy(holes) -> None:
+    cvxpy = pytest.importorskip("cvxpy")
+    _, seen, X = holes
+    X, seen = X[:12, :8], seen[:12, :8]
+    model = LowRankCompletion(0.7, means="none", tol=1e-8).fit(X)
+    U = cvxpy.Variable(X.shape)
+    fit = 0.5 * cvxpy.sum_squares(cvxpy.multiply(seen.astype(float), U) - np.where(seen, X, 0.0))
+    least = cvxpy.Problem(cvxpy.Minimize(fit + 0.7 * cvxpy.normNuc(U))).solve()
+    assert model.certificate_.value == pytest.approx(least, rel=1e-4)
+
+
+def test_long_frames_in_grid_search(holes) -> None:
+    pandas = pytest.importorskip("pandas")
+    _, seen, X = holes
+    rows, cols = np.nonzero(seen)
+    frame = pandas.DataFrame({"user": [f"u{i}" for i in rows], "item": cols, "stars": X[seen], "when": 0})
+    frame = frame.sample(frac=1.0, random_state=0)
+    search = GridSearchCV(
+        LowRankCompletion(means="both", entries=("user", "item", "stars")), {"lam": [0.1, 1.0, 50.0]}, cv=3
+    ).fit(frame)
+    scores = search.cv_results_["mean_test_score"]
+    assert search.best_params_["lam"] != 50.0
+    # lam = 50 leaves the means alone, which explain the columns only.
+    assert scores.max() > scores[2] + 0.01
+    best = search.best_estimator_
+    np.testing.assert_allclose(best.predict(frame[["user", "item"]]), best.predict(frame))
+    with pytest.raises(ValueError, match="'item'"):
+        best.predict(frame[["user"]])
+
+
+def test_frames_keep_their_names(holes) -> None:
+    pandas = pytest.importorskip("pandas")
+    _, _, X = holes
+    frame = pandas.DataFrame(X, columns=[f"c{j}" for j in range(X.shape[1])])
+    model = LowRankCompletion(0.5).fit(frame)
+    assert model.get_feature_names_out().tolist() == list(frame.columns)
+    assert model.set_output(transform="pandas").transform(frame).columns.tolist() == list(frame.columns)
+
+
+def regression_data():
+    rng = np.random.default_rng(1)
+    X = rng.standard_normal((60, 6)) + 2.0
+    W = rng.standard_normal((4, 2)) @ rng.standard_normal((2, 6))
+    return X, X @ W.T + 1.0 + 0.1 * rng.standard_normal((60, 4))
+
+
+def test_reduced_rank_is_the_projection_of_least_squares() -> None:
+    X, Y = regression_data()
+    for rank in (1, 2, 4):
+        model = ReducedRankRegression(rank).fit(X, Y)
+        Xc, Yc = X - X.mean(0), Y - Y.mean(0)
+        full = np.linalg.lstsq(Xc, Yc, rcond=None)[0]
+        V = np.linalg.svd(Xc @ full, full_matrices=False)[2][:rank].T
+        np.testing.assert_allclose(model.coef_, (full @ V @ V.T).T, atol=1e-8)
+        assert model.rank_ == rank
+    assert ReducedRankRegression(99).fit(X, Y).score(X, Y) == pytest.approx(ls_score(X, Y))
+
+
+def ls_score(X, Y):
+    from sklearn.linear_model import LinearRegression
+
+    return LinearRegression().fit(X, Y).score(X, Y)
+
+
+def test_nuclear_norm_regression_is_optimal() -> None:
+    X, Y = regression_data()
+    model = NuclearNormRegression(0.3, tol=1e-10).fit(X, Y)
+    Xc, Yc = X - X.mean(0), Y - Y.mean(0)
+    G = (Xc @ model.coef_.T - Yc).T @ Xc / len(X)
+    # The optimality condition: ||G||_2 <= lam, and <G, W> = -lam ||W||_*.
+    assert np.linalg.norm(G, 2) <= 0.3 * (1 + 1e-4)
+    assert np.vdot(G, model.coef_) == pytest.approx(-0.3 * np.linalg.norm(model.coef_, "nuc"), rel=1e-5)
+    np.testing.assert_allclose(model.intercept_, Y.mean(0) - model.coef_ @ X.mean(0))
+    steps = make_pipeline(StandardScaler(), NuclearNormRegression())
+    search = GridSearchCV(steps, {"nuclearnormregression__lam": [0.01, 10.0]}).fit(X, Y)
+    assert search.best_params_["nuclearnormregression__lam"] == 0.01
+
+
+def test_bad_entries_are_refused() -> None:
+    with pytest.raises(ValueError, match="no observed entry"):
+        LowRankCompletion().fit(np.full((2, 2), np.nan))
+    with pytest.raises(ValueError, match="one length"):
+        LowRankCompletion().fit(([0, 1], [0], [1.0]))
+    with pytest.raises(ValueError, match="more than once"):
+        LowRankCompletion().fit(([0, 0], [1, 1], [1.0, 2.0]))
+    assert isinstance(LowRankCompletion().fit(([0, 1], ["a", "b"], [1.0, 2.0])).certificate_, ls.Certificate)

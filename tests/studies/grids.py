@@ -1,0 +1,70 @@
+"""Studies that several tests run; importable by worker processes."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+import lorasolve as ls
+from lorasolve.objectives import Denoising, MatrixSensing
+
+
+class Shifted:
+    """Half the squared distance from a matrix of ones, as a user writes it."""
+
+    shape = (6, 5)
+    convex, lower_bound, smoothness = True, 0.0, 1.0
+
+    def __init__(self, shift: float = 1.0) -> None:
+        self.shift = shift
+        self.calls = 0
+        self.not_data = ("calls",)
+
+    def value_and_grad(self, X):
+        self.calls += 1
+        return 0.5 * float(((X - self.shift) ** 2).sum()), X - self.shift
+
+
+def objectives():
+    rng = np.random.default_rng(7)
+    return {
+        "denoising": Denoising(rng.standard_normal((6, 5))),
+        "sensing": MatrixSensing(rng.standard_normal((40, 6, 5)), rng.standard_normal(40)),
+        "own": Shifted(),
+    }
+
+
+def mixed(seeds: int = 4, lams=(0.1, 0.5, -1.0), measure=("certify",)) -> ls.Study:
+    """Three axes besides the seed: objectives, ranks, decays; the cell lam = -1 cannot be."""
+    known = objectives()
+    return ls.Study(
+        problem=lambda objective, rank, lam: ls.Problem(objective, rank, lam),
+        axes={"objective": known, "rank": [1, 3], "lam": list(lams), "seed": range(seeds)},
+        method="gd:step_size=0.2",
+        measure=list(measure),
+        stop=ls.StoppingRule(max_iter=60),
+    )
+
+
+def plain(seeds: int) -> ls.Study:
+    """Many small runs through the batched kernel, and as many one by one."""
+    target = Denoising(np.random.default_rng(3).standard_normal((5, 4)))
+    return ls.Study(
+        problem=lambda rank: ls.Problem(target, rank, 0.1),
+        axes={"rank": [1, 2], "method": ["gd:step_size=0.2", "lbfgs"], "seed": range(seeds)},
+        stop=ls.StoppingRule(max_iter=30),
+    )
+
+
+def linger(problem, result) -> float:
+    """Take a while, so that there is time to disturb a study."""
+    time.sleep(0.2)
+    return float(result.fun)
+
+
+def slow(seeds: int) -> ls.Study:
+    """The small runs with a measure that takes its time."""
+    study = plain(seeds)
+    study.measures["linger"] = linger
+    return study

@@ -1,0 +1,101 @@
+"""The same bits from dask workers and Slurm jobs, whatever happens to them.
+
+Slurm is there if ``SLURM_CONF`` says so: ``tests/studies/slurm.sh COMMAND`` starts it on one machine, runs the command
+and ends it.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+from grids import slow  # noqa: E402
+
+SLURM = pytest.mark.skipif(
+    "SLURM_CONF" not in os.environ or shutil.which("sbatch") is None, reason="no Slurm here (tests/studies/slurm.sh)"
+)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory) -> str:
+    return slow(10).run(tmp_path_factory.mktemp("serial") / "runs", "serial", threads=1).digest()
+
+
+def in_the_meantime(action) -> threading.Thread:
+    """Do something while a study runs; whether it was done in time is its own to check."""
+    thread = threading.Thread(target=action, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_dask_gives_the_same_bits_and_survives_a_killed_worker(tmp_path, expected):
+    pytest.importorskip("distributed")
+    killed = []
+
+    def kill_a_worker() -> None:
+        own = str(os.getpid())
+        while not killed:
+            time.sleep(0.5)
+            for shard in (tmp_path / "runs").glob("*.runs"):
+                pid = shard.name.rsplit("-", 2)[1]
+                if pid != own:
+                    os.kill(int(pid), signal.SIGKILL)
+                    killed.append(pid)
+                    return
+
+    in_the_meantime(kill_a_worker)
+    runs = slow(10).run(tmp_path / "runs", "dask", n_jobs=2, threads=1)
+    assert runs.digest() == expected and len(killed) == 1
+    assert runs.store.tidy() == []
+
+
+def command(*words: str) -> str:
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+
+def running(name: str = "lorasolve-study") -> list[str]:
+    return command("squeue", "--noheader", "--array", "--states=RUNNING", f"--name={name}", "--format=%i").split()
+
+
+@SLURM
+@pytest.mark.parametrize(
+    "what",
+    # Slurm holds a job that was requeued for two minutes.
+    ["nothing", "killed", "out of time", pytest.param("requeued", marks=pytest.mark.slow)],
+)
+def test_slurm_gives_the_same_bits_whatever_happens_to_a_job(tmp_path, expected, what):
+    pytest.importorskip("submitit")
+    done = []
+
+    def disturb() -> None:
+        while not running():
+            time.sleep(0.2)
+        time.sleep(1.0)
+        job = running()[0]
+        if what == "killed":
+            command("scancel", "--signal=KILL", "--full", job)
+        elif what == "out of time":
+            # What Slurm sends before the end of the time; submitit queues the job again.
+            command("scancel", "--signal=USR2", job)
+        elif what == "requeued":
+            command("scontrol", "requeue", job)
+        done.append(job)
+
+    thread = in_the_meantime(disturb)
+    backend = f"slurm:folder='{tmp_path / 'jobs'}',memory=500MB"
+    runs = slow(10).run(tmp_path / "runs", backend, n_jobs=2, threads=1)
+    assert runs.digest() == expected and not runs.interrupted
+    thread.join(5.0)
+    assert len(done) == 1 and list((tmp_path / "jobs").iterdir()) == []
+    assert runs.store.tidy() == []

@@ -1,0 +1,200 @@
+"""Paths, the choice of lam and of the rank, against closed forms."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import lorasolve as ls
+from lorasolve.cli import main
+from lorasolve.objectives import Denoising, LinearFineTuning, MatrixCompletion, MatrixSensing
+
+VALUES = np.array([5.0, 3.0, 2.0, 0.5])
+
+
+def denoising() -> ls.Problem:
+    rng = np.random.default_rng(0)
+    P, Q = (np.linalg.qr(rng.standard_normal((size, 4)))[0] for size in (7, 6))
+    return ls.Problem(Denoising((P * VALUES) @ Q.T), 2, 1.0)
+
+
+def planted(noise: float = 0.3) -> MatrixCompletion:
+    rng = np.random.default_rng(1)
+    T = rng.standard_normal((30, 2)) @ rng.standard_normal((25, 2)).T
+    rows, cols = np.nonzero(rng.random(T.shape) < 0.6)
+    return MatrixCompletion(rows, cols, T[rows, cols] + noise * rng.standard_normal(rows.size), T.shape)
+
+
+def test_a_path_is_the_soft_threshold_at_every_lam_with_its_rank_proved():
+    lams = [0.4, 4.0, 1.0, 6.0, 2.5]
+    found = ls.path(denoising(), lams, tol=1e-9)
+    assert found.success and found.lams == lams
+    for lam, point in zip(lams, found.points):
+        kept = np.maximum(VALUES - lam, 0.0)
+        assert point.fun == pytest.approx(0.5 * (np.minimum(VALUES, lam) ** 2).sum() + lam * kept.sum(), rel=1e-9)
+        certificate = point.certificate
+        assert (certificate.rank_at_least or 0) == certificate.rank_at_most == np.count_nonzero(kept)
+        assert certificate.problem.lam == lam
+    assert [line.split()[4] for line in found.table().splitlines()[1:]] == ["4", "1", "3", "0", "2"]
+
+
+def test_a_path_by_number_begins_where_zero_is_optimal():
+    found = ls.path(denoising(), 5, tol=1e-6)
+    assert found.lams[0] == pytest.approx(5.0) and found.lams[-1] == pytest.approx(0.05)
+    assert found.points[0].rank == 0 and found.points[-1].rank == 4
+
+
+def test_a_scaled_adapter_has_its_own_lam():
+    problem = denoising().replace(adapter=ls.adapters.LoRA(alpha=4.0))
+    (point,) = ls.path(problem, [2.0], tol=1e-9).points
+    lam = problem.replace(lam=2.0).lam_effective
+    assert lam != 2.0
+    kept = np.maximum(VALUES - lam, 0.0)
+    assert point.fun == pytest.approx(0.5 * (np.minimum(VALUES, lam) ** 2).sum() + lam * kept.sum(), rel=1e-9)
+
+
+def test_warm_and_cold_points_are_the_same_optimum():
+    problem = ls.Problem(planted(), 2, 1.0)
+    found = ls.path(problem, 6, tol=1e-8)
+    for lam, point in zip(found.lams, found.points):
+        cold = ls.solve_convex(problem.replace(lam=lam), "prox", 1e-8)
+        assert point.fun == pytest.approx(cold.fun, rel=3e-8)
+
+
+def test_held_out_errors_of_the_zero_update_are_those_of_the_data():
+    objective = planted()
+    found = ls.cross_validate(ls.Problem(objective, 2, 1.0), [1e6, 2.0], folds=4, seed=3)
+    parts = np.array_split(np.random.default_rng(3).permutation(objective.values.size), 4)
+    expected = [np.sqrt((objective.values[np.sort(part)] ** 2).mean()) for part in parts]
+    # The objective orders its entries, and so do the parts refer to that order.
+    np.testing.assert_allclose(found.errors[0], expected, rtol=1e-12)
+    assert found.best == 2.0 and found.error_name == "held-out rmse" and found.success
+
+
+def test_the_best_lam_lies_between_noise_and_nothing():
+    found = ls.cross_validate(ls.Problem(planted(), 2, 1.0), 8, folds=3)
+    assert found.lams[0] > found.best > found.lams[-1]
+    assert found.mean.min() < 0.6 * found.mean[0]
+    assert found.fit.certificate.problem.lam == found.best and found.fit.relative_gap <= 1e-4
+    assert sum("best" in line for line in found.table().splitlines()) == 1
+
+
+def test_losses_of_samples_and_data_held_out_for_good():
+    rng = np.random.default_rng(5)
+    T = np.outer(rng.standard_normal(5), rng.standard_normal(4))
+    M, y = rng.standard_normal((90, 5, 4)), np.empty(90)
+    y[:] = np.einsum("kij,ij->k", M, T) + 0.1 * rng.standard_normal(90)
+    found = ls.cross_validate(ls.Problem(MatrixSensing(M, y), 2, 1.0), [1e6, 0.05], folds=3)
+    assert found.error_name == "held-out loss"
+    assert found.mean[0] == pytest.approx(0.5 * (y**2).mean()) and found.mean[1] < 0.1 * found.mean[0]
+    test = MatrixSensing(M[60:], y[60:])
+    one = ls.cross_validate(ls.Problem(MatrixSensing(M[:60], y[:60]), 2, 1.0), [1e6, 0.05], held_out=test)
+    assert one.errors.shape == (2, 1) and one.errors[0, 0] == pytest.approx(0.5 * (y[60:] ** 2).mean())
+    with pytest.raises(ValueError, match="Denoising has neither entries nor samples"):
+        ls.cross_validate(denoising())
+    with pytest.raises(ValueError, match=r"folds: expected at most one a sample \(90\), got 91"):
+        ls.cross_validate(ls.Problem(MatrixSensing(M, y), 2, 1.0), [1.0], folds=91)
+
+
+def test_the_recommended_rank_is_that_of_the_optimum():
+    for lam, rank in ((0.4, 4), (1.0, 3), (2.5, 2), (4.0, 1)):
+        choice = ls.recommend_rank(denoising().replace(lam=lam))
+        assert (choice.at_least, choice.at_most, choice.rank, choice.lam) == (rank, rank, rank, lam)
+        assert f"rank {rank} at lam = {lam:g}" in str(choice) and str(choice.level) == "RIGOROUS"
+    zero = ls.recommend_rank(denoising().replace(lam=9.0))
+    assert (zero.at_most, zero.rank) == (0, 1)
+
+
+def test_a_rank_that_is_not_certified_is_called_found():
+    class Mine:
+        shape = (4, 3)
+        convex, lower_bound = True, 0.0
+
+        def value_and_grad(self, X):
+            return 0.5 * float(((X - np.eye(4, 3) * 2) ** 2).sum()), X - np.eye(4, 3) * 2
+
+    choice = ls.recommend_rank(ls.Problem(Mine(), 1, 0.5))
+    assert choice.rank == 3 and not choice.upper_known and "found, not certified" in str(choice)
+
+
+# ---------------------------------------------------------------------- command line
+def ratings(folder) -> str:
+    objective = planted()
+    lines = [f"{i},{j},{v!r}" for i, j, v in zip(objective.rows, objective.cols, objective.values.tolist())]
+    (folder / "ratings.csv").write_text("\n".join(lines) + "\n")
+    return str(folder / "ratings.csv")
+
+
+def test_path_on_the_command_line(tmp_path, capsys):
+    data = ["--objective", "completion", ratings(tmp_path), "--quiet"]
+    assert main(["path", *data, "--lam", "6", "8", "10", "--json"]) == 0
+    points = json.loads(capsys.readouterr().out)["path"]["points"]
+    assert [point["lam"] for point in points] == [6.0, 8.0, 10.0]
+    assert all(point["relative_gap"] <= 1e-6 for point in points)
+    out = str(tmp_path / "curve")
+    arguments = ["--test-fraction", "0.2", "--count", "5", "--tol", "1e-4", "--out", out, "--require-certificate"]
+    assert main(["path", *data, *arguments]) == 0
+    text = capsys.readouterr().out
+    assert "least held-out rmse at lam = " in text and "best" in text
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((tmp_path / "curve.json").read_text())["path"]["error"] == "held-out rmse"
+    assert main(["path", *data, "--folds", "3", "--lam", "2", "4"]) == 0
+    assert main(["path", *data, "--lam", "0"]) == 2
+    assert "lams: expected a finite number in (0, inf]" in capsys.readouterr().err
+
+
+def test_study_on_the_command_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "import lorasolve as ls\n\n\ndef problem(kappa):\n"
+        "    return ls.Problem(ls.landscape.instances.sharp(2, 1, 3, 3, kappa), rank=2)\n"
+    )
+    (tmp_path / "grid.toml").write_text(
+        '[problem]\npython = "mine.py:problem"\n[axes]\nkappa = {linspace = [2.0, 8.0, 2]}\n'
+        'init = ["gaussian:std=0.5", "gaussian:std=2.0"]\nseed = {range = [2]}\n'
+        '[run]\nmethod = "lbfgs"\nmeasure = ["verdict"]\nmax_iter = 300\n'
+    )
+    phase = ["--phase", "init", "kappa", "share of spurious ends", "--html", "phase.html"]
+    command = ["study", "grid.toml", "--store", "runs", "--backend", "serial"]
+    assert main([*command, "--quiet", "--csv", "runs.csv", *phase]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].split() == ["kappa", "init", "runs", "failed", "converged", "fun", "nit", "verdict.kind"]
+    assert len(table) == 5 and len((tmp_path / "runs.csv").read_text().splitlines()) == 9
+    page = (tmp_path / "phase.html").read_text()
+    assert "lorasolve study grid.toml --repeat kappa=2.0 init=gaussian:std=0.5 seed=0" in page
+    assert main(["study", "--status", "runs", "--json"]) == 0
+    status = json.loads(capsys.readouterr().out)
+    assert (status["runs"], status["asked"], status["damaged"]) == (8, 8, [])
+    stored = {str(r["run"]["cell"]): r["result"]["fun"] for r in ls.Runs.read("runs")}
+    cell = {"kappa": 8.0, "init": "gaussian:std=2.0", "seed": 1}
+    assert main(["study", "grid.toml", "--json", "--repeat", *(f"{k}={v}" for k, v in cell.items())]) == 0
+    assert json.loads(capsys.readouterr().out)["fun"] == stored[str(cell)]
+    for words, message in (
+        (["study", "grid.toml"], "--store: expected a folder"),
+        ([*command, "--array", "3"], "--array: applies to '--backend slurm' only"),
+        (["study", "none.toml", "--store", "runs"], "No such file"),
+        (["study", "--status", "nowhere"], "is no store of runs"),
+    ):
+        assert main(words) == 2 and message in capsys.readouterr().err
+    (tmp_path / "grid.toml").write_text("[axes]\nlam = {geomspce = [1, 2, 3]}\n")
+    assert main(command) == 2 and "grid.toml: axes: lam: expected a list or one of geomspace" in capsys.readouterr().err
+
+
+def test_a_user_objective_from_a_table(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(2)
+    W0, Z, Y = rng.standard_normal((4, 3)), rng.standard_normal((3, 20)), rng.standard_normal((4, 20))
+    np.savez("data.npz", W0=W0, Z=Z, Y=Y)
+    (tmp_path / "grid.toml").write_text(
+        '[problem]\nobjective = "linear"\ndata = "data.npz"\n[axes]\nrank = [1, 2]\nlam = {geomspace = [0.1, 1.0, 2]}\n'
+        '[run]\nmethod = "gd:step_size=0.1"\nmeasure = "certify"\nmax_iter = 50\n'
+    )
+    assert main(["study", "grid.toml", "--store", "runs", "--backend", "serial", "--quiet"]) == 0
+    for record in ls.Runs.read("runs"):
+        cell = record["run"]["cell"]
+        problem = ls.Problem(LinearFineTuning(W0, Z, Y), cell["rank"], cell["lam"])
+        stop = ls.StoppingRule(max_iter=50)
+        alone = ls.solve(problem, "gd:step_size=0.1", seed=record["run"]["random"], stop=stop)
+        assert record["result"]["fun"] == pytest.approx(alone.fun, rel=1e-10)

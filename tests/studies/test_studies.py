@@ -1,0 +1,449 @@
+"""A study against single runs, and its bits against order, company, worker and interruption."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+import lorasolve as ls
+from lorasolve.studies import Store
+from lorasolve.studies._digest import digest
+from lorasolve.studies._work import Chunk, Describe, Worker
+
+HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+from grids import Shifted, mixed, objectives, plain  # noqa: E402
+
+
+def contents(store):
+    return {
+        path.relative_to(store).as_posix(): path.read_bytes() for path in sorted(store.rglob("*")) if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The mixed study done in this process, as a store and its runs."""
+    store = tmp_path_factory.mktemp("whole") / "runs"
+    return store, mixed().run(store, "serial", threads=1)
+
+
+def test_every_run_is_what_solve_gives(whole):
+    _, runs = whole
+    assert len(runs) == 3 * 2 * 3 * 4
+    known = objectives()
+    seen = set()
+    for record in runs:
+        cell, result = record["run"]["cell"], record["result"]
+        if cell["lam"] < 0:
+            assert "lam: expected a finite number" in result["error"]
+            continue
+        problem = ls.Problem(known[cell["objective"]], cell["rank"], cell["lam"])
+        alone = ls.solve(problem, "gd:step_size=0.2", seed=record["run"]["random"], stop=ls.StoppingRule(max_iter=60))
+        assert (result["status"], result["nit"]) == (alone.status.label, alone.nit)
+        assert result["fun"] == pytest.approx(alone.fun, rel=1e-10)
+        A, B = runs.factors(record)
+        np.testing.assert_allclose(A @ B.T, alone.X, atol=1e-9)
+        assert result["measures"]["certify"]["value"] == pytest.approx(ls.certify(problem, (A, B)).value, rel=1e-9)
+        seen.add((cell["objective"], record["made"]["batched"]))
+    assert seen == {("denoising", True), ("sensing", True), ("own", False)}
+
+
+def test_errors_are_results(whole):
+    _, runs = whole
+    assert len(runs.failed) == 24
+    assert {record["run"]["cell"]["lam"] for record in runs.failed} == {-1.0}
+
+
+def test_the_bits_do_not_depend_on_order_and_company(whole, tmp_path):
+    """Every run in a chunk of its own, last cell first, gives the same digest as the study in one go."""
+    _, runs = whole
+    study = mixed()
+    Store(tmp_path / "runs", create=True)
+    worker = Worker(study, tmp_path / "runs", threads=1)
+    for index in reversed(range(len(study))):
+        worker(Chunk(f"alone-{index}", np.array([index]), 60.0))
+    assert study.runs(tmp_path / "runs").digest() == runs.digest()
+
+
+def test_loky_gives_the_same_bits(whole, tmp_path):
+    _, runs = whole
+    there = mixed().run(tmp_path / "runs", "loky", n_jobs=2, threads=1)
+    assert there.digest() == runs.digest()
+    assert len({record["made"]["threads"] for record in there}) == 1
+
+
+def test_calling_again_does_nothing_and_more_seeds_only_the_new_ones(tmp_path):
+    store = tmp_path / "runs"
+    first = plain(3).run(store, "serial")
+    before = contents(store)
+    assert plain(3).run(store, "serial").digest() == first.digest()
+    assert {k: v for k, v in contents(store).items() if k != "store.json"} == {
+        k: v for k, v in before.items() if k != "store.json"
+    }
+    more = plain(5).run(store, "serial")
+    assert len(more) == 20 and len(plain(3).runs(store)) == 12
+    assert all(contents(store)[name] == data for name, data in before.items() if name != "store.json")
+
+
+def test_other_settings_are_other_runs(tmp_path):
+    store = tmp_path / "runs"
+    mixed(1, measure=()).run(store, "serial")
+    other = mixed(1, measure=("certify",)).run(store, "serial")
+    assert len(other) == 18 and len(ls.Runs.read(store)) == 36
+    assert all("measures" in r["result"] or "error" in r["result"] for r in other)
+    # The same points are reached whatever is measured there.
+    points = {}
+    for record in ls.Runs.read(store):
+        points.setdefault(str(record["run"]["cell"]), set()).add(record["result"].get("parameters"))
+    assert all(len(found) == 1 for found in points.values())
+
+
+def test_failed_runs_are_done_again_on_request(tmp_path):
+    def study(broken):
+        class Own(Shifted):
+            fingerprint = "the same data"
+
+            def value_and_grad(self, X):
+                if broken:
+                    raise ArithmeticError("no luck")
+                return super().value_and_grad(X)
+
+        return ls.Study(ls.Problem(Own(), 2, 0.1), {"seed": range(3)}, stop=ls.StoppingRule(max_iter=5))
+
+    store = tmp_path / "runs"
+    runs = study(True).run(store, "serial")
+    assert [r["result"]["error"] for r in runs.failed] == ["ArithmeticError: no luck"] * 3
+    assert len(study(False).run(store, "serial").failed) == 3
+    again = study(False).run(store, "serial", retry_failed=True)
+    assert (len(again), again.failed) == (3, [])
+
+
+def test_repeat_gives_the_same_point(whole):
+    _, runs = whole
+    record = next(r for r in runs if r["run"]["cell"]["objective"] == "own" and "error" not in r["result"])
+    again = mixed().repeat(**record["run"]["cell"])
+    assert_array_equal(again.A, runs.factors(record)[0])
+    with pytest.raises(ValueError, match="cell: expected a value of the axis 'rank'"):
+        mixed().repeat(objective="own", lam=0.1, rank=7, seed=0)
+
+
+def test_a_measure_that_fails_keeps_the_run_and_says_which(tmp_path):
+    def odd(problem, result):
+        raise KeyError("nothing")
+
+    study = ls.Study(
+        ls.Problem(Shifted(), 1, 0.1), {"seed": [0]}, measure={"mine": odd}, stop=ls.StoppingRule(max_iter=3)
+    )
+    (record,) = study.run(tmp_path / "runs", "serial").failed
+    assert record["result"]["error"] == "measure 'mine': KeyError: 'nothing'" and record["result"]["nit"] == 3
+
+
+# ---------------------------------------------------------------------- descriptions
+def test_a_digest_sees_data_settings_and_code_and_nothing_else():
+    for name, cls in ls.objectives.registry.classes().items():
+        one, same, other = (cls.example(np.random.default_rng(seed)) for seed in (0, 0, 1))
+        before = digest(one)
+        assert before == digest(same) != digest(other), name
+        problem = ls.Problem(one, 2, 0.1)
+        ls.solve(problem, "gd", stop=ls.StoppingRule(max_iter=3))
+        problem.objective.facts  # noqa: B018
+        assert digest(one) == before, f"{name} remembers something that not_data does not name"
+    make = {}
+    for power in (2, 3):
+        exec(f"def f(X):\n    return X ** {power}", scope := {"__name__": "__main__"})
+        make[power] = digest(scope["f"])
+    assert make[2] != make[3]
+    assert digest([1, 2.0]) == digest((1, 2)) != digest([1, 2.5])
+    assert digest(Shifted(1.0)) == digest(Shifted(1.0)) != digest(Shifted(2.0))
+    holder = Shifted()
+    with open(os.devnull) as holder.source, pytest.raises(TypeError, match=r"the value.source is a"):
+        digest(holder)
+
+
+def test_seeds_are_those_of_problem_and_start_alone():
+    found = {}
+    for study in (plain(2), plain(3)):
+        for index in range(len(study)):
+            cell = Describe(study)(index)
+            labels = study.axes.cell(study.axes.positions(index))
+            found.setdefault((labels["rank"], labels["seed"]), set()).add(cell.seed)
+    assert all(len(seeds) == 1 for seeds in found.values())
+    assert len(set.union(*found.values())) == len(found)
+
+
+def test_bad_input_names_the_argument():
+    problem = ls.Problem(Shifted(), 2, 0.1)
+    with pytest.raises(ValueError, match="axes: 'lamb' is no argument"):
+        ls.Study(problem, {"lamb": [1.0]})
+    with pytest.raises(ValueError, match=r"problem: its argument 'rnk' is no axis. Did you mean 'rank'"):
+        ls.Study(lambda rnk: problem, {"rank": [1]})
+    with pytest.raises(ValueError, match=r"axes: lam: holds 1.0 twice"):
+        ls.Study(problem, {"lam": [1.0, 1.0]})
+    with pytest.raises(TypeError, match="axes: lam: expected numbers, texts, truth values or None, got list"):
+        ls.Study(problem, {"lam": [[1.0]]})
+    with pytest.raises(ValueError, match="measure: unknown measure 'certfy'"):
+        ls.Study(problem, {"lam": [1.0]}, measure="certfy")
+    with pytest.raises(ValueError, match=r"backend: unknown executor 'lokky'. Did you mean 'loky'"):
+        ls.Study(problem, {"lam": [1.0]}).run("nowhere", "lokky")
+    with pytest.raises(ValueError, match="unknown optimizer"):
+        ls.Study(problem, {"lam": [1.0]}, method="gradient")
+
+
+# ---------------------------------------------------------------------- the store
+def test_a_damaged_shard_loses_its_bad_lines_and_names_them(tmp_path):
+    store = tmp_path / "runs"
+    study = plain(6)
+    runs = study.run(store, "serial")
+    digest_before, before = runs.digest(), {r["key"] for r in runs}
+    shard = max(Store(store).shards(), key=lambda path: path.stat().st_size)
+    lines = shard.read_bytes().split(b"\n")
+    lines[3] = lines[3].replace(b'"nit":', b'"nit":1')
+    lines[7] = b"\x00\xff" * 20
+    shard.write_bytes(b"\n".join(lines)[:-50])
+    left = ls.Runs.read(store)
+    assert before > {r["key"] for r in left} and len(before) - len(left) == 3
+    assert [(d.line, d.shard) for d in left.damaged] == [(k, shard.name) for k in (4, 8, len(lines) - 1)]
+    assert str(left.damaged[2]).endswith("was not written to its end")
+    again = study.run(store, "serial")
+    assert again.digest() == digest_before
+
+
+def test_a_store_of_another_version_and_another_folder_are_refused(tmp_path):
+    store = tmp_path / "runs"
+    plain(1).run(store, "serial")
+    head = store / "store.json"
+    head.write_text(head.read_text().replace('"schema_version": 1', '"schema_version": 99'))
+    with pytest.raises(ValueError, match=r"version 99, and lorasolve .* reads 'lorasolve/store' version 1"):
+        ls.Runs.read(store)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="exists and is no store of runs"):
+        plain(1).run(tmp_path / "other", "serial")
+
+
+def test_damaged_parameters_are_refused(tmp_path):
+    runs = plain(1).run(tmp_path / "runs", "serial")
+    record = next(iter(runs))
+    file = tmp_path / "runs" / "factors" / record["made"]["parameters"][0]
+    data = bytearray(file.read_bytes())
+    data[-40:] = bytes(40)
+    file.write_bytes(data)
+    with pytest.raises(ValueError, match="is damaged at its parameters"):
+        [runs.factors(each) for each in runs]
+
+
+def python(program: str, *arguments: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
+    command = [sys.executable, "-c", textwrap.dedent(program), *arguments]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def test_a_full_disk_stops_with_a_clear_error_and_loses_nothing(tmp_path):
+    """The limit on the size of a file stands for the disk: the system refuses the write that goes beyond."""
+    process = python(
+        """
+        import resource, sys
+        from grids import plain
+        import lorasolve as ls
+        from lorasolve.studies import study, StoreError
+        plain(3).run(sys.argv[1], "serial")
+        first = plain(3).runs(sys.argv[1]).digest()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
+        try:
+            plain(200).run(sys.argv[1], "serial")
+        except StoreError as error:
+            print(error)
+            print(plain(3).runs(sys.argv[1]).digest() == first, ls.Runs.read(sys.argv[1]).damaged)
+        """,
+        str(tmp_path / "runs"),
+    )
+    out, err = process.communicate(timeout=120)
+    assert "no space is left" in out and "all earlier ones are" in out and "True []" in out, out + err
+    assert len(plain(200).run(tmp_path / "runs", "serial")) == 800
+    assert not [name for name in contents(tmp_path / "runs") if "/." in name or name.startswith(".")]
+
+
+RUN = """
+import sys
+from grids import plain
+if __name__ == "__main__":
+    runs = plain(int(sys.argv[3])).run(sys.argv[1], sys.argv[2], n_jobs=int(sys.argv[4]), threads=1)
+    print(len(runs), runs.interrupted)
+"""
+
+
+def kill_repeatedly(store, backend, seeds, kills, pause, n_jobs):
+    """Kill the process that runs a study, or one of its workers, at random moments; return how often each was hit."""
+    rng = np.random.default_rng()
+    hit = {"parent": 0, "worker": 0}
+    while sum(hit.values()) < kills:
+        process = python(RUN, str(store), backend, str(seeds), str(n_jobs))
+        try:
+            time.sleep(float(rng.uniform(*pause)))
+            children = [
+                int(pid) for pid in pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            ]
+            if process.poll() is None:
+                workers = [pid for pid in children if b"loky" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()]
+                target = "worker" if workers and rng.random() < 0.5 else "parent"
+                os.kill(workers[0] if target == "worker" else process.pid, signal.SIGKILL)
+                hit[target] += 1
+                if target == "worker":
+                    time.sleep(0.5)
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        finally:
+            process.kill()
+            process.communicate()
+    return hit
+
+
+def assert_nothing_is_left_behind(store, study):
+    lines = [line.key for line in Store(store).lines()]
+    assert len(lines) == len(set(lines)) == len(study)
+    referenced = {line.factors for line in Store(store).lines()}
+    factors = {path.name for path in (store / "factors").iterdir()}
+    assert factors <= referenced | {"-"}
+    assert {path.suffix for path in store.iterdir() if path.is_file()} <= {".json", ".runs"}
+    assert not [path for path in store.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/task").exists(), reason="finds processes in /proc")
+def test_killed_at_random_moments_the_union_is_the_same(tmp_path):
+    study = plain(60)
+    expected = study.run(tmp_path / "whole", "serial", threads=1).digest()
+    kill_repeatedly(tmp_path / "runs", "loky", 60, 3, (1.0, 5.0), 2)
+    assert study.run(tmp_path / "runs", "loky", n_jobs=2, threads=1).digest() == expected
+    assert_nothing_is_left_behind(tmp_path / "runs", study)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not pathlib.Path("/proc/self/task").exists(), reason="finds processes in /proc")
+@pytest.mark.parametrize("backend", ["loky", "dask"])
+def test_twenty_kills_in_two_thousand_runs(tmp_path, backend):
+    if backend == "dask":
+        pytest.importorskip("distributed")
+    study = plain(500)
+    expected = study.run(tmp_path / "whole", "serial", threads=1).digest()
+    hit = kill_repeatedly(tmp_path / "runs", backend, 500, 20, (1.0, 10.0), 2)
+    assert sum(hit.values()) == 20
+    assert study.run(tmp_path / "runs", backend, n_jobs=2, threads=1).digest() == expected
+    assert_nothing_is_left_behind(tmp_path / "runs", study)
+
+
+def test_a_run_that_ends_its_process_is_an_error_and_the_others_are_done(tmp_path):
+    # In the process of the caller it would end that one, so the keys are not asked for there.
+    process = python(
+        """
+        import os, signal, sys
+        import lorasolve as ls
+        from grids import Shifted
+        def problem(seed):
+            if seed == 5 and os.getpid() != parent:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return ls.Problem(Shifted(float(seed)), 1, 0.1)
+        parent = os.getpid()
+        study = ls.Study(problem, {"seed": range(8)}, stop=ls.StoppingRule(max_iter=3))
+        runs = study.run(sys.argv[1], "loky", n_jobs=2)
+        print(len(runs), [(r["run"]["cell"]["seed"], r["result"]["error"][:35]) for r in runs.failed])
+        """,
+        str(tmp_path / "runs"),
+    )
+    out, err = process.communicate(timeout=300)
+    assert out.strip() == "8 [(5, 'the process that ran it was ended e')]", out + err
+
+
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop_it_saves_and_says_how_to_go_on(tmp_path, asked):
+    store = tmp_path / "runs"
+    process = python(RUN, str(store), "serial", "20000", "1")
+    while not list(store.glob("*.runs")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(asked)
+    out, err = process.communicate(timeout=60)
+    count, interrupted = out.split()
+    assert process.returncode == 0 and interrupted == "True"
+    assert re.search(rf"study: stopped; {count} of 80000 runs are finished and saved, the same call goes on", err)
+    assert len(ls.Runs.read(store)) == int(count) < 80000 and ls.Runs.read(store).damaged == []
+
+
+# ---------------------------------------------------------------------- tables and pictures
+def test_tables(whole, tmp_path):
+    _, runs = whole
+    lines = runs.table().splitlines()
+    assert lines[0].split()[:7] == ["objective", "rank", "lam", "runs", "failed", "converged", "fun"]
+    assert len(lines) == 1 + 18
+    rows = list(csv.DictReader(io.StringIO(runs.to_csv(tmp_path / "runs.csv"))))
+    assert len(rows) == 72 and (tmp_path / "runs.csv").read_text() == runs.to_csv()
+    cell = [float(r["fun"]) for r in rows if (r["objective"], r["rank"], r["lam"]) == ("own", "3", "0.5")]
+    line = next(line.split() for line in lines if line.split()[:3] == ["own", "3", "0.5"])
+    assert float(line[6]) == pytest.approx(np.median(cell), rel=1e-3)
+    latex = runs.to_latex(by=["objective"])
+    assert latex.count(r"\\") == 4 and r"certify.is\_global" in latex
+    with pytest.raises(ValueError, match="by: no axis is called 'lamb'"):
+        runs.table(by=["lamb"])
+
+
+def test_phase(whole, tmp_path):
+    from matplotlib.figure import Figure
+
+    _, runs = whole
+    figure = Figure()
+    ax = figure.subplots()
+    xs, ys, found = runs.phase("lam", "rank", "share of certify.is_global", ax=ax, html=tmp_path / "phase.html")
+    assert (xs, ys) == ([-1.0, 0.1, 0.5], [1, 3]) and ax.get_xlabel() == "lam"
+    assert np.isnan(found[:, 0]).all()
+    values = [
+        r["result"]["measures"]["certify"]["is_global"]
+        for r in runs
+        if (r["run"]["cell"]["lam"], r["run"]["cell"]["rank"]) == (0.5, 3)
+    ]
+    assert found[1, 2] == np.mean([value for value in values if value is not None])
+    _, _, count = runs.phase("lam", "rank", lambda record: "error" in record["result"])
+    assert_array_equal(count, [[1, 0, 0], [1, 0, 0]])
+    _, _, limited = runs.phase("lam", "rank", "share of iteration limit ends")
+    statuses = [r["result"]["status"] for r in runs if (r["run"]["cell"]["lam"], r["run"]["cell"]["rank"]) == (0.1, 1)]
+    assert limited[0, 1] == np.mean([status == "iteration limit" for status in statuses])
+    with pytest.raises(ValueError, match="phase: measure 'share spurious'"):
+        runs.phase("lam", "rank", "share spurious")
+    with pytest.raises(ValueError, match=r"has no value at any run; columns: .*certify.gap"):
+        runs.phase("lam", "rank", "mean of certify.gp")
+    text = (tmp_path / "phase.html").read_text()
+    assert "http" not in text and "study.repeat(objective='own', rank=1, lam=0.1, seed=0)" in text.replace('\\"', '"')
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no headless browser here")
+def test_the_page_in_a_browser(whole, tmp_path):
+    """The map is drawn, and a click on its first cell lists the runs and how to repeat them."""
+    _, runs = whole
+    runs.phase("lam", "rank", "share of certify.is_global", html=tmp_path / "phase.html")
+    assert CHROMIUM is not None
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    address = (tmp_path / "phase.html").as_uri() + "#first"
+    command = [CHROMIUM, *options, "--virtual-time-budget=2000", "--dump-dom", address]
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+    assert dom.count("<button") == 6
+    drawn = dom.partition("</main>")[0]
+    assert drawn.count("ValueError: lam: expected a finite number") == 12
+    assert "study.repeat(objective='own', rank=3, lam=-1.0, seed=2)" in drawn

@@ -1,0 +1,63 @@
+"""``lorasolve prove FILE.py``: a user's own theorem, true or false, anywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import proofs
+from lorasolve.cli import main
+from lorasolve.symbolic import Identity, dims, matrix, square
+
+TEMPLATE = (Path(next(iter(proofs.__path__))) / "_template.py").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    def run(source):
+        file = tmp_path / "mine.py"
+        file.write_text(source, encoding="utf-8")
+        code = main(["prove", str(file)])
+        return code, capsys.readouterr()
+
+    return run
+
+
+def test_a_true_theorem_is_proved_and_the_second_checker_asked(run):
+    code, shown = run(TEMPLATE)
+    assert code == 0
+    assert "projection (sos): PROVED" in shown.out and "second checker: agrees" in shown.out
+
+
+def test_a_false_lemma_is_refuted_with_a_counterexample(run):
+    code, shown = run(TEMPLATE.replace("square(A),\n        proof", "square(A) / 3,\n        proof"))
+    assert code == 1
+    assert "projection (sos): REFUTED" in shown.out and "counterexample: lhs = " in shown.out
+
+
+def test_a_true_lemma_with_a_wrong_proof_is_only_not_shown(run):
+    code, shown = run(TEMPLATE.replace("proof=[1 *", "proof=[2 *"))
+    assert code == 1
+    assert "projection (sos): NOT SHOWN" in shown.out and "REFUTED" not in shown.out
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [("x = 1\n", "defines no THEOREM"), ("import nothing_of_this_name\n", "does not run: ModuleNotFoundError")],
+)
+def test_a_file_without_a_theorem_is_named(run, source, message):
+    code, shown = run(source)
+    assert code == 2 and message in shown.err
+
+
+def test_a_missing_file_is_named(capsys):
+    assert main(["prove", "no/such/file.py"]) == 2
+    assert "no file no/such/file.py" in capsys.readouterr().err
+
+
+def test_the_light_way_in():
+    m, n = dims("m n")
+    A, B = matrix("A", m, n), matrix("B", m, n)
+    expanded = square(A) + 2 * square(B)
+    assert not Identity("wrong", "no cross term", square(A + B), expanded).prove().holds

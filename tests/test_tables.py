@@ -1,0 +1,131 @@
+"""Tables as CSV, LaTeX, Markdown, HTML and pandas: each form is read back by a reader of its own."""
+
+from __future__ import annotations
+
+import csv
+import html.parser
+import io
+
+import numpy as np
+import pytest
+
+import lorasolve as ls
+from lorasolve.tables import Column, Tabular, plain
+
+
+class Odd(Tabular):
+    """Every kind of value, and text that is special in every format."""
+
+    def records(self):
+        return [
+            {"name": "a|b_c & 10% <i>", "value": 1.0 / 3.0, "flag": True, "list": [1, 2], "none": None},
+            {"name": "line", "value": -0.0, "flag": False, "list": [], "none": None},
+        ]
+
+    def columns(self):
+        return [Column("name", "name_1", left=True), Column("value", "v"), Column("flag", "f"), Column("none", "n")]
+
+
+@pytest.fixture(scope="module")
+def comparison():
+    problem = ls.Problem(ls.objectives.Denoising(np.diag([3.0, 2.0, 0.1])), 2, 0.5)
+    return ls.compare(problem, ["gd", "lbfgs", "adamw"])
+
+
+@pytest.fixture(scope="module")
+def batch():
+    problem = ls.Problem(ls.objectives.Denoising(np.diag([3.0, 2.0, 0.1])), 2, 0.5)
+    return ls.solve_batch([problem.replace(lam=lam) for lam in (0.1, 0.5)], "gd:step_size=0.1")
+
+
+def test_csv_keeps_every_digit(comparison, batch) -> None:
+    for table in (comparison, batch, Odd()):
+        rows = list(csv.DictReader(io.StringIO(table.to_csv())))
+        assert len(rows) == len(table.records())
+        for row, record in zip(rows, table.records()):
+            assert list(row) == list(record)
+            for key, value in record.items():
+                if isinstance(value, float):
+                    assert float(row[key]) == value
+    assert [row["none"] for row in csv.DictReader(io.StringIO(Odd().to_csv()))] == ["", ""]
+
+
+class Cells(html.parser.HTMLParser):
+    """Collects the text of cells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells: list[str] = []
+        self.inside = False
+
+    def handle_starttag(self, tag, attrs) -> None:
+        assert tag in ("table", "thead", "tbody", "tr", "th", "td")
+        self.inside = tag in ("th", "td")
+        if self.inside:
+            self.cells.append("")
+
+    def handle_endtag(self, tag) -> None:
+        self.inside = False
+
+    def handle_data(self, data) -> None:
+        if self.inside:
+            self.cells[-1] += data
+
+
+def test_html_shows_the_same_cells(comparison, batch) -> None:
+    for table in (comparison, batch, Odd()):
+        reader = Cells()
+        reader.feed(table._repr_html_())
+        expected = [column.heading for column in table.columns()] + [cell for row in table.cells() for cell in row]
+        assert reader.cells == expected
+
+
+def test_markdown_has_a_cell_for_each_column(comparison, batch) -> None:
+    for table in (comparison, batch, Odd()):
+        lines = table.to_markdown().splitlines()
+        assert len(lines) == 2 + len(table.records())
+        assert {line.replace("\\|", "").count("|") for line in lines} == {len(table.columns()) + 1}
+
+
+def test_latex_escapes_and_balances(comparison, batch) -> None:
+    for table in (comparison, batch, Odd()):
+        text = table.to_latex()
+        body = [line for line in text.splitlines() if line.endswith(r" \\")]
+        assert len(body) == 1 + len(table.records())
+        assert {line.replace(r"\&", "").count("&") for line in body} == {len(table.columns()) - 1}
+        for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
+            assert text.count(rule) == 1
+    assert r"a\textbar{}b\_c \& 10\% \textless{}i\textgreater{}" in Odd().to_latex()
+    assert r"$1.0 \cdot 10^{-16}$" in _one("1.0e-16").to_latex()
+
+
+def _one(cell):
+    class One(Tabular):
+        def records(self):
+            return [{"x": cell}]
+
+        def columns(self):
+            return [Column("x", "x")]
+
+    return One()
+
+
+def test_written_files_hold_what_is_returned(tmp_path, batch) -> None:
+    for form in ("csv", "latex", "markdown"):
+        path = tmp_path / f"table.{form}"
+        assert getattr(batch, f"to_{form}")(path) == path.read_text()
+
+
+def test_plain_values() -> None:
+    assert [plain(v) for v in (None, True, -0.0, 1 / 3, 7, "x")] == ["-", "yes", "0", "0.333333", "7", "x"]
+
+
+def test_pandas_where_it_is(batch) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = batch.to_pandas()
+    assert isinstance(frame, pandas.DataFrame)
+    assert frame["lam"].tolist() == [0.1, 0.5]
+
+
+def test_batch_reads_short(batch) -> None:
+    assert repr(batch).startswith("BatchResult(2 runs: 2 converged; ")

@@ -1,0 +1,95 @@
+"""The checks of arguments: what each refuses, in words that name the argument, and what it lets pass unchanged."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import lorasolve as ls
+from lorasolve import _validate as v
+
+HUGE = 10**400
+
+
+@pytest.mark.parametrize(
+    ("check", "value", "message"),
+    [
+        (lambda x: v.as_array(x, "M"), np.ma.masked_array([1.0, 2.0], [0, 1]), "M: is a masked array"),
+        (lambda x: v.as_array(x, "M"), [np.ma.masked_array([1.0], [1])], "M: is a masked array"),
+        (lambda x: v.as_array(x, "M"), [[1.0], [1.0, 2.0]], "M: expected an array, got"),
+        (lambda x: v.as_float_array(x, "M", 1), [HUGE], "M: expected real numbers, got an array of dtype object"),
+        (lambda x: v.as_float_array(x, "M", 1), [1 + 2j], "M: expected real numbers"),
+        (lambda x: v.as_float_array(x, "M", 1, np.float32), [1e300], "M: has non-finite entries"),
+        (lambda x: v.as_index_array(x, "rows", 3), [True, False], "rows: expected integers"),
+        (lambda x: v.as_index_array(x, "rows", 3), [0, -1], r"rows: expected integers from 0 to 2, got -1 at \[1\]"),
+        (lambda x: v.as_matrix_shape(x, "shape"), (4.7, 3.2), "shape: expected an integer"),
+        (lambda x: v.as_matrix_shape(x, "shape"), (10**12, 3), "shape: expected an integer from 1 to 100000000"),
+        (lambda x: v.as_number(x, "lam"), HUGE, "lam: expected a finite number"),
+        (lambda x: v.as_number(10**5000, "lam"), None, "lam: expected a finite number"),
+        (lambda x: v.as_integer(10**5000, "n", 1, 9), None, "n: expected an integer from 1 to 9"),
+        (lambda x: v.as_flag(x, "tune"), 1, "tune: expected True or False, got 1"),
+        (lambda x: v.as_choice(10**5000, "mode", ("a", "b")), None, "mode: expected 'a' or 'b'"),
+        (lambda x: v.as_choice(x, "sign", (1, -1)), True, "sign: expected 1 or -1, got True"),
+        (lambda x: v.as_callable(x, "callback"), 7, "callback: expected a function, got 7"),
+        (lambda x: v.as_iterable(x, "seeds"), np.array(3), "seeds: expected one value or several in a list"),
+        (lambda x: v.as_generator(x, "rng"), "abc", "rng: expected a seed"),
+        (lambda x: v.as_path(x, "path"), "a\0b", "path: expected a path"),
+        (lambda x: v.as_instance(x, "problem", ls.Problem), object(), "problem: expected a Problem, got an object of"),
+    ],
+)
+def test_refusals_name_the_argument(check, value, message) -> None:
+    with pytest.raises((ValueError, TypeError), match=message):
+        check(value)
+
+
+def test_what_is_valid_is_not_changed() -> None:
+    plain = np.arange(6.0).reshape(2, 3)
+    for given in (plain.tolist(), np.asfortranarray(plain), plain.astype(">f8"), np.ma.masked_array(plain)):
+        found = v.as_float_array(given, "M", 2)
+        assert found.flags.c_contiguous and found.dtype == np.float64
+        assert np.array_equal(found, plain)
+    assert v.as_flag(np.True_, "tune") is True
+    assert v.as_integer(np.int64(3), "n", 1) == 3
+
+
+def _problem() -> ls.Problem:
+    return ls.Problem(ls.objectives.Denoising(np.diag([3.0, 1.0])), 1, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ls.solve(_problem(), stop=5), "stop: expected a StoppingRule"),
+        (lambda: ls.solve(_problem(), callback=5), "callback: expected a function"),
+        (lambda: ls.solve(_problem(), seed="a"), "seed: expected an integer"),
+        (lambda: ls.compare(_problem(), 7), "methods: expected"),
+        (lambda: ls.compare(_problem(), ["gd"], reference=1.0), "reference: expected a ConvexResult"),
+        (lambda: ls.certify(7, None), "problem: expected a Problem"),
+        (lambda: ls.landscape.verdict(_problem(), ([[1.0]] * 2, [[1.0]] * 2), constants=3), "constants: expected"),
+        (lambda: ls.set_threads(2**63), "n: expected an integer from 1 to 4096"),
+        (lambda: ls.check_objective(_problem().objective, scale="abc"), "scale: expected a finite number"),
+        (lambda: ls.adapters.LoRA(rslora="yes"), "rslora: expected True or False"),
+    ],
+)
+def test_public_functions_check_what_they_are_given(call, message) -> None:
+    with pytest.raises((ValueError, TypeError), match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ((1.0, None), "returned a gradient of shape"),
+        ((1.0, np.ones((2, 2)) + 1j), "returned a gradient of type complex128"),
+        ((1j, np.ones((2, 2))), "returned the value 1j, expected a real number"),
+    ],
+)
+def test_a_user_objective_that_answers_wrongly_is_named(answer, message) -> None:
+    class Mine:
+        shape = (2, 2)
+
+        def value_and_grad(self, X):
+            return answer
+
+    with pytest.raises((ValueError, TypeError), match=message):
+        ls.solve(ls.Problem(Mine(), 1))
