@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,7 +27,10 @@ from ._lora_ntk import (
     sufficient_rank,
     trapped_shares,
 )
-from .base import Claim, PaperClaims
+from .base import COLOURS, Claim, PaperClaims
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = [
     "LandscapeRun",
@@ -114,6 +117,7 @@ class LoRANTKClaims(PaperClaims):
     paper = "LoRA in the NTK regime (arXiv 2402.11867)"
     summary = "rank bound, rank reduction, and where runs fail"
     seeds = "optima: the count; runs 0"
+    size = (8.0, 3.8)
     parts = {
         "rows": reductions,
         "shares": failing_shares,
@@ -144,6 +148,21 @@ class LoRANTKClaims(PaperClaims):
             lines.append(f"  r = {rank} " + "".join(cells))
         lines.append(f"Explicit 2 x 2 example, runs at the spurious value: {_reached(found['spurious'])}")
         return "\n".join(lines)
+
+    def picture(self, found: dict[str, Any], figure: Figure) -> None:
+        """Draw the ranks after reduction beside the bound, and the share of failing runs."""
+        left, right = figure.subplots(1, 2)
+        counts, bounds, reached, _ = zip(*found["rows"])
+        left.plot(counts, bounds, "s:", color=COLOURS[1], label="bound")
+        left.plot(counts, reached, "o", color=COLOURS[0], label="after reduction")
+        left.set(title="Rank of a reduced optimum", xlabel="KN")
+        for k, (rank, shares) in enumerate(zip(_RANKS, found["shares"])):
+            right.plot(_COUNTS, shares, "osd"[k] + "-", color=COLOURS[k], label=f"r = {rank}")
+            right.axvline(rank * (rank + 1) / 2, color=COLOURS[k], ls=":", lw=1)
+        right.set(title="Failing runs (theorem: none left of the lines)", xlabel="KN", ylabel="share")
+        for ax in (left, right):
+            ax.grid(alpha=0.25)
+            ax.legend(fontsize=8)
 
     def judge(self, found: dict[str, Any]) -> list[Claim]:
         """Return the claims beside what was measured."""
