@@ -39,7 +39,7 @@ joint_counts : PROVED
 
 Used by
 -------
-No file of the package directly.
+lorasolve/landscape/judge.py, lorasolve/landscape/theorems.py
 """
 
 from lorasolve.symbolic import (

@@ -76,9 +76,13 @@ class Command:
 
     def main(self, argv: Sequence[str]) -> int:
         """Parse the arguments that follow the command's name and run it; return the exit code."""
+        return self.run(self.parser().parse_args(argv))
+
+    def parser(self) -> Parser:
+        """Return the parser of the command's arguments, whose help documents them."""
         parser = Parser(prog=f"lorasolve {self.name}", description=self.summary)
         self.add_arguments(parser)
-        return self.run(parser.parse_args(argv))
+        return parser
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""

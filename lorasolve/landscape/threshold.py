@@ -72,9 +72,7 @@ class Threshold:
         return Quadratic(self.H, self.X_star, self.lam, self.T)
 
 
-def sharp_threshold(
-    A: ArrayLike, B: ArrayLike, X_star: ArrayLike, lam: float = 0.0, tol: float = 1e-6
-) -> Threshold:
+def sharp_threshold(A: ArrayLike, B: ArrayLike, X_star: ArrayLike, lam: float = 0.0, tol: float = 1e-6) -> Threshold:
     """Return the smallest ``beta/alpha`` for which some quadratic ``f`` makes ``(A, B)`` a spurious SOSP of ``L``.
 
     Over Hessians ``I <= H <= kappa I`` and subgradients ``T`` of the nuclear norm at ``X*``, with

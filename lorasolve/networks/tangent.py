@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .._known import Known
-from .._validate import Array, as_float_array, as_number, as_shape
+from .._validate import Array, as_float_array, as_instance, as_iterable, as_number, as_shape
 from ..certificates import duality_gap
 from ..certificates.duality import gradient_norm
 from ..linear_map import LinearMap, factor_svd, split_spectrum
@@ -195,6 +195,7 @@ def tangent_certificate(
     """
     lam = as_number(lam, "lam", 0.0)
     f = as_number(f, "f")
+    gradients, factors = list(as_iterable(gradients, "gradients")), list(as_iterable(factors, "factors"))
     if not factors or len(gradients) != len(factors):
         raise ValueError(f"gradients: expected one for each of {len(factors)} layers, got {len(gradients)}")
     names = [f"layer {k + 1}" for k in range(len(factors))] if names is None else names
@@ -349,6 +350,8 @@ def two_points(first: TangentCertificate, second: TangentCertificate) -> TwoPoin
     are monotone: ``<G_1 - G_2, X_1 - X_2> <= 0`` (proofs/two_stationary_points). With ``F_1 != F_2`` the points
     differ, so that no constant above 0 is left for the inequality that Theorems 1 and 2 of the main paper assume.
     """
+    as_instance(first, "first", TangentCertificate)
+    as_instance(second, "second", TangentCertificate)
     if [layer.shape for layer in first.layers] != [layer.shape for layer in second.layers]:
         raise ValueError("second: expected a point of the same layers as first")
     if first.lam != second.lam:

@@ -104,7 +104,7 @@ BY_NAME: dict[str, Callable[[], Any]] = {
     "r_star": lambda: 1,
     "rsc": lambda: 1.0,
     "rsm": lambda: 2.0,
-    "fully_conditioned": lambda: True,
+    "curvature": lambda: (1.0, 2.0),
     "n_starts": lambda: 2,
     "angles": lambda: [0.1],
     "scales": lambda: [0.5],
