@@ -407,6 +407,8 @@ class _Case:
         if certificate is not None and certificate.is_global is not None:
             kind = "global" if certificate.is_global else "refuted"
             return kind, f"the loss is convex in the updates: {certificate.reason}", certificate.level
+        if certificate is not None and math.isinf(certificate.gap):
+            return "inconclusive", f"the loss contradicts its own gradient: {certificate.reason}", None
         gap, how = (
             (found.relative_gap, "one gradient")
             if solved is None

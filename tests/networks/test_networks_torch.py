@@ -410,6 +410,32 @@ def test_two_adapted_layers_in_a_row_are_never_called_global():
     assert verdict.convex is None and verdict.kind != "global"
 
 
+@pytest.mark.parametrize("bend", [torch.tanh, lambda z: z * z, lambda z: z * z.detach(), lambda z: z / z.norm()])
+def test_outputs_that_bend_are_never_called_global(bend):
+    """Also where the graph cannot show it: a detached factor is left to the certificate's spot checks."""
+
+    class Bent(Last):
+        def forward(self, x):
+            return bend(super().forward(x))
+
+    model = Bent(6)
+    torch.nn.init.normal_(model.out.lora_B, std=0.3)
+    start = fine_tune(model, CrossEntropy(), data(60, 6), 0.02, max_calls=150)
+    assert start.verdict.kind != "global", str(start.verdict)
+    nothing = [(np.zeros((6, 6)), np.zeros((8, 6)))]
+    assert judge(model, CrossEntropy(), data(60, 6), 5.0, factors=nothing).kind != "global"
+
+
+def test_a_loss_that_contradicts_its_own_gradient_is_inconclusive():
+    class Detached(Last):
+        def forward(self, x):
+            z = super().forward(x)
+            return z * z.detach()
+
+    verdict = judge(Detached(6), CrossEntropy(), data(60, 6), 5.0, factors=[(np.zeros((6, 6)), np.zeros((8, 6)))])
+    assert verdict.kind == "inconclusive" and "contradicts its own gradient" in verdict.reason
+
+
 def test_the_linearity_index_is_zero_for_a_linear_network():
     network = Network(Last(2), CrossEntropy(), data(60, 6))
     found = linearity(network, 0.05)
