@@ -18,7 +18,7 @@ from proofs._coq_reader import differences
 
 BY_HAND = Path(__file__).parent / "coq"
 INSTALL = "apt-get install coq libcoq-mathcomp-algebra libcoq-mathcomp-algebra-tactics"
-SECONDS = 300
+SECONDS = 120
 WORKERS = 2
 
 
@@ -51,10 +51,8 @@ def lemmas(content: Mapping[str, Any], names: Sequence[str]) -> tuple[dict[str, 
 
 
 def _read_back(check: Mapping[str, Any]) -> str:
-    plain = _coq.without_roots(check)
-    lemma = _coq.Lemma(plain)
-    text = lemma.text()
-    wrong = differences(text.split("Lemma ", 1)[1].split(" ", 1)[1].split(".\nProof.", 1)[0], plain)
+    plain, text = _coq.without_roots(check), _coq.lemma(check)
+    wrong = differences(text.split("\nLemma ", 1)[1].split(" ", 1)[1].split(".\nProof.", 1)[0], plain)
     if wrong:
         raise _coq.CoqError(f"the statement is not read back: {'; '.join(wrong)}")
     return text
@@ -105,7 +103,7 @@ def _session(found: Mapping[str, str], folder: Path) -> Iterator[tuple[str, Verd
     for number, (name, lemma) in enumerate(found.items()):
         own = f"check_{number}"
         text.append(f'Goal True. idtac "@@begin {name}". Abort.')
-        text.append(re.sub(r"Lemma \w+", f"Lemma {own}", lemma, count=1))
+        text.append(re.sub(r"\nLemma \w+", f"\nLemma {own}", lemma, count=1))
         text.append(f'Abort All.\nGoal True. idtac "@@end {name}". Abort.\nPrint Assumptions {own}.')
         text.append(f'Goal True. idtac "@@said {name}". Abort.')
     process = subprocess.Popen(

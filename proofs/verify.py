@@ -18,30 +18,24 @@ SIGNS["dimension"] = lambda x: x >= 1 and x % 1 == 0
 KINDS = {"identity": ("==",), "scalar": ("==", "<="), "implies": ("<=",), "sos": ("<=",)}
 ONE = {(): Fraction(1)}
 
-
 def require(condition, reason):
     if not condition:
         raise ValueError(reason)
-
 
 def read(text):
     """Read ``a*(b + 1/2)^2 - tr(A^T*B)``; a tree is a Fraction, a name, or (operation, part, ...)."""
     for sign in "()*+-/^,":
         text = text.replace(sign, f" {sign} ")
     left = [*text.split(), "end"]
-
     def take(*wanted):
         return left.pop(0) if left[0] in wanted else None
-
     def chain(signs, part):
         tree = part()
         while sign := take(*signs):
             tree = (sign, tree, part())
         return tree
-
     def product():
         return ("*", Fraction(-1), product()) if take("-") else chain("*/", power)
-
     def power():
         token = left.pop(0)
         tree = Fraction(token) if token.isdigit() else token
@@ -55,16 +49,13 @@ def read(text):
             sign = -1 if take("-") else 1
             tree = ("T", tree) if take("T") else ("^", tree, sign * int(left.pop(0)))
         return tree
-
     tree = chain("+-", product)
     require(left == ["end"], f"cannot read {text!r} at {left[0]!r}")
     return tree
 
-
 def names_in(tree):
     parts = tree[1:] if isinstance(tree, tuple) else ()
     return set().union({tree} if isinstance(tree, str) else (), *map(names_in, parts))
-
 
 # Polynomials: {monomial: Fraction}; a monomial is a sorted tuple of (unknown, exponent). In a matrix each monomial has
 # one unknown ("word", letters), where a letter is (name, transposed); the others commute with it.
@@ -73,8 +64,6 @@ def plus(a, b, factor=1):
     for key, value in b.items():
         result[key] = result.get(key, 0) + factor * value
     return {key: value for key, value in result.items() if value}
-
-
 def times(a, b):
     result = {}
     for (k, v), (q, w) in ((x, y) for x in a.items() for y in b.items()):
@@ -84,35 +73,25 @@ def times(a, b):
         key = tuple(sorted(power for power in powers.items() if power[1]))
         result[key] = result.get(key, 0) + v * w
     return {key: value for key, value in result.items() if value}
-
-
 def unknown(*what, exponent=1):
     return {((what, exponent),): Fraction(1)} if exponent else ONE
-
-
 def split(polynomial, what):
     """Yield (exponent, rest) for the powers of an unknown."""
     for key, value in polynomial.items():
         yield dict(key).get(what, 0), {tuple(p for p in key if p[0] != what): value}
-
-
 def words(matrix):
     """Yield (word, coefficient) for each term of a matrix."""
     for key, value in matrix.items():
         ((word,),) = [u[1:] for u, _ in key if u[0] == "word"]
         yield word, {tuple(p for p in key if p[0][0] != "word"): value}
-
-
 def added(parts):
     result = {}
     for part in parts:
         result = plus(result, part)
     return result
 
-
 class Algebra:
     """The symbols of one check, their signs, shapes and assumptions, and how to calculate with them."""
-
     def __init__(self, check):
         self.signs, self.matrices, self.forms = check["scalars"], check["matrices"], check["forms"]
         names = [*self.signs, *self.matrices, *self.forms]
@@ -132,18 +111,15 @@ class Algebra:
         for left, right in equations:
             if left not in self.signs:
                 self.assume(*self.value(left), *self.value(right))
-
     # Signs: 1 for positive, 0 for non-negative, -9 for not known.
     def sign_of(self, what, exponent):
         declared = self.signs[what[1]] if what[0] == "s" else None
         if declared in ("positive", "dimension") or (what[0] == "inv" and self.sign(self.quotients[what[1]]) == 1):
             return 1
         return 0 if (declared == "nonnegative" and exponent > 0) or exponent % 2 == 0 else -9
-
     def sign(self, polynomial):
         signs = [min([1 if value > 0 else -9, *(self.sign_of(*p) for p in key)]) for key, value in polynomial.items()]
         return -9 if -9 in signs else max(signs, default=0)
-
     def nonnegative(self, tree):
         """Whether a tree is non-negative: by its structure, or expanded over a positive denominator."""
         operation, *parts = tree if isinstance(tree, tuple) else ("",)
@@ -152,7 +128,6 @@ class Algebra:
         polynomial = self.reduced(self.scalar(tree))
         cleared = self.cleared(polynomial) if all(self.sign(q) == 1 for q in self.quotients) else polynomial
         return self.sign(cleared) >= 0
-
     # Quotients
     def inverse(self, polynomial):
         require(all(u[0] in ("s", "inv") for key in polynomial for u, _ in key), "a trace in a denominator")
@@ -163,13 +138,11 @@ class Algebra:
         if polynomial not in self.quotients:
             self.quotients.append(polynomial)
         return unknown("inv", self.quotients.index(polynomial))
-
     def raised(self, polynomial, exponent):
         result, base = ONE, polynomial if exponent >= 0 else self.inverse(polynomial)
         for _ in range(abs(int(exponent))):
             result = times(result, base)
         return result
-
     def cleared(self, polynomial):
         """Multiply by the denominators: zero exactly if the polynomial is."""
         for i, divisor in reversed(list(enumerate(self.quotients))):
@@ -177,14 +150,11 @@ class Algebra:
             top = max((exponent for exponent, _ in parts), default=0)
             polynomial = added(times(rest, self.raised(divisor, top - exponent)) for exponent, rest in parts)
         return polynomial
-
     # Words
     def flip(self, word):
         return tuple((name, turned if self.matrices[name][2:] else not turned) for name, turned in reversed(word))
-
     def turns(self, word):
         return [w[i:] + w[:i] for w in (word, self.flip(word)) for i in range(len(word))]
-
     def word(self, rows, word):
         """Return a word as a matrix; what stands between two passages through dimension one is a scalar."""
         bounds = [rows, *(self.shapes[name][not turned] for name, turned in word)]
@@ -192,15 +162,12 @@ class Algebra:
         for start, stop in zip(thin, thin[1:]):
             result = times(result, unknown("tr", min(self.turns(word[start:stop]))))
         return times(result, unknown("word", word[: thin[0]] + word[thin[-1] :] if len(thin) > 1 else word))
-
     def product(self, rows, a, *others):
         for b in others:
             a = added(times(times(c, d), self.word(rows, v + w)) for v, c in words(a) for w, d in words(b))
         return a
-
     def transposed(self, matrix):
         return added(times(c, unknown("word", self.flip(word))) for word, c in words(matrix))
-
     def trace(self, dim, matrix):
         result = {}
         for word, c in words(matrix):
@@ -209,17 +176,14 @@ class Algebra:
                 ((_, value),) = words(self.word(ONE, turned))
             result = plus(result, times(c, value))
         return result
-
     def form(self, name, a, b):
         pairs = ((times(c, d), sorted((v, w))) for v, c in words(a) for w, d in words(b))
         return added(times(factor, unknown("form", name, *pair)) for factor, pair in pairs)
-
     # Trees: value() returns (shape, polynomial); the shape of a scalar is None.
     def scalar(self, tree, shape=None):
         found, polynomial = self.value(tree)
         require(found == shape, "a matrix of another shape, or in the place of a scalar")
         return polynomial
-
     def value(self, tree):
         if isinstance(tree, Fraction):
             return None, plus({}, {(): tree})
@@ -244,7 +208,6 @@ class Algebra:
             require(shape[1] == other[0], "a product whose shapes do not fit")
             return (shape[0], other[1]), self.product(shape[0], a, b)
         return shape or other, times(a, b if tree[0] == "*" else self.inverse(b))
-
     def call(self, name, *parts):
         if name == "sqrt":
             require({parts[0]} & self.signs.keys() - self.meaning and self.signs[parts[0]] != "real", "no root of that")
@@ -261,7 +224,6 @@ class Algebra:
             return None, self.trace(shapes[0][0], values[0])
         require(name in ("id", "zero") and not any(shapes), f"{name} is no function of these")
         return (values[0], values[-1]), self.word(values[0], ()) if name == "id" else {}
-
     def derivative(self, tree, order, along):
         """Return order! times the coefficient of step^order after X -> X + step E."""
         step, before = ("step", len(self.moved)), self.moved
@@ -272,7 +234,6 @@ class Algebra:
         for factor in range(2, order + 1):
             value = plus({}, value, factor)
         return shape, added(rest for exponent, rest in split(value, step) if exponent == order)
-
     def gradient(self, tree, name):
         """Return the matrix Y whose inner product tr(E^T Y) with any direction E is the derivative along it."""
         require(not self.matrices[name][2:], "a gradient in a symmetric matrix")
@@ -284,7 +245,6 @@ class Algebra:
             result = plus(result, times({key: value}, part))
         del self.matrices["?"]
         return self.shapes[name], result
-
     # Assumptions: rewriting from left to right
     def assume(self, shape, left, other, right):
         if shape == (ONE, ONE) and other in (None, shape):
@@ -297,7 +257,6 @@ class Algebra:
         self.gaps.append(self.trace(shape[1], self.product(shape[1], self.transposed(gap), gap)) if shape else gap)
         if shape:
             self.rules += [(what[1], shape, right), (self.flip(what[1]), shape[::-1], self.transposed(right))]
-
     def rewritten(self, what):
         """Return what an unknown becomes by the first assumption that applies, or None."""
         for i, word in enumerate(what[2:] if what[0] == "form" else ()):
@@ -313,7 +272,6 @@ class Algebra:
                     before, after = unknown("word", word[:i]), unknown("word", word[i + size :])
                     return self.product(self.shapes[word[0][0]][word[0][1]], before, right, after)
         return None
-
     def reduced(self, polynomial):
         for _ in range(4000):
             for what in sorted({u for key in polynomial for u, _ in key}):
@@ -325,10 +283,8 @@ class Algebra:
             else:
                 return polynomial
         raise ValueError("the assumptions rewrite without end")
-
     def vanishes(self, tree):
         return not self.cleared(self.reduced(self.value(tree)[1]))
-
     # Values at a witness
     def multiplied(self, word, values):
         matrix = None
@@ -336,7 +292,6 @@ class Algebra:
             b = list(zip(*values[name])) if turned else values[name]
             matrix = [[sum(x * y for x, y in zip(row, c)) for c in zip(*b)] for row in matrix] if matrix else b
         return matrix
-
     def number(self, what, values):
         kind, of = what[:2]
         if kind in ("s", "inv"):
@@ -345,7 +300,6 @@ class Algebra:
             return sum(row[i] for i, row in enumerate(self.multiplied(of, values)))
         a, b = (self.multiplied(word, values) for word in what[2:])
         return sum(weight * inner(m, a) * inner(m, b) for weight, m in values[of])
-
     def at(self, polynomial, values):
         total = 0
         for key, value in polynomial.items():
@@ -353,7 +307,6 @@ class Algebra:
                 value *= self.number(what, values) ** exponent
             total += value
         return total
-
     def witness(self, values, premises):
         """Require that declarations, assumptions and hypotheses hold at given values."""
         for name, sign in self.signs.items():
@@ -368,15 +321,10 @@ class Algebra:
             gap = self.at(self.scalar(("-", read(p["rhs"]), read(p["lhs"]))), values)
             require(gap == 0 if p["relation"] == "==" else gap >= 0, "a hypothesis fails at the witness")
 
-
 def inner(a, b):
     return sum(x * y for p, q in zip(a, b) for x, y in zip(p, q))
-
-
 def exact(value):
     return list(map(exact, value)) if isinstance(value, list) else Fraction(value)
-
-
 def shown(check):
     """Require that a check follows from its own assumptions and premises."""
     algebra, premises = Algebra(check), check.get("premises", {})
@@ -400,15 +348,11 @@ def shown(check):
     require(algebra.vanishes(rest), "what has to vanish does not")
     if premises or check["assumptions"]:
         algebra.witness({name: exact(value) for name, value in check["witness"].items()}, premises.values())
-
-
 def taken(check, *skipped):
     """Return the equations and inequalities that a check takes for granted."""
     found = {(read(a), "==", read(b)) for part in check["assumptions"] for a, b in part["equations"]}
     kept = [p for p in check.get("premises", {}).values() if not any(p[key] for key in skipped)]
     return found | {(read(p["lhs"]), p["relation"], read(p["rhs"])) for p in kept}
-
-
 def sourced(check, checks, judge):
     """Require that what a check takes from others is theirs, and that its label says what it rests on."""
     facts, assumed = [], [a["name"] for a in check["assumptions"]]
@@ -427,13 +371,10 @@ def sourced(check, checks, judge):
         require(made or p["source"] in check["under"], f"{p['source']} assumes more")
     assumed += [name for source in check["under"] for name in checks[source]["assumed"]]
     require({*assumed} == {*check["assumed"]} and {*facts} == {*check["facts"]}, "the label is not what is used")
-
-
 def verdicts(document):
     """Return for each exported check None if it is accepted, the reason if it is refused."""
     checks, found = {check["id"]: check for check in document["checks"]}, {}
     require(len(checks) == len(document["checks"]), "two checks have one name")
-
     def judge(name):
         if name not in found:
             found[name] = "the proof goes in a circle"
@@ -447,17 +388,13 @@ def verdicts(document):
             except Exception as error:
                 found[name] = f"{type(error).__name__}: {error}"
         return found[name]
-
     return {name: judge(name) for name in checks}
-
-
 def main(path):
     with open(path, encoding="utf-8") as file:
         found = verdicts(json.load(file))
     refused = [f"REFUSED {name}: {reason}" for name, reason in found.items() if reason]
     print(*refused, f"{len(found) - len(refused)} of {len(found)} checks accepted", sep="\n")
     return int(bool(refused))
-
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else __file__.replace("verify.py", "proofs.json")))

@@ -27,6 +27,9 @@ from ..monitor import StoppingRule
 from ..problem import Problem
 from ..tasks import Task, digits_task
 
+# Kinds of pictures that an output name may ask for; plotting, which writes them, is imported only when there is one.
+_PICTURES = (".png", ".pdf", ".svg")
+
 
 class ExitCode(enum.IntEnum):
     """What the process returns."""
@@ -191,9 +194,15 @@ def outputs(name: str, *suffixes: str) -> list[pathlib.Path]:
     path = pathlib.Path(as_path(name, "--out"))
     if path.name in ("", "..") or name.endswith(("/", os.sep)):
         raise ValueError(f"--out: expected the name of a file, got {name!r}")
-    if path.suffix in (".npz", ".json", ".png"):
+    if path.suffix in (".npz", ".json", *_PICTURES):
         path = path.with_suffix("")
     return [path.with_name(path.name + suffix) for suffix in suffixes]
+
+
+def picture_suffix(name: str) -> str:
+    """Return the kind of picture that an output name asks for, ``.png`` where it asks for none."""
+    suffix = pathlib.PurePath(name).suffix
+    return suffix if suffix in _PICTURES else ".png"
 
 
 def remark(args: argparse.Namespace, text: str) -> None:

@@ -48,7 +48,7 @@ class Decay:
         if self.lam is not None:
             as_number(self.lam, "lam", 0.0, open_low=self.kind == "l2")
             if self.kind in ("none", "unknown") and self.lam > 0:
-                raise ValueError(f"lam: {self.lam:g} contradicts a weight decay of kind {self.kind!r}")
+                raise ValueError(f"lam: {float(self.lam):g} contradicts a weight decay of kind {self.kind!r}")
 
 
 @dataclass(frozen=True)
