@@ -44,7 +44,7 @@ LAYERS = (
     {"plotting"},
     {"papers"},
     {"proofs"},
-    {"commands", "cli", "proofs.__main__"},
+    {"commands", "cli", "__main__", "proofs.__main__"},
     {"lorasolve"},
     {"examples"},
 )
