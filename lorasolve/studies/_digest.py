@@ -1,7 +1,7 @@
 """A digest of what a run is made of: arrays, settings and code, the same in every process.
 
-An object is its class and its attributes. Left out are cached properties, which follow from the rest, and what the
-class names in ``not_data``: memory that calls write to. A class or function that is not of an installed package is its
+An object is its class and its attributes. Left out are cached properties, which follow from the rest, and what it
+names in ``not_data``: memory that calls write to. A class or function that is not of an installed package is its
 bytecode, with that of the functions of its own module that it calls; what those read from elsewhere is not seen.
 """
 
@@ -121,7 +121,7 @@ class _Digest:
                 f"{where} is a {kind.__name__}, whose content cannot be read; keep plain numbers, texts and arrays, or "
                 "give the object an attribute fingerprint, a text that stands for what it holds"
             )
-        left_out = set(getattr(kind, "not_data", ()))
+        left_out = set(getattr(value, "not_data", ()))
         self._code(kind, where)
         for name in sorted(state):
             cached = isinstance(_class_attribute(kind, name), functools.cached_property)

@@ -109,7 +109,7 @@ def path(problem: Problem, lams: int | Sequence[float] = 20, tol: float = 1e-6, 
     """
     if not isinstance(problem, Problem):
         raise TypeError(f"problem: expected a Problem, got {type(problem).__name__}")
-    values = _values(problem, lams)
+    values = chosen_lams(problem, lams)
     found: dict[int, ConvexResult] = {}
     last: ConvexResult | None = None
     for k in sorted(range(len(values)), key=lambda k: -values[k]):
@@ -121,7 +121,8 @@ def path(problem: Problem, lams: int | Sequence[float] = 20, tol: float = 1e-6, 
     return Path(problem, [values[k] for k in done], [found[k] for k in done], tol, len(done) < len(values))
 
 
-def _values(problem: Problem, given: int | Sequence[float]) -> list[float]:
+def chosen_lams(problem: Problem, given: int | Sequence[float]) -> list[float]:
+    """Return the values of a path, checked; where their number is given, down from where ``X = 0`` is optimal."""
     if isinstance(given, (int, np.integer)):
         count = as_integer(given, "lams", 1)
         top = problem.critical_lam()

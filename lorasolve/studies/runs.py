@@ -16,7 +16,7 @@ from .._files import PathLike, write_atomically
 from .._registry import suggest
 from .._text import text_table
 from .._validate import Array, as_flag, as_instance
-from .store import Damage, Store
+from .store import Damage, Line, Store
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,16 +56,24 @@ class Runs:
         What they are runs of.
     interrupted : bool
         Whether the call that made them was asked to stop.
+    shards : frozenset of str, optional
+        The files of a store that held nothing but this study; keys are asked for once there are others.
     """
 
     def __init__(
-        self, store: Store, keys: frozenset[bytes] | None = None, study: Study | None = None, interrupted: bool = False
+        self,
+        store: Store,
+        keys: frozenset[bytes] | None = None,
+        study: Study | None = None,
+        interrupted: bool = False,
+        shards: frozenset[str] | None = None,
     ) -> None:
         self.store = as_instance(store, "store", Store)
         as_flag(interrupted, "interrupted")
         self.study = study
         self.interrupted = interrupted
         self._keys = keys
+        self._shards = shards
         self.damaged: list[Damage] = []
 
     @classmethod
@@ -75,14 +83,20 @@ class Runs:
 
     def __iter__(self) -> Iterator[Record]:
         damaged: list[Damage] = []
-        for line in self.store.lines(damaged):
-            if self._keys is None or bytes.fromhex(line.key) in self._keys:
-                yield line.record
+        for line in self._lines(damaged):
+            yield line.record
         self.damaged = damaged
 
     def __len__(self) -> int:
-        lines = self.store.lines()
-        return sum(1 for line in lines if self._keys is None or bytes.fromhex(line.key) in self._keys)
+        return sum(1 for _ in self._lines())
+
+    def _lines(self, damaged: list[Damage] | None = None) -> Iterator[Line]:
+        """Yield the lines of these runs."""
+        if self.study is not None and self._shards not in (None, self.store.names()):
+            self._keys, self._shards = self.study.keys(), None
+        for line in self.store.lines(damaged):
+            if self._keys is None or bytes.fromhex(line.key) in self._keys:
+                yield line
 
     def __repr__(self) -> str:
         return f"Runs({len(self)} in {str(self.store.path)!r})"

@@ -163,6 +163,10 @@ class Store:
         """Return the files of lines, in order of their names."""
         return sorted(self.path.glob(f"*{_SUFFIX}"))
 
+    def names(self) -> frozenset[str]:
+        """Return the names of the files of lines."""
+        return frozenset(path.name for path in self.shards())
+
     def lines(self, damaged: list[Damage] | None = None) -> Iterator[Line]:
         """Yield every run once: the first line of its key, one without an error before one with.
 

@@ -272,11 +272,12 @@ class Study:
         with _stoppable() as asked:
             run = _Run(self, kept, executor, worker, Pace(len(self), len(pending), progress))
             run.do(pending, partial(executor.open, start, workers, share), workers)
-        return Runs(kept, None if fresh else self._keys(worker.describe), study=self, interrupted=asked.is_set())
+        keys = None if fresh else self.keys()
+        return Runs(kept, keys, study=self, interrupted=asked.is_set(), shards=kept.names() if fresh else None)
 
     def runs(self, store: PathLike) -> Runs:
         """Return those runs of this study that a store holds; nothing is run."""
-        return Runs(Store(store), self._keys(Describe(self)), study=self)
+        return Runs(Store(store), self.keys(), study=self)
 
     def _pending(self, store: Store, describe: Describe, retry_failed: bool) -> tuple[Array, bool]:
         """Return the cells that the store does not hold, and whether it holds nothing at all."""
@@ -286,7 +287,9 @@ class Study:
         keys = (bytes.fromhex(describe(index).key) for index in range(len(self)))
         return np.array([index for index, key in enumerate(keys) if key not in done], np.int64), False
 
-    def _keys(self, describe: Describe) -> frozenset[bytes]:
+    def keys(self) -> frozenset[bytes]:
+        """Return the keys of all cells."""
+        describe = Describe(self)
         return frozenset(bytes.fromhex(describe(index).key) for index in range(len(self)))
 
 

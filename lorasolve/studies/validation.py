@@ -15,7 +15,7 @@ from ..convex import ConvexResult, solve_convex
 from ..objectives.base import Objective
 from ..objectives.completion import MatrixCompletion
 from ..problem import Problem
-from .lam_path import Path, _values, path, rank_text
+from .lam_path import Path, chosen_lams, path, rank_text
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def cross_validate(
     if not isinstance(problem, Problem):
         raise TypeError(f"problem: expected a Problem, got {type(problem).__name__}")
     problem.require_one_matrix("cross_validate")
-    values = _values(problem, lams)
+    values = chosen_lams(problem, lams)
     if held_out is None:
         parts = _folds(problem.objective, as_integer(folds, "folds", 2), as_integer(seed, "seed", 0))
     else:

@@ -102,9 +102,10 @@ def test_calling_again_does_nothing_and_more_seeds_only_the_new_ones(tmp_path):
 
 def test_other_settings_are_other_runs(tmp_path):
     store = tmp_path / "runs"
-    mixed(1, measure=()).run(store, "serial")
+    first = mixed(1, measure=()).run(store, "serial")
     other = mixed(1, measure=("certify",)).run(store, "serial")
-    assert len(other) == 18 and len(ls.Runs.read(store)) == 36
+    assert len(first) == len(other) == 18 and len(ls.Runs.read(store)) == 36
+    assert not {r["key"] for r in first} & {r["key"] for r in other}
     assert all("measures" in r["result"] or "error" in r["result"] for r in other)
     # The same points are reached whatever is measured there.
     points = {}
@@ -171,6 +172,9 @@ def test_a_digest_sees_data_settings_and_code_and_nothing_else():
     assert digest([1, 2.0]) == digest((1, 2)) != digest([1, 2.5])
     assert digest(Shifted(1.0)) == digest(Shifted(1.0)) != digest(Shifted(2.0))
     holder = Shifted()
+    before = digest(holder)
+    holder.value_and_grad(np.zeros((6, 5)))
+    assert holder.calls == 1 and digest(holder) == before
     with open(os.devnull) as holder.source, pytest.raises(TypeError, match=r"the value.source is a"):
         digest(holder)
 
