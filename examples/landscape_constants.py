@@ -1,4 +1,8 @@
-"""Restricted constants as intervals, the regime they give, and the size of the minimizer."""
+"""Restricted constants
+====================
+
+Restricted constants as intervals, the regime they give, and the size of the minimizer.
+"""
 
 from __future__ import annotations
 

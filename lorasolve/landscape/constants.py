@@ -15,6 +15,7 @@ from .._validate import MOST_DRAWS, Array, as_choice, as_float_array, as_integer
 from ..linear_map import numerical_rank
 from ..objectives._blocks import MultiObjective, OneBlock
 from ..objectives.base import Objective, as_objective
+from .regimes import curvature_bounds
 
 # Up to this many entries of X the Hessian of a quadratic is formed and decomposed.
 DENSE_ENTRIES = 1024
@@ -89,8 +90,7 @@ class Constants:
 
         ``curvature``, the two constants of Theorem B, are those of the whole space where nothing else is given.
         """
-        if curvature is not None and not 0.0 < curvature[0] <= curvature[1] < math.inf:
-            raise ValueError(f"curvature: expected finite (alpha, beta) with 0 < alpha <= beta, got {curvature}")
+        curvature = None if curvature is None else curvature_bounds(curvature)
         how = dict.fromkeys(("rsc_low", "rsc_high", "rsm_low", "rsm_high"), Evidence(Known.CERTIFIED, source))
         return cls(rsc, rsc, rsm, rsm, how, r, radius, whole_space, curvature)
 

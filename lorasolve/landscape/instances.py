@@ -195,10 +195,10 @@ def sharp(r: int, r_star: int, m: int, n: int, kappa: float | None = None, lam: 
     return SharpInstance(r, r_star, m, n, kappa, lam)
 
 
-class PlaneInstance(Objective):
+class _PlaneInstance(Objective):
     """A quadratic whose Hessian is a 2 x 2 block on two directions and one number elsewhere, with a spurious point.
 
-    Built by :func:`restricted` and :func:`two_constants`. With ``e_1`` along ``X*`` and ``e_2`` along the next ``r``
+    With ``e_1`` along ``X*`` and ``e_2`` along the next ``r``
     diagonal places, ``f(X) = <X - X*, H (X - X*)>/2 - lam <T, X>``, ``T`` the identity on the first ``r + r*`` places.
 
     Attributes
@@ -207,8 +207,7 @@ class PlaneInstance(Objective):
         A minimizer of ``F`` (rank ``r_star``) and the second-order stationary point of rank ``r``. Where the theorem
         holds with equality that point is degenerate: not a local minimum, and gradient descent may leave it.
     constants : Constants
-        Exact: for :func:`restricted` those of the paper, within the distance of ``X_spurious``; for
-        :func:`two_constants` those of the whole space.
+        Exact: those of the paper within the distance of ``X_spurious``, or those of the whole space.
     beta2 : float
         The curvature along the directions that decide at ``X_spurious``.
     sigma : float
@@ -219,8 +218,6 @@ class PlaneInstance(Objective):
         What the theorems say at these constants.
     """
 
-    name = "plane"
-    summary = "quadratic on which Theorem A or B holds with equality, or nearly so, at a spurious point"
     convex = True
     least_squares = True
 
@@ -291,7 +288,52 @@ class PlaneInstance(Objective):
         return A, B
 
 
-def restricted(r: int, r_star: int, m: int, n: int, beta: float | None = None, lam: float = 0.0) -> PlaneInstance:
+class RestrictedInstance(_PlaneInstance):
+    """A quadratic on which Theorem A is sharp; built by :func:`restricted`.
+
+    Attributes
+    ----------
+    X_star, X_spurious, constants, beta2, sigma, gap, regime
+        The minimizer, the spurious point, the restricted constants ``1`` and ``beta`` within ``sqrt 2 ||X*||_F``,
+        ``beta``, the singular values of the point, ``r_star``, and what the theorems say.
+    """
+
+    name = "restricted"
+    summary = "quadratic with a spurious point although beta = 2 alpha sqrt(r/r*), under restricted strong convexity"
+
+    def __init__(self, r: int, r_star: int, m: int, n: int, beta: float, lam: float) -> None:
+        r, r_star, m, n, t = _sizes(r, r_star, m, n)
+        beta, lam = as_number(beta, "beta", 2.0 * t), as_number(lam, "lam", 0.0)
+        block = ((t + 1.0, t - 1.0), (t - 1.0, t - 1.0))
+        constants = Constants.exact(1.0, beta, r, math.sqrt(2.0 * r_star), source="Theorem C")
+        super().__init__((r, r_star), (m, n), block, beta, (1.0, 1.0 / t), lam, float(r_star), constants)
+
+
+class TwoConstantInstance(_PlaneInstance):
+    """A quadratic on which Theorem B holds with equality; built by :func:`two_constants`.
+
+    Attributes
+    ----------
+    X_star, X_spurious, constants, beta2, sigma, gap, regime
+        The minimizer, the spurious point, the constants ``1`` and ``beta`` of the whole space, the curvature along the
+        directions that decide, the singular values of the point, ``F(X_spurious) - F(X_star)``, and what the theorems
+        say.
+    """
+
+    name = "two_constants"
+    summary = "quadratic with a spurious point although beta2 (beta - alpha) = 2 alpha beta sqrt(r/r*)"
+
+    def __init__(self, r: int, r_star: int, m: int, n: int, beta: float, lam: float) -> None:
+        r, r_star, m, n, t = _sizes(r, r_star, m, n)
+        beta, lam = as_number(beta, "beta", 1.0 + 2.0 * t), as_number(lam, "lam", 0.0)
+        zeta, tau = 2.0 * beta * t / (beta - 1.0), (beta + 1.0) * t / (beta - 1.0)
+        block = ((0.5 * (1.0 + beta), 0.5 * (beta - 1.0)), (0.5 * (beta - 1.0), 0.5 * (1.0 + beta)))
+        constants = Constants.exact(1.0, beta, r, whole_space=True, source="eigenvalues of H")
+        gap = 0.5 * zeta * tau * r_star
+        super().__init__((r, r_star), (m, n), block, zeta, (tau, 1.0), lam, gap, constants)
+
+
+def restricted(r: int, r_star: int, m: int, n: int, beta: float | None = None, lam: float = 0.0) -> RestrictedInstance:
     """Return a quadratic on which Theorem A is sharp under the paper's own assumptions.
 
     With ``t = sqrt(r/r_star)``: restricted strong convexity holds with ``alpha = 1`` for all matrices of rank up to
@@ -320,14 +362,12 @@ def restricted(r: int, r_star: int, m: int, n: int, beta: float | None = None, l
     -----
     Theorem C, derived for this project (proofs/theorem_c).
     """
-    r, r_star, m, n, t = _sizes(r, r_star, m, n)
-    beta = 2.0 * t if beta is None else as_number(beta, "beta", 2.0 * t)
-    block = ((t + 1.0, t - 1.0), (t - 1.0, t - 1.0))
-    constants = Constants.exact(1.0, beta, r, math.sqrt(2.0 * r_star), source="Theorem C")
-    return PlaneInstance((r, r_star), (m, n), block, beta, (1.0, 1.0 / t), _decay(lam), float(r_star), constants)
+    if beta is None:
+        beta = 2.0 * math.sqrt(as_integer(r, "r", 1, MOST_ROWS) / as_integer(r_star, "r_star", 1, MOST_ROWS))
+    return RestrictedInstance(r, r_star, m, n, beta, lam)
 
 
-def two_constants(r: int, r_star: int, m: int, n: int, beta: float, lam: float = 0.0) -> PlaneInstance:
+def two_constants(r: int, r_star: int, m: int, n: int, beta: float, lam: float = 0.0) -> TwoConstantInstance:
     """Return a quadratic on which Theorem B holds with equality, at a spurious second-order point.
 
     With ``t = sqrt(r/r_star)``: all curvatures lie in ``[1, beta]``, and the directions that decide at ``X_spurious``
@@ -354,13 +394,7 @@ def two_constants(r: int, r_star: int, m: int, n: int, beta: float, lam: float =
     -----
     Derived for this project (proofs/theorem_b_sharp).
     """
-    r, r_star, m, n, t = _sizes(r, r_star, m, n)
-    beta = as_number(beta, "beta", 1.0 + 2.0 * t)
-    zeta, tau = 2.0 * beta * t / (beta - 1.0), (beta + 1.0) * t / (beta - 1.0)
-    block = ((0.5 * (1.0 + beta), 0.5 * (beta - 1.0)), (0.5 * (beta - 1.0), 0.5 * (1.0 + beta)))
-    gap = 0.5 * zeta * tau * r_star
-    constants = Constants.exact(1.0, beta, r, whole_space=True, source="eigenvalues of H")
-    return PlaneInstance((r, r_star), (m, n), block, zeta, (tau, 1.0), _decay(lam), gap, constants)
+    return TwoConstantInstance(r, r_star, m, n, beta, lam)
 
 
 def _sizes(r: int, r_star: int, m: int, n: int) -> tuple[int, int, int, int, float]:
@@ -369,10 +403,6 @@ def _sizes(r: int, r_star: int, m: int, n: int) -> tuple[int, int, int, int, flo
     r_star = as_integer(r_star, "r_star", 1, r)
     m = as_integer(m, "m", r + r_star, MOST_ROWS)
     return r, r_star, m, as_integer(n, "n", r + r_star, MOST_ROWS), math.sqrt(r / r_star)
-
-
-def _decay(lam: float) -> float:
-    return as_number(lam, "lam", 0.0)
 
 
 class TwoMeasurements(Objective):

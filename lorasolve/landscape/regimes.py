@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .._validate import as_integer, as_number
+from .._validate import MOST_ROWS, as_integer, as_number
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,16 @@ def regime(rsc: float, rsm: float, r: int, r_star: int, curvature: tuple[float, 
     sharp itself (proofs/theorem_c); Theorem B uses two constants (proofs/theorem_b) and is sharp in both
     (proofs/theorem_b_sharp). The weakest premise that suffices is the one reported.
     """
-    r = as_integer(r, "r", 1)
-    r_star = as_integer(r_star, "r_star", 0)
+    r = as_integer(r, "r", 1, MOST_ROWS)
+    r_star = as_integer(r_star, "r_star", 0, MOST_ROWS)
     rsc = -math.inf if isinstance(rsc, float) and rsc == -math.inf else as_number(rsc, "rsc")
     rsm = math.inf if isinstance(rsm, float) and rsm == math.inf else as_number(rsm, "rsm", 0.0)
     ratio = math.sqrt(r / r_star) if r_star else math.inf
     thresholds = {THEOREM_1: 2.0, THEOREM_A: 2.0 * ratio}
     if curvature is not None:
-        thresholds[THEOREM_B] = two_constant_threshold(*_ordered(curvature), ratio) / rsc if rsc > 0.0 else math.inf
+        thresholds[THEOREM_B] = (
+            two_constant_threshold(*curvature_bounds(curvature), ratio) / rsc if rsc > 0.0 else math.inf
+        )
     failed = _failed_premise(rsc, rsm, r, r_star)
     condition = rsm / rsc if rsc > 0.0 else math.inf
     if failed:
@@ -97,8 +99,10 @@ def two_constant_threshold(low: float, high: float, ratio: float) -> float:
     return 2.0 * low * high * ratio / (high - low) if high > low else math.inf
 
 
-def _ordered(curvature: tuple[float, float]) -> tuple[float, float]:
-    """Check the bounds of Theorem B."""
+def curvature_bounds(curvature: tuple[float, float]) -> tuple[float, float]:
+    """Check the two constants of Theorem B."""
+    if not isinstance(curvature, tuple) or len(curvature) != 2:
+        raise ValueError(f"curvature: expected (alpha, beta) with 0 < alpha <= beta, got {curvature!r}")
     low, high = (as_number(bound, "curvature", 0.0, open_low=True) for bound in curvature)
     if low > high:
         raise ValueError(f"curvature: expected (alpha, beta) with 0 < alpha <= beta, got {curvature}")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .._files import PathLike
-from .._validate import Array
+from .._validate import Array, as_instance, as_path
 from .config import CONFIG, AdapterConfig, read_config
 from .folder import UnreadableError, inside, printable
 from .safetensors import ROUNDOFF, TensorFile
@@ -44,8 +44,8 @@ _IN_FULL = "trained in full, not of low rank"
 
 # Entries of one factor: 0.5 GB as float64, a vocabulary of 260000 at rank 256.
 _FACTOR_LIMIT = 2**26
-# Squares and products of four of these are finite in float64.
-_ENTRY_LIMIT = 1e75
+# More than float32 holds, and squares of products of three such factors are finite in float64.
+_ENTRY_LIMIT = 1e40
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,8 @@ class Adapter:
     """
 
     def __init__(self, file: TensorFile, config: AdapterConfig | None) -> None:
-        self.file = file
-        self.config = config
+        self.file = as_instance(file, "file", TensorFile)
+        self.config = None if config is None else as_instance(config, "config", AdapterConfig)
         self.entries: dict[str, LayerTensors] = {}
         self.skipped: dict[str, str] = {}
         for name in sorted(file.tensors):
@@ -358,7 +358,7 @@ def read(path: PathLike) -> Adapter:
     OSError
         If a file is missing or cannot be opened.
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(as_path(path, "path"))
     if path.is_dir():
         return _read_folder(path)
     file = TensorFile(path)

@@ -11,7 +11,7 @@ import numpy as np
 
 from .._files import PathLike
 from .._threads import blas_threads
-from .._validate import Array
+from .._validate import Array, as_iterable, as_path
 from ..linear_map import RANK_TOL, factor_singular_values, factor_svd, numerical_rank
 from .folder import UnreadableError, printable
 from .layers import Adapter, LayerFactors, read
@@ -113,6 +113,7 @@ def interfere(paths: Sequence[PathLike]) -> Interference:
     ``A B^T``, whose singular values a QR factorization of both gives, and ``<X_i, X_j> = s_i s_j tr((A_i^T A_j)
     (B_j^T B_i))``. No m x n matrix is formed.
     """
+    paths = [as_path(path, "paths") for path in as_iterable(paths, "paths")]
     if len(paths) < 2:
         raise ValueError(f"paths: expected at least two adapters, got {len(paths)}")
     adapters = [read(path) for path in paths]

@@ -77,7 +77,7 @@ def penalty_lines(diagnosis: Diagnosis) -> list[str]:
         f"penalty (||A||^2 + ||B||^2)/2 = {diagnosis.penalty:.5g}, of which {diagnosis.wasted:.5g} ({share:.1%}) "
         "balanced factors of the same updates would save"
     )
-    if diagnosis.excess is None:
+    if not diagnosis.excess:
         return [line]
     return [
         line,

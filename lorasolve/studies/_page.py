@@ -124,6 +124,8 @@ def _cell(entries: list[tuple[Record, float]], value: float, command: str | None
         end = _end(record)
         ends[end] = ends.get(end, 0) + 1
     ordered = sorted(ends.items(), key=lambda pair: -pair[1])
+    # Workers finish in any order.
+    entries = sorted(entries, key=lambda entry: [(str(type(v)), v) for v in entry[0]["run"]["cell"].values()])
     return {
         "value": _number(float(value)),
         "count": len(entries),

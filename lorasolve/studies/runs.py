@@ -15,7 +15,7 @@ import numpy as np
 from .._files import PathLike, write_atomically
 from .._registry import suggest
 from .._text import text_table
-from .._validate import Array
+from .._validate import Array, as_flag, as_instance
 from .store import Damage, Store
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ class Runs:
     def __init__(
         self, store: Store, keys: frozenset[bytes] | None = None, study: Study | None = None, interrupted: bool = False
     ) -> None:
-        self.store = store
+        self.store = as_instance(store, "store", Store)
+        as_flag(interrupted, "interrupted")
         self.study = study
         self.interrupted = interrupted
         self._keys = keys

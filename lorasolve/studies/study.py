@@ -353,8 +353,7 @@ class _Run:
 
     def _first(self, pending: Array) -> Array:
         """Do a few cells here, which differ as much as cells do; return the others."""
-        there = set(pending.tolist())
-        cells = np.array([index for index in self.study.axes.cross() if index in there], np.int64)
+        cells = np.intersect1d(self.study.axes.cross(), pending)
         if not len(cells):
             cells = pending[:1]
         if not len(cells):

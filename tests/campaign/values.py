@@ -161,6 +161,11 @@ BY_FUNCTION: dict[tuple[str, str], Callable[[], Any]] = {
     ("landscape.instances.SharpInstance", "m"): lambda: M_ROWS,
     ("landscape.instances.SharpInstance", "n"): lambda: N_COLS,
     ("landscape.instances.SharpInstance", "kappa"): lambda: 6.0,
+    **{
+        (f"landscape.instances.{name}", key): lambda value=value: value
+        for name in ("restricted", "RestrictedInstance", "two_constants", "TwoConstantInstance")
+        for key, value in (("m", M_ROWS), ("n", N_COLS), ("beta", 6.0))
+    },
 }
 
 

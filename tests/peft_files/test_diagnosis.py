@@ -41,7 +41,7 @@ def test_low_rank_needs_l2_decay_balance_and_a_rank_below_r(tmp_path, make):
     folder = make.adapter(tmp_path / "good", model(make, GOOD))
     found = diagnose(folder, decay=L2)
     assert found.kind == "low_rank" and all(premise.holds for premise in found.premises)
-    assert found.excess == pytest.approx(0, abs=1e-12)
+    assert found.excess == 0
     for decay, word in (
         (Decay(), "not in the files"),
         (Decay("decoupled", 0.01), "no term"),
@@ -257,7 +257,9 @@ def test_what_a_checkpoint_says_without_torch(tmp_path, make):
     found = diagnose(folder, decay=Decay("decoupled", 0.01))
     text = " ".join(found.remarks)
     assert found.trainer.steps == 5000 and "5e+05 steps: 0.01 of it" in text
-    assert "gradient norm is 0 in 1" in text and "1 gradient norms are not finite" in text and "needs torch" in text
+    assert (
+        "gradient norm is 0 in 1" in text and "1 gradient norms are not finite" in text and "--optimizer-state" in text
+    )
     (folder / "trainer_state.json").write_text("[")
     with pytest.raises(UnreadableError, match="trainer_state"):
         diagnose(folder)

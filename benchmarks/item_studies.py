@@ -1,0 +1,80 @@
+"""S14: 100,000 runs, m = n = 20, r = 4, 100 iterations each: what the store costs on top of the solver."""
+
+from __future__ import annotations
+
+import pathlib
+import tempfile
+
+import numpy as np
+from peers import Item, timed
+
+SIDE, RANK, ITERATIONS, STEP = 20, 4, 100, 0.05
+LAMS, INSTANCES = np.linspace(0.01, 0.1, 10).tolist(), 10
+
+studies = Item(
+    "S14",
+    "Study of 100,000 runs, m = n = 20, r = 4, 100 gradient descent iterations, float64: seconds in total",
+    rtol=1e-12,
+    remark="The value is the number of runs.",
+)
+
+
+def instances():
+    import lorasolve as ls
+
+    rng = np.random.default_rng(14)
+    return [ls.objectives.Denoising(rng.standard_normal((SIDE, SIDE))) for _ in range(INSTANCES)]
+
+
+def settings():
+    import lorasolve as ls
+
+    return ls.optimizers.GD(step_size=STEP), ls.StoppingRule(max_iter=ITERATIONS, grad_tol=0.0)
+
+
+def seeds(quick):
+    return 50 if quick else 1000
+
+
+def study(quick, backend, n_jobs):
+    import lorasolve as ls
+
+    objectives = dict(enumerate(instances()))
+    method, stop = settings()
+    made = ls.Study(
+        lambda instance, lam: ls.Problem(objectives[instance], RANK, lam),
+        {"instance": objectives, "lam": LAMS, "seed": range(seeds(quick))},
+        method,
+        stop=stop,
+    )
+
+    def run():
+        with tempfile.TemporaryDirectory() as folder:
+            return len(made.run(pathlib.Path(folder) / "runs", backend, n_jobs=n_jobs))
+
+    return timed(run, float)
+
+
+@studies.peer("lorasolve Study, loky, 2 workers", ours=True, needs="numba", repeats=2)
+def _(quick):
+    return study(quick, "loky", 2)
+
+
+@studies.peer("lorasolve Study, serial", needs="numba", repeats=2)
+def _(quick):
+    return study(quick, "serial", 1)
+
+
+# The bar is 1.5 times the time of the solver alone.
+@studies.peer("lorasolve solve_batch, nothing kept", needs="numba", goal=(1 / 1.5, 1.0), repeats=2)
+def _(quick):
+    import lorasolve as ls
+
+    method, stop = settings()
+    numbers = list(range(seeds(quick)))
+    problems = [ls.Problem(o, RANK, lam) for o in instances() for lam in LAMS for _ in numbers]
+    drawn = numbers * (len(LAMS) * INSTANCES)
+    return timed(lambda: ls.solve_batch(problems, method, seed=drawn, stop=stop), lambda made: float(len(made)))
+
+
+ITEMS = [studies]
