@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from .._validate import MOST_ROWS, Array, as_float_array, as_integer, as_number, as_shape
 from ..objectives.base import Objective
+from ._canonical import LARGEST_ENTRY
 from .constants import Constants
 from .regimes import Regime, regime
 
@@ -110,7 +111,7 @@ class SharpInstance(Objective):
     def __init__(self, r: int, r_star: int, m: int, n: int, kappa: float, lam: float) -> None:
         r, r_star, m, n, t = _sizes(r, r_star, m, n)
         kappa = as_number(kappa, "kappa", 1.0, open_low=True)
-        lam = as_number(lam, "lam", 0.0)
+        lam = as_number(lam, "lam", 0.0, LARGEST_ENTRY)
         first, second = np.arange(r_star), np.arange(r_star, r_star + r)
         self.shape = (m, n)
         self.r, self.r_star, self.lam = r, r_star, lam

@@ -250,8 +250,8 @@ def fault_of(run: Run, ended: Ended, folder: pathlib.Path) -> str:
         return f"a traceback: {ended.err[-300:]!r}"
     if ended.code == 2 and run.stderr == "pipe" and run.limit is None and not ended.err.strip():
         return "exit code 2 without words"
-    answers = "--json" in run.argv and not {"-h", "--help"} & set(run.argv) and ended.code in (0, 1, 3)
-    if answers and run.stdout == "pipe" and ended.out and not killed:
+    answers = run.argv[0] in registry.classes() and "--json" in run.argv and not {"-h", "--help"} & set(run.argv)
+    if answers and ended.code in (0, 1, 3) and run.stdout == "pipe" and ended.out and not killed:
         try:
             json.loads(ended.out)
         except ValueError:
