@@ -1,4 +1,8 @@
-"""Adapters, optimizers and schedules combine freely: DoRA with AdamW and a cosine, LoRA merged and restarted."""
+"""Adapters
+========
+
+Adapters, optimizers and schedules combine freely: DoRA with AdamW and a cosine, LoRA merged and restarted.
+"""
 
 from __future__ import annotations
 

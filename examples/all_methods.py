@@ -1,4 +1,8 @@
-"""Every method of the package on one anisotropic regression: same starts, same budget, each against its own optimum."""
+"""Every method on one problem
+===========================
+
+Every method of the package on one anisotropic regression: same starts, same budget, each against its own optimum.
+"""
 
 from __future__ import annotations
 

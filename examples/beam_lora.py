@@ -1,4 +1,8 @@
-"""BeamLoRA on noisy data: what its gates, its pruning and its expansions are worth beside LoRA and pruning alone."""
+"""Beam lora
+=========
+
+BeamLoRA on noisy data: what its gates, its pruning and its expansions are worth beside LoRA and pruning alone.
+"""
 
 from __future__ import annotations
 

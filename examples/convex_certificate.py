@@ -1,4 +1,8 @@
-"""Matrix sensing: the certified gap along a run, the convex optimum by two routes, and what a wrong rank shows."""
+"""The convex optimum, certified
+=============================
+
+Matrix sensing: the certified gap along a run, the convex optimum by two routes, and what a wrong rank shows.
+"""
 
 from __future__ import annotations
 

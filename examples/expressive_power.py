@@ -1,4 +1,8 @@
-"""Turn a frozen linear network into a target: the error is a singular value, and the ranks of the layers add up."""
+"""Expressive power
+================
+
+Turn a frozen linear network into a target: the error is a singular value, and the ranks of the layers add up.
+"""
 
 import numpy as np
 

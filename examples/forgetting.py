@@ -1,4 +1,8 @@
-"""Learning against forgetting: the exact front between two tasks, and where fine-tuning ends behind it."""
+"""LoRA learns less and forgets less
+=================================
+
+Learning against forgetting: the exact front between two tasks, and where fine-tuning ends behind it.
+"""
 
 import numpy as np
 

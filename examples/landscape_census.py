@@ -1,4 +1,8 @@
-"""Two measurements of a 2 x 2 matrix: a spurious minimum at rank 1, none at rank 2. A census of 40 starts a scale."""
+"""A census of critical points
+===========================
+
+Two measurements of a 2 x 2 matrix: a spurious minimum at rank 1, none at rank 2. A census of 40 starts a scale.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Restricted constants as intervals, the regime they give, and the size of the minimizer."""
+"""Restricted constants
+====================
+
+Restricted constants as intervals, the regime they give, and the size of the minimizer.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ def run(quick: bool = False) -> dict[str, Any]:
     problem = ls.Problem(f, rank=4, lam=0.1)
     optimum = ls.solve_convex(problem)
     constants = landscape.restricted_constants(f, optimum.X, r=4, D=5.0)
-    regime = landscape.regime(constants.rsc_low, constants.rsm_high, 4, optimum.rank, fully_conditioned=True)
+    regime = landscape.regime(constants.rsc_low, constants.rsm_high, 4, optimum.rank, curvature=constants.curvature)
     print(f"sensing: {constants}\n  {regime.kind}: {regime.reason}")
     print(f"  ||X*||_* = {optimum.nuclear_norm:.3f} <= {landscape.magnitude_bound(problem):.3f} = f(0)/lam")
 

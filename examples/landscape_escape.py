@@ -1,4 +1,8 @@
-"""Padding a finished run with zero columns gives a saddle that gradient descent cannot leave: find it, leave it."""
+"""Leaving a saddle
+================
+
+Padding a finished run with zero columns gives a saddle that gradient descent cannot leave: find it, leave it.
+"""
 
 from __future__ import annotations
 

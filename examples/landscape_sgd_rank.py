@@ -1,4 +1,8 @@
-"""SGD with weight decay keeps the rank low: the bound of Lemma 1 beside what runs do."""
+"""The rank of SGD
+===============
+
+SGD with weight decay keeps the rank low: the bound of Lemma 1 beside what runs do.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""How badly conditioned must a quadratic be to make a given point spurious? Semidefinite programming, re-checked."""
+"""The sharp threshold
+===================
+
+How badly conditioned must a quadratic be to make a given point spurious? Semidefinite programming, re-checked.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Both layers of a network adapted at once: the joint second-order verdict of Theorem 2."""
+"""Two layers
+==========
+
+Both layers of a network adapted at once: the joint second-order verdict of Theorem 2.
+"""
 
 from __future__ import annotations
 

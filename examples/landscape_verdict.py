@@ -1,4 +1,8 @@
-"""Global minimum or not? The verdict on three runs: a good one, a trapped one, an unfinished one."""
+"""A verdict
+=========
+
+Global minimum or not? The verdict on three runs: a good one, a trapped one, an unfinished one.
+"""
 
 from __future__ import annotations
 

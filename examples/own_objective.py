@@ -1,4 +1,7 @@
-"""A loss of your own in plain NumPy: check its claims, solve it, certify it.
+"""A loss of your own
+==================
+
+A loss of your own in plain NumPy: check its claims, solve it, certify it.
 
 Counts ``Y`` with Poisson rates ``exp(X)``: ``f(X) = sum(exp(X) - Y * X)``. All that must be written is ``shape`` and
 ``value_and_grad``. ``convex`` and ``lower_bound`` are facts that the certificate needs; without them everything else

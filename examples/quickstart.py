@@ -1,4 +1,8 @@
-"""Fine-tune a real model head with LoRA, compute the true optimum, and say whether LoRA reached it."""
+"""Quick start
+===========
+
+Fine-tune a real model head with LoRA, compute the true optimum, and say whether LoRA reached it.
+"""
 
 from __future__ import annotations
 

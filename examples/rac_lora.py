@@ -1,4 +1,8 @@
-"""RAC-LoRA's example: plain LoRA stops at the best matrix of rank one, the chain of blocks reaches the optimum."""
+"""RAC-LoRA
+========
+
+RAC-LoRA's example: plain LoRA stops at the best matrix of rank one, the chain of blocks reaches the optimum.
+"""
 
 import lorasolve as ls
 from lorasolve.inits import LoRAStart

@@ -1,4 +1,8 @@
-"""Few measurements: any optimum can be moved, at no cost, to one whose rank r has r (r + 1)/2 <= KN."""
+"""Pruning ranks
+=============
+
+Few measurements: any optimum can be moved, at no cost, to one whose rank r has r (r + 1)/2 <= KN.
+"""
 
 import numpy as np
 

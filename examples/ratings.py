@@ -1,4 +1,8 @@
-"""Matrix completion on a ratings file: yours (``python examples/ratings.py FILE LAM``) or a small synthetic one."""
+"""Ratings
+=======
+
+Matrix completion on a ratings file: yours (``python examples/ratings.py FILE LAM``) or a small synthetic one.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""SoRA with weight decay: the gates' l1 penalty is a Schatten-1/2 penalty, whose optimum has a closed form."""
+"""SoRA's gates
+============
+
+SoRA with weight decay: the gates' l1 penalty is a Schatten-1/2 penalty, whose optimum has a closed form.
+"""
 
 import numpy as np
 

@@ -87,8 +87,11 @@ def entry() -> NoReturn:
     sys.unraisablehook = _not_swallowed
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
-        code = _run()
-        sys.stdout.flush()
+        code = _USAGE if sys.stdout is None else _run()
+        if sys.stdout is None:
+            complain("lorasolve: stdout: is closed")
+        else:
+            sys.stdout.flush()
     except OSError as error:
         # The reader (for example `head`) has left, which is no failure; whatever else went wrong is one.
         code = _FINE if isinstance(error, BrokenPipeError) else _USAGE
@@ -128,8 +131,14 @@ def _leave(number: int, frame: types.FrameType | None) -> NoReturn:
 
 
 def _terminate(number: int, frame: types.FrameType | None) -> NoReturn:
-    """End, but let open files be tidied up first."""
+    """End, but let open files be tidied up first; at once if a library swallows that."""
+    signal.signal(signal.SIGALRM, _end_now)
+    signal.alarm(2)
     raise SystemExit(_TERMINATED)
+
+
+def _end_now(number: int, frame: types.FrameType | None) -> NoReturn:
+    os._exit(_TERMINATED)
 
 
 def _not_swallowed(event: Any) -> None:
@@ -148,15 +157,12 @@ def _show_warning(message: Warning | str, category: type[Warning], *where: Any) 
 
 
 def _open_streams() -> None:
-    """Give closed streams a place, so that no file of the run is taken for one; without stdout there is no answer."""
+    """Give closed streams a place, so that no file of the run is taken for one."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest free descriptor, which is this one
-    if sys.stdout is None:
-        complain("lorasolve: stdout: is closed")
-        sys.exit(_USAGE)
 
 
 def _discard(stream: Any) -> None:

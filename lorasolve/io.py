@@ -156,6 +156,7 @@ def read_pairs(path: PathLike) -> tuple[list[str], list[str]]:
     ValueError
         If it is malformed; the message names the file and the line.
     """
+    path = as_path(path, "path")
     suffix = pathlib.Path(path).suffix.lower()
     if suffix not in _DELIMITERS:
         raise ValueError(f"{path}: unknown kind of file {suffix!r}; accepted: {', '.join(sorted(_DELIMITERS))}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._files import PathLike, Write, write_atomically
-from ._validate import Array, as_instance, as_path, as_text
+from ._validate import Array, as_choice, as_instance, as_path, as_text
 from .comparison import Comparison
 from .comparison.runs import singular_values
 from .status import Status
@@ -91,7 +92,7 @@ def plot_spectra(comparison: Comparison, ax: Axes) -> Axes:
     if reference is not None:
         index = np.arange(1, len(optimal) + 1)
         ax.bar(index, optimal, width=0.8, color="0.85", label=f"convex optimum, rank {reference.rank}", zorder=0)
-        ax.axvline(reference.rank + 0.5, color="0.4", ls="--", lw=1.2)
+        ax.axvline(reference.rank + 0.5, color="0.4", ls="--", lw=1.2, label="rank of the optimum")
     for k, (row, values) in enumerate(zip(comparison.rows, spectra)):
         offset = 0.6 * ((k + 0.5) / len(spectra) - 0.5)
         _points(ax, np.arange(1, len(values) + 1) + offset, values, floor, k, row.method)
@@ -190,14 +191,22 @@ def _own_rows(comparison: Comparison) -> Comparison:
     )
 
 
+# Kinds of pictures, and where each keeps a text of ours.
+PICTURES = {".png": "run", ".pdf": "Keywords", ".svg": "Identifier"}
+
+
 def save_figure(path: PathLike, figure: Figure) -> None:
-    """Write a figure as PNG, whole or not at all."""
-    write_atomically(as_path(path, "path"), figure_writer(figure))
+    """Write a figure whole or not at all, as its suffix says: ``.png``, ``.pdf`` or ``.svg``."""
+    path = pathlib.Path(as_path(path, "path"))
+    write_atomically(path, figure_writer(figure, path.suffix))
 
 
-def figure_writer(figure: Figure, metadata: dict[str, str] | None = None) -> Write:
-    """Return what writes a figure as PNG, with texts that the file carries beside the picture."""
+def figure_writer(figure: Figure, suffix: str = ".png", run: str = "") -> Write:
+    """Return what writes a figure in the format of a suffix, with the name of a run that the file carries."""
     from matplotlib.figure import Figure
 
     as_instance(figure, "figure", Figure)
-    return lambda file: figure.savefig(file, format="png", dpi=130, metadata=metadata)
+    as_choice(suffix, "suffix", PICTURES)
+    as_text(run, "run")
+    metadata = {PICTURES[suffix]: run} if run else None
+    return lambda file: figure.savefig(file, format=suffix[1:], dpi=130, metadata=metadata)

@@ -279,7 +279,7 @@ COUNT = hypothesis("(k1 + k2) r/r* <= q (check count)", (k1 + k2) * t**2, q)
 BY_VALUE = (k1 + k2) * t**2 * sigma**2 + square(T1) + 2 * sigma * tr(T2) - k2 * sigma**2
 per_value = Inequality(
     "per_value",
-    "Lemma A': sum over the large values of t^2 sigma^2 + tau^2, over the small ones of t^2 sigma^2 + 2 sigma tau - "
+    "The sum over the large values of t^2 sigma^2 + tau^2, over the small ones of t^2 sigma^2 + 2 sigma tau - "
     "sigma^2, is at most ||X - X*||^2.",
     BY_VALUE,
     DISTANCE,
@@ -295,7 +295,7 @@ AT_LEAST_ONE = hypothesis("1 <= t", 1, t)
 SMALL = hypothesis("tr T2 <= k2 sigma", tr(T2), k2 * sigma)
 lemma = Inequality(
     "lemma_a",
-    "Lemma A: 2 t sigma (tr T1 + tr T2) <= ||X - X*||^2.",
+    "Together: 2 t sigma (tr T1 + tr T2) <= ||X - X*||^2.",
     2 * t * sigma * PERPENDICULAR,
     DISTANCE,
     proof=[

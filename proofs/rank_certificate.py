@@ -37,7 +37,8 @@ kept_values : PROVED
 
 Used by
 -------
-lorasolve/certificates/gap.py, lorasolve/certificates/ranks.py
+lorasolve/certificates/gap.py, lorasolve/certificates/ranks.py, lorasolve/studies/lam_path.py,
+lorasolve/studies/rank_choice.py
 """
 
 from lorasolve.symbolic import (

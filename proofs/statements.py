@@ -79,6 +79,23 @@ CORRECTIONS: tuple[tuple[str, str, str], ...] = (
         "the special regime extends to beta/alpha < 2 sqrt(r/r*).",
     ),
     (
+        "Section 8",
+        "`theorem_c`",
+        "and no further under the paper's assumptions: at beta/alpha = 2 sqrt(r/r*), for every r >= r* and lam >= 0, "
+        "there is a spurious second-order point at the distance sqrt(2) ||X*||.",
+    ),
+    (
+        "Section 8",
+        "`theorem_b`",
+        "with bounds alpha, beta on the curvature along rank r + r* the condition is beta2 (beta - alpha) < 2 alpha "
+        "beta sqrt(r/r*), beta2 the restricted smoothness; `theorem_b_sharp` attains it.",
+    ),
+    (
+        "Theorem 2",
+        "`theorem2_joint`",
+        "with the joint inequality: beta_l < 2 alpha_l sqrt(r_l/r*_l) for every matrix suffices.",
+    ),
+    (
         "DoRA",
         "`dora_gradient`",
         "the projector of the gradient acts column by column; the formula with one matrix is false.",

@@ -39,12 +39,14 @@ joint_counts : PROVED
 
 Used by
 -------
-No file of the package directly.
+lorasolve/landscape/judge.py, lorasolve/landscape/theorems.py
 """
 
 from lorasolve.symbolic import (
     Inequality,
+    MatrixExpr,
     Premise,
+    ScalarExpr,
     Square,
     Theorem,
     assume,
@@ -111,9 +113,9 @@ OFF_1 = assume("<Z_1, X_1> = 0", (inner(Z1, X1), 0), impose=tb.with_pairing("X1"
 OFF_2 = assume("<Z_2, X_2> = 0", (inner(Z2, X2), 0), impose=tb.with_pairing("X2", "Z2", 0 * inner(Z2, Z2)))
 
 
-def block(E: object, Z: object, XS: object) -> object:
+def block(E: MatrixExpr, Z: MatrixExpr, XS: MatrixExpr) -> ScalarExpr:
     """Return what a block adds to the sum."""
-    return alpha * beta * square(E) + square(Z) + (alpha + beta) * inner(Z, XS)  # type: ignore[arg-type]
+    return alpha * beta * square(E) + square(Z) + (alpha + beta) * inner(Z, XS)
 
 
 EDGE = {

@@ -398,7 +398,7 @@ CHECKS = (
     ),
     Inequality(
         "equality",
-        "beta = 2 alpha t: the slacks of Lemma A add up to 0: T1 = t sigma I, no small values if t > 1, M = X* off W0.",
+        "beta = 2 alpha t: the slacks in lemma_a add up to 0: T1 = t sigma I, no small values if t > 1, M = X* off W0.",
         SLACK,
         0,
         proof=[UPPER / alpha],

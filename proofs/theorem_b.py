@@ -58,7 +58,7 @@ whole_space : PROVED
 
 Used by
 -------
-No file of the package directly.
+lorasolve/landscape/judge.py, lorasolve/landscape/regimes.py, lorasolve/landscape/theorems.py
 """
 
 from collections.abc import Callable

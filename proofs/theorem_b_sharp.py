@@ -46,7 +46,7 @@ global_minimizer : PROVED
 
 Used by
 -------
-No file of the package directly.
+lorasolve/landscape/instances.py, lorasolve/landscape/regimes.py
 """
 
 from lorasolve.symbolic import (

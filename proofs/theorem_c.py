@@ -60,7 +60,7 @@ case_4_far : PROVED
 
 Used by
 -------
-No file of the package directly.
+lorasolve/landscape/instances.py, lorasolve/landscape/regimes.py
 """
 
 from typing import Any

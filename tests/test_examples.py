@@ -17,7 +17,8 @@ def run(name: str) -> Any:
 
 OWN_TEST = {
     "quickstart", "own_objective", "convex_certificate", "ratings", "adapters", "sora_gates", "rac_lora",
-    "expressive_power", "rank_reduction", "forgetting", "beam_lora",
+    "expressive_power", "rank_reduction", "forgetting", "beam_lora", "lora_pro", "dora",
+    "periodic_lora",
 }  # fmt: skip
 ALL = {path.stem for path in FOLDER.glob("*.py")}
 
@@ -106,3 +107,22 @@ def test_beam_lora() -> None:
     means = run("beam_lora")
     assert means["pruning alone"] < 0.9 * min(means["LoRA"], means["BeamLoRA"], means["BeamLoRA, split exact"])
     assert abs(means["gates alone"] / means["LoRA"] - 1.0) < 0.01
+
+
+def test_lora_pro() -> None:
+    """The moments in the space of the weight keep the method's advantage."""
+    losses = run("lora_pro")
+    assert losses["lora_pro_adamw_full"] < 0.5 * losses["adamw"]
+
+
+def test_dora() -> None:
+    """One sign for all methods on the first and the last kind of targets."""
+    values = run("dora")
+    assert min(values["perturbed"].values()) > 0.5 and max(values["direction or norm"].values()) < 0.0
+
+
+def test_periodic_lora() -> None:
+    shown = run("periodic_lora")
+    assert shown["nesterov+periodic:period=100"] < 1e-3 * shown["best of rank 2"]
+    assert shown["nesterov"] >= shown["best of rank 2"] * (1.0 - 1e-9)
+    assert shown["root"] < 1e-14 < shown["linear"]

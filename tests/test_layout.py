@@ -44,7 +44,7 @@ LAYERS = (
     {"plotting"},
     {"papers"},
     {"proofs"},
-    {"commands", "cli", "proofs.__main__"},
+    {"commands", "cli", "proofs.__main__", "__main__"},
     {"lorasolve"},
     {"examples"},
 )

@@ -51,3 +51,11 @@ def test_saved_figure_has_ink(comparison, tmp_path) -> None:
     pixels = imread(tmp_path / "f.png")
     assert pixels.shape[0] > 400
     assert (pixels[..., :3].min(axis=2) < 0.5).mean() > 0.005
+
+
+@pytest.mark.parametrize(("suffix", "begins"), [(".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml")])
+def test_suffixes_say_what_is_written(comparison, tmp_path, suffix, begins) -> None:
+    save_figure(tmp_path / f"f{suffix}", comparison_figure(comparison, "title"))
+    assert (tmp_path / f"f{suffix}").read_bytes().startswith(begins)
+    with pytest.raises(ValueError, match="suffix"):
+        save_figure(tmp_path / "f.bmp", comparison_figure(comparison, "title"))

@@ -29,8 +29,8 @@ class PoLAR(Adapter):
     Notes
     -----
     Source: K. Lion et al., PoLAR, arXiv:2506.03133, of which the abstract was at hand (two direction matrices on
-    Stiefel manifolds, an unconstrained scale matrix). Departure: the constraint is built in by ``P``; the authors come near it
-    by a landing method. The updates are those of LoRA, rank at most r.
+    Stiefel manifolds, an unconstrained scale matrix). Departure: the constraint is built in by ``P``; the authors come
+    near it by a landing method. The updates are those of LoRA, rank at most r.
 
     Weight decay acts on the lengths of the factors, which ``X`` does not see: the least penalty of any update is 0, and
     with ``lam > 0`` the factors only shrink. Use ``lam = 0``.

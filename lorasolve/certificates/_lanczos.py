@@ -9,7 +9,8 @@ with probability at least ``1 - delta``, for one and the same event for all ``k`
 
 With ``b`` independent starts the norm on the sum of their spaces is at least that on each, so the bound is wrong only
 if it is wrong for all of them: ``delta^(1/b)`` takes the place of ``delta``. At ``b = 8`` and ``delta = 1e-12`` a
-quarter of the steps gives the same bound.
+quarter of the steps gives the same bound. The algebra of the proof is in proofs/random_start, which names what is
+cited.
 
 Proof (the bound of Kuczynski and Wozniakowski, SIAM Journal on Matrix Analysis and Applications 13, 1992, theorem 4.2,
 before its last simplifications). Let ``1`` be the largest eigenvalue of ``S^T S``, ``b_i`` the coefficients of ``v`` in

@@ -50,6 +50,9 @@ from ._rounding import (
     up,
 )
 
+# Positions whose rows are gathered at once.
+PIECE = 1024
+
 
 @dataclass(frozen=True)
 class Ball:
@@ -183,16 +186,21 @@ def entries(A: Array, B: Array, rows: Array, cols: Array, values: Array | None =
     bits = significant_bits(A.shape[1])
     (A1, A2), (B1, B2) = split(A, bits, 1), split(B, bits, 1)
     k = A.shape[1]
-    a1, a2, b1, b2 = A1[rows], A2[rows], B1[cols], B2[cols]
-    C = np.einsum("ij,ij->i", a1, b1)
+    C, first, second = np.empty((3, len(rows)))
+    # Rows of the factors are gathered piece by piece, so that they stay in cache.
+    for begin in range(0, len(rows), PIECE):
+        piece = slice(begin, begin + PIECE)
+        i, j = rows[piece], cols[piece]
+        a1, a2 = A1[i], A2[i]
+        np.einsum("ij,ij->i", a1, B1[j], out=C[piece])
+        np.einsum("ij,ij->i", a1, B2[j], out=first[piece])
+        np.einsum("ij,ij->i", a2, B[j], out=second[piece])
     radius = mul_up(C.size, 3.0 * k, ETA)
     if values is not None:
         C -= values
         radius = add_up(radius, mul_up(U, frobenius(C)))
-    b = b1 + b2
-    first, second = np.einsum("ij,ij->i", a1, b2), np.einsum("ij,ij->i", a2, b)
     # At each position |a1|^T|b2| <= ||a1|| ||b2||, and likewise for the other product.
-    sizes = row_norms(a1) * row_norms(b2) + row_norms(a2) * row_norms(b)
+    sizes = row_norms(A1)[rows] * row_norms(B2)[cols] + row_norms(A2)[rows] * row_norms(B)[cols]
     radius = add_up(radius, mul_up((k + 1) * U, frobenius(sizes), 1.0 + 4.0 * U), mul_up(4.0 * C.size, ETA))
     first += second
     radius = add_up(radius, mul_up(U, frobenius(first)))

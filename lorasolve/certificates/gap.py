@@ -231,7 +231,7 @@ def certify(
     as_instance(problem, "problem", Problem)
     as_number(tol, "tol", 0.0)
     as_choice(trust, "trust", ("lapack", "gemm"))
-    factors = _factors(problem, point)
+    factors = as_factors(problem, point)
     problem = problem.replace(objective=problem.objective.in_float64())
     svds = [factor_svd(A, B) for A, B in factors]
     found = evidence(problem, factors, svds, rigorous, trust, point)
@@ -312,7 +312,7 @@ def _smooth(problem: Problem) -> str:
     return f"for the rank: the gradient of f has the Lipschitz constant {problem.loss.facts.smoothness:.6g}"
 
 
-def _factors(problem: Problem, point: Any) -> Pairs:
+def as_factors(problem: Problem, point: Any, name: str = "point") -> Pairs:
     """Return float64 factors ``(s A_l, B_l)`` whose products are the updates ``X_l`` of the point."""
     if isinstance(point, Result) and (point.merged is not None or not point.problem.adapter.low_rank):
         point = point.X
@@ -322,9 +322,9 @@ def _factors(problem: Problem, point: Any) -> Pairs:
         (A, B), scale, names = point, problem.scale, ("A", "B")
     elif hasattr(point, "A") and hasattr(point, "B"):
         scale = point.problem.scale if isinstance(point, Result) else 1.0
-        A, B, names = point.A, point.B, ("point.A", "point.B")
+        A, B, names = point.A, point.B, (f"{name}.A", f"{name}.B")
     else:
-        return [_balanced(X) for X in problem.checked_updates(point, "point")]
+        return [_balanced(X) for X in problem.checked_updates(point, name)]
     return [(scale * A, B) for A, B in problem.checked_factors(A, B, np.float64, names, any_rank=True)]
 
 

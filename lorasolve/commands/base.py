@@ -27,6 +27,9 @@ from ..monitor import StoppingRule
 from ..problem import Problem
 from ..tasks import Task, digits_task
 
+# Kinds of pictures that an output name may ask for; plotting, which writes them, is imported only when there is one.
+_PICTURES = (".png", ".pdf", ".svg")
+
 
 class ExitCode(enum.IntEnum):
     """What the process returns."""
@@ -76,9 +79,13 @@ class Command:
 
     def main(self, argv: Sequence[str]) -> int:
         """Parse the arguments that follow the command's name and run it; return the exit code."""
+        return self.run(self.parser().parse_args(argv))
+
+    def parser(self) -> Parser:
+        """Return the parser of the command's arguments, whose help documents them."""
         parser = Parser(prog=f"lorasolve {self.name}", description=self.summary)
         self.add_arguments(parser)
-        return self.run(parser.parse_args(argv))
+        return parser
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
@@ -187,9 +194,15 @@ def outputs(name: str, *suffixes: str) -> list[pathlib.Path]:
     path = pathlib.Path(as_path(name, "--out"))
     if path.name in ("", "..") or name.endswith(("/", os.sep)):
         raise ValueError(f"--out: expected the name of a file, got {name!r}")
-    if path.suffix in (".npz", ".json", ".png"):
+    if path.suffix in (".npz", ".json", *_PICTURES):
         path = path.with_suffix("")
     return [path.with_name(path.name + suffix) for suffix in suffixes]
+
+
+def picture_suffix(name: str) -> str:
+    """Return the kind of picture that an output name asks for, ``.png`` where it asks for none."""
+    suffix = pathlib.PurePath(name).suffix
+    return suffix if suffix in _PICTURES else ".png"
 
 
 def remark(args: argparse.Namespace, text: str) -> None:

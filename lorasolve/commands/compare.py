@@ -25,6 +25,7 @@ from .base import (
     method_from,
     metrics_line,
     outputs,
+    picture_suffix,
     problem_from,
     problem_line,
     remark,
@@ -69,7 +70,7 @@ class CompareCommand(Command):
         seeds = args.seeds if args.seeds is not None else (ALL_SEEDS if everything else 1)
         as_integer(seeds, "--seeds", 1)
         stop = stopping_from(args)
-        report, figure = outputs(args.out, ".json", ".png")
+        report, figure = outputs(args.out, ".json", picture_suffix(args.out))
         task = task_from(args)
         problem = problem_from(args, task)
         comparison = compare(
@@ -86,7 +87,7 @@ class CompareCommand(Command):
         document = _document(comparison, task, run)
         writes: dict[PathLike, Write] = {report: json_writer(document)}
         if comparison.rows:
-            writes[figure] = figure_writer(comparison_figure(comparison, task.title), {"run": run})
+            writes[figure] = figure_writer(comparison_figure(comparison, task.title), figure.suffix, run)
         write_together(writes)
         emit(args, document, _text(comparison, document))
         remark(args, f"written: {', '.join(map(str, writes))}")

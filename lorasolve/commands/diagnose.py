@@ -8,6 +8,7 @@ from .._files import write_atomically
 from ..io import envelope
 from ..peft_files.decay import KINDS, Decay
 from ..peft_files.diagnosis import FINDINGS, Diagnosis, diagnose
+from ..peft_files.folder import inside
 from ..peft_files.page import diagnosis_page
 from ..peft_files.text import SORT_KEYS, diagnosis_text
 from .base import Command, ExitCode, emit, emphasis
@@ -43,6 +44,11 @@ class DiagnoseCommand(Command):
             metavar="KIND",
             help="l2 (part of the loss), decoupled (AdamW), none or unknown; 'lorasolve explain decay' tells which",
         )
+        parser.add_argument(
+            "--optimizer-state",
+            action="store_true",
+            help="read the weight decay from optimizer.pt of a checkpoint of your own (needs torch; weights_only)",
+        )
         group = parser.add_argument_group("output")
         group.add_argument("--sort", choices=("worst", *SORT_KEYS), default="worst", help="order of the layers")
         group.add_argument("--layers", type=int, default=10, metavar="N", help="how many layers to list (default 10)")
@@ -60,10 +66,7 @@ class DiagnoseCommand(Command):
         """Read, judge, write, print."""
         if args.layers < 0:
             raise ValueError(f"--layers: expected an integer >= 0, got {args.layers}")
-        kind = args.weight_decay_kind or ("unknown" if args.lam is None else "l2")
-        stated = args.weight_decay_kind is not None or args.lam is not None
-        decay = Decay(kind, args.lam, "as given") if stated else Decay()
-        diagnosis = diagnose(args.adapter, base=args.base, decay=decay)
+        diagnosis = diagnose(args.adapter, base=args.base, decay=_decay(args))
         if args.html:
             page = diagnosis_page(diagnosis).encode()
             write_atomically(args.html, lambda file: file.write(page))
@@ -71,6 +74,28 @@ class DiagnoseCommand(Command):
         verdict, newline, rest = diagnosis_text(diagnosis, args.layers, args.sort).partition("\n")
         emit(args, envelope("diagnose", diagnosis.to_dict()), emphasis(verdict, good) + newline + rest)
         return _exit_code(diagnosis, args.fail_on)
+
+
+def _decay(args: argparse.Namespace) -> Decay:
+    """Return what is known of the weight decay."""
+    stated = args.weight_decay_kind is not None or args.lam is not None
+    if args.optimizer_state:
+        if stated:
+            raise ValueError("--optimizer-state: says what --lam and --weight-decay-kind say; give one or the other")
+        return _saved_decay(args.adapter)
+    kind = args.weight_decay_kind or ("unknown" if args.lam is None else "l2")
+    return Decay(kind, args.lam, "as given") if stated else Decay()
+
+
+def _saved_decay(folder: str) -> Decay:
+    from ..networks import read_optimizer_state
+
+    try:
+        state = read_optimizer_state(inside(folder, "optimizer.pt"))
+    except ImportError as error:
+        raise ValueError(f"--optimizer-state: {error}") from error
+    lam = state.weight_decay if state.decay_kind in ("l2", "decoupled") else None
+    return Decay(state.decay_kind, lam, f"from optimizer.pt: {state}")
 
 
 def _exit_code(diagnosis: Diagnosis, fail_on: str | None) -> int:

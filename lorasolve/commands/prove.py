@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from collections.abc import Callable, Collection, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -34,6 +35,8 @@ class ProveCommand(Command):
         parser.add_argument("--brief", action="store_true", help="do not print the counterexamples")
         parser.add_argument("--latex", metavar="FILE", help="write the statements and steps as a LaTeX document")
         parser.add_argument("--page", metavar="FILE", help="write the index of statements as Markdown")
+        parser.add_argument("--coq", metavar="DIR", help="write the checks as lemmas of Coq with MathComp")
+        parser.add_argument("--coq-check", action="store_true", help="have the kernel of Coq judge these lemmas")
         parser.add_argument("--export", metavar="FILE", help="write the statements and proofs as data, which pins them")
 
     def run(self, args: argparse.Namespace) -> int:
@@ -71,7 +74,30 @@ class ProveCommand(Command):
             from proofs._page import page
 
             Path(args.page).write_text(page(reports), encoding="utf-8")
+        if args.coq or args.coq_check:
+            ok = _third_judge(content, list(chosen), args) and ok
         return ExitCode.FINE if ok else ExitCode.FALSE
+
+
+def _third_judge(content: Mapping[str, Any], names: list[str], args: argparse.Namespace) -> bool:
+    """Write the lemmas, have them judged if asked, and return whether the kernel accepts each one."""
+    from proofs._coq_run import judged, lemmas, write
+
+    found, left_out = lemmas(content, names)
+    if args.coq:
+        write(found, Path(args.coq))
+    print(f"{len(found)} checks are lemmas of Coq, {len(left_out)} are not:")
+    for name, reason in left_out.items():
+        print(f"  {name}: not exported: {reason}")
+    if not args.coq_check:
+        return True
+    accepted, total = 0, 0
+    with tempfile.TemporaryDirectory() as folder:
+        for name, verdict in judged(found, Path(folder)):
+            print(f"  {name}: {verdict}", flush=True)
+            accepted, total = accepted + verdict.accepted, total + 1
+    print(f"{accepted} of {total} accepted by the kernel of Coq, none of them with an axiom")
+    return accepted == total
 
 
 def _theorem(name: str, theorems: Mapping[str, Theorem]) -> Theorem:
@@ -86,12 +112,13 @@ def _theorem(name: str, theorems: Mapping[str, Theorem]) -> Theorem:
 
 
 def _with_those_used(chosen: Mapping[str, Theorem], theorems: Mapping[str, Theorem]) -> dict[str, Theorem]:
-    """Return the chosen theorems and all whose checks they may rest on, by name."""
+    """Return the chosen theorems and all whose checks they may rest on, proofs of classical facts included, by name."""
     names = {id(theorem): name for name, theorem in theorems.items()}
     found = dict(chosen)
 
     def add(theorem: Theorem) -> None:
-        for used in theorem.uses:
+        proved_by = {fact.proved_by for check in theorem.checks for fact in check.facts}
+        for used in [*theorem.uses, *(theorems[name] for name in sorted(proved_by) if name in theorems)]:
             if not any(used is known for known in found.values()):
                 found[names.get(id(used), f"{used.title} ({len(found)})")] = used
                 add(used)

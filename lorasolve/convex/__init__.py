@@ -17,7 +17,7 @@ from .._threads import solver_pools
 from .._validate import Array, as_flag, as_instance, as_number
 from ..certificates import Bound, Certificate
 from ..certificates.evidence import Product
-from ..certificates.gap import conclude
+from ..certificates.gap import as_factors, conclude
 from ..linear_map import balanced, factor_svd, numerical_rank
 from ..problem import Problem
 from .base import DROPPED, ConvexResult, ConvexRoute, Solution, proved
@@ -42,7 +42,7 @@ def solve_convex(
     route: str | ConvexRoute = "auto",
     tol: float = 1e-9,
     *,
-    start: ConvexResult | None = None,
+    start: Any = None,
     cross_check: bool = False,
     progress: bool = False,
 ) -> ConvexResult:
@@ -57,9 +57,9 @@ def solve_convex(
         The route; ``"auto"`` takes a closed form if there is one, else ``"factored"``.
     tol : float
         Certified relative gap to reach.
-    start : ConvexResult, optional
-        Where to begin, for example the optimum of a neighbouring ``lam``; for the route ``"factored"``, which
-        ``"auto"`` then takes.
+    start : ConvexResult, Result, (A, B) or ndarray of shape (m, n), optional
+        Where ``"factored"`` starts, of any rank: for example the optimum at a neighbouring ``lam``. The result is
+        certified as always, whatever the start; closed forms need none, other routes refuse one.
     cross_check : bool
         Solve by a second route too (cvxpy where it can be used and the matrix is small) and report the difference.
     progress : bool
@@ -82,10 +82,10 @@ def solve_convex(
     as_number(tol, "tol", 0.0, open_low=True)
     problem.require_low_rank("solve_convex")
     problem = problem.replace(objective=problem.objective.in_float64())
-    chosen = _route(problem, "factored" if route == "auto" and start is not None else route)
-    if start is not None and not chosen.takes_start:
-        raise ValueError(f"start: the route {chosen.name!r} does not begin at a given point; use 'factored'")
-    result = _run(problem, chosen, tol, progress, start)
+    chosen = _route(problem, route)
+    if start is not None:
+        chosen = chosen.started(as_factors(problem, start, "start"))
+    result = _run(problem, chosen, tol, progress)
     if result.interrupted or not cross_check:
         return result
     return _cross_checked(problem, result, tol, progress)
@@ -124,27 +124,19 @@ class _Latest:
         self.display.show(fraction, f"F = {value:.9g}  relative gap {bound.relative:.1e}  rank {rank}")
 
 
-def _run(
-    problem: Problem, route: ConvexRoute, tol: float, progress: bool, start: ConvexResult | None = None
-) -> ConvexResult:
+def _run(problem: Problem, route: ConvexRoute, tol: float, progress: bool) -> ConvexResult:
     import scipy.linalg  # noqa: F401  (loads SciPy's own BLAS, so that its threads are limited too)
 
     with solver_pools(problem.objective.kernels.threaded):
-        return _certified_run(problem, route, tol, progress, start)
+        return _certified_run(problem, route, tol, progress)
 
 
-def _certified_run(
-    problem: Problem, route: ConvexRoute, tol: float, progress: bool, start: ConvexResult | None
-) -> ConvexResult:
+def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: bool) -> ConvexResult:
     latest = _Latest(problem, route, tol, progress)
     before, started = _compile_seconds(), time.perf_counter()
     try:
         # Half of tol, so that rounding in the final factors does not undo what the route has reached.
-        if start is None:
-            found = route.run(problem, 0.5 * tol, latest)
-        else:
-            factors = problem.checked_factors(start.A, start.B, any_rank=True)
-            found = route.run_from(problem, factors, 0.5 * tol, latest)
+        found = route.run(problem, 0.5 * tol, latest)
         interrupted = False
     except KeyboardInterrupt:
         found = replace(latest.solution, remark="interrupted from the keyboard, the last point is kept")

@@ -58,13 +58,11 @@ class ConvexRoute:
     """Base class of the routes; settings only.
 
     ``takes_several`` says that the route solves problems of several matrices; others are not asked about those.
-    ``takes_start`` says that it can begin at a given point (:meth:`run_from`).
     """
 
     name: ClassVar[str] = ""
     summary: ClassVar[str] = ""
     takes_several: ClassVar[bool] = False
-    takes_start: ClassVar[bool] = False
 
     def refusal(self, problem: Problem) -> str | None:
         """Return why this route cannot solve the problem, or None if it can."""
@@ -74,16 +72,16 @@ class ConvexRoute:
             return "lam = 0 leaves no nuclear norm"
         return None
 
+    def started(self, factors: Pairs) -> ConvexRoute:
+        """Return this route with factors ``(A_l, B_l)`` of the updates to start from; most routes take none."""
+        raise ValueError(f"start: the route {self.name!r} takes no start; accepted by: factored")
+
     def run(self, problem: Problem, tol: float, report: Report) -> Solution:
         """Return the optimum to a relative certified gap of ``tol``, or the best point reached.
 
         ``report`` is told about points on the way: they show progress, and the last one is what an interrupted run
         returns.
         """
-        raise NotImplementedError
-
-    def run_from(self, problem: Problem, start: Pairs, tol: float, report: Report) -> Solution:
-        """Do the same from given factors of each matrix, of any rank; for routes with ``takes_start``."""
         raise NotImplementedError
 
 

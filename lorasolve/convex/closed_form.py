@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .._validate import Array
+from ..objectives._blocks import Pairs
 from ..problem import Problem
 from .base import ConvexRoute, Report, Solution
 
@@ -22,6 +23,10 @@ class ClosedForm(ConvexRoute):
         if _minimizer(problem) is None:
             return f"no closed form is known for {type(problem.objective).__name__} with lam = {problem.lam:g}"
         return None
+
+    def started(self, factors: Pairs) -> ClosedForm:
+        """Return this route: a formula needs no start."""
+        return self
 
     def run(self, problem: Problem, tol: float, report: Report) -> Solution:
         """Return the optimum."""

@@ -16,14 +16,14 @@ with surplus rank the gap is zero (main paper, section 2 and 11; proofs/certific
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from .._validate import Array, as_integer
 from ..certificates import Bound, duality_gap
 from ..certificates.evidence import Evidence
-from ..linear_map import balanced, factor_svd, numerical_rank, split_spectrum
+from ..linear_map import balanced, factor_singular_values, factor_svd, numerical_rank, split_spectrum
 from ..objectives._blocks import Pairs
 from ..problem import Problem, flat
 from ._descent import lbfgs
@@ -49,13 +49,16 @@ class Factored(ConvexRoute):
     ----------
     max_rounds : int
         Limit on outer rounds.
+    start : sequence of (A_l, B_l), optional
+        Factors of the updates to start from, of any rank (see :func:`~lorasolve.solve_convex`); by default, and where
+        ``F`` is larger there than at zero, zero.
     """
 
     max_rounds: int = 200
+    start: Pairs | None = field(default=None, repr=False, compare=False)
 
     name = "factored"
     takes_several = True
-    takes_start = True
     summary = "factors whose rank grows and shrinks by proximal steps until the certificate closes; scales"
 
     def __post_init__(self) -> None:
@@ -72,13 +75,13 @@ class Factored(ConvexRoute):
             return None
         return super().refusal(problem)
 
+    def started(self, factors: Pairs) -> Factored:
+        """Return this route with a start."""
+        return replace(self, start=factors)
+
     def run(self, problem: Problem, tol: float, report: Report) -> Solution:
         """Return the point of smallest certified gap."""
-        return self.run_from(problem, problem.loss.zeros(), tol, report)
-
-    def run_from(self, problem: Problem, start: Pairs, tol: float, report: Report) -> Solution:
-        """Return the point of smallest certified gap, the rounds begun at a given point."""
-        return _Run(problem).solve(start, tol, self.max_rounds, report)
+        return _Run(problem).solve(self.start, tol, self.max_rounds, report)
 
 
 @dataclass(frozen=True)
@@ -126,9 +129,9 @@ class _Run:
         self.rng: np.random.Generator | None = None
         self.beta = loss.facts.smoothness or loss.sampled_smoothness(loss.zeros()) or 1.0
 
-    def solve(self, start: Pairs, tol: float, max_rounds: int, report: Report) -> Solution:
+    def solve(self, start: Pairs | None, tol: float, max_rounds: int, report: Report) -> Solution:
         """Alternate rank adaptation and descent at fixed rank until the gap closes."""
-        point = best = self._judged(self._look(start), tol)
+        point = best = self._judged(self._look(self._first(start)), tol)
         idle = 0
         for k in range(max_rounds):
             report(self._solution(best, k), best.value, best.bound)
@@ -142,6 +145,15 @@ class _Run:
             idle = 0 if _improves(point, best) else idle + 1
             best = min(point, best, key=self._merit)
         return self._solution(best, max_rounds, f"the limit of {max_rounds} rounds was reached")
+
+    def _first(self, start: Pairs | None) -> Pairs:
+        """Return the start, or zero where that is better."""
+        zeros = self.loss.zeros()
+        if start is None:
+            return zeros
+        nuclear = sum(float(factor_singular_values(A, B).sum()) for A, B in start)
+        better = self.loss.factor_value(start) + self.lam * nuclear <= self.loss.factor_value(zeros)
+        return start if better else zeros
 
     def _judged(self, point: _Point, tol: float) -> _Point:
         """Replace an estimate that would end the rounds by the certificate; look again where that refutes it."""

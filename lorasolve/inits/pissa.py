@@ -30,10 +30,7 @@ class PiSSA(Init):
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse objectives without a frozen weight, or with a zero one, or None."""
-        W0 = problem.objective.W0
-        if W0 is None:
-            return f"it needs an objective with a frozen weight (W0); {type(problem.objective).__name__} has none"
-        return None if np.any(W0) else "it takes the factors from W0, and W0 is zero"
+        return weight_refusal(problem)
 
     def start(self, problem: Problem, rng: np.random.Generator) -> Start:
         """Return balanced ``A`` (m, r), ``B`` (n, r) and ``merged = -[W0]_r``."""
@@ -41,3 +38,11 @@ class PiSSA(Init):
         top = top_singular(LinearMap.from_dense(W0), problem.rank)
         A, B = balanced(top.U, top.values / problem.scale, top.V)
         return Start(A, B, (-problem.scale * (A @ B.T)).astype(problem.dtype))
+
+
+def weight_refusal(problem: Problem) -> str | None:
+    """Return why a start taken from the frozen weight has nothing to take, or None if it has."""
+    W0 = problem.objective.W0
+    if W0 is None:
+        return f"it needs an objective with a frozen weight (W0); {type(problem.objective).__name__} has none"
+    return None if np.any(W0) else "it takes the factors from W0, and W0 is zero"

@@ -13,6 +13,15 @@ from ..linear_map import LinearMap, balanced, factor_svd, numerical_rank
 from ..problem import Problem, flat
 from ..result import Result
 
+# Products of several of these are still finite.
+LARGEST_ENTRY = 1e60
+
+
+def refuse_huge(values: Array, argument: str) -> None:
+    """Refuse entries whose products would overflow."""
+    if np.abs(values).max() > LARGEST_ENTRY:
+        raise ValueError(f"{argument}: expected entries up to {LARGEST_ENTRY:g} in size; give them another unit")
+
 
 @dataclass(frozen=True)
 class Point:
@@ -94,8 +103,12 @@ def canonical(problem: Any, A: Any, B: Any) -> Point:
             "landscape: the theorems are about two trained factors; the adapter freezes one of them "
             f"({problem.adapter!r})"
         )
+    pairs = problem.checked_factors(A, B, np.float64)
+    for pair in pairs:
+        for name, factor in zip("AB", pair):
+            refuse_huge(factor, name)
     root = math.sqrt(problem.scale)
-    factors = tuple((root * A, root * B) for A, B in problem.checked_factors(A, B, np.float64))
+    factors = tuple((root * A, root * B) for A, B in pairs)
     if problem.scale != 1.0 or problem.adapter.name != "lora":
         problem = Problem(problem.objective, problem.rank, problem.lam_effective)
     return Point(problem, factors)

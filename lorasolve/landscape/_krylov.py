@@ -2,7 +2,7 @@
 
 Let ``T`` be the tridiagonal matrix of ``k`` Lanczos steps on a symmetric ``H`` from the unit vector ``b``, ``beta_k``
 the next off-diagonal entry, and ``z`` a unit eigenvector of ``H`` with eigenvalue ``mu <= -level``, where
-``T + level I`` is positive definite. The three-term recurrence of ``<z, q_j>`` gives
+``T + level I`` is positive definite. The three-term recurrence of ``<z, q_j>`` gives (proofs/random_start)
 
     ``<z, b> = beta_k [(mu - T)^{-1}]_{1k} <z, q_{k+1}> + sum_j [(mu - T)^{-1}]_{1j} <z, e_j>``
 
@@ -87,9 +87,7 @@ def search_krylov(apply: Callable[[Array], Array], draw: Callable[[], Array], di
 class _Lanczos:
     """One search, with full orthogonalisation; run by its constructor."""
 
-    def __init__(
-        self, apply: Callable[[Array], Array], start: Array, dimension: int, tol: float, goal: float
-    ) -> None:
+    def __init__(self, apply: Callable[[Array], Array], start: Array, dimension: int, tol: float, goal: float) -> None:
         self.dimension = dimension
         self.limit = min(dimension, max(EVERY, min(MAX_STEPS, MAX_ENTRIES // start.size)))
         self.basis: list[Array] = []

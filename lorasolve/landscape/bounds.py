@@ -66,7 +66,7 @@ def sgd_rank_bound(eps: float, batch: int, step: float, lam: float) -> float:
     product = as_number(step, "step", 0.0, open_low=True) * as_number(lam, "lam", 0.0, open_low=True)
     if product >= 1.0:
         raise ValueError(f"step, lam: expected step * lam < 1, got {product:.3g}")
-    return batch * math.log(eps / 4.0) / math.log1p(-product)
+    return batch * (math.log(eps) - math.log(4.0)) / math.log1p(-product) if product > 0.0 else math.inf
 
 
 def effective_rank(singular_values: Array, eps: float) -> int:

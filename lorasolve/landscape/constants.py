@@ -15,6 +15,7 @@ from .._validate import MOST_DRAWS, Array, as_choice, as_float_array, as_integer
 from ..linear_map import numerical_rank
 from ..objectives._blocks import MultiObjective, OneBlock
 from ..objectives.base import Objective, as_objective
+from .regimes import curvature_bounds
 
 # Up to this many entries of X the Hessian of a quadratic is formed and decomposed.
 DENSE_ENTRIES = 1024
@@ -55,6 +56,9 @@ class Constants:
         ``D``: admissible matrices lie within this Frobenius distance of ``X*`` (``inf``: everywhere).
     whole_space : bool
         Whether the certified ends hold without any restriction of rank or distance.
+    curvature : (float, float) or None
+        Certified bounds ``0 < alpha <= beta`` on the curvature of ``f`` along matrices of rank up to ``r + r*``, for
+        Theorem B: more than the restricted constants. On the whole space the certified ends themselves.
     """
 
     rsc_low: float
@@ -65,6 +69,11 @@ class Constants:
     r: int
     radius: float
     whole_space: bool
+    curvature: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.curvature is None and self.whole_space and self.rsc_low > 0.0 and self.rsm_high < math.inf:
+            object.__setattr__(self, "curvature", (self.rsc_low, self.rsm_high))
 
     @classmethod
     def exact(
@@ -75,10 +84,15 @@ class Constants:
         radius: float = math.inf,
         whole_space: bool = False,
         source: str = "given",
+        curvature: tuple[float, float] | None = None,
     ) -> Constants:
-        """Return constants known exactly, for matrices of rank <= ``r`` within ``radius`` or on the whole space."""
+        """Return constants known exactly, for matrices of rank <= ``r`` within ``radius`` or on the whole space.
+
+        ``curvature``, the two constants of Theorem B, are those of the whole space where nothing else is given.
+        """
+        curvature = None if curvature is None else curvature_bounds(curvature)
         how = dict.fromkeys(("rsc_low", "rsc_high", "rsm_low", "rsm_high"), Evidence(Known.CERTIFIED, source))
-        return cls(rsc, rsc, rsm, rsm, how, r, radius, whole_space)
+        return cls(rsc, rsc, rsm, rsm, how, r, radius, whole_space, curvature)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON-ready values (infinite ends as None)."""
@@ -224,6 +238,17 @@ def joint_inequality(loss: MultiObjective, constants: Sequence[Constants]) -> tu
             return True, f"{Known.CERTIFIED}: the joint Hessian is at least diag(alpha_l)"
         return None, f"not given, and not certified: the joint Hessian falls below diag(alpha_l) by {-low:.3g}"
     return None, "not given, and f states no joint constant; constants of each matrix alone do not imply it"
+
+
+def joint_curvature(loss: MultiObjective) -> tuple[float, float] | None:
+    """Return bounds on the curvature of ``f`` in all matrices together, cross terms included, or None."""
+    rsc, smoothness = getattr(loss, "rsc", None), loss.facts.smoothness
+    if isinstance(rsc, float) and rsc > 0.0 and smoothness is not None:
+        return rsc, smoothness
+    if not _has_small_hessian(loss):
+        return None
+    low, high = _ends(joint_hessian(loss))
+    return (low, high) if low > 0.0 else None
 
 
 def _has_small_hessian(loss: MultiObjective) -> bool:
@@ -511,9 +536,7 @@ def _searched(
         rsc = min(rsc, _descend_quotient(objective, X_star, A, B, D))
         rsm = max(rsm, _ascend_curvature(objective, A @ B.T, rng))
     how = sampled.how | {
-        "rsc_high": Evidence(
-            Known.ATTAINED, "descent on the quotient from random starts; alpha is at most this"
-        ),
+        "rsc_high": Evidence(Known.ATTAINED, "descent on the quotient from random starts; alpha is at most this"),
         "rsm_low": Evidence(
             Known.ATTAINED, "power iteration over the directions at random matrices; beta is at least this"
         ),

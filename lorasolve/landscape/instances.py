@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from .._validate import MOST_ROWS, Array, as_float_array, as_integer, as_number, as_shape
 from ..objectives.base import Objective
+from .constants import Constants
 from .regimes import Regime, regime
 
 
@@ -107,13 +108,9 @@ class SharpInstance(Objective):
     rsc = 1.0
 
     def __init__(self, r: int, r_star: int, m: int, n: int, kappa: float, lam: float) -> None:
-        r = as_integer(r, "r", 1, MOST_ROWS)
-        r_star = as_integer(r_star, "r_star", 1, r)
-        m = as_integer(m, "m", r + r_star, MOST_ROWS)
-        n = as_integer(n, "n", r + r_star, MOST_ROWS)
+        r, r_star, m, n, t = _sizes(r, r_star, m, n)
         kappa = as_number(kappa, "kappa", 1.0, open_low=True)
         lam = as_number(lam, "lam", 0.0)
-        t = math.sqrt(r / r_star)
         first, second = np.arange(r_star), np.arange(r_star, r_star + r)
         self.shape = (m, n)
         self.r, self.r_star, self.lam = r, r_star, lam
@@ -130,7 +127,7 @@ class SharpInstance(Objective):
         along = float(np.vdot(self.N, self.T))
         inverse = float(np.vdot(self.T, self.T)) / kappa + (1.0 - 1.0 / kappa) * along**2
         self.lower_bound = -lam * r_star - 0.5 * lam**2 * inverse
-        self.regime: Regime = regime(1.0, kappa, r, r_star, fully_conditioned=True)
+        self.regime: Regime = regime(1.0, kappa, r, r_star, curvature=(1.0, kappa))
 
     def value_and_grad(self, X: Array) -> tuple[float, Array]:
         """Return ``f(X)`` and its gradient."""
@@ -196,6 +193,216 @@ def sharp(r: int, r_star: int, m: int, n: int, kappa: float | None = None, lam: 
     if kappa is None:
         kappa = 1.0 + 2.0 * math.sqrt(as_integer(r, "r", 1, MOST_ROWS) / as_integer(r_star, "r_star", 1, MOST_ROWS))
     return SharpInstance(r, r_star, m, n, kappa, lam)
+
+
+class _PlaneInstance(Objective):
+    """A quadratic whose Hessian is a 2 x 2 block on two directions and one number elsewhere, with a spurious point.
+
+    With ``e_1`` along ``X*`` and ``e_2`` along the next ``r``
+    diagonal places, ``f(X) = <X - X*, H (X - X*)>/2 - lam <T, X>``, ``T`` the identity on the first ``r + r*`` places.
+
+    Attributes
+    ----------
+    X_star, X_spurious : ndarray of shape (m, n)
+        A minimizer of ``F`` (rank ``r_star``) and the second-order stationary point of rank ``r``. Where the theorem
+        holds with equality that point is degenerate: not a local minimum, and gradient descent may leave it.
+    constants : Constants
+        Exact: those of the paper within the distance of ``X_spurious``, or those of the whole space.
+    beta2 : float
+        The curvature along the directions that decide at ``X_spurious``.
+    sigma : float
+        The singular values of ``X_spurious``.
+    gap : float
+        ``F(X_spurious) - F(X_star)``.
+    regime : Regime
+        What the theorems say at these constants.
+    """
+
+    convex = True
+    least_squares = True
+
+    def __init__(
+        self,
+        ranks: tuple[int, int],
+        shape: tuple[int, int],
+        block: tuple[tuple[float, float], tuple[float, float]],
+        elsewhere: float,
+        lengths: tuple[float, float],
+        lam: float,
+        gap: float,
+        constants: Constants,
+    ) -> None:
+        self.r, self.r_star = ranks
+        self.shape = shape
+        self.lam, self.gap, self.constants = lam, gap, constants
+        self.block, self.beta2 = np.array(block), elsewhere
+        first, second = np.arange(self.r_star), np.arange(self.r_star, self.r_star + self.r)
+        self.first, self.second, self.X_star, self.X_spurious, self.T = (np.zeros(shape) for _ in range(5))
+        self.first[first, first] = 1.0 / math.sqrt(self.r_star)
+        self.second[second, second] = 1.0 / math.sqrt(self.r)
+        self.X_star[first, first], self.X_spurious[second, second] = lengths
+        self.sigma = lengths[1]
+        self.T[first, first] = self.T[second, second] = 1.0
+        values = np.linalg.eigvalsh(self.block)
+        self.smoothness = max(float(values[-1]), elsewhere)
+        self.lower_bound = self._minimum(values)
+        self.regime: Regime = regime(constants.rsc_low, elsewhere, *ranks, curvature=constants.curvature)
+
+    def _minimum(self, values: Array) -> float | None:
+        """Return ``inf f``; for ``lam > 0`` that needs a positive definite block."""
+        if self.lam == 0.0:
+            return 0.0
+        if values[0] <= 1e-12 * values[-1]:
+            return None
+        slope = np.array([math.sqrt(self.r_star), math.sqrt(self.r)])
+        quadratic = 0.5 * self.lam**2 * float(slope @ np.linalg.solve(self.block, slope))
+        return -self.lam * float(np.vdot(self.T, self.X_star)) - quadratic
+
+    def value_and_grad(self, X: Array) -> tuple[float, Array]:
+        """Return ``f(X)`` and its gradient."""
+        E = X - self.X_star
+        HE = self.hessian_product(X, E)
+        return 0.5 * float(np.vdot(E, HE)) - self.lam * float(np.vdot(self.T, X)), HE - self.lam * self.T
+
+    def hessian_product(self, X: Array, D: Array) -> Array:
+        """Return ``H D``."""
+        along = np.array([float(np.vdot(self.first, D)), float(np.vdot(self.second, D))])
+        change = self.block @ along - self.beta2 * along
+        return self.beta2 * D + change[0] * self.first + change[1] * self.second
+
+    def cvxpy_expression(self, X: Any) -> Any:
+        """Return ``f(X)`` as a cvxpy expression: the part off the two directions, and the block on them."""
+        import cvxpy
+
+        E = X - self.X_star
+        along = cvxpy.hstack([cvxpy.sum(cvxpy.multiply(part, E)) for part in (self.first, self.second)])
+        off = cvxpy.sum_squares(E - along[0] * self.first - along[1] * self.second)
+        on = cvxpy.quad_form(along, cvxpy.psd_wrap(self.block))
+        return 0.5 * (self.beta2 * off + on) - self.lam * cvxpy.sum(cvxpy.multiply(self.T, X))
+
+    def stationary_factors(self) -> tuple[Array, Array]:
+        """Return balanced factors ``A`` (m, r), ``B`` (n, r) of ``X_spurious``."""
+        columns = np.arange(self.r)
+        A, B = (np.zeros((size, self.r)) for size in self.shape)
+        A[self.r_star + columns, columns] = B[self.r_star + columns, columns] = math.sqrt(self.sigma)
+        return A, B
+
+
+class RestrictedInstance(_PlaneInstance):
+    """A quadratic on which Theorem A is sharp; built by :func:`restricted`.
+
+    Attributes
+    ----------
+    X_star, X_spurious, constants, beta2, sigma, gap, regime
+        The minimizer, the spurious point, the restricted constants ``1`` and ``beta`` within ``sqrt 2 ||X*||_F``,
+        ``beta``, the singular values of the point, ``r_star``, and what the theorems say.
+    """
+
+    name = "restricted"
+    summary = "quadratic with a spurious point although beta = 2 alpha sqrt(r/r*), under restricted strong convexity"
+
+    def __init__(self, r: int, r_star: int, m: int, n: int, beta: float, lam: float) -> None:
+        r, r_star, m, n, t = _sizes(r, r_star, m, n)
+        beta, lam = as_number(beta, "beta", 2.0 * t), as_number(lam, "lam", 0.0)
+        block = ((t + 1.0, t - 1.0), (t - 1.0, t - 1.0))
+        constants = Constants.exact(1.0, beta, r, math.sqrt(2.0 * r_star), source="Theorem C")
+        super().__init__((r, r_star), (m, n), block, beta, (1.0, 1.0 / t), lam, float(r_star), constants)
+
+
+class TwoConstantInstance(_PlaneInstance):
+    """A quadratic on which Theorem B holds with equality; built by :func:`two_constants`.
+
+    Attributes
+    ----------
+    X_star, X_spurious, constants, beta2, sigma, gap, regime
+        The minimizer, the spurious point, the constants ``1`` and ``beta`` of the whole space, the curvature along the
+        directions that decide, the singular values of the point, ``F(X_spurious) - F(X_star)``, and what the theorems
+        say.
+    """
+
+    name = "two_constants"
+    summary = "quadratic with a spurious point although beta2 (beta - alpha) = 2 alpha beta sqrt(r/r*)"
+
+    def __init__(self, r: int, r_star: int, m: int, n: int, beta: float, lam: float) -> None:
+        r, r_star, m, n, t = _sizes(r, r_star, m, n)
+        beta, lam = as_number(beta, "beta", 1.0 + 2.0 * t), as_number(lam, "lam", 0.0)
+        zeta, tau = 2.0 * beta * t / (beta - 1.0), (beta + 1.0) * t / (beta - 1.0)
+        block = ((0.5 * (1.0 + beta), 0.5 * (beta - 1.0)), (0.5 * (beta - 1.0), 0.5 * (1.0 + beta)))
+        constants = Constants.exact(1.0, beta, r, whole_space=True, source="eigenvalues of H")
+        gap = 0.5 * zeta * tau * r_star
+        super().__init__((r, r_star), (m, n), block, zeta, (tau, 1.0), lam, gap, constants)
+
+
+def restricted(r: int, r_star: int, m: int, n: int, beta: float | None = None, lam: float = 0.0) -> RestrictedInstance:
+    """Return a quadratic on which Theorem A is sharp under the paper's own assumptions.
+
+    With ``t = sqrt(r/r_star)``: restricted strong convexity holds with ``alpha = 1`` for all matrices of rank up to
+    ``r`` within ``D = sqrt 2 ||X*||_F`` of ``X*``, the smoothness is ``beta`` on the whole space, and there is a
+    spurious second-order point at distance ``D``. Theorem A excludes that for ``beta < 2t``, and ``beta = 2t`` is
+    allowed here. On the whole space ``f`` is convex, not strongly so: Theorem B does not apply.
+
+    Parameters
+    ----------
+    r, r_star : int
+        LoRA rank and rank of the minimizer, ``1 <= r_star <= r``.
+    m, n : int
+        Shape, both at least ``r + r_star``.
+    beta : float, optional
+        Smoothness, at least ``2 sqrt(r/r_star)``, the default. There ``X_spurious`` is second-order stationary but
+        degenerate; above it, for ``r > r_star``, the curvature vanishes along the symmetries only.
+    lam : float
+        Weight decay of the problem that the instance is made for, >= 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For ranks, sizes, ``beta`` or ``lam`` out of range.
+
+    Notes
+    -----
+    Theorem C, derived for this project (proofs/theorem_c).
+    """
+    if beta is None:
+        beta = 2.0 * math.sqrt(as_integer(r, "r", 1, MOST_ROWS) / as_integer(r_star, "r_star", 1, MOST_ROWS))
+    return RestrictedInstance(r, r_star, m, n, beta, lam)
+
+
+def two_constants(r: int, r_star: int, m: int, n: int, beta: float, lam: float = 0.0) -> TwoConstantInstance:
+    """Return a quadratic on which Theorem B holds with equality, at a spurious second-order point.
+
+    With ``t = sqrt(r/r_star)``: all curvatures lie in ``[1, beta]``, and the directions that decide at ``X_spurious``
+    have curvature ``beta2 = 2 beta t/(beta - 1)``, so that ``beta2 (beta - 1) = 2 beta t``. At ``beta = 1 + 2t`` it is
+    the instance of :func:`sharp`, scaled.
+
+    Parameters
+    ----------
+    r, r_star : int
+        LoRA rank and rank of the minimizer, ``1 <= r_star <= r``.
+    m, n : int
+        Shape, both at least ``r + r_star``.
+    beta : float
+        Largest curvature, at least ``1 + 2 sqrt(r/r_star)``.
+    lam : float
+        Weight decay of the problem that the instance is made for, >= 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For ranks, sizes, ``beta`` or ``lam`` out of range.
+
+    Notes
+    -----
+    Derived for this project (proofs/theorem_b_sharp).
+    """
+    return TwoConstantInstance(r, r_star, m, n, beta, lam)
+
+
+def _sizes(r: int, r_star: int, m: int, n: int) -> tuple[int, int, int, int, float]:
+    """Check ranks and shape of an instance, and add ``sqrt(r/r_star)``."""
+    r = as_integer(r, "r", 1, MOST_ROWS)
+    r_star = as_integer(r_star, "r_star", 1, r)
+    m = as_integer(m, "m", r + r_star, MOST_ROWS)
+    return r, r_star, m, as_integer(n, "n", r + r_star, MOST_ROWS), math.sqrt(r / r_star)
 
 
 class TwoMeasurements(Objective):

@@ -18,10 +18,20 @@ from ..problem import Problem, flat
 from ..result import Result
 from ._canonical import Point, canonical_result
 from ._krylov import MISSED
-from .constants import Constants, joint_inequality, known_block_constants
+from .constants import Constants, joint_curvature, joint_inequality, known_block_constants
 from .curvature import SecondOrder, second_order_at
 from .first_order import Stationarity, stationarity_at
-from .theorems import Finding, Spectra, applicable, approximate_point, theorem_2, theorem_3
+from .theorems import (
+    Finding,
+    Spectra,
+    applicable,
+    approximate_point,
+    joint_theorem_a,
+    joint_theorem_b,
+    theorem_2,
+    theorem_3,
+    theorem_b,
+)
 from .witness import STARTS, Witness, find_better
 
 ROUNDING = 32.0 * float(np.finfo(np.float64).eps)
@@ -85,8 +95,9 @@ class Verdict:
         The assumptions of the theorems, checked first.
     findings : tuple of Finding
         What each theorem says about the point; empty if a premise fails, is unknown or the constants are. For several
-        matrices that is Theorem 2: the whole, then each matrix. Where ``f`` is not known to be convex the last one is
-        the gap from restricted constants, which needs no stationary point.
+        matrices that is Theorem 2: the whole, then each matrix, then Theorems A and B with joint constants. Where
+        ``f`` is not known to be convex the last one is the gap from restricted constants, which needs no stationary
+        point.
     contradictions : tuple of str
         Theorems with CERTIFIED constants that the outcome contradicts: always empty unless code or theory is wrong.
     stationarity, second_order, certificate
@@ -222,7 +233,9 @@ def verdict(
     for a better point, whose value must be lower by more than the tolerance and the rounding noise of both values. The
     theorems are evaluated beside it with the certified ends of the constants, and a contradiction is reported as such.
     Source: main paper, Theorems 1, 2 and 3, Corollary 1 (proofs/theorem1, proofs/theorem2, proofs/theorem3,
-    proofs/corollary1); Theorem A (proofs/theorem_a).
+    proofs/corollary1); Theorems A and B (proofs/theorem_a, proofs/theorem_b), for several matrices with joint constants
+    (proofs/theorem2_joint). All are statements about second-order points, degenerate ones included: where a condition
+    holds with equality, a spurious one need not be a local minimum.
 
     With the constants of each diagonal block alone Theorem 2 is false: ``f(X1, x2) = ||X1 - E11||^2/2 + (x2 - 3)^2/2 +
     g <N, X1 - E11> (x2 - 3)`` with ``N = (E11 - E22)/sqrt 2`` and ``g^2 = 3/4`` is strongly convex with
@@ -494,9 +507,7 @@ class _Judge:
         if self.stars is None:
             return None
         found = []
-        for (A, B), X_star, rank, r in zip(
-            self.point.factors, self.stars, self._ranks_of_star(), self.problem.ranks
-        ):
+        for (A, B), X_star, rank, r in zip(self.point.factors, self.stars, self._ranks_of_star(), self.problem.ranks):
             r_star = rank if self.r_star is None else as_integer(self.r_star, "r_star", 0, rank)
             if r_star > r:
                 return None
@@ -561,12 +572,20 @@ class _Judge:
         if len(blocks) < len(spectra):
             return ()
         if self.problem.several:
-            return theorem_2(blocks)
+            return *theorem_2(blocks), joint_theorem_a(blocks), *self._joint_two_constants(blocks)
         ((single, rsc, rsm, known),) = blocks
         if single.delta > 0.0:
             return (theorem_3(single, rsc, rsm, known, self.eps),)
-        whole_space = self.constants[0].whole_space and known is Known.CERTIFIED
-        return tuple(statement(single, rsc, rsm, known) for statement in applicable(single, whole_space))
+        found = [statement(single, rsc, rsm, known) for statement in applicable(single)]
+        curvature = self.constants[0].curvature
+        if curvature is not None and known is Known.CERTIFIED:
+            found.append(theorem_b(single, curvature, rsm, known))
+        return tuple(found)
+
+    def _joint_two_constants(self, blocks: list[tuple[Spectra, float, float, Known]]) -> tuple[Finding, ...]:
+        """Return what Theorem B says of several matrices, where bounds on the joint curvature are known."""
+        curvature = joint_curvature(self.problem.loss)
+        return () if curvature is None else (joint_theorem_b(blocks, curvature, Known.CERTIFIED),)
 
 
 def _norm_above(G: LinearMap) -> tuple[float, bool]:

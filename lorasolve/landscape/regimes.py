@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .._validate import as_flag, as_integer, as_number
+from .._validate import MOST_ROWS, as_integer, as_number
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Regime:
     condition : float
         ``beta/alpha`` (infinite if ``alpha <= 0``).
     thresholds : dict
-        The condition number below which each rule makes the regime special; equality is not included.
+        The value of ``beta/alpha`` below which each rule makes the regime special; equality is not included.
     reason : str
         One sentence.
     """
@@ -41,10 +41,10 @@ class Regime:
 
 THEOREM_1 = "Theorem 1 (2 alpha > beta)"
 THEOREM_A = "Theorem A (beta < 2 alpha sqrt(r/r*))"
-SHARP = "sharp constant for fully conditioned f (beta < alpha (1 + 2 sqrt(r/r*)))"
+THEOREM_B = "Theorem B (beta2 (beta - alpha) < 2 alpha beta sqrt(r/r*))"
 
 
-def regime(rsc: float, rsm: float, r: int, r_star: int, fully_conditioned: bool = False) -> Regime:
+def regime(rsc: float, rsm: float, r: int, r_star: int, curvature: tuple[float, float] | None = None) -> Regime:
     """Return the regime of the constants ``rsc`` and ``rsm`` (alpha and beta in the papers) at ranks ``r``, ``r_star``.
 
     Parameters
@@ -53,24 +53,28 @@ def regime(rsc: float, rsm: float, r: int, r_star: int, fully_conditioned: bool 
         RSC and RSM constants; for ``rsm`` infinity is accepted.
     r, r_star : int
         LoRA rank and rank of the minimizer.
-    fully_conditioned : bool
-        Whether the constants hold on the whole space of matrices. Only then does the sharp constant
-        ``1 + 2 sqrt(r/r*)`` apply; it is cited (R. Y. Zhang 2021, 2024), while Theorem 1 and Theorem A are proved.
+    curvature : (float, float), optional
+        Bounds ``0 < alpha <= beta`` on the curvature of ``f`` between ``X*`` and the point, along matrices of rank up
+        to ``r + r*``: more than the restricted constants of the paper. Then ``rsm`` is the beta2 of Theorem B. With
+        ``beta = beta2`` it reads ``beta/alpha < 1 + 2 sqrt(r/r*)``, which R. Y. Zhang (2021, 2024) has for ``f``
+        conditioned on the whole space.
 
     Notes
     -----
-    Source: main paper, Theorem 1 (proofs/theorem1); Theorem A is the sharpening for ``r > r*``
-    (proofs/theorem_a). The weakest premise that suffices is the one reported.
+    Source: main paper, Theorem 1 (proofs/theorem1); Theorem A is the sharpening for ``r > r*`` (proofs/theorem_a), and
+    sharp itself (proofs/theorem_c); Theorem B uses two constants (proofs/theorem_b) and is sharp in both
+    (proofs/theorem_b_sharp). The weakest premise that suffices is the one reported.
     """
-    r = as_integer(r, "r", 1)
-    r_star = as_integer(r_star, "r_star", 0)
+    r = as_integer(r, "r", 1, MOST_ROWS)
+    r_star = as_integer(r_star, "r_star", 0, MOST_ROWS)
     rsc = -math.inf if isinstance(rsc, float) and rsc == -math.inf else as_number(rsc, "rsc")
     rsm = math.inf if isinstance(rsm, float) and rsm == math.inf else as_number(rsm, "rsm", 0.0)
-    as_flag(fully_conditioned, "fully_conditioned")
     ratio = math.sqrt(r / r_star) if r_star else math.inf
     thresholds = {THEOREM_1: 2.0, THEOREM_A: 2.0 * ratio}
-    if fully_conditioned:
-        thresholds[SHARP] = 1.0 + 2.0 * ratio
+    if curvature is not None:
+        thresholds[THEOREM_B] = (
+            two_constant_threshold(*curvature_bounds(curvature), ratio) / rsc if rsc > 0.0 else math.inf
+        )
     failed = _failed_premise(rsc, rsm, r, r_star)
     condition = rsm / rsc if rsc > 0.0 else math.inf
     if failed:
@@ -86,8 +90,23 @@ def regime(rsc: float, rsm: float, r: int, r_star: int, fully_conditioned: bool 
         "Theorem 1, generic regime",
         condition,
         thresholds,
-        f"beta/alpha = {condition:.6g} is at least {largest:.6g}: spurious minima of rank exactly r are not excluded",
+        f"beta/alpha = {condition:.6g} is at least {largest:.6g}: spurious points of rank exactly r are not excluded",
     )
+
+
+def two_constant_threshold(low: float, high: float, ratio: float) -> float:
+    """Return the ``beta2`` below which Theorem B applies, ``2 alpha beta ratio/(beta - alpha)``."""
+    return 2.0 * low * high * ratio / (high - low) if high > low else math.inf
+
+
+def curvature_bounds(curvature: tuple[float, float]) -> tuple[float, float]:
+    """Check the two constants of Theorem B."""
+    if not isinstance(curvature, tuple) or len(curvature) != 2:
+        raise ValueError(f"curvature: expected (alpha, beta) with 0 < alpha <= beta, got {curvature!r}")
+    low, high = (as_number(bound, "curvature", 0.0, open_low=True) for bound in curvature)
+    if low > high:
+        raise ValueError(f"curvature: expected (alpha, beta) with 0 < alpha <= beta, got {curvature}")
+    return low, high
 
 
 def _failed_premise(rsc: float, rsm: float, r: int, r_star: int) -> str:

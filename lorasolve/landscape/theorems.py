@@ -19,7 +19,7 @@ from .._known import Known
 from .._validate import Array
 from ..linear_map import RANK_TOL, numerical_rank
 from ._canonical import truncated_svd
-from .regimes import SHARP, THEOREM_1, THEOREM_A, regime
+from .regimes import THEOREM_1, THEOREM_A, regime, two_constant_threshold
 
 # An inequality counts as violated only beyond this relative margin, so that rounding never produces a conclusion.
 MARGIN = 1e-7
@@ -97,6 +97,11 @@ class Spectra:
         return float(self.values[self.r_star - 1]) if self.r_star else math.inf
 
     @property
+    def ratio(self) -> float:
+        """``sqrt(r/r*)`` (infinite for ``r* = 0``)."""
+        return math.sqrt(self.r / self.r_star) if self.r_star else math.inf
+
+    @property
     def tail(self) -> float:
         """``||X - Pi_{r*}(X)||_F``."""
         return float(np.linalg.norm(self.values[self.r_star :]))
@@ -146,7 +151,7 @@ class Finding:
 
 def _less(left: float, right: float) -> bool:
     """Whether ``left < right`` beyond rounding."""
-    return left < right - MARGIN * max(abs(left), abs(right))
+    return left < right - (MARGIN * max(abs(left), abs(right)) if math.isfinite(right) else 0.0)
 
 
 def _distance_bound(s: Spectra, q: float) -> float:
@@ -208,7 +213,7 @@ def theorem_a(s: Spectra, rsc: float, rsm: float, known: Known) -> Finding:
     """
     c = rsm / rsc
     k, tau = s.outside.size, float(s.outside.sum())
-    numbers = {"beta/alpha": c, "threshold": 2.0 * math.sqrt(s.r / s.r_star) if s.r_star else math.inf}
+    numbers = {"beta/alpha": c, "threshold": 2.0 * s.ratio}
 
     def finding(conclusion: Conclusion, text: str, *vacuous: str) -> Finding:
         return Finding("Theorem A", known, conclusion, text, numbers, vacuous)
@@ -234,14 +239,63 @@ def theorem_a(s: Spectra, rsc: float, rsm: float, known: Known) -> Finding:
     return finding("not excluded", f"annulus: distance {s.distance:.6g} <= {upper:.6g}, t = {t:.6g}")
 
 
-def sharp_constant(s: Spectra, rsc: float, rsm: float, known: Known) -> Finding:
-    """Cited (R. Y. Zhang 2021, 2024): ``beta/alpha < 1 + 2 sqrt(r/r*)`` for constants of the whole space."""
-    found = regime(rsc, rsm, s.r, s.r_star, fully_conditioned=True)
-    numbers = {"beta/alpha": rsm / rsc, "threshold": found.thresholds[SHARP]}
-    conclusion: Conclusion = "global" if found.kind == "special" else "not excluded"
-    compare = "<" if found.kind == "special" else ">="
-    text = f"beta/alpha = {numbers['beta/alpha']:.6g} {compare} 1 + 2 sqrt(r/r*) = {numbers['threshold']:.6g}"
-    return Finding("sharp constant (cited)", known, conclusion, text, numbers)
+def theorem_b(s: Spectra, curvature: tuple[float, float], rsm: float, known: Known) -> Finding:
+    """Theorem B (proofs/theorem_b): ``beta2 (beta - alpha) < 2 alpha beta sqrt(r/r*)``.
+
+    ``curvature`` holds ``alpha`` and ``beta``, bounds on the curvature of ``f`` along matrices of rank up to
+    ``r + r*`` between ``X*`` and the point; only ``rsm``, its beta2, is a constant of the paper.
+    """
+    low, high = curvature
+    threshold = two_constant_threshold(low, high, s.ratio)
+    numbers = {"alpha": low, "beta": high, "beta2": rsm, "threshold": threshold}
+    special = _less(rsm, threshold) or s.rank < s.r
+    if s.rank < s.r and not _less(rsm, threshold):
+        text = f"rank X = {s.rank} < r = {s.r}: a spurious point has rank exactly r"
+    else:
+        compare = "<" if special else ">="
+        text = f"beta2 = {rsm:.6g} {compare} 2 alpha beta sqrt(r/r*)/(beta - alpha) = {threshold:.6g}"
+    return Finding("Theorem B", known, "global" if special else "not excluded", text, numbers)
+
+
+JOINT_A, JOINT_B = "Theorem A, joint", "Theorem B, joint"
+
+
+def joint_theorem_a(blocks: Sequence[tuple[Spectra, float, float, Known]]) -> Finding:
+    """Theorem A for several matrices (proofs/theorem2_joint, J1): ``beta_l < 2 alpha_l sqrt(r_l/r*_l)`` for all ``l``.
+
+    The ``alpha_l`` have to satisfy the joint inequality; ``beta_l`` is the smoothness of the matrix alone.
+    """
+    parts = [(s.rank < s.r or _less(rsm, 2.0 * rsc * s.ratio), rsm / rsc, 2.0 * s.ratio) for s, rsc, rsm, _ in blocks]
+    return _for_every(JOINT_A, [known for *_, known in blocks], parts, "beta_l/alpha_l", "2 sqrt(r_l/r*_l)")
+
+
+def joint_theorem_b(
+    blocks: Sequence[tuple[Spectra, float, float, Known]], curvature: tuple[float, float], known: Known
+) -> Finding:
+    """Theorem B for several matrices (proofs/theorem2_joint, J2); ``curvature`` bounds the joint Hessian.
+
+    ``beta2_l (beta - alpha) < 2 alpha beta sqrt(r_l/r*_l)`` for every ``l``, with one ``alpha`` and ``beta`` for all
+    matrices together, cross terms included.
+    """
+    parts = []
+    for s, _, rsm, _ in blocks:
+        threshold = two_constant_threshold(*curvature, s.ratio)
+        parts.append((s.rank < s.r or _less(rsm, threshold), rsm, threshold))
+    return _for_every(JOINT_B, [known, *(b[3] for b in blocks)], parts, "beta2_l", "its threshold")
+
+
+def _for_every(
+    theorem: str, levels: Sequence[Known], parts: Sequence[tuple[bool, float, float]], what: str, bound: str
+) -> Finding:
+    """Return what a condition on every matrix says about the whole."""
+    known = Known.CERTIFIED if all(level is Known.CERTIFIED for level in levels) else Known.SAMPLED
+    numbers = {f"matrix {k + 1}": value for k, (_, value, _) in enumerate(parts)}
+    failing = [(k, value, limit) for k, (holds, value, limit) in enumerate(parts) if not holds]
+    if not failing:
+        return Finding(theorem, known, "global", f"{what} < {bound} for every matrix", numbers)
+    k, value, limit = failing[0]
+    text = f"{what} = {value:.6g} >= {bound} = {limit:.6g} for matrix {k + 1}"
+    return Finding(theorem, known, "not excluded", text, numbers)
 
 
 def theorem_2(blocks: Sequence[tuple[Spectra, float, float, Known]]) -> tuple[Finding, ...]:
@@ -361,12 +415,10 @@ def approximate_point(
 Statement = Callable[[Spectra, float, float, Known], Finding]
 
 
-def applicable(s: Spectra, whole_space: bool) -> list[Statement]:
+def applicable(s: Spectra) -> list[Statement]:
     """Return the statements about minimizers of rank exactly ``r*`` whose premises on the ranks hold."""
     statements: list[Statement] = [theorem_1]
     if s.r > s.r_star:
         statements.append(corollary_1)
     statements.append(theorem_a)
-    if whole_space:
-        statements.append(sharp_constant)
     return statements

@@ -11,12 +11,10 @@ from numpy.typing import ArrayLike
 
 from .._validate import Array, as_float_array, as_iterable, as_number, as_shape
 from ..linear_map import numerical_rank
+from ._canonical import LARGEST_ENTRY, refuse_huge
 from .instances import Quadratic
 
 # H has order m n: beyond this the semidefinite program takes minutes.
-# Products of several of these are still finite.
-LARGEST_ENTRY = 1e60
-
 MAX_ENTRIES = 36
 
 
@@ -72,9 +70,7 @@ class Threshold:
         return Quadratic(self.H, self.X_star, self.lam, self.T)
 
 
-def sharp_threshold(
-    A: ArrayLike, B: ArrayLike, X_star: ArrayLike, lam: float = 0.0, tol: float = 1e-6
-) -> Threshold:
+def sharp_threshold(A: ArrayLike, B: ArrayLike, X_star: ArrayLike, lam: float = 0.0, tol: float = 1e-6) -> Threshold:
     """Return the smallest ``beta/alpha`` for which some quadratic ``f`` makes ``(A, B)`` a spurious SOSP of ``L``.
 
     Over Hessians ``I <= H <= kappa I`` and subgradients ``T`` of the nuclear norm at ``X*``, with
@@ -110,12 +106,11 @@ def sharp_threshold(
     as_shape(B, "B", (B.shape[0], A.shape[1]))
     m, n = A.shape[0], B.shape[0]
     X_star = as_shape(as_float_array(X_star, "X_star", 2, np.float64), "X_star", (m, n))
-    lam, tol = as_number(lam, "lam", 0.0), as_number(tol, "tol", 0.0, open_low=True)
+    lam, tol = as_number(lam, "lam", 0.0, LARGEST_ENTRY), as_number(tol, "tol", 0.0, open_low=True)
     if m * n > MAX_ENTRIES:
         raise ValueError(f"X_star: at most {MAX_ENTRIES} entries are accepted (H has order m n), got {m} x {n}")
     for name, part in (("A", A), ("B", B), ("X_star", X_star)):
-        if np.abs(part).max() > LARGEST_ENTRY:
-            raise ValueError(f"{name}: expected entries up to {LARGEST_ENTRY:g} in size; give them another unit")
+        refuse_huge(part, name)
     if np.allclose(A @ B.T, X_star, atol=1e-8 * float(np.abs(X_star).max())):
         raise ValueError("X_star: equals A B^T, so the point is not spurious")
     return _Program(A, B, X_star, lam).solve(tol)
@@ -142,8 +137,8 @@ def threshold_map(angles: Sequence[float], scales: Sequence[float], lam: float =
     """
     X_star = np.diag([1.0, 0.0])
     angles = [as_number(angle, "angles") for angle in as_iterable(angles, "angles")]
-    scales = [as_number(scale, "scales", 0.0, open_low=True) for scale in as_iterable(scales, "scales")]
-    lam = as_number(lam, "lam", 0.0)
+    scales = [as_number(scale, "scales", 0.0, LARGEST_ENTRY, open_low=True) for scale in as_iterable(scales, "scales")]
+    lam = as_number(lam, "lam", 0.0, LARGEST_ENTRY)
     out = np.empty((len(angles), len(scales)))
     for i, angle in enumerate(angles):
         unit = np.array([[np.cos(angle)], [np.sin(angle)]])
@@ -221,12 +216,12 @@ class _Program:
         try:
             program.solve(solver=cp.CLARABEL)
         except cp.SolverError as error:
-            raise ValueError(f"A, B, X_star: the semidefinite program cannot be solved ({error})") from error
+            raise ValueError(f"A, B, X_star, lam: the semidefinite program cannot be solved ({error})") from error
         no_T = np.zeros((m, n))
         if program.status in ("infeasible", "infeasible_inaccurate"):
             return Threshold(np.inf, np.nan, np.inf, None, no_T, {}, False, tol, self.X_star, lam)
         if program.status not in ("optimal", "optimal_inaccurate"):
-            raise ValueError(f"A, B, X_star: the semidefinite program ended with status {program.status!r}")
+            raise ValueError(f"A, B, X_star, lam: the semidefinite program ended with status {program.status!r}")
         T_value = no_T if not lam else np.asarray(self.T_fixed if W is None else T.value)
         optimum = float(np.asarray(kappa.value))
         H_value = np.asarray(H.value)

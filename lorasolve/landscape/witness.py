@@ -74,9 +74,7 @@ def value_and_noise(problem: Problem, factors: Pairs) -> tuple[float, float]:
     return f + decay, 8.0 * EPS * (abs(f) + decay) + loss.rounding_noise()
 
 
-def find_better(
-    point: Point, least: float, starts: int, direction: Array, scale: float = 1.0
-) -> Witness | None:
+def find_better(point: Point, least: float, starts: int, direction: Array, scale: float = 1.0) -> Witness | None:
     """Return a point of rank at most ``r`` that is better by more than ``least``, or None if none was found.
 
     Each start is followed by L-BFGS, and the first end that is good enough is returned. The starts: the lowest point on

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -18,9 +19,9 @@ from ..objectives._blocks import Pairs
 from ._affine import is_affine
 from ._torch import evaluating, processes, require_torch
 from .gradients import Network
-from .linearize import linearize
+from .linearize import linearize, require_outputs
 from .losses import OutputLoss
-from .tangent import TangentCertificate, ratio, tangent_certificate
+from .tangent import TangentCertificate, finite, ratio, tangent_certificate
 from .token_ntk import TangentSolution, solve_tangent
 
 Decay = Literal["l2", "decoupled", "none"]
@@ -108,7 +109,7 @@ class NetworkVerdict:
             "level": None if self.level is None else str(self.level),
             "premises": list(self.premises),
             "lam": self.lam,
-            "relative_gap": self.relative_gap,
+            "relative_gap": finite(self.relative_gap),
             "certificate": None if self.certificate is None else self.certificate.to_dict(),
             "base_norms": list(self.base_norms),
             "solved": None if self.solved is None else self.solved.to_dict(),
@@ -118,7 +119,8 @@ class NetworkVerdict:
         }
 
     def __str__(self) -> str:
-        lines = [f"verdict: {self.kind}", "premises:", *(f"  {text}" for text in self.premises), self.reason]
+        lines = [f"verdict: {self.kind}", "premises:", *(f"  {text}" for text in self.premises)]
+        lines.append(textwrap.fill(self.reason, 118, break_on_hyphens=False))
         if self.certificate is not None:
             lines += self._numbers(self.certificate)
         return "\n".join(lines)
@@ -222,8 +224,8 @@ def judge(
     as_number(tol, "tol", 0.0, open_low=True)
     if lam_kind not in DECAYS:
         raise ValueError(f"lam_kind: expected one of {', '.join(map(repr, DECAYS))}, got {lam_kind!r}")
-    if tangent_solve and processes() > 1:
-        raise ValueError("tangent_solve: runs in one process, and the data are shared among several")
+    if tangent_solve:
+        require_outputs(loss)
     bound = as_number(lower_bound, "lower_bound")
     network = Network(
         model, loss, batches, layers=layers, adapter=adapter, dtype=dtype, lower_bound=bound
@@ -405,6 +407,8 @@ class _Case:
         if certificate is not None and certificate.is_global is not None:
             kind = "global" if certificate.is_global else "refuted"
             return kind, f"the loss is convex in the updates: {certificate.reason}", certificate.level
+        if certificate is not None and math.isinf(certificate.gap):
+            return "inconclusive", f"the loss contradicts its own gradient: {certificate.reason}", None
         gap, how = (
             (found.relative_gap, "one gradient")
             if solved is None

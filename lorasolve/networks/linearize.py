@@ -40,11 +40,8 @@ def linearize(network: Network, factors: Pairs, memory: float = MEMORY) -> Token
         For another loss, more tokens than that, several processes, samples that interact (batch norm) and layers
         whose first axis is not that of the samples.
     """
+    require_outputs(network.loss_of_samples)
     loss = network.loss_of_samples
-    if not isinstance(loss, OutputLoss):
-        raise ValueError("loss: the tangent problem needs the outputs: use networks.CrossEntropy or SquareLoss")
-    if processes() > 1:
-        raise ValueError("linearize: runs in one process, and the data are shared among several")
     collected = _Collected(network, memory)
     leaves = [weight.requires_grad_() for weight in network.weights(factors)]
     with evaluating(network.model, network.with_weights(leaves)):
@@ -54,6 +51,14 @@ def linearize(network: Network, factors: Pairs, memory: float = MEMORY) -> Token
     ntk = ntk.tangent_at(factors, np.concatenate(collected.outputs))
     _check(network, ntk, factors)
     return ntk
+
+
+def require_outputs(loss: Any) -> None:
+    """Refuse a loss whose outputs cannot be seen, and data that are shared among processes."""
+    if not isinstance(loss, OutputLoss):
+        raise ValueError("loss: the tangent problem needs the outputs: use networks.CrossEntropy or SquareLoss")
+    if processes() > 1:
+        raise ValueError("tangent_solve: runs in one process, and the data are shared among several")
 
 
 class _Collected:

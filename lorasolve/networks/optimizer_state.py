@@ -27,12 +27,15 @@ class GroupDecay:
     horizon : float
         ``1/(lr weight_decay)``, the steps after which decoupled decay alone would have shrunk a weight by ``e``;
         infinite without decay.
+    decoupled : bool or None
+        Whether the decay is applied beside the gradient (AdamW) or as a part of it (Adam, SGD), where the file says so.
     """
 
     n_parameters: int
     lr: float
     weight_decay: float
     horizon: float
+    decoupled: bool | None
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,20 @@ class OptimizerState:
     def horizon(self) -> float:
         """The shortest decay horizon of all groups."""
         return min((group.horizon for group in self.groups), default=math.inf)
+
+    @property
+    def decay_kind(self) -> str:
+        """``"none"``, ``"l2"`` or ``"decoupled"`` if all groups that decay agree, else ``"unknown"``."""
+        kinds = {group.decoupled for group in self.groups if group.weight_decay > 0.0}
+        if not kinds:
+            return "none"
+        return {True: "decoupled", False: "l2", None: "unknown"}[kinds.pop()] if len(kinds) == 1 else "unknown"
+
+    @property
+    def weight_decay(self) -> float | None:
+        """The decay of all groups that decay, None if they differ or none does."""
+        decays = {group.weight_decay for group in self.groups if group.weight_decay > 0.0}
+        return decays.pop() if len(decays) == 1 else None
 
     def __str__(self) -> str:
         decays = sorted({group.weight_decay for group in self.groups})
@@ -144,4 +161,13 @@ def _group(group: Any, file: pathlib.Path) -> GroupDecay:
         lr=lr,
         weight_decay=decay,
         horizon=1.0 / (lr * decay) if lr * decay > 0.0 else math.inf,
+        decoupled=_decoupled(group),
     )
+
+
+def _decoupled(group: dict[str, Any]) -> bool | None:
+    """Return what the settings of PyTorch's own optimizers say: the Adam family states it, SGD adds to the gradient."""
+    stated = group.get("decoupled_weight_decay")
+    if isinstance(stated, bool):
+        return stated
+    return False if "dampening" in group else None

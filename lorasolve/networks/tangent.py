@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .._known import Known
-from .._validate import Array, as_float_array, as_number, as_shape
+from .._validate import Array, as_float_array, as_instance, as_iterable, as_number, as_shape
 from ..certificates import duality_gap
 from ..certificates.duality import gradient_norm
 from ..linear_map import LinearMap, factor_svd, split_spectrum
@@ -85,7 +85,7 @@ class LayerDual:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as plain JSON-ready values, without the direction."""
-        found = {key: value for key, value in asdict(self).items() if key != "direction"}
+        found = {key: finite(value) for key, value in asdict(self).items() if key != "direction"}
         return found | {"shape": list(self.shape)}
 
 
@@ -143,7 +143,7 @@ class TangentCertificate:
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as plain JSON-ready values."""
         names = ("f", "F", "L", "lam", "gap", "relative_gap", "formula", "failure_probability", "grad_norm")
-        found: dict[str, Any] = {name: getattr(self, name) for name in (*names, "stationarity")}
+        found: dict[str, Any] = {name: finite(getattr(self, name)) for name in (*names, "stationarity")}
         return found | {"level": str(self.level), "layers": [layer.to_dict() for layer in self.layers]}
 
 
@@ -195,6 +195,7 @@ def tangent_certificate(
     """
     lam = as_number(lam, "lam", 0.0)
     f = as_number(f, "f")
+    gradients, factors = list(as_iterable(gradients, "gradients")), list(as_iterable(factors, "factors"))
     if not factors or len(gradients) != len(factors):
         raise ValueError(f"gradients: expected one for each of {len(factors)} layers, got {len(gradients)}")
     names = [f"layer {k + 1}" for k in range(len(factors))] if names is None else names
@@ -281,6 +282,11 @@ def ratio(part: float, whole: float) -> float:
     return part / whole if whole > 0.0 else (math.inf if part > 0.0 else 0.0)
 
 
+def finite(value: Any) -> Any:
+    """Return a value as JSON has it: None for numbers that are infinite or undefined."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 @dataclass(frozen=True)
 class TwoPoints:
     """Two points of one network held against each other.
@@ -344,6 +350,8 @@ def two_points(first: TangentCertificate, second: TangentCertificate) -> TwoPoin
     are monotone: ``<G_1 - G_2, X_1 - X_2> <= 0`` (proofs/two_stationary_points). With ``F_1 != F_2`` the points
     differ, so that no constant above 0 is left for the inequality that Theorems 1 and 2 of the main paper assume.
     """
+    as_instance(first, "first", TangentCertificate)
+    as_instance(second, "second", TangentCertificate)
     if [layer.shape for layer in first.layers] != [layer.shape for layer in second.layers]:
         raise ValueError("second: expected a point of the same layers as first")
     if first.lam != second.lam:

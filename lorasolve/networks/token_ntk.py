@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._validate import Array, as_float_array, as_number, as_shape
+from .._validate import Array, as_choice, as_float_array, as_instance, as_iterable, as_number, as_shape
 from ..convex import solve_convex
 from ..linear_map import RANK_TOL, factor_singular_values
 from ..multi import MultiProblem
@@ -72,13 +72,13 @@ class TokenNTK(MultiObjective):
     def __init__(
         self, layers: Sequence[LayerTokens], offset: ArrayLike, targets: ArrayLike, loss: Loss = "softmax"
     ) -> None:
-        if loss not in LOSSES:
-            raise ValueError(f"loss: expected 'square', 'logistic' or 'softmax', got {loss!r}")
+        as_choice(loss, "loss", LOSSES)
         self.loss: Loss = loss
         self.least_squares = loss == "square"
         self.offset = as_float_array(offset, "offset", 2, np.float64)
         self.n_samples = len(self.offset)
-        self.layers = tuple(_checked(layer, k, *self.offset.shape) for k, layer in enumerate(layers))
+        given = as_iterable(layers, "layers")
+        self.layers = tuple(_checked(layer, k, *self.offset.shape) for k, layer in enumerate(given))
         if not self.layers:
             raise ValueError("layers: expected at least one")
         self.shapes = tuple((layer.signals.shape[2], layer.inputs.shape[1]) for layer in self.layers)
@@ -251,6 +251,8 @@ def solve_tangent(ntk: TokenNTK, factors: Pairs, lam: float, tol: float = 1e-7) 
     2; proofs/tangent_certificate.
     """
     as_number(lam, "lam", 0.0, open_low=True)
+    as_instance(ntk, "ntk", TokenNTK)
+    factors = list(as_iterable(factors, "factors"))
     found = solve_convex(MultiProblem(ntk, 1, lam), route="factored", tol=tol)
     values = [factor_singular_values(A, B) for A, B in factors]
     F = ntk.factor_value(factors) + lam * sum(float(s.sum()) for s in values)
@@ -275,6 +277,7 @@ def solve_tangent(ntk: TokenNTK, factors: Pairs, lam: float, tol: float = 1e-7) 
 
 def _checked(layer: LayerTokens, index: int, n_samples: int, n_outputs: int) -> LayerTokens:
     name = f"layers[{index}]"
+    as_instance(layer, name, LayerTokens)
     signals = as_float_array(layer.signals, f"{name}.signals", 3, np.float64)
     inputs = as_float_array(layer.inputs, f"{name}.inputs", 2, np.float64)
     owner = np.asarray(layer.owner)

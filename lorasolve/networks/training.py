@@ -21,6 +21,7 @@ from ..result import Result
 from ._torch import require_torch
 from .gradients import Network
 from .judge import NetworkVerdict, judge
+from .linearize import require_outputs
 
 SAVE_EVERY = 30.0
 
@@ -63,7 +64,10 @@ def fine_tune(
     layers: str | Sequence[str] | None = None,
     adapter: str | None = None,
     dtype: Any = "float64",
-    **judging: Any,
+    tangent_solve: bool = False,
+    second: bool = False,
+    others: Sequence[NetworkVerdict | Pairs] = (),
+    tol: float = 1e-3,
 ) -> FineTuned:
     """Minimise ``mean loss + (lam/2) sum (||lora_A||^2 + ||lora_B||^2)`` over the whole data set by L-BFGS, and judge.
 
@@ -86,10 +90,8 @@ def fine_tune(
         Where the factors are kept during the run; a run that finds the file of an earlier one goes on from there.
     progress : bool
         Show a progress line.
-    layers, adapter, dtype
+    layers, adapter, dtype, tangent_solve, second, others, tol
         As for :func:`judge`.
-    **judging
-        Further arguments of :func:`judge`.
 
     Returns
     -------
@@ -104,6 +106,8 @@ def fine_tune(
     network = Network(model, loss, batches, layers=layers, adapter=adapter, dtype=dtype)
     as_number(lam, "lam", 0.0)
     as_integer(max_calls, "max_calls", 1)
+    if tangent_solve:
+        require_outputs(loss)
     held = network.point
     ranks = _ranks(network, held, rank)
     problem = MultiProblem(network, ranks, lam)
@@ -130,7 +134,10 @@ def fine_tune(
         adapter=adapter,
         dtype=dtype,
         factors=factors,
-        **judging,
+        tangent_solve=tangent_solve,
+        second=second,
+        others=others,
+        tol=tol,
     )
     return FineTuned(verdict, result, factors)
 

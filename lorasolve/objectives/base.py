@@ -343,7 +343,8 @@ def as_objective(objective: Any, argument: str = "objective") -> Objective:
     ValueError
         If a stated fact is out of range.
     """
-    as_text(argument, "argument")
+    if not as_text(argument, "argument"):
+        raise ValueError("argument: expected a name, got ''")
     made = objective if isinstance(objective, Objective) else UserObjective(objective, argument)
     refuse_misspelt(objective)
     _ = made.facts  # refuses what is no fact

@@ -84,6 +84,11 @@ class LinearFineTuning(Objective):
             raise ValueError(f"W0, Z, Y: are so large that products of them overflow in {dtype}; give them other units")
         self._set(W0, S, C, 0.5 * float(f0.sum()) / N, (Z, Y))
 
+    @property
+    def Z(self) -> Array | None:
+        """The inputs (n, N); None where only their second moments are known."""
+        return None if self._samples is None else self._samples[0]
+
     @classmethod
     def example(cls, rng: np.random.Generator, dtype: Any = np.float64) -> LinearFineTuning:
         """Return a 6 x 4 layer with 20 samples."""

@@ -35,7 +35,7 @@ class LoRARITE(Optimizer):
     With ``B = Q R`` (QR), ``grad_A R^{-1} = s G Q`` does not depend on the factors of ``X``. Its second moment
     ``V = mean of (s G Q)^T (s G Q)/m`` preconditions it from the right, the momentum of the result is taken back by
     ``R^{-T}``, and both moments are rotated into the basis of the new ``Q``. ``B`` likewise. With ``lam = 0`` the path
-    of ``A B^T`` depends on ``A B^T`` alone up to terms of second order in the step.
+    of ``A B^T`` depends on ``A B^T`` alone.
 
     Parameters
     ----------

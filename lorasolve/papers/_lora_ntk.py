@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from .._validate import Array, as_integer, as_number
+from ..engine import solve
+from ..monitor import StoppingRule
 from ..objectives.base import Objective
 from ..objectives.ntk import NTK
 from ..problem import Problem
@@ -218,6 +220,32 @@ def failure_map(
                     run = solve_landscape(problem, random_perturbation(m + n, 1e-9, rng), rng, 2.0, max_iter=400)
                     failures[row, column] += run.gap > 1e-6 * run.fun and run.fun > best * (1.0 + 1e-6)
     return failures / (instances * starts)
+
+
+def trapped_shares(
+    shape: tuple[int, int], rank: int, counts: list[int], instances: int, starts: int, lam: float, seed: int
+) -> list[float]:
+    """Return the share of runs (by count) that converge above the best end at the same rank, Gaussian features.
+
+    Whether a better point of this rank exists is then certain: another start of the same problem reached it. SAMPLED.
+    """
+    rng = np.random.default_rng(seed)
+    stop = StoppingRule(max_iter=3_000, grad_tol=1e-8)
+    m, n = shape
+    shares = []
+    for count in counts:
+        trapped = 0
+        for _ in range(instances):
+            objective = NTK(rng.standard_normal((1, count, m, n)), 3.0 * rng.standard_normal((1, count)))
+            problem = Problem(objective, rank, lam)
+            runs = []
+            for _ in range(starts):
+                factors = (2.0 * rng.standard_normal((m, rank)), 2.0 * rng.standard_normal((n, rank)))
+                runs.append(solve(problem, "lbfgs", factors, stop=stop))
+            best = min(run.fun for run in runs)
+            trapped += sum(run.success and run.fun > best * (1.0 + 1e-4) for run in runs)
+        shares.append(trapped / (instances * starts))
+    return shares
 
 
 def spurious_example() -> Problem:

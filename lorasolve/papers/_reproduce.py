@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import pathlib
+import signal
+import threading
 import time
+import types
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from .._files import PathLike, Write, write_together
 from .._progress import Progress
@@ -106,23 +111,47 @@ def _run_cells(experiment: Experiment, path: pathlib.Path, quick: bool, fresh: b
     kept: list[Record] = []
     saved = time.perf_counter()
     try:
-        for index, cell in enumerate(cells):
-            progress.show(index / len(cells), f"cell {index + 1} of {len(cells)}")
-            key = json.dumps(cell, sort_keys=True)
-            record = done.get(key)
-            if record is None:
-                began = time.perf_counter()
-                # Also outside of solves, which keep to the setting themselves.
-                with blas_threads(get_threads()):
-                    record = cell | experiment.run(cell)
-                record["seconds"] = time.perf_counter() - began
-            kept.append(record)
-            if time.perf_counter() - saved > _SAVE_EVERY:
-                write_json(path, _document(experiment, kept, []))
-                saved = time.perf_counter()
+        with _interruptions_end_all():
+            for index, cell in enumerate(cells):
+                progress.show(index / len(cells), f"cell {index + 1} of {len(cells)}")
+                key = json.dumps(cell, sort_keys=True)
+                record = done.get(key)
+                if record is None:
+                    began = time.perf_counter()
+                    # Also outside of solves, which keep to the setting themselves.
+                    with blas_threads(get_threads()):
+                        record = cell | experiment.run(cell)
+                    record["seconds"] = time.perf_counter() - began
+                kept.append(record)
+                if time.perf_counter() - saved > _SAVE_EVERY:
+                    write_json(path, _document(experiment, kept, []))
+                    saved = time.perf_counter()
+    except _Interrupted:
+        raise KeyboardInterrupt from None
     finally:
         progress.close()
         write_json(path, _document(experiment, kept, []))
+
+
+class _Interrupted(BaseException):
+    """Ctrl-C, where a single run of many is not to be kept."""
+
+
+@contextlib.contextmanager
+def _interruptions_end_all() -> Iterator[None]:
+    """Let Ctrl-C pass through solvers, which would keep what they have and let the next run begin."""
+
+    def interrupt(number: int, frame: types.FrameType | None) -> NoReturn:
+        raise _Interrupted
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _stem(experiment: Experiment, quick: bool) -> str:

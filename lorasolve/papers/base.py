@@ -180,9 +180,11 @@ def _with_nan(value: Any) -> Any:
 
 
 def mean_and_error(values: ArrayLike, digits: int = 3) -> str:
-    """Return the mean and its standard error as text, ``0.582 +- 0.112``."""
+    """Return the mean and its standard error as text, ``0.582 +- 0.112``; one value alone has none."""
     numbers = np.asarray(values, dtype=np.float64)
-    error = float(np.std(numbers, ddof=1)) / math.sqrt(numbers.size) if numbers.size > 1 else math.nan
+    if numbers.size == 1:
+        return f"{float(numbers[0]):.{digits}f}"
+    error = float(np.std(numbers, ddof=1)) / math.sqrt(numbers.size)
     return f"{float(np.mean(numbers)):.{digits}f} +- {error:.{digits}f}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,8 +25,12 @@ from ._lora_ntk import (
     solve_landscape,
     spurious_example,
     sufficient_rank,
+    trapped_shares,
 )
-from .base import Claim, PaperClaims
+from .base import COLOURS, Claim, PaperClaims
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = [
     "LandscapeRun",
@@ -41,10 +45,13 @@ __all__ = [
     "solve_landscape",
     "spurious_example",
     "sufficient_rank",
+    "trapped_shares",
 ]
 
 _RANKS, _COUNTS = [1, 2, 3], [1, 2, 5, 9]
 _SPURIOUS_VALUE = 0.81888620817193
+# Counts at which r (m + n) - r^2 = 10 exceeds 1.35 KN, and their features are Gaussian.
+_THRESHOLD_COUNTS = [2, 5, 7]
 
 
 def reductions(counts: Sequence[int]) -> list[tuple[int, int, int, float]]:
@@ -98,6 +105,11 @@ def failing_shares(instances: int, starts: int) -> list[list[float]]:
     return failure_map((6, 5), _RANKS, _COUNTS, instances, starts, 0.1, seed=0).tolist()
 
 
+def threshold(instances: int, starts: int) -> list[float]:
+    """Return the share of runs at rank 1 (6 x 5, Gaussian features) that converge above another start's end."""
+    return trapped_shares((6, 5), 1, _THRESHOLD_COUNTS, instances, starts, 0.1, seed=0)
+
+
 class LoRANTKClaims(PaperClaims):
     """The rank bound, the reduction of an optimum to it, and runs on either side of it."""
 
@@ -105,11 +117,13 @@ class LoRANTKClaims(PaperClaims):
     paper = "LoRA in the NTK regime (arXiv 2402.11867)"
     summary = "rank bound, rank reduction, and where runs fail"
     seeds = "optima: the count; runs 0"
+    size = (8.0, 3.8)
     parts = {
         "rows": reductions,
         "shares": failing_shares,
         "network": runs_on_a_network,
         "spurious": spurious,
+        "threshold": threshold,
     }
 
     def settings(self, quick: bool) -> dict[str, dict[str, Any]]:
@@ -120,6 +134,7 @@ class LoRANTKClaims(PaperClaims):
             "shares": {"instances": instances, "starts": starts},
             "network": {"ranks": [1, sufficient_rank(6)], "starts": 6 if quick else 30},
             "spurious": {"starts": 30 if quick else 300},
+            "threshold": {"instances": 4 if quick else 6, "starts": 4 if quick else 6},
         }
 
     def report(self, found: dict[str, Any]) -> str:
@@ -134,14 +149,27 @@ class LoRANTKClaims(PaperClaims):
         lines.append(f"Explicit 2 x 2 example, runs at the spurious value: {_reached(found['spurious'])}")
         return "\n".join(lines)
 
+    def picture(self, found: dict[str, Any], figure: Figure) -> None:
+        """Draw the ranks after reduction beside the bound, and the share of failing runs."""
+        left, right = figure.subplots(1, 2)
+        counts, bounds, reached, _ = zip(*found["rows"])
+        left.plot(counts, bounds, "s:", color=COLOURS[1], label="bound")
+        left.plot(counts, reached, "o", color=COLOURS[0], label="after reduction")
+        left.set(title="Rank of a reduced optimum", xlabel="KN")
+        for k, (rank, shares) in enumerate(zip(_RANKS, found["shares"])):
+            right.plot(_COUNTS, shares, "osd"[k] + "-", color=COLOURS[k], label=f"r = {rank}")
+            right.axvline(rank * (rank + 1) / 2, color=COLOURS[k], ls=":", lw=1)
+        right.set(title="Failing runs (theorem: none left of the lines)", xlabel="KN", ylabel="share")
+        for ax in (left, right):
+            ax.grid(alpha=0.25)
+            ax.legend(fontsize=8)
+
     def judge(self, found: dict[str, Any]) -> list[Claim]:
         """Return the claims beside what was measured."""
         rows, shares, (count, excess) = found["rows"], np.array(found["shares"]), found["network"]
         local = {name: _at_the_spurious_value(values) for name, values in found["spurious"].items()}
         beyond = excess[str(sufficient_rank(6))]
-        guaranteed = [
-            shares[i, j] for i, r in enumerate(_RANKS) for j, c in enumerate(_COUNTS) if _guaranteed(r, c)
-        ]
+        guaranteed = [shares[i, j] for i, r in enumerate(_RANKS) for j, c in enumerate(_COUNTS) if _guaranteed(r, c)]
         return [
             Claim(
                 "a minimiser of rank r with r(r+1)/2 <= KN exists, and is found by reducing any optimum",
@@ -163,6 +191,14 @@ class LoRANTKClaims(PaperClaims):
                 "confirmed",
                 _reached(found["spurious"]),
                 local["random, r = 1"] > 0 and local["LoRA start, r = 1"] == 0 and local["random, r = 2"] == 0,
+            ),
+            Claim(
+                "r(m + n) - r^2 > C KN, C about 1.35 (arXiv 2605.03724, of which only the abstract was read), in place "
+                "of r(r+1)/2 > KN does not exclude traps at lam = 0.1: the 2 x 2 example has 3 > 2.7, and with "
+                "Gaussian features, 6 x 5, r = 1 (10 > 1.35 KN), runs converge above what another start reaches",
+                "holds with correction",
+                ", ".join(f"KN = {c}: {share:.1%}" for c, share in zip(_THRESHOLD_COUNTS, found["threshold"])),
+                max(found["threshold"]) > 0.0 and local["random, r = 1"] > 0,
             ),
         ]
 

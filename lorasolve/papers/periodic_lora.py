@@ -6,7 +6,7 @@ proofs/periodic_merge.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,10 @@ from ..monitor import StoppingRule
 from ..objectives.denoising import Denoising
 from ..objectives.linear import LinearFineTuning
 from ..problem import Problem
-from .base import Claim, PaperClaims
+from .base import COLOURS, Claim, PaperClaims
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _SHAPE, _RANK = (12, 10), 2
 
@@ -91,6 +94,7 @@ class PeriodicLoRAClaims(PaperClaims):
     paper = "PeriodicLoRA (arXiv 2402.16141)"
     summary = "ranks that add up, what a partial unload keeps, and the limit with weight decay"
     seeds = "0, 1; stage k: k"
+    size = (8.0, 3.8)
     parts = {"stages": stages, "losses": against_lora, "jumps": unload_jumps, "limits": decayed_limits}
 
     def settings(self, quick: bool) -> dict[str, dict[str, Any]]:
@@ -108,6 +112,21 @@ class PeriodicLoRAClaims(PaperClaims):
         lines += [f"  {rank:2d}  {residual:.6f}  {tail:.6f}" for rank, residual, tail in found["stages"]]
         lines.append("Limit with weight decay, relative excess over the nuclear-norm optimum: " + _excesses(found))
         return "\n".join(lines)
+
+    def picture(self, found: dict[str, Any], figure: Figure) -> None:
+        """Draw rank and residual after each stage, and the excess of the decayed limits."""
+        left, right = figure.subplots(1, 2)
+        ranks, residuals, tails = zip(*found["stages"])
+        numbers = range(1, len(ranks) + 1)
+        left.plot(numbers, residuals, "o", color=COLOURS[0], label="residual")
+        left.plot(numbers, tails, ":", color=COLOURS[0], label="best of that rank")
+        left.plot(numbers, ranks, "s-", color=COLOURS[1], label="rank")
+        left.set(title="Stages of rank 2, target 12 x 10", xlabel="stage")
+        left.legend(fontsize=8)
+        right.bar(list(found["limits"]), np.maximum(list(found["limits"].values()), 1e-17), color=COLOURS[2])
+        right.set(yscale="log", title="Decayed limit over the nuclear-norm optimum", ylabel="relative excess")
+        for ax in (left, right):
+            ax.grid(alpha=0.25)
 
     def judge(self, found: dict[str, Any]) -> list[Claim]:
         """Return the claims beside what was measured."""

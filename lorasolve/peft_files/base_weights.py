@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._files import PathLike
-from .._validate import Array
+from .._validate import Array, as_path
 from ..linear_map import DENSE_LIMIT, LinearMap, factor_svd, spectral_norm_estimate
 from .folder import UnreadableError, inside, read_json
 from .layers import LayerFactors
@@ -64,7 +64,7 @@ class BaseWeights:
     """
 
     def __init__(self, path: PathLike) -> None:
-        path = pathlib.Path(path)
+        path = pathlib.Path(as_path(path, "base"))
         self._files: dict[str, TensorFile] = {}
         self._place: dict[str, str] = {}
         if not path.is_dir():

@@ -7,6 +7,7 @@ import pathlib
 from dataclasses import dataclass
 
 from .._files import PathLike
+from .._validate import as_path
 from .folder import inside, read_json
 
 STATE = "trainer_state.json"
@@ -49,7 +50,7 @@ def read_trainer_state(folder: PathLike) -> TrainerState | None:
     UnreadableError
         If there is one and it is malformed.
     """
-    folder = pathlib.Path(folder)
+    folder = pathlib.Path(as_path(folder, "folder"))
     if not (folder / STATE).exists():
         return None
     document = read_json(inside(folder, STATE), _LIMIT)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._registry import suggest
-from .._validate import as_integer, as_number
+from .._validate import as_choice, as_flag, as_integer, as_number, as_text
 
 KINDS = ("l2", "decoupled", "none", "unknown")
 SCHEDULES = ("constant", "linear", "cosine")
@@ -43,12 +43,12 @@ class Decay:
     source: str = "these files do not say"
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"kind: unknown kind of weight decay {self.kind!r}.{suggest(self.kind, list(KINDS))}")
+        as_text(self.source, "source")
+        as_choice(self.kind, "kind", KINDS)
         if self.lam is not None:
             as_number(self.lam, "lam", 0.0, open_low=self.kind == "l2")
             if self.kind in ("none", "unknown") and self.lam > 0:
-                raise ValueError(f"lam: {self.lam:g} contradicts a weight decay of kind {self.kind!r}")
+                raise ValueError(f"lam: {float(self.lam):g} contradicts a weight decay of kind {self.kind!r}")
 
 
 @dataclass(frozen=True)
@@ -168,8 +168,9 @@ def explain_decay(
     as_number(alpha, "alpha", 0.0, open_low=True)
     as_integer(rank, "rank", 1)
     as_integer(steps, "steps", 1, 10**8)
-    if schedule not in SCHEDULES:
-        raise ValueError(f"schedule: unknown schedule {schedule!r}.{suggest(schedule, list(SCHEDULES))}")
+    as_flag(rslora, "rslora")
+    as_text(optimizer, "optimizer")
+    as_choice(schedule, "schedule", SCHEDULES)
     if step_size * weight_decay >= 1:
         raise ValueError(
             f"step_size, weight_decay: their product {step_size * weight_decay:g} is 1 or more: a step overshoots 0"
@@ -197,7 +198,7 @@ def explain_decay(
 
 def _plain_name(optimizer: str) -> str:
     """Return the name of the method without that of its implementation."""
-    words = str(optimizer).lower().replace("-", "_").removeprefix("paged_").split("_")
+    words = as_text(optimizer, "optimizer").lower().replace("-", "_").removeprefix("paged_").split("_")
     while len(words) > 1 and words[-1] in _IMPLEMENTATIONS:
         words.pop()
     name = "_".join(words)

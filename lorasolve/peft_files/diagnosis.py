@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from .._files import PathLike
 from .._threads import blas_threads
+from .._validate import as_instance, as_path
 from .base_weights import BaseFacts, BaseWeights, base_facts
 from .checkpoint import TrainerState, read_trainer_state
 from .decay import Decay
@@ -25,6 +26,9 @@ _LEAST_DEVIATION = 0.05
 SPIKE = 10.0
 # Imbalance above this, or above what rounding explains, refutes stationarity under l2 decay.
 IMBALANCE = 1e-2
+
+# Share of the penalty by which rounding may have enlarged what is wasted of it: thousands of units in the last place.
+_ROUNDING = 1e-12
 
 # From worst to best; what a layer has of these is in its findings.
 FINDINGS = ("non_finite", "loud", "spiked", "untrained", "not_stationary")
@@ -129,8 +133,6 @@ class Diagnosis:
         Why each other tensor is no factor.
     decay : Decay
         What was known of the weight decay.
-    base_given : bool
-        Whether base weights were given.
     trainer : TrainerState, optional
         What the trainer's log says.
     """
@@ -145,7 +147,6 @@ class Diagnosis:
     unusable: tuple[UnusableLayer, ...]
     skipped: dict[str, str]
     decay: Decay
-    base_given: bool
     trainer: TrainerState | None
 
     def with_finding(self, finding: str) -> tuple[str, ...]:
@@ -171,8 +172,13 @@ class Diagnosis:
 
     @property
     def excess(self) -> float | None:
-        """``lam`` times the wasted penalty: ``L`` is at least this far above its minimum. None without l2 decay."""
-        return self.decay.lam * self.wasted if self.decay.kind == "l2" and self.decay.lam else None
+        """``lam`` times the wasted penalty: ``L`` is at least this far above its minimum. None without l2 decay.
+
+        CERTIFIED: ``1e-12`` of the penalty is taken off for the rounding of QR, SVD and sums.
+        """
+        if self.decay.kind != "l2" or not self.decay.lam:
+            return None
+        return self.decay.lam * max(self.wasted - _ROUNDING * self.penalty, 0.0)
 
     def to_dict(self) -> dict[str, object]:
         """Return the diagnosis as plain values, without the singular vectors (which are not kept)."""
@@ -226,16 +232,16 @@ def diagnose(path: PathLike, *, base: PathLike | None = None, decay: Decay | Non
     - ``loud``: a layer uses its whole rank *and* is out of proportion, which is how the failures of Kim, Kim and Ryu
       (ICML 2025, theorem 1) look. Both halves or no verdict.
     - ``spiked``: a layer is out of proportion and one direction carries it.
-    - ``untrained``: a layer's update is exactly zero and only one factor is.
+    - ``untrained``: a layer's update is exactly zero and its factors are not both, as at the start of a run.
     - ``not_stationary``: under l2 decay every stationary point is balanced (``proofs/stationary_structure.py``), and
       this one is not; ``L`` is at least ``lam`` times the wasted penalty above its minimum.
     - ``low_rank``: under l2 decay, balanced, and of lower rank than ``r`` in every layer, as in the good case.
     - ``inconclusive``: everything else.
     """
+    decay = Decay() if decay is None else as_instance(decay, "decay", Decay)
     adapter = read(path)
-    weights = None if base is None else BaseWeights(base)
+    weights = None if base is None else BaseWeights(as_path(base, "base"))
     trainer = read_trainer_state(path) if adapter.config is not None else None
-    decay = decay or Decay()
     layers, unusable = _measured(adapter, weights)
     layers = _judged(layers, decay)
     kind, reason = _verdict(layers, unusable, decay)
@@ -250,7 +256,6 @@ def diagnose(path: PathLike, *, base: PathLike | None = None, decay: Decay | Non
         unusable=tuple(unusable),
         skipped=adapter.skipped,
         decay=decay,
-        base_given=base is not None,
         trainer=trainer,
     )
 
@@ -351,7 +356,10 @@ def _verdict(layers: list[LayerReport], unusable: list[UnusableLayer], decay: De
             return kind, f"{words} in {_modules([layer.facts.module for layer in having[kind]])}; worst: {_size(worst)}"
     if having["untrained"]:
         names = [layer.facts.module for layer in having["untrained"]]
-        return "untrained", f"the update is exactly zero, one factor being zero, in {_modules(names)} of {len(layers)}"
+        return (
+            "untrained",
+            f"the update is exactly zero, though its factors are not, in {_modules(names)} of {len(layers)}",
+        )
     if having["not_stationary"]:
         imbalances = [layer.facts.imbalance or 0.0 for layer in having["not_stationary"]]
         names = [layer.facts.module for layer in having["not_stationary"]]
@@ -372,6 +380,11 @@ def _verdict(layers: list[LayerReport], unusable: list[UnusableLayer], decay: De
         return "inconclusive", f"balanced, but the whole rank r is used in {_modules(full)} of {len(layers)}"
     if any(layer.facts.kind == "adalora" for layer in layers):
         return "inconclusive", "AdaLoRA's third factor changes the conditions of the theorems"
+    if any(layer.facts.dora for layer in layers):
+        return (
+            "inconclusive",
+            "DoRA normalizes the weight, so its update is not the product that the theorems are about",
+        )
     return "low_rank", (
         "balanced and of lower rank than r in every layer, as a stationary point under l2 decay is in the good case; "
         "whether the gradient agrees is not in the files"
@@ -462,7 +475,7 @@ def _trainer_remarks(trainer: TrainerState, decay: Decay) -> list[str]:
     if trainer.non_finite_gradients:
         remarks.append(f"trainer's log: {trainer.non_finite_gradients} gradient norms are not finite")
     if trainer.optimizer_saved:
-        remarks.append("optimizer.pt lies beside it: it holds weight decay and smoothed gradients, and needs torch")
+        remarks.append("optimizer.pt lies beside it and holds the weight decay: --optimizer-state reads it with torch")
     return remarks
 
 

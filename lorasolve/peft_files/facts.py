@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._validate import Array
+from .._validate import Array, as_instance
 from ..linear_map import RANK_TOL, factor_svd, numerical_rank
 from .layers import LayerFactors
 
@@ -121,13 +121,13 @@ class LayerFacts:
     # ------------------------------------------------------------------ state and balance
     @property
     def untrained(self) -> bool:
-        """Whether exactly one factor is zero, as at the start of a run."""
+        """Whether the update is zero and the factors are not both, as at the start of a run."""
         return self.spectral == 0.0 and not self.empty
 
     @property
     def empty(self) -> bool:
         """Whether both factors are zero: a stationary point of every loss."""
-        return self.norm_A == 0.0 and self.norm_B == 0.0
+        return self.dead_columns == self.r
 
     @property
     def penalty(self) -> float:
@@ -190,6 +190,7 @@ class LayerFacts:
 
 def facts_of(layer: LayerFactors) -> LayerFacts:
     """Return the facts about a layer."""
+    as_instance(layer, "layer", LayerFactors)
     A, B = layer.A, layer.B
     sigma = abs(layer.scale) * factor_svd(A, B)[1]
     columns_A, columns_B = np.abs(A).max(axis=0), np.abs(B).max(axis=0)

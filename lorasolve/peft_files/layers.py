@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .._files import PathLike
-from .._validate import Array
+from .._validate import Array, as_instance, as_path
 from .config import CONFIG, AdapterConfig, read_config
 from .folder import UnreadableError, inside, printable
 from .safetensors import ROUNDOFF, TensorFile
@@ -40,10 +40,12 @@ _FOREIGN = (
     "hra_", "poly_lora", "lora_diag",
 )  # fmt: skip
 
+_IN_FULL = "trained in full, not of low rank"
+
 # Entries of one factor: 0.5 GB as float64, a vocabulary of 260000 at rank 256.
 _FACTOR_LIMIT = 2**26
-# Squares and products of four of these are finite in float64.
-_ENTRY_LIMIT = 1e75
+# More than float32 holds, and squares of products of three such factors are finite in float64.
+_ENTRY_LIMIT = 1e40
 
 
 @dataclass(frozen=True)
@@ -141,12 +143,15 @@ class Adapter:
     """
 
     def __init__(self, file: TensorFile, config: AdapterConfig | None) -> None:
-        self.file = file
-        self.config = config
+        self.file = as_instance(file, "file", TensorFile)
+        self.config = None if config is None else as_instance(config, "config", AdapterConfig)
         self.entries: dict[str, LayerTensors] = {}
         self.skipped: dict[str, str] = {}
         for name in sorted(file.tensors):
             self._sort_in(name)
+        for module in [module for module, entry in self.entries.items() if not set(entry.parts) & {"A", "B"}]:
+            # A parameter that happens to be called alpha, for example.
+            self.skipped |= dict.fromkeys(self.entries.pop(module).parts.values(), _IN_FULL)
         usable = any({"A", "B"} <= set(entry.parts) for entry in self.entries.values())
         if not usable:
             found = f"; there are {len(self.skipped)} others, of {_summary(self.skipped)}" if self.skipped else ""
@@ -156,7 +161,7 @@ class Adapter:
         split = split_name(name)
         if split is None:
             foreign = any(mark in name for mark in _FOREIGN)
-            self.skipped[name] = "an adapter of another kind" if foreign else "trained in full, not of low rank"
+            self.skipped[name] = "an adapter of another kind" if foreign else _IN_FULL
             return
         module, part, rest = split
         if rest == "bias":
@@ -208,7 +213,7 @@ class Adapter:
         if entry.repeated:
             raise UnreadableError("a factor occurs twice in the file")
         if "A" not in entry.parts or "B" not in entry.parts:
-            raise UnreadableError(f"incomplete: only {', '.join(sorted(entry.parts.values()))[:120]}")
+            raise UnreadableError(f"incomplete: only {printable(', '.join(sorted(entry.parts.values())))}")
         if "middle" in entry.parts:
             raise UnreadableError("has a third factor (lora_mid), which is not read")
         A, B = self._matrix(entry.parts["A"]), self._matrix(entry.parts["B"])
@@ -353,7 +358,7 @@ def read(path: PathLike) -> Adapter:
     OSError
         If a file is missing or cannot be opened.
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(as_path(path, "path"))
     if path.is_dir():
         return _read_folder(path)
     file = TensorFile(path)

@@ -11,9 +11,9 @@ import numpy as np
 
 from .._files import PathLike
 from .._threads import blas_threads
-from .._validate import Array
+from .._validate import Array, as_iterable, as_path
 from ..linear_map import RANK_TOL, factor_singular_values, factor_svd, numerical_rank
-from .folder import UnreadableError
+from .folder import UnreadableError, printable
 from .layers import Adapter, LayerFactors, read
 
 
@@ -113,6 +113,7 @@ def interfere(paths: Sequence[PathLike]) -> Interference:
     ``A B^T``, whose singular values a QR factorization of both gives, and ``<X_i, X_j> = s_i s_j tr((A_i^T A_j)
     (B_j^T B_i))``. No m x n matrix is formed.
     """
+    paths = [as_path(path, "paths") for path in as_iterable(paths, "paths")]
     if len(paths) < 2:
         raise ValueError(f"paths: expected at least two adapters, got {len(paths)}")
     adapters = [read(path) for path in paths]
@@ -134,14 +135,14 @@ def _module(module: str, which: Sequence[int], adapters: Sequence[Adapter]) -> l
     """Return the comparison of one module, or one for each of its experts."""
     stacks = [adapter.factors(module) for adapter in adapters]
     if len({len(stack) for stack in stacks}) > 1:
-        raise UnreadableError(f"{module}: the adapters have different numbers of experts")
+        raise UnreadableError(f"{printable(module)}: the adapters have different numbers of experts")
     return [_compared(tuple(which), layers) for layers in zip(*stacks)]
 
 
 def _compared(which: tuple[int, ...], layers: Sequence[LayerFactors]) -> SharedModule:
     if len({layer.shape for layer in layers}) > 1:
         shapes = ", ".join(str(layer.shape) for layer in layers)
-        raise UnreadableError(f"{layers[0].module}: the updates have different shapes: {shapes}")
+        raise UnreadableError(f"{printable(layers[0].module)}: the updates have different shapes: {shapes}")
     k, tol = len(layers), max(RANK_TOL, *(2 * layer.roundoff for layer in layers))
     bases = [_bases(layer, tol) for layer in layers]
     norms = [float(np.linalg.norm(sigma)) for _, sigma, _ in bases]

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .._files import PathLike, Write, write_atomically
-from .._validate import Array
+from .._validate import Array, as_array, as_choice, as_instance, as_path, shown
 from .folder import UnreadableError, open_regular, parse_object, printable
 
 # The format allows 100 MB; the header of an adapter with 70000 tensors is below this.
@@ -116,7 +116,7 @@ class TensorFile:
     """
 
     def __init__(self, path: PathLike) -> None:
-        self.path = pathlib.Path(path)
+        self.path = pathlib.Path(as_path(path, "path"))
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             header = self._header(file, size)
@@ -191,7 +191,7 @@ class TensorFile:
     def read(self, name: str, dtype: DTypeLike = np.float64) -> Array:
         """Return a tensor's values in a floating dtype of NumPy; what it cannot hold becomes infinite."""
         with np.errstate(invalid="ignore", over="ignore"):  # a signalling NaN is a NaN
-            return self.stored(name).decoded().astype(dtype)
+            return self.stored(name).decoded().astype(dtype, copy=False)
 
 
 def _are_counts(value: object) -> bool:
@@ -215,6 +215,10 @@ def _eight_bit_values(dtype: str) -> Array:
 
 def encoded(values: Array, dtype: str) -> StoredTensor:
     """Return values rounded to nearest in ``"F64"``, ``"F32"``, ``"F16"`` or ``"BF16"``."""
+    as_choice(dtype, "dtype", ("F64", "F32", "F16", "BF16"))
+    values = as_array(values, "values")
+    if values.dtype.kind != "f":
+        raise TypeError(f"values: expected floating-point numbers, got an array of dtype {values.dtype}")
     if dtype == "BF16":
         bits = np.ascontiguousarray(values, np.float32).view(np.uint32).astype(np.uint64)
         # Half of what is cut off, and one more where the last bit that stays is odd: ties go to even.
@@ -226,6 +230,11 @@ def encoded(values: Array, dtype: str) -> StoredTensor:
 
 def write_tensors(path: PathLike, tensors: dict[str, StoredTensor], metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file, whole or not at all."""
+    path = as_path(path, "path")
+    for name, tensor in as_instance(tensors, "tensors", dict).items():
+        as_instance(tensor, f"tensors[{shown(name)}]", StoredTensor)
+    if metadata is not None:
+        as_instance(metadata, "metadata", dict)
     write_atomically(path, tensor_writer(tensors, metadata))
 
 

@@ -50,7 +50,9 @@ def diagnosis_text(diagnosis: Diagnosis, count: int = 10, sort: str = "worst") -
         lines += ["", *_aligned(family_rows(diagnosis)), "", head, *_aligned(layer_rows(shown))]
     if diagnosis.unusable:
         lines += ["", f"layers that cannot be used ({len(diagnosis.unusable)}):"]
-        lines += [f"  {printable(layer.module)}: {layer.reason}" for layer in diagnosis.unusable[:count]]
+        lines += [
+            f"  {printable(layer.module)}: {printable(layer.reason, 400)}" for layer in diagnosis.unusable[:count]
+        ]
     if diagnosis.skipped:
         lines += ["", f"tensors that are no factors ({len(diagnosis.skipped)}):"]
         lines += [f"  {printable(name)}: {why}" for name, why in list(diagnosis.skipped.items())[:count]]
@@ -75,7 +77,7 @@ def penalty_lines(diagnosis: Diagnosis) -> list[str]:
         f"penalty (||A||^2 + ||B||^2)/2 = {diagnosis.penalty:.5g}, of which {diagnosis.wasted:.5g} ({share:.1%}) "
         "balanced factors of the same updates would save"
     )
-    if diagnosis.excess is None:
+    if not diagnosis.excess:
         return [line]
     return [
         line,

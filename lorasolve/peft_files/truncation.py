@@ -14,7 +14,7 @@ import numpy as np
 
 from .._files import PathLike, Write, write_together
 from .._threads import blas_threads
-from .._validate import Array, as_integer, as_number
+from .._validate import Array, as_integer, as_number, as_path
 from ..io import to_json
 from ..linear_map import balanced, factor_singular_values, factor_svd
 from .config import CONFIG, AdapterConfig, pattern_value
@@ -115,7 +115,7 @@ def truncate(path: PathLike, out: PathLike, *, rank: int | None = None, error: f
         as_integer(rank, "rank", 1)
     if error is not None:
         as_number(error, "error", 0.0, 1.0)
-    out = pathlib.Path(out)
+    out = pathlib.Path(as_path(out, "out"))
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"out: {out} exists and is not an empty folder")
     adapter = read(path)

@@ -76,10 +76,14 @@ class Periodic(Schedule):
         return self.restart == "lora" or self.unload_fraction < 1.0
 
     def refusal(self, problem: Problem) -> str | None:
-        """Return the reason to refuse frozen factors, or a gradient restart of other updates than ``s A B^T``."""
+        """Return the reason to refuse frozen factors, and what has no restart of the given kind, or None."""
         if problem.trainable is not None and not problem.trainable[: problem.n_factor_parameters].all():
             return "it restarts both factors; use 'rac_chain' for a frozen one"
-        return problem.low_rank_refusal() if self.restart == "gradient" else None
+        if self.restart == "gradient":
+            return problem.low_rank_refusal()
+        if problem.adapter.needs_nonzero_columns:
+            return f"it restarts at B = 0, and {problem.adapter.name!r} needs nonzero columns in A and B"
+        return None
 
     def is_boundary(self, stage_iteration: int, max_iter: int) -> bool:
         """Return True after every ``period`` steps."""

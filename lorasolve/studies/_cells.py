@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from .._validate import shown
+
 # Values that stand for themselves in a description; others are named by the user.
 Label = str | int | float | bool | None
 
@@ -29,12 +31,12 @@ class Axes:
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         if not isinstance(given, Mapping) or not given:
-            raise TypeError(f"axes: expected a mapping of names to values with at least one axis, got {given!r}")
+            raise TypeError(f"axes: expected a mapping of names to values with at least one axis, got {shown(given)}")
         self.labels: dict[str, list[Label]] = {}
         self._values: dict[str, list[Any]] = {}
         for name, values in given.items():
             if not (isinstance(name, str) and name.isidentifier()):
-                raise ValueError(f"axes: expected names such as 'lam', got {name!r}")
+                raise ValueError(f"axes: expected names such as 'lam', got {shown(name)}")
             self.labels[name], self._values[name] = _axis(name, values)
         self.count = math.prod(len(labels) for labels in self.labels.values())
 

@@ -15,7 +15,7 @@ import numpy as np
 from .._files import PathLike, write_atomically
 from .._registry import suggest
 from .._text import text_table
-from .._validate import Array
+from .._validate import Array, as_flag, as_instance
 from .store import Damage, Line, Store
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ class Runs:
         interrupted: bool = False,
         shards: frozenset[str] | None = None,
     ) -> None:
-        self.store = store
+        self.store = as_instance(store, "store", Store)
+        as_flag(interrupted, "interrupted")
         self.study = study
         self.interrupted = interrupted
         self._keys = keys

@@ -27,7 +27,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from .._files import PathLike, write_atomically
-from .._validate import Array
+from .._validate import Array, as_flag, as_path
 from .._version import __version__
 from ..io import write_json
 
@@ -125,7 +125,10 @@ class Store:
     """
 
     def __init__(self, path: PathLike, *, create: bool = False) -> None:
-        self.path = pathlib.Path(path)
+        self.path = pathlib.Path(as_path(path, "path"))
+        as_flag(create, "create")
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"store: {self.path} is no folder")
         head = self.path / _HEAD
         if create and not head.exists():
             self._refuse_others()

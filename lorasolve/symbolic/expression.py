@@ -350,7 +350,12 @@ def inner(left: MatrixExpr, right: MatrixExpr) -> ScalarExpr:
 
 def square(of: MatrixExpr | ScalarLike) -> ScalarExpr:
     """Return the squared Frobenius norm of a matrix, or the square of a scalar."""
-    return inner(of, of) if isinstance(of, MatrixExpr) else scalar(of) * scalar(of)
+    if isinstance(of, MatrixExpr):
+        return inner(of, of)
+    try:
+        return scalar(of) * scalar(of)
+    except TypeError as error:
+        raise TypeError(f"of: {error}") from error
 
 
 def gradient(of: ScalarExpr, symbol: Symbol) -> MatrixExpr:

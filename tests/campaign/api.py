@@ -308,7 +308,7 @@ class Campaign:
             fate = change.fate
             if fate == "none":
                 fate = "any" if "None" in str(parameters[key].annotation) else "refuse"
-            if fate == "same" and base[key] is None:
+            if fate == "same" and (base[key] is None or base_answer is None):
                 fate = "any"
             fates.append(fate)
             words.append(f"{key}={change.label}")
@@ -318,7 +318,7 @@ class Campaign:
         if is_record(function):
             fates = ["any"]
         # Errors about a file or about named data call it as the caller does.
-        given = [re.escape(value) for value in arguments.values() if isinstance(value, str) and value]
+        given = [re.escape(str(v)) for v in arguments.values() if isinstance(v, (str, os.PathLike)) and str(v)]
         # Of several schedules an error means one.
         outcome = call(function, arguments, [*(key.rstrip("s") for key in parameters), *given], fates)
         if outcome.fault:
@@ -388,7 +388,8 @@ def main() -> int:
     unknown = ", ".join(campaign.without)
     print(f"no valid call is known of {len(campaign.without)} of {len(campaign.functions)} names: {unknown}")
     wrongs = sum(map(len, faults.values())) - hung
-    print(f"api: {tried} tried, {wrongs} wrong, {hung} hung (seed {args.seed}, {time.perf_counter() - began:.0f} s)")
+    seconds = time.perf_counter() - began
+    print(f"api: {tried} tried, {wrongs} wrong, {hung} hung, 0 lost (seed {args.seed}, {seconds:.0f} s)")
     return 1 if faults else 0
 
 

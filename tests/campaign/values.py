@@ -104,7 +104,7 @@ BY_NAME: dict[str, Callable[[], Any]] = {
     "r_star": lambda: 1,
     "rsc": lambda: 1.0,
     "rsm": lambda: 2.0,
-    "fully_conditioned": lambda: True,
+    "curvature": lambda: (1.0, 2.0),
     "n_starts": lambda: 2,
     "angles": lambda: [0.1],
     "scales": lambda: [0.5],
@@ -161,6 +161,11 @@ BY_FUNCTION: dict[tuple[str, str], Callable[[], Any]] = {
     ("landscape.instances.SharpInstance", "m"): lambda: M_ROWS,
     ("landscape.instances.SharpInstance", "n"): lambda: N_COLS,
     ("landscape.instances.SharpInstance", "kappa"): lambda: 6.0,
+    **{
+        (f"landscape.instances.{name}", key): lambda value=value: value
+        for name in ("restricted", "RestrictedInstance", "two_constants", "TwoConstantInstance")
+        for key, value in (("m", M_ROWS), ("n", N_COLS), ("beta", 6.0))
+    },
 }
 
 

@@ -215,3 +215,48 @@ def test_rounds_report_points_of_falling_gap():
     assert gaps == sorted(gaps, reverse=True) and len(gaps) > 2
     assert [nit for _, nit in reported] == list(range(len(reported)))
     assert final.nit == reported[-1][1]
+
+
+# ---------------------------------------------------------------------- starts
+def ratings(lam):
+    rng = np.random.default_rng(8)
+    rows, cols = np.divmod(rng.choice(40 * 30, 500, replace=False), 30)
+    values = (rng.standard_normal((40, 4)) @ rng.standard_normal((4, 30)))[rows, cols] + rng.standard_normal(500)
+    return ls.Problem(MatrixCompletion(rows, cols, values, (40, 30)), 3, lam)
+
+
+@pytest.mark.parametrize("lam", [6.0, 2.0])
+def test_a_start_changes_the_way_and_not_the_optimum(lam):
+    neighbour, cold = certified(ratings(4.0)), certified(ratings(lam))
+    for start in (neighbour, (neighbour.A, neighbour.B), neighbour.X):
+        warm = ls.solve_convex(ratings(lam), "factored", 1e-9, start=start)
+        assert warm.success
+        assert warm.fun == pytest.approx(cold.fun, rel=2e-9)
+        assert warm.rank == cold.rank
+    assert ls.solve_convex(ratings(lam), "factored", 1e-8, start=cold).nit == 0
+
+
+def test_a_start_worse_than_zero_is_not_used():
+    problem = ratings(4.0)
+    far = (np.full((40, 2), 1e200), np.full((30, 2), 1e200))
+    with np.errstate(over="ignore"):
+        result = ls.solve_convex(problem, "factored", 1e-9, start=far)
+    assert result.success and result.fun == pytest.approx(certified(problem).fun, rel=2e-9)
+
+
+def test_a_scaled_adapter_takes_the_start_in_its_own_units():
+    problem = ratings(4.0).replace(adapter=ls.adapters.LoRA(alpha=6.0))
+    cold = certified(problem)
+    assert ls.solve_convex(problem, "factored", 1e-8, start=(cold.A / 2.0, cold.B)).nit == 0
+    assert ls.solve_convex(problem, "factored", 1e-8, start=cold).nit == 0
+
+
+def test_starts_that_are_refused():
+    problem = ratings(4.0)
+    start = (np.ones((40, 2)), np.ones((30, 2)))
+    with pytest.raises(ValueError, match="start: the route 'prox' takes no start; accepted by: factored"):
+        ls.solve_convex(problem, "prox", start=start)
+    with pytest.raises(ValueError, match="start"):
+        ls.solve_convex(problem, "factored", start=np.ones((3, 3)))
+    denoising = ls.Problem(Denoising(np.eye(4)), 2, 0.5)
+    assert ls.solve_convex(denoising, start=np.ones((4, 4))).route == "closed_form"

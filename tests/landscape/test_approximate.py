@@ -60,9 +60,7 @@ def test_the_gap_bounds_the_true_one_at_any_point_and_vanishes_at_the_optimum(la
         P, s, Qt = np.linalg.svd(f.C)
         A, B = P[:, :3] * np.sqrt(s[:3] * [1, 1, 0]), Qt[:3].T * np.sqrt(s[:3] * [1, 1, 0])
         A, B = A + size * rng.standard_normal(A.shape), B + size * rng.standard_normal(B.shape)
-        judged = landscape.verdict(
-            problem, (A, B), f.C if given else None, Constants.exact(RSC, CURVATURE, 3)
-        )
+        judged = landscape.verdict(problem, (A, B), f.C if given else None, Constants.exact(RSC, CURVATURE, 3))
         if lam == 0.0 and not given:
             assert all(found.theorem != "gap at approximate points" for found in judged.findings)
             continue

@@ -81,8 +81,15 @@ def test_regimes_name_the_weakest_sufficient_rule():
     assert landscape.regime(1.0, 1.9, 4, 1).rule == regimes.THEOREM_1
     assert landscape.regime(1.0, 3.9, 4, 1).rule == regimes.THEOREM_A
     assert landscape.regime(1.0, 4.9, 4, 1).kind == "generic"
-    assert landscape.regime(1.0, 4.9, 4, 1, fully_conditioned=True).rule == regimes.SHARP
-    assert landscape.regime(1.0, 5.0, 4, 1, fully_conditioned=True).kind == "generic"
+    assert landscape.regime(1.0, 4.9, 4, 1, curvature=(1.0, 4.9)).rule == regimes.THEOREM_B
+    assert landscape.regime(1.0, 5.0, 4, 1, curvature=(1.0, 5.0)).kind == "generic"
+    # Two constants: beta2 (beta - alpha) < 2 alpha beta t, here 8 beta2 < 36.
+    assert landscape.regime(1.0, 4.49, 4, 1, curvature=(1.0, 9.0)).rule == regimes.THEOREM_B
+    assert landscape.regime(1.0, 4.5, 4, 1, curvature=(1.0, 9.0)).kind == "generic"
+    with pytest.raises(ValueError, match=r"^curvature:"):
+        landscape.regime(1.0, 4.0, 4, 1, curvature=(2.0, 1.0))
+    with pytest.raises(ValueError, match=r"^curvature:"):
+        landscape.Constants.exact(1.0, 4.0, 2, curvature=(0.0, 1.0))
     # Equality 2 alpha = beta is not special at r = r*.
     assert landscape.regime(1.0, 2.0, 1, 1).kind == "generic"
     assert landscape.regime(0.0, 2.0, 1, 1).kind == "none"

@@ -106,7 +106,11 @@ def check_theorems(problem, result, judged, X_star):
     if not landscape.second_order(problem, result.A, result.B).is_sosp:
         return
     found = landscape.regime(
-        constants.rsc_low, constants.rsm_high, problem.rank, int(np.linalg.matrix_rank(X_star, tol=1e-6)), True
+        constants.rsc_low,
+        constants.rsm_high,
+        problem.rank,
+        int(np.linalg.matrix_rank(X_star, tol=1e-6)),
+        constants.curvature,
     )
     if found.kind == "special":
         assert judged.kind == "global", found.reason

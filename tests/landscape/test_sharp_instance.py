@@ -51,7 +51,7 @@ def test_verdict_is_spurious_and_contradicts_nothing(r, r_star, lam):
         judged = landscape.verdict(problem, instance.stationary_factors(), X_star=instance.X_star)
         assert judged.kind == "spurious"
         assert judged.contradictions == ()
-        assert {f.theorem for f in judged.findings} >= {"Theorem 1", "Theorem A", "sharp constant (cited)"}
+        assert {f.theorem for f in judged.findings} >= {"Theorem 1", "Theorem A", "Theorem B"}
         assert all(f.conclusion == "not excluded" for f in judged.findings)
         # The spurious point is shorter than X*, so the lower bound on its norm is vacuous.
         assert np.linalg.norm(instance.X_spurious) < np.linalg.norm(instance.X_star)

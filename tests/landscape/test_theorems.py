@@ -9,7 +9,16 @@ import lorasolve as ls
 from lorasolve import landscape
 from lorasolve._known import Known
 from lorasolve.landscape.constants import Constants, Evidence
-from lorasolve.landscape.theorems import Spectra, corollary_1, theorem_1, theorem_3, theorem_a
+from lorasolve.landscape.theorems import (
+    Spectra,
+    corollary_1,
+    joint_theorem_a,
+    joint_theorem_b,
+    theorem_1,
+    theorem_3,
+    theorem_a,
+    theorem_b,
+)
 from lorasolve.multi import MultiObjective, Separable, TwoLayerPair
 
 
@@ -39,6 +48,33 @@ def test_theorem_1_by_hand():
     # sigma_2/sigma_1 = 0.5 < q = 0.6
     assert theorem_1(spectra(), 3.0, 10.0, Known.CERTIFIED).conclusion == "global"
     assert theorem_1(spectra(values=np.array([1.0, 0.0])), 1.0, 8.0, Known.CERTIFIED).conclusion == "global"
+
+
+def test_theorem_b_by_hand():
+    # r = 2, r* = 1: beta2 (beta - alpha) < 2 alpha beta sqrt 2; at alpha = 1, beta = 9 the limit is 18 sqrt 2/8.
+    limit = 18.0 * math.sqrt(2.0) / 8.0
+    assert theorem_b(spectra(), (1.0, 9.0), 0.999 * limit, Known.CERTIFIED).conclusion == "global"
+    assert theorem_b(spectra(), (1.0, 9.0), limit, Known.CERTIFIED).conclusion == "not excluded"
+    assert theorem_b(spectra(values=np.array([1.0, 0.0])), (1.0, 9.0), 9.0, Known.CERTIFIED).conclusion == "global"
+    # With beta2 = beta it is 1 + 2 sqrt 2, and with equal curvatures nothing is spurious.
+    for kappa, conclusion in ((3.82, "global"), (3.83, "not excluded")):
+        assert theorem_b(spectra(), (1.0, kappa), kappa, Known.CERTIFIED).conclusion == conclusion
+    assert theorem_b(spectra(), (2.0, 2.0), 100.0, Known.CERTIFIED).conclusion == "global"
+
+
+def test_the_joint_conditions_ask_every_matrix():
+    """2 sqrt 2 for r = 2, r* = 1; curvatures in [1, 9] bound beta2 by 18 sqrt 2/8 = 3.18."""
+    good, high, bad = ((spectra(), 1.0, rsm, Known.CERTIFIED) for rsm in (2.8, 3.0, 3.2))
+    assert joint_theorem_a([good, good]).conclusion == "global"
+    assert joint_theorem_a([good, high]).conclusion == "not excluded"
+    assert joint_theorem_b([good, high], (1.0, 9.0), Known.CERTIFIED).conclusion == "global"
+    found = joint_theorem_b([high, bad], (1.0, 9.0), Known.CERTIFIED)
+    assert found.conclusion == "not excluded" and "matrix 2" in found.text
+    # A matrix of rank below r cannot be the spurious one.
+    deficient = (spectra(values=np.array([1.0, 0.0])), 1.0, 100.0, Known.CERTIFIED)
+    assert joint_theorem_a([good, deficient]).conclusion == "global"
+    assert joint_theorem_a([good, (spectra(r_star=0), 1.0, 100.0, Known.CERTIFIED)]).conclusion == "global"
+    assert joint_theorem_a([good, (spectra(), 1.0, 2.8, Known.SAMPLED)]).known is Known.SAMPLED
 
 
 def test_corollary_1_by_hand():
@@ -195,6 +231,8 @@ def test_theorem_2_special_regime_and_one_spurious_block():
         ("Theorem 2", None, "not excluded"),
         ("Theorem 2", 0, "excluded"),
         ("Theorem 2", 1, "not excluded"),
+        ("Theorem A, joint", None, "not excluded"),
+        ("Theorem B, joint", None, "not excluded"),
     ]
     assert next(p for p in judged.premises if p.id == "joint_inequality").holds is True
 
@@ -260,7 +298,8 @@ def test_constants_of_each_matrix_do_not_apply_to_the_whole(least_squares):
         ends = pytest.approx((1 - 0.75**0.5, 1 + 0.75**0.5))
         assert [(c.rsc_low, c.rsm_high) for c in judged.constants] == [ends, ends]
         assert next(p for p in judged.premises if p.id == "joint_inequality").holds is True
-        assert [f.conclusion for f in judged.findings] == ["not excluded", "not excluded", "not excluded"]
+        assert [f.conclusion for f in judged.findings] == ["not excluded"] * 5
+        assert [f.theorem for f in judged.findings][3:] == ["Theorem A, joint", "Theorem B, joint"]
         assert judged.contradictions == ()
     # Stated by the caller it is believed, and the theorem that rests on it contradicts the point.
     assert landscape.verdict(problem, (A, B), stars, each, joint=True).contradictions

@@ -82,9 +82,7 @@ def test_several_matrices_are_refuted_by_all_of_them():
     points = [part.stationary_factors() for part in parts]
     judged = landscape.verdict(problem, (tuple(A for A, _ in points), tuple(B for _, B in points)), search=True)
     assert judged.kind == "spurious"
-    value = sum(
-        part.value_and_grad(A @ B.T)[0] for part, A, B in zip(parts, judged.witness.A, judged.witness.B)
-    )
+    value = sum(part.value_and_grad(A @ B.T)[0] for part, A, B in zip(parts, judged.witness.A, judged.witness.B))
     assert value == pytest.approx(judged.witness.value, abs=1e-12)
 
 

@@ -157,6 +157,8 @@ def test_bad_losses_and_data_are_refused():
         judge(model, CrossEntropy(), data(), LAM, dtype="bfloat16")
     with pytest.raises(ValueError, match="lam_kind"):
         judge(model, CrossEntropy(), data(), LAM, lam_kind="l1")
+    with pytest.raises(ValueError, match="needs the outputs"):
+        fine_tune(model, lambda net, b: CrossEntropy()(net, b), data(), LAM, tangent_solve=True)
     with pytest.raises(TypeError, match="model: expected"):
         judge(None, CrossEntropy(), data(), LAM)
 
@@ -226,8 +228,8 @@ def test_training_ends_tangent_optimal_and_says_what_that_is_not(trained):
     assert verdict.second.is_sosp
     text = str(verdict)
     assert text.index("premises:") < text.index("within")
-    assert "linearised at its own trained weights" in text
-    assert "bounds neither the network's global optimum nor its error on new data" in text
+    assert "linearised at its own trained weights" in verdict.reason
+    assert "bounds neither the network's global optimum nor its error on new data" in verdict.reason
     assert json.loads(json.dumps(verdict.to_dict()))["kind"] == "tangent_optimal"
 
 
@@ -282,7 +284,8 @@ def test_the_start_is_a_saddle_and_too_small_a_rank_is_named():
 
 def test_without_a_penalty_there_is_no_statement(trained):
     model, _ = trained
-    assert judge(model, CrossEntropy(), data(), 0.0).kind == "no_premise"
+    without = judge(model, CrossEntropy(), data(), 0.0)
+    assert without.kind == "no_premise" and json.dumps(without.to_dict(), allow_nan=False)
     verdict = judge(model, CrossEntropy(), data(), LAM, lam_kind="decoupled")
     assert verdict.kind == "no_premise" and "decoupled" in verdict.reason
 
@@ -308,7 +311,11 @@ def test_non_finite_and_loud_points_are_named():
     model = Net()
     with torch.no_grad():
         model.first.lora_B[0, 0] = math.nan
-    assert judge(model, CrossEntropy(), data(), LAM).kind == "non_finite"
+    broken = judge(model, CrossEntropy(), data(), LAM)
+    assert broken.kind == "non_finite" and json.dumps(broken.to_dict(), allow_nan=False)
+    assert math.isnan(broken.F) and "not finite" in str(broken)
+    with pytest.raises(ValueError, match="not finite"):
+        broken.factors  # noqa: B018
     model = Net()
     with torch.no_grad():
         model.first.lora_B.normal_(std=30.0)
@@ -401,6 +408,32 @@ def test_two_adapted_layers_in_a_row_are_never_called_global():
 
     verdict = fine_tune(Deep(), CrossEntropy(), data(), 0.05, max_calls=600).verdict
     assert verdict.convex is None and verdict.kind != "global"
+
+
+@pytest.mark.parametrize("bend", [torch.tanh, lambda z: z * z, lambda z: z * z.detach(), lambda z: z / z.norm()])
+def test_outputs_that_bend_are_never_called_global(bend):
+    """Also where the graph cannot show it: a detached factor is left to the certificate's spot checks."""
+
+    class Bent(Last):
+        def forward(self, x):
+            return bend(super().forward(x))
+
+    model = Bent(6)
+    torch.nn.init.normal_(model.out.lora_B, std=0.3)
+    start = fine_tune(model, CrossEntropy(), data(60, 6), 0.02, max_calls=150)
+    assert start.verdict.kind != "global", str(start.verdict)
+    nothing = [(np.zeros((6, 6)), np.zeros((8, 6)))]
+    assert judge(model, CrossEntropy(), data(60, 6), 5.0, factors=nothing).kind != "global"
+
+
+def test_a_loss_that_contradicts_its_own_gradient_is_inconclusive():
+    class Detached(Last):
+        def forward(self, x):
+            z = super().forward(x)
+            return z * z.detach()
+
+    verdict = judge(Detached(6), CrossEntropy(), data(60, 6), 5.0, factors=[(np.zeros((6, 6)), np.zeros((8, 6)))])
+    assert verdict.kind == "inconclusive" and "contradicts its own gradient" in verdict.reason
 
 
 def test_the_linearity_index_is_zero_for_a_linear_network():

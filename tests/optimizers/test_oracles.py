@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 
 import lorasolve as ls
 from lorasolve import optimizers
-from lorasolve.adapters import LoRA
+from lorasolve.adapters import LoRA, SoRA
 from lorasolve.objectives import LinearFineTuning
 
 SHAPES = [(6, 4), (4, 7)]
@@ -229,6 +229,19 @@ def test_lora_pro_adamw_is_the_released_one(name, steps, shape, decay, mode):
             assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("mode", ["sylvester", "symmetric", "zero"])
+def test_balancing_leaves_the_released_sgd_path_in_the_mode_sylvester_alone(mode):
+    """As documented; the first step of the package from unbalanced factors is the balancing itself."""
+    network = Network(6, 4, 0.0)
+    A, B = network.A.copy(), network.B.copy()
+    for _ in range(5):
+        dA, dB = lora_pro_terms(A, B, *network.gradients(A, B, 0.0), mode, 0.0)
+        A, B = A - 0.1 * dA, B - 0.1 * dB
+    found_A, found_B = run(network, optimizers.LoRAPro(0.1, mode, 0.0), 6)
+    apart = np.linalg.norm(found_B @ found_A - B @ A) / np.linalg.norm(B @ A)
+    assert (apart > 1e-4) if mode == "sylvester" else (apart < 1e-12)
+
+
 @pytest.mark.parametrize("lam", [0.0, 0.2])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("steps", [1, 20])
@@ -250,19 +263,68 @@ def test_the_riemannian_step_is_a_projection_and_a_truncated_svd(steps, shape, l
     assert_allclose(S * B @ A, X, atol=1e-10)
 
 
+def sora_adamw(network, steps, lr, b1, b2, eps, wd, penalty, variant):
+    """SoRA: AdamW on ``W0 + s B diag(g) A``, then the gates' threshold; the released map is written as its code."""
+    parts = [network.A.copy(), network.B.copy(), np.ones(RANK)]
+
+    def loss(A, B, g):
+        residual = (network.W0 + S * B @ np.diag(g) @ A) @ network.Z - network.Y
+        return np.sum(residual * residual) / (2 * network.Z.shape[1])
+
+    m, v = [0.0] * 3, [0.0] * 3
+    for t in range(1, steps + 1):
+        grads = []
+        for k, part in enumerate(parts):
+            grad = np.empty_like(part)
+            for index in np.ndindex(part.shape):
+                moved = [p.astype(complex) for p in parts]
+                moved[k][index] += 1e-30j
+                grad[index] = loss(*moved).imag / 1e-30
+            grads.append(grad)
+        for k, grad in enumerate(grads):
+            m[k] = b1 * m[k] + (1 - b1) * grad
+            v[k] = b2 * v[k] + (1 - b2) * grad**2
+            decay = wd if k < 2 else 0.0
+            step = lr * m[k] / (1 - b1**t) / (np.sqrt(v[k] / (1 - b2**t)) + eps)
+            parts[k] = parts[k] * (1 - lr * decay) - step
+        g = parts[2]
+        if variant == "released":
+            g[g > penalty] -= penalty
+            g[g < -penalty] += penalty
+            g[np.abs(g) < penalty] = 0.0
+        else:
+            g[:] = np.sign(g) * np.maximum(np.abs(g) - lr * penalty, 0.0)
+    return parts
+
+
+@pytest.mark.parametrize(("variant", "penalty"), [("paper", 2.0), ("released", 0.04)])
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("steps", [1, 20])
+def test_sora_trains_as_released(steps, shape, decay, variant, penalty):
+    network = Network(*shape, 0.0)
+    objective = network.problem().objective
+    problem = ls.Problem(objective, RANK, 0.0, SoRA(gate_penalty=penalty, variant=variant, alpha=ALPHA))
+    optimizer = optimizers.ProximalAdamW(0.05, 0.8, 0.9, 1e-8, decay)
+    end = ls.solve(problem, optimizer, (network.B, network.A.T), stop=ls.StoppingRule(steps, grad_tol=0.0))
+    expected = sora_adamw(network, steps, 0.05, 0.8, 0.9, 1e-8, decay, penalty, variant)
+    for found, part in zip((end.B.T, end.A, problem.split(end.theta)[2]), expected):
+        assert_allclose(found, part, atol=1e-10)
+
+
 def test_lora_rite_and_the_riemannian_step_do_not_depend_on_how_the_update_is_factored():
-    """To first order for LoRA-RITE, which is exact in the limit; gradient descent and Adam do."""
+    """Exactly, without decay; gradient descent and Adam do depend on it."""
     network = Network(6, 4, 0.0)
     C = np.array([[3.0, 1.0], [0.0, 0.2]])
     other = (np.linalg.inv(C) @ network.A, network.B @ C)
     apart = {}
-    for optimizer in (optimizers.LoRARITE(1e-5), optimizers.Adam(1e-5), optimizers.GD(1e-5)):
+    for optimizer in (optimizers.LoRARITE(1e-2), optimizers.Adam(1e-2), optimizers.GD(1e-2)):
         moves = []
         for A, B in ((network.A, network.B), other):
             new_A, new_B = run(network, optimizer, 20, (A, B))
             moves.append(new_B @ new_A - network.B @ network.A)
         apart[optimizer.name] = np.linalg.norm(moves[0] - moves[1]) / np.linalg.norm(moves[0])
-    assert apart["lora_rite"] < 1e-3
+    assert apart["lora_rite"] < 1e-11
     assert min(apart["adam"], apart["gd"]) > 0.1
 
 
@@ -298,6 +360,7 @@ def test_what_makes_no_sense_is_refused():
         ("lora_rite", ls.Problem(objective, 2, 0.1, "dora"), "X = s A B"),
         ("alt_lora", ls.Problem(objective, 2, 0.1, LoRA(frozen="A")), "frozen"),
         ("riemannian", ls.Problem(objective, 2, 0.1, LoRA(frozen="B")), "frozen"),
+        ("proximal_adamw", ls.Problem(objective, 2, 0.1), "threshold of an adapter"),
         ("lora_pro_adamw", ls.Problem(objective, 2, 0.1, LoRA(frozen="B")), "frozen"),
     ]
     for name, problem, words in cases:

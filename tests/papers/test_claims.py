@@ -7,12 +7,13 @@ import re
 
 import pytest
 
-from lorasolve.papers import Claim, PaperClaims, registry
+from lorasolve.papers import Claim, Experiment, PaperClaims, registry
 from lorasolve.papers._page import index, markdown_rows, page, write_pages
 from lorasolve.papers._reproduce import reproduce
 
 NAMES = [name for name, cls in registry.classes().items() if issubclass(cls, PaperClaims)]
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
+PAPERS = sorted({cls.page() for cls in registry.classes().values()})
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -32,12 +33,14 @@ def test_the_page_has_the_claims_of_the_paper(reproduced, name):
     assert command in text
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PAPERS)
 def test_each_paper_has_a_page_with_its_figures(name):
     text = (DOCS / "papers" / f"{name}.md").read_text(encoding="utf-8")
     mine = [cls for cls in registry.classes().values() if cls.page() == name]
     assert text.startswith(f"# {mine[0].paper}\n") and "NOT REPRODUCED" not in text and "--quick" not in text
-    for cls in (cls for cls in mine if cls.size is not None):
+    # What needs more than the default install is on the page of whoever has it.
+    for cls in (cls for cls in mine if cls.missing is Experiment.missing):
+        assert cls.size is not None
         assert f"`lorasolve reproduce {cls.name} --pages docs/papers`" in text
         assert f"]({cls.name}.png)" in text
         assert (DOCS / "papers" / f"{cls.name}.png").exists()

@@ -139,3 +139,10 @@ def test_failure_map_is_empty_where_the_theorem_speaks():
                 assert shares[i, j] == 0.0
     wide = lora_ntk.failure_map((6, 5), [1], [9], instances=3, starts=4, lam=0.1, seed=0)
     assert wide[0, 0] > 0.1
+
+
+def test_runs_are_trapped_at_rank_one_and_not_where_the_rank_bound_holds():
+    """r(m + n) - r^2 = 10 > 1.35 * 7 at r = 1, where runs end apart; 4 * 5/2 = 10 > 7 at r = 4, where none may."""
+    (at_one,) = lora_ntk.trapped_shares((6, 5), 1, [7], 2, 4, 0.1, seed=0)
+    (at_four,) = lora_ntk.trapped_shares((6, 5), 4, [7], 2, 3, 0.1, seed=0)
+    assert at_one > 0.0 and at_four == 0.0

@@ -14,7 +14,7 @@ from lorasolve.papers.table2 import _nested
 
 MAIN_PAPER = {
     "table1", "table2", "figure2", "sharp", "lemma1", "init_bias", "special_regime", "many_matrices",
-    "minilm",
+    "minilm", "transformer_starts",
 }  # fmt: skip
 
 

@@ -110,6 +110,11 @@ def test_truncate_and_interfere(folders, capsys):
     assert main(["interfere", out]) == 2
 
 
+def test_an_optimizers_state_that_is_not_there(folders, capsys):
+    assert main(["diagnose", str(folders / "good"), "--optimizer-state"]) == 2
+    assert "optimizer" in capsys.readouterr().err
+
+
 def test_explain(capsys):
     run = ["--lr", "2e-4", "--wd", "0.01", "--alpha", "16", "--rank", "8", "--steps", "5000"]
     assert main(["explain", "decay", "--optimizer", "adamw", *run]) == 0

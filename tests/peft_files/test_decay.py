@@ -86,7 +86,7 @@ def test_where_adamw_rests_is_no_stationary_point_of_the_penalized_loss():
         ({"alpha": 0.0}, "alpha"),
         ({"rank": 0}, "rank"),
         ({"steps": 0}, "steps"),
-        ({"schedule": "cosin"}, "Did you mean 'cosine'"),
+        ({"schedule": "cosin"}, "'linear' or 'cosine', got 'cosin'"),
     ],
 )
 def test_what_is_refused(change, message):

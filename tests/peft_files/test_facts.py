@@ -85,6 +85,8 @@ def test_states():
     assert untrained.untrained and not untrained.empty and untrained.imbalance is None and untrained.rank == 0
     assert empty.empty and not empty.untrained and empty.dead_columns == 2 and empty.effective_rank == 0
     assert empty.wasted == 0 and untrained.wasted == pytest.approx(untrained.penalty)
+    apart = facts_of(layer(A * [1, 0], B * [0, 1]))  # neither factor is zero, and their product is
+    assert apart.untrained and apart.wasted == pytest.approx(apart.penalty)
     padded = facts_of(layer(np.c_[A, 0 * A], np.c_[B, 0 * B]))
     assert padded.dead_columns == 2 and padded.rank == 2 and not padded.full_rank
     for facts in (untrained, empty):

@@ -176,6 +176,7 @@ def test_tensors_that_are_no_factors_are_listed(tmp_path, make):
         "base_model.model.a.q.lora_B.bias": "a bias beside the factors",
         "base_model.model.classifier.weight": "trained in full, not of low rank",
         "base_model.model.classifier.bias": "trained in full, not of low rank",
+        "base_model.model.activation.alpha": "trained in full, not of low rank",
         "base_model.model.a.k.hada_w1_a": "an adapter of another kind",
     }
     tensors = make.linear("a.q", down, up) | dict.fromkeys(others, np.ones(3, "f4"))

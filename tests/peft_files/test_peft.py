@@ -1,10 +1,12 @@
 """What is read equals PEFT's own delta weights, on every layout that PEFT saves. Skipped without torch and PEFT."""
 
+import json
 import math
 
 import numpy as np
 import pytest
 
+from lorasolve.cli import main
 from lorasolve.peft_files import facts_of, read, truncate
 
 torch = pytest.importorskip("torch")
@@ -159,6 +161,23 @@ def test_the_8_bit_tables_are_those_of_torch(tmp_path):
         np.testing.assert_array_equal(
             TensorFile(tmp_path / "x.safetensors").read("x"), codes.view(dtype).float().numpy()
         )
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options", "kind"),
+    [("AdamW", {}, "decoupled"), ("Adam", {}, "l2"), ("SGD", {}, "l2"), ("AdamW", {"weight_decay": 0.0}, "none")],
+)
+def test_the_weight_decay_of_a_checkpoint(tmp_path, capsys, optimizer, options, kind):
+    model = adapted(peft.LoraConfig(**LORA["plain"]), 1)
+    model.save_pretrained(tmp_path)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    saved = getattr(torch.optim, optimizer)(trained, **({"lr": 1e-3, "weight_decay": 0.02} | options)).state_dict()
+    torch.save(saved, tmp_path / "optimizer.pt")
+    main(["diagnose", str(tmp_path), "--optimizer-state", "--json"])
+    decay = json.loads(capsys.readouterr().out)["decay"]
+    assert decay["kind"] == kind and decay["lam"] == (None if kind == "none" else 0.02)
+    assert main(["diagnose", str(tmp_path), "--optimizer-state", "--lam", "1"]) == 2
+    assert "one or the other" in capsys.readouterr().err
 
 
 def test_the_scaling_of_rslora():

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Starts a Slurm of one machine as root (packages slurm-wlm and munge), runs a command with it and ends it.
-# Usage: tests/studies/slurm.sh COMMAND...
+# Usage: tests/studies/slurm.sh COMMAND...   (exit code 77: the daemons do not start here)
 set -euo pipefail
 
 place=$(mktemp -d)
@@ -38,16 +38,17 @@ NodeName=localhost CPUs=$(nproc) RealMemory=$(($(free -m | awk '/^Mem/ {print $2
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 END
 if ! munge -n 2> /dev/null | unmunge > /dev/null 2>&1; then
-    chown -R munge:munge /run/munge /var/log/munge /etc/munge /var/lib/munge
-    su -s /bin/sh munge -c "/usr/sbin/munged --force"
+    chown -R munge:munge /run/munge /var/log/munge /etc/munge /var/lib/munge || exit 77
+    su -s /bin/sh munge -c "/usr/sbin/munged --force" || exit 77
     munge=/run/munge/munged.pid
 fi
 export SLURM_CONF=$place/slurm.conf
-slurmctld -f "$SLURM_CONF"
-slurmd -N localhost -f "$SLURM_CONF"
+slurmctld -f "$SLURM_CONF" || exit 77
+slurmd -N localhost -f "$SLURM_CONF" || exit 77
 for _ in $(seq 30); do
     if sinfo --noheader --format=%T 2> /dev/null | grep -q idle; then break; fi
     sleep 1
 done
+sinfo --noheader --format=%T 2> /dev/null | grep -q idle || exit 77
 sinfo
 "$@"

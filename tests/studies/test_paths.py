@@ -63,12 +63,6 @@ def test_warm_and_cold_points_are_the_same_optimum():
         assert point.fun == pytest.approx(cold.fun, rel=3e-8)
 
 
-def test_only_some_routes_begin_at_a_point():
-    problem = denoising()
-    with pytest.raises(ValueError, match="start: the route 'prox' does not begin at a given point; use 'factored'"):
-        ls.solve_convex(problem, "prox", start=ls.solve_convex(problem))
-
-
 def test_held_out_errors_of_the_zero_update_are_those_of_the_data():
     objective = planted()
     found = ls.cross_validate(ls.Problem(objective, 2, 1.0), [1e6, 2.0], folds=4, seed=3)

@@ -1,0 +1,75 @@
+"""How Sphinx builds the site: ``python -m sphinx docs docs/_build``. Nothing is fetched from a network."""
+
+from __future__ import annotations
+
+import importlib
+import pathlib
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(HERE))
+
+import reference  # noqa: E402
+
+import lorasolve  # noqa: E402
+
+project = "lorasolve"
+author = "the lorasolve developers"
+release = version = lorasolve.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "numpydoc",
+    "sphinx_gallery.gen_gallery",
+]
+root_doc = "index"
+exclude_patterns = [
+    "_build",
+    "*.part.md",
+    "figures/*.md",
+    "**/README.md",
+    "gallery/**/*.ipynb",
+    "gallery/**/*.py",
+    "gallery/**/*.json",
+]
+source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
+html_theme = "furo"
+html_title = f"lorasolve {release}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+templates_path: list[str] = []
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+autosummary_generate = True
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = False
+nitpicky = False
+suppress_warnings = [
+    # Pages link to files of the repository that are no pages of the site.
+    "myst.xref_missing",
+    # The gallery is rebuilt with each run.
+    "config.cache",
+]
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "gallery",
+    # Those that take seconds are run while the site is built; the others are shown.
+    "filename_pattern": r"(quickstart|own_objective|landscape_verdict|landscape_threshold)\.py",
+    "download_all_examples": False,
+    "show_memory": False,
+    "remove_config_comments": True,
+    "within_subsection_order": "FileNameSortKey",
+    "first_notebook_cell": None,
+    "nested_sections": False,
+}
+
+
+def setup(app) -> None:  # type: ignore[no-untyped-def]
+    """Write the pages that list what there is, from the package itself."""
+    importlib.reload(reference)
+    reference.write(HERE / "generated")

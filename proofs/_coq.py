@@ -1,0 +1,504 @@
+"""The exported checks as lemmas of Coq with MathComp, whose kernel is the third judge.
+
+Each record of ``proofs.json`` becomes one closed lemma over any real field: sizes are natural numbers, matrices
+``'M[R]_(m, n)``, signs, assumptions and named inequalities are hypotheses, and the statement is printed as it is
+written. The proof is generated: each trace and each word that an assumption rewrites gets its own equation, in the
+order in which they depend on each other, and what is left is closed by `ring`, `field` or by the signs of the terms. A
+proof that is wrong is refused by the kernel; only the statement has to be read, and ``_coq_reader.py`` reads it back.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any
+
+from proofs import verify
+
+HEADER = """From mathcomp Require Import all_ssreflect all_algebra.
+From mathcomp.algebra_tactics Require Import ring lra.
+Require Import Base.
+Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
+Import GRing.Theory Num.Theory Order.Theory.
+Local Open Scope ring_scope.
+"""
+
+# What Coq was tried on and did not accept, with the reason: a limit of the generated proof, not of the statement.
+RESISTS = {
+    "theorem1.best_approximation": "resists: the whole gap is expanded at once, which takes longer than the limit",
+    "theorem2.diagonal_jointly_convex": "resists: what is left of a square with a 1 x 1 matrix is not closed by ring",
+}
+
+Word = tuple[tuple[str, bool], ...]
+
+
+class CoqError(Exception):
+    """A check has no lemma, for the reason given."""
+
+
+def lemma(check: Mapping[str, Any]) -> str:
+    """Return one check as a lemma with its proof."""
+    if check["id"] in RESISTS:
+        raise CoqError(RESISTS[check["id"]])
+    return Lemma(without_roots(check)).text()
+
+
+def without_roots(check: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a check in which each root is a symbol whose square is defined to be what it is the root of."""
+    written = json.dumps(check, ensure_ascii=False)
+    for name in sorted(set(re.findall(r"sqrt\((\w+)\)", written)) & check["scalars"].keys()):
+        written = written.replace(f"sqrt({name})", f"root_{name}")
+        result = json.loads(written)
+        result["scalars"][f"root_{name}"] = result["scalars"][name]
+        result["assumptions"].append({"name": f"root of {name}", "equations": [[name, f"root_{name}^2"]]})
+        written = json.dumps(result, ensure_ascii=False)
+    return json.loads(written)  # type: ignore[no-any-return]
+
+
+def identifier(kind: str, name: str) -> str:
+    """Return a symbol of a check as a name of Coq."""
+    return kind + (f"abs_{name.strip('|')}" if name[0] == "|" else name)
+
+
+def numeral(value: int) -> str:
+    """Return a whole number, in thousands because Coq counts in ones."""
+    if value < 0:
+        return f"(- {numeral(-value)})"
+    if value < 1000:
+        return str(value) if value < 2 else f"{value}%:R"
+    rest = f" + {numeral(value % 1000)}" if value % 1000 else ""
+    return f"({numeral(value // 1000)} * 1000%:R{rest})"
+
+
+class Lemma:
+    """One check on its way to a lemma: its trees, what they mean, and the equations shown so far."""
+
+    def __init__(self, check: dict[str, Any]) -> None:
+        self.check = check
+        self.algebra: Any = verify.Algebra(check)
+        self.equations = [[verify.read(side) for side in pair] for a in check["assumptions"] for pair in a["equations"]]
+        self.steps: list[str] = []
+        self.known: dict[Any, list[str]] = {}
+        self.rules: list[tuple[str, str, Any]] = []
+        self.trace_rules: dict[Any, tuple[str, Any, Any]] = {}
+        self.literal = False  # defined scalars are put in everywhere but in the statement
+        self.sizes = {name for name, sign in check["scalars"].items() if sign == "dimension"}
+        self.field = bool(re.search(r"/|\^-", json.dumps([check[k] for k in ("lhs", "rhs", "assumptions")])))
+        self.field = self.field or "/" in json.dumps([check.get("premises"), check.get("proof"), check.get("sign")])
+
+    # Printing
+    def size(self, tree: Any) -> str:
+        """Return the size of a matrix as a natural number."""
+        if isinstance(tree, Fraction) and tree.denominator == 1:
+            return str(tree.numerator)
+        if isinstance(tree, str) and tree in self.sizes:
+            return identifier("d_", tree)
+        if isinstance(tree, tuple) and tree[0] in "+*":
+            return f"({self.size(tree[1])} {tree[0]} {self.size(tree[2])})%N"
+        raise CoqError("a size that is no sum or product of sizes")
+
+    def is_matrix(self, tree: Any) -> bool:
+        """Whether a tree is a matrix."""
+        return self.algebra.value(tree)[0] is not None
+
+    def show(self, tree: Any) -> str:
+        """Return a tree as it is written."""
+        if isinstance(tree, Fraction):
+            return numeral(tree.numerator)
+        if isinstance(tree, str):
+            if tree in self.check["matrices"]:
+                return identifier("M_", tree)
+            if tree in self.sizes:
+                return f"{identifier('d_', tree)}%:R"
+            defined = not self.literal and tree in self.algebra.meaning
+            return self.show(self.algebra.meaning[tree]) if defined else identifier("s_", tree)
+        operation, *parts = tree
+        if operation == "call":
+            return self.show_call(*parts)
+        if operation == "T":
+            return f"{self.show(parts[0])}^T"
+        if operation == "^":
+            power = f"({self.show(parts[0])} ^+ {abs(parts[1])})"
+            return power if parts[1] > 0 else f"{power}^-1"
+        left, right = map(self.show, parts)
+        if operation in "+-":
+            return f"({left} {operation} {right})"
+        first, second = (self.is_matrix(part) for part in parts)
+        if operation == "/":
+            return f"({right}^-1 *: {left})" if first else f"({left} / {right})"
+        if parts[0] == -1:
+            return f"(- {right})"
+        if first and not second:
+            return f"({right} *: {left})"
+        return f"({left} {'*m' if first else '*:' if second else '*'} {right})"
+
+    def show_call(self, name: str, *parts: Any) -> str:
+        """Return a trace, an identity or a matrix of zeros."""
+        if name == "tr":
+            return f"\\tr {self.show(parts[0])}"
+        if name == "id":
+            return f"(1%:M : 'M[R]_{self.size(parts[0])})"
+        if name == "zero":
+            return f"(0 : 'M[R]_({self.size(parts[0])}, {self.size(parts[1])}))"
+        raise CoqError("a derivative" if name in ("diff", "grad") else "a bilinear form")
+
+    def word(self, word: Word) -> str:
+        """Return a word, from left to right."""
+        return " *m ".join(identifier("M_", name) + "^T" * turned for name, turned in word) if word else "1%:M"
+
+    def unknown(self, what: Any, exponent: Any) -> str:
+        """Return a power of an unknown."""
+        if what[0] == "s":
+            base = self.show(what[1])
+        elif what[0] == "tr":
+            base = f"\\tr ({self.word(what[1])})"
+        else:
+            base = f"{self.polynomial(self.algebra.quotients[what[1]])}^-1"
+        base = base if exponent > 0 else f"{base}^-1"
+        return base if abs(exponent) == 1 else f"({base} ^+ {abs(exponent)})"
+
+    def polynomial(self, polynomial: Any) -> str:
+        """Return a scalar in normal form."""
+        terms = []
+        for key, value in polynomial.items():
+            factors = [self.unknown(*power) for power in key]
+            number = numeral(value.numerator) + (f" / {numeral(value.denominator)}" if value.denominator > 1 else "")
+            terms.append(" * ".join([f"({number})"] * (value != 1 or not factors) + factors))
+        return f"({' + '.join(terms)})" if terms else "0"
+
+    def matrix(self, shape: Any, polynomial: Any) -> str:
+        """Return a matrix in normal form."""
+        parts = [f"{self.polynomial(c)} *: ({self.word(word)})" for word, c in self.by_word(polynomial).items()]
+        rows, cols = (self.polynomial_size(dim) for dim in shape)
+        return f"({' + '.join(parts) or '0'} : 'M[R]_({rows}, {cols}))"
+
+    def polynomial_size(self, polynomial: Any) -> str:
+        """Return a size in normal form as a natural number."""
+        terms = []
+        for key, value in polynomial.items():
+            if value.denominator > 1 or any(u[0] != "s" or u[1] not in self.sizes or e < 1 for u, e in key):
+                return "_"
+            factors = [identifier("d_", u[1]) for u, e in key for _ in range(int(e))]
+            terms.append(" * ".join([str(value.numerator)] * (value != 1 or not factors) + factors))
+        return f"({' + '.join(terms)})%N" if len(terms) > 1 or "*" in terms[0] else terms[0]
+
+    def by_word(self, matrix: Any) -> dict[Word, Any]:
+        """Return the coefficients of a matrix."""
+        found: dict[Word, Any] = {}
+        for word, c in verify.words(matrix):
+            found[word] = verify.plus(found.get(word, {}), c)
+        return found
+
+    # Words as Coq expands them
+    def letters(self, tree: Any) -> set[Word]:
+        """Return the words of a matrix after expansion, before anything is turned, cut or rewritten."""
+        if isinstance(tree, str):
+            return {((tree, False),)}
+        operation, *parts = tree
+        if operation == "T":
+            return {self.algebra.flip(word) for word in self.letters(parts[0])}
+        if operation == "call":
+            return {()} if parts[0] == "id" else set()
+        matrices = [part for part in parts if self.is_matrix(part)]
+        if operation in "+-":
+            return self.letters(parts[0]) | self.letters(parts[1])
+        if len(matrices) == 1:
+            return self.letters(matrices[0])
+        return {v + w for v in self.letters(parts[0]) for w in self.letters(parts[1])}
+
+    def traces(self, tree: Any) -> set[Word]:
+        """Return the words whose traces a tree contains after expansion."""
+        if not isinstance(tree, tuple):
+            return set()
+        if tree[:2] == ("call", "tr"):
+            return self.letters(tree[2]) | self.traces(tree[2])
+        return set().union(*(self.traces(part) for part in tree[1:]))
+
+    def name(self, kind: str) -> str:
+        """Return a new name for an equation."""
+        return f"{kind}{len(self.steps)}"
+
+    def step(self, kind: str, statement: str, proof: str) -> str:
+        """Add an equation with its proof and return its name."""
+        name = self.name(kind)
+        self.steps.append(f"have {name} : {statement}.\n  {{ {proof} }}")
+        return name
+
+    def rewriting(self, traces: Iterable[Word], words: Iterable[Word] = ()) -> str:
+        """Return the tactic that brings traces and words to their normal forms."""
+        order = sorted(set(traces), key=lambda w: (-len(w), w)), sorted(set(words), key=lambda w: (-len(w), w))
+        names = [n for w in order[0] for n in self.trace_equation(w)]
+        names += [n for w in order[1] for n in self.word_equation(w)]
+        return f"rewrite {' '.join(f'?{n}' for n in dict.fromkeys(names))}; " if names else ""
+
+    def turned(self, word: Word, other: Word) -> str:
+        """Return the proof that a cyclic word and another have the same trace."""
+        for v, first in ((word, ""), (self.algebra.flip(word), "flip")):
+            for i in range(len(v)):
+                if v[i:] + v[:i] == other:
+                    parts = f"(A := {self.word(v[:i])}) (B := {self.word(v[i:])})"
+                    turn = f"apply: (turn {parts}); rewrite ?mulmxA //" if i else "by []"
+                    return f"transitivity (\\tr ({self.word(v)})); [by apply: flip; EXPAND | {turn}]" if first else turn
+        raise CoqError("words that are not turned into each other")
+
+    def trace_equation(self, word: Word) -> list[str]:
+        """Show what the trace of a word is, and return the name of the equation; none if it is itself."""
+        if ("tr", word) in self.known or not word:
+            return self.known.get(("tr", word), [])
+        algebra = self.algebra
+        rows = algebra.shapes[word[0][0]][word[0][1]]
+        plain = algebra.trace(rows, verify.unknown("word", word))
+        reduced = algebra.reduced(plain)
+        starts = [i for i, (name, turned) in enumerate(word) if algebra.shapes[name][turned] == verify.ONE]
+        if len(starts) > 1:
+            proof = self.cut(word, starts)
+        else:
+            ((((_, cycle), _),),) = plain
+            if cycle == word and reduced == plain:
+                self.known["tr", word] = []
+                return []
+            if cycle == word:
+                proof = self.rewritten_trace(word)
+            else:
+                then = self.rewriting([cycle])
+                proof = f"transitivity (\\tr ({self.word(cycle)})); [{self.turned(word, cycle)} | {then}CLOSE]"
+        name = self.step("T", f"\\tr ({self.word(word)}) = {self.polynomial(reduced)}", proof + ".")
+        self.known["tr", word] = [name]
+        return [name]
+
+    def cut(self, word: Word, starts: list[int]) -> str:
+        """Return the proof that a trace is a product of scalars."""
+        turned = word[starts[0] :] + word[: starts[0]]
+        ends = [i - starts[0] for i in starts[1:]] + [len(word)]
+        parts = [turned[i:j] for i, j in zip([0, *ends[:-1]], ends, strict=True)]
+        product = " *m ".join(f"({self.word(part)})" for part in parts)
+        start = f"transitivity (\\tr ({self.word(turned)})); [{self.turned(word, turned)} | ]; " if starts[0] else ""
+        same = f"transitivity (\\tr ({product})); [by rewrite ?mulmxA | ]; "
+        return f"{start}{same}rewrite ?cut_trace; {self.rewriting(parts)}CLOSE"
+
+    def rewritten_trace(self, word: Word) -> str:
+        """Return the proof of what an assumption makes of the trace of a cyclic word."""
+        if ("tr", word) in self.trace_rules:
+            name, inside, right = self.trace_rules["tr", word]
+            (literal,) = self.letters(inside)
+            by = f"by rewrite {name}" if not self.is_matrix(right) else f"exact: (congr1 (fun Z => \\tr Z) {name})"
+            right = ("call", "tr", right) if self.is_matrix(right) else right
+            turn = self.turned(word, literal)
+            back = f"transitivity (\\tr ({self.word(literal)})); [{turn} | by rewrite ?mulmxA]"
+            last = f"transitivity ({self.show(right)}); [{by} | {self.closing(right)}]"
+            return f"transitivity (\\tr {self.show(inside)}); [{back} | {last}]"
+        for (left, _, _), (_, name, right) in zip(self.algebra.rules, self.rules, strict=True):
+            for i in range(len(word)):
+                turned = word[i:] + word[:i]
+                if turned[: len(left)] == left:
+                    rest = turned[len(left) :]
+                    tail = f" *m ({self.word(rest)})" if rest else ""
+                    turn = self.turned(word, turned)
+                    start = f"transitivity (\\tr ({self.word(turned)})); [{turn} | ]; " if i else ""
+                    show = f"transitivity (\\tr (({self.word(left)}){tail})); [by rewrite ?mulmxA | ]; "
+                    new = f"transitivity (\\tr ({self.show(right)}{tail})); "
+                    new += f"[exact: (congr1 (fun Z => \\tr (Z{tail})) {name}) | ]; "
+                    after = {v + rest for v in self.letters(right)} | self.traces(right)
+                    return f"{start}{show}{new}EXPAND; split_traces; {self.rewriting(after)}CLOSE"
+        raise CoqError("a trace that no assumption rewrites")
+
+    def word_equation(self, word: Word) -> list[str]:
+        """Show what a word is, and return the name of the equation; none if it is itself."""
+        if ("word", word) in self.known or not word:
+            return self.known.get(("word", word), [])
+        algebra = self.algebra
+        rows = algebra.shapes[word[0][0]][word[0][1]]
+        cols = algebra.shapes[word[-1][0]][not word[-1][1]]
+        reduced = algebra.reduced(algebra.word(rows, word))
+        if reduced == verify.unknown("word", word):
+            self.known["word", word] = []
+            return []
+        bounds = [rows, *(algebra.shapes[name][not turned] for name, turned in word)]
+        thin = [i for i, dim in enumerate(bounds) if dim == verify.ONE]
+        if len(thin) > 1:
+            scalars = [word[i:j] for i, j in pairwise(thin)]
+            parts = [part for part in (word[: thin[0]], *scalars, word[thin[-1] :]) if part]
+            product = " *m ".join(f"({self.word(part)})" for part in parts)
+            kept = word[: thin[0]] + word[thin[-1] :]
+            after = self.rewriting(scalars, [kept] if kept else [])
+            last = "" if kept else f"rewrite [{self.word(parts[-1])}]one_by_one; "
+            proof = f"transitivity ({product}); [by rewrite ?mulmxA | ]; {last}rewrite ?cut_right ?cut_left; "
+            proof += f"EXPAND; split_traces; {after}MATRIX"
+        else:
+            proof = self.rewritten_word(word)
+        name = self.step("W", f"{self.word(word)} = {self.matrix((rows, cols), reduced)}", proof + ".")
+        self.known["word", word] = [name]
+        return [name]
+
+    def rewritten_word(self, word: Word) -> str:
+        """Return the proof of what an assumption makes of a word."""
+        for (left, _, _), (_, name, right) in zip(self.algebra.rules, self.rules, strict=True):
+            for i in range(len(word) - len(left) + 1):
+                if word[i : i + len(left)] == left:
+                    first, last = word[:i], word[i + len(left) :]
+                    head = f"({self.word(first)}) *m " if first else ""
+                    tail = f" *m ({self.word(last)})" if last else ""
+                    words = {first + v + last for v in self.letters(right)}
+                    return (
+                        f"transitivity ({head}({self.word(left)}){tail}); [by rewrite ?mulmxA | ]; "
+                        f"transitivity ({head}{self.show(right)}{tail}); "
+                        f"[exact: (congr1 (fun Z => {head}Z{tail}) {name}) | ]; "
+                        f"EXPAND; split_traces; {self.rewriting(self.traces(right), words)}MATRIX"
+                    )
+        raise CoqError("a word that no assumption rewrites")
+
+    # Statement and proof
+    def closing(self, *trees: Any) -> str:
+        """Return the proof of an equation between scalars."""
+        traces = set().union(*(self.traces(tree) for tree in trees))
+        return f"EXPAND; split_traces; {self.rewriting(traces)}CLOSE"
+
+    def assume(self) -> None:
+        """Make the equations of the assumptions hypotheses, and show what they say about single words."""
+        for i, (left, right) in enumerate(self.equations):
+            name = f"H{i}"
+            if left in self.algebra.signs:
+                self.steps.append(f"rewrite ?{name}." if left in self.sizes else f"subst {identifier('s_', left)}.")
+                continue
+            shape, value = self.algebra.value(left)
+            if shape is None or shape == (verify.ONE, verify.ONE):
+                value = self.algebra.trace(verify.ONE, value) if shape else value
+                (((what, _),),) = value
+                inside = left if shape else left[2]
+                self.trace_rules[what] = (name, inside, right)
+                continue
+            (word,) = self.letters(left)
+            shown, by = self.word(word), self.show(right)
+            proof = f"transitivity {self.show(left)}; [by rewrite ?mulmxA | exact: {name}]."
+            rule = self.step("R", f"{shown} = {by}", proof)
+            flipped = self.algebra.flip(word)
+            proof = f"transitivity (({shown})^T); [by EXPAND | exact: (congr1 (fun Z => Z^T) {rule})]."
+            other = self.step("R", f"{self.word(flipped)} = {by}^T", proof)
+            self.rules += [(shown, rule, right), (self.word(flipped), other, ("T", right))]
+
+    def nonnegative(self, tree: Any) -> str:
+        """Return the proof that a tree is non-negative, by its structure."""
+        operation, *parts = tree if isinstance(tree, tuple) else ("",)
+        if operation == "^" and parts[1] == 2:
+            return "exact: sqr_ge0"
+        by = {"*": "mulr_ge0", "+": "addr_ge0", "/": "divr_ge0"}.get(operation)
+        if by and tree[1] != -1 and all(map(self.algebra.nonnegative, parts)):
+            return f"apply: {by}; [{self.nonnegative(parts[0])} | {self.nonnegative(parts[1])}]"
+        reduced = self.algebra.reduced(self.algebra.scalar(tree))
+        bottom = []
+        for i, divisor in enumerate(self.algebra.quotients):
+            top = max((exponent for exponent, _ in verify.split(reduced, ("inv", i))), default=0)
+            bottom += [f" / ({self.polynomial(divisor)} ^+ {top})"] if top else []
+        plain = self.polynomial(self.algebra.cleared(reduced) if bottom else reduced) + "".join(bottom)
+        expanded = f"have -> : {self.show(tree)} = {plain} :> R by {self.closing(tree)}"
+        return f"first [ nonnegative | ({expanded}); nonnegative ]"
+
+    def text(self) -> str:
+        """Return the lemma."""
+        check, trees = self.check, [verify.read(self.check["lhs"]), verify.read(self.check["rhs"])]
+        self.literal = True
+        statement = self.statement()
+        self.literal = False
+        self.assume()
+        proof = self.equal(*trees) if check["relation"] == "==" else self.bounded(*trees)
+        script = self.finished("\n".join([*self.steps, proof]))
+        says = re.sub(r'[*"()]', " ", check["says"])
+        return f"(* {says} *)\nLemma {check['id'].split('.')[1]} {statement}.\nProof.\n{script}\nQed.\n"
+
+    def statement(self) -> str:
+        """Return what the lemma is about, what it assumes and what it concludes."""
+        hypotheses = []
+        for i, (left, right) in enumerate(self.equations):
+            trace = "\\tr " * (self.is_matrix(left) and not self.is_matrix(right))
+            hypotheses.append(f"(H{i} : {trace}{self.show(left)} = {self.show(right)})")
+        for i, premise in enumerate(self.check.get("premises", {}).values()):
+            hypotheses.append(f"(P{i} : {self.relation(premise)})")
+        for i, divisor in enumerate(self.check["nonzero"]):
+            hypotheses.append(f"(N{i} : {self.show(verify.read(divisor))} != 0)")
+        return "\n  ".join([*self.declarations(), *hypotheses]) + f" :\n  {self.relation(self.check)}"
+
+    def relation(self, parts: Mapping[str, Any]) -> str:
+        """Return an equation or inequality."""
+        left, right = (verify.read(parts[side]) for side in ("lhs", "rhs"))
+        kind = "" if self.is_matrix(left) else " :> R"
+        return f"{self.show(left)} {'=' if parts['relation'] == '==' else '<='} {self.show(right)}{kind}"
+
+    def equal(self, left: Any, right: Any) -> str:
+        """Return the proof that two sides are equal."""
+        if not self.is_matrix(left):
+            return f"{self.closing(left, right)}."
+        if self.algebra.value(left)[0] == (verify.ONE, verify.ONE):
+            return f"apply: by_trace; {self.closing(('call', 'tr', left), ('call', 'tr', right))}."
+        words = self.letters(left) | self.letters(right)
+        return f"EXPAND; split_traces; {self.rewriting(self.traces(left) | self.traces(right), words)}MATRIX."
+
+    def bounded(self, left: Any, right: Any) -> str:
+        """Return the proof that one side is at most the other: the difference is a sum of non-negative terms."""
+        terms, steps = [], []
+        if self.check["kind"] == "scalar":
+            sign = verify.read(self.check["sign"])
+            terms, steps = [sign], [f"have Q0 : 0 <= {self.show(sign)} :> R.\n  {{ {self.nonnegative(sign)}. }}"]
+        names = list(self.check.get("premises", {}))
+        for i, term in enumerate(self.check.get("proof", [])):
+            tree = verify.read(term["coefficient"])
+            taken = [f["premise"] for f in term["factors"] if "premise" in f]
+            used = [(names.index(name), self.check["premises"][name]) for name in taken]
+            factors = [(("-", verify.read(p["rhs"]), verify.read(p["lhs"])), f"exact: gap_ge0 P{k}") for k, p in used]
+            for of in [verify.read(f["square"]) for f in term["factors"] if "square" in f]:
+                square = ("call", "tr", ("*", ("T", of), of)) if self.is_matrix(of) else ("^", of, 2)
+                factors.append((square, "exact: square_ge0" if self.is_matrix(of) else "exact: sqr_ge0"))
+            equal = [k for k, p in used if p["relation"] == "=="]
+            proof = f"rewrite ?P{equal[0]} subrr ?mulr0 ?mul0r //" if equal else self.nonnegative(tree)
+            for factor, by in factors:
+                tree = ("*", tree, factor)
+                proof = proof if equal else f"apply: mulr_ge0; [{proof} | {by}]"
+            shown = self.product(tree)
+            terms.append(tree)
+            steps.append(f"have Q{i} : 0 <= {shown} :> R.\n  {{ {proof}. }}")
+        total: Any = terms[0] if terms else Fraction(0)
+        for term in terms[1:]:
+            total = ("+", total, term)
+        gap = f"{self.show(right)} - {self.show(left)}"
+        shown = " + ".join(self.product(term) for term in terms) or "0"
+        steps.append(f"have E : {gap} = {shown} :> R.\n  {{ {self.closing(left, right, total)}. }}")
+        together = "Q0" if terms else "lexx 0"
+        for i in range(1, len(terms)):
+            together = f"(addr_ge0 {together} Q{i})"
+        return "\n".join([*steps, f"by apply: by_gap; rewrite E; exact: {together}."])
+
+    def product(self, tree: Any) -> str:
+        """Return a term of a proof as it is multiplied out."""
+        if isinstance(tree, tuple) and tree[0] == "*" and tree[1] == -1:
+            return f"(- {self.show(tree[2])})"
+        return self.show(tree)
+
+    def declarations(self) -> list[str]:
+        """Return the symbols with their signs, shapes and symmetry."""
+        check = self.check
+        if check["forms"]:
+            raise CoqError("a bilinear form")
+        scalars = [name for name in check["scalars"] if name not in self.sizes]
+        found = ["(R : realFieldType)"]
+        found += [f"({' '.join(identifier('d_', name) for name in sorted(self.sizes))} : nat)"] * bool(self.sizes)
+        found += [f"({' '.join(identifier('s_', name) for name in scalars)} : R)"] * bool(scalars)
+        for name, shape in check["matrices"].items():
+            rows, cols = (self.size(verify.read(dim)) for dim in shape[:2])
+            found.append(f"({identifier('M_', name)} : 'M[R]_({rows}, {cols}))")
+        found += [f"({identifier('z_', name)} : (0 < {identifier('d_', name)})%N)" for name in sorted(self.sizes)]
+        for name in scalars:
+            sign = {"positive": "0 <", "nonnegative": "0 <="}.get(check["scalars"][name])
+            found += [f"({identifier('z_', name)} : {sign} {identifier('s_', name)})"] if sign else []
+        symmetric = [name for name, shape in check["matrices"].items() if shape[2:]]
+        return found + [f"({identifier('Y_', n)} : {identifier('M_', n)}^T = {identifier('M_', n)})" for n in symmetric]
+
+    def finished(self, script: str) -> str:
+        """Put in the tactics that depend on the symbols and on whether there are quotients."""
+        symmetric = [identifier("Y_", name) for name, shape in self.check["matrices"].items() if shape[2:]]
+        expand = f"repeat progress (expand_once; rewrite ?({', '.join(symmetric)}))" if symmetric else "expand"
+        sizes = "".join(f"rewrite ?H{i}; " for i, (left, _) in enumerate(self.equations) if left in self.sizes)
+        kind = "field" if self.field else "ring"
+        script = script.replace("EXPAND", expand).replace("MATRIX", f"{sizes}matrix_by_{kind}")
+        return script.replace("CLOSE", f"{sizes}forget_traces; by_{kind}")

@@ -1,0 +1,26 @@
+"""The campaigns with a seed of today: the quick one always, the long one on request. A failure prints its seed."""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+HERE = pathlib.Path(__file__).parent
+
+
+def figure(*options: str) -> str:
+    run = subprocess.run([sys.executable, str(HERE), *options], capture_output=True, text=True)
+    print(run.stdout, run.stderr[-2000:])
+    return run.stdout.splitlines()[-1]
+
+
+def test_quick() -> None:
+    assert " 0 wrong, 0 hung, 0 lost" in figure("--quick")
+
+
+@pytest.mark.slow
+def test_long() -> None:
+    assert " 0 wrong, 0 hung, 0 lost" in figure()

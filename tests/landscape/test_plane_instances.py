@@ -1,0 +1,173 @@
+"""The instances that show Theorems A and B to be sharp: numerically, in exact arithmetic, and against an adversary."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+import lorasolve as ls
+from lorasolve import landscape
+from lorasolve.symbolic import rational as ra
+
+RANKS = [(1, 1), (2, 1), (4, 1), (3, 2), (2, 2)]
+LAMS = [0.0, 0.3]
+
+
+def built(r, r_star, lam):
+    """Return one instance of each kind at its boundary and one beyond it."""
+    t = math.sqrt(r / r_star)
+    sizes = (r, r_star, r + r_star + 1, r + r_star)
+    yield landscape.instances.restricted(*sizes, lam=lam)
+    yield landscape.instances.restricted(*sizes, beta=2.6 * t, lam=lam)
+    yield landscape.instances.two_constants(*sizes, beta=1.0 + 2.0 * t, lam=lam)
+    yield landscape.instances.two_constants(*sizes, beta=4.0 + 9.0 * t, lam=lam)
+
+
+@pytest.mark.parametrize(("r", "r_star"), RANKS)
+@pytest.mark.parametrize("lam", LAMS)
+def test_the_point_is_second_order_stationary_with_the_stated_gap(r, r_star, lam):
+    for instance in built(r, r_star, lam):
+        problem = ls.Problem(instance, rank=r, lam=lam)
+        A, B = instance.stationary_factors()
+        assert landscape.stationarity(problem, A, B).grad_norm < 1e-12
+        assert landscape.second_order(problem, A, B).smallest > -1e-9
+        gap = problem.convex_value(instance.X_spurious) - problem.convex_value(instance.X_star)
+        assert gap == pytest.approx(instance.gap, abs=1e-12) and gap > 0.0
+        assert instance.regime.kind == "generic"
+
+
+@pytest.mark.parametrize(("r", "r_star"), [(2, 1), (3, 2)])
+@pytest.mark.parametrize("lam", LAMS)
+def test_the_verdict_is_spurious_and_no_theorem_is_contradicted(r, r_star, lam):
+    for instance in built(r, r_star, lam):
+        problem = ls.Problem(instance, rank=r, lam=lam)
+        judged = landscape.verdict(
+            problem, instance.stationary_factors(), X_star=instance.X_star, constants=instance.constants
+        )
+        assert judged.kind == "spurious" and judged.contradictions == ()
+        theorems = {found.theorem for found in judged.findings}
+        assert theorems == {"Theorem 1", "Corollary 1", "Theorem A"} | ({"Theorem B"} & theorems)
+        assert ("Theorem B" in theorems) == instance.constants.whole_space
+
+
+def test_the_equalities_of_the_theorems():
+    restricted = landscape.instances.restricted(4, 1, 5, 5)
+    assert restricted.constants.rsm_high == 4.0 == restricted.regime.thresholds[landscape.regimes.THEOREM_A]
+    assert np.linalg.norm(restricted.X_spurious - restricted.X_star) == pytest.approx(restricted.constants.radius)
+    two = landscape.instances.two_constants(4, 1, 5, 5, beta=9.0)
+    assert two.beta2 == 4.5 == two.regime.thresholds[landscape.regimes.THEOREM_B]
+    # A little less of either constant and the theorems exclude the point.
+    assert landscape.regime(1.0, 3.99, 4, 1).kind == "special"
+    assert landscape.regime(1.0, 4.49, 4, 1, curvature=(1.0, 9.0)).kind == "special"
+
+
+@pytest.mark.parametrize(("r", "r_star"), [(1, 1), (2, 1), (4, 1), (3, 2)])
+def test_restricted_strong_convexity_withstands_an_adversary(r, r_star):
+    """Descent on the quotient over matrices of rank r in the ball, from random starts and from near X_spurious."""
+    instance = landscape.instances.restricted(r, r_star, r + r_star, r + r_star)
+    n = r + r_star
+    rng = np.random.default_rng(0)
+
+    def quotient(flat, radius):
+        A, B = flat[: n * r].reshape(n, r), flat[n * r :].reshape(n, r)
+        E = A @ B.T - instance.X_star
+        size = float(np.vdot(E, E))
+        excess = max(size - radius**2, 0.0)
+        if size < 1e-8:
+            return 10.0
+        return float(np.vdot(E, instance.hessian_product(E, E))) / size + 50.0 * excess
+
+    def least(radius):
+        near = np.concatenate([part.ravel() for part in instance.stationary_factors()])
+        starts = [near + 0.1 * rng.standard_normal(near.size) for _ in range(4)]
+        starts += [rng.standard_normal(near.size) / math.sqrt(n) for _ in range(4)]
+        return min(minimize(quotient, x, args=(radius,), method="L-BFGS-B").fun for x in starts)
+
+    radius = instance.constants.radius
+    assert least(radius) >= 1.0 - 1e-4
+    if r > r_star:
+        assert least(1.3 * radius) < 0.97  # beyond the ball the constant is smaller: the search is able to find that
+
+
+def is_positive_semidefinite(matrix):
+    """Decide exactly whether a symmetric matrix of fractions is positive semidefinite, by elimination."""
+    rows = [list(row) for row in matrix]
+    while rows:
+        k = next((i for i, row in enumerate(rows) if row[i] != 0), None)
+        if k is None:
+            return all(entry == 0 for row in rows for entry in row)
+        pivot = rows[k]
+        if pivot[k] < 0:
+            return False
+        keep = [i for i in range(len(rows)) if i != k]
+        rows = [[rows[i][j] - rows[i][k] * pivot[j] / pivot[k] for j in keep] for i in keep]
+    return True
+
+
+@pytest.mark.parametrize("lam", [Fraction(0), Fraction(1, 3)])
+@pytest.mark.parametrize("kind", ["restricted", "two_constants"])
+@pytest.mark.parametrize(("r", "t"), [(1, 1), (4, 2)])
+def test_the_hessian_is_semidefinite_in_exact_arithmetic(kind, r, t, lam):
+    """r* = 1: everything is rational at A = B = diag(0, 1, .., 1), up to a root of sigma that scales directions."""
+    n = r + 1
+    if kind == "restricted":
+        block, elsewhere, sigma = [[t + 1, t - 1], [t - 1, t - 1]], Fraction(2 * t), Fraction(1, t)
+        slope = Fraction(2)
+    else:
+        beta = Fraction(1 + 2 * t + 3)
+        block = [[(1 + beta) / 2, (beta - 1) / 2], [(beta - 1) / 2, (1 + beta) / 2]]
+        elsewhere, sigma, slope = 2 * beta * t / (beta - 1), Fraction(1), 2 * beta * t / (beta - 1)
+
+    def hess(left, right):
+        # e_2 is the identity on places 1..r over t = sqrt(r).
+        a, b = (left[0][0], right[0][0])
+        c, d = (sum((x[i][i] for i in range(1, n)), Fraction(0)) / t for x in (left, right))
+        on = (block[0][0] - elsewhere) * a * b + block[0][1] * (a * d + c * b) + (block[1][1] - elsewhere) * c * d
+        return elsewhere * ra.inner(left, right) + on
+
+    # The direction (U, V) is scaled by the root of sigma, so that D = sigma (U J^T + J V^T) and the rest by sigma.
+    J = [[Fraction(int(i == j + 1)) for j in range(r)] for i in range(n)]
+    units = []
+    for part in range(2):
+        for i in range(n):
+            for j in range(r):
+                unit = [[Fraction(int((i, j) == (p, q))) for q in range(r)] for p in range(n)]
+                zero = ra.zeros(n, r)
+                units.append((unit, zero) if part == 0 else (zero, unit))
+
+    def form(first, second):
+        (U, V), (W, Z) = first, second
+        D = [ra.add(ra.multiply(x, ra.transpose(J)), ra.multiply(J, ra.transpose(y))) for x, y in (first, second)]
+        G = [[-(slope * (i == k == 0)) - lam * (i == k) for k in range(n)] for i in range(n)]
+        cross = ra.add(ra.multiply(U, ra.transpose(Z)), ra.multiply(W, ra.transpose(V)))
+        return sigma * hess(*D) + ra.inner(G, cross) + lam * (ra.inner(U, W) + ra.inner(V, Z))
+
+    matrix = [[form(a, b) for b in units] for a in units]
+    assert is_positive_semidefinite(matrix)
+    slope *= Fraction(101, 100)
+    assert not is_positive_semidefinite([[form(a, b) for b in units] for a in units])
+
+
+@pytest.mark.parametrize(
+    ("call", "argument"),
+    [
+        (lambda: landscape.instances.restricted(2, 1, 3, 3, beta=2.0), "beta"),
+        (lambda: landscape.instances.two_constants(2, 1, 3, 3, beta=3.0), "beta"),
+        (lambda: landscape.instances.restricted(1, 2, 3, 3), "r_star"),
+        (lambda: landscape.instances.two_constants(2, 1, 2, 3, beta=9.0), "m"),
+        (lambda: landscape.instances.restricted(2, 1, 3, 3, lam=-1.0), "lam"),
+    ],
+)
+def test_what_is_out_of_range_is_refused_by_name(call, argument):
+    with pytest.raises(ValueError, match=rf"^{argument}:"):
+        call()
+
+
+def test_the_convex_route_finds_the_minimizer():
+    instance = landscape.instances.restricted(2, 1, 3, 3, lam=0.3)
+    base = ls.solve_convex(ls.Problem(instance, rank=2, lam=0.3))
+    assert np.linalg.norm(base.X - instance.X_star) < 1e-4

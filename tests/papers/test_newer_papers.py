@@ -1,0 +1,110 @@
+"""Laws and helpers of the newer experiments, each against enumeration, differences or a plain computation."""
+
+import itertools
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from lorasolve.papers import alt_lora, dora, galore, learns_less, lora_rite, muon, polar, rac_lora
+from lorasolve.papers.base import mean_and_error
+
+
+def test_mean_and_standard_error():
+    assert mean_and_error([1.0, 2.0, 3.0]) == "2.000 +- 0.577"
+    assert mean_and_error([2.5], 1) == "2.5"
+
+
+def test_the_law_of_reshuffling_is_the_mean_over_all_orders_and_a_projector():
+    """Brute force: all 24 orders of four samples; the mean over the sketch is linear in its projector."""
+    rng = np.random.default_rng(0)
+    anchors = rng.standard_normal((4, 3, 2))
+    objective = rac_lora.Anchors(anchors)
+    step, eigenvalue = 0.37, 1 / 3
+    start = -objective.centre
+    inside = []
+    for order in itertools.permutations(range(4)):
+        W = np.zeros((3, 2))
+        for i in order:
+            W = W - step * (W - anchors[i])
+        inside.append(0.5 * np.sum((W - objective.centre) ** 2))
+    # E over a Haar frame: the part seen is r/m of each squared norm, the rest stays.
+    gap = 0.5 * np.sum(start**2)
+    expected = (1 - eigenvalue) * gap + eigenvalue * np.mean(inside)
+    noise = 2.0 * objective.lower_bound
+    assert rac_lora.reshuffled_epoch(gap, eigenvalue, step, 4, 1.0, noise) == pytest.approx(expected, rel=1e-12)
+    assert noise == pytest.approx(np.mean([np.sum((a - objective.centre) ** 2) for a in anchors]))
+
+
+@pytest.mark.parametrize("taking_part", [1, 2, 4])
+def test_the_federated_law_is_the_mean_over_all_choices_of_clients(taking_part):
+    rng = np.random.default_rng(1)
+    anchors = rng.standard_normal((4, 3, 2))
+    objective = rac_lora.Anchors(anchors)
+    inside = []
+    for chosen in itertools.combinations(range(4), taking_part):
+        gradients = [lambda W, M=anchors[i]: W - M for i in chosen]
+        W = rac_lora.federated_block(gradients, np.zeros((3, 2)), np.eye(3), 0.2, 3)
+        inside.append(0.5 * np.sum((W - objective.centre) ** 2))
+    gap = 0.5 * np.sum(objective.centre**2)
+    law = rac_lora.federated_mean_gap(gap, 1.0, 0.2, 3, 4, taking_part, 1.0, 2.0 * objective.lower_bound)
+    assert law == pytest.approx(np.mean(inside), rel=1e-12)
+
+
+def test_averaging_products_is_averaging_the_trained_factor_where_the_other_is_shared():
+    rng = np.random.default_rng(2)
+    A, W = np.linalg.qr(rng.standard_normal((5, 2)))[0], rng.standard_normal((5, 4))
+    targets = rng.standard_normal((3, 5, 4))
+    gradients = [lambda X, M=M: X - M for M in targets]
+    alone = [rac_lora.federated_block([g], W, A, 0.3, 2) for g in gradients]
+    assert_allclose(rac_lora.federated_block(gradients, W, A, 0.3, 2), np.mean(alone, axis=0), atol=1e-14)
+
+
+def test_dropout_of_the_inputs_is_on_average_the_ridge_it_is_taken_for():
+    """Exact average over all masks of three inputs, kept with probability 1 - p and divided by it."""
+    rng = np.random.default_rng(3)
+    W0, Z, Y = (rng.standard_normal(size) for size in ((2, 3), (3, 6), (2, 6)))
+    X, p = rng.standard_normal((2, 3)), 0.3
+    f = learns_less.LinearFineTuning(W0, Z, Y)
+    mean = 0.0
+    for masks in itertools.product((0.0, 1.0), repeat=3):
+        kept = np.array(masks)
+        chance = np.prod(np.where(kept > 0, 1 - p, p))
+        # One mask for all samples has the same mean as one for each.
+        mean += chance * np.sum(((W0 + X) @ (kept[:, None] / (1 - p) * Z) - Y) ** 2) / 12
+    shrunk = learns_less.shrunk(f, p / (1 - p), np.diag(f.S))
+    assert shrunk.value_and_grad(X)[0] == pytest.approx(mean, rel=1e-12)
+    decayed = learns_less.shrunk(f, 0.4, np.ones(3)).value_and_grad(X)[0]
+    assert decayed == pytest.approx(f.value_and_grad(X)[0] + 0.2 * np.sum((W0 + X) ** 2), rel=1e-12)
+
+
+def test_changes_of_direction_and_length():
+    W0 = np.array([[1.0, 0.0], [0.0, 2.0]])
+    W = np.array([[0.0, 0.0], [3.0, 2.0]])  # a quarter turn and three times as long; nothing
+    assert dora.changes(W, W0) == pytest.approx((0.5, 1.0))
+    rng = np.random.default_rng(4)
+    for kind in dora.TARGETS:
+        W0, T = dora.target(kind, 0.5, rng)
+        lengths = np.linalg.norm(T, axis=0) / np.linalg.norm(W0, axis=0)
+        assert np.allclose(lengths, 1.0) == (kind == "norms kept")
+
+
+def test_the_example_of_golore_hides_the_gradient_behind_the_noise():
+    example = galore.GaLoreExample()
+    X = example.X_star + np.eye(10) * 0.01
+    one, other = (example.sample_batch(np.array([k])) for k in (0, 1))
+    both = 0.5 * (one.value_and_grad(X)[1] + other.value_and_grad(X)[1])
+    assert_allclose(both, example.value_and_grad(X)[1], atol=1e-15)
+    U = np.linalg.svd(one.value_and_grad(X)[1])[0][:, :4]
+    assert_allclose(U.T @ both, 0.0, atol=1e-14)
+    assert np.linalg.norm(both) > 0.01
+
+
+def test_measures_of_the_courses():
+    course = [[0.0, 0.0, 0.0, 0.0], [1.0, 0.5, 0.3, 0.25], [4.0, 2.0, 1.0, 0.5]]
+    assert muon.arrivals(course) == [2.0, 2.0, 2.0, 2.0]
+    assert muon.rates_at_half(course) == 4.0
+    assert polar.iterations_to([1.0, 0.1, 0.001], 0.05) == 2.0
+    assert np.isnan(polar.iterations_to([1.0], 0.05))
+    assert lora_rite.core(seed=3) < 1e-9
+    assert max(alt_lora.uniqueness(seed=2)["effects"]) < 1e-10

@@ -1,0 +1,109 @@
+"""The third judge: what is emitted says what is exported, and false twins do not pass the kernel where it is there."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+import proofs
+from lorasolve.cli import main
+from proofs import _coq, verify
+from proofs._coq_reader import differences
+from proofs._coq_run import judged, lemmas
+
+CONTENT = json.loads((Path(next(iter(proofs.__path__))) / "proofs.json").read_text(encoding="utf-8"))
+NAMES = sorted({name.split(".")[0] for name in [*(c["id"] for c in CONTENT["checks"]), *CONTENT["not_exported"]]})
+FOUND, LEFT_OUT = lemmas(CONTENT, NAMES)
+TWINS = 100
+
+
+def statement(text):
+    return text.split("\nLemma ", 1)[1].split(" ", 1)[1].split(".\nProof.", 1)[0]
+
+
+def test_every_check_is_a_lemma_or_has_a_reason():
+    assert FOUND.keys() | LEFT_OUT.keys() == {c["id"] for c in CONTENT["checks"]} | CONTENT["not_exported"].keys()
+    reasons = {LEFT_OUT[check["id"]] for check in CONTENT["checks"] if check["id"] in LEFT_OUT}
+    assert reasons <= {"a derivative", "a bilinear form", *_coq.RESISTS.values()}
+
+
+def test_nothing_is_admitted_or_assumed_as_an_axiom():
+    by_hand = [path.read_text(encoding="utf-8") for path in (Path(next(iter(proofs.__path__))) / "coq").glob("*.v")]
+    for text in [*FOUND.values(), *by_hand]:
+        assert not re.search(r"\b(Admitted|admit|Axiom|Parameter|Abort|Conjecture)\b", text)
+
+
+def test_a_changed_statement_is_noticed_when_it_is_read_back():
+    changed = 0
+    for check in CONTENT["checks"]:
+        if check["id"] in FOUND:
+            plain, said = _coq.without_roots(check), statement(FOUND[check["id"]])
+            assert differences(said, plain) == []
+            for old, new in (("^T", ""), (" <= ", " = "), (" - ", " + "), ("0 < s_", "0 <= s_"), (" 2%:R", " 3%:R")):
+                if old in said:
+                    changed += 1
+                    try:
+                        assert differences(said.replace(old, new, 1), plain), (check["id"], old)
+                    except ValueError:
+                        continue  # shapes that do not fit, or a sign that is not read
+    assert changed > 500
+
+
+def false_twin(check, rng):
+    """Return a check with one number of its statement changed that the second checker refuses, or None."""
+    for _ in range(20):
+        twin = copy.deepcopy(check)
+        side = rng.choice(["lhs", "rhs"])
+        numbers = list(re.finditer(r"(?<![\w^])\d+(?!\w)", twin[side]))
+        if numbers and rng.random() < 0.7:
+            at = rng.choice(numbers)
+            twin[side] = twin[side][: at.start()] + str(int(at[0]) + rng.randint(1, 2)) + twin[side][at.end() :]
+        else:
+            twin[side] = f"2*({twin[side]})"
+        try:
+            verify.shown(twin)
+        except Exception:
+            try:
+                verify.Algebra(twin).value(verify.read(twin[side]))
+                return twin
+            except ValueError:
+                continue
+    return None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("coqtop") is None, reason="Coq is not installed")
+def test_false_twins_do_not_pass_the_kernel(tmp_path):
+    rng = random.Random(8)
+    twins = {}
+    while len(twins) < TWINS:
+        check = rng.choice([c for c in CONTENT["checks"] if c["id"] in FOUND and len(FOUND[c["id"]]) < 3000])
+        twin = false_twin(check, rng)
+        if twin is not None:
+            twins[f"{check['id']}_{len(twins)}"] = _coq.lemma(twin)
+    passed = [name for name, verdict in judged(twins, tmp_path) if verdict.accepted]
+    assert not set(passed) & set(twins) and "Base.v" in passed
+
+
+def test_lemmas_are_written_to_a_folder(tmp_path, capsys):
+    assert main(["prove", "corollary1", "--brief", "--coq", str(tmp_path)]) == 0
+    assert "Lemma premise" in (tmp_path / "corollary1_checks.v").read_text()
+    assert (tmp_path / "Base.v").exists()
+    assert "checks are lemmas of Coq" in capsys.readouterr().out
+
+
+def test_without_coq_the_command_says_how_to_get_it(monkeypatch, capsys):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert main(["prove", "corollary1", "--brief", "--coq-check"]) == 2
+    assert "coqc and coqtop are not installed" in capsys.readouterr().err
+
+
+def test_numbers_are_printed_in_thousands():
+    assert _coq.numeral(12345) == "(12%:R * 1000%:R + 345%:R)"
+    assert _coq.numeral(-2) == "(- 2%:R)"

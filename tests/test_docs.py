@@ -1,0 +1,56 @@
+"""The hand-written pages: their links lead somewhere, and their code runs as it stands, page by page."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted([*DOCS.glob("*.md"), *DOCS.glob("howto/*.md"), *DOCS.glob("papers/*.md"), ROOT / "README.md",
+                ROOT / "CONTRIBUTING.md", ROOT / "proofs" / "README.md"])  # fmt: skip
+RUN = ("ten_minutes", "howto/own_loss", "howto/certify_a_point", "howto/figures_and_tables", "howto/phase_diagram",
+       "howto/own_data", "howto/sklearn")  # fmt: skip
+GENERATED = ("generated/", "gallery/")
+
+
+def prose(page: pathlib.Path) -> str:
+    """Return a page without its blocks of code."""
+    return re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files(page) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", prose(page)):
+        if not re.match(r"[a-z]+:", target):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: str(page.relative_to(DOCS)))
+def test_references_between_pages_are_pages(page) -> None:
+    for target in re.findall(r"\{doc\}`([^`]+)`", page.read_text()):
+        if not target.removeprefix("../").startswith(GENERATED):
+            assert (page.parent / f"{target}.md").exists(), f"{page.name} refers to {target}"
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_code_runs_as_it_stands(name, tmp_path) -> None:
+    if name.endswith("sklearn"):
+        pytest.importorskip("sklearn")
+        pytest.importorskip("pandas")
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / f"{name}.md").read_text(), flags=re.S)
+    assert blocks
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(blocks))
+    done = subprocess.run([sys.executable, script.name], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_the_citation_says_is_the_version() -> None:
+    from lorasolve._version import __version__
+
+    assert f"version: {__version__}" in (ROOT / "CITATION.cff").read_text()

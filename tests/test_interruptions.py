@@ -1,0 +1,152 @@
+"""The command line as a process whose streams, files and signals are not what it would like."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
+import numpy as np
+import pytest
+
+from lorasolve._files import write_together
+from lorasolve.cli import main
+from lorasolve.io import read_arrays, read_ratings
+
+PROCESS = [sys.executable, "-c", "from lorasolve.cli import entry; entry()"]
+
+
+@pytest.fixture(autouse=True)
+def _in_folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez("d.npz", M=np.diag([3.0, 2.0, 1.0]))
+
+
+def shell(line: str) -> subprocess.CompletedProcess[str]:
+    """Run a shell line in which ``$L`` is the command line."""
+    run = f'L() {{ "{sys.executable}" -c "from lorasolve.cli import entry; entry()" "$@"; }}\n{line}'
+    return subprocess.run(["bash", "-c", run], capture_output=True, text=True, timeout=120)
+
+
+# ---------------------------------------------------------------------- streams
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("command", ["info", "solve --help", "--version"])
+def test_output_that_cannot_be_written_is_said(command: str) -> None:
+    run = shell(f"L {command} > /dev/full")
+    assert run.returncode == 2
+    assert run.stderr.strip().endswith("No space left on device")
+    assert "Traceback" not in run.stderr
+
+
+def test_closed_streams() -> None:
+    run = shell("L info >&-")
+    assert (run.returncode, run.stderr) == (2, "lorasolve: stdout: is closed\n")
+    solve = "L solve --objective denoising d.npz --max-iter 5 --json"
+    run = shell(f"{solve} 2>&-")
+    assert run.returncode == 0
+    assert run.stdout.startswith("{")
+
+
+# ---------------------------------------------------------------------- interruptions
+@pytest.mark.parametrize("delay", [0.02, 0.15, 0.4])
+def test_an_early_interruption_shows_no_traceback(delay: float) -> None:
+    process = subprocess.Popen([*PROCESS, "prove"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    errors = process.communicate(timeout=60)[1]
+    # Before entry() is reached the interpreter itself is interrupted, which is not for us to word.
+    assert "in entry" not in errors
+    assert "Traceback" not in errors or "in <module>" in errors
+    assert process.returncode in (130, -signal.SIGINT)
+
+
+def test_terminated_while_it_writes_it_leaves_nothing() -> None:
+    program = (
+        "import signal, sys; from lorasolve import cli; from lorasolve._files import write_atomically\n"
+        "signal.signal(signal.SIGTERM, cli._terminate)\n"
+        "def slow(file):\n file.write(b'half'); print('writing', flush=True); signal.pause()\n"
+        "write_atomically('out.json', slow)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "writing\n"
+    process.terminate()
+    assert process.wait(timeout=60) == 143
+    assert os.listdir() == ["d.npz"]
+
+
+# ---------------------------------------------------------------------- files
+@pytest.mark.parametrize("nameless", [True, False])
+def test_files_of_one_run_appear_together(monkeypatch: pytest.MonkeyPatch, nameless: bool) -> None:
+    if not nameless:
+        monkeypatch.setattr("lorasolve._files._open_nameless", lambda folder: None)
+
+    def fails(file) -> None:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_together({"a": lambda file: file.write(b"1"), "b": fails})
+    assert os.listdir() == ["d.npz"]
+    for content in (b"1", b"2"):
+        write_together({name: lambda file, content=content: file.write(content) for name in ("a", "b")})
+        assert [pathlib.Path(name).read_bytes() for name in ("a", "b")] == [content, content]
+    assert sorted(os.listdir()) == ["a", "b", "d.npz"]
+
+
+@pytest.mark.parametrize("name", ["..", "x/", "."])
+def test_a_name_that_is_no_file_is_refused(capsys, name: str) -> None:
+    assert main(["solve", "--objective", "denoising", "d.npz", "--max-iter", "2", "--out", name]) == 2
+    assert "--out: expected the name of a file" in capsys.readouterr().err
+
+
+def test_report_and_figure_carry_one_identity(capsys) -> None:
+    options = ["--objective", "denoising", "d.npz", "--lam", "1", "--methods", "lbfgs", "--json", "--quiet"]
+    assert main(["compare", *options]) == 0
+    import json
+
+    run = json.loads(capsys.readouterr().out)["run"]
+    assert json.loads(pathlib.Path("report.json").read_text())["run"] == run
+    assert run.encode() in pathlib.Path("report.png").read_bytes()
+
+
+# ---------------------------------------------------------------------- what is read
+def test_an_archive_is_checked_before_it_is_read() -> None:
+    with zipfile.ZipFile("d.npz") as archive:
+        member = archive.read("M.npy")
+    head = member[:10] + member[10:128].replace(b"(3, 3), }" + b" " * 22, b"(1000000000000, 3), }" + b" " * 10)
+    assert len(head) == 128
+    with zipfile.ZipFile("far.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("M.npy", head + bytes(72))
+    with pytest.raises(ValueError, match=r"far.npz: its entry 'M.npy' is 200 bytes long, and its head says"):
+        read_arrays("far.npz")
+    content = bytearray(pathlib.Path("d.npz").read_bytes())
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(signature) + offset] |= 1
+    pathlib.Path("locked.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"locked.npz: its entry 'M.npy' is encrypted"):
+        read_arrays("locked.npz")
+    os.mkfifo("pipe.npz")
+    with pytest.raises(ValueError, match=r"pipe.npz: is not a regular file"):
+        read_arrays("pipe.npz")
+
+
+def test_ratings_are_read_as_they_are_written() -> None:
+    pathlib.Path("r.csv").write_text("01,a,1\n1,a,2\n+1,a,3\n")
+    assert sorted(read_ratings("r.csv").row_labels) == ["+1", "01", "1"]
+    pathlib.Path("n.csv").write_text("1,1,nan\n2,1,3\n")
+    with pytest.raises(ValueError, match=r"n.csv, line 1: expected row label, column label and a finite number"):
+        read_ratings("n.csv")
+    pathlib.Path("c.mtx").write_text("%%MatrixMarket matrix coordinate complex general\n2 2 1\n1 1 1.0 2.0\n")
+    with pytest.raises(ValueError, match=r"c.mtx: expected real or integer entries, got 'complex'"):
+        read_ratings("c.mtx")
+    pathlib.Path("d.mtx").write_text("%%MatrixMarket matrix array real general\n2 2\n1\n0\n0\n4\n")
+    dense = read_ratings("d.mtx")
+    assert list(zip(dense.rows.tolist(), dense.cols.tolist(), dense.values.tolist())) == [
+        (0, 0, 1.0), (0, 1, 0.0), (1, 0, 0.0), (1, 1, 4.0),
+    ]  # fmt: skip
+    pathlib.Path("far.mtx").write_text("%%MatrixMarket matrix coordinate real general\n1000000000000 2 1\n1 1 1.0\n")
+    with pytest.raises(ValueError, match=r"far.mtx: size: expected an integer from 1 to 100000000"):
+        read_ratings("far.mtx")
