@@ -373,3 +373,23 @@ def test_a_reader_that_leaves_is_no_error() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+# ---------------------------------------------------------------------- warm
+def test_what_was_compiled_ahead_is_not_compiled_again(tmp_path) -> None:
+    """Two processes, one combination: the second finds every kernel of the first in the folder."""
+    script = (
+        "from lorasolve.cli import main; from lorasolve.commands import warm; pairs = warm._pairs; "
+        "chosen = lambda pair: (pair[0].objective.name, pair[1].name) == ('denoising', 'gd'); "
+        "warm._pairs = lambda: [pair for pair in pairs() if chosen(pair)][:1]; "
+        "raise SystemExit(main(['warm', '--json']))"
+    )
+    command, environment = [sys.executable, "-c", script], os.environ | {"LORASOLVE_CACHE_DIR": str(tmp_path)}
+    first, second = (
+        json.loads(subprocess.run(command, env=environment, capture_output=True, check=True).stdout) for _ in range(2)
+    )
+    folder = pathlib.Path(first["folder"])
+    assert folder.is_relative_to(tmp_path)
+    assert first["combinations"] == second["combinations"] == 1
+    assert first["files"] == second["files"] == len([path for path in folder.rglob("*") if path.is_file()])
+    assert first["kernels"] > 0 and second["kernels"] == 0 and second["compile_seconds"] == 0.0

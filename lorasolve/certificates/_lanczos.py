@@ -35,9 +35,10 @@ from ..linear_map import LinearMap
 
 # The probability with which a sampled bound may be wrong; it enters through its logarithm only.
 FAILURE = 1e-12
-# Beyond this many blocks 4e-4 of the bound is all that could still be gained.
-MOST_BLOCKS = 150
-PRECISION = 1e-3
+# Beyond this many blocks 3e-4 of the bound is all that could still be gained: a certified gap of 1e-4 may need that
+# where the largest value outside is just below the level (ten million ratings).
+MOST_BLOCKS = 200
+PRECISION = 3e-4
 # Blocks between two looks at the bound.
 STRIDE = 2
 # Rounding errors of the recurrence, which is reorthogonalised, relative to the norm.

@@ -151,9 +151,13 @@ def square_sum(x: Array) -> tuple[float, float]:
     flat = x.ravel(order="K")
     k = min(BLOCK, flat.size)
     cut = flat.size // k * k
-    rows = flat[:cut].reshape(-1, k)
-    last = flat[cut:]
-    total = exact_sum(np.concatenate([np.einsum("ij,ij->i", rows, rows), last * last]))
+    if cut == k:
+        # One block and what is left of it: most arrays of small problems.
+        parts = [flat[:k] @ flat[:k]]
+    else:
+        rows = flat[:cut].reshape(-1, k)
+        parts = np.einsum("ij,ij->i", rows, rows).tolist()
+    total = exact_sum(np.array([*parts, flat[cut:] @ flat[cut:]]))
     if not total < _INFINITY:
         return 0.0, _INFINITY
     tiny = flat.size * ETA

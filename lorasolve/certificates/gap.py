@@ -235,14 +235,22 @@ def certify(
     problem = problem.replace(objective=problem.objective.in_float64())
     svds = [factor_svd(A, B) for A, B in factors]
     found = evidence(problem, factors, svds, rigorous, trust, point)
-    return conclude(problem, point, factors, found, tol, trust)
+    return conclude(problem, point, factors, svds, found, tol, trust)
 
 
 def conclude(
-    problem: Problem, point: Any, factors: Pairs, found: Evidence, tol: float, trust: Trust = "lapack"
+    problem: Problem,
+    point: Any,
+    factors: Pairs,
+    svds: list[Svd],
+    found: Evidence,
+    tol: float,
+    trust: Trust = "lapack",
 ) -> Certificate:
-    """Return what follows from the evidence about a point, which is ``factors`` in the units of the updates."""
-    svds = [factor_svd(A, B) for A, B in factors]
+    """Return what follows from the evidence about a point, which is ``factors`` in the units of the updates.
+
+    ``svds`` are those of the updates (``factor_svd``).
+    """
     case = _Case(problem, factors, svds, found, _scale(problem, found), tol, trust)
     values = np.sort(np.concatenate([s for _, s, _ in case.svds]))[::-1]
     answer = case.answer()

@@ -32,6 +32,11 @@ Trust = Literal["lapack", "gemm"]
 
 # Sizes up to which the largest eigenvalue is found by LAPACK; beyond, by Lanczos. It is only a guess of where to look.
 EIGENVALUE_LIMIT = 200
+# Accuracy of that guess, relative; near a level, around which singular values cluster at a stationary point, the last
+# digits would take several hundred more products.
+LANCZOS_ACCURACY, LEVEL_ACCURACY = 1e-9, 1e-6
+# Squares above that of a level by no more than this, relative, count as near it.
+CLUSTER = 1e-3
 # Attempts at a bound, each with eight times the margin of the last.
 ATTEMPTS = 8
 # Margins for a level that is given: beyond them the largest eigenvalue itself is worth its cost.
@@ -111,16 +116,22 @@ def _norm(C: Array, level: float | None, trust: Trust) -> float:
 def _candidates(W: Array, level: float | None, gram: float) -> Iterator[float]:
     """Yield numbers that the largest eigenvalue of ``W`` may be below: at the level if given, then at an estimate."""
     n = len(W)
+    square = 0.0
     if level is not None and level > 0.0:
         square = level * level
         for k in range(LEVEL_ATTEMPTS if n <= LARGE else 1):
             yield square + max(16.0 * U * math.sqrt(n) * square, 0.25 * gram) * 8.0**k
-    top = _largest_eigenvalue(W)
+    top = _largest_eigenvalue(W, LEVEL_ACCURACY if square > 0.0 else LANCZOS_ACCURACY)
+    excess = top - square if square > 0.0 else 0.0
+    if excess > CLUSTER * square:
+        top, excess = _largest_eigenvalue(W, LANCZOS_ACCURACY), 0.0
+    # Just above a level a twentieth of the excess is accuracy enough.
+    margin = max(16.0 * U * math.sqrt(n) * top, 0.25 * gram, 0.05 * excess)
     for k in range(ATTEMPTS):
-        yield top + max(16.0 * U * math.sqrt(n) * top, 0.25 * gram) * 8.0**k
+        yield top + margin * 8.0**k
 
 
-def _largest_eigenvalue(W: Array) -> float:
+def _largest_eigenvalue(W: Array, accuracy: float) -> float:
     """Return an estimate of the largest eigenvalue, which need not be right."""
     if len(W) <= EIGENVALUE_LIMIT:
         return float(np.linalg.eigvalsh(W)[-1])
@@ -128,7 +139,7 @@ def _largest_eigenvalue(W: Array) -> float:
 
     start = np.random.default_rng(0).standard_normal(len(W))
     try:
-        return float(eigsh(W, k=1, which="LA", v0=start, tol=1e-9, return_eigenvectors=False)[0])
+        return float(eigsh(W, k=1, which="LA", v0=start, tol=accuracy, return_eigenvectors=False)[0])
     except ArpackError:
         return float(np.linalg.eigvalsh(W)[-1])
 

@@ -149,7 +149,7 @@ def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: b
         blocks = [_without_dropped(A, B) for A, B in blocks]
         evidence = proved(problem, blocks)
     A, B = problem.unpaired(blocks)
-    certificate = conclude(problem, Product(A, B), blocks, evidence, tol)
+    certificate = conclude(problem, Product(A, B), blocks, [factor_svd(*pair) for pair in blocks], evidence, tol)
     success = certificate.is_global is True or certificate.relative_gap <= tol
     return ConvexResult(
         A=A,

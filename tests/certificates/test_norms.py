@@ -85,7 +85,7 @@ def test_a_failed_factorisation_makes_no_wrong_bound(monkeypatch, exact):
 
 def test_a_wrong_estimate_makes_no_wrong_bound(monkeypatch, exact):
     """Lanczos may miss the top altogether: the factorisation then fails and the next bound is tried."""
-    monkeypatch.setattr(norms, "_largest_eigenvalue", lambda W: 1e-9 * float(np.trace(W)))
+    monkeypatch.setattr(norms, "_largest_eigenvalue", lambda W, accuracy: 1e-9 * float(np.trace(W)))
     assert violations(exact) == 0
 
 
@@ -95,7 +95,7 @@ def test_dropped_shifts_and_radii_are_caught(monkeypatch, exact):
         assert violations(exact) > 0
     with monkeypatch.context() as patch:
         patch.setattr(norms, "_shifted_defect", lambda W, tau, trust: 0.0)
-        patch.setattr(norms, "_candidates", lambda W, level, gram: [norms._largest_eigenvalue(W)])
+        patch.setattr(norms, "_candidates", lambda W, level, gram: [norms._largest_eigenvalue(W, 1e-9)])
         patch.setattr(norms, "sum_error", lambda k: 0.0)
         assert violations(exact) > 0
 

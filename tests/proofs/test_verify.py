@@ -183,7 +183,7 @@ def test_random_corruptions_are_refused_or_harmless_or_seen_in_the_comparison(pi
             continue
         needed = {p["source"] for p in edited.get("premises", {}).values() if p["source"]} | set(edited["under"])
         while more := {
-            p["source"] for n in needed for p in checks[n].get("premises", {}).values() if p["source"]
+            p["source"] for n in needed & checks.keys() for p in checks[n].get("premises", {}).values() if p["source"]
         } - needed:
             needed |= more
         part = [edited, *(checks[name] for name in needed - {check["id"]} if name in checks)]

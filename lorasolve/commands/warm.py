@@ -1,0 +1,106 @@
+"""``lorasolve warm``: compile all kernels ahead, so that no later run waits for it."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .. import objectives, optimizers
+from .._progress import Progress
+from ..convex import solve_convex
+from ..engine import solve
+from ..io import envelope
+from ..monitor import StoppingRule
+from ..problem import Problem
+from ..sweep import solve_batch
+from .base import Command, ExitCode, emit
+
+RANK = 2
+# More steps than an acceleration or a line search needs to enter each of its loops once.
+STEPS = 12
+
+
+class WarmCommand(Command):
+    """Run every optimizer on every objective for a few steps, small and as a batch, and say what that compiled."""
+
+    name = "warm"
+    summary = "compile all kernels ahead into the cache folder"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Compile and report; the exit code is 1 if there is no folder to keep kernels in."""
+        facts = warm(progress=not args.json)
+        emit(args, envelope("warm", facts), _text(facts))
+        return ExitCode.FINE if facts["folder"] is not None else ExitCode.FALSE
+
+
+def warm(progress: bool = False) -> dict[str, Any]:
+    """Compile what every optimizer on every objective uses.
+
+    Parameters
+    ----------
+    progress : bool
+        Show a progress line on stderr (on a terminal only).
+
+    Returns
+    -------
+    dict
+        ``combinations`` run, ``seconds`` in all and ``compile_seconds`` of them compiling, ``kernels`` added to the
+        ``folder``, and how many ``files`` of how many ``megabytes`` are there now.
+    """
+    from ..kernels._cache import cache_directory
+    from ..kernels._jit import compile_seconds
+
+    folder = cache_directory()
+
+    def sizes() -> list[int]:
+        return [] if folder is None else [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
+
+    before, compiled, began = len(sizes()), compile_seconds(), time.perf_counter()
+    display = Progress("warm", progress)
+    pairs = list(_pairs())
+    for k, (problem, optimizer) in enumerate(pairs):
+        display.show(k / len(pairs), f"{problem.objective.name} {problem.dtype} {optimizer.name}")
+        solve(problem, optimizer, "gaussian", stop=StoppingRule(max_iter=STEPS, grad_tol=0.0), seed=0)
+        if optimizer.name == "gd":
+            solve_batch([problem] * 2, optimizer, "gaussian", [0, 1], stop=StoppingRule(max_iter=STEPS, grad_tol=0.0))
+            if problem.objective.facts.convex is True and problem.dtype == np.float64:
+                solve_convex(problem, "factored", 1e-3)
+    display.close()
+    now = sizes()
+    return {
+        "combinations": len(pairs),
+        "seconds": round(time.perf_counter() - began, 2),
+        "compile_seconds": round(compile_seconds() - compiled, 2),
+        "kernels": len(now) - before,
+        "folder": None if folder is None else str(folder),
+        "files": len(now),
+        "megabytes": round(sum(now) / 1e6, 1),
+    }
+
+
+def _pairs() -> Iterator[tuple[Problem, Any]]:
+    """Yield the example of every objective in each of its types, with every optimizer that takes it."""
+    for objective in objectives.registry.classes().values():
+        for dtype in objective.dtypes:
+            problem = Problem(objective.example(np.random.default_rng(0), np.dtype(dtype)), RANK, 0.1)
+            for optimizer in optimizers.registry.classes().values():
+                made = optimizer()
+                if made.refusal(problem) is None:
+                    yield problem, made
+
+
+def _text(facts: dict[str, Any]) -> str:
+    folder = facts["folder"] or "nowhere (no folder can be written: see LORASOLVE_CACHE_DIR)"
+    return (
+        f"{facts['combinations']} combinations of objective, type and optimizer run in {facts['seconds']:.1f} s, "
+        f"{facts['compile_seconds']:.1f} s of it compiling\n"
+        f"{facts['kernels']} kernels added; {facts['files']} files of {facts['megabytes']} MB in {folder}"
+    )
