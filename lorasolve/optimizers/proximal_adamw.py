@@ -46,15 +46,6 @@ class ProximalAdamW(AdamW):
         settings = f"gate_penalty={problem.lam!r},variant=unit_columns".replace("e+", "e")
         return f"{cls.name}+cosine@sora:{settings}~gaussian/lam=0"
 
-    def refusal(self, problem: Problem) -> str | None:
-        """Return the reason to refuse adapters without a threshold, or None."""
-        if problem.adapter.proximal:
-            return None
-        return (
-            f"it ends each step with the threshold of an adapter (sora), and {problem.adapter.name!r} has none; "
-            "use 'adamw'"
-        )
-
     def residual(self, problem: Problem, theta: Array) -> float:
         """Return how far ``theta`` is from the stationary points of ``L``."""
         return Optimizer.residual(self, problem, theta)

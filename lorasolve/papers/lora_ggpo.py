@@ -432,8 +432,8 @@ class LoRAGGPOClaims(PaperClaims):
         return [
             Claim(
                 "LoRA's training loss falls, rises and falls again over the steps, the more the larger rank and step "
-                "(double descent)",
-                "confirmed",
+                "(double descent); correction: it grows with the step, and with the rank at the largest step only",
+                "holds with correction",
                 "rise over the loss at the start, digits, Adam at (step, rank): "
                 + ", ".join(f"({setting}): {mean_and_error(values)}" for setting, values in course["LoRA"].items()),
                 lora[gentle] < 1e-3 < lora[small] < lora[large],

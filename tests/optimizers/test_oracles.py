@@ -360,7 +360,6 @@ def test_what_makes_no_sense_is_refused():
         ("lora_rite", ls.Problem(objective, 2, 0.1, "dora"), "X = s A B"),
         ("alt_lora", ls.Problem(objective, 2, 0.1, LoRA(frozen="A")), "frozen"),
         ("riemannian", ls.Problem(objective, 2, 0.1, LoRA(frozen="B")), "frozen"),
-        ("proximal_adamw", ls.Problem(objective, 2, 0.1), "threshold of an adapter"),
         ("lora_pro_adamw", ls.Problem(objective, 2, 0.1, LoRA(frozen="B")), "frozen"),
     ]
     for name, problem, words in cases:
