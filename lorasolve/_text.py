@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from .tables import aligned
+
 # A text setting of this form needs no quotes, unless it reads as something else ("None").
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 
@@ -87,10 +89,4 @@ def _is_default(value: Any, entry: Any) -> bool:
 
 def text_table(header: list[str], rows: list[list[str]]) -> str:
     """Return aligned columns, the first one to the left."""
-    widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
-
-    def line(row: list[str]) -> str:
-        first, *others = row
-        return "  ".join([first.ljust(widths[0]), *(c.rjust(w) for c, w in zip(others, widths[1:]))]).rstrip()
-
-    return "\n".join([line(header), *map(line, rows)])
+    return aligned([header, *rows], [True] + [False] * (len(header) - 1))

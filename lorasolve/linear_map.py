@@ -291,7 +291,12 @@ def balanced(P: Array, s: Array, Q: Array) -> tuple[Array, Array]:
 
 
 def polar(M: Array) -> Array:
-    """Return the partial isometry ``U V^T`` of ``M = U S V^T``; directions that are zero to rounding are left out."""
+    """Return the partial isometry ``U V^T`` of ``M = U S V^T``; directions that are zero to rounding are left out.
+
+    NaN where ``M`` is not finite.
+    """
+    if not np.isfinite(M).all():
+        return np.full_like(M, np.nan)
     U, s, Vt = np.linalg.svd(M, full_matrices=False)
     kept = s > np.finfo(M.dtype).eps * max(M.shape) * s[0]
     return U[:, kept] @ Vt[kept]

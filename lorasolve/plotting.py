@@ -198,6 +198,8 @@ PICTURES = {".png": "run", ".pdf": "Keywords", ".svg": "Identifier"}
 def save_figure(path: PathLike, figure: Figure) -> None:
     """Write a figure whole or not at all, as its suffix says: ``.png``, ``.pdf`` or ``.svg``."""
     path = pathlib.Path(as_path(path, "path"))
+    if path.suffix not in PICTURES:
+        raise ValueError(f"path: expected a name that ends in {', '.join(PICTURES)}, got {path.name!r}")
     write_atomically(path, figure_writer(figure, path.suffix))
 
 

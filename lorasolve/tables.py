@@ -73,6 +73,11 @@ class Tabular(ABC):
         """Return what readers see, row by row, without the headings."""
         return [[column.write(record[column.key]) for column in self.columns()] for record in self.records()]
 
+    def table(self) -> str:
+        """Return what readers see as text."""
+        columns = self.columns()
+        return aligned([[column.heading for column in columns], *self.cells()], [column.left for column in columns])
+
     def to_csv(self, path: PathLike | None = None) -> str:
         """Return all fields as CSV, numbers with all digits; write it to ``path`` too if one is given."""
         records = self.records()
@@ -81,7 +86,7 @@ class Tabular(ABC):
         if records:
             writer.writerow(records[0])
             writer.writerows([_raw(value) for value in record.values()] for record in records)
-        return _written(text.getvalue(), path)
+        return written(text.getvalue(), path)
 
     def to_markdown(self, path: PathLike | None = None) -> str:
         """Return the columns for readers as a Markdown table; write it to ``path`` too if one is given."""
@@ -92,7 +97,7 @@ class Tabular(ABC):
             *self.cells(),
         ]
         lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-        return _written("\n".join(lines) + "\n", path)
+        return written("\n".join(lines) + "\n", path)
 
     def to_latex(self, path: PathLike | None = None) -> str:
         r"""Return the columns for readers as a LaTeX tabular with rules of booktabs; write it to ``path`` too.
@@ -100,17 +105,8 @@ class Tabular(ABC):
         The document needs ``\usepackage{booktabs}``.
         """
         columns = self.columns()
-        heads = [column.latex or _latex(column.heading) for column in columns]
-        lines = [
-            rf"\begin{{tabular}}{{{''.join('l' if column.left else 'r' for column in columns)}}}",
-            r"\toprule",
-            " & ".join(heads) + r" \\",
-            r"\midrule",
-            *(" & ".join(_latex(cell) for cell in row) + r" \\" for row in self.cells()),
-            r"\bottomrule",
-            r"\end{tabular}",
-        ]
-        return _written("\n".join(lines) + "\n", path)
+        heads = [column.latex or latex_text(column.heading) for column in columns]
+        return latex_tabular(heads, self.cells(), [column.left for column in columns], path)
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return all fields as a data frame.
@@ -152,6 +148,22 @@ def aligned(rows: Sequence[Sequence[str] | str], left: Sequence[bool]) -> str:
     return "\n".join(row if isinstance(row, str) else joined(row) for row in rows)
 
 
+def latex_tabular(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[bool], path: PathLike | None = None
+) -> str:
+    """Return cells of text as a LaTeX tabular with rules of booktabs; heads are LaTeX already."""
+    lines = [
+        rf"\begin{{tabular}}{{{''.join('l' if to_left else 'r' for to_left in left)}}}",
+        r"\toprule",
+        " & ".join(heads) + r" \\",
+        r"\midrule",
+        *(" & ".join(latex_text(cell) for cell in row) + r" \\" for row in rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return written("\n".join(lines) + "\n", path)
+
+
 def _raw(value: Any) -> Any:
     """Return a value as CSV keeps it: empty for None, JSON for lists and mappings."""
     if value is None:
@@ -173,7 +185,7 @@ _SPECIAL = {
 }
 
 
-def _latex(text: str) -> str:
+def latex_text(text: str) -> str:
     """Return text for LaTeX: powers of ten as such, special characters escaped."""
     number = _NUMBER.match(text)
     if number:
@@ -181,7 +193,8 @@ def _latex(text: str) -> str:
     return "".join(_SPECIAL.get(c, c) for c in text)
 
 
-def _written(text: str, path: PathLike | None) -> str:
+def written(text: str, path: PathLike | None) -> str:
+    """Return a text, and write it to ``path`` whole or not at all if one is given."""
     if path is not None:
 
         def write(file: IO[bytes]) -> None:

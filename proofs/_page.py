@@ -49,6 +49,10 @@ What it cannot see is a statement that says less than it did: a sign, a size or 
 them: `lorasolve prove` fails, and says what changed, when a module of this folder states anything that differs from it.
 The command above accepts the change, which then shows in the difference of the file. Checks that contain `exp`, `pi` or
 `cos`, exact computations case by case and random searches are not algebra; the second checker is not asked about them.
+
+Where a check uses a fact of this folder (its *assuming* line names it in brackets), the inequality used is written out
+there and then: that it is an instance of the fact is for the reader to see, no checker derives it. A check is PROVED
+when all facts it names are proved, and PROVED UNDER them otherwise.
 """
 
 WRITING = """## Writing a new theorem

@@ -57,5 +57,5 @@ def test_saved_figure_has_ink(comparison, tmp_path) -> None:
 def test_suffixes_say_what_is_written(comparison, tmp_path, suffix, begins) -> None:
     save_figure(tmp_path / f"f{suffix}", comparison_figure(comparison, "title"))
     assert (tmp_path / f"f{suffix}").read_bytes().startswith(begins)
-    with pytest.raises(ValueError, match="suffix"):
+    with pytest.raises(ValueError, match="path: expected a name that ends in"):
         save_figure(tmp_path / "f.bmp", comparison_figure(comparison, "title"))

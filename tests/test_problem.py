@@ -235,7 +235,7 @@ def test_second_order_products_are_refused_where_the_update_is_no_product():
         ({"alpha": 0.0}, ValueError, "alpha: expected"),
         ({"alpha": math.nan}, ValueError, "alpha: expected"),
         ({"rslora": True}, ValueError, "rslora: .*needs a value of alpha"),
-        ({"frozen": "C"}, ValueError, "frozen: expected 'A', 'B' or None, got 'C'"),
+        ({"frozen": "C"}, ValueError, "frozen: expected None, 'A' or 'B', got 'C'"),
     ],
 )
 def test_bad_adapter_settings_are_named(settings, error, words):

@@ -330,7 +330,7 @@ def _methods(problem: Problem, given: Any) -> list[Method]:
 
 def _seeds(given: int | Iterable[int]) -> list[int]:
     if isinstance(given, (int, np.integer)):
-        return list(range(as_integer(given, "seeds", 1)))
+        return list(range(as_integer(given, "seeds", 1, 10**6)))
     seeds = [as_integer(seed, "seeds", 0) for seed in as_iterable(given, "seeds")]
     if not seeds:
         raise ValueError("seeds: is empty; give a number of starts or at least one seed")

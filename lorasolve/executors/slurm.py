@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from .._validate import as_integer
+from .._validate import as_integer, as_text
 from .base import Executor, Outcome, Pool, Start, needs, packed, unpacked
 
 # A job that is in no queue is given up after this time without an answer: its files may come late.
@@ -55,6 +55,10 @@ class Slurm(Executor):
     whole_shares = True
 
     def __post_init__(self) -> None:
+        as_text(self.folder, "folder")
+        for name in ("partition", "memory"):
+            if getattr(self, name) is not None:
+                as_text(getattr(self, name), name)
         as_integer(self.minutes, "minutes", 1)
         as_integer(self.cpus, "cpus", 1)
         as_integer(self.requeues, "requeues", 0)

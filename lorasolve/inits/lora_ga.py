@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._registry import suggest
-from .._validate import Array, as_number
+from .._validate import Array, as_choice, as_number
 from ..problem import Problem
 from .base import Init, Start
 
@@ -56,10 +55,8 @@ class LoRAGA(Init):
     keeps_weight = True
 
     def __post_init__(self) -> None:
-        if self.direction not in DIRECTIONS:
-            raise ValueError(f"direction: unknown {self.direction!r}.{suggest(self.direction, list(DIRECTIONS))}")
-        if self.scale not in SCALES:
-            raise ValueError(f"scale: unknown {self.scale!r}.{suggest(self.scale, list(SCALES))}")
+        as_choice(self.direction, "direction", DIRECTIONS)
+        as_choice(self.scale, "scale", SCALES)
         as_number(self.gamma, "gamma", 0.0, open_low=True)
 
     def refusal(self, problem: Problem) -> str | None:

@@ -71,10 +71,6 @@ class Constants:
     whole_space: bool
     curvature: tuple[float, float] | None = None
 
-    def __post_init__(self) -> None:
-        if self.curvature is None and self.whole_space and self.rsc_low > 0.0 and self.rsm_high < math.inf:
-            object.__setattr__(self, "curvature", (self.rsc_low, self.rsm_high))
-
     @classmethod
     def exact(
         cls,
@@ -90,7 +86,10 @@ class Constants:
 
         ``curvature``, the two constants of Theorem B, are those of the whole space where nothing else is given.
         """
-        curvature = None if curvature is None else curvature_bounds(curvature)
+        if curvature is not None:
+            curvature = curvature_bounds(curvature)
+        elif whole_space:
+            curvature = _curvature_everywhere(rsc, rsm)
         how = dict.fromkeys(("rsc_low", "rsc_high", "rsm_low", "rsm_high"), Evidence(Known.CERTIFIED, source))
         return cls(rsc, rsc, rsm, rsm, how, r, radius, whole_space, curvature)
 
@@ -299,16 +298,23 @@ def _quadratic(
     form = _Form(objective)
     rsc_high = min(_attained_alpha(form, X_star, r, D, rng) for _ in range(starts))
     rsm_low = max(_attained_beta(form, X_star, r, D, rng) for _ in range(starts))
+    low, high = min(rsc_low, rsc_high), max(rsm_high, rsm_low)
     return Constants(
-        rsc_low=min(rsc_low, rsc_high),
+        rsc_low=low,
         rsc_high=rsc_high,
         rsm_low=rsm_low,
-        rsm_high=max(rsm_high, rsm_low),
+        rsm_high=high,
         how=how,
         r=r,
         radius=D,
         whole_space=True,
+        curvature=_curvature_everywhere(low, high),
     )
+
+
+def _curvature_everywhere(low: float, high: float) -> tuple[float, float] | None:
+    """Return the ends that hold on the whole space as the constants of Theorem B, None where one says nothing."""
+    return (low, high) if low > 0.0 and high < math.inf else None
 
 
 def _stated_ends(objective: Objective, how: dict[str, Evidence]) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .._known import Known
-from .._validate import Array, as_number
+from .._validate import Array, as_choice, as_flag, as_number
 from ..certificates import Certificate, certify
 from ..landscape import SecondOrder, second_order
 from ..multi import MultiProblem
@@ -222,9 +222,8 @@ def judge(
     """
     lam = as_number(lam, "lam", 0.0)
     as_number(tol, "tol", 0.0, open_low=True)
-    if lam_kind not in DECAYS:
-        raise ValueError(f"lam_kind: expected one of {', '.join(map(repr, DECAYS))}, got {lam_kind!r}")
-    if tangent_solve:
+    as_choice(lam_kind, "lam_kind", DECAYS)
+    if as_flag(tangent_solve, "tangent_solve"):
         require_outputs(loss)
     bound = as_number(lower_bound, "lower_bound")
     network = Network(

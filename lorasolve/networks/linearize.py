@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array
+from .._validate import Array, as_instance
 from ..objectives._blocks import Pairs
 from ._torch import evaluating, processes, require_torch
 from .gradients import Network
@@ -40,7 +40,7 @@ def linearize(network: Network, factors: Pairs, memory: float = MEMORY) -> Token
         For another loss, more tokens than that, several processes, samples that interact (batch norm) and layers
         whose first axis is not that of the samples.
     """
-    require_outputs(network.loss_of_samples)
+    require_outputs(as_instance(network, "network", Network).loss_of_samples)
     loss = network.loss_of_samples
     collected = _Collected(network, memory)
     leaves = [weight.requires_grad_() for weight in network.weights(factors)]
@@ -213,7 +213,7 @@ def linearity(network: Network, lam: float, tol: float = 1e-7) -> Linearity:
     tol : float
         Relative gap of the convex solution.
     """
-    base = network.zeros()
+    base = as_instance(network, "network", Network).zeros()
     solution = solve_tangent(ntk := linearize(network, base), base, lam, tol)
     factors = list(zip(solution.A, solution.B))
     f_base, f_linear, f_network = network.value(base), ntk.factor_value(factors), network.value(factors)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .._validate import Array, as_number
+from .._validate import Array, as_flag, as_number
 from ..linear_map import polar
 from ..problem import Problem
 from .base import Optimizer, State
@@ -63,6 +63,7 @@ class Muon(Optimizer):
     def __post_init__(self) -> None:
         as_number(self.step_size, "step_size", 0.0, open_low=True)
         as_number(self.momentum, "momentum", 0.0, 1.0, open_high=True)
+        as_flag(self.nesterov, "nesterov")
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse adapters with parameters that are no matrices, or None."""

@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from .._text import text_table
-from .._validate import as_integer, as_number
+from .._validate import as_integer, as_iterable, as_number
 from ..convex import ConvexResult, solve_convex
 from ..problem import Problem
+from ..tables import Column, Record, Tabular
 
 # The smallest value of a path that is not given, as a share of the largest.
 SMALLEST = 0.01
 
 
 @dataclass(frozen=True)
-class Path:
+class Path(Tabular):
     """The optimum at every ``lam``.
 
     Attributes
@@ -51,21 +51,33 @@ class Path:
         """Time of all points, without compilation."""
         return sum(point.seconds for point in self.points)
 
-    def table(self) -> str:
-        """Return a line for each ``lam``: the optimum, its gap and how it is known, and its rank."""
-        rows = [
-            [
-                f"{lam:.6g}",
-                f"{p.fun:.9g}",
-                f"{p.relative_gap:.1e}",
-                str(p.certificate.level),
-                rank_text(p),
-                f"{p.nuclear_norm:.6g}",
-                f"{p.seconds:.2f}",
-            ]
+    def records(self) -> list[Record]:
+        """Return what is known at each ``lam``."""
+        return [
+            {
+                "lam": lam,
+                "fun": p.fun,
+                "relative_gap": p.relative_gap,
+                "level": str(p.certificate.level),
+                "rank": p.rank,
+                "rank_known": rank_text(p),
+                "nuclear_norm": p.nuclear_norm,
+                "seconds": p.seconds,
+            }
             for lam, p in zip(self.lams, self.points)
         ]
-        return text_table(["lam", "F*", "gap", "known", "rank of the optimum", "||X||_*", "s"], rows)
+
+    def columns(self) -> list[Column]:
+        """Return the optimum, its gap and how it is known, and its rank."""
+        return [
+            Column("lam", "lam", latex=r"$\lambda$"),
+            Column("fun", "F*", "{:.9g}".format, latex="$F^*$"),
+            Column("relative_gap", "gap", "{:.1e}".format),
+            Column("level", "known"),
+            Column("rank_known", "rank of the optimum"),
+            Column("nuclear_norm", "||X||_*", latex=r"$\|X\|_*$"),
+            Column("seconds", "s", "{:.2f}".format),
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the factors as plain JSON-ready values."""
@@ -124,12 +136,12 @@ def path(problem: Problem, lams: int | Sequence[float] = 20, tol: float = 1e-6, 
 def chosen_lams(problem: Problem, given: int | Sequence[float]) -> list[float]:
     """Return the values of a path, checked; where their number is given, down from where ``X = 0`` is optimal."""
     if isinstance(given, (int, np.integer)):
-        count = as_integer(given, "lams", 1)
+        count = as_integer(given, "lams", 1, 10**5)
         top = problem.critical_lam()
         if not top > 0.0:
             raise ValueError("lams: grad f(0) = 0, so X = 0 is optimal at every lam; give the values")
         return np.geomspace(top, SMALLEST * top, count).tolist()
-    values = [as_number(value, "lams", 0.0, open_low=True) for value in given]
+    values = [as_number(value, "lams", 0.0, open_low=True) for value in as_iterable(given, "lams")]
     if not values:
         raise ValueError("lams: is empty; give at least one value, or how many")
     return values

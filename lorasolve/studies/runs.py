@@ -8,14 +8,15 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._files import PathLike, write_atomically
+from .._files import PathLike
 from .._registry import suggest
 from .._text import text_table
 from .._validate import Array, as_flag, as_instance
+from ..tables import latex_tabular, latex_text, written
 from .store import Damage, Line, Store
 
 if TYPE_CHECKING:
@@ -176,15 +177,8 @@ class Runs:
             As for :meth:`table`.
         """
         header, rows = self._summary(by)
-        lines = [" & ".join(map(_latex, header)) + r" \\", r"\midrule"]
-        lines += [" & ".join(map(_latex, row)) + r" \\" for row in rows]
-        columns = "l" + "r" * (len(header) - 1)
-        text = "\n".join(
-            [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", *lines, r"\bottomrule", r"\end{tabular}", ""]
-        )
-        if path is not None:
-            _write(path, text)
-        return text
+        left = [True] + [False] * (len(header) - 1)
+        return latex_tabular([latex_text(name) for name in header], rows, left, path)
 
     def to_csv(self, path: PathLike | None = None) -> str:
         """Return every run as a line of CSV, and write it to a file if there is a path.
@@ -202,9 +196,7 @@ class Runs:
         writer.writeheader()
         for row in self.rows():
             writer.writerow(row)
-        if path is not None:
-            _write(path, text.getvalue())
-        return text.getvalue()
+        return written(text.getvalue(), path)
 
     def _summary(self, by: Sequence[str] | None) -> tuple[list[str], list[list[str]]]:
         groups: dict[tuple[Any, ...], list[Record]] = {}
@@ -298,7 +290,7 @@ class Runs:
             from ._page import page
 
             text = page(self, x, y, xs, ys, found, cells, title)
-            _write(html, text)
+            written(text, html)
         return xs, ys, found
 
 
@@ -320,16 +312,6 @@ def row_of(record: Record) -> dict[str, Any]:
     if "error" in result:
         row["error"] = result["error"]
     return row
-
-
-def _write(path: PathLike, text: str) -> None:
-    """Write a text, whole or not at all."""
-    data = text.encode()
-
-    def write(file: IO[bytes]) -> None:
-        file.write(data)
-
-    write_atomically(path, write)
 
 
 def _measure(given: Any) -> tuple[Callable[[Record], Any], Callable[[list[float]], float], str]:
@@ -400,12 +382,6 @@ def _text(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value)
     return f"{value:.4g}"
-
-
-def _latex(text: str) -> str:
-    for letter in "&%$#_{}":
-        text = text.replace(letter, "\\" + letter)
-    return text.replace("~", r"\textasciitilde{}").replace("^", r"\textasciicircum{}")
 
 
 def _draw(ax: Axes, x: str, y: str, xs: list[Any], ys: list[Any], found: Array, title: str) -> None:

@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from .._text import text_table
 from .._validate import Array, as_integer
 from ..convex import ConvexResult, solve_convex
-from ..objectives.base import Objective
+from ..objectives.base import Objective, as_objective
 from ..objectives.completion import MatrixCompletion
 from ..problem import Problem
+from ..tables import Column, Record, Tabular
 from .lam_path import Path, chosen_lams, path, rank_text
 
 
 @dataclass(frozen=True)
-class Validation:
+class Validation(Tabular):
     """The error on held-out data at every ``lam``, and the fit on all data at the best.
 
     Attributes
@@ -55,17 +55,34 @@ class Validation:
         """Whether every point of every path is certified to the tolerance."""
         return self.fit.success and all(found.success for found in self.paths)
 
-    def table(self) -> str:
-        """Return a line for each ``lam``, the best one marked."""
-        rows = []
+    def records(self) -> list[Record]:
+        """Return the errors at each ``lam``; the standard error needs two folds."""
+        found = []
         for k, lam in enumerate(self.lams):
-            points = [found.points[k] for found in self.paths]
-            spread = "-" if len(points) == 1 else f"{self.errors[k].std(ddof=1) / math.sqrt(len(points)):.2g}"
-            gap = max(point.relative_gap for point in points)
-            mark = "best" if lam == self.best else ""
-            ranks = ", ".join(dict.fromkeys(rank_text(point) for point in points))
-            rows.append([f"{lam:.6g}", f"{self.mean[k]:.6g}", spread, f"{gap:.1e}", ranks, mark])
-        return text_table(["lam", self.error_name, "+-", "gap", "rank of the optimum", ""], rows)
+            points = [each.points[k] for each in self.paths]
+            spread = None if len(points) == 1 else float(self.errors[k].std(ddof=1)) / math.sqrt(len(points))
+            found.append(
+                {
+                    "lam": lam,
+                    "error": float(self.mean[k]),
+                    "standard_error": spread,
+                    "relative_gap": max(point.relative_gap for point in points),
+                    "rank_known": ", ".join(dict.fromkeys(rank_text(point) for point in points)),
+                    "best": lam == self.best,
+                }
+            )
+        return found
+
+    def columns(self) -> list[Column]:
+        """Return the error, its spread, the gaps and ranks of the fits, and a mark at the best."""
+        return [
+            Column("lam", "lam", latex=r"$\lambda$"),
+            Column("error", self.error_name),
+            Column("standard_error", "+-", lambda spread: "-" if spread is None else f"{spread:.2g}", latex=r"$\pm$"),
+            Column("relative_gap", "gap", "{:.1e}".format),
+            Column("rank_known", "rank of the optimum"),
+            Column("best", "", lambda best: "best" if best else ""),
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the factors as plain JSON-ready values."""
@@ -135,7 +152,7 @@ def cross_validate(
     if held_out is None:
         parts = _folds(problem.objective, as_integer(folds, "folds", 2), as_integer(seed, "seed", 0))
     else:
-        parts = [(problem.objective, held_out, 1.0)]
+        parts = [(problem.objective, as_objective(held_out, "held_out"), 1.0)]
     paths, columns = [], []
     for train, test, share in parts:
         found = path(problem.replace(objective=train), [share * lam for lam in values], tol, progress=progress)

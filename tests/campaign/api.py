@@ -112,6 +112,9 @@ def call(function: Callable[..., Any], arguments: dict[str, Any], names: list[st
             return _refusal(error, names, fates)
         except MemoryError:
             return Outcome(refused=True)
+        except ImportError as error:
+            said = "pip install 'lorasolve[" in str(error)
+            return Outcome(refused=True) if said else Outcome(f"ImportError: {error}")
         except NotImplementedError as error:
             return Outcome(refused=True) if str(error) else Outcome("NotImplementedError without words")
         except Exception as error:

@@ -294,17 +294,23 @@ if __name__ == "__main__":
 
 
 def kill_repeatedly(store, backend, seeds, kills, pause, n_jobs):
-    """Kill the process that runs a study, or one of its workers, at random moments; return how often each was hit."""
+    """Kill the process that runs a study, or one of its workers, at random moments; return how often each was hit.
+
+    Where a process is done before it can be killed, the next ones get less time.
+    """
     rng = np.random.default_rng()
     hit = {"parent": 0, "worker": 0}
+    first, last = pause
     while sum(hit.values()) < kills:
         process = python(RUN, str(store), backend, str(seeds), str(n_jobs))
         try:
-            time.sleep(float(rng.uniform(*pause)))
+            time.sleep(float(rng.uniform(first, last)))
             children = [
                 int(pid) for pid in pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
             ]
-            if process.poll() is None:
+            if process.poll() is not None:
+                first, last = 0.5 * first, 0.7 * last
+            else:
                 workers = [pid for pid in children if b"loky" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()]
                 target = "worker" if workers and rng.random() < 0.5 else "parent"
                 os.kill(workers[0] if target == "worker" else process.pid, signal.SIGKILL)
@@ -312,7 +318,7 @@ def kill_repeatedly(store, backend, seeds, kills, pause, n_jobs):
                 if target == "worker":
                     time.sleep(0.5)
         except (FileNotFoundError, ProcessLookupError):
-            continue
+            first, last = 0.5 * first, 0.7 * last
         finally:
             process.kill()
             process.communicate()
