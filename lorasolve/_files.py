@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import pathlib
+import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
@@ -32,8 +33,22 @@ def write_together(writes: Mapping[PathLike, Write]) -> None:
             write(unseen.file)
             unseen.file.flush()
             ready.append(unseen)
-        for unseen in ready:
-            unseen.put_in_place()
+        with _undisturbed():
+            for unseen in ready:
+                unseen.put_in_place()
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait, so that they do not come between the files of one run."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Unseen:

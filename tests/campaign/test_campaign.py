@@ -1,4 +1,4 @@
-"""The campaigns: the quick one always, the same each time; the long one on request, with a seed of today that it prints."""
+"""The campaigns: the quick one always, with the same seed; the long one on request, with a seed that it prints."""
 
 from __future__ import annotations
 
