@@ -1,4 +1,8 @@
-"""DoRA's correlation of direction and length: its sign comes from the target, not from the method."""
+"""DoRA
+====
+
+DoRA's correlation of direction and length: its sign comes from the target, not from the method.
+"""
 
 from __future__ import annotations
 

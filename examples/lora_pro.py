@@ -1,4 +1,8 @@
-"""LoRA-Pro with AdamW: both released modes beside AdamW on the factors, on an ill-conditioned target."""
+"""LoRA-Pro
+========
+
+LoRA-Pro with AdamW: both released modes beside AdamW on the factors, on an ill-conditioned target.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""PeriodicLoRA: ranks add up over stages, and a partial unload keeps the function only if the factors take roots."""
+"""PeriodicLoRA
+============
+
+PeriodicLoRA: ranks add up over stages, and a partial unload keeps the function only if the factors take roots.
+"""
 
 from __future__ import annotations
 

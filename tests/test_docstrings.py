@@ -74,11 +74,15 @@ def documented(doc: str | None, *headings: str) -> list[str]:
 
 # ---------------------------------------------------------------------- what is public
 def public_modules() -> list[Any]:
-    """Return all modules of the package without an underscore in their path."""
+    """Return all modules of the package without an underscore in their path, but for those whose extra is not here."""
     found = [lorasolve]
     for info in pkgutil.walk_packages(lorasolve.__path__, "lorasolve."):
         if not any(part.startswith("_") for part in info.name.split(".")):
-            found.append(importlib.import_module(info.name))
+            try:
+                found.append(importlib.import_module(info.name))
+            except ImportError as error:
+                if "pip install 'lorasolve[" not in str(error):
+                    raise
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import pathlib
 import runpy
 from typing import Any
@@ -21,6 +22,13 @@ OWN_TEST = {
     "periodic_lora",
 }  # fmt: skip
 ALL = {path.stem for path in FOLDER.glob("*.py")}
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_an_example_begins_with_its_title(name: str) -> None:
+    """The gallery of the documentation takes it from there."""
+    title, line, *_ = (ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text())) or "").split("\n")
+    assert line == "=" * len(title)
 
 
 @pytest.mark.parametrize("name", sorted(ALL - OWN_TEST))
