@@ -5,9 +5,11 @@ Nothing heavy is imported before :func:`entry` has taken charge of the streams a
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
+import threading
 import types
 import warnings
 from collections.abc import Sequence
@@ -142,9 +144,12 @@ def _end_now(number: int, frame: types.FrameType | None) -> NoReturn:
 
 
 def _not_swallowed(event: Any) -> None:
-    """Carry out an interruption that fell where Python only reports exceptions."""
+    """Carry out an interruption that fell where Python only reports exceptions.
+
+    Not from here, where it would be reported in its turn, but a moment later.
+    """
     if isinstance(event.exc_value, KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
+        threading.Timer(0.02, _thread.interrupt_main).start()
     elif isinstance(event.exc_value, SystemExit):
         os._exit(_TERMINATED)
     else:
