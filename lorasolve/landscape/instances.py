@@ -47,7 +47,7 @@ class Quadratic(Objective):
         self.shape = (self.X_star.shape[0], self.X_star.shape[1])
         size = self.X_star.size
         self.H = as_shape(as_float_array(H, "H", 2, np.float64), "H", (size, size))
-        self.lam = as_number(lam, "lam", 0.0)
+        self.lam = as_number(lam, "lam", 0.0, LARGEST_ENTRY)
         if self.lam and T is None:
             raise ValueError("T: needed for lam > 0, got None; accepted: a subgradient of ||.||_* at X_star (m, n)")
         self.T = np.zeros(self.shape) if T is None else as_shape(as_float_array(T, "T", 2, np.float64), "T", self.shape)
@@ -304,7 +304,7 @@ class RestrictedInstance(_PlaneInstance):
 
     def __init__(self, r: int, r_star: int, m: int, n: int, beta: float, lam: float) -> None:
         r, r_star, m, n, t = _sizes(r, r_star, m, n)
-        beta, lam = as_number(beta, "beta", 2.0 * t), as_number(lam, "lam", 0.0)
+        beta, lam = as_number(beta, "beta", 2.0 * t), as_number(lam, "lam", 0.0, LARGEST_ENTRY)
         block = ((t + 1.0, t - 1.0), (t - 1.0, t - 1.0))
         constants = Constants.exact(1.0, beta, r, math.sqrt(2.0 * r_star), source="Theorem C")
         super().__init__((r, r_star), (m, n), block, beta, (1.0, 1.0 / t), lam, float(r_star), constants)
@@ -326,7 +326,7 @@ class TwoConstantInstance(_PlaneInstance):
 
     def __init__(self, r: int, r_star: int, m: int, n: int, beta: float, lam: float) -> None:
         r, r_star, m, n, t = _sizes(r, r_star, m, n)
-        beta, lam = as_number(beta, "beta", 1.0 + 2.0 * t), as_number(lam, "lam", 0.0)
+        beta, lam = as_number(beta, "beta", 1.0 + 2.0 * t), as_number(lam, "lam", 0.0, LARGEST_ENTRY)
         zeta, tau = 2.0 * beta * t / (beta - 1.0), (beta + 1.0) * t / (beta - 1.0)
         block = ((0.5 * (1.0 + beta), 0.5 * (beta - 1.0)), (0.5 * (beta - 1.0), 0.5 * (1.0 + beta)))
         constants = Constants.exact(1.0, beta, r, whole_space=True, source="eigenvalues of H")

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .._validate import MOST_ROWS, as_integer, as_number
+from .._validate import MOST_ROWS, as_integer, as_number, shown
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,10 @@ def two_constant_threshold(low: float, high: float, ratio: float) -> float:
 def curvature_bounds(curvature: tuple[float, float]) -> tuple[float, float]:
     """Check the two constants of Theorem B."""
     if not isinstance(curvature, tuple) or len(curvature) != 2:
-        raise ValueError(f"curvature: expected (alpha, beta) with 0 < alpha <= beta, got {curvature!r}")
+        raise ValueError(f"curvature: expected (alpha, beta) with 0 < alpha <= beta, got {shown(curvature)}")
     low, high = (as_number(bound, "curvature", 0.0, open_low=True) for bound in curvature)
     if low > high:
-        raise ValueError(f"curvature: expected (alpha, beta) with 0 < alpha <= beta, got {curvature}")
+        raise ValueError(f"curvature: expected (alpha, beta) with 0 < alpha <= beta, got {shown(curvature)}")
     return low, high
 
 
