@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pathlib
 
 import numpy as np
 import pytest
@@ -470,7 +471,9 @@ def share(rank, size, folder):
     torch.distributed.destroy_process_group()
 
 
-def test_processes_that_share_the_data_give_the_verdict_of_all(tmp_path):
+def test_processes_that_share_the_data_give_the_verdict_of_all(tmp_path, monkeypatch):
+    # The processes import this module by its name.
+    monkeypatch.syspath_prepend(str(pathlib.Path(__file__).parents[2]))
     torch.multiprocessing.spawn(share, (2, str(tmp_path)), nprocs=2)
     whole = judge(Net(), CrossEntropy(), data(), LAM).to_dict()
     for rank in (0, 1):
