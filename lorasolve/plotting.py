@@ -173,7 +173,7 @@ def comparison_figure(comparison: Comparison, title: str) -> Figure:
     if many:
         plot_missing(comparison, axes[2])
     handles, labels = axes[1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(max(len(labels), 1), 6), frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(max(len(labels), 1), 7), frameon=False)
     figure.suptitle(title)
     return figure
 

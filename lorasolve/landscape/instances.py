@@ -15,7 +15,36 @@ from .constants import Constants
 from .regimes import Regime, regime
 
 
-class Quadratic(Objective):
+class _AroundMinimizer(Objective):
+    """``f(X) = <X - X*, H (X - X*)>/2 - lam <T, X>``, with ``T`` a subgradient of the norm at ``X*``."""
+
+    X_star: Array
+    T: Array
+    lam: float
+
+    def value_and_grad(self, X: Array) -> tuple[float, Array]:
+        """Return ``f(X)`` and ``H (X - X*) - lam T``."""
+        E = X - self.X_star
+        HE = self.hessian_product(X, E)
+        return 0.5 * float(np.vdot(E, HE)) - self.lam * float(np.vdot(self.T, X)), HE - self.lam * self.T
+
+
+class _WithSpuriousPoint(_AroundMinimizer):
+    """One that has a spurious point too: ``sigma`` on the ``r`` diagonal places after the ``r*`` of ``X*``."""
+
+    r: int
+    r_star: int
+    sigma: float
+
+    def stationary_factors(self) -> tuple[Array, Array]:
+        """Return balanced factors ``A`` (m, r), ``B`` (n, r) of ``X_spurious``."""
+        columns = np.arange(self.r)
+        A, B = (np.zeros((size, self.r)) for size in self.shape)
+        A[self.r_star + columns, columns] = B[self.r_star + columns, columns] = math.sqrt(self.sigma)
+        return A, B
+
+
+class Quadratic(_AroundMinimizer):
     """``f(X) = <X - X*, H (X - X*)>/2 - lam <T, X>`` with an explicit Hessian ``H`` of order ``m n``.
 
     With ``T`` a subgradient of the nuclear norm at ``X*`` (``T = P Q^T + W``, ``P^T W = 0``, ``W Q = 0``,
@@ -64,12 +93,6 @@ class Quadratic(Objective):
         quadratic = 0.5 * self.lam**2 * float(T @ np.linalg.solve(self.H, T))
         return -self.lam * float(np.vdot(self.T, self.X_star)) - quadratic
 
-    def value_and_grad(self, X: Array) -> tuple[float, Array]:
-        """Return ``f(X)`` and ``H (X - X*) - lam T``."""
-        E = X - self.X_star
-        HE = self.hessian_product(X, E)
-        return 0.5 * float(np.vdot(E, HE)) - self.lam * float(np.vdot(self.T, X)), HE - self.lam * self.T
-
     def hessian_product(self, X: Array, D: Array) -> Array:
         """Return ``H D``."""
         return (self.H @ D.ravel()).reshape(self.shape)
@@ -83,7 +106,7 @@ class Quadratic(Objective):
         return 0.5 * cvxpy.sum_squares(root @ E) - self.lam * cvxpy.sum(cvxpy.multiply(self.T, X))
 
 
-class SharpInstance(Objective):
+class SharpInstance(_WithSpuriousPoint):
     """A quadratic with condition number ``kappa`` and a spurious stationary point, both in closed form.
 
     Built by :func:`sharp`; the Hessian has eigenvalue 1 along ``N`` and ``kappa`` elsewhere.
@@ -130,12 +153,6 @@ class SharpInstance(Objective):
         self.lower_bound = -lam * r_star - 0.5 * lam**2 * inverse
         self.regime: Regime = regime(1.0, kappa, r, r_star, curvature=(1.0, kappa))
 
-    def value_and_grad(self, X: Array) -> tuple[float, Array]:
-        """Return ``f(X)`` and its gradient."""
-        E = X - self.X_star
-        HE = self.hessian_product(X, E)
-        return 0.5 * float(np.vdot(E, HE)) - self.lam * float(np.vdot(self.T, X)), HE - self.lam * self.T
-
     def hessian_product(self, X: Array, D: Array) -> Array:
         """Return ``kappa D - (kappa - 1) <N, D> N``."""
         return self.kappa * D - ((self.kappa - 1.0) * float(np.vdot(self.N, D))) * self.N
@@ -148,14 +165,6 @@ class SharpInstance(Objective):
         along = cvxpy.sum(cvxpy.multiply(self.N, E))
         off = cvxpy.sum_squares(E - along * self.N)
         return 0.5 * (self.kappa * off + cvxpy.square(along)) - self.lam * cvxpy.sum(cvxpy.multiply(self.T, X))
-
-    def stationary_factors(self) -> tuple[Array, Array]:
-        """Return balanced factors ``A`` (m, r), ``B`` (n, r) of ``X_spurious``."""
-        m, n = self.shape
-        A, B = np.zeros((m, self.r)), np.zeros((n, self.r))
-        columns = np.arange(self.r)
-        A[self.r_star + columns, columns] = B[self.r_star + columns, columns] = math.sqrt(self.sigma)
-        return A, B
 
 
 def sharp(r: int, r_star: int, m: int, n: int, kappa: float | None = None, lam: float = 0.0) -> SharpInstance:
@@ -196,11 +205,11 @@ def sharp(r: int, r_star: int, m: int, n: int, kappa: float | None = None, lam: 
     return SharpInstance(r, r_star, m, n, kappa, lam)
 
 
-class _PlaneInstance(Objective):
+class _PlaneInstance(_WithSpuriousPoint):
     """A quadratic whose Hessian is a 2 x 2 block on two directions and one number elsewhere, with a spurious point.
 
-    With ``e_1`` along ``X*`` and ``e_2`` along the next ``r``
-    diagonal places, ``f(X) = <X - X*, H (X - X*)>/2 - lam <T, X>``, ``T`` the identity on the first ``r + r*`` places.
+    With ``e_1`` along ``X*`` and ``e_2`` along the next ``r`` diagonal places,
+    ``f(X) = <X - X*, H (X - X*)>/2 - lam <T, X>``, ``T`` the identity on the first ``r + r*`` places.
 
     Attributes
     ----------
@@ -259,12 +268,6 @@ class _PlaneInstance(Objective):
         quadratic = 0.5 * self.lam**2 * float(slope @ np.linalg.solve(self.block, slope))
         return -self.lam * float(np.vdot(self.T, self.X_star)) - quadratic
 
-    def value_and_grad(self, X: Array) -> tuple[float, Array]:
-        """Return ``f(X)`` and its gradient."""
-        E = X - self.X_star
-        HE = self.hessian_product(X, E)
-        return 0.5 * float(np.vdot(E, HE)) - self.lam * float(np.vdot(self.T, X)), HE - self.lam * self.T
-
     def hessian_product(self, X: Array, D: Array) -> Array:
         """Return ``H D``."""
         along = np.array([float(np.vdot(self.first, D)), float(np.vdot(self.second, D))])
@@ -280,13 +283,6 @@ class _PlaneInstance(Objective):
         off = cvxpy.sum_squares(E - along[0] * self.first - along[1] * self.second)
         on = cvxpy.quad_form(along, cvxpy.psd_wrap(self.block))
         return 0.5 * (self.beta2 * off + on) - self.lam * cvxpy.sum(cvxpy.multiply(self.T, X))
-
-    def stationary_factors(self) -> tuple[Array, Array]:
-        """Return balanced factors ``A`` (m, r), ``B`` (n, r) of ``X_spurious``."""
-        columns = np.arange(self.r)
-        A, B = (np.zeros((size, self.r)) for size in self.shape)
-        A[self.r_star + columns, columns] = B[self.r_star + columns, columns] = math.sqrt(self.sigma)
-        return A, B
 
 
 class RestrictedInstance(_PlaneInstance):

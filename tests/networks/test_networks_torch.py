@@ -216,7 +216,15 @@ def test_a_layer_that_runs_twice_is_the_sum_of_both():
             return self.head(torch.tanh(self.second(torch.nn.functional.pad(hidden, (0, 2)))).mean(1))
 
     network = Network(Twice(), CrossEntropy(), data())
-    linearize(network, factors(network))  # refuses itself if its gradient is not the network's
+    point, direction = factors(network), factors(network, seed=2)
+    tangent = linearize(network, point)
+    assert tangent.factor_value(point) == pytest.approx(network.value(point), rel=1e-12)
+
+    def slope(value, step=1e-5):
+        ahead, behind = ([(A + s * U, B + s * V) for (A, B), (U, V) in zip(point, direction)] for s in (step, -step))
+        return (value(ahead) - value(behind)) / (2 * step)
+
+    assert slope(tangent.factor_value) == pytest.approx(slope(network.value), rel=1e-6)
 
 
 # ---------------------------------------------------------------------- verdicts
