@@ -211,7 +211,8 @@ def _start(bench: _Bench) -> Iterator[Check]:
 
 
 def _seeds(bench: _Bench) -> Iterator[Check]:
-    np.random.seed(1)  # noqa: NPY002  (the global generator is what is watched here)
+    kept = np.random.get_state(), random.getstate()  # noqa: NPY002  (the global generators are what is watched here)
+    np.random.seed(1)  # noqa: NPY002
     random.seed(1)
     before = np.random.get_state()[1].copy(), random.getstate()  # type: ignore[index, union-attr]  # noqa: NPY002
     first = bench.points()
@@ -220,6 +221,8 @@ def _seeds(bench: _Bench) -> Iterator[Check]:
     np.random.seed(2)  # noqa: NPY002
     random.seed(2)
     again, other = bench.points(), bench.points(seed=4)
+    np.random.set_state(kept[0])  # noqa: NPY002
+    random.setstate(kept[1])
     yield Check("the same seed gives the same run", _same(first, again), "bit for bit")
     yield Check("no global generator is used", untouched, "numpy.random and random are as before")
     if bench.optimizer.stochastic:

@@ -255,3 +255,13 @@ def test_a_given_problem_is_used():
     problem = ls.Problem(ls.objectives.Softmax.example(rng), 2, 0.01, "dora")
     report = check_optimizer(Plain(0.05), problem)
     assert report.ok, str(report)
+
+
+def test_the_callers_global_generators_are_left_as_they_were():
+    np.random.seed(5)  # noqa: NPY002
+    random.seed(5)
+    expected = np.random.random(3).tolist(), random.random()  # noqa: NPY002
+    np.random.seed(5)  # noqa: NPY002
+    random.seed(5)
+    check_optimizer(ls.optimizers.GD())
+    assert (np.random.random(3).tolist(), random.random()) == expected  # noqa: NPY002
