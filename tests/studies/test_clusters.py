@@ -64,8 +64,14 @@ def command(*words: str) -> str:
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
 
-def running(name: str = "lorasolve-study") -> list[str]:
-    return command("squeue", "--noheader", "--array", "--states=RUNNING", f"--name={name}", "--format=%i").split()
+def at_work(store: pathlib.Path, jobs: pathlib.Path) -> list[str]:
+    """Return the jobs of this study that run and have written; those of an earlier study may still be in the queue."""
+    arrays = {path.name.partition("_")[0] for path in jobs.glob("study-*/*.pkl")}
+    shards = [shard for shard in store.glob("*.runs") if shard.name.rsplit("-", 2)[1] != str(os.getpid())]
+    if not arrays or not shards:
+        return []
+    wanted = f"--jobs={','.join(sorted(arrays))}"
+    return command("squeue", "--noheader", "--array", "--states=RUNNING", wanted, "--format=%i").split()
 
 
 @SLURM
@@ -79,10 +85,9 @@ def test_slurm_gives_the_same_bits_whatever_happens_to_a_job(tmp_path, expected,
     done = []
 
     def disturb() -> None:
-        while not running():
+        while not (found := at_work(tmp_path / "runs", tmp_path / "jobs")):
             time.sleep(0.2)
-        time.sleep(1.0)
-        job = running()[0]
+        job = found[0]
         if what == "killed":
             command("scancel", "--signal=KILL", "--full", job)
         elif what == "out of time":
