@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import numbers
 import re
 from collections.abc import Iterator
@@ -90,3 +91,18 @@ def _is_default(value: Any, entry: Any) -> bool:
 def text_table(header: list[str], rows: list[list[str]]) -> str:
     """Return aligned columns, the first one to the left."""
     return aligned([header, *rows], [True] + [False] * (len(header) - 1))
+
+
+def plain(value: Any) -> Any:
+    """Return what JSON can hold: NumPy values as plain ones, numbers that it cannot hold as None."""
+    if isinstance(value, dict):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(entry) for entry in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, (np.number, np.bool_, np.str_)):
+        return plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -23,7 +23,7 @@ import numpy as np
 
 from ._files import PathLike, Write, write_atomically
 from ._registry import suggest
-from ._text import component_text
+from ._text import component_text, plain
 from ._validate import (
     Array,
     as_array,
@@ -428,25 +428,11 @@ def _completion_task(ratings: Ratings, center: bool, test_fraction: float, seed:
 def to_json(document: dict[str, Any]) -> str:
     """Return strict JSON: NumPy values as plain ones, numbers that JSON cannot hold as null, plain lists in a line."""
     try:
-        text = json.dumps(_plain(document), indent=2, allow_nan=False)
+        text = json.dumps(plain(document), indent=2, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(f"document: cannot be written as JSON ({error})") from error
     # A line break is never inside a string, where it is escaped.
     return re.sub(r"\[\n *([^\[\]{}]*)\n *\]", lambda found: "[" + re.sub(r"\n *", " ", found[1]) + "]", text)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, (np.number, np.bool_, np.str_)):
-        return _plain(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def json_writer(document: dict[str, Any]) -> Write:

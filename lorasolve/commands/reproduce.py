@@ -7,8 +7,9 @@ import pathlib
 
 from .._progress import complain
 from .._registry import suggest
-from .._threads import set_threads
+from ..executors import registry as executors
 from ..papers import registry
+from ..papers._axes import chosen, option, options
 from .base import Command, ExitCode
 
 
@@ -30,10 +31,24 @@ class ReproduceCommand(Command):
             "--quick", action="store_true", help="fewer seeds and smaller grids, written as NAME-quick.*"
         )
         parser.add_argument("--out", default="reproduced", metavar="DIR", help="where to write (default: reproduced)")
-        parser.add_argument("--fresh", action="store_true", help="ignore what an earlier run has finished")
         parser.add_argument(
             "--pages", metavar="DIR", help="write a Markdown page for each paper into DIR, and their list as DIR.md"
         )
+        group = parser.add_argument_group("cells")
+        group.add_argument(
+            "--store",
+            metavar="DIR",
+            help="where finished cells are kept (default: 'store' in --out); another one runs all of them again",
+        )
+        group.add_argument("--backend", default="loky", metavar="SPEC", help=", ".join(executors.classes()))
+        group.add_argument("--jobs", type=int, metavar="N", help="number of workers (default: one a core)")
+        group = parser.add_argument_group(
+            "axes", "values in place of an experiment's own, for all that are named; results are NAME-chosen.*"
+        )
+        for name, experiments in _axes().items():
+            group.add_argument(
+                option(name), dest=f"axis {name}", nargs="+", metavar="VALUE", help=", ".join(experiments)
+            )
 
     def run(self, args: argparse.Namespace) -> int:
         """Run what is named, print each table; the exit code is 0 if every claim holds, 1 if not."""
@@ -50,8 +65,13 @@ class ReproduceCommand(Command):
         from ..papers._page import write_pages
         from ..papers._reproduce import Reproduction, reproduce
 
-        # Thousands of small problems: a second thread would mostly wait for the first.
-        set_threads(1)
+        given = {
+            key.removeprefix("axis "): texts
+            for key, texts in vars(args).items()
+            if key.startswith("axis ") and texts is not None
+        }
+        for name in names:
+            chosen(known[name](), args.quick, given)
         found: list[Reproduction] = []
         for name in names:
             experiment = known[name]()
@@ -62,7 +82,9 @@ class ReproduceCommand(Command):
                 print(f"{name}: left out, {lacks}\n", flush=True)
                 continue
             try:
-                found.append(reproduce(experiment, pathlib.Path(args.out), args.quick, args.fresh))
+                out = pathlib.Path(args.out)
+                workers = {"store": args.store, "backend": args.backend, "n_jobs": args.jobs}
+                found.append(reproduce(experiment, out, args.quick, given, **workers))
             except KeyboardInterrupt:
                 complain(f"{name}: interrupted; the same command continues from here")
                 return ExitCode.INCONCLUSIVE
@@ -70,6 +92,15 @@ class ReproduceCommand(Command):
         if args.pages:
             write_pages(pathlib.Path(args.pages), found)
         return ExitCode.FINE if all(each.ok for each in found) else ExitCode.FALSE
+
+
+def _axes() -> dict[str, list[str]]:
+    """Return the axes of all experiments, and whose each is."""
+    found: dict[str, list[str]] = {}
+    for name, cls in registry.classes().items():
+        for axis in options(cls()):
+            found.setdefault(axis, []).append(name)
+    return dict(sorted(found.items()))
 
 
 def _listing() -> str:

@@ -48,8 +48,7 @@ def page(found: Sequence[Reproduction], folder: str) -> str:
     lines += [f"What the words mean: [the list of all papers](../{pathlib.PurePath(folder).name}.md)."]
     for each in found:
         experiment = each.experiment
-        command = f"lorasolve reproduce {experiment.name}" + (" --quick" if each.quick else "")
-        lines += ["", f"## {experiment.summary}", "", f"`{command} --pages {folder}` (seeds: {experiment.seeds})"]
+        lines += ["", f"## {experiment.summary}", "", f"`{each.command} --pages {folder}` (seeds: {experiment.seeds})"]
         if each.claims:
             lines += ["", "| claim | status | measured |", "| --- | --- | --- |", *markdown_rows(each.claims)]
         for figure in (path for path in each.files if path.suffix == ".png"):

@@ -1,29 +1,28 @@
-"""Run experiments cell by cell, keep what is finished, write figure and JSON."""
+"""Run experiments on a store of studies, and write figure and JSON of what it holds."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 import pathlib
-import signal
-import threading
+import shlex
 import time
-import types
-import warnings
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from .._files import PathLike, Write, write_together
-from .._progress import Progress
-from .._threads import blas_threads, get_threads
-from .._version import __version__
-from ..io import envelope, json_writer, to_json, write_json
+from ..executors import Executor
+from ..io import envelope, json_writer
 from ..plotting import figure_writer
-from .base import Cell, Claim, Experiment, Record
+from ..studies import Calls
+from ._axes import chosen, judged, option
+from .base import Claim, Experiment, Record
 
-_SAVE_EVERY = 2.0
+# Of cells that failed, as many are named.
+_SHOWN = 3
+
+
+class CellsFailed(ValueError):
+    """Raised where cells of an experiment end with an error; the others are kept."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +35,14 @@ class Reproduction:
         What was run.
     quick : bool
         Whether it was the quick version.
+    given : dict of str to list of str
+        The axes that were chosen, as on the command line.
     records : list of dict
         One record per cell.
     claims : list of Claim
         The paper's claims held against the records.
+    judged : bool
+        Whether the axes hold what the claims are about; else there are none.
     files : list of pathlib.Path
         What was written.
     seconds : float
@@ -48,8 +51,10 @@ class Reproduction:
 
     experiment: Experiment
     quick: bool
+    given: dict[str, list[str]]
     records: list[Record]
     claims: list[Claim]
+    judged: bool
     files: list[pathlib.Path]
     seconds: float
 
@@ -58,21 +63,36 @@ class Reproduction:
         """Whether every claim holds."""
         return all(claim.holds for claim in self.claims)
 
+    @property
+    def command(self) -> str:
+        """The command that runs it."""
+        words = ["lorasolve", "reproduce", self.experiment.name, *(["--quick"] if self.quick else [])]
+        return shlex.join(words + [word for name, texts in self.given.items() for word in (option(name), *texts)])
+
     def __str__(self) -> str:
         experiment = self.experiment
         work = sum(record["seconds"] for record in self.records)
-        return "\n".join(
-            [
-                f"== {_stem(experiment, self.quick)}: {experiment.summary}",
-                experiment.table(self.records),
-                *map(str, self.claims),
-                f"({len(self.records)} cells, {work:.0f} s of work, {self.seconds:.0f} s now; seeds: "
-                f"{experiment.seeds}; {', '.join(map(str, self.files))})",
-            ]
+        lines = [f"== {_stem(experiment, self.quick, self.given)}: {experiment.summary}"]
+        lines += [experiment.table(self.records), *map(str, self.claims)]
+        if not self.judged and type(experiment).claims is not Experiment.claims:
+            lines.append("(the claims are about the experiment's own axes, and are not judged on these)")
+        lines.append(
+            f"({len(self.records)} cells, {work:.0f} s of work, {self.seconds:.0f} s now; seeds: "
+            f"{experiment.seeds}; {', '.join(map(str, self.files))})"
         )
+        return "\n".join(lines)
 
 
-def reproduce(experiment: Experiment, out: pathlib.Path, quick: bool, fresh: bool = False) -> Reproduction:
+def reproduce(
+    experiment: Experiment,
+    out: pathlib.Path,
+    quick: bool,
+    given: Mapping[str, Sequence[str]] | None = None,
+    *,
+    store: PathLike | None = None,
+    backend: str | Executor = "serial",
+    n_jobs: int | None = None,
+) -> Reproduction:
     """Run one experiment and write its files.
 
     Parameters
@@ -80,110 +100,76 @@ def reproduce(experiment: Experiment, out: pathlib.Path, quick: bool, fresh: boo
     experiment : Experiment
         What to run.
     out : pathlib.Path
-        Directory of ``NAME.json`` and ``NAME.png`` (``NAME-quick.*`` for quick runs); created if missing.
+        Directory of ``NAME.json`` and ``NAME.png``, created if missing: ``NAME-quick.*`` for quick runs, and
+        ``NAME-chosen.*`` where axes are given.
     quick : bool
         Whether to run the quick version.
-    fresh : bool
-        Whether to ignore finished cells of an earlier run.
+    given : mapping of str to sequence of str, optional
+        Values of axes in place of the experiment's own, as on the command line.
+    store : path, optional
+        Where finished cells are kept, by default ``out/store``.
+    backend : str or Executor
+        Who does the cells, as in :meth:`lorasolve.Study.run`.
+    n_jobs : int, optional
+        Number of workers; by default one a core.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For axes that the experiment does not have, and where a cell fails: the others are kept.
+    KeyboardInterrupt
+        If it was asked to stop; finished cells are kept, the same call goes on.
     """
-    path = out / f"{_stem(experiment, quick)}.json"
     started = time.perf_counter()
-    _run_cells(experiment, path, quick, fresh)
-    # What is shown and judged is what was written, the same for a first run and for one that was continued.
-    records: list[Record] = json.loads(path.read_text())["records"]
-    claims = experiment.claims(records)
+    texts = {name: list(values) for name, values in (given or {}).items()}
+    axes = chosen(experiment, quick, texts)
+    calls = Calls(experiment.name, experiment.run, _cells(experiment, axes, texts))
+    # Thousands of small problems: a second thread would mostly wait for the first.
+    runs = calls.run(
+        out / "store" if store is None else store, backend, n_jobs, threads=1, retry_failed=True, progress=True
+    )
+    if runs.interrupted:
+        raise KeyboardInterrupt
+    records = _records(experiment, calls, calls.records(runs))
+    claims = experiment.claims(records) if judged(experiment, axes) else []
+    path = out / f"{_stem(experiment, quick, texts)}.json"
     writes: dict[PathLike, Write] = {path: json_writer(_document(experiment, records, claims))}
     if experiment.size is not None:
         writes[path.with_suffix(".png")] = figure_writer(_figure(experiment, records, experiment.size))
     write_together(writes)
     files = [pathlib.Path(written) for written in writes]
-    return Reproduction(experiment, quick, records, claims, files, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return Reproduction(experiment, quick, texts, records, claims, judged(experiment, axes), files, seconds)
 
 
-def _run_cells(experiment: Experiment, path: pathlib.Path, quick: bool, fresh: bool) -> None:
-    """Run the cells that an earlier run has not finished, and write all finished ones, also when interrupted."""
-    import scipy.linalg  # noqa: F401  its BLAS is limited below only once it is loaded
-
-    records = [] if fresh else _finished(path)
-    cells = experiment.cells(quick)
-    done = {_key(record, cell): record for cell in cells for record in records if _matches(record, cell)}
-    progress = Progress(experiment.name, True)
-    kept: list[Record] = []
-    saved = time.perf_counter()
-    try:
-        with _interruptions_end_all():
-            for index, cell in enumerate(cells):
-                progress.show(index / len(cells), f"cell {index + 1} of {len(cells)}")
-                key = json.dumps(cell, sort_keys=True)
-                record = done.get(key)
-                if record is None:
-                    began = time.perf_counter()
-                    # Also outside of solves, which keep to the setting themselves.
-                    with blas_threads(get_threads()):
-                        record = cell | experiment.run(cell)
-                    record["seconds"] = time.perf_counter() - began
-                kept.append(record)
-                if time.perf_counter() - saved > _SAVE_EVERY:
-                    write_json(path, _document(experiment, kept, []))
-                    saved = time.perf_counter()
-    except _Interrupted:
-        raise KeyboardInterrupt from None
-    finally:
-        progress.close()
-        write_json(path, _document(experiment, kept, []))
+def _cells(experiment: Experiment, axes: Mapping[str, Any], texts: Mapping[str, list[str]]) -> list[dict[str, Any]]:
+    cells = experiment.cells(axes)
+    if not cells:
+        words = " ".join(word for name, values in texts.items() for word in (option(name), *values))
+        raise ValueError(f"{words}: no values of these go together in {experiment.name}")
+    return cells
 
 
-class _Interrupted(BaseException):
-    """Ctrl-C, where a single run of many is not to be kept."""
+def _records(experiment: Experiment, calls: Calls, found: list[dict[str, Any] | None]) -> list[Record]:
+    """Return each cell with its results, or name those that failed."""
+    records: list[Record] = []
+    failed = []
+    for cell, line in zip(calls.cells, found):
+        result = {"error": "is not in the store"} if line is None else line["result"]
+        if line is None or "error" in result:
+            failed.append(f"{', '.join(f'{key} = {value}' for key, value in cell.items())}: {result['error']}")
+        else:
+            records.append(cell | result["found"] | {"seconds": line["made"]["seconds"]})
+    if failed:
+        more = f"; and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
+        raise CellsFailed(
+            f"{experiment.name}: {len(failed)} of {len(calls)} cells failed: {'; '.join(failed[:_SHOWN])}{more}"
+        )
+    return records
 
 
-@contextlib.contextmanager
-def _interruptions_end_all() -> Iterator[None]:
-    """Let Ctrl-C pass through solvers, which would keep what they have and let the next run begin."""
-
-    def interrupt(number: int, frame: types.FrameType | None) -> NoReturn:
-        raise _Interrupted
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _stem(experiment: Experiment, quick: bool) -> str:
-    return experiment.name + ("-quick" if quick else "")
-
-
-def _finished(path: pathlib.Path) -> list[Record]:
-    """Return the records of an earlier run of the same version, or none."""
-    try:
-        document = json.loads(path.read_text())
-    except OSError:
-        return []
-    except ValueError:
-        document = None
-    records = document.get("records") if isinstance(document, dict) else None
-    if records is None or document.get("digest") != _digest(records):
-        warnings.warn(f"{path}: is damaged; its cells are run again", stacklevel=2)
-        return []
-    return records if document.get("lorasolve") == __version__ else []
-
-
-def _digest(records: list[Record]) -> str:
-    """Return what tells whether records are those that were written."""
-    return hashlib.sha256(json.dumps(records, sort_keys=True).encode()).hexdigest()
-
-
-def _matches(record: Record, cell: Cell) -> bool:
-    return all(key in record and record[key] == value for key, value in cell.items())
-
-
-def _key(record: Record, cell: Cell) -> str:
-    return json.dumps({key: record[key] for key in cell}, sort_keys=True)
+def _stem(experiment: Experiment, quick: bool, given: Mapping[str, Any]) -> str:
+    return experiment.name + ("-quick" if quick else "") + ("-chosen" if given else "")
 
 
 def _document(experiment: Experiment, records: list[Record], claims: list[Claim]) -> dict[str, Any]:
@@ -193,8 +179,6 @@ def _document(experiment: Experiment, records: list[Record], claims: list[Claim]
         "summary": experiment.summary,
         "seeds": experiment.seeds,
         "records": records,
-        # Of the records as they are read back: numbers that JSON cannot hold are null there.
-        "digest": _digest(json.loads(to_json({"records": records}))["records"]),
         "claims": [claim.to_dict() for claim in claims],
     }
     return envelope("reproduce", body)

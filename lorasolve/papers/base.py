@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 Cell = dict[str, Any]
 Record = dict[str, Any]
+# By name: a list of values, of which each makes cells, or one value that all cells share.
+Axes = dict[str, Any]
 
 # Okabe and Ito's colours: told apart by all readers, and in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -61,9 +64,9 @@ class Claim:
 class Experiment:
     """Base class of all experiments, found by this folder.
 
-    A cell is a JSON-ready dict of settings, seeds included; ``run`` turns it into a JSON-ready dict of results. The
-    runner keeps every finished cell on disk, so that an interrupted experiment continues where it stopped. A record
-    is a cell and its results in one dict.
+    A cell is a JSON-ready dict of settings, seeds included; ``run`` turns it into a JSON-ready dict of results, which
+    a store of :mod:`lorasolve.studies` keeps. A record is a cell and its results in one dict. Every axis is an option
+    of ``lorasolve reproduce``.
 
     Attributes
     ----------
@@ -90,9 +93,19 @@ class Experiment:
         """Return what the page of its paper is called; the experiments of the main paper share one."""
         return "main_paper"
 
-    def cells(self, quick: bool) -> list[Cell]:
-        """Return all cells, fewer or smaller ones for a quick run."""
+    def axes(self, quick: bool) -> Axes:
+        """Return the values of each axis, fewer or smaller ones for a quick run."""
         raise NotImplementedError
+
+    def fits(self, cell: Cell) -> bool:
+        """Whether values of several axes go together; all do by default."""
+        return True
+
+    def cells(self, axes: Mapping[str, Any]) -> list[Cell]:
+        """Return the product of the axes, the last one fastest."""
+        listed = [value if isinstance(value, list) else [value] for value in axes.values()]
+        cells = [dict(zip(axes, values)) for values in itertools.product(*listed)]
+        return [cell for cell in cells if self.fits(cell)]
 
     def run(self, cell: Cell) -> Record:
         """Do one cell's work."""
@@ -140,9 +153,23 @@ class PaperClaims(Experiment):
         """Return the claims beside what was measured."""
         raise NotImplementedError
 
-    def cells(self, quick: bool) -> list[Cell]:
+    def axes(self, quick: bool) -> Axes:
+        """Return the settings that a quick run makes smaller, as ``part.name``; the others belong to the claims."""
+        quickly, fully = self.settings(True), self.settings(False)
+        found = quickly if quick else fully
+        return {
+            f"{part}.{name}": value
+            for part, settings in found.items()
+            for name, value in settings.items()
+            if quickly[part][name] != fully[part][name]
+        }
+
+    def cells(self, axes: Mapping[str, Any]) -> list[Cell]:
         """Return one cell a part."""
-        settings = self.settings(quick)
+        settings = self.settings(False)
+        for key, value in axes.items():
+            part, _, name = key.partition(".")
+            settings[part][name] = value
         return [{"part": name} | settings.get(name, {}) for name in self.parts]
 
     def run(self, cell: Cell) -> Record:

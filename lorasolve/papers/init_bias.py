@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .base import COLOURS, Cell, Experiment, Record, distinct, text_table
+from .base import COLOURS, Axes, Cell, Experiment, Record, distinct, text_table
 from .sharp import descend
 
 if TYPE_CHECKING:
@@ -22,15 +22,14 @@ class InitBias(Experiment):
     seeds = "run k at a scale: default_rng(k)"
     size = (9.0, 4.0)
 
-    def cells(self, quick: bool) -> list[Cell]:
-        """Return one cell per rank, weight decay and scale."""
-        scales = [float(x) for x in np.geomspace(0.01, 10.0, 6 if quick else 10)]
-        return [
-            {"r": r, "lam": lam, "scale": scale, "runs": 10 if quick else 100}
-            for r in (1, 2)
-            for lam in ((0.0, 0.3) if quick else (0.0, 0.1, 0.3))
-            for scale in scales
-        ]
+    def axes(self, quick: bool) -> Axes:
+        """Return ranks, weight decays, scales and the number of runs of each cell."""
+        return {
+            "r": [1, 2],
+            "lam": [0.0, 0.3] if quick else [0.0, 0.1, 0.3],
+            "scale": [float(x) for x in np.geomspace(0.01, 10.0, 6 if quick else 10)],
+            "runs": 10 if quick else 100,
+        }
 
     def run(self, cell: Cell) -> Record:
         """Count the kinds of ends."""
@@ -69,15 +68,15 @@ class InitBias(Experiment):
     def draw(self, records: list[Record], figure: Figure) -> None:
         """Draw the probability against the scale with its interval, one panel per rank."""
         ranks = distinct(records, "r")
-        for ax, r in zip(figure.subplots(1, len(ranks), sharey=True), ranks):
+        for ax, r in zip(figure.subplots(1, len(ranks), sharey=True, squeeze=False)[0], ranks):
             for k, lam in enumerate(distinct(records, "lam")):
                 mine = [record for record in records if record["r"] == r and record["lam"] == lam]
                 scales = [record["scale"] for record in mine]
                 share = np.array([record["global"] / record["runs"] for record in mine])
                 low, high = np.array([wilson(record["global"], record["runs"]) for record in mine]).T
                 name = "no weight decay" if lam == 0.0 else f"lam = {lam:g}"
-                ax.semilogx(scales, share, "os^"[k] + "-", color=COLOURS[k], label=name)
-                ax.fill_between(scales, low, high, color=COLOURS[k], alpha=0.15)
+                ax.semilogx(scales, share, "os^"[k % 3] + "-", color=COLOURS[k % len(COLOURS)], label=name)
+                ax.fill_between(scales, low, high, color=COLOURS[k % len(COLOURS)], alpha=0.15)
             ax.set(title=f"r/r* = {r}", xlabel="standard deviation of the starting factors", ylim=(-0.03, 1.03))
             ax.grid(alpha=0.25)
             ax.legend(loc="lower left", title="bands: 95 % intervals", fontsize=8)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .base import COLOURS, Cell, Experiment, Record, distinct, text_table
+from .base import COLOURS, Axes, Cell, Experiment, Record, distinct, text_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,15 +22,14 @@ class Lemma1(Experiment):
     seeds = "data 0; runs 0, 1, 2 (quick: 0)"
     size = (10.0, 4.0)
 
-    def cells(self, quick: bool) -> list[Cell]:
-        """Return one cell per batch size, step and weight decay."""
-        lams = (0.3, 0.6, 1.0) if quick else (0.1, 0.2, 0.3, 0.6, 0.8, 1.0)
-        return [
-            {"batch": batch, "step": step, "lam": lam, "runs": 1 if quick else 3}
-            for batch in (1, 2, 4, 8)
-            for step in (0.05, 0.15)
-            for lam in lams
-        ]
+    def axes(self, quick: bool) -> Axes:
+        """Return batch sizes, steps, weight decays and the number of runs of each cell."""
+        return {
+            "batch": [1, 2, 4, 8],
+            "step": [0.05, 0.15],
+            "lam": [0.3, 0.6, 1.0] if quick else [0.1, 0.2, 0.3, 0.6, 0.8, 1.0],
+            "runs": 1 if quick else 3,
+        }
 
     def run(self, cell: Cell) -> Record:
         """Run SGD until the start has decayed ten times over, and measure the rank of the end."""
@@ -80,7 +79,7 @@ class Lemma1(Experiment):
     def draw(self, records: list[Record], figure: Figure) -> None:
         """Draw rank and bound against the step times ``lam``, one panel per batch size."""
         batches = distinct(records, "batch")
-        axes = figure.subplots(1, len(batches), sharey=True)
+        axes = figure.subplots(1, len(batches), sharey=True, squeeze=False)[0]
         for ax, batch in zip(axes, batches):
             mine = [r for r in records if r["batch"] == batch and r["status"] == "ended"]
             mine.sort(key=lambda r: r["step"] * r["lam"])

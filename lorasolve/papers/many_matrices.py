@@ -10,7 +10,7 @@ import numpy as np
 
 from ..linear_map import numerical_rank
 from ._network import network_task
-from .base import COLOURS, Cell, Claim, Experiment, Record, distinct, text_table
+from .base import COLOURS, Axes, Cell, Claim, Experiment, Record, distinct, text_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,11 +28,10 @@ class ManyMatrices(Experiment):
     seeds = "data 0; starts 0-4 (quick: 0, 1)"
     size = (9.0, 4.0)
 
-    def cells(self, quick: bool) -> list[Cell]:
-        """Return one cell per ``lam``, start and seed."""
-        lams = (0.003, 0.03) if quick else (0.001, 0.003, 0.01, 0.03, 0.1)
-        seeds = range(2 if quick else 5)
-        return [{"lam": lam, "start": start, "seed": seed} for lam in lams for start in _STARTS for seed in seeds]
+    def axes(self, quick: bool) -> Axes:
+        """Return weight decays, starts and seeds."""
+        lams = [0.003, 0.03] if quick else [0.001, 0.003, 0.01, 0.03, 0.1]
+        return {"lam": lams, "start": list(_STARTS), "seed": list(range(2 if quick else 5))}
 
     def run(self, cell: Cell) -> Record:
         """Run L-BFGS to a stationary point and describe each block there."""
@@ -110,15 +109,15 @@ class ManyMatrices(Experiment):
         ]
 
     def draw(self, records: list[Record], figure: Figure) -> None:
-        """Draw the ranks of both blocks from the zero start, and the losses of all ends, against ``lam``."""
+        """Draw the ranks of both blocks from the first start, and the losses of all ends, against ``lam``."""
         left, right = figure.subplots(1, 2)
-        lams = distinct(records, "lam")
+        lams, first = distinct(records, "lam"), records[0]["start"]
         for k, layer in enumerate(("first layer", "second layer")):
             left.semilogx(
-                lams, [_best(records, lam, "zero")["ranks"][k] for lam in lams], "os"[k] + "-", color=COLOURS[k],
+                lams, [_best(records, lam, first)["ranks"][k] for lam in lams], "os"[k] + "-", color=COLOURS[k],
                 label=layer,
             )  # fmt: skip
-        left.set(title="Ranks of the blocks, zero start", xlabel="weight decay lam", ylabel="rank")
+        left.set(title=f"Ranks of the blocks, {first} start", xlabel="weight decay lam", ylabel="rank")
         left.legend()
         for k, start in enumerate(distinct(records, "start")):
             mine = [r for r in records if r["start"] == start]

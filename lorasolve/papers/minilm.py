@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _minilm
-from .base import COLOURS, Cell, Claim, Experiment, Record, text_table
+from .base import COLOURS, Axes, Cell, Claim, Experiment, Record, text_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _RANK, _LAM = 8, 0.01
+# Seed and standard deviation of each start; 0 is PEFT's.
+_STARTS = {"zero 0": (0, 0.0), "zero 1": (1, 0.0), "zero 2": (2, 0.0), "large 0": (0, 0.5)}
 # Between points of the course a certificate is made, at the price of a gradient.
 _EVERY = 20
 
@@ -34,15 +36,11 @@ class MiniLM(Experiment):
         """Return what is needed and not there."""
         return _minilm.missing()
 
-    def cells(self, quick: bool) -> list[Cell]:
-        """Return one cell a start."""
+    def axes(self, quick: bool) -> Axes:
+        """Return starts, and the size of the task and the budget that they share."""
         if quick:
-            return [{"start": "zero", "seed": 0, "std": 0.0, "last": 1, "sentences": 32, "calls": 60}]
-        starts = [("zero", seed, 0.0) for seed in range(3)] + [("large", 0, 0.5)]
-        return [
-            {"start": name, "seed": seed, "std": std, "last": 2, "sentences": 128, "calls": 300}
-            for name, seed, std in starts
-        ]
+            return {"start": [next(iter(_STARTS))], "last": 1, "sentences": 32, "calls": 60}
+        return {"start": list(_STARTS), "last": 2, "sentences": 128, "calls": 300}
 
     def run(self, cell: Cell) -> Record:
         """Train from one start, record the course, judge the end."""
@@ -54,10 +52,9 @@ class MiniLM(Experiment):
         task = _minilm.make_task(cell["sentences"], 2 * cell["sentences"], cell["last"])
         network = task.network()
         problem = MultiProblem(network, _RANK, _LAM)
+        seed, std = _STARTS[cell["start"]]
         start = (
-            _minilm.gaussian_start(network, _RANK, cell["seed"], cell["std"])
-            if cell["std"]
-            else _minilm.peft_start(network, _RANK, cell["seed"])
+            _minilm.gaussian_start(network, _RANK, seed, std) if std else _minilm.peft_start(network, _RANK, seed)
         )
         course: list[dict[str, Any]] = []
 
@@ -122,7 +119,7 @@ class MiniLM(Experiment):
         """Return one row a start, and what the first verdict says."""
         rows = [
             [
-                f"{r['start']} {r['seed']}",
+                r["start"],
                 f"{r['F']:.7f}",
                 f"{r['f']:.4f}",
                 ",".join(map(str, r["ranks"])),
@@ -151,7 +148,7 @@ class MiniLM(Experiment):
 
     def claims(self, records: list[Record]) -> list[Claim]:
         """Return what the main paper says about the ranks, held against the runs from zero."""
-        zero = [r for r in records if r["start"] == "zero" and r["kind"] == "tangent_optimal"]
+        zero = [r for r in records if r["start"].startswith("zero") and r["kind"] == "tangent_optimal"]
         if not zero:
             return []
         ranks = [rank for r in zero for rank in r["ranks"]]
@@ -177,8 +174,7 @@ class MiniLM(Experiment):
             for k, record in enumerate(records):
                 x = [point["calls"] for point in record["course"]]
                 y = [read(point) for point in record["course"]]
-                label = f"{record['start']} {record['seed']}"
-                ax.plot(x, y, color=COLOURS[k % len(COLOURS)], lw=1.8, label=label)
+                ax.plot(x, y, color=COLOURS[k % len(COLOURS)], lw=1.8, label=record["start"])
             ax.set(xlabel="evaluations of the data set", title=title, yscale="linear" if key == "rank" else "log")
             ax.grid(alpha=0.25)
         axes[0].legend(title="start", fontsize=8)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .base import COLOURS, Cell, Experiment, Record, distinct, text_table
+from .base import COLOURS, Axes, Cell, Experiment, Record, distinct, text_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,92 +21,114 @@ _TICKS = (2, 5, 10, 20, 50)
 
 
 class Sharp(Experiment):
-    """How often gradient descent from Gaussian factors ends at a spurious minimum, ``lam = 0``, ``r* = 1``."""
+    """How often gradient descent from Gaussian factors ends at a spurious minimum, ``lam = 0``."""
 
     name = "sharp"
     summary = "sharp instance: where gradient descent ends, over initialization scale, kappa and r/r*"
     seeds = "run k at a scale: default_rng(k)"
     size = (12.0, 4.6)
 
-    def cells(self, quick: bool) -> list[Cell]:
-        """Return one cell per rank and condition number."""
-        kappas = [round(float(x), 3) for x in np.geomspace(1.6, 50.0, 7 if quick else 14)]
-        scales = [float(x) for x in np.geomspace(0.01, 10.0, 5 if quick else 8)]
-        seeds = 5 if quick else 20
-        return [{"r": r, "kappa": kappa, "scales": scales, "runs": seeds} for r in (1, 2, 4) for kappa in kappas]
+    def axes(self, quick: bool) -> Axes:
+        """Return ranks, condition numbers, scales and the number of runs of each cell."""
+        return {
+            "r": [1, 2, 4],
+            "r_star": [1],
+            "kappa": [round(float(x), 3) for x in np.geomspace(1.6, 50.0, 7 if quick else 14)],
+            "scale": [float(x) for x in np.geomspace(0.01, 10.0, 5 if quick else 8)],
+            "runs": 5 if quick else 20,
+        }
+
+    def fits(self, cell: Cell) -> bool:
+        """Whether the minimizer can be reached."""
+        return bool(cell["r_star"] <= cell["r"])
 
     def run(self, cell: Cell) -> Record:
-        """Run gradient descent from every scale and seed, and judge every end."""
+        """Run gradient descent from every seed, and judge every end."""
         from ..landscape import instances, verdict
         from ..problem import Problem
 
-        r = cell["r"]
-        instance = instances.sharp(r, 1, r + 1, r + 1, cell["kappa"])
+        r, r_star = cell["r"], cell["r_star"]
+        instance = instances.sharp(r, r_star, r + r_star, r + r_star, cell["kappa"])
         problem = Problem(instance, rank=r)
-        shares, unfinished, contradictions = [], 0, 0
-        for scale in cell["scales"]:
-            kinds = []
-            for seed in range(cell["runs"]):
-                judged = verdict(problem, descend(problem, scale, seed), X_star=instance.X_star, tol=1e-5)
-                kinds.append(judged.kind)
-                contradictions += len(judged.contradictions)
-            shares.append(kinds.count("spurious") / cell["runs"])
-            unfinished += cell["runs"] - kinds.count("spurious") - kinds.count("global")
-        norm = float(np.linalg.norm(instance.X_spurious))
-        return {"spurious": shares, "unfinished": unfinished, "contradictions": contradictions, "norm": norm}
+        judged = [
+            verdict(problem, descend(problem, cell["scale"], seed), X_star=instance.X_star, tol=1e-5)
+            for seed in range(cell["runs"])
+        ]
+        kinds = [each.kind for each in judged]
+        return {
+            "spurious": kinds.count("spurious") / len(kinds),
+            "unfinished": len(kinds) - kinds.count("spurious") - kinds.count("global"),
+            "contradictions": sum(len(each.contradictions) for each in judged),
+            "norm": float(np.linalg.norm(instance.X_spurious) / np.linalg.norm(instance.X_star)),
+        }
 
     def table(self, records: list[Record]) -> str:
         """Return one row per rank and condition number."""
-        rows = [
-            [
-                str(r["r"]),
-                f"{r['kappa']:.1f}",
-                *(f"{share:.2f}" for share in r["spurious"]),
-                str(r["unfinished"]),
-                f"{r['norm']:.3f}",
-                "yes" if r["kappa"] > 1.0 + 2.0 * math.sqrt(r["r"]) else "no",
-            ]
-            for r in records
-        ]
-        scales = [f"s={scale:.2g}" for scale in records[0]["scales"]]
+        rows = []
+        for (r, r_star), kappa in itertools.product(_ranks(records), distinct(records, "kappa")):
+            mine = _of(records, r, r_star, kappa)
+            rows.append(
+                [
+                    _ratio(r, r_star),
+                    f"{kappa:.1f}",
+                    *(f"{record['spurious']:.2f}" for record in mine),
+                    str(sum(record["unfinished"] for record in mine)),
+                    f"{mine[0]['norm']:.3f}",
+                    "yes" if kappa > 1.0 + 2.0 * math.sqrt(r / r_star) else "no",
+                ]
+            )
+        scales = [f"s={scale:.2g}" for scale in distinct(records, "scale")]
         text = text_table(["r/r*", "kappa", *scales, "unfinished", "||X_s||", "minimum exists"], rows)
         wrong = sum(r["contradictions"] for r in records)
         return (
             f"share of runs ending spurious, by initialization scale s ({records[0]['runs']} runs each)\n{text}\n"
-            f"||X*|| = 1: the closed-form spurious point is always shorter. Contradictions of a theorem: {wrong}."
+            "Norms in units of ||X*||: the closed-form spurious point is always shorter. Contradictions of a theorem: "
+            f"{wrong}."
         )
 
     def draw(self, records: list[Record], figure: Figure) -> None:
         """Draw one map per rank with the three boundaries, and the norm of the spurious point."""
-        ranks = distinct(records, "r")
+        ranks = _ranks(records)
         axes = figure.subplots(1, len(ranks) + 1)
-        for ax, r in zip(axes, ranks):
-            mine = [record for record in records if record["r"] == r]
-            kappas, scales = [record["kappa"] for record in mine], mine[0]["scales"]
-            shares = np.array([record["spurious"] for record in mine])
+        kappas, scales = distinct(records, "kappa"), distinct(records, "scale")
+        for ax, (r, r_star) in zip(axes, ranks):
+            shares = np.array([[each["spurious"] for each in _of(records, r, r_star, kappa)] for kappa in kappas])
             image = ax.pcolormesh(scales, kappas, shares, vmin=0.0, vmax=1.0, cmap="Oranges", shading="nearest")
             ax.set(xscale="log", yscale="log")
             ax.set_yticks(_TICKS, [str(tick) for tick in _TICKS])
             ax.minorticks_off()
-            lines = [(2.0, "2 (paper)", ":"), (2.0 * math.sqrt(r), "2 sqrt(r/r*)", "--")]
-            for level, label, style in [*lines, (1.0 + 2.0 * math.sqrt(r), "1 + 2 sqrt(r/r*)", "-")]:
+            root = math.sqrt(r / r_star)
+            lines = [(2.0, "2 (paper)", ":"), (2.0 * root, "2 sqrt(r/r*)", "--")]
+            for level, label, style in [*lines, (1.0 + 2.0 * root, "1 + 2 sqrt(r/r*)", "-")]:
                 ax.axhline(level, color="black", ls=style, lw=1.3, label=label)
-            ax.set(title=f"r/r* = {r}", xlabel="initialization scale")
+            ax.set(title=f"r/r* = {_ratio(r, r_star)}", xlabel="initialization scale")
         axes[0].set_ylabel("condition number kappa")
         handles, labels = axes[0].get_legend_handles_labels()
         title = "no spurious minima below:"
         figure.legend(handles, labels, loc="outside lower left", ncols=3, fontsize=9, title=title)
         figure.colorbar(image, ax=list(axes[: len(ranks)]), label="share of runs ending spurious", shrink=0.9)
         ax = axes[-1]
-        mine = [record for record in records if record["r"] == ranks[0]]
-        ax.plot([record["kappa"] for record in mine], [record["norm"] for record in mine], "o-", color=COLOURS[1])
+        ax.plot(kappas, [_of(records, *ranks[0], kappa)[0]["norm"] for kappa in kappas], "o-", color=COLOURS[1])
         ax.axhline(1.0, color="black", lw=1)
-        ax.annotate("||X*||", (0.04, 1.01), xycoords=("axes fraction", "data"))
-        ax.set(title="the spurious point is short", xlabel="kappa", ylabel="||X_spurious||_F")
+        ax.annotate("X*", (0.04, 1.01), xycoords=("axes fraction", "data"))
+        ax.set(title="the spurious point is short", xlabel="kappa", ylabel="||X_spurious||_F/||X*||_F")
         ax.set(xscale="log", ylim=(0.0, 1.15))
         ax.set_xticks(_TICKS, [str(tick) for tick in _TICKS])
         ax.minorticks_off()
         ax.grid(alpha=0.25)
+
+
+def _ranks(records: list[Record]) -> list[tuple[int, int]]:
+    return list(dict.fromkeys((record["r"], record["r_star"]) for record in records))
+
+
+def _of(records: list[Record], r: int, r_star: int, kappa: float) -> list[Record]:
+    where = {"r": r, "r_star": r_star, "kappa": kappa}
+    return [record for record in records if all(record[key] == value for key, value in where.items())]
+
+
+def _ratio(r: int, r_star: int) -> str:
+    return f"{r}/{r_star}" if r % r_star else f"{r // r_star}"
 
 
 def descend(problem: Problem, scale: float, seed: int) -> Result:

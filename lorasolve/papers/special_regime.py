@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ._lora_ntk import sufficient_rank
-from .base import COLOURS, Cell, Claim, Experiment, Record, text_table
+from .base import COLOURS, Axes, Cell, Claim, Experiment, Record, text_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,11 +29,10 @@ class SpecialRegime(Experiment):
     seeds = "features 0-2; runs 0-19 (quick: features 0; runs 0-4)"
     size = (9.0, 4.0)
 
-    def cells(self, quick: bool) -> list[Cell]:
-        """Return one cell per number of samples and draw of the features."""
-        counts = (2, 5, 9, 36, 144, 4000)
+    def axes(self, quick: bool) -> Axes:
+        """Return numbers of samples, draws of the features and the number of starts of each cell."""
         draws, starts = (1, 5) if quick else (3, 20)
-        return [{"KN": count, "seed": seed, "starts": starts} for count in counts for seed in range(draws)]
+        return {"KN": [2, 5, 9, 36, 144, 4000], "seed": list(range(draws)), "starts": starts}
 
     def run(self, cell: Cell) -> Record:
         """Bound the constants, and count the random starts that end above the convex optimum."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..linear_map import numerical_rank
 from ._network import network_task
-from .base import COLOURS, Cell, Experiment, Record, distinct, text_table
+from .base import COLOURS, Axes, Cell, Experiment, Record, distinct, text_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,11 +27,13 @@ class Table1(Experiment):
     seeds = "data 0; starts of the network 0, 1, 2 (quick: 0)"
     size = (9.0, 4.0)
 
-    def cells(self, quick: bool) -> list[Cell]:
-        """Return one cell per objective and ``lam``."""
-        lams = [float(x) for x in np.geomspace(1e-4, 0.3, 8 if quick else 14)]
-        networks = [{"objective": _NETWORK, "lam": lam, "starts": 1 if quick else 3} for lam in lams]
-        return [{"objective": _SOFTMAX, "lam": lam} for lam in lams] + networks
+    def axes(self, quick: bool) -> Axes:
+        """Return objectives, weight decays and the number of starts on the network."""
+        return {
+            "objective": [_SOFTMAX, _NETWORK],
+            "lam": [float(x) for x in np.geomspace(1e-4, 0.3, 8 if quick else 14)],
+            "starts": 1 if quick else 3,
+        }
 
     def run(self, cell: Cell) -> Record:
         """Solve one problem."""

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._network import network_task
-from .base import COLOURS, Cell, Claim, Experiment, Record, distinct, text_table
+from .base import COLOURS, Axes, Cell, Claim, Experiment, Record, distinct, text_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SENSING, _NETWORK = "matrix sensing 16 x 16 (quadratic)", "two-layer network 64 x 64 (non-convex)"
+_SIDES = {_SENSING: 16, _NETWORK: 64}
 _RADIUS = 5.0
 # What the constants are called in the paper.
 _SYMBOLS = {"rsc": "alpha", "rsm": "beta"}
@@ -27,11 +28,13 @@ class Table2(Experiment):
     seeds = "data 0, samples 0"
     size = (10.0, 7.0)
 
-    def cells(self, quick: bool) -> list[Cell]:
-        """Return one cell per objective and rank."""
-        samples = 100 if quick else 1000
-        sensing = [{"objective": _SENSING, "r": r, "samples": samples} for r in (1, 2, 4, 8, 16)]
-        return sensing + [{"objective": _NETWORK, "r": r, "samples": samples} for r in (1, 2, 4, 8, 16, 32, 64)]
+    def axes(self, quick: bool) -> Axes:
+        """Return objectives, ranks and the number of samples."""
+        return {"objective": list(_SIDES), "r": [1, 2, 4, 8, 16, 32, 64], "samples": 100 if quick else 1000}
+
+    def fits(self, cell: Cell) -> bool:
+        """Whether the matrix has such a rank."""
+        return bool(cell["r"] <= _SIDES[cell["objective"]])
 
     def run(self, cell: Cell) -> Record:
         """Compute the interval, or what search attains, and the samples for one rank."""

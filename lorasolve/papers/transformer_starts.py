@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .base import COLOURS, Cell, Claim, Experiment, Record, text_table
+from .base import COLOURS, Axes, Cell, Claim, Experiment, Record, text_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,11 +36,11 @@ class TransformerStarts(Experiment):
             return "needs torch and transformers: pip install 'lorasolve[torch]'"
         return None
 
-    def cells(self, quick: bool) -> list[Cell]:
-        """Return one cell: the ends are held against each other."""
+    def axes(self, quick: bool) -> Axes:
+        """Return single values, which make one cell: the ends are held against each other."""
         if quick:
-            return [{"hidden": 16, "sequences": 32, "calls": 400, "second": False}]
-        return [{"hidden": 32, "sequences": 64, "calls": 1500, "second": True}]
+            return {"hidden": 16, "sequences": 32, "calls": 400, "second": False}
+        return {"hidden": 32, "sequences": 64, "calls": 1500, "second": True}
 
     def run(self, cell: Cell) -> Record:
         """Train from all starts, judge each end alone and among the others."""

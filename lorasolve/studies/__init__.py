@@ -1,5 +1,6 @@
 """Studies: grids of runs that survive whatever happens to the processes that do them, and paths over ``lam``."""
 
+from .calls import Calls, Kept
 from .lam_path import Path, path
 from .rank_choice import RankChoice, recommend_rank
 from .runs import Runs
@@ -8,7 +9,9 @@ from .study import Study
 from .validation import Validation, cross_validate
 
 __all__ = [
+    "Calls",
     "Damage",
+    "Kept",
     "Path",
     "RankChoice",
     "Runs",

@@ -42,10 +42,20 @@ def of_package(thing: Any) -> bool:
     return str(getattr(thing, "__module__", "")).partition(".")[0] in ("lorasolve", "proofs")
 
 
+def code_mark(function: Any) -> str:
+    """Return what a function is: its name where it is of this package, whose version stands for it, else a digest."""
+    owner = type(function.__self__) if isinstance(function, types.MethodType) else function
+    if not of_package(owner):
+        return digest(function)
+    name = getattr(owner, "__qualname__", type(owner).__qualname__)
+    return f"{owner.__module__}.{name}" + (f".{function.__name__}" if owner is not function else "")
+
+
 class _Digest:
     def __init__(self) -> None:
         self.hash = hashlib.blake2b(digest_size=SIZE)
-        self._open: dict[int, int] = {}
+        # What was met, by identity; held, so that no later object can get the identity of one that is gone.
+        self._met: dict[int, tuple[int, Any]] = {}
 
     def _tag(self, kind: str, *parts: bytes) -> None:
         """Add a kind and parts, each with its length, so that no two values run into one another."""
@@ -59,10 +69,10 @@ class _Digest:
             self._plain(value)
         elif isinstance(value, np.ndarray):
             self._array(value, where)
-        elif id(value) in self._open:
-            self._tag("again", str(self._open[id(value)]).encode())
+        elif id(value) in self._met:
+            self._tag("again", str(self._met[id(value)][0]).encode())
         else:
-            self._open[id(value)] = len(self._open)
+            self._met[id(value)] = (len(self._met), value)
             self._compound(value, where)
 
     def _plain(self, value: Any) -> None:

@@ -20,20 +20,23 @@ class Pace:
 
     Parameters
     ----------
+    label : str
+        What it is of.
     total, pending : int
         Runs of the study, and those that are to be done now.
     enabled : bool
         Whether to show anything.
     """
 
-    def __init__(self, total: int, pending: int, enabled: bool) -> None:
+    def __init__(self, label: str, total: int, pending: int, enabled: bool) -> None:
+        self.label = label
         self.total = total
         self.pending = pending
         self.done = self.failed = 0
         self.rate_of_a_worker = 1.0
         self._known = False
         self._enabled = enabled
-        self._line = Progress("study", enabled)
+        self._line = Progress(label, enabled)
         self._began = self._said = time.perf_counter()
 
     def begin(self) -> None:
@@ -62,7 +65,7 @@ class Pace:
         self._line.show(self._there / max(self.total, 1), self.text())
         if not self._line.enabled:
             self._said = now
-            print(f"study: {self.text()}", file=sys.stderr, flush=True)
+            print(f"{self.label}: {self.text()}", file=sys.stderr, flush=True)
 
     @property
     def _there(self) -> int:
@@ -81,7 +84,8 @@ class Pace:
         self._line.close()
         if stopped:
             print(
-                f"study: stopped; {self._there} of {self.total} runs are finished and saved, the same call goes on",
+                f"{self.label}: stopped; {self._there} of {self.total} runs are finished and saved, "
+                "the same call goes on",
                 file=sys.stderr,
                 flush=True,
             )
@@ -89,7 +93,7 @@ class Pace:
             seconds = time.perf_counter() - self._began
             failed = f", {self.failed} of them failed" if self.failed else ""
             print(
-                f"study: {self._there} of {self.total} runs are there, {self.done} of them done now{failed}, in "
+                f"{self.label}: {self._there} of {self.total} runs are there, {self.done} of them done now{failed}, in "
                 f"{duration(seconds)}",
                 file=sys.stderr,
                 flush=True,

@@ -246,6 +246,8 @@ class Shard:
             If the disk is full or refuses; nothing written before is lost.
         """
         entries = list(entries)
+        if not entries:
+            return
         name = f"{name or f'{self.name}-{self._commits}'}.npy"
         kept = [entry for entry in entries if entry.vector is not None]
         try:

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import inspect
-import signal
-import threading
 import weakref
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from .._files import PathLike
 from .._registry import suggest
-from .._threads import get_threads
-from .._validate import Array, as_integer
+from .._validate import as_integer
 from .._version import __version__
 from ..engine import solve
-from ..executors import Executor, Pool, registry
+from ..executors import Executor
 from ..inits import Init
 from ..method import Method
 from ..monitor import StoppingRule
@@ -29,28 +20,17 @@ from ..optimizers import Optimizer
 from ..problem import Problem
 from ..result import Result
 from ._cells import Axes
-from ._digest import digest, of_package
-from ._pace import Pace
-from ._work import STOP, Chunk, Describe, Report, Worker, lost
+from ._digest import code_mark, digest
+from ._engine import do
+from ._solves import Describe, Solver
+from ._work import Work
 from .runs import Runs
 from .store import SCHEMA_VERSION, Store
-
-# What the first runs may take, which show the time of a run and compile the kernels for all workers.
-FIRST_SECONDS = 2.0
-# What a chunk takes: all that is lost with a worker, and the time between two looks at a stop.
-CHUNK_SECONDS = 2.0
-# Chunks on their way for each worker, so that none waits.
-AHEAD = 2
-# A share of everything is committed this often.
-COMMIT_SECONDS = 10.0
-LARGEST_CHUNK = 20_000
-# Shares that may be lost in a row without a run done.
-STRIKES = 5
 
 Measure = Callable[[Problem, Result], Any]
 
 
-class Study:
+class Study(Work):
     """A grid of independent runs.
 
     Parameters
@@ -182,7 +162,7 @@ class Study:
 
     def fixed(self) -> dict[str, Any]:
         """Return what all runs share, as plain data."""
-        measures = {name: _mark(measure) for name, measure in self.measures.items()}
+        measures = {name: code_mark(measure) for name, measure in self.measures.items()}
         return {"lorasolve": __version__, "schema": SCHEMA_VERSION, "measures": measures}
 
     def digest_of(self, loss: Any) -> str:
@@ -259,38 +239,32 @@ class Study:
         StoreError
             If the store cannot be written, for example because the disk is full; what was written is safe.
         """
-        executor = registry.make(backend, "backend")
-        workers = executor.workers(n_jobs)
-        share = max(1, get_threads() // workers) if threads is None else as_integer(threads, "threads", 1)
-        kept = Store(store, create=True)
-        kept.tidy()
-        worker = Worker(self, kept.path, share)
-        # Made before anything runs: objectives may remember what they were asked.
-        start = partial(Worker, self, kept.path.resolve(), share)
-        pending, fresh = self._pending(kept, worker.describe, retry_failed)
-        kept.describe(asked=len(self), axes={name: len(labels) for name, labels in self.axes.labels.items()})
-        with _stoppable() as asked:
-            run = _Run(self, kept, executor, worker, Pace(len(self), len(pending), progress))
-            run.do(pending, partial(executor.open, start, workers, share), workers)
-        keys = None if fresh else self.keys()
-        return Runs(kept, keys, study=self, interrupted=asked.is_set(), shards=kept.names() if fresh else None)
+        kept, shards, interrupted = do(
+            self, store, backend, n_jobs, threads=threads, retry_failed=retry_failed, progress=progress
+        )
+        keys = self.keys() if shards is None else None
+        return Runs(kept, keys, study=self, interrupted=interrupted, shards=shards)
 
     def runs(self, store: PathLike) -> Runs:
         """Return those runs of this study that a store holds; nothing is run."""
         return Runs(Store(store), self.keys(), study=self)
 
-    def _pending(self, store: Store, describe: Describe, retry_failed: bool) -> tuple[Array, bool]:
-        """Return the cells that the store does not hold, and whether it holds nothing at all."""
-        done = {bytes.fromhex(line.key) for line in store.lines() if line.ok or not retry_failed}
-        if not done and not store.shards():
-            return np.arange(len(self)), True
-        keys = (bytes.fromhex(describe(index).key) for index in range(len(self)))
-        return np.array([index for index, key in enumerate(keys) if key not in done], np.int64), False
+    # ------------------------------------------------------------------ for the workers
+    def describer(self) -> Describe:
+        """Return the function that says what a cell is."""
+        return Describe(self)
 
-    def keys(self) -> frozenset[bytes]:
-        """Return the keys of all cells."""
-        describe = Describe(self)
-        return frozenset(bytes.fromhex(describe(index).key) for index in range(len(self)))
+    def worker(self, store: PathLike, threads: int) -> Solver:
+        """Return what does the cells, in the process that asks."""
+        return Solver(self, store, threads)
+
+    def first(self) -> list[int]:
+        """Return cells that differ as much as cells do."""
+        return self.axes.cross()
+
+    def axes_asked(self) -> dict[str, int]:
+        """Return the number of values on each axis."""
+        return {name: len(labels) for name, labels in self.axes.labels.items()}
 
 
 class _Digests:
@@ -315,145 +289,6 @@ class _Digests:
         """Return the objects that are there with their digests."""
         found = [(reference(), mark) for reference, mark in self._known.values()]
         return [(thing, mark) for thing, mark in found if thing is not None]
-
-
-@dataclass
-class _Run:
-    """One call of :meth:`Study.run`: chunks out, reports in, lost chunks again."""
-
-    study: Study
-    store: Store
-    executor: Executor
-    worker: Worker
-    pace: Pace
-    waiting: deque[Array] = field(default_factory=deque)
-    # Chunks of which one has ended a worker: done alone, in halves, until the run that does it is found.
-    suspects: deque[Array] = field(default_factory=deque)
-    out: dict[int, Array] = field(default_factory=dict)
-    tasks: int = 0
-    # The suspect that is on its way, if any.
-    alone: int = 0
-    # Shares lost in a row of which not one run was done.
-    strikes: int = 0
-
-    def do(self, pending: Array, open_pool: Callable[[], Pool], workers: int) -> None:
-        """Do the pending cells."""
-        self.pace.begin()
-        pending = self._first(pending)
-        if len(pending) and not STOP.is_set():
-            self.waiting = self._shares(pending, workers) if self.executor.whole_shares else deque([pending])
-            with open_pool() as pool:
-                while self._goes_on():
-                    self._submit(pool, workers)
-                    self._collect(pool)
-        self.pace.end(STOP.is_set())
-
-    def _goes_on(self) -> bool:
-        """Whether there is something to wait for; where it is asked to stop, chunks of seconds and not whole shares."""
-        if STOP.is_set():
-            return bool(self.out) and not self.executor.whole_shares
-        return bool(self.out or self.waiting or self.suspects)
-
-    def _first(self, pending: Array) -> Array:
-        """Do a few cells here, which differ as much as cells do; return the others."""
-        cells = np.intersect1d(self.study.axes.cross(), pending)
-        if not len(cells):
-            cells = pending[:1]
-        if not len(cells):
-            return pending
-        report = self.worker(self._chunk(cells, FIRST_SECONDS))
-        self.pace.add(report)
-        started = np.setdiff1d(cells, report.rest)
-        return pending[~np.isin(pending, started)]
-
-    def _shares(self, pending: Array, workers: int) -> deque[Array]:
-        """Return a share for each worker; neighbours are alike, so that each gets of everything."""
-        return deque(pending[k::workers] for k in range(min(workers, len(pending))))
-
-    def _submit(self, pool: Pool, workers: int) -> None:
-        while not STOP.is_set() and self.alone not in self.out:
-            if self.suspects:
-                if self.out:
-                    return
-                cells = self.suspects.popleft()
-                self.alone = self.tasks + 1
-            elif self.waiting and (self.executor.whole_shares or len(self.out) < AHEAD * workers):
-                cells = self._next(workers)
-            else:
-                return
-            self.tasks += 1
-            self.out[self.tasks] = cells
-            seconds = np.inf if self.executor.whole_shares else CHUNK_SECONDS
-            pool.submit(self.tasks, self._chunk(cells, seconds))
-
-    def _next(self, workers: int) -> Array:
-        """Return cells for about the time of a chunk, or a worker's share of the last ones."""
-        cells = self.waiting.popleft()
-        if self.executor.whole_shares:
-            return cells
-        left = len(cells) + sum(map(len, self.waiting))
-        size = int(self.pace.rate_of_a_worker * CHUNK_SECONDS)
-        size = max(1, min(size, -(-left // workers), LARGEST_CHUNK))
-        if len(cells) > size:
-            self.waiting.appendleft(cells[size:])
-        return cells[:size]
-
-    def _chunk(self, cells: Array, seconds: float) -> Chunk:
-        return Chunk(f"{self.worker.shard.name}-{self.tasks}", cells, seconds, COMMIT_SECONDS)
-
-    def _collect(self, pool: Pool) -> None:
-        for outcome in pool.wait(0.5):
-            cells = self.out.pop(outcome.task)
-            if outcome.lost:
-                self._lost(cells, outcome.task == self.alone)
-                continue
-            report: Report = outcome.report
-            self.pace.add(report)
-            if len(report.rest):
-                self.waiting.appendleft(report.rest)
-        self.pace.show(self.store if self.executor.whole_shares else None)
-
-    def _lost(self, cells: Array, alone: bool) -> None:
-        """Do again what a lost worker had not committed; a run that ends every process is an error."""
-        done = {line.key for line in self.store.lines()}
-        described = [self.worker.describe(int(index)) for index in cells]
-        left = [cell for cell in described if cell.key not in done]
-        self.pace.add(Report(len(cells) - len(left), 0, 0.0, np.empty(0, np.int64)))
-        indices = np.array([cell.index for cell in left], np.int64)
-        if self.executor.whole_shares:
-            self.strikes = self.strikes + 1 if len(left) == len(cells) else 0
-            if self.strikes == STRIKES:
-                raise RuntimeError(f"backend: {STRIKES} workers of {self.executor.name!r} ended without doing one run")
-            self.waiting.extend([indices] if len(indices) else [])
-            return
-        if alone and len(cells) == len(left) == 1:
-            entry = lost(left[0])
-            self.worker.shard.commit([entry])
-            self.pace.add(Report(1, 1, 0.0, np.empty(0, np.int64)))
-            return
-        middle = (len(indices) + 1) // 2
-        self.suspects.extend(part for part in (indices[:middle], indices[middle:]) if len(part))
-
-
-@contextmanager
-def _stoppable() -> Iterator[threading.Event]:
-    """Let Ctrl-C and SIGTERM ask for a stop; a second Ctrl-C interrupts at once. In the main thread only."""
-    STOP.clear()
-    if threading.current_thread() is not threading.main_thread():
-        yield STOP
-        return
-
-    def ask(number: int, frame: Any) -> None:
-        if STOP.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        STOP.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield STOP
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _measures(given: Any) -> dict[str, Measure]:
@@ -483,10 +318,3 @@ def _named(name: str) -> Measure:
     if name not in known:
         raise ValueError(f"measure: unknown measure {name!r}.{suggest(name, list(known))}")
     return known[name]
-
-
-def _mark(measure: Measure) -> str:
-    """Return what a measure is: its name where it is of this package, else a digest of its code."""
-    if of_package(measure):
-        return f"{measure.__module__}.{getattr(measure, '__qualname__', type(measure).__qualname__)}"
-    return digest(measure)

@@ -1,21 +1,38 @@
-"""The runner: resuming, files, exit codes; and the experiments' own arithmetic. Long runs are marked slow."""
+"""The runner: resuming, axes, files, exit codes; and the experiments' own arithmetic. Long runs are marked slow."""
 
 import json
+import re
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 
 from lorasolve.cli import main
-from lorasolve.papers import Experiment, PaperClaims, registry
+from lorasolve.papers import Claim, Experiment, PaperClaims, registry
+from lorasolve.papers._axes import chosen, judged
 from lorasolve.papers._reproduce import reproduce
 from lorasolve.papers.base import text_table
 from lorasolve.papers.init_bias import wilson
 from lorasolve.papers.table2 import _nested
+from lorasolve.studies import Store
 
 MAIN_PAPER = {
     "table1", "table2", "figure2", "sharp", "lemma1", "init_bias", "special_regime", "many_matrices",
     "minilm", "transformer_starts",
 }  # fmt: skip
+
+
+# What was asked for, across the objects that do it; and where it is interrupted.
+RAN: list[int] = []
+STOP_AT: list[int] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_ran():
+    RAN.clear()
+    STOP_AT.clear()
 
 
 class Squares(Experiment):
@@ -26,61 +43,195 @@ class Squares(Experiment):
     seeds = "none"
     size = (4.0, 3.0)
 
-    def __init__(self, stop_at=None):
-        self.stop_at = stop_at
-        self.ran = []
+    def axes(self, quick):
+        return {"x": list(range(3 if quick else 6)), "power": 2, "sign": ["plus", "minus"][:1]}
 
-    def cells(self, quick):
-        return [{"x": x} for x in range(3 if quick else 6)]
+    def fits(self, cell):
+        return cell["x"] < 100
 
     def run(self, cell):
-        if cell["x"] == self.stop_at:
+        if cell["x"] in STOP_AT:
             raise KeyboardInterrupt
-        self.ran.append(cell["x"])
-        return {"square": cell["x"] ** 2}
+        RAN.append(cell["x"])
+        if cell["x"] < 0:
+            raise ValueError(f"{cell['x']} is negative")
+        return {"square": cell["x"] ** cell["power"]}
 
     def table(self, records):
         return text_table(["x", "square"], [[str(r["x"]), str(r["square"])] for r in records])
+
+    def claims(self, records):
+        return [Claim("squares are large", "confirmed", "-", records[-1]["square"] > 3)]
 
     def draw(self, records, figure):
         figure.subplots().plot([r["x"] for r in records], [r["square"] for r in records])
 
 
+def squares(found):
+    return [r["square"] for r in found.records]
+
+
 def test_an_interrupted_experiment_continues_where_it_stopped(tmp_path):
+    STOP_AT.append(4)
     with pytest.raises(KeyboardInterrupt):
-        reproduce(Squares(stop_at=4), tmp_path, quick=False)
-    assert [r["square"] for r in json.loads((tmp_path / "squares.json").read_text())["records"]] == [0, 1, 4, 9]
-    second = Squares()
-    found = reproduce(second, tmp_path, quick=False)
-    assert second.ran == [4, 5]
-    assert [r["square"] for r in found.records] == [0, 1, 4, 9, 16, 25]
+        reproduce(Squares(), tmp_path, quick=False)
+    assert RAN == [0, 1, 2, 3] and not (tmp_path / "squares.json").exists()
+    RAN.clear()
+    STOP_AT.clear()
+    found = reproduce(Squares(), tmp_path, quick=False)
+    assert RAN == [4, 5]
+    assert squares(found) == [0, 1, 4, 9, 16, 25]
     assert (tmp_path / "squares.png").read_bytes().startswith(b"\x89PNG")
     assert "25" in str(found).splitlines()[7] and found.ok
-    again = Squares()
-    reproduce(again, tmp_path, quick=False, fresh=True)
-    assert again.ran == list(range(6))
+    document = json.loads((tmp_path / "squares.json").read_text())
+    assert [record["square"] for record in document["records"]] == [0, 1, 4, 9, 16, 25]
 
 
-def test_quick_results_are_kept_apart(tmp_path):
+def test_the_quick_version_and_another_store(tmp_path):
+    """What the full version has done the quick one need not do; another store knows nothing."""
+    reproduce(Squares(), tmp_path, quick=False)
+    RAN.clear()
+    assert squares(reproduce(Squares(), tmp_path, quick=True)) == [0, 1, 4] and RAN == []
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "squares.json", "squares.png", "squares-quick.json", "squares-quick.png", "store",
+    }  # fmt: skip
+    reproduce(Squares(), tmp_path, quick=True, store=tmp_path / "other")
+    assert RAN == [0, 1, 2]
+
+
+def test_a_damaged_line_of_the_store_is_done_again(tmp_path):
     reproduce(Squares(), tmp_path, quick=True)
-    assert {p.name for p in tmp_path.iterdir()} == {"squares-quick.json", "squares-quick.png"}
+    shards = sorted((tmp_path / "store").glob("*.runs"))
+    lines = {shard: shard.read_bytes() for shard in shards}
+    changed = {shard: text.replace(b'"square":4', b'"square":5') for shard, text in lines.items()}
+    assert changed != lines
+    for shard, text in changed.items():
+        shard.write_bytes(text)
+    RAN.clear()
+    assert squares(reproduce(Squares(), tmp_path, quick=True)) == [0, 1, 4]
+    assert RAN == [2]
 
 
-def test_damaged_files_are_recomputed_once(tmp_path):
-    path = tmp_path / "squares-quick.json"
+def test_cells_that_fail_are_named_and_done_again_and_the_others_are_kept(tmp_path):
+    given = {"x": ["3", "-1", "-2"]}
+    for ran in ([3, -1, -2], [-1, -2]):
+        with pytest.raises(ValueError, match=r"squares: 2 of 3 cells failed: x = -1, .*ValueError: -1 is negative"):
+            reproduce(Squares(), tmp_path, False, given)
+        assert ran == RAN
+        RAN.clear()
+
+
+def test_other_code_is_another_cell(tmp_path):
     reproduce(Squares(), tmp_path, quick=True)
-    whole = path.read_text()
-    changed = whole.replace('"square": 4', '"square": 5')
-    assert changed != whole
-    for text in ("{broken", "[]", "null", '{"records": 7}', changed, whole.replace('"records"', '"recrods"')):
-        path.write_text(text)
-        experiment = Squares()
-        with pytest.warns(UserWarning, match="is damaged; its cells are run again"):
-            reproduce(experiment, tmp_path, quick=True)
-        assert experiment.ran == [0, 1, 2]
-        again = Squares()
-        reproduce(again, tmp_path, quick=True)
-        assert again.ran == []
+
+    class Cubes(Squares):
+        def run(self, cell):
+            return {"square": super().run(cell)["square"] * cell["x"]}
+
+    assert squares(reproduce(Cubes(), tmp_path, quick=True)) == [0, 1, 8]
+
+
+KILLED = """
+import pathlib, sys, time
+from lorasolve.papers import Experiment
+from lorasolve.papers._reproduce import reproduce
+
+class Slow(Experiment):
+    name = summary = seeds = "slow"
+    def axes(self, quick):
+        return {"x": list(range(40))}
+    def run(self, cell):
+        time.sleep(0.1)
+        return {"half": cell["x"] / 2}
+    def table(self, records):
+        return ""
+
+workers = {"serial": 1, "loky": 2}[sys.argv[2]]
+found = reproduce(Slow(), pathlib.Path(sys.argv[1]), False, backend=sys.argv[2], n_jobs=workers)
+print([record["half"] for record in found.records] == [x / 2 for x in range(40)])
+"""
+
+
+@pytest.mark.parametrize("backend", ["serial", "loky"])
+def test_killed_it_goes_on_with_the_cells_that_are_left(tmp_path, backend):
+    def start():
+        script = [sys.executable, "-c", KILLED, str(tmp_path), backend]
+        return subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    process = start()
+    while not list((tmp_path / "store").glob("*.runs")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    kept = {line.key for line in Store(tmp_path / "store").lines()}
+    assert 0 < len(kept) < 40
+    out, err = start().communicate(timeout=300)
+    assert out.strip() == "True", err
+    lines = [line.key for line in Store(tmp_path / "store").lines()]
+    texts = sum(len(shard.read_bytes().splitlines()) for shard in (tmp_path / "store").glob("*.runs"))
+    assert len(lines) == texts == 40 and kept < set(lines)
+
+
+def test_axes_are_options_and_claims_are_judged_where_they_hold(tmp_path):
+    found = reproduce(Squares(), tmp_path, False, {"x": ["2", "7"], "power": ["3"]})
+    assert squares(found) == [8, 343] and found.files[0].name == "squares-chosen.json"
+    assert found.claims == [] and not found.judged and "are not judged on these" in str(found)
+    assert found.command == "lorasolve reproduce squares --x 2 7 --power 3"
+    wider = reproduce(Squares(), tmp_path, False, {"x": ["2", "1", "0", "7"]})
+    assert wider.judged and [claim.status for claim in wider.claims] == ["confirmed"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"sort": ["1"]}, "--sort: is no axis of squares. Accepted: x, power, sign"),
+        ({"x": ["1.5"]}, "--x: expected an integer, got '1.5'"),
+        ({"x": ["1", "1"]}, "--x: holds a value twice: 1 1"),
+        ({"power": ["1", "2"]}, "--power: expected one value, which all cells share, got 1 2"),
+        ({"sign": ["pluss"]}, "--sign: expected one of 'plus', got 'pluss'. Did you mean 'plus'?"),
+        ({"x": ["100"]}, "--x 100: no values of these go together in squares"),
+    ],
+)
+def test_wrong_axes_are_refused_by_name(tmp_path, given, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        reproduce(Squares(), tmp_path, False, given)
+    assert RAN == [] and list(tmp_path.iterdir()) == []
+
+
+def test_the_claims_of_a_paper_can_be_widened_and_not_narrowed():
+    experiment = registry.classes()["lora_ggpo"]()
+    assert chosen(experiment, True, {"seeds": ["5"]})["descents.seeds"] == 5
+    assert chosen(experiment, True, {"ranks": ["2", "7", "10"]})["descents.ranks"] == [2, 7, 10]
+    for given, message in (
+        ({"seeds": ["2"]}, "--seeds: the claims of lora_ggpo need at least 3, got 2"),
+        ({"ranks": ["2", "7"]}, "--ranks: the claims of lora_ggpo need 2 10 among the values, got 2 7"),
+        ({"steps": ["0.1", "x"]}, "--steps: expected a finite number, got 'x'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            chosen(experiment, True, given)
+
+
+def test_axes_on_the_command_line(tmp_path, capsys):
+    argv = ["reproduce", "sharp", "--r", "3", "--r-star", "2", "--kappa", "4", "8", "--scale", "0.1", "--runs", "2"]
+    assert main([*argv, "--out", str(tmp_path), "--backend", "serial"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] + line.split()[-1:] for line in lines[3:5]] == [
+        ["3/2", "4.0", "yes"],
+        ["3/2", "8.0", "yes"],
+    ]
+    records = json.loads((tmp_path / "sharp-chosen.json").read_text())["records"]
+    assert [(r["r"], r["r_star"], r["kappa"], r["scale"], r["runs"]) for r in records] == [
+        (3, 2, 4.0, 0.1, 2), (3, 2, 8.0, 0.1, 2),
+    ]  # fmt: skip
+    # sigma sqrt(r)/sqrt(r*), sigma = (kappa - 1)/((kappa + 1) sqrt(r/r*))
+    assert [r["norm"] for r in records] == pytest.approx([3 / 5, 7 / 9])
+
+
+def test_an_axis_of_another_experiment_is_refused_before_anything_runs(tmp_path, capsys):
+    assert main(["reproduce", "table1", "sharp", "--kappa", "4", "--out", str(tmp_path / "out")]) == 2
+    assert "--kappa: is no axis of table1. Accepted: objective, lam, starts" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_all_experiments_are_found_and_state_cells_seeds_summary_and_paper():
@@ -88,9 +239,10 @@ def test_all_experiments_are_found_and_state_cells_seeds_summary_and_paper():
     assert {name for name, cls in found.items() if not issubclass(cls, PaperClaims)} == MAIN_PAPER
     for cls in found.values():
         experiment = cls()
-        quick, full = experiment.cells(True), experiment.cells(False)
+        quick, full = (experiment.cells(experiment.axes(which)) for which in (True, False))
         assert json.loads(json.dumps(full)) == full
         assert 0 < len(quick) <= len(full)
+        assert all(judged(experiment, experiment.axes(which)) for which in (True, False))
         assert experiment.summary and experiment.seeds
         assert "arXiv" in experiment.paper
 
@@ -116,7 +268,8 @@ def test_what_is_misspelt_is_a_usage_error_with_the_near_miss(argv, hint, capsys
 def test_the_name_of_a_paper_stands_for_its_experiments(tmp_path, monkeypatch, capsys):
     known = {name: type(name, (Squares,), {"name": name}) for name in ("first", "second")}
     monkeypatch.setattr(registry, "classes", lambda: known)
-    assert main(["reproduce", "main_paper", "second", "--quick", "--out", str(tmp_path)]) == 0
+    argv = ["reproduce", "main_paper", "second", "--quick", "--out", str(tmp_path), "--backend", "serial"]
+    assert main(argv) == 0
     assert [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("==")] == [
         "first-quick:",
         "second-quick:",
@@ -130,7 +283,7 @@ def test_interruption_has_its_exit_code(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Sharp, "run", interrupt)
-    assert main(["reproduce", "sharp", "--quick", "--out", str(tmp_path)]) == 3
+    assert main(["reproduce", "sharp", "--quick", "--out", str(tmp_path), "--backend", "serial"]) == 3
 
 
 def test_a_claim_that_fails_has_its_exit_code_and_its_line_on_the_page(tmp_path, monkeypatch, capsys):
@@ -139,6 +292,7 @@ def test_a_claim_that_fails_has_its_exit_code_and_its_line_on_the_page(tmp_path,
     monkeypatch.setattr(ExpressivePowerClaims, "parts", ExpressivePowerClaims.parts | {"deviation": lambda seeds: 0.1})
     pages = tmp_path / "pages"
     argv = ["reproduce", "expressive_power", "--quick", "--out", str(tmp_path), "--pages", str(pages)]
+    argv += ["--backend", "serial"]
     assert main(argv) == 1
     assert "[NOT REPRODUCED] the best spectral error" in capsys.readouterr().out
     assert (pages / "expressive_power.md").read_text().count("| NOT REPRODUCED |") == 1
@@ -146,11 +300,11 @@ def test_a_claim_that_fails_has_its_exit_code_and_its_line_on_the_page(tmp_path,
 
 def test_sharp_has_no_spurious_end_below_the_boundary_and_some_above():
     experiment = registry.classes()["sharp"]()
-    below = experiment.run({"r": 1, "kappa": 2.5, "scales": [1.0], "runs": 10})
-    above = experiment.run({"r": 1, "kappa": 15.0, "scales": [1.0], "runs": 10})
-    assert below["spurious"] == [0.0]
+    cell = {"r": 1, "r_star": 1, "scale": 1.0, "runs": 10}
+    below, above = (experiment.run(cell | {"kappa": kappa}) for kappa in (2.5, 15.0))
+    assert below["spurious"] == 0.0
     assert below["unfinished"] == 0
-    assert 0.0 < above["spurious"][0] < 1.0
+    assert 0.0 < above["spurious"] < 1.0
     assert above["contradictions"] == 0
     assert above["norm"] == pytest.approx(14.0 / 16.0)
 

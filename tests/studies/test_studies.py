@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import os
 import pathlib
@@ -21,7 +22,8 @@ from numpy.testing import assert_array_equal
 import lorasolve as ls
 from lorasolve.studies import Store
 from lorasolve.studies._digest import digest
-from lorasolve.studies._work import Chunk, Describe, Worker
+from lorasolve.studies._solves import Describe, Solver
+from lorasolve.studies._work import Chunk
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -74,7 +76,7 @@ def test_the_bits_do_not_depend_on_order_and_company(whole, tmp_path):
     _, runs = whole
     study = mixed()
     Store(tmp_path / "runs", create=True)
-    worker = Worker(study, tmp_path / "runs", threads=1)
+    worker = Solver(study, tmp_path / "runs", threads=1)
     for index in reversed(range(len(study))):
         worker(Chunk(f"alone-{index}", np.array([index]), 60.0))
     assert study.runs(tmp_path / "runs").digest() == runs.digest()
@@ -169,6 +171,9 @@ def test_a_digest_sees_data_settings_and_code_and_nothing_else():
         exec(f"def f(X):\n    return X ** {power}", scope := {"__name__": "__main__"})
         make[power] = digest(scope["f"])
     assert make[2] != make[3]
+    # What each function is given counts, wherever in memory the list of it is put.
+    given = [[functools.partial(np.add, first), functools.partial(np.add, last)] for first, last in ((1, 2), (1, 3))]
+    assert digest(given[0]) != digest(given[1])
     assert digest([1, 2.0]) == digest((1, 2)) != digest([1, 2.5])
     assert digest(Shifted(1.0)) == digest(Shifted(1.0)) != digest(Shifted(2.0))
     holder = Shifted()

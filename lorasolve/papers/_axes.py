@@ -1,0 +1,94 @@
+"""Axes that are chosen on the command line: read as what the experiment declares, and whether claims can be judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .._registry import suggest
+from .._validate import as_number
+from .base import Axes, Experiment, PaperClaims
+
+
+def options(experiment: Experiment) -> dict[str, list[str]]:
+    """Return the names of options, and the axes that each sets: of a paper's claims those of all parts."""
+    found: dict[str, list[str]] = {}
+    for axis in experiment.axes(quick=False):
+        found.setdefault(axis.rpartition(".")[2], []).append(axis)
+    return found
+
+
+def chosen(experiment: Experiment, quick: bool, given: Mapping[str, Sequence[str]]) -> Axes:
+    """Return the axes of an experiment with those that are given as texts, by the names of options.
+
+    Raises
+    ------
+    ValueError
+        For names that are no axes, values of another kind than the experiment's own or that it does not know, several
+        where all cells share one, and fewer than the claims of a paper need.
+    """
+    known = options(experiment)
+    axes = experiment.axes(quick)
+    for name, texts in given.items():
+        if name not in known:
+            near = suggest(name, list(known)) if known else " It has none."
+            raise ValueError(f"{option(name)}: is no axis of {experiment.name}.{near}")
+        for axis in known[name]:
+            axes[axis] = _values(name, texts, experiment.axes(False)[axis])
+            if isinstance(experiment, PaperClaims) and not _covered(experiment, axis, axes[axis]):
+                raise ValueError(
+                    f"{option(name)}: the claims of {experiment.name} need {_least(experiment.axes(True)[axis])}, "
+                    f"got {' '.join(texts)}"
+                )
+    return axes
+
+
+def option(name: str) -> str:
+    """Return an axis as an option of the command line."""
+    return "--" + name.replace("_", "-")
+
+
+def judged(experiment: Experiment, axes: Mapping[str, Any]) -> bool:
+    """Whether axes hold what the claims are about: all values of the quick or of the full version, and as many runs."""
+    return all(_covered(experiment, axis, value) for axis, value in axes.items())
+
+
+def _covered(experiment: Experiment, axis: str, value: Any) -> bool:
+    return any(_holds(value, experiment.axes(quick)[axis]) for quick in (True, False))
+
+
+def _holds(value: Any, least: Any) -> bool:
+    if isinstance(least, list):
+        return all(entry in value for entry in least)
+    return bool(value >= least) if isinstance(least, int) else bool(value == least)
+
+
+def _least(own: Any) -> str:
+    return f"{' '.join(map(str, own))} among the values" if isinstance(own, list) else f"at least {own}"
+
+
+def _values(name: str, texts: Sequence[str], own: Any) -> Any:
+    """Return values of the kind that the experiment's own are of."""
+    if not isinstance(own, list):
+        if len(texts) != 1:
+            raise ValueError(f"{option(name)}: expected one value, which all cells share, got {' '.join(texts)}")
+        return _value(name, texts[0], [own])
+    values = [_value(name, text, own) for text in texts]
+    if len(set(values)) < len(values):
+        raise ValueError(f"{option(name)}: holds a value twice: {' '.join(texts)}")
+    return values
+
+
+def _value(name: str, text: str, own: list[Any]) -> Any:
+    kind = type(own[0])
+    if kind is str or kind is bool:
+        listed = {"false": False, "true": True} if kind is bool else {entry: entry for entry in own}
+        if text not in listed:
+            expected = ", ".join(map(repr, listed))
+            raise ValueError(f"{option(name)}: expected one of {expected}, got {text!r}.{suggest(text, list(listed))}")
+        return listed[text]
+    try:
+        return int(text) if kind is int else as_number(float(text), option(name))
+    except ValueError:
+        kinds = "an integer" if kind is int else "a finite number"
+        raise ValueError(f"{option(name)}: expected {kinds}, got {text!r}") from None

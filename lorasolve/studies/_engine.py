@@ -1,0 +1,226 @@
+"""The engine of studies: cells out to the workers of an executor, results into a store, until all are there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .._files import PathLike
+from .._threads import get_threads
+from .._validate import Array, as_integer
+from ..executors import Executor, Pool, registry
+from ._pace import Pace
+from ._work import STOP, Chunk, Report, Work, Worker, lost
+from .store import Store
+
+# What the first runs may take, which show the time of a run and compile the kernels for all workers.
+FIRST_SECONDS = 2.0
+# What a chunk takes: all that is lost with a worker, and the time between two looks at a stop.
+CHUNK_SECONDS = 2.0
+# Chunks on their way for each worker, so that none waits.
+AHEAD = 2
+# A share of everything is committed this often.
+COMMIT_SECONDS = 10.0
+LARGEST_CHUNK = 20_000
+# Shares that may be lost in a row without a run done.
+STRIKES = 5
+
+
+def do(
+    work: Work,
+    path: PathLike,
+    backend: str | Executor = "loky",
+    n_jobs: int | None = None,
+    *,
+    threads: int | None = None,
+    retry_failed: bool = False,
+    progress: bool = False,
+) -> tuple[Store, frozenset[str] | None, bool]:
+    """Do all cells that the store does not hold yet; the settings are those of :meth:`Study.run`.
+
+    Returns
+    -------
+    tuple of Store, frozenset of str or None, and bool
+        The store, its files if it held nothing but these cells, and whether the call was asked to stop.
+    """
+    executor = registry.make(backend, "backend")
+    workers = executor.workers(n_jobs)
+    share = max(1, get_threads() // workers) if threads is None else as_integer(threads, "threads", 1)
+    store = Store(path, create=True)
+    store.tidy()
+    worker = work.worker(store.path, share)
+    # Made before anything runs: objectives may remember what they were asked.
+    start = partial(work.worker, store.path.resolve(), share)
+    pending, fresh = _pending(work, store, worker, retry_failed)
+    store.describe(asked=len(work), axes=work.axes_asked())
+    try:
+        with _stoppable(work.label) as asked:
+            run = _Run(work, store, executor, worker, Pace(work.label, len(work), len(pending), progress))
+            run.do(pending, partial(executor.open, start, workers, share), workers)
+    except _AtOnce:
+        raise KeyboardInterrupt from None
+    return store, store.names() if fresh else None, asked.is_set()
+
+
+def _pending(work: Work, store: Store, worker: Worker, retry_failed: bool) -> tuple[Array, bool]:
+    """Return the cells that the store does not hold, and whether it holds nothing at all."""
+    done = {bytes.fromhex(line.key) for line in store.lines() if line.ok or not retry_failed}
+    if not done and not store.shards():
+        return np.arange(len(work)), True
+    keys = (bytes.fromhex(worker.describe(index).key) for index in range(len(work)))
+    return np.array([index for index, key in enumerate(keys) if key not in done], np.int64), False
+
+
+class _AtOnce(BaseException):
+    """A second Ctrl-C. Solvers would keep what they have at a KeyboardInterrupt, and half a run is no run."""
+
+
+@dataclass
+class _Run:
+    """One call of :func:`do`: chunks out, reports in, lost chunks again."""
+
+    work: Work
+    store: Store
+    executor: Executor
+    worker: Worker
+    pace: Pace
+    waiting: deque[Array] = field(default_factory=deque)
+    # Chunks of which one has ended a worker: done alone, in halves, until the run that does it is found.
+    suspects: deque[Array] = field(default_factory=deque)
+    out: dict[int, Array] = field(default_factory=dict)
+    tasks: int = 0
+    # The suspect that is on its way, if any.
+    alone: int = 0
+    # Shares lost in a row of which not one run was done.
+    strikes: int = 0
+
+    def do(self, pending: Array, open_pool: Callable[[], Pool], workers: int) -> None:
+        """Do the pending cells."""
+        self.pace.begin()
+        pending = self._first(pending)
+        if len(pending) and not STOP.is_set():
+            self.waiting = self._shares(pending, workers) if self.executor.whole_shares else deque([pending])
+            with open_pool() as pool:
+                while self._goes_on():
+                    self._submit(pool, workers)
+                    self._collect(pool)
+        self.pace.end(STOP.is_set())
+
+    def _goes_on(self) -> bool:
+        """Whether there is something to wait for; where it is asked to stop, chunks of seconds and not whole shares."""
+        if STOP.is_set():
+            return bool(self.out) and not self.executor.whole_shares
+        return bool(self.out or self.waiting or self.suspects)
+
+    def _first(self, pending: Array) -> Array:
+        """Do a few cells here, which differ as much as cells do; return the others."""
+        cells = np.intersect1d(self.work.first(), pending)
+        if not len(cells):
+            cells = pending[:1]
+        if not len(cells):
+            return pending
+        report = self.worker(self._chunk(cells, FIRST_SECONDS))
+        self.pace.add(report)
+        started = np.setdiff1d(cells, report.rest)
+        return pending[~np.isin(pending, started)]
+
+    def _shares(self, pending: Array, workers: int) -> deque[Array]:
+        """Return a share for each worker; neighbours are alike, so that each gets of everything."""
+        return deque(pending[k::workers] for k in range(min(workers, len(pending))))
+
+    def _submit(self, pool: Pool, workers: int) -> None:
+        while not STOP.is_set() and self.alone not in self.out:
+            if self.suspects:
+                if self.out:
+                    return
+                cells = self.suspects.popleft()
+                self.alone = self.tasks + 1
+            elif self.waiting and (self.executor.whole_shares or len(self.out) < AHEAD * workers):
+                cells = self._next(workers)
+            else:
+                return
+            self.tasks += 1
+            self.out[self.tasks] = cells
+            seconds = np.inf if self.executor.whole_shares else CHUNK_SECONDS
+            pool.submit(self.tasks, self._chunk(cells, seconds))
+
+    def _next(self, workers: int) -> Array:
+        """Return cells for about the time of a chunk, or a worker's share of the last ones."""
+        cells = self.waiting.popleft()
+        if self.executor.whole_shares:
+            return cells
+        left = len(cells) + sum(map(len, self.waiting))
+        size = int(self.pace.rate_of_a_worker * CHUNK_SECONDS)
+        size = max(1, min(size, -(-left // workers), LARGEST_CHUNK))
+        if len(cells) > size:
+            self.waiting.appendleft(cells[size:])
+        return cells[:size]
+
+    def _chunk(self, cells: Array, seconds: float) -> Chunk:
+        return Chunk(f"{self.worker.shard.name}-{self.tasks}", cells, seconds, COMMIT_SECONDS)
+
+    def _collect(self, pool: Pool) -> None:
+        for outcome in pool.wait(0.5):
+            cells = self.out.pop(outcome.task)
+            if outcome.lost:
+                self._lost(cells, outcome.task == self.alone)
+                continue
+            report: Report = outcome.report
+            self.pace.add(report)
+            if len(report.rest):
+                self.waiting.appendleft(report.rest)
+        self.pace.show(self.store if self.executor.whole_shares else None)
+
+    def _lost(self, cells: Array, alone: bool) -> None:
+        """Do again what a lost worker had not committed; a run that ends every process is an error."""
+        done = {line.key for line in self.store.lines()}
+        described = [self.worker.describe(int(index)) for index in cells]
+        left = [cell for cell in described if cell.key not in done]
+        self.pace.add(Report(len(cells) - len(left), 0, 0.0, np.empty(0, np.int64)))
+        indices = np.array([cell.index for cell in left], np.int64)
+        if self.executor.whole_shares:
+            self.strikes = self.strikes + 1 if len(left) == len(cells) else 0
+            if self.strikes == STRIKES:
+                raise RuntimeError(f"backend: {STRIKES} workers of {self.executor.name!r} ended without doing one run")
+            self.waiting.extend([indices] if len(indices) else [])
+            return
+        if alone and len(cells) == len(left) == 1:
+            entry = lost(left[0])
+            self.worker.shard.commit([entry])
+            self.pace.add(Report(1, 1, 0.0, np.empty(0, np.int64)))
+            return
+        middle = (len(indices) + 1) // 2
+        self.suspects.extend(part for part in (indices[:middle], indices[middle:]) if len(part))
+
+
+@contextmanager
+def _stoppable(label: str) -> Iterator[threading.Event]:
+    """Let Ctrl-C and SIGTERM ask for a stop; a second Ctrl-C ends at once. In the main thread only."""
+    STOP.clear()
+    if threading.current_thread() is not threading.main_thread():
+        yield STOP
+        return
+
+    def ask(number: int, frame: Any) -> None:
+        if STOP.is_set() and number == signal.SIGINT:
+            raise _AtOnce
+        STOP.set()
+        # Not by print, which a signal may have interrupted.
+        with suppress(OSError):
+            os.write(2, f"{label}: what is in progress is finished first; Ctrl-C again ends at once\n".encode())
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield STOP
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

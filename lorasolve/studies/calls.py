@@ -1,0 +1,152 @@
+"""``Calls``: cells of any settings, each done by one function, kept and gone on with like the runs of a study."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._files import PathLike
+from .._text import plain
+from .._validate import Array, as_callable, as_iterable, as_text
+from .._version import __version__
+from ..executors import Executor
+from ._digest import SIZE, code_mark
+from ._engine import do
+from ._work import STOP, Cell, Work, Worker, in_words, summary
+from .runs import Runs
+from .store import SCHEMA_VERSION, Entry, json_text
+
+
+class Kept(NamedTuple):
+    """What a function returns that has numbers to keep beside what it found.
+
+    Attributes
+    ----------
+    found : number, text, list, dict or None
+        What JSON can hold; it has to be the same whenever and wherever the cell is done.
+    vector : ndarray of float64, one axis
+        Kept bit for bit.
+    """
+
+    found: Any
+    vector: Array
+
+
+class Calls(Work):
+    """A function of settings, called for each of several cells, which do not depend on one another.
+
+    Parameters
+    ----------
+    label : str
+        What the cells are of; part of every key.
+    function : callable
+        Takes a cell and returns what JSON can hold, or :class:`Kept`.
+    cells : sequence of dict
+        The settings: what JSON can hold.
+    mark : str, optional
+        What stands for the function in every key; by default a digest of its code, and for one of this package its
+        name.
+
+    Notes
+    -----
+    A cell that fails is a result with its message. Label, mark, cell and the version of the package make the key.
+    """
+
+    def __init__(
+        self, label: str, function: Callable[[dict[str, Any]], Any], cells: Sequence[dict[str, Any]], mark: str = ""
+    ) -> None:
+        self.label = as_text(label, "label")
+        self.function: Callable[[dict[str, Any]], Any] = as_callable(function, "function")
+        self.cells = [plain(cell) for cell in as_iterable(cells, "cells")]
+        if not self.cells:
+            raise ValueError("cells: is empty")
+        self.mark = as_text(mark, "mark") or code_mark(function)
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def __repr__(self) -> str:
+        return f"Calls({self.label!r}, {len(self)} cells)"
+
+    def run(
+        self,
+        store: PathLike,
+        backend: str | Executor = "loky",
+        n_jobs: int | None = None,
+        *,
+        threads: int | None = None,
+        retry_failed: bool = False,
+        progress: bool = False,
+    ) -> Runs:
+        """Do all cells that the store does not hold yet; everything is as in :meth:`Study.run`."""
+        kept, _, interrupted = do(
+            self, store, backend, n_jobs, threads=threads, retry_failed=retry_failed, progress=progress
+        )
+        return Runs(kept, self.keys(), interrupted=interrupted)
+
+    def records(self, runs: Runs) -> list[dict[str, Any] | None]:
+        """Return the record of each cell, in order; None for those that are not done."""
+        known = {record["key"]: record for record in runs}
+        describe = self.describer()
+        return [known.get(describe(index).key) for index in range(len(self))]
+
+    # ------------------------------------------------------------------ for the workers
+    def describer(self) -> Callable[[int], Cell]:
+        """Return the function that says what a cell is."""
+        study = {"lorasolve": __version__, "schema": SCHEMA_VERSION}
+        shared = f'"calls":{json_text(self.label)},"function":{json_text(self.mark)},"study":{json_text(study)}'
+
+        def describe(index: int) -> Cell:
+            run = f'{{"cell":{json_text(self.cells[index])},{shared}}}'
+            return Cell(index, hashlib.blake2b(run.encode(), digest_size=SIZE).hexdigest(), run)
+
+        return describe
+
+    def worker(self, store: PathLike, threads: int) -> Worker:
+        """Return what does the cells, in the process that asks."""
+        return _Caller(self, store, threads)
+
+    def axes_asked(self) -> dict[str, int]:
+        """Return the number of cells."""
+        return {self.label: len(self)}
+
+
+class _Caller(Worker):
+    """Calls the function, cell by cell."""
+
+    def __init__(self, calls: Calls, store: PathLike, threads: int) -> None:
+        super().__init__(calls.describer(), store, threads)
+        self.calls = calls
+
+    def _block(self, indices: Array, seconds: float, done: frozenset[str]) -> tuple[list[Entry], Array]:
+        began = time.perf_counter()
+        entries: list[Entry] = []
+        left = [index for index in indices.tolist() if self.describe(index).key not in done]
+        try:
+            while left and not (entries and (STOP.is_set() or time.perf_counter() - began > seconds)):
+                entries.append(self._call(left[0]))
+                del left[0]
+        except BaseException:
+            # Ended at once, in a cell that may be one of minutes: those before it are done.
+            self.shard.commit(entries)
+            raise
+        return entries, np.array(left, np.int64)
+
+    def _call(self, index: int) -> Entry:
+        began = time.perf_counter()
+        cell = self.describe(index)
+        result: dict[str, Any] = {"status": "done"}
+        vector = None
+        try:
+            found = self.calls.function(dict(self.calls.cells[index]))
+            if isinstance(found, Kept):
+                found, vector = found
+            result["found"] = summary(found)
+        except Exception as error:
+            result = {"error": in_words(error)}
+        facts = {"seconds": time.perf_counter() - began, "threads": self.threads}
+        return Entry(cell.key, cell.run, "error" not in result, result, facts, vector)
