@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 
+from .._files import PathLike
 from .._known import Known
 from .._validate import Array, as_flag, as_instance, as_integer, as_iterable, as_number, require
 from ..certificates import Certificate, certify
 from ..convex import ConvexResult, solve_convex
-from ..engine import solve
+from ..executors import Executor
 from ..inits import Init
 from ..linear_map import factor_singular_values, numerical_rank
 from ..method import Method
@@ -24,11 +24,13 @@ from ..optimizers import Optimizer
 from ..problem import Problem
 from ..result import Result
 from ..status import Status
+from ..studies._solves import method_text
 from ..tables import Column, Record, Tabular
+from ._kept import Cells, Work, folder_of
 from .showcase import all_methods
 from .table import columns_of, sentence, table
 from .targets import Optima, target_of, value_at_zero
-from .tuning import Chosen, choose_step
+from .tuning import Chosen
 
 
 @dataclass(frozen=True)
@@ -212,6 +214,9 @@ def compare(
     stop: StoppingRule | None = None,
     tol: float = 1e-6,
     held_out: Objective | None = None,
+    store: PathLike | None = None,
+    backend: str | Executor = "serial",
+    n_jobs: int | None = None,
     progress: bool = False,
 ) -> Comparison:
     """Run several methods from the same starts and hold each against the optimum of what it minimises.
@@ -240,6 +245,13 @@ def compare(
     held_out : Objective, optional
         The loss on held-out data: its metrics are shown, and steps of methods that do not minimise ``L`` are chosen
         by it. Without it the metrics are those of the training data.
+    store : path, optional
+        A folder that keeps every finished run and chosen step, as that of a :class:`lorasolve.Study`: the same call
+        goes on where it stopped. By default nothing is kept.
+    backend : {"serial", "loky", "dask", "slurm"} or Executor
+        Who does the runs, each of a method from a start; step sizes are chosen method by method.
+    n_jobs : int, optional
+        Number of workers; by default one a core.
     progress : bool
         Show a progress line on stderr.
 
@@ -251,6 +263,12 @@ def compare(
     ------
     ValueError, TypeError
         For an empty list, unknown names and combinations that make no sense, before anything is run.
+    RuntimeError
+        If a run fails; with a ``store`` the others are kept.
+
+    Notes
+    -----
+    Ctrl-C and SIGTERM end it once the run in progress is finished, a second Ctrl-C at once.
     """
     as_instance(problem, "problem", Problem)
     problem.require_one_matrix("compare")
@@ -267,30 +285,25 @@ def compare(
     if budget is not None:
         budget = as_integer(budget, "budget", 2)
         rule = replace(rule, max_calls=budget)
-    run = partial(solve, problem, init=init, stop=rule, progress=progress)
     optima = Optima(problem)
     runs: list[list[Result]] = []
     rows: list[Row] = []
-    interrupted = False
     try:
         if reference is None and has_convex_counterpart(problem):
             reference = solve_convex(problem, progress=progress)
-            interrupted = reference.interrupted
+        interrupted = reference is not None and reference.interrupted
         if reference is not None:
             optima.learn(target_of(Method(), problem), reference.fun)
-        for method in [] if interrupted else chosen:
-            first = partial(run, seed=numbers[0])
-            tuned = (
-                choose_step(method, problem, first, np.random.default_rng(numbers[0]), held_out)
-                if tune
-                else Chosen(method, method, None, "", 0)
-            )
-            ended = [run(tuned.method, seed=seed) for seed in numbers]
-            rows.append(_row(problem, tuned, ended, optima, tol, held_out))
-            runs.append(ended)
-            if any(result.status is Status.INTERRUPTED for result in ended):
-                interrupted = True
-                break
+        if not interrupted:
+            cells = Cells(problem, init, rule, held_out, {method_text(method): method for method in chosen})
+            with folder_of(store) as folder:
+                workers = {"backend": backend, "n_jobs": n_jobs, "progress": progress}
+                work = Work(cells, folder, cells.mark() if store is not None else "nothing is kept", workers)
+                ended = work.ends([method_text(method) for method in chosen], numbers, tune)
+            for tuned, results in ended:
+                rows.append(_row(problem, tuned, results, optima, tol, held_out))
+                runs.append(results)
+            interrupted = work.interrupted
     except KeyboardInterrupt:
         interrupted = True
     if isinstance(methods, str) and methods == EVERYTHING:

@@ -186,7 +186,7 @@ class Describe:
         self._inits: dict[Any, Any] = {}
         self._objectives: dict[str, Any] = {}
         self._fixed = json_text(study.fixed())
-        self._stop = json_text({entry.name: getattr(study.stop, entry.name) for entry in fields(StoppingRule)})
+        self._stop = rule_text(study.stop)
 
     def __call__(self, index: int) -> RunCell:
         """Return the description of cell ``index``, its key and its seed."""
@@ -244,26 +244,43 @@ class Describe:
                 self._problems.clear()
             # Equal data are one object, so that its runs share blocks.
             problem = problem.replace(objective=self._objectives.setdefault(mark, problem.objective))
-        facts = {
-            "objective": type(loss).__name__,
-            "digest": mark,
-            "shapes": [list(shape) for shape in problem.shapes],
-            "ranks": list(problem.ranks),
-            "lam": float(problem.lam),
-            "adapter": component_text(problem.adapter) + _code((problem.adapter,)),
-        }
-        return problem, json_text(facts)
+        return problem, json_text(problem_facts(problem, mark))
 
     def _method(self, positions: tuple[int, ...]) -> tuple[Method, str]:
         method = Method.of(self.study.method_of(self.study.axes.values(positions)))
-        parts = (method.optimizer, *method.schedules, method.adapter, method.init)
-        return method, json_text(str(method) + _code(parts))
+        return method, json_text(method_text(method))
 
     def _init(self, positions: tuple[int, ...]) -> tuple[Any, str]:
         init = self.study.init_of(self.study.axes.values(positions))
-        if init is None or isinstance(init, str):
-            return init, json_text(init)
-        return init, json_text(f"{type(init).__name__} {digest(init)}")
+        return init, init_text(init)
+
+
+def problem_facts(problem: Problem, mark: str) -> dict[str, Any]:
+    """Return what a problem is, ``mark`` being the digest of its loss."""
+    loss: Any = problem.loss if problem.several else problem.objective
+    return {
+        "objective": type(getattr(loss, "user", loss)).__name__,
+        "digest": mark,
+        "shapes": [list(shape) for shape in problem.shapes],
+        "ranks": list(problem.ranks),
+        "lam": float(problem.lam),
+        "adapter": component_text(problem.adapter) + _code((problem.adapter,)),
+    }
+
+
+def method_text(method: Method) -> str:
+    """Return what a method is: its text, with a digest of the components that are not of this package."""
+    return str(method) + _code((method.optimizer, *method.schedules, method.adapter, method.init))
+
+
+def init_text(init: Any) -> str:
+    """Return what is given as a start, as JSON."""
+    return json_text(init if init is None or isinstance(init, str) else f"{type(init).__name__} {digest(init)}")
+
+
+def rule_text(stop: StoppingRule) -> str:
+    """Return a stopping rule as JSON."""
+    return json_text({entry.name: getattr(stop, entry.name) for entry in fields(StoppingRule)})
 
 
 def _code(parts: tuple[Any, ...]) -> str:

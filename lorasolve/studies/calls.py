@@ -18,7 +18,7 @@ from ._digest import SIZE, code_mark
 from ._engine import do
 from ._work import STOP, Cell, Work, Worker, in_words, summary
 from .runs import Runs
-from .store import SCHEMA_VERSION, Entry, json_text
+from .store import SCHEMA_VERSION, Entry, Store, json_text
 
 
 class Kept(NamedTuple):
@@ -87,6 +87,10 @@ class Calls(Work):
             self, store, backend, n_jobs, threads=threads, retry_failed=retry_failed, progress=progress
         )
         return Runs(kept, self.keys(), interrupted=interrupted)
+
+    def runs(self, store: PathLike) -> Runs:
+        """Return what a store holds of these cells; nothing is done."""
+        return Runs(Store(store), self.keys())
 
     def records(self, runs: Runs) -> list[dict[str, Any] | None]:
         """Return the record of each cell, in order; None for those that are not done."""

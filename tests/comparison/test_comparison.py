@@ -128,9 +128,7 @@ def test_interrupted_comparison_keeps_what_it_has(denoising) -> None:
 
     table = ls.compare(problem, ["lbfgs", Interrupted(), "adam"])
     assert table.interrupted
-    assert [row.method for row in table.rows] == ["lbfgs", "gd"]
-    assert [row.status for row in table.rows] == ["converged", "interrupted"]
-    assert table.results[1].nit == 3
+    assert [(row.method, row.status) for row in table.rows] == [("lbfgs", "converged")]
 
 
 @pytest.mark.parametrize(
