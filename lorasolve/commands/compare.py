@@ -9,6 +9,7 @@ from typing import Any
 from .._files import PathLike, Write, write_together
 from .._validate import as_integer
 from ..comparison import Comparison, compare
+from ..executors import registry as executors
 from ..io import envelope, json_writer
 from ..method import GRAMMAR
 from ..plotting import comparison_figure, figure_writer
@@ -61,6 +62,12 @@ class CompareCommand(Command):
         parser.add_argument("--budget", type=int, metavar="N", help="most oracle calls of a run (default: no limit)")
         parser.add_argument("--seeds", type=int, metavar="N", help="number of starts, from --seed on (default 1)")
         parser.add_argument("--tune", action="store_true", help="choose step sizes by one rule, on the first start")
+        group = parser.add_argument_group("workers")
+        group.add_argument(
+            "--store", metavar="DIR", help="keep finished runs and chosen steps there; the same command goes on"
+        )
+        group.add_argument("--backend", default="serial", metavar="SPEC", help=", ".join(executors.classes()))
+        group.add_argument("--jobs", type=int, metavar="N", help="number of workers (default: one a core)")
         add_output_arguments(parser, "names the report: NAME.json and NAME.png (default: report)", out="report")
 
     def run(self, args: argparse.Namespace) -> int:
@@ -81,6 +88,9 @@ class CompareCommand(Command):
             args.tune or everything,
             stop=stop,
             held_out=task.test,
+            store=args.store,
+            backend=args.backend,
+            n_jobs=args.jobs,
             progress=not args.quiet,
         )
         run = uuid.uuid4().hex

@@ -23,7 +23,7 @@ from ..objectives.base import Objective
 from ..problem import Problem
 from ..result import Result, Trace
 from ..status import Status
-from ..studies import Calls, Kept
+from ..studies import Calls, CellError, Kept
 from ..studies._digest import digest
 from ..studies._solves import init_text, problem_facts, rule_text
 from ..studies.store import json_text
@@ -112,7 +112,7 @@ class Work:
 
         Raises
         ------
-        RuntimeError
+        CellError
             If a run fails.
         """
         if tune:
@@ -139,7 +139,8 @@ class Work:
         found: list[Kept | None] = []
         for cell, line in zip(cells, calls.records(runs)):
             if line is not None and "error" in line["result"]:
-                raise RuntimeError(f"{cell['method']}, seed {cell['seed']}: {line['result']['error']}")
+                method = self._cells.methods[cell["method"]]
+                raise CellError(f"{method}, seed {cell['seed']}: {line['result']['error']}")
             if line is None:
                 found.append(None)
             else:

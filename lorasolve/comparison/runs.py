@@ -263,7 +263,7 @@ def compare(
     ------
     ValueError, TypeError
         For an empty list, unknown names and combinations that make no sense, before anything is run.
-    RuntimeError
+    CellError
         If a run fails; with a ``store`` the others are kept.
 
     Notes

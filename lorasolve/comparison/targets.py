@@ -10,6 +10,7 @@ from ..convex import solve_convex
 from ..engine import solve
 from ..method import Method
 from ..monitor import StoppingRule
+from ..objectives.base import Objective
 from ..problem import Problem, full_fine_tuning
 
 
@@ -56,6 +57,10 @@ def target_of(method: Method, problem: Problem) -> Target:
     return Target(f"f over rank <= {own.rank}", rank=own.rank)
 
 
+# A share of the decrease from the frozen weight that counts as nothing.
+_NEXT_TO = 1e-12
+
+
 @dataclass
 class Optima:
     """The least values of the targets on one problem, each computed once."""
@@ -82,8 +87,21 @@ class Optima:
             return None
         if target.weight > 0.0:
             return solve_convex(Problem(objective, min(objective.shape), target.weight)).fun
-        whole, start = full_fine_tuning(objective)
-        return solve(whole, "lbfgs", start, stop=StoppingRule(max_iter=5000, grad_tol=1e-10)).fun
+        return _least_value(objective)
+
+
+def _least_value(objective: Objective) -> float:
+    """Return ``min f``: as far as L-BFGS can lower it, or the loss's own bound where that comes next to it.
+
+    On separable data a loss falls towards its bound for ever, and where a run stops says nothing about its infimum.
+    """
+    whole, start = full_fine_tuning(objective)
+    found = solve(whole, "lbfgs", start, stop=StoppingRule(max_iter=5000, grad_tol=0.0)).fun
+    bound = objective.facts.lower_bound
+    if bound is None:
+        return found
+    at_zero = float(objective.value_and_grad(np.zeros(objective.shape, objective.dtype))[0])
+    return bound if found - bound <= _NEXT_TO * (at_zero - bound) else found
 
 
 def value_at_zero(problem: Problem) -> float:

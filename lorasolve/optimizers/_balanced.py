@@ -50,7 +50,7 @@ class BalancedDescent(DampedDescent):
     def start(self, problem: Problem, theta: Array, rng: np.random.Generator) -> BalancedState:
         """Return the state whose damping is still to be derived."""
         A, B, _ = problem.split(theta)
-        return BalancedState(theta.copy(), theta.copy(), is_balanced=_is_balanced(A, B))
+        return BalancedState(theta.copy(), theta.copy(), is_balanced=is_balanced(A, B))
 
     def smallest(self, A: Array, B: Array) -> float:
         """Return the smallest singular value of ``A B^T``, which is that of both Gram matrices when balanced."""
@@ -93,7 +93,7 @@ class BalancedDescent(DampedDescent):
         trial_A[:], trial_B[:] = self.follow(A, B, dA, dB)
 
 
-def _is_balanced(A: Array, B: Array) -> bool:
+def is_balanced(A: Array, B: Array) -> bool:
     """Whether ``A^T A`` and ``B^T B`` are the same diagonal matrix up to rounding."""
     gram = A.T @ A
     tolerance = 100.0 * np.finfo(A.dtype).eps * float(np.trace(gram))

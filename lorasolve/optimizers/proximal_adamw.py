@@ -42,9 +42,12 @@ class ProximalAdamW(AdamW):
 
     @classmethod
     def showcase(cls, problem: Problem) -> str | None:
-        """Return unit columns with the problem's decay as gate penalty, as proximal gradient descent is shown."""
+        """Return unit columns with the problem's decay as gate penalty, as proximal gradient descent is shown.
+
+        Gates start at zero, where a run that closes them would end at once: the schedule ``revive`` opens them.
+        """
         settings = f"gate_penalty={problem.lam!r},variant=unit_columns".replace("e+", "e")
-        return f"{cls.name}+cosine@sora:{settings}~gaussian/lam=0"
+        return f"{cls.name}+revive+cosine@sora:{settings}~gaussian/lam=0"
 
     def residual(self, problem: Problem, theta: Array) -> float:
         """Return how far ``theta`` is from the stationary points of ``L``."""

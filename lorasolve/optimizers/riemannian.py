@@ -33,8 +33,8 @@ class Riemannian(BalancedDescent):
 
     Notes
     -----
-    Source: B. Vandereycken, SIAM J. Optim. 23 (2013), whose retraction this is. Riemannion (V. Bogachev et al.,
-    arXiv:2507.12142, of which the abstract was at hand) adds an orthogonalised momentum to it; here is the plain step.
+    Source: B. Vandereycken, SIAM J. Optim. 23 (2013), whose retraction this is. With an orthogonalised
+    momentum: :class:`~lorasolve.optimizers.Riemannion`.
     """
 
     damping: float | None = None

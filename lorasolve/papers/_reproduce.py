@@ -13,16 +13,12 @@ from .._files import PathLike, Write, write_together
 from ..executors import Executor
 from ..io import envelope, json_writer
 from ..plotting import figure_writer
-from ..studies import Calls
+from ..studies import Calls, CellError
 from ._axes import chosen, judged, option
 from .base import Claim, Experiment, Record
 
 # Of cells that failed, as many are named.
 _SHOWN = 3
-
-
-class CellsFailed(ValueError):
-    """Raised where cells of an experiment end with an error; the others are kept."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +112,9 @@ def reproduce(
     Raises
     ------
     ValueError, TypeError
-        For axes that the experiment does not have, and where a cell fails: the others are kept.
+        For axes that the experiment does not have.
+    CellError
+        If a cell fails; the others are kept.
     KeyboardInterrupt
         If it was asked to stop; finished cells are kept, the same call goes on.
     """
@@ -162,7 +160,7 @@ def _records(experiment: Experiment, calls: Calls, found: list[dict[str, Any] | 
             records.append(cell | result["found"] | {"seconds": line["made"]["seconds"]})
     if failed:
         more = f"; and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
-        raise CellsFailed(
+        raise CellError(
             f"{experiment.name}: {len(failed)} of {len(calls)} cells failed: {'; '.join(failed[:_SHOWN])}{more}"
         )
     return records

@@ -1,6 +1,6 @@
 """Studies: grids of runs that survive whatever happens to the processes that do them, and paths over ``lam``."""
 
-from .calls import Calls, Kept
+from .calls import Calls, CellError, Kept
 from .lam_path import Path, path
 from .rank_choice import RankChoice, recommend_rank
 from .runs import Runs
@@ -10,6 +10,7 @@ from .validation import Validation, cross_validate
 
 __all__ = [
     "Calls",
+    "CellError",
     "Damage",
     "Kept",
     "Path",

@@ -113,7 +113,7 @@ class _Run:
                 while self._goes_on():
                     self._submit(pool, workers)
                     self._collect(pool)
-        self.pace.end(STOP.is_set())
+        self.pace.end(STOP.is_set(), self.work.tells_end)
 
     def _goes_on(self) -> bool:
         """Whether there is something to wait for; where it is asked to stop, chunks of seconds and not whole shares."""

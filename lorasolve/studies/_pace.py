@@ -79,8 +79,8 @@ class Pace:
         failed = f", {self.failed} failed" if self.failed else ""
         return f"{self._there} of {self.total} runs{failed}, {rate:.3g} a second, {duration(left)} left"
 
-    def end(self, stopped: bool) -> None:
-        """Say how it ended."""
+    def end(self, stopped: bool, told: bool) -> None:
+        """Say how it ended: where it was stopped, and where the end is to be ``told``."""
         self._line.close()
         if stopped:
             print(
@@ -89,7 +89,7 @@ class Pace:
                 file=sys.stderr,
                 flush=True,
             )
-        elif self._enabled:
+        elif self._enabled and told:
             seconds = time.perf_counter() - self._began
             failed = f", {self.failed} of them failed" if self.failed else ""
             print(

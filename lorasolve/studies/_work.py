@@ -63,9 +63,12 @@ class Work:
     ----------
     label : str
         What it is called where its progress is shown.
+    tells_end : bool
+        Whether the end is worth a line, as nothing else says what was done.
     """
 
     label = "study"
+    tells_end = False
 
     def __len__(self) -> int:
         """Return the number of cells."""

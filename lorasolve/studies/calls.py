@@ -21,6 +21,10 @@ from .runs import Runs
 from .store import SCHEMA_VERSION, Entry, Store, json_text
 
 
+class CellError(ValueError):
+    """Raised by what cannot do without a cell that failed; the message says why, and the others are kept."""
+
+
 class Kept(NamedTuple):
     """What a function returns that has numbers to keep beside what it found.
 

@@ -74,6 +74,8 @@ class Study(Work):
     do not depend on the order of runs or on where they are done, and all methods start at the same points.
     """
 
+    tells_end = True
+
     def __init__(
         self,
         problem: Problem | Callable[..., Problem],

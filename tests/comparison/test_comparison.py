@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
+from lorasolve.comparison import all_methods
 from lorasolve.io import to_json
 from lorasolve.objectives import Denoising, TwoLayer
+from lorasolve.studies import CellError
 
 LAM, RANK = 0.5, 4
 
@@ -129,6 +131,103 @@ def test_interrupted_comparison_keeps_what_it_has(denoising) -> None:
     table = ls.compare(problem, ["lbfgs", Interrupted(), "adam"])
     assert table.interrupted
     assert [(row.method, row.status) for row in table.rows] == [("lbfgs", "converged")]
+
+
+def plain_document(table):
+    """Everything but times."""
+    document = json.loads(to_json(table.to_dict()))
+    for row in document["rows"]:
+        row["trace"].pop("seconds")
+        for name in ("seconds", "compile_seconds"):
+            row.pop(name)
+    document["reference"] = document["reference"]["fun"]
+    return document
+
+
+def test_what_is_kept_is_what_solve_gives(denoising) -> None:
+    """Results come back from the store bit for bit, those of all methods there are, and of float32."""
+    problem, _, _ = denoising
+    single = ls.Problem(Denoising(problem.objective.M.astype(np.float32)), RANK, LAM)
+    stop = ls.StoppingRule(max_iter=60)
+    every = all_methods(problem)
+    assert len(every) > 30
+    for own, methods in ((problem, [*every, "gd:step_size=1e3"]), (single, ["gd", "adam"])):
+        table = ls.compare(own, methods, seeds=[3], stop=stop)
+        for method, (end,) in zip(methods, table.runs):
+            alone = ls.solve(own, method, seed=3, stop=stop)
+            for name in ("A", "B", "theta", "merged", "X"):
+                np.testing.assert_equal(getattr(end, name), getattr(alone, name), strict=True)
+            for name in ("fun", "grad_norm", "nit", "nfev", "status", "message", "seed", "started_from", "method"):
+                np.testing.assert_equal(getattr(end, name), getattr(alone, name))
+            for name in ("iteration", "value", "grad_norm", "step"):
+                np.testing.assert_equal(end.trace.to_dict()[name], alone.trace.to_dict()[name])
+            last, other = end.problem, alone.problem
+            assert (last.adapter, last.lam, last.rank, last.dtype) == (
+                other.adapter,
+                other.lam,
+                other.rank,
+                other.dtype,
+            )
+
+
+def test_a_store_goes_on_and_does_nothing_twice(denoising, tmp_path, monkeypatch) -> None:
+    problem, _, _ = denoising
+    ran = []
+
+    def counted(*given, **options):
+        ran.append(1)
+        return ls.solve(*given, **options)
+
+    monkeypatch.setattr("lorasolve.comparison._kept.solve", counted)
+
+    def run(methods, seeds, **options):
+        return ls.compare(problem, methods, seeds, 40, tune=True, store=tmp_path / "runs", **options)
+
+    first = run(["gd"], 2)
+    done = len(ran)
+    assert done > 4
+    more = run(["gd", "als"], 3)
+    assert len(ran) == done + 1 + 3
+    assert more.rows[0].search_calls == first.rows[0].search_calls > 0
+    assert plain_document(run(["gd", "als"], 3)) == plain_document(more) and len(ran) == done + 4
+    # Another problem, start, rule or way to judge is another run.
+    for other, options in (
+        (problem.replace(lam=0.4), {}),
+        (problem, {"init": "spectral"}),
+        (problem, {"stop": ls.StoppingRule(max_iter=7)}),
+    ):
+        before = len(ran)
+        ls.compare(other, ["als"], 1, 40, tune=True, store=tmp_path / "runs", **options)
+        assert len(ran) == before + 1
+
+
+def test_workers_find_what_one_process_finds(denoising) -> None:
+    problem, _, _ = denoising
+    one, two = (
+        ls.compare(problem, ["gd", "adam"], 2, 40, tune=True, backend=backend, n_jobs=jobs)
+        for backend, jobs in (("serial", 1), ("loky", 2))
+    )
+    assert plain_document(one) == plain_document(two)
+
+
+def test_a_run_that_fails_is_named_and_the_others_are_kept(denoising, tmp_path) -> None:
+    problem, _, _ = denoising
+
+    class Broken(ls.optimizers.GD):
+        """Gradient descent with a fault."""
+
+        def update(self, problem, state, value, grad):
+            raise ZeroDivisionError("a fault")
+
+        def kernel_data(self, problem):
+            return None
+
+    with pytest.raises(CellError, match="gd, seed 0: ZeroDivisionError: a fault"):
+        ls.compare(problem, ["lbfgs", Broken()], store=tmp_path / "runs")
+    assert [record["result"].get("error") for record in ls.Runs.read(tmp_path / "runs")] == [
+        None,
+        "ZeroDivisionError: a fault",
+    ]
 
 
 @pytest.mark.parametrize(

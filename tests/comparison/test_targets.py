@@ -10,6 +10,7 @@ from lorasolve import Method
 from lorasolve.adapters import DoRA, LoRA, SoftmaxGates, SoRA
 from lorasolve.adapters import registry as adapter_registry
 from lorasolve.comparison import all_methods, target_of
+from lorasolve.comparison.targets import Optima, Target
 from lorasolve.comparison.tuning import choose_step
 from lorasolve.objectives import LinearFineTuning
 from lorasolve.optimizers import AdamW
@@ -80,9 +81,11 @@ def test_the_penalty_is_never_below_its_nuclear_weight_and_attains_it_where_it_s
 
     assert min(excess(rng.standard_normal(p.size)) for _ in range(200)) >= -1e-9
     if adapter.has_nuclear_penalty:
-        U, s, V = np.linalg.qr(rng.standard_normal((7, 3)))[0], np.array([3.0, 2.0, 0.5]), np.linalg.qr(
-            rng.standard_normal((6, 3))
-        )[0]
+        U, s, V = (
+            np.linalg.qr(rng.standard_normal((7, 3)))[0],
+            np.array([3.0, 2.0, 0.5]),
+            np.linalg.qr(rng.standard_normal((6, 3)))[0],
+        )
         gates = adapter.n_extra(p.shape, 3) > 0
         root = np.ones(3) if gates else np.sqrt(s)
         theta = p.join(U * root, V * root, s if gates else None)
@@ -188,3 +191,14 @@ def test_command_writes_table_and_figure(tmp_path, capsys):
     assert "rac_chain" in capsys.readouterr().out
     assert (tmp_path / "all.json").stat().st_size > 1000
     assert (tmp_path / "all.png").stat().st_size > 10_000
+
+
+def test_what_separable_data_are_judged_against_is_the_infimum_and_not_where_a_run_stopped():
+    """Scaling a separating weight up lowers the loss for ever; with a mislabelled twin it has a minimum above 0."""
+    Z = np.array([[1.0, -1.0, 0.2], [0.0, 0.3, -1.0]])
+    separable = ls.objectives.Softmax(np.zeros((3, 2)), Z, np.array([0, 1, 2]))
+    twins = ls.objectives.Softmax(np.zeros((3, 2)), np.repeat(Z, 2, axis=1), np.array([0, 1, 1, 1, 2, 2]))
+    least = [Optima(ls.Problem(f, 2, 0.1)).of(Target("f", 0.0)) for f in (separable, twins)]
+    assert least[0] == 0.0
+    # Of the twins' pair one half of the labels is wrong whatever the weight; the other pairs can be right.
+    assert least[1] == pytest.approx(2 * np.log(2.0) / 6, rel=1e-8)

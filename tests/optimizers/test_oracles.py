@@ -263,6 +263,64 @@ def test_the_riemannian_step_is_a_projection_and_a_truncated_svd(steps, shape, l
     assert_allclose(S * B @ A, X, atol=1e-10)
 
 
+def spectral_manifold_descent(network, X, steps, lr, momentum, nesterov, lam):
+    """Dense: ``M <- momentum P(M) + P(G)``, ``X <- [X - lr P(polar(M))]_r``; ``P`` the tangent projection at ``X``."""
+    M = np.zeros_like(X)
+    for _ in range(steps):
+        U, _, Vt = np.linalg.svd(X)
+        P, Q = U[:, :RANK] @ U[:, :RANK].T, Vt[:RANK].T @ Vt[:RANK]
+
+        def project(Z, P=P, Q=Q):
+            return P @ Z + Z @ Q - P @ Z @ Q
+
+        residual = (network.W0 + X) @ network.Z - network.Y
+        G = residual @ network.Z.T / network.Z.shape[1] + lam / S * U[:, :RANK] @ Vt[:RANK]
+        M = momentum * project(M) + project(G)
+        u, s, vt = np.linalg.svd(project(G) + momentum * M if nesterov else M)
+        kept = int(np.sum(s > 1e-12 * s[0]))
+        assert kept <= 2 * RANK
+        u, s, vt = np.linalg.svd(X - lr * project(u[:, :kept] @ vt[:kept]))
+        X = u[:, :RANK] * s[:RANK] @ vt[:RANK]
+    return X
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.2])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("steps", [1, 20])
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.9, True), (0.7, False), (0.0, True)])
+def test_riemannion_is_muon_on_the_manifold(momentum, nesterov, steps, shape, lam):
+    network = Network(*shape, lam)
+    U, s, Vt = np.linalg.svd(network.B @ network.A)
+    U, s, Vt = U[:, :RANK], s[:RANK], Vt[:RANK]
+    optimizer = optimizers.Riemannion(0.05, momentum, nesterov)
+    A, B = run(network, optimizer, steps, (np.sqrt(s)[:, None] * Vt, U * np.sqrt(s)))
+    expected = spectral_manifold_descent(network, S * U * s @ Vt, steps, 0.05, momentum, nesterov, lam)
+    assert_allclose(S * B @ A, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_riemannion_depends_on_the_product_of_the_factors_alone():
+    network = Network(6, 4, 0.2)
+    T = np.array([[2.0, 0.3], [-0.5, 0.4]])
+    ends = [
+        run(network, optimizers.Riemannion(0.05), 21, factors)
+        for factors in ((network.A, network.B), (np.linalg.solve(T, network.A), network.B @ T))
+    ]
+    (A, B), (other_A, other_B) = ends
+    assert_allclose(B @ A, other_B @ other_A, rtol=1e-9)
+
+
+@pytest.mark.parametrize("zero", ["A", "B"])
+def test_from_a_zero_factor_riemannion_begins_with_an_orthogonal_step(zero):
+    network = Network(6, 4, 0.2)
+    setattr(network, zero, np.zeros_like(getattr(network, zero)))
+    A, B = run(network, optimizers.Riemannion(0.05), 1)
+    residual = network.W0 @ network.Z - network.Y
+    G = residual @ network.Z.T / network.Z.shape[1]
+    Q = scipy.linalg.orth(network.B if zero == "A" else network.A.T)
+    expected = Q @ polar(Q.T @ G) if zero == "A" else polar(G @ Q) @ Q.T
+    assert_allclose(S * B @ A, -0.05 * expected, atol=1e-12)
+
+
 def sora_adamw(network, steps, lr, b1, b2, eps, wd, penalty, variant):
     """SoRA: AdamW on ``W0 + s B diag(g) A``, then the gates' threshold; the released map is written as its code."""
     parts = [network.A.copy(), network.B.copy(), np.ones(RANK)]
@@ -340,12 +398,12 @@ def test_alt_lora_has_the_unique_nearest_gradient_and_muon_equal_singular_values
         assert_allclose(np.linalg.svd(step, compute_uv=False), 0.05, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["muon", "lora_rite", "alt_lora", "riemannian"])
+@pytest.mark.parametrize("name", ["muon", "lora_rite", "alt_lora", "riemannian", "riemannion"])
 def test_with_a_decaying_step_they_end_at_the_global_optimum(name):
     network = Network(6, 4, 0.2)
     problem = network.problem()
     best = ls.solve_convex(problem).fun
-    method = ls.Method.parse(name + ("+cosine" if name in ("muon", "lora_rite") else ""))
+    method = ls.Method.parse(name + ("+cosine" if name in ("muon", "lora_rite", "riemannion") else ""))
     end = ls.solve(problem, method, seed=0, stop=ls.StoppingRule(4000, grad_tol=0.0))
     reached = ls.solve(problem, "lbfgs", seed=0).fun
     assert end.fun - reached < 1e-5 * reached
@@ -360,6 +418,7 @@ def test_what_makes_no_sense_is_refused():
         ("lora_rite", ls.Problem(objective, 2, 0.1, "dora"), "X = s A B"),
         ("alt_lora", ls.Problem(objective, 2, 0.1, LoRA(frozen="A")), "frozen"),
         ("riemannian", ls.Problem(objective, 2, 0.1, LoRA(frozen="B")), "frozen"),
+        ("riemannion", ls.Problem(objective, 2, 0.1, LoRA(frozen="A")), "frozen"),
         ("lora_pro_adamw", ls.Problem(objective, 2, 0.1, LoRA(frozen="B")), "frozen"),
     ]
     for name, problem, words in cases:
@@ -374,6 +433,7 @@ def test_what_makes_no_sense_is_refused():
         (optimizers.LoRARITE, {"clip": 0.0}),
         (optimizers.AltLoRA, {"damping": -1.0}),
         (optimizers.Riemannian, {"step_size": 0.0}),
+        (optimizers.Riemannion, {"momentum": 1.0}),
         (optimizers.LoRAProAdamW, {"mode": "none"}),
         (optimizers.LoRAProAdamWFull, {"weight_decay": -1.0}),
     ):
