@@ -1,0 +1,116 @@
+"""Calls: a function over cells gives what it gives alone, whoever does it and however it is stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import lorasolve as ls
+from lorasolve.studies import Calls, Kept, Store
+
+CELLS = [{"n": n, "scale": scale} for n in (1, 2, 3) for scale in (0.5, [1.0, 2.0])]
+
+
+def found(cell):
+    if cell["n"] == 2 and cell["scale"] == 0.5:
+        raise LookupError("no such thing")
+    numbers = np.append(np.random.default_rng(cell["n"]).standard_normal(4), (np.nan, np.inf, -0.0))
+    return Kept({"sum": float(np.sum(cell["scale"])) * cell["n"], "undefined": np.nan}, numbers)
+
+
+@pytest.mark.parametrize("backend", ["serial", "loky"])
+def test_each_cell_has_what_the_function_returns(tmp_path, backend):
+    calls = Calls("sums", found, CELLS)
+    runs = calls.run(tmp_path / "store", backend, n_jobs=2 if backend == "loky" else 1)
+    records = calls.records(runs)
+    assert [record["run"]["cell"] for record in records] == CELLS
+    for cell, record in zip(CELLS, records):
+        if cell == CELLS[2]:
+            assert record["result"] == {"error": "LookupError: no such thing"}
+            continue
+        alone = found(cell)
+        assert record["result"] == {"status": "done", "found": {"sum": alone.found["sum"], "undefined": None}}
+        np.testing.assert_array_equal(runs.store.factors(record).view(np.int64), alone.vector.view(np.int64))
+    again = calls.run(tmp_path / "store", "serial")
+    assert again.digest() == runs.digest() and len(Store(tmp_path / "store").shards()) == len(runs.store.shards())
+
+
+def test_other_cells_labels_and_functions_are_other_keys(tmp_path):
+    def other(cell):
+        return found(cell)
+
+    keys = [Calls(label, function, CELLS).keys() for label in ("a", "b") for function in (found, other)]
+    keys.append(Calls("a", found, [{"n": 4}]).keys())
+    assert len(set().union(*keys)) == sum(map(len, keys)) == 25
+    assert Calls("a", found, CELLS[:2]).keys() < keys[0]
+    assert Calls("a", found, CELLS, mark="x").keys() == Calls("a", other, CELLS, mark="x").keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("a", found, []), "cells: is empty"),
+        ((1, found, CELLS), "label: expected a text"),
+        (("a", "found", CELLS), "function: expected a function"),
+        (("a", found, 3), "cells: expected one value or several"),
+    ],
+)
+def test_bad_input_names_the_argument(arguments, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        Calls(*arguments)
+
+
+def interrupt(times: int) -> None:
+    """Send Ctrl-C to this process from beside, some times."""
+
+    def send():
+        for _ in range(times):
+            time.sleep(0.3)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=send, daemon=True).start()
+
+
+def test_asked_to_stop_it_finishes_the_cell_and_goes_on_with_the_others(tmp_path, capfd):
+    def wait(cell):
+        if cell["k"] == 1:
+            interrupt(1)
+            time.sleep(0.8)
+        return cell["k"]
+
+    calls = Calls("waits", wait, [{"k": k} for k in range(4)])
+    runs = calls.run(tmp_path / "store", "serial")
+    assert runs.interrupted and [line and line["result"]["found"] for line in calls.records(runs)] == [0, 1, None, None]
+    text = capfd.readouterr().err
+    assert "waits: what is in progress is finished first" in text
+    assert "waits: stopped; 2 of 4 runs are finished and saved, the same call goes on" in text
+    assert [line["result"]["found"] for line in calls.records(calls.run(tmp_path / "store", "serial"))] == [0, 1, 2, 3]
+
+
+def test_a_second_interruption_ends_at_once_and_half_a_run_is_not_kept(tmp_path):
+    """A solver keeps what it has at a KeyboardInterrupt; a study must not take that for the run."""
+
+    class Sends(ls.optimizers.GD):
+        """Gradient descent that is interrupted twice in its second iteration."""
+
+        def update(self, problem, state, value, grad):
+            super().update(problem, state, value, grad)
+            if state.accepted_steps == 2:
+                interrupt(2)
+            time.sleep(0.05)
+
+        def kernel_data(self, problem):
+            return None
+
+    problem = ls.Problem(ls.objectives.Denoising(np.random.default_rng(0).standard_normal((5, 4))), 2, 0.1)
+    methods = {"plain": ls.optimizers.GD(), "sends": Sends()}
+    study = ls.Study(problem, {"method": methods}, stop=ls.StoppingRule(max_iter=2000, grad_tol=0.0))
+    with pytest.raises(KeyboardInterrupt):
+        study.run(tmp_path / "store", "serial")
+    ends = [record["result"]["status"] for record in ls.Runs.read(tmp_path / "store")]
+    assert "interrupted" not in ends and len(ends) <= 1
