@@ -222,7 +222,8 @@ def test_a_schedule_scales_the_step_or_is_refused(name):
         method = ls.Method(METHODS[name](), () if schedule is None else schedule)
         ends.append(ls.solve(problem(), method, start(), stop=ls.StoppingRule(max_iter=1)))
     moves = [np.linalg.norm(end.theta - np.concatenate([part.ravel() for part in start()])) for end in ends]
-    if len(moves) == 3 and name not in ("lora_pro", "riemannian", "riemannion"):  # whose first step balances the factors
+    # The first step of these balances the factors.
+    if len(moves) == 3 and name not in ("lora_pro", "riemannian", "riemannion"):
         assert_allclose(moves[1:], [moves[0] / 10, moves[0] / 20], rtol=1e-6)
 
 
