@@ -11,10 +11,11 @@ import numpy as np
 
 from .._files import PathLike
 from .._known import Known
-from .._validate import Array, as_flag, as_instance, as_integer, as_iterable, as_number, require
+from .._validate import Array, as_flag, as_instance, as_integer, as_iterable, as_number, as_path, require
 from ..certificates import Certificate, certify
 from ..convex import ConvexResult, solve_convex
 from ..executors import Executor
+from ..executors import registry as executors
 from ..inits import Init
 from ..linear_map import factor_singular_values, numerical_rank
 from ..method import Method
@@ -278,6 +279,10 @@ def compare(
     tol = as_number(tol, "tol", 0.0)
     as_flag(tune, "tune")
     as_flag(progress, "progress")
+    executor = executors.make(backend, "backend")
+    executor.workers(n_jobs)
+    if store is not None:
+        as_path(store, "store")
     if reference is not None:
         as_instance(reference, "reference", ConvexResult)
     if held_out is not None:
@@ -297,7 +302,7 @@ def compare(
         if not interrupted:
             cells = Cells(problem, init, rule, held_out, {method_text(method): method for method in chosen})
             with folder_of(store) as folder:
-                workers = {"backend": backend, "n_jobs": n_jobs, "progress": progress}
+                workers = {"backend": executor, "n_jobs": n_jobs, "progress": progress}
                 work = Work(cells, folder, cells.mark() if store is not None else "nothing is kept", workers)
                 ended = work.ends([method_text(method) for method in chosen], numbers, tune)
             for tuned, results in ended:

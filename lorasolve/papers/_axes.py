@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._registry import suggest
-from .._validate import as_number
+from .._validate import as_integer, as_number
 from .base import Axes, Experiment, PaperClaims
 
 
@@ -72,7 +72,8 @@ def _values(name: str, texts: Sequence[str], own: Any) -> Any:
     if not isinstance(own, list):
         if len(texts) != 1:
             raise ValueError(f"{option(name)}: expected one value, which all cells share, got {' '.join(texts)}")
-        return _value(name, texts[0], [own])
+        value = _value(name, texts[0], [own])
+        return as_integer(value, option(name), 1) if type(own) is int else value
     values = [_value(name, text, own) for text in texts]
     if len(set(values)) < len(values):
         raise ValueError(f"{option(name)}: holds a value twice: {' '.join(texts)}")
