@@ -189,7 +189,7 @@ def test_axes_are_options_and_claims_are_judged_where_they_hold(tmp_path):
         ({"x": ["1.5"]}, "--x: expected an integer, got '1.5'"),
         ({"x": ["1", "1"]}, "--x: holds a value twice: 1 1"),
         ({"power": ["1", "2"]}, "--power: expected one value, which all cells share, got 1 2"),
-        ({"power": ["0"]}, "--power: expected an integer in [1, "),
+        ({"power": ["0"]}, "--power: expected an integer >= 1, got 0"),
         ({"sign": ["pluss"]}, "--sign: expected one of 'plus', got 'pluss'. Did you mean 'plus'?"),
         ({"x": ["100"]}, "--x 100: no values of these go together in squares"),
     ],
