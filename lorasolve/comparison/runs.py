@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .._interruptions import patience
 from .._known import Known
 from .._validate import Array, as_flag, as_instance, as_integer, as_iterable, as_number, require
 from ..certificates import Certificate, certify
@@ -273,24 +274,25 @@ def compare(
     rows: list[Row] = []
     interrupted = False
     try:
-        if reference is None and has_convex_counterpart(problem):
-            reference = solve_convex(problem, progress=progress)
-            interrupted = reference.interrupted
-        if reference is not None:
-            optima.learn(target_of(Method(), problem), reference.fun)
-        for method in [] if interrupted else chosen:
-            first = partial(run, seed=numbers[0])
-            tuned = (
-                choose_step(method, problem, first, np.random.default_rng(numbers[0]), held_out)
-                if tune
-                else Chosen(method, method, None, "", 0)
-            )
-            ended = [run(tuned.method, seed=seed) for seed in numbers]
-            rows.append(_row(problem, tuned, ended, optima, tol, held_out))
-            runs.append(ended)
-            if any(result.status is Status.INTERRUPTED for result in ended):
-                interrupted = True
-                break
+        with patience():
+            if reference is None and has_convex_counterpart(problem):
+                reference = solve_convex(problem, progress=progress)
+                interrupted = reference.interrupted
+            if reference is not None:
+                optima.learn(target_of(Method(), problem), reference.fun)
+            for method in [] if interrupted else chosen:
+                first = partial(run, seed=numbers[0])
+                tuned = (
+                    choose_step(method, problem, first, np.random.default_rng(numbers[0]), held_out)
+                    if tune
+                    else Chosen(method, method, None, "", 0)
+                )
+                ended = [run(tuned.method, seed=seed) for seed in numbers]
+                rows.append(_row(problem, tuned, ended, optima, tol, held_out))
+                runs.append(ended)
+                if any(result.status is Status.INTERRUPTED for result in ended):
+                    interrupted = True
+                    break
     except KeyboardInterrupt:
         interrupted = True
     if isinstance(methods, str) and methods == EVERYTHING:

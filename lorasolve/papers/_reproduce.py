@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import pathlib
 import signal
-import threading
 import time
 import types
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from .._files import PathLike, Write, write_together
+from .._interruptions import handled, patient
 from .._progress import Progress
 from .._threads import blas_threads, get_threads
 from .._version import __version__
@@ -111,7 +109,7 @@ def _run_cells(experiment: Experiment, path: pathlib.Path, quick: bool, fresh: b
     kept: list[Record] = []
     saved = time.perf_counter()
     try:
-        with _interruptions_end_all():
+        with handled({signal.SIGINT: patient(_interrupt)}):
             for index, cell in enumerate(cells):
                 progress.show(index / len(cells), f"cell {index + 1} of {len(cells)}")
                 key = json.dumps(cell, sort_keys=True)
@@ -137,21 +135,9 @@ class _Interrupted(BaseException):
     """Ctrl-C, where a single run of many is not to be kept."""
 
 
-@contextlib.contextmanager
-def _interruptions_end_all() -> Iterator[None]:
-    """Let Ctrl-C pass through solvers, which would keep what they have and let the next run begin."""
-
-    def interrupt(number: int, frame: types.FrameType | None) -> NoReturn:
-        raise _Interrupted
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _interrupt(number: int, frame: types.FrameType | None) -> NoReturn:
+    """Pass through solvers, which would keep what they have and let the next run begin."""
+    raise _Interrupted
 
 
 def _stem(experiment: Experiment, quick: bool) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from .._files import PathLike
+from .._interruptions import handled, patient
 from .._registry import suggest
 from .._threads import get_threads
 from .._validate import Array, as_integer
@@ -439,21 +440,15 @@ class _Run:
 def _stoppable() -> Iterator[threading.Event]:
     """Let Ctrl-C and SIGTERM ask for a stop; a second Ctrl-C interrupts at once. In the main thread only."""
     STOP.clear()
-    if threading.current_thread() is not threading.main_thread():
-        yield STOP
-        return
+    interrupt = patient(signal.default_int_handler)
 
     def ask(number: int, frame: Any) -> None:
         if STOP.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
+            interrupt(number, frame)
         STOP.set()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handled({signal.SIGINT: ask, signal.SIGTERM: ask}):
         yield STOP
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _measures(given: Any) -> dict[str, Measure]:
