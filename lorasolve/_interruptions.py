@@ -13,7 +13,7 @@ import threading
 import time
 import types
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 _Handler = Callable[[int, types.FrameType | None], Any]
 # Long enough to get on with what must not be interrupted, too short to be noticed.
@@ -33,7 +33,7 @@ def ask_again(number: int) -> None:
 
 
 def patient(handler: _Handler) -> _Handler:
-    """Return a handler that waits until no module is being imported and no kernel compiled."""
+    """Return a handler that asks again until no module is being imported and no kernel compiled."""
 
     def handle(number: int, frame: types.FrameType | None) -> None:
         if _is_inopportune(frame):
@@ -46,8 +46,12 @@ def patient(handler: _Handler) -> _Handler:
 
 def _is_inopportune(frame: types.FrameType | None) -> bool:
     while frame is not None:
-        importing = frame.f_code.co_filename.startswith("<frozen importlib")
-        if importing or str(frame.f_globals.get("__name__")).partition(".")[0] in ("numba", "llvmlite"):
+        module = str(frame.f_globals.get("__name__"))
+        if (
+            frame.f_code.co_filename.startswith("<frozen importlib")
+            or module.startswith("llvmlite.")
+            or (module == "numba.core.dispatcher" and frame.f_code.co_qualname == "Dispatcher.compile")
+        ):
             return True
         frame = frame.f_back
     return False
@@ -80,12 +84,30 @@ def patience() -> Iterator[None]:
         yield
 
 
+class _Interrupted(BaseException):
+    """Ctrl-C, where a single run of many is not to be kept."""
+
+
 @contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM wait until the block has ended."""
+def interruptions_end_all() -> Iterator[None]:
+    """Let Ctrl-C pass through solvers, which would keep what they have and let the next run begin."""
+
+    def interrupt(number: int, frame: types.FrameType | None) -> NoReturn:
+        raise _Interrupted
+
+    try:
+        with handled({signal.SIGINT: patient(interrupt)}):
+            yield
+    except _Interrupted:
+        raise KeyboardInterrupt from None
+
+
+@contextlib.contextmanager
+def undisturbed(*numbers: signal.Signals) -> Iterator[None]:
+    """Let signals, by default Ctrl-C and SIGTERM, wait until the block has ended."""
     waiting: list[int] = []
     try:
-        with handled({number: lambda number, frame: waiting.append(number) for number in _BOTH}):
+        with handled({number: lambda number, frame: waiting.append(number) for number in numbers or _BOTH}):
             yield
     finally:
         for number in waiting:

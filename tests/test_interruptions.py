@@ -82,6 +82,11 @@ def test_an_early_interruption_shows_no_traceback(delay: float) -> None:
     assert interrupted(delay, "prove") == (130, "lorasolve: interrupted\n")
 
 
+def test_ctrl_c_ends_warm(tmp_path: pathlib.Path) -> None:
+    code, errors = interrupted(2.0, "warm", LORASOLVE_CACHE_DIR=str(tmp_path / "cache"))
+    assert (code, errors) == (130, "lorasolve warm: interrupted\n")
+
+
 COMPARE = ["compare", "--objective", "denoising", "d.npz", "--lam", "0.5", "--methods", "lbfgs", "gd"]
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import pathlib
-import signal
 import time
-import types
 import warnings
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from .._files import PathLike, Write, write_together
-from .._interruptions import handled, patient
+from .._interruptions import interruptions_end_all
 from .._progress import Progress
 from .._threads import blas_threads, get_threads
 from .._version import __version__
@@ -109,7 +107,7 @@ def _run_cells(experiment: Experiment, path: pathlib.Path, quick: bool, fresh: b
     kept: list[Record] = []
     saved = time.perf_counter()
     try:
-        with handled({signal.SIGINT: patient(_interrupt)}):
+        with interruptions_end_all():
             for index, cell in enumerate(cells):
                 progress.show(index / len(cells), f"cell {index + 1} of {len(cells)}")
                 key = json.dumps(cell, sort_keys=True)
@@ -124,20 +122,9 @@ def _run_cells(experiment: Experiment, path: pathlib.Path, quick: bool, fresh: b
                 if time.perf_counter() - saved > _SAVE_EVERY:
                     write_json(path, _document(experiment, kept, []))
                     saved = time.perf_counter()
-    except _Interrupted:
-        raise KeyboardInterrupt from None
     finally:
         progress.close()
         write_json(path, _document(experiment, kept, []))
-
-
-class _Interrupted(BaseException):
-    """Ctrl-C, where a single run of many is not to be kept."""
-
-
-def _interrupt(number: int, frame: types.FrameType | None) -> NoReturn:
-    """Pass through solvers, which would keep what they have and let the next run begin."""
-    raise _Interrupted
 
 
 def _stem(experiment: Experiment, quick: bool) -> str:
