@@ -6,10 +6,11 @@ import contextlib
 import errno
 import os
 import pathlib
-import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
+
+from ._interruptions import undisturbed
 
 PathLike = str | os.PathLike[str]
 Write = Callable[[IO[bytes]], Any]
@@ -33,22 +34,9 @@ def write_together(writes: Mapping[PathLike, Write]) -> None:
             write(unseen.file)
             unseen.file.flush()
             ready.append(unseen)
-        with _undisturbed():
+        with undisturbed():  # lest an interruption comes between the files of one run
             for unseen in ready:
                 unseen.put_in_place()
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM wait, so that they do not come between the files of one run."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Unseen:

@@ -1,15 +1,13 @@
 """The command line: ``lorasolve COMMAND ...``. The commands themselves are in ``lorasolve/commands``.
 
-Nothing heavy is imported before :func:`entry` has taken charge of the streams and the signals.
+Little is imported before :func:`entry` has taken charge of the streams and the signals.
 """
 
 from __future__ import annotations
 
-import _thread
 import os
 import signal
 import sys
-import threading
 import types
 import warnings
 from collections.abc import Sequence
@@ -20,7 +18,9 @@ from ._version import __version__
 
 # What a shell reports for a process ended by Ctrl-C or by SIGTERM; used only when there was nothing to keep.
 _INTERRUPTED, _TERMINATED = 130, 143
-_FINE, _USAGE = 0, 2
+_FINE, _USAGE, _INTERNAL = 0, 2, 4
+# The variable that has the traceback of an internal error shown.
+_TRACEBACK = "LORASOLVE_TRACEBACK"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -40,14 +40,22 @@ def main(argv: Sequence[str]) -> int:
         return _USAGE
     try:
         return command().main(argv[1:])
-    except (ValueError, TypeError, OSError, MemoryError) as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        complain(f"lorasolve {argv[0]}: {_in_words(error)}")
-        return _USAGE
+    except BrokenPipeError:
+        raise
     except KeyboardInterrupt:
         complain(f"lorasolve {argv[0]}: interrupted")
         return _INTERRUPTED
+    except Exception as error:
+        if _is_of_the_user(error):
+            complain(f"lorasolve {argv[0]}: {_in_words(error)}")
+            return _USAGE
+        if os.environ.get(_TRACEBACK):
+            sys.excepthook(*sys.exc_info())
+        complain(
+            f"lorasolve {argv[0]}: internal error, a defect of lorasolve: {type(error).__name__}: {error} "
+            f"({_TRACEBACK}=1 shows where)"
+        )
+        return _INTERNAL
 
 
 def usage() -> str:
@@ -71,6 +79,18 @@ def usage() -> str:
             EXIT_CODES,
         ]
     )
+
+
+def _is_of_the_user(error: Exception) -> bool:
+    """Whether an error is about what was given: a ``TypeError`` is if it was raised by a statement, not by Python."""
+    if not isinstance(error, TypeError):
+        return isinstance(error, (ValueError, OSError, MemoryError))
+    from opcode import opmap
+
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and last.tb_frame.f_code.co_code[last.tb_lasti] == opmap["RAISE_VARARGS"]
 
 
 def _in_words(error: Exception) -> str:
@@ -100,6 +120,9 @@ def entry() -> NoReturn:
         if code != _FINE:
             complain(f"lorasolve: stdout: {error.strerror}")
         _discard(sys.stdout)
+    except KeyboardInterrupt:
+        complain("lorasolve: interrupted")
+        code = _INTERRUPTED
     # What is left is Python's own tidying up.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -113,17 +136,15 @@ def entry() -> NoReturn:
 def _run() -> int:
     """Return the exit code of the command that the process was started with."""
     from . import commands
+    from ._interruptions import patient
 
     commands.registry.classes()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, patient(signal.default_int_handler))
     signal.signal(signal.SIGTERM, _terminate)
     try:
         return main(sys.argv[1:])
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else _FINE
-    except KeyboardInterrupt:
-        complain("lorasolve: interrupted")
-        return _INTERRUPTED
 
 
 def _leave(number: int, frame: types.FrameType | None) -> NoReturn:
@@ -132,10 +153,18 @@ def _leave(number: int, frame: types.FrameType | None) -> NoReturn:
     os._exit(_INTERRUPTED)
 
 
-def _terminate(number: int, frame: types.FrameType | None) -> NoReturn:
-    """End, but let open files be tidied up first; at once if a library swallows that."""
+def _terminate(number: int, frame: types.FrameType | None) -> None:
+    """End, but let open files be tidied up first; at once if that takes long or a library swallows it."""
+    from ._interruptions import patient
+
     signal.signal(signal.SIGALRM, _end_now)
     signal.alarm(2)
+    unwind = patient(_unwind)
+    signal.signal(signal.SIGTERM, unwind)
+    unwind(number, frame)
+
+
+def _unwind(number: int, frame: types.FrameType | None) -> NoReturn:
     raise SystemExit(_TERMINATED)
 
 
@@ -149,7 +178,9 @@ def _not_swallowed(event: Any) -> None:
     Not from here, where it would be reported in its turn, but a moment later.
     """
     if isinstance(event.exc_value, KeyboardInterrupt):
-        threading.Timer(0.02, _thread.interrupt_main).start()
+        from ._interruptions import ask_again
+
+        ask_again(signal.SIGINT)
     elif isinstance(event.exc_value, SystemExit):
         os._exit(_TERMINATED)
     else:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ._interruptions import patience
 from ._validate import Array
 from .monitor import Monitor, Stop
 from .optimizers.base import DrivenOptimizer, Optimizer
@@ -28,6 +29,7 @@ class End:
     step: float = math.nan
 
 
+@patience()
 def iterate(
     stage: Stage,
     optimizer: Optimizer,
@@ -170,6 +172,7 @@ class Stages:
         )
 
 
+@patience()
 def drive(stage: Stage, optimizer: DrivenOptimizer, monitor: Monitor) -> End:
     """Run an optimizer that owns its loop."""
     problem = stage.problem

@@ -38,6 +38,7 @@ class ExitCode(enum.IntEnum):
     FALSE = 1
     USAGE = 2
     INCONCLUSIVE = 3
+    INTERNAL = 4
 
 
 EXIT_CODES = """\
@@ -46,6 +47,7 @@ exit codes:
   1  what was asked for is false: diverged, refuted, or not certified with --require-certificate
   2  usage error, unreadable input, output that cannot be written, or not enough memory
   3  inconclusive: interrupted, or no certificate exists where one was required
+  4  internal error, a defect of lorasolve; LORASOLVE_TRACEBACK=1 shows where
   130, 143  ended by Ctrl-C or SIGTERM before there was anything to keep"""
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import objectives, optimizers
+from .._interruptions import interruptions_end_all
 from .._progress import Progress
 from ..convex import solve_convex
 from ..engine import solve
@@ -36,7 +37,8 @@ class WarmCommand(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Compile and report; the exit code is 1 if there is no folder to keep kernels in."""
-        facts = warm(progress=not args.json)
+        with interruptions_end_all():
+            facts = warm(progress=not args.json)
         emit(args, envelope("warm", facts), _text(facts))
         return ExitCode.FINE if facts["folder"] is not None else ExitCode.FALSE
 

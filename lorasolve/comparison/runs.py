@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .._files import PathLike
+from .._interruptions import patience
 from .._known import Known
 from .._validate import Array, as_flag, as_instance, as_integer, as_iterable, as_number, as_path, require
 from ..certificates import Certificate, certify
@@ -294,21 +295,22 @@ def compare(
     runs: list[list[Result]] = []
     rows: list[Row] = []
     try:
-        if reference is None and has_convex_counterpart(problem):
-            reference = solve_convex(problem, progress=progress)
-        interrupted = reference is not None and reference.interrupted
-        if reference is not None:
-            optima.learn(target_of(Method(), problem), reference.fun)
-        if not interrupted:
-            cells = Cells(problem, init, rule, held_out, {method_text(method): method for method in chosen})
-            with folder_of(store) as folder:
-                workers = {"backend": executor, "n_jobs": n_jobs, "progress": progress}
-                work = Work(cells, folder, cells.mark() if store is not None else "nothing is kept", workers)
-                ended = work.ends([method_text(method) for method in chosen], numbers, tune)
-            for tuned, results in ended:
-                rows.append(_row(problem, tuned, results, optima, tol, held_out))
-                runs.append(results)
-            interrupted = work.interrupted
+        with patience():
+            if reference is None and has_convex_counterpart(problem):
+                reference = solve_convex(problem, progress=progress)
+            interrupted = reference is not None and reference.interrupted
+            if reference is not None:
+                optima.learn(target_of(Method(), problem), reference.fun)
+            if not interrupted:
+                cells = Cells(problem, init, rule, held_out, {method_text(method): method for method in chosen})
+                with folder_of(store) as folder:
+                    workers = {"backend": executor, "n_jobs": n_jobs, "progress": progress}
+                    work = Work(cells, folder, cells.mark() if store is not None else "nothing is kept", workers)
+                    ended = work.ends([method_text(method) for method in chosen], numbers, tune)
+                for tuned, results in ended:
+                    rows.append(_row(problem, tuned, results, optima, tol, held_out))
+                    runs.append(results)
+                interrupted = work.interrupted
     except KeyboardInterrupt:
         interrupted = True
     if isinstance(methods, str) and methods == EVERYTHING:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .._interruptions import patience
 from .._progress import Progress
 from .._registry import Registry
 from .._sdpa import read_sdpa_solution
@@ -131,6 +132,7 @@ def _run(problem: Problem, route: ConvexRoute, tol: float, progress: bool) -> Co
         return _certified_run(problem, route, tol, progress)
 
 
+@patience()
 def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: bool) -> ConvexResult:
     latest = _Latest(problem, route, tol, progress)
     before, started = _compile_seconds(), time.perf_counter()

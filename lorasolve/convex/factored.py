@@ -238,6 +238,8 @@ class _Run:
         """
         loss, lam = self.loss, self.lam
         root = np.sqrt(flat(loss.factor_diagonal(factors)) + lam)
+        # What no datum sees has no scale of its own, nor a slope.
+        root[root == 0.0] = root.max() or 1.0
         start = flat(factors)
         length = math.sqrt(2.0 * sum(float(np.vdot(A, A)) for A, _ in factors))
         first: float | None = None

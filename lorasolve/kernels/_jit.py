@@ -10,6 +10,7 @@ thread, whatever it was told before, and says so; the blocks of a loop are the s
 from __future__ import annotations
 
 import os
+import signal
 import time
 import weakref
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from typing import Any
 import numba
 from numba.core import event
 
+from .._interruptions import undisturbed
 from ._cache import KernelCache, cache_directory, say_once
 
 _FOLDER = cache_directory()
@@ -76,6 +78,8 @@ def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
     def decorate(function: Callable[..., Any]) -> Any:
         dispatcher = numba.njit(error_model="numpy", **options)(function)
+        # One after the other may be compiled for minutes: Ctrl-C comes between two of them.
+        dispatcher.compile = undisturbed(signal.SIGINT)(dispatcher.compile)
         dispatcher._cache = KernelCache(function, _FOLDER)
         _kernels.add(dispatcher)
         return dispatcher

@@ -14,7 +14,8 @@ from ..method import Method
 from ..monitor import rule_of
 from ..optimizers import Optimizer
 from ..problem import Problem, flat
-from ..result import Result
+from ..result import Result, Trace
+from ..status import Status
 from ._canonical import Point, canonical_result
 from .curvature import second_order_at
 
@@ -52,7 +53,8 @@ def escape(
     Returns
     -------
     Result
-        The end of the last continued run (a short one, where there was nothing to escape from).
+        The end of the last continued run (a short one, where there was nothing to escape from; at ``A = B = 0``, which
+        no method starts from, one of no iterations).
 
     Raises
     ------
@@ -75,6 +77,8 @@ def escape(
             point = lowest_on_line(point, flat(problem.checked_factors(*second.direction)))
         elif isinstance(result, Result) and result.success:
             return result
+        elif not point.theta.any():
+            return _at_zero(problem, method, seed)
         root = np.sqrt(problem.scale)
         start = problem.unpaired([(A / root, B / root) for A, B in point.factors])
         result = solve(problem, method, init=start, seed=seed, stop=stop)
@@ -82,6 +86,35 @@ def escape(
         if second_order_at(point, tol).is_sosp:
             return result
     return result
+
+
+def _at_zero(problem: Problem, method: Method, seed: int | None) -> Result:
+    """Return the end of a run that has stayed at ``A = B = 0``."""
+    theta = np.zeros(problem.size, problem.dtype)
+    grad = np.empty_like(theta)
+    fun = problem.value_and_grad(theta, grad)
+    grad_norm = problem.stationarity(theta, grad)
+    A, B, _ = problem.split(theta)
+    trace = Trace()
+    trace.record(0, fun, grad_norm, 0.0, math.nan)
+    return Result(
+        A=A,
+        B=B,
+        theta=theta,
+        fun=fun,
+        grad_norm=grad_norm,
+        nit=0,
+        nfev=1,
+        status=Status.CONVERGED,
+        message="escape: no direction of negative curvature leaves A = B = 0",
+        trace=trace,
+        seconds=0.0,
+        compile_seconds=0.0,
+        seed=seed,
+        method=method,
+        started_from="given",
+        problem=problem,
+    )
 
 
 def keeps_problem(method: str | Optimizer | Method) -> Method:

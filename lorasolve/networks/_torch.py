@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from .._validate import as_choice, as_instance
+
 DTYPES = ("float64", "float32")
 
 
@@ -24,13 +26,16 @@ def require_torch() -> Any:
     return torch
 
 
+def as_model(model: Any) -> Any:
+    """Return a ``torch.nn.Module``, taken out of a wrapper for data-parallel training."""
+    return unwrapped(as_instance(model, "model", require_torch().nn.Module))
+
+
 def as_torch_dtype(dtype: Any) -> Any:
     """Return a torch dtype given as itself or by name."""
     torch = require_torch()
-    name = str(dtype).removeprefix("torch.")
-    if name not in DTYPES:
-        raise ValueError(f"dtype: expected 'float64' or 'float32', got {dtype!r}")
-    return getattr(torch, name)
+    name = str(dtype).removeprefix("torch.") if isinstance(dtype, str | torch.dtype) else dtype
+    return getattr(torch, as_choice(name, "dtype", DTYPES))
 
 
 def unwrapped(model: Any) -> Any:

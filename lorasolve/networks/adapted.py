@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array
-from ._torch import require_torch
+from .._validate import Array, as_iterable, as_text
+from ._torch import as_model, require_torch
 
 _BASES = ("base_layer", "linear", "base", "original")
 
@@ -80,7 +80,9 @@ def adapted_layers(
         For no layers, and for those whose update is not ``s A B^T`` of a weight of its own: DoRA, convolutions,
         embeddings, tied, quantised or merged weights; with the name of the layer.
     """
-    require_torch()
+    model = as_model(model)
+    if adapter is not None:
+        as_text(adapter, "adapter")
     found = _named(model, layers) if layers is not None else _lora(model, adapter)
     if not found:
         raise ValueError(
@@ -110,7 +112,9 @@ def _check(layer: AdaptedLayer, owners: dict[int, list[str]]) -> None:
 
 def _named(model: Any, layers: str | Sequence[str]) -> list[AdaptedLayer]:
     torch = require_torch()
-    wanted = (layers,) if isinstance(layers, str) else tuple(layers)
+    wanted = (layers,) if isinstance(layers, str) else tuple(as_iterable(layers, "layers"))
+    for part in wanted:
+        as_text(part, "layers")
     found = []
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear) and (name in wanted or name.rpartition(".")[2] in wanted):

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, as_number
+from .._validate import Array, as_callable, as_flag, as_number
 from ..objectives._blocks import Matrices, MultiObjective, Pairs
-from ._torch import as_torch_dtype, evaluating, moved, reduced, require_torch, unwrapped
+from ._torch import as_model, as_torch_dtype, evaluating, moved, reduced, require_torch
 from .adapted import adapted_layers
 
 # Relative difference of two evaluations of the same batch that is rounding and not dropout.
@@ -65,11 +65,7 @@ class Network(MultiObjective):
         convex: bool | None = None,
         lower_bound: float | None = 0.0,
     ) -> None:
-        torch = require_torch()
-        if not isinstance(model, torch.nn.Module):
-            raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
-        if not callable(loss):
-            raise TypeError(f"loss: expected a callable loss(model, batch), got {type(loss).__name__}")
+        self.model, self.loss_of_samples = as_model(model), as_callable(loss, "loss")
         if isinstance(batches, Iterator):
             raise TypeError(
                 "batches: expected what can be gone through more than once (a list, a DataLoader), got "
@@ -77,13 +73,13 @@ class Network(MultiObjective):
             )
         if not isinstance(batches, Iterable):
             raise TypeError(f"batches: expected an iterable, got {type(batches).__name__}")
-        self.model, self.loss_of_samples, self.batches = unwrapped(model), loss, batches
+        self.batches = batches
         self.layers = adapted_layers(self.model, layers, adapter)
         self.torch_dtype = as_torch_dtype(dtype)
         self.dtype = np.dtype(np.float64)  # of the updates, the gradients and what is summed
         self.precision = str(self.torch_dtype).removeprefix("torch.")
         self.shapes = tuple(layer.shape for layer in self.layers)
-        self.convex = convex
+        self.convex = None if convex is None else as_flag(convex, "convex")
         if lower_bound is not None:
             self.lower_bound = as_number(lower_bound, "lower_bound")
         self.n_samples: int | None = None

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from .._validate import as_callable, as_iterable
 from ..objectives.softmax import Softmax
-from ._torch import as_torch_dtype, evaluating, moved, require_torch, unwrapped
+from ._torch import as_model, as_torch_dtype, evaluating, moved, require_torch
 from .losses import plain_outputs, plain_targets
 
 
@@ -47,8 +48,10 @@ def features(
         For a network without a linear layer, and features that are not one row a sample.
     """
     torch = require_torch()
-    model, dtype = unwrapped(model), as_torch_dtype(dtype)
-    targets = plain_targets if labels is None else labels
+    model, dtype = as_model(model), as_torch_dtype(dtype)
+    targets = plain_targets if labels is None else as_callable(labels, "labels")
+    if embed is not None:
+        as_callable(embed, "embed")
     last: list[tuple[Any, Any]] = []
     hooks = [
         module.register_forward_hook(lambda module, given, _: last.append((module, given[0])))
@@ -67,7 +70,7 @@ def features(
     Z, y, head = [], [], None
     try:
         with torch.no_grad(), evaluating(model, cast):
-            for batch in batches:
+            for batch in as_iterable(batches, "batches"):
                 batch = moved(batch, dtype, device)
                 if embed is None:
                     plain_outputs(model, batch)

@@ -11,11 +11,11 @@ from typing import Any, Literal
 import numpy as np
 
 from .._known import Known
-from .._validate import Array, as_choice, as_flag, as_number
+from .._validate import Array, as_choice, as_flag, as_iterable, as_number
 from ..certificates import Certificate, certify
 from ..landscape import SecondOrder, second_order
 from ..multi import MultiProblem
-from ..objectives._blocks import Pairs
+from ..objectives._blocks import Pairs, as_finite_pairs, as_pairs
 from ._affine import is_affine
 from ._torch import evaluating, processes, require_torch
 from .gradients import Network
@@ -223,13 +223,19 @@ def judge(
     lam = as_number(lam, "lam", 0.0)
     as_number(tol, "tol", 0.0, open_low=True)
     as_choice(lam_kind, "lam_kind", DECAYS)
+    as_flag(convex_loss, "convex_loss")
+    as_flag(second, "second")
     if as_flag(tangent_solve, "tangent_solve"):
         require_outputs(loss)
     bound = as_number(lower_bound, "lower_bound")
     network = Network(
         model, loss, batches, layers=layers, adapter=adapter, dtype=dtype, lower_bound=bound
     )
-    point = network.point if factors is None else factors
+    others = [
+        one if isinstance(one, NetworkVerdict) else as_finite_pairs(one, f"others[{k}]", network.shapes)
+        for k, one in enumerate(as_iterable(others, "others"))
+    ]
+    point = network.point if factors is None else as_pairs(factors, "factors", network.shapes)
     if point is None:
         raise ValueError("factors: the model has no LoRA layers, so the updates have to be given")
     case = _Case(network, point, lam, lam_kind, convex_loss, bound, tol)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, as_instance
-from ..objectives._blocks import Pairs
+from .._validate import Array, as_instance, as_number
+from ..objectives._blocks import Pairs, as_finite_pairs
 from ._torch import evaluating, processes, require_torch
 from .gradients import Network
 from .losses import OutputLoss
@@ -40,8 +40,9 @@ def linearize(network: Network, factors: Pairs, memory: float = MEMORY) -> Token
         For another loss, more tokens than that, several processes, samples that interact (batch norm) and layers
         whose first axis is not that of the samples.
     """
-    require_outputs(as_instance(network, "network", Network).loss_of_samples)
-    loss = network.loss_of_samples
+    loss = require_outputs(as_instance(network, "network", Network).loss_of_samples)
+    factors = as_finite_pairs(factors, "factors", network.shapes)
+    as_number(memory, "memory", 0.0)
     collected = _Collected(network, memory)
     leaves = [weight.requires_grad_() for weight in network.weights(factors)]
     with evaluating(network.model, network.with_weights(leaves)):
@@ -53,12 +54,13 @@ def linearize(network: Network, factors: Pairs, memory: float = MEMORY) -> Token
     return ntk
 
 
-def require_outputs(loss: Any) -> None:
-    """Refuse a loss whose outputs cannot be seen, and data that are shared among processes."""
+def require_outputs(loss: Any) -> OutputLoss:
+    """Return a loss whose outputs can be seen; refuse others, and data that are shared among processes."""
     if not isinstance(loss, OutputLoss):
         raise ValueError("loss: the tangent problem needs the outputs: use networks.CrossEntropy or SquareLoss")
     if processes() > 1:
         raise ValueError("tangent_solve: runs in one process, and the data are shared among several")
+    return loss
 
 
 class _Collected:

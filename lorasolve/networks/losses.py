@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+from .._validate import as_callable
 from ..objectives._output_losses import Loss
 from ._torch import require_torch
 
@@ -31,8 +32,8 @@ class OutputLoss:
     kind: ClassVar[Loss]
 
     def __init__(self, outputs: Outputs | None = None, targets: Targets | None = None) -> None:
-        self.outputs = plain_outputs if outputs is None else outputs
-        self.targets = plain_targets if targets is None else targets
+        self.outputs = plain_outputs if outputs is None else as_callable(outputs, "outputs")
+        self.targets = plain_targets if targets is None else as_callable(targets, "targets")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -74,8 +75,10 @@ def plain_outputs(model: Any, batch: Any) -> Any:
     """Return what the model says to a batch: its ``logits``, or the answer itself."""
     if isinstance(batch, Mapping):
         answer = model(**{key: value for key, value in batch.items() if key != "labels"})
-    else:
+    elif isinstance(batch, list | tuple) and len(batch) == 2:
         answer = model(batch[0])
+    else:
+        raise TypeError(f"batches: expected dictionaries or pairs (inputs, labels), got {type(batch).__name__}")
     return getattr(answer, "logits", answer)
 
 

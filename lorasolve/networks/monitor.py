@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .._files import PathLike, write_atomically
-from .._validate import as_integer, as_number
+from .._validate import as_flag, as_instance, as_integer, as_number, as_text
 from ._torch import require_torch, unwrapped
 from .adapted import AdaptedLayer, adapted_layers
 
@@ -107,12 +107,13 @@ class LoRAMonitor:
         full_batch: bool = False,
         adapter: str | None = None,
     ) -> None:
-        require_torch()
+        torch = require_torch()
         self.lam = None if lam is None else as_number(lam, "lam", 0.0)
         self.every = as_integer(every, "every", 1)
         self.ratio = as_number(ratio, "ratio", 0.0, open_low=True)
-        self.full_batch, self.adapter = full_batch, adapter
-        self.base_norms = {} if base is None else base_norms(base, adapter)
+        self.full_batch = as_flag(full_batch, "full_batch")
+        self.adapter = None if adapter is None else as_text(adapter, "adapter")
+        self.base_norms = {} if base is None else base_norms(as_instance(base, "base", torch.nn.Module), adapter)
         self.steps = 0
         self.history: list[tuple[int, dict[str, LayerReading]]] = []
         self.reason: str | None = None
@@ -244,6 +245,7 @@ def callback(monitor: LoRAMonitor) -> Any:
     ImportError
         Where transformers is missing.
     """
+    as_instance(monitor, "monitor", LoRAMonitor)
     try:
         from transformers import TrainerCallback
     except ImportError:

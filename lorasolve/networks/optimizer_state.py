@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .._files import PathLike
+from .._validate import as_path
 from ._torch import require_torch
 
 # A file of this name lies in the checkpoints that the Trainer of transformers writes.
@@ -118,7 +119,7 @@ def read_optimizer_state(path: PathLike) -> OptimizerState:
         For a file that ``torch.load(weights_only=True)`` refuses, or that is no optimizer's state.
     """
     torch = require_torch()
-    path = pathlib.Path(path)
+    path = pathlib.Path(as_path(path, "path"))
     file = path / FILE if path.is_dir() else path
     if not file.is_file():
         raise FileNotFoundError(f"{file}: there is no such file")

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from .._known import Known
-from .._validate import Array, as_float_array, as_instance, as_iterable, as_number, as_shape
+from .._validate import Array, as_choice, as_float_array, as_instance, as_iterable, as_number, as_shape, as_text
 from ..certificates import duality_gap
 from ..certificates.duality import gradient_norm
 from ..linear_map import LinearMap, factor_svd, split_spectrum
-from ..objectives._blocks import MultiObjective, Pairs
+from ..objectives._blocks import MultiObjective, Pairs, as_finite_pairs
 
 # Runs end long before small singular values have vanished; between what decays and what stays there were six decades
 # (MiniLM: 1e-1 against 1e-7).
@@ -195,14 +195,17 @@ def tangent_certificate(
     """
     lam = as_number(lam, "lam", 0.0)
     f = as_number(f, "f")
-    gradients, factors = list(as_iterable(gradients, "gradients")), list(as_iterable(factors, "factors"))
-    if not factors or len(gradients) != len(factors):
-        raise ValueError(f"gradients: expected one for each of {len(factors)} layers, got {len(gradients)}")
-    names = [f"layer {k + 1}" for k in range(len(factors))] if names is None else names
-    pairs = [
-        (as_float_array(A, f"factors[{k}].A", 2, np.float64), as_float_array(B, f"factors[{k}].B", 2, np.float64))
-        for k, (A, B) in enumerate(factors)
-    ]
+    lower_bound = as_number(lower_bound, "lower_bound")
+    dtype = as_choice(getattr(dtype, "__name__", str(dtype)), "dtype", ("float64", "float32"))
+    pairs = as_finite_pairs(factors, "factors")
+    gradients = list(as_iterable(gradients, "gradients"))
+    if len(gradients) != len(pairs):
+        raise ValueError(f"gradients: expected one for each of {len(pairs)} layers, got {len(gradients)}")
+    if names is None:
+        names = [f"layer {k + 1}" for k in range(len(pairs))]
+    names = [as_text(name, "names") for name in as_iterable(names, "names")]
+    if len(names) != len(pairs):
+        raise ValueError(f"names: expected one for each of {len(pairs)} layers, got {len(names)}")
     G = tuple(
         as_shape(as_float_array(g, f"gradients[{k}]", 2, np.float64), f"gradients[{k}]", (len(A), len(B)))
         for k, (g, (A, B)) in enumerate(zip(gradients, pairs))

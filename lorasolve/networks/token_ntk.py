@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._validate import Array, as_choice, as_float_array, as_instance, as_iterable, as_number, as_shape
+from .._validate import Array, as_array, as_choice, as_float_array, as_instance, as_iterable, as_number, as_shape
 from ..convex import solve_convex
 from ..linear_map import RANK_TOL, factor_singular_values
 from ..multi import MultiProblem
-from ..objectives._blocks import Matrices, MultiObjective, Pairs
+from ..objectives._blocks import Matrices, MultiObjective, Pairs, as_finite_pairs
 from ..objectives._output_losses import LOSSES, Loss, curvature, sum_and_slope
 
 
@@ -93,7 +93,7 @@ class TokenNTK(MultiObjective):
             if self.loss == "logistic" and not np.isin(y, (-1.0, 1.0)).all():
                 raise ValueError("targets: expected labels -1 or 1 for the logistic loss")
             return y
-        labels = np.asarray(targets)
+        labels = as_array(targets, "targets")
         if labels.shape != (N,) or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > K:
             raise ValueError(f"targets: expected {N} integers from 0 to {K}, got {labels!r}")
         return labels
@@ -252,7 +252,7 @@ def solve_tangent(ntk: TokenNTK, factors: Pairs, lam: float, tol: float = 1e-7) 
     """
     as_number(lam, "lam", 0.0, open_low=True)
     as_instance(ntk, "ntk", TokenNTK)
-    factors = list(as_iterable(factors, "factors"))
+    factors = as_finite_pairs(factors, "factors", ntk.shapes)
     found = solve_convex(MultiProblem(ntk, 1, lam), route="factored", tol=tol)
     values = [factor_singular_values(A, B) for A, B in factors]
     F = ntk.factor_value(factors) + lam * sum(float(s.sum()) for s in values)
@@ -280,7 +280,7 @@ def _checked(layer: LayerTokens, index: int, n_samples: int, n_outputs: int) -> 
     as_instance(layer, name, LayerTokens)
     signals = as_float_array(layer.signals, f"{name}.signals", 3, np.float64)
     inputs = as_float_array(layer.inputs, f"{name}.inputs", 2, np.float64)
-    owner = np.asarray(layer.owner)
+    owner = as_array(layer.owner, f"{name}.owner")
     if signals.shape[1] != n_outputs or len(inputs) != len(signals):
         raise ValueError(
             f"{name}: expected signals (T, {n_outputs}, m) and inputs (T, n), got {signals.shape} and {inputs.shape}"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .._files import PathLike, write_atomically
-from .._validate import as_integer, as_number
+from .._validate import as_flag, as_integer, as_iterable, as_number, as_path
 from ..engine import solve
 from ..monitor import StoppingRule
 from ..multi import MultiProblem
@@ -103,10 +103,14 @@ def fine_tune(
     ValueError, TypeError
         See :class:`Network`; for a checkpoint of another problem.
     """
-    network = Network(model, loss, batches, layers=layers, adapter=adapter, dtype=dtype)
     as_number(lam, "lam", 0.0)
+    as_number(tol, "tol", 0.0, open_low=True)
     as_integer(max_calls, "max_calls", 1)
-    if tangent_solve:
+    as_integer(seed, "seed", 0)
+    as_flag(second, "second")
+    as_iterable(others, "others")
+    network = Network(model, loss, batches, layers=layers, adapter=adapter, dtype=dtype)
+    if as_flag(tangent_solve, "tangent_solve"):
         require_outputs(loss)
     held = network.point
     ranks = _ranks(network, held, rank)
@@ -114,7 +118,7 @@ def fine_tune(
     start: Any = init
     if init is None:
         start = problem.unpaired(held) if held is not None else "lora"
-    path = None if checkpoint is None else pathlib.Path(checkpoint)
+    path = None if checkpoint is None else pathlib.Path(as_path(checkpoint, "checkpoint"))
     if path is not None and path.exists():
         start = _resumed(path, problem)
     saver = None if path is None else _Saver(path, problem)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, as_float_array, as_integer, as_number, as_shape
+from .._validate import Array, as_array, as_float_array, as_integer, as_iterable, as_number, as_shape, shown
 from ..linear_map import LinearMap
 from ._facts import Facts
 from ._kernels import NO_KERNELS, Kernels
@@ -21,6 +21,37 @@ from .base import Objective, difference_step, estimate_smoothness, length_of
 
 Matrices = Sequence[Array]
 Pairs = Sequence[tuple[Array, Array]]
+Shapes = Sequence[tuple[int, int]]
+
+
+def as_pairs(value: Any, argument: str, shapes: Shapes | None = None) -> list[tuple[Array, Array]]:
+    """Return ``value`` as pairs ``(A_l, B_l)`` of matrices with as many columns, of updates of the shapes if given."""
+    pairs = []
+    for k, pair in enumerate(as_iterable(value, argument)):
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise TypeError(f"{argument}[{k}]: expected a pair (A, B), got {shown(pair)}")
+        A, B = (as_array(part, f"{argument}[{k}].{name}") for part, name in zip(pair, "AB"))
+        if A.dtype.kind not in "fiu" or B.dtype.kind not in "fiu":
+            raise TypeError(f"{argument}[{k}]: expected real numbers, got arrays of dtype {A.dtype} and {B.dtype}")
+        if A.ndim != 2 or B.ndim != 2 or A.shape[1] != B.shape[1] or 0 in (*A.shape, *B.shape):
+            raise ValueError(f"{argument}[{k}]: expected shapes (m, r) and (n, r), got {A.shape} and {B.shape}")
+        pairs.append((A, B))
+    found = [(len(A), len(B)) for A, B in pairs]
+    if not pairs:
+        raise ValueError(f"{argument}: expected at least one pair (A, B)")
+    if shapes is not None and found != list(shapes):
+        raise ValueError(f"{argument}: expected factors of updates of shapes {list(shapes)}, got {found}")
+    return pairs
+
+
+def as_finite_pairs(value: Any, argument: str, shapes: Shapes | None = None) -> list[tuple[Array, Array]]:
+    """Return ``value`` as float64 pairs like :func:`as_pairs`, all entries finite."""
+
+    def checked(M: Array, name: str) -> Array:
+        return as_float_array(M, name, 2, np.float64)
+
+    pairs = enumerate(as_pairs(value, argument, shapes))
+    return [(checked(A, f"{argument}[{k}].A"), checked(B, f"{argument}[{k}].B")) for k, (A, B) in pairs]
 
 
 class MultiObjective:

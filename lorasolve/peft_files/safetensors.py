@@ -219,6 +219,8 @@ def encoded(values: Array, dtype: str) -> StoredTensor:
     values = as_array(values, "values")
     if values.dtype.kind != "f":
         raise TypeError(f"values: expected floating-point numbers, got an array of dtype {values.dtype}")
+    if not np.isfinite(values).all():
+        raise ValueError("values: has non-finite entries")
     if dtype == "BF16":
         bits = np.ascontiguousarray(values, np.float32).view(np.uint32).astype(np.uint64)
         # Half of what is cut off, and one more where the last bit that stays is odd: ties go to even.

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from .._files import PathLike
+from .._interruptions import handled, patient
 from .._threads import get_threads
 from .._validate import Array, as_integer
 from ..executors import Executor, Pool, registry
@@ -206,21 +207,20 @@ class _Run:
 def _stoppable(label: str) -> Iterator[threading.Event]:
     """Let Ctrl-C and SIGTERM ask for a stop; a second Ctrl-C ends at once. In the main thread only."""
     STOP.clear()
-    if threading.current_thread() is not threading.main_thread():
-        yield STOP
-        return
+
+    def end(number: int, frame: Any) -> NoReturn:
+        raise _AtOnce
+
+    interrupt = patient(end)
 
     def ask(number: int, frame: Any) -> None:
         if STOP.is_set() and number == signal.SIGINT:
-            raise _AtOnce
+            interrupt(number, frame)
+            return
         STOP.set()
         # Not by print, which a signal may have interrupted.
         with suppress(OSError):
             os.write(2, f"{label}: what is in progress is finished first; Ctrl-C again ends at once\n".encode())
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handled({signal.SIGINT: ask, signal.SIGTERM: ask}):
         yield STOP
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

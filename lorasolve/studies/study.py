@@ -9,13 +9,13 @@ from typing import Any
 
 from .._files import PathLike
 from .._registry import suggest
-from .._validate import as_integer
+from .._validate import as_flag, as_integer, shown
 from .._version import __version__
 from ..engine import solve
 from ..executors import Executor
 from ..inits import Init
 from ..method import Method
-from ..monitor import StoppingRule
+from ..monitor import StoppingRule, rule_of
 from ..optimizers import Optimizer
 from ..problem import Problem
 from ..result import Result
@@ -93,8 +93,8 @@ class Study(Work):
         self.problem = problem
         self.method = method
         self.init = init
-        self.stop = StoppingRule() if stop is None else stop
-        self.keep_parameters = keep_parameters
+        self.stop = rule_of(stop)
+        self.keep_parameters = as_flag(keep_parameters, "keep_parameters")
         self.measures = _measures(measure)
         self._digests = _Digests()
         replaced = [name for name in ("rank", "lam", "adapter") if name in self.axes.labels]
@@ -123,8 +123,8 @@ class Study(Work):
     # ------------------------------------------------------------------ what cells mean
     def _arguments(self, function: Any, argument: str) -> list[str]:
         """Return the axes that a function takes."""
-        if not callable(function):
-            raise TypeError(f"{argument}: expected a Problem or a function of axes, got {type(function).__name__}")
+        if not callable(function) or isinstance(function, type):
+            raise TypeError(f"{argument}: expected a value or a function of axes, got {shown(function)}")
         parameters = inspect.signature(function).parameters.values()
         if any(p.kind is p.VAR_KEYWORD for p in parameters):
             return list(self.axes.labels)
@@ -303,7 +303,7 @@ def _measures(given: Any) -> dict[str, Measure]:
     found: dict[str, Measure] = {}
     for name, one in listed:
         measure = _named(one) if isinstance(one, str) else one
-        if not callable(measure):
+        if not callable(measure) or isinstance(measure, type):
             raise TypeError(f"measure: expected functions of (problem, result) or names, got {type(one).__name__}")
         name = name or str(getattr(measure, "__name__", type(measure).__name__))
         if name in found:

@@ -148,9 +148,10 @@ def cross_validate(
     if not isinstance(problem, Problem):
         raise TypeError(f"problem: expected a Problem, got {type(problem).__name__}")
     problem.require_one_matrix("cross_validate")
+    folds, seed = as_integer(folds, "folds", 2), as_integer(seed, "seed", 0)
     values = chosen_lams(problem, lams)
     if held_out is None:
-        parts = _folds(problem.objective, as_integer(folds, "folds", 2), as_integer(seed, "seed", 0))
+        parts = _folds(problem.objective, folds, seed)
     else:
         parts = [(problem.objective, as_objective(held_out, "held_out"), 1.0)]
     paths, columns = [], []

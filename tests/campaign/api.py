@@ -11,9 +11,11 @@ import collections
 import contextlib
 import dataclasses
 import inspect
+import io
 import math
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -26,7 +28,7 @@ from typing import Any
 import hypothesis
 import hypothesis.strategies as st
 import numpy as np
-from values import KINDS, LAM, OBJECTIVES, Hostile, Omitted, Own, kind_of, problem, target, valid
+from values import KINDS, LAM, NEW, OBJECTIVES, TAKEN, Hostile, Omitted, Own, kind_of, problem, target, valid
 
 import lorasolve as ls
 
@@ -102,7 +104,8 @@ def call(function: Callable[..., Any], arguments: dict[str, Any], names: list[st
         warnings.simplefilter("always")
         signal.setitimer(signal.ITIMER_REAL, SECONDS)
         try:
-            answer = function(**arguments)
+            with contextlib.redirect_stdout(io.StringIO()):
+                answer = function(**arguments)
         except Hung:
             return Outcome("HUNG")
         except Own:
@@ -121,6 +124,7 @@ def call(function: Callable[..., Any], arguments: dict[str, Any], names: list[st
             return Outcome(f"{type(error).__name__}: {str(error)[:150]} {_place(error)}")
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
+            shutil.rmtree(NEW, ignore_errors=True)
     if "refuse" in fates:
         return Outcome("accepted")
     inside = [w for w in caught if "lorasolve" in w.filename and not issubclass(w.category, UserWarning)]
@@ -263,7 +267,7 @@ class Campaign:
             parameters = inspect.signature(function).parameters
             try:
                 arguments = _valid_call(name, parameters)
-            except LookupError:
+            except (LookupError, ImportError):  # none is known, or it needs torch
                 self.without.append(name)
                 continue
             began = time.perf_counter()
@@ -308,7 +312,7 @@ class Campaign:
                 arguments[key] = change.make(base[key])
             except Exception:
                 continue  # there is no such change of a value that is None
-            fate = change.fate
+            fate = "any" if (name, key, change.label) in TAKEN else change.fate
             if fate == "none":
                 fate = "any" if "None" in str(parameters[key].annotation) else "refuse"
             if fate == "same" and (base[key] is None or base_answer is None):

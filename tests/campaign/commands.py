@@ -20,6 +20,7 @@ import struct
 import sys
 import tempfile
 import time
+import traceback
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -227,6 +228,8 @@ def _become(run: Run, folder: pathlib.Path, out: int, err: int) -> None:
         cli.entry()
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 98
+    except BaseException:
+        traceback.print_exc()
     finally:
         # As at the end of a process, but for the tests' own handlers.
         for stream in (sys.stdout, sys.stderr):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import decimal
 import fractions
+import functools
 import inspect
+import json
 import pathlib
 import re
 import tempfile
@@ -18,6 +20,8 @@ import lorasolve as ls
 
 M_ROWS, N_COLS, RANK = 5, 4, 2
 FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="campaign-"))
+# A folder that is there only during the call that writes it.
+NEW = FOLDER / "new"
 
 
 class Omitted(Exception):
@@ -169,6 +173,174 @@ BY_FUNCTION: dict[tuple[str, str], Callable[[], Any]] = {
 }
 
 
+# ---------------------------------------------------------------------- adapters, networks, studies
+MODULE = "base_model.model.layer"
+
+
+@functools.cache
+def _adapter() -> str:
+    """Return a folder with an adapter of one layer, as PEFT saves it, and the base weight beside it."""
+    folder = FOLDER / "adapter"
+    folder.mkdir(exist_ok=True)
+    settings = {"peft_type": "LORA", "r": RANK, "lora_alpha": 4}
+    (folder / "adapter_config.json").write_text(json.dumps(settings))
+    A, B = factors()
+    tensors = {f"{MODULE}.lora_A.weight": B.T, f"{MODULE}.lora_B.weight": A}
+    for name, stored in (("adapter_model", tensors), ("model", {"layer.weight": target()})):
+        ls.peft_files.write_tensors(folder / f"{name}.safetensors", _stored(stored))
+    (folder / "trainer_state.json").write_text(json.dumps({"log_history": [{"loss": 1.0, "step": 1}]}))
+    return str(folder)
+
+
+def _stored(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
+    return {name: ls.peft_files.encoded(np.ascontiguousarray(values), "F32") for name, values in tensors.items()}
+
+
+@functools.cache
+def _network() -> tuple[Any, Any, list[Any]]:
+    """Return a model with one LoRA layer, a loss and a batch; without torch only names that are not looked at."""
+    try:
+        import torch
+    except ImportError:
+        return None, None, [None]
+    torch.manual_seed(0)
+
+    class Adapted(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.base = torch.nn.Linear(N_COLS, M_ROWS, bias=False, dtype=torch.float64)
+            self.lora_A = torch.nn.Parameter(torch.randn(RANK, N_COLS, dtype=torch.float64))
+            self.lora_B = torch.nn.Parameter(torch.randn(M_ROWS, RANK, dtype=torch.float64))
+
+        def forward(self, x: Any) -> Any:
+            return self.base(x) + x @ self.lora_A.T @ self.lora_B.T
+
+    batch = torch.randn(6, N_COLS, dtype=torch.float64), torch.arange(6) % M_ROWS
+    return torch.nn.Sequential(Adapted()), ls.networks.CrossEntropy(), [batch]
+
+
+@functools.cache
+def _optimizer_state() -> str:
+    path = FOLDER / "optimizer.pt"
+    try:
+        import torch
+    except ImportError:
+        return str(path)
+    weight = torch.nn.Parameter(torch.ones(3, 2))
+    torch.save(torch.optim.AdamW([weight], 1e-3).state_dict(), path)
+    return str(path)
+
+
+def _tokens() -> Any:
+    owner = np.repeat(np.arange(6), 2)
+    signals, inputs = _rng().standard_normal((12, 2, M_ROWS)), _rng().standard_normal((12, N_COLS))
+    return ls.networks.LayerTokens(signals, inputs, owner)
+
+
+def _ntk() -> Any:
+    return ls.networks.TokenNTK([_tokens()], np.zeros((6, 2)), np.arange(6) % 3)
+
+
+def _tangent(times: float = 1.0) -> Any:
+    A, B = factors()
+    return ls.networks.tangent_certificate(1.0, [target()], [(times * A, B)], LAM)
+
+
+@functools.cache
+def _store() -> Any:
+    """Return a store with the runs of :func:`_study`."""
+    runs = _study().run(FOLDER / "store", backend="serial")
+    return runs.store
+
+
+def _study() -> Any:
+    return ls.Study(problem(), {"lam": [0.5, 0.75]}, "gd", stop=ls.StoppingRule(max_iter=5))
+
+
+def _figure() -> Any:
+    from matplotlib.figure import Figure
+
+    return Figure()
+
+
+def _theorems() -> Any:
+    import types
+
+    package = types.ModuleType("theorems")
+    package.__path__ = []
+    return package
+
+
+def _theorem() -> Any:
+    from proofs import lemma1
+
+    return lemma1.THEOREM
+
+
+BY_FUNCTION |= {
+    ("io.read_pairs", "path"): lambda: _text("pairs.csv", "1,a\n2,a\n"),
+    ("cross_validate", "lams"): lambda: [0.5, 0.1],
+    ("cross_validate", "held_out"): lambda: ls.objectives.Denoising(target() + 0.1),
+    ("studies.cross_validate", "lams"): lambda: [0.5, 0.1],
+    ("studies.cross_validate", "held_out"): lambda: ls.objectives.Denoising(target() + 0.1),
+    **{
+        (f"{prefix}{name}", key): make
+        for prefix in ("", "studies.")
+        for name, key, make in (
+            ("Study", "axes", lambda: {"lam": [0.5, 0.75]}),
+            ("Runs", "store", _store),
+        )
+    },
+    ("studies.Store", "path"): lambda: str(_store().path),
+    ("studies.RankChoice", "optimum"): lambda: ls.solve_convex(problem()),
+    ("studies.RankChoice", "level"): lambda: None,
+    ("studies.Validation", "fit"): lambda: ls.solve_convex(problem()),
+    ("networks.Network", "batches"): lambda: _network()[2],
+    **{
+        (f"networks.{name}", key): lambda place=place: _network()[place]
+        for name in ("Network", "adapted_layers", "features", "fine_tune", "judge")
+        for place, key in enumerate(("model", "loss", "batches"))
+    },
+    ("networks.callback", "monitor"): lambda: ls.networks.LoRAMonitor(LAM),
+    **{
+        (f"networks.{name}", "network"): lambda: ls.networks.Network(*_network())
+        for name in ("linearity", "linearize")
+    },
+    ("networks.read_optimizer_state", "path"): _optimizer_state,
+    ("networks.TokenNTK", "layers"): lambda: [_tokens()],
+    ("networks.TokenNTK", "offset"): lambda: np.zeros((6, 2)),
+    ("networks.TokenNTK", "targets"): lambda: np.arange(6) % 3,
+    ("networks.solve_tangent", "ntk"): _ntk,
+    ("networks.tangent_certificate", "f"): lambda: 1.0,
+    ("networks.tangent_certificate", "gradients"): lambda: [target()],
+    ("networks.two_points", "first"): _tangent,
+    ("networks.two_points", "second"): lambda: _tangent(2.0),
+    **{(f"networks.{name}", "factors"): lambda: [factors()] for name in (
+        "linearize", "solve_tangent", "tangent_certificate", "judge",
+    )},
+    ("peft_files.Adapter", "file"): lambda: ls.peft_files.TensorFile(f"{_adapter()}/adapter_model.safetensors"),
+    ("peft_files.Adapter", "config"): lambda: ls.peft_files.read(_adapter()).config,
+    ("peft_files.TensorFile", "path"): lambda: f"{_adapter()}/adapter_model.safetensors",
+    **{
+        (f"peft_files.{name}", "path"): _adapter
+        for name in ("BaseWeights", "diagnose", "read", "truncate")
+    },
+    ("peft_files.encoded", "dtype"): lambda: "F32",
+    ("peft_files.explain_decay", "optimizer"): lambda: "adamw",
+    ("peft_files.facts_of", "layer"): lambda: next(ls.peft_files.read(_adapter()).layers()),
+    ("peft_files.interfere", "paths"): lambda: [_adapter(), _adapter()],
+    ("peft_files.read_trainer_state", "folder"): _adapter,
+    ("peft_files.truncate", "out"): lambda: str(NEW),
+    ("peft_files.truncate", "rank"): lambda: 1,
+    ("peft_files.write_tensors", "path"): lambda: str(FOLDER / "written.safetensors"),
+    ("peft_files.write_tensors", "tensors"): lambda: _stored({"a": target()}),
+    ("plotting.save_figure", "path"): lambda: str(FOLDER / "figure.png"),
+    ("symbolic.discover", "package"): _theorems,
+    ("symbolic.run_module", "name"): lambda: "small",
+    ("symbolic.run_module", "theorem"): _theorem,
+}  # fmt: skip
+
+
 def _symbol() -> Any:
     return ls.symbolic.matrix("S", 3, 3)
 
@@ -249,6 +421,10 @@ def kind_of(parameter: inspect.Parameter) -> str:
 
 INSTANCES = {"Problem", "StoppingRule", "ConvexResult", "Result", "Comparison", "Init", "Adapter", "Optimizer"}
 INSTANCES |= {"Schedule", "ConvexRoute", "Constants", "Method", "Figure", "Axes"}
+
+
+# Where an argument takes more than its kind tells: a tensor may be a number.
+TAKEN = {("peft_files.encoded", "values", "a number")}
 
 
 @dataclass(frozen=True)

@@ -260,3 +260,12 @@ def test_starts_that_are_refused():
         ls.solve_convex(problem, "factored", start=np.ones((3, 3)))
     denoising = ls.Problem(Denoising(np.eye(4)), 2, 0.5)
     assert ls.solve_convex(denoising, start=np.ones((4, 4))).route == "closed_form"
+
+
+def test_without_decay_rows_and_columns_that_nothing_observes_are_left_alone():
+    rows, cols, values = [0, 1, 3], [0, 1, 2], [1.0, -2.0, 0.5]
+    found = ls.solve_convex(ls.Problem(ls.objectives.MatrixCompletion(rows, cols, values, (5, 4)), 2, 0.0), "factored")
+    # Any entries can be fitted, so the least value is 0.
+    assert found.success and 0.0 <= found.fun < 1e-12
+    assert found.X[rows, cols] == pytest.approx(values, abs=1e-6)
+    assert not found.X[[2, 4]].any() and not found.X[:, 3].any()

@@ -212,6 +212,18 @@ def test_escape_leaves_the_origin_and_keeps_a_converged_optimum():
 
 
 @pytest.mark.parametrize("alpha", [1.0, 16.0])
+def test_at_the_origin_there_may_be_nothing_to_escape_from(alpha):
+    problem, _, s, _ = denoising()
+    # The curvatures at 0 are lam +- s_i, so none is negative from lam = s_1 on (with scaling 1).
+    problem = problem.replace(lam=1.1 * alpha * s[0] / problem.rank, adapter=ls.adapters.LoRA(alpha=alpha))
+    zero = landscape.escape(problem, (np.zeros((6, problem.rank)), np.zeros((5, problem.rank))))
+    assert (zero.success, zero.nit, zero.grad_norm) == (True, 0, 0.0)
+    assert not zero.theta.any()
+    assert zero.fun == pytest.approx(0.5 * float((s**2).sum()))
+    assert landscape.verdict(problem, zero).kind == "global"
+
+
+@pytest.mark.parametrize("alpha", [1.0, 16.0])
 def test_scaling_of_the_adapter_changes_no_verdict(alpha):
     problem, U, s, V = denoising(rank=2)
     scaled = problem.replace(adapter=ls.adapters.LoRA(alpha=alpha), lam=0.3 * alpha / 2)

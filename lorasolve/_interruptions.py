@@ -1,0 +1,114 @@
+"""Ctrl-C and SIGTERM where they do no harm: not while a module is imported, a kernel compiled or files put in place.
+
+A module whose import is broken off stays half made for the rest of the process, and llvmlite frees a second time what
+it was just freeing. A solver that keeps its best point at Ctrl-C goes on in that process.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import signal
+import threading
+import time
+import types
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NoReturn
+
+_Handler = Callable[[int, types.FrameType | None], Any]
+# Long enough to get on with what must not be interrupted, too short to be noticed.
+_LATER = 0.02
+_BOTH = (signal.SIGINT, signal.SIGTERM)
+
+
+def ask_again(number: int) -> None:
+    """Have the handler of a signal called once more, a moment later."""
+
+    def ask() -> None:
+        time.sleep(_LATER)
+        _thread.interrupt_main(signal.Signals(number))
+
+    # Not a threading.Thread, whose locks the interrupted code may hold.
+    _thread.start_new_thread(ask, ())
+
+
+def patient(handler: _Handler) -> _Handler:
+    """Return a handler that asks again until no module is being imported and no kernel compiled."""
+
+    def handle(number: int, frame: types.FrameType | None) -> None:
+        if _is_inopportune(frame):
+            ask_again(number)
+        else:
+            handler(number, frame)
+
+    return handle
+
+
+def _is_inopportune(frame: types.FrameType | None) -> bool:
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__"))
+        if (
+            frame.f_code.co_filename.startswith("<frozen importlib")
+            or module.startswith("llvmlite.")
+            or (module == "numba.core.dispatcher" and frame.f_code.co_qualname == "Dispatcher.compile")
+        ):
+            return True
+        frame = frame.f_back
+    return False
+
+
+@contextlib.contextmanager
+def handled(handlers: Mapping[signal.Signals, _Handler]) -> Iterator[None]:
+    """Handle signals in a way of the block's own, in the main thread; only there does Python handle any."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    # A handler that Python has not set is None, and could not be set again.
+    before = {number: handler for number in handlers if (handler := signal.getsignal(number)) is not None}
+    try:
+        for number in before:
+            signal.signal(number, handlers[number])
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def patience() -> Iterator[None]:
+    """Let Ctrl-C wait while the block imports or compiles, where it would raise KeyboardInterrupt."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    with handled({signal.SIGINT: patient(signal.default_int_handler)}):
+        yield
+
+
+class _Interrupted(BaseException):
+    """Ctrl-C, where a single run of many is not to be kept."""
+
+
+@contextlib.contextmanager
+def interruptions_end_all() -> Iterator[None]:
+    """Let Ctrl-C pass through solvers, which would keep what they have and let the next run begin."""
+
+    def interrupt(number: int, frame: types.FrameType | None) -> NoReturn:
+        raise _Interrupted
+
+    try:
+        with handled({signal.SIGINT: patient(interrupt)}):
+            yield
+    except _Interrupted:
+        raise KeyboardInterrupt from None
+
+
+@contextlib.contextmanager
+def undisturbed(*numbers: signal.Signals) -> Iterator[None]:
+    """Let signals, by default Ctrl-C and SIGTERM, wait until the block has ended."""
+    waiting: list[int] = []
+    try:
+        with handled({number: lambda number, frame: waiting.append(number) for number in numbers or _BOTH}):
+            yield
+    finally:
+        for number in waiting:
+            signal.raise_signal(number)
