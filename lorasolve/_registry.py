@@ -181,6 +181,11 @@ class Registry(Generic[T]):
                 return cls
         raise AttributeError(f"module {self.package!r} has no attribute {name!r}")
 
+    def listing(self, names: dict[str, Any]) -> list[str]:
+        """Return what ``dir`` of the package shows: its public names and its classes (used as ``__dir__``)."""
+        classes = (cls.__name__ for cls in self.classes().values())
+        return sorted({*names["__all__"], *classes, *(name for name in names if name.startswith("__"))})
+
 
 _Found = dict[str, tuple[type, str]]
 
