@@ -24,8 +24,9 @@ T = TypeVar("T")
 
 def suggest(given: str, accepted: list[str]) -> str:
     """Say which names are accepted, the nearest one first."""
-    near = difflib.get_close_matches(given, accepted, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    by_letters = {name.lower(): name for name in accepted}
+    near = difflib.get_close_matches(given.lower(), by_letters, n=1, cutoff=0.5)
+    hint = f" Did you mean {by_letters[near[0]]!r}?" if near else ""
     return f"{hint} Accepted: {', '.join(accepted)}."
 
 

@@ -32,6 +32,7 @@ epsilon, its root for methods that compare values along their steps. A run that 
 from __future__ import annotations
 
 import math
+import numbers
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ from typing import Any
 import numpy as np
 
 from ._progress import Progress
-from ._validate import Array, as_instance, as_integer, as_number
+from ._validate import Array, as_instance, as_integer, as_number, shown
 from .kernels._stopping import CONVERGED, LIMIT, RUNNING, STALLED, TARGET, decide, slope_at_start
 from .optimizers.base import ROUNDING, Limits
 from .problem import Problem
@@ -122,6 +123,8 @@ class StoppingRule:
 
 def rule_of(stop: StoppingRule | None) -> StoppingRule:
     """Return the given stopping rule, or the one by default."""
+    if isinstance(stop, numbers.Real):
+        raise TypeError(f"stop: expected a StoppingRule, for example StoppingRule(max_iter={stop}), got {shown(stop)}")
     return StoppingRule() if stop is None else as_instance(stop, "stop", StoppingRule)
 
 

@@ -397,7 +397,7 @@ class _Case:
             reason = f"a point better by {amount:.3g} is known"
             return _Answer(False, bound.gap, amount, reason, bound.level, bound.formula), better
         if math.isinf(bound.gap):
-            hint = "; state f's lower_bound" if self.problem.loss.facts.lower_bound is None else ""
+            hint = "; state f's lower_bound, or its conjugate" if self.problem.loss.facts.lower_bound is None else ""
             return self._unknown(f"no bound on the gap ({bound.formula}){hint}", amount), better
         reason = f"the gap of {bound.relative:.1e} (relative), {known}, is above the tolerance"
         return self._unknown(reason, amount), better

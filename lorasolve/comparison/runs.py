@@ -27,7 +27,7 @@ from ..status import Status
 from ..tables import Column, Record, Tabular
 from .showcase import all_methods
 from .table import columns_of, sentence, table
-from .targets import Optima, target_of, value_at_zero
+from .targets import Optima, target_of
 from .tuning import Chosen, choose_step
 
 
@@ -174,7 +174,7 @@ class Comparison(Tabular):
             rows.append(entry)
         return {
             "problem": {
-                "objective": type(self.problem.objective).__name__,
+                "objective": self.problem.objective.label,
                 "shape": [m, n],
                 "rank": self.problem.rank,
                 "lam": self.problem.lam,
@@ -402,7 +402,7 @@ def _all_global(answers: list[bool | None]) -> bool | None:
 
 
 def _missing(problem: Problem, ended: list[Result], optimum: float) -> list[float]:
-    decrease = value_at_zero(problem) - optimum
+    decrease = problem.value_at_zero - optimum
     return [(_objective(result) - optimum) / (decrease or 1.0) for result in ended]
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from ..convex import solve_convex
 from ..engine import solve
 from ..method import Method
@@ -84,8 +82,3 @@ class Optima:
             return solve_convex(Problem(objective, min(objective.shape), target.weight)).fun
         whole, start = full_fine_tuning(objective)
         return solve(whole, "lbfgs", start, stop=StoppingRule(max_iter=5000, grad_tol=1e-10)).fun
-
-
-def value_at_zero(problem: Problem) -> float:
-    """Return ``f(0)``, the loss of the frozen weight."""
-    return float(problem.objective.value_and_grad(np.zeros(problem.shape, problem.dtype))[0])

@@ -72,7 +72,7 @@ class ALS(Optimizer):
         if not problem.objective.facts.minimizes_factors:
             return (
                 "it minimises one factor at a time in closed form, and "
-                f"{type(problem.objective).__name__} has no closed form for one factor; use 'lbfgs' or 'gd'"
+                f"{problem.objective.label} has no closed form for one factor; use 'lbfgs' or 'gd'"
             )
         return problem.one_matrix_refusal() or problem.low_rank_refusal()
 

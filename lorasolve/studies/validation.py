@@ -176,7 +176,7 @@ def _folds(objective: Objective, folds: int, seed: int) -> list[tuple[Objective,
     count = objective.values.size if isinstance(objective, MatrixCompletion) else objective.facts.n_samples
     if count is None:
         raise ValueError(
-            f"problem: {type(objective).__name__} has neither entries nor samples to hold out; give held_out"
+            f"problem: {objective.label} has neither entries nor samples to hold out; give held_out"
         )
     if folds > count:
         raise ValueError(f"folds: expected at most one a sample ({count}), got {folds}")
