@@ -21,6 +21,8 @@ from ._version import __version__
 # What a shell reports for a process ended by Ctrl-C or by SIGTERM; used only when there was nothing to keep.
 _INTERRUPTED, _TERMINATED = 130, 143
 _FINE, _USAGE = 0, 2
+# What is not saved so long after SIGTERM is not going to be.
+_SECONDS_TO_SAVE = 30
 
 
 def main(argv: Sequence[str]) -> int:
@@ -47,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
         return _USAGE
     except KeyboardInterrupt:
         complain(f"lorasolve {argv[0]}: interrupted")
-        return _INTERRUPTED
+        return _after_interruption()
 
 
 def usage() -> str:
@@ -123,7 +125,12 @@ def _run() -> int:
         return stop.code if isinstance(stop.code, int) else _FINE
     except KeyboardInterrupt:
         complain("lorasolve: interrupted")
-        return _INTERRUPTED
+        return _after_interruption()
+
+
+def _after_interruption() -> int:
+    """Return the exit code of a command that had nothing to keep when it was interrupted, by whatever did it."""
+    return _TERMINATED if signal.getsignal(signal.SIGTERM) is _end_now else _INTERRUPTED
 
 
 def _leave(number: int, frame: types.FrameType | None) -> NoReturn:
@@ -133,10 +140,11 @@ def _leave(number: int, frame: types.FrameType | None) -> NoReturn:
 
 
 def _terminate(number: int, frame: types.FrameType | None) -> NoReturn:
-    """End, but let open files be tidied up first; at once if a library swallows that."""
-    signal.signal(signal.SIGALRM, _end_now)
-    signal.alarm(2)
-    raise SystemExit(_TERMINATED)
+    """Save what there is, as after Ctrl-C; end at once when asked again, or when a library swallows that."""
+    for asked in (signal.SIGTERM, signal.SIGALRM):
+        signal.signal(asked, _end_now)
+    signal.alarm(_SECONDS_TO_SAVE)
+    raise KeyboardInterrupt
 
 
 def _end_now(number: int, frame: types.FrameType | None) -> NoReturn:
@@ -150,8 +158,6 @@ def _not_swallowed(event: Any) -> None:
     """
     if isinstance(event.exc_value, KeyboardInterrupt):
         threading.Timer(0.02, _thread.interrupt_main).start()
-    elif isinstance(event.exc_value, SystemExit):
-        os._exit(_TERMINATED)
     else:
         sys.__unraisablehook__(event)
 

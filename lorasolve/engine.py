@@ -53,13 +53,13 @@ def solve(
     seed : int or None
         Seed of all randomness; the same seed gives the same result.
     stop : StoppingRule, optional
-        When to stop.
+        When to stop; by default as the optimizer says, 10,000 iterations to a tolerance of 1e-8 for most.
     callback : callable, optional
         Called with an :class:`Intermediate` after each accepted iteration; returning True or raising
         ``StopIteration`` ends the run. Any other exception passes through, with the result so far as its attribute
         ``result``.
     progress : bool
-        Show a progress line on stderr (on a terminal only).
+        Show progress on stderr: a line rewritten in place on a terminal, one every 30 s in logs.
     engine : {"compiled", "interpreted"}
         ``"interpreted"`` derives every answer from the objective's plain ``value_and_grad(X)``: slower, for
         checking.
@@ -83,7 +83,7 @@ def solve(
     as_flag(progress, "progress")
     method, given = method_and_start(method, init)
     optimizer, schedules = method.optimizer, list(method.schedules)
-    stop = rule_of(stop)
+    stop = rule_of(stop, optimizer)
     if engine == "interpreted":
         problem = problem.plain()
     problem = own_problem(problem, method, given)

@@ -23,7 +23,8 @@ from ..adapters import registry as adapter_registry
 from ..inits import registry as init_registry
 from ..io import read_task, to_json
 from ..method import Method
-from ..monitor import StoppingRule
+from ..monitor import StoppingRule, rule_of
+from ..optimizers import Optimizer
 from ..problem import Problem
 from ..tasks import Task, digits_task
 
@@ -123,8 +124,8 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> Any:
     return group
 
 
-def add_run_arguments(parser: argparse.ArgumentParser, max_iter: int, tol: float) -> None:
-    """Declare what governs a run: start, seed, stopping."""
+def add_run_arguments(parser: argparse.ArgumentParser, max_iter: int | None = None, tol: float | None = None) -> None:
+    """Declare what governs a run: start, seed, stopping; limits that are not given are the method's own."""
     group = parser.add_argument_group("run")
     group.add_argument(
         "--init",
@@ -133,9 +134,15 @@ def add_run_arguments(parser: argparse.ArgumentParser, max_iter: int, tol: float
         help="start of the methods that do not set their own, for example gaussian:std=0.1",
     )
     group.add_argument("--seed", type=int, default=0, metavar="N", help="seed of all randomness (default 0)")
-    group.add_argument("--max-iter", type=int, default=max_iter, metavar="N", help=f"default {max_iter}")
+    own = "the method's own, {:g} for most"
+    iterations = max_iter or own.format(Optimizer.default_max_iter)
+    accuracy = tol or own.format(Optimizer.default_grad_tol)
+    group.add_argument("--max-iter", type=int, default=max_iter, metavar="N", help=f"default {iterations}")
     group.add_argument(
-        "--tol", type=float, default=tol, help=f"gradient tolerance, as a share of its terms' size (default {tol:g})"
+        "--tol",
+        type=float,
+        default=tol,
+        help=f"gradient tolerance, as a share of its terms' size (default {accuracy})",
     )
     group.add_argument("--time-limit", type=float, metavar="S", help="seconds per run, compile time included")
 
@@ -176,9 +183,10 @@ def problem_from(args: argparse.Namespace, task: Task) -> Problem:
     return problem.replace(lam=lam)
 
 
-def stopping_from(args: argparse.Namespace) -> StoppingRule:
-    """Return the stopping rule that the arguments give."""
-    return StoppingRule(max_iter=args.max_iter, grad_tol=args.tol, time_limit=args.time_limit)
+def stopping_from(args: argparse.Namespace, optimizer: Optimizer | type[Optimizer] = Optimizer) -> StoppingRule:
+    """Return the stopping rule that the arguments give; what they leave open is the optimizer's own."""
+    given = {"max_iter": args.max_iter, "grad_tol": args.tol, "time_limit": args.time_limit}
+    return replace(rule_of(None, optimizer), **{key: value for key, value in given.items() if value is not None})
 
 
 def method_from(args: argparse.Namespace, text: str) -> Method:

@@ -44,7 +44,7 @@ class SolveCommand(Command):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
         add_problem_arguments(parser)
-        add_run_arguments(parser, max_iter=10_000, tol=1e-8)
+        add_run_arguments(parser)
         parser.add_argument(
             "--method",
             default="gd",
@@ -55,7 +55,8 @@ class SolveCommand(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Solve, save, print."""
-        method, stop = method_from(args, args.method), stopping_from(args)
+        method = method_from(args, args.method)
+        stop = stopping_from(args, method.optimizer)
         saved, report = outputs(args.out, ".npz", ".json") if args.out is not None else (None, None)
         run = uuid.uuid4().hex
         task = task_from(args)

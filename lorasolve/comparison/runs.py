@@ -117,7 +117,7 @@ class Comparison(Tabular):
     budget : int or None
         Most oracle calls of a run, if limited.
     interrupted : bool
-        Whether the comparison was stopped from the keyboard; the rows are those finished by then.
+        Whether the comparison was interrupted; the rows are those finished by then.
     """
 
     problem: Problem
@@ -241,7 +241,7 @@ def compare(
         The loss on held-out data: its metrics are shown, and steps of methods that do not minimise ``L`` are chosen
         by it. Without it the metrics are those of the training data.
     progress : bool
-        Show a progress line on stderr.
+        Show progress on stderr: a line rewritten in place on a terminal, one every 30 s in logs.
 
     Returns
     -------

@@ -75,7 +75,7 @@ def solve_convex(
     cross_check : bool
         Solve by a second route too (cvxpy where it can be used and the matrix is small) and report the difference.
     progress : bool
-        Show a progress line on stderr (on a terminal only).
+        Show progress on stderr: a line rewritten in place on a terminal, one every 30 s in logs.
 
     Returns
     -------
@@ -151,7 +151,7 @@ def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: b
         found = route.run(problem, 0.5 * tol, latest)
         interrupted = False
     except KeyboardInterrupt:
-        found = replace(latest.solution, remark="interrupted from the keyboard, the last point is kept")
+        found = replace(latest.solution, remark="interrupted, the last point is kept")
         interrupted = True
     latest.display.close()
     seconds = time.perf_counter() - started

@@ -13,7 +13,7 @@ import types
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from .._files import PathLike, Write, write_together
 from .._progress import Progress
@@ -134,24 +134,31 @@ def _run_cells(experiment: Experiment, path: pathlib.Path, quick: bool, fresh: b
 
 
 class _Interrupted(BaseException):
-    """Ctrl-C, where a single run of many is not to be kept."""
+    """Ctrl-C or SIGTERM, where a single run of many is not to be kept."""
 
 
 @contextlib.contextmanager
 def _interruptions_end_all() -> Iterator[None]:
-    """Let Ctrl-C pass through solvers, which would keep what they have and let the next run begin."""
-
-    def interrupt(number: int, frame: types.FrameType | None) -> NoReturn:
-        raise _Interrupted
-
+    """Let interruptions pass through solvers, which would keep what they have and let the next run begin."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, interrupt)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def interrupt(number: int, frame: types.FrameType | None) -> None:
+        try:
+            handlers[signal.Signals(number)](number, frame)  # type: ignore[operator, misc]
+        except KeyboardInterrupt:
+            raise _Interrupted from None
+
+    taken = [number for number, handler in handlers.items() if callable(handler)]
+    for number in taken:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number in taken:
+            signal.signal(number, handlers[number])
 
 
 def _stem(experiment: Experiment, quick: bool) -> str:

@@ -333,7 +333,7 @@ class Describe:
             # Equal data are one object, so that its runs share blocks.
             problem = problem.replace(objective=self._objectives.setdefault(mark, problem.objective))
         facts = {
-            "objective": loss.label,
+            "objective": type(loss).__name__,
             "digest": mark,
             "shapes": [list(shape) for shape in problem.shapes],
             "ranks": list(problem.ranks),

@@ -127,7 +127,7 @@ def cross_validate(
     seed : int
         Of the division into parts.
     progress : bool
-        Show a progress line on stderr (on a terminal only).
+        Show progress on stderr: a line rewritten in place on a terminal, one every 30 s in logs.
 
     Returns
     -------
