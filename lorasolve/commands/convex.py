@@ -47,9 +47,7 @@ class ConvexCommand(Command):
         saved, report = outputs(args.out, ".npz", ".json") if args.out is not None else (None, None)
         task = task_from(args)
         problem = problem_from(args, task)
-        result = solve_convex(
-            problem, args.route, args.tol, cross_check=args.cross_check, progress=not args.quiet
-        )
+        result = solve_convex(problem, args.route, args.tol, cross_check=args.cross_check, progress=not args.quiet)
         metrics = metrics_of(task, result.X)
         document = envelope(
             "convex",

@@ -77,9 +77,7 @@ class SolveCommand(Command):
             },
         )
         if saved is not None and report is not None:
-            write_together(
-                {saved: result_writer(problem, result, task.arguments, run), report: json_writer(document)}
-            )
+            write_together({saved: result_writer(problem, result, task.arguments, run), report: json_writer(document)})
             remark(args, f"written: {saved}, {report}")
         emit(args, document, _text(task.title, problem, result, certificate, document["metrics"]))
         return _exit_code(result, certificate, args.require_certificate)
