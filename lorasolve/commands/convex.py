@@ -9,6 +9,7 @@ from ..convex import ConvexResult, solve_convex
 from ..convex import registry as route_registry
 from ..io import arrays_writer, envelope, json_writer
 from ..problem import Problem
+from ..tables import number
 from .base import (
     Command,
     ExitCode,
@@ -69,7 +70,7 @@ def _text(problem: Problem, result: ConvexResult) -> str:
     times = f"{result.seconds:.2f} s + {result.compile_seconds:.2f} s compilation"
     lines = [
         f"{result.status}: {result.message}",
-        f"  F* = {result.fun:.12g}, rank {result.rank}, ||X||_* = {result.nuclear_norm:.6g}, {times}",
+        f"  F* = {number(result.fun, '.12g')}, rank {result.rank}, ||X||_* = {result.nuclear_norm:.6g}, {times}",
         emphasis(str(result.certificate), result.certificate.is_global),
     ]
     if problem.rank < result.rank:

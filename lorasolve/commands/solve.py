@@ -14,6 +14,7 @@ from ..method import GRAMMAR
 from ..problem import Problem
 from ..result import Result
 from ..status import Status
+from ..tables import number
 from .base import (
     Command,
     ExitCode,
@@ -91,8 +92,8 @@ def _text(
         problem_line(problem),
         "",
         result.message,
-        f"  L = {result.fun:.12g}, ||grad L|| = {result.grad_norm:.3g}, {result.nit} iterations, {result.nfev} oracle "
-        f"calls, {result.seconds:.2f} s + {result.compile_seconds:.2f} s compilation",
+        f"  L = {number(result.fun, '.12g')}, ||grad L|| = {result.grad_norm:.3g}, {result.nit} iterations, "
+        f"{result.nfev} oracle calls, {result.seconds:.2f} s + {result.compile_seconds:.2f} s compilation",
     ]
     if certificate is not None:
         lines.append(emphasis(str(certificate), certificate.is_global))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -96,7 +96,7 @@ class Row:
     quality: dict[str, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison(Tabular):
     """What :func:`compare` returns.
 
@@ -123,8 +123,8 @@ class Comparison(Tabular):
     problem: Problem
     reference: ConvexResult | None
     rows: list[Row]
-    results: list[Result] = field(repr=False)
-    runs: list[list[Result]] = field(repr=False)
+    results: list[Result]
+    runs: list[list[Result]]
     seeds: list[int]
     budget: int | None
     interrupted: bool = False
@@ -191,6 +191,9 @@ class Comparison(Tabular):
 
     def __str__(self) -> str:
         return f"{self.table()}\n\n{self.conclusion()}"
+
+    def __repr__(self) -> str:
+        return f"Comparison({self.problem!r}: {', '.join(row.method for row in self.rows)})"
 
 
 _DIVERGED = Status.DIVERGED.label

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .._known import Known
 from ..convex import ConvexResult
 from ..status import Status
-from ..tables import Column, aligned
+from ..tables import Column, aligned, number
 
 if TYPE_CHECKING:
     from .runs import Comparison, Row
@@ -32,14 +32,14 @@ def _seconds(value: float) -> str:
 
 COLUMNS = (
     Column("method", "method", str, left=True),
-    Column("objective", "objective", "{:.10g}".format),
+    Column("objective", "objective", lambda value: number(value, ".10g")),
     Column("suboptimality", "above optimum", _share),
     Column("missing", "missing", _missing),
     Column("gap", "certified gap", _share),
     Column("is_global", "global", {True: "yes", False: "no", None: "unknown"}.__getitem__),
     Column("rank", "rank", str),
     Column("sigma_r", "sigma_r", _share, latex=r"$\sigma_r$"),
-    Column("nuclear_norm", "||X||_*", "{:.6g}".format, latex=r"$\|X\|_*$"),
+    Column("nuclear_norm", "||X||_*", lambda value: number(value, ".6g"), latex=r"$\|X\|_*$"),
     Column("step_size", "step", _share),
     Column("oracle_calls", "calls", str),
     Column("seconds", "s", _seconds),
