@@ -34,7 +34,7 @@ def test_they_say_how_it_ended(outcomes) -> None:
     """Rank 2 does not hold the optimum of rank 3: singular values 2.5, 1.5, 0.5."""
     assert repr(outcomes["Result"]).startswith("Result(converged: L = 2.75, ")
     assert repr(outcomes["Certificate"]).startswith("Certificate(global optimum: no, F = 2.75, ")
-    assert repr(outcomes["ConvexResult"]).startswith("ConvexResult(certified: F = 2.625, rank 3, ")
+    assert repr(outcomes["ConvexResult"]).startswith("ConvexResult(closed form: F = 2.625, rank 3, ")
     assert repr(outcomes["Comparison"]).endswith("parameters): gd, lbfgs)")
     assert "3 converged" in repr(outcomes["BatchResult"])
 
