@@ -93,33 +93,42 @@ def main() -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps([seconds, data, peak]))
         return
+    folder = pathlib.Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ["| item | size | seconds | data MiB | peak MiB |", "|---|---|---|---|---|"]
+    measured: dict[str, list[float]] = {key: [] for key in SERIES}
+    for key, (_, sizes, _) in SERIES.items():
+        for size in sizes:
+            command = [sys.executable, __file__, key, str(size)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            took, data, peak = json.loads(done.stdout)
+            measured[key].append(took)
+            lines.append(f"| {key} | {size} | {took:.3g} | {data / 2**20:.3g} | {peak:.0f} |")
+            print(lines[-1], flush=True)
+    figure(measured, folder / "bench_S10.png")
+    (folder / "bench_S10.md").write_text("\n".join(lines) + "\n")
+
+
+def figure(measured: dict[str, list[float]], path: pathlib.Path) -> None:
+    """Draw the seconds of each series against its sizes, beside a line of the slope that theory says."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    folder = pathlib.Path(sys.argv[1])
-    folder.mkdir(parents=True, exist_ok=True)
     fig, axes = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
-    lines = ["| item | size | seconds | data MiB | peak MiB |", "|---|---|---|---|---|"]
-    for ax, (key, (label, sizes, exponent)) in zip(axes, SERIES.items()):
-        seconds = []
-        for size in sizes:
-            command = [sys.executable, __file__, key, str(size)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            took, data, peak = json.loads(done.stdout)
-            seconds.append(took)
-            lines.append(f"| {key} | {size} | {took:.3g} | {data / 2**20:.3g} | {peak:.0f} |")
-            print(lines[-1], flush=True)
-        ax.loglog(sizes, seconds, "o-", color="#c44e52")
+    for ax, (key, seconds) in zip(axes, measured.items()):
+        label, sizes, exponent = SERIES[key]
+        ax.loglog(sizes, seconds, "o-", color="#0072B2", label=f"measured, slope {slope(list(sizes), seconds):.2f}")
         reference = [seconds[-1] * (size / sizes[-1]) ** exponent for size in sizes]
-        ax.loglog(sizes, reference, "--", color="#9aa3ad")
-        ax.set_title(f"{key}: slope {slope(list(sizes), seconds):.2f}, theory {exponent}", fontsize=10, loc="left")
+        ax.loglog(sizes, reference, "--", color="#666666", label=f"theory, slope {exponent}")
+        ax.set_title(f"{key}, lorasolve", fontsize=10, loc="left")
+        ax.legend(fontsize=8)
         ax.set_xlabel(label)
         ax.set_ylabel("seconds")
         ax.spines[["top", "right"]].set_visible(False)
-    fig.savefig(folder / "bench_S10.png", dpi=110)
-    (folder / "bench_S10.md").write_text("\n".join(lines) + "\n")
+    fig.savefig(path, dpi=110)
+    plt.close(fig)
 
 
 if __name__ == "__main__":

@@ -173,21 +173,32 @@ def table(result: dict[str, Any]) -> str:
 
 
 def figure(result: dict[str, Any], path: pathlib.Path) -> None:
-    """Draw the medians of an item as bars, ours in colour."""
+    """Draw the medians of an item as points, because lengths say nothing on a logarithmic axis."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     rows = [row for row in result["rows"] if row["samples"]][::-1]
-    fig, ax = plt.subplots(figsize=(7.5, 0.9 + 0.42 * len(rows)), layout="constrained")
-    colours = ["#c44e52" if row["name"].startswith("lorasolve") else "#9aa3ad" for row in rows]
-    bars = ax.barh([row["name"] for row in rows], [row["median"] for row in rows], color=colours)
-    ax.bar_label(bars, [seconds_text(row["median"]) for row in rows], padding=4)
+    fig, ax = plt.subplots(figsize=(7.5, 1.3 + 0.34 * len(rows)), layout="constrained")
+    names, medians = [row["name"] for row in rows], [row["median"] for row in rows]
+    for label, marker, colour in (("lorasolve", "D", "#0072B2"), ("others", "o", "#666666")):
+        mine = [k for k, name in enumerate(names) if name.startswith("lorasolve") == (label == "lorasolve")]
+        if mine:
+            ax.plot([medians[k] for k in mine], mine, marker, color=colour, ms=8, label=label)
+    for k, median in enumerate(medians):
+        ax.annotate(seconds_text(median), (median, k), (9, 0), textcoords="offset points", va="center")
+    ax.set_yticks(range(len(rows)), names)
+    ax.set_ylim(-0.6, len(rows) - 0.4)
     ax.set_xscale("log")
-    low, high = min(row["median"] for row in rows), max(row["median"] for row in rows)
-    ax.set_xlim(low / 2, high * 4)
-    ax.set_xlabel("seconds (median, logarithmic)")
+    # Whole powers of ten, so that no ticks overlap and at least two are there.
+    ax.set_xlim(10.0 ** math.floor(math.log10(min(medians))), 10.0 ** (math.floor(math.log10(2.0 * max(medians))) + 1))
+    ax.xaxis.set_major_locator(LogLocator(numticks=8))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set_xlabel("seconds (median); less is better")
+    ax.grid(alpha=0.3)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     title = textwrap.fill(f"{result['key']}. {result['title']}", 90)
     fig.suptitle(title, fontsize=9, x=0.01, ha="left")
     ax.spines[["top", "right"]].set_visible(False)

@@ -59,7 +59,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
     # Those that take seconds are run while the site is built; the others are shown.
-    "filename_pattern": r"(quickstart|own_objective|landscape_verdict|landscape_threshold)\.py",
+    "filename_pattern": r"(quickstart|own_objective|inpainting|landscape_verdict|landscape_threshold)\.py",
     "download_all_examples": False,
     "show_memory": False,
     "remove_config_comments": True,

@@ -15,38 +15,48 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from . import (
-        adapters,
-        convex,
-        executors,
-        inits,
-        io,
-        landscape,
-        networks,
-        objectives,
-        optimizers,
-        peft_files,
-        plotting,
-        schedules,
-        studies,
-        symbolic,
-        tasks,
-    )
-    from ._threads import set_threads
-    from .certificates import Certificate, certify
-    from .checks import check_adapter, check_convex, check_init, check_objective, check_optimizer, check_schedule
-    from .comparison import Comparison, compare
-    from .convex import ConvexResult, solve_convex
-    from .engine import solve
-    from .landscape import verdict
-    from .method import Method
-    from .monitor import StoppingRule
-    from .multi import MultiProblem
-    from .problem import Problem
-    from .result import Result
-    from .status import Status
-    from .studies import Runs, Study, cross_validate, path, recommend_rank
-    from .sweep import solve_batch
+    from . import adapters as adapters
+    from . import convex as convex
+    from . import executors as executors
+    from . import inits as inits
+    from . import io as io
+    from . import landscape as landscape
+    from . import networks as networks
+    from . import objectives as objectives
+    from . import optimizers as optimizers
+    from . import peft_files as peft_files
+    from . import plotting as plotting
+    from . import schedules as schedules
+    from . import studies as studies
+    from . import symbolic as symbolic
+    from . import tasks as tasks
+    from ._threads import set_threads as set_threads
+    from .certificates import Certificate as Certificate
+    from .certificates import certify as certify
+    from .checks import check_adapter as check_adapter
+    from .checks import check_convex as check_convex
+    from .checks import check_init as check_init
+    from .checks import check_objective as check_objective
+    from .checks import check_optimizer as check_optimizer
+    from .checks import check_schedule as check_schedule
+    from .comparison import Comparison as Comparison
+    from .comparison import compare as compare
+    from .convex import ConvexResult as ConvexResult
+    from .convex import solve_convex as solve_convex
+    from .engine import solve as solve
+    from .landscape import verdict as verdict
+    from .method import Method as Method
+    from .monitor import StoppingRule as StoppingRule
+    from .multi import MultiProblem as MultiProblem
+    from .problem import Problem as Problem
+    from .result import Result as Result
+    from .status import Status as Status
+    from .studies import Runs as Runs
+    from .studies import Study as Study
+    from .studies import cross_validate as cross_validate
+    from .studies import path as path
+    from .studies import recommend_rank as recommend_rank
+    from .sweep import solve_batch as solve_batch
 
 _ATTRIBUTES = {
     "set_threads": "._threads",
@@ -95,16 +105,15 @@ _MODULES = (
     "tasks",
 )
 
-__all__ = sorted([*_ATTRIBUTES, *_MODULES])
+if not TYPE_CHECKING:  # type checkers read the imports above, and tell a name that there is not
+    __all__ = sorted([*_ATTRIBUTES, *_MODULES])
 
+    def __getattr__(name: str) -> Any:
+        if name in _ATTRIBUTES:
+            return getattr(importlib.import_module(_ATTRIBUTES[name], __name__), name)
+        if name in _MODULES:
+            return importlib.import_module(f".{name}", __name__)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
-def __getattr__(name: str) -> Any:
-    if name in _ATTRIBUTES:
-        return getattr(importlib.import_module(_ATTRIBUTES[name], __name__), name)
-    if name in _MODULES:
-        return importlib.import_module(f".{name}", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    def __dir__() -> list[str]:
+        return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

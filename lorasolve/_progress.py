@@ -1,4 +1,4 @@
-"""What goes to stderr: remarks, and a progress line, rewritten in place on a terminal and silent elsewhere."""
+"""What goes to stderr: remarks, and progress: a line rewritten in place on a terminal, one now and then in logs."""
 
 from __future__ import annotations
 
@@ -14,37 +14,60 @@ def complain(text: str) -> None:
             print(text, file=sys.stderr, flush=True)
 
 
+# Between two lines where stderr is no terminal: a short run says nothing.
+LOG_SECONDS = 30.0
+
+
 class Progress:
     """One line such as ``gd  41%  L = 0.12345  |grad| = 1.2e-05``, at most ten times a second.
+
+    Where the line cannot be rewritten, in a log, another line is written every ``log_seconds``.
 
     Parameters
     ----------
     label : str
         What is running.
     enabled : bool
-        Asked for by the caller; nothing is printed when stderr is not a terminal.
+        Asked for by the caller.
+    log_seconds : float
+        Between two lines of a log.
     """
 
-    def __init__(self, label: str, enabled: bool) -> None:
+    def __init__(self, label: str, enabled: bool, log_seconds: float = LOG_SECONDS) -> None:
         self.label = label
-        self.enabled = enabled and sys.stderr is not None and sys.stderr.isatty()
-        self._next = 0.0
+        self.enabled = enabled and sys.stderr is not None
+        self._in_place = self.enabled and _can_rewrite()
+        self._every = 0.1 if self._in_place else log_seconds
+        self._next = time.perf_counter() + (0.0 if self._in_place else log_seconds)
         self._width = 0
 
+    def due(self) -> bool:
+        """Return whether it is time for a line."""
+        return self.enabled and time.perf_counter() >= self._next
+
     def show(self, fraction: float, text: str) -> None:
-        """Rewrite the line."""
-        if not self.enabled or time.perf_counter() < self._next:
+        """Show the state, if it is time for that."""
+        if not self.due():
             return
-        self._next = time.perf_counter() + 0.1
-        done = int(20 * min(max(fraction, 0.0), 1.0))
+        self._next = time.perf_counter() + self._every
+        share = min(max(fraction, 0.0), 1.0)
+        if not self._in_place:
+            complain(f"{self.label}: {100.0 * share:.0f} %, {text}")
+            return
+        done = int(20 * share)
         line = f"{self.label:<16} [{'#' * done}{'.' * (20 - done)}] {text}"
         _rewrite(line.ljust(self._width))
         self._width = len(line)
 
     def close(self) -> None:
         """Erase the line."""
-        if self.enabled and self._width:
+        if self._width:
             _rewrite(" " * self._width + "\r")
+
+
+def _can_rewrite() -> bool:
+    """Whether stderr is a terminal, or a notebook's, which obeys carriage returns too."""
+    return sys.stderr.isatty() or type(sys.stderr).__module__.startswith("ipykernel")
 
 
 def _rewrite(line: str) -> None:

@@ -24,8 +24,9 @@ T = TypeVar("T")
 
 def suggest(given: str, accepted: list[str]) -> str:
     """Say which names are accepted, the nearest one first."""
-    near = difflib.get_close_matches(given, accepted, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    by_letters = {name.lower(): name for name in accepted}
+    near = difflib.get_close_matches(given.lower(), by_letters, n=1, cutoff=0.5)
+    hint = f" Did you mean {by_letters[near[0]]!r}?" if near else ""
     return f"{hint} Accepted: {', '.join(accepted)}."
 
 
@@ -180,6 +181,11 @@ class Registry(Generic[T]):
             if cls is not None:
                 return cls
         raise AttributeError(f"module {self.package!r} has no attribute {name!r}")
+
+    def listing(self, names: dict[str, Any]) -> list[str]:
+        """Return what ``dir`` of the package shows: its public names and its classes (used as ``__dir__``)."""
+        classes = (cls.__name__ for cls in self.classes().values())
+        return sorted({*names["__all__"], *classes, *(name for name in names if name.startswith("__"))})
 
 
 _Found = dict[str, tuple[type, str]]

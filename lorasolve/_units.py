@@ -88,12 +88,17 @@ def natural_size(problem: Problem, slope: float) -> float:
     return math.sqrt(slope / beta) / problem.scale if beta > 0.0 else 0.0
 
 
+def value_at_zero(problem: Problem) -> float:
+    """Return ``f(0)``, the loss of the frozen weights."""
+    return float(problem.loss.factor_value(_zero_factors(problem)))
+
+
 def natural_start(problem: Problem) -> float:
     """Return ``sqrt(|f(0)|/(s ||G(0)||_2))``, a size of factors as good as ``theta_0`` for a first step, and cheaper.
 
     It is 0 where it says nothing. Unlike ``theta_0`` it depends on constants in ``f``, so nothing is decided by it.
     """
-    f = abs(float(problem.loss.factor_value(_zero_factors(problem))))
+    f = abs(problem.value_at_zero)
     slope = problem.units.slope - problem.lam
     size = math.sqrt(f / slope) if slope > 0.0 else 0.0
     return size if math.isfinite(size) else 0.0

@@ -21,6 +21,8 @@ _INTERRUPTED, _TERMINATED = 130, 143
 _FINE, _USAGE, _INTERNAL = 0, 2, 4
 # The variable that has the traceback of an internal error shown.
 _TRACEBACK = "LORASOLVE_TRACEBACK"
+# What is not saved so long after SIGTERM is not going to be.
+_SECONDS_TO_SAVE = 30
 
 
 def main(argv: Sequence[str]) -> int:
@@ -44,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
         raise
     except KeyboardInterrupt:
         complain(f"lorasolve {argv[0]}: interrupted")
-        return _INTERRUPTED
+        return _after_interruption()
     except Exception as error:
         if _is_of_the_user(error):
             complain(f"lorasolve {argv[0]}: {_in_words(error)}")
@@ -147,6 +149,11 @@ def _run() -> int:
         return stop.code if isinstance(stop.code, int) else _FINE
 
 
+def _after_interruption() -> int:
+    """Return the exit code of a command that had nothing to keep when it was interrupted, by whatever did it."""
+    return _TERMINATED if signal.getsignal(signal.SIGTERM) is _end_now else _INTERRUPTED
+
+
 def _leave(number: int, frame: types.FrameType | None) -> NoReturn:
     """End at once, while modules are loaded and nothing is begun."""
     complain("lorasolve: interrupted")
@@ -154,18 +161,13 @@ def _leave(number: int, frame: types.FrameType | None) -> NoReturn:
 
 
 def _terminate(number: int, frame: types.FrameType | None) -> None:
-    """End, but let open files be tidied up first; at once if that takes long or a library swallows it."""
-    from ._interruptions import patient
-
-    signal.signal(signal.SIGALRM, _end_now)
-    signal.alarm(2)
-    unwind = patient(_unwind)
-    signal.signal(signal.SIGTERM, unwind)
-    unwind(number, frame)
-
-
-def _unwind(number: int, frame: types.FrameType | None) -> NoReturn:
-    raise SystemExit(_TERMINATED)
+    """Save what there is, as after Ctrl-C; end at once when asked again, or when a library swallows that."""
+    for asked in (signal.SIGTERM, signal.SIGALRM):
+        signal.signal(asked, _end_now)
+    signal.alarm(_SECONDS_TO_SAVE)
+    interrupt = signal.getsignal(signal.SIGINT)
+    if callable(interrupt):
+        interrupt(signal.SIGINT, frame)
 
 
 def _end_now(number: int, frame: types.FrameType | None) -> NoReturn:
@@ -181,8 +183,6 @@ def _not_swallowed(event: Any) -> None:
         from ._interruptions import ask_again
 
         ask_again(signal.SIGINT)
-    elif isinstance(event.exc_value, SystemExit):
-        os._exit(_TERMINATED)
     else:
         sys.__unraisablehook__(event)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ._progress import Progress
 from ._threads import solver_pools
+from ._units import natural_size
 from ._validate import as_callable, as_choice, as_flag, as_instance, as_integer, require
 from .inits import Init
 from .inits import registry as init_registry
@@ -52,13 +53,13 @@ def solve(
     seed : int or None
         Seed of all randomness; the same seed gives the same result.
     stop : StoppingRule, optional
-        When to stop.
+        When to stop; by default as the optimizer says, 10,000 iterations to a tolerance of 1e-8 for most.
     callback : callable, optional
         Called with an :class:`Intermediate` after each accepted iteration; returning True or raising
         ``StopIteration`` ends the run. Any other exception passes through, with the result so far as its attribute
         ``result``.
     progress : bool
-        Show a progress line on stderr (on a terminal only).
+        Show progress on stderr: a line rewritten in place on a terminal, one every 30 s in logs.
     engine : {"compiled", "interpreted"}
         ``"interpreted"`` derives every answer from the objective's plain ``value_and_grad(X)``: slower, for
         checking.
@@ -82,7 +83,7 @@ def solve(
     as_flag(progress, "progress")
     method, given = method_and_start(method, init)
     optimizer, schedules = method.optimizer, list(method.schedules)
-    stop = rule_of(stop)
+    stop = rule_of(stop, optimizer)
     if engine == "interpreted":
         problem = problem.plain()
     problem = own_problem(problem, method, given)
@@ -115,14 +116,13 @@ def solve(
                 message += optimizer.stall_hint
             origin = start_name(method, given)
             result = _result(end, method, origin, seed, message, monitor, total - compiled, compiled)
+            result.message += _zero_advice(result)
             if monitor.raised is not None:
                 raise _with_result(monitor.raised, result)
             return result
 
 
-def method_and_start(
-    method: str | Optimizer | Method, init: str | Init | Given | None
-) -> tuple[Method, Given | None]:
+def method_and_start(method: str | Optimizer | Method, init: str | Init | Given | None) -> tuple[Method, Given | None]:
     """Return the method with its init replaced by a named one, and factors or a result that are given instead."""
     method = Method.of(method)
     if init is None:
@@ -176,6 +176,24 @@ def _divergence_advice(optimizer: Optimizer, start: Stage, end: End, nit: int) -
         suggestion = min(optimizer.default_step(start.problem, start.theta), end.step / 2)
         text += f" with step {end.step:.3g}; try a step size of at most {suggestion:.3g}, or 'gd_backtracking'"
     return text
+
+
+def _zero_advice(result: Result) -> str:
+    """Say of a run on a loss not known to be convex that it ended no lower than the frozen weights, and what to try."""
+    problem = result.problem
+    ended = result.status in (Status.CONVERGED, Status.STALLED, Status.ITERATION_LIMIT)
+    if not ended or problem.loss.facts.convex is True or result.merged is not None or not problem.adapter.low_rank:
+        return ""
+    zero = problem.value_at_zero
+    if not result.fun >= zero - 1e-9 * abs(zero):
+        return ""
+    if result.fun <= zero + 1e-9 * abs(zero):
+        kind = "a local minimum at this lam" if problem.units.vanishes else "a saddle point"
+        text = f"; it ended at X = 0, {kind}"
+    else:
+        text = f"; a better point is known: X = 0 with L = {zero:.8g}"
+    std = natural_size(problem, problem.units.slope) / math.sqrt(problem.size) or 1.0
+    return f"{text}. Try init='gaussian:std={std:.1g}', or see where many starts end: landscape.census(problem, 20)"
 
 
 def _result(

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import inspect
 import json
 import math
-import os
 import pathlib
 import re
-import stat
-import warnings
 import zipfile
-import zlib
-from collections.abc import Iterator, Set
-from dataclasses import dataclass
+from collections.abc import Set
 from types import NoneType
 from typing import Any
 
 import numpy as np
 
 from ._files import PathLike, Write, write_atomically
+from ._ratings import PLAIN, Ratings, TextFormat, read_pairs, read_ratings
+from ._reading import LARGEST_BYTES, readable
 from ._registry import suggest
 from ._text import component_text, plain
 from ._validate import (
@@ -49,188 +44,27 @@ from .result import Result, Trace
 from .status import Status
 from .tasks import Task
 
+__all__ = [
+    "Ratings",
+    "TextFormat",
+    "load_result",
+    "objective_from_arrays",
+    "read_arrays",
+    "read_pairs",
+    "read_ratings",
+    "read_task",
+    "result_to_dict",
+    "save_result",
+    "to_json",
+    "write_arrays",
+    "write_json",
+]
+
 SCHEMA_VERSION = 2
 
-# Files and the arrays in an archive are read up to this size.
-LARGEST_BYTES = 4 << 30
-
-_DELIMITERS = {".csv": ",", ".tsv": "\t", ".data": "\t", ".inter": "\t"}
 _TEST_SUFFIX = "_test"
-# How the first line of a file of pairs begins if it is a header.
-_PAIR_HEADERS = ("row", "user", "user_id", "userid")
 _HEADER = "header"
 _OBJECTIVE = "objective."
-
-
-# ---------------------------------------------------------------------- ratings
-@dataclass(frozen=True)
-class Ratings:
-    """Observed entries of a matrix.
-
-    Attributes
-    ----------
-    rows, cols : ndarray of int, shape (N,)
-        Positions of the entries.
-    values : ndarray of float, shape (N,)
-        The entries.
-    row_labels, col_labels : ndarray, shapes (m,) and (n,)
-        What the file calls the rows and columns.
-    """
-
-    rows: Array
-    cols: Array
-    values: Array
-    row_labels: Array
-    col_labels: Array
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Number of rows and columns."""
-        return len(self.row_labels), len(self.col_labels)
-
-
-def read_ratings(path: PathLike) -> Ratings:
-    """Read the observed entries of a matrix from a text file.
-
-    ``.csv`` (comma) and ``.tsv``, ``.data``, ``.inter`` (tab) files have one entry per line: row label, column
-    label, value; further columns are ignored, and a first line whose third field is no number is a header. Labels
-    are numbers where all are written as integers are (``1``, not ``01`` or ``+1``), else texts. A ``.mtx`` file is
-    in Matrix Market format; all entries of a dense one are observed, zeros too.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    ValueError
-        If it is malformed; the message names the file and the line.
-    """
-    path = as_path(path, "path")
-    suffix = pathlib.Path(path).suffix.lower()
-    if suffix == ".mtx":
-        return _read_matrix_market(path)
-    if suffix not in _DELIMITERS:
-        raise ValueError(
-            f"{path}: unknown kind of ratings file {suffix!r}; accepted: {', '.join(sorted([*_DELIMITERS, '.mtx']))}"
-        )
-    rows: list[str] = []
-    cols: list[str] = []
-    values: list[float] = []
-    lines: list[int] = []
-    with _readable(path), open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, delimiter=_DELIMITERS[suffix])
-        first = True
-        for fields in reader:
-            if not fields or not any(field.strip() for field in fields):
-                continue
-            value = _as_number(fields)
-            header = first and value is None and len(fields) >= 3
-            first = False
-            if header:
-                continue
-            if value is None or not math.isfinite(value):
-                raise ValueError(
-                    f"{path}, line {reader.line_num}: expected row label, column label and a finite number separated "
-                    f"by {_DELIMITERS[suffix]!r}, got {_DELIMITERS[suffix].join(fields)[:60]!r}"
-                )
-            rows.append(fields[0].strip())
-            cols.append(fields[1].strip())
-            values.append(value)
-            lines.append(reader.line_num)
-    if not values:
-        raise ValueError(f"{path}: holds no ratings")
-    row_labels, row_index = _labels(rows)
-    col_labels, col_index = _labels(cols)
-    _refuse_repeated(path, row_index * len(col_labels) + col_index, rows, cols, lines)
-    return Ratings(row_index, col_index, np.asarray(values), row_labels, col_labels)
-
-
-def read_pairs(path: PathLike) -> tuple[list[str], list[str]]:
-    """Read pairs of labels, row label and column label per line, from a text file of the kinds of ratings.
-
-    Further columns are ignored. A first line that begins like the header of such files (``row`` or ``user``) is one.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    ValueError
-        If it is malformed; the message names the file and the line.
-    """
-    path = as_path(path, "path")
-    suffix = pathlib.Path(path).suffix.lower()
-    if suffix not in _DELIMITERS:
-        raise ValueError(f"{path}: unknown kind of file {suffix!r}; accepted: {', '.join(sorted(_DELIMITERS))}")
-    rows: list[str] = []
-    cols: list[str] = []
-    with _readable(path), open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, delimiter=_DELIMITERS[suffix])
-        for fields in reader:
-            if not any(field.strip() for field in fields):
-                continue
-            if len(fields) < 2:
-                raise ValueError(f"{path}, line {reader.line_num}: expected two labels, got {fields[0][:60]!r}")
-            if not rows and reader.line_num == 1 and fields[0].strip().lower() in _PAIR_HEADERS:
-                continue
-            rows.append(fields[0].strip())
-            cols.append(fields[1].strip())
-    if not rows:
-        raise ValueError(f"{path}: holds no pairs")
-    return rows, cols
-
-
-def _as_number(fields: list[str]) -> float | None:
-    """Return the third field as a number, or None if it is none."""
-    try:
-        return None if "_" in fields[2] else float(fields[2])
-    except (IndexError, ValueError):
-        return None
-
-
-def _labels(names: list[str]) -> tuple[Array, Array]:
-    """Return the distinct labels in order, as numbers if all are written as integers are, and each entry's index."""
-    integers = all(re.fullmatch("0|-?[1-9][0-9]{0,17}", name) for name in names)
-    column = np.array([int(name) for name in names], dtype=np.int64) if integers else np.array(names)
-    labels, index = np.unique(column, return_inverse=True)
-    return labels, index.ravel()
-
-
-def _refuse_repeated(path: PathLike, codes: Array, rows: list[str], cols: list[str], lines: list[int]) -> None:
-    order = np.argsort(codes, kind="stable")
-    repeated = np.flatnonzero(np.diff(codes[order]) == 0)
-    if repeated.size:
-        before, after = int(order[repeated[0]]), int(order[repeated[0] + 1])
-        raise ValueError(
-            f"{path}, line {lines[after]}: row {rows[after]!r}, column {cols[after]!r} has a value already "
-            f"(line {lines[before]}); each entry may occur once"
-        )
-
-
-def _read_matrix_market(path: PathLike) -> Ratings:
-    from scipy.io import mminfo, mmread
-    from scipy.sparse import coo_array
-
-    with _readable(path):
-        m, n, count, kind, field, _ = mminfo(path)
-        as_matrix_shape((m, n), "size")
-        if field not in ("real", "integer"):
-            raise ValueError(f"expected real or integer entries, got {field!r}")
-        # An entry takes two characters at least.
-        if 2 * count > os.path.getsize(path) + 2:
-            raise ValueError(f"declares {count} entries, more than the file can hold")
-        with warnings.catch_warnings():
-            # SciPy announces another sparse type as its default; either is turned into the same one here.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            matrix = mmread(path)
-    if kind == "array":
-        rows, cols = np.divmod(np.arange(m * n), n)
-        values = np.asarray(matrix, dtype=np.float64).ravel()
-    else:
-        matrix = coo_array(matrix)
-        rows, cols = (index.astype(np.int64) for index in matrix.coords)
-        values = matrix.data.astype(np.float64)
-    if not values.size:
-        raise ValueError(f"{path}: holds no entries")
-    return Ratings(rows, cols, values, np.arange(m), np.arange(n))
 
 
 # ---------------------------------------------------------------------- arrays
@@ -247,7 +81,7 @@ def read_arrays(path: PathLike) -> dict[str, Array]:
     ValueError
         If it is no archive of plain arrays, damaged, encrypted, packed in another way than NumPy does, or too large.
     """
-    with _readable(path):
+    with readable(path):
         with open(path, "rb") as file:
             if file.read(6) == b"\x93NUMPY":
                 raise ValueError("is a single array; expected an .npz archive made with numpy.savez")
@@ -281,32 +115,6 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
             raise ValueError(f"its entry {name!r} is {member.file_size} bytes long, and its head says {shape} {dtype}")
         array = np.frombuffer(file.read(size), dtype) if size else np.empty(math.prod(shape), dtype)
     return array.reshape(shape, order="F" if fortran else "C").copy()
-
-
-def _check_file(path: PathLike) -> None:
-    """Refuse what is no file, and what is larger than any that is read."""
-    facts = os.stat(as_path(path, "path"))
-    if not stat.S_ISREG(facts.st_mode):
-        raise ValueError("is not a regular file")
-    if facts.st_size > LARGEST_BYTES:
-        raise ValueError(f"is {facts.st_size} bytes long, and at most {LARGEST_BYTES} are read")
-
-
-@contextlib.contextmanager
-def _readable(path: PathLike) -> Iterator[None]:
-    """Turn the many ways in which a file can be broken into one error that names it; ask for its size first."""
-    try:
-        _check_file(path)
-        yield
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is not a UTF-8 text file ({error.reason} at byte {error.start})") from error
-    except (zipfile.BadZipFile, EOFError, csv.Error, zlib.error, OverflowError, NotImplementedError) as error:
-        raise ValueError(f"{path}: is damaged or of another format ({error})") from error
-    except ValueError as error:
-        text = str(error)
-        if text.startswith(str(path)):
-            raise
-        raise ValueError(f"{path}: {text}") from error
 
 
 def constructor_keys(kind: type[Objective]) -> dict[str, bool]:
@@ -357,7 +165,15 @@ def _as_argument(key: str, value: Any) -> Any:
 
 
 # ---------------------------------------------------------------------- tasks
-def read_task(name: str, path: PathLike, *, center: bool = False, test_fraction: float = 0.0, seed: int = 0) -> Task:
+def read_task(
+    name: str,
+    path: PathLike,
+    *,
+    center: bool = False,
+    test_fraction: float = 0.0,
+    seed: int = 0,
+    form: TextFormat = PLAIN,
+) -> Task:
     """Return the task of one objective and one file.
 
     Parameters
@@ -374,6 +190,8 @@ def read_task(name: str, path: PathLike, *, center: bool = False, test_fraction:
         Share of the entries held out at random (completion only), in [0, 1).
     seed : int
         Seed of that choice.
+    form : TextFormat
+        How a ratings file is written.
     """
     if as_text(name, "name") not in objective_registry.classes():
         known = list(objective_registry.classes())
@@ -382,14 +200,15 @@ def read_task(name: str, path: PathLike, *, center: bool = False, test_fraction:
     as_flag(center, "center")
     as_number(test_fraction, "test_fraction", 0.0, 1.0, open_high=True)
     as_integer(seed, "seed", 0)
+    as_instance(form, "form", TextFormat)
     title = f"{name} on {pathlib.Path(path).name}"
     if pathlib.Path(path).suffix.lower() == ".npz":
-        if center or test_fraction:
-            raise ValueError("center, test_fraction: apply to ratings files only; use keys ending in '_test'")
+        if center or test_fraction or form != PLAIN:
+            raise ValueError("center, test_fraction, form: apply to ratings files only; use keys ending in '_test'")
         return _task_from_arrays(name, path, title)
     if name != "completion":
         raise ValueError(f"{path}: objective {name!r} is read from an .npz archive")
-    return _completion_task(read_ratings(path), center, test_fraction, seed, title)
+    return _completion_task(read_ratings(path, form), center, test_fraction, seed, title)
 
 
 def _task_from_arrays(name: str, path: PathLike, title: str) -> Task:
@@ -418,6 +237,7 @@ def _completion_task(ratings: Ratings, center: bool, test_fraction: float, seed:
 
     m, n = ratings.shape
     title += f" ({m} x {n}, {len(train_index)} entries to train on, {n_test} to test"
+    title += f", {ratings.skipped} without a value skipped" if ratings.skipped else ""
     title += f", mean {mean:.4g} subtracted)" if center else ")"
     train = entries(train_index)
     test = MatrixCompletion(**entries(test_index)) if n_test else None
@@ -590,7 +410,7 @@ def load_result(path: PathLike) -> tuple[Problem, Result]:
     arrays = read_arrays(path)
     if _HEADER not in arrays:
         raise ValueError(f"{path}: is not a saved result (no entry {_HEADER!r}; keys: {', '.join(arrays)})")
-    with _readable(path):
+    with readable(path):
         header = _read_header(arrays.pop(_HEADER))
         given = {k.removeprefix(_OBJECTIVE): arrays.pop(k) for k in list(arrays) if k.startswith(_OBJECTIVE)}
         objective = objective_from_arrays(header["objective"], given, path)

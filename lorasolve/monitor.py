@@ -32,6 +32,7 @@ epsilon, its root for methods that compare values along their steps. A run that 
 from __future__ import annotations
 
 import math
+import numbers
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,9 +41,9 @@ from typing import Any
 import numpy as np
 
 from ._progress import Progress
-from ._validate import Array, as_instance, as_integer, as_number
+from ._validate import Array, as_instance, as_integer, as_number, shown
 from .kernels._stopping import CONVERGED, LIMIT, RUNNING, STALLED, TARGET, decide, slope_at_start
-from .optimizers.base import ROUNDING, Limits
+from .optimizers.base import ROUNDING, Limits, Optimizer
 from .problem import Problem
 from .result import Trace
 from .status import Status
@@ -91,8 +92,8 @@ class StoppingRule:
         For a limit or a tolerance out of range.
     """
 
-    max_iter: int = 10_000
-    grad_tol: float = 1e-8
+    max_iter: int = Optimizer.default_max_iter
+    grad_tol: float = Optimizer.default_grad_tol
     target: float | None = None
     time_limit: float | None = None
     max_calls: int | None = None
@@ -120,9 +121,13 @@ class StoppingRule:
         return target, float(self.grad_tol) if may_converge else -1.0, int(self.max_iter), window
 
 
-def rule_of(stop: StoppingRule | None) -> StoppingRule:
-    """Return the given stopping rule, or the one by default."""
-    return StoppingRule() if stop is None else as_instance(stop, "stop", StoppingRule)
+def rule_of(stop: StoppingRule | None, optimizer: type[Optimizer] | Optimizer = Optimizer) -> StoppingRule:
+    """Return the given stopping rule, or the one that an optimizer has by default."""
+    if isinstance(stop, numbers.Real):
+        raise TypeError(f"stop: expected a StoppingRule, for example StoppingRule(max_iter={stop}), got {shown(stop)}")
+    if stop is None:
+        return StoppingRule(optimizer.default_max_iter, optimizer.default_grad_tol)
+    return as_instance(stop, "stop", StoppingRule)
 
 
 @dataclass(frozen=True)
@@ -217,8 +222,7 @@ class Monitor:
         self.nit = nit = self.nit + 1
         self._last = (value, grad_norm, step)
         self.trace.record(nit, value, grad_norm, self.seconds(), step, force=nit == 0)
-        if self.progress.enabled:
-            self._show(value, grad_norm)
+        self._show(value, grad_norm)
         if self.callback is not None:
             self._tell(self.callback, problem, theta, value, grad_norm)
         size = _length(theta)
@@ -249,7 +253,8 @@ class Monitor:
             raise Stop(Status.STOPPED_BY_CALLBACK)
 
     def _show(self, value: float, grad_norm: float) -> None:
-        self.progress.show(self.nit / self.stop.max_iter, f"L = {value:.9g}  |grad| = {grad_norm:.2e}")
+        if self.progress.due():
+            self.progress.show(self.nit / self.stop.max_iter, f"L = {value:.9g}  |grad| = {grad_norm:.2e}")
 
     def limits(self) -> Limits:
         """Return what a run of unattended iterations must stop for; it lasts about ``UNATTENDED_SECONDS``."""

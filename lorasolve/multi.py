@@ -105,7 +105,7 @@ class MultiProblem(Problem):
     def __repr__(self) -> str:
         blocks = [f"{m} x {n} rank {r}" for (m, n), r in zip(self.shapes, self.ranks)]
         shown = ", ".join(blocks if len(blocks) <= 4 else [*blocks[:3], f"... {len(blocks)} in all"])
-        return f"MultiProblem({type(self.objective).__name__}, [{shown}], lam={self.lam:g})"
+        return f"MultiProblem({self.objective.label}, [{shown}], lam={self.lam:g})"
 
     @property
     def loss(self) -> MultiObjective:

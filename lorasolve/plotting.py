@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pathlib
 import re
 from dataclasses import replace
@@ -31,6 +32,8 @@ _ZERO = 1e-6
 _MARGIN = 3.0
 # A missing share below this is the reference's own accuracy, and drawn there.
 _MISSING_FLOOR = 1e-12
+# Letters of a legend that fit into an inch, and what a mark and its gaps take of them.
+LEGEND_LETTERS, LEGEND_MARK = 14.0, 8
 # More curves in one picture cannot be told apart.
 MOST_CURVES = 8
 
@@ -127,8 +130,11 @@ def _marker(k: int) -> str:
 def plot_missing(comparison: Comparison, ax: Axes) -> Axes:
     """Draw what each row misses of the decrease to the least value of what it minimises.
 
-    The median over the starts is a point, their range a line; rows without a known least value are left out.
+    The median over the starts is a point, their range a line; rows without a known least value are left out. Shares
+    below the accuracy of the reference are drawn at its level.
     """
+    from matplotlib.lines import Line2D
+
     _check(comparison, ax)
     rows = [row for row in comparison.rows if row.missing is not None]
     rows.sort(key=lambda row: -float(np.median(row.missing or [])))
@@ -137,10 +143,18 @@ def plot_missing(comparison: Comparison, ax: Axes) -> Axes:
         # Below the accuracy of the reference there is nothing to see; a diverged run has no point.
         shown = np.clip(missing[np.isfinite(missing)], _MISSING_FLOOR, None)
         if shown.size:
-            colour = COLOURS[0] if row.minimises == comparison.minimises else COLOURS[1]
+            own = row.minimises == comparison.minimises
+            colour, marker = (COLOURS[0], "o") if own else (COLOURS[1], "s")
             ax.plot([shown.min(), shown.max()], [height, height], color=colour, lw=2)
-            ax.plot(np.median(shown), height, "o", color=colour)
+            ax.plot(np.median(shown), height, marker, color=colour)
+    ax.axvline(_MISSING_FLOOR, color="0.4", ls=":", lw=1)
     ax.set_xscale("log")
+    handles = [
+        Line2D([], [], color=COLOURS[0], marker="o", lw=2, label=f"minimises {comparison.minimises}"),
+        Line2D([], [], color=COLOURS[1], marker="s", lw=2, label="minimises something else"),
+        Line2D([], [], color="0.4", ls=":", lw=1, label=f"{_MISSING_FLOOR:g} or less"),
+    ]
+    ax.legend(handles=handles, title="mark: median of the starts, bar: their range", fontsize=8, title_fontsize=8)
     ax.set_yticks(range(len(rows)), [_short(row.method) for row in rows])
     ax.set_xlabel("missing share of the decrease to its own optimum")
     ax.set_title("All methods, each against its own optimum")
@@ -173,7 +187,11 @@ def comparison_figure(comparison: Comparison, title: str) -> Figure:
     if many:
         plot_missing(comparison, axes[2])
     handles, labels = axes[1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(max(len(labels), 1), 7), frameon=False)
+    letters = sum(map(len, labels)) + LEGEND_MARK * len(labels)
+    rows = max(1, math.ceil(letters / (LEGEND_LETTERS * figure.get_figwidth())))
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=math.ceil(len(labels) / rows), frameon=False, fontsize=9
+    )
     figure.suptitle(title)
     return figure
 

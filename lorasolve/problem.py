@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from . import _sdpa
 from ._files import PathLike
-from ._units import Units, gradient_at_zero, units
+from ._units import Units, gradient_at_zero, units, value_at_zero
 from ._validate import Array, as_array, as_float_array, as_integer, as_number, as_shape, require
 from .adapters import registry as adapter_registry
 from .adapters.base import Adapter, split
@@ -129,7 +129,7 @@ class Problem:
     def __repr__(self) -> str:
         m, n = self.shape
         return (
-            f"Problem({type(self.objective).__name__}, {m} x {n}, rank={self.rank}, lam={self.lam:g}, "
+            f"Problem({self.objective.label}, {m} x {n}, rank={self.rank}, lam={self.lam:g}, "
             f"adapter={self.adapter.name!r}, {self.size} parameters)"
         )
 
@@ -154,6 +154,11 @@ class Problem:
     def units(self) -> Units:
         """What tolerances on the gradient and the factors are relative to (``lorasolve/_units.py``)."""
         return units(self)
+
+    @cached_property
+    def value_at_zero(self) -> float:
+        """``f(0)``, the loss of the frozen weights."""
+        return value_at_zero(self)
 
     # ------------------------------------------------------------------ flat parameters
     def split(self, theta: Array) -> tuple[Array, Array, Array]:

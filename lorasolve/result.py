@@ -8,6 +8,7 @@ from typing import Any
 from ._validate import Array
 from .method import Method
 from .status import Status
+from .tables import number
 
 
 @dataclass(repr=False)
@@ -90,7 +91,7 @@ class SolveError(RuntimeError):
     """Raised by :meth:`Result.raise_for_status` when a run did not end where it was asked to end."""
 
 
-@dataclass
+@dataclass(repr=False)
 class Result:
     """The end of a run. ``fun`` and ``grad_norm`` are recomputed by the problem, never taken from the loop.
 
@@ -128,9 +129,9 @@ class Result:
         The problem of the last stage (the original one if nothing was merged).
     """
 
-    A: Any = field(repr=False)
-    B: Any = field(repr=False)
-    theta: Array = field(repr=False)
+    A: Any
+    B: Any
+    theta: Array
     fun: float
     grad_norm: float
     nit: int
@@ -143,8 +144,14 @@ class Result:
     seed: int | None
     method: Method | None
     started_from: str
-    problem: Any = field(repr=False)
-    merged: Array | None = field(default=None, repr=False)
+    problem: Any
+    merged: Array | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"Result({self.status.label}: L = {number(self.fun, '.10g')}, ||grad L|| = {self.grad_norm:.3g}, "
+            f"{self.nit} iterations of {self.method or 'an unknown method'})"
+        )
 
     @property
     def success(self) -> bool:

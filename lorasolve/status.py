@@ -14,7 +14,7 @@ class Status(enum.Enum):
     STALLED = (3, "no further decrease is possible in this precision; certify the point to see how good it is")
     TIME_LIMIT = (4, "the time limit was reached; raise time_limit or continue from result.A, result.B")
     STOPPED_BY_CALLBACK = (5, "the callback asked to stop; continue from result.A, result.B")
-    INTERRUPTED = (6, "interrupted from the keyboard; the last accepted point is kept")
+    INTERRUPTED = (6, "interrupted by Ctrl-C or SIGTERM; the last accepted point is kept")
     DIVERGED = (7, "the iterates left the finite numbers")
     CALL_LIMIT = (8, "the limit on oracle calls was reached; raise max_calls or try another method")
     INCONSISTENT = (9, "values and gradients disagree: run check_objective")

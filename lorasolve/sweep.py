@@ -177,7 +177,7 @@ def solve_batch(
     stop : StoppingRule, optional
         One rule for all runs. A time limit applies to each run, so it rules the blocks out.
     progress : bool
-        Show a progress line on stderr.
+        Show progress on stderr: a line rewritten in place on a terminal, one every 30 s in logs.
 
     Returns
     -------

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ast
+import json
 import pathlib
 import runpy
 from typing import Any
 
+import matplotlib
 import pytest
+
+matplotlib.use("Agg")
 
 FOLDER = pathlib.Path(__file__).parent.parent / "examples"
 
@@ -19,7 +23,7 @@ def run(name: str) -> Any:
 OWN_TEST = {
     "quickstart", "own_objective", "convex_certificate", "ratings", "adapters", "sora_gates", "rac_lora",
     "expressive_power", "rank_reduction", "forgetting", "beam_lora", "lora_pro", "dora",
-    "periodic_lora",
+    "periodic_lora", "inpainting", "panel",
 }  # fmt: skip
 ALL = {path.stem for path in FOLDER.glob("*.py")}
 
@@ -134,3 +138,29 @@ def test_periodic_lora() -> None:
     assert shown["nesterov+periodic:period=100"] < 1e-3 * shown["best of rank 2"]
     assert shown["nesterov"] >= shown["best of rank 2"] * (1.0 - 1e-9)
     assert shown["root"] < 1e-14 < shown["linear"]
+
+
+def test_inpainting() -> None:
+    """The lost pixels come back to a fifth of what the mean alone misses, and three pictures show it."""
+    shown = run("inpainting")
+    assert shown["errors"]["completed"] < 0.2 * shown["errors"]["mean of the pixels left"]
+    assert shown["optimum"].success
+    assert [ax.get_title() for ax in shown["figure"].axes] == ["half of it lost", "completed", "as it was"]
+
+
+def test_panel() -> None:
+    """The effect is 1: two-way effects have its sign wrong, shrinkage leaves a part of that, the refit is right."""
+    alone, shrunk, refitted = run("panel")["estimates"]
+    assert alone < 0.0 < shrunk < 0.8
+    assert refitted == pytest.approx(1.0, abs=0.1)
+
+
+def test_the_notebook_for_teaching_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    """Cell by cell, its own assertions included; it is kept without outputs."""
+    cells = json.loads((FOLDER / "teaching.ipynb").read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for cell in code:
+        exec("".join(cell["source"]), names)
+    assert "verdict: spurious" in capsys.readouterr().out

@@ -156,10 +156,10 @@ def test_a_defect_is_not_called_a_usage_error(monkeypatch: pytest.MonkeyPatch, c
 
 def test_terminated_while_it_writes_it_leaves_nothing() -> None:
     program = (
-        "import signal, sys; from lorasolve import cli; from lorasolve._files import write_atomically\n"
-        "signal.signal(signal.SIGTERM, cli._terminate)\n"
+        "import signal; from lorasolve import cli; from lorasolve._files import write_atomically\n"
         "def slow(file):\n file.write(b'half'); print('writing', flush=True); signal.pause()\n"
-        "write_atomically('out.json', slow)"
+        "cli.main = lambda argv: write_atomically('out.json', slow)\n"
+        "cli.entry()"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "writing\n"

@@ -13,9 +13,11 @@ import scipy.sparse
 
 import lorasolve as ls
 from lorasolve.io import (
+    TextFormat,
     load_result,
     objective_from_arrays,
     read_arrays,
+    read_pairs,
     read_ratings,
     read_task,
     save_result,
@@ -51,6 +53,57 @@ def test_ratings_in_text(tmp_path: pathlib.Path, name: str, text: str) -> None:
     assert ratings.row_labels.tolist() == [2, 10]
     assert ratings.col_labels.tolist() == [7, 100]
     assert list(zip(ratings.rows, ratings.cols, ratings.values)) == [(1, 0, 4.5), (0, 0, 3.0), (0, 1, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "form"),
+    [
+        ("r.csv", "10;7;4.5\n2;7;3\n2;100;1\n", TextFormat()),
+        ("r.csv", "Kunde;Artikel;Note\n10;7;4,5\n2;7;3\n2;100;1,0\n", TextFormat()),
+        ("ratings.dat", "10::7::4.5::978300760\n2::7::3::9\n2::100::1::9\n", TextFormat("::")),
+        ("r.txt", "10|7|4.5\n2|7|3\n2|100|1\n", TextFormat("|")),
+        ("r.csv", "10\t7\t4.5\n2\t7\t3\n2\t100\t1\n", TextFormat("tab")),
+        ("r.csv", "rating,time,movieId,userId\n4.5,9,7,10\n3,9,7,2\n1,9,100,2\n", TextFormat()),
+        ("r.csv", "a,b,c,d\n9,4.5,7,10\n9,3,7,2\n9,1,100,2\n", TextFormat(columns=("d", "C", "b"))),
+        ("r.csv", "10,7,4.5\n2,7,3\n3,7,\n2,100,1\n5,5,NaN\n", TextFormat(skip_missing=True)),
+        ("r.csv", "5,5,NA\n10,7,4.5\n2,7,3\n2,100,1\n7,7,null\n", TextFormat(skip_missing=True)),
+        ("r.csv", 'x;"4,5"\n'.replace("x", "10;7") + "2;7;3\n2;100;1\n", TextFormat()),
+    ],
+)
+def test_however_a_file_is_written(tmp_path: pathlib.Path, name: str, text: str, form: TextFormat) -> None:
+    ratings = read_ratings(written(tmp_path, name, text), form)
+    assert (ratings.row_labels.tolist(), ratings.col_labels.tolist()) == ([2, 10], [7, 100])
+    assert list(zip(ratings.rows, ratings.cols, ratings.values)) == [(1, 0, 4.5), (0, 0, 3.0), (0, 1, 1.0)]
+    assert ratings.skipped == (2 if form.skip_missing else 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "message"),
+    [
+        ("1,1,5\n1,2,\n", TextFormat(), r"r\.csv, line 2: .*skip_missing leaves such lines out"),
+        ("\n\n1,1,5\n1,2,oops\n", TextFormat(skip_missing=True), r"r\.csv, line 4: expected row label"),
+        ("\n1::1::5\n1::2\n", TextFormat("::"), r"r\.csv, line 3: .*separated by '::'"),
+        ("user,item,rating\n1,1,5\n", TextFormat(columns=("user", "itm", "rating")), r"no column 'itm'.*mean 'item'"),
+        ("a,a,b\n1,1,5\n", TextFormat(columns=("a", "b", "b")), r"line 1: has no column 'a'"),
+        ("a,b,c\n1,1,5\n", TextFormat(columns=("a", "b")), r"columns: expected 3 names, got 2"),
+    ],
+)
+def test_what_does_not_fit_its_format(tmp_path: pathlib.Path, text: str, form: TextFormat, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_ratings(written(tmp_path, "r.csv", text), form)
+
+
+def test_pairs_by_the_names_in_their_header(tmp_path: pathlib.Path) -> None:
+    path = written(tmp_path, "p.csv", "time;movieId;userId\n9;b;a\n9;d;c\n")
+    assert read_pairs(path) == (["a", "c"], ["b", "d"])
+    path = written(tmp_path, "p.txt", "x|y|z\n9|b|a\n")
+    assert read_pairs(path, TextFormat("|", ("z", "y"))) == (["a"], ["b"])
+
+
+@pytest.mark.parametrize("delimiter", ["", '"', "\n"])
+def test_what_is_no_delimiter(delimiter: str) -> None:
+    with pytest.raises(ValueError, match="delimiter"):
+        TextFormat(delimiter)
 
 
 def test_labels_may_be_text(tmp_path: pathlib.Path) -> None:

@@ -22,7 +22,7 @@ EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 LAYERS = (
     {
         "_files", "_interruptions", "_known", "_validate", "_version", "_text", "_registry", "_threads", "_progress",
-        "status", "kernels", "_krylov", "linear_map", "tables", "executors",
+        "status", "kernels", "_krylov", "linear_map", "tables", "executors", "_reading", "_ratings",
     },
     {"objectives"},
     {"adapters"},

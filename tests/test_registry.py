@@ -229,3 +229,13 @@ def test_a_name_that_is_taken_names_both_origins(distribution) -> None:
     assert first == second
     assert first.startswith("two optimizers are called 'gd', in ")
     assert "optimizers/gd.py and in shapely_plugin:OtherGD of the distribution 'lorasolve-extra'" in first
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("Lora", "lora"), ("LORA", "lora"), ("Sora", "sora"), ("DORA", "dora"), ("polr", "polar")]
+)
+def test_the_nearest_name_is_suggested_whatever_its_capitals(given, meant) -> None:
+    from lorasolve.adapters import registry
+
+    with pytest.raises(ValueError, match=f"Did you mean '{meant}'"):
+        registry.make(given, "adapter")

@@ -77,7 +77,7 @@ class Adapter:
         """Return why this adapter cannot work with an objective, or None if it can."""
         for attribute in self.requires:
             if getattr(objective, attribute, None) is None:
-                return f"it needs an objective with a frozen weight ({attribute}); {type(objective).__name__} has none"
+                return f"it needs an objective with a frozen weight ({attribute}); {objective.label} has none"
         return None
 
     def n_extra(self, shape: tuple[int, int], rank: int) -> int:

@@ -5,7 +5,9 @@ For convex ``f`` with ``f >= f_low`` and any ``c`` in ``[0, min(1, lam/||G||_2)]
     F(X) - F* <= (1 - c) (f(X) - f_low) + lam ||X||_* + c <G, X>,
 
 and for least squares the first factor may be squared and ``c`` run up to ``lam/||G||_2`` (proofs/certificate).
-At ``c = min(1, lam/||G||_2)`` this is never worse than the bound of the main paper's notes,
+Where ``f`` states its conjugate, ``F(X) - F* <= F(X) + f*(c G)`` too, because ``lam ||X||_* >= -<X, c G>`` for all
+``X``; that needs no ``f_low``. At ``c = min(1, lam/||G||_2)`` the first is never worse than the bound of the main
+paper's notes,
 ``<G, X> + lam ||X||_* + R max(0, ||G||_2 - lam)`` with ``R = (F(X) - f_low)/lam``. It needs one gradient, as an
 operator, and one largest singular value.
 """
@@ -161,6 +163,28 @@ def duality_gap(
     return Bound(gap if math.isfinite(gap) else math.inf, formula, scale, scaling=c)
 
 
+def conjugate_gap(loss: MultiObjective, lam: float, value: float, G: Sequence[LinearMap], norm: float) -> Bound | None:
+    """Return ``F(X) + f*(c G)``, ``c = min(1, lam/||G||_2)``, where ``f`` states its conjugate.
+
+    Parameters
+    ----------
+    loss : MultiObjective
+        The loss.
+    lam, value : float
+        The weight of the nuclear norm, and ``F(X)``.
+    G : sequence of LinearMap
+        The gradient at ``X``; it is formed.
+    norm : float
+        An upper bound of ``||G||_2``.
+    """
+    c = min(1.0, lam / norm * (1.0 - allowance(np.float64))) if norm > 0.0 else 1.0
+    dual = loss.conjugate([c * g.to_dense() for g in G])
+    if dual is None:
+        return None
+    gap = max(value + dual, 0.0) + 2.0 * loss.rounding_noise() + allowance(loss.dtype) * (abs(value) + abs(dual))
+    return Bound(gap if math.isfinite(gap) else math.inf, "Fenchel, conjugate of f", abs(value) or 1.0, scaling=c)
+
+
 class Norm(NamedTuple):
     """An upper bound of ``||G||_2``, and of what is left of ``G`` without its part in the spaces of ``X``."""
 
@@ -211,9 +235,14 @@ def evaluate(
     f, products = factor_answer(loss, factors)
     inner = sum(float(np.vdot(GB, A)) for (GB, _), (A, _) in zip(products, factors))
     noise = loss.rounding_noise()
-    norms = tuple(gradient_norm(G, P, Q, lam) for G, (P, Q) in zip(loss.gradient_operators(factors), spans))
+    operators = loss.gradient_operators(factors)
+    norms = tuple(gradient_norm(G, P, Q, lam) for G, (P, Q) in zip(operators, spans))
     norm = max(found.most for found in norms)
     bound = duality_gap(loss, lam, f, nuclear, inner, norm, noise)
+    if loss.facts.convex is True and lam > 0.0:
+        by_conjugate = conjugate_gap(loss, lam, f + lam * nuclear, operators, norm)
+        if by_conjugate is not None and by_conjugate.gap < bound.gap:
+            bound = replace(by_conjugate, scale=bound.scale)
     failure = sum(found.failure for found in norms)
     if failure and math.isfinite(bound.gap) and lam > 0.0:
         bound = replace(bound, level=Known.SAMPLED, failure_probability=failure)

@@ -21,6 +21,7 @@ from ..linear_map import RANK_TOL, balanced, factor_svd, numerical_rank
 from ..objectives._blocks import Pairs
 from ..problem import Problem
 from ..result import Result
+from ..tables import number
 from . import ranks, spot_checks
 from ._refute import better_point
 from ._rounding import fraction_down
@@ -32,7 +33,7 @@ from .norms import Trust
 from .rigorous import difference_down, value_high, weight
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Certificate:
     """What is known about the global optimality of a point.
 
@@ -103,7 +104,7 @@ class Certificate:
     rank: int
     nuclear_norm: float
     sigma_r: float
-    singular_values: list[float] = field(repr=False)
+    singular_values: list[float]
     rank_at_least: int | None
     rank_at_most: int | None
     is_global: bool | None
@@ -115,8 +116,8 @@ class Certificate:
     formula: str
     parts: Parts | None
     tol: float
-    problem: Problem = field(repr=False, compare=False)
-    point: Any = field(repr=False, compare=False)
+    problem: Problem = field(compare=False)
+    point: Any = field(compare=False)
     rank_tol: float = RANK_TOL
 
     def to_dict(self) -> dict[str, Any]:
@@ -153,14 +154,22 @@ class Certificate:
         """
         return write(path, self.problem, self.point, arithmetic=arithmetic, bits=bits)
 
-    def __str__(self) -> str:
-        answer = {True: "yes", False: "no", None: "unknown"}[self.is_global]
+    def _answer(self) -> str:
+        return {True: "yes", False: "no", None: "unknown"}[self.is_global]
+
+    def __repr__(self) -> str:
         return (
-            f"global optimum: {answer} ({self.reason})\n"
-            f"  F(X) = {self.value:.12g}, gap <= {self.gap:.3g} (relative {self.relative_gap:.3g}), {self.level}: "
-            f"{self.formula}\n"
+            f"Certificate(global optimum: {self._answer()}, F = {number(self.value, '.10g')}, relative gap <= "
+            f"{self.relative_gap:.3g}, {self.level}, rank {self.rank})"
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"global optimum: {self._answer()} ({self.reason})\n"
+            f"  F(X) = {number(self.value, '.12g')}, gap <= {self.gap:.3g} (relative {self.relative_gap:.3g}), "
+            f"{self.level}: {self.formula}\n"
             f"  ||G||_2/lam <= {self.dual_norm:.12g}, ||grad L|| = {self.stationarity:.3g}, "
-            f"balance {self.balance:.3g}, L - F = {self.factor_gap:.3g}\n"
+            f"balance {self.balance:.3g}, L - F = {number(self.factor_gap, '.3g')}\n"
             f"  rank {self.rank} (above {self.rank_tol:.0e} of the largest{self._ranks()}), "
             f"||X||_* = {self.nuclear_norm:.6g}, sigma_r = {self.sigma_r:.3g}"
             + "".join(f"\n  assuming {text}" for text in self.assumptions)
@@ -397,7 +406,7 @@ class _Case:
             reason = f"a point better by {amount:.3g} is known"
             return _Answer(False, bound.gap, amount, reason, bound.level, bound.formula), better
         if math.isinf(bound.gap):
-            hint = "; state f's lower_bound" if self.problem.loss.facts.lower_bound is None else ""
+            hint = "; state f's lower_bound, or its conjugate" if self.problem.loss.facts.lower_bound is None else ""
             return self._unknown(f"no bound on the gap ({bound.formula}){hint}", amount), better
         reason = f"the gap of {bound.relative:.1e} (relative), {known}, is above the tolerance"
         return self._unknown(reason, amount), better

@@ -10,6 +10,7 @@ certificate; that none was found proves nothing, and the certificate goes on nam
 from __future__ import annotations
 
 import math
+import types
 import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -69,6 +70,8 @@ def assumption(loss: MultiObjective) -> str:
         parts.append("lower_bound below all its values")
     if facts.least_squares:
         parts.append("a least-squares loss")
+    if isinstance(getattr(whose, "conjugate", None), types.MethodType) and own:
+        parts.append("its conjugate right")
     tested = "check_objective has passed" if has_passed(whose) else "spot-checked only; check_objective tests more"
     return f"{'your f' if own else 'f'} is {', '.join(parts[:-1])} and {parts[-1]} ({tested})"
 
@@ -86,6 +89,9 @@ def violation(loss: MultiObjective, X: Matrices, better: Matrices | None) -> str
         if not math.isfinite(other.f):
             continue
         noise = eps * (max(made_of, abs(other.f)) + (_size(at.G) + _size(other.G)) * (_size(D) + _size(X) * 1e-2))
+        wrong = _fenchel(loss, Y, other, noise)
+        if wrong is not None:
+            return f"states a conjugate that violates f(Y) + f*(G) = <G, Y> at Y = {name} by {wrong:.2g}"
         short = max(at.f + _inner(at.G, D) - other.f, other.f - _inner(other.G, D) - at.f)
         if short > noise:
             return f"violates convexity at Y = {name} by {short:.2g}, or its gradient is wrong"
@@ -131,6 +137,17 @@ def _length(loss: MultiObjective, X: Sequence[Array], G: Sequence[Array], better
         return max(_size(X), far)
     beta = loss.facts.smoothness
     return _size(G) / beta if beta and _size(G) > 0.0 else 1.0
+
+
+def _fenchel(loss: MultiObjective, Y: Matrices, at: _Evaluated, noise: float) -> float | None:
+    """Return by how much Fenchel's equality is violated at a point where that is more than rounding."""
+    dual = loss.conjugate(at.G)
+    if dual is None:
+        return None
+    inner = _inner(at.G, Y)
+    off = abs(at.f + dual - inner)
+    rounding = ULPS * float(np.finfo(loss.dtype).eps) * (abs(dual) + abs(inner))
+    return None if off <= noise + rounding else off
 
 
 def _not_quadratic(loss: MultiObjective, X: Sequence[Array], at: _Evaluated, noise: float) -> str | None:

@@ -21,6 +21,9 @@ from ..objectives.base import Objective, as_objective
 from .base import EPS, Check, CheckReport, difference, relative, run_checks
 
 POINTS = 3
+# Where a loss has a domain: so many directions are tried, so much farther than a test point. The farthest points of the
+# checks lie about 10 times as far.
+DOMAIN_DRAWS, FARTHEST = 30, 16.0
 LANCZOS_STEPS = 40
 
 
@@ -35,6 +38,20 @@ class _Bench:
 
     def __post_init__(self) -> None:
         self.eps = float(np.finfo(self.f.dtype).eps)
+        self.scale *= self._share_in_domain()
+
+    def _share_in_domain(self) -> float:
+        """Return by how much points are drawn towards 0 so that all that the checks evaluate are in the domain."""
+        rng = np.random.default_rng(0)
+        directions = [rng.standard_normal(self.f.shape) for _ in range(DOMAIN_DRAWS)]
+        for k in range(40):
+            share = 0.5**k
+            farthest = FARTHEST * share * self.scale
+            if all(self.f.domain(sign * farthest * D) for D in directions for sign in (1.0, -1.0)):
+                return share
+        raise ValueError(
+            f"objective: {self.f.label}.domain is False at points near X = 0, the frozen weight, which it must contain"
+        )
 
     @property
     def tol(self) -> float:
@@ -69,7 +86,8 @@ def check_objective(objective: Any, rng: int | np.random.Generator = 0, scale: f
     rng : int or numpy.random.Generator
         Seed or source of the test points.
     scale : float
-        Standard deviation of the entries of the test points, in the unit of ``X``.
+        Standard deviation of the entries of the test points, in the unit of ``X``; less where the ``domain`` of the
+        loss is smaller.
 
     Returns
     -------
@@ -81,12 +99,15 @@ def check_objective(objective: Any, rng: int | np.random.Generator = 0, scale: f
     ------
     TypeError
         If the object has no ``shape`` or no ``value_and_grad``.
+    ValueError
+        If points near ``X = 0`` are outside its ``domain``.
 
     Notes
     -----
     Checked: ``value_and_grad`` is pure and its gradient has Taylor slope 2; Hessian products are symmetric and
     have slope 2 against gradients (3 against values, shown); the factor level agrees with the dense one; the
-    cvxpy expression has the same value and is convex; ``convex``, ``smoothness`` and ``lower_bound``;
+    cvxpy expression has the same value and is convex; ``convex``, ``smoothness`` and ``lower_bound``; ``conjugate``
+    (Fenchel's inequality, with equality at gradients);
     ``least_squares`` (constant Hessian, a quadratic along lines); ``merged``; ``sample_batch`` (weighted means over a
     partition give ``f``); ``minimize_over_A`` and ``minimize_over_B`` are stationary; so is ``minimizer``, which
     descent does not beat.
@@ -104,7 +125,7 @@ def check_objective(objective: Any, rng: int | np.random.Generator = 0, scale: f
     """
     scale = as_number(scale, "scale", 0.0, open_low=True)
     bench = _Bench(as_objective(objective), as_generator(rng, "rng"), scale)
-    report = run_checks(type(objective).__name__, bench, _CHECKS)
+    report = run_checks(bench.f.label, bench, _CHECKS)
     if report.ok:
         note_passed(objective)
     return report
@@ -128,6 +149,8 @@ def _pure(bench: _Bench) -> Iterator[Check]:
     }
     wrong = [name for name, good in fine.items() if not good]
     detail = f"violated: {', '.join(wrong)}" if wrong else "read-only X, 3 calls"
+    if not fine["finite"]:
+        detail += "; if f is not finite everywhere, state domain(X)"
     yield Check("value_and_grad is pure", not wrong, detail)
 
 
@@ -346,6 +369,22 @@ def _lower_bound(bench: _Bench) -> Iterator[Check]:
     yield Check("lower bound", least >= bound - bench.tol * unit, f"stated {bound:.6g}, reached {least:.6g} by descent")
 
 
+def _conjugate(bench: _Bench) -> Iterator[Check]:
+    pairs = [(X, *bench.f.value_and_grad(X)) for X in (bench.matrix() for _ in range(POINTS))]
+    duals = [bench.f.conjugate(G) for _, _, G in pairs]
+    if any(dual is None for dual in duals):
+        yield Check("conjugate", None, "not stated")
+        return
+    off = below = 0.0
+    for i, (_, _, G) in enumerate(pairs):
+        for j, (X, f, _) in enumerate(pairs):
+            dual, inner = float(duals[i] or 0.0), float(np.vdot(X, G))
+            short = relative(inner - f - dual, abs(f) + abs(dual) + abs(inner))
+            off, below = (max(off, abs(short)), below) if i == j else (off, max(below, short))
+    detail = f"f(X) + f*(G) = <G, X> to {off:.1e}, below <G, Y> elsewhere by {below:.1e} (relative)"
+    yield Check("conjugate", max(off, below) <= bench.tol, detail)
+
+
 def _least_squares(bench: _Bench) -> Iterator[Check]:
     if not bench.f.facts.least_squares:
         yield Check("least squares", None, "not stated")
@@ -520,6 +559,7 @@ _CHECKS: dict[str, Callable[[_Bench], Iterator[Check]]] = {
     "cvxpy expression": _expression,
     "convexity and smoothness": _curvature_facts,
     "lower bound": _lower_bound,
+    "conjugate": _conjugate,
     "least squares": _least_squares,
     "merged": _merged,
     "sample_batch": _batches,

@@ -21,9 +21,10 @@ from .._progress import complain
 from .._validate import Array, as_path
 from ..adapters import registry as adapter_registry
 from ..inits import registry as init_registry
-from ..io import read_task, to_json
+from ..io import TextFormat, read_task, to_json
 from ..method import Method
-from ..monitor import StoppingRule
+from ..monitor import StoppingRule, rule_of
+from ..optimizers import Optimizer
 from ..problem import Problem
 from ..tasks import Task, digits_task
 
@@ -122,11 +123,30 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> Any:
         "--test-fraction", type=float, default=0.0, metavar="P", help="completion: share of the entries held out"
     )
     group.add_argument("--split-seed", type=int, default=0, metavar="N", help="completion: seed of that choice")
+    add_format_arguments(group)
     return group
 
 
-def add_run_arguments(parser: argparse.ArgumentParser, max_iter: int, tol: float) -> None:
-    """Declare what governs a run: start, seed, stopping."""
+def add_format_arguments(group: Any, columns: tuple[str, ...] = ("ROW", "COLUMN", "VALUE")) -> None:
+    """Declare how a text file of ratings, or of pairs, is written."""
+    group.add_argument(
+        "--delimiter", metavar="TEXT", help="what separates fields, for example ';', '::' or tab (default: by the file)"
+    )
+    group.add_argument("--columns", nargs=len(columns), metavar=columns, help="names of these columns in the header")
+    if len(columns) == 3:
+        group.add_argument(
+            "--skip-missing", action="store_true", help="leave out lines whose value is empty, NA, NaN, null or None"
+        )
+
+
+def format_from(args: argparse.Namespace) -> TextFormat:
+    """Return how a text file is written, as far as the arguments say."""
+    columns = None if args.columns is None else tuple(args.columns)
+    return TextFormat(args.delimiter, columns, getattr(args, "skip_missing", False))
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, max_iter: int | None = None, tol: float | None = None) -> None:
+    """Declare what governs a run: start, seed, stopping; limits that are not given are the method's own."""
     group = parser.add_argument_group("run")
     group.add_argument(
         "--init",
@@ -135,9 +155,15 @@ def add_run_arguments(parser: argparse.ArgumentParser, max_iter: int, tol: float
         help="start of the methods that do not set their own, for example gaussian:std=0.1",
     )
     group.add_argument("--seed", type=int, default=0, metavar="N", help="seed of all randomness (default 0)")
-    group.add_argument("--max-iter", type=int, default=max_iter, metavar="N", help=f"default {max_iter}")
+    own = "the method's own, {:g} for most"
+    iterations = max_iter or own.format(Optimizer.default_max_iter)
+    accuracy = tol or own.format(Optimizer.default_grad_tol)
+    group.add_argument("--max-iter", type=int, default=max_iter, metavar="N", help=f"default {iterations}")
     group.add_argument(
-        "--tol", type=float, default=tol, help=f"gradient tolerance, as a share of its terms' size (default {tol:g})"
+        "--tol",
+        type=float,
+        default=tol,
+        help=f"gradient tolerance, as a share of its terms' size (default {accuracy})",
     )
     group.add_argument("--time-limit", type=float, metavar="S", help="seconds per run, compile time included")
 
@@ -156,11 +182,21 @@ def add_output_arguments(parser: argparse.ArgumentParser, out_help: str, out: st
 def task_from(args: argparse.Namespace) -> Task:
     """Return the task that the arguments name."""
     if args.objective is None:
-        if args.center or args.test_fraction:
-            raise ValueError("--center, --test-fraction: apply to '--objective completion FILE' only")
+        if args.center or args.test_fraction or format_from(args) != TextFormat():
+            raise ValueError(
+                "--center, --test-fraction, --delimiter, --columns, --skip-missing: apply to '--objective completion "
+                "FILE' only"
+            )
         return digits_task()
     name, path = args.objective
-    return read_task(name, path, center=args.center, test_fraction=args.test_fraction, seed=args.split_seed)
+    return read_task(
+        name,
+        path,
+        center=args.center,
+        test_fraction=args.test_fraction,
+        seed=args.split_seed,
+        form=format_from(args),
+    )
 
 
 def problem_from(args: argparse.Namespace, task: Task) -> Problem:
@@ -178,9 +214,10 @@ def problem_from(args: argparse.Namespace, task: Task) -> Problem:
     return problem.replace(lam=lam)
 
 
-def stopping_from(args: argparse.Namespace) -> StoppingRule:
-    """Return the stopping rule that the arguments give."""
-    return StoppingRule(max_iter=args.max_iter, grad_tol=args.tol, time_limit=args.time_limit)
+def stopping_from(args: argparse.Namespace, optimizer: Optimizer | type[Optimizer] = Optimizer) -> StoppingRule:
+    """Return the stopping rule that the arguments give; what they leave open is the optimizer's own."""
+    given = {"max_iter": args.max_iter, "grad_tol": args.tol, "time_limit": args.time_limit}
+    return replace(rule_of(None, optimizer), **{key: value for key, value in given.items() if value is not None})
 
 
 def method_from(args: argparse.Namespace, text: str) -> Method:

@@ -6,7 +6,7 @@ import argparse
 
 from ..io import envelope, read_ratings
 from ..models import MEANS, fit_completion
-from .base import Command, ExitCode, certified, emit, emphasis, remark
+from .base import Command, ExitCode, add_format_arguments, certified, emit, emphasis, format_from, remark
 
 
 class CompleteCommand(Command):
@@ -22,6 +22,7 @@ class CompleteCommand(Command):
         parser.add_argument("--means", choices=MEANS, default="global", help="means taken off first (default global)")
         parser.add_argument("--clip", type=float, nargs=2, metavar=("LOW", "HIGH"), help="range of predictions")
         parser.add_argument("--tol", type=float, default=1e-4, help="certified relative gap (default 1e-4)")
+        add_format_arguments(parser.add_argument_group("format of the file"))
         group = parser.add_argument_group("output")
         group.add_argument("--out", metavar="FILE", help="write the model here, for 'lorasolve predict'")
         group.add_argument("--json", action="store_true", help="print one JSON document instead of text")
@@ -32,7 +33,9 @@ class CompleteCommand(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Read, fit, write, print."""
-        ratings = read_ratings(args.file)
+        ratings = read_ratings(args.file, format_from(args))
+        if ratings.skipped:
+            remark(args, f"lines without a value, left out: {ratings.skipped}")
         clip = None if args.clip is None else (args.clip[0], args.clip[1])
         fitted = fit_completion(ratings, args.lam, args.means, clip, args.tol, progress=not args.quiet)
         model, certificate = fitted.model, fitted.optimum.certificate
@@ -45,6 +48,7 @@ class CompleteCommand(Command):
         document = {
             "shape": [m, n],
             "entries": len(ratings.values),
+            "skipped": ratings.skipped,
             "lam": model.lam,
             "means": model.means,
             "rank": model.rank,

@@ -9,6 +9,7 @@ from ..convex import ConvexResult, solve_convex
 from ..convex import registry as route_registry
 from ..io import arrays_writer, envelope, json_writer
 from ..problem import Problem
+from ..tables import number
 from .base import (
     Command,
     ExitCode,
@@ -47,9 +48,7 @@ class ConvexCommand(Command):
         saved, report = outputs(args.out, ".npz", ".json") if args.out is not None else (None, None)
         task = task_from(args)
         problem = problem_from(args, task)
-        result = solve_convex(
-            problem, args.route, args.tol, cross_check=args.cross_check, progress=not args.quiet
-        )
+        result = solve_convex(problem, args.route, args.tol, cross_check=args.cross_check, progress=not args.quiet)
         metrics = metrics_of(task, result.X)
         document = envelope(
             "convex",
@@ -71,7 +70,7 @@ def _text(problem: Problem, result: ConvexResult) -> str:
     times = f"{result.seconds:.2f} s + {result.compile_seconds:.2f} s compilation"
     lines = [
         f"{result.status}: {result.message}",
-        f"  F* = {result.fun:.12g}, rank {result.rank}, ||X||_* = {result.nuclear_norm:.6g}, {times}",
+        f"  F* = {number(result.fun, '.12g')}, rank {result.rank}, ||X||_* = {result.nuclear_norm:.6g}, {times}",
         emphasis(str(result.certificate), result.certificate.is_global),
     ]
     if problem.rank < result.rank:

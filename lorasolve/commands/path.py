@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from .._files import write_atomically
-from ..io import envelope, write_json
+from .._files import write_together
+from ..io import envelope, json_writer
+from ..plotting import figure_writer
 from ..studies.lam_path import Path, path
 from ..studies.validation import Validation, cross_validate
 from .base import (
@@ -17,6 +18,7 @@ from .base import (
     certified,
     emit,
     outputs,
+    picture_suffix,
     problem_from,
     problem_line,
     remark,
@@ -25,6 +27,7 @@ from .base import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 class PathCommand(Command):
@@ -48,7 +51,7 @@ class PathCommand(Command):
             "--tol", type=float, default=1e-6, help="certified relative gap at every lam (default 1e-6)"
         )
         parser.add_argument("--folds", type=int, metavar="K", help="choose lam by cross-validation with K parts")
-        add_output_arguments(parser, "write NAME.json and the curve, NAME.png")
+        add_output_arguments(parser, "write NAME.json and the curve, NAME.png (or .pdf, .svg)")
 
     def run(self, args: argparse.Namespace) -> int:
         """Compute, print, write."""
@@ -68,9 +71,8 @@ class PathCommand(Command):
             found = path(problem, lams, args.tol, progress=not args.quiet)
         document = envelope("path", {"task": task.title, "path": found.to_dict()})
         if args.out is not None:
-            report, picture = outputs(args.out, ".json", ".png")
-            write_json(report, document)
-            _draw(str(picture), found)
+            report, picture = outputs(args.out, ".json", picture_suffix(args.out))
+            write_together({report: json_writer(document), picture: figure_writer(_drawn(found), picture.suffix)})
             remark(args, f"written: {report}, {picture}")
         line = problem_line(problem).partition(", lam")[0]
         emit(args, document, f"{task.title}\n{line}\n\n{found.table()}{_conclusion(found)}")
@@ -89,12 +91,10 @@ def _conclusion(found: Path | Validation) -> str:
     )
 
 
-def _draw(name: str, found: Path | Validation) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+def _drawn(found: Path | Validation) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
     ax = figure.subplots()
     if isinstance(found, Validation):
         _draw_errors(ax, found)
@@ -103,7 +103,7 @@ def _draw(name: str, found: Path | Validation) -> None:
         ax.set_ylabel("rank found")
     ax.set(xscale="log", xlabel="lam")
     ax.grid(alpha=0.25)
-    write_atomically(name, lambda file: figure.savefig(file, format="png", dpi=130))
+    return figure
 
 
 def _draw_errors(ax: Axes, found: Validation) -> None:

@@ -10,7 +10,7 @@ from typing import IO
 from .._files import write_atomically
 from ..io import envelope, read_pairs
 from ..models import CompletionModel
-from .base import Command, ExitCode, emit, remark
+from .base import Command, ExitCode, add_format_arguments, emit, format_from, remark
 
 
 class PredictCommand(Command):
@@ -23,6 +23,7 @@ class PredictCommand(Command):
         """Declare the arguments."""
         parser.add_argument("model", help="a model that 'lorasolve complete --out' wrote")
         parser.add_argument("pairs", help="row label, column label per line (.csv, .tsv, .data, .inter)")
+        add_format_arguments(parser, ("ROW", "COLUMN"))
         parser.add_argument("--out", metavar="FILE", help="write a .csv here instead of to stdout")
         parser.add_argument("--json", action="store_true", help="print one JSON document instead of csv")
         parser.add_argument("--quiet", action="store_true", help="no remarks on stderr")
@@ -30,7 +31,7 @@ class PredictCommand(Command):
     def run(self, args: argparse.Namespace) -> int:
         """Read, predict, write."""
         model = CompletionModel.load(args.model)
-        rows, cols = read_pairs(args.pairs)
+        rows, cols = read_pairs(args.pairs, format_from(args))
         values = model.predict(rows, cols)
         unknown = int((~(model.knows_rows(rows) & model.knows_cols(cols))).sum())
         if unknown:

@@ -14,6 +14,7 @@ from ..method import GRAMMAR
 from ..problem import Problem
 from ..result import Result
 from ..status import Status
+from ..tables import number
 from .base import (
     Command,
     ExitCode,
@@ -44,7 +45,7 @@ class SolveCommand(Command):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
         add_problem_arguments(parser)
-        add_run_arguments(parser, max_iter=10_000, tol=1e-8)
+        add_run_arguments(parser)
         parser.add_argument(
             "--method",
             default="gd",
@@ -55,7 +56,8 @@ class SolveCommand(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Solve, save, print."""
-        method, stop = method_from(args, args.method), stopping_from(args)
+        method = method_from(args, args.method)
+        stop = stopping_from(args, method.optimizer)
         saved, report = outputs(args.out, ".npz", ".json") if args.out is not None else (None, None)
         run = uuid.uuid4().hex
         task = task_from(args)
@@ -76,9 +78,7 @@ class SolveCommand(Command):
             },
         )
         if saved is not None and report is not None:
-            write_together(
-                {saved: result_writer(problem, result, task.arguments, run), report: json_writer(document)}
-            )
+            write_together({saved: result_writer(problem, result, task.arguments, run), report: json_writer(document)})
             remark(args, f"written: {saved}, {report}")
         emit(args, document, _text(task.title, problem, result, certificate, document["metrics"]))
         return _exit_code(result, certificate, args.require_certificate)
@@ -92,8 +92,8 @@ def _text(
         problem_line(problem),
         "",
         result.message,
-        f"  L = {result.fun:.12g}, ||grad L|| = {result.grad_norm:.3g}, {result.nit} iterations, {result.nfev} oracle "
-        f"calls, {result.seconds:.2f} s + {result.compile_seconds:.2f} s compilation",
+        f"  L = {number(result.fun, '.12g')}, ||grad L|| = {result.grad_norm:.3g}, {result.nit} iterations, "
+        f"{result.nfev} oracle calls, {result.seconds:.2f} s + {result.compile_seconds:.2f} s compilation",
     ]
     if certificate is not None:
         lines.append(emphasis(str(certificate), certificate.is_global))

@@ -49,7 +49,7 @@ def warm(progress: bool = False) -> dict[str, Any]:
     Parameters
     ----------
     progress : bool
-        Show a progress line on stderr (on a terminal only).
+        Show progress on stderr: a line rewritten in place on a terminal, one every 30 s in logs.
 
     Returns
     -------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ from ..tables import Column, Record, Tabular
 from ._kept import Cells, Work, folder_of
 from .showcase import all_methods
 from .table import columns_of, sentence, table
-from .targets import Optima, target_of, value_at_zero
+from .targets import Optima, target_of
 from .tuning import Chosen
 
 
@@ -100,7 +100,7 @@ class Row:
     quality: dict[str, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison(Tabular):
     """What :func:`compare` returns.
 
@@ -121,14 +121,14 @@ class Comparison(Tabular):
     budget : int or None
         Most oracle calls of a run, if limited.
     interrupted : bool
-        Whether the comparison was stopped from the keyboard; the rows are those finished by then.
+        Whether the comparison was interrupted; the rows are those finished by then.
     """
 
     problem: Problem
     reference: ConvexResult | None
     rows: list[Row]
-    results: list[Result] = field(repr=False)
-    runs: list[list[Result]] = field(repr=False)
+    results: list[Result]
+    runs: list[list[Result]]
     seeds: list[int]
     budget: int | None
     interrupted: bool = False
@@ -178,7 +178,7 @@ class Comparison(Tabular):
             rows.append(entry)
         return {
             "problem": {
-                "objective": type(self.problem.objective).__name__,
+                "objective": self.problem.objective.label,
                 "shape": [m, n],
                 "rank": self.problem.rank,
                 "lam": self.problem.lam,
@@ -195,6 +195,9 @@ class Comparison(Tabular):
 
     def __str__(self) -> str:
         return f"{self.table()}\n\n{self.conclusion()}"
+
+    def __repr__(self) -> str:
+        return f"Comparison({self.problem!r}: {', '.join(row.method for row in self.rows)})"
 
 
 _DIVERGED = Status.DIVERGED.label
@@ -255,7 +258,7 @@ def compare(
     n_jobs : int, optional
         Number of workers; by default one a core.
     progress : bool
-        Show a progress line on stderr.
+        Show progress on stderr: a line rewritten in place on a terminal, one every 30 s in logs.
 
     Returns
     -------
@@ -422,7 +425,7 @@ def _all_global(answers: list[bool | None]) -> bool | None:
 
 
 def _missing(problem: Problem, ended: list[Result], optimum: float) -> list[float]:
-    decrease = value_at_zero(problem) - optimum
+    decrease = problem.value_at_zero - optimum
     return [(_objective(result) - optimum) / (decrease or 1.0) for result in ended]
 
 

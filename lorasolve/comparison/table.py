@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .._known import Known
 from ..convex import ConvexResult
 from ..status import Status
-from ..tables import Column, aligned
+from ..tables import Column, aligned, number
 
 if TYPE_CHECKING:
     from .runs import Comparison, Row
@@ -32,14 +32,14 @@ def _seconds(value: float) -> str:
 
 COLUMNS = (
     Column("method", "method", str, left=True),
-    Column("objective", "objective", "{:.10g}".format),
+    Column("objective", "objective", lambda value: number(value, ".10g")),
     Column("suboptimality", "above optimum", _share),
     Column("missing", "missing", _missing),
     Column("gap", "certified gap", _share),
     Column("is_global", "global", {True: "yes", False: "no", None: "unknown"}.__getitem__),
     Column("rank", "rank", str),
     Column("sigma_r", "sigma_r", _share, latex=r"$\sigma_r$"),
-    Column("nuclear_norm", "||X||_*", "{:.6g}".format, latex=r"$\|X\|_*$"),
+    Column("nuclear_norm", "||X||_*", lambda value: number(value, ".6g"), latex=r"$\|X\|_*$"),
     Column("step_size", "step", _share),
     Column("oracle_calls", "calls", str),
     Column("seconds", "s", _seconds),
@@ -48,6 +48,9 @@ COLUMNS = (
     Column("quality", "quality", lambda found: ", ".join(f"{k} {v:.4g}" for k, v in found.items()), left=True),
 )
 
+
+# Without a reference, objectives this close (relative) are those of one point.
+SAME = 1e-6
 
 # Beyond so many rows the sentence sums up those that did not reach the optimum.
 MOST_SENTENCES = 8
@@ -122,11 +125,7 @@ def sentence(comparison: Comparison) -> str:
             return "Every run diverged: try a smaller step size, or 'gd_backtracking'."
         return f"No method here minimises {comparison.minimises}; nothing is judged against its optimum."
     if comparison.reference is None or not comparison.problem.adapter.low_rank:
-        row = comparison.rows[best]
-        return (
-            f"Inconclusive: without a convex counterpart there is no certificate; the lowest objective is "
-            f"{row.objective:.8g}, by {row.method}."
-        )
+        return f"Inconclusive: without a convex counterpart there is no certificate; {_lowest(rows, comparison, best)}"
     good = [row for row in rows if row.is_global]
     missed = [row for row in rows if not row.is_global]
     rank = comparison.reference.rank
@@ -134,7 +133,7 @@ def sentence(comparison: Comparison) -> str:
         nearest = min(missed, key=lambda row: row.objective if row.status != Status.DIVERGED.label else math.inf)
         return (
             f"No method reached the global optimum (rank {rank}); the nearest is {nearest.method}, "
-            f"{_shortfall(nearest)}."
+            f"{_shortfall(nearest)}.{_too_small(comparison.problem.rank, comparison.reference)}"
         )
     worst = max(row.gap for row in good if row.gap is not None)
     level = max((Known[row.level] for row in good if row.level), key=list(Known).index)
@@ -148,6 +147,31 @@ def sentence(comparison: Comparison) -> str:
     parts += [f"{row.method} did not reach it: {_shortfall(row)}." for row in missed]
     parts += [f"{row.method} minimises {row.minimises}{_elsewhere(row)}." for row in others]
     return " ".join(parts)
+
+
+def _lowest(rows: list[Row], comparison: Comparison, best: int) -> str:
+    """Say which row ended lowest, which ended at worse points, and how to go on from there."""
+    low = comparison.rows[best]
+    text = f"the lowest objective is {low.objective:.8g}, by {low.method}."
+    least = low.objective + SAME * abs(low.objective)
+    worse = [row.method for row in rows if row.objective > least and row.status != Status.DIVERGED.label]
+    if not worse:
+        return text
+    return (
+        f"{text} A better point is known than where {', '.join(worse)} ended: start from it (init=results[{best}]), or "
+        "see where many starts end (landscape.census)."
+    )
+
+
+def _too_small(rank: int, reference: ConvexResult) -> str:
+    """Say that factors of a rank cannot hold the optimum, and which can; empty if they can."""
+    if reference.rank <= rank:
+        return ""
+    low, high = reference.certificate.rank_at_least, reference.certificate.rank_at_most
+    enough = reference.rank if high is None else high
+    if low is not None and low > rank:
+        return f" Factors of rank {rank} cannot: every optimum has rank at least {low}; rank {enough} is enough."
+    return f" Factors of rank {rank} cannot hold the optimum that was found; those of rank {enough} can."
 
 
 def _in_short(missed: list[Row], others: list[Row]) -> list[str]:

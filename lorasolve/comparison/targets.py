@@ -102,8 +102,3 @@ def _least_value(objective: Objective) -> float:
         return found
     at_zero = float(objective.value_and_grad(np.zeros(objective.shape, objective.dtype))[0])
     return bound if found - bound <= _NEXT_TO * (at_zero - bound) else found
-
-
-def value_at_zero(problem: Problem) -> float:
-    """Return ``f(0)``, the loss of the frozen weight."""
-    return float(problem.objective.value_and_grad(np.zeros(problem.shape, problem.dtype))[0])

@@ -6,14 +6,14 @@ import math
 import sys
 import time
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._interruptions import patience
 from .._progress import Progress
 from .._registry import Registry
-from .._sdpa import read_sdpa_solution
+from .._sdpa import read_sdpa_solution as read_sdpa_solution
 from .._threads import solver_pools
 from .._validate import Array, as_flag, as_instance, as_number
 from ..certificates import Bound, Certificate
@@ -21,11 +21,19 @@ from ..certificates.evidence import Product
 from ..certificates.gap import as_factors, conclude
 from ..linear_map import balanced, factor_svd, numerical_rank
 from ..problem import Problem
-from .base import DROPPED, ConvexResult, ConvexRoute, Solution, proved
+from .base import DROPPED, Solution, proved
+from .base import ConvexResult as ConvexResult
+from .base import ConvexRoute as ConvexRoute
 
 registry: Registry[ConvexRoute] = Registry(__name__, ConvexRoute, "convex route")
 
-__all__ = ["ConvexResult", "ConvexRoute", "read_sdpa_solution", "registry", "solve_convex"]
+if TYPE_CHECKING:  # what __getattr__ finds, by name: a type checker reads no folders
+    from .closed_form import ClosedForm as ClosedForm
+    from .cvxpy import Cvxpy as Cvxpy
+    from .factored import Factored as Factored
+    from .prox import Prox as Prox
+else:
+    __all__ = ["ConvexResult", "ConvexRoute", "read_sdpa_solution", "registry", "solve_convex"]
 
 # The second route of a cross-check, in order of preference.
 WITNESSES = ("cvxpy", "prox", "factored")
@@ -36,6 +44,10 @@ CONIC_LIMIT = 40 * 40
 
 def __getattr__(name: str) -> Any:
     return registry.attribute(name)
+
+
+def __dir__() -> list[str]:
+    return registry.listing(globals())
 
 
 def solve_convex(
@@ -64,7 +76,7 @@ def solve_convex(
     cross_check : bool
         Solve by a second route too (cvxpy where it can be used and the matrix is small) and report the difference.
     progress : bool
-        Show a progress line on stderr (on a terminal only).
+        Show progress on stderr: a line rewritten in place on a terminal, one every 30 s in logs.
 
     Returns
     -------
@@ -141,7 +153,7 @@ def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: b
         found = route.run(problem, 0.5 * tol, latest)
         interrupted = False
     except KeyboardInterrupt:
-        found = replace(latest.solution, remark="interrupted from the keyboard, the last point is kept")
+        found = replace(latest.solution, remark="interrupted, the last point is kept")
         interrupted = True
     latest.display.close()
     seconds = time.perf_counter() - started

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +13,7 @@ from ..certificates.evidence import Evidence, evidence
 from ..linear_map import factor_svd
 from ..objectives._blocks import Pairs
 from ..problem import Problem
+from ..tables import number
 
 # Singular values below this fraction of the largest are dropped from a solution: unlike those below the tolerance of
 # numerical ranks they do not show in a gap certified to 1e-9.
@@ -85,7 +86,7 @@ class ConvexRoute:
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ConvexResult:
     """The optimum of ``F(X) = f(X) + (lam/s) ||X||_*`` by an independent route, with its certificate.
 
@@ -113,8 +114,8 @@ class ConvexResult:
         With ``cross_check=True``: the second route, its objective and the differences.
     """
 
-    A: Any = field(repr=False)
-    B: Any = field(repr=False)
+    A: Any
+    B: Any
     fun: float
     certificate: Certificate
     route: str
@@ -125,6 +126,12 @@ class ConvexResult:
     seconds: float
     compile_seconds: float
     cross_check: dict[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"ConvexResult({self.status}: F = {number(self.fun, '.10g')}, rank {self.rank}, relative gap <= "
+            f"{self.relative_gap:.3g}, {self.certificate.level}, by {self.route!r})"
+        )
 
     @property
     def X(self) -> Any:

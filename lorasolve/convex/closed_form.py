@@ -21,7 +21,7 @@ class ClosedForm(ConvexRoute):
     def refusal(self, problem: Problem) -> str | None:
         """Return why there is no closed form, or None if there is one."""
         if _minimizer(problem) is None:
-            return f"no closed form is known for {type(problem.objective).__name__} with lam = {problem.lam:g}"
+            return f"no closed form is known for {problem.objective.label} with lam = {problem.lam:g}"
         return None
 
     def started(self, factors: Pairs) -> ClosedForm:

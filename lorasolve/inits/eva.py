@@ -40,7 +40,7 @@ class EVA(Init):
         """Return the reason to refuse losses without inputs, too few of them, and an ``A`` that cannot leave zero."""
         Z = inputs(problem)
         if Z is None:
-            return f"it needs an objective with inputs (Z); {type(problem.objective).__name__} has none"
+            return f"it needs an objective with inputs (Z); {problem.objective.label} has none"
         if np.linalg.matrix_rank(Z - Z.mean(axis=1, keepdims=True)) < problem.rank:
             return f"it needs inputs that vary in at least {problem.rank} directions"
         if problem.adapter.needs_nonzero_columns:

@@ -44,5 +44,5 @@ def weight_refusal(problem: Problem) -> str | None:
     """Return why a start taken from the frozen weight has nothing to take, or None if it has."""
     W0 = problem.objective.W0
     if W0 is None:
-        return f"it needs an objective with a frozen weight (W0); {type(problem.objective).__name__} has none"
+        return f"it needs an objective with a frozen weight (W0); {problem.objective.label} has none"
     return None if np.any(W0) else "it takes the factors from W0, and W0 is zero"

@@ -32,7 +32,7 @@ def magnitude_bound(problem: Problem) -> float:
     low = as_instance(problem, "problem", Problem).objective.facts.lower_bound
     if low is None:
         raise ValueError(
-            f"problem: {type(problem.objective).__name__} states no lower bound; accepted: an objective whose "
+            f"problem: {problem.objective.label} states no lower bound; accepted: an objective whose "
             "`lower_bound` is a number below every value of f"
         )
     if problem.lam == 0.0:

@@ -171,7 +171,7 @@ def restricted_constants(
     if by == "quadratic" and not objective.facts.least_squares:
         raise ValueError(
             f"by: 'quadratic' needs an objective with least_squares = True (a constant Hessian); "
-            f"{type(objective).__name__} has {objective.facts.least_squares!r}; accepted here: 'sampled', 'searched'"
+            f"{objective.label} has {objective.facts.least_squares!r}; accepted here: 'sampled', 'searched'"
         )
     if by == "quadratic" or (by == "auto" and objective.facts.least_squares):
         return _quadratic(objective, X_star, r, D, starts, rng)

@@ -76,7 +76,7 @@ class Premise:
         return {"id": self.id, "name": self.name, "holds": self.holds, "detail": self.detail, "block": self.block}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verdict:
     """What a point is, and why.
 
@@ -142,6 +142,9 @@ class Verdict:
             "tol": self.tol,
             "witness": self.witness.to_dict() if self.witness else None,
         }
+
+    def __repr__(self) -> str:
+        return f"Verdict({self.kind}: {self.reason})"
 
     def __str__(self) -> str:
         lines = [f"verdict: {self.kind} ({self.reason})"]

@@ -226,7 +226,7 @@ def fit_completion(
     tol : float
         Certified relative gap to reach.
     progress : bool
-        Show a progress line on stderr.
+        Show progress on stderr: a line rewritten in place on a terminal, one every 30 s in logs.
 
     Returns
     -------

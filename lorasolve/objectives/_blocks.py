@@ -84,6 +84,11 @@ class MultiObjective:
         """Compiled loops take one matrix; a loss of several states only whether its oracle runs on Numba's threads."""
         return NO_KERNELS
 
+    @property
+    def label(self) -> str:
+        """What messages call the loss: the name of its class."""
+        return type(self).__name__
+
     # ------------------------------------------------------------------ dense level
     def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
         """Return ``f(X_1, .., X_L)`` and its gradients, one for each update."""
@@ -124,9 +129,7 @@ class MultiObjective:
         X = [A @ B.T for A, B in factors]
         G = self.value_and_grad(X)[1]
         H = self.hessian_product(X, [U @ B.T + A @ V.T for (A, B), (U, V) in zip(factors, directions)])
-        return tuple(
-            (h @ B + g @ V, h.T @ A + g.T @ U) for g, h, (A, B), (U, V) in zip(G, H, factors, directions)
-        )
+        return tuple((h @ B + g @ V, h.T @ A + g.T @ U) for g, h, (A, B), (U, V) in zip(G, H, factors, directions))
 
     def factor_diagonal(self, factors: Pairs) -> tuple[tuple[Array, Array], ...]:
         """Estimate the diagonal of the Hessian in each factor, all >= 0 (a scaling for solvers).
@@ -174,6 +177,10 @@ class MultiObjective:
         return [(np.zeros((m, 1), self.dtype), np.zeros((n, 1), self.dtype)) for m, n in self.shapes]
 
     # ------------------------------------------------------------------ others
+    def conjugate(self, Y: Matrices) -> float | None:
+        """Return ``f*(Y)``, the supremum of ``sum_l <X_l, Y_l> - f(X)``, where it has a formula."""
+        return None
+
     def in_float64(self) -> MultiObjective:
         """Return the same ``f`` evaluated in float64; itself by default."""
         return self
@@ -203,6 +210,15 @@ class OneBlock(MultiObjective):
     def facts(self) -> Facts:
         """Those of the objective."""
         return self.objective.facts
+
+    @property
+    def label(self) -> str:
+        """That of the objective."""
+        return self.objective.label
+
+    def conjugate(self, Y: Matrices) -> float | None:
+        """Ask the objective."""
+        return self.objective.conjugate(Y[0])
 
     def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
         """Return ``f(X_1)`` and its gradient."""

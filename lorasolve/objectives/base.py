@@ -32,8 +32,9 @@ class Objective:
 
     Optional levels, each with a default: ``hessian_product`` (a difference of gradients); ``factor_oracle`` and the
     other ``factor_...`` answers at ``X = A B^T`` (derived from the dense level); ``in_float64`` and ``dtypes`` (float64
-    only); ``merged`` (a shift); ``minimizer`` (none); ``sample_batch``, ``minimize_over_A``, ``minimize_over_B``,
-    ``cvxpy_expression``, ``description`` (refused); ``metrics`` (none); ``kernels`` (none).
+    only); ``merged`` (a shift); ``domain`` (everywhere); ``minimizer`` and ``conjugate`` (none); ``sample_batch``,
+    ``minimize_over_A``, ``minimize_over_B``, ``cvxpy_expression``, ``description`` (refused); ``metrics`` (none);
+    ``kernels`` (none).
 
     Attributes
     ----------
@@ -64,6 +65,19 @@ class Objective:
     def facts(self) -> Facts:
         """What is known about ``f``, collected from the attributes that state it; never out of date, never kept."""
         return Facts.stated_by(self)
+
+    @property
+    def label(self) -> str:
+        """What messages call the objective: the name of its class, for a user's plain object that of the user's."""
+        return type(self).__name__
+
+    def domain(self, X: Array) -> bool:
+        """Return whether ``f(X)`` is finite; everywhere by default.
+
+        The domain is convex and contains ``X = 0``, the frozen weight. A plain object is asked for values in its domain
+        only; a subclass returns an infinite value elsewhere. Methods reject such trials.
+        """
+        return True
 
     @classmethod
     def example(cls, rng: np.random.Generator, dtype: Any = np.float64) -> Objective:
@@ -132,11 +146,11 @@ class Objective:
     # ------------------------------------------------------------------ what some methods need
     def minimize_over_A(self, B: Array, lam: float) -> Array:
         """Return the minimiser over ``A`` of ``f(A B^T) + (lam/2) ||A||_F^2`` (least squares only)."""
-        raise NotImplementedError(f"{type(self).__name__} has no closed form for one factor")
+        raise NotImplementedError(f"{self.label} has no closed form for one factor")
 
     def minimize_over_B(self, A: Array, lam: float) -> Array:
         """Return the minimiser over ``B`` of ``f(A B^T) + (lam/2) ||B||_F^2`` (least squares only)."""
-        raise NotImplementedError(f"{type(self).__name__} has no closed form for one factor")
+        raise NotImplementedError(f"{self.label} has no closed form for one factor")
 
     def minimizer(self, lam: float, rank: int) -> tuple[Array, Array] | None:
         """Return the minimiser of ``f(X) + lam ||X||_*`` where it has a formula, or None.
@@ -150,9 +164,16 @@ class Objective:
         """
         return None
 
+    def conjugate(self, Y: Array) -> float | None:
+        """Return ``f*(Y) = sup_X <X, Y> - f(X)`` where it has a formula (infinite where there is no bound), or None.
+
+        With it a certificate needs no ``lower_bound``: ``F* >= -f*(Y)`` for every ``Y`` with ``||Y||_2 <= lam``.
+        """
+        return None
+
     def sample_batch(self, index: Array) -> Objective:
         """Return the objective restricted to the samples ``index`` (an unbiased estimate of ``f``)."""
-        raise NotImplementedError(f"{type(self).__name__} is not a mean over samples")
+        raise NotImplementedError(f"{self.label} is not a mean over samples")
 
     def merged(self, update: Array) -> Objective:
         """Return the objective ``X -> f(update + X)``, that is with ``update`` merged into the frozen weight."""
@@ -168,11 +189,11 @@ class Objective:
 
     def cvxpy_expression(self, X: Any) -> Any:
         """Return ``f(X)`` as a cvxpy expression of the m x n variable ``X`` (convex objectives only)."""
-        raise NotImplementedError(f"{type(self).__name__} states no cvxpy expression")
+        raise NotImplementedError(f"{self.label} states no cvxpy expression")
 
     def description(self) -> Description:
         """Return what ``f`` is made of, exactly and as plain data, for certificates and files that others read."""
-        raise NotImplementedError(f"{type(self).__name__} states no description of f as plain data")
+        raise NotImplementedError(f"{self.label} states no description of f as plain data")
 
     def metrics(self, X: Array) -> dict[str, float]:
         """Return named measures of quality at the update ``X`` (m, n), for example the accuracy."""
@@ -193,6 +214,20 @@ class Shifted(Objective):
     def facts(self) -> Facts:
         """Those of the inner objective, except that one factor has no closed form."""
         return self.objective.facts.replace(minimizes_factors=False)
+
+    @property
+    def label(self) -> str:
+        """That of the inner objective."""
+        return self.objective.label
+
+    def domain(self, X: Array) -> bool:
+        """Return whether ``f(offset + X)`` is finite."""
+        return self.objective.domain(self.offset + X)
+
+    def conjugate(self, Y: Array) -> float | None:
+        """Return ``f*(Y) - <offset, Y>``."""
+        value = self.objective.conjugate(Y)
+        return None if value is None else value - float(np.vdot(self.offset, Y))
 
     def value_and_grad(self, X: Array) -> tuple[float, Array]:
         """Return ``f(offset + X)`` and its gradient."""
@@ -247,8 +282,11 @@ class UserObjective(Objective):
         if isinstance(user, type) or not callable(getattr(user, "value_and_grad", None)):
             raise TypeError(f"{argument}: {type(user).__name__} has no method value_and_grad(X) -> (float, G)")
         self.user = user
+        if not callable(getattr(user, "domain", self.domain)):
+            raise TypeError(f"objective: {self.label}.domain: expected a function of X that returns True or False")
+        checked = ("shape", "value_and_grad", "facts", "kernels", "label", "conjugate")
         for attribute in dir(Objective):
-            own = attribute.startswith("_") or attribute in ("shape", "value_and_grad", "facts", "kernels")
+            own = attribute.startswith("_") or attribute in checked
             if not own and hasattr(user, attribute):
                 setattr(self, attribute, getattr(user, attribute))
         try:
@@ -265,34 +303,46 @@ class UserObjective(Objective):
         return Facts.stated_by(self.user).replace(minimizes_factors=closed)
 
     @property
+    def label(self) -> str:
+        """The name of the user's class."""
+        return type(self.user).__name__
+
+    @property
     def kernels(self) -> Kernels:
         """Those of the user's object, if it has any."""
         return getattr(self.user, "kernels", NO_KERNELS)
 
     def value_and_grad(self, X: Array) -> tuple[float, Array]:
-        """Call the user's function and check what it returns."""
+        """Call the user's function and check what it returns; outside the domain the value is infinite."""
+        if not self.domain(X):
+            return math.inf, np.zeros(self.shape)
         answer = self.user.value_and_grad(X)
         if not (isinstance(answer, tuple) and len(answer) == 2):
-            raise TypeError(
-                f"objective: {type(self.user).__name__}.value_and_grad must return (float, G), got {type(answer)}"
-            )
+            raise TypeError(f"objective: {self.label}.value_and_grad must return (float, G), got {type(answer)}")
         value, G = answer[0], np.asarray(answer[1])
         if G.shape != self.shape:
             raise ValueError(
-                f"objective: {type(self.user).__name__}.value_and_grad returned a gradient of shape {G.shape}, "
-                f"expected {self.shape}"
+                f"objective: {self.label}.value_and_grad returned a gradient of shape {G.shape}, expected {self.shape}"
             )
         if G.dtype.kind not in "fiub":
             raise TypeError(
-                f"objective: {type(self.user).__name__}.value_and_grad returned a gradient of type {G.dtype}, "
-                "expected real numbers"
+                f"objective: {self.label}.value_and_grad returned a gradient of type {G.dtype}, expected real numbers"
             )
         if np.ndim(value) != 0 or np.asarray(value).dtype.kind not in "fiub":
             raise TypeError(
-                f"objective: {type(self.user).__name__}.value_and_grad returned the value {shown(value)}, expected a "
-                "real number"
+                f"objective: {self.label}.value_and_grad returned the value {shown(value)}, expected a real number"
             )
         return float(value), G
+
+    def conjugate(self, Y: Array) -> float | None:
+        """Call the user's function, if there is one, and check what it returns."""
+        own = getattr(self.user, "conjugate", None)
+        value = None if own is None else own(Y)
+        if value is not None and (np.ndim(value) != 0 or np.asarray(value).dtype.kind not in "fiu"):
+            raise TypeError(
+                f"objective: {self.label}.conjugate returned {shown(value)}, expected a real number or None"
+            )
+        return None if value is None else float(value)
 
 
 class DenseReference(Objective):
@@ -311,6 +361,8 @@ class DenseReference(Objective):
         self.minimize_over_A = objective.minimize_over_A  # type: ignore[method-assign]
         self.minimize_over_B = objective.minimize_over_B  # type: ignore[method-assign]
         self.minimizer = objective.minimizer  # type: ignore[method-assign]
+        self.domain = objective.domain  # type: ignore[method-assign]
+        self.conjugate = objective.conjugate  # type: ignore[method-assign]
         self.description = objective.description  # type: ignore[method-assign]
         self.metrics = objective.metrics  # type: ignore[method-assign]
 
@@ -318,6 +370,11 @@ class DenseReference(Objective):
     def facts(self) -> Facts:
         """Those of the objective."""
         return self.objective.facts
+
+    @property
+    def label(self) -> str:
+        """That of the objective."""
+        return self.objective.label
 
     def sample_batch(self, index: Array) -> Objective:
         """Return the plain twin of the batch."""

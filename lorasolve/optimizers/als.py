@@ -50,7 +50,7 @@ class ALS(Optimizer):
     memory : int
         Anderson acceleration with this many earlier sweeps: between the two halves of a sweep ``B`` is replaced by
         the combination of the last ones whose combined change is least. Where that raises ``L`` the plain sweep is
-        taken and the memory cleared. 0 is plain ALS; 6 often needs several times fewer sweeps.
+        taken and the memory cleared. 0 is plain ALS, which often needs several times more sweeps.
 
     Notes
     -----
@@ -59,9 +59,12 @@ class ALS(Optimizer):
     points where each factor is optimal given the other, which for convex ``f`` are the stationary points of ``L``.
     """
 
-    memory: int = 0
+    memory: int = 6
 
     name = "als"
+    # A sweep is worth many gradient steps and may take a second.
+    default_max_iter = 500
+    default_grad_tol = 1e-6
     summary = "alternating exact minimisation over the factors (least squares)"
 
     def __post_init__(self) -> None:
@@ -72,7 +75,7 @@ class ALS(Optimizer):
         if not problem.objective.facts.minimizes_factors:
             return (
                 "it minimises one factor at a time in closed form, and "
-                f"{type(problem.objective).__name__} has no closed form for one factor; use 'lbfgs' or 'gd'"
+                f"{problem.objective.label} has no closed form for one factor; use 'lbfgs' or 'gd'"
             )
         return problem.one_matrix_refusal() or problem.low_rank_refusal()
 

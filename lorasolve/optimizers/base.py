@@ -93,6 +93,8 @@ class Optimizer:
         Whether a best value that stays the same for long says that the run has reached its precision.
     stall_hint : str
         What to try when a run of this method stalls.
+    default_max_iter, default_grad_tol : int, float
+        The stopping rule of a run that is given none.
     own_aim : str
         What it minimises in words, if that is not ``L``; :meth:`residual` then says how far it is from its own fixed
         points.
@@ -106,6 +108,8 @@ class Optimizer:
     keeps_stationary_points: ClassVar[bool] = True
     stall_hint: ClassVar[str] = ""
     may_stall: ClassVar[bool] = True
+    default_max_iter: ClassVar[int] = 10_000
+    default_grad_tol: ClassVar[float] = 1e-8
     own_aim: ClassVar[str] = ""
 
     @classmethod

@@ -76,7 +76,7 @@ class LoRAProAdamWFull(Optimizer):
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse other adapters than LoRA with both factors trained, or a decay without W0."""
         if self.weight_decay and problem.objective.W0 is None:
-            return f"weight_decay: it decays the frozen weight (W0); {type(problem.objective).__name__} has none"
+            return f"weight_decay: it decays the frozen weight (W0); {problem.objective.label} has none"
         return problem.one_matrix_refusal() or problem.low_rank_refusal() or frozen_refusal(problem)
 
     def residual(self, problem: Problem, theta: Array) -> float:

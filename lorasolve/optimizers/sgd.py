@@ -60,7 +60,7 @@ class SGD(Descent):
         if problem.objective.facts.n_samples is not None:
             return None
         return (
-            f"it draws mini-batches, and {type(problem.objective).__name__} is not a mean over samples (n_samples is "
+            f"it draws mini-batches, and {problem.objective.label} is not a mean over samples (n_samples is "
             "None); use 'gd'"
         )
 

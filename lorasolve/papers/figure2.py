@@ -109,20 +109,22 @@ class Figure2(Experiment):
         quantities = [
             ("loss", "training loss L", True),
             ("accuracy", "test accuracy", False),
-            ("rank", f"rank (above {_RANK_TOL:g} of the largest)", False),
-            ("sigma_r", "sigma_r", True),
-            ("nuclear_norm", "||X||_*", True),
+            ("rank", f"rank of X (above {_RANK_TOL:g} of the largest)", False),
+            ("sigma_r", f"singular value {_RANK} of X", True),
+            ("nuclear_norm", "nuclear norm ||X||_*", True),
         ]
         names = distinct(records, "start")
-        for ax, (key, label, logarithmic) in zip(axes.flat, quantities):
+        for ax, (key, quantity, logarithmic) in zip(axes.flat, quantities):
             for k, name in enumerate(names):
-                course = next(r["course"] for r in records if r["start"] == name)
+                course = next(r["course"] for r in records if r["start"] == name and r["course"])
+                std = _SCALES[name]
+                label = f"{name}, std {std:g}" if std else f"{name} (B = 0, as in LoRA)"
                 x, y = [max(p["iteration"], 1) for p in course], [p[key] for p in course]
-                ax.plot(x, np.maximum(y, 1e-6) if logarithmic else y, color=COLOURS[k], lw=1.8, label=name)
+                ax.plot(x, np.maximum(y, 1e-6) if logarithmic else y, color=COLOURS[k], lw=1.8, label=label)
             ax.set_yscale("log" if logarithmic else "linear")
-            ax.set(xlabel="iteration of gradient descent", title=label)
+            ax.set(xlabel="iteration of gradient descent", ylabel=quantity)
             ax.grid(alpha=0.25)
-        axes.flat[0].legend(title=f"start (seed {records[0]['seed']})", fontsize=8)
+        axes.flat[0].legend(title=f"start of both factors, seed {records[0]['seed']}", fontsize=8)
         ax = axes.flat[-1]
         for k, name in enumerate(names):
             mine = [r for r in records if r["start"] == name]
@@ -131,7 +133,7 @@ class Figure2(Experiment):
                 ax.plot(x, y, marker, color=COLOURS[k], ms=6, alpha=0.7)
         ax.plot([], [], "o", color="grey", label="after the budget")
         ax.plot([], [], "x", color="grey", label="after convergence")
-        ax.set(xscale="log", xlabel="||X||_*", title="all ends: test accuracy against norm")
+        ax.set(xscale="log", xlabel="nuclear norm ||X||_*", ylabel="test accuracy", title="all seeds, colours as above")
         ax.legend(fontsize=8)
         ax.grid(alpha=0.25)
 

@@ -85,15 +85,16 @@ class Lemma1(Experiment):
             mine.sort(key=lambda r: r["step"] * r["lam"])
             rate = [r["step"] * r["lam"] for r in mine]
             ends = [max(*r["ranks"], 0.6) for r in mine]
-            ax.semilogx(rate, ends, "o", color=COLOURS[0], label="end of SGD (largest; 0 at the edge)")
+            ax.semilogx(rate, ends, "o", color=COLOURS[0], label="end of SGD (largest of the seeds)")
             ax.semilogx(rate, [r["bound"] for r in mine], "-", color=COLOURS[1], label="Lemma 1's bound")
-            ax.axhline(min(_M, _N), color="black", ls=":", lw=1, label="full rank: bound vacuous above")
+            ax.axhspan(min(_M, _N), 2e4, color="0.88", lw=0, zorder=0, label="above full rank: says nothing")
             ax.set(title=f"batch size {batch}", xlabel="step size x lam", yscale="log", ylim=(0.5, 2e4))
             ax.set_xticks([0.01, 0.03, 0.1], ["0.01", "0.03", "0.1"])
             ax.minorticks_off()
             ax.grid(alpha=0.25)
-        axes[0].set_ylabel(f"rank within relative distance {_EPS:g}")
-        axes[0].legend(fontsize=7, loc="upper right")
+        axes[0].set_ylabel(f"rank of X to a relative distance of {_EPS:g}\n(rank 0 is drawn at the lower edge)")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
 
 
 def _objective() -> object:

@@ -97,10 +97,11 @@ class Sharp(Experiment):
             ax.set(xscale="log", yscale="log")
             ax.set_yticks(_TICKS, [str(tick) for tick in _TICKS])
             ax.minorticks_off()
+            # At r/r* = 1 the first two coincide: the wider line shows beside the other one.
             root = math.sqrt(r / r_star)
-            lines = [(2.0, "2 (paper)", ":"), (2.0 * root, "2 sqrt(r/r*)", "--")]
-            for level, label, style in [*lines, (1.0 + 2.0 * root, "1 + 2 sqrt(r/r*)", "-")]:
-                ax.axhline(level, color="black", ls=style, lw=1.3, label=label)
+            ax.axhline(2.0, color=COLOURS[0], lw=5.0, label="2 (paper)")
+            ax.axhline(2.0 * root, color="black", ls="--", lw=1.3, label="2 sqrt(r/r*)")
+            ax.axhline(1.0 + 2.0 * root, color="black", lw=1.3, label="1 + 2 sqrt(r/r*)")
             ax.set(title=f"r/r* = {_ratio(r, r_star)}", xlabel="initialization scale")
         axes[0].set_ylabel("condition number kappa")
         handles, labels = axes[0].get_legend_handles_labels()
@@ -108,11 +109,13 @@ class Sharp(Experiment):
         figure.legend(handles, labels, loc="outside lower left", ncols=3, fontsize=9, title=title)
         figure.colorbar(image, ax=list(axes[: len(ranks)]), label="share of runs ending spurious", shrink=0.9)
         ax = axes[-1]
-        ax.plot(kappas, [_of(records, *ranks[0], kappa)[0]["norm"] for kappa in kappas], "o-", color=COLOURS[1])
-        ax.axhline(1.0, color="black", lw=1)
-        ax.annotate("X*", (0.04, 1.01), xycoords=("axes fraction", "data"))
-        ax.set(title="the spurious point is short", xlabel="kappa", ylabel="||X_spurious||_F/||X*||_F")
+        norms = [_of(records, *ranks[0], kappa)[0]["norm"] for kappa in kappas]
+        ax.plot(kappas, norms, "o-", color=COLOURS[1], label="spurious minimum")
+        ax.axhline(1.0, color="black", ls="--", lw=1.3, label="global minimum")
+        ratio = _ratio(*ranks[0])
+        ax.set(title=f"lengths of the minima, r/r* = {ratio}", xlabel="condition number kappa", ylabel="||X||_F")
         ax.set(xscale="log", ylim=(0.0, 1.15))
+        ax.legend(loc="lower right", fontsize=9)
         ax.set_xticks(_TICKS, [str(tick) for tick in _TICKS])
         ax.minorticks_off()
         ax.grid(alpha=0.25)

@@ -86,9 +86,7 @@ class Table1(Experiment):
             lams = [r["lam"] for r in mine]
             left.semilogx(lams, [r["rank"] for r in mine], "os"[k] + "-", color=COLOURS[k], label=name)
             right.semilogx(lams, [r["test_accuracy"] for r in mine], "os"[k] + "-", color=COLOURS[k], label=name)
-        left.axhline(LORA_RANK, color="black", ls="--", lw=1)
-        left.annotate(f"a LoRA rank of {LORA_RANK}", (1.0, LORA_RANK), xycoords=("axes fraction", "data"),
-                      xytext=(-4, 4), textcoords="offset points", ha="right")  # fmt: skip
+        left.axhline(LORA_RANK, color="black", ls="--", lw=1, label=f"a LoRA rank of {LORA_RANK}")
         left.set(title="Weight decay lowers the rank", xlabel="weight decay lam", ylabel="rank of the minimizer")
         left.set_ylim(bottom=0)
         right.set(title="and its price in accuracy", xlabel="weight decay lam", ylabel="accuracy on held-out digits")

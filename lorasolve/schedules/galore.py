@@ -63,7 +63,7 @@ class GaLore(Schedule):
         if not isinstance(problem.adapter, LoRA):
             return f"it freezes a factor of the adapter 'lora' and cannot use {problem.adapter.name!r}"
         if self.batch_size is not None and problem.objective.facts.n_samples is None:
-            return f"batch_size: {type(problem.objective).__name__} is not a mean over samples (n_samples is None)"
+            return f"batch_size: {problem.objective.label} is not a mean over samples (n_samples is None)"
         return decay_refusal(problem)
 
     def is_boundary(self, stage_iteration: int, max_iter: int) -> bool:

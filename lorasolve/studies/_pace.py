@@ -35,13 +35,12 @@ class Pace:
         self.done = self.failed = 0
         self.rate_of_a_worker = 1.0
         self._known = False
-        self._enabled = enabled
-        self._line = Progress(label, enabled)
-        self._began = self._said = time.perf_counter()
+        self._line = Progress(label, enabled, LOG_SECONDS)
+        self._began = time.perf_counter()
 
     def begin(self) -> None:
         """Start the clock."""
-        self._began = self._said = time.perf_counter()
+        self._began = time.perf_counter()
 
     def add(self, report: Report) -> None:
         """Count what a worker has done."""
@@ -56,16 +55,11 @@ class Pace:
 
     def show(self, store: Store | None = None) -> None:
         """Show the state; where workers report only at their end, the ``store`` is asked what is there."""
-        now = time.perf_counter()
-        due = self._enabled and (self._line.enabled or now - self._said >= LOG_SECONDS)
-        if not due:
+        if not self._line.due():
             return
         if store is not None:
             self.done = max(self.done, sum(1 for _ in store.lines()) - (self.total - self.pending))
         self._line.show(self._there / max(self.total, 1), self.text())
-        if not self._line.enabled:
-            self._said = now
-            print(f"{self.label}: {self.text()}", file=sys.stderr, flush=True)
 
     @property
     def _there(self) -> int:
@@ -89,7 +83,7 @@ class Pace:
                 file=sys.stderr,
                 flush=True,
             )
-        elif self._enabled and told:
+        elif self._line.enabled and told:
             seconds = time.perf_counter() - self._began
             failed = f", {self.failed} of them failed" if self.failed else ""
             print(

@@ -103,7 +103,7 @@ def path(problem: Problem, lams: int | Sequence[float] = 20, tol: float = 1e-6, 
     tol : float
         Certified relative gap at every point.
     progress : bool
-        Show a progress line on stderr (on a terminal only).
+        Show progress on stderr: a line rewritten in place on a terminal, one every 30 s in logs.
 
     Returns
     -------

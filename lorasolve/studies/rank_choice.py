@@ -83,7 +83,7 @@ def recommend_rank(problem: Problem, tol: float = 1e-9, *, progress: bool = Fals
     tol : float
         Relative gap to begin with; it is made smaller while that narrows the interval.
     progress : bool
-        Show a progress line on stderr (on a terminal only).
+        Show progress on stderr: a line rewritten in place on a terminal, one every 30 s in logs.
 
     Returns
     -------

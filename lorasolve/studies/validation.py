@@ -127,7 +127,7 @@ def cross_validate(
     seed : int
         Of the division into parts.
     progress : bool
-        Show a progress line on stderr (on a terminal only).
+        Show progress on stderr: a line rewritten in place on a terminal, one every 30 s in logs.
 
     Returns
     -------
@@ -177,7 +177,7 @@ def _folds(objective: Objective, folds: int, seed: int) -> list[tuple[Objective,
     count = objective.values.size if isinstance(objective, MatrixCompletion) else objective.facts.n_samples
     if count is None:
         raise ValueError(
-            f"problem: {type(objective).__name__} has neither entries nor samples to hold out; give held_out"
+            f"problem: {objective.label} has neither entries nor samples to hold out; give held_out"
         )
     if folds > count:
         raise ValueError(f"folds: expected at most one a sample ({count}), got {folds}")

@@ -393,6 +393,7 @@ def test_what_is_not_stated_is_neither_right_nor_wrong():
         "convex",
         "smoothness",
         "lower bound",
+        "conjugate",
         "least squares",
         "sample_batch",
         "minimize_over_A",

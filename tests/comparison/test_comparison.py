@@ -72,6 +72,23 @@ def test_sentence_and_table(denoising) -> None:
     assert diverged.best() is None
 
 
+def test_a_rank_below_that_of_the_optimum_is_named_with_one_that_is_enough(denoising) -> None:
+    """The loss is strongly convex, so its optimum of rank 3 is known to be the only one."""
+    problem, _, _ = denoising
+    text = ls.compare(problem.replace(rank=2), ["lbfgs"]).conclusion()
+    assert text.startswith("No method reached the global optimum (rank 3); the nearest is lbfgs")
+    assert text.endswith("Factors of rank 2 cannot: every optimum has rank at least 3; rank 3 is enough.")
+    enough = ls.compare(problem.replace(rank=3), ["lbfgs"], stop=ls.StoppingRule(max_iter=2)).conclusion()
+    assert "No method reached" in enough and "cannot" not in enough
+
+
+def test_where_no_bound_on_the_rank_is_known_the_optimum_that_was_found_is_named() -> None:
+    """Huber's loss is not strongly convex."""
+    problem = ls.Problem(ls.objectives.Huber(np.diag([3.0, 2.0, 1.0])), 1, 0.1)
+    text = ls.compare(problem, ["lbfgs"]).conclusion()
+    assert "Factors of rank 1 cannot hold the optimum that was found; those of rank 3 can." in text
+
+
 def test_document_is_json_with_trace_and_spectrum(denoising) -> None:
     problem, optimum, kept = denoising
     runs = ["lbfgs", "adam+cosine", ls.optimizers.GD(step_size=1e3)]
@@ -101,7 +118,13 @@ def test_without_a_convex_counterpart() -> None:
     assert table.reference is None
     assert (table.rows[0].suboptimality, table.rows[0].gap, table.rows[0].is_global) == (None, None, None)
     assert table.conclusion().startswith("Inconclusive: without a convex counterpart")
+    assert "better point" not in table.conclusion()
     assert "above optimum" not in table.table()
+    two = ls.compare(problem, ["gd:step_size=1e-3", "lbfgs"], stop=ls.StoppingRule(max_iter=40))
+    assert (
+        "A better point is known than where gd:step_size=0.001 ended: start from it (init=results[1])"
+        in two.conclusion()
+    )
 
 
 def test_an_adapter_without_a_certificate(denoising) -> None:

@@ -147,3 +147,26 @@ def test_command_line_from_ratings_to_predictions(tmp_path, monkeypatch, capsys)
     assert "1 of 2 pairs" in remarks
     assert main(["predict", "ratings.csv", "pairs.csv"]) == 2
     assert main(["predict", "model.npz", "model.npz"]) == 2
+
+
+def test_the_same_data_in_another_format_give_the_same_predictions(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    entries = [(i, j, 1.5 + (i * j) % 3) for i in range(6) for j in range(5) if (i + j) % 4]
+    (tmp_path / "a.csv").write_text("".join(f"{i},{j},{v}\n" for i, j, v in entries))
+    german = "".join(f"x;{j};{str(v).replace('.', ',')};{i}\n" for i, j, v in entries)
+    (tmp_path / "b.txt").write_text("d;artikel;note;kunde\n" + german + "x;1;;2\n")
+    form = ["--delimiter", ";", "--columns", "kunde", "artikel", "note", "--skip-missing"]
+    (tmp_path / "pairs.txt").write_text("artikel;kunde\n4;0\n0;0\n")
+    (tmp_path / "pairs.csv").write_text("0,4\n0,0\n")
+    assert main(["complete", "a.csv", "--lam", "0.2", "--out", "a.npz"]) == 0
+    assert main(["complete", "b.txt", *form, "--lam", "0.2", "--out", "b.npz"]) == 0
+    assert "lines without a value, left out: 1" in capsys.readouterr().err
+    assert main(["predict", "a.npz", "pairs.csv"]) == 0
+    first = capsys.readouterr().out
+    assert main(["predict", "b.npz", "pairs.txt", *form[:2], "--columns", "kunde", "artikel"]) == 0
+    assert capsys.readouterr().out == first
+    solve = ["solve", "--objective", "completion", "b.txt", *form, "--rank", "2", "--lam", "0.2", "--method", "als"]
+    assert main(solve) == 0
+    assert "1 without a value skipped" in capsys.readouterr().out
+    assert main(["solve", "--delimiter", ";"]) == 2
+    assert "apply to '--objective completion" in capsys.readouterr().err

@@ -1,7 +1,7 @@
 """A new component is one file: put into a copy of the package it is listed, checked and run; nothing else is edited.
 
-The files beside this one are the exercises, one of each kind, written from the README's recipe alone. They double as
-examples of the least that a component needs.
+The files beside this one are the exercises, one of each kind, written from the recipe in docs/extend.md alone. They
+double as examples of the least that a component needs.
 """
 
 from __future__ import annotations
@@ -33,10 +33,9 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     shutil.copytree(pathlib.Path(lorasolve.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     for path in FILES:
         shutil.copy(HERE / path, package / path)
-    (block,) = [
-        b for b in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL) if "SignD" in b
-    ]
-    (package / "optimizers" / "sign_descent.py").write_text('"""From the README."""\n\n' + block)
+    page = (ROOT / "docs" / "extend.md").read_text()
+    (block,) = [b for b in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "SignD" in b]
+    (package / "optimizers" / "sign_descent.py").write_text('"""From docs/extend.md."""\n\n' + block)
     return folder
 
 

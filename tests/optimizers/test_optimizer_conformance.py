@@ -1,4 +1,4 @@
-"""What every optimizer must do, whatever it is: those of the folder, and the README's example."""
+"""What every optimizer must do, whatever it is: those of the folder, and the example in docs/extend.md."""
 
 import pathlib
 import re
@@ -15,17 +15,17 @@ from lorasolve.optimizers import registry
 from lorasolve.result import SolveError
 
 
-def example_of_the_readme():
-    """Return the optimizer that the README shows, from its own code block."""
-    readme = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
-    (block,) = (b for b in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "(Optimizer):" in b)
-    names = {"__name__": "example_of_the_readme"}
+def example_of_the_docs():
+    """Return the optimizer that docs/extend.md shows, from its own code block."""
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "extend.md").read_text()
+    (block,) = (b for b in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "(Optimizer):" in b)
+    names = {"__name__": "example_of_the_docs"}
     exec(block, names)
     (cls,) = (v for v in names.values() if isinstance(v, type) and v.__module__ == names["__name__"])
     return cls
 
 
-METHODS = {cls.name: cls for cls in [*registry.classes().values(), example_of_the_readme()] if readiness(cls).ok}
+METHODS = {cls.name: cls for cls in [*registry.classes().values(), example_of_the_docs()] if readiness(cls).ok}
 NAMES = list(METHODS)
 # Their step is derived unless one is given; where a given one is too large, the derived one is suggested.
 DERIVE_THEIR_STEP = [

@@ -1,0 +1,340 @@
+"""Ratings and pairs of labels in text files: which separator, which columns, and what counts as no value."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import pathlib
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import IO
+
+import numpy as np
+
+from ._files import PathLike
+from ._reading import readable
+from ._registry import suggest
+from ._validate import Array, as_flag, as_instance, as_iterable, as_matrix_shape, as_path, as_text
+
+_DELIMITERS = {".csv": ",", ".tsv": "\t", ".data": "\t", ".inter": "\t"}
+# What headers call the row, the column and the value of an entry.
+_NAMES = (
+    {"row", "user", "user_id", "userid"},
+    {"col", "column", "item", "item_id", "itemid", "movie", "movie_id", "movieid", "product_id", "productid"},
+    {"value", "rating", "score", "stars"},
+)
+_MISSING = {"", "na", "n/a", "nan", "null", "none"}
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """Observed entries of a matrix.
+
+    Attributes
+    ----------
+    rows, cols : ndarray of int, shape (N,)
+        Positions of the entries.
+    values : ndarray of float, shape (N,)
+        The entries.
+    row_labels, col_labels : ndarray, shapes (m,) and (n,)
+        What the file calls the rows and columns.
+    skipped : int
+        Lines of the file that had no value and were left out.
+    """
+
+    rows: Array
+    cols: Array
+    values: Array
+    row_labels: Array
+    col_labels: Array
+    skipped: int = 0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of rows and columns."""
+        return len(self.row_labels), len(self.col_labels)
+
+
+@dataclass(frozen=True)
+class TextFormat:
+    """How a text file of ratings or pairs is written, where its suffix and its first line do not say it.
+
+    Parameters
+    ----------
+    delimiter : str, optional
+        What separates fields, one character or several; ``"tab"`` is the tabulator. By default a comma in ``.csv``
+        files (a semicolon where the first line has those instead) and a tabulator in ``.tsv``, ``.data`` and
+        ``.inter`` files.
+    columns : sequence of str, optional
+        The names in the header of the row labels, the column labels and (of ratings) the values. By default the names
+        that such files usually have, such as ``userId``, ``movieId``, ``rating``; else the first columns.
+    skip_missing : bool
+        Leave out lines whose value is empty, ``NA``, ``NaN``, ``null`` or ``None``; otherwise they are errors.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a delimiter or names that cannot be used.
+    """
+
+    delimiter: str | None = None
+    columns: tuple[str, ...] | None = None
+    skip_missing: bool = False
+
+    def __post_init__(self) -> None:
+        if self.delimiter is not None:
+            given = {"tab": "\t", "\\t": "\t"}.get(as_text(self.delimiter, "delimiter"), self.delimiter)
+            if not given or set(given) & set('"\r\n'):
+                raise ValueError(f"delimiter: expected characters without quotes and line ends, got {self.delimiter!r}")
+            object.__setattr__(self, "delimiter", given)
+        if self.columns is not None:
+            names = tuple(as_text(name, "columns") for name in as_iterable(self.columns, "columns"))
+            object.__setattr__(self, "columns", names)
+        as_flag(self.skip_missing, "skip_missing")
+
+
+PLAIN = TextFormat()
+
+
+def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
+    """Read the observed entries of a matrix from a text file.
+
+    ``.csv`` (comma or semicolon) and ``.tsv``, ``.data``, ``.inter`` (tab) files have one entry per line, and any other
+    file whose delimiter is given. A first line whose third field is no number is a header: columns of known names are
+    taken by them, otherwise the first three are row label, column label and value. With another delimiter than the
+    comma, values may have a decimal comma. Labels are numbers where all are written as integers are (``1``, not ``01``
+    or ``+1``), else texts. A ``.mtx`` file is in Matrix Market format; all entries of a dense one are observed, zeros
+    too.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    form : TextFormat
+        How it is written.
+
+    Returns
+    -------
+    Ratings
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is malformed; the message names the file and the line.
+    """
+    path = as_path(path, "path")
+    as_instance(form, "form", TextFormat)
+    if pathlib.Path(path).suffix.lower() == ".mtx":
+        return _read_matrix_market(path)
+    delimiter = _delimiter(path, form, [*_DELIMITERS, ".mtx"], "ratings file")
+    rows: list[str] = []
+    cols: list[str] = []
+    values: list[float] = []
+    lines: list[int] = []
+    skipped = 0
+    with readable(path), open(path, newline="", encoding="utf-8-sig") as file:
+        table = _Table(path, file, delimiter, form, 3)
+        for line, fields in table:
+            value = table.number(fields)
+            if form.skip_missing and table.is_missing(fields):
+                skipped += 1
+                continue
+            if value is None or not math.isfinite(value):
+                hint = " (skip_missing leaves such lines out)" if table.is_missing(fields) else ""
+                raise ValueError(
+                    f"{path}, line {line}: expected row label, column label and a finite number separated by "
+                    f"{table.delimiter!r}, got {table.delimiter.join(fields)[:60]!r}{hint}"
+                )
+            row, col, _ = table.places
+            rows.append(fields[row].strip())
+            cols.append(fields[col].strip())
+            values.append(value)
+            lines.append(line)
+    if not values:
+        raise ValueError(f"{path}: holds no ratings")
+    row_labels, row_index = _labels(rows)
+    col_labels, col_index = _labels(cols)
+    _refuse_repeated(path, row_index * len(col_labels) + col_index, rows, cols, lines)
+    return Ratings(row_index, col_index, np.asarray(values), row_labels, col_labels, skipped)
+
+
+def read_pairs(path: PathLike, form: TextFormat = PLAIN) -> tuple[list[str], list[str]]:
+    """Read pairs of labels, row label and column label per line, from a text file of the kinds of ratings.
+
+    A first line with a name that such headers have (``user``, ``movieId``) is one, and says which columns are meant.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    form : TextFormat
+        How it is written.
+
+    Returns
+    -------
+    list of str, list of str
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is malformed; the message names the file and the line.
+    """
+    path = as_path(path, "path")
+    as_instance(form, "form", TextFormat)
+    delimiter = _delimiter(path, form, list(_DELIMITERS), "file")
+    rows: list[str] = []
+    cols: list[str] = []
+    with readable(path), open(path, newline="", encoding="utf-8-sig") as file:
+        table = _Table(path, file, delimiter, form, 2)
+        for line, fields in table:
+            if len(fields) <= max(table.places):
+                raise ValueError(f"{path}, line {line}: expected two labels, got {fields[0][:60]!r}")
+            row, col = table.places
+            rows.append(fields[row].strip())
+            cols.append(fields[col].strip())
+    if not rows:
+        raise ValueError(f"{path}: holds no pairs")
+    return rows, cols
+
+
+def _delimiter(path: PathLike, form: TextFormat, known: list[str], kind: str) -> str | None:
+    """Return the delimiter, None for a ``.csv`` file, whose first line says it."""
+    suffix = pathlib.Path(path).suffix.lower()
+    if form.delimiter is None and suffix not in _DELIMITERS:
+        raise ValueError(
+            f"{path}: unknown kind of {kind} {suffix!r}; accepted: {', '.join(sorted(known))}, or any with a delimiter"
+        )
+    return form.delimiter or (None if suffix == ".csv" else _DELIMITERS[suffix])
+
+
+class _Table:
+    """The lines of a text file as numbered fields, blank ones and a header left out.
+
+    ``places`` are the columns that are meant; they and ``delimiter`` are known once the first line is read.
+    """
+
+    def __init__(self, path: PathLike, file: IO[str], delimiter: str | None, form: TextFormat, count: int) -> None:
+        self.path = path
+        self.form = form
+        self.places = tuple(range(count))
+        self._before, first = next(((k, line) for k, line in enumerate(file) if line.strip()), (0, ""))
+        if delimiter is None:
+            semicolons = first.count(";") >= count - 1 and "," not in first.partition(";")[0]
+            delimiter = ";" if semicolons else ","
+        self.delimiter = delimiter
+        self._lines = chain([first], file)
+
+    def __iter__(self) -> Iterator[tuple[int, list[str]]]:
+        is_first = True
+        for number, fields in self._fields():
+            if not any(field.strip() for field in fields):
+                continue
+            if is_first and self._is_header(fields):
+                self.places = self._named(fields)
+            else:
+                yield number, fields
+            is_first = False
+
+    def _fields(self) -> Iterator[tuple[int, list[str]]]:
+        if len(self.delimiter) == 1:
+            reader = csv.reader(self._lines, delimiter=self.delimiter)
+            for fields in reader:
+                yield self._before + reader.line_num, fields
+        else:
+            for number, line in enumerate(self._lines, self._before + 1):
+                yield number, line.rstrip("\r\n").split(self.delimiter)
+
+    def _is_header(self, fields: list[str]) -> bool:
+        if self.form.columns is not None:
+            return True
+        if len(self.places) == 2:
+            return any(name in names for name in _plain(fields) for names in _NAMES[:2])
+        return len(fields) >= 3 and self.number(fields) is None and not self.is_missing(fields)
+
+    def _named(self, fields: list[str]) -> tuple[int, ...]:
+        """Return the places of the wanted columns in a header."""
+        header = _plain(fields)
+        if self.form.columns is None:
+            found = [[k for k, name in enumerate(header) if name in names] for names in _NAMES[: len(self.places)]]
+            return tuple(places[0] for places in found) if all(len(p) == 1 for p in found) else self.places
+        if len(self.form.columns) != len(self.places):
+            raise ValueError(f"columns: expected {len(self.places)} names, got {len(self.form.columns)}")
+        wanted = _plain(self.form.columns)
+        for name in wanted:
+            if header.count(name) != 1:
+                raise ValueError(f"{self.path}, line 1: has no column {name!r}.{suggest(name, header)}")
+        return tuple(header.index(name) for name in wanted)
+
+    def number(self, fields: list[str]) -> float | None:
+        """Return the value of an entry, or None if it is none."""
+        try:
+            text = fields[self.places[2]].strip()
+            if self.delimiter != "," and re.fullmatch(r"[+-]?\d+,\d+", text):
+                text = text.replace(",", ".")
+            return None if "_" in text else float(text)
+        except (IndexError, ValueError):
+            return None
+
+    def is_missing(self, fields: list[str]) -> bool:
+        """Return whether the place of the value says that there is none."""
+        return len(fields) > max(self.places) and fields[self.places[2]].strip().lower() in _MISSING
+
+
+def _plain(names: Iterable[str]) -> list[str]:
+    """Return names in small letters, without types as in ``rating:float``."""
+    return [name.strip().lower().partition(":")[0] for name in names]
+
+
+def _labels(names: list[str]) -> tuple[Array, Array]:
+    """Return the distinct labels in order, as numbers if all are written as integers are, and each entry's index."""
+    integers = all(re.fullmatch("0|-?[1-9][0-9]{0,17}", name) for name in names)
+    column = np.array([int(name) for name in names], dtype=np.int64) if integers else np.array(names)
+    labels, index = np.unique(column, return_inverse=True)
+    return labels, index.ravel()
+
+
+def _refuse_repeated(path: PathLike, codes: Array, rows: list[str], cols: list[str], lines: list[int]) -> None:
+    order = np.argsort(codes, kind="stable")
+    repeated = np.flatnonzero(np.diff(codes[order]) == 0)
+    if repeated.size:
+        before, after = int(order[repeated[0]]), int(order[repeated[0] + 1])
+        raise ValueError(
+            f"{path}, line {lines[after]}: row {rows[after]!r}, column {cols[after]!r} has a value already "
+            f"(line {lines[before]}); each entry may occur once"
+        )
+
+
+def _read_matrix_market(path: PathLike) -> Ratings:
+    from scipy.io import mminfo, mmread
+    from scipy.sparse import coo_array
+
+    with readable(path):
+        m, n, count, kind, field, _ = mminfo(path)
+        as_matrix_shape((m, n), "size")
+        if field not in ("real", "integer"):
+            raise ValueError(f"expected real or integer entries, got {field!r}")
+        # An entry takes two characters at least.
+        if 2 * count > os.path.getsize(path) + 2:
+            raise ValueError(f"declares {count} entries, more than the file can hold")
+        with warnings.catch_warnings():
+            # SciPy announces another sparse type as its default; either is turned into the same one here.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            matrix = mmread(path)
+    if kind == "array":
+        rows, cols = np.divmod(np.arange(m * n), n)
+        values = np.asarray(matrix, dtype=np.float64).ravel()
+    else:
+        matrix = coo_array(matrix)
+        rows, cols = (index.astype(np.int64) for index in matrix.coords)
+        values = matrix.data.astype(np.float64)
+    if not values.size:
+        raise ValueError(f"{path}: holds no entries")
+    return Ratings(rows, cols, values, np.arange(m), np.arange(n))

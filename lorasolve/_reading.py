@@ -1,0 +1,43 @@
+"""Opening users' files: whatever is wrong with one is one error that names it."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+
+from ._files import PathLike
+from ._validate import as_path
+
+# Files and the arrays in an archive are read up to this size.
+LARGEST_BYTES = 4 << 30
+
+
+def _check_file(path: PathLike) -> None:
+    """Refuse what is no file, and what is larger than any that is read."""
+    facts = os.stat(as_path(path, "path"))
+    if not stat.S_ISREG(facts.st_mode):
+        raise ValueError("is not a regular file")
+    if facts.st_size > LARGEST_BYTES:
+        raise ValueError(f"is {facts.st_size} bytes long, and at most {LARGEST_BYTES} are read")
+
+
+@contextlib.contextmanager
+def readable(path: PathLike) -> Iterator[None]:
+    """Turn the many ways in which a file can be broken into one error that names it; ask for its size first."""
+    try:
+        _check_file(path)
+        yield
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is not a UTF-8 text file ({error.reason} at byte {error.start})") from error
+    except (zipfile.BadZipFile, EOFError, csv.Error, zlib.error, OverflowError, NotImplementedError) as error:
+        raise ValueError(f"{path}: is damaged or of another format ({error})") from error
+    except ValueError as error:
+        text = str(error)
+        if text.startswith(str(path)):
+            raise
+        raise ValueError(f"{path}: {text}") from error
