@@ -89,9 +89,9 @@ class MiniLMRank(Experiment):
         ]
         header = ["lam", f"ranks of {_RANK}", "largest", "||X||_*", "F", "||G||/lam", "grad", "gap", "train", "test"]
         return text_table([*header, "CPU s", "verdict"], rows) + (
-            "\nranks: singular values above 1e-4 of the largest of all, in query and value of each layer; grad: over lam "
-            "||theta||; gap: from\none gradient, of F. Where the verdict is 'not_converged' small singular values have "
-            "not vanished yet."
+            "\nranks: singular values above 1e-4 of the largest of all, in query and value of each layer; grad: over "
+            "lam ||theta||;\ngap: from one gradient, of F. Where the verdict is 'not_converged' small singular values "
+            "have not vanished yet."
         )
 
     def claims(self, records: list[Record]) -> list[Claim]:
