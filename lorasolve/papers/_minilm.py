@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import importlib.util
 import io
@@ -122,6 +123,12 @@ def gaussian_start(network: Network, rank: int, seed: int, std: float) -> Pairs:
     return [
         (std * rng.standard_normal((m, rank)), std * rng.standard_normal((n, rank))) for m, n in network.shapes
     ]
+
+
+@functools.lru_cache(maxsize=1)
+def whole_task(sentences: int, last: int) -> Task:
+    """Return the task with as many sentences to train on and twice as many to test on, made once."""
+    return make_task(sentences, 2 * sentences, last)
 
 
 def make_task(n_train: int, n_test: int, last: int, seed: int = 0) -> Task:

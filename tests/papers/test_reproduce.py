@@ -20,7 +20,7 @@ from lorasolve.studies import Store
 
 MAIN_PAPER = {
     "table1", "table2", "figure2", "sharp", "lemma1", "init_bias", "special_regime", "many_matrices",
-    "minilm", "transformer_starts",
+    "minilm", "minilm_constants", "minilm_rank", "minilm_starts", "transformer_starts",
 }  # fmt: skip
 
 
