@@ -110,8 +110,8 @@ class Sharp(Experiment):
         ax = axes[-1]
         ax.plot(kappas, [_of(records, *ranks[0], kappa)[0]["norm"] for kappa in kappas], "o-", color=COLOURS[1])
         ax.axhline(1.0, color="black", lw=1)
-        ax.annotate("X*", (0.04, 1.01), xycoords=("axes fraction", "data"))
-        ax.set(title="the spurious point is short", xlabel="kappa", ylabel="||X_spurious||_F/||X*||_F")
+        ax.annotate("||X*||", (0.04, 1.01), xycoords=("axes fraction", "data"))
+        ax.set(title="the spurious point is short", xlabel="kappa", ylabel="||X_spurious||_F")
         ax.set(xscale="log", ylim=(0.0, 1.15))
         ax.set_xticks(_TICKS, [str(tick) for tick in _TICKS])
         ax.minorticks_off()
