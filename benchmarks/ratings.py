@@ -2,10 +2,16 @@
 
 Users and items have long-tailed activity; a rating is a mean, two biases and a product of factors with a falling
 spectrum, plus noise, rounded to 1..5. A tenth of the entries more than asked for is held out.
+
+    python benchmarks/ratings.py 100k ratings.data
+
+writes all entries, those held out among them, as a file that ``lorasolve`` reads.
 """
 
 from __future__ import annotations
 
+import argparse
+import pathlib
 from typing import NamedTuple
 
 import numpy as np
@@ -77,3 +83,17 @@ def _places(rng: np.random.Generator, m: int, n: int, count: int) -> np.ndarray:
         j = np.searchsorted(items, rng.random(count)).clip(max=n - 1)
         found = np.union1d(found, i * n + j)
     return rng.permutation(found)[:count]
+
+
+def write(name: str, path: pathlib.Path) -> None:
+    """Write the ratings of one of ``SHAPES``, a line an entry: user, item, rating around the mean."""
+    lines = (f"{i}\t{j}\t{v:.6g}\n" for part in ratings(name)[:2] for i, j, v in zip(*part))
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=list(SHAPES), help="the shape")
+    parser.add_argument("path", type=pathlib.Path, help="where to write")
+    given = parser.parse_args()
+    write(given.name, given.path)

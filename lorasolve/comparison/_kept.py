@@ -91,7 +91,7 @@ class Cells:
         return lambda method: solve(self.problem, method, self.init, seed, stop=self.stop)
 
 
-class Work:
+class StoredRuns:
     """The cells of a comparison, done by whatever executor, in one store.
 
     Attributes

@@ -28,7 +28,7 @@ from ..result import Result
 from ..status import Status
 from ..studies._solves import method_text
 from ..tables import Column, Record, Tabular
-from ._kept import Cells, Work, folder_of
+from ._kept import Cells, StoredRuns, folder_of
 from .showcase import all_methods
 from .table import columns_of, sentence, table
 from .targets import Optima, target_of
@@ -308,12 +308,12 @@ def compare(
                 cells = Cells(problem, init, rule, held_out, {method_text(method): method for method in chosen})
                 with folder_of(store) as folder:
                     workers = {"backend": executor, "n_jobs": n_jobs, "progress": progress}
-                    work = Work(cells, folder, cells.mark() if store is not None else "nothing is kept", workers)
-                    ended = work.ends([method_text(method) for method in chosen], numbers, tune)
+                    kept = StoredRuns(cells, folder, cells.mark() if store is not None else "nothing is kept", workers)
+                    ended = kept.ends([method_text(method) for method in chosen], numbers, tune)
                 for tuned, results in ended:
                     rows.append(_row(problem, tuned, results, optima, tol, held_out))
                     runs.append(results)
-                interrupted = work.interrupted
+                interrupted = kept.interrupted
     except KeyboardInterrupt:
         interrupted = True
     if isinstance(methods, str) and methods == EVERYTHING:

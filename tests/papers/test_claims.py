@@ -80,7 +80,7 @@ def test_claims_are_held_against_what_was_written(tmp_path):
     assert [claim["holds"] for claim in document["claims"]] == [True, False]
     assert [record["found"] for record in document["records"]] == [[1.0, 0.5], None]
     assert "half 1.0" in str(found) and "[NOT REPRODUCED] what is undefined is small" in str(found)
-    assert {path.name for path in tmp_path.iterdir()} == {"halves-quick.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"halves-quick.json", "store"}
     text = page([found], "docs/papers")
     assert text.startswith("# Arithmetic") and "`lorasolve reproduce halves --quick --pages docs/papers`" in text
     assert "| half of 2 is 1 | confirmed | 1.0 |" in text and "```\nhalf 1.0\n```" in text
