@@ -106,6 +106,10 @@ def _in_words(error: Exception) -> str:
 # ---------------------------------------------------------------------- as a process
 def entry() -> NoReturn:
     """Run the command line of the process and exit."""
+    if "_ARGCOMPLETE" in os.environ:
+        from .commands._completion import complete
+
+        complete()
     signal.signal(signal.SIGINT, _leave)
     _open_streams()
     sys.unraisablehook = _not_swallowed

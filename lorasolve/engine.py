@@ -188,7 +188,9 @@ def _zero_advice(result: Result) -> str:
     if not result.fun >= zero - 1e-9 * abs(zero):
         return ""
     if result.fun <= zero + 1e-9 * abs(zero):
-        kind = "a local minimum at this lam" if problem.units.vanishes else "a saddle point"
+        units = problem.units
+        saddle = "a saddle point" if units.slope > problem.lam else "a stationary point"
+        kind = "a local minimum at this lam" if units.vanishes else saddle
         text = f"; it ended at X = 0, {kind}"
     else:
         text = f"; a better point is known: X = 0 with L = {zero:.8g}"

@@ -112,8 +112,7 @@ class Sharp(Experiment):
         norms = [_of(records, *ranks[0], kappa)[0]["norm"] for kappa in kappas]
         ax.plot(kappas, norms, "o-", color=COLOURS[1], label="spurious minimum")
         ax.axhline(1.0, color="black", ls="--", lw=1.3, label="global minimum")
-        ratio = _ratio(*ranks[0])
-        ax.set(title=f"lengths of the minima, r/r* = {ratio}", xlabel="condition number kappa", ylabel="||X||_F")
+        ax.set(title=f"the two minima, r/r* = {_ratio(*ranks[0])}", xlabel="condition number kappa", ylabel="||X||_F")
         ax.set(xscale="log", ylim=(0.0, 1.15))
         ax.legend(loc="lower right", fontsize=9)
         ax.set_xticks(_TICKS, [str(tick) for tick in _TICKS])

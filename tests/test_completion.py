@@ -1,0 +1,46 @@
+"""What a shell is offered: commands, options and the names that they take."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import lorasolve as ls
+from lorasolve.commands import registry
+
+
+def offered(line: str, folder: pathlib.Path) -> list[str]:
+    """Return what the command line offers for an unfinished line."""
+    pytest.importorskip("argcomplete")
+    asked = {"_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n", "COMP_LINE": line, "COMP_POINT": str(len(line))}
+    asked |= {"_ARGCOMPLETE_STDOUT_FILENAME": str(folder / "offered"), "_ARGCOMPLETE_SHELL": "bash"}
+    run = [sys.executable, "-c", "from lorasolve.cli import entry; entry()"]
+    done = subprocess.run(run, env=os.environ | asked, cwd=folder, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    return sorted(word.strip() for word in (folder / "offered").read_text().split("\n") if word.strip())
+
+
+def test_commands(tmp_path: pathlib.Path) -> None:
+    assert set(registry.classes()) <= set(offered("lorasolve ", tmp_path))
+    assert offered("lorasolve com", tmp_path) == ["compare", "complete"]
+
+
+def test_options_and_names(tmp_path: pathlib.Path) -> None:
+    assert offered("lorasolve predict --del", tmp_path) == ["--delimiter"]
+    names = ["lora_pro", "lora_pro_adamw", "lora_pro_adamw_full"]
+    assert offered("lorasolve solve --method lora_pr", tmp_path) == names
+    assert set(ls.adapters.registry.classes()) <= set(offered("lorasolve solve --adapter ", tmp_path))
+    (tmp_path / "completed.csv").write_text("")
+    assert offered("lorasolve solve --objective comple", tmp_path) == ["completed.csv", "completion"]
+
+
+def test_where_it_is_not_installed_the_command_runs(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "argcomplete.py").write_text("raise ImportError")
+    environment = os.environ | {"_ARGCOMPLETE": "1", "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    run = [sys.executable, "-c", "import sys; sys.argv[1:] = ['--version']; from lorasolve.cli import entry; entry()"]
+    done = subprocess.run(run, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("lorasolve ")
