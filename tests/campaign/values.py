@@ -348,11 +348,11 @@ def _symbol() -> Any:
 SYMBOLIC: dict[str, Callable[[str], Any]] = {
     "rows": lambda function: 3,
     "cols": lambda function: 3,
-    "symbol": lambda function: _symbol(),
+    "symbol": lambda function: ls.symbolic.scalars("s") if function.endswith("named") else _symbol(),
     "of": lambda function: ls.symbolic.tr(_symbol()) if function.endswith("gradient") else _symbol(),
     "left": lambda function: _symbol() if function.endswith("inner") else [_symbol()],
     "right": lambda function: _symbol() if function.endswith("inner") else [_symbol()],
-    "by": lambda function: _symbol() @ _symbol(),
+    "by": lambda function: ls.symbolic.tr(_symbol()) if function.endswith("named") else _symbol() @ _symbol(),
     "along": lambda function: {_symbol(): ls.symbolic.matrix("D", 3, 3)},
     "fact": lambda function: ls.symbolic.Fact("known", "a statement", "a reference"),
     "what": lambda function: ls.symbolic.diagonal(_symbol()),
@@ -423,8 +423,12 @@ INSTANCES = {"Problem", "StoppingRule", "ConvexResult", "Result", "Comparison", 
 INSTANCES |= {"Schedule", "ConvexRoute", "Constants", "Method", "Figure", "Axes"}
 
 
-# Where an argument takes more than its kind tells: a tensor may be a number.
-TAKEN = {("peft_files.encoded", "values", "a number")}
+# Where an argument takes more than its kind tells: a tensor of any dimension, a constant that is known to be no good.
+TAKEN = {
+    ("peft_files.encoded", "values", "a number"),
+    ("peft_files.encoded", "values", "a further dimension"),
+    ("landscape.regime", "rsc", "-inf"),
+}
 
 
 @dataclass(frozen=True)
@@ -609,6 +613,9 @@ OBJECTIVES: list[tuple[str, Callable[[np.ndarray], Any], str]] = [
     ("value None", lambda X: (None, X), "refuse"),
     ("value in an array", lambda X: (np.ones(2), X), "refuse"),
     ("gradient of another shape", lambda X: (1.0, X.T), "refuse"),
+    ("ragged gradient", lambda X: (1.0, [[1.0], [1.0, 2.0]]), "refuse"),
+    ("masked gradient", lambda X: (1.0, np.ma.masked_array(X, mask=True)), "refuse"),
+    ("masked value", lambda X: (np.ma.masked, X), "refuse"),
     ("three parts", lambda X: (1.0, X, X), "refuse"),
     ("nan", lambda X: (np.nan, X), "any"),
     ("inf", lambda X: (np.inf, X), "any"),
