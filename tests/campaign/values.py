@@ -257,10 +257,15 @@ def _study() -> Any:
     return ls.Study(problem(), {"lam": [0.5, 0.75]}, "gd", stop=ls.StoppingRule(max_iter=5))
 
 
-def _figure() -> Any:
-    from matplotlib.figure import Figure
+def _ratings() -> Any:
+    return ls.io.read_ratings(_text("r.csv", "user,item,value\n1,a,2\n2,a,3\n1,b,4\n"))
 
-    return Figure()
+
+@functools.cache
+def _completed() -> Any:
+    from lorasolve.models import fit_completion
+
+    return fit_completion(_ratings())
 
 
 def _theorems() -> Any:
@@ -335,6 +340,29 @@ BY_FUNCTION |= {
     ("peft_files.write_tensors", "path"): lambda: str(FOLDER / "written.safetensors"),
     ("peft_files.write_tensors", "tensors"): lambda: _stored({"a": target()}),
     ("plotting.save_figure", "path"): lambda: str(FOLDER / "figure.png"),
+    ("attacks.attack", "target"): lambda: "step",
+    ("attacks.attack", "seconds"): lambda: 0.1,
+    ("attacks.attack", "trials"): lambda: 2,
+    ("certificates.better_by", "point"): lambda: factors(),
+    ("certificates.better_by", "better"): target,
+    ("checks.readiness", "cls"): lambda: ls.optimizers.GD,
+    ("comparison.target_of", "method"): lambda: ls.Method.parse("gd"),
+    ("models.CompletionFit", "model"): lambda: _completed().model,
+    ("models.CompletionFit", "optimum"): lambda: _completed().optimum,
+    ("models.fit_completion", "ratings"): _ratings,
+    ("multi.MultiProblem", "objective"): lambda: _two_matrices(),
+    ("multi.MultiProblem", "ranks"): lambda: RANK,
+    ("multi.BlockView", "objective"): lambda: _two_matrices(),
+    ("multi.BlockView", "index"): lambda: 1,
+    ("multi.BlockView", "X"): lambda: [target(), target().T],
+    ("multi.Separable", "parts"): lambda: [ls.objectives.Denoising(target()), ls.objectives.Denoising(target().T)],
+    ("multi.TwoLayerPair", "Y"): lambda: _rng().standard_normal((3, 12)),
+    ("multi.TwoLayerPair", "W"): lambda: _rng().standard_normal((M_ROWS, N_COLS)),
+    ("tables.aligned", "rows"): lambda: [["a", "b"]],
+    ("tables.aligned", "left"): lambda: [True, False],
+    ("tables.latex_tabular", "heads"): lambda: ["a", "b"],
+    ("tables.latex_tabular", "rows"): lambda: [["a", "b"]],
+    ("tables.latex_tabular", "left"): lambda: [True, False],
     ("symbolic.discover", "package"): _theorems,
     ("symbolic.run_module", "name"): lambda: "small",
     ("symbolic.run_module", "theorem"): _theorem,
