@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._validate import Array, as_float_array, as_integer, as_number, as_shape
+from ._validate import Array, as_float_array, as_integer, as_iterable, as_number, as_shape
 from .adapters.lora import LoRA
 from .linear_map import LinearMap
 from .objectives._blocks import BlockView, Matrices, MultiObjective, Pairs, PlainBlocks
@@ -223,7 +223,10 @@ class Separable(MultiObjective):
     decoupled = True
 
     def __init__(self, parts: Sequence[Any]) -> None:
-        self.parts = tuple(as_objective(part) for part in parts)
+        given = enumerate(as_iterable(parts, "parts"))
+        self.parts = tuple(as_objective(part, f"parts[{k}]") for k, part in given)
+        if not self.parts:
+            raise ValueError("parts: expected at least one loss")
         if len({np.dtype(part.dtype) for part in self.parts}) != 1:
             raise ValueError(f"parts: expected losses of one dtype, got {[str(part.dtype) for part in self.parts]}")
         self.shapes = tuple(part.shape for part in self.parts)

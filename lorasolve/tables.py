@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from ._files import PathLike, write_atomically
+from ._validate import as_flag, as_iterable, as_path, as_text
 
 if TYPE_CHECKING:
     import pandas
@@ -143,8 +144,10 @@ class Tabular(ABC):
 
 def aligned(rows: Sequence[Sequence[str] | str], left: Sequence[bool]) -> str:
     """Return rows of cells as text in columns two blanks apart; a row that is a text stands as it is."""
+    left = [as_flag(each, "left") for each in as_iterable(left, "left")]
+    rows = [row if isinstance(row, str) else _cells(row, len(left)) for row in as_iterable(rows, "rows")]
     cells = [row for row in rows if not isinstance(row, str)]
-    widths = [max(len(row[k]) for row in cells) for k in range(len(left))]
+    widths = [max((len(row[k]) for row in cells), default=0) for k in range(len(left))]
 
     def joined(row: Sequence[str]) -> str:
         padded = (cell.ljust(w) if to_left else cell.rjust(w) for cell, w, to_left in zip(row, widths, left))
@@ -153,10 +156,20 @@ def aligned(rows: Sequence[Sequence[str] | str], left: Sequence[bool]) -> str:
     return "\n".join(row if isinstance(row, str) else joined(row) for row in rows)
 
 
+def _cells(row: Any, count: int, argument: str = "rows") -> list[str]:
+    found = [as_text(cell, argument) for cell in as_iterable(row, argument)]
+    if len(found) != count:
+        raise ValueError(f"{argument}: expected {count} cells, as many as in left, got {len(found)}")
+    return found
+
+
 def latex_tabular(
     heads: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[bool], path: PathLike | None = None
 ) -> str:
     """Return cells of text as a LaTeX tabular with rules of booktabs; heads are LaTeX already."""
+    left = [as_flag(each, "left") for each in as_iterable(left, "left")]
+    heads = _cells(heads, len(left), "heads")
+    rows = [_cells(row, len(left)) for row in as_iterable(rows, "rows")]
     lines = [
         rf"\begin{{tabular}}{{{''.join('l' if to_left else 'r' for to_left in left)}}}",
         r"\toprule",
@@ -192,7 +205,7 @@ _SPECIAL = {
 
 def latex_text(text: str) -> str:
     """Return text for LaTeX: powers of ten as such, special characters escaped."""
-    number = _NUMBER.match(text)
+    number = _NUMBER.match(as_text(text, "text"))
     if number:
         return rf"${number[1]} \cdot 10^{{{int(number[2])}}}$"
     return "".join(_SPECIAL.get(c, c) for c in text)
@@ -200,7 +213,9 @@ def latex_text(text: str) -> str:
 
 def written(text: str, path: PathLike | None) -> str:
     """Return a text, and write it to ``path`` whole or not at all if one is given."""
+    as_text(text, "text")
     if path is not None:
+        path = as_path(path, "path")
 
         def write(file: IO[bytes]) -> None:
             file.write(text.encode())

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._registry import Registry, suggest
-from .._validate import as_integer, as_number
+from .._validate import as_integer, as_iterable, as_number, as_text
 from ._script import in_words, quiet, replay, write_script
 from ._shrink import shrink
 
@@ -219,6 +219,8 @@ def parse_target(text: str) -> Attack:
 
 def _chosen(attacker: Attack, names: Sequence[str] | None) -> list[Family]:
     known = {family.name: family for family in attacker.families()}
+    if names is not None:
+        names = [as_text(name, "families") for name in as_iterable(names, "families")]
     for name in names or ():
         if name not in known:
             raise ValueError(f"families: unknown family {name!r}.{suggest(name, list(known))}")

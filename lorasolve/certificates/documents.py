@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .._files import PathLike, write_atomically
-from .._validate import Array, as_choice, as_integer, require
+from .._validate import Array, as_choice, as_instance, as_integer, as_path, require
 from .._version import __version__
 from ..linear_map import LinearMap, balanced, factor_svd, top_singular
 from ..objectives._description import Description
@@ -68,7 +68,7 @@ def document(problem: Problem, point: Any, *, arithmetic: Arithmetic = "auto", b
     """
     as_integer(bits, "bits", 4, 1000)
     as_choice(arithmetic, "arithmetic", ("auto", "exact", "binary64"))
-    problem.require_low_rank("certificates.document")
+    as_instance(problem, "problem", Problem).require_low_rank("certificates.document")
     problem = problem.replace(objective=problem.objective.in_float64())
     description = problem.objective.description()
     if arithmetic == "auto":
@@ -107,6 +107,7 @@ def write(
     dict
         The document written.
     """
+    path = as_path(path, "path")
     made = document(problem, point, arithmetic=arithmetic, bits=bits)
     text = (json.dumps(made, allow_nan=False, separators=(",", ":")) + "\n").encode()
     check(json.loads(text))

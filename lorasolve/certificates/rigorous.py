@@ -22,12 +22,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
 from .._known import Known
-from .._validate import Array, as_float_array, as_shape
+from .._validate import Array, as_choice, as_float_array, as_instance, as_shape
 from ..objectives.base import Objective
 from ..problem import Problem
 from ..result import Result
@@ -136,7 +136,8 @@ class Proof(NamedTuple):
 
 def prove(problem: Problem, point: Any, trust: Trust = "lapack") -> Proof:
     """Return the bound of :func:`rigorous_bound` with what it was made from."""
-    objective = problem.objective.in_float64()
+    as_choice(trust, "trust", get_args(Trust))
+    objective = as_instance(problem, "problem", Problem).objective.in_float64()
     reason = refusal(problem)
     assumptions = [ARITHMETIC, *([CHOLESKY] if trust == "lapack" else [])]
     if reason is not None:
@@ -170,6 +171,7 @@ def better_by(problem: Problem, point: Any, better: Any) -> float:
     float
         Negative, down to minus infinity, where ``Y`` is not proved to be better.
     """
+    as_instance(problem, "problem", Problem)
     if problem.several or _oracles.refusal(problem.objective.in_float64()) is not None:
         return -math.inf
     if environment_refusal() is not None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .._validate import Array
+from .._validate import Array, as_flag, as_text
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -33,9 +33,11 @@ class Check:
     detail: str
 
     def __post_init__(self) -> None:
+        as_text(self.name, "name")
+        as_text(self.detail, "detail")
         # A NumPy boolean is neither `True` nor `False` by identity, and would count as undecided.
         if self.holds is not None:
-            object.__setattr__(self, "holds", bool(self.holds))
+            object.__setattr__(self, "holds", as_flag(self.holds, "holds"))
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .._validate import shown as as_shown
 from ..adapters.base import Adapter
 from ..convex.base import ConvexRoute
 from ..inits.base import Init
@@ -57,7 +58,7 @@ def readiness(cls: type) -> CheckReport:
         if isinstance(cls, type) and issubclass(cls, base):
             return run_checks(cls.__name__, cls, {"listed": _listed, **checks})
     accepted = ", ".join(base.__name__ for base in _CHECKS)
-    raise TypeError(f"cls: expected a subclass of one of {accepted}, got {cls!r}")
+    raise TypeError(f"cls: expected a subclass of one of {accepted}, got {as_shown(cls)}")
 
 
 def _able(name: str, able: bool, shown: str, otherwise: str) -> Check:

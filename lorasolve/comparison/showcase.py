@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .._validate import as_instance
 from ..adapters import registry as adapter_registry
 from ..method import Method
 from ..optimizers import registry as optimizer_registry
@@ -16,6 +17,7 @@ def all_methods(problem: Problem) -> list[Method]:
     :class:`~lorasolve.Method`), so that a new file takes part without being listed. Those that refuse the problem are
     left out.
     """
+    as_instance(problem, "problem", Problem)
     texts: dict[str, None] = {}
     for registry in (optimizer_registry, adapter_registry, schedule_registry):
         for cls in registry.classes().values():

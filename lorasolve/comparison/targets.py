@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .._validate import as_instance
 from ..convex import solve_convex
 from ..engine import solve
 from ..method import Method
@@ -41,7 +42,8 @@ def target_of(method: Method, problem: Problem) -> Target:
     that (both factors of LoRA trained, unit columns in SoRA), where the optimizer minimises ``L`` and no block is
     merged on the way; everything else has a penalty of its own.
     """
-    own = method.problem(problem)
+    as_instance(method, "method", Method)
+    own = method.problem(as_instance(problem, "problem", Problem))
     adapter = own.adapter
     merges = any(schedule.merges for schedule in method.schedules)
     if method.optimizer.own_aim:

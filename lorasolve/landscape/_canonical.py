@@ -122,6 +122,7 @@ def canonical_result(problem: Any, result: Any) -> Point:
     ValueError
         If the run merged updates into the frozen weight: its factors are a point of another problem.
     """
+    as_instance(problem, "problem", Problem)
     if isinstance(result, tuple) and len(result) == 2:
         return canonical(problem, *result)
     if isinstance(result, Result) and result.merged is not None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._files import PathLike, write_atomically
-from .._validate import Array, as_number
+from .._validate import Array, as_choice, as_flag, as_instance, as_number, shown
 from ..convex import ConvexResult, solve_convex
 from ..io import Ratings, read_arrays
 from ..linear_map import factor_singular_values, numerical_rank
@@ -162,25 +162,31 @@ class CompletionModel:
             raise ValueError(f"{path}: is not a completion model; `lorasolve complete --out FILE` writes one")
         try:
             made = cls(
-                A=arrays["A"],
-                B=arrays["B"],
-                mean=float(arrays["mean"]),
-                row_effects=arrays["row_effects"],
-                col_effects=arrays["col_effects"],
+                A=_finite(arrays, "A"),
+                B=_finite(arrays, "B"),
+                mean=as_number(float(arrays["mean"]), "mean"),
+                row_effects=_finite(arrays, "row_effects"),
+                col_effects=_finite(arrays, "col_effects"),
                 row_labels=arrays["row_labels"],
                 col_labels=arrays["col_labels"],
-                lam=float(arrays["lam"]),
-                means=str(arrays["means"]),
+                lam=as_number(float(arrays["lam"]), "lam", 0.0, open_low=True),
+                means=as_choice(str(arrays["means"]), "means", MEANS),
                 clip=(float(arrays["clip"][0]), float(arrays["clip"][1])) if arrays["clip"].size else None,
             )
-        except (KeyError, TypeError, IndexError) as error:
-            raise ValueError(f"{path}: the model is incomplete ({error})") from error
+        except (KeyError, TypeError, IndexError, ValueError) as error:
+            raise ValueError(f"{path}: the model is incomplete or damaged ({error})") from error
         m, n = len(made.row_labels), len(made.col_labels)
         shapes = [part.shape for part in (made.A, made.B, made.row_effects, made.col_effects)]
         k = made.A.shape[-1]
         if shapes != [(m, k), (n, k), (m,), (n,)]:
             raise ValueError(f"{path}: the model's arrays do not fit together")
         return made
+
+
+def _finite(arrays: dict[str, Array], name: str) -> Array:
+    if arrays[name].dtype.kind != "f" or not np.isfinite(arrays[name]).all():
+        raise ValueError(f"{name}: expected finite numbers")
+    return arrays[name]
 
 
 @dataclass(frozen=True)
@@ -237,9 +243,12 @@ def fit_completion(
     ValueError
         For settings outside their ranges.
     """
-    if means not in MEANS:
-        raise ValueError(f"means: expected one of {', '.join(MEANS)}, got {means!r}")
+    as_instance(ratings, "ratings", Ratings)
+    as_choice(means, "means", MEANS)
+    as_flag(progress, "progress")
     if clip is not None:
+        if not isinstance(clip, (tuple, list)) or len(clip) != 2:
+            raise TypeError(f"clip: expected a range (low, high), got {shown(clip)}")
         low, high = as_number(clip[0], "clip[0]"), as_number(clip[1], "clip[1]")
         if low > high:
             raise ValueError(f"clip: expected a range (low, high), got {clip!r}")

@@ -13,7 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, as_array, as_float_array, as_integer, as_iterable, as_number, as_shape, shown
+from .._validate import (
+    Array,
+    as_array,
+    as_float_array,
+    as_instance,
+    as_integer,
+    as_iterable,
+    as_number,
+    as_shape,
+    shown,
+)
 from ..linear_map import LinearMap
 from ._facts import Facts
 from ._kernels import NO_KERNELS, Kernels
@@ -262,8 +272,9 @@ class BlockView(Objective):
     """The loss of one update while the others keep their values."""
 
     def __init__(self, objective: MultiObjective, index: int, X: Matrices) -> None:
-        self.objective = objective
+        self.objective = as_instance(objective, "objective", MultiObjective)
         self.index = as_integer(index, "index", 0, len(objective.shapes) - 1)
+        X = list(as_iterable(X, "X"))
         if len(X) != len(objective.shapes):
             raise ValueError(f"X: expected {len(objective.shapes)} updates, got {len(X)}")
         self.others = [

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._validate import Array, as_matrix_shape, as_number, as_text, shown
+from .._validate import Array, as_array, as_matrix_shape, as_number, as_text, shown
 from ..linear_map import LinearMap
 from ._description import Description
 from ._facts import Facts, refuse_misspelt
@@ -319,7 +319,7 @@ class UserObjective(Objective):
         answer = self.user.value_and_grad(X)
         if not (isinstance(answer, tuple) and len(answer) == 2):
             raise TypeError(f"objective: {self.label}.value_and_grad must return (float, G), got {type(answer)}")
-        value, G = answer[0], np.asarray(answer[1])
+        value, G = answer[0], as_array(answer[1], f"objective: the gradient of {self.label}")
         if G.shape != self.shape:
             raise ValueError(
                 f"objective: {self.label}.value_and_grad returned a gradient of shape {G.shape}, expected {self.shape}"
@@ -328,7 +328,7 @@ class UserObjective(Objective):
             raise TypeError(
                 f"objective: {self.label}.value_and_grad returned a gradient of type {G.dtype}, expected real numbers"
             )
-        if np.ndim(value) != 0 or np.asarray(value).dtype.kind not in "fiub":
+        if np.ndim(value) != 0 or value is np.ma.masked or np.asarray(value).dtype.kind not in "fiub":
             raise TypeError(
                 f"objective: {self.label}.value_and_grad returned the value {shown(value)}, expected a real number"
             )

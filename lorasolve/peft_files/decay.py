@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 
 import numpy as np
 
 from .._registry import suggest
-from .._validate import as_choice, as_flag, as_integer, as_number, as_text
+from .._validate import MOST_ROWS, as_choice, as_flag, as_integer, as_number, as_text
 
 KINDS = ("l2", "decoupled", "none", "unknown")
 SCHEDULES = ("constant", "linear", "cosine")
@@ -163,10 +164,10 @@ def explain_decay(
     loss: where Adam's steps end, entries obey ``g/(|g| + eps) = -weight_decay theta``, the stationary points of ``f``
     in the box ``|theta| <= 1/weight_decay`` (Xie and Li, ICML 2024, arXiv:2404.04454).
     """
-    as_number(step_size, "step_size", 0.0, open_low=True)
-    as_number(weight_decay, "weight_decay", 0.0)
-    as_number(alpha, "alpha", 0.0, open_low=True)
-    as_integer(rank, "rank", 1)
+    step_size = as_number(step_size, "step_size", 0.0, open_low=True)
+    weight_decay = as_number(weight_decay, "weight_decay", 0.0)
+    alpha = as_number(alpha, "alpha", 0.0, open_low=True)
+    rank = as_integer(rank, "rank", 1, MOST_ROWS)
     as_integer(steps, "steps", 1, 10**8)
     as_flag(rslora, "rslora")
     as_text(optimizer, "optimizer")
@@ -180,7 +181,8 @@ def explain_decay(
     kind, why = _kind_of(name, weight_decay)
     lam = weight_decay if kind == "l2" else None
     rate = step_size * weight_decay
-    shrinks = kind == "decoupled" or (kind == "l2" and name in _PLAIN)
+    # A product that vanishes in double precision decays nothing, and has no inverse.
+    shrinks = rate > sys.float_info.min and (kind == "decoupled" or (kind == "l2" and name in _PLAIN))
     return DecayExplanation(
         decay=Decay(kind, lam, f"explained from {optimizer}"),
         optimizer=optimizer,

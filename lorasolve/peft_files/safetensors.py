@@ -13,7 +13,7 @@ import os
 import pathlib
 import struct
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -222,12 +222,20 @@ def encoded(values: Array, dtype: str) -> StoredTensor:
     if not np.isfinite(values).all():
         raise ValueError("values: has non-finite entries")
     if dtype == "BF16":
-        bits = np.ascontiguousarray(values, np.float32).view(np.uint32).astype(np.uint64)
+        bits = _within(values, np.float32).view(np.uint32).astype(np.uint64)
         # Half of what is cut off, and one more where the last bit that stays is odd: ties go to even.
         raw = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
     else:
-        raw = np.ascontiguousarray(values, _RAW[dtype])
+        raw = _within(values, _RAW[dtype])
     return StoredTensor(dtype, values.shape, raw.reshape(-1).view(np.uint8))
+
+
+def _within(values: Array, dtype: Any) -> Array:
+    with np.errstate(over="ignore"):
+        rounded = np.ascontiguousarray(values, dtype)
+    if not np.isfinite(rounded).all():
+        raise ValueError(f"values: has entries beyond the range of {np.dtype(dtype)}")
+    return rounded
 
 
 def write_tensors(path: PathLike, tensors: dict[str, StoredTensor], metadata: dict[str, str] | None = None) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .._validate import Array
+from .._validate import Array, as_flag, as_integer
 from ..certificates import certify
 from ..convex import ConvexResult, solve_convex
 from ..objectives import LinearFineTuning
@@ -25,7 +25,7 @@ class _LowRankRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
         single = y.ndim == 1
         Y = y.reshape(len(y), -1).astype(float)
-        x_mean = X.mean(axis=0) if self.fit_intercept else np.zeros(X.shape[1])
+        x_mean = X.mean(axis=0) if as_flag(self.fit_intercept, "fit_intercept") else np.zeros(X.shape[1])
         y_mean = Y.mean(axis=0) if self.fit_intercept else np.zeros(Y.shape[1])
         W0 = np.zeros((Y.shape[1], X.shape[1]))
         return LinearFineTuning(W0, (X - x_mean).T, (Y - y_mean).T), x_mean, y_mean, single
@@ -118,6 +118,6 @@ class ReducedRankRegression(_LowRankRegression):
     def fit(self, X: Any, y: Any) -> ReducedRankRegression:
         """Fit the coefficients to ``X`` of shape (N, n_features) and ``y`` of shape (N,) or (N, n_targets)."""
         loss, x_mean, y_mean, single = self._prepared(X, y)
-        problem = Problem(loss, min(self.rank, *loss.shape), 0.0)
+        problem = Problem(loss, min(as_integer(self.rank, "rank", 1), *loss.shape), 0.0)
         self._keep(problem, solve_convex(problem, "closed_form"), x_mean, y_mean, single)
         return self

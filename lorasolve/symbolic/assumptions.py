@@ -59,6 +59,8 @@ def assume(name: str, *equations: tuple[Any, Any], impose: Callable[[Values, Ran
 
 def named(symbol: Any, by: ex.ScalarExpr) -> Assumption:
     """Give a single trace, such as ``tr(u.T @ G @ v)``, the name of a scalar symbol."""
+    as_instance(symbol, "symbol", sympy.Symbol)
+    as_instance(by, "by", ex.ScalarExpr)
 
     def impose(values: Values, rng: Random) -> None:
         values[symbol] = evaluate(by, values)

@@ -10,6 +10,7 @@ import argparse
 import collections
 import contextlib
 import dataclasses
+import importlib
 import inspect
 import io
 import math
@@ -38,12 +39,20 @@ SLOW = 0.3
 
 
 # ---------------------------------------------------------------------- what is public
+# Beside what the front door offers. Estimators for scikit-learn check nothing before they are fitted, as it wants.
+# Not the bound that solvers ask for in every round, which takes what they have computed.
+INNER = {"certificates.duality_gap"}
+FURTHER = ("attacks", "certificates", "checks", "comparison", "models", "multi", "tables")
+
+
 def public() -> dict[str, Callable[..., Any]]:
-    """Return everything that can be called and is reached through ``lorasolve.__all__``, by dotted name."""
+    """Return everything that can be called and is reached by ``lorasolve.__all__`` or documented beside it, by name."""
     found: dict[str, Callable[..., Any]] = {}
     for name in ls.__all__:
         _collect(name, getattr(ls, name), found)
-    return found
+    for name in FURTHER:
+        _collect(name, importlib.import_module(f"lorasolve.{name}"), found)
+    return {name: function for name, function in found.items() if name not in INNER}
 
 
 def _collect(name: str, value: Any, found: dict[str, Callable[..., Any]]) -> None:
@@ -356,15 +365,16 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
     parser.add_argument("--seconds", type=float, default=math.inf, help="stop drawing after this time")
-    parser.add_argument("--only", help="only names that contain this")
+    parser.add_argument("--only", help="only names that match this")
     parser.add_argument("--verbose", action="store_true")
     args = parser.parse_args()
     signal.signal(signal.SIGALRM, _alarm)
     problem()
     began = time.perf_counter()
     campaign = Campaign()
+    prepared = time.perf_counter()
     if args.only:
-        campaign.weights = [name for name in campaign.weights if args.only in name]
+        campaign.weights = [name for name in campaign.weights if re.search(args.only, name)]
     tried = hung = 0
     faults: dict[str, list[str]] = collections.defaultdict(list)
 
@@ -379,7 +389,7 @@ def main() -> int:
     @hypothesis.given(campaign.cases())
     def draw(case: Any) -> None:
         nonlocal tried, hung
-        if time.perf_counter() - began > args.seconds:
+        if time.perf_counter() - prepared > args.seconds:
             return
         tried += 1
         if args.verbose:

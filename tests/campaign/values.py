@@ -257,10 +257,15 @@ def _study() -> Any:
     return ls.Study(problem(), {"lam": [0.5, 0.75]}, "gd", stop=ls.StoppingRule(max_iter=5))
 
 
-def _figure() -> Any:
-    from matplotlib.figure import Figure
+def _ratings() -> Any:
+    return ls.io.read_ratings(_text("r.csv", "user,item,value\n1,a,2\n2,a,3\n1,b,4\n"))
 
-    return Figure()
+
+@functools.cache
+def _completed() -> Any:
+    from lorasolve.models import fit_completion
+
+    return fit_completion(_ratings())
 
 
 def _theorems() -> Any:
@@ -335,6 +340,29 @@ BY_FUNCTION |= {
     ("peft_files.write_tensors", "path"): lambda: str(FOLDER / "written.safetensors"),
     ("peft_files.write_tensors", "tensors"): lambda: _stored({"a": target()}),
     ("plotting.save_figure", "path"): lambda: str(FOLDER / "figure.png"),
+    ("attacks.attack", "target"): lambda: "step",
+    ("attacks.attack", "seconds"): lambda: 0.1,
+    ("attacks.attack", "trials"): lambda: 2,
+    ("certificates.better_by", "point"): lambda: factors(),
+    ("certificates.better_by", "better"): target,
+    ("checks.readiness", "cls"): lambda: ls.optimizers.GD,
+    ("comparison.target_of", "method"): lambda: ls.Method.parse("gd"),
+    ("models.CompletionFit", "model"): lambda: _completed().model,
+    ("models.CompletionFit", "optimum"): lambda: _completed().optimum,
+    ("models.fit_completion", "ratings"): _ratings,
+    ("multi.MultiProblem", "objective"): lambda: _two_matrices(),
+    ("multi.MultiProblem", "ranks"): lambda: RANK,
+    ("multi.BlockView", "objective"): lambda: _two_matrices(),
+    ("multi.BlockView", "index"): lambda: 1,
+    ("multi.BlockView", "X"): lambda: [target(), target().T],
+    ("multi.Separable", "parts"): lambda: [ls.objectives.Denoising(target()), ls.objectives.Denoising(target().T)],
+    ("multi.TwoLayerPair", "Y"): lambda: _rng().standard_normal((3, 12)),
+    ("multi.TwoLayerPair", "W"): lambda: _rng().standard_normal((M_ROWS, N_COLS)),
+    ("tables.aligned", "rows"): lambda: [["a", "b"]],
+    ("tables.aligned", "left"): lambda: [True, False],
+    ("tables.latex_tabular", "heads"): lambda: ["a", "b"],
+    ("tables.latex_tabular", "rows"): lambda: [["a", "b"]],
+    ("tables.latex_tabular", "left"): lambda: [True, False],
     ("symbolic.discover", "package"): _theorems,
     ("symbolic.run_module", "name"): lambda: "small",
     ("symbolic.run_module", "theorem"): _theorem,
@@ -348,11 +376,11 @@ def _symbol() -> Any:
 SYMBOLIC: dict[str, Callable[[str], Any]] = {
     "rows": lambda function: 3,
     "cols": lambda function: 3,
-    "symbol": lambda function: _symbol(),
+    "symbol": lambda function: ls.symbolic.scalars("s") if function.endswith("named") else _symbol(),
     "of": lambda function: ls.symbolic.tr(_symbol()) if function.endswith("gradient") else _symbol(),
     "left": lambda function: _symbol() if function.endswith("inner") else [_symbol()],
     "right": lambda function: _symbol() if function.endswith("inner") else [_symbol()],
-    "by": lambda function: _symbol() @ _symbol(),
+    "by": lambda function: ls.symbolic.tr(_symbol()) if function.endswith("named") else _symbol() @ _symbol(),
     "along": lambda function: {_symbol(): ls.symbolic.matrix("D", 3, 3)},
     "fact": lambda function: ls.symbolic.Fact("known", "a statement", "a reference"),
     "what": lambda function: ls.symbolic.diagonal(_symbol()),
@@ -423,8 +451,12 @@ INSTANCES = {"Problem", "StoppingRule", "ConvexResult", "Result", "Comparison", 
 INSTANCES |= {"Schedule", "ConvexRoute", "Constants", "Method", "Figure", "Axes"}
 
 
-# Where an argument takes more than its kind tells: a tensor may be a number.
-TAKEN = {("peft_files.encoded", "values", "a number")}
+# Where an argument takes more than its kind tells: a tensor of any dimension, a constant that is known to be no good.
+TAKEN = {
+    ("peft_files.encoded", "values", "a number"),
+    ("peft_files.encoded", "values", "a further dimension"),
+    ("landscape.regime", "rsc", "-inf"),
+}
 
 
 @dataclass(frozen=True)
@@ -609,6 +641,9 @@ OBJECTIVES: list[tuple[str, Callable[[np.ndarray], Any], str]] = [
     ("value None", lambda X: (None, X), "refuse"),
     ("value in an array", lambda X: (np.ones(2), X), "refuse"),
     ("gradient of another shape", lambda X: (1.0, X.T), "refuse"),
+    ("ragged gradient", lambda X: (1.0, [[1.0], [1.0, 2.0]]), "refuse"),
+    ("masked gradient", lambda X: (1.0, np.ma.masked_array(X, mask=True)), "refuse"),
+    ("masked value", lambda X: (np.ma.masked, X), "refuse"),
     ("three parts", lambda X: (1.0, X, X), "refuse"),
     ("nan", lambda X: (np.nan, X), "any"),
     ("inf", lambda X: (np.inf, X), "any"),

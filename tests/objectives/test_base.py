@@ -127,6 +127,9 @@ def test_a_user_object_without_an_oracle_is_refused():
     [
         (1.0, TypeError, r"must return \(float, G\)"),
         ((1.0, np.zeros((2, 3))), ValueError, r"gradient of shape \(2, 3\), expected \(3, 2\)"),
+        ((1.0, [[1.0], [1.0, 2.0]]), ValueError, "objective: the gradient of Wrong: expected an array"),
+        ((1.0, np.ma.masked_array(np.ones((3, 2)), True)), ValueError, "the gradient of Wrong: is a masked array"),
+        ((np.ma.masked, np.ones((3, 2))), TypeError, "returned the value an array of shape"),
     ],
 )
 def test_a_wrong_answer_of_a_user_object_is_named(answer, error, words):
