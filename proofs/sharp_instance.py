@@ -69,7 +69,6 @@ from lorasolve.symbolic import (
     Theorem,
     Values,
     assume,
-    by_fact,
     define,
     derivative,
     dims,
@@ -87,7 +86,7 @@ from lorasolve.symbolic import (
     zeros,
 )
 from lorasolve.symbolic import rational as ra
-from proofs.facts import DUAL_NORM
+from proofs.facts import DUAL_NORM, NUCLEAR, SPECTRAL
 
 m, n, r, rs = dims("m n r r_star")
 t, lam, root, excess, kappa = scalars("t lambda q e kappa")
@@ -162,7 +161,7 @@ RANK_FOUR = {J1: FIRST, K1: FIRST, J2: COLUMNS, K2: COLUMNS, t: 2}
 
 # Global optimality of X*: F(Y) - F(X*) = hess f/2 + lam (||Y||_* - <T, Y>), with ||T||_2 = 1.
 nuc = scalars("nu")
-DUAL = by_fact(DUAL_NORM, "<T, Y> <= ||T||_2 ||Y||_* = ||Y||_*", inner(T, Y), nuc)
+DUAL = DUAL_NORM.instance("pairing", SPECTRAL(T, 1), NUCLEAR(Y, nuc))
 SHIFT, D_FREE = Y - XS, matrix("D", m, n)
 gap_expr = loss(SPURIOUS) - loss(XS) + lam * (sigma * r - rs)
 
