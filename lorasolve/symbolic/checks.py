@@ -182,7 +182,7 @@ class Check(ABC):
         left = substituted(self.lhs, put) if lhs is None and put else self.lhs if lhs is None else lhs
         right = substituted(self.rhs, put) if rhs is None and put else self.rhs if rhs is None else rhs
         equal = isinstance(self, Identity) or (isinstance(self, ScalarCheck) and self.relation == "==")
-        name = f"check {self.name}" + (f" in {', '.join(map(str, where))}" if where else "")
+        name = f"check {self.name}" + (f" in {', '.join(map(text, where))}" if where else "")
         name += f" at {', '.join(map(text, put.values()))}" if put else ""
         return Premise(name, left, right, self.facts, equal, self, where=where or {}, put=put)
 

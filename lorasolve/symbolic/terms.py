@@ -133,7 +133,7 @@ class Fact:
         right = substituted(schema.rhs, put) if rhs is None else rhs
         title = f"{self.name}, {name}: " + " and ".join(map(written, sides))
         title += f", at {', '.join(map(text, free.values()))}" if free else ""
-        title += f", in {', '.join(map(str, where))}" if where else ""
+        title += f", in {', '.join(map(text, where))}" if where else ""
         return Premise(title, left, right, (self,), where=where or {}, instance=instance)
 
 
