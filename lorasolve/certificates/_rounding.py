@@ -169,8 +169,11 @@ def square_sum(x: Array) -> tuple[float, float]:
 
 
 def frobenius(x: Array) -> float:
-    """Return an upper bound of the Frobenius norm of an array of numbers."""
-    return sqrt_up(square_sum(x)[1])
+    """Return an upper bound of the Frobenius norm of an array of numbers, from one sum in any order."""
+    flat = x.ravel(order="K")
+    total = float(flat @ flat)
+    # As in :func:`square_sum`, with all squares in one block: at most 1e-9 above the norm for 10^7 numbers.
+    return sqrt_up(up(add_up(total, flat.size * ETA) / (1.0 - (flat.size + 3) * U))) if total < _INFINITY else _INFINITY
 
 
 def column_norms(x: Array) -> Array:
@@ -215,7 +218,7 @@ def split(x: Array, bits: int, axis: int) -> tuple[Array, Array]:
     multiple, and what is left is a binary64 number (Ozaki, Ogita, Oishi, Rump, "Error-free transformations of matrix
     multiplication by using fast routines of matrix multiplication", Numerical Algorithms 59, 2012).
     """
-    top = np.abs(x).max(axis=axis, keepdims=True)
+    top = np.maximum(x.max(axis=axis, keepdims=True), -x.min(axis=axis, keepdims=True))
     exponent = np.frexp(top)[1]
     sigma = np.ldexp(0.75, exponent + (53 - bits))
     high = x + sigma

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -35,8 +36,8 @@ class Product:
 class Evidence(NamedTuple):
     """A bound at a point, what it rests on, and what was found on the way.
 
-    ``proof`` is there for RIGOROUS bounds only; ``norms`` (of the gradient of each matrix) and ``oracle`` (``f`` and
-    its gradients in the factors) for the others.
+    ``proof`` is there for RIGOROUS bounds only, ``norms`` (of the gradient of each matrix) for the others; ``oracle``
+    holds ``f`` and the products of its gradients with the factors, in floating point.
     """
 
     value: float
@@ -95,7 +96,7 @@ def evidence(
     """
     proved = None
     if use_proof(problem, rigorous):
-        proved = _proved(prove(problem, Product(*factors[0]) if point is None else point, trust))
+        proved = _proved(prove(problem, Product(*factors[0]) if point is None else point, trust), *factors[0])
         # Without weight decay all rests on the lower bound of f, and the proved one may be 0 where min f is known.
         if problem.lam > 0.0 or rigorous is True:
             return proved
@@ -112,12 +113,18 @@ def evidence(
     )
 
 
-def _proved(proof: Proof) -> Evidence:
-    found = proof.bound
+def _proved(proof: Proof, A: Array, B: Array) -> Evidence:
+    found, answer = proof.bound, proof.oracle
     parts = found.parts
-    assert parts is not None  # a proof is not asked for where there is no oracle
+    assert parts is not None and answer is not None  # a proof is not asked for where there is no oracle
     bound = Bound(found.gap, found.formula, found.scale, Known.RIGOROUS, 0.0, parts.scaling)
-    return Evidence(found.value, bound, found.refers_to, found.assumptions, parts, proof)
+    oracle = None
+    if math.isfinite(parts.f_low) and math.isfinite(parts.f_high) and math.isfinite(parts.radius):
+        G = answer.gradient.mid
+        # Where f may be 0 it is taken for 0, not for half of a smallest number.
+        f = 0.0 if parts.f_low <= 0.0 <= parts.f_high else 0.5 * parts.f_low + 0.5 * parts.f_high
+        oracle = f, [(G @ B, G.T @ A)]
+    return Evidence(found.value, bound, found.refers_to, found.assumptions, parts, proof, oracle=oracle)
 
 
 def cut(spectra: Sequence[Svd]) -> list[Svd]:
