@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import re
 import shutil
 import subprocess
@@ -82,10 +83,21 @@ def judged(found: Mapping[str, str], folder: Path) -> Iterator[tuple[str, Verdic
     for path in sorted(BY_HAND.glob("*.v"), key=lambda path: (path.stem != "Base", path.stem)):
         yield path.name, _compiled(folder / path.name)
     names = list(found)
-    parts = [names[i::WORKERS] for i in range(WORKERS)]
+    answers: queue.Queue[tuple[str, Verdict] | None] = queue.Queue()
+
+    def judge(part: Sequence[str]) -> None:
+        try:
+            for answer in _session({name: found[name] for name in part}, folder):
+                answers.put(answer)
+        finally:
+            answers.put(None)
+
     with ThreadPoolExecutor(WORKERS) as pool:
-        for answers in pool.map(lambda part: list(_session({name: found[name] for name in part}, folder)), parts):
-            yield from answers
+        working = [pool.submit(judge, names[i::WORKERS]) for i in range(WORKERS)]
+        for _ in working:
+            yield from iter(answers.get, None)
+        for part in working:
+            part.result()
 
 
 def _compiled(path: Path) -> Verdict:

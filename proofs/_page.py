@@ -50,9 +50,13 @@ them: `lorasolve prove` fails, and says what changed, when a module of this fold
 The command above accepts the change, which then shows in the difference of the file. Checks that contain `exp`, `pi` or
 `cos`, exact computations case by case and random searches are not algebra; the second checker is not asked about them.
 
-Where a check uses a fact of this folder (its *assuming* line names it in brackets), the inequality used is written out
-there and then: that it is an instance of the fact is for the reader to see, no checker derives it. A check is PROVED
-when all facts it names are proved, and PROVED UNDER them otherwise.
+Where a check uses a fact of this folder, it uses an instance of one of its schemas, built from side conditions: that
+||G||_2 <= g, say. They are printed in its *assuming* line, with the checks that show them if there are any and with the
+fact in brackets. An inequality that only names a fact is refused. Both checkers compare the instance with the schema,
+the schema with the check that shows it, and an inequality taken over from another check with what that concludes, even
+where it is written in other symbols. What remains for the reader is what a side condition means: that ||G||_2 <= g is
+the same as G^T G = g^2 I - F^T F for some F, for instance, which is how the check behind the schema says it. A check is
+PROVED when all facts it names are proved, and PROVED UNDER them otherwise.
 """
 
 WRITING = """## Writing a new theorem
@@ -88,9 +92,11 @@ search finds is marked REFUTED, with the example; one that is only not proved is
 - `SumOfSquares(name, says, lhs, rhs, proof=[...])`: `rhs - lhs` is the given sum of `coefficient *
   Square(...)`.
 - `Inequality(name, says, lhs, rhs, proof=[...])`: the same, also with named inequalities: `hypothesis(...)`,
-  `equation(...)`, `by_fact(FACT, ...)`, or `other_check.conclusion()`, which carries the facts used there. The other
-  check has to be listed here or in a theorem of `Theorem(..., uses=(...))`, it has to hold, and what it assumes has to
-  be assumed here too, unless it is listed in `under=(other_check,)`: then its assumptions are printed as this one's.
+  `equation(...)`, an instance of a fact such as `DUAL_NORM.instance("pairing", SPECTRAL(G, g), NUCLEAR(X, nu))` (see
+  `facts.py`), or `other_check.conclusion()`, which carries the facts used there; `conclusion(lhs, rhs, where=...,
+  put=...)` says it in other symbols. The other check has to be listed here or in a theorem of `Theorem(...,
+  uses=(...))`, it has to hold, and what it assumes has to be assumed here too, unless it is listed in
+  `under=(other_check,)`: then its assumptions are printed as this one's.
 - `ScalarCheck`, `Exact`, `Sampled`: SymPy expressions, rational cases, random search.
 
 A mutant is `mutant(kind, change, field=value)` or `dropped(assumption)`; one mutant of each check edits only the

@@ -65,7 +65,6 @@ from lorasolve.symbolic import (
     Theorem,
     Values,
     assume,
-    by_fact,
     dims,
     dropped,
     hypothesis,
@@ -80,7 +79,7 @@ from lorasolve.symbolic import (
     vector,
 )
 from lorasolve.symbolic import rational as ra
-from proofs.facts import DUAL_NORM, NUCLEAR_SUBDIFFERENTIAL
+from proofs.facts import DUAL_NORM, NUCLEAR, NUCLEAR_IS, NUCLEAR_SUBDIFFERENTIAL, SPECTRAL, SUBGRADIENT
 
 m, n, r = dims("m n r")
 A, B, G, GS, XS, R = (
@@ -147,7 +146,7 @@ THETA = square(A) + square(B)
 PAIRING = inner(G @ B + lam * A, A) + inner(G.T @ A + lam * B, B)
 nu, nuc, slope, bound = scalars("nu x_nuc s T", nonnegative=True)
 f, f_star, f_low = scalars("f f_star f_low", real=True)
-DUAL = by_fact(DUAL_NORM, "-<G, X*> <= ||G||_2 ||X*||_* <= (lam + e) nu", -inner(G, XS), (lam + e) * nu)
+DUAL = DUAL_NORM.instance("pairing_below", SPECTRAL(G, lam + e), NUCLEAR(XS, nu))
 SLOPE = hypothesis("<grad L, theta> <= 2 s", PAIRING, 2 * slope)
 BREGMAN = inner(GS, E) + lam * (nuc - nu)
 LEFT = BREGMAN + inner(G - GS, E) + lam * (THETA / 2 - nuc)
@@ -169,14 +168,17 @@ MASTER = master.conclusion()
 ORIGIN = {A: [[0]], B: [[0]], XS: [[1]], G: [[-2]], GS: [[-1]], lam: 1, e: 1, nu: 1, nuc: 0, slope: 0, alpha: 1}
 STEEP = {**ORIGIN, f: 2, f_star: 0, curvature: 2, k: 1}
 CONVEX = hypothesis("restricted strong convexity", alpha * square(E), inner(G - GS, E))
-POSITIVE = by_fact(NUCLEAR_SUBDIFFERENTIAL, "B* >= 0: -G* is a subgradient of lam ||.||_* at X*", 0, BREGMAN)
+# lam times it says B* >= 0.
+POSITIVE = NUCLEAR_SUBDIFFERENTIAL.instance(
+    "subgradient", SUBGRADIENT(-1 / lam * GS, 1, XS), NUCLEAR_IS(XS, nu), NUCLEAR_IS(X, nuc)
+)
 DECAY = hypothesis("||X||_* <= ||theta||^2/2 (nuclear_norm_variational)", nuc, THETA / 2)
 distance = Inequality(
     "distance",
     "alpha ||X - X*||^2 <= T.",
     alpha * square(E),
     slope + e * nu,
-    proof=[MASTER, CONVEX, POSITIVE, lam * DECAY],
+    proof=[MASTER, CONVEX, lam * POSITIVE, lam * DECAY],
     under=(master,),
     mutants=(
         mutant("constant", "T/2", STEEP, rhs=(slope + e * nu) / 2),
@@ -197,7 +199,7 @@ gap = Inequality(
         SMOOTH,
         k * MASTER,
         k * CONVEX,
-        AT_LEAST_ONE * POSITIVE,
+        lam * AT_LEAST_ONE * POSITIVE,
         lam * AT_LEAST_ONE * DECAY,
         half * ENOUGH * Square(E),
     ],

@@ -79,7 +79,6 @@ from lorasolve.symbolic import (
     Theorem,
     Values,
     assume,
-    by_fact,
     derivative,
     dims,
     dropped,
@@ -96,7 +95,7 @@ from lorasolve.symbolic import (
     vector,
 )
 from lorasolve.symbolic import rational as ra
-from proofs.facts import ECKART_YOUNG
+from proofs.facts import ECKART_YOUNG, RANK_AT_MOST, TRUNCATION
 
 m, n, r, j, k = dims("m n r j k")
 s, tau, eta, mass, rest = scalars("s tau eta p q")
@@ -145,9 +144,7 @@ COMPLETE = assume(
 )
 H_ORTHONORMAL = orthonormal(H)
 P1, Q1, S1, TAIL, Y = matrix("P1", m, k), matrix("Q1", n, k), matrix("S1", k, k), matrix("T", m, n), matrix("Y", m, n)
-KEPT = by_fact(
-    ECKART_YOUNG, "P1 S1 Q1^T is a best rank-k approximation of X", square(TAIL), square(P1 @ S1 @ Q1.T + TAIL - Y)
-)
+KEPT = ECKART_YOUNG.instance("closest", TRUNCATION(P1 @ S1 @ Q1.T, k, TAIL), RANK_AT_MOST(Y, k))
 
 # T3: Pi exchanges two ranks that are equal.
 Pi = matrix("Pi", r, r, symmetric=True)

@@ -49,10 +49,12 @@ from lorasolve.symbolic import (
     Square,
     SumOfSquares,
     Theorem,
-    by_fact,
     dims,
     dropped,
+    equation,
     hypothesis,
+    inner,
+    matrix,
     mutant,
     run_module,
     scalars,
@@ -60,15 +62,19 @@ from lorasolve.symbolic import (
     tr,
     vector,
 )
-from proofs.facts import DUAL_NORM
+from proofs.facts import DUAL_NORM, NUCLEAR, SPECTRAL
 
 lam, g, c, q = scalars("lambda g c q")
 nuc, nuc_star, radius, over = scalars("nu nu_star R e", nonnegative=True)
 f, f_star, f_low, gx, gx_star = scalars("f f_star f_low p p_star", real=True)
 
 # p = <G, X>, p_star = <G, X*>, g = ||G||_2, nu = ||X||_*, nu_star = ||X*||_*.
+m, n = dims("m n")
+G, XS = matrix("G", m, n), matrix("Xstar", m, n)
 CONVEX = hypothesis("f(X) + <G, X* - X> <= f(X*)", f + gx_star - gx, f_star)
-DUAL = by_fact(DUAL_NORM, "-<G, X*> <= ||G||_2 ||X*||_*", -gx_star, g * nuc_star)
+DUAL = DUAL_NORM.instance(
+    "pairing_below", SPECTRAL(G, g), NUCLEAR(XS, nuc_star), lhs=-gx_star, where={gx_star: inner(G, XS)}
+)
 LOW = hypothesis("f_low <= f(X*)", f_low, f_star)
 RADIUS = hypothesis("||X*||_* <= R", nuc_star, radius)
 EXCESS = hypothesis("||G||_2 - lam <= e", g - lam, over)
@@ -84,9 +90,10 @@ a, a_star, y = vector("a", N), vector("a_star", N), vector("y", N)
 residual = a - y
 LS, LS_STAR = square(residual) / 2, square(a_star - y) / 2
 PAIR, PAIR_STAR = tr(a.T @ residual), tr(a_star.T @ residual)
-DUAL_LS = by_fact(DUAL_NORM, "-<G, X*> <= ||G||_2 ||X*||_*", -PAIR_STAR, g * nuc_star)
+ADJOINT = equation("<G, X*> = <A(X*), A(X) - y>, because G = A^T(A(X) - y)", gx_star, PAIR_STAR)
 LS_GAP = (LS + lam * nuc) - (LS_STAR + lam * nuc_star)
 
+AT_ZERO = {a: [[0]], y: [[1]], a_star: [[1]], gx_star: -1, c: 1, g: 1, lam: 1, nuc: 0, nuc_star: 1}
 VALUES = {f: 1, f_star: 0, f_low: 0, gx: 0, gx_star: -1, g: 1, nuc: 0, nuc_star: 1, lam: "1/2"}
 
 CHECKS = (
@@ -143,17 +150,17 @@ CHECKS = (
         "f = |A(X) - y|^2/2 + f_low: F(X) - F(X*) <= (1 - c)^2 (f(X) - f_low) + lam ||X||_* + c <G, X>.",
         LS_GAP,
         (1 - c) ** 2 * LS + lam * nuc + c * PAIR,
-        proof=[Square(a_star - y - c * residual) / 2, c * DUAL_LS, nuc_star * C_FEASIBLE],
+        proof=[Square(a_star - y - c * residual) / 2, c * DUAL, c * ADJOINT, nuc_star * C_FEASIBLE],
         mutants=(
             mutant(
                 "constant",
                 "(1 - c)^3",
-                {a: [[0]], y: [[1]], a_star: [["1/2"]], c: "1/2", g: 1, lam: "1/2", nuc: 0, nuc_star: "1/2"},
+                {**AT_ZERO, a_star: [["1/2"]], gx_star: "-1/2", c: "1/2", lam: "1/2", nuc_star: "1/2"},
                 rhs=(1 - c) ** 3 * LS + lam * nuc + c * PAIR,
             ),
             mutant("sign", "- c <G, X>", rhs=(1 - c) ** 2 * LS + lam * nuc - c * PAIR),
-            dropped(C_FEASIBLE),
-            dropped(DUAL_LS),
+            dropped(C_FEASIBLE, {**AT_ZERO, lam: "1/10"}),
+            dropped(DUAL, {**AT_ZERO, nuc_star: 0}),
         ),
     ),
     Identity(

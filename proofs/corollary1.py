@@ -43,7 +43,6 @@ from lorasolve.symbolic import (
     Assumption,
     Identity,
     Inequality,
-    Premise,
     ScalarCheck,
     Square,
     SumOfSquares,
@@ -52,7 +51,7 @@ from lorasolve.symbolic import (
     assume,
     define,
     dropped,
-    hypothesis,
+    equation,
     matrix,
     mutant,
     run_module,
@@ -64,7 +63,8 @@ from lorasolve.symbolic import rational as ra
 from proofs import theorem1 as t1
 
 m, n = t1.m, t1.n
-x, y, dist, root = scalars("x y d t")
+x, y, root = scalars("x y t")
+dist2, tail2 = scalars("d_2 t_2", real=True)
 surplus = symbols("e", nonnegative=True)
 Y, YS = matrix("X", m, n), matrix("Xstar", m, n)
 TAIL = square(t1.TOP - t1.X)
@@ -84,8 +84,25 @@ def _norm(name: str, norm: object) -> Assumption:
 
 X_NORM, XS_NORM = _norm("X", x), _norm("Xstar", y)
 CAUCHY = Square(y * Y + x * YS)
-TRIANGLE = hypothesis("check triangle: d <= x + y", dist, x + y)
-DISTANCE = Premise("theorem 1: t <= d, t = ||X - Pi||_F / sqrt(c)", root, dist, t1.MASTER.facts)
+triangle = SumOfSquares(
+    "triangle",
+    "||X - X*||_F^2 <= (||X||_F + ||X*||_F)^2.",
+    square(Y - YS),
+    (x + y) ** 2,
+    proof=[1 / (x * y) * CAUCHY],
+    given=(X_NORM, XS_NORM),
+    paper="4 corollary (ii)",
+    mutants=(
+        mutant("sign", "(x - y)^2", rhs=(x - y) ** 2),
+        mutant("constant", "x^2 + y^2", rhs=x**2 + y**2),
+        dropped(X_NORM),
+    ),
+)
+# d2 = ||X - X*||^2, t2 = t^2 = ||X - Pi||^2/c.
+TRIANGLE = triangle.conclusion(dist2, (x + y) ** 2, where={dist2: square(Y - YS)})
+DISTANCE = t1.generic_distance.conclusion(tail2, dist2, where={tail2: TAIL / t1.slack, dist2: square(t1.XS - t1.X)})
+IS_ROOT = equation("t^2 = ||X - Pi||_F^2/c", root**2, tail2)
+EDGE = {x: 1, y: 1, root: 2, dist2: 4, tail2: 4}
 
 CHECKS = (
     ScalarCheck(
@@ -129,31 +146,19 @@ CHECKS = (
             dropped(t1.LEFT),
         ),
     ),
-    SumOfSquares(
-        "triangle",
-        "||X - X*||_F^2 <= (||X||_F + ||X*||_F)^2.",
-        square(Y - YS),
-        (x + y) ** 2,
-        proof=[1 / (x * y) * CAUCHY],
-        given=(X_NORM, XS_NORM),
-        paper="4 corollary (ii)",
-        mutants=(
-            mutant("sign", "(x - y)^2", rhs=(x - y) ** 2),
-            mutant("constant", "x^2 + y^2", rhs=x**2 + y**2),
-            dropped(X_NORM),
-        ),
-    ),
+    triangle,
     Inequality(
         "norm_lower_bound",
         "||X||_F >= ||X - Pi||_F/sqrt(c) - ||X*||_F.",
         root - y,
         x,
-        proof=[DISTANCE, TRIANGLE],
+        proof=[part / (root + x + y) for part in (1 * IS_ROOT, 1 * DISTANCE, 1 * TRIANGLE)],
+        under=(t1.generic_distance, triangle),
         paper="4 corollary (ii)",
         mutants=(
-            mutant("sign", "+ ||X*||_F", lhs=root + y),
-            mutant("constant", "2 ||X - Pi||/sqrt(c)", lhs=2 * root - y),
-            dropped(DISTANCE),
+            mutant("sign", "+ ||X*||_F", EDGE, lhs=root + y),
+            mutant("constant", "2 ||X - Pi||/sqrt(c)", EDGE, lhs=2 * root - y),
+            dropped(DISTANCE, {**EDGE, root: 3, tail2: 9}),
         ),
     ),
 )

@@ -54,7 +54,6 @@ from lorasolve.symbolic import (
     Values,
     annihilated,
     assume,
-    by_fact,
     define,
     derivative,
     dims,
@@ -73,7 +72,7 @@ from lorasolve.symbolic import (
     zeros,
 )
 from lorasolve.symbolic import rational as ra
-from proofs.facts import VON_NEUMANN
+from proofs.facts import PAIRING_IS, PRODUCTS_IS, VON_NEUMANN
 
 m, n, r, k = dims("m n r k")
 lam, rho, s, y, mu = scalars("lambda rho s y mu")
@@ -163,7 +162,7 @@ ADD = form(u @ z.T, v @ z.T)
 # Values of the singular values: <Y, M> <= sum y_i mu_i.
 Y = matrix("Y", m, n)
 yy, mm, ym, total, nuc = scalars("y2 mu2 ymu c nu", nonnegative=True)
-VALUES = by_fact(VON_NEUMANN, "<Y, M> <= sum_i y_i mu_i", inner(Y, M), ym)
+VALUES = VON_NEUMANN.instance("pairing", PAIRING_IS(Y, M, inner(Y, M)), PRODUCTS_IS(Y, M, ym))
 rest = scalars("e", nonnegative=True)
 
 CHECKS = (

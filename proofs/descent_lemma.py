@@ -54,14 +54,13 @@ from lorasolve.symbolic import (
     Form,
     Identity,
     Inequality,
-    Premise,
     Square,
     SumOfSquares,
     Theorem,
-    by_fact,
     define,
     dims,
     dropped,
+    equation,
     hypothesis,
     inner,
     matrix,
@@ -70,7 +69,9 @@ from lorasolve.symbolic import (
     scalars,
     square,
 )
-from proofs.facts import OPERATOR_NORM
+from proofs import magnitude_bound as mb
+from proofs import operator_norm as op
+from proofs.facts import FROBENIUS, OPERATOR_NORM, SPECTRAL, SPECTRAL_IS, SUM_IS
 
 m, n, r = dims("m n r")
 h, lam, beta, g, a, b = scalars("h lambda beta g a b")
@@ -86,7 +87,7 @@ NORM2 = square(gA) + square(gB)
 f, f_next = scalars("f f_next", real=True)
 L, L_NEXT = f + lam / 2 * (square(A) + square(B)), f_next + lam / 2 * (square(A_NEXT) + square(B_NEXT))
 SMOOTH = hypothesis("f(X + E) <= f + <G, E> + (beta/2)|E|^2", f_next, f + inner(G, E) + beta / 2 * square(E))
-CROSS = by_fact(OPERATOR_NORM, "|G gB|^2 <= ||G||_2^2 |gB|^2", square(G @ gB), g**2 * square(gB))
+CROSS = OPERATOR_NORM.instance("product", SPECTRAL(G, g), W=gB)
 CHANGE_BOUND = -h * NORM2 + h**2 / 2 * (g + lam) * NORM2 + beta / 2 * square(E)
 # m = n = r = 1, A = B = G = 1: the term <G, gA gB^T> is active and everything is tight.
 ACTIVE = {A: [[1]], B: [[1]], G: [[1]], gA: [[2]], gB: [[2]], lam: 1, g: 1, h: "1/2", beta: 1, f: 0, f_next: -1}
@@ -106,66 +107,127 @@ change = Inequality(
     ),
 )
 
-# Numbers: x, y = |gA|, |gB|; na, nb the operator norms of the midpoints, ga, gb those of the gradients.
-x, y, na, nb, ga, gb, p, q = scalars("x y n_a n_b g_a g_b p q", nonnegative=True)
+# Numbers: na, nb the spectral norms of the midpoints, ga that of gA.
+na, nb, ga = scalars("n_a n_b g_a")
 w = g + lam
-GRAD_OP = by_fact(OPERATOR_NORM, "||gA||_2 <= ||G||_2 b + lam a", ga, g * b + lam * a)
-MID_OP = by_fact(OPERATOR_NORM, "||A - h gA/2||_2 <= a + (h/2) ||gA||_2", na, a + h / 2 * ga)
+size = a**2 + b**2
+GRAD_OP = OPERATOR_NORM.instance(
+    "sum",
+    SUM_IS(G @ B, lam * A, ga),
+    SPECTRAL(G @ B, g * b, by=(op.product_spectral,)),
+    SPECTRAL(lam * A, lam * a),
+)
+MID_OP = OPERATOR_NORM.instance("sum", SUM_IS(A, -h / 2 * gA, na), SPECTRAL(A, a), SPECTRAL(-h / 2 * gA, h / 2 * ga))
 E_A, E_B = a + h / 2 * (g * b + lam * a), b + h / 2 * (g * a + lam * b)
 
-PART_1 = by_fact(OPERATOR_NORM, "|gA MID_B^T| <= ||MID_B||_2 |gA|", p, nb * x)
-PART_2 = by_fact(OPERATOR_NORM, "|MID_A gB^T| <= ||MID_A||_2 |gB|", q, na * y)
+PART_1 = OPERATOR_NORM.instance("product", SPECTRAL(MID_B, nb), W=gA.T)
+PART_2 = OPERATOR_NORM.instance("product", SPECTRAL(MID_A, na), W=gB.T)
+INCREMENT_BOUND = h**2 * (na**2 + nb**2) * NORM2
+ONES = {A: [["3/2"]], B: [["3/2"]], gA: [[1]], gB: [[1]], h: 1, na: 1, nb: 1}
 increment_norm = Inequality(
     "increment_norm",
-    "|E| <= h (|gA MID_B^T| + |MID_A gB^T|), so |E|^2 <= h^2 (||MID_A||^2 + ||MID_B||^2)(|gA|^2 + |gB|^2).",
-    h**2 * (p + q) ** 2,
-    h**2 * (na**2 + nb**2) * (x**2 + y**2),
+    "|E|^2 = h^2 |gA MID_B^T + MID_A gB^T|^2 <= h^2 (||MID_A||_2^2 + ||MID_B||_2^2)(|gA|^2 + |gB|^2).",
+    square(E),
+    INCREMENT_BOUND,
     proof=[
-        h**2 * Square(na * x - nb * y),
-        h**2 * (nb * x + na * y + p + q) * PART_1,
-        h**2 * (nb * x + na * y + p + q) * PART_2,
+        h**2 * nb**2 / na**2 * Square(na**2 / nb**2 * gA @ MID_B.T - MID_A @ gB.T),
+        h**2 * (1 + na**2 / nb**2) * PART_1,
+        h**2 * (1 + nb**2 / na**2) * PART_2,
     ],
     mutants=(
-        mutant(
-            "constant",
-            "half of it",
-            {h: 1, p: 1, q: 1, x: 1, y: 1, na: 1, nb: 1},
-            rhs=h**2 / 2 * (na**2 + nb**2) * (x**2 + y**2),
-        ),
-        mutant("sign", "||MID_A||^2 - ||MID_B||^2", rhs=h**2 * (na**2 - nb**2) * (x**2 + y**2)),
-        dropped(PART_1),
+        mutant("constant", "half of it", ONES, rhs=INCREMENT_BOUND / 2),
+        mutant("sign", "||MID_A||^2 - ||MID_B||^2", ONES, rhs=h**2 * (na**2 - nb**2) * NORM2),
+        dropped(PART_1, {**ONES, nb: "1/10"}),
     ),
 )
 
+midpoint_operator = Inequality(
+    "midpoint_operator",
+    "||A - h gA/2||_2 <= a + (h/2)(||G||_2 b + lam a) (likewise for B).",
+    na,
+    E_A,
+    proof=[MID_OP, h / 2 * GRAD_OP],
+    mutants=(
+        mutant("constant", "h/4", rhs=a + h / 4 * (g * b + lam * a)),
+        mutant("sign", "a - (h/2)(...)", rhs=a - h / 2 * (g * b + lam * a)),
+        dropped(GRAD_OP),
+    ),
+)
+midpoint_norms = SumOfSquares(
+    "midpoint_norms",
+    "The two bounds of midpoint_operator: e_a^2 + e_b^2 <= (a^2 + b^2)(1 + h w/2)^2, w = ||G||_2 + lam.",
+    E_A**2 + E_B**2,
+    size * (1 + h * w / 2) ** 2,
+    proof=[h * g * (1 + h * lam / 2) * Square(a - b)],
+    mutants=(
+        mutant("constant", "1 + h w/4", rhs=size * (1 + h * w / 4) ** 2),
+        mutant("sign", "1 - h w/2", rhs=size * (1 - h * w / 2) ** 2),
+    ),
+)
 # The step: S = |g|^2, e2 = |E|^2, K the inverse of the largest step.
 rise = scalars("rise", real=True)
 S, e2 = scalars("S e_2", nonnegative=True)
-size = a**2 + b**2
 K = w + Rational(9, 4) * beta * size
-CHANGE = Premise("check change_of_objective", rise, -h * S + h**2 / 2 * w * S + beta / 2 * e2, change.facts)
-NORM_E = Premise(
-    "checks increment_norm and midpoint_norms", e2, h**2 * size * (1 + h * w / 2) ** 2 * S, increment_norm.facts
+CHANGE = change.conclusion(
+    rise,
+    -h * S + h**2 / 2 * w * S + beta / 2 * e2,
+    where={rise: L_NEXT - L, S: NORM2, e2: square(E)},
 )
+NORM_E = increment_norm.conclusion(e2, h**2 * (na**2 + nb**2) * S, where={e2: square(E), S: NORM2})
+# The other midpoint: A and B exchange their places.
+AT_A, AT_B = midpoint_operator.conclusion(), midpoint_operator.conclusion(put={na: nb, a: b, b: a})
+NORMS = midpoint_norms.conclusion()
 SHORT = hypothesis("h K <= 1", h * K, 1)
 CURVED = h**2 * S / 4 * beta * size * (Rational(5, 2) + h * w / 2)
 
-AT_STEP = {S: 1, a: 1, b: 1, beta: "1/9", g: 1, lam: 1, h: "2/5", e2: 0, rise: "-6/25"}
+AT_STEP = {S: 1, a: 1, b: 1, beta: "1/9", g: 1, lam: 1, h: "2/5", e2: 0, rise: "-6/25", na: 1, nb: 1}
 
 # A constant step: Delta = L(A0, B0) - inf f, R = sqrt(2 beta Delta).
 f_low, f_moved = scalars("f_low f_moved", real=True)
 Delta, R = scalars("Delta R")
 ONE_STEP = hypothesis("f(X - G/beta) <= f - |G|^2/(2 beta)", f_moved, f + inner(G, X) + beta / 2 * square(X))
 LOW = hypothesis("inf f <= f(X - G/beta)", f_low, f_moved)
-VALUE = Premise("check gradient_norm_from_value: ||G||_2^2 <= 2 beta Delta = R^2", g**2, R**2)
-RADIUS = hypothesis("a^2 + b^2 <= 2 Delta/lam (magnitude_bound)", size, 2 * Delta / lam)
+gradient_norm_from_value = Inequality(
+    "gradient_norm_from_value",
+    "|G|_F^2 <= 2 beta (f(X) - inf f); X stands for the step -G/beta.",
+    square(G) / (2 * beta),
+    f - f_low,
+    proof=[ONE_STEP, LOW],
+    given=(define(X, -1 / beta * G),),
+    mutants=(
+        mutant("constant", "|G|^2/beta", lhs=square(G) / beta),
+        mutant("sign", "the step +G/beta", given=(define(X, 1 / beta * G),)),
+        dropped(LOW),
+    ),
+)
+# Numbers: q2 = ||G||_F^2, room = f - inf f, sizes of the factors, and norms with an F for Frobenius.
+q2, room, sizes, drop = scalars("q_2 e s_F d_0", real=True)
+gF, aF, bF = scalars("g_F a_F b_F")
+VALUE = gradient_norm_from_value.conclusion(q2 / (2 * beta), room, where={q2: square(G), room: f - f_low})
+BELOW_START = hypothesis("f - inf f <= Delta, because L has not increased", room, Delta)
+IS_FROBENIUS = equation("||G||_F^2 = g_F^2", gF**2, q2)
+G_F, A_F, B_F = (
+    OPERATOR_NORM.instance("frobenius", SPECTRAL_IS(of, norm), FROBENIUS(of, bound))
+    for of, norm, bound in ((G, g, gF), (A, a, aF), (B, b, bF))
+)
+IS_ROOT = equation("R^2 = 2 beta Delta", R**2, 2 * beta * Delta)
+RADIUS = mb.sublevel_radius.conclusion(
+    sizes, 2 * drop / lam, where={sizes: square(mb.A) + square(mb.B), drop: mb.start - mb.f_low}
+)
+IS_START = hypothesis("L(A0, B0) - inf f <= Delta", drop, Delta)
+ARE_SIZES = equation("||A||_F^2 + ||B||_F^2 = a_F^2 + b_F^2", aF**2 + bF**2, sizes)
+AT_RADIUS = {
+    beta: 1, lam: 1, Delta: 2, R: 2, g: 2, gF: 2, q2: 4, room: 2, drop: 2, sizes: 4, a: "6/5", b: "8/5", aF: "6/5",
+    bF: "8/5",
+}  # fmt: skip
 
 # Local curvature along (U, V), with hess f[D, D] <= beta |D|^2 and |U B^T| <= b |U|, |A V^T| <= a |V|.
 U, V, hess = matrix("U", m, r), matrix("V", n, r), Form("hess", m, n)
 D = U @ B.T + A @ V.T
 BETA = hypothesis("hess f[D, D] <= beta |D|^2", hess(D, D), beta * square(D))
-UB = by_fact(OPERATOR_NORM, "|U B^T|^2 <= ||B||_2^2 |U|^2", square(U @ B.T), b**2 * square(U))
-AV = by_fact(OPERATOR_NORM, "|A V^T|^2 <= ||A||_2^2 |V|^2", square(A @ V.T), a**2 * square(V))
-GV = by_fact(OPERATOR_NORM, "|G V|^2 <= ||G||_2^2 |V|^2", square(G @ V), g**2 * square(V))
+UB = OPERATOR_NORM.instance("product", SPECTRAL(B, b), W=U.T)
+AV = OPERATOR_NORM.instance("product", SPECTRAL(A, a), W=V.T)
+GV = OPERATOR_NORM.instance("product", SPECTRAL(G, g), W=V)
 MOVED2 = square(U) + square(V)
 AXES = {A: [[1]], B: [[1]], G: [[1]], U: [[1]], V: [[1]], a: 1, b: 1, g: 1, lam: 1, beta: 1, hess: [(1, [[1]])]}
 
@@ -186,29 +248,8 @@ CHECKS = (
         ),
     ),
     change,
-    Inequality(
-        "midpoint_operator",
-        "||A - h gA/2||_2 <= a + (h/2)(||G||_2 b + lam a) (likewise for B).",
-        na,
-        E_A,
-        proof=[MID_OP, h / 2 * GRAD_OP],
-        mutants=(
-            mutant("constant", "h/4", rhs=a + h / 4 * (g * b + lam * a)),
-            mutant("sign", "a - (h/2)(...)", rhs=a - h / 2 * (g * b + lam * a)),
-            dropped(GRAD_OP),
-        ),
-    ),
-    SumOfSquares(
-        "midpoint_norms",
-        "The two bounds of midpoint_operator: e_a^2 + e_b^2 <= (a^2 + b^2)(1 + h w/2)^2, w = ||G||_2 + lam.",
-        E_A**2 + E_B**2,
-        size * (1 + h * w / 2) ** 2,
-        proof=[h * g * (1 + h * lam / 2) * Square(a - b)],
-        mutants=(
-            mutant("constant", "1 + h w/4", rhs=size * (1 + h * w / 4) ** 2),
-            mutant("sign", "1 - h w/2", rhs=size * (1 - h * w / 2) ** 2),
-        ),
-    ),
+    midpoint_operator,
+    midpoint_norms,
     increment_norm,
     Inequality(
         "descent",
@@ -218,9 +259,13 @@ CHECKS = (
         proof=[
             CHANGE,
             beta / 2 * NORM_E,
+            beta / 2 * h**2 * S * (E_A + na) * AT_A,
+            beta / 2 * h**2 * S * (E_B + nb) * AT_B,
+            beta / 2 * h**2 * S * NORMS,
             (h * S / 2 + CURVED) * SHORT,
             CURVED * h * Rational(9, 4) * beta * size,
         ],
+        under=(change, increment_norm, midpoint_operator, midpoint_norms),
         mutants=(
             mutant("constant", "-h S", AT_STEP, rhs=-h * S),
             mutant("sign", "L_+ - L >= (h/2) S", AT_STEP, lhs=h / 2 * S, rhs=rise),
@@ -259,34 +304,44 @@ CHECKS = (
             dropped(SHORT_0),
         ),
     ),
-    Inequality(
-        "gradient_norm_from_value",
-        "|G|_F^2 <= 2 beta (f(X) - inf f); X stands for the step -G/beta.",
-        square(G) / (2 * beta),
-        f - f_low,
-        proof=[ONE_STEP, LOW],
-        given=(define(X, -1 / beta * G),),
-        mutants=(
-            mutant("constant", "|G|^2/beta", lhs=square(G) / beta),
-            mutant("sign", "the step +G/beta", given=(define(X, 1 / beta * G),)),
-            dropped(LOW),
-        ),
-    ),
+    gradient_norm_from_value,
     Inequality(
         "constant_step",
         "K <= sqrt(2 beta Delta) + lam + (9/2) beta Delta/lam at every point with L(A, B) <= L(A0, B0).",
         K,
         R + lam + Rational(9, 2) * beta * Delta / lam,
-        proof=[VALUE / (R + g), Rational(9, 4) * beta * RADIUS],
+        proof=[
+            *(
+                part / (R + g)
+                for part in (
+                    -1 * IS_ROOT,
+                    2 * beta * BELOW_START,
+                    2 * beta * VALUE,
+                    1 * IS_FROBENIUS,
+                    (gF + g) * G_F,
+                )
+            ),
+            *(
+                Rational(9, 4) * beta * part
+                for part in (
+                    2 / lam * IS_START,
+                    1 * RADIUS,
+                    1 * ARE_SIZES,
+                    (aF + a) * A_F,
+                    (bF + b) * B_F,
+                )
+            ),
+        ],
+        under=(gradient_norm_from_value, mb.sublevel_radius),
         mutants=(
-            mutant("constant", "(9/4) beta Delta/lam", rhs=R + lam + Rational(9, 4) * beta * Delta / lam),
-            mutant("sign", "-lam", rhs=R - lam + Rational(9, 2) * beta * Delta / lam),
-            dropped(RADIUS),
+            mutant("constant", "(9/4) beta Delta/lam", AT_RADIUS, rhs=R + lam + Rational(9, 4) * beta * Delta / lam),
+            mutant("sign", "-lam", AT_RADIUS, rhs=R - lam + Rational(9, 2) * beta * Delta / lam),
+            dropped(IS_START, {**AT_RADIUS, Delta: "1/2", R: 1, room: "1/2", q2: 1, gF: 1, g: 1}),
         ),
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS, uses=(mb.THEOREM, op.THEOREM))
 
 if __name__ == "__main__":
     raise SystemExit(run_module("descent_lemma", THEOREM))

@@ -74,7 +74,6 @@ from lorasolve.symbolic import (
     ScalarCheck,
     Square,
     Theorem,
-    by_fact,
     define,
     dims,
     dropped,
@@ -93,7 +92,17 @@ from lorasolve.symbolic import (
     vector,
 )
 from lorasolve.symbolic import rational as ra
-from proofs.facts import ECKART_YOUNG, OPERATOR_NORM, WEYL
+from proofs.facts import (
+    DISTANCE,
+    ECKART_YOUNG,
+    OPERATOR_NORM,
+    RANK_AT_MOST,
+    RANK_BELOW,
+    SPECTRAL,
+    TRUNCATION,
+    VALUE_AT_LEAST,
+    WEYL,
+)
 
 d0, d1, d2, d3 = dims("d_0 d_1 d_2 d_3")
 D, N, r, k, w = dims("D N r k w")
@@ -110,11 +119,12 @@ CHANGE = define(ADAPTED, FROZEN + Y @ Z.T)
 WIDE_LEFT = W2 @ Y @ J1.T + A2 @ J2.T
 WIDE_RIGHT = Z @ J1.T + ADAPTED.T @ B2 @ J2.T
 KEPT, TAIL, T = matrix("Kept", d2, d0), matrix("Tail", d2, d0), matrix("T", d2, d0)
-CLOSEST = by_fact(ECKART_YOUNG, "KEPT is a best rank-R approximation of E", square(TAIL), square(KEPT + TAIL - T))
+CLOSEST = ECKART_YOUNG.instance("closest", TRUNCATION(KEPT, r, TAIL), RANK_AT_MOST(T, r))
 sigma, distance = scalars("sigma delta")
-of_change = sympy.Symbol("tau", nonnegative=True)
-SHIFTED = by_fact(WEYL, "sigma_{R+1}(E) <= sigma_{R+1}(T) + ||E - T||_2", sigma, of_change + distance)
-LOW_RANK = equation("sigma_{R+1}(T) = 0, since rank T <= R", of_change, 0)
+WHOLE = KEPT + TAIL
+SHIFTED = WEYL.instance(
+    "rank_deficient", VALUE_AT_LEAST(r + 1, WHOLE, sigma), RANK_BELOW(T, r + 1), DISTANCE(WHOLE, T, distance)
+)
 
 # D2 and D3, square layers: suffix S, layer W, prefix Q; residual E.
 S, W, Q, E, V = matrix("S", D, D), matrix("W", D, D), matrix("Q", D, D), matrix("E", D, D), matrix("V", D, r)
@@ -134,12 +144,7 @@ SVD = define(E, P1 @ S1 @ V1.T + P2 @ S2 @ V2.T)
 Delta = matrix("Delta", D, D)
 TOP, REST = P1 @ S1 @ V1.T, P2 @ S2 @ V2.T
 TARGET = define(Bar, S @ W @ Q + TOP + REST)
-BLOCK = by_fact(
-    ECKART_YOUNG,
-    "TOP is a best rank-R_l approximation of the residual",
-    square(REST),
-    square(TOP + REST - S @ Delta @ Q),
-)
+BLOCK = ECKART_YOUNG.instance("closest", TRUNCATION(TOP, r, REST), RANK_AT_MOST(S @ Delta @ Q, r))
 O = matrix("O", r, r)  # noqa: E741
 ROTATION = square_orthogonal(O)
 
@@ -158,7 +163,7 @@ A_SQUARE, B_SQUARE = equation("|a|^2 = a^2", p**2, a**2), equation("|b|^2 = b^2"
 HALF = sympy.Rational(1, 2)
 Samples = matrix("Samples", D, N)
 top = scalars("s")
-STRETCH = by_fact(OPERATOR_NORM, "||E K||_F <= ||E||_2 ||K||_F", square(E @ Samples), top**2 * square(Samples))
+STRETCH = OPERATOR_NORM.instance("product", SPECTRAL(E, top), W=Samples)
 z, z_bar = vector("z", D), vector("z_bar", D)
 # Sigma = I of dimension D = d^2, and D - R = d + e singular values s in the residual.
 root, left_over = scalars("d e")
@@ -272,10 +277,9 @@ CHECKS = (
         "D1: ||E - T||_2 >= sigma_{R+1}(E).",
         scalar(sigma),
         distance,
-        proof=[SHIFTED, 1 * LOW_RANK],
+        proof=[SHIFTED],
         mutants=(
-            mutant("constant", "twice as much", {sigma: 1, distance: 1, of_change: 0}, lhs=scalar(2 * sigma)),
-            dropped(LOW_RANK, {sigma: 1, distance: "1/2", of_change: "1/2"}),
+            mutant("constant", "twice as much", {sigma: 1, distance: 1}, lhs=scalar(2 * sigma)),
             dropped(SHIFTED),
         ),
     ),

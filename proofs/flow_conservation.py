@@ -44,19 +44,18 @@ from lorasolve.symbolic import (
     ScalarCheck,
     Square,
     Theorem,
-    by_fact,
     derivative,
     dims,
     dropped,
     matrix,
     mutant,
+    orthonormal,
     run_module,
     scalars,
-    square,
     tr,
     vector,
 )
-from proofs.facts import OPERATOR_NORM
+from proofs.facts import OPERATOR_NORM, SPECTRAL
 
 m, n, r = dims("m n r")
 lam, h, t, g, a, b, decay = scalars("lambda h t g a b c")
@@ -68,8 +67,9 @@ C_NEXT = A_NEXT.T @ A_NEXT - B_NEXT.T @ B_NEXT
 DRIFT = h**2 * (B.T @ G.T @ G @ B - A.T @ G @ G.T @ A)
 
 # Bounds for a unit vector x: |G B x| <= ||G||_2 |B x| and |B x| <= ||B||_2.
-G_BOUND = by_fact(OPERATOR_NORM, "|G B x|^2 <= ||G||_2^2 |B x|^2", square(G @ B @ x), g**2 * square(B @ x))
-B_BOUND = by_fact(OPERATOR_NORM, "|B x|^2 <= ||B||_2^2", square(B @ x), b**2)
+G_BOUND = OPERATOR_NORM.instance("product", SPECTRAL(G, g), W=B @ x)
+B_BOUND = OPERATOR_NORM.instance("product", SPECTRAL(B, b), W=x)
+UNIT = orthonormal(x)
 FACTOR = 1 - h * lam
 TIGHT = {A: [[0]], B: [[1]], G: [[1]], x: [[1]], g: 1, b: 1, h: "1/2", lam: 1}
 
@@ -112,6 +112,7 @@ CHECKS = (
         tr(x.T @ (C_NEXT - FACTOR**2 * C) @ x),
         h**2 * g**2 * b**2,
         proof=[h**2 * G_BOUND, h**2 * g**2 * B_BOUND, h**2 * Square(G.T @ A @ x)],
+        given=(UNIT,),
         mutants=(
             mutant("constant", "h^2/2", TIGHT, rhs=h**2 * g**2 * b**2 / 2),
             mutant("constant", "order h^3", TIGHT, rhs=h**3 * g**2 * b**2),

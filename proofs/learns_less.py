@@ -90,7 +90,6 @@ from lorasolve.symbolic import (
     Values,
     annihilated,
     assume,
-    by_fact,
     define,
     dims,
     dropped,
@@ -105,7 +104,7 @@ from lorasolve.symbolic import (
     zeros,
 )
 from lorasolve.symbolic import rational as ra
-from proofs.facts import ECKART_YOUNG
+from proofs.facts import ECKART_YOUNG, RANK_AT_MOST, TRUNCATION
 
 m, n, r, k, p, q = dims("m n r k p q")
 t, mu, eta, gamma, alpha = scalars("t mu eta gamma alpha")
@@ -163,7 +162,7 @@ P2, Q2, S2 = matrix("P2", m, k), matrix("Q2", n, k), matrix("S2", k, k, symmetri
 ROOT = inverse(RootInv, Root)
 TOP, REST = P @ S @ Q.T, P2 @ S2 @ Q2.T
 WHITE = define(D, (TOP + REST) @ RootInv)
-CLOSEST = by_fact(ECKART_YOUNG, "TOP is a best rank-r approximation of D Root", square(REST), square((X - D) @ Root))
+CLOSEST = ECKART_YOUNG.instance("closest", TRUNCATION(TOP, r, REST), RANK_AT_MOST(X @ Root, r))
 BEST = TOP @ RootInv
 
 # T4. One gradient step in both factors from B = 0.

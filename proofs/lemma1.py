@@ -34,6 +34,7 @@ rank_of_a_step : PROVED
 rank_adds_up : PROVED
 product_form : PROVED
 limit_error : PROVED
+tail_power : PROVED
 tail : PROVED
 tail_exponent : PROVED
 one_step_limit : PROVED UNDER rank of sums and limits
@@ -56,10 +57,11 @@ from lorasolve.symbolic import (
     Inequality,
     ScalarCheck,
     Theorem,
-    by_fact,
     define,
     dims,
     dropped,
+    equation,
+    hypothesis,
     matrix,
     mutant,
     orthonormal,
@@ -68,10 +70,10 @@ from lorasolve.symbolic import (
     square,
 )
 from lorasolve.symbolic import rational as ra
-from proofs.facts import RANK
+from proofs.facts import LIMIT, RANK, RANK_IS, WIDTH
 
 m, n, r, b, w = dims("m n r b w")
-mu, q, power, eps, x = scalars("mu q Q epsilon x")
+mu, q, power, eps = scalars("mu q Q epsilon")
 lam = (1 - q) / mu
 A, B, G, R = matrix("A", m, r), matrix("B", n, r), matrix("G", m, n), matrix("R", m, r)
 OLD, OLDER = matrix("A1", m, r), matrix("A2", m, r)
@@ -91,10 +93,25 @@ WIDE_LEFT, WIDE_RIGHT = YR @ J1.T + power * Y @ J2.T, ZR @ J1.T + B.T @ Zb @ J2.
 X = matrix("X", m, n)
 log_q, log_eps, fraction = scalars("l_q l_eps phi")
 
+last = scalars("u")
+POWER = equation("q^j q = (eps/4) u, u = q^(1 - phi) (check tail_power)", power * q, eps * last / 4)
+QUARTER, LAST = hypothesis("1/4 <= q", sympy.Rational(1, 4), q), hypothesis("u <= 1, because q < 1, phi <= 1", last, 1)
+AT_QUARTER = {q: "1/4", power: 1, eps: 1, last: 1}
+
 rank_w, rank_x = scalars("rank_1 rank_X", nonnegative=True)
-batch = scalars("b")
-ONE_STEP = by_fact(RANK, "a step G B has rank at most that of G", rank_w, batch)
-LIMIT_RANK = by_fact(RANK, "the rank of a limit is at most that of the sequence", rank_x, rank_w)
+rank_of_a_step = Identity(
+    "rank_of_a_step",
+    "G = Y Z^T with b columns: G B = Y (B^T Z)^T has a factorization of width b.",
+    (Y @ Zb.T) @ B,
+    Y @ (B.T @ Zb).T,
+    paper="7 lemma 1",
+    mutants=(
+        mutant("sign", "-Y (B^T Z)^T", rhs=-Y @ (B.T @ Zb).T),
+        mutant("constant", "twice", rhs=2 * Y @ (B.T @ Zb).T),
+    ),
+)
+ONE_STEP = RANK.instance("product", RANK_IS(G @ B, rank_w), WIDTH(G @ B, b, by=(rank_of_a_step,)))
+LIMIT_RANK = RANK.instance("limit", RANK_IS(A, rank_x), LIMIT(A, rank_w))
 
 
 def _rank_of_limit(rows: int, cols: int, r_value: int, batch_size: int, factor: int = 1) -> tuple[bool, str]:
@@ -135,17 +152,7 @@ CHECKS = (
             dropped(STEP),
         ),
     ),
-    Identity(
-        "rank_of_a_step",
-        "G = Y Z^T with b columns: G B = Y (B^T Z)^T has a factorization of width b.",
-        (Y @ Zb.T) @ B,
-        Y @ (B.T @ Zb).T,
-        paper="7 lemma 1",
-        mutants=(
-            mutant("sign", "-Y (B^T Z)^T", rhs=-Y @ (B.T @ Zb).T),
-            mutant("constant", "twice", rhs=2 * Y @ (B.T @ Zb).T),
-        ),
-    ),
+    rank_of_a_step,
     Identity(
         "rank_adds_up",
         "R of width w plus Q G B of width b has a factorization of width w + b, so the sum of j steps has rank <= b j.",
@@ -184,20 +191,28 @@ CHECKS = (
         ),
     ),
     ScalarCheck(
-        "tail",
-        "Q = q^j <= eps/(4 q) <= eps when q >= 1/4 (q = 1/4 + x): the rounding down of j costs at most a factor 1/q.",
-        eps / (4 * (sympy.Rational(1, 4) + x)),
-        eps,
-        relation="<=",
+        "tail_power",
+        "j = l_eps/l_q - phi, q = exp(-l_q), eps/4 = exp(-l_eps): q^j q = (eps/4) q^(1 - phi).",
+        sympy.exp(-log_q * (log_eps / log_q - fraction)) * sympy.exp(-log_q),
+        sympy.exp(-log_eps) * sympy.exp(-log_q * (1 - fraction)),
         paper="7 lemma 1",
         mutants=(
-            mutant("constant", "eps/(2 q)", lhs=eps / (2 * (sympy.Rational(1, 4) + x))),
-            mutant(
-                "dropped assumption",
-                "q = 1/8 + x",
-                {x: sympy.Rational(1, 100), eps: 1},
-                lhs=eps / (4 * (sympy.Rational(1, 8) + x)),
-            ),
+            mutant("sign", "q^(1 + phi)", rhs=sympy.exp(-log_eps) * sympy.exp(-log_q * (1 + fraction))),
+            mutant("constant", "eps, not eps/4", rhs=4 * sympy.exp(-log_eps) * sympy.exp(-log_q * (1 - fraction))),
+        ),
+    ),
+    Inequality(
+        "tail",
+        "Q = q^j <= eps for q >= 1/4: the rounding down of j costs at most a factor 1/q.",
+        power,
+        eps,
+        proof=[1 / q * POWER, eps / q * QUARTER, eps / (4 * q) * LAST],
+        paper="7 lemma 1",
+        mutants=(
+            mutant("constant", "eps/2", AT_QUARTER, rhs=eps / 2),
+            mutant("sign", "-eps", AT_QUARTER, rhs=-eps),
+            dropped(QUARTER, {**AT_QUARTER, q: "1/8", power: 2}),
+            dropped(LAST, {**AT_QUARTER, last: 2, power: 2}),
         ),
     ),
     ScalarCheck(
@@ -213,13 +228,13 @@ CHECKS = (
     ),
     Inequality(
         "one_step_limit",
-        "rank X <= rank A <= b: (1 - q) A is the limit of -mu G_t B_t.",
+        "rank X <= rank A <= b: (1 - q) A is the limit of -mu G_t B_t, products of factors with b columns.",
         rank_x,
-        batch,
+        b,
         proof=[ONE_STEP, LIMIT_RANK],
         paper="7 lemma 1",
         mutants=(
-            mutant("constant", "b/2", {rank_w: 1, rank_x: 1, batch: 1}, rhs=batch / 2),
+            mutant("constant", "b/2", {rank_w: 1, rank_x: 1, b: 1}, rhs=b / 2),
             dropped(LIMIT_RANK),
         ),
     ),

@@ -50,7 +50,6 @@ from random import Random
 
 from lorasolve.symbolic import (
     Inequality,
-    ScalarCheck,
     Square,
     SumOfSquares,
     Theorem,
@@ -75,10 +74,8 @@ from lorasolve.symbolic import (
 )
 from lorasolve.symbolic import rational as ra
 
-m, n, r, q, k1, k2 = dims("m n r q k1 k2")
-t, sigma, mu, k = scalars("t sigma mu k")
-a, more = scalars("a y", nonnegative=True)
-rank_star = k + more
+m, n, r, q, k1, k2, rs = dims("m n r q k1 k2 r_star")
+t, sigma, mu = scalars("t sigma mu")
 M, Y, W0, C = matrix("M", m, n), matrix("Y", m, n), matrix("W0", n, q), matrix("C", q, q)
 X, XS = matrix("X", m, n), matrix("Xstar", m, n)
 L1, L2, R1, R2 = matrix("L1", m, k1), matrix("L2", m, k2), matrix("R1", n, k1), matrix("R2", n, k2)
@@ -275,7 +272,24 @@ lower_least = Inequality(
         mutant("dropped assumption", "mu is free", {**RANK_TWO, mu: "1/10", T1: [[4]]}, given=()),
     ),
 )
-COUNT = hypothesis("(k1 + k2) r/r* <= q (check count)", (k1 + k2) * t**2, q)
+AT_LEAST_ONE = hypothesis("1 <= t", 1, t)
+DIMENSION = equation("q = r + k - r*", q, r + k1 + k2 - rs)
+RATIO = equation("r = t^2 r*", r, t**2 * rs)
+FEW = hypothesis("k <= r*, the rank of X*", k1 + k2, rs)
+EQUAL_RANKS = {k1: 1, k2: 1, rs: 2, r: 2, q: 2, t: 1}
+count = Inequality(
+    "count",
+    "k r/r* <= q = r + k - r*, because k <= r*.",
+    (k1 + k2) * t**2,
+    q,
+    proof=[-1 * RATIO, (t + 1) * AT_LEAST_ONE * FEW, -1 * DIMENSION],
+    mutants=(
+        mutant("constant", "2 k r/r*", EQUAL_RANKS, lhs=2 * (k1 + k2) * t**2),
+        mutant("sign", "-q", EQUAL_RANKS, rhs=-q),
+        dropped(FEW, {**EQUAL_RANKS, rs: 1, r: 4, t: 2, q: 5}),
+    ),
+)
+COUNT = count.conclusion()
 BY_VALUE = (k1 + k2) * t**2 * sigma**2 + square(T1) + 2 * sigma * tr(T2) - k2 * sigma**2
 per_value = Inequality(
     "per_value",
@@ -284,14 +298,13 @@ per_value = Inequality(
     BY_VALUE,
     DISTANCE,
     proof=[lower.conclusion(), sigma**2 * COUNT],
-    under=(lower,),
+    under=(lower, count),
     mutants=(
         mutant("constant", "2 ||T1||^2", RANK_TWO, lhs=BY_VALUE + square(T1)),
         mutant("sign", "+ k2 sigma^2", RANK_TWO, lhs=BY_VALUE + 2 * k2 * sigma**2),
         dropped(COUNT, {**RANK_TWO, t: 3}),
     ),
 )
-AT_LEAST_ONE = hypothesis("1 <= t", 1, t)
 SMALL = hypothesis("tr T2 <= k2 sigma", tr(T2), k2 * sigma)
 lemma = Inequality(
     "lemma_a",
@@ -332,17 +345,7 @@ CHECKS = (
     lower_one,
     lower_mean,
     lower_least,
-    ScalarCheck(
-        "count",
-        "k r/r* <= a + k = q, because k <= r*: r* = k + y, r = r* + a.",
-        k * (rank_star + a) / rank_star,
-        a + k,
-        relation="<=",
-        mutants=(
-            mutant("constant", "2 a", lhs=k * (rank_star + 2 * a) / rank_star),
-            mutant("swapped symbols", "r*/k", lhs=rank_star * (rank_star + a) / k),
-        ),
-    ),
+    count,
     per_value,
     lemma,
 )

@@ -83,7 +83,6 @@ from lorasolve.symbolic import (
     Theorem,
     Values,
     assume,
-    by_fact,
     derivative,
     dims,
     dropped,
@@ -101,7 +100,7 @@ from lorasolve.symbolic import (
     zeros,
 )
 from lorasolve.symbolic import rational as ra
-from proofs.facts import OPERATOR_NORM
+from proofs.facts import OPERATOR_NORM, SPECTRAL
 
 m, n, r, N = dims("m n r N")
 gamma, s, v, a, b, rho, h, eta, c = scalars("gamma s v a b rho h eta c")
@@ -181,8 +180,8 @@ LEAD_A = assume("A x = a u", (A @ x, a * u), impose=_lead("A", "x", "u", a))
 LEAD_B = assume("B y = b w", (B @ y, b * w), impose=_lead("B", "y", "w", b))
 T = matrix("T", m, n)
 MOVED = U @ B.T + A @ V.T
-U_BOUND = by_fact(OPERATOR_NORM, "||U B^T|| <= ||B||_2 ||U||", square(U @ B.T), b**2 * square(U))
-V_BOUND = by_fact(OPERATOR_NORM, "||A V^T|| <= ||A||_2 ||V||", square(A @ V.T), a**2 * square(V))
+U_BOUND = OPERATOR_NORM.instance("product", SPECTRAL(B, b), W=U.T)
+V_BOUND = OPERATOR_NORM.instance("product", SPECTRAL(A, a), W=V.T)
 LEAD_U, LEAD_V = b * u @ y.T, a * w @ x.T
 LEAD_MOVED = LEAD_U @ B.T + A @ LEAD_V.T
 

@@ -78,7 +78,6 @@ from lorasolve.symbolic import (
     Theorem,
     Values,
     assume,
-    by_fact,
     define,
     derivative,
     dims,
@@ -101,7 +100,7 @@ from lorasolve.symbolic import (
     zeros,
 )
 from lorasolve.symbolic import rational as ra
-from proofs.facts import OPERATOR_NORM
+from proofs.facts import DUAL_NORM, NUCLEAR, SPECTRAL
 
 m, n, r, k, w = dims("m n r k w")
 lam, t = scalars("lambda t")
@@ -155,10 +154,18 @@ TURN = E1 @ E1.T + E2 @ E2.T - E2 @ M12.T @ M11Inv @ E1.T
 index, corank = sympy.symbols("i r", integer=True, positive=True)
 
 # C4.
-value, best, shift, norm, length, nuc = scalars("L_hat F_star P_star p Z_star nu")
+value, best, norm, length, nuc = scalars("L_hat F_star p Z_star nu")
+shift = scalars("P_star", real=True)
+Weight, ZS = matrix("P", m, m), matrix("Zstar", m, r)
 pushed = sympy.Symbol("P_hat", nonnegative=True)  # <P, Z Z^T> at the point reached
 REACHED = hypothesis("L_P at the point reached <= L_P at the balanced factors of X*", value + pushed, best + shift)
-SHIFT = by_fact(OPERATOR_NORM, "<P, Z* Z*^T> <= ||P||_2 ||Z*||^2", shift, norm * length)
+SHIFT = DUAL_NORM.instance(
+    "pairing",
+    SPECTRAL(Weight, norm),
+    NUCLEAR(ZS @ ZS.T, length),
+    lhs=shift,
+    where={shift: inner(Weight, ZS @ ZS.T)},
+)
 BALANCED = equation("||Z*||^2 = 2 ||X*||_*", length, 2 * nuc)
 
 # C7: the eigenvector (A, -B).

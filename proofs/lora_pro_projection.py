@@ -68,7 +68,6 @@ from lorasolve.symbolic import (
     Theorem,
     Values,
     assume,
-    by_fact,
     derivative,
     dims,
     dropped,
@@ -85,7 +84,7 @@ from lorasolve.symbolic import (
     zeros,
 )
 from lorasolve.symbolic import rational as ra
-from proofs.facts import DUAL_NORM
+from proofs.facts import DUAL_NORM, NUCLEAR, SPECTRAL
 
 m, n, r = dims("m n r")
 s, step = scalars("s t")
@@ -126,13 +125,20 @@ share_i, share_j = si / (si + sj), sj / (si + sj)
 
 # Finite step: ga = ||g||, gg = ||G||_F, cross = <G, dA dB^T>, tail = ||dA dB^T||_F, f_next = f(X_+).
 f, f_next, cross = scalars("f f_next p", real=True)
-gn, gg, tail, L, e = scalars("g_norm G_norm q L e", nonnegative=True)
+gn, tail, L, e = scalars("g_norm q L e", nonnegative=True)
+gg = scalars("G_norm")
 SMOOTH = hypothesis(
     "f(X - t g + t^2 dA dB^T) <= f - t ||g||^2 + t^2 <G, dA dB^T> + (L/2) e^2",
     f_next,
     f - step * gn**2 + step**2 * cross + L / 2 * e**2,
 )
-CROSS = by_fact(DUAL_NORM, "<G, dA dB^T> <= ||G||_2 ||g||^2/(2 sigma)", cross, gg * gn**2 / (2 * sigma))
+CROSS = DUAL_NORM.instance(
+    "pairing",
+    SPECTRAL(G, gg),
+    NUCLEAR(HA @ HB.T, gn**2 / (2 * sigma)),
+    lhs=cross,
+    where={cross: inner(G, HA @ HB.T)},
+)
 LENGTH = hypothesis("e <= t ||g|| + t^2 ||g||^2/(2 sigma)", e, step * gn + step**2 * gn**2 / (2 * sigma))
 STEP_L = hypothesis("t <= 1/(2 L)", step * L, Rational(1, 2))
 STEP_SIGMA = hypothesis("t <= sigma/(2 ||G||_F)", step * gg / sigma, Rational(1, 2))

@@ -58,6 +58,19 @@ DESCENT = hypothesis("L(A, B) <= L(A0, B0)", f_now + lam / 2 * (square(A) + squa
 s1, s2 = scalars("sigma_1 sigma_2", nonnegative=True)
 A0 = matrix("A0", m, r)
 FROM_ZERO = hypothesis("L(A, B) <= L(A0, 0)", f_now + lam / 2 * (square(A) + square(B)), f0 + lam / 2 * square(A0))
+sublevel_radius = Inequality(
+    "sublevel_radius",
+    "||A||_F^2 + ||B||_F^2 <= 2 (L(A0, B0) - inf f)/lam along any descent.",
+    square(A) + square(B),
+    2 * (start - f_low) / lam,
+    proof=[2 / lam * DESCENT, 2 / lam * BELOW],
+    paper="7 magnitude",
+    mutants=(
+        mutant("constant", "without the 2", rhs=(start - f_low) / lam),
+        mutant("sign", "L(A0, B0) + inf f", rhs=2 * (start + f_low) / lam),
+        dropped(DESCENT),
+    ),
+)
 
 CHECKS = (
     Inequality(
@@ -98,19 +111,7 @@ CHECKS = (
             mutant("sign", "(s1 - s2)^2", rhs=(s1 - s2) ** 2),
         ),
     ),
-    Inequality(
-        "sublevel_radius",
-        "||A||_F^2 + ||B||_F^2 <= 2 (L(A0, B0) - inf f)/lam along any descent.",
-        square(A) + square(B),
-        2 * (start - f_low) / lam,
-        proof=[2 / lam * DESCENT, 2 / lam * BELOW],
-        paper="7 magnitude",
-        mutants=(
-            mutant("constant", "without the 2", rhs=(start - f_low) / lam),
-            mutant("sign", "L(A0, B0) + inf f", rhs=2 * (start + f_low) / lam),
-            dropped(DESCENT),
-        ),
-    ),
+    sublevel_radius,
     Inequality(
         "zero_start",
         "From the usual start (A0, B = 0), where X = 0: ||A||_F^2 + ||B||_F^2 <= ||A0||_F^2 + 2 (f(0) - inf f)/lam.",

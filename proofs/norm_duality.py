@@ -23,6 +23,7 @@ pairing : PROVED
 pairing_below : PROVED
 nuclear_frobenius : PROVED
 nuclear_norm_squared : PROVED
+nuclear_below_frobenius : PROVED
 
 Used by
 -------
@@ -34,6 +35,7 @@ from random import Random
 
 from lorasolve.symbolic import (
     Identity,
+    Inequality,
     Square,
     SumOfSquares,
     Theorem,
@@ -41,7 +43,9 @@ from lorasolve.symbolic import (
     assume,
     dims,
     dropped,
+    equation,
     eye,
+    hypothesis,
     inner,
     matrix,
     mutant,
@@ -55,6 +59,9 @@ from lorasolve.symbolic import rational as ra
 
 m, n, q = dims("m n q")
 s = scalars("s")
+nu = scalars("nu", real=True)
+root, nuc = scalars("rho nu_Y")
+d = scalars("d", nonnegative=True)
 X, F, U, V, T = matrix("X", m, n), matrix("F", n, n), matrix("U", m, q), matrix("V", n, q), matrix("T", q, q)
 S = matrix("S", q, q, symmetric=True)
 Y, NUCLEAR = U @ T @ T.T @ V.T, tr(T @ T.T)
@@ -74,35 +81,64 @@ FRAME = (U_ORTHONORMAL, V_ORTHONORMAL, BOUND)
 # X = Y = 1, and X = -1.
 ONE = {X: [[1]], F: [[0]], U: [[1]], V: [[1]], T: [[1]], s: 1}
 
-pairing = SumOfSquares(
+AT_MOST = hypothesis("||Y||_* <= nu", NUCLEAR, nu)
+pairing = Inequality(
     "pairing",
-    "<X, Y> <= s ||Y||_* for ||X||_2 <= s.",
+    "<X, Y> <= s nu for ||X||_2 <= s, ||Y||_* <= nu.",
     inner(X, Y),
-    s * NUCLEAR,
-    proof=[1 / (2 * s) * Square(s * U @ T - X @ V @ T), 1 / (2 * s) * Square(F @ V @ T)],
+    s * nu,
+    proof=[1 / (2 * s) * Square(s * U @ T - X @ V @ T), 1 / (2 * s) * Square(F @ V @ T), s * AT_MOST],
     given=FRAME,
     mutants=(
-        mutant("constant", "s/2", ONE, rhs=s / 2 * NUCLEAR),
-        mutant("sign", "<X, Y> >= s ||Y||_*", lhs=s * NUCLEAR, rhs=inner(X, Y)),
-        dropped(BOUND),
+        mutant("constant", "s/2", {**ONE, nu: 1}, rhs=s / 2 * nu),
+        mutant("sign", "<X, Y> >= s nu", {**ONE, nu: 2}, lhs=s * nu, rhs=inner(X, Y)),
+        dropped(BOUND, {**ONE, nu: 1, X: [[2]]}),
+        dropped(AT_MOST, {**ONE, nu: "1/2"}),
+    ),
+)
+pairing_below = Inequality(
+    "pairing_below",
+    "-<X, Y> <= s nu for ||X||_2 <= s, ||Y||_* <= nu.",
+    -inner(X, Y),
+    s * nu,
+    proof=[1 / (2 * s) * Square(s * U @ T + X @ V @ T), 1 / (2 * s) * Square(F @ V @ T), s * AT_MOST],
+    given=FRAME,
+    mutants=(
+        mutant("constant", "s/2", {**ONE, nu: 1, X: [[-1]]}, rhs=s / 2 * nu),
+        mutant("sign", "-<X, Y> >= s nu", {**ONE, nu: 2}, lhs=s * nu, rhs=-inner(X, Y)),
+        dropped(BOUND, {**ONE, nu: 1, X: [[-2]]}),
+        dropped(AT_MOST, {**ONE, nu: "1/2", X: [[-1]]}),
+    ),
+)
+# nu_Y = tr S, q <= rho^2, ||S||_F <= d.
+IS_TRACE = equation("tr S = nu_Y", tr(S), nuc)
+RANK, LENGTH = hypothesis("q <= rho^2", q, root**2), hypothesis("||S||_F <= d", square(S), d**2)
+EQUAL = {S: [[1]], nuc: 1, root: 1, d: 1}
+nuclear_below_frobenius = Inequality(
+    "nuclear_below_frobenius",
+    "nu_Y = tr S <= rho d for rho >= sqrt(q), d >= ||S||_F.",
+    nuc,
+    root * d,
+    proof=[
+        part / (nuc + root * d)
+        for part in (
+            q * Square(S - tr(S) / q * eye(q)),
+            q * LENGTH,
+            d**2 * RANK,
+            (-tr(S) - nuc) * IS_TRACE,
+        )
+    ],
+    mutants=(
+        mutant("constant", "rho d/2", EQUAL, rhs=root * d / 2),
+        mutant("sign", "-rho d", EQUAL, rhs=-root * d),
+        dropped(LENGTH, {**EQUAL, d: "1/2"}),
+        dropped(RANK, {**EQUAL, root: "1/2"}),
     ),
 )
 
 CHECKS = (
     pairing,
-    SumOfSquares(
-        "pairing_below",
-        "-<X, Y> <= s ||Y||_* for ||X||_2 <= s.",
-        -inner(X, Y),
-        s * NUCLEAR,
-        proof=[1 / (2 * s) * Square(s * U @ T + X @ V @ T), 1 / (2 * s) * Square(F @ V @ T)],
-        given=FRAME,
-        mutants=(
-            mutant("constant", "s/2", {**ONE, X: [[-1]]}, rhs=s / 2 * NUCLEAR),
-            mutant("sign", "-<X, Y> >= s ||Y||_*", lhs=s * NUCLEAR, rhs=-inner(X, Y)),
-            dropped(BOUND),
-        ),
-    ),
+    pairing_below,
     SumOfSquares(
         "nuclear_frobenius",
         "(tr S)^2 <= q ||S||_F^2 for the q x q matrix S of singular values.",
@@ -126,6 +162,7 @@ CHECKS = (
             dropped(U_ORTHONORMAL),
         ),
     ),
+    nuclear_below_frobenius,
 )
 
 THEOREM = Theorem(__doc__, CHECKS)

@@ -34,6 +34,7 @@ monotone : PROVED
 pairing_forced : PROVED
 norm_forced : PROVED
 singular_vectors : PROVED
+values_forced : PROVED
 
 Used by
 -------
@@ -74,6 +75,7 @@ from lorasolve.symbolic import rational as ra
 
 m, n, k, q = dims("m n k q")
 half = sympy.Rational(1, 2)
+lam = scalars("lambda")
 P, Q, Sigma = matrix("P", m, k), matrix("Q", n, k), matrix("Sigma", k, k, symmetric=True)
 K, F, U, V, T = matrix("K", m, n), matrix("F", n, n), matrix("U", m, q), matrix("V", n, q), matrix("T", q, q)
 X, Y, SLOPE = P @ Sigma @ Q.T, U @ T @ T.T @ V.T, P @ Q.T + K
@@ -90,6 +92,13 @@ def _contraction(values: Values, rng: Random) -> None:
     values["P"] = [row[:kept] for row in whole]
     values["K"] = ra.scale(Fraction(3, 5), ra.multiply([row[kept : kept + width] for row in whole], rest))
     values["F"] = ra.scale(Fraction(4, 5), rest)
+
+
+def _forced(values: Values, rng: Random) -> None:
+    """Make G map V1 to lam U1."""
+    rest = ra.multiply(values["G"], ra.complement(values["V1"]))
+    image = ra.multiply(values["U1"], ra.transpose(values["V1"]))
+    values["G"] = ra.add(rest, image, values[lam])
 
 
 P_ORTHONORMAL, Q_ORTHONORMAL = orthonormal(P), orthonormal(Q)
@@ -135,7 +144,6 @@ convex_norm = Inequality(
 )
 CONVEX_NORM = convex_norm.conclusion()
 f_star, f_moved = scalars("f_star f_s", real=True)
-lam = scalars("lambda")
 MINIMAL = hypothesis("F(X*) <= F(X* + s (Y - X*))", f_star + lam * at_x, f_moved + lam * between)
 
 # Two subgradients of one function.
@@ -145,7 +153,7 @@ AT_1 = hypothesis("g is a subgradient at X1", f1 + inner(g, X2 - X1), f2)
 AT_2 = hypothesis("h is a subgradient at X2", f2 + inner(h, X1 - X2), f1)
 
 # What a subgradient of ||.||_* at X must satisfy; g_y is u^T g v here.
-AT_ZERO = hypothesis("g is a subgradient, Y = 0", at_x - gx, 0)
+AT_ZERO = hypothesis("g is a subgradient, Y = 0", at_x - inner(g, X1), 0)
 AT_MOVED = hypothesis("g is a subgradient, Y = X + u v^T", at_x + gy, at_y)
 LENGTHENED = hypothesis("||X + u v^T||_* <= ||X||_* + 1", at_y, at_x + 1)
 
@@ -154,6 +162,89 @@ u, v = vector("u", m), vector("v", n)
 UV_UNIT = (orthonormal(u), orthonormal(v))
 PAIR_ONE = equation("u^T g v = 1", tr(u.T @ g @ v), 1)
 SHORT = hypothesis("|g v| <= 1", square(g @ v), 1)
+
+subgradient = SumOfSquares(
+    "subgradient",
+    "||X||_* + <g, Y - X> <= ||Y||_*.",
+    NORM_X + inner(SLOPE, Y - X),
+    NORM_Y,
+    proof=[half * Square(U @ T - SLOPE @ V @ T), half * Square(F @ V @ T)],
+    given=(*FRAME, U_ORTHONORMAL, V_ORTHONORMAL),
+    mutants=(
+        mutant("constant", "||Y||_*/2", rhs=NORM_Y / 2),
+        mutant("sign", "-||X||_*", lhs=inner(SLOPE, Y - X) + 3 * NORM_X, rhs=NORM_Y),
+        dropped(SMALL),
+    ),
+)
+minimizer_quotient = Inequality(
+    "minimizer_quotient",
+    "(f(X*) - f(X* + s (Y - X*)))/s <= lam (||Y||_* - ||X*||_*) for 0 < s <= 1.",
+    (f_star - f_moved) / s,
+    lam * (at_y - at_x),
+    proof=[MINIMAL / s, lam / s * CONVEX_NORM],
+    under=(convex_norm,),
+    mutants=(
+        mutant(
+            "constant",
+            "half of it",
+            {f_star: 1, f_moved: 0, s: 1, lam: 1, at_x: 0, at_y: 1, between: 1, gx: 0, gy: 1},
+            rhs=lam * (at_y - at_x) / 2,
+        ),
+        mutant(
+            "sign",
+            "||X*||_* - ||Y||_*",
+            {f_star: 1, f_moved: 0, s: 1, lam: 1, at_x: 0, at_y: 1, between: 1, gx: 0, gy: 1},
+            rhs=lam * (at_x - at_y),
+        ),
+        dropped(MINIMAL, {f_star: 3, f_moved: 0, s: 1, lam: 1, at_x: 0, at_y: 1, between: 1, gx: 0, gy: 1}),
+    ),
+)
+monotone = Inequality(
+    "monotone",
+    "<g - h, X1 - X2> >= 0.",
+    0,
+    inner(g - h, X1 - X2),
+    proof=[AT_1, AT_2],
+    mutants=(
+        mutant("sign", "<g - h, X1 - X2> <= 0", lhs=inner(g - h, X1 - X2), rhs=0),
+        mutant("constant", "at least 1", {g: [[0]], h: [[0]], X1: [[0]], X2: [[0]], f1: 0, f2: 0}, lhs=1),
+        dropped(AT_1),
+    ),
+)
+pairing_forced = Inequality(
+    "pairing_forced",
+    "A subgradient has <g, X> >= ||X||_*: compare with Y = 0; with Y = 2 X, <g, X> <= ||X||_*.",
+    at_x,
+    inner(g, X1),
+    proof=[AT_ZERO],
+    mutants=(
+        mutant("constant", "2 ||X||_*", {g: [[1]], X1: [[1]], at_x: 1}, lhs=2 * at_x),
+        mutant("sign", "-<g, X>", {g: [[1]], X1: [[1]], at_x: 1}, rhs=-inner(g, X1)),
+        dropped(AT_ZERO),
+    ),
+)
+# G = lam g with g V = U: the values of G on the span of V are all lam.
+Gl, U1, V1, c = matrix("G", m, n), matrix("U1", m, k), matrix("V1", n, k), vector("c", k)
+level = scalars("t")
+U1_ORTHONORMAL, V1_ORTHONORMAL = orthonormal(U1), orthonormal(V1)
+FORCED = assume("G V1 = lam U1 (check singular_vectors)", (Gl @ V1, lam * U1), impose=_forced)
+ONE_UNIT = orthonormal(c)
+BELOW_LEVEL = hypothesis("|G V1 c| <= t", square(Gl @ V1 @ c), level**2)
+AT_LEVEL = {Gl: [[1]], U1: [[1]], V1: [[1]], c: [[1]], lam: 1, level: 1}
+values_forced = Inequality(
+    "values_forced",
+    "lam <= t if sigma_i(G) <= t, i <= rank X: some unit vector V1 c of the i dimensions has |G V1 c| <= t.",
+    lam,
+    level,
+    proof=[BELOW_LEVEL / (lam + level)],
+    given=(U1_ORTHONORMAL, V1_ORTHONORMAL, ONE_UNIT, FORCED),
+    mutants=(
+        mutant("constant", "t/2", AT_LEVEL, rhs=level / 2),
+        mutant("sign", "-t", AT_LEVEL, rhs=-level),
+        dropped(FORCED, {**AT_LEVEL, lam: 2}),
+        dropped(BELOW_LEVEL, {**AT_LEVEL, level: "1/2"}),
+    ),
+)
 
 CHECKS = (
     Identity(
@@ -180,67 +271,11 @@ CHECKS = (
             dropped(SMALL),
         ),
     ),
-    SumOfSquares(
-        "subgradient",
-        "||X||_* + <g, Y - X> <= ||Y||_*.",
-        NORM_X + inner(SLOPE, Y - X),
-        NORM_Y,
-        proof=[half * Square(U @ T - SLOPE @ V @ T), half * Square(F @ V @ T)],
-        given=(*FRAME, U_ORTHONORMAL, V_ORTHONORMAL),
-        mutants=(
-            mutant("constant", "||Y||_*/2", rhs=NORM_Y / 2),
-            mutant("sign", "-||X||_*", lhs=inner(SLOPE, Y - X) + 3 * NORM_X, rhs=NORM_Y),
-            dropped(SMALL),
-        ),
-    ),
+    subgradient,
     convex_norm,
-    Inequality(
-        "minimizer_quotient",
-        "(f(X*) - f(X* + s (Y - X*)))/s <= lam (||Y||_* - ||X*||_*) for 0 < s <= 1.",
-        (f_star - f_moved) / s,
-        lam * (at_y - at_x),
-        proof=[MINIMAL / s, lam / s * CONVEX_NORM],
-        under=(convex_norm,),
-        mutants=(
-            mutant(
-                "constant",
-                "half of it",
-                {f_star: 1, f_moved: 0, s: 1, lam: 1, at_x: 0, at_y: 1, between: 1, gx: 0, gy: 1},
-                rhs=lam * (at_y - at_x) / 2,
-            ),
-            mutant(
-                "sign",
-                "||X*||_* - ||Y||_*",
-                {f_star: 1, f_moved: 0, s: 1, lam: 1, at_x: 0, at_y: 1, between: 1, gx: 0, gy: 1},
-                rhs=lam * (at_x - at_y),
-            ),
-            dropped(MINIMAL, {f_star: 3, f_moved: 0, s: 1, lam: 1, at_x: 0, at_y: 1, between: 1, gx: 0, gy: 1}),
-        ),
-    ),
-    Inequality(
-        "monotone",
-        "<g - h, X1 - X2> >= 0.",
-        0,
-        inner(g - h, X1 - X2),
-        proof=[AT_1, AT_2],
-        mutants=(
-            mutant("sign", "<g - h, X1 - X2> <= 0", lhs=inner(g - h, X1 - X2), rhs=0),
-            mutant("constant", "at least 1", {g: [[0]], h: [[0]], X1: [[0]], X2: [[0]], f1: 0, f2: 0}, lhs=1),
-            dropped(AT_1),
-        ),
-    ),
-    Inequality(
-        "pairing_forced",
-        "A subgradient has <g, X> >= ||X||_*: compare with Y = 0; with Y = 2 X, <g, X> <= ||X||_*.",
-        at_x,
-        gx,
-        proof=[AT_ZERO],
-        mutants=(
-            mutant("constant", "2 ||X||_*", {at_x: 1, gx: 1}, lhs=2 * at_x),
-            mutant("sign", "-<g, X>", {at_x: 1, gx: 1}, rhs=-gx),
-            dropped(AT_ZERO),
-        ),
-    ),
+    minimizer_quotient,
+    monotone,
+    pairing_forced,
     Inequality(
         "norm_forced",
         "A subgradient has u^T g v <= 1 for unit u, v: compare with Y = X + u v^T, whose norm is at most ||X||_* + 1.",
@@ -268,6 +303,7 @@ CHECKS = (
             dropped(SHORT, {g: [[1, 0], [1, 0]], u: [[1], [0]], v: [[1], [0]]}),
         ),
     ),
+    values_forced,
 )
 
 THEOREM = Theorem(__doc__, CHECKS)

@@ -23,6 +23,8 @@ product_frobenius : PROVED
 product_spectral : PROVED
 sum_spectral : PROVED
 spectral_frobenius : PROVED
+sum_norm : PROVED
+spectral_below_frobenius : PROVED
 
 Used by
 -------
@@ -34,6 +36,7 @@ from fractions import Fraction
 from random import Random
 
 from lorasolve.symbolic import (
+    Inequality,
     Square,
     SumOfSquares,
     Theorem,
@@ -41,7 +44,9 @@ from lorasolve.symbolic import (
     assume,
     dims,
     dropped,
+    equation,
     eye,
+    hypothesis,
     matrix,
     mutant,
     orthonormal,
@@ -78,43 +83,79 @@ ONE = {X: [[1]], F: [[0]], W: [[1]], s: 1}
 TWO = {X: [[1]], F: [[0]], s: 1, Y: [[1]], K: [[0]], x: [[1]], t: 1}
 SUM = {X: [[1]], F: [[0]], s: 1, Z: [[1]], H: [[0]], w: [[1]], t: 1}
 
+
+product_frobenius = SumOfSquares(
+    "product_frobenius",
+    "||X W||_F^2 <= s^2 ||W||_F^2.",
+    square(X @ W),
+    s**2 * square(W),
+    proof=[1 * Square(F @ W)],
+    given=(BOUND,),
+    mutants=(
+        mutant("constant", "s^2/2", ONE, rhs=s**2 / 2 * square(W)),
+        mutant("sign", "-s^2 ||W||^2", ONE, rhs=-(s**2) * square(W)),
+        dropped(BOUND),
+    ),
+)
+product_spectral = SumOfSquares(
+    "product_spectral",
+    "|X Y x|^2 <= s^2 t^2 |x|^2.",
+    square(X @ Y @ x),
+    s**2 * t**2 * square(x),
+    proof=[1 * Square(F @ Y @ x), s**2 * Square(K @ x)],
+    given=(BOUND, BOUND_Y),
+    mutants=(
+        mutant("constant", "s^2 t^2/2", TWO, rhs=s**2 * t**2 / 2 * square(x)),
+        mutant("sign", "-s^2 t^2", TWO, rhs=-(s**2) * t**2 * square(x)),
+        dropped(BOUND_Y),
+    ),
+)
+SUM_PARTS = (
+    1 / (s * t) * Square((t * X - s * Z) @ w),
+    (1 + t / s) * Square(F @ w),
+    (1 + s / t) * Square(H @ w),
+)
+# Norms as numbers: those of a sum, of a matrix, and its Frobenius norm.
+whole, spectral, frobenius = scalars("c p q")
+IS_SUM = equation("c = |(X + Z) w|", whole**2, square((X + Z) @ w))
+sum_norm = Inequality(
+    "sum_norm",
+    "||X + Z||_2 = |(X + Z) w| <= s + t for a unit vector w.",
+    whole,
+    s + t,
+    proof=[part / (whole + s + t) for part in (*SUM_PARTS, 1 * IS_SUM)],
+    given=(UNIT, BOUND, BOUND_Z),
+    mutants=(
+        mutant("constant", "(s + t)/2", {**SUM, whole: 2}, rhs=(s + t) / 2),
+        mutant("sign", "s - t", {**SUM, whole: 2}, rhs=s - t),
+        dropped(IS_SUM, {**SUM, whole: 3}),
+    ),
+)
+IS_SPECTRAL = equation("p = |X w|", spectral**2, square(X @ w))
+IS_FROBENIUS = hypothesis("||X||_F <= q", square(X), frobenius**2)
+spectral_below_frobenius = Inequality(
+    "spectral_below_frobenius",
+    "||X||_2 = |X w| <= q for a unit vector w, ||X||_F <= q.",
+    spectral,
+    frobenius,
+    proof=[part / (spectral + frobenius) for part in (1 * Square(X - X @ w @ w.T), 1 * IS_SPECTRAL, 1 * IS_FROBENIUS)],
+    given=(UNIT,),
+    mutants=(
+        mutant("constant", "q/2", {X: [[1]], w: [[1]], spectral: 1, frobenius: 1}, rhs=frobenius / 2),
+        mutant("sign", "-q", {X: [[1]], w: [[1]], spectral: 1, frobenius: 1}, rhs=-frobenius),
+        dropped(IS_FROBENIUS, {X: [[2]], w: [[1]], spectral: 2, frobenius: 1}),
+    ),
+)
+
 CHECKS = (
-    SumOfSquares(
-        "product_frobenius",
-        "||X W||_F^2 <= s^2 ||W||_F^2.",
-        square(X @ W),
-        s**2 * square(W),
-        proof=[1 * Square(F @ W)],
-        given=(BOUND,),
-        mutants=(
-            mutant("constant", "s^2/2", ONE, rhs=s**2 / 2 * square(W)),
-            mutant("sign", "-s^2 ||W||^2", ONE, rhs=-(s**2) * square(W)),
-            dropped(BOUND),
-        ),
-    ),
-    SumOfSquares(
-        "product_spectral",
-        "|X Y x|^2 <= s^2 t^2 |x|^2.",
-        square(X @ Y @ x),
-        s**2 * t**2 * square(x),
-        proof=[1 * Square(F @ Y @ x), s**2 * Square(K @ x)],
-        given=(BOUND, BOUND_Y),
-        mutants=(
-            mutant("constant", "s^2 t^2/2", TWO, rhs=s**2 * t**2 / 2 * square(x)),
-            mutant("sign", "-s^2 t^2", TWO, rhs=-(s**2) * t**2 * square(x)),
-            dropped(BOUND_Y),
-        ),
-    ),
+    product_frobenius,
+    product_spectral,
     SumOfSquares(
         "sum_spectral",
         "|(X + Z) w|^2 <= (s + t)^2 |w|^2.",
         square((X + Z) @ w),
         (s + t) ** 2 * square(w),
-        proof=[
-            1 / (s * t) * Square((t * X - s * Z) @ w),
-            (1 + t / s) * Square(F @ w),
-            (1 + s / t) * Square(H @ w),
-        ],
+        proof=list(SUM_PARTS),
         given=(BOUND, BOUND_Z),
         mutants=(
             mutant("constant", "s^2 + t^2", SUM, rhs=(s**2 + t**2) * square(w)),
@@ -135,6 +176,8 @@ CHECKS = (
             dropped(UNIT),
         ),
     ),
+    sum_norm,
+    spectral_below_frobenius,
 )
 
 THEOREM = Theorem(__doc__, CHECKS)

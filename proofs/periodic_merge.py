@@ -49,7 +49,6 @@ from lorasolve.symbolic import (
     Inequality,
     Square,
     Theorem,
-    by_fact,
     dims,
     dropped,
     hypothesis,
@@ -66,7 +65,7 @@ from lorasolve.symbolic import (
     zeros,
 )
 from lorasolve.symbolic import rational as ra
-from proofs.facts import ECKART_YOUNG, OPERATOR_NORM
+from proofs.facts import ECKART_YOUNG, OPERATOR_NORM, RANK_AT_MOST, SPECTRAL, TRUNCATION
 
 m, n, r, k, w = dims("m n r k w")
 gamma, root, L, lam, g, t, mu0 = scalars("gamma c L lambda g t mu_0")
@@ -86,9 +85,7 @@ P1, P2, Q1, Q2 = matrix("P1", m, r), matrix("P2", m, k), matrix("Q1", n, r), mat
 S1, S2 = matrix("Sigma1", r, r, symmetric=True), matrix("Sigma2", k, k, symmetric=True)
 TOP, REST = P1 @ S1 @ Q1.T, P2 @ S2 @ Q2.T
 LEFT, RIGHT = orthonormal(P1, P2), orthonormal(Q1, Q2)
-CLOSEST = by_fact(
-    ECKART_YOUNG, "TOP is a best rank-r approximation of T - W", square(REST), square(TOP + REST - A @ B.T)
-)
+CLOSEST = ECKART_YOUNG.instance("closest", TRUNCATION(TOP, r, REST), RANK_AT_MOST(A @ B.T, r))
 
 # Decrease: G = TOP + REST, X = -TOP/L.
 f, f_next, f_star = scalars("f f_next f_star", real=True)
@@ -113,12 +110,29 @@ MORE = hypothesis("r <= q", RR, QQ)
 DECREASE = hypothesis(
     "L-smooth f: f(W + X) <= f(W) - ||[G]_r||^2/(2 L), check stage_decrease", f_next, f - top / (2 * L)
 )
-SHARE = hypothesis("check share_of_top_values", RR * (top + rest) / QQ, top)
+share_of_top_values = Inequality(
+    "share_of_top_values",
+    "||[G]_r||^2 >= (r/q) ||G||^2, from a level tau between the r largest and the other squared singular values.",
+    RR * (top + rest) / QQ,
+    top,
+    proof=[(RR / QQ) * BELOW, (1 / QQ) * MORE * ABOVE],
+    mutants=(
+        mutant("constant", "2 r/q", {top: 1, rest: 1, level: 1, RR: 1, QQ: 2}, lhs=2 * RR * (top + rest) / QQ),
+        mutant(
+            "swapped symbols",
+            "(q - r)/q",
+            {top: 1, rest: 2, level: 1, RR: 1, QQ: 3},
+            lhs=(QQ - RR) * (top + rest) / QQ,
+        ),
+        dropped(BELOW),
+    ),
+)
+SHARE = share_of_top_values.conclusion()
 PL = hypothesis("||G||^2 >= 2 mu0 (f - f*)", 2 * mu0 * (f - f_star), top + rest)
 
 G, u, v = matrix("G", m, n), vector("u", m), vector("v", n)
 CONVEX = hypothesis("f(W) + <G, A B^T> <= f(W + A B^T)", f + inner(G, A @ B.T), f_next)
-G_NORM = by_fact(OPERATOR_NORM, "|G B|^2 <= ||G||_2^2 |B|^2", square(G @ B), g**2 * square(B))
+G_NORM = OPERATOR_NORM.instance("product", SPECTRAL(G, g), W=B)
 SMALL = hypothesis("||G||_2 <= lam", g, lam)
 UNIT = (orthonormal(u), orthonormal(v))
 PAIRING = named(s, tr(u.T @ G @ v))
@@ -217,29 +231,14 @@ CHECKS = (
         ),
     ),
     decrease,
-    Inequality(
-        "share_of_top_values",
-        "||[G]_r||^2 >= (r/q) ||G||^2, from a level tau between the r largest and the other squared singular values.",
-        RR * (top + rest) / QQ,
-        top,
-        proof=[(RR / QQ) * BELOW, (1 / QQ) * MORE * ABOVE],
-        mutants=(
-            mutant("constant", "2 r/q", {top: 1, rest: 1, level: 1, RR: 1, QQ: 2}, lhs=2 * RR * (top + rest) / QQ),
-            mutant(
-                "swapped symbols",
-                "(q - r)/q",
-                {top: 1, rest: 2, level: 1, RR: 1, QQ: 3},
-                lhs=(QQ - RR) * (top + rest) / QQ,
-            ),
-            dropped(BELOW),
-        ),
-    ),
+    share_of_top_values,
     Inequality(
         "rate",
         "f(W_+) - f* <= (1 - r mu0/(q L))(f(W) - f*).",
         f_next - f_star,
         (1 - RR * mu0 / (QQ * L)) * (f - f_star),
         proof=[DECREASE, SHARE / (2 * L), RR / (2 * L * QQ) * PL],
+        under=(share_of_top_values,),
         mutants=(
             mutant(
                 "constant",

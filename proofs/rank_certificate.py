@@ -43,9 +43,7 @@ lorasolve/studies/rank_choice.py
 
 from lorasolve.symbolic import (
     Inequality,
-    Premise,
     Theorem,
-    by_fact,
     dims,
     dropped,
     hypothesis,
@@ -56,7 +54,20 @@ from lorasolve.symbolic import (
     scalars,
     square,
 )
-from proofs.facts import MONOTONICITY, NUCLEAR_SUBDIFFERENTIAL, OPERATOR_NORM, WEYL
+from proofs.facts import (
+    DISTANCE,
+    FROBENIUS,
+    NUCLEAR_IS,
+    NUCLEAR_SUBDIFFERENTIAL,
+    OPERATOR_NORM,
+    RANK_AT_LEAST,
+    RANK_BELOW,
+    SPECTRAL_IS,
+    SUBGRADIENT,
+    VALUE_AT_LEAST,
+    VALUE_AT_MOST,
+    WEYL,
+)
 
 m, n = dims("m n")
 X, XS, G, GS = (matrix(name, m, n) for name in ("X", "Xstar", "G", "Gstar"))
@@ -72,21 +83,25 @@ FROM_BELOW = hypothesis("f(Y) >= f(X*) + <G*, Y - X*>", f_star + inner(GS, Y - X
 FROM_ABOVE = hypothesis(
     "f(Y) <= f(X) + <G, Y - X> + (beta/2)||Y - X||^2", f_y, f + inner(G, Y - X) + beta * square(Y - X) / 2
 )
-# -G* is lam times a subgradient of the nuclear norm at X*: 0 is a subgradient of F at a minimizer.
-SUBGRADIENT = Premise(
-    "lam ||X||_* >= lam ||X*||_* - <G*, X - X*>",
-    lam * nuc_star - inner(GS, X - XS),
-    lam * nuc,
-    (MONOTONICITY, NUCLEAR_SUBDIFFERENTIAL),
+# -G* is lam times a subgradient of the nuclear norm at X*, because X* minimises F.
+# lam times it says lam ||X||_* >= lam ||X*||_* - <G*, X - X*>.
+AT_MINIMIZER = NUCLEAR_SUBDIFFERENTIAL.instance(
+    "subgradient", SUBGRADIENT(-1 / lam * GS, 1, XS), NUCLEAR_IS(XS, nuc_star), NUCLEAR_IS(X, nuc)
 )
 STRONG = hypothesis("strong convexity", f_star + inner(GS, X - XS) + alpha * square(X - XS) / 2, f)
 
 # Singular values: s_i = sigma_i(G), t_i = sigma_i(G*), moved = ||G - G*||_2, reach >= ||G - G*||_F.
-s, t, moved, far, reach, least, rest = scalars("s t p d q b e", nonnegative=True)
-WEYL_G = by_fact(WEYL, "sigma_i(G*) - sigma_i(G) <= ||G - G*||_2", t - s, moved)
-NORMS = by_fact(OPERATOR_NORM, "||.||_2 <= ||.||_F", moved, far)
+i, k = dims("i k")
+s, t, moved, far, reach, rest = scalars("s t p d q e")
+WEYL_G = WEYL.instance("moved", VALUE_AT_LEAST(i, GS, t), VALUE_AT_MOST(i, G, s), DISTANCE(GS, G, moved))
+NORMS_G, NORMS_X = (
+    OPERATOR_NORM.instance("frobenius", SPECTRAL_IS(difference, moved), FROBENIUS(difference, far))
+    for difference in (GS - G, X - XS)
+)
 REACH = hypothesis("||.||_F <= q", far, reach)
-AT_LAM = by_fact(NUCLEAR_SUBDIFFERENTIAL, "sigma_i(G*) >= lam for i <= rank X*", lam, t)
+AT_LAM = NUCLEAR_SUBDIFFERENTIAL.instance(
+    "values", SUBGRADIENT(-1 * GS, lam, XS), RANK_AT_LEAST(XS, i), VALUE_AT_MOST(i, -1 * GS, t)
+)
 
 cocoercivity = Inequality(
     "cocoercivity",
@@ -107,12 +122,12 @@ gradient_distance = Inequality(
     "||G - G*||^2 <= 2 beta (F(X) - F(X*)).",
     square(D),
     2 * beta * GAP,
-    proof=[cocoercivity.conclusion(), 2 * beta * SUBGRADIENT],
+    proof=[cocoercivity.conclusion(), 2 * beta * lam * AT_MINIMIZER],
     under=(cocoercivity,),
     mutants=(
         mutant("constant", "beta, not 2 beta", rhs=beta * GAP),
         mutant("sign", "F(X*) - F(X)", rhs=-2 * beta * GAP),
-        dropped(SUBGRADIENT),
+        dropped(AT_MINIMIZER),
     ),
 )
 singular_values = Inequality(
@@ -120,26 +135,25 @@ singular_values = Inequality(
     "sigma_i(G) >= lam - q for i <= rank X* and q >= ||G - G*||_F: at most #{sigma_i(G) >= lam - q} such i.",
     lam - reach,
     s,
-    proof=[AT_LAM, WEYL_G, NORMS, REACH],
+    proof=[AT_LAM, WEYL_G, NORMS_G, REACH],
     mutants=(
         mutant("constant", "lam - q/2", {lam: 2, t: 2, s: 1, moved: 1, far: 1, reach: 1}, lhs=lam - reach / 2),
         mutant("sign", "lam + q", {lam: 1, t: 1, s: 1, moved: 1, far: 1, reach: 1}, lhs=lam + reach),
-        dropped(REACH),
+        dropped(REACH, {lam: 2, t: 2, s: 1, moved: 1, far: 1, reach: "1/2"}),
         dropped(AT_LAM),
     ),
 )
-TAIL = by_fact(WEYL, "sigma_{k+1}(G) <= sigma_{k+1}(K) + ||G - K||_2", s, least + rest)
-LOW_RANK = hypothesis("rank K <= k: sigma_{k+1}(K) <= 0", least, 0)
+K = matrix("K", m, n)
+TAIL = WEYL.instance("rank_deficient", VALUE_AT_LEAST(k + 1, G, s), RANK_BELOW(K, k + 1), DISTANCE(G, K, rest))
 tail = Inequality(
     "tail",
     "sigma_{k+1}(G) <= ||G - K||_2 for K of rank at most k.",
     s,
     rest,
-    proof=[TAIL, LOW_RANK],
+    proof=[TAIL],
     mutants=(
-        mutant("constant", "half of it", {s: 1, least: 0, rest: 1}, rhs=rest / 2),
-        dropped(LOW_RANK, {s: 1, least: 1, rest: 0}),
-        dropped(TAIL, {s: 1, least: 0, rest: 0}),
+        mutant("constant", "half of it", {s: 1, rest: 1}, rhs=rest / 2),
+        dropped(TAIL, {s: 2, rest: 1}),
     ),
 )
 point_distance = Inequality(
@@ -147,7 +161,7 @@ point_distance = Inequality(
     "(alpha/2) ||X - X*||^2 <= F(X) - F(X*).",
     alpha * square(X - XS) / 2,
     GAP,
-    proof=[STRONG, SUBGRADIENT],
+    proof=[STRONG, lam * AT_MINIMIZER],
     mutants=(
         mutant(
             "constant",
@@ -157,18 +171,18 @@ point_distance = Inequality(
         ),
         mutant("sign", "F(X*) - F(X)", rhs=-GAP),
         dropped(STRONG),
-        dropped(SUBGRADIENT),
+        dropped(AT_MINIMIZER),
     ),
 )
-WEYL_X = by_fact(WEYL, "sigma_i(X) - sigma_i(X*) <= ||X - X*||_2", s - t, moved)
+WEYL_X = WEYL.instance("moved", VALUE_AT_LEAST(i, X, s), VALUE_AT_MOST(i, XS, t), DISTANCE(X, XS, moved))
 kept_values = Inequality(
     "kept_values",
     "sigma_i(X*) >= sigma_i(X) - q for q >= ||X - X*||_F: positive where sigma_i(X) > q.",
     s - reach,
     t,
-    proof=[WEYL_X, NORMS, REACH],
+    proof=[WEYL_X, NORMS_X, REACH],
     mutants=(
-        mutant("constant", "q/2", {s: 1, t: 0, moved: 1, far: 1, reach: 1}, lhs=s - reach / 2),
+        mutant("constant", "q/2", {s: "9/8", t: "1/8", moved: 1, far: 1, reach: 1}, lhs=s - reach / 2),
         mutant("sign", "sigma_i(X) + q", {s: 1, t: 1, moved: 1, far: 1, reach: 1}, lhs=s + reach),
         dropped(WEYL_X),
         dropped(REACH),

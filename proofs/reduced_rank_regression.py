@@ -40,7 +40,6 @@ from lorasolve.symbolic import (
     MatrixExpr,
     ScalarExpr,
     Theorem,
-    by_fact,
     define,
     dims,
     dropped,
@@ -55,7 +54,7 @@ from lorasolve.symbolic import (
     tr,
     zeros,
 )
-from proofs.facts import ECKART_YOUNG
+from proofs.facts import ECKART_YOUNG, RANK_AT_MOST, TRUNCATION
 
 m, n, N, r, k = dims("m n N r k")
 X, W0, Z, Y = matrix("X", m, n), matrix("W0", m, n), matrix("Z", n, N), matrix("Y", m, N)
@@ -71,9 +70,7 @@ SVD = define(C, (TOP + REST) @ R)
 LEFT, RIGHT = orthonormal(P1, P2), orthonormal(Q1, Q2)
 BEST_X = TOP @ RInv
 WHITE = C @ RInv
-CLOSEST = by_fact(
-    ECKART_YOUNG, "TOP is a best rank-r approximation of C R^{-1}", square(TOP - WHITE), square(X @ R - WHITE)
-)
+CLOSEST = ECKART_YOUNG.instance("closest", TRUNCATION(TOP, r, WHITE - TOP), RANK_AT_MOST(X @ R, r))
 
 sample = square((W0 + X) @ Z - Y) / (2 * N)
 S_N, C_N = Z @ Z.T / N, (Y - W0 @ Z) @ Z.T / N

@@ -54,11 +54,13 @@ Used by
 lorasolve/landscape/instances.py
 """
 
+from collections.abc import Sequence
 from fractions import Fraction
 from math import isqrt
 from random import Random
 
 from lorasolve.symbolic import (
+    Assumption,
     Identity,
     Inequality,
     MatrixExpr,
@@ -69,7 +71,6 @@ from lorasolve.symbolic import (
     Theorem,
     Values,
     assume,
-    by_fact,
     define,
     derivative,
     dims,
@@ -87,7 +88,7 @@ from lorasolve.symbolic import (
     zeros,
 )
 from lorasolve.symbolic import rational as ra
-from proofs.facts import DUAL_NORM
+from proofs.facts import DUAL_NORM, NUCLEAR, SPECTRAL
 
 m, n, r, rs = dims("m n r r_star")
 t, lam, root, excess, kappa = scalars("t lambda q e kappa")
@@ -162,9 +163,43 @@ RANK_FOUR = {J1: FIRST, K1: FIRST, J2: COLUMNS, K2: COLUMNS, t: 2}
 
 # Global optimality of X*: F(Y) - F(X*) = hess f/2 + lam (||Y||_* - <T, Y>), with ||T||_2 = 1.
 nuc = scalars("nu")
-DUAL = by_fact(DUAL_NORM, "<T, Y> <= ||T||_2 ||Y||_* = ||Y||_*", inner(T, Y), nuc)
+DUAL = DUAL_NORM.instance("pairing", SPECTRAL(T, 1), NUCLEAR(Y, nuc))
 SHIFT, D_FREE = Y - XS, matrix("D", m, n)
 gap_expr = loss(SPURIOUS) - loss(XS) + lam * (sigma * r - rs)
+
+
+def stationarity(
+    slope: MatrixExpr, left: MatrixExpr, right: MatrixExpr, words: str, given: Sequence[Assumption]
+) -> tuple[Identity, Identity]:
+    """Return that A = `left`, B = `right`, in `words`, is stationary where f has the gradient `slope`."""
+    in_a, in_b = slope @ right, slope.T @ left
+    return (
+        Identity(
+            "stationary_in_a",
+            f"G B + lam A = 0 at {words}.",
+            in_a + lam * left,
+            zeros(m, r),
+            given=given,
+            mutants=(
+                mutant("sign", "G B - lam A", lhs=in_a - lam * left),
+                mutant("constant", "G B + 2 lam A", lhs=in_a + 2 * lam * left),
+                dropped(RIGHT),
+            ),
+        ),
+        Identity(
+            "stationary_in_b",
+            f"G^T A + lam B = 0 at {words}.",
+            in_b + lam * right,
+            zeros(n, r),
+            given=given,
+            mutants=(
+                mutant("sign", "G^T A - lam B", lhs=in_b - lam * right),
+                mutant("constant", "G^T A + 2 lam B", lhs=in_b + 2 * lam * right),
+                dropped(LEFT),
+            ),
+        ),
+    )
+
 
 CHECKS = (
     Identity(

@@ -82,7 +82,6 @@ from lorasolve.symbolic import (
     Theorem,
     Values,
     assume,
-    by_fact,
     derivative,
     dims,
     dropped,
@@ -102,7 +101,7 @@ from lorasolve.symbolic import (
     zeros,
 )
 from lorasolve.symbolic import rational as ra
-from proofs.facts import DUAL_NORM, ROTFELD, VON_NEUMANN
+from proofs.facts import DUAL_NORM, NUCLEAR, PAIRING_IS, PRODUCTS_IS, ROOTS_IS, ROTFELD, SPECTRAL, TERMS_IS, VON_NEUMANN
 
 m, n, r, k = dims("m n r k")
 s, c, t, lam, mu, eta = scalars("s c t lambda mu eta")
@@ -130,7 +129,7 @@ BOUNDED = hypothesis("<c, e> >= -lam ||e||_1", -lam * l1_other, pairing_other)
 ell, u, q, x, y = scalars("l u q x y")
 whole, parts, roots = scalars("P S_terms S_sigma")
 COMPONENTS = hypothesis("penalty >= 2 l u sum sqrt(|g_k| ||a_k|| ||b_k||)", 2 * ell * u * parts, whole)
-SUBADDITIVE = by_fact(ROTFELD, "sum sqrt(sigma_i(X)) <= sum over the terms of X", roots, parts)
+SUBADDITIVE = ROTFELD.instance("terms", ROOTS_IS(X, roots), TERMS_IS(X, parts))
 P, Q, S = matrix("P", m, k), matrix("Q", n, k), matrix("Sigma", k, k, symmetric=True)
 Root, RootInv = matrix("Root", k, k, symmetric=True), matrix("RootInv", k, k, symmetric=True)
 P_ORTHONORMAL, Q_ORTHONORMAL, ROOT = orthonormal(P), orthonormal(Q), inverse(RootInv, Root)
@@ -142,7 +141,7 @@ excess = sympy.Symbol("e", nonnegative=True)
 theta = sympy.Symbol("theta", real=True)
 rho, root = scalars("rho kappa")  # rho = sqrt(sigma/3), c = kappa^3
 values_x, values_t = vector("x", k), vector("sigma", k)
-PAIRED = by_fact(VON_NEUMANN, "<X, T> <= sum_i x_i sigma_i", inner(X, T), inner(values_x, values_t))
+PAIRED = VON_NEUMANN.instance("pairing", PAIRING_IS(X, T, inner(X, T)), PRODUCTS_IS(X, T, inner(values_x, values_t)))
 X_NORM = equation("||X||^2 = |x|^2", square(X), square(values_x))
 T_NORM = equation("||T||^2 = |sigma|^2", square(T), square(values_t))
 
@@ -168,7 +167,7 @@ UNIT_COLUMNS = assume(
 f_zero, top, nuc = scalars("f_0 g nu")
 slope = scalars("p", real=True)
 FROM_ZERO = hypothesis("f(X) >= f(0) + <G, X>", f_zero + slope, f)
-DUAL = by_fact(DUAL_NORM, "-<G, X> <= ||G||_2 ||X||_*", -slope, top * nuc)
+DUAL = DUAL_NORM.instance("pairing_below", SPECTRAL(G, top), NUCLEAR(X, nuc), lhs=-slope, where={slope: inner(G, X)})
 SMALL = hypothesis("||G||_2 <= lam", top, lam)
 left, right = vector("u", m), vector("v", n)
 

@@ -48,12 +48,13 @@ from lorasolve.symbolic import (
     Inequality,
     ScalarCheck,
     Theorem,
-    by_fact,
     define,
     dims,
     dropped,
+    equation,
     gradient,
     hypothesis,
+    inner,
     matrix,
     mutant,
     run_module,
@@ -62,7 +63,7 @@ from lorasolve.symbolic import (
     tr,
     vector,
 )
-from proofs.facts import DUAL_NORM
+from proofs.facts import DUAL_NORM, NUCLEAR, SPECTRAL
 
 # Updates as vectors of P entries, outputs as vectors of N entries.
 N, P = dims("N P")
@@ -77,7 +78,14 @@ f, f_low, loss_star = scalars("f f_low ell_star", real=True)
 
 # w is the gradient of ell at z(X^); the outputs move by J (X* - X^).
 CONVEX = hypothesis("ell(z) + <w, J (X* - X^)> <= t(X*)", f + tr(w.T @ (J @ (XS - XH))), loss_star)
-DUAL = by_fact(DUAL_NORM, "-<G, X*> <= ||G||_2 ||X*||_*", -tr(G.T @ XS), g * nuc_star)
+# The gradient and the update as matrices: their inner product is that of the vectors.
+m, n = dims("m n")
+paired = scalars("p_star", real=True)
+GM, XM = matrix("G_matrix", m, n), matrix("Xstar_matrix", m, n)
+DUAL = DUAL_NORM.instance(
+    "pairing_below", SPECTRAL(GM, g), NUCLEAR(XM, nuc_star), lhs=-paired, where={paired: inner(GM, XM)}
+)
+AS_VECTORS = equation("<G, X*> is that of the vectors", paired, tr(G.T @ XS))
 LOW = hypothesis("f_low <= t(X*)", f_low, loss_star)
 C_BELOW_ONE = hypothesis("c <= 1", c, 1)
 C_FEASIBLE = hypothesis("c ||G||_2 <= lam", c * g, lam)
@@ -86,15 +94,28 @@ PAIR = tr(G.T @ XH)
 
 # Two layers are the step of an induction over the layers.
 p1, p2 = scalars("p_1 p_2", real=True)
-g1, g2, nu1, nu2 = scalars("g_1 g_2 nu_1 nu_2", nonnegative=True)
-DUAL_1 = by_fact(DUAL_NORM, "-<G_1, X*_1> <= ||G_1||_2 ||X*_1||_*", -p1, g1 * nu1)
-DUAL_2 = by_fact(DUAL_NORM, "-<G_2, X*_2> <= ||G_2||_2 ||X*_2||_*", -p2, g2 * nu2)
+g1, g2 = scalars("g_1 g_2")
+nu1, nu2 = scalars("nu_1 nu_2", nonnegative=True)
+DUAL_1, DUAL_2 = (
+    DUAL_NORM.instance(
+        "pairing_below",
+        SPECTRAL(gradient_l, norm),
+        NUCLEAR(update, nu),
+        lhs=-pairing,
+        where={pairing: inner(gradient_l, update)},
+    )
+    for gradient_l, update, pairing, norm, nu in (
+        (matrix("G1", m, n), matrix("X1", m, n), p1, g1, nu1),
+        (matrix("G2", m, n), matrix("X2", m, n), p2, g2, nu2),
+    )
+)
 LARGEST_1, LARGEST_2 = hypothesis("||G_1||_2 <= g", g1, g), hypothesis("||G_2||_2 <= g", g2, g)
 
 # With one sample and one number, and with one layer, the bounds are attained.
 TIGHT = {J: [[1]], w: [[-2]], G: [[-2]], XH: [[0]], XS: [[1]], g: 2, lam: 1, c: "1/2", nuc: 0, nuc_star: 1}
-TIGHT |= {f: 2, f_low: 0, loss_star: 0}
-ONE_LAYER = {p1: -1, p2: 0, g: 1, g1: 1, g2: 0, nu1: 1, nu2: 0}
+TIGHT |= {f: 2, f_low: 0, loss_star: 0, paired: -2}
+REACHED = {**TIGHT, XH: [[-1]], XS: [[0]], paired: 0, c: 1, lam: 2, nuc_star: 0}
+ONE_LAYER = {p1: -1, p2: 0, g: 1, g1: 1, g2: "1/2", nu1: 1, nu2: 0}
 
 # One number: z(x) = x + x^2, ell(z) = (z - 1)^2/2, lam = 1/2.
 x, rate = scalars("x s", real=True)
@@ -130,13 +151,13 @@ CHECKS = (
         "F(X^) - T(X*) <= (1 - c)(f(X^) - f_low) + lam ||X^||_* + c <G, X^>.",
         GAP,
         (1 - c) * (f - f_low) + lam * nuc + c * PAIR,
-        proof=[c * CONVEX, C_BELOW_ONE * LOW, c * DUAL, nuc_star * C_FEASIBLE],
+        proof=[c * CONVEX, C_BELOW_ONE * LOW, c * DUAL, c * AS_VECTORS, nuc_star * C_FEASIBLE],
         given=(AT,),
         mutants=(
-            mutant("sign", "- c <G, X^>", rhs=(1 - c) * (f - f_low) + lam * nuc - c * PAIR),
+            mutant("sign", "- c <G, X^>", REACHED, rhs=(1 - c) * (f - f_low) + lam * nuc - c * PAIR),
             mutant("constant", "(1 - c)/2", TIGHT, rhs=(1 - c) / 2 * (f - f_low) + lam * nuc + c * PAIR),
             dropped(C_FEASIBLE, {**TIGHT, c: 1, lam: "1/2"}),
-            dropped(CONVEX),
+            dropped(CONVEX, {**TIGHT, f: 100}),
         ),
     ),
     Inequality(
@@ -147,7 +168,7 @@ CHECKS = (
         proof=[DUAL_1, DUAL_2, nu1 * LARGEST_1, nu2 * LARGEST_2],
         mutants=(
             mutant("constant", "half of it", ONE_LAYER, rhs=g * (nu1 + nu2) / 2),
-            mutant("sign", "nu_1 - nu_2", rhs=g * (nu1 - nu2)),
+            mutant("sign", "nu_1 - nu_2", {**ONE_LAYER, p1: 0, nu1: 0, nu2: 1}, rhs=g * (nu1 - nu2)),
             dropped(LARGEST_2),
         ),
     ),

@@ -60,13 +60,11 @@ import sympy
 from lorasolve.symbolic import (
     Identity,
     Inequality,
-    Premise,
     ScalarCheck,
     Square,
     SumOfSquares,
     Theorem,
     annihilated,
-    by_fact,
     define,
     dims,
     dropped,
@@ -82,7 +80,7 @@ from lorasolve.symbolic import (
     square,
     zeros,
 )
-from proofs.facts import ECKART_YOUNG, MONOTONICITY, NUCLEAR_SUBDIFFERENTIAL
+from proofs.facts import ECKART_YOUNG, MONOTONICITY, RANK_AT_MOST, SUBGRADIENT, TRUNCATION
 
 m, n, rs, k = dims("m n r_star k")
 lam, alpha, beta, kappa, s, excess, slack = scalars("lambda alpha beta kappa s e c")
@@ -104,11 +102,102 @@ PQ = P1 @ Q1.T + P2 @ Q2.T
 K = -1 / s * S
 MULTIPLIER = (1 - lam / s) * S
 SPECTRAL = hypothesis("||S||_2 <= lam + beta sigma_r (escape_direction)", s, lam + beta * sigma_r)
-Z_NORM = hypothesis("||Z||_2 = z <= beta sigma_r (multiplier_norm)", slack, beta * sigma_r)
 
 # Steps 4 and 5. Eckart-Young-Mirsky applies to M = X - kappa Z = TOP + (REST - kappa Z) by the truncation checks.
 M = X - kappa * Z
-BEST = by_fact(ECKART_YOUNG, "Pi_{r*}(X) is closest to X - kappa Z of rank r*", square(M - TOP), square(M - XS))
+subgradient_sum = Identity(
+    "subgradient_sum",
+    "lam (P Q^T + K) + G = (1 - lam/s) S for G = -lam P Q^T + S and K = -S/s; for s <= lam, K = -S/lam gives 0.",
+    lam * (PQ + K) + (-lam * PQ + S),
+    MULTIPLIER,
+    paper="4 step 3",
+    mutants=(
+        mutant("sign", "K = +S/s", lhs=lam * (PQ - K) + (-lam * PQ + S)),
+        mutant("constant", "1 - 2 lam/s", rhs=(1 - 2 * lam / s) * S),
+    ),
+)
+multiplier_annihilated = Identity(
+    "multiplier_annihilated",
+    "Z = (I - P P^T) Z (I - Q Q^T), that is P^T Z = 0 and Z Q = 0.",
+    (eye(m) - P1 @ P1.T - P2 @ P2.T) @ MULTIPLIER @ (eye(n) - Q1 @ Q1.T - Q2 @ Q2.T),
+    MULTIPLIER,
+    given=(LEFT, RIGHT, S_OFF),
+    paper="4 step 3",
+    mutants=(
+        mutant("sign", "Z with -lam P Q^T left in", rhs=MULTIPLIER - lam * PQ),
+        mutant("constant", "2 Z", rhs=2 * MULTIPLIER),
+        dropped(S_OFF),
+    ),
+)
+multiplier_norm = Inequality(
+    "multiplier_norm",
+    "||Z||_2 = (1 - lam/s) s <= beta sigma_r.",
+    (1 - lam / s) * s,
+    beta * sigma_r,
+    proof=[SPECTRAL],
+    paper="4 step 3",
+    mutants=(
+        mutant("constant", "beta sigma_r / 2", rhs=beta * sigma_r / 2),
+        mutant("sign", "(1 + lam/s) s", lhs=(1 + lam / s) * s),
+        dropped(SPECTRAL),
+    ),
+)
+truncation_left = Identity(
+    "truncation_left",
+    "Pi^T (X - kappa Z - Pi) = 0.",
+    TOP.T @ (M - TOP),
+    zeros(n, n),
+    given=FRAME,
+    paper="4 step 4",
+    mutants=(
+        mutant("sign", "X + kappa Z without removing Pi", lhs=TOP.T @ (X + kappa * Z)),
+        dropped(LEFT),
+        dropped(Z_OFF),
+    ),
+)
+truncation_right = Identity(
+    "truncation_right",
+    "(X - kappa Z - Pi) Pi^T = 0.",
+    (M - TOP) @ TOP.T,
+    zeros(m, m),
+    given=FRAME,
+    paper="4 step 4",
+    mutants=(
+        mutant("constant", "Pi removed twice", lhs=(M - 2 * TOP) @ TOP.T),
+        dropped(RIGHT),
+    ),
+)
+truncation_remainder = Identity(
+    "truncation_remainder",
+    "The remainder has Gram matrix Q2 Sigma2^2 Q2^T + kappa^2 Z^T Z: its values are those of REST and kappa Z.",
+    (M - TOP).T @ (M - TOP),
+    Q2 @ Sigma2 @ Sigma2 @ Q2.T + kappa**2 * Z.T @ Z,
+    given=FRAME,
+    paper="4 step 4",
+    mutants=(
+        mutant("sign", "minus kappa^2 Z^T Z", rhs=Q2 @ Sigma2 @ Sigma2 @ Q2.T - kappa**2 * Z.T @ Z),
+        mutant("constant", "kappa Z^T Z", rhs=Q2 @ Sigma2 @ Sigma2 @ Q2.T + kappa * Z.T @ Z),
+        dropped(Z_OFF),
+    ),
+)
+# ||Z||_2 = s - lam for s > lam.
+Z_NORM = multiplier_norm.conclusion(slack, beta * sigma_r, put={s: lam + slack})
+truncation_scale = Inequality(
+    "truncation_scale",
+    "kappa ||Z||_2 <= sigma_{r*}, so the r* largest singular values of X - kappa Z are those of Pi.",
+    sigma_star / (beta * sigma_r) * slack,
+    sigma_star,
+    proof=[sigma_star / (beta * sigma_r) * Z_NORM],
+    under=(multiplier_norm,),
+    paper="4 step 4",
+    mutants=(
+        mutant("constant", "sigma_{r*}/2", rhs=sigma_star / 2),
+        mutant("swapped symbols", "kappa = sigma_r/(beta sigma_{r*})", lhs=sigma_r / (beta * sigma_star) * slack),
+        dropped(Z_NORM),
+    ),
+)
+TRUNCATED = (truncation_left, truncation_right, truncation_remainder, truncation_scale)
+BEST = ECKART_YOUNG.instance("closest", TRUNCATION(TOP, rs, M - TOP, by=TRUNCATED), RANK_AT_MOST(XS, rs))
 
 # X = diag(1, 1, 0), Z = diag(0, 0, 1), X* = diag(0, 0, -1): all three singular values of X - Z are equal.
 E1, E2 = [[1], [0], [0]], [[0], [1], [0]]
@@ -136,8 +225,8 @@ best_approximation = Inequality(
 AT_X, AT_XS = define(Z, G + g), define(gs, -1 * GS)
 RSC = hypothesis("restricted strong convexity", alpha * square(X - XS), inner(G - GS, X - XS))
 # g is a subgradient of lam ||.||_* by its form, gstar because X* is a minimizer.
-SUBGRADIENTS = (MONOTONICITY, NUCLEAR_SUBDIFFERENTIAL)
-MONOTONE = Premise("<g - gstar, X - X*> >= 0", 0, inner(g - gs, X - XS), SUBGRADIENTS)
+OF_ITS_FORM = (subgradient_sum, multiplier_annihilated, multiplier_norm)
+MONOTONE = MONOTONICITY.instance("monotone", SUBGRADIENT(g, lam, X, by=OF_ITS_FORM), SUBGRADIENT(gs, lam, XS))
 
 strong_convexity = Inequality(
     "strong_convexity",
@@ -186,6 +275,21 @@ master = Inequality(
 )
 MASTER = master.conclusion()
 
+generic_distance = Inequality(
+    "generic_distance",
+    "With c = 1 - 2 kappa alpha > 0: ||Pi_{r*}(X) - X||_F^2 / c <= ||X* - X||_F^2.",
+    square(TOP - X) / slack,
+    square(XS - X),
+    proof=[MASTER / slack],
+    under=(master,),
+    given=(define(kappa, (1 - slack) / (2 * alpha)),),
+    paper="4 generic regime",
+    mutants=(
+        mutant("constant", "2/c", lhs=2 * square(TOP - X) / slack),
+        mutant("constant", "1/c^2 for c < 1", lhs=square(TOP - X) / slack**2),
+        dropped(MASTER),
+    ),
+)
 # Sharpness at 2 alpha = beta, r = r* = 1: f(Y) = alpha ((y11 - 1)^2 + y12^2 + y21^2), X* = E11, X = E22, lam = 0.
 y11, y12, y21, u1, v1, u2, v2 = sympy.symbols("y11 y12 y21 u1 v1 u2 v2", real=True)
 y22 = sympy.Symbol("y22", nonnegative=True)
@@ -195,94 +299,13 @@ BALL = hypothesis("||Y - X*||_F^2 <= 2", near + y22**2, 2)
 loss = alpha * near
 
 CHECKS = (
-    Identity(
-        "subgradient_sum",
-        "lam (P Q^T + K) + G = (1 - lam/s) S for G = -lam P Q^T + S and K = -S/s; for s <= lam, K = -S/lam gives 0.",
-        lam * (PQ + K) + (-lam * PQ + S),
-        MULTIPLIER,
-        paper="4 step 3",
-        mutants=(
-            mutant("sign", "K = +S/s", lhs=lam * (PQ - K) + (-lam * PQ + S)),
-            mutant("constant", "1 - 2 lam/s", rhs=(1 - 2 * lam / s) * S),
-        ),
-    ),
-    Identity(
-        "multiplier_annihilated",
-        "Z = (I - P P^T) Z (I - Q Q^T), that is P^T Z = 0 and Z Q = 0.",
-        (eye(m) - P1 @ P1.T - P2 @ P2.T) @ MULTIPLIER @ (eye(n) - Q1 @ Q1.T - Q2 @ Q2.T),
-        MULTIPLIER,
-        given=(LEFT, RIGHT, S_OFF),
-        paper="4 step 3",
-        mutants=(
-            mutant("sign", "Z with -lam P Q^T left in", rhs=MULTIPLIER - lam * PQ),
-            mutant("constant", "2 Z", rhs=2 * MULTIPLIER),
-            dropped(S_OFF),
-        ),
-    ),
-    Inequality(
-        "multiplier_norm",
-        "||Z||_2 = (1 - lam/s) s <= beta sigma_r.",
-        (1 - lam / s) * s,
-        beta * sigma_r,
-        proof=[SPECTRAL],
-        paper="4 step 3",
-        mutants=(
-            mutant("constant", "beta sigma_r / 2", rhs=beta * sigma_r / 2),
-            mutant("sign", "(1 + lam/s) s", lhs=(1 + lam / s) * s),
-            dropped(SPECTRAL),
-        ),
-    ),
-    Identity(
-        "truncation_left",
-        "Pi^T (X - kappa Z - Pi) = 0.",
-        TOP.T @ (M - TOP),
-        zeros(n, n),
-        given=FRAME,
-        paper="4 step 4",
-        mutants=(
-            mutant("sign", "X + kappa Z without removing Pi", lhs=TOP.T @ (X + kappa * Z)),
-            dropped(LEFT),
-            dropped(Z_OFF),
-        ),
-    ),
-    Identity(
-        "truncation_right",
-        "(X - kappa Z - Pi) Pi^T = 0.",
-        (M - TOP) @ TOP.T,
-        zeros(m, m),
-        given=FRAME,
-        paper="4 step 4",
-        mutants=(
-            mutant("constant", "Pi removed twice", lhs=(M - 2 * TOP) @ TOP.T),
-            dropped(RIGHT),
-        ),
-    ),
-    Identity(
-        "truncation_remainder",
-        "The remainder has Gram matrix Q2 Sigma2^2 Q2^T + kappa^2 Z^T Z: its values are those of REST and kappa Z.",
-        (M - TOP).T @ (M - TOP),
-        Q2 @ Sigma2 @ Sigma2 @ Q2.T + kappa**2 * Z.T @ Z,
-        given=FRAME,
-        paper="4 step 4",
-        mutants=(
-            mutant("sign", "minus kappa^2 Z^T Z", rhs=Q2 @ Sigma2 @ Sigma2 @ Q2.T - kappa**2 * Z.T @ Z),
-            mutant("constant", "kappa Z^T Z", rhs=Q2 @ Sigma2 @ Sigma2 @ Q2.T + kappa * Z.T @ Z),
-            dropped(Z_OFF),
-        ),
-    ),
-    Inequality(
-        "truncation_scale",
-        "kappa ||Z||_2 <= sigma_{r*}, so the r* largest singular values of X - kappa Z are those of Pi.",
-        sigma_star / (beta * sigma_r) * slack,
-        sigma_star,
-        proof=[sigma_star / (beta * sigma_r) * Z_NORM],
-        paper="4 step 4",
-        mutants=(
-            mutant("constant", "sigma_{r*}/2", rhs=sigma_star / 2),
-            mutant("swapped symbols", "kappa = sigma_r/(beta sigma_{r*})", lhs=sigma_r / (beta * sigma_star) * slack),
-            dropped(Z_NORM),
-        ),
-    ),
+    subgradient_sum,
+    multiplier_annihilated,
+    multiplier_norm,
+    truncation_left,
+    truncation_right,
+    truncation_remainder,
+    truncation_scale,
     best_approximation,
     strong_convexity,
     master,
@@ -332,21 +355,7 @@ CHECKS = (
             dropped(MASTER),
         ),
     ),
-    Inequality(
-        "generic_distance",
-        "With c = 1 - 2 kappa alpha > 0: ||Pi_{r*}(X) - X||_F^2 / c <= ||X* - X||_F^2.",
-        square(TOP - X) / slack,
-        square(XS - X),
-        proof=[MASTER / slack],
-        under=(master,),
-        given=(define(kappa, (1 - slack) / (2 * alpha)),),
-        paper="4 generic regime",
-        mutants=(
-            mutant("constant", "2/c", lhs=2 * square(TOP - X) / slack),
-            mutant("constant", "1/c^2 for c < 1", lhs=square(TOP - X) / slack**2),
-            dropped(MASTER),
-        ),
-    ),
+    generic_distance,
     Inequality(
         "rank_deficient_is_global",
         "At a rank-deficient second-order stationary point s <= lam, Z = 0, and alpha ||X - X*||_F^2 <= 0.",

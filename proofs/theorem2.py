@@ -36,8 +36,8 @@ Idea
 ----
 Steps 1 to 5 of theorem 1 hold block by block, because a second-order stationary point is one in every block. Only
 step 6 couples the blocks. If every block violated its bound, then <X_l - X*_l, Z_l> < alpha_l ||X_l - X*_l||^2 for
-every l, and the sum would contradict step 6. The sum is written as one block and the rest: the step of an induction
-over L.
+every l, and the sum would contradict step 6. The sum is written as one block and the rest, the step of an induction
+over L, and once more for any number of blocks with diagonal matrices.
 
 The counterexample: minimizing f over x2 leaves the instance of `sharp_instance` over kappa, with g^2 = 1 - 1/kappa and
 r = r* = 1, and x2 adds one square to the Hessian form. Below h = g/sqrt 2, so that no root occurs.
@@ -48,6 +48,7 @@ block_step : PROVED
 coupling : PROVED
 weighted_sum : PROVED
 all_special : PROVED
+all_blocks : PROVED
 boundary_truncation : PROVED
 diagonal_jointly_convex : PROVED
 diagonal_joint_form : PROVED
@@ -91,6 +92,7 @@ from lorasolve.symbolic import (
     gradient,
     hypothesis,
     inner,
+    inverse,
     matrix,
     mutant,
     orthonormal,
@@ -103,33 +105,58 @@ from lorasolve.symbolic import (
 )
 from lorasolve.symbolic import rational as ra
 from proofs import theorem1 as t1
+from proofs.facts import MONOTONICITY, SUBGRADIENT
 
 # Block 1: D_1 = ||X_1 - X*_1||^2, T_1 = ||Pi(X_1) - X_1||^2, w_1 = <X_1 - X*_1, Z_1>; the others through sums.
 alpha1, kappa1, kappa2, e1, e2 = scalars("alpha_1 kappa_1 kappa_2 e_1 e_2")
 D1, T1, D2, T2, d1, d2 = scalars("D1 T1 D2 T2 d_1 d_2", nonnegative=True)
-w1, w2, joint = scalars("w_1 w_2 s", real=True)
+w1, w2, slope1, slope2 = scalars("w_1 w_2 s_1 s_2", real=True)
 bound2 = scalars("b_2", nonnegative=True)
 
 BLOCK = t1.best_approximation.conclusion()
-STEP_1 = Premise("step 5 in block 1", T1, D1 - 2 * kappa1 * w1, BLOCK.facts)
-STEP_2 = Premise("step 5 in the others", T2, D2 - 2 * kappa2 * w2, BLOCK.facts)
+
+
+def step_5(tail: Any, distance: Any, factor: Any, pairing: Any) -> Premise:
+    """Return step 5 of theorem 1 in the numbers of a block, or of the others as one matrix."""
+    where = {
+        tail: square(t1.TOP - t1.X),
+        distance: square(t1.XS - t1.X),
+        factor: t1.kappa,
+        pairing: inner(t1.X - t1.XS, t1.Z),
+    }
+    return t1.best_approximation.conclusion(tail, distance - 2 * factor * pairing, where=where)
+
+
+def monotone(pairing: Any, slope: Any) -> Premise:
+    """Return <g - gstar, X - X*> >= 0 in the numbers <Z, X - X*> and <grad f(X) - grad f(X*), X - X*> of a block."""
+    return MONOTONICITY.instance(
+        "monotone",
+        SUBGRADIENT(t1.g, t1.lam, t1.X),
+        SUBGRADIENT(-1 * t1.GS, t1.lam, t1.XS),
+        lhs=0,
+        rhs=pairing - slope,
+        where={pairing: inner(t1.G + t1.g, t1.X - t1.XS), slope: inner(t1.G - t1.GS, t1.X - t1.XS)},
+    )
+
+
+STEP_1, STEP_2 = step_5(T1, D1, kappa1, w1), step_5(T2, D2, kappa2, w2)
 
 # Step 6; b_2 is the sum of alpha_l ||X_l - X*_l||^2 and w_2 the sum of <X_l - X*_l, Z_l> over the other blocks.
-RSC = hypothesis("restricted strong convexity, all blocks", alpha1 * D1 + bound2, joint)
-MONOTONE = Premise("<g - gstar, X - X*> >= 0, all blocks", joint, w1 + w2, t1.SUBGRADIENTS)
+RSC = hypothesis("restricted strong convexity, all blocks", alpha1 * D1 + bound2, slope1 + slope2)
+MONOTONE_1, MONOTONE_2 = monotone(w1, slope1), monotone(w2, slope2)
 OTHERS = hypothesis("the other blocks violate their bounds", w2, bound2)
 coupling = Inequality(
     "coupling",
     "alpha_1 ||X_1 - X*_1||^2 + sum over the others <= <X_1 - X*_1, Z_1> + sum over the others.",
     alpha1 * D1 + bound2,
     w1 + w2,
-    proof=[RSC, MONOTONE],
+    proof=[RSC, MONOTONE_1, MONOTONE_2],
     paper="5 theorem 2",
     mutants=(
         mutant(
             "constant",
             "2 alpha_1",
-            {D1: 1, alpha1: 1, bound2: 0, joint: 1, w1: 1, w2: 0},
+            {D1: 1, alpha1: 1, bound2: 0, slope1: 1, slope2: 0, w1: 1, w2: 0},
             lhs=2 * alpha1 * D1 + bound2,
         ),
         mutant("sign", "minus the others", rhs=w1 - w2),
@@ -140,23 +167,35 @@ COUPLING = coupling.conclusion()
 TIGHT = {D1: 1, T1: "1/2", alpha1: 1, kappa1: "1/4", bound2: 0, w1: 1, w2: 0}
 
 
-def step_6(name: str, excess1: object, excess2: object) -> Premise:
-    """Return the coupling for two groups of blocks with 2 kappa_l alpha_l = 1 + excess."""
-    return Premise(
-        name,
-        (1 + excess1) / (2 * kappa1) * D1 + (1 + excess2) / (2 * kappa2) * D2,  # type: ignore[operator]
-        w1 + w2,
-        COUPLING.facts,
-    )
+def step_6(excess1: Any, excess2: Any) -> dict[Any, Any]:
+    """Return what makes 2 kappa_l alpha_l = 1 + excess in both groups of blocks."""
+    return {alpha1: (1 + excess1) / (2 * kappa1), bound2: (1 + excess2) / (2 * kappa2) * D2}
 
 
-STRICT = step_6("step 6 with 2 kappa alpha = 1 + e > 1", e1, e2)
-REVERSED = step_6("step 6 with 2 kappa alpha = 1 - e", -e1, -e2)
-BOUNDARY = step_6("step 6 with 2 kappa alpha = 1 + d >= 1", d1, d2)
+STRICT, BOUNDARY = coupling.conclusion(put=step_6(e1, e2)), coupling.conclusion(put=step_6(d1, d2))
+REVERSED = hypothesis(
+    "step 6 with 2 kappa alpha = 1 - e", (1 - e1) / (2 * kappa1) * D1 + (1 - e2) / (2 * kappa2) * D2, w1 + w2
+)
 STEPS = [STEP_1 / (2 * kappa1), STEP_2 / (2 * kappa2)]
 TAILS = T1 / (2 * kappa1) + T2 / (2 * kappa2)
 SURPLUS = e1 / (2 * kappa1) * D1 + e2 / (2 * kappa2) * D2
 AWAY = {D1: 1, D2: 0, T1: 0, T2: 0, w1: "1/2", w2: 0, e1: 1, e2: 1, kappa1: 1, kappa2: 1}
+
+# Any number N of blocks, as diagonal matrices: 1/(2 kappa_l) = h_l^2, e_l, ||X_l - X*_l||^2 and <X_l - X*_l, Z_l>.
+blocks = dims("N")
+H, HInv, EXCESS, DISTANCES, PAIRINGS, TAIL, SLACK = (
+    matrix(name, blocks, blocks) for name in ("H", "HInv", "E", "Dist", "Pair", "R", "S")
+)
+H_INVERSE = inverse(HInv, H)
+ALL_STEPS = define(DISTANCES, HInv.T @ HInv @ PAIRINGS + TAIL @ TAIL.T + SLACK @ SLACK.T)
+SUM_6 = hypothesis(
+    "step 6, all blocks: sum (1 + e_l) D_l/(2 kappa_l) <= sum w_l",
+    tr(H @ H.T @ DISTANCES) + tr(EXCESS @ H @ H.T @ DISTANCES),
+    tr(PAIRINGS),
+)
+NO_DISTANCE = {
+    H: [[1]], HInv: [[1]], EXCESS: [[1]], DISTANCES: [[0]], PAIRINGS: [[0]], TAIL: [[0]], SLACK: [[0]],
+}  # fmt: skip
 
 # The counterexample to the diagonal constants: block 1 is m x n, block 2 a number, written as a 1 x 1 matrix.
 m, n = dims("m n")
@@ -247,7 +286,7 @@ CHECKS = (
         T1,
         (1 - 2 * kappa1 * alpha1) * D1,
         proof=[STEP_1, 2 * kappa1 * COUPLING, 2 * kappa1 * OTHERS],
-        under=(coupling,),
+        under=(coupling, t1.best_approximation),
         paper="5 theorem 2",
         mutants=(
             mutant("constant", "1 - 3 kappa alpha", TIGHT, rhs=(1 - 3 * kappa1 * alpha1) * D1),
@@ -262,6 +301,7 @@ CHECKS = (
         SURPLUS,
         0,
         proof=[*STEPS, STRICT, TAILS],
+        under=(coupling, t1.best_approximation),
         paper="5 theorem 2",
         mutants=(
             mutant("sign", "2 kappa alpha = 1 - e", AWAY, proof=[*STEPS, REVERSED, TAILS]),
@@ -271,11 +311,28 @@ CHECKS = (
         ),
     ),
     Inequality(
+        "all_blocks",
+        "Any number N of blocks, as diagonal N x N matrices: if 2 kappa_l alpha_l = 1 + e_l for all l, the sum of e_l "
+        "||X_l - X*_l||^2/(2 kappa_l) is at most 0.",
+        tr(EXCESS @ H @ H.T @ DISTANCES),
+        0,
+        proof=[SUM_6, 1 * Square(H.T @ TAIL), 1 * Square(H.T @ SLACK)],
+        given=(H_INVERSE, ALL_STEPS),
+        paper="5 theorem 2",
+        mutants=(
+            mutant("sign", "at least 0", lhs=0, rhs=tr(EXCESS @ H @ H.T @ DISTANCES)),
+            mutant("constant", "at most -1", NO_DISTANCE, rhs=-1),
+            dropped(SUM_6),
+            dropped(ALL_STEPS),
+        ),
+    ),
+    Inequality(
         "boundary_truncation",
         "If 2 kappa_l alpha_l >= 1 for all l, T_1/(2 kappa_1) + T_2/(2 kappa_2) <= 0: every block has rank r* < r.",
         TAILS,
         0,
         proof=[*STEPS, BOUNDARY, d1 * D1 / (2 * kappa1) + d2 * D2 / (2 * kappa2)],
+        under=(coupling, t1.best_approximation),
         paper="5 theorem 2",
         mutants=(
             mutant(

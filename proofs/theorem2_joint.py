@@ -42,6 +42,8 @@ Used by
 lorasolve/landscape/judge.py, lorasolve/landscape/theorems.py
 """
 
+from typing import Any
+
 from lorasolve.symbolic import (
     Inequality,
     MatrixExpr,
@@ -50,7 +52,6 @@ from lorasolve.symbolic import (
     Square,
     Theorem,
     assume,
-    by_fact,
     dims,
     dropped,
     hypothesis,
@@ -61,37 +62,47 @@ from lorasolve.symbolic import (
     scalars,
     square,
 )
+from proofs import lemma_a as la
+from proofs import theorem2 as t2
 from proofs import theorem_a as ta
 from proofs import theorem_b as tb
-from proofs.facts import DUAL_NORM, MONOTONICITY, NUCLEAR_SUBDIFFERENTIAL
+from proofs.facts import MONOTONICITY, SUBGRADIENT
 
-alpha1, alpha2, beta1, beta2, t1, t2, s1, s2 = scalars("alpha_1 alpha_2 beta_1 beta_2 t_1 t_2 sigma_1 sigma_2")
-D1, D2, tau1, tau2 = scalars("D_1 D_2 tau_1 tau_2", nonnegative=True)
-w1, w2, joint = scalars("w_1 w_2 s", real=True)
-SUBGRADIENTS = (MONOTONICITY, NUCLEAR_SUBDIFFERENTIAL)
+alpha1, alpha2, beta1, beta2, t_1, t_2, s1, s2 = scalars("alpha_1 alpha_2 beta_1 beta_2 t_1 t_2 sigma_1 sigma_2")
+D1, D2 = scalars("D_1 D_2", nonnegative=True)
+tau1, tau2, w1, w2, slope1, slope2 = scalars("tau_1 tau_2 w_1 w_2 g_1 g_2", real=True)
 
-# Numbers of the blocks: D_l = ||X_l - X*_l||^2, w_l = <Z_l, X_l - X*_l>.
-CONVEX = hypothesis("joint inequality J1", alpha1 * D1 + alpha2 * D2, joint)
-MONOTONE = Premise("<g - gstar, X - X*> >= 0, all blocks", joint, w1 + w2, SUBGRADIENTS)
-MET_1 = by_fact(DUAL_NORM, "w_1 <= beta_1 sigma_1 tau_1", w1, beta1 * s1 * tau1)
-MET_2 = by_fact(DUAL_NORM, "w_2 <= beta_2 sigma_2 tau_2", w2, beta2 * s2 * tau2)
-LOWER_1 = hypothesis("lemma_a in block 1", 2 * t1 * s1 * tau1, D1)
-LOWER_2 = hypothesis("lemma_a in the others", 2 * t2 * s2 * tau2, D2)
+# Numbers of the blocks: D_l = ||X_l - X*_l||^2, w_l = <Z_l, X_l - X*_l>, s_l the same with grad_l f.
+CONVEX = hypothesis("joint inequality J1", alpha1 * D1 + alpha2 * D2, slope1 + slope2)
+MONOTONE_1, MONOTONE_2 = t2.monotone(w1, slope1), t2.monotone(w2, slope2)
+
+
+def in_numbers(pairing: Any, distance: Any, tau: Any, beta: Any, sigma: Any, t: Any) -> tuple[Premise, Premise]:
+    """Return what theorem A says of <Z, X - X*>, and lemma A, in the numbers of a block."""
+    where = {beta: ta.beta, sigma: ta.sigma, tau: ta.PERPENDICULAR}
+    met = ta.pairing.conclusion(pairing, beta * sigma * tau, where={pairing: inner(ta.Z, ta.E), **where})
+    where = {t: ta.t, sigma: ta.sigma, tau: ta.PERPENDICULAR, distance: ta.DISTANCE}
+    return met, la.lemma.conclusion(2 * t * sigma * tau, distance, where=where)
+
+
+MET_1, LOWER_1 = in_numbers(w1, D1, tau1, beta1, s1, t_1)
+MET_2, LOWER_2 = in_numbers(w2, D2, tau2, beta2, s2, t_2)
 POINT = {
-    alpha1: 1, alpha2: 1, beta1: 2, beta2: 2, t1: 1, t2: 1, s1: 1, s2: 1, D1: 2, D2: 2, tau1: 1, tau2: 1,
-    w1: 2, w2: 2, joint: 4,
+    alpha1: 1, alpha2: 1, beta1: 2, beta2: 2, t_1: 1, t_2: 1, s1: 1, s2: 1, D1: 2, D2: 2, tau1: 1, tau2: 1,
+    w1: 2, w2: 2, slope1: 2, slope2: 2,
 }  # fmt: skip
 upper = Inequality(
     "joint_upper",
     "J1: sum alpha_l ||X_l - X*_l||^2 <= sum beta_l sigma_l tau_l.",
     alpha1 * D1 + alpha2 * D2,
     beta1 * s1 * tau1 + beta2 * s2 * tau2,
-    proof=[CONVEX, MONOTONE, MET_1, MET_2],
+    proof=[CONVEX, MONOTONE_1, MONOTONE_2, MET_1, MET_2],
+    under=(ta.pairing,),
     mutants=(
         mutant("constant", "half", POINT, rhs=(beta1 * s1 * tau1 + beta2 * s2 * tau2) / 2),
         mutant("sign", "minus the others", POINT, rhs=beta1 * s1 * tau1 - beta2 * s2 * tau2),
         dropped(CONVEX, {**POINT, D1: 9}),
-        dropped(MET_2, {**POINT, D2: 9, w2: 9, joint: 11}),
+        dropped(MET_2, {**POINT, D2: 9, w2: 9, slope2: 9}),
     ),
 )
 UPPER = upper.conclusion()
@@ -99,16 +110,21 @@ UPPER = upper.conclusion()
 # J2, block by block as matrices.
 m1, n1, m2, n2 = dims("m1 n1 m2 n2")
 alpha, beta = scalars("alpha beta")
-X1, XS1, Z1, h1 = (matrix(f"{name}1", m1, n1) for name in ("X", "Xstar", "Z", "h"))
-X2, XS2, Z2, h2 = (matrix(f"{name}2", m2, n2) for name in ("X", "Xstar", "Z", "h"))
+X1, XS1, Z1, g1, gs1 = (matrix(f"{name}1", m1, n1) for name in ("X", "Xstar", "Z", "g", "gstar"))
+X2, XS2, Z2, g2, gs2 = (matrix(f"{name}2", m2, n2) for name in ("X", "Xstar", "Z", "g", "gstar"))
+h1, h2 = g1 - gs1, g2 - gs2
 E1, E2 = X1 - XS1, X2 - XS2
 COERCIVE = hypothesis(
     "<D_G - alpha E, beta E - D_G> >= 0 over all blocks (theorem_b.cocoercive)",
     0,
     inner(Z1 - h1 - alpha * E1, beta * E1 - Z1 + h1) + inner(Z2 - h2 - alpha * E2, beta * E2 - Z2 + h2),
 )
-MONOTONE_J2 = Premise("<E, g - gstar> >= 0, all blocks", 0, inner(E1, h1) + inner(E2, h2), SUBGRADIENTS)
-SOFT = Premise("<Z, g - gstar> <= 0, all blocks", inner(Z1, h1) + inner(Z2, h2), 0, (DUAL_NORM,))
+lam1, lam2 = scalars("lambda_1 lambda_2")
+MONOTONE_J2 = tuple(
+    MONOTONICITY.instance("monotone", SUBGRADIENT(g, lam, X), SUBGRADIENT(gs, lam, XS))
+    for g, gs, X, XS, lam in ((g1, gs1, X1, XS1, lam1), (g2, gs2, X2, XS2, lam2))
+)
+SOFT = tuple(tb.softened.conclusion(put={tb.Z: Z, tb.g: g, tb.gs: gs}) for Z, g, gs in ((Z1, g1, gs1), (Z2, g2, gs2)))
 OFF_1 = assume("<Z_1, X_1> = 0", (inner(Z1, X1), 0), impose=tb.with_pairing("X1", "Z1", 0 * inner(Z1, Z1)))
 OFF_2 = assume("<Z_2, X_2> = 0", (inner(Z2, X2), 0), impose=tb.with_pairing("X2", "Z2", 0 * inner(Z2, Z2)))
 
@@ -119,41 +135,70 @@ def block(E: MatrixExpr, Z: MatrixExpr, XS: MatrixExpr) -> ScalarExpr:
 
 
 EDGE = {
-    X1: [[0]], XS1: [[1]], Z1: [[-1]], h1: [[0]], X2: [[0]], XS2: [[0]], Z2: [[0]], h2: [[0]], alpha: 1, beta: 2,
+    X1: [[0]], XS1: [[1]], Z1: [[-1]], g1: [[0]], gs1: [[0]], X2: [[0]], XS2: [[0]], Z2: [[0]], g2: [[0]], gs2: [[0]],
+    alpha: 1, beta: 2, lam1: 1, lam2: 1,
 }  # fmt: skip
 
-# Numbers: v_l is the sum of check values in block l, n_l the number k1 + ||D||^2 of theorem_b.block_bound.
-v1, v2 = scalars("v_1 v_2", real=True)
+joint_two_constants = Inequality(
+    "joint_two_constants",
+    "J2: sum (alpha beta ||E_l||^2 + ||Z_l||^2 + (alpha + beta) <Z_l, X*_l>) <= 0.",
+    block(E1, Z1, XS1) + block(E2, Z2, XS2),
+    0,
+    proof=[
+        COERCIVE,
+        *((alpha + beta) * part for part in MONOTONE_J2),
+        *(2 * part for part in SOFT),
+        1 * Square(h1),
+        1 * Square(h2),
+    ],
+    under=(tb.softened,),
+    given=(OFF_1, OFF_2),
+    mutants=(
+        mutant("constant", "2 ||Z_1||^2", EDGE, lhs=block(E1, Z1, XS1) + square(Z1) + block(E2, Z2, XS2)),
+        mutant("sign", "- <Z_1, X*_1>", EDGE, lhs=block(E1, -1 * Z1, XS1) + block(E2, Z2, XS2)),
+        dropped(COERCIVE),
+    ),
+)
+# Numbers: v_l is the sum of theorem_b.values in block l, u_l that of joint_two_constants, n_l the number k1 + ||D||^2.
+v1, v2, u1, u2, gap1, gap2 = scalars("v_1 v_2 u_1 u_2 gap_1 gap_2", real=True)
 count1, count2 = scalars("k_1 k_2", nonnegative=True)
-gap1, gap2 = scalars("g_1 g_2")
-IN_1 = hypothesis("theorem_b.block_bound in block 1", gap1 * count1, v1)
-IN_2 = hypothesis("theorem_b.block_bound in the others", gap2 * count2, v2)
-SUM = hypothesis("check joint_two_constants and theorem_b.bessel: v_1 + v_2 <= 0", v1 + v2, 0)
-NOTHING = {gap1: 1, gap2: 1, count1: 0, count2: 0, v1: 0, v2: 0}
+
+
+def counted(gap: Any, count: Any, value: Any, whole: Any) -> tuple[Premise, Premise]:
+    """Return what theorem B says of the singular values of a block, and Bessel's inequality, in its numbers."""
+    where = {gap: tb.DECISIVE, count: tb.k1 + square(tb.D), value: tb.VALUES}
+    below = tb.values_below.conclusion(value, whole, where={value: tb.VALUES, whole: tb.MASTER})
+    return tb.block_bound.conclusion(gap * count, value, where=where), below
+
+
+IN_1, BELOW_1 = counted(gap1, count1, v1, u1)
+IN_2, BELOW_2 = counted(gap2, count2, v2, u2)
+SUM = joint_two_constants.conclusion(u1 + u2, 0, where={u1: block(E1, Z1, XS1), u2: block(E2, Z2, XS2)})
+NOTHING = {gap1: 1, gap2: 1, count1: 0, count2: 0, v1: 0, v2: 0, u1: 0, u2: 0}
 
 CHECKS = (
     upper,
     Inequality(
         "joint",
         "J1: sum (2 alpha_l t_l - beta_l) sigma_l tau_l <= 0: if every factor is positive, every tau_l is 0.",
-        (2 * alpha1 * t1 - beta1) * s1 * tau1 + (2 * alpha2 * t2 - beta2) * s2 * tau2,
+        (2 * alpha1 * t_1 - beta1) * s1 * tau1 + (2 * alpha2 * t_2 - beta2) * s2 * tau2,
         0,
         proof=[UPPER, alpha1 * LOWER_1, alpha2 * LOWER_2],
-        under=(upper,),
+        under=(upper, la.lemma),
         mutants=(
             mutant(
                 "constant",
                 "3 alpha_1 t_1",
                 POINT,
-                lhs=(3 * alpha1 * t1 - beta1) * s1 * tau1 + (2 * alpha2 * t2 - beta2) * s2 * tau2,
+                lhs=(3 * alpha1 * t_1 - beta1) * s1 * tau1 + (2 * alpha2 * t_2 - beta2) * s2 * tau2,
             ),
             mutant(
                 "sign",
                 "plus beta_1",
                 POINT,
-                lhs=(2 * alpha1 * t1 + beta1) * s1 * tau1 + (2 * alpha2 * t2 - beta2) * s2 * tau2,
+                lhs=(2 * alpha1 * t_1 + beta1) * s1 * tau1 + (2 * alpha2 * t_2 - beta2) * s2 * tau2,
             ),
-            dropped(LOWER_2, {**POINT, t2: 2}),
+            dropped(LOWER_2, {**POINT, t_2: 2}),
         ),
     ),
     Inequality(
@@ -186,34 +231,23 @@ CHECKS = (
             dropped(UPPER, {**POINT, D1: 9}),
         ),
     ),
-    Inequality(
-        "joint_two_constants",
-        "J2: sum (alpha beta ||E_l||^2 + ||Z_l||^2 + (alpha + beta) <Z_l, X*_l>) <= 0.",
-        block(E1, Z1, XS1) + block(E2, Z2, XS2),
-        0,
-        proof=[COERCIVE, (alpha + beta) * MONOTONE_J2, 2 * SOFT, 1 * Square(h1), 1 * Square(h2)],
-        given=(OFF_1, OFF_2),
-        mutants=(
-            mutant("constant", "2 ||Z_1||^2", EDGE, lhs=block(E1, Z1, XS1) + square(Z1) + block(E2, Z2, XS2)),
-            mutant("sign", "- <Z_1, X*_1>", EDGE, lhs=block(E1, -1 * Z1, XS1) + block(E2, Z2, XS2)),
-            dropped(COERCIVE),
-        ),
-    ),
+    joint_two_constants,
     Inequality(
         "joint_counts",
         "J2: sum over the blocks of the positive gaps times the numbers of singular values of X*_perp <= 0.",
         gap1 * count1 + gap2 * count2,
         0,
-        proof=[IN_1, IN_2, SUM],
+        proof=[IN_1, IN_2, BELOW_1, BELOW_2, SUM],
+        under=(tb.block_bound, tb.values_below, joint_two_constants),
         mutants=(
             mutant("constant", "at most -1", NOTHING, rhs=-1),
             mutant("sign", "at least 1", NOTHING, lhs=1),
-            dropped(SUM, {**NOTHING, count1: 1, v1: 1}),
+            dropped(SUM, {**NOTHING, count1: 1, v1: 1, u1: 1}),
         ),
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS, uses=(ta.THEOREM, tb.THEOREM))
+THEOREM = Theorem(__doc__, CHECKS, uses=(t2.THEOREM, ta.THEOREM, tb.THEOREM))
 
 if __name__ == "__main__":
     raise SystemExit(run_module("theorem2_joint", THEOREM))

@@ -40,6 +40,7 @@ Checks
 pairing : PROVED
 master : PROVED
 rank_deficient : PROVED
+numbers : PROVED
 young : PROVED
 special_distance : PROVED
 special_constant : PROVED
@@ -49,8 +50,7 @@ perpendicular_norm : PROVED
 perpendicular_bound : PROVED
 singular_value_bound : PROVED
 quadratic : PROVED
-distance_far : PROVED
-distance_near : PROVED
+distance : PROVED
 
 Used by
 -------
@@ -62,13 +62,11 @@ import sympy
 from lorasolve.symbolic import (
     Identity,
     Inequality,
-    Premise,
     ScalarCheck,
     Square,
     SumOfSquares,
     Theorem,
     annihilated,
-    by_fact,
     define,
     dropped,
     eye,
@@ -82,7 +80,7 @@ from lorasolve.symbolic import (
     square,
 )
 from proofs import theorem1 as t1
-from proofs.facts import DUAL_NORM
+from proofs.facts import DUAL_NORM, FROBENIUS, MONOTONICITY, NUCLEAR, NUCLEAR_IS, ROOT_RANK, SPECTRAL, SUBGRADIENT
 
 m, n, k = t1.m, t1.n, t1.k
 alpha, beta, kappa, sigma_star, sigma_r = t1.alpha, t1.beta, t1.kappa, t1.sigma_star, t1.sigma_r
@@ -91,9 +89,9 @@ X, TOP, XS, Z = t1.X, t1.TOP, t1.XS, t1.Z
 X0, G, G0, g, g0 = (matrix(name, m, n) for name in ("X0", "G", "G0", "g", "g0"))
 
 RSC = hypothesis("restricted strong convexity about X0", alpha * square(X - X0), inner(G - G0, X - X0))
-MONOTONE = Premise("<g - g0, X - X0> >= 0", 0, inner(g - g0, X - X0), t1.SUBGRADIENTS)
-DUAL = by_fact(DUAL_NORM, "<X* - X0, Z> <= nu z", inner(XS - X0, Z), nu * z)
-SCALE = hypothesis("kappa ||Z||_2 <= sigma_{r*} (theorem1: truncation_scale)", kappa * z, sigma_star)
+MONOTONE = MONOTONICITY.instance("monotone", SUBGRADIENT(g, t1.lam, X, by=t1.OF_ITS_FORM), SUBGRADIENT(g0, t1.lam, X0))
+DUAL = DUAL_NORM.instance("pairing", SPECTRAL(Z, z), NUCLEAR(XS - X0, nu))
+SCALE = t1.truncation_scale.conclusion(kappa * z, sigma_star, where={kappa: sigma_star / (beta * sigma_r), z: t1.slack})
 AT_X = (define(Z, G + g), define(g0, -1 * G0))
 
 pairing = Inequality(
@@ -123,7 +121,7 @@ master = Inequality(
     square(TOP - X),
     square(XS - X) - 2 * kappa * alpha * square(X - X0) + 2 * sigma_star * nu,
     proof=[t1.BEST_KNOWN, 2 * kappa * PAIRING, 2 * nu * SCALE],
-    under=(t1.best_approximation, pairing),
+    under=(t1.best_approximation, t1.truncation_scale, pairing),
     paper="6 theorem 3, special regime",
     mutants=(
         mutant(
@@ -137,14 +135,82 @@ master = Inequality(
     ),
 )
 
-# From here on numbers: T = ||Pi - X||^2, d2 = d^2, o2 = o^2, c = 2 kappa alpha.
-T, d, o, d2, o2, more, perp = scalars("T d o d_2 o_2 p x", nonnegative=True)
-c, b, root = scalars("c b rho")
-MASTER = Premise("check master", T, d2 - c * o2 + 2 * sigma_star * nu, master.facts)
-YOUNG = hypothesis("check young, theta = eps/2", d2, (1 + eps / 2) * o2 + (1 + 2 / eps) * delta**2)
+# From here on numbers: T = ||Pi - X||^2, d2 = d^2, o2 = o^2, delta2 = delta^2, c = 2 kappa alpha.
+T, d, o, d2, o2, delta2, more = scalars("T d o d_2 o_2 delta_2 p", nonnegative=True)
+b, root = scalars("b rho")
+c, w, w_perp = scalars("c w w_perp", real=True)
+nu_perp = scalars("nu_perp")
+DISTANCES = {d2: square(X - XS), o2: square(X - X0)}
+numbers = Inequality(
+    "numbers",
+    "Check master in numbers.",
+    T,
+    d2 - c * o2 + 2 * sigma_star * nu,
+    proof=[
+        master.conclusion(
+            T,
+            d2 - c * o2 + 2 * sigma_star * nu,
+            where={T: square(TOP - X), d2: square(XS - X), o2: square(X - X0), c: 2 * kappa * alpha},
+        )
+    ],
+    under=(master,),
+    paper="6 theorem 3, special regime",
+    mutants=(
+        mutant("constant", "nu, not 2 nu", {T: 2, d2: 0, o2: 0, c: 1, sigma_star: 1, nu: 1}, rhs=d2 - c * o2 + nu),
+        mutant("sign", "+ c o^2", {T: 0, d2: 0, o2: 2, c: -1, sigma_star: 1, nu: 1}, rhs=d2 + c * o2 - nu),
+    ),
+)
+MASTER = numbers.conclusion()
+young = SumOfSquares(
+    "young",
+    "||X - X*||^2 <= (1 + theta) ||X - X0||^2 + (1 + 1/theta) ||X0 - X*||^2.",
+    square(X - XS),
+    (1 + theta) * square(X - X0) + (1 + 1 / theta) * square(X0 - XS),
+    proof=[1 / theta * Square(theta * (X - X0) - (X0 - XS))],
+    paper="6 theorem 3, special regime",
+    mutants=(
+        mutant("constant", "theta = 0 in the first factor", rhs=square(X - X0) + (1 + 1 / theta) * square(X0 - XS)),
+        mutant("sign", "1 - 1/theta", rhs=(1 + theta) * square(X - X0) + (1 - 1 / theta) * square(X0 - XS)),
+    ),
+)
+YOUNG = young.conclusion(
+    d2,
+    (1 + eps / 2) * o2 + (1 + 2 / eps) * delta2,
+    where={**DISTANCES, delta2: square(X0 - XS)},
+    put={theta: eps / 2},
+)
+NEAR = hypothesis("||X0 - X*|| <= delta", delta2, delta**2)
 BOUND = (1 + 2 / eps) * delta**2 + 2 * sigma_star * nu
+SMALL_DELTA = hypothesis("small delta", delta**2, eps**4 / (4 * eps + 8))
+SMALL_NU = hypothesis("small nu", 4 * (1 + eps) / (eps * (1 + eps + more)) * sigma_star * nu, eps**2 / 2)
+AT_TOLERANCE = {o2: "3/4", eps: 1, delta: "1/4", more: 0, c: 2, sigma_star: 1, nu: "1/8"}
 LARGE_C = define(c, 1 + eps + more)
 
+special_distance = Inequality(
+    "special_distance",
+    "c = 1 + eps + p, p >= 0: (c eps/(2 (1 + eps))) o^2 <= (1 + 2/eps) delta^2 + 2 sigma_{r*} nu.",
+    c * eps / (2 * (1 + eps)) * o2,
+    BOUND,
+    proof=[MASTER, YOUNG, (1 + 2 / eps) * NEAR, T, more * (2 + eps) / (2 * (1 + eps)) * o2],
+    under=(numbers, young),
+    given=(LARGE_C,),
+    paper="6 theorem 3, special regime",
+    mutants=(
+        mutant(
+            "constant",
+            "2 eps c/(1 + eps)",
+            {T: 0, d2: 9, o2: 6, eps: 1, more: 0, c: 2, delta: "1/3", delta2: "1/9", sigma_star: 1, nu: "3/2"},
+            lhs=2 * c * eps / (1 + eps) * o2,
+        ),
+        mutant(
+            "sign",
+            "c = 1 - eps/2",
+            {T: 0, d2: 10, o2: 10, eps: 1, more: 0, c: "1/2", delta: "1/100", delta2: 0, sigma_star: 1, nu: "1/100"},
+            given=(define(c, 1 - eps / 2),),
+        ),
+        dropped(MASTER),
+    ),
+)
 # The part of X* off the singular vectors of X; here P, Q are the singular vectors P1, P2 and Q1, Q2 together.
 P, Q = matrix("P", m, k), matrix("Q", n, k)
 E = matrix("E", m, n)
@@ -152,16 +218,56 @@ P_ORTH, Q_ORTH = orthonormal(P), orthonormal(Q)
 PERP = (eye(m) - P @ P.T) @ E @ (eye(n) - Q @ Q.T)
 Z_OFF = annihilated(Z, left=(P,), right=(Q,))
 
-w = scalars("w", real=True)
-STEP = Premise("check pairing, alpha o^2 <= w + nu z, w = <X - X*, Z>", alpha * o2, w + nu * z, pairing.facts)
-W_DUAL = by_fact(DUAL_NORM, "w <= ||X*_perp||_* z <= sqrt(r*) d z", w, root * d * z)
-Z_NORM = hypothesis("z <= beta sigma_r (theorem1: multiplier_norm)", z, beta * sigma_r)
+perpendicular_pairing = Identity(
+    "perpendicular_pairing",
+    "<E, Z> = <PERP(E), Z> for E = X - X*; PERP(X) = 0, so only the part of X* off the vectors of X counts.",
+    inner(E, Z),
+    inner(PERP, Z),
+    given=(P_ORTH, Q_ORTH, Z_OFF),
+    paper="6 theorem 3, generic regime",
+    mutants=(
+        mutant("sign", "-<PERP, Z>", rhs=-inner(PERP, Z)),
+        mutant("constant", "2 <PERP, Z>", rhs=2 * inner(PERP, Z)),
+        dropped(Z_OFF),
+    ),
+)
+perpendicular_norm = SumOfSquares(
+    "perpendicular_norm",
+    "||PERP(E)||_F <= ||E||_F.",
+    square(PERP),
+    square(E),
+    proof=[1 * Square(P.T @ E), 1 * Square(E @ Q - P @ P.T @ E @ Q)],
+    given=(P_ORTH, Q_ORTH),
+    paper="6 theorem 3, generic regime",
+    mutants=(
+        mutant("constant", "||E||^2/2", rhs=square(E) / 2),
+        mutant("sign", "||PERP|| >= ||E||", lhs=square(E), rhs=square(PERP)),
+        dropped(P_ORTH, {P: [[2]], Q: [[1], [0]], E: [[0, 1]]}),
+    ),
+)
+# w = <X - X*, Z>, w_perp its part with PERP, nu_perp = ||PERP||_*.
+STEP = pairing.conclusion(-w, -alpha * o2 + nu * z, where={w: inner(X - XS, Z), o2: square(X - X0)})
+OFF = perpendicular_pairing.conclusion(w, w_perp, where={w: inner(E, Z), w_perp: inner(PERP, Z)})
+W_DUAL = DUAL_NORM.instance(
+    "pairing", SPECTRAL(Z, z), NUCLEAR(PERP, nu_perp), lhs=w_perp, where={w_perp: inner(PERP, Z)}
+)
+SPREAD = DUAL_NORM.instance(
+    "nuclear_below_frobenius",
+    NUCLEAR_IS(PERP, nu_perp),
+    ROOT_RANK(PERP, root),
+    FROBENIUS(PERP, d, by=(perpendicular_norm,)),
+)
+Z_NORM = t1.multiplier_norm.conclusion(z, beta * sigma_r, put={t1.s: t1.lam + z})
+HALVES = {
+    o2: 1, d: "1/2", alpha: 1, beta: 1, sigma_r: 1, root: 1, nu: "1/2", z: 1, w: "1/2", w_perp: "1/2", nu_perp: "1/2",
+}  # fmt: skip
 perpendicular_bound = Inequality(
     "perpendicular_bound",
     "alpha o^2 <= beta sigma_r (sqrt(r*) d + nu), rho = sqrt(r*).",
     alpha * o2,
     beta * sigma_r * (root * d + nu),
-    proof=[STEP, W_DUAL, (root * d + nu) * Z_NORM],
+    proof=[STEP, 1 * OFF, W_DUAL, z * SPREAD, (root * d + nu) * Z_NORM],
+    under=(pairing, perpendicular_pairing, t1.multiplier_norm),
     paper="6 theorem 3, generic regime",
     mutants=(
         mutant(
@@ -177,25 +283,28 @@ perpendicular_bound = Inequality(
                 nu: "1/4",
                 z: 1,
                 w: "3/4",
+                w_perp: "3/4",
+                nu_perp: "3/4",
             },
             rhs=beta * sigma_r / 2 * (root * d + nu),
         ),
-        mutant("sign", "- nu", rhs=beta * sigma_r * (root * d - nu)),
-        dropped(W_DUAL, {o2: 10, d: 1, alpha: 1, beta: 1, sigma_r: 1, root: 1, nu: 1, z: 1, w: 10}),
+        mutant("sign", "- nu", HALVES, rhs=beta * sigma_r * (root * d - nu)),
+        dropped(
+            W_DUAL,
+            {o2: 10, d: 1, alpha: 1, beta: 1, sigma_r: 1, root: 1, nu: 1, z: 1, w: 10, w_perp: 10, nu_perp: 1},
+        ),
         dropped(STEP),
     ),
 )
-PERPENDICULAR = Premise(
-    "check perpendicular_bound", alpha * o**2, beta * sigma_r * (root * d + nu), perpendicular_bound.facts
-)
+PERPENDICULAR = perpendicular_bound.conclusion(put={o2: o**2})
 TRIANGLE = hypothesis("d <= o + delta", d, o + delta)
 SMALL = hypothesis("sqrt(r*) delta + nu <= sqrt(r*) eps", root * delta + nu, root * eps)
 FAR = hypothesis("o >= eps", eps, o)
 
-MASTER_O = Premise("check master", T, d**2 - (1 - b) * o**2 + 2 * sigma_star * nu, master.facts)
+MASTER_O = numbers.conclusion(put={d2: d**2, o2: o**2})
+MASTER_B = numbers.conclusion(put={d2: d**2, o2: o**2, c: 1 - b})
 POSITIVE_C = hypothesis("0 <= c = 1 - b", 0, 1 - b)
-OUTSIDE = hypothesis("delta <= d", delta, d)
-INSIDE = hypothesis("d <= delta", d, delta)
+BEYOND = hypothesis("delta <= o + d", delta, o + d)
 RIGHT = b * (d + (1 - b) * delta / b) ** 2
 
 CHECKS = (
@@ -215,42 +324,9 @@ CHECKS = (
             dropped(RSC),
         ),
     ),
-    SumOfSquares(
-        "young",
-        "||X - X*||^2 <= (1 + theta) ||X - X0||^2 + (1 + 1/theta) ||X0 - X*||^2.",
-        square(X - XS),
-        (1 + theta) * square(X - X0) + (1 + 1 / theta) * square(X0 - XS),
-        proof=[1 / theta * Square(theta * (X - X0) - (X0 - XS))],
-        paper="6 theorem 3, special regime",
-        mutants=(
-            mutant("constant", "theta = 0 in the first factor", rhs=square(X - X0) + (1 + 1 / theta) * square(X0 - XS)),
-            mutant("sign", "1 - 1/theta", rhs=(1 + theta) * square(X - X0) + (1 - 1 / theta) * square(X0 - XS)),
-        ),
-    ),
-    Inequality(
-        "special_distance",
-        "c = 1 + eps + p, p >= 0: (c eps/(2 (1 + eps))) o^2 <= (1 + 2/eps) delta^2 + 2 sigma_{r*} nu.",
-        c * eps / (2 * (1 + eps)) * o2,
-        BOUND,
-        proof=[MASTER, YOUNG, T, more * (2 + eps) / (2 * (1 + eps)) * o2],
-        given=(LARGE_C,),
-        paper="6 theorem 3, special regime",
-        mutants=(
-            mutant(
-                "constant",
-                "2 eps c/(1 + eps)",
-                {T: 0, d2: 9, o2: 6, eps: 1, more: 0, c: 2, delta: "1/3", sigma_star: 1, nu: "3/2"},
-                lhs=2 * c * eps / (1 + eps) * o2,
-            ),
-            mutant(
-                "sign",
-                "c = 1 - eps/2",
-                {T: 0, d2: 10, o2: 10, eps: 1, more: 0, c: "1/2", delta: "1/100", sigma_star: 1, nu: "1/100"},
-                given=(define(c, 1 - eps / 2),),
-            ),
-            dropped(MASTER),
-        ),
-    ),
+    numbers,
+    young,
+    special_distance,
     ScalarCheck(
         "special_constant",
         "With c = 2 alpha sigma_{r*}/(beta sigma_r) the nu term is (2 (1 + eps)/eps)(beta/alpha) sigma_r nu.",
@@ -264,54 +340,30 @@ CHECKS = (
     ),
     Inequality(
         "special_tolerance",
-        "o^2 <= eps^2 if delta^2 <= eps^4/(4 eps + 8) and the second term w is at most eps^2/2.",
+        "o^2 <= eps^2 if delta^2 <= eps^4/(4 eps + 8) and (2 (1 + eps)/(c eps)) 2 sigma_{r*} nu <= eps^2/2.",
         o2,
         eps**2,
         proof=[
-            Premise("check special_distance", o2, 2 / eps * (1 + 2 / eps) * delta**2 + theta, master.facts),
-            2 / eps * (1 + 2 / eps) * hypothesis("small delta", delta**2, eps**4 / (4 * eps + 8)),
-            hypothesis("small nu", theta, eps**2 / 2),
+            2 * (1 + eps) / (eps * (1 + eps + more)) * special_distance.conclusion(),
+            2 * (1 + eps) / (eps * (1 + eps + more)) * (1 + 2 / eps) * SMALL_DELTA,
+            SMALL_NU,
+            eps**2 / 2 * more / (1 + eps + more),
         ],
+        given=(LARGE_C,),
+        under=(special_distance,),
         paper="6 theorem 3, special regime",
         mutants=(
             mutant(
                 "constant",
                 "eps^2/2",
-                {o2: "3/4", eps: 1, delta: "1/4", theta: "1/2"},
+                AT_TOLERANCE,
                 rhs=sympy.Rational(1, 2) * eps**2,
             ),
-            mutant(
-                "dropped assumption", "without: small nu", {o2: 4, eps: 1, delta: "1/4", theta: 4}, without="small nu"
-            ),
+            dropped(SMALL_NU, {**AT_TOLERANCE, nu: 1, o2: 4}),
         ),
     ),
-    Identity(
-        "perpendicular_pairing",
-        "<E, Z> = <PERP(E), Z> for E = X - X*; PERP(X) = 0, so only the part of X* off the vectors of X counts.",
-        inner(E, Z),
-        inner(PERP, Z),
-        given=(P_ORTH, Q_ORTH, Z_OFF),
-        paper="6 theorem 3, generic regime",
-        mutants=(
-            mutant("sign", "-<PERP, Z>", rhs=-inner(PERP, Z)),
-            mutant("constant", "2 <PERP, Z>", rhs=2 * inner(PERP, Z)),
-            dropped(Z_OFF),
-        ),
-    ),
-    SumOfSquares(
-        "perpendicular_norm",
-        "||PERP(E)||_F <= ||E||_F.",
-        square(PERP),
-        square(E),
-        proof=[1 * Square(P.T @ E), 1 * Square(E @ Q - P @ P.T @ E @ Q)],
-        given=(P_ORTH, Q_ORTH),
-        paper="6 theorem 3, generic regime",
-        mutants=(
-            mutant("constant", "||E||^2/2", rhs=square(E) / 2),
-            mutant("sign", "||PERP|| >= ||E||", lhs=square(E), rhs=square(PERP)),
-            dropped(P_ORTH, {P: [[2]], Q: [[1], [0]], E: [[0, 1]]}),
-        ),
-    ),
+    perpendicular_pairing,
+    perpendicular_norm,
     perpendicular_bound,
     Inequality(
         "singular_value_bound",
@@ -324,6 +376,7 @@ CHECKS = (
             beta * sigma_r * SMALL,
             beta * sigma_r * root * FAR,
         ],
+        under=(perpendicular_bound,),
         paper="6 theorem 3, generic regime",
         mutants=(
             mutant(
@@ -346,9 +399,10 @@ CHECKS = (
         (c - 1) * o**2 - 2 * delta * o + T - delta**2 - 2 * sigma_star * nu,
         0,
         proof=[
-            Premise("check master", T, d**2 - c * o**2 + 2 * sigma_star * nu, master.facts),
+            MASTER_O,
             (o + delta + d) * TRIANGLE,
         ],
+        under=(numbers,),
         paper="6 theorem 3, generic regime",
         mutants=(
             mutant(
@@ -367,16 +421,17 @@ CHECKS = (
         ),
     ),
     Inequality(
-        "distance_far",
-        "d >= delta, b = 1 - c > 0: T - 2 sigma_{r*} nu <= b (d + c delta/b)^2.",
+        "distance",
+        "b = 1 - c > 0: T - 2 sigma_{r*} nu <= b (d + c delta/b)^2.",
         T - 2 * sigma_star * nu,
         RIGHT,
         proof=[
-            MASTER_O,
-            POSITIVE_C * TRIANGLE * hypothesis("o + d - delta >= 0", 0, o + d - delta),
+            MASTER_B,
+            POSITIVE_C * TRIANGLE * BEYOND,
             1 / b * Square((1 - b) * delta),
             delta**2 * POSITIVE_C,
         ],
+        under=(numbers,),
         paper="6 theorem 3, generic regime",
         mutants=(
             mutant(
@@ -386,29 +441,7 @@ CHECKS = (
                 rhs=b * (d + delta) ** 2,
             ),
             mutant("sign", "-c delta/b", rhs=b * (d - (1 - b) * delta / b) ** 2),
-            dropped(MASTER_O),
-        ),
-    ),
-    Inequality(
-        "distance_near",
-        "d <= delta, b = 1 - c > 0: the same bound.",
-        T - 2 * sigma_star * nu,
-        RIGHT,
-        proof=[
-            MASTER_O,
-            (o**2 + d**2) * POSITIVE_C,
-            2 * d * POSITIVE_C * INSIDE,
-            1 / b * Square((1 - b) * delta),
-        ],
-        paper="6 theorem 3, generic regime",
-        mutants=(
-            mutant(
-                "constant",
-                "slack delta/10",
-                {T: 1, sigma_star: 1, nu: "1/1000", b: "1/100", d: 1, delta: 1, o: 0},
-                rhs=b * (d + delta / 10) ** 2,
-            ),
-            dropped(MASTER_O),
+            dropped(MASTER_B),
         ),
     ),
 )

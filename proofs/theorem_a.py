@@ -61,7 +61,6 @@ from random import Random
 from lorasolve.symbolic import (
     Identity,
     Inequality,
-    Premise,
     Square,
     SumOfSquares,
     Theorem,
@@ -85,12 +84,12 @@ from lorasolve.symbolic import (
 )
 from lorasolve.symbolic import rational as ra
 from proofs import lemma_a as la
-from proofs.facts import MONOTONICITY, NUCLEAR_SUBDIFFERENTIAL
+from proofs.facts import MONOTONICITY, SUBGRADIENT
 
 m, n, k1, k2, q, r = la.m, la.n, la.k1, la.k2, la.q, la.r
 k = dims("k")
 t, sigma = la.t, la.sigma
-alpha, beta = scalars("alpha beta")
+alpha, beta, lam = scalars("alpha beta lambda")
 X, XS, L1, L2, R1, R2, T1, T2 = la.X, la.XS, la.L1, la.L2, la.R1, la.R2, la.T1, la.T2
 E, DISTANCE, PERPENDICULAR = X - XS, la.DISTANCE, la.PERPENDICULAR
 Z, G, GS, g, gs = (matrix(name, m, n) for name in ("Z", "G", "Gstar", "g", "gstar"))
@@ -163,7 +162,7 @@ MEETS = assume(
 
 AT_X, AT_XS = define(Z, G + g), define(gs, -1 * GS)
 RSC = hypothesis("restricted strong convexity", alpha * DISTANCE, inner(G - GS, E))
-MONOTONE = Premise("<g - gstar, X - X*> >= 0", 0, inner(g - gs, E), (MONOTONICITY, NUCLEAR_SUBDIFFERENTIAL))
+MONOTONE = MONOTONICITY.instance("monotone", SUBGRADIENT(g, lam, X), SUBGRADIENT(gs, lam, XS))
 strong_convexity = Inequality(
     "strong_convexity",
     "alpha ||X - X*||^2 <= <Z, X - X*>.",

@@ -41,11 +41,13 @@ Checks
 compression : PROVED
 compression_contracts : PROVED
 soft_threshold : PROVED
+softened : PROVED
 cocoercive : PROVED
 expansion : PROVED
 master : PROVED
 bessel : PROVED
 pairing : PROVED
+values_below : PROVED
 values : PROVED
 block_bound : PROVED
 theorem : PROVED
@@ -69,7 +71,6 @@ from lorasolve.symbolic import (
     Form,
     Identity,
     Inequality,
-    Premise,
     ScalarCheck,
     ScalarExpr,
     Square,
@@ -78,7 +79,6 @@ from lorasolve.symbolic import (
     Values,
     annihilated,
     assume,
-    by_fact,
     define,
     dims,
     dropped,
@@ -99,14 +99,15 @@ from lorasolve.symbolic import rational as ra
 from lorasolve.symbolic.evaluate import evaluate
 from proofs import lemma_a as la
 from proofs import theorem_a as ta
-from proofs.facts import DUAL_NORM, MONOTONICITY, NUCLEAR_SUBDIFFERENTIAL, OPERATOR_NORM
+from proofs.facts import DUAL_NORM, MONOTONICITY, NUCLEAR, OPERATOR_NORM, SPECTRAL, SUBGRADIENT
 
 m, n, r, k, k1, k2, N = dims("m n r k k1 k2 N")
 alpha, beta, beta2, lam, spread, p = scalars("alpha beta beta_2 lambda x p")
 t, sigma = la.t, la.sigma
 X, XS, L1, L2, R1, R2, T1, T2 = la.X, la.XS, la.L1, la.L2, la.R1, la.R2, la.T1, la.T2
 E, DISTANCE = X - XS, la.DISTANCE
-Z, h = matrix("Z", m, n), matrix("h", m, n)
+Z, g, gs, nu = ta.Z, ta.g, ta.gs, scalars("nu_Z", real=True)
+h = g - gs
 
 
 def with_pairing(name: str, other: str, target: ScalarExpr) -> Callable[[Values, Random], None]:
@@ -166,6 +167,18 @@ S0_OFF = annihilated(S0, left=(L,), right=(R,))
 SOFT = L @ W @ R.T
 GRADIENT = -lam * UP @ VP.T + L @ (lam * eye(k) + W) @ R.T + S0
 
+soft_threshold = Identity(
+    "soft_threshold",
+    "Z = L W R^T, g = Z - G: <Z, g> = -lam tr W = -lam ||Z||_*; and <Z, gstar> >= -lam ||Z||_* by norm duality.",
+    inner(SOFT, SOFT - GRADIENT),
+    -lam * tr(W),
+    given=(LEFT, RIGHT, S0_OFF),
+    mutants=(
+        mutant("sign", "+lam tr W", rhs=lam * tr(W)),
+        mutant("constant", "-2 lam tr W", rhs=-2 * lam * tr(W)),
+        dropped(S0_OFF),
+    ),
+)
 # Co-coercivity of a symmetric matrix between alpha and beta = alpha + x, in coordinates of T.
 H, e = matrix("H", N, N, symmetric=True), vector("e", N)
 UPPER_PART, LOWER_PART = (alpha + spread) * e - H @ e, H @ e - alpha * e
@@ -175,18 +188,36 @@ BELOW = hypothesis(
 )
 
 # The main inequality. D_G = Z - h on T.
+SHORT_SLOPE = {Z: [[1]], g: [[-1]], gs: [["-1/2"]], lam: 1, nu: 1}
 COERCIVE = hypothesis(
     "<D_G - alpha E, beta E - D_G> >= 0 (check cocoercive)", 0, inner(Z - h - alpha * E, beta * E - Z + h)
 )
-MONOTONE = Premise("<E, g - gstar> >= 0", 0, inner(E, h), (MONOTONICITY, NUCLEAR_SUBDIFFERENTIAL))
-SOFTENED = Premise("<Z, g - gstar> <= 0 (check soft_threshold)", inner(Z, h), 0, (DUAL_NORM,))
+MONOTONE = MONOTONICITY.instance("monotone", SUBGRADIENT(g, lam, X), SUBGRADIENT(gs, lam, XS))
+softened = Inequality(
+    "softened",
+    "<Z, g - gstar> <= 0: <Z, g> = -lam ||Z||_*, and -lam ||Z||_* <= <Z, gstar> by norm duality.",
+    inner(Z, h),
+    0,
+    proof=[
+        1 * soft_threshold.conclusion(inner(Z, g), -lam * nu, where={Z: SOFT, g: SOFT - GRADIENT, nu: tr(W)}),
+        DUAL_NORM.instance("pairing_below", SPECTRAL(gs, lam), NUCLEAR(Z, nu)),
+    ],
+    under=(soft_threshold,),
+    mutants=(
+        mutant("sign", "the reverse", SHORT_SLOPE, lhs=0, rhs=inner(Z, h)),
+        mutant("constant", "<Z, g>/2", {**SHORT_SLOPE, gs: [[-1]]}, lhs=inner(Z, g / 2 - gs)),
+    ),
+)
+SOFTENED = softened.conclusion()
 OFF = assume("<Z, X> = 0", (inner(Z, X), 0), impose=with_pairing("X", "Z", NONE))
+MASTER = alpha * beta * DISTANCE + square(Z) + (alpha + beta) * inner(Z, XS)
 master = Inequality(
     "master",
     "alpha beta ||E||^2 + ||Z||^2 + (alpha + beta) <Z, X*> <= 0.",
-    alpha * beta * DISTANCE + square(Z) + (alpha + beta) * inner(Z, XS),
+    MASTER,
     0,
     proof=[COERCIVE, (alpha + beta) * MONOTONE, 2 * SOFTENED, 1 * Square(h)],
+    under=(softened,),
     given=(OFF,),
     mutants=(
         mutant("constant", "2 ||Z||^2", lhs=alpha * beta * DISTANCE + 2 * square(Z) + (alpha + beta) * inner(Z, XS)),
@@ -217,13 +248,13 @@ MET = assume(
     impose=with_pairing("Xstar", "Z", -1 * PAIRS),
 )
 VALUES = alpha * beta * DISTANCE + square(zeta1) + square(zeta2) - (alpha + beta) * PAIRS
-values = Inequality(
-    "values",
-    "alpha beta ||E||^2 + sum zeta_i^2 - (alpha + beta) sum tau_i zeta_i <= 0.",
+values_below = Inequality(
+    "values_below",
+    "alpha beta ||E||^2 + sum zeta_i^2 - (alpha + beta) sum tau_i zeta_i is at most the left side of check master.",
     VALUES,
-    0,
-    proof=[master.conclusion(), bessel.conclusion()],
-    under=(master, bessel),
+    MASTER,
+    proof=[bessel.conclusion()],
+    under=(bessel,),
     given=(MET,),
     mutants=(
         mutant("constant", "2 zeta1^2", lhs=VALUES + square(zeta1)),
@@ -231,21 +262,32 @@ values = Inequality(
         dropped(bessel.conclusion()),
     ),
 )
+BALANCE = {
+    X: [[0]], XS: [[1]], Z: [[-1]], zeta1: [[1]], T1: [[1]], zeta2: [[0]], T2: [[0]], alpha: 1, beta: 1,
+}  # fmt: skip
+values = Inequality(
+    "values",
+    "alpha beta ||E||^2 + sum zeta_i^2 - (alpha + beta) sum tau_i zeta_i <= 0.",
+    VALUES,
+    0,
+    proof=[master.conclusion(), values_below.conclusion()],
+    under=(master, values_below),
+    mutants=(
+        mutant("constant", "2 zeta1^2", BALANCE, lhs=VALUES + square(zeta1)),
+        mutant("sign", "+ (alpha + beta)", lhs=VALUES + 2 * (alpha + beta) * PAIRS),
+        dropped(values_below.conclusion()),
+    ),
+)
 C, D = matrix("C2", k2, k2), matrix("D2", k2, k2)
 SHARES = (assume("C C^T + D D^T = I", (C @ C.T, eye(k2) - D @ D.T), impose=_shares), define(T2, sigma * D @ D.T))
-SHORT_1 = by_fact(OPERATOR_NORM, "||zeta1||^2 <= k1 (beta2 sigma)^2", square(zeta1), k1 * beta2**2 * sigma**2)
-SHORT_2 = by_fact(
-    OPERATOR_NORM,
-    "||D^T zeta2||^2 <= (beta2 sigma)^2 ||D||^2",
-    square(D.T @ zeta2),
-    beta2**2 * sigma**2 * square(D),
-)
+SHORT_1 = OPERATOR_NORM.instance("product", SPECTRAL(zeta1, beta2 * sigma), W=eye(k1))
+SHORT_2 = OPERATOR_NORM.instance("product", SPECTRAL(zeta2.T, beta2 * sigma), W=D)
 # Numbers of a spurious point at beta2 (beta - alpha) = 8 > 6, with r = r* = 2; and the minimizer itself.
 SPURIOUS = {
     X: [["149/50"]], XS: [[0]], T1: [["8/3"]], zeta1: [[4]], T2: [["9/25"]], zeta2: [["18/25"]], D: [["3/5"]],
     C: [["4/5"]], sigma: 1, t: 1, alpha: 1, beta: 3, beta2: 4,
 }  # fmt: skip
-SAME = {X: [[0]], XS: [[0]], Z: [[0]], alpha: 1, beta: 1}
+SAME = {X: [[0]], XS: [[0]], Z: [[0]], g: [[0]], gs: [[0]], lam: 1, alpha: 1, beta: 1}
 half = (alpha + beta) / (2 * alpha * beta)
 excess = (beta - alpha) ** 2 / (4 * alpha * beta)
 DECISIVE = sigma**2 * ((2 * alpha * beta * t) ** 2 - ((beta - alpha) * beta2) ** 2) / (4 * alpha * beta)
@@ -330,18 +372,8 @@ CHECKS = (
             dropped(CONTAIN),
         ),
     ),
-    Identity(
-        "soft_threshold",
-        "Z = L W R^T, g = Z - G: <Z, g> = -lam tr W = -lam ||Z||_*; and <Z, gstar> >= -lam ||Z||_* by norm duality.",
-        inner(SOFT, SOFT - GRADIENT),
-        -lam * tr(W),
-        given=(LEFT, RIGHT, S0_OFF),
-        mutants=(
-            mutant("sign", "+lam tr W", rhs=lam * tr(W)),
-            mutant("constant", "-2 lam tr W", rhs=-2 * lam * tr(W)),
-            dropped(S0_OFF),
-        ),
-    ),
+    soft_threshold,
+    softened,
     Inequality(
         "cocoercive",
         "0 <= <H e - alpha e, beta e - H e> for alpha <= H <= beta = alpha + x.",
@@ -383,6 +415,7 @@ CHECKS = (
             mutant("constant", "twice", rhs=2 * PAIRS),
         ),
     ),
+    values_below,
     values,
     block_bound,
     theorem,

@@ -13,6 +13,10 @@ H has the eigenvalues 1, beta and zeta, 1 <= zeta <= beta; X* is the unique mini
 stationary for L, with F(X) - F(X*) = zeta tau r*/2 > 0, and beta2 = zeta satisfies beta2 (beta - 1) = 2 beta t:
 theorem B at alpha = 1 with equality.
 
+For r* >= 2 the restricted smoothness on all matrices of rank 2 is at most zeta + (beta - zeta)/r*. With beta - 1 =
+sqrt(2 t r*), which is allowed for r* >= 2 t, that is at most 2 t + 2 sqrt(2 t/r*): without a ball the threshold lies
+between 2 t and that, and tends to 2 t with growing r*, t fixed.
+
 Assumptions
 -----------
 None: an explicit instance, for symbolic r, r*, m, n, beta, lam. In the bounds zeta is a symbol with 1 <= zeta <=
@@ -43,6 +47,8 @@ stationary_in_b : PROVED
 hessian_sum_of_squares : PROVED
 gap : PROVED
 global_minimizer : PROVED
+rank_two : PROVED
+whole_space : PROVED
 
 Used by
 -------
@@ -69,9 +75,9 @@ from lorasolve.symbolic import (
     scalars,
     square,
     tr,
-    zeros,
 )
 from proofs import sharp_instance as si
+from proofs.facts import DUAL_NORM, NUCLEAR, SPECTRAL
 
 m, n, r, rs, t, lam = si.m, si.n, si.r, si.rs, si.t, si.lam
 E1, E2, T, Y, U, V = si.E1, si.E2, si.T, si.Y, si.U, si.V
@@ -110,6 +116,15 @@ D = U @ B.T + A @ V.T
 SLOPE = -zeta * E1 - lam * T
 FORM = hess(D, D) + 2 * inner(SLOPE, U @ V.T) + lam * (square(U) + square(V))
 LARGE = {**si.RANK_ONE, beta: 3, zeta: 3, lam: 1}
+
+# B2: at beta = 1 + s with s^2 = 2 t r*.
+s, nu = scalars("s nu_Y")
+BY_RANK = hypothesis("||Y||_*^2 <= 2 ||Y||_F^2, because rank Y <= 2", nu**2, 2 * square(Y))
+UP, DOWN = (DUAL_NORM.instance(name, SPECTRAL(TOTAL, 1), NUCLEAR(Y, nu)) for name in ("pairing", "pairing_below"))
+SMOOTH = zeta + (beta - zeta) / rs
+TRACE = {**LARGE, zeta: 2, Y: [[1, 0], [0, 1]], nu: 2}
+SHARP_ZETA = 2 * t * (1 + s) / s
+ABOVE_ONE = hypothesis("1 <= t", 1, t)
 
 LINE = {**LARGE, Y: [[1, 0], [0, 0]], si.nuc: 1}
 
@@ -226,30 +241,7 @@ CHECKS = (
             dropped(ZETA),
         ),
     ),
-    Identity(
-        "stationary_in_a",
-        "G B + lam A = 0 at A = J2, B = K2.",
-        SLOPE @ B + lam * A,
-        zeros(m, r),
-        given=FRAME,
-        mutants=(
-            mutant("sign", "G B - lam A", lhs=SLOPE @ B - lam * A),
-            mutant("constant", "G B + 2 lam A", lhs=SLOPE @ B + 2 * lam * A),
-            dropped(si.RIGHT),
-        ),
-    ),
-    Identity(
-        "stationary_in_b",
-        "G^T A + lam B = 0 at A = J2, B = K2.",
-        SLOPE.T @ A + lam * B,
-        zeros(n, r),
-        given=FRAME,
-        mutants=(
-            mutant("sign", "G^T A - lam B", lhs=SLOPE.T @ A - lam * B),
-            mutant("constant", "G^T A + 2 lam B", lhs=SLOPE.T @ A + 2 * lam * B),
-            dropped(si.LEFT),
-        ),
-    ),
+    *si.stationarity(SLOPE, A, B, "A = J2, B = K2", FRAME),
     SumOfSquares(
         "hessian_sum_of_squares",
         "The Hessian form of L at (J2, K2) is a sum of squares: second-order stationary.",
@@ -297,6 +289,33 @@ CHECKS = (
                 lhs=hess(Y - XS, Y - XS),
             ),
             dropped(si.DUAL),
+        ),
+    ),
+    Inequality(
+        "rank_two",
+        "r* >= 2: H[Y, Y] <= (zeta + (beta - zeta)/r*) ||Y||^2 for rank Y <= 2, because ||e1 + e2||_2 = 1.",
+        hess(Y, Y),
+        SMOOTH * square(Y),
+        proof=[
+            AT_LEAST * Square(inner(DIFFERENCE, Y)) / (2 * rs),
+            AT_MOST * BY_RANK / (2 * rs),
+            AT_MOST * UP * DOWN / (2 * rs),
+        ],
+        mutants=(
+            mutant("constant", "half of the second term", TRACE, rhs=(zeta + (beta - zeta) / (2 * rs)) * square(Y)),
+            mutant("sign", "zeta - (beta - zeta)/r*", TRACE, rhs=(zeta - (beta - zeta) / rs) * square(Y)),
+            dropped(AT_MOST, {**TRACE, beta: "1/2", zeta: 3, Y: [[1, 0], [0, -1]]}),
+        ),
+    ),
+    Inequality(
+        "whole_space",
+        "s^2 = 2 t r*: zeta + (beta - zeta)/r* <= 2 t + 4 t/s = 2 t + 2 sqrt(2 t/r*), with r* = s^2/(2 t).",
+        SHARP_ZETA + (1 + s - SHARP_ZETA) * 2 * t / s**2,
+        2 * t + 4 * t / s,
+        proof=[2 * t / s**2 * ABOVE_ONE, 2 * t**2 / s**2 + 4 * t**2 / s**3],
+        mutants=(
+            mutant("constant", "2 t + 2 t/s", {t: 1, s: 4}, rhs=2 * t + 2 * t / s),
+            mutant("sign", "2 t - 4 t/s", {t: 1, s: 4}, rhs=2 * t - 4 * t / s),
         ),
     ),
 )

@@ -87,7 +87,6 @@ from lorasolve.symbolic import (
     scalars,
     square,
     tr,
-    zeros,
 )
 from proofs import sharp_instance as si
 
@@ -255,30 +254,7 @@ CHECKS = (
             dropped(si.RATIO),
         ),
     ),
-    Identity(
-        "stationary_in_a",
-        "G B + lam A = 0 at A = q J2, B = q K2.",
-        SLOPE @ B + lam * A,
-        zeros(m, r),
-        given=FRAME,
-        mutants=(
-            mutant("sign", "G B - lam A", lhs=SLOPE @ B - lam * A),
-            mutant("constant", "G B + 2 lam A", lhs=SLOPE @ B + 2 * lam * A),
-            dropped(si.RIGHT),
-        ),
-    ),
-    Identity(
-        "stationary_in_b",
-        "G^T A + lam B = 0 at A = q J2, B = q K2.",
-        SLOPE.T @ A + lam * B,
-        zeros(n, r),
-        given=FRAME,
-        mutants=(
-            mutant("sign", "G^T A - lam B", lhs=SLOPE.T @ A - lam * B),
-            mutant("constant", "G^T A + 2 lam B", lhs=SLOPE.T @ A + 2 * lam * B),
-            dropped(si.LEFT),
-        ),
-    ),
+    *si.stationarity(SLOPE, A, B, "A = q J2, B = q K2", FRAME),
     Inequality(
         "hessian_sum_of_squares",
         "The Hessian form of L at (q J2, q K2) is at least (2 t q^2 - 2) (|U1|^2 + |V1|^2), which is 0 for q^2 = 1/t.",

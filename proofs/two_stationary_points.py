@@ -39,9 +39,7 @@ lorasolve/networks/tangent.py
 
 from lorasolve.symbolic import (
     Inequality,
-    Premise,
     Theorem,
-    by_fact,
     define,
     dims,
     dropped,
@@ -53,7 +51,7 @@ from lorasolve.symbolic import (
     scalars,
     square,
 )
-from proofs.facts import DUAL_NORM, MONOTONICITY, NUCLEAR_SUBDIFFERENTIAL
+from proofs.facts import DUAL_NORM, NUCLEAR, NUCLEAR_IS, NUCLEAR_SUBDIFFERENTIAL, SPECTRAL, SUBGRADIENT
 
 m, n = dims("m n")
 X1, X2, S1, S2, E1, E2, G1, G2 = (matrix(name, m, n) for name in ("X1", "X2", "S1", "S2", "E1", "E2", "G1", "G2"))
@@ -63,37 +61,40 @@ f1, f2 = scalars("f_1 f_2", real=True)
 D = X1 - X2
 
 # <S_i, X_i> = nu_i, in both directions; ||S_i||_2 <= 1.
-OWN_1 = by_fact(NUCLEAR_SUBDIFFERENTIAL, "||X_1||_* <= <S_1, X_1>", nu1, inner(S1, X1))
-OWN_2 = by_fact(NUCLEAR_SUBDIFFERENTIAL, "||X_2||_* <= <S_2, X_2>", nu2, inner(S2, X2))
-CROSS_1 = by_fact(DUAL_NORM, "<S_1, X_2> <= ||X_2||_*", inner(S1, X2), nu2)
-CROSS_2 = by_fact(DUAL_NORM, "<S_2, X_1> <= ||X_1||_*", inner(S2, X1), nu1)
+OWN_1 = NUCLEAR_SUBDIFFERENTIAL.instance("pairing", SUBGRADIENT(S1, 1, X1), NUCLEAR_IS(X1, nu1))
+OWN_2 = NUCLEAR_SUBDIFFERENTIAL.instance("pairing", SUBGRADIENT(S2, 1, X2), NUCLEAR_IS(X2, nu2))
+CROSS_1 = DUAL_NORM.instance("pairing", SPECTRAL(S1, 1), NUCLEAR(X2, nu2))
+CROSS_2 = DUAL_NORM.instance("pairing", SPECTRAL(S2, 1), NUCLEAR(X1, nu1))
 AT_1, AT_2 = define(G1, -lam * S1 + E1), define(G2, -lam * S2 + E2)
-MONOTONE = Premise("<S_1 - S_2, X_1 - X_2> >= 0", 0, inner(S1 - S2, D), (MONOTONICITY, NUCLEAR_SUBDIFFERENTIAL))
 RSC = hypothesis("restricted strong convexity", alpha * square(D), inner(G1 - G2, D))
 CONVEX = hypothesis("f(X_1) + <G_1, X_2 - X_1> <= f(X_2)", f1 - inner(G1, D), f2)
 
 ALIKE = {S1: [[1]], S2: [[1]], X1: [[2]], X2: [[1]], nu1: 2, nu2: 1}
 TIGHT = {f1: 1, f2: 0, lam: 1, nu1: 0, nu2: 0, E1: [[1]], X1: [[1]], X2: [[0]], S1: [[0]], G1: [[1]]}
 
-CHECKS = (
-    Inequality(
-        "monotone",
-        "<S_1 - S_2, X_1 - X_2> >= 0.",
-        0,
-        inner(S1 - S2, D),
-        proof=[OWN_1, OWN_2, CROSS_1, CROSS_2],
-        mutants=(
-            mutant("sign", "<S_1 + S_2, X_1 - X_2>", rhs=inner(S1 + S2, D)),
-            mutant("constant", "<S_1 - 2 S_2, X_1 - X_2>", ALIKE, rhs=inner(S1 - 2 * S2, D)),
-            dropped(CROSS_1),
-        ),
+monotone = Inequality(
+    "monotone",
+    "<S_1 - S_2, X_1 - X_2> >= 0.",
+    0,
+    inner(S1 - S2, D),
+    proof=[OWN_1, OWN_2, CROSS_1, CROSS_2],
+    mutants=(
+        mutant("sign", "<S_1 + S_2, X_1 - X_2>", rhs=inner(S1 + S2, D)),
+        mutant("constant", "<S_1 - 2 S_2, X_1 - X_2>", ALIKE, rhs=inner(S1 - 2 * S2, D)),
+        dropped(CROSS_1),
     ),
+)
+MONOTONE = monotone.conclusion()
+
+CHECKS = (
+    monotone,
     Inequality(
         "not_positive",
         "<G_1 - G_2, X_1 - X_2> <= <E_1 - E_2, X_1 - X_2>.",
         inner(G1 - G2, D),
         inner(E1 - E2, D),
         proof=[lam * MONOTONE],
+        under=(monotone,),
         given=(AT_1, AT_2),
         mutants=(
             mutant("sign", "<G_2 - G_1, X_1 - X_2>", lhs=inner(G2 - G1, D)),
@@ -107,6 +108,7 @@ CHECKS = (
         alpha * square(D),
         inner(E1 - E2, D),
         proof=[RSC, lam * MONOTONE],
+        under=(monotone,),
         given=(AT_1, AT_2),
         mutants=(
             mutant("constant", "2 alpha", lhs=2 * alpha * square(D)),

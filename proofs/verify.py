@@ -17,22 +17,17 @@ SIGNS = {"positive": lambda x: x > 0, "nonnegative": lambda x: x >= 0, "real": l
 SIGNS["dimension"] = lambda x: x >= 1 and x % 1 == 0
 KINDS = {"identity": ("==",), "scalar": ("==", "<="), "implies": ("<=",), "sos": ("<=",)}
 ONE = {(): Fraction(1)}
-
 def require(condition, reason):
-    if not condition:
-        raise ValueError(reason)
-
+    if not condition: raise ValueError(reason)
 def read(text):
     """Read ``a*(b + 1/2)^2 - tr(A^T*B)``; a tree is a Fraction, a name, or (operation, part, ...)."""
-    for sign in "()*+-/^,":
-        text = text.replace(sign, f" {sign} ")
+    for sign in "()*+-/^,": text = text.replace(sign, f" {sign} ")
     left = [*text.split(), "end"]
     def take(*wanted):
         return left.pop(0) if left[0] in wanted else None
     def chain(signs, part):
         tree = part()
-        while sign := take(*signs):
-            tree = (sign, tree, part())
+        while sign := take(*signs): tree = (sign, tree, part())
         return tree
     def product():
         return ("*", Fraction(-1), product()) if take("-") else chain("*/", power)
@@ -41,8 +36,7 @@ def read(text):
         tree = Fraction(token) if token.isdigit() else token
         if token == "(" or take("("):
             parts = [chain("+-", product)]
-            while take(","):
-                parts.append(chain("+-", product))
+            while take(","): parts.append(chain("+-", product))
             require(take(")"), f"a bracket is open in {text!r}")
             tree = ("call", token, *parts) if token != "(" else parts[0]
         while take("^"):
@@ -52,31 +46,27 @@ def read(text):
     tree = chain("+-", product)
     require(left == ["end"], f"cannot read {text!r} at {left[0]!r}")
     return tree
-
 def names_in(tree):
-    parts = tree[1:] if isinstance(tree, tuple) else ()
-    return set().union({tree} if isinstance(tree, str) else (), *map(names_in, parts))
-
+    return {tree} if isinstance(tree, str) else set().union(*map(names_in, tree[1:] if isinstance(tree, tuple) else ()))
 # Polynomials: {monomial: Fraction}; a monomial is a sorted tuple of (unknown, exponent). In a matrix each monomial has
 # one unknown ("word", letters), where a letter is (name, transposed); the others commute with it.
-def plus(a, b, factor=1):
-    result = dict(a)
-    for key, value in b.items():
-        result[key] = result.get(key, 0) + factor * value
+def added(parts):
+    result = {}
+    for key, value in (item for part in parts for item in part.items()): result[key] = result.get(key, 0) + value
     return {key: value for key, value in result.items() if value}
+def plus(a, b, factor=1):
+    return added((a, {key: factor * value for key, value in b.items()}))
 def times(a, b):
     result = {}
     for (k, v), (q, w) in ((x, y) for x in a.items() for y in b.items()):
         powers = dict(k)
-        for unknown, exponent in q:
-            powers[unknown] = powers.get(unknown, 0) + exponent
+        for unknown, exponent in q: powers[unknown] = powers.get(unknown, 0) + exponent
         key = tuple(sorted(power for power in powers.items() if power[1]))
         result[key] = result.get(key, 0) + v * w
     return {key: value for key, value in result.items() if value}
 def unknown(*what, exponent=1):
     return {((what, exponent),): Fraction(1)} if exponent else ONE
 def split(polynomial, what):
-    """Yield (exponent, rest) for the powers of an unknown."""
     for key, value in polynomial.items():
         yield dict(key).get(what, 0), {tuple(p for p in key if p[0] != what): value}
 def words(matrix):
@@ -84,12 +74,6 @@ def words(matrix):
     for key, value in matrix.items():
         ((word,),) = [u[1:] for u, _ in key if u[0] == "word"]
         yield word, {tuple(p for p in key if p[0][0] != "word"): value}
-def added(parts):
-    result = {}
-    for part in parts:
-        result = plus(result, part)
-    return result
-
 class Algebra:
     """The symbols of one check, their signs, shapes and assumptions, and how to calculate with them."""
     def __init__(self, check):
@@ -97,8 +81,8 @@ class Algebra:
         names = [*self.signs, *self.matrices, *self.forms]
         require(len({*names, *FUNCTIONS}) == len(names) + len(FUNCTIONS), "two symbols have one name")
         require(all(sign in SIGNS for sign in self.signs.values()), f"signs are {', '.join(SIGNS)}")
-        square = [s[0] == s[1] if s[2:] == ["symmetric"] else s[2:] == [] for s in self.matrices.values()]
-        require(all(square), "a shape is rows, columns, and perhaps symmetric")
+        for s in self.matrices.values():
+            require(s[0] == s[1] if s[2:] == ["symmetric"] else s[2:] == [], "a shape is rows, columns, symmetric")
         self.quotients, self.rules, self.gaps, self.known, self.moved = [], [], [], {}, {}
         equations = [[read(side) for side in pair] for a in check["assumptions"] for pair in a["equations"]]
         self.meaning = {left: right for left, right in equations if left in self.signs}
@@ -108,9 +92,8 @@ class Algebra:
         sizes = set().union(*(names_in(read(d)) for _, shape in spaces for d in shape[:2]))
         require(all(self.signs[size] == "dimension" for size in sizes), "a shape is not made of dimensions")
         self.nonzero = [self.scalar(read(text)) for text in check["nonzero"]]
-        for left, right in equations:
-            if left not in self.signs:
-                self.assume(*self.value(left), *self.value(right))
+        for left, right in [pair for pair in equations if pair[0] not in self.signs]:
+            self.assume(*self.value(left), *self.value(right))
     # Signs: 1 for positive, 0 for non-negative, -9 for not known.
     def sign_of(self, what, exponent):
         declared = self.signs[what[1]] if what[0] == "s" else None
@@ -123,25 +106,28 @@ class Algebra:
     def nonnegative(self, tree):
         """Whether a tree is non-negative: by its structure, or expanded over a positive denominator."""
         operation, *parts = tree if isinstance(tree, tuple) else ("",)
-        if (operation == "^" and parts[1] == 2) or (operation in ("*", "+", "/") and all(map(self.nonnegative, parts))):
-            return True
+        itself = parts[:1] == ["tr"] and parts[1] == ("*", ("T", parts[1][-1]), parts[1][-1])
+        square = itself or (operation == "^" and parts[1] == 2)
+        if square or (operation in ("*", "+", "/") and all(map(self.nonnegative, parts))): return True
         polynomial = self.reduced(self.scalar(tree))
         cleared = self.cleared(polynomial) if all(self.sign(q) == 1 for q in self.quotients) else polynomial
         return self.sign(cleared) >= 0
-    # Quotients
+    def fits(self, tree, sign):
+        """Whether what stands in the place of a number has the sign that the number declares."""
+        v, at = self.reduced(self.scalar(tree)), lambda u, e: e > 0 and self.signs.get(u[1]) == "dimension"
+        whole = all(c % 1 == 0 and all(at(*power) for power in key) for key, c in v.items())
+        return self.nonnegative(tree) if sign == "nonnegative" else self.sign(v) == 1 and whole | (sign != "dimension")
     def inverse(self, polynomial):
         require(all(u[0] in ("s", "inv") for key in polynomial for u, _ in key), "a trace in a denominator")
         safe = any(self.sign(p) == 1 or p in self.nonzero for p in (polynomial, plus({}, polynomial, -1)))
         require(polynomial and safe, "a denominator may vanish")
         if len(polynomial) == 1 and all(u[0] == "s" for key in polynomial for u, _ in key):
             return {tuple((u, -e) for u, e in key): 1 / value for key, value in polynomial.items()}
-        if polynomial not in self.quotients:
-            self.quotients.append(polynomial)
+        if polynomial not in self.quotients: self.quotients.append(polynomial)
         return unknown("inv", self.quotients.index(polynomial))
     def raised(self, polynomial, exponent):
         result, base = ONE, polynomial if exponent >= 0 else self.inverse(polynomial)
-        for _ in range(abs(int(exponent))):
-            result = times(result, base)
+        for _ in range(abs(int(exponent))): result = times(result, base)
         return result
     def cleared(self, polynomial):
         """Multiply by the denominators: zero exactly if the polynomial is."""
@@ -150,7 +136,6 @@ class Algebra:
             top = max((exponent for exponent, _ in parts), default=0)
             polynomial = added(times(rest, self.raised(divisor, top - exponent)) for exponent, rest in parts)
         return polynomial
-    # Words
     def flip(self, word):
         return tuple((name, turned if self.matrices[name][2:] else not turned) for name, turned in reversed(word))
     def turns(self, word):
@@ -185,20 +170,16 @@ class Algebra:
         require(found == shape, "a matrix of another shape, or in the place of a scalar")
         return polynomial
     def value(self, tree):
-        if isinstance(tree, Fraction):
-            return None, plus({}, {(): tree})
+        if isinstance(tree, Fraction): return None, plus({}, {(): tree})
         if isinstance(tree, str):
             if tree in self.signs:
                 return self.value(self.meaning[tree]) if tree in self.meaning else (None, unknown("s", tree))
             require(tree in self.matrices, f"{tree} is not declared")
             return self.shapes[tree], plus(self.word(self.shapes[tree][0], ((tree, False),)), self.moved.get(tree, {}))
-        if tree[0] == "call":
-            return self.call(*tree[1:])
-        if tree[0] == "^":
-            return None, self.raised(self.scalar(tree[1]), tree[2])
+        if tree[0] in ("call", "^"):
+            return self.call(*tree[1:]) if tree[0] == "call" else (None, self.raised(self.scalar(tree[1]), tree[2]))
         shape, a = self.value(tree[1])
-        if tree[0] == "T":
-            return shape[::-1], self.transposed(a)
+        if tree[0] == "T": return shape[::-1], self.transposed(a)
         other, b = self.value(tree[2])
         if tree[0] in "+-":
             require(shape == other, "a sum of different shapes")
@@ -212,12 +193,10 @@ class Algebra:
         if name == "sqrt":
             require({parts[0]} & self.signs.keys() - self.meaning and self.signs[parts[0]] != "real", "no root of that")
             return None, unknown("s", parts[0], exponent=Fraction(1, 2))
-        if name == "grad":
-            return self.gradient(*parts)
-        if name == "diff":
-            return self.derivative(parts[0], int(parts[1]), dict(zip(parts[2::2], parts[3::2])))
-        if name in self.forms:
-            return None, self.form(name, *(self.scalar(part, self.shapes[name]) for part in parts))
+        if name in ("grad", "diff"):
+            along = dict(zip(parts[2::2], parts[3::2]))
+            return self.gradient(*parts) if name == "grad" else self.derivative(parts[0], int(parts[1]), along)
+        if name in self.forms: return None, self.form(name, *(self.scalar(part, self.shapes[name]) for part in parts))
         shapes, values = zip(*map(self.value, parts))
         if name == "tr":
             require(shapes[0] and shapes[0][0] == shapes[0][1], "the trace of what is not square")
@@ -229,10 +208,8 @@ class Algebra:
         step, before = ("step", len(self.moved)), self.moved
         moves = {name: times(unknown(*step), self.scalar(by, self.shapes[name])) for name, by in along.items()}
         self.moved = before | moves
-        shape, value = self.value(tree)
-        self.moved = before
-        for factor in range(2, order + 1):
-            value = plus({}, value, factor)
+        (shape, value), self.moved = self.value(tree), before
+        for factor in range(2, order + 1): value = plus({}, value, factor)
         return shape, added(rest for exponent, rest in split(value, step) if exponent == order)
     def gradient(self, tree, name):
         """Return the matrix Y whose inner product tr(E^T Y) with any direction E is the derivative along it."""
@@ -255,8 +232,7 @@ class Algebra:
         gap = plus(left, right, -1)
         self.known |= {what: right} if what[0] == "tr" else {}
         self.gaps.append(self.trace(shape[1], self.product(shape[1], self.transposed(gap), gap)) if shape else gap)
-        if shape:
-            self.rules += [(what[1], shape, right), (self.flip(what[1]), shape[::-1], self.transposed(right))]
+        if shape: self.rules += [(what[1], shape, right), (self.flip(what[1]), shape[::-1], self.transposed(right))]
     def rewritten(self, what):
         """Return what an unknown becomes by the first assumption that applies, or None."""
         for i, word in enumerate(what[2:] if what[0] == "form" else ()):
@@ -275,8 +251,7 @@ class Algebra:
     def reduced(self, polynomial):
         for _ in range(4000):
             for what in sorted({u for key in polynomial for u, _ in key}):
-                if what not in self.known:
-                    self.known[what] = self.rewritten(what)
+                if what not in self.known: self.known[what] = self.rewritten(what)
                 if (new := self.known[what]) is not None:
                     polynomial = added(times(rest, self.raised(new, e)) for e, rest in split(polynomial, what))
                     break
@@ -293,18 +268,15 @@ class Algebra:
             matrix = [[sum(x * y for x, y in zip(row, c)) for c in zip(*b)] for row in matrix] if matrix else b
         return matrix
     def number(self, what, values):
-        kind, of = what[:2]
-        if kind in ("s", "inv"):
-            return values[of] if kind == "s" else 1 / self.at(self.quotients[of], values)
-        if kind == "tr":
-            return sum(row[i] for i, row in enumerate(self.multiplied(of, values)))
+        if what[0] in ("s", "inv"):
+            return values[what[1]] if what[0] == "s" else 1 / self.at(self.quotients[what[1]], values)
+        if what[0] == "tr": return sum(row[i] for i, row in enumerate(self.multiplied(what[1], values)))
         a, b = (self.multiplied(word, values) for word in what[2:])
-        return sum(weight * inner(m, a) * inner(m, b) for weight, m in values[of])
+        return sum(weight * inner(m, a) * inner(m, b) for weight, m in values[what[1]])
     def at(self, polynomial, values):
         total = 0
         for key, value in polynomial.items():
-            for what, exponent in key:
-                value *= self.number(what, values) ** exponent
+            for what, exponent in key: value *= self.number(what, values) ** exponent
             total += value
         return total
     def witness(self, values, premises):
@@ -320,7 +292,6 @@ class Algebra:
         for p in premises:
             gap = self.at(self.scalar(("-", read(p["rhs"]), read(p["lhs"]))), values)
             require(gap == 0 if p["relation"] == "==" else gap >= 0, "a hypothesis fails at the witness")
-
 def inner(a, b):
     return sum(x * y for p, q in zip(a, b) for x, y in zip(p, q))
 def exact(value):
@@ -340,61 +311,90 @@ def shown(check):
         tree, used = read(term["coefficient"]), [premises[f["premise"]] for f in term["factors"] if "premise" in f]
         require(check["kind"] != "sos" or not used, "not only squares")
         require(any(p["relation"] == "==" for p in used) or algebra.nonnegative(tree), f"{term} may be negative")
-        for p in used:
-            tree = ("*", tree, ("-", read(p["rhs"]), read(p["lhs"])))
+        for p in used: tree = ("*", tree, ("-", read(p["rhs"]), read(p["lhs"])))
         for of in [read(factor["square"]) for factor in term["factors"] if "square" in factor]:
             tree = ("*", tree, ("call", "tr", ("*", ("T", of), of)) if algebra.value(of)[0] else ("^", of, 2))
         rest = ("-", rest, tree)
     require(algebra.vanishes(rest), "what has to vanish does not")
     if premises or check["assumptions"]:
         algebra.witness({name: exact(value) for name, value in check["witness"].items()}, premises.values())
-def taken(check, *skipped):
-    """Return the equations and inequalities that a check takes for granted."""
+def taken(check):
     found = {(read(a), "==", read(b)) for part in check["assumptions"] for a, b in part["equations"]}
-    kept = [p for p in check.get("premises", {}).values() if not any(p[key] for key in skipped)]
+    kept = [p for p in check.get("premises", {}).values() if not p["source"]]
     return found | {(read(p["lhs"]), p["relation"], read(p["rhs"])) for p in kept}
-def sourced(check, checks, judge):
+def put(tree, by):
+    if isinstance(tree, tuple): return (tree[0], *(put(part, by) for part in tree[1:]))
+    return by.get(tree, tree) if isinstance(tree, str) else tree
+def says(p, own, source, reason):
+    """Require that p, with what its numbers stand for, says what its source says with what is put into that."""
+    where, puts = ({name: read(text) for name, text in p.get(key, {}).items()} for key in ("where", "put"))
+    declared = {kind: {} for kind in ("scalars", "matrices", "forms")}
+    for part, gone in ((own, where), (source, puts), (p.get("symbols", {}), {})):
+        for kind, name in ((k, name) for k in declared for name in part.get(k, {}).keys() - gone):
+            said = declared[kind].setdefault(name, part[kind][name])
+            require(said == part[kind][name], f"{name} is another symbol there")
+    algebra = Algebra({**declared, **{key: source.get(key, []) for key in ("assumptions", "nonzero")}})
+    for part, by in ((own, where), (source, puts)):
+        for name in by.keys() & {**part["matrices"], **part["scalars"]}:
+            sign = part["scalars"].get(name, "symmetric" if part["matrices"].get(name, "")[2:] else "real")
+            require(sign == "real" or algebra.fits(by[name], sign), f"{by[name]} has not the sign of {name}")
+    same = all(algebra.vanishes(("-", put(read(p[s]), where), put(read(source[s]), puts))) for s in ("lhs", "rhs"))
+    require(same and p["relation"] == source["relation"], reason)
+def instance(p, check, schema, judge):
+    """Require that p is an instance of the schema of a fact; return its side conditions in words."""
+    names, words = names_in(read(schema["lhs"])) | names_in(read(schema["rhs"])), []
+    require(names <= {*p["put"], *FUNCTIONS}, "a symbol of the schema has no value")
+    for (template, *parts), by in zip(schema["sides"], p["by"], strict=True):
+        require(not any(map(judge, by)), f"{by} do not show {template}")
+        said = template.format(*(p["put"].get(part, part) for part in parts))
+        said += f" (shown by {', '.join(name.split('.')[1] for name in by)})" if by else ""
+        words.append(f"{said} [{p['facts'][0]}]")
+    says(p, check, {**schema, **schema["symbols"]}, f"that is not {p['schema']}")
+    return words
+def sourced(check, checks, judge, facts):
     """Require that what a check takes from others is theirs, and that its label says what it rests on."""
-    facts, assumed = [], [a["name"] for a in check["assumptions"]]
+    used, assumed = [], [a["name"] for a in check["assumptions"]]
     for name, p in check.get("premises", {}).items():
-        facts += p["facts"]
+        used += p["facts"]
         if p["source"] is None:
-            assumed.append(f"{name} [{', '.join(p['facts'])}]" if p["facts"] else name)
+            (fact,) = p["facts"] or [None]
+            assumed += instance(p, check, facts[fact][3][p["schema"]], judge) if fact else [name]
             continue
         require(judge(p["source"]) is None, f"{p['source']}, which it uses, is refused")
         source = checks[p["source"]]
-        same = all(p[part] == source[part] for part in ("lhs", "relation", "rhs"))
-        require(same and set(source["facts"]) <= set(p["facts"]), f"{p['source']} does not say that")
-        own, other = ({**c["scalars"], **c["matrices"], **c["forms"]} for c in (check, source))
-        require(all(own[s] == other[s] for s in own.keys() & other), f"{p['source']} has other symbols")
-        made = taken(source, "facts", "source") <= taken(check) and not source["under"]
+        says(p, check, source, f"{p['source']} does not say that")
+        made = taken(source) <= taken(check) and not source["under"] and not {"where", "put"} & p.keys()
+        require(set(source["facts"]) <= set(p["facts"]), f"{p['source']} rests on more")
         require(made or p["source"] in check["under"], f"{p['source']} assumes more")
     assumed += [name for source in check["under"] for name in checks[source]["assumed"]]
-    require({*assumed} == {*check["assumed"]} and {*facts} == {*check["facts"]}, "the label is not what is used")
+    require({*assumed} == {*check["assumed"]} and {*used} == {*check["facts"]}, "the label is not what is used")
 def verdicts(document):
     """Return for each exported check None if it is accepted, the reason if it is refused."""
-    checks, found = {check["id"]: check for check in document["checks"]}, {}
+    checks, facts, found, proofs = {check["id"]: check for check in document["checks"]}, document["facts"], {}, {}
     require(len(checks) == len(document["checks"]), "two checks have one name")
+    def proved(fact):
+        for schema in facts[fact][3].values() if facts[fact][2] and fact not in proofs else ():
+            source = schema["source"]
+            require(source.split(".")[0] == facts[fact][2] and judge(source) is None, "no proof of a fact")
+            says({**schema, "symbols": {}}, schema["symbols"], checks[source], "a schema says more than its proof")
+        return proofs.setdefault(fact, bool(facts[fact][2]))
     def judge(name):
         if name not in found:
             found[name] = "the proof goes in a circle"
             try:
-                proved_by = {fact: document["facts"][fact][2] for fact in checks[name]["facts"]}
-                require({*proved_by.values()} <= {"", *(n.split(".")[0] for n in checks)}, "no proof of a fact")
-                under = f" UNDER {', '.join(fact for fact, by in proved_by.items() if not by)}"
-                require(checks[name]["strength"] == "PROVED" + under * ("" in proved_by.values()), "another strength")
+                unproved = [fact for fact in checks[name]["facts"] if not proved(fact)]
+                label = " UNDER ".join(["PROVED", *[", ".join(unproved)] * bool(unproved)])
+                require(checks[name]["strength"] == label, "another strength")
                 shown(checks[name])
-                found[name] = sourced(checks[name], checks, judge)
+                found[name] = sourced(checks[name], checks, judge, facts)
             except Exception as error:
                 found[name] = f"{type(error).__name__}: {error}"
         return found[name]
     return {name: judge(name) for name in checks}
 def main(path):
-    with open(path, encoding="utf-8") as file:
-        found = verdicts(json.load(file))
+    with open(path, encoding="utf-8") as file: found = verdicts(json.load(file))
     refused = [f"REFUSED {name}: {reason}" for name, reason in found.items() if reason]
     print(*refused, f"{len(found) - len(refused)} of {len(found)} checks accepted", sep="\n")
     return int(bool(refused))
-
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else __file__.replace("verify.py", "proofs.json")))

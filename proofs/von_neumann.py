@@ -105,6 +105,19 @@ HERE = hypothesis("w_j <= d_j + x_j (K_j - S_j)", w, d + x * (K_sum - S_sum))
 ORDER, FAN = hypothesis("x_{j+1} <= x_j", x_next, x), hypothesis("K_j <= S_j", K_sum, S_sum)
 STEP = {x: 1, x_next: 1, y_next: 1, w: 1, d: 1, K_sum: 1, S_sum: 1, pair_next: 1}
 
+von_neumann = Inequality(
+    "von_neumann",
+    "<X, Y> = w_k <= d_k = sum_i x_i y_i.",
+    w,
+    d,
+    proof=[HERE, x * FAN],
+    mutants=(
+        mutant("constant", "d/2", STEP, rhs=d / 2),
+        mutant("sign", "-d", STEP, rhs=-d),
+        dropped(FAN, {**STEP, K_sum: 2, w: 2}),
+    ),
+)
+
 CHECKS = (
     SumOfSquares(
         "ky_fan",
@@ -153,18 +166,7 @@ CHECKS = (
             dropped(FAN, {**STEP, x: 2, K_sum: 2, w: 3}),
         ),
     ),
-    Inequality(
-        "von_neumann",
-        "<X, Y> = w_k <= d_k = sum_i x_i y_i.",
-        w,
-        d,
-        proof=[HERE, x * FAN],
-        mutants=(
-            mutant("constant", "d/2", STEP, rhs=d / 2),
-            mutant("sign", "-d", STEP, rhs=-d),
-            dropped(FAN, {**STEP, K_sum: 2, w: 2}),
-        ),
-    ),
+    von_neumann,
 )
 
 THEOREM = Theorem(__doc__, CHECKS)

@@ -17,7 +17,7 @@ Weyl, Math. Ann. 71 (1912).
 
 Idea
 ----
-a <= |X w| <= |Y w| + |(X - Y) w| <= b + d, as squares.
+a <= |X w| <= |Y w| + |(X - Y) w| <= b + d: the difference of the squares, over a + b + d.
 
 Checks
 ------
@@ -76,6 +76,41 @@ NEAR = hypothesis("|(X - Y) w| <= d", square((X - Y) @ w), d**2)
 KERNEL = annihilated(Y, right=(w,))
 LINE = {X: [[2]], Y: [[1]], w: [[1]], a: 2, b: 1, d: 1}
 
+weyl = Inequality(
+    "weyl",
+    "sigma_i(X) = a <= b + d, b = sigma_i(Y), d = ||X - Y||_2.",
+    a,
+    b + d,
+    proof=[
+        part / (a + b + d)
+        for part in (
+            1 * STRETCHED,
+            1 / (b * d) * Square(d * Y @ w - b * (X - Y) @ w),
+            (1 + d / b) * SMALL,
+            (1 + b / d) * NEAR,
+        )
+    ],
+    mutants=(
+        mutant("constant", "b + d/2", LINE, rhs=b + d / 2),
+        mutant("sign", "b - d", LINE, rhs=b - d),
+        dropped(SMALL, {X: [[2]], Y: [[1]], w: [[1]], a: 2, b: "1/2", d: 1}),
+        dropped(NEAR, {X: [[2]], Y: [[1]], w: [[1]], a: 2, b: 1, d: "1/2"}),
+    ),
+)
+rank_deficient = Inequality(
+    "rank_deficient",
+    "Y w = 0: a <= d, that is sigma_i(X) <= ||X - Y||_2 for rank Y < i.",
+    a,
+    d,
+    proof=[STRETCHED / (a + d), NEAR / (a + d)],
+    given=(KERNEL,),
+    mutants=(
+        mutant("constant", "d/2", {X: [[1]], Y: [[0]], w: [[1]], a: 1, d: 1}, rhs=d / 2),
+        mutant("sign", "-d", {X: [[1]], Y: [[0]], w: [[1]], a: 1, d: 1}, rhs=-d),
+        dropped(KERNEL, {X: [[2]], Y: [[1]], w: [[1]], a: 2, d: 1}),
+    ),
+)
+
 CHECKS = (
     SumOfSquares(
         "from_below",
@@ -90,37 +125,8 @@ CHECKS = (
             dropped(LARGE),
         ),
     ),
-    Inequality(
-        "weyl",
-        "a^2 <= (b + d)^2, that is sigma_i(X) <= sigma_i(Y) + ||X - Y||_2.",
-        a**2,
-        (b + d) ** 2,
-        proof=[
-            STRETCHED,
-            1 / (b * d) * Square(d * Y @ w - b * (X - Y) @ w),
-            (1 + d / b) * SMALL,
-            (1 + b / d) * NEAR,
-        ],
-        mutants=(
-            mutant("constant", "(b + d/2)^2", LINE, rhs=(b + d / 2) ** 2),
-            mutant("sign", "(b - d)^2", LINE, rhs=(b - d) ** 2),
-            dropped(SMALL, {X: [[2]], Y: [[1]], w: [[1]], a: 2, b: "1/2", d: 1}),
-            dropped(NEAR, {X: [[2]], Y: [[1]], w: [[1]], a: 2, b: 1, d: "1/2"}),
-        ),
-    ),
-    Inequality(
-        "rank_deficient",
-        "Y w = 0: a^2 <= d^2, that is sigma_i(X) <= ||X - Y||_2 for rank Y < i.",
-        a**2,
-        d**2,
-        proof=[STRETCHED, NEAR],
-        given=(KERNEL,),
-        mutants=(
-            mutant("constant", "d^2/2", {X: [[1]], Y: [[0]], w: [[1]], a: 1, d: 1}, rhs=d**2 / 2),
-            mutant("sign", "-d^2", {X: [[1]], Y: [[0]], w: [[1]], a: 1, d: 1}, rhs=-(d**2)),
-            dropped(KERNEL, {X: [[2]], Y: [[1]], w: [[1]], a: 2, d: 1}),
-        ),
-    ),
+    weyl,
+    rank_deficient,
 )
 
 THEOREM = Theorem(__doc__, CHECKS)

@@ -48,7 +48,7 @@ from lorasolve.symbolic.expression import (
     zeros,
 )
 from lorasolve.symbolic.report import run_module
-from lorasolve.symbolic.terms import Fact, Premise, Square, by_fact, equation, hypothesis
+from lorasolve.symbolic.terms import Fact, Premise, Property, Schema, Side, Square, equation, hypothesis
 from lorasolve.symbolic.theorem import Theorem, discover
 
 __all__ = [
@@ -62,17 +62,19 @@ __all__ = [
     "MatrixExpr",
     "Mutant",
     "Premise",
+    "Property",
     "Sampled",
     "ScalarCheck",
     "ScalarExpr",
+    "Schema",
     "ShapeError",
+    "Side",
     "Square",
     "SumOfSquares",
     "Theorem",
     "Values",
     "annihilated",
     "assume",
-    "by_fact",
     "define",
     "derivative",
     "diagonal",

@@ -31,6 +31,7 @@ from lorasolve.symbolic.evaluate import Irrational, Values, as_text, describe, e
 from lorasolve.symbolic.normal import Rules, is_zero, normal_form
 from lorasolve.symbolic.positivity import provably_nonnegative
 from lorasolve.symbolic.rational import Unfit
+from lorasolve.symbolic.restated import fault_of_instance, fault_of_restatement
 from lorasolve.symbolic.soundness import (
     fault_of_named_sign,
     fault_of_quotients,
@@ -38,7 +39,9 @@ from lorasolve.symbolic.soundness import (
     fault_of_value,
     values_in,
 )
-from lorasolve.symbolic.terms import Fact, Premise, Square, Term, as_term
+from lorasolve.symbolic.substitution import substituted
+from lorasolve.symbolic.terms import Fact, Premise, Side, Square, Term, as_term, written
+from lorasolve.symbolic.written import text
 
 from .._validate import as_choice, as_instance
 
@@ -148,6 +151,40 @@ class Check(ABC):
     def strength(self) -> str:
         """How the statement is known, in words: PROVED, PROVED UNDER named facts, VERIFIED or SAMPLED."""
         return in_words(self.known, [fact.name for fact in self.unproved_facts])
+
+    def conclusion(
+        self,
+        lhs: Any = None,
+        rhs: Any = None,
+        *,
+        where: Mapping[Any, Any] | None = None,
+        put: Mapping[Any, Any] | None = None,
+    ) -> Premise:
+        """Return the conclusion for use in a later proof; it carries the facts used here, and this check as source.
+
+        Parameters
+        ----------
+        lhs, rhs
+            The sides in other symbols, if they are not those of the check.
+        where
+            What numbers in them stand for, in symbols of the check.
+        put
+            What is put in the place of symbols of the check.
+
+        Raises
+        ------
+        TypeError
+            If the check has no sides.
+        """
+        if not isinstance(self, Identity | Inequality | ScalarCheck):
+            raise TypeError(f"check {self.name}: a conclusion has two sides, which {type(self).__name__} has not")
+        put = put or {}
+        left = substituted(self.lhs, put) if lhs is None and put else self.lhs if lhs is None else lhs
+        right = substituted(self.rhs, put) if rhs is None and put else self.rhs if rhs is None else rhs
+        equal = isinstance(self, Identity) or (isinstance(self, ScalarCheck) and self.relation == "==")
+        name = f"check {self.name}" + (f" in {', '.join(map(text, where))}" if where else "")
+        name += f" at {', '.join(map(text, put.values()))}" if put else ""
+        return Premise(name, left, right, self.facts, equal, self, where=where or {}, put=put)
 
     def prove(self) -> Outcome:
         """Try to prove the statement, unless something is wrong with how it is written."""
@@ -286,18 +323,21 @@ class Inequality(Check):
 
     @property
     def sources(self) -> tuple[Check, ...]:
-        """The checks whose conclusions the proof uses."""
-        return tuple(premise.source for premise in self.premises if premise.source is not None)
+        """The checks whose conclusions the proof uses, and those that show side conditions of facts."""
+        concluded = [premise.source for premise in self.premises if premise.source is not None]
+        return tuple(concluded + [check for side in self.sides for check in side.by])
+
+    @property
+    def sides(self) -> list[Side]:
+        """The side conditions of the facts that are used."""
+        return [side for premise in self.premises if premise.instance for side in premise.instance.sides]
 
     @property
     def assumed(self) -> tuple[str, ...]:
         """The names of the assumptions, of the hypotheses and uses of facts, and of those of the checks in `under`."""
-        own = [a.name for a in self.given] + [_named(p) for p in self.premises if p.source is None]
+        own = [a.name for a in self.given] + [p.name for p in self.premises if p.is_hypothesis]
+        own += [f"{side} [{fact.name}]" for p in self.premises for fact in p.facts for side in _sides_of(p)]
         return tuple(dict.fromkeys([*own, *(name for check in self.under for name in check.assumed)]))
-
-    def conclusion(self) -> Premise:
-        """Return the conclusion for use in a later proof; it carries the facts used here, and this check as source."""
-        return Premise(f"check {self.name}", self.lhs, self.rhs, self.facts, source=self)
 
     @property
     def in_force(self) -> list[Assumption]:
@@ -338,22 +378,27 @@ class Inequality(Check):
         same = all(is_zero(normal_form(ex.scalar(a) - ex.scalar(b), rules)) for a, b in pairs)
         if same and premise.is_hypothesis:
             return f"the hypothesis {premise.name} is the conclusion"
-        if premise.source is None:
-            return None
-        return self._fault_of_conclusion(premise, premise.source)
+        if premise.source is not None:
+            return self._fault_of_conclusion(premise, premise.source)
+        return fault_of_instance(premise, rules) if premise.facts else None
 
-    def _fault_of_conclusion(self, premise: Premise, source: Inequality) -> str | None:
-        if premise.lhs is not source.lhs or premise.rhs is not source.rhs or premise.equal:
+    def _fault_of_conclusion(self, premise: Premise, source: Any) -> str | None:
+        equal = isinstance(source, Identity) or getattr(source, "relation", "<=") == "=="
+        given = getattr(source, "given", ())
+        if premise.equal != equal:
             return f"{premise.name} is not what check {source.name} concludes"
+        fault = fault_of_restatement(premise, _rules(given))
+        if fault is not None:
+            return fault
         if not set(source.facts) <= set(premise.facts):
             return f"{premise.name} does not carry the facts that check {source.name} uses"
         if any(check is source for check in self.under):
             return None
         own = {id(part) for part in (*self.given, *self.premises)}
-        hypotheses = [p for p in source.premises if p.is_hypothesis]
-        missing = [a.name for a in source.given if id(a) not in own]
-        missing += [p.name for p in hypotheses if id(p) not in own]
-        missing += [name for check in source.under for name in check.assumed]
+        taken = [*given, *(p for p in getattr(source, "premises", ()) if p.source is None)]
+        changed = bool(premise.where or premise.put)
+        missing = [part.name for part in taken if changed or id(part) not in own]
+        missing += [name for check in getattr(source, "under", ()) for name in check.assumed]
         if missing:
             return f"check {source.name} assumes {', '.join(missing)}: assume it here, or list the check in `under`"
         return None
@@ -581,9 +626,9 @@ def _fault_of_statement(exprs: Sequence[ex.Expr], given: Sequence[Assumption]) -
     return fault
 
 
-def _named(premise: Premise) -> str:
-    """Return the name of an inequality that no check concludes, with the facts it is taken from."""
-    return f"{premise.name} [{', '.join(fact.name for fact in premise.facts)}]" if premise.facts else premise.name
+def _sides_of(premise: Premise) -> list[str]:
+    """Return the side conditions of an instance of a fact in words."""
+    return [written(side) for side in premise.instance.sides] if premise.instance else []
 
 
 def _negative(term: Term, values: Values) -> bool:

@@ -8,7 +8,7 @@ only make a second checker refuse, or show in the record, which is made to be re
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -18,17 +18,12 @@ from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic.checks import Check, Identity, Inequality, ScalarCheck
 from lorasolve.symbolic.evaluate import Values, symbols_of
 from lorasolve.symbolic.soundness import denominators, values_in
-from lorasolve.symbolic.terms import Premise, Square, Term
+from lorasolve.symbolic.terms import Premise, Schema, Square, Term, is_symbol, placed
 from lorasolve.symbolic.theorem import Theorem
+from lorasolve.symbolic.written import ExportError, text
 
 SCHEMA = "lorasolve/proofs/1"
 SEED = 20251
-
-SUM, PRODUCT, ATOM = range(3)
-
-
-class ExportError(Exception):
-    """A check says what plain data cannot express, for the reason given."""
 
 
 def document(theorems: Mapping[str, Theorem]) -> dict[str, Any]:
@@ -36,6 +31,7 @@ def document(theorems: Mapping[str, Theorem]) -> dict[str, Any]:
     listed = {f"{name}.{check.name}": check for name, theorem in theorems.items() for check in theorem.checks}
     names = {id(check): name for name, check in listed.items()}
     facts = {fact.name: fact for check in listed.values() for fact in check.facts}
+    schemas = {name: {schema.name: _schema(schema, names) for schema in fact.schemas} for name, fact in facts.items()}
     checks, left_out = [], {}
     for name, check in listed.items():
         try:
@@ -44,7 +40,10 @@ def document(theorems: Mapping[str, Theorem]) -> dict[str, Any]:
             left_out[name] = str(reason)
     return {
         "schema": SCHEMA,
-        "facts": {name: [fact.statement, fact.reference, fact.proved_by] for name, fact in sorted(facts.items())},
+        "facts": {
+            name: [fact.statement, fact.reference, fact.proved_by, schemas[name]]
+            for name, fact in sorted(facts.items())
+        },
         "checks": checks,
         "not_exported": left_out,
     }
@@ -161,12 +160,40 @@ def _source(check: Check, names: Mapping[int, str]) -> str:
 
 
 def _premise(premise: Premise, names: Mapping[int, str]) -> dict[str, Any]:
-    return {
+    """Return an inequality; what its numbers stand for and what is put into its source only if there is any."""
+    put = placed(premise.instance) if premise.instance else premise.put
+    used: dict[str, Any] = {"where": _texts(premise.where), "put": _texts(put)}
+    if premise.instance is not None:
+        used["schema"] = premise.instance.schema.name
+        used["by"] = [[_source(check, names) for check in side.by] for side in premise.instance.sides]
+    if any(used.values()):
+        read = premise.where.values() if premise.instance else ()
+        used["symbols"] = _declarations([_expr(part) for part in (*put.values(), *read)])
+    return {key: value for key, value in used.items() if value} | {
         "lhs": text(premise.lhs),
         "relation": "==" if premise.equal else "<=",
         "rhs": text(premise.rhs),
         "facts": [fact.name for fact in premise.facts],
         "source": None if premise.source is None else _source(premise.source, names),
+    }
+
+
+def _texts(put: Mapping[Any, Any]) -> dict[str, str]:
+    return {text(symbol): text(value) for symbol, value in put.items() if is_symbol(symbol)}
+
+
+def _schema(schema: Schema, names: Mapping[int, str]) -> dict[str, Any]:
+    """Return the inequality of a fact, its side conditions, and its symbols in the check that shows it."""
+    parts = [schema.lhs, schema.rhs, *(part for side in schema.sides for part in side.parts)]
+    return {
+        "lhs": text(schema.lhs),
+        "relation": "<=",
+        "rhs": text(schema.rhs),
+        "facts": [],
+        "sides": [[side.template, *map(text, side.parts)] for side in schema.sides],
+        "source": None if schema.shown_by is None else _source(schema.shown_by, names),
+        "where": _texts(schema.reading),
+        "symbols": _declarations([_expr(part) for part in parts]),
     }
 
 
@@ -207,87 +234,6 @@ def _witness(values: Values, content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     return [_plain(part) for part in value] if isinstance(value, list | tuple) else str(value)
-
-
-def text(expression: Any) -> str:
-    """Return an expression as text: ``a*(b + 1/2)^2 - tr(A^T*B)``.
-
-    Raises
-    ------
-    ExportError
-        If it contains a function other than the square root of a symbol.
-    """
-    return _written(expression)[0]
-
-
-def _written(e: Any) -> tuple[str, int]:
-    """Return the text and how tightly it is bound."""
-    match e:
-        case ex.Constant():
-            return _number(e.value)
-        case ex.Symbol():
-            return e.name, ATOM
-        case ex.Sum() | ex.ScalarSum():
-            right, sign = e.children[1], "+"
-            if isinstance(right, ex.Scaled | ex.ScalarProduct) and text(right.children[0]) == "-1":
-                right, sign = right.children[1], "-"
-            return f"{text(e.children[0])} {sign} {_in(right, PRODUCT)}", SUM
-        case ex.Product() | ex.ScalarProduct() | ex.Scaled():
-            left, right = e.children
-            return f"{_in(left, PRODUCT)}*{_in(right, PRODUCT)}", PRODUCT
-        case ex.Transpose():
-            return f"{_in(e.children[0], ATOM)}^T", ATOM
-        case ex.FormValue():
-            return _call(e.form.name, e.children)
-        case ex.Trace():
-            return _call("tr", e.children)
-        case ex.Identity():
-            return _call("id", [e.rows])
-        case ex.Zero():
-            return _call("zero", [e.rows, e.cols])
-        case ex.Gradient():
-            return _call("grad", [e.children[0], e.symbol])
-        case ex.MatrixDerivative() | ex.ScalarDerivative():
-            return _call("diff", [e.children[0], e.order, *(part for pair in e.along.items() for part in pair)])
-        case ex.Expr():
-            raise ExportError(f"no text for {type(e).__name__}")
-    return _number(sympy.sympify(e))
-
-
-def _number(value: Any) -> tuple[str, int]:
-    if value.is_Symbol:
-        return str(value), ATOM
-    if value.is_Rational:
-        return str(value), ATOM if value.is_Integer and value >= 0 else PRODUCT if value >= 0 else SUM
-    if value.is_Add:
-        first, *rest = (_number(part)[0] for part in value.as_ordered_terms())
-        return first + "".join(f" - {part[1:]}" if part[0] == "-" else f" + {part}" for part in rest), SUM
-    if value.is_Mul:
-        number, factors = value.as_coeff_mul()
-        above = [f for f in factors if not (f.is_Pow and f.exp.is_negative)]
-        below = [1 / f for f in factors if f.is_Pow and f.exp.is_negative]
-        shown = [_in(f, PRODUCT) for f in sympy.Mul(*above).as_ordered_factors() if f != 1]
-        lead = [str(abs(number.p))] if abs(number.p) != 1 or not shown else []
-        dividing = [str(number.q)] * (number.q != 1) + sorted(_in(f, ATOM) for f in below)
-        result = "*".join(lead + shown) + "".join(f"/{part}" for part in dividing)
-        return (f"-{result}", SUM) if number < 0 else (result, PRODUCT)
-    if value.is_Pow and value.exp.is_Rational and value.exp < 0:
-        return f"1/{_in(1 / value, ATOM)}", PRODUCT
-    if value.is_Pow and value.exp.is_Integer:
-        return f"{_in(value.base, ATOM)}^{value.exp}", ATOM
-    if value.is_Pow and (2 * value.exp).is_Integer and value.base.is_Symbol:
-        root = f"sqrt({value.base})"
-        return (root if value.exp * 2 == 1 else f"{root}^{2 * value.exp}"), ATOM
-    raise ExportError(f"contains {value}")
-
-
-def _in(e: Any, tightness: int) -> str:
-    written, level = _written(e)
-    return written if level >= tightness else f"({written})"
-
-
-def _call(name: str, parts: Iterable[Any]) -> tuple[str, int]:
-    return f"{name}({', '.join(text(part) for part in parts)})", ATOM
 
 
 def _expr(value: Any) -> ex.Expr:

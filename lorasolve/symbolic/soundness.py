@@ -95,17 +95,16 @@ def fault_of_named_sign(left: Any, right: Any) -> str | None:
         return None
     if not (provably_nonnegative(value) or provably_nonnegative(-value)):
         return None
-    if provably_nonnegative(value) and isinstance(left, ex.Trace) and _is_square(left):
+    if provably_nonnegative(value) and is_square(left):
         return None
     return f"the sign that {value} declares is a hypothesis about what it names: declare it real and state that"
 
 
-def _is_square(trace: ex.Trace) -> bool:
-    """Whether the trace is written ``tr(Y^T Y)``."""
-    (of,) = trace.children
-    if not isinstance(of, ex.Product):
+def is_square(value: ex.Expr) -> bool:
+    """Whether a scalar is written ``tr(Y^T Y)``."""
+    if not isinstance(value, ex.Trace) or not isinstance(value.children[0], ex.Product):
         return False
-    left, right = of.children
+    left, right = value.children[0].children
     return isinstance(left, ex.Transpose) and left.children[0] is right
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import sympy
@@ -10,30 +11,189 @@ import sympy
 from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic.normal import Rules, normal_form
 from lorasolve.symbolic.positivity import provably_nonnegative
+from lorasolve.symbolic.substitution import substituted
+from lorasolve.symbolic.written import text
 
-from .._validate import as_instance, as_text
+from .._validate import as_text
 
 
 @dataclass(frozen=True)
+class Side:
+    """A side condition of a fact: a property of matrices and numbers for which the algebra has no symbol.
+
+    Parameters
+    ----------
+    template
+        How it is written, with one ``{}`` for each part: ``"||{}||_2 <= {}"``.
+    parts
+        The matrices and numbers it speaks of; bare symbols in a schema, any expressions in an instance.
+    by
+        The checks that show it, if any; without them it is assumed.
+    """
+
+    template: str
+    parts: tuple[Any, ...]
+    by: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Property:
+    """What a side condition says, to be called with what it says it of."""
+
+    template: str
+
+    def __call__(self, *parts: Any, by: tuple[Any, ...] = ()) -> Side:
+        """Return the side condition for given matrices and numbers, which the checks `by` show if there are any.
+
+        Raises
+        ------
+        ValueError
+            If the number of parts is another.
+        """
+        if len(parts) != self.template.count("{}"):
+            raise ValueError(f"parts: {self.template!r} speaks of {self.template.count('{}')}, got {len(parts)}")
+        return Side(self.template, parts, by)
+
+
+@dataclass(frozen=True, eq=False)
+class Schema:
+    """An inequality ``lhs <= rhs`` between symbols of its own that a fact states under side conditions.
+
+    Parameters
+    ----------
+    name
+        Its name, unique in its fact.
+    lhs, rhs
+        The sides.
+    sides
+        For each side condition the assumptions of the proof that say it.
+    shown_by
+        The check that proves it; none if the fact is not proved here.
+    reading
+        What the symbols of the schema stand for in that check.
+    """
+
+    name: str
+    lhs: Any
+    rhs: Any
+    sides: Mapping[Side, tuple[Any, ...]]
+    shown_by: Any = None
+    reading: Mapping[Any, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
 class Fact:
     """A classical theorem that proofs use by its statement.
 
-    `proved_by` names the theorem whose checks prove it; without one it is taken from the reference, and what uses it is
-    PROVED UNDER it.
+    `schemas` are the inequalities it says. `proved_by` names the theorem whose checks prove them; without one they are
+    taken from the reference, and what uses them is PROVED UNDER the fact.
     """
 
     name: str
     statement: str
     reference: str
     proved_by: str = ""
+    schemas: tuple[Schema, ...] = ()
+
+    def instance(
+        self,
+        name: str,
+        *sides: Side,
+        lhs: Any = None,
+        rhs: Any = None,
+        where: Mapping[Any, Any] | None = None,
+        **free: Any,
+    ) -> Premise:
+        """Return a schema of the fact for given matrices and numbers.
+
+        Parameters
+        ----------
+        name
+            The schema.
+        sides
+            Its side conditions for these matrices and numbers, in its order.
+        lhs, rhs
+            The sides in numbers, if they are not to be written out.
+        where
+            What these numbers stand for.
+        free
+            What is put in the place of symbols that no side condition speaks of, by their names.
+
+        Raises
+        ------
+        ValueError
+            If the fact has no such schema, or the side conditions are not those of the schema.
+        """
+        schema = next((schema for schema in self.schemas if schema.name == name), None)
+        if schema is None:
+            raise ValueError(f"name: {self.name} has the schemas {[s.name for s in self.schemas]}, got {name!r}")
+        instance = Instance(schema, sides, free)
+        put = placed(instance)
+        left = substituted(schema.lhs, put) if lhs is None else lhs
+        right = substituted(schema.rhs, put) if rhs is None else rhs
+        title = f"{self.name}, {name}: " + " and ".join(map(written, sides))
+        title += f", at {', '.join(map(text, free.values()))}" if free else ""
+        title += f", in {', '.join(map(text, where))}" if where else ""
+        return Premise(title, left, right, (self,), where=where or {}, instance=instance)
+
+
+def placed(instance: Instance) -> dict[Any, Any]:
+    """Return what an instance puts in the place of the symbols of its schema.
+
+    Raises
+    ------
+    ValueError
+        If the side conditions are not those of the schema, or speak of two things by one symbol.
+    """
+    wanted, found = list(instance.schema.sides), instance.sides
+    if [side.template for side in found] != [side.template for side in wanted]:
+        raise ValueError(f"sides: expected {[side.template for side in wanted]}, got {[s.template for s in found]}")
+    put: dict[Any, Any] = dict(_free(instance))
+    for formal, actual in zip(wanted, found):
+        for symbol, part in zip(formal.parts, actual.parts):
+            known = put.setdefault(symbol, part) if is_symbol(symbol) else symbol
+            if known is not part and text(known) != text(part):
+                raise ValueError(f"sides: {text(symbol)} is {text(known)} and {text(part)}")
+    return put
+
+
+def _free(instance: Instance) -> Iterator[tuple[Any, Any]]:
+    """Yield the symbols of a schema that have their values by name, with their values."""
+    nodes = [n for side in (instance.schema.lhs, instance.schema.rhs) for n in ex.scalar(side).walk()]
+    for name, value in instance.free.items():
+        symbol = next((n for n in nodes if isinstance(n, ex.Symbol) and n.name == name), None)
+        if symbol is None:
+            raise ValueError(f"free: the schema {instance.schema.name} has no matrix {name}")
+        yield symbol, value
+
+
+def is_symbol(part: Any) -> bool:
+    """Whether something is a bare symbol."""
+    return isinstance(part, ex.Symbol | sympy.Symbol)
+
+
+def written(side: Side) -> str:
+    """Return a side condition in words, with the checks that show it."""
+    shown = f" (shown by {', '.join(check.name for check in side.by)})" if side.by else ""
+    return side.template.format(*map(text, side.parts)) + shown
+
+
+@dataclass(frozen=True)
+class Instance:
+    """Which schema an inequality is an instance of, and its side conditions."""
+
+    schema: Schema
+    sides: tuple[Side, ...]
+    free: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Premise:
     """A named inequality ``lhs <= rhs`` (or equation) that a proof may use.
 
-    `facts` are the classical facts it comes from, `source` the check whose conclusion it is. What has neither is a
-    hypothesis of the theorem.
+    `facts` are the classical facts it rests on. `instance` says which instance of a fact it is, `source` which check
+    concludes it. What has neither is a hypothesis of the theorem. `where` says what its numbers stand for, and `put`
+    what is put in the place of symbols of the source: with both it says what the fact or the check says.
     """
 
     name: str
@@ -42,6 +202,9 @@ class Premise:
     facts: tuple[Fact, ...] = ()
     equal: bool = False
     source: Any = None
+    instance: Instance | None = None
+    where: Mapping[Any, Any] = field(default_factory=dict)
+    put: Mapping[Any, Any] = field(default_factory=dict)
 
     @property
     def is_hypothesis(self) -> bool:
@@ -70,11 +233,6 @@ def hypothesis(name: str, lhs: Any, rhs: Any) -> Premise:
 def equation(name: str, lhs: Any, rhs: Any) -> Premise:
     """Return an equation between scalars that the theorem assumes or has derived."""
     return Premise(as_text(name, "name"), lhs, rhs, equal=True)
-
-
-def by_fact(fact: Fact, name: str, lhs: Any, rhs: Any) -> Premise:
-    """Return an instance ``lhs <= rhs`` of a classical fact."""
-    return Premise(as_text(name, "name"), lhs, rhs, (as_instance(fact, "fact", Fact),))
 
 
 @dataclass(frozen=True)
@@ -112,6 +270,9 @@ class Term:
         return Term(ex.scalar(factor) * self.coefficient, self.factors)
 
     __rmul__ = __mul__
+
+    def __truediv__(self, divisor: Any) -> Term:
+        return self * (1 / sympy.sympify(divisor))
 
     @property
     def value(self) -> ex.ScalarExpr:

@@ -172,6 +172,16 @@ def harmless(before, after):
     return all(same_value(before, a, b) for pair, edited in zip(old, new, strict=True) for a, b in zip(pair, edited))
 
 
+def rested_on(check, facts):
+    """Return the names of the checks that a check uses, those behind its facts and side conditions included."""
+    found = set(check["under"])
+    for premise in check.get("premises", {}).values():
+        found |= {premise["source"]} - {None}
+        found |= {name for by in premise.get("by", []) for name in by}
+        found |= {s["source"] for fact in premise["facts"] for s in facts.get(fact, [{}] * 4)[3].values()} - {None}
+    return found
+
+
 def test_random_corruptions_are_refused_or_harmless_or_seen_in_the_comparison(pinned):
     rng = random.Random(20251125)
     checks = {check["id"]: check for check in pinned["checks"]}
@@ -181,10 +191,8 @@ def test_random_corruptions_are_refused_or_harmless_or_seen_in_the_comparison(pi
         edited = corrupted(check, list(checks), rng)
         if edited is None:
             continue
-        needed = {p["source"] for p in edited.get("premises", {}).values() if p["source"]} | set(edited["under"])
-        while more := {
-            p["source"] for n in needed & checks.keys() for p in checks[n].get("premises", {}).values() if p["source"]
-        } - needed:
+        needed = rested_on(edited, pinned["facts"])
+        while more := {n for name in needed & checks.keys() for n in rested_on(checks[name], pinned["facts"])} - needed:
             needed |= more
         part = [edited, *(checks[name] for name in needed - {check["id"]} if name in checks)]
         accepted = verify.verdicts({**pinned, "checks": part})[check["id"]] is None

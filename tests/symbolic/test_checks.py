@@ -13,12 +13,13 @@ from lorasolve.symbolic import (
     Form,
     Identity,
     Inequality,
+    Property,
     Sampled,
     ScalarCheck,
+    Schema,
     Square,
     SumOfSquares,
     assume,
-    by_fact,
     define,
     dims,
     dropped,
@@ -41,7 +42,10 @@ A, B, P = matrix("A", m, n), matrix("B", m, n), matrix("P", m, k)
 x, y, z = scalars("x y z")
 t, s = scalars("t s", real=True)
 P_ORTH = orthonormal(P)
-FACT = Fact("a fact", "statement", "reference")
+ORDERED = Property("{} comes before {}")
+FACT = Fact(
+    "a fact", "statement", "reference", schemas=(Schema("order", *scalars("u v"), {ORDERED(*scalars("u v")): ()}),)
+)
 
 
 def rng():
@@ -103,7 +107,7 @@ def test_sum_of_squares_refuses_other_inequalities():
 
 
 def test_facts_are_named_and_inherited():
-    known = by_fact(FACT, "instance", x, y)
+    known = FACT.instance("order", ORDERED(x, y))
     first = Inequality("first", "", x, y, proof=[known])
     second = Inequality("second", "", 2 * x, 2 * y, proof=[2 * first.conclusion()])
     assert first.strength == second.strength == "PROVED UNDER a fact"
@@ -156,9 +160,7 @@ def test_a_counterexample_must_satisfy_the_assumptions_and_signs():
     check = Identity("isometry", "", square(P @ P.T @ A), square(P.T @ A), given=(P_ORTH,))
     off = {P: [[2]], A: [[1]]}
     assert not refuted(check, mutant("constant", "2", off, rhs=2 * square(P.T @ A)))
-    assert not refuted(
-        Inequality("sign", "", 0, x, proof=[x]), mutant("sign", "-x", {x: -1}, lhs=x, rhs=0)
-    )
+    assert not refuted(Inequality("sign", "", 0, x, proof=[x]), mutant("sign", "-x", {x: -1}, lhs=x, rhs=0))
 
 
 def test_a_mutant_whose_evaluation_fails_is_not_refuted_by_the_exception():

@@ -14,9 +14,10 @@ from lorasolve.symbolic import (
     Fact,
     Identity,
     Inequality,
+    Property,
     Sampled,
+    Schema,
     Theorem,
-    by_fact,
     dims,
     discover,
     matrix,
@@ -131,7 +132,9 @@ def test_a_check_that_holds_by_sampling_is_never_called_proved():
 
 def test_facts_stand_beside_how_a_check_is_known():
     x, y = scalars("x y")
-    known = by_fact(Fact("magic", "x <= y", "nowhere"), "x <= y", x, y)
+    ordered = Property("{} comes before {}")
+    magic = Fact("magic", "x <= y", "nowhere", schemas=(Schema("order", x, y, {ordered(x, y): ()}),))
+    known = magic.instance("order", ordered(x, y))
     under = Inequality("under", "x <= y", x, y, proof=[1 * known])
     reports = run("mixed", Theorem(DOC, (under, *theorem().checks))).checks
     assert [(c.known, c.facts, c.strength) for c in reports] == [

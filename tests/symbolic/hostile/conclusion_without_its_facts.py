@@ -1,11 +1,13 @@
 """A conclusion made by hand, without the classical fact that it rests on."""
 
-from lorasolve.symbolic import Fact, Inequality, Premise, by_fact, dropped, mutant, scalars
+from lorasolve.symbolic import Fact, Inequality, Premise, Property, Schema, dropped, mutant, scalars
 
 REFUSED = r"does not carry the facts"
 
 x, y = scalars("x y")
-INSTANCE = by_fact(Fact("a fact", "x <= y", "nowhere"), "x <= y", x, y)
+ORDERED = Property("{} comes before {}")
+FACT = Fact("a fact", "x <= y", "nowhere", schemas=(Schema("order", x, y, {ORDERED(x, y): ()}),))
+INSTANCE = FACT.instance("order", ORDERED(x, y))
 first = Inequality(
     "first",
     "2 x <= 2 y.",

@@ -1,12 +1,15 @@
 """Of two inequalities with one name the second, from a classical fact, is forgotten in the label."""
 
-from lorasolve.symbolic import Fact, Inequality, by_fact, dropped, hypothesis, mutant, scalars
+from dataclasses import replace
+
+from lorasolve.symbolic import Fact, Inequality, Property, Schema, dropped, hypothesis, mutant, scalars
 
 REFUSED = r"two inequalities are named"
 
 x, y, z = scalars("x y z")
-FACT = Fact("a fact", "y <= z", "nowhere")
-BY_FACT, FIRST = by_fact(FACT, "step", y, z), hypothesis("step", x, y)
+ORDERED = Property("{} comes before {}")
+FACT = Fact("a fact", "y <= z", "nowhere", schemas=(Schema("order", y, z, {ORDERED(y, z): ()}),))
+BY_FACT, FIRST = replace(FACT.instance("order", ORDERED(y, z)), name="step"), hypothesis("step", x, y)
 CHECKS = (
     Inequality(
         "chain",

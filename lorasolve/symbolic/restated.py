@@ -1,0 +1,134 @@
+"""Whether an inequality says what the fact or the check says that it is taken from.
+
+An inequality taken from a check may be written in other symbols: numbers that stand for expressions of the check, or
+expressions in the place of its symbols. One taken from a fact is an instance of one of its schemas, and a schema says
+no more than the check that proves it. All of this is compared here, as normal forms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sympy
+
+from lorasolve.symbolic import expression as ex
+from lorasolve.symbolic.normal import Rules, is_zero, normal_form
+from lorasolve.symbolic.positivity import provably_nonnegative
+from lorasolve.symbolic.soundness import is_square
+from lorasolve.symbolic.substitution import substituted
+from lorasolve.symbolic.terms import Instance, Premise, Schema, placed
+from lorasolve.symbolic.written import text
+
+
+def fault_of_instance(premise: Premise, rules: Rules) -> str | None:
+    """Return why an inequality is no instance of the fact it names, or None.
+
+    Parameters
+    ----------
+    premise
+        The inequality, with the fact it names.
+    rules
+        The assumptions under which both may be compared.
+    """
+    names = ", ".join(fact.name for fact in premise.facts)
+    instance = premise.instance
+    if not isinstance(instance, Instance):
+        return f"{premise.name} names {names} and is no instance of it: FACT.instance(...) makes one"
+    fact = next((fact for fact in premise.facts if any(schema is instance.schema for schema in fact.schemas)), None)
+    if fact is None or len(premise.facts) > 1 or premise.equal:
+        return f"{premise.name} is no instance of {names} alone"
+    put = placed(instance)
+    loose = {text(symbol) for symbol in _symbols(instance.schema) if not any(_same(symbol, other) for other in put)}
+    if loose:
+        return f"no side condition of {fact.name}, {instance.schema.name}, speaks of {', '.join(sorted(loose))}"
+    signs = _fault_of_signs(put) or _fault_of_signs(premise.where)
+    if signs:
+        return f"{premise.name}: {signs}"
+    for side, stated in ((premise.lhs, instance.schema.lhs), (premise.rhs, instance.schema.rhs)):
+        if not _equal(substituted(side, premise.where), substituted(stated, put), rules):
+            return f"{premise.name} is not what {fact.name}, {instance.schema.name}, says"
+    return fault_of_schema(instance.schema, proved=bool(fact.proved_by))
+
+
+def fault_of_schema(schema: Schema, proved: bool) -> str | None:
+    """Return why a schema says more than the check that proves it, or None; `proved` says whether there must be one."""
+    if schema.shown_by is None:
+        return f"nothing shows {schema.name}, whose fact counts as proved" if proved else None
+    check = schema.shown_by
+    rules = Rules(pair for assumption in check.given for pair in assumption.equations)
+    for side, shown in ((schema.lhs, check.lhs), (schema.rhs, check.rhs)):
+        if not _equal(substituted(side, schema.reading), ex.scalar(shown), rules):
+            return f"{schema.name} is not what check {check.name} says"
+    said = [part for parts in schema.sides.values() for part in parts]
+    made = [*check.given, *(premise for premise in getattr(check, "premises", ()) if premise.is_hypothesis)]
+    silent = [part.name for part in made if not any(part is other for other in said)]
+    return f"no side condition of {schema.name} says {', '.join(silent)}" if silent else None
+
+
+def fault_of_restatement(premise: Premise, rules: Rules) -> str | None:
+    """Return why an inequality is not what its source concludes, or None.
+
+    Parameters
+    ----------
+    premise
+        The inequality, with the check it is taken from.
+    rules
+        The assumptions of that check.
+    """
+    signs = _fault_of_signs(premise.where) or _fault_of_signs(premise.put)
+    if signs:
+        return f"{premise.name}: {signs}"
+    for side, concluded in ((premise.lhs, premise.source.lhs), (premise.rhs, premise.source.rhs)):
+        if not _equal(substituted(side, premise.where), substituted(concluded, premise.put), rules):
+            return f"{premise.name} is not what check {premise.source.name} concludes"
+    return None
+
+
+def _equal(left: Any, right: Any, rules: Rules) -> bool:
+    return is_zero(normal_form(ex.scalar(left) - ex.scalar(right), rules))
+
+
+def _symbols(schema: Schema) -> list[Any]:
+    """Return the matrix symbols and the scalar symbols of both sides."""
+    found: list[Any] = []
+    for node in (node for side in (schema.lhs, schema.rhs) for node in ex.scalar(side).walk()):
+        if isinstance(node, ex.Symbol):
+            found.append(node)
+        elif isinstance(node, ex.Constant):
+            found.extend(node.value.free_symbols)
+    return found
+
+
+def _same(symbol: Any, other: Any) -> bool:
+    both = isinstance(symbol, ex.Symbol) and isinstance(other, ex.Symbol)
+    return symbol.name == other.name if both else bool(symbol is other or symbol == other)
+
+
+def _fault_of_signs(put: Mapping[Any, Any]) -> str | None:
+    """Refuse a value whose declared sign cannot be shown for what stands in its place."""
+    for symbol, value in put.items():
+        if isinstance(symbol, ex.Symbol):
+            if symbol.symmetric:
+                return f"{symbol.name} is symmetric: nothing may stand in its place"
+        elif not _has_sign(symbol, value):
+            return f"{text(value)} is not shown to have the sign that {symbol} declares"
+    return None
+
+
+def _is_nonnegative(value: Any) -> bool:
+    """Whether a scalar is a sum of products of squares and of numbers that are not negative."""
+    if isinstance(value, ex.ScalarSum | ex.ScalarProduct):
+        return all(map(_is_nonnegative, value.children))
+    return provably_nonnegative(value.value) if isinstance(value, ex.Constant) else is_square(value)
+
+
+def _has_sign(symbol: Any, value: Any) -> bool:
+    if isinstance(value, ex.Expr):
+        return not (symbol.is_positive or symbol.is_integer) and (not symbol.is_nonnegative or _is_nonnegative(value))
+    value = sympy.sympify(value)
+    if symbol.is_positive and not any(form.is_positive for form in (value, sympy.factor(value), sympy.expand(value))):
+        return False
+    if symbol.is_nonnegative and not provably_nonnegative(value):
+        return False
+    return not symbol.is_integer or bool(value.is_integer)

@@ -1,0 +1,97 @@
+"""Expressions as text that can be read back: ``a*(b + 1/2)^2 - tr(A^T*B)``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import sympy
+
+from lorasolve.symbolic import expression as ex
+
+SUM, PRODUCT, ATOM = range(3)
+
+
+class ExportError(Exception):
+    """A check says what plain data cannot express, for the reason given."""
+
+
+def text(expression: Any) -> str:
+    """Return an expression as text: ``a*(b + 1/2)^2 - tr(A^T*B)``.
+
+    Raises
+    ------
+    ExportError
+        If it contains a function other than the square root of a symbol.
+    """
+    return _written(expression)[0]
+
+
+def _written(e: Any) -> tuple[str, int]:
+    """Return the text and how tightly it is bound."""
+    match e:
+        case ex.Constant():
+            return _number(e.value)
+        case ex.Symbol():
+            return e.name, ATOM
+        case ex.Sum() | ex.ScalarSum():
+            right, sign = e.children[1], "+"
+            if isinstance(right, ex.Scaled | ex.ScalarProduct) and text(right.children[0]) == "-1":
+                right, sign = right.children[1], "-"
+            return f"{text(e.children[0])} {sign} {_in(right, PRODUCT)}", SUM
+        case ex.Product() | ex.ScalarProduct() | ex.Scaled():
+            left, right = e.children
+            return f"{_in(left, PRODUCT)}*{_in(right, PRODUCT)}", PRODUCT
+        case ex.Transpose():
+            return f"{_in(e.children[0], ATOM)}^T", ATOM
+        case ex.FormValue():
+            return _call(e.form.name, e.children)
+        case ex.Trace():
+            return _call("tr", e.children)
+        case ex.Identity():
+            return _call("id", [e.rows])
+        case ex.Zero():
+            return _call("zero", [e.rows, e.cols])
+        case ex.Gradient():
+            return _call("grad", [e.children[0], e.symbol])
+        case ex.MatrixDerivative() | ex.ScalarDerivative():
+            return _call("diff", [e.children[0], e.order, *(part for pair in e.along.items() for part in pair)])
+        case ex.Expr():
+            raise ExportError(f"no text for {type(e).__name__}")
+    return _number(sympy.sympify(e))
+
+
+def _number(value: Any) -> tuple[str, int]:
+    if value.is_Symbol:
+        return str(value), ATOM
+    if value.is_Rational:
+        return str(value), ATOM if value.is_Integer and value >= 0 else PRODUCT if value >= 0 else SUM
+    if value.is_Add:
+        first, *rest = (_number(part)[0] for part in value.as_ordered_terms())
+        return first + "".join(f" - {part[1:]}" if part[0] == "-" else f" + {part}" for part in rest), SUM
+    if value.is_Mul:
+        number, factors = value.as_coeff_mul()
+        above = [f for f in factors if not (f.is_Pow and f.exp.is_negative)]
+        below = [1 / f for f in factors if f.is_Pow and f.exp.is_negative]
+        shown = [_in(f, PRODUCT) for f in sympy.Mul(*above).as_ordered_factors() if f != 1]
+        lead = [str(abs(number.p))] if abs(number.p) != 1 or not shown else []
+        dividing = [str(number.q)] * (number.q != 1) + sorted(_in(f, ATOM) for f in below)
+        result = "*".join(lead + shown) + "".join(f"/{part}" for part in dividing)
+        return (f"-{result}", SUM) if number < 0 else (result, PRODUCT)
+    if value.is_Pow and value.exp.is_Rational and value.exp < 0:
+        return f"1/{_in(1 / value, ATOM)}", PRODUCT
+    if value.is_Pow and value.exp.is_Integer:
+        return f"{_in(value.base, ATOM)}^{value.exp}", ATOM
+    if value.is_Pow and (2 * value.exp).is_Integer and value.base.is_Symbol:
+        root = f"sqrt({value.base})"
+        return (root if value.exp * 2 == 1 else f"{root}^{2 * value.exp}"), ATOM
+    raise ExportError(f"contains {value}")
+
+
+def _in(e: Any, tightness: int) -> str:
+    written, level = _written(e)
+    return written if level >= tightness else f"({written})"
+
+
+def _call(name: str, parts: Iterable[Any]) -> tuple[str, int]:
+    return f"{name}({', '.join(text(part) for part in parts)})", ATOM

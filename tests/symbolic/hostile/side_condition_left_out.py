@@ -1,0 +1,28 @@
+"""A schema that keeps silent about an assumption of its proof."""
+
+from lorasolve.symbolic import Fact, Inequality, Property, Schema, dropped, mutant, scalars
+from proofs import operator_norm as op
+
+REFUSED = r"no side condition of any says"
+
+p, q = scalars("p q")
+IS, OTHER = Property("{} is a number"), Property("{} is another number")
+SIDES = {IS(op.spectral): (op.IS_SPECTRAL, op.UNIT), OTHER(op.frobenius): ()}
+FACT = Fact(
+    "any two numbers",
+    "p <= q",
+    "nowhere",
+    "operator_norm",
+    (Schema("any", op.spectral, op.frobenius, SIDES, op.spectral_below_frobenius),),
+)
+LOWER = FACT.instance("any", IS(p), OTHER(q))
+CHECKS = (
+    Inequality(
+        "first",
+        "p <= q.",
+        p,
+        q,
+        proof=[LOWER],
+        mutants=(mutant("constant", "2 p", {p: 1, q: 1}, lhs=2 * p), dropped(LOWER)),
+    ),
+)

@@ -1,0 +1,84 @@
+"""Instances of facts, and expressions with others in the place of symbols."""
+
+from __future__ import annotations
+
+import pytest
+
+from lorasolve.symbolic import Inequality, dims, eye, inner, matrix, scalars, square, tr
+from lorasolve.symbolic.checks import Outcome
+from lorasolve.symbolic.normal import Rules, is_zero, normal_form
+from lorasolve.symbolic.restated import fault_of_schema
+from lorasolve.symbolic.substitution import substituted
+from proofs.facts import DUAL_NORM, FACTS, NUCLEAR, OPERATOR_NORM, SPECTRAL
+
+m, n, p = dims("m n p")
+A, B, G, X, W = matrix("A", m, n), matrix("B", m, n), matrix("G", m, n), matrix("X", m, n), matrix("W", n, p)
+s, nu, t = scalars("s nu t")
+v = scalars("v", real=True)
+
+
+def same(left, right):
+    return is_zero(normal_form(left - right, Rules(())))
+
+
+def test_symbols_are_replaced_all_at_once():
+    assert same(substituted(inner(A, 2 * B), {A: B, B: A}), inner(B, 2 * A))
+    assert same(substituted(v**2 * tr(A.T @ B) + v, {v: square(A)}), square(A) * square(A) * inner(A, B) + square(A))
+
+
+def test_a_trace_in_a_denominator_is_refused():
+    with pytest.raises(TypeError, match="no polynomial in v"):
+        substituted(1 / v, {v: square(A)})
+
+
+def test_both_sides_of_an_instance_are_built():
+    premise = DUAL_NORM.instance("pairing", SPECTRAL(G, 2 * s), NUCLEAR(A - X, nu))
+    assert same(premise.lhs, inner(G, A - X)) and same(premise.rhs, 2 * s * nu * tr(eye(1)))
+
+
+def test_side_conditions_are_printed_as_assumptions():
+    premise = OPERATOR_NORM.instance("product", SPECTRAL(G, s), W=W)
+    check = Inequality("product", "", square(G @ W), s**2 * square(W), proof=[premise])
+    assert check.prove().holds and check.assumed == ("||G||_2 <= s [operator norm]",)
+
+
+@pytest.mark.parametrize(
+    ("name", "sides", "free", "reason"),
+    [
+        ("pairs", (SPECTRAL(G, s), NUCLEAR(X, nu)), {}, "has the schemas"),
+        ("pairing", (SPECTRAL(G, s),), {}, "sides: expected"),
+        ("pairing", (NUCLEAR(X, nu), SPECTRAL(G, s)), {}, "sides: expected"),
+        ("pairing", (SPECTRAL(G, s), NUCLEAR(X, nu)), {"V": W}, "has no matrix V"),
+    ],
+)
+def test_what_is_no_instance_is_refused_by_name(name, sides, free, reason):
+    with pytest.raises(ValueError, match=reason):
+        DUAL_NORM.instance(name, *sides, **free)
+
+
+def test_a_property_of_the_wrong_number_of_parts_is_refused():
+    with pytest.raises(ValueError, match="speaks of 2, got 1"):
+        SPECTRAL(G)
+
+
+def proof_by(premise, lhs, rhs):
+    return Inequality("check", "", lhs, rhs, proof=[premise]).prove()
+
+
+def test_a_bound_that_may_be_negative_is_refused():
+    premise = DUAL_NORM.instance("pairing", SPECTRAL(G, v), NUCLEAR(X, nu))
+    outcome = proof_by(premise, inner(G, X), v * nu)
+    assert outcome == Outcome(False, f"{premise.name}: v is not shown to have the sign that s declares")
+
+
+def test_a_symbol_without_a_value_is_refused():
+    premise = OPERATOR_NORM.instance("product", SPECTRAL(G, s))
+    outcome = proof_by(premise, premise.lhs, premise.rhs)
+    assert not outcome.holds and "speaks of W" in outcome.detail
+
+
+@pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.name)
+def test_each_schema_says_what_the_check_behind_it_says(fact):
+    assert fact.schemas
+    for schema in fact.schemas:
+        assert fault_of_schema(schema, bool(fact.proved_by)) is None
