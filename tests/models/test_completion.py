@@ -147,3 +147,28 @@ def test_command_line_from_ratings_to_predictions(tmp_path, monkeypatch, capsys)
     assert "1 of 2 pairs" in remarks
     assert main(["predict", "ratings.csv", "pairs.csv"]) == 2
     assert main(["predict", "model.npz", "model.npz"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("A", np.array([["a"]])),
+        ("B", np.array([[np.nan]])),
+        ("mean", np.array("abc")),
+        ("means", np.array("none such")),
+    ],
+)
+def test_a_damaged_model_is_refused_by_the_name_of_its_file(tmp_path, name, value):
+    (tmp_path / "r.csv").write_text("1,a,2\n2,a,3\n1,b,4\n")
+    path = tmp_path / "model.npz"
+    fit_completion(ls.io.read_ratings(tmp_path / "r.csv")).model.save(path)
+    with np.load(path) as whole:
+        arrays = dict(whole)
+    np.savez(path, **(arrays | {name: value}))
+    with pytest.raises(ValueError, match=r"model\.npz: the model is incomplete or damaged"):
+        CompletionModel.load(path)
+
+
+def test_what_are_no_ratings_is_refused():
+    with pytest.raises(TypeError, match="ratings: expected a Ratings"):
+        fit_completion(1)
