@@ -9,6 +9,7 @@ from __future__ import annotations
 import _thread
 import contextlib
 import signal
+import sys
 import threading
 import time
 import types
@@ -32,11 +33,14 @@ def ask_again(number: int) -> None:
     _thread.start_new_thread(ask, ())
 
 
-def patient(handler: _Handler) -> _Handler:
-    """Return a handler that asks again until no module is being imported and no kernel compiled."""
+def patient(handler: _Handler, outside: int = 0) -> _Handler:
+    """Return a handler that asks again until no module is being imported and no kernel compiled.
+
+    The outermost ``outside`` frames do not count: the program itself may run while it is imported.
+    """
 
     def handle(number: int, frame: types.FrameType | None) -> None:
-        if _is_inopportune(frame):
+        if any(map(_is_inopportune, list(_frames(frame))[::-1][outside:])):
             ask_again(number)
         else:
             handler(number, frame)
@@ -44,17 +48,24 @@ def patient(handler: _Handler) -> _Handler:
     return handle
 
 
-def _is_inopportune(frame: types.FrameType | None) -> bool:
+def _frames(frame: types.FrameType | None) -> Iterator[types.FrameType]:
     while frame is not None:
-        module = str(frame.f_globals.get("__name__"))
-        if (
-            frame.f_code.co_filename.startswith("<frozen importlib")
-            or module.startswith("llvmlite.")
-            or (module == "numba.core.dispatcher" and frame.f_code.co_qualname == "Dispatcher.compile")
-        ):
-            return True
+        yield frame
         frame = frame.f_back
-    return False
+
+
+def _around_block() -> int:
+    """Return how many frames there are around the block of the context manager that asks."""
+    return sum(1 for _ in _frames(sys._getframe(3)))  # after this one, the manager's and contextlib's
+
+
+def _is_inopportune(frame: types.FrameType) -> bool:
+    module = str(frame.f_globals.get("__name__"))
+    return (
+        frame.f_code.co_filename.startswith("<frozen importlib")
+        or module.startswith("llvmlite.")
+        or (module == "numba.core.dispatcher" and frame.f_code.co_qualname == "Dispatcher.compile")
+    )
 
 
 @contextlib.contextmanager
@@ -80,7 +91,7 @@ def patience() -> Iterator[None]:
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
-    with handled({signal.SIGINT: patient(signal.default_int_handler)}):
+    with handled({signal.SIGINT: patient(signal.default_int_handler, _around_block())}):
         yield
 
 
@@ -96,7 +107,7 @@ def interruptions_end_all() -> Iterator[None]:
         raise _Interrupted
 
     try:
-        with handled({signal.SIGINT: patient(interrupt)}):
+        with handled({signal.SIGINT: patient(interrupt, _around_block())}):
             yield
     except _Interrupted:
         raise KeyboardInterrupt from None

@@ -110,6 +110,19 @@ def test_an_interruption_waits_for_an_import(tmp_path: pathlib.Path, monkeypatch
     assert sys.modules.pop("takes_a_while").whole
 
 
+def test_a_program_that_runs_while_it_is_imported_can_be_interrupted(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.joinpath("experiment.py").write_text(
+        "import signal, time\nfrom lorasolve._interruptions import patience\n"
+        "with patience():\n    signal.raise_signal(signal.SIGINT)\n    time.sleep(0.5)\n    ended = True\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        import experiment  # type: ignore[import-not-found]  # noqa: F401
+    assert "experiment" not in sys.modules
+
+
 @patience()
 def _import_and_go_on() -> None:
     import takes_a_while  # type: ignore[import-not-found]

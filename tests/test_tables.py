@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve.tables import Column, Tabular, plain
+from lorasolve.tables import Column, Tabular, aligned, latex_tabular, plain, written
 
 
 class Odd(Tabular):
@@ -129,3 +129,18 @@ def test_pandas_where_it_is(batch) -> None:
 
 def test_batch_reads_short(batch) -> None:
     assert repr(batch).startswith("BatchResult(2 runs: 2 converged; ")
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: aligned(5, [True]), "rows: expected"),
+        (lambda: aligned([["a", "b"]], [True]), "rows: expected 1 cells"),
+        (lambda: aligned([["a"]], [1]), "left: expected True or False"),
+        (lambda: latex_tabular(["a"], [[1]], [True]), "rows: expected a text"),
+        (lambda: written("a", 5), "path: expected a path"),
+    ],
+)
+def test_what_is_no_table_is_refused(call, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        call()

@@ -74,7 +74,7 @@ def python(program: str, *arguments: str, memory: int | None = None, **environme
         [sys.executable, "-c", program, *arguments],
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=3600,  # compiling all kernels of all methods, on a busy machine
         preexec_fn=limit,
         env=os.environ | {"PYTHONPATH": root} | environment,
     )

@@ -170,3 +170,28 @@ def test_the_same_data_in_another_format_give_the_same_predictions(tmp_path, mon
     assert "1 without a value skipped" in capsys.readouterr().out
     assert main(["solve", "--delimiter", ";"]) == 2
     assert "apply to '--objective completion" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("A", np.array([["a"]])),
+        ("B", np.array([[np.nan]])),
+        ("mean", np.array("abc")),
+        ("means", np.array("none such")),
+    ],
+)
+def test_a_damaged_model_is_refused_by_the_name_of_its_file(tmp_path, name, value):
+    (tmp_path / "r.csv").write_text("1,a,2\n2,a,3\n1,b,4\n")
+    path = tmp_path / "model.npz"
+    fit_completion(ls.io.read_ratings(tmp_path / "r.csv")).model.save(path)
+    with np.load(path) as whole:
+        arrays = dict(whole)
+    np.savez(path, **(arrays | {name: value}))
+    with pytest.raises(ValueError, match=r"model\.npz: the model is incomplete or damaged"):
+        CompletionModel.load(path)
+
+
+def test_what_are_no_ratings_is_refused():
+    with pytest.raises(TypeError, match="ratings: expected a Ratings"):
+        fit_completion(1)

@@ -85,6 +85,7 @@ def test_where_adamw_rests_is_no_stationary_point_of_the_penalized_loss():
         ({"weight_decay": 5000.0}, "overshoots"),
         ({"alpha": 0.0}, "alpha"),
         ({"rank": 0}, "rank"),
+        ({"rank": 10**400}, "rank"),
         ({"steps": 0}, "steps"),
         ({"schedule": "cosin"}, "'linear' or 'cosine', got 'cosin'"),
     ],
@@ -92,3 +93,8 @@ def test_where_adamw_rests_is_no_stationary_point_of_the_penalized_loss():
 def test_what_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         explain_decay(**({"optimizer": "adamw", "step_size": 2e-4, "weight_decay": 0.01} | RUN | change))
+
+
+def test_a_decay_that_vanishes_in_double_precision_shrinks_nothing():
+    found = explain_decay(**({"optimizer": "adamw", "step_size": 1e-200, "weight_decay": 1e-200} | RUN))
+    assert (found.horizon, found.shrinkage) == (None, None)

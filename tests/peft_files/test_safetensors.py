@@ -162,3 +162,9 @@ def test_names_are_made_safe_to_print(tmp_path):
     with pytest.raises(UnreadableError) as error:
         TensorFile(tmp_path / "x.safetensors")
     assert str(error.value).encode() and "\x1b" not in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("values", "dtype"), [(1e300, "F32"), (1e300, "BF16"), (7e4, "F16"), (np.nan, "F64")])
+def test_what_a_dtype_cannot_hold_is_refused(values, dtype):
+    with pytest.raises(ValueError, match="values: has"):
+        encoded(np.array([values]), dtype)

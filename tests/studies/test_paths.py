@@ -198,3 +198,19 @@ def test_a_user_objective_from_a_table(tmp_path, capsys, monkeypatch):
         stop = ls.StoppingRule(max_iter=50)
         alone = ls.solve(problem, "gd:step_size=0.1", seed=record["run"]["random"], stop=stop)
         assert record["result"]["fun"] == pytest.approx(alone.fun, rel=1e-10)
+
+
+@pytest.mark.parametrize(("setting", "value"), [("folds", None), ("folds", 1), ("seed", 1.5)])
+def test_settings_of_cross_validation_are_checked_also_where_they_are_not_used(setting, value):
+    problem = ls.Problem(ls.objectives.Denoising(np.eye(3)), 1, 0.1)
+    with pytest.raises((TypeError, ValueError), match=f"{setting}: expected"):
+        ls.cross_validate(problem, [0.1], held_out=problem.objective, **{setting: value})
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("keep_parameters", 1), ("stop", 5), ("method", dict), ("measure", dict)]
+)
+def test_settings_of_a_study_are_checked_when_it_is_made(setting, value):
+    problem = ls.Problem(ls.objectives.Denoising(np.eye(3)), 1, 0.1)
+    with pytest.raises(TypeError, match=f"{setting}: expected"):
+        ls.Study(problem, {"lam": [0.1, 0.2]}, **{setting: value})
