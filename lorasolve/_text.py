@@ -88,6 +88,11 @@ def _is_default(value: Any, entry: Any) -> bool:
     return bool(value == default)
 
 
+def number(value: float, form: str) -> str:
+    """Return a number in a format of Python, zero without a sign."""
+    return format(value + 0.0, form)
+
+
 def text_table(header: list[str], rows: list[list[str]]) -> str:
     """Return aligned columns, the first one to the left."""
     return aligned([header, *rows], [True] + [False] * (len(header) - 1))

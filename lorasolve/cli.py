@@ -128,7 +128,7 @@ def entry() -> NoReturn:
         _discard(sys.stdout)
     except KeyboardInterrupt:
         complain("lorasolve: interrupted")
-        code = _INTERRUPTED
+        code = _after_interruption()
     # What is left is Python's own tidying up.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ._text import number
 from ._validate import Array
 from .method import Method
 from .status import Status
-from .tables import number
 
 
 @dataclass(repr=False)

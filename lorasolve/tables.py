@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 
 
-def number(value: float, form: str) -> str:
-    """Return a number in a format of Python, zero without a sign."""
-    return format(value + 0.0, form)
-
-
 def plain(value: Any) -> str:
     """Write one value for reading: six digits, ``-`` for what does not exist, yes and no, never ``-0``."""
     if value is None:

@@ -250,7 +250,7 @@ def test_no_certificate_exists(data) -> None:
         (["solve", "--objective", "softmx", "x.npz"], "unknown objective 'softmx'. Did you mean 'softmax'"),
         (["solve", "--objective", "softmax", "missing.npz"], "missing.npz: No such file or directory"),
         (["solve", "--objective", "completion", "bad.csv"], "bad.csv, line 2: expected row label"),
-        (["solve", "--center"], "--center, --test-fraction: apply to"),
+        (["solve", "--center"], "--center, --test-fraction, --delimiter, --columns, --skip-missing: apply to"),
         (["convex", "--route", "proxx"], "route: unknown convex route 'proxx'. Did you mean 'prox'"),
         (["verdict", "bad.csv"], "bad.csv: "),
         (["list", "optimisers"], "kind: unknown kind 'optimisers'. Did you mean 'optimizers'"),

@@ -219,7 +219,7 @@ def soft_thresholded(M, lam):
 # What works on one matrix says so; everything else is a loop over vectors and has to run.
 ONE_MATRIX = {
     "als", "alt_lora", "flat_lora", "ggpo", "lora_pro", "lora_pro_adamw", "lora_pro_adamw_full", "lora_rite",
-    "mgpo_trainer", "riemannian", "scaled_gd", "weight_noise",
+    "mgpo_trainer", "riemannian", "riemannion", "scaled_gd", "weight_noise",
 }  # fmt: skip
 # Starts that read a frozen weight or inputs, of which a network of several matrices has none to show.
 ONE_WEIGHT = {"eva", "lora_ga", "milora", "olora", "pissa"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve.tables import number
+from lorasolve._text import number
 
 
 @pytest.fixture(scope="module")

@@ -16,12 +16,12 @@ import numpy as np
 
 from .._files import PathLike
 from .._known import Known
+from .._text import number
 from .._validate import Array, as_choice, as_instance, as_number
 from ..linear_map import RANK_TOL, balanced, factor_svd, numerical_rank
 from ..objectives._blocks import Pairs
 from ..problem import Problem
 from ..result import Result
-from ..tables import number
 from . import ranks, spot_checks
 from ._refute import better_point
 from ._rounding import fraction_down

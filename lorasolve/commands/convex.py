@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 
 from .._files import write_together
+from .._text import number
 from ..convex import ConvexResult, solve_convex
 from ..convex import registry as route_registry
 from ..io import arrays_writer, envelope, json_writer
 from ..problem import Problem
-from ..tables import number
 from .base import (
     Command,
     ExitCode,

@@ -7,6 +7,7 @@ import uuid
 from typing import Any
 
 from .._files import write_together
+from .._text import number
 from ..certificates import Certificate, certify
 from ..engine import solve
 from ..io import envelope, json_writer, result_to_dict, result_writer
@@ -14,7 +15,6 @@ from ..method import GRAMMAR
 from ..problem import Problem
 from ..result import Result
 from ..status import Status
-from ..tables import number
 from .base import (
     Command,
     ExitCode,

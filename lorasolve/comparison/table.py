@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .._known import Known
+from .._text import number
 from ..convex import ConvexResult
 from ..status import Status
-from ..tables import Column, aligned, number
+from ..tables import Column, aligned
 
 if TYPE_CHECKING:
     from .runs import Comparison, Row

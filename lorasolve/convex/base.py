@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .._text import number
 from ..certificates import Bound, Certificate
 from ..certificates.evidence import Evidence, evidence
 from ..linear_map import factor_svd
 from ..objectives._blocks import Pairs
 from ..problem import Problem
-from ..tables import number
 
 # Singular values below this fraction of the largest are dropped from a solution: unlike those below the tolerance of
 # numerical ranks they do not show in a gap certified to 1e-9.

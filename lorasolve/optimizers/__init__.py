@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # what __getattr__ finds, by name: a type checker reads no fo
     from .proximal_adamw import ProximalAdamW as ProximalAdamW
     from .proximal_gd import ProximalGD as ProximalGD
     from .riemannian import Riemannian as Riemannian
+    from .riemannion import Riemannion as Riemannion
     from .sam import SAM as SAM
     from .scaled_gd import ScaledGD as ScaledGD
     from .sgd import SGD as SGD
