@@ -8,6 +8,7 @@ import numpy as np
 
 import lorasolve as ls
 from lorasolve.objectives import Denoising, MatrixSensing
+from lorasolve.studies import Kept
 
 
 class Shifted:
@@ -68,3 +69,11 @@ def slow(seeds: int) -> ls.Study:
     study = plain(seeds)
     study.measures["linger"] = linger
     return study
+
+
+def found(cell):
+    """Return numbers of a cell, NaN and infinity among them; one cell fails."""
+    if cell["n"] == 2 and cell["scale"] == 0.5:
+        raise LookupError("no such thing")
+    numbers = np.append(np.random.default_rng(cell["n"]).standard_normal(4), (np.nan, np.inf, -0.0))
+    return Kept({"sum": float(np.sum(cell["scale"])) * cell["n"], "undefined": np.nan}, numbers)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import signal
+import sys
 import threading
 import time
 
@@ -11,16 +13,14 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve.studies import Calls, Kept, Store
+from lorasolve.studies import Calls, Store
+
+# Worker processes import what they are to call.
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from grids import found
 
 CELLS = [{"n": n, "scale": scale} for n in (1, 2, 3) for scale in (0.5, [1.0, 2.0])]
-
-
-def found(cell):
-    if cell["n"] == 2 and cell["scale"] == 0.5:
-        raise LookupError("no such thing")
-    numbers = np.append(np.random.default_rng(cell["n"]).standard_normal(4), (np.nan, np.inf, -0.0))
-    return Kept({"sum": float(np.sum(cell["scale"])) * cell["n"], "undefined": np.nan}, numbers)
 
 
 @pytest.mark.parametrize("backend", ["serial", "loky"])
