@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _minilm, _minilm_constants
-from .base import COLOURS, Axes, Cell, Claim, Experiment, Record, text_table
+from .base import COLOURS, Axes, Cell, Experiment, Record, text_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,26 +70,6 @@ class MiniLMConstants(Experiment):
             "rank attains a larger one does too.\nBoth are one-sided: no bound from the other side is known for a "
             "transformer."
         )
-
-    def claims(self, records: list[Record]) -> list[Claim]:
-        """Return the trends of the paper's table."""
-        rows = _nested(records)
-        if len(rows) < 2:
-            return []
-        first, last = rows[0], rows[-1]
-        negative = next((r["r"] for r in rows if r["alpha_searched"] <= 0.0), None)
-        return [
-            Claim(
-                "alpha is not positive at large ranks; correction: on this transformer a matrix of small rank shows it "
-                "already, found by search or by chance",
-                "holds with correction",
-                f"r = {first['r']} to {last['r']}: alpha at most {first['alpha_searched']:.1e} to "
-                f"{last['alpha_searched']:.1e} (Monte Carlo alone {first['alpha_sampled']:.1e} to "
-                f"{last['alpha_sampled']:.1e}), <= 0 from r = {negative} on; beta at least "
-                f"{first['beta_searched']:.1e} to {last['beta_searched']:.1e}",
-                negative is not None,
-            )
-        ]
 
     def draw(self, records: list[Record], figure: Figure) -> None:
         """Draw both constants against the rank."""

@@ -86,20 +86,18 @@ class MiniLMStarts(Experiment):
         )
 
     def claims(self, records: list[Record]) -> list[Claim]:
-        """Return what the paper's figure says."""
+        """Return what the paper's figure says of ranks and norms; one seed and few sentences do not judge accuracy."""
         ends = {r["start"]: r["course"][-1] for r in records}
         if not {"zero", "large"} <= set(ends):
             return []
         zero, large = ends["zero"], ends["large"]
         return [
             Claim(
-                "from a large start training ends at higher rank and norm than from zero, and fails on the test set",
+                "from a large start training ends at higher rank and norm than from zero",
                 "confirmed",
                 f"rank {zero['rank']:.1f} against {large['rank']:.1f}, nuclear norm {zero['nuclear_norm']:.3g} against "
                 f"{large['nuclear_norm']:.3g}, test accuracy {zero['test']:.3f} against {large['test']:.3f}",
-                large["rank"] > zero["rank"]
-                and large["nuclear_norm"] > 2.0 * zero["nuclear_norm"]
-                and large["test"] < zero["test"],
+                large["rank"] > zero["rank"] and large["nuclear_norm"] > 2.0 * zero["nuclear_norm"],
             )
         ]
 
