@@ -16,17 +16,15 @@ import random
 import resource
 import shutil
 import signal
-import struct
 import sys
 import tempfile
 import time
 import traceback
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
+from files import make_files
 
 import lorasolve as ls
 from lorasolve import cli
@@ -37,98 +35,6 @@ CODES = {0, 1, 2, 3, 130, 143}
 PATIENCE, GRACE = 6.0, 60.0
 END_OF_PNG = b"IEND\xaeB`\x82"
 LIMITS = {"--max-iter": "5", "--seconds": "0.2", "--time-limit": "2"}
-
-
-# ---------------------------------------------------------------------- hostile files
-def make_files(folder: pathlib.Path) -> list[str]:
-    """Fill a folder with data of every kind, most of it broken, and return the names."""
-    rng = np.random.default_rng(3)
-    M = rng.standard_normal((5, 4))
-    np.savez(folder / "good.npz", M=M)
-    np.savez(folder / "point.npz", X=M)
-    np.savez(folder / "factors.npz", A=rng.standard_normal((5, 2)), B=rng.standard_normal((4, 2)))
-    np.savez(folder / "masked.npz", M=np.array([[np.nan, 1.0]]), mask=[1])
-    np.savez(folder / "complex.npz", M=M + 1j)
-    np.savez(folder / "completion.npz", rows=[0, 1], cols=[0, 1], values=[1.0, 2.0], shape=[4.7, 3.2])
-    np.savez(folder / "far.npz", rows=[0, 1], cols=[0, 1], values=[1.0, 2.0], shape=[10**12, 3])
-    np.savez(folder / "objects.npz", M=np.array([{}], dtype=object))
-    np.save(folder / "single.npy", M)
-    problem = ls.Problem(ls.objectives.Denoising(M), 2, 0.5)
-    ls.io.save_result(folder / "result.npz", problem, ls.solve(problem, "lbfgs"), {"M": M})
-    text = {
-        "good.csv": "user,item,value\n1,a,2\n2,a,3\n1,b,4\n",
-        "nan.csv": "1,1,nan\n2,1,3\n",
-        "labels.csv": "01,1,2\n1,1,3\n+1,1,4\n",
-        "short.csv": "1,2\n",
-        "zero.csv": "1,2,3\0\n",
-        "underscore.csv": "1,1,1_0\n",
-        "empty.csv": "",
-        "good.mtx": "%%MatrixMarket matrix coordinate real general\n3 3 2\n1 1 2.0\n2 2 3.0\n",
-        "dense.mtx": "%%MatrixMarket matrix array real general\n2 2\n1.0\n0.0\n0.0\n2.0\n",
-        "complex.mtx": "%%MatrixMarket matrix coordinate complex general\n3 3 1\n1 1 2.0 1.0\n",
-        "far.mtx": "%%MatrixMarket matrix coordinate real general\n1000000000000 3 1\n1 1 2.0\n",
-        "many.mtx": "%%MatrixMarket matrix coordinate real general\n3 3 1000000000000\n1 1 2.0\n",
-        "overflow.mtx": f"%%MatrixMarket matrix coordinate integer general\n3 3 1\n1 1 {10**30}\n",
-        "text.npz": "no archive",
-        "json.json": "{",
-    }
-    for name, content in text.items():
-        (folder / name).write_text(content)
-    (folder / "bytes.csv").write_bytes(b"\xff\xfe1,1,\x80\n")
-    (folder / "empty.npz").write_bytes(b"")
-    good = (folder / "good.npz").read_bytes()
-    (folder / "cut.npz").write_bytes(good[: len(good) // 2])
-    _archive(folder / "encrypted.npz", flags=1)
-    _archive(folder / "method.npz", method=99)
-    with zipfile.ZipFile(folder / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("M.npy", _head((10**12, 3)) + bytes(64))
-    with zipfile.ZipFile(folder / "twice.npz", "w") as archive:
-        archive.writestr("M.npy", _head((1, 1)) + bytes(8))
-        archive.writestr("M", _head((1, 1)) + bytes(8))
-    with np.load(folder / "result.npz") as arrays:
-        whole = dict(arrays)
-    head = str(whole["header"])
-    for number, changed in enumerate(_tampered(head)):
-        np.savez(folder / f"tampered{number}.npz", **(whole | {"header": np.array(changed)}))
-    for name in ("theta", "trace.value"):
-        np.savez(folder / f"short_{name}.npz", **(whole | {name: whole[name][:-1]}))
-        np.savez(folder / f"no_{name}.npz", **{key: value for key, value in whole.items() if key != name})
-    (folder / "loop.npz").symlink_to("loop.npz")
-    (folder / "folder.npz").mkdir()
-    os.mkfifo(folder / "pipe.npz")
-    return [path.name for path in sorted(folder.iterdir())] + ["missing.npz", "/dev/null", "/dev/zero", ""]
-
-
-def _head(shape: tuple[int, ...]) -> bytes:
-    text = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode()
-
-
-def _archive(path: pathlib.Path, flags: int = 0, method: int = 0) -> None:
-    """Write an archive whose entry claims to be encrypted, or packed by an unknown method."""
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("M.npy", _head((1, 1)) + bytes(8))
-    content = bytearray(path.read_bytes())
-    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        at = content.index(signature) + offset
-        content[at : at + 4] = struct.pack("<HH", flags, method)
-    path.write_bytes(content)
-
-
-def _tampered(head: str) -> list[str]:
-    document = json.loads(head)
-    texts = ["[]", "null", "{}", "7", '"a"', "[" * 100_000, head[:-5], head.replace("denoising", "no such")]
-    for key in document:
-        texts.append(json.dumps({k: v for k, v in document.items() if k != key}))
-        texts.append(json.dumps(document | {key: []}))
-    for part in ("problem", "last", "result"):
-        for key in document[part]:
-            texts.append(json.dumps(document | {part: {k: v for k, v in document[part].items() if k != key}}))
-            texts.append(json.dumps(document | {part: document[part] | {key: {}}}))
-    texts.append(json.dumps(document | {"more": 1}))
-    texts.append(json.dumps(document | {"rank": 10**30}))
-    texts.append(json.dumps(document | {"schema_version": 1}))
-    return texts
 
 
 # ---------------------------------------------------------------------- one run
@@ -302,13 +208,28 @@ VALUES = [
 ]  # fmt: skip
 
 
+# What kind of file an argument without a name takes.
+TAKES = {
+    ("certify", "file"): "data",
+    ("complete", "file"): "data",
+    ("predict", "model"): "data",
+    ("predict", "pairs"): "data",
+    ("verdict", "file"): "data",
+    ("diagnose", "adapter"): "adapter",
+    ("interfere", "adapters"): "adapter",
+    ("truncate", "adapter"): "adapter",
+    ("study", "file"): "study",
+    ("prove", "names"): "proof",
+}
+
+
 class Cases:
     """Random command lines, from the parsers of all commands."""
 
     def __init__(self, data: pathlib.Path, seed: int) -> None:
         self.random = random.Random(seed)
         self.data = data
-        self.files = [str(data / name) if name and not name.startswith("/") else name for name in make_files(data)]
+        self.files = make_files(data)
         self.actions = {name: _actions(cls) for name, cls in registry.classes().items()}
 
     def draw(self) -> Run:
@@ -329,17 +250,20 @@ class Cases:
         for action in r.sample(options, r.randint(0, min(3, len(options)))):
             argv += [r.choice(action.option_strings), *self.values(action)]
         for action in self.actions[name]:
-            if not action.option_strings and (action.nargs is None or r.random() < 0.4):
-                argv += [self.positional(action)]
+            if not action.option_strings:
+                argv += [self.positional(name, action) for _ in range(self.count(name, action))]
         if r.random() < 0.3 and "--json" in names:
             argv.append("--json")
         run = Run(argv)
         self.surround(run)
         return run
 
-    def file(self) -> str:
+    def file(self, kind: str = "data") -> str:
+        """Return a path for an argument that takes this kind of file, now and then of another."""
         r = self.random
-        return r.choice(self.files) if r.random() < 0.7 else str(self.data / r.choice(["good.npz", "good.csv"]))
+        if kind != "data":
+            return r.choice(self.files[kind] if r.random() < 0.9 else self.files[r.choice(list(self.files))])
+        return r.choice(self.files[kind]) if r.random() < 0.7 else str(self.data / r.choice(["good.npz", "good.csv"]))
 
     def values(self, action: argparse.Action) -> list[str]:
         if action.nargs == 0:
@@ -347,10 +271,19 @@ class Cases:
         count = action.nargs if isinstance(action.nargs, int) else 1
         return [self.file() if self.random.random() < 0.25 else self.random.choice(VALUES) for _ in range(count)]
 
-    def positional(self, action: argparse.Action) -> str:
+    def count(self, command: str, action: argparse.Action) -> int:
+        """Return how many of the arguments without a name to give."""
         r = self.random
-        if action.dest in ("file", "path", "folder"):
-            return self.file() if r.random() < 0.9 else r.choice(VALUES)
+        if action.nargs is None:
+            return 1
+        at_most = 1 if action.nargs == "?" else 3
+        return r.randint(1, at_most) if r.random() < (0.9 if (command, action.dest) in TAKES else 0.4) else 0
+
+    def positional(self, command: str, action: argparse.Action) -> str:
+        r = self.random
+        kind = TAKES.get((command, action.dest))
+        if kind is not None:
+            return self.file(kind) if r.random() < 0.9 else r.choice(VALUES)
         return r.choice([*VALUES, "lemma1", "theorem1", "objectives", "gd", self.file()])
 
     def surround(self, run: Run) -> None:
