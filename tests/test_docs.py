@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import pathlib
 import re
 import subprocess
@@ -54,3 +55,28 @@ def test_what_the_citation_says_is_the_version() -> None:
     from lorasolve._version import __version__
 
     assert f"version: {__version__}" in (ROOT / "CITATION.cff").read_text()
+
+
+def _texts(module: ast.Module) -> list[str]:
+    """Return the texts of a module, with a gap where a value is put in."""
+    found = []
+    for node in ast.walk(module):
+        if isinstance(node, ast.JoinedStr):
+            found.append("".join(str(p.value) if isinstance(p, ast.Constant) else "\0" for p in node.values))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.append(node.value)
+    return found
+
+
+def test_errors_on_the_page_of_messages_are_those_of_the_package() -> None:
+    source = "\0".join(
+        text for path in (ROOT / "lorasolve").rglob("*.py") for text in _texts(ast.parse(path.read_text()))
+    )
+    rows = [line.split("|")[1].strip() for line in (DOCS / "errors.part.md").read_text().splitlines()[8:]]
+    messages = [row.split("`")[1] for row in rows if row.startswith("`")]
+    assert len(messages) > 20
+    for message in messages:
+        # What depends on the call: dots, quoted names, numbers. What stands between has to be somewhere in the package.
+        parts = [part.strip(" ;:()") for part in re.split(r"\.\.\.|'[^']*'|\(W0\)|\d+\b|: ", message)]
+        missing = [part for part in parts if len(part) > 3 and part not in source]
+        assert not missing, f"{message}: no error says {missing}"
