@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .._validate import Array, as_flag, as_number
+from .._validate import Array
 from ..linear_map import polar
 from ..problem import Problem
-from .base import Optimizer, State
+from ._orthogonalised import Orthogonalised
+from .base import State
 
 
 @dataclass
@@ -20,7 +21,7 @@ class MuonState(State):
 
 
 @dataclass(frozen=True)
-class Muon(Optimizer):
+class Muon(Orthogonalised):
     """Each factor moves along an orthogonal matrix: ``A <- A - step * polar(momentum of grad_A L)``, ``B`` likewise.
 
     ``polar(M) = U V^T`` for ``M = U S V^T``: all singular values of a step are equal, so that all singular values of
@@ -46,34 +47,14 @@ class Muon(Optimizer):
     step makes the iterates settle there).
     """
 
-    step_size: float = 0.02
-    momentum: float = 0.95
-    nesterov: bool = True
-
     name = "muon"
     summary = "Muon on the factors: orthogonalised momentum, weight decay in the gradient"
-    takes_step_factor = True
-    stall_hint = "; a constant step hovers around the optimum, try 'muon+cosine'"
-
-    @classmethod
-    def showcase(cls, problem: Problem) -> str:
-        """Return it with the decaying step that lets it settle."""
-        return f"{cls.name}+cosine"
-
-    def __post_init__(self) -> None:
-        as_number(self.step_size, "step_size", 0.0, open_low=True)
-        as_number(self.momentum, "momentum", 0.0, 1.0, open_high=True)
-        as_flag(self.nesterov, "nesterov")
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse adapters with parameters that are no matrices, or None."""
         if problem.size == problem.n_factor_parameters:
             return None
         return f"it orthogonalises the factors' steps, and {problem.adapter.name!r} has parameters beyond the factors"
-
-    def default_step(self, problem: Problem, theta: Array) -> float:
-        """Return the step in use: there is no curvature bound for this method."""
-        return self.step_size
 
     def init(self, problem: Problem, theta: Array, rng: np.random.Generator) -> MuonState:
         """Return the state at rest."""

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .._validate import Array, as_flag, as_number
+from .._validate import Array
 from ..linear_map import balanced, factor_svd, polar
 from ..problem import Problem
 from ._balanced import is_balanced
-from .base import Optimizer, State, frozen_refusal
+from ._orthogonalised import Orthogonalised
+from .base import State, frozen_refusal
 
 # A matrix of rank at most 2r as two factors.
 Pair = tuple[Array, Array]
@@ -24,7 +25,7 @@ class RiemannionState(State):
 
 
 @dataclass(frozen=True)
-class Riemannion(Optimizer):
+class Riemannion(Orthogonalised):
     """``X <- [X - step * P_X(polar(M))]_r`` with ``M <- momentum * P_X(M) + P_X(G)``.
 
     ``P_X`` is the projection on the tangent space of the rank-r matrices at ``X``, which also brings the momentum from
@@ -56,32 +57,12 @@ class Riemannion(Optimizer):
     the stationary points of ``L`` (a decaying step makes the iterates settle there).
     """
 
-    step_size: float = 0.02
-    momentum: float = 0.95
-    nesterov: bool = True
-
     name = "riemannion"
     summary = "Muon on the rank-r matrices: orthogonalised tangent momentum, retraction by truncated SVD"
-    takes_step_factor = True
-    stall_hint = "; a constant step hovers around the optimum, try 'riemannion+cosine'"
-
-    @classmethod
-    def showcase(cls, problem: Problem) -> str:
-        """Return it with the decaying step that lets it settle."""
-        return f"{cls.name}+cosine"
-
-    def __post_init__(self) -> None:
-        as_number(self.step_size, "step_size", 0.0, open_low=True)
-        as_number(self.momentum, "momentum", 0.0, 1.0, open_high=True)
-        as_flag(self.nesterov, "nesterov")
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse adapters whose update is not ``s A B^T`` with both factors trained, or None."""
         return problem.one_matrix_refusal() or problem.low_rank_refusal() or frozen_refusal(problem)
-
-    def default_step(self, problem: Problem, theta: Array) -> float:
-        """Return the step in use: there is no curvature bound for this method."""
-        return self.step_size
 
     def init(self, problem: Problem, theta: Array, rng: np.random.Generator) -> RiemannionState:
         """Return the state at rest."""
