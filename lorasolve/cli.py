@@ -144,7 +144,8 @@ def _run() -> int:
     from . import commands
     from ._interruptions import patient
 
-    commands.registry.classes()
+    # Imported before interruptions are caught: only the command that is asked for, for the sake of a quick answer.
+    commands.registry.find(next(iter(sys.argv[1:]), ""))
     signal.signal(signal.SIGINT, patient(signal.default_int_handler))
     signal.signal(signal.SIGTERM, _terminate)
     try:

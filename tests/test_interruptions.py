@@ -62,8 +62,8 @@ ATTENTIVE = (
 )
 
 
-def interrupted(delay: float, *argv: str, **environment: str) -> tuple[int, str]:
-    """Run a command, press Ctrl-C after a time, and return its exit code and what it said."""
+def begun(*argv: str, **environment: str) -> subprocess.Popen[str]:
+    """Run a command and return it when it has taken charge of the signals."""
     process = subprocess.Popen(
         [sys.executable, "-c", ATTENTIVE, *argv],
         stdout=subprocess.DEVNULL,
@@ -72,9 +72,21 @@ def interrupted(delay: float, *argv: str, **environment: str) -> tuple[int, str]
         env=os.environ | environment,
     )
     assert process.stderr is not None and process.stderr.readline() == "in charge\n"
-    time.sleep(delay)
+    return process
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Press Ctrl-C, and return the exit code and what was said."""
+    assert process.stderr is not None
     process.send_signal(signal.SIGINT)
     return process.wait(timeout=60), process.stderr.read()
+
+
+def interrupted(delay: float, *argv: str) -> tuple[int, str]:
+    """Run a command, press Ctrl-C after a time, and return its exit code and what it said."""
+    process = begun(*argv)
+    time.sleep(delay)
+    return ended(process)
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.1, 0.3])
@@ -83,8 +95,11 @@ def test_an_early_interruption_shows_no_traceback(delay: float) -> None:
 
 
 def test_ctrl_c_ends_warm(tmp_path: pathlib.Path) -> None:
-    code, errors = interrupted(2.0, "warm", LORASOLVE_CACHE_DIR=str(tmp_path / "cache"))
-    assert (code, errors) == (130, "lorasolve warm: interrupted\n")
+    cache = tmp_path / "cache"
+    process = begun("warm", LORASOLVE_CACHE_DIR=str(cache))
+    while process.poll() is None and not (cache.exists() and any(cache.rglob("*.nbc"))):
+        time.sleep(0.05)
+    assert ended(process) == (130, "lorasolve warm: interrupted\n")
 
 
 COMPARE = ["compare", "--objective", "denoising", "d.npz", "--lam", "0.5", "--methods", "lbfgs", "gd"]
