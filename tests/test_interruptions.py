@@ -91,7 +91,9 @@ def interrupted(delay: float, *argv: str) -> tuple[int, str]:
 
 @pytest.mark.parametrize("delay", [0.0, 0.1, 0.3])
 def test_an_early_interruption_shows_no_traceback(delay: float) -> None:
-    assert interrupted(delay, "prove") == (130, "lorasolve: interrupted\n")
+    code, errors = interrupted(delay, "prove")
+    assert code == 130
+    assert errors in ("lorasolve: interrupted\n", "lorasolve prove: interrupted\n")
 
 
 def test_ctrl_c_ends_warm(tmp_path: pathlib.Path) -> None:
