@@ -12,6 +12,8 @@ fine-tuning) and two epochs of Tulu, where full fine-tuning forgets least.
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -64,18 +66,31 @@ class Pair:
         """
         return np.linalg.solve((self.C_t + mu * self.C_s).T, (self.W_t @ self.C_t + mu * self.W_s @ self.C_s).T).T
 
+    @functools.cached_property
+    def _modes(self) -> tuple[Array, Array]:
+        """``c`` and ``w`` with ``C_s = R R^T``, ``C_t = R diag(c) R^T`` and ``w_j = ||(W_t - W_s) R e_j||^2``.
+
+        On the front ``f_t = sum_j w_j c_j mu^2/(c_j + mu)^2/2`` and ``f_s = sum_j w_j c_j^2/(c_j + mu)^2/2``.
+        """
+        L = np.linalg.cholesky(self.C_s)
+        half = np.linalg.solve(L, self.C_t)
+        c, Q = np.linalg.eigh(np.linalg.solve(L, half.T))
+        return c, np.sum(((self.W_t - self.W_s) @ L @ Q) ** 2, axis=0)
+
     def least_forgetting(self, target_loss: float) -> float:
         """Return the forgetting of the front at a target loss (0 at or above that of the frozen weight)."""
         if target_loss >= self.target_loss(self.W_s):
             return 0.0
+        c, w = self._modes
         low, high = -80.0, 80.0
         for _ in range(200):
             middle = 0.5 * (low + high)
-            if self.target_loss(self.front_point(float(np.exp(middle)))) > target_loss:
+            mu = math.exp(middle)
+            if 0.5 * float(np.sum(w * c * (mu / (c + mu)) ** 2)) > target_loss:
                 high = middle
             else:
                 low = middle
-        return self.forgetting(self.front_point(float(np.exp(low))))
+        return 0.5 * float(np.sum(w * (c / (c + math.exp(low))) ** 2))
 
     def best_of_rank(self, rank: int) -> tuple[Array, float]:
         """Return the target's optimum over updates of a rank, and its loss: weighted Eckart-Young.

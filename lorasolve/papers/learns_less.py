@@ -211,10 +211,10 @@ class LearnsLessClaims(PaperClaims):
 
     def settings(self, quick: bool) -> dict[str, dict[str, Any]]:
         """Return fewer seeds, shorter runs and smaller matrices for a quick run."""
-        seeds, max_iter, n = (2, 1500, 300) if quick else (10, 6000, 1000)
+        seeds, max_iter, n = (2, 800, 300) if quick else (10, 6000, 1000)
         return {
             "tables": {"seeds": seeds, "max_iter": max_iter},
-            "rivals": {"seeds": 1 if quick else 4, "max_iter": 1500},
+            "rivals": {"seeds": 1 if quick else 4, "max_iter": 800 if quick else 1500},
             "sweeps": {"max_iter": 60},
             "laws": {"n": n, "sizes": [1e-3, 1e-2, 0.3, 1.0]},
             "square": {"n": n},

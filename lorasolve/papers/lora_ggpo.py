@@ -357,11 +357,11 @@ class LoRAGGPOClaims(PaperClaims):
             "floors": {"radii": list(_RADII)},
             "bumps": {"steps": list(_STEPS)},
             "near": {"ratios": list(_RATIOS)},
-            "noisy": {"seeds": 3 if quick else 10},
+            "noisy": {"seeds": 2 if quick else 10},
             "descents": {
                 "steps": [0.1, 0.5] if quick else [0.1, 0.3, 0.5],
                 "ranks": [2, 10] if quick else [2, 5, 10],
-                "seeds": 3 if quick else 10,
+                "seeds": 2 if quick else 10,
             },
             "ends": {"step": 0.1, "rank": 2, "seeds": 3 if quick else 10},
         }

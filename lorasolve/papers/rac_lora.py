@@ -328,7 +328,7 @@ class RACLoRAClaims(PaperClaims):
         """Return fewer seeds and draws for a quick run."""
         draws = 400 if quick else 4000
         return {
-            "gaps": {"seeds": 3 if quick else 20},
+            "gaps": {"seeds": 2 if quick else 20},
             "factors": {"draws": draws},
             "reshuffled": {"draws": draws // 4},
             "federated": {"draws": draws},

@@ -5,6 +5,7 @@ import math
 import pathlib
 import re
 
+import numpy as np
 import pytest
 
 from lorasolve.papers import Claim, Experiment, PaperClaims, registry
@@ -31,6 +32,17 @@ def test_the_page_has_the_claims_of_the_paper(reproduced, name):
     command = f"`lorasolve reproduce {name} --pages docs/papers`"
     assert [row[:2] for row in rows] == expected, f"run: {command}"
     assert command in text
+
+
+def test_the_table_of_rac_lora(reproduced):
+    (gaps,) = (record["found"] for record in reproduced("rac_lora").records if record["part"] == "gaps")
+    large, small = gaps["1/L"], gaps["0.2/L"]
+    assert np.median(large["LoRA"]) == pytest.approx(0.28889, abs=5e-6)
+    assert np.median(small["LoRA"]) == pytest.approx(0.28889, abs=5e-6)
+    assert large["COLA, fresh A"] == [None, None]  # diverged: JSON has no infinity
+    assert max(small["COLA, fresh A"]) < 1e-8
+    assert max(large["RAC-LoRA"]) < 1e-12
+    assert min(large["AsymmLoRA"]) > 0.1
 
 
 @pytest.mark.parametrize("name", PAPERS)
