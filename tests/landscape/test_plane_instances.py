@@ -139,17 +139,21 @@ def test_the_hessian_is_semidefinite_in_exact_arithmetic(kind, r, t, lam):
                 zero = ra.zeros(n, r)
                 units.append((unit, zero) if part == 0 else (zero, unit))
 
-    def form(first, second):
-        (U, V), (W, Z) = first, second
-        D = [ra.add(ra.multiply(x, ra.transpose(J)), ra.multiply(J, ra.transpose(y))) for x, y in (first, second)]
-        G = [[-(slope * (i == k == 0)) - lam * (i == k) for k in range(n)] for i in range(n)]
-        cross = ra.add(ra.multiply(U, ra.transpose(Z)), ra.multiply(W, ra.transpose(V)))
-        return sigma * hess(*D) + ra.inner(G, cross) + lam * (ra.inner(U, W) + ra.inner(V, Z))
+    moved = [ra.add(ra.multiply(U, ra.transpose(J)), ra.multiply(J, ra.transpose(V))) for U, V in units]
 
-    matrix = [[form(a, b) for b in units] for a in units]
-    assert is_positive_semidefinite(matrix)
-    slope *= Fraction(101, 100)
-    assert not is_positive_semidefinite([[form(a, b) for b in units] for a in units])
+    def matrix(slope):
+        gradient = [-(slope * (i == 0)) - lam for i in range(n)]
+        full = [[Fraction(0)] * len(units) for _ in units]
+        for p, (U, V) in enumerate(units):
+            scaled = [[[gradient[i] * entry for entry in row] for i, row in enumerate(part)] for part in (V, U)]
+            for q, (W, Z) in enumerate(units[: p + 1]):
+                cross = ra.inner(scaled[1], Z) + ra.inner(scaled[0], W)
+                penalty = lam * (ra.inner(U, W) + ra.inner(V, Z))
+                full[p][q] = full[q][p] = sigma * hess(moved[p], moved[q]) + cross + penalty
+        return full
+
+    assert is_positive_semidefinite(matrix(slope))
+    assert not is_positive_semidefinite(matrix(slope * Fraction(101, 100)))
 
 
 @pytest.mark.parametrize(
