@@ -4,7 +4,7 @@
 """
 
 from .documents import document, write
-from .duality import Bound, Parts, duality_gap
+from .duality import Bound, Parts
 from .gap import Certificate, certify
 from .rigorous import RigorousBound, better_by, rigorous_bound
 
@@ -16,7 +16,6 @@ __all__ = [
     "better_by",
     "certify",
     "document",
-    "duality_gap",
     "rigorous_bound",
     "write",
 ]

@@ -21,7 +21,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from .._validate import Array, as_integer
-from ..certificates import Bound, duality_gap
+from ..certificates import Bound
+from ..certificates.duality import duality_gap
 from ..certificates.evidence import Evidence
 from ..linear_map import balanced, factor_singular_values, factor_svd, numerical_rank, split_spectrum
 from ..objectives._blocks import Pairs

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._validate import Array, as_integer
-from ..certificates import Bound, duality_gap
+from ..certificates import Bound
+from ..certificates.duality import duality_gap
 from ..linear_map import LinearMap, balanced, top_singular
 from ..objectives._blocks import Matrices, MultiObjective
 from ..problem import Problem

@@ -18,8 +18,7 @@ import numpy as np
 
 from .._known import Known
 from .._validate import Array, as_choice, as_float_array, as_instance, as_iterable, as_number, as_shape, as_text
-from ..certificates import duality_gap
-from ..certificates.duality import gradient_norm
+from ..certificates.duality import duality_gap, gradient_norm
 from ..linear_map import LinearMap, factor_svd, split_spectrum
 from ..objectives._blocks import MultiObjective, Pairs, as_finite_pairs
 

@@ -40,8 +40,6 @@ SLOW = 0.3
 
 # ---------------------------------------------------------------------- what is public
 # Beside what the front door offers. Estimators for scikit-learn check nothing before they are fitted, as it wants.
-# Not the bound that solvers ask for in every round, which takes what they have computed.
-INNER = {"certificates.duality_gap"}
 FURTHER = ("attacks", "certificates", "checks", "comparison", "models", "multi", "tables")
 
 
@@ -52,7 +50,7 @@ def public() -> dict[str, Callable[..., Any]]:
         _collect(name, getattr(ls, name), found)
     for name in FURTHER:
         _collect(name, importlib.import_module(f"lorasolve.{name}"), found)
-    return {name: function for name, function in found.items() if name not in INNER}
+    return found
 
 
 def _collect(name: str, value: Any, found: dict[str, Callable[..., Any]]) -> None:

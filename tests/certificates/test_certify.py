@@ -11,7 +11,8 @@ import lorasolve as ls
 from lorasolve import linear_map
 from lorasolve._known import Known
 from lorasolve.adapters import DoRA, LoRA
-from lorasolve.certificates import Certificate, certify, duality, duality_gap
+from lorasolve.certificates import Certificate, certify, duality
+from lorasolve.certificates.duality import duality_gap
 from lorasolve.landscape.instances import sharp
 from lorasolve.objectives import (
     Denoising,
