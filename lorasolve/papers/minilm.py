@@ -37,10 +37,10 @@ class MiniLM(Experiment):
         return _minilm.missing()
 
     def axes(self, quick: bool) -> Axes:
-        """Return starts, and the size of the task and the budget that they share."""
+        """Return starts, the size of the task and the budget that they share, and whether to search for curvature."""
         if quick:
-            return {"start": [next(iter(_STARTS))], "last": 1, "sentences": 32, "calls": 60}
-        return {"start": list(_STARTS), "last": 2, "sentences": 128, "calls": 300}
+            return {"start": [next(iter(_STARTS))], "last": 1, "sentences": 32, "calls": 60, "second": False}
+        return {"start": list(_STARTS), "last": 2, "sentences": 128, "calls": 300, "second": False}
 
     def run(self, cell: Cell) -> Record:
         """Train from one start, record the course, judge the end."""
@@ -90,6 +90,7 @@ class MiniLM(Experiment):
             layers=("query", "value"),
             factors=pairs,
             tangent_solve=True,
+            second=cell["second"],
         )
         found = verdict.certificate
         assert found is not None
@@ -104,6 +105,7 @@ class MiniLM(Experiment):
             "outside": max(layer.outside for layer in found.layers),
             "stationarity": found.stationarity,
             "gap": found.relative_gap,
+            "curvature": None if verdict.second is None else verdict.second.smallest,
             "solved_gap": None if verdict.solved is None else verdict.solved.relative_gap,
             "train": task.accuracy(network, pairs, task.train),
             "test": task.accuracy(network, pairs, task.test),
@@ -128,6 +130,7 @@ class MiniLM(Experiment):
                 f"{r['stationarity']:.1e}",
                 f"{r['gap']:.1e}",
                 "-" if r["solved_gap"] is None else f"{r['solved_gap']:.1e}",
+                "-" if r["curvature"] is None else f"{r['curvature']:+.1e}",
                 f"{r['train']:.3f}",
                 f"{r['test']:.3f}",
                 f"{r['nfev']}",
@@ -136,8 +139,8 @@ class MiniLM(Experiment):
             ]
             for r in records
         ]
-        header = ["start", "F", "f", f"ranks of {_RANK}", "||G||/lam", "outside", "grad", "gap", "solved", "train"]
-        header += ["test", "evaluations", "CPU s", "verdict"]
+        header = ["start", "F", "f", f"ranks of {_RANK}", "||G||/lam", "outside", "grad", "gap", "solved", "curvature"]
+        header += ["train", "test", "evaluations", "CPU s", "verdict"]
         first = records[0]
         return (
             text_table(header, rows)
