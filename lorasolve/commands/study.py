@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .._reading import readable
 from .._registry import suggest
 from ..adapters import registry as adapter_registry
 from ..certificates import certify
@@ -50,6 +51,8 @@ _SPANS: dict[str, Callable[..., np.ndarray[Any, Any]]] = {
     "linspace": np.linspace,
     "range": np.arange,
 }
+# Values of one axis.
+LARGEST_SPAN = 1_000_000
 _STOPPING = ("max_iter", "grad_tol", "target", "time_limit", "max_calls")
 
 
@@ -211,22 +214,26 @@ def read_study(path: str) -> Study:
     OSError
         If it cannot be read.
     ValueError, TypeError
-        If it is no TOML, or says what there is not; the message names the file.
+        If it is no TOML, too large, or says what there is not; the message names the file.
     """
-    try:
-        with open(path, "rb") as file:
-            document = tomllib.load(file)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: is no TOML file ({error})") from error
+    with readable(path):
+        document = tomllib.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     try:
         _known(document, ("problem", "axes", "run"), "")
-        axes = {name: _axis(name, values) for name, values in document.get("axes", {}).items()}
-        run = dict(document.get("run", {}))
+        axes = {name: _axis(name, values) for name, values in _table(document, "axes").items()}
+        run = _table(document, "run")
         _known(run, ("method", "measure", "init", "keep_parameters", *_STOPPING), "run: ")
         stop = StoppingRule(**{name: run.pop(name) for name in _STOPPING if name in run})
-        return Study(_problem(document.get("problem", {}), pathlib.Path(path).parent), axes, stop=stop, **run)
+        return Study(_problem(_table(document, "problem"), pathlib.Path(path).parent), axes, stop=stop, **run)
     except (ValueError, TypeError) as error:
         raise type(error)(f"{path}: {error}") from error
+
+
+def _table(document: dict[str, Any], name: str) -> dict[str, Any]:
+    table = document.get(name, {})
+    if not isinstance(table, dict):
+        raise ValueError(f"{name}: expected a table, [{name}], got {table!r}")
+    return dict(table)
 
 
 def _known(table: dict[str, Any], accepted: tuple[str, ...], where: str) -> None:
@@ -241,7 +248,19 @@ def _axis(name: str, values: Any) -> Any:
     if len(values) != 1 or next(iter(values)) not in _SPANS:
         raise ValueError(f"axes: {name}: expected a list or one of {', '.join(_SPANS)}, got {values!r}")
     ((span, arguments),) = values.items()
+    if not (isinstance(arguments, list) and all(type(given) in (int, float) for given in arguments)):
+        raise ValueError(f"axes: {name}: {span}: expected numbers in brackets, got {arguments!r}")
+    if not _span_length(span, arguments) <= LARGEST_SPAN:
+        raise ValueError(f"axes: {name}: {span}: expected at most {LARGEST_SPAN} values, got {arguments!r}")
     return _SPANS[span](*arguments).tolist()
+
+
+def _span_length(span: str, arguments: list[float]) -> float:
+    """Return about how many values a span has; 0 for arguments that NumPy refuses."""
+    if span != "range":
+        return arguments[2] if len(arguments) > 2 else 0.0
+    start, stop, step = {1: (0, *arguments, 1), 2: (*arguments, 1), 3: tuple(arguments)}.get(len(arguments), (0, 0, 1))
+    return (stop - start) / step if step else 0.0
 
 
 def _problem(table: dict[str, Any], folder: pathlib.Path) -> Any:
@@ -271,7 +290,12 @@ def _function(text: str, folder: pathlib.Path) -> Any:
     if not colon:
         raise ValueError(f"problem: python: expected FILE.py:FUNCTION, got {text!r}")
     scope: dict[str, Any] = {"__name__": "__main__", "__file__": str(path)}
-    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), scope)
+    with readable(path):
+        source = path.read_text(encoding="utf-8")
+    try:
+        exec(compile(source, str(path), "exec"), scope)
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"problem: python: {path} cannot be run: {type(error).__name__}: {error}") from error
     if not callable(scope.get(function)):
         raise ValueError(f"problem: python: {path} defines no function {function!r}")
     return scope[function]

@@ -182,6 +182,31 @@ def test_study_on_the_command_line(tmp_path, capsys, monkeypatch):
     assert main(command) == 2 and "grid.toml: axes: lam: expected a list or one of geomspace" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("axes = []", "grid.toml: axes: expected a table"),
+        ("problem = 3", "grid.toml: problem: expected a table"),
+        ("[axes]\nlam = {range = [1000000000000]}", "axes: lam: range: expected at most 1000000 values"),
+        ("[axes]\nlam = {linspace = [0.1, 1.0, 1e12]}", "axes: lam: linspace: expected at most 1000000 values"),
+        ("[axes]\nlam = {range = 3}", "axes: lam: range: expected numbers in brackets"),
+        ('[problem]\npython = "mine.py:problem"\n[axes]\nlam = [1.0]', "mine.py cannot be run: SystemExit: 0"),
+        ("lam", "grid.toml: "),
+    ],
+)
+def test_files_of_studies_that_say_what_there_is_not(tmp_path, capsys, monkeypatch, text, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("import sys\nsys.exit(0)\n")
+    (tmp_path / "grid.toml").write_text(text)
+    assert main(["study", "grid.toml", "--store", "runs"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_device_is_no_study(capsys):
+    assert main(["study", "/dev/zero", "--store", "runs"]) == 2
+    assert "/dev/zero: is not a regular file" in capsys.readouterr().err
+
+
 def test_a_user_objective_from_a_table(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(2)
