@@ -93,11 +93,12 @@ class CompareCommand(Command):
             n_jobs=args.jobs,
             progress=not args.quiet,
         )
+        if not comparison.rows:
+            raise KeyboardInterrupt  # there is nothing to keep, and what an earlier run has left stays as it is
         run = uuid.uuid4().hex
         document = _document(comparison, task, run)
-        writes: dict[PathLike, Write] = {report: json_writer(document)}
-        if comparison.rows:
-            writes[figure] = figure_writer(comparison_figure(comparison, task.title), figure.suffix, run)
+        picture = figure_writer(comparison_figure(comparison, task.title), figure.suffix, run)
+        writes: dict[PathLike, Write] = {report: json_writer(document), figure: picture}
         write_together(writes)
         emit(args, document, _text(comparison, document))
         remark(args, f"written: {', '.join(map(str, writes))}")

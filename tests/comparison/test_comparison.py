@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve.comparison import all_methods
+from lorasolve.cli import main
+from lorasolve.commands import compare as compare_command
+from lorasolve.comparison import all_methods, compare
 from lorasolve.io import to_json
 from lorasolve.objectives import Denoising, TwoLayer
 from lorasolve.studies import CellError
@@ -283,3 +286,17 @@ def test_another_penalty_is_not_held_against_the_optimum(denoising) -> None:
     assert own.suboptimality == pytest.approx(0.0, abs=1e-9)
     assert other.objective == pytest.approx(0.0, abs=1e-12)
     assert (other.minimises, other.reference) == ("f over rank <= 4", pytest.approx(0.0, abs=1e-12))
+
+
+def test_interrupted_before_the_first_row_it_leaves_the_earlier_report_and_its_figure(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.savez("d.npz", M=np.diag([3.0, 2.0, 1.0]))
+    command = ["compare", "--objective", "denoising", "d.npz", "--lam", "0.5", "--methods", "lbfgs", "--out", "run"]
+    assert main([*command, "--quiet"]) == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr(
+        compare_command, "compare", lambda *a, **k: replace(compare(*a, **k), rows=[], interrupted=True)
+    )
+    assert main([*command, "--quiet"]) == 130
+    assert capsys.readouterr().err == "lorasolve compare: interrupted\n"
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
