@@ -167,6 +167,8 @@ MASTER = master.conclusion()
 # f = (x - 1)^2/2 - x and X* = 1 as scalars, at A = B = 0.
 ORIGIN = {A: [[0]], B: [[0]], XS: [[1]], G: [[-2]], GS: [[-1]], lam: 1, e: 1, nu: 1, nuc: 0, slope: 0, alpha: 1}
 STEEP = {**ORIGIN, f: 2, f_star: 0, curvature: 2, k: 1}
+FAR = {A: [["-3/2", 0]], B: [[0, "-4/3"]], GS: [[2]], XS: [[1]], G: [[1]], alpha: 1, curvature: 2, e: 3, k: 1, lam: 2}
+FAR |= {nu: 1, slope: Rational(1, 3), nuc: 2, f: Rational(-4, 3), f_star: 3}
 CONVEX = hypothesis("restricted strong convexity", alpha * square(E), inner(G - GS, E))
 # lam times it says B* >= 0.
 POSITIVE = NUCLEAR_SUBDIFFERENTIAL.instance(
@@ -206,7 +208,7 @@ gap = Inequality(
     under=(master,),
     mutants=(
         mutant("constant", "k T/2", STEEP, rhs=k * (slope + e * nu) / 2),
-        mutant("sign", "k (s - e nu)", rhs=k * (slope - e * nu)),
+        mutant("sign", "k (s - e nu)", FAR, rhs=k * (slope - e * nu)),
         dropped(SMOOTH, {**STEEP, f: 10}),
         dropped(CONVEX),
     ),
