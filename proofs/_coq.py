@@ -235,7 +235,7 @@ class Lemma:
         order = sorted(set(traces), key=lambda w: (-len(w), w)), sorted(set(words), key=lambda w: (-len(w), w))
         names = [n for w in order[0] for n in self.trace_equation(w)]
         names += [n for w in order[1] for n in self.word_equation(w)]
-        return f"rewrite {' '.join(f'?{n}' for n in dict.fromkeys(names))}; " if names else ""
+        return self.rewritten_by(names)
 
     def turned(self, word: Word, other: Word) -> str:
         """Return the proof that a cyclic word and another have the same trace."""
@@ -355,9 +355,30 @@ class Lemma:
 
     # Statement and proof
     def closing(self, *trees: Any) -> str:
-        """Return the proof of an equation between scalars."""
-        traces = set().union(*(self.traces(tree) for tree in trees))
-        return f"EXPAND; split_traces; {self.rewriting(traces)}CLOSE"
+        """Return the proof of an equation between scalars: each of its traces is multiplied out by itself."""
+        names = [name for tree in trees for whole in self.whole_traces(tree) for name in self.whole_trace(whole)]
+        return f"{self.rewritten_by(names)}CLOSE"
+
+    def whole_traces(self, tree: Any) -> list[Any]:
+        """Return the traces in a tree that are in no other."""
+        if not isinstance(tree, tuple):
+            return []
+        if tree[:2] == ("call", "tr"):
+            return [tree]
+        return [whole for part in tree[1:] for whole in self.whole_traces(part)]
+
+    def whole_trace(self, tree: Any) -> list[str]:
+        """Show what a trace is when it is multiplied out, and return the name of the equation."""
+        if tree not in self.known:
+            value = self.polynomial(self.algebra.reduced(self.algebra.scalar(tree)))
+            proof = f"EXPAND; split_traces; {self.rewriting(self.traces(tree))}CLOSE."
+            self.known[tree] = [self.step("U", f"{self.show(tree)} = {value} :> R", proof)]
+        return self.known[tree]
+
+    def rewritten_by(self, names: Iterable[str]) -> str:
+        """Return the tactic that uses equations wherever they apply."""
+        once = list(dict.fromkeys(names))
+        return f"rewrite {' '.join(f'?{name}' for name in once)}; " if once else ""
 
     def assume(self) -> None:
         """Make the equations of the assumptions hypotheses, and show what they say about single words."""

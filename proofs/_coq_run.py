@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,19 +20,22 @@ from proofs._coq_reader import differences
 
 BY_HAND = Path(__file__).parent / "coq"
 INSTALL = "apt-get install coq libcoq-mathcomp-algebra libcoq-mathcomp-algebra-tactics"
-SECONDS = 120
+SECONDS = 60.0  # for one lemma
 WORKERS = 2
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a lemma: accepted by the kernel with no axiom, or why not."""
+    """What became of a lemma: accepted by the kernel with no axiom, refused for a reason, or not judged in time."""
 
     accepted: bool
     reason: str
     seconds: float
+    judged: bool = True
 
     def __str__(self) -> str:
+        if not self.judged:
+            return f"not judged: longer than {self.seconds:.0f} s"
         return f"accepted by the kernel ({self.seconds:.1f} s)" if self.accepted else f"REFUSED: {self.reason}"
 
 
@@ -87,7 +91,7 @@ def judged(found: Mapping[str, str], folder: Path) -> Iterator[tuple[str, Verdic
 
     def judge(part: Sequence[str]) -> None:
         try:
-            for answer in _session({name: found[name] for name in part}, folder):
+            for answer in _session({name: found[name] for name in part}, folder, SECONDS):
                 answers.put(answer)
         finally:
             answers.put(None)
@@ -109,9 +113,22 @@ def _compiled(path: Path) -> Verdict:
     return Verdict(done.returncode == 0 and not axioms, reason, time.monotonic() - start)
 
 
-def _session(found: Mapping[str, str], folder: Path) -> Iterator[tuple[str, Verdict]]:
+def _session(found: Mapping[str, str], folder: Path, seconds: float) -> Iterator[tuple[str, Verdict]]:
+    """Give lemmas to sessions of Coq, one after the other: one that takes too long ends its session."""
+    left = dict(found)
+    while left:
+        answered = 0
+        for name, verdict in _sitting(left, folder, seconds):
+            answered += 1
+            del left[name]
+            yield name, verdict
+        if not answered:
+            raise RuntimeError("coqtop ended before it was given a lemma")
+
+
+def _sitting(found: Mapping[str, str], folder: Path, seconds: float) -> Iterator[tuple[str, Verdict]]:
     """Give lemmas to one session of Coq, and read after each whether it is closed: no axiom, nothing admitted."""
-    text = [_coq.HEADER, f"Set Default Timeout {SECONDS}."]
+    text = [_coq.HEADER]
     for number, (name, lemma) in enumerate(found.items()):
         own = f"check_{number}"
         text.append(f'Goal True. idtac "@@begin {name}". Abort.')
@@ -127,24 +144,36 @@ def _session(found: Mapping[str, str], folder: Path) -> Iterator[tuple[str, Verd
         text=True,
     )
     assert process.stdin is not None and process.stdout is not None
-    writer = threading.Thread(target=_written, args=(process.stdin, "\n".join(text)), daemon=True)
-    writer.start()
-    log, start, errors = "", time.monotonic(), ""
-    for line in process.stdout:
-        mark = re.search(r"@@(begin|end|said) ([\w.]+)", line)
-        if mark is None:
-            log += line
-        elif mark[1] == "begin":
-            log, start = "", time.monotonic()
-        elif mark[1] == "end":
-            errors, log = log, ""
-        else:
-            closed = "Closed under the global context" in log
-            error = re.search(r"(Error|Timeout)[\s\S]{0,400}", errors)
-            yield mark[2], Verdict(closed, error[0].strip() if error else log[-400:], time.monotonic() - start)
-    process.wait()
+    threading.Thread(target=_written, args=(process.stdin, "\n".join(text)), daemon=True).start()
+    log, errors, begun, start = "", "", "", time.monotonic()
+    limit = threading.Timer(seconds, process.kill)
+    try:
+        for line in process.stdout:
+            mark = re.search(r"@@(begin|end|said) ([\w.]+)", line)
+            if mark is None:
+                log += line
+            elif mark[1] == "begin":
+                log, begun, start = "", mark[2], time.monotonic()
+                limit = threading.Timer(seconds, process.kill)
+                limit.start()
+            elif mark[1] == "end":
+                errors, log = log, ""
+            else:
+                limit.cancel()
+                begun = ""
+                closed = "Closed under the global context" in log
+                error = re.search(r"Error[\s\S]{0,400}", errors)
+                reason = "" if closed else error[0].strip() if error else log[-400:]
+                yield mark[2], Verdict(closed, reason, time.monotonic() - start)
+    finally:
+        limit.cancel()
+        process.kill()
+        process.wait()
+    if begun:
+        yield begun, Verdict(False, "", time.monotonic() - start, judged=False)
 
 
 def _written(stream: Any, text: str) -> None:
-    stream.write(text)
-    stream.close()
+    with suppress(BrokenPipeError, ValueError):  # the session was ended
+        stream.write(text)
+        stream.close()

@@ -79,6 +79,7 @@ from lorasolve.symbolic import (
     vector,
 )
 from lorasolve.symbolic import rational as ra
+from proofs import nuclear_norm_variational as nv
 from proofs.facts import DUAL_NORM, NUCLEAR, NUCLEAR_IS, NUCLEAR_SUBDIFFERENTIAL, SPECTRAL, SUBGRADIENT
 
 m, n, r = dims("m n r")
@@ -90,7 +91,7 @@ A, B, G, GS, XS, R = (
 )
 u, v, y, a, b = vector("u", m), vector("v", n), vector("y", r), vector("a", m), vector("b", n)
 lam, alpha, e, e0, gamma, beta2, omega, eps, g, c, k, curvature = scalars(
-    "lambda alpha e e_0 gamma beta_2 omega eps g c k beta"
+    "lambda alpha e e_0 gamma beta_2 omega eps g c k_gap beta"
 )
 half = Rational(1, 2)
 x = scalars("x", nonnegative=True)
@@ -144,8 +145,8 @@ X = A @ B.T
 E = X - XS
 THETA = square(A) + square(B)
 PAIRING = inner(G @ B + lam * A, A) + inner(G.T @ A + lam * B, B)
-nu, nuc, slope, bound = scalars("nu x_nuc s T", nonnegative=True)
-f, f_star, f_low = scalars("f f_star f_low", real=True)
+nu, slope, bound = scalars("nu s T", nonnegative=True)
+nuc, f, f_star, f_low = scalars("x_nuc f f_star f_low", real=True)
 DUAL = DUAL_NORM.instance("pairing_below", SPECTRAL(G, lam + e), NUCLEAR(XS, nu))
 SLOPE = hypothesis("<grad L, theta> <= 2 s", PAIRING, 2 * slope)
 BREGMAN = inner(GS, E) + lam * (nuc - nu)
@@ -167,19 +168,21 @@ MASTER = master.conclusion()
 # f = (x - 1)^2/2 - x and X* = 1 as scalars, at A = B = 0.
 ORIGIN = {A: [[0]], B: [[0]], XS: [[1]], G: [[-2]], GS: [[-1]], lam: 1, e: 1, nu: 1, nuc: 0, slope: 0, alpha: 1}
 STEEP = {**ORIGIN, f: 2, f_star: 0, curvature: 2, k: 1}
+FAR = {A: [["-3/2", 0]], B: [[0, "-4/3"]], GS: [[2]], XS: [[1]], G: [[1]], alpha: 1, curvature: 2, e: 3, k: 1, lam: 2}
+FAR |= {nu: 1, slope: Rational(1, 3), nuc: 2, f: Rational(-4, 3), f_star: 3}
 CONVEX = hypothesis("restricted strong convexity", alpha * square(E), inner(G - GS, E))
 # lam times it says B* >= 0.
 POSITIVE = NUCLEAR_SUBDIFFERENTIAL.instance(
     "subgradient", SUBGRADIENT(-1 / lam * GS, 1, XS), NUCLEAR_IS(XS, nu), NUCLEAR_IS(X, nuc)
 )
-DECAY = hypothesis("||X||_* <= ||theta||^2/2 (nuclear_norm_variational)", nuc, THETA / 2)
+DECAY = nv.lower_bound.conclusion(nuc, THETA / 2, where={nuc: tr(nv.Sigma)})
 distance = Inequality(
     "distance",
     "alpha ||X - X*||^2 <= T.",
     alpha * square(E),
     slope + e * nu,
     proof=[MASTER, CONVEX, lam * POSITIVE, lam * DECAY],
-    under=(master,),
+    under=(master, nv.lower_bound),
     mutants=(
         mutant("constant", "T/2", STEEP, rhs=(slope + e * nu) / 2),
         mutant("sign", "s - e nu", STEEP, rhs=slope - e * nu),
@@ -203,10 +206,10 @@ gap = Inequality(
         lam * AT_LEAST_ONE * DECAY,
         half * ENOUGH * Square(E),
     ],
-    under=(master,),
+    under=(master, nv.lower_bound),
     mutants=(
         mutant("constant", "k T/2", STEEP, rhs=k * (slope + e * nu) / 2),
-        mutant("sign", "k (s - e nu)", rhs=k * (slope - e * nu)),
+        mutant("sign", "k (s - e nu)", FAR, rhs=k * (slope - e * nu)),
         dropped(SMOOTH, {**STEEP, f: 10}),
         dropped(CONVEX),
     ),
@@ -339,7 +342,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS, uses=(nv.THEOREM,))
 
 if __name__ == "__main__":
     raise SystemExit(run_module("approximate_points", THEOREM))

@@ -103,12 +103,16 @@ decrease = Identity(
     ),
 )
 top, rest, level = scalars("T_1 T_2 tau", nonnegative=True)
-RR, QQ = scalars("r q")
+RR, QQ = scalars("r_kept q")
 ABOVE = hypothesis("the r largest squared values are at least tau each", RR * level, top)
 BELOW = hypothesis("the other q - r are at most tau each", rest, (QQ - RR) * level)
 MORE = hypothesis("r <= q", RR, QQ)
-DECREASE = hypothesis(
-    "L-smooth f: f(W + X) <= f(W) - ||[G]_r||^2/(2 L), check stage_decrease", f_next, f - top / (2 * L)
+change = scalars("c", real=True)
+SMOOTH = hypothesis("L-smooth f: f(W + X) <= f(W) + <G, X> + (L/2)|X|^2", f_next, f + change)
+DECREASE = decrease.conclusion(
+    change,
+    -top / (2 * L),
+    where={change: inner(TOP + REST, STEP) + L / 2 * square(STEP), top: tr(S1.T @ S1)},
 )
 share_of_top_values = Inequality(
     "share_of_top_values",
@@ -237,13 +241,13 @@ CHECKS = (
         "f(W_+) - f* <= (1 - r mu0/(q L))(f(W) - f*).",
         f_next - f_star,
         (1 - RR * mu0 / (QQ * L)) * (f - f_star),
-        proof=[DECREASE, SHARE / (2 * L), RR / (2 * L * QQ) * PL],
-        under=(share_of_top_values,),
+        proof=[SMOOTH, 1 * DECREASE, SHARE / (2 * L), RR / (2 * L * QQ) * PL],
+        under=(decrease, share_of_top_values),
         mutants=(
             mutant(
                 "constant",
                 "1 - 2 r mu0/(q L)",
-                {f: 1, f_star: 0, f_next: "1/2", top: 1, rest: 1, RR: 1, QQ: 2, L: 1, mu0: 1},
+                {f: 1, f_star: 0, f_next: "1/2", change: "-1/2", top: 1, rest: 1, RR: 1, QQ: 2, L: 1, mu0: 1},
                 rhs=(1 - 2 * RR * mu0 / (QQ * L)) * (f - f_star),
             ),
             mutant("sign", "-(1 - r mu0/(q L))", rhs=-(1 - RR * mu0 / (QQ * L)) * (f - f_star)),

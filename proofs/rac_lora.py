@@ -129,13 +129,22 @@ descent = Identity(
     ),
 )
 # In expectation: w = E<G, P G>, g2 = ||G||^2, f_next = E f(W_+).
-w, g2 = scalars("w g_2", nonnegative=True)
-STEP = hypothesis("L-smooth f: check descent, in expectation", f_next, f - gamma * (1 - gamma * L / 2) * w)
+w, g2 = scalars("w", real=True), scalars("g_2", nonnegative=True)
+change = scalars("c", real=True)
+SMOOTH = hypothesis("L-smooth f, in expectation: f(W_+) <= f(W) + <G, X> + (L/2)|X|^2", f_next, f + change)
+# An equation for each sketch, and linear in c and w: so it holds for their means.
+STEP = descent.conclusion(
+    change,
+    -gamma * (1 - gamma * L / 2) * w,
+    where={change: inner(G, -gamma * P @ G) + L / 2 * square(gamma * P @ G), w: inner(G, P @ G)},
+)
 EIGENVALUE = hypothesis("E<G, P G> >= lambda ||G||^2", lam * g2, w)
 PL = hypothesis("||G||^2 >= 2 mu (f - f*)", 2 * mu * (f - f_star), g2)
 SHORT = hypothesis("gamma L <= 1", gamma * L, 1)
 ABOVE = hypothesis("f* <= f", f_star, f)
-TIGHT = {f: 1, f_star: 0, f_next: "1/2", w: 1, g2: 2, lam: "1/2", L: 1, mu: 1, gamma: 1}
+# w = (w - lambda g2) + lambda g2 is not negative.
+STAGE = [SMOOTH, 1 * STEP, gamma / 2 * EIGENVALUE, gamma / 2 * EIGENVALUE * SHORT, gamma / 2 * lam * g2 * SHORT]
+TIGHT = {f: 1, f_star: 0, f_next: "1/2", change: "-1/2", w: 1, g2: 2, lam: "1/2", L: 1, mu: 1, gamma: 1}
 
 theta, psi, p = scalars("theta psi p")
 more = scalars("e", nonnegative=True)
@@ -257,7 +266,8 @@ CHECKS = (
         "A3: (gamma/2) lambda ||G||^2 <= f(W) - E f(W_+) for gamma <= 1/L; sum over the steps.",
         gamma / 2 * lam * g2,
         f - f_next,
-        proof=[STEP, gamma / 2 * EIGENVALUE, gamma / 2 * w * SHORT],
+        proof=STAGE,
+        under=(descent,),
         mutants=(
             mutant("constant", "gamma lambda", TIGHT, lhs=gamma * lam * g2),
             mutant("sign", "f_next - f", TIGHT, rhs=f_next - f),
@@ -270,16 +280,15 @@ CHECKS = (
         f_next - f_star,
         (1 - gamma * mu * lam) * (f - f_star),
         proof=[
-            STEP,
-            gamma / 2 * EIGENVALUE,
-            gamma / 2 * w * SHORT,
+            *STAGE,
             gamma * lam / 2 * PL,
         ],
+        under=(descent,),
         mutants=(
             mutant("constant", "1 - 2 gamma mu lambda", TIGHT, rhs=(1 - 2 * gamma * mu * lam) * (f - f_star)),
             mutant("sign", "-(1 - gamma mu lambda)", TIGHT, rhs=-(1 - gamma * mu * lam) * (f - f_star)),
-            dropped(PL),
-            dropped(EIGENVALUE, {**TIGHT, f_next: 1, w: 0}),
+            dropped(PL, {**TIGHT, f_next: 1, change: 0, w: 0, g2: 0}),
+            dropped(EIGENVALUE, {**TIGHT, f_next: 1, change: 0, w: 0}),
         ),
     ),
     Identity(

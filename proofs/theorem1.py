@@ -80,6 +80,7 @@ from lorasolve.symbolic import (
     square,
     zeros,
 )
+from proofs import escape_direction as ed
 from proofs.facts import ECKART_YOUNG, MONOTONICITY, RANK_AT_MOST, SUBGRADIENT, TRUNCATION
 
 m, n, rs, k = dims("m n r_star k")
@@ -101,7 +102,7 @@ PQ = P1 @ Q1.T + P2 @ Q2.T
 # Step 3: the multiplier Z for s = ||S||_2 > lam, with K = -S/s.
 K = -1 / s * S
 MULTIPLIER = (1 - lam / s) * S
-SPECTRAL = hypothesis("||S||_2 <= lam + beta sigma_r (escape_direction)", s, lam + beta * sigma_r)
+SPECTRAL = ed.spectral_bound.conclusion(s, lam + beta * sigma_r, where={sigma_r: ed.rho**2}, put={ed.s: s})
 
 # Steps 4 and 5. Eckart-Young-Mirsky applies to M = X - kappa Z = TOP + (REST - kappa Z) by the truncation checks.
 M = X - kappa * Z
@@ -135,6 +136,7 @@ multiplier_norm = Inequality(
     (1 - lam / s) * s,
     beta * sigma_r,
     proof=[SPECTRAL],
+    under=(ed.spectral_bound,),
     paper="4 step 3",
     mutants=(
         mutant("constant", "beta sigma_r / 2", rhs=beta * sigma_r / 2),
@@ -419,7 +421,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS, uses=(ed.THEOREM,))
 
 if __name__ == "__main__":
     raise SystemExit(run_module("theorem1", THEOREM))

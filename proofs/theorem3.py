@@ -94,6 +94,11 @@ DUAL = DUAL_NORM.instance("pairing", SPECTRAL(Z, z), NUCLEAR(XS - X0, nu))
 SCALE = t1.truncation_scale.conclusion(kappa * z, sigma_star, where={kappa: sigma_star / (beta * sigma_r), z: t1.slack})
 AT_X = (define(Z, G + g), define(g0, -1 * G0))
 
+THIRD = sympy.Rational(1, 3)
+# X = -10 in one dimension, far from X0 = 1/2.
+AWAY = {t1.P1: [[1]], t1.Sigma1: [[-10]], t1.Q1: [[1]], t1.P2: [[0]], t1.Sigma2: [[0]], t1.Q2: [[0]]}
+AWAY |= {XS: [[1]], X0: [["1/2"]], G: [[-4]], g: [[-2]], Z: [[-6]], G0: [[1]], g0: [[-1]], nu: 4, z: 1, alpha: THIRD}
+
 pairing = Inequality(
     "pairing",
     "<X* - X, Z> <= -alpha o^2 + nu ||Z||_2.",
@@ -104,7 +109,7 @@ pairing = Inequality(
     paper="6 theorem 3, special regime",
     mutants=(
         mutant("sign", "-nu ||Z||_2", rhs=-alpha * square(X - X0) - nu * z),
-        mutant("constant", "-2 alpha o^2", rhs=-2 * alpha * square(X - X0) + nu * z),
+        mutant("constant", "-2 alpha o^2", AWAY, rhs=-2 * alpha * square(X - X0) + nu * z),
         dropped(RSC),
         dropped(DUAL),
     ),

@@ -344,6 +344,7 @@ EACH = (
     hypothesis("hess[Y1] <= beta2 ||Y1||^2", hess(Y1, Y1), beta2 * square(Y1)),
     hypothesis("hess[Y2] <= beta2 ||Y2||^2", hess(Y2, Y2), beta2 * square(Y2)),
 )
+STEEP_ACROSS = {alpha: 1, beta2: 2, hess: [("1/2", [[-2], [2]])], Y1: [[-1], [0]], Y2: [[0], [4]]}
 PIECES = assume("<Y1, Y2> = 0", (inner(Y1, Y2), 0), impose=with_pairing("Y2", "Y1", NONE))
 
 CHECKS = (
@@ -471,7 +472,7 @@ CHECKS = (
         proof=[APART, 2 * EACH[0], 2 * EACH[1]],
         given=(PIECES,),
         mutants=(
-            mutant("constant", "(beta2 - alpha)", rhs=(beta2 - alpha) * square(Y1 + Y2)),
+            mutant("constant", "(beta2 - alpha)", STEEP_ACROSS, rhs=(beta2 - alpha) * square(Y1 + Y2)),
             mutant("sign", "-2 (beta2 - alpha)", rhs=-2 * (beta2 - alpha) * square(Y1 + Y2)),
             dropped(APART),
         ),

@@ -78,6 +78,7 @@ from lorasolve.symbolic import (
     Theorem,
     define,
     dropped,
+    equation,
     eye,
     gradient,
     hypothesis,
@@ -154,7 +155,6 @@ KERNEL = hypothesis("kernel count at (p, t p)", p**2, (y - p) ** 2 + (w - t * p)
 KERNEL_FAR = hypothesis("kernel count at (y, p), p/t <= y", p**2 / t**2, (w - p) ** 2 + W)
 REST = hypothesis("W >= 0", 0, W)
 FAR = hypothesis("c^2 >= 1", 1, far**2)
-CLOSE = hypothesis("W >= z^2/(t^2 - 1) (check kernel_far)", z**2 / (v * (2 + v)), W)
 # Case 3: y = a >= 0 and z = q - a/t >= 0.
 across = q - a / t
 COMMON, IN_BALL = common(a, across), ball(1 - a, across)
@@ -201,6 +201,21 @@ wide = Inequality(
     ),
 )
 ENOUGH = wide.conclusion()
+
+kernel_far = Inequality(
+    "kernel_far",
+    "t > 1, p = w t^2/(t^2 - 1), p/t <= y: W >= w^2/(t^2 - 1).",
+    w**2 / (v * (2 + v)),
+    W,
+    proof=[KERNEL_FAR],
+    given=(AT_V, define(p, w * (1 + v) ** 2 / (v * (2 + v)))),
+    mutants=(
+        mutant("constant", "2 w^2", {t: 2, v: 1, w: 3, p: 4, W: 3}, lhs=2 * w**2 / (v * (2 + v))),
+        mutant("sign", "-W", {t: 2, v: 1, w: 3, p: 4, W: 3}, rhs=-W),
+        dropped(KERNEL_FAR),
+    ),
+)
+CLOSE, SIZE = kernel_far.conclusion(), equation("w = |z|", z**2, w**2)
 
 CHECKS = (
     Identity(
@@ -362,19 +377,7 @@ CHECKS = (
             dropped(KERNEL),
         ),
     ),
-    Inequality(
-        "kernel_far",
-        "t > 1, p = w t^2/(t^2 - 1), p/t <= y: W >= w^2/(t^2 - 1).",
-        w**2 / (v * (2 + v)),
-        W,
-        proof=[KERNEL_FAR],
-        given=(AT_V, define(p, w * (1 + v) ** 2 / (v * (2 + v)))),
-        mutants=(
-            mutant("constant", "2 w^2", {t: 2, v: 1, w: 3, p: 4, W: 3}, lhs=2 * w**2 / (v * (2 + v))),
-            mutant("sign", "-W", {t: 2, v: 1, w: 3, p: 4, W: 3}, rhs=-W),
-            dropped(KERNEL_FAR),
-        ),
-    ),
+    kernel_far,
     Inequality(
         "case_1",
         "c^2 >= 1: g >= 0.",
@@ -397,12 +400,14 @@ CHECKS = (
             t * Square(far - (t - 1) * z / t),
             (v**2 + v + 1) / ((1 + v) * v * (2 + v)) * Square(z),
             (1 + 2 * v) * CLOSE,
+            (1 + 2 * v) / (v * (2 + v)) * SIZE,
         ],
+        under=(kernel_far,),
         given=(AT_V,),
         mutants=(
-            mutant("constant", "at least 1", {t: 2, v: 1, far: 0, z: 0, W: 0}, lhs=1),
-            mutant("sign", "-g", {t: 2, v: 1, far: 1, z: 0, W: 0}, rhs=-excess(far, z, W)),
-            dropped(CLOSE, {t: "11/10", v: "1/10", far: 0, z: 1, W: 0}),
+            mutant("constant", "at least 1", {t: 2, v: 1, far: 0, z: 0, w: 0, W: 0}, lhs=1),
+            mutant("sign", "-g", {t: 2, v: 1, far: 1, z: 0, w: 0, W: 0}, rhs=-excess(far, z, W)),
+            dropped(CLOSE, {t: "11/10", v: "1/10", far: 0, z: 1, w: 1, W: 0}),
         ),
     ),
     Inequality(

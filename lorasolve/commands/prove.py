@@ -5,18 +5,24 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._registry import suggest
+from .._threads import available_threads
+from ..executors.base import Pool
+from ..executors.loky import Loky
 from ..io import envelope
 from .base import Command, ExitCode, emit
 
 if TYPE_CHECKING:
     from ..symbolic import Theorem
     from ..symbolic.report import TheoremReport
+
+MANY = 8  # theorems for which worker processes, which import the package and all proofs, are worth their start
+SECONDS = 600.0
 
 
 class ProveCommand(Command):
@@ -45,7 +51,7 @@ class ProveCommand(Command):
 
         from ..symbolic import discover
         from ..symbolic.export import as_json, document
-        from ..symbolic.report import as_text, run, summary
+        from ..symbolic.report import as_text, summary
 
         theorems = discover(proofs)
         chosen = {Path(name).stem: _theorem(name, theorems) for name in args.names or theorems}
@@ -55,15 +61,17 @@ class ProveCommand(Command):
             text = "\n".join(f"{name.ljust(width)}  {title}" for name, title in listed.items())
             emit(args, envelope("list", {"theorems": listed}), text)
             return ExitCode.FINE
-        content = document(_with_those_used(chosen, theorems))
-        if args.export:
-            Path(args.export).write_text(as_json(content), encoding="utf-8")
-        judge = _second_opinion(content, {name for name in chosen if chosen[name] is theorems.get(name)}, args.export)
+        pinned = [name for name in chosen if chosen[name] is theorems.get(name)]
         reports = []
-        for name, theorem in chosen.items():
-            reports.append(judge(run(name, theorem)))
-            if not args.json:
-                print(as_text(reports[-1], verbose=not args.brief), flush=True)
+        with _Runs(chosen, pinned) as runs:
+            content = document(_with_those_used(chosen, theorems))
+            if args.export:
+                Path(args.export).write_text(as_json(content), encoding="utf-8")
+            judge = _second_opinion(content, pinned, args.export)
+            for name in chosen:
+                reports.append(judge(runs.report(name)))
+                if not args.json:
+                    print(as_text(reports[-1], verbose=not args.brief), flush=True)
         ok = all(report.ok for report in reports)
         emit(args, envelope("prove", {"ok": ok, "theorems": [r.to_dict() for r in reports]}), summary(reports))
         if args.latex:
@@ -79,8 +87,57 @@ class ProveCommand(Command):
         return ExitCode.FINE if ok else ExitCode.FALSE
 
 
+class _Runs:
+    """Theorems that are being checked: many of the package in worker processes, one a core, others when asked for.
+
+    Parameters
+    ----------
+    chosen
+        The theorems by name.
+    pinned
+        The names of those of the package, which a worker finds by them.
+    """
+
+    def __init__(self, chosen: Mapping[str, Theorem], pinned: Sequence[str]) -> None:
+        from ..symbolic.report import Shown
+
+        self.chosen, self.shown = chosen, Shown()
+        self.elsewhere = pinned if len(pinned) >= MANY and available_threads() > 1 else []
+        self.found: dict[str, TheoremReport] = {}
+
+    def __enter__(self) -> _Runs:
+        self.pool = Loky().open(_run_by_name, available_threads(), 1) if self.elsewhere else Pool()
+        for number, name in enumerate(self.elsewhere):
+            self.pool.submit(number, name)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.pool.close()
+
+    def report(self, name: str) -> TheoremReport:
+        """Return what became of a theorem; one whose worker was lost is checked again here."""
+        from ..symbolic.report import run
+
+        while name in self.elsewhere and name not in self.found:
+            for outcome in self.pool.wait(SECONDS):
+                lost = self.elsewhere[outcome.task]
+                self.found[lost] = run(lost, self.chosen[lost], self.shown) if outcome.lost else outcome.report
+        return self.found[name] if name in self.found else run(name, self.chosen[name], self.shown)
+
+
+def _run_by_name() -> Callable[[str], TheoremReport]:
+    """Return, in a worker, what checks a theorem of the package by its name."""
+    import proofs
+
+    from ..symbolic import discover
+    from ..symbolic.report import Shown, run
+
+    theorems, shown = discover(proofs), Shown()
+    return lambda name: run(name, theorems[name], shown)
+
+
 def _third_judge(content: Mapping[str, Any], names: list[str], args: argparse.Namespace) -> bool:
-    """Write the lemmas, have them judged if asked, and return whether the kernel accepts each one."""
+    """Write the lemmas, have them judged if asked, and return whether the kernel refuses none."""
     from proofs._coq_run import judged, lemmas, write
 
     found, left_out = lemmas(content, names)
@@ -91,13 +148,15 @@ def _third_judge(content: Mapping[str, Any], names: list[str], args: argparse.Na
         print(f"  {name}: not exported: {reason}")
     if not args.coq_check:
         return True
-    accepted, total = 0, 0
+    verdicts = []
     with tempfile.TemporaryDirectory() as folder:
         for name, verdict in judged(found, Path(folder)):
             print(f"  {name}: {verdict}", flush=True)
-            accepted, total = accepted + verdict.accepted, total + 1
-    print(f"{accepted} of {total} accepted by the kernel of Coq, none of them with an axiom")
-    return accepted == total
+            verdicts.append(verdict)
+    accepted, in_time = sum(v.accepted for v in verdicts), sum(v.judged for v in verdicts)
+    late = f"; {len(verdicts) - in_time} not judged in time" if in_time < len(verdicts) else ""
+    print(f"{accepted} of {len(verdicts)} accepted by the kernel of Coq, none of them with an axiom{late}")
+    return accepted == in_time
 
 
 def _theorem(name: str, theorems: Mapping[str, Theorem]) -> Theorem:

@@ -88,8 +88,8 @@ def orthonormal(*symbols: ex.Symbol) -> Assumption:
         equations.extend((left.T @ right, ex.zeros(left.cols, right.cols)) for right in symbols[i + 1 :])
 
     def impose(values: Values, rng: Random) -> None:
-        widths = [ra.shape(values[s.name])[1] for s in symbols]
-        rows = ra.shape(values[symbols[0].name])[0]
+        widths = [int(number(s.cols, values)) for s in symbols]
+        rows = int(number(symbols[0].rows, values))
         if sum(widths) > rows:
             raise Unfit("more orthonormal columns than rows")
         columns = ra.random_orthogonal(rng, rows)
@@ -140,53 +140,74 @@ def inverse(symbol: ex.Symbol, of: ex.MatrixExpr) -> Assumption:
     return Assumption(f"{symbol.name} is an inverse", equations, impose)
 
 
-def diagonal(symbol: ex.Symbol) -> Assumption:
-    """Draw a symmetric symbol diagonal and positive; the proofs do not use it."""
-    as_instance(symbol, "symbol", ex.Symbol)
+class Sampler:
+    """Random rational values of the symbols of expressions that satisfy assumptions exactly.
 
-    def impose(values: Values, rng: Random) -> None:
-        if symbol.name not in values:
-            return
-        dim = len(values[symbol.name])
-        values[symbol.name] = ra.diagonal([Fraction(rng.randint(1, 4), rng.choice((1, 2))) for _ in range(dim)])
-
-    return Assumption(f"{symbol.name} diagonal", (), impose)
-
-
-def draw(
-    exprs: Iterable[ex.Expr],
-    assumptions: Sequence[Assumption],
-    rng: Random,
-    *,
-    max_dim: int = 4,
-    accept: Callable[[Values], bool] = lambda values: True,
-) -> Values:
-    """Return random rational values of all symbols that satisfy the assumptions exactly.
-
-    Raises
-    ------
-    Unfit
-        If no acceptable values were found.
+    Parameters
+    ----------
+    exprs
+        The expressions.
+    assumptions
+        The assumptions, satisfied in their order.
     """
-    parts = [part for a in assumptions for pair in a.equations for part in pair]
-    whole = [*exprs, *(_expression(part) for part in parts)]
-    matrices, numbers, forms = symbols_of(*whole)
-    ordered = sorted(numbers, key=str)
-    for _ in range(MAX_DRAWS):
-        values: Values = {symbol: _random_number(symbol, rng, max_dim) for symbol in ordered}
-        try:
-            for s in matrices.values():
-                values[s.name] = _random_symbol(s, values, rng)
-            for form in forms.values():
-                shape = (int(number(form.rows, values)), int(number(form.cols, values)))
-                values[form.name] = [(ra.random_fraction(rng), ra.random_matrix(rng, *shape)) for _ in range(3)]
-            for assumption in assumptions:
-                assumption.impose(values, rng)
-            if all(a.holds(values) for a in assumptions) and declarations_hold(values, whole) and accept(values):
-                return values
-        except (Unfit, Irrational, ZeroDivisionError):
-            continue
-    raise Unfit(f"no values satisfying {[a.name for a in assumptions]} in {MAX_DRAWS} draws")
+
+    def __init__(self, exprs: Iterable[ex.Expr], assumptions: Sequence[Assumption]) -> None:
+        self.assumptions = assumptions
+        parts = [_expression(part) for a in assumptions for pair in a.equations for part in pair]
+        self.matrices, numbers, self.forms = symbols_of(*exprs, *parts)
+        self.numbers = dict.fromkeys(sorted(numbers, key=str))
+
+    def draw(self, rng: Random, *, max_dim: int = 4) -> Values:
+        """Return random values.
+
+        Raises
+        ------
+        Unfit
+            If no acceptable values were found.
+        """
+        for _ in range(MAX_DRAWS):
+            values = _Drawn(self, rng, max_dim)
+            try:
+                for form in self.forms.values():
+                    shape = (int(number(form.rows, values)), int(number(form.cols, values)))
+                    values[form.name] = [(ra.random_fraction(rng), ra.random_matrix(rng, *shape)) for _ in range(3)]
+                for assumption in self.assumptions:
+                    assumption.impose(values, rng)
+                for name in [*self.numbers, *self.matrices]:
+                    values[name]  # draw what no assumption has asked for
+                if self.allows(values):
+                    return dict(values)
+            except (Unfit, Irrational, ZeroDivisionError):
+                continue
+        raise Unfit(f"no values satisfying {[a.name for a in self.assumptions]} in {MAX_DRAWS} draws")
+
+    def allows(self, values: Values) -> bool:
+        """Whether all assumptions hold, and scalars and matrices have the signs, shapes and symmetry they declare."""
+        if not signs_hold(values):
+            return False
+        for symbol in self.matrices.values():
+            value = values[symbol.name]
+            if ra.shape(value) != (number(symbol.rows, values), number(symbol.cols, values)):
+                return False
+            if symbol.symmetric and value != ra.transpose(value):
+                return False
+        return all(assumption.holds(values) for assumption in self.assumptions)
+
+
+class _Drawn(dict[Any, Any]):
+    """Values that are drawn when they are first asked for: most draws end with sizes that do not fit."""
+
+    def __init__(self, sampler: Sampler, rng: Random, max_dim: int) -> None:
+        self.sampler, self.rng, self.max_dim = sampler, rng, max_dim
+
+    def __missing__(self, key: Any) -> Any:
+        if key in self.sampler.matrices:
+            self[key] = _random_symbol(self.sampler.matrices[key], self, self.rng)
+        elif key in self.sampler.numbers:
+            self[key] = _random_number(key, self.rng, self.max_dim)
+        else:
+            raise KeyError(key)
+        return self[key]
 
 
 def _random_symbol(symbol: ex.Symbol, values: Values, rng: Random) -> ra.RationalMatrix:
@@ -216,19 +237,6 @@ def signs_hold(values: Values) -> bool:
         if (symbol.is_positive and value <= 0) or (symbol.is_nonnegative and value < 0):
             return False
         if (symbol.is_integer and value.denominator != 1) or (symbol.is_nonzero and value == 0):
-            return False
-    return True
-
-
-def declarations_hold(values: Values, exprs: Iterable[ex.Expr]) -> bool:
-    """Whether scalars have the signs, and matrices the shapes and the symmetry, that the symbols declare."""
-    if not signs_hold(values):
-        return False
-    for symbol in symbols_of(*exprs)[0].values():
-        value = values[symbol.name]
-        if ra.shape(value) != (number(symbol.rows, values), number(symbol.cols, values)):
-            return False
-        if symbol.symmetric and value != ra.transpose(value):
             return False
     return True
 

@@ -15,7 +15,8 @@ kind          what is verified                                                  
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from random import Random
@@ -26,9 +27,9 @@ import sympy
 from lorasolve._known import Known
 from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic import rational as ra
-from lorasolve.symbolic.assumptions import Assumption, declarations_hold, draw, signs_hold
-from lorasolve.symbolic.evaluate import Irrational, Values, as_text, describe, evaluate, symbols_of
-from lorasolve.symbolic.normal import Rules, is_zero, normal_form
+from lorasolve.symbolic.assumptions import MAX_DRAWS, Assumption, Sampler, signs_hold
+from lorasolve.symbolic.evaluate import Irrational, Values, as_text, describe, evaluate
+from lorasolve.symbolic.normal import Rules, is_zero, lowest_terms, normal_form, rules_of
 from lorasolve.symbolic.positivity import provably_nonnegative
 from lorasolve.symbolic.rational import Unfit
 from lorasolve.symbolic.restated import fault_of_instance, fault_of_restatement
@@ -49,6 +50,7 @@ MutantKind: TypeAlias = Literal["sign", "constant", "dropped assumption", "swapp
 
 EVALUATIONS = 4
 SEARCH = 600
+ROUNDS, DRAWS = 150, 5  # of matrices of at most one, two, three and four rows and columns
 
 
 @dataclass(frozen=True)
@@ -259,10 +261,8 @@ class Identity(Check):
 
     def test(self, rng: Random) -> Outcome:
         """Compare both sides exactly at random rational matrices."""
-        left, right = self._sides()
-        for _ in range(EVALUATIONS):
-            values = draw((left, right), self.in_force, rng)
-            if evaluate(left, values) != evaluate(right, values):
+        for values, (left, right) in _examples(self._sides(), self.in_force, rng):
+            if left != right:
                 return Outcome(False, f"fails at {describe(values)}")
         return Outcome(True, f"{EVALUATIONS} random rational examples")
 
@@ -417,11 +417,9 @@ class Inequality(Check):
 
     def test(self, rng: Random) -> Outcome:
         """Compare ``rhs - lhs`` with the terms of the proof, and their signs, at random rational matrices."""
-        residual = self._residual()
-        for _ in range(EVALUATIONS):
-            values = draw((residual,), self.in_force, rng)
-            if evaluate(residual, values) != 0:
-                return Outcome(False, f"rhs - lhs - proof = {evaluate(residual, values)} at {describe(values)}")
+        for values, (residual,) in _examples((self._residual(),), self.in_force, rng):
+            if residual != 0:
+                return Outcome(False, f"rhs - lhs - proof = {residual} at {describe(values)}")
             negative = next((term for term in self.terms if _negative(term, values)), None)
             if negative is not None:
                 shown = as_text(evaluate(negative.value, values))
@@ -488,7 +486,7 @@ class ScalarCheck(Check):
         difference = sympy.sympify(self.rhs) - sympy.sympify(self.lhs)
         if self.relation == "<=":
             return Outcome(provably_nonnegative(difference), f"rhs - lhs = {sympy.factor(difference)}")
-        rest = sympy.simplify(difference)
+        rest = lowest_terms(difference)
         return Outcome(rest == 0, f"rhs - lhs simplifies to {rest}")
 
     def _at(self, rng: Random) -> tuple[dict[Any, Any], Any]:
@@ -606,7 +604,7 @@ class Sampled(Check):
 
 
 def _rules(assumptions: Sequence[Assumption]) -> Rules:
-    return Rules(pair for assumption in assumptions for pair in assumption.equations)
+    return rules_of(tuple(pair for assumption in assumptions for pair in assumption.equations))
 
 
 def _fault_of_statement(exprs: Sequence[ex.Expr], given: Sequence[Assumption]) -> str | None:
@@ -621,7 +619,7 @@ def _fault_of_statement(exprs: Sequence[ex.Expr], given: Sequence[Assumption]) -
     fault = fault_of_symbols(parts)
     for pair in pairs:
         fault = fault or fault_of_named_sign(*pair)
-    for value in values_in(parts):
+    for value in dict.fromkeys(values_in(parts)):
         fault = fault or fault_of_value(value)
     return fault
 
@@ -643,6 +641,24 @@ def _expr(value: Any) -> Any:
     return value if isinstance(value, ex.Expr) else ex.Constant(value)
 
 
+def _examples(
+    exprs: Sequence[ex.Expr], assumptions: Sequence[Assumption], rng: Random
+) -> Iterator[tuple[Values, list[Any]]]:
+    """Yield random values that satisfy the assumptions and at which the expressions are defined, with theirs."""
+    sampler, found = Sampler(exprs, assumptions), 0
+    for _ in range(MAX_DRAWS):
+        values = sampler.draw(rng)
+        try:
+            results = [evaluate(expr, values) for expr in exprs]
+        except ZeroDivisionError:
+            continue
+        yield values, results
+        found += 1
+        if found == EVALUATIONS:
+            return
+    raise Unfit(f"the statement is undefined at most examples: {found} of {MAX_DRAWS} could be evaluated")
+
+
 def _find(
     exprs: Sequence[ex.Expr],
     assumptions: Sequence[Assumption],
@@ -651,23 +667,26 @@ def _find(
     rng: Random,
 ) -> Values | None:
     """Return values at which the assumptions hold and `fails` is true: the given ones, or by random search."""
+    sampler = Sampler(exprs, assumptions)
     if given is not None:
-        parts = [*exprs, *(_expr(part) for a in assumptions for pair in a.equations for part in pair)]
-        values = _completed(given, parts)
-        allowed = declarations_hold(values, parts) and all(a.holds(values) for a in assumptions)
-        return values if allowed and fails(values) else None
-    for max_dim in (1, 2, 3, 4):
-        for _ in range(SEARCH // (4 * max_dim)):
-            try:
-                values = draw(exprs, assumptions, rng, max_dim=max_dim)
-                if fails(values):
-                    return values
-            except (Unfit, Irrational, ZeroDivisionError):
-                break
+        values = _completed(given, sampler.matrices)
+        return values if sampler.allows(values) and fails(values) else None
+    sizes = [1, 2, 3, 4]
+    for _ in range(ROUNDS):
+        for max_dim in list(sizes):
+            for _ in range(DRAWS):
+                try:
+                    values = sampler.draw(rng, max_dim=max_dim)
+                except Unfit:
+                    sizes.remove(max_dim)  # for so small matrices there are none
+                    break
+                with suppress(Irrational, ZeroDivisionError):
+                    if fails(values):
+                        return values
     return None
 
 
-def _completed(given: Mapping[Any, Any], exprs: Sequence[ex.Expr]) -> Values:
+def _completed(given: Mapping[Any, Any], matrices: Mapping[str, ex.Symbol]) -> Values:
     """Return explicit values with matrices made exact and the dimensions read off them."""
     values: Values = {}
     for key, value in given.items():
@@ -677,7 +696,7 @@ def _completed(given: Mapping[Any, Any], exprs: Sequence[ex.Expr]) -> Values:
             values[key.name] = ra.rational(value)
         else:
             values[key] = Fraction(value)
-    for symbol in symbols_of(*exprs)[0].values():
+    for symbol in matrices.values():
         if symbol.name in values:
             for dim, size in zip((symbol.rows, symbol.cols), ra.shape(values[symbol.name]), strict=True):
                 if dim.is_Symbol:

@@ -10,6 +10,7 @@ all dimensions exactly when their normal forms agree; rewrite rules add assumpti
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
@@ -17,7 +18,8 @@ import sympy
 
 from lorasolve.symbolic import expression as ex
 
-MAX_REWRITES = 500
+MAX_REWRITES = 100  # one after the other, of the same word
+KEPT = 50_000  # forms and coefficients that are remembered
 
 
 class Letter(NamedTuple):
@@ -108,7 +110,7 @@ class TracePolynomial:
         terms: dict[Monomial, Any] = {}
         for left, c in self.terms.items():
             for right, d in other.terms.items():
-                key = tuple(sorted(left + right, key=str))
+                key = tuple(sorted(left + right, key=_written))
                 terms[key] = terms.get(key, sympy.Integer(0)) + c * d
         return TracePolynomial(terms)
 
@@ -175,11 +177,23 @@ class MatrixPolynomial:
         return " + ".join(f"({c}) {' '.join(map(str, w)) or 'I'}" for w, c in self.terms.items()) or "0"
 
 
+@lru_cache(KEPT)
+def _written(atom: Atom) -> str:
+    return str(atom)
+
+
 Polynomial: TypeAlias = TracePolynomial | MatrixPolynomial
 
 
 def lowest_terms(coefficient: Any) -> Any:
     """Return a SymPy coefficient in a form that is 0 whenever it vanishes identically."""
+    return coefficient if coefficient.is_Rational or coefficient.is_Symbol else _lowest_terms(coefficient)
+
+
+@lru_cache(KEPT, typed=True)
+def _lowest_terms(coefficient: Any) -> Any:
+    if coefficient.is_polynomial():
+        return sympy.expand(coefficient)
     reduced = sympy.cancel(sympy.together(coefficient))
     return reduced if reduced.is_rational_function() else sympy.simplify(reduced)
 
@@ -222,6 +236,8 @@ class Rules:
         self.matrix_rules: list[Rule] = []
         self.trace_rules: dict[Word, TracePolynomial] = {}
         self.scalar_rules: dict[Any, Any] = {}
+        self._words: dict[tuple[Word, Any, Any], MatrixPolynomial] = {}
+        self._atoms: dict[Atom, TracePolynomial] = {}
         for left, right in equations:
             self._add(left, right)
 
@@ -248,35 +264,42 @@ class Rules:
 
     def apply(self, polynomial: Any) -> Any:
         """Rewrite until no rule applies."""
-        for _ in range(MAX_REWRITES):
-            rewritten = self._once(polynomial)
-            if rewritten is None:
-                return self._substituted(polynomial).simplified()
-            polynomial = rewritten
-        raise RuntimeError(f"the rules did not come to an end within {MAX_REWRITES} rewrites")
+        return self._substituted(self._rewritten(polynomial, 0)).simplified()
 
-    def _once(self, polynomial: Any) -> Any:
-        if isinstance(polynomial, TracePolynomial):
-            return self._once_trace(polynomial)
-        changed, result = False, MatrixPolynomial(polynomial.rows, polynomial.cols)
-        for word, coefficient in polynomial.terms.items():
-            new_coefficient = self._once_trace(coefficient)
-            new_word = self._rewrite_word(word, polynomial.rows, polynomial.cols)
-            changed = changed or new_coefficient is not None or new_word is not None
-            kept = MatrixPolynomial.word(polynomial.rows, polynomial.cols, word) if new_word is None else new_word
-            result = result + kept.scaled(coefficient if new_coefficient is None else new_coefficient)
-        return result if changed else None
-
-    def _once_trace(self, polynomial: TracePolynomial) -> TracePolynomial | None:
-        changed, result = False, TracePolynomial()
+    def _rewritten(self, polynomial: Any, depth: int) -> Any:
+        if not (self.matrix_rules or self.trace_rules):
+            return polynomial
+        if depth > MAX_REWRITES:
+            raise RuntimeError(f"the rules did not come to an end within {MAX_REWRITES} rewrites")
+        if isinstance(polynomial, MatrixPolynomial):
+            result = MatrixPolynomial(polynomial.rows, polynomial.cols)
+            for word, coefficient in polynomial.terms.items():
+                new = self._of_word(word, polynomial.rows, polynomial.cols, depth)
+                result = result + new.scaled(self._rewritten(coefficient, depth))
+            return result
+        total = TracePolynomial()
         for monomial, coefficient in polynomial.terms.items():
             product = TracePolynomial.constant(coefficient)
             for atom in monomial:
-                new = self._rewrite_atom(atom)
-                changed = changed or new is not None
-                product = product * (TracePolynomial.atom(atom) if new is None else new)
-            result = result + product
-        return result if changed else None
+                product = product * self._of_atom(atom, depth)
+            total = total + product
+        return total
+
+    def _of_word(self, word: Word, rows: Any, cols: Any, depth: int) -> MatrixPolynomial:
+        """Return what the rules make of a word in the end."""
+        key = word, rows, cols
+        if key not in self._words:
+            new = self._rewrite_word(word, rows, cols)
+            whole = MatrixPolynomial.word(rows, cols, word)
+            self._words[key] = whole if new is None else self._rewritten(new, depth + 1)
+        return self._words[key]
+
+    def _of_atom(self, atom: Atom, depth: int) -> TracePolynomial:
+        """Return what the rules make of a trace or the value of a form in the end."""
+        if atom not in self._atoms:
+            new = self._rewrite_atom(atom)
+            self._atoms[atom] = TracePolynomial.atom(atom) if new is None else self._rewritten(new, depth + 1)
+        return self._atoms[atom]
 
     def _rewrite_atom(self, atom: Atom) -> TracePolynomial | None:
         if isinstance(atom, FormAtom):
@@ -325,6 +348,12 @@ class Rules:
         return TracePolynomial(replaced)
 
 
+@lru_cache(KEPT)
+def rules_of(equations: tuple[tuple[Any, Any], ...]) -> Rules:
+    """Return the rules that equations say; the same equations give the same object, which remembers what it did."""
+    return Rules(equations)
+
+
 def form_value(name: str, left: MatrixPolynomial, right: MatrixPolynomial) -> TracePolynomial:
     """Return a symmetric bilinear form expanded over the words of its arguments."""
     result = TracePolynomial()
@@ -356,6 +385,7 @@ def raw_normal_form(expr: ex.Expr) -> Polynomial:
     raise TypeError(f"expected a matrix or scalar expression, got {type(expr).__name__}")
 
 
+@lru_cache(KEPT)
 def _matrix_form(expr: ex.MatrixExpr) -> MatrixPolynomial:
     match expr:
         case ex.Symbol():
@@ -383,6 +413,7 @@ def _matrix_form(expr: ex.MatrixExpr) -> MatrixPolynomial:
     raise TypeError(f"no normal form for {type(expr).__name__}")
 
 
+@lru_cache(KEPT)
 def _scalar_form(expr: ex.ScalarExpr) -> TracePolynomial:
     match expr:
         case ex.Constant():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import sympy
@@ -13,8 +14,12 @@ def provably_nonnegative(value: Any) -> bool:
     Only SymPy's sign rules are used, on the expression as given, factored, and expanded over its denominator: True is
     a proof, False means "not shown".
     """
-    value = sympy.sympify(value)
-    if any(form.is_nonnegative for form in (value, sympy.factor(value), sympy.cancel(value))):
+    return _nonnegative(sympy.sympify(value))
+
+
+@cache
+def _nonnegative(value: Any) -> bool:
+    if value.is_nonnegative or sympy.factor(value).is_nonnegative or sympy.cancel(value).is_nonnegative:
         return True
     numerator, denominator = sympy.fraction(sympy.cancel(sympy.together(value)))
     if sympy.expand(denominator).is_positive is not True:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import cache
+from math import lcm
+from operator import mul
 from random import Random
 from typing import TypeAlias
 
@@ -51,13 +54,24 @@ def multiply(*factors: RationalMatrix) -> RationalMatrix:
     """Return the product from left to right."""
     result = factors[0]
     for factor in factors[1:]:
-        columns = transpose(factor)
-        result = [[sum((a * b for a, b in zip(row, c, strict=True)), Fraction(0)) for c in columns] for row in result]
+        if len(result[0]) != len(factor):
+            raise ValueError(f"factors: a matrix with {len(result[0])} columns times one with {len(factor)} rows")
+        columns = [_whole(column) for column in zip(*factor, strict=True)]
+        rows = [_whole(row) for row in result]
+        result = [[Fraction(sum(map(mul, row, column)), d * e) for column, e in columns] for row, d in rows]
     return result
+
+
+def _whole(vector: Sequence[Fraction]) -> tuple[list[int], int]:
+    """Return whole numbers and what they are to be divided by: products of fractions cost several times as much."""
+    divisor = lcm(*(entry.denominator for entry in vector))
+    return [entry.numerator * (divisor // entry.denominator) for entry in vector], divisor
 
 
 def add(left: RationalMatrix, right: RationalMatrix, factor: Fraction | int = 1) -> RationalMatrix:
     """Return ``left + factor * right``."""
+    if factor == 1:
+        return [[a + b for a, b in zip(x, y, strict=True)] for x, y in zip(left, right, strict=True)]
     return [[a + factor * b for a, b in zip(x, y, strict=True)] for x, y in zip(left, right, strict=True)]
 
 
@@ -68,10 +82,10 @@ def scale(factor: Fraction | int, matrix: RationalMatrix) -> RationalMatrix:
 
 def inner(left: RationalMatrix, right: RationalMatrix) -> Fraction:
     """Return the trace inner product."""
-    return sum(
-        (a * b for x, y in zip(left, right, strict=True) for a, b in zip(x, y, strict=True)),
-        Fraction(0),
-    )
+    if shape(left) != shape(right):
+        raise ValueError(f"right: expected the shape {shape(left)}, got {shape(right)}")
+    (u, d), (v, e) = (_whole([entry for row in matrix for entry in row]) for matrix in (left, right))
+    return Fraction(sum(map(mul, u, v)), d * e)
 
 
 def trace(matrix: RationalMatrix) -> Fraction:
@@ -141,12 +155,18 @@ def complement(columns: RationalMatrix) -> RationalMatrix:
 
 def random_fraction(rng: Random, size: int = 4) -> Fraction:
     """Return a small random fraction."""
-    return Fraction(rng.randint(-size, size), rng.choice((1, 1, 2, 3)))
+    return rng.choice(_fractions(size))
+
+
+@cache
+def _fractions(size: int) -> list[Fraction]:
+    """Return small fractions to choose from, whole numbers twice as often as halves and thirds."""
+    return [Fraction(above, below) for above in range(-size, size + 1) for below in (1, 1, 2, 3)]
 
 
 def random_matrix(rng: Random, rows: int, cols: int, size: int = 4) -> RationalMatrix:
     """Return a matrix of small random fractions."""
-    return [[random_fraction(rng, size) for _ in range(cols)] for _ in range(rows)]
+    return [rng.choices(_fractions(size), k=cols) for _ in range(rows)]
 
 
 def random_orthogonal(rng: Random, dim: int) -> RationalMatrix:

@@ -107,8 +107,33 @@ class TheoremReport:
         return asdict(self) | {"checks": checks, "ok": self.ok, "seconds": self.seconds}
 
 
-def run(name: str, theorem: Theorem) -> TheoremReport:
-    """Check a theorem and all its mutants, and that what it takes from other checks is listed and shown."""
+class Shown:
+    """What became of checks, each proved and tested once however many proofs rest on it."""
+
+    def __init__(self) -> None:
+        self._found: dict[int, tuple[Check, Outcome, Outcome]] = {}
+
+    def __call__(self, check: Check) -> tuple[Outcome, Outcome]:
+        """Return the outcome of the proof, and of the test on examples."""
+        if id(check) not in self._found:
+            proof = _guarded(check.prove)
+            self._found[id(check)] = check, proof, _guarded(lambda: check.test(Random(SEED)))
+        return self._found[id(check)][1:]
+
+
+def run(name: str, theorem: Theorem, shown: Shown | None = None) -> TheoremReport:
+    """Check a theorem and all its mutants, and that what it takes from other checks is listed and shown.
+
+    Parameters
+    ----------
+    name
+        How it is called in the report.
+    theorem
+        The theorem.
+    shown
+        What became of checks of other theorems, to which those of this one are added.
+    """
+    shown = Shown() if shown is None else shown
     sections = _sections(theorem)
     return TheoremReport(
         name=name,
@@ -117,7 +142,7 @@ def run(name: str, theorem: Theorem) -> TheoremReport:
         assumptions=sections.get("Assumptions", ""),
         source=sections.get("Source", ""),
         used_by=theorem.users if sections else [],
-        checks=[_run_check(check, theorem.known_checks) for check in theorem.checks],
+        checks=[_run_check(check, theorem.known_checks, shown) for check in theorem.checks],
         inconsistencies=theorem.inconsistencies(),
     )
 
@@ -129,7 +154,7 @@ def _sections(theorem: Theorem) -> dict[str, str]:
         return {}
 
 
-def _fault_of_sources(check: Check, listed: Sequence[Check], users: tuple[Check, ...] = ()) -> str | None:
+def _fault_of_sources(check: Check, listed: Sequence[Check], shown: Shown, users: tuple[Check, ...] = ()) -> str | None:
     """Return what is wrong with the checks that a proof rests on, however far back, or None."""
     users = (*users, check)
     for source in check.sources:
@@ -141,26 +166,21 @@ def _fault_of_sources(check: Check, listed: Sequence[Check], users: tuple[Check,
             return f"check {source.name}: {type(source).__name__} is not a kind of check of this package"
         if source.known is not Known.PROVED:
             return f"check {source.name} is {source.known}"
-        for outcome in (_guarded(source.prove), _guarded(lambda source=source: source.test(Random(SEED)))):
+        for outcome in shown(source):
             if not outcome.holds:
                 return f"check {source.name} is not shown: {outcome.detail}"
-        fault = _fault_of_sources(source, listed, users)
+        fault = _fault_of_sources(source, listed, shown, users)
         if fault is not None:
             return fault
     return None
 
 
-def _proved(check: Check, listed: Sequence[Check]) -> Outcome:
-    fault = _fault_of_sources(check, listed)
-    return check.prove() if fault is None else Outcome(False, fault)
-
-
-def _run_check(check: Check, listed: Sequence[Check]) -> CheckReport:
+def _run_check(check: Check, listed: Sequence[Check], shown: Shown) -> CheckReport:
     start = time.process_time()
-    rng = Random(SEED)
-    proof = _guarded(lambda: _proved(check, listed))
-    test = _guarded(lambda: check.test(rng))
-    mutants = [_run_mutant(check, twin, rng) for twin in check.mutants]
+    proof, test = shown(check)
+    fault = _fault_of_sources(check, listed, shown)
+    proof = proof if fault is None else Outcome(False, fault)
+    mutants = [_run_mutant(check, twin) for twin in check.mutants]
     holds = proof.holds and test.holds
     return CheckReport(
         name=check.name,
@@ -218,8 +238,8 @@ def judged(
     return replace(report, checks=checks, inconsistencies=[*report.inconsistencies, *found])
 
 
-def _run_mutant(check: Check, twin: Mutant, rng: Random) -> MutantReport:
-    outcome = _guarded(lambda: check.refute(twin, rng))
+def _run_mutant(check: Check, twin: Mutant) -> MutantReport:
+    outcome = _guarded(lambda: check.refute(twin, Random(SEED)))
     return MutantReport(twin.kind, twin.change, outcome.holds, outcome.detail)
 
 
@@ -255,12 +275,12 @@ def as_text(report: TheoremReport, verbose: bool = True) -> str:
 
 
 def strengths(checks: Sequence[CheckReport]) -> str:
-    """Return how many checks are known how: ``3 PROVED, 1 PROVED UNDER named facts, 2 SAMPLED``."""
-    counts = Counter((check.known, bool(check.facts)) for check in checks)
-    order = [(known, under) for known in Known for under in (False, True)]
-    return ", ".join(
-        f"{counts[key]} {in_words(key[0], ['named facts'] if key[1] else [])}" for key in order if counts[key]
+    """Return how many checks are known how: ``3 PROVED, 1 PROVED UNDER named facts, 2 SAMPLED, 1 REFUTED``."""
+    order = [in_words(known, facts) for known in Known for facts in ([], ["named facts"])] + ["NOT SHOWN", "REFUTED"]
+    counts = Counter(
+        in_words(check.known, ["named facts"] * bool(check.facts)) if check.holds else check.verdict for check in checks
     )
+    return ", ".join(f"{counts[words]} {words}" for words in order if counts[words])
 
 
 def summary(reports: Sequence[TheoremReport]) -> str:

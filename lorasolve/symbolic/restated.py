@@ -13,7 +13,7 @@ from typing import Any
 import sympy
 
 from lorasolve.symbolic import expression as ex
-from lorasolve.symbolic.normal import Rules, is_zero, normal_form
+from lorasolve.symbolic.normal import Rules, is_zero, normal_form, rules_of
 from lorasolve.symbolic.positivity import provably_nonnegative
 from lorasolve.symbolic.soundness import is_square
 from lorasolve.symbolic.substitution import substituted
@@ -56,7 +56,7 @@ def fault_of_schema(schema: Schema, proved: bool) -> str | None:
     if schema.shown_by is None:
         return f"nothing shows {schema.name}, whose fact counts as proved" if proved else None
     check = schema.shown_by
-    rules = Rules(pair for assumption in check.given for pair in assumption.equations)
+    rules = rules_of(tuple(pair for assumption in check.given for pair in assumption.equations))
     for side, shown in ((schema.lhs, check.lhs), (schema.rhs, check.rhs)):
         if not _equal(substituted(side, schema.reading), ex.scalar(shown), rules):
             return f"{schema.name} is not what check {check.name} says"

@@ -7,6 +7,7 @@ would make one of the two untrue is found here, as a sentence that says what it 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any
 
 import sympy
@@ -58,6 +59,7 @@ def _symbols(exprs: Iterable[ex.Expr]) -> Iterator[tuple[Any, str]]:
             yield symbol, str(symbol)
 
 
+@cache
 def fault_of_value(value: Any) -> str | None:
     """Refuse a SymPy expression that is not exact or not real."""
     if value.has(sympy.Float):
@@ -108,8 +110,7 @@ def is_square(value: ex.Expr) -> bool:
     return isinstance(left, ex.Transpose) and left.children[0] is right
 
 
+@cache
 def _never_zero(value: Any) -> bool:
-    return any(
-        form.is_positive or form.is_negative or form.is_nonzero
-        for form in (value, sympy.factor(value), sympy.expand(value))
-    )
+    forms = (form(value) for form in (lambda same: same, sympy.factor, sympy.expand))
+    return any(form.is_positive or form.is_negative or form.is_nonzero for form in forms)

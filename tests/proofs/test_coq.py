@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import random
 import re
 import shutil
@@ -15,7 +16,7 @@ import proofs
 from lorasolve.cli import main
 from proofs import _coq, verify
 from proofs._coq_reader import differences
-from proofs._coq_run import judged, lemmas
+from proofs._coq_run import _session, judged, lemmas
 
 CONTENT = json.loads((Path(next(iter(proofs.__path__))) / "proofs.json").read_text(encoding="utf-8"))
 NAMES = sorted({name.split(".")[0] for name in [*(c["id"] for c in CONTENT["checks"]), *CONTENT["not_exported"]]})
@@ -102,6 +103,29 @@ def test_without_coq_the_command_says_how_to_get_it(monkeypatch, capsys):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert main(["prove", "corollary1", "--brief", "--coq-check"]) == 2
     assert "coqc and coqtop are not installed" in capsys.readouterr().err
+
+
+SLOW_COQ = """#!/usr/bin/env python3
+import re, sys, time
+for line in sys.stdin:
+    for mark in re.findall(r"@@[a-z]+ [\\w.]+", line):
+        print("Closed under the global context" if "@@said" in mark else "")
+        print(mark, flush=True)
+        if mark == "@@begin t.slow":
+            time.sleep(60)
+"""
+
+
+def test_a_lemma_that_takes_too_long_is_not_judged_and_those_after_it_are(tmp_path, monkeypatch):
+    program = tmp_path / "coqtop"
+    program.write_text(SLOW_COQ, encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    lemmas = {name: f"\nLemma {name[2:]} : True.\nProof. by []. Qed.\n" for name in ("t.first", "t.slow", "t.last")}
+    said = dict(_session(lemmas, tmp_path, 2.0))
+    assert list(said) == ["t.first", "t.slow", "t.last"]
+    assert [(v.accepted, v.judged) for v in said.values()] == [(True, True), (False, False), (True, True)]
+    assert str(said["t.slow"]) == "not judged: longer than 2 s"
 
 
 def test_numbers_are_printed_in_thousands():

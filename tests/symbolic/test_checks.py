@@ -33,7 +33,7 @@ from lorasolve.symbolic import (
     square,
     tr,
 )
-from lorasolve.symbolic.assumptions import draw
+from lorasolve.symbolic.assumptions import Sampler
 from lorasolve.symbolic.positivity import provably_nonnegative
 from lorasolve.symbolic.rational import Unfit
 
@@ -167,7 +167,7 @@ def test_a_mutant_whose_evaluation_fails_is_not_refuted_by_the_exception():
     from lorasolve.symbolic.report import _run_mutant
 
     broken = mutant("constant", "no value for A", {B: [[1]]}, rhs=square(A) / 2)
-    report = _run_mutant(cauchy(), broken, rng())
+    report = _run_mutant(cauchy(), broken)
     assert not report.refuted and "Error" in report.reason
 
 
@@ -201,14 +201,14 @@ def test_sampling_never_proves_but_can_refute():
 def test_drawn_values_satisfy_the_assumptions_exactly():
     T = matrix("T", k, n)
     assumptions = (P_ORTH, define(A, P @ T))
-    values = draw([square(A)], assumptions, rng())
+    values = Sampler([square(A)], assumptions).draw(rng())
     assert all(a.holds(values) for a in assumptions)
 
 
 def test_an_assumption_whose_sampler_contradicts_it_is_noticed():
     wrong = assume("|A|^2 = -1", (square(A), -1), impose=lambda values, rng: None)
     with pytest.raises(Unfit, match="= -1"):
-        draw([square(A + B)], (wrong,), rng())
+        Sampler([square(A + B)], (wrong,)).draw(rng())
 
 
 def test_a_form_can_be_given_in_a_counterexample():

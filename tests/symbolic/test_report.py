@@ -144,6 +144,12 @@ def test_facts_stand_beside_how_a_check_is_known():
     assert strengths(reports) == "1 PROVED, 1 PROVED UNDER named facts"
 
 
+def test_what_does_not_hold_is_not_counted_as_known():
+    reports = run("false", theorem(factor=3)).checks
+    assert [check.verdict for check in reports] == ["REFUTED"]
+    assert strengths(reports) == "1 REFUTED"
+
+
 def test_the_json_document_speaks_the_language_of_all_commands(capsys):
     assert main(["prove", "nuclear_norm_variational", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
