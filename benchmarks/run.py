@@ -45,7 +45,9 @@ def environment(threads: int) -> dict[str, str]:
     """Return the environment of a process whose pools have ``threads`` workers."""
     pinned = {name: str(threads) for name in POOLS}
     flags = f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'} intra_op_parallelism_threads={threads}"
-    return os.environ | pinned | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    # What users have: modules compiled to bytecode once.
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return own | pinned | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
 
 
 class Worker:
