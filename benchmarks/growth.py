@@ -17,6 +17,7 @@ SERIES = {
     "S2": ("m = n", (64, 128, 256, 512, 1024, 2048, 4096, 8192), 2),
     "S3": ("entries", (10_000, 100_000, 1_000_000, 10_000_000), 1),
     "S4": ("runs", (8, 64, 512, 4096, 100_000), 1),
+    "S7m": ("ratings", (100_000, 1_000_000, 10_000_000), 1),
 }
 
 
@@ -81,6 +82,23 @@ def sweep(size: int) -> tuple[float, float]:
     return time.perf_counter() - began, 8.0 * size * problem.size
 
 
+def ratings_optimum(size: int) -> tuple[float, float]:
+    """Return seconds to a certified relative gap of 1e-4 on synthetic ratings, and the bytes of the entries."""
+    import item_ratings
+    import ratings
+
+    import lorasolve as ls
+
+    name = next(name for name, shape in ratings.SHAPES.items() if shape[2] == size)
+    data = ratings.ratings(name)
+    problem, entries = item_ratings.problem(data, item_ratings.LAM[name]), data.train.nbytes
+    del data
+    began = time.perf_counter()
+    result = ls.solve_convex(problem, "factored", 1e-4)
+    assert result.relative_gap <= 1e-4, result.message
+    return time.perf_counter() - began - result.compile_seconds, entries
+
+
 def slope(x: list[float], y: list[float]) -> float:
     """Return the exponent between the last points of a curve."""
     return float(np.polyfit(np.log(x[-3:]), np.log(y[-3:]), 1)[0])
@@ -89,7 +107,9 @@ def slope(x: list[float], y: list[float]) -> float:
 def main() -> None:
     """Measure one point (``growth.py KEY SIZE``), or all of them and draw (``growth.py FOLDER``)."""
     if len(sys.argv) == 3:
-        seconds, data = {"S2": linear, "S3": completion, "S4": sweep}[sys.argv[1]](int(sys.argv[2]))
+        seconds, data = {"S2": linear, "S3": completion, "S4": sweep, "S7m": ratings_optimum}[sys.argv[1]](
+            int(sys.argv[2])
+        )
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps([seconds, data, peak]))
         return
@@ -116,7 +136,7 @@ def figure(measured: dict[str, list[float]], path: pathlib.Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    fig, axes = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
+    fig, axes = plt.subplots(1, len(SERIES), figsize=(14, 3.6), layout="constrained")
     for ax, (key, seconds) in zip(axes, measured.items()):
         label, sizes, exponent = SERIES[key]
         ax.loglog(sizes, seconds, "o-", color="#0072B2", label=f"measured, slope {slope(list(sizes), seconds):.2f}")

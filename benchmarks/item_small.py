@@ -215,4 +215,46 @@ def _(quick):
     return sample
 
 
+PATH_SCRIPT = """
+import sys, numpy as np, lorasolve as ls
+objective = ls.objectives.registry.classes()[sys.argv[1]].example(np.random.default_rng(0))
+method = ls.optimizers.registry.classes()[sys.argv[2]]()
+ls.solve(ls.Problem(objective, 3, 0.1), method, "gaussian", stop=ls.StoppingRule(max_iter=12, grad_tol=0.0), seed=0)
+"""
+
+
+def _first(objective, method):
+    item = Item(
+        f"S9 {objective} {method}",
+        f"First process ever: {method} on {objective}, from import to the end of a small solve",
+        rtol=np.inf,
+        seconds=(4.0, 1.0),
+        remark="`lorasolve warm` compiles all paths ahead; a process after it is the second row. LLVM's work on the "
+        "unrolled kernels is nearly all of the first.",
+    )
+
+    def run(folder):
+        began = time.perf_counter()
+        command = [sys.executable, "-c", PATH_SCRIPT, objective, method]
+        subprocess.run(command, check=True, env=os.environ | {"LORASOLVE_CACHE_DIR": folder})
+        return time.perf_counter() - began, 0.0
+
+    @item.peer("lorasolve, first process ever", ours=True, needs="numba", repeats=1, full_only=True)
+    def _(quick):
+        def sample():
+            with tempfile.TemporaryDirectory() as folder:
+                return run(folder)
+
+        return sample
+
+    @item.peer("lorasolve, kernels on disk", needs="numba", repeats=3, full_only=True)
+    def _(quick):
+        folder = tempfile.TemporaryDirectory()
+        return lambda: run(folder.name)
+
+    return item
+
+
+FIRST = [("sensing", "gd_mixed"), ("linear", "gd_mixed"), ("completion", "gd"), ("completion", "als")]
 ITEMS = [_item(10, 2), _item(50, 5), _plain_item(10, 2), _plain_item(50, 5), start]
+ITEMS += [_first(*pair) for pair in FIRST]

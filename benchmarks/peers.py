@@ -50,7 +50,10 @@ class Peer:
 
 @dataclass
 class Item:
-    """One kind of work and the programs that do it."""
+    """One kind of work and the programs that do it.
+
+    ``seconds`` are what may be taken by the first lorasolve row at most, and what is aimed at.
+    """
 
     key: str
     title: str
@@ -59,6 +62,7 @@ class Item:
     limit: Callable[[dict[str, float]], float] | None = None
     limit_text: str = ""
     remark: str = ""
+    seconds: tuple[float, float] | None = None
 
     def peer(self, name: str, **options: Any) -> Callable[[Any], Any]:
         """Register the decorated ``prepare`` function."""

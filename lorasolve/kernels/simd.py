@@ -2,11 +2,17 @@
 
 Numba runs LLVM without its superword vectoriser, and unrolls loops of constant length before the loop vectoriser
 sees them, so an inner loop over a rank of ten comes out scalar. A value of type :class:`Lanes` is an LLVM vector
-held in registers; the functions below work on it inside ordinary kernels. They are correct on every processor
-(LLVM splits vectors that are too wide) and pay where registers of 512 bits exist: :func:`available` says so, and
-every kernel written with them has a plain twin that computes the same and is used elsewhere.
+held in registers; the functions below work on it inside ordinary kernels. LLVM splits vectors that are wider than
+the registers, so they are correct on every processor; they pay where registers of 256 or 512 bits and fused
+multiply-adds exist: :func:`available` says so, and every kernel written with them has a plain twin that computes the
+same and is used elsewhere.
 
-Rank vectors have ``WIDTH`` lanes; a lane beyond the rank holds zero. All others fill one register of 64 bytes.
+Rank vectors have ``WIDTH`` lanes; a lane beyond the rank holds zero. A line fills one cache line, all
+others one register.
+
+With registers of 256 bits, one thread, the lanes against their plain twins: gradient of completion, 200,000 entries,
+rank 10, 1.8 against 4.8 ms; an epoch of alternating least squares 7.3 against 26.6 ms; an iteration of linear
+fine-tuning, 768 x 768, 0.8 against 1.3 ms (float32 increments).
 """
 
 from __future__ import annotations
@@ -22,13 +28,18 @@ from numba.core import cgutils
 from numba.extending import intrinsic as numba_intrinsic
 from numba.extending import models, register_jitable, register_model
 
+_FEATURES = binding.get_host_cpu_features()
 WIDTH = 16
-REGISTER_BYTES = 64
-PANEL_ROWS = 20
+CACHE_LINE = 64
+REGISTER_BYTES = 64 if _FEATURES.get("avx512f", False) else 32
+# Of 32 or 16 registers, those that a panel product sums in.
+PANEL_ROWS = 20 if REGISTER_BYTES == 64 else 12
 # Steps of a panel product per turn of its loop.
 UNROLLED = 4
 # Rows and columns of a tile (``tiles.py``).
 SIDE = 4
+# Columns of a tile whose sums fit into the registers beside their factors.
+TILE_COLUMNS = SIDE if REGISTER_BYTES == 64 else SIDE // 2
 _I32 = ir.IntType(32)
 
 # The decorated functions take one argument less than they are written with.
@@ -37,18 +48,18 @@ intrinsic: Any = numba_intrinsic
 
 @cache
 def available() -> bool:
-    """Return whether this processor has 512-bit registers."""
-    return bool(binding.get_host_cpu_features().get("avx512f", False))
+    """Return whether this processor has registers of 256 bits at least, and fused multiply-adds."""
+    return bool(_FEATURES.get("avx512f", False) or (_FEATURES.get("avx2", False) and _FEATURES.get("fma", False)))
 
 
 @register_jitable
 def aligned(count, dtype):
-    """Return an uninitialised array whose registers are whole cache lines, which halves what a load costs.
+    """Return an uninitialised array whose registers straddle no cache lines, which halves what a load costs.
 
     Callable from Python and from kernels.
     """
-    longer = np.empty(count + REGISTER_BYTES, dtype)
-    first = (REGISTER_BYTES - np.int64(longer.ctypes.data) % REGISTER_BYTES) // longer.itemsize
+    longer = np.empty(count + CACHE_LINE, dtype)
+    first = (CACHE_LINE - np.int64(longer.ctypes.data) % CACHE_LINE) // longer.itemsize
     return longer[first : first + count]
 
 
@@ -86,6 +97,10 @@ class _LanesModel(models.PrimitiveModel):
 
 def _register(scalar: Any) -> Lanes:
     return Lanes(scalar, 8 * REGISTER_BYTES // scalar.bitwidth)
+
+
+def _line(scalar: Any) -> Lanes:
+    return Lanes(scalar, 8 * CACHE_LINE // scalar.bitwidth)
 
 
 def _element(scalar: Any) -> Any:
@@ -244,6 +259,24 @@ def load_register(typingctx, array, offset):
 
 
 @intrinsic
+def load_line(typingctx, array, offset):
+    """Return as many numbers of a contiguous array from ``offset`` on as a cache line holds."""
+    lanes = _line(array.dtype)
+
+    def generate(context, builder, signature, args):
+        return _load(builder, _pointer(context, builder, signature.args[0], *args), lanes)
+
+    return lanes(array, types.intp), generate
+
+
+@intrinsic
+def splat_line(typingctx, number):
+    """Return one cache line of numbers with ``number`` in every lane."""
+    lanes = _line(number)
+    return lanes(number), lambda context, builder, signature, args: _broadcast(builder, args[0], lanes.count)
+
+
+@intrinsic
 def splat_register(typingctx, number):
     """Return one register with ``number`` in every lane."""
     lanes = _register(number)
@@ -259,6 +292,17 @@ def store(typingctx, array, offset, vector):
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector), generate
+
+
+@intrinsic
+def prefetch(typingctx, array, offset):
+    """Ask for the cache line of a number of a contiguous array, which may lie beyond its end."""
+
+    def generate(context, builder, signature, args):
+        _prefetch(builder, _pointer(context, builder, signature.args[0], *args))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
 
 
 @intrinsic
@@ -316,6 +360,12 @@ def fnma(typingctx, a, b, c):
         return _call(builder, f"llvm.fma.{a.suffix}", a.llvm, [builder.fneg(args[0]), args[1], args[2]])
 
     return a(a, a, a), generate
+
+
+@intrinsic
+def add(typingctx, a, b):
+    """Return ``a + b``."""
+    return a(a, a), lambda context, builder, signature, args: builder.fadd(*args)
 
 
 @intrinsic
@@ -437,17 +487,22 @@ def dots(typingctx, U, u, du, V, v, dv, length, P, p, dp):
         ahead = builder.mul(args[2], ir.Constant(args[2].type, SIDE))
         sums = [[cgutils.alloca_once_value(builder, zero) for _ in V_rows] for _ in U_rows]
 
-        def body(offset, load, store):
-            left = [load(builder.gep(row, [offset])) for row in U_rows]
-            for row in U_rows:
-                _prefetch(builder, builder.gep(row, [builder.add(offset, ahead)]))
-            for b, row in enumerate(V_rows):
-                y = load(builder.gep(row, [offset]))
-                for x, across in zip(left, sums):
-                    product = [x, y, builder.load(across[b])]
-                    builder.store(_call(builder, f"llvm.fma.{lanes.suffix}", lanes.llvm, product), across[b])
+        def sweep(columns: range) -> None:
+            def body(offset, load, store):
+                left = [load(builder.gep(row, [offset])) for row in U_rows]
+                if columns[0] == 0:
+                    for row in U_rows:
+                        _prefetch(builder, builder.gep(row, [builder.add(offset, ahead)]))
+                for b in columns:
+                    y = load(builder.gep(V_rows[b], [offset]))
+                    for x, across in zip(left, sums):
+                        product = [x, y, builder.load(across[b])]
+                        builder.store(_call(builder, f"llvm.fma.{lanes.suffix}", lanes.llvm, product), across[b])
 
-        _sweep(builder, lanes, args[6], body)
+            _sweep(builder, lanes, args[6], body)
+
+        for first in range(0, SIDE, TILE_COLUMNS):
+            sweep(range(first, first + TILE_COLUMNS))
         vectors = [builder.load(across[b]) for b in range(SIDE) for across in sums]
         tile = [_sums(builder, vectors[k : k + lanes.count], lanes) for k in range(0, SIDE**2, lanes.count)]
         part = Lanes(U.dtype, SIDE)

@@ -191,6 +191,11 @@ class MultiObjective:
         """Return ``f*(Y)``, the supremum of ``sum_l <X_l, Y_l> - f(X)``, where it has a formula."""
         return None
 
+    @property
+    def states_conjugate(self) -> bool:
+        """Whether ``conjugate`` may have an answer."""
+        return type(self).conjugate is not MultiObjective.conjugate
+
     def in_float64(self) -> MultiObjective:
         """Return the same ``f`` evaluated in float64; itself by default."""
         return self
@@ -229,6 +234,11 @@ class OneBlock(MultiObjective):
     def conjugate(self, Y: Matrices) -> float | None:
         """Ask the objective."""
         return self.objective.conjugate(Y[0])
+
+    @property
+    def states_conjugate(self) -> bool:
+        """Ask the objective."""
+        return self.objective.states_conjugate
 
     def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
         """Return ``f(X_1)`` and its gradient."""

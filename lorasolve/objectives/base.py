@@ -171,6 +171,11 @@ class Objective:
         """
         return None
 
+    @property
+    def states_conjugate(self) -> bool:
+        """Whether ``conjugate`` may have an answer; else no gradient is formed for it, which may be too large."""
+        return type(self).conjugate is not Objective.conjugate
+
     def sample_batch(self, index: Array) -> Objective:
         """Return the objective restricted to the samples ``index`` (an unbiased estimate of ``f``)."""
         raise NotImplementedError(f"{self.label} is not a mean over samples")
@@ -228,6 +233,11 @@ class Shifted(Objective):
         """Return ``f*(Y) - <offset, Y>``."""
         value = self.objective.conjugate(Y)
         return None if value is None else value - float(np.vdot(self.offset, Y))
+
+    @property
+    def states_conjugate(self) -> bool:
+        """Whether the inner objective's ``conjugate`` may have an answer."""
+        return self.objective.states_conjugate
 
     def value_and_grad(self, X: Array) -> tuple[float, Array]:
         """Return ``f(offset + X)`` and its gradient."""
@@ -343,6 +353,11 @@ class UserObjective(Objective):
                 f"objective: {self.label}.conjugate returned {shown(value)}, expected a real number or None"
             )
         return None if value is None else float(value)
+
+    @property
+    def states_conjugate(self) -> bool:
+        """Whether the user has written ``conjugate``."""
+        return getattr(self.user, "conjugate", None) is not None
 
 
 class DenseReference(Objective):

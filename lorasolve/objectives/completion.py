@@ -249,15 +249,14 @@ class _Kernels(Kernels):
 
 def _product(start: Array, index: Array, data: Array) -> Callable[[Array], Array]:
     """Return the product with a sparse matrix that is given row by row."""
-    from ..kernels import completion
+    from ..kernels import completion, completion_lanes, simd
 
     cut = completion.blocks(start, kernel_threads())
 
     def product(V: Array) -> Array:
         V = np.require(V, data.dtype, ["C", "W"])
-        out = np.empty((start.size - 1, V.shape[1]), data.dtype)
-        completion.product(start, index, data, cut, V, out)
-        return out
+        kind = completion_lanes if V.shape[1] > 1 and simd.available() else completion
+        return kind.product(start, index, data, cut, V)
 
     return product
 

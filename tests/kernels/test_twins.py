@@ -100,8 +100,8 @@ def test_completion_lanes_and_plain_loops_agree(r, threads):
     G = mask * (A @ B.T - matrix)
     cut = completion.blocks(start, threads)
     plain = completion.CompletionData(start, cols, values, cut, np.empty((9, r)), np.empty((threads, 9, r)))
-    width = simd.WIDTH * -(-r // simd.WIDTH)
-    lanes = completion_lanes.LaneData(start, cols, values, cut, np.empty(9 * width), np.empty((threads, 9 * width)))
+    lanes = completion_lanes.data(start, cols, values, 9, r, 1)
+    lanes = lanes._replace(cut=cut, share=np.empty((threads, lanes.Bp.size)))
     for data in (plain, lanes):
         GB, GtA = np.full_like(A, np.nan), np.full_like(B, np.nan)
         assert_allclose(evaluate.evaluate(data, A, B, GB, GtA), 0.5 * np.sum(G**2), rtol=1e-12)
@@ -148,16 +148,18 @@ def test_gram_and_sensing_kernels_at_sizes_that_fill_no_block(m, n, r, threads):
         assert_allclose(GtA, G.T @ A, atol=1e-10)
 
 
-@pytest.mark.parametrize("columns", [1, 3])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("columns", [1, 3, 8, 19])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_sparse_products_are_those_of_the_dense_matrix(columns, threads):
-    mask, start, cols, values = entries()
+def test_sparse_products_with_and_without_lanes_are_those_of_the_dense_matrix(columns, threads, dtype):
+    mask, start, cols, values = entries(dtype=dtype)
     matrix = np.zeros(mask.shape)
     matrix[mask] = values
-    V = np.random.default_rng(4).standard_normal((9, columns))
-    out = np.full((23, columns), np.nan)
-    completion.product(start, cols, values, completion.blocks(start, threads), V, out)
-    assert_allclose(out, matrix @ V, atol=1e-12)
+    V = np.random.default_rng(4).standard_normal((9, columns)).astype(dtype)
+    for kind in (completion, completion_lanes):
+        out = kind.product(start, cols, values, completion.blocks(start, threads), V)
+        assert out.shape == (23, columns) and out.dtype == dtype and out.flags.c_contiguous
+        assert_allclose(out, matrix @ V, atol=1e-12 if dtype == np.float64 else 1e-5)
 
 
 @pytest.mark.parametrize("backward", [False, True])

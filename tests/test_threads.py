@@ -1,0 +1,74 @@
+"""Threads beside other programs: when one is kept to, and that results do not depend on it."""
+
+import numpy as np
+import pytest
+
+import lorasolve as ls
+from lorasolve import _threads
+
+
+@pytest.fixture
+def world(monkeypatch):
+    """A clock and the seconds that threads have waited, both set by the test."""
+    state = {"now": 100.0, "waited": 0.0}
+    monkeypatch.setattr(_threads.time, "perf_counter", lambda: state["now"])
+    monkeypatch.setattr(_threads, "_waited", lambda: state["waited"])
+    return state
+
+
+def looks(company, world, count, wait):
+    """Return what so many looks find while each of two threads waits for this share of the time."""
+    found = []
+    for _ in range(count):
+        world["now"] += 1.5 * _threads.LOOK_SECONDS
+        world["waited"] += 2 * wait * 1.5 * _threads.LOOK_SECONDS
+        found.append(company.look(2))
+    return found
+
+
+def test_company_is_found_where_threads_wait_and_forgotten_where_they_do_not(world):
+    company = _threads._Company()
+    assert not any(looks(company, world, 20, 0.01))
+    assert looks(company, world, 2, 0.5)[-1]
+    waits = int(_threads.SHORTEST_WAIT / _threads.LOOK_SECONDS) + 2
+    assert not any(looks(company, world, 2 * waits, 0.0)[waits:])
+
+
+def test_what_fails_again_is_tried_ever_more_rarely(world):
+    company = _threads._Company()
+    tried = [k for k, found in enumerate(looks(company, world, 1000, 0.5)) if not found]
+    assert 3 <= len(tried) <= 20
+    assert tried[-1] - tried[-2] > 4 * (tried[2] - tried[1])
+
+
+def test_what_was_waited_while_nothing_was_asked_means_nothing(world):
+    company = _threads._Company()
+    looks(company, world, 3, 0.0)
+    world["now"] += 60.0
+    world["waited"] += 60.0
+    assert not company.look(2)
+
+
+def problems():
+    rng = np.random.default_rng(0)
+    rows, cols = np.divmod(rng.choice(400 * 300, 30_000, replace=False), 300)
+    yield ls.objectives.MatrixCompletion(rows, cols, rng.standard_normal(rows.size), (400, 300)), 5
+    yield ls.objectives.MatrixCompletion(rows, cols, rng.standard_normal(rows.size), (400, 300)), 20
+    yield ls.objectives.MatrixSensing(rng.standard_normal((150, 30, 30)), rng.standard_normal(150)), 4
+    yield ls.objectives.LinearFineTuning(*rng.standard_normal((3, 250, 250))), 4
+
+
+@pytest.mark.parametrize("case", range(4))
+def test_results_do_not_depend_on_company(monkeypatch, case):
+    objective, rank = list(problems())[case]
+    monkeypatch.setattr(_threads, "_setting", 2)
+    results = []
+    for found in (False, True):
+        monkeypatch.setattr(_threads._company, "look", lambda threads, found=found: found)
+        problem = ls.Problem(objective, rank, 0.1)
+        run = ls.solve(problem, ls.optimizers.GD(step_size=1e-4), "gaussian", stop=ls.StoppingRule(max_iter=20), seed=0)
+        results.append((run.A.tobytes(), run.B.tobytes(), run.fun))
+        if isinstance(objective, ls.objectives.MatrixCompletion):
+            results[-1] += (objective.minimize_over_A(run.B, 0.1).tobytes(),)
+            results[-1] += (objective.gradient_operator(run.A, run.B).matmat(run.B).tobytes(),)
+    assert results[0] == results[1]
