@@ -45,7 +45,7 @@ def run(quick: bool = False) -> dict[str, object]:
         print(f"root mean square error on the lost pixels, {name}: {error:.3f}")
     figure, axes = plt.subplots(1, 3, figsize=(10.0, 3.0), layout="constrained")
     holes = np.where(lost, np.nan, M)
-    for ax, image, title in zip(axes, (holes, restored, M), ("half of it lost", "completed", "as it was")):
+    for ax, image, title in zip(axes, (holes, restored, M), ("half of it lost (blue)", "completed", "as it was")):
         ax.imshow(image, cmap="gray", vmin=0.0, vmax=1.0)
         ax.set(title=title, xticks=[], yticks=[])
         ax.set_facecolor("#56B4E9")
@@ -54,3 +54,4 @@ def run(quick: bool = False) -> dict[str, object]:
 
 if __name__ == "__main__":
     run()
+    plt.show()

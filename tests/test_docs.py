@@ -15,7 +15,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.glob("*.md"), *DOCS.glob("howto/*.md"), *DOCS.glob("papers/*.md"), ROOT / "README.md",
                 ROOT / "CONTRIBUTING.md", ROOT / "proofs" / "README.md"])  # fmt: skip
 RUN = ("ten_minutes", "howto/own_loss", "howto/certify_a_point", "howto/figures_and_tables", "howto/phase_diagram",
-       "howto/own_data", "howto/sklearn")  # fmt: skip
+       "howto/own_data", "howto/sklearn", "howto/own_lemma")  # fmt: skip
 GENERATED = ("generated/", "gallery/")
 
 

@@ -145,7 +145,7 @@ def test_inpainting() -> None:
     shown = run("inpainting")
     assert shown["errors"]["completed"] < 0.2 * shown["errors"]["mean of the pixels left"]
     assert shown["optimum"].success
-    assert [ax.get_title() for ax in shown["figure"].axes] == ["half of it lost", "completed", "as it was"]
+    assert [ax.get_title() for ax in shown["figure"].axes] == ["half of it lost (blue)", "completed", "as it was"]
 
 
 def test_panel() -> None:

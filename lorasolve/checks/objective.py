@@ -25,6 +25,8 @@ POINTS = 3
 # checks lie about 10 times as far.
 DOMAIN_DRAWS, FARTHEST = 30, 16.0
 LANCZOS_STEPS = 40
+# A wrong gradient is compared with differences of values in so many entries at most.
+ENTRIES = 400
 
 
 @dataclass
@@ -216,7 +218,9 @@ def _taylor(bench: _Bench) -> Iterator[Check]:
             asymmetry = max(asymmetry, relative(abs(float(np.vdot(H, E)) - other), largest))
     worst = {name: min(found, default=math.inf) for name, found in orders.items()}
     # A wrong derivative lowers the order by a whole unit.
-    yield Check("gradient", worst["gradient"] > 1.5, f"{_shown(worst['gradient'])} (expected 2)")
+    right = worst["gradient"] > 1.5
+    detail = f"{_shown(worst['gradient'])} (expected 2)"
+    yield Check("gradient", right, detail if right else f"{detail}; {_entry_farthest_off(bench)}")
     if not with_hessian:
         yield Check("hessian", None, "not stated: has_hessian is False")
         return
@@ -225,6 +229,24 @@ def _taylor(bench: _Bench) -> Iterator[Check]:
     detail = f"gradients: {_shown(worst['hessian in gradients'])} (expected 2), values: {_shown(worst['hessian'])} (3)"
     yield Check("hessian", worst["hessian in gradients"] > 1.25, detail)
     yield Check("hessian is symmetric", asymmetry <= bench.curvature_tol, f"relative asymmetry {asymmetry:.1e}")
+
+
+def _entry_farthest_off(bench: _Bench) -> str:
+    """Return the entry of a wrong gradient that is farthest from a central difference of values, and both numbers."""
+    X = bench.matrix()
+    G = bench.f.value_and_grad(X)[1]
+    size = min(G.size, ENTRIES)
+    step = bench.scale * bench.eps ** (1 / 3)
+    found = []
+    for flat in bench.rng.choice(G.size, size, replace=False):
+        entry = np.unravel_index(flat, G.shape)
+        ahead, behind = X.copy(), X.copy()
+        ahead[entry] += step
+        behind[entry] -= step
+        slope = (bench.f.value_and_grad(ahead)[0] - bench.f.value_and_grad(behind)[0]) / (ahead[entry] - behind[entry])
+        found.append((abs(slope - G[entry]), tuple(map(int, entry)), G[entry], slope))
+    _, entry, stated, slope = max(found)
+    return f"farthest off of {size} entries: G{list(entry)} = {stated:.6g}, a difference of values says {slope:.6g}"
 
 
 # ---------------------------------------------------------------------- factor level

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _RANK, _LAM, _STEP = 8, 0.01, 0.1
 # The budget ends runs long before small singular values have vanished.
 _RANK_TOL = 1e-2
+# Logarithmic axes have no zero: what is less is drawn here.
+_FLOOR = 1e-6
 # Standard deviations of the starting factors.
 _SCALES = {"zero": 0.0, "small": 0.01, "medium": 0.3, "large": 3.0, "huge": 10.0}
 
@@ -110,8 +112,8 @@ class Figure2(Experiment):
             ("loss", "training loss L", True),
             ("accuracy", "test accuracy", False),
             ("rank", f"rank of X (above {_RANK_TOL:g} of the largest)", False),
-            ("sigma_r", f"singular value {_RANK} of X", True),
-            ("nuclear_norm", "nuclear norm ||X||_*", True),
+            ("sigma_r", f"singular value {_RANK} of X\n(0 drawn as {_FLOOR:g})", True),
+            ("nuclear_norm", f"nuclear norm ||X||_*\n(0 drawn as {_FLOOR:g})", True),
         ]
         names = distinct(records, "start")
         for ax, (key, quantity, logarithmic) in zip(axes.flat, quantities):
@@ -120,11 +122,13 @@ class Figure2(Experiment):
                 std = _SCALES[name]
                 label = f"{name}, std {std:g}" if std else f"{name} (B = 0, as in LoRA)"
                 x, y = [max(p["iteration"], 1) for p in course], [p[key] for p in course]
-                ax.plot(x, np.maximum(y, 1e-6) if logarithmic else y, color=COLOURS[k], lw=1.8, label=label)
+                ax.plot(x, np.maximum(y, _FLOOR) if logarithmic else y, color=COLOURS[k], lw=1.8, label=label)
             ax.set_yscale("log" if logarithmic else "linear")
             ax.set(xlabel="iteration of gradient descent", ylabel=quantity)
             ax.grid(alpha=0.25)
-        axes.flat[0].legend(title=f"start of both factors, seed {records[0]['seed']}", fontsize=8)
+        handles, labels = axes.flat[0].get_legend_handles_labels()
+        title = f"start of both factors (lines: seed {records[0]['seed']})"
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(names), title=title)
         ax = axes.flat[-1]
         for k, name in enumerate(names):
             mine = [r for r in records if r["start"] == name]
@@ -133,7 +137,7 @@ class Figure2(Experiment):
                 ax.plot(x, y, marker, color=COLOURS[k], ms=6, alpha=0.7)
         ax.plot([], [], "o", color="grey", label="after the budget")
         ax.plot([], [], "x", color="grey", label="after convergence")
-        ax.set(xscale="log", xlabel="nuclear norm ||X||_*", ylabel="test accuracy", title="all seeds, colours as above")
+        ax.set(xscale="log", xlabel="nuclear norm ||X||_*", ylabel="test accuracy", title="ends of all seeds")
         ax.legend(fontsize=8)
         ax.grid(alpha=0.25)
 

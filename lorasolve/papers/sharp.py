@@ -74,7 +74,7 @@ class Sharp(Experiment):
                     *(f"{record['spurious']:.2f}" for record in mine),
                     str(sum(record["unfinished"] for record in mine)),
                     f"{mine[0]['norm']:.3f}",
-                    "yes" if kappa > 1.0 + 2.0 * math.sqrt(r / r_star) else "no",
+                    "yes" if _traps(r, r_star, kappa) else "no",
                 ]
             )
         scales = [f"s={scale:.2g}" for scale in distinct(records, "scale")]
@@ -105,19 +105,28 @@ class Sharp(Experiment):
             ax.set(title=f"r/r* = {_ratio(r, r_star)}", xlabel="initialization scale")
         axes[0].set_ylabel("condition number kappa")
         handles, labels = axes[0].get_legend_handles_labels()
-        title = "no spurious minima below:"
+        title = "left panels, no spurious minima below:"
         figure.legend(handles, labels, loc="outside lower left", ncols=3, fontsize=9, title=title)
         figure.colorbar(image, ax=list(axes[: len(ranks)]), label="share of runs ending spurious", shrink=0.9)
         ax = axes[-1]
-        norms = [_of(records, *ranks[0], kappa)[0]["norm"] for kappa in kappas]
-        ax.plot(kappas, norms, "o-", color=COLOURS[1], label="spurious minimum")
-        ax.axhline(1.0, color="black", ls="--", lw=1.3, label="global minimum")
-        ax.set(title=f"the two minima, r/r* = {_ratio(*ranks[0])}", xlabel="condition number kappa", ylabel="||X||_F")
+        for traps, fill, label in ((True, "full", "spurious minimum"), (False, "none", "the same point, no minimum")):
+            shown = [kappa for kappa in kappas if _traps(*ranks[0], kappa) is traps]
+            norms = [_of(records, *ranks[0], kappa)[0]["norm"] for kappa in shown]
+            ax.plot(shown, norms, "o-" if traps else "o:", color=COLOURS[1], fillstyle=fill, label=label)
+        ax.axhline(1.0, color="black", ls="--", lw=1.3, label="global minimum X*")
+        ax.set(title=f"size of the minima, r/r* = {_ratio(*ranks[0])}", xlabel="condition number kappa")
+        ax.set_ylabel("||X||_F / ||X*||_F")
         ax.set(xscale="log", ylim=(0.0, 1.15))
-        ax.legend(loc="lower right", fontsize=9)
+        handles, labels = ax.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower right", ncols=3, fontsize=9, title="right panel:")
         ax.set_xticks(_TICKS, [str(tick) for tick in _TICKS])
         ax.minorticks_off()
         ax.grid(alpha=0.25)
+
+
+def _traps(r: int, r_star: int, kappa: float) -> bool:
+    """Whether the closed-form point of the instance is a minimum."""
+    return kappa > 1.0 + 2.0 * math.sqrt(r / r_star)
 
 
 def _ranks(records: list[Record]) -> list[tuple[int, int]]:

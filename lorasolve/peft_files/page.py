@@ -21,6 +21,14 @@ _NOTHING = "#e4e4e4"
 _COLUMNS = 32
 _CELL, _ROW, _BAR = 9, 9, 60
 
+_COLUMNS_SAY = (
+    "X = s A B^T is the update of a layer. rank: singular values above rounding; eff.: exponential of the spectrum's "
+    "entropy; s1/s2: large for a spike; sr/s1: above 0.001 the whole rank is used; imbal.: how far A^T A is from "
+    "B^T B, 0 at every stationary point under l2 decay; z: distance of ||X||_2 from the median of the family in robust "
+    "standard deviations, out of proportion above 6; /||W||: ||X||_2 over the base weight's, with --base; "
+    "wasted: share of the penalty that balanced factors would save."
+)
+
 _STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.5 system-ui, sans-serif; color: #1d2330; background: #fff;
@@ -84,7 +92,7 @@ def _list(items: Sequence[str]) -> str:
 def _tables(diagnosis: Diagnosis) -> list[str]:
     parts = []
     if diagnosis.layers:
-        parts += ["<h2>Families</h2>", _table(family_rows(diagnosis))]
+        parts += ["<h2>Families</h2>", f'<p class="note">{_COLUMNS_SAY}</p>', _table(family_rows(diagnosis))]
         parts += ["<h2>Layers, worst first</h2>", _table(layer_rows(diagnosis.layers))]
     if diagnosis.unusable:
         parts += ["<h2>Layers that cannot be used</h2>", _list([f"{u.module}: {u.reason}" for u in diagnosis.unusable])]

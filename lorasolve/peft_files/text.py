@@ -164,7 +164,7 @@ def layer_rows(layers: Sequence[LayerReport]) -> list[list[str]]:
                 f"{f.spike:.3g}" if f.spectral else "-",
                 f"{f.tail:.1e}" if f.spectral else "-",
                 "-" if f.imbalance is None else f"{f.imbalance:.2g}",
-                "-" if layer.z is None else f"{layer.z:.1f}",
+                "-" if layer.z is None else f"{layer.z:z.1f}",
                 "-" if layer.base is None else f"{layer.base.ratio:.3g}",
                 ", ".join(finding.replace("_", " ") for finding in layer.findings)
                 or ("empty" if f.empty else "DoRA" if f.dora else "-"),

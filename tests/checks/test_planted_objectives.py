@@ -327,6 +327,10 @@ def test_wrong_statement_is_caught_and_named(objective, wrong):
     assert wrong in refuted(objective)
 
 
+def test_the_wrong_entry_of_a_gradient_is_named():
+    assert "G[2, 1] = " in row(WrongEntryOfGradient(), "gradient").detail
+
+
 @pytest.mark.parametrize(
     ("objective", "wrong"),
     [

@@ -1,5 +1,6 @@
 """Verdicts, each on an adapter made to deserve it; what files cannot show is inconclusive."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from lorasolve.peft_files import Decay, UnreadableError, diagnose
 from lorasolve.peft_files.diagnosis import family_scores
 from lorasolve.peft_files.page import diagnosis_page
+from lorasolve.peft_files.text import layer_rows
 
 R, LAYERS = 4, 12
 
@@ -289,6 +291,18 @@ def test_the_page_draws_one_row_for_each_layer(tmp_path, make):
     assert page.count("<title>h.") == LAYERS
     # Two singular values of four are zero up to the precision of the file: grey.
     assert page.count('fill="#e4e4e4"') == 2 * LAYERS
+
+
+def test_a_layer_just_below_the_median_has_no_minus_zero(tmp_path, make):
+    found = diagnose(make.adapter(tmp_path, model(make, GOOD)))
+    layer = dataclasses.replace(found.layers[0], z=-0.01)
+    assert "0.0" in layer_rows([layer])[1] and "-0.0" not in layer_rows([layer])[1]
+
+
+def test_the_page_says_what_each_column_is(tmp_path, make):
+    page = diagnosis_page(diagnose(make.adapter(tmp_path, model(make, GOOD))))
+    for column in ("rank:", "eff.:", "s1/s2:", "sr/s1:", "imbal.:", "z:", "/||W||:", "wasted:"):
+        assert column in page
 
 
 @pytest.mark.parametrize(
