@@ -66,6 +66,7 @@ from lorasolve.symbolic import (
     Square,
     SumOfSquares,
     Theorem,
+    Values,
     annihilated,
     define,
     dropped,
@@ -96,7 +97,7 @@ AT_X = (define(Z, G + g), define(g0, -1 * G0))
 
 THIRD = sympy.Rational(1, 3)
 # X = -10 in one dimension, far from X0 = 1/2.
-AWAY = {t1.P1: [[1]], t1.Sigma1: [[-10]], t1.Q1: [[1]], t1.P2: [[0]], t1.Sigma2: [[0]], t1.Q2: [[0]]}
+AWAY: Values = {t1.P1: [[1]], t1.Sigma1: [[-10]], t1.Q1: [[1]], t1.P2: [[0]], t1.Sigma2: [[0]], t1.Q2: [[0]]}
 AWAY |= {XS: [[1]], X0: [["1/2"]], G: [[-4]], g: [[-2]], Z: [[-6]], G0: [[1]], g0: [[-1]], nu: 4, z: 1, alpha: THIRD}
 
 pairing = Inequality(
