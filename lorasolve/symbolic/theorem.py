@@ -124,7 +124,7 @@ def load(path: Path) -> Theorem:
         raise ValueError(f"NAME: no file {path}")
     try:
         found = runpy.run_path(str(path)).get("THEOREM")
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"NAME: {path} does not run: {type(error).__name__}: {error}") from error
     if not isinstance(found, Theorem):
         raise ValueError(f"NAME: {path} defines no THEOREM; copy proofs/_template.py for one that does")

@@ -44,7 +44,11 @@ def test_a_true_lemma_with_a_wrong_proof_is_only_not_shown(run):
 
 @pytest.mark.parametrize(
     ("source", "message"),
-    [("x = 1\n", "defines no THEOREM"), ("import nothing_of_this_name\n", "does not run: ModuleNotFoundError")],
+    [
+        ("x = 1\n", "defines no THEOREM"),
+        ("import nothing_of_this_name\n", "does not run: ModuleNotFoundError"),
+        ("import sys\nsys.exit(0)\n", "does not run: SystemExit: 0"),
+    ],
 )
 def test_a_file_without_a_theorem_is_named(run, source, message):
     code, shown = run(source)
