@@ -140,6 +140,17 @@ def inverse(symbol: ex.Symbol, of: ex.MatrixExpr) -> Assumption:
     return Assumption(f"{symbol.name} is an inverse", equations, impose)
 
 
+def diagonal(symbol: ex.Symbol) -> Assumption:
+    """Draw a symmetric symbol diagonal and positive; the proofs do not use it."""
+    as_instance(symbol, "symbol", ex.Symbol)
+
+    def impose(values: Values, rng: Random) -> None:
+        dim = len(values[symbol.name])
+        values[symbol.name] = ra.diagonal([Fraction(rng.randint(1, 4), rng.choice((1, 2))) for _ in range(dim)])
+
+    return Assumption(f"{symbol.name} diagonal", (), impose)
+
+
 class Sampler:
     """Random rational values of the symbols of expressions that satisfy assumptions exactly.
 

@@ -175,11 +175,14 @@ def _fault_of_sources(check: Check, listed: Sequence[Check], shown: Shown, users
     return None
 
 
+def _proved(check: Check, listed: Sequence[Check], shown: Shown) -> Outcome:
+    fault = _fault_of_sources(check, listed, shown)
+    return shown(check)[0] if fault is None else Outcome(False, fault)
+
+
 def _run_check(check: Check, listed: Sequence[Check], shown: Shown) -> CheckReport:
     start = time.process_time()
-    proof, test = shown(check)
-    fault = _fault_of_sources(check, listed, shown)
-    proof = proof if fault is None else Outcome(False, fault)
+    proof, test = _guarded(lambda: _proved(check, listed, shown)), shown(check)[1]
     mutants = [_run_mutant(check, twin) for twin in check.mutants]
     holds = proof.holds and test.holds
     return CheckReport(
