@@ -106,6 +106,26 @@ def test_a_sampled_norm_is_above_the_norm(name, shape, level):
         assert float(found.u @ M @ found.v) == pytest.approx(found.least, rel=1e-10)
 
 
+@pytest.mark.parametrize("name", ["spread", "one above a cluster", "low rank"])
+def test_what_is_taken_out_need_not_be_singular_for_the_bound_to_hold(name):
+    from lorasolve.certificates import _lanczos
+
+    rng = np.random.default_rng(1)
+    M = with_spectrum(SPECTRA[name], (60, 80), rng)
+    S = LinearMap(M.shape, lambda V: M @ V, lambda U: M.T @ U)
+    for _ in range(20):
+        assert _lanczos._apart(S, rng.standard_normal((80, 5)), 1.0, 1e-12) >= 1.0 - 1e-12
+    top = np.linalg.svd(M)[2][:5].T
+    assert _lanczos._apart(S, top, 1.0, 1e-12) == pytest.approx(1.0, rel=1e-9)
+
+
+def test_many_values_just_below_the_norm_are_taken_out():
+    values = np.r_[1.0 - 1e-4 * np.arange(30) / 30, np.linspace(0.9, 0.0, 370)]
+    M = np.diag(values)
+    found = sampled_norm(LinearMap(M.shape, lambda V: M @ V, lambda U: M @ U), 0.0)
+    assert 1.0 - 1e-12 <= found.most <= 1.0 + 1e-6
+
+
 @pytest.mark.parametrize(("starts", "blocks"), [(1, 8), (2, 4), (4, 2)])
 def test_a_sampled_norm_fails_no_more_often_than_it_says(monkeypatch, starts, blocks):
     """One value a little above a cluster, two looks only: the least favourable case of the bound."""
