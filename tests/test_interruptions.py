@@ -96,6 +96,12 @@ def test_an_early_interruption_shows_no_traceback(delay: float) -> None:
     assert errors in ("lorasolve: interrupted\n", "lorasolve prove: interrupted\n")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("delay", [4.0, 7.0, 10.0])
+def test_ctrl_c_ends_proofs_in_worker_processes(delay: float) -> None:
+    assert interrupted(delay, "prove") == (130, "lorasolve prove: interrupted\n")
+
+
 def test_ctrl_c_ends_warm(tmp_path: pathlib.Path) -> None:
     cache = tmp_path / "cache"
     process = begun("warm", LORASOLVE_CACHE_DIR=str(cache))

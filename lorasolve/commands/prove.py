@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -106,10 +107,16 @@ class _Runs:
         self.found: dict[str, TheoremReport] = {}
 
     def __enter__(self) -> _Runs:
+        self.waiting = iter(enumerate(self.elsewhere))
         self.pool = Loky().open(_run_by_name, available_threads(), 1) if self.elsewhere else Pool()
-        for number, name in enumerate(self.elsewhere):
-            self.pool.submit(number, name)
+        # Few at a time: a pool that is closed while many tasks wait in it does not end quietly.
+        for _ in range(2 * available_threads()):
+            self._submit_next()
         return self
+
+    def _submit_next(self) -> None:
+        for number, name in itertools.islice(self.waiting, 1):
+            self.pool.submit(number, name)
 
     def __exit__(self, *error: object) -> None:
         self.pool.close()
@@ -120,6 +127,7 @@ class _Runs:
 
         while name in self.elsewhere and name not in self.found:
             for outcome in self.pool.wait(SECONDS):
+                self._submit_next()
                 lost = self.elsewhere[outcome.task]
                 self.found[lost] = run(lost, self.chosen[lost], self.shown) if outcome.lost else outcome.report
         return self.found[name] if name in self.found else run(name, self.chosen[name], self.shown)
