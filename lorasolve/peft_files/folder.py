@@ -33,12 +33,15 @@ def inside(folder: PathLike, name: str) -> pathlib.Path:
     Raises
     ------
     UnreadableError
-        If the name or a link leads out of the folder.
+        If the name or a link leads out of the folder, or in a circle.
     """
     root = pathlib.Path(folder)
     if not name or "\0" in name or name != pathlib.PurePosixPath(name).name or name in (".", ".."):
         raise UnreadableError(f"{root}: the file name {printable(name)!r} leads out of the folder; it is not opened")
-    real_root, real = root.resolve(), (root / name).resolve()
+    try:
+        real_root, real = root.resolve(), (root / name).resolve()
+    except RuntimeError as error:  # before Python 3.13
+        raise UnreadableError(f"{root / name}: is a link that leads in a circle") from error
     allowed = [real_root]
     if real_root.parent.name == "snapshots":
         allowed.append(real_root.parent.parent / "blobs")

@@ -10,6 +10,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from lorasolve.cli import main
 from lorasolve.io import to_json
 from lorasolve.peft_files import UnreadableError, diagnose
 from lorasolve.peft_files.page import diagnosis_page
@@ -224,3 +225,14 @@ def test_the_watch_sees_a_file_that_is_opened(tmp_path):
     with open(tmp_path / "x"):
         WATCHING[0] = False
     assert os.path.realpath(tmp_path / "x") in OPENED
+
+
+@pytest.mark.parametrize("options", [[], ["--optimizer-state"]])
+def test_links_that_lead_in_a_circle_are_refused(tmp_path, make, capsys, options):
+    (tmp_path / "loop").symlink_to("loop")
+    folder = make.adapter(tmp_path / "adapter", make.linear("q", *make.pair(0)))
+    (folder / "adapter_model.safetensors").unlink()
+    (folder / "adapter_model.safetensors").symlink_to("adapter_model.safetensors")
+    for path in (tmp_path / "loop", folder):
+        assert main(["diagnose", str(path), *options]) == 2
+        assert capsys.readouterr().err.startswith("lorasolve diagnose: ")
