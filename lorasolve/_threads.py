@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
+
 from ._validate import as_integer
 
 # Far beyond any machine's cores, and still a number of threads that every library takes.
@@ -167,3 +169,12 @@ def kernel_threads() -> int:
     threads = min(get_threads(), numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
     numba.set_num_threads(1 if threads > 1 and _company.look(threads) else threads)
     return threads
+
+
+def reserve_blas_buffers() -> None:
+    """Have NumPy's BLAS take its buffers, which it keeps: OpenBLAS ends the process where there is no memory for them.
+
+    Called before data are read that may fill the memory; too little of it is then an exception of NumPy.
+    """
+    square = np.ones((256, 256))
+    np.matmul(square, square)

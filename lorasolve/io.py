@@ -19,6 +19,7 @@ from ._ratings import PLAIN, Ratings, TextFormat, read_pairs, read_ratings
 from ._reading import LARGEST_BYTES, readable
 from ._registry import suggest
 from ._text import component_text, plain
+from ._threads import reserve_blas_buffers
 from ._validate import (
     Array,
     as_array,
@@ -196,6 +197,7 @@ def read_task(
     if as_text(name, "name") not in objective_registry.classes():
         known = list(objective_registry.classes())
         raise ValueError(f"name: unknown objective {shown(name)}.{suggest(name, known)}")
+    reserve_blas_buffers()
     path = as_path(path, "path")
     as_flag(center, "center")
     as_number(test_fraction, "test_fraction", 0.0, 1.0, open_high=True)
