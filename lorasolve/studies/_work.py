@@ -150,7 +150,7 @@ class Worker:
             rest.append(unfinished)
             count += len(finished)
             failed += sum(not entry.ok for entry in finished)
-            if time.perf_counter() - committed > chunk.commit_seconds and entries:
+            if endless and entries and time.perf_counter() - committed > chunk.commit_seconds:
                 self.shard.commit(entries)
                 entries, committed = [], time.perf_counter()
         if entries:

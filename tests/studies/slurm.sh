@@ -22,6 +22,8 @@ SlurmctldHost=localhost
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
+# A job that is queued again waits for as long (120 s by default).
+AuthInfo=cred_expire=10
 StateSaveLocation=$place/state
 SlurmdSpoolDir=$place/spool
 SlurmctldPidFile=$place/slurmctld.pid
