@@ -66,7 +66,7 @@ def document(problem: Problem, point: Any, *, arithmetic: Arithmetic = "auto", b
     ValueError
         If the loss has no exact certificate, or nothing can be proved at the point.
     """
-    as_integer(bits, "bits", 4, 1000)
+    bits = as_integer(bits, "bits", 4, 1000)
     as_choice(arithmetic, "arithmetic", ("auto", "exact", "binary64"))
     as_instance(problem, "problem", Problem).require_low_rank("certificates.document")
     problem = problem.replace(objective=problem.objective.in_float64())

@@ -22,8 +22,9 @@ def two_loop(pairs, g):
     return -r
 
 
+@pytest.mark.parametrize("size", [1.0, 1e-60, 1e60])  # curvatures that float32 does not hold
 @pytest.mark.parametrize("count", [1, 3, 5, 12])
-def test_the_compact_form_is_the_two_loop_recursion(count):
+def test_the_compact_form_is_the_two_loop_recursion(count, size):
     rng = np.random.default_rng(0)
     n = 20
     H = rng.standard_normal((n, n))
@@ -31,15 +32,17 @@ def test_the_compact_form_is_the_two_loop_recursion(count):
     memory, pairs = Memory(5, n), []
     for _ in range(count):
         s = rng.standard_normal(n)
-        memory.add(s, H @ s)
+        memory.add(s, size * (H @ s))
         pairs.append((s, H @ s))
-    g = 1e-200 * rng.standard_normal(n)  # far below what float32 holds
+    g = 1e-60 * rng.standard_normal(n)
     kept = [(memory.S[slot].astype(float), memory.Y[slot].astype(float)) for slot in memory.order]
+    stored = []
     for (s, y), (own_s, own_y) in zip(pairs[-5:], kept, strict=True):
-        length = np.linalg.norm(s)
-        np.testing.assert_allclose(own_s, s / length, rtol=1e-7)
-        np.testing.assert_allclose(own_y, y / length, rtol=1e-7)
-    expected = two_loop(kept, g)
+        np.testing.assert_allclose(own_s, s / np.linalg.norm(s), rtol=1e-7)
+        np.testing.assert_allclose(own_y, y / np.linalg.norm(y), rtol=1e-7)
+        stored.append((own_s, own_y * np.linalg.norm(y) / np.linalg.norm(s)))
+    expected = two_loop(stored, g) / size
+    assert np.linalg.norm(expected) > 0.0
     # The products with the pairs are in float32.
     assert np.linalg.norm(memory.direction(g) - expected) <= 1e-5 * np.linalg.norm(expected)
 
