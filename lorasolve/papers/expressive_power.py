@@ -222,7 +222,7 @@ class ExpressivePowerClaims(PaperClaims):
         for k, label in enumerate(("construction", "trained from zero")):
             medians = [np.median([row[k] for row in rows]) for rows in found["trained"].values()]
             right.semilogy(ranks, np.maximum(medians, 1e-30), "os"[k] + "-", color=COLOURS[k], label=label)
-        right.set(title="Beside training, D = 8", xlabel="rank R")
+        right.set(title="Beside training, D = 8", xlabel="rank R", xticks=ranks)
         for ax in (left, right):
             ax.grid(alpha=0.25)
             ax.legend(fontsize=8)

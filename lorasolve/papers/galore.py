@@ -119,7 +119,7 @@ class GaLoreClaims(PaperClaims):
                 label = name if seed == 0 else None
                 steps = 100 * np.arange(1, len(run) + 1)
                 ax.semilogy(steps, np.maximum(run, 1e-20), color=COLOURS[k], lw=1, alpha=0.7, label=label)
-        ax.set(xlabel="step", ylabel="f", title="One sample a step, rank 4 of 10")
+        ax.set(xlabel="step", ylabel="objective f", title="One sample a step, rank 4 of 10")
         ax.grid(alpha=0.25)
         ax.legend(fontsize=8)
 

@@ -155,12 +155,12 @@ class LoRANTKClaims(PaperClaims):
         counts, bounds, reached, _ = zip(*found["rows"])
         left.plot(counts, bounds, "s:", color=COLOURS[1], label="bound")
         left.plot(counts, reached, "o", color=COLOURS[0], label="after reduction")
-        left.set(title="Rank of a reduced optimum", xlabel="KN")
+        left.set(title="Rank of a reduced optimum", xlabel="KN (outputs x samples)", ylabel="rank")
         for k, (rank, shares) in enumerate(zip(_RANKS, found["shares"])):
             right.plot(_COUNTS, shares, "osd"[k] + "-", color=COLOURS[k], label=f"r = {rank}")
             right.axvline(rank * (rank + 1) / 2, color=COLOURS[k], ls=":", lw=1)
         right.plot([], [], ":", color="0.4", lw=1, label="theorem: none to its left")
-        right.set(title="Failing runs", xlabel="KN", ylabel="share")
+        right.set(title="Failing runs", xlabel="KN (outputs x samples)", ylabel="share of random starts")
         for ax in (left, right):
             ax.grid(alpha=0.25)
             ax.legend(fontsize=8)

@@ -122,9 +122,9 @@ class ManyMatrices(Experiment):
         for k, start in enumerate(distinct(records, "start")):
             mine = [r for r in records if r["start"] == start]
             excess = [r["loss"] / min(_losses(records, r["lam"])) for r in mine]
-            right.loglog([r["lam"] for r in mine], excess, "osd"[k], color=COLOURS[k], alpha=0.7, label=start)
-        right.set(title="Loss over the best end", xlabel="weight decay lam")
-        right.legend()
+            right.semilogx([r["lam"] for r in mine], excess, "osd"[k], color=COLOURS[k], alpha=0.7, label=start)
+        right.set(title="Ends of all runs", xlabel="weight decay lam", ylabel="loss / loss of the best end")
+        right.legend(title="start")
         for ax in (left, right):
             ax.grid(alpha=0.25)
 

@@ -108,8 +108,11 @@ class MuonClaims(PaperClaims):
             for k, column in enumerate(zip(*runs[0])):
                 ax.plot(column, color=COLOURS[k])
                 ax.axhline(_TARGET[k], color=COLOURS[k], ls=":", lw=1)
+            ax.plot([], [], "-", color="0.4", label="singular value of X")
+            ax.plot([], [], ":", color="0.4", lw=1, label="of the target")
             ax.set(title=name, xlabel="iteration", ylim=(0.0, 4.4))
             ax.grid(alpha=0.25)
+        ax.legend(fontsize=8)
 
     def judge(self, found: dict[str, Any]) -> list[Claim]:
         """Return the claims beside what was measured."""

@@ -123,8 +123,9 @@ class PeriodicLoRAClaims(PaperClaims):
         left.plot(numbers, ranks, "s-", color=COLOURS[1], label="rank")
         left.set(title="Stages of rank 2, target 12 x 10", xlabel="stage")
         left.legend(fontsize=8)
-        right.bar(list(found["limits"]), np.maximum(list(found["limits"].values()), 1e-17), color=COLOURS[2])
-        right.set(yscale="log", title="Decayed limit over the nuclear-norm optimum", ylabel="relative excess")
+        right.semilogy(list(found["limits"]), np.maximum(list(found["limits"].values()), 1e-17), "o", color=COLOURS[2])
+        right.set(title="Limit with weight decay", ylabel="excess over the nuclear-norm optimum")
+        right.margins(x=0.4)
         for ax in (left, right):
             ax.grid(alpha=0.25)
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SIZE, _RANK, _LAM, _RADIUS = 6, 3, 0.02, 5.0
+_SAMPLES = "KN (outputs x samples)"
 
 
 class SpecialRegime(Experiment):
@@ -106,11 +107,11 @@ class SpecialRegime(Experiment):
             for end, marker in (("low", "^"), ("high", "v")):
                 values = [factor * r[f"{constant}_{end}"] for r in records]
                 left.semilogx(counts, values, marker, color=COLOURS[k], label=f"{label}, {end} end")
-        left.set(title="Special regime: 2 alpha above beta", xlabel="KN")
+        left.set(title="Special regime: 2 alpha above beta", xlabel=_SAMPLES, ylabel="curvature")
         right.semilogx(counts, [r["above"] / r["starts"] for r in records], "o", color=COLOURS[2])
-        right.set(title="Ends above the convex optimum", xlabel="KN", ylabel="share of random starts")
+        right.set(title="Ends above the convex optimum", xlabel=_SAMPLES, ylabel="share of random starts")
         for ax in (left, right):
-            ax.axvline(_RANK * (_RANK + 1) / 2, color="black", ls="--", lw=1)
+            ax.axvline(_RANK * (_RANK + 1) / 2, color="black", ls="--", lw=1, label="KN = r(r+1)/2")
             ax.grid(alpha=0.25)
         left.legend(fontsize=8)
 
