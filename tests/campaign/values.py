@@ -296,6 +296,8 @@ BY_FUNCTION |= {
             ("Runs", "store", _store),
         )
     },
+    ("studies.Calls", "function"): lambda: len,
+    ("studies.Calls", "cells"): lambda: [{"n": 1}, {"n": 2}],
     ("studies.Store", "path"): lambda: str(_store().path),
     ("studies.RankChoice", "optimum"): lambda: ls.solve_convex(problem()),
     ("studies.RankChoice", "level"): lambda: None,

@@ -182,8 +182,11 @@ def rested_on(check, facts):
     return found
 
 
-def test_random_corruptions_are_refused_or_harmless_or_seen_in_the_comparison(pinned):
+def test_random_corruptions_are_refused_or_harmless_or_seen_in_the_comparison(pinned, monkeypatch):
     rng = random.Random(20251125)
+    shown = verify.shown
+    # What is not edited is accepted, as the test of the whole document says.
+    monkeypatch.setattr(verify, "shown", lambda check: shown(check) if check is edited else None)
     checks = {check["id"]: check for check in pinned["checks"]}
     fate = Counter()
     while sum(fate.values()) < CORRUPTIONS:
