@@ -59,13 +59,15 @@ def as_float_array(value: ArrayLike, argument: str, ndim: int, dtype: Any = None
     """Return ``value`` as a C-contiguous float array of dimension ``ndim`` (float32 stays float32).
 
     Integers and booleans are converted to float64; complex, object and text arrays are refused, as are masked and
-    empty ones, and entries that are not finite in the wanted type.
+    empty ones, and entries that are not finite in the wanted type or whose squares do not have a finite sum.
     """
     array = as_array(value, argument)
     if array.dtype.kind in "iub":
         array = array.astype(np.float64)
     if array.dtype.kind != "f":
-        raise TypeError(f"{argument}: expected real numbers, got an array of dtype {array.dtype}")
+        data = isinstance(value, (np.ndarray, list, tuple))
+        given = f"an array of dtype {array.dtype}" if data or array.dtype != object else shown(value)
+        raise TypeError(f"{argument}: expected real numbers, got {given}")
     if array.ndim != ndim:
         raise ValueError(
             f"{argument}: expected {ndim} dimension{'s' * (ndim != 1)}, got shape {array.shape}"
@@ -76,11 +78,14 @@ def as_float_array(value: ArrayLike, argument: str, ndim: int, dtype: Any = None
         dtype = array.dtype if array.dtype in (np.float32, np.float64) else np.float64
     with np.errstate(over="ignore", invalid="ignore"):
         converted = np.ascontiguousarray(array, dtype=dtype)
-    if not np.isfinite(converted).all():
-        bad = np.argwhere(~np.isfinite(converted))[0]
-        where = ", ".join(str(int(k)) for k in bad)
-        raise ValueError(f"{argument}: has non-finite entries, the first at [{where}]")
-    return converted
+        squares = np.vdot(converted, converted)
+    if np.isfinite(squares):
+        return converted
+    finite = np.isfinite(converted)
+    if finite.all():
+        raise ValueError(f"{argument}: its squares overflow in {converted.dtype}; give it other units")
+    where = ", ".join(str(int(k)) for k in np.argwhere(~finite)[0])
+    raise ValueError(f"{argument}: has non-finite entries, the first at [{where}]")
 
 
 def as_index_array(value: ArrayLike, argument: str, high: int, count: int | None = None) -> Array:
@@ -141,7 +146,7 @@ def as_number(
     open_high: bool = False,
 ) -> float:
     """Return ``value`` as a finite ``float`` in the stated interval."""
-    left, right = ("(" if open_low else "["), (")" if open_high else "]")
+    left, right = ("(" if open_low or low == -np.inf else "["), (")" if open_high or high == np.inf else "]")
     accepted = "a finite number"
     if low > -np.inf or high < np.inf:
         accepted += f" in {left}{low:g}, {high:g}{right}"

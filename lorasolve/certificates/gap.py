@@ -32,6 +32,9 @@ from .evidence import Evidence, Svd, cut, evidence
 from .norms import Trust
 from .rigorous import difference_down, value_high, weight
 
+# Values below have lost digits to underflow.
+SMALLEST = float(np.finfo(np.float64).tiny / np.finfo(np.float64).eps)
+
 
 @dataclass(frozen=True, repr=False)
 class Certificate:
@@ -190,6 +193,8 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+# Overflow is met where the answer is made, and said there.
+@np.errstate(over="ignore", invalid="ignore")
 def certify(
     problem: Problem,
     point: Result | tuple[Any, Any] | Any,
@@ -260,12 +265,14 @@ def conclude(
 
     ``svds`` are those of the updates (``factor_svd``).
     """
-    case = _Case(problem, factors, svds, found, _scale(problem, found), tol, trust)
-    values = np.sort(np.concatenate([s for _, s, _ in case.svds]))[::-1]
+    values = np.sort(np.concatenate([s for _, s, _ in svds]))[::-1]
+    nuclear = float(values.sum())
+    size = _size(problem, found, nuclear)
+    scale = found.bound.scale if problem.lam > 0.0 else size or 1.0
+    case = _Case(problem, factors, svds, found, size, scale, tol, trust)
     answer = case.answer()
     own = [(A / problem.scale, B) for A, B in factors]
     lam = problem.lam_effective
-    nuclear = float(values.sum())
     low, high = case.ranks(values) if answer.is_global else (None, None)
     norm = math.nan if found.parts is None else found.parts.norm_high
     f, stationarity = _stationarity(problem, factors, found)
@@ -300,12 +307,20 @@ def conclude(
     )
 
 
-def _scale(problem: Problem, found: Evidence) -> float:
-    """Return what gaps are relative to: without weight decay the optimum may be 0, and ``f(0)`` counts."""
+def _size(problem: Problem, found: Evidence, nuclear: float) -> float:
+    """Return the size of the values: without weight decay the optimum may be 0, and ``f(0)`` counts."""
     if problem.lam > 0.0:
-        return found.bound.scale
-    loss = problem.loss
-    return max(abs(found.value), abs(loss.factor_value(loss.zeros()))) or 1.0
+        return abs(found.value) + problem.lam_effective * nuclear
+    return max(abs(found.value), abs(problem.loss.factor_value(problem.loss.zeros())))
+
+
+def out_of_range(problem: Problem, size: float) -> str | None:
+    """Return why values of ``f`` of this size say nothing in binary64, if so."""
+    if not math.isfinite(size):
+        return "f overflows at this point or at X = 0: give the data other units"
+    if size < SMALLEST and problem.critical_lam() > 0.0:
+        return "f underflows at this point and at X = 0: give the data other units"
+    return None
 
 
 def _within(value: float, found: Evidence) -> float:
@@ -369,6 +384,7 @@ class _Case:
     factors: Pairs
     svds: list[Svd]
     found: Evidence
+    size: float
     scale: float
     tol: float
     trust: Trust
@@ -376,6 +392,9 @@ class _Case:
     def answer(self) -> _Answer:
         """Turn the bound into an answer; a contradiction to what is stated of ``f`` voids it."""
         loss, bound = self.problem.loss, self.found.bound
+        reason = out_of_range(self.problem, self.size)
+        if reason is not None:
+            return _Answer(None, math.inf, 0.0, reason, bound.level, "none: beyond the range of binary64")
         if self.problem.lam == 0.0:
             answer, better = self._without_decay(), None
         elif loss.facts.convex is not True:

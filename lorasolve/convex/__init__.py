@@ -50,6 +50,8 @@ def __dir__() -> list[str]:
     return registry.listing(globals())
 
 
+# Overflow is met where the certificate at the end is made, and said there.
+@np.errstate(over="ignore", invalid="ignore")
 def solve_convex(
     problem: Problem,
     route: str | ConvexRoute = "auto",

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from .._known import Known
 from .._validate import Array, as_flag, as_integer, as_iterable, as_number, shown
 from ..certificates import Certificate, certify
+from ..certificates.gap import out_of_range
 from ..linear_map import LinearMap, numerical_rank, top_singular
 from ..problem import Problem, flat
 from ..result import Result
@@ -308,7 +309,9 @@ class _Judge:
         self.first = stationarity_at(point, tol)
         self.certificate = certify(problem, problem.unpaired(point.factors), tol=tol)
         self.value = self.certificate.value
-        self.scale = max(abs(self.value), abs(at_zero)) or 1.0
+        size = max(abs(self.value), abs(at_zero))
+        self.out_of_range = out_of_range(problem, size + problem.lam * self.certificate.nuclear_norm)
+        self.scale = size or 1.0
         self.second: SecondOrder | None = None
         if problem.objective.facts.convex is not True:
             self.approximate = self._approximate_point()
@@ -324,7 +327,7 @@ class _Judge:
         contradictions: tuple[str, ...] = ()
         if kind == "spurious":
             contradictions = tuple(f"{f.theorem} says global ({f.text})" for f in global_by)
-        elif kind == "inconclusive" and global_by:
+        elif kind == "inconclusive" and global_by and self.out_of_range is None:
             kind, basis = "global", global_by[0].theorem
             reason = f"second-order stationary, and {basis} applies: {global_by[0].text}"
         return Verdict(
@@ -353,6 +356,8 @@ class _Judge:
 
     # ------------------------------------------------------------------ the decision
     def _kind(self) -> tuple[Kind, str, str]:
+        if self.out_of_range is not None:
+            return "inconclusive", self.out_of_range, "nothing"
         gap = min(self.certificate.gap, self._gap_without_decay())
         excess = max(self.certificate.factor_gap, 0.0)
         if gap + excess <= self.tol * self.scale:

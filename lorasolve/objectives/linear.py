@@ -80,9 +80,11 @@ class LinearFineTuning(Objective):
 
         in_blocks(n, rows_of_S)
         in_blocks(m, rows_of_C)
-        if not (np.isfinite(S).all() and np.isfinite(C).all() and np.isfinite(f0).all()):
+        with np.errstate(over="ignore"):
+            squares = float(f0.sum())
+        if not (np.isfinite(S).all() and np.isfinite(C).all() and np.isfinite(squares)):
             raise ValueError(f"W0, Z, Y: are so large that products of them overflow in {dtype}; give them other units")
-        self._set(W0, S, C, 0.5 * float(f0.sum()) / N, (Z, Y))
+        self._set(W0, S, C, 0.5 * squares / N, (Z, Y))
 
     @property
     def Z(self) -> Array | None:

@@ -450,3 +450,34 @@ def test_answers_do_not_depend_on_the_units(c, length, rigorous):
             assert other.dual_norm == pytest.approx(one.dual_norm, rel=1e-6), name
             better = one.gap_at_least / one.value, other.gap_at_least / other.value
             assert better[1] == pytest.approx(better[0], rel=1e-2, abs=1e-9), name
+
+
+# ---------------------------------------------------------------------- beyond the range of binary64
+class Far(Distance):
+    """A user's ``||X - M||_F^2 / 2`` with M so large or so small that f leaves the range of binary64."""
+
+    def __init__(self, size):
+        super().__init__(np.diag([3.0, 2.0, 1.0]) * size)
+
+    def value_and_grad(self, X):
+        with np.errstate(all="ignore"):
+            return super().value_and_grad(X)
+
+
+@pytest.mark.parametrize("lam", [0.0, 1.0])
+@pytest.mark.parametrize(("size", "word"), [(1e200, "overflows"), (1e-200, "underflows")])
+def test_what_leaves_the_range_of_binary64_is_never_called_global(size, word, lam):
+    # The optimum is diag(3, 2) at lam = 0 and diag(2, 1) at lam = 1, both in units of size; X = 0 is far from it.
+    problem = ls.Problem(Far(size), 2, lam * size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        certificate = certify(problem, np.zeros((3, 3)))
+        verdict = ls.landscape.verdict(problem, (np.ones((3, 2)), np.zeros((3, 2))))
+    assert certificate.is_global is None and certificate.gap == math.inf and word in certificate.reason
+    assert verdict.kind == "inconclusive" and word in verdict.reason
+
+
+def test_data_whose_squares_overflow_are_refused():
+    for entries in (np.full((2, 2), 1e308), np.full((2, 2), 1e30, np.float32)):
+        with pytest.raises(ValueError, match=f"M: its squares overflow in {entries.dtype}; give it other units"):
+            Denoising(entries)
