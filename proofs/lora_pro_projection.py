@@ -421,7 +421,19 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "a function of zero derivative is constant along the flow": ("conserved_balance",),
+    "balanced factors have singular value decompositions; the sum over the entries of the core": (
+        "balanced_form",
+        "entrywise_split",
+        "entrywise_horizontal",
+        "entrywise_sylvester",
+        "entrywise_damped",
+        "lift_norm_inside",
+    ),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("lora_pro_projection", THEOREM))

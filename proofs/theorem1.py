@@ -421,7 +421,23 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS, uses=(ed.THEOREM,))
+PROSE = {
+    "the case s <= lam, where K = -S/lam makes Z = 0": ("subgradient_sum", "multiplier_annihilated", "multiplier_norm"),
+    "X has a singular value decomposition; the singular values of X - kappa Z are those of Pi_{r*}(X), of the "
+    "rest of X and of kappa Z, which are orthogonal to each other": (
+        "truncation_left",
+        "truncation_right",
+        "truncation_remainder",
+        "truncation_scale",
+    ),
+    "rank X is r or less than r, and the second case is the statement on rank-deficient points": (
+        "special_regime",
+        "generic_ratio",
+    ),
+    "y22 < 0 in the sharp instance, by the sign of the second row": ("sharp_strong_convexity",),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, uses=(ed.THEOREM,), prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("theorem1", THEOREM))

@@ -435,7 +435,21 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS, uses=(la.THEOREM,))
+PROSE = {
+    "the decompositions of X and X*_perp exist, and W0 (see lemma_a)": (
+        "perpendicular_values",
+        "pairing",
+        "annulus_inner",
+    ),
+    "a sum of non-negative numbers that is at most 0 has no positive term": (
+        "theorem",
+        "perpendicular_zero",
+        "equality",
+    ),
+    "rank X is r, or less than r with Z = 0": ("theorem", "perpendicular_zero"),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, uses=(la.THEOREM,), prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("theorem_a", THEOREM))

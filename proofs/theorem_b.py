@@ -21,10 +21,8 @@ improved.
 Assumptions
 -----------
 As above; alpha and beta are bounds on rank up to r + r*, more than the restricted constants of the paper; only beta2
-is one of those. Pc, Pr project on the columns and the rows of X and X*. Not checked here: the mean value Pc (grad
-f(X) - grad f(X*)) Pr = H E, where H inherits the bounds as an average; rank X = r (at lower rank Z = 0); the
-decompositions of `lemma_a`, with T2 = sigma D D^T, C C^T + D D^T = I, which says that the small values are at most
-sigma.
+is one of those. Pc, Pr project on the columns and the rows of X and X*. The decompositions
+are those of `lemma_a`, with T2 = sigma D D^T, C C^T + D D^T = I, which says that the small values are at most sigma.
 
 Source
 ------
@@ -489,7 +487,24 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS, uses=(la.THEOREM,))
+PROSE = {
+    "the mean value Pc (grad f(X) - grad f(X*)) Pr = H E, where H inherits the bounds as an average": (
+        "cocoercive",
+        "master",
+    ),
+    "the decompositions of lemma_a, and of the compressed S at the level lam": (
+        "soft_threshold",
+        "pairing",
+        "block_bound",
+    ),
+    "rank X is r, or less than r with Z = 0; every singular value of X*_perp is at least sigma or smaller": (
+        "theorem",
+        "no_perpendicular",
+    ),
+    "more than two orthogonal pieces of rank 2": ("pieces",),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, uses=(la.THEOREM,), prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("theorem_b", THEOREM))

@@ -513,7 +513,21 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS, uses=(si.THEOREM,))
+PROSE = {
+    "that the four cases cover everything, and the choice of the pair at which the kernel count is taken": (
+        "kernel_near",
+        "kernel_far",
+        "case_1",
+        "case_2",
+        "case_3_below",
+        "case_3_above",
+        "case_3_end",
+        "case_4_near",
+        "case_4_far",
+    ),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, uses=(si.THEOREM,), prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("theorem_c", THEOREM))
