@@ -38,7 +38,7 @@ rate : PROVED
 
 Used by
 -------
-No file of the package directly.
+lorasolve/comparison/_rates.py
 """
 
 from fractions import Fraction
