@@ -45,7 +45,7 @@ constant_step : PROVED
 
 Used by
 -------
-lorasolve/optimizers/base.py, lorasolve/optimizers/gd.py
+lorasolve/comparison/_rates.py, lorasolve/optimizers/base.py, lorasolve/optimizers/gd.py
 """
 
 from sympy import Rational

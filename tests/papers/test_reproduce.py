@@ -20,6 +20,7 @@ from lorasolve.studies import Store
 
 MAIN_PAPER = {
     "table1", "table2", "figure2", "sharp", "lemma1", "init_bias", "special_regime", "many_matrices",
+    "restricted", "two_constants",
     "minilm", "minilm_constants", "minilm_rank", "minilm_starts", "transformer_starts",
 }  # fmt: skip
 
@@ -343,3 +344,24 @@ def test_quick_versions_run(name, tmp_path, capsys):
     assert main(["reproduce", name, "--quick", "--out", str(tmp_path)]) == 0
     assert (tmp_path / f"{name}-quick.png").exists()
     assert f"== {name}-quick" in capsys.readouterr().out
+
+
+ROOT = 2**0.5
+BETA_A, BETA_B = 4 * ROOT, 2 + 4 * ROOT
+
+
+@pytest.mark.parametrize(
+    ("name", "beta", "beta2", "norm"),
+    [
+        # t = sqrt 2: X_s = E2/t has the norm of X* = E1, and beta2 = beta.
+        ("restricted", BETA_A, BETA_A, 1.0),
+        # X_s = E2, X* = tau E1: t/tau = (beta - 1)/(beta + 1), and beta2 (beta - 1) = 2 beta t.
+        ("two_constants", BETA_B, 2 * BETA_B * ROOT / (BETA_B - 1), (BETA_B - 1) / (BETA_B + 1)),
+    ],
+)
+def test_the_instances_above_the_boundary_are_those_of_the_theorems(name, beta, beta2, norm):
+    experiment = registry.classes()[name]()
+    record = experiment.run({"r": 2, "r_star": 1, "times": 2.0, "scale": 1.0, "runs": 2})
+    assert experiment.least(2, 1) * 2.0 == pytest.approx(beta)
+    assert (record["beta2"], record["norm"]) == pytest.approx((beta2, norm))
+    assert (record["contradictions"], record["unfinished"]) == (0, 0)
