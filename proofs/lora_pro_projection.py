@@ -456,6 +456,7 @@ PROSE = {
         "increment_length",
         "finite_step",
     ),
+    "the case g = 0, in which nothing moves": ("increment_norm", "increment_length", "finite_step"),
     "a function of zero derivative is constant along the flow": ("conserved_balance",),
     "balanced factors have singular value decompositions; the sum over the entries of the core": (
         "balanced_form",
