@@ -5,25 +5,27 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from ._phase import AboveBoundary
+from ._phase import AtBoundary
 
 if TYPE_CHECKING:
     from ..landscape.instances import TwoConstantInstance
 
 
-class TwoConstants(AboveBoundary):
-    """How often gradient descent from Gaussian factors ends at the spurious point of Theorem B, ``lam = 0``."""
+class TwoConstants(AtBoundary):
+    """How often gradient descent from Gaussian factors ends at the spurious point of Theorem B, ``lam = 0``.
+
+    ``beta`` is twice its least value ``1 + 2 sqrt(r/r*)``, so that ``beta2`` alone decides.
+    """
 
     name = "two_constants"
-    summary = "two constants (Theorem B with equality): where gradient descent ends, over scale, beta and r/r*"
-    boundary = "1 + 2 sqrt(r/r*)"
+    summary = "two constants (Theorem B): where gradient descent ends, over scale, beta2 and r/r*"
+    boundary = "2 beta sqrt(r/r*)/(beta - 1)"
+    multiples = [0.8, 1.0, 1.2, 1.5, 2.0, 5.0]
 
-    def least(self, r: int, r_star: int) -> float:
-        """Return ``1 + 2 sqrt(r/r*)``, where ``beta2 = beta``; above it ``beta2`` is on the boundary of Theorem B."""
-        return 1.0 + 2.0 * math.sqrt(r / r_star)
-
-    def instance(self, r: int, r_star: int, beta: float) -> TwoConstantInstance:
+    def instance(self, r: int, r_star: int, times: float) -> TwoConstantInstance:
         """Return the instance of the least size."""
         from ..landscape.instances import two_constants
 
-        return two_constants(r, r_star, r + r_star, r + r_star, beta)
+        t = math.sqrt(r / r_star)
+        beta = 2.0 * (1.0 + 2.0 * t)
+        return two_constants(r, r_star, r + r_star, r + r_star, beta, beta2=times * 2.0 * beta * t / (beta - 1.0))
