@@ -18,17 +18,16 @@ from ..result import Result, Trace
 FEWEST = 10
 
 
-def rates(
-    problem: Problem, method: Method, ended: Result, certificate: Certificate | None
-) -> tuple[float, float] | None:
+def rates(method: Method, ended: Result, certificate: Certificate | None) -> tuple[float, float] | None:
     """Return the predicted bound on the factor of one step near the optimum, and the measured factor.
 
     None where a premise of proofs/local_rate is not known to hold: constant steps of plain gradient descent that end at
     a certified optimum of known rank, ``lam > 0``, bounds on the curvature of ``f``, strict complementarity, and steps
     that are short enough.
     """
-    plain = isinstance(method.optimizer, GD) and not method.schedules
-    if not plain or ended.merged is not None or problem.adapter.name != "lora" or problem.trainable is not None:
+    problem = ended.problem
+    plain = type(method.optimizer) is GD and not method.schedules
+    if not plain or problem.adapter.name != "lora" or problem.trainable is not None:
         return None
     tail = _tail(ended.trace)
     if tail is None or certificate is None or not certificate.is_global:
@@ -36,7 +35,7 @@ def rates(
     if certificate.rank_at_least != certificate.rank_at_most or not certificate.rank_at_least:
         return None
     shortest, longest, measured = tail
-    predicted = predicted_rate(ended.problem, ended, certificate.rank_at_least, shortest, longest)
+    predicted = predicted_rate(problem, ended, certificate.rank_at_least, shortest, longest)
     return None if predicted is None else (predicted, measured)
 
 

@@ -389,7 +389,7 @@ def _row(
     certificate = certificates[middle] if certificates else None
     values = np.asarray(singular_values(shown)) if finite else np.zeros(problem.rank)
     X = shown.X if finite else None
-    predicted, measured = rates(problem, chosen.method, shown, certificate) or (None, None)
+    predicted, measured = rates(chosen.method, shown, certificate) or (None, None)
     return Row(
         method=str(chosen.given),
         minimises=target.text,
