@@ -320,7 +320,9 @@ class TwoConstantInstance(_PlaneInstance):
     name = "two_constants"
     summary = "quadratic with a spurious point although beta2 (beta - alpha) = 2 alpha beta sqrt(r/r*)"
 
-    def __init__(self, r: int, r_star: int, m: int, n: int, beta: float, lam: float, beta2: float | None) -> None:
+    def __init__(
+        self, r: int, r_star: int, m: int, n: int, beta: float, lam: float, beta2: float | None = None
+    ) -> None:
         r, r_star, m, n, t = _sizes(r, r_star, m, n)
         beta, lam = as_number(beta, "beta", 1.0 + 2.0 * t), as_number(lam, "lam", 0.0, LARGEST_ENTRY)
         zeta, tau = 2.0 * beta * t / (beta - 1.0), (beta + 1.0) * t / (beta - 1.0)
