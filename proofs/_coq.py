@@ -291,7 +291,7 @@ class Lemma:
             right = ("call", "tr", right) if self.is_matrix(right) else right
             turn = self.turned(word, literal)
             back = f"transitivity (\\tr ({self.word(literal)})); [{turn} | by rewrite ?mulmxA]"
-            last = f"transitivity ({self.show(right)}); [{by} | {self.closing(right)}]"
+            last = f"transitivity ({self.show(right)} : R); [{by} | {self.closing(right)}]"
             return f"transitivity (\\tr {self.show(inside)}); [{back} | {last}]"
         for (left, _, _), (_, name, right) in zip(self.algebra.rules, self.rules, strict=True):
             for i in range(len(word)):

@@ -99,6 +99,9 @@ search finds is marked REFUTED, with the example; one that is only not proved is
   `under=(other_check,)`: then its assumptions are printed as this one's.
 - `ScalarCheck`, `Exact`, `Sampled`: SymPy expressions, rational cases, random search.
 
+What of the statement no check shows (a decomposition exists, a limit, an induction) is declared in `Theorem(...,
+prose={{"what": ("check", ...)}})`, each with the checks beside which it stands; `prose={{}}` says that nothing is left.
+
 A mutant is `mutant(kind, change, field=value)` or `dropped(assumption)`; one mutant of each check edits only the
 statement, so that its counterexample shows that the hypotheses can hold. Symbols are real, numbers exact, and nothing
 in a proof may be divided by what can vanish: otherwise the check is refused, with the reason. If the random search
@@ -118,8 +121,11 @@ def page(reports: Sequence[TheoremReport]) -> str:
         "## The paper, statement by statement\n",
         "J. Kim, J. Kim, E. K. Ryu, ICML 2025 (arXiv:2502.09376), sections as numbered in `statements.py`.\n",
         _statements(reports),
-        "Not checked:\n",
+        "Not checked at all:\n",
         "\n".join(f"- {what}: {why}" for what, why in NOT_CHECKED.items()) + "\n",
+        "## What remains prose\n",
+        "Steps that no check shows, as each module declares them (`prose`), with the checks beside which they stand.\n",
+        _prose(reports),
         "## Corrections and sharpenings found on the way\n",
         "\n".join(f"- **{where}** ({module}): {what}" for where, module, what in CORRECTIONS) + "\n",
         "## Classical facts\n",
@@ -162,14 +168,33 @@ def _theorems(reports: Sequence[TheoremReport]) -> str:
 
 
 def _statements(reports: Sequence[TheoremReport]) -> str:
-    rows = ["| statement | check | strength | mutants |", "|---|---|---|---|"]
+    rows = ["| statement | checks | strengths | mutants | remains prose |", "|---|---|---|---|---|"]
     for key, meaning in STATEMENTS.items():
         found = [(report, check) for report in reports for check in report.checks if check.paper == key]
-        for report, check in found:
-            rows.append(
-                f"| {_cell(key)}: {_cell(meaning)} | `{report.name}.{check.name}` | {check.strength} "
-                f"| {len(check.mutants)} |"
-            )
+        names = ", ".join(f"`{report.name}.{check.name}`" for report, check in found)
+        checks = [check for _, check in found]
+        # In the order in which the modules declare it, each step once.
+        left = dict.fromkeys(
+            says
+            for report in reports
+            for says, beside in (report.prose or {}).items()
+            if any(of is report and check.name in beside for of, check in found)
+        )
+        rows.append(
+            f"| {_cell(key)}: {_cell(meaning)} | {names} | {strengths(checks)} "
+            f"| {sum(len(check.mutants) for check in checks)} | {_cell('; '.join(left) or 'nothing')} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def _prose(reports: Sequence[TheoremReport]) -> str:
+    """Return for each theorem what of it no check shows, as its module declares it."""
+    rows = ["| theorem | remains prose | beside |", "|---|---|---|"]
+    for report in reports:
+        if report.prose is None:
+            raise ValueError(f"proofs/{report.name}.py: Theorem(..., prose=...) has to say what remains prose")
+        for says, beside in report.prose.items() or [("nothing", [])]:
+            rows.append(f"| `{report.name}` | {_cell(says)} | {', '.join(f'`{name}`' for name in beside)} |")
     return "\n".join(rows) + "\n"
 
 

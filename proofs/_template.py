@@ -54,7 +54,7 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+THEOREM = Theorem(__doc__, CHECKS, prose={})
 
 if __name__ == "__main__":
     raise SystemExit(run_module("template", THEOREM))

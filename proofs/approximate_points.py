@@ -342,7 +342,11 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS, uses=(nv.THEOREM,))
+PROSE = {
+    "G and the stacked factors have singular vectors u, v and y": ("coupling", "residual_a", "residual_b", "cubic"),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, uses=(nv.THEOREM,), prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("approximate_points", THEOREM))

@@ -541,7 +541,26 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "more than two ranks at a time: all other exponentials are one symbol": (
+        "softmax_diagonal",
+        "softmax_off_diagonal",
+        "averaged_logits",
+        "split_keeps_other_weights",
+        "split_keeps_the_pair",
+    ),
+    "ranks that stay equal after each step are equal for ever (induction)": (
+        "equal_ranks_equal_gradients",
+        "equal_ranks_equal_logit_gradients",
+    ),
+    "the decompositions of Ky Fan's and of Eckart and Young's inequality exist": (
+        "majorised",
+        "svd_pruning_is_optimal",
+    ),
+    "a Hadamard matrix of size r is a premise": ("hadamard_gauge",),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("beam_lora", THEOREM))

@@ -196,7 +196,13 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "clipping the best c to the allowed interval is best there, because a parabola falls up to its vertex": (
+        "best_scaling",
+    ),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("certificate", THEOREM))

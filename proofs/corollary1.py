@@ -163,7 +163,12 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS, uses=(t1.THEOREM,))
+PROSE = {
+    "a point of rank r* < r is global by the statement on rank-deficient points": ("truncation_is_exact",),
+    "X has a singular value decomposition": ("tail_energy",),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, uses=(t1.THEOREM,), prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("corollary1", THEOREM))

@@ -284,7 +284,17 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "the decompositions exist, and an unused triple with a larger value exists unless the r largest are taken": (
+        "vectors_of_target_right",
+        "vectors_of_target_left",
+        "swap_form",
+        "add_form",
+    ),
+    "adding the bounds up over the singular values, with at most r of them kept": ("kept_value", "dropped_value"),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("denoising_landscape", THEOREM))

@@ -45,7 +45,7 @@ constant_step : PROVED
 
 Used by
 -------
-lorasolve/optimizers/base.py, lorasolve/optimizers/gd.py
+lorasolve/comparison/_rates.py, lorasolve/optimizers/base.py, lorasolve/optimizers/gd.py
 """
 
 from sympy import Rational
@@ -341,7 +341,13 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS, uses=(mb.THEOREM, op.THEOREM))
+PROSE = {
+    "the midpoint of B, by exchanging A and B": ("midpoint_operator",),
+    "the bound of the curvature along the step, integrated twice": ("descent_along_bound",),
+    "the induction over the steps: L decreases, so the condition holds at the next point": ("constant_step",),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, uses=(mb.THEOREM, op.THEOREM), prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("descent_lemma", THEOREM))

@@ -284,7 +284,12 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "the derivative of phi where phi = 0, by continuity": ("column_gradient",),
+    "all columns, one at a time": ("column_gradient", "detached_difference", "shared_stationary_points", "image"),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("dora_gradient", THEOREM))

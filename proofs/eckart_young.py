@@ -10,8 +10,7 @@ all singular values at most tau. Then for every Y of rank at most k
 Assumptions
 -----------
 P1, Q1 have k orthonormal columns and P1^T M2 = 0; Sigma1^2 = tau^2 I + C C^T for some C ("at least tau"); M2^T M2 +
-E^T E = tau^2 (I - Q1 Q1^T) for some E ("at most tau, off Q1"); Y = L R^T with R^T R = I of k columns. Such C, E, L and
-R exist by the spectral theorem and by a basis of the row space of Y: that is not checked here.
+E^T E = tau^2 (I - Q1 Q1^T) for some E ("at most tau, off Q1"); Y = L R^T with R^T R = I of k columns.
 
 Source
 ------
@@ -141,7 +140,11 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "C and E exist by the spectral theorem, L and R by a basis of the row space of Y": ("gram", "eckart_young"),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("eckart_young", THEOREM))

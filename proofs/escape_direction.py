@@ -334,7 +334,17 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "X and A have common singular vectors and S has a top singular pair u, v, off those of X if S is not 0": (
+        "factor_on_left_vector",
+        "factor_on_right_vector",
+        "remainder_pairing",
+        "direction",
+    ),
+    "rank X < r gives, by balance, a unit z with A z = B z = 0": ("rank_deficient_form", "rank_deficient_bound"),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("escape_direction", THEOREM))

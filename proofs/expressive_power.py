@@ -506,7 +506,19 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "the induction over the layers": (
+        "telescoping_step",
+        "rank_adds_up",
+        "prefix_step",
+        "units_stay_active",
+        "error_recursion",
+    ),
+    "E has a singular value decomposition": ("lower_bound_frobenius", "lower_bound_spectral", "residual_is_tail"),
+    "a distribution in place of a sample": ("mean_error",),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("expressive_power", THEOREM))

@@ -163,7 +163,11 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "Taylor's theorem: f enters by its second-order polynomial at X": ("first_order", "second_order"),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("factor_derivatives", THEOREM))

@@ -445,7 +445,12 @@ CHECKS = (
     _sampled("rotfeld", ROTFELD, _rotfeld, ("0.9 of the sum", lambda g: _rotfeld(g, 0.9))),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "everything: these checks only search for counterexamples; the proofs are in the theorems that the facts "
+    "name, and two facts have none": ("rank_of_sums_and_limits", "rotfeld"),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("facts", THEOREM))

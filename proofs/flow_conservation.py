@@ -121,7 +121,12 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "the linear differential equation has one solution": ("exponential",),
+    "the spectral norm of a symmetric matrix is its largest |x^T C x| over unit x": ("drift_bound",),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("flow_conservation", THEOREM))

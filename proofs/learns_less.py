@@ -540,7 +540,21 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "the moments are those of independent entries, so that other products have mean 0": ("second_moment",),
+    "the limit of large r": ("root_scaling_limit",),
+    "a share is the integral of its derivative; the limit law of singular values (Marchenko, Pastur)": (
+        "count_above",
+        "energy_above",
+        "first_power_above",
+        "mean_singular_value",
+    ),
+    "square roots of C_t exist, and the best approximation in the weighted norm is a truncation": (
+        "weighted_low_rank",
+    ),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("learns_less", THEOREM))

@@ -270,7 +270,12 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "the induction over the steps": ("recursion_step", "rank_adds_up"),
+    "the limit T -> infinity, in which W stays within eps from some T on": ("product_form", "limit_error"),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("lemma1", THEOREM))

@@ -14,8 +14,7 @@ Assumptions
 -----------
 X*_perp = L1 T1 R1^T + L2 T2 R2^T, where T1 has the k1 values that are at least sigma and T2 the k2 others; where
 there are none of a kind, its terms are absent. W0 has q = (r + k) - r* orthonormal columns in the span of Q, R1, R2
-with X* W0 = 0; that there are so many (r + k dimensions, r* equations) and that the decompositions exist is not
-checked here.
+with X* W0 = 0.
 
 Source
 ------
@@ -350,7 +349,17 @@ CHECKS = (
     lemma,
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "the decompositions of X and X*_perp exist; where there are no values of a kind, its terms are absent": (
+        "stretch",
+        "lower",
+        "per_value",
+        "lemma_a",
+    ),
+    "W0 exists: r + k dimensions, r* equations": ("kernel_count", "lower"),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("lemma_a", THEOREM))

@@ -13,9 +13,7 @@ Gradient descent with a step eta <= 2/(mu + M), M the largest eigenvalue, contra
 
 Assumptions
 -----------
-P^T S = 0, S Q = 0, ||S||_2 <= s < lam: strict complementarity, which only the columns beyond r* need. Not checked
-here: the passage from the Hessian to the iteration (the minimisers near X* are the orbit of the symmetries, and hess
-L is continuous).
+P^T S = 0, S Q = 0, ||S||_2 <= s < lam: strict complementarity, which only the columns beyond r* need.
 
 Source
 ------
@@ -40,7 +38,7 @@ rate : PROVED
 
 Used by
 -------
-No file of the package directly.
+lorasolve/comparison/_rates.py, lorasolve/comparison/runs.py
 """
 
 from fractions import Fraction
@@ -239,7 +237,13 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "the sum over the pairs of singular values": ("pair", "diagonal"),
+    "from the Hessian to the iteration: the minimisers near X* are the orbit of the symmetries, and hess L is "
+    "continuous": ("rate",),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("local_rate", THEOREM))

@@ -550,7 +550,20 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "E and -E are equally likely, and second moments of independent entries are those of signs: the mean over all E": (
+        "mean_loss_in_pairs",
+        "mean_loss",
+        "mean_loss_with_scales",
+        "mean_gradient",
+        "mean_factor_steps",
+        "activation_variance",
+    ),
+    "A and B have leading singular vectors": ("sharpness_attained",),
+    "the remainder of Taylor's formula is not bounded": ("logistic_bias",),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("lora_ggpo", THEOREM))

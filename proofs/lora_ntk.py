@@ -18,8 +18,7 @@ S = R R^T.
 
 Assumptions
 -----------
-lam >= 0, a minimizer exists. That a smooth family of too few parameters meets a set of larger codimension for almost no
-P is measure theory and not checked; the codimension is.
+lam >= 0, a minimizer exists.
 
 Source
 ------
@@ -558,7 +557,17 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "a smooth family of too few parameters meets a set of larger codimension for almost no P (measure theory)": (
+        "codimension",
+    ),
+    "positive semidefinite matrices have square roots, and a symmetric one a vector to its least eigenvalue": (
+        "slack_certifies",
+        "reduced_kernel",
+    ),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("lora_ntk", THEOREM))

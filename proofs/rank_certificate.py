@@ -191,7 +191,11 @@ kept_values = Inequality(
 
 CHECKS = (cocoercivity, gradient_distance, singular_values, tail, point_distance, kept_values)
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "counting the indices i for which the inequality holds": ("singular_values", "kept_values"),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("rank_certificate", THEOREM))

@@ -145,7 +145,15 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "S has a symmetric root R, C R^{-1} a singular value decomposition, and X -> X R keeps the rank": (
+        "completed_square",
+        "optimum",
+        "optimal_value",
+    ),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("reduced_rank_regression", THEOREM))

@@ -415,7 +415,13 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "strictness beyond the symmetries for kappa > 1 + 2 t, which is read off the zero set of the squares": (
+        "hessian_sum_of_squares",
+    ),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("sharp_instance", THEOREM))

@@ -612,7 +612,19 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "the limit c -> infinity": ("scaling_voids_penalty",),
+    "the sum over the components, X having a singular value decomposition": ("least_penalty", "attained_update"),
+    "the sum over the singular values": (
+        "reduction_to_singular_values",
+        "half_threshold_global",
+        "zero_below_threshold",
+    ),
+    "f changes by its slope for small steps": ("zero_is_not_optimal",),
+    "the induction over the steps": ("gate_death",),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("sora", THEOREM))

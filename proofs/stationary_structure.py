@@ -366,7 +366,27 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "A^T A = B^T B has an eigendecomposition W Sigma W^T (spectral theorem)": (
+        "left_vectors_orthonormal",
+        "factor_from_vectors",
+        "gradient_on_right_vectors",
+        "gradient_on_left_vectors",
+        "remainder_left",
+        "remainder_right",
+        "gradient_pairing",
+        "decay_equals_nuclear_norm",
+    ),
+    "(U, V) -> (U M, V M^{-T}) is one to one, so that one Hessian form is non-negative if the other is": (
+        "rebalanced_direction",
+        "rebalanced_curvature",
+    ),
+    "factors of a product of rank r are A = P M1, B = Q M2 with invertible M1, M2": ("balanced_pair_exists",),
+    "rank X < r gives a unit q with A q = 0 or B q = 0 (A and B exchange roles); the limit c -> infinity; u^T G v "
+    "= 0 for all u, v means G = 0": ("flat_gradient_vanishes",),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("stationary_structure", THEOREM))

@@ -214,7 +214,13 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "the chain rule for a differentiable network": ("chain_rule",),
+    "more than two layers, by induction": ("sum_of_layers",),
+    "f changes by its slope for small t": ("escape_rate",),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("tangent_certificate", THEOREM))

@@ -9,8 +9,9 @@ smoothness, and let (A, B) be a second-order stationary point of L, X = A B^T, |
 2. Otherwise X = X*, or rank X = r, sigma_r(X) >= (2 alpha/beta) sigma_{r*}(X), and, where the denominator is
    positive, ||X - X*||_F^2 >= ||X - Pi_{r*}(X)||_F^2 / (1 - 2 alpha sigma_{r*}(X)/(beta sigma_r(X))).
 
-The strict inequality in 1 is needed: the 2 x 2 instance below has r = r* = 1, beta = 2 alpha exactly, and a spurious
-second-order stationary point.
+The strict inequality in 1 is needed: for orthonormal j1, j2 and k1, k2 the function f(Y) = alpha (||Y - j1 k1^T||_F^2
+- (j2^T Y k2)^2) has r = r* = 1, lam = 0, D = sqrt 2, beta = 2 alpha exactly, X* = j1 k1^T and a spurious second-order
+stationary point X = j2 k2^T.
 
 Assumptions
 -----------
@@ -46,7 +47,11 @@ special_regime : PROVED
 generic_ratio : PROVED
 generic_distance : PROVED
 rank_deficient_is_global : PROVED
+sharp_gradient : PROVED
 sharp_strong_convexity : PROVED
+sharp_smoothness : PROVED
+sharp_stationary_in_a : PROVED
+sharp_stationary_in_b : PROVED
 sharp_second_order : PROVED
 sharp_spurious_value : PROVED
 
@@ -60,16 +65,20 @@ import sympy
 from lorasolve.symbolic import (
     Identity,
     Inequality,
+    MatrixExpr,
     ScalarCheck,
+    ScalarExpr,
     Square,
     SumOfSquares,
     Theorem,
     annihilated,
     define,
+    derivative,
     dims,
     dropped,
     equation,
     eye,
+    gradient,
     hypothesis,
     inner,
     matrix,
@@ -78,6 +87,7 @@ from lorasolve.symbolic import (
     run_module,
     scalars,
     square,
+    vector,
     zeros,
 )
 from proofs import escape_direction as ed
@@ -292,13 +302,30 @@ generic_distance = Inequality(
         dropped(MASTER),
     ),
 )
-# Sharpness at 2 alpha = beta, r = r* = 1: f(Y) = alpha ((y11 - 1)^2 + y12^2 + y21^2), X* = E11, X = E22, lam = 0.
-y11, y12, y21, u1, v1, u2, v2 = sympy.symbols("y11 y12 y21 u1 v1 u2 v2", real=True)
-y22 = sympy.Symbol("y22", nonnegative=True)
-near = (y11 - 1) ** 2 + y12**2 + y21**2
-RANK_ONE = equation("det Y = 0", y12 * y21, y11 * y22)
+# Sharpness at 2 alpha = beta, r = r* = 1, lam = 0: f(Y) = alpha (||Y - E1||_F^2 - y22^2), X* = E1 = j1 k1^T, X = E2.
+J1, J2, K1, K2 = vector("j1", m), vector("j2", m), vector("k1", n), vector("k2", n)
+A, B, U, V = vector("A", m), vector("B", n), vector("U", m), vector("V", n)
+Y, D = matrix("Y", m, n), matrix("D", m, n)
+SHARP_XS, SHARP_X = J1 @ K1.T, J2 @ K2.T
+
+
+def sharp_loss(point: MatrixExpr) -> ScalarExpr:
+    """Return f: every entry of Y - X* counts but y22 = j2^T Y k2."""
+    return alpha * (square(point - SHARP_XS) - square(J2.T @ point @ K2))
+
+
+AXES = (orthonormal(J1, J2), orthonormal(K1, K2))
+FACTORS = (*AXES, define(A, J2), define(B, K2))
+IN_FACTORS = sharp_loss(A @ B.T)
+HESSIAN = derivative(IN_FACTORS, {A: U, B: V}, order=2)
+U_OFF, V_OFF = U - J1 @ (J1.T @ U) - J2 @ (J2.T @ U), V - K1 @ (K1.T @ V) - K2 @ (K2.T @ V)
+# In numbers: the entries of a rank-one Y with y22 >= 0, and the sum w of the squares of what is left of it.
+y11, y12, y21 = sympy.symbols("y11 y12 y21", real=True)
+y22, others = sympy.symbols("y22 w", nonnegative=True)
+near = (y11 - 1) ** 2 + y12**2 + y21**2 + others
+RANK_ONE = equation("y11 y22 = y12 y21", y12 * y21, y11 * y22)
 BALL = hypothesis("||Y - X*||_F^2 <= 2", near + y22**2, 2)
-loss = alpha * near
+CORNER = {y11: 0, y12: 0, y21: 0, y22: 1, others: 0, alpha: 1}
 
 CHECKS = (
     subgradient_sum,
@@ -373,55 +400,127 @@ CHECKS = (
             mutant("dropped assumption", "without Z = 0", given=()),
         ),
     ),
+    Identity(
+        "sharp_gradient",
+        "grad f(Y) = 2 alpha (Y - X* - y22 E2), 0 at X*: <grad f(Y), Y - X*> = 2 alpha (||Y - X*||^2 - y22^2).",
+        gradient(sharp_loss(Y), Y),
+        2 * alpha * (Y - SHARP_XS - J2 @ (J2.T @ Y @ K2) @ K2.T),
+        paper="4 special regime",
+        mutants=(
+            mutant("sign", "+ y22 E2", rhs=2 * alpha * (Y - SHARP_XS + J2 @ (J2.T @ Y @ K2) @ K2.T)),
+            mutant("constant", "alpha", rhs=alpha * (Y - SHARP_XS - J2 @ (J2.T @ Y @ K2) @ K2.T)),
+        ),
+    ),
     Inequality(
         "sharp_strong_convexity",
-        "beta = 2 alpha: alpha |Y - X*|^2 <= <grad f(Y), Y - X*> for every rank-one Y with |Y - X*|^2 <= 2 (y22 >= 0).",
+        "alpha ||Y - X*||^2 <= <grad f(Y), Y - X*> for every rank-one Y with ||Y - X*||^2 <= 2 (y22 >= 0).",
         alpha * (near + y22**2),
         2 * alpha * near,
         proof=[
             alpha * (1 + y22) * Square(y11 - 1 + y22),
             alpha * (1 + y22) * Square(y12 - y21),
+            alpha * (1 + y22) * others,
             alpha * y22 * BALL,
             -2 * alpha * (1 + y22) * RANK_ONE,
         ],
         paper="4 special regime",
         mutants=(
+            mutant("constant", "1.1 alpha", CORNER, lhs=sympy.Rational(11, 10) * alpha * (near + y22**2)),
+            dropped(BALL, {**CORNER, y22: 2}),
+            dropped(RANK_ONE, {**CORNER, y11: 1}),
+        ),
+    ),
+    SumOfSquares(
+        "sharp_smoothness",
+        "The second derivative of f along D is at most 2 alpha ||D||^2: beta = 2 alpha.",
+        derivative(sharp_loss(Y), {Y: D}, order=2),
+        2 * alpha * square(D),
+        proof=[2 * alpha * Square(J2.T @ D @ K2)],
+        paper="4 special regime",
+        mutants=(
+            mutant("constant", "beta = alpha", rhs=alpha * square(D)),
             mutant(
-                "constant",
-                "1.1 alpha",
-                {y11: 0, y12: 0, y21: 0, y22: 1, alpha: 1},
-                lhs=sympy.Rational(11, 10) * alpha * (near + y22**2),
+                "sign", "at least 2 alpha", lhs=2 * alpha * square(D), rhs=derivative(sharp_loss(Y), {Y: D}, order=2)
             ),
-            dropped(BALL, {y11: 0, y12: 0, y21: 0, y22: 2, alpha: 1}),
-            dropped(RANK_ONE, {y11: 1, y12: 0, y21: 0, y22: 1, alpha: 1}),
+        ),
+    ),
+    Identity(
+        "sharp_stationary_in_a",
+        "The gradient of L in A vanishes at A = j2, B = k2.",
+        gradient(IN_FACTORS, A),
+        zeros(m, 1),
+        given=FACTORS,
+        paper="4 special regime",
+        mutants=(
+            mutant("sign", "-A", rhs=-A),
+            mutant("constant", "A", rhs=A),
+            dropped(AXES[1]),
+        ),
+    ),
+    Identity(
+        "sharp_stationary_in_b",
+        "The gradient of L in B vanishes at A = j2, B = k2.",
+        gradient(IN_FACTORS, B),
+        zeros(n, 1),
+        given=FACTORS,
+        paper="4 special regime",
+        mutants=(
+            mutant("sign", "-B", rhs=-B),
+            mutant("constant", "B", rhs=B),
+            dropped(AXES[0]),
         ),
     ),
     SumOfSquares(
         "sharp_second_order",
-        "At X = E22 the Hessian form along (u1, u2), (v1, v2) is 2 alpha (u1 - v1)^2 >= 0: second-order stationary.",
+        "The second derivative of L at (j2, k2) is 2 alpha times (u1 - v1)^2 and the squares of U, V off the axes.",
         0,
-        2 * alpha * (u1**2 + v1**2) + 2 * (-2 * alpha) * u1 * v1,
-        proof=[2 * alpha * Square(u1 - v1)],
+        HESSIAN,
+        proof=[
+            2 * alpha * Square(J1.T @ U - K1.T @ V),
+            2 * alpha * Square(U_OFF),
+            2 * alpha * Square(V_OFF),
+        ],
+        given=FACTORS,
         paper="4 special regime",
         mutants=(
-            mutant("constant", "curvature alpha < beta/2", rhs=alpha * (u1**2 + v1**2) - 4 * alpha * u1 * v1),
-            mutant("sign", "-2 alpha (u1^2 + v1^2)", rhs=-2 * alpha * (u1**2 + v1**2) - 4 * alpha * u1 * v1),
+            mutant("constant", "at least 2 alpha u1^2", lhs=2 * alpha * square(J1.T @ U)),
+            mutant("sign", "-HESSIAN", rhs=-HESSIAN),
+            dropped(AXES[0]),
         ),
     ),
-    ScalarCheck(
+    Identity(
         "sharp_spurious_value",
-        "f(E22) = alpha > 0 = f(E11) = min f: the point is not global, although 2 alpha = beta.",
-        loss.subs({y11: 0, y12: 0, y21: 0}),
-        alpha + loss.subs({y11: 1, y12: 0, y21: 0}),
+        "f(E2) = alpha > 0 = f(E1) = min f: the point is not global, although 2 alpha = beta.",
+        sharp_loss(SHARP_X),
+        alpha + sharp_loss(SHARP_XS),
+        given=AXES,
         paper="4 special regime",
         mutants=(
-            mutant("constant", "f(E22) = 2 alpha", rhs=2 * alpha),
-            mutant("sign", "f(E22) = -alpha", rhs=-alpha),
+            mutant("constant", "f(E2) = 2 alpha", rhs=2 * alpha),
+            mutant("sign", "f(E2) = -alpha", rhs=-alpha),
         ),
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS, uses=(ed.THEOREM,))
+PROSE = {
+    "the case s <= lam, where K = -S/lam makes Z = 0": ("subgradient_sum", "multiplier_annihilated", "multiplier_norm"),
+    "X has a singular value decomposition; the singular values of X - kappa Z are those of Pi_{r*}(X), of the "
+    "rest of X and of kappa Z, which are orthogonal to each other": (
+        "truncation_left",
+        "truncation_right",
+        "truncation_remainder",
+        "truncation_scale",
+    ),
+    "rank X is r or less than r, and the second case is the statement on rank-deficient points": (
+        "special_regime",
+        "generic_ratio",
+    ),
+    "y22 < 0 in the sharp instance, by the sign of j2; Y of rank one has y11 y22 = y12 y21": (
+        "sharp_strong_convexity",
+    ),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, uses=(ed.THEOREM,), prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("theorem1", THEOREM))

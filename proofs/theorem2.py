@@ -495,7 +495,16 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS, uses=(t1.THEOREM,))
+PROSE = {
+    "a second-order stationary point is one in each block; rank-deficient blocks have Z_l = 0": ("block_step",),
+    "the induction over the blocks": ("weighted_sum", "all_special", "boundary_truncation"),
+    "a point of rank r* < r is global by the statement on rank-deficient points": ("boundary_truncation",),
+    "for sigma > 1/2 the form is flat along nothing but the two scalings, which is read off its squares": (
+        "diagonal_second_order",
+    ),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, uses=(t1.THEOREM,), prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("theorem2", THEOREM))

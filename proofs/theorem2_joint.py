@@ -247,7 +247,17 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS, uses=(t2.THEOREM, ta.THEOREM, tb.THEOREM))
+PROSE = {
+    "more than two groups of blocks, by splitting the second": (
+        "joint_upper",
+        "joint",
+        "joint_two_constants",
+        "joint_counts",
+    ),
+    "what theorems A and B leave in prose, block by block": ("joint_upper", "joint_two_constants"),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, uses=(t2.THEOREM, ta.THEOREM, tb.THEOREM), prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("theorem2_joint", THEOREM))

@@ -452,7 +452,13 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS, uses=(t1.THEOREM,))
+PROSE = {
+    "what theorem 1 leaves in prose on Z and the truncation": ("pairing", "master", "perpendicular_pairing"),
+    "the triangle inequality between o, d and delta": ("quadratic", "distance"),
+    "dividing by o > 0": ("singular_value_bound",),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, uses=(t1.THEOREM,), prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("theorem3", THEOREM))

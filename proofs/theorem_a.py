@@ -39,6 +39,8 @@ pairing : PROVED
 upper_bound : PROVED
 theorem : PROVED
 perpendicular_zero : PROVED
+global_minimum : PROVED
+rank_deficient : PROVED
 spurious_large : PROVED
 spurious_small : PROVED
 trace_bound : PROVED
@@ -81,6 +83,7 @@ from lorasolve.symbolic import (
     square,
     tr,
     vector,
+    zeros,
 )
 from lorasolve.symbolic import rational as ra
 from proofs import lemma_a as la
@@ -89,7 +92,7 @@ from proofs.facts import MONOTONICITY, SUBGRADIENT
 m, n, k1, k2, q, r = la.m, la.n, la.k1, la.k2, la.q, la.r
 k = dims("k")
 t, sigma = la.t, la.sigma
-alpha, beta, lam = scalars("alpha beta lambda")
+alpha, beta, lam, excess = scalars("alpha beta lambda e")
 X, XS, L1, L2, R1, R2, T1, T2 = la.X, la.XS, la.L1, la.L2, la.R1, la.R2, la.T1, la.T2
 E, DISTANCE, PERPENDICULAR = X - XS, la.DISTANCE, la.PERPENDICULAR
 Z, G, GS, g, gs = (matrix(name, m, n) for name in ("Z", "G", "Gstar", "g", "gstar"))
@@ -354,6 +357,38 @@ CHECKS = (
         ),
     ),
     Inequality(
+        "global_minimum",
+        "beta = 2 alpha t - e, e > 0: alpha e ||X - X*||^2 <= 0, so X = X*, whether tau is 0 or not.",
+        alpha * excess * DISTANCE,
+        0,
+        proof=[excess * UPPER, beta * theorem.conclusion()],
+        under=(upper, theorem),
+        given=(define(t, (beta + excess) / (2 * alpha)),),
+        mutants=(
+            mutant(
+                "sign",
+                "beta = 2 alpha t + e",
+                {**POINT, excess: "1/2"},
+                given=(define(t, (beta - excess) / (2 * alpha)),),
+            ),
+            mutant("constant", "at most -1", rhs=-1),
+            dropped(UPPER),
+        ),
+    ),
+    Inequality(
+        "rank_deficient",
+        "If rank X < r then Z = 0 and alpha ||X - X*||^2 <= 0: X = X*, and a spurious point has rank r.",
+        alpha * DISTANCE,
+        0,
+        proof=[strong_convexity.conclusion()],
+        under=(strong_convexity,),
+        given=(define(Z, zeros(m, n)),),
+        mutants=(
+            mutant("sign", "at least 1", lhs=1, rhs=alpha * DISTANCE),
+            mutant("dropped assumption", "without Z = 0", given=()),
+        ),
+    ),
+    Inequality(
         "spurious_large",
         "alpha ((a + k) sigma^2 + tau^2/k) <= beta sigma tau, where tau/k >= sigma.",
         alpha * la.MEAN_VALUE,
@@ -435,7 +470,20 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS, uses=(la.THEOREM,))
+PROSE = {
+    "the decompositions of X and X*_perp exist, and W0 (see lemma_a)": (
+        "perpendicular_values",
+        "pairing",
+        "annulus_inner",
+    ),
+    "rank X is r, where the first of these checks applies, or less than r, where the second does": (
+        "global_minimum",
+        "rank_deficient",
+    ),
+    "non-negative numbers with the sum 0 are all 0": ("equality",),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, uses=(la.THEOREM,), prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("theorem_a", THEOREM))

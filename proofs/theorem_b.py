@@ -21,10 +21,8 @@ improved.
 Assumptions
 -----------
 As above; alpha and beta are bounds on rank up to r + r*, more than the restricted constants of the paper; only beta2
-is one of those. Pc, Pr project on the columns and the rows of X and X*. Not checked here: the mean value Pc (grad
-f(X) - grad f(X*)) Pr = H E, where H inherits the bounds as an average; rank X = r (at lower rank Z = 0); the
-decompositions of `lemma_a`, with T2 = sigma D D^T, C C^T + D D^T = I, which says that the small values are at most
-sigma.
+is one of those. Pc, Pr project on the columns and the rows of X and X*. The decompositions
+are those of `lemma_a`, with T2 = sigma D D^T, C C^T + D D^T = I, which says that the small values are at most sigma.
 
 Source
 ------
@@ -82,6 +80,7 @@ from lorasolve.symbolic import (
     define,
     dims,
     dropped,
+    equation,
     eye,
     hypothesis,
     inner,
@@ -92,7 +91,6 @@ from lorasolve.symbolic import (
     scalars,
     square,
     tr,
-    vector,
     zeros,
 )
 from lorasolve.symbolic import rational as ra
@@ -101,7 +99,7 @@ from proofs import lemma_a as la
 from proofs import theorem_a as ta
 from proofs.facts import DUAL_NORM, MONOTONICITY, NUCLEAR, OPERATOR_NORM, SPECTRAL, SUBGRADIENT
 
-m, n, r, k, k1, k2, N = dims("m n r k k1 k2 N")
+m, n, r, k, k1, k2 = dims("m n r k k1 k2")
 alpha, beta, beta2, lam, spread, p = scalars("alpha beta beta_2 lambda x p")
 t, sigma = la.t, la.sigma
 X, XS, L1, L2, R1, R2, T1, T2 = la.X, la.XS, la.L1, la.L2, la.R1, la.R2, la.T1, la.T2
@@ -179,19 +177,30 @@ soft_threshold = Identity(
         dropped(S0_OFF),
     ),
 )
-# Co-coercivity of a symmetric matrix between alpha and beta = alpha + x, in coordinates of T.
-H, e = matrix("H", N, N, symmetric=True), vector("e", N)
-UPPER_PART, LOWER_PART = (alpha + spread) * e - H @ e, H @ e - alpha * e
-ABOVE = hypothesis("alpha <= H at (beta - H) e", alpha * square(UPPER_PART), tr(UPPER_PART.T @ H @ UPPER_PART))
-BELOW = hypothesis(
-    "H <= beta at (H - alpha) e", tr(LOWER_PART.T @ H @ LOWER_PART), (alpha + spread) * square(LOWER_PART)
+# Co-coercivity of a form H between alpha and beta = alpha + x on T, where D = H E: <D, Y> = H[E, Y] for Y in T.
+STEP, SLOPE, H = matrix("E", m, n), matrix("D", m, n), Form("H", m, n)
+BETA = define(beta, alpha + spread)
+UPPER_PART, LOWER_PART = (alpha + spread) * STEP - SLOPE, SLOPE - alpha * STEP
+ALONG_STEP = equation("<D, E> = H[E, E]", inner(SLOPE, STEP), H(STEP, STEP))
+ALONG_SLOPE = equation("||D||^2 = H[E, D]", square(SLOPE), H(STEP, SLOPE))
+ABOVE = hypothesis("alpha <= H at beta E - D", alpha * square(UPPER_PART), H(UPPER_PART, UPPER_PART))
+BELOW = hypothesis("H <= beta at D - alpha E", H(LOWER_PART, LOWER_PART), (alpha + spread) * square(LOWER_PART))
+cocoercive = Inequality(
+    "cocoercive",
+    "0 <= <D - alpha E, beta E - D> for D = H E, alpha <= H <= beta = alpha + x.",
+    0,
+    inner(LOWER_PART, UPPER_PART),
+    proof=[ABOVE / spread, BELOW / spread, -(2 * alpha + spread) * ALONG_STEP, 2 * ALONG_SLOPE],
+    mutants=(
+        mutant("sign", "<= 0", lhs=inner(LOWER_PART, UPPER_PART), rhs=0),
+        mutant("constant", "at least 1", lhs=1),
+        dropped(ABOVE),
+    ),
 )
 
 # The main inequality. D_G = Z - h on T.
 SHORT_SLOPE = {Z: [[1]], g: [[-1]], gs: [["-1/2"]], lam: 1, nu: 1}
-COERCIVE = hypothesis(
-    "<D_G - alpha E, beta E - D_G> >= 0 (check cocoercive)", 0, inner(Z - h - alpha * E, beta * E - Z + h)
-)
+COERCIVE = cocoercive.conclusion(put={STEP: E, SLOPE: Z - h})
 MONOTONE = MONOTONICITY.instance("monotone", SUBGRADIENT(g, lam, X), SUBGRADIENT(gs, lam, XS))
 softened = Inequality(
     "softened",
@@ -217,8 +226,8 @@ master = Inequality(
     MASTER,
     0,
     proof=[COERCIVE, (alpha + beta) * MONOTONE, 2 * SOFTENED, 1 * Square(h)],
-    under=(softened,),
-    given=(OFF,),
+    under=(cocoercive, softened),
+    given=(BETA, OFF),
     mutants=(
         mutant("constant", "2 ||Z||^2", lhs=alpha * beta * DISTANCE + 2 * square(Z) + (alpha + beta) * inner(Z, XS)),
         mutant("sign", "- <Z, X*>", lhs=alpha * beta * DISTANCE + square(Z) - (alpha + beta) * inner(Z, XS)),
@@ -375,18 +384,7 @@ CHECKS = (
     ),
     soft_threshold,
     softened,
-    Inequality(
-        "cocoercive",
-        "0 <= <H e - alpha e, beta e - H e> for alpha <= H <= beta = alpha + x.",
-        0,
-        tr(LOWER_PART.T @ UPPER_PART),
-        proof=[ABOVE / spread, BELOW / spread],
-        mutants=(
-            mutant("sign", "<= 0", lhs=tr(LOWER_PART.T @ UPPER_PART), rhs=0),
-            mutant("constant", "at least 1", {H: [[1]], e: [[1]], alpha: 1, spread: 1}, lhs=1),
-            dropped(ABOVE),
-        ),
-    ),
+    cocoercive,
     Identity(
         "expansion",
         "The pairing is (alpha + beta) <Z - h, E> - ||Z||^2 - alpha beta ||E||^2 + 2 <Z, h> - ||h||^2.",
@@ -489,7 +487,25 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS, uses=(la.THEOREM,))
+PROSE = {
+    "the mean value Pc (grad f(X) - grad f(X*)) Pr = H E, where H inherits the bounds as an average; beta = alpha is "
+    "covered by larger beta, because the condition is strict": (
+        "cocoercive",
+        "master",
+    ),
+    "the decompositions of lemma_a, and of the compressed S at the level lam": (
+        "soft_threshold",
+        "pairing",
+        "block_bound",
+    ),
+    "rank X is r, or less than r with Z = 0; every singular value of X*_perp is at least sigma or smaller": (
+        "theorem",
+        "no_perpendicular",
+    ),
+    "more than two orthogonal pieces of rank 2": ("pieces",),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, uses=(la.THEOREM,), prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("theorem_b", THEOREM))

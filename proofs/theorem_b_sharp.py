@@ -320,7 +320,11 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS, uses=(si.THEOREM,))
+PROSE = {
+    "the limit of large r*": ("whole_space",),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, uses=(si.THEOREM,), prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("theorem_b_sharp", THEOREM))

@@ -146,18 +146,27 @@ def ball(along: Any, across: Any) -> Premise:
     return hypothesis("S >= 0: in the ball", along**2 + across**2 + W, 2)
 
 
-def common(first: Any, second: Any) -> Premise:
-    """Return what the kernel count gives for y > 0 and |z| = w (check kernel_near)."""
-    return hypothesis("W >= 2 y w/t - y^2 (1 - 1/t^2)", 2 * first * second / t - first**2 * (1 - 1 / t**2), W)
-
-
-KERNEL = hypothesis("kernel count at (p, t p)", p**2, (y - p) ** 2 + (w - t * p) ** 2 + W)
+# The count holds for -z too, with E2 turned round.
+KERNEL = hypothesis("kernel count at (p, t p)", p**2, (y - p) ** 2 + (z - t * p) ** 2 + W)
+kernel_near = Inequality(
+    "kernel_near",
+    "p = (y + t z)/t^2: W >= 2 y z/t - y^2 (1 - 1/t^2).",
+    2 * y * z / t - y**2 * (1 - 1 / t**2),
+    W,
+    proof=[KERNEL],
+    given=(define(p, (y + t * z) / t**2),),
+    mutants=(
+        mutant("constant", "3 y z/t", {t: 1, y: 1, z: 1, W: 2, p: 2}, lhs=3 * y * z / t - y**2 * (1 - 1 / t**2)),
+        mutant("sign", "-W", {t: 1, y: 1, z: 1, W: 2, p: 2}, rhs=-W),
+        dropped(KERNEL),
+    ),
+)
 KERNEL_FAR = hypothesis("kernel count at (y, p), p/t <= y", p**2 / t**2, (w - p) ** 2 + W)
 REST = hypothesis("W >= 0", 0, W)
 FAR = hypothesis("c^2 >= 1", 1, far**2)
 # Case 3: y = a >= 0 and z = q - a/t >= 0.
 across = q - a / t
-COMMON, IN_BALL = common(a, across), ball(1 - a, across)
+COMMON, IN_BALL = kernel_near.conclusion(put={y: a, z: across}), ball(1 - a, across)
 STEEP = hypothesis("t y <= q", t * a, q)
 BELOW = hypothesis("q <= 1", q, 1)
 K = (t**3 + t**2 - t + 1) / t**2
@@ -173,6 +182,7 @@ low = Inequality(
     (q**2 - 1) / 2,
     a,
     proof=[IN_BALL / 2, COMMON / 2],
+    under=(kernel_near,),
     given=(AT_U,),
     mutants=(
         mutant("constant", "q^2 - 1/2", {**MINIMIZER, a: 0}, lhs=q**2 - Rational(1, 2)),
@@ -182,7 +192,7 @@ low = Inequality(
 )
 LOW = low.conclusion()
 # Case 4: z = -w, and y = 1 - c > 1 in its last part.
-IN_BALL_4, COMMON_4 = ball(1 - y, -w), common(y, w)
+IN_BALL_4, COMMON_4 = ball(1 - y, -w), kernel_near.conclusion(put={z: w})
 BEYOND = hypothesis("1 <= y", 1, y)
 WIDE = hypothesis("y (t^2 - 1)/t <= w", y * (t**2 - 1) / t, w)
 NEGATIVE, NEAR = hypothesis("c <= 0", far, 0), hypothesis("w <= -c", w, -far)
@@ -193,6 +203,7 @@ wide = Inequality(
     w / t,
     W,
     proof=[COMMON_4, WIDE / t, BEYOND * WIDE * (1 / t), w / t * BEYOND],
+    under=(kernel_near,),
     given=(AT_U,),
     mutants=(
         mutant("constant", "4 w/t", OPPOSITE, lhs=4 * w / t),
@@ -364,19 +375,7 @@ CHECKS = (
             mutant("constant", "2 ||rest||^2", rhs=rs * ((FIRST - p) ** 2 + (OTHER - q) ** 2) + 2 * square(OFF)),
         ),
     ),
-    Inequality(
-        "kernel_near",
-        "p = (y + t w)/t^2: W >= 2 y w/t - y^2 (1 - 1/t^2).",
-        2 * y * w / t - y**2 * (1 - 1 / t**2),
-        W,
-        proof=[KERNEL],
-        given=(define(p, (y + t * w) / t**2),),
-        mutants=(
-            mutant("constant", "3 y w/t", {t: 1, y: 1, w: 1, W: 2, p: 2}, lhs=3 * y * w / t - y**2 * (1 - 1 / t**2)),
-            mutant("sign", "-W", {t: 1, y: 1, w: 1, W: 2, p: 2}, rhs=-W),
-            dropped(KERNEL),
-        ),
-    ),
+    kernel_near,
     kernel_far,
     Inequality(
         "case_1",
@@ -423,6 +422,7 @@ CHECKS = (
             K * q * a / t * STEEP,
             (2 * t - 1) * q * COMMON,
         ],
+        under=(kernel_near,),
         given=(AT_U,),
         mutants=(
             mutant("constant", "at least 1", MINIMIZER, lhs=1),
@@ -447,7 +447,7 @@ CHECKS = (
             (2 * t - 1) / t * STEEP * COMMON,
             (2 * t - 1) * LOW * COMMON,
         ],
-        under=(low,),
+        under=(low, kernel_near),
         given=(AT_U,),
         mutants=(
             mutant("constant", "at least 1", MINIMIZER, lhs=1),
@@ -460,6 +460,7 @@ CHECKS = (
         0,
         EXCESS_3,
         proof=[t * Square(AT_END), END * Square(q), (2 * t - 1) * COMMON],
+        under=(kernel_near,),
         given=(define(a, q / (1 + u)), AT_U),
         mutants=(
             mutant("constant", "at least 1", MINIMIZER, lhs=1),
@@ -513,7 +514,21 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS, uses=(si.THEOREM,))
+PROSE = {
+    "that the four cases cover everything, and the choice of the pair at which the kernel count is taken": (
+        "kernel_near",
+        "kernel_far",
+        "case_1",
+        "case_2",
+        "case_3_below",
+        "case_3_above",
+        "case_3_end",
+        "case_4_near",
+        "case_4_far",
+    ),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, uses=(si.THEOREM,), prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("theorem_c", THEOREM))

@@ -131,7 +131,11 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "points with different values differ, so that one may divide by ||X_1 - X_2||_F^2": ("no_constant",),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("two_stationary_points", THEOREM))

@@ -10,7 +10,6 @@ Assumptions
 Y = U1 (tau I + C C^T) V1^T + Y2 with k orthonormal columns, where (tau U1 V1^T + Y2)^T (tau U1 V1^T + Y2) = tau^2 I -
 F^T F says that the values of Y2 are at most tau and off U1, V1. With X = sum_j x_j u_j v_j^T, x_1 >= x_2 >= .. >= 0,
 and y_j = sigma_j(Y): S_j = y_1 + .. + y_j, K_j = sum_(i <= j) u_i^T Y v_i, which Ky Fan's inequality bounds by S_j.
-That the decompositions exist, and the induction over j, are not checked here.
 
 Source
 ------
@@ -169,7 +168,12 @@ CHECKS = (
     von_neumann,
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "the decompositions exist": ("ky_fan",),
+    "the induction over j": ("next_term", "von_neumann"),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("von_neumann", THEOREM))

@@ -178,7 +178,12 @@ CHECKS = (
     ),
 )
 
-THEOREM = Theorem(__doc__, CHECKS, uses=(nv.THEOREM,))
+PROSE = {
+    "the factors' product has a singular value decomposition": ("wasted_as_squares", "scaled"),
+    "several matrices, by adding up": ("objective_excess",),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, uses=(nv.THEOREM,), prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("wasted_penalty", THEOREM))

@@ -7,9 +7,8 @@ rank Y < i, sigma_i(X) <= ||X - Y||_2.
 
 Assumptions
 -----------
-w is a unit vector in the span of the first i right singular vectors of X and orthogonal to the first i - 1 of Y; that
-it exists (i unknowns, i - 1 equations) is not checked here. Then |Y w| <= b = sigma_i(Y), |(X - Y) w| <= d = ||X -
-Y||_2, both positive.
+w is a unit vector in the span of the first i right singular vectors of X and orthogonal to the first i - 1 of Y. Then
+|Y w| <= b = sigma_i(Y), |(X - Y) w| <= d = ||X - Y||_2, both positive.
 
 Source
 ------
@@ -129,7 +128,11 @@ CHECKS = (
     rank_deficient,
 )
 
-THEOREM = Theorem(__doc__, CHECKS)
+PROSE = {
+    "the unit vector w exists: i unknowns, i - 1 equations": ("from_below", "weyl", "rank_deficient"),
+}
+
+THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("weyl", THEOREM))

@@ -29,6 +29,7 @@ from ..status import Status
 from ..studies._solves import method_text
 from ..tables import Column, Record, Tabular
 from ._kept import Cells, StoredRuns, folder_of
+from ._rates import rates
 from .showcase import all_methods
 from .table import columns_of, sentence, table
 from .targets import Optima, target_of
@@ -68,6 +69,11 @@ class Row:
         The step chosen, where steps were chosen.
     step_by : str
         What it was chosen by; empty where none was.
+    predicted_rate, measured_rate : float or None
+        Of gradient descent with constant steps ``eta``, near a certified optimum of known rank: the bound
+        ``1 - eta mu`` on the factor by which a step shrinks the distance to it (proofs/local_rate), and the factor by
+        which the gradient norm shrank in a step of the second half of the run, on average. None where a premise is not
+        known to hold: ``lam > 0``, bounds on the curvature of ``f``, ``||S||_2 < lam``, ``eta <= 2/(mu + M)``.
     oracle_calls, search_calls : int
         Evaluations of value and gradient in the run, and in the whole search for the step.
     seconds, compile_seconds : float
@@ -92,6 +98,8 @@ class Row:
     nuclear_norm: float
     step_size: float | None
     step_by: str
+    predicted_rate: float | None
+    measured_rate: float | None
     oracle_calls: int
     search_calls: int
     seconds: float
@@ -381,6 +389,7 @@ def _row(
     certificate = certificates[middle] if certificates else None
     values = np.asarray(singular_values(shown)) if finite else np.zeros(problem.rank)
     X = shown.X if finite else None
+    predicted, measured = rates(chosen.method, shown, certificate) or (None, None)
     return Row(
         method=str(chosen.given),
         minimises=target.text,
@@ -396,6 +405,8 @@ def _row(
         nuclear_norm=float(values.sum()),
         step_size=chosen.step_size,
         step_by=chosen.by,
+        predicted_rate=predicted,
+        measured_rate=measured,
         oracle_calls=shown.nfev,
         search_calls=chosen.calls,
         seconds=float(np.mean([result.seconds for result in ended])),

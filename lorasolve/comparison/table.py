@@ -27,6 +27,10 @@ def _missing(value: list[float] | None) -> str:
     return _share(middle) if len(value) == 1 else f"{_share(middle)} ({_share(min(value))} to {_share(max(value))})"
 
 
+def _rate(value: float | None) -> str:
+    return "-" if value is None else number(value, ".7g")
+
+
 def _seconds(value: float) -> str:
     return f"{value:.2f}"
 
@@ -42,6 +46,8 @@ COLUMNS = (
     Column("sigma_r", "sigma_r", _share, latex=r"$\sigma_r$"),
     Column("nuclear_norm", "||X||_*", lambda value: number(value, ".6g"), latex=r"$\|X\|_*$"),
     Column("step_size", "step", _share),
+    Column("predicted_rate", "predicted rate", _rate),
+    Column("measured_rate", "measured rate", _rate),
     Column("oracle_calls", "calls", str),
     Column("seconds", "s", _seconds),
     Column("compile_seconds", "compile s", _seconds),

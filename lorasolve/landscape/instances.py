@@ -312,22 +312,25 @@ class TwoConstantInstance(_PlaneInstance):
     Attributes
     ----------
     X_star, X_spurious, constants, beta2, sigma, gap, regime
-        The minimizer, the spurious point, the constants ``1`` and ``beta`` of the whole space, the curvature along the
-        directions that decide, the singular values of the point, ``F(X_spurious) - F(X_star)``, and what the theorems
-        say.
+        The minimizer, the spurious point, the constants ``1`` and ``max(beta, beta2)`` of the whole space, the
+        curvature along the directions that decide, the singular values of the point, ``F(X_spurious) - F(X_star)``, and
+        what the theorems say.
     """
 
     name = "two_constants"
     summary = "quadratic with a spurious point although beta2 (beta - alpha) = 2 alpha beta sqrt(r/r*)"
 
-    def __init__(self, r: int, r_star: int, m: int, n: int, beta: float, lam: float) -> None:
+    def __init__(
+        self, r: int, r_star: int, m: int, n: int, beta: float, lam: float, beta2: float | None = None
+    ) -> None:
         r, r_star, m, n, t = _sizes(r, r_star, m, n)
         beta, lam = as_number(beta, "beta", 1.0 + 2.0 * t), as_number(lam, "lam", 0.0, LARGEST_ENTRY)
         zeta, tau = 2.0 * beta * t / (beta - 1.0), (beta + 1.0) * t / (beta - 1.0)
         block = ((0.5 * (1.0 + beta), 0.5 * (beta - 1.0)), (0.5 * (beta - 1.0), 0.5 * (1.0 + beta)))
-        constants = Constants.exact(1.0, beta, r, whole_space=True, source="eigenvalues of H")
+        beta2 = zeta if beta2 is None else as_number(beta2, "beta2", 1.0, LARGEST_ENTRY)
+        constants = Constants.exact(1.0, max(beta, beta2), r, whole_space=True, source="eigenvalues of H")
         gap = 0.5 * zeta * tau * r_star
-        super().__init__((r, r_star), (m, n), block, zeta, (tau, 1.0), lam, gap, constants)
+        super().__init__((r, r_star), (m, n), block, beta2, (tau, 1.0), lam, gap, constants)
 
 
 def restricted(r: int, r_star: int, m: int, n: int, beta: float | None = None, lam: float = 0.0) -> RestrictedInstance:
@@ -364,12 +367,14 @@ def restricted(r: int, r_star: int, m: int, n: int, beta: float | None = None, l
     return RestrictedInstance(r, r_star, m, n, beta, lam)
 
 
-def two_constants(r: int, r_star: int, m: int, n: int, beta: float, lam: float = 0.0) -> TwoConstantInstance:
+def two_constants(
+    r: int, r_star: int, m: int, n: int, beta: float, lam: float = 0.0, beta2: float | None = None
+) -> TwoConstantInstance:
     """Return a quadratic on which Theorem B holds with equality, at a spurious second-order point.
 
     With ``t = sqrt(r/r_star)``: all curvatures lie in ``[1, beta]``, and the directions that decide at ``X_spurious``
     have curvature ``beta2 = 2 beta t/(beta - 1)``, so that ``beta2 (beta - 1) = 2 beta t``. At ``beta = 1 + 2t`` it is
-    the instance of :func:`sharp`, scaled.
+    the instance of :func:`sharp`, scaled. With more ``beta2`` the point is a local minimum, with less a saddle.
 
     Parameters
     ----------
@@ -381,17 +386,19 @@ def two_constants(r: int, r_star: int, m: int, n: int, beta: float, lam: float =
         Largest curvature, at least ``1 + 2 sqrt(r/r_star)``.
     lam : float
         Weight decay of the problem that the instance is made for, >= 0.
+    beta2 : float, optional
+        Curvature in all directions but two, at least 1; by default that of equality.
 
     Raises
     ------
     ValueError, TypeError
-        For ranks, sizes, ``beta`` or ``lam`` out of range.
+        For ranks, sizes, ``beta``, ``lam`` or ``beta2`` out of range.
 
     Notes
     -----
     Derived for this project (proofs/theorem_b_sharp).
     """
-    return TwoConstantInstance(r, r_star, m, n, beta, lam)
+    return TwoConstantInstance(r, r_star, m, n, beta, lam, beta2)
 
 
 def _sizes(r: int, r_star: int, m: int, n: int) -> tuple[int, int, int, int, float]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ._phase import descend
 from .base import COLOURS, Axes, Cell, Experiment, Record, distinct, text_table
-from .sharp import descend
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

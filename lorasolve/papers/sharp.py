@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ._phase import ends, matching, ranks, ratio
 from .base import COLOURS, Axes, Cell, Experiment, Record, distinct, text_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from ..problem import Problem
-    from ..result import Result
 
 
 _TICKS = (2, 5, 10, 20, 50)
@@ -44,32 +42,19 @@ class Sharp(Experiment):
 
     def run(self, cell: Cell) -> Record:
         """Run gradient descent from every seed, and judge every end."""
-        from ..landscape import instances, verdict
-        from ..problem import Problem
+        from ..landscape import instances
 
         r, r_star = cell["r"], cell["r_star"]
-        instance = instances.sharp(r, r_star, r + r_star, r + r_star, cell["kappa"])
-        problem = Problem(instance, rank=r)
-        judged = [
-            verdict(problem, descend(problem, cell["scale"], seed), X_star=instance.X_star, tol=1e-5)
-            for seed in range(cell["runs"])
-        ]
-        kinds = [each.kind for each in judged]
-        return {
-            "spurious": kinds.count("spurious") / len(kinds),
-            "unfinished": len(kinds) - kinds.count("spurious") - kinds.count("global"),
-            "contradictions": sum(len(each.contradictions) for each in judged),
-            "norm": float(np.linalg.norm(instance.X_spurious) / np.linalg.norm(instance.X_star)),
-        }
+        return ends(instances.sharp(r, r_star, r + r_star, r + r_star, cell["kappa"]), cell)
 
     def table(self, records: list[Record]) -> str:
         """Return one row per rank and condition number."""
         rows = []
-        for (r, r_star), kappa in itertools.product(_ranks(records), distinct(records, "kappa")):
-            mine = _of(records, r, r_star, kappa)
+        for (r, r_star), kappa in itertools.product(ranks(records), distinct(records, "kappa")):
+            mine = matching(records, r=r, r_star=r_star, kappa=kappa)
             rows.append(
                 [
-                    _ratio(r, r_star),
+                    ratio(r, r_star),
                     f"{kappa:.1f}",
                     *(f"{record['spurious']:.2f}" for record in mine),
                     str(sum(record["unfinished"] for record in mine)),
@@ -88,11 +73,13 @@ class Sharp(Experiment):
 
     def draw(self, records: list[Record], figure: Figure) -> None:
         """Draw one map per rank with the three boundaries, and the norm of the spurious point."""
-        ranks = _ranks(records)
-        axes = figure.subplots(1, len(ranks) + 1)
+        pairs = ranks(records)
+        axes = figure.subplots(1, len(pairs) + 1)
         kappas, scales = distinct(records, "kappa"), distinct(records, "scale")
-        for ax, (r, r_star) in zip(axes, ranks):
-            shares = np.array([[each["spurious"] for each in _of(records, r, r_star, kappa)] for kappa in kappas])
+        for ax, (r, r_star) in zip(axes, pairs):
+            shares = np.array(
+                [[each["spurious"] for each in matching(records, r=r, r_star=r_star, kappa=kappa)] for kappa in kappas]
+            )
             image = ax.pcolormesh(scales, kappas, shares, vmin=0.0, vmax=1.0, cmap="Oranges", shading="nearest")
             ax.set(xscale="log", yscale="log")
             ax.set_yticks(_TICKS, [str(tick) for tick in _TICKS])
@@ -102,19 +89,19 @@ class Sharp(Experiment):
             ax.axhline(2.0, color=COLOURS[0], lw=5.0, label="2 (paper)")
             ax.axhline(2.0 * root, color="black", ls="--", lw=1.3, label="2 sqrt(r/r*)")
             ax.axhline(1.0 + 2.0 * root, color="black", lw=1.3, label="1 + 2 sqrt(r/r*)")
-            ax.set(title=f"r/r* = {_ratio(r, r_star)}", xlabel="initialization scale")
+            ax.set(title=f"r/r* = {ratio(r, r_star)}", xlabel="initialization scale")
         axes[0].set_ylabel("condition number kappa")
         handles, labels = axes[0].get_legend_handles_labels()
         title = "left panels, no spurious minima below:"
         figure.legend(handles, labels, loc="outside lower left", ncols=3, fontsize=9, title=title)
-        figure.colorbar(image, ax=list(axes[: len(ranks)]), label="share of runs ending spurious", shrink=0.9)
+        figure.colorbar(image, ax=list(axes[: len(pairs)]), label="share of runs ending spurious", shrink=0.9)
         ax = axes[-1]
         for traps, fill, label in ((True, "full", "spurious minimum"), (False, "none", "the same point, no minimum")):
-            shown = [kappa for kappa in kappas if _traps(*ranks[0], kappa) is traps]
-            norms = [_of(records, *ranks[0], kappa)[0]["norm"] for kappa in shown]
+            shown = [kappa for kappa in kappas if _traps(*pairs[0], kappa) is traps]
+            norms = [matching(records, r=pairs[0][0], r_star=pairs[0][1], kappa=kappa)[0]["norm"] for kappa in shown]
             ax.plot(shown, norms, "o-" if traps else "o:", color=COLOURS[1], fillstyle=fill, label=label)
         ax.axhline(1.0, color="black", ls="--", lw=1.3, label="global minimum X*")
-        ax.set(title=f"size of the minima, r/r* = {_ratio(*ranks[0])}", xlabel="condition number kappa")
+        ax.set(title=f"size of the minima, r/r* = {ratio(*pairs[0])}", xlabel="condition number kappa")
         ax.set_ylabel("||X||_F / ||X*||_F")
         ax.set(xscale="log", ylim=(0.0, 1.15))
         handles, labels = ax.get_legend_handles_labels()
@@ -127,29 +114,3 @@ class Sharp(Experiment):
 def _traps(r: int, r_star: int, kappa: float) -> bool:
     """Whether the closed-form point of the instance is a minimum."""
     return kappa > 1.0 + 2.0 * math.sqrt(r / r_star)
-
-
-def _ranks(records: list[Record]) -> list[tuple[int, int]]:
-    return list(dict.fromkeys((record["r"], record["r_star"]) for record in records))
-
-
-def _of(records: list[Record], r: int, r_star: int, kappa: float) -> list[Record]:
-    where = {"r": r, "r_star": r_star, "kappa": kappa}
-    return [record for record in records if all(record[key] == value for key, value in where.items())]
-
-
-def _ratio(r: int, r_star: int) -> str:
-    return f"{r}/{r_star}" if r % r_star else f"{r // r_star}"
-
-
-def descend(problem: Problem, scale: float, seed: int) -> Result:
-    """Run gradient descent from Gaussian factors, then L-BFGS from its end to convergence.
-
-    Gradient descent settles the basin; the continuation only spares its slow end, where the optimum is degenerate
-    or the factors are badly balanced.
-    """
-    from ..engine import StoppingRule, solve
-    from ..inits.gaussian import Gaussian
-
-    end = solve(problem, "gd", init=Gaussian(std=scale), seed=seed, stop=StoppingRule(max_iter=1000, grad_tol=1e-6))
-    return solve(problem, "lbfgs", init=(end.A, end.B), stop=StoppingRule(max_iter=5000, grad_tol=1e-8))

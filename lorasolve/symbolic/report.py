@@ -75,7 +75,7 @@ class CheckReport:
 
 @dataclass(frozen=True)
 class TheoremReport:
-    """What became of a theorem."""
+    """What became of a theorem; `prose` is what of it no check shows, with the checks beside which it stands."""
 
     name: str
     title: str
@@ -85,6 +85,7 @@ class TheoremReport:
     used_by: list[str]
     checks: list[CheckReport]
     inconsistencies: list[str] = field(default_factory=list)
+    prose: dict[str, list[str]] | None = None
 
     @property
     def ok(self) -> bool:
@@ -144,6 +145,7 @@ def run(name: str, theorem: Theorem, shown: Shown | None = None) -> TheoremRepor
         used_by=theorem.users if sections else [],
         checks=[_run_check(check, theorem.known_checks, shown) for check in theorem.checks],
         inconsistencies=theorem.inconsistencies(),
+        prose=None if theorem.prose is None else {says: list(beside) for says, beside in theorem.prose.items()},
     )
 
 

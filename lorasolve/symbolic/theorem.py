@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 import re
 import runpy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
@@ -40,11 +40,15 @@ class Theorem:
         The checks, in the order of the argument.
     uses
         Other theorems whose checks are used here.
+    prose
+        What of the statement no check shows, such as the existence of a decomposition or a limit, each with the checks
+        that stand beside it. Empty if there is nothing; None, the default, if that is not said.
     """
 
     doc: str
     checks: Sequence[Check]
     uses: Sequence[Theorem] = ()
+    prose: Mapping[str, Sequence[str]] | None = None
 
     @property
     def known_checks(self) -> list[Check]:
@@ -102,6 +106,9 @@ class Theorem:
                     found.append(f"check {name}: documented {documented.get(name)!r}, is {actual.get(name)!r}")
         if not self.checks:
             found.append("the theorem has no checks")
+        for says, beside in (self.prose or {}).items():
+            if isinstance(beside, str) or not beside or not set(beside) <= actual.keys():
+                found.append(f"prose {says!r}: needs the names of checks of this theorem beside which it stands")
         for check in self.checks:
             if type(check) not in KINDS:
                 found.append(f"check {check.name}: {type(check).__name__} is not a kind of check of this package")

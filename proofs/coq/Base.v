@@ -61,10 +61,12 @@ Ltac positive := solve [ repeat first [ assumption | apply: addr_gt0 | apply: mu
 Ltac nonnegative := solve [ repeat first [ assumption | apply: sqr_ge0 | apply: addr_ge0 | apply: mulr_ge0
   | apply: divr_ge0 | apply: exprn_ge0 | rewrite invr_ge0 | rewrite ler0n | exact: ler01
   | apply: ltW; assumption | apply: ltW; apply: size_gt0; assumption | done ] | apply: ltW; positive | lra | nra ].
+(* Cheap ways first: positive may search long before it fails. *)
 Ltac other_than_zero := repeat (apply/andP; split); first
-  [ assumption | apply: lt0r_neq0; positive | rewrite -oppr_eq0; apply: lt0r_neq0; positive
+  [ assumption
   | match goal with N : is_true (?x != 0) |- is_true (?y != 0) =>
       first [ (have -> : y = x by ring); exact: N | (have -> : y = - x by ring); rewrite oppr_eq0; exact: N ] end
+  | apply: lt0r_neq0; positive | rewrite -oppr_eq0; apply: lt0r_neq0; positive
   | rewrite mulf_neq0 //; other_than_zero ].
 Ltac by_ring := first [ by [] | ring ].
 Ltac by_field := first [ by [] | ring | field; repeat split; other_than_zero ].

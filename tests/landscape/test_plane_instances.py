@@ -65,6 +65,19 @@ def test_the_equalities_of_the_theorems():
     assert landscape.regime(1.0, 4.49, 4, 1, curvature=(1.0, 9.0)).kind == "special"
 
 
+@pytest.mark.parametrize(("share", "sign"), [(0.9, -1.0), (1.0, 0.0), (1.1, 1.0)])
+def test_the_second_constant_decides_whether_the_point_is_a_saddle_or_a_minimum(share, sign):
+    """The least curvature off the symmetries is beta2 - zeta, along U1 = V1; zeta is the constant of equality."""
+    zeta = landscape.instances.two_constants(2, 1, 3, 3, beta=9.0).beta2
+    instance = landscape.instances.two_constants(2, 1, 3, 3, beta=9.0, beta2=share * zeta)
+    problem = ls.Problem(instance, rank=2)
+    A, B = instance.stationary_factors()
+    assert landscape.stationarity(problem, A, B).grad_norm < 1e-12
+    assert landscape.second_order(problem, A, B).smallest == pytest.approx(sign * 0.1 * zeta, abs=1e-9)
+    gap = problem.convex_value(instance.X_spurious) - problem.convex_value(instance.X_star)
+    assert gap == pytest.approx(instance.gap, abs=1e-12)
+
+
 @pytest.mark.parametrize(("r", "r_star"), [(1, 1), (2, 1), (4, 1), (3, 2)])
 def test_restricted_strong_convexity_withstands_an_adversary(r, r_star):
     """Descent on the quotient over matrices of rank r in the ball, from random starts and from near X_spurious."""
@@ -164,6 +177,7 @@ def test_the_hessian_is_semidefinite_in_exact_arithmetic(kind, r, t, lam):
         (lambda: landscape.instances.restricted(1, 2, 3, 3), "r_star"),
         (lambda: landscape.instances.two_constants(2, 1, 2, 3, beta=9.0), "m"),
         (lambda: landscape.instances.restricted(2, 1, 3, 3, lam=-1.0), "lam"),
+        (lambda: landscape.instances.two_constants(2, 1, 3, 3, beta=9.0, beta2=0.5), "beta2"),
     ],
 )
 def test_what_is_out_of_range_is_refused_by_name(call, argument):

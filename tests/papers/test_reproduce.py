@@ -20,6 +20,7 @@ from lorasolve.studies import Store
 
 MAIN_PAPER = {
     "table1", "table2", "figure2", "sharp", "lemma1", "init_bias", "special_regime", "many_matrices",
+    "restricted", "two_constants",
     "minilm", "minilm_constants", "minilm_rank", "minilm_starts", "transformer_starts",
 }  # fmt: skip
 
@@ -343,3 +344,29 @@ def test_quick_versions_run(name, tmp_path, capsys):
     assert main(["reproduce", name, "--quick", "--out", str(tmp_path)]) == 0
     assert (tmp_path / f"{name}-quick.png").exists()
     assert f"== {name}-quick" in capsys.readouterr().out
+
+
+ROOT = 2**0.5
+BETA = 2 + 4 * ROOT
+
+
+@pytest.mark.parametrize(
+    ("name", "times", "beta2", "norm"),
+    [
+        # t = sqrt 2: X_s = E2/t has the norm of X* = E1, at every beta.
+        ("restricted", 2.0, 4 * ROOT, 1.0),
+        # X_s = E2, X* = tau E1: t/tau = (beta - 1)/(beta + 1); equality is beta2 (beta - 1) = 2 beta t.
+        ("two_constants", 0.8, 1.6 * BETA * ROOT / (BETA - 1), (BETA - 1) / (BETA + 1)),
+    ],
+)
+def test_the_instances_at_the_boundary_are_those_of_the_theorems(name, times, beta2, norm):
+    record = registry.classes()[name]().run({"r": 2, "r_star": 1, "times": times, "scale": 1.0, "runs": 2})
+    assert (record["beta2"], record["norm"]) == pytest.approx((beta2, norm))
+    assert (record["contradictions"], record["unfinished"]) == (0, 0)
+
+
+def test_below_the_boundary_of_theorem_b_no_run_ends_spurious_and_far_above_it_some_do():
+    experiment = registry.classes()["two_constants"]()
+    cell = {"r": 1, "r_star": 1, "scale": 1.0, "runs": 10}
+    below, above = (experiment.run(cell | {"times": times}) for times in (0.8, 5.0))
+    assert below["spurious"] == 0.0 < above["spurious"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import re
 import subprocess
@@ -24,6 +25,30 @@ def timeless(text):
 
 def test_the_page_is_up_to_date(reports):
     assert timeless(page(list(reports.values()))) == timeless(PAGE.read_text(encoding="utf-8")), f"run: {COMMAND}"
+
+
+def test_each_module_says_what_of_it_remains_prose_and_the_page_shows_it():
+    text = PAGE.read_text(encoding="utf-8").replace("\\|", "|")
+    rows = [row.split(" | ") for row in text.partition("## What remains prose")[2].partition("\n## ")[0].splitlines()]
+    shown = {(row[0].strip("| `"), row[1]) for row in rows if len(row) > 2}
+    for name, theorem in discover(proofs).items():
+        assert theorem.prose is not None, f"{name}: Theorem(..., prose=...) is missing"
+        assert {(name, says) for says in theorem.prose or ["nothing"]} <= shown
+
+
+def test_each_statement_of_the_paper_shows_the_prose_beside_its_checks():
+    text = PAGE.read_text(encoding="utf-8")
+    (row,) = [row for row in text.splitlines() if row.startswith("| 7 lemma 1:")]
+    assert "the limit T -> infinity" in row.split(" | ")[4]
+    (row,) = [row for row in text.splitlines() if row.startswith("| 4 step 7:")]
+    assert row.split(" | ")[4] == "nothing |"
+
+
+def test_prose_stands_beside_checks_that_exist():
+    theorem = discover(proofs)["weyl"]
+    for beside in ((), ("wyel",), "weyl"):
+        wrong = dataclasses.replace(theorem, prose={"w exists": beside})
+        assert [fault for fault in wrong.inconsistencies() if "prose 'w exists'" in fault]
 
 
 def test_the_template_on_the_page_is_a_theorem_of_few_lines(tmp_path):

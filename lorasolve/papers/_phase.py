@@ -1,0 +1,143 @@
+"""Phase diagrams of gradient descent on instances with a spurious point in closed form."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from .base import Axes, Cell, Experiment, Record, distinct, text_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ..landscape.instances import RestrictedInstance, SharpInstance, TwoConstantInstance
+    from ..problem import Problem
+    from ..result import Result
+
+
+def descend(problem: Problem, scale: float, seed: int) -> Result:
+    """Run gradient descent from Gaussian factors, then L-BFGS from its end to convergence.
+
+    Gradient descent settles the basin; the continuation only spares its slow end, where the optimum is degenerate
+    or the factors are badly balanced.
+    """
+    from ..engine import StoppingRule, solve
+    from ..inits.gaussian import Gaussian
+
+    end = solve(problem, "gd", init=Gaussian(std=scale), seed=seed, stop=StoppingRule(max_iter=1000, grad_tol=1e-6))
+    return solve(problem, "lbfgs", init=(end.A, end.B), stop=StoppingRule(max_iter=5000, grad_tol=1e-8))
+
+
+def ends(instance: SharpInstance | RestrictedInstance | TwoConstantInstance, cell: Cell) -> Record:
+    """Run gradient descent from every seed of a cell, ``lam = 0``, and judge every end."""
+    from ..landscape import verdict
+    from ..problem import Problem
+
+    problem = Problem(instance, rank=cell["r"])
+    judged = [
+        verdict(problem, descend(problem, cell["scale"], seed), X_star=instance.X_star, tol=1e-5)
+        for seed in range(cell["runs"])
+    ]
+    kinds = [each.kind for each in judged]
+    return {
+        "spurious": kinds.count("spurious") / len(kinds),
+        "unfinished": len(kinds) - kinds.count("spurious") - kinds.count("global"),
+        "contradictions": sum(len(each.contradictions) for each in judged),
+        "norm": float(np.linalg.norm(instance.X_spurious) / np.linalg.norm(instance.X_star)),
+    }
+
+
+def ranks(records: list[Record]) -> list[tuple[int, int]]:
+    """Return the pairs ``(r, r*)`` in their order."""
+    return list(dict.fromkeys((record["r"], record["r_star"]) for record in records))
+
+
+def matching(records: list[Record], **where: float) -> list[Record]:
+    """Return the records with the given settings."""
+    return [record for record in records if all(record[key] == value for key, value in where.items())]
+
+
+def ratio(r: int, r_star: int) -> str:
+    """Return ``r/r*`` as text."""
+    return f"{r}/{r_star}" if r % r_star else f"{r // r_star}"
+
+
+class AtBoundary(Experiment):
+    """Where gradient descent ends on instances of a theorem, over multiples of the constant at which it is sharp.
+
+    Attributes
+    ----------
+    boundary : str
+        That value of ``beta2``, as a formula; the curvatures are at least ``alpha = 1``.
+    multiples : list of float
+        The multiples of it, half of them for a quick run.
+    """
+
+    boundary: ClassVar[str] = ""
+    multiples: ClassVar[list[float]] = []
+    seeds = "run k at a scale: default_rng(k)"
+    size = (10.5, 4.2)
+
+    def instance(self, r: int, r_star: int, times: float) -> RestrictedInstance | TwoConstantInstance:
+        """Return the instance of the least size."""
+        raise NotImplementedError
+
+    def axes(self, quick: bool) -> Axes:
+        """Return ranks, multiples of the boundary, scales and the number of runs of each cell."""
+        return {
+            "r": [1, 2, 4],
+            "r_star": [1],
+            "times": self.multiples[::2] if quick else self.multiples,
+            "scale": [float(x) for x in np.geomspace(0.01, 10.0, 3 if quick else 6)],
+            "runs": 3 if quick else 10,
+        }
+
+    def fits(self, cell: Cell) -> bool:
+        """Whether the minimizer can be reached."""
+        return bool(cell["r_star"] <= cell["r"])
+
+    def run(self, cell: Cell) -> Record:
+        """Run gradient descent from every seed, and judge every end."""
+        r, r_star = cell["r"], cell["r_star"]
+        instance = self.instance(r, r_star, cell["times"])
+        return ends(instance, cell) | {"beta2": instance.beta2}
+
+    def table(self, records: list[Record]) -> str:
+        """Return one row per rank and multiple of the boundary."""
+        rows = []
+        for (r, r_star), times in itertools.product(ranks(records), distinct(records, "times")):
+            mine = matching(records, r=r, r_star=r_star, times=times)
+            rows.append(
+                [
+                    ratio(r, r_star),
+                    f"{times:g}",
+                    f"{mine[0]['beta2']:.2f}",
+                    *(f"{record['spurious']:.2f}" for record in mine),
+                    str(sum(record["unfinished"] for record in mine)),
+                    f"{mine[0]['norm']:.3f}",
+                ]
+            )
+        scales = [f"s={scale:.2g}" for scale in distinct(records, "scale")]
+        text = text_table(["r/r*", "times", "beta2", *scales, "unfinished", "||X_s||"], rows)
+        wrong = sum(record["contradictions"] for record in records)
+        return (
+            f"share of runs ending spurious, by initialization scale s ({records[0]['runs']} runs each)\n{text}\n"
+            f"alpha = 1; times 1 is the boundary, {self.boundary}; norms in units of ||X*||. Contradictions of a "
+            f"theorem: {wrong}."
+        )
+
+    def draw(self, records: list[Record], figure: Figure) -> None:
+        """Draw one map per rank: each row a multiple of the boundary, which is row 1."""
+        pairs = ranks(records)
+        axes = np.atleast_1d(figure.subplots(1, len(pairs), sharey=True))
+        times, scales = distinct(records, "times"), distinct(records, "scale")
+        for ax, (r, r_star) in zip(axes, pairs):
+            shares = np.array([[e["spurious"] for e in matching(records, r=r, r_star=r_star, times=t)] for t in times])
+            image = ax.imshow(shares, vmin=0.0, vmax=1.0, cmap="Oranges", origin="lower", aspect="auto")
+            ax.set(title=f"r/r* = {ratio(r, r_star)}", xlabel="initialization scale")
+            ax.set_xticks(range(len(scales)), [f"{each:.2g}" for each in scales])
+            ax.set_yticks(range(len(times)), [f"{each:g}" for each in times])
+        axes[0].set_ylabel(f"beta2 in units of {self.boundary}")
+        figure.colorbar(image, ax=list(axes), label="share of runs ending spurious", shrink=0.9)

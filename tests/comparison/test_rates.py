@@ -1,0 +1,78 @@
+"""The predicted local rate of gradient descent against closed forms, the Hessian's spectrum, and what runs show."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import lorasolve as ls
+from lorasolve.objectives import Denoising
+
+LAM = 0.5
+TIGHT = ls.StoppingRule(grad_tol=1e-10, max_iter=20000)
+
+
+def row_of(values, rank, method, lam=LAM):
+    """Return the row of one method on denoising of diag(values), where alpha = beta = 1."""
+    problem = ls.Problem(Denoising(np.diag(values)), rank, lam)
+    return ls.compare(problem, [method], stop=TIGHT).rows[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "rank", "mu"),
+    [
+        # sigma_i - lam above lam, ||S||_2 is the largest other value; min(2 sigma, 2 lam, sigma + lam - ||S||).
+        ((3.0, 0.4), 1, 2 * LAM),
+        ((0.6, 0.4), 1, 2 * 0.1),
+        # a spare column: min(2 sigma, lam - ||S||).
+        ((3.0, 0.4), 2, LAM - 0.4),
+        ((3.0, 2.0, 0.3), 3, LAM - 0.3),
+    ],
+)
+def test_the_rate_is_that_of_the_closed_form_and_the_run_shows_it(values, rank, mu) -> None:
+    row = row_of(values, rank, "gd:step_size=0.05")
+    assert row.predicted_rate == pytest.approx(1 - 0.05 * mu, abs=1e-9)
+    assert row.measured_rate == pytest.approx(1 - 0.05 * mu, rel=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 4.0])
+def test_the_rate_is_that_of_the_smallest_eigenvalue_off_the_symmetries(scale) -> None:
+    adapter = ls.adapters.LoRA(alpha=2 * scale)
+    problem = ls.Problem(Denoising(np.diag([3.0, 2.0, 0.1])), 2, LAM, adapter=adapter)
+    row = ls.compare(problem, ["gd:step_size=0.02"], stop=TIGHT).rows[0]
+    end = ls.solve(problem, "lbfgs", stop=TIGHT)
+    smallest = scale * ls.landscape.second_order(problem, end.A, end.B).smallest
+    assert row.predicted_rate == pytest.approx(1 - 0.02 * smallest, abs=1e-6)
+    assert row.measured_rate == pytest.approx(row.predicted_rate, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("values", "rank", "method", "lam"),
+    [
+        ((3.0, 0.4), 1, "lbfgs", LAM),
+        ((3.0, 0.4), 1, "gd:step_size=0.05+cosine", LAM),
+        ((3.0, 0.4), 1, "gd:step_size=0.05", 0.0),
+        # 2/(mu + M) = 2/7 with the bound M = 2 lam + 2 sigma; the run converges all the same.
+        ((3.0, 0.4), 1, "gd:step_size=0.3", LAM),
+        # No strict complementarity: the second value is lam itself.
+        ((3.0, 0.5), 2, "gd:step_size=0.05", LAM),
+        # The optimum is X = 0.
+        ((0.4, 0.3), 1, "gd:step_size=0.05", LAM),
+    ],
+)
+def test_no_rate_where_a_premise_is_not_known(values, rank, method, lam) -> None:
+    row = row_of(values, rank, method, lam)
+    assert (row.predicted_rate, row.measured_rate) == (None, None)
+
+
+def test_both_rates_are_in_the_table_the_document_and_the_csv() -> None:
+    problem = ls.Problem(Denoising(np.diag([3.0, 0.4])), 1, LAM)
+    found = ls.compare(problem, ["gd:step_size=0.05", "lbfgs"], stop=TIGHT)
+    head, _, first, second = found.table().splitlines()
+    assert "predicted rate  measured rate" in head and " 0.95 " in first and " - " in second
+    document = json.loads(ls.io.to_json(found.to_dict()))
+    assert document["rows"][0]["predicted_rate"] == pytest.approx(0.95)
+    assert document["rows"][1]["measured_rate"] is None
+    assert {"predicted_rate", "measured_rate"} <= set(found.to_csv().splitlines()[0].split(","))
