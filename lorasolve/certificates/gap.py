@@ -464,13 +464,18 @@ class _Case:
         _, _, Q = cut(self.svds)[0]
         if not distance < lam:
             return low, None
-        if self.found.norms and self.found.norms[0].failure:
-            high = len(Q.T) if self.found.norms[0].outside < lam - distance else None
-        else:
-            proof = self.found.proof
-            if proof is not None and proof.oracle is not None:
-                G = proof.oracle.gradient
-            else:
-                G = Ball(problem.objective.gradient_operator(*self.factors[0]).to_dense())
-            high = ranks.most(G, Q, lam, distance, self.trust)
+        high = self._rank_at_most(Q, lam, distance)
         return low, high if high is not None and high < min(problem.shape) else None
+
+    def _rank_at_most(self, Q: Array, lam: float, distance: float) -> int | None:
+        """Return how many singular values of the gradient may be within ``distance`` of ``lam``, None if unknown."""
+        proof, norms = self.found.proof, self.found.norms
+        if norms and norms[0].failure:
+            return len(Q.T) if norms[0].outside < lam - distance else None
+        if proof is not None and proof.apart is not None and proof.apart.rest < lam - distance:
+            return proof.apart.taken
+        if proof is not None and proof.oracle is not None:
+            G = proof.oracle.gradient
+        else:
+            G = Ball(self.problem.objective.gradient_operator(*self.factors[0]).to_dense())
+        return ranks.most(G, Q, lam, distance, self.trust)

@@ -28,6 +28,8 @@ from .norms import Trust, spectral_norm
 
 # A stated constant is a number that was computed in floating point.
 SLACK = 1.0 + 1e-9
+# Shorter side beyond which a search before a factorisation pays, and its columns and steps.
+SEARCHED, STARTS, STEPS = 200, 4, 8
 
 
 def reach(gap: float, beta: float | None) -> float:
@@ -63,8 +65,27 @@ def most(G: Ball, Q: Array, lam: float, distance: float, trust: Trust) -> int | 
     GQ = G.mid @ Q
     left, values, right = np.linalg.svd(GQ, full_matrices=False)
     k = int(np.count_nonzero(values >= least))
+    if exceeded(G.mid, Q @ right[:k].T, least):
+        return None
     rest = residual(left[:, :k] * values[:k], right[:k] @ Q.T, G.mid).wider(G.radius) if k else G
     return k if spectral_norm(rest, least * (1.0 - 1e-12), trust) < least else None
+
+
+def exceeded(G: Array, V: Array, level: float) -> bool:
+    """Return whether a quick search outside the columns of ``V`` finds a value of ``G`` above a level.
+
+    No factorisation can show the contrary then; at large matrices, where much lies near a level, that saves it.
+    """
+    if min(G.shape) <= SEARCHED:
+        return False
+    x = np.random.default_rng(0).standard_normal((len(V), STARTS))
+    for _ in range(STEPS):
+        x = np.linalg.qr(x - V @ (V.T @ x))[0]
+        y = G @ x
+        if np.linalg.norm(y, 2) > level:
+            return True
+        x = G.T @ y
+    return False
 
 
 def at_least(objective: Objective, values: Array, gap: float) -> int:
