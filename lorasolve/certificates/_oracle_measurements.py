@@ -48,16 +48,25 @@ def ntk(objective: NTK, A: Array, B: Array) -> BallOracle:
 
 # ---------------------------------------------------------------------- dense measurements
 def _apply(flat: Ball, y: Array, A: Array, B: Array) -> Ball:
-    """Enclose ``M vec(A B^T) - y``, with ``A B^T`` in twice the working precision, a few rows of ``M`` at a time."""
+    """Enclose ``M vec(A B^T) - y``, with ``A B^T`` in twice the working precision."""
     high, low, radius = two_product(A, np.ascontiguousarray(B.T))
-    high, low = high.reshape(-1, 1), low.reshape(-1, 1)
+    r = measured(flat, y, high.reshape(-1, 1), low.reshape(-1, 1), radius)
+    return Ball(r.mid[:, 0], r.radius)
+
+
+def measured(flat: Ball, y: Array, high: Array, low: Array, radius: float) -> Ball:
+    """Enclose ``M (x + low) - y`` for each column ``x`` of ``high``, a few rows of ``M`` at a time.
+
+    ``radius`` is the error of each column of ``high + low``.
+    """
     rows = max(CACHED // len(high), 1)
     parts = [
         residual(flat.mid[first : first + rows], high, y[first : first + rows, None], low)
         for first in range(0, len(y), rows)
     ]
     rounding = sqrt_up(add_up(*(mul_up(part.radius, part.radius) for part in parts)))
-    return Ball(np.vstack([part.mid for part in parts])[:, 0], add_up(rounding, mul_up(flat.mid_norm, radius)))
+    error = mul_up(radius, sqrt_up(float(high.shape[1])))
+    return Ball(np.vstack([part.mid for part in parts]), add_up(rounding, mul_up(flat.mid_norm, error)))
 
 
 def _combine(flat: Ball, w: Ball, shape: tuple[int, int]) -> Ball:

@@ -152,7 +152,7 @@ def prove(problem: Problem, point: Any, trust: Trust = "lapack", Q: Array | None
     as_choice(trust, "trust", get_args(Trust))
     objective = as_instance(problem, "problem", Problem).objective.in_float64()
     reason = refusal(problem)
-    assumptions = [ARITHMETIC, *([CHOLESKY] if trust == "lapack" else [])]
+    assumptions = arithmetic(trust)
     if reason is not None:
         return Proof(_nothing(reason, assumptions))
     claim = _oracles.claim(objective)
@@ -163,8 +163,13 @@ def prove(problem: Problem, point: Any, trust: Trust = "lapack", Q: Array | None
         lam = weight(problem)
         inner = inner_product(oracle.gradient, A, B, nuclear[1])[1]
         norm = _norm(lam, oracle, inner, nuclear[1], Q, objective.facts.smoothness, trust)
-        bound = _bound(lam, oracle, nuclear, inner, norm, tuple(assumptions))
+        bound = bound_of(lam, oracle, nuclear, inner, norm, tuple(assumptions))
         return Proof(bound, oracle, (A, B), norm.apart)
+
+
+def arithmetic(trust: Trust) -> list[str]:
+    """Return what every proof assumes of the arithmetic."""
+    return [ARITHMETIC, *([CHOLESKY] if trust == "lapack" else [])]
 
 
 def weight(problem: Problem) -> Fraction:
@@ -278,14 +283,15 @@ def difference_down(low: float, high: float) -> float:
     return fraction_down(Fraction(low) - Fraction(high))
 
 
-def _bound(
+def bound_of(
     lam: Fraction,
     oracle: BallOracle,
     nuclear: tuple[float, float],
     inner: float,
-    norm: _Norm,
+    norm: Norm,
     assumptions: tuple[str, ...],
 ) -> RigorousBound:
+    """Return the bound that follows from the oracle's answer and from bounds of the other numbers."""
     low, high = _value(lam, oracle, nuclear)
     c = norm.c
     gap, formula = math.inf, "none: ||G||_2 > lam and f has no known lower bound"
@@ -336,7 +342,7 @@ def _contradicts(oracle: BallOracle, least: float, nuclear: float) -> bool:
     return Fraction(oracle.high) < Fraction(least) - Fraction(oracle.lower_slope) * Fraction(nuclear)
 
 
-class _Norm(NamedTuple):
+class Norm(NamedTuple):
     """An upper bound of ``||G||_2``, the ``c`` that goes with it, and what it was made from, if that is more."""
 
     most: float
@@ -352,7 +358,7 @@ def _norm(
     Q: Array | None,
     smoothness: float | None,
     trust: Trust,
-) -> _Norm:
+) -> Norm:
     """Bound ``||G||_2`` as closely as the gap needs it.
 
     The norm matters from ``lam`` upwards, and a large gradient attains some of it in the row space ``Q`` of ``X``: a
@@ -364,7 +370,7 @@ def _norm(
         return _at_level(lam, oracle, inner, nuclear, level, trust)
     if Q.shape[1] == 0 or not G.norm < math.inf or not nuclear * level > 0.0:
         return _at_level(lam, oracle, inner, nuclear, level, trust)
-    wanted = _wanted_scaling(oracle, inner)
+    wanted = wanted_scaling(oracle, inner)
     _, values, right = np.linalg.svd(G.mid @ Q, full_matrices=False)
 
     def gap(norm: float) -> float:
@@ -378,28 +384,30 @@ def _norm(
     if below > 0.0 and V.shape[1] and not ranks.exceeded(G.mid, V, below):
         apart = norm_apart(G, V, level, below, trust)
         if gap(apart.most) <= (1.0 + LOST) * least + LOST_VALUE * (abs(oracle.high) + level * nuclear):
-            return _Norm(apart.most, scaling(lam, oracle, apart.most, wanted), apart)
-    room = 1.0 + min(LOST * least / (level * nuclear), LOST)
+            return Norm(apart.most, scaling(lam, oracle, apart.most, wanted), apart)
+    # How fast the gap grows with the logarithm of the norm.
+    slope = level * nuclear + (0.0 if oracle.least_squares else max(oracle.high - oracle.lower_bound, 0.0))
+    room = 1.0 + min(LOST * least / slope, LOST)
     return _at_level(lam, oracle, inner, nuclear, attained * room, trust)._replace(apart=apart)
 
 
-def _at_level(lam: Fraction, oracle: BallOracle, inner: float, nuclear: float, level: float, trust: Trust) -> _Norm:
+def _at_level(lam: Fraction, oracle: BallOracle, inner: float, nuclear: float, level: float, trust: Trust) -> Norm:
     """Bound ``||G||_2``, near a level if it is below it.
 
     Least squares may want a larger ``c``, for which a norm well below ``lam`` is worth knowing: it is at least
     ``|<G, X>| / ||X||_*``.
     """
     norm = spectral_norm(oracle.gradient, level, trust)
-    wanted = _wanted_scaling(oracle, inner)
+    wanted = wanted_scaling(oracle, inner)
     c = scaling(lam, oracle, norm, wanted)
     below = abs(inner) < 0.999 * float(lam) * nuclear
     if lam > 0 and below and wanted > 1.0 + 1e-9 and c is not None and c < wanted and norm <= 1.5 * float(lam):
         norm = min(norm, spectral_norm(oracle.gradient, None, trust))
         c = scaling(lam, oracle, norm, wanted)
-    return _Norm(norm, c)
+    return Norm(norm, c)
 
 
-def _wanted_scaling(oracle: BallOracle, inner: float) -> float:
+def wanted_scaling(oracle: BallOracle, inner: float) -> float:
     """Return where the formula is smallest, not exactly: any ``c`` that satisfies its condition is right."""
     if not oracle.least_squares or oracle.lower_bound is None or oracle.lower_slope > 0.0:
         return 1.0
