@@ -131,8 +131,7 @@ def certify_batch(
     as_number(tol, "tol", 0.0)
     as_choice(trust, "trust", ("lapack", "gemm"))
     given = _points(points)
-    single = isinstance(problems, Problem)
-    every: list[Any] = [problems] * len(given) if single else list(problems)  # type: ignore[arg-type]
+    every: list[Any] = list(problems) if isinstance(problems, (list, tuple)) else [problems] * len(given)
     if len(every) != len(given):
         raise ValueError(f"problems: expected one or as many as there are points ({len(given)}), got {len(every)}")
     groups: dict[int, list[int]] = {}

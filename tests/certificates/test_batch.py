@@ -241,8 +241,9 @@ def test_refusals_name_the_point():
         ls.certify_batch([problem], [(A, B), (A, B)])
     with pytest.raises(TypeError, match="points: "):
         ls.certify_batch(problem, 3)
-    with pytest.raises(TypeError, match="problems: "):
-        ls.certify_batch([None], [(A, B)])
+    for wrong in (None, [None]):
+        with pytest.raises(TypeError, match="problems: "):
+            ls.certify_batch(wrong, [(A, B)])
     with pytest.raises(ValueError, match="tol: "):
         ls.certify_batch(problem, [(A, B)], tol=-1.0)
     with pytest.raises(ValueError, match=r"rigorous: "):
