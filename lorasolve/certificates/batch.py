@@ -105,7 +105,7 @@ def certify_batch(
     problems : Problem or sequence of Problem
         One for all points or one for each. What is the same for all points of a problem is worked out once where they
         are given the very same one.
-    points : sequence of points, or BatchResult
+    points : list of points, array of updates (K, m, n), or BatchResult
         Each as for :func:`~lorasolve.certify`; or anything with stacked factors ``A`` (K, m, r) and ``B`` (K, n, r).
     tol, rigorous, trust
         As for :func:`~lorasolve.certify`.
@@ -153,9 +153,9 @@ def _points(points: Any) -> list[Any]:
     """Return the points one by one."""
     if hasattr(points, "A") and np.ndim(points.A) == 3:
         return list(zip(points.A, points.B))
-    if isinstance(points, (str, dict)) or not hasattr(points, "__iter__"):
-        raise TypeError(f"points: expected a sequence of points or a BatchResult, got {shown(points)}")
-    return list(points)
+    if isinstance(points, (list, tuple)) or (isinstance(points, np.ndarray) and points.ndim == 3):
+        return list(points)
+    raise TypeError(f"points: expected a list of points or a BatchResult, got {shown(points)}")
 
 
 def _located(k: int, act: Any) -> Any:
