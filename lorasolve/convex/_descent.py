@@ -82,8 +82,8 @@ class Memory:
         np.multiply(g, -gamma, out=d)
         for weights, kept in ((on_s, S), (on_y, Y)):
             np.matmul((weights / length).astype(np.float32), kept, out=unit)
-            unit *= np.float32(length)
-            d -= unit
+            for part in _parts(g.size):
+                d[part] -= length * unit[part].astype(np.float64)
 
 
 def _parts(size: int) -> Iterator[slice]:
