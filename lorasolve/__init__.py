@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ._threads import set_threads as set_threads
     from .certificates import Certificate as Certificate
     from .certificates import certify as certify
+    from .certificates import certify_batch as certify_batch
     from .checks import check_adapter as check_adapter
     from .checks import check_convex as check_convex
     from .checks import check_init as check_init
@@ -62,6 +63,7 @@ _ATTRIBUTES = {
     "set_threads": "._threads",
     "Certificate": ".certificates",
     "certify": ".certificates",
+    "certify_batch": ".certificates",
     "check_adapter": ".checks",
     "check_convex": ".checks",
     "check_init": ".checks",

@@ -3,6 +3,7 @@
 ``document`` and ``write`` make certificates that are checked without this package (``check_certificate.py``).
 """
 
+from .batch import CertificateBatch, certify_batch
 from .documents import document, write
 from .duality import Bound, Parts
 from .gap import Certificate, certify
@@ -11,10 +12,12 @@ from .rigorous import RigorousBound, better_by, rigorous_bound
 __all__ = [
     "Bound",
     "Certificate",
+    "CertificateBatch",
     "Parts",
     "RigorousBound",
     "better_by",
     "certify",
+    "certify_batch",
     "document",
     "rigorous_bound",
     "write",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from .balls import Ball, BallOracle, entries, half_square, product, residual, sc
 
 # Entries of dense measurements that are split at a time, few enough to stay in a processor's cache.
 CACHED = 2**17
+# Entries from which on one pass by a compiled kernel is worth loading it, and the bits that it splits at.
+FUSED, BITS = 2**20, 26
 
 
 def sensing(objective: MatrixSensing, A: Array, B: Array) -> BallOracle:
@@ -48,16 +51,67 @@ def ntk(objective: NTK, A: Array, B: Array) -> BallOracle:
 
 # ---------------------------------------------------------------------- dense measurements
 def _apply(flat: Ball, y: Array, A: Array, B: Array) -> Ball:
-    """Enclose ``M vec(A B^T) - y``, with ``A B^T`` in twice the working precision, a few rows of ``M`` at a time."""
+    """Enclose ``M vec(A B^T) - y``, with ``A B^T`` in twice the working precision."""
     high, low, radius = two_product(A, np.ascontiguousarray(B.T))
-    high, low = high.reshape(-1, 1), low.reshape(-1, 1)
+    if flat.mid.size >= FUSED and _has_lanes():
+        return measured_in_one_pass(flat, y, high.ravel(), low.ravel(), radius)
+    r = measured(flat, y, high.reshape(-1, 1), low.reshape(-1, 1), radius)
+    return Ball(r.mid[:, 0], r.radius)
+
+
+def _has_lanes() -> bool:
+    from ..kernels import simd
+
+    return simd.available()
+
+
+def measured_in_one_pass(flat: Ball, y: Array, high: Array, low: Array, radius: float) -> Ball:
+    """Enclose ``M (x + low) - y`` for one vector ``x = high``, reading ``M`` from memory once.
+
+    ``radius`` is the error of ``high + low``. Rows ``a`` and ``x`` are split relative to powers of two above their
+    lengths: the products ``a1_j x1_j`` are multiples of ``2^(-2 BITS)`` of the product of these powers, and the sum of
+    their sizes is at most ``||a1|| ||x1||``, below ``2^53`` such units. What is left is a sum of ``2 n`` products.
+    """
+    from ..kernels.splitting import split_products
+
+    N, n = flat.mid.shape
+    sigma = math.ldexp(0.75, math.frexp(frobenius(high))[1] + 53 - BITS)
+    x1 = (high + sigma) - sigma
+    x2 = (high - x1) + low
+    out = np.empty((N, 4))
+    split_products(flat.mid.reshape(-1), high, x1, x2, BITS, out)
+    # Lengths of rows, from sums of n squares.
+    tiny = sqrt_up(mul_up(N, n, ETA))
+    whole, second = (
+        add_up(mul_up(frobenius(np.sqrt(column)), 1.0 + (n + 8) * U), tiny) for column in (out[:, 2], out[:, 3])
+    )
+    first = add_up(whole, second)
+    mid = out[:, 0] - y
+    error = add_up(
+        mul_up(whole, radius),
+        mul_up(first, U, frobenius(x2)),
+        mul_up(second, frobenius(low)),
+        mul_up(2.0 * (n + 4) * U, add_up(mul_up(first, frobenius(x2)), mul_up(second, frobenius(high)))),
+        mul_up(U, frobenius(mid)),
+        mul_up(8.0 * N, n, ETA),
+    )
+    mid += out[:, 1]
+    return Ball(mid).wider(error, mul_up(U, frobenius(mid)))
+
+
+def measured(flat: Ball, y: Array, high: Array, low: Array, radius: float) -> Ball:
+    """Enclose ``M (x + low) - y`` for each column ``x`` of ``high``, a few rows of ``M`` at a time.
+
+    ``radius`` is the error of each column of ``high + low``.
+    """
     rows = max(CACHED // len(high), 1)
     parts = [
         residual(flat.mid[first : first + rows], high, y[first : first + rows, None], low)
         for first in range(0, len(y), rows)
     ]
     rounding = sqrt_up(add_up(*(mul_up(part.radius, part.radius) for part in parts)))
-    return Ball(np.vstack([part.mid for part in parts])[:, 0], add_up(rounding, mul_up(flat.mid_norm, radius)))
+    error = mul_up(radius, sqrt_up(float(high.shape[1])))
+    return Ball(np.vstack([part.mid for part in parts]), add_up(rounding, mul_up(flat.mid_norm, error)))
 
 
 def _combine(flat: Ball, w: Ball, shape: tuple[int, int]) -> Ball:

@@ -107,14 +107,14 @@ def terms(k: int) -> int:
 
 
 def blocked(A: Array, B: Array) -> Array:
-    """Return ``A @ B`` with a long inner dimension summed in blocks."""
-    k = A.shape[1]
+    """Return ``A @ B``, for matrices or stacks of them, with a long inner dimension summed in blocks."""
+    k = A.shape[-1]
     if k <= 2 * BLOCK:
         return A @ B
-    C = A[:, :BLOCK] @ B[:BLOCK]
+    C = A[..., :BLOCK] @ B[..., :BLOCK, :]
     part = np.empty_like(C)
     for first in range(BLOCK, k, BLOCK):
-        np.matmul(A[:, first : first + BLOCK], B[first : first + BLOCK], out=part)
+        np.matmul(A[..., first : first + BLOCK], B[..., first : first + BLOCK, :], out=part)
         C += part
     return C
 

@@ -96,7 +96,8 @@ def evidence(
     """
     proved = None
     if use_proof(problem, rigorous):
-        proved = _proved(prove(problem, Product(*factors[0]) if point is None else point, trust), *factors[0])
+        given = Product(*factors[0]) if point is None else point
+        proved = from_proof(prove(problem, given, trust, cut(svds)[0][2]), *factors[0])
         # Without weight decay all rests on the lower bound of f, and the proved one may be 0 where min f is known.
         if problem.lam > 0.0 or rigorous is True:
             return proved
@@ -108,12 +109,11 @@ def evidence(
     if proved is not None and proved.bound.gap <= found.bound.gap:
         return proved
     about = "f as evaluated"
-    return Evidence(
-        found.value, found.bound, about, tuple(assumptions), found.parts, None, found.norms, found.oracle
-    )
+    return Evidence(found.value, found.bound, about, tuple(assumptions), found.parts, None, found.norms, found.oracle)
 
 
-def _proved(proof: Proof, A: Array, B: Array) -> Evidence:
+def from_proof(proof: Proof, A: Array, B: Array) -> Evidence:
+    """Return a proof as evidence about the update ``A B^T``."""
     found, answer = proof.bound, proof.oracle
     parts = found.parts
     assert parts is not None and answer is not None  # a proof is not asked for where there is no oracle

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from .._text import number
 from .._validate import Array, as_choice, as_instance, as_number
 from ..linear_map import RANK_TOL, balanced, factor_svd, numerical_rank
 from ..objectives._blocks import Pairs
+from ..objectives._facts import Facts
 from ..problem import Problem
 from ..result import Result
 from . import ranks, spot_checks
@@ -297,7 +299,7 @@ def conclude(
         reason=answer.reason,
         level=answer.level,
         refers_to=found.refers_to,
-        assumptions=(*found.assumptions, *([] if high is None else [_smooth(problem)])),
+        assumptions=(*found.assumptions, *([] if high is None else [_smooth(case.facts)])),
         failure_probability=found.bound.failure_probability,
         formula=answer.formula,
         parts=found.parts,
@@ -340,8 +342,8 @@ def _stationarity(problem: Problem, factors: Pairs, found: Evidence) -> tuple[fl
     return f, math.hypot(*(float(np.linalg.norm(part)) for pair in parts for part in pair))
 
 
-def _smooth(problem: Problem) -> str:
-    return f"for the rank: the gradient of f has the Lipschitz constant {problem.loss.facts.smoothness:.6g}"
+def _smooth(facts: Facts) -> str:
+    return f"for the rank: the gradient of f has the Lipschitz constant {facts.smoothness:.6g}"
 
 
 def as_factors(problem: Problem, point: Any, name: str = "point") -> Pairs:
@@ -389,6 +391,11 @@ class _Case:
     tol: float
     trust: Trust
 
+    @cached_property
+    def facts(self) -> Facts:
+        """What is stated of the loss."""
+        return self.problem.loss.facts
+
     def answer(self) -> _Answer:
         """Turn the bound into an answer; a contradiction to what is stated of ``f`` voids it."""
         loss, bound = self.problem.loss, self.found.bound
@@ -397,11 +404,11 @@ class _Case:
             return _Answer(None, math.inf, 0.0, reason, bound.level, "none: beyond the range of binary64")
         if self.problem.lam == 0.0:
             answer, better = self._without_decay(), None
-        elif loss.facts.convex is not True:
+        elif self.facts.convex is not True:
             return self._unknown("f is not known to be convex: see the second-order verdict instead")
         else:
             answer, better = self._with_decay()
-        if loss.facts.convex is not True or not spot_checks.needed(loss):
+        if self.facts.convex is not True or not spot_checks.needed(loss):
             return answer
         X = [A @ B.T for A, B in self.factors]
         text = spot_checks.violation(loss, X, None if better is None else [A @ B.T for A, B in better])
@@ -425,7 +432,7 @@ class _Case:
             reason = f"a point better by {amount:.3g} is known"
             return _Answer(False, bound.gap, amount, reason, bound.level, bound.formula), better
         if math.isinf(bound.gap):
-            hint = "; state f's lower_bound, or its conjugate" if self.problem.loss.facts.lower_bound is None else ""
+            hint = "; state f's lower_bound, or its conjugate" if self.facts.lower_bound is None else ""
             return self._unknown(f"no bound on the gap ({bound.formula}){hint}", amount), better
         reason = f"the gap of {bound.relative:.1e} (relative), {known}, is above the tolerance"
         return self._unknown(reason, amount), better
@@ -478,18 +485,23 @@ class _Case:
         if problem.several or problem.lam == 0.0:
             return None, None
         low = ranks.at_least(problem.objective, values, gap) or None
-        distance = ranks.reach(gap, problem.objective.facts.smoothness)
+        distance = ranks.reach(gap, self.facts.smoothness)
         lam = fraction_down(weight(problem))
         _, _, Q = cut(self.svds)[0]
         if not distance < lam:
             return low, None
-        if self.found.norms and self.found.norms[0].failure:
-            high = len(Q.T) if self.found.norms[0].outside < lam - distance else None
-        else:
-            proof = self.found.proof
-            if proof is not None and proof.oracle is not None:
-                G = proof.oracle.gradient
-            else:
-                G = Ball(problem.objective.gradient_operator(*self.factors[0]).to_dense())
-            high = ranks.most(G, Q, lam, distance, self.trust)
+        high = self._rank_at_most(Q, lam, distance)
         return low, high if high is not None and high < min(problem.shape) else None
+
+    def _rank_at_most(self, Q: Array, lam: float, distance: float) -> int | None:
+        """Return how many singular values of the gradient may be within ``distance`` of ``lam``, None if unknown."""
+        proof, norms = self.found.proof, self.found.norms
+        if norms and norms[0].failure:
+            return len(Q.T) if norms[0].outside < lam - distance else None
+        if proof is not None and proof.apart is not None:
+            return proof.apart.taken if proof.apart.rest < lam - distance else None
+        if proof is not None and proof.oracle is not None:
+            G = proof.oracle.gradient
+        else:
+            G = Ball(self.problem.objective.gradient_operator(*self.factors[0]).to_dense())
+        return ranks.most(G, Q, lam, distance, self.trust)

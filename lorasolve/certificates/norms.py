@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -198,6 +198,51 @@ def perron(C: Array) -> float:
 def factor_norm(C: Array) -> float:
     """Return a quick upper bound of ``||C||_2``: the smaller of ``||C||_F`` and the root of :func:`perron`."""
     return min(frobenius(C), sqrt_up(perron(C)))
+
+
+class Apart(NamedTuple):
+    """``||M||_2 <= most`` and ``sigma_(k+1)(M) <= rest`` for all members of a ball, ``k = taken``."""
+
+    taken: int
+    rest: float
+    most: float
+
+
+def norm_apart(G: Ball, V: Array, level: float, below: float, trust: Trust = "lapack") -> Apart:
+    """Bound the norm over a ball with directions taken out, from one factorisation of what is left.
+
+    Parameters
+    ----------
+    G : Ball
+        Matrices (m, n).
+    V : ndarray of shape (n, k)
+        Columns that are orthonormal up to rounding, in which the members are large.
+    level, below : float
+        Values of interest for the norm, and for what is left.
+    trust : {"lapack", "gemm"}
+        As for :func:`spectral_norm`.
+
+    Notes
+    -----
+    With numbers ``L`` near ``M V`` let ``R = M - L V^T``; ``sigma_(k+1)(M) <= ||R||_2`` because ``L V^T`` has rank
+    ``k``. With ``e >= ||V^T V - I||_2``, ``e < 1``, ``V = V0 T`` for exactly orthonormal ``V0`` and
+    ``||T^-1||^2 <= 1 / (1 - e)``. For ``W`` that completes ``V0`` to an orthogonal matrix, ``V^T W = 0`` and
+    ``M W = R W``. So the blocks of ``[V0, W]^T M^T M [V0, W]`` have norms of at most ``p = ||M V||^2 / (1 - e)``,
+    ``s = ||(M V)^T R|| / sqrt(1 - e)`` and ``q = ||R||^2``, and ``||M||^2`` is at most the largest eigenvalue of
+    ``[[p, s], [s, q]]``, which is at most ``max(p, q) + min(s, s^2 / |p - q|)``.
+    """
+    inside = product(G, V)
+    rest = residual(inside.mid, V.T, G.mid).wider(G.radius)
+    outside = spectral_norm(rest, below, trust)
+    least = math.nextafter(1.0 - _orthogonality_defect(V), 0.0)
+    if not least > 0.5:
+        return Apart(V.shape[1], outside, math.inf)
+    within = spectral_norm(inside, level, trust)
+    p, q = up(mul_up(within, within) / least), mul_up(outside, outside)
+    s = up(product(Ball(inside.mid.T, inside.radius), rest).norm / least)
+    distance = math.nextafter(abs(p - q), 0.0)
+    excess = min(s, up(mul_up(s, s) / distance)) if distance > 0.0 else s
+    return Apart(V.shape[1], outside, sqrt_up(add_up(max(p, q), excess)))
 
 
 # ---------------------------------------------------------------------- nuclear norm

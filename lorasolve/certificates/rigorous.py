@@ -31,11 +31,11 @@ from .._validate import Array, as_choice, as_float_array, as_instance, as_shape
 from ..objectives.base import Objective
 from ..problem import Problem
 from ..result import Result
-from . import _oracles
+from . import _oracles, ranks
 from ._rounding import environment_refusal, fraction_down, fraction_up
 from .balls import BallOracle, inner_product
 from .duality import Parts
-from .norms import Trust, nuclear_norm, nuclear_norm_by_columns, spectral_norm
+from .norms import Apart, Trust, norm_apart, nuclear_norm, nuclear_norm_by_columns, spectral_norm
 
 ARITHMETIC = (
     "binary64 arithmetic rounds to nearest with gradual underflow, and products of matrices are sums of products in "
@@ -46,6 +46,11 @@ CHOLESKY = "LAPACK's Cholesky factorisation satisfies Higham's entrywise error b
 
 # Below this the errors of gradual underflow are as large as the numbers, and a relative gap says nothing.
 TINY = 1e-290
+# A norm with directions taken out serves where the gap is above that at the norm attained by no more than this share
+# of it and of the value.
+LOST, LOST_VALUE = 0.05, 1e-13
+# Shorter side up to which a second factorisation is no dearer than what it takes to do without.
+SMALL = 200
 
 
 @dataclass(frozen=True)
@@ -127,19 +132,27 @@ def rigorous_bound(problem: Problem, point: Any, trust: Trust = "lapack") -> Rig
 
 
 class Proof(NamedTuple):
-    """A bound, and what it was made from: the oracle's answer and the factors of the point; None without one."""
+    """A bound, and what it was made from: the oracle's answer and the factors of the point; None without one.
+
+    ``apart`` is what is known of the gradient without its large directions, if that was looked at.
+    """
 
     bound: RigorousBound
     oracle: BallOracle | None = None
     factors: tuple[Array, Array] | None = None
+    apart: Apart | None = None
 
 
-def prove(problem: Problem, point: Any, trust: Trust = "lapack") -> Proof:
-    """Return the bound of :func:`rigorous_bound` with what it was made from."""
+def prove(problem: Problem, point: Any, trust: Trust = "lapack", Q: Array | None = None) -> Proof:
+    """Return the bound of :func:`rigorous_bound` with what it was made from.
+
+    ``Q`` are orthonormal columns, up to rounding, that span the row space of the update, if known. Nothing rests on
+    them; at a stationary point one factorisation then serves the bound and the rank.
+    """
     as_choice(trust, "trust", get_args(Trust))
     objective = as_instance(problem, "problem", Problem).objective.in_float64()
     reason = refusal(problem)
-    assumptions = [ARITHMETIC, *([CHOLESKY] if trust == "lapack" else [])]
+    assumptions = arithmetic(trust)
     if reason is not None:
         return Proof(_nothing(reason, assumptions))
     claim = _oracles.claim(objective)
@@ -148,7 +161,15 @@ def prove(problem: Problem, point: Any, trust: Trust = "lapack") -> Proof:
         oracle, nuclear = _evaluate(objective, A, B)
         assumptions += [*([claim] if claim else []), *([rounded] if rounded else []), *oracle.assumptions]
         lam = weight(problem)
-        return Proof(_bound(lam, oracle, nuclear, A, B, trust, tuple(assumptions)), oracle, (A, B))
+        inner = inner_product(oracle.gradient, A, B, nuclear[1])[1]
+        norm = _norm(lam, oracle, inner, nuclear[1], Q, objective.facts.smoothness, trust)
+        bound = bound_of(lam, oracle, nuclear, inner, norm, tuple(assumptions))
+        return Proof(bound, oracle, (A, B), norm.apart)
+
+
+def arithmetic(trust: Trust) -> list[str]:
+    """Return what every proof assumes of the arithmetic."""
+    return [ARITHMETIC, *([CHOLESKY] if trust == "lapack" else [])]
 
 
 def weight(problem: Problem) -> Fraction:
@@ -262,18 +283,17 @@ def difference_down(low: float, high: float) -> float:
     return fraction_down(Fraction(low) - Fraction(high))
 
 
-def _bound(
+def bound_of(
     lam: Fraction,
     oracle: BallOracle,
     nuclear: tuple[float, float],
-    A: Array,
-    B: Array,
-    trust: Trust,
+    inner: float,
+    norm: Norm,
     assumptions: tuple[str, ...],
 ) -> RigorousBound:
+    """Return the bound that follows from the oracle's answer and from bounds of the other numbers."""
     low, high = _value(lam, oracle, nuclear)
-    inner = inner_product(oracle.gradient, A, B, nuclear[1])[1]
-    norm, c = _norm_and_scaling(lam, oracle, inner, nuclear[1], trust)
+    c = norm.c
     gap, formula = math.inf, "none: ||G||_2 > lam and f has no known lower bound"
     if c is not None:
         gap = gap_at(c, lam, oracle, nuclear[1], inner)
@@ -308,7 +328,7 @@ def _bound(
             nuclear_low=nuclear[0],
             nuclear_high=nuclear[1],
             inner_high=inner,
-            norm_high=norm,
+            norm_high=norm.most,
             radius=oracle.gradient.radius,
             scaling=math.nan if c is None else c,
         ),
@@ -322,25 +342,72 @@ def _contradicts(oracle: BallOracle, least: float, nuclear: float) -> bool:
     return Fraction(oracle.high) < Fraction(least) - Fraction(oracle.lower_slope) * Fraction(nuclear)
 
 
-def _norm_and_scaling(
-    lam: Fraction, oracle: BallOracle, inner: float, nuclear: float, trust: Trust
-) -> tuple[float, float | None]:
-    """Return an upper bound of ``||G||_2`` and the ``c`` that goes with it.
+class Norm(NamedTuple):
+    """An upper bound of ``||G||_2``, the ``c`` that goes with it, and what it was made from, if that is more."""
 
-    The norm matters from ``lam`` upwards, so a bound at that level is looked for first; least squares may want a larger
-    ``c``, for which a norm well below ``lam`` is worth knowing: it is at least ``|<G, X>| / ||X||_*``.
+    most: float
+    c: float | None
+    apart: Apart | None = None
+
+
+def _norm(
+    lam: Fraction,
+    oracle: BallOracle,
+    inner: float,
+    nuclear: float,
+    Q: Array | None,
+    smoothness: float | None,
+    trust: Trust,
+) -> Norm:
+    """Bound ``||G||_2`` as closely as the gap needs it.
+
+    The norm matters from ``lam`` upwards, and a large gradient attains some of it in the row space ``Q`` of ``X``: a
+    bound at which the gap is ``LOST`` above that at the norm attained needs no eigenvalue. Where the rank of the
+    optimum may be told too, the directions that belong to it are taken out first, and one factorisation serves both.
     """
-    norm = spectral_norm(oracle.gradient, float(lam), trust)
-    wanted = _wanted_scaling(oracle, inner)
+    G, level = oracle.gradient, float(lam)
+    if Q is None or min(G.mid.shape) <= SMALL or oracle.lower_bound is None:
+        return _at_level(lam, oracle, inner, nuclear, level, trust)
+    if Q.shape[1] == 0 or not G.norm < math.inf or not nuclear * level > 0.0:
+        return _at_level(lam, oracle, inner, nuclear, level, trust)
+    wanted = wanted_scaling(oracle, inner)
+    _, values, right = np.linalg.svd(G.mid @ Q, full_matrices=False)
+
+    def gap(norm: float) -> float:
+        c = scaling(lam, oracle, norm, wanted)
+        return math.inf if c is None else gap_at(c, lam, oracle, nuclear, inner)
+
+    attained = max(float(values[0]), level)
+    least = gap(attained)
+    below = level - (1.0 + LOST) * ranks.reach(least, smoothness)
+    V, apart = Q @ right[: int(np.count_nonzero(values >= below))].T, None
+    if below > 0.0 and V.shape[1] and not ranks.exceeded(G.mid, V, below):
+        apart = norm_apart(G, V, level, below, trust)
+        if gap(apart.most) <= (1.0 + LOST) * least + LOST_VALUE * (abs(oracle.high) + level * nuclear):
+            return Norm(apart.most, scaling(lam, oracle, apart.most, wanted), apart)
+    # How fast the gap grows with the logarithm of the norm.
+    slope = level * nuclear + (0.0 if oracle.least_squares else max(oracle.high - oracle.lower_bound, 0.0))
+    room = 1.0 + min(LOST * least / slope, LOST)
+    return _at_level(lam, oracle, inner, nuclear, attained * room, trust)._replace(apart=apart)
+
+
+def _at_level(lam: Fraction, oracle: BallOracle, inner: float, nuclear: float, level: float, trust: Trust) -> Norm:
+    """Bound ``||G||_2``, near a level if it is below it.
+
+    Least squares may want a larger ``c``, for which a norm well below ``lam`` is worth knowing: it is at least
+    ``|<G, X>| / ||X||_*``.
+    """
+    norm = spectral_norm(oracle.gradient, level, trust)
+    wanted = wanted_scaling(oracle, inner)
     c = scaling(lam, oracle, norm, wanted)
     below = abs(inner) < 0.999 * float(lam) * nuclear
     if lam > 0 and below and wanted > 1.0 + 1e-9 and c is not None and c < wanted and norm <= 1.5 * float(lam):
         norm = min(norm, spectral_norm(oracle.gradient, None, trust))
         c = scaling(lam, oracle, norm, wanted)
-    return norm, c
+    return Norm(norm, c)
 
 
-def _wanted_scaling(oracle: BallOracle, inner: float) -> float:
+def wanted_scaling(oracle: BallOracle, inner: float) -> float:
     """Return where the formula is smallest, not exactly: any ``c`` that satisfies its condition is right."""
     if not oracle.least_squares or oracle.lower_bound is None or oracle.lower_slope > 0.0:
         return 1.0

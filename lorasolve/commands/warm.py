@@ -57,8 +57,10 @@ def warm(progress: bool = False) -> dict[str, Any]:
         ``combinations`` run, ``seconds`` in all and ``compile_seconds`` of them compiling, ``kernels`` added to the
         ``folder``, and how many ``files`` of how many ``megabytes`` are there now.
     """
+    from ..kernels import simd
     from ..kernels._cache import cache_directory
     from ..kernels._jit import compile_seconds
+    from ..kernels.splitting import LINE, split_products
 
     folder = cache_directory()
 
@@ -75,6 +77,9 @@ def warm(progress: bool = False) -> dict[str, Any]:
             solve_batch([problem] * 2, optimizer, "gaussian", [0, 1], stop=StoppingRule(max_iter=STEPS, grad_tol=0.0))
             if problem.objective.facts.convex is True and problem.dtype == np.float64:
                 solve_convex(problem, "factored", 1e-3)
+    if simd.available():
+        # What only certificates of large data call.
+        split_products(np.zeros(LINE), *np.zeros((3, LINE)), 26, np.empty((1, 4)))
     display.close()
     now = sizes()
     return {

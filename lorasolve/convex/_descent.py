@@ -6,7 +6,7 @@ It works on ``L(A, B) = f(A B^T) + (lam/2)(||A||_F^2 + ||B||_F^2)`` stacked as o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -17,6 +17,8 @@ Done = Callable[[], bool]
 
 ARMIJO = 1e-4
 WOLFE = 0.9
+# Entries of a vector that are worked on at a time.
+PIECE = 1 << 14
 
 
 class Memory:
@@ -42,15 +44,17 @@ class Memory:
         """Drop all pairs."""
         self.order = []
 
-    def add(self, s: Array, y: Array) -> None:
-        """Store a pair unless its curvature is not safely positive."""
-        s_length, y_length = math.sqrt(float(s @ s)), math.sqrt(float(y @ y))
-        if not float(s @ y) > 1e-14 * s_length * y_length:
+    def add(self, x: Array, new_x: Array, g: Array, new_g: Array) -> None:
+        """Store the pair of two points unless its curvature is not safely positive."""
+        curvature, s_length, y_length = _products(x, new_x, g, new_g)
+        if not curvature > 1e-14 * s_length * y_length:
             return
         size = self.S.shape[0]
         slot = len(self.order) if len(self.order) < size else self.order.pop(0)
-        np.divide(s, s_length, out=self.S[slot], casting="same_kind")
-        y = np.divide(y, y_length, out=self.Y[slot], casting="same_kind")
+        for new, old, length, kept in ((new_x, x, s_length, self.S[slot]), (new_g, g, y_length, self.Y[slot])):
+            for part in _parts(x.size):
+                np.divide(new[part] - old[part], length, out=kept[part], casting="same_kind")
+        y = self.Y[slot]
         self.order.append(slot)
         used = len(self.order)
         self.stretch[slot] = y_length / s_length
@@ -59,10 +63,11 @@ class Memory:
         products = (self.Y[:used] @ y) * self.stretch[:used] * self.stretch[slot]
         self.YY[:used, slot] = self.YY[slot, :used] = products
 
-    def direction(self, g: Array) -> Array:
-        """Return minus the inverse-Hessian approximation times ``g`` (minus ``g`` without pairs)."""
+    def direction(self, g: Array, d: Array) -> None:
+        """Write minus the inverse-Hessian approximation times ``g`` into ``d`` (minus ``g`` without pairs)."""
         if not self.order:
-            return -g
+            np.negative(g, out=d)
+            return
         used = len(self.order)
         order = np.array(self.order)
         S, Y = self.S[:used], self.Y[:used]
@@ -70,7 +75,7 @@ class Memory:
         newest = order[-1]
         gamma = self.SY[newest, newest] / self.YY[newest, newest]
         length = math.sqrt(float(g @ g)) or 1.0
-        unit = (g / length).astype(np.float32)
+        unit = np.divide(g, length, out=np.empty(g.size, np.float32), casting="same_kind")
         Sg = length * (S @ unit)[order].astype(np.float64)
         Yg = length * self.stretch[order] * (Y @ unit)[order]
         R = np.triu(SY)
@@ -79,15 +84,29 @@ class Memory:
         on_s, on_y = np.empty(used), np.empty(used)
         on_s[order] = np.linalg.solve(R.T, inner)
         on_y[order] = -gamma * u * self.stretch[order]
-        d = -gamma * g
+        np.multiply(g, -gamma, out=d)
         for weights, kept in ((on_s, S), (on_y, Y)):
-            # A NumPy number: the product with a float of Python would be in float32.
-            size = np.float64(math.sqrt(float(weights @ weights)) or 1.0)
-            d -= size * ((weights / size).astype(np.float32) @ kept)
-        return d
+            size = math.sqrt(float(weights @ weights)) or 1.0
+            np.matmul((weights / size).astype(np.float32), kept, out=unit)
+            for part in _parts(g.size):
+                d[part] -= size * unit[part].astype(np.float64)
 
 
-def lbfgs(function: Function, x: Array, max_iter: int, done: Done, noise: float, memory: int = 8) -> tuple[Array, int]:
+def _parts(size: int) -> Iterator[slice]:
+    """Yield pieces of a vector that stay in a processor's cache, so that differences need no vector of their own."""
+    return (slice(first, first + PIECE) for first in range(0, size, PIECE))
+
+
+def _products(x: Array, new_x: Array, g: Array, new_g: Array) -> tuple[float, float, float]:
+    """Return ``<s, y>``, ``||s||`` and ``||y||`` of ``s = new_x - x``, ``y = new_g - g``."""
+    sums = np.zeros(3)
+    for part in _parts(x.size):
+        s, y = new_x[part] - x[part], new_g[part] - g[part]
+        sums += s @ y, s @ s, y @ y
+    return float(sums[0]), math.sqrt(sums[1]), math.sqrt(sums[2])
+
+
+def lbfgs(function: Function, x: Array, max_iter: int, done: Done, noise: float, memory: int) -> tuple[Array, int]:
     """Minimise by L-BFGS with a bracketing line search for the weak Wolfe conditions.
 
     Where two values differ by no more than their rounding errors, a step is judged by its slope alone (the
@@ -99,7 +118,7 @@ def lbfgs(function: Function, x: Array, max_iter: int, done: Done, noise: float,
     function : callable
         ``function(x, grad) -> value``, writing the gradient.
     x : ndarray
-        The start; not modified.
+        The start; modified, and used as memory.
     max_iter : int
         Limit on iterations.
     done : callable
@@ -114,8 +133,7 @@ def lbfgs(function: Function, x: Array, max_iter: int, done: Done, noise: float,
     x, evaluations
         The last accepted point and the number of calls of ``function``.
     """
-    x = x.copy()
-    g, new_g, new_x = np.empty(x.size), np.empty(x.size), np.empty(x.size)
+    g, new_g, new_x, d = (np.empty(x.size) for _ in range(4))
     value = function(x, g)
     evaluations = 1
     pairs = Memory(memory, x.size)
@@ -123,11 +141,12 @@ def lbfgs(function: Function, x: Array, max_iter: int, done: Done, noise: float,
         grad_norm = math.sqrt(float(g @ g))
         if grad_norm == 0.0 or done():
             break
-        d = pairs.direction(g)
+        pairs.direction(g, d)
         slope = float(g @ d)
         if not slope < 0.0:
             pairs.forget()
-            d, slope = -g, -grad_norm * grad_norm
+            np.negative(g, out=d)
+            slope = -grad_norm * grad_norm
         # Without pairs nothing is known about the right length; the search below finds it from any guess.
         step = 1.0 if pairs.order else min(1.0, 1.0 / grad_norm)
         low, high = 0.0, math.inf
@@ -153,7 +172,7 @@ def lbfgs(function: Function, x: Array, max_iter: int, done: Done, noise: float,
                 break
             pairs.forget()
             continue
-        pairs.add(new_x - x, new_g - g)
+        pairs.add(x, new_x, g, new_g)
         x, new_x = new_x, x
         g, new_g = new_g, g
         value = new_value

@@ -75,6 +75,7 @@ BY_NAME: dict[str, Callable[[], Any]] = {
     "lam": lambda: LAM,
     "result": result,
     "point": lambda: factors(),
+    "points": lambda: [factors(), target()],
     "method": lambda: "lbfgs",
     "methods": lambda: ["lbfgs", "gd"],
     "optimizer": lambda: ls.optimizers.GD(),

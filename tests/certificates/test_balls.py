@@ -6,8 +6,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from lorasolve.certificates import balls
+from lorasolve.certificates import _oracle_measurements, balls
 from lorasolve.certificates.balls import Ball
+from lorasolve.kernels import simd
+from lorasolve.kernels.splitting import split_products
 
 SHAPES = [(3, 4, 2), (1, 1, 1), (2, 300, 3), (2, 900, 1)]
 
@@ -61,6 +63,51 @@ def test_residuals_keep_their_accuracy_where_they_cancel(shape, cancelled, exact
         size = float(exact.dot(true, true)) ** 0.5
         assert ball.radius <= 2.0**-50 * size + 2.0**-68 * k * k * np.linalg.norm(A) * np.linalg.norm(B)
     assert inside(exact, balls.residual(A, B), exact.rational(A) @ exact.rational(B))
+
+
+@pytest.mark.skipif(not simd.available(), reason="no vector lanes on this processor")
+@pytest.mark.parametrize("n", [1, 7, 8, 30, 201])
+@pytest.mark.parametrize("cancelled", [1.0, 1e-6, 1e-13])
+def test_measurements_in_one_pass(n, cancelled, exact):
+    rng = np.random.default_rng(8)
+    flat = Ball(rng.standard_normal((6, n)) * 10.0 ** rng.integers(-9, 9, (6, 1)) * 10.0 ** rng.integers(-3, 1, n))
+    flat.mid[4] = 0.0
+    # The second part of x may be as large as it likes.
+    x, low = rng.standard_normal(n), (1e-17, 1e-6)[n % 2] * rng.standard_normal(n)
+    y = flat.mid @ (x + low) * (1.0 + cancelled * rng.standard_normal(6))
+    true = exact.rational(flat.mid) @ (exact.rational(x) + exact.rational(low)) - exact.rational(y)
+    ball = _oracle_measurements.measured_in_one_pass(flat, y, x, low, 0.0)
+    assert inside(exact, ball, true)
+    # Its plain twin is another way to the same, as sharp but for the lengths that it splits at.
+    twin = _oracle_measurements.measured(flat, y, x[:, None], low[:, None], 0.0)
+    assert inside(exact, twin, true[:, None])
+    assert ball.radius <= 4.0 * twin.radius
+    # An error of x counts, and one that is not finite tells nothing.
+    moved = x + 1e-3 * rng.standard_normal(n)
+    wide = _oracle_measurements.measured_in_one_pass(flat, y, x, low, float(np.linalg.norm(moved - x)) * (1 + 1e-12))
+    there = exact.rational(moved) + exact.rational(low)
+    assert inside(exact, wide, exact.rational(flat.mid) @ there - exact.rational(y))
+    x[0] = math.inf
+    with np.errstate(all="ignore"):
+        assert _oracle_measurements.measured_in_one_pass(flat, y, x, low, 0.0).radius == math.inf
+
+
+@pytest.mark.skipif(not simd.available(), reason="no vector lanes on this processor")
+@pytest.mark.parametrize("n", [8, 45])
+def test_split_rows_are_exact_where_they_say_so(n, exact):
+    """The leading products add up without any error, and what is left is as small as the bits say."""
+    rng = np.random.default_rng(9)
+    M, x = rng.standard_normal((20, n)) * 10.0 ** rng.integers(-5, 6, (20, n)), rng.standard_normal(n)
+    x1 = (x + 0.75 * 2.0**31) - 0.75 * 2.0**31
+    out = np.empty((20, 4))
+    split_products(M.ravel(), x, x1, x - x1, 26, out)
+    for row, (leading, rest, square, small) in zip(M, out):
+        total = exact.dot(exact.rational(row), exact.rational(x))
+        left = total - exact.rational(leading).item()
+        size = float(np.linalg.norm(row) * np.linalg.norm(x))
+        assert abs(float(left) - rest) <= 1e-15 * 2.0**-20 * size
+        assert square == pytest.approx(row @ row, rel=1e-14, abs=0.0)
+        assert small <= n * (2.0**-25 * np.linalg.norm(row)) ** 2
 
 
 def test_entries(exact):

@@ -69,6 +69,52 @@ def test_larger_matrices(n):
             assert true * (1.0 - 1e-14) <= norms.spectral_norm(Ball(G), level, trust) <= true * (1.0 + 1e-11)
 
 
+def near_an_optimum(rng, side, coupling):
+    """``k`` equal singular values in the columns of ``V`` up to a coupling, the rest below."""
+    k = min(3, side - 1)
+    G = rng.standard_normal((side, side + 2)) * (0.8 / (2.0 * math.sqrt(side)))
+    P, V = (np.linalg.qr(rng.standard_normal((size, k)))[0] for size in G.shape)
+    G -= P @ (P.T @ G)
+    G -= (G @ V) @ V.T
+    return G + P @ V.T + coupling * rng.standard_normal(G.shape), V
+
+
+def wrong_apart(exact, seed=0, count=40):
+    """How many bounds with directions taken out are wrong, of the norm and of what is left, by exact elimination."""
+    rng = np.random.default_rng(seed)
+    wrong = 0
+    for k in range(count):
+        G, V = near_an_optimum(rng, 2 + k % 4, 10.0 ** rng.uniform(-9.0, 0.5))
+        # Columns that are not orthonormal, as far as that is allowed.
+        V = V + 10.0 ** rng.uniform(-16.0, -1.5) * rng.standard_normal(V.shape)
+        found = norms.norm_apart(Ball(G), V, 1.0, 0.9)
+        wrong += found.most < math.inf and not exact.norm_at_most(exact.rational(G), found.most)
+        wrong += not np.linalg.svd(G, compute_uv=False)[V.shape[1]] <= found.rest * (1.0 + 1e-14)
+    return wrong
+
+
+def test_norms_with_directions_taken_out_are_never_too_small(exact):
+    assert wrong_apart(exact) == 0
+
+
+@pytest.mark.parametrize("trust", ["lapack", "gemm"])
+def test_norms_with_directions_taken_out_are_sharp_near_an_optimum(trust):
+    rng = np.random.default_rng(3)
+    for coupling in (0.0, 1e-9, 1e-6):
+        G, V = near_an_optimum(rng, 230, coupling)
+        true, after = np.linalg.svd(G, compute_uv=False)[[0, 3]]
+        found = norms.norm_apart(Ball(G), V, 1.0, 0.9, trust)
+        # Above the level a twentieth of the excess is accuracy enough; a coupling counts by its square.
+        assert found.taken == 3
+        assert true * (1.0 - 1e-14) <= found.most <= true + 0.051 * (true - 1.0) + 1e-11 + 230**2 * coupling**2
+        assert after * (1.0 - 1e-14) <= found.rest <= 0.9 * (1.0 + 1e-11)
+    # The radius counts in both.
+    wide = norms.norm_apart(Ball(G, 0.25), V, 1.0, 0.9, trust)
+    assert wide.most >= true + 0.25 and wide.rest >= after + 0.25
+    # Columns that are far from orthonormal tell nothing about the norm.
+    assert norms.norm_apart(Ball(G), 2.0 * V, 1.0, 0.9, trust).most == math.inf
+
+
 def test_the_radius_is_part_of_the_bound():
     G = np.diag([3.0, 1.0])
     assert 3.5 <= norms.spectral_norm(Ball(G, 0.5)) <= 3.5 * (1 + 1e-12)

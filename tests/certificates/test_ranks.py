@@ -119,3 +119,25 @@ def test_strong_convexity_is_proved_for_gram_matrices_or_not_used():
     singular = LinearFineTuning(np.zeros((3, 5)), Z[:, :3], rng.standard_normal((3, 3)))
     assert ranks.strong_convexity(singular) == 0.0
     assert ranks.strong_convexity(Huber(np.eye(3), 1.0)) == 0.0
+
+
+def test_a_search_never_says_that_what_is_below_exceeds():
+    """It finds values above a level, and none where the level is above all that is left."""
+    rng = np.random.default_rng(5)
+    G = rng.standard_normal((240, 260))
+    V = np.linalg.svd(G)[2][:4].T
+    after = np.linalg.svd(G, compute_uv=False)[4]
+    assert ranks.exceeded(G, V, 0.9 * after)
+    assert not ranks.exceeded(G, V, after * (1.0 + 1e-12))
+
+
+def test_one_factorisation_tells_norm_and_rank_of_a_large_optimum():
+    """Completion of all entries is denoising: its optimum is known in closed form, and so is its rank."""
+    side, lam = 220, 1.0
+    M = with_values(VALUES, (side, side + 5))
+    rows, cols = np.divmod(np.arange(M.size), side + 5)
+    problem = ls.Problem(MatrixCompletion(rows, cols, M.ravel(), M.shape), 3, lam)
+    certificate = certify(problem, optimum(M, lam))
+    assert certificate.is_global is True and certificate.level is Known.RIGOROUS
+    assert certificate.rank_at_most == 3 and certificate.relative_gap <= 1e-12
+    assert 1.0 <= certificate.dual_norm <= 1.0 + 1e-11

@@ -1,0 +1,258 @@
+"""Certificates of many points: each against exact arithmetic, and against the certificate of that point alone."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+import lorasolve as ls
+from lorasolve._known import Known
+from lorasolve.certificates import _stacks, balls, rigorous
+from lorasolve.certificates.balls import Ball
+from lorasolve.objectives import Denoising, Huber, LinearFineTuning, MatrixCompletion, MatrixSensing, Softmax
+
+KINDS = ("denoising", "huber", "completion", "linear", "gram", "sensing_dense", "softmax")
+
+
+def stack_of(rng, problem, make):
+    """Factors of an optimum, of random points at other scales, of deficient rank and zero, with as many columns."""
+    A, B = make.optimum(problem)
+    points = [(A, B)]
+    for size in (1e-9, 1e-3, 1.0):
+        scale = size * max(np.abs(A).max(), np.abs(B).max(), 1e-8)
+        points.append(tuple(C + scale * rng.standard_normal(C.shape) for C in (A, B)))
+    points += [(np.repeat(A[:, :1], A.shape[1], axis=1), B), (1e5 * A, 1e-5 * B), (0.0 * A, B)]
+    return (np.stack(part) for part in zip(*points))
+
+
+def wrong_parts(exact, problems, kind, seed, trust="lapack"):
+    """How many of the numbers in the proofs of a stack are wrong, by exact arithmetic."""
+    rng = np.random.default_rng(seed)
+    problem = problems.make(rng, kind)[0]
+    A, B = stack_of(rng, problem, problems)
+    with np.errstate(all="ignore"):
+        lam = rigorous.weight(problem)
+        proofs = _stacks.prove(problem.objective, lam, A, B, trust, ())[0]
+    wrong = 0
+    for a, b, proof in zip(A, B, proofs):
+        parts, G, X = proof.bound.parts, proof.oracle.gradient, exact.rational(a) @ exact.rational(b).T
+        shift = proof.oracle.refers_to.partition("with ")[2].partition(" added")[0]
+        if shift:
+            continue  # a statement about other Gram matrices, of test_rigorous
+        f, gradient = exact.loss(problem.objective, X)
+        apart = gradient - exact.rational(G.mid) if f.__class__ is Fraction else gradient - exact.reals(G.mid)
+        wrong += not exact.real(parts.f_low) <= exact.real(f) <= exact.real(parts.f_high)
+        if G.radius < math.inf:
+            wrong += not exact.real(exact.dot(apart, apart)) <= exact.real(G.radius) ** 2
+        if parts.inner_high < math.inf:
+            inner = exact.dot(gradient, X if f.__class__ is Fraction else exact.reals(X))
+            wrong += not exact.real(inner) <= exact.real(parts.inner_high)
+        nuclear = exact.nuclear_norm(X)
+        tiny = exact.real(1e-100)
+        wrong += not exact.real(parts.nuclear_low) <= nuclear + tiny
+        wrong += not nuclear <= exact.real(parts.nuclear_high) + tiny
+        wrong += not exact.norm_at_most(gradient, parts.norm_high)
+        values = np.linalg.svd(G.mid, compute_uv=False)
+        k = proof.apart.taken
+        wrong += k < values.size and not values[k] <= proof.apart.rest * (1.0 + 1e-14)
+    return wrong
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("trust", ["lapack", "gemm"])
+def test_all_numbers_in_the_proofs_of_a_stack_are_right(kind, trust, exact, problems):
+    assert sum(wrong_parts(exact, problems, kind, seed, trust) for seed in range(4)) == 0
+
+
+def test_norms_of_a_stack_are_never_too_small_and_near_their_level(exact):
+    rng = np.random.default_rng(0)
+    G = rng.standard_normal((6, 5, 4)) * 10.0 ** np.arange(-150.0, 150.0, 50.0)[:, None, None]
+    true = np.linalg.norm(G, 2, axis=(1, 2))
+    for share in (0.5, 1.0, 1.0 + 1e-13, 1.5):
+        for radius in (0.0, 0.25):
+            found = _stacks.spectral_norm(_stacks.Balls(G, radius * true), share * true, "lapack")
+            for k in range(6):
+                assert exact.norm_at_most(exact.rational(G[k]), found[k])
+            assert (found >= (1.0 + radius) * true * (1.0 - 1e-14)).all()
+    assert (_stacks.spectral_norm(_stacks.Balls(G, 0.0 * true), 1.5 * true, "gemm") <= 1.5 * true * (1 + 1e-12)).all()
+    G[2, 0, 0] = np.nan
+    assert not _stacks.spectral_norm(_stacks.Balls(G, 0.0 * true), true, "lapack")[2] < math.inf
+
+
+def test_nothing_rests_on_the_decomposition(exact):
+    """Any arrays in its place leave both bounds of the nuclear norm true."""
+    rng = np.random.default_rng(4)
+    A, B = rng.standard_normal((8, 5, 2)), rng.standard_normal((8, 4, 2))
+    P, s, Q = _stacks.factor_svd(A, B)
+    true = [float(exact.nuclear_norm(exact.rational(a) @ exact.rational(b).T)) for a, b in zip(A, B)]
+    for size in (0.0, 1e-6, 1e-2, 1.0):
+        wrong = P * (1.0 + size), s * (1.0 - 0.9 * size), Q + size * rng.standard_normal(Q.shape)
+        low, high = _stacks.nuclear_norm(1e-3 * A, 1e3 * B, wrong)
+        assert (low <= true).all() and (true <= high).all()
+        assert size > 0.0 or (high - low <= 1e-13 * high).all()
+
+
+def test_steps_are_those_of_single_points():
+    rng = np.random.default_rng(5)
+    A, B = rng.standard_normal((3, 6, 40)), rng.standard_normal((3, 40, 5))
+    Y, low = A @ B + 1e-12 * rng.standard_normal((3, 6, 5)), 1e-17 * B
+    wide = np.array([0.0, 1e-9, 1e-3])
+    together = [
+        _stacks.residual(A, B),
+        _stacks.residual(A, B, Y, low),
+        _stacks.product(_stacks.Balls(A, wide), _stacks.Balls(B, wide)),
+        _stacks.scaled(_stacks.Balls(A, wide), 7.0),
+    ]
+    for k in range(3):
+        alone = [
+            balls.residual(A[k], B[k]),
+            balls.residual(A[k], B[k], Y[k], low[k]),
+            balls.product(Ball(A[k], wide[k]), Ball(B[k], wide[k])),
+            balls.scaled(Ball(A[k], wide[k]), 7.0),
+        ]
+        for one, many in zip(alone, together):
+            np.testing.assert_array_equal(many.mid[k], one.mid)
+            assert many.radius[k] == pytest.approx(one.radius, rel=1e-9, abs=0.0)
+
+
+class Vague(ls.objectives.Objective):
+    """Denoising whose oracle knows its gradient to 0.1 only."""
+
+    name, convex, smoothness, lower_bound, dtype = "vague", True, 1.0, 0.0, np.dtype(float)
+
+    def __init__(self, M):
+        self.M, self.shape = M, M.shape
+
+    def value_and_grad(self, X):
+        return 0.5 * float(np.vdot(X - self.M, X - self.M)), X - self.M
+
+    def ball_oracle(self, A, B, given):
+        G = given.residual(A, B.T, self.M)
+        return given.BallOracle(*given.half_square(G), G.wider(0.1), 0.0, "M", least_squares=True)
+
+
+def test_radii_are_part_of_every_bound():
+    for second in np.linspace(1.5, 2.9, 29):
+        # The optimum for lam = 3, whose gradient has the singular values 3 and the second: near what counts, for some.
+        M = np.diag([5.0, second])
+        A, B = np.array([[[2.0], [0.0]]]), np.array([[[1.0], [0.0]]])
+        (proof,), _ = _stacks.prove(Vague(M), Fraction(3), A, B, "lapack", ())
+        parts, apart = proof.bound.parts, proof.apart
+        assert parts.norm_high >= 3.1 * (1.0 - 1e-12)
+        assert parts.inner_high >= (-3.0 + 0.1) * 2.0 * (1.0 + 1e-12)
+        assert apart.rest >= ([3.0, second][apart.taken] + 0.1) * (1.0 - 1e-12)
+
+
+# ---------------------------------------------------------------------- against certificates one by one
+SIDE = 12
+
+
+def objectives():
+    rng = np.random.default_rng(1)
+    M, Z = rng.standard_normal((SIDE, SIDE + 3)), rng.standard_normal((SIDE + 3, 40))
+    rows, cols = np.divmod(rng.choice(M.size, 100, replace=False), SIDE + 3)
+    return {
+        "denoising": Denoising(M),
+        "huber": Huber(M, 0.7),
+        "completion": MatrixCompletion(rows, cols, M[rows, cols], M.shape),
+        "linear": LinearFineTuning(M, Z, (M + np.outer(M[:, 0], M[0])) @ Z),
+        "sensing": MatrixSensing(rng.standard_normal((150, *M.shape)), rng.standard_normal(150)),
+        "softmax": Softmax(0.0 * M, Z, rng.integers(0, SIDE, 40)),
+    }
+
+
+def problem_of(name, **options):
+    objective = objectives()[name]
+    return ls.Problem(objective, 8, 0.5 * ls.Problem(objective, 8).critical_lam(), **options)
+
+
+@pytest.mark.parametrize("name", sorted(objectives()))
+def test_each_says_what_certify_says(name):
+    problem = problem_of(name)
+    best = ls.solve_convex(problem, tol=1e-9)
+    rng = np.random.default_rng(2)
+    sizes = [0.0, 1e-9, 1e-7, 1e-6, 1e-1, 1.0]
+    points = [(best.A + size * rng.standard_normal(best.A.shape), best.B) for size in sizes]
+    points += [best, best.X, (np.hstack([best.A, 0.0 * best.A]), np.hstack([best.B, best.B]))]
+    found = ls.certify_batch(problem, points)
+    assert found.stacked[:3].all() and not found.stacked[4:6].any()
+    lowest = ls.certify(problem, best).dual_value
+    for point, ours in zip(points, found):
+        alone = ls.certify(problem, point)
+        assert ours.level is alone.level is Known.RIGOROUS
+        assert (ours.is_global, ours.refers_to) == (alone.is_global, alone.refers_to)
+        assert ours.value == pytest.approx(alone.value, rel=1e-12)
+        assert ours.singular_values == pytest.approx(alone.singular_values, abs=1e-12 * alone.singular_values[0])
+        assert ours.stationarity == pytest.approx(alone.stationarity, rel=1e-5, abs=1e-9)
+        assert set(alone.assumptions) >= set(ours.assumptions) - {ours.assumptions[-1]}
+        for one, other in ((ours.rank_at_least, alone.rank_at_least), (ours.rank_at_most, alone.rank_at_most)):
+            assert one == other
+        # A bound, and no looser than it has to be.
+        assert ours.gap >= ours.value - best.fun - 1e-12 * abs(best.fun)
+        assert ours.value - ours.gap <= best.fun and lowest <= best.fun
+        assert ours.gap <= 1.06 * alone.gap + 1e-11 * abs(alone.value)
+
+
+def test_points_of_several_problems_and_adapters_in_any_order():
+    rng = np.random.default_rng(3)
+    first = problem_of("denoising")
+    second = problem_of("completion", adapter=ls.adapters.LoRA(alpha=3.0))
+    problems = [second, first, second, first, first.replace(lam=0.0)]
+    points = [(rng.standard_normal((SIDE, 8)), rng.standard_normal((SIDE + 3, 8))) for _ in problems]
+    points[:2] = [ls.solve(second, seed=1), ls.solve(first, seed=1)]
+    found = ls.certify_batch(problems, points, tol=1e-3)
+    assert found.stacked.tolist() == [True, True, False, False, False]
+    for problem, point, ours in zip(problems, points, found):
+        alone = ls.certify(problem, point, tol=1e-3)
+        assert ours.is_global == alone.is_global and ours.point is point
+        assert ours.value == pytest.approx(alone.value, rel=1e-12)
+
+
+def test_the_ends_of_a_batch_of_runs():
+    problem = problem_of("denoising")
+    runs = ls.solve_batch(problem, "lbfgs", seed=[0, 1, 2])
+    found = ls.certify_batch(problem, runs, tol=1e-4)
+    assert [c.value for c in found] == pytest.approx([ls.certify(problem, runs.result(k)).value for k in range(3)])
+    assert found.is_global.tolist() == [c.is_global for c in found] == [True] * 3
+    assert found.gap.shape == found.relative_gap.shape == (3,)
+    assert "3 points: 3 global" in repr(found) and len(found.table().splitlines()) >= 4
+
+
+def test_one_hard_point_does_not_spoil_the_others():
+    """Overflow and underflow stay where they are."""
+    problem = problem_of("denoising")
+    best = ls.solve_convex(problem, tol=1e-9)
+    for factor in (1e60, 1e-200):
+        found = ls.certify_batch(problem, [best, (factor * best.A, best.B), best])
+        assert found.stacked.tolist() == [True, False, True]
+        assert found[0].relative_gap < 1e-9 and found[0].gap == found[2].gap
+        assert found[1].is_global is not True
+
+
+def test_refusals_name_the_point():
+    problem = problem_of("denoising")
+    A, B = np.ones((SIDE, 2)), np.ones((SIDE + 3, 2))
+    with pytest.raises(ValueError, match=r"points\[1\]: A: .*NaN|points\[1\]: A: .*finite"):
+        ls.certify_batch(problem, [(A, B), (math.nan * A, B)])
+    with pytest.raises(ValueError, match=r"points\[1\]: "):
+        ls.certify_batch(problem, [(A, B), (A[1:], B)])
+    with pytest.raises(ValueError, match="problems: expected one or as many as there are points"):
+        ls.certify_batch([problem], [(A, B), (A, B)])
+    with pytest.raises(TypeError, match="points: "):
+        ls.certify_batch(problem, 3)
+    for wrong in (None, [None]):
+        with pytest.raises(TypeError, match="problems: "):
+            ls.certify_batch(wrong, [(A, B)])
+    with pytest.raises(ValueError, match="tol: "):
+        ls.certify_batch(problem, [(A, B)], tol=-1.0)
+    with pytest.raises(ValueError, match=r"rigorous: "):
+        ls.certify_batch(problem, [(A, B)], rigorous="yes")
+    assert len(ls.certify_batch(problem, [])) == 0
+
+
+def test_a_floating_point_level_that_is_asked_for_is_given():
+    problem = problem_of("denoising")
+    best = ls.solve_convex(problem, tol=1e-9)
+    found = ls.certify_batch(problem, [best], rigorous=False)
+    assert found[0].level is Known.CERTIFIED and not found.stacked[0]
