@@ -238,7 +238,7 @@ def test_a_start_changes_the_way_and_not_the_optimum(lam):
 
 def test_a_start_worse_than_zero_is_not_used():
     problem = ratings(4.0)
-    far = (np.full((40, 2), 1e200), np.full((30, 2), 1e200))
+    far = (np.full((40, 2), 1e150), np.full((30, 2), 1e150))
     with np.errstate(over="ignore"):
         result = ls.solve_convex(problem, "factored", 1e-9, start=far)
     assert result.success and result.fun == pytest.approx(certified(problem).fun, rel=2e-9)
