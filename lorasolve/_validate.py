@@ -59,7 +59,7 @@ def as_float_array(value: ArrayLike, argument: str, ndim: int, dtype: Any = None
     """Return ``value`` as a C-contiguous float array of dimension ``ndim`` (float32 stays float32).
 
     Integers and booleans are converted to float64; complex, object and text arrays are refused, as are masked and
-    empty ones, and entries that are not finite in the wanted type or whose squares do not have a finite sum.
+    empty ones, and entries that are not finite in the wanted type or whose squares do not have a finite sum in float64.
     """
     array = as_array(value, argument)
     if array.dtype.kind in "iub":
@@ -83,7 +83,9 @@ def as_float_array(value: ArrayLike, argument: str, ndim: int, dtype: Any = None
         return converted
     finite = np.isfinite(converted)
     if finite.all():
-        raise ValueError(f"{argument}: its squares overflow in {converted.dtype}; give it other units")
+        if converted.dtype == np.float32:  # with squares that float64 holds
+            return converted
+        raise ValueError(f"{argument}: its squares overflow in float64; give it other units")
     where = ", ".join(str(int(k)) for k in np.argwhere(~finite)[0])
     raise ValueError(f"{argument}: has non-finite entries, the first at [{where}]")
 

@@ -185,7 +185,7 @@ OBJECTIVE = Denoising(np.ones((4, 3)))
         ({"rank": 2.0}, TypeError, "rank: expected an integer from 1 to 3, got 2.0"),
         ({"rank": True}, TypeError, "rank: expected an integer"),
         ({"rank": None}, TypeError, "rank: expected an integer"),
-        ({"lam": -0.1}, ValueError, r"lam: expected a finite number in \[0, inf\], got -0.1"),
+        ({"lam": -0.1}, ValueError, r"lam: expected a finite number in \[0, inf\), got -0.1"),
         ({"lam": math.nan}, ValueError, "lam: expected a finite number"),
         ({"lam": math.inf}, ValueError, "lam: expected a finite number"),
         ({"lam": "0.1"}, TypeError, "lam: expected a finite number"),

@@ -30,7 +30,7 @@ def test_python_blocks_run_in_order(capsys, tmp_path, monkeypatch) -> None:
     runs = names["runs"]
     # Three axes besides the seed; what cannot be is a result: the cells with lam = -1, a third of all.
     assert (len(runs), len(runs.failed)) == (54, 18)
-    assert "lam: expected a finite number in [0, inf], got -1.0" in outputs[5]
+    assert "lam: expected a finite number in [0, inf), got -1.0" in outputs[5]
     assert "\\toprule" in (tmp_path / "table.tex").read_text()
     # Soft-thresholding of a matrix of ones, whose only singular value is sqrt(200).
     ends = [r["result"]["fun"] for r in runs if r["run"]["cell"] == r["run"]["cell"] | {"loss": "mine", "lam": 0.5}]

@@ -142,7 +142,7 @@ def test_the_spectrum_of_the_data_is_not_touched_by_other_facts(name):
 
 def test_a_lazy_fact_is_checked_when_it_is_read():
     facts = Facts(smoothness=lambda: -1.0)
-    with pytest.raises(ValueError, match=r"smoothness: expected a finite number in \[0, inf\], got -1"):
+    with pytest.raises(ValueError, match=r"smoothness: expected a finite number in \[0, inf\), got -1"):
         _ = facts.smoothness
 
 
@@ -243,7 +243,7 @@ def test_the_batch_of_a_block_is_the_block_of_the_batch():
         ("convex", "yes", TypeError, "convex: expected True, False or None, got 'yes'"),
         ("convex", 1, TypeError, "convex: expected True, False or None, got 1"),
         ("least_squares", None, TypeError, "least_squares: expected True or False, got None"),
-        ("smoothness", -1, ValueError, r"smoothness: expected a finite number in \[0, inf\], got -1"),
+        ("smoothness", -1, ValueError, r"smoothness: expected a finite number in \[0, inf\), got -1"),
         ("smoothness", "1", TypeError, "smoothness: expected a finite number"),
         ("lower_bound", math.nan, ValueError, "lower_bound: expected a finite number, got nan"),
         ("lower_bound", -math.inf, ValueError, "lower_bound: expected a finite number, got -inf"),

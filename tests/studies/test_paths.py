@@ -142,7 +142,7 @@ def test_path_on_the_command_line(tmp_path, capsys):
     assert json.loads((tmp_path / "curve.json").read_text())["path"]["error"] == "held-out rmse"
     assert main(["path", *data, "--folds", "3", "--lam", "2", "4"]) == 0
     assert main(["path", *data, "--lam", "0"]) == 2
-    assert "lams: expected a finite number in (0, inf]" in capsys.readouterr().err
+    assert "lams: expected a finite number in (0, inf)" in capsys.readouterr().err
 
 
 def test_study_on_the_command_line(tmp_path, capsys, monkeypatch):
