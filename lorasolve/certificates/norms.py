@@ -249,8 +249,10 @@ def norm_apart(G: Ball, V: Array, level: float, below: float, trust: Trust = "la
 def nuclear_norm(A: Array, B: Array) -> tuple[float, float]:
     """Return bounds of ``||A B^T||_*`` from the factors ``A`` (m, r), ``B`` (n, r), without an m x n matrix.
 
-    Notes ----- Above: ``sum_i ||a_i|| ||b_i||``, and for any arrays ``P``, ``Q``, ``C_A``, ``C_B``, with
-    ``E_A = A - P C_A`` and ``E_B = B - Q C_B``,
+    Notes
+    -----
+    Above: ``sum_i ||a_i|| ||b_i||``, and for any arrays ``P``, ``Q``, ``C_A``, ``C_B``, with ``E_A = A - P C_A`` and
+    ``E_B = B - Q C_B``,
 
         ||A B^T||_* <= ||P||_2 ||Q||_2 ||C_A C_B^T||_* + sum_i ||E_A e_i|| ||b_i|| + sum_i ||P C_A e_i|| ||E_B e_i||,
 

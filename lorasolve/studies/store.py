@@ -305,7 +305,7 @@ class Shard:
 
 
 def _text(entry: Entry, factors: str) -> bytes:
-    document = f'{{"run":{entry.run},"result":{json_text(entry.result)},"made":{json_text(entry.made)}}}'
+    document = f'{{"run":{entry.run},' + json_text({"result": entry.result, "made": entry.made})[1:]
     body = f"{entry.key} {'ok' if entry.ok else 'error'} {factors} {document}".encode()
     return _checksum(body).encode() + b" " + body + b"\n"
 
