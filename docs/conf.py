@@ -38,6 +38,7 @@ exclude_patterns = [
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
 html_theme = "furo"
 html_title = f"lorasolve {release}"
+html_show_copyright = False  # LICENSE says whose it is
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 templates_path: list[str] = []
@@ -60,6 +61,8 @@ sphinx_gallery_conf = {
     "gallery_dirs": "gallery",
     # Those that take seconds are run while the site is built; the others are shown.
     "filename_pattern": r"(quickstart|own_objective|inpainting|landscape_verdict|landscape_threshold)\.py",
+    # An example without a figure of its own names one of the pages' figures, or has the formula.
+    "default_thumb_file": str(HERE / "_static" / "formula.png"),
     "download_all_examples": False,
     "show_memory": False,
     "remove_config_comments": True,

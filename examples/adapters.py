@@ -37,7 +37,7 @@ def run(quick: bool = False) -> dict[str, float]:
     for name, method in runs.items():
         result = ls.solve(ls.Problem(objective, rank=2), method, stop=stop)
         losses[name] = result.fun
-        print(f"{name:30}  loss {result.fun:.4f}, rank of the update {np.linalg.matrix_rank(result.X, tol=1e-6)}")
+        print(f"{name:30}  loss {result.fun:z.4f}, rank of the update {np.linalg.matrix_rank(result.X, tol=1e-6)}")
     # The best that any update of rank 2 can do, in closed form: merging beats it, because the ranks add up.
     best = ls.solve_convex(ls.Problem(objective, rank=2), route="closed_form").fun
     losses["best of rank 2"] = best

@@ -37,3 +37,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="1000 oracle calls and five starts")
     run(quick=not parser.parse_args().full)
+
+# sphinx_gallery_thumbnail_path = "methods_anisotropic.png"

@@ -1,5 +1,5 @@
-"""Beam lora
-=========
+"""BeamLoRA
+========
 
 BeamLoRA on noisy data: what its gates, its pruning and its expansions are worth beside LoRA and pruning alone.
 """
@@ -40,3 +40,5 @@ def run(quick: bool = False) -> dict[str, float]:
 
 if __name__ == "__main__":
     run()
+
+# sphinx_gallery_thumbnail_path = "papers/beam_lora.png"

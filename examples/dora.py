@@ -22,3 +22,5 @@ def run(quick: bool = False) -> dict[str, dict[str, float]]:
 
 if __name__ == "__main__":
     run()
+
+# sphinx_gallery_thumbnail_path = "papers/dora.png"

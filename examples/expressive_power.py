@@ -23,3 +23,5 @@ def run(quick=True):
 
 if __name__ == "__main__":
     run()
+
+# sphinx_gallery_thumbnail_path = "papers/expressive_power.png"

@@ -25,3 +25,5 @@ def run(quick: bool = False) -> dict[str, Any]:
 
 if __name__ == "__main__":
     run()
+
+# sphinx_gallery_thumbnail_path = "papers/init_bias.png"

@@ -33,3 +33,5 @@ def run(quick: bool = False) -> dict[str, float]:
 
 if __name__ == "__main__":
     run()
+
+# sphinx_gallery_thumbnail_path = "papers/lora_pro.png"

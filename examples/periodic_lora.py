@@ -31,3 +31,5 @@ def run(quick: bool = False) -> dict[str, float]:
 
 if __name__ == "__main__":
     run()
+
+# sphinx_gallery_thumbnail_path = "papers/periodic_lora.png"

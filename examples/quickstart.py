@@ -27,3 +27,5 @@ def run(quick: bool = False) -> dict[str, object]:
 
 if __name__ == "__main__":
     run()
+
+# sphinx_gallery_thumbnail_path = "compare.png"

@@ -268,9 +268,9 @@ class _Table:
         if len(self.form.columns) != len(self.places):
             raise ValueError(f"columns: expected {len(self.places)} names, got {len(self.form.columns)}")
         wanted = _plain(self.form.columns)
-        for name in wanted:
+        for name, given in zip(wanted, self.form.columns):
             if header.count(name) != 1:
-                raise ValueError(f"{self.path}, line 1: has no column {name!r}.{suggest(name, header)}")
+                raise ValueError(f"{self.path}, line 1: has no column {given!r}.{suggest(name, header)}")
         return tuple(header.index(name) for name in wanted)
 
     def number(self, fields: list[str]) -> float | None:

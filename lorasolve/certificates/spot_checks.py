@@ -65,7 +65,9 @@ def assumption(loss: MultiObjective) -> str:
     """Return what is taken for granted about a loss, as one clause."""
     whose, facts = speaker(loss), loss.facts
     own = not type(whose).__module__.startswith("lorasolve.")
-    parts = ["convex", "its gradient right"]
+    name = "your f" if own else "f"
+    stated_convex = [f"{name} is convex", "its gradient right"]
+    parts = stated_convex if facts.convex is True else [f"the gradient of {name} is right"]
     if facts.lower_bound is not None:
         parts.append("lower_bound below all its values")
     if facts.least_squares:
@@ -73,7 +75,8 @@ def assumption(loss: MultiObjective) -> str:
     if isinstance(getattr(whose, "conjugate", None), types.MethodType) and own:
         parts.append("its conjugate right")
     tested = "check_objective has passed" if has_passed(whose) else "spot-checked only; check_objective tests more"
-    return f"{'your f' if own else 'f'} is {', '.join(parts[:-1])} and {parts[-1]} ({tested})"
+    before = ", ".join(parts[:-1])
+    return f"{before} and {parts[-1]} ({tested})" if before else f"{parts[-1]} ({tested})"
 
 
 def violation(loss: MultiObjective, X: Matrices, better: Matrices | None) -> str | None:

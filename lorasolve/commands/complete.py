@@ -18,7 +18,11 @@ class CompleteCommand(Command):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
         parser.add_argument("file", help="ratings: .csv, .tsv, .data, .inter or .mtx")
-        parser.add_argument("--lam", type=float, help="weight of the nuclear norm (default: a tenth of the critical)")
+        parser.add_argument(
+            "--lam",
+            type=float,
+            help="weight of the nuclear norm (default: a tenth of the critical; 'lorasolve path --folds' chooses one)",
+        )
         parser.add_argument("--means", choices=MEANS, default="global", help="means taken off first (default global)")
         parser.add_argument("--clip", type=float, nargs=2, metavar=("LOW", "HIGH"), help="range of predictions")
         parser.add_argument("--tol", type=float, default=1e-4, help="certified relative gap (default 1e-4)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import pathlib
 
 from .._files import write_atomically
 from ..io import envelope
@@ -68,7 +69,7 @@ class DiagnoseCommand(Command):
             raise ValueError(f"--layers: expected an integer >= 0, got {args.layers}")
         diagnosis = diagnose(args.adapter, base=args.base, decay=_decay(args))
         if args.html:
-            page = diagnosis_page(diagnosis).encode()
+            page = diagnosis_page(diagnosis, pathlib.Path(args.adapter).resolve().name).encode()
             write_atomically(args.html, lambda file: file.write(page))
         good = {"low_rank": True, "inconclusive": None}.get(diagnosis.kind, False)
         verdict, newline, rest = diagnosis_text(diagnosis, args.layers, args.sort).partition("\n")

@@ -85,9 +85,11 @@ def _conclusion(found: Path | Validation) -> str:
     if isinstance(found, Path):
         return ""
     fit = found.fit
+    at_end = found.best in (min(found.lams), max(found.lams))
+    wider = "; that is an end of the values tried: the least may lie beyond it" if at_end else ""
     return (
         f"\n\nleast {found.error_name} at lam = {found.best:g}; there the optimum is found to a relative gap of "
-        f"{fit.relative_gap:.1e} ({fit.certificate.level}), with rank {fit.rank}"
+        f"{fit.relative_gap:.1e} ({fit.certificate.level}), with rank {fit.rank}{wider}"
     )
 
 
@@ -107,8 +109,8 @@ def _drawn(found: Path | Validation) -> Figure:
 
 
 def _draw_errors(ax: Axes, found: Validation) -> None:
-    for column in found.errors.T if found.errors.shape[1] > 1 else ():
-        ax.plot(found.lams, column, color="#999999", lw=0.8)
+    for k, column in enumerate(found.errors.T if found.errors.shape[1] > 1 else ()):
+        ax.plot(found.lams, column, color="#999999", lw=0.8, label="one fold" if k == 0 else None)
     ax.plot(found.lams, found.mean, "o-", color="#0072B2", label="mean" if len(found.paths) > 1 else None)
     ax.axvline(found.best, color="#D55E00", ls="--", label=f"least at lam = {found.best:.4g}")
     ax.set_ylabel(found.error_name)

@@ -165,8 +165,8 @@ def _lowest(rows: list[Row], comparison: Comparison, best: int) -> str:
     if not worse:
         return text
     return (
-        f"{text} A better point is known than where {', '.join(worse)} ended: start from it (init=results[{best}]), or "
-        "see where many starts end (landscape.census)."
+        f"{text} A better point is known than where {', '.join(worse)} ended: start from it "
+        f"(init=table.results[{best}]), or see where many starts end (landscape.census)."
     )
 
 

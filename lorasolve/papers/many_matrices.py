@@ -125,7 +125,10 @@ class ManyMatrices(Experiment):
             right.semilogx([r["lam"] for r in mine], excess, "osd"[k], color=COLOURS[k], alpha=0.7, label=start)
         right.set(title="Ends of all runs", xlabel="weight decay lam", ylabel="loss / loss of the best end")
         right.legend(title="start")
+        left.yaxis.get_major_locator().set_params(integer=True)
         for ax in (left, right):
+            ax.set_xticks(lams, [f"{lam:g}" for lam in lams])
+            ax.minorticks_off()
             ax.grid(alpha=0.25)
 
 

@@ -104,7 +104,9 @@ class MuonClaims(PaperClaims):
 
     def picture(self, found: dict[str, Any], figure: Figure) -> None:
         """Draw the singular values of the first seed over the iterations."""
-        for ax, (name, runs) in zip(figure.subplots(1, len(found["growth"])), found["growth"].items()):
+        axes = figure.subplots(1, len(found["growth"]))
+        axes[0].set_ylabel("singular value")
+        for ax, (name, runs) in zip(axes, found["growth"].items()):
             for k, column in enumerate(zip(*runs[0])):
                 ax.plot(column, color=COLOURS[k])
                 ax.axhline(_TARGET[k], color=COLOURS[k], ls=":", lw=1)

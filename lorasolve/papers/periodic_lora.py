@@ -121,7 +121,7 @@ class PeriodicLoRAClaims(PaperClaims):
         left.plot(numbers, residuals, "o", color=COLOURS[0], label="residual")
         left.plot(numbers, tails, ":", color=COLOURS[0], label="best of that rank")
         left.plot(numbers, ranks, "s-", color=COLOURS[1], label="rank")
-        left.set(title="Stages of rank 2, target 12 x 10", xlabel="stage")
+        left.set(title="Stages of rank 2, target 12 x 10", xlabel="stage", ylabel="rank, and residual")
         left.legend(fontsize=8)
         right.semilogy(list(found["limits"]), np.maximum(list(found["limits"].values()), 1e-17), "o", color=COLOURS[2])
         right.set(title="Limit with weight decay", ylabel="excess over the nuclear-norm optimum")

@@ -360,7 +360,7 @@ class RACLoRAClaims(PaperClaims):
             right.errorbar(j, mean / exact, 3.0 * error / exact, fmt="o", color=COLOURS[2])
         right.axhline(1.0, color="black", lw=1)
         right.set_xticks(range(len(rates)), list(rates), rotation=20)
-        right.set(title="Mean gap over expected (3 errors)")
+        right.set(title="Mean gap over expected (bars: 3 errors)")
         for ax in (left, right):
             ax.grid(alpha=0.25)
         left.legend(fontsize=8)

@@ -272,11 +272,11 @@ class SoRAClaims(PaperClaims):
         left.semilogx(penalties, training, "o-", color=COLOURS[0], label="training loss")
         left.semilogx(penalties, test, "s-", color=COLOURS[1], label="test loss")
         left.semilogx(penalties, counts, "d:", color=COLOURS[2], label="open gates")
-        left.set(title="Raising the threshold", xlabel="gate penalty")
+        left.set(title="Raising the threshold", xlabel="gate penalty", ylabel="loss, and number of open gates")
         penalties, adam, optimal = zip(*found["released"])
         right.plot(penalties, adam, "o-", color=COLOURS[0], label="AdamW and threshold")
         right.plot(penalties, optimal, "s-", color=COLOURS[1], label="optimum")
-        right.set(title="Open gates, unit columns", xlabel="gate penalty", ylim=(0, _GATES + 1))
+        right.set(title="Unit columns", xlabel="gate penalty", ylabel="open gates", ylim=(0, _GATES + 1))
         for ax in (left, right):
             ax.grid(alpha=0.25)
             ax.legend(fontsize=8)

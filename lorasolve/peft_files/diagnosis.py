@@ -427,7 +427,7 @@ def _premises(layers: list[LayerReport], unusable: list[UnusableLayer], decay: D
     low = Premise(
         "rank below r",
         len(deficient) == len(layers) if layers else None,
-        f"in {len(deficient)} of {len(layers)} layers (sigma_r <= {FULL_RANK:g} sigma_1)",
+        f"sigma_r <= {FULL_RANK:g} sigma_1 in {len(deficient)} of {len(layers)} layers",
     )
     dora = sum(layer.facts.dora for layer in layers)
     if dora:

@@ -25,8 +25,8 @@ _COLUMNS_SAY = (
     "X = s A B^T is the update of a layer. rank: singular values above rounding; eff.: exponential of the spectrum's "
     "entropy; s1/s2: large for a spike; sr/s1: above 0.001 the whole rank is used; imbal.: how far A^T A is from "
     "B^T B, 0 at every stationary point under l2 decay; z: distance of ||X||_2 from the median of the family in robust "
-    "standard deviations, out of proportion above 6; /||W||: ||X||_2 over the base weight's, with --base; "
-    "wasted: share of the penalty that balanced factors would save."
+    "standard deviations, out of proportion above 6, for families of 8 layers and more; /||W||: ||X||_2 over the base "
+    "weight's, with --base; wasted: share of the penalty that balanced factors would save. A family has medians."
 )
 
 _STYLE = """
@@ -51,8 +51,8 @@ svg { max-width: 100%; height: auto; display: block; margin-bottom: 6px; } .note
 """
 
 
-def diagnosis_page(diagnosis: Diagnosis) -> str:
-    """Return the page. Names from the files are escaped; the page loads nothing and runs no script."""
+def diagnosis_page(diagnosis: Diagnosis, name: str) -> str:
+    """Return the page of an adapter of that name. Names are escaped; the page loads nothing and runs no script."""
     mood = {"low_rank": "good", "inconclusive": ""}.get(diagnosis.kind, "bad")
     kind = _safe(diagnosis.kind.replace("_", " "))
     facts = [
@@ -67,9 +67,9 @@ def diagnosis_page(diagnosis: Diagnosis) -> str:
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">""",
-        f"<title>LoRA adapter: {kind}</title>",
+        f"<title>LoRA adapter {_safe(name)}: {kind}</title>",
         f"<style>{_STYLE}</style></head><body>",
-        "<h1>What the files of this LoRA adapter show</h1>",
+        f"<h1>What the files of the LoRA adapter {_safe(name)} show</h1>",
         f'<div class="verdict {mood}"><b>{kind}</b><br>{_safe(diagnosis.reason)}</div>',
         _list(facts),
         "<h2>What would settle it</h2>" + _list(diagnosis.settles) if diagnosis.settles else "",

@@ -89,6 +89,7 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
         X : matrix, (rows, cols, values) or data frame
             The data, in one of the forms of the class.
         y : ignored
+            Values are read from ``X``. A scorer that is named (``GridSearchCV(..., scoring=...)``) wants them here too.
 
         Returns
         -------
@@ -189,18 +190,31 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
         """Return row labels, column labels and values, which must be there."""
         triples = self._triples(X)
         if len(triples) != 3:
-            raise ValueError("X: expected entries with their values, got none")
+            where = "a tuple (rows, cols, values)" if self.entries is None else f"column {self.entries[2]!r} of X"
+            raise ValueError(f"X: expected entries with their values, got none; they belong in {where}, y is not read")
         return triples
 
     def _matrix(self, X: Any, reset: bool) -> Array:
         """Return a matrix with NaN for what is not observed."""
-        X = validate_data(
-            self, X, reset=reset, dtype=np.float64, accept_sparse=("coo", "csr", "csc"), ensure_all_finite="allow-nan"
-        )
-        if not hasattr(X, "tocoo"):
-            return X
-        stored = X.tocoo()
-        dense = np.full(X.shape, np.nan)
+        try:
+            matrix = validate_data(
+                self,
+                X,
+                reset=reset,
+                dtype=np.float64,
+                accept_sparse=("coo", "csr", "csc"),
+                ensure_all_finite="allow-nan",
+            )
+        except ValueError as error:
+            if hasattr(X, "columns") and "could not convert" in str(error):
+                raise ValueError(
+                    f"{error}; a data frame with a rating a line needs entries=(row, column, value)"
+                ) from error
+            raise
+        if not hasattr(matrix, "tocoo"):
+            return matrix
+        stored = matrix.tocoo()
+        dense = np.full(matrix.shape, np.nan)
         dense[stored.coords] = stored.data
         return dense
 

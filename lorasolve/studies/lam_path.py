@@ -60,7 +60,7 @@ class Path(Tabular):
                 "relative_gap": p.relative_gap,
                 "level": str(p.certificate.level),
                 "rank": p.rank,
-                "rank_known": rank_text(p),
+                "rank_known": rank_text([p]),
                 "nuclear_norm": p.nuclear_norm,
                 "seconds": p.seconds,
             }
@@ -147,12 +147,20 @@ def chosen_lams(problem: Problem, given: int | Sequence[float]) -> list[float]:
     return values
 
 
-def rank_text(point: ConvexResult) -> str:
-    """Return what is certified about the rank of the optimum, and the rank found where that is not all."""
-    low, high = point.certificate.rank_at_least or 0, point.certificate.rank_at_most
+def rank_text(points: Sequence[ConvexResult]) -> str:
+    """Return what is certified about the ranks of the optima, and the ranks found where that is not all."""
+    low = min(point.certificate.rank_at_least or 0 for point in points)
+    highs = [known for point in points if (known := point.certificate.rank_at_most) is not None]
+    high = max(highs) if len(highs) == len(points) else None
+    found = _span([point.rank for point in points])
     if low == high:
         return str(low)
     if high is None and not low:
-        return f"{point.rank} found"
+        return f"{found} found"
     ends = f"{low} to {high}" if high is not None else f"at least {low}"
-    return f"{ends} ({point.rank} found)"
+    return f"{ends} ({found} found)"
+
+
+def _span(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low} to {high}"

@@ -67,7 +67,7 @@ class Validation(Tabular):
                     "error": float(self.mean[k]),
                     "standard_error": spread,
                     "relative_gap": max(point.relative_gap for point in points),
-                    "rank_known": ", ".join(dict.fromkeys(rank_text(point) for point in points)),
+                    "rank_known": rank_text(points),
                     "best": lam == self.best,
                 }
             )

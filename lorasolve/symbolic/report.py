@@ -295,7 +295,7 @@ def summary(reports: Sequence[TheoremReport]) -> str:
     agreed = sum(check.second == "agrees" for check in asked)
     mutants = [twin for check in checks for twin in check.mutants]
     return (
-        f"{len(reports)} theorems, {len(checks)} checks: {strengths(checks)}; "
+        f"{_counted(len(reports), 'theorem')}, {_counted(len(checks), 'check')}: {strengths(checks)}; "
         f"{sum(twin.refuted for twin in mutants)} of {len(mutants)} mutants refuted; "
         f"{f'the second checker agrees with {agreed} and was not asked about {_not_asked(asked)}; ' if asked else ''}"
         f"{sum(report.seconds for report in reports):.1f} CPU s; "
@@ -316,6 +316,10 @@ def run_module(name: str, theorem: Theorem) -> int:
 
 def _failed(reports: Sequence[TheoremReport]) -> str:
     return ", ".join(report.name for report in reports if not report.ok)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"1 {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _short(text: str, limit: int) -> str:

@@ -128,13 +128,13 @@ def load(path: Path) -> Theorem:
         If the file cannot be read, does not run, or defines no theorem.
     """
     if not path.is_file():
-        raise ValueError(f"NAME: no file {path}")
+        raise ValueError(f"{path}: no such file")
     try:
         found = runpy.run_path(str(path)).get("THEOREM")
     except (Exception, SystemExit) as error:
-        raise ValueError(f"NAME: {path} does not run: {type(error).__name__}: {error}") from error
+        raise ValueError(f"{path}: does not run: {type(error).__name__}: {error}") from error
     if not isinstance(found, Theorem):
-        raise ValueError(f"NAME: {path} defines no THEOREM; copy proofs/_template.py for one that does")
+        raise ValueError(f"{path}: defines no THEOREM; proofs/_template.py and docs/howto/own_lemma.md show one")
     return found
 
 

@@ -109,6 +109,19 @@ def test_never_worse_than_the_bound_through_a_radius(name):
         assert duality_gap(objective, lam, f, nuclear, inner, norm).gap <= theirs + ROUNDING * (f + lam * nuclear)
 
 
+def test_no_convexity_is_assumed_of_a_loss_that_states_none():
+    class Wells:
+        shape, lower_bound = (3, 2), 0.0
+
+        def value_and_grad(self, X):
+            return float(((X**2 - 1) ** 2).sum()), 4 * X * (X**2 - 1)
+
+    certificate = certify(ls.Problem(Wells(), rank=1, lam=0.1), (np.ones((3, 1)), np.ones((2, 1))))
+    assert certificate.is_global is None
+    assert any("gradient of your f is right" in text for text in certificate.assumptions)
+    assert not any("convex" in text for text in certificate.assumptions)
+
+
 def test_no_bound_without_its_assumptions():
     class Facts(Denoising):
         lower_bound = None

@@ -125,7 +125,7 @@ def test_without_a_convex_counterpart() -> None:
     assert "above optimum" not in table.table()
     two = ls.compare(problem, ["gd:step_size=1e-3", "lbfgs"], stop=ls.StoppingRule(max_iter=40))
     assert (
-        "A better point is known than where gd:step_size=0.001 ended: start from it (init=results[1])"
+        "A better point is known than where gd:step_size=0.001 ended: start from it (init=table.results[1])"
         in two.conclusion()
     )
 

@@ -277,7 +277,7 @@ def everything(tmp_path, make):
 
 def test_no_report_says_global_or_lets_a_name_act(tmp_path, make):
     found = everything(tmp_path, make)
-    page, text = diagnosis_page(found), str(found)
+    page, text = diagnosis_page(found, "<script>"), str(found)
     for report in (page, text, json.dumps(found.to_dict(), default=str)):
         assert "global" not in report.lower() and "classifier.weight" in report
     assert "\x1b" not in page + text and "<script" not in page and "&lt;script&gt;" in page
@@ -287,7 +287,7 @@ def test_no_report_says_global_or_lets_a_name_act(tmp_path, make):
 
 
 def test_the_page_draws_one_row_for_each_layer(tmp_path, make):
-    page = diagnosis_page(diagnose(make.adapter(tmp_path, model(make, GOOD))))
+    page = diagnosis_page(diagnose(make.adapter(tmp_path, model(make, GOOD))), "mine")
     assert page.count("<title>h.") == LAYERS
     # Two singular values of four are zero up to the precision of the file: grey.
     assert page.count('fill="#e4e4e4"') == 2 * LAYERS
@@ -300,7 +300,7 @@ def test_a_layer_just_below_the_median_has_no_minus_zero(tmp_path, make):
 
 
 def test_the_page_says_what_each_column_is(tmp_path, make):
-    page = diagnosis_page(diagnose(make.adapter(tmp_path, model(make, GOOD))))
+    page = diagnosis_page(diagnose(make.adapter(tmp_path, model(make, GOOD))), "mine")
     for column in ("rank:", "eff.:", "s1/s2:", "sr/s1:", "imbal.:", "z:", "/||W||:", "wasted:"):
         assert column in page
 

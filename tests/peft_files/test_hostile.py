@@ -186,7 +186,7 @@ def outcome(folder):
         found = diagnose(folder)
     except (UnreadableError, OSError) as error:
         return "refused" if str(error).encode() else "refused without a word"
-    assert str(found).encode() and diagnosis_page(found).encode() and json.loads(to_json(found.to_dict()))
+    assert str(found).encode() and diagnosis_page(found, "any").encode() and json.loads(to_json(found.to_dict()))
     return "reported"
 
 

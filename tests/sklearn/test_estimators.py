@@ -84,6 +84,15 @@ def test_long_frames_in_grid_search(holes) -> None:
         best.predict(frame[["user"]])
 
 
+def test_a_long_frame_given_otherwise_is_told_where_values_belong() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"user": ["a", "b"], "item": ["x", "y"], "stars": [1.0, 2.0]})
+    with pytest.raises(ValueError, match="column 'stars' of X, y is not read"):
+        LowRankCompletion(entries=("user", "item", "stars")).fit(frame[["user", "item"]], frame["stars"])
+    with pytest.raises(ValueError, match="needs entries="):
+        LowRankCompletion().fit(frame)
+
+
 def test_frames_keep_their_names(holes) -> None:
     pandas = pytest.importorskip("pandas")
     _, _, X = holes

@@ -79,6 +79,11 @@ def test_the_best_lam_lies_between_noise_and_nothing():
     assert found.mean.min() < 0.6 * found.mean[0]
     assert found.fit.certificate.problem.lam == found.best and found.fit.relative_gap <= 1e-4
     assert sum("best" in line for line in found.table().splitlines()) == 1
+    # Folds whose optima have different ranks are one range of ranks.
+    ranks = [[each.points[k].rank for each in found.paths] for k in range(len(found.lams))]
+    differing = next(k for k, some in enumerate(ranks) if len(set(some)) > 1)
+    text = found.records()[differing]["rank_known"]
+    assert f"{min(ranks[differing])} to {max(ranks[differing])}" in text and "," not in text
 
 
 def test_losses_of_samples_and_data_held_out_for_good():

@@ -57,7 +57,7 @@ def test_a_file_without_a_theorem_is_named(run, source, message):
 
 def test_a_missing_file_is_named(capsys):
     assert main(["prove", "no/such/file.py"]) == 2
-    assert "no file no/such/file.py" in capsys.readouterr().err
+    assert "no/such/file.py: no such file" in capsys.readouterr().err
 
 
 def test_the_light_way_in():
