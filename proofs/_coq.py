@@ -10,6 +10,7 @@ proof that is wrong is refused by the kernel; only the statement has to be read,
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
@@ -34,6 +35,8 @@ RESISTS = {
     "theorem1.best_approximation": "resists: the whole gap is expanded at once, which takes longer than the limit",
     "theorem2.diagonal_jointly_convex": "resists: what is left of a square with a 1 x 1 matrix is not closed by ring",
 }
+
+AT_ONCE = 12  # words into which a trace is expanded in one step
 
 Word = tuple[tuple[str, bool], ...]
 
@@ -355,8 +358,12 @@ class Lemma:
 
     # Statement and proof
     def closing(self, *trees: Any) -> str:
-        """Return the proof of an equation between scalars: each of its traces is multiplied out by itself."""
-        names = [name for tree in trees for whole in self.whole_traces(tree) for name in self.whole_trace(whole)]
+        """Return the proof of an equation between scalars: each of its traces is multiplied out by itself.
+
+        A trace may contain another one of them, and is rewritten before it.
+        """
+        wholes = {whole: len(self.show(whole)) for tree in trees for whole in self.whole_traces(tree)}
+        names = [name for whole in sorted(wholes, key=lambda whole: -wholes[whole]) for name in self.whole_trace(whole)]
         return f"{self.rewritten_by(names)}CLOSE"
 
     def whole_traces(self, tree: Any) -> list[Any]:
@@ -370,10 +377,58 @@ class Lemma:
     def whole_trace(self, tree: Any) -> list[str]:
         """Show what a trace is when it is multiplied out, and return the name of the equation."""
         if tree not in self.known:
+            inside = tree[2]
+            product = isinstance(inside, tuple) and inside[0] == "*" and all(map(self.is_matrix, inside[1:]))
+            if product and self.count(inside) > AT_ONCE:
+                proof = self.by_rows(*inside[1:])
+            else:
+                proof = f"EXPAND; split_traces; {self.rewriting(self.traces(tree))}CLOSE"
             value = self.polynomial(self.algebra.reduced(self.algebra.scalar(tree)))
-            proof = f"EXPAND; split_traces; {self.rewriting(self.traces(tree))}CLOSE."
-            self.known[tree] = [self.step("U", f"{self.show(tree)} = {value} :> R", proof)]
+            self.known[tree] = [self.step("U", f"{self.show(tree)} = {value} :> R", f"{proof}.")]
         return self.known[tree]
+
+    def count(self, tree: Any) -> int:
+        """Return into how many words a matrix is expanded."""
+        if isinstance(tree, str) or tree[0] == "call":
+            return 1
+        matrices = [self.count(part) for part in tree[1:] if self.is_matrix(part)]
+        return sum(matrices) if tree[0] in "+-" else math.prod(matrices)
+
+    def by_rows(self, left: Any, right: Any) -> str:
+        """Return the proof of what the trace of a long product is: each word on the left meets the right by itself.
+
+        Rewriting goes through the whole goal at each step, so that few long goals cost more than many short ones.
+        """
+        (shape, first), (inner, second) = map(self.normal_matrix, (left, right))
+        by, names = self.matrix_equation(right), []
+        other = self.show(right)
+        for word in self.by_word(first):
+            start = self.algebra.word(shape[0], word)
+            value = self.algebra.trace(shape[0], self.algebra.product(shape[0], start, second))
+            traces = [word + after for after in self.by_word(second)]
+            proof = f"transitivity (\\tr (({self.word(word)}) *m {self.matrix(inner, second)})); "
+            proof += f"[exact: (congr1 (fun Z => \\tr (({self.word(word)}) *m Z)) {by}) | ]; "
+            proof += (
+                f"rewrite ?trace_add_right ?trace_scale_right ?mulmxA ?(mul1mx, mulmx1); {self.rewriting(traces)}CLOSE."
+            )
+            reduced = self.polynomial(self.algebra.reduced(value))
+            names.append(self.step("V", f"\\tr (({self.word(word)}) *m {other}) = {reduced} :> R", proof))
+        start = f"transitivity (\\tr ({self.matrix(shape, first)} *m {other})); "
+        start += f"[exact: (congr1 (fun Z => \\tr (Z *m {other})) {self.matrix_equation(left)}) | ]; "
+        return f"{start}rewrite ?trace_add_left ?trace_scale_left; {self.rewritten_by(names)}CLOSE"
+
+    def normal_matrix(self, tree: Any) -> tuple[Any, Any]:
+        """Return the shape of a matrix, and its normal form."""
+        shape, value = self.algebra.value(tree)
+        return shape, self.algebra.reduced(value)
+
+    def matrix_equation(self, tree: Any) -> str:
+        """Show what a matrix is when it is multiplied out, and return the name of the equation."""
+        if ("matrix", tree) not in self.known:
+            proof = f"EXPAND; split_traces; {self.rewriting(self.traces(tree), self.letters(tree))}MATRIX."
+            statement = f"{self.show(tree)} = {self.matrix(*self.normal_matrix(tree))}"
+            self.known["matrix", tree] = [self.step("X", statement, proof)]
+        return self.known["matrix", tree][0]
 
     def rewritten_by(self, names: Iterable[str]) -> str:
         """Return the tactic that uses equations wherever they apply."""

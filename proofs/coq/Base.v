@@ -21,6 +21,16 @@ Lemma entry_opp m n (A : 'M[R]_(m, n)) i j : (- A) i j = - A i j. Proof. by rewr
 Lemma entry_scale m n a (A : 'M[R]_(m, n)) i j : (a *: A) i j = a * A i j. Proof. by rewrite mxE. Qed.
 Lemma entry_zero m n i j : (0 : 'M[R]_(m, n)) i j = 0. Proof. by rewrite mxE. Qed.
 
+(* The trace of a product of sums, at its top only. *)
+Lemma trace_add_left m n (A B : 'M[R]_(m, n)) C : \tr ((A + B) *m C) = \tr (A *m C) + \tr (B *m C).
+Proof. by rewrite mulmxDl mxtraceD. Qed.
+Lemma trace_add_right m n (A : 'M[R]_(m, n)) B C : \tr (A *m (B + C)) = \tr (A *m B) + \tr (A *m C).
+Proof. by rewrite mulmxDr mxtraceD. Qed.
+Lemma trace_scale_left m n a (A : 'M[R]_(m, n)) B : \tr ((a *: A) *m B) = a * \tr (A *m B).
+Proof. by rewrite -scalemxAl mxtraceZ. Qed.
+Lemma trace_scale_right m n a (A : 'M[R]_(m, n)) B : \tr (A *m (a *: B)) = a * \tr (A *m B).
+Proof. by rewrite -scalemxAr mxtraceZ. Qed.
+
 (* A trace does not change when its word is turned or transposed. *)
 Lemma turn m n (A : 'M[R]_(m, n)) (B : 'M[R]_(n, m)) V W : A *m B = V -> B *m A = W -> \tr V = \tr W.
 Proof. by move=> <- <-; exact: mxtrace_mulC. Qed.
