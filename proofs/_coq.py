@@ -2,9 +2,10 @@
 
 Each record of ``proofs.json`` becomes one closed lemma over any real field: sizes are natural numbers, matrices
 ``'M[R]_(m, n)``, signs, assumptions and named inequalities are hypotheses, and the statement is printed as it is
-written. The proof is generated: each trace and each word that an assumption rewrites gets its own equation, in the
-order in which they depend on each other, and what is left is closed by `ring`, `field` or by the signs of the terms. A
-proof that is wrong is refused by the kernel; only the statement has to be read, and ``_coq_reader.py`` reads it back.
+written. The proof is generated: a matrix is multiplied out by a term that follows its structure, each trace and each
+word that an assumption rewrites gets its own equation, in the order in which they depend on each other, and what is
+left is closed by `ring`, `field` or by the signs of the terms. A proof that is wrong is refused by the kernel; only the
+statement has to be read, and ``_coq_reader.py`` reads it back.
 """
 
 from __future__ import annotations
@@ -203,14 +204,6 @@ class Lemma:
         if len(matrices) == 1:
             return self.letters(matrices[0])
         return {v + w for v in self.letters(parts[0]) for w in self.letters(parts[1])}
-
-    def traces(self, tree: Any) -> set[Word]:
-        """Return the words whose traces a tree contains after expansion."""
-        if not isinstance(tree, tuple):
-            return set()
-        if tree[:2] == ("call", "tr"):
-            return self.letters(tree[2]) | self.traces(tree[2])
-        return set().union(*(self.traces(part) for part in tree[1:]))
 
     def name(self, kind: str) -> str:
         """Return a new name for an equation."""
