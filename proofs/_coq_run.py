@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import re
 import shutil
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -20,7 +22,7 @@ from proofs._coq_reader import differences
 
 BY_HAND = Path(__file__).parent / "coq"
 INSTALL = "apt-get install coq libcoq-mathcomp-algebra libcoq-mathcomp-algebra-tactics"
-SECONDS = 60.0  # for one lemma
+SECONDS = 60.0  # of CPU time, for one lemma
 WORKERS = 2
 
 
@@ -35,7 +37,7 @@ class Verdict:
 
     def __str__(self) -> str:
         if not self.judged:
-            return f"not judged: longer than {self.seconds:.0f} s"
+            return f"resists: not within {self.seconds:g} s of CPU time"
         return f"accepted by the kernel ({self.seconds:.1f} s)" if self.accepted else f"REFUSED: {self.reason}"
 
 
@@ -86,94 +88,127 @@ def judged(found: Mapping[str, str], folder: Path) -> Iterator[tuple[str, Verdic
     write(found, folder)
     for path in sorted(BY_HAND.glob("*.v"), key=lambda path: (path.stem != "Base", path.stem)):
         yield path.name, _compiled(folder / path.name)
-    names = list(found)
+    waiting: queue.Queue[tuple[str, str]] = queue.Queue()
     answers: queue.Queue[tuple[str, Verdict] | None] = queue.Queue()
+    for item in found.items():
+        waiting.put(item)
 
-    def judge(part: Sequence[str]) -> None:
+    def work() -> None:
         try:
-            for answer in _session({name: found[name] for name in part}, folder, SECONDS):
-                answers.put(answer)
+            with Session(folder, SECONDS) as session, suppress(queue.Empty):
+                while True:
+                    name, lemma = waiting.get_nowait()
+                    answers.put((name, session.judge(name, lemma)))
         finally:
             answers.put(None)
 
     with ThreadPoolExecutor(WORKERS) as pool:
-        working = [pool.submit(judge, names[i::WORKERS]) for i in range(WORKERS)]
+        working = [pool.submit(work) for _ in range(WORKERS)]
         for _ in working:
             yield from iter(answers.get, None)
-        for part in working:
-            part.result()
+        for worker in working:
+            worker.result()
+
+
+def total(verdicts: Mapping[str, Verdict], left_out: Mapping[str, str]) -> str:
+    """Return how many lemmas and files by hand are accepted, and how many checks resist or are no lemma, and why."""
+    kinds = Counter("contains a function" if reason.startswith("contains ") else reason for reason in left_out.values())
+    late = [name for name, verdict in verdicts.items() if not verdict.judged]
+    refused = [name for name, verdict in verdicts.items() if verdict.judged and not verdict.accepted]
+    accepted = len(verdicts) - len(late) - len(refused)
+    lines = [f"{accepted} of {len(verdicts)} accepted by the kernel of Coq, none of them with an axiom"]
+    lines += [f"{len(refused)} refused: {', '.join(refused)}"] * bool(refused)
+    lines += [f"{len(late)} resist, not within {SECONDS:.0f} s of CPU time: {', '.join(late)}"] * bool(late)
+    lines += [f"{len(left_out)} checks not exported: {'; '.join(f'{n} {kind}' for kind, n in kinds.most_common())}"]
+    return "\n".join(lines)
 
 
 def _compiled(path: Path) -> Verdict:
-    start = time.monotonic()
+    before = os.times()
     command = ["coqc", "-w", "none", path.name]
     done = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=False)
     axioms = "Axioms:" in done.stdout
     reason = "it assumes axioms" if axioms else done.stderr.strip()[-600:]
-    return Verdict(done.returncode == 0 and not axioms, reason, time.monotonic() - start)
+    return Verdict(done.returncode == 0 and not axioms, reason, os.times().children_user - before.children_user)
 
 
-def _session(found: Mapping[str, str], folder: Path, seconds: float) -> Iterator[tuple[str, Verdict]]:
-    """Give lemmas to sessions of Coq, one after the other: one that takes too long ends its session."""
-    left = dict(found)
-    while left:
-        answered = 0
-        for name, verdict in _sitting(left, folder, seconds):
-            answered += 1
-            del left[name]
-            yield name, verdict
-        if not answered:
+class Session:
+    """A session of Coq that judges lemmas one at a time; one that takes too long ends it, and a new one begins.
+
+    Parameters
+    ----------
+    folder
+        Where ``Base.vo`` is, and where the lemmas are written.
+    seconds
+        The CPU time that one lemma may take.
+    """
+
+    def __init__(self, folder: Path, seconds: float) -> None:
+        self.folder, self.seconds = folder, seconds
+        self._start()
+
+    def _start(self) -> None:
+        self.process = subprocess.Popen(
+            ["coqtop", "-w", "none", "-q"],
+            cwd=self.folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if self._said(f"{_coq.HEADER}Set Silent.") is None:
             raise RuntimeError("coqtop ended before it was given a lemma")
 
+    def __enter__(self) -> Session:
+        return self
 
-def _sitting(found: Mapping[str, str], folder: Path, seconds: float) -> Iterator[tuple[str, Verdict]]:
-    """Give lemmas to one session of Coq, and read after each whether it is closed: no axiom, nothing admitted."""
-    text = [_coq.HEADER]
-    for number, (name, lemma) in enumerate(found.items()):
-        own = f"check_{number}"
-        text.append(f'Goal True. idtac "@@begin {name}". Abort.')
-        text.append(re.sub(r"\nLemma \w+", f"\nLemma {own}", lemma, count=1))
-        text.append(f'Abort All.\nGoal True. idtac "@@end {name}". Abort.\nPrint Assumptions {own}.')
-        text.append(f'Goal True. idtac "@@said {name}". Abort.')
-    process = subprocess.Popen(
-        ["coqtop", "-w", "none", "-q"],
-        cwd=folder,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdin is not None and process.stdout is not None
-    threading.Thread(target=_written, args=(process.stdin, "\n".join(text)), daemon=True).start()
-    log, errors, begun, start = "", "", "", time.monotonic()
-    limit = threading.Timer(seconds, process.kill)
+    def __exit__(self, *error: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def judge(self, name: str, lemma: str) -> Verdict:
+        """Return whether a lemma is closed: no axiom, nothing admitted."""
+        own = name.replace(".", "__")
+        text = re.sub(r"\nLemma \w+", f"\nLemma {own}", lemma, count=1)
+        (self.folder / f"{own}.v").write_text(text, encoding="utf-8")
+        before = _cpu_seconds(self.process.pid)
+        done = threading.Event()
+        threading.Thread(target=self._ended_after, args=(before + self.seconds, done), daemon=True).start()
+        log = self._said(f'Load "{own}".\nAbort All.\nGoal True. idtac "@@loaded". Abort.\nPrint Assumptions {own}.')
+        done.set()
+        if log is None:
+            self.process.communicate()
+            self._start()
+            return Verdict(False, "", self.seconds, judged=False)
+        errors, _, said = log.partition("@@loaded")
+        closed = "Closed under the global context" in said
+        error = re.search(r"Error[\s\S]{0,400}", errors)
+        reason = "" if closed else error[0].strip() if error else said[-400:]
+        return Verdict(closed, reason, _cpu_seconds(self.process.pid) - before)
+
+    def _ended_after(self, limit: float, done: threading.Event) -> None:
+        while not done.wait(0.2):
+            if _cpu_seconds(self.process.pid) > limit:
+                self.process.kill()
+                return
+
+    def _said(self, commands: str) -> str | None:
+        """Give commands to Coq and return what it says to them, or None if it ends."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(f'{commands}\nGoal True. idtac "@@said". Abort.\n')
+        self.process.stdin.flush()
+        log = ""
+        for line in self.process.stdout:
+            if "@@said" in line:
+                return log
+            log += line
+        return None
+
+
+def _cpu_seconds(process: int) -> float:
+    """Return the CPU time of a process; where the system does not tell it, the clock, whose differences bound it."""
     try:
-        for line in process.stdout:
-            mark = re.search(r"@@(begin|end|said) ([\w.]+)", line)
-            if mark is None:
-                log += line
-            elif mark[1] == "begin":
-                log, begun, start = "", mark[2], time.monotonic()
-                limit = threading.Timer(seconds, process.kill)
-                limit.start()
-            elif mark[1] == "end":
-                errors, log = log, ""
-            else:
-                limit.cancel()
-                begun = ""
-                closed = "Closed under the global context" in log
-                error = re.search(r"Error[\s\S]{0,400}", errors)
-                reason = "" if closed else error[0].strip() if error else log[-400:]
-                yield mark[2], Verdict(closed, reason, time.monotonic() - start)
-    finally:
-        limit.cancel()
-        process.kill()
-        process.wait()
-    if begun:
-        yield begun, Verdict(False, "", time.monotonic() - start, judged=False)
-
-
-def _written(stream: Any, text: str) -> None:
-    with suppress(BrokenPipeError, ValueError):  # the session was ended
-        stream.write(text)
-        stream.close()
+        fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
+    except OSError:
+        return time.monotonic()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -57,6 +57,14 @@ the schema with the check that shows it, and an inequality taken over from anoth
 where it is written in other symbols. What remains for the reader is what a side condition means: that ||G||_2 <= g is
 the same as G^T G = g^2 I - F^T F for some F, for instance, which is how the check behind the schema says it. A check is
 PROVED when all facts it names are proved, and PROVED UNDER them otherwise.
+
+## The third judge
+
+`lorasolve prove --coq DIR` writes each check that the second checker is asked about and that contains neither a
+derivative nor a bilinear form as a lemma of Coq with MathComp, for matrices of every size over any real field, with a
+generated proof. The statement is read back from what was written and compared with `proofs.json`. `lorasolve prove
+--coq-check` has the kernel of Coq judge the lemmas one by one, each within 60 s of CPU time, and says at its end how
+many are accepted, which are refused or not judged in time, how many checks are no lemma and why, and the CPU time.
 """
 
 WRITING = """## Writing a new theorem

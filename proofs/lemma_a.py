@@ -75,6 +75,7 @@ from lorasolve.symbolic import rational as ra
 
 m, n, r, q, k1, k2, rs = dims("m n r q k1 k2 r_star")
 t, sigma, mu = scalars("t sigma mu")
+level = scalars("l", real=True)
 M, Y, W0, C = matrix("M", m, n), matrix("Y", m, n), matrix("W0", n, q), matrix("C", q, q)
 X, XS = matrix("X", m, n), matrix("Xstar", m, n)
 L1, L2, R1, R2 = matrix("L1", m, k1), matrix("L2", m, k2), matrix("R1", n, k1), matrix("R2", n, k2)
@@ -94,10 +95,10 @@ def _pair(level: Fraction, size: int, rng: Random) -> tuple[ra.RationalMatrix, r
 
 
 def _stretched(values: Values, rng: Random) -> None:
-    """Make M stretch the columns of W0 to orthogonal ones of lengths of at least mu."""
+    """Make M stretch the columns of W0 to orthogonal ones of lengths of at least |l|."""
     kernel = values["W0"]
     rows, width = len(values["M"]), len(kernel[0])
-    lengths, values["C"] = _pair(values[mu], width, rng)
+    lengths, values["C"] = _pair(values[level], width, rng)
     image = ra.multiply(ra.random_orthonormal(rng, rows, width), lengths)
     rest = ra.multiply(values["M"], ra.complement(kernel))
     values["M"] = ra.add(rest, ra.multiply(image, ra.transpose(kernel)))
@@ -105,7 +106,9 @@ def _stretched(values: Values, rng: Random) -> None:
 
 W0_ORTHONORMAL = orthonormal(W0)
 Y_ZERO = annihilated(Y, right=(W0,))
-STRETCHED = assume("(M W0)^T M W0 = mu^2 I + C C^T", (W0.T @ M.T @ M @ W0, mu**2 * eye(q) + C @ C.T), impose=_stretched)
+STRETCHED = assume(
+    "(M W0)^T M W0 = l^2 I + C C^T", (W0.T @ M.T @ M @ W0, level**2 * eye(q) + C @ C.T), impose=_stretched
+)
 
 
 def _setting(values: Values, rng: Random) -> None:
@@ -202,16 +205,16 @@ LINE = {
 
 kernel_count = SumOfSquares(
     "kernel_count",
-    "q mu^2 <= ||M - Y||^2 for W0 of q orthonormal columns, Y W0 = 0, ||M w|| >= mu ||w|| on them.",
-    q * mu**2,
+    "q l^2 <= ||M - Y||^2 for W0 of q orthonormal columns, Y W0 = 0, ||M w|| >= |l| ||w|| on them.",
+    q * level**2,
     square(M - Y),
     proof=[1 * Square((M - Y) @ (eye(n) - W0 @ W0.T)), 1 * Square(C)],
     given=(W0_ORTHONORMAL, Y_ZERO, STRETCHED),
     mutants=(
-        mutant("constant", "2 q mu^2", {M: [[1]], Y: [[0]], W0: [[1]], C: [[0]], mu: 1}, lhs=2 * q * mu**2),
-        mutant("sign", "q mu^2 >= ||M - Y||^2", lhs=square(M - Y), rhs=q * mu**2),
-        dropped(Y_ZERO, {M: [[1]], Y: [[1]], W0: [[1]], C: [[0]], mu: 1}),
-        dropped(STRETCHED, {M: [[0]], Y: [[0]], W0: [[1]], C: [[0]], mu: 1}),
+        mutant("constant", "2 q l^2", {M: [[1]], Y: [[0]], W0: [[1]], C: [[0]], level: 1}, lhs=2 * q * level**2),
+        mutant("sign", "q l^2 >= ||M - Y||^2", lhs=square(M - Y), rhs=q * level**2),
+        dropped(Y_ZERO, {M: [[1]], Y: [[1]], W0: [[1]], C: [[0]], level: 1}),
+        dropped(STRETCHED, {M: [[0]], Y: [[0]], W0: [[1]], C: [[0]], level: 1}),
     ),
 )
 lower = SumOfSquares(

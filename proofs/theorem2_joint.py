@@ -34,6 +34,7 @@ joint_upper : PROVED
 joint : PROVED
 joint_zero : PROVED
 spurious_block : PROVED
+joint_cocoercive : PROVED
 joint_two_constants : PROVED
 joint_counts : PROVED
 
@@ -58,6 +59,7 @@ from lorasolve.symbolic import (
     inner,
     matrix,
     mutant,
+    orthonormal,
     run_module,
     scalars,
     square,
@@ -114,11 +116,36 @@ X1, XS1, Z1, g1, gs1 = (matrix(f"{name}1", m1, n1) for name in ("X", "Xstar", "Z
 X2, XS2, Z2, g2, gs2 = (matrix(f"{name}2", m2, n2) for name in ("X", "Xstar", "Z", "g", "gstar"))
 h1, h2 = g1 - gs1, g2 - gs2
 E1, E2 = X1 - XS1, X2 - XS2
-COERCIVE = hypothesis(
-    "<D_G - alpha E, beta E - D_G> >= 0 over all blocks (theorem_b.cocoercive)",
+# The blocks as one matrix, on which the Hessian with its cross terms is one form.
+U1, U2, V1, V2 = matrix("U1", tb.m, m1), matrix("U2", tb.m, m2), matrix("V1", tb.n, n1), matrix("V2", tb.n, n2)
+T1, S1, T2, S2 = matrix("E1", m1, n1), matrix("D1", m1, n1), matrix("E2", m2, n2), matrix("D2", m2, n2)
+
+
+def whole(first: MatrixExpr, second: MatrixExpr) -> MatrixExpr:
+    """Return the matrix with these two blocks."""
+    return U1 @ first @ V1.T + U2 @ second @ V2.T
+
+
+def coercive(step: MatrixExpr, slope: MatrixExpr) -> ScalarExpr:
+    """Return <D - alpha E, beta E - D> for beta = alpha + x."""
+    return inner(slope - alpha * step, (alpha + tb.spread) * step - slope)
+
+
+cocoercive = Inequality(
+    "joint_cocoercive",
+    "0 <= sum <D_l - alpha E_l, beta E_l - D_l> for (D_1, D_2) = H (E_1, E_2), alpha <= H <= beta = alpha + x.",
     0,
-    inner(Z1 - h1 - alpha * E1, beta * E1 - Z1 + h1) + inner(Z2 - h2 - alpha * E2, beta * E2 - Z2 + h2),
+    coercive(T1, S1) + coercive(T2, S2),
+    proof=[tb.cocoercive.conclusion(put={tb.STEP: whole(T1, T2), tb.SLOPE: whole(S1, S2)})],
+    under=(tb.cocoercive,),
+    given=(orthonormal(U1, U2), orthonormal(V1, V2)),
+    mutants=(
+        mutant("constant", "at least 1", lhs=1),
+        mutant("sign", "<= 0", lhs=coercive(T1, S1) + coercive(T2, S2), rhs=0),
+        dropped(tb.cocoercive.conclusion(put={tb.STEP: whole(T1, T2), tb.SLOPE: whole(S1, S2)})),
+    ),
 )
+COERCIVE = cocoercive.conclusion(put={T1: E1, S1: Z1 - h1, T2: E2, S2: Z2 - h2})
 lam1, lam2 = scalars("lambda_1 lambda_2")
 MONOTONE_J2 = tuple(
     MONOTONICITY.instance("monotone", SUBGRADIENT(g, lam, X), SUBGRADIENT(gs, lam, XS))
@@ -136,7 +163,7 @@ def block(E: MatrixExpr, Z: MatrixExpr, XS: MatrixExpr) -> ScalarExpr:
 
 EDGE = {
     X1: [[0]], XS1: [[1]], Z1: [[-1]], g1: [[0]], gs1: [[0]], X2: [[0]], XS2: [[0]], Z2: [[0]], g2: [[0]], gs2: [[0]],
-    alpha: 1, beta: 2, lam1: 1, lam2: 1,
+    alpha: 1, tb.spread: 1, beta: 2, lam1: 1, lam2: 1,
 }  # fmt: skip
 
 joint_two_constants = Inequality(
@@ -151,8 +178,8 @@ joint_two_constants = Inequality(
         1 * Square(h1),
         1 * Square(h2),
     ],
-    under=(tb.softened,),
-    given=(OFF_1, OFF_2),
+    under=(cocoercive, tb.softened),
+    given=(tb.BETA, OFF_1, OFF_2),
     mutants=(
         mutant("constant", "2 ||Z_1||^2", EDGE, lhs=block(E1, Z1, XS1) + square(Z1) + block(E2, Z2, XS2)),
         mutant("sign", "- <Z_1, X*_1>", EDGE, lhs=block(E1, -1 * Z1, XS1) + block(E2, Z2, XS2)),
@@ -231,6 +258,7 @@ CHECKS = (
             dropped(UPPER, {**POINT, D1: 9}),
         ),
     ),
+    cocoercive,
     joint_two_constants,
     Inequality(
         "joint_counts",

@@ -420,13 +420,13 @@ CHECKS = (
     Inequality(
         "annulus_inner",
         "r > r*: sigma_r(X)^2 <= ||X - X*||^2, because X* vanishes on q = a >= 1 of the r directions (M = X, Y = X*).",
-        la.mu**2,
+        la.level**2,
         square(la.M - la.Y),
-        proof=[BEYOND, la.mu**2 * SOME],
+        proof=[BEYOND, la.level**2 * SOME],
         under=(la.kernel_count,),
         mutants=(
-            mutant("constant", "2 sigma_r^2", {la.M: [[1]], la.Y: [[0]], la.mu: 1, q: 1}, lhs=2 * la.mu**2),
-            mutant("sign", "sigma_r >= ||X - X*||_F", lhs=square(la.M - la.Y), rhs=la.mu**2),
+            mutant("constant", "2 sigma_r^2", {la.M: [[1]], la.Y: [[0]], la.level: 1, q: 1}, lhs=2 * la.level**2),
+            mutant("sign", "sigma_r >= ||X - X*||_F", lhs=square(la.M - la.Y), rhs=la.level**2),
             dropped(BEYOND),
         ),
     ),

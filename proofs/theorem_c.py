@@ -17,8 +17,8 @@ Assumptions
 -----------
 None for the instance. In the last part, numbers: y = <e1, Y>/sqrt(r*), z = <e2, Y>/sqrt(r*), W = ||rest||^2/r* for
 the rest of Y off e1, e2, c = 1 - y, and S = 2 - c^2 - z^2 - W >= 0 says that Y is in the ball. Of the rank of Y only
-this is used: the kernel count of `lemma_a` for M = sqrt(r*) (p e1 + q e2) gives (y - p)^2 + (z - q)^2 + W >= min(p,
-q/t)^2.
+this is used: the kernel count of `lemma_a` for M = sqrt(r*) (p1 e1 + p2 e2) gives (y - p1)^2 + (z - p2)^2 + W >=
+min(|p1|, |p2|/t)^2.
 
 Source
 ------
@@ -44,7 +44,7 @@ distance : PROVED
 global_minimizer : PROVED
 excess_in_numbers : PROVED
 ball_in_numbers : PROVED
-kernel_in_numbers : PROVED
+kernel_at : PROVED
 kernel_near : PROVED
 kernel_far : PROVED
 case_1 : PROVED
@@ -89,6 +89,7 @@ from lorasolve.symbolic import (
     square,
     tr,
 )
+from proofs import lemma_a as la
 from proofs import sharp_instance as si
 
 m, n, r, rs, t, lam, root = si.m, si.n, si.r, si.rs, si.t, si.lam, si.root
@@ -130,7 +131,7 @@ D = U @ B.T + A @ V.T
 FORM = hess(D, D) + 2 * inner(SLOPE, U @ V.T) + lam * (square(U) + square(V))
 
 # The numbers of a Y of rank at most r in the ball; t = 1 + u, and t = 1 + v where t > 1.
-y, z, W, p, far = scalars("y z W p c", real=True)
+y, z, W, far = scalars("y z W c", real=True)
 u, w, a, q = scalars("u w a q", nonnegative=True)
 v = scalars("v")
 AT_U, AT_V = define(t, 1 + u), define(t, 1 + v)
@@ -146,22 +147,43 @@ def ball(along: Any, across: Any) -> Premise:
     return hypothesis("S >= 0: in the ball", along**2 + across**2 + W, 2)
 
 
+p1, p2 = scalars("p_1 p_2", real=True)
+COUNT = la.kernel_count.conclusion()
+AS_MANY = equation("q = r + r* - r", la.q, rs)
+TIGHT = {la.M: [[1, 0], [0, 1]], Y: [[0, 0], [0, 1]], p1: 1, p2: 1, la.level: 1, la.q: 1}
+NUMBERS = {y: FIRST, z: OTHER, W: square(OFF) / rs}
+kernel_at = Inequality(
+    "kernel_at",
+    "Y of rank at most r, |l| <= |p1|, |p2|/t: l^2 <= (y - p1)^2 + (z - p2)^2 + ||rest||^2/r*.",
+    la.level**2,
+    (FIRST - p1) ** 2 + (OTHER - p2) ** 2 + square(OFF) / rs,
+    proof=[COUNT / rs, -1 * la.level**2 / rs * AS_MANY],
+    under=(la.kernel_count,),
+    given=(*FRAME, define(la.M, p1 * E1 + p2 * SECOND)),
+    mutants=(
+        mutant("constant", "2 l^2", {**si.RANK_ONE, **TIGHT}, lhs=2 * la.level**2),
+        mutant("sign", "-l^2 at least", {**si.RANK_ONE, **TIGHT}, lhs=square(OFF) / rs + 2, rhs=-(la.level**2)),
+        dropped(COUNT, {**si.RANK_ONE, **TIGHT, la.level: 2}),
+    ),
+)
 # The count holds for -z too, with E2 turned round.
-KERNEL = hypothesis("kernel count at (p, t p)", p**2, (y - p) ** 2 + (z - t * p) ** 2 + W)
+KERNEL = kernel_at.conclusion(la.level**2, (y - p1) ** 2 + (z - p2) ** 2 + W, where=NUMBERS)
+AVERAGE = (y + t * z) / t**2
+EVEN = {t: 1, y: 1, z: 1, W: 2, p1: 2, p2: 2, la.level: 2}
 kernel_near = Inequality(
     "kernel_near",
-    "p = (y + t z)/t^2: W >= 2 y z/t - y^2 (1 - 1/t^2).",
+    "p1 = (y + t z)/t^2, p2 = t p1: W >= 2 y z/t - y^2 (1 - 1/t^2).",
     2 * y * z / t - y**2 * (1 - 1 / t**2),
     W,
     proof=[KERNEL],
-    given=(define(p, (y + t * z) / t**2),),
+    under=(kernel_at,),
+    given=(define(p1, AVERAGE), define(p2, t * AVERAGE), define(la.level, AVERAGE)),
     mutants=(
-        mutant("constant", "3 y z/t", {t: 1, y: 1, z: 1, W: 2, p: 2}, lhs=3 * y * z / t - y**2 * (1 - 1 / t**2)),
-        mutant("sign", "-W", {t: 1, y: 1, z: 1, W: 2, p: 2}, rhs=-W),
+        mutant("constant", "3 y z/t", EVEN, lhs=3 * y * z / t - y**2 * (1 - 1 / t**2)),
+        mutant("sign", "-W", EVEN, rhs=-W),
         dropped(KERNEL),
     ),
 )
-KERNEL_FAR = hypothesis("kernel count at (y, p), p/t <= y", p**2 / t**2, (w - p) ** 2 + W)
 REST = hypothesis("W >= 0", 0, W)
 FAR = hypothesis("c^2 >= 1", 1, far**2)
 # Case 3: y = a >= 0 and z = q - a/t >= 0.
@@ -213,20 +235,27 @@ wide = Inequality(
 )
 ENOUGH = wide.conclusion()
 
+STEEPER = {t: 2, v: 1, y: 2, z: 3, W: 3, p1: 2, p2: 4, la.level: 2}
 kernel_far = Inequality(
     "kernel_far",
-    "t > 1, p = w t^2/(t^2 - 1), p/t <= y: W >= w^2/(t^2 - 1).",
-    w**2 / (v * (2 + v)),
+    "t > 1, p1 = y, p2 = z t^2/(t^2 - 1), |p2|/t <= y: W >= z^2/(t^2 - 1).",
+    z**2 / (v * (2 + v)),
     W,
-    proof=[KERNEL_FAR],
-    given=(AT_V, define(p, w * (1 + v) ** 2 / (v * (2 + v)))),
+    proof=[KERNEL],
+    under=(kernel_at,),
+    given=(
+        AT_V,
+        define(p1, y),
+        define(p2, z * (1 + v) ** 2 / (v * (2 + v))),
+        define(la.level, z * (1 + v) / (v * (2 + v))),
+    ),
     mutants=(
-        mutant("constant", "2 w^2", {t: 2, v: 1, w: 3, p: 4, W: 3}, lhs=2 * w**2 / (v * (2 + v))),
-        mutant("sign", "-W", {t: 2, v: 1, w: 3, p: 4, W: 3}, rhs=-W),
-        dropped(KERNEL_FAR),
+        mutant("constant", "2 z^2", STEEPER, lhs=2 * z**2 / (v * (2 + v))),
+        mutant("sign", "-W", STEEPER, rhs=-W),
+        dropped(KERNEL),
     ),
 )
-CLOSE, SIZE = kernel_far.conclusion(), equation("w = |z|", z**2, w**2)
+CLOSE = kernel_far.conclusion()
 
 CHECKS = (
     Identity(
@@ -364,17 +393,7 @@ CHECKS = (
             mutant("constant", "2 ||rest||^2", rhs=rs * ((1 - FIRST) ** 2 + OTHER**2) + 2 * square(OFF)),
         ),
     ),
-    Identity(
-        "kernel_in_numbers",
-        "||p E1 + q E2/t - Y||^2 = r* ((y - p)^2 + (z - q)^2) + ||rest||^2: values p (r* times), q/t (r times).",
-        square(p * E1 + q * SECOND - Y),
-        rs * ((FIRST - p) ** 2 + (OTHER - q) ** 2) + square(OFF),
-        given=FRAME,
-        mutants=(
-            mutant("sign", "(y + p)^2", rhs=rs * ((FIRST + p) ** 2 + (OTHER - q) ** 2) + square(OFF)),
-            mutant("constant", "2 ||rest||^2", rhs=rs * ((FIRST - p) ** 2 + (OTHER - q) ** 2) + 2 * square(OFF)),
-        ),
-    ),
+    kernel_at,
     kernel_near,
     kernel_far,
     Inequality(
@@ -399,14 +418,13 @@ CHECKS = (
             t * Square(far - (t - 1) * z / t),
             (v**2 + v + 1) / ((1 + v) * v * (2 + v)) * Square(z),
             (1 + 2 * v) * CLOSE,
-            (1 + 2 * v) / (v * (2 + v)) * SIZE,
         ],
         under=(kernel_far,),
         given=(AT_V,),
         mutants=(
-            mutant("constant", "at least 1", {t: 2, v: 1, far: 0, z: 0, w: 0, W: 0}, lhs=1),
-            mutant("sign", "-g", {t: 2, v: 1, far: 1, z: 0, w: 0, W: 0}, rhs=-excess(far, z, W)),
-            dropped(CLOSE, {t: "11/10", v: "1/10", far: 0, z: 1, w: 1, W: 0}),
+            mutant("constant", "at least 1", {t: 2, v: 1, far: 0, z: 0, W: 0}, lhs=1),
+            mutant("sign", "-g", {t: 2, v: 1, far: 1, z: 0, W: 0}, rhs=-excess(far, z, W)),
+            dropped(CLOSE, {t: "11/10", v: "1/10", far: 0, z: 1, W: 0}),
         ),
     ),
     Inequality(
@@ -528,7 +546,7 @@ PROSE = {
     ),
 }
 
-THEOREM = Theorem(__doc__, CHECKS, uses=(si.THEOREM,), prose=PROSE)
+THEOREM = Theorem(__doc__, CHECKS, uses=(si.THEOREM, la.THEOREM), prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("theorem_c", THEOREM))

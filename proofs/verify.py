@@ -16,15 +16,14 @@ FUNCTIONS = ("tr", "id", "zero", "sqrt", "grad", "diff")
 SIGNS = {"positive": lambda x: x > 0, "nonnegative": lambda x: x >= 0, "real": lambda x: True}
 SIGNS["dimension"] = lambda x: x >= 1 and x % 1 == 0
 KINDS = {"identity": ("==",), "scalar": ("==", "<="), "implies": ("<=",), "sos": ("<=",)}
-ONE = {(): Fraction(1)}
+ONE = {(): 1}
 def require(condition, reason):
     if not condition: raise ValueError(reason)
 def read(text):
     """Read ``a*(b + 1/2)^2 - tr(A^T*B)``; a tree is a Fraction, a name, or (operation, part, ...)."""
     for sign in "()*+-/^,": text = text.replace(sign, f" {sign} ")
     left = [*text.split(), "end"]
-    def take(*wanted):
-        return left.pop(0) if left[0] in wanted else None
+    def take(*wanted): return left.pop(0) if left[0] in wanted else None
     def chain(signs, part):
         tree = part()
         while sign := take(*signs): tree = (sign, tree, part())
@@ -48,8 +47,8 @@ def read(text):
     return tree
 def names_in(tree):
     return {tree} if isinstance(tree, str) else set().union(*map(names_in, tree[1:] if isinstance(tree, tuple) else ()))
-# Polynomials: {monomial: Fraction}; a monomial is a sorted tuple of (unknown, exponent). In a matrix each monomial has
-# one unknown ("word", letters), where a letter is (name, transposed); the others commute with it.
+# Polynomials: {monomial: int or Fraction}; a monomial is a sorted tuple of (unknown, exponent). In a matrix each has
+# one unknown ("word", letters), a letter being (name, transposed); the others commute with it. An int divides no int.
 def added(parts):
     result = {}
     for key, value in (item for part in parts for item in part.items()): result[key] = result.get(key, 0) + value
@@ -57,6 +56,7 @@ def added(parts):
 def plus(a, b, factor=1):
     return added((a, {key: factor * value for key, value in b.items()}))
 def times(a, b):
+    if a == ONE or b == ONE: return b if a == ONE else a
     result = {}
     for (k, v), (q, w) in ((x, y) for x in a.items() for y in b.items()):
         powers = dict(k)
@@ -65,7 +65,7 @@ def times(a, b):
         result[key] = result.get(key, 0) + v * w
     return {key: value for key, value in result.items() if value}
 def unknown(*what, exponent=1):
-    return {((what, exponent),): Fraction(1)} if exponent else ONE
+    return {((what, exponent),): 1} if exponent else ONE
 def split(polynomial, what):
     for key, value in polynomial.items():
         yield dict(key).get(what, 0), {tuple(p for p in key if p[0] != what): value}
@@ -122,7 +122,7 @@ class Algebra:
         safe = any(self.sign(p) == 1 or p in self.nonzero for p in (polynomial, plus({}, polynomial, -1)))
         require(polynomial and safe, "a denominator may vanish")
         if len(polynomial) == 1 and all(u[0] == "s" for key in polynomial for u, _ in key):
-            return {tuple((u, -e) for u, e in key): 1 / value for key, value in polynomial.items()}
+            return {tuple((u, -e) for u, e in key): Fraction(1) / value for key, value in polynomial.items()}
         if polynomial not in self.quotients: self.quotients.append(polynomial)
         return unknown("inv", self.quotients.index(polynomial))
     def raised(self, polynomial, exponent):
@@ -170,7 +170,7 @@ class Algebra:
         require(found == shape, "a matrix of another shape, or in the place of a scalar")
         return polynomial
     def value(self, tree):
-        if isinstance(tree, Fraction): return None, plus({}, {(): tree})
+        if isinstance(tree, Fraction): return None, plus({}, {(): tree if tree % 1 else int(tree)})
         if isinstance(tree, str):
             if tree in self.signs:
                 return self.value(self.meaning[tree]) if tree in self.meaning else (None, unknown("s", tree))
@@ -269,7 +269,7 @@ class Algebra:
         return matrix
     def number(self, what, values):
         if what[0] in ("s", "inv"):
-            return values[what[1]] if what[0] == "s" else 1 / self.at(self.quotients[what[1]], values)
+            return values[what[1]] if what[0] == "s" else Fraction(1) / self.at(self.quotients[what[1]], values)
         if what[0] == "tr": return sum(row[i] for i, row in enumerate(self.multiplied(what[1], values)))
         a, b = (self.multiplied(word, values) for word in what[2:])
         return sum(weight * inner(m, a) * inner(m, b) for weight, m in values[what[1]])

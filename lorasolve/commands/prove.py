@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.resources import files
@@ -146,7 +147,7 @@ def _run_by_name() -> Callable[[str], TheoremReport]:
 
 def _third_judge(content: Mapping[str, Any], names: list[str], args: argparse.Namespace) -> bool:
     """Write the lemmas, have them judged if asked, and return whether the kernel refuses none."""
-    from proofs._coq_run import judged, lemmas, write
+    from proofs._coq_run import WORKERS, judged, lemmas, total, write
 
     found, left_out = lemmas(content, names)
     if args.coq:
@@ -156,15 +157,16 @@ def _third_judge(content: Mapping[str, Any], names: list[str], args: argparse.Na
         print(f"  {name}: not exported: {reason}")
     if not args.coq_check:
         return True
-    verdicts = []
+    verdicts, before = {}, os.times()
     with tempfile.TemporaryDirectory() as folder:
         for name, verdict in judged(found, Path(folder)):
             print(f"  {name}: {verdict}", flush=True)
-            verdicts.append(verdict)
-    accepted, in_time = sum(v.accepted for v in verdicts), sum(v.judged for v in verdicts)
-    late = f"; {len(verdicts) - in_time} not judged in time" if in_time < len(verdicts) else ""
-    print(f"{accepted} of {len(verdicts)} accepted by the kernel of Coq, none of them with an axiom{late}")
-    return accepted == in_time
+            verdicts[name] = verdict
+    after = os.times()
+    print(total(verdicts, left_out))
+    used = after.children_user + after.children_system - before.children_user - before.children_system
+    print(f"CPU time of Coq: {used:.0f} s, by the clock {after.elapsed - before.elapsed:.0f} s with {WORKERS} sessions")
+    return all(verdict.accepted for verdict in verdicts.values() if verdict.judged)
 
 
 def _theorem(name: str, theorems: Mapping[str, Theorem]) -> Theorem:
