@@ -102,6 +102,7 @@ class KernelCache(_Cache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the kept kernel for a signature, or None."""
+        # All that a compiled kernel needs of Numba; the tables of its compiler take longer to load than the rest.
         rtsys.initialize(target_context)
         if not self._enabled:
             return None
