@@ -161,10 +161,9 @@ class Registry(Generic[T]):
                 f"got {type(given).__name__}"
             )
         name, colon, text = (part.strip() for part in given.partition(":"))
-        classes = self.classes()
-        if name not in classes:
-            raise ValueError(f"{argument}: unknown {self.kind} {name!r}.{suggest(name, list(classes))}")
-        cls: Any = classes[name]
+        cls: Any = self.find(name)
+        if cls is None:
+            raise ValueError(f"{argument}: unknown {self.kind} {name!r}.{suggest(name, list(self.classes()))}")
         settings = _settings(cls, name, text, argument) if colon else {}
         try:
             return cls(**settings)

@@ -186,7 +186,13 @@ def outside(G: LinearMap, P: Array, Q: Array) -> tuple[LinearMap, float, float, 
 
 
 def split_spectrum(
-    G: LinearMap, P: Array, Q: Array, k: int, level: float, rng: np.random.Generator | None = None
+    G: LinearMap,
+    P: Array,
+    Q: Array,
+    k: int,
+    level: float,
+    rng: np.random.Generator | None = None,
+    dense_limit: int = DENSE_LIMIT,
 ) -> SplitSpectrum:
     """Bound ``||G||_2`` and find the top singular triplets of its part outside the spaces of ``P`` and ``Q``.
 
@@ -206,11 +212,13 @@ def split_spectrum(
         are inaccurate.
     rng : numpy.random.Generator, optional
         As for :func:`top_singular`.
+    dense_limit : int
+        Entries up to which a full SVD is taken.
     """
     S, core, on_left, on_right = outside(G, P, Q)
     m, n = G.shape
     more = k + P.shape[1] // 2
-    if m * n <= DENSE_LIMIT or more > min(m, n) - 2:
+    if m * n <= dense_limit or more > min(m, n) - 2:
         rest = top_singular(S, more)
     elif n > m:
         turned = _krylov_top(LinearMap((n, m), S.rmatmat, S.matmat), k, more, level, rng)

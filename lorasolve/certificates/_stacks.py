@@ -25,10 +25,35 @@ from ..objectives.huber import Huber
 from ..objectives.linear import LinearFineTuning
 from ..objectives.sensing import MatrixSensing
 from . import _oracle_measurements, _oracles, balls, ranks
-from ._rounding import ETA, INFLATE, U, blocked, significant_bits, split, sum_error, terms, two_sum
+from ._rounding import (
+    ETA,
+    INFLATE,
+    U,
+    blocked,
+    fraction_down,
+    fraction_up,
+    significant_bits,
+    split,
+    sum_error,
+    terms,
+    two_sum,
+)
 from .balls import Ball, BallOracle
 from .norms import LEVEL_ATTEMPTS, POWER_STEPS, Apart, Trust
-from .rigorous import LOST, Norm, Proof, bound_of, scaling, wanted_scaling
+from .rigorous import (
+    ABOVE_BOUND,
+    CONTRADICTION,
+    FENCHEL,
+    LOST,
+    NO_BOUND,
+    Norm,
+    Proof,
+    RigorousBound,
+    as_bound,
+    bound_of,
+    scaling,
+    wanted_scaling,
+)
 
 Svd = tuple[Array, Array, Array]
 
@@ -363,6 +388,66 @@ def ball_oracles(objective: Objective, A: Array, B: Array) -> tuple[list[BallOra
     ], G
 
 
+# ---------------------------------------------------------------------- bounds
+def scalings(lam: float, norms: Array, wanted: Array) -> Array:
+    """Return numbers ``c >= 0`` near the wanted ones with ``c norm <= lam``; NaN where there is none."""
+    # A quotient rounded down is at most lam / norm.
+    c = np.where(mul_up(wanted, norms) <= lam, wanted, down(lam / norms))
+    return np.where((norms < math.inf) & (c >= 0.0), c, math.nan)
+
+
+def bounds_of(
+    lam: Fraction,
+    oracles: list[BallOracle],
+    nuclear: tuple[Array, Array],
+    inner: Array,
+    norms: Array,
+    wanted: Array,
+    assumptions: tuple[str, ...],
+) -> list[RigorousBound]:
+    """Return what ``rigorous.bound_of`` says where ``f`` has a lower bound without a slope, by directed rounding.
+
+    Each sum and product is rounded to nearest and then once outwards. That loses a few units in the last place of
+    ``F``, and what is not a number comes out as no bound.
+    """
+    least_lam, most_lam = fraction_down(lam), fraction_up(lam)
+    low, high, least = np.array([(oracle.low, oracle.high, oracle.lower_bound) for oracle in oracles], float).T
+    squares = np.array([oracle.least_squares for oracle in oracles])
+    penalty = up(most_lam * nuclear[1])
+    value_low = _or(-math.inf, down(low + down(least_lam * nuclear[0])))
+    value_high = _or(math.inf, up(high + penalty))
+    c = scalings(least_lam, norms, wanted)
+    left = up(np.abs(1.0 - c))
+    share = mul_up(np.where(squares, mul_up(left, left), left), np.maximum(up(high - least), 0.0))
+    gap = up(up(penalty + up(c * inner)) + np.where(c == 1.0, 0.0, share))
+    gap = _or(math.inf, np.maximum(gap, 0.0))
+    formulas = [FENCHEL[square] if value >= 0.0 else NO_BOUND for square, value in zip(squares.tolist(), c.tolist())]
+    # c = 0: a bound on F itself.
+    above = np.maximum(up(value_high - least), 0.0)
+    for k in np.flatnonzero(above <= gap).tolist():
+        gap[k], c[k], formulas[k] = above[k], 0.0, ABOVE_BOUND
+    for k in np.flatnonzero(high < least).tolist():
+        gap[k], c[k], formulas[k] = math.inf, math.nan, CONTRADICTION
+    optimum_low = np.where(np.isfinite(value_low) & np.isfinite(gap), down(value_low - gap), -math.inf)
+    rows = zip(oracles, formulas, *_lists(*nuclear, inner, norms, value_low, value_high, gap, c, optimum_low))
+    return [
+        as_bound(
+            float(lam), oracle, (n_low, n_high), inner_, norm, (v_low, v_high), gap_, c_, o_low, formula,
+            (*assumptions, *oracle.assumptions),
+        )
+        for oracle, formula, n_low, n_high, inner_, norm, v_low, v_high, gap_, c_, o_low in rows
+    ]  # fmt: skip
+
+
+def _or(default: float, x: Array) -> Array:
+    """Return the numbers of a vector, and a default where there is none."""
+    return np.where(np.isnan(x), default, x)
+
+
+def _lists(*vectors: Array) -> list[list[float]]:
+    return [vector.tolist() for vector in vectors]
+
+
 # ---------------------------------------------------------------------- proofs
 def prove(
     objective: Objective, lam: Fraction, A: Array, B: Array, trust: Trust, assumptions: tuple[str, ...]
@@ -373,19 +458,22 @@ def prove(
     oracles, G = ball_oracles(objective, A, B)
     low, high = nuclear_norm(A, B, svd)
     inner = inner_product(G, A, B, high)
-    inners = np.where(np.isnan(inner), math.inf, inner).tolist()
-    wanted = np.array([wanted_scaling(oracle, value) for oracle, value in zip(oracles, inners)])
+    inners = np.where(np.isnan(inner), math.inf, inner)
+    wanted = np.array([wanted_scaling(oracle, value) for oracle, value in zip(oracles, inners.tolist())])
     GQ = G.mid @ svd[2]
     squares, right = np.linalg.eigh(GQ.mT @ GQ)
     values = np.sqrt(np.maximum(squares, 0.0))
     attained = np.maximum(values.max(axis=1), weight)
     level = attained * (1.0 + _room(weight, oracles, high, inner, wanted, attained))
     norms = spectral_norm(G, level, trust)
-    nuclear = zip(low.tolist(), np.where(np.isnan(high), math.inf, high).tolist())
-    bounds = []
-    for oracle, norm, pair, product_, c in zip(oracles, norms.tolist(), nuclear, inners, wanted.tolist()):
-        found = Norm(norm, scaling(lam, oracle, norm, c))
-        bounds.append(bound_of(lam, oracle, pair, product_, found, (*assumptions, *oracle.assumptions)))
+    nuclear = low, np.where(np.isnan(high), math.inf, high)
+    if all(oracle.lower_bound is not None and oracle.lower_slope == 0.0 for oracle in oracles):
+        bounds = bounds_of(lam, oracles, nuclear, inners, norms, wanted, assumptions)
+    else:
+        bounds = []
+        for oracle, norm, low, high, product_, c in zip(oracles, *_lists(norms, *nuclear, inners, wanted)):
+            found = Norm(norm, scaling(lam, oracle, norm, c))
+            bounds.append(bound_of(lam, oracle, (low, high), product_, found, (*assumptions, *oracle.assumptions)))
     # The rank of the optimum: the gradient without the directions in which it is near lam.
     gaps = np.array([bound.gap for bound in bounds])
     smoothness = objective.facts.smoothness

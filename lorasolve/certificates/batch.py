@@ -18,7 +18,7 @@ from . import _oracles, _stacks
 from .evidence import from_proof, use_proof
 from .gap import Certificate, as_factors, certify, conclude
 from .norms import Trust
-from .rigorous import arithmetic, point_factors, weight
+from .rigorous import arithmetic, balanced_columns, given_factors, weight
 
 # Longer side up to which points are taken together, and how many: what a step reads then stays in a processor's cache.
 SMALL, STACK = 256, 32
@@ -174,7 +174,7 @@ def _together(problem: Problem, points: dict[int, Any], tol: float, trust: Trust
     with np.errstate(all="ignore"):
         for k, point in points.items():
             factors = _located(k, lambda point=point: as_factors(problem, point))
-            A, B, rounded = point_factors(problem, point)
+            A, B, rounded = given_factors(problem, point)
             kinds.setdefault((A.shape[1], rounded), []).append((k, factors, A, B))
         made: dict[int, Certificate] = {}
         for (_, rounded), members in kinds.items():
@@ -191,7 +191,7 @@ def _together(problem: Problem, points: dict[int, Any], tol: float, trust: Trust
 
 def _proofs(problem: Problem, stack: list[Any], trust: Trust, assumptions: tuple[str, ...]) -> list[Any]:
     """Return the proofs of a stack with the decompositions; none where one of the points lets LAPACK fail."""
-    A, B = (np.stack([member[k] for member in stack]) for k in (2, 3))
+    A, B = balanced_columns(*(np.stack([member[k] for member in stack]) for k in (2, 3)))
     try:
         proofs, (P, s, Q) = _stacks.prove(problem.objective, weight(problem), A, B, trust, assumptions)
     except np.linalg.LinAlgError:

@@ -26,13 +26,12 @@ from ..problem import Problem
 from ..result import Result
 from . import ranks, spot_checks
 from ._refute import better_point
-from ._rounding import fraction_down
 from .balls import Ball
 from .documents import BITS, Arithmetic, write
 from .duality import Parts, allowance, factor_answer
 from .evidence import Evidence, Svd, cut, evidence
 from .norms import Trust
-from .rigorous import difference_down, value_high, weight
+from .rigorous import difference_down, value_high, weight_down
 
 # Values below have lost digits to underflow.
 SMALLEST = float(np.finfo(np.float64).tiny / np.finfo(np.float64).eps)
@@ -486,7 +485,7 @@ class _Case:
             return None, None
         low = ranks.at_least(problem.objective, values, gap) or None
         distance = ranks.reach(gap, self.facts.smoothness)
-        lam = fraction_down(weight(problem))
+        lam = weight_down(problem)
         _, _, Q = cut(self.svds)[0]
         if not distance < lam:
             return low, None

@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -44,6 +45,11 @@ ARITHMETIC = (
 CHOLESKY = "LAPACK's Cholesky factorisation satisfies Higham's entrywise error bound (tested while running)"
 
 
+# Which formula a bound is by, or why there is none.
+FENCHEL = {True: "Fenchel, least squares", False: "Fenchel, convex f"}
+ABOVE_BOUND = "F above a lower bound of f"
+CONTRADICTION = "none: f(X) is below the lower bound that the ball oracle states"
+NO_BOUND = "none: ||G||_2 > lam and f has no known lower bound"
 # Below this the errors of gradual underflow are as large as the numbers, and a relative gap says nothing.
 TINY = 1e-290
 # A norm with directions taken out serves where the gap is above that at the norm attained by no more than this share
@@ -174,7 +180,19 @@ def arithmetic(trust: Trust) -> list[str]:
 
 def weight(problem: Problem) -> Fraction:
     """Return the weight of the nuclear norm, ``lam / s``, exactly."""
-    return Fraction(problem.lam) / Fraction(problem.scale)
+    return _quotient(problem.lam, problem.scale)[0]
+
+
+def weight_down(problem: Problem) -> float:
+    """Return the largest binary64 number that is at most the weight of the nuclear norm."""
+    return _quotient(problem.lam, problem.scale)[1]
+
+
+@lru_cache(maxsize=256)
+def _quotient(lam: float, scale: float) -> tuple[Fraction, float]:
+    """Return ``lam / scale`` exactly and rounded down; many points share it."""
+    exact = Fraction(lam) / Fraction(scale)
+    return exact, fraction_down(exact)
 
 
 def better_by(problem: Problem, point: Any, better: Any) -> float:
@@ -233,6 +251,12 @@ def point_factors(problem: Problem, point: Any) -> tuple[Array, Array, str | Non
     Columns are scaled by powers of two to about equal sizes, which is exact, so that bounds do not depend on their
     balance.
     """
+    A, B, rounded = given_factors(problem, point)
+    return (*balanced_columns(A, B), rounded)
+
+
+def given_factors(problem: Problem, point: Any) -> tuple[Array, Array, str | None]:
+    """Return what :func:`point_factors` does with the columns as they are."""
     m, n = problem.shape
     rounded = None
     if isinstance(point, Result) and (point.merged is not None or not point.problem.adapter.low_rank):
@@ -250,17 +274,22 @@ def point_factors(problem: Problem, point: Any) -> tuple[Array, Array, str | Non
     as_shape(B, names[1], (n, A.shape[1]))
     if math.frexp(scale)[0] != 0.5:
         rounded = "the point is fl(s A) B^T"
-    return (*_balanced_columns(scale * A, B), rounded)
+    return scale * A, B, rounded
 
 
-def _balanced_columns(A: Array, B: Array) -> tuple[Array, Array]:
-    """Scale columns by powers of two, so that those of both factors have about the same size, where that is exact."""
-    a, b = np.abs(A).max(axis=0), np.abs(B).max(axis=0)
+def balanced_columns(A: Array, B: Array) -> tuple[Array, Array]:
+    """Scale columns by powers of two, so that those of both factors have about the same size, where that is exact.
+
+    ``A`` (m, r) and ``B`` (n, r), or a stack of each, of which every pair is scaled where that is exact for it.
+    """
+    a, b = (np.abs(factor).max(axis=-2, keepdims=True) for factor in (A, B))
     power = (np.frexp(b)[1] - np.frexp(a)[1]) // 2
     scaled_A, scaled_B = np.ldexp(A, power), np.ldexp(B, -power)
-    if np.array_equal(np.ldexp(scaled_A, -power), A) and np.array_equal(np.ldexp(scaled_B, power), B):
-        return scaled_A, scaled_B
-    return A, B
+    exact = [
+        (np.ldexp(new, -move) == old).all(axis=(-2, -1), keepdims=True)
+        for new, move, old in ((scaled_A, power, A), (scaled_B, -power, B))
+    ]
+    return np.where(exact[0] & exact[1], scaled_A, A), np.where(exact[0] & exact[1], scaled_B, B)
 
 
 # ---------------------------------------------------------------------- the bound
@@ -292,30 +321,50 @@ def bound_of(
     assumptions: tuple[str, ...],
 ) -> RigorousBound:
     """Return the bound that follows from the oracle's answer and from bounds of the other numbers."""
-    low, high = _value(lam, oracle, nuclear)
+    value = _value(lam, oracle, nuclear)
     c = norm.c
-    gap, formula = math.inf, "none: ||G||_2 > lam and f has no known lower bound"
+    gap, formula = math.inf, NO_BOUND
     if c is not None:
         gap = gap_at(c, lam, oracle, nuclear[1], inner)
-        formula = "Fenchel, least squares" if oracle.least_squares else "Fenchel, convex f"
+        formula = FENCHEL[oracle.least_squares]
     least = oracle.lower_bound
     if least is not None and _contradicts(oracle, least, nuclear[1]):
-        gap, c, formula = math.inf, None, "none: f(X) is below the lower bound that the ball oracle states"
-    elif least is not None and oracle.lower_slope <= lam and math.isfinite(high):
+        gap, c, formula = math.inf, None, CONTRADICTION
+    elif least is not None and oracle.lower_slope <= lam and math.isfinite(value[1]):
         # c = 0: lam = 0, or a bound on F itself.
-        above = fraction_up(max(Fraction(high) - Fraction(least), Fraction(0)))
+        above = fraction_up(max(Fraction(value[1]) - Fraction(least), Fraction(0)))
         if above <= gap:
-            gap, c, formula = above, 0.0, "F above a lower bound of f"
+            gap, c, formula = above, 0.0, ABOVE_BOUND
     elif not gap < math.inf and lam == 0:
         formula = "none: lam = 0 and f has no known lower bound"
-    size = max(abs(oracle.low), abs(oracle.high)) + float(lam) * nuclear[1]
+    optimum_low = difference_down(value[0], gap)
+    c = math.nan if c is None else c
+    return as_bound(float(lam), oracle, nuclear, inner, norm.most, value, gap, c, optimum_low, formula, assumptions)
+
+
+def as_bound(
+    lam: float,
+    oracle: BallOracle,
+    nuclear: tuple[float, float],
+    inner: float,
+    norm: float,
+    value: tuple[float, float],
+    gap: float,
+    c: float,
+    optimum_low: float,
+    formula: str,
+    assumptions: tuple[str, ...],
+) -> RigorousBound:
+    """Return proved numbers as a bound; ``c`` is NaN where the formula was not used."""
+    low, high = value
+    size = max(abs(oracle.low), abs(oracle.high)) + lam * nuclear[1]
     return RigorousBound(
         value=0.5 * low + 0.5 * high,
         value_low=low,
         value_high=high,
         gap=gap,
         scale=size if TINY < size < math.inf else 1.0,
-        optimum_low=difference_down(low, gap),
+        optimum_low=optimum_low,
         level=Known.RIGOROUS,
         formula=formula,
         refers_to=oracle.refers_to,
@@ -323,14 +372,14 @@ def bound_of(
         parts=Parts(
             f_low=oracle.low,
             f_high=oracle.high,
-            lower_bound=-math.inf if least is None else least,
+            lower_bound=-math.inf if oracle.lower_bound is None else oracle.lower_bound,
             lower_slope=oracle.lower_slope,
             nuclear_low=nuclear[0],
             nuclear_high=nuclear[1],
             inner_high=inner,
-            norm_high=norm.most,
+            norm_high=norm,
             radius=oracle.gradient.radius,
-            scaling=math.nan if c is None else c,
+            scaling=c,
         ),
     )
 

@@ -33,6 +33,8 @@ from .base import DROPPED, ConvexRoute, Report, Solution, proved
 # Escape directions offered per round: this many and, if all of them escape, half the present rank more, so that the
 # rank grows geometrically.
 GROWTH = 8
+# Entries up to which they come from a full SVD: they only steer, and at 400 x 400 a search takes half the time.
+DENSE = 100_000
 MAX_DESCENT = 300
 MAX_HALVINGS = 60
 # Pairs that L-BFGS keeps, and how many beyond so many variables, where they are most of the memory: on ratings (eight
@@ -195,7 +197,7 @@ class _Run:
         blocks, norm = [], 0.0
         for (A, B), (P, s, Q), r, G in zip(factors, spectra, ranks, self.loss.gradient_operators(factors)):
             P, Q = P[:, :r], Q[:, :r]
-            spectrum = split_spectrum(G, P, Q, GROWTH, self.lam, self.rng)
+            spectrum = split_spectrum(G, P, Q, GROWTH, self.lam, self.rng, DENSE)
             norm = max(norm, spectrum.norm)
             escaping = spectrum.rest.values > self.lam
             U, V = spectrum.rest.U[:, escaping], spectrum.rest.V[:, escaping]

@@ -20,6 +20,7 @@ import llvmlite
 import numba
 from numba.core import compiler
 from numba.core.caching import _Cache
+from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 
 from .._files import write_atomically
@@ -101,7 +102,8 @@ class KernelCache(_Cache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the kept kernel for a signature, or None."""
-        target_context.refresh()
+        # All that a compiled kernel needs of Numba; the tables of its compiler take longer to load than the rest.
+        rtsys.initialize(target_context)
         if not self._enabled:
             return None
         key = self._key(sig, target_context.codegen())

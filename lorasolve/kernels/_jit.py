@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
-from numba.core import event
+from numba.core import event, types
 
 from .._interruptions import undisturbed
 from ._cache import KernelCache, cache_directory, say_once
@@ -80,11 +80,21 @@ def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
         dispatcher = numba.njit(error_model="numpy", **options)(function)
         # One after the other may be compiled for minutes: Ctrl-C comes between two of them.
         dispatcher.compile = undisturbed(signal.SIGINT)(dispatcher.compile)
+        dispatcher.get_call_template = _without_literals(dispatcher.get_call_template)
         dispatcher._cache = KernelCache(function, _FOLDER)
         _kernels.add(dispatcher)
         return dispatcher
 
     return decorate
+
+
+def _without_literals(resolve: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a call from another kernel forget the values of constants: Numba compiles with and then without them."""
+
+    def resolve_types(args: Any, kws: dict[str, Any]) -> Any:
+        return resolve(tuple(map(types.unliteral, args)), {name: types.unliteral(kws[name]) for name in kws})
+
+    return resolve_types
 
 
 class _ForkedCache(KernelCache):

@@ -3,7 +3,8 @@
 ``f(X) = <X, H X> / 2 - <b, X> + c`` with a Hessian that is a dense matrix on ``vec(X)`` (sensing), acts from the
 right (linear fine-tuning), or entry by entry (denoising, completion). A block holds as many runs as one register
 has lanes (8 in float64, 16 in float32); apart from the Hessian everything it needs stays in the first two cache
-levels. Per run and iteration the dense product costs ``2 (m n)^2`` flops, all else ``8 m n r``.
+levels. Per run and iteration the dense product costs ``2 (m n)^2`` flops, all else ``8 m n r``. The parts of an
+iteration are in ``batch_lanes.py``, and as plain loops for other processors in ``batch_plain.py``.
 """
 
 from __future__ import annotations
@@ -13,10 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
+from . import batch_lanes, batch_plain, simd
 from ._jit import FAST, kernel
 from ._stopping import DIVERGED, RUNNING
-from .simd import PANEL_ROWS, REGISTER_BYTES, fma, load_register, mul, panel, splat_register, store, sub
+from .simd import PANEL_ROWS, REGISTER_BYTES
 from .stopping import decide, slope_at_start
+
+_parts: Any = batch_lanes if simd.available() else batch_plain
+_panel_product, _entrywise, _outer = _parts.panel_product, _parts.entrywise, _parts.outer
+_gradients, _step = _parts.gradients, _parts.step
 
 DENSE, RIGHT, ENTRYWISE = 0, 1, 2
 
@@ -48,14 +54,6 @@ def panels(H: Any) -> Any:
 
 
 @kernel(fastmath=FAST)
-def _panel_product(P, X, position, length, G, target, width):
-    """Write ``G = X P``: ``length`` registers of ``X``, as many of ``G`` rounded up to whole panels."""
-    for block in range((length + PANEL_ROWS - 1) // PANEL_ROWS):
-        rows = block * PANEL_ROWS
-        panel(P, rows * length, X, position, length, G, target + rows * width)
-
-
-@kernel(fastmath=FAST)
 def _hessian(kind, operator, X, G, m, n, width):
     """Write ``G = H X`` for every lane."""
     if kind == DENSE:
@@ -64,67 +62,7 @@ def _hessian(kind, operator, X, G, m, n, width):
         for i in range(m):
             _panel_product(operator, X, i * n * width, n, G, i * n * width, width)
     else:
-        for k in range(m * n):
-            store(G, k * width, mul(splat_register(operator[k]), load_register(X, k * width)))
-
-
-@kernel(fastmath=FAST)
-def _outer(A, B, X, m, n, r, width):
-    """Write ``X = A B^T`` for every lane."""
-    for i in range(m):
-        for j in range(n):
-            x = mul(load_register(A, i * r * width), load_register(B, j * r * width))
-            for q in range(1, r):
-                a = load_register(A, (i * r + q) * width)
-                x = fma(a, load_register(B, (j * r + q) * width), x)
-            store(X, (i * n + j) * width, x)
-
-
-@kernel(fastmath=FAST)
-def _gradients(X, G, b, A, B, lam, GA, GB, value, square, sizes, m, n, r, width):
-    """Write both gradients of ``L`` (decay included), ``L - c`` and the squared norms of gradient and factors."""
-    zero = splat_register(b.dtype.type(0))
-    half = splat_register(b.dtype.type(0.5))
-    decay = load_register(lam, 0)
-    factors = zero
-    for k in range(0, m * r * width, width):
-        a = load_register(A, k)
-        store(GA, k, mul(decay, a))
-        factors = fma(a, a, factors)
-    for k in range(0, n * r * width, width):
-        a = load_register(B, k)
-        store(GB, k, mul(decay, a))
-        factors = fma(a, a, factors)
-    store(sizes, 0, factors)
-    total = mul(decay, factors)
-    for i in range(m):
-        for j in range(n):
-            k = i * n + j
-            x = load_register(X, k * width)
-            bk = splat_register(b[k])
-            g = sub(load_register(G, k * width), bk)
-            total = fma(x, sub(g, bk), total)
-            for q in range(r):
-                ka = (i * r + q) * width
-                kb = (j * r + q) * width
-                store(GA, ka, fma(g, load_register(B, kb), load_register(GA, ka)))
-                store(GB, kb, fma(g, load_register(A, ka), load_register(GB, kb)))
-    store(value, 0, mul(half, total))
-    length = zero
-    for k in range(0, m * r * width, width):
-        g = load_register(GA, k)
-        length = fma(g, g, length)
-    for k in range(0, n * r * width, width):
-        g = load_register(GB, k)
-        length = fma(g, g, length)
-    store(square, 0, length)
-
-
-@kernel(fastmath=FAST)
-def _step(old, gradient, step, new, width):
-    s = load_register(step, 0)
-    for k in range(0, old.size, width):
-        store(new, k, sub(load_register(old, k), mul(s, load_register(gradient, k))))
+        _entrywise(operator, X, G, width)
 
 
 @kernel()

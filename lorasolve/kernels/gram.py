@@ -163,7 +163,8 @@ def _part(products, t):
 @kernel(parallel=True)
 def _all_parts(products):
     for t in prange(products.share.shape[0]):
-        _part(products, t)
+        # The index of a parallel loop has a type of its own, for which all would be compiled once more.
+        _part(products, np.int64(t))
 
 
 @kernel(fastmath=FAST)

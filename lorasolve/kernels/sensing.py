@@ -187,6 +187,14 @@ def _increment(A, Bt, lastA, lastBt, dx):
             dx[i * n + j] = np.float32(row[j])
 
 
+@kernel()
+def _keep(factor, last):
+    # Assigning to a slice would compile the message for shapes that do not fit, which takes longer than all of this.
+    for i in range(factor.shape[0]):
+        for j in range(factor.shape[1]):
+            last[i, j] = factor[i, j]
+
+
 @implements(SensingData)
 def _(data, A, Bt, GB, GtAt):
     outer(A, Bt, data.X)
@@ -204,7 +212,7 @@ def _(data, A, Bt, GB, GtAt):
         _increment(A, Bt, data.lastA, data.lastBt, data.dx)
         whole_pass(data.M32, data.dx, data.zero, data.calls[0] % 2 == 1, data.dw, data.dg)
         _advance(data.dg, 1.0 / exact.w.size, exact.G.reshape(exact.G.size), data.dw, exact.w)
-    data.lastA[:] = A
-    data.lastBt[:] = Bt
+    _keep(A, data.lastA)
+    _keep(Bt, data.lastBt)
     data.calls[0] += 1
     return _back(exact.G, exact.w, A, Bt, GB, GtAt)

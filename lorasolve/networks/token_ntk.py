@@ -109,10 +109,22 @@ class TokenNTK(MultiObjective):
 
     def outputs(self, factors: Pairs) -> Array:
         """Return ``z`` (N, K) at the updates ``A_l B_l^T``."""
-        z = self.offset.copy()
-        for layer, (samples, starts), (A, B) in zip(self.layers, self._parts, factors):
-            along = layer.inputs @ B
-            z[samples] += np.add.reduceat(np.einsum("tkr,tr->tk", layer.signals @ A, along), starts, axis=0)
+        return self.offset + self._linear(self._sides(factors))
+
+    def _sides(self, factors: Pairs) -> list[tuple[Array, Array]]:
+        """Return ``d_tk A`` (T, K, r) and ``h_t B`` (T, r) of each layer: all that its tokens see of the factors."""
+        sides = []
+        for layer, (A, B) in zip(self.layers, factors):
+            T, K, m = layer.signals.shape
+            # One product of matrices: as a stack it would be T small ones.
+            sides.append(((layer.signals.reshape(T * K, m) @ A).reshape(T, K, -1), layer.inputs @ B))
+        return sides
+
+    def _linear(self, sides: Sequence[tuple[Array, Array]]) -> Array:
+        """Return ``z - z0`` (N, K) from the sides of each layer."""
+        z = np.zeros_like(self.offset)
+        for (samples, starts), (left, right) in zip(self._parts, sides):
+            z[samples] += np.add.reduceat(np.einsum("tkr,tr->tk", left, right), starts, axis=0)
         return z
 
     def _dense_outputs(self, X: Matrices) -> Array:
@@ -158,9 +170,10 @@ class TokenNTK(MultiObjective):
     # ------------------------------------------------------------------ factor level
     def factor_oracle(self, factors: Pairs, grads: Pairs) -> float:
         """Write ``G_l B_l`` and ``G_l^T A_l`` without forming ``G_l``."""
-        f, w = self._slope(self.outputs(factors))
-        for layer, (A, B), (GB, GtA) in zip(self.layers, factors, grads):
-            GB[...], GtA[...] = self._products(layer, w, A, B)
+        sides = self._sides(factors)
+        f, w = self._slope(self.offset + self._linear(sides))
+        for layer, side, (GB, GtA) in zip(self.layers, sides, grads):
+            GB[...], GtA[...] = self._products(layer, w, *side)
         return f
 
     def factor_value(self, factors: Pairs) -> float:
@@ -169,23 +182,44 @@ class TokenNTK(MultiObjective):
 
     def factor_hvp(self, factors: Pairs, directions: Pairs) -> tuple[tuple[Array, Array], ...]:
         """Return the derivative of ``(G_l B_l, G_l^T A_l)`` in the directions ``(U_l, V_l)``."""
-        z = self.outputs(factors)
-        moved = [
-            (np.hstack([U, A]), np.hstack([B, V])) for (A, B), (U, V) in zip(factors, directions)
-        ]  # U B^T + A V^T
-        w = self._slope(z)[1]
-        bent = self._bend(z, self.outputs(moved) - self.offset)
+        # U B^T + A V^T.
+        moved = self._sides([(np.hstack([U, A]), np.hstack([B, V])) for (A, B), (U, V) in zip(factors, directions)])
+        halves = [(*np.split(left, 2, axis=2), *np.split(right, 2, axis=1)) for left, right in moved]
+        z = self.offset + self._linear([(left_A, right_B) for _, left_A, right_B, _ in halves])
+        w, bent = self._slope(z)[1], self._bend(z, self._linear(moved))
         found = []
-        for layer, (A, B), (U, V) in zip(self.layers, factors, directions):
-            HB, HtA = self._products(layer, bent, A, B)
-            GV, GtU = self._products(layer, w, U, V)
+        for layer, (left_U, left_A, right_B, right_V) in zip(self.layers, halves):
+            HB, HtA = self._products(layer, bent, left_A, right_B)
+            GV, GtU = self._products(layer, w, left_U, right_V)
             found.append((HB + GV, HtA + GtU))
         return tuple(found)
 
-    def _products(self, layer: LayerTokens, w: Array, A: Array, B: Array) -> tuple[Array, Array]:
-        """Return ``M B`` and ``M^T A`` for ``M = sum_ik w_ik J_ik``."""
-        pulled = self._signals_times(layer, w)
-        return pulled.T @ (layer.inputs @ B), layer.inputs.T @ (pulled @ A)
+    def _products(self, layer: LayerTokens, w: Array, left: Array, right: Array) -> tuple[Array, Array]:
+        """Return ``M B`` and ``M^T A`` for ``M = sum_ik w_ik J_ik``, from the sides of the layer."""
+        weights = w[layer.owner]
+        if w.shape[1] == 1:
+            # The smaller factor is weighted, and no signals are added up.
+            on_left = layer.signals[:, 0].T @ (weights * right)
+        else:
+            on_left = self._signals_times(layer, w).T @ right
+        return on_left, layer.inputs.T @ np.einsum("tkr,tk->tr", left, weights)
+
+    def sampled_smoothness(self, factors: Pairs, iterations: int = 20) -> float:
+        """Estimate the largest Hessian eigenvalue by power iteration until it hardly grows (SAMPLED: a lower bound)."""
+        z = self.outputs(factors)
+        D = self._from_outputs(np.random.default_rng(0).standard_normal(z.shape))
+        value = 0.0
+        for _ in range(iterations):
+            length = math.sqrt(sum(float(np.vdot(d, d)) for d in D))
+            if length == 0.0:
+                break
+            dz = self._dense_outputs(D) / length
+            bent = self._bend(z, dz)
+            last, value = value, float(np.vdot(dz, bent))
+            if value - last <= 1e-3 * value:
+                break
+            D = self._from_outputs(bent)
+        return value
 
 
 @dataclass(frozen=True)

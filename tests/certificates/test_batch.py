@@ -116,6 +116,63 @@ def test_steps_are_those_of_single_points():
             assert many.radius[k] == pytest.approx(one.radius, rel=1e-9, abs=0.0)
 
 
+def bounds_and_parts(seed):
+    """Bounds from random numbers of all sizes, near an optimum or not, and what they were made from."""
+    rng = np.random.default_rng(seed)
+    lam, K = Fraction(rng.uniform(0.5, 2.0)) / 3, 100
+    unit = 10.0 ** rng.uniform(-100.0, 100.0, K)
+    f, nuclear = rng.uniform(0.0, 2.0, (2, K)) * unit
+    oracles = [
+        balls.BallOracle(a, a * (1.0 + 1e-13), Ball(np.zeros((1, 1)), 0.0), least, "f", bool(square))
+        for a, least, square in zip(f, rng.choice([0.0, 1e-3, 3.0], K) * unit, rng.integers(2, size=K))
+    ]
+    inner = -float(lam) * nuclear * (1.0 + rng.choice([0.0, 1e-9, 0.3, 3.0], K) * rng.standard_normal(K))
+    norms = float(lam) * (1.0 + rng.choice([0.0, 1e-16, 1e-9, 0.3], K) * rng.standard_normal(K))
+    wanted = np.array([rigorous.wanted_scaling(oracle, x) for oracle, x in zip(oracles, inner.tolist())])
+    high = nuclear * (1.0 + 1e-13)
+    return lam, oracles, _stacks.bounds_of(lam, oracles, (nuclear, high), inner, norms, wanted, ())
+
+
+def wrong_bounds(seed):
+    """How many bounds do not follow from their parts in exact rationals, and by how much others exceed what does."""
+    lam, oracles, found = bounds_and_parts(seed)
+    wrong, excess = 0, []
+    for oracle, bound in zip(oracles, found):
+        parts = bound.parts
+        f_low, f_high, least = (Fraction(x) for x in (oracle.low, oracle.high, oracle.lower_bound))
+        low, high = f_low + lam * Fraction(parts.nuclear_low), f_high + lam * Fraction(parts.nuclear_high)
+        wrong += not Fraction(bound.value_low) <= low <= high <= Fraction(bound.value_high)
+        if f_high < least:
+            wrong += bound.gap < math.inf
+            continue
+        c = Fraction(parts.scaling)
+        wrong += c < 0 or c * Fraction(parts.norm_high) > lam or (c > 1 and not oracle.least_squares)
+        left = (1 - c) ** 2 if oracle.least_squares else 1 - c
+        right = left * (f_high - least) + lam * Fraction(parts.nuclear_high) + c * Fraction(parts.inner_high)
+        wrong += Fraction(bound.gap) < right or Fraction(bound.gap) < 0
+        wrong += Fraction(bound.optimum_low) > low - Fraction(bound.gap)
+        excess.append(float((Fraction(bound.gap) - max(right, Fraction(0))) / (high + least)))
+    return wrong, max(excess)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_bounds_follow_from_their_parts_in_exact_rationals(seed):
+    wrong, excess = wrong_bounds(seed)
+    # Some ten roundings outwards, each of at most 2^-52 of numbers that are at most F or the lower bound.
+    assert wrong == 0 and excess <= 10 * 2.0**-52
+
+
+@pytest.mark.parametrize("name", ["up", "down"])
+def test_bounds_without_their_rounding_outwards_are_caught(name, monkeypatch):
+    monkeypatch.setattr(_stacks, name, lambda x: x)
+    assert wrong_bounds(0)[0] > 0
+
+
+def test_every_formula_is_among_these_bounds():
+    kinds = {bound.formula for seed in range(3) for bound in bounds_and_parts(seed)[2]}
+    assert kinds == {*rigorous.FENCHEL.values(), rigorous.ABOVE_BOUND, rigorous.CONTRADICTION}
+
+
 class Vague(ls.objectives.Objective):
     """Denoising whose oracle knows its gradient to 0.1 only."""
 

@@ -1,10 +1,25 @@
 """Kernels with vector lanes, and blocked kernels, against NumPy and their plain twins, at awkward sizes."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from lorasolve.kernels import batch, completion, completion_lanes, evaluate, gram, sensing, simd, tiles
+from lorasolve.kernels import (
+    batch,
+    batch_lanes,
+    batch_plain,
+    completion,
+    completion_lanes,
+    evaluate,
+    gram,
+    sensing,
+    simd,
+    tiles,
+)
 from lorasolve.kernels._jit import kernel
 
 
@@ -46,17 +61,81 @@ def test_lanes_do_arithmetic(dtype):
     assert (out[32:] == 7).all()
 
 
+@pytest.mark.parametrize("parts", [batch_lanes, batch_plain])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("k", [1, 19, 20, 33])
-def test_panel_product_is_a_matrix_product(dtype, k):
+def test_panel_product_is_a_matrix_product(dtype, k, parts):
     rng = np.random.default_rng(k)
     H = rng.standard_normal((k, k)).astype(dtype)
     H += H.T
     width = batch.lanes(dtype)
     X = rng.standard_normal((k, width)).astype(dtype)
     G = np.empty((k + simd.PANEL_ROWS) * width, dtype)
-    batch._panel_product(batch.panels(H), X.ravel(), 0, k, G, 0, width)
+    parts.panel_product(batch.panels(H), X.ravel(), 0, k, G, 0, width)
     assert_allclose(G.reshape(-1, width)[:k], H @ X, rtol=1e-4 if dtype == np.float32 else 1e-12, atol=1e-5)
+
+
+@pytest.mark.parametrize("parts", [batch_lanes, batch_plain])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("m", "n", "r"), [(1, 1, 1), (5, 7, 3)])
+def test_parts_of_a_batched_iteration_are_those_of_each_run(m, n, r, dtype, parts):
+    rng = np.random.default_rng(m)
+    width = batch.lanes(dtype)
+    A, B, b, h, lam, step = (
+        rng.standard_normal(shape).astype(dtype)
+        for shape in ((m, r, width), (n, r, width), (m, n), (m, n), width, width)
+    )
+    X, G = np.full((2, m, n, width), np.nan, dtype)
+    GA, GB, new = np.full_like(A, np.nan), np.full_like(B, np.nan), np.full_like(A, np.nan)
+    value, square, sizes = np.full((3, width), np.nan, dtype)
+    parts.outer(A.ravel(), B.ravel(), X.ravel(), m, n, r, width)
+    parts.entrywise(h.ravel(), X.ravel(), G.ravel(), width)
+    flat = (x.ravel() for x in (X, G, b, A, B, lam, GA, GB))
+    parts.gradients(*flat, value, square, sizes, m, n, r, width)
+    parts.step(A.ravel(), GA.ravel(), step, new.ravel(), width)
+    near = {"rtol": 1e-4 if dtype == np.float32 else 1e-12, "atol": 1e-4 if dtype == np.float32 else 1e-12}
+    for c in range(width):
+        a, d = A[..., c], B[..., c]
+        x = a @ d.T
+        g = h * x - b
+        size = np.vdot(a, a) + np.vdot(d, d)
+        ga, gb = g @ d + lam[c] * a, g.T @ a + lam[c] * d
+        assert_allclose(X[..., c], x, **near)
+        assert_allclose(GA[..., c], ga, **near)
+        assert_allclose(GB[..., c], gb, **near)
+        assert_allclose(value[c], 0.5 * np.vdot(x, h * x) - np.vdot(b, x) + 0.5 * lam[c] * size, **near)
+        assert_allclose([square[c], sizes[c]], [np.vdot(ga, ga) + np.vdot(gb, gb), size], **near)
+        assert_allclose(new[..., c], a - step[c] * ga, **near)
+
+
+WITHOUT_LANES = """
+from llvmlite import binding
+binding.get_host_cpu_features = binding.targets.FeatureMap
+import numpy as np, lorasolve as ls
+from lorasolve.kernels import simd
+assert not simd.available()
+
+rng = np.random.default_rng(0)
+M, A0, B0 = (rng.standard_normal(shape) for shape in ((6, 5), (6, 2), (5, 2)))
+problems = [ls.Problem(ls.objectives.Denoising(M), 2, lam) for lam in (0.1, 0.3, 0.7)]
+stop = ls.StoppingRule(max_iter=20, grad_tol=0.0)
+batch = ls.solve_batch(problems, ls.optimizers.GD(step_size=0.01), (A0, B0), stop=stop)
+assert batch.compiled.all()
+for problem, A, B in zip(problems, batch.A, batch.B):
+    a, b = A0, B0
+    for _ in range(20):
+        G = a @ b.T - M
+        a, b = a - 0.01 * (G @ b + problem.lam * a), b - 0.01 * (G.T @ a + problem.lam * b)
+    np.testing.assert_allclose(A, a, rtol=1e-10)
+    np.testing.assert_allclose(B, b, rtol=1e-10)
+print("same")
+"""
+
+
+def test_a_sweep_without_vector_lanes_is_gradient_descent_of_each_run(tmp_path):
+    environment = os.environ | {"LORASOLVE_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", WITHOUT_LANES]
+    assert subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout == "same\n"
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

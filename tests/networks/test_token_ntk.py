@@ -30,11 +30,12 @@ def targets(rng, loss, n_samples, n_outputs):
     return np.sign(y) if loss == "logistic" else y
 
 
-@pytest.fixture(params=["square", "logistic", "softmax"])
+@pytest.fixture(params=[("square", 1), ("square", 2), ("logistic", 2), ("softmax", 1), ("softmax", 2)])
 def ntk(request):
+    loss, K = request.param
     rng = np.random.default_rng(5)
-    y = targets(rng, request.param, 9, 2)
-    return TokenNTK(tokens(rng), rng.standard_normal((9, 2)), y, request.param)
+    y = targets(rng, loss, 9, K)
+    return TokenNTK(tokens(rng, n_outputs=K), rng.standard_normal((9, K)), y, loss)
 
 
 def dense(ntk, layer):
@@ -83,6 +84,18 @@ def test_the_factor_level_is_the_dense_level(ntk):
     for pair, other in zip(ntk.factor_hvp(factors, moves), plain.factor_hvp(factors, moves)):
         np.testing.assert_allclose(pair[0], other[0], atol=1e-11)
         np.testing.assert_allclose(pair[1], other[1], atol=1e-11)
+
+
+def test_the_sampled_smoothness_is_the_largest_curvature(ntk):
+    """Against the eigenvalues of the whole Hessian, column by column."""
+    sizes = [m * n for m, n in ntk.shapes]
+    columns = []
+    for e in np.eye(sum(sizes)):
+        D = [part.reshape(shape) for part, shape in zip(np.split(e, np.cumsum(sizes)[:-1]), ntk.shapes)]
+        zeros = [np.zeros(shape) for shape in ntk.shapes]
+        columns.append(np.concatenate([h.ravel() for h in ntk.hessian_product(zeros, D)]))
+    largest = np.linalg.eigvalsh(np.array(columns))[-1]
+    assert 0.9 * largest <= ntk.sampled_smoothness(ntk.zeros()) <= largest * (1.0 + 1e-12)
 
 
 def test_the_tangent_offset_gives_the_outputs_at_the_point(ntk):
