@@ -89,7 +89,7 @@ class Memory:
             size = math.sqrt(float(weights @ weights)) or 1.0
             np.matmul((weights / size).astype(np.float32), kept, out=unit)
             for part in _parts(g.size):
-                d[part] -= size * unit[part].astype(np.float64)
+                d[part] -= size * unit[part].astype(d.dtype, copy=False)
 
 
 def _parts(size: int) -> Iterator[slice]:
@@ -133,7 +133,7 @@ def lbfgs(function: Function, x: Array, max_iter: int, done: Done, noise: float,
     x, evaluations
         The last accepted point and the number of calls of ``function``.
     """
-    g, new_g, new_x, d = (np.empty(x.size) for _ in range(4))
+    g, new_g, new_x, d = (np.empty_like(x) for _ in range(4))
     value = function(x, g)
     evaluations = 1
     pairs = Memory(memory, x.size)
