@@ -7,6 +7,7 @@ that Golub-Kahan-Lanczos (through SciPy's ``svds``/ARPACK), which proves nothing
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -173,7 +174,9 @@ def outside(G: LinearMap, P: Array, Q: Array) -> tuple[LinearMap, float, float, 
     """
     GQ, GtP = G.matmat(Q), G.rmatmat(P)
     core = P.T @ GQ
-    left, right = GQ - P @ core, GtP - Q @ core.T
+    left, right = GQ, GtP
+    left -= P @ core
+    right -= Q @ core.T
 
     def matmat(V: Array) -> Array:
         W = V - Q @ (Q.T @ V)
@@ -269,8 +272,11 @@ def _krylov_top(
 
 
 def _norm(M: Array) -> float:
-    """Return ``||M||_2``, 0 for a matrix without entries."""
-    return float(np.linalg.norm(M, 2)) if M.size else 0.0
+    """Return ``||M||_2``, 0 for a matrix without entries; by the Gram matrix of its short side where squares allow."""
+    if M.size == 0:
+        return 0.0
+    square = float(np.linalg.norm(M.T @ M if M.shape[0] >= M.shape[1] else M @ M.T, 2))
+    return math.sqrt(square) if 1e-200 < square < 1e200 else float(np.linalg.norm(M, 2))
 
 
 def factor_singular_values(A: Array, B: Array) -> Array:

@@ -277,14 +277,17 @@ class _Run:
         z *= root
         x = np.empty_like(z)
         length = math.sqrt(2.0 * sum(float(np.vdot(A, A)) for A, _ in factors))
+        shapes = [(A.shape, B.shape) for A, B in factors]
+        del factors  # vectors of this size are what memory is needed for
         first: float | None = None
         grad_norm = math.inf
 
         def split(x: Array) -> Pairs:
             pairs, begin = [], 0
-            for A, B in factors:
-                middle, end = begin + A.size, begin + A.size + B.size
-                pairs.append((x[begin:middle].reshape(A.shape), x[middle:end].reshape(B.shape)))
+            for A, B in shapes:
+                middle = begin + math.prod(A)
+                end = middle + math.prod(B)
+                pairs.append((x[begin:middle].reshape(A), x[middle:end].reshape(B)))
                 begin = end
             return pairs
 
