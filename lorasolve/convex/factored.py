@@ -36,7 +36,8 @@ GROWTH = 8
 # Entries up to which they come from a full SVD: they only steer, and at 400 x 400 a search takes half the time.
 DENSE = 100_000
 MAX_DESCENT = 300
-MAX_SHORTENINGS = 60
+# Shortenings of a step, and how much one of them may shorten it.
+MAX_SHORTENINGS, MOST_STEEPER = 60, 8.0
 # Pairs that L-BFGS keeps, and how many beyond so many variables, where they are most of the memory: on ratings (eight
 # problems of 943 x 1682) 1298 oracle calls with four of them, 1430 with eight.
 PAIRS, FEW_PAIRS, MANY = 8, 4, 500_000
@@ -137,7 +138,7 @@ class _Run:
         self.evaluations = 0
         self.noise = loss.rounding_noise()
         self.rough = loss.in_float32() or loss
-        self.rough_noise = self.rough.rounding_noise()
+        self.rough_noise = self.noise if self.rough is loss else self.rough.rounding_noise()
         # Equal runs look into equal directions, until a certificate has refuted what they saw.
         self.rng: np.random.Generator | None = None
         # What the last look has found outside the spaces of X, where none of it has escaped since.
@@ -247,12 +248,12 @@ class _Run:
                 linear += float(np.vdot(block.G, D))
                 square += float(np.vdot(D, D))
             above = self.loss.factor_value(factors) - linear
+            # The curvature met is at most this; where rounding hides it the constant stays.
+            curvature = 2.0 * (above + self.noise) / square if square > 0.0 else self.beta
             if above <= 0.5 * self.beta * square + self.noise:
-                # The curvature met is at most this; where rounding hides it the constant stays.
-                if 2.0 * (above + self.noise) < self.beta * square:
-                    self.beta = max(2.0 * (above + self.noise) / square, 0.25 * self.beta)
+                self.beta = min(max(curvature, 0.5 * self.beta), self.beta)
                 break
-            self.beta *= 2.0
+            self.beta = max(2.0 * self.beta, min(curvature, MOST_STEEPER * self.beta))
         return factors
 
     def _descend(self, factors: Pairs, accuracy: float, loss: MultiObjective) -> Pairs:
@@ -266,7 +267,7 @@ class _Run:
         variables ill-conditioned (on MovieLens-100k 217 oracle calls in place of 523, on Gaussian sensing at 60 x 60
         304 in place of 583).
         """
-        lam = self.lam
+        lam, noise = self.lam, self.noise if loss is self.loss else self.rough_noise
         factors = [(A.astype(loss.dtype, copy=False), B.astype(loss.dtype, copy=False)) for A, B in factors]
         root = flat(loss.factor_diagonal(factors))
         root += lam
@@ -305,10 +306,11 @@ class _Run:
 
         def done() -> bool:
             assert first is not None
-            return grad_norm * length <= min(accuracy, 0.3 * first * length)
+            # Below the noise of values the precision of the loss says no more.
+            return grad_norm * length <= max(min(accuracy, 0.3 * first * length), noise)
 
         pairs = PAIRS if z.size <= MANY else FEW_PAIRS
-        z, evaluations = lbfgs(function, z, MAX_DESCENT, done, NOISE * loss.rounding_noise(), pairs)
+        z, evaluations = lbfgs(function, z, MAX_DESCENT, done, NOISE * noise, pairs)
         self.evaluations += evaluations
         z /= root
         return split(z.astype(np.float64, copy=False))
