@@ -7,6 +7,7 @@ that Golub-Kahan-Lanczos (through SciPy's ``svds``/ARPACK), which proves nothing
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -20,6 +21,10 @@ DENSE_LIMIT = 250_000
 # Residuals, relative to the largest singular value: of directions that are only offered, and the limit of precision.
 ROUGH = 0.03
 FINEST = 1e-10
+
+# Length of the random part of a start near known directions, which have length 1, and the blocks that it is given to
+# show what is new: about 20 are needed without known directions.
+BESIDE, FEWEST = 0.1, 8
 
 # The one tolerance of numerical ranks: see numerical_rank.
 RANK_TOL = 1e-6
@@ -169,7 +174,9 @@ def outside(G: LinearMap, P: Array, Q: Array) -> tuple[LinearMap, float, float, 
     """
     GQ, GtP = G.matmat(Q), G.rmatmat(P)
     core = P.T @ GQ
-    left, right = GQ - P @ core, GtP - Q @ core.T
+    left, right = GQ, GtP
+    left -= P @ core
+    right -= Q @ core.T
 
     def matmat(V: Array) -> Array:
         W = V - Q @ (Q.T @ V)
@@ -193,6 +200,7 @@ def split_spectrum(
     level: float,
     rng: np.random.Generator | None = None,
     dense_limit: int = DENSE_LIMIT,
+    near: TopSingular | None = None,
 ) -> SplitSpectrum:
     """Bound ``||G||_2`` and find the top singular triplets of its part outside the spaces of ``P`` and ``Q``.
 
@@ -214,6 +222,8 @@ def split_spectrum(
         As for :func:`top_singular`.
     dense_limit : int
         Entries up to which a full SVD is taken.
+    near : TopSingular, optional
+        Triplets of a similar matrix, such as the one before: the iteration starts near them.
     """
     S, core, on_left, on_right = outside(G, P, Q)
     m, n = G.shape
@@ -221,10 +231,11 @@ def split_spectrum(
     if m * n <= dense_limit or more > min(m, n) - 2:
         rest = top_singular(S, more)
     elif n > m:
-        turned = _krylov_top(LinearMap((n, m), S.rmatmat, S.matmat), k, more, level, rng)
+        start = None if near is None else near.U
+        turned = _krylov_top(LinearMap((n, m), S.rmatmat, S.matmat), k, more, level, rng, start)
         rest = replace(turned, U=turned.V, V=turned.U)
     else:
-        rest = _krylov_top(S, k, more, level, rng)
+        rest = _krylov_top(S, k, more, level, rng, None if near is None else near.V)
     if rest.values.size > k and not rest.values[k - 1] > level:
         rest = replace(rest, U=rest.U[:, :k], values=rest.values[:k], V=rest.V[:, :k])
     most = float(rest.values[0]) + rest.residual
@@ -232,10 +243,17 @@ def split_spectrum(
     return SplitSpectrum(_norm(blocks), max(on_left, on_right), rest)
 
 
-def _krylov_top(S: LinearMap, k: int, more: int, level: float, rng: np.random.Generator | None) -> TopSingular:
+def _krylov_top(
+    S: LinearMap, k: int, more: int, level: float, rng: np.random.Generator | None, near: Array | None
+) -> TopSingular:
     """Return top triplets of a tall matrix from a block Krylov space: ``more`` of them if ``k`` exceed the level."""
     rng = np.random.default_rng(0) if rng is None else rng
-    space = Krylov(S, rng.standard_normal((S.shape[1], BLOCK)))
+    start = rng.standard_normal((S.shape[1], BLOCK))
+    if near is not None:
+        # Still a random block: what is not near the directions given is found too, if later.
+        start *= BESIDE / np.linalg.norm(start, axis=0)
+        start[:, : near.shape[1]] += near[:, :BLOCK]
+    space, fewest = Krylov(S, start), 1 if near is None else FEWEST
     while True:
         space.grow()
         wanted = min(k, space.dimension)
@@ -245,7 +263,8 @@ def _krylov_top(S: LinearMap, k: int, more: int, level: float, rng: np.random.Ge
             values, V, residuals = space.triplets(wanted)
         top, off = float(values[0]), float(residuals[0])
         known = top > level or top + off <= level
-        if space.closed or off <= FINEST * top or (known and residuals.max() <= ROUGH * top):
+        settled = known and residuals.max() <= ROUGH * top and space.blocks >= fewest
+        if space.closed or off <= FINEST * top or settled:
             break
     U = S.matmat(V)
     lengths = np.linalg.norm(U, axis=0)
@@ -253,8 +272,11 @@ def _krylov_top(S: LinearMap, k: int, more: int, level: float, rng: np.random.Ge
 
 
 def _norm(M: Array) -> float:
-    """Return ``||M||_2``, 0 for a matrix without entries."""
-    return float(np.linalg.norm(M, 2)) if M.size else 0.0
+    """Return ``||M||_2``, 0 for a matrix without entries; by the Gram matrix of its short side where squares allow."""
+    if M.size == 0:
+        return 0.0
+    square = float(np.linalg.norm(M.T @ M if M.shape[0] >= M.shape[1] else M @ M.T, 2))
+    return math.sqrt(square) if 1e-200 < square < 1e200 else float(np.linalg.norm(M, 2))
 
 
 def factor_singular_values(A: Array, B: Array) -> Array:

@@ -128,6 +128,19 @@ def test_the_bound_is_tight_near_stationary_points(shape, outside, noise):
         assert split.norm == pytest.approx(lam, rel=1e-12)
 
 
+@pytest.mark.parametrize("shape", [LARGE, LARGE[::-1]])
+def test_a_start_near_the_triplets_of_another_matrix_finds_what_is_new(shape):
+    rng = np.random.default_rng(7)
+    U, V = (orthonormal(rng, size, 21) for size in shape)
+    values = np.linspace(0.8, 0.0, 21)
+    empty = [np.empty((size, 0)) for size in shape]
+    old = split_spectrum(products_only((U * values) @ V.T), *empty, 3, 1.0)
+    values[-1] = 1.5
+    new = split_spectrum(products_only((U * values) @ V.T), *empty, 3, 1.0, near=old.rest)
+    assert new.rest.values[:2] == pytest.approx([1.5, 0.8], rel=1e-3)
+    assert abs(new.rest.V[:, 0] @ V[:, -1]) == pytest.approx(1.0, rel=1e-3)
+
+
 # ---------------------------------------------------------------------- factors
 @pytest.mark.parametrize("shape", [(6, 4, 3), (6, 4, 4), (6, 4, 9), (4, 6, 2)])
 def test_factor_svd_is_the_svd_of_the_product(shape):

@@ -17,8 +17,8 @@ Done = Callable[[], bool]
 
 ARMIJO = 1e-4
 WOLFE = 0.9
-# Entries of a vector that are worked on at a time.
-PIECE = 1 << 14
+# Entries of a vector that are worked on at a time: in differences, and in products with all pairs.
+PIECE, LONG_PIECE = 1 << 14, 1 << 20
 
 
 class Memory:
@@ -75,9 +75,13 @@ class Memory:
         newest = order[-1]
         gamma = self.SY[newest, newest] / self.YY[newest, newest]
         length = math.sqrt(float(g @ g)) or 1.0
-        unit = np.divide(g, length, out=np.empty(g.size, np.float32), casting="same_kind")
-        Sg = length * (S @ unit)[order].astype(np.float64)
-        Yg = length * self.stretch[order] * (Y @ unit)[order]
+        Sg, Yg = np.zeros(used), np.zeros(used)
+        for part in _parts(g.size, LONG_PIECE):
+            piece = g[part]
+            unit = np.divide(piece, length, out=np.empty(piece.size, np.float32), casting="same_kind")
+            Sg += S[:, part] @ unit
+            Yg += Y[:, part] @ unit
+        Sg, Yg = length * Sg[order], length * self.stretch[order] * Yg[order]
         R = np.triu(SY)
         u = np.linalg.solve(R, Sg)
         inner = np.diag(SY) * u + gamma * (self.YY[np.ix_(order, order)] @ u) - gamma * Yg
@@ -87,14 +91,14 @@ class Memory:
         np.multiply(g, -gamma, out=d)
         for weights, kept in ((on_s, S), (on_y, Y)):
             size = math.sqrt(float(weights @ weights)) or 1.0
-            np.matmul((weights / size).astype(np.float32), kept, out=unit)
-            for part in _parts(g.size):
-                d[part] -= size * unit[part].astype(np.float64)
+            shares = (weights / size).astype(np.float32)
+            for part in _parts(g.size, LONG_PIECE):
+                d[part] -= size * (shares @ kept[:, part]).astype(d.dtype, copy=False)
 
 
-def _parts(size: int) -> Iterator[slice]:
-    """Yield pieces of a vector that stay in a processor's cache, so that differences need no vector of their own."""
-    return (slice(first, first + PIECE) for first in range(0, size, PIECE))
+def _parts(size: int, piece: int = PIECE) -> Iterator[slice]:
+    """Yield pieces of a vector, so that what is made of it needs no vector of its own; short ones stay in cache."""
+    return (slice(first, first + piece) for first in range(0, size, piece))
 
 
 def _products(x: Array, new_x: Array, g: Array, new_g: Array) -> tuple[float, float, float]:
@@ -133,7 +137,7 @@ def lbfgs(function: Function, x: Array, max_iter: int, done: Done, noise: float,
     x, evaluations
         The last accepted point and the number of calls of ``function``.
     """
-    g, new_g, new_x, d = (np.empty(x.size) for _ in range(4))
+    g, new_g, new_x, d = (np.empty_like(x) for _ in range(4))
     value = function(x, g)
     evaluations = 1
     pairs = Memory(memory, x.size)

@@ -122,6 +122,33 @@ def product(start: Any, index: Any, data: Any, cut: Any, V: Any) -> Any:
     return out
 
 
+@kernel(fastmath=FAST)
+def _transposed_rows(start, index, data, U, lo, hi, share):
+    share[:] = 0
+    for i in range(lo, hi):
+        for k in range(start[i], start[i + 1]):
+            j = index[k]
+            for q in range(U.shape[1]):
+                share[j, q] += data[k] * U[i, q]
+
+
+@kernel(parallel=True)
+def _parallel_transposed(start, index, data, cut, U, share):
+    for t in prange(cut.size - 1):
+        _transposed_rows(start, index, data, U, cut[t], cut[t + 1], share[t])
+
+
+def transposed_product(start: Any, index: Any, data: Any, cut: Any, U: Any, n: int) -> Any:
+    """Return the product of the transpose of a sparse matrix, row by row, with a dense one of the same type.
+
+    The entries are not sorted by columns for it: each thread adds its rows up in a result of its own, which is small
+    where columns are few, and gathers nothing.
+    """
+    share = np.empty((cut.size - 1, n, U.shape[1]), U.dtype)
+    _parallel_transposed(start, index, data, cut, U, share)
+    return share.sum(axis=0)
+
+
 @kernel(parallel=True)
 def _parallel_oracle(start, index, values, A, B, cut, GB, share):
     total = 0.0

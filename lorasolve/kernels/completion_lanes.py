@@ -38,10 +38,6 @@ from .simd import (
 )
 
 # Entries between the one that is worked on and the one whose rows are asked for.
-AHEAD = 4
-
-
-# Entries between the one that is worked on and the one whose rows are asked for.
 AHEAD = 2
 
 
@@ -212,12 +208,46 @@ def _parallel_product(start, index, data, cut, V, width, step, out):
 def product(start: Any, index: Any, data: Any, cut: Any, V: Any) -> Any:
     """Return the product of a sparse matrix, row by row, with a dense one of the same type."""
     columns = V.shape[1]
-    width = padded(columns, V.dtype)
-    if width > columns:
-        V = np.hstack([V, np.zeros((V.shape[0], width - columns), V.dtype)])
+    V = _in_lines(V)
+    width = V.shape[1]
     out = np.empty((start.size - 1, width), V.dtype)
     _parallel_product(start, index, data, cut, V.ravel(), width, line(V.dtype), out.reshape(out.size))
     return out if width == columns else np.ascontiguousarray(out[:, :columns])
+
+
+@kernel(fastmath=FAST)
+def _transposed_rows(start, index, data, U, width, step, lo, hi, share):
+    """Write what rows ``lo..hi`` add to a transposed sparse product."""
+    zero = splat_line(U.dtype.type(0))
+    for k in range(0, share.size, step):
+        store(share, k, zero)
+    for i in range(lo, hi):
+        for k in range(start[i], start[i + 1]):
+            x, at = splat_line(data[k]), index[k] * width
+            for q in range(0, width, step):
+                store(share, at + q, fma(x, load_line(U, i * width + q), load_line(share, at + q)))
+
+
+@kernel(parallel=True)
+def _parallel_transposed(start, index, data, cut, U, width, step, share):
+    for t in prange(cut.size - 1):
+        _transposed_rows(start, index, data, U, width, step, cut[t], cut[t + 1], share[t])
+
+
+def transposed_product(start: Any, index: Any, data: Any, cut: Any, U: Any, n: int) -> Any:
+    """Return the product of the transpose of a sparse matrix with a dense one of the same type."""
+    columns = U.shape[1]
+    U = _in_lines(U)
+    width = U.shape[1]
+    share = aligned((cut.size - 1) * n * width, U.dtype).reshape(cut.size - 1, n * width)
+    _parallel_transposed(start, index, data, cut, U.ravel(), width, line(U.dtype), share)
+    return np.ascontiguousarray(share.sum(axis=0).reshape(n, width)[:, :columns])
+
+
+def _in_lines(V: Any) -> Any:
+    """Return a matrix with zeros behind its columns, up to whole cache lines."""
+    more = padded(V.shape[1], V.dtype) - V.shape[1]
+    return np.hstack([V, np.zeros((V.shape[0], more), V.dtype)]) if more else V
 
 
 @kernel()

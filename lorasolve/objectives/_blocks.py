@@ -200,6 +200,10 @@ class MultiObjective:
         """Return the same ``f`` evaluated in float64; itself by default."""
         return self
 
+    def in_float32(self) -> MultiObjective | None:
+        """Return the same ``f`` in float32 for rough descents, where its oracle is faster; None by default."""
+        return None
+
     def sample_batch(self, index: Array) -> MultiObjective:
         """Return the loss restricted to the samples ``index``."""
         raise NotImplementedError(f"{type(self).__name__} is not a mean over samples")
@@ -268,6 +272,11 @@ class OneBlock(MultiObjective):
     def gradient_operators(self, factors: Pairs) -> tuple[LinearMap, ...]:
         """Ask the objective."""
         return (self.objective.gradient_operator(*factors[0]),)
+
+    def in_float32(self) -> MultiObjective | None:
+        """Ask the objective."""
+        single = self.objective.in_float32()
+        return None if single is None else OneBlock(single)
 
     def sampled_smoothness(self, factors: Pairs, iterations: int = 20) -> float:
         """Ask the objective."""

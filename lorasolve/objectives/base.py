@@ -192,6 +192,10 @@ class Objective:
         """
         return self
 
+    def in_float32(self) -> Objective | None:
+        """Return the same ``f`` in float32 for rough descents, where its factor oracle is faster; None by default."""
+        return None
+
     def cvxpy_expression(self, X: Any) -> Any:
         """Return ``f(X)`` as a cvxpy expression of the m x n variable ``X`` (convex objectives only)."""
         raise NotImplementedError(f"{self.label} states no cvxpy expression")

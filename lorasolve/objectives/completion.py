@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +17,8 @@ from .base import Objective
 
 # Largest m n for which batched runs form X; beyond, the sparse oracle is faster.
 BATCH_LIMIT = 16_384
+# The largest value observed is within these where float32 is offered.
+SMALLEST, LARGEST = 1e-4, 1e4
 
 
 class MatrixCompletion(Objective):
@@ -67,9 +68,7 @@ class MatrixCompletion(Objective):
         del place
         # Positions take half the memory of values where products of them cannot overflow.
         kind = np.int32 if m * n <= np.iinfo(np.int32).max else np.int64
-        rows, cols = (positions[by_row].astype(kind, copy=False) for positions in (rows, cols))
-        values = values[by_row]
-        self._set(rows, cols, values, (m, n))
+        self._set(_starts(rows, m), cols[by_row].astype(kind, copy=False), values[by_row], n)
 
     @classmethod
     def example(cls, rng: np.random.Generator, dtype: Any = np.float64) -> MatrixCompletion:
@@ -99,24 +98,40 @@ class MatrixCompletion(Objective):
             raise ValueError("M: has no observed entry, all are NaN")
         return cls(rows, cols, array[rows, cols], array.shape)
 
-    def _set(self, rows: Array, cols: Array, values: Array, shape: tuple[int, int]) -> None:
-        m, n = shape
-        self.shape = shape
+    def _set(self, row_start: Array, cols: Array, values: Array, n: int) -> None:
+        self.shape = (row_start.size - 1, n)
         self.dtype = values.dtype
-        self.rows, self.cols, self.values = rows, cols, values
-        self.row_start = _starts(rows, m)
-        self.col_start = _starts(cols, n)
-        self._by_col = np.argsort(cols, kind="stable").astype(cols.dtype, copy=False)
-        self.rows_by_col = rows[self._by_col]
+        self.row_start, self.cols, self.values = row_start, cols, values
 
     @property
     def nnz(self) -> int:
         """Number of observed entries."""
         return self.values.size
 
+    # What only some methods need is made when they ask: it is as large as the data.
+    @cached_property
+    def rows(self) -> Array:
+        """The row of each entry."""
+        return _rows(self.row_start, self.cols.dtype)
+
+    @cached_property
+    def _by_col(self) -> Array:
+        """The entries in the order of columns, then rows."""
+        return np.argsort(self.cols, kind="stable").astype(self.cols.dtype, copy=False)
+
+    @cached_property
+    def col_start(self) -> Array:
+        """Where each column starts in that order."""
+        return _starts(self.cols, self.shape[1])
+
+    @cached_property
+    def rows_by_col(self) -> Array:
+        """The row of each entry in that order."""
+        return self.rows[self._by_col]
+
     @cached_property
     def values_by_col(self) -> Array:
-        """The observed values in the order of columns, then rows."""
+        """The observed values in that order."""
         return self.values[self._by_col]
 
     # ------------------------------------------------------------------ dense level
@@ -157,7 +172,9 @@ class MatrixCompletion(Objective):
     def gradient_operator(self, A: Array, B: Array) -> LinearMap:
         """Return the sparse residual ``mask o (A B^T - M)``."""
         A, B = A.astype(np.float64, copy=False), B.astype(np.float64, copy=False)
-        return self._operator(self._at_entries(A, B) - self.values)
+        residual = self._at_entries(A, B)
+        residual -= self.values
+        return self._operator(residual)
 
     def _at_entries(self, A: Array, B: Array) -> Array:
         """Return ``(A B^T)[i, j]`` at the observed entries."""
@@ -167,14 +184,24 @@ class MatrixCompletion(Objective):
 
     def _operator(self, data: Array) -> LinearMap:
         """Return the matrix with these numbers at the observed entries."""
-        by_row = _product(self.row_start, self.cols, data)
-        by_col = _product(self.col_start, self.rows_by_col, data[self._by_col])
-        return LinearMap(self.shape, by_row, by_col)
+        from ..kernels import completion
+
+        cut = completion.blocks(self.row_start, kernel_threads())
+
+        def product(V: Array) -> Array:
+            V = np.require(V, data.dtype, ["C", "W"])
+            return _lanes(V).product(self.row_start, self.cols, data, cut, V)
+
+        def transposed_product(U: Array) -> Array:
+            U = np.require(U, data.dtype, ["C", "W"])
+            return _lanes(U).transposed_product(self.row_start, self.cols, data, cut, U, self.shape[1])
+
+        return LinearMap(self.shape, product, transposed_product)
 
     @cached_property
     def kernels(self) -> _Kernels:
         """The compiled oracle over the observed entries, and batches."""
-        return _Kernels(self.row_start, self.rows, self.cols, self.values, self.shape)
+        return _Kernels(self.row_start, self.cols, self.values, self.shape)
 
     # ------------------------------------------------------------------ what some methods need
     def minimize_over_A(self, B: Array, lam: float) -> Array:
@@ -187,17 +214,26 @@ class MatrixCompletion(Objective):
 
     def merged(self, update: Array) -> Objective:
         """Return completion of ``M - update``."""
-        made = MatrixCompletion.__new__(MatrixCompletion)
-        values = (self.values - update[self.rows, self.cols]).astype(self.dtype)
-        made._set(self.rows, self.cols, values, self.shape)
-        return made
+        return self._with((self.values - update[self.rows, self.cols]).astype(self.dtype))
 
     def in_float64(self) -> MatrixCompletion:
         """Return completion of the same entries in float64."""
-        if self.dtype == np.float64:
+        return self if self.dtype == np.float64 else self._with(self.values.astype(np.float64))
+
+    def in_float32(self) -> MatrixCompletion | None:
+        """Return completion of the same entries in float32, whose oracle moves half the bytes.
+
+        None where squares of gradients might leave the range of float32.
+        """
+        if self.dtype == np.float32:
             return self
+        fits = SMALLEST <= float(np.abs(self.values).max()) <= LARGEST
+        return self._with(self.values.astype(np.float32)) if fits else None
+
+    def _with(self, values: Array) -> MatrixCompletion:
+        """Return completion of other values at the same positions, whose arrays the two share."""
         made = MatrixCompletion.__new__(MatrixCompletion)
-        made._set(self.rows, self.cols, self.values.astype(np.float64), self.shape)
+        made._set(self.row_start, self.cols, values, self.shape[1])
         return made
 
     def cvxpy_expression(self, X: Any) -> Any:
@@ -219,8 +255,8 @@ class MatrixCompletion(Objective):
 class _Kernels(Kernels):
     threaded = True
 
-    def __init__(self, row_start: Array, rows: Array, cols: Array, values: Array, shape: tuple[int, int]) -> None:
-        self.row_start, self.rows, self.cols, self.values, self.shape = row_start, rows, cols, values, shape
+    def __init__(self, row_start: Array, cols: Array, values: Array, shape: tuple[int, int]) -> None:
+        self.row_start, self.cols, self.values, self.shape = row_start, cols, values, shape
 
     def data(self, rank: int, threads: int) -> Any:
         """Return the data of the compiled oracle."""
@@ -242,23 +278,16 @@ class _Kernels(Kernels):
         from ..kernels import batch
 
         mask, target = np.zeros((2, m * n), self.values.dtype)
-        place = self.rows * n + self.cols
+        place = _rows(self.row_start, np.int64) * n + self.cols
         mask[place], target[place] = 1.0, self.values
         return batch.Quadratic(batch.ENTRYWISE, mask, target, 0.5 * float(np.vdot(target, target)))
 
 
-def _product(start: Array, index: Array, data: Array) -> Callable[[Array], Array]:
-    """Return the product with a sparse matrix that is given row by row."""
+def _lanes(V: Array) -> Any:
+    """Return the kernels for products with as many columns as ``V`` has."""
     from ..kernels import completion, completion_lanes, simd
 
-    cut = completion.blocks(start, kernel_threads())
-
-    def product(V: Array) -> Array:
-        V = np.require(V, data.dtype, ["C", "W"])
-        kind = completion_lanes if V.shape[1] > 1 and simd.available() else completion
-        return kind.product(start, index, data, cut, V)
-
-    return product
+    return completion_lanes if V.shape[1] > 1 and simd.available() else completion
 
 
 def _half_epoch(start: Array, index: Array, values: Array, other: Array, lam: float) -> Array:
@@ -276,6 +305,11 @@ def _half_epoch(start: Array, index: Array, values: Array, other: Array, lam: fl
         chosen = other[index[entries]]
         solution[i] = np.linalg.lstsq(chosen, values[entries], rcond=None)[0] if chosen.size else 0.0
     return solution
+
+
+def _rows(row_start: Array, kind: Any) -> Array:
+    """Return the row of each entry."""
+    return np.repeat(np.arange(row_start.size - 1, dtype=kind), np.diff(row_start))
 
 
 def _starts(positions: Array, count: int) -> Array:

@@ -36,9 +36,9 @@ def test_it_leaves_a_spurious_minimum_that_it_is_put_into():
     instance = sharp(1, 1, 3, 3, 4.5, 0.2)
     run = _Run(ls.Problem(instance, 1, 0.2))
     A, B = instance.stationary_factors()
-    stuck = run._look(run._descend([(A, B)], 1e-12))
+    stuck = run._look(run._descend([(A, B)], 1e-12, run.loss))
     assert stuck.value == pytest.approx(instance.gap, rel=1e-9)
-    left = run._look(run._descend(run._adapt_rank(stuck), 1e-12))
+    left = run._look(run._descend(run._adapt_rank(stuck), 1e-12, run.loss))
     assert left.value < 0.9 * instance.gap
 
 

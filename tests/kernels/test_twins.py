@@ -234,11 +234,14 @@ def test_sparse_products_with_and_without_lanes_are_those_of_the_dense_matrix(co
     mask, start, cols, values = entries(dtype=dtype)
     matrix = np.zeros(mask.shape)
     matrix[mask] = values
-    V = np.random.default_rng(4).standard_normal((9, columns)).astype(dtype)
+    rng = np.random.default_rng(4)
+    V, U = (rng.standard_normal((side, columns)).astype(dtype) for side in (9, 23))
+    cut = completion.blocks(start, threads)
     for kind in (completion, completion_lanes):
-        out = kind.product(start, cols, values, completion.blocks(start, threads), V)
-        assert out.shape == (23, columns) and out.dtype == dtype and out.flags.c_contiguous
-        assert_allclose(out, matrix @ V, atol=1e-12 if dtype == np.float64 else 1e-5)
+        found = kind.product(start, cols, values, cut, V), kind.transposed_product(start, cols, values, cut, U, 9)
+        for out, true in zip(found, (matrix @ V, matrix.T @ U)):
+            assert out.shape == true.shape and out.dtype == dtype and out.flags.c_contiguous
+            assert_allclose(out, true, atol=1e-12 if dtype == np.float64 else 1e-5)
 
 
 @pytest.mark.parametrize("backward", [False, True])

@@ -78,6 +78,18 @@ def test_float32_is_kept():
     assert objective.gradient_operator(A, B).to_dense().dtype == np.float64
 
 
+def test_the_twin_in_float32_has_the_same_entries_where_they_fit():
+    mask, matrix, objective = instance()
+    single = objective.in_float32()
+    X = np.random.default_rng(2).standard_normal(matrix.shape).astype(np.float32)
+    f, G = single.value_and_grad(X)
+    assert single.dtype == G.dtype == np.float32 and single.in_float32() is single
+    assert_allclose(G, np.where(mask, X - matrix, 0.0), atol=1e-6)
+    assert f == pytest.approx(0.5 * np.sum(np.where(mask, X - matrix, 0.0) ** 2), rel=1e-6)
+    for size in (0.0, 1e-30, 1e30):
+        assert MatrixCompletion([0], [1], [size], (3, 2)).in_float32() is None
+
+
 def test_bad_input_names_the_argument():
     with pytest.raises(ValueError, match=r"\[0, 1\] is given more than once"):
         MatrixCompletion([0, 1, 0], [1, 0, 1], [1.0, 2.0, 3.0], (2, 2))
