@@ -167,6 +167,7 @@ Ltac other_than_zero := repeat (apply/andP; split); first
   | match goal with N : is_true (?x != 0) |- is_true (?y != 0) =>
       first [ (have -> : y = x by ring); exact: N | (have -> : y = - x by ring); rewrite oppr_eq0; exact: N ] end
   | apply: lt0r_neq0; positive | rewrite -oppr_eq0; apply: lt0r_neq0; positive
+  | apply: lt0r_neq0; first [apply: ltr_wpDl; [nonnegative | positive] | apply: ltr_wpDr; [nonnegative | positive]]
   | rewrite mulf_neq0 //; other_than_zero ].
 Ltac by_ring := first [ by [] | ring ].
 Ltac by_field := first [ by [] | ring | field; repeat split; other_than_zero ].
