@@ -173,6 +173,17 @@ def test_every_formula_is_among_these_bounds():
     assert kinds == {*rigorous.FENCHEL.values(), rigorous.ABOVE_BOUND, rigorous.CONTRADICTION}
 
 
+def test_columns_are_balanced_only_where_no_bit_is_lost():
+    A = np.array([[[2.0**600], [3.0 * 2.0**500]], [[2.0**600], [2.0**-1074]]])
+    B = np.array([[[2.0**-600], [5.0 * 2.0**-610]]] * 2)
+    new_A, new_B = rigorous.balanced_columns(A, B)
+    for a, b, old_a, old_b in zip(new_A, new_B, A, B):
+        exact = [[Fraction(x) * Fraction(y) for y in b[:, 0].tolist()] for x in a[:, 0].tolist()]
+        assert exact == [[Fraction(x) * Fraction(y) for y in old_b[:, 0].tolist()] for x in old_a[:, 0].tolist()]
+    # The first pair is moved; the second, of which 2^-1074 would vanish, is left as it is.
+    assert np.abs(new_A[0]).max() < 2.0**10 and np.array_equal(new_A[1], A[1]) and np.array_equal(new_B[1], B[1])
+
+
 class Vague(ls.objectives.Objective):
     """Denoising whose oracle knows its gradient to 0.1 only."""
 
