@@ -189,7 +189,8 @@ def outside(G: LinearMap, P: Array, Q: Array) -> tuple[LinearMap, float, float, 
         return GtW - Q @ (Q.T @ GtW)
 
     dense = None if G.dense is None else G.dense - left @ Q.T - P @ right.T - P @ core @ Q.T
-    return LinearMap(G.shape, matmat, rmatmat, dense), _norm(core), _norm(left), _norm(right)
+    norms = [largest_singular_value(block) for block in (core, left, right)]
+    return LinearMap(G.shape, matmat, rmatmat, dense), norms[0], norms[1], norms[2]
 
 
 def split_spectrum(
@@ -240,7 +241,7 @@ def split_spectrum(
         rest = replace(rest, U=rest.U[:, :k], values=rest.values[:k], V=rest.V[:, :k])
     most = float(rest.values[0]) + rest.residual
     blocks = np.array([[core, on_right], [on_left, most]])
-    return SplitSpectrum(_norm(blocks), max(on_left, on_right), rest)
+    return SplitSpectrum(largest_singular_value(blocks), max(on_left, on_right), rest)
 
 
 def _krylov_top(
@@ -271,7 +272,7 @@ def _krylov_top(
     return TopSingular(U / np.where(lengths > 0.0, lengths, 1.0), values, V, False, off)
 
 
-def _norm(M: Array) -> float:
+def largest_singular_value(M: Array) -> float:
     """Return ``||M||_2``, 0 for a matrix without entries; by the Gram matrix of its short side where squares allow."""
     if M.size == 0:
         return 0.0

@@ -39,13 +39,14 @@ from ._rounding import (
     two_sum,
 )
 from .balls import Ball, BallOracle
-from .norms import LEVEL_ATTEMPTS, POWER_STEPS, Apart, Trust
+from .norms import LEVEL_ATTEMPTS, POWER_STEPS, Trust
 from .rigorous import (
     ABOVE_BOUND,
     CONTRADICTION,
     FENCHEL,
     LOST,
     NO_BOUND,
+    Apart,
     Norm,
     Proof,
     RigorousBound,
@@ -484,7 +485,7 @@ def prove(
     outside = spectral_norm(rest, np.maximum(below, 0.0) * (1.0 - 1e-12), trust, attempts=1)
     taken = large.sum(axis=1)
     return [
-        Proof(bound, oracle, (a, b), Apart(int(k), float(most), math.inf))
+        Proof(bound, oracle, (a, b), apart=Apart(int(k), float(most)))
         for bound, oracle, a, b, k, most in zip(bounds, oracles, A, B, taken, outside)
     ], svd
 

@@ -185,7 +185,7 @@ def _together(problem: Problem, points: dict[int, Any], tol: float, trust: Trust
                     proof, svd = found
                     evidence = from_proof(proof, *factors[0])
                     if evidence.bound.relative <= tol:
-                        made[k] = conclude(problem, points[k], factors, [svd], evidence, tol, trust)
+                        made[k] = conclude(problem, points[k], factors, [svd], evidence, tol)
     return made
 
 

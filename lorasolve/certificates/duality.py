@@ -28,7 +28,7 @@ from ..objectives._blocks import MultiObjective, Pairs
 from ..objectives.base import Objective
 from ._lanczos import FAILURE, sampled_norm
 from .balls import Ball
-from .norms import spectral_norm
+from .norms import Gram
 
 # Up to this shorter side, and up to this many entries, a gradient is formed and its norm bounded by a factorisation.
 DENSE_SIDE = 1000
@@ -186,11 +186,15 @@ def conjugate_gap(loss: MultiObjective, lam: float, value: float, G: Sequence[Li
 
 
 class Norm(NamedTuple):
-    """An upper bound of ``||G||_2``, and of what is left of ``G`` without its part in the spaces of ``X``."""
+    """An upper bound of ``||G||_2``, and of what is left of ``G`` without its part in the spaces of ``X``.
+
+    ``gram`` is there where the gradient was formed.
+    """
 
     most: float
     outside: float
     failure: float
+    gram: Gram | None = None
 
 
 def gradient_norm(G: LinearMap, P: Array, Q: Array, level: float) -> Norm:
@@ -202,7 +206,8 @@ def gradient_norm(G: LinearMap, P: Array, Q: Array, level: float) -> Norm:
     m, n = G.shape
     if m * n <= DENSE_LIMIT or (min(m, n) <= DENSE_SIDE and m * n <= DENSE_ENTRIES):
         dense = Ball(np.ascontiguousarray(G.to_dense(), dtype=np.float64))
-        return Norm(spectral_norm(dense, level), math.nan, 0.0)
+        gram = Gram(dense)
+        return Norm(gram.norm(level), math.nan, 0.0, gram)
     S, core, on_left, on_right = outside(G, P, Q)
     coupling = max(on_left, on_right)
     if coupling <= COUPLING_LIMIT * level:

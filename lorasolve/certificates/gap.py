@@ -26,7 +26,6 @@ from ..problem import Problem
 from ..result import Result
 from . import ranks, spot_checks
 from ._refute import better_point
-from .balls import Ball
 from .documents import BITS, Arithmetic, write
 from .duality import Parts, allowance, factor_answer
 from .evidence import Evidence, Svd, cut, evidence
@@ -250,7 +249,7 @@ def certify(
     problem = problem.replace(objective=problem.objective.in_float64())
     svds = [factor_svd(A, B) for A, B in factors]
     found = evidence(problem, factors, svds, rigorous, trust, point)
-    return conclude(problem, point, factors, svds, found, tol, trust)
+    return conclude(problem, point, factors, svds, found, tol)
 
 
 def conclude(
@@ -260,7 +259,6 @@ def conclude(
     svds: list[Svd],
     found: Evidence,
     tol: float,
-    trust: Trust = "lapack",
 ) -> Certificate:
     """Return what follows from the evidence about a point, which is ``factors`` in the units of the updates.
 
@@ -270,7 +268,7 @@ def conclude(
     nuclear = float(values.sum())
     size = _size(problem, found, nuclear)
     scale = found.bound.scale if problem.lam > 0.0 else size or 1.0
-    case = _Case(problem, factors, svds, found, size, scale, tol, trust)
+    case = _Case(problem, factors, svds, found, size, scale, tol)
     answer = case.answer()
     own = [(A / problem.scale, B) for A, B in factors]
     lam = problem.lam_effective
@@ -388,7 +386,6 @@ class _Case:
     size: float
     scale: float
     tol: float
-    trust: Trust
 
     @cached_property
     def facts(self) -> Facts:
@@ -499,8 +496,5 @@ class _Case:
             return len(Q.T) if norms[0].outside < lam - distance else None
         if proof is not None and proof.apart is not None:
             return proof.apart.taken if proof.apart.rest < lam - distance else None
-        if proof is not None and proof.oracle is not None:
-            G = proof.oracle.gradient
-        else:
-            G = Ball(self.problem.objective.gradient_operator(*self.factors[0]).to_dense())
-        return ranks.most(G, Q, lam, distance, self.trust)
+        gram = norms[0].gram if proof is None else proof.gram
+        return None if gram is None else ranks.most(gram, gram.ball.mid @ Q, lam, distance)

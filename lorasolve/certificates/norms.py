@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Literal, NamedTuple
+from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
@@ -50,15 +52,17 @@ SAFE_EXPONENT = 300
 
 # ---------------------------------------------------------------------- spectral norm
 def spectral_norm(G: Ball, level: float | None = None, trust: Trust = "lapack") -> float:
-    """Return an upper bound of ``||M||_2`` over a ball.
+    """Return an upper bound of ``||M||_2`` over a ball (see :meth:`Gram.norm`)."""
+    return Gram(G, trust).norm(level)
+
+
+class Gram:
+    """What factorisations of the Gram matrix of a ball's short side bound: its norm, and what is below its top.
 
     Parameters
     ----------
     G : Ball
         Matrices (m, n).
-    level : float, optional
-        A value of interest. Where the norm is below or just above it, a bound at the level is returned, which needs no
-        eigenvalue.
     trust : {"lapack", "gemm"}
         ``"lapack"``: LAPACK's Cholesky factorisation satisfies Higham's entrywise bound (tested while running by
         ``environment_refusal``). ``"gemm"``: nothing is assumed of it; its factor is multiplied out again.
@@ -77,40 +81,105 @@ def spectral_norm(G: Ball, level: float | None = None, trust: Trust = "lapack") 
     ``rho(P^T P) <= max_i (P^T P x)_i / x_i`` for any ``x > 0``. That also bounds ``||C||_2^2 <= rho(|C|^T|C|)``, which
     together with ``||C||_F`` is what is left if no factor is found: a failed factorisation never makes a wrong bound.
     """
-    C = G.mid if G.mid.shape[0] >= G.mid.shape[1] else G.mid.T
-    at_most = G.mid_norm
-    if at_most == 0.0 or not at_most < math.inf or (level is not None and add_up(at_most, G.radius) <= level):
-        return add_up(at_most, G.radius)
-    return add_up(min(_within_range(C, at_most, G.radius, level, trust), at_most), G.radius)
+
+    def __init__(self, G: Ball, trust: Trust = "lapack") -> None:
+        self.ball, self.trust = G, trust
+        # Squares of numbers of this size leave the range of binary64: what follows is about C 2^-exponent.
+        exponent = math.frexp(G.mid_norm)[1] if G.mid_norm < math.inf else 0
+        self._exponent = exponent if abs(exponent) > SAFE_EXPONENT else 0
+
+    def norm(self, level: float | None = None) -> float:
+        """Return an upper bound of ``||M||_2`` over the ball.
+
+        Parameters
+        ----------
+        level : float, optional
+            A value of interest. Where the norm is below or just above it, a bound at the level is returned, which
+            needs no eigenvalue.
+        """
+        at_most, radius = self.ball.mid_norm, self.ball.radius
+        if at_most == 0.0 or not at_most < math.inf or (level is not None and add_up(at_most, radius) <= level):
+            return add_up(at_most, radius)
+        if self._exponent > 1000:
+            return add_up(at_most, radius)
+        found = sqrt_up(self._entrywise)
+        for tau in _candidates(self._squares, None if level is None else self._within(level), self._error):
+            excess = _shifted_defect(self._squares, tau, self.trust)
+            if excess is not None:
+                found = min(sqrt_up(add_up(tau, excess, self._error)), found)
+                break
+        return add_up(min(self._unscaled(found), at_most), radius)
+
+    def rest(self, Z: Array, level: float) -> float:
+        """Return an upper bound of ``sigma_(k+1)(M)`` over the ball, near a level; infinite if it is not below that.
+
+        Parameters
+        ----------
+        Z : ndarray of shape (min(m, n), k)
+            Top left singular vectors times singular values if ``m <= n``, right ones otherwise, up to any error.
+        level : float
+            The value of interest.
+
+        Notes
+        -----
+        Where ``tau I - C^T C + Z Z^T`` is positive semidefinite, ``||C x||^2 <= tau ||x||^2`` for all ``x`` that are
+        orthogonal to the ``k`` columns of ``Z``, hence ``sigma_(k+1)(C)^2 <= tau`` (Courant and Fischer).
+        """
+        within = self._within(level)
+        if not within > 0.0 or self._exponent > 1000 or not self.ball.norm < math.inf:
+            return math.inf
+        Z = np.ldexp(Z, -self._exponent)
+        n, k = Z.shape
+        taken = _symmetric(blocked(Z, Z.T))
+        size = frobenius(Z)
+        M = self._squares - taken
+        losses = mul_up(sum_error(k), size, size), mul_up(n * n, terms(k), ETA), mul_up(U, frobenius(M))
+        error = add_up(self._error, *losses)
+        tau = next(_shifts(within * within, n, error))
+        excess = _shifted_defect(M, tau, self.trust)
+        if excess is None:
+            return math.inf
+        return add_up(self._unscaled(sqrt_up(add_up(tau, excess, error))), self.ball.radius)
+
+    def _within(self, level: float) -> float:
+        """Return what the norm of the centre has to be below for that of all members to be below a level, scaled."""
+        return math.ldexp(max(level - self.ball.radius, 0.0), -self._exponent)
+
+    def _unscaled(self, norm: float) -> float:
+        """Return the bound of a scaled centre as one of the centre: what underflowed is at most ``ETA`` an entry."""
+        if self._exponent == 0:
+            return norm
+        return up(math.ldexp(add_up(norm, mul_up(self.ball.mid.size, ETA)), self._exponent))
+
+    @cached_property
+    def _tall(self) -> Array:
+        """The centre with the long side first, within the range where squares are numbers."""
+        C = self.ball.mid if self.ball.mid.shape[0] >= self.ball.mid.shape[1] else self.ball.mid.T
+        return C if self._exponent == 0 else np.ldexp(C, -self._exponent)
+
+    @cached_property
+    def _squares(self) -> Array:
+        """The Gram matrix ``W``."""
+        return _symmetric(blocked(self._tall.T, self._tall))
+
+    @cached_property
+    def _entrywise(self) -> float:
+        """An upper bound of ``|| |C|^T|C| ||_2``."""
+        return perron(self._tall)
+
+    @cached_property
+    def _error(self) -> float:
+        """An upper bound of ``||W - C^T C||_2``."""
+        m, n = self._tall.shape
+        return add_up(mul_up(sum_error(m), self._entrywise), mul_up(n, terms(m), ETA))
 
 
-def _within_range(C: Array, at_most: float, radius: float, level: float | None, trust: Trust) -> float:
-    """Bound ``||C||_2`` after scaling by a power of two where squares would leave the range of numbers."""
-    exponent = math.frexp(at_most)[1]
-    if abs(exponent) <= SAFE_EXPONENT:
-        return _norm(C, None if level is None else level - radius, trust)
-    if exponent > 1000:
-        return at_most
-    within = None if level is None else math.ldexp(max(level - radius, 0.0), -exponent)
-    # What underflows in the scaling is at most ETA an entry.
-    norm = add_up(_norm(np.ldexp(C, -exponent), within, trust), mul_up(C.size, ETA))
-    return up(math.ldexp(norm, exponent))
-
-
-def _norm(C: Array, level: float | None, trust: Trust) -> float:
-    """Bound ``||C||_2`` for a tall array (see :func:`spectral_norm`)."""
-    m, n = C.shape
-    W = blocked(C.T, C)
-    if m > 1 and not np.array_equal(W, W.T):
+def _symmetric(W: Array) -> Array:
+    """Return a product ``X^T X`` with one triangle mirrored where rounding made the two differ."""
+    if len(W) > 1 and not np.array_equal(W, W.T):
         W = np.tril(W)
         W += np.tril(W, -1).T
-    entrywise = perron(C)
-    gram = add_up(mul_up(sum_error(m), entrywise), mul_up(n, terms(m), ETA))
-    for tau in _candidates(W, level, gram):
-        excess = _shifted_defect(W, tau, trust)
-        if excess is not None:
-            return min(sqrt_up(add_up(tau, excess, gram)), sqrt_up(entrywise))
-    return sqrt_up(entrywise)
+    return W
 
 
 def _candidates(W: Array, level: float | None, gram: float) -> Iterator[float]:
@@ -119,8 +188,7 @@ def _candidates(W: Array, level: float | None, gram: float) -> Iterator[float]:
     square = 0.0
     if level is not None and level > 0.0:
         square = level * level
-        for k in range(LEVEL_ATTEMPTS if n <= LARGE else 1):
-            yield square + max(16.0 * U * math.sqrt(n) * square, 0.25 * gram) * 8.0**k
+        yield from itertools.islice(_shifts(square, n, gram), LEVEL_ATTEMPTS if n <= LARGE else 1)
     top = _largest_eigenvalue(W, LEVEL_ACCURACY if square > 0.0 else LANCZOS_ACCURACY)
     excess = top - square if square > 0.0 else 0.0
     if excess > CLUSTER * square:
@@ -129,6 +197,12 @@ def _candidates(W: Array, level: float | None, gram: float) -> Iterator[float]:
     margin = max(16.0 * U * math.sqrt(n) * top, 0.25 * gram, 0.05 * excess)
     for k in range(ATTEMPTS):
         yield top + margin * 8.0**k
+
+
+def _shifts(square: float, n: int, error: float) -> Iterator[float]:
+    """Yield numbers above a square by ever more than a factorisation of order ``n`` and its matrix may lose."""
+    for k in itertools.count():
+        yield square + max(16.0 * U * math.sqrt(n) * square, 0.25 * error) * 8.0**k
 
 
 def _largest_eigenvalue(W: Array, accuracy: float) -> float:
@@ -198,51 +272,6 @@ def perron(C: Array) -> float:
 def factor_norm(C: Array) -> float:
     """Return a quick upper bound of ``||C||_2``: the smaller of ``||C||_F`` and the root of :func:`perron`."""
     return min(frobenius(C), sqrt_up(perron(C)))
-
-
-class Apart(NamedTuple):
-    """``||M||_2 <= most`` and ``sigma_(k+1)(M) <= rest`` for all members of a ball, ``k = taken``."""
-
-    taken: int
-    rest: float
-    most: float
-
-
-def norm_apart(G: Ball, V: Array, level: float, below: float, trust: Trust = "lapack") -> Apart:
-    """Bound the norm over a ball with directions taken out, from one factorisation of what is left.
-
-    Parameters
-    ----------
-    G : Ball
-        Matrices (m, n).
-    V : ndarray of shape (n, k)
-        Columns that are orthonormal up to rounding, in which the members are large.
-    level, below : float
-        Values of interest for the norm, and for what is left.
-    trust : {"lapack", "gemm"}
-        As for :func:`spectral_norm`.
-
-    Notes
-    -----
-    With numbers ``L`` near ``M V`` let ``R = M - L V^T``; ``sigma_(k+1)(M) <= ||R||_2`` because ``L V^T`` has rank
-    ``k``. With ``e >= ||V^T V - I||_2``, ``e < 1``, ``V = V0 T`` for exactly orthonormal ``V0`` and
-    ``||T^-1||^2 <= 1 / (1 - e)``. For ``W`` that completes ``V0`` to an orthogonal matrix, ``V^T W = 0`` and
-    ``M W = R W``. So the blocks of ``[V0, W]^T M^T M [V0, W]`` have norms of at most ``p = ||M V||^2 / (1 - e)``,
-    ``s = ||(M V)^T R|| / sqrt(1 - e)`` and ``q = ||R||^2``, and ``||M||^2`` is at most the largest eigenvalue of
-    ``[[p, s], [s, q]]``, which is at most ``max(p, q) + min(s, s^2 / |p - q|)``.
-    """
-    inside = product(G, V)
-    rest = residual(inside.mid, V.T, G.mid).wider(G.radius)
-    outside = spectral_norm(rest, below, trust)
-    least = math.nextafter(1.0 - _orthogonality_defect(V), 0.0)
-    if not least > 0.5:
-        return Apart(V.shape[1], outside, math.inf)
-    within = spectral_norm(inside, level, trust)
-    p, q = up(mul_up(within, within) / least), mul_up(outside, outside)
-    s = up(product(Ball(inside.mid.T, inside.radius), rest).norm / least)
-    distance = math.nextafter(abs(p - q), 0.0)
-    excess = min(s, up(mul_up(s, s) / distance)) if distance > 0.0 else s
-    return Apart(V.shape[1], outside, sqrt_up(add_up(max(p, q), excess)))
 
 
 # ---------------------------------------------------------------------- nuclear norm

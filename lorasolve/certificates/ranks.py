@@ -24,15 +24,12 @@ from ..objectives.denoising import Denoising
 from ..objectives.linear import LinearFineTuning
 from ._oracle_linear import margin
 from ._rounding import add_up, mul_up, sqrt_up, up
-from .balls import Ball, residual
-from .norms import Trust, spectral_norm
+from .norms import Gram
 
 # A stated constant is a number that was computed in floating point.
 SLACK = 1.0 + 1e-9
 # Eigenvalues proved before, for the points of one problem share theirs.
 _PROVED: WeakKeyDictionary[LinearFineTuning, float] = WeakKeyDictionary()
-# Shorter side beyond which a search before a factorisation pays, and its columns and steps.
-SEARCHED, STARTS, STEPS = 200, 4, 8
 
 
 def reach(gap: float, beta: float | None) -> float:
@@ -40,55 +37,34 @@ def reach(gap: float, beta: float | None) -> float:
     return math.inf if beta is None else sqrt_up(mul_up(2.0 * SLACK, beta, gap))
 
 
-def most(G: Ball, Q: Array, lam: float, distance: float, trust: Trust) -> int | None:
+def most(gram: Gram, GQ: Array, lam: float, distance: float) -> int | None:
     """Bound the rank of every minimizer from above.
-
-    ``sigma_{k+1}(G) <= ||G - K||_2`` for every ``K`` of rank ``k``. The candidate ``K = G V V^T`` has in ``V`` the
-    directions within the row space of ``X`` in which ``G`` is large.
 
     Parameters
     ----------
-    G : Ball
-        Contains the gradient (m, n).
-    Q : ndarray of shape (n, r)
-        Orthonormal columns that span the row space of ``X``, up to rounding; nothing rests on them.
+    gram : Gram
+        Of the ball that contains the gradient ``G`` (m, n).
+    GQ : ndarray of shape (m, r)
+        ``G Q`` for orthonormal columns ``Q`` that span the row space of ``X``; nothing rests on it. The directions
+        taken out are those within that space in which ``G`` is large.
     lam, distance : float
         The weight of the nuclear norm and :func:`reach`.
-    trust : {"lapack", "gemm"}
-        As for :func:`lorasolve.certificates.rigorous_bound`.
 
     Returns
     -------
     int or None
-        None if the candidate does not say anything.
+        None if these directions do not say anything.
     """
     least = lam - distance
     if not least > 0.0:
         return None
-    GQ = G.mid @ Q
-    left, values, right = np.linalg.svd(GQ, full_matrices=False)
-    k = int(np.count_nonzero(values >= least))
-    if exceeded(G.mid, Q @ right[:k].T, least):
-        return None
-    rest = residual(left[:, :k] * values[:k], right[:k] @ Q.T, G.mid).wider(G.radius) if k else G
-    return k if spectral_norm(rest, least * (1.0 - 1e-12), trust) < least else None
-
-
-def exceeded(G: Array, V: Array, level: float) -> bool:
-    """Return whether a quick search outside the columns of ``V`` finds a value of ``G`` above a level.
-
-    No factorisation can show the contrary then; at large matrices, where much lies near a level, that saves it.
-    """
-    if min(G.shape) <= SEARCHED:
-        return False
-    x = np.random.default_rng(0).standard_normal((len(V), STARTS))
-    for _ in range(STEPS):
-        x = np.linalg.qr(x - V @ (V.T @ x))[0]
-        y = G @ x
-        if np.linalg.norm(y, 2) > level:
-            return True
-        x = G.T @ y
-    return False
+    G = gram.ball.mid
+    squares, right = np.linalg.eigh(GQ.T @ GQ)
+    large = squares >= least * least
+    Z = GQ @ right[:, large]
+    if G.shape[0] > G.shape[1]:
+        Z = G.T @ (Z / np.sqrt(squares[large]))
+    return Z.shape[1] if gram.rest(Z, least * (1.0 - 1e-11)) < least else None
 
 
 def at_least(objective: Objective, values: Array, gap: float) -> int:

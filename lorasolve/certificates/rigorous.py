@@ -29,14 +29,15 @@ import numpy as np
 
 from .._known import Known
 from .._validate import Array, as_choice, as_float_array, as_instance, as_shape
+from ..linear_map import largest_singular_value
 from ..objectives.base import Objective
 from ..problem import Problem
 from ..result import Result
-from . import _oracles, ranks
+from . import _oracles
 from ._rounding import environment_refusal, fraction_down, fraction_up
 from .balls import BallOracle, inner_product
 from .duality import Parts
-from .norms import Apart, Trust, norm_apart, nuclear_norm, nuclear_norm_by_columns, spectral_norm
+from .norms import Gram, Trust, nuclear_norm, nuclear_norm_by_columns
 
 ARITHMETIC = (
     "binary64 arithmetic rounds to nearest with gradual underflow, and products of matrices are sums of products in "
@@ -52,9 +53,8 @@ CONTRADICTION = "none: f(X) is below the lower bound that the ball oracle states
 NO_BOUND = "none: ||G||_2 > lam and f has no known lower bound"
 # Below this the errors of gradual underflow are as large as the numbers, and a relative gap says nothing.
 TINY = 1e-290
-# A norm with directions taken out serves where the gap is above that at the norm attained by no more than this share
-# of it and of the value.
-LOST, LOST_VALUE = 0.05, 1e-13
+# A bound of the norm serves where the gap is above that at the norm attained by no more than this share of it.
+LOST = 0.05
 # Shorter side up to which a second factorisation is no dearer than what it takes to do without.
 SMALL = 200
 
@@ -137,15 +137,23 @@ def rigorous_bound(problem: Problem, point: Any, trust: Trust = "lapack") -> Rig
     return prove(problem, point, trust).bound
 
 
+class Apart(NamedTuple):
+    """``sigma_(k+1)(M) <= rest`` for all members of a ball, ``k = taken``."""
+
+    taken: int
+    rest: float
+
+
 class Proof(NamedTuple):
     """A bound, and what it was made from: the oracle's answer and the factors of the point; None without one.
 
-    ``apart`` is what is known of the gradient without its large directions, if that was looked at.
+    ``gram`` bounds what the gradient is without its large directions; ``apart`` is there where that was done already.
     """
 
     bound: RigorousBound
     oracle: BallOracle | None = None
     factors: tuple[Array, Array] | None = None
+    gram: Gram | None = None
     apart: Apart | None = None
 
 
@@ -153,7 +161,7 @@ def prove(problem: Problem, point: Any, trust: Trust = "lapack", Q: Array | None
     """Return the bound of :func:`rigorous_bound` with what it was made from.
 
     ``Q`` are orthonormal columns, up to rounding, that span the row space of the update, if known. Nothing rests on
-    them; at a stationary point one factorisation then serves the bound and the rank.
+    them: at a stationary point they tell how large the norm is, and it is bounded there.
     """
     as_choice(trust, "trust", get_args(Trust))
     objective = as_instance(problem, "problem", Problem).objective.in_float64()
@@ -168,9 +176,10 @@ def prove(problem: Problem, point: Any, trust: Trust = "lapack", Q: Array | None
         assumptions += [*([claim] if claim else []), *([rounded] if rounded else []), *oracle.assumptions]
         lam = weight(problem)
         inner = inner_product(oracle.gradient, A, B, nuclear[1])[1]
-        norm = _norm(lam, oracle, inner, nuclear[1], Q, objective.facts.smoothness, trust)
+        gram = Gram(oracle.gradient, trust)
+        norm = _norm(lam, oracle, inner, nuclear[1], Q, gram)
         bound = bound_of(lam, oracle, nuclear, inner, norm, tuple(assumptions))
-        return Proof(bound, oracle, (A, B), norm.apart)
+        return Proof(bound, oracle, (A, B), gram)
 
 
 def arithmetic(trust: Trust) -> list[str]:
@@ -392,66 +401,44 @@ def _contradicts(oracle: BallOracle, least: float, nuclear: float) -> bool:
 
 
 class Norm(NamedTuple):
-    """An upper bound of ``||G||_2``, the ``c`` that goes with it, and what it was made from, if that is more."""
+    """An upper bound of ``||G||_2``, and the ``c`` that goes with it."""
 
     most: float
     c: float | None
-    apart: Apart | None = None
 
 
-def _norm(
-    lam: Fraction,
-    oracle: BallOracle,
-    inner: float,
-    nuclear: float,
-    Q: Array | None,
-    smoothness: float | None,
-    trust: Trust,
-) -> Norm:
+def _norm(lam: Fraction, oracle: BallOracle, inner: float, nuclear: float, Q: Array | None, gram: Gram) -> Norm:
     """Bound ``||G||_2`` as closely as the gap needs it.
 
     The norm matters from ``lam`` upwards, and a large gradient attains some of it in the row space ``Q`` of ``X``: a
-    bound at which the gap is ``LOST`` above that at the norm attained needs no eigenvalue. Where the rank of the
-    optimum may be told too, the directions that belong to it are taken out first, and one factorisation serves both.
+    bound at which the gap is ``LOST`` above that at the norm attained needs no eigenvalue.
     """
     G, level = oracle.gradient, float(lam)
     if Q is None or min(G.mid.shape) <= SMALL or oracle.lower_bound is None:
-        return _at_level(lam, oracle, inner, nuclear, level, trust)
+        return _at_level(lam, oracle, inner, nuclear, level, gram)
     if Q.shape[1] == 0 or not G.norm < math.inf or not nuclear * level > 0.0:
-        return _at_level(lam, oracle, inner, nuclear, level, trust)
-    wanted = wanted_scaling(oracle, inner)
-    _, values, right = np.linalg.svd(G.mid @ Q, full_matrices=False)
-
-    def gap(norm: float) -> float:
-        c = scaling(lam, oracle, norm, wanted)
-        return math.inf if c is None else gap_at(c, lam, oracle, nuclear, inner)
-
-    attained = max(float(values[0]), level)
-    least = gap(attained)
-    below = level - (1.0 + LOST) * ranks.reach(least, smoothness)
-    V, apart = Q @ right[: int(np.count_nonzero(values >= below))].T, None
-    if below > 0.0 and V.shape[1] and not ranks.exceeded(G.mid, V, below):
-        apart = norm_apart(G, V, level, below, trust)
-        if gap(apart.most) <= (1.0 + LOST) * least + LOST_VALUE * (abs(oracle.high) + level * nuclear):
-            return Norm(apart.most, scaling(lam, oracle, apart.most, wanted), apart)
+        return _at_level(lam, oracle, inner, nuclear, level, gram)
+    attained = max(largest_singular_value(G.mid @ Q), level)
+    c = scaling(lam, oracle, attained, wanted_scaling(oracle, inner))
+    least = math.inf if c is None else gap_at(c, lam, oracle, nuclear, inner)
     # How fast the gap grows with the logarithm of the norm.
     slope = level * nuclear + (0.0 if oracle.least_squares else max(oracle.high - oracle.lower_bound, 0.0))
     room = 1.0 + min(LOST * least / slope, LOST)
-    return _at_level(lam, oracle, inner, nuclear, attained * room, trust)._replace(apart=apart)
+    return _at_level(lam, oracle, inner, nuclear, attained * room, gram)
 
 
-def _at_level(lam: Fraction, oracle: BallOracle, inner: float, nuclear: float, level: float, trust: Trust) -> Norm:
+def _at_level(lam: Fraction, oracle: BallOracle, inner: float, nuclear: float, level: float, gram: Gram) -> Norm:
     """Bound ``||G||_2``, near a level if it is below it.
 
     Least squares may want a larger ``c``, for which a norm well below ``lam`` is worth knowing: it is at least
     ``|<G, X>| / ||X||_*``.
     """
-    norm = spectral_norm(oracle.gradient, level, trust)
+    norm = gram.norm(level)
     wanted = wanted_scaling(oracle, inner)
     c = scaling(lam, oracle, norm, wanted)
     below = abs(inner) < 0.999 * float(lam) * nuclear
     if lam > 0 and below and wanted > 1.0 + 1e-9 and c is not None and c < wanted and norm <= 1.5 * float(lam):
-        norm = min(norm, spectral_norm(oracle.gradient, None, trust))
+        norm = min(norm, gram.norm())
         c = scaling(lam, oracle, norm, wanted)
     return Norm(norm, c)
 

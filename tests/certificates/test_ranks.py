@@ -9,6 +9,7 @@ import lorasolve as ls
 from lorasolve._known import Known
 from lorasolve.certificates import certify, ranks
 from lorasolve.certificates.balls import Ball
+from lorasolve.certificates.norms import Gram
 from lorasolve.objectives import Denoising, Huber, LinearFineTuning, MatrixCompletion, Softmax
 
 
@@ -101,12 +102,25 @@ def test_nothing_is_said_where_nothing_is_known():
 
 def test_the_upper_bound_needs_its_distance():
     """G = diag(1, 0.9), lam = 1: from a distance of 0.2 to G* nothing follows, from 0.05 that X* has rank 1."""
-    G, Q = Ball(np.diag([1.0, 0.9])), np.array([[1.0], [0.0]])
-    assert ranks.most(G, Q, 1.0, 0.05, "lapack") == 1
-    assert ranks.most(G, Q, 1.0, 0.2, "lapack") is None
+    G, GQ = np.diag([1.0, 0.9]), np.array([[1.0], [0.0]])
+    assert ranks.most(Gram(Ball(G)), GQ, 1.0, 0.05) == 1
+    assert ranks.most(Gram(Ball(G)), GQ, 1.0, 0.2) is None
     # The radius of the ball counts like a distance.
-    assert ranks.most(Ball(G.mid, 0.08), Q, 1.0, 0.05, "gemm") is None
-    assert ranks.most(G, Q, 1.0, 1.0, "lapack") is None
+    assert ranks.most(Gram(Ball(G, 0.08), "gemm"), GQ, 1.0, 0.05) is None
+    assert ranks.most(Gram(Ball(G)), GQ, 1.0, 1.0) is None
+
+
+@pytest.mark.parametrize("shape", [(30, 40), (40, 30)])
+def test_the_upper_bound_holds_in_any_space_and_is_sharp_in_the_right_one(shape):
+    """Three values at 1, the next at 0.8: three from a distance of 0.1 on, unless the space misses one of them."""
+    G = with_values(np.array([1.0, 1.0, 1.0, 0.8, 0.5]), shape)
+    Q = np.linalg.svd(G)[2][:3].T
+    gram = Gram(Ball(G))
+    assert ranks.most(gram, G @ Q, 1.0, 0.1) == 3
+    assert ranks.most(gram, G @ Q[:, :2], 1.0, 0.1) is None
+    assert ranks.most(gram, G @ Q, 1.0, 0.21) is None
+    wider = np.linalg.qr(np.hstack([Q, np.random.default_rng(0).standard_normal((shape[1], 4))]))[0]
+    assert ranks.most(gram, G @ wider, 1.0, 0.1) == 3
 
 
 def test_strong_convexity_is_proved_for_gram_matrices_or_not_used():
@@ -121,17 +135,7 @@ def test_strong_convexity_is_proved_for_gram_matrices_or_not_used():
     assert ranks.strong_convexity(Huber(np.eye(3), 1.0)) == 0.0
 
 
-def test_a_search_never_says_that_what_is_below_exceeds():
-    """It finds values above a level, and none where the level is above all that is left."""
-    rng = np.random.default_rng(5)
-    G = rng.standard_normal((240, 260))
-    V = np.linalg.svd(G)[2][:4].T
-    after = np.linalg.svd(G, compute_uv=False)[4]
-    assert ranks.exceeded(G, V, 0.9 * after)
-    assert not ranks.exceeded(G, V, after * (1.0 + 1e-12))
-
-
-def test_one_factorisation_tells_norm_and_rank_of_a_large_optimum():
+def test_one_gram_matrix_tells_norm_and_rank_of_a_large_optimum():
     """Completion of all entries is denoising: its optimum is known in closed form, and so is its rank."""
     side, lam = 220, 1.0
     M = with_values(VALUES, (side, side + 5))
