@@ -82,7 +82,16 @@ class Krylov:
         return np.sqrt(np.maximum(np.linalg.eigvalsh(self._matrix[:k, :k])[::-1], 0.0))
 
     def triplets(self, count: int) -> tuple[Array, Array, Array]:
-        """Return the largest values, their right vectors (n, count), and the distances to true singular values.
+        """Return the largest values, their right vectors (n, count), and the distances to true singular values."""
+        values, residuals, vectors = self.pairs(count)
+        return values, self.vectors(vectors), residuals
+
+    def vectors(self, coefficients: Array) -> Array:
+        """Return vectors of the space (n, count) by their coefficients."""
+        return self._rows[: self.dimension].T @ coefficients
+
+    def pairs(self, count: int) -> tuple[Array, Array, Array]:
+        """Return the largest values, the distances to true singular values, and coefficients of the right vectors.
 
         For ``S^T S v = theta^2 v + w`` and ``u = S v / theta`` the pair leaves the residual ``||w|| / theta``.
         """
@@ -93,7 +102,7 @@ class Krylov:
         rest = np.linalg.norm(self._left.T @ vectors[k - len(self._left) :], axis=0)
         with np.errstate(divide="ignore", invalid="ignore"):
             residuals = np.where(rest > 0.0, rest / values, 0.0)
-        return values, self._rows[:k].T @ vectors, np.minimum(residuals, np.sqrt(rest))
+        return values, np.minimum(residuals, np.sqrt(rest)), vectors
 
     def basis(self) -> Array:
         """Return the basis, one vector a column (n, dimension)."""

@@ -25,6 +25,8 @@ FINEST = 1e-10
 # Length of the random part of a start near known directions, which have length 1, and the blocks that it is given to
 # show what is new: about 20 are needed without known directions.
 BESIDE, FEWEST = 0.1, 8
+# Blocks between two looks at the values, as a share of those that there are: a look costs the cube of their number.
+STRIDE = 0.2
 
 # The one tolerance of numerical ranks: see numerical_rank.
 RANK_TOL = 1e-6
@@ -255,18 +257,21 @@ def _krylov_top(
         start *= BESIDE / np.linalg.norm(start, axis=0)
         start[:, : near.shape[1]] += near[:, :BLOCK]
     space, fewest = Krylov(S, start), 1 if near is None else FEWEST
+    next_look = 1
     while True:
         space.grow()
-        wanted = min(k, space.dimension)
-        values, V, residuals = space.triplets(wanted)
-        if wanted == k and values[-1] > level:
-            wanted = min(more, space.dimension)
-            values, V, residuals = space.triplets(wanted)
+        if not space.closed and space.blocks < next_look:
+            continue
+        next_look = space.blocks + max(1, int(STRIDE * space.blocks))
+        values, residuals, vectors = space.pairs(more)
         top, off = float(values[0]), float(residuals[0])
-        known = top > level or top + off <= level
-        settled = known and residuals.max() <= ROUGH * top and space.blocks >= fewest
+        above = int(np.count_nonzero(values > level))
+        known = above > 0 or top + off <= level
+        settled = known and residuals[: max(above, 1)].max() <= ROUGH * top and space.blocks >= fewest
         if space.closed or off <= FINEST * top or settled:
             break
+    count = more if above >= k else k
+    values, V = values[:count], space.vectors(vectors[:, :count])
     U = S.matmat(V)
     lengths = np.linalg.norm(U, axis=0)
     return TopSingular(U / np.where(lengths > 0.0, lengths, 1.0), values, V, False, off)

@@ -11,8 +11,11 @@ from .._validate import Array
 from ..objectives.completion import MatrixCompletion
 from ..objectives.denoising import Denoising
 from ..objectives.huber import Huber
-from ._rounding import INFLATE, U, add_up, exact_sum, fraction_down, fraction_up, mul_up
-from .balls import Ball, BallOracle, entries, half_square, residual, unknown
+from ._rounding import INFLATE, U, add_up, exact_sum, fraction_down, fraction_up, mul_up, up
+from .balls import Ball, BallOracle, entries, half_square, paired, residual, unknown
+
+# Observed entries from which the compiled products of the loss are worth their compilation.
+COMPILED = 20_000
 
 
 def denoising(objective: Denoising, A: Array, B: Array) -> BallOracle:
@@ -22,11 +25,26 @@ def denoising(objective: Denoising, A: Array, B: Array) -> BallOracle:
 
 
 def completion(objective: MatrixCompletion, A: Array, B: Array) -> BallOracle:
-    """``G`` is the residual at the observed entries, ``f = ||G||_F^2 / 2``."""
-    error = entries(A, B, objective.rows, objective.cols, objective.values)
+    """``G`` is the residual ``e`` at the observed entries, ``f = ||e||^2 / 2``.
+
+    With the observed values ``v`` the update is ``e + v`` there, so that ``<G, X> = 2 f + <e, v>``.
+    """
+    many = objective.nnz >= COMPILED
+    rows, cols, values = objective.rows, objective.cols, objective.values
+    error = entries(A, B, rows, cols, values, objective.at_entries if many else None)
     G = np.zeros(objective.shape)
-    G[objective.rows, objective.cols] = error.mid
-    return BallOracle(*half_square(error), Ball(G, error.radius), 0.0, "the observed entries", least_squares=True)
+    G[rows, cols] = error.mid
+    f, pair = half_square(error), paired(error, values)
+    inner = (2.0 * f[0] + pair[0], 2.0 * f[1] + pair[1])
+    return BallOracle(
+        *f,
+        Ball(G, error.radius),
+        0.0,
+        "the observed entries",
+        least_squares=True,
+        inner=(math.nextafter(inner[0], -math.inf), up(inner[1])),
+        products=objective.sparse(error.mid) if many else None,
+    )
 
 
 def huber(objective: Huber, A: Array, B: Array) -> BallOracle:

@@ -22,6 +22,7 @@ names the class that said so. For example least squares with a linear map given 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -29,7 +30,9 @@ from functools import cached_property
 import numpy as np
 
 from .._validate import Array
+from ..linear_map import LinearMap
 from ._rounding import (
+    BLOCK,
     ETA,
     U,
     add_up,
@@ -108,6 +111,11 @@ class BallOracle:
         See ``lower_bound``.
     assumptions : tuple of str
         What is taken for granted beyond the model of arithmetic.
+    inner : (float, float), optional
+        Bounds of ``<grad f(X), X>``, where the loss has them at less than a product of the gradient.
+    products : LinearMap, optional
+        Products with the middle of ``gradient``, where they can be had at less than those with the array. Nothing
+        rests on them.
     """
 
     low: float
@@ -118,6 +126,8 @@ class BallOracle:
     least_squares: bool = False
     lower_slope: float = 0.0
     assumptions: tuple[str, ...] = ()
+    inner: tuple[float, float] | None = None
+    products: LinearMap | None = None
 
 
 # ---------------------------------------------------------------------- products
@@ -181,20 +191,23 @@ def moved(W0: Array, A: Array, B: Array) -> tuple[Array, Array, float]:
     return high, rest, add_up(radius, mul_up(U, frobenius(rest)))
 
 
-def entries(A: Array, B: Array, rows: Array, cols: Array, values: Array | None = None) -> Ball:
-    """Enclose ``(A B^T)[rows, cols] - values`` as :func:`residual` does, for a vector of positions."""
-    bits = significant_bits(A.shape[1])
-    (A1, A2), (B1, B2) = split(A, bits, 1), split(B, bits, 1)
+def entries(
+    A: Array,
+    B: Array,
+    rows: Array,
+    cols: Array,
+    values: Array | None = None,
+    products: Callable[[Array, Array], Array] | None = None,
+) -> Ball:
+    """Enclose ``(A B^T)[rows, cols] - values`` as :func:`residual` does, for a vector of positions.
+
+    ``products(A, B)`` are ``(A B^T)[rows, cols]``, each a sum of products; by default they are evaluated here.
+    """
     k = A.shape[1]
-    C, first, second = np.empty((3, len(rows)))
-    # Rows of the factors are gathered piece by piece, so that they stay in cache.
-    for begin in range(0, len(rows), PIECE):
-        piece = slice(begin, begin + PIECE)
-        i, j = rows[piece], cols[piece]
-        a1, a2 = A1[i], A2[i]
-        np.einsum("ij,ij->i", a1, B1[j], out=C[piece])
-        np.einsum("ij,ij->i", a1, B2[j], out=first[piece])
-        np.einsum("ij,ij->i", a2, B[j], out=second[piece])
+    bits = significant_bits(k)
+    (A1, A2), (B1, B2) = split(A, bits, 1), split(B, bits, 1)
+    pick = products or (lambda A, B: _gathered(A, B, rows, cols))
+    C, first, second = pick(A1, B1), pick(A1, B2), pick(A2, B)
     radius = mul_up(C.size, 3.0 * k, ETA)
     if values is not None:
         C -= values
@@ -207,6 +220,15 @@ def entries(A: Array, B: Array, rows: Array, cols: Array, values: Array | None =
     C += first
     out = Ball(C)
     return out.wider(radius, mul_up(U, out.mid_norm))
+
+
+def _gathered(A: Array, B: Array, rows: Array, cols: Array) -> Array:
+    """Return ``(A B^T)[rows, cols]``; rows are gathered piece by piece, so that they stay in cache."""
+    found = np.empty(len(rows))
+    for begin in range(0, len(rows), PIECE):
+        piece = slice(begin, begin + PIECE)
+        np.einsum("ij,ij->i", A[rows[piece]], B[cols[piece]], out=found[piece])
+    return found
 
 
 def scaled(ball: Ball, divisor: float) -> Ball:
@@ -251,6 +273,22 @@ def inner_product(G: Ball, A: Array, B: Array, size: float) -> tuple[float, floa
     if not (abs(middle) < math.inf and error < math.inf):
         return -math.inf, math.inf
     return fraction_down(Fraction(middle) - Fraction(error)), fraction_up(Fraction(middle) + Fraction(error))
+
+
+def paired(E: Ball, values: Array) -> tuple[float, float]:
+    """Return bounds of ``<e, values>`` over a ball of vectors."""
+    cut, length = values.size // BLOCK * BLOCK, frobenius(values)
+    blocks = np.einsum("ij,ij->i", E.mid[:cut].reshape(-1, BLOCK), values[:cut].reshape(-1, BLOCK))
+    middle = exact_sum(np.append(blocks, E.mid[cut:] @ values[cut:]))
+    error = add_up(
+        mul_up((BLOCK + 1) * U, E.mid_norm, length),
+        values.size * ETA,
+        mul_up(U, abs(middle)),
+        mul_up(E.radius, length),
+    )
+    if not (abs(middle) < math.inf and error < math.inf):
+        return -math.inf, math.inf
+    return math.nextafter(middle - error, -math.inf), up(middle + error)
 
 
 def as_ball(given: Ball | Array) -> Ball:

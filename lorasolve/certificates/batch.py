@@ -183,9 +183,9 @@ def _together(problem: Problem, points: dict[int, Any], tol: float, trust: Trust
                 stack = members[first : first + STACK]
                 for (k, factors, _, _), found in zip(stack, _proofs(problem, stack, trust, assumptions)):
                     proof, svd = found
-                    evidence = from_proof(proof, *factors[0])
+                    evidence = from_proof(proof, *factors[0], svd)
                     if evidence.bound.relative <= tol:
-                        made[k] = conclude(problem, points[k], factors, [svd], evidence, tol)
+                        made[k] = conclude(problem, points[k], factors, evidence, tol)
     return made
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from .._known import Known
 from .._validate import Array, as_choice
-from ..linear_map import RANK_TOL
+from ..linear_map import RANK_TOL, LinearMap
 from ..objectives._blocks import Pairs
 from ..problem import Problem
 from . import spot_checks
@@ -37,7 +37,8 @@ class Evidence(NamedTuple):
     """A bound at a point, what it rests on, and what was found on the way.
 
     ``proof`` is there for RIGOROUS bounds only, ``norms`` (of the gradient of each matrix) for the others; ``oracle``
-    holds ``f`` and the products of its gradients with the factors, in floating point.
+    holds ``f`` and the products of its gradients with the factors, ``svds`` the singular value decompositions of the
+    updates, both in floating point.
     """
 
     value: float
@@ -45,6 +46,7 @@ class Evidence(NamedTuple):
     refers_to: str
     assumptions: tuple[str, ...]
     parts: Parts | None
+    svds: Sequence[Svd]
     proof: Proof | None = None
     norms: tuple[Norm, ...] = ()
     oracle: tuple[float, Pairs] | None = None
@@ -97,7 +99,7 @@ def evidence(
     proved = None
     if use_proof(problem, rigorous):
         given = Product(*factors[0]) if point is None else point
-        proved = from_proof(prove(problem, given, trust, cut(svds)[0][2]), *factors[0])
+        proved = from_proof(prove(problem, given, trust, cut(svds)[0][2]), *factors[0], svds[0])
         # Without weight decay all rests on the lower bound of f, and the proved one may be 0 where min f is known.
         if problem.lam > 0.0 or rigorous is True:
             return proved
@@ -109,22 +111,24 @@ def evidence(
     if proved is not None and proved.bound.gap <= found.bound.gap:
         return proved
     about = "f as evaluated"
-    return Evidence(found.value, found.bound, about, tuple(assumptions), found.parts, None, found.norms, found.oracle)
+    return Evidence(
+        found.value, found.bound, about, tuple(assumptions), found.parts, svds, None, found.norms, found.oracle
+    )
 
 
-def from_proof(proof: Proof, A: Array, B: Array) -> Evidence:
-    """Return a proof as evidence about the update ``A B^T``."""
+def from_proof(proof: Proof, A: Array, B: Array, svd: Svd) -> Evidence:
+    """Return a proof as evidence about the update ``A B^T``, whose singular value decomposition is given."""
     found, answer = proof.bound, proof.oracle
     parts = found.parts
     assert parts is not None and answer is not None  # a proof is not asked for where there is no oracle
     bound = Bound(found.gap, found.formula, found.scale, Known.RIGOROUS, 0.0, parts.scaling)
     oracle = None
     if math.isfinite(parts.f_low) and math.isfinite(parts.f_high) and math.isfinite(parts.radius):
-        G = answer.gradient.mid
+        G = answer.products or LinearMap.from_dense(answer.gradient.mid)
         # Where f may be 0 it is taken for 0, not for half of a smallest number.
         f = 0.0 if parts.f_low <= 0.0 <= parts.f_high else 0.5 * parts.f_low + 0.5 * parts.f_high
-        oracle = f, [(G @ B, G.T @ A)]
-    return Evidence(found.value, bound, found.refers_to, found.assumptions, parts, proof, oracle=oracle)
+        oracle = f, [(G.matmat(B), G.rmatmat(A))]
+    return Evidence(found.value, bound, found.refers_to, found.assumptions, parts, [svd], proof, oracle=oracle)
 
 
 def cut(spectra: Sequence[Svd]) -> list[Svd]:

@@ -28,7 +28,7 @@ from . import ranks, spot_checks
 from ._refute import better_point
 from .documents import BITS, Arithmetic, write
 from .duality import Parts, allowance, factor_answer
-from .evidence import Evidence, Svd, cut, evidence
+from .evidence import Evidence, cut, evidence
 from .norms import Trust
 from .rigorous import difference_down, value_high, weight_down
 
@@ -249,26 +249,22 @@ def certify(
     problem = problem.replace(objective=problem.objective.in_float64())
     svds = [factor_svd(A, B) for A, B in factors]
     found = evidence(problem, factors, svds, rigorous, trust, point)
-    return conclude(problem, point, factors, svds, found, tol)
+    return conclude(problem, point, factors, found, tol)
 
 
 def conclude(
     problem: Problem,
     point: Any,
     factors: Pairs,
-    svds: list[Svd],
     found: Evidence,
     tol: float,
 ) -> Certificate:
-    """Return what follows from the evidence about a point, which is ``factors`` in the units of the updates.
-
-    ``svds`` are those of the updates (``factor_svd``).
-    """
-    values = np.sort(np.concatenate([s for _, s, _ in svds]))[::-1]
+    """Return what follows from the evidence about a point, which is ``factors`` in the units of the updates."""
+    values = np.sort(np.concatenate([s for _, s, _ in found.svds]))[::-1]
     nuclear = float(values.sum())
     size = _size(problem, found, nuclear)
     scale = found.bound.scale if problem.lam > 0.0 else size or 1.0
-    case = _Case(problem, factors, svds, found, size, scale, tol)
+    case = _Case(problem, factors, found, size, scale, tol)
     answer = case.answer()
     own = [(A / problem.scale, B) for A, B in factors]
     lam = problem.lam_effective
@@ -381,7 +377,6 @@ class _Case:
 
     problem: Problem
     factors: Pairs
-    svds: list[Svd]
     found: Evidence
     size: float
     scale: float
@@ -443,7 +438,7 @@ class _Case:
     def _better(self) -> tuple[float, Pairs]:
         """Return by how much the best point found is better, at least, and that point."""
         problem, loss, lam = self.problem, self.problem.loss, self.problem.lam_effective
-        f, nuclear, factors = better_point(loss, lam, self.factors, cut(self.svds))
+        f, nuclear, factors = better_point(loss, lam, self.factors, cut(self.found.svds))
         if self.found.proof is not None:
             low, high = self.found.proof.bound.value_low, value_high(problem, *factors[0])
             return max(difference_down(low, high), 0.0), factors
@@ -456,7 +451,7 @@ class _Case:
     def _without_decay(self) -> _Answer:
         """Compare with the least value of ``f``, or with the closed form of the optimum of rank <= r."""
         problem, bound, scale = self.problem, self.found.bound, self.scale
-        for k, ((_, s, _), most) in enumerate(zip(cut(self.svds), problem.ranks)):
+        for k, ((_, s, _), most) in enumerate(zip(cut(self.found.svds), problem.ranks)):
             if s.size > most:
                 which = f" of matrix {k + 1}" if problem.several else ""
                 return self._unknown(f"lam = 0: X{which} has rank {s.size}, the problem is about rank <= {most}")
@@ -483,7 +478,7 @@ class _Case:
         low = ranks.at_least(problem.objective, values, gap) or None
         distance = ranks.reach(gap, self.facts.smoothness)
         lam = weight_down(problem)
-        _, _, Q = cut(self.svds)[0]
+        _, _, Q = cut(self.found.svds)[0]
         if not distance < lam:
             return low, None
         high = self._rank_at_most(Q, lam, distance)
@@ -497,4 +492,4 @@ class _Case:
         if proof is not None and proof.apart is not None:
             return proof.apart.taken if proof.apart.rest < lam - distance else None
         gram = norms[0].gram if proof is None else proof.gram
-        return None if gram is None else ranks.most(gram, gram.ball.mid @ Q, lam, distance)
+        return None if gram is None else ranks.most(gram, Q, lam, distance)

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from .._validate import Array
+from ..linear_map import LinearMap
 from ._rounding import (
     ETA,
     U,
@@ -46,6 +47,12 @@ LEVEL_ATTEMPTS = 3
 # Order from which a factorisation costs as much as Lanczos, so that one attempt at the level is enough.
 LARGE = 1000
 POWER_STEPS = 3
+# Columns whose products with each other are below this are tried as singular vectors, which serve where the two bounds
+# of the nuclear norm differ by no more than this share.
+ORTHONORMAL, COLUMNS = 1e-14, 1e-12
+# Entries of a matrix from which compiled loops over what is not 0 are worth their compilation, and how much rarer than
+# others that must be: a pair in them costs about 25 times what it costs in a product of arrays.
+COMPILED, SPARSE = 500_000, 5
 # Matrices with norms between 2^-SAFE_EXPONENT and 2^SAFE_EXPONENT are not scaled.
 SAFE_EXPONENT = 300
 
@@ -66,6 +73,8 @@ class Gram:
     trust : {"lapack", "gemm"}
         ``"lapack"``: LAPACK's Cholesky factorisation satisfies Higham's entrywise bound (tested while running by
         ``environment_refusal``). ``"gemm"``: nothing is assumed of it; its factor is multiplied out again.
+    products : LinearMap, optional
+        Products with the middle, if there are faster ones than those with the array. No bound rests on them.
 
     Notes
     -----
@@ -82,8 +91,9 @@ class Gram:
     together with ``||C||_F`` is what is left if no factor is found: a failed factorisation never makes a wrong bound.
     """
 
-    def __init__(self, G: Ball, trust: Trust = "lapack") -> None:
+    def __init__(self, G: Ball, trust: Trust = "lapack", products: LinearMap | None = None) -> None:
         self.ball, self.trust = G, trust
+        self.products = LinearMap.from_dense(G.mid) if products is None else products
         # Squares of numbers of this size leave the range of binary64: what follows is about C 2^-exponent.
         exponent = math.frexp(G.mid_norm)[1] if G.mid_norm < math.inf else 0
         self._exponent = exponent if abs(exponent) > SAFE_EXPONENT else 0
@@ -158,9 +168,15 @@ class Gram:
         return C if self._exponent == 0 else np.ldexp(C, -self._exponent)
 
     @cached_property
+    def _gram(self) -> tuple[Array, int]:
+        """The Gram matrix ``W``, and how many terms the errors of its sums of products behave like."""
+        sparse = _row_products(self._tall.T)
+        return (_symmetric(blocked(self._tall.T, self._tall)), terms(len(self._tall))) if sparse is None else sparse
+
+    @property
     def _squares(self) -> Array:
         """The Gram matrix ``W``."""
-        return _symmetric(blocked(self._tall.T, self._tall))
+        return self._gram[0]
 
     @cached_property
     def _entrywise(self) -> float:
@@ -170,8 +186,30 @@ class Gram:
     @cached_property
     def _error(self) -> float:
         """An upper bound of ``||W - C^T C||_2``."""
-        m, n = self._tall.shape
-        return add_up(mul_up(sum_error(m), self._entrywise), mul_up(n, terms(m), ETA))
+        k, n = self._gram[1], self._tall.shape[1]
+        return add_up(mul_up((k + 1) * U, self._entrywise), mul_up(n, k, ETA))
+
+
+def _row_products(R: Array) -> tuple[Array, int] | None:
+    """Return ``R R^T`` by compiled loops over what is not 0, and the length of its longest sum.
+
+    None where a product of arrays is faster.
+    """
+    if R.size < COMPILED:
+        return None
+    there = R != 0.0
+    if SPARSE * np.count_nonzero(there) > R.size:
+        return None
+    from ..kernels.sparse_gram import row_products
+
+    m, n = R.shape
+    place = np.flatnonzero(there)
+    rows, cols = np.divmod(place, n)
+    if SPARSE**2 * np.square(np.bincount(cols)).sum() > m * m * n:
+        return None
+    counts = np.bincount(rows, minlength=m)
+    start = np.concatenate([[0], np.cumsum(counts)])
+    return row_products(start, cols, R.ravel()[place], n), int(counts.max(initial=0))
 
 
 def _symmetric(W: Array) -> Array:
@@ -288,8 +326,8 @@ def nuclear_norm(A: Array, B: Array) -> tuple[float, float]:
     because ``A B^T = P C_A C_B^T Q^T + E_A B^T + P C_A E_B^T``, applied to QR factorisations of ``A`` and ``B``. Here
     ``||P||_2^2 <= 1 + ||P^T P - I||_F`` and, for the small matrix,
     ``||K||_* <= sum_i ||u_i|| ||v_i|| + sqrt(r) ||K - U V^T||_F`` for any ``U``, ``V``. Below:
-    ``<A B^T, P Q^T> <= ||A B^T||_* ||P||_2 ||Q||_2``. ``P``, ``Q`` are the singular vectors that LAPACK finds;
-    nothing rests on them.
+    ``<A B^T, P Q^T> <= ||A B^T||_* ||P||_2 ||Q||_2``. ``P``, ``Q`` are the singular vectors that LAPACK finds, or the
+    directions of the columns where these look like them; nothing rests on them.
     """
     a, b = column_norms(A), column_norms(B)
     by_columns = weighted_sum(a, b)
@@ -297,15 +335,20 @@ def nuclear_norm(A: Array, B: Array) -> tuple[float, float]:
         return 0.0, math.inf
     if by_columns == 0.0 or not (A.any() and B.any()):
         return 0.0, 0.0
+    lengths = [np.linalg.norm(factor, axis=0) for factor in (A, B)]
+    if all(length.all() for length in lengths):
+        P, Q = A / lengths[0], B / lengths[1]
+        if _looks_orthonormal(P) and _looks_orthonormal(Q):
+            at_least = _nuclear_at_least(A, B, P, Q)
+            if at_least >= by_columns * (1.0 - COLUMNS):
+                return at_least, by_columns
     try:
         (QA, RA), (QB, RB) = np.linalg.qr(A), np.linalg.qr(B)
         U_, values, Vt = np.linalg.svd(RA @ RB.T, full_matrices=False)
     except np.linalg.LinAlgError:
         return 0.0, by_columns
     P, Q = QA @ U_, QB @ Vt.T
-    spread = _spread(P, Q)
-    low = _paired(product(P.T, A), product(Q.T, B)) / Fraction(spread) if spread < math.inf else Fraction(0)
-    at_least = max(fraction_down(low), 0.0)
+    at_least = _nuclear_at_least(A, B, P, Q)
     if by_columns <= float(values.sum()) * (1.0 + 1e-13):
         return at_least, by_columns
     EA, EB = residual(QA, RA, A), residual(QB, RB, B)
@@ -319,6 +362,18 @@ def nuclear_norm(A: Array, B: Array) -> tuple[float, float]:
 def nuclear_norm_by_columns(A: Array, B: Array) -> float:
     """Return ``sum_i ||a_i|| ||b_i||``, at least ``||A B^T||_*`` and sharp for balanced singular factors."""
     return weighted_sum(column_norms(A), column_norms(B))
+
+
+def _looks_orthonormal(P: Array) -> bool:
+    """Return whether columns are orthonormal up to about rounding, as far as a plain product can tell."""
+    return bool(np.abs(P.T @ P - np.eye(P.shape[1])).max() <= ORTHONORMAL)
+
+
+def _nuclear_at_least(A: Array, B: Array, P: Array, Q: Array) -> float:
+    """Return a lower bound of ``||A B^T||_*``, sharp where ``P``, ``Q`` are the singular vectors."""
+    spread = _spread(P, Q)
+    low = _paired(product(P.T, A), product(Q.T, B)) / Fraction(spread) if spread < math.inf else Fraction(0)
+    return max(fraction_down(low), 0.0)
 
 
 def _spread(P: Array, Q: Array) -> float:

@@ -37,15 +37,15 @@ def reach(gap: float, beta: float | None) -> float:
     return math.inf if beta is None else sqrt_up(mul_up(2.0 * SLACK, beta, gap))
 
 
-def most(gram: Gram, GQ: Array, lam: float, distance: float) -> int | None:
+def most(gram: Gram, Q: Array, lam: float, distance: float) -> int | None:
     """Bound the rank of every minimizer from above.
 
     Parameters
     ----------
     gram : Gram
         Of the ball that contains the gradient ``G`` (m, n).
-    GQ : ndarray of shape (m, r)
-        ``G Q`` for orthonormal columns ``Q`` that span the row space of ``X``; nothing rests on it. The directions
+    Q : ndarray of shape (n, r)
+        Orthonormal columns that span the row space of ``X``, up to rounding; nothing rests on them. The directions
         taken out are those within that space in which ``G`` is large.
     lam, distance : float
         The weight of the nuclear norm and :func:`reach`.
@@ -58,12 +58,13 @@ def most(gram: Gram, GQ: Array, lam: float, distance: float) -> int | None:
     least = lam - distance
     if not least > 0.0:
         return None
-    G = gram.ball.mid
+    G = gram.products
+    GQ = G.matmat(Q)
     squares, right = np.linalg.eigh(GQ.T @ GQ)
     large = squares >= least * least
     Z = GQ @ right[:, large]
     if G.shape[0] > G.shape[1]:
-        Z = G.T @ (Z / np.sqrt(squares[large]))
+        Z = G.rmatmat(Z / np.sqrt(squares[large]))
     return Z.shape[1] if gram.rest(Z, least * (1.0 - 1e-11)) < least else None
 
 

@@ -175,8 +175,8 @@ def prove(problem: Problem, point: Any, trust: Trust = "lapack", Q: Array | None
         oracle, nuclear = _evaluate(objective, A, B)
         assumptions += [*([claim] if claim else []), *([rounded] if rounded else []), *oracle.assumptions]
         lam = weight(problem)
-        inner = inner_product(oracle.gradient, A, B, nuclear[1])[1]
-        gram = Gram(oracle.gradient, trust)
+        inner = (oracle.inner or inner_product(oracle.gradient, A, B, nuclear[1]))[1]
+        gram = Gram(oracle.gradient, trust, oracle.products)
         norm = _norm(lam, oracle, inner, nuclear[1], Q, gram)
         bound = bound_of(lam, oracle, nuclear, inner, norm, tuple(assumptions))
         return Proof(bound, oracle, (A, B), gram)
@@ -418,7 +418,7 @@ def _norm(lam: Fraction, oracle: BallOracle, inner: float, nuclear: float, Q: Ar
         return _at_level(lam, oracle, inner, nuclear, level, gram)
     if Q.shape[1] == 0 or not G.norm < math.inf or not nuclear * level > 0.0:
         return _at_level(lam, oracle, inner, nuclear, level, gram)
-    attained = max(largest_singular_value(G.mid @ Q), level)
+    attained = max(largest_singular_value(gram.products.matmat(Q)), level)
     c = scaling(lam, oracle, attained, wanted_scaling(oracle, inner))
     least = math.inf if c is None else gap_at(c, lam, oracle, nuclear, inner)
     # How fast the gap grows with the logarithm of the norm.

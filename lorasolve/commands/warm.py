@@ -60,6 +60,7 @@ def warm(progress: bool = False) -> dict[str, Any]:
     from ..kernels import simd
     from ..kernels._cache import cache_directory
     from ..kernels._jit import compile_seconds
+    from ..kernels.sparse_gram import row_products
     from ..kernels.splitting import LINE, split_products
 
     folder = cache_directory()
@@ -77,8 +78,9 @@ def warm(progress: bool = False) -> dict[str, Any]:
             solve_batch([problem] * 2, optimizer, "gaussian", [0, 1], stop=StoppingRule(max_iter=STEPS, grad_tol=0.0))
             if problem.objective.facts.convex is True and problem.dtype == np.float64:
                 solve_convex(problem, "factored", 1e-3)
+    # What only certificates of large data call.
+    row_products(np.array([0, 1]), np.zeros(1, np.int64), np.ones(1), 1)
     if simd.available():
-        # What only certificates of large data call.
         split_products(np.zeros(LINE), *np.zeros((3, LINE)), 26, np.empty((1, 4)))
     display.close()
     now = sizes()

@@ -151,8 +151,7 @@ def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: b
     latest = _Latest(problem, route, tol, progress)
     before, started = _compile_seconds(), time.perf_counter()
     try:
-        # Half of tol, so that rounding in the final factors does not undo what the route has reached.
-        found = route.run(problem, 0.5 * tol, latest)
+        found = route.run(problem, tol, latest)
         interrupted = False
     except KeyboardInterrupt:
         found = replace(latest.solution, remark="interrupted, the last point is kept")
@@ -163,9 +162,9 @@ def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: b
     blocks, evidence = found.blocks, found.evidence
     if evidence is None:
         blocks = [_without_dropped(A, B) for A, B in blocks]
-        evidence = proved(problem, blocks)
+        evidence = proved(problem, blocks, [factor_svd(A, B) for A, B in blocks])
     A, B = problem.unpaired(blocks)
-    certificate = conclude(problem, Product(A, B), blocks, [factor_svd(*pair) for pair in blocks], evidence, tol)
+    certificate = conclude(problem, Product(A, B), blocks, evidence, tol)
     success = certificate.is_global is True or certificate.relative_gap <= tol
     return ConvexResult(
         A=A,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,8 +10,7 @@ import numpy as np
 
 from .._text import number
 from ..certificates import Bound, Certificate
-from ..certificates.evidence import Evidence, evidence
-from ..linear_map import factor_svd
+from ..certificates.evidence import Evidence, Svd, evidence
 from ..objectives._blocks import Pairs
 from ..problem import Problem
 
@@ -20,13 +19,13 @@ from ..problem import Problem
 DROPPED = 1e-9
 
 
-def proved(problem: Problem, factors: Pairs) -> Evidence:
-    """Return what a certificate knows at factors.
+def proved(problem: Problem, factors: Pairs, svds: Sequence[Svd]) -> Evidence:
+    """Return what a certificate knows at factors whose products have these singular value decompositions.
 
     The estimate that a route steers by may say when that is worth its cost, never that the run is over. Both have
     errors, so the larger gap counts.
     """
-    return evidence(problem, factors, [factor_svd(A, B) for A, B in factors])
+    return evidence(problem, factors, svds)
 
 
 @dataclass(frozen=True)

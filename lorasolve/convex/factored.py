@@ -23,7 +23,7 @@ import numpy as np
 from .._validate import Array, as_integer
 from ..certificates import Bound
 from ..certificates.duality import duality_gap
-from ..certificates.evidence import Evidence
+from ..certificates.evidence import Evidence, Svd
 from ..linear_map import TopSingular, balanced, factor_singular_values, factor_svd, numerical_rank, split_spectrum
 from ..objectives._blocks import MultiObjective, Pairs
 from ..problem import Problem, flat
@@ -106,6 +106,13 @@ class _Block:
     V: Array
     G: Array
 
+    def svd(self) -> Svd:
+        """Return the singular value decomposition of ``X``, of at least one triplet."""
+        if self.s.size == 0:
+            return factor_svd(self.A, self.B)
+        root = np.sqrt(self.s)
+        return self.A / root, self.s, self.B / root
+
     def spaces(self) -> tuple[Array, Array]:
         """Return orthonormal bases, the singular vectors of ``X`` first: its balanced factors, normalised."""
         r, root = self.s.size, np.sqrt(self.s)
@@ -156,7 +163,8 @@ class _Run:
             if idle == PATIENCE:
                 remark = f"no further progress in {PATIENCE} rounds, the limit of double precision"
                 return self._solution(best, k, remark)
-            accuracy = max(0.03 * point.bound.gap, 0.6 * tol * point.bound.scale)
+            # What is left after a descent is a few times its accuracy.
+            accuracy = max(0.03 * point.bound.gap, 0.3 * tol * point.bound.scale)
             # Descents that are asked for no more than float32 can tell run there, unless one was of no use.
             loss = self.rough if accuracy >= self.rough_noise and not idle else self.loss
             point = self._judged(self._look(self._descend(self._adapt_rank(point), accuracy, loss)), tol)
@@ -177,7 +185,7 @@ class _Run:
         """Replace an estimate that would end the rounds by the certificate; look again where that refutes it."""
         if point.bound.relative > tol:
             return point
-        evidence = proved(self.problem, point.factors)
+        evidence = proved(self.problem, point.factors, [block.svd() for block in point.blocks])
         bound = max(point.bound, evidence.bound, key=lambda found: found.gap)
         if bound.relative <= tol:
             return replace(point, bound=bound, evidence=evidence)

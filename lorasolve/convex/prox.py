@@ -45,6 +45,8 @@ class Prox(ConvexRoute):
         Where the estimate is small enough a certificate decides, and where that says no the next one is asked a tenth
         of the iterations later; from then on truncated SVDs have fresh starts.
         """
+        # What is reached here is proved of other factors, after rounding.
+        tol *= 0.5
         loss, lam = problem.loss, problem.lam_effective
         zeros = loss.zeros()
         X = Y = [np.zeros(shape) for shape in loss.shapes]
@@ -76,7 +78,7 @@ class Prox(ConvexRoute):
                 point = Solution(*problem.unpaired([balanced(*part) for part in parts]), k, "gap reached")
                 report(point, f_new + lam * nuclear, bound)
                 if bound.relative <= tol and k >= next_certificate:
-                    if proved(problem, point.blocks).bound.relative <= tol:
+                    if proved(problem, point.blocks, parts).bound.relative <= tol:
                         return point
                     rng, next_certificate = np.random.default_rng(), k + k // 10
         factors = problem.unpaired([balanced(*part) for part in parts])

@@ -160,29 +160,29 @@ class MatrixCompletion(Objective):
 
     def factor_hvp(self, A: Array, B: Array, U: Array, V: Array) -> tuple[Array, Array]:
         """Return ``H B + G V`` and ``H^T A + G^T U`` with ``H = mask o (U B^T + A V^T)``."""
-        G = self._operator(self._at_entries(A, B) - self.values)
-        H = self._operator(self._at_entries(U, B) + self._at_entries(A, V))
+        G = self.sparse(self.at_entries(A, B) - self.values)
+        H = self.sparse(self.at_entries(U, B) + self.at_entries(A, V))
         return H.matmat(B) + G.matmat(V), H.rmatmat(A) + G.rmatmat(U)
 
     def factor_diagonal(self, A: Array, B: Array) -> tuple[Array, Array]:
         """Return the diagonal: for row i the sum of ``b_j^2`` over its entries, and likewise for columns."""
-        mask = self._operator(np.ones(self.nnz, A.dtype))
+        mask = self.sparse(np.ones(self.nnz, A.dtype))
         return mask.matmat(B * B), mask.rmatmat(A * A)
 
     def gradient_operator(self, A: Array, B: Array) -> LinearMap:
         """Return the sparse residual ``mask o (A B^T - M)``."""
         A, B = A.astype(np.float64, copy=False), B.astype(np.float64, copy=False)
-        residual = self._at_entries(A, B)
+        residual = self.at_entries(A, B)
         residual -= self.values
-        return self._operator(residual)
+        return self.sparse(residual)
 
-    def _at_entries(self, A: Array, B: Array) -> Array:
-        """Return ``(A B^T)[i, j]`` at the observed entries."""
+    def at_entries(self, A: Array, B: Array) -> Array:
+        """Return ``(A B^T)[i, j]`` at the observed entries, row by row."""
         from ..kernels import completion
 
         return completion.entries(self.row_start, self.cols, completion.blocks(self.row_start, kernel_threads()), A, B)
 
-    def _operator(self, data: Array) -> LinearMap:
+    def sparse(self, data: Array) -> LinearMap:
         """Return the matrix with these numbers at the observed entries."""
         from ..kernels import completion
 

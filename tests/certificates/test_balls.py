@@ -110,6 +110,22 @@ def test_split_rows_are_exact_where_they_say_so(n, exact):
         assert small <= n * (2.0**-25 * np.linalg.norm(row)) ** 2
 
 
+def test_pairs(exact):
+    """Beyond the length of a block too, at positions of a ball's members that are known exactly."""
+    rng = np.random.default_rng(9)
+    for size in (0, 1, 5, 127, 128, 300):
+        e, values = rng.standard_normal((2, size)) * 10.0 ** rng.integers(-8, 9, (2, size))
+        true = exact.dot(exact.rational(e), exact.rational(values)) if size else Fraction(0)
+        low, high = balls.paired(Ball(e), values)
+        assert low <= true <= high
+        assert high - low <= 1e-13 * np.linalg.norm(e) * np.linalg.norm(values) + 1e-300
+        # The farthest member of a ball: its radius along the values.
+        away = 0.25 * np.linalg.norm(values)
+        low, high = balls.paired(Ball(e, 0.25), values)
+        assert low <= float(true) - away * (1.0 - 1e-12) and high >= float(true) + away * (1.0 - 1e-12)
+    assert balls.paired(Ball(np.array([np.inf])), np.ones(1)) == (-np.inf, np.inf)
+
+
 def test_entries(exact):
     rng = np.random.default_rng(2)
     A, B = graded(rng, (6, 3)), graded(rng, (5, 3))

@@ -102,12 +102,12 @@ def test_nothing_is_said_where_nothing_is_known():
 
 def test_the_upper_bound_needs_its_distance():
     """G = diag(1, 0.9), lam = 1: from a distance of 0.2 to G* nothing follows, from 0.05 that X* has rank 1."""
-    G, GQ = np.diag([1.0, 0.9]), np.array([[1.0], [0.0]])
-    assert ranks.most(Gram(Ball(G)), GQ, 1.0, 0.05) == 1
-    assert ranks.most(Gram(Ball(G)), GQ, 1.0, 0.2) is None
+    G, Q = np.diag([1.0, 0.9]), np.array([[1.0], [0.0]])
+    assert ranks.most(Gram(Ball(G)), Q, 1.0, 0.05) == 1
+    assert ranks.most(Gram(Ball(G)), Q, 1.0, 0.2) is None
     # The radius of the ball counts like a distance.
-    assert ranks.most(Gram(Ball(G, 0.08), "gemm"), GQ, 1.0, 0.05) is None
-    assert ranks.most(Gram(Ball(G)), GQ, 1.0, 1.0) is None
+    assert ranks.most(Gram(Ball(G, 0.08), "gemm"), Q, 1.0, 0.05) is None
+    assert ranks.most(Gram(Ball(G)), Q, 1.0, 1.0) is None
 
 
 @pytest.mark.parametrize("shape", [(30, 40), (40, 30)])
@@ -116,11 +116,11 @@ def test_the_upper_bound_holds_in_any_space_and_is_sharp_in_the_right_one(shape)
     G = with_values(np.array([1.0, 1.0, 1.0, 0.8, 0.5]), shape)
     Q = np.linalg.svd(G)[2][:3].T
     gram = Gram(Ball(G))
-    assert ranks.most(gram, G @ Q, 1.0, 0.1) == 3
-    assert ranks.most(gram, G @ Q[:, :2], 1.0, 0.1) is None
-    assert ranks.most(gram, G @ Q, 1.0, 0.21) is None
+    assert ranks.most(gram, Q, 1.0, 0.1) == 3
+    assert ranks.most(gram, Q[:, :2], 1.0, 0.1) is None
+    assert ranks.most(gram, Q, 1.0, 0.21) is None
     wider = np.linalg.qr(np.hstack([Q, np.random.default_rng(0).standard_normal((shape[1], 4))]))[0]
-    assert ranks.most(gram, G @ wider, 1.0, 0.1) == 3
+    assert ranks.most(gram, wider, 1.0, 0.1) == 3
 
 
 def test_strong_convexity_is_proved_for_gram_matrices_or_not_used():

@@ -11,7 +11,16 @@ import pytest
 import lorasolve as ls
 from lorasolve._known import Known
 from lorasolve.adapters import LoRA
-from lorasolve.certificates import _oracle_linear, _oracles, balls, better_by, rigorous, rigorous_bound
+from lorasolve.certificates import (
+    _oracle_entrywise,
+    _oracle_linear,
+    _oracles,
+    balls,
+    better_by,
+    norms,
+    rigorous,
+    rigorous_bound,
+)
 from lorasolve.certificates.balls import Ball, BallOracle
 from lorasolve.objectives import Denoising, LinearFineTuning, Softmax, TwoLayer
 
@@ -123,6 +132,16 @@ def test_no_bound_is_below_the_truth(kind, exact, problems):
     assert counts["finite"] >= 10
 
 
+def test_no_bound_by_compiled_loops_is_below_the_truth(monkeypatch, exact, problems):
+    """What large sparse data take: products at the entries, and the Gram matrix of what is not 0."""
+    monkeypatch.setattr(_oracle_entrywise, "COMPILED", 0)
+    monkeypatch.setattr(norms, "COMPILED", 0)
+    monkeypatch.setattr(norms, "SPARSE", 0)
+    counts = survey(exact, problems, "completion", 14, 3)
+    assert wrong(counts) == {}
+    assert counts["finite"] >= 10
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("trust", ["lapack", "gemm"])
 @pytest.mark.parametrize("kind", KINDS)
@@ -157,7 +176,7 @@ def round_scaling_up(monkeypatch):
 
 
 def estimate_norm(monkeypatch):
-    monkeypatch.setattr(rigorous, "spectral_norm", lambda G, level, trust: float(np.linalg.norm(G.mid, 2)))
+    monkeypatch.setattr(norms.Gram, "norm", lambda self, level=None: float(np.linalg.norm(self.ball.mid, 2)))
 
 
 def estimate_nuclear_norm(monkeypatch):
@@ -176,6 +195,10 @@ def estimate_inner(monkeypatch):
     monkeypatch.setattr(rigorous, "inner_product", estimate)
 
 
+def forget_values(monkeypatch):
+    monkeypatch.setattr(_oracle_entrywise, "paired", lambda E, values: (0.0, 0.0))
+
+
 MUTANTS = {
     drop_radius: {"f", "inner", "norm"},
     drop_product_errors: {"f", "inner", "norm"},
@@ -184,6 +207,7 @@ MUTANTS = {
     estimate_norm: {"norm"},
     estimate_nuclear_norm: {"nuclear"},
     estimate_inner: {"inner"},
+    forget_values: {"inner"},
 }
 
 

@@ -18,6 +18,7 @@ from lorasolve.kernels import (
     gram,
     sensing,
     simd,
+    sparse_gram,
     tiles,
 )
 from lorasolve.kernels._jit import kernel
@@ -272,3 +273,15 @@ def test_evaluate_takes_arrays_of_any_layout():
     f = evaluate.evaluate(data, A, B, GB, GtA)
     assert f == evaluate.evaluate(data, A.copy(order="C"), B.copy(order="C"), again, GtA_again)
     assert_allclose(GB, again, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 9), (9, 5), (30, 40)])
+def test_the_gram_matrix_of_what_is_not_0(shape):
+    """Integers, so that every order of evaluation is exact; rows and columns without numbers among them."""
+    rng = np.random.default_rng(0)
+    R = rng.integers(-50, 50, shape) * (rng.random(shape) < 0.3).astype(float)
+    R[0] = R[:, 0] = 0.0
+    rows, cols = np.nonzero(R)
+    start = np.searchsorted(rows, np.arange(shape[0] + 1))
+    found = sparse_gram.row_products(start, cols, R[rows, cols], shape[1])
+    assert np.array_equal(found, R @ R.T)
