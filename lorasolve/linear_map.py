@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ FINEST = 1e-10
 
 # Length of the random part of a start near known directions, which have length 1, and the blocks that it is given to
 # show what is new: about 20 are needed without known directions.
-BESIDE, FEWEST = 0.1, 8
+BESIDE, FEWEST = 0.1, 4
 # Blocks between two looks at the values, as a share of those that there are: a look costs the cube of their number.
 STRIDE = 0.2
 
@@ -81,6 +82,10 @@ class TopSingular:
     V: Array
     exact: bool
     residual: float
+
+    def part(self, chosen: Any) -> TopSingular:
+        """Return some of the triplets."""
+        return replace(self, U=self.U[:, chosen], values=self.values[chosen], V=self.V[:, chosen])
 
 
 def spectral_norm_estimate(operator: LinearMap, iterations: int = 12) -> float:
@@ -148,37 +153,40 @@ def top_singular(
 
 
 @dataclass(frozen=True)
-class SplitSpectrum:
-    """The spectrum of ``G`` seen from the singular spaces of ``X = P diag(s) Q^T``.
+class Outside:
+    """A matrix ``G`` seen from two spaces with orthonormal bases ``P`` (m, r) and ``Q`` (n, r).
 
     Attributes
     ----------
-    norm : float
-        About ``||G||_2``, from above unless the start of the iteration missed the top: the norm of the 2 x 2 matrix of
-        the norms of the four blocks.
-    coupling : float
-        The larger norm of the two off-diagonal blocks; zero at a stationary point of the factored problem, and the
-        bound exceeds ``||G||_2`` by about its square over the separation of the diagonal blocks.
-    rest : TopSingular
-        Top triplets of ``S = (I - P P^T) G (I - Q Q^T)``, the part in which escape directions live.
+    S : LinearMap
+        ``(I - P P^T) G (I - Q Q^T)``, the part in which escape directions live.
+    core, left, right : float
+        The norms of the other three blocks: of ``P^T G Q``, ``(I - P P^T) G Q`` and ``P^T G (I - Q Q^T)``.
     """
 
-    norm: float
-    coupling: float
-    rest: TopSingular
+    S: LinearMap
+    core: float
+    left: float
+    right: float
+
+    @property
+    def coupling(self) -> float:
+        """The larger norm of the two off-diagonal blocks; zero at a stationary point of the factored problem."""
+        return max(self.left, self.right)
+
+    def norm(self, rest: float) -> float:
+        """Return a bound of ``||G||_2`` from one of ``||S||_2``: the norm of the matrix of the norms of the blocks.
+
+        It exceeds ``||G||_2`` by about the square of the coupling over the separation of the diagonal blocks.
+        """
+        return largest_singular_value(np.array([[self.core, self.right], [self.left, rest]]))
 
 
-def outside(G: LinearMap, P: Array, Q: Array) -> tuple[LinearMap, float, float, float]:
-    """Return ``S = (I - P P^T) G (I - Q Q^T)`` and the norms of the other three blocks of ``G``.
-
-    ``P`` (m, r) and ``Q`` (n, r) have orthonormal columns. The norms are those of ``P^T G Q``, ``(I - P P^T) G Q`` and
-    ``P^T G (I - Q Q^T)``.
-    """
-    GQ, GtP = G.matmat(Q), G.rmatmat(P)
+def outside(G: LinearMap, P: Array, Q: Array, images: tuple[Array, Array] | None = None) -> Outside:
+    """Look at ``G`` from the spaces of ``P`` and ``Q``; ``images`` are ``G Q`` and ``G^T P``, if known."""
+    GQ, GtP = (G.matmat(Q), G.rmatmat(P)) if images is None else images
     core = P.T @ GQ
-    left, right = GQ, GtP
-    left -= P @ core
-    right -= Q @ core.T
+    left, right = GQ - P @ core, GtP - Q @ core.T
 
     def matmat(V: Array) -> Array:
         W = V - Q @ (Q.T @ V)
@@ -192,32 +200,29 @@ def outside(G: LinearMap, P: Array, Q: Array) -> tuple[LinearMap, float, float, 
 
     dense = None if G.dense is None else G.dense - left @ Q.T - P @ right.T - P @ core @ Q.T
     norms = [largest_singular_value(block) for block in (core, left, right)]
-    return LinearMap(G.shape, matmat, rmatmat, dense), norms[0], norms[1], norms[2]
+    return Outside(LinearMap(G.shape, matmat, rmatmat, dense), *norms)
 
 
-def split_spectrum(
-    G: LinearMap,
-    P: Array,
-    Q: Array,
+def top_above(
+    S: LinearMap,
     k: int,
+    more: int,
     level: float,
     rng: np.random.Generator | None = None,
     dense_limit: int = DENSE_LIMIT,
     near: TopSingular | None = None,
-) -> SplitSpectrum:
-    """Bound ``||G||_2`` and find the top singular triplets of its part outside the spaces of ``P`` and ``Q``.
+) -> TopSingular:
+    """Find the top singular triplets of a matrix, as far as it takes to tell what is above a level.
 
-    At a stationary point the singular values of ``G`` cluster at ``lam`` in those spaces, where Lanczos is slow; the
-    cluster is taken out exactly and Lanczos only sees the rest.
+    Of a gradient it is asked for the part outside the spaces of ``X``: at a stationary point its singular values
+    cluster at ``lam`` in those spaces, where Lanczos is slow.
 
     Parameters
     ----------
-    G : LinearMap
+    S : LinearMap
         m x n.
-    P, Q : ndarray of shape (m, r), (n, r)
-        Orthonormal columns; r may be 0.
-    k : int
-        Number of triplets wanted; where all of them are above the level, half of r more.
+    k, more : int
+        Number of triplets wanted, and where all of those are above the level.
     level : float
         Value of interest: the space grows while it cannot tell ``||S||_2`` from this level, or while values above it
         are inaccurate.
@@ -228,22 +233,16 @@ def split_spectrum(
     near : TopSingular, optional
         Triplets of a similar matrix, such as the one before: the iteration starts near them.
     """
-    S, core, on_left, on_right = outside(G, P, Q)
-    m, n = G.shape
-    more = k + P.shape[1] // 2
+    m, n = S.shape
     if m * n <= dense_limit or more > min(m, n) - 2:
-        rest = top_singular(S, more)
+        top = top_singular(S, more)
     elif n > m:
         start = None if near is None else near.U
         turned = _krylov_top(LinearMap((n, m), S.rmatmat, S.matmat), k, more, level, rng, start)
-        rest = replace(turned, U=turned.V, V=turned.U)
+        top = replace(turned, U=turned.V, V=turned.U)
     else:
-        rest = _krylov_top(S, k, more, level, rng, None if near is None else near.V)
-    if rest.values.size > k and not rest.values[k - 1] > level:
-        rest = replace(rest, U=rest.U[:, :k], values=rest.values[:k], V=rest.V[:, :k])
-    most = float(rest.values[0]) + rest.residual
-    blocks = np.array([[core, on_right], [on_left, most]])
-    return SplitSpectrum(largest_singular_value(blocks), max(on_left, on_right), rest)
+        top = _krylov_top(S, k, more, level, rng, None if near is None else near.V)
+    return top if top.values.size <= k or top.values[k - 1] > level else top.part(slice(k))
 
 
 def _krylov_top(

@@ -121,9 +121,8 @@ def _apart(S: LinearMap, V: Array, theta: float, failure: float) -> float:
     """Bound ``||S||_2`` with the right singular vectors ``V`` and their images taken out."""
     V = np.linalg.qr(V)[0]
     U = np.linalg.qr(S.matmat(V))[0]
-    rest, core, on_left, on_right = outside(S, U, V)
-    most = sampled_norm(rest, theta * (1.0 - APART), failure).most
-    return float(np.linalg.norm([[core, on_right], [on_left, most]], 2)) * (1.0 + ROUNDING)
+    seen = outside(S, U, V)
+    return seen.norm(sampled_norm(seen.S, theta * (1.0 - APART), failure).most) * (1.0 + ROUNDING)
 
 
 def _without(S: LinearMap, V: Array) -> LinearMap:

@@ -197,23 +197,26 @@ class Norm(NamedTuple):
     gram: Gram | None = None
 
 
+def is_formed(shape: tuple[int, int]) -> bool:
+    """Return whether a gradient of this shape is formed, so that its norm is bounded by a factorisation."""
+    m, n = shape
+    return m * n <= DENSE_LIMIT or (min(m, n) <= DENSE_SIDE and m * n <= DENSE_ENTRIES)
+
+
 def gradient_norm(G: LinearMap, P: Array, Q: Array, level: float) -> Norm:
     """Bound the norm of one gradient, near ``level`` or below it if that is all that is needed.
 
     A gradient of moderate size is formed and a factorisation proves the bound (up to rounding in ``G`` itself); a
     larger one is looked at through products, from a fresh random start.
     """
-    m, n = G.shape
-    if m * n <= DENSE_LIMIT or (min(m, n) <= DENSE_SIDE and m * n <= DENSE_ENTRIES):
+    if is_formed(G.shape):
         dense = Ball(np.ascontiguousarray(G.to_dense(), dtype=np.float64))
         gram = Gram(dense)
         return Norm(gram.norm(level), math.nan, 0.0, gram)
-    S, core, on_left, on_right = outside(G, P, Q)
-    coupling = max(on_left, on_right)
-    if coupling <= COUPLING_LIMIT * level:
-        rest = sampled_norm(S, level).most
-        blocks = np.array([[core, on_right], [on_left, rest]])
-        return Norm(float(np.linalg.norm(blocks, 2)), rest + coupling, FAILURE)
+    seen = outside(G, P, Q)
+    if seen.coupling <= COUPLING_LIMIT * level:
+        rest = sampled_norm(seen.S, level).most
+        return Norm(seen.norm(rest), rest + seen.coupling, FAILURE)
     return Norm(sampled_norm(G, level).most, math.nan, FAILURE)
 
 

@@ -22,9 +22,18 @@ import numpy as np
 
 from .._validate import Array, as_integer
 from ..certificates import Bound
-from ..certificates.duality import duality_gap
+from ..certificates.duality import duality_gap, is_formed
 from ..certificates.evidence import Evidence, Svd
-from ..linear_map import TopSingular, balanced, factor_singular_values, factor_svd, numerical_rank, split_spectrum
+from ..linear_map import (
+    LinearMap,
+    Outside,
+    TopSingular,
+    balanced,
+    factor_svd,
+    numerical_rank,
+    outside,
+    top_above,
+)
 from ..objectives._blocks import MultiObjective, Pairs
 from ..problem import Problem, flat
 from ._descent import lbfgs
@@ -88,7 +97,7 @@ class Factored(ConvexRoute):
 
     def run(self, problem: Problem, tol: float, report: Report) -> Solution:
         """Return the point of smallest certified gap."""
-        return _Run(problem).solve(self.start, tol, self.max_rounds, report)
+        return _Run(problem, tol).solve(self.start, self.max_rounds, report)
 
 
 @dataclass(frozen=True)
@@ -120,6 +129,26 @@ class _Block:
 
 
 @dataclass(frozen=True)
+class _View:
+    """One matrix ``X = A B^T = P diag(s) Q^T`` at a point, and its gradient ``G`` seen from its spaces."""
+
+    A: Array
+    B: Array
+    P: Array
+    s: Array
+    G: LinearMap
+    GQ: Array
+    GtP: Array
+    gradient: Outside
+
+    def block(self, escaping: TopSingular) -> _Block:
+        """Return what a round needs to know, given the escape directions."""
+        U, V = escaping.U, escaping.V
+        core = np.block([[self.P.T @ self.GQ, self.GtP.T @ V], [U.T @ self.GQ, U.T @ self.G.matmat(V)]])
+        return _Block(self.A, self.B, self.s, U, V, core)
+
+
+@dataclass(frozen=True)
 class _Point:
     """All that a round needs to know at a point."""
 
@@ -138,8 +167,8 @@ class _Point:
 class _Run:
     """One run of the factored solver."""
 
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
+    def __init__(self, problem: Problem, tol: float) -> None:
+        self.problem, self.tol = problem, tol
         self.loss = loss = problem.loss
         self.lam = problem.lam_effective
         self.evaluations = 0
@@ -148,46 +177,48 @@ class _Run:
         self.rough_noise = self.noise if self.rough is loss else self.rough.rounding_noise()
         # Equal runs look into equal directions, until a certificate has refuted what they saw.
         self.rng: np.random.Generator | None = None
-        # What the last look has found outside the spaces of X, where none of it has escaped since.
+        # What the last look has found outside the spaces of X and what escapes.
         self.seen: list[TopSingular | None] = [None] * len(problem.shapes)
         self.beta = loss.facts.smoothness or loss.sampled_smoothness(loss.zeros()) or 1.0
 
-    def solve(self, start: Pairs | None, tol: float, max_rounds: int, report: Report) -> Solution:
+    def solve(self, start: Pairs | None, max_rounds: int, report: Report) -> Solution:
         """Alternate rank adaptation and descent at fixed rank until the gap closes."""
-        point = best = self._judged(self._look(self._first(start)), tol)
+        point = best = self._judged(self._first(start))
         idle = 0
         for k in range(max_rounds):
             report(self._solution(best, k), best.value, best.bound)
-            if best.bound.relative <= tol:
+            if best.bound.relative <= self.tol:
                 return self._solution(best, k, f"gap reached after {self.evaluations} oracle calls")
             if idle == PATIENCE:
                 remark = f"no further progress in {PATIENCE} rounds, the limit of double precision"
                 return self._solution(best, k, remark)
             # What is left after a descent is a few times its accuracy.
-            accuracy = max(0.03 * point.bound.gap, 0.3 * tol * point.bound.scale)
+            accuracy = max(0.03 * point.bound.gap, 0.3 * self.tol * point.bound.scale)
             # Descents that are asked for no more than float32 can tell run there, unless one was of no use.
             loss = self.rough if accuracy >= self.rough_noise and not idle else self.loss
-            point = self._judged(self._look(self._descend(self._adapt_rank(point), accuracy, loss)), tol)
+            point = self._judged(self._look(self._descend(self._adapt_rank(point), accuracy, loss)))
             idle = 0 if _improves(point, best) else idle + 1
             best = min(point, best, key=self._merit)
         return self._solution(best, max_rounds, f"the limit of {max_rounds} rounds was reached")
 
-    def _first(self, start: Pairs | None) -> Pairs:
-        """Return the start, or zero where that is better."""
+    def _first(self, start: Pairs | None) -> _Point:
+        """Look at the start, or at zero where that is better."""
         zeros = self.loss.zeros()
-        if start is None:
-            return zeros
-        nuclear = sum(float(factor_singular_values(A, B).sum()) for A, B in start)
-        better = self.loss.factor_value(start) + self.lam * nuclear <= self.loss.factor_value(zeros)
-        return start if better else zeros
+        if start is not None:
+            value = self.loss.factor_value(zeros)
+            if self.loss.factor_value(start) <= value:
+                point = self._look(start)
+                if point.value <= value:
+                    return point
+        return self._look(zeros)
 
-    def _judged(self, point: _Point, tol: float) -> _Point:
+    def _judged(self, point: _Point) -> _Point:
         """Replace an estimate that would end the rounds by the certificate; look again where that refutes it."""
-        if point.bound.relative > tol:
+        if point.bound.relative > self.tol:
             return point
         evidence = proved(self.problem, point.factors, [block.svd() for block in point.blocks])
         bound = max(point.bound, evidence.bound, key=lambda found: found.gap)
-        if bound.relative <= tol:
+        if bound.relative <= self.tol:
             return replace(point, bound=bound, evidence=evidence)
         self.rng = np.random.default_rng()
         self.seen = [None] * len(self.seen)
@@ -202,7 +233,31 @@ class _Run:
         return Solution(*self.problem.unpaired(point.factors), nit, remark, point.evidence)
 
     def _look(self, factors: Pairs) -> _Point:
-        """Return the point with its bound and escape directions."""
+        """Return the point with its bound and escape directions.
+
+        Where a certificate is one factorisation, and the gap is closed if no more is outside the spaces of ``X`` than
+        the last look saw, there is no search: that certificate costs as much, and does not rest on one.
+        """
+        f, inner, views = self._views(factors)
+        seen = [near for near in self.seen if near is not None]
+        if len(seen) == len(views) and all(is_formed(view.G.shape) for view in views):
+            blocks = [view.block(near.part(slice(0))) for view, near in zip(views, seen)]
+            norms = [view.gradient.norm(float(near.values[0])) for view, near in zip(views, seen)]
+            point = self._point(f, inner, blocks, norms)
+            if point.bound.relative <= self.tol:
+                return point
+        blocks, norms = [], []
+        for k, view in enumerate(views):
+            more = GROWTH + view.s.size // 2
+            rest = top_above(view.gradient.S, GROWTH, more, self.lam, self.rng, DENSE, self.seen[k])
+            escaping = rest.values > self.lam
+            self.seen[k] = None if escaping.all() else rest.part(~escaping)
+            blocks.append(view.block(rest.part(escaping)))
+            norms.append(view.gradient.norm(float(rest.values[0]) + rest.residual))
+        return self._point(f, inner, blocks, norms)
+
+    def _views(self, factors: Pairs) -> tuple[float, float, list[_View]]:
+        """Return ``f``, ``<G, X>`` and each gradient from the singular spaces of its matrix."""
         spectra = [factor_svd(A, B) for A, B in factors]
         ranks = [numerical_rank(s, DROPPED) for _, s, _ in spectra]
         factors = [
@@ -210,20 +265,18 @@ class _Run:
         ]
         products = [(np.empty_like(A), np.empty_like(B)) for A, B in factors]
         f = self.loss.factor_oracle(factors, products)
-        blocks, norm = [], 0.0
-        operators = self.loss.gradient_operators(factors)
-        for k, ((A, B), (P, s, Q), r, G) in enumerate(zip(factors, spectra, ranks, operators)):
-            P, Q = P[:, :r], Q[:, :r]
-            spectrum = split_spectrum(G, P, Q, GROWTH, self.lam, self.rng, DENSE, self.seen[k])
-            norm = max(norm, spectrum.norm)
-            escaping = spectrum.rest.values > self.lam
-            self.seen[k] = None if escaping.any() else spectrum.rest
-            U, V = spectrum.rest.U[:, escaping], spectrum.rest.V[:, escaping]
-            core = np.hstack([P, U]).T @ G.matmat(np.hstack([Q, V]))
-            blocks.append(_Block(A, B, s[:r], U, V, core))
-        nuclear = sum(float(block.s.sum()) for block in blocks)
         inner = sum(float(np.vdot(GB, A)) for (GB, _), (A, _) in zip(products, factors))
-        bound = duality_gap(self.loss, self.lam, f, nuclear, inner, norm, self.noise)
+        views = []
+        operators = self.loss.gradient_operators(factors)
+        for (A, B), (P, s, Q), (GB, GtA), r, G in zip(factors, spectra, products, ranks, operators):
+            P, s, Q, root = P[:, :r], s[:r], Q[:, :r], np.sqrt(s[:r])
+            GQ, GtP = GB[:, :r] / root, GtA[:, :r] / root
+            views.append(_View(A, B, P, s, G, GQ, GtP, outside(G, P, Q, (GQ, GtP))))
+        return f, inner, views
+
+    def _point(self, f: float, inner: float, blocks: list[_Block], norms: list[float]) -> _Point:
+        nuclear = sum(float(block.s.sum()) for block in blocks)
+        bound = duality_gap(self.loss, self.lam, f, nuclear, inner, max(norms), self.noise)
         return _Point(tuple(blocks), f, f + self.lam * nuclear, bound)
 
     def _adapt_rank(self, point: _Point) -> Pairs:

@@ -19,7 +19,7 @@ import numpy as np
 from .._known import Known
 from .._validate import Array, as_choice, as_float_array, as_instance, as_iterable, as_number, as_shape, as_text
 from ..certificates.duality import duality_gap, gradient_norm
-from ..linear_map import LinearMap, factor_svd, split_spectrum
+from ..linear_map import LinearMap, factor_svd, outside, top_above
 from ..objectives._blocks import MultiObjective, Pairs, as_finite_pairs
 
 # Runs end long before small singular values have vanished; between what decays and what stays there were six decades
@@ -254,7 +254,8 @@ def _layer(
 ) -> LayerDual:
     A, B = pair
     P, s, Q = svd[0][:, :rank], svd[1], svd[2][:, :rank]
-    spectrum = split_spectrum(LinearMap.from_dense(G), P, Q, 1, lam, rng)
+    seen = outside(LinearMap.from_dense(G), P, Q)
+    rest = top_above(seen.S, 1, 1 + rank // 2, lam, rng)
     inside = float(np.linalg.norm(P.T @ G @ Q + lam * np.eye(rank), 2)) if rank else 0.0
     size = float(np.vdot(A, A) + np.vdot(B, B))
     return LayerDual(
@@ -265,12 +266,12 @@ def _layer(
         spectral=float(s[0]),
         nuclear=float(s.sum()),
         spread=float(s[-1] / s[0]) if s[0] > 0.0 else 0.0,
-        dual_norm=ratio(_norm(G, spectrum.norm), lam),
-        outside=ratio(float(spectrum.rest.values[0]), lam),
+        dual_norm=ratio(_norm(G, seen.norm(float(rest.values[0]) + rest.residual)), lam),
+        outside=ratio(float(rest.values[0]), lam),
         inside=ratio(inside, lam),
         stationarity=math.hypot(float(np.linalg.norm(G @ B + lam * A)), float(np.linalg.norm(G.T @ A + lam * B))),
         balance=float(np.linalg.norm(A.T @ A - B.T @ B)) / size if rank else None,
-        direction=(spectrum.rest.U[:, 0], spectrum.rest.V[:, 0]),
+        direction=(rest.U[:, 0], rest.V[:, 0]),
     )
 
 

@@ -6,6 +6,7 @@ import pytest
 import lorasolve as ls
 from lorasolve.convex.factored import Factored
 from lorasolve.landscape.instances import sharp, two_by_two
+from lorasolve.linear_map import TopSingular
 from lorasolve.objectives import Denoising, Huber, LinearFineTuning, MatrixCompletion, MatrixSensing, Softmax
 
 
@@ -34,12 +35,28 @@ def test_it_leaves_a_spurious_minimum_that_it_is_put_into():
     from lorasolve.convex.factored import _Run
 
     instance = sharp(1, 1, 3, 3, 4.5, 0.2)
-    run = _Run(ls.Problem(instance, 1, 0.2))
+    run = _Run(ls.Problem(instance, 1, 0.2), 1e-9)
     A, B = instance.stationary_factors()
     stuck = run._look(run._descend([(A, B)], 1e-12, run.loss))
     assert stuck.value == pytest.approx(instance.gap, rel=1e-9)
     left = run._look(run._descend(run._adapt_rank(stuck), 1e-12, run.loss))
     assert left.value < 0.9 * instance.gap
+
+
+def test_a_certificate_refutes_what_the_last_look_made_believe():
+    """Nothing was seen outside: the search is left out, the certificate says no, and then the search finds what escapes."""
+    from lorasolve.convex.factored import _Run
+
+    instance = sharp(1, 1, 3, 3, 4.5, 0.2)
+    run = _Run(ls.Problem(instance, 1, 0.2), 1e-9)
+    stuck = run._look(run._descend([instance.stationary_factors()], 1e-12, run.loss))
+    assert stuck.blocks[0].U.shape[1] > 0 and stuck.bound.gap >= instance.gap * (1.0 - 1e-9)
+    run.seen = [TopSingular(np.zeros((3, 1)), np.zeros(1), np.zeros((3, 1)), False, 0.0)]
+    believed = run._look(stuck.factors)
+    assert believed.bound.relative <= run.tol and believed.blocks[0].U.shape[1] == 0
+    judged = run._judged(believed)
+    assert judged.evidence is None and judged.bound.gap >= instance.gap * (1.0 - 1e-9)
+    assert judged.blocks[0].U.shape[1] > 0
 
 
 def test_two_measurements_with_a_spurious_minimum_at_rank_one():
