@@ -67,11 +67,9 @@ def _(quick):
     given = problem(ratings("100k"), 1.0)
 
     def work():
-        last = None
-        for lam in PATH:
-            last = ls.solve_convex(given.replace(lam=lam), "factored", 1e-4, start=last)
-            assert last.relative_gap <= 1e-4, last.message
-        return last
+        found = ls.path(given, PATH, 1e-4)
+        assert found.success, found.table()
+        return found.points[-1]
 
     return timed(work, lambda result: result.fun, clock=time.process_time)
 

@@ -44,7 +44,7 @@ def test_it_leaves_a_spurious_minimum_that_it_is_put_into():
 
 
 def test_a_certificate_refutes_what_the_last_look_made_believe():
-    """Nothing was seen outside: the search is left out, the certificate says no, and then the search finds what escapes."""
+    """Nothing was seen outside: no search, but the certificate says no, and the search finds what escapes."""
     from lorasolve.convex.factored import _Run
 
     instance = sharp(1, 1, 3, 3, 4.5, 0.2)
