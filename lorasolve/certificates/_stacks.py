@@ -258,26 +258,56 @@ def perron(C: Array) -> Array:
     return add_up(mul_up(best, 1.0 + 2.0 * (m + n + 8) * U), tiny)
 
 
-def spectral_norm(G: Balls, level: Array, trust: Trust, attempts: int = LEVEL_ATTEMPTS) -> Array:
+def spectral_norm(G: Balls, level: Array, trust: Trust) -> Array:
     """Return upper bounds of ``||M||_2``, near a level where the norm is below it, crude ones elsewhere."""
-    C = G.mid if G.mid.shape[1] >= G.mid.shape[2] else G.mid.mT
-    m, n = C.shape[1:]
-    W = blocked(C.mT, C)
-    entrywise = perron(C)
-    gram = add_up(mul_up(sum_error(m), entrywise), n * terms(m) * ETA)
-    within = np.maximum(level - G.radius, 0.0)
+    return Grams(G, trust).norm(level)
+
+
+class Grams:
+    """The Gram matrices of the short sides of a stack of balls, for bounds by factorisations (``norms.Gram``)."""
+
+    def __init__(self, G: Balls, trust: Trust) -> None:
+        C = G.mid if G.mid.shape[1] >= G.mid.shape[2] else G.mid.mT
+        m, n = C.shape[1:]
+        self.radius, self.trust = G.radius, trust
+        self.squares = blocked(C.mT, C)
+        entrywise = perron(C)
+        self.error = add_up(mul_up(sum_error(m), entrywise), n * terms(m) * ETA)
+        self.most = np.minimum(sqrt_up(entrywise), G.mid_norm)
+
+    def norm(self, level: Array) -> Array:
+        """Return upper bounds of ``||M||_2``, near a level where the norm is below it, crude ones elsewhere."""
+        within = np.maximum(level - self.radius, 0.0)
+        found = self.most.copy()
+        above = np.flatnonzero(~(found <= within))
+        for attempt in range(LEVEL_ATTEMPTS):
+            W, error = self.squares[above], self.error[above]
+            tau = _shifts(within[above], W.shape[1], error, attempt)
+            excess = _shifted_defect(W, tau, self.trust)
+            found[above] = np.fmin(found[above], sqrt_up(add_up(tau, excess, error)))
+            above = above[np.isnan(excess)]
+            if above.size == 0:
+                break
+        return add_up(found, self.radius)
+
+    def rest(self, Z: Array, level: Array) -> Array:
+        """Return upper bounds of ``sigma_(k+1)(M)``, near a level, from ``k`` columns each; infinite above it."""
+        n, k = Z.shape[1:]
+        within = np.maximum(level - self.radius, 0.0)
+        size = frobenius(Z)
+        # The lower triangles count; with their mirror images they are at most 1.5 times as large.
+        M = np.tril(self.squares - blocked(Z, Z.mT))
+        losses = mul_up(sum_error(k), size, size), n * n * terms(k) * ETA, mul_up(1.5 * U, frobenius(M))
+        error = add_up(self.error, *losses)
+        tau = _shifts(within, n, error, 0)
+        found = add_up(sqrt_up(add_up(tau, _shifted_defect(M, tau, self.trust), error)), self.radius)
+        return np.where(np.isnan(found), math.inf, found)
+
+
+def _shifts(within: Array, n: int, error: Array, attempt: int) -> Array:
+    """Return squares of levels, raised by what a factorisation of order ``n`` and its matrix may lose."""
     square = np.square(within)
-    step = np.maximum(16.0 * U * math.sqrt(n) * square, 0.25 * gram)
-    found = np.minimum(sqrt_up(entrywise), G.mid_norm)
-    above = np.flatnonzero(~(found <= within))
-    for attempt in range(attempts):
-        tau = square[above] + step[above] * 8.0**attempt
-        excess = _shifted_defect(W[above], tau, trust)
-        found[above] = np.fmin(found[above], sqrt_up(add_up(tau, excess, gram[above])))
-        above = above[np.isnan(excess)]
-        if above.size == 0:
-            break
-    return add_up(found, G.radius)
+    return square + np.maximum(16.0 * U * math.sqrt(n) * square, 0.25 * error) * 8.0**attempt
 
 
 def _shifted_defect(W: Array, tau: Array, trust: Trust) -> Array:
@@ -466,7 +496,8 @@ def prove(
     values = np.sqrt(np.maximum(squares, 0.0))
     attained = np.maximum(values.max(axis=1), weight)
     level = attained * (1.0 + _room(weight, oracles, high, inner, wanted, attained))
-    norms = spectral_norm(G, level, trust)
+    grams = Grams(G, trust)
+    norms = grams.norm(level)
     nuclear = low, np.where(np.isnan(high), math.inf, high)
     if all(oracle.lower_bound is not None and oracle.lower_slope == 0.0 for oracle in oracles):
         bounds = bounds_of(lam, oracles, nuclear, inners, norms, wanted, assumptions)
@@ -481,8 +512,10 @@ def prove(
     distance = np.full(len(A), math.inf) if smoothness is None else sqrt_up(mul_up(2.0 * ranks.SLACK, smoothness, gaps))
     below = weight - distance
     large = values >= below[:, None]
-    rest = residual((GQ @ right) * large[:, None, :], (svd[2] @ right).mT, G.mid).wider(G.radius)
-    outside = spectral_norm(rest, np.maximum(below, 0.0) * (1.0 - 1e-12), trust, attempts=1)
+    Z = (GQ @ right) * large[:, None, :]
+    if G.mid.shape[1] >= G.mid.shape[2]:
+        Z = G.mid.mT @ (Z / np.where(values > 0.0, values, 1.0)[:, None, :])
+    outside = grams.rest(Z, np.maximum(below, 0.0) * (1.0 - 1e-11))
     taken = large.sum(axis=1)
     return [
         Proof(bound, oracle, (a, b), apart=Apart(int(k), float(most)))

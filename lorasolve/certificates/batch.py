@@ -21,7 +21,7 @@ from .norms import Trust
 from .rigorous import arithmetic, balanced_columns, given_factors, weight
 
 # Longer side up to which points are taken together, and how many: what a step reads then stays in a processor's cache.
-SMALL, STACK = 256, 32
+SMALL, STACK = 256, 128
 
 
 @dataclass(repr=False)

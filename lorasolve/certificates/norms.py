@@ -126,7 +126,7 @@ class Gram:
         Parameters
         ----------
         Z : ndarray of shape (min(m, n), k)
-            Top left singular vectors times singular values if ``m <= n``, right ones otherwise, up to any error.
+            Top left singular vectors times singular values if ``m < n``, right ones otherwise, up to any error.
         level : float
             The value of interest.
 

@@ -63,7 +63,7 @@ def most(gram: Gram, Q: Array, lam: float, distance: float) -> int | None:
     squares, right = np.linalg.eigh(GQ.T @ GQ)
     large = squares >= least * least
     Z = GQ @ right[:, large]
-    if G.shape[0] > G.shape[1]:
+    if G.shape[0] >= G.shape[1]:
         Z = G.rmatmat(Z / np.sqrt(squares[large]))
     return Z.shape[1] if gram.rest(Z, least * (1.0 - 1e-11)) < least else None
 

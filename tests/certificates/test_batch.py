@@ -80,6 +80,25 @@ def test_norms_of_a_stack_are_never_too_small_and_near_their_level(exact):
     assert not _stacks.spectral_norm(_stacks.Balls(G, 0.0 * true), true, "lapack")[2] < math.inf
 
 
+@pytest.mark.parametrize("shape", [(5, 4), (4, 5), (4, 4)])
+def test_what_is_below_the_top_of_a_stack_is_never_bounded_too_low(shape):
+    """For columns that may be anything; sharp for those of the singular value decomposition, at all sizes."""
+    rng = np.random.default_rng(1)
+    G = rng.standard_normal((6, *shape)) * 10.0 ** np.arange(-50.0, 60.0, 20.0)[:, None, None]
+    P, values, Qt = np.linalg.svd(G, full_matrices=False)
+    true, after = values[:, 0], values[:, 2]
+    top = (P if shape[0] < shape[1] else Qt.mT)[:, :, :2] * values[:, None, :2]
+    with np.errstate(all="ignore"):
+        for noise in (0.0, 1e-12, 0.3):
+            Z = top * (1.0 + noise * rng.standard_normal(top.shape))
+            for level in (after * (1.0 + 1e-9), 0.5 * (true + after), 0.9 * after):
+                for share, trust in ((0.0, "gemm"), (0.1, "lapack")):
+                    rest = _stacks.Grams(_stacks.Balls(G, share * true), trust).rest(Z, level)
+                    assert (rest >= after * (1.0 - 1e-14) + share * true).all()
+        sharp = _stacks.Grams(_stacks.Balls(G, 0.0 * true), "lapack").rest(top, after * (1.0 + 1e-9))
+    assert (sharp <= after * (1.0 + 2e-9)).all()
+
+
 def test_nothing_rests_on_the_decomposition(exact):
     """Any arrays in its place leave both bounds of the nuclear norm true."""
     rng = np.random.default_rng(4)

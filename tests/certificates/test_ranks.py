@@ -110,7 +110,7 @@ def test_the_upper_bound_needs_its_distance():
     assert ranks.most(Gram(Ball(G)), Q, 1.0, 1.0) is None
 
 
-@pytest.mark.parametrize("shape", [(30, 40), (40, 30)])
+@pytest.mark.parametrize("shape", [(30, 40), (40, 30), (35, 35)])
 def test_the_upper_bound_holds_in_any_space_and_is_sharp_in_the_right_one(shape):
     """Three values at 1, the next at 0.8: three from a distance of 0.1 on, unless the space misses one of them."""
     G = with_values(np.array([1.0, 1.0, 1.0, 0.8, 0.5]), shape)
