@@ -104,7 +104,8 @@ def measured(flat: Ball, y: Array, high: Array, low: Array, radius: float) -> Ba
 
     ``radius`` is the error of each column of ``high + low``.
     """
-    rows = max(CACHED // len(high), 1)
+    # Many columns are split again for each piece: pieces are larger than they are.
+    rows = max(CACHED // len(high), 4 * high.shape[1])
     parts = [
         residual(flat.mid[first : first + rows], high, y[first : first + rows, None], low)
         for first in range(0, len(y), rows)
