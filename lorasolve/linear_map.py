@@ -186,7 +186,10 @@ def outside(G: LinearMap, P: Array, Q: Array, images: tuple[Array, Array] | None
     """Look at ``G`` from the spaces of ``P`` and ``Q``; ``images`` are ``G Q`` and ``G^T P``, if known."""
     GQ, GtP = (G.matmat(Q), G.rmatmat(P)) if images is None else images
     core = P.T @ GQ
-    left, right = GQ - P @ core, GtP - Q @ core.T
+    # Images that are needed no more make room.
+    left, right = (GQ, GtP) if images is None else (GQ.copy(), GtP.copy())
+    left -= P @ core
+    right -= Q @ core.T
 
     def matmat(V: Array) -> Array:
         W = V - Q @ (Q.T @ V)

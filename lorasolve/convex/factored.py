@@ -158,6 +158,14 @@ class _Point:
     bound: Bound
     evidence: Evidence | None = None
 
+    def settled(self) -> _Point:
+        """Return the point without its escape directions, for one that no step is taken from."""
+        blocks = []
+        for block in self.blocks:
+            U, V = (np.empty((len(factor), 0)) for factor in (block.A, block.B))
+            blocks.append(replace(block, U=U, V=V, G=np.empty((0, 0))))
+        return replace(self, blocks=tuple(blocks))
+
     @property
     def factors(self) -> Pairs:
         """The factors of each matrix."""
@@ -183,7 +191,8 @@ class _Run:
 
     def solve(self, start: Pairs | None, max_rounds: int, report: Report) -> Solution:
         """Alternate rank adaptation and descent at fixed rank until the gap closes."""
-        point = best = self._judged(self._first(start))
+        point = self._judged(self._first(start))
+        best = point.settled()
         idle = 0
         for k in range(max_rounds):
             report(self._solution(best, k), best.value, best.bound)
@@ -196,9 +205,11 @@ class _Run:
             accuracy = max(0.03 * point.bound.gap, 0.3 * self.tol * point.bound.scale)
             # Descents that are asked for no more than float32 can tell run there, unless one was of no use.
             loss = self.rough if accuracy >= self.rough_noise and not idle else self.loss
-            point = self._judged(self._look(self._descend(self._adapt_rank(point), accuracy, loss)))
+            # Neither the point left nor the factors begun with are held while a descent needs the memory.
+            moved, point = [self._adapt_rank(point)], best
+            point = self._judged(self._look(self._descend(moved.pop(), accuracy, loss)))
             idle = 0 if _improves(point, best) else idle + 1
-            best = min(point, best, key=self._merit)
+            best = min(point, best, key=self._merit).settled()
         return self._solution(best, max_rounds, f"the limit of {max_rounds} rounds was reached")
 
     def _first(self, start: Pairs | None) -> _Point:
@@ -270,7 +281,9 @@ class _Run:
         operators = self.loss.gradient_operators(factors)
         for (A, B), (P, s, Q), (GB, GtA), r, G in zip(factors, spectra, products, ranks, operators):
             P, s, Q, root = P[:, :r], s[:r], Q[:, :r], np.sqrt(s[:r])
-            GQ, GtP = GB[:, :r] / root, GtA[:, :r] / root
+            GQ, GtP = GB[:, :r], GtA[:, :r]
+            GQ /= root
+            GtP /= root
             views.append(_View(A, B, P, s, G, GQ, GtP, outside(G, P, Q, (GQ, GtP))))
         return f, inner, views
 
