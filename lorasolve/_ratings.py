@@ -60,6 +60,23 @@ class Ratings:
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """Entries that are asked for, by their labels.
+
+    Attributes
+    ----------
+    rows, cols : list of str
+        Row label and column label of each.
+    names : (str, str)
+        What the header of the file calls rows and columns; ``row`` and ``column`` where it has none.
+    """
+
+    rows: list[str]
+    cols: list[str]
+    names: tuple[str, str]
+
+
+@dataclass(frozen=True)
 class TextFormat:
     """How a text file of ratings or pairs is written, where its suffix and its first line do not say it.
 
@@ -164,7 +181,7 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
     return Ratings(row_index, col_index, np.asarray(values), row_labels, col_labels, skipped)
 
 
-def read_pairs(path: PathLike, form: TextFormat = PLAIN) -> tuple[list[str], list[str]]:
+def read_pairs(path: PathLike, form: TextFormat = PLAIN) -> Pairs:
     """Read pairs of labels, row label and column label per line, from a text file of the kinds of ratings.
 
     A first line with a name that such headers have (``user``, ``movieId``) is one, and says which columns are meant.
@@ -178,7 +195,7 @@ def read_pairs(path: PathLike, form: TextFormat = PLAIN) -> tuple[list[str], lis
 
     Returns
     -------
-    list of str, list of str
+    Pairs
 
     Raises
     ------
@@ -202,7 +219,7 @@ def read_pairs(path: PathLike, form: TextFormat = PLAIN) -> tuple[list[str], lis
             cols.append(fields[col].strip())
     if not rows:
         raise ValueError(f"{path}: holds no pairs")
-    return rows, cols
+    return Pairs(rows, cols, (table.names[0], table.names[1]))
 
 
 def _delimiter(path: PathLike, form: TextFormat, known: list[str], kind: str) -> str | None:
@@ -218,13 +235,15 @@ def _delimiter(path: PathLike, form: TextFormat, known: list[str], kind: str) ->
 class _Table:
     """The lines of a text file as numbered fields, blank ones and a header left out.
 
-    ``places`` are the columns that are meant; they and ``delimiter`` are known once the first line is read.
+    ``places`` are the columns that are meant, ``names`` what they are called; both and ``delimiter`` are known once the
+    first line is read.
     """
 
     def __init__(self, path: PathLike, file: IO[str], delimiter: str | None, form: TextFormat, count: int) -> None:
         self.path = path
         self.form = form
         self.places = tuple(range(count))
+        self.names = ("row", "column", "value")[:count]
         self._before, first = next(((k, line) for k, line in enumerate(file) if line.strip()), (0, ""))
         if delimiter is None:
             semicolons = first.count(";") >= count - 1 and "," not in first.partition(";")[0]
@@ -239,6 +258,7 @@ class _Table:
                 continue
             if is_first and self._is_header(fields):
                 self.places = self._named(fields)
+                self.names = tuple(fields[place].strip() for place in self.places)
             else:
                 yield number, fields
             is_first = False

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ._files import PathLike, Write, write_atomically
-from ._ratings import PLAIN, Ratings, TextFormat, read_pairs, read_ratings
+from ._ratings import PLAIN, Pairs, Ratings, TextFormat, read_pairs, read_ratings
 from ._reading import LARGEST_BYTES, readable
 from ._registry import suggest
 from ._text import component_text, plain
@@ -46,6 +46,7 @@ from .status import Status
 from .tasks import Task
 
 __all__ = [
+    "Pairs",
     "Ratings",
     "TextFormat",
     "load_result",

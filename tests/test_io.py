@@ -13,6 +13,7 @@ import scipy.sparse
 
 import lorasolve as ls
 from lorasolve.io import (
+    Pairs,
     TextFormat,
     load_result,
     objective_from_arrays,
@@ -95,9 +96,11 @@ def test_what_does_not_fit_its_format(tmp_path: pathlib.Path, text: str, form: T
 
 def test_pairs_by_the_names_in_their_header(tmp_path: pathlib.Path) -> None:
     path = written(tmp_path, "p.csv", "time;movieId;userId\n9;b;a\n9;d;c\n")
-    assert read_pairs(path) == (["a", "c"], ["b", "d"])
+    assert read_pairs(path) == Pairs(["a", "c"], ["b", "d"], ("userId", "movieId"))
     path = written(tmp_path, "p.txt", "x|y|z\n9|b|a\n")
-    assert read_pairs(path, TextFormat("|", ("z", "y"))) == (["a"], ["b"])
+    assert read_pairs(path, TextFormat("|", ("z", "y"))) == Pairs(["a"], ["b"], ("z", "y"))
+    path = written(tmp_path, "p.tsv", "a\tb\n")
+    assert read_pairs(path) == Pairs(["a"], ["b"], ("row", "column"))
 
 
 @pytest.mark.parametrize("delimiter", ["", '"', "\n"])

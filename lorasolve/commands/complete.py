@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..io import envelope, read_ratings
-from ..models import MEANS, fit_completion
+from ..models import MEANS, choose_completion, fit_completion
 from .base import Command, ExitCode, add_format_arguments, certified, emit, emphasis, format_from, remark
 
 
@@ -21,8 +21,11 @@ class CompleteCommand(Command):
         parser.add_argument(
             "--lam",
             type=float,
-            help="weight of the nuclear norm (default: a tenth of the critical; 'lorasolve path --folds' chooses one)",
+            nargs="+",
+            metavar="L",
+            help="weight of the nuclear norm (default: a tenth of the critical); with --folds, those to try",
         )
+        parser.add_argument("--folds", type=int, metavar="K", help="choose lam by cross-validation with K parts")
         parser.add_argument("--means", choices=MEANS, default="global", help="means taken off first (default global)")
         parser.add_argument("--clip", type=float, nargs=2, metavar=("LOW", "HIGH"), help="range of predictions")
         parser.add_argument("--tol", type=float, default=1e-4, help="certified relative gap (default 1e-4)")
@@ -41,7 +44,16 @@ class CompleteCommand(Command):
         if ratings.skipped:
             remark(args, f"lines without a value, left out: {ratings.skipped}")
         clip = None if args.clip is None else (args.clip[0], args.clip[1])
-        fitted = fit_completion(ratings, args.lam, args.means, clip, args.tol, progress=not args.quiet)
+        chosen = None
+        if args.folds is not None:
+            fitted, chosen = choose_completion(
+                ratings, args.lam or 20, args.means, clip, args.tol, folds=args.folds, progress=not args.quiet
+            )
+        else:
+            if args.lam is not None and len(args.lam) > 1:
+                raise ValueError("--lam: expected one value; --folds K chooses among several")
+            lam = None if args.lam is None else args.lam[0]
+            fitted = fit_completion(ratings, lam, args.means, clip, args.tol, progress=not args.quiet)
         model, certificate = fitted.model, fitted.optimum.certificate
         if args.out is not None:
             model.save(args.out)
@@ -57,10 +69,12 @@ class CompleteCommand(Command):
             "means": model.means,
             "rank": model.rank,
             "training_rmse": rmse,
+            "validation": None if chosen is None else chosen.to_dict(),
             "certificate": certificate.to_dict(),
             "out": args.out,
         }
-        text = (
+        text = "" if chosen is None else f"{chosen.table()}\n\n{chosen.conclusion}\n\n"
+        text += (
             f"{m} x {n}, {len(ratings.values)} entries, means {model.means}, lam = {model.lam:.6g}\n"
             f"rank {model.rank}, training rmse {rmse:.4g}\n\n{emphasis(str(certificate), certificate.is_global)}"
         )

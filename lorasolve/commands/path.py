@@ -74,23 +74,12 @@ class PathCommand(Command):
             report, picture = outputs(args.out, ".json", picture_suffix(args.out))
             write_together({report: json_writer(document), picture: figure_writer(_drawn(found), picture.suffix)})
             remark(args, f"written: {report}, {picture}")
+        conclusion = f"\n\n{found.conclusion}" if isinstance(found, Validation) else ""
         line = problem_line(problem).partition(", lam")[0]
-        emit(args, document, f"{task.title}\n{line}\n\n{found.table()}{_conclusion(found)}")
+        emit(args, document, f"{task.title}\n{line}\n\n{found.table()}{conclusion}")
         if isinstance(found, Path) and found.interrupted:
             return ExitCode.INCONCLUSIVE
         return certified(found.success, args.require_certificate)
-
-
-def _conclusion(found: Path | Validation) -> str:
-    if isinstance(found, Path):
-        return ""
-    fit = found.fit
-    at_end = found.best in (min(found.lams), max(found.lams))
-    wider = "; that is an end of the values tried: the least may lie beyond it" if at_end else ""
-    return (
-        f"\n\nleast {found.error_name} at lam = {found.best:g}; there the optimum is found to a relative gap of "
-        f"{fit.relative_gap:.1e} ({fit.certificate.level}), with rank {fit.rank}{wider}"
-    )
 
 
 def _drawn(found: Path | Validation) -> Figure:

@@ -31,14 +31,15 @@ class PredictCommand(Command):
     def run(self, args: argparse.Namespace) -> int:
         """Read, predict, write."""
         model = CompletionModel.load(args.model)
-        rows, cols = read_pairs(args.pairs, format_from(args))
+        pairs = read_pairs(args.pairs, format_from(args))
+        rows, cols = pairs.rows, pairs.cols
         values = model.predict(rows, cols)
         unknown = int((~(model.knows_rows(rows) & model.knows_cols(cols))).sum())
         if unknown:
             remark(args, f"{unknown} of {len(rows)} pairs have a label that was not in the data: means only")
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["row", "column", "prediction"])
+        writer.writerow([*pairs.names, "prediction"])
         writer.writerows((row, col, f"{value:.10g}") for row, col, value in zip(rows, cols, values.tolist()))
         if args.out is not None:
 

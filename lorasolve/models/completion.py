@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +16,9 @@ from ..io import Ratings, read_arrays
 from ..linear_map import factor_singular_values, numerical_rank
 from ..objectives import MatrixCompletion
 from ..problem import Problem
+
+if TYPE_CHECKING:
+    from ..studies.validation import Validation
 
 # Which means are taken off before the low-rank update is fitted.
 MEANS = ("none", "global", "rows", "columns", "both")
@@ -243,45 +247,108 @@ def fit_completion(
     ValueError
         For settings outside their ranges.
     """
-    as_instance(ratings, "ratings", Ratings)
-    as_choice(means, "means", MEANS)
+    centred = _Centred(ratings, means, clip)
     as_flag(progress, "progress")
-    if clip is not None:
-        if not isinstance(clip, (tuple, list)) or len(clip) != 2:
-            raise TypeError(f"clip: expected a range (low, high), got {shown(clip)}")
-        low, high = as_number(clip[0], "clip[0]"), as_number(clip[1], "clip[1]")
-        if low > high:
-            raise ValueError(f"clip: expected a range (low, high), got {clip!r}")
-        clip = (low, high)
-    m, n = ratings.shape
-    rest = ratings.values.astype(float)
-    mean = float(rest.mean()) if means != "none" else 0.0
-    rest = rest - mean
-    row_effects, col_effects = np.zeros(m), np.zeros(n)
-    if means in ("rows", "both"):
-        row_effects = _averages(np.bincount(ratings.rows, rest, m), np.bincount(ratings.rows, minlength=m))
-        rest = rest - row_effects[ratings.rows]
-    if means in ("columns", "both"):
-        col_effects = _averages(np.bincount(ratings.cols, rest, n), np.bincount(ratings.cols, minlength=n))
-        rest = rest - col_effects[ratings.cols]
-    objective = MatrixCompletion(ratings.rows, ratings.cols, rest, (m, n))
     if lam is None:
-        lam = DEFAULT_SHARE * Problem(objective, 1, 1.0).critical_lam() or 1.0
+        lam = DEFAULT_SHARE * centred.problem(1.0).critical_lam() or 1.0
     lam = as_number(lam, "lam", 0.0, open_low=True)
-    optimum = solve_convex(Problem(objective, 1, lam), tol=tol, progress=progress)
-    model = CompletionModel(
-        A=optimum.A,
-        B=optimum.B,
-        mean=mean,
-        row_effects=row_effects,
-        col_effects=col_effects,
-        row_labels=ratings.row_labels,
-        col_labels=ratings.col_labels,
-        lam=lam,
-        means=means,
-        clip=clip,
-    )
-    return CompletionFit(model, optimum)
+    return centred.fit(lam, solve_convex(centred.problem(lam), tol=tol, progress=progress))
+
+
+def choose_completion(
+    ratings: Ratings,
+    lams: int | Sequence[float] = 20,
+    means: str = "global",
+    clip: tuple[float, float] | None = None,
+    tol: float = 1e-4,
+    *,
+    folds: int = 5,
+    seed: int = 0,
+    progress: bool = False,
+) -> tuple[CompletionFit, Validation]:
+    """Complete a matrix at the ``lam`` of least error on held-out entries.
+
+    The means are those of all entries, the held-out ones too; predictions are not clipped while ``lam`` is chosen.
+
+    Parameters
+    ----------
+    ratings : Ratings
+        The observed entries.
+    lams : int or sequence of float
+        The values tried, as for :func:`lorasolve.path`.
+    means, clip, tol, progress
+        As for :func:`fit_completion`; ``tol`` holds at every ``lam`` of every fold.
+    folds : int
+        Number of parts; each is held out once.
+    seed : int
+        Of the division into parts.
+
+    Returns
+    -------
+    CompletionFit, Validation
+        The fit to all entries at the best ``lam``, and the errors at all of them.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For settings outside their ranges.
+    """
+    # Studies build on models' peers; loaded here, the model of `predict` stays light.
+    from ..studies.validation import cross_validate
+
+    centred = _Centred(ratings, means, clip)
+    found = cross_validate(centred.problem(1.0), lams, folds, tol, seed=seed, progress=progress)
+    return centred.fit(found.best, found.fit), found
+
+
+class _Centred:
+    """Ratings less their means: what is left is completed by a low-rank update."""
+
+    def __init__(self, ratings: Ratings, means: str, clip: tuple[float, float] | None) -> None:
+        self.ratings = as_instance(ratings, "ratings", Ratings)
+        self.means = as_choice(means, "means", MEANS)
+        self.clip = None if clip is None else _as_range(clip)
+        m, n = ratings.shape
+        rest = ratings.values.astype(float)
+        self.mean = float(rest.mean()) if means != "none" else 0.0
+        rest = rest - self.mean
+        self.row_effects, self.col_effects = np.zeros(m), np.zeros(n)
+        if means in ("rows", "both"):
+            self.row_effects = _averages(np.bincount(ratings.rows, rest, m), np.bincount(ratings.rows, minlength=m))
+            rest = rest - self.row_effects[ratings.rows]
+        if means in ("columns", "both"):
+            self.col_effects = _averages(np.bincount(ratings.cols, rest, n), np.bincount(ratings.cols, minlength=n))
+            rest = rest - self.col_effects[ratings.cols]
+        self.objective = MatrixCompletion(ratings.rows, ratings.cols, rest, (m, n))
+
+    def problem(self, lam: float) -> Problem:
+        """Return the problem of the update."""
+        return Problem(self.objective, 1, lam)
+
+    def fit(self, lam: float, optimum: ConvexResult) -> CompletionFit:
+        """Return the model of an update that was found, with what it was made from."""
+        model = CompletionModel(
+            A=optimum.A,
+            B=optimum.B,
+            mean=self.mean,
+            row_effects=self.row_effects,
+            col_effects=self.col_effects,
+            row_labels=self.ratings.row_labels,
+            col_labels=self.ratings.col_labels,
+            lam=lam,
+            means=self.means,
+            clip=self.clip,
+        )
+        return CompletionFit(model, optimum)
+
+
+def _as_range(given: object) -> tuple[float, float]:
+    if not isinstance(given, (tuple, list)) or len(given) != 2:
+        raise TypeError(f"clip: expected a range (low, high), got {shown(given)}")
+    low, high = as_number(given[0], "clip[0]"), as_number(given[1], "clip[1]")
+    if low > high:
+        raise ValueError(f"clip: expected a range (low, high), got {given!r}")
+    return low, high
 
 
 def _averages(sums: Array, counts: Array) -> Array:

@@ -93,7 +93,12 @@ def losses(rank: int, max_iter: int) -> dict[str, float]:
     return ends | {"least": 0.5 * float(np.sum(tail**2))}
 
 
-TARGETS = ("perturbed", "norms kept", "direction or norm")
+# What a method is to learn, and what that does to the columns.
+TARGETS = {
+    "perturbed": "independent\nentries",
+    "norms kept": "columns turn,\nlengths stay",
+    "direction or norm": "much of one,\nlittle of the other",
+}
 # How the update of each method is made; full tuning has a problem of its own. The release detaches the norm.
 METHODS: dict[str, Adapter | None] = {
     "full": None,
@@ -163,7 +168,7 @@ class DoRAClaims(PaperClaims):
     paper = "DoRA (arXiv 2402.09353)"
     summary = "its gradient column by column, the detached norm, and what the magnitudes add"
     seeds = "0, 2; sets of targets 0-4 (quick: 0)"
-    size = (7.0, 3.8)
+    size = (7.0, 5.4)
     parts = {
         "errors": gradient_errors,
         "rates": rates_of_change,
@@ -197,10 +202,15 @@ class DoRAClaims(PaperClaims):
                         label=name + (f" (paper {PUBLISHED[name]:+.2f})" if name in PUBLISHED else ""))  # fmt: skip
             if name in PUBLISHED:
                 ax.axhline(PUBLISHED[name], color=COLOURS[k], ls=":", lw=1)
-        ax.set_xticks(range(len(TARGETS)), TARGETS)
-        ax.set(ylim=(-1.1, 1.1), ylabel="correlation of dD and dM")
+        ax.set_xticks(range(len(TARGETS)), [f"{kind}:\n{what}" for kind, what in TARGETS.items()])
+        ax.set(
+            title="Do columns that turn more also change more in length?",
+            xlabel="what the method is to learn",
+            ylim=(-1.1, 1.1),
+            ylabel="correlation of the mean change of\ndirection and of length (dD, dM)",
+        )
         ax.grid(alpha=0.25)
-        ax.legend(fontsize=8)
+        figure.legend(loc="outside lower center", ncols=2, title="dotted: what the paper reports")
 
     def judge(self, found: dict[str, Any]) -> list[Claim]:
         """Return the claims beside what was measured."""

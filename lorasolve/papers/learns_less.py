@@ -199,7 +199,7 @@ class LearnsLessClaims(PaperClaims):
     paper = "LoRA Learns Less and Forgets Less (arXiv 2405.09673)"
     summary = "three regimes, the exact front, and what rank measures"
     seeds = "0-9 (quick: 0, 1); rivals 0-3 (quick: 0); spectra 0, 1; front 0"
-    size = (11.0, 3.8)
+    size = (10.0, 8.2)
     parts = {
         "rivals": rivals,
         "sweeps": sweeps,
@@ -255,17 +255,22 @@ class LearnsLessClaims(PaperClaims):
 
     def picture(self, found: dict[str, Any], figure: Figure) -> None:
         """Draw loss against forgetting in the regimes, and the rivals at matched learning."""
-        *axes, right = figure.subplots(1, 4)
+        *axes, right = figure.subplots(2, 2).flat
         for ax, (name, table) in zip(axes, found["tables"].items()):
             for k, (method, row) in enumerate(table.items()):
-                ax.plot(row["forgetting"], row["end"], "o", color=COLOURS[k], label=method)
-            ax.set(title=f"Regime {name}", xlabel="forgetting", ylabel="target loss")
-        axes[0].legend(fontsize=7)
+                ax.plot(row["forgetting"], row["end"], "osd^v"[k], ms=8, color=COLOURS[k], label=method)
+            rank, count, noise = _REGIMES[name]
+            title = f"Regime {name}: change of rank {rank} of 24,\n{count} samples, {'noise' if noise else 'no noise'}"
+            ax.set(title=title, xlabel="forgetting (loss on the old task)", ylabel="loss on the new task")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=5, title="regimes: the end of training")
         for k, (label, row) in enumerate(found["rivals"].items()):
             right.plot([np.mean(values) for values in row.values()], "osd^"[k] + "-", color=COLOURS[k], label=label)
-        right.set_xticks(range(len(row)), list(row), rotation=60, fontsize=7)
-        right.set(title="Rivals at matched learning", ylabel="forgetting")
-        right.legend(fontsize=7)
+        names = ["LoRA itself" if name == "LoRA" else name for name in row]
+        right.set_xticks(range(len(row)), names, rotation=45, ha="right")
+        title = "Full fine-tuning, stopped where it has learned\nas much as LoRA (regime A)"
+        right.set(title=title, ylabel="forgetting")
+        right.legend(title="as much as")
         for ax in (*axes, right):
             ax.grid(alpha=0.25)
 

@@ -84,6 +84,16 @@ class Validation(Tabular):
             Column("best", "", lambda best: "best" if best else ""),
         ]
 
+    @property
+    def conclusion(self) -> str:
+        """One sentence: the best ``lam``, how well the optimum is known there, and whether to look further."""
+        at_end = self.best in (min(self.lams), max(self.lams))
+        wider = "; that is an end of the values tried: the least may lie beyond it" if at_end else ""
+        return (
+            f"least {self.error_name} at lam = {self.best:g}; there the optimum is found to a relative gap of "
+            f"{self.fit.relative_gap:.1e} ({self.fit.certificate.level}), with rank {self.fit.rank}{wider}"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the factors as plain JSON-ready values."""
         return {
@@ -176,9 +186,7 @@ def _folds(objective: Objective, folds: int, seed: int) -> list[tuple[Objective,
     entries = isinstance(objective, MatrixCompletion)
     count = objective.values.size if isinstance(objective, MatrixCompletion) else objective.facts.n_samples
     if count is None:
-        raise ValueError(
-            f"problem: {objective.label} has neither entries nor samples to hold out; give held_out"
-        )
+        raise ValueError(f"problem: {objective.label} has neither entries nor samples to hold out; give held_out")
     if folds > count:
         raise ValueError(f"folds: expected at most one a sample ({count}), got {folds}")
     parts = np.array_split(np.random.default_rng(seed).permutation(count), folds)

@@ -6,7 +6,7 @@ Import GRing.Theory Num.Theory Order.Theory.
 Local Open Scope ring_scope.
 
 Section Words.
-Variable R : comRingType.
+Variable R : realFieldType.
 
 (* Expansion, one operation at a time. *)
 Lemma transpose_add m n (A B : 'M[R]_(m, n)) : (A + B)^T = A^T + B^T. Proof. exact: raddfD. Qed.
@@ -16,20 +16,24 @@ Lemma transpose_mul m n p (A : 'M[R]_(m, n)) (B : 'M[R]_(n, p)) : (A *m B)^T = B
 Lemma transpose_one n : (1%:M : 'M[R]_n)^T = 1%:M. Proof. exact: trmx1. Qed.
 Lemma transpose_zero m n : (0 : 'M[R]_(m, n))^T = 0. Proof. exact: trmx0. Qed.
 Lemma trace_opp n (A : 'M[R]_n) : \tr (- A) = - \tr A. Proof. exact: raddfN. Qed.
-Lemma entry_add m n (A B : 'M[R]_(m, n)) i j : (A + B) i j = A i j + B i j. Proof. by rewrite mxE. Qed.
-Lemma entry_opp m n (A : 'M[R]_(m, n)) i j : (- A) i j = - A i j. Proof. by rewrite mxE. Qed.
-Lemma entry_scale m n a (A : 'M[R]_(m, n)) i j : (a *: A) i j = a * A i j. Proof. by rewrite mxE. Qed.
+Lemma entry_add m n (A B : 'M[R]_(m, n)) i j a b : A i j = a -> B i j = b -> (A + B) i j = a + b.
+Proof. by rewrite mxE => -> ->. Qed.
+Lemma entry_opp m n (A : 'M[R]_(m, n)) i j a : A i j = a -> (- A) i j = - a. Proof. by rewrite mxE => ->. Qed.
+Lemma entry_scale m n c (A : 'M[R]_(m, n)) i j a : A i j = a -> (c *: A) i j = c * a. Proof. by rewrite mxE => ->. Qed.
 Lemma entry_zero m n i j : (0 : 'M[R]_(m, n)) i j = 0. Proof. by rewrite mxE. Qed.
+Lemma entry_known m n (A B : 'M[R]_(m, n)) i j a : A = B -> B i j = a -> A i j = a. Proof. by move=> ->. Qed.
+Lemma value_add (x y a b : R) : x = a -> y = b -> x + y = a + b. Proof. by move=> -> ->. Qed.
+Lemma value_mul (x y a b : R) : x = a -> y = b -> x * y = a * b. Proof. by move=> -> ->. Qed.
+Lemma value_opp (x a : R) : x = a -> - x = - a. Proof. by move=> ->. Qed.
+Lemma value_inv (x a : R) : x = a -> x^-1 = a^-1. Proof. by move=> ->. Qed.
+Lemma first_only (x : R) : 1 * x + 0 = x. Proof. by rewrite mul1r addr0. Qed.
+Lemma value_exp n (x a : R) : x = a -> x ^+ n = a ^+ n. Proof. by move=> ->. Qed.
 
-(* The trace of a product of sums, at its top only. *)
-Lemma trace_add_left m n (A B : 'M[R]_(m, n)) C : \tr ((A + B) *m C) = \tr (A *m C) + \tr (B *m C).
-Proof. by rewrite mulmxDl mxtraceD. Qed.
-Lemma trace_add_right m n (A : 'M[R]_(m, n)) B C : \tr (A *m (B + C)) = \tr (A *m B) + \tr (A *m C).
-Proof. by rewrite mulmxDr mxtraceD. Qed.
-Lemma trace_scale_left m n a (A : 'M[R]_(m, n)) B : \tr ((a *: A) *m B) = a * \tr (A *m B).
-Proof. by rewrite -scalemxAl mxtraceZ. Qed.
-Lemma trace_scale_right m n a (A : 'M[R]_(m, n)) B : \tr (A *m (a *: B)) = a * \tr (A *m B).
-Proof. by rewrite -scalemxAr mxtraceZ. Qed.
+(* The trace of a product, row by row of a sum on the left. *)
+Lemma rows_add m n (A B : 'M[R]_(m, n)) C a b : \tr (A *m C) = a -> \tr (B *m C) = b -> \tr ((A + B) *m C) = a + b.
+Proof. by move=> <- <-; rewrite mulmxDl mxtraceD. Qed.
+Lemma rows_scale m n c (A : 'M[R]_(m, n)) C a : \tr (A *m C) = a -> \tr ((c *: A) *m C) = c * a.
+Proof. by move=> <-; rewrite -scalemxAl mxtraceZ. Qed.
 
 (* A trace does not change when its word is turned or transposed. *)
 Lemma turn m n (A : 'M[R]_(m, n)) (B : 'M[R]_(n, m)) V W : A *m B = V -> B *m A = W -> \tr V = \tr W.
@@ -50,7 +54,7 @@ End Words.
 (* A matrix as a list of coefficients and words, built from left to right without any rewriting: what the names end in is
    what stands on the right, T for transposed. *)
 Section Lists.
-Variable R : comRingType.
+Variable R : realFieldType.
 Definition list_of m n := seq (R * 'M[R]_(m, n)).
 Fixpoint sum_of m n (l : list_of m n) : 'M[R]_(m, n) := if l is x :: l' then x.1 *: x.2 + sum_of l' else 0.
 Fixpoint trace_of n (l : list_of n n) : R := if l is x :: l' then x.1 * \tr x.2 + trace_of l' else 0.
@@ -67,6 +71,7 @@ Lemma sum_then m n p (l : list_of m n) (B : 'M[R]_(n, p)) : sum_of (then_of l B)
 Proof. by elim: l => [|x l IH] /=; rewrite ?mul0mx // IH mulmxDl scalemxAl. Qed.
 Lemma trace_sum n (A : 'M[R]_n) (l : list_of n n) : A = sum_of l -> \tr A = trace_of l.
 Proof. by move=> ->; elim: l => [|x l IH] /=; rewrite ?mxtrace0 // mxtraceD mxtraceZ IH. Qed.
+Lemma one_word m n (A B : 'M[R]_(m, n)) : A = sum_of [:: (1, B)] -> A = B. Proof. by rewrite /= scale1r addr0. Qed.
 
 Section First.
 Variables m n : nat.
@@ -156,21 +161,65 @@ Ltac split_traces := rewrite ?(mxtraceD, trace_opp, mxtraceZ, mxtrace0, mxtrace1
 Ltac forget_traces := repeat match goal with |- context [mxtrace ?A] => move: (mxtrace A) => ? end.
 Ltac forget_entries := repeat match goal with |- context [fun_of_matrix ?A ?i ?j] => move: (fun_of_matrix A i j) => ? end.
 
-Ltac positive := solve [ repeat first [ assumption | apply: addr_gt0 | apply: mulr_gt0 | apply: divr_gt0
-  | apply: exprn_gt0 | rewrite invr_gt0 | rewrite ltr0n | exact: ltr01 | apply: size_gt0 | done ] | lra | nra ].
-Ltac nonnegative := solve [ repeat first [ assumption | apply: sqr_ge0 | apply: addr_ge0 | apply: mulr_ge0
-  | apply: divr_ge0 | apply: exprn_ge0 | rewrite invr_ge0 | rewrite ler0n | exact: ler01
-  | apply: ltW; assumption | apply: ltW; apply: size_gt0; assumption | done ] | apply: ltW; positive | lra | nra ].
+(* Signs by the structure of a term: to try lemmas in turn would unfold numbers. *)
+Ltac at_least_zero := first [ assumption | lazymatch goal with |- is_true (0 <= ?x) => lazymatch x with
+  | GRing.add _ _ => apply: addr_ge0; at_least_zero
+  | GRing.mul _ _ => apply: mulr_ge0; at_least_zero
+  | GRing.inv _ => rewrite invr_ge0; at_least_zero
+  | GRing.exp _ 2 => exact: sqr_ge0
+  | GRing.exp _ _ => apply: exprn_ge0; at_least_zero
+  | GRing.natmul _ _ => exact: ler0n
+  | GRing.one _ => exact: ler01
+  | GRing.zero _ => exact: lexx
+  | _ => apply: ltW; assumption end end ].
+Ltac above_zero := first [ assumption | lazymatch goal with |- is_true (0 < ?x) => lazymatch x with
+  | GRing.add _ _ => first [ apply: ltr_wpDl; [at_least_zero | above_zero] | apply: ltr_wpDr; [at_least_zero | above_zero] ]
+  | GRing.mul _ _ => apply: mulr_gt0; above_zero
+  | GRing.inv _ => rewrite invr_gt0; above_zero
+  | GRing.exp _ _ => apply: exprn_gt0; above_zero
+  | GRing.natmul _ _ => first [ apply: size_gt0; assumption | by rewrite ltr0n ]
+  | GRing.one _ => exact: ltr01 end end ].
+Ltac positive := solve [ above_zero | lra | nra ].
+Ltac nonnegative := solve [ at_least_zero | lra | nra ].
 (* Cheap ways first: positive may search long before it fails. *)
 Ltac other_than_zero := repeat (apply/andP; split); first
   [ assumption
   | match goal with N : is_true (?x != 0) |- is_true (?y != 0) =>
       first [ (have -> : y = x by ring); exact: N | (have -> : y = - x by ring); rewrite oppr_eq0; exact: N ] end
   | apply: lt0r_neq0; positive | rewrite -oppr_eq0; apply: lt0r_neq0; positive
-  | apply: lt0r_neq0; first [apply: ltr_wpDl; [nonnegative | positive] | apply: ltr_wpDr; [nonnegative | positive]]
   | rewrite mulf_neq0 //; other_than_zero ].
-Ltac by_ring := first [ by [] | ring ].
-Ltac by_field := first [ by [] | ring | field; repeat split; other_than_zero ].
-Ltac entries := apply/matrixP => ? ?; rewrite ?(entry_add, entry_opp, entry_scale, entry_zero); forget_traces; forget_entries.
-Ltac matrix_by_ring := first [ by [] | entries; by_ring ].
-Ltac matrix_by_field := first [ by [] | entries; by_field ].
+(* Only by looks: `by []` would try to tell two long sums apart. *)
+Ltac same := match goal with |- ?x = ?y => constr_eq x y; reflexivity end.
+Ltac one_term := match goal with |- 1 * ?x + 0 = ?y => constr_eq x y; exact: first_only end.
+Ltac by_ring := first [ same | one_term | ring ].
+Ltac by_field := first [ same | one_term | ring | field; repeat split; other_than_zero ].
+(* What is known of the traces in a scalar and of the words in a matrix is put in by a term that follows its structure,
+   and found among the hypotheses by its looks: to rewrite would compare every two parts of a long sum. *)
+Ltac value_of x := lazymatch x with
+  | GRing.add ?a ?b => let p := value_of a in let q := value_of b in uconstr:(value_add p q)
+  | GRing.mul ?a ?b => let p := value_of a in let q := value_of b in uconstr:(value_mul p q)
+  | GRing.opp ?a => let p := value_of a in uconstr:(value_opp p)
+  | GRing.inv ?a => let p := value_of a in uconstr:(value_inv p)
+  | GRing.exp ?a ?n => let p := value_of a in uconstr:(value_exp n p)
+  | mxtrace ?A => match goal with E : mxtrace A = _ |- _ => uconstr:(E) | _ => uconstr:(erefl _) end
+  | _ => uconstr:(erefl _) end.
+Ltac values := match goal with |- ?x = ?y =>
+  let p := value_of x in let q := value_of y in refine (etrans p (etrans _ (esym q))) end.
+Ltac rows_of M C := lazymatch M with
+  | GRing.add ?A ?B => let p := rows_of A C in let q := rows_of B C in uconstr:(rows_add p q)
+  | GRing.scale ?c ?A => let p := rows_of A C in uconstr:(rows_scale c p)
+  | _ => match goal with E : mxtrace (mulmx M C) = _ |- _ => uconstr:(E) end end.
+Ltac rows := match goal with |- mxtrace (mulmx ?M ?C) = _ => let p := rows_of M C in refine (etrans p _) end.
+Ltac entry_by leaf M := lazymatch M with
+  | GRing.add ?A ?B => let p := entry_by leaf A in let q := entry_by leaf B in uconstr:(entry_add p q)
+  | GRing.opp ?A => let p := entry_by leaf A in uconstr:(entry_opp p)
+  | GRing.scale ?c ?A => let p := entry_by leaf A in uconstr:(entry_scale c p)
+  | GRing.zero => uconstr:(entry_zero _ _ _)
+  | _ => leaf M end.
+Ltac as_it_is M := uconstr:(erefl _).
+Ltac as_known M := match goal with
+  | E : M = ?N |- _ => let p := entry_by as_it_is N in uconstr:(entry_known E p)
+  | _ => uconstr:(erefl _) end.
+Ltac entries := apply/matrixP => ? ?; match goal with |- fun_of_matrix ?M _ _ = fun_of_matrix ?N _ _ =>
+  let p := entry_by as_known M in let q := entry_by as_known N in refine (etrans p (etrans _ (esym q))) end;
+  values; forget_traces; forget_entries.

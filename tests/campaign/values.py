@@ -352,6 +352,7 @@ BY_FUNCTION |= {
     ("comparison.target_of", "method"): lambda: ls.Method.parse("gd"),
     ("models.CompletionFit", "model"): lambda: _completed().model,
     ("models.CompletionFit", "optimum"): lambda: _completed().optimum,
+    ("models.choose_completion", "ratings"): _ratings,
     ("models.fit_completion", "ratings"): _ratings,
     ("multi.MultiProblem", "objective"): lambda: _two_matrices(),
     ("multi.MultiProblem", "ranks"): lambda: RANK,

@@ -14,6 +14,7 @@ from lorasolve.adapters import LoRA
 from lorasolve.certificates import (
     _oracle_entrywise,
     _oracle_linear,
+    _oracle_models,
     _oracles,
     balls,
     better_by,
@@ -432,3 +433,25 @@ def test_nothing_is_better_than_itself_by_rounding():
     X = rng.standard_normal(objective.shape)
     problem = ls.Problem(objective, 2, 0.1)
     assert -1e-12 < better_by(problem, X, X) <= 0.0
+
+
+@pytest.mark.parametrize("scale", [1.0, 40.0])
+def test_outputs_are_as_accurate_as_the_loss_needs(scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ordinary samples need one product; samples that are fitted almost exactly need twice the precision."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    Z = np.eye(3)[:, labels] + 0.1 * rng.standard_normal((3, 60))
+    A, B = scale * np.eye(3), np.eye(3)
+    objective = Softmax(np.zeros((3, 3)), Z, labels)
+    accurate = []
+    residual = _oracle_models.residual
+    monkeypatch.setattr(_oracle_models, "residual", lambda *args: accurate.append(1) or residual(*args))
+    found = _oracles.ball_oracle(objective, A, B)
+    assert bool(accurate) == (scale > 1.0)
+    with mpmath.workdps(60):
+        exact = mpmath.mpf(0)
+        for z, label in zip(Z.T, labels):
+            s = [mpmath.mpf(scale) * mpmath.mpf(float(x)) for x in z]
+            exact += mpmath.log(mpmath.fsum(mpmath.exp(x - s[label]) for x in s)) / 60
+        assert found.low <= exact <= found.high
+        assert found.high - found.low <= 1e-12 * float(exact)

@@ -11,7 +11,7 @@ import pytest
 import lorasolve as ls
 from lorasolve.cli import main
 from lorasolve.io import Ratings
-from lorasolve.models import CompletionModel, fit_completion
+from lorasolve.models import CompletionModel, choose_completion, fit_completion
 
 
 def everything(M):
@@ -140,11 +140,17 @@ def test_command_line_from_ratings_to_predictions(tmp_path, monkeypatch, capsys)
     (tmp_path / "pairs.csv").write_text(f"user,item\nuser{i},{j}\nnobody,{j}\n")
     assert main(["predict", "model.npz", "pairs.csv"]) == 0
     text, remarks = capsys.readouterr()
+    assert text.startswith("user,item,prediction\n")
     rows = list(csv.DictReader(io.StringIO(text)))
     expected = CompletionModel.load("model.npz").predict([f"user{i}", "nobody"], [j, j])
     np.testing.assert_allclose([float(row["prediction"]) for row in rows], expected, rtol=1e-9)
     assert float(rows[0]["prediction"]) == pytest.approx(M[i, j], abs=0.5)
     assert "1 of 2 pairs" in remarks
+    assert main(["complete", "ratings.csv", "--lam", "2", "0.1", "--folds", "3"]) == 0
+    text = capsys.readouterr().out
+    assert "least held-out rmse at lam = 0.1" in text and "means global, lam = 0.1\n" in text
+    assert main(["complete", "ratings.csv", "--lam", "2", "0.1"]) == 2
+    assert "--folds K chooses" in capsys.readouterr().err
     assert main(["predict", "ratings.csv", "pairs.csv"]) == 2
     assert main(["predict", "model.npz", "model.npz"]) == 2
 
@@ -164,7 +170,9 @@ def test_the_same_data_in_another_format_give_the_same_predictions(tmp_path, mon
     assert main(["predict", "a.npz", "pairs.csv"]) == 0
     first = capsys.readouterr().out
     assert main(["predict", "b.npz", "pairs.txt", *form[:2], "--columns", "kunde", "artikel"]) == 0
-    assert capsys.readouterr().out == first
+    second = capsys.readouterr().out
+    assert first.startswith("row,column,") and second.startswith("kunde,artikel,")
+    assert first.splitlines()[1:] == second.splitlines()[1:]
     solve = ["solve", "--objective", "completion", "b.txt", *form, "--rank", "2", "--lam", "0.2", "--method", "als"]
     assert main(solve) == 0
     assert "1 without a value skipped" in capsys.readouterr().out
@@ -195,3 +203,26 @@ def test_a_damaged_model_is_refused_by_the_name_of_its_file(tmp_path, name, valu
 def test_what_are_no_ratings_is_refused():
     with pytest.raises(TypeError, match="ratings: expected a Ratings"):
         fit_completion(1)
+
+
+def test_lam_is_chosen_by_entries_that_were_not_seen() -> None:
+    rng = np.random.default_rng(3)
+    M = 2.0 + rng.standard_normal((30, 2)) @ rng.standard_normal((2, 25))
+    rows, cols = np.nonzero(rng.random(M.shape) < 0.6)
+    values = M[rows, cols] + 0.3 * rng.standard_normal(rows.size)
+    ratings = Ratings(rows, cols, values, np.arange(30), np.arange(25))
+    lams = [20.0, 2.0, 0.2]
+    fitted, found = choose_completion(ratings, lams, "global", tol=1e-6, folds=2, seed=5)
+    # The same by hand: each half is fitted without the other, on the entries less the mean of all.
+    errors = np.zeros((3, 2))
+    for k, half in enumerate(np.array_split(np.random.default_rng(5).permutation(rows.size), 2)):
+        rest = np.setdiff1d(np.arange(rows.size), half)
+        train = ls.objectives.MatrixCompletion(rows[rest], cols[rest], values[rest] - values.mean(), M.shape)
+        for i, lam in enumerate(lams):
+            X = ls.solve_convex(ls.Problem(train, 1, lam * rest.size / rows.size), tol=1e-9).X
+            errors[i, k] = np.sqrt(np.mean((X[rows[half], cols[half]] + values.mean() - values[half]) ** 2))
+    np.testing.assert_allclose(found.errors, errors, rtol=1e-3)
+    assert found.best == lams[int(np.argmin(errors.mean(axis=1)))] == fitted.model.lam
+    direct = fit_completion(ratings, found.best, tol=1e-9)
+    predicted = [fit.model.predict(rows, cols) for fit in (fitted, direct)]
+    np.testing.assert_allclose(*predicted, atol=1e-2)
