@@ -80,6 +80,15 @@ def evaluating(model: Any, tensors: Mapping[str, Any]) -> Iterator[None]:
             module.training = mode
 
 
+@contextlib.contextmanager
+def twice_differentiable() -> Iterator[None]:
+    """Let attention be computed from parts that can be differentiated twice; the fused kernels cannot."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    with sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
 def _place(model: Any, name: str) -> tuple[dict[str, Any], str]:
     path, _, key = name.rpartition(".")
     module = model.get_submodule(path)
