@@ -463,7 +463,7 @@ def _remarks(
 
 def _trainer_remarks(trainer: TrainerState, decay: Decay) -> list[str]:
     remarks = []
-    size = f", largest step size {trainer.largest_step_size:g}" if trainer.largest_step_size else ""
+    size = f", largest step size logged {trainer.largest_step_size:g}" if trainer.largest_step_size else ""
     remarks.append(f"trainer's log: {trainer.steps} steps{size}")
     if decay.lam and trainer.largest_step_size and trainer.steps:
         horizon = 1 / (decay.lam * trainer.largest_step_size)
