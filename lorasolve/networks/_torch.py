@@ -80,13 +80,11 @@ def evaluating(model: Any, tensors: Mapping[str, Any]) -> Iterator[None]:
             module.training = mode
 
 
-@contextlib.contextmanager
-def twice_differentiable() -> Iterator[None]:
-    """Let attention be computed from parts that can be differentiated twice; the fused kernels cannot."""
+def twice_differentiable() -> Any:
+    """Return a context in which attention is computed from parts that can be differentiated twice, not in one piece."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    with sdpa_kernel(SDPBackend.MATH):
-        yield
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 def _place(model: Any, name: str) -> tuple[dict[str, Any], str]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from .._validate import Array, as_callable, as_flag, as_number
 from ..objectives._blocks import Matrices, MultiObjective, Pairs, joint_norm
-from ._torch import as_model, as_torch_dtype, evaluating, moved, reduced, require_torch, twice_differentiable
+from ._torch import as_model, as_torch_dtype, evaluating, moved, processes, reduced, require_torch, twice_differentiable
 from .adapted import adapted_layers
 
 # Relative difference of two evaluations of the same batch that is rounding and not dropout.
@@ -238,6 +238,8 @@ class Network(MultiObjective):
 
     def _fault_of_second_pass(self, factors: Pairs) -> str | None:
         """Return what is wrong with second derivatives at a point, None if nothing."""
+        if processes() > 1:  # each would try another direction
+            return "several processes share the data"
         rng = np.random.default_rng()
         D = [rng.standard_normal(shape) for shape in self.shapes]
         try:
