@@ -199,7 +199,7 @@ def test_products_with_errors_are_seen_to_have_them_and_the_bound_counts_them(no
         return values * x + noise * rng.standard_normal(800) / np.sqrt(800)
 
     found = _Lanczos(rough, rng.standard_normal(800), 800, 1e-7, 1e-6)
-    assert 0.5 * noise < found.error < 10.0 * noise
+    assert 0.9 * noise < found.error < 10.0 * noise
     # |<z, b>| of a missed direction may be max ||e_j|| ||x||_1, and ||x||_1 >= ||x|| >= x_1 >= 1 here.
     assert found.probability(1e-6) > 0.5 * noise
     exact = _Lanczos(lambda x: values * x, rng.standard_normal(800), 800, 1e-7, 1e-6)
