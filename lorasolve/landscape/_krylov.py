@@ -93,7 +93,7 @@ def search_krylov(
         vector=lowest.vector,
         largest=float(largest),
         failure_probability=max(run.probability(level) for run in runs) ** len(runs),
-        at_least=-max(run.level(level, each) for run in runs),
+        at_least=min(run.at_least(each) for run in runs),
     )
 
 
@@ -121,7 +121,9 @@ class _Lanczos:
             vector = self._step(apply, vector)
             if len(self.diagonal) % EVERY == 0 or self._ended():
                 self._look(tol)
-                if self._ended() or self.found_negative or self.probability(self.tau) <= goal:
+                # Where all values are above the tolerance, positive curvature is to be known as such.
+                level = 0.0 if self.values[0] > self.tau else self.tau
+                if self._ended() or self.found_negative or self.probability(level) <= goal:
                     break
         self.vector = self._lowest_vector()
         self.basis = []
@@ -182,9 +184,13 @@ class _Lanczos:
         overlap = self.off[-1] * abs(float(x[-1])) + error * float(np.abs(x).sum())
         return min(1.0, overlap * math.sqrt(2.0 * max(self.dimension - 1, 1) / math.pi))
 
-    def level(self, least: float, goal: float) -> float:
-        """Return a level, not below ``least``, at which the probability is at most ``goal``, to a tenth."""
-        level = max(least, float(np.finfo(np.float64).tiny))
-        while self.probability(level) > goal:
-            level = 1.1 * max(level, 1e-12 * self.norm, -float(self.values[0]))
-        return level
+    def at_least(self, goal: float) -> float:
+        """Return the largest bound found for which the probability of an eigenvalue below it is at most ``goal``."""
+        step = max(self.tau, 1e-12 * self.norm, float(np.finfo(np.float64).tiny))
+        low, high = -step, float(self.values[0])
+        while self.probability(-low) > goal:
+            low *= 2.0
+        for _ in range(30):
+            middle = 0.5 * (low + high)
+            low, high = (middle, high) if self.probability(-middle) <= goal else (low, middle)
+        return low

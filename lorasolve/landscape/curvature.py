@@ -76,12 +76,10 @@ class SecondOrder:
         """How well it is known that there is no curvature below the tolerance, in words."""
         if self.eigensolver == "dense" or not self.is_sosp:
             return self.eigensolver
-        level, p = self.tol * max(0.0, self.largest), self.failure_probability
-        asked = f"below -{level:.1e} missed with probability <= {p:.0e}"
-        if p <= MISSED:
-            return f"{self.eigensolver}, {Known.SAMPLED}: {asked}"
-        known = f"{Known.SAMPLED}: below {self.at_least:.1e} missed with probability <= {MISSED:.0e}"
-        return f"{self.eigensolver}, {known}; inconclusive above: {asked if p < 0.5 else f'-{level:.1e} not reached'}"
+        known = f"lanczos, {Known.SAMPLED}: below {self.at_least:.1e} missed with probability <= {MISSED:.0e}"
+        if self.failure_probability <= MISSED:
+            return known
+        return f"{known}; inconclusive from there to -{self.tol * max(0.0, self.largest):.1e}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as plain JSON-ready values (without direction and spectrum)."""

@@ -189,6 +189,14 @@ def test_a_search_that_is_too_short_says_so():
     assert -1.0 < found.at_least < -1e-9
 
 
+@pytest.mark.parametrize("least", [0.1, 0.01])
+def test_a_positive_curvature_is_bounded_from_below(least):
+    values = np.linspace(least, 1.0, 800)
+    _, found = curvature(lambda x: values * x, Symmetry([np.zeros((800, 0))]), 1e-7, max_products=600)
+    assert found["failure_probability"] <= MISSED
+    assert 0.0 < found["at_least"] <= least
+
+
 @pytest.mark.parametrize("noise", [1e-12, 1e-9, 1e-6])
 def test_products_with_errors_are_seen_to_have_them_and_the_bound_counts_them(noise):
     # As differences of gradients have: errors spread evenly over all directions, of a length of about noise.
