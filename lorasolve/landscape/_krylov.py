@@ -15,6 +15,11 @@ For ``b`` uniform on the sphere of dimension ``d`` the probability of ``|<z, b>|
 ``c sqrt(2 (d - 1)/pi)``, because ``z`` does not depend on ``b``. So where there is such an
 eigenvalue, the search ends with this number below ``p`` with probability ``p`` at most, whatever the spectrum and
 whenever the search is stopped; independent searches all do so with probability ``p^starts``.
+
+``||e_j||`` is taken to be a few units in the last place of ``||H||``, or what the products show of their own errors if
+that is more: ``<q_i, H q_j>`` is 0 for ``i < j - 1`` and known for ``i = j - 1``, and an error spread evenly over ``d``
+directions is ``sqrt(d/j)`` times what is seen in ``j`` of them. (Differences of gradients have errors 1e5 times those
+of rounding.)
 """
 
 from __future__ import annotations
@@ -33,6 +38,8 @@ MISSED = 1e-12
 # Steps of one search at most, and numbers that its basis may take.
 MAX_STEPS = 300
 MAX_ENTRIES = 20_000_000
+# A negative value is found once it, and the largest, are known to these parts of themselves.
+CONVERGED = np.array([0.1, 1e-3])
 # How often, in steps, the tridiagonal matrix is looked at; the basis grows by as many vectors at a time.
 EVERY = 10
 # Rounding error of one step, in units of eps ||H||: of the product and of the orthogonalisation.
@@ -61,16 +68,22 @@ class Search:
     at_least: float
 
 
-def search_krylov(apply: Callable[[Array], Array], draw: Callable[[], Array], dimension: int, tol: float) -> Search:
+def search_krylov(
+    apply: Callable[[Array], Array],
+    draw: Callable[[], Array],
+    dimension: int,
+    tol: float,
+    max_steps: int = MAX_STEPS,
+) -> Search:
     """Search the lower end of the spectrum of ``apply`` on a space of the given dimension.
 
     ``draw()`` returns a vector of that space with rotation-invariant distribution. The searches end as soon as a
-    converged negative value is found.
+    negative value is found, each of them after ``max_steps`` products at the latest.
     """
     each = MISSED ** (1.0 / STARTS)
     runs: list[_Lanczos] = []
     for _ in range(STARTS):
-        runs.append(_Lanczos(apply, draw(), dimension, tol, each))
+        runs.append(_Lanczos(apply, draw(), dimension, tol, each, max_steps))
         if runs[-1].found_negative:
             break
     lowest = min(runs, key=lambda run: run.values[0])
@@ -80,26 +93,37 @@ def search_krylov(apply: Callable[[Array], Array], draw: Callable[[], Array], di
         vector=lowest.vector,
         largest=float(largest),
         failure_probability=max(run.probability(level) for run in runs) ** len(runs),
-        at_least=-max(run.level(level, each) for run in runs),
+        at_least=min(run.at_least(each) for run in runs),
     )
 
 
 class _Lanczos:
     """One search, with full orthogonalisation; run by its constructor."""
 
-    def __init__(self, apply: Callable[[Array], Array], start: Array, dimension: int, tol: float, goal: float) -> None:
+    def __init__(
+        self,
+        apply: Callable[[Array], Array],
+        start: Array,
+        dimension: int,
+        tol: float,
+        goal: float,
+        max_steps: int = MAX_STEPS,
+    ) -> None:
         self.dimension = dimension
-        self.limit = min(dimension, max(EVERY, min(MAX_STEPS, MAX_ENTRIES // start.size)))
+        self.limit = min(dimension, max(EVERY, min(max_steps, MAX_ENTRIES // start.size)))
         self.basis: list[Array] = []
         self.diagonal: list[float] = []
         self.off: list[float] = []
+        self.error = 0.0
         self.found_negative = False
         vector = start / np.linalg.norm(start)
         while True:
             vector = self._step(apply, vector)
             if len(self.diagonal) % EVERY == 0 or self._ended():
                 self._look(tol)
-                if self._ended() or self.found_negative or self.probability(self.tau) <= goal:
+                # Where all values are above the tolerance, positive curvature is to be known as such.
+                level = 0.0 if self.values[0] > self.tau else self.tau
+                if self._ended() or self.found_negative or self.probability(level) <= goal:
                     break
         self.vector = self._lowest_vector()
         self.basis = []
@@ -112,11 +136,21 @@ class _Lanczos:
         self.basis[-1][k % EVERY] = vector
         image = apply(vector)
         self.diagonal.append(float(vector @ image))
+        self.error = max(self.error, self._error(image))
         for _ in range(2):
             for known in self.basis:
                 image = image - known.T @ (known @ image)
         self.off.append(float(np.linalg.norm(image)))
         return image / self.off[-1] if self.off[-1] > 0.0 else image
+
+    def _error(self, image: Array) -> float:
+        """Return the error of the last product that is seen in the known basis, for all directions."""
+        k = len(self.diagonal)
+        seen = np.concatenate([known @ image for known in self.basis])[:k]
+        seen[-1] -= self.diagonal[-1]
+        if k > 1:
+            seen[-2] -= self.off[-1]
+        return math.sqrt(self.dimension / k) * float(np.linalg.norm(seen))
 
     def _ended(self) -> bool:
         return len(self.diagonal) == self.limit or self.off[-1] == 0.0
@@ -129,7 +163,7 @@ class _Lanczos:
         self.norm = float(np.abs(self.values).max())
         self.tau = tol * max(0.0, float(self.values[-1]))
         errors = self.off[-1] * np.abs(self.vectors[-1, [0, -1]])
-        converged = bool(np.all(errors <= 1e-3 * np.abs(self.values[[0, -1]])))
+        converged = bool(np.all(errors <= CONVERGED * np.abs(self.values[[0, -1]])))
         self.found_negative = converged and self.values[0] < -self.tau
 
     def _lowest_vector(self) -> Array:
@@ -146,12 +180,17 @@ class _Lanczos:
         if self.values[0] <= -level:
             return 1.0
         x = self.vectors @ (self.vectors[0] / (self.values + level))
-        overlap = self.off[-1] * abs(float(x[-1])) + ROUNDING * self.norm * float(np.abs(x).sum())
+        error = max(ROUNDING * self.norm, self.error)
+        overlap = self.off[-1] * abs(float(x[-1])) + error * float(np.abs(x).sum())
         return min(1.0, overlap * math.sqrt(2.0 * max(self.dimension - 1, 1) / math.pi))
 
-    def level(self, least: float, goal: float) -> float:
-        """Return a level, not below ``least``, at which the probability is at most ``goal``, to a tenth."""
-        level = max(least, float(np.finfo(np.float64).tiny))
-        while self.probability(level) > goal:
-            level = 1.1 * max(level, 1e-12 * self.norm, -float(self.values[0]))
-        return level
+    def at_least(self, goal: float) -> float:
+        """Return the largest bound found for which the probability of an eigenvalue below it is at most ``goal``."""
+        step = max(self.tau, 1e-12 * self.norm, float(np.finfo(np.float64).tiny))
+        low, high = -step, float(self.values[0])
+        while self.probability(-low) > goal:
+            low *= 2.0
+        for _ in range(30):
+            middle = 0.5 * (low + high)
+            low, high = (middle, high) if self.probability(-middle) <= goal else (low, middle)
+        return low

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from .._known import Known
-from .._validate import Array, as_number
+from .._validate import Array, as_integer, as_number
 from ..linear_map import numerical_rank, top_singular
 from ..problem import flat
 from ._canonical import Point, canonical, truncated_svd
-from ._krylov import MISSED, search_krylov
+from ._krylov import MAX_STEPS, MISSED, STARTS, Search, search_krylov
 from .first_order import complement
 
 Operator = Callable[[Array], Array]
@@ -54,6 +54,8 @@ class SecondOrder:
         was too short to tell.
     at_least : float
         No curvature lies below this, but for a probability of at most ``1e-12`` (``"dense"``: ``smallest``).
+    products : int
+        Products with the Hessian that it took.
     """
 
     smallest: float
@@ -67,29 +69,29 @@ class SecondOrder:
     tol: float
     failure_probability: float
     at_least: float
+    products: int
 
     @property
     def evidence(self) -> str:
         """How well it is known that there is no curvature below the tolerance, in words."""
         if self.eigensolver == "dense" or not self.is_sosp:
             return self.eigensolver
+        known = f"lanczos, {Known.SAMPLED}: below {self.at_least:.1e} missed with probability <= {MISSED:.0e}"
         if self.failure_probability <= MISSED:
-            level, probability = self.tol * max(0.0, self.largest), self.failure_probability
-        else:
-            level, probability = -self.at_least, MISSED
-        return f"{self.eigensolver}, {Known.SAMPLED}: below -{level:.1e} missed with probability <= {probability:.0e}"
+            return known
+        return f"{known}; inconclusive from there to -{self.tol * max(0.0, self.largest):.1e}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as plain JSON-ready values (without direction and spectrum)."""
         names = (
             *("smallest", "largest", "symmetry_dimension", "residual", "eigensolver", "is_sosp", "tol"),
-            *("failure_probability", "at_least"),
+            *("failure_probability", "at_least", "products"),
         )
         return {name: getattr(self, name) for name in names}
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def second_order(problem: Any, A: Any, B: Any, tol: float = 1e-7) -> SecondOrder:
+def second_order(problem: Any, A: Any, B: Any, tol: float = 1e-7, max_products: int | None = None) -> SecondOrder:
     """Return the smallest eigenvalue and eigenvector of the Hessian of ``L``, symmetry directions projected out.
 
     The loss is constant along ``(A O, B O)`` with ``O`` orthogonal, and for ``lam = 0`` along ``(A M, B M^{-T})``.
@@ -105,6 +107,10 @@ def second_order(problem: Any, A: Any, B: Any, tol: float = 1e-7) -> SecondOrder
         The factors; for several matrices sequences of them.
     tol : float
         Tolerance of ``is_sosp``, relative to the largest eigenvalue.
+    max_products : int, optional
+        For losses whose Hessian products are expensive: at most so many of them, at least 50. The search then ends with
+        the first direction of negative curvature that it finds, or with what it knows when the products are spent, and
+        what it found is not sharpened to an eigenvector.
 
     Notes
     -----
@@ -118,14 +124,20 @@ def second_order(problem: Any, A: Any, B: Any, tol: float = 1e-7) -> SecondOrder
     Source: main paper, section 1 (Hessian form; proofs/factor_derivatives).
     """
     as_number(tol, "tol", 0.0)
-    return second_order_at(canonical(problem, A, B), tol)
+    if max_products is not None:
+        as_integer(max_products, "max_products", 50)
+    return second_order_at(canonical(problem, A, B), tol, max_products)
 
 
-def second_order_at(point: Point, tol: float) -> SecondOrder:
+def second_order_at(point: Point, tol: float, max_products: int | None = None) -> SecondOrder:
     """Return the :class:`SecondOrder` of a point in the normal form."""
     symmetry = Symmetry([symmetry_basis(A, B, point.lam) for A, B in point.factors])
     vector, found = curvature(
-        lambda direction: _apply(point, direction), symmetry, tol, lambda: _into_weakest_columns(point)
+        lambda direction: _apply(point, direction),
+        symmetry,
+        tol,
+        lambda: _into_weakest_columns(point),
+        max_products,
     )
     U, V, _ = point.problem.split(vector)
     return SecondOrder(direction=(U, V), **found)
@@ -157,22 +169,42 @@ class Symmetry:
         return np.linalg.eigh(found)[1][:, : self.size - self.dimension]
 
 
+class _Counted:
+    """A product that counts how often it was asked for."""
+
+    def __init__(self, apply: Operator) -> None:
+        self.apply, self.count = apply, 0
+
+    def __call__(self, vector: Array) -> Array:
+        self.count += 1
+        return self.apply(vector)
+
+
 def curvature(
-    apply: Operator, symmetry: Symmetry, tol: float, candidates: Callable[[], list[Array]] = list
+    apply: Operator,
+    symmetry: Symmetry,
+    tol: float,
+    candidates: Callable[[], list[Array]] = list,
+    max_products: int | None = None,
 ) -> tuple[Array, dict[str, Any]]:
     """Return the flat eigenvector of the smallest curvature, and the other fields of :class:`SecondOrder`.
 
     ``apply`` multiplies a flat direction by the Hessian; ``symmetry`` is what is projected out; ``candidates()`` gives
-    directions worth trying where the Hessian is too large to be decomposed.
+    directions worth trying where the Hessian is too large to be decomposed and products are no matter.
     """
+    apply = _Counted(apply)
     values: Array | None = None
-    if symmetry.size <= DENSE_SIZE:
+    if symmetry.size <= min(DENSE_SIZE, DENSE_SIZE if max_products is None else max_products - 1):
         eigensolver = "dense"
         smallest, largest, vector, values = _dense(apply, symmetry)
         failure, at_least = 0.0, smallest
     else:
         eigensolver = "lanczos"
-        smallest, largest, vector, failure, at_least = _lanczos(apply, symmetry, tol, candidates())
+        smallest, largest, vector, failure, at_least = (
+            _lanczos(apply, symmetry, tol, candidates())
+            if max_products is None
+            else _within(apply, symmetry, tol, max_products)
+        )
     image = symmetry.outside(apply(vector))
     is_sosp = smallest >= -tol * max(0.0, largest)
     return vector, {
@@ -186,6 +218,7 @@ def curvature(
         "tol": tol,
         "failure_probability": failure if is_sosp else 0.0,
         "at_least": at_least,
+        "products": apply.count,
     }
 
 
@@ -248,6 +281,33 @@ def _into_weakest_columns(point: Point) -> list[Array]:
     return found
 
 
+def _outside(apply: Operator, symmetry: Symmetry) -> Operator:
+    """Return the Hessian restricted to the complement of the symmetry directions."""
+    return lambda vector: symmetry.outside(apply(symmetry.outside(vector)))
+
+
+def _search(apply: Operator, symmetry: Symmetry, tol: float, max_steps: int = MAX_STEPS) -> Search:
+    """Search the complement of the symmetry directions from random starts that are fresh in every call."""
+    rng = np.random.default_rng()
+    return search_krylov(
+        _outside(apply, symmetry),
+        lambda: symmetry.outside(rng.standard_normal(symmetry.size)),
+        symmetry.size - symmetry.dimension,
+        tol,
+        max_steps,
+    )
+
+
+def _within(
+    apply: Operator, symmetry: Symmetry, tol: float, max_products: int
+) -> tuple[float, float, Array, float, float]:
+    """Return what :func:`_lanczos` does, of the search alone, which leaves two products for its lowest vector."""
+    searched = _search(apply, symmetry, tol, (max_products - 2) // STARTS)
+    value = float(searched.vector @ _outside(apply, symmetry)(searched.vector))
+    at_least = min(searched.at_least, value)
+    return value, searched.largest, searched.vector, searched.failure_probability, at_least
+
+
 def _lanczos(
     apply: Operator, symmetry: Symmetry, tol: float, candidates: Sequence[Array]
 ) -> tuple[float, float, Array, float, float]:
@@ -260,13 +320,8 @@ def _lanczos(
 
     eigsh: Any = sla.eigsh  # its stubs do not admit an operator without a stated type
     size = symmetry.size
-    rng = np.random.default_rng()
-
-    def outside(vector: Array) -> Array:
-        return symmetry.outside(apply(symmetry.outside(vector)))
-
-    dimension = size - symmetry.dimension
-    searched = search_krylov(outside, lambda: symmetry.outside(rng.standard_normal(size)), dimension, tol)
+    outside = _outside(apply, symmetry)
+    searched = _search(apply, symmetry, tol)
     largest = searched.largest
     shift = largest if largest > 0.0 else 1.0
 
@@ -277,7 +332,7 @@ def _lanczos(
     tried = [searched.vector, *(_unit(symmetry.outside(candidate)) for candidate in candidates)]
     values = [float(vector @ outside(vector)) for vector in tried]
     best = int(np.argmin(values))
-    start = tried[best] + _unit(rng.standard_normal(size))
+    start = tried[best] + _unit(np.random.default_rng().standard_normal(size))
     try:
         ends, vectors = eigsh(
             sla.LinearOperator((size, size), matvec=matvec, dtype=np.float64),

@@ -80,6 +80,13 @@ def evaluating(model: Any, tensors: Mapping[str, Any]) -> Iterator[None]:
             module.training = mode
 
 
+def twice_differentiable() -> Any:
+    """Return a context in which attention is computed from parts that can be differentiated twice, not in one piece."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    return sdpa_kernel(SDPBackend.MATH)
+
+
 def _place(model: Any, name: str) -> tuple[dict[str, Any], str]:
     path, _, key = name.rpartition(".")
     module = model.get_submodule(path)

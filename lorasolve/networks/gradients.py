@@ -1,7 +1,8 @@
 """A network and its data as a loss of several updates: value and dense gradients, accumulated over batches.
 
 Whatever takes a :class:`~lorasolve.MultiProblem` takes a network this way: L-BFGS, the second-order test, certificates
-where the loss is convex in the updates.
+where the loss is convex in the updates. Products with the Hessian are derivatives of ``<G, D>`` by a second backward
+pass through the first, exact to rounding.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from typing import Any
 import numpy as np
 
 from .._validate import Array, as_callable, as_flag, as_number
-from ..objectives._blocks import Matrices, MultiObjective, Pairs
-from ._torch import as_model, as_torch_dtype, evaluating, moved, reduced, require_torch
+from ..objectives._blocks import Matrices, MultiObjective, Pairs, joint_norm
+from ._torch import as_model, as_torch_dtype, evaluating, moved, processes, reduced, require_torch, twice_differentiable
 from .adapted import adapted_layers
 
 # Relative difference of two evaluations of the same batch that is rounding and not dropout.
 REPEATABLE = {"float64": 1e-10, "float32": 1e-5}
+# A Hessian product that is this far from a difference of gradients, of its length, is not the derivative of them.
+AGREES = 1e-4
 
 
 class Network(MultiObjective):
@@ -45,6 +48,11 @@ class Network(MultiObjective):
         Whether ``f`` is convex in the updates. For a hidden layer it is not.
     lower_bound : float or None
         A number below every loss.
+
+    Attributes
+    ----------
+    differences : str or None
+        Why Hessian products are differences of gradients here; None while they are exact.
 
     Raises
     ------
@@ -83,6 +91,8 @@ class Network(MultiObjective):
         if lower_bound is not None:
             self.lower_bound = as_number(lower_bound, "lower_bound")
         self.n_samples: int | None = None
+        self.differences: str | None = None
+        self._second_pass_tried = False
         self._stored = {str(layer.module.weight.dtype).removeprefix("torch.") for layer in self.layers}
         self._still = self._cast()
         self._check_repeatable()
@@ -199,14 +209,90 @@ class Network(MultiObjective):
                         raise ValueError(f"model: the loss does not depend on the weight of {layer.name}")
                     so_far += leaf.grad.double().cpu().numpy()
                     leaf.grad = None
+        return self._mean(total, sums)
+
+    def hessian_product(self, X: Matrices, D: Matrices) -> tuple[Array, ...]:
+        """Return the Hessian times a direction, as :meth:`gradients_and_products` does."""
+        eye = [(np.asarray(x, np.float64), np.eye(x.shape[1])) for x in X]
+        return self.gradients_and_products(eye, D)[1]
+
+    def factor_hvp(self, factors: Pairs, directions: Pairs) -> tuple[tuple[Array, Array], ...]:
+        """Return the derivative of ``(G_l B_l, G_l^T A_l)`` in the directions ``(U_l, V_l)``, couplings included."""
+        D = [U @ B.T + A @ V.T for (A, B), (U, V) in zip(factors, directions)]
+        G, H = self.gradients_and_products(factors, D)
+        return tuple((h @ B + g @ V, h.T @ A + g.T @ U) for g, h, (A, B), (U, V) in zip(G, H, factors, directions))
+
+    def gradients_and_products(self, factors: Pairs, D: Matrices) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Return ``G_l`` at updates ``A_l B_l^T``, and the Hessian there times the direction ``D``.
+
+        By a second backward pass, which is tried once, along a random direction, against a difference of gradients:
+        torch lacks the second derivative of some operations, and of some it returns a wrong one without a word. There
+        products are differences, and ``differences`` says why.
+        """
+        if not self._second_pass_tried:
+            self.differences = self._fault_of_second_pass(factors)
+            self._second_pass_tried = True
+        if self.differences is None:
+            return self._differentiated_twice(factors, D)
+        return self.value_and_gradients(factors)[1], self._difference(factors, D)
+
+    def _fault_of_second_pass(self, factors: Pairs) -> str | None:
+        """Return what is wrong with second derivatives at a point, None if nothing."""
+        if processes() > 1:  # each would try another direction
+            return "several processes share the data"
+        rng = np.random.default_rng()
+        D = [rng.standard_normal(shape) for shape in self.shapes]
+        try:
+            found = self._differentiated_twice(factors, D)[1]
+        except RuntimeError as error:
+            return f"no second backward pass: {str(error).strip().splitlines()[0]}"
+        if self.precision != "float64":  # differences would be too rough
+            return None
+        expected = self._difference(factors, D)
+        wrong, size = joint_norm([h - e for h, e in zip(found, expected)]), joint_norm(expected)
+        if wrong <= AGREES * size:
+            return None
+        return f"a second backward pass is off by {wrong:.2g} of {size:.2g} from a difference of gradients"
+
+    def _differentiated_twice(self, factors: Pairs, D: Matrices) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        torch = require_torch()
+        leaves = [weight.requires_grad_() for weight in self.weights(factors)]
+        along = [
+            torch.as_tensor(layer.scale * d, dtype=self.torch_dtype, device=leaf.device)
+            for layer, leaf, d in zip(self.layers, leaves, D)
+        ]
+        sums = [np.zeros(shape) for shape in self.shapes * 2]
+        total = np.zeros(2)
+        with evaluating(self.model, self.with_weights(leaves)), twice_differentiable():
+            for batch in self.batches:
+                losses = self.sample_losses(batch)
+                total += float(losses.detach().double().sum()), len(losses)
+                G = torch.autograd.grad(losses.sum(), leaves, create_graph=True)
+                slope = sum((g * d).sum() for g, d in zip(G, along))
+                # A gradient that is constant in all weights has no graph, and in some of them no derivative.
+                H = (
+                    torch.autograd.grad(slope, leaves, allow_unused=True, materialize_grads=True)
+                    if slope.requires_grad
+                    else [torch.zeros_like(leaf) for leaf in leaves]
+                )
+                for part, so_far in zip((*G, *H), sums):
+                    so_far += part.detach().double().cpu().numpy()
+        _, found = self._mean(total, sums)
+        return found[: len(leaves)], found[len(leaves) :]
+
+    def _difference(self, factors: Pairs, D: Matrices) -> tuple[Array, ...]:
+        return self._difference_product([A @ B.T for A, B in factors], D, self._natural_length())
+
+    def _mean(self, total: Array, sums: Sequence[Array]) -> tuple[float, tuple[Array, ...]]:
+        """Return the mean loss and mean derivatives in the updates, one or more of each layer, over all processes."""
         flat = self._over_processes(np.concatenate([total, *(part.ravel() for part in sums)]))
         total, rest = flat[:2], np.split(flat[2:], np.cumsum([part.size for part in sums])[:-1])
         self.n_samples = int(total[1])
-        G = tuple(
-            layer.scale * part.reshape(shape) / total[1]
-            for layer, part, shape in zip(self.layers, rest, self.shapes)
+        means = tuple(
+            layer.scale * part.reshape(like.shape) / total[1]
+            for layer, part, like in zip(itertools.cycle(self.layers), rest, sums)
         )
-        return float(total[0] / total[1]), G
+        return float(total[0] / total[1]), means
 
     def factor_oracle(self, factors: Pairs, grads: Pairs) -> float:
         """Write ``G_l B_l`` and ``G_l^T A_l`` and return ``f``."""

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .._known import Known
-from .._validate import Array, as_choice, as_flag, as_iterable, as_number
+from .._validate import Array, as_choice, as_flag, as_integer, as_iterable, as_number
 from ..certificates import Certificate, certify
 from ..landscape import SecondOrder, second_order
 from ..multi import MultiProblem
@@ -35,6 +35,8 @@ LOUD_GAP = 0.1
 STATIONARY = 1e-2
 # ||G||_2/lam outside the spaces of X above 1 by more than this is a direction downhill.
 OUTSIDE = 1e-3
+# A curvature below 0 by more than this share of the largest is negative.
+NEGATIVE = 1e-5
 # A better point refutes if it is better by more than this share of F.
 REFUTES = 1e-6
 
@@ -138,7 +140,8 @@ class NetworkVerdict:
                 f"{', '.join(map(str, solved.ranks))}, {solved.distance:.2e} away"
             )
         if self.second is not None:
-            lines.append(f"smallest curvature {self.second.smallest:.3e} ({self.second.evidence})")
+            found_after = f"{self.second.products} Hessian products"
+            lines.append(f"smallest curvature {self.second.smallest:.3e} after {found_after} ({self.second.evidence})")
         width = max(len(layer.name) for layer in found.layers)
         lines.append(f"{'layer'.ljust(width)}  rank     ||X||_2  of ||W||_2  ||G||_2/lam  outside  inside   balance")
         for layer, norm in zip(found.layers, self.base_norms):
@@ -162,6 +165,7 @@ def judge(
     lower_bound: float = 0.0,
     tangent_solve: bool = False,
     second: bool = False,
+    max_products: int = 600,
     others: Sequence[NetworkVerdict | Pairs] = (),
     factors: Pairs | None = None,
     layers: str | Sequence[str] | None = None,
@@ -191,7 +195,9 @@ def judge(
     tangent_solve : bool
         Solve the tangent problem too, for the sharp gap.
     second : bool
-        Search the Hessian of the objective for negative curvature (hundreds of gradients).
+        Search the Hessian of the objective for negative curvature. A product with it takes two to three gradients.
+    max_products : int
+        At most so many of them, at least 50; the search ends earlier where it has its answer.
     others : sequence of NetworkVerdict or of factors
         Points of other runs: a better one refutes this one.
     factors : sequence of (A_l, B_l), optional
@@ -225,6 +231,7 @@ def judge(
     as_choice(lam_kind, "lam_kind", DECAYS)
     as_flag(convex_loss, "convex_loss")
     as_flag(second, "second")
+    as_integer(max_products, "max_products", 50)
     if as_flag(tangent_solve, "tangent_solve"):
         require_outputs(loss)
     bound = as_number(lower_bound, "lower_bound")
@@ -239,7 +246,7 @@ def judge(
     if point is None:
         raise ValueError("factors: the model has no LoRA layers, so the updates have to be given")
     case = _Case(network, point, lam, lam_kind, convex_loss, bound, tol)
-    return case.verdict(tangent_solve, second, others)
+    return case.verdict(tangent_solve, max_products if second else None, others)
 
 
 class _Case:
@@ -262,7 +269,7 @@ class _Case:
         self.lower_bound, self.lam_kind = lower_bound, lam_kind
 
     def verdict(
-        self, tangent_solve: bool, second: bool, others: Sequence[NetworkVerdict | Pairs]
+        self, tangent_solve: bool, max_products: int | None, others: Sequence[NetworkVerdict | Pairs]
     ) -> NetworkVerdict:
         """Collect the evidence and decide."""
         bad = self._non_finite()
@@ -289,8 +296,8 @@ class _Case:
         if not kind:
             if tangent_solve:
                 solved = solve_tangent(linearize(self.network, self.point), self.point, self.lam)
-            if second:
-                searched = self._second_order()
+            if max_products is not None:
+                searched = self._second_order(max_products)
             best = min((self._value(other) for other in others), default=math.inf)
             certificate = self._certificate() if self._affine() else None
             kind, reason, level = self._then(found, solved, searched, best, certificate)
@@ -298,7 +305,7 @@ class _Case:
             kind,
             reason,
             level,
-            self._premises(),
+            self._premises() + self._how_searched(searched),
             self.lam,
             found,
             tuple(norms),
@@ -330,10 +337,32 @@ class _Case:
     def _factors(self) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         return tuple(A for A, _ in self.point), tuple(B for _, B in self.point)
 
-    def _second_order(self) -> SecondOrder:
+    def _second_order(self, max_products: int) -> SecondOrder:
         if self.network.precision != "float64":
             raise ValueError("second: curvature needs dtype='float64'")
-        return second_order(self._problem(), *self._factors(), tol=1e-5)
+        if processes() > 1:
+            raise ValueError("second: the search for negative curvature runs in one process, with all the data")
+        return second_order(self._problem(), *self._factors(), tol=NEGATIVE, max_products=max_products)
+
+    def _second_difference(self, direction: tuple[Any, Any]) -> float:
+        """Return the curvature of ``L`` along a unit direction ``(U, V)``, from three of its values."""
+        pairs = list(zip(*direction))
+        size = math.sqrt(sum(float(np.vdot(A, A) + np.vdot(B, B)) for A, B in self.point))
+        step = float(np.finfo(np.float64).eps) ** 0.2 * (size or 1.0)
+
+        def value(t: float) -> float:
+            moved = [(A + t * U, B + t * V) for (A, B), (U, V) in zip(self.point, pairs)]
+            squares = sum(float(np.vdot(A, A) + np.vdot(B, B)) for A, B in moved)
+            return self.network.value(moved) + 0.5 * self.lam * squares
+
+        return (value(step) - 2.0 * value(0.0) + value(-step)) / step**2
+
+    def _how_searched(self, searched: SecondOrder | None) -> tuple[str, ...]:
+        if searched is None:
+            return ()
+        why = self.network.differences
+        how = "automatic differentiation" if why is None else f"differences of gradients ({why})"
+        return (f"Hessian products by {how}",)
 
     def _value(self, other: NetworkVerdict | Pairs) -> float:
         """Return ``F`` of another point on this network and these data."""
@@ -401,8 +430,14 @@ class _Case:
     ) -> tuple[str, str, Known | None]:
         """Return what further evidence decides about a stationary, dual feasible point."""
         if searched is not None and not searched.is_sosp:
-            reason = f"a direction of negative curvature {searched.smallest:.3g} was found: a saddle"
-            return "saddle", reason, Known.CERTIFIED
+            difference = self._second_difference(searched.direction)
+            reason = (
+                f"a direction of negative curvature {searched.smallest:.3g} was found (the second difference of three "
+                f"values of L along it is {difference:.3g})"
+            )
+            if difference < 0.0:
+                return "saddle", f"{reason}: a saddle", Known.CERTIFIED
+            return "inconclusive", f"{reason}: the Hessian products contradict the values", None
         if found.F - best > REFUTES * abs(found.F):
             reason = (
                 f"not global: another point has F = {best:.8g}, lower by {found.F - best:.3g}. The tangent gap here is "

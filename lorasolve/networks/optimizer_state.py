@@ -25,9 +25,12 @@ class GroupDecay:
         Tensors in the group.
     lr, weight_decay : float
         Its settings at the time of the checkpoint.
+    full_lr : float
+        The learning rate before any schedule, where a scheduler of torch has noted it, else ``lr``. At the end of a
+        run with a schedule ``lr`` is 0.
     horizon : float
-        ``1/(lr weight_decay)``, the steps after which decoupled decay alone would have shrunk a weight by ``e``;
-        infinite without decay.
+        ``1/(full_lr weight_decay)``, the steps after which decoupled decay alone would have shrunk a weight by ``e``
+        at the full learning rate; infinite without decay.
     decoupled : bool or None
         Whether the decay is applied beside the gradient (AdamW) or as a part of it (Adam, SGD), where the file says so.
     """
@@ -35,6 +38,7 @@ class GroupDecay:
     n_parameters: int
     lr: float
     weight_decay: float
+    full_lr: float
     horizon: float
     decoupled: bool | None
 
@@ -84,9 +88,11 @@ class OptimizerState:
         steps = "unknown" if self.steps is None else str(self.steps)
         text = f"weight decay {', '.join(f'{decay:g}' for decay in decays)}; steps {steps}"
         if math.isfinite(self.horizon):
-            text += f"; decay horizon 1/(lr wd) = {self.horizon:.3g} steps"
+            text += f"; decay horizon 1/(lr wd) = {self.horizon:.3g} steps at the full lr"
             if self.steps is not None:
-                text += f", {self.steps / self.horizon:.2g} of it done"
+                text += f", at most {self.steps / self.horizon:.2g} of it done"
+        elif self.decay_kind != "none":
+            text += "; the learning rate is 0 here and was not noted before: how much decay it makes is not known"
         else:
             text += "; no decay was applied by the optimizer: no statement about optimality rests on it"
         if self.adaptive and math.isfinite(self.horizon):
@@ -155,13 +161,15 @@ def _group(group: Any, file: pathlib.Path) -> GroupDecay:
     if not isinstance(group, dict) or not _is_number(group.get("lr")):
         raise ValueError(f"{file}: is no optimizer's state (a group has no learning rate)")
     lr = float(group["lr"])
+    full_lr = float(group["initial_lr"]) if _is_number(group.get("initial_lr")) else lr
     decay = float(group["weight_decay"]) if _is_number(group.get("weight_decay")) else 0.0
     params = group.get("params")
     return GroupDecay(
         n_parameters=len(params) if isinstance(params, list) else 0,
         lr=lr,
         weight_decay=decay,
-        horizon=1.0 / (lr * decay) if lr * decay > 0.0 else math.inf,
+        full_lr=full_lr,
+        horizon=1.0 / (full_lr * decay) if full_lr * decay > 0.0 else math.inf,
         decoupled=_decoupled(group),
     )
 

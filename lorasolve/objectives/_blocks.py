@@ -110,13 +110,13 @@ class MultiObjective:
 
     def _natural_length(self) -> float:
         f, G = self.value_and_grad([np.zeros(shape, self.dtype) for shape in self.shapes])
-        return length_of(float(f), _length(G))
+        return length_of(float(f), joint_norm(G))
 
     def _difference_product(self, X: Matrices, D: Matrices, length: float) -> tuple[Array, ...]:
-        distance = _length(D)
+        distance = joint_norm(D)
         if distance == 0.0:
             return tuple(np.zeros_like(d) for d in D)
-        h = difference_step(length, _length(X), distance, self.dtype)
+        h = difference_step(length, joint_norm(X), distance, self.dtype)
         plus = self.value_and_grad([x + h * d for x, d in zip(X, D)])[1]
         minus = self.value_and_grad([x - h * d for x, d in zip(X, D)])[1]
         return tuple((p - q) / (2.0 * h) for p, q in zip(plus, minus))
@@ -169,7 +169,7 @@ class MultiObjective:
         value = 0.0
         natural = self._natural_length()
         for _ in range(iterations):
-            length = _length(D)
+            length = joint_norm(D)
             D = [d / length for d in D]
             H = self._difference_product(X, D, natural)
             value = abs(sum(float(np.vdot(d, h)) for d, h in zip(D, H)))
@@ -367,6 +367,6 @@ class PlainBlocks(MultiObjective):
         return self.objective.metrics(X)
 
 
-def _length(X: Matrices) -> float:
+def joint_norm(X: Matrices) -> float:
     """Return the Frobenius norm of all updates together."""
     return math.sqrt(sum(float(np.vdot(x, x)) for x in X))

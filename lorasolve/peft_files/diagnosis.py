@@ -409,7 +409,7 @@ def _premises(layers: list[LayerReport], unusable: list[UnusableLayer], decay: D
         "none": f"none, {decay.source}",
         "unknown": decay.source,
     }[decay.kind]
-    trained = [layer for layer in layers if layer.facts.spectral]
+    trained = [layer for layer in layers if layer.facts.spectral and not layer.facts.vanished]
     unbalanced = [layer for layer in trained if layer.unbalanced]
     if not trained:
         balance = Premise("balanced factors", None, "no layer has an update")
@@ -445,6 +445,9 @@ def _remarks(
     empty = sum(layer.facts.empty for layer in layers)
     if empty:
         remarks.append(f"both factors are zero in {counted(empty)}: gradient descent cannot leave that")
+    vanished = sum(layer.facts.vanished and not layer.facts.empty for layer in layers)
+    if vanished:
+        remarks.append(f"both factors have all but vanished in {counted(vanished)}: rank 0, no balance to speak of")
     dead = sum(layer.facts.dead_columns > 0 and not layer.facts.empty for layer in layers)
     if dead:
         remarks.append(
@@ -463,7 +466,7 @@ def _remarks(
 
 def _trainer_remarks(trainer: TrainerState, decay: Decay) -> list[str]:
     remarks = []
-    size = f", largest step size {trainer.largest_step_size:g}" if trainer.largest_step_size else ""
+    size = f", largest step size logged {trainer.largest_step_size:g}" if trainer.largest_step_size else ""
     remarks.append(f"trainer's log: {trainer.steps} steps{size}")
     if decay.lam and trainer.largest_step_size and trainer.steps:
         horizon = 1 / (decay.lam * trainer.largest_step_size)

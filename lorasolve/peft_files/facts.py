@@ -15,6 +15,8 @@ from .layers import LayerFactors
 # A smallest singular value above this share of the largest means that the rank is used up (networks in practice).
 FULL_RANK = 1e-3
 ENERGY_LEVELS = (0.90, 0.95, 0.99)
+# A layer has vanished if its penalty, r/6 at PEFT's start, is below this times r.
+VANISHED = 1e-8
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,8 @@ class LayerFacts:
 
     @property
     def rank(self) -> int:
-        """Number of singular values above ``rank_tol`` times the largest."""
-        return numerical_rank(self.sigma, self.rank_tol)
+        """Number of singular values above ``rank_tol`` times the largest; 0 for a layer that has vanished."""
+        return 0 if self.vanished else numerical_rank(self.sigma, self.rank_tol)
 
     @property
     def effective_rank(self) -> float:
@@ -109,7 +111,7 @@ class LayerFacts:
     @property
     def full_rank(self) -> bool:
         """Whether the rank is used up: ``sigma_r/sigma_1 > 1e-3``, or the rounding where that is coarser."""
-        return self.tail > max(FULL_RANK, self.rank_tol)
+        return not self.vanished and self.tail > max(FULL_RANK, self.rank_tol)
 
     def energy_rank(self, share: float) -> int:
         """Return how many singular values hold a share of ``||X||_F^2``."""
@@ -130,6 +132,14 @@ class LayerFacts:
         return self.dead_columns == self.r
 
     @property
+    def vanished(self) -> bool:
+        """Whether both factors are next to nothing: what a finished run under l2 decay leaves of a layer of rank 0.
+
+        Ratios of such remains say nothing about the run.
+        """
+        return self.penalty <= VANISHED * self.r
+
+    @property
     def penalty(self) -> float:
         """``(||A||_F^2 + ||B||_F^2)/2``, what ``lam`` multiplies in ``L``."""
         return (self.norm_A**2 + self.norm_B**2) / 2
@@ -138,9 +148,11 @@ class LayerFacts:
     def imbalance(self) -> float | None:
         """``||A^T A - B^T B||_F/(||A||_F^2 + ||B||_F^2)``, 0 at every stationary point with l2 decay.
 
-        None where it says nothing: for AdaLoRA, whose third factor changes the condition, and for ``X = 0``.
+        None where it says nothing: for AdaLoRA, whose third factor changes the condition, for ``X = 0``, and for layers
+        that have vanished.
         """
-        return None if self.kind == "adalora" or self.spectral == 0.0 else self.gram_distance / (2 * self.penalty)
+        nothing = self.kind == "adalora" or self.spectral == 0.0 or self.vanished
+        return None if nothing else self.gram_distance / (2 * self.penalty)
 
     @property
     def wasted(self) -> float | None:
@@ -180,6 +192,7 @@ class LayerFacts:
             "dead_columns": self.dead_columns,
             "untrained": self.untrained,
             "empty": self.empty,
+            "vanished": self.vanished,
             "imbalance": self.imbalance,
             "penalty": self.penalty,
             "wasted_penalty": self.wasted,

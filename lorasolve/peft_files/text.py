@@ -167,7 +167,7 @@ def layer_rows(layers: Sequence[LayerReport]) -> list[list[str]]:
                 "-" if layer.z is None else f"{layer.z:z.1f}",
                 "-" if layer.base is None else f"{layer.base.ratio:.3g}",
                 ", ".join(finding.replace("_", " ") for finding in layer.findings)
-                or ("empty" if f.empty else "DoRA" if f.dora else "-"),
+                or ("empty" if f.empty else "vanished" if f.vanished else "DoRA" if f.dora else "-"),
             ]
         )
     return rows

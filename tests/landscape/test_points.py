@@ -189,6 +189,67 @@ def test_a_search_that_is_too_short_says_so():
     assert -1.0 < found.at_least < -1e-9
 
 
+@pytest.mark.parametrize("least", [0.1, 0.01])
+def test_a_positive_curvature_is_bounded_from_below(least):
+    values = np.linspace(least, 1.0, 800)
+    _, found = curvature(lambda x: values * x, Symmetry([np.zeros((800, 0))]), 1e-7, max_products=600)
+    assert found["failure_probability"] <= MISSED
+    assert 0.0 < found["at_least"] <= least
+
+
+@pytest.mark.parametrize("noise", [1e-12, 1e-9, 1e-6])
+def test_products_with_errors_are_seen_to_have_them_and_the_bound_counts_them(noise):
+    # As differences of gradients have: errors spread evenly over all directions, of a length of about noise.
+    rng = np.random.default_rng(2)
+    values = np.linspace(1e-3, 1.0, 800)
+
+    def rough(x):
+        return values * x + noise * rng.standard_normal(800) / np.sqrt(800)
+
+    found = _Lanczos(rough, rng.standard_normal(800), 800, 1e-7, 1e-6)
+    assert 0.9 * noise < found.error < 10.0 * noise
+    # |<z, b>| of a missed direction may be max ||e_j|| ||x||_1, and ||x||_1 >= ||x|| >= x_1 >= 1 here.
+    assert found.probability(1e-6) > 0.5 * noise
+    exact = _Lanczos(lambda x: values * x, rng.standard_normal(800), 800, 1e-7, 1e-6)
+    assert exact.error < 1e-14
+
+
+def test_a_budget_of_products_is_kept_and_ends_at_the_first_negative_curvature():
+    rng = np.random.default_rng(3)
+    hidden = rng.standard_normal(2000)
+    hidden /= np.linalg.norm(hidden)
+    values = np.geomspace(1e-6, 1.0, 2000)
+    free = Symmetry([np.zeros((2000, 0))])
+    vector, saddle = curvature(lambda x: values * x - 0.3 * hidden * (hidden @ x), free, 1e-7, max_products=400)
+    # The smallest eigenvalue of a positive definite matrix minus 0.3 h h^T, by its secular equation.
+    low, high = -0.3, 0.0
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if 0.3 * np.sum(hidden**2 / (values - middle)) < 1.0 else (low, middle)
+    assert low - 1e-9 <= saddle["smallest"] <= 0.95 * low
+    assert saddle["smallest"] == pytest.approx(vector @ (values * vector) - 0.3 * (hidden @ vector) ** 2, rel=1e-9)
+    assert not saddle["is_sosp"] and saddle["failure_probability"] == 0.0
+    assert saddle["products"] < 100
+    _, undecided = curvature(lambda x: values * x, free, 1e-7, max_products=60)
+    assert undecided["products"] <= 60
+    assert undecided["is_sosp"] and undecided["failure_probability"] > MISSED
+    assert undecided["at_least"] < -1e-6
+
+
+def test_what_a_budget_did_not_settle_is_called_inconclusive():
+    # The curvatures into the empty column are lam +- s_i, from 1e-5 on.
+    problem = ls.Problem(ls.objectives.Denoising(np.diag(np.r_[2.0, np.linspace(0.0, 0.09999, 299)])), rank=2, lam=0.1)
+    A = np.zeros((300, 2))
+    A[0, 0] = np.sqrt(1.9)
+    short, long = (landscape.second_order(problem, A, A, max_products=count) for count in (50, 600))
+    assert short.products <= 50 < long.products
+    assert short.is_sosp and short.failure_probability > MISSED
+    assert "inconclusive" in short.evidence and f"below {short.at_least:.1e} missed" in short.evidence
+    assert short.at_least < long.at_least < 1e-5
+    with pytest.raises(ValueError, match="max_products"):
+        landscape.second_order(problem, A, A, max_products=10)
+
+
 @pytest.mark.parametrize("extra", [1, 2])
 def test_zero_columns_are_a_saddle_that_gd_cannot_leave_and_escape_does(extra):
     problem, U, s, V = denoising()

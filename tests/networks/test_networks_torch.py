@@ -509,6 +509,25 @@ def test_the_optimizers_state_tells_its_decay(tmp_path):
     assert "no decay" in str(read_optimizer_state(tmp_path / "plain.pt"))
 
 
+def test_at_the_end_of_a_schedule_the_decay_is_still_told(tmp_path):
+    # The Trainer's last checkpoint has a learning rate of 0.
+    parameter = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.AdamW([parameter], lr=1e-3, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0 - step / 5)
+    for _ in range(5):
+        parameter.grad = torch.ones(3)
+        optimizer.step()
+        schedule.step()
+    state = optimizer.state_dict()
+    torch.save(state, tmp_path / "optimizer.pt")
+    found = read_optimizer_state(tmp_path)
+    assert (found.groups[0].lr, found.groups[0].full_lr) == (0.0, 1e-3)
+    assert found.horizon == pytest.approx(100_000) and "no decay" not in str(found)
+    del state["param_groups"][0]["initial_lr"]
+    torch.save(state, tmp_path / "unknown.pt")
+    assert "not known" in str(read_optimizer_state(tmp_path / "unknown.pt"))
+
+
 def test_files_that_are_no_optimizers_state_are_refused(tmp_path):
     class Hostile:
         def __reduce__(self):

@@ -74,6 +74,20 @@ def test_unbalanced_factors_refute_stationarity_with_a_bound(tmp_path, make):
     assert balance.holds is False and "any l2 decay" in balance.because
 
 
+@pytest.mark.parametrize(("size", "kind"), [(1e-6, "low_rank"), (1e-2, "not_stationary")])
+def test_what_is_left_of_a_layer_that_decayed_refutes_nothing(tmp_path, make, size, kind):
+    # L-BFGS leaves remains of 1e-6 of no balance in a layer of rank 0 of an optimum.
+    def remains(down, up):
+        rng = np.random.default_rng(0)
+        return size * rng.standard_normal(down.shape), 0.1 * size * rng.standard_normal(up.shape)
+
+    found = diagnose(make.adapter(tmp_path, model(make, GOOD, {3: remains})), decay=L2)
+    assert found.kind == kind
+    (layer,) = [layer for layer in found.layers if layer.facts.module == "h.3.q"]
+    assert (layer.facts.rank, layer.facts.vanished) == ((0, True) if kind == "low_rank" else (R, False))
+    assert ("all but vanished in 1 layer:" in str(found)) == layer.facts.vanished
+
+
 def test_loud_needs_both_halves(tmp_path, make):
     large_full, large_low = [list(FULL) for _ in range(2)]
     large_full[5] = 100 * FULL[5]
