@@ -188,7 +188,7 @@ def conjugate_gap(loss: MultiObjective, lam: float, value: float, G: Sequence[Li
 class Norm(NamedTuple):
     """An upper bound of ``||G||_2``, and of what is left of ``G`` without its part in the spaces of ``X``.
 
-    ``gram`` is there where the gradient was formed.
+    ``gram`` is there where the gradient of one matrix was formed.
     """
 
     most: float
@@ -244,7 +244,12 @@ def evaluate(
     inner = sum(float(np.vdot(GB, A)) for (GB, _), (A, _) in zip(products, factors))
     noise = loss.rounding_noise()
     operators = loss.gradient_operators(factors)
-    norms = tuple(gradient_norm(G, P, Q, lam) for G, (P, Q) in zip(operators, spans))
+    one = len(factors) == 1
+    # The rank is bounded for one matrix; the Gram matrices of several would be kept together for nothing.
+    norms = tuple(
+        found if one else found._replace(gram=None)
+        for found in (gradient_norm(G, P, Q, lam) for G, (P, Q) in zip(operators, spans))
+    )
     norm = max(found.most for found in norms)
     bound = duality_gap(loss, lam, f, nuclear, inner, norm, noise)
     if loss.facts.convex is True and lam > 0.0 and loss.states_conjugate:

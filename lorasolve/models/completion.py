@@ -276,12 +276,14 @@ def choose_completion(
         The observed entries.
     lams : int or sequence of float
         The values tried, as for :func:`lorasolve.path`.
-    means, clip, tol, progress
+    means, clip, tol
         As for :func:`fit_completion`; ``tol`` holds at every ``lam`` of every fold.
     folds : int
         Number of parts; each is held out once.
     seed : int
         Of the division into parts.
+    progress : bool
+        As for :func:`fit_completion`.
 
     Returns
     -------
