@@ -18,14 +18,15 @@ class CompleteCommand(Command):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
         parser.add_argument("file", help="ratings: .csv, .tsv, .data, .inter or .mtx")
+        parser.add_argument("--lam", type=float, help="weight of the nuclear norm (default: a tenth of the critical)")
+        parser.add_argument("--folds", type=int, metavar="K", help="choose lam by cross-validation with K parts")
         parser.add_argument(
-            "--lam",
+            "--lams",
             type=float,
             nargs="+",
             metavar="L",
-            help="weight of the nuclear norm (default: a tenth of the critical); with --folds, those to try",
+            help="what --folds chooses from (default: 20 below the critical)",
         )
-        parser.add_argument("--folds", type=int, metavar="K", help="choose lam by cross-validation with K parts")
         parser.add_argument("--means", choices=MEANS, default="global", help="means taken off first (default global)")
         parser.add_argument("--clip", type=float, nargs=2, metavar=("LOW", "HIGH"), help="range of predictions")
         parser.add_argument("--tol", type=float, default=1e-4, help="certified relative gap (default 1e-4)")
@@ -40,6 +41,10 @@ class CompleteCommand(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Read, fit, write, print."""
+        if args.folds is None and args.lams is not None:
+            raise ValueError("--lams: are what --folds K chooses from; --lam is one weight")
+        if args.folds is not None and args.lam is not None:
+            raise ValueError("--lam: --folds K chooses it; --lams are the values to choose from")
         ratings = read_ratings(args.file, format_from(args))
         if ratings.skipped:
             remark(args, f"lines without a value, left out: {ratings.skipped}")
@@ -47,13 +52,10 @@ class CompleteCommand(Command):
         chosen = None
         if args.folds is not None:
             fitted, chosen = choose_completion(
-                ratings, args.lam or 20, args.means, clip, args.tol, folds=args.folds, progress=not args.quiet
+                ratings, args.lams or 20, args.means, clip, args.tol, folds=args.folds, progress=not args.quiet
             )
         else:
-            if args.lam is not None and len(args.lam) > 1:
-                raise ValueError("--lam: expected one value; --folds K chooses among several")
-            lam = None if args.lam is None else args.lam[0]
-            fitted = fit_completion(ratings, lam, args.means, clip, args.tol, progress=not args.quiet)
+            fitted = fit_completion(ratings, args.lam, args.means, clip, args.tol, progress=not args.quiet)
         model, certificate = fitted.model, fitted.optimum.certificate
         if args.out is not None:
             model.save(args.out)

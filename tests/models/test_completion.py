@@ -132,7 +132,7 @@ def test_command_line_from_ratings_to_predictions(tmp_path, monkeypatch, capsys)
     seen = rng.random(M.shape) < 0.8
     lines = [f"user{i},{j},{float(M[i, j])!r}" for i, j in zip(*np.nonzero(seen))]
     (tmp_path / "ratings.csv").write_text("user,item,rating\n" + "\n".join(lines))
-    assert main(["complete", "ratings.csv", "--lam", "0.1", "--out", "model.npz", "--require-certificate"]) == 0
+    assert main(["complete", "--out", "model.npz", "--require-certificate", "--lam", "0.1", "ratings.csv"]) == 0
     text, remarks = capsys.readouterr()
     assert "global optimum: yes" in text
     assert "written: model.npz" in remarks
@@ -146,11 +146,12 @@ def test_command_line_from_ratings_to_predictions(tmp_path, monkeypatch, capsys)
     np.testing.assert_allclose([float(row["prediction"]) for row in rows], expected, rtol=1e-9)
     assert float(rows[0]["prediction"]) == pytest.approx(M[i, j], abs=0.5)
     assert "1 of 2 pairs" in remarks
-    assert main(["complete", "ratings.csv", "--lam", "2", "0.1", "--folds", "3"]) == 0
+    assert main(["complete", "ratings.csv", "--lams", "2", "0.1", "--folds", "3"]) == 0
     text = capsys.readouterr().out
     assert "least held-out rmse at lam = 0.1" in text and "means global, lam = 0.1\n" in text
-    assert main(["complete", "ratings.csv", "--lam", "2", "0.1"]) == 2
-    assert "--folds K chooses" in capsys.readouterr().err
+    for misplaced in (["--lams", "2", "0.1"], ["--lam", "2", "--folds", "3"]):
+        assert main(["complete", "ratings.csv", *misplaced]) == 2
+        assert "--folds K chooses" in capsys.readouterr().err
     assert main(["predict", "ratings.csv", "pairs.csv"]) == 2
     assert main(["predict", "model.npz", "model.npz"]) == 2
 
