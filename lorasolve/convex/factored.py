@@ -47,9 +47,10 @@ DENSE = 100_000
 MAX_DESCENT = 300
 # Shortenings of a step, and how much one of them may shorten it.
 MAX_SHORTENINGS, MOST_STEEPER = 60, 8.0
-# Pairs that L-BFGS keeps, and how many beyond so many variables, where they are most of the memory: on ratings (eight
-# problems of 943 x 1682) 1298 oracle calls with four of them, 1430 with eight.
-PAIRS, FEW_PAIRS, MANY = 8, 4, 500_000
+# Pairs that L-BFGS keeps, and how many beyond so many variables, where they no longer stay in cache: three call the
+# oracle as often as eight (ratings of 943 x 1682 at three lam: 543 and 534 calls; 36 small problems: 2599 and 2624),
+# take a third off the time on ratings, and are most of the memory. The worst for three is Huber's loss: a sixth more.
+PAIRS, FEW_PAIRS, MANY = 8, 3, 20_000
 # Rounding errors in differences of values, in units of what certificates allow for one value: where the descent has to
 # go by slopes alone. At 1 steps that only rounding refused made 338 calls 511 (ratings, gap 1e-6), and 611 1565 (1e-9).
 NOISE = 8.0
