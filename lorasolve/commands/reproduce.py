@@ -32,7 +32,10 @@ class ReproduceCommand(Command):
         )
         parser.add_argument("--out", default="reproduced", metavar="DIR", help="where to write (default: reproduced)")
         parser.add_argument(
-            "--pages", metavar="DIR", help="write a Markdown page for each paper into DIR, and their list as DIR.md"
+            "--pages",
+            metavar="DIR",
+            help="write a Markdown page for each paper into DIR, and their list as DIR.md; experiments not run keep "
+            "their sections",
         )
         group = parser.add_argument_group("cells")
         group.add_argument(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 import shutil
 from collections.abc import Iterable, Sequence
 from typing import IO
@@ -36,25 +37,36 @@ def write_pages(folder: pathlib.Path, found: Sequence[Reproduction]) -> list[pat
         for figure in (path for each in mine for path in each.files if path.suffix == ".png"):
             shutil.copyfile(figure, folder / figure.name)
         written.append(folder / f"{name}.md")
-        _write(written[-1], page(mine, folder.as_posix()))
+        before = written[-1].read_text(encoding="utf-8") if written[-1].exists() else ""
+        _write(written[-1], page(mine, folder.as_posix(), before))
     written.append(folder.with_name(f"{folder.name}.md"))
     _write(written[-1], index(folder.name))
     return written
 
 
-def page(found: Sequence[Reproduction], folder: str) -> str:
-    """Return the page of one paper as Markdown, a section for each of its experiments."""
-    lines = [f"# {found[0].experiment.paper}", ""]
-    lines += [f"What the words mean: [the list of all papers](../{pathlib.PurePath(folder).name}.md)."]
-    for each in found:
-        experiment = each.experiment
-        lines += ["", f"## {experiment.summary}", "", f"`{each.command} --pages {folder}` (seeds: {experiment.seeds})"]
-        if each.claims:
-            lines += ["", "| claim | status | measured |", "| --- | --- | --- |", *markdown_rows(each.claims)]
-        for figure in (path for path in each.files if path.suffix == ".png"):
-            lines += ["", f"![{experiment.summary}]({figure.name})"]
-        lines += ["", "```", experiment.table(each.records), "```"]
-    return "\n".join(lines) + "\n"
+def page(found: Sequence[Reproduction], folder: str, before: str = "") -> str:
+    """Return the page of one paper as Markdown, a section for each of its experiments.
+
+    Experiments that were not run keep the sections that they have on the page ``before``, and all keep their places.
+    """
+    known = {cls.summary for cls in registry.classes().values()}
+    parts = re.split(r"^## (.*)\n", before, flags=re.MULTILINE)
+    kept = {summary: text.strip("\n") for summary, text in zip(parts[1::2], parts[2::2]) if summary in known}
+    sections = kept | {each.experiment.summary: _section(each, folder) for each in found}
+    top = f"# {found[0].experiment.paper}"
+    words = f"What the words mean: [the list of all papers](../{pathlib.PurePath(folder).name}.md)."
+    return "\n\n".join([top, words, *(f"## {summary}\n\n{text}" for summary, text in sections.items())]) + "\n"
+
+
+def _section(found: Reproduction, folder: str) -> str:
+    experiment = found.experiment
+    lines = [f"`{found.command} --pages {folder}` (seeds: {experiment.seeds})"]
+    if found.claims:
+        lines += ["", "| claim | status | measured |", "| --- | --- | --- |", *markdown_rows(found.claims)]
+    for figure in (path for path in found.files if path.suffix == ".png"):
+        lines += ["", f"![{experiment.summary}]({figure.name})"]
+    lines += ["", "```", experiment.table(found.records), "```"]
+    return "\n".join(lines)
 
 
 def index(folder: str) -> str:

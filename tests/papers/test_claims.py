@@ -101,5 +101,16 @@ def test_claims_are_held_against_what_was_written(tmp_path):
     assert written[1].read_text() == index("papers")
 
 
+def test_a_page_keeps_the_sections_of_what_was_not_run(tmp_path):
+    """One experiment replaced by another run of it; a section that belongs to no experiment goes."""
+    before = (DOCS / "papers" / "main_paper.md").read_text()
+    sections = before.split("\n## ")
+    found = reproduce(Halves(), tmp_path, quick=True)
+    kept = page([found], "docs/papers", before + "\n## nobody's\n\ntext\n").split("\n## ")
+    assert kept[1:-1] == [text.rstrip("\n") + "\n" for text in sections[1:]] and "halves" in kept[-1]
+    again = page([found], "docs/papers", "\n## ".join(kept))
+    assert again == "\n## ".join(kept)
+
+
 def test_norm_bars_are_escaped_in_the_page():
     assert markdown_rows([Claim("|x|", "confirmed", "1", True)]) == ["| \\|x\\| | confirmed | 1 |"]
