@@ -7,8 +7,9 @@ the sample that the token belongs to. The Jacobian of output ``k`` of sample ``i
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -17,10 +18,13 @@ from numpy.typing import ArrayLike
 
 from .._validate import Array, as_array, as_choice, as_float_array, as_instance, as_iterable, as_number, as_shape
 from ..convex import solve_convex
-from ..linear_map import RANK_TOL, factor_singular_values
+from ..linear_map import RANK_TOL, LinearMap, factor_singular_values
 from ..multi import MultiProblem
 from ..objectives._blocks import Matrices, MultiObjective, Pairs, as_finite_pairs
 from ..objectives._output_losses import LOSSES, Loss, curvature, sum_and_slope
+
+# Products with the Jacobian and its transpose, formed as matrices, that a Gram matrix of its rows may cost.
+FORMED = 10.0
 
 
 class LayerTokens(NamedTuple):
@@ -148,10 +152,6 @@ class TokenNTK(MultiObjective):
             return curvature(self.loss, z, dz) / self.n_samples
         return curvature(self.loss, _with_last(z), _with_last(dz))[:, :-1] / self.n_samples
 
-    def _signals_times(self, layer: LayerTokens, weights: Array) -> Array:
-        """Return ``sum_k w_ik d_tk`` (T, m) for weights (N, K) of the outputs."""
-        return np.einsum("tkm,tk->tm", layer.signals, weights[layer.owner])
-
     # ------------------------------------------------------------------ dense level
     def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
         """Return ``f`` and ``sum_ik w_ik J_l,ik``, with ``w`` its gradient in the outputs."""
@@ -165,7 +165,7 @@ class TokenNTK(MultiObjective):
 
     def _from_outputs(self, w: Array) -> tuple[Array, ...]:
         """Return ``sum_ik w_ik J_l,ik`` of each layer."""
-        return tuple(self._signals_times(layer, w).T @ layer.inputs for layer in self.layers)
+        return tuple(np.einsum("tkm,tk->tm", t.signals, w[t.owner]).T @ t.inputs for t in self.layers)
 
     # ------------------------------------------------------------------ factor level
     def factor_oracle(self, factors: Pairs, grads: Pairs) -> float:
@@ -196,30 +196,80 @@ class TokenNTK(MultiObjective):
 
     def _products(self, layer: LayerTokens, w: Array, left: Array, right: Array) -> tuple[Array, Array]:
         """Return ``M B`` and ``M^T A`` for ``M = sum_ik w_ik J_ik``, from the sides of the layer."""
-        weights = w[layer.owner]
+        weights = w.astype(self.dtype, copy=False)[layer.owner]
+        # BLAS is faster with the thin factor in front.
         if w.shape[1] == 1:
             # The smaller factor is weighted, and no signals are added up.
-            on_left = layer.signals[:, 0].T @ (weights * right)
+            on_left = (weights * right).T @ layer.signals[:, 0]
         else:
-            on_left = self._signals_times(layer, w).T @ right
-        return on_left, layer.inputs.T @ np.einsum("tkr,tk->tr", left, weights)
+            on_left = right.T @ np.einsum("tkm,tk->tm", layer.signals, weights)
+        return on_left.T, (np.einsum("tkr,tk->tr", left, weights).T @ layer.inputs).T
+
+    def factor_diagonal(self, factors: Pairs) -> tuple[tuple[Array, Array], ...]:
+        """Return the diagonal of the Gauss-Newton matrix in each factor: ``sum_ik h_ik (J_ik B)^2`` and the other."""
+        sides = self._sides(factors)
+        z = self.offset + self._linear(sides)
+        own = np.stack([self._bend(z, np.eye(z.shape[1])[k] + np.zeros_like(z))[:, k] for k in range(z.shape[1])], 1)
+        found = []
+        for layer, (samples, starts), (left, right), (A, B) in zip(self.layers, self._parts, sides, factors):
+            on_A, on_B = np.zeros_like(A), np.zeros_like(B)
+            for k, weights in enumerate(own[samples].T):
+                for c in range(A.shape[1]):
+                    on_A[:, c] += weights @ np.add.reduceat(layer.signals[:, k] * right[:, c, None], starts) ** 2
+                    on_B[:, c] += weights @ np.add.reduceat(layer.inputs * left[:, k, c, None], starts) ** 2
+            found.append((on_A, on_B))
+        return tuple(found)
+
+    def gradient_operators(self, factors: Pairs) -> tuple[LinearMap, ...]:
+        """Return the gradient of each layer, formed: the outputs come from the factors."""
+        return tuple(LinearMap.from_dense(G) for G in self._from_outputs(self._slope(self.outputs(factors))[1]))
+
+    def in_float32(self) -> TokenNTK:
+        """Return the loss of the tokens in float32, half the memory again: products with them read memory at most."""
+        single = copy.copy(self)
+        single.dtype = np.dtype(np.float32)
+        single.layers = tuple(
+            LayerTokens(layer.signals.astype(np.float32), layer.inputs.astype(np.float32), layer.owner)
+            for layer in self.layers
+        )
+        return single
 
     def sampled_smoothness(self, factors: Pairs, iterations: int = 20) -> float:
         """Estimate the largest Hessian eigenvalue by power iteration until it hardly grows (SAMPLED: a lower bound)."""
         z = self.outputs(factors)
-        D = self._from_outputs(np.random.default_rng(0).standard_normal(z.shape))
+        product = self._gram_product()
+        # The iterate is D = sum_ik w_ik J_ik, known by its weights.
+        w = np.random.default_rng(0).standard_normal(z.shape)
         value = 0.0
         for _ in range(iterations):
-            length = math.sqrt(sum(float(np.vdot(d, d)) for d in D))
+            dz = product(w)
+            length = math.sqrt(max(float(np.vdot(w, dz)), 0.0))
             if length == 0.0:
                 break
-            dz = self._dense_outputs(D) / length
+            dz /= length
             bent = self._bend(z, dz)
             last, value = value, float(np.vdot(dz, bent))
             if value - last <= 1e-3 * value:
                 break
-            D = self._from_outputs(bent)
+            w = bent
         return value
+
+    def _gram_product(self) -> Callable[[Array], Array]:
+        """Return the map ``w -> (sum_l <J_l,ik, sum_jp w_jp J_l,jp>)_ik``, by the Gram matrix where that costs less."""
+        T = max(len(layer.inputs) for layer in self.layers)
+        N, K = self.offset.shape
+        if not all(T * (K * K * m + n) <= FORMED * K * m * n for m, n in self.shapes):
+            return lambda w: self._dense_outputs(self._from_outputs(w))
+        gram = np.zeros((N, K, N, K))
+        for layer, (samples, starts) in zip(self.layers, self._parts):
+            inner = layer.inputs @ layer.inputs.T
+            for k in range(K):
+                for p in range(K):
+                    pairs = (layer.signals[:, k] @ layer.signals[:, p].T) * inner
+                    sums = np.add.reduceat(np.add.reduceat(pairs, starts, axis=0), starts, axis=1)
+                    gram[samples[:, None], k, samples, p] += sums
+        matrix = gram.reshape(N * K, N * K)
+        return lambda w: (matrix @ w.ravel()).reshape(N, K)
 
 
 @dataclass(frozen=True)
