@@ -25,6 +25,8 @@ from ..objectives._output_losses import LOSSES, Loss, curvature, sum_and_slope
 
 # Products with the Jacobian and its transpose, formed as matrices, that a Gram matrix of its rows may cost.
 FORMED = 10.0
+# The largest entry of a Jacobian is about within these where float32 is offered.
+SMALLEST, LARGEST = 1e-8, 1e8
 
 
 class LayerTokens(NamedTuple):
@@ -206,17 +208,19 @@ class TokenNTK(MultiObjective):
         return on_left.T, (np.einsum("tkr,tk->tr", left, weights).T @ layer.inputs).T
 
     def factor_diagonal(self, factors: Pairs) -> tuple[tuple[Array, Array], ...]:
-        """Return the diagonal of the Gauss-Newton matrix in each factor: ``sum_ik h_ik (J_ik B)^2`` and the other."""
+        """Return the diagonal of the Gauss-Newton matrix in each factor: what the curvature of the outputs brings."""
         sides = self._sides(factors)
         z = self.offset + self._linear(sides)
-        own = np.stack([self._bend(z, np.eye(z.shape[1])[k] + np.zeros_like(z))[:, k] for k in range(z.shape[1])], 1)
+        K = z.shape[1]
+        bend = np.stack([self._bend(z, np.broadcast_to(e, z.shape)) for e in np.eye(K)], axis=2)
         found = []
         for layer, (samples, starts), (left, right), (A, B) in zip(self.layers, self._parts, sides, factors):
-            on_A, on_B = np.zeros_like(A), np.zeros_like(B)
-            for k, weights in enumerate(own[samples].T):
-                for c in range(A.shape[1]):
-                    on_A[:, c] += weights @ np.add.reduceat(layer.signals[:, k] * right[:, c, None], starts) ** 2
-                    on_B[:, c] += weights @ np.add.reduceat(layer.inputs * left[:, k, c, None], starts) ** 2
+            on_A, on_B = np.empty_like(A), np.empty_like(B)
+            for c in range(A.shape[1]):
+                seen = layer.signals * right[:, None, c, None], layer.inputs[:, None] * left[:, :, c, None]
+                for tokens, out in zip(seen, (on_A, on_B)):
+                    rows = np.add.reduceat(tokens, starts)
+                    out[:, c] = np.maximum(np.einsum("ikm,ikm->m", rows, bend[samples] @ rows), 0.0)
             found.append((on_A, on_B))
         return tuple(found)
 
@@ -224,8 +228,14 @@ class TokenNTK(MultiObjective):
         """Return the gradient of each layer, formed: the outputs come from the factors."""
         return tuple(LinearMap.from_dense(G) for G in self._from_outputs(self._slope(self.outputs(factors))[1]))
 
-    def in_float32(self) -> TokenNTK:
-        """Return the loss of the tokens in float32, half the memory again: products with them read memory at most."""
+    def in_float32(self) -> TokenNTK | None:
+        """Return the loss of the tokens in float32, half the memory again: products with factors wait for memory.
+
+        None where squares of gradients might leave the range of float32.
+        """
+        size = max(float(np.abs(layer.signals).max()) * float(np.abs(layer.inputs).max()) for layer in self.layers)
+        if not SMALLEST <= size <= LARGEST:
+            return None
         single = copy.copy(self)
         single.dtype = np.dtype(np.float32)
         single.layers = tuple(

@@ -15,6 +15,10 @@ from ._measurements import Measurements, top_value
 
 # Largest m n for which batched runs use the dense Hessian; beyond, it no longer fits the caches.
 BATCH_LIMIT = 1200
+# Entries from which passes over measurements in float64 wait for memory.
+LARGE = 1_000_000
+# Sizes of measurements and observations whose gradients have squares within the range of float32.
+SMALLEST, LARGEST = 1e-4, 1e4
 
 
 class DenseMeasurements(Measurements):
@@ -31,6 +35,19 @@ class DenseMeasurements(Measurements):
 
     def astype(self, dtype: Any) -> DenseMeasurements:
         return DenseMeasurements(self.M.astype(dtype))
+
+    def in_float32(self) -> DenseMeasurements | None:
+        if self.dtype == np.float32:
+            return self
+        fits = self.flat.size >= LARGE and SMALLEST <= max(self.flat.max(), -self.flat.min()) <= LARGEST
+        return DenseMeasurements(self.single.reshape(self.M.shape)) if fits else None
+
+    @cached_property
+    def single(self) -> Array:
+        """The measurements in float32, one a row, kept for further runs."""
+        from ..kernels.simd import in_single
+
+        return in_single(self.flat)
 
     def take(self, index: Array) -> DenseMeasurements:
         return DenseMeasurements(self.M[index])
@@ -62,20 +79,20 @@ class DenseMeasurements(Measurements):
         return self.flat @ cvxpy.vec(X, order="C")
 
     def kernels(self, y: Array) -> Kernels:
-        return _DenseKernels(self.flat, y, self.shape)
+        return _DenseKernels(self, y)
 
 
 class _DenseKernels(Kernels):
     threaded = True
 
-    def __init__(self, flat: Array, y: Array, shape: tuple[int, int]) -> None:
-        self.flat, self.y, self.shape = flat, y, shape
+    def __init__(self, measurements: DenseMeasurements, y: Array) -> None:
+        self.measurements, self.flat, self.y = measurements, measurements.flat, y
 
     def data(self, rank: int, threads: int) -> Any:
         """Return the data of the compiled oracle."""
         from ..kernels import sensing
 
-        return sensing.data(self.flat, self.y, self.shape, threads)
+        return sensing.data(self.flat, self.y, self.measurements.shape, threads)
 
     def mixed(self, rank: int, threads: int) -> Any:
         """Return the data for float32 increments of a float64 problem."""
@@ -83,14 +100,7 @@ class _DenseKernels(Kernels):
             return None
         from ..kernels import sensing
 
-        return sensing.mixed_data(self.data(rank, threads), self._single, rank)
-
-    @cached_property
-    def _single(self) -> Array:
-        """The measurements in float32, kept for further runs."""
-        from ..kernels.simd import in_single
-
-        return in_single(self.flat)
+        return sensing.mixed_data(self.data(rank, threads), self.measurements.single, rank)
 
     def quadratic(self) -> Any:
         """Return the coefficients for batched runs: the dense Hessian ``M^T M / N``."""

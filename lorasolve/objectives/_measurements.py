@@ -23,6 +23,10 @@ class Measurements:
     def astype(self, dtype: Any) -> Measurements:
         raise NotImplementedError
 
+    def in_float32(self) -> Measurements | None:
+        """Return the measurements in float32 if passes over those are faster; None by default."""
+        return None
+
     def take(self, index: Array) -> Measurements:
         """Return the measurements ``index``."""
         raise NotImplementedError

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from .._validate import Array, as_float_array, as_index_array, as_shape, shown
 from ..linear_map import LinearMap
-from ._dense_measurements import DenseMeasurements
+from ._dense_measurements import LARGEST, SMALLEST, DenseMeasurements
 from ._description import Description
 from ._kernels import Kernels
 from ._measurements import Measurements, ridge
@@ -157,6 +157,21 @@ class MatrixSensing(Objective):
             return self
         made = self._with(self._map.astype(np.float64), self.y.astype(np.float64))
         made.dtype = made._map.dtype
+        return made
+
+    def in_float32(self) -> MatrixSensing | None:
+        """Return large dense measurements in float32, half the memory again: passes over them are as fast as memory.
+
+        None for others, and where squares of gradients might leave the range of float32.
+        """
+        if self.dtype == np.float32:
+            return self
+        fits = SMALLEST <= float(np.abs(self.y).max()) <= LARGEST
+        single = self._map.in_float32() if fits else None
+        if single is None:
+            return None
+        made = self._with(single, self.y.astype(np.float32))
+        made.dtype = single.dtype
         return made
 
     def cvxpy_expression(self, X: Any) -> Any:

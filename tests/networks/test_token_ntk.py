@@ -98,6 +98,54 @@ def test_the_sampled_smoothness_is_the_largest_curvature(ntk):
     assert 0.9 * largest <= ntk.sampled_smoothness(ntk.zeros()) <= largest * (1.0 + 1e-12)
 
 
+def test_the_diagonal_is_that_of_the_hessian_where_the_gradient_vanishes(ntk):
+    """Column by column from products; with zero slopes nothing but the Gauss-Newton part is left of them."""
+    rng = np.random.default_rng(3)
+    factors = [(rng.standard_normal((m, 2)), rng.standard_normal((n, 2))) for m, n in ntk.shapes]
+    ntk._slope = lambda z: (0.0, np.zeros_like(z))
+    for index, pair in enumerate(ntk.factor_diagonal(factors)):
+        for side, diagonal in enumerate(pair):
+            found = np.zeros_like(diagonal)
+            for entry in np.ndindex(diagonal.shape):
+                moves = [(np.zeros_like(A), np.zeros_like(B)) for A, B in factors]
+                moves[index][side][entry] = 1.0
+                found[entry] = ntk.factor_hvp(factors, moves)[index][side][entry]
+            np.testing.assert_allclose(diagonal, found, rtol=1e-10)
+
+
+def test_the_gram_matrix_is_that_of_the_jacobian(ntk, monkeypatch):
+    """Against outputs of gradients, which form no Gram matrix, and where that costs more."""
+    w = np.random.default_rng(4).standard_normal(ntk.offset.shape)
+    expected = ntk._dense_outputs(ntk._from_outputs(w))
+    np.testing.assert_allclose(ntk._gram_product()(w), expected, rtol=1e-10)
+    monkeypatch.setattr("lorasolve.networks.token_ntk.FORMED", 0.0)
+    np.testing.assert_allclose(ntk._gram_product()(w), expected, rtol=1e-13)
+
+
+def test_the_operators_are_the_gradients(ntk):
+    rng = np.random.default_rng(6)
+    factors = [(rng.standard_normal((m, 2)), rng.standard_normal((n, 2))) for m, n in ntk.shapes]
+    gradients = ntk.value_and_grad([A @ B.T for A, B in factors])[1]
+    for found, G in zip(ntk.gradient_operators(factors), gradients):
+        np.testing.assert_allclose(found.to_dense(), G, atol=1e-12)
+
+
+def test_the_twin_in_float32(ntk):
+    rng = np.random.default_rng(8)
+    single = ntk.in_float32()
+    factors = [(rng.standard_normal((m, 2)), rng.standard_normal((n, 2))) for m, n in ntk.shapes]
+    rounded = [(A.astype(np.float32), B.astype(np.float32)) for A, B in factors]
+    grads, reference = ([(np.empty_like(A), np.empty_like(B)) for A, B in pairs] for pairs in (rounded, factors))
+    assert single.factor_oracle(rounded, grads) == pytest.approx(ntk.factor_oracle(factors, reference), rel=1e-5)
+    assert single.dtype == np.float32 and ntk.dtype == np.float64
+    for pair, other in zip(grads, reference):
+        for found, expected in zip(pair, other):
+            assert found.dtype == np.float32
+            np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+    huge = [layer._replace(inputs=1e20 * layer.inputs) for layer in ntk.layers]
+    assert TokenNTK(huge, ntk.offset, ntk.targets, ntk.loss).in_float32() is None
+
+
 def test_the_tangent_offset_gives_the_outputs_at_the_point(ntk):
     rng = np.random.default_rng(2)
     factors = [(rng.standard_normal((m, 1)), rng.standard_normal((n, 1))) for m, n in ntk.shapes]

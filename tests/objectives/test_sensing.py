@@ -4,7 +4,7 @@ import pytest
 import scipy.sparse
 from numpy.testing import assert_allclose
 
-from lorasolve.objectives import MatrixSensing, _rank_one_measurements
+from lorasolve.objectives import MatrixSensing, _dense_measurements, _rank_one_measurements
 from lorasolve.objectives.base import DenseReference
 
 M_ROWS, N_COLS, COUNT, RANK = 6, 4, 15, 2
@@ -108,6 +108,23 @@ def test_float32_is_kept(kind):
     assert objective.dtype == GB.dtype == np.float32
     assert_allclose(f, definition(M.astype(float), y, A.astype(float) @ B.T)[0], rtol=1e-5)
     assert objective.gradient_operator(A, B).to_dense().dtype == np.float64
+
+
+def test_the_twin_in_float32_has_the_same_measurements_where_they_are_large_and_fit(monkeypatch):
+    objective, M, y = build("dense")
+    assert objective.in_float32() is None
+    monkeypatch.setattr(_dense_measurements, "LARGE", M.size)
+    single = objective.in_float32()
+    X = np.random.default_rng(2).standard_normal(objective.shape).astype(np.float32)
+    f, G = single.value_and_grad(X)
+    value, gradient = definition(M, y, X.astype(np.float64))
+    assert single.dtype == G.dtype == np.float32 and single.in_float32() is single
+    assert f == pytest.approx(value, rel=1e-5)
+    assert_allclose(G, gradient, rtol=1e-4, atol=1e-5)
+    for size in (0.0, 1e-30, 1e30):
+        assert MatrixSensing(size * M, y).in_float32() is MatrixSensing(M, size * y).in_float32() is None
+    for kind in ("rank-one", "sparse"):
+        assert build(kind)[0].in_float32() is None
 
 
 def test_read_only_and_strided_input_is_accepted():
