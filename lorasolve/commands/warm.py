@@ -61,7 +61,7 @@ def warm(progress: bool = False) -> dict[str, Any]:
     from ..kernels._cache import cache_directory
     from ..kernels._jit import compile_seconds
     from ..kernels.sparse_gram import row_products
-    from ..kernels.splitting import LINE, split_products
+    from ..kernels.splitting import split_products, split_residual
 
     folder = cache_directory()
 
@@ -81,7 +81,9 @@ def warm(progress: bool = False) -> dict[str, Any]:
     # What only certificates of large data call.
     row_products(np.array([0, 1]), np.zeros(1, np.int64), np.ones(1), 1)
     if simd.available():
-        split_products(np.zeros(LINE), *np.zeros((3, LINE)), 26, np.empty((1, 4)))
+        one, out = np.zeros(1), np.empty((1, 4))
+        split_products(one, one, one, 26, out)
+        split_residual(one, one, one, one, 26, 4, out, *np.empty((3, 1)))
     display.close()
     now = sizes()
     return {

@@ -66,48 +66,101 @@ def test_residuals_keep_their_accuracy_where_they_cancel(shape, cancelled, exact
 
 
 @pytest.mark.skipif(not simd.available(), reason="no vector lanes on this processor")
+@pytest.mark.parametrize("N", [1, 6, 7])
 @pytest.mark.parametrize("n", [1, 7, 8, 30, 201])
 @pytest.mark.parametrize("cancelled", [1.0, 1e-6, 1e-13])
-def test_measurements_in_one_pass(n, cancelled, exact):
+def test_measurements_in_one_pass(N, n, cancelled, exact):
     rng = np.random.default_rng(8)
-    flat = Ball(rng.standard_normal((6, n)) * 10.0 ** rng.integers(-9, 9, (6, 1)) * 10.0 ** rng.integers(-3, 1, n))
-    flat.mid[4] = 0.0
+    M = rng.standard_normal((N, n)) * 10.0 ** rng.integers(-9, 9, (N, 1)) * 10.0 ** rng.integers(-3, 1, n)
+    M[N // 2] *= N == 1
     # The second part of x may be as large as it likes.
     x, low = rng.standard_normal(n), (1e-17, 1e-6)[n % 2] * rng.standard_normal(n)
-    y = flat.mid @ (x + low) * (1.0 + cancelled * rng.standard_normal(6))
-    true = exact.rational(flat.mid) @ (exact.rational(x) + exact.rational(low)) - exact.rational(y)
-    ball = _oracle_measurements.measured_in_one_pass(flat, y, x, low, 0.0)
+    y = M @ (x + low) * (1.0 + cancelled * rng.standard_normal(N))
+    true = exact.rational(M) @ (exact.rational(x) + exact.rational(low)) - exact.rational(y)
+    ball = _oracle_measurements.measured_in_one_pass(M, y, x, low, 0.0)
     assert inside(exact, ball, true)
     # Its plain twin is another way to the same, as sharp but for the lengths that it splits at.
-    twin = _oracle_measurements.measured(flat, y, x[:, None], low[:, None], 0.0)
+    twin = _oracle_measurements.measured(Ball(M), y, x[:, None], low[:, None], 0.0)
     assert inside(exact, twin, true[:, None])
-    assert ball.radius <= 4.0 * twin.radius
+    assert ball.radius <= 8.0 * twin.radius
+    r, G = _oracle_measurements.combined_in_one_pass(M, y, x, low, 0.0)
+    assert inside(exact, r, true)
+    assert inside(exact, G, exact.rational(M).T @ true)
+    assert (r.mid, r.radius) == (pytest.approx(ball.mid, rel=0.0, abs=0.0), ball.radius)
     # An error of x counts, and one that is not finite tells nothing.
     moved = x + 1e-3 * rng.standard_normal(n)
-    wide = _oracle_measurements.measured_in_one_pass(flat, y, x, low, float(np.linalg.norm(moved - x)) * (1 + 1e-12))
-    there = exact.rational(moved) + exact.rational(low)
-    assert inside(exact, wide, exact.rational(flat.mid) @ there - exact.rational(y))
+    error = float(np.linalg.norm(moved - x)) * (1 + 1e-12)
+    there = exact.rational(M) @ (exact.rational(moved) + exact.rational(low)) - exact.rational(y)
+    assert inside(exact, _oracle_measurements.measured_in_one_pass(M, y, x, low, error), there)
+    r, G = _oracle_measurements.combined_in_one_pass(M, y, x, low, error)
+    assert inside(exact, r, there) and inside(exact, G, exact.rational(M).T @ there)
     x[0] = math.inf
     with np.errstate(all="ignore"):
-        assert _oracle_measurements.measured_in_one_pass(flat, y, x, low, 0.0).radius == math.inf
+        assert _oracle_measurements.measured_in_one_pass(M, y, x, low, 0.0).radius == math.inf
+        r, G = _oracle_measurements.combined_in_one_pass(M, y, x, low, 0.0)
+    assert r.radius == G.radius == math.inf
 
 
 @pytest.mark.skipif(not simd.available(), reason="no vector lanes on this processor")
+@pytest.mark.parametrize("N", [3, 128, 259])
+def test_combinations_in_one_pass_are_summed_in_blocks(N, exact):
+    """Against exact sums; beside that of the residual, the error is that of a block and of the sum of all blocks."""
+    rng = np.random.default_rng(10)
+    M, x = rng.standard_normal((N, 5)), rng.standard_normal(5)
+    y = 10.0 ** rng.integers(-3, 3, N)
+    r, G = _oracle_measurements.combined_in_one_pass(M, y, x, np.zeros(5), 0.0)
+    true = exact.rational(M).T @ (exact.rational(M) @ exact.rational(x) - exact.rational(y))
+    assert inside(exact, G, true)
+    rounding = (min(N, 128 + 3) + 3) * 2.0**-53 * np.linalg.norm(r.mid)
+    assert G.radius <= 1.01 * (rounding + r.radius) * np.linalg.norm(M)
+
+
+@pytest.mark.skipif(not simd.available(), reason="no vector lanes on this processor")
+def test_sums_in_one_pass_that_lose_all_that_is_small(exact):
+    """A one, and then numbers below half of its last bit: no sum in the order of memory sees them."""
+    tiny = 1.5 * 2.0**-54
+    # Rows: without blocks the error would be 0.75 (N - 1) U of what the bound is relative to.
+    N, n = 259, 9
+    w, M = np.full(N, 2.0**-27), np.full((N, n), 1.5 * 2.0**-27)
+    w[0], M[0] = 1.0, 1.0
+    r, G = _oracle_measurements.combined_in_one_pass(M, -w, np.zeros(n), np.zeros(n), 0.0)
+    assert (r.mid == w).all()
+    true = exact.rational(M).T @ exact.rational(w)
+    assert inside(exact, G, true)
+    assert np.linalg.norm((true - exact.rational(G.mid)).astype(float)) >= 90 * 2.0**-53 * 3.0
+    # Entries of a row, all of them in the second part of x.
+    low = np.full(401, tiny)
+    low[0] = 1.0
+    ones, y = np.ones((1, 401)), np.zeros(1)
+    r = _oracle_measurements.measured_in_one_pass(ones, y, np.zeros(401), low, 0.0)
+    true = exact.rational(ones) @ exact.rational(low)
+    assert inside(exact, r, true)
+    assert float(true.item() - Fraction(r.mid.item())) >= 30 * 2.0**-53
+
+
+@pytest.mark.skipif(not simd.available(), reason="no vector lanes on this processor")
+@pytest.mark.parametrize("size", [1.0, 1e-155, 1e-162])
 @pytest.mark.parametrize("n", [8, 45])
-def test_split_rows_are_exact_where_they_say_so(n, exact):
+def test_split_rows_are_exact_where_they_say_so(n, size, exact):
     """The leading products add up without any error, and what is left is as small as the bits say."""
     rng = np.random.default_rng(9)
-    M, x = rng.standard_normal((20, n)) * 10.0 ** rng.integers(-5, 6, (20, n)), rng.standard_normal(n)
+    M = size * rng.standard_normal((21, n)) * 10.0 ** np.repeat(rng.integers(-5, 6, 11), 2)[:21, None]
+    x = rng.standard_normal(n)
     x1 = (x + 0.75 * 2.0**31) - 0.75 * 2.0**31
-    out = np.empty((20, 4))
-    split_products(M.ravel(), x, x1, x - x1, 26, out)
+    x2, out = x - x1, np.empty((21, 4))
+    split_products(M.ravel(), x1, x2, 26, out)
     for row, (leading, rest, square, small) in zip(M, out):
+        # Numbers whose squares underflow are split as if they had the smallest squares that do not.
+        length = max(float(np.linalg.norm(row / size)) * size, 2.0**-500 * n**0.5)
         total = exact.dot(exact.rational(row), exact.rational(x))
         left = total - exact.rational(leading).item()
-        size = float(np.linalg.norm(row) * np.linalg.norm(x))
-        assert abs(float(left) - rest) <= 1e-15 * 2.0**-20 * size
-        assert square == pytest.approx(row @ row, rel=1e-14, abs=0.0)
-        assert small <= n * (2.0**-25 * np.linalg.norm(row)) ** 2
+        assert abs(float(left) - rest) <= 1e-15 * 2.0**-20 * length * float(np.linalg.norm(x))
+        assert square == pytest.approx(float(np.linalg.norm(row)) ** 2, rel=1e-14, abs=n * 2.0**-1074)
+        # The unit that the leading parts are multiples of, from the bound that half of it makes.
+        unit = Fraction(2.0 * (small / n) ** 0.5)
+        split = [round(Fraction(a) / unit) * unit for a in row.tolist()]
+        assert Fraction(leading) == sum(a1 * Fraction(b) for a1, b in zip(split, x1.tolist()))
+        assert small <= n * (2.0**-23 * length) ** 2
 
 
 def test_pairs(exact):
