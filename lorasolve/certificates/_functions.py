@@ -19,6 +19,8 @@ LOG_ERROR = 32.0 * U
 # Below this, exp(x) < TINY counts as exp(LOWEST).
 LOWEST = -700.0
 LOG2_E = 1.4426950408889634
+# Numbers near this are 1 apart, and its last 12 bits are 0.
+SHIFT = 1.5 * 2.0**52
 # log 2 = HIGH + LOW up to 2^-86; HIGH has 32 bits, so that k HIGH is exact for |k| < 2^20.
 LN2_HIGH = float.fromhex("0x1.62e42fee00000p-1")
 LN2_LOW = float.fromhex("0x1.a39ef35793c76p-33")
@@ -34,17 +36,27 @@ def exp_nonpositive(x: Array) -> Array:
     ``x = k log 2 + r``, ``|r| <= 0.3467``; ``x - k HIGH`` and the step after it round once each, at most ``0.36 U``
     each, the rounding of ``k LOW`` and ``2^-86 k`` are below ``2^-70``: ``r`` has error ``0.75 U``. The Taylor
     polynomial of degree 13 leaves ``r^14 / 14! e^|r| < 0.1 U e^r``; Horner's scheme with rounded coefficients errs by
-    at most ``28 U e^|r| <= 28 U e^(2 |r|) e^r < 56.2 U e^r`` (Higham, section 5.1). Scaling by ``2^k`` is exact. In
-    all below ``58 U``.
+    at most ``28 U e^|r| <= 28 U e^(2 |r|) e^r < 56.2 U e^r`` (Higham, section 5.1). Scaling by ``2^k >= 2^-1010``, a
+    binary64 number that is made of its bits, is exact. In all below ``58 U``.
     """
-    clipped = np.maximum(x, LOWEST)
-    k = np.rint(clipped * LOG2_E)
-    r = (clipped - k * LN2_HIGH) - k * LN2_LOW
-    p = np.full_like(r, _EXP_COEFFICIENTS[0])
+    r = np.maximum(x, LOWEST)
+    shifted = r * LOG2_E
+    # The last bits of a sum with this are those of the nearest integer, k.
+    shifted += SHIFT
+    k = shifted - SHIFT
+    part = k * LN2_HIGH
+    r -= part
+    r -= np.multiply(k, LN2_LOW, out=part)
+    p = part
+    p.fill(_EXP_COEFFICIENTS[0])
     for coefficient in _EXP_COEFFICIENTS[1:]:
         p *= r
         p += coefficient
-    return np.ldexp(p, k.astype(np.int64))
+    power = shifted.view(np.int64)
+    power <<= 52
+    power += 1023 << 52
+    p *= power.view(np.float64)
+    return p
 
 
 def log1p_nonnegative(x: Array) -> Array:

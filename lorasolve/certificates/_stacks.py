@@ -24,7 +24,7 @@ from ..objectives.denoising import Denoising
 from ..objectives.huber import Huber
 from ..objectives.linear import LinearFineTuning
 from ..objectives.sensing import MatrixSensing
-from . import _oracle_measurements, _oracles, balls, ranks
+from . import _oracle_measurements, _oracles, _rounding, ranks
 from ._rounding import (
     ETA,
     INFLATE,
@@ -57,6 +57,9 @@ from .rigorous import (
 )
 
 Svd = tuple[Array, Array, Array]
+
+# What the rounding of a single product may add to a gap, relative to f, where one in twice the precision costs more.
+SHARP = 2.0**-37
 
 
 # ---------------------------------------------------------------------- directed vectors
@@ -377,18 +380,43 @@ def _linear(objective: Any, A: Array, B: Array) -> tuple[Array, Array, Balls] | 
 
 
 def _sensing(objective: Any, A: Array, B: Array) -> tuple[Array, Array, Balls] | None:
+    """Form the residuals by one product each, and again in twice the precision where its rounding would show."""
     if objective.kind != "dense":
         return None
-    flat, N = Ball(objective._map.flat), len(objective.y)
+    M, y, N = objective._map.flat, objective.y, len(objective.y)
+    size = _rounding.frobenius(M)
+    r = _plain_residuals(M, y, size, A, B)
+    # What that moves <G, X> by, and c ||X||_* in the bound, at most; a guess of what is worth it.
+    moved = 2.0 * size / N * r.radius * np.sqrt(np.square(A).sum(axis=(1, 2)) * np.square(B).sum(axis=(1, 2)))
+    if not (moved <= SHARP * np.square(r.mid).sum(axis=(1, 2)) / (2.0 * N)).all():
+        r = _sharp_residuals(M, y, A, B)
+    G = _rows_times(r, M, size)
+    return *half_square(r, N), scaled(Balls(G.mid.reshape(len(A), *objective.shape), G.radius), float(N))
+
+
+def _rows_times(rows: Balls, M: Array, size: float) -> Balls:
+    """Enclose ``x_k M`` for balls of single rows (K, 1, n) and one matrix with ``||M||_F <= size``, by one product."""
+    n = len(M)
+    mid = blocked(rows.mid[:, 0], M)[:, None]
+    rounding = mul_up(sum_error(n), rows.mid_norm, size)
+    return Balls(mid, add_up(rounding, mul_up(rows.radius, size), M.shape[1] * terms(n) * ETA))
+
+
+def _plain_residuals(M: Array, y: Array, size: float, A: Array, B: Array) -> Balls:
+    """Enclose ``M vec(A_k B_k^T) - y`` as rows (K, 1, N), ``||M||_F <= size``."""
+    X = product(numbers(A), numbers(B.mT))
+    r = _rows_times(Balls(X.mid.reshape(len(A), 1, -1), X.radius), M.T, size)
+    r = Balls(r.mid - y, r.radius)
+    return r.wider(mul_up(U, r.mid_norm))
+
+
+def _sharp_residuals(M: Array, y: Array, A: Array, B: Array) -> Balls:
+    """Enclose ``M vec(A_k B_k^T) - y`` as rows (K, 1, N), accurate relative to the result."""
     high, low = two_product(A, B.mT)
     first, second = (np.ascontiguousarray(part.reshape(len(A), -1).T) for part in (high, low.mid))
     # One ball holds the residuals of all points, so its radius serves each of them.
-    r = _oracle_measurements.measured(flat, objective.y, first, second, float(low.radius.max()))
-    w = Ball(np.ascontiguousarray(r.mid.T), r.radius)
-    G = balls.product(w, flat)
-    radius = np.full(len(A), G.radius)
-    residuals = Balls(w.mid[:, None, :], np.full(len(A), r.radius))
-    return *half_square(residuals, N), scaled(Balls(G.mid.reshape(high.shape), radius), float(N))
+    r = _oracle_measurements.measured(Ball(M), y, first, second, float(low.radius.max()))
+    return Balls(np.ascontiguousarray(r.mid.T)[:, None], np.full(len(A), r.radius))
 
 
 _Oracle = Callable[[Any, Array, Array], tuple[Array, Array, Balls] | None]

@@ -86,6 +86,13 @@ class Ball:
         """An upper bound of ``||M||_F`` over the ball."""
         return add_up(self.mid_norm, self.radius)
 
+    @property
+    def T(self) -> Ball:
+        """The transposed matrices, whose norm is not evaluated again."""
+        found = Ball(self.mid.T, self.radius)
+        found.__dict__["mid_norm"] = self.mid_norm
+        return found
+
     def wider(self, *radii: float) -> Ball:
         """Return the ball with radii added."""
         return Ball(self.mid, add_up(self.radius, *radii))

@@ -307,9 +307,9 @@ def perron(C: Array) -> float:
     return add_up(mul_up(best, 1.0 + 2.0 * (m + n + 8) * U), tiny)
 
 
-def factor_norm(C: Array) -> float:
-    """Return a quick upper bound of ``||C||_2``: the smaller of ``||C||_F`` and the root of :func:`perron`."""
-    return min(frobenius(C), sqrt_up(perron(C)))
+def factor_norm(C: Ball) -> float:
+    """Return a quick upper bound of ``||mid||_2``: the smaller of ``||mid||_F`` and the root of :func:`perron`."""
+    return min(C.mid_norm, sqrt_up(perron(C.mid)))
 
 
 # ---------------------------------------------------------------------- nuclear norm

@@ -203,6 +203,58 @@ def test_columns_are_balanced_only_where_no_bit_is_lost():
     assert np.abs(new_A[0]).max() < 2.0**10 and np.array_equal(new_A[1], A[1]) and np.array_equal(new_B[1], B[1])
 
 
+def sensing_numbers_are_right(exact, objective, A, B):
+    """Whether what a stack says of the values and gradients of dense sensing holds in exact rationals."""
+    low, high, G = _stacks._sensing(objective, A, B)
+    right = True
+    for k in range(len(A)):
+        f, gradient = exact.loss(objective, exact.rational(A[k]) @ exact.rational(B[k]).T)
+        apart = gradient - exact.rational(G.mid[k])
+        right &= Fraction(low[k]) <= f <= Fraction(high[k])
+        right &= exact.dot(apart, apart) <= Fraction(G.radius[k]) ** 2
+    return right
+
+
+@pytest.mark.parametrize("noise", [100.0, 1e-9, 0.0])
+def test_residuals_of_a_stack_are_as_accurate_as_they_have_to_be(noise, exact, monkeypatch):
+    rng = np.random.default_rng(6)
+    M, A, B = rng.standard_normal((7, 5, 30)), rng.standard_normal((3, 5, 2)), rng.standard_normal((3, 30, 2))
+    y = np.einsum("kij,ij->k", M, A[0] @ B[0].T) + noise * rng.standard_normal(7)
+    A[1:] = A[0] + 1e-5 * noise * A[1:]
+    B[1:] = B[0]
+    sharp, calls = _stacks._sharp_residuals, []
+    monkeypatch.setattr(_stacks, "_sharp_residuals", lambda *given: calls.append(1) or sharp(*given))
+    objective = MatrixSensing(M, y)
+    assert sensing_numbers_are_right(exact, objective, A, B)
+    # One product serves where the residual is not small beside what it is a difference of.
+    assert len(calls) == (noise < 1.0)
+
+
+def test_a_stack_counts_what_its_products_lose(exact):
+    """A one, and then numbers below half of its last bit: most sums do not see them. The bounds have to."""
+    tiny = 1.5 * 2.0**-54
+    ones = np.ones((2, 1, 1))
+    # A long row of X = [1, tiny, ...] against ones.
+    M, B = np.ones((1, 1, 400)), np.full((2, 400, 1), tiny)
+    B[:, 0] = 1.0
+    assert sensing_numbers_are_right(exact, MatrixSensing(M, np.array([-1.0])), ones, B)
+    # Many measurements, residuals of which make such sums.
+    w, M = np.full(259, 2.0**-27), np.full((259, 1, 1), 1.5 * 2.0**-27)
+    w[0], M[0] = 1.0, 1.0
+    assert sensing_numbers_are_right(exact, MatrixSensing(M, -w), 0.0 * ones, ones)
+
+
+def test_residuals_of_a_stack_count_each_rounding(exact):
+    """Of the update, of a difference much larger than the product, each where it is nearly all there is."""
+    one, long = np.ones((1, 1)), np.full((2, 1, 400), 1.5 * 2.0**-54)
+    long[:, :, 0] = 1.0
+    small = np.full((2, 1, 1), 1.5 * 2.0**-53)
+    for A, B, y in ((np.ones(long.shape), long, 0.0), (np.ones(small.shape), small, -1.0)):
+        r = _stacks._plain_residuals(one, np.array([y]), 1.0, A, B)
+        true = exact.dot(exact.rational(A[0]), exact.rational(B[0])) - Fraction(y)
+        assert 0 < abs(true - Fraction(r.mid[0].item())) <= Fraction(r.radius[0])
+
+
 class Vague(ls.objectives.Objective):
     """Denoising whose oracle knows its gradient to 0.1 only."""
 

@@ -186,7 +186,7 @@ def test_perron(exact):
     rng = np.random.default_rng(4)
     for G in matrices(rng, 120):
         assert exact.norm_at_most(abs(exact.rational(G)), norms.sqrt_up(norms.perron(G)))
-        assert exact.norm_at_most(exact.rational(G), norms.factor_norm(G))
+        assert exact.norm_at_most(exact.rational(G), norms.factor_norm(Ball(G)))
 
 
 # ---------------------------------------------------------------------- nuclear norm
