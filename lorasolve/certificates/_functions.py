@@ -24,10 +24,10 @@ SHIFT = 1.5 * 2.0**52
 # log 2 = HIGH + LOW up to 2^-86; HIGH has 32 bits, so that k HIGH is exact for |k| < 2^20.
 LN2_HIGH = float.fromhex("0x1.62e42fee00000p-1")
 LN2_LOW = float.fromhex("0x1.a39ef35793c76p-33")
-_EXP_COEFFICIENTS = tuple(1.0 / factorial for factorial in (
+EXP_COEFFICIENTS = tuple(1.0 / factorial for factorial in (
     6227020800.0, 479001600.0, 39916800.0, 3628800.0, 362880.0, 40320.0, 5040.0, 720.0, 120.0, 24.0, 6.0, 2.0, 1.0, 1.0,
 ))  # fmt: skip
-_ATANH_COEFFICIENTS = tuple(1.0 / odd for odd in range(25, 0, -2))
+ATANH_COEFFICIENTS = tuple(1.0 / odd for odd in range(25, 0, -2))
 
 
 def exp_nonpositive(x: Array) -> Array:
@@ -48,8 +48,8 @@ def exp_nonpositive(x: Array) -> Array:
     r -= part
     r -= np.multiply(k, LN2_LOW, out=part)
     p = part
-    p.fill(_EXP_COEFFICIENTS[0])
-    for coefficient in _EXP_COEFFICIENTS[1:]:
+    p.fill(EXP_COEFFICIENTS[0])
+    for coefficient in EXP_COEFFICIENTS[1:]:
         p *= r
         p += coefficient
     power = shifted.view(np.int64)
@@ -78,8 +78,8 @@ def log1p_nonnegative(x: Array) -> Array:
     k = (exponent - low).astype(np.float64)
     s = np.where(small, x / (2.0 + x), (z - 1.0) / (z + 1.0))
     w = s * s
-    p = np.full_like(w, _ATANH_COEFFICIENTS[0])
-    for coefficient in _ATANH_COEFFICIENTS[1:]:
+    p = np.full_like(w, ATANH_COEFFICIENTS[0])
+    for coefficient in ATANH_COEFFICIENTS[1:]:
         p *= w
         p += coefficient
     tail = 2.0 * s * p

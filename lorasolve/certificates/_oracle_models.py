@@ -16,7 +16,7 @@ from .balls import Ball, BallOracle, moved, product, residual
 from .norms import factor_norm
 
 # What a loss may be uncertain by, relative to its size, for one product to be accurate enough.
-_SHARP = 2.0**-42
+SHARP = 2.0**-42
 
 
 def enclosed(
@@ -31,7 +31,7 @@ def enclosed(
     size = Z.mid_norm
     found = loss(product(high, Z).wider(mul_up(size, add_up(radius, frobenius(low)))), objective.targets)
     D = found.derivative
-    if found.high - found.low <= _SHARP * found.low and D.radius <= _SHARP * D.mid_norm:
+    if found.high - found.low <= SHARP * found.low and D.radius <= SHARP * D.mid_norm:
         return found
     z = residual(Z.mid.T, high.T, None, low.T).wider(mul_up(size, radius))
     return loss(Ball(np.ascontiguousarray(z.mid.T), z.radius), objective.targets)

@@ -24,8 +24,23 @@ from ..objectives.denoising import Denoising
 from ..objectives.huber import Huber
 from ..objectives.linear import LinearFineTuning
 from ..objectives.sensing import MatrixSensing
-from . import _oracle_measurements, _oracles, _rounding, ranks
+from ..objectives.softmax import Softmax
+from . import _oracle_measurements, _oracle_models, _oracles, _rounding, ranks
+from ._functions import (
+    ATANH_COEFFICIENTS,
+    EXP_COEFFICIENTS,
+    EXP_ERROR,
+    LN2_HIGH,
+    LN2_LOW,
+    LOG2_E,
+    LOG_ERROR,
+    LOWEST,
+    SHIFT,
+    TINY,
+)
+from ._oracle_models import SHARP as SHARP_LOSS
 from ._rounding import (
+    BLOCK,
     ETA,
     INFLATE,
     U,
@@ -39,7 +54,7 @@ from ._rounding import (
     two_sum,
 )
 from .balls import Ball, BallOracle
-from .norms import LEVEL_ATTEMPTS, POWER_STEPS, Trust
+from .norms import LEVEL_ATTEMPTS, POWER_STEPS, Trust, factor_norm
 from .rigorous import (
     ABOVE_BOUND,
     CONTRADICTION,
@@ -60,6 +75,8 @@ Svd = tuple[Array, Array, Array]
 
 # What the rounding of a single product may add to a gap, relative to f, where one in twice the precision costs more.
 SHARP = 2.0**-37
+# Outputs of models from which on a compiled kernel is worth loading it, and those that are evaluated at a time.
+COMPILED, CACHED = 2**19, 2**17
 
 
 # ---------------------------------------------------------------------- directed vectors
@@ -394,12 +411,16 @@ def _sensing(objective: Any, A: Array, B: Array) -> tuple[Array, Array, Balls] |
     return *half_square(r, N), scaled(Balls(G.mid.reshape(len(A), *objective.shape), G.radius), float(N))
 
 
-def _rows_times(rows: Balls, M: Array, size: float) -> Balls:
-    """Enclose ``x_k M`` for balls of single rows (K, 1, n) and one matrix with ``||M||_F <= size``, by one product."""
+def _rows_times(rows: Balls, M: Array, size: float, norm: float | None = None) -> Balls:
+    """Enclose ``R_k M`` for a stack of balls (K, q, n) and one matrix, ``||M||_F <= size``, by one product.
+
+    ``||M||_2 <= norm``, by default ``size``.
+    """
     n = len(M)
-    mid = blocked(rows.mid[:, 0], M)[:, None]
+    mid = blocked(rows.mid.reshape(-1, n), M).reshape(*rows.mid.shape[:2], -1)
     rounding = mul_up(sum_error(n), rows.mid_norm, size)
-    return Balls(mid, add_up(rounding, mul_up(rows.radius, size), M.shape[1] * terms(n) * ETA))
+    tiny = mid[0].size * terms(n) * ETA
+    return Balls(mid, add_up(rounding, mul_up(rows.radius, size if norm is None else norm), tiny))
 
 
 def _plain_residuals(M: Array, y: Array, size: float, A: Array, B: Array) -> Balls:
@@ -419,6 +440,58 @@ def _sharp_residuals(M: Array, y: Array, A: Array, B: Array) -> Balls:
     return Balls(np.ascontiguousarray(r.mid.T)[:, None], np.full(len(A), r.radius))
 
 
+def _softmax(objective: Any, A: Array, B: Array) -> tuple[Array, Array, Balls] | None:
+    """Evaluate few points at a time; those for which one product is not accurate enough alone, as everywhere else."""
+    Z, K, N = Ball(objective.Z), objective.shape[0], len(objective.targets)
+    if len(A) * K * N < COMPILED:
+        return None
+    high, rest = two_product(A, B.mT)
+    high, low = two_sum(objective.W0, high)
+    low += rest.mid
+    radius = add_up(rest.radius, mul_up(U, frobenius(low)), frobenius(low))
+    weights, norm = Balls(high, radius), factor_norm(Z.T)
+    lows, highs, radii, mid = *np.empty((3, len(A))), np.empty(high.shape)
+    few = max(1, CACHED // (K * N))
+    for first in range(0, len(A), few):
+        part = slice(first, first + few)
+        logits = _rows_times(Balls(weights.mid[part], weights.radius[part]), Z.mid, Z.mid_norm)
+        lows[part], highs[part], D = softmax_losses(logits, objective.targets)
+        G = _rows_times(D, Z.mid.T, Z.mid_norm, norm)
+        mid[part], radii[part] = G.mid, G.radius
+        sharp = (highs[part] - lows[part] <= SHARP_LOSS * lows[part]) & (D.radius <= SHARP_LOSS * D.mid_norm)
+        for k in (first + np.flatnonzero(~sharp)).tolist():
+            found = _oracle_models.softmax(objective, A[k], B[k])
+            lows[k], highs[k], mid[k], radii[k] = found.low, found.high, found.gradient.mid, found.gradient.radius
+    return lows, highs, Balls(mid, radii)
+
+
+def softmax_losses(logits: Balls, labels: Array) -> tuple[Array, Array, Balls]:
+    """Return what ``_losses.softmax`` does at each of a stack of balls, whose middle (S, K, N) is overwritten."""
+    from ..kernels import cross_entropy
+
+    D, radius = logits.mid, logits.radius
+    S, K, N = D.shape
+    values, errors, wrong = np.empty((3, S, N))
+    cross_entropy.softmax(
+        D, labels, cross_entropy.Functions(
+            np.array(EXP_COEFFICIENTS), np.array(ATANH_COEFFICIENTS), LOWEST, LOG2_E, SHIFT, LN2_HIGH, LN2_LOW,
+            EXP_ERROR, LOG_ERROR, TINY, U,
+        ), values, errors, wrong,
+    )  # fmt: skip
+    total = np.add.reduceat(values, np.arange(0, N, BLOCK), axis=1).sum(axis=1)
+    error = mul_up(add_up(mul_up(terms(N) * U, total), errors.sum(axis=1)), INFLATE)
+    rounding = mul_up(sqrt_up(add_up(wrong.sum(axis=1), K * N * ETA)), INFLATE)
+    # As in _losses._loss, with the constants of softmax.
+    norm = add_up(frobenius(D), rounding)
+    x = mul_up(2.0, radius)
+    change = np.minimum(mul_up(0.5, radius), np.where(x <= 1.0, mul_up(add_up(x, mul_up(x, x)), norm), math.inf))
+    whole = add_up(rounding, change, mul_up(2.0 * U, norm), math.sqrt(K * N) * 2.0 * TINY)
+    moved = add_up(error, mul_up(norm, radius), mul_up(0.5, radius, radius))
+    D /= N
+    low, high = np.maximum(down(down(total - moved) / N), 0.0), up(up(total + moved) / N)
+    return low, high, Balls(D, up(whole / N))
+
+
 _Oracle = Callable[[Any, Array, Array], tuple[Array, Array, Balls] | None]
 # Beside the class: which data its statement is about, and whether it is least squares.
 _STACKED: dict[type, tuple[_Oracle, str, bool]] = {
@@ -427,6 +500,7 @@ _STACKED: dict[type, tuple[_Oracle, str, bool]] = {
     LinearFineTuning: (_linear, "the samples", True),
     MatrixCompletion: (_completion, "the observed entries", True),
     MatrixSensing: (_sensing, "the measurements", True),
+    Softmax: (_softmax, "the samples", False),
 }
 
 

@@ -57,6 +57,7 @@ def warm(progress: bool = False) -> dict[str, Any]:
         ``combinations`` run, ``seconds`` in all and ``compile_seconds`` of them compiling, ``kernels`` added to the
         ``folder``, and how many ``files`` of how many ``megabytes`` are there now.
     """
+    from ..certificates import _stacks
     from ..kernels import simd
     from ..kernels._cache import cache_directory
     from ..kernels._jit import compile_seconds
@@ -78,7 +79,8 @@ def warm(progress: bool = False) -> dict[str, Any]:
             solve_batch([problem] * 2, optimizer, "gaussian", [0, 1], stop=StoppingRule(max_iter=STEPS, grad_tol=0.0))
             if problem.objective.facts.convex is True and problem.dtype == np.float64:
                 solve_convex(problem, "factored", 1e-3)
-    # What only certificates of large data call.
+    # What only certificates of large data, or of many points, call.
+    _stacks.softmax_losses(_stacks.Balls(np.zeros((1, 2, 1)), np.zeros(1)), np.zeros(1, np.int64))
     row_products(np.array([0, 1]), np.zeros(1, np.int64), np.ones(1), 1)
     if simd.available():
         one, out = np.zeros(1), np.empty((1, 4))

@@ -65,6 +65,27 @@ def test_all_numbers_in_the_proofs_of_a_stack_are_right(kind, trust, exact, prob
     assert sum(wrong_parts(exact, problems, kind, seed, trust) for seed in range(4)) == 0
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_the_compiled_kernel_of_softmax_is_right_too(seed, exact, problems, monkeypatch):
+    monkeypatch.setattr(_stacks, "COMPILED", 0)
+    monkeypatch.setattr(_stacks, "CACHED", 50)
+    assert wrong_parts(exact, problems, "softmax", seed) == 0
+
+
+@pytest.mark.parametrize("size", [1.0, 20.0])
+def test_the_error_of_weights_is_part_of_losses_and_gradients(size, exact, monkeypatch):
+    """An update that its product of factors misses by many roundings, and nothing else of this size."""
+    monkeypatch.setattr(_stacks, "COMPILED", 0)
+    A, B = np.zeros((1, 2, 400)), np.full((1, 1, 400), 1.5 * 2.0**-54)
+    A[:, 0], B[:, :, 0] = size, 1.0
+    objective = Softmax(np.zeros((2, 1)), np.ones((1, 1)), np.array([1]))
+    low, high, G = _stacks._softmax(objective, A, B)
+    f, gradient = exact.loss(objective, exact.rational(A[0]) @ exact.rational(B[0]).T)
+    apart = gradient - exact.reals(G.mid[0])
+    assert exact.real(low[0]) <= f <= exact.real(high[0])
+    assert exact.dot(apart, apart) <= exact.real(G.radius[0]) ** 2
+
+
 def test_norms_of_a_stack_are_never_too_small_and_near_their_level(exact):
     rng = np.random.default_rng(0)
     G = rng.standard_normal((6, 5, 4)) * 10.0 ** np.arange(-150.0, 150.0, 50.0)[:, None, None]

@@ -6,6 +6,7 @@ import pytest
 
 from lorasolve.certificates import _functions as functions
 from lorasolve.certificates import _losses as losses
+from lorasolve.certificates import _stacks
 from lorasolve.certificates.balls import Ball
 
 
@@ -100,3 +101,51 @@ def test_outputs_that_overflow_say_nothing():
     ball = Ball(np.array([[np.inf], [0.0]]), np.nan)
     for loss in (losses.softmax(ball, np.array([0])), losses.logistic(ball, np.ones((2, 1)))):
         assert loss.high == np.inf and loss.derivative.radius == np.inf
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-6, 1.0, 40.0, 900.0, 1e8])
+def test_a_stack_of_losses_contains_every_member_of_each_ball(spread, exact):
+    """By the compiled kernel, against exact values, and with the very same middles as its plain twin."""
+    rng = np.random.default_rng(7)
+    radii = np.array([0.0, 1e-13, 1e-3, 0.4, 3.0])
+    for K, N in ((2, 1), (4, 3)):
+        s, labels = spread * rng.standard_normal((5, K, N)), rng.integers(0, K, N)
+        # Several largest logits, the label's own among them or not.
+        s[:2, :2, 0] = s[:2].max(axis=1)[:, None, 0]
+        low, high, D = _stacks.softmax_losses(_stacks.Balls(s.copy(), radii), labels)
+        for k, radius in enumerate(radii):
+            found = losses.Loss(low[k], high[k], Ball(D.mid[k], D.radius[k]))
+            twin = losses.softmax(Ball(s[k], radius), labels)
+            np.testing.assert_array_equal(found.derivative.mid, twin.derivative.mid)
+            for away in (0.0, 1.0 - 1e-9):
+                direction = rng.standard_normal((K, N))
+                step = direction * (away * radius / np.linalg.norm(direction))
+                with mpmath.workprec(300):
+                    member = exact.reals(exact.rational(s[k]) + exact.rational(step))
+                    f, derivative = exact.softmax_loss(member, labels)
+                assert contains(found, f, derivative)
+
+
+def test_a_stack_of_losses_is_as_sharp_as_each_alone():
+    rng = np.random.default_rng(8)
+    for N in (63, 64, 65, 300):
+        s, labels, radii = 5.0 * rng.standard_normal((3, 6, N)), rng.integers(0, 6, N), np.array([0.0, 1e-12, 1e-3])
+        low, high, D = _stacks.softmax_losses(_stacks.Balls(s.copy(), radii), labels)
+        for k, radius in enumerate(radii):
+            twin = losses.softmax(Ball(s[k], radius), labels)
+            np.testing.assert_array_equal(D.mid[k], twin.derivative.mid)
+            assert D.radius[k] == pytest.approx(twin.derivative.radius, rel=1e-9, abs=0.0)
+            assert 0.5 <= (high[k] - low[k]) / (twin.high - twin.low) <= 1.5
+            assert abs(high[k] + low[k] - twin.high - twin.low) <= 1e-13 * twin.high
+    # A loss of 1, and then some below half of its last bit each: most sums do not see them.
+    t = np.full((1, 2, 300), np.log(0.95 * 2.0**-53))
+    t[0, :, 0], t[0, 1, 1:] = (np.log(np.e - 1.0), 0.0), 0.0
+    low, high, _ = _stacks.softmax_losses(_stacks.Balls(t.copy(), np.zeros(1)), np.ones(300, int))
+    with mpmath.workprec(200):
+        true = sum(mpmath.log1p(mpmath.exp(mpmath.mpf(x))) for x in t[0, 0].tolist()) / 300
+        assert low[0] <= true <= high[0]
+    # What is not a number tells nothing.
+    s[0, 0, 0] = np.inf
+    with np.errstate(all="ignore"):
+        low, high, D = _stacks.softmax_losses(_stacks.Balls(s, np.array([np.nan, np.inf, 1.0])), labels)
+    assert not (high < np.inf)[:2].any() and not (D.radius < np.inf)[:2].any()
