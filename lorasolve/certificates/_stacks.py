@@ -76,7 +76,7 @@ Svd = tuple[Array, Array, Array]
 # What the rounding of a single product may add to a gap, relative to f, where one in twice the precision costs more.
 SHARP = 2.0**-37
 # Outputs of models from which on a compiled kernel is worth loading it, and those that are evaluated at a time.
-COMPILED, CACHED = 2**19, 2**17
+COMPILED, CACHED = 2**20, 2**17
 
 
 # ---------------------------------------------------------------------- directed vectors

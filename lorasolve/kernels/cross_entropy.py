@@ -41,29 +41,34 @@ def softmax(z: Any, labels: Any, given: Functions, values: Any, errors: Any, wro
     the errors of a column of the derivatives.
     """
     S, K, N = z.shape
-    t, e, share = np.empty((3, K, BLOCK))
-    scratch, place = np.empty((8, BLOCK)), np.empty(BLOCK, np.int64)
+    t, e, share = np.empty((K, BLOCK)), np.empty((K, BLOCK)), np.empty((K, BLOCK))
+    scratch, place = np.empty((9, BLOCK)), np.empty(BLOCK, np.int64)
     for s in range(S):
         for first in range(0, N, BLOCK):
             n = min(BLOCK, N - first)
             for c in range(K):
-                t[c, :n] = z[s, c, first : first + n]
-            own = labels[first : first + n]
-            _block(t, n, own, given, values[s, first:], errors[s, first:], wrong[s, first:], e, share, scratch, place)
+                row, to = z[s, c], t[c]
+                for j in range(n):
+                    to[j] = row[first + j]
+            _block(t, n, first, labels, given, values[s], errors[s], wrong[s], e, share, scratch, place)
             for c in range(K):
-                z[s, c, first : first + n] = t[c, :n]
+                row, to = z[s, c], t[c]
+                for j in range(n):
+                    row[first + j] = to[j]
 
 
-@kernel()
-def _block(z, n, labels, given, values, errors, wrong, e, share, scratch, place):
-    """Do what :func:`softmax` does for ``n`` samples, the first columns of ``z`` (K, BLOCK).
+@kernel(inline="always")
+def _block(z, n, first, labels, given, values, errors, wrong, e, share, scratch, place):
+    """Do what :func:`softmax` does for ``n`` samples from ``first``, the first columns of ``z`` (K, BLOCK).
 
     Loops over few arrays each, which the compiler turns into operations on whole registers.
     """
     K, u = len(z), given.u
-    top, others, error, r, k, part, sums, squares = scratch
-    place[:] = 0
-    top[:] = z[0]
+    top, others, error, r = scratch[0], scratch[1], scratch[2], scratch[3]
+    k, part, sums, squares, logs = scratch[4], scratch[5], scratch[6], scratch[7], scratch[8]
+    for j in range(n):
+        place[j], top[j] = 0, z[0, j]
+        others[j] = error[j] = part[j] = sums[j] = squares[j] = 0.0
     for c in range(1, K):
         for j in range(n):
             place[j] = c if z[c, j] > top[j] else place[j]
@@ -80,20 +85,18 @@ def _block(z, n, labels, given, values, errors, wrong, e, share, scratch, place)
     # The largest logit has no error, and is not in the sum over the others.
     for j in range(n):
         e[place[j], j] = share[place[j], j] = 0.0
-    others[:] = 0.0
-    error[:] = 0.0
     for c in range(K):
         ec, sc = e[c], share[c]
         for j in range(n):
             others[j] += ec[j]
         for j in range(n):
             error[j] += ec[j] * sc[j]
-    _log1p(others, n, given, values, r, k, part)
+    _log1p(others, n, given, logs, r, k, top)
     for j in range(n):
         error[j] += (K + 1) * u * others[j] + K * given.tiny
-        logs = values[j]
-        values[j] -= z[labels[j], j]
-        errors[j] = error[j] + given.log_error * logs + 2.0 * u * values[j] + given.tiny
+        value = logs[j] - z[labels[first + j], j]
+        values[first + j] = value
+        errors[first + j] = error[j] + given.log_error * logs[j] + 2.0 * u * value + given.tiny
         others[j] += 1.0
         error[j] = error[j] / others[j] + 4.0 * u
         e[place[j], j] = 1.0
@@ -105,10 +108,7 @@ def _block(z, n, labels, given, values, errors, wrong, e, share, scratch, place)
             sc[j] = p[j] * (sc[j] + error[j]) + given.tiny
     # Of the sample's own label: minus the sum of the others, so that nothing cancels.
     for j in range(n):
-        z[labels[j], j] = share[labels[j], j] = 0.0
-    part[:] = 0.0
-    sums[:] = 0.0
-    squares[:] = 0.0
+        z[labels[first + j], j] = share[labels[first + j], j] = 0.0
     for c in range(K):
         p, sc = z[c], share[c]
         for j in range(n):
@@ -118,12 +118,12 @@ def _block(z, n, labels, given, values, errors, wrong, e, share, scratch, place)
         for j in range(n):
             squares[j] += sc[j] * sc[j]
     for j in range(n):
-        z[labels[j], j] = -part[j]
+        z[labels[first + j], j] = -part[j]
         off = sums[j] + (K + 1) * u * part[j]
-        wrong[j] = squares[j] + off * off
+        wrong[first + j] = squares[j] + off * off
 
 
-@kernel()
+@kernel(inline="always")
 def _exp(x, n, given, out, r, k):
     """Write ``exp(x)`` for ``x <= 0`` as ``exp_nonpositive`` does."""
     for j in range(n):
@@ -143,7 +143,7 @@ def _exp(x, n, given, out, r, k):
         out[j] *= k[j]
 
 
-@kernel()
+@kernel(inline="always")
 def _log1p(x, n, given, out, s, k, w):
     """Write ``log(1 + x)`` for ``x >= 0`` as ``log1p_nonnegative`` does."""
     for j in range(n):
