@@ -153,5 +153,5 @@ ITEMS = [
     _item("linear", linear, 768, (0.25, 0.5)),
     _item("softmax", softmax, 64, (0.5, 1.0)),
     _item("sensing", sensing, 50, (0.5, 1.0)),
-    *(_many(make.__name__, make) for make in (denoising, huber, completion, linear, sensing)),
+    *(_many(make.__name__, make) for make in (denoising, huber, completion, linear, sensing, softmax)),
 ]
