@@ -15,8 +15,8 @@ from ._measurements import Measurements, top_value
 
 # Largest m n for which batched runs use the dense Hessian; beyond, it no longer fits the caches.
 BATCH_LIMIT = 1200
-# Entries from which passes over measurements in float64 wait for memory.
-LARGE = 1_000_000
+# Entries that no cache holds, so that passes in float64 wait for memory; below, float32 is not worth its compilation.
+LARGE = 5_000_000
 # Sizes of measurements and observations whose gradients have squares within the range of float32.
 SMALLEST, LARGEST = 1e-4, 1e4
 
