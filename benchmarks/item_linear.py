@@ -85,7 +85,7 @@ step.peer("lorasolve gd_mixed", ours=True, needs="numba")(_ours(lambda ls: ls.op
 step.peer("lorasolve gd", needs="numba")(_ours(lambda ls: ls.optimizers.GD))
 
 
-@step.peer("torch, LoRA loop", needs="torch", goal=(400.0, 1000.0))
+@step.peer("torch, LoRA loop", needs="torch", goal=(450.0, 1000.0))
 def _(quick):
     given = data()
     work = torch_steps(*given, COMMON)

@@ -54,7 +54,7 @@ gd.peer("lorasolve gd_mixed", ours=True, needs="numba")(_ours(lambda ls: ls.opti
 gd.peer("lorasolve gd", needs="numba")(_ours(lambda ls: ls.optimizers.GD))
 
 
-@gd.peer("NumPy, two matrix-vector products", goal=(4.0, 10.0))
+@gd.peer("NumPy, two matrix-vector products", goal=(3.8, 4.0))
 def _(quick):
     M, y, A0, B0 = data()
     flat = M.reshape(COUNT, -1)
@@ -124,6 +124,7 @@ target_time = Item(
     "S1t",
     "Dense sensing, 50 x 50, r = 5, 1500 measurements: time to 1e-6 of the optimum from the LoRA start",
     rtol=2e-6,
+    remark="SciPy is given the rank and proves nothing; factored finds the rank and ends with a certificate.",
 )
 
 
@@ -189,7 +190,7 @@ def _(quick):
     return timed(lambda: ls.solve(problem, "lbfgs", (A, B), stop=stop), lambda result: result.fun)
 
 
-@target_time.peer("SciPy L-BFGS-B, one BLAS thread", needs="scipy", threads=1, goal=(3.5, 15.0))
+@target_time.peer("SciPy L-BFGS-B, one BLAS thread", needs="scipy", threads=1, goal=(4.0, 15.0))
 def _(quick):
     M, y, A, B = data()
     start = np.concatenate([A.ravel(), B.ravel()])
