@@ -66,7 +66,7 @@ def _by_torch(given, optimum):
     def work():
         leaves = [tuple(torch.tensor(factor, requires_grad=True) for factor in pair) for pair in start]
         flat = [leaf for pair in leaves for leaf in pair]
-        # As many pairs as ours keeps.
+        # Ours keeps fewer at this size.
         method = torch.optim.LBFGS(flat, max_iter=20, history_size=8, line_search_fn="strong_wolfe")
 
         def closure():
