@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import zipfile
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -26,6 +27,14 @@ PROCESS = [sys.executable, "-c", "from lorasolve.cli import entry; entry()"]
 def _in_folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     np.savez("d.npz", M=np.diag([3.0, 2.0, 1.0]))
+
+
+@pytest.fixture(autouse=True)
+def _interruptions_arrive() -> Iterator[None]:
+    """A program in the background of a script begins with Ctrl-C ignored, and so would these tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def shell(line: str) -> subprocess.CompletedProcess[str]:
