@@ -64,8 +64,8 @@ def _item(name, make, side, goal):
         key,
         f"Certificate of the optimum, {name}, shorter side {side}",
         rtol=1e-9,
-        remark="CERTIFIED needs no factorisation of its own any more, so that it is ahead of the two SVDs too; beside "
-        "those, what certificates cost before, a proof at 500 x 500 is cheaper.",
+        remark="CERTIFIED takes a Cholesky factorisation where certificates took an SVD of the gradient; beside the "
+        "two SVDs, which they cost before, a proof at 500 x 500 is cheaper.",
     )
 
     def given():

@@ -30,13 +30,6 @@ def problem(rows, cols, values):
     return ls.Problem(ls.objectives.MatrixCompletion(rows, cols, values, (M_ROWS, N_COLS)), RANK, LAM)
 
 
-# The reason for ratios that differ between machines.
-COMPUTES = (
-    "Ours is bound by arithmetic and the peers by memory or by overhead: where a machine computes slowly beside its "
-    "memory (the rates below), the ratio falls."
-)
-
-
 def packed(rows, cols, values):
     """Return value and gradient as NumPy and scipy.sparse users write them."""
     import scipy.sparse
@@ -59,7 +52,6 @@ gradient = Item(
     "Completion, 10000 x 2000, 200k entries, r = 10: objective and full gradient, float64",
     limit=lambda rates: 6 * RANK * ENTRIES / 1e9 / rates["gemm GFLOP/s"],
     limit_text="12 MFLOP at the measured GEMM rate",
-    remark=COMPUTES,
 )
 
 
@@ -101,11 +93,7 @@ def _(quick):
     return timed(work, lambda f: float(f.detach()) + float((A.grad**2).sum() + (B.grad**2).sum()))
 
 
-epoch = Item(
-    "S3a",
-    "Completion, 10000 x 2000, 200k entries, r = 10: one epoch of alternating least squares",
-    remark=COMPUTES,
-)
+epoch = Item("S3a", "Completion, 10000 x 2000, 200k entries, r = 10: one epoch of alternating least squares")
 
 
 @epoch.peer("lorasolve", ours=True, needs="numba")
@@ -180,7 +168,6 @@ time_to = Item(
     "S3t",
     "Completion, 10000 x 2000, 200k entries, r = 10: time to 1e-6 of the best objective, spectral start included",
     rtol=3e-6,
-    remark=COMPUTES,
 )
 
 
