@@ -185,6 +185,25 @@ def conjugate_gap(loss: MultiObjective, lam: float, value: float, G: Sequence[Li
     return Bound(gap if math.isfinite(gap) else math.inf, "Fenchel, conjugate of f", abs(value) or 1.0, scaling=c)
 
 
+def best_gap(
+    loss: MultiObjective,
+    lam: float,
+    f: float,
+    nuclear: float,
+    inner: float,
+    norm: float,
+    G: Sequence[LinearMap],
+    noise: float,
+) -> Bound:
+    """Return the smaller of :func:`duality_gap` and, where ``f`` states its conjugate, :func:`conjugate_gap`."""
+    bound = duality_gap(loss, lam, f, nuclear, inner, norm, noise)
+    if loss.facts.convex is True and lam > 0.0 and loss.states_conjugate:
+        by_conjugate = conjugate_gap(loss, lam, f + lam * nuclear, G, norm)
+        if by_conjugate is not None and by_conjugate.gap < bound.gap:
+            return replace(by_conjugate, scale=bound.scale)
+    return bound
+
+
 class Norm(NamedTuple):
     """An upper bound of ``||G||_2``, and of what is left of ``G`` without its part in the spaces of ``X``.
 
@@ -251,11 +270,7 @@ def evaluate(
         for found in (gradient_norm(G, P, Q, lam) for G, (P, Q) in zip(operators, spans))
     )
     norm = max(found.most for found in norms)
-    bound = duality_gap(loss, lam, f, nuclear, inner, norm, noise)
-    if loss.facts.convex is True and lam > 0.0 and loss.states_conjugate:
-        by_conjugate = conjugate_gap(loss, lam, f + lam * nuclear, operators, norm)
-        if by_conjugate is not None and by_conjugate.gap < bound.gap:
-            bound = replace(by_conjugate, scale=bound.scale)
+    bound = best_gap(loss, lam, f, nuclear, inner, norm, operators, noise)
     failure = sum(found.failure for found in norms)
     if failure and math.isfinite(bound.gap) and lam > 0.0:
         bound = replace(bound, level=Known.SAMPLED, failure_probability=failure)

@@ -22,7 +22,7 @@ import numpy as np
 
 from .._validate import Array, as_integer
 from ..certificates import Bound
-from ..certificates.duality import duality_gap, is_formed
+from ..certificates.duality import best_gap, is_formed
 from ..certificates.evidence import Evidence, Svd
 from ..linear_map import (
     LinearMap,
@@ -255,7 +255,7 @@ class _Run:
         if len(seen) == len(views) and all(is_formed(view.G.shape) for view in views):
             blocks = [view.block(near.part(slice(0))) for view, near in zip(views, seen)]
             norms = [view.gradient.norm(float(near.values[0])) for view, near in zip(views, seen)]
-            point = self._point(f, inner, blocks, norms)
+            point = self._point(f, inner, views, blocks, norms)
             if point.bound.relative <= self.tol:
                 return point
         blocks, norms = [], []
@@ -266,7 +266,7 @@ class _Run:
             self.seen[k] = None if escaping.all() else rest.part(~escaping)
             blocks.append(view.block(rest.part(escaping)))
             norms.append(view.gradient.norm(float(rest.values[0]) + rest.residual))
-        return self._point(f, inner, blocks, norms)
+        return self._point(f, inner, views, blocks, norms)
 
     def _views(self, factors: Pairs) -> tuple[float, float, list[_View]]:
         """Return ``f``, ``<G, X>`` and each gradient from the singular spaces of its matrix."""
@@ -288,9 +288,12 @@ class _Run:
             views.append(_View(A, B, P, s, G, GQ, GtP, outside(G, P, Q, (GQ, GtP))))
         return f, inner, views
 
-    def _point(self, f: float, inner: float, blocks: list[_Block], norms: list[float]) -> _Point:
+    def _point(
+        self, f: float, inner: float, views: list[_View], blocks: list[_Block], norms: list[float]
+    ) -> _Point:
         nuclear = sum(float(block.s.sum()) for block in blocks)
-        bound = duality_gap(self.loss, self.lam, f, nuclear, inner, max(norms), self.noise)
+        operators = [view.G for view in views]
+        bound = best_gap(self.loss, self.lam, f, nuclear, inner, max(norms), operators, self.noise)
         return _Point(tuple(blocks), f, f + self.lam * nuclear, bound)
 
     def _adapt_rank(self, point: _Point) -> Pairs:
