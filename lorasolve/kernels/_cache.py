@@ -24,6 +24,7 @@ from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 
 from .._files import write_atomically
+from . import _symbols
 
 _HERE = pathlib.Path(__file__).parent
 _DIGEST_LENGTH = 32
@@ -107,7 +108,7 @@ class KernelCache(_Cache):
         if not self._enabled:
             return None
         key = self._key(sig, target_context.codegen())
-        path = self._path(key)
+        path = self._path(sig, target_context.codegen())
         try:
             content = path.read_bytes()
         except OSError:
@@ -116,18 +117,20 @@ class KernelCache(_Cache):
         if hashlib.sha256(payload).digest() != digest:
             say_once("damaged", f"the kernel cache {path} is damaged and made anew, as are others like it")
             return None
-        known, reduced = pickle.loads(payload)  # written by this package for this user, see the digest
-        return compiler.CompileResult._rebuild(target_context, *reduced) if known == key else None
+        known, needed, reduced = pickle.loads(payload)  # written by this package for this user, see the digest
+        if known != key or not _symbols.provide(needed):
+            return None
+        return compiler.CompileResult._rebuild(target_context, *reduced)
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep a compiled kernel."""
         if not self._enabled or any(not part.can_cache for part in data.lifted) or data.library.has_dynamic_globals:
             return
         key = self._key(sig, data.codegen)
-        payload = dumps((key, data._reduce()))
+        payload = dumps((key, _symbols.needs(data.library), data._reduce()))
         content = hashlib.sha256(payload).digest() + payload
         try:
-            write_atomically(self._path(key), lambda file: file.write(content))
+            write_atomically(self._path(sig, data.codegen), lambda file: file.write(content))
         except OSError as error:
             self._enabled = False
             say_once(
@@ -146,6 +149,10 @@ class KernelCache(_Cache):
             ">", ""
         )
 
-    def _path(self, key: tuple[Any, ...]) -> pathlib.Path:
+    def name(self, sig: Any, codegen: Any) -> str:
+        """Return the name of what is compiled for a signature; another function, compiler or processor has another."""
+        return f"{self._stem()}.{hashlib.sha256(repr(self._key(sig, codegen)).encode()).hexdigest()[:16]}"
+
+    def _path(self, sig: Any, codegen: Any) -> pathlib.Path:
         assert self._folder is not None
-        return self._folder / f"{self._stem()}.{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
+        return self._folder / f"{self.name(sig, codegen)}.nbc"

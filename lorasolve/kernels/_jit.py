@@ -21,6 +21,7 @@ from numba.core import event, types
 
 from .._interruptions import undisturbed
 from ._cache import KernelCache, cache_directory, say_once
+from ._symbols import give_symbol
 
 _FOLDER = cache_directory()
 if _FOLDER is None:
@@ -64,28 +65,51 @@ def compile_seconds() -> float:
     return _CLOCK.seconds
 
 
-def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+def kernel(inner: bool = False, symbol: bool = False, **options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function lazily with ``numba.njit``, cached in the project's own folder.
 
-    Every caller of a kernel optimises it again, so glue without loops is inlined (``inline="always"``) to keep
-    the chain of callers short: that alone decides whether a driver compiles in 3 or in 15 seconds.
+    Every caller of a kernel optimises it again, unless it has a symbol (``_symbols.py``), as passes over the data
+    have. Glue without loops is inlined (``inline="always"``), to keep the chain of callers short.
 
     Parameters
     ----------
+    inner
+        Whether only kernels call it, so that nothing is compiled for calls from Python.
+    symbol
+        Whether kernels call it by a symbol.
     **options
         Passed to ``numba.njit`` (``parallel=True``, ``fastmath=FAST``).
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
+        if inner:
+            options.update(no_cpython_wrapper=True, no_cfunc_wrapper=True)
         dispatcher = numba.njit(error_model="numpy", **options)(function)
         # One after the other may be compiled for minutes: Ctrl-C comes between two of them.
         dispatcher.compile = undisturbed(signal.SIGINT)(dispatcher.compile)
         dispatcher.get_call_template = _without_literals(dispatcher.get_call_template)
         dispatcher._cache = KernelCache(function, _FOLDER)
+        if inner:
+            _close(dispatcher)
+        if symbol:
+            give_symbol(dispatcher)
         _kernels.add(dispatcher)
         return dispatcher
 
     return decorate
+
+
+def _close(dispatcher: Any) -> None:
+    """Refuse calls from Python, for which nothing is compiled."""
+    name = dispatcher.py_func.__qualname__
+
+    def refuse(*arguments: Any, **named: Any) -> Any:
+        raise TypeError(f"{name} is called by other kernels only")
+
+    def keep(result: Any) -> None:
+        dispatcher.overloads[tuple(result.signature.args)] = result
+
+    dispatcher._compile_for_args, dispatcher.add_overload = refuse, keep
 
 
 def _without_literals(resolve: Callable[..., Any]) -> Callable[..., Any]:

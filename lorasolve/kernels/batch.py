@@ -53,7 +53,7 @@ def panels(H: Any) -> Any:
     return np.ascontiguousarray(padded.reshape(k, count, PANEL_ROWS).transpose(1, 0, 2)).ravel()
 
 
-@kernel(fastmath=FAST)
+@kernel(inner=True, fastmath=FAST)
 def _hessian(kind, operator, X, G, m, n, width):
     """Write ``G = H X`` for every lane."""
     if kind == DENSE:
@@ -65,13 +65,13 @@ def _hessian(kind, operator, X, G, m, n, width):
         _entrywise(operator, X, G, width)
 
 
-@kernel()
+@kernel(inner=True)
 def _copy_lane(source, c, width, target):
     for k in range(source.size // width):
         target[k * width + c] = source[k * width + c]
 
 
-@kernel()
+@kernel(inner=True, symbol=True)
 def _run_block(kind, operator, b, c0, A0, B0, lam, step, shape, slope, floor, rules, A, B, status, nit):
     """Run one block to the end of every lane; ``A``, ``B`` get the last accepted points."""
     m, n, r = shape

@@ -43,7 +43,7 @@ def blocks(start: Any, threads: int) -> Any:
     return cut
 
 
-@kernel(fastmath=FAST)
+@kernel(inner=True, symbol=True, fastmath=FAST)
 def _oracle_rows(start, index, values, A, B, lo, hi, GB, GtA):
     """Write rows ``lo..hi`` of ``G B`` and their share of ``G^T A``; return their sum of squares."""
     r = A.shape[1]
@@ -66,7 +66,7 @@ def _oracle_rows(start, index, values, A, B, lo, hi, GB, GtA):
     return total
 
 
-@kernel(fastmath=FAST)
+@kernel(inner=True, symbol=True, fastmath=FAST)
 def _entries_rows(start, index, A, B, lo, hi, out):
     for i in range(lo, hi):
         for k in range(start[i], start[i + 1]):
@@ -86,7 +86,7 @@ def entries(start, index, cut, A, B):
     return out
 
 
-@kernel(fastmath=FAST)
+@kernel(inner=True, symbol=True, fastmath=FAST)
 def _product_rows(start, index, data, V, lo, hi, out):
     for i in range(lo, hi):
         for q in range(V.shape[1]):
@@ -97,7 +97,7 @@ def _product_rows(start, index, data, V, lo, hi, out):
                 out[i, q] += data[k] * V[j, q]
 
 
-@kernel(fastmath=FAST)
+@kernel(inner=True, symbol=True, fastmath=FAST)
 def _product_vector_rows(start, index, data, v, lo, hi, out):
     for i in range(lo, hi):
         s = v.dtype.type(0)
@@ -122,7 +122,7 @@ def product(start: Any, index: Any, data: Any, cut: Any, V: Any) -> Any:
     return out
 
 
-@kernel(fastmath=FAST)
+@kernel(inner=True, symbol=True, fastmath=FAST)
 def _transposed_rows(start, index, data, U, lo, hi, share):
     share[:] = 0
     for i in range(lo, hi):
@@ -149,7 +149,7 @@ def transposed_product(start: Any, index: Any, data: Any, cut: Any, U: Any, n: i
     return share.sum(axis=0)
 
 
-@kernel(parallel=True)
+@kernel(inner=True, symbol=True, parallel=True)
 def _parallel_oracle(start, index, values, A, B, cut, GB, share):
     total = 0.0
     for t in prange(share.shape[0]):
@@ -157,7 +157,7 @@ def _parallel_oracle(start, index, values, A, B, cut, GB, share):
     return total
 
 
-@kernel(fastmath=FAST)
+@kernel(inner=True, fastmath=FAST)
 def _sum_shares(share, GtAt):
     """Write the transposed sum of the threads' shares."""
     r, n = GtAt.shape
@@ -170,7 +170,8 @@ def _sum_shares(share, GtAt):
 
 
 @implements(CompletionData)
-def _(data, A, Bt, GB, GtAt):
+@kernel(inner=True, symbol=True)
+def _completion_oracle(data, A, Bt, GB, GtAt):
     share, B = data.share, data.B
     transpose(Bt, B)
     if share.shape[0] == 1:
@@ -181,7 +182,7 @@ def _(data, A, Bt, GB, GtAt):
     return 0.5 * total
 
 
-@kernel(fastmath=FAST)
+@kernel(inner=True, fastmath=FAST)
 def _normal_equations(index, values, first, last, B, lam, H, b):
     """Write the lower triangle of ``sum b_j b_j^T + lam I`` and the right-hand side ``sum value b_j``."""
     r = B.shape[1]
@@ -199,7 +200,7 @@ def _normal_equations(index, values, first, last, B, lam, H, b):
                 H[p, q] += row[p] * row[q]
 
 
-@kernel(fastmath={"contract"})
+@kernel(inner=True, fastmath={"contract"})
 def _cholesky_solve(H, b, x):
     """Solve ``H x = b`` from the lower triangle of ``H`` in place; return False if ``H`` is numerically singular."""
     r = b.size

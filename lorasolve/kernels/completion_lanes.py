@@ -83,7 +83,7 @@ def pad(Bt, Bp):
             Bp[j * width + q] = 0
 
 
-@kernel(fastmath=FAST)
+@kernel(inner=True, fastmath=FAST)
 def _gradient_rows(start, index, values, A, Bp, r, lo, hi, GB, share):
     """Write rows ``lo..hi`` of ``G B`` and their ``share`` of ``G^T A``; return their sum of squares."""
     squares = 0.0
@@ -105,7 +105,7 @@ def _gradient_rows(start, index, values, A, Bp, r, lo, hi, GB, share):
     return squares
 
 
-@kernel(fastmath=FAST)
+@kernel(inner=True, fastmath=FAST)
 def _wide_gradient_rows(start, index, values, A, Bp, r, width, step, lo, hi, GB, share):
     """Do the same for rows of cache lines, ``step`` numbers each, ``width`` in all; ``a`` and ``g`` stay in cache."""
     squares = 0.0
@@ -138,7 +138,7 @@ def _wide_gradient_rows(start, index, values, A, Bp, r, width, step, lo, hi, GB,
     return squares
 
 
-@kernel()
+@kernel(inner=True, symbol=True)
 def _gradients(start, index, values, A, Bp, r, width, lo, hi, GB, share):
     if width == WIDTH:
         return _gradient_rows(start, index, values, A, Bp, r, lo, hi, GB, share)
@@ -146,7 +146,7 @@ def _gradients(start, index, values, A, Bp, r, width, lo, hi, GB, share):
     return _wide_gradient_rows(start, index, values, A, Bp, r, width, step, lo, hi, GB, share)
 
 
-@kernel(parallel=True)
+@kernel(inner=True, symbol=True, parallel=True)
 def _parallel_gradients(start, index, values, A, Bp, r, width, cut, GB, share):
     squares = 0.0
     for t in prange(share.shape[0]):
@@ -154,7 +154,7 @@ def _parallel_gradients(start, index, values, A, Bp, r, width, cut, GB, share):
     return squares
 
 
-@kernel(fastmath=FAST)
+@kernel(inner=True, fastmath=FAST)
 def _sum_shares(share, GtAt):
     """Write the transposed sum of the threads' padded shares."""
     r, n = GtAt.shape
@@ -168,7 +168,8 @@ def _sum_shares(share, GtAt):
 
 
 @implements(LaneData)
-def _(data, A, Bt, GB, GtAt):
+@kernel(inner=True, symbol=True)
+def _lane_oracle(data, A, Bt, GB, GtAt):
     r = A.shape[1]
     start, index, values, Bp, share = data.start, data.index, data.values, data.Bp, data.share
     pad(Bt, Bp)
@@ -182,7 +183,7 @@ def _(data, A, Bt, GB, GtAt):
     return 0.5 * total
 
 
-@kernel(fastmath=FAST)
+@kernel(inner=True, symbol=True, fastmath=FAST)
 def _product_rows(start, index, data, V, width, step, lo, hi, out):
     """Write rows ``lo..hi`` of a sparse product, a cache line at a time; two chains of sums hide their latency."""
     zero = splat_line(V.dtype.type(0))
@@ -215,7 +216,7 @@ def product(start: Any, index: Any, data: Any, cut: Any, V: Any) -> Any:
     return out if width == columns else np.ascontiguousarray(out[:, :columns])
 
 
-@kernel(fastmath=FAST)
+@kernel(inner=True, symbol=True, fastmath=FAST)
 def _transposed_rows(start, index, data, U, width, step, lo, hi, share):
     """Write what rows ``lo..hi`` add to a transposed sparse product."""
     zero = splat_line(U.dtype.type(0))
@@ -250,7 +251,7 @@ def _in_lines(V: Any) -> Any:
     return np.hstack([V, np.zeros((V.shape[0], more), V.dtype)]) if more else V
 
 
-@kernel()
+@kernel(inner=True)
 def _solve_lanes(W, r, floor, singular):
     """Solve one r x r system per lane by Cholesky; ``W`` holds the triangle row by row, then the right-hand sides.
 
@@ -288,7 +289,7 @@ def _solve_lanes(W, r, floor, singular):
             store(W, right + j * WIDTH, fnma(x, load(W, row + j * WIDTH), load(W, right + j * WIDTH)))
 
 
-@kernel()
+@kernel(inner=True, symbol=True)
 def _half_epoch_rows(start, index, values, Bp, lam, rank, A, lo, hi, singular):
     r = len(rank)
     H = aligned((r + 1) * WIDTH, Bp.dtype)

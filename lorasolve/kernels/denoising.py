@@ -22,7 +22,7 @@ def data(M: Any) -> DenoisingData:
     return DenoisingData(np.require(M, requirements=["C", "W"]), np.empty(M.shape[1], M.dtype))
 
 
-@kernel(fastmath=FAST)
+@kernel(inner=True, fastmath=FAST)
 def _oracle(M, g, A, Bt, GB, GtAt):
     m, r = A.shape
     n = Bt.shape[1]
@@ -53,5 +53,6 @@ def _oracle(M, g, A, Bt, GB, GtAt):
 
 
 @implements(DenoisingData)
-def _(data, A, Bt, GB, GtAt):
+@kernel(inner=True)
+def _denoising_oracle(data, A, Bt, GB, GtAt):
     return _oracle(data.M, data.row, A, Bt, GB, GtAt)

@@ -12,7 +12,7 @@ from .simd import aligned
 from .stopping import decide
 
 
-@kernel(fastmath=FAST)
+@kernel(inner=True, fastmath=FAST)
 def _step(trial, grad, step, theta):
     """Make the trial the last accepted point, and set the next one."""
     for k in range(theta.size):
@@ -21,7 +21,7 @@ def _step(trial, grad, step, theta):
         trial[k] = x - step * grad[k]
 
 
-@kernel()
+@kernel(inner=True)
 def _pack(source, a, rows, columns, target):
     """Copy ``source``, the rows x columns matrix behind its first ``a`` numbers transposed."""
     for k in range(a):

@@ -101,7 +101,7 @@ def mixed_data(exact: GramData, S32: Any, C32: Any) -> MixedGramData:
     return MixedGramData(exact, increments, np.zeros(1, np.int64))
 
 
-@kernel(fastmath=FAST)
+@kernel(inner=True, symbol=True, fastmath=FAST)
 def _symmetric_rows(S, n, Bt, rank, lo, hi, P):
     """Add to ``P`` what rows ``lo..hi`` of the upper triangle of ``S`` contribute to ``(S B)^T``."""
     for left in range(0, n, COLUMNS):
@@ -126,7 +126,7 @@ def _symmetric_rows(S, n, Bt, rank, lo, hi, P):
             P[q * n + i] += s
 
 
-@kernel(fastmath=FAST)
+@kernel(inner=True, symbol=True, fastmath=FAST)
 def _rows(C, m, n, At, Bt, rank, lo, hi, CBt, P):
     """Write columns ``lo..hi`` of ``(C B)^T``; add to ``P`` what rows ``lo..hi`` contribute to ``(C^T A)^T``."""
     for q in range(rank):
@@ -148,7 +148,7 @@ def _rows(C, m, n, At, Bt, rank, lo, hi, CBt, P):
             CBt[q * m + i] = s
 
 
-@kernel()
+@kernel(inner=True, symbol=True)
 def _part(products, t):
     """Do the part of thread ``t``."""
     m, n = products.C.shape
@@ -160,14 +160,14 @@ def _part(products, t):
     _rows(C, m, n, At, Bt, rank, products.C_cut[t], products.C_cut[t + 1], products.CBt, share[1])
 
 
-@kernel(parallel=True)
+@kernel(inner=True, symbol=True, parallel=True)
 def _all_parts(products):
     for t in prange(products.share.shape[0]):
         # The index of a parallel loop has a type of its own, for which all would be compiled once more.
         _part(products, np.int64(t))
 
 
-@kernel(fastmath=FAST)
+@kernel(inner=True, fastmath=FAST)
 def _add(change, product):
     for k in range(product.size):
         product[k] += change[k]
@@ -186,7 +186,7 @@ def _multiply(products, SBt, CtAt):
         _add(products.share[t, 1], CtAt)
 
 
-@kernel(fastmath=FAST)
+@kernel(inner=True, fastmath=FAST)
 def _inner_products(P, Q, length, rank, K):
     """Write ``K[p, q] = <P[p], Q[q]>``, symmetric."""
     K[:] = 0
@@ -195,7 +195,7 @@ def _inner_products(P, Q, length, rank, K):
             dots(P, p * length, length, Q, q * length, length, length, K, q * rank + p, rank)
 
 
-@kernel(fastmath=FAST)
+@kernel(inner=True, fastmath=FAST)
 def _combine(K, P, C, length, rank, out):
     """Write ``out[q] = sum_p K[q, p] P[p] - C[q]``."""
     for k in range(out.size):
@@ -205,7 +205,7 @@ def _combine(K, P, C, length, rank, out):
             axpys(P, p * length, length, K, q * rank + p, rank, length, out, q * length, length)
 
 
-@kernel(fastmath=FAST)
+@kernel(inner=True, symbol=True, fastmath=FAST)
 def _finish(data, GB, GtAt):
     """Write ``G B`` and ``(G^T A)^T`` from the three products; return ``f``."""
     At, Bt, SBt, CBt = data.products.At, data.products.Bt, data.products.SBt, data.products.CBt
@@ -227,14 +227,14 @@ def _finish(data, GB, GtAt):
     return data.f0 + 0.5 * quadratic - linear
 
 
-@kernel(fastmath=FAST)
+@kernel(inner=True, fastmath=FAST)
 def _copy(source, target):
     """Copy as many numbers as both have: the rows of a factor without or with its padding."""
     for k in range(min(source.size, target.size)):
         target[k] = source[k]
 
 
-@kernel()
+@kernel(inner=True)
 def _take(A, Bt, At, own_Bt):
     """Copy the factors into those of the products."""
     m = A.shape[0]
@@ -242,7 +242,7 @@ def _take(A, Bt, At, own_Bt):
     _copy(Bt.reshape(Bt.size), own_Bt)
 
 
-@kernel(fastmath=FAST)
+@kernel(inner=True, fastmath=FAST)
 def _take_increments(A, Bt, At, own_Bt, dAt, dBt):
     """Copy the factors like :func:`_take`, and write in float32 how they have changed."""
     m, r = A.shape
@@ -257,7 +257,7 @@ def _take_increments(A, Bt, At, own_Bt, dAt, dBt):
         own_Bt[k] = new[k]
 
 
-@kernel()
+@kernel(inner=True, symbol=True)
 def _multiply_exactly(products):
     products.SBt[:] = 0
     products.CtAt[:] = 0
@@ -265,14 +265,16 @@ def _multiply_exactly(products):
 
 
 @implements(GramData)
-def _(data, A, Bt, GB, GtAt):
+@kernel(inner=True, symbol=True)
+def _gram_oracle(data, A, Bt, GB, GtAt):
     _take(A, Bt, data.products.At, data.products.Bt)
     _multiply_exactly(data.products)
     return _finish(data, GB, GtAt)
 
 
 @implements(MixedGramData)
-def _(data, A, Bt, GB, GtAt):
+@kernel(inner=True, symbol=True)
+def _mixed_gram_oracle(data, A, Bt, GB, GtAt):
     exact, increments = data.exact.products, data.increments
     if data.calls[0] % REFRESH == 0:
         _take(A, Bt, exact.At, exact.Bt)

@@ -14,7 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 from numba import types
-from numba.extending import overload
+from numba.core.typing.templates import AbstractTemplate, infer_global
+
+_implementations: dict[type, Any] = {}
 
 
 def oracle(data, A, Bt, GB, GtAt):
@@ -22,16 +24,32 @@ def oracle(data, A, Bt, GB, GtAt):
     raise NotImplementedError(f"no compiled oracle for {type(data).__name__}")
 
 
-def implements(data_class: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a function of the signature of :func:`oracle` for one class of kernel data."""
+def implements(data_class: type) -> Callable[[Any], Any]:
+    """Register a kernel of the signature of :func:`oracle` for one class of kernel data."""
 
-    def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        @overload(oracle, inline="always", jit_options={"error_model": "numpy"})
-        def choose(data, A, Bt, GB, GtAt):
-            if isinstance(data, types.NamedTuple) and data.instance_class is data_class:
-                return function
-            return None
-
-        return function
+    def register(kernel: Any) -> Any:
+        _implementations[data_class] = kernel
+        return kernel
 
     return register
+
+
+class _Oracle(AbstractTemplate):
+    """What Numba puts in place of :func:`oracle`; an overload would be compiled once alone and once in each caller."""
+
+    key = oracle
+
+    def generic(self, args: Any, kws: Any) -> Any:
+        """Return the signature of the kernel for the data, which is compiled for it."""
+        if not isinstance(args[0], types.NamedTuple) or args[0].instance_class not in _implementations:
+            return None
+        kernel = _implementations[args[0].instance_class]
+        template, _, args, kws = kernel.get_call_template(args, kws)
+        return template(self.context).apply(args, kws)
+
+    def get_impl_key(self, sig: Any) -> Any:
+        """Return the key under which Numba finds the kernel."""
+        return _implementations[sig.args[0].instance_class].get_overload(sig.args)
+
+
+infer_global(oracle, types.Function(_Oracle))

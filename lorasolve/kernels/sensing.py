@@ -68,7 +68,7 @@ def mixed_data(exact: SensingData, M32: Any, rank: int) -> MixedSensingData:
     return MixedSensingData(exact, M32, zero, *last, np.empty(d, np.float32), dw, dg, np.zeros(1, np.int64))
 
 
-@kernel(fastmath=FAST)
+@kernel(inner=True, symbol=True, fastmath=FAST)
 def _pass(M, x, y, lo, hi, backward, w, g):
     """Write ``w = M x - y`` on rows ``lo..hi`` and ``g = sum of w_i M_i`` over them.
 
@@ -110,7 +110,7 @@ def _pass(M, x, y, lo, hi, backward, w, g):
         w[i] = s0
 
 
-@kernel(parallel=True)
+@kernel(inner=True, symbol=True, parallel=True)
 def _parallel_pass(M, x, y, backward, w, g):
     """Run :func:`_pass` on equal blocks of rows, one per row of ``g``."""
     threads = g.shape[0]
@@ -128,7 +128,7 @@ def whole_pass(M, x, y, backward, w, g):
         _parallel_pass(M, x, y, backward, w, g)
 
 
-@kernel(fastmath=FAST)
+@kernel(inner=True, fastmath=FAST)
 def _sum_rows(g, factor, G):
     """Write ``G = factor (sum of the rows of g)``."""
     for k in range(G.size):
@@ -138,7 +138,7 @@ def _sum_rows(g, factor, G):
         G[k] = factor * s
 
 
-@kernel(fastmath=FAST)
+@kernel(inner=True, fastmath=FAST)
 def _advance(dg, factor, G, dw, w):
     """Add the sum of the rows of ``dg``, times ``factor``, to ``G``, and ``dw`` to ``w``."""
     for k in range(G.size):
@@ -150,7 +150,7 @@ def _advance(dg, factor, G, dw, w):
         w[i] += dw[i]
 
 
-@kernel(fastmath=FAST)
+@kernel(inner=True, fastmath=FAST)
 def _half_mean_square(w):
     total = w.dtype.type(0)
     for i in range(w.size):
@@ -158,21 +158,21 @@ def _half_mean_square(w):
     return 0.5 * total / w.size
 
 
-@kernel()
+@kernel(symbol=True)
 def gradient(data, X, y, G):
     """Write ``G = sum_i (<M_i, X> - y_i) M_i / N`` for any ``X`` and ``y``, and the differences into ``data.w``."""
     whole_pass(data.M, X.reshape(X.size), y, False, data.w, data.g)
     _sum_rows(data.g, G.dtype.type(1.0 / y.size), G.reshape(G.size))
 
 
-@kernel(fastmath=FAST)
+@kernel(inner=True, fastmath=FAST)
 def _back(G, w, A, Bt, GB, GtAt):
     """Write ``G B`` and ``(G^T A)^T``; return the mean loss of the residual ``w``."""
     factor_gradients(G, A, Bt, GB, GtAt)
     return _half_mean_square(w)
 
 
-@kernel(fastmath=FAST)
+@kernel(inner=True, fastmath=FAST)
 def _increment(A, Bt, lastA, lastBt, dx):
     """Write ``A B^T - A_last B_last^T`` in float32, summed in the type of the factors."""
     r, n = Bt.shape
@@ -187,7 +187,7 @@ def _increment(A, Bt, lastA, lastBt, dx):
             dx[i * n + j] = np.float32(row[j])
 
 
-@kernel()
+@kernel(inner=True)
 def _keep(factor, last):
     # Assigning to a slice would compile the message for shapes that do not fit, which takes longer than all of this.
     for i in range(factor.shape[0]):
@@ -196,14 +196,16 @@ def _keep(factor, last):
 
 
 @implements(SensingData)
-def _(data, A, Bt, GB, GtAt):
+@kernel(inner=True, symbol=True)
+def _sensing_oracle(data, A, Bt, GB, GtAt):
     outer(A, Bt, data.X)
     gradient(data, data.X, data.y, data.G)
     return _back(data.G, data.w, A, Bt, GB, GtAt)
 
 
 @implements(MixedSensingData)
-def _(data, A, Bt, GB, GtAt):
+@kernel(inner=True, symbol=True)
+def _mixed_sensing_oracle(data, A, Bt, GB, GtAt):
     exact = data.exact
     if data.calls[0] % REFRESH == 0:
         outer(A, Bt, exact.X)

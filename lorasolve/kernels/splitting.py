@@ -57,7 +57,7 @@ def split_residual(
                 part[j] = 0.0
 
 
-@kernel()
+@kernel(inner=True)
 def _split_pair(M: Any, first: int, t: int, x1: Any, x2: Any, bits: int, out: Any) -> int:
     """Split a row and the next, if there is one, at ``t`` or where their lengths want it; return where."""
     second = min(first + 1, out.shape[0] - 1)
@@ -70,7 +70,7 @@ def _split_pair(M: Any, first: int, t: int, x1: Any, x2: Any, bits: int, out: An
     return least
 
 
-@kernel()
+@kernel(inner=True)
 def _split_pair_at(M: Any, i: int, j: int, t: int, x1: Any, x2: Any, bits: int, out: Any) -> None:
     n = x1.size
     a, b, whole = i * n, j * n, n // STEP * STEP
@@ -93,7 +93,7 @@ def _split_pair_at(M: Any, i: int, j: int, t: int, x1: Any, x2: Any, bits: int, 
     _write(M, b, whole, x1, x2, sigma, total(cb), total(add(db, eb)), total(sb), small, out[j])
 
 
-@kernel()
+@kernel(inner=True)
 def _write(M, row, whole, x1, x2, sigma, exact, rest, square, small, out):
     """Write the numbers of a row, with what lies beyond its whole registers."""
     for p in range(whole, x1.size):
@@ -105,7 +105,7 @@ def _write(M, row, whole, x1, x2, sigma, exact, rest, square, small, out):
     out[0], out[1], out[2], out[3] = exact, rest, square, small
 
 
-@kernel()
+@kernel(inner=True)
 def _add_rows(M: Any, first: int, end: int, w: Any, part: Any) -> None:
     """Add ``w_i`` times row ``i`` for rows from ``first`` to before ``end``, at most ``ROWS``."""
     n = part.size

@@ -5,6 +5,8 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 # One kernel with threads and one caller, as small as can be; its answer is 3 n.
 SUMS = """
 import numpy as np
@@ -110,3 +112,61 @@ def test_als_gives_the_same_bits_to_the_process_that_compiles(tmp_path: pathlib.
     texts = [run(ALS, LORASOLVE_CACHE_DIR=str(tmp_path))[0] for _ in range(2)]
     assert len(texts[0]) > 100
     assert texts[0] == texts[1]
+
+
+# A pass with a symbol, called by a kernel with threads and by a driver, and a driver over the two; its answer is 6 n.
+PASSES = """
+import numpy as np
+from numba import prange
+from lorasolve.kernels._jit import compile_seconds, kernel
+
+@kernel(inner=True, symbol=True)
+def add(out, lo, hi):
+    for k in range(lo, hi):
+        out[k] += 3.0
+
+@kernel(inner=True, symbol=True, parallel=True)
+def halves(out):
+    for t in prange(2):
+        add(out, out.size * t // 2, out.size * (t + 1) // 2)
+
+@kernel()
+def total(out):
+    out[:] = 0.0
+    halves(out)
+    add(out, 0, out.size)
+    return out.sum()
+
+print(total(np.empty(7)), compile_seconds() > 0)
+"""
+
+
+def test_callers_by_a_symbol_are_loaded_with_what_they_call(tmp_path: pathlib.Path) -> None:
+    assert run(PASSES, LORASOLVE_CACHE_DIR=str(tmp_path)) == ("42.0 True\n", "")
+    assert run(PASSES, LORASOLVE_CACHE_DIR=str(tmp_path)) == ("42.0 False\n", "")
+    for damaged in tmp_path.rglob("*.add.*"):
+        damaged.write_bytes(damaged.read_bytes()[:-1])
+    text, remarks = run(PASSES, LORASOLVE_CACHE_DIR=str(tmp_path))
+    assert (text, warned(remarks)) == ("42.0 True\n", 1)
+    assert run(PASSES, LORASOLVE_CACHE_DIR=str(tmp_path)) == ("42.0 False\n", "")
+
+
+def test_a_caller_on_disk_is_not_used_with_another_callee(tmp_path: pathlib.Path) -> None:
+    assert run(PASSES, LORASOLVE_CACHE_DIR=str(tmp_path)) == ("42.0 True\n", "")
+    other = PASSES.replace("out[k] += 3.0", "out[k] = out[k] + 1.0")
+    assert run(other, LORASOLVE_CACHE_DIR=str(tmp_path)) == ("14.0 True\n", "")
+    without = PASSES.replace("(inner=True, symbol=True)\ndef add", "(inner=True)\ndef add")
+    assert run(without, LORASOLVE_CACHE_DIR=str(tmp_path)) == ("42.0 True\n", "")
+
+
+def test_a_kernel_for_kernels_refuses_python(tmp_path: pathlib.Path) -> None:
+    call = PASSES + "\nadd(np.empty(7), 0, 7)"
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        run(call, LORASOLVE_CACHE_DIR=str(tmp_path))
+    assert "TypeError: add is called by other kernels only" in caught.value.stderr
+
+
+def test_a_forked_child_publishes_its_own_passes(tmp_path: pathlib.Path) -> None:
+    text, _ = run(PASSES + FORK, LORASOLVE_CACHE_DIR=str(tmp_path))
+    first, _, answers = text.splitlines()
+    assert (first, answers) == ("42.0 True", "[30.0, 30.0, 30.0]")

@@ -250,7 +250,7 @@ def test_a_pass_in_either_direction_is_two_products(backward):
     rng = np.random.default_rng(5)
     M, x, y = rng.standard_normal((11, 7)), rng.standard_normal(7), rng.standard_normal(11)
     w, g = np.empty(11), np.empty((3, 7))
-    sensing._parallel_pass(M, x, y, backward, w, g)
+    sensing.whole_pass(M, x, y, backward, w, g)
     assert_allclose(w, M @ x - y, rtol=1e-12)
     assert_allclose(g.sum(axis=0), M.T @ (M @ x - y), rtol=1e-11)
 
