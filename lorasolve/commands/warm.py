@@ -100,7 +100,8 @@ def warm(progress: bool = False) -> dict[str, Any]:
 
 
 def _pairs() -> Iterator[tuple[Problem, Any]]:
-    """Yield the example of every objective in each of its types, with every optimizer that takes it."""
+    """Yield the example of every objective in each of its types, and larger ones, with optimizers that take them."""
+    yield from _large()
     for objective in objectives.registry.classes().values():
         for dtype in objective.dtypes:
             problem = Problem(objective.example(np.random.default_rng(0), np.dtype(dtype)), RANK, 0.1)
@@ -108,6 +109,19 @@ def _pairs() -> Iterator[tuple[Problem, Any]]:
                 made = optimizer()
                 if made.refusal(problem) is None:
                     yield problem, made
+
+
+def _large() -> Iterator[tuple[Problem, Any]]:
+    """Yield instances beyond the sizes up to which plain arrays, or float64 alone, are as fast as more kernels."""
+    rng = np.random.default_rng(0)
+    sensing = objectives.MatrixSensing(rng.standard_normal((20, 20, 20)), rng.standard_normal(20))
+    linear = objectives.LinearFineTuning(*(rng.standard_normal(size) for size in ((130, 130), (130, 20), (130, 20))))
+    for objective in (sensing, linear):
+        yield Problem(objective, RANK, 0.1), optimizers.registry.classes()["gd_mixed"]()
+    for dtype in (np.float64, np.float32):
+        rows, values = np.arange(800), rng.standard_normal(800).astype(dtype)
+        completion = objectives.MatrixCompletion(rows, rows // 4, values, (800, 200))
+        yield Problem(completion, RANK, 0.1), optimizers.registry.classes()["gd"]()
 
 
 def _text(facts: dict[str, Any]) -> str:

@@ -32,7 +32,7 @@ def add_decay(lam, theta, grad):
     return square, length
 
 
-@kernel(inner=True, fastmath=FAST)
+@kernel(inner=True, symbol=True, fastmath=FAST)
 def outer(A, Bt, X):
     """Write ``X = A B^T`` (2 m n r flops)."""
     m, r = A.shape
@@ -48,7 +48,7 @@ def outer(A, Bt, X):
                 x[j] += a * Bt[q, j]
 
 
-@kernel(inner=True, fastmath=FAST)
+@kernel(inner=True, symbol=True, fastmath=FAST)
 def factor_gradients(G, A, Bt, GB, GtAt):
     """Write ``G B`` (m, r) and the transpose (r, n) of ``G^T A`` (4 m n r flops)."""
     m, r = A.shape

@@ -186,7 +186,7 @@ def _multiply(products, SBt, CtAt):
         _add(products.share[t, 1], CtAt)
 
 
-@kernel(inner=True, fastmath=FAST)
+@kernel(inner=True, symbol=True, fastmath=FAST)
 def _inner_products(P, Q, length, rank, K):
     """Write ``K[p, q] = <P[p], Q[q]>``, symmetric."""
     K[:] = 0
@@ -195,7 +195,7 @@ def _inner_products(P, Q, length, rank, K):
             dots(P, p * length, length, Q, q * length, length, length, K, q * rank + p, rank)
 
 
-@kernel(inner=True, fastmath=FAST)
+@kernel(inner=True, symbol=True, fastmath=FAST)
 def _combine(K, P, C, length, rank, out):
     """Write ``out[q] = sum_p K[q, p] P[p] - C[q]``."""
     for k in range(out.size):

@@ -15,8 +15,9 @@ from ._description import Description, Entries
 from ._kernels import Kernels
 from .base import Objective
 
-# Largest m n for which batched runs form X; beyond, the sparse oracle is faster.
-BATCH_LIMIT = 16_384
+# Largest m n for which X is formed: in batched runs, where beyond it the sparse oracle is faster, and outside the runs,
+# where products of arrays take no longer than loops and need no compilation.
+FORMED = 16_384
 # The largest value observed is within these where float32 is offered.
 SMALLEST, LARGEST = 1e-4, 1e4
 
@@ -108,6 +109,10 @@ class MatrixCompletion(Objective):
         """Number of observed entries."""
         return self.values.size
 
+    @property
+    def _is_formed(self) -> bool:
+        return self.shape[0] * self.shape[1] <= FORMED
+
     # What only some methods need is made when they ask: it is as large as the data.
     @cached_property
     def rows(self) -> Array:
@@ -178,12 +183,18 @@ class MatrixCompletion(Objective):
 
     def at_entries(self, A: Array, B: Array) -> Array:
         """Return ``(A B^T)[i, j]`` at the observed entries, row by row."""
+        if self._is_formed:
+            return (A @ B.T)[self.rows, self.cols]
         from ..kernels import completion
 
         return completion.entries(self.row_start, self.cols, completion.blocks(self.row_start, kernel_threads()), A, B)
 
     def sparse(self, data: Array) -> LinearMap:
         """Return the matrix with these numbers at the observed entries."""
+        if self._is_formed:
+            full = np.zeros(self.shape, data.dtype)
+            full[self.rows, self.cols] = data
+            return LinearMap.from_dense(full)
         from ..kernels import completion
 
         cut = completion.blocks(self.row_start, kernel_threads())
@@ -271,9 +282,9 @@ class _Kernels(Kernels):
         return kind.data(self.row_start, self.cols, values, self.shape[1], rank, threads)
 
     def quadratic(self) -> Any:
-        """Return the coefficients for batched runs up to ``BATCH_LIMIT`` entries of ``X``; the Hessian is the mask."""
+        """Return the coefficients for batched runs up to ``FORMED`` entries of ``X``; the Hessian is the mask."""
         m, n = self.shape
-        if m * n > BATCH_LIMIT:
+        if m * n > FORMED:
             return None
         from ..kernels import batch
 

@@ -18,8 +18,9 @@ class MixedGD(GD):
     advanced by products of a float32 copy of the data with the change of ``X``, and computed exactly in float64
     every 50 iterations; that halves the memory traffic. The error, about ``1e-7`` times the distance travelled
     since the last refresh, vanishes as the iterates converge; each stopping rule is decided by an exact
-    evaluation. In mid-run values differ from those of ``gd`` by about 1e-8 relative. Everywhere else the method is
-    ``gd`` itself.
+    evaluation. In mid-run values differ from those of ``gd`` by about 1e-8 relative. Everywhere else, and where the
+    data are so small that increments would not pay (below 5000 measured numbers, or 30,000 of Gram matrices), the
+    method is ``gd`` itself.
 
     The float32 copy, half the size of the data, stays with the objective for further runs.
 

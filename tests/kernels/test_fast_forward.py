@@ -99,9 +99,18 @@ def test_a_callback_sees_every_iteration():
     assert seen == list(range(result.nit + 1))
 
 
+def large_objectives():
+    """Data from which float32 increments pay."""
+    rng = np.random.default_rng(3)
+    linear = LinearFineTuning(*(rng.standard_normal(s) for s in ((60, 150), (150, 600), (60, 600))))
+    return {"sensing": MatrixSensing(rng.standard_normal((80, 9, 8)), rng.standard_normal(80)), "linear": linear}
+
+
 @pytest.mark.parametrize("name", ["sensing", "linear"])
 def test_mixed_precision_ends_at_the_float64_stationary_point(name):
-    problem = ls.Problem(objectives()[name], 2, 0.2)
+    objective = large_objectives()[name]
+    assert objective.kernels.mixed(2, 1) is not None
+    problem = ls.Problem(objective, 2, 0.2)
     rule = ls.StoppingRule(max_iter=200_000, grad_tol=1e-11)
     exact, mixed = (ls.solve(problem, optimizer, stop=rule) for optimizer in ("gd", "gd_mixed"))
     assert mixed.status.name == "CONVERGED"
@@ -109,6 +118,14 @@ def test_mixed_precision_ends_at_the_float64_stationary_point(name):
     early = ls.StoppingRule(max_iter=300)
     exact, mixed = (ls.solve(problem, optimizer, stop=early) for optimizer in ("gd", "gd_mixed"))
     assert_allclose(mixed.fun, exact.fun, rtol=5e-8)
+    assert not np.array_equal(mixed.theta, exact.theta)
+
+
+@pytest.mark.parametrize("name", ["sensing", "linear"])
+def test_where_increments_would_not_pay_the_method_is_gradient_descent(name):
+    problem = ls.Problem(objectives()[name], 2, 0.2)
+    exact, mixed = (ls.solve(problem, optimizer) for optimizer in ("gd", "gd_mixed"))
+    assert np.array_equal(mixed.theta, exact.theta)
 
 
 def test_results_do_not_depend_on_the_thread_setting():
