@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import cached_property
 from typing import Literal
@@ -50,8 +50,8 @@ POWER_STEPS = 3
 # Columns whose products with each other are below this are tried as singular vectors, which serve where the two bounds
 # of the nuclear norm differ by no more than this share.
 ORTHONORMAL, COLUMNS = 1e-14, 1e-12
-# Entries of a matrix from which compiled loops over what is not 0 are worth their compilation, and how much rarer than
-# others that must be: a pair in them costs about 25 times what it costs in a product of arrays.
+# Entries of a matrix from which compiled loops over what is not 0 are worth their compilation, and what share of a
+# column and of all columns must be 0: a pair in them costs about 25 times what it costs in a product of arrays.
 COMPILED, SPARSE = 500_000, 5
 # Matrices with norms between 2^-SAFE_EXPONENT and 2^SAFE_EXPONENT are not scaled.
 SAFE_EXPONENT = 300
@@ -98,7 +98,7 @@ class Gram:
         exponent = math.frexp(G.mid_norm)[1] if G.mid_norm < math.inf else 0
         self._exponent = exponent if abs(exponent) > SAFE_EXPONENT else 0
 
-    def norm(self, level: float | None = None) -> float:
+    def norm(self, level: float | None = None, beyond: Sequence[float] = ()) -> float:
         """Return an upper bound of ``||M||_2`` over the ball.
 
         Parameters
@@ -106,6 +106,8 @@ class Gram:
         level : float, optional
             A value of interest. Where the norm is below or just above it, a bound at the level is returned, which
             needs no eigenvalue.
+        beyond : sequence of float
+            Larger values, one after the other, that serve as well.
         """
         at_most, radius = self.ball.mid_norm, self.ball.radius
         if at_most == 0.0 or not at_most < math.inf or (level is not None and add_up(at_most, radius) <= level):
@@ -113,7 +115,8 @@ class Gram:
         if self._exponent > 1000:
             return add_up(at_most, radius)
         found = sqrt_up(self._entrywise)
-        for tau in _candidates(self._squares, None if level is None else self._within(level), self._error):
+        levels = [] if level is None else [self._within(value) for value in (level, *beyond)]
+        for tau in _candidates(self._squares, levels, self._error):
             excess = _shifted_defect(self._squares, tau, self.trust)
             if excess is not None:
                 found = min(sqrt_up(add_up(tau, excess, self._error)), found)
@@ -191,25 +194,30 @@ class Gram:
 
 
 def _row_products(R: Array) -> tuple[Array, int] | None:
-    """Return ``R R^T`` by compiled loops over what is not 0, and the length of its longest sum.
+    """Return ``R R^T``, rare columns by compiled loops over what is not 0, and how many terms its errors behave like.
 
-    None where a product of arrays is faster.
+    None where a product of arrays is as fast.
     """
     if R.size < COMPILED:
         return None
     there = R != 0.0
-    if SPARSE * np.count_nonzero(there) > R.size:
+    m = len(R)
+    full = SPARSE * np.count_nonzero(there, axis=0) > m
+    if SPARSE * np.count_nonzero(full) > full.size:
         return None
     from ..kernels.sparse_gram import row_products
 
-    m, n = R.shape
+    there[:, full] = False
     place = np.flatnonzero(there)
-    rows, cols = np.divmod(place, n)
-    if SPARSE**2 * np.square(np.bincount(cols)).sum() > m * m * n:
-        return None
+    rows, cols = np.divmod(place, full.size)
     counts = np.bincount(rows, minlength=m)
-    start = np.concatenate([[0], np.cumsum(counts)])
-    return row_products(start, cols, R.ravel()[place], n), int(counts.max(initial=0))
+    W = row_products(np.concatenate([[0], np.cumsum(counts)]), cols, R.ravel()[place], full.size)
+    length = int(counts.max(initial=0))
+    if full.any():
+        dense = R[:, full]
+        W += _symmetric(blocked(dense, dense.T))
+        length += terms(dense.shape[1]) + 1
+    return W, length
 
 
 def _symmetric(W: Array) -> Array:
@@ -220,13 +228,15 @@ def _symmetric(W: Array) -> Array:
     return W
 
 
-def _candidates(W: Array, level: float | None, gram: float) -> Iterator[float]:
-    """Yield numbers that the largest eigenvalue of ``W`` may be below: at the level if given, then at an estimate."""
+def _candidates(W: Array, levels: list[float], gram: float) -> Iterator[float]:
+    """Yield numbers that the largest eigenvalue of ``W`` may be below: at levels, then at an estimate."""
     n = len(W)
-    square = 0.0
-    if level is not None and level > 0.0:
-        square = level * level
-        yield from itertools.islice(_shifts(square, n, gram), LEVEL_ATTEMPTS if n <= LARGE else 1)
+    squares = [level * level for level in levels if level > 0.0]
+    for k, square in enumerate(squares, start=1):
+        # Another level is there for a norm that is above the first by more than rounding.
+        attempts = LEVEL_ATTEMPTS if n <= LARGE and k == len(squares) else 1
+        yield from itertools.islice(_shifts(square, n, gram), attempts)
+    square = max(squares, default=0.0)
     top = _largest_eigenvalue(W, LEVEL_ACCURACY if square > 0.0 else LANCZOS_ACCURACY)
     excess = top - square if square > 0.0 else 0.0
     if excess > CLUSTER * square:

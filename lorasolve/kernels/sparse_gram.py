@@ -11,6 +11,9 @@ import numpy as np
 
 from ._jit import kernel
 
+# Rows and columns of a tile of the mirrored triangle.
+TILE = 32
+
 
 @kernel()
 def row_products(start: Any, index: Any, values: Any, columns: int) -> Any:
@@ -38,7 +41,10 @@ def row_products(start: Any, index: Any, values: Any, columns: int) -> Any:
                 if b > a:
                     break
                 W[a, b] += value * number[place]
-    for a in range(m):
-        for b in range(a):
-            W[b, a] = W[a, b]
+    # Tile by tile: columns of the whole would be read a cache line for each number.
+    for top in range(0, m, TILE):
+        for left in range(0, top + 1, TILE):
+            for a in range(top, min(top + TILE, m)):
+                for b in range(left, min(left + TILE, a)):
+                    W[b, a] = W[a, b]
     return W

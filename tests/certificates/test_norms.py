@@ -95,6 +95,31 @@ def wrong_rests(seed=0, count=150):
     return wrong, finite
 
 
+def test_a_gram_matrix_of_full_and_rare_columns(monkeypatch):
+    """Integers, so that every order of evaluation is exact."""
+    monkeypatch.setattr(norms, "COMPILED", 0)
+    rng = np.random.default_rng(2)
+    there = rng.random((30, 60)) < np.where(np.arange(60) % 7 == 0, 0.9, 0.05)
+    R = rng.integers(-50, 50, there.shape) * there.astype(float)
+    W, length = norms._row_products(R)
+    assert np.array_equal(W, R @ R.T)
+    full = norms.SPARSE * np.count_nonzero(R, axis=0) > len(R)
+    assert 0 < full.sum() < 60 and length > np.count_nonzero(R[:, ~full], axis=1).max()
+    assert norms._row_products(R[:, full]) is None
+
+
+def test_a_level_beyond_takes_the_place_of_an_eigenvalue(monkeypatch):
+    G = np.random.default_rng(3).standard_normal((30, 20))
+    true = float(np.linalg.norm(G, 2))
+    asked = []
+    monkeypatch.setattr(norms, "_largest_eigenvalue", lambda W, accuracy: asked.append(1) or true**2)
+    gram = norms.Gram(Ball(G))
+    found = gram.norm(0.99 * true, (0.999 * true, 1.001 * true))
+    assert true <= found <= 1.0011 * true and not asked
+    assert true <= gram.norm(0.99 * true, (0.999 * true,)) <= 1.0001 * true and asked
+    assert true <= gram.norm(true * (1.0 + 1e-12), (2.0 * true,)) <= true * (1.0 + 1e-10)
+
+
 def test_what_is_below_the_top_is_never_bounded_too_low():
     wrong, finite = wrong_rests()
     assert wrong == 0 and finite > 150

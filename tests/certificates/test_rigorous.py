@@ -133,11 +133,12 @@ def test_no_bound_is_below_the_truth(kind, exact, problems):
     assert counts["finite"] >= 10
 
 
-def test_no_bound_by_compiled_loops_is_below_the_truth(monkeypatch, exact, problems):
+@pytest.mark.parametrize("sparse", [0, 2], ids=["no column full", "some columns full"])
+def test_no_bound_by_compiled_loops_is_below_the_truth(sparse, monkeypatch, exact, problems):
     """What large sparse data take: products at the entries, and the Gram matrix of what is not 0."""
     monkeypatch.setattr(_oracle_entrywise, "COMPILED", 0)
     monkeypatch.setattr(norms, "COMPILED", 0)
-    monkeypatch.setattr(norms, "SPARSE", 0)
+    monkeypatch.setattr(norms, "SPARSE", sparse)
     counts = survey(exact, problems, "completion", 14, 3)
     assert wrong(counts) == {}
     assert counts["finite"] >= 10
@@ -177,7 +178,7 @@ def round_scaling_up(monkeypatch):
 
 
 def estimate_norm(monkeypatch):
-    monkeypatch.setattr(norms.Gram, "norm", lambda self, level=None: float(np.linalg.norm(self.ball.mid, 2)))
+    monkeypatch.setattr(norms.Gram, "norm", lambda self, *levels: float(np.linalg.norm(self.ball.mid, 2)))
 
 
 def estimate_nuclear_norm(monkeypatch):
