@@ -236,8 +236,8 @@ def _first(objective, method):
         f"First process ever: {method} on {objective}, from import to the end of a small solve",
         rtol=np.inf,
         seconds=(4.0, 1.0),
-        remark="`lorasolve warm` compiles all paths ahead; a process after it is the second row. About half of the first "
-        "is LLVM's work, each pass over the data once; the rest is Numba's own, for about twenty kernels.",
+        remark="`lorasolve warm` compiles all paths ahead; a process after it is the second row. About half of the "
+        "first is LLVM's work, each pass over the data once; the rest is Numba's own, for about twenty kernels.",
     )
 
     def run(folder):
