@@ -40,6 +40,8 @@ EIGENVALUE_LIMIT = 200
 LANCZOS_ACCURACY, LEVEL_ACCURACY = 1e-9, 1e-6
 # Squares above that of a level by no more than this, relative, count as near it.
 CLUSTER = 1e-3
+# An excess over a level is known from an estimate whose accuracy is this much better.
+RESOLVED = 10.0
 # Attempts at a bound, each with eight times the margin of the last.
 ATTEMPTS = 8
 # Margins for a level that is given: beyond them the largest eigenvalue itself is worth its cost.
@@ -241,6 +243,10 @@ def _candidates(W: Array, levels: list[float], gram: float) -> Iterator[float]:
     excess = top - square if square > 0.0 else 0.0
     if excess > CLUSTER * square:
         top, excess = _largest_eigenvalue(W, LANCZOS_ACCURACY), 0.0
+    elif excess < RESOLVED * LEVEL_ACCURACY * square:
+        # So near the level that the estimate may be another eigenvalue, even one below it.
+        top = _largest_eigenvalue(W, LANCZOS_ACCURACY)
+        excess = max(top - square, 0.0)
     # Just above a level a twentieth of the excess is accuracy enough.
     margin = max(16.0 * U * math.sqrt(n) * top, 0.25 * gram, 0.05 * excess)
     for k in range(ATTEMPTS):

@@ -27,7 +27,8 @@ class Need(NamedTuple):
     arguments: tuple[Any, ...]
 
 
-# The kernels that have symbols, and what each symbol of this process stands for: it stays, for there may be callers.
+# The kernels that have symbols, and what each symbol of this process stands for: it stays, for there may be callers,
+# and one name always stands for the same code.
 _kernels: weakref.WeakValueDictionary[tuple[str, str], Any] = weakref.WeakValueDictionary()
 _published: dict[str, tuple[Need, Any]] = {}
 
@@ -65,7 +66,7 @@ def _publish(dispatcher: Any, arguments: tuple[Any, ...]) -> str:
     """Return the symbol of a compiled kernel, which is also the key under which Numba finds how to call it."""
     result = dispatcher.overloads[arguments]
     symbol = PREFIX + dispatcher._cache.name(arguments, result.codegen)
-    if symbol not in _published or _published[symbol][1] is not result:
+    if symbol not in _published:
         descriptor = result.fndesc
         binding.add_symbol(symbol, result.library.get_pointer_to_function(descriptor.llvm_func_name))
         dispatcher.targetctx.insert_user_function(

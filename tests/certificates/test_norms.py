@@ -120,6 +120,18 @@ def test_a_level_beyond_takes_the_place_of_an_eigenvalue(monkeypatch):
     assert true <= gram.norm(true * (1.0 + 1e-12), (2.0 * true,)) <= true * (1.0 + 1e-10)
 
 
+def test_a_norm_above_the_level_by_less_than_a_rough_estimate_sees(monkeypatch):
+    """Two singular values around the level, and Lanczos that stops at the second: no factorisation near it exists."""
+    rng = np.random.default_rng(4)
+    P, Q = (np.linalg.qr(rng.standard_normal((30, 30)))[0] for _ in range(2))
+    values = np.linspace(0.1, 0.9, 30)
+    values[:2] = 1.0 + 2.6e-8, 1.0 - 3.1e-8
+    G = (P * values) @ Q.T
+    rough = {norms.LEVEL_ACCURACY: values[1] ** 2}
+    monkeypatch.setattr(norms, "_largest_eigenvalue", lambda W, accuracy: rough.get(accuracy, values[0] ** 2))
+    assert values[0] <= norms.Gram(Ball(G)).norm(1.0) * (1.0 + 1e-15) <= 1.0 + 1e-7
+
+
 def test_what_is_below_the_top_is_never_bounded_too_low():
     wrong, finite = wrong_rests()
     assert wrong == 0 and finite > 150
