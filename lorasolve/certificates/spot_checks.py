@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import types
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -81,56 +81,89 @@ def assumption(loss: MultiObjective) -> str:
 
 def violation(loss: MultiObjective, X: Matrices, better: Matrices | None) -> str | None:
     """Return how the loss contradicts what it states, or None if no contradiction was found."""
-    X = [np.asarray(x, dtype=np.float64) for x in X]
-    at = _Evaluated(loss, X)
-    facts = loss.facts
-    eps = ULPS * float(np.finfo(loss.dtype).eps)
-    made_of = max(abs(at.f), abs(_Evaluated(loss, [0.0 * x for x in X]).f))
-    for name, Y in _points(loss, X, at.G, better):
-        other = _Evaluated(loss, Y)
-        D = [y - x for x, y in zip(X, Y)]
-        if not math.isfinite(other.f):
-            continue
-        noise = eps * (max(made_of, abs(other.f)) + (_size(at.G) + _size(other.G)) * (_size(D) + _size(X) * 1e-2))
-        wrong = _fenchel(loss, Y, other, noise)
+    claims = _Claims(loss, [np.asarray(x, dtype=np.float64) for x in X])
+    found = claims.at("0", claims.zero)
+    if found is None and better is not None:
+        found = claims.at_point("a better point", [np.asarray(y, dtype=np.float64) for y in better])
+    length = _length(loss, claims.X, claims.here.G, better)
+    for name, D in (("G", claims.here.G), ("a random direction", _random(claims.X))):
+        found = found or claims.on_line(name, D, length)
+    if found is None and loss.facts.least_squares:
+        return _not_quadratic(loss, claims.X, claims.here, claims.eps * claims.made_of)
+    return found
+
+
+class _Claims:
+    """What a loss states, against what it answers at ``X`` and elsewhere."""
+
+    def __init__(self, loss: MultiObjective, X: list[Array]) -> None:
+        self.loss, self.X = loss, X
+        self.eps = ULPS * float(np.finfo(loss.dtype).eps)
+        self.here, self.zero = _Evaluated(loss, X), _Evaluated(loss, [0.0 * x for x in X])
+        self.made_of = max(abs(self.here.f), abs(self.zero.f))
+
+    def at_point(self, name: str, Y: Sequence[Array]) -> str | None:
+        """Return a contradiction at a point."""
+        return self.at(name, _Evaluated(self.loss, Y))
+
+    def at(self, name: str, there: _Evaluated) -> str | None:
+        """Return a contradiction at a point that has been evaluated."""
+        if not math.isfinite(there.f):
+            return None
+        D = [y - x for x, y in zip(self.X, there.X)]
+        noise = self._noise(there.f, _size(there.G), _size(D))
+        wrong = _fenchel(self.loss, there, noise)
         if wrong is not None:
             return f"states a conjugate that violates f(Y) + f*(G) = <G, Y> at Y = {name} by {wrong:.2g}"
-        short = max(at.f + _inner(at.G, D) - other.f, other.f - _inner(other.G, D) - at.f)
+        return self._unlike_convex(name, there.f, _inner(self.here.G, D), _inner(there.G, D), noise)
+
+    def on_line(self, name: str, D: Sequence[Array], length: float) -> str | None:
+        """Return a contradiction at small and large steps from ``X``, to both sides."""
+        size = _size(D)
+        if size == 0.0:
+            return None
+        line = None if self.loss.states_conjugate else self.loss.along(self.X, D)
+        slope = _inner(self.here.G, D)
+        for t in (sign * step * length / size for step in STEPS for sign in (1.0, -1.0)):
+            where = f"X {'+' if t > 0 else '-'} {abs(t):.2g} times {name}"
+            if line is None:
+                found = self.at_point(where, [x + t * d for x, d in zip(self.X, D)])
+            else:
+                there = line(t)
+                noise = self._noise(there.value, there.size / size, abs(t) * size)
+                found = self._unlike_convex(where, there.value, t * slope, t * there.slope, noise)
+            if found is not None:
+                return found
+        return None
+
+    def _noise(self, value: float, slope: float, distance: float) -> float:
+        """Return what rounding may do to a value, and to slopes over a distance from ``X``."""
+        slopes = _size(self.here.G) + slope
+        return self.eps * (max(self.made_of, abs(value)) + slopes * (distance + _size(self.X) * 1e-2))
+
+    def _unlike_convex(self, name: str, value: float, slope: float, slope_there: float, noise: float) -> str | None:
+        """Return how a value at ``Y`` and the slopes in ``Y - X`` at both points are not those of a convex loss."""
+        short = max(self.here.f + slope - value, value - slope_there - self.here.f)
         if short > noise:
             return f"violates convexity at Y = {name} by {short:.2g}, or its gradient is wrong"
-        if facts.lower_bound is not None and other.f < facts.lower_bound - noise:
-            return f"has the value {other.f:.6g} at Y = {name}, below the lower_bound {facts.lower_bound:.6g} it states"
-    if facts.least_squares:
-        return _not_quadratic(loss, X, at, eps * made_of)
-    return None
+        least = self.loss.facts.lower_bound
+        if least is not None and value < least - noise:
+            return f"has the value {value:.6g} at Y = {name}, below the lower_bound {least:.6g} it states"
+        return None
 
 
 class _Evaluated:
     """Value and gradient at a point."""
 
-    def __init__(self, loss: MultiObjective, X: Matrices) -> None:
+    def __init__(self, loss: MultiObjective, X: Sequence[Array]) -> None:
         value, G = loss.value_and_grad([x.astype(loss.dtype, copy=False) for x in X])
-        self.f = float(value)
+        self.X, self.f = X, float(value)
         self.G = [np.asarray(g, dtype=np.float64).copy() for g in G]
 
 
-def _points(
-    loss: MultiObjective, X: Sequence[Array], G: Sequence[Array], better: Matrices | None
-) -> Iterator[tuple[str, list[Array]]]:
-    yield "0", [0.0 * x for x in X]
-    if better is not None:
-        yield "a better point", [np.asarray(y, dtype=np.float64) for y in better]
+def _random(X: Sequence[Array]) -> list[Array]:
     rng = np.random.default_rng()
-    random = [rng.standard_normal(x.shape) for x in X]
-    length = _length(loss, X, G, better)
-    for name, D in (("G", G), ("a random direction", random)):
-        size = _size(D)
-        if size == 0.0:
-            continue
-        for step in STEPS:
-            for sign in (1.0, -1.0):
-                t = sign * step * length / size
-                yield f"X {'+' if t > 0 else '-'} {abs(t):.2g} times {name}", [x + t * d for x, d in zip(X, D)]
+    return [rng.standard_normal(x.shape) for x in X]
 
 
 def _length(loss: MultiObjective, X: Sequence[Array], G: Sequence[Array], better: Matrices | None) -> float:
@@ -142,12 +175,12 @@ def _length(loss: MultiObjective, X: Sequence[Array], G: Sequence[Array], better
     return _size(G) / beta if beta and _size(G) > 0.0 else 1.0
 
 
-def _fenchel(loss: MultiObjective, Y: Matrices, at: _Evaluated, noise: float) -> float | None:
+def _fenchel(loss: MultiObjective, at: _Evaluated, noise: float) -> float | None:
     """Return by how much Fenchel's equality is violated at a point where that is more than rounding."""
     dual = loss.conjugate(at.G)
     if dual is None:
         return None
-    inner = _inner(at.G, Y)
+    inner = _inner(at.G, at.X)
     off = abs(at.f + dual - inner)
     rounding = ULPS * float(np.finfo(loss.dtype).eps) * (abs(dual) + abs(inner))
     return None if off <= noise + rounding else off
@@ -155,8 +188,7 @@ def _fenchel(loss: MultiObjective, Y: Matrices, at: _Evaluated, noise: float) ->
 
 def _not_quadratic(loss: MultiObjective, X: Sequence[Array], at: _Evaluated, noise: float) -> str | None:
     """Return the text of a violation if third differences of ``f`` do not vanish."""
-    rng = np.random.default_rng()
-    D = [rng.standard_normal(x.shape) for x in X]
+    D = _random(X)
     t = _length(loss, X, at.G, None) / _size(D)
     values = [_Evaluated(loss, [x + k * t * d for x, d in zip(X, D)]).f for k in (-1, 1, 2)]
     third = values[2] - 3.0 * values[1] + 3.0 * at.f - values[0]

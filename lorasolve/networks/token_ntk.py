@@ -20,7 +20,7 @@ from .._validate import Array, as_array, as_choice, as_float_array, as_instance,
 from ..convex import solve_convex
 from ..linear_map import RANK_TOL, LinearMap, factor_singular_values
 from ..multi import MultiProblem
-from ..objectives._blocks import Matrices, MultiObjective, Pairs, as_finite_pairs
+from ..objectives._blocks import Matrices, MultiObjective, OnLine, Pairs, as_finite_pairs
 from ..objectives._output_losses import LOSSES, Loss, curvature, sum_and_slope
 
 # Products with the Jacobian and its transpose, formed as matrices, that a Gram matrix of its rows may cost.
@@ -164,6 +164,17 @@ class TokenNTK(MultiObjective):
         """Return the Hessian times ``D``."""
         z = self.offset + self._dense_outputs(X)
         return self._from_outputs(self._bend(z, self._dense_outputs(D)))
+
+    def along(self, X: Matrices, D: Matrices) -> Callable[[float], OnLine]:
+        """Return ``f`` on the line ``X + t D``, along which the outputs are linear."""
+        z, dz = self.offset + self._dense_outputs(X), self._dense_outputs(D)
+        reach = float(np.linalg.norm(dz))
+
+        def at(t: float) -> OnLine:
+            f, w = self._slope(z + t * dz)
+            return OnLine(f, float(np.vdot(w, dz)), float(np.linalg.norm(w)) * reach)
+
+        return at
 
     def _from_outputs(self, w: Array) -> tuple[Array, ...]:
         """Return ``sum_ik w_ik J_l,ik`` of each layer."""

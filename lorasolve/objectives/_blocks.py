@@ -8,8 +8,8 @@ block-diagonal matrix is ever formed: memory and time are the sum of the blocks'
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -64,6 +64,14 @@ def as_finite_pairs(value: Any, argument: str, shapes: Shapes | None = None) -> 
     return [(checked(A, f"{argument}[{k}].A"), checked(B, f"{argument}[{k}].B")) for k, (A, B) in pairs]
 
 
+class OnLine(NamedTuple):
+    """The value at a point of a line, the derivative there, and what its rounding errors are relative to."""
+
+    value: float
+    slope: float
+    size: float
+
+
 class MultiObjective:
     """Base class of smooth losses of several updates. All that must be written is ``shapes`` and ``value_and_grad``.
 
@@ -103,6 +111,10 @@ class MultiObjective:
     def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
         """Return ``f(X_1, .., X_L)`` and its gradients, one for each update."""
         raise NotImplementedError
+
+    def along(self, X: Matrices, D: Matrices) -> Callable[[float], OnLine] | None:
+        """Return ``f`` on the line ``X + t D`` as a function of ``t``, if that takes less than gradients."""
+        return None
 
     def hessian_product(self, X: Matrices, D: Matrices) -> tuple[Array, ...]:
         """Return the Hessian at ``X`` times the direction ``D``; by default a central difference of the gradients."""

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
+from lorasolve.certificates import spot_checks
 from lorasolve.networks import LayerTokens, TokenNTK, solve_tangent, tangent_certificate, two_points
 from lorasolve.objectives import NTK
 
@@ -128,6 +129,52 @@ def test_the_operators_are_the_gradients(ntk):
     gradients = ntk.value_and_grad([A @ B.T for A, B in factors])[1]
     for found, G in zip(ntk.gradient_operators(factors), gradients):
         np.testing.assert_allclose(found.to_dense(), G, atol=1e-12)
+
+
+def test_a_line_has_the_values_and_slopes_of_the_loss(ntk):
+    rng = np.random.default_rng(9)
+    X, D = ([rng.standard_normal(shape) for shape in ntk.shapes] for _ in range(2))
+    line = ntk.along(X, D)
+    for t in (0.0, -0.7, 1e-3, 2.0):
+        f, G = ntk.value_and_grad([x + t * d for x, d in zip(X, D)])
+        there = line(t)
+        assert there.value == pytest.approx(f, rel=1e-12)
+        assert there.slope == pytest.approx(sum(np.vdot(g, d) for g, d in zip(G, D)), rel=1e-10, abs=1e-13)
+        assert abs(there.slope) <= there.size * (1.0 + 1e-12)
+
+
+class GradientOff(TokenNTK):
+    """A hundredth of the gradient is missing."""
+
+    def _from_outputs(self, w):
+        return tuple(0.99 * G for G in super()._from_outputs(w))
+
+
+class Concave(TokenNTK):
+    """The loss less a large square of the outputs."""
+
+    def _slope(self, z):
+        f, w = super()._slope(z)
+        return f - 10.0 * float(np.vdot(z, z)), w - 20.0 * z
+
+
+class Below(TokenNTK):
+    """The loss less a thousand, below the bound that it states."""
+
+    def _slope(self, z):
+        f, w = super()._slope(z)
+        return f - 1e3, w
+
+
+@pytest.mark.parametrize("wrong", [GradientOff, Concave, Below])
+def test_claims_that_are_false_on_a_line_void_the_certificate(ntk, wrong):
+    rng = np.random.default_rng(10)
+    X = [rng.standard_normal(shape) for shape in ntk.shapes]
+    assert spot_checks.violation(ntk, X, None) is None
+    loss = wrong(ntk.layers, ntk.offset, ntk.targets, ntk.loss)
+    claims = spot_checks._Claims(loss, X)
+    assert claims.on_line("a random direction", spot_checks._random(X), 1.0) is not None
+    assert spot_checks.violation(loss, X, None) is not None
 
 
 def test_the_twin_in_float32(ntk):
