@@ -93,7 +93,7 @@ def _certified(key, layers, title, seconds=None, dense=False):
         rtol=1e-5,
         seconds=seconds,
         remark="The checked value is F at the optimum. The dense level forms every gradient and update as a matrix; "
-        "its 4 layers took 66 s when a factor of 20 was asked for. Of ours half are descents, a "
+        "its 4 layers took 66 s when a factor of 20 was asked for. Of our 4 layers half are descents, a "
         "quarter looks at the gradient of each layer, a seventh spot checks of convexity and gradient.",
     )
 
