@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose
 from lorasolve import _threads
 from lorasolve.objectives import LinearFineTuning
 from lorasolve.objectives.base import DenseReference
+from lorasolve.objectives.linear import ROWS
 
 
 def instance(m=7, n=5, N=30, seed=0, dtype=np.float64):
@@ -119,6 +120,25 @@ def test_from_gram_is_the_same_function():
         given.sample_batch(np.arange(2))
     with pytest.raises(ValueError, match="S: expected a symmetric"):
         LinearFineTuning.from_gram(W0, whole.S + np.triu(np.ones((5, 5))), whole.C, whole.f0)
+
+
+def test_gram_matrices_that_belong_to_no_samples_are_refused():
+    """More rows than are solved for at a time; labels that are fitted exactly have the least loss, zero."""
+    rng = np.random.default_rng(7)
+    W0, Z = rng.standard_normal((2 * ROWS + 5, 4)), rng.standard_normal((4, 30))
+    whole = LinearFineTuning(W0, Z, rng.standard_normal((2 * ROWS + 5, 4)) @ Z)
+    for rows in (slice(None), slice(-ROWS - 5, None)):
+        C = np.zeros_like(whole.C)
+        C[rows] = whole.C[rows]
+        falls = 0.5 * float(np.trace(C @ np.linalg.solve(whole.S, C.T)))
+        LinearFineTuning.from_gram(W0, whole.S, C, falls * (1.0 + 1e-6))
+        with pytest.raises(ValueError, match="f0: expected at least"):
+            LinearFineTuning.from_gram(W0, whole.S, C, falls * (1.0 - 1e-6))
+    with pytest.raises(ValueError, match="S: expected a positive semidefinite"):
+        LinearFineTuning.from_gram(W0, whole.S - 2.0 * np.eye(4), whole.C, whole.f0)
+    flat = np.diag([1.0, 1.0, 1.0, 0.0])
+    with pytest.raises(ValueError, match="C: expected rows in the range of S"):
+        LinearFineTuning.from_gram(W0, flat, whole.C, 1e9)
 
 
 @pytest.mark.parametrize("N", [3, 30])
