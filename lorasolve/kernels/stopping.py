@@ -5,5 +5,5 @@ from __future__ import annotations
 from . import _stopping
 from ._jit import kernel
 
-decide = kernel(inner=True)(_stopping.decide)
-slope_at_start = kernel(inner=True)(_stopping.slope_at_start)
+decide = kernel()(_stopping.decide)
+slope_at_start = kernel()(_stopping.slope_at_start)
