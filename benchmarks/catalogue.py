@@ -8,6 +8,9 @@ import re
 
 from peers import Item
 
+# What a quick run takes, unless items are named: one of each kind, in less than three minutes from a cold cache.
+QUICK = ("S1", "S1t", "S2", "S3", "S3a", "S3t", "S5 n=20", "S8 n=10", "S12 linear", "S16 softmax 64")
+
 
 def items() -> dict[str, Item]:
     """Return the items by key."""

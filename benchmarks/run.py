@@ -327,14 +327,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known = catalogue.items()
     parser.add_argument("items", nargs="*", help=f"any of {', '.join(known)}, S10, or a prefix such as S5")
-    parser.add_argument("--quick", action="store_true", help="two samples, no slow peers")
+    parser.add_argument("--quick", action="store_true", help="two samples, no slow peers; ten items if none is named")
     parser.add_argument("--threads", type=int, default=2, help="most threads a program may use (default 2)")
     given = parser.parse_args()
     names = {name for key in known for name in (key, key.split()[0])} | {"S10"}
     for name in given.items:
         if name not in names:
             parser.error(f"unknown item {name!r}; accepted: {', '.join(known)}, S10")
-    chosen = [item for key, item in known.items() if not given.items or {key, key.split()[0]} & set(given.items)]
+    asked = set(given.items or (catalogue.QUICK if given.quick else known))
+    chosen = [item for key, item in known.items() if {key, key.split()[0]} & asked]
     raw = subprocess.run(
         [sys.executable, str(HERE / "limits.py")],
         capture_output=True,
