@@ -101,6 +101,7 @@ class _Claims:
         self.eps = ULPS * float(np.finfo(loss.dtype).eps)
         self.here, self.zero = _Evaluated(loss, X), _Evaluated(loss, [0.0 * x for x in X])
         self.made_of = max(abs(self.here.f), abs(self.zero.f))
+        self.slope, self.length = _size(self.here.G), _size(X)
 
     def at_point(self, name: str, Y: Sequence[Array]) -> str | None:
         """Return a contradiction at a point."""
@@ -138,8 +139,7 @@ class _Claims:
 
     def _noise(self, value: float, slope: float, distance: float) -> float:
         """Return what rounding may do to a value, and to slopes over a distance from ``X``."""
-        slopes = _size(self.here.G) + slope
-        return self.eps * (max(self.made_of, abs(value)) + slopes * (distance + _size(self.X) * 1e-2))
+        return self.eps * (max(self.made_of, abs(value)) + (self.slope + slope) * (distance + self.length * 1e-2))
 
     def _unlike_convex(self, name: str, value: float, slope: float, slope_there: float, noise: float) -> str | None:
         """Return how a value at ``Y`` and the slopes in ``Y - X`` at both points are not those of a convex loss."""
