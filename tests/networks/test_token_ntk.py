@@ -143,6 +143,14 @@ def test_a_line_has_the_values_and_slopes_of_the_loss(ntk):
         assert abs(there.slope) <= there.size * (1.0 + 1e-12)
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 300.0])
+def test_rounding_on_a_line_is_no_contradiction(ntk, scale):
+    """Far out the logistic losses are nearly linear, where rounding decides to which side of a tangent a value lies."""
+    rng = np.random.default_rng(11)
+    for _ in range(10):
+        assert spot_checks.violation(ntk, [scale * rng.standard_normal(shape) for shape in ntk.shapes], None) is None
+
+
 class GradientOff(TokenNTK):
     """A hundredth of the gradient is missing."""
 
