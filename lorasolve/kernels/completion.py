@@ -30,10 +30,14 @@ class CompletionData(NamedTuple):
 
 def data(start: Any, index: Any, values: Any, n: int, rank: int, threads: int) -> CompletionData:
     """Return kernel data with fresh scratch; small problems get one thread."""
-    if values.size * rank < 50_000:
-        threads = 1
+    threads = 1 if one_thread(values.size, rank) else threads
     B = np.empty((n, rank), values.dtype)
     return CompletionData(start, index, values, blocks(start, threads), B, np.empty((threads, n, rank), values.dtype))
+
+
+def one_thread(entries: int, rank: int) -> bool:
+    """Return whether a gradient takes less time than it takes to wake another thread."""
+    return entries * rank < 50_000
 
 
 def blocks(start: Any, threads: int) -> Any:
