@@ -17,8 +17,10 @@ Done = Callable[[], bool]
 
 ARMIJO = 1e-4
 WOLFE = 0.9
-# Entries of a vector that are worked on at a time: in differences, and in products with all pairs.
-PIECE, LONG_PIECE = 1 << 14, 1 << 20
+# A pair is kept if its curvature <s, y> is above this share of their lengths.
+SAFE = 1e-14
+# Entries of a vector that are worked on at a time.
+PIECE = 1 << 15
 
 
 class Memory:
@@ -27,14 +29,14 @@ class Memory:
     Compact representation (Byrd, Nocedal and Schnabel 1994): a direction costs two passes over the pairs in matrix
     products and an r x r triangular solve, instead of 4 r vector operations.
 
-    The pairs are kept in float32, as unit vectors: directions need no more (577 oracle calls became 581 on the
-    way to a gap of 1e-9), and they are most of the memory and of the traffic.
+    The pairs are kept in float32, scaled to lengths of at most about 1: directions need no more (577 oracle calls
+    became 581 on the way to a gap of 1e-9), and they are most of the memory and of the traffic.
     """
 
     def __init__(self, size: int, n: int) -> None:
-        self.S = np.empty((size, n), np.float32)
-        self.Y = np.empty((size, n), np.float32)
-        # ||y|| / ||s|| of each pair: Y holds unit vectors too, so that a curvature of any size fits into 32 bits.
+        # Every s, then every y: one product with a vector takes both.
+        self.kept = np.zeros((2 * size, n), np.float32)
+        # ||y|| / ||s|| of each pair, up to how both were scaled, so that a curvature of any size fits into 32 bits.
         self.stretch = np.zeros(size)
         self.SY = np.zeros((size, size))
         self.YY = np.zeros((size, size))
@@ -44,70 +46,70 @@ class Memory:
         """Drop all pairs."""
         self.order = []
 
-    def add(self, x: Array, new_x: Array, g: Array, new_g: Array) -> None:
-        """Store the pair of two points unless its curvature is not safely positive."""
-        curvature, s_length, y_length = _products(x, new_x, g, new_g)
-        if not curvature > 1e-14 * s_length * y_length:
-            return
-        size = self.S.shape[0]
-        slot = len(self.order) if len(self.order) < size else self.order.pop(0)
-        for new, old, length, kept in ((new_x, x, s_length, self.S[slot]), (new_g, g, y_length, self.Y[slot])):
-            for part in _parts(x.size):
-                np.divide(new[part] - old[part], length, out=kept[part], casting="same_kind")
-        y = self.Y[slot]
-        self.order.append(slot)
-        used = len(self.order)
-        self.stretch[slot] = y_length / s_length
-        # A pair is only ever multiplied with later ones: the other half of SY is not used.
-        self.SY[:used, slot] = (self.S[:used] @ y) * self.stretch[slot]
-        products = (self.Y[:used] @ y) * self.stretch[:used] * self.stretch[slot]
-        self.YY[:used, slot] = self.YY[slot, :used] = products
+    def add(self, x: Array, new_x: Array, g: Array, new_g: Array, s_size: float, y_size: float) -> None:
+        """Store the pair of two points unless its curvature ``<s, y>`` is not safely positive.
 
-    def direction(self, g: Array, d: Array) -> None:
-        """Write minus the inverse-Hessian approximation times ``g`` into ``d`` (minus ``g`` without pairs)."""
+        ``s_size`` and ``y_size`` are about the lengths of ``s`` and ``y``, or above them.
+        """
+        size = self.stretch.size
+        slot = len(self.order) if len(self.order) < size else self.order.pop(0)
+        products, squares = np.zeros(2 * size), np.zeros(3)
+        for part in parts(x.size):
+            s, y = new_x[part] - x[part], new_g[part] - g[part]
+            squares += s @ y, s @ s, y @ y
+            for difference, length, row in ((s, s_size, slot), (y, y_size, size + slot)):
+                np.divide(difference, length, out=self.kept[row, part], casting="same_kind")
+            products += self.kept[:, part] @ self.kept[size + slot, part]
+        if not squares[0] > SAFE * math.sqrt(squares[1]) * math.sqrt(squares[2]):
+            return
+        self.order.append(slot)
+        self.stretch[slot] = y_size / s_size
+        # A pair is only ever multiplied with later ones: the other half of SY is not used.
+        self.SY[:, slot] = products[:size] * self.stretch[slot]
+        self.YY[:, slot] = self.YY[slot, :] = products[size:] * self.stretch * self.stretch[slot]
+
+    def direction(self, g: Array, length: float, d: Array) -> tuple[float, float]:
+        """Write minus the inverse-Hessian approximation times ``g`` into ``d`` (minus ``g`` without pairs).
+
+        ``length`` is that of ``g``. Return ``<g, d>`` and the length of ``d``.
+        """
         if not self.order:
             np.negative(g, out=d)
-            return
-        used = len(self.order)
-        order = np.array(self.order)
-        S, Y = self.S[:used], self.Y[:used]
+            return -length * length, length
+        size, order = self.stretch.size, np.array(self.order)
         SY = self.SY[np.ix_(order, order)]
         newest = order[-1]
         gamma = self.SY[newest, newest] / self.YY[newest, newest]
-        length = math.sqrt(float(g @ g)) or 1.0
-        Sg, Yg = np.zeros(used), np.zeros(used)
-        for part in _parts(g.size, LONG_PIECE):
+        products = np.zeros(2 * size)
+        for part in parts(g.size):
             piece = g[part]
             unit = np.divide(piece, length, out=np.empty(piece.size, np.float32), casting="same_kind")
-            Sg += S[:, part] @ unit
-            Yg += Y[:, part] @ unit
-        Sg, Yg = length * Sg[order], length * self.stretch[order] * Yg[order]
+            products += self.kept[:, part] @ unit
+        products *= length
+        Sg, Yg = products[order], self.stretch[order] * products[size + order]
         R = np.triu(SY)
         u = np.linalg.solve(R, Sg)
         inner = np.diag(SY) * u + gamma * (self.YY[np.ix_(order, order)] @ u) - gamma * Yg
-        on_s, on_y = np.empty(used), np.empty(used)
-        on_s[order] = np.linalg.solve(R.T, inner)
-        on_y[order] = -gamma * u * self.stretch[order]
-        np.multiply(g, -gamma, out=d)
-        for weights, kept in ((on_s, S), (on_y, Y)):
-            size = math.sqrt(float(weights @ weights)) or 1.0
-            shares = (weights / size).astype(np.float32)
-            for part in _parts(g.size, LONG_PIECE):
-                d[part] -= size * (shares @ kept[:, part]).astype(d.dtype, copy=False)
+        weights = np.zeros(2 * size)
+        weights[order] = np.linalg.solve(R.T, inner)
+        weights[size + order] = -gamma * u * self.stretch[order]
+        largest = float(np.abs(weights).max()) or 1.0
+        shares = (weights / largest).astype(np.float32)
+        slope = square = 0.0
+        for part in parts(g.size):
+            correction = (shares @ self.kept[:, part]).astype(d.dtype, copy=False)
+            correction *= largest
+            piece = d[part]
+            np.multiply(g[part], -gamma, out=piece)
+            piece -= correction
+            slope += float(piece @ g[part])
+            square += float(piece @ piece)
+        return slope, math.sqrt(square)
 
 
-def _parts(size: int, piece: int = PIECE) -> Iterator[slice]:
-    """Yield pieces of a vector, so that what is made of it needs no vector of its own; short ones stay in cache."""
-    return (slice(first, first + piece) for first in range(0, size, piece))
-
-
-def _products(x: Array, new_x: Array, g: Array, new_g: Array) -> tuple[float, float, float]:
-    """Return ``<s, y>``, ``||s||`` and ``||y||`` of ``s = new_x - x``, ``y = new_g - g``."""
-    sums = np.zeros(3)
-    for part in _parts(x.size):
-        s, y = new_x[part] - x[part], new_g[part] - g[part]
-        sums += s @ y, s @ s, y @ y
-    return float(sums[0]), math.sqrt(sums[1]), math.sqrt(sums[2])
+def parts(size: int) -> Iterator[slice]:
+    """Yield pieces of a vector that stay in cache."""
+    return (slice(first, first + PIECE) for first in range(0, size, PIECE))
 
 
 def lbfgs(function: Function, x: Array, max_iter: int, done: Done, noise: float, memory: int) -> tuple[Array, int]:
@@ -141,22 +143,21 @@ def lbfgs(function: Function, x: Array, max_iter: int, done: Done, noise: float,
     value = function(x, g)
     evaluations = 1
     pairs = Memory(memory, x.size)
+    grad_norm = math.sqrt(float(g @ g))
     for _ in range(max_iter):
-        grad_norm = math.sqrt(float(g @ g))
         if grad_norm == 0.0 or done():
             break
-        pairs.direction(g, d)
-        slope = float(g @ d)
+        slope, d_norm = pairs.direction(g, grad_norm, d)
         if not slope < 0.0:
             pairs.forget()
-            np.negative(g, out=d)
-            slope = -grad_norm * grad_norm
+            slope, d_norm = pairs.direction(g, grad_norm, d)
         # Without pairs nothing is known about the right length; the search below finds it from any guess.
         step = 1.0 if pairs.order else min(1.0, 1.0 / grad_norm)
         low, high = 0.0, math.inf
         for _trial in range(30):
-            np.multiply(d, step, out=new_x)
-            new_x += x
+            for part in parts(x.size):
+                np.multiply(d[part], step, out=new_x[part])
+                new_x[part] += x[part]
             new_value = function(new_x, new_g)
             evaluations += 1
             new_slope = float(new_g @ d)
@@ -176,7 +177,8 @@ def lbfgs(function: Function, x: Array, max_iter: int, done: Done, noise: float,
                 break
             pairs.forget()
             continue
-        pairs.add(x, new_x, g, new_g)
+        old_norm, grad_norm = grad_norm, math.sqrt(float(new_g @ new_g))
+        pairs.add(x, new_x, g, new_g, step * d_norm, old_norm + grad_norm)
         x, new_x = new_x, x
         g, new_g = new_g, g
         value = new_value

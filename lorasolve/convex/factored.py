@@ -36,7 +36,7 @@ from ..linear_map import (
 )
 from ..objectives._blocks import MultiObjective, Pairs
 from ..problem import Problem, flat
-from ._descent import lbfgs
+from ._descent import lbfgs, parts
 from .base import DROPPED, ConvexRoute, Report, Solution, proved
 
 # Escape directions offered per round: this many and, if all of them escape, half the present rank more, so that the
@@ -347,13 +347,14 @@ class _Run:
         """
         lam, noise = self.lam, self.noise if loss is self.loss else self.rough_noise
         factors = [(A.astype(loss.dtype, copy=False), B.astype(loss.dtype, copy=False)) for A, B in factors]
-        root = flat(loss.factor_diagonal(factors))
-        root += lam
-        np.sqrt(root, out=root)
+        unit = flat(loss.factor_diagonal(factors))
+        unit += lam
         # What no datum sees has no scale of its own, nor a slope.
-        root[root == 0.0] = root.max() or 1.0
+        unit[unit == 0.0] = unit.max() or 1.0
+        np.sqrt(unit, out=unit)
+        np.reciprocal(unit, out=unit)
         z = flat(factors)
-        z *= root
+        z /= unit
         x = np.empty_like(z)
         length = math.sqrt(2.0 * sum(float(np.vdot(A, A)) for A, _ in factors))
         shapes = [(A.shape, B.shape) for A, B in factors]
@@ -372,15 +373,20 @@ class _Run:
 
         def function(z: Array, grad: Array) -> float:
             nonlocal first, grad_norm
-            np.divide(z, root, out=x)
+            size = square = 0.0
+            for part in parts(z.size):
+                piece = np.multiply(z[part], unit[part], out=x[part])
+                size += float(piece @ piece)
             f = loss.factor_oracle(split(x), split(grad))
-            square = float(x @ x)
-            np.multiply(x, lam, out=x)
-            grad += x
-            grad_norm = math.sqrt(float(grad @ grad))
+            for part in parts(z.size):
+                piece, decay = grad[part], x[part]
+                decay *= lam
+                piece += decay
+                square += float(piece @ piece)
+                piece *= unit[part]
+            grad_norm = math.sqrt(square)
             first = grad_norm if first is None else first
-            grad /= root
-            return f + 0.5 * lam * square
+            return f + 0.5 * lam * size
 
         def done() -> bool:
             assert first is not None
@@ -390,7 +396,7 @@ class _Run:
         pairs = PAIRS if z.size <= MANY else FEW_PAIRS
         z, evaluations = lbfgs(function, z, MAX_DESCENT, done, NOISE * noise, pairs)
         self.evaluations += evaluations
-        z /= root
+        z *= unit
         return split(z.astype(np.float64, copy=False))
 
 
