@@ -8,9 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from .._validate import Array
-from ..linear_map import DENSE_LIMIT, LinearMap, TopSingular, balanced, top_singular
+from ..linear_map import balanced, outside, top_above
 from ..objectives._blocks import MultiObjective, Pairs
-from ._lanczos import sampled_norm
 
 Svd = tuple[Array, Array, Array]
 
@@ -21,14 +20,15 @@ def better_point(
     """Return ``f``, ``||X||_*`` and the factors of the best point that proximal gradient steps ``prox(X - t G)`` find.
 
     The steps are restricted to the singular spaces of ``X = P diag(s) Q^T``, their images under ``G`` and the top
-    singular pair of ``G``: at a point that is not optimal ``F`` falls along one of these. ``t`` falls from ``8/beta``
-    until ``F`` rises.
+    singular pair of ``G`` outside of these spaces: at a point that is not optimal ``F`` falls along one of these. ``t``
+    falls from ``8/beta`` until ``F`` rises.
     """
     spans = []
     for G, (P, s, Q) in zip(loss.gradient_operators(factors), spectra):
-        u, v = _top_pair(G, lam)
-        left = np.linalg.qr(np.hstack([P, G.matmat(Q), u]))[0]
-        right = np.linalg.qr(np.hstack([Q, G.rmatmat(P), v]))[0]
+        GQ, GtP = G.matmat(Q), G.rmatmat(P)
+        top = top_above(outside(G, P, Q, (GQ, GtP)).S, 1, 1, lam, np.random.default_rng())
+        left = np.linalg.qr(np.hstack([P, GQ, top.U]))[0]
+        right = np.linalg.qr(np.hstack([Q, GtP, top.V]))[0]
         spans.append((left, right, (left.T @ P * s) @ (Q.T @ right), left.T @ G.matmat(right)))
     lowest, best = math.inf, (math.inf, 0.0, factors)
     beta = loss.facts.smoothness or loss.sampled_smoothness(factors) or 1.0
@@ -44,12 +44,3 @@ def better_point(
             break
         lowest, best = f + lam * nuclear, (f, nuclear, tried)
     return best
-
-
-def _top_pair(G: LinearMap, lam: float) -> tuple[Array, Array]:
-    m, n = G.shape
-    if m * n <= DENSE_LIMIT:
-        top: TopSingular = top_singular(G)
-        return top.U, top.V
-    found = sampled_norm(G, lam)
-    return found.u[:, None], found.v[:, None]
