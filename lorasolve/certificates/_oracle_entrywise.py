@@ -12,7 +12,7 @@ from ..objectives.completion import MatrixCompletion
 from ..objectives.denoising import Denoising
 from ..objectives.huber import Huber
 from ._rounding import INFLATE, U, add_up, exact_sum, fraction_down, fraction_up, mul_up, up
-from .balls import Ball, BallOracle, entries, half_square, paired, residual, unknown
+from .balls import Ball, BallOracle, SparseBall, entries, half_square, paired, residual, unknown
 
 # Observed entries from which the compiled products of the loss are worth their compilation.
 COMPILED = 20_000
@@ -32,13 +32,17 @@ def completion(objective: MatrixCompletion, A: Array, B: Array) -> BallOracle:
     many = objective.nnz >= COMPILED
     rows, cols, values = objective.rows, objective.cols, objective.values
     error = entries(A, B, rows, cols, values, objective.at_entries if many else None)
-    G = np.zeros(objective.shape)
-    G[rows, cols] = error.mid
+    G: Ball
+    if many:
+        G = SparseBall(objective.sparse_array(error.mid), error.radius)
+    else:
+        G = Ball(np.zeros(objective.shape), error.radius)
+        G.mid[rows, cols] = error.mid
     f, pair = half_square(error), paired(error, values)
     inner = (2.0 * f[0] + pair[0], 2.0 * f[1] + pair[1])
     return BallOracle(
         *f,
-        Ball(G, error.radius),
+        G,
         0.0,
         "the observed entries",
         least_squares=True,

@@ -26,6 +26,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -76,6 +77,11 @@ class Ball:
         if not self.radius >= 0.0:
             object.__setattr__(self, "radius", math.inf)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the matrices."""
+        return self.mid.shape
+
     @cached_property
     def mid_norm(self) -> float:
         """An upper bound of ``||mid||_F``."""
@@ -96,6 +102,40 @@ class Ball:
     def wider(self, *radii: float) -> Ball:
         """Return the ball with radii added."""
         return Ball(self.mid, add_up(self.radius, *radii))
+
+
+class SparseBall(Ball):
+    """A ball whose middle is 0 but at few places; as an array it is made when that is asked for.
+
+    Parameters
+    ----------
+    numbers : scipy.sparse.csr_array
+        The middle, in canonical format.
+    radius : float
+        As for :class:`Ball`.
+    """
+
+    numbers: Any
+
+    def __init__(self, numbers: Any, radius: float) -> None:
+        object.__setattr__(self, "numbers", numbers)
+        object.__setattr__(self, "radius", radius)
+        self.__post_init__()
+
+    @cached_property
+    def mid(self) -> Array:  # type: ignore[override]
+        """The middle as an array."""
+        return self.numbers.toarray()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the matrices."""
+        return self.numbers.shape
+
+    @cached_property
+    def mid_norm(self) -> float:
+        """An upper bound of ``||mid||_F``."""
+        return frobenius(self.numbers.data)
 
 
 @dataclass(frozen=True)

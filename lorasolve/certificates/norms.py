@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from ._rounding import (
     up,
     weighted_sum,
 )
-from .balls import Ball, product, residual
+from .balls import Ball, SparseBall, product, residual
 
 Trust = Literal["lapack", "gemm"]
 
@@ -52,8 +52,8 @@ POWER_STEPS = 3
 # Columns whose products with each other are below this are tried as singular vectors, which serve where the two bounds
 # of the nuclear norm differ by no more than this share.
 ORTHONORMAL, COLUMNS = 1e-14, 1e-12
-# Entries of a matrix from which compiled loops over what is not 0 are worth their compilation, and what share of a
-# column and of all columns must be 0: a pair in them costs about 25 times what it costs in a product of arrays.
+# Entries of a sparse matrix from which compiled loops over what is not 0 are worth their compilation, and what share of
+# a column and of all columns must be 0: a pair in them costs about 25 times what it costs in a product of arrays.
 COMPILED, SPARSE = 500_000, 5
 # Matrices with norms between 2^-SAFE_EXPONENT and 2^SAFE_EXPONENT are not scaled.
 SAFE_EXPONENT = 300
@@ -100,7 +100,7 @@ class Gram:
         exponent = math.frexp(G.mid_norm)[1] if G.mid_norm < math.inf else 0
         self._exponent = exponent if abs(exponent) > SAFE_EXPONENT else 0
 
-    def norm(self, level: float | None = None, beyond: Sequence[float] = ()) -> float:
+    def norm(self, level: float | None = None, beyond: Sequence[float] = (), loss: float = 0.0) -> float:
         """Return an upper bound of ``||M||_2`` over the ball.
 
         Parameters
@@ -110,22 +110,28 @@ class Gram:
             needs no eigenvalue.
         beyond : sequence of float
             Larger values, one after the other, that serve as well.
+        loss : float
+            What rounding may add to the square of the bound, relative to that of the level: errors below it are bounded
+            by Frobenius norms, which cost next to nothing.
         """
         at_most, radius = self.ball.mid_norm, self.ball.radius
         if at_most == 0.0 or not at_most < math.inf or (level is not None and add_up(at_most, radius) <= level):
             return add_up(at_most, radius)
         if self._exponent > 1000:
             return add_up(at_most, radius)
-        found = sqrt_up(self._entrywise)
         levels = [] if level is None else [self._within(value) for value in (level, *beyond)]
-        for tau in _candidates(self._squares, levels, self._error):
-            excess = _shifted_defect(self._squares, tau, self.trust)
+        allowed = loss * levels[0] * levels[0] if levels else 0.0
+        error, found = self._error(allowed), math.inf
+        for tau in _candidates(self._squares, levels, error):
+            excess = _shifted_defect(self._squares, tau, self.trust, allowed)
             if excess is not None:
-                found = min(sqrt_up(add_up(tau, excess, self._error)), found)
+                found = sqrt_up(add_up(tau, excess, error))
                 break
+        if not (allowed > 0.0 and found < math.inf):
+            found = min(found, sqrt_up(self._entrywise))
         return add_up(min(self._unscaled(found), at_most), radius)
 
-    def rest(self, Z: Array, level: float) -> float:
+    def rest(self, Z: Array, level: float, loss: float = 0.0) -> float:
         """Return an upper bound of ``sigma_(k+1)(M)`` over the ball, near a level; infinite if it is not below that.
 
         Parameters
@@ -134,6 +140,8 @@ class Gram:
             Top left singular vectors times singular values if ``m < n``, right ones otherwise, up to any error.
         level : float
             The value of interest.
+        loss : float
+            As for :meth:`norm`.
 
         Notes
         -----
@@ -149,9 +157,10 @@ class Gram:
         size = frobenius(Z)
         M = self._squares - taken
         losses = mul_up(sum_error(k), size, size), mul_up(n * n, terms(k), ETA), mul_up(U, frobenius(M))
-        error = add_up(self._error, *losses)
+        allowed = loss * within * within
+        error = add_up(self._error(allowed), *losses)
         tau = next(_shifts(within * within, n, error))
-        excess = _shifted_defect(M, tau, self.trust)
+        excess = _shifted_defect(M, tau, self.trust, allowed)
         if excess is None:
             return math.inf
         return add_up(self._unscaled(sqrt_up(add_up(tau, excess, error))), self.ball.radius)
@@ -164,18 +173,29 @@ class Gram:
         """Return the bound of a scaled centre as one of the centre: what underflowed is at most ``ETA`` an entry."""
         if self._exponent == 0:
             return norm
-        return up(math.ldexp(add_up(norm, mul_up(self.ball.mid.size, ETA)), self._exponent))
+        return up(math.ldexp(add_up(norm, mul_up(math.prod(self.ball.shape), ETA)), self._exponent))
 
     @cached_property
     def _tall(self) -> Array:
         """The centre with the long side first, within the range where squares are numbers."""
-        C = self.ball.mid if self.ball.mid.shape[0] >= self.ball.mid.shape[1] else self.ball.mid.T
+        C = self.ball.mid if self.ball.shape[0] >= self.ball.shape[1] else self.ball.mid.T
         return C if self._exponent == 0 else np.ldexp(C, -self._exponent)
+
+    @cached_property
+    def _sparse(self) -> Any:
+        """The transpose of that as a sparse array, None where the centre is not known as one."""
+        if not isinstance(self.ball, SparseBall):
+            return None
+        R = self.ball.numbers.T.tocsr() if self.ball.shape[0] >= self.ball.shape[1] else self.ball.numbers
+        if self._exponent != 0:
+            R = R.copy()
+            np.ldexp(R.data, -self._exponent, out=R.data)
+        return R
 
     @cached_property
     def _gram(self) -> tuple[Array, int]:
         """The Gram matrix ``W``, and how many terms the errors of its sums of products behave like."""
-        sparse = _row_products(self._tall.T)
+        sparse = None if self._sparse is None else _row_products(self._sparse)
         return (_symmetric(blocked(self._tall.T, self._tall)), terms(len(self._tall))) if sparse is None else sparse
 
     @property
@@ -186,37 +206,41 @@ class Gram:
     @cached_property
     def _entrywise(self) -> float:
         """An upper bound of ``|| |C|^T|C| ||_2``."""
-        return perron(self._tall)
+        return perron(self._tall if self._sparse is None else self._sparse.T)
 
     @cached_property
-    def _error(self) -> float:
-        """An upper bound of ``||W - C^T C||_2``."""
-        k, n = self._gram[1], self._tall.shape[1]
-        return add_up(mul_up((k + 1) * U, self._entrywise), mul_up(n, k, ETA))
+    def _size(self) -> float:
+        """An upper bound of ``||C||_F``, scaled like the Gram matrix."""
+        if self._exponent == 0:
+            return self.ball.mid_norm
+        return frobenius(self._tall if self._sparse is None else self._sparse.data)
+
+    def _error(self, enough: float) -> float:
+        """Return an upper bound of ``||W - C^T C||_2``, a quick one where that is at most ``enough``."""
+        k, size = self._gram[1], self._size
+        tiny = mul_up(min(self.ball.shape), k, ETA)
+        quick = add_up(mul_up((k + 1) * U, size, size), tiny)
+        return quick if quick <= enough else add_up(mul_up((k + 1) * U, self._entrywise), tiny)
 
 
-def _row_products(R: Array) -> tuple[Array, int] | None:
-    """Return ``R R^T``, rare columns by compiled loops over what is not 0, and how many terms its errors behave like.
+def _row_products(R: Any) -> tuple[Array, int] | None:
+    """Return ``R R^T`` for a sparse array, and how many terms its errors behave like: rare columns by compiled loops.
 
     None where a product of arrays is as fast.
     """
-    if R.size < COMPILED:
+    if math.prod(R.shape) < COMPILED:
         return None
-    there = R != 0.0
-    m = len(R)
-    full = SPARSE * np.count_nonzero(there, axis=0) > m
+    full = SPARSE * np.bincount(R.indices, minlength=R.shape[1]) > R.shape[0]
     if SPARSE * np.count_nonzero(full) > full.size:
         return None
     from ..kernels.sparse_gram import row_products
 
-    there[:, full] = False
-    place = np.flatnonzero(there)
-    rows, cols = np.divmod(place, full.size)
-    counts = np.bincount(rows, minlength=m)
-    W = row_products(np.concatenate([[0], np.cumsum(counts)]), cols, R.ravel()[place], full.size)
-    length = int(counts.max(initial=0))
+    rare = ~full[R.indices]
+    start = np.concatenate([[0], np.cumsum(rare)])[R.indptr]
+    W = row_products(start, R.indices[rare], R.data[rare], full.size)
+    length = int(np.diff(start).max(initial=0))
     if full.any():
-        dense = R[:, full]
+        dense = R[:, full].toarray()
         W += _symmetric(blocked(dense, dense.T))
         length += terms(dense.shape[1]) + 1
     return W, length
@@ -272,26 +296,35 @@ def _largest_eigenvalue(W: Array, accuracy: float) -> float:
         return float(np.linalg.eigvalsh(W)[-1])
 
 
-def _shifted_defect(W: Array, tau: float, trust: Trust) -> float | None:
-    """Return ``e >= 0`` with ``W <= (tau + e) I`` for a symmetric array, or None if Cholesky breaks down."""
+def _shifted_defect(W: Array, tau: float, trust: Trust, enough: float = 0.0) -> float | None:
+    """Return ``e >= 0`` with ``W <= (tau + e) I`` for a symmetric array, or None if Cholesky breaks down.
+
+    A quick bound of the errors will do where it is at most ``enough``.
+    """
     M = np.negative(W)
     diagonal = np.einsum("ii->i", M)
     diagonal += tau
     rounding = mul_up(U, float(np.abs(diagonal).max()))
-    defect = semidefinite_defect(M, trust)
+    defect = semidefinite_defect(M, trust, enough)
     return None if defect is None else add_up(rounding, defect)
 
 
-def semidefinite_defect(M: Array, trust: Trust = "lapack") -> float | None:
-    """Return ``e >= 0`` with ``M + e I`` positive semidefinite for symmetric ``M``, or None if Cholesky breaks down."""
+def semidefinite_defect(M: Array, trust: Trust = "lapack", enough: float = 0.0) -> float | None:
+    """Return ``e >= 0`` with ``M + e I`` positive semidefinite for symmetric ``M``, or None if Cholesky breaks down.
+
+    A quick bound of the errors will do where it is at most ``enough``. ``M`` is lost with ``trust="lapack"``.
+    """
     from scipy.linalg import lapack
 
     n = len(M)
     # M is symmetric, so that its transpose is what LAPACK calls column-major; only one triangle is read.
-    R, info = lapack.dpotrf(M.T, lower=0, clean=1)
+    R, info = lapack.dpotrf(M.T, lower=0, clean=1, overwrite_a=trust == "lapack")
     if info != 0:
         return None
-    size = perron(R)
+    length = frobenius(R)
+    size = mul_up(length, length)
+    if not mul_up((n + 3) * U, size) <= enough:
+        size = perron(R)
     if not size < math.inf:
         return None
     tiny = mul_up(4.0 * n, add_up(2.0 * n, float(np.abs(R).max())), ETA)
@@ -303,9 +336,9 @@ def semidefinite_defect(M: Array, trust: Trust = "lapack") -> float | None:
     return add_up(mul_up(frobenius(E), 1.0 + 4.0 * U), mul_up(sum_error(n), size), mul_up(n, terms(n), ETA), tiny)
 
 
-def perron(C: Array) -> float:
-    """Return an upper bound of ``|| |C|^T |C| ||_2`` for an array (m, n), by Collatz and Wielandt."""
-    P = np.abs(C)
+def perron(C: Any) -> float:
+    """Return an upper bound of ``|| |C|^T |C| ||_2`` for an array (m, n), dense or sparse, by Collatz and Wielandt."""
+    P = abs(C)
     m, n = P.shape
     x = np.ones(n)
     best = math.inf

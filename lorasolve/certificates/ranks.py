@@ -28,6 +28,8 @@ from .norms import Gram
 
 # A stated constant is a number that was computed in floating point.
 SLACK = 1.0 + 1e-9
+# What a threshold for singular values gives away to rounding errors.
+ROUNDED = 1e-9
 # Eigenvalues proved before, for the points of one problem share theirs.
 _PROVED: WeakKeyDictionary[LinearFineTuning, float] = WeakKeyDictionary()
 
@@ -65,7 +67,7 @@ def most(gram: Gram, Q: Array, lam: float, distance: float) -> int | None:
     Z = GQ @ right[:, large]
     if G.shape[0] >= G.shape[1]:
         Z = G.rmatmat(Z / np.sqrt(squares[large]))
-    return Z.shape[1] if gram.rest(Z, least * (1.0 - 1e-11)) < least else None
+    return Z.shape[1] if gram.rest(Z, least * (1.0 - ROUNDED), ROUNDED) < least else None
 
 
 def at_least(objective: Objective, values: Array, gap: float) -> int:

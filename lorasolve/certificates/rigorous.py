@@ -56,6 +56,8 @@ NO_BOUND = "none: ||G||_2 > lam and f has no known lower bound"
 TINY = 1e-290
 # A bound of the norm serves where the gap is above that at the norm attained by no more than this share of it.
 LOST = 0.05
+# Of what a norm may be above that, the share for rounding errors.
+ROUNDED = 0.02
 # Where directions outside of the row space of X have a part in the norm, its excess over lam is up to so much larger;
 # an attempt takes a tenth of the time of an eigenvalue.
 BEYOND = (1.25, 1.6)
@@ -418,7 +420,7 @@ def _norm(lam: Fraction, oracle: BallOracle, inner: float, nuclear: float, Q: Ar
     bound at which the gap is ``LOST`` above that at the norm attained needs no eigenvalue.
     """
     G, level = oracle.gradient, float(lam)
-    if Q is None or min(G.mid.shape) <= SMALL or oracle.lower_bound is None:
+    if Q is None or min(G.shape) <= SMALL or oracle.lower_bound is None:
         return _at_level(lam, oracle, inner, nuclear, level, gram)
     if Q.shape[1] == 0 or not G.norm < math.inf or not nuclear * level > 0.0:
         return _at_level(lam, oracle, inner, nuclear, level, gram)
@@ -427,10 +429,10 @@ def _norm(lam: Fraction, oracle: BallOracle, inner: float, nuclear: float, Q: Ar
     least = math.inf if c is None else gap_at(c, lam, oracle, nuclear, inner)
     # How fast the gap grows with the logarithm of the norm.
     slope = level * nuclear + (0.0 if oracle.least_squares else max(oracle.high - oracle.lower_bound, 0.0))
-    room = 1.0 + min(LOST * least / slope, LOST)
-    near = attained * room
+    room = min(LOST * least / slope, LOST)
+    near = attained * (1.0 + room)
     beyond = [level + factor * (near - level) for factor in BEYOND if near > level]
-    return _at_level(lam, oracle, inner, nuclear, near, gram, beyond)
+    return _at_level(lam, oracle, inner, nuclear, near, gram, beyond, ROUNDED * room)
 
 
 def _at_level(
@@ -441,13 +443,14 @@ def _at_level(
     level: float,
     gram: Gram,
     beyond: Sequence[float] = (),
+    loss: float = 0.0,
 ) -> Norm:
-    """Bound ``||G||_2``, near a level if it is below it.
+    """Bound ``||G||_2``, near a level if it is below it; ``loss`` is what rounding may add (:meth:`Gram.norm`).
 
     Least squares may want a larger ``c``, for which a norm well below ``lam`` is worth knowing: it is at least
     ``|<G, X>| / ||X||_*``.
     """
-    norm = gram.norm(level, beyond)
+    norm = gram.norm(level, beyond, loss)
     wanted = wanted_scaling(oracle, inner)
     c = scaling(lam, oracle, norm, wanted)
     below = abs(inner) < 0.999 * float(lam) * nuclear

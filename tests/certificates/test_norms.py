@@ -6,9 +6,10 @@ from fractions import Fraction
 import mpmath
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from lorasolve.certificates import norms
-from lorasolve.certificates.balls import Ball
+from lorasolve.certificates.balls import Ball, SparseBall
 
 
 def matrices(rng, count):
@@ -31,14 +32,19 @@ def matrices(rng, count):
         yield G * 10.0 ** float(rng.choice([0, 0, -8, 8, -155, 140, -300]))
 
 
-def violations(exact, seed=0, count=120, **options):
+def sparse(G):
+    """The ball of radius 0 around a matrix that is known by what is not 0."""
+    return SparseBall(csr_array(G), 0.0)
+
+
+def violations(exact, trust="lapack", seed=0, count=120, ball=Ball, loss=0.0):
     """How many bounds of a matrix are wrong, with no level and with one just below the norm."""
     rng = np.random.default_rng(seed)
     wrong = 0
     for G in matrices(rng, count):
         true = float(np.linalg.norm(G, 2))
         for level in (None, true * (1.0 - 1e-14), true * 0.999, true * 1.1):
-            bound = norms.spectral_norm(Ball(G), level, **options)
+            bound = norms.Gram(ball(G), trust).norm(level, loss=loss)
             wrong += not exact.norm_at_most(exact.rational(G), bound)
     return wrong
 
@@ -46,6 +52,50 @@ def violations(exact, seed=0, count=120, **options):
 @pytest.mark.parametrize("trust", ["lapack", "gemm"])
 def test_spectral_norm_is_never_too_small(exact, trust):
     assert violations(exact, trust=trust) == 0
+
+
+@pytest.mark.parametrize("loss", [1e-15, 1e-12])
+@pytest.mark.parametrize("trust", ["lapack", "gemm"])
+def test_quick_bounds_of_rounding_errors_are_never_too_small(exact, trust, loss):
+    assert violations(exact, trust, loss=loss) == 0
+
+
+@pytest.mark.parametrize("loss", [0.0, 1e-12])
+def test_the_norm_of_a_sparse_matrix_is_never_too_small(exact, monkeypatch, loss):
+    monkeypatch.setattr(norms, "COMPILED", 0)
+    monkeypatch.setattr(norms, "SPARSE", 1)
+    asked = []
+    products = norms._row_products
+    monkeypatch.setattr(norms, "_row_products", lambda R: asked.append(products(R)) or asked[-1])
+    assert violations(exact, ball=sparse, loss=loss) == 0
+    assert asked and all(found is not None for found in asked)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("size", [1.0, 2.0**400])
+def test_a_sparse_matrix_has_the_norm_of_its_array(monkeypatch, size, turned):
+    """Rare and full columns, either side the longer; scaled into the range where squares are numbers."""
+    monkeypatch.setattr(norms, "COMPILED", 0)
+    rng = np.random.default_rng(5)
+    there = rng.random((60, 90)) < np.where(np.arange(90) % 9 == 0, 0.8, 0.05)
+    G = rng.standard_normal(there.shape) * there * size
+    ball = sparse(G.T if turned else G)
+    true = float(np.linalg.norm(G / size, 2))
+    for trust in ("lapack", "gemm"):
+        gram = norms.Gram(ball, trust)
+        for level in (None, 1.1 * true * size):
+            assert true * (1.0 - 1e-14) <= gram.norm(level) / size <= (1.1 if level else 1.0) * true * (1.0 + 1e-12)
+    assert "mid" not in vars(ball) or trust == "gemm"
+    assert np.array_equal(ball.mid, G.T if turned else G)
+
+
+def test_rounding_errors_add_no_more_than_they_may():
+    """Far from the level there is nothing to lose; near it the quick bounds are above the sharp ones, by that much."""
+    G = np.random.default_rng(6).standard_normal((300, 310))
+    true = float(np.linalg.norm(G, 2))
+    sharp, quick = (norms.Gram(Ball(G)).norm(true * (1.0 + 1e-10), loss=loss) for loss in (0.0, 1e-8))
+    assert true < sharp < quick <= true * (1.0 + 1e-8)
+    assert norms.Gram(Ball(G)).norm(true * (1.0 + 1e-10), loss=1e-14) == sharp
 
 
 def test_spectral_norm_is_tight():
@@ -101,11 +151,11 @@ def test_a_gram_matrix_of_full_and_rare_columns(monkeypatch):
     rng = np.random.default_rng(2)
     there = rng.random((30, 60)) < np.where(np.arange(60) % 7 == 0, 0.9, 0.05)
     R = rng.integers(-50, 50, there.shape) * there.astype(float)
-    W, length = norms._row_products(R)
+    W, length = norms._row_products(csr_array(R))
     assert np.array_equal(W, R @ R.T)
     full = norms.SPARSE * np.count_nonzero(R, axis=0) > len(R)
     assert 0 < full.sum() < 60 and length > np.count_nonzero(R[:, ~full], axis=1).max()
-    assert norms._row_products(R[:, full]) is None
+    assert norms._row_products(csr_array(R[:, full])) is None
 
 
 def test_a_level_beyond_takes_the_place_of_an_eigenvalue(monkeypatch):
@@ -138,7 +188,7 @@ def test_what_is_below_the_top_is_never_bounded_too_low():
 
 
 def test_a_factorisation_that_is_not_asked_is_caught(monkeypatch):
-    monkeypatch.setattr(norms, "_shifted_defect", lambda M, tau, trust: 0.0)
+    monkeypatch.setattr(norms, "_shifted_defect", lambda M, tau, trust, enough: 0.0)
     assert wrong_rests()[0] > 0
 
 
@@ -175,7 +225,7 @@ def test_the_radius_is_part_of_the_bound():
 
 
 def test_a_failed_factorisation_makes_no_wrong_bound(monkeypatch, exact):
-    monkeypatch.setattr(norms, "semidefinite_defect", lambda M, trust="lapack": None)
+    monkeypatch.setattr(norms, "semidefinite_defect", lambda M, trust, enough: None)
     assert violations(exact) == 0
 
 
@@ -187,12 +237,12 @@ def test_a_wrong_estimate_makes_no_wrong_bound(monkeypatch, exact):
 
 def test_dropped_shifts_and_radii_are_caught(monkeypatch, exact):
     with monkeypatch.context() as patch:
-        patch.setattr(norms, "_shifted_defect", lambda W, tau, trust: 0.0)
+        patch.setattr(norms, "_shifted_defect", lambda W, tau, trust, enough: 0.0)
         assert violations(exact) > 0
     with monkeypatch.context() as patch:
-        patch.setattr(norms, "_shifted_defect", lambda W, tau, trust: 0.0)
+        patch.setattr(norms, "_shifted_defect", lambda W, tau, trust, enough: 0.0)
         patch.setattr(norms, "_candidates", lambda W, level, gram: [norms._largest_eigenvalue(W, 1e-9)])
-        patch.setattr(norms.Gram, "_error", 0.0)
+        patch.setattr(norms.Gram, "_error", lambda self, enough: 0.0)
         assert violations(exact) > 0
 
 
@@ -207,7 +257,7 @@ def test_semidefinite_defect(exact):
         M = np.tril(B @ B.T)
         M = (M + np.tril(M, -1).T) * 10.0 ** rng.integers(-8, 9)
         for trust in ("lapack", "gemm"):
-            defect = norms.semidefinite_defect(M, trust)
+            defect = norms.semidefinite_defect(M.copy(), trust)
             if defect is not None:
                 seen += 1
                 assert defect <= 1e-13 * np.abs(M).max()

@@ -164,7 +164,7 @@ def drop_product_errors(monkeypatch):
 
 
 def drop_shift(monkeypatch):
-    monkeypatch.setattr("lorasolve.certificates.norms._shifted_defect", lambda W, tau, trust: 0.0)
+    monkeypatch.setattr("lorasolve.certificates.norms._shifted_defect", lambda W, tau, trust, enough: 0.0)
 
 
 def round_scaling_up(monkeypatch):
