@@ -58,6 +58,13 @@ NOISE = 8.0
 PATIENCE = 5
 
 
+@dataclass
+class Trail:
+    """What runs on one loss, at one ``lam`` after the other, leave for each other; it holds what the last one saw."""
+
+    last: _Run | None = field(default=None, repr=False)
+
+
 @dataclass(frozen=True)
 class Factored(ConvexRoute):
     """Factored solver with proximal rank adaptation (see the module docstring).
@@ -69,10 +76,14 @@ class Factored(ConvexRoute):
     start : sequence of (A_l, B_l), optional
         Factors of the updates to start from, of any rank (see :func:`~lorasolve.solve_convex`); by default, and where
         ``F`` is larger there than at zero, zero.
+    trail : Trail, optional
+        Shared by runs on one objective at falling ``lam``: a run begins where the one before ended, with the curvature
+        and the gradient that that one met. A run on another objective begins a new trail.
     """
 
     max_rounds: int = 200
     start: Pairs | None = field(default=None, repr=False, compare=False)
+    trail: Trail | None = field(default=None, repr=False, compare=False)
 
     name = "factored"
     takes_several = True
@@ -98,7 +109,11 @@ class Factored(ConvexRoute):
 
     def run(self, problem: Problem, tol: float, report: Report) -> Solution:
         """Return the point of smallest certified gap."""
-        return _Run(problem, tol).solve(self.start, self.max_rounds, report)
+        run = _Run(problem, tol)
+        if self.trail is not None:
+            run.follow(self.trail.last)
+            self.trail.last = run
+        return run.solve(self.start, self.max_rounds, report)
 
 
 @dataclass(frozen=True)
@@ -186,9 +201,18 @@ class _Run:
         self.rough_noise = self.noise if self.rough is loss else self.rough.rounding_noise()
         # Equal runs look into equal directions, until a certificate has refuted what they saw.
         self.rng: np.random.Generator | None = None
-        # What the last look has found outside the spaces of X and what escapes.
+        # What the last search has found outside the spaces of X and what escapes, and whether a look has done with it.
         self.seen: list[TopSingular | None] = [None] * len(problem.shapes)
+        self.used = False
+        # f, <G, X> and the gradient at the last point looked at, until a descent leaves it.
+        self.views: tuple[float, float, list[_View]] | None = None
         self.beta = loss.facts.smoothness or loss.sampled_smoothness(loss.zeros()) or 1.0
+
+    def follow(self, last: _Run | None) -> None:
+        """Begin where another run on the same objective has ended."""
+        if last is not None and last.problem.objective is self.problem.objective:
+            self.beta, self.views = last.beta, last.views
+            last.views = None
 
     def solve(self, start: Pairs | None, max_rounds: int, report: Report) -> Solution:
         """Alternate rank adaptation and descent at fixed rank until the gap closes."""
@@ -207,14 +231,16 @@ class _Run:
             # Descents that are asked for no more than float32 can tell run there, unless one was of no use.
             loss = self.rough if accuracy >= self.rough_noise and not idle else self.loss
             # Neither the point left nor the factors begun with are held while a descent needs the memory.
-            moved, point = [self._adapt_rank(point)], best
+            moved, point, self.views = [self._adapt_rank(point)], best, None
             point = self._judged(self._look(self._descend(moved.pop(), accuracy, loss)))
             idle = 0 if _improves(point, best) else idle + 1
             best = min(point, best, key=self._merit).settled()
         return self._solution(best, max_rounds, f"the limit of {max_rounds} rounds was reached")
 
     def _first(self, start: Pairs | None) -> _Point:
-        """Look at the start, or at zero where that is better."""
+        """Look at where the run before has ended, at the start, or at zero where that is better."""
+        if self.views is not None:
+            return self._search(*self.views)
         zeros = self.loss.zeros()
         if start is not None:
             value = self.loss.factor_value(zeros)
@@ -247,17 +273,25 @@ class _Run:
     def _look(self, factors: Pairs) -> _Point:
         """Return the point with its bound and escape directions.
 
-        Where a certificate is one factorisation, and the gap is closed if no more is outside the spaces of ``X`` than
-        the last look saw, there is no search: that certificate costs as much, and does not rest on one.
+        What the last search saw and what did not escape is enough once: if the gap is not closed by it, the next look
+        searches. Where it is closed, and a certificate is one factorisation, that costs no more than a search and does
+        not rest on one; beyond, the search comes first.
         """
-        f, inner, views = self._views(factors)
+        self.views = f, inner, views = self._views(factors)
         seen = [near for near in self.seen if near is not None]
-        if len(seen) == len(views) and all(is_formed(view.G.shape) for view in views):
+        if len(seen) == len(views):
             blocks = [view.block(near.part(slice(0))) for view, near in zip(views, seen)]
             norms = [view.gradient.norm(float(near.values[0])) for view, near in zip(views, seen)]
             point = self._point(f, inner, views, blocks, norms)
-            if point.bound.relative <= self.tol:
+            closed = point.bound.relative <= self.tol
+            if all(is_formed(view.G.shape) for view in views) if closed else not self.used:
+                self.used = True
                 return point
+        return self._search(f, inner, views)
+
+    def _search(self, f: float, inner: float, views: list[_View]) -> _Point:
+        """Return the point after a search for what escapes."""
+        self.used = False
         blocks, norms = [], []
         for k, view in enumerate(views):
             more = GROWTH + view.s.size // 2

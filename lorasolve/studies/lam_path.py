@@ -10,6 +10,7 @@ import numpy as np
 
 from .._validate import as_integer, as_iterable, as_number
 from ..convex import ConvexResult, solve_convex
+from ..convex.factored import Factored, Trail
 from ..problem import Problem
 from ..tables import Column, Record, Tabular
 
@@ -122,13 +123,14 @@ def path(problem: Problem, lams: int | Sequence[float] = 20, tol: float = 1e-6, 
     if not isinstance(problem, Problem):
         raise TypeError(f"problem: expected a Problem, got {type(problem).__name__}")
     values = chosen_lams(problem, lams)
+    problem = problem.replace(objective=problem.objective.in_float64())
     found: dict[int, ConvexResult] = {}
-    last: ConvexResult | None = None
+    route = Factored(trail=Trail())
     for k in sorted(range(len(values)), key=lambda k: -values[k]):
-        last = solve_convex(problem.replace(lam=values[k]), "factored", tol, start=last, progress=progress)
-        if last.interrupted:
+        point = solve_convex(problem.replace(lam=values[k]), route, tol, progress=progress)
+        if point.interrupted:
             break
-        found[k] = last
+        found[k] = point
     done = sorted(found)
     return Path(problem, [values[k] for k in done], [found[k] for k in done], tol, len(done) < len(values))
 

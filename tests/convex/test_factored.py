@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve.convex.factored import Factored
+from lorasolve.convex.factored import Factored, Trail
 from lorasolve.landscape.instances import sharp, two_by_two
 from lorasolve.linear_map import TopSingular
 from lorasolve.objectives import Denoising, Huber, LinearFineTuning, MatrixCompletion, MatrixSensing, Softmax
@@ -57,6 +57,57 @@ def test_a_certificate_refutes_what_the_last_look_made_believe():
     judged = run._judged(believed)
     assert judged.evidence is None and judged.bound.gap >= instance.gap * (1.0 - 1e-9)
     assert judged.blocks[0].U.shape[1] > 0
+
+
+def test_the_look_after_a_search_does_without_one_and_the_next_does_not(monkeypatch):
+    """What the search saw and what did not escape is enough once, unless it closes the gap."""
+    from lorasolve.convex import factored
+
+    searches, search = [], factored._Run._search
+    monkeypatch.setattr(factored._Run, "_search", lambda run, *views: searches.append(1) or search(run, *views))
+    rng = np.random.default_rng(5)
+    run = factored._Run(ls.Problem(Denoising(rng.standard_normal((30, 20))), 1, 7.5), 1e-9)
+    point = run._look(run.loss.zeros())
+    assert len(searches) == 1 and point.blocks[0].U.shape[1] > 0
+    assert run.seen[0] is not None and run.seen[0].values[0] <= 7.5
+    rough = [(2.0 * A, B) for A, B in run._adapt_rank(point)]
+    counts = [len(searches) for _ in range(4) if run._look(rough)]
+    assert counts == [1, 2, 2, 3]
+
+
+def test_runs_on_a_trail_begin_where_the_last_one_ended():
+    rng = np.random.default_rng(6)
+    M = rng.standard_normal((40, 30))
+    s, objective = np.linalg.svd(M, compute_uv=False), Huber(M, 100.0)
+    route = Factored(trail=Trail())
+    for lam in (5.0, 4.0, 3.0, 0.5, 8.0, 20.0):
+        problem = ls.Problem(objective, 1, lam)
+        result = ls.solve_convex(problem, route, 1e-9)
+        assert result.success
+        optimum = 0.5 * np.sum(np.minimum(s, lam) ** 2) + lam * np.sum(np.maximum(s - lam, 0.0))
+        assert result.fun == pytest.approx(optimum, rel=1e-9)
+    # Nothing of one objective is taken for another one's, of whatever shape.
+    for other in (Huber(2.0 * M, 100.0), Huber(M[:20], 100.0)):
+        own = ls.solve_convex(ls.Problem(other, 1, 4.0), "factored", 1e-9)
+        on_trail = ls.solve_convex(ls.Problem(other, 1, 4.0), route, 1e-9)
+        np.testing.assert_array_equal(on_trail.A, own.A)
+
+
+def test_a_trail_saves_what_a_start_computes_again():
+    rng = np.random.default_rng(7)
+    objective = Huber(rng.standard_normal((60, 50)), 100.0)
+    calls = []
+    objective.factor_oracle = lambda *factors: calls.append(1) or Huber.factor_oracle(objective, *factors)
+    counts = []
+    for route in (Factored(trail=Trail()), Factored()):
+        calls.clear()
+        last = None
+        for lam in np.geomspace(10.0, 5.0, 12):
+            start = last if route.trail is None else None
+            last = ls.solve_convex(ls.Problem(objective, 1, lam), route, 1e-6, start=start)
+            assert last.success
+        counts.append(len(calls))
+    assert counts[0] < counts[1]
 
 
 def test_two_measurements_with_a_spurious_minimum_at_rank_one():
