@@ -237,7 +237,7 @@ def _row_products(R: Any) -> tuple[Array, int] | None:
 
     rare = ~full[R.indices]
     start = np.concatenate([[0], np.cumsum(rare)])[R.indptr]
-    W = row_products(start, R.indices[rare], R.data[rare], full.size)
+    W = row_products(start, R.indices[rare].astype(np.int32, copy=False), R.data[rare], full.size)
     length = int(np.diff(start).max(initial=0))
     if full.any():
         dense = R[:, full].toarray()

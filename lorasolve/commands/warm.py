@@ -61,6 +61,7 @@ def warm(progress: bool = False) -> dict[str, Any]:
     from ..kernels import simd
     from ..kernels._cache import cache_directory
     from ..kernels._jit import compile_seconds
+    from ..kernels.evaluate import evaluate
     from ..kernels.sparse_gram import row_products
     from ..kernels.splitting import split_products, split_residual
 
@@ -79,9 +80,13 @@ def warm(progress: bool = False) -> dict[str, Any]:
             solve_batch([problem] * 2, optimizer, "gaussian", [0, 1], stop=StoppingRule(max_iter=STEPS, grad_tol=0.0))
             if problem.objective.facts.convex is True and problem.dtype == np.float64:
                 solve_convex(problem, "factored", 1e-3)
-    # What only certificates of large data, or of many points, call.
+    # What only descents on large data, certificates of large data, or of many points, call.
+    for dtype in (np.float64, np.float32):
+        kernels, factors = _sensing(dtype).kernels, np.zeros((20, RANK), dtype)
+        data = kernels.mixed(RANK, 1) or kernels.data(RANK, 1)
+        evaluate(data, factors, factors, np.empty_like(factors), np.empty_like(factors))
     _stacks.softmax_losses(_stacks.Balls(np.zeros((1, 2, 1)), np.zeros(1)), np.zeros(1, np.int64))
-    row_products(np.array([0, 1]), np.zeros(1, np.int64), np.ones(1), 1)
+    row_products(np.array([0, 1]), np.zeros(1, np.int32), np.ones(1), 1)
     if simd.available():
         one, out = np.zeros(1), np.empty((1, 4))
         split_products(one, one, one, 26, out)
@@ -113,15 +118,22 @@ def _pairs() -> Iterator[tuple[Problem, Any]]:
 
 def _large() -> Iterator[tuple[Problem, Any]]:
     """Yield instances beyond the sizes up to which plain arrays, or float64 alone, are as fast as more kernels."""
+    from ..kernels import simd
+
     rng = np.random.default_rng(0)
-    sensing = objectives.MatrixSensing(rng.standard_normal((20, 20, 20)), rng.standard_normal(20))
     linear = objectives.LinearFineTuning(*(rng.standard_normal(size) for size in ((130, 130), (130, 20), (130, 20))))
-    for objective in (sensing, linear):
+    for objective in (_sensing(np.float64), linear):
         yield Problem(objective, RANK, 0.1), optimizers.registry.classes()["gd_mixed"]()
     for dtype in (np.float64, np.float32):
         rows, values = np.arange(800), rng.standard_normal(800).astype(dtype)
         completion = objectives.MatrixCompletion(rows, rows // 4, values, (800, 200))
-        yield Problem(completion, RANK, 0.1), optimizers.registry.classes()["gd"]()
+        for rank in (RANK, simd.WIDTH + 1):
+            yield Problem(completion, rank, 0.1), optimizers.registry.classes()["gd"]()
+
+
+def _sensing(dtype: Any) -> objectives.MatrixSensing:
+    rng = np.random.default_rng(0)
+    return objectives.MatrixSensing(rng.standard_normal((20, 20, 20)).astype(dtype), np.ones(20, dtype))
 
 
 def _text(facts: dict[str, Any]) -> str:
