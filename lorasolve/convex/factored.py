@@ -199,6 +199,7 @@ class _Run:
         self.noise = loss.rounding_noise()
         self.rough = loss.in_float32() or loss
         self.rough_noise = self.noise if self.rough is loss else self.rough.rounding_noise()
+        self.exact = False
         # Equal runs look into equal directions, until a certificate has refuted what they saw.
         self.rng: np.random.Generator | None = None
         # What the last search has found outside the spaces of X and what escapes, and whether a look has done with it.
@@ -229,7 +230,8 @@ class _Run:
             # What is left after a descent is a few times its accuracy.
             accuracy = max(0.03 * point.bound.gap, 0.3 * self.tol * point.bound.scale)
             # Descents that are asked for no more than float32 can tell run there, unless one was of no use.
-            loss = self.rough if accuracy >= self.rough_noise and not idle else self.loss
+            self.exact = idle > 0
+            loss = self.rough if accuracy >= self.rough_noise and not self.exact else self.loss
             # Neither the point left nor the factors begun with are held while a descent needs the memory.
             moved, point, self.views = [self._adapt_rank(point)], best, None
             point = self._judged(self._look(self._descend(moved.pop(), accuracy, loss)))
@@ -371,7 +373,8 @@ class _Run:
     def _descend(self, factors: Pairs, accuracy: float, loss: MultiObjective) -> Pairs:
         """Lower ``L`` at these ranks until the first-order part of the gap is about ``accuracy``.
 
-        It runs in the precision of ``loss``, which is the problem's or that in float32.
+        It runs in the precision of ``loss``, which is the problem's or that in float32, and unless it is to be exact by
+        the oracle that the loss has for descents.
 
         The gradient must at least shrink to 0.3 of what it was: else a loose bound on the gap, from which
         ``accuracy`` comes, would end the descent before it began. L-BFGS runs in variables scaled by the estimated
@@ -392,6 +395,7 @@ class _Run:
         x = np.empty_like(z)
         length = math.sqrt(2.0 * sum(float(np.vdot(A, A)) for A, _ in factors))
         shapes = [(A.shape, B.shape) for A, B in factors]
+        oracle = loss.factor_oracle if self.exact else loss.descent_oracle([A.shape[1] for A, _ in factors])
         del factors  # vectors of this size are what memory is needed for
         first: float | None = None
         grad_norm = math.inf
@@ -411,7 +415,7 @@ class _Run:
             for part in parts(z.size):
                 piece = np.multiply(z[part], unit[part], out=x[part])
                 size += float(piece @ piece)
-            f = loss.factor_oracle(split(x), split(grad))
+            f = oracle(split(x), split(grad))
             for part in parts(z.size):
                 piece, decay = grad[part], x[part]
                 decay *= lam

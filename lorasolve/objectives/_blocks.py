@@ -159,7 +159,7 @@ class MultiObjective:
         By default from one random direction ``U_l B_l^T`` in all blocks at once, as for one matrix.
         """
         rng = np.random.default_rng(0)
-        directions = [(rng.standard_normal(A.shape), np.zeros_like(B)) for A, B in factors]
+        directions = [(rng.standard_normal(A.shape).astype(A.dtype, copy=False), np.zeros_like(B)) for A, B in factors]
         found = []
         for (A, B), (U, _), (HB, _) in zip(factors, directions, self.factor_hvp(factors, directions)):
             length = float(np.vdot(U @ (B.T @ B), U))
@@ -215,6 +215,10 @@ class MultiObjective:
     def in_float32(self) -> MultiObjective | None:
         """Return the same ``f`` in float32 for rough descents, where its oracle is faster; None by default."""
         return None
+
+    def descent_oracle(self, ranks: Sequence[int]) -> Callable[[Pairs, Pairs], float]:
+        """Return a factor oracle for one descent at these ranks; by default :meth:`factor_oracle`."""
+        return self.factor_oracle
 
     def sample_batch(self, index: Array) -> MultiObjective:
         """Return the loss restricted to the samples ``index``."""
@@ -289,6 +293,11 @@ class OneBlock(MultiObjective):
         """Ask the objective."""
         single = self.objective.in_float32()
         return None if single is None else OneBlock(single)
+
+    def descent_oracle(self, ranks: Sequence[int]) -> Callable[[Pairs, Pairs], float]:
+        """Ask the objective."""
+        oracle = self.objective.descent_oracle(*ranks)
+        return lambda factors, grads: oracle(*factors[0], *grads[0])
 
     def sampled_smoothness(self, factors: Pairs, iterations: int = 20) -> float:
         """Ask the objective."""

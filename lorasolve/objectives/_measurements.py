@@ -27,6 +27,11 @@ class Measurements:
         """Return the measurements in float32 if passes over those are faster; None by default."""
         return None
 
+    @property
+    def fits_float32(self) -> bool:
+        """Whether gradients in float32 have squares within its range; False where nothing is evaluated in it."""
+        return False
+
     def take(self, index: Array) -> Measurements:
         """Return the measurements ``index``."""
         raise NotImplementedError

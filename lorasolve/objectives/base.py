@@ -8,6 +8,7 @@ formed; compiled kernels (``_kernels.py``). Whatever is missing is derived, or r
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -127,7 +128,7 @@ class Objective:
         A scaling for solvers, so it need not be exact. By default ``c ||b_p||^2`` and ``c ||a_p||^2`` for column p,
         with ``c`` the curvature of ``f`` along one random direction ``U B^T``.
         """
-        U = np.random.default_rng(0).standard_normal(A.shape)
+        U = np.random.default_rng(0).standard_normal(A.shape).astype(A.dtype, copy=False)
         HB, _ = self.factor_hvp(A, B, U, np.zeros_like(B))
         length = float(np.vdot(U @ (B.T @ B), U))
         c = max(float(np.vdot(U, HB)), 0.0) / length if length > 0.0 else 0.0
@@ -195,6 +196,13 @@ class Objective:
     def in_float32(self) -> Objective | None:
         """Return the same ``f`` in float32 for rough descents, where its factor oracle is faster; None by default."""
         return None
+
+    def descent_oracle(self, rank: int) -> Callable[[Array, Array, Array, Array], float]:
+        """Return a factor oracle for one descent at a rank: a faster one, whose errors vanish as its points converge.
+
+        By default :meth:`factor_oracle`.
+        """
+        return self.factor_oracle
 
     def cvxpy_expression(self, X: Any) -> Any:
         """Return ``f(X)`` as a cvxpy expression of the m x n variable ``X`` (convex objectives only)."""

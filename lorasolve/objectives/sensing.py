@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._threads import kernel_threads
 from .._validate import Array, as_float_array, as_index_array, as_shape, shown
 from ..linear_map import LinearMap
 from ._dense_measurements import LARGEST, SMALLEST, DenseMeasurements
@@ -166,13 +168,25 @@ class MatrixSensing(Objective):
         """
         if self.dtype == np.float32:
             return self
-        fits = SMALLEST <= float(np.abs(self.y).max()) <= LARGEST
-        single = self._map.in_float32() if fits else None
+        single = self._map.in_float32() if self._fits_float32 else None
         if single is None:
             return None
         made = self._with(single, self.y.astype(np.float32))
         made.dtype = single.dtype
         return made
+
+    @property
+    def _fits_float32(self) -> bool:
+        return SMALLEST <= float(np.abs(self.y).max()) <= LARGEST
+
+    def descent_oracle(self, rank: int) -> Callable[[Array, Array, Array, Array], float]:
+        """Return the oracle by float32 increments for dense measurements of some size."""
+        data = self.kernels.descent(rank, kernel_threads()) if self._fits_float32 else None
+        if data is None:
+            return self.factor_oracle
+        from ..kernels.evaluate import evaluate
+
+        return partial(evaluate, data)
 
     def cvxpy_expression(self, X: Any) -> Any:
         """Return ``sum_squares(M(X) - y) / (2N)``."""

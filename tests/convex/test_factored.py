@@ -110,6 +110,28 @@ def test_a_trail_saves_what_a_start_computes_again():
     assert counts[0] < counts[1]
 
 
+def test_descents_by_increments_end_where_exact_ones_do(monkeypatch):
+    """To gaps far below float32, and a descent that was of no use is followed by an exact one."""
+    from lorasolve.objectives import _dense_measurements
+
+    rng = np.random.default_rng(8)
+    M = rng.standard_normal((150, 10, 8))
+    target = rng.standard_normal((10, 2)) @ rng.standard_normal((2, 8))
+    objective = MatrixSensing(M, np.einsum("kij,ij->k", M, target) + 0.1 * rng.standard_normal(150))
+    exact = certified(ls.Problem(objective, 1, 0.1), 1e-11)
+    monkeypatch.setattr(_dense_measurements, "DESCENT_FROM", 0)
+    asked, ask = [], MatrixSensing.descent_oracle
+    monkeypatch.setattr(MatrixSensing, "descent_oracle", lambda self, rank: asked.append(rank) or ask(self, rank))
+    by_increments = certified(ls.Problem(objective, 1, 0.1), 1e-11)
+    assert asked and by_increments.fun == pytest.approx(exact.fun, rel=1e-11)
+    count = len(asked)
+    ls.solve_convex(ls.Problem(objective, 1, 0.1), "factored", 1e-17)
+    rounds = len(asked) - count
+    # No gap is that small: the last rounds are idle, and exact.
+    assert "no further progress" in ls.solve_convex(ls.Problem(objective, 1, 0.1), "factored", 1e-17).message
+    assert 0 < rounds < ls.solve_convex(ls.Problem(objective, 1, 0.1), "factored", 1e-17).nit
+
+
 def test_two_measurements_with_a_spurious_minimum_at_rank_one():
     problem = ls.Problem(two_by_two(), 1, 0.1)
     result = certified(problem)

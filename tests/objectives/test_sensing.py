@@ -127,6 +127,32 @@ def test_the_twin_in_float32_has_the_same_measurements_where_they_are_large_and_
         assert build(kind)[0].in_float32() is None
 
 
+def test_the_oracle_of_a_descent_errs_by_less_the_less_its_points_move(monkeypatch):
+    """By increments in float32, whose errors are relative to the steps; the exact one where that does not fit."""
+    for name in ("DESCENT_FROM", "SINGLE_FROM"):
+        monkeypatch.setattr(_dense_measurements, name, 0)
+    objective, M, y = build("dense")
+    A, B, U, V = factors()
+    oracle = objective.descent_oracle(A.shape[1])
+    assert oracle != objective.factor_oracle
+    for step in (0.0, 1e-1, 1e-3, 1e-5, 1e-7):
+        # The second of two points: what the first one missed is not far behind either.
+        for sign in (1.0, -1.0):
+            a, b = A + sign * step * U, B + sign * step * V
+            GB, GtA = np.empty_like(a), np.empty_like(b)
+            f = oracle(a, b, GB, GtA)
+            value, G = definition(M, y, a @ b.T)
+            assert abs(f - value) <= 2e-6 * step * abs(value) + 1e-12
+            for found, true in ((GB, G @ b), (GtA, G.T @ a)):
+                assert np.abs(found - true).max() <= 2e-6 * step * np.abs(true).max() + 1e-12
+        oracle = objective.descent_oracle(A.shape[1])
+        oracle(A, B, np.empty_like(A), np.empty_like(B))
+    for other in (MatrixSensing(1e30 * M, y), MatrixSensing(M, 1e-30 * y), build("rank-one")[0], build("sparse")[0]):
+        assert other.descent_oracle(2) == other.factor_oracle
+    monkeypatch.setattr(_dense_measurements, "DESCENT_FROM", M.size + 1)
+    assert objective.descent_oracle(2) == objective.factor_oracle
+
+
 def test_read_only_and_strided_input_is_accepted():
     M, _, y = instance("dense")
     M.flags.writeable = False
