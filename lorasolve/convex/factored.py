@@ -205,12 +205,14 @@ class _Run:
         # What the last search has found outside the spaces of X and what escapes, and whether a look has done with it.
         self.seen: list[TopSingular | None] = [None] * len(problem.shapes)
         self.used = False
-        # f, <G, X> and the gradient at the last point looked at, until a descent leaves it.
+        # On a trail: f, <G, X> and the gradient at the last point looked at, until a descent leaves it.
+        self.trailing = False
         self.views: tuple[float, float, list[_View]] | None = None
         self.beta = loss.facts.smoothness or loss.sampled_smoothness(loss.zeros()) or 1.0
 
     def follow(self, last: _Run | None) -> None:
-        """Begin where another run on the same objective has ended."""
+        """Begin where another run on the same objective has ended, and keep what a next one begins with."""
+        self.trailing = True
         if last is not None and last.problem.objective is self.problem.objective:
             self.beta, self.views = last.beta, last.views
             last.views = None
@@ -279,7 +281,9 @@ class _Run:
         searches. Where it is closed, and a certificate is one factorisation, that costs no more than a search and does
         not rest on one; beyond, the search comes first.
         """
-        self.views = f, inner, views = self._views(factors)
+        f, inner, views = self._views(factors)
+        if self.trailing:
+            self.views = f, inner, views
         seen = [near for near in self.seen if near is not None]
         if len(seen) == len(views):
             blocks = [view.block(near.part(slice(0))) for view, near in zip(views, seen)]
