@@ -92,13 +92,17 @@ def _shift(S: Array) -> float | None:
     return None
 
 
-def margin(S: Array, shift: float) -> float | None:
-    """Return ``e >= 0`` with ``S + (shift + e) I`` positive semidefinite, or None if Cholesky breaks down."""
+def margin(S: Array, shift: float, enough: float = 0.0) -> float | None:
+    """Return ``e >= 0`` with ``S + (shift + e) I`` positive semidefinite, or None if Cholesky breaks down.
+
+    A quick bound of the errors will do where it is at most ``enough``.
+    """
     M = S.copy()
     diagonal = np.einsum("ii->i", M)
     diagonal += shift
-    defect = semidefinite_defect(M)
-    return None if defect is None else add_up(defect, mul_up(U, float(np.abs(diagonal).max())))
+    rounding = mul_up(U, float(np.abs(diagonal).max()))
+    defect = semidefinite_defect(M, enough=enough)
+    return None if defect is None else add_up(defect, rounding)
 
 
 def _lower_bound(S: Array, C: Array, f0: float, e: float) -> tuple[float | None, float]:

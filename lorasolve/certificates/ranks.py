@@ -30,6 +30,8 @@ from .norms import Gram
 SLACK = 1.0 + 1e-9
 # What a threshold for singular values gives away to rounding errors.
 ROUNDED = 1e-9
+# Order up to which LAPACK finds an eigenvalue sooner than a factorisation and Lanczos.
+SMALL = 200
 # Eigenvalues proved before, for the points of one problem share theirs.
 _PROVED: WeakKeyDictionary[LinearFineTuning, float] = WeakKeyDictionary()
 
@@ -98,9 +100,26 @@ def _smallest_eigenvalue(objective: LinearFineTuning) -> float:
     Where it is below 1e-8 of the trace, the rounding errors that make ``S`` differ from the samples' may matter.
     """
     if objective not in _PROVED:
-        guess = float(objective._eigen[0][0])
-        defect = None
-        if guess > 1e-8 * float(np.trace(objective.S)):
-            defect = margin(objective.S.astype(np.float64, copy=False), -0.9 * guess)
+        S = objective.S.astype(np.float64, copy=False)
+        guess, defect = _guess(S), None
+        if guess > 1e-8 * float(np.trace(S)):
+            defect = margin(S, -0.9 * guess, ROUNDED * guess)
         _PROVED[objective] = 0.0 if defect is None else max(0.9 * guess - 2.0 * defect, 0.0)
     return _PROVED[objective]
+
+
+def _guess(S: Array) -> float:
+    """Return the smallest eigenvalue of a positive definite matrix, not below it but for rounding; 0 of any other."""
+    from scipy.linalg import LinAlgError, cho_factor, cho_solve
+    from scipy.sparse.linalg import LinearOperator, eigsh
+
+    n = len(S)
+    if n <= SMALL:
+        return float(np.linalg.eigvalsh(S)[0])
+    try:
+        factor = cho_factor(S, check_finite=False)
+    except LinAlgError:
+        return 0.0
+    inverse = LinearOperator((n, n), matvec=lambda x: cho_solve(factor, x, check_finite=False), dtype=np.float64)
+    start = np.random.default_rng(0).standard_normal(n)
+    return 1.0 / float(eigsh(inverse, k=1, v0=start, tol=1e-3, return_eigenvectors=False)[0])

@@ -8,6 +8,7 @@ import pytest
 import lorasolve as ls
 from lorasolve._known import Known
 from lorasolve.certificates import certify, ranks
+from lorasolve.certificates._oracle_linear import margin
 from lorasolve.certificates.balls import Ball
 from lorasolve.certificates.norms import Gram
 from lorasolve.objectives import Denoising, Huber, LinearFineTuning, MatrixCompletion, Softmax
@@ -121,6 +122,29 @@ def test_the_upper_bound_holds_in_any_space_and_is_sharp_in_the_right_one(shape)
     assert ranks.most(gram, Q, 1.0, 0.21) is None
     wider = np.linalg.qr(np.hstack([Q, np.random.default_rng(0).standard_normal((shape[1], 4))]))[0]
     assert ranks.most(gram, wider, 1.0, 0.1) == 3
+
+
+def test_strong_convexity_of_a_large_gram_matrix():
+    """The eigenvalue comes from an iteration, and what is proved is a bound of the true one."""
+    rng = np.random.default_rng(2)
+    n = ranks.SMALL + 50
+    for excess in (0, 30, 200):
+        Z = rng.standard_normal((n, n + excess))
+        objective = LinearFineTuning(np.zeros((2, n)), Z, rng.standard_normal((2, n + excess)))
+        smallest = np.linalg.eigvalsh(objective.S)[0]
+        assert smallest * (1.0 - 1e-9) <= ranks._guess(objective.S) <= smallest * 1.01
+        proved = ranks.strong_convexity(objective)
+        assert 0.85 * smallest <= proved <= smallest or (proved == 0.0 and excess == 0)
+    few = LinearFineTuning(np.zeros((2, n)), Z[:, : n - 1], np.zeros((2, n - 1)))
+    assert ranks.strong_convexity(few) == 0.0
+
+
+def test_the_margin_of_a_diagonal_counts_its_shift():
+    """(n + 3) U for the factorisation, and one more U for the sum of diagonal and shift."""
+    S = np.diag([2.0**40, 2.0**38])
+    for enough in (0.0, 2.0**40):
+        assert margin(S, 1.0, enough) >= 6.0 * 2.0**-53 * 2.0**40
+    assert margin(S, -(2.0**39)) is None
 
 
 def test_strong_convexity_is_proved_for_gram_matrices_or_not_used():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
+from lorasolve.certificates.ranks import strong_convexity
 from lorasolve.objectives import LinearFineTuning, MatrixCompletion, MatrixSensing
 from lorasolve.tasks import digits_task
 
@@ -71,7 +72,8 @@ def test_linear_fine_tuning_of_a_small_layer():
 def test_linear_fine_tuning_of_a_large_layer_without_another_large_matrix():
     problem = fine_tuning(2048)
     objective = problem.objective
-    assert objective.facts.smoothness > 0 and objective.facts.lower_bound > 0  # facts of the data, computed once
+    # Facts of the data, computed once.
+    assert objective.facts.smoothness > 0 and objective.facts.lower_bound > 0 and strong_convexity(objective) > 0
     tracemalloc.start()
     result = ls.solve_convex(problem, "factored", 1e-6)
     peak = tracemalloc.get_traced_memory()[1]
