@@ -111,7 +111,7 @@ def _smallest_eigenvalue(objective: LinearFineTuning) -> float:
 def _guess(S: Array) -> float:
     """Return the smallest eigenvalue of a positive definite matrix, not below it but for rounding; 0 of any other."""
     from scipy.linalg import LinAlgError, cho_factor, cho_solve
-    from scipy.sparse.linalg import LinearOperator, eigsh
+    from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
     n = len(S)
     if n <= SMALL:
@@ -122,4 +122,7 @@ def _guess(S: Array) -> float:
         return 0.0
     inverse = LinearOperator((n, n), matvec=lambda x: cho_solve(factor, x, check_finite=False), dtype=np.float64)
     start = np.random.default_rng(0).standard_normal(n)
-    return 1.0 / float(eigsh(inverse, k=1, v0=start, tol=1e-3, return_eigenvectors=False)[0])
+    try:
+        return 1.0 / float(eigsh(inverse, k=1, v0=start, tol=1e-3, return_eigenvectors=False)[0])
+    except ArpackError:
+        return float(np.linalg.eigvalsh(S)[0])

@@ -69,8 +69,7 @@ class MatrixCompletion(Objective):
         del place
         # Positions take half the memory of values where products of them cannot overflow.
         kind = np.int32 if m * n <= np.iinfo(np.int32).max else np.int64
-        row_start, cols = _starts(rows, m), cols[by_row].astype(kind, copy=False)
-        self._set(row_start, cols, values[by_row], _ByColumn(row_start, cols, n))
+        self._set(_starts(rows, m), cols[by_row].astype(kind, copy=False), values[by_row], n)
 
     @classmethod
     def example(cls, rng: np.random.Generator, dtype: Any = np.float64) -> MatrixCompletion:
@@ -100,10 +99,10 @@ class MatrixCompletion(Objective):
             raise ValueError("M: has no observed entry, all are NaN")
         return cls(rows, cols, array[rows, cols], array.shape)
 
-    def _set(self, row_start: Array, cols: Array, values: Array, by_column: _ByColumn) -> None:
-        self.shape = (row_start.size - 1, by_column.n)
+    def _set(self, row_start: Array, cols: Array, values: Array, n: int) -> None:
+        self.shape = (row_start.size - 1, n)
         self.dtype = values.dtype
-        self.row_start, self.cols, self.values, self._by_column = row_start, cols, values, by_column
+        self.row_start, self.cols, self.values = row_start, cols, values
 
     @property
     def nnz(self) -> int:
@@ -119,6 +118,10 @@ class MatrixCompletion(Objective):
     def rows(self) -> Array:
         """The row of each entry."""
         return _rows(self.row_start, self.cols.dtype)
+
+    @cached_property
+    def _by_column(self) -> _ByColumn:
+        return _ByColumn(self.row_start, self.cols, self.shape[1])
 
     @property
     def col_start(self) -> Array:
@@ -246,7 +249,8 @@ class MatrixCompletion(Objective):
     def _with(self, values: Array) -> MatrixCompletion:
         """Return completion of other values at the same positions, whose arrays the two share."""
         made = MatrixCompletion.__new__(MatrixCompletion)
-        made._set(self.row_start, self.cols, values, self._by_column)
+        made._set(self.row_start, self.cols, values, self.shape[1])
+        made._by_column = self._by_column
         return made
 
     def cvxpy_expression(self, X: Any) -> Any:
