@@ -1,5 +1,6 @@
 """Norm bounds against exact elimination in rationals and against mpmath."""
 
+import itertools
 import math
 from fractions import Fraction
 
@@ -87,6 +88,20 @@ def test_a_sparse_matrix_has_the_norm_of_its_array(monkeypatch, size, turned):
             assert true * (1.0 - 1e-14) <= gram.norm(level) / size <= (1.1 if level else 1.0) * true * (1.0 + 1e-12)
     assert "mid" not in vars(ball) or trust == "gemm"
     assert np.array_equal(ball.mid, G.T if turned else G)
+
+
+def test_both_bounds_of_the_errors_of_a_gram_matrix_hold(exact):
+    rng = np.random.default_rng(7)
+    inexact = 0
+    for G in matrices(rng, 120):
+        gram = norms.Gram(Ball(G))
+        C = exact.rational(gram._tall)
+        errors = np.abs(exact.rational(gram._squares) - C.T @ C)
+        inexact += errors.any()
+        for enough in (0.0, math.inf):
+            # Every row, column and entry of the difference has at most its norm.
+            assert math.sqrt(float((errors**2).sum(axis=0).max())) <= gram._error(enough) * (1.0 + 1e-15)
+    assert inexact > 60
 
 
 def test_rounding_errors_add_no_more_than_they_may():
@@ -256,8 +271,8 @@ def test_semidefinite_defect(exact):
             B[-1] = B[0] * (1.0 + 1e-9 * rng.standard_normal())
         M = np.tril(B @ B.T)
         M = (M + np.tril(M, -1).T) * 10.0 ** rng.integers(-8, 9)
-        for trust in ("lapack", "gemm"):
-            defect = norms.semidefinite_defect(M.copy(), trust)
+        for trust, enough in itertools.product(("lapack", "gemm"), (0.0, math.inf)):
+            defect = norms.semidefinite_defect(M.copy(), trust, enough)
             if defect is not None:
                 seen += 1
                 assert defect <= 1e-13 * np.abs(M).max()
@@ -265,7 +280,7 @@ def test_semidefinite_defect(exact):
                 for i in range(n):
                     W[i, i] += Fraction(defect)
                 assert exact.positive_semidefinite(W)
-    assert seen > 100
+    assert seen > 200
     assert norms.semidefinite_defect(np.diag([1.0, -1e-3])) is None
 
 
