@@ -29,6 +29,9 @@ BESIDE, FEWEST = 0.1, 4
 # Blocks between two looks at the values, as a share of those that there are: a look costs the cube of their number.
 STRIDE = 0.2
 
+# Positions whose rows are gathered at once.
+PIECE = 1024
+
 # The one tolerance of numerical ranks: see numerical_rank.
 RANK_TOL = 1e-6
 
@@ -285,6 +288,15 @@ def largest_singular_value(M: Array) -> float:
         return 0.0
     square = float(np.linalg.norm(M.T @ M if M.shape[0] >= M.shape[1] else M @ M.T, 2))
     return math.sqrt(square) if 1e-200 < square < 1e200 else float(np.linalg.norm(M, 2))
+
+
+def product_entries(A: Array, B: Array, rows: Array, cols: Array) -> Array:
+    """Return ``(A B^T)[rows, cols]``; rows are gathered piece by piece, so that they stay in cache."""
+    found = np.empty(len(rows), A.dtype)
+    for begin in range(0, len(rows), PIECE):
+        piece = slice(begin, begin + PIECE)
+        np.einsum("ij,ij->i", A[rows[piece]], B[cols[piece]], out=found[piece])
+    return found
 
 
 def factor_singular_values(A: Array, B: Array) -> Array:

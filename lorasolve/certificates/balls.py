@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from .._validate import Array
-from ..linear_map import LinearMap
+from ..linear_map import LinearMap, product_entries
 from ._rounding import (
     BLOCK,
     ETA,
@@ -53,9 +53,6 @@ from ._rounding import (
     two_sum,
     up,
 )
-
-# Positions whose rows are gathered at once.
-PIECE = 1024
 
 
 @dataclass(frozen=True)
@@ -253,7 +250,7 @@ def entries(
     k = A.shape[1]
     bits = significant_bits(k)
     (A1, A2), (B1, B2) = split(A, bits, 1), split(B, bits, 1)
-    pick = products or (lambda A, B: _gathered(A, B, rows, cols))
+    pick = products or (lambda A, B: product_entries(A, B, rows, cols))
     C, first, second = pick(A1, B1), pick(A1, B2), pick(A2, B)
     radius = mul_up(C.size, 3.0 * k, ETA)
     if values is not None:
@@ -267,15 +264,6 @@ def entries(
     C += first
     out = Ball(C)
     return out.wider(radius, mul_up(U, out.mid_norm))
-
-
-def _gathered(A: Array, B: Array, rows: Array, cols: Array) -> Array:
-    """Return ``(A B^T)[rows, cols]``; rows are gathered piece by piece, so that they stay in cache."""
-    found = np.empty(len(rows))
-    for begin in range(0, len(rows), PIECE):
-        piece = slice(begin, begin + PIECE)
-        np.einsum("ij,ij->i", A[rows[piece]], B[cols[piece]], out=found[piece])
-    return found
 
 
 def scaled(ball: Ball, divisor: float) -> Ball:

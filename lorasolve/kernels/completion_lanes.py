@@ -52,13 +52,17 @@ class LaneData(NamedTuple):
     share: Any
 
 
+class WideLaneData(LaneData):
+    """The same for rows of cache lines: a class of its own, so that a run compiles one of the two passes."""
+
+
 def data(start: Any, index: Any, values: Any, n: int, rank: int, threads: int) -> LaneData:
     """Return kernel data with fresh scratch; small problems get one thread."""
     plain = completion.data(start, index, values, n, rank, threads)
     threads = plain.share.shape[0]
-    width = WIDTH if rank <= WIDTH else padded(rank, values.dtype)
+    kind, width = (LaneData, WIDTH) if rank <= WIDTH else (WideLaneData, padded(rank, values.dtype))
     share = aligned(threads * n * width, values.dtype).reshape(threads, n * width)
-    return LaneData(start, index, values, plain.cut, aligned(n * width, values.dtype), share)
+    return kind(start, index, values, plain.cut, aligned(n * width, values.dtype), share)
 
 
 def line(dtype: Any) -> int:
@@ -83,7 +87,7 @@ def pad(Bt, Bp):
             Bp[j * width + q] = 0
 
 
-@kernel(inner=True, fastmath=FAST)
+@kernel(inner=True, symbol=True, fastmath=FAST)
 def _gradient_rows(start, index, values, A, Bp, r, lo, hi, GB, share):
     """Write rows ``lo..hi`` of ``G B`` and their ``share`` of ``G^T A``; return their sum of squares."""
     squares = 0.0
@@ -105,7 +109,7 @@ def _gradient_rows(start, index, values, A, Bp, r, lo, hi, GB, share):
     return squares
 
 
-@kernel(inner=True, fastmath=FAST)
+@kernel(inner=True, symbol=True, fastmath=FAST)
 def _wide_gradient_rows(start, index, values, A, Bp, r, width, step, lo, hi, GB, share):
     """Do the same for rows of cache lines, ``step`` numbers each, ``width`` in all; ``a`` and ``g`` stay in cache."""
     squares = 0.0
@@ -138,19 +142,21 @@ def _wide_gradient_rows(start, index, values, A, Bp, r, width, step, lo, hi, GB,
     return squares
 
 
-@kernel(inner=True, symbol=True)
-def _gradients(start, index, values, A, Bp, r, width, lo, hi, GB, share):
-    if width == WIDTH:
-        return _gradient_rows(start, index, values, A, Bp, r, lo, hi, GB, share)
-    step = CACHE_LINE // Bp.itemsize
-    return _wide_gradient_rows(start, index, values, A, Bp, r, width, step, lo, hi, GB, share)
+@kernel(inner=True, symbol=True, parallel=True)
+def _parallel_gradients(start, index, values, A, Bp, r, cut, GB, share):
+    squares = 0.0
+    for t in prange(share.shape[0]):
+        squares += _gradient_rows(start, index, values, A, Bp, r, cut[t], cut[t + 1], GB, share[t])
+    return squares
 
 
 @kernel(inner=True, symbol=True, parallel=True)
-def _parallel_gradients(start, index, values, A, Bp, r, width, cut, GB, share):
+def _parallel_wide_gradients(start, index, values, A, Bp, r, width, step, cut, GB, share):
     squares = 0.0
     for t in prange(share.shape[0]):
-        squares += _gradients(start, index, values, A, Bp, r, width, cut[t], cut[t + 1], GB, share[t])
+        squares += _wide_gradient_rows(
+            start, index, values, A, Bp, r, width, step, cut[t], cut[t + 1], GB, share[t]
+        )
     return squares
 
 
@@ -170,15 +176,32 @@ def _sum_shares(share, GtAt):
 @implements(LaneData)
 @kernel(inner=True, symbol=True)
 def _lane_oracle(data, A, Bt, GB, GtAt):
-    r = A.shape[1]
     start, index, values, Bp, share = data.start, data.index, data.values, data.Bp, data.share
+    m, r = A.shape
     pad(Bt, Bp)
-    width = Bp.size // Bt.shape[1]
     flat_A, flat_GB = A.reshape(A.size), GB.reshape(A.size)
     if share.shape[0] == 1:
-        total = _gradients(start, index, values, flat_A, Bp, r, width, 0, A.shape[0], flat_GB, share[0])
+        total = _gradient_rows(start, index, values, flat_A, Bp, r, 0, m, flat_GB, share[0])
     else:
-        total = _parallel_gradients(start, index, values, flat_A, Bp, r, width, data.cut, flat_GB, share)
+        total = _parallel_gradients(start, index, values, flat_A, Bp, r, data.cut, flat_GB, share)
+    _sum_shares(share, GtAt)
+    return 0.5 * total
+
+
+@implements(WideLaneData)
+@kernel(inner=True, symbol=True)
+def _wide_lane_oracle(data, A, Bt, GB, GtAt):
+    start, index, values, Bp, share = data.start, data.index, data.values, data.Bp, data.share
+    m, r = A.shape
+    pad(Bt, Bp)
+    width, step = Bp.size // Bt.shape[1], CACHE_LINE // Bp.itemsize
+    flat_A, flat_GB = A.reshape(A.size), GB.reshape(A.size)
+    if share.shape[0] == 1:
+        total = _wide_gradient_rows(start, index, values, flat_A, Bp, r, width, step, 0, m, flat_GB, share[0])
+    else:
+        total = _parallel_wide_gradients(
+            start, index, values, flat_A, Bp, r, width, step, data.cut, flat_GB, share
+        )
     _sum_shares(share, GtAt)
     return 0.5 * total
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from .._threads import kernel_threads
 from .._validate import Array, as_float_array, as_index_array, as_matrix_shape
-from ..linear_map import LinearMap
+from ..linear_map import LinearMap, product_entries
 from ._description import Description, Entries
 from ._kernels import Kernels
 from .base import Objective
@@ -18,6 +18,8 @@ from .base import Objective
 # Largest m n for which X is formed: in batched runs, where beyond it the sparse oracle is faster, and outside the runs,
 # where products of arrays take no longer than loops and need no compilation.
 FORMED = 16_384
+# Entries from which compiled products outside of runs are worth their compilation: 2 s, for 0.8 ms at 30,000.
+COMPILED = 50_000
 # The largest value observed is within these where float32 is offered.
 SMALLEST, LARGEST = 1e-4, 1e4
 
@@ -184,6 +186,8 @@ class MatrixCompletion(Objective):
         """Return ``(A B^T)[i, j]`` at the observed entries, row by row."""
         if self._is_formed:
             return (A @ B.T)[self.rows, self.cols]
+        if self.nnz < COMPILED:
+            return product_entries(A, B, self.rows, self.cols)
         from ..kernels import completion
 
         return completion.entries(self.row_start, self.cols, completion.blocks(self.row_start, kernel_threads()), A, B)
@@ -194,6 +198,13 @@ class MatrixCompletion(Objective):
             full = np.zeros(self.shape, data.dtype)
             full[self.rows, self.cols] = data
             return LinearMap.from_dense(full)
+        if self.nnz < COMPILED:
+            matrix = self.sparse_array(data)
+            return LinearMap(
+                self.shape,
+                lambda V: matrix @ V.astype(data.dtype, copy=False),
+                lambda U: matrix.T @ U.astype(data.dtype, copy=False),
+            )
         from ..kernels import completion
 
         cut = completion.blocks(self.row_start, kernel_threads())

@@ -84,6 +84,7 @@ def test_a_sparse_matrix_has_the_norm_of_its_array(monkeypatch, size, turned):
     true = float(np.linalg.norm(G / size, 2))
     for trust in ("lapack", "gemm"):
         gram = norms.Gram(ball, trust)
+        assert gram._squares.shape == (60, 60)
         for level in (None, 1.1 * true * size):
             assert true * (1.0 - 1e-14) <= gram.norm(level) / size <= (1.1 if level else 1.0) * true * (1.0 + 1e-12)
     assert "mid" not in vars(ball) or trust == "gemm"

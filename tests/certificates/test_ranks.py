@@ -139,6 +139,14 @@ def test_strong_convexity_of_a_large_gram_matrix():
     assert ranks.strong_convexity(few) == 0.0
 
 
+def test_a_guess_that_is_too_large_proves_nothing(monkeypatch):
+    rng = np.random.default_rng(3)
+    objective = LinearFineTuning(np.zeros((2, 6)), rng.standard_normal((6, 9)), rng.standard_normal((2, 9)))
+    smallest = float(np.linalg.eigvalsh(objective.S)[0])
+    monkeypatch.setattr(ranks, "_guess", lambda S: 1.2 * smallest)
+    assert ranks.strong_convexity(objective) == 0.0
+
+
 def test_the_margin_of_a_diagonal_counts_its_shift():
     """(n + 3) U for the factorisation, and one more U for the sum of diagonal and shift."""
     S = np.diag([2.0**40, 2.0**38])

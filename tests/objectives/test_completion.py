@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from lorasolve.objectives import MatrixCompletion
+from lorasolve.objectives import MatrixCompletion, completion
 from lorasolve.objectives.base import DenseReference
 
 
@@ -107,3 +107,26 @@ def test_bad_input_names_the_argument():
         MatrixCompletion([0], [1], [np.nan], (2, 2))
     with pytest.raises(TypeError, match="shape: expected a pair"):
         MatrixCompletion([0], [1], [1.0], [2, 2])
+
+
+@pytest.mark.parametrize("compiled", [0, 10**9])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_products_with_and_without_compiled_loops_are_those_of_the_dense_matrix(monkeypatch, compiled, dtype):
+    monkeypatch.setattr(completion, "FORMED", 0)
+    monkeypatch.setattr(completion, "COMPILED", compiled)
+    rng = np.random.default_rng(9)
+    place = rng.choice(60 * 40, 700, replace=False)
+    objective = MatrixCompletion(*np.divmod(place, 40), rng.standard_normal(700).astype(dtype), (60, 40))
+    A, B = rng.standard_normal((60, 5)), rng.standard_normal((40, 5))
+    tol = 1e-12 if dtype == np.float64 else 1e-4
+    found = objective.at_entries(A.astype(dtype), B.astype(dtype))
+    assert found.dtype == dtype
+    assert_allclose(found, (A @ B.T)[objective.rows, objective.cols], rtol=tol, atol=tol)
+    G = np.zeros((60, 40))
+    G[objective.rows, objective.cols] = objective.values
+    S = objective.sparse(objective.values)
+    for columns in (1, 8):
+        V, U = rng.standard_normal((40, columns)), rng.standard_normal((60, columns))
+        for product, true in ((S.matmat(V), G @ V), (S.rmatmat(U), G.T @ U)):
+            assert product.dtype == dtype
+            assert_allclose(product, true, rtol=tol, atol=10 * tol)
