@@ -1,10 +1,10 @@
 """Matrix completion at wide ranks: rows of ``G B`` from the rows of the data, those of ``G^T A`` from its columns.
 
-``completion_lanes.py`` adds to a row of ``G^T A`` at every entry, which beyond ``simd.WIDTH`` costs more than all the
-rest. Here the residuals are kept, a second pass over the entries in the order of columns reads them, and sums stay in
-registers: 2.9 against 5.1 ms on 100,000 entries of 943 x 1682 at rank 60 in float64, 1.9 against 3.9 in float32. It
-takes memory for the residuals and for the second order, and pays while both stay in cache: at 10^6 entries and rank 20
-it is slower by half. Plain twin: ``completion.py``.
+``completion_lanes.py`` adds to a row of ``G^T A`` at every entry. Here the residuals are kept, a second pass over the
+entries in the order of columns reads them, and sums stay in registers. On 100,000 entries of 943 x 1682 that takes 2.6
+against 3.1 ms at rank 60 in float64 and 1.4 against 2.0 in float32; while other programs use the caches, 3.6 against
+6.0 and 1.9 against 4.2. It takes memory for the residuals and for the second order, gains nothing at rank 20, and is up
+to a third slower where these no longer stay in cache (250,000 entries of 10,000 x 2000). Plain twin: ``completion.py``.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from .completion_lanes import pad, padded
 from .oracle import implements
 from .simd import CACHE_LINE, aligned, fma, load_line, splat_line, store, total
 
-# Entries up to which residuals and both orders stay in cache.
-MOST_ENTRIES = 250_000
+# Entries up to which residuals and both orders stay in cache, and ranks from which two passes take less time than one.
+MOST_ENTRIES, LEAST_RANK = 150_000, 33
 
 
 class ColumnOrder(NamedTuple):

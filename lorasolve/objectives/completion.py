@@ -319,7 +319,7 @@ class _Kernels(Kernels):
         values, n = self.values.astype(dtype, copy=False), self.by_column.n
         if not simd.available():
             return completion.data(self.row_start, self.cols, values, n, rank, threads)
-        if rank <= simd.WIDTH or values.size > completion_columns.MOST_ENTRIES:
+        if rank < completion_columns.LEAST_RANK or values.size > completion_columns.MOST_ENTRIES:
             return completion_lanes.data(self.row_start, self.cols, values, n, rank, threads)
         order = completion_columns.ColumnOrder(self.by_column.start, self.by_column.rows, self.by_column.place)
         return completion_columns.data(self.row_start, self.cols, values, order, rank, threads)

@@ -204,15 +204,16 @@ def test_wide_completion_in_cache_goes_by_columns(monkeypatch):
     given = MatrixCompletion(*np.divmod(place, 200), rng.standard_normal(9000), (300, 200))
     single = given.in_float32()
     assert single._by_column is given._by_column
-    A, B = rng.standard_normal((300, 20)), rng.standard_normal((200, 20))
+    A, B = rng.standard_normal((300, 40)), rng.standard_normal((200, 40))
     expected = given.value_and_grad(A @ B.T)
     for objective, tol in ((given, 1e-11), (single, 1e-4)):
         a, b = (factor.astype(objective.dtype) for factor in (A, B))
         for most, kind in ((9000, completion_columns.ColumnData), (8999, completion_lanes.LaneData)):
             monkeypatch.setattr(completion_columns, "MOST_ENTRIES", most)
             objective.kernels._kept = None
-            assert isinstance(objective.kernels.data(20, 1), kind)
-            assert isinstance(objective.kernels.data(16, 1), completion_lanes.LaneData)
+            assert isinstance(objective.kernels.data(40, 1), kind)
+            assert isinstance(objective.kernels.data(32, 1), completion_lanes.WideLaneData)
+            assert type(objective.kernels.data(16, 1)) is completion_lanes.LaneData
             GB, GtA = np.empty_like(a), np.empty_like(b)
             assert_allclose(objective.factor_oracle(a, b, GB, GtA), expected[0], rtol=tol)
             assert_allclose(GB, expected[1] @ B, atol=300 * tol)
