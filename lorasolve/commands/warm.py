@@ -85,6 +85,7 @@ def warm(progress: bool = False) -> dict[str, Any]:
         kernels, factors = _sensing(dtype).kernels, np.zeros((20, RANK), dtype)
         data = kernels.mixed(RANK, 1) or kernels.data(RANK, 1)
         evaluate(data, factors, factors, np.empty_like(factors), np.empty_like(factors))
+        _completion_products(dtype)
     _stacks.softmax_losses(_stacks.Balls(np.zeros((1, 2, 1)), np.zeros(1)), np.zeros(1, np.int64))
     row_products(np.array([0, 1]), np.zeros(1, np.int32), np.ones(1), 1)
     if simd.available():
@@ -134,6 +135,17 @@ def _large() -> Iterator[tuple[Problem, Any]]:
 def _sensing(dtype: Any) -> objectives.MatrixSensing:
     rng = np.random.default_rng(0)
     return objectives.MatrixSensing(rng.standard_normal((20, 20, 20)).astype(dtype), np.ones(20, dtype))
+
+
+def _completion_products(dtype: Any) -> None:
+    from ..kernels import completion, completion_lanes, simd
+
+    start, cols, values = np.array([0, 1]), np.zeros(1, np.int32), np.ones(1, dtype)
+    cut, factor = completion.blocks(start, 1), np.ones((1, RANK), dtype)
+    completion.entries(start, cols, cut, factor, factor)
+    for kind in (completion, *([completion_lanes] if simd.available() else [])):
+        kind.product(start, cols, values, cut, factor)
+        kind.transposed_product(start, cols, values, cut, factor, 1)
 
 
 def _text(facts: dict[str, Any]) -> str:
