@@ -42,7 +42,10 @@ AHEAD = 2
 
 
 class LaneData(NamedTuple):
-    """Row-ordered entries, the bounds of each thread's rows, and padded scratch: ``B`` and a ``G^T A`` per thread."""
+    """Row-ordered entries, the bounds of each thread's rows, and padded scratch: ``B`` and a ``G^T A`` per thread.
+
+    For one thread ``share`` is a vector: a run on one thread compiles no parallel loop.
+    """
 
     start: Any
     index: Any
@@ -53,7 +56,10 @@ class LaneData(NamedTuple):
 
 
 class WideLaneData(LaneData):
-    """The same for rows of cache lines: a class of its own, so that a run compiles one of the two passes."""
+    """The same for rows of cache lines: a class of its own, so that a run compiles one of the two passes.
+
+    ``share`` is a matrix.
+    """
 
 
 def data(start: Any, index: Any, values: Any, n: int, rank: int, threads: int) -> LaneData:
@@ -61,7 +67,9 @@ def data(start: Any, index: Any, values: Any, n: int, rank: int, threads: int) -
     plain = completion.data(start, index, values, n, rank, threads)
     threads = plain.share.shape[0]
     kind, width = (LaneData, WIDTH) if rank <= WIDTH else (WideLaneData, padded(rank, values.dtype))
-    share = aligned(threads * n * width, values.dtype).reshape(threads, n * width)
+    share = aligned(threads * n * width, values.dtype)
+    if threads > 1 or kind is WideLaneData:
+        share = share.reshape(threads, n * width)
     return kind(start, index, values, plain.cut, aligned(n * width, values.dtype), share)
 
 
@@ -150,6 +158,13 @@ def _parallel_gradients(start, index, values, A, Bp, r, cut, GB, share):
     return squares
 
 
+@kernel(inner=True)
+def _gradients(start, index, values, A, Bp, r, cut, GB, share):
+    if share.ndim == 1:
+        return _gradient_rows(start, index, values, A, Bp, r, 0, start.size - 1, GB, share)
+    return _parallel_gradients(start, index, values, A, Bp, r, cut, GB, share)
+
+
 @kernel(inner=True, symbol=True, parallel=True)
 def _parallel_wide_gradients(start, index, values, A, Bp, r, width, step, cut, GB, share):
     squares = 0.0
@@ -173,18 +188,26 @@ def _sum_shares(share, GtAt):
             GtAt[q, j] = s
 
 
+@kernel(inner=True, fastmath=FAST)
+def _take_share(share, GtAt):
+    if share.ndim == 1:
+        r, n = GtAt.shape
+        width = share.size // n
+        for j in range(n):
+            for q in range(r):
+                GtAt[q, j] = share[j * width + q]
+    else:
+        _sum_shares(share, GtAt)
+
+
 @implements(LaneData)
 @kernel(inner=True, symbol=True)
 def _lane_oracle(data, A, Bt, GB, GtAt):
     start, index, values, Bp, share = data.start, data.index, data.values, data.Bp, data.share
-    m, r = A.shape
     pad(Bt, Bp)
     flat_A, flat_GB = A.reshape(A.size), GB.reshape(A.size)
-    if share.shape[0] == 1:
-        total = _gradient_rows(start, index, values, flat_A, Bp, r, 0, m, flat_GB, share[0])
-    else:
-        total = _parallel_gradients(start, index, values, flat_A, Bp, r, data.cut, flat_GB, share)
-    _sum_shares(share, GtAt)
+    total = _gradients(start, index, values, flat_A, Bp, A.shape[1], data.cut, flat_GB, share)
+    _take_share(share, GtAt)
     return 0.5 * total
 
 
@@ -353,6 +376,11 @@ def _parallel_half_epoch(start, index, values, Bp, lam, rank, A, cut, singular):
         _half_epoch_rows(start, index, values, Bp, lam, rank, A, cut[t], cut[t + 1], singular)
 
 
+@kernel()
+def _one_half_epoch(start, index, values, Bp, lam, rank, A, singular):
+    _half_epoch_rows(start, index, values, Bp, lam, rank, A, 0, A.shape[0], singular)
+
+
 def half_epoch(start: Any, index: Any, values: Any, B: Any, lam: Any, A: Any, cut: Any) -> Any:
     """Write the minimiser over each row of ``A`` given ``B``; return which rows have a singular normal matrix.
 
@@ -362,5 +390,9 @@ def half_epoch(start: Any, index: Any, values: Any, B: Any, lam: Any, A: Any, cu
     Bp = aligned(B.shape[0] * WIDTH, B.dtype)
     pad(B.T, Bp)
     singular = np.zeros(A.shape[0], np.bool_)
-    _parallel_half_epoch(start, index, values, Bp, lam, (0,) * B.shape[1], A, cut, singular)
+    rank = (0,) * B.shape[1]
+    if cut.size == 2:
+        _one_half_epoch(start, index, values, Bp, lam, rank, A, singular)
+    else:
+        _parallel_half_epoch(start, index, values, Bp, lam, rank, A, cut, singular)
     return singular

@@ -25,7 +25,10 @@ REFRESH = 50
 
 
 class SensingData(NamedTuple):
-    """Measurements (N, m n), observations (N,), and scratch (``g`` has one row per thread)."""
+    """Measurements (N, m n), observations (N,), and scratch (``g`` has one row per thread, or is a vector for one).
+
+    With a vector a run compiles no parallel loop.
+    """
 
     M: Any
     y: Any
@@ -55,7 +58,8 @@ def data(M: Any, y: Any, shape: tuple[int, int], threads: int) -> SensingData:
     if N * d < 100_000:
         threads = 1
     X, G = np.empty((2, *shape), M.dtype)
-    return SensingData(M, y, X, G, np.empty(N, M.dtype), np.empty((threads, d), M.dtype))
+    g = np.empty(d if threads == 1 else (threads, d), M.dtype)
+    return SensingData(M, y, X, G, np.empty(N, M.dtype), g)
 
 
 def mixed_data(exact: SensingData, M32: Any, rank: int) -> MixedSensingData:
@@ -119,33 +123,37 @@ def _parallel_pass(M, x, y, backward, w, g):
         _pass(M, x, y, N * t // threads, N * (t + 1) // threads, backward, w, g[t])
 
 
-@kernel(inline="always")
+@kernel(inner=True)
 def whole_pass(M, x, y, backward, w, g):
-    """Write ``w = M x - y``, and ``M^T w`` as a sum over the rows of ``g``."""
-    if g.shape[0] == 1:
-        _pass(M, x, y, 0, y.size, backward, w, g[0])
+    """Write ``w = M x - y``, and ``M^T w`` as ``g`` or as the sum over its rows."""
+    if g.ndim == 1:
+        _pass(M, x, y, 0, y.size, backward, w, g)
     else:
         _parallel_pass(M, x, y, backward, w, g)
+
+
+@kernel(inner=True, fastmath=FAST)
+def _summed(g, k):
+    if g.ndim == 1:
+        return g[k]
+    s = g[0, k]
+    for t in range(1, g.shape[0]):
+        s += g[t, k]
+    return s
 
 
 @kernel(inner=True, fastmath=FAST)
 def _sum_rows(g, factor, G):
     """Write ``G = factor (sum of the rows of g)``."""
     for k in range(G.size):
-        s = g[0, k]
-        for t in range(1, g.shape[0]):
-            s += g[t, k]
-        G[k] = factor * s
+        G[k] = factor * _summed(g, k)
 
 
 @kernel(inner=True, fastmath=FAST)
 def _advance(dg, factor, G, dw, w):
     """Add the sum of the rows of ``dg``, times ``factor``, to ``G``, and ``dw`` to ``w``."""
     for k in range(G.size):
-        s = dg[0, k]
-        for t in range(1, dg.shape[0]):
-            s += dg[t, k]
-        G[k] += factor * s
+        G[k] += factor * _summed(dg, k)
     for i in range(w.size):
         w[i] += dw[i]
 

@@ -352,7 +352,8 @@ def _half_epoch(start: Array, index: Array, values: Array, other: Array, lam: fl
     values = values.astype(other.dtype, copy=False)
     kind = completion_lanes if other.shape[1] <= simd.WIDTH and simd.available() else completion
     solution = np.empty((start.size - 1, other.shape[1]), dtype=other.dtype)
-    cut = completion.blocks(start, kernel_threads())
+    threads = 1 if completion.one_thread(values.size, other.shape[1]) else kernel_threads()
+    cut = completion.blocks(start, threads)
     singular = kind.half_epoch(start, index, values, other, other.dtype.type(lam), solution, cut)
     for i in np.flatnonzero(singular):
         entries = slice(start[i], start[i + 1])

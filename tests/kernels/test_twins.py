@@ -37,6 +37,11 @@ def _axpys(U, u, du, X, x, dx, length, T, t, dt):
 
 
 @kernel()
+def _whole_pass(M, x, y, backward, w, g):
+    sensing.whole_pass(M, x, y, backward, w, g)
+
+
+@kernel()
 def _aligned(like):
     return simd.aligned(like.size, like.dtype)
 
@@ -280,10 +285,11 @@ def test_sparse_products_with_and_without_lanes_are_those_of_the_dense_matrix(co
 def test_a_pass_in_either_direction_is_two_products(backward):
     rng = np.random.default_rng(5)
     M, x, y = rng.standard_normal((11, 7)), rng.standard_normal(7), rng.standard_normal(11)
-    w, g = np.empty(11), np.empty((3, 7))
-    sensing.whole_pass(M, x, y, backward, w, g)
-    assert_allclose(w, M @ x - y, rtol=1e-12)
-    assert_allclose(g.sum(axis=0), M.T @ (M @ x - y), rtol=1e-11)
+    for shape in (7, (1, 7), (3, 7)):
+        w, g = np.empty(11), np.empty(shape)
+        _whole_pass(M, x, y, backward, w, g)
+        assert_allclose(w, M @ x - y, rtol=1e-12)
+        assert_allclose(g.reshape(-1, 7).sum(axis=0), M.T @ (M @ x - y), rtol=1e-11)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
