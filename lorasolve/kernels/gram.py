@@ -31,7 +31,8 @@ class Products(NamedTuple):
     """The matrices ``S`` (n, n), ``C`` (m, n), the three products in one type, and how threads divide the work.
 
     Factors are flat, ``At``, ``CBt`` (r' m), ``Bt``, ``SBt``, ``CtAt`` (r' n); ``share`` (threads, 2, r' n) holds
-    what each thread has of the last two; ``S_cut``, ``C_cut`` the bounds of each thread's rows.
+    what each thread has of the last two, and is (2, r' n) for one, for which no parallel loop is compiled then;
+    ``S_cut``, ``C_cut`` are the bounds of each thread's rows.
     """
 
     S: Any
@@ -71,7 +72,7 @@ class MixedGramData(NamedTuple):
 def _products(S: Any, C: Any, padded: int, threads: int) -> Products:
     m, n = C.shape
     S, C = (np.require(part, requirements=["C", "W"]) for part in (S, C))
-    share = aligned(threads * 2 * padded * n, C.dtype).reshape(threads, 2, padded * n)
+    share = aligned(threads * 2 * padded * n, C.dtype).reshape(*([threads] if threads > 1 else []), 2, padded * n)
     At, Bt, SBt, CBt, CtAt = (aligned(padded * k, C.dtype) for k in (m, n, n, m, n))
     for factor in (At, Bt):
         factor[:] = 0
@@ -96,7 +97,7 @@ def data(S: Any, C: Any, f0: float, rank: int, threads: int) -> GramData:
 def mixed_data(exact: GramData, S32: Any, C32: Any) -> MixedGramData:
     """Return kernel data for float32 increments of a float64 problem, from its Gram matrices in float32."""
     given = exact.products
-    threads, _, length = given.share.shape
+    threads, length = len(given.C_cut) - 1, given.share.shape[-1]
     increments = _products(S32, C32, length // S32.shape[0], threads)
     return MixedGramData(exact, increments, np.zeros(1, np.int64))
 
@@ -149,10 +150,10 @@ def _rows(C, m, n, At, Bt, rank, lo, hi, CBt, P):
 
 
 @kernel(inner=True, symbol=True)
-def _part(products, t):
-    """Do the part of thread ``t``."""
+def _part(products, share, t):
+    """Do the part of thread ``t``, whose share (2, r' n) is given."""
     m, n = products.C.shape
-    At, Bt, share = products.At, products.Bt, products.share[t]
+    At, Bt = products.At, products.Bt
     share[:] = 0
     rank = Bt.size // n
     S, C = products.S.reshape(n * n), products.C.reshape(m * n)
@@ -164,7 +165,7 @@ def _part(products, t):
 def _all_parts(products):
     for t in prange(products.share.shape[0]):
         # The index of a parallel loop has a type of its own, for which all would be compiled once more.
-        _part(products, np.int64(t))
+        _part(products, products.share[t], np.int64(t))
 
 
 @kernel(inner=True, fastmath=FAST)
@@ -173,17 +174,18 @@ def _add(change, product):
         product[k] += change[k]
 
 
-@kernel(inline="always")
-def _multiply(products, SBt, CtAt):
+@kernel(inner=True)
+def _multiply(products, share, SBt, CtAt):
     """Write ``CBt`` of ``products``, and add the two products that threads share to ``SBt``, ``CtAt``."""
-    threads = products.share.shape[0]
-    if threads == 1:
-        _part(products, 0)
+    if share.ndim == 2:
+        _part(products, share, 0)
+        _add(share[0], SBt)
+        _add(share[1], CtAt)
     else:
         _all_parts(products)
-    for t in range(threads):
-        _add(products.share[t, 0], SBt)
-        _add(products.share[t, 1], CtAt)
+        for t in range(share.shape[0]):
+            _add(share[t, 0], SBt)
+            _add(share[t, 1], CtAt)
 
 
 @kernel(inner=True, symbol=True, fastmath=FAST)
@@ -261,7 +263,7 @@ def _take_increments(A, Bt, At, own_Bt, dAt, dBt):
 def _multiply_exactly(products):
     products.SBt[:] = 0
     products.CtAt[:] = 0
-    _multiply(products, products.SBt, products.CtAt)
+    _multiply(products, products.share, products.SBt, products.CtAt)
 
 
 @implements(GramData)
@@ -281,7 +283,7 @@ def _mixed_gram_oracle(data, A, Bt, GB, GtAt):
         _multiply_exactly(exact)
     else:
         _take_increments(A, Bt, exact.At, exact.Bt, increments.At, increments.Bt)
-        _multiply(increments, exact.SBt, exact.CtAt)
+        _multiply(increments, increments.share, exact.SBt, exact.CtAt)
         _add(increments.CBt, exact.CBt)
     data.calls[0] += 1
     return _finish(data.exact, GB, GtAt)
