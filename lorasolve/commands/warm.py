@@ -119,7 +119,7 @@ def _pairs() -> Iterator[tuple[Problem, Any]]:
 
 def _large() -> Iterator[tuple[Problem, Any]]:
     """Yield instances beyond the sizes up to which plain arrays, or float64 alone, are as fast as more kernels."""
-    from ..kernels import completion_columns
+    from ..kernels import simd
 
     rng = np.random.default_rng(0)
     linear = objectives.LinearFineTuning(*(rng.standard_normal(size) for size in ((130, 130), (130, 20), (130, 20))))
@@ -128,7 +128,7 @@ def _large() -> Iterator[tuple[Problem, Any]]:
     for dtype in (np.float64, np.float32):
         rows, values = np.arange(800), rng.standard_normal(800).astype(dtype)
         completion = objectives.MatrixCompletion(rows, rows // 4, values, (800, 200))
-        for rank in (RANK, completion_columns.LEAST_RANK - 1, completion_columns.LEAST_RANK):
+        for rank in (RANK, simd.WIDTH + 1):
             yield Problem(completion, rank, 0.1), optimizers.registry.classes()["gd"]()
 
 

@@ -122,23 +122,24 @@ class MatrixCompletion(Objective):
         return _rows(self.row_start, self.cols.dtype)
 
     @cached_property
-    def _by_column(self) -> _ByColumn:
-        return _ByColumn(self.row_start, self.cols, self.shape[1])
+    def _by_col(self) -> Array:
+        """The entries in the order of columns, then rows."""
+        return np.argsort(self.cols, kind="stable").astype(self.cols.dtype, copy=False)
 
-    @property
+    @cached_property
     def col_start(self) -> Array:
-        """Where each column starts in the order of columns, then rows."""
-        return self._by_column.start
+        """Where each column starts in that order."""
+        return _starts(self.cols, self.shape[1])
 
-    @property
+    @cached_property
     def rows_by_col(self) -> Array:
         """The row of each entry in that order."""
-        return self._by_column.rows
+        return self.rows[self._by_col]
 
     @cached_property
     def values_by_col(self) -> Array:
         """The observed values in that order."""
-        return self.values[self._by_column.place]
+        return self.values[self._by_col]
 
     # ------------------------------------------------------------------ dense level
     def value_and_grad(self, X: Array) -> tuple[float, Array]:
@@ -228,7 +229,7 @@ class MatrixCompletion(Objective):
     @cached_property
     def kernels(self) -> _Kernels:
         """The compiled oracle over the observed entries, and batches."""
-        return _Kernels(self.row_start, self.cols, self.values, self._by_column)
+        return _Kernels(self.row_start, self.cols, self.values, self.shape)
 
     # ------------------------------------------------------------------ what some methods need
     def minimize_over_A(self, B: Array, lam: float) -> Array:
@@ -261,7 +262,6 @@ class MatrixCompletion(Objective):
         """Return completion of other values at the same positions, whose arrays the two share."""
         made = MatrixCompletion.__new__(MatrixCompletion)
         made._set(self.row_start, self.cols, values, self.shape[1])
-        made._by_column = self._by_column
         return made
 
     def cvxpy_expression(self, X: Any) -> Any:
@@ -280,33 +280,11 @@ class MatrixCompletion(Objective):
         return {"rmse": float(np.sqrt(2.0 * self.value_and_grad(X)[0] / self.nnz))}
 
 
-class _ByColumn:
-    """The same entries in the order of columns, then rows, made when first asked for: it is as large as the data."""
-
-    def __init__(self, row_start: Array, cols: Array, n: int) -> None:
-        self._row_start, self._cols, self.n = row_start, cols, n
-
-    @cached_property
-    def place(self) -> Array:
-        """The place of each entry among those in the order of rows."""
-        return np.argsort(self._cols, kind="stable").astype(self._cols.dtype, copy=False)
-
-    @cached_property
-    def start(self) -> Array:
-        """Where each column starts."""
-        return _starts(self._cols, self.n)
-
-    @cached_property
-    def rows(self) -> Array:
-        """The row of each entry."""
-        return _rows(self._row_start, self._cols.dtype)[self.place]
-
-
 class _Kernels(Kernels):
     threaded = True
 
-    def __init__(self, row_start: Array, cols: Array, values: Array, by_column: _ByColumn) -> None:
-        self.row_start, self.cols, self.values, self.by_column = row_start, cols, values, by_column
+    def __init__(self, row_start: Array, cols: Array, values: Array, shape: tuple[int, int]) -> None:
+        self.row_start, self.cols, self.values, self.shape = row_start, cols, values, shape
 
     def data(self, rank: int, threads: int) -> Any:
         """Return the data of the compiled oracle."""
@@ -314,19 +292,15 @@ class _Kernels(Kernels):
 
     def entries(self, rank: int, threads: int, dtype: Any) -> Any:
         """Return kernel data in a type, with vector lanes where the processor has them."""
-        from ..kernels import completion, completion_columns, completion_lanes, simd
+        from ..kernels import completion, completion_lanes, simd
 
-        values, n = self.values.astype(dtype, copy=False), self.by_column.n
-        if not simd.available():
-            return completion.data(self.row_start, self.cols, values, n, rank, threads)
-        if rank < completion_columns.LEAST_RANK or values.size > completion_columns.MOST_ENTRIES:
-            return completion_lanes.data(self.row_start, self.cols, values, n, rank, threads)
-        order = completion_columns.ColumnOrder(self.by_column.start, self.by_column.rows, self.by_column.place)
-        return completion_columns.data(self.row_start, self.cols, values, order, rank, threads)
+        kind = completion_lanes if simd.available() else completion
+        values = self.values.astype(dtype, copy=False)
+        return kind.data(self.row_start, self.cols, values, self.shape[1], rank, threads)
 
     def quadratic(self) -> Any:
         """Return the coefficients for batched runs up to ``FORMED`` entries of ``X``; the Hessian is the mask."""
-        m, n = self.row_start.size - 1, self.by_column.n
+        m, n = self.shape
         if m * n > FORMED:
             return None
         from ..kernels import batch

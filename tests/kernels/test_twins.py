@@ -13,7 +13,6 @@ from lorasolve.kernels import (
     batch_lanes,
     batch_plain,
     completion,
-    completion_columns,
     completion_lanes,
     evaluate,
     gram,
@@ -23,7 +22,6 @@ from lorasolve.kernels import (
     tiles,
 )
 from lorasolve.kernels._jit import kernel
-from lorasolve.objectives import MatrixCompletion
 
 
 @kernel()
@@ -189,40 +187,11 @@ def test_completion_lanes_and_plain_loops_agree(r, threads):
     plain = completion.CompletionData(start, cols, values, cut, np.empty((9, r)), np.empty((threads, 9, r)))
     lanes = completion_lanes.data(start, cols, values, 9, r, 1)
     lanes = lanes._replace(cut=cut, share=np.empty((threads, lanes.Bp.size)))
-    place = np.argsort(cols, kind="stable")
-    column_start = np.searchsorted(cols[place], np.arange(10))
-    order = completion_columns.ColumnOrder(column_start, np.nonzero(mask)[0][place], place)
-    columns = completion_columns.data(start, cols, values, order, r, 1)
-    columns = columns._replace(cut=cut, column_cut=completion.blocks(column_start, threads))
-    for data in (plain, lanes, columns):
+    for data in (plain, completion_lanes.data(start, cols, values, 9, r, 1), lanes):
         GB, GtA = np.full_like(A, np.nan), np.full_like(B, np.nan)
         assert_allclose(evaluate.evaluate(data, A, B, GB, GtA), 0.5 * np.sum(G**2), rtol=1e-12)
         assert_allclose(GB, G @ B, atol=1e-11)
         assert_allclose(GtA, G.T @ A, atol=1e-11)
-
-
-@pytest.mark.skipif(not simd.available(), reason="needs registers of 256 bits")
-def test_wide_completion_in_cache_goes_by_columns(monkeypatch):
-    """In both precisions, whose copies share the order of columns; beyond the cache by lanes alone."""
-    rng = np.random.default_rng(8)
-    place = rng.choice(300 * 200, 9000, replace=False)
-    given = MatrixCompletion(*np.divmod(place, 200), rng.standard_normal(9000), (300, 200))
-    single = given.in_float32()
-    assert single._by_column is given._by_column
-    A, B = rng.standard_normal((300, 40)), rng.standard_normal((200, 40))
-    expected = given.value_and_grad(A @ B.T)
-    for objective, tol in ((given, 1e-11), (single, 1e-4)):
-        a, b = (factor.astype(objective.dtype) for factor in (A, B))
-        for most, kind in ((9000, completion_columns.ColumnData), (8999, completion_lanes.LaneData)):
-            monkeypatch.setattr(completion_columns, "MOST_ENTRIES", most)
-            objective.kernels._kept = None
-            assert isinstance(objective.kernels.data(40, 1), kind)
-            assert isinstance(objective.kernels.data(32, 1), completion_lanes.WideLaneData)
-            assert type(objective.kernels.data(16, 1)) is completion_lanes.LaneData
-            GB, GtA = np.empty_like(a), np.empty_like(b)
-            assert_allclose(objective.factor_oracle(a, b, GB, GtA), expected[0], rtol=tol)
-            assert_allclose(GB, expected[1] @ B, atol=300 * tol)
-            assert_allclose(GtA, expected[1].T @ A, atol=300 * tol)
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.1])
