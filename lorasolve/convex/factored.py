@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .._validate import Array, as_integer
+from .._validate import Array, as_instance, as_integer
 from ..certificates import Bound
 from ..certificates.duality import best_gap, is_formed
 from ..certificates.evidence import Evidence, Svd
@@ -91,6 +91,8 @@ class Factored(ConvexRoute):
 
     def __post_init__(self) -> None:
         as_integer(self.max_rounds, "max_rounds", 1)
+        if self.trail is not None:
+            as_instance(self.trail, "trail", Trail)
 
     def refusal(self, problem: Problem) -> str | None:
         """Return why this route cannot solve the problem.

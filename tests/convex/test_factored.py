@@ -86,6 +86,8 @@ def test_runs_on_a_trail_begin_where_the_last_one_ended():
         assert result.success
         optimum = 0.5 * np.sum(np.minimum(s, lam) ** 2) + lam * np.sum(np.maximum(s - lam, 0.0))
         assert result.fun == pytest.approx(optimum, rel=1e-9)
+    with pytest.raises(TypeError, match="trail: expected"):
+        Factored(trail=True)
     # Nothing of one objective is taken for another one's, of whatever shape.
     for other in (Huber(2.0 * M, 100.0), Huber(M[:20], 100.0)):
         own = ls.solve_convex(ls.Problem(other, 1, 4.0), "factored", 1e-9)
