@@ -42,6 +42,8 @@ LANCZOS_ACCURACY, LEVEL_ACCURACY = 1e-9, 1e-6
 CLUSTER = 1e-3
 # An excess over a level is known from an estimate whose accuracy is this much better.
 RESOLVED = 10.0
+# Steps towards a bound in between: it is above the norm by up to so many times its excess over the level.
+STEP = 3.0
 # Attempts at a bound, each with eight times the margin of the last.
 ATTEMPTS = 8
 # Margins for a level that is given: beyond them the largest eigenvalue itself is worth its cost.
@@ -267,20 +269,22 @@ def _candidates(W: Array, levels: list[float], gram: float) -> Iterator[float]:
     excess = top - square if square > 0.0 else 0.0
     if excess > CLUSTER * square:
         top, excess = _largest_eigenvalue(W, LANCZOS_ACCURACY), 0.0
-    elif excess < RESOLVED * LEVEL_ACCURACY * square:
-        # So near the level that the estimate may be another eigenvalue, even one below it.
-        top = _largest_eigenvalue(W, LANCZOS_ACCURACY)
-        excess = max(top - square, 0.0)
+    elif excess < RESOLVED * LEVEL_ACCURACY * square and n > EIGENVALUE_LIMIT:
+        # So near the level that the estimate may be another eigenvalue, even one below it. In a cluster ever larger
+        # steps meet a bound in a fraction of a second, where Lanczos takes 30 s to tell its values apart.
+        near = square * (1.0 + RESOLVED * LEVEL_ACCURACY)
+        yield from itertools.takewhile(lambda tau: tau < near, _shifts(square, n, gram, STEP))
+        excess = max(excess, 0.0)
     # Just above a level a twentieth of the excess is accuracy enough.
     margin = max(16.0 * U * math.sqrt(n) * top, 0.25 * gram, 0.05 * excess)
     for k in range(ATTEMPTS):
         yield top + margin * 8.0**k
 
 
-def _shifts(square: float, n: int, error: float) -> Iterator[float]:
+def _shifts(square: float, n: int, error: float, factor: float = 8.0) -> Iterator[float]:
     """Yield numbers above a square by ever more than a factorisation of order ``n`` and its matrix may lose."""
     for k in itertools.count():
-        yield square + max(16.0 * U * math.sqrt(n) * square, 0.25 * error) * 8.0**k
+        yield square + max(16.0 * U * math.sqrt(n) * square, 0.25 * error) * factor**k
 
 
 def _largest_eigenvalue(W: Array, accuracy: float) -> float:

@@ -187,15 +187,21 @@ def test_a_level_beyond_takes_the_place_of_an_eigenvalue(monkeypatch):
 
 
 def test_a_norm_above_the_level_by_less_than_a_rough_estimate_sees(monkeypatch):
-    """Two singular values around the level, and Lanczos that stops at the second: no factorisation near it exists."""
+    """Two singular values around the level, and Lanczos that stops at the second: no factorisation near it exists.
+
+    The bound is above the norm by no more than ``STEP`` times the excess over the level, without another eigenvalue.
+    """
     rng = np.random.default_rng(4)
     P, Q = (np.linalg.qr(rng.standard_normal((30, 30)))[0] for _ in range(2))
     values = np.linspace(0.1, 0.9, 30)
-    values[:2] = 1.0 + 2.6e-8, 1.0 - 3.1e-8
-    G = (P * values) @ Q.T
-    rough = {norms.LEVEL_ACCURACY: values[1] ** 2}
-    monkeypatch.setattr(norms, "_largest_eigenvalue", lambda W, accuracy: rough.get(accuracy, values[0] ** 2))
-    assert values[0] <= norms.Gram(Ball(G)).norm(1.0) * (1.0 + 1e-15) <= 1.0 + 1e-7
+    asked = []
+    monkeypatch.setattr(norms, "EIGENVALUE_LIMIT", 10)
+    monkeypatch.setattr(norms, "_largest_eigenvalue", lambda W, accuracy: asked.append(accuracy) or values[1] ** 2)
+    for excess in (2.6e-8, 1e-10, 3e-7):
+        values[:2] = 1.0 + excess, 1.0 - 1.2 * excess
+        found = norms.Gram(Ball((P * values) @ Q.T)).norm(1.0)
+        assert values[0] <= found * (1.0 + 1e-15) and found - 1.0 <= norms.STEP * excess * (1.0 + 1e-6) + 1e-14
+    assert asked == [norms.LEVEL_ACCURACY] * 3
 
 
 def test_what_is_below_the_top_is_never_bounded_too_low():
