@@ -292,7 +292,8 @@ class _Run:
             norms = [view.gradient.norm(float(near.values[0])) for view, near in zip(views, seen)]
             point = self._point(f, inner, views, blocks, norms)
             closed = point.bound.relative <= self.tol
-            if all(is_formed(view.G.shape) for view in views) if closed else not self.used:
+            enough = all(is_formed(view.G.shape) for view in views) if closed else not self.used
+            if enough:
                 self.used = True
                 return point
         return self._search(f, inner, views)

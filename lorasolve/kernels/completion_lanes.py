@@ -14,6 +14,7 @@ from numba import prange
 
 from . import completion
 from ._jit import FAST, kernel
+from .factors import summed
 from .oracle import implements
 from .simd import (
     CACHE_LINE,
@@ -179,25 +180,10 @@ def _parallel_wide_gradients(start, index, values, A, Bp, r, width, step, cut, G
 def _sum_shares(share, GtAt):
     """Write the transposed sum of the threads' padded shares."""
     r, n = GtAt.shape
-    width = share.shape[1] // n
+    width = share.shape[-1] // n
     for j in range(n):
         for q in range(r):
-            s = share[0, j * width + q]
-            for t in range(1, share.shape[0]):
-                s += share[t, j * width + q]
-            GtAt[q, j] = s
-
-
-@kernel(inner=True, fastmath=FAST)
-def _take_share(share, GtAt):
-    if share.ndim == 1:
-        r, n = GtAt.shape
-        width = share.size // n
-        for j in range(n):
-            for q in range(r):
-                GtAt[q, j] = share[j * width + q]
-    else:
-        _sum_shares(share, GtAt)
+            GtAt[q, j] = summed(share, j * width + q)
 
 
 @implements(LaneData)
@@ -207,7 +193,7 @@ def _lane_oracle(data, A, Bt, GB, GtAt):
     pad(Bt, Bp)
     flat_A, flat_GB = A.reshape(A.size), GB.reshape(A.size)
     total = _gradients(start, index, values, flat_A, Bp, A.shape[1], data.cut, flat_GB, share)
-    _take_share(share, GtAt)
+    _sum_shares(share, GtAt)
     return 0.5 * total
 
 

@@ -65,3 +65,14 @@ def factor_gradients(G, A, Bt, GB, GtAt):
                 s += g[j] * Bt[q, j]
                 GtAt[q, j] += a * g[j]
             GB[i, q] = s
+
+
+@kernel(inner=True, fastmath=FAST)
+def summed(g, k):
+    """Return number ``k`` of a vector, or of the sum of a matrix's rows: the scratch of one thread or of several."""
+    if g.ndim == 1:
+        return g[k]
+    s = g[0, k]
+    for t in range(1, g.shape[0]):
+        s += g[t, k]
+    return s

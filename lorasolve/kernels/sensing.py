@@ -17,7 +17,7 @@ import numpy as np
 from numba import prange
 
 from ._jit import FAST, kernel
-from .factors import factor_gradients, outer
+from .factors import factor_gradients, outer, summed
 from .oracle import implements
 
 # Exact refreshes in mixed precision are this many oracle calls apart.
@@ -133,27 +133,17 @@ def whole_pass(M, x, y, backward, w, g):
 
 
 @kernel(inner=True, fastmath=FAST)
-def _summed(g, k):
-    if g.ndim == 1:
-        return g[k]
-    s = g[0, k]
-    for t in range(1, g.shape[0]):
-        s += g[t, k]
-    return s
-
-
-@kernel(inner=True, fastmath=FAST)
 def _sum_rows(g, factor, G):
     """Write ``G = factor (sum of the rows of g)``."""
     for k in range(G.size):
-        G[k] = factor * _summed(g, k)
+        G[k] = factor * summed(g, k)
 
 
 @kernel(inner=True, fastmath=FAST)
 def _advance(dg, factor, G, dw, w):
     """Add the sum of the rows of ``dg``, times ``factor``, to ``G``, and ``dw`` to ``w``."""
     for k in range(G.size):
-        G[k] += factor * _summed(dg, k)
+        G[k] += factor * summed(dg, k)
     for i in range(w.size):
         w[i] += dw[i]
 
