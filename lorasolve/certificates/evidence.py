@@ -80,6 +80,7 @@ def evidence(
     rigorous: bool | str = "auto",
     trust: Trust = "lapack",
     point: Any = None,
+    outside: float | None = None,
 ) -> Evidence:
     """Bound ``F(X) - inf F`` at the updates ``A_l B_l^T``.
 
@@ -95,11 +96,13 @@ def evidence(
         As for :func:`lorasolve.certify`.
     point : optional
         The point as it was given, if that is not ``factors``: what a proof is about.
+    outside : float, optional
+        An estimate of the norm of the gradient outside of the spaces of the updates. No statement rests on it.
     """
     proved = None
     if use_proof(problem, rigorous):
         given = Product(*factors[0]) if point is None else point
-        proved = from_proof(prove(problem, given, trust, cut(svds)[0][2]), *factors[0], svds[0])
+        proved = from_proof(prove(problem, given, trust, cut(svds)[0][2], outside), *factors[0], svds[0])
         # Without weight decay all rests on the lower bound of f, and the proved one may be 0 where min f is known.
         if problem.lam > 0.0 or rigorous is True:
             return proved

@@ -133,13 +133,16 @@ class Gram:
             found = min(found, sqrt_up(self._entrywise))
         return add_up(min(self._unscaled(found), at_most), radius)
 
-    def rest(self, Z: Array, level: float, loss: float = 0.0) -> float:
-        """Return an upper bound of ``sigma_(k+1)(M)`` over the ball, near a level; infinite if it is not below that.
+    def parted(self, Z: Array, level: float, loss: float = 0.0) -> tuple[float, float]:
+        """Return upper bounds of ``||M||_2`` and of ``sigma_(k+1)(M)`` over the ball from one factorisation.
+
+        Both are infinite if the second is not below a level.
 
         Parameters
         ----------
         Z : ndarray of shape (min(m, n), k)
-            Top left singular vectors times singular values if ``m < n``, right ones otherwise, up to any error.
+            Top left singular vectors if ``m < n``, right ones otherwise, up to any error, times at least the root of
+            what the squares of their singular values are above that of the level; the norm is bounded by no less.
         level : float
             The value of interest.
         loss : float
@@ -147,12 +150,13 @@ class Gram:
 
         Notes
         -----
-        Where ``tau I - C^T C + Z Z^T`` is positive semidefinite, ``||C x||^2 <= tau ||x||^2`` for all ``x`` that are
-        orthogonal to the ``k`` columns of ``Z``, hence ``sigma_(k+1)(C)^2 <= tau`` (Courant and Fischer).
+        Where ``tau I - C^T C + Z Z^T`` is positive semidefinite, ``||C||_2^2 <= tau + ||Z||_2^2``, and
+        ``||C x||^2 <= tau ||x||^2`` for all ``x`` that are orthogonal to the ``k`` columns of ``Z``, hence
+        ``sigma_(k+1)(C)^2 <= tau`` (Courant and Fischer).
         """
         within = self._within(level)
         if not within > 0.0 or self._exponent > 1000 or not self.ball.norm < math.inf:
-            return math.inf
+            return math.inf, math.inf
         Z = np.ldexp(Z, -self._exponent)
         n, k = Z.shape
         taken = _symmetric(blocked(Z, Z.T))
@@ -164,8 +168,33 @@ class Gram:
         tau = next(_shifts(within * within, n, error))
         excess = _shifted_defect(M, tau, self.trust, allowed)
         if excess is None:
-            return math.inf
-        return add_up(self._unscaled(sqrt_up(add_up(tau, excess, error))), self.ball.radius)
+            return math.inf, math.inf
+        squares = add_up(tau, excess, error)
+        bounds = (sqrt_up(add_up(squares, _square_norm(Z))), sqrt_up(squares))
+        norm, rest = (add_up(self._unscaled(bound), self.ball.radius) for bound in bounds)
+        return norm, rest
+
+    def within(self, Q: Array) -> tuple[Array, Array]:
+        """Return the singular values of the middle in a space, and singular vectors of the short side, up to rounding.
+
+        Parameters
+        ----------
+        Q : ndarray of shape (n, r)
+            Orthonormal columns that span the space.
+
+        Returns
+        -------
+        values : ndarray of shape (r,)
+            In ascending order.
+        vectors : ndarray of shape (min(m, n), r)
+            Left ones if ``m < n``; right ones, which span the space, otherwise. Zero where the value is zero.
+        """
+        m, n = self.ball.shape
+        GQ = np.ldexp(self.products.matmat(Q), -self._exponent)
+        squares, right = np.linalg.eigh(GQ.T @ GQ)
+        values = np.sqrt(np.maximum(squares, 0.0))
+        vectors = Q @ right if m >= n else GQ @ right / np.where(values > 0.0, values, 1.0)
+        return np.ldexp(values, self._exponent), vectors
 
     def _within(self, level: float) -> float:
         """Return what the norm of the centre has to be below for that of all members to be below a level, scaled."""
@@ -232,20 +261,20 @@ def _row_products(R: Any) -> tuple[Array, int] | None:
     """
     if math.prod(R.shape) < COMPILED:
         return None
-    full = SPARSE * np.bincount(R.indices, minlength=R.shape[1]) > R.shape[0]
+    counts = np.bincount(R.indices, minlength=R.shape[1])
+    full = SPARSE * counts > R.shape[0]
     if SPARSE * np.count_nonzero(full) > full.size:
         return None
-    from ..kernels.sparse_gram import row_products
+    from scipy.linalg.blas import dsyrk
 
-    rare = ~full[R.indices]
-    start = np.concatenate([[0], np.cumsum(rare)])[R.indptr]
-    W = row_products(start, R.indices[rare].astype(np.int32, copy=False), R.data[rare], full.size)
-    length = int(np.diff(start).max(initial=0))
-    if full.any():
-        dense = R[:, full].toarray()
-        W += _symmetric(blocked(dense, dense.T))
-        length += terms(dense.shape[1]) + 1
-    return W, length
+    from ..kernels.sparse_gram import add_row_products
+
+    m = R.shape[0]
+    # BLAS reads and writes columns: its upper triangle of the transpose is the lower one here.
+    W = dsyrk(1.0, R[:, full].toarray().T, trans=1).T if full.any() else np.zeros((m, m))
+    add_row_products(W, R.indptr.astype(np.int64), R.indices.astype(np.int64), R.data, ~full)
+    # A product that is 0 adds no error.
+    return W, int(np.diff(R.indptr).max(initial=0)) + 1
 
 
 def _symmetric(W: Array) -> Array:
@@ -358,6 +387,14 @@ def perron(C: Any) -> float:
     # Sums of numbers >= 0 of m and n terms, a quotient; what underflows, over the smallest entry of x.
     tiny = mul_up(2.0**21, add_up(m, mul_up(m, n, float(P.max()))), ETA)
     return add_up(mul_up(best, 1.0 + 2.0 * (m + n + 8) * U), tiny)
+
+
+def _square_norm(Z: Array) -> float:
+    """Return an upper bound of ``||Z||_2^2``, sharp for orthogonal columns."""
+    square = product(Z.T, Z)
+    lengths = np.diag(square.mid).copy()
+    np.fill_diagonal(square.mid, 0.0)
+    return add_up(float(lengths.max(initial=0.0)), frobenius(square.mid), square.radius)
 
 
 def factor_norm(C: Ball) -> float:

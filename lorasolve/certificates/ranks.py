@@ -62,14 +62,10 @@ def most(gram: Gram, Q: Array, lam: float, distance: float) -> int | None:
     least = lam - distance
     if not least > 0.0:
         return None
-    G = gram.products
-    GQ = G.matmat(Q)
-    squares, right = np.linalg.eigh(GQ.T @ GQ)
-    large = squares >= least * least
-    Z = GQ @ right[:, large]
-    if G.shape[0] >= G.shape[1]:
-        Z = G.rmatmat(Z / np.sqrt(squares[large]))
-    return Z.shape[1] if gram.rest(Z, least * (1.0 - ROUNDED), ROUNDED) < least else None
+    values, vectors = gram.within(Q)
+    Z = (vectors * values)[:, values >= least]
+    _, rest = gram.parted(Z, least * (1.0 - ROUNDED), ROUNDED)
+    return Z.shape[1] if rest < least else None
 
 
 def at_least(objective: Objective, values: Array, gap: float) -> int:

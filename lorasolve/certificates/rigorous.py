@@ -30,11 +30,10 @@ import numpy as np
 
 from .._known import Known
 from .._validate import Array, as_choice, as_float_array, as_instance, as_shape
-from ..linear_map import largest_singular_value
 from ..objectives.base import Objective
 from ..problem import Problem
 from ..result import Result
-from . import _oracles
+from . import _oracles, ranks
 from ._rounding import environment_refusal, fraction_down, fraction_up
 from .balls import BallOracle, inner_product
 from .duality import Parts
@@ -144,7 +143,7 @@ def rigorous_bound(problem: Problem, point: Any, trust: Trust = "lapack") -> Rig
 
 
 class Apart(NamedTuple):
-    """``sigma_(k+1)(M) <= rest`` for all members of a ball, ``k = taken``."""
+    """``sigma_(k+1)(M) <= rest`` for all members of a ball, ``k = taken``; infinite where no bound was found."""
 
     taken: int
     rest: float
@@ -163,11 +162,14 @@ class Proof(NamedTuple):
     apart: Apart | None = None
 
 
-def prove(problem: Problem, point: Any, trust: Trust = "lapack", Q: Array | None = None) -> Proof:
+def prove(
+    problem: Problem, point: Any, trust: Trust = "lapack", Q: Array | None = None, outside: float | None = None
+) -> Proof:
     """Return the bound of :func:`rigorous_bound` with what it was made from.
 
-    ``Q`` are orthonormal columns, up to rounding, that span the row space of the update, if known. Nothing rests on
-    them: at a stationary point they tell how large the norm is, and it is bounded there.
+    ``Q`` are orthonormal columns, up to rounding, that span the row space of the update, if known, and ``outside`` is
+    the norm of the gradient outside of its spaces, if it has been estimated. Nothing rests on them: at a stationary
+    point they tell how large the norm is, where it is bounded, and which directions bound the rank of the optimum.
     """
     as_choice(trust, "trust", get_args(Trust))
     objective = as_instance(problem, "problem", Problem).objective.in_float64()
@@ -183,9 +185,13 @@ def prove(problem: Problem, point: Any, trust: Trust = "lapack", Q: Array | None
         lam = weight(problem)
         inner = (oracle.inner or inner_product(oracle.gradient, A, B, nuclear[1]))[1]
         gram = Gram(oracle.gradient, trust, oracle.products)
-        norm = _norm(lam, oracle, inner, nuclear[1], Q, gram)
+        apart = None
+        if Q is None or min(problem.shape) <= SMALL:
+            norm = _at_level(lam, oracle, inner, nuclear[1], float(lam), gram)
+        else:
+            norm, apart = _near_optimum(lam, oracle, inner, nuclear[1], Q, gram, outside, objective.facts.smoothness)
         bound = bound_of(lam, oracle, nuclear, inner, norm, tuple(assumptions))
-        return Proof(bound, oracle, (A, B), gram)
+        return Proof(bound, oracle, (A, B), gram, apart)
 
 
 def arithmetic(trust: Trust) -> list[str]:
@@ -413,26 +419,60 @@ class Norm(NamedTuple):
     c: float | None
 
 
-def _norm(lam: Fraction, oracle: BallOracle, inner: float, nuclear: float, Q: Array | None, gram: Gram) -> Norm:
-    """Bound ``||G||_2`` as closely as the gap needs it.
+def _near_optimum(
+    lam: Fraction,
+    oracle: BallOracle,
+    inner: float,
+    nuclear: float,
+    Q: Array,
+    gram: Gram,
+    outside: float | None,
+    beta: float | None,
+) -> tuple[Norm, Apart | None]:
+    """Bound ``||G||_2`` as closely as the gap needs it, and with it what is outside the row space ``Q`` of ``X``.
 
-    The norm matters from ``lam`` upwards, and a large gradient attains some of it in the row space ``Q`` of ``X``: a
-    bound at which the gap is ``LOST`` above that at the norm attained needs no eigenvalue.
+    The norm matters from ``lam`` upwards, and a large gradient attains some of it in ``Q``: a bound at which the gap is
+    ``LOST`` above that at the norm attained needs no eigenvalue. How large the gradient may be outside for ``Q`` to
+    bound the rank of the optimum follows from that gap, and where it is thought to be smaller one factorisation says
+    both.
     """
     G, level = oracle.gradient, float(lam)
-    if Q is None or min(G.shape) <= SMALL or oracle.lower_bound is None:
-        return _at_level(lam, oracle, inner, nuclear, level, gram)
-    if Q.shape[1] == 0 or not G.norm < math.inf or not nuclear * level > 0.0:
-        return _at_level(lam, oracle, inner, nuclear, level, gram)
-    attained = max(largest_singular_value(gram.products.matmat(Q)), level)
-    c = scaling(lam, oracle, attained, wanted_scaling(oracle, inner))
-    least = math.inf if c is None else gap_at(c, lam, oracle, nuclear, inner)
+    if oracle.lower_bound is None or Q.shape[1] == 0 or not G.norm < math.inf or not nuclear * level > 0.0:
+        return _at_level(lam, oracle, inner, nuclear, level, gram), None
+    values, vectors = gram.within(Q)
+    attained = max(float(values[-1]), level)
+    wanted = wanted_scaling(oracle, inner)
+
+    def gap(norm: float) -> float:
+        c = scaling(lam, oracle, norm, wanted)
+        return math.inf if c is None else gap_at(c, lam, oracle, nuclear, inner)
+
     # How fast the gap grows with the logarithm of the norm.
     slope = level * nuclear + (0.0 if oracle.least_squares else max(oracle.high - oracle.lower_bound, 0.0))
-    room = min(LOST * least / slope, LOST)
+    room = min(LOST * gap(attained) / slope, LOST)
     near = attained * (1.0 + room)
+    apart = None
+    if outside is not None:
+        below = level - ranks.reach(gap(near), beta)
+        if not outside < below:
+            apart = Apart(0, math.inf)
+        elif below < near:
+            norm, apart = _parted(gram, values, vectors, below, near, ROUNDED * room)
+            if norm <= near:
+                return Norm(norm, scaling(lam, oracle, norm, wanted)), apart
     beyond = [level + factor * (near - level) for factor in BEYOND if near > level]
-    return _at_level(lam, oracle, inner, nuclear, near, gram, beyond, ROUNDED * room)
+    return _at_level(lam, oracle, inner, nuclear, near, gram, beyond, ROUNDED * room), apart
+
+
+def _parted(
+    gram: Gram, values: Array, vectors: Array, below: float, near: float, loss: float
+) -> tuple[float, Apart | None]:
+    """Bound the norm of a gradient near a level, and what it is without its large directions below another."""
+    large = values >= below
+    Z = vectors[:, large] * math.sqrt((near - below) * (near + below))
+    # The errors of the matrix and those of its factor may both be as large as the loss.
+    norm, rest = gram.parted(Z, below * (1.0 - ranks.ROUNDED - 2.0 * loss), loss)
+    return norm, Apart(Z.shape[1], rest) if rest < math.inf else None
 
 
 def _at_level(

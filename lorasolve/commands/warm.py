@@ -58,11 +58,12 @@ def warm(progress: bool = False) -> dict[str, Any]:
         ``folder``, and how many ``files`` of how many ``megabytes`` are there now.
     """
     from ..certificates import _stacks
+    from ..kernels import pairs as passes
     from ..kernels import simd
     from ..kernels._cache import cache_directory
     from ..kernels._jit import compile_seconds
     from ..kernels.evaluate import evaluate
-    from ..kernels.sparse_gram import row_products
+    from ..kernels.sparse_gram import add_row_products
     from ..kernels.splitting import split_products, split_residual
 
     folder = cache_directory()
@@ -86,8 +87,12 @@ def warm(progress: bool = False) -> dict[str, Any]:
         data = kernels.mixed(RANK, 1) or kernels.data(RANK, 1)
         evaluate(data, factors, factors, np.empty_like(factors), np.empty_like(factors))
         _completion_products(dtype)
+        kept, one = np.zeros((2, 1), np.float32), np.ones(1, dtype)
+        passes.keep_pair(kept, 0, one, one, one, one, np.ones(2), np.zeros(2), np.zeros(3))
+        passes.add_products(kept, one, 1.0, np.zeros(2))
+        passes.combine(kept, np.zeros(2, np.float32), 1.0, one, 1.0, np.empty_like(one))
     _stacks.softmax_losses(_stacks.Balls(np.zeros((1, 2, 1)), np.zeros(1)), np.zeros(1, np.int64))
-    row_products(np.array([0, 1]), np.zeros(1, np.int32), np.ones(1), 1)
+    add_row_products(np.zeros((1, 1)), np.array([0, 1]), np.zeros(1, np.int64), np.ones(1), np.ones(1, bool))
     if simd.available():
         one, out = np.zeros(1), np.empty((1, 4))
         split_products(one, one, one, 26, out)

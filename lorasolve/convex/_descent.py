@@ -6,7 +6,9 @@ It works on ``L(A, B) = f(A B^T) + (lam/2)(||A||_F^2 + ||B||_F^2)`` stacked as o
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +23,8 @@ WOLFE = 0.9
 SAFE = 1e-14
 # Entries of a vector that are worked on at a time.
 PIECE = 1 << 15
+# Variables from which compiled passes over the pairs, in half the time, are worth their compilation (a second).
+COMPILED = 20_000
 
 
 class Memory:
@@ -41,6 +45,11 @@ class Memory:
         self.SY = np.zeros((size, size))
         self.YY = np.zeros((size, size))
         self.order: list[int] = []
+        self.passes: Any = sys.modules[__name__]
+        if n >= COMPILED:
+            from ..kernels import pairs
+
+            self.passes = pairs
 
     def forget(self) -> None:
         """Drop all pairs."""
@@ -54,12 +63,7 @@ class Memory:
         size = self.stretch.size
         slot = len(self.order) if len(self.order) < size else self.order.pop(0)
         products, squares = np.zeros(2 * size), np.zeros(3)
-        for part in parts(x.size):
-            s, y = new_x[part] - x[part], new_g[part] - g[part]
-            squares += s @ y, s @ s, y @ y
-            for difference, length, row in ((s, s_size, slot), (y, y_size, size + slot)):
-                np.divide(difference, length, out=self.kept[row, part], casting="same_kind")
-            products += self.kept[:, part] @ self.kept[size + slot, part]
+        self.passes.keep_pair(self.kept, slot, x, new_x, g, new_g, np.array([s_size, y_size]), products, squares)
         if not squares[0] > SAFE * math.sqrt(squares[1]) * math.sqrt(squares[2]):
             return
         self.order.append(slot)
@@ -81,10 +85,7 @@ class Memory:
         newest = order[-1]
         gamma = self.SY[newest, newest] / self.YY[newest, newest]
         products = np.zeros(2 * size)
-        for part in parts(g.size):
-            piece = g[part]
-            unit = np.divide(piece, length, out=np.empty(piece.size, np.float32), casting="same_kind")
-            products += self.kept[:, part] @ unit
+        self.passes.add_products(self.kept, g, length, products)
         products *= length
         Sg, Yg = products[order], self.stretch[order] * products[size + order]
         R = np.triu(SY)
@@ -94,17 +95,54 @@ class Memory:
         weights[order] = np.linalg.solve(R.T, inner)
         weights[size + order] = -gamma * u * self.stretch[order]
         largest = float(np.abs(weights).max()) or 1.0
-        shares = (weights / largest).astype(np.float32)
-        slope = square = 0.0
-        for part in parts(g.size):
-            correction = (shares @ self.kept[:, part]).astype(d.dtype, copy=False)
-            correction *= largest
-            piece = d[part]
-            np.multiply(g[part], -gamma, out=piece)
-            piece -= correction
-            slope += float(piece @ g[part])
-            square += float(piece @ piece)
-        return slope, math.sqrt(square)
+        slope, square = self.passes.combine(self.kept, (weights / largest).astype(np.float32), largest, g, gamma, d)
+        return float(slope), math.sqrt(square)
+
+
+# ---------------------------------------------------------------------- passes (compiled ones: kernels/pairs.py)
+def add_products(kept: Array, g: Array, length: float, products: Array) -> None:
+    """Add the product of each row with ``g / length`` to ``products``."""
+    for part in parts(g.size):
+        piece = g[part]
+        products += kept[:, part] @ np.divide(piece, length, out=np.empty(piece.size, np.float32), casting="same_kind")
+
+
+def keep_pair(
+    kept: Array,
+    slot: int,
+    x: Array,
+    new_x: Array,
+    g: Array,
+    new_g: Array,
+    lengths: Array,
+    products: Array,
+    squares: Array,
+) -> None:
+    """Keep ``s = new_x - x`` and ``y = new_g - g``, over their ``lengths``, in the rows of a slot.
+
+    Add the product of each row with the latter to ``products``, and ``<s, y>``, ``<s, s>``, ``<y, y>`` to ``squares``.
+    """
+    size = len(kept) // 2
+    for part in parts(x.size):
+        s, y = new_x[part] - x[part], new_g[part] - g[part]
+        squares += s @ y, s @ s, y @ y
+        for difference, length, row in ((s, lengths[0], slot), (y, lengths[1], size + slot)):
+            np.divide(difference, length, out=kept[row, part], casting="same_kind")
+        products += kept[:, part] @ kept[size + slot, part]
+
+
+def combine(kept: Array, shares: Array, largest: float, g: Array, gamma: float, d: Array) -> tuple[float, float]:
+    """Write ``d = -gamma g - largest sum_i shares_i row_i``; return ``<g, d>`` and ``||d||^2``."""
+    slope = square = 0.0
+    for part in parts(g.size):
+        correction = (shares @ kept[:, part]).astype(d.dtype, copy=False)
+        correction *= largest
+        piece = d[part]
+        np.multiply(g[part], -gamma, out=piece)
+        piece -= correction
+        slope += float(piece @ g[part])
+        square += float(piece @ piece)
+    return slope, square
 
 
 def parts(size: int) -> Iterator[slice]:

@@ -30,6 +30,7 @@ from ..linear_map import (
     TopSingular,
     balanced,
     factor_svd,
+    largest_singular_value,
     numerical_rank,
     outside,
     top_above,
@@ -159,6 +160,10 @@ class _View:
     GtP: Array
     gradient: Outside
 
+    def outside(self, near: TopSingular) -> float:
+        """Estimate the norm of the gradient outside of the spaces of ``X``, from what was large there before."""
+        return largest_singular_value(self.gradient.S.matmat(near.V[:, :GROWTH]))
+
     def block(self, escaping: TopSingular) -> _Block:
         """Return what a round needs to know, given the escape directions."""
         U, V = escaping.U, escaping.V
@@ -168,12 +173,13 @@ class _View:
 
 @dataclass(frozen=True)
 class _Point:
-    """All that a round needs to know at a point."""
+    """All that a round needs to know at a point; ``outside`` estimates the gradient outside of the spaces of ``X``."""
 
     blocks: tuple[_Block, ...]
     f: float
     value: float
     bound: Bound
+    outside: float
     evidence: Evidence | None = None
 
     def settled(self) -> _Point:
@@ -260,7 +266,7 @@ class _Run:
         """Replace an estimate that would end the rounds by the certificate; look again where that refutes it."""
         if point.bound.relative > self.tol:
             return point
-        evidence = proved(self.problem, point.factors, [block.svd() for block in point.blocks])
+        evidence = proved(self.problem, point.factors, [block.svd() for block in point.blocks], point.outside)
         bound = max(point.bound, evidence.bound, key=lambda found: found.gap)
         if bound.relative <= self.tol:
             return replace(point, bound=bound, evidence=evidence)
@@ -289,8 +295,7 @@ class _Run:
         seen = [near for near in self.seen if near is not None]
         if len(seen) == len(views):
             blocks = [view.block(near.part(slice(0))) for view, near in zip(views, seen)]
-            norms = [view.gradient.norm(float(near.values[0])) for view, near in zip(views, seen)]
-            point = self._point(f, inner, views, blocks, norms)
+            point = self._point(f, inner, views, blocks, [view.outside(near) for view, near in zip(views, seen)])
             closed = point.bound.relative <= self.tol
             enough = all(is_formed(view.G.shape) for view in views) if closed else not self.used
             if enough:
@@ -301,15 +306,15 @@ class _Run:
     def _search(self, f: float, inner: float, views: list[_View]) -> _Point:
         """Return the point after a search for what escapes."""
         self.used = False
-        blocks, norms = [], []
+        blocks, outside = [], []
         for k, view in enumerate(views):
             more = GROWTH + view.s.size // 2
             rest = top_above(view.gradient.S, GROWTH, more, self.lam, self.rng, DENSE, self.seen[k])
             escaping = rest.values > self.lam
             self.seen[k] = None if escaping.all() else rest.part(~escaping)
             blocks.append(view.block(rest.part(escaping)))
-            norms.append(view.gradient.norm(float(rest.values[0]) + rest.residual))
-        return self._point(f, inner, views, blocks, norms)
+            outside.append(float(rest.values[0]) + rest.residual)
+        return self._point(f, inner, views, blocks, outside)
 
     def _views(self, factors: Pairs) -> tuple[float, float, list[_View]]:
         """Return ``f``, ``<G, X>`` and each gradient from the singular spaces of its matrix."""
@@ -332,12 +337,13 @@ class _Run:
         return f, inner, views
 
     def _point(
-        self, f: float, inner: float, views: list[_View], blocks: list[_Block], norms: list[float]
+        self, f: float, inner: float, views: list[_View], blocks: list[_Block], outside: list[float]
     ) -> _Point:
         nuclear = sum(float(block.s.sum()) for block in blocks)
         operators = [view.G for view in views]
-        bound = best_gap(self.loss, self.lam, f, nuclear, inner, max(norms), operators, self.noise)
-        return _Point(tuple(blocks), f, f + self.lam * nuclear, bound)
+        norm = max(view.gradient.norm(value) for view, value in zip(views, outside))
+        bound = best_gap(self.loss, self.lam, f, nuclear, inner, norm, operators, self.noise)
+        return _Point(tuple(blocks), f, f + self.lam * nuclear, bound, max(outside))
 
     def _adapt_rank(self, point: _Point) -> Pairs:
         """Take a proximal gradient step restricted to the span of ``X`` and of the escape directions.

@@ -145,7 +145,7 @@ def near_an_optimum(rng, shape):
 
 
 def wrong_rests(seed=0, count=150):
-    """How many bounds of what is below the top are wrong, for columns that may be anything; and how many are finite."""
+    """How many bounds of the norm and of what is below the top are wrong, for any columns; and how many are finite."""
     rng = np.random.default_rng(seed)
     wrong = finite = 0
     for G in matrices(rng, count):
@@ -155,8 +155,8 @@ def wrong_rests(seed=0, count=150):
         Z = Z * (1.0 + 10.0 ** rng.uniform(-16.0, 0.5) * rng.standard_normal(Z.shape))
         below = values[k] if k < values.size else 0.0
         for level in (0.5 * (below + values[0]), below * (1.0 + 1e-9), below * 0.99):
-            rest = norms.Gram(Ball(G)).rest(Z, level)
-            wrong += not below <= rest * (1.0 + 1e-14)
+            norm, rest = norms.Gram(Ball(G)).parted(Z, level)
+            wrong += not (below <= rest * (1.0 + 1e-14) and values[0] <= norm * (1.0 + 1e-14))
             finite += rest < math.inf
     return wrong, finite
 
@@ -221,20 +221,26 @@ def test_bounds_below_the_top_are_sharp_near_an_optimum(trust, shape, size):
     G, left, values = near_an_optimum(np.random.default_rng(3), shape)
     after = size * values[3]
     gram = norms.Gram(Ball(size * G), trust)
-    assert after * (1.0 - 1e-14) <= gram.rest(size * left, after * (1.0 + 1e-10)) <= after * (1.0 + 2e-10)
-    assert gram.rest(size * left, after * (1.0 - 1e-10)) == math.inf
-    assert gram.rest(size * left[:, :2], 0.99 * size) == math.inf
+    # Columns no longer than it takes to bring the top down to the level make the bound of the norm sharp, too.
+    for length in (1.0, math.sqrt(1.0 + 1e-9 - values[3] ** 2)):
+        norm, rest = gram.parted(size * length * left, after * (1.0 + 1e-10))
+        assert after * (1.0 - 1e-14) <= rest <= after * (1.0 + 2e-10)
+        assert 1.0 - 1e-14 <= norm / size <= math.hypot(length, values[3]) * (1.0 + 1e-9)
+    assert gram.parted(size * left, after * (1.0 - 1e-10)) == (math.inf, math.inf)
+    assert gram.parted(size * left[:, :2], 0.99 * size) == (math.inf, math.inf)
     # The same factorised matrix bounds the norm, and the radius counts in both.
     assert size * (1.0 - 1e-14) <= gram.norm(size) <= size * (1.0 + 1e-11)
     wide = norms.Gram(Ball(size * G, 0.05 * size), trust)
     worst = after + 0.05 * size
-    assert worst * (1.0 - 1e-14) <= wide.rest(size * left, worst * (1.0 + 1e-10)) <= worst * (1.0 + 2e-10)
-    assert wide.rest(size * left, after * (1.0 + 1e-10)) == math.inf
+    norm, rest = wide.parted(size * left, worst * (1.0 + 1e-10))
+    assert worst * (1.0 - 1e-14) <= rest <= worst * (1.0 + 2e-10)
+    assert 1.05 * size * (1.0 - 1e-14) <= norm
+    assert wide.parted(size * left, after * (1.0 + 1e-10)) == (math.inf, math.inf)
 
 
 def test_nothing_is_said_of_what_is_unknown():
     for unknown in (Ball(np.eye(2), math.inf), Ball(np.eye(2) + math.nan), Ball(np.eye(2) + math.inf)):
-        assert norms.Gram(unknown).rest(np.eye(2)[:, :1], 2.0) == math.inf
+        assert norms.Gram(unknown).parted(np.eye(2)[:, :1], 2.0) == (math.inf, math.inf)
 
 
 def test_the_radius_is_part_of_the_bound():

@@ -104,13 +104,13 @@ def violated(exact, problems, problem, point, bound):
     return wrong
 
 
-def survey(exact, problems, kind, count, seed, **options):
+def survey(exact, problems, kind, count, seed, bound_at=rigorous_bound, **options):
     """Test many problems of a kind; return counts of what is wrong and of finite bounds."""
     rng = np.random.default_rng([seed, KINDS.index(kind)])
     counts = Counter()
     for _ in range(count):
         problem, point = problems.make(rng, kind)
-        bound = rigorous_bound(problem, point, **options)
+        bound = bound_at(problem, point, **options)
         counts["tested"] += 1
         counts["finite"] += bound.gap < math.inf
         counts["tight"] += bound.relative_gap < 1e-9
@@ -142,6 +142,56 @@ def test_no_bound_by_compiled_loops_is_below_the_truth(sparse, monkeypatch, exac
     counts = survey(exact, problems, "completion", 14, 3)
     assert wrong(counts) == {}
     assert counts["finite"] >= 10
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_rests_on_directions_and_estimates(kind, monkeypatch, exact, problems):
+    """What large problems take, with the space of the update or any other, and whatever was seen outside of it."""
+    monkeypatch.setattr(rigorous, "SMALL", 0)
+    rng, parted = np.random.default_rng(8), []
+
+    def bound_at(problem, point):
+        B = rigorous.point_factors(problem, point)[1]
+        Q = np.linalg.qr(B if rng.random() < 0.8 else rng.standard_normal(B.shape))[0]
+        outside = rng.choice([0.0, 0.9, 0.999, 2.0]) * problem.lam / problem.scale
+        proof = rigorous.prove(problem, point, Q=Q, outside=outside)
+        if proof.apart is not None and proof.apart.rest < math.inf:
+            values = np.append(np.linalg.svd(proof.gram.ball.mid, compute_uv=False), 0.0)
+            parted.append(values[proof.apart.taken] <= proof.apart.rest * (1.0 + 1e-14))
+        return proof.bound
+
+    counts = survey(exact, problems, kind, 14, 5, bound_at)
+    assert wrong(counts) == {} and all(parted)
+    assert counts["finite"] >= 10
+
+
+@pytest.mark.parametrize("shape", [(60, 50), (50, 60)])
+def test_one_factorisation_bounds_the_norm_and_the_rank(shape, monkeypatch):
+    """Near the optimum of a denoising problem of rank 3 whose gradient is 0.8 lam outside of its spaces."""
+    rng = np.random.default_rng(1)
+    U, V = (np.linalg.qr(rng.standard_normal((n, 50)))[0] for n in shape)
+    problem = ls.Problem(Denoising((U * np.r_[9.0, 7.0, 5.0, 1.6 * np.linspace(1.0, 0.1, 47)]) @ V.T), 3, 2.0)
+    P, s, Q = U[:, :3], np.array([7.0, 5.0, 3.0]) * (1.0 + 1e-4), V[:, :3]
+    point = P * np.sqrt(s), Q * np.sqrt(s)
+    asked, defect = [], norms.semidefinite_defect
+    monkeypatch.setattr(rigorous, "SMALL", 0)
+    monkeypatch.setattr(norms, "semidefinite_defect", lambda *args: asked.append(1) or defect(*args))
+
+    def proof(outside):
+        asked.clear()
+        return rigorous.prove(problem, point, Q=Q, outside=outside), len(asked)
+
+    plain, count = proof(None)
+    assert count == 1 and plain.apart is None and plain.bound.relative_gap < 1e-3
+    known, count = proof(1.6)
+    assert count == 1 and known.apart.taken == 3 and 1.6 <= known.apart.rest < 2.0
+    assert known.bound.gap <= plain.bound.gap * (1.0 + rigorous.LOST)
+    # An estimate that is too large leaves the rank alone; so does one that is too small, which costs an attempt more.
+    large, count = proof(1.9999)
+    assert count == 1 and large.apart == (0, math.inf) and large.bound == plain.bound
+    problem = ls.Problem(Denoising((U * np.r_[9.0, 7.0, 5.0, 1.9999, np.linspace(1.0, 0.1, 46)]) @ V.T), 3, 2.0)
+    small, count = proof(1.0)
+    assert count == 2 and small.apart is None and small.bound.relative_gap < 1e-3
 
 
 @pytest.mark.slow

@@ -1,10 +1,12 @@
 """L-BFGS: the compact form against the recursion, and minima found below the rounding of the values."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
 
+from lorasolve.convex import _descent
 from lorasolve.convex._descent import PIECE, Memory, lbfgs
 
 
@@ -34,6 +36,13 @@ def add(memory, x, s, g, y):
     memory.add(x, x + s, g, g + y, 0.3 * np.linalg.norm(s), 4.0 * np.linalg.norm(y))
 
 
+@pytest.fixture(params=[False, True], ids=["plain", "compiled"])
+def passes(request, monkeypatch):
+    """Passes over pairs in NumPy, or compiled for vectors of any length."""
+    monkeypatch.setattr(_descent, "COMPILED", 0 if request.param else math.inf)
+
+
+@pytest.mark.usefixtures("passes")
 @pytest.mark.parametrize("count", [1, 3, 5, 12])
 @pytest.mark.parametrize(
     ("gradient", "curvature"), [(1.0, 1.0), (1e-60, 1.0), (1e60, 1.0), (1.0, 1e-60), (1e-60, 1e60)]
@@ -63,6 +72,7 @@ def test_the_compact_form_is_the_two_loop_recursion(count, gradient, curvature):
     assert np.linalg.norm(found - expected) <= 1e-5 * np.linalg.norm(expected)
 
 
+@pytest.mark.usefixtures("passes")
 def test_pairs_of_negative_curvature_are_left_out():
     memory, s, g = Memory(3, 4), np.ones(4), np.arange(4.0)
     add(memory, 0.0 * s, s, 0.0 * s, -s)
@@ -73,16 +83,18 @@ def test_pairs_of_negative_curvature_are_left_out():
     np.testing.assert_array_equal(direction(memory, g), -g)
 
 
-def test_long_pairs_are_the_same_in_pieces():
+@pytest.mark.usefixtures("passes")
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_long_pairs_are_the_same_in_pieces(dtype):
     """Vectors of several pieces: what is stored and the direction are those of whole vectors."""
     rng = np.random.default_rng(7)
     n = 2 * PIECE + 5
-    x, g, scales = rng.standard_normal(n), rng.standard_normal(n), np.linspace(0.5, 2.0, n)
+    x, g, scales = (v.astype(dtype) for v in (*rng.standard_normal((2, n)), np.linspace(0.5, 2.0, n)))
     memory, pairs = Memory(3, n), []
     for _ in range(2):
-        s = rng.standard_normal(n)
+        s = rng.standard_normal(n).astype(dtype)
         add(memory, x, s, g, scales * s)
-        pairs.append((s, scales * s))
+        pairs.append((s.astype(float), (scales * s).astype(float)))
     expected = two_loop(pairs, g)
     assert np.linalg.norm(direction(memory, g) - expected) <= 1e-5 * np.linalg.norm(expected)
 
