@@ -133,44 +133,44 @@ class Gram:
             found = min(found, sqrt_up(self._entrywise))
         return add_up(min(self._unscaled(found), at_most), radius)
 
-    def parted(self, Z: Array, level: float, loss: float = 0.0) -> tuple[float, float]:
+    def parted(self, V: Array, level: float, near: float, loss: float = 0.0) -> tuple[float, float]:
         """Return upper bounds of ``||M||_2`` and of ``sigma_(k+1)(M)`` over the ball from one factorisation.
 
-        Both are infinite if the second is not below a level.
+        Both are infinite unless the second is below a level and, in the space of ``V``, the norm below another.
 
         Parameters
         ----------
-        Z : ndarray of shape (min(m, n), k)
-            Top left singular vectors if ``m < n``, right ones otherwise, up to any error, times at least the root of
-            what the squares of their singular values are above that of the level; the norm is bounded by no less.
-        level : float
-            The value of interest.
+        V : ndarray of shape (min(m, n), k)
+            Top left singular vectors if ``m < n``, right ones otherwise, up to any error.
+        level, near : float
+            The value of interest for what is outside of their space, and a larger one for the norm.
         loss : float
             As for :meth:`norm`.
 
         Notes
         -----
-        Where ``tau I - C^T C + Z Z^T`` is positive semidefinite, ``||C||_2^2 <= tau + ||Z||_2^2``, and
-        ``||C x||^2 <= tau ||x||^2`` for all ``x`` that are orthogonal to the ``k`` columns of ``Z``, hence
+        Where ``tau I - C^T C + w V V^T`` is positive semidefinite, ``||C||_2^2 <= tau + w ||V||_2^2``, and
+        ``||C x||^2 <= tau ||x||^2`` for all ``x`` that are orthogonal to the ``k`` columns of ``V``, hence
         ``sigma_(k+1)(C)^2 <= tau`` (Courant and Fischer).
         """
-        within = self._within(level)
-        if not within > 0.0 or self._exponent > 1000 or not self.ball.norm < math.inf:
+        within, top = self._within(level), self._within(near)
+        if not 0.0 < within < top or self._exponent > 1000 or not self.ball.norm < math.inf:
             return math.inf, math.inf
-        Z = np.ldexp(Z, -self._exponent)
-        n, k = Z.shape
-        taken = _symmetric(blocked(Z, Z.T))
-        size = frobenius(Z)
-        M = self._squares - taken
-        losses = mul_up(sum_error(k), size, size), mul_up(n * n, terms(k), ETA), mul_up(U, frobenius(M))
         allowed = loss * within * within
-        error = add_up(self._error(allowed), *losses)
-        tau = next(_shifts(within * within, n, error))
+        n, k = V.shape
+        error = self._error(allowed)
+        tau, most = (next(_shifts(value * value, n, error)) for value in (within, top))
+        weight = most - tau
+        taken = _symmetric(blocked(V, V.T))
+        taken *= weight
+        size = mul_up(frobenius(V), frobenius(V), weight)
+        M = self._squares - taken
+        losses = mul_up(sum_error(k) + U, size), mul_up(n * n, terms(k) + 1, ETA), mul_up(U, frobenius(M))
         excess = _shifted_defect(M, tau, self.trust, allowed)
         if excess is None:
             return math.inf, math.inf
-        squares = add_up(tau, excess, error)
-        bounds = (sqrt_up(add_up(squares, _square_norm(Z))), sqrt_up(squares))
+        squares = add_up(tau, excess, error, *losses)
+        bounds = (sqrt_up(add_up(squares, mul_up(weight, _square_norm(V)))), sqrt_up(squares))
         norm, rest = (add_up(self._unscaled(bound), self.ball.radius) for bound in bounds)
         return norm, rest
 

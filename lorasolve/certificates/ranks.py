@@ -63,9 +63,10 @@ def most(gram: Gram, Q: Array, lam: float, distance: float) -> int | None:
     if not least > 0.0:
         return None
     values, vectors = gram.within(Q)
-    Z = (vectors * values)[:, values >= least]
-    _, rest = gram.parted(Z, least * (1.0 - ROUNDED), ROUNDED)
-    return Z.shape[1] if rest < least else None
+    V = vectors[:, values >= least]
+    # How large the gradient is in their space does not matter.
+    _, rest = gram.parted(V, least * (1.0 - ROUNDED), 2.0 * float(values.max(initial=least)), ROUNDED)
+    return V.shape[1] if rest < least else None
 
 
 def at_least(objective: Objective, values: Array, gap: float) -> int:

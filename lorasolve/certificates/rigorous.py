@@ -450,29 +450,20 @@ def _near_optimum(
     # How fast the gap grows with the logarithm of the norm.
     slope = level * nuclear + (0.0 if oracle.least_squares else max(oracle.high - oracle.lower_bound, 0.0))
     room = min(LOST * gap(attained) / slope, LOST)
-    near = attained * (1.0 + room)
+    near, loss = attained * (1.0 + room), ROUNDED * room
     apart = None
     if outside is not None:
-        below = level - ranks.reach(gap(near), beta)
+        below = level - ranks.reach(gap(near * (1.0 + ranks.ROUNDED)), beta)
         if not outside < below:
             apart = Apart(0, math.inf)
-        elif below < near:
-            norm, apart = _parted(gram, values, vectors, below, near, ROUNDED * room)
-            if norm <= near:
-                return Norm(norm, scaling(lam, oracle, norm, wanted)), apart
+        else:
+            V = vectors[:, values >= below]
+            # The errors of the matrix and those of its factor may both be as large as the loss.
+            norm, rest = gram.parted(V, below * (1.0 - ranks.ROUNDED - 2.0 * loss), near, loss)
+            if norm < math.inf:
+                return Norm(norm, scaling(lam, oracle, norm, wanted)), Apart(V.shape[1], rest)
     beyond = [level + factor * (near - level) for factor in BEYOND if near > level]
-    return _at_level(lam, oracle, inner, nuclear, near, gram, beyond, ROUNDED * room), apart
-
-
-def _parted(
-    gram: Gram, values: Array, vectors: Array, below: float, near: float, loss: float
-) -> tuple[float, Apart | None]:
-    """Bound the norm of a gradient near a level, and what it is without its large directions below another."""
-    large = values >= below
-    Z = vectors[:, large] * math.sqrt((near - below) * (near + below))
-    # The errors of the matrix and those of its factor may both be as large as the loss.
-    norm, rest = gram.parted(Z, below * (1.0 - ranks.ROUNDED - 2.0 * loss), loss)
-    return norm, Apart(Z.shape[1], rest) if rest < math.inf else None
+    return _at_level(lam, oracle, inner, nuclear, near, gram, beyond, loss), apart
 
 
 def _at_level(

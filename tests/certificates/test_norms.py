@@ -151,11 +151,12 @@ def wrong_rests(seed=0, count=150):
     for G in matrices(rng, count):
         k = int(rng.integers(0, min(G.shape) + 1))
         P, values, Qt = np.linalg.svd(G, full_matrices=False)
-        Z = (P if G.shape[0] < G.shape[1] else Qt.T)[:, :k] * values[:k]
-        Z = Z * (1.0 + 10.0 ** rng.uniform(-16.0, 0.5) * rng.standard_normal(Z.shape))
+        V = (P if G.shape[0] < G.shape[1] else Qt.T)[:, :k]
+        V = V * (1.0 + 10.0 ** rng.uniform(-16.0, 0.5) * rng.standard_normal(V.shape))
         below = values[k] if k < values.size else 0.0
+        near = values[0] * rng.choice([1.0, 1.0 + 1e-9, 3.0])
         for level in (0.5 * (below + values[0]), below * (1.0 + 1e-9), below * 0.99):
-            norm, rest = norms.Gram(Ball(G)).parted(Z, level)
+            norm, rest = norms.Gram(Ball(G)).parted(V, level, near)
             wrong += not (below <= rest * (1.0 + 1e-14) and values[0] <= norm * (1.0 + 1e-14))
             finite += rest < math.inf
     return wrong, finite
@@ -209,6 +210,26 @@ def test_what_is_below_the_top_is_never_bounded_too_low():
     assert wrong == 0 and finite > 150
 
 
+@pytest.mark.parametrize("copies", [2, 5])
+def test_columns_that_are_parallel_count_together(copies):
+    """Each brings the top down by its share, and so does the norm of all of them together."""
+    V = np.zeros((3, copies))
+    V[0] = math.sqrt(1.0 / copies)
+    norm, rest = norms.Gram(Ball(np.diag([1.0, 0.5, 0.2]))).parted(V, 0.5 * (1.0 + 1e-10), 1.0 + 1e-9)
+    assert 1.0 <= norm <= 2.0 and 0.5 <= rest < 0.51
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (60, 40)])
+@pytest.mark.parametrize("size", [1.0, 2.0**400, 2.0**-400])
+def test_values_and_vectors_within_a_space(shape, size):
+    G, short, values = near_an_optimum(np.random.default_rng(3), shape)
+    Q = np.linalg.svd(G)[2][:3].T
+    found, vectors = norms.Gram(Ball(size * G)).within(Q)
+    np.testing.assert_allclose(found / size, values[2::-1], rtol=1e-12)
+    # Of the short side, whatever basis of it.
+    np.testing.assert_allclose(vectors @ (vectors.T @ short), short, atol=1e-12)
+
+
 def test_a_factorisation_that_is_not_asked_is_caught(monkeypatch):
     monkeypatch.setattr(norms, "_shifted_defect", lambda M, tau, trust, enough: 0.0)
     assert wrong_rests()[0] > 0
@@ -221,26 +242,26 @@ def test_bounds_below_the_top_are_sharp_near_an_optimum(trust, shape, size):
     G, left, values = near_an_optimum(np.random.default_rng(3), shape)
     after = size * values[3]
     gram = norms.Gram(Ball(size * G), trust)
-    # Columns no longer than it takes to bring the top down to the level make the bound of the norm sharp, too.
-    for length in (1.0, math.sqrt(1.0 + 1e-9 - values[3] ** 2)):
-        norm, rest = gram.parted(size * length * left, after * (1.0 + 1e-10))
+    for near in (1.0 + 1e-9, 2.0):
+        norm, rest = gram.parted(left, after * (1.0 + 1e-10), size * near)
         assert after * (1.0 - 1e-14) <= rest <= after * (1.0 + 2e-10)
-        assert 1.0 - 1e-14 <= norm / size <= math.hypot(length, values[3]) * (1.0 + 1e-9)
-    assert gram.parted(size * left, after * (1.0 - 1e-10)) == (math.inf, math.inf)
-    assert gram.parted(size * left[:, :2], 0.99 * size) == (math.inf, math.inf)
+        assert 1.0 - 1e-14 <= norm / size <= near * (1.0 + 1e-9)
+    assert gram.parted(left, after * (1.0 + 1e-10), 0.999 * size) == (math.inf, math.inf)
+    assert gram.parted(left, after * (1.0 - 1e-10), size) == (math.inf, math.inf)
+    assert gram.parted(left[:, :2], 0.99 * size, 2.0 * size) == (math.inf, math.inf)
     # The same factorised matrix bounds the norm, and the radius counts in both.
     assert size * (1.0 - 1e-14) <= gram.norm(size) <= size * (1.0 + 1e-11)
     wide = norms.Gram(Ball(size * G, 0.05 * size), trust)
     worst = after + 0.05 * size
-    norm, rest = wide.parted(size * left, worst * (1.0 + 1e-10))
+    norm, rest = wide.parted(left, worst * (1.0 + 1e-10), 1.1 * size)
     assert worst * (1.0 - 1e-14) <= rest <= worst * (1.0 + 2e-10)
     assert 1.05 * size * (1.0 - 1e-14) <= norm
-    assert wide.parted(size * left, after * (1.0 + 1e-10)) == (math.inf, math.inf)
+    assert wide.parted(left, after * (1.0 + 1e-10), 1.1 * size) == (math.inf, math.inf)
 
 
 def test_nothing_is_said_of_what_is_unknown():
     for unknown in (Ball(np.eye(2), math.inf), Ball(np.eye(2) + math.nan), Ball(np.eye(2) + math.inf)):
-        assert norms.Gram(unknown).parted(np.eye(2)[:, :1], 2.0) == (math.inf, math.inf)
+        assert norms.Gram(unknown).parted(np.eye(2)[:, :1], 2.0, 3.0) == (math.inf, math.inf)
 
 
 def test_the_radius_is_part_of_the_bound():

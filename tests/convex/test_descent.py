@@ -80,6 +80,9 @@ def test_pairs_of_negative_curvature_are_left_out():
     add(memory, 0.0 * s, s, 0.0 * s, 2 * s)
     assert float(direction(memory, g) @ g) < 0
     memory.forget()
+    # Nor is one safely positive that is nothing next to the lengths.
+    for small, large in (([1.0, 0, 0, 0], [1e-16, 1.0, 0, 0]), ([1e-16, 1.0, 0, 0], [1.0, 0, 0, 0])):
+        add(memory, 0.0 * s, np.array(small), 0.0 * s, np.array(large))
     np.testing.assert_array_equal(direction(memory, g), -g)
 
 

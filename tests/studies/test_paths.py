@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
+from lorasolve.certificates import norms
 from lorasolve.cli import main
 from lorasolve.objectives import Denoising, LinearFineTuning, MatrixCompletion, MatrixSensing
 
@@ -38,6 +39,22 @@ def test_a_path_is_the_soft_threshold_at_every_lam_with_its_rank_proved():
         assert (certificate.rank_at_least or 0) == certificate.rank_at_most == np.count_nonzero(kept)
         assert certificate.problem.lam == lam
     assert [line.split()[4] for line in found.table().splitlines()[1:]] == ["4", "1", "3", "0", "2"]
+
+
+@pytest.mark.parametrize("shape", [(230, 210), (210, 230)])
+def test_one_factorisation_at_each_lam_proves_the_gap_and_the_rank(shape, monkeypatch):
+    """A gradient large enough for it, at least a third of lam away from lam outside of the spaces of the optimum."""
+    rng = np.random.default_rng(3)
+    P, Q = (np.linalg.qr(rng.standard_normal((size, 40)))[0] for size in shape)
+    values = np.r_[9.0, 7.0, 5.0, np.full(37, 0.5)]
+    problem = ls.Problem(Denoising((P * values) @ Q.T), 2, 1.0)
+    asked, defect = [], norms.semidefinite_defect
+    monkeypatch.setattr(norms, "semidefinite_defect", lambda *args: asked.append(1) or defect(*args))
+    lams = [8.0, 6.0, 4.0, 3.0, 2.0]
+    found = ls.path(problem, lams, 1e-4)
+    assert found.success and len(asked) == len(lams)
+    for lam, point in zip(lams, found.points):
+        assert point.certificate.rank_at_most == point.certificate.rank_at_least == np.count_nonzero(values > lam)
 
 
 def test_a_path_by_number_begins_where_zero_is_optimal():
