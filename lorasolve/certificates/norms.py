@@ -125,7 +125,7 @@ class Gram:
         allowed = loss * levels[0] * levels[0] if levels else 0.0
         error, found = self._error(allowed), math.inf
         for tau in _candidates(self._squares, levels, error):
-            excess = _shifted_defect(self._squares, tau, self.trust, allowed)
+            excess = _shifted_defect(np.negative(self._squares), tau, self.trust, allowed)
             if excess is not None:
                 found = sqrt_up(add_up(tau, excess, error))
                 break
@@ -161,11 +161,9 @@ class Gram:
         error = self._error(allowed)
         tau, most = (next(_shifts(value * value, n, error)) for value in (within, top))
         weight = most - tau
-        taken = _symmetric(blocked(V, V.T))
-        taken *= weight
-        size = mul_up(frobenius(V), frobenius(V), weight)
-        M = self._squares - taken
-        losses = mul_up(sum_error(k) + U, size), mul_up(n * n, terms(k) + 1, ETA), mul_up(U, frobenius(M))
+        M = _plus_products(np.negative(self._squares), V, weight)
+        size = add_up(mul_up(frobenius(V), frobenius(V), weight), frobenius(self._squares))
+        losses = mul_up((k + 3) * U, size), mul_up(n * n, k + 3, ETA)
         excess = _shifted_defect(M, tau, self.trust, allowed)
         if excess is None:
             return math.inf, math.inf
@@ -329,12 +327,22 @@ def _largest_eigenvalue(W: Array, accuracy: float) -> float:
         return float(np.linalg.eigvalsh(W)[-1])
 
 
-def _shifted_defect(W: Array, tau: float, trust: Trust, enough: float = 0.0) -> float | None:
-    """Return ``e >= 0`` with ``W <= (tau + e) I`` for a symmetric array, or None if Cholesky breaks down.
+def _plus_products(M: Array, V: Array, weight: float) -> Array:
+    """Return ``M + weight V V^T`` for symmetric ``M``, which is lost."""
+    from scipy.linalg.blas import dsyrk
+
+    if V.shape[1] == 0:
+        return M
+    # BLAS reads and writes columns: its upper triangle of the transpose is the lower one here.
+    M = dsyrk(weight, V.T, 1.0, M.T, trans=1, overwrite_c=1).T
+    return np.tril(M) + np.tril(M, -1).T
+
+
+def _shifted_defect(M: Array, tau: float, trust: Trust, enough: float = 0.0) -> float | None:
+    """Return ``e >= 0`` with ``-M <= (tau + e) I`` for symmetric ``M``, which is lost, or None if Cholesky breaks down.
 
     A quick bound of the errors will do where it is at most ``enough``.
     """
-    M = np.negative(W)
     diagonal = np.einsum("ii->i", M)
     diagonal += tau
     rounding = mul_up(U, float(np.abs(diagonal).max()))

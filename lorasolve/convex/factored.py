@@ -216,7 +216,9 @@ class _Run:
         # On a trail: f, <G, X> and the gradient at the last point looked at, until a descent leaves it.
         self.trailing = False
         self.views: tuple[float, float, list[_View]] | None = None
-        self.beta = loss.facts.smoothness or loss.sampled_smoothness(loss.zeros()) or 1.0
+        smoothness = loss.facts.smoothness or loss.sampled_smoothness(loss.zeros()) or 1.0
+        # The curvature met by the last proximal step without and with escape directions.
+        self.beta = [smoothness, smoothness]
 
     def follow(self, last: _Run | None) -> None:
         """Begin where another run on the same objective has ended, and keep what a next one begins with."""
@@ -349,11 +351,13 @@ class _Run:
         """Take a proximal gradient step restricted to the span of ``X`` and of the escape directions.
 
         The step ``1/beta`` is shortened until the quadratic model is an upper bound of ``f`` at the new point, which
-        holds at once if ``beta`` is a true smoothness constant (but for rounding: hence the limit). The next step
-        starts from the curvature met on this one, which may be far below that constant: where a twentieth of the
-        entries is observed, what escapes and what is to vanish would take several rounds more (on ratings, gap 1e-6,
-        345 oracle calls instead of 210).
+        holds at once if ``beta`` is a true smoothness constant (but for rounding: hence the limit). The next step of
+        its kind starts from the curvature met on this one, which may be far below that constant: where a twentieth of
+        the entries is observed, what escapes and what is to vanish would take several rounds more (on ratings, gap
+        1e-6, 345 oracle calls instead of 210). Steps with escape directions meet about twice the curvature there.
         """
+        escapes = any(block.U.shape[1] > 0 for block in point.blocks)
+        beta = self.beta[escapes]
         parts = []
         for block in point.blocks:
             X = np.zeros(block.G.shape)
@@ -367,8 +371,8 @@ class _Run:
                 if X.size == 0:
                     factors.append((block.A, block.B))
                     continue
-                p, sigma, qt = np.linalg.svd(X - block.G / self.beta)
-                shrunk = np.maximum(sigma - self.lam / self.beta, 0.0)
+                p, sigma, qt = np.linalg.svd(X - block.G / beta)
+                shrunk = np.maximum(sigma - self.lam / beta, 0.0)
                 r = max(int(np.count_nonzero(shrunk)), 1)
                 factors.append(balanced(left @ p[:, :r], shrunk[:r], right @ qt[:r].T))
                 D = (p * shrunk) @ qt - X
@@ -376,11 +380,12 @@ class _Run:
                 square += float(np.vdot(D, D))
             above = self.loss.factor_value(factors) - linear
             # The curvature met is at most this; where rounding hides it the constant stays.
-            curvature = 2.0 * (above + self.noise) / square if square > 0.0 else self.beta
-            if above <= 0.5 * self.beta * square + self.noise:
-                self.beta = min(max(curvature, 0.5 * self.beta), self.beta)
+            curvature = 2.0 * (above + self.noise) / square if square > 0.0 else beta
+            if above <= 0.5 * beta * square + self.noise:
+                beta = min(max(curvature, 0.5 * beta), beta)
                 break
-            self.beta = max(2.0 * self.beta, min(curvature, MOST_STEEPER * self.beta))
+            beta = max(2.0 * beta, min(curvature, MOST_STEEPER * beta))
+        self.beta[escapes] = beta
         return factors
 
     def _descend(self, factors: Pairs, accuracy: float, loss: MultiObjective) -> Pairs:
