@@ -56,9 +56,9 @@ path = Item(
     "S11",
     "Path of 20 lam on synthetic ratings 943 x 1682, each certified to 1e-4: seconds of CPU on one thread",
     rtol=1e-3,
-    remark="Asked for: the path in 3 times the hardest single point, aimed at 2 times. A third of the path are its "
+    remark="Asked for: the path in 3 times the hardest single point, aimed at 2 times. A quarter of the path are its "
     "certificates, which hardly depend on lam; a point near lam = 12 still takes 45 oracle calls from its neighbour, "
-    "where it takes 100 from nothing.",
+    "where it takes 100 from nothing. Which point is the hardest is a matter of chance among those below lam = 16.",
 )
 
 
@@ -76,12 +76,25 @@ def _(quick):
     return timed(work, lambda result: result.fun, clock=time.process_time)
 
 
-@path.peer("lorasolve, the hardest point alone", needs="numba", threads=1, repeats=2, goal=(1 / 3, 1 / 2))
+@path.peer("lorasolve, the hardest of the 20 points alone", needs="numba", threads=1, repeats=2, goal=(1 / 3, 1 / 2))
 def _(quick):
     import lorasolve as ls
 
-    given = problem(ratings("100k"), PATH[-1])
-    return timed(lambda: ls.solve_convex(given, "factored", 1e-4), lambda result: result.fun, clock=time.process_time)
+    given = [problem(ratings("100k"), lam) for lam in PATH]
+    seconds = []
+    # The first solve loads kernels.
+    for one in [given[0], *given]:
+        started = time.process_time()
+        ls.solve_convex(one, "factored", 1e-4)
+        seconds.append(time.process_time() - started)
+    hardest = given[int(np.argmax(seconds[1:]))]
+    last = ls.solve_convex(given[-1], "factored", 1e-4).fun
+
+    def check(result):
+        assert result.success, result.message
+        return last
+
+    return timed(lambda: ls.solve_convex(hardest, "factored", 1e-4), check, clock=time.process_time)
 
 
 @path.peer("lorasolve, 20 separate solves", needs="numba", threads=1, repeats=1, full_only=True)

@@ -297,7 +297,9 @@ class _Run:
         seen = [near for near in self.seen if near is not None]
         if len(seen) == len(views):
             blocks = [view.block(near.part(slice(0))) for view, near in zip(views, seen)]
-            point = self._point(f, inner, views, blocks, [view.outside(near) for view, near in zip(views, seen)])
+            outside = [view.outside(near) for view, near in zip(views, seen)]
+            norms = [view.gradient.norm(most) for view, most in zip(views, outside)]
+            point = self._point(f, inner, views, blocks, norms, max(outside))
             closed = point.bound.relative <= self.tol
             enough = all(is_formed(view.G.shape) for view in views) if closed else not self.used
             if enough:
@@ -308,15 +310,17 @@ class _Run:
     def _search(self, f: float, inner: float, views: list[_View]) -> _Point:
         """Return the point after a search for what escapes."""
         self.used = False
-        blocks, outside = [], []
+        blocks, norms, outside = [], [], 0.0
         for k, view in enumerate(views):
             more = GROWTH + view.s.size // 2
             rest = top_above(view.gradient.S, GROWTH, more, self.lam, self.rng, DENSE, self.seen[k])
             escaping = rest.values > self.lam
             self.seen[k] = None if escaping.all() else rest.part(~escaping)
             blocks.append(view.block(rest.part(escaping)))
-            outside.append(float(rest.values[0]) + rest.residual)
-        return self._point(f, inner, views, blocks, outside)
+            most = float(rest.values[0])
+            norms.append(view.gradient.norm(most + rest.residual))
+            outside = max(outside, most)
+        return self._point(f, inner, views, blocks, norms, outside)
 
     def _views(self, factors: Pairs) -> tuple[float, float, list[_View]]:
         """Return ``f``, ``<G, X>`` and each gradient from the singular spaces of its matrix."""
@@ -339,13 +343,18 @@ class _Run:
         return f, inner, views
 
     def _point(
-        self, f: float, inner: float, views: list[_View], blocks: list[_Block], outside: list[float]
+        self,
+        f: float,
+        inner: float,
+        views: list[_View],
+        blocks: list[_Block],
+        norms: list[float],
+        outside: float,
     ) -> _Point:
         nuclear = sum(float(block.s.sum()) for block in blocks)
         operators = [view.G for view in views]
-        norm = max(view.gradient.norm(value) for view, value in zip(views, outside))
-        bound = best_gap(self.loss, self.lam, f, nuclear, inner, norm, operators, self.noise)
-        return _Point(tuple(blocks), f, f + self.lam * nuclear, bound, max(outside))
+        bound = best_gap(self.loss, self.lam, f, nuclear, inner, max(norms), operators, self.noise)
+        return _Point(tuple(blocks), f, f + self.lam * nuclear, bound, outside)
 
     def _adapt_rank(self, point: _Point) -> Pairs:
         """Take a proximal gradient step restricted to the span of ``X`` and of the escape directions.
