@@ -206,8 +206,9 @@ def figure(result: dict[str, Any], path: pathlib.Path) -> None:
     ax.set_yticks(range(len(rows)), names)
     ax.set_ylim(-0.6, len(rows) - 0.4)
     ax.set_xscale("log")
-    # Whole powers of ten, so that no ticks overlap and at least two are there.
-    ax.set_xlim(10.0 ** math.floor(math.log10(min(medians))), 10.0 ** (math.floor(math.log10(2.0 * max(medians))) + 1))
+    # Whole powers of ten, no point on an axis: no ticks overlap and at least two are there.
+    first, last = (math.floor(math.log10(end)) for end in (0.8 * min(medians), 2.0 * max(medians)))
+    ax.set_xlim(10.0**first, 10.0 ** (last + 1))
     ax.xaxis.set_major_locator(LogLocator(numticks=8))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel("seconds (median); less is better")

@@ -162,8 +162,10 @@ class Gram:
         tau, most = (next(_shifts(value * value, n, error)) for value in (within, top))
         weight = most - tau
         M = _plus_products(np.negative(self._squares), V, weight)
-        size = add_up(mul_up(frobenius(V), frobenius(V), weight), frobenius(self._squares))
-        losses = mul_up((k + 3) * U, size), mul_up(n * n, k + 3, ETA)
+        length = frobenius(V)
+        size = add_up(mul_up(length, length, weight), frobenius(self._squares))
+        # What underflows may be multiplied by the weight afterwards, or by V.
+        losses = mul_up((k + 3) * U, size), mul_up(n * n, k + 3, add_up(1.0, weight, length), ETA)
         excess = _shifted_defect(M, tau, self.trust, allowed)
         if excess is None:
             return math.inf, math.inf
@@ -397,12 +399,11 @@ def perron(C: Any) -> float:
     return add_up(mul_up(best, 1.0 + 2.0 * (m + n + 8) * U), tiny)
 
 
-def _square_norm(Z: Array) -> float:
-    """Return an upper bound of ``||Z||_2^2``, sharp for orthogonal columns."""
-    square = product(Z.T, Z)
-    lengths = np.diag(square.mid).copy()
-    np.fill_diagonal(square.mid, 0.0)
-    return add_up(float(lengths.max(initial=0.0)), frobenius(square.mid), square.radius)
+def _square_norm(V: Array) -> float:
+    """Return an upper bound of ``||V||_2^2``, sharp for orthogonal columns: the diagonal of ``V^T V`` and the rest."""
+    square = product(V.T, V)
+    diagonal = np.diag(square.mid)
+    return add_up(float(diagonal.max(initial=0.0)), frobenius(square.mid - np.diag(diagonal)), square.radius)
 
 
 def factor_norm(C: Ball) -> float:
