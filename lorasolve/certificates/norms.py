@@ -300,9 +300,11 @@ def _candidates(W: Array, levels: list[float], gram: float) -> Iterator[float]:
         top, excess = _largest_eigenvalue(W, LANCZOS_ACCURACY), 0.0
     elif excess < RESOLVED * LEVEL_ACCURACY * square and n > EIGENVALUE_LIMIT:
         # So near the level that the estimate may be another eigenvalue, even one below it. In a cluster ever larger
-        # steps meet a bound in a fraction of a second, where Lanczos takes 30 s to tell its values apart.
+        # steps meet a bound in a fraction of a second, where Lanczos takes 30 s to tell its values apart. None is a
+        # bound that is below the estimate.
         near = square * (1.0 + RESOLVED * LEVEL_ACCURACY)
-        yield from itertools.takewhile(lambda tau: tau < near, _shifts(square, n, gram, STEP))
+        steps = itertools.takewhile(lambda tau: tau < near, _shifts(square, n, gram, STEP))
+        yield from itertools.dropwhile(lambda tau: tau < top, steps)
         excess = max(excess, 0.0)
     # Just above a level a twentieth of the excess is accuracy enough.
     margin = max(16.0 * U * math.sqrt(n) * top, 0.25 * gram, 0.05 * excess)

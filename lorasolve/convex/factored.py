@@ -162,7 +162,9 @@ class _View:
 
     def outside(self, near: TopSingular) -> float:
         """Estimate the norm of the gradient outside of the spaces of ``X``, from what was large there before."""
-        return largest_singular_value(self.gradient.S.matmat(near.V[:, :GROWTH]))
+        S = self.gradient.S
+        V = np.linalg.qr(S.rmatmat(S.matmat(near.V[:, :GROWTH])))[0]
+        return largest_singular_value(S.matmat(V))
 
     def block(self, escaping: TopSingular) -> _Block:
         """Return what a round needs to know, given the escape directions."""
