@@ -205,6 +205,20 @@ def test_a_norm_above_the_level_by_less_than_a_rough_estimate_sees(monkeypatch):
     assert asked == [norms.LEVEL_ACCURACY] * 3
 
 
+def test_no_factorisation_is_tried_below_an_eigenvalue_that_was_seen(monkeypatch):
+    rng = np.random.default_rng(4)
+    P, Q = (np.linalg.qr(rng.standard_normal((30, 30)))[0] for _ in range(2))
+    values = np.linspace(0.1, 0.9, 30)
+    values[0] = 1.0 + 3e-6
+    tried, defect = [], norms._shifted_defect
+    monkeypatch.setattr(norms, "EIGENVALUE_LIMIT", 10)
+    monkeypatch.setattr(norms, "_largest_eigenvalue", lambda W, accuracy: values[0] ** 2)
+    monkeypatch.setattr(norms, "_shifted_defect", lambda M, tau, *more: tried.append(tau) or defect(M, tau, *more))
+    assert values[0] <= norms.Gram(Ball((P * values) @ Q.T)).norm(1.0) <= 1.0 + norms.STEP * 3.1e-6
+    assert len(tried) <= norms.LEVEL_ATTEMPTS + 2
+    assert min(tried[norms.LEVEL_ATTEMPTS :]) >= values[0] ** 2 * (1.0 - 1e-14)
+
+
 def test_what_is_below_the_top_is_never_bounded_too_low():
     wrong, finite = wrong_rests()
     assert wrong == 0 and finite > 150

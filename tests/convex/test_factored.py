@@ -43,15 +43,16 @@ def test_it_leaves_a_spurious_minimum_that_it_is_put_into():
     assert left.value < 0.9 * instance.gap
 
 
-def test_a_certificate_refutes_what_the_last_look_made_believe():
+def test_a_certificate_refutes_what_the_last_look_made_believe(monkeypatch):
     """Nothing was seen outside: no search, but the certificate says no, and the search finds what escapes."""
-    from lorasolve.convex.factored import _Run
+    from lorasolve.convex.factored import _Run, _View
 
     instance = sharp(1, 1, 3, 3, 4.5, 0.2)
     run = _Run(ls.Problem(instance, 1, 0.2), 1e-9)
     stuck = run._look(run._descend([instance.stationary_factors()], 1e-12, run.loss))
     assert stuck.blocks[0].U.shape[1] > 0 and stuck.bound.gap >= instance.gap * (1.0 - 1e-9)
     run.seen = [TopSingular(np.zeros((3, 1)), np.zeros(1), np.zeros((3, 1)), False, 0.0)]
+    monkeypatch.setattr(_View, "outside", lambda view, near: 0.0)
     believed = run._look(stuck.factors)
     assert believed.bound.relative <= run.tol and believed.blocks[0].U.shape[1] == 0
     judged = run._judged(believed)
@@ -73,6 +74,25 @@ def test_the_look_after_a_search_does_without_one_and_the_next_does_not(monkeypa
     rough = [(2.0 * A, B) for A, B in run._adapt_rank(point)]
     counts = [len(searches) for _ in range(4) if run._look(rough)]
     assert counts == [1, 2, 2, 3]
+
+
+@pytest.mark.parametrize("shape", [(30, 20), (20, 30)])
+def test_what_is_outside_is_estimated_from_what_was_seen_at_another_point(shape):
+    """From below, and near the truth where the directions have turned by a few degrees."""
+    from lorasolve.convex.factored import _Run
+
+    rng = np.random.default_rng(5)
+    objective = Denoising(rng.standard_normal(shape))
+    run = _Run(ls.Problem(objective, 1, 7.5), 1e-9)
+    factors = run._adapt_rank(run._look(run.loss.zeros()))
+    run._look(factors)
+    moved = [(A + 0.1 * rng.standard_normal(A.shape), B) for A, B in factors]
+    (view,) = run._views(moved)[2]
+    ((A, B),) = moved
+    G = A @ B.T - objective.M
+    P, Q = (np.linalg.qr(factor)[0] for factor in (A, B))
+    true = np.linalg.norm(G - P @ (P.T @ G) - (G @ Q) @ Q.T + P @ (P.T @ G @ Q) @ Q.T, 2)
+    assert 0.97 * true <= view.outside(run.seen[0]) <= true * (1.0 + 1e-12)
 
 
 def test_runs_on_a_trail_begin_where_the_last_one_ended():
