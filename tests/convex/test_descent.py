@@ -40,6 +40,7 @@ def add(memory, x, s, g, y):
 def passes(request, monkeypatch):
     """Passes over pairs in NumPy, or compiled for vectors of any length."""
     monkeypatch.setattr(_descent, "COMPILED", 0 if request.param else math.inf)
+    assert (Memory(1, 1).passes is not _descent) == request.param
 
 
 @pytest.mark.usefixtures("passes")

@@ -78,7 +78,7 @@ def test_the_look_after_a_search_does_without_one_and_the_next_does_not(monkeypa
 
 @pytest.mark.parametrize("shape", [(30, 20), (20, 30)])
 def test_what_is_outside_is_estimated_from_what_was_seen_at_another_point(shape):
-    """From below, and near the truth where the directions have turned by a few degrees."""
+    """From below, and nearer to the truth than by what those directions see now."""
     from lorasolve.convex.factored import _Run
 
     rng = np.random.default_rng(5)
@@ -86,13 +86,13 @@ def test_what_is_outside_is_estimated_from_what_was_seen_at_another_point(shape)
     run = _Run(ls.Problem(objective, 1, 7.5), 1e-9)
     factors = run._adapt_rank(run._look(run.loss.zeros()))
     run._look(factors)
-    moved = [(A + 0.1 * rng.standard_normal(A.shape), B) for A, B in factors]
+    moved = [(A + 0.3 * rng.standard_normal(A.shape), B) for A, B in factors]
     (view,) = run._views(moved)[2]
     ((A, B),) = moved
     G = A @ B.T - objective.M
     P, Q = (np.linalg.qr(factor)[0] for factor in (A, B))
     true = np.linalg.norm(G - P @ (P.T @ G) - (G @ Q) @ Q.T + P @ (P.T @ G @ Q) @ Q.T, 2)
-    assert 0.97 * true <= view.outside(run.seen[0]) <= true * (1.0 + 1e-12)
+    assert 0.9985 * true <= view.outside(run.seen[0]) <= true * (1.0 + 1e-12)
 
 
 def test_runs_on_a_trail_begin_where_the_last_one_ended():
