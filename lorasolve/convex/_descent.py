@@ -6,13 +6,14 @@ It works on ``L(A, B) = f(A B^T) + (lam/2)(||A||_F^2 + ||B||_F^2)`` stacked as o
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .._validate import Array
+from . import _passes
+from ._passes import parts
 
 Function = Callable[[Array, Array], float]
 Done = Callable[[], bool]
@@ -21,8 +22,6 @@ ARMIJO = 1e-4
 WOLFE = 0.9
 # A pair is kept if its curvature <s, y> is above this share of their lengths.
 SAFE = 1e-14
-# Entries of a vector that are worked on at a time.
-PIECE = 1 << 15
 # Variables from which compiled passes over the pairs, in half the time, are worth their compilation (a second).
 COMPILED = 20_000
 
@@ -45,7 +44,7 @@ class Memory:
         self.SY = np.zeros((size, size))
         self.YY = np.zeros((size, size))
         self.order: list[int] = []
-        self.passes: Any = sys.modules[__name__]
+        self.passes: Any = _passes
         if n >= COMPILED:
             from ..kernels import pairs
 
@@ -97,57 +96,6 @@ class Memory:
         largest = float(np.abs(weights).max()) or 1.0
         slope, square = self.passes.combine(self.kept, (weights / largest).astype(np.float32), largest, g, gamma, d)
         return float(slope), math.sqrt(square)
-
-
-# ---------------------------------------------------------------------- passes (compiled ones: kernels/pairs.py)
-def add_products(kept: Array, g: Array, length: float, products: Array) -> None:
-    """Add the product of each row with ``g / length`` to ``products``."""
-    for part in parts(g.size):
-        piece = g[part]
-        products += kept[:, part] @ np.divide(piece, length, out=np.empty(piece.size, np.float32), casting="same_kind")
-
-
-def keep_pair(
-    kept: Array,
-    slot: int,
-    x: Array,
-    new_x: Array,
-    g: Array,
-    new_g: Array,
-    lengths: Array,
-    products: Array,
-    squares: Array,
-) -> None:
-    """Keep ``s = new_x - x`` and ``y = new_g - g``, over their ``lengths``, in the rows of a slot.
-
-    Add the product of each row with the latter to ``products``, and ``<s, y>``, ``<s, s>``, ``<y, y>`` to ``squares``.
-    """
-    size = len(kept) // 2
-    for part in parts(x.size):
-        s, y = new_x[part] - x[part], new_g[part] - g[part]
-        squares += s @ y, s @ s, y @ y
-        for difference, length, row in ((s, lengths[0], slot), (y, lengths[1], size + slot)):
-            np.divide(difference, length, out=kept[row, part], casting="same_kind")
-        products += kept[:, part] @ kept[size + slot, part]
-
-
-def combine(kept: Array, shares: Array, largest: float, g: Array, gamma: float, d: Array) -> tuple[float, float]:
-    """Write ``d = -gamma g - largest sum_i shares_i row_i``; return ``<g, d>`` and ``||d||^2``."""
-    slope = square = 0.0
-    for part in parts(g.size):
-        correction = (shares @ kept[:, part]).astype(d.dtype, copy=False)
-        correction *= largest
-        piece = d[part]
-        np.multiply(g[part], -gamma, out=piece)
-        piece -= correction
-        slope += float(piece @ g[part])
-        square += float(piece @ piece)
-    return slope, square
-
-
-def parts(size: int) -> Iterator[slice]:
-    """Yield pieces of a vector that stay in cache."""
-    return (slice(first, first + PIECE) for first in range(0, size, PIECE))
 
 
 def lbfgs(function: Function, x: Array, max_iter: int, done: Done, noise: float, memory: int) -> tuple[Array, int]:

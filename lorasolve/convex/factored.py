@@ -37,7 +37,8 @@ from ..linear_map import (
 )
 from ..objectives._blocks import MultiObjective, Pairs
 from ..problem import Problem, flat
-from ._descent import lbfgs, parts
+from ._descent import lbfgs
+from ._passes import parts
 from .base import DROPPED, ConvexRoute, Report, Solution, proved
 
 # Escape directions offered per round: this many and, if all of them escape, half the present rank more, so that the
