@@ -16,7 +16,7 @@ import pytest
 
 import lorasolve as ls
 from lorasolve.cli import main
-from lorasolve.commands import registry
+from lorasolve.commands import registry, warm
 from lorasolve.io import load_result
 
 
@@ -394,3 +394,19 @@ def test_what_was_compiled_ahead_is_not_compiled_again(tmp_path) -> None:
     assert first["combinations"] == second["combinations"] == 1
     assert first["files"] == second["files"] == len([path for path in folder.rglob("*") if path.is_file()])
     assert first["kernels"] > 0 and second["kernels"] == 0 and second["compile_seconds"] == 0.0
+
+
+def threads_of(problem: ls.Problem) -> int:
+    """For how many threads, of two, the kernel data of a problem are made."""
+    data = problem.objective.kernels.data(problem.rank, 2)
+    if problem.objective.name == "sensing":
+        return 1 if data.g.ndim == 1 else len(data.g)
+    return len(data.products.C_cut if problem.objective.name == "linear" else data.cut) - 1
+
+
+def test_kernels_for_one_thread_and_for_several_are_compiled_ahead() -> None:
+    """They differ in type where a kind of data takes scratch for each thread: all of these, from some size on."""
+    found: dict[str, set[int]] = {}
+    for problem, _ in warm._large():
+        found.setdefault(problem.objective.name, set()).add(threads_of(problem))
+    assert found == {"sensing": {1, 2}, "linear": {1, 2}, "completion": {1, 2}}

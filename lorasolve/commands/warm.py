@@ -12,6 +12,7 @@ import numpy as np
 from .. import objectives, optimizers
 from .._interruptions import interruptions_end_all
 from .._progress import Progress
+from .._threads import kernel_threads
 from ..convex import solve_convex
 from ..engine import solve
 from ..io import envelope
@@ -23,6 +24,8 @@ from .base import Command, ExitCode, emit
 RANK = 2
 # More steps than an acceleration or a line search needs to enter each of its loops once.
 STEPS = 12
+# Measurements of 20 x 20 for one thread and for several.
+FEW_AND_MANY = 20, 260
 
 
 class WarmCommand(Command):
@@ -83,9 +86,11 @@ def warm(progress: bool = False) -> dict[str, Any]:
                 solve_convex(problem, "factored", 1e-3)
     # What only descents on large data, certificates of large data, or of many points, call.
     for dtype in (np.float64, np.float32):
-        kernels, factors = _sensing(dtype).kernels, np.zeros((20, RANK), dtype)
-        data = kernels.mixed(RANK, 1) or kernels.data(RANK, 1)
-        evaluate(data, factors, factors, np.empty_like(factors), np.empty_like(factors))
+        factors = np.zeros((20, RANK), dtype)
+        for measurements in FEW_AND_MANY:
+            kernels, threads = _sensing(measurements, dtype).kernels, kernel_threads()
+            data = kernels.mixed(RANK, threads) or kernels.data(RANK, threads)
+            evaluate(data, factors, factors, np.empty_like(factors), np.empty_like(factors))
         _completion_products(dtype)
         kept, one = np.zeros((2, 1), np.float32), np.ones(1, dtype)
         passes.keep_pair(kept, 0, one, one, one, one, np.ones(2), np.zeros(2), np.zeros(3))
@@ -123,23 +128,35 @@ def _pairs() -> Iterator[tuple[Problem, Any]]:
 
 
 def _large() -> Iterator[tuple[Problem, Any]]:
-    """Yield instances beyond the sizes up to which plain arrays, or float64 alone, are as fast as more kernels."""
+    """Yield instances beyond the sizes up to which plain arrays, or float64 alone, are as fast as more kernels.
+
+    Each is there for one thread and for several, which take kernels of their own.
+    """
     from ..kernels import simd
 
+    gd, mixed = (optimizers.registry.classes()[name]() for name in ("gd", "gd_mixed"))
     rng = np.random.default_rng(0)
     linear = objectives.LinearFineTuning(*(rng.standard_normal(size) for size in ((130, 130), (130, 20), (130, 20))))
-    for objective in (_sensing(np.float64), linear):
-        yield Problem(objective, RANK, 0.1), optimizers.registry.classes()["gd_mixed"]()
+    few, many = (Problem(_sensing(measurements, np.float64), RANK, 0.1) for measurements in FEW_AND_MANY)
+    for problem in (few, many, Problem(linear, RANK, 0.1), Problem(linear, 2 * RANK, 0.1)):
+        yield problem, mixed
+    for problem in (many, Problem(linear, 2 * RANK, 0.1)):
+        yield problem, gd
     for dtype in (np.float64, np.float32):
-        rows, values = np.arange(800), rng.standard_normal(800).astype(dtype)
-        completion = objectives.MatrixCompletion(rows, rows // 4, values, (800, 200))
-        for rank in (RANK, simd.WIDTH + 1):
-            yield Problem(completion, rank, 0.1), optimizers.registry.classes()["gd"]()
+        ratings, more = (_completion(size, dtype) for size in (800, 30_000))
+        for completion, rank, lam in ((ratings, RANK, 0.1), (ratings, simd.WIDTH + 1, 0.1), (more, RANK, 20.0)):
+            yield Problem(completion, rank, lam), gd
 
 
-def _sensing(dtype: Any) -> objectives.MatrixSensing:
-    rng = np.random.default_rng(0)
-    return objectives.MatrixSensing(rng.standard_normal((20, 20, 20)).astype(dtype), np.ones(20, dtype))
+def _completion(size: int, dtype: Any) -> objectives.MatrixCompletion:
+    rows, cols = np.divmod(np.arange(size), 200)
+    values = np.random.default_rng(0).standard_normal(size).astype(dtype)
+    return objectives.MatrixCompletion(rows, cols, values, (800, 200))
+
+
+def _sensing(measurements: int, dtype: Any) -> objectives.MatrixSensing:
+    M = np.random.default_rng(0).standard_normal((measurements, 20, 20))
+    return objectives.MatrixSensing(M.astype(dtype), np.ones(measurements, dtype))
 
 
 def _completion_products(dtype: Any) -> None:
