@@ -161,7 +161,7 @@ class Gram:
         error = self._error(allowed)
         tau, most = (next(_shifts(value * value, n, error)) for value in (within, top))
         weight = most - tau
-        M = _plus_products(np.negative(self._squares), V, weight)
+        M = _mirrored(_lower_plus_products(np.negative(self._squares), V, weight))
         length = frobenius(V)
         size = add_up(mul_up(length, length, weight), frobenius(self._squares))
         # What underflows may be multiplied by the weight afterwards, or by V.
@@ -265,13 +265,9 @@ def _row_products(R: Any) -> tuple[Array, int] | None:
     full = SPARSE * counts > R.shape[0]
     if SPARSE * np.count_nonzero(full) > full.size:
         return None
-    from scipy.linalg.blas import dsyrk
-
     from ..kernels.sparse_gram import add_row_products
 
-    m = R.shape[0]
-    # BLAS reads and writes columns: its upper triangle of the transpose is the lower one here.
-    W = dsyrk(1.0, R[:, full].toarray().T, trans=1).T if full.any() else np.zeros((m, m))
+    W = _lower_plus_products(np.zeros((R.shape[0],) * 2), R[:, full].toarray(), 1.0)
     add_row_products(W, R.indptr.astype(np.int64), R.indices.astype(np.int64), R.data, ~full)
     # A product that is 0 adds no error.
     return W, int(np.diff(R.indptr).max(initial=0)) + 1
@@ -279,10 +275,12 @@ def _row_products(R: Any) -> tuple[Array, int] | None:
 
 def _symmetric(W: Array) -> Array:
     """Return a product ``X^T X`` with one triangle mirrored where rounding made the two differ."""
-    if len(W) > 1 and not np.array_equal(W, W.T):
-        W = np.tril(W)
-        W += np.tril(W, -1).T
-    return W
+    return W if len(W) <= 1 or np.array_equal(W, W.T) else _mirrored(W)
+
+
+def _mirrored(W: Array) -> Array:
+    """Return the symmetric matrix of a lower triangle."""
+    return np.tril(W) + np.tril(W, -1).T
 
 
 def _candidates(W: Array, levels: list[float], gram: float) -> Iterator[float]:
@@ -331,15 +329,14 @@ def _largest_eigenvalue(W: Array, accuracy: float) -> float:
         return float(np.linalg.eigvalsh(W)[-1])
 
 
-def _plus_products(M: Array, V: Array, weight: float) -> Array:
-    """Return ``M + weight V V^T`` for symmetric ``M``, which is lost."""
+def _lower_plus_products(M: Array, V: Array, weight: float) -> Array:
+    """Return ``M + weight V V^T`` for symmetric ``M``, which is lost; only the lower triangle is computed."""
     from scipy.linalg.blas import dsyrk
 
     if V.shape[1] == 0:
         return M
     # BLAS reads and writes columns: its upper triangle of the transpose is the lower one here.
-    M = dsyrk(weight, V.T, 1.0, M.T, trans=1, overwrite_c=1).T
-    return np.tril(M) + np.tril(M, -1).T
+    return dsyrk(weight, V.T, 1.0, M.T, trans=1, overwrite_c=1).T
 
 
 def _shifted_defect(M: Array, tau: float, trust: Trust, enough: float = 0.0) -> float | None:
