@@ -406,7 +406,14 @@ def threads_of(problem: ls.Problem) -> int:
 
 def test_kernels_for_one_thread_and_for_several_are_compiled_ahead() -> None:
     """They differ in type where a kind of data takes scratch for each thread: all of these, from some size on."""
-    found: dict[str, set[int]] = {}
-    for problem, _ in warm._large():
-        found.setdefault(problem.objective.name, set()).add(threads_of(problem))
-    assert found == {"sensing": {1, 2}, "linear": {1, 2}, "completion": {1, 2}}
+    found: dict[tuple[str, str], set[int]] = {}
+    for problem, optimizer in warm._large():
+        found.setdefault((problem.objective.name, optimizer.name), set()).add(threads_of(problem))
+    assert found == {
+        ("sensing", "gd_mixed"): {1, 2},
+        ("linear", "gd_mixed"): {1, 2},
+        ("completion", "gd"): {1, 2},
+        # On one thread: the small examples of all objectives.
+        ("sensing", "gd"): {2},
+        ("linear", "gd"): {2},
+    }
