@@ -396,6 +396,9 @@ def test_what_was_compiled_ahead_is_not_compiled_again(tmp_path) -> None:
     assert first["kernels"] > 0 and second["kernels"] == 0 and second["compile_seconds"] == 0.0
 
 
+MIXED = "sensing", "gd_mixed"
+
+
 def threads_of(problem: ls.Problem) -> int:
     """For how many threads, of two, the kernel data of a problem are made."""
     data = problem.objective.kernels.data(problem.rank, 2)
@@ -404,13 +407,19 @@ def threads_of(problem: ls.Problem) -> int:
     return len(data.products.C_cut if problem.objective.name == "linear" else data.cut) - 1
 
 
+def test_every_kind_of_data_of_a_sensing_problem_is_compiled_ahead() -> None:
+    sensing = [problem for problem, optimizer in warm._large() if (problem.objective.name, optimizer.name) == MIXED]
+    kinds = {type(problem.objective.kernels.mixed(problem.rank, 2)).__name__ for problem in sensing}
+    assert kinds == {"MixedSensingData", "QuantizedSensingData"}
+
+
 def test_kernels_for_one_thread_and_for_several_are_compiled_ahead() -> None:
     """They differ in type where a kind of data takes scratch for each thread: all of these, from some size on."""
     found: dict[tuple[str, str], set[int]] = {}
     for problem, optimizer in warm._large():
         found.setdefault((problem.objective.name, optimizer.name), set()).add(threads_of(problem))
     assert found == {
-        ("sensing", "gd_mixed"): {1, 2},
+        MIXED: {1, 2},
         ("linear", "gd_mixed"): {1, 2},
         ("completion", "gd"): {1, 2},
         # On one thread: the small examples of all objectives.

@@ -26,6 +26,8 @@ RANK = 2
 STEPS = 12
 # Measurements of 20 x 20 for one thread and for several.
 FEW_AND_MANY = 20, 260
+# As many as are multiplied in 16-bit integers too.
+MOST = 1250
 
 
 class WarmCommand(Command):
@@ -138,7 +140,8 @@ def _large() -> Iterator[tuple[Problem, Any]]:
     rng = np.random.default_rng(0)
     linear = objectives.LinearFineTuning(*(rng.standard_normal(size) for size in ((130, 130), (130, 20), (130, 20))))
     few, many = (Problem(_sensing(measurements, np.float64), RANK, 0.1) for measurements in FEW_AND_MANY)
-    for problem in (few, many, Problem(linear, RANK, 0.1), Problem(linear, 2 * RANK, 0.1)):
+    most = Problem(_sensing(MOST, np.float64), RANK, 0.1)
+    for problem in (few, many, most, Problem(linear, RANK, 0.1), Problem(linear, 2 * RANK, 0.1)):
         yield problem, mixed
     for problem in (many, Problem(linear, 2 * RANK, 0.1)):
         yield problem, gd

@@ -68,6 +68,10 @@ class MixedGramData(NamedTuple):
     increments: Products
     calls: Any
 
+    def go_on(self) -> None:
+        """Let increments start where the exact oracle, which keeps its factors, was called last."""
+        self.calls[0] = 1
+
 
 def _products(S: Any, C: Any, padded: int, threads: int) -> Products:
     m, n = C.shape

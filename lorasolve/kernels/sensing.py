@@ -7,6 +7,10 @@ cache, added to the gradient: ``4 N m n`` flops for one read, at the rate of rea
 ``MixedSensingData`` halves the traffic again: between exact refreshes the residual and the gradient, which are
 linear in ``X``, are advanced by the products of a float32 copy with the step ``X - X_last``. The error is relative
 to the distance travelled since the last refresh, so it vanishes as the iterates converge.
+
+``QuantizedSensingData`` halves it once more: a step that is small against ``X`` is multiplied with measurements
+rounded to 16-bit integers. Its products are added to those of the last point that had float32 or float64, never to
+one another, so that the errors of such steps do not add up.
 """
 
 from __future__ import annotations
@@ -16,18 +20,22 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
+from . import sensing_lanes
 from ._jit import FAST, kernel
 from .factors import factor_gradients, outer, summed
 from .oracle import implements
+from .simd import WIDTH, aligned, available
 
 # Exact refreshes in mixed precision are this many oracle calls apart.
 REFRESH = 50
+# Largest error of a step by 16-bit integers, as a part of ``X``: those of float32 over a run's first steps.
+QUANTIZED_ERROR = 3e-7
 
 
 class SensingData(NamedTuple):
     """Measurements (N, m n), observations (N,), and scratch (``g`` has one row per thread, or is a vector for one).
 
-    With a vector a run compiles no parallel loop.
+    With a vector a run compiles no parallel loop. The rows may be longer than needed.
     """
 
     M: Any
@@ -39,17 +47,43 @@ class SensingData(NamedTuple):
 
 
 class MixedSensingData(NamedTuple):
-    """Exact data, a float32 copy of the measurements, the last factors, and the state of the increments."""
+    """Exact data, a float32 copy of the measurements, the last ``X``, the state of the increments, and the calls."""
 
     exact: SensingData
     M32: Any
+    last: Any
     zero: Any
-    lastA: Any
-    lastBt: Any
     dx: Any
     dw: Any
     dg: Any
     calls: Any
+
+    def go_on(self) -> None:
+        """Let increments start where the exact oracle was called last."""
+        self.last[:], self.calls[0] = self.exact.X.ravel(), 1
+
+
+class QuantizedSensingData(NamedTuple):
+    """Increments by float32, or by 16-bit integers: measurements ``unit * M16`` up to ``error`` (Frobenius, relative).
+
+    The last products by float64 or float32 stay in ``mixed``; ``G`` and ``w`` are those at the present point.
+    """
+
+    mixed: MixedSensingData
+    M16: Any
+    unit: Any
+    error: Any
+    G: Any
+    w: Any
+
+    @property
+    def exact(self) -> SensingData:
+        """The exact data."""
+        return self.mixed.exact
+
+    def go_on(self) -> None:
+        """Let increments start where the exact oracle was called last."""
+        self.mixed.go_on()
 
 
 def data(M: Any, y: Any, shape: tuple[int, int], threads: int) -> SensingData:
@@ -57,30 +91,60 @@ def data(M: Any, y: Any, shape: tuple[int, int], threads: int) -> SensingData:
     N, d = M.shape
     if N * d < 100_000:
         threads = 1
-    X, G = np.empty((2, *shape), M.dtype)
-    g = np.empty(d if threads == 1 else (threads, d), M.dtype)
-    return SensingData(M, y, X, G, np.empty(N, M.dtype), g)
+    X = aligned(d, M.dtype).reshape(shape)
+    return SensingData(M, y, X, np.empty_like(X), np.empty(N, M.dtype), _scratch(d, threads, M.dtype))
 
 
-def mixed_data(exact: SensingData, M32: Any, rank: int) -> MixedSensingData:
+def _scratch(d: int, threads: int, dtype: Any) -> Any:
+    """Return a vector of ``d`` numbers, or a matrix with such a row for each thread, at the starts of cache lines."""
+    if threads == 1:
+        return aligned(d, dtype)
+    columns = d + -d % WIDTH
+    return aligned(threads * columns, dtype).reshape(threads, columns)
+
+
+def mixed_data(exact: SensingData, M32: Any) -> MixedSensingData:
     """Return kernel data for float32 increments of a float64 problem, from its measurements in float32."""
     N, d = exact.M.shape
     zero, dw = np.zeros((2, N), np.float32)
-    dg = np.empty(exact.g.shape, np.float32)
-    m, n = exact.X.shape
-    last = np.empty((m, rank)), np.empty((rank, n))
-    return MixedSensingData(exact, M32, zero, *last, np.empty(d, np.float32), dw, dg, np.zeros(1, np.int64))
+    dg = _scratch(d, 1 if exact.g.ndim == 1 else len(exact.g), np.float32)
+    return MixedSensingData(exact, M32, np.empty(d), zero, aligned(d, np.float32), dw, dg, np.zeros(1, np.int64))
+
+
+def quantized(M: Any, rows: int = 64) -> tuple[Any, float, float]:
+    """Return measurements in 16-bit integers, their unit, and the relative error of the product in Frobenius norm.
+
+    The error is 5e-5 for Gaussian measurements, and large where a few are far larger than all others. ``rows`` are
+    rounded at once.
+    """
+    unit = float(max(M.max(), -M.min())) / np.iinfo(np.int16).max
+    M16 = aligned(M.size, np.int16).reshape(M.shape)
+    wrong = size = 0.0
+    for first in range(0, len(M), rows):
+        block = M[first : first + rows] / unit
+        size += float(np.vdot(block, block))
+        M16[first : first + rows] = whole = np.rint(block)
+        block -= whole
+        wrong += float(np.vdot(block, block))
+    return M16, unit, (wrong / size) ** 0.5
+
+
+def quantized_data(mixed: MixedSensingData, M16: Any, unit: float, error: float) -> QuantizedSensingData:
+    """Return kernel data for increments of both kinds, from ``mixed`` and :func:`quantized`."""
+    exact = mixed.exact
+    return QuantizedSensingData(mixed, M16, unit, error, np.empty_like(exact.G), np.empty_like(exact.w))
 
 
 @kernel(inner=True, symbol=True, fastmath=FAST)
 def _pass(M, x, y, lo, hi, backward, w, g):
-    """Write ``w = M x - y`` on rows ``lo..hi`` and ``g = sum of w_i M_i`` over them.
+    """Write ``w = M x - y`` on rows ``lo..hi`` and ``g = sum of w_i M_i`` over them, in the type of ``x``.
 
     Four rows are added to ``g`` in the loop that multiplies the next four with ``x``, so that reading from memory
     never pauses. A pass in the other direction than the last one finds its first rows still in cache.
     """
     d = x.size
-    zero = x.dtype.type(0)
+    number = x.dtype.type
+    zero = number(0)
     for k in range(d):
         g[k] = zero
     # No rows are waiting to be added yet: weights of zero.
@@ -93,24 +157,24 @@ def _pass(M, x, y, lo, hi, backward, w, g):
         s0 = s1 = s2 = s3 = zero
         for k in range(d):
             xk = x[k]
-            s0 += m0[k] * xk
-            s1 += m1[k] * xk
-            s2 += m2[k] * xk
-            s3 += m3[k] * xk
-            g[k] += w0 * p0[k] + w1 * p1[k] + w2 * p2[k] + w3 * p3[k]
+            s0 += number(m0[k]) * xk
+            s1 += number(m1[k]) * xk
+            s2 += number(m2[k]) * xk
+            s3 += number(m3[k]) * xk
+            g[k] += w0 * number(p0[k]) + w1 * number(p1[k]) + w2 * number(p2[k]) + w3 * number(p3[k])
         w0, w1, w2, w3 = s0 - y[i], s1 - y[i + 1], s2 - y[i + 2], s3 - y[i + 3]
         w[i], w[i + 1], w[i + 2], w[i + 3] = w0, w1, w2, w3
         p0, p1, p2, p3 = m0, m1, m2, m3
     for k in range(d):
-        g[k] += w0 * p0[k] + w1 * p1[k] + w2 * p2[k] + w3 * p3[k]
+        g[k] += w0 * number(p0[k]) + w1 * number(p1[k]) + w2 * number(p2[k]) + w3 * number(p3[k])
     for i in range(lo + 4 * blocks, hi):
         m0 = M[i]
         s0 = zero
         for k in range(d):
-            s0 += m0[k] * x[k]
+            s0 += number(m0[k]) * x[k]
         s0 -= y[i]
         for k in range(d):
-            g[k] += s0 * m0[k]
+            g[k] += s0 * number(m0[k])
         w[i] = s0
 
 
@@ -132,6 +196,9 @@ def whole_pass(M, x, y, backward, w, g):
         _parallel_pass(M, x, y, backward, w, g)
 
 
+_best_pass = sensing_lanes.whole_pass if available() else whole_pass
+
+
 @kernel(inner=True, fastmath=FAST)
 def _sum_rows(g, factor, G):
     """Write ``G = factor (sum of the rows of g)``."""
@@ -140,12 +207,20 @@ def _sum_rows(g, factor, G):
 
 
 @kernel(inner=True, fastmath=FAST)
-def _advance(dg, factor, G, dw, w):
-    """Add the sum of the rows of ``dg``, times ``factor``, to ``G``, and ``dw`` to ``w``."""
-    for k in range(G.size):
-        G[k] += factor * summed(dg, k)
+def _advance(unit, dg, dw, G, w, new_G, new_w):
+    """Write ``G`` and ``w`` with the increments from a pass over measurements in ``unit`` added."""
+    factor = unit * unit / w.size
+    if dg.ndim == 1:
+        for k in range(G.size):
+            new_G[k] = G[k] + factor * dg[k]
+    else:
+        for k in range(G.size):
+            new_G[k] = G[k] + factor * dg[0, k]
+        for t in range(1, dg.shape[0]):
+            for k in range(G.size):
+                new_G[k] += factor * dg[t, k]
     for i in range(w.size):
-        w[i] += dw[i]
+        new_w[i] = w[i] + unit * dw[i]
 
 
 @kernel(inner=True, fastmath=FAST)
@@ -159,7 +234,7 @@ def _half_mean_square(w):
 @kernel(symbol=True)
 def gradient(data, X, y, G):
     """Write ``G = sum_i (<M_i, X> - y_i) M_i / N`` for any ``X`` and ``y``, and the differences into ``data.w``."""
-    whole_pass(data.M, X.reshape(X.size), y, False, data.w, data.g)
+    _best_pass(data.M, X.reshape(X.size), y, False, data.w, data.g)
     _sum_rows(data.g, G.dtype.type(1.0 / y.size), G.reshape(G.size))
 
 
@@ -171,26 +246,21 @@ def _back(G, w, A, Bt, GB, GtAt):
 
 
 @kernel(inner=True, fastmath=FAST)
-def _increment(A, Bt, lastA, lastBt, dx):
-    """Write ``A B^T - A_last B_last^T`` in float32, summed in the type of the factors."""
-    r, n = Bt.shape
-    row = np.empty(n, A.dtype)
-    for i in range(A.shape[0]):
-        row[:] = 0
-        for q in range(r):
-            a, last = A[i, q], lastA[i, q]
-            for j in range(n):
-                row[j] += a * Bt[q, j] - last * lastBt[q, j]
-        for j in range(n):
-            dx[i * n + j] = np.float32(row[j])
+def _increment(X, last, dx):
+    """Write ``dx = X - last`` in float32; return its Frobenius norm relative to that of ``X``."""
+    moved = size = X.dtype.type(0)
+    for k in range(last.size):
+        change = X[k] - last[k]
+        dx[k] = np.float32(change)
+        moved += change * change
+        size += X[k] * X[k]
+    return np.sqrt(moved / size) if size > 0 else np.inf
 
 
 @kernel(inner=True)
-def _keep(factor, last):
-    # Assigning to a slice would compile the message for shapes that do not fit, which takes longer than all of this.
-    for i in range(factor.shape[0]):
-        for j in range(factor.shape[1]):
-            last[i, j] = factor[i, j]
+def _keep(X, last):
+    for k in range(last.size):
+        last[k] = X[k]
 
 
 @implements(SensingData)
@@ -205,14 +275,29 @@ def _sensing_oracle(data, A, Bt, GB, GtAt):
 @kernel(inner=True, symbol=True)
 def _mixed_sensing_oracle(data, A, Bt, GB, GtAt):
     exact = data.exact
+    X, G = exact.X.reshape(data.last.size), exact.G.reshape(data.last.size)
+    outer(A, Bt, exact.X)
     if data.calls[0] % REFRESH == 0:
-        outer(A, Bt, exact.X)
         gradient(exact, exact.X, exact.y, exact.G)
     else:
-        _increment(A, Bt, data.lastA, data.lastBt, data.dx)
-        whole_pass(data.M32, data.dx, data.zero, data.calls[0] % 2 == 1, data.dw, data.dg)
-        _advance(data.dg, 1.0 / exact.w.size, exact.G.reshape(exact.G.size), data.dw, exact.w)
-    _keep(A, data.lastA)
-    _keep(Bt, data.lastBt)
+        _increment(X, data.last, data.dx)
+        _best_pass(data.M32, data.dx, data.zero, data.calls[0] % 2 == 1, data.dw, data.dg)
+        _advance(1.0, data.dg, data.dw, G, exact.w, G, exact.w)
+    _keep(X, data.last)
     data.calls[0] += 1
     return _back(exact.G, exact.w, A, Bt, GB, GtAt)
+
+
+@implements(QuantizedSensingData)
+@kernel(inner=True, symbol=True)
+def _quantized_sensing_oracle(data, A, Bt, GB, GtAt):
+    mixed, exact = data.mixed, data.mixed.exact
+    X, G = exact.X.reshape(mixed.last.size), exact.G.reshape(mixed.last.size)
+    outer(A, Bt, exact.X)
+    calls = mixed.calls[0]
+    if calls % REFRESH > 0 and data.error * _increment(X, mixed.last, mixed.dx) <= QUANTIZED_ERROR:
+        _best_pass(data.M16, mixed.dx, mixed.zero, calls % 2 == 1, mixed.dw, mixed.dg)
+        _advance(data.unit, mixed.dg, mixed.dw, G, exact.w, data.G.reshape(G.size), data.w)
+        mixed.calls[0] += 1
+        return _back(data.G, data.w, A, Bt, GB, GtAt)
+    return _mixed_sensing_oracle(mixed, A, Bt, GB, GtAt)

@@ -270,6 +270,48 @@ def load_line(typingctx, array, offset):
 
 
 @intrinsic
+def per_line(typingctx, array):
+    """Return how many numbers of an array a cache line holds, as a constant."""
+    count = _line(array.dtype).count
+    return types.intp(array), lambda context, builder, signature, args: ir.Constant(ir.IntType(64), count)
+
+
+@intrinsic
+def load_line_first(typingctx, array, offset, count):
+    """Return a cache line of numbers whose first ``count`` are those from ``offset`` on, zeros in the other lanes.
+
+    Nothing else is read. Integers of 16 bits become float32.
+    """
+    integers = array.dtype == types.int16
+    lanes = _line(types.float32 if integers else array.dtype)
+
+    def generate(context, builder, signature, args):
+        address = _pointer(context, builder, signature.args[0], *args[:2])
+        mask = _first(builder, args[2], lanes.count)
+        if not integers:
+            return _load_masked(builder, address, mask, lanes)
+        stored = ir.VectorType(ir.IntType(16), lanes.count)
+        address = builder.bitcast(address, stored.as_pointer())
+        name = f"llvm.masked.load.v{lanes.count}i16.p0"
+        arguments = [address, ir.Constant(_I32, 2), mask, ir.Constant(stored, [0] * lanes.count)]
+        return builder.sitofp(_call(builder, name, stored, arguments), lanes.llvm)
+
+    return lanes(array, types.intp, types.intp), generate
+
+
+@intrinsic
+def store_line_first(typingctx, array, offset, count, vector):
+    """Write the first ``count`` numbers of a cache line from ``offset`` on."""
+
+    def generate(context, builder, signature, args):
+        address = _pointer(context, builder, signature.args[0], *args[:2])
+        _store_masked(builder, args[3], address, _first(builder, args[2], vector.count), vector)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, vector), generate
+
+
+@intrinsic
 def splat_line(typingctx, number):
     """Return one cache line of numbers with ``number`` in every lane."""
     lanes = _line(number)

@@ -10,6 +10,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 import lorasolve as ls
+from lorasolve.kernels import sensing
+from lorasolve.kernels.evaluate import evaluate
 from lorasolve.monitor import STALL_WINDOW
 from lorasolve.objectives import Denoising, LinearFineTuning, MatrixCompletion, MatrixSensing
 from lorasolve.result import Trace
@@ -119,6 +121,71 @@ def test_mixed_precision_ends_at_the_float64_stationary_point(name):
     exact, mixed = (ls.solve(problem, optimizer, stop=early) for optimizer in ("gd", "gd_mixed"))
     assert_allclose(mixed.fun, exact.fun, rtol=5e-8)
     assert not np.array_equal(mixed.theta, exact.theta)
+
+
+def many_measurements(largest=None):
+    """Measurements from which increments of 16-bit integers pay; one number may be far larger than all others."""
+    rng = np.random.default_rng(3)
+    M, truth = rng.standard_normal((1260, 20, 20)), rng.standard_normal((20, 2)) @ rng.standard_normal((2, 20))
+    if largest is not None:
+        M[7, 3, 5] = largest
+    return MatrixSensing(M, np.einsum("kij,ij->k", M, truth) + 0.1 * rng.standard_normal(1260))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_increments_keep_to_their_errors_and_go_on_from_what_was_exact(threads):
+    """The gradient is linear: its error is that of ``M^T M`` on the step since the last product of more digits."""
+    objective = many_measurements()
+    data = objective.kernels.mixed(3, threads)
+    M = objective._map.flat
+    N = len(M)
+    assert type(data) is sensing.QuantizedSensingData
+    slope = np.linalg.norm(M, 2) ** 2 / N
+    rng = np.random.default_rng(0)
+    A, B, U, V = (rng.standard_normal((20, 3)) for _ in range(4))
+    reached, kept = A @ B.T, A @ B.T
+    out = np.empty((20, 3)), np.empty((20, 3))
+    evaluate(data, A, B, *out)
+    for size, by_integers in ((1e-3, True), (2e-3, True), (0.3, False), (0.3 + 1e-4, True), (-2.0, False)):
+        A1, B1 = A + size * U, B + size * V
+        X = A1 @ B1.T
+        f = evaluate(data, A1, B1, *out)
+        assert np.array_equal(data.mixed.last, (kept if by_integers else X).ravel())
+        moved, kept = np.linalg.norm(X - kept), kept if by_integers else X
+        assert (data.error * moved <= sensing.QUANTIZED_ERROR * np.linalg.norm(X)) == by_integers
+        w = M @ X.ravel() - objective.y
+        G = (w @ M).reshape(20, 20) / N
+        # Relative to the step: float32, or the error of the integers twice, in M and in its transpose.
+        relative = 3 * data.error if by_integers else 1e-6
+        bound = slope * relative * moved + 1e-6 * slope * np.linalg.norm(X - reached)
+        found = data.G if by_integers else data.exact.G
+        assert 0 < np.linalg.norm(found - G) <= bound
+        assert_allclose(out[0], found @ B1, rtol=1e-9)
+        assert_allclose(out[1], found.T @ A1, rtol=1e-9)
+        assert_allclose(f, 0.5 * w @ w / N, rtol=1e-5)
+    evaluate(data.exact, A, B, *out)
+    data.go_on()
+    evaluate(data, A + 1e-3 * U, B, *out)
+    assert np.array_equal(data.mixed.last, (A @ B.T).ravel()) and data.mixed.calls[0] == 2
+
+
+def test_increments_of_integers_end_where_float64_does():
+    problem = ls.Problem(many_measurements(), 3, 0.2)
+    rule = ls.StoppingRule(max_iter=20_000, grad_tol=1e-11)
+    exact, mixed = (ls.solve(problem, optimizer, stop=rule) for optimizer in ("gd", "gd_mixed"))
+    assert mixed.status.name == "CONVERGED"
+    assert_allclose(mixed.fun, exact.fun, rtol=1e-12)
+    early = ls.StoppingRule(max_iter=150)
+    exact, mixed = (ls.solve(problem, optimizer, stop=early) for optimizer in ("gd", "gd_mixed"))
+    assert_allclose(mixed.trace.value, exact.trace.value, rtol=1e-7)
+    assert not np.array_equal(mixed.theta, exact.theta)
+
+
+@pytest.mark.parametrize("largest", [1e3, 5e4])
+def test_integers_are_left_where_they_hold_too_few_digits(largest):
+    """With one number a thousand times the others there are some 10 of 65,536 steps left for those."""
+    data = many_measurements(largest).kernels.mixed(3, 1)
+    assert type(data) is (sensing.MixedSensingData if largest < 1e4 else type(None))
 
 
 @pytest.mark.parametrize("name", ["sensing", "linear"])

@@ -17,6 +17,7 @@ from lorasolve.kernels import (
     evaluate,
     gram,
     sensing,
+    sensing_lanes,
     simd,
     sparse_gram,
     tiles,
@@ -37,6 +38,11 @@ def _axpys(U, u, du, X, x, dx, length, T, t, dt):
 @kernel()
 def _whole_pass(M, x, y, backward, w, g):
     sensing.whole_pass(M, x, y, backward, w, g)
+
+
+@kernel()
+def _lane_pass(M, x, y, backward, w, g):
+    sensing_lanes.whole_pass(M, x, y, backward, w, g)
 
 
 @kernel()
@@ -250,15 +256,37 @@ def test_sparse_products_with_and_without_lanes_are_those_of_the_dense_matrix(co
             assert_allclose(out, true, atol=1e-12 if dtype == np.float64 else 1e-5)
 
 
+@pytest.mark.parametrize("stored", [np.float64, np.float32, np.int16])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (11, 16), (14, 41), (9, 48)])
 @pytest.mark.parametrize("backward", [False, True])
-def test_a_pass_in_either_direction_is_two_products(backward):
+def test_a_pass_in_either_direction_with_and_without_lanes_is_two_products(stored, shape, backward):
+    """Integers, so that every order of evaluation is exact; memory around the results stays as it is."""
     rng = np.random.default_rng(5)
-    M, x, y = rng.standard_normal((11, 7)), rng.standard_normal(7), rng.standard_normal(11)
-    for shape in (7, (1, 7), (3, 7)):
-        w, g = np.empty(11), np.empty(shape)
-        _whole_pass(M, x, y, backward, w, g)
-        assert_allclose(w, M @ x - y, rtol=1e-12)
-        assert_allclose(g.reshape(-1, 7).sum(axis=0), M.T @ (M @ x - y), rtol=1e-11)
+    (N, d), number = shape, np.float64 if stored == np.float64 else np.float32
+    M, x = rng.integers(-20, 20, shape).astype(stored), rng.integers(-20, 20, d).astype(number)
+    y = rng.integers(-20, 20, N).astype(number)
+    residual = M.astype(np.float64) @ x - y
+    for run in (_whole_pass, _lane_pass):
+        for rows in {1, min(2, N), min(3, N)}:
+            w, g = np.full(N + 20, 7, number), np.full((rows, d + 20), 7, number)
+            run(M, x, y, backward, w[:N], g)
+            assert np.array_equal(w, [*residual, *[7] * 20])
+            assert np.array_equal(g[:, :d].sum(axis=0), residual @ M)
+            assert np.all(g[:, d:] == 7)
+        vector = np.full(d + 20, 7, number)
+        run(M, x, y, backward, w[:N], vector)
+        assert np.array_equal(vector, [*residual @ M, *[7] * 20])
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-3, 1e3])
+def test_measurements_in_integers_are_as_wrong_as_they_say(size):
+    M = size * np.random.default_rng(0).standard_normal((150, 30))
+    M[:, 3] = 0
+    M16, unit, error = sensing.quantized(M)
+    assert M16.dtype == np.int16 and np.abs(M16).max() == 2**15 - 1
+    assert np.abs(unit * M16 - M).max() <= 0.5000001 * unit
+    assert_allclose(error, np.linalg.norm(unit * M16 - M) / np.linalg.norm(M), rtol=1e-9)
+    assert 1e-5 < error < 1e-4
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
