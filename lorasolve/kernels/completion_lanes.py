@@ -15,7 +15,7 @@ from numba import prange
 from . import completion
 from ._jit import FAST, kernel
 from .factors import summed
-from .oracle import implements
+from .oracle import implements, implements_rows
 from .simd import (
     CACHE_LINE,
     WIDTH,
@@ -29,7 +29,7 @@ from .simd import (
     load_line,
     mul,
     normal_equations,
-    prefetch,
+    per_line,
     splat,
     splat_line,
     sqrt,
@@ -37,9 +37,6 @@ from .simd import (
     store_first,
     total,
 )
-
-# Entries between the one that is worked on and the one whose rows are asked for.
-AHEAD = 2
 
 
 class LaneData(NamedTuple):
@@ -119,33 +116,51 @@ def _gradient_rows(start, index, values, A, Bp, r, lo, hi, GB, share):
 
 
 @kernel(inner=True, symbol=True, fastmath=FAST)
-def _wide_gradient_rows(start, index, values, A, Bp, r, width, step, lo, hi, GB, share):
-    """Do the same for rows of cache lines, ``step`` numbers each, ``width`` in all; ``a`` and ``g`` stay in cache."""
+def _wide_gradient_rows(start, index, values, A, Bp, r, width, lo, hi, GB, share):
+    """Do the same for rows of cache lines, ``width`` numbers in all; ``a`` and ``g`` stay in cache.
+
+    Four entries at a time: their sums do not wait for each other, and ``g`` is read and written once for all.
+    """
     squares = 0.0
-    zero = splat_line(Bp.dtype.type(0))
+    step, none = per_line(Bp), Bp.dtype.type(0)
+    zero = splat_line(none)
     for k in range(0, share.size, step):
         store(share, k, zero)
     a, g = aligned(width, Bp.dtype), aligned(width, Bp.dtype)
     a[:] = 0
     for i in range(lo, hi):
+        last = start[i + 1]
         g[:] = 0
         for q in range(r):
             a[q] = A[i * r + q]
-        for k in range(start[i], start[i + 1]):
-            ahead = index[min(k + AHEAD, index.size - 1)] * width
+        for k in range(start[i], last, 4):
+            # Behind the last entry it is taken once more, with residual zero.
+            k1, k2, k3 = min(k + 1, last - 1), min(k + 2, last - 1), min(k + 3, last - 1)
+            p0, p1, p2, p3 = index[k] * width, index[k1] * width, index[k2] * width, index[k3] * width
+            s0 = s1 = s2 = s3 = zero
             for q in range(0, width, step):
-                prefetch(Bp, ahead + q)
-                prefetch(share, ahead + q)
-            at = index[k] * width
-            product = zero
+                aq = load_line(a, q)
+                s0 = fma(aq, load_line(Bp, p0 + q), s0)
+                s1 = fma(aq, load_line(Bp, p1 + q), s1)
+                s2 = fma(aq, load_line(Bp, p2 + q), s2)
+                s3 = fma(aq, load_line(Bp, p3 + q), s3)
+            e0 = total(s0) - values[k]
+            e1 = total(s1) - values[k1] if k + 1 < last else none
+            e2 = total(s2) - values[k2] if k + 2 < last else none
+            e3 = total(s3) - values[k3] if k + 3 < last else none
+            squares += e0 * e0 + e1 * e1 + e2 * e2 + e3 * e3
+            v0, v1, v2, v3 = splat_line(e0), splat_line(e1), splat_line(e2), splat_line(e3)
             for q in range(0, width, step):
-                product = fma(load_line(a, q), load_line(Bp, at + q), product)
-            e = total(product) - values[k]
-            squares += e * e
-            es = splat_line(e)
-            for q in range(0, width, step):
-                store(g, q, fma(es, load_line(Bp, at + q), load_line(g, q)))
-                store(share, at + q, fma(es, load_line(a, q), load_line(share, at + q)))
+                aq = load_line(a, q)
+                gq = fma(v0, load_line(Bp, p0 + q), load_line(g, q))
+                gq = fma(v1, load_line(Bp, p1 + q), gq)
+                gq = fma(v2, load_line(Bp, p2 + q), gq)
+                store(g, q, fma(v3, load_line(Bp, p3 + q), gq))
+                # One after the other: the last ones may be the same.
+                store(share, p0 + q, fma(v0, aq, load_line(share, p0 + q)))
+                store(share, p1 + q, fma(v1, aq, load_line(share, p1 + q)))
+                store(share, p2 + q, fma(v2, aq, load_line(share, p2 + q)))
+                store(share, p3 + q, fma(v3, aq, load_line(share, p3 + q)))
         for q in range(r):
             GB[i * r + q] = g[q]
     return squares
@@ -167,23 +182,36 @@ def _gradients(start, index, values, A, Bp, r, cut, GB, share):
 
 
 @kernel(inner=True, symbol=True, parallel=True)
-def _parallel_wide_gradients(start, index, values, A, Bp, r, width, step, cut, GB, share):
+def _parallel_wide_gradients(start, index, values, A, Bp, r, width, cut, GB, share):
     squares = 0.0
     for t in prange(share.shape[0]):
         squares += _wide_gradient_rows(
-            start, index, values, A, Bp, r, width, step, cut[t], cut[t + 1], GB, share[t]
+            start, index, values, A, Bp, r, width, cut[t], cut[t + 1], GB, share[t]
         )
     return squares
+
+
+@kernel(inner=True, fastmath=FAST)
+def _add_shares(share):
+    """Add the other threads' padded shares to the first one's, and return it."""
+    if share.ndim == 1:
+        return share
+    total = share[0]
+    for t in range(1, share.shape[0]):
+        for k in range(total.size):
+            total[k] += share[t, k]
+    return total
 
 
 @kernel(inner=True, fastmath=FAST)
 def _sum_shares(share, GtAt):
     """Write the transposed sum of the threads' padded shares."""
     r, n = GtAt.shape
-    width = share.shape[-1] // n
+    total = _add_shares(share)
+    width = total.size // n
     for j in range(n):
         for q in range(r):
-            GtAt[q, j] = summed(share, j * width + q)
+            GtAt[q, j] = total[j * width + q]
 
 
 @implements(LaneData)
@@ -197,28 +225,49 @@ def _lane_oracle(data, A, Bt, GB, GtAt):
     return 0.5 * total
 
 
+@kernel(inner=True)
+def _wide_gradients(data, width, A, GB):
+    """Write ``G B``, and shares of ``G^T A``, from the padded rows of ``B``; return the sum of squares."""
+    start, index, values, Bp, share = data.start, data.index, data.values, data.Bp, data.share
+    m, r = A.shape
+    A, GB = A.reshape(A.size), GB.reshape(GB.size)
+    if share.shape[0] == 1:
+        return _wide_gradient_rows(start, index, values, A, Bp, r, width, 0, m, GB, share[0])
+    return _parallel_wide_gradients(start, index, values, A, Bp, r, width, data.cut, GB, share)
+
+
 @implements(WideLaneData)
 @kernel(inner=True, symbol=True)
 def _wide_lane_oracle(data, A, Bt, GB, GtAt):
-    start, index, values, Bp, share = data.start, data.index, data.values, data.Bp, data.share
-    m, r = A.shape
-    pad(Bt, Bp)
-    width, step = Bp.size // Bt.shape[1], CACHE_LINE // Bp.itemsize
-    flat_A, flat_GB = A.reshape(A.size), GB.reshape(A.size)
-    if share.shape[0] == 1:
-        total = _wide_gradient_rows(start, index, values, flat_A, Bp, r, width, step, 0, m, flat_GB, share[0])
-    else:
-        total = _parallel_wide_gradients(
-            start, index, values, flat_A, Bp, r, width, step, data.cut, flat_GB, share
-        )
-    _sum_shares(share, GtAt)
+    pad(Bt, data.Bp)
+    total = _wide_gradients(data, data.Bp.size // Bt.shape[1], A, GB)
+    _sum_shares(data.share, GtAt)
+    return 0.5 * total
+
+
+@implements_rows(WideLaneData)
+@kernel(fastmath=FAST)
+def _wide_row_oracle(data, A, B, GB, GtA):
+    """Copy rows where the other oracle transposes, which takes a fifth of the time at small ranks."""
+    n, r = B.shape
+    width = data.Bp.size // n
+    for j in range(n):
+        for q in range(r):
+            data.Bp[j * width + q] = B[j, q]
+        for q in range(r, width):
+            data.Bp[j * width + q] = 0
+    total = _wide_gradients(data, width, A, GB)
+    share = _add_shares(data.share)
+    for j in range(n):
+        for q in range(r):
+            GtA[j, q] = share[j * width + q]
     return 0.5 * total
 
 
 @kernel(inner=True, symbol=True, fastmath=FAST)
-def _product_rows(start, index, data, V, width, step, lo, hi, out):
+def _product_rows(start, index, data, V, width, lo, hi, out):
     """Write rows ``lo..hi`` of a sparse product, a cache line at a time; two chains of sums hide their latency."""
-    zero = splat_line(V.dtype.type(0))
+    step, zero = per_line(V), splat_line(V.dtype.type(0))
     for i in range(lo, hi):
         first, last = start[i], start[i + 1]
         even = first + (last - first) // 2 * 2
@@ -233,9 +282,9 @@ def _product_rows(start, index, data, V, width, step, lo, hi, out):
 
 
 @kernel(parallel=True)
-def _parallel_product(start, index, data, cut, V, width, step, out):
+def _parallel_product(start, index, data, cut, V, width, out):
     for t in prange(cut.size - 1):
-        _product_rows(start, index, data, V, width, step, cut[t], cut[t + 1], out)
+        _product_rows(start, index, data, V, width, cut[t], cut[t + 1], out)
 
 
 def product(start: Any, index: Any, data: Any, cut: Any, V: Any) -> Any:
@@ -244,14 +293,14 @@ def product(start: Any, index: Any, data: Any, cut: Any, V: Any) -> Any:
     V = _in_lines(V)
     width = V.shape[1]
     out = np.empty((start.size - 1, width), V.dtype)
-    _parallel_product(start, index, data, cut, V.ravel(), width, line(V.dtype), out.reshape(out.size))
+    _parallel_product(start, index, data, cut, V.ravel(), width, out.reshape(out.size))
     return out if width == columns else np.ascontiguousarray(out[:, :columns])
 
 
 @kernel(inner=True, symbol=True, fastmath=FAST)
-def _transposed_rows(start, index, data, U, width, step, lo, hi, share):
+def _transposed_rows(start, index, data, U, width, lo, hi, share):
     """Write what rows ``lo..hi`` add to a transposed sparse product."""
-    zero = splat_line(U.dtype.type(0))
+    step, zero = per_line(U), splat_line(U.dtype.type(0))
     for k in range(0, share.size, step):
         store(share, k, zero)
     for i in range(lo, hi):
@@ -262,9 +311,9 @@ def _transposed_rows(start, index, data, U, width, step, lo, hi, share):
 
 
 @kernel(parallel=True)
-def _parallel_transposed(start, index, data, cut, U, width, step, share):
+def _parallel_transposed(start, index, data, cut, U, width, share):
     for t in prange(cut.size - 1):
-        _transposed_rows(start, index, data, U, width, step, cut[t], cut[t + 1], share[t])
+        _transposed_rows(start, index, data, U, width, cut[t], cut[t + 1], share[t])
 
 
 def transposed_product(start: Any, index: Any, data: Any, cut: Any, U: Any, n: int) -> Any:
@@ -273,7 +322,7 @@ def transposed_product(start: Any, index: Any, data: Any, cut: Any, U: Any, n: i
     U = _in_lines(U)
     width = U.shape[1]
     share = aligned((cut.size - 1) * n * width, U.dtype).reshape(cut.size - 1, n * width)
-    _parallel_transposed(start, index, data, cut, U.ravel(), width, line(U.dtype), share)
+    _parallel_transposed(start, index, data, cut, U.ravel(), width, share)
     return np.ascontiguousarray(share.sum(axis=0).reshape(n, width)[:, :columns])
 
 

@@ -17,6 +17,7 @@ from numba import types
 from numba.core.typing.templates import AbstractTemplate, infer_global
 
 _implementations: dict[type, Any] = {}
+by_rows: dict[type, Any] = {}
 
 
 def oracle(data, A, Bt, GB, GtAt):
@@ -29,6 +30,19 @@ def implements(data_class: type) -> Callable[[Any], Any]:
 
     def register(kernel: Any) -> Any:
         _implementations[data_class] = kernel
+        return kernel
+
+    return register
+
+
+def implements_rows(data_class: type) -> Callable[[Any], Any]:
+    """Register a kernel ``(data, A, B, GB, GtA)`` for one class of kernel data that wants factors row by row.
+
+    :func:`~lorasolve.kernels.evaluate.evaluate` calls it with them as they are, for what is not called in a compiled loop.
+    """
+
+    def register(kernel: Any) -> Any:
+        by_rows[data_class] = kernel
         return kernel
 
     return register
