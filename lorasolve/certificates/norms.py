@@ -369,7 +369,8 @@ def semidefinite_defect(M: Array, trust: Trust = "lapack", enough: float = 0.0) 
         size = perron(R)
     if not size < math.inf:
         return None
-    tiny = mul_up(4.0 * n, add_up(2.0 * n, float(np.abs(R).max())), ETA)
+    # No number of R exceeds its length.
+    tiny = mul_up(4.0 * n, add_up(2.0 * n, length), ETA)
     if trust == "lapack":
         return add_up(mul_up((n + 3) * U, size), tiny)
     E = blocked(R.T, R)

@@ -14,7 +14,6 @@ from numba import prange
 
 from . import completion
 from ._jit import FAST, kernel
-from .factors import summed
 from .oracle import implements, implements_rows
 from .simd import (
     CACHE_LINE,
@@ -214,20 +213,58 @@ def _sum_shares(share, GtAt):
             GtAt[q, j] = total[j * width + q]
 
 
+@kernel(inner=True, fastmath=FAST)
+def _pad_rows(B, Bp):
+    """Copy rows to padded ones, zeros behind the rank; return the length of these."""
+    n, r = B.shape
+    width = Bp.size // n
+    for j in range(n):
+        for q in range(r):
+            Bp[j * width + q] = B[j, q]
+        for q in range(r, width):
+            Bp[j * width + q] = 0
+    return width
+
+
+@kernel(inner=True, fastmath=FAST)
+def _take_shares(share, GtA):
+    """Write the sum of the threads' padded shares, row by row."""
+    n, r = GtA.shape
+    total = _add_shares(share)
+    width = total.size // n
+    for j in range(n):
+        for q in range(r):
+            GtA[j, q] = total[j * width + q]
+
+
+@kernel(inner=True)
+def _narrow_gradients(data, A, GB):
+    """Write ``G B``, and shares of ``G^T A``, from the padded rows of ``B``; return the sum of squares."""
+    start, index, values, Bp, share = data.start, data.index, data.values, data.Bp, data.share
+    return _gradients(start, index, values, A.reshape(A.size), Bp, A.shape[1], data.cut, GB.reshape(GB.size), share)
+
+
 @implements(LaneData)
 @kernel(inner=True, symbol=True)
 def _lane_oracle(data, A, Bt, GB, GtAt):
-    start, index, values, Bp, share = data.start, data.index, data.values, data.Bp, data.share
-    pad(Bt, Bp)
-    flat_A, flat_GB = A.reshape(A.size), GB.reshape(A.size)
-    total = _gradients(start, index, values, flat_A, Bp, A.shape[1], data.cut, flat_GB, share)
-    _sum_shares(share, GtAt)
+    pad(Bt, data.Bp)
+    total = _narrow_gradients(data, A, GB)
+    _sum_shares(data.share, GtAt)
+    return 0.5 * total
+
+
+@implements_rows(LaneData)
+@kernel()
+def _row_oracle(data, A, B, GB, GtA):
+    _pad_rows(B, data.Bp)
+    total = _narrow_gradients(data, A, GB)
+    _take_shares(data.share, GtA)
     return 0.5 * total
 
 
 @kernel(inner=True)
 def _wide_gradients(data, width, A, GB):
-    """Write ``G B``, and shares of ``G^T A``, from the padded rows of ``B``; return the sum of squares."""
+    """Do the same for rows of cache lines."""
     start, index, values, Bp, share = data.start, data.index, data.values, data.Bp, data.share
     m, r = A.shape
     A, GB = A.reshape(A.size), GB.reshape(GB.size)
@@ -246,21 +283,10 @@ def _wide_lane_oracle(data, A, Bt, GB, GtAt):
 
 
 @implements_rows(WideLaneData)
-@kernel(fastmath=FAST)
+@kernel()
 def _wide_row_oracle(data, A, B, GB, GtA):
-    """Copy rows where the other oracle transposes, which takes a fifth of the time at small ranks."""
-    n, r = B.shape
-    width = data.Bp.size // n
-    for j in range(n):
-        for q in range(r):
-            data.Bp[j * width + q] = B[j, q]
-        for q in range(r, width):
-            data.Bp[j * width + q] = 0
-    total = _wide_gradients(data, width, A, GB)
-    share = _add_shares(data.share)
-    for j in range(n):
-        for q in range(r):
-            GtA[j, q] = share[j * width + q]
+    total = _wide_gradients(data, _pad_rows(B, data.Bp), A, GB)
+    _take_shares(data.share, GtA)
     return 0.5 * total
 
 

@@ -38,7 +38,7 @@ def implements(data_class: type) -> Callable[[Any], Any]:
 def implements_rows(data_class: type) -> Callable[[Any], Any]:
     """Register a kernel ``(data, A, B, GB, GtA)`` for one class of kernel data that wants factors row by row.
 
-    :func:`~lorasolve.kernels.evaluate.evaluate` calls it with them as they are, for what is not called in a compiled loop.
+    :func:`~lorasolve.kernels.evaluate.evaluate` calls it, which is not called in compiled loops.
     """
 
     def register(kernel: Any) -> Any:

@@ -194,10 +194,35 @@ def test_completion_lanes_and_plain_loops_agree(r, threads):
     lanes = completion_lanes.data(start, cols, values, 9, r, 1)
     lanes = lanes._replace(cut=cut, share=np.empty((threads, lanes.Bp.size)))
     for data in (plain, completion_lanes.data(start, cols, values, 9, r, 1), lanes):
-        GB, GtA = np.full_like(A, np.nan), np.full_like(B, np.nan)
-        assert_allclose(evaluate.evaluate(data, A, B, GB, GtA), 0.5 * np.sum(G**2), rtol=1e-12)
-        assert_allclose(GB, G @ B, atol=1e-11)
-        assert_allclose(GtA, G.T @ A, atol=1e-11)
+        for transposed in (False, True):
+            GB, GtA = np.full_like(A, np.nan), np.full_like(B, np.nan)
+            GtAt = np.full(B.shape[::-1], np.nan)
+            if transposed:
+                f = evaluate._evaluate(data, A, np.ascontiguousarray(B.T), GB, GtAt)
+                GtA = GtAt.T
+            else:
+                f = evaluate.evaluate(data, A, B, GB, GtA)
+            assert_allclose(f, 0.5 * np.sum(G**2), rtol=1e-12)
+            assert_allclose(GB, G @ B, atol=1e-11)
+            assert_allclose(GtA, G.T @ A, atol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("counts", [(0, 1, 2, 3, 4, 5, 6, 7, 8, 9), (9, 0, 0, 4, 5)])
+def test_rows_of_any_number_of_entries_are_taken_four_at_a_time(counts, dtype):
+    """Integers, so that every order of evaluation is exact, and the last entry counts once."""
+    rng = np.random.default_rng(0)
+    start = np.concatenate([[0], np.cumsum(counts)])
+    cols = np.concatenate([np.sort(rng.choice(9, count, replace=False)) for count in counts]).astype(np.int32)
+    values = rng.integers(-9, 9, cols.size).astype(dtype)
+    A, B = (rng.integers(-3, 4, (size, 19)).astype(dtype) for size in (len(counts), 9))
+    G = np.zeros((len(counts), 9))
+    rows = np.repeat(np.arange(len(counts)), counts)
+    G[rows, cols] = (A @ B.T)[rows, cols] - values
+    data = completion_lanes.data(start, cols, values, 9, 19, 1)
+    GB, GtA = np.empty_like(A), np.empty_like(B)
+    assert evaluate.evaluate(data, A, B, GB, GtA) == 0.5 * np.sum(G**2)
+    assert np.array_equal(GB, G @ B) and np.array_equal(GtA, G.T @ A)
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.1])
@@ -296,17 +321,22 @@ def test_aligned_memory_starts_at_a_register(dtype):
         assert array.ctypes.data % simd.REGISTER_BYTES == 0
 
 
-def test_evaluate_takes_arrays_of_any_layout():
+@pytest.mark.parametrize("by_rows", [False, True])
+def test_evaluate_takes_arrays_of_any_layout(by_rows):
     _, start, cols, values = entries()
     rng = np.random.default_rng(3)
     A, B = rng.standard_normal((2, 23)).T, rng.standard_normal((9, 4))[:, ::2]
     A.flags.writeable = False
-    data = completion_lanes.data(start, cols, values, 9, 2, 1)
-    GB, GtA = np.empty((2, 23)).T, np.empty((9, 2))
+    if by_rows:
+        data = completion_lanes.data(start, cols, values, 9, 2, 1)
+    else:
+        data = sensing.data(rng.standard_normal((5, 23 * 9)), rng.standard_normal(5), (23, 9), 1)
+    GB, GtA = np.empty((2, 23)).T, np.empty((2, 9), np.float32).T
     again, GtA_again = np.empty((23, 2)), np.empty((9, 2))
     f = evaluate.evaluate(data, A, B, GB, GtA)
     assert f == evaluate.evaluate(data, A.copy(order="C"), B.copy(order="C"), again, GtA_again)
     assert_allclose(GB, again, rtol=0)
+    assert np.array_equal(GtA, GtA_again.astype(np.float32))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 9), (9, 5), (30, 40)])
