@@ -161,7 +161,7 @@ class Gram:
         error = self._error(allowed)
         tau, most = (next(_shifts(value * value, n, error)) for value in (within, top))
         weight = most - tau
-        M = _mirrored(_lower_plus_products(np.negative(self._squares), V, weight))
+        M = _lower_plus_products(np.negative(self._squares), V, weight)
         length = frobenius(V)
         size = add_up(mul_up(length, length, weight), frobenius(self._squares))
         # What underflows may be multiplied by the weight afterwards, or by V.
@@ -342,7 +342,7 @@ def _lower_plus_products(M: Array, V: Array, weight: float) -> Array:
 def _shifted_defect(M: Array, tau: float, trust: Trust, enough: float = 0.0) -> float | None:
     """Return ``e >= 0`` with ``-M <= (tau + e) I`` for symmetric ``M``, which is lost, or None if Cholesky breaks down.
 
-    A quick bound of the errors will do where it is at most ``enough``.
+    ``M`` is given by its lower triangle. A quick bound of the errors will do where it is at most ``enough``.
     """
     diagonal = np.einsum("ii->i", M)
     diagonal += tau
@@ -354,12 +354,13 @@ def _shifted_defect(M: Array, tau: float, trust: Trust, enough: float = 0.0) -> 
 def semidefinite_defect(M: Array, trust: Trust = "lapack", enough: float = 0.0) -> float | None:
     """Return ``e >= 0`` with ``M + e I`` positive semidefinite for symmetric ``M``, or None if Cholesky breaks down.
 
-    A quick bound of the errors will do where it is at most ``enough``. ``M`` is lost with ``trust="lapack"``.
+    ``M`` is given by its lower triangle, and is lost with ``trust="lapack"``. A quick bound of the errors will do where
+    it is at most ``enough``.
     """
     from scipy.linalg import lapack
 
     n = len(M)
-    # M is symmetric, so that its transpose is what LAPACK calls column-major; only one triangle is read.
+    # The transpose is what LAPACK calls column-major, and the triangle that is read is its upper one.
     R, info = lapack.dpotrf(M.T, lower=0, clean=1, overwrite_a=trust == "lapack")
     if info != 0:
         return None
@@ -374,7 +375,7 @@ def semidefinite_defect(M: Array, trust: Trust = "lapack", enough: float = 0.0) 
     if trust == "lapack":
         return add_up(mul_up((n + 3) * U, size), tiny)
     E = blocked(R.T, R)
-    E -= M
+    E -= _mirrored(M)
     # |fl(fl(R^T R) - M) - (R^T R - M)| <= U |fl| + the error of the product.
     return add_up(mul_up(frobenius(E), 1.0 + 4.0 * U), mul_up(sum_error(n), size), mul_up(n, terms(n), ETA), tiny)
 

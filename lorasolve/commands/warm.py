@@ -167,8 +167,8 @@ def _completion_products(dtype: Any) -> None:
 
     start, cols, values = np.array([0, 1]), np.zeros(1, np.int32), np.ones(1, dtype)
     cut, factor = completion.blocks(start, 1), np.ones((1, RANK), dtype)
-    completion.entries(start, cols, cut, factor, factor)
     for kind in (completion, *([completion_lanes] if simd.available() else [])):
+        kind.entries(start, cols, cut, factor, factor)
         kind.product(start, cols, values, cut, factor)
         kind.transposed_product(start, cols, values, cut, factor, 1)
 

@@ -26,6 +26,7 @@ from .simd import (
     load,
     load_first,
     load_line,
+    load_line_first,
     mul,
     normal_equations,
     per_line,
@@ -288,6 +289,45 @@ def _wide_row_oracle(data, A, B, GB, GtA):
     total = _wide_gradients(data, _pad_rows(B, data.Bp), A, GB)
     _take_shares(data.share, GtA)
     return 0.5 * total
+
+
+@kernel(inner=True, symbol=True, fastmath=FAST)
+def _entries_rows(start, index, A, B, lo, hi, out):
+    """Write the entries of rows ``lo..hi`` of ``A B^T``, four at a time."""
+    r = A.shape[1]
+    step = per_line(A)
+    whole = r // step * step
+    rest = r - whole
+    zero = splat_line(A.dtype.type(0))
+    for i in range(lo, hi):
+        last = start[i + 1]
+        for k in range(start[i], last, 4):
+            # Behind the last entry it is taken once more.
+            k1, k2, k3 = min(k + 1, last - 1), min(k + 2, last - 1), min(k + 3, last - 1)
+            p0, p1, p2, p3 = index[k] * r, index[k1] * r, index[k2] * r, index[k3] * r
+            s0 = s1 = s2 = s3 = zero
+            for q in range(0, whole, step):
+                a = load_line(A, i * r + q)
+                s0 = fma(a, load_line(B, p0 + q), s0)
+                s1 = fma(a, load_line(B, p1 + q), s1)
+                s2 = fma(a, load_line(B, p2 + q), s2)
+                s3 = fma(a, load_line(B, p3 + q), s3)
+            if rest > 0:
+                a = load_line_first(A, i * r + whole, rest)
+                s0 = fma(a, load_line_first(B, p0 + whole, rest), s0)
+                s1 = fma(a, load_line_first(B, p1 + whole, rest), s1)
+                s2 = fma(a, load_line_first(B, p2 + whole, rest), s2)
+                s3 = fma(a, load_line_first(B, p3 + whole, rest), s3)
+            out[k], out[k1], out[k2], out[k3] = total(s0), total(s1), total(s2), total(s3)
+
+
+@kernel(parallel=True)
+def entries(start, index, cut, A, B):
+    """Return ``(A B^T)[i, j]`` at the entries for contiguous factors of one type."""
+    out = np.empty(index.size, A.dtype)
+    for t in prange(cut.size - 1):
+        _entries_rows(start, index, A, B, cut[t], cut[t + 1], out)
+    return out
 
 
 @kernel(inner=True, symbol=True, fastmath=FAST)

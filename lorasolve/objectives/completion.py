@@ -191,7 +191,9 @@ class MatrixCompletion(Objective):
             return product_entries(A, B, self.rows, self.cols)
         from ..kernels import completion
 
-        return completion.entries(self.row_start, self.cols, completion.blocks(self.row_start, kernel_threads()), A, B)
+        cut = completion.blocks(self.row_start, kernel_threads())
+        A, B = (np.require(factor, np.result_type(A, B), ["C", "W"]) for factor in (A, B))
+        return _lanes(B).entries(self.row_start, self.cols, cut, A, B)
 
     def sparse(self, data: Array) -> LinearMap:
         """Return the matrix with these numbers at the observed entries."""
@@ -312,7 +314,7 @@ class _Kernels(Kernels):
 
 
 def _lanes(V: Array) -> Any:
-    """Return the kernels for products with as many columns as ``V`` has."""
+    """Return the kernels for products with, or of, matrices of as many columns as ``V`` has."""
     from ..kernels import completion, completion_lanes, simd
 
     return completion_lanes if V.shape[1] > 1 and simd.available() else completion

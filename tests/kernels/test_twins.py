@@ -281,6 +281,20 @@ def test_sparse_products_with_and_without_lanes_are_those_of_the_dense_matrix(co
             assert_allclose(out, true, atol=1e-12 if dtype == np.float64 else 1e-5)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("rank", [1, 2, 7, 8, 16, 19, 40])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_entries_of_a_product_with_and_without_lanes(rank, threads, dtype):
+    """Integers, so that every order of evaluation is exact."""
+    mask, start, cols, _ = entries()
+    rng = np.random.default_rng(rank)
+    A, B = (rng.integers(-9, 9, (size, rank)).astype(dtype) for size in mask.shape)
+    cut = completion.blocks(start, threads)
+    for kind in (completion, completion_lanes):
+        found = kind.entries(start, cols, cut, A, B)
+        assert found.dtype == dtype and np.array_equal(found, (A @ B.T)[mask])
+
+
 @pytest.mark.parametrize("stored", [np.float64, np.float32, np.int16])
 @pytest.mark.parametrize("shape", [(1, 1), (3, 7), (11, 16), (14, 41), (9, 48)])
 @pytest.mark.parametrize("backward", [False, True])
