@@ -78,7 +78,9 @@ def as_float_array(value: ArrayLike, argument: str, ndim: int, dtype: Any = None
         dtype = array.dtype if array.dtype in (np.float32, np.float64) else np.float64
     with np.errstate(over="ignore", invalid="ignore"):
         converted = np.ascontiguousarray(array, dtype=dtype)
-        squares = np.vdot(converted, converted)
+        flat = converted.reshape(-1)
+        # Not by BLAS: a worker of its pool would go on spinning for a tenth of a second, against what comes next.
+        squares = np.einsum("i,i->", flat, flat)
     if np.isfinite(squares):
         return converted
     finite = np.isfinite(converted)

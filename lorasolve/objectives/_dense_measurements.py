@@ -21,7 +21,7 @@ SINGLE_FROM = 5_000
 # Numbers from which passes over 16-bit integers pay: a core's own cache holds fewer in float32.
 QUANTIZED_FROM = 500_000
 # Largest relative error of measurements in 16-bit integers that is worth a pass over them; 5e-5 if they are Gaussian.
-QUANTIZED_ERROR = 1e-3
+COARSEST = 1e-3
 # Numbers from which a descent by increments saves more than it compiles: 30 ms of 100 at 320 of 40 x 40.
 DESCENT_FROM = 500_000
 # Entries that no cache holds, so that passes in float64 wait for memory; below, float32 is not worth its compilation.
@@ -63,11 +63,15 @@ class DenseMeasurements(Measurements):
         return in_single(self.flat)
 
     @cached_property
-    def quantized(self) -> tuple[Array, float, float]:
-        """The measurements in 16-bit integers, their unit and relative error, kept for further runs."""
+    def quantized(self) -> tuple[Array, float, float] | None:
+        """The measurements in 16-bit integers, their unit and relative error, kept for further runs.
+
+        None where they are few or the error is not small, so that float32 is better.
+        """
         from ..kernels import sensing
 
-        return sensing.quantized(self.flat)
+        found = sensing.quantized(self.flat) if self.flat.size >= QUANTIZED_FROM else None
+        return found if found is not None and found[-1] <= COARSEST else None
 
     def take(self, index: Array) -> DenseMeasurements:
         return DenseMeasurements(self.M[index])
@@ -124,12 +128,12 @@ class _DenseKernels(Kernels):
         fits = self.flat.size >= SINGLE_FROM and self.measurements.fits_float32
         if not fits or self.flat.dtype != np.float64:
             return None
-        made = self._by_float32(threads)
-        if self.flat.size < QUANTIZED_FROM or self.measurements.quantized[-1] > QUANTIZED_ERROR:
+        made, quantized = self._by_float32(threads), self.measurements.quantized
+        if quantized is None:
             return made
         from ..kernels import sensing
 
-        return sensing.quantized_data(made, *self.measurements.quantized)
+        return sensing.quantized_data(made, *quantized)
 
     def _by_float32(self, threads: int) -> Any:
         from ..kernels import sensing
