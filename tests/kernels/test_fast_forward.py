@@ -146,7 +146,8 @@ def test_increments_keep_to_their_errors_and_go_on_from_what_was_exact(threads):
     reached, kept = A @ B.T, A @ B.T
     out = np.empty((20, 3)), np.empty((20, 3))
     evaluate(data, A, B, *out)
-    for size, by_integers in ((1e-3, True), (2e-3, True), (0.3, False), (0.3 + 1e-4, True), (-2.0, False)):
+    steps = (1e-3, True), (2e-3, True), (0.02, False), (0.3, False), (0.3 + 1e-4, True), (-2.0, False)
+    for size, by_integers in steps:
         A1, B1 = A + size * U, B + size * V
         X = A1 @ B1.T
         f = evaluate(data, A1, B1, *out)
