@@ -120,25 +120,26 @@ class _DenseKernels(Kernels):
 
     def descent(self, rank: int, threads: int) -> Any:
         """Return the data for float32 increments where they are worth their compilation."""
-        fits = self.flat.size >= DESCENT_FROM and self.measurements.fits_float32
-        return self._by_float32(threads) if fits and self.flat.dtype == np.float64 else None
+        return self._by_float32(rank, threads) if self.flat.size >= DESCENT_FROM else None
 
     def mixed(self, rank: int, threads: int) -> Any:
         """Return the data for increments of a float64 problem by float32 and, if there are many, by 16-bit integers."""
-        fits = self.flat.size >= SINGLE_FROM and self.measurements.fits_float32
-        if not fits or self.flat.dtype != np.float64:
-            return None
-        made, quantized = self._by_float32(threads), self.measurements.quantized
+        made = self._by_float32(rank, threads)
+        quantized = None if made is None else self.measurements.quantized
         if quantized is None:
             return made
         from ..kernels import sensing
 
         return sensing.quantized_data(made, *quantized)
 
-    def _by_float32(self, threads: int) -> Any:
+    def _by_float32(self, rank: int, threads: int) -> Any:
+        """Return the data for float32 increments of a float64 problem, None where they do not fit or pay."""
+        pays = self.flat.size >= SINGLE_FROM and self.flat.dtype == np.float64
+        if not (pays and self.measurements.fits_float32):
+            return None
         from ..kernels import sensing
 
-        return sensing.mixed_data(self.data(0, threads), self.measurements.single)
+        return sensing.mixed_data(self.data(rank, threads), self.measurements.single)
 
     def quadratic(self) -> Any:
         """Return the coefficients for batched runs: the dense Hessian ``M^T M / N``."""
