@@ -82,15 +82,16 @@ def padded(columns: int, dtype: Any) -> int:
 
 
 @kernel(fastmath=FAST)
-def pad(Bt, Bp):
-    """Copy the columns of ``Bt`` (r, n) to padded rows, zeros behind the rank."""
-    r, n = Bt.shape
+def pad(B, Bp):
+    """Copy the rows of ``B`` (n, r) to padded ones, zeros behind the rank; return the length of these."""
+    n, r = B.shape
     width = Bp.size // n
     for j in range(n):
         for q in range(r):
-            Bp[j * width + q] = Bt[q, j]
+            Bp[j * width + q] = B[j, q]
         for q in range(r, width):
             Bp[j * width + q] = 0
+    return width
 
 
 @kernel(inner=True, symbol=True, fastmath=FAST)
@@ -204,31 +205,7 @@ def _add_shares(share):
 
 
 @kernel(inner=True, fastmath=FAST)
-def _sum_shares(share, GtAt):
-    """Write the transposed sum of the threads' padded shares."""
-    r, n = GtAt.shape
-    total = _add_shares(share)
-    width = total.size // n
-    for j in range(n):
-        for q in range(r):
-            GtAt[q, j] = total[j * width + q]
-
-
-@kernel(inner=True, fastmath=FAST)
-def _pad_rows(B, Bp):
-    """Copy rows to padded ones, zeros behind the rank; return the length of these."""
-    n, r = B.shape
-    width = Bp.size // n
-    for j in range(n):
-        for q in range(r):
-            Bp[j * width + q] = B[j, q]
-        for q in range(r, width):
-            Bp[j * width + q] = 0
-    return width
-
-
-@kernel(inner=True, fastmath=FAST)
-def _take_shares(share, GtA):
+def _sum_shares(share, GtA):
     """Write the sum of the threads' padded shares, row by row."""
     n, r = GtA.shape
     total = _add_shares(share)
@@ -248,18 +225,18 @@ def _narrow_gradients(data, A, GB):
 @implements(LaneData)
 @kernel(inner=True, symbol=True)
 def _lane_oracle(data, A, Bt, GB, GtAt):
-    pad(Bt, data.Bp)
+    pad(Bt.T, data.Bp)
     total = _narrow_gradients(data, A, GB)
-    _sum_shares(data.share, GtAt)
+    _sum_shares(data.share, GtAt.T)
     return 0.5 * total
 
 
 @implements_rows(LaneData)
 @kernel()
 def _row_oracle(data, A, B, GB, GtA):
-    _pad_rows(B, data.Bp)
+    pad(B, data.Bp)
     total = _narrow_gradients(data, A, GB)
-    _take_shares(data.share, GtA)
+    _sum_shares(data.share, GtA)
     return 0.5 * total
 
 
@@ -277,17 +254,16 @@ def _wide_gradients(data, width, A, GB):
 @implements(WideLaneData)
 @kernel(inner=True, symbol=True)
 def _wide_lane_oracle(data, A, Bt, GB, GtAt):
-    pad(Bt, data.Bp)
-    total = _wide_gradients(data, data.Bp.size // Bt.shape[1], A, GB)
-    _sum_shares(data.share, GtAt)
+    total = _wide_gradients(data, pad(Bt.T, data.Bp), A, GB)
+    _sum_shares(data.share, GtAt.T)
     return 0.5 * total
 
 
 @implements_rows(WideLaneData)
 @kernel()
 def _wide_row_oracle(data, A, B, GB, GtA):
-    total = _wide_gradients(data, _pad_rows(B, data.Bp), A, GB)
-    _take_shares(data.share, GtA)
+    total = _wide_gradients(data, pad(B, data.Bp), A, GB)
+    _sum_shares(data.share, GtA)
     return 0.5 * total
 
 
@@ -489,7 +465,7 @@ def half_epoch(start: Any, index: Any, values: Any, B: Any, lam: Any, A: Any, cu
     stay in registers.
     """
     Bp = aligned(B.shape[0] * WIDTH, B.dtype)
-    pad(B.T, Bp)
+    pad(B, Bp)
     singular = np.zeros(A.shape[0], np.bool_)
     rank = (0,) * B.shape[1]
     if cut.size == 2:
