@@ -48,8 +48,8 @@ GROWTH = 8
 DENSE = 100_000
 MAX_DESCENT = 300
 # What a descent leaves of the gap, about, with and without new directions: some of those vanish at the next step, which
-# takes a descent much longer (three hundredths for both: ratings at 20 lam in a row, gap 1e-4, 435 oracle calls for 371;
-# 15 small problems 915 for 789, at 1e-9 1957 for 1823).
+# takes a descent much longer (with three hundredths for both, ratings at 20 lam in a row to 1e-4 take 435 oracle calls
+# for 371, and 15 small problems 915 for 789, to 1e-9 1957 for 1823).
 TRIED, REFINED = 0.1, 0.03
 # Shortenings of a step, how much one of them may shorten it, and how much longer one that was right could have been:
 # along a path the curvature met grows by a hundredth from one lam to the next.
