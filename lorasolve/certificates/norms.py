@@ -163,7 +163,8 @@ class Gram:
         weight = most - tau
         M = _lower_plus_products(np.negative(self._squares), V, weight)
         length = frobenius(V)
-        size = add_up(mul_up(length, length, weight), frobenius(self._squares))
+        # Off the diagonal each number stands for two.
+        size = add_up(mul_up(length, length, weight), mul_up(1.5, frobenius(self._squares)))
         # What underflows may be multiplied by the weight afterwards, or by V.
         losses = mul_up((k + 3) * U, size), mul_up(n * n, k + 3, add_up(1.0, weight, length), ETA)
         excess = _shifted_defect(M, tau, self.trust, allowed)
@@ -225,13 +226,13 @@ class Gram:
 
     @cached_property
     def _gram(self) -> tuple[Array, int]:
-        """The Gram matrix ``W``, and how many terms the errors of its sums of products behave like."""
+        """The lower triangle of ``W``, and how many terms the errors of its sums of products behave like."""
         sparse = None if self._sparse is None else _row_products(self._sparse)
-        return (_symmetric(blocked(self._tall.T, self._tall)), terms(len(self._tall))) if sparse is None else sparse
+        return (blocked(self._tall.T, self._tall), terms(len(self._tall))) if sparse is None else sparse
 
     @property
     def _squares(self) -> Array:
-        """The Gram matrix ``W``."""
+        """The Gram matrix ``W``, of which only the lower triangle is there."""
         return self._gram[0]
 
     @cached_property
@@ -255,7 +256,9 @@ class Gram:
 
 
 def _row_products(R: Any) -> tuple[Array, int] | None:
-    """Return ``R R^T`` for a sparse array, and how many terms its errors behave like: rare columns by compiled loops.
+    """Return the lower triangle of ``R R^T`` for a sparse array, and how many terms its errors behave like.
+
+    Rare columns are added by compiled loops.
 
     None where a product of arrays is as fast.
     """
@@ -273,18 +276,13 @@ def _row_products(R: Any) -> tuple[Array, int] | None:
     return W, int(np.diff(R.indptr).max(initial=0)) + 1
 
 
-def _symmetric(W: Array) -> Array:
-    """Return a product ``X^T X`` with one triangle mirrored where rounding made the two differ."""
-    return W if len(W) <= 1 or np.array_equal(W, W.T) else _mirrored(W)
-
-
 def _mirrored(W: Array) -> Array:
     """Return the symmetric matrix of a lower triangle."""
     return np.tril(W) + np.tril(W, -1).T
 
 
 def _candidates(W: Array, levels: list[float], gram: float) -> Iterator[float]:
-    """Yield numbers that the largest eigenvalue of ``W`` may be below: at levels, then at an estimate."""
+    """Yield numbers that the largest eigenvalue may be below, from a lower triangle: at levels, then at an estimate."""
     n = len(W)
     squares = [level * level for level in levels if level > 0.0]
     for k, square in enumerate(squares, start=1):
@@ -317,9 +315,10 @@ def _shifts(square: float, n: int, error: float, factor: float = 8.0) -> Iterato
 
 
 def _largest_eigenvalue(W: Array, accuracy: float) -> float:
-    """Return an estimate of the largest eigenvalue, which need not be right."""
+    """Return an estimate of the largest eigenvalue, which need not be right, from the lower triangle."""
     if len(W) <= EIGENVALUE_LIMIT:
         return float(np.linalg.eigvalsh(W)[-1])
+    W = _mirrored(W)
     from scipy.sparse.linalg import ArpackError, eigsh
 
     start = np.random.default_rng(0).standard_normal(len(W))
@@ -359,15 +358,21 @@ def semidefinite_defect(M: Array, trust: Trust = "lapack", enough: float = 0.0) 
     """
     from scipy.linalg import lapack
 
-    n = len(M)
+    n, trace = len(M), float(np.einsum("ii->", M))
     # The transpose is what LAPACK calls column-major, and the triangle that is read is its upper one.
-    R, info = lapack.dpotrf(M.T, lower=0, clean=1, overwrite_a=trust == "lapack")
+    R, info = lapack.dpotrf(M.T, lower=0, clean=0, overwrite_a=trust == "lapack")
     if info != 0:
         return None
-    length = frobenius(R)
-    size = mul_up(length, length)
+    if trust == "lapack":
+        # The diagonal of R^T R is that of M, of numbers > 0, but for (n + 3) U of its own and what underflows.
+        size = add_up(mul_up(trace, 1.0 + 4.0 * (n + 3) * U), mul_up(n * n, ETA))
+        length = sqrt_up(size)
+    else:
+        R = np.triu(R)
+        length = frobenius(R)
+        size = mul_up(length, length)
     if not mul_up((n + 3) * U, size) <= enough:
-        size = perron(R)
+        size = perron(np.triu(R))
     if not size < math.inf:
         return None
     # No number of R exceeds its length.

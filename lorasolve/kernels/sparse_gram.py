@@ -11,13 +11,10 @@ import numpy as np
 
 from ._jit import kernel
 
-# Rows and columns of a tile of the mirrored triangle.
-TILE = 32
-
 
 @kernel()
 def add_row_products(W: Any, start: Any, index: Any, values: Any, rare: Any) -> None:
-    """Add ``R R^T`` to a symmetric matrix of which the lower triangle is given, for the rare columns of ``R``.
+    """Add the lower triangle of ``R R^T`` to that of a matrix, for the rare columns of ``R``.
 
     ``R`` is given row by row: its numbers ``values`` in the columns ``index``.
     """
@@ -30,9 +27,11 @@ def add_row_products(W: Any, start: Any, index: Any, values: Any, rare: Any) -> 
     for j in range(rare.size):
         first[j + 1] += first[j]
     end = first[:-1].copy()
-    row, number = np.empty(first[-1], np.int64), np.empty(first[-1])
+    # Positions without a sign need no look for those that count from the end.
+    row, number = np.empty(first[-1], np.uint32), np.empty(first[-1])
     # What is there before row a is reached pairs with it, itself included.
     for a in range(m):
+        line = W[a]
         for k in range(start[a], start[a + 1]):
             j = index[k]
             if not rare[j]:
@@ -40,11 +39,6 @@ def add_row_products(W: Any, start: Any, index: Any, values: Any, rare: Any) -> 
             value = values[k]
             row[end[j]], number[end[j]] = a, value
             end[j] += 1
-            for place in range(first[j], end[j]):
-                W[a, row[place]] += value * number[place]
-    # Tile by tile: columns of the whole would be read a cache line for each number.
-    for top in range(0, m, TILE):
-        for left in range(0, top + 1, TILE):
-            for a in range(top, min(top + TILE, m)):
-                for b in range(left, min(left + TILE, a)):
-                    W[b, a] = W[a, b]
+            rows, numbers = row[first[j] : end[j]], number[first[j] : end[j]]
+            for place in range(rows.size):
+                line[rows[place]] += value * numbers[place]

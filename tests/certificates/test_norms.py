@@ -169,7 +169,7 @@ def test_a_gram_matrix_of_full_and_rare_columns(monkeypatch):
     there = rng.random((30, 60)) < np.where(np.arange(60) % 7 == 0, 0.9, 0.05)
     R = rng.integers(-50, 50, there.shape) * there.astype(float)
     W, length = norms._row_products(csr_array(R))
-    assert np.array_equal(W, R @ R.T)
+    assert np.array_equal(np.tril(W), np.tril(R @ R.T))
     full = norms.SPARSE * np.count_nonzero(R, axis=0) > len(R)
     assert 0 < full.sum() < 60 and length > np.count_nonzero(R[:, ~full], axis=1).max()
     assert norms._row_products(csr_array(R[:, full])) is None
