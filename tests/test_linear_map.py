@@ -64,6 +64,30 @@ def test_the_residual_bounds_the_error_of_a_rough_run(tol):
     assert top.values[0] + top.residual >= truth[0] - 1e-14
 
 
+@pytest.mark.parametrize("shape", [LARGE, LARGE[::-1], (3000, 90)])
+@pytest.mark.parametrize("tol", [0.1, 0.03])
+def test_a_rough_run_finds_most_of_what_there_is(shape, tol):
+    """Values that lie close, and more of them than fit into a block: Ritz values are never above the truth."""
+    M = np.random.default_rng(4).standard_normal(shape)
+    truth = np.linalg.svd(M, compute_uv=False)[:20]
+    top = top_singular(products_only(M), 20, tol)
+    assert np.all(top.values <= truth * (1.0 + 1e-12))
+    assert np.sum(top.values**2) >= (1.0 - tol) * np.sum(truth**2)
+    residuals = (M @ top.V - top.U * top.values, M.T @ top.U - top.V * top.values)
+    lengths = np.hypot(*(np.linalg.norm(residual, axis=0) for residual in residuals))
+    assert np.all(lengths <= tol * top.values * (1.0 + 1e-9))
+    np.testing.assert_allclose(top.V.T @ top.V, np.eye(20), atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [LARGE, LARGE[::-1]])
+def test_a_rough_run_on_a_matrix_of_lower_rank(shape):
+    M = with_spectrum(np.random.default_rng(5), shape, np.array([3.0, 2.0]))[0]
+    top = top_singular(products_only(M), 12, 0.1)
+    np.testing.assert_allclose(top.values[:2], [3.0, 2.0], rtol=1e-9)
+    np.testing.assert_allclose(top.values[2:], np.zeros(10), atol=1e-6)
+    assert top.U.shape == (shape[0], 12) and top.V.shape == (shape[1], 12)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_zero_matrix_has_norm_zero(shape):
     top = top_singular(products_only(np.zeros(shape)), 3)

@@ -77,7 +77,7 @@ def sampled_norm(S: LinearMap, level: float, failure: float = FAILURE) -> Sample
     """
     m, n = S.shape
     if n > m:
-        turned = sampled_norm(LinearMap((n, m), S.rmatmat, S.matmat), level, failure)
+        turned = sampled_norm(S.T, level, failure)
         return SampledNorm(turned.least, turned.most, turned.v, turned.u)
     starts = min(BLOCK, n)
     # All starts must miss the top for the bound to be wrong.

@@ -22,8 +22,12 @@ class ALSState(State):
         The last accepted value.
     image : ndarray of shape (n, r)
         The best ``B`` given the last accepted ``A``.
-    images, residuals : list of ndarray
-        The last images, and how far each lies from the ``B`` it was made from.
+    last : (ndarray, ndarray) or None
+        The last image, and how far it lies from the ``B`` it was made from.
+    changes : ndarray of shape (2, memory, n r)
+        How both of those changed in the last sweeps, in any order.
+    count : int
+        How many changes there have been.
     extrapolated : bool
         Whether the trial is anything but a plain sweep.
     swept : bool
@@ -32,8 +36,9 @@ class ALSState(State):
 
     value: float = np.inf
     image: Array = field(default_factory=lambda: np.empty(0))
-    images: list[Array] = field(default_factory=list)
-    residuals: list[Array] = field(default_factory=list)
+    last: tuple[Array, Array] | None = None
+    changes: Array = field(default_factory=lambda: np.empty((2, 0, 0)))
+    count: int = 0
     extrapolated: bool = False
     swept: bool = False
 
@@ -85,14 +90,14 @@ class ALS(Optimizer):
 
     def init(self, problem: Problem, theta: Array, rng: np.random.Generator) -> ALSState:
         """Return the state that evaluates ``theta`` first."""
-        return ALSState(theta.copy(), theta.copy())
+        changes = np.empty((2, self.memory, problem.split(theta)[1].size), theta.dtype)
+        return ALSState(theta.copy(), theta.copy(), changes=changes)
 
     def update(self, problem: Problem, state: Any, value: float, grad: Array) -> None:
         """Accept the trial and sweep over both factors, or fall back to the plain sweep from the last point."""
         if state.extrapolated and not value <= state.value:
             state.accepted = state.extrapolated = False
-            state.images.clear()
-            state.residuals.clear()
+            state.last, state.count = None, 0
             self.finish(problem, state, state.image)
             return
         state.accepted = True
@@ -106,29 +111,32 @@ class ALS(Optimizer):
 
     def extrapolate(self, state: ALSState, B: Array) -> Array:
         """Return the combination of the last images whose combined residual is least."""
-        residual = (state.image - B).ravel()
-        state.images.append(state.image.ravel())
-        state.residuals.append(residual)
-        if len(state.images) > self.memory + 1:
-            del state.images[0], state.residuals[0]
-        state.extrapolated = len(state.images) > 1
+        image, residual = state.image.ravel(), (state.image - B).ravel()
+        if state.last is not None:
+            oldest = state.changes[:, state.count % self.memory]
+            np.subtract(image, state.last[0], out=oldest[0])
+            np.subtract(residual, state.last[1], out=oldest[1])
+            state.count += 1
+        state.last = image, residual
+        state.extrapolated = state.count > 0
         if not state.extrapolated:
             return state.image
-        changes = np.diff(np.stack(state.residuals), axis=0)
-        gram = changes @ changes.T
+        images, residuals = state.changes[:, : state.count]
+        gram = residuals @ residuals.T
         gram[np.diag_indices_from(gram)] += 1e-14 * np.trace(gram)
-        weights = np.linalg.lstsq(gram, changes @ residual, rcond=None)[0]
-        return state.image - (weights @ np.diff(np.stack(state.images), axis=0)).reshape(B.shape)
+        weights = np.linalg.lstsq(gram, residuals @ residual, rcond=None)[0]
+        return state.image - (weights @ images).reshape(B.shape)
 
     def finish(self, problem: Problem, state: ALSState, new_B: Array) -> None:
         """Set the trial to ``new_B`` and the best ``A`` given it."""
         A, B, _ = problem.split(state.trial)
         B[:] = new_B
-        A[:] = problem.split(state.theta)[0]
         state.swept = True
         if _trained(problem)[0]:
             # f sees A' = s A, whose decay is lam/s^2.
-            A[:] = problem.objective.minimize_over_A(B, problem.lam / problem.scale**2) / problem.scale
+            np.divide(problem.objective.minimize_over_A(B, problem.lam / problem.scale**2), problem.scale, out=A)
+        else:
+            A[:] = problem.split(state.theta)[0]
 
 
 def _trained(problem: Problem) -> tuple[bool, bool]:

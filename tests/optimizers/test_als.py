@@ -30,6 +30,41 @@ def test_accelerated_values_never_rise():
     assert result.nfev >= result.nit + 1
 
 
+@pytest.mark.parametrize("memory", [1, 3])
+def test_the_sweeps_are_those_of_anderson(memory):
+    """Written from Walker and Ni: of the last images, the affine combination whose combined residual is least."""
+    task, start = problem(), "gaussian"
+    observed = np.zeros(task.shape, bool)
+    observed[task.objective.rows, task.objective.cols] = True
+    values = np.zeros(task.shape)
+    values[observed] = task.objective.values
+
+    def ridge(given, values, observed):
+        return np.stack(
+            [
+                np.linalg.solve(given[seen].T @ given[seen] + task.lam * np.eye(5), given[seen].T @ row[seen])
+                for row, seen in zip(values, observed)
+            ]
+        )
+
+    method = ALS(memory=memory)
+    found = ls.solve(task, method, start, stop=ls.StoppingRule(max_iter=9, grad_tol=0.0), seed=3)
+    first = ls.solve(task, method, start, stop=ls.StoppingRule(max_iter=1, grad_tol=0.0), seed=3)
+    A, B, images, residuals = first.A, first.B, [], []
+    for _ in range(8):
+        image = ridge(A, values.T, observed.T)
+        images, residuals = [*images, image][-memory - 1 :], [*residuals, image - B][-memory - 1 :]
+        R = np.stack([residual.ravel() for residual in residuals], axis=1)
+        # The weights sum to 1: the last is 1 minus the others.
+        others = np.linalg.lstsq(R[:, -1:] - R[:, :-1], R[:, -1], rcond=None)[0]
+        weights = np.append(others, 1.0 - others.sum())
+        B = sum(weight * image for weight, image in zip(weights, images))
+        A = ridge(B, values, observed)
+    assert found.nfev == found.nit + 1, "a step back would clear the memory"
+    assert_allclose(found.B, B, atol=1e-9)
+    assert_allclose(found.A, A, atol=1e-9)
+
+
 def test_memory_is_checked():
     with pytest.raises(ValueError, match="memory"):
         ALS(memory=-1)
