@@ -147,6 +147,10 @@ class _Block:
         root = np.sqrt(self.s)
         return self.A / root, self.s, self.B / root
 
+    def vanishes(self, lam: float, beta: float) -> bool:
+        """Whether a step ``1/beta`` makes a singular value vanish, up to the coupling of the singular vectors."""
+        return bool(np.any(beta * self.s <= np.diag(self.G)[: self.s.size] + lam))
+
     def spaces(self) -> tuple[Array, Array]:
         """Return orthonormal bases, the singular vectors of ``X`` first: its balanced factors, normalised."""
         r, root = self.s.size, np.sqrt(self.s)
@@ -260,7 +264,7 @@ class _Run:
             loss = self.rough if accuracy >= self.rough_noise and not self.exact else self.loss
             # Neither the point left nor the factors begun with are held while a descent needs the memory.
             moved, point, self.views = [self._adapt_rank(point)], best, None
-            point = self._judged(self._look(self._descend(moved.pop(), accuracy, loss)))
+            point = self._judged(self._cleaned(self._look(self._descend(moved.pop(), accuracy, loss))))
             idle = 0 if _improves(point, best) else idle + 1
             best = min(point, best, key=self._merit).settled()
         return self._solution(best, max_rounds, f"the limit of {max_rounds} rounds was reached")
@@ -277,6 +281,16 @@ class _Run:
                 if point.value <= value:
                     return point
         return self._look(zeros)
+
+    def _cleaned(self, point: _Point) -> _Point:
+        """Take the step that makes what is left of vanishing directions vanish, where the rounds seem to be over.
+
+        They may end before it, because directions with small singular values hardly show in the gap.
+        """
+        if point.bound.relative > self.tol or not any(block.vanishes(self.lam, self.beta[0]) for block in point.blocks):
+            return point
+        cleaned = self._look(self._adapt_rank(point))
+        return cleaned if cleaned.bound.relative <= self.tol else point
 
     def _judged(self, point: _Point) -> _Point:
         """Replace an estimate that would end the rounds by the certificate; look again where that refutes it."""

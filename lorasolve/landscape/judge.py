@@ -499,9 +499,15 @@ class _Judge:
         return "spurious", f"{text} (found by: {found.found_by})", "witness"
 
     def _compute_reference(self) -> None:
+        self._take_reference(0.01 * self.tol)
+        if self.stars and any(rank > r for rank, r in zip(self._ranks_of_star(), self.problem.ranks)):
+            # Directions on their way out have a rank too: what is left of them falls with the gap.
+            self._take_reference(1e-4 * self.tol)
+
+    def _take_reference(self, tol: float) -> None:
         from ..convex import solve_convex
 
-        reference = solve_convex(self.problem, route="factored", tol=0.01 * self.tol)
+        reference = solve_convex(self.problem, route="factored", tol=tol)
         if reference.gap <= self.tol * self.scale:
             self.stars = reference.X if self.problem.several else (reference.X,)
             self.star_source = f"computed ({reference.route}), certified gap {reference.gap:.1e}"
