@@ -53,7 +53,7 @@ LARGE = 1000
 POWER_STEPS = 3
 # Columns whose products with each other are below this are tried as singular vectors, which serve where the two bounds
 # of the nuclear norm differ by no more than this share.
-ORTHONORMAL, COLUMNS = 1e-14, 1e-12
+ORTHONORMAL, COLUMNS = 1e-14, 1e-11
 # Entries of a sparse matrix from which compiled loops over what is not 0 are worth their compilation, and what share of
 # a column and of all columns must be 0: a pair in them costs about 25 times what it costs in a product of arrays.
 COMPILED, SPARSE = 500_000, 5
@@ -443,8 +443,9 @@ def nuclear_norm(A: Array, B: Array) -> tuple[float, float]:
     lengths = [np.linalg.norm(factor, axis=0) for factor in (A, B)]
     if all(length.all() for length in lengths):
         P, Q = A / lengths[0], B / lengths[1]
-        if _looks_orthonormal(P) and _looks_orthonormal(Q):
-            at_least = _nuclear_at_least(A, B, P, Q)
+        squares = [product(basis.T, basis) for basis in (P, Q)]
+        if all(np.abs(square.mid - np.eye(len(square.mid))).max() <= ORTHONORMAL for square in squares):
+            at_least = _nuclear_at_least(A, B, P, Q, [_distance_to_identity(square) for square in squares])
             if at_least >= by_columns * (1.0 - COLUMNS):
                 return at_least, by_columns
     try:
@@ -453,7 +454,7 @@ def nuclear_norm(A: Array, B: Array) -> tuple[float, float]:
     except np.linalg.LinAlgError:
         return 0.0, by_columns
     P, Q = QA @ U_, QB @ Vt.T
-    at_least = _nuclear_at_least(A, B, P, Q)
+    at_least = _nuclear_at_least(A, B, P, Q, [_orthogonality_defect(basis) for basis in (P, Q)])
     if by_columns <= float(values.sum()) * (1.0 + 1e-13):
         return at_least, by_columns
     EA, EB = residual(QA, RA, A), residual(QB, RB, B)
@@ -461,7 +462,8 @@ def nuclear_norm(A: Array, B: Array) -> tuple[float, float]:
     # |P C_A e_i| = |a_i - E_A e_i|.
     outside = add_up(weighted_sum(ea, b), weighted_sum((a + ea) * (1.0 + 4.0 * U), eb))
     core = _small_nuclear(residual(RA, RB.T), U_ * values, Vt)
-    return at_least, min(add_up(mul_up(_spread(QA, QB), core), outside), by_columns)
+    spread = _spread(*(_orthogonality_defect(basis) for basis in (QA, QB)))
+    return at_least, min(add_up(mul_up(spread, core), outside), by_columns)
 
 
 def nuclear_norm_by_columns(A: Array, B: Array) -> float:
@@ -469,26 +471,29 @@ def nuclear_norm_by_columns(A: Array, B: Array) -> float:
     return weighted_sum(column_norms(A), column_norms(B))
 
 
-def _looks_orthonormal(P: Array) -> bool:
-    """Return whether columns are orthonormal up to about rounding, as far as a plain product can tell."""
-    return bool(np.abs(P.T @ P - np.eye(P.shape[1])).max() <= ORTHONORMAL)
+def _nuclear_at_least(A: Array, B: Array, P: Array, Q: Array, defects: Sequence[float]) -> float:
+    """Return a lower bound of ``||A B^T||_*``, sharp where ``P``, ``Q`` are the singular vectors.
 
-
-def _nuclear_at_least(A: Array, B: Array, P: Array, Q: Array) -> float:
-    """Return a lower bound of ``||A B^T||_*``, sharp where ``P``, ``Q`` are the singular vectors."""
-    spread = _spread(P, Q)
+    ``defects`` are upper bounds of ``||P^T P - I||_F`` and of the same for ``Q``.
+    """
+    spread = _spread(*defects)
     low = _paired(product(P.T, A), product(Q.T, B)) / Fraction(spread) if spread < math.inf else Fraction(0)
     return max(fraction_down(low), 0.0)
 
 
-def _spread(P: Array, Q: Array) -> float:
+def _spread(left: float, right: float) -> float:
     """Return an upper bound of ``||P||_2 ||Q||_2``, from ``||P||_2^2 <= 1 + ||P^T P - I||_F``."""
-    return sqrt_up(mul_up(add_up(1.0, _orthogonality_defect(P)), add_up(1.0, _orthogonality_defect(Q))))
+    return sqrt_up(mul_up(add_up(1.0, left), add_up(1.0, right)))
 
 
 def _orthogonality_defect(P: Array) -> float:
-    """Return an upper bound of ``||P^T P - I||_F``."""
+    """Return an upper bound of ``||P^T P - I||_F``, accurate relative to it."""
     return residual(P.T, P, np.eye(P.shape[1])).norm
+
+
+def _distance_to_identity(square: Ball) -> float:
+    """Return an upper bound of ``||M - I||_F`` over a ball of matrices near ``I``, where the difference is exact."""
+    return add_up(frobenius(square.mid - np.eye(len(square.mid))), square.radius)
 
 
 def _paired(CA: Ball, CB: Ball) -> Fraction:

@@ -333,6 +333,18 @@ def test_semidefinite_defect(exact):
     assert norms.semidefinite_defect(np.diag([1.0, -1e-3])) is None
 
 
+@pytest.mark.parametrize("n", [1, 7, 90, 400])
+def test_a_quick_bound_counts_the_whole_factor(n):
+    """From the trace it is that of the factor itself, ``(n + 3) U ||R||_F^2``: never below, and hardly above."""
+    rng = np.random.default_rng(n)
+    X = rng.standard_normal((n, 2 * n)) * 10.0 ** rng.uniform(-3, 3, (n, 1))
+    M = X @ X.T
+    R = np.linalg.cholesky(M)
+    exact = (n + 3) * 2.0**-53 * math.fsum((R * R).ravel())
+    found = norms.semidefinite_defect(M, enough=math.inf)
+    assert exact <= found <= 1.001 * exact
+
+
 def test_perron(exact):
     rng = np.random.default_rng(4)
     for G in matrices(rng, 120):

@@ -154,16 +154,17 @@ def test_descents_by_increments_end_where_exact_ones_do(monkeypatch):
     assert 0 < rounds < ls.solve_convex(ls.Problem(objective, 1, 0.1), "factored", 1e-17).nit
 
 
-@pytest.mark.parametrize(("seed", "share"), [(0, 0.15), (1, 0.15), (3, 0.08), (4, 0.08), (5, 0.15)])
-def test_a_rough_optimum_has_the_rank_of_the_optimum(seed, share):
-    """Directions that vanish hardly show in the gap: without the step at the end one is left in each of these."""
+@pytest.mark.parametrize("tol", [1e-2, 1e-3])
+@pytest.mark.parametrize(("seed", "share"), [(3, 0.08), (4, 0.08), (5, 0.15)])
+def test_a_rough_optimum_has_the_rank_of_the_optimum(seed, share, tol):
+    """Directions that vanish hardly show in the gap: without the step at the end one is left in most of these."""
     rng = np.random.default_rng(seed)
     rows, cols = np.divmod(rng.permutation(120 * 90)[:2500], 90)
     low_rank = rng.standard_normal((120, 5)) @ rng.standard_normal((5, 90))
     loss = MatrixCompletion(rows, cols, low_rank[rows, cols] + 0.5 * rng.standard_normal(2500), (120, 90))
     problem = ls.Problem(loss, 1, 1.0)
     problem = problem.replace(lam=share * problem.critical_lam())
-    assert certified(problem, 1e-2).rank == certified(problem, 1e-10).rank
+    assert certified(problem, tol).rank == certified(problem, 1e-10).rank
 
 
 def test_two_measurements_with_a_spurious_minimum_at_rank_one():
