@@ -274,6 +274,11 @@ class Separable(MultiObjective):
         """Ask each part."""
         return tuple(part.gradient_operator(*pair) for part, pair in zip(self.parts, factors))
 
+    def oracle_and_operators(self, factors: Pairs) -> tuple[float, Pairs, tuple[LinearMap, ...]]:
+        """Ask each part."""
+        found = [part.oracle_and_operator(*pair) for part, pair in zip(self.parts, factors)]
+        return sum(f for f, *_ in found), [(GB, GtA) for _, GB, GtA, _ in found], tuple(G for *_, G in found)
+
     def in_float64(self) -> MultiObjective:
         """Return the sum of the parts in float64."""
         return Separable([part.in_float64() for part in self.parts])

@@ -259,10 +259,9 @@ def evaluate(
     loss: MultiObjective, lam: float, factors: Pairs, spans: Sequence[tuple[Array, Array]], nuclear: float
 ) -> Evaluation:
     """Bound ``F(X) - inf F`` at factors, given orthonormal bases of the spaces of each update and ``||X||_*``."""
-    f, products = factor_answer(loss, factors)
+    f, products, operators = loss.oracle_and_operators(factors)
     inner = sum(float(np.vdot(GB, A)) for (GB, _), (A, _) in zip(products, factors))
     noise = loss.rounding_noise()
-    operators = loss.gradient_operators(factors)
     one = len(factors) == 1
     # The rank is bounded for one matrix; the Gram matrices of several would be kept together for nothing.
     norms = tuple(

@@ -288,6 +288,18 @@ def _factor_hvp(bench: _Bench) -> Iterator[Check]:
     yield Check("factor_hvp", worst <= bench.curvature_tol, f"relative difference {worst:.1e} to the dense level")
 
 
+def _curvature_along(bench: _Bench) -> Iterator[Check]:
+    if type(bench.f).curvature_along is Objective.curvature_along:
+        return  # it follows from factor_hvp
+    worst = 0.0
+    for rank in _ranks(bench):
+        A, B, U, _ = bench.factors(rank)
+        D = U.astype(float) @ B.astype(float).T
+        expected = float(np.vdot(D, bench.f.hessian_product(A.astype(float) @ B.astype(float).T, D)))
+        worst = max(worst, relative(abs(bench.f.curvature_along(A, B, U) - expected), abs(expected)))
+    yield Check("curvature_along", worst <= bench.curvature_tol, f"relative difference {worst:.1e} to the dense level")
+
+
 def _gradient_operator(bench: _Bench) -> Iterator[Check]:
     worst = 0.0
     for rank in _ranks(bench):
@@ -298,6 +310,20 @@ def _gradient_operator(bench: _Bench) -> Iterator[Check]:
         worst = max(worst, difference(operator.matmat(V), G @ V), difference(operator.rmatmat(U), G.T @ U))
         worst = max(worst, difference(operator.to_dense(), G))
     yield Check("gradient_operator", worst <= bench.tol, f"relative difference {worst:.1e} to the dense level")
+
+
+def _oracle_and_operator(bench: _Bench) -> Iterator[Check]:
+    if type(bench.f).oracle_and_operator is Objective.oracle_and_operator:
+        return  # it follows from the others
+    worst = 0.0
+    unit = abs(bench.f.value_and_grad(np.zeros(bench.f.shape))[0])
+    for rank in _ranks(bench):
+        A, B, _, _ = bench.factors(rank)
+        f, GB, GtA, operator = bench.f.oracle_and_operator(A, B)
+        expected, G = bench.f.value_and_grad(A.astype(float) @ B.astype(float).T)
+        worst = max(worst, relative(abs(f - expected), abs(expected) + unit), difference(operator.to_dense(), G))
+        worst = max(worst, difference(GB, G @ B), difference(GtA, G.T @ A))
+    yield Check("oracle_and_operator", worst <= bench.tol, f"relative difference {worst:.1e} to the dense level")
 
 
 # ---------------------------------------------------------------------- facts
@@ -577,7 +603,9 @@ _CHECKS: dict[str, Callable[[_Bench], Iterator[Check]]] = {
     "gradient and hessian": _taylor,
     "factor_oracle": _factor_oracle,
     "factor_hvp": _factor_hvp,
+    "curvature_along": _curvature_along,
     "gradient_operator": _gradient_operator,
+    "oracle_and_operator": _oracle_and_operator,
     "cvxpy expression": _expression,
     "convexity and smoothness": _curvature_facts,
     "lower bound": _lower_bound,

@@ -385,11 +385,9 @@ class _Run:
         factors = [
             balanced(P[:, : max(r, 1)], s[: max(r, 1)], Q[:, : max(r, 1)]) for (P, s, Q), r in zip(spectra, ranks)
         ]
-        products = [(np.empty_like(A), np.empty_like(B)) for A, B in factors]
-        f = self.loss.factor_oracle(factors, products)
+        f, products, operators = self.loss.oracle_and_operators(factors)
         inner = sum(float(np.vdot(GB, A)) for (GB, _), (A, _) in zip(products, factors))
         views = []
-        operators = self.loss.gradient_operators(factors)
         for (A, B), (P, s, Q), (GB, GtA), r, G in zip(factors, spectra, products, ranks, operators):
             P, s, Q, root = P[:, :r], s[:r], Q[:, :r], np.sqrt(s[:r])
             GQ, GtP = GB[:, :r], GtA[:, :r]

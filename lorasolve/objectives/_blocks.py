@@ -173,6 +173,12 @@ class MultiObjective:
         G = self.value_and_grad([A @ B.T for A, B in factors])[1]
         return tuple(LinearMap.from_dense(g.astype(np.float64, copy=False)) for g in G)
 
+    def oracle_and_operators(self, factors: Pairs) -> tuple[float, Pairs, tuple[LinearMap, ...]]:
+        """Return what :meth:`factor_oracle` and :meth:`gradient_operators` do: ``f``, the products, the gradients."""
+        products = [(np.empty_like(A), np.empty_like(B)) for A, B in factors]
+        f = self.factor_oracle(factors, products)
+        return f, products, self.gradient_operators(factors)
+
     def sampled_smoothness(self, factors: Pairs, iterations: int = 20) -> float:
         """Estimate the largest Hessian eigenvalue by power iteration on differences (SAMPLED: a lower bound)."""
         X = [(A @ B.T).astype(np.float64) for A, B in factors]
@@ -288,6 +294,11 @@ class OneBlock(MultiObjective):
     def gradient_operators(self, factors: Pairs) -> tuple[LinearMap, ...]:
         """Ask the objective."""
         return (self.objective.gradient_operator(*factors[0]),)
+
+    def oracle_and_operators(self, factors: Pairs) -> tuple[float, Pairs, tuple[LinearMap, ...]]:
+        """Ask the objective."""
+        f, GB, GtA, G = self.objective.oracle_and_operator(*factors[0])
+        return f, [(GB, GtA)], (G,)
 
     def in_float32(self) -> MultiObjective | None:
         """Ask the objective."""

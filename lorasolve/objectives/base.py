@@ -129,15 +129,30 @@ class Objective:
         with ``c`` the curvature of ``f`` along one random direction ``U B^T``.
         """
         U = np.random.default_rng(0).standard_normal(A.shape).astype(A.dtype, copy=False)
-        HB, _ = self.factor_hvp(A, B, U, np.zeros_like(B))
         length = float(np.vdot(U @ (B.T @ B), U))
-        c = max(float(np.vdot(U, HB)), 0.0) / length if length > 0.0 else 0.0
+        c = max(self.curvature_along(A, B, U), 0.0) / length if length > 0.0 else 0.0
         on_A = np.broadcast_to(c * np.sum(B * B, axis=0), A.shape)
         return on_A, np.broadcast_to(c * np.sum(A * A, axis=0), B.shape)
+
+    def curvature_along(self, A: Array, B: Array, U: Array) -> float:
+        """Return ``<D, hess f(A B^T)[D]>`` for ``D = U B^T``."""
+        return float(np.vdot(U, self.factor_hvp(A, B, U, np.zeros_like(B))[0]))
 
     def gradient_operator(self, A: Array, B: Array) -> LinearMap:
         """Return ``G = grad f(A B^T)`` as a :class:`~lorasolve.linear_map.LinearMap`, in float64."""
         return LinearMap.from_dense(self.value_and_grad(A @ B.T)[1].astype(np.float64, copy=False))
+
+    def oracle_and_operator(self, A: Array, B: Array) -> tuple[float, Array, Array, LinearMap]:
+        """Return what :meth:`factor_oracle` and :meth:`gradient_operator` do, ``f``, ``G B``, ``G^T A`` and ``G``.
+
+        By default one after the other, unless ``G`` is formed anyway.
+        """
+        if type(self).gradient_operator is Objective.gradient_operator:
+            f, G = self.value_and_grad(A @ B.T)
+            return f, G @ B, G.T @ A, LinearMap.from_dense(G.astype(np.float64, copy=False))
+        GB, GtA = np.empty_like(A), np.empty_like(B)
+        f = self.factor_oracle(A, B, GB, GtA)
+        return f, GB, GtA, self.gradient_operator(A, B)
 
     @property
     def kernels(self) -> Kernels:

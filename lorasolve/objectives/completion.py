@@ -178,10 +178,19 @@ class MatrixCompletion(Objective):
 
     def gradient_operator(self, A: Array, B: Array) -> LinearMap:
         """Return the sparse residual ``mask o (A B^T - M)``."""
-        A, B = A.astype(np.float64, copy=False), B.astype(np.float64, copy=False)
-        residual = self.at_entries(A, B)
+        return self.sparse(self._residual(A, B))
+
+    def oracle_and_operator(self, A: Array, B: Array) -> tuple[float, Array, Array, LinearMap]:
+        """Return ``f``, ``G B``, ``G^T A`` and ``G`` from one residual."""
+        residual = self._residual(A, B)
+        G = self.sparse(residual)
+        return 0.5 * float(np.vdot(residual, residual)), G.matmat(B), G.rmatmat(A), G
+
+    def _residual(self, A: Array, B: Array) -> Array:
+        """Return ``A B^T - M`` at the observed entries, in float64."""
+        residual = self.at_entries(A.astype(np.float64, copy=False), B.astype(np.float64, copy=False))
         residual -= self.values
-        return self.sparse(residual)
+        return residual
 
     def at_entries(self, A: Array, B: Array) -> Array:
         """Return ``(A B^T)[i, j]`` at the observed entries, row by row."""

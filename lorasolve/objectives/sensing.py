@@ -98,7 +98,10 @@ class MatrixSensing(Objective):
     def factor_hvp(self, A: Array, B: Array, U: Array, V: Array) -> tuple[Array, Array]:
         """Return ``H B + G V`` and ``H^T A + G^T U``."""
         if self._takes(A):
-            G, H = self._gradient(A @ B.T, self.y), self._gradient(U @ B.T + A @ V.T, np.zeros_like(self.y))
+            G, H = (
+                self._half_square_and_gradient(X, y)[1]
+                for X, y in ((A @ B.T, self.y), (U @ B.T + A @ V.T, np.zeros_like(self.y)))
+            )
             return H @ B + G @ V, H.T @ A + G.T @ U
         N = self._map.count
         left = self._map.combination((self._map.apply_factors(A, B) - self.y) / N)
@@ -109,20 +112,32 @@ class MatrixSensing(Objective):
         """Return ``sum_i residual_i M_i / N``: dense, a product of three, or a sparse matrix."""
         A, B = A.astype(np.float64, copy=False), B.astype(np.float64, copy=False)
         if self._takes(A):
-            return LinearMap.from_dense(self._gradient(A @ B.T, self.y))
+            return LinearMap.from_dense(self._half_square_and_gradient(A @ B.T, self.y)[1])
         return self._map.combination((self._map.apply_factors(A, B) - self.y) / self._map.count)
+
+    def oracle_and_operator(self, A: Array, B: Array) -> tuple[float, Array, Array, LinearMap]:
+        """Return ``f``, ``G B``, ``G^T A`` and ``G``, from one pass over dense measurements."""
+        if not self._takes(A):
+            return super().oracle_and_operator(A, B)
+        f, G = self._half_square_and_gradient(A @ B.T, self.y)
+        return f, G @ B, G.T @ A, LinearMap.from_dense(G.astype(np.float64, copy=False))
+
+    def curvature_along(self, A: Array, B: Array, U: Array) -> float:
+        """Return ``||(<M_i, U B^T>)_i||^2 / N``."""
+        w = self._map.apply_factors(U, B)
+        return float(np.vdot(w, w)) / self._map.count
 
     def _takes(self, A: Array) -> bool:
         """Return whether there are kernels for these measurements in the type of the factor."""
         return self.kernels.threaded and A.dtype == self.dtype
 
-    def _gradient(self, X: Array, y: Array) -> Array:
-        """Return ``sum_i (<M_i, X> - y_i) M_i / N`` from one pass over dense measurements."""
+    def _half_square_and_gradient(self, X: Array, y: Array) -> tuple[float, Array]:
+        """Return ``sum_i (<M_i, X> - y_i)^2 / (2 N)`` and its gradient, from one pass over dense measurements."""
         from ..kernels import sensing
 
-        G = np.empty(self.shape, self.dtype)
-        sensing.gradient(self.kernels.kept(1), np.ascontiguousarray(X), y, G)
-        return G
+        G, data = np.empty(self.shape, self.dtype), self.kernels.kept(1)
+        sensing.gradient(data, np.ascontiguousarray(X), y, G)
+        return 0.5 * float(np.vdot(data.w, data.w)) / y.size, G
 
     @cached_property
     def kernels(self) -> Kernels:

@@ -241,6 +241,23 @@ class MinimizerOfAnyRank(Denoising):
         return super().minimizer(lam, min(self.shape))
 
 
+class WrongValueOfLook(Right):
+    def oracle_and_operator(self, A, B):
+        f, *gradient = super().oracle_and_operator(A, B)
+        return 1.001 * f, *gradient
+
+
+class LookOfAnotherGradient(Right):
+    def oracle_and_operator(self, A, B):
+        f, GB, _, G = super().oracle_and_operator(A, B)
+        return f, GB, G.rmatmat(2.0 * A), G
+
+
+class WrongCurvatureAlong(Right):
+    def curvature_along(self, A, B, U):
+        return 2.0 * super().curvature_along(A, B, U)
+
+
 class RaisingMethod(Right):
     def gradient_operator(self, A, B):
         raise KeyError("missing")
@@ -298,6 +315,9 @@ def test_right_statements_pass():
         (WrongFactorValue(), "factor_value"),
         (WrongFactorHvp(), "factor_hvp"),
         (WrongOperator(), "gradient_operator"),
+        (WrongValueOfLook(), "oracle_and_operator"),
+        (LookOfAnotherGradient(), "oracle_and_operator"),
+        (WrongCurvatureAlong(), "curvature_along"),
         (WrongExpression(), "cvxpy expression, value"),
         (ConcaveExpression(), "cvxpy expression, convex"),
         (WrongConvexity(), "convex"),

@@ -91,6 +91,18 @@ def test_oracle_answers_in_the_type_of_the_data(single):
     assert objective.merged(np.zeros((m, n))).dtype == np.float32
 
 
+def test_a_look_says_what_oracle_and_operator_say(cls):
+    objective, rng = example(cls), np.random.default_rng(7)
+    m, n = objective.shape
+    A, B = rng.standard_normal((m, 2)), rng.standard_normal((n, 2))
+    f, GB, GtA, operator = objective.oracle_and_operator(A, B)
+    expected, G = objective.value_and_grad(A @ B.T)
+    assert f == pytest.approx(expected, rel=1e-12)
+    np.testing.assert_allclose(operator.to_dense(), G, atol=1e-12 * np.abs(G).max())
+    np.testing.assert_allclose(GB, G @ B, atol=1e-11 * np.abs(G).max())
+    np.testing.assert_allclose(GtA, G.T @ A, atol=1e-11 * np.abs(G).max())
+
+
 def test_an_objective_of_float64_is_its_own_float64_twin(cls):
     objective = example(cls)
     assert objective.in_float64() is objective
