@@ -165,6 +165,11 @@ class MatrixCompletion(Objective):
         data = self.kernels.kept(rank) if own_type else self.kernels.entries(rank, kernel_threads(), A.dtype)
         return evaluate(data, A, B, GB, GtA)
 
+    def factor_value(self, A: Array, B: Array) -> float:
+        """Return ``f``, a third of the work of the oracle."""
+        residual = self._residual(A, B)
+        return 0.5 * float(np.vdot(residual, residual))
+
     def factor_hvp(self, A: Array, B: Array, U: Array, V: Array) -> tuple[Array, Array]:
         """Return ``H B + G V`` and ``H^T A + G^T U`` with ``H = mask o (U B^T + A V^T)``."""
         G = self.sparse(self.at_entries(A, B) - self.values)
