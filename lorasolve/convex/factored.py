@@ -48,10 +48,10 @@ GROWTH = 8
 # Entries up to which they come from a full SVD: they only steer, and at 400 x 400 a search takes half the time.
 DENSE = 100_000
 MAX_DESCENT = 300
-# What a descent leaves of the gap, about, with and without new directions: some of those vanish at the next step, which
-# takes a descent much longer (with three hundredths for both, ratings at 20 lam in a row to 1e-4 take 435 oracle calls
-# for 371, and 15 small problems 915 for 789, to 1e-9 1957 for 1823).
-TRIED, REFINED = 0.1, 0.03
+# What a descent leaves of the gap, about: on a trail with new directions, of which half vanish at the next step, which
+# takes a descent much longer; from nothing with new directions, most of which stay; without any. With three hundredths
+# for all, ratings at 20 lam in a row to 1e-4 take 435 oracle calls for 371, at 14 lam from nothing 1162 for 1006.
+TRIED_NEARBY, TRIED, REFINED = 0.1, 0.06, 0.03
 # What the last one leaves, relative to the gap that is asked for (at 0.3 the same 15 problems take 835 calls for 797,
 # at 0.8 more rounds).
 ENOUGH = 0.6
@@ -285,7 +285,8 @@ class _Run:
                 remark = f"no further progress in {PATIENCE} rounds, the limit of double precision"
                 return self._solution(best, k, remark)
             # What is left after a descent is a few times its accuracy.
-            share = TRIED if point.escapes else REFINED
+            tried = TRIED_NEARBY if self.trailing else TRIED
+            share = tried if point.escapes else REFINED
             accuracy = max(share * point.bound.gap, ENOUGH * self.tol * point.bound.scale)
             # Descents that are asked for no more than float32 can tell run there, unless one was of no use.
             self.exact = idle > 0
