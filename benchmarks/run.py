@@ -296,7 +296,8 @@ def page(found: list[dict[str, Any]], missing: list[str]) -> str:
         "Ratios are times over the time of the first lorasolve row: above 1, lorasolve is faster. `goal (aim)` is the",
         "ratio that was asked for, and the one beyond it. `of limit` is the time the hardware needs over the time",
         "taken. Times belong to one machine; ratios travel better, but not everywhere: on one with registers of 256",
-        "bits and slower memory, earlier on 2026-11-26, S1 was 3.68, S2 335, S3 14.8, S3a 9.2, S3t 8.0, S4 9.8. A",
+        "bits and slower memory, earlier on 2026-11-26, S1 was 3.68, S2 335, S3 14.8, S3a 9.2, S3t 8.0, S4 9.8. What",
+        "is dated 2026-11-28 was measured on one with a smaller cache and slower memory than what is dated before. A",
         "median after `~` includes samples during which other programs kept more than an eighth of a core busy.",
         "",
     ]

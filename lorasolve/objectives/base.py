@@ -32,8 +32,9 @@ class Objective:
        the tests are run on.
 
     Optional levels, each with a default: ``hessian_product`` (a difference of gradients); ``factor_oracle`` and the
-    other ``factor_...`` answers at ``X = A B^T`` (derived from the dense level); ``in_float64`` and ``dtypes`` (float64
-    only); ``merged`` (a shift); ``domain`` (everywhere); ``minimizer`` and ``conjugate`` (none); ``sample_batch``,
+    other ``factor_...`` answers at ``X = A B^T``, ``gradient_operator``, ``oracle_and_operator`` and
+    ``curvature_along`` (derived from the dense level); ``in_float64`` and ``dtypes`` (float64 only);
+    ``merged`` (a shift); ``domain`` (everywhere); ``minimizer`` and ``conjugate`` (none); ``sample_batch``,
     ``minimize_over_A``, ``minimize_over_B``, ``cvxpy_expression``, ``description`` (refused); ``metrics`` (none);
     ``kernels`` (none).
 

@@ -98,10 +98,8 @@ class MatrixSensing(Objective):
     def factor_hvp(self, A: Array, B: Array, U: Array, V: Array) -> tuple[Array, Array]:
         """Return ``H B + G V`` and ``H^T A + G^T U``."""
         if self._takes(A):
-            G, H = (
-                self._half_square_and_gradient(X, y)[1]
-                for X, y in ((A @ B.T, self.y), (U @ B.T + A @ V.T, np.zeros_like(self.y)))
-            )
+            _, G = self._half_square_and_gradient(A @ B.T, self.y)
+            _, H = self._half_square_and_gradient(U @ B.T + A @ V.T, np.zeros_like(self.y))
             return H @ B + G @ V, H.T @ A + G.T @ U
         N = self._map.count
         left = self._map.combination((self._map.apply_factors(A, B) - self.y) / N)
