@@ -287,6 +287,10 @@ def summary(found: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
+def _made_with(entry: dict[str, Any]) -> str:
+    return f"{entry['machine']}. Versions: {entry['versions']}."
+
+
 def page(found: list[dict[str, Any]], missing: list[str]) -> str:
     """Return the page ``docs/benchmarks.md``."""
     head = [
@@ -297,12 +301,13 @@ def page(found: list[dict[str, Any]], missing: list[str]) -> str:
         "ratio that was asked for, and the one beyond it. `of limit` is the time the hardware needs over the time",
         "taken. Times belong to one machine; ratios travel better, but not everywhere: on one with registers of 256",
         "bits and slower memory, earlier on 2026-11-26, S1 was 3.68, S2 335, S3 14.8, S3a 9.2, S3t 8.0, S4 9.8. What",
-        "is dated 2026-11-28 was measured on one with a smaller cache and slower memory than what is dated before. A",
-        "median after `~` includes samples during which other programs kept more than an eighth of a core busy.",
+        "is dated 2026-11-28 was measured on one with a smaller cache and slower memory than what is dated before; S1",
+        "was 5.2 there and S3 16 to 24. A median after `~` includes samples during which other programs kept more than",
+        "an eighth of a core busy.",
         "",
     ]
-    for text in dict.fromkeys(f"{entry['machine']}. Versions: {entry['versions']}." for entry in found):
-        dates = sorted({entry["date"] for entry in found if text.endswith(f"{entry['versions']}.")})
+    for text in dict.fromkeys(map(_made_with, found)):
+        dates = sorted({entry["date"] for entry in found if _made_with(entry) == text})
         head += [f"{' and '.join(dates)}: {text}", ""]
     if missing:
         head += [f"Not measured: {', '.join(missing)}.", ""]
