@@ -65,6 +65,18 @@ def test_the_sweeps_are_those_of_anderson(memory):
     assert_allclose(found.A, A, atol=1e-9)
 
 
+def test_an_extrapolation_that_raises_the_value_is_taken_back_and_the_memory_cleared():
+    task, method, rng = problem(), ALS(memory=3), np.random.default_rng(1)
+    state = method.init(task, rng.standard_normal(task.size), rng)
+    grad = np.empty(task.size)
+    for _ in range(4):
+        method.update(task, state, task.value_and_grad(state.trial, grad), grad)
+    assert state.accepted and state.extrapolated and state.count > 0
+    method.update(task, state, np.inf, grad)
+    assert not state.accepted and not state.extrapolated and state.count == 0 and state.last is None
+    assert_allclose(task.split(state.trial)[1], state.image)
+
+
 def test_memory_is_checked():
     with pytest.raises(ValueError, match="memory"):
         ALS(memory=-1)
