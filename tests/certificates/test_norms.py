@@ -400,6 +400,22 @@ def test_a_nuclear_norm_without_its_errors_is_caught(exact, monkeypatch, broken)
     assert wrong_nuclear_norms(exact)[0] > 0
 
 
+def test_the_distance_from_orthonormal_columns_is_never_too_small():
+    from lorasolve.certificates.balls import product
+
+    rng = np.random.default_rng(6)
+    for _ in range(40):
+        P = np.linalg.qr(rng.standard_normal((8, 3)))[0] * (1.0 + 1e-15 * rng.standard_normal(3))
+        columns = [[Fraction(float(x)) for x in column] for column in P.T]
+        square = sum(
+            (sum(x * y for x, y in zip(left, right)) - (i == j)) ** 2
+            for i, left in enumerate(columns)
+            for j, right in enumerate(columns)
+        )
+        found = norms._distance_to_identity(product(P.T, P))
+        assert Fraction(found) ** 2 >= square and found <= 1e-13
+
+
 def test_nuclear_norm_of_nothing_and_of_what_overflows():
     assert norms.nuclear_norm(np.zeros((3, 2)), np.ones((4, 2))) == (0.0, 0.0)
     assert norms.nuclear_norm(np.full((2, 1), 1e300), np.full((2, 1), 1e300)) == (0.0, math.inf)

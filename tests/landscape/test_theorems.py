@@ -331,6 +331,31 @@ def test_two_adapted_layers_are_judged_at_second_order():
     assert left.fun < problem.value(*zeros)
 
 
+def test_a_computed_optimum_of_too_high_a_rank_is_computed_again(monkeypatch):
+    """The first one gets a little of a direction that the optimum does not have, as rough optima may."""
+    import dataclasses
+
+    import lorasolve.convex
+
+    solve, asked = lorasolve.convex.solve_convex, []
+
+    def rough(problem, route, tol):
+        asked.append(tol)
+        found = solve(problem, route=route, tol=tol)
+        if len(asked) > 1:
+            return found
+        more = [
+            tuple(np.hstack([factor, np.eye(len(factor), 3)[:, -2:] * 2e-3]) for factor in side)
+            for side in (found.A, found.B)
+        ]
+        return dataclasses.replace(found, A=more[0], B=more[1])
+
+    monkeypatch.setattr(lorasolve.convex, "solve_convex", rough)
+    parts, problem = separable((1.5, 4.5))
+    judged = landscape.verdict(problem, good_and_stationary(parts))
+    assert judged.kind == "spurious" and len(asked) == 2 and asked[1] < asked[0]
+
+
 def test_several_matrices_get_what_one_matrix_gets():
     """A computed X*, a certified gap without decay, a JSON document: each against its closed form."""
     import json
