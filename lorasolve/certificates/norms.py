@@ -318,9 +318,9 @@ def _largest_eigenvalue(W: Array, accuracy: float) -> float:
     """Return an estimate of the largest eigenvalue, which need not be right, from the lower triangle."""
     if len(W) <= EIGENVALUE_LIMIT:
         return float(np.linalg.eigvalsh(W)[-1])
-    W = _mirrored(W)
     from scipy.sparse.linalg import ArpackError, eigsh
 
+    W = _mirrored(W)
     start = np.random.default_rng(0).standard_normal(len(W))
     try:
         return float(eigsh(W, k=1, which="LA", v0=start, tol=accuracy, return_eigenvectors=False)[0])
