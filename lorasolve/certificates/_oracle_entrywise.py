@@ -12,7 +12,7 @@ from ..objectives.completion import MatrixCompletion
 from ..objectives.denoising import Denoising
 from ..objectives.huber import Huber
 from ._rounding import INFLATE, U, add_up, exact_sum, fraction_down, fraction_up, mul_up, up
-from .balls import Ball, BallOracle, SparseBall, entries, half_square, paired, residual, unknown
+from .balls import Ball, BallOracle, SparseBall, entries, half_square, paired, residual, rough_entries, unknown
 
 # Observed entries from which the compiled products of the loss are worth their compilation.
 COMPILED = 20_000
@@ -25,13 +25,25 @@ def denoising(objective: Denoising, A: Array, B: Array) -> BallOracle:
 
 
 def completion(objective: MatrixCompletion, A: Array, B: Array) -> BallOracle:
-    """``G`` is the residual ``e`` at the observed entries, ``f = ||e||^2 / 2``.
+    """``G`` is the residual at the observed entries."""
+    products = objective.at_entries if objective.nnz >= COMPILED else None
+    return _from_residual(objective, entries(A, B, objective.rows, objective.cols, objective.values, products))
+
+
+def rough_completion(objective: MatrixCompletion, A: Array, B: Array) -> BallOracle | None:
+    """Return the same with errors of a plain evaluation, where that is worth a second one."""
+    if objective.nnz < COMPILED:
+        return None
+    return _from_residual(objective, rough_entries(A, B, objective.values, objective.at_entries))
+
+
+def _from_residual(objective: MatrixCompletion, error: Ball) -> BallOracle:
+    """Return what follows from the residual ``e`` at the observed entries: ``f = ||e||^2 / 2``.
 
     With the observed values ``v`` the update is ``e + v`` there, so that ``<G, X> = 2 f + <e, v>``.
     """
     many = objective.nnz >= COMPILED
     rows, cols, values = objective.rows, objective.cols, objective.values
-    error = entries(A, B, rows, cols, values, objective.at_entries if many else None)
     G: Ball
     if many:
         G = SparseBall(objective.sparse_array(error.mid), error.radius)
@@ -68,3 +80,4 @@ def huber(objective: Huber, A: Array, B: Array) -> BallOracle:
 
 
 ORACLES = {Denoising: denoising, MatrixCompletion: completion, Huber: huber}
+ROUGH = {MatrixCompletion: rough_completion}

@@ -257,8 +257,8 @@ def _matrix_refusal() -> str | None:
     Q = np.linalg.qr(A)[0]
     M = (Q * 10.0 ** -np.linspace(0.0, 12.0, n)) @ Q.T
     M = np.tril(M) + np.tril(M, -1).T
-    R, info = lapack.dpotrf(M, lower=0, clean=1)
-    size = np.abs(R).T @ np.abs(R)
-    if info != 0 or not (np.abs(R.T @ R - M) <= 2 * (n + 3) * U * size).all():
+    L, info = lapack.dpotrf(M, lower=1, clean=1)
+    size = np.abs(L) @ np.abs(L).T
+    if info != 0 or not (np.abs(L @ L.T - M) <= 2 * (n + 3) * U * size).all():
         return "LAPACK's Cholesky factor is not accurate entry by entry"
     return None

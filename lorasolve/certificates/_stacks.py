@@ -315,8 +315,8 @@ class Grams:
         n, k = Z.shape[1:]
         within = np.maximum(level - self.radius, 0.0)
         size = frobenius(Z)
-        # The lower triangles count; with their mirror images they are at most 1.5 times as large.
-        M = np.tril(self.squares - blocked(Z, Z.mT))
+        # The upper triangles count; with their mirror images they are at most 1.5 times as large.
+        M = np.triu(self.squares - blocked(Z, Z.mT))
         losses = mul_up(sum_error(k), size, size), n * n * terms(k) * ETA, mul_up(1.5 * U, frobenius(M))
         error = add_up(self.error, *losses)
         tau = _shifts(within, n, error, 0)
@@ -331,7 +331,7 @@ def _shifts(within: Array, n: int, error: Array, attempt: int) -> Array:
 
 
 def _shifted_defect(W: Array, tau: Array, trust: Trust) -> Array:
-    """Return ``e >= 0`` with ``W <= (tau + e) I``, of which the lower triangles count; NaN where Cholesky breaks."""
+    """Return ``e >= 0`` with ``W <= (tau + e) I``, of which the upper triangles count; NaN where Cholesky breaks."""
     from scipy.linalg import lapack
 
     n = W.shape[1]
@@ -341,15 +341,15 @@ def _shifted_defect(W: Array, tau: Array, trust: Trust) -> Array:
     rounding = mul_up(U, np.abs(diagonal).max(axis=1))
     R = np.full(M.shape, np.nan)
     for k, matrix in enumerate(M):
-        factor, info = lapack.dpotrf(matrix.T, lower=0, clean=1)
+        factor, info = lapack.dpotrf(matrix.T, lower=1, clean=1)
         if info == 0:
-            R[k] = factor
+            R[k] = factor.T
     size = perron(R)
     tiny = mul_up(4.0 * n, add_up(2.0 * n, np.abs(R).max(axis=(1, 2))), ETA)
     if trust == "lapack":
         return add_up(rounding, mul_up((n + 3) * U, size), tiny)
     E = blocked(R.mT, R)
-    E -= np.tril(M) + np.tril(M, -1).mT
+    E -= np.triu(M) + np.triu(M, 1).mT
     defect = mul_up(frobenius(E), 1.0 + 4.0 * U)
     return add_up(rounding, defect, mul_up(sum_error(n), size), n * terms(n) * ETA, tiny)
 

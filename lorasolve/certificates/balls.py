@@ -266,6 +266,17 @@ def entries(
     return out.wider(radius, mul_up(U, out.mid_norm))
 
 
+def rough_entries(A: Array, B: Array, values: Array, products: Callable[[Array, Array], Array]) -> Ball:
+    """Enclose what :func:`entries` does at positions that differ from each other, from one sum of products each."""
+    k = A.shape[1]
+    C = products(A, B)
+    # At each position |a|^T|b| <= ||a|| ||b||: over all of them at most ||A||_F ||B||_F.
+    radius = add_up(mul_up((k + 1) * U, frobenius(A), frobenius(B)), mul_up(C.size, 2.0 * k, ETA))
+    C -= values
+    out = Ball(C)
+    return out.wider(radius, mul_up(U, out.mid_norm))
+
+
 def scaled(ball: Ball, divisor: float) -> Ball:
     """Enclose ``M / divisor`` for a number ``divisor >= 1``."""
     mid = ball.mid / divisor

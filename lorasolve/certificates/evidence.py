@@ -17,7 +17,7 @@ from ..problem import Problem
 from . import spot_checks
 from .duality import DENSE_ENTRIES, DENSE_SIDE, Bound, Norm, Parts, evaluate
 from .norms import Trust
-from .rigorous import Proof, prove, refusal
+from .rigorous import Proof, Seen, prove, refusal
 
 Svd = tuple[Array, Array, Array]
 
@@ -81,6 +81,7 @@ def evidence(
     trust: Trust = "lapack",
     point: Any = None,
     outside: float | None = None,
+    products: Pairs | None = None,
 ) -> Evidence:
     """Bound ``F(X) - inf F`` at the updates ``A_l B_l^T``.
 
@@ -98,11 +99,17 @@ def evidence(
         The point as it was given, if that is not ``factors``: what a proof is about.
     outside : float, optional
         An estimate of the norm of the gradient outside of the spaces of the updates. No statement rests on it.
+    products : sequence of (G_l B_l, G_l^T A_l), optional
+        Where the factors are balanced singular ones (:func:`~lorasolve.linear_map.balanced`): the gradient's products
+        with them, as evaluated. No statement rests on them.
     """
     proved = None
     if use_proof(problem, rigorous):
         given = Product(*factors[0]) if point is None else point
-        proved = from_proof(prove(problem, given, trust, cut(svds)[0][2], outside), *factors[0], svds[0])
+        _, s, Q = cut(svds)[0]
+        GQ = None if products is None else products[0][0][:, : s.size] / np.sqrt(s)
+        proof = prove(problem, given, trust, Seen(Q, GQ, outside))
+        proved = from_proof(proof, *factors[0], svds[0], products)
         # Without weight decay all rests on the lower bound of f, and the proved one may be 0 where min f is known.
         if problem.lam > 0.0 or rigorous is True:
             return proved
@@ -119,18 +126,23 @@ def evidence(
     )
 
 
-def from_proof(proof: Proof, A: Array, B: Array, svd: Svd) -> Evidence:
-    """Return a proof as evidence about the update ``A B^T``, whose singular value decomposition is given."""
+def from_proof(proof: Proof, A: Array, B: Array, svd: Svd, products: Pairs | None = None) -> Evidence:
+    """Return a proof as evidence about the update ``A B^T``, whose singular value decomposition is given.
+
+    So are, if known, the gradient's products with the factors.
+    """
     found, answer = proof.bound, proof.oracle
     parts = found.parts
     assert parts is not None and answer is not None  # a proof is not asked for where there is no oracle
     bound = Bound(found.gap, found.formula, found.scale, Known.RIGOROUS, 0.0, parts.scaling)
     oracle = None
     if math.isfinite(parts.f_low) and math.isfinite(parts.f_high) and math.isfinite(parts.radius):
-        G = answer.products or LinearMap.from_dense(answer.gradient.mid)
+        if products is None:
+            G = answer.products or LinearMap.from_dense(answer.gradient.mid)
+            products = [(G.matmat(B), G.rmatmat(A))]
         # Where f may be 0 it is taken for 0, not for half of a smallest number.
         f = 0.0 if parts.f_low <= 0.0 <= parts.f_high else 0.5 * parts.f_low + 0.5 * parts.f_high
-        oracle = f, [(G.matmat(B), G.rmatmat(A))]
+        oracle = f, products
     return Evidence(found.value, bound, found.refers_to, found.assumptions, parts, [svd], proof, oracle=oracle)
 
 

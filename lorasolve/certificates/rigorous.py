@@ -57,6 +57,8 @@ TINY = 1e-290
 LOST = 0.05
 # Of what a norm may be above that, the share for rounding errors.
 ROUNDED = 0.02
+# The share of a gap that errors of a rough oracle may have made of it.
+ROUGH = 0.01
 # Where directions outside of the row space of X have a part in the norm, its excess over lam is up to so much larger;
 # an attempt takes a tenth of the time of an eigenvalue.
 BEYOND = (1.25, 1.6)
@@ -149,6 +151,27 @@ class Apart(NamedTuple):
     rest: float
 
 
+class Seen(NamedTuple):
+    """What is known of a gradient at a point in floating point; no statement rests on it.
+
+    At a stationary point it tells how large the norm is, where it is bounded, and which directions bound the rank of
+    the optimum.
+
+    Attributes
+    ----------
+    Q : ndarray of shape (n, r)
+        Orthonormal columns that span the row space of the update, up to rounding.
+    GQ : ndarray of shape (m, r), optional
+        The gradient's products with them.
+    outside : float, optional
+        An estimate of the gradient's norm outside of the spaces of the update.
+    """
+
+    Q: Array
+    GQ: Array | None = None
+    outside: float | None = None
+
+
 class Proof(NamedTuple):
     """A bound, and what it was made from: the oracle's answer and the factors of the point; None without one.
 
@@ -162,15 +185,8 @@ class Proof(NamedTuple):
     apart: Apart | None = None
 
 
-def prove(
-    problem: Problem, point: Any, trust: Trust = "lapack", Q: Array | None = None, outside: float | None = None
-) -> Proof:
-    """Return the bound of :func:`rigorous_bound` with what it was made from.
-
-    ``Q`` are orthonormal columns, up to rounding, that span the row space of the update, if known, and ``outside`` is
-    the norm of the gradient outside of its spaces, if it has been estimated. Nothing rests on them: at a stationary
-    point they tell how large the norm is, where it is bounded, and which directions bound the rank of the optimum.
-    """
+def prove(problem: Problem, point: Any, trust: Trust = "lapack", seen: Seen | None = None) -> Proof:
+    """Return the bound of :func:`rigorous_bound` with what it was made from."""
     as_choice(trust, "trust", get_args(Trust))
     objective = as_instance(problem, "problem", Problem).objective.in_float64()
     reason = refusal(problem)
@@ -180,18 +196,32 @@ def prove(
     claim = _oracles.claim(objective)
     with np.errstate(all="ignore"):
         A, B, rounded = point_factors(problem, point)
-        oracle, nuclear = _evaluate(objective, A, B)
-        assumptions += [*([claim] if claim else []), *([rounded] if rounded else []), *oracle.assumptions]
-        lam = weight(problem)
-        inner = (oracle.inner or inner_product(oracle.gradient, A, B, nuclear[1]))[1]
-        gram = Gram(oracle.gradient, trust, oracle.products)
-        apart = None
-        if Q is None or min(problem.shape) <= SMALL:
-            norm = _at_level(lam, oracle, inner, nuclear[1], float(lam), gram)
-        else:
-            norm, apart = _near_optimum(lam, oracle, inner, nuclear[1], Q, gram, outside, objective.facts.smoothness)
-        bound = bound_of(lam, oracle, nuclear, inner, norm, tuple(assumptions))
-        return Proof(bound, oracle, (A, B), gram, apart)
+        assumptions += [*([claim] if claim else []), *([rounded] if rounded else [])]
+        lam, nuclear = weight(problem), nuclear_norm(A, B)
+
+        def proof_from(oracle: BallOracle) -> Proof:
+            inner = (oracle.inner or inner_product(oracle.gradient, A, B, nuclear[1]))[1]
+            gram = Gram(oracle.gradient, trust, oracle.products)
+            apart = None
+            if seen is None or min(problem.shape) <= SMALL:
+                norm = _at_level(lam, oracle, inner, nuclear[1], float(lam), gram)
+            else:
+                norm, apart = _near_optimum(lam, oracle, inner, nuclear[1], gram, seen, objective.facts.smoothness)
+            bound = bound_of(lam, oracle, nuclear, inner, norm, (*assumptions, *oracle.assumptions))
+            return Proof(bound, oracle, (A, B), gram, apart)
+
+        rough = _oracles.rough_oracle(objective, A, B)
+        if rough is not None:
+            proof = proof_from(rough)
+            if _errors(rough, nuclear[1]) <= ROUGH * proof.bound.gap:
+                return proof
+        return proof_from(_oracles.ball_oracle(objective, A, B))
+
+
+def _errors(oracle: BallOracle, nuclear: float) -> float:
+    """Return about what the errors of an oracle may have added to a gap."""
+    low, high = oracle.inner or (0.0, 0.0)
+    return (oracle.high - oracle.low) + (high - low) + oracle.gradient.radius * nuclear
 
 
 def arithmetic(trust: Trust) -> list[str]:
@@ -424,9 +454,8 @@ def _near_optimum(
     oracle: BallOracle,
     inner: float,
     nuclear: float,
-    Q: Array,
     gram: Gram,
-    outside: float | None,
+    seen: Seen,
     beta: float | None,
 ) -> tuple[Norm, Apart | None]:
     """Bound ``||G||_2`` as closely as the gap needs it, and with it what is outside the row space ``Q`` of ``X``.
@@ -437,9 +466,9 @@ def _near_optimum(
     both.
     """
     G, level = oracle.gradient, float(lam)
-    if oracle.lower_bound is None or Q.shape[1] == 0 or not G.norm < math.inf or not nuclear * level > 0.0:
+    if oracle.lower_bound is None or seen.Q.shape[1] == 0 or not G.norm < math.inf or not nuclear * level > 0.0:
         return _at_level(lam, oracle, inner, nuclear, level, gram), None
-    values, vectors = gram.within(Q)
+    values, vectors = gram.within(seen.Q, seen.GQ)
     attained = max(float(values[-1]), level)
     wanted = wanted_scaling(oracle, inner)
 
@@ -452,9 +481,9 @@ def _near_optimum(
     room = min(LOST * gap(attained) / slope, LOST)
     near, loss = attained * (1.0 + room), ROUNDED * room
     apart = None
-    if outside is not None:
+    if seen.outside is not None:
         below = level - ranks.reach(gap(near * (1.0 + ranks.ROUNDED)), beta)
-        if not outside < below:
+        if not seen.outside < below:
             apart = Apart(0, math.inf)
         else:
             V = vectors[:, values >= below]

@@ -170,6 +170,13 @@ class _View:
     GtP: Array
     gradient: Outside
 
+    def products(self) -> tuple[Array, Array]:
+        """Return ``G B`` and ``G^T A``."""
+        if self.s.size == 0:
+            return np.zeros_like(self.A), np.zeros_like(self.B)
+        root = np.sqrt(self.s)
+        return self.GQ * root, self.GtP * root
+
     def outside(self, near: TopSingular) -> float:
         """Estimate the norm of the gradient outside of the spaces of ``X``, from what was large there before."""
         S = self.gradient.S
@@ -185,22 +192,26 @@ class _View:
 
 @dataclass(frozen=True)
 class _Point:
-    """All that a round needs to know at a point; ``outside`` estimates the gradient outside of the spaces of ``X``."""
+    """All that a round needs to know at a point; ``outside`` estimates the gradient outside of the spaces of ``X``.
+
+    Where a certificate may be asked for, ``products`` are those of the gradients with the factors.
+    """
 
     blocks: tuple[_Block, ...]
     f: float
     value: float
     bound: Bound
     outside: float
+    products: Pairs | None
     evidence: Evidence | None = None
 
     def settled(self) -> _Point:
-        """Return the point without its escape directions, for one that no step is taken from."""
+        """Return the point without escape directions and products, for one that no step is taken from."""
         blocks = []
         for block in self.blocks:
             U, V = (np.empty((len(factor), 0)) for factor in (block.A, block.B))
             blocks.append(replace(block, U=U, V=V, G=np.empty((0, 0))))
-        return replace(self, blocks=tuple(blocks))
+        return replace(self, blocks=tuple(blocks), products=None)
 
     @property
     def factors(self) -> Pairs:
@@ -325,7 +336,8 @@ class _Run:
         """Replace an estimate that would end the rounds by the certificate; look again where that refutes it."""
         if point.bound.relative > self.tol:
             return point
-        evidence = proved(self.problem, point.factors, [block.svd() for block in point.blocks], point.outside)
+        svds = [block.svd() for block in point.blocks]
+        evidence = proved(self.problem, point.factors, svds, point.outside, point.products)
         bound = max(point.bound, evidence.bound, key=lambda found: found.gap)
         if bound.relative <= self.tol:
             return replace(point, bound=bound, evidence=evidence)
@@ -409,7 +421,8 @@ class _Run:
         nuclear = sum(float(block.s.sum()) for block in blocks)
         operators = [view.G for view in views]
         bound = best_gap(self.loss, self.lam, f, nuclear, inner, max(norms), operators, self.noise)
-        return _Point(tuple(blocks), f, f + self.lam * nuclear, bound, outside)
+        products = [view.products() for view in views] if bound.relative <= self.tol else None
+        return _Point(tuple(blocks), f, f + self.lam * nuclear, bound, outside, products)
 
     def _adapt_rank(self, point: _Point) -> Pairs:
         """Take a proximal gradient step restricted to the span of ``X`` and of the escape directions.

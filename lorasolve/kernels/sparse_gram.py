@@ -14,12 +14,12 @@ from ._jit import kernel
 
 @kernel()
 def add_row_products(W: Any, start: Any, index: Any, values: Any, rare: Any) -> None:
-    """Add the lower triangle of ``R R^T`` to that of a matrix, for the rare columns of ``R``.
+    """Add the upper triangle of ``R R^T`` to that of a matrix, for the rare columns of ``R``.
 
     ``R`` is given row by row: its numbers ``values`` in the columns ``index``.
     """
     m = start.size - 1
-    # The numbers of rare columns column by column, each in the order of rows.
+    # The numbers of rare columns column by column, each from the last row on.
     first = np.zeros(rare.size + 1, np.int64)
     for j in index:
         if rare[j]:
@@ -30,7 +30,7 @@ def add_row_products(W: Any, start: Any, index: Any, values: Any, rare: Any) -> 
     # Positions without a sign need no look for those that count from the end.
     row, number = np.empty(first[-1], np.uint32), np.empty(first[-1])
     # What is there before row a is reached pairs with it, itself included.
-    for a in range(m):
+    for a in range(m - 1, -1, -1):
         line = W[a]
         for k in range(start[a], start[a + 1]):
             j = index[k]

@@ -189,6 +189,25 @@ def test_entries(exact):
     assert inside(exact, balls.entries(A, B, rows, cols, values), true - exact.rational(values))
 
 
+@pytest.mark.parametrize("k", [1, 3, 40])
+def test_rough_entries(k, exact):
+    rng = np.random.default_rng(k)
+    A, B = graded(rng, (6, k)), graded(rng, (5, k))
+    rows, cols = np.nonzero(rng.random((6, 5)) < 0.7)
+    true = (exact.rational(A) @ exact.rational(B).T)[rows, cols]
+    for values in (np.zeros(len(rows)), (A @ B.T)[rows, cols], graded(rng, (len(rows),))):
+        # Any order of evaluation, in any precision from binary64 on.
+        for pick in (
+            lambda A, B: (A @ B.T)[rows, cols],
+            lambda A, B: (A.astype(np.longdouble) @ B.T)[rows, cols].astype(float),
+        ):
+            assert inside(exact, balls.rough_entries(A, B, values, pick), true - exact.rational(values))
+    # One entry as far off as a sum of k products can be.
+    one = np.array([[1.0 + 2.0**-52] * k]), np.array([[1.0 + 2.0**-52] * k])
+    worst = balls.rough_entries(*one, np.zeros(1), lambda A, B: (A @ B.T).ravel() * (1.0 - (k - 1) * 2.0**-53))
+    assert inside(exact, worst, (exact.rational(one[0]) @ exact.rational(one[1]).T).ravel())
+
+
 def test_scaling_and_half_squares(exact):
     rng = np.random.default_rng(3)
     ball = Ball(graded(rng, (4, 3)), 0.5)

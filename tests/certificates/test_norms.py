@@ -169,7 +169,7 @@ def test_a_gram_matrix_of_full_and_rare_columns(monkeypatch):
     there = rng.random((30, 60)) < np.where(np.arange(60) % 7 == 0, 0.9, 0.05)
     R = rng.integers(-50, 50, there.shape) * there.astype(float)
     W, length = norms._row_products(csr_array(R))
-    assert np.array_equal(np.tril(W), np.tril(R @ R.T))
+    assert np.array_equal(np.triu(W), np.triu(R @ R.T))
     full = norms.SPARSE * np.count_nonzero(R, axis=0) > len(R)
     assert 0 < full.sum() < 60 and length > np.count_nonzero(R[:, ~full], axis=1).max()
     assert norms._row_products(csr_array(R[:, full])) is None
@@ -320,8 +320,8 @@ def test_semidefinite_defect(exact):
         M = np.tril(B @ B.T)
         M = (M + np.tril(M, -1).T) * 10.0 ** rng.integers(-8, 9)
         for trust, enough in itertools.product(("lapack", "gemm"), (0.0, math.inf)):
-            # Only the lower triangle is read.
-            defect = norms.semidefinite_defect(np.tril(M) + np.triu(np.full_like(M, 1e9), 1), trust, enough)
+            # Only the upper triangle is read.
+            defect = norms.semidefinite_defect(np.triu(M) + np.tril(np.full_like(M, 1e9), -1), trust, enough)
             if defect is not None:
                 seen += 1
                 assert defect <= 1e-13 * np.abs(M).max()

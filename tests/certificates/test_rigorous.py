@@ -23,7 +23,7 @@ from lorasolve.certificates import (
     rigorous_bound,
 )
 from lorasolve.certificates.balls import Ball, BallOracle
-from lorasolve.objectives import Denoising, LinearFineTuning, Softmax, TwoLayer
+from lorasolve.objectives import Denoising, LinearFineTuning, MatrixCompletion, Softmax, TwoLayer
 
 KINDS = [
     "denoising",
@@ -144,6 +144,29 @@ def test_no_bound_by_compiled_loops_is_below_the_truth(sparse, monkeypatch, exac
     assert counts["finite"] >= 10
 
 
+@pytest.mark.parametrize("distance", [1e-2, 1e-5, 0.0])
+def test_errors_of_a_rough_oracle_hardly_show(distance, monkeypatch):
+    """Fully observed completion is denoising, whose optimum is known in closed form."""
+    monkeypatch.setattr(_oracle_entrywise, "COMPILED", 0)
+    M = np.random.default_rng(4).standard_normal((30, 20))
+    P, s, Qt = np.linalg.svd(M)
+    s = np.maximum(s - 2.0, 0.0) * (1.0 + distance)
+    point = P[:, :20] * np.sqrt(s), Qt.T * np.sqrt(s)
+    rows, cols = np.divmod(np.arange(600), 20)
+    problem = ls.Problem(MatrixCompletion(rows, cols, M.ravel(), (30, 20)), 3, 2.0)
+    asked, entries = [], _oracle_entrywise.entries
+    monkeypatch.setattr(_oracle_entrywise, "entries", lambda *args: asked.append(1) or entries(*args))
+    found = rigorous_bound(problem, point)
+    assert len(asked) == (distance == 0.0)
+    monkeypatch.setattr(_oracle_entrywise, "ROUGH", {})
+    _oracles._of_classes.cache_clear()
+    exact = rigorous_bound(problem, point)
+    monkeypatch.undo()
+    _oracles._of_classes.cache_clear()
+    assert exact.gap * (1.0 - 1e-12) <= found.gap <= exact.gap * (1.0 + 2.0 * rigorous.ROUGH)
+    assert found.value_low <= exact.value_high and exact.value_low <= found.value_high
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_rests_on_directions_and_estimates(kind, monkeypatch, exact, problems):
     """What large problems take, with the space of the update or any other, and whatever was seen outside of it."""
@@ -154,7 +177,8 @@ def test_nothing_rests_on_directions_and_estimates(kind, monkeypatch, exact, pro
         B = rigorous.point_factors(problem, point)[1]
         Q = np.linalg.qr(B if rng.random() < 0.8 else rng.standard_normal(B.shape))[0]
         outside = rng.choice([0.0, 0.9, 0.999, 2.0]) * problem.lam / problem.scale
-        proof = rigorous.prove(problem, point, Q=Q, outside=outside)
+        GQ = rng.standard_normal((problem.shape[0], Q.shape[1])) if rng.random() < 0.3 else None
+        proof = rigorous.prove(problem, point, seen=rigorous.Seen(Q, GQ, outside))
         if proof.apart is not None and proof.apart.rest < math.inf:
             values = np.append(np.linalg.svd(proof.gram.ball.mid, compute_uv=False), 0.0)
             parted.append(values[proof.apart.taken] <= proof.apart.rest * (1.0 + 1e-14))
@@ -179,7 +203,7 @@ def test_one_factorisation_bounds_the_norm_and_the_rank(shape, monkeypatch):
 
     def proof(outside):
         asked.clear()
-        return rigorous.prove(problem, point, Q=Q, outside=outside), len(asked)
+        return rigorous.prove(problem, point, seen=rigorous.Seen(Q, None, outside)), len(asked)
 
     plain, count = proof(None)
     assert count == 1 and plain.apart is None and plain.bound.relative_gap < 1e-3

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
+from lorasolve.certificates import norms, rigorous
 from lorasolve.convex.factored import Factored, Trail
 from lorasolve.landscape.instances import sharp, two_by_two
 from lorasolve.linear_map import TopSingular
@@ -113,6 +114,27 @@ def test_runs_on_a_trail_begin_where_the_last_one_ended():
         own = ls.solve_convex(ls.Problem(other, 1, 4.0), "factored", 1e-9)
         on_trail = ls.solve_convex(ls.Problem(other, 1, 4.0), route, 1e-9)
         np.testing.assert_array_equal(on_trail.A, own.A)
+
+
+@pytest.mark.parametrize("lam", [0.5, 3.0, 50.0])
+@pytest.mark.parametrize("tol", [1e-3, 1e-8])
+def test_products_of_the_last_look_are_those_of_the_certificate(lam, tol, monkeypatch):
+    """The certificate takes the route's products with the factors, at zero too; one from scratch makes its own."""
+    rng = np.random.default_rng(5)
+    rows, cols = np.nonzero(rng.random((60, 50)) < 0.4)
+    values = (rng.standard_normal((60, 3)) @ rng.standard_normal((3, 50)))[rows, cols]
+    problem = ls.Problem(MatrixCompletion(rows, cols, values, (60, 50)), 3, lam)
+    monkeypatch.setattr(rigorous, "SMALL", 0)
+    given, within = [], norms.Gram.within
+    monkeypatch.setattr(norms.Gram, "within", lambda self, Q, GQ=None: given.append((Q, GQ)) or within(self, Q, GQ))
+    result = certified(problem, tol)
+    given = [(Q, GQ) for Q, GQ in given if GQ is not None]
+    assert (result.rank > 0) == (lam < 50.0) == bool(given)
+    for Q, GQ in given:
+        np.testing.assert_allclose(GQ, problem.objective.value_and_grad(result.X)[1] @ Q, atol=1e-10)
+    again = ls.certify(problem, result)
+    assert result.certificate.stationarity == pytest.approx(again.stationarity, rel=1e-6, abs=1e-9)
+    assert result.certificate.gap == pytest.approx(again.gap, rel=0.1)
 
 
 def test_a_trail_saves_what_a_start_computes_again():
