@@ -206,6 +206,10 @@ def test_rough_entries(k, exact):
     one = np.array([[1.0 + 2.0**-52] * k]), np.array([[1.0 + 2.0**-52] * k])
     worst = balls.rough_entries(*one, np.zeros(1), lambda A, B: (A @ B.T).ravel() * (1.0 - (k - 1) * 2.0**-53))
     assert inside(exact, worst, (exact.rational(one[0]) @ exact.rational(one[1]).T).ravel())
+    # A value far larger than the product: what is left is rounded too.
+    small, large = np.array([[1.0]]), np.array([2.0**52 + 1.0])
+    found = balls.rough_entries(small, small * 0.75, large, lambda A, B: (A @ B.T).ravel())
+    assert inside(exact, found, exact.rational(np.array([0.75])) - exact.rational(large))
 
 
 def test_scaling_and_half_squares(exact):

@@ -97,6 +97,9 @@ def test_norms_of_a_stack_are_never_too_small_and_near_their_level(exact):
                 assert exact.norm_at_most(exact.rational(G[k]), found[k])
             assert (found >= (1.0 + radius) * true * (1.0 - 1e-14)).all()
     assert (_stacks.spectral_norm(_stacks.Balls(G, 0.0 * true), 1.5 * true, "gemm") <= 1.5 * true * (1 + 1e-12)).all()
+    # Where fourth powers are numbers, the factor that is multiplied out is the right one.
+    near = _stacks.spectral_norm(_stacks.Balls(G, 0.0 * true), true * (1.0 + 1e-12), "gemm")[2:5]
+    assert (near <= true[2:5] * (1.0 + 2e-12)).all()
     G[2, 0, 0] = np.nan
     assert not _stacks.spectral_norm(_stacks.Balls(G, 0.0 * true), true, "lapack")[2] < math.inf
 

@@ -1,11 +1,13 @@
 """The factored route: never trapped, and accurate where the problem is ill-conditioned."""
 
+import math
+
 import numpy as np
 import pytest
 
 import lorasolve as ls
 from lorasolve.certificates import norms, rigorous
-from lorasolve.convex.factored import Factored, Trail
+from lorasolve.convex.factored import Factored, Trail, _Run
 from lorasolve.landscape.instances import sharp, two_by_two
 from lorasolve.linear_map import TopSingular
 from lorasolve.objectives import Denoising, Huber, LinearFineTuning, MatrixCompletion, MatrixSensing, Softmax
@@ -33,8 +35,6 @@ def test_spurious_minima_of_the_factors_do_not_trap_it(r, r_star, lam, excess):
 
 def test_it_leaves_a_spurious_minimum_that_it_is_put_into():
     """One round from the spurious point itself: descent at its rank alone stays, the escape direction leaves."""
-    from lorasolve.convex.factored import _Run
-
     instance = sharp(1, 1, 3, 3, 4.5, 0.2)
     run = _Run(ls.Problem(instance, 1, 0.2), 1e-9)
     A, B = instance.stationary_factors()
@@ -46,7 +46,7 @@ def test_it_leaves_a_spurious_minimum_that_it_is_put_into():
 
 def test_a_certificate_refutes_what_the_last_look_made_believe(monkeypatch):
     """Nothing was seen outside: no search, but the certificate says no, and the search finds what escapes."""
-    from lorasolve.convex.factored import _Run, _View
+    from lorasolve.convex.factored import _View
 
     instance = sharp(1, 1, 3, 3, 4.5, 0.2)
     run = _Run(ls.Problem(instance, 1, 0.2), 1e-9)
@@ -80,8 +80,6 @@ def test_the_look_after_a_search_does_without_one_and_the_next_does_not(monkeypa
 @pytest.mark.parametrize("shape", [(30, 20), (20, 30)])
 def test_what_is_outside_is_estimated_from_what_was_seen_at_another_point(shape):
     """From below, and nearer to the truth than by what those directions see now."""
-    from lorasolve.convex.factored import _Run
-
     rng = np.random.default_rng(5)
     objective = Denoising(rng.standard_normal(shape))
     run = _Run(ls.Problem(objective, 1, 7.5), 1e-9)
@@ -132,6 +130,8 @@ def test_products_of_the_last_look_are_those_of_the_certificate(lam, tol, monkey
     assert (result.rank > 0) == (lam < 50.0) == bool(given)
     for Q, GQ in given:
         np.testing.assert_allclose(GQ, problem.objective.value_and_grad(result.X)[1] @ Q, atol=1e-10)
+    at_zero = _Run(problem, math.inf)._look([(np.zeros((60, 2)), np.zeros((50, 2)))])
+    assert [G.shape for G in at_zero.products[0]] == [factor.shape for factor in at_zero.factors[0]]
     again = ls.certify(problem, result)
     assert result.certificate.stationarity == pytest.approx(again.stationarity, rel=1e-6, abs=1e-9)
     assert result.certificate.gap == pytest.approx(again.gap, rel=0.1)
@@ -179,8 +179,6 @@ def test_descents_by_increments_end_where_exact_ones_do(monkeypatch):
 @pytest.mark.parametrize(("tol", "rank"), [(1e-4, 2), (1e-12, 3)])
 def test_what_is_on_its_way_out_is_taken_out_where_the_rounds_are_over(tol, rank):
     """The optimum of denoising, singular values less lam, and a little of a direction that it does not have."""
-    from lorasolve.convex.factored import _Run
-
     rng = np.random.default_rng(0)
     U, V = (np.linalg.qr(rng.standard_normal((size, 3)))[0] for size in (9, 7))
     problem = ls.Problem(Denoising((U * [5.0, 4.0, 0.5]) @ V.T), 1, 1.0)
