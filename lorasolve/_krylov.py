@@ -68,13 +68,14 @@ class Krylov:
         self._matrix[last:k, :k], self._matrix[:k, last:k] = inner, inner.T
         self.dimension, self.blocks = k, self.blocks + 1
         # The next block: an orthonormal basis of what is left, without directions that are rounding errors.
-        u, s, next_rows = np.linalg.svd(W, full_matrices=False)
+        Q, R = np.linalg.qr(W.T)
+        v, s, ut = np.linalg.svd(R, full_matrices=False)
         count = min(int(np.count_nonzero(s > CLOSED * self._size)), V.shape[1] - k)
         self.closed = count == 0
-        rows = next_rows[:count]
+        rows = (Q @ v[:, :count]).T
         rows = rows - (rows @ V.T) @ V
         self._found = np.linalg.qr(rows.T)[0].T
-        self._left = u * s
+        self._left = ut.T * s
 
     def values(self) -> Array:
         """Return the singular values of ``S`` on the space, largest first."""

@@ -1,11 +1,13 @@
 """Matrices known by products: their largest singular values, and bounds on them near stationary points."""
 
+import math
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import lorasolve as ls
+from lorasolve import linear_map
 from lorasolve.linear_map import (
     DENSE_LIMIT,
     LinearMap,
@@ -111,7 +113,7 @@ def test_to_dense_through_the_shorter_side(shape):
 def split_spectrum(G, P, Q, k, level, near=None):
     """Return the blocks, the top triplets of the last one, and the bound of the norm that follows."""
     seen = outside(G, P, Q)
-    rest = top_above(seen.S, k, k + P.shape[1] // 2, level, near=near)
+    rest = top_above(seen, k, k + P.shape[1] // 2, level, near=near)
     return SimpleNamespace(rest=rest, coupling=seen.coupling, norm=seen.norm(rest.values[0] + rest.residual))
 
 
@@ -186,6 +188,23 @@ def test_factor_svd_is_the_svd_of_the_product(shape):
     np.testing.assert_allclose((P * s) @ Q.T, A @ B.T, atol=1e-9)
     np.testing.assert_allclose(s, np.linalg.svd(A @ B.T, compute_uv=False)[: s.size], atol=1e-9)
     np.testing.assert_allclose(factor_singular_values(A, B), s)
+
+
+@pytest.mark.parametrize("condition", [1.0, 30.0, 3e3, 1e5, 1e12, math.inf])
+@pytest.mark.parametrize("size", [1.0, 1e-140, 1e140])
+def test_factor_svd_of_tall_factors(condition, size):
+    """Columns of any condition and of sizes that span decades, whichever way they are orthonormalised."""
+    rng = np.random.default_rng(8)
+    spread = np.geomspace(1.0, 1.0 / condition, 9) if condition < math.inf else np.r_[np.ones(8), 0.0]
+    A = size * (orthonormal(rng, 1000, 9) * spread) @ orthonormal(rng, 9, 9) * np.geomspace(1.0, 1e-6, 9)
+    B = orthonormal(rng, 1200, 9) * np.geomspace(1e-3, 1.0, 9)
+    assert min(A.size, B.size) >= linear_map.CHOLESKY
+    P, s, Q = factor_svd(A, B)
+    for basis in (P, Q):
+        np.testing.assert_allclose(basis.T @ basis, np.eye(9), atol=3e-13)
+    RA, RB = (np.linalg.qr(factor)[1] for factor in (A, B))
+    np.testing.assert_allclose(s, np.linalg.svd(RA @ RB.T, compute_uv=False), rtol=1e-12, atol=1e-14 * s[0])
+    np.testing.assert_allclose((P * s) @ Q.T, A @ B.T, atol=1e-14 * s[0])
 
 
 def test_zero_factors_have_orthonormal_spaces():

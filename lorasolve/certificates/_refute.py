@@ -29,7 +29,7 @@ def better_point(
     spans = []
     for G, (P, s, Q) in zip(loss.gradient_operators(factors), spectra):
         GQ, GtP = G.matmat(Q), G.rmatmat(P)
-        top = top_above(outside(G, P, Q, (GQ, GtP)).S, 1, 1, lam, np.random.default_rng(), DENSE)
+        top = top_above(outside(G, P, Q, (GQ, GtP)), 1, 1, lam, np.random.default_rng(), DENSE)
         left = np.linalg.qr(np.hstack([P, GQ, top.U]))[0]
         right = np.linalg.qr(np.hstack([Q, GtP, top.V]))[0]
         spans.append((left, right, (left.T @ P * s) @ (Q.T @ right), left.T @ G.matmat(right)))

@@ -382,7 +382,7 @@ class _Run:
         blocks, norms, outside = [], [], 0.0
         for k, view in enumerate(views):
             more = GROWTH + view.s.size // 2
-            rest = top_above(view.gradient.S, GROWTH, more, self.lam, self.rng, DENSE, self.seen[k])
+            rest = top_above(view.gradient, GROWTH, more, self.lam, self.rng, DENSE, self.seen[k])
             escaping = rest.values > self.lam
             self.seen[k] = None if escaping.all() else rest.part(~escaping)
             blocks.append(view.block(rest.part(escaping)))

@@ -255,7 +255,7 @@ def _layer(
     A, B = pair
     P, s, Q = svd[0][:, :rank], svd[1], svd[2][:, :rank]
     seen = outside(LinearMap.from_dense(G), P, Q)
-    rest = top_above(seen.S, 1, 1 + rank // 2, lam, rng)
+    rest = top_above(seen, 1, 1 + rank // 2, lam, rng)
     inside = float(np.linalg.norm(P.T @ G @ Q + lam * np.eye(rank), 2)) if rank else 0.0
     size = float(np.vdot(A, A) + np.vdot(B, B))
     return LayerDual(
