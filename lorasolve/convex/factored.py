@@ -179,8 +179,8 @@ class _View:
 
     def outside(self, near: TopSingular) -> float:
         """Estimate the norm of the gradient outside of the spaces of ``X``, from what was large there before."""
-        S = self.gradient.S
-        V = np.linalg.qr(S.rmatmat(S.matmat(near.V[:, :GROWTH])))[0]
+        S = self.gradient.inner
+        V = np.linalg.qr(S.rmatmat(self.gradient.S.matmat(near.V[:, :GROWTH])))[0]
         return largest_singular_value(S.matmat(V))
 
     def block(self, escaping: TopSingular) -> _Block:
