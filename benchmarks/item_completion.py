@@ -175,17 +175,17 @@ def best_value(rows, cols, values):
     import lorasolve as ls
 
     stop = ls.StoppingRule(max_iter=500, grad_tol=1e-8)
-    return ls.solve(problem(rows, cols, values), ls.optimizers.ALS(memory=6), "spectral", stop=stop).fun
+    return ls.solve(problem(rows, cols, values), "als", "spectral", stop=stop).fun
 
 
-@time_to.peer("lorasolve als, memory 6", ours=True, needs="numba")
+@time_to.peer("lorasolve als", ours=True, needs="numba")
 def _(quick):
     import lorasolve as ls
 
     rows, cols, values, _, _ = data()
     stop = ls.StoppingRule(max_iter=500, target=best_value(rows, cols, values) * (1 + 1e-6))
     task = problem(rows, cols, values)
-    return timed(lambda: ls.solve(task, ls.optimizers.ALS(memory=6), "spectral", stop=stop), lambda result: result.fun)
+    return timed(lambda: ls.solve(task, "als", "spectral", stop=stop), lambda result: result.fun)
 
 
 @time_to.peer("SciPy L-BFGS-B, same start, one BLAS thread", needs="numba", threads=1, goal=(15.0, 40.0), repeats=3)

@@ -84,14 +84,19 @@ def padded(columns: int, dtype: Any) -> int:
 @kernel(fastmath=FAST)
 def pad(B, Bp):
     """Copy the rows of ``B`` (n, r) to padded ones, zeros behind the rank; return the length of these."""
-    n, r = B.shape
-    width = Bp.size // n
-    for j in range(n):
+    width = Bp.size // B.shape[0]
+    _pad_rows(B, Bp, width, 0, B.shape[0])
+    return width
+
+
+@kernel(inner=True, fastmath=FAST)
+def _pad_rows(B, Bp, width, lo, hi):
+    r = B.shape[1]
+    for j in range(lo, hi):
         for q in range(r):
             Bp[j * width + q] = B[j, q]
         for q in range(r, width):
             Bp[j * width + q] = 0
-    return width
 
 
 @kernel(inner=True, symbol=True, fastmath=FAST)
@@ -448,13 +453,17 @@ def _half_epoch_rows(start, index, values, Bp, lam, rank, A, lo, hi, singular):
 
 
 @kernel(parallel=True)
-def _parallel_half_epoch(start, index, values, Bp, lam, rank, A, cut, singular):
-    for t in prange(cut.size - 1):
+def _parallel_half_epoch(start, index, values, B, Bp, lam, rank, A, cut, singular):
+    n, threads = B.shape[0], cut.size - 1
+    for t in prange(threads):
+        _pad_rows(B, Bp, WIDTH, n * t // threads, n * (t + 1) // threads)
+    for t in prange(threads):
         _half_epoch_rows(start, index, values, Bp, lam, rank, A, cut[t], cut[t + 1], singular)
 
 
 @kernel()
-def _one_half_epoch(start, index, values, Bp, lam, rank, A, singular):
+def _one_half_epoch(start, index, values, B, Bp, lam, rank, A, singular):
+    _pad_rows(B, Bp, WIDTH, 0, B.shape[0])
     _half_epoch_rows(start, index, values, Bp, lam, rank, A, 0, A.shape[0], singular)
 
 
@@ -465,11 +474,10 @@ def half_epoch(start: Any, index: Any, values: Any, B: Any, lam: Any, A: Any, cu
     stay in registers.
     """
     Bp = aligned(B.shape[0] * WIDTH, B.dtype)
-    pad(B, Bp)
     singular = np.zeros(A.shape[0], np.bool_)
     rank = (0,) * B.shape[1]
     if cut.size == 2:
-        _one_half_epoch(start, index, values, Bp, lam, rank, A, singular)
+        _one_half_epoch(start, index, values, B, Bp, lam, rank, A, singular)
     else:
-        _parallel_half_epoch(start, index, values, Bp, lam, rank, A, cut, singular)
+        _parallel_half_epoch(start, index, values, B, Bp, lam, rank, A, cut, singular)
     return singular

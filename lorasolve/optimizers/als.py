@@ -64,7 +64,7 @@ class ALS(Optimizer):
     points where each factor is optimal given the other, which for convex ``f`` are the stationary points of ``L``.
     """
 
-    memory: int = 6
+    memory: int = 8
 
     name = "als"
     # A sweep is worth many gradient steps and may take a second.
