@@ -26,6 +26,8 @@ class ALSState(State):
         The last image, and how far it lies from the ``B`` it was made from.
     changes : ndarray of shape (2, memory, n r)
         How both of those changed in the last sweeps, in any order.
+    gram : ndarray of shape (memory, memory)
+        The products of the changes of residuals with each other.
     count : int
         How many changes there have been.
     extrapolated : bool
@@ -38,6 +40,7 @@ class ALSState(State):
     image: Array = field(default_factory=lambda: np.empty(0))
     last: tuple[Array, Array] | None = None
     changes: Array = field(default_factory=lambda: np.empty((2, 0, 0)))
+    gram: Array = field(default_factory=lambda: np.empty((0, 0)))
     count: int = 0
     extrapolated: bool = False
     swept: bool = False
@@ -91,7 +94,7 @@ class ALS(Optimizer):
     def init(self, problem: Problem, theta: Array, rng: np.random.Generator) -> ALSState:
         """Return the state that evaluates ``theta`` first."""
         changes = np.empty((2, self.memory, problem.split(theta)[1].size), theta.dtype)
-        return ALSState(theta.copy(), theta.copy(), changes=changes)
+        return ALSState(theta.copy(), theta.copy(), changes=changes, gram=np.empty((self.memory, self.memory)))
 
     def update(self, problem: Problem, state: Any, value: float, grad: Array) -> None:
         """Accept the trial and sweep over both factors, or fall back to the plain sweep from the last point."""
@@ -113,17 +116,20 @@ class ALS(Optimizer):
         """Return the combination of the last images whose combined residual is least."""
         image, residual = state.image.ravel(), (state.image - B).ravel()
         if state.last is not None:
-            oldest = state.changes[:, state.count % self.memory]
+            place = state.count % self.memory
+            oldest = state.changes[:, place]
             np.subtract(image, state.last[0], out=oldest[0])
             np.subtract(residual, state.last[1], out=oldest[1])
             state.count += 1
+            products = state.changes[1, : state.count] @ oldest[1]
+            state.gram[place, : state.count] = state.gram[: state.count, place] = products
         state.last = image, residual
         state.extrapolated = state.count > 0
         if not state.extrapolated:
             return state.image
         images, residuals = state.changes[:, : state.count]
-        gram = residuals @ residuals.T
-        gram[np.diag_indices_from(gram)] += 1e-14 * np.trace(gram)
+        gram = state.gram[: state.count, : state.count]
+        gram = gram + 1e-14 * np.trace(gram) * np.eye(len(gram))
         weights = np.linalg.lstsq(gram, residuals @ residual, rcond=None)[0]
         return state.image - (weights @ images).reshape(B.shape)
 
