@@ -30,6 +30,7 @@ import numpy as np
 
 from .._known import Known
 from .._validate import Array, as_choice, as_float_array, as_instance, as_shape
+from ..linear_map import largest_singular_value
 from ..objectives.base import Objective
 from ..problem import Problem
 from ..result import Result
@@ -210,18 +211,19 @@ def prove(problem: Problem, point: Any, trust: Trust = "lapack", seen: Seen | No
             bound = bound_of(lam, oracle, nuclear, inner, norm, (*assumptions, *oracle.assumptions))
             return Proof(bound, oracle, (A, B), gram, apart)
 
-        rough = _oracles.rough_oracle(objective, A, B)
-        if rough is not None:
-            proof = proof_from(rough)
-            if _errors(rough, nuclear[1]) <= ROUGH * proof.bound.gap:
-                return proof
+        if seen is not None and seen.GQ is not None:
+            rough = _oracles.rough_oracle(objective, A, B)
+            attained = max(largest_singular_value(seen.GQ), float(lam))
+            if rough is not None and _is_exact_enough(rough, lam, nuclear[1], attained):
+                return proof_from(rough)
         return proof_from(_oracles.ball_oracle(objective, A, B))
 
 
-def _errors(oracle: BallOracle, nuclear: float) -> float:
-    """Return about what the errors of an oracle may have added to a gap."""
-    low, high = oracle.inner or (0.0, 0.0)
-    return (oracle.high - oracle.low) + (high - low) + oracle.gradient.radius * nuclear
+def _is_exact_enough(oracle: BallOracle, lam: Fraction, nuclear: float, norm: float) -> bool:
+    """Return whether the errors of an oracle hardly show in a gap for which ``||G||_2`` is at least ``norm``."""
+    low, high = oracle.inner or (-math.inf, math.inf)
+    errors = (oracle.high - oracle.low) + (high - low) + oracle.gradient.radius * nuclear
+    return errors <= ROUGH * _gap_for(norm, lam, oracle, nuclear, high)
 
 
 def arithmetic(trust: Trust) -> list[str]:
@@ -473,8 +475,7 @@ def _near_optimum(
     wanted = wanted_scaling(oracle, inner)
 
     def gap(norm: float) -> float:
-        c = scaling(lam, oracle, norm, wanted)
-        return math.inf if c is None else gap_at(c, lam, oracle, nuclear, inner)
+        return _gap_for(norm, lam, oracle, nuclear, inner)
 
     # How fast the gap grows with the logarithm of the norm.
     slope = level * nuclear + (0.0 if oracle.least_squares else max(oracle.high - oracle.lower_bound, 0.0))
@@ -493,6 +494,12 @@ def _near_optimum(
                 return Norm(norm, scaling(lam, oracle, norm, wanted)), Apart(V.shape[1], rest)
     beyond = [level + factor * (near - level) for factor in BEYOND if near > level]
     return _at_level(lam, oracle, inner, nuclear, near, gram, beyond, loss), apart
+
+
+def _gap_for(norm: float, lam: Fraction, oracle: BallOracle, nuclear: float, inner: float) -> float:
+    """Return the right side of the formula where ``||G||_2`` is this, infinite where that says nothing."""
+    c = scaling(lam, oracle, norm, wanted_scaling(oracle, inner))
+    return math.inf if c is None else gap_at(c, lam, oracle, nuclear, inner)
 
 
 def _at_level(
