@@ -349,8 +349,10 @@ def largest_singular_value(M: Array) -> float:
     """Return ``||M||_2``, 0 for a matrix without entries; by the Gram matrix of its short side where squares allow."""
     if M.size == 0:
         return 0.0
-    square = float(np.linalg.eigvalsh(M.T @ M if M.shape[0] >= M.shape[1] else M @ M.T)[-1])
-    return math.sqrt(square) if 1e-200 < square < 1e200 else float(np.linalg.norm(M, 2))
+    gram = M.T @ M if M.shape[0] >= M.shape[1] else M @ M.T
+    if not 1e-200 < np.trace(gram) < 1e200:
+        return float(np.linalg.norm(M, 2))
+    return math.sqrt(float(np.linalg.eigvalsh(gram)[-1]))
 
 
 def product_entries(A: Array, B: Array, rows: Array, cols: Array) -> Array:

@@ -30,10 +30,8 @@ def completion(objective: MatrixCompletion, A: Array, B: Array) -> BallOracle:
     return _from_residual(objective, entries(A, B, objective.rows, objective.cols, objective.values, products))
 
 
-def rough_completion(objective: MatrixCompletion, A: Array, B: Array) -> BallOracle | None:
-    """Return the same with errors of a plain evaluation, where that is worth a second one."""
-    if objective.nnz < COMPILED:
-        return None
+def rough_completion(objective: MatrixCompletion, A: Array, B: Array) -> BallOracle:
+    """Return the same with the errors of a plain evaluation."""
     return _from_residual(objective, rough_entries(A, B, objective.values, objective.at_entries))
 
 
@@ -80,4 +78,4 @@ def huber(objective: Huber, A: Array, B: Array) -> BallOracle:
 
 
 ORACLES = {Denoising: denoising, MatrixCompletion: completion, Huber: huber}
-ROUGH = {MatrixCompletion: rough_completion}
+ROUGH_ORACLES = {MatrixCompletion: rough_completion}

@@ -16,7 +16,6 @@ from . import balls
 from .balls import BallOracle
 
 Oracle = Callable[[Any, Array, Array], BallOracle]
-RoughOracle = Callable[[Any, Array, Array], BallOracle | None]
 
 
 def is_convex(objective: Objective) -> bool:
@@ -25,16 +24,13 @@ def is_convex(objective: Objective) -> bool:
 
 
 @functools.cache
-def _of_classes() -> tuple[dict[type, Oracle], dict[type, RoughOracle]]:
-    """Return the oracles of the package: the dictionaries ``ORACLES`` and ``ROUGH`` of each file ``_oracle_NAME``."""
+def _of_classes(name: str = "ORACLES") -> dict[type, Oracle]:
+    """Return the oracles of the package: the dictionaries of this name in the files ``_oracle_NAME``."""
     found: dict[type, Oracle] = {}
-    rough: dict[type, RoughOracle] = {}
     for module in pkgutil.iter_modules(importlib.import_module(__package__).__path__):
         if module.name.startswith("_oracle_"):
-            given = importlib.import_module(f".{module.name}", __package__)
-            found.update(given.ORACLES)
-            rough.update(getattr(given, "ROUGH", {}))
-    return found, rough
+            found.update(getattr(importlib.import_module(f".{module.name}", __package__), name, {}))
+    return found
 
 
 def refusal(objective: Objective) -> str | None:
@@ -42,7 +38,7 @@ def refusal(objective: Objective) -> str | None:
     objective = _inner(objective)
     if isinstance(objective, Shifted):
         return refusal(objective.objective)
-    if _own(objective) is not None or type(objective) in _of_classes()[0]:
+    if _own(objective) is not None or type(objective) in _of_classes():
         return None
     return (
         f"{type(_speaker(objective)).__name__} states no ball_oracle(A, B, balls), the enclosure of f and its gradient "
@@ -65,14 +61,14 @@ def ball_oracle(objective: Objective, A: Array, B: Array) -> BallOracle:
     if own is not None:
         answer: BallOracle = own(A, B, balls)
         return answer
-    return _of_classes()[0][type(objective)](objective, A, B)
+    return _of_classes()[type(objective)](objective, A, B)
 
 
 def rough_oracle(objective: Objective, A: Array, B: Array) -> BallOracle | None:
-    """Return what :func:`ball_oracle` does with larger errors and in less time, None where there is no such thing."""
+    """Return what :func:`ball_oracle` does with larger errors in less time, None where there is no such thing."""
     objective = _inner(objective)
-    rough = None if _own(objective) is not None else _of_classes()[1].get(type(objective))
-    return None if rough is None else rough(objective, A, B)
+    rough = _of_classes("ROUGH_ORACLES").get(type(objective))
+    return None if rough is None or _own(objective) is not None else rough(objective, A, B)
 
 
 def claim(objective: Objective) -> str | None:

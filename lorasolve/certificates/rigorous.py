@@ -59,7 +59,7 @@ LOST = 0.05
 # Of what a norm may be above that, the share for rounding errors.
 ROUNDED = 0.02
 # The share of a gap that errors of a rough oracle may have made of it.
-ROUGH = 0.01
+ROUGHNESS = 0.01
 # Where directions outside of the row space of X have a part in the norm, its excess over lam is up to so much larger;
 # an attempt takes a tenth of the time of an eigenvalue.
 BEYOND = (1.25, 1.6)
@@ -223,7 +223,7 @@ def _is_exact_enough(oracle: BallOracle, lam: Fraction, nuclear: float, norm: fl
     """Return whether the errors of an oracle hardly show in a gap for which ``||G||_2`` is at least ``norm``."""
     low, high = oracle.inner or (-math.inf, math.inf)
     errors = (oracle.high - oracle.low) + (high - low) + oracle.gradient.radius * nuclear
-    return errors <= ROUGH * _gap_for(norm, lam, oracle, nuclear, high)
+    return errors <= ROUGHNESS * _gap_for(norm, lam, oracle, nuclear, high)
 
 
 def arithmetic(trust: Trust) -> list[str]:

@@ -161,7 +161,7 @@ def test_errors_of_a_rough_oracle_hardly_show(distance, monkeypatch):
     assert len(asked) == (distance == 0.0)
     exact = rigorous_bound(problem, point)
     assert len(asked) == (distance == 0.0) + 1
-    assert exact.gap * (1.0 - 1e-12) <= found.gap <= exact.gap * (1.0 + 2.0 * rigorous.ROUGH)
+    assert exact.gap * (1.0 - 1e-12) <= found.gap <= exact.gap * (1.0 + 2.0 * rigorous.ROUGHNESS)
     assert found.value_low <= exact.value_high and exact.value_low <= found.value_high
 
 
