@@ -207,6 +207,14 @@ def test_factor_svd_of_tall_factors(condition, size):
     np.testing.assert_allclose((P * s) @ Q.T, A @ B.T, atol=1e-14 * s[0])
 
 
+@pytest.mark.parametrize("size", [0.0, 1.0, 1e-170, 1e-101, 1e100, 1e170])
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (3, 0)])
+def test_norms_of_small_matrices_of_any_size(shape, size):
+    M, _, _ = with_spectrum(np.random.default_rng(9), shape, np.array([3.0, 1.0])) if shape[1] else (np.ones(shape), 0, 0)
+    with np.errstate(over="ignore"):
+        assert linear_map.largest_singular_value(size * M) == pytest.approx(3.0 * size * bool(M.size), rel=1e-12)
+
+
 def test_zero_factors_have_orthonormal_spaces():
     P, s, Q = factor_svd(np.zeros((5, 2)), np.ones((4, 2)))
     assert not s.any()
