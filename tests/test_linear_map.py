@@ -177,6 +177,16 @@ def test_a_start_near_the_triplets_of_another_matrix_finds_what_is_new(shape):
     assert abs(new.rest.V[:, 0] @ V[:, -1]) == pytest.approx(1.0, rel=1e-3)
 
 
+@pytest.mark.parametrize("shape", [LARGE, LARGE[::-1]])
+def test_what_is_large_within_a_space_is_not_found_outside(shape):
+    """A matrix that takes the known right vector to an unknown left one, and the other way round."""
+    rng = np.random.default_rng(10)
+    U, V = (orthonormal(rng, size, 3) for size in shape)
+    M = 9.0 * U[:, [1]] @ V[:, [0]].T + 8.0 * U[:, [0]] @ V[:, [1]].T + U[:, [2]] @ V[:, [2]].T
+    rest = split_spectrum(products_only(M), U[:, :1], V[:, :1], 1, 0.5).rest
+    assert rest.values[0] == pytest.approx(1.0, rel=1e-6) and abs(rest.V[:, 0] @ V[:, 2]) > 0.999
+
+
 # ---------------------------------------------------------------------- factors
 @pytest.mark.parametrize("shape", [(6, 4, 3), (6, 4, 4), (6, 4, 9), (4, 6, 2)])
 def test_factor_svd_is_the_svd_of_the_product(shape):
@@ -195,8 +205,10 @@ def test_factor_svd_is_the_svd_of_the_product(shape):
 def test_factor_svd_of_tall_factors(condition, size):
     """Columns of any condition and of sizes that span decades, whichever way they are orthonormalised."""
     rng = np.random.default_rng(8)
-    spread = np.geomspace(1.0, 1.0 / condition, 9) if condition < math.inf else np.r_[np.ones(8), 0.0]
-    A = size * (orthonormal(rng, 1000, 9) * spread) @ orthonormal(rng, 9, 9) * np.geomspace(1.0, 1e-6, 9)
+    spread = np.geomspace(1.0, 1.0 / min(condition, 1e12), 9)
+    A = size * (orthonormal(rng, 1000, 9) * spread) @ orthonormal(rng, 9, 9)
+    if condition == math.inf:
+        A = A[:, :1] * np.r_[np.ones(8), 0.0]
     B = orthonormal(rng, 1200, 9) * np.geomspace(1e-3, 1.0, 9)
     assert min(A.size, B.size) >= linear_map.CHOLESKY
     P, s, Q = factor_svd(A, B)
@@ -210,7 +222,7 @@ def test_factor_svd_of_tall_factors(condition, size):
 @pytest.mark.parametrize("size", [0.0, 1.0, 1e-170, 1e-101, 1e100, 1e170])
 @pytest.mark.parametrize("shape", [(6, 4), (4, 6), (3, 0)])
 def test_norms_of_small_matrices_of_any_size(shape, size):
-    M, _, _ = with_spectrum(np.random.default_rng(9), shape, np.array([3.0, 1.0])) if shape[1] else (np.ones(shape), 0, 0)
+    M = with_spectrum(np.random.default_rng(9), shape, np.array([3.0, 1.0])[: shape[1]])[0]
     with np.errstate(over="ignore"):
         assert linear_map.largest_singular_value(size * M) == pytest.approx(3.0 * size * bool(M.size), rel=1e-12)
 
