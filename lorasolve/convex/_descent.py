@@ -63,13 +63,16 @@ class Memory:
         slot = len(self.order) if len(self.order) < size else self.order.pop(0)
         products, squares = np.zeros(2 * size), np.zeros(3)
         self.passes.keep_pair(self.kept, slot, x, new_x, g, new_g, np.array([s_size, y_size]), products, squares)
-        if not squares[0] > SAFE * math.sqrt(squares[1]) * math.sqrt(squares[2]):
+        sy, _, yy = (squares / s_size / s_size).tolist()
+        if not (sy > 0.0 and yy > 0.0 and squares[0] > SAFE * math.sqrt(squares[1]) * math.sqrt(squares[2])):
             return
         self.order.append(slot)
         self.stretch[slot] = y_size / s_size
         # A pair is only ever multiplied with later ones: the other half of SY is not used.
         self.SY[:, slot] = products[:size] * self.stretch[slot]
         self.YY[:, slot] = self.YY[slot, :] = products[size:] * self.stretch * self.stretch[slot]
+        # What directions divide by is never lost in float32.
+        self.SY[slot, slot], self.YY[slot, slot] = sy, yy
 
     def direction(self, g: Array, length: float, d: Array) -> tuple[float, float]:
         """Write minus the inverse-Hessian approximation times ``g`` into ``d`` (minus ``g`` without pairs).
@@ -80,19 +83,23 @@ class Memory:
             np.negative(g, out=d)
             return -length * length, length
         size, order = self.stretch.size, np.array(self.order)
-        SY = self.SY[np.ix_(order, order)]
-        newest = order[-1]
-        gamma = self.SY[newest, newest] / self.YY[newest, newest]
         products = np.zeros(2 * size)
         self.passes.add_products(self.kept, g, length, products)
         products *= length
-        Sg, Yg = products[order], self.stretch[order] * products[size + order]
-        R = np.triu(SY)
-        u = np.linalg.solve(R, Sg)
-        inner = np.diag(SY) * u + gamma * (self.YY[np.ix_(order, order)] @ u) - gamma * Yg
+        SY, YY = (matrix[order][:, order].tolist() for matrix in (self.SY, self.YY))
+        gamma = SY[-1][-1] / YY[-1][-1]
+        Sg, Yg = products[order].tolist(), (self.stretch[order] * products[size + order]).tolist()
+        # A few numbers: R^-1 S^T g, and R^-T of what follows from it, where R is the upper triangle of S^T Y.
+        r = len(Sg)
+        u, shares = [0.0] * r, [0.0] * r
+        for i in reversed(range(r)):
+            u[i] = (Sg[i] - sum(SY[i][j] * u[j] for j in range(i + 1, r))) / SY[i][i]
+        for i in range(r):
+            inner = SY[i][i] * u[i] + gamma * (sum(YY[i][j] * u[j] for j in range(r)) - Yg[i])
+            shares[i] = (inner - sum(SY[j][i] * shares[j] for j in range(i))) / SY[i][i]
         weights = np.zeros(2 * size)
-        weights[order] = np.linalg.solve(R.T, inner)
-        weights[size + order] = -gamma * u * self.stretch[order]
+        weights[order] = shares
+        weights[size + order] = -gamma * np.array(u) * self.stretch[order]
         largest = float(np.abs(weights).max()) or 1.0
         slope, square = self.passes.combine(self.kept, (weights / largest).astype(np.float32), largest, g, gamma, d)
         return float(slope), math.sqrt(square)

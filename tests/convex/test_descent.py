@@ -90,6 +90,21 @@ def test_pairs_of_negative_curvature_are_left_out():
 
 
 @pytest.mark.usefixtures("passes")
+@pytest.mark.parametrize(
+    ("dtype", "size"), [(np.float64, 1e-3), (np.float32, 1e-3), (np.float32, 1e-15), (np.float64, 1e-30)]
+)
+def test_curvatures_that_are_small_next_to_the_lengths_given_are_kept(dtype, size):
+    """The length of ``y`` is only known to be at most those of both gradients."""
+    memory, s = Memory(3, 4), np.array([1.0, 2.0, 0.0, 1.0], dtype)
+    y, g = (size * s).astype(dtype), np.array([1.0, 0.0, 2.0, 1.0], dtype)
+    memory.add(0.0 * s, s, 0.0 * y, y, 2.0, 10.0)
+    assert np.linalg.norm(direction(memory, g) * size + g) <= 1e-5 * np.linalg.norm(g)
+    # Squares that are nothing leave the pair out.
+    memory.add(0.0 * s, s, 0.0 * y, (s * 1e-170 if dtype is np.float64 else s * 1e-30).astype(dtype), 2.0, 10.0)
+    assert len(memory.order) == 1
+
+
+@pytest.mark.usefixtures("passes")
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_long_pairs_are_the_same_in_pieces(dtype):
     """Vectors of several pieces: what is stored and the direction are those of whole vectors."""
