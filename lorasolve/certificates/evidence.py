@@ -81,6 +81,7 @@ def evidence(
     trust: Trust = "lapack",
     point: Any = None,
     outside: float | None = None,
+    norm: float | None = None,
     products: Pairs | None = None,
 ) -> Evidence:
     """Bound ``F(X) - inf F`` at the updates ``A_l B_l^T``.
@@ -97,8 +98,9 @@ def evidence(
         As for :func:`lorasolve.certify`.
     point : optional
         The point as it was given, if that is not ``factors``: what a proof is about.
-    outside : float, optional
-        An estimate of the norm of the gradient outside of the spaces of the updates. No statement rests on it.
+    outside, norm : float, optional
+        Estimates of the norm of the gradient outside of the spaces of the updates, and of all of it. No statement rests
+        on them.
     products : sequence of (G_l B_l, G_l^T A_l), optional
         Where the factors are balanced singular ones (:func:`~lorasolve.linear_map.balanced`): the gradient's products
         with them, as evaluated. No statement rests on them.
@@ -108,7 +110,7 @@ def evidence(
         given = Product(*factors[0]) if point is None else point
         _, s, Q = cut(svds)[0]
         GQ = None if products is None else products[0][0][:, : s.size] / np.sqrt(s)
-        proof = prove(problem, given, trust, Seen(Q, GQ, outside))
+        proof = prove(problem, given, trust, Seen(Q, GQ, outside, norm))
         proved = from_proof(proof, *factors[0], svds[0], products)
         # Without weight decay all rests on the lower bound of f, and the proved one may be 0 where min f is known.
         if problem.lam > 0.0 or rigorous is True:

@@ -164,13 +164,14 @@ class Seen(NamedTuple):
         Orthonormal columns that span the row space of the update, up to rounding.
     GQ : ndarray of shape (m, r), optional
         The gradient's products with them.
-    outside : float, optional
-        An estimate of the gradient's norm outside of the spaces of the update.
+    outside, norm : float, optional
+        Estimates of the gradient's norm outside of the spaces of the update, and of all of it.
     """
 
     Q: Array
     GQ: Array | None = None
     outside: float | None = None
+    norm: float | None = None
 
 
 class Proof(NamedTuple):
@@ -481,6 +482,9 @@ def _near_optimum(
     slope = level * nuclear + (0.0 if oracle.least_squares else max(oracle.high - oracle.lower_bound, 0.0))
     room = min(LOST * gap(attained) / slope, LOST)
     near, loss = attained * (1.0 + room), ROUNDED * room
+    if seen.norm is not None and seen.norm > near:
+        # Directions that are partly outside of the space have a part in it: the first attempt would fail.
+        near = min(seen.norm * (1.0 + loss), level + BEYOND[0] * (near - level))
     apart = None
     if seen.outside is not None:
         below = level - ranks.reach(gap(near * (1.0 + ranks.ROUNDED)), beta)

@@ -24,17 +24,18 @@ def proved(
     factors: Pairs,
     svds: Sequence[Svd],
     outside: float | None = None,
+    norm: float | None = None,
     products: Pairs | None = None,
 ) -> Evidence:
     """Return what a certificate knows at factors whose products have these singular value decompositions.
 
-    ``outside`` is what the route has seen of the norms of the gradients outside of their spaces, if anything, and
-    ``products`` are those of the gradients with the factors, if these are balanced singular ones.
+    ``outside`` and ``norm`` are what the route has seen of the norms of the gradients outside of their spaces and of
+    all of them, if anything, and ``products`` are those with the factors, if these are balanced singular ones.
 
     The estimate that a route steers by may say when that is worth its cost, never that the run is over. Both have
     errors, so the larger gap counts.
     """
-    return evidence(problem, factors, svds, outside=outside, products=products)
+    return evidence(problem, factors, svds, outside=outside, norm=norm, products=products)
 
 
 @dataclass(frozen=True)

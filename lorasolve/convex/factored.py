@@ -192,15 +192,17 @@ class _View:
 
 @dataclass(frozen=True)
 class _Point:
-    """All that a round needs to know at a point; ``outside`` estimates the gradient outside of the spaces of ``X``.
+    """All that a round needs to know at a point.
 
-    Where a certificate may be asked for, ``products`` are those of the gradients with the factors.
+    ``norm`` and ``outside`` estimate the norm of the gradient and that outside of the spaces of ``X``. Where a
+    certificate may be asked for, ``products`` are those of the gradients with the factors.
     """
 
     blocks: tuple[_Block, ...]
     f: float
     value: float
     bound: Bound
+    norm: float
     outside: float
     products: Pairs | None
     evidence: Evidence | None = None
@@ -337,7 +339,7 @@ class _Run:
         if point.bound.relative > self.tol:
             return point
         svds = [block.svd() for block in point.blocks]
-        evidence = proved(self.problem, point.factors, svds, point.outside, point.products)
+        evidence = proved(self.problem, point.factors, svds, point.outside, point.norm, point.products)
         bound = max(point.bound, evidence.bound, key=lambda found: found.gap)
         if bound.relative <= self.tol:
             return replace(point, bound=bound, evidence=evidence)
@@ -422,7 +424,7 @@ class _Run:
         operators = [view.G for view in views]
         bound = best_gap(self.loss, self.lam, f, nuclear, inner, max(norms), operators, self.noise)
         products = [view.products() for view in views] if bound.relative <= self.tol else None
-        return _Point(tuple(blocks), f, f + self.lam * nuclear, bound, outside, products)
+        return _Point(tuple(blocks), f, f + self.lam * nuclear, bound, max(norms), outside, products)
 
     def _adapt_rank(self, point: _Point) -> Pairs:
         """Take a proximal gradient step restricted to the span of ``X`` and of the escape directions.

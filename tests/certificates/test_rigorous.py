@@ -176,7 +176,8 @@ def test_nothing_rests_on_directions_and_estimates(kind, monkeypatch, exact, pro
         Q = np.linalg.qr(B if rng.random() < 0.8 else rng.standard_normal(B.shape))[0]
         outside = rng.choice([0.0, 0.9, 0.999, 2.0]) * problem.lam / problem.scale
         GQ = rng.standard_normal((problem.shape[0], Q.shape[1])) if rng.random() < 0.3 else None
-        proof = rigorous.prove(problem, point, seen=rigorous.Seen(Q, GQ, outside))
+        norm = rng.choice([0.0, 1.0, 1.01, math.inf]) * problem.lam / problem.scale
+        proof = rigorous.prove(problem, point, seen=rigorous.Seen(Q, GQ, outside, norm))
         if proof.apart is not None and proof.apart.rest < math.inf:
             values = np.append(np.linalg.svd(proof.gram.ball.mid, compute_uv=False), 0.0)
             parted.append(values[proof.apart.taken] <= proof.apart.rest * (1.0 + 1e-14))
@@ -214,6 +215,32 @@ def test_one_factorisation_bounds_the_norm_and_the_rank(shape, monkeypatch):
     problem = ls.Problem(Denoising((U * np.r_[9.0, 7.0, 5.0, 1.9999, np.linspace(1.0, 0.1, 46)]) @ V.T), 3, 2.0)
     small, count = proof(1.0)
     assert count == 2 and small.apart is None and small.bound.relative_gap < 1e-3
+
+
+def test_an_estimate_of_the_norm_saves_an_attempt(monkeypatch):
+    """The norm is 2.00074, of which the space of the update sees 2.0007: a first attempt below it would fail."""
+    rng = np.random.default_rng(1)
+    U, V = (np.linalg.qr(rng.standard_normal((n, 50)))[0] for n in (60, 50))
+    problem = ls.Problem(Denoising((U * np.r_[9.0, 7.0, 5.0, 2.00074, np.linspace(1.0, 0.1, 46)]) @ V.T), 3, 2.0)
+    s, Q = np.array([7.0, 5.0, 3.0]) * (1.0 - 1e-4), V[:, :3]
+    asked, defect = [], norms.semidefinite_defect
+    monkeypatch.setattr(rigorous, "SMALL", 0)
+    monkeypatch.setattr(norms, "semidefinite_defect", lambda *args: asked.append(1) or defect(*args))
+
+    def proof(norm):
+        asked.clear()
+        point = U[:, :3] * np.sqrt(s), Q * np.sqrt(s)
+        found = rigorous.prove(problem, point, seen=rigorous.Seen(Q, norm=norm)).bound
+        assert found.parts.norm_high >= 2.00074 * (1.0 - 1e-14)
+        return found.gap, len(asked)
+
+    plain, count = proof(None)
+    assert count == 2
+    for norm, share in ((2.00074, 0.6), (2.0008, 0.8), (3.0, 1.0)):
+        gap, count = proof(norm)
+        assert count == 1 and gap <= share * plain * (1.0 + 1e-9)
+    # One that is too small is as good as none.
+    assert proof(1.9) == (plain, 2)
 
 
 @pytest.mark.slow
