@@ -59,7 +59,7 @@ path = Item(
     remark="Asked for: the path in 3 times the hardest single point, aimed at 2 times. A fifth of the path are its "
     "certificates, which hardly depend on lam; a point near lam = 12 takes 33 oracle calls from its neighbour, where "
     "it takes 66 to 79 from nothing, a fifth less than before directions were looked for more closely (2026-11-28). "
-    "That made the path no shorter, so that the ratio is missed by more while both take less time.",
+    "That hardly made the path shorter, so that the ratio is missed by more.",
 )
 
 
