@@ -33,6 +33,22 @@ class Product:
     B: Array
 
 
+class Estimates(NamedTuple):
+    """What a route has seen of the gradients at balanced singular factors; no statement rests on it.
+
+    Attributes
+    ----------
+    norm, outside : float
+        The largest norm of a gradient, and of what is outside of the spaces of its update.
+    products : sequence of (G_l B_l, G_l^T A_l), optional
+        The gradients' products with the factors (:func:`~lorasolve.linear_map.balanced`), as evaluated.
+    """
+
+    norm: float
+    outside: float
+    products: Pairs | None
+
+
 class Evidence(NamedTuple):
     """A bound at a point, what it rests on, and what was found on the way.
 
@@ -80,9 +96,7 @@ def evidence(
     rigorous: bool | str = "auto",
     trust: Trust = "lapack",
     point: Any = None,
-    outside: float | None = None,
-    norm: float | None = None,
-    products: Pairs | None = None,
+    estimates: Estimates | None = None,
 ) -> Evidence:
     """Bound ``F(X) - inf F`` at the updates ``A_l B_l^T``.
 
@@ -98,19 +112,19 @@ def evidence(
         As for :func:`lorasolve.certify`.
     point : optional
         The point as it was given, if that is not ``factors``: what a proof is about.
-    outside, norm : float, optional
-        Estimates of the norm of the gradient outside of the spaces of the updates, and of all of it. No statement rests
-        on them.
-    products : sequence of (G_l B_l, G_l^T A_l), optional
-        Where the factors are balanced singular ones (:func:`~lorasolve.linear_map.balanced`): the gradient's products
-        with them, as evaluated. No statement rests on them.
+    estimates : Estimates, optional
+        What has been seen of the gradients there.
     """
     proved = None
     if use_proof(problem, rigorous):
         given = Product(*factors[0]) if point is None else point
         _, s, Q = cut(svds)[0]
-        GQ = None if products is None else products[0][0][:, : s.size] / np.sqrt(s)
-        proof = prove(problem, given, trust, Seen(Q, GQ, outside, norm))
+        products, seen = None, Seen(Q)
+        if estimates is not None:
+            products = estimates.products
+            GQ = None if products is None else products[0][0][:, : s.size] / np.sqrt(s)
+            seen = Seen(Q, GQ, estimates.outside, estimates.norm)
+        proof = prove(problem, given, trust, seen)
         proved = from_proof(proof, *factors[0], svds[0], products)
         # Without weight decay all rests on the lower bound of f, and the proved one may be 0 where min f is known.
         if problem.lam > 0.0 or rigorous is True:

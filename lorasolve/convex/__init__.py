@@ -17,11 +17,11 @@ from .._sdpa import read_sdpa_solution as read_sdpa_solution
 from .._threads import solver_pools
 from .._validate import Array, as_flag, as_instance, as_number
 from ..certificates import Bound, Certificate
-from ..certificates.evidence import Product
+from ..certificates.evidence import Product, evidence
 from ..certificates.gap import as_factors, conclude
 from ..linear_map import balanced, factor_svd, numerical_rank
 from ..problem import Problem
-from .base import DROPPED, Solution, proved
+from .base import DROPPED, Solution
 from .base import ConvexResult as ConvexResult
 from .base import ConvexRoute as ConvexRoute
 
@@ -159,12 +159,12 @@ def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: b
     latest.display.close()
     seconds = time.perf_counter() - started
     compiled = _compile_seconds() - before
-    blocks, evidence = found.blocks, found.evidence
-    if evidence is None:
+    blocks, known = found.blocks, found.evidence
+    if known is None:
         blocks = [_without_dropped(A, B) for A, B in blocks]
-        evidence = proved(problem, blocks, [factor_svd(A, B) for A, B in blocks])
+        known = evidence(problem, blocks, [factor_svd(A, B) for A, B in blocks])
     A, B = problem.unpaired(blocks)
-    certificate = conclude(problem, Product(A, B), blocks, evidence, tol)
+    certificate = conclude(problem, Product(A, B), blocks, known, tol)
     success = certificate.is_global is True or certificate.relative_gap <= tol
     return ConvexResult(
         A=A,

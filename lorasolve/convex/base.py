@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,32 +10,13 @@ import numpy as np
 
 from .._text import number
 from ..certificates import Bound, Certificate
-from ..certificates.evidence import Evidence, Svd, evidence
+from ..certificates.evidence import Evidence
 from ..objectives._blocks import Pairs
 from ..problem import Problem
 
 # Singular values below this fraction of the largest are dropped from a solution: unlike those below the tolerance of
 # numerical ranks they do not show in a gap certified to 1e-9.
 DROPPED = 1e-9
-
-
-def proved(
-    problem: Problem,
-    factors: Pairs,
-    svds: Sequence[Svd],
-    outside: float | None = None,
-    norm: float | None = None,
-    products: Pairs | None = None,
-) -> Evidence:
-    """Return what a certificate knows at factors whose products have these singular value decompositions.
-
-    ``outside`` and ``norm`` are what the route has seen of the norms of the gradients outside of their spaces and of
-    all of them, if anything, and ``products`` are those with the factors, if these are balanced singular ones.
-
-    The estimate that a route steers by may say when that is worth its cost, never that the run is over. Both have
-    errors, so the larger gap counts.
-    """
-    return evidence(problem, factors, svds, outside=outside, norm=norm, products=products)
 
 
 @dataclass(frozen=True)
@@ -88,6 +69,9 @@ class ConvexRoute:
 
     def run(self, problem: Problem, tol: float, report: Report) -> Solution:
         """Return the optimum to a relative certified gap of ``tol``, or the best point reached.
+
+        The estimate that a route steers by may say when a certificate is worth its cost, never that the run is over:
+        both have errors, so the larger gap counts.
 
         ``report`` is told about points on the way: they show progress, and the last one is what an interrupted run
         returns.

@@ -24,7 +24,7 @@ import numpy as np
 from .._validate import Array, as_instance, as_integer
 from ..certificates import Bound
 from ..certificates.duality import best_gap, is_formed
-from ..certificates.evidence import Evidence, Svd
+from ..certificates.evidence import Estimates, Evidence, Svd, evidence
 from ..linear_map import (
     LinearMap,
     Outside,
@@ -40,7 +40,7 @@ from ..objectives._blocks import MultiObjective, Pairs
 from ..problem import Problem, flat
 from ._descent import lbfgs
 from ._passes import parts
-from .base import DROPPED, ConvexRoute, Report, Solution, proved
+from .base import DROPPED, ConvexRoute, Report, Solution
 
 # Escape directions offered per round: this many and, if all of them escape, half the present rank more, so that the
 # rank grows geometrically.
@@ -194,17 +194,14 @@ class _View:
 class _Point:
     """All that a round needs to know at a point.
 
-    ``norm`` and ``outside`` estimate the norm of the gradient and that outside of the spaces of ``X``. Where a
-    certificate may be asked for, ``products`` are those of the gradients with the factors.
+    Where a certificate may be asked for, ``estimates`` hold the products of the gradients with the factors.
     """
 
     blocks: tuple[_Block, ...]
     f: float
     value: float
     bound: Bound
-    norm: float
-    outside: float
-    products: Pairs | None
+    estimates: Estimates
     evidence: Evidence | None = None
 
     def settled(self) -> _Point:
@@ -213,7 +210,7 @@ class _Point:
         for block in self.blocks:
             U, V = (np.empty((len(factor), 0)) for factor in (block.A, block.B))
             blocks.append(replace(block, U=U, V=V, G=np.empty((0, 0))))
-        return replace(self, blocks=tuple(blocks), products=None)
+        return replace(self, blocks=tuple(blocks), estimates=self.estimates._replace(products=None))
 
     @property
     def factors(self) -> Pairs:
@@ -339,10 +336,10 @@ class _Run:
         if point.bound.relative > self.tol:
             return point
         svds = [block.svd() for block in point.blocks]
-        evidence = proved(self.problem, point.factors, svds, point.outside, point.norm, point.products)
-        bound = max(point.bound, evidence.bound, key=lambda found: found.gap)
+        proved = evidence(self.problem, point.factors, svds, estimates=point.estimates)
+        bound = max(point.bound, proved.bound, key=lambda found: found.gap)
         if bound.relative <= self.tol:
-            return replace(point, bound=bound, evidence=evidence)
+            return replace(point, bound=bound, evidence=proved)
         self.rng = np.random.default_rng()
         self.seen = [None] * len(self.seen)
         return replace(self._look(point.factors), bound=bound)
@@ -424,7 +421,8 @@ class _Run:
         operators = [view.G for view in views]
         bound = best_gap(self.loss, self.lam, f, nuclear, inner, max(norms), operators, self.noise)
         products = [view.products() for view in views] if bound.relative <= self.tol else None
-        return _Point(tuple(blocks), f, f + self.lam * nuclear, bound, max(norms), outside, products)
+        estimates = Estimates(max(norms), outside, products)
+        return _Point(tuple(blocks), f, f + self.lam * nuclear, bound, estimates)
 
     def _adapt_rank(self, point: _Point) -> Pairs:
         """Take a proximal gradient step restricted to the span of ``X`` and of the escape directions.

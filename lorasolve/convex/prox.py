@@ -10,10 +10,11 @@ import numpy as np
 from .._validate import Array, as_integer
 from ..certificates import Bound
 from ..certificates.duality import duality_gap
+from ..certificates.evidence import evidence
 from ..linear_map import LinearMap, balanced, top_singular
 from ..objectives._blocks import Matrices, MultiObjective
 from ..problem import Problem
-from .base import ConvexRoute, Report, Solution, proved
+from .base import ConvexRoute, Report, Solution
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Prox(ConvexRoute):
                 point = Solution(*problem.unpaired([balanced(*part) for part in parts]), k, "gap reached")
                 report(point, f_new + lam * nuclear, bound)
                 if bound.relative <= tol and k >= next_certificate:
-                    if proved(problem, point.blocks, parts).bound.relative <= tol:
+                    if evidence(problem, point.blocks, parts).bound.relative <= tol:
                         return point
                     rng, next_certificate = np.random.default_rng(), k + k // 10
         factors = problem.unpaired([balanced(*part) for part in parts])

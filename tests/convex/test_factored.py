@@ -131,7 +131,7 @@ def test_products_of_the_last_look_are_those_of_the_certificate(lam, tol, monkey
     for Q, GQ in given:
         np.testing.assert_allclose(GQ, problem.objective.value_and_grad(result.X)[1] @ Q, atol=1e-10)
     at_zero = _Run(problem, math.inf)._look([(np.zeros((60, 2)), np.zeros((50, 2)))])
-    assert [G.shape for G in at_zero.products[0]] == [factor.shape for factor in at_zero.factors[0]]
+    assert [G.shape for G in at_zero.estimates.products[0]] == [factor.shape for factor in at_zero.factors[0]]
     again = ls.certify(problem, result)
     assert result.certificate.stationarity == pytest.approx(again.stationarity, rel=1e-6, abs=1e-9)
     assert result.certificate.gap == pytest.approx(again.gap, rel=0.1)
