@@ -46,17 +46,21 @@ whether it agrees. To believe a line marked PROVED one has to trust Python's fra
 to read the statement in `proofs.json`; the {checker} lines of `lorasolve/symbolic/` are then no longer in the way.
 
 What it cannot see is a statement that says less than it did: a sign, a size or a hypothesis more. `proofs.json` pins
-them: `lorasolve prove` fails, and says what changed, when a module of this folder states anything that differs from it.
-The command above accepts the change, which then shows in the difference of the file. Checks that contain `exp`, `pi` or
-`cos`, exact computations case by case and random searches are not algebra; the second checker is not asked about them.
+them, with what each theorem says in words, the names of its checks, and the cases of what is computed: `lorasolve
+prove` fails, and says what changed, when a module of this folder states anything that differs from it. The command
+above accepts the change, which then shows in the difference of the file. Checks that contain `exp`, `pi` or `cos`,
+exact computations case by case and random searches are not algebra; the second checker is not asked about them.
 
 Where a check uses a fact of this folder, it uses an instance of one of its schemas, built from side conditions: that
-||G||_2 <= g, say. They are printed in its *assuming* line, with the checks that show them if there are any and with the
-fact in brackets. An inequality that only names a fact is refused. Both checkers compare the instance with the schema,
-the schema with the check that shows it, and an inequality taken over from another check with what that concludes, even
-where it is written in other symbols. What remains for the reader is what a side condition means: that ||G||_2 <= g is
-the same as G^T G = g^2 I - F^T F for some F, for instance, which is how the check behind the schema says it. A check is
-PROVED when all facts it names are proved, and PROVED UNDER them otherwise.
+||G||_2 <= g, say. They are printed in its *assuming* line, with the fact in brackets and with the checks that they are
+read off if there are any, whose assumptions are printed too. An inequality that only names a fact is refused. Both
+checkers compare the instance with the schema, the schema with the check that shows it, and an inequality taken over
+from another check with what that concludes, even where it is written in other symbols. Where expressions are put in the
+place of symbols, they are put into the assumptions and hypotheses of that check too, and what a number stands for is an
+assumption of everything that follows: the *assuming* line has all of it, compared by what it says and not by its name.
+What remains for the reader is to read that line, and what a side condition means: that ||G||_2 <= g is the same as
+G^T G = g^2 I - F^T F for some F, for instance, which is how the check behind the schema says it. A check is PROVED when
+all facts it names are proved, and PROVED UNDER them otherwise.
 
 ## The third judge
 

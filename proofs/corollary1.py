@@ -99,7 +99,7 @@ triangle = SumOfSquares(
     ),
 )
 # d2 = ||X - X*||^2, t2 = t^2 = ||X - Pi||^2/c.
-TRIANGLE = triangle.conclusion(dist2, (x + y) ** 2, where={dist2: square(Y - YS)})
+TRIANGLE = triangle.conclusion(dist2, (x + y) ** 2, where={dist2: square(t1.X - YS)}, put={Y: t1.X})
 DISTANCE = t1.generic_distance.conclusion(tail2, dist2, where={tail2: TAIL / t1.slack, dist2: square(t1.XS - t1.X)})
 IS_ROOT = equation("t^2 = ||X - Pi||_F^2/c", root**2, tail2)
 EDGE = {x: 1, y: 1, root: 2, dist2: 4, tail2: 4}

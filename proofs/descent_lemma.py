@@ -107,8 +107,8 @@ change = Inequality(
     ),
 )
 
-# Numbers: na, nb the spectral norms of the midpoints, ga that of gA.
-na, nb, ga = scalars("n_a n_b g_a")
+# Numbers: na, nb the spectral norms of the midpoints, ga and gb those of gA and gB.
+na, nb, ga, gb = scalars("n_a n_b g_a g_b")
 w = g + lam
 size = a**2 + b**2
 GRAD_OP = OPERATOR_NORM.instance(
@@ -175,7 +175,8 @@ CHANGE = change.conclusion(
 )
 NORM_E = increment_norm.conclusion(e2, h**2 * (na**2 + nb**2) * S, where={e2: square(E), S: NORM2})
 # The other midpoint: A and B exchange their places.
-AT_A, AT_B = midpoint_operator.conclusion(), midpoint_operator.conclusion(put={na: nb, a: b, b: a})
+EXCHANGED = {A: B, B: A, gA: gB, G: G.T, na: nb, a: b, b: a, ga: gb}
+AT_A, AT_B = midpoint_operator.conclusion(), midpoint_operator.conclusion(put=EXCHANGED)
 NORMS = midpoint_norms.conclusion()
 SHORT = hypothesis("h K <= 1", h * K, 1)
 CURVED = h**2 * S / 4 * beta * size * (Rational(5, 2) + h * w / 2)

@@ -10,7 +10,7 @@ decay lam in every stage and f convex, X = 0 is optimal for the stage exactly wh
 
 Assumptions
 -----------
-As stated for each part; 0 <= mu <= 1.
+As stated for each part; 0 <= mu <= 1, and r <= q in the rate.
 
 Source
 ------

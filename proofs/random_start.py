@@ -2,7 +2,7 @@
 
 Statement
 ---------
-Let v be a unit vector drawn uniformly, b_1 its component along an eigenvector that does not depend on it, n the
+Let v be a unit vector drawn uniformly, b_1 its component along an eigenvector that does not depend on it, n >= 2 the
 dimension.
 
 1. For all b >= 0, P(|b_1| <= b) <= b sqrt(2 n/pi).
@@ -13,8 +13,9 @@ dimension.
 
 Assumptions
 -----------
-Cited: |T_(2k-1)| <= 1 on [-1, 1] and T_(2k-1)(i s) = +-i sinh((2k - 1) arsinh s); the density of b_1 on the sphere is
-at most its value at 0, which is Gamma(n/2)/(sqrt(pi) Gamma((n-1)/2)) <= sqrt(n/(2 pi)); the entries of (mu I -
+Cited: |T_(2k-1)| <= 1 on [-1, 1] and T_(2k-1)(i s) = +-i sinh((2k - 1) arsinh s); for n >= 3 the density
+of b_1 is at most its value at 0, which is Gamma(n/2)/(sqrt(pi) Gamma((n-1)/2)) <= sqrt(n/(2 pi)), and for n = 2
+P(|b_1| <= b) = (2/pi) arcsin b <= b; the entries of (mu I -
 T)^(-1) shrink when mu falls below the spectrum of T.
 
 Source

@@ -94,7 +94,7 @@ from proofs import escape_direction as ed
 from proofs.facts import ECKART_YOUNG, MONOTONICITY, RANK_AT_MOST, SUBGRADIENT, TRUNCATION
 
 m, n, rs, k = dims("m n r_star k")
-lam, alpha, beta, kappa, s, excess, slack = scalars("lambda alpha beta kappa s e c")
+lam, alpha, beta, kappa, s, excess, slack, z = scalars("lambda alpha beta kappa s e c z")
 sigma_r, sigma_star = scalars("sigma_r sigma_star")
 gap = sympy.Symbol("d", nonnegative=True)
 P1, P2, Q1, Q2 = matrix("P1", m, rs), matrix("P2", m, k), matrix("Q1", n, rs), matrix("Q2", n, k)
@@ -193,18 +193,18 @@ truncation_remainder = Identity(
     ),
 )
 # ||Z||_2 = s - lam for s > lam.
-Z_NORM = multiplier_norm.conclusion(slack, beta * sigma_r, put={s: lam + slack})
+Z_NORM = multiplier_norm.conclusion(z, beta * sigma_r, put={s: lam + z})
 truncation_scale = Inequality(
     "truncation_scale",
     "kappa ||Z||_2 <= sigma_{r*}, so the r* largest singular values of X - kappa Z are those of Pi.",
-    sigma_star / (beta * sigma_r) * slack,
+    sigma_star / (beta * sigma_r) * z,
     sigma_star,
     proof=[sigma_star / (beta * sigma_r) * Z_NORM],
     under=(multiplier_norm,),
     paper="4 step 4",
     mutants=(
         mutant("constant", "sigma_{r*}/2", rhs=sigma_star / 2),
-        mutant("swapped symbols", "kappa = sigma_r/(beta sigma_{r*})", lhs=sigma_r / (beta * sigma_star) * slack),
+        mutant("swapped symbols", "kappa = sigma_r/(beta sigma_{r*})", lhs=sigma_r / (beta * sigma_star) * z),
         dropped(Z_NORM),
     ),
 )
@@ -390,14 +390,13 @@ CHECKS = (
         "At a rank-deficient second-order stationary point s <= lam, Z = 0, and alpha ||X - X*||_F^2 <= 0.",
         alpha * square(X - XS),
         0,
-        proof=[CONVEX_KNOWN],
+        proof=[strong_convexity.conclusion(0, -alpha * square(X - XS), put={Z: zeros(m, n)})],
         under=(strong_convexity,),
-        given=(define(Z, zeros(m, n)),),
         paper="4 rank-deficient point",
         mutants=(
-            mutant("sign", "with Z = X - X*", given=(define(Z, X - XS),), lhs=square(X - XS)),
-            mutant("constant", "at most -1", {**AT_MINIMUM, Z: [[0]]}, rhs=-1),
-            mutant("dropped assumption", "without Z = 0", given=()),
+            mutant("sign", "with Z = X - X*", proof=[strong_convexity.conclusion(put={Z: X - XS})]),
+            mutant("constant", "at most -1", AT_MINIMUM, rhs=-1),
+            mutant("dropped assumption", "without Z = 0", proof=[CONVEX_KNOWN]),
         ),
     ),
     Identity(

@@ -68,6 +68,7 @@ Used by
 lorasolve/landscape/judge.py, lorasolve/landscape/theorems.py, lorasolve/multi.py
 """
 
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from random import Random
 from typing import Any
@@ -96,6 +97,7 @@ from lorasolve.symbolic import (
     matrix,
     mutant,
     orthonormal,
+    renamed,
     run_module,
     scalars,
     square,
@@ -104,6 +106,8 @@ from lorasolve.symbolic import (
     zeros,
 )
 from lorasolve.symbolic import rational as ra
+from lorasolve.symbolic.substitution import substituted
+from lorasolve.symbolic.written import text
 from proofs import theorem1 as t1
 from proofs.facts import MONOTONICITY, SUBGRADIENT
 
@@ -116,34 +120,41 @@ bound2 = scalars("b_2", nonnegative=True)
 BLOCK = t1.best_approximation.conclusion()
 
 
-def step_5(tail: Any, distance: Any, factor: Any, pairing: Any) -> Premise:
-    """Return step 5 of theorem 1 in the numbers of a block, or of the others as one matrix."""
-    where = {
-        tail: square(t1.TOP - t1.X),
-        distance: square(t1.XS - t1.X),
-        factor: t1.kappa,
-        pairing: inner(t1.X - t1.XS, t1.Z),
-    }
-    return t1.best_approximation.conclusion(tail, distance - 2 * factor * pairing, where=where)
+def in_block(theorem: Any, checks: Sequence[Inequality], suffix: str, numbers: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return the symbols of checks of a theorem for a block, or for the others as one matrix; Z is G + g there."""
+    put = renamed(checks, suffix, numbers)
+    at_block = substituted(theorem.G + theorem.g, put)
+    return {symbol: at_block if text(symbol) == "Z" else value for symbol, value in put.items()}
 
 
-def monotone(pairing: Any, slope: Any) -> Premise:
+def step_5(tail: Any, distance: Any, factor: Any, pairing: Any, put: Mapping[Any, Any]) -> Premise:
+    """Return step 5 of theorem 1 in the numbers of a block."""
+    tail_is, distance_is, pairing_is = square(t1.TOP - t1.X), square(t1.XS - t1.X), inner(t1.X - t1.XS, t1.Z)
+    where = {tail: tail_is, distance: distance_is, pairing: pairing_is}
+    where = {number: substituted(value, put) for number, value in where.items()}
+    return t1.best_approximation.conclusion(tail, distance - 2 * factor * pairing, where=where, put=put)
+
+
+def monotone(pairing: Any, slope: Any, put: Mapping[Any, Any], theorem: Any = t1) -> Premise:
     """Return <g - gstar, X - X*> >= 0 in the numbers <Z, X - X*> and <grad f(X) - grad f(X*), X - X*> of a block."""
+    G, GS, g, X, XS = (substituted(part, put) for part in (theorem.G, theorem.GS, theorem.g, theorem.X, theorem.XS))
     return MONOTONICITY.instance(
         "monotone",
-        SUBGRADIENT(t1.g, t1.lam, t1.X),
-        SUBGRADIENT(-1 * t1.GS, t1.lam, t1.XS),
+        SUBGRADIENT(g, put[theorem.lam], X),
+        SUBGRADIENT(-1 * GS, put[theorem.lam], XS),
         lhs=0,
         rhs=pairing - slope,
-        where={pairing: inner(t1.G + t1.g, t1.X - t1.XS), slope: inner(t1.G - t1.GS, t1.X - t1.XS)},
+        where={pairing: inner(G + g, X - XS), slope: inner(G - GS, X - XS)},
     )
 
 
-STEP_1, STEP_2 = step_5(T1, D1, kappa1, w1), step_5(T2, D2, kappa2, w2)
+USED = (t1.best_approximation, t1.strong_convexity)
+FIRST, SECOND = in_block(t1, USED, "_I", {t1.kappa: kappa1}), in_block(t1, USED, "_II", {t1.kappa: kappa2})
+STEP_1, STEP_2 = step_5(T1, D1, kappa1, w1, FIRST), step_5(T2, D2, kappa2, w2, SECOND)
 
 # Step 6; b_2 is the sum of alpha_l ||X_l - X*_l||^2 and w_2 the sum of <X_l - X*_l, Z_l> over the other blocks.
 RSC = hypothesis("restricted strong convexity, all blocks", alpha1 * D1 + bound2, slope1 + slope2)
-MONOTONE_1, MONOTONE_2 = monotone(w1, slope1), monotone(w2, slope2)
+MONOTONE_1, MONOTONE_2 = monotone(w1, slope1, FIRST), monotone(w2, slope2, SECOND)
 OTHERS = hypothesis("the other blocks violate their bounds", w2, bound2)
 coupling = Inequality(
     "coupling",

@@ -43,6 +43,7 @@ Used by
 lorasolve/landscape/judge.py, lorasolve/landscape/theorems.py
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from lorasolve.symbolic import (
@@ -60,10 +61,12 @@ from lorasolve.symbolic import (
     matrix,
     mutant,
     orthonormal,
+    renamed,
     run_module,
     scalars,
     square,
 )
+from lorasolve.symbolic.substitution import substituted
 from proofs import lemma_a as la
 from proofs import theorem2 as t2
 from proofs import theorem_a as ta
@@ -76,19 +79,32 @@ tau1, tau2, w1, w2, slope1, slope2 = scalars("tau_1 tau_2 w_1 w_2 g_1 g_2", real
 
 # Numbers of the blocks: D_l = ||X_l - X*_l||^2, w_l = <Z_l, X_l - X*_l>, s_l the same with grad_l f.
 CONVEX = hypothesis("joint inequality J1", alpha1 * D1 + alpha2 * D2, slope1 + slope2)
-MONOTONE_1, MONOTONE_2 = t2.monotone(w1, slope1), t2.monotone(w2, slope2)
 
 
-def in_numbers(pairing: Any, distance: Any, tau: Any, beta: Any, sigma: Any, t: Any) -> tuple[Premise, Premise]:
+def in_block(suffix: str, beta: Any, sigma: Any, t: Any) -> dict[Any, Any]:
+    """Return the symbols of theorem A for a block."""
+    numbers = {ta.beta: beta, ta.sigma: sigma, ta.t: t}
+    return t2.in_block(ta, (ta.pairing, la.lemma, ta.strong_convexity), suffix, numbers)
+
+
+def in_numbers(pairing: Any, distance: Any, tau: Any, put: Mapping[Any, Any]) -> tuple[Premise, Premise]:
     """Return what theorem A says of <Z, X - X*>, and lemma A, in the numbers of a block."""
-    where = {beta: ta.beta, sigma: ta.sigma, tau: ta.PERPENDICULAR}
-    met = ta.pairing.conclusion(pairing, beta * sigma * tau, where={pairing: inner(ta.Z, ta.E), **where})
-    where = {t: ta.t, sigma: ta.sigma, tau: ta.PERPENDICULAR, distance: ta.DISTANCE}
-    return met, la.lemma.conclusion(2 * t * sigma * tau, distance, where=where)
+    where = {pairing: inner(ta.Z, ta.E), distance: ta.DISTANCE, tau: ta.PERPENDICULAR}
+    where = {number: substituted(value, put) for number, value in where.items()}
+    beta, sigma, t, perpendicular = put[ta.beta], put[ta.sigma], put[ta.t], {tau: where[tau]}
+    met = ta.pairing.conclusion(
+        pairing, beta * sigma * tau, where={pairing: where[pairing], **perpendicular}, put=put
+    )
+    lower = la.lemma.conclusion(
+        2 * t * sigma * tau, distance, where={distance: where[distance], **perpendicular}, put=put
+    )
+    return met, lower
 
 
-MET_1, LOWER_1 = in_numbers(w1, D1, tau1, beta1, s1, t_1)
-MET_2, LOWER_2 = in_numbers(w2, D2, tau2, beta2, s2, t_2)
+FIRST, SECOND = in_block("_I", beta1, s1, t_1), in_block("_II", beta2, s2, t_2)
+MONOTONE_1, MONOTONE_2 = t2.monotone(w1, slope1, FIRST, ta), t2.monotone(w2, slope2, SECOND, ta)
+MET_1, LOWER_1 = in_numbers(w1, D1, tau1, FIRST)
+MET_2, LOWER_2 = in_numbers(w2, D2, tau2, SECOND)
 POINT = {
     alpha1: 1, alpha2: 1, beta1: 2, beta2: 2, t_1: 1, t_2: 1, s1: 1, s2: 1, D1: 2, D2: 2, tau1: 1, tau2: 1,
     w1: 2, w2: 2, slope1: 2, slope2: 2,
@@ -151,7 +167,12 @@ MONOTONE_J2 = tuple(
     MONOTONICITY.instance("monotone", SUBGRADIENT(g, lam, X), SUBGRADIENT(gs, lam, XS))
     for g, gs, X, XS, lam in ((g1, gs1, X1, XS1, lam1), (g2, gs2, X2, XS2, lam2))
 )
-SOFT = tuple(tb.softened.conclusion(put={tb.Z: Z, tb.g: g, tb.gs: gs}) for Z, g, gs in ((Z1, g1, gs1), (Z2, g2, gs2)))
+SOFT = tuple(
+    tb.softened.conclusion(
+        put=renamed((tb.softened,), suffix, {tb.m: m, tb.n: n, tb.Z: Z, tb.g: g, tb.gs: gs, tb.lam: lam})
+    )
+    for suffix, m, n, Z, g, gs, lam in (("_I", m1, n1, Z1, g1, gs1, lam1), ("_II", m2, n2, Z2, g2, gs2, lam2))
+)
 OFF_1 = assume("<Z_1, X_1> = 0", (inner(Z1, X1), 0), impose=tb.with_pairing("X1", "Z1", 0 * inner(Z1, Z1)))
 OFF_2 = assume("<Z_2, X_2> = 0", (inner(Z2, X2), 0), impose=tb.with_pairing("X2", "Z2", 0 * inner(Z2, Z2)))
 
@@ -191,15 +212,23 @@ v1, v2, u1, u2, gap1, gap2 = scalars("v_1 v_2 u_1 u_2 gap_1 gap_2", real=True)
 count1, count2 = scalars("k_1 k_2", nonnegative=True)
 
 
-def counted(gap: Any, count: Any, value: Any, whole: Any) -> tuple[Premise, Premise]:
+def counted(gap: Any, count: Any, value: Any, whole: Any, put: Mapping[Any, Any]) -> tuple[Premise, Premise]:
     """Return what theorem B says of the singular values of a block, and Bessel's inequality, in its numbers."""
-    where = {gap: tb.DECISIVE, count: tb.k1 + square(tb.D), value: tb.VALUES}
-    below = tb.values_below.conclusion(value, whole, where={value: tb.VALUES, whole: tb.MASTER})
-    return tb.block_bound.conclusion(gap * count, value, where=where), below
+    where = {gap: tb.DECISIVE, count: tb.k1 + square(tb.D), value: tb.VALUES, whole: tb.MASTER}
+    where = {number: substituted(meaning, put) for number, meaning in where.items()}
+    below = tb.values_below.conclusion(value, whole, where={part: where[part] for part in (value, whole)}, put=put)
+    at_most = {part: where[part] for part in (gap, count, value)}
+    return tb.block_bound.conclusion(gap * count, value, where=at_most, put=put), below
 
 
-IN_1, BELOW_1 = counted(gap1, count1, v1, u1)
-IN_2, BELOW_2 = counted(gap2, count2, v2, u2)
+def of_theorem_b(suffix: str, m: Any, n: Any, X: Any, XS: Any, Z: Any) -> dict[Any, Any]:
+    """Return the symbols of theorem B for a block; alpha and beta are those of all blocks."""
+    block = {tb.m: m, tb.n: n, tb.X: X, tb.XS: XS, tb.Z: Z, tb.alpha: alpha, tb.beta: beta}
+    return renamed((tb.block_bound, tb.values_below), suffix, block)
+
+
+IN_1, BELOW_1 = counted(gap1, count1, v1, u1, of_theorem_b("_I", m1, n1, X1, XS1, Z1))
+IN_2, BELOW_2 = counted(gap2, count2, v2, u2, of_theorem_b("_II", m2, n2, X2, XS2, Z2))
 SUM = joint_two_constants.conclusion(u1 + u2, 0, where={u1: block(E1, Z1, XS1), u2: block(E2, Z2, XS2)})
 NOTHING = {gap1: 1, gap2: 1, count1: 0, count2: 0, v1: 0, v2: 0, u1: 0, u2: 0}
 

@@ -80,6 +80,7 @@ from lorasolve.symbolic import (
     scalars,
     square,
 )
+from lorasolve.symbolic.substitution import substituted
 from proofs import theorem1 as t1
 from proofs.facts import DUAL_NORM, FROBENIUS, MONOTONICITY, NUCLEAR, NUCLEAR_IS, ROOT_RANK, SPECTRAL, SUBGRADIENT
 
@@ -92,7 +93,7 @@ X0, G, G0, g, g0 = (matrix(name, m, n) for name in ("X0", "G", "G0", "g", "g0"))
 RSC = hypothesis("restricted strong convexity about X0", alpha * square(X - X0), inner(G - G0, X - X0))
 MONOTONE = MONOTONICITY.instance("monotone", SUBGRADIENT(g, t1.lam, X, by=t1.OF_ITS_FORM), SUBGRADIENT(g0, t1.lam, X0))
 DUAL = DUAL_NORM.instance("pairing", SPECTRAL(Z, z), NUCLEAR(XS - X0, nu))
-SCALE = t1.truncation_scale.conclusion(kappa * z, sigma_star, where={kappa: sigma_star / (beta * sigma_r), z: t1.slack})
+SCALE = t1.truncation_scale.conclusion(kappa * z, sigma_star, where={kappa: sigma_star / (beta * sigma_r)})
 AT_X = (define(Z, G + g), define(g0, -1 * G0))
 
 THIRD = sympy.Rational(1, 3)
@@ -142,9 +143,9 @@ master = Inequality(
 )
 
 # From here on numbers: T = ||Pi - X||^2, d2 = d^2, o2 = o^2, delta2 = delta^2, c = 2 kappa alpha.
-T, d, o, d2, o2, delta2, more = scalars("T d o d_2 o_2 delta_2 p", nonnegative=True)
+T, d, o, d2, o2, delta2, more = scalars("T d o d_2 o_2 delta_2 h", nonnegative=True)
 b, root = scalars("b rho")
-c, w, w_perp = scalars("c w w_perp", real=True)
+c, y, y_perp = scalars("c y y_perp", real=True)
 nu_perp = scalars("nu_perp")
 DISTANCES = {d2: square(X - XS), o2: square(X - X0)}
 numbers = Inequality(
@@ -194,7 +195,7 @@ LARGE_C = define(c, 1 + eps + more)
 
 special_distance = Inequality(
     "special_distance",
-    "c = 1 + eps + p, p >= 0: (c eps/(2 (1 + eps))) o^2 <= (1 + 2/eps) delta^2 + 2 sigma_{r*} nu.",
+    "c = 1 + eps + h, h >= 0: (c eps/(2 (1 + eps))) o^2 <= (1 + 2/eps) delta^2 + 2 sigma_{r*} nu.",
     c * eps / (2 * (1 + eps)) * o2,
     BOUND,
     proof=[MASTER, YOUNG, (1 + 2 / eps) * NEAR, T, more * (2 + eps) / (2 * (1 + eps)) * o2],
@@ -251,21 +252,21 @@ perpendicular_norm = SumOfSquares(
         dropped(P_ORTH, {P: [[2]], Q: [[1], [0]], E: [[0, 1]]}),
     ),
 )
-# w = <X - X*, Z>, w_perp its part with PERP, nu_perp = ||PERP||_*.
-STEP = pairing.conclusion(-w, -alpha * o2 + nu * z, where={w: inner(X - XS, Z), o2: square(X - X0)})
-OFF = perpendicular_pairing.conclusion(w, w_perp, where={w: inner(E, Z), w_perp: inner(PERP, Z)})
-W_DUAL = DUAL_NORM.instance(
-    "pairing", SPECTRAL(Z, z), NUCLEAR(PERP, nu_perp), lhs=w_perp, where={w_perp: inner(PERP, Z)}
-)
+# y = <X - X*, Z>, y_perp its part with PERP, nu_perp = ||PERP||_*.
+STEP = pairing.conclusion(-y, -alpha * o2 + nu * z, where={y: inner(X - XS, Z), o2: square(X - X0)})
+Y_PERP = {y_perp: substituted(inner(PERP, Z), {E: X - XS})}
+OFF = perpendicular_pairing.conclusion(y, y_perp, where={y: inner(X - XS, Z), **Y_PERP}, put={E: X - XS})
+PERP_AT = substituted(PERP, {E: X - XS})
+W_DUAL = DUAL_NORM.instance("pairing", SPECTRAL(Z, z), NUCLEAR(PERP_AT, nu_perp), lhs=y_perp, where=Y_PERP)
 SPREAD = DUAL_NORM.instance(
     "nuclear_below_frobenius",
-    NUCLEAR_IS(PERP, nu_perp),
-    ROOT_RANK(PERP, root),
-    FROBENIUS(PERP, d, by=(perpendicular_norm,)),
+    NUCLEAR_IS(PERP_AT, nu_perp),
+    ROOT_RANK(PERP_AT, root),
+    FROBENIUS(PERP_AT, d, by=(perpendicular_norm,)),
 )
 Z_NORM = t1.multiplier_norm.conclusion(z, beta * sigma_r, put={t1.s: t1.lam + z})
 HALVES = {
-    o2: 1, d: "1/2", alpha: 1, beta: 1, sigma_r: 1, root: 1, nu: "1/2", z: 1, w: "1/2", w_perp: "1/2", nu_perp: "1/2",
+    o2: 1, d: "1/2", alpha: 1, beta: 1, sigma_r: 1, root: 1, nu: "1/2", z: 1, y: "1/2", y_perp: "1/2", nu_perp: "1/2",
 }  # fmt: skip
 perpendicular_bound = Inequality(
     "perpendicular_bound",
@@ -288,8 +289,8 @@ perpendicular_bound = Inequality(
                 root: 1,
                 nu: "1/4",
                 z: 1,
-                w: "3/4",
-                w_perp: "3/4",
+                y: "3/4",
+                y_perp: "3/4",
                 nu_perp: "3/4",
             },
             rhs=beta * sigma_r / 2 * (root * d + nu),
@@ -297,7 +298,7 @@ perpendicular_bound = Inequality(
         mutant("sign", "- nu", HALVES, rhs=beta * sigma_r * (root * d - nu)),
         dropped(
             W_DUAL,
-            {o2: 10, d: 1, alpha: 1, beta: 1, sigma_r: 1, root: 1, nu: 1, z: 1, w: 10, w_perp: 10, nu_perp: 1},
+            {o2: 10, d: 1, alpha: 1, beta: 1, sigma_r: 1, root: 1, nu: 1, z: 1, y: 10, y_perp: 10, nu_perp: 1},
         ),
         dropped(STEP),
     ),

@@ -380,12 +380,11 @@ CHECKS = (
         "If rank X < r then Z = 0 and alpha ||X - X*||^2 <= 0: X = X*, and a spurious point has rank r.",
         alpha * DISTANCE,
         0,
-        proof=[strong_convexity.conclusion()],
+        proof=[strong_convexity.conclusion(alpha * DISTANCE, 0, put={Z: zeros(m, n)})],
         under=(strong_convexity,),
-        given=(define(Z, zeros(m, n)),),
         mutants=(
             mutant("sign", "at least 1", lhs=1, rhs=alpha * DISTANCE),
-            mutant("dropped assumption", "without Z = 0", given=()),
+            mutant("dropped assumption", "without Z = 0", proof=[strong_convexity.conclusion()]),
         ),
     ),
     Inequality(

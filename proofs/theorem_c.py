@@ -132,7 +132,7 @@ FORM = hess(D, D) + 2 * inner(SLOPE, U @ V.T) + lam * (square(U) + square(V))
 
 # The numbers of a Y of rank at most r in the ball; t = 1 + u, and t = 1 + v where t > 1.
 y, z, W, far = scalars("y z W c", real=True)
-u, w, a, q = scalars("u w a q", nonnegative=True)
+u, w, a, h = scalars("u w a h", nonnegative=True)
 v = scalars("v")
 AT_U, AT_V = define(t, 1 + u), define(t, 1 + v)
 
@@ -186,30 +186,30 @@ kernel_near = Inequality(
 )
 REST = hypothesis("W >= 0", 0, W)
 FAR = hypothesis("c^2 >= 1", 1, far**2)
-# Case 3: y = a >= 0 and z = q - a/t >= 0.
-across = q - a / t
+# Case 3: y = a >= 0 and z = h - a/t >= 0.
+across = h - a / t
 COMMON, IN_BALL = kernel_near.conclusion(put={y: a, z: across}), ball(1 - a, across)
-STEEP = hypothesis("t y <= q", t * a, q)
-BELOW = hypothesis("q <= 1", q, 1)
+STEEP = hypothesis("t y <= h", t * a, h)
+BELOW = hypothesis("h <= 1", h, 1)
 K = (t**3 + t**2 - t + 1) / t**2
 EXCESS_3 = excess(1 - a, across, W)
-AT_END = 1 - (t**3 - t + 1) * q / t**3
+AT_END = 1 - (t**3 - t + 1) * h / t**3
 END = (t - 1) * (t + 1) * (t**2 - t + 1) / t**5
-START = (t - 1 + K / (2 * t)) + (t - 1) * (t**3 - t**2 + t + 1) / t**3 * (1 + q) / 2
-MINIMIZER = {t: 1, u: 0, a: 1, q: 1, W: 0}
+START = (t - 1 + K / (2 * t)) + (t - 1) * (t**3 - t**2 + t + 1) / t**3 * (1 + h) / 2
+MINIMIZER = {t: 1, u: 0, a: 1, h: 1, W: 0}
 BESIDE = {**MINIMIZER, W: 1}
 low = Inequality(
     "case_3_low",
-    "(q^2 - 1)/2 <= y, because 2 y - (q^2 - 1) is S plus what W has above its bound.",
-    (q**2 - 1) / 2,
+    "(h^2 - 1)/2 <= y, because 2 y - (h^2 - 1) is S plus what W has above its bound.",
+    (h**2 - 1) / 2,
     a,
     proof=[IN_BALL / 2, COMMON / 2],
     under=(kernel_near,),
     given=(AT_U,),
     mutants=(
-        mutant("constant", "q^2 - 1/2", {**MINIMIZER, a: 0}, lhs=q**2 - Rational(1, 2)),
-        mutant("sign", "q^2 + 1", {**MINIMIZER, a: 0}, lhs=(q**2 + 1) / 2),
-        dropped(IN_BALL, {**MINIMIZER, a: 0, q: 4}),
+        mutant("constant", "h^2 - 1/2", {**MINIMIZER, a: 0}, lhs=h**2 - Rational(1, 2)),
+        mutant("sign", "h^2 + 1", {**MINIMIZER, a: 0}, lhs=(h**2 + 1) / 2),
+        dropped(IN_BALL, {**MINIMIZER, a: 0, h: 4}),
     ),
 )
 LOW = low.conclusion()
@@ -429,37 +429,37 @@ CHECKS = (
     ),
     Inequality(
         "case_3_below",
-        "0 <= y, t y <= q = z + y/t <= 1: q g >= 0.",
+        "0 <= y, t y <= h = z + y/t <= 1: h g >= 0.",
         0,
-        q * EXCESS_3,
+        h * EXCESS_3,
         proof=[
-            2 * q * STEEP * BELOW,
+            2 * h * STEEP * BELOW,
             t * STEEP * BELOW * BELOW,
             t**2 * a * Square(AT_END),
-            t * a * END * Square(q),
-            K * q * a / t * STEEP,
-            (2 * t - 1) * q * COMMON,
+            t * a * END * Square(h),
+            K * h * a / t * STEEP,
+            (2 * t - 1) * h * COMMON,
         ],
         under=(kernel_near,),
         given=(AT_U,),
         mutants=(
             mutant("constant", "at least 1", MINIMIZER, lhs=1),
-            mutant("sign", "-q g", BESIDE, rhs=-q * EXCESS_3),
-            dropped(BELOW, {**MINIMIZER, a: 0, q: 2}),
+            mutant("sign", "-h g", BESIDE, rhs=-h * EXCESS_3),
+            dropped(BELOW, {**MINIMIZER, a: 0, h: 2}),
         ),
     ),
     low,
     Inequality(
         "case_3_above",
-        "q >= 1, V = q/t - (q^2 - 1)/2 = (q/t - y) + (y - (q^2 - 1)/2): V g >= 0.",
+        "h >= 1, V = h/t - (h^2 - 1)/2 = (h/t - y) + (y - (h^2 - 1)/2): V g >= 0.",
         0,
-        (q / t - (q**2 - 1) / 2) * EXCESS_3,
+        (h / t - (h**2 - 1) / 2) * EXCESS_3,
         proof=[
-            K / (2 * t**2) * STEEP * STEEP * Square(q - 1),
-            K / (2 * t) * STEEP * LOW * Square(q - 1),
-            START / t * STEEP * Square(q - 1),
+            K / (2 * t**2) * STEEP * STEEP * Square(h - 1),
+            K / (2 * t) * STEEP * LOW * Square(h - 1),
+            START / t * STEEP * Square(h - 1),
             t * LOW * Square(AT_END),
-            END * LOW * Square(q),
+            END * LOW * Square(h),
             K / t**2 * LOW * STEEP * STEEP,
             K / t * LOW * LOW * STEEP,
             (2 * t - 1) / t * STEEP * COMMON,
@@ -469,17 +469,17 @@ CHECKS = (
         given=(AT_U,),
         mutants=(
             mutant("constant", "at least 1", MINIMIZER, lhs=1),
-            mutant("sign", "-V g", BESIDE, rhs=-(q / t - (q**2 - 1) / 2) * EXCESS_3),
+            mutant("sign", "-V g", BESIDE, rhs=-(h / t - (h**2 - 1) / 2) * EXCESS_3),
         ),
     ),
     Inequality(
         "case_3_end",
-        "V = 0, that is t y = q: g >= 0.",
+        "V = 0, that is t y = h: g >= 0.",
         0,
         EXCESS_3,
-        proof=[t * Square(AT_END), END * Square(q), (2 * t - 1) * COMMON],
+        proof=[t * Square(AT_END), END * Square(h), (2 * t - 1) * COMMON],
         under=(kernel_near,),
-        given=(define(a, q / (1 + u)), AT_U),
+        given=(define(a, h / (1 + u)), AT_U),
         mutants=(
             mutant("constant", "at least 1", MINIMIZER, lhs=1),
             mutant("sign", "-g", BESIDE, rhs=-EXCESS_3),

@@ -28,8 +28,7 @@ def read(text):
         tree = part()
         while sign := take(*signs): tree = (sign, tree, part())
         return tree
-    def product():
-        return ("*", Fraction(-1), product()) if take("-") else chain("*/", power)
+    def product(): return ("*", Fraction(-1), product()) if take("-") else chain("*/", power)
     def power():
         token = left.pop(0)
         tree = Fraction(token) if token.isdigit() else token
@@ -53,8 +52,7 @@ def added(parts):
     result = {}
     for key, value in (item for part in parts for item in part.items()): result[key] = result.get(key, 0) + value
     return {key: value for key, value in result.items() if value}
-def plus(a, b, factor=1):
-    return added((a, {key: factor * value for key, value in b.items()}))
+def plus(a, b, factor=1): return added((a, {key: factor * value for key, value in b.items()}))
 def times(a, b):
     if a == ONE or b == ONE: return b if a == ONE else a
     result = {}
@@ -64,11 +62,9 @@ def times(a, b):
         key = tuple(sorted(power for power in powers.items() if power[1]))
         result[key] = result.get(key, 0) + v * w
     return {key: value for key, value in result.items() if value}
-def unknown(*what, exponent=1):
-    return {((what, exponent),): 1} if exponent else ONE
+def unknown(*what, exponent=1): return {((what, exponent),): 1} if exponent else ONE
 def split(polynomial, what):
-    for key, value in polynomial.items():
-        yield dict(key).get(what, 0), {tuple(p for p in key if p[0] != what): value}
+    for key, value in polynomial.items(): yield dict(key).get(what, 0), {tuple(p for p in key if p[0] != what): value}
 def words(matrix):
     """Yield (word, coefficient) for each term of a matrix."""
     for key, value in matrix.items():
@@ -113,7 +109,8 @@ class Algebra:
         cleared = self.cleared(polynomial) if all(self.sign(q) == 1 for q in self.quotients) else polynomial
         return self.sign(cleared) >= 0
     def fits(self, tree, sign):
-        """Whether what stands in the place of a number has the sign that the number declares."""
+        """Whether what stands in the place of a symbol is what that is declared to be."""
+        if sign == "symmetric": return bool(self.matrices.get(tree, "")[2:]) if isinstance(tree, str) else False
         v, at = self.reduced(self.scalar(tree)), lambda u, e: e > 0 and self.signs.get(u[1]) == "dimension"
         whole = all(c % 1 == 0 and all(at(*power) for power in key) for key, c in v.items())
         return self.nonnegative(tree) if sign == "nonnegative" else self.sign(v) == 1 and whole | (sign != "dimension")
@@ -138,21 +135,17 @@ class Algebra:
         return polynomial
     def flip(self, word):
         return tuple((name, turned if self.matrices[name][2:] else not turned) for name, turned in reversed(word))
-    def turns(self, word):
-        return [w[i:] + w[:i] for w in (word, self.flip(word)) for i in range(len(word))]
+    def turns(self, word): return [w[i:] + w[:i] for w in (word, self.flip(word)) for i in range(len(word))]
     def word(self, rows, word):
         """Return a word as a matrix; what stands between two passages through dimension one is a scalar."""
         bounds = [rows, *(self.shapes[name][not turned] for name, turned in word)]
         thin, result = [i for i, dim in enumerate(bounds) if dim == ONE], ONE
-        for start, stop in zip(thin, thin[1:]):
-            result = times(result, unknown("tr", min(self.turns(word[start:stop]))))
+        for start, stop in zip(thin, thin[1:]): result = times(result, unknown("tr", min(self.turns(word[start:stop]))))
         return times(result, unknown("word", word[: thin[0]] + word[thin[-1] :] if len(thin) > 1 else word))
     def product(self, rows, a, *others):
-        for b in others:
-            a = added(times(times(c, d), self.word(rows, v + w)) for v, c in words(a) for w, d in words(b))
+        for b in others: a = added(times(times(c, d), self.word(rows, v + w)) for v, c in words(a) for w, d in words(b))
         return a
-    def transposed(self, matrix):
-        return added(times(c, unknown("word", self.flip(word))) for word, c in words(matrix))
+    def transposed(self, matrix): return added(times(c, unknown("word", self.flip(word))) for word, c in words(matrix))
     def trace(self, dim, matrix):
         result = {}
         for word, c in words(matrix):
@@ -255,11 +248,9 @@ class Algebra:
                 if (new := self.known[what]) is not None:
                     polynomial = added(times(rest, self.raised(new, e)) for e, rest in split(polynomial, what))
                     break
-            else:
-                return polynomial
+            else: return polynomial
         raise ValueError("the assumptions rewrite without end")
-    def vanishes(self, tree):
-        return not self.cleared(self.reduced(self.value(tree)[1]))
+    def vanishes(self, tree): return not self.cleared(self.reduced(self.value(tree)[1]))
     # Values at a witness
     def multiplied(self, word, values):
         matrix = None
@@ -292,10 +283,8 @@ class Algebra:
         for p in premises:
             gap = self.at(self.scalar(("-", read(p["rhs"]), read(p["lhs"]))), values)
             require(gap == 0 if p["relation"] == "==" else gap >= 0, "a hypothesis fails at the witness")
-def inner(a, b):
-    return sum(x * y for p, q in zip(a, b) for x, y in zip(p, q))
-def exact(value):
-    return list(map(exact, value)) if isinstance(value, list) else Fraction(value)
+def inner(a, b): return sum(x * y for p, q in zip(a, b) for x, y in zip(p, q))
+def exact(value): return list(map(exact, value)) if isinstance(value, list) else Fraction(value)
 def shown(check):
     """Require that a check follows from its own assumptions and premises."""
     algebra, premises = Algebra(check), check.get("premises", {})
@@ -318,65 +307,76 @@ def shown(check):
     require(algebra.vanishes(rest), "what has to vanish does not")
     if premises or check["assumptions"]:
         algebra.witness({name: exact(value) for name, value in check["witness"].items()}, premises.values())
-def taken(check):
-    found = {(read(a), "==", read(b)) for part in check["assumptions"] for a, b in part["equations"]}
-    kept = [p for p in check.get("premises", {}).values() if not p["source"]]
-    return found | {(read(p["lhs"]), p["relation"], read(p["rhs"])) for p in kept}
+def entry(part, puts=()):
+    """Return what an entry of `assumed` says after `puts` = {symbol: text}, and what its name contains."""
+    kind, by = "{} is {}" if "meaning" in part else part["kind"], {key: read(text) for key, text in dict(puts).items()}
+    name = kind.format(*part["texts"]) if "{" in kind else part["name"].split(" (")[0]
+    return (part["kind"], *(put(read(text), by) for text in part["texts"])), "" if by and "{" in kind else name
+def relations(what): return set() if "{" in what[0] else set(zip(what[1::2], what[0].split(), what[2::2]))
 def put(tree, by):
     if isinstance(tree, tuple): return (tree[0], *(put(part, by) for part in tree[1:]))
     return by.get(tree, tree) if isinstance(tree, str) else tree
-def says(p, own, source, reason):
-    """Require that p, with what its numbers stand for, says what its source says with what is put into that."""
+def says(p, own, source, known, reason):
+    """Require that p, with what its numbers mean, says what its source does after put, by assumptions of `known`."""
     where, puts = ({name: read(text) for name, text in p.get(key, {}).items()} for key in ("where", "put"))
     declared = {kind: {} for kind in ("scalars", "matrices", "forms")}
     for part, gone in ((own, where), (source, puts), (p.get("symbols", {}), {})):
         for kind, name in ((k, name) for k in declared for name in part.get(k, {}).keys() - gone):
             said = declared[kind].setdefault(name, part[kind][name])
             require(said == part[kind][name], f"{name} is another symbol there")
-    algebra = Algebra({**declared, **{key: source.get(key, []) for key in ("assumptions", "nonzero")}})
+    algebra = Algebra({**declared, **{key: known.get(key, []) for key in ("assumptions", "nonzero")}})
     for part, by in ((own, where), (source, puts)):
         for name in by.keys() & {**part["matrices"], **part["scalars"]}:
             sign = part["scalars"].get(name, "symmetric" if part["matrices"].get(name, "")[2:] else "real")
-            require(sign == "real" or algebra.fits(by[name], sign), f"{by[name]} has not the sign of {name}")
+            require(sign == "real" or algebra.fits(by[name], sign), f"{by[name]} is not as {name} is declared")
     same = all(algebra.vanishes(("-", put(read(p[s]), where), put(read(source[s]), puts))) for s in ("lhs", "rhs"))
     require(same and p["relation"] == source["relation"], reason)
 def instance(p, check, schema, judge):
-    """Require that p is an instance of the schema of a fact; return its side conditions in words."""
-    names, words = names_in(read(schema["lhs"])) | names_in(read(schema["rhs"])), []
+    """Require that p is an instance of the schema of a fact; return its side conditions."""
+    names, sides = names_in(read(schema["lhs"])) | names_in(read(schema["rhs"])), []
     require(names <= {*p["put"], *FUNCTIONS}, "a symbol of the schema has no value")
     for (template, *parts), by in zip(schema["sides"], p["by"], strict=True):
-        require(not any(map(judge, by)), f"{by} do not show {template}")
-        said = template.format(*(p["put"].get(part, part) for part in parts))
-        said += f" (shown by {', '.join(name.split('.')[1] for name in by)})" if by else ""
-        words.append(f"{said} [{p['facts'][0]}]")
-    says(p, check, {**schema, **schema["symbols"]}, f"that is not {p['schema']}")
-    return words
+        require(not any(map(judge, by)), f"{by} do not pass, off which {template} is read")
+        sides.append({"kind": template, "texts": [p["put"].get(part, part) for part in parts]})
+    says(p, check, {**schema, **schema["symbols"]}, check, f"that is not {p['schema']}")
+    return sides
 def sourced(check, checks, judge, facts):
-    """Require that what a check takes from others is theirs, and that its label says what it rests on."""
-    used, assumed = [], [a["name"] for a in check["assumptions"]]
-    for name, p in check.get("premises", {}).items():
+    """Require that what a check takes from others is theirs, and that it prints all that it takes for granted."""
+    premises, used, known, inherited, own = check.get("premises", {}), [], set(), [], []
+    for part in check["assumptions"]:
+        own += [{**part, "kind": " ".join("==" for _ in part["equations"]), "texts": sum(part["equations"], [])}]
+    for name, p in premises.items():
         used += p["facts"]
-        if p["source"] is None:
-            (fact,) = p["facts"] or [None]
-            assumed += instance(p, check, facts[fact][3][p["schema"]], judge) if fact else [name]
-            continue
-        require(judge(p["source"]) is None, f"{p['source']}, which it uses, is refused")
-        source = checks[p["source"]]
-        says(p, check, source, f"{p['source']} does not say that")
-        made = taken(source) <= taken(check) and not source["under"] and not {"where", "put"} & p.keys()
-        require(set(source["facts"]) <= set(p["facts"]), f"{p['source']} rests on more")
-        require(made or p["source"] in check["under"], f"{p['source']} assumes more")
-    assumed += [name for source in check["under"] for name in checks[source]["assumed"]]
-    require({*assumed} == {*check["assumed"]} and {*used} == {*check["facts"]}, "the label is not what is used")
+        own += [{"kind": "==", "texts": pair, "meaning": True} for pair in p.get("where", {}).items()]
+        if p["source"]:
+            source, refused = checks[p["source"]], judge(p["source"])
+            require(not refused, f"{p['source']}, which it uses, is refused")
+            says(p, check, source, {} if p.get("put") else source, f"{p['source']} does not say that")
+            require(set(source["facts"]) <= set(p["facts"]), f"{p['source']} rests on more")
+            inherited += [(part, p.get("put", {})) for part in source["assumed"]]
+        elif p["facts"]:
+            own += instance(p, check, facts[p["facts"][0]][3][p["schema"]], judge)
+            inherited += [(part, ()) for names in p["by"] for by in names for part in checks[by]["assumed"]]
+            known.add((read(p["lhs"]), p["relation"], read(p["rhs"])))
+        else: own.append({"name": name, "kind": p["relation"], "texts": [p["lhs"], p["rhs"]]})
+    said, printed = dict(map(entry, own[::-1])), dict(map(entry, check["assumed"]))
+    known = known.union(*map(relations, said))
+    for what, name in (entry(*pair) for pair in inherited):
+        made = "{" not in what[0] and all(r in known or (r[0] == r[2] and r[1] == "==") for r in relations(what))
+        if not made: said.setdefault(what, name)
+    require(said.keys() == printed.keys(), f"what it assumes is not what it prints: {said.keys() ^ printed.keys()}")
+    names = {part["name"]: entry(part)[0] for part in check["assumed"]}
+    right = all(said[what] in name and printed[what] in name for name, what in names.items())
+    require(right and len(names) == len(said), "an assumption is renamed, or two have one name")
+    require({*used} == {*check["facts"]}, "the label is not what is used")
 def verdicts(document):
     """Return for each exported check None if it is accepted, the reason if it is refused."""
     checks, facts, found, proofs = {check["id"]: check for check in document["checks"]}, document["facts"], {}, {}
     require(len(checks) == len(document["checks"]), "two checks have one name")
     def proved(fact):
-        for schema in facts[fact][3].values() if facts[fact][2] and fact not in proofs else ():
-            source = schema["source"]
-            require(source.split(".")[0] == facts[fact][2] and judge(source) is None, "no proof of a fact")
-            says({**schema, "symbols": {}}, schema["symbols"], checks[source], "a schema says more than its proof")
+        for part in facts[fact][3].values() if facts[fact][2] and fact not in proofs else ():
+            require(part["source"].split(".")[0] == facts[fact][2] and not judge(part["source"]), "no proof of a fact")
+            says({**part, "symbols": {}}, part["symbols"], *[checks[part["source"]]] * 2, "a schema says too much")
         return proofs.setdefault(fact, bool(facts[fact][2]))
     def judge(name):
         if name not in found:

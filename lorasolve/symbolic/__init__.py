@@ -48,6 +48,7 @@ from lorasolve.symbolic.expression import (
     zeros,
 )
 from lorasolve.symbolic.report import run_module
+from lorasolve.symbolic.taken import renamed
 from lorasolve.symbolic.terms import Fact, Premise, Property, Schema, Side, Square, equation, hypothesis
 from lorasolve.symbolic.theorem import Theorem, discover
 
@@ -91,6 +92,7 @@ __all__ = [
     "mutant",
     "named",
     "orthonormal",
+    "renamed",
     "run_module",
     "scalar",
     "scalars",

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 from random import Random
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
@@ -27,6 +28,7 @@ import sympy
 from lorasolve._known import Known
 from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic import rational as ra
+from lorasolve.symbolic import taken
 from lorasolve.symbolic.assumptions import MAX_DRAWS, Assumption, Sampler, signs_hold
 from lorasolve.symbolic.evaluate import Irrational, Values, as_text, describe, evaluate
 from lorasolve.symbolic.normal import Rules, is_zero, lowest_terms, normal_form, rules_of
@@ -41,7 +43,8 @@ from lorasolve.symbolic.soundness import (
     values_in,
 )
 from lorasolve.symbolic.substitution import substituted
-from lorasolve.symbolic.terms import Fact, Premise, Side, Square, Term, as_term, written
+from lorasolve.symbolic.taken import Taken
+from lorasolve.symbolic.terms import Fact, Premise, Side, Square, Term, as_term
 from lorasolve.symbolic.written import text
 
 from .._validate import as_choice, as_instance
@@ -50,6 +53,8 @@ MutantKind: TypeAlias = Literal["sign", "constant", "dropped assumption", "swapp
 
 EVALUATIONS = 4
 SEARCH = 600
+# Expressions put into a conclusion that its name tells.
+MANY = 4
 ROUNDS, DRAWS = 150, 5  # of matrices of at most one, two, three and four rows and columns
 
 
@@ -145,9 +150,14 @@ class Check(ABC):
         return ()
 
     @property
-    def assumed(self) -> tuple[str, ...]:
-        """The names of what is taken for granted: assumptions, hypotheses, and those of the checks in `under`."""
+    def taken(self) -> tuple[Taken, ...]:
+        """What is taken for granted: assumptions, hypotheses, and what the checks assume that it rests on."""
         return ()
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """The names of what is taken for granted."""
+        return tuple(part.name for part in self.taken)
 
     @property
     def strength(self) -> str:
@@ -185,7 +195,8 @@ class Check(ABC):
         right = substituted(self.rhs, put) if rhs is None and put else self.rhs if rhs is None else rhs
         equal = isinstance(self, Identity) or (isinstance(self, ScalarCheck) and self.relation == "==")
         name = f"check {self.name}" + (f" in {', '.join(map(text, where))}" if where else "")
-        name += f" at {', '.join(map(text, put.values()))}" if put else ""
+        at = list(map(text, put.values()))
+        name += f" at {', '.join(at if len(at) <= MANY else [*at[:MANY], '...'])}" if put else ""
         return Premise(name, left, right, self.facts, equal, self, where=where or {}, put=put)
 
     def prove(self) -> Outcome:
@@ -237,9 +248,9 @@ class Identity(Check):
     kind: ClassVar[str] = "identity"
 
     @property
-    def assumed(self) -> tuple[str, ...]:
-        """The names of the assumptions."""
-        return tuple(assumption.name for assumption in self.given)
+    def taken(self) -> tuple[Taken, ...]:
+        """The assumptions."""
+        return tuple(taken.own(self.given, ()))
 
     @property
     def in_force(self) -> list[Assumption]:
@@ -292,8 +303,9 @@ class Inequality(Check):
     The terms are non-negative by construction: squares, named inequalities, their products, with coefficients whose
     sign SymPy can show. If all are squares the check is a sum-of-squares proof.
 
-    A conclusion of an earlier check comes with the assumptions and hypotheses of that check. This check has to make
-    them too, or to list the earlier check in `under`: then they are reported as its own.
+    A conclusion of an earlier check comes with the assumptions and hypotheses of that check, with what is put into it
+    put into them. This check has to make them too, or to list the earlier check in `under`: then they are reported as
+    its own.
     """
 
     lhs: Any
@@ -332,12 +344,23 @@ class Inequality(Check):
         """The side conditions of the facts that are used."""
         return [side for premise in self.premises if premise.instance for side in premise.instance.sides]
 
-    @property
-    def assumed(self) -> tuple[str, ...]:
-        """The names of the assumptions, of the hypotheses and uses of facts, and of those of the checks in `under`."""
-        own = [a.name for a in self.given] + [p.name for p in self.premises if p.is_hypothesis]
-        own += [f"{side} [{fact.name}]" for p in self.premises for fact in p.facts for side in _sides_of(p)]
-        return tuple(dict.fromkeys([*own, *(name for check in self.under for name in check.assumed)]))
+    @cached_property
+    def taken(self) -> tuple[Taken, ...]:
+        """The assumptions, hypotheses, side conditions of facts, meanings of numbers, and what of these is inherited.
+
+        What a conclusion or a check that a side condition is read off takes for granted is inherited, with what is put
+        into the conclusion put into it, unless this check makes it itself. A proof that goes in a circle, which is
+        refused, inherits nothing from itself.
+        """
+        self.__dict__["taken"] = ()
+        found = [part for premise in self.premises if premise.source for part in self._inherited(premise)]
+        found += [part for side in self.sides for check in side.by for part in check.taken]
+        left = taken.left_over(found, self.given, self.premises)
+        return taken.distinct([*taken.own(self.given, self.premises), *left])
+
+    def _inherited(self, premise: Premise) -> list[Taken]:
+        """Return what a conclusion takes for granted, in the symbols in which it is used."""
+        return [part.put(premise.put) for part in premise.source.taken]
 
     @property
     def in_force(self) -> list[Assumption]:
@@ -370,7 +393,11 @@ class Inequality(Check):
                     return f"the proof uses a {type(factor).__name__}; accepted: named inequalities and squares"
                 if isinstance(factor, Premise) and names.setdefault(factor.name, factor) is not factor:
                     return f"two inequalities are named {factor.name}"
-        return next((fault for premise in names.values() if (fault := self._fault_of_premise(premise))), None)
+        faults = (self._fault_of_premise(premise) for premise in names.values())
+        fault = next((fault for fault in faults if fault), None) or taken.fault_of(self.taken, _rules(self.in_force))
+        if fault is not None:
+            return fault
+        return fault_of_symbols([*exprs, *(_expr(part) for known in self.taken for part in known.expressions)])
 
     def _fault_of_premise(self, premise: Premise) -> str | None:
         rules = _rules(self.in_force)
@@ -387,20 +414,16 @@ class Inequality(Check):
         given = getattr(source, "given", ())
         if premise.equal != equal:
             return f"{premise.name} is not what check {source.name} concludes"
-        fault = fault_of_restatement(premise, _rules(given))
+        fault = fault_of_restatement(premise, _rules(() if premise.put else given))
         if fault is not None:
             return fault
         if not set(source.facts) <= set(premise.facts):
             return f"{premise.name} does not carry the facts that check {source.name} uses"
         if any(check is source for check in self.under):
             return None
-        own = {id(part) for part in (*self.given, *self.premises)}
-        taken = [*given, *(p for p in getattr(source, "premises", ()) if p.source is None)]
-        changed = bool(premise.where or premise.put)
-        missing = [part.name for part in taken if changed or id(part) not in own]
-        missing += [name for check in getattr(source, "under", ()) for name in check.assumed]
+        missing = [part.name for part in taken.left_over(self._inherited(premise), self.given, self.premises)]
         if missing:
-            return f"check {source.name} assumes {', '.join(missing)}: assume it here, or list the check in `under`"
+            return f"check {source.name} assumes {'; '.join(missing)}: assume it here, or list the check in `under`"
         return None
 
     def _prove(self) -> Outcome:
@@ -622,11 +645,6 @@ def _fault_of_statement(exprs: Sequence[ex.Expr], given: Sequence[Assumption]) -
     for value in dict.fromkeys(values_in(parts)):
         fault = fault or fault_of_value(value)
     return fault
-
-
-def _sides_of(premise: Premise) -> list[str]:
-    """Return the side conditions of an instance of a fact in words."""
-    return [written(side) for side in premise.instance.sides] if premise.instance else []
 
 
 def _negative(term: Term, values: Values) -> bool:

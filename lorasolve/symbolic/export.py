@@ -15,9 +15,10 @@ from typing import Any
 import sympy
 
 from lorasolve.symbolic import expression as ex
-from lorasolve.symbolic.checks import Check, Identity, Inequality, ScalarCheck
+from lorasolve.symbolic.checks import Check, Exact, Identity, Inequality, ScalarCheck
 from lorasolve.symbolic.evaluate import Values, symbols_of
 from lorasolve.symbolic.soundness import denominators, values_in
+from lorasolve.symbolic.taken import Taken
 from lorasolve.symbolic.terms import Premise, Schema, Square, Term, is_symbol, placed
 from lorasolve.symbolic.theorem import Theorem
 from lorasolve.symbolic.written import ExportError, text
@@ -44,25 +45,49 @@ def document(theorems: Mapping[str, Theorem]) -> dict[str, Any]:
             name: [fact.statement, fact.reference, fact.proved_by, schemas[name]]
             for name, fact in sorted(facts.items())
         },
+        "theorems": {name: _prose(theorem) for name, theorem in theorems.items()},
         "checks": checks,
         "not_exported": left_out,
+        "computations": {name: _computation(listed[name]) for name in left_out},
     }
+
+
+def _prose(theorem: Theorem) -> dict[str, Any]:
+    """Return what a theorem says in words, and the names of its checks."""
+    try:
+        sections = theorem.sections
+    except ValueError:
+        sections = {}
+    said = {name.lower(): sections.get(name, "").splitlines() for name in ("Statement", "Assumptions")}
+    return said | {"checks": [check.name for check in theorem.checks]}
+
+
+def _computation(check: Check) -> dict[str, Any]:
+    """Return what a check says that is no algebra, and the cases at which it is computed."""
+    content: dict[str, Any] = {"says": check.says, "kind": check.kind, "strength": check.strength}
+    return content | ({"cases": [str(case) for case in check.cases]} if isinstance(check, Exact) else {})
 
 
 def as_json(content: Mapping[str, Any]) -> str:
     """Return a document as text that people can read: one line for each part of a check."""
     checks = ",\n".join(_lines(check) for check in content["checks"])
-    head, tail = _lines({"schema": content["schema"], "facts": content["facts"]})[:-1], content["not_exported"]
-    return f'{head},\n"checks": [\n{checks}\n],\n"not_exported": {_lines(tail)}\n}}\n'
+    head = _lines({"schema": content["schema"], "facts": content["facts"]})[:-1]
+    theorems, left_out, computations = (_lines(content[key]) for key in ("theorems", "not_exported", "computations"))
+    return (
+        f'{head},\n"theorems": {theorems},\n"checks": [\n{checks}\n],\n'
+        f'"not_exported": {left_out},\n"computations": {computations}\n}}\n'
+    )
 
 
 def _lines(content: Mapping[str, Any]) -> str:
-    """Return a record with one field a line; premises and terms of a proof have their own lines."""
+    """Return a record with one field a line; premises, terms of a proof and what is assumed have their own lines."""
     parts = []
     for key, value in content.items():
         shown = json.dumps(value, ensure_ascii=False)
         if key == "premises" and value:
             shown = "{\n  " + ",\n  ".join(json.dumps({k: v}, ensure_ascii=False)[1:-1] for k, v in value.items()) + "}"
+        if key == "assumed" and value:
+            shown = "[\n  " + ",\n  ".join(json.dumps(part, ensure_ascii=False) for part in value) + "]"
         if key == "proof":
             shown = "[\n  " + ",\n  ".join(json.dumps(term, ensure_ascii=False) for term in value) + "]"
         parts.append(f"{json.dumps(key)}: {shown}")
@@ -70,21 +95,26 @@ def _lines(content: Mapping[str, Any]) -> str:
 
 
 def differences(pinned: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return for each check of the current document how its statement or proof differs from the pinned one, in words.
+    """Return for each check and theorem of the current document how it differs from the pinned one, in words.
 
-    A statement may be true and yet say less than it did: a sign, a size or a hypothesis more. Only a comparison with
-    what was once agreed on can notice that. Witnesses are not compared.
+    A statement may be true and yet say less than it did: a sign, a size or a hypothesis more, or nothing at all. Only a
+    comparison with what was once agreed on can notice that. Witnesses are not compared.
     """
-    before = {check["id"]: check for check in pinned["checks"]}
-    found = {}
-    for check in current["checks"]:
-        other = before.get(check["id"])
+    before, found = _statements(pinned), {}
+    for name, said in _statements(current).items():
+        other = before.get(name)
         if other is None:
-            found[check["id"]] = ["is not in the pinned document"]
+            found[name] = ["is not in the pinned document"]
         else:
-            keys = [key for key in {**check, **other} if key != "witness" and check.get(key) != other.get(key)]
-            found[check["id"]] = [part for key in keys for part in _changes(key, other.get(key), check.get(key))]
+            keys = [key for key in {**said, **other} if key != "witness" and said.get(key) != other.get(key)]
+            found[name] = [part for key in keys for part in _changes(key, other.get(key), said.get(key))]
     return {name: parts for name, parts in found.items() if parts}
+
+
+def _statements(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the theorems, the checks and the computations of a document by name."""
+    checks = {check["id"]: check for check in content["checks"]}
+    return {**content["theorems"], **checks, **content["computations"]}
 
 
 def _changes(name: str, before: Any, after: Any) -> list[str]:
@@ -126,7 +156,7 @@ def record(name: str, check: Check, names: Mapping[int, str]) -> dict[str, Any]:
     stated += [_expr(side) for assumption in given for pair in assumption.equations for side in pair]
     content: dict[str, Any] = {"id": name, "says": check.says, "kind": check.kind, "strength": check.strength}
     content["facts"] = [fact.name for fact in check.facts]
-    content["assumed"] = list(check.assumed)
+    content["assumed"] = [_taken(part, names) for part in check.taken]
     content["under"] = [_source(source, names) for source in check.under] if isinstance(check, Inequality) else []
     statement: dict[str, Any] = {
         "assumptions": [
@@ -155,6 +185,14 @@ def _with_witness(content: dict[str, Any], check: Any) -> dict[str, Any]:
     return content if values is None else content | {"witness": _witness(values, content)}
 
 
+def _taken(part: Taken, names: Mapping[int, str]) -> dict[str, Any]:
+    """Return something taken for granted: its name and what it says."""
+    content: dict[str, Any] = {"name": part.name, "kind": part.kind, "texts": list(part.texts)}
+    if part.is_property:
+        content |= {"fact": part.fact, "by": [_source(check, names) for check in part.by]}
+    return content | ({"meaning": True} if part.is_meaning else {})
+
+
 def _source(check: Check, names: Mapping[int, str]) -> str:
     return names.get(id(check), f"?.{check.name}")
 
@@ -168,7 +206,9 @@ def _premise(premise: Premise, names: Mapping[int, str]) -> dict[str, Any]:
         used["by"] = [[_source(check, names) for check in side.by] for side in premise.instance.sides]
     if any(used.values()):
         read = premise.where.values() if premise.instance else ()
-        used["symbols"] = _declarations([_expr(part) for part in (*put.values(), *read)])
+        placed_forms = [part for part in put.values() if isinstance(part, ex.Form)]
+        parts = [_expr(part) for part in (*put.values(), *read) if not isinstance(part, ex.Form)]
+        used["symbols"] = _declarations(parts, placed_forms)
     return {key: value for key, value in used.items() if value} | {
         "lhs": text(premise.lhs),
         "relation": "==" if premise.equal else "<=",
@@ -211,8 +251,10 @@ def _manifest(value: Any) -> Any:
     return next((form for form in forms if form.is_nonnegative), value)
 
 
-def _declarations(parts: Sequence[ex.Expr]) -> dict[str, Any]:
+def _declarations(parts: Sequence[ex.Expr], others: Sequence[ex.Form] = ()) -> dict[str, Any]:
     matrices, numbers, forms = symbols_of(*parts)
+    forms |= {form.name: form for form in others}
+    numbers |= {size for form in others for dim in (form.rows, form.cols) for size in dim.free_symbols}
     shapes = {name: [text(s.rows), text(s.cols), *["symmetric"] * s.symmetric] for name, s in sorted(matrices.items())}
     return {
         "scalars": {str(s): _sign(s) for s in sorted(numbers, key=str)},

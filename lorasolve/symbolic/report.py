@@ -229,7 +229,7 @@ def judged(
     left_out
         Why the other checks were not given to it.
     changes
-        How checks differ from the pinned document.
+        How theorems and checks differ from the pinned document.
     """
     checks = []
     for check in report.checks:
@@ -239,7 +239,8 @@ def judged(
         else:
             said = "agrees" if verdicts[name] is None else f"REFUSES: {verdicts[name]}"
             checks.append(replace(check, second=said, objection=verdicts[name]))
-    found = [f"check {c.name}: {part}" for c in checks for part in changes.get(f"{report.name}.{c.name}", [])]
+    found = [f"the theorem: {part}" for part in changes.get(report.name, [])]
+    found += [f"check {c.name}: {part}" for c in checks for part in changes.get(f"{report.name}.{c.name}", [])]
     return replace(report, checks=checks, inconsistencies=[*report.inconsistencies, *found])
 
 

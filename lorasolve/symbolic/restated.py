@@ -74,7 +74,7 @@ def fault_of_restatement(premise: Premise, rules: Rules) -> str | None:
     premise
         The inequality, with the check it is taken from.
     rules
-        The assumptions of that check.
+        The assumptions of that check, unless something is put into it: what is put there may use its symbols anew.
     """
     signs = _fault_of_signs(premise.where) or _fault_of_signs(premise.put)
     if signs:
@@ -109,8 +109,11 @@ def _fault_of_signs(put: Mapping[Any, Any]) -> str | None:
     """Refuse a value whose declared sign cannot be shown for what stands in its place."""
     for symbol, value in put.items():
         if isinstance(symbol, ex.Symbol):
-            if symbol.symmetric:
-                return f"{symbol.name} is symmetric: nothing may stand in its place"
+            if symbol.symmetric and not (isinstance(value, ex.Symbol) and value.symmetric):
+                return f"{symbol.name} is symmetric: nothing but a symmetric symbol may stand in its place"
+        elif isinstance(symbol, ex.Form):
+            if not isinstance(value, ex.Form):
+                return f"{symbol.name} is a form: nothing but a form may stand in its place"
         elif not _has_sign(symbol, value):
             return f"{text(value)} is not shown to have the sign that {symbol} declares"
     return None

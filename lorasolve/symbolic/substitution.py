@@ -18,19 +18,28 @@ def substituted(expr: Any, by: Mapping[Any, Any]) -> Any:
     expr
         A matrix, a scalar, or a SymPy expression.
     by
-        For matrix symbols a matrix expression, for SymPy symbols a SymPy expression or a scalar expression.
+        For matrix symbols a matrix expression, for SymPy symbols a SymPy expression or a scalar expression, for forms
+        a form.
 
     Raises
     ------
     TypeError
-        If it contains a derivative or a bilinear form, or is no polynomial in a symbol that a trace replaces.
+        If it contains a derivative, or is no polynomial in a symbol that a trace replaces.
     ShapeError
         If the shapes no longer fit.
     """
     matrices = {symbol.name: value for symbol, value in by.items() if isinstance(symbol, ex.Symbol)}
     numbers = {symbol: value for symbol, value in by.items() if not isinstance(symbol, ex.Symbol)}
 
+    # What stands at two places is one object, as in a square, and stays one.
+    done: dict[int, Any] = {}
+
     def walk(e: Any) -> Any:
+        if id(e) not in done:
+            done[id(e)] = new(e)
+        return done[id(e)]
+
+    def new(e: Any) -> Any:
         match e:
             case ex.Symbol():
                 return matrices.get(e.name, e)
@@ -46,6 +55,8 @@ def substituted(expr: Any, by: Mapping[Any, Any]) -> Any:
                 return walk(e.children[0]) * walk(e.children[1])
             case ex.Trace():
                 return ex.tr(walk(e.children[0]))
+            case ex.FormValue():
+                return numbers.get(e.form, e.form)(*map(walk, e.children))
             case ex.Identity():
                 return ex.eye(_number(e.rows, numbers))
             case ex.Zero():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,8 @@ class Side:
     parts
         The matrices and numbers it speaks of; bare symbols in a schema, any expressions in an instance.
     by
-        The checks that show it, if any; without them it is assumed.
+        The checks that it is read off, if any. The algebra has no symbol for it, so that no machine compares it with
+        them: it is printed as assumed, with their names and with what they assume.
     """
 
     template: str
@@ -43,7 +44,7 @@ class Property:
     template: str
 
     def __call__(self, *parts: Any, by: tuple[Any, ...] = ()) -> Side:
-        """Return the side condition for given matrices and numbers, which the checks `by` show if there are any.
+        """Return the side condition for given matrices and numbers, which is read off the checks `by` if there are any.
 
         Raises
         ------
@@ -168,14 +169,18 @@ def _free(instance: Instance) -> Iterator[tuple[Any, Any]]:
 
 
 def is_symbol(part: Any) -> bool:
-    """Whether something is a bare symbol."""
-    return isinstance(part, ex.Symbol | sympy.Symbol)
+    """Whether something is a bare symbol, or a form."""
+    return isinstance(part, ex.Symbol | ex.Form | sympy.Symbol)
 
 
 def written(side: Side) -> str:
-    """Return a side condition in words, with the checks that show it."""
-    shown = f" (shown by {', '.join(check.name for check in side.by)})" if side.by else ""
-    return side.template.format(*map(text, side.parts)) + shown
+    """Return a side condition in words, with the checks that it is read off."""
+    return side.template.format(*map(text, side.parts)) + read_off(side.by)
+
+
+def read_off(by: Sequence[Any]) -> str:
+    """Return the checks that a side condition is read off, in words; that they say it is for people to see."""
+    return f" (read off {', '.join(check.name for check in by)})" if by else ""
 
 
 @dataclass(frozen=True)

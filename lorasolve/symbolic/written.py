@@ -32,7 +32,7 @@ def _written(e: Any) -> tuple[str, int]:
     match e:
         case ex.Constant():
             return _number(e.value)
-        case ex.Symbol():
+        case ex.Symbol() | ex.Form():
             return e.name, ATOM
         case ex.Sum() | ex.ScalarSum():
             right, sign = e.children[1], "+"

@@ -1,0 +1,163 @@
+"""What a check takes for granted: inherited with what is put into it, and compared by what it says."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import sympy
+
+from lorasolve.symbolic import (
+    Form,
+    Identity,
+    Inequality,
+    Square,
+    SumOfSquares,
+    Theorem,
+    define,
+    dims,
+    hypothesis,
+    matrix,
+    orthonormal,
+    renamed,
+    scalars,
+    square,
+    vector,
+)
+from lorasolve.symbolic.export import differences, document
+from proofs import descent_lemma, theorem1
+from proofs.facts import OPERATOR_NORM, SPECTRAL
+from proofs.verify import verdicts
+
+m, n, k = dims("m n k")
+A, B, P, W = matrix("A", m, n), matrix("B", m, n), matrix("P", m, k), matrix("W", n, k)
+x, y = scalars("x y", real=True)
+beta, lam = scalars("beta lambda")
+FRAME = orthonormal(P)
+projection = SumOfSquares(
+    "projection", "", square(P.T @ A), square(A), proof=[1 * Square(A - P @ P.T @ A)], given=(FRAME,)
+)
+SMALL = hypothesis("beta <= lambda", beta, lam)
+weighted = Inequality("weighted", "", beta * square(A), lam * square(A), proof=[SMALL * Square(A)])
+
+
+def second_opinions(*checks):
+    """Return the document of checks, and what the second checker says of the last one."""
+    content = document({"made": Theorem("", checks)})
+    return content, verdicts(content)[f"made.{checks[-1].name}"]
+
+
+def test_what_is_put_into_a_conclusion_is_put_into_its_hypotheses():
+    nine = Inequality(
+        "nine",
+        "",
+        9 * beta * square(A),
+        lam * square(A),
+        proof=[weighted.conclusion(put={beta: 9 * beta})],
+        under=(weighted,),
+    )
+    assert nine.prove().holds and nine.assumed == ("beta <= lambda (9*beta for beta)",)
+    assert nine.taken[0].keys == (("9*beta", "<=", "lambda"),)
+    content, said = second_opinions(weighted, nine)
+    assert said is None
+    hidden = copy.deepcopy(content)
+    hidden["checks"][-1]["assumed"] = hidden["checks"][0]["assumed"]
+    assert "what it assumes is not what it prints" in verdicts(hidden)["made.nine"]
+    assert not Inequality("quiet", "", nine.lhs, nine.rhs, proof=nine.proof).prove().holds
+    made = Inequality(
+        "made", "", nine.lhs, nine.rhs, proof=[*nine.proof, 0 * hypothesis("less", 9 * beta, lam)]
+    )
+    assert made.prove().holds and made.assumed == ("less",)
+    assert second_opinions(weighted, made)[1] is None
+
+
+def test_what_a_number_stands_for_is_assumed_from_there_on():
+    where = {y: square(P.T @ A), x: square(A)}
+    numbers = Inequality("numbers", "", y, x, proof=[projection.conclusion(y, x, where=where)], under=(projection,))
+    meanings = "y is tr((P^T*A)^T*P^T*A)", "x is tr(A^T*A)"
+    assert numbers.assumed == (*meanings, "P orthonormal")
+    swapped = Inequality(
+        "swapped",
+        "",
+        square(A),
+        square(P.T @ A),
+        proof=[numbers.conclusion(put={y: square(A), x: square(P.T @ A)})],
+        under=(numbers,),
+    )
+    assert "tr(A^T*A) is tr((P^T*A)^T*P^T*A)" in swapped.assumed
+    # Put back as they were they say nothing.
+    back = Inequality(
+        "back", "", square(P.T @ A), square(A), proof=[numbers.conclusion(put=where)], under=(numbers,)
+    )
+    assert back.prove().holds and back.assumed == ("P orthonormal",)
+    content, said = second_opinions(projection, numbers, swapped, back)
+    assert said is None and not any(verdicts(content).values())
+    content["checks"][1]["assumed"] = content["checks"][1]["assumed"][2:]
+    assert all(verdicts(content)[f"made.{name}"] for name in ("numbers", "swapped", "back"))
+
+
+def test_a_side_condition_brings_what_the_checks_assume_that_it_is_read_off():
+    bound = OPERATOR_NORM.instance("product", SPECTRAL(A, lam, by=(weighted,)), W=W)
+    product = Inequality("product", "", square(A @ W), lam**2 * square(W), proof=[bound])
+    assert product.assumed == ("||A||_2 <= lambda (read off weighted) [operator norm]", "beta <= lambda")
+
+
+def test_the_descent_lemma_bounds_both_factors():
+    descent = next(check for check in descent_lemma.CHECKS if check.name == "descent")
+    assert {"||A||_2 <= a [operator norm]", "||B||_2 <= b [operator norm]"} <= set(descent.assumed)
+
+
+def test_rules_of_a_check_do_not_apply_to_what_is_put_into_its_conclusion():
+    """Z is A there; the Z that is put in the place of Y is another one."""
+    Y, Z = matrix("Y", m, n), matrix("Z", m, n)
+    doubled = Identity("doubled", "", square(Y + Z), square(Y + A), given=(define(Z, A),))
+    assert doubled.prove().holds
+    premise = doubled.conclusion(square(A + B), square(A + A), put={Y: Z, Z: B})
+    wrong = Inequality("wrong", "", square(A + B), square(A + A), proof=[premise], under=(doubled,))
+    assert "is not what check doubled concludes" in wrong.prove().detail
+
+
+def test_renamed_symbols_keep_signs_shapes_and_symmetry():
+    T, H = matrix("T", k, k, symmetric=True), Form("H", m, n)
+    d = sympy.Symbol("d", nonnegative=True)
+    check = Inequality(
+        "check", "", d * square(P @ T), H(A, A), proof=[hypothesis("given", d * square(P @ T), H(A, A)) * 1]
+    )
+    put = {str(getattr(symbol, "name", symbol)): new for symbol, new in renamed((check,), "_2", {m: 3}).items()}
+    assert put["d"].is_nonnegative and not put["d"].is_positive and str(put["d"]) == "d_2"
+    assert put["T"].symmetric and put["P"].rows == 3 and put["P"].cols == put["T"].rows == put["k"]
+    assert (put["H"].name, put["H"].rows) == ("H_2", 3) and put["k"].is_integer
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda theorem: theorem["statement"].__setitem__(0, "Less."), "statement was"),
+        (lambda theorem: theorem["assumptions"].append("More."), "assumptions was"),
+        (lambda theorem: theorem["checks"].pop(), "checks was"),
+    ],
+)
+def test_the_pinned_document_holds_theorems_in_words(change, found):
+    content = document({"theorem1": theorem1.THEOREM})
+    pinned = copy.deepcopy(content)
+    assert not differences(pinned, content)
+    change(content["theorems"]["theorem1"])
+    assert found in differences(pinned, content)["theorem1"][0]
+
+
+def test_the_pinned_document_holds_computations():
+    from proofs import beam_lora
+
+    content = document({"beam_lora": beam_lora.THEOREM})
+    pinned, name = copy.deepcopy(content), "beam_lora.sign_step_does_not_commute"
+    content["computations"][name]["says"] = "For every A."
+    assert "says was" in differences(pinned, content)[name][0]
+    content["computations"][name] = {**pinned["computations"][name], "cases": []}
+    assert "cases was" in differences(pinned, content)[name][0]
+
+
+def test_vectors_are_renamed_with_their_sizes():
+    u = vector("u", m)
+    check = Identity("check", "", square(u), square(u))
+    (new,) = (new for symbol, new in renamed((check,), "_2").items() if str(getattr(symbol, "name", "")) == "u")
+    assert new.cols == 1 and str(new.rows) == "m_2"
