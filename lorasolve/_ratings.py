@@ -122,10 +122,11 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
 
     ``.csv`` (comma or semicolon) and ``.tsv``, ``.data``, ``.inter`` (tab) files have one entry per line, and any other
     file whose delimiter is given. A first line whose third field is no number is a header: columns of known names are
-    taken by them, otherwise the first three are row label, column label and value. With another delimiter than the
-    comma, values may have a decimal comma. Labels are numbers where all are written as integers are (``1``, not ``01``
-    or ``+1``), else texts. A ``.mtx`` file is in Matrix Market format; all entries of a dense one are observed, zeros
-    too.
+    taken by them, otherwise the first three are row label, column label and value. Fields may be quoted as in csv,
+    except between tabs, where a quote is a character as any other; a label is within one line. With another delimiter
+    than the comma, values may have a decimal comma. Labels are numbers where all are written as integers are (``1``,
+    not ``01`` or ``+1``), else texts. A ``.mtx`` file is in Matrix Market format; all entries of a dense one are
+    observed, zeros too.
 
     Parameters
     ----------
@@ -264,13 +265,32 @@ class _Table:
             is_first = False
 
     def _fields(self) -> Iterator[tuple[int, list[str]]]:
-        if len(self.delimiter) == 1:
-            reader = csv.reader(self._lines, delimiter=self.delimiter)
-            for fields in reader:
-                yield self._before + reader.line_num, fields
+        if len(self.delimiter) == 1 and self.delimiter != "\t":
+            yield from self._quoted_fields()
         else:
             for number, line in enumerate(self._lines, self._before + 1):
                 yield number, line.rstrip("\r\n").split(self.delimiter)
+
+    def _quoted_fields(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield fields as csv has them; a stray quote is an error, not a label of many lines."""
+        reader = csv.reader(self._lines, delimiter=self.delimiter, strict=True)
+        number = self._before + 1
+        try:
+            for fields in reader:
+                if self._before + reader.line_num > number:
+                    for label in (fields[place] for place in self.places[:2] if place < len(fields)):
+                        if "\n" in label or "\r" in label:
+                            raise ValueError(
+                                f"{self.path}, line {number}: expected a label in one line, got {label[:60]!r}; "
+                                "a quote that belongs to a label is written twice, in a quoted field"
+                            )
+                yield number, fields
+                number = self._before + reader.line_num + 1
+        except csv.Error as error:
+            raise ValueError(
+                f"{self.path}, line {number}: cannot be split into fields ({error}); a quote that belongs to a label "
+                "is written twice, in a quoted field"
+            ) from error
 
     def _is_header(self, fields: list[str]) -> bool:
         if self.form.columns is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import pathlib
@@ -113,6 +114,42 @@ def test_labels_may_be_text(tmp_path: pathlib.Path) -> None:
     ratings = read_ratings(written(tmp_path, "r.csv", "bob,Alien,5\nann,Alien,4\n"))
     assert ratings.row_labels.tolist() == ["ann", "bob"]
     assert ratings.rows.tolist() == [1, 0]
+
+
+def test_a_quote_between_tabs_is_a_character(tmp_path: pathlib.Path) -> None:
+    entries = [("ann", '"Heroes" (live)', 5.0), ("ann", '"Weird Al Live', 4.0), ("bob", "Alien", 3.0)]
+    entries += [("bob", "Brazil", 2.0), ("cid", '"Best of', 1.0), ("cid", "Alien", 5.0)]
+    lines = ["user\titem\trating", *(f"{row}\t{col}\t{value}" for row, col, value in entries)]
+    ratings = read_ratings(written(tmp_path, "songs.tsv", "\n".join(lines)))
+    assert (
+        list(zip(ratings.row_labels[ratings.rows], ratings.col_labels[ratings.cols], ratings.values.tolist()))
+        == entries
+    )
+    pairs = read_pairs(written(tmp_path, "pairs.tsv", "\n".join(f"{row}\t{col}" for row, col, _ in entries)))
+    assert list(zip(pairs.rows, pairs.cols)) == [entry[:2] for entry in entries]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('1,a,5\n1,"b,4\n2,a,3\n', r"r\.csv, line 2: cannot be split into fields \(unexpected end of data\)"),
+        ('1,a,5\n1,"b,4\n2,"c,3\n', r"r\.csv, line 2: cannot be split into fields"),
+        ('1,a,5\n1,"b" (live),4\n', r"r\.csv, line 2: cannot be split into fields"),
+        ('1,a,5\n1,"b,4\n2,a",3\n', r"r\.csv, line 2: expected a label in one line, got 'b,4\\n2,a'"),
+    ],
+)
+def test_a_stray_quote_takes_no_lines_with_it(tmp_path: pathlib.Path, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_ratings(written(tmp_path, "r.csv", text))
+
+
+def test_quoted_fields_of_csv(tmp_path: pathlib.Path) -> None:
+    entries = [("ann", 'the "best", of', "5", "two\nlines"), ("bob", "x", "4", 'a "word"')]
+    with open(tmp_path / "r.csv", "w", newline="") as file:
+        csv.writer(file).writerows(entries)
+    ratings = read_ratings(tmp_path / "r.csv")
+    assert ratings.col_labels.tolist() == ['the "best", of', "x"]
+    assert ratings.values.tolist() == [5.0, 4.0]
 
 
 def test_matrix_market(tmp_path: pathlib.Path) -> None:
