@@ -125,8 +125,8 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
     taken by them, otherwise the first three are row label, column label and value. Fields may be quoted as in csv,
     except between tabs, where a quote is a character as any other; a label is within one line. With another delimiter
     than the comma, values may have a decimal comma. Labels are numbers where all are written as integers are (``1``,
-    not ``01`` or ``+1``), else texts. A ``.mtx`` file is in Matrix Market format; all entries of a dense one are
-    observed, zeros too.
+    not ``01`` or ``+1``), else texts. A ``.mtx`` file is in Matrix Market format; its labels are the indices written in
+    it, from 1 on, and all entries of a dense one are observed, zeros too.
 
     Parameters
     ----------
@@ -377,4 +377,4 @@ def _read_matrix_market(path: PathLike) -> Ratings:
         values = matrix.data.astype(np.float64)
     if not values.size:
         raise ValueError(f"{path}: holds no entries")
-    return Ratings(rows, cols, values, np.arange(m), np.arange(n))
+    return Ratings(rows, cols, values, np.arange(1, m + 1), np.arange(1, n + 1))
