@@ -27,6 +27,8 @@ _NAMES = (
     {"col", "column", "item", "item_id", "itemid", "movie", "movie_id", "movieid", "product_id", "productid"},
     {"value", "rating", "score", "stars"},
 )
+# What RecBole's headers say of a column's type, as in ``rating:float``.
+_TYPES = (":token", ":token_seq", ":float", ":float_seq")
 _MISSING = {"", "na", "n/a", "nan", "null", "none"}
 
 
@@ -330,12 +332,18 @@ class _Table:
 
 def _plain(names: Iterable[str]) -> list[str]:
     """Return names in small letters, without types as in ``rating:float``."""
-    return [name.strip().lower().partition(":")[0] for name in names]
+    plain = (name.strip().lower() for name in names)
+    return [name.rpartition(":")[0] if name.endswith(_TYPES) else name for name in plain]
+
+
+def is_integer_label(label: str) -> bool:
+    """Return whether a label is written as an integer is: ``1``, not ``01``, ``+1`` or ``1_0``."""
+    return re.fullmatch("0|-?[1-9][0-9]{0,17}", label) is not None
 
 
 def _labels(names: list[str]) -> tuple[Array, Array]:
     """Return the distinct labels in order, as numbers if all are written as integers are, and each entry's index."""
-    integers = all(re.fullmatch("0|-?[1-9][0-9]{0,17}", name) for name in names)
+    integers = all(map(is_integer_label, names))
     column = np.array([int(name) for name in names], dtype=np.int64) if integers else np.array(names)
     labels, index = np.unique(column, return_inverse=True)
     return labels, index.ravel()

@@ -100,6 +100,12 @@ def test_pairs_by_the_names_in_their_header(tmp_path: pathlib.Path) -> None:
     assert read_pairs(path) == Pairs(["a", "c"], ["b", "d"], ("userId", "movieId"))
     path = written(tmp_path, "p.txt", "x|y|z\n9|b|a\n")
     assert read_pairs(path, TextFormat("|", ("z", "y"))) == Pairs(["a"], ["b"], ("z", "y"))
+    path = written(tmp_path, "p.csv", "a:1,a:2\n9,8\n")
+    assert read_pairs(path, TextFormat(columns=("a:2", "a:1"))) == Pairs(["8"], ["9"], ("a:2", "a:1"))
+    path = written(tmp_path, "p.csv", "user:0,item:1\nuser:2,item:1\n")
+    assert read_pairs(path) == Pairs(["user:0", "user:2"], ["item:1", "item:1"], ("row", "column"))
+    path = written(tmp_path, "p.inter", "item_id:token\tuser_id:token_seq\n9\t8\n")
+    assert read_pairs(path) == Pairs(["8"], ["9"], ("user_id:token_seq", "item_id:token"))
     path = written(tmp_path, "p.tsv", "a\tb\n")
     assert read_pairs(path) == Pairs(["a"], ["b"], ("row", "column"))
 

@@ -113,6 +113,17 @@ def test_settings_out_of_range_are_named() -> None:
         model.predict(["u00"], [100, 101])
 
 
+def test_only_what_is_written_as_integers_are_is_an_integer_label() -> None:
+    """The same distinction as in a ratings file, where 01 beside 1 makes all labels texts."""
+    ratings = Ratings(*np.divmod(np.arange(12), 4), np.arange(12.0), np.array([-2, 1, 10]), np.arange(4))
+    model = fit_completion(ratings, 0.1).model
+    others = ["01", "+1", "1_0", "1.0", " 1", "\u0661", "-02", "-0", "9" * 30, "", "one"]
+    assert model.knows_rows(["1", "10", "-2", *others]).tolist() == [True] * 3 + [False] * len(others)
+    assert model.knows_rows([1, 2]).tolist() == [True, False]
+    assert model.knows_rows([1.0, 1.5, np.nan, np.inf]).tolist() == [True, False, False, False]
+    assert model.knows_rows([10**30, 10, None]).tolist() == [False, True, False]
+
+
 def test_from_dense_takes_nan_and_masks_as_not_observed() -> None:
     M = np.array([[1.0, np.nan], [0.0, 4.0]])
     masked = np.ma.array([[1.0, 7.0], [0.0, 4.0]], mask=[[False, True], [False, False]])
