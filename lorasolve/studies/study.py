@@ -210,8 +210,8 @@ class Study(Work):
     ) -> Runs:
         """Do all runs that the store does not hold yet.
 
-        Ctrl-C and SIGTERM end it once the chunks in progress are finished and saved (a second Ctrl-C at once); the
-        same call goes on.
+        Ctrl-C and SIGTERM end it once the chunks in progress are finished and saved (a second Ctrl-C at once, and what
+        is not finished some seconds after SIGTERM is left); the same call goes on.
 
         Parameters
         ----------

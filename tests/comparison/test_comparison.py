@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -186,6 +188,40 @@ def test_interrupted_comparison_keeps_what_it_has(denoising) -> None:
     table = ls.compare(problem, ["lbfgs", Interrupted(), "adam"])
     assert table.interrupted
     assert [(row.method, row.status) for row in table.rows] == [("lbfgs", "converged")]
+
+
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_comparison_promises_what_it_keeps(denoising, tmp_path, monkeypatch, capfd, asked) -> None:
+    problem, _, _ = denoising
+    monkeypatch.setattr("lorasolve.studies._engine.GRACE_SECONDS", 0.3)
+    sent = []
+
+    class Signalled(ls.optimizers.GD):
+        """Gradient descent during which a signal arrives, once; after SIGTERM it would go on for minutes."""
+
+        def update(self, problem, state, value, grad):
+            super().update(problem, state, value, grad)
+            if not sent:
+                sent.append(asked)
+                signal.raise_signal(asked)
+                for _ in range(6000 if asked == signal.SIGTERM else 0):
+                    time.sleep(0.01)
+
+        def kernel_data(self, problem):
+            return None
+
+    methods, began = ["lbfgs", Signalled(), "adam"], time.perf_counter()
+    finished = ["lbfgs"] if asked == signal.SIGTERM else ["lbfgs", str(ls.Method.of(methods[1]))]
+    for store in (None, tmp_path / "runs"):
+        sent.clear()
+        table = ls.compare(problem, methods, store=store)
+        assert table.interrupted and [row.method for row in table.rows] == finished
+        said = capfd.readouterr().err
+        if asked == signal.SIGINT:
+            assert "run: stopped; 2 of 3 runs are finished" in said
+        assert ("the same call goes on" in said) == (store is not None and asked == signal.SIGINT)
+    assert time.perf_counter() - began < 50.0
+    assert len(ls.compare(problem, methods, store=tmp_path / "runs").rows) == 3
 
 
 def plain_document(table):
