@@ -69,6 +69,8 @@ class PathCommand(Command):
             )
         else:
             found = path(problem, lams, args.tol, progress=not args.quiet)
+            if found.interrupted and not found.points:
+                raise KeyboardInterrupt  # there is nothing to keep
         document = envelope("path", {"task": task.title, "path": found.to_dict()})
         if args.out is not None:
             report, picture = outputs(args.out, ".json", picture_suffix(args.out))
@@ -77,7 +79,7 @@ class PathCommand(Command):
         conclusion = f"\n\n{found.conclusion}" if isinstance(found, Validation) else ""
         line = problem_line(problem).partition(", lam")[0]
         emit(args, document, f"{task.title}\n{line}\n\n{found.table()}{conclusion}")
-        if isinstance(found, Path) and found.interrupted:
+        if found.interrupted:
             return ExitCode.INCONCLUSIVE
         return certified(found.success, args.require_certificate)
 
