@@ -122,13 +122,14 @@ PLAIN = TextFormat()
 def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
     """Read the observed entries of a matrix from a text file.
 
-    ``.csv`` (comma or semicolon) and ``.tsv``, ``.data``, ``.inter`` (tab) files have one entry per line, and any other
-    file whose delimiter is given. A first line whose third field is no number is a header: columns of known names are
-    taken by them, otherwise the first three are row label, column label and value. Fields may be quoted as in csv,
-    except between tabs, where a quote is a character as any other; a label is within one line. With another delimiter
-    than the comma, values may have a decimal comma. Labels are numbers where all are written as integers are (``1``,
-    not ``01`` or ``+1``), else texts. A ``.mtx`` file is in Matrix Market format; its labels are the indices written in
-    it, from 1 on, and all entries of a dense one are observed, zeros too.
+    ``.csv`` (comma or semicolon) and ``.tsv``, ``.data``, ``.inter`` (tab) files have one entry per line, and any
+    other file whose delimiter is given. A first line whose third field is no number is a header: columns of known
+    names are taken by them, otherwise the first three are row label, column label and value, and a known name
+    elsewhere is an error. Fields may be quoted as in csv, except between tabs, where a quote is a character as any
+    other; a label is within one line. With another delimiter than the comma, values may have a decimal comma.
+    Labels are numbers where all are written as integers are (``1``, not ``01`` or ``+1``), else texts. A ``.mtx``
+    file is in Matrix Market format; its labels are the indices written in it, from 1 on, and all entries of a dense
+    one are observed, zeros too.
 
     Parameters
     ----------
@@ -306,7 +307,16 @@ class _Table:
         header = _plain(fields)
         if self.form.columns is None:
             found = [[k for k, name in enumerate(header) if name in names] for names in _NAMES[: len(self.places)]]
-            return tuple(places[0] for places in found) if all(len(p) == 1 for p in found) else self.places
+            if all(len(places) == 1 for places in found):
+                return tuple(places[0] for places in found)
+            for k, places in enumerate(found):
+                if places and k not in places:
+                    name = fields[places[0]].strip()
+                    raise ValueError(
+                        f"{self.path}, line 1: {name!r} is column {places[0] + 1}, and other names of the header do "
+                        "not say which columns are meant; name all (columns, or --columns)"
+                    )
+            return self.places
         if len(self.form.columns) != len(self.places):
             raise ValueError(f"columns: expected {len(self.places)} names, got {len(self.form.columns)}")
         wanted = _plain(self.form.columns)
@@ -332,7 +342,8 @@ class _Table:
 
 def _plain(names: Iterable[str]) -> list[str]:
     """Return names in small letters, without types as in ``rating:float``."""
-    plain = (name.strip().lower() for name in names)
+    # Between tabs quotes are characters as any other, but no part of a name.
+    plain = (name.strip().strip('"').lower() for name in names)
     return [name.rpartition(":")[0] if name.endswith(_TYPES) else name for name in plain]
 
 

@@ -69,6 +69,8 @@ def test_ratings_in_text(tmp_path: pathlib.Path, name: str, text: str) -> None:
         ("r.csv", "a,b,c,d\n9,4.5,7,10\n9,3,7,2\n9,1,100,2\n", TextFormat(columns=("d", "C", "b"))),
         ("r.csv", "10,7,4.5\n2,7,3\n3,7,\n2,100,1\n5,5,NaN\n", TextFormat(skip_missing=True)),
         ("r.csv", "5,5,NA\n10,7,4.5\n2,7,3\n2,100,1\n7,7,null\n", TextFormat(skip_missing=True)),
+        ("r.csv", "userId,book,score\n10,7,4.5\n2,7,3\n2,100,1\n", TextFormat()),
+        ("r.tsv", '"rating"\t"item"\t"user"\n4.5\t7\t10\n3\t7\t2\n1\t100\t2\n', TextFormat()),
         ("r.csv", 'x;"4,5"\n'.replace("x", "10;7") + "2;7;3\n2;100;1\n", TextFormat()),
     ],
 )
@@ -88,6 +90,8 @@ def test_however_a_file_is_written(tmp_path: pathlib.Path, name: str, text: str,
         ("user,item,rating\n1,1,5\n", TextFormat(columns=("user", "itm", "rating")), r"no column 'itm'.*mean 'item'"),
         ("a,a,b\n1,1,5\n", TextFormat(columns=("a", "b", "b")), r"line 1: has no column 'a'"),
         ("a,b,c\n1,1,5\n", TextFormat(columns=("a", "b")), r"columns: expected 3 names, got 2"),
+        ("user_id,timestamp,book_id,rating\n1,9,2,5\n", TextFormat(), r"line 1: 'rating' is column 4, and other names"),
+        ("when,user,item,liked\n9,1,1,5\n", TextFormat(), r"line 1: 'user' is column 2, and other names"),
     ],
 )
 def test_what_does_not_fit_its_format(tmp_path: pathlib.Path, text: str, form: TextFormat, message: str) -> None:
