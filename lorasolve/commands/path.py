@@ -86,6 +86,7 @@ class PathCommand(Command):
 
 def _drawn(found: Path | Validation) -> Figure:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     ax = figure.subplots()
@@ -94,6 +95,7 @@ def _drawn(found: Path | Validation) -> Figure:
     else:
         ax.plot(found.lams, [point.rank for point in found.points], "o-", color="#0072B2")
         ax.set_ylabel("rank found")
+        ax.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
     ax.set(xscale="log", xlabel="lam")
     ax.grid(alpha=0.25)
     return figure

@@ -10,6 +10,7 @@ import pytest
 import lorasolve as ls
 from lorasolve.certificates import norms
 from lorasolve.cli import main
+from lorasolve.commands import path as path_command
 from lorasolve.objectives import Denoising, LinearFineTuning, MatrixCompletion, MatrixSensing
 from lorasolve.studies import lam_path
 
@@ -166,6 +167,15 @@ def test_path_on_the_command_line(tmp_path, capsys):
     assert main(["path", *data, "--folds", "3", "--lam", "2", "4"]) == 0
     assert main(["path", *data, "--lam", "0"]) == 2
     assert "lams: expected a finite number in (0, inf)" in capsys.readouterr().err
+
+
+def test_ranks_are_labelled_by_whole_numbers():
+    """Of an optimum whose rank goes from 1 to 2 along the path."""
+    found = ls.path(denoising(), [4.5, 2.5], tol=1e-6)
+    assert [point.rank for point in found.points] == [1, 2]
+    (ax,) = path_command._drawn(found).axes
+    low, high = ax.get_ylim()
+    assert [tick for tick in ax.get_yticks() if low <= tick <= high] == [1.0, 2.0]
 
 
 def test_an_interrupted_path_keeps_the_values_that_are_finished(tmp_path, capsys, monkeypatch):
