@@ -27,6 +27,8 @@ _NAMES = (
     {"col", "column", "item", "item_id", "itemid", "movie", "movie_id", "movieid", "product_id", "productid"},
     {"value", "rating", "score", "stars"},
 )
+# What RecBole's headers say of a column's type, as in ``rating:float``.
+_TYPES = (":token", ":token_seq", ":float", ":float_seq")
 _MISSING = {"", "na", "n/a", "nan", "null", "none"}
 
 
@@ -120,12 +122,14 @@ PLAIN = TextFormat()
 def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
     """Read the observed entries of a matrix from a text file.
 
-    ``.csv`` (comma or semicolon) and ``.tsv``, ``.data``, ``.inter`` (tab) files have one entry per line, and any other
-    file whose delimiter is given. A first line whose third field is no number is a header: columns of known names are
-    taken by them, otherwise the first three are row label, column label and value. With another delimiter than the
-    comma, values may have a decimal comma. Labels are numbers where all are written as integers are (``1``, not ``01``
-    or ``+1``), else texts. A ``.mtx`` file is in Matrix Market format; all entries of a dense one are observed, zeros
-    too.
+    ``.csv`` (comma or semicolon) and ``.tsv``, ``.data``, ``.inter`` (tab) files have one entry per line, and any
+    other file whose delimiter is given. A first line whose third field is no number is a header: columns of known
+    names are taken by them, otherwise the first three are row label, column label and value, and a known name
+    elsewhere is an error. Fields may be quoted as in csv, except between tabs, where a quote is a character as any
+    other; a label is within one line. With another delimiter than the comma, values may have a decimal comma.
+    Labels are numbers where all are written as integers are (``1``, not ``01`` or ``+1``), else texts. A ``.mtx``
+    file is in Matrix Market format; its labels are the indices written in it, from 1 on, and all entries of a dense
+    one are observed, zeros too.
 
     Parameters
     ----------
@@ -264,13 +268,32 @@ class _Table:
             is_first = False
 
     def _fields(self) -> Iterator[tuple[int, list[str]]]:
-        if len(self.delimiter) == 1:
-            reader = csv.reader(self._lines, delimiter=self.delimiter)
-            for fields in reader:
-                yield self._before + reader.line_num, fields
+        if len(self.delimiter) == 1 and self.delimiter != "\t":
+            yield from self._quoted_fields()
         else:
             for number, line in enumerate(self._lines, self._before + 1):
                 yield number, line.rstrip("\r\n").split(self.delimiter)
+
+    def _quoted_fields(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield fields as csv has them; a stray quote is an error, not a label of many lines."""
+        reader = csv.reader(self._lines, delimiter=self.delimiter, strict=True)
+        number = self._before + 1
+        try:
+            for fields in reader:
+                if self._before + reader.line_num > number:
+                    for label in (fields[place] for place in self.places[:2] if place < len(fields)):
+                        if "\n" in label or "\r" in label:
+                            raise ValueError(
+                                f"{self.path}, line {number}: expected a label in one line, got {label[:60]!r}; "
+                                "a quote that belongs to a label is written twice, in a quoted field"
+                            )
+                yield number, fields
+                number = self._before + reader.line_num + 1
+        except csv.Error as error:
+            raise ValueError(
+                f"{self.path}, line {number}: cannot be split into fields ({error}); a quote that belongs to a label "
+                "is written twice, in a quoted field"
+            ) from error
 
     def _is_header(self, fields: list[str]) -> bool:
         if self.form.columns is not None:
@@ -284,7 +307,16 @@ class _Table:
         header = _plain(fields)
         if self.form.columns is None:
             found = [[k for k, name in enumerate(header) if name in names] for names in _NAMES[: len(self.places)]]
-            return tuple(places[0] for places in found) if all(len(p) == 1 for p in found) else self.places
+            if all(len(places) == 1 for places in found):
+                return tuple(places[0] for places in found)
+            for k, places in enumerate(found):
+                if places and k not in places:
+                    name = fields[places[0]].strip()
+                    raise ValueError(
+                        f"{self.path}, line 1: {name!r} is column {places[0] + 1}, and other names of the header do "
+                        "not say which columns are meant; name all (columns, or --columns)"
+                    )
+            return self.places
         if len(self.form.columns) != len(self.places):
             raise ValueError(f"columns: expected {len(self.places)} names, got {len(self.form.columns)}")
         wanted = _plain(self.form.columns)
@@ -310,12 +342,19 @@ class _Table:
 
 def _plain(names: Iterable[str]) -> list[str]:
     """Return names in small letters, without types as in ``rating:float``."""
-    return [name.strip().lower().partition(":")[0] for name in names]
+    # Between tabs quotes are characters as any other, but no part of a name.
+    plain = (name.strip().strip('"').lower() for name in names)
+    return [name.rpartition(":")[0] if name.endswith(_TYPES) else name for name in plain]
+
+
+def is_integer_label(label: str) -> bool:
+    """Return whether a label is written as an integer is: ``1``, not ``01``, ``+1`` or ``1_0``."""
+    return re.fullmatch("0|-?[1-9][0-9]{0,17}", label) is not None
 
 
 def _labels(names: list[str]) -> tuple[Array, Array]:
     """Return the distinct labels in order, as numbers if all are written as integers are, and each entry's index."""
-    integers = all(re.fullmatch("0|-?[1-9][0-9]{0,17}", name) for name in names)
+    integers = all(map(is_integer_label, names))
     column = np.array([int(name) for name in names], dtype=np.int64) if integers else np.array(names)
     labels, index = np.unique(column, return_inverse=True)
     return labels, index.ravel()
@@ -357,4 +396,4 @@ def _read_matrix_market(path: PathLike) -> Ratings:
         values = matrix.data.astype(np.float64)
     if not values.size:
         raise ValueError(f"{path}: holds no entries")
-    return Ratings(rows, cols, values, np.arange(m), np.arange(n))
+    return Ratings(rows, cols, values, np.arange(1, m + 1), np.arange(1, n + 1))

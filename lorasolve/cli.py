@@ -18,7 +18,7 @@ from ._version import __version__
 
 # What a shell reports for a process ended by Ctrl-C or by SIGTERM; used only when there was nothing to keep.
 _INTERRUPTED, _TERMINATED = 130, 143
-_FINE, _USAGE, _INTERNAL = 0, 2, 4
+_FINE, _USAGE, _INCONCLUSIVE, _INTERNAL = 0, 2, 3, 4
 # The variable that has the traceback of an internal error shown.
 _TRACEBACK = "LORASOLVE_TRACEBACK"
 # What is not saved so long after SIGTERM is not going to be.
@@ -114,17 +114,20 @@ def entry() -> NoReturn:
     _open_streams()
     sys.unraisablehook = _not_swallowed
     warnings.showwarning = _show_warning  # type: ignore[assignment]
+    # What stands if the reader of the output leaves before the command has its answer.
+    code = _INCONCLUSIVE
     try:
         code = _USAGE if sys.stdout is None else _run()
         if sys.stdout is None:
             complain("lorasolve: stdout: is closed")
         else:
             sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader (for example `head`) has left, which is no failure and does not change the answer.
+        _discard(sys.stdout)
     except OSError as error:
-        # The reader (for example `head`) has left, which is no failure; whatever else went wrong is one.
-        code = _FINE if isinstance(error, BrokenPipeError) else _USAGE
-        if code != _FINE:
-            complain(f"lorasolve: stdout: {error.strerror}")
+        code = _USAGE
+        complain(f"lorasolve: stdout: {error.strerror}")
         _discard(sys.stdout)
     except KeyboardInterrupt:
         complain("lorasolve: interrupted")

@@ -48,7 +48,8 @@ from .problem import Problem
 from .result import Trace
 from .status import Status
 
-# A run whose best value has not changed in this many accepted iterations has reached the precision of its type.
+# A run whose best value has not changed in this many accepted iterations has reached the precision of its type, or
+# hovers at the length of its steps.
 STALL_WINDOW = 500
 
 # By default a run may call its oracle this often per iteration it may take, and this often on top of that. Line

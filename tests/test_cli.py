@@ -219,6 +219,15 @@ def test_exit_codes(data, arguments, code) -> None:
     assert main(["solve", "--objective", "denoising", data, "--quiet", *arguments]) == code
 
 
+def test_exit_codes_of_compare(data) -> None:
+    """adamw minimises something else, which is no failure unless a certificate is asked for."""
+    compare = ["compare", "--objective", "denoising", data, "--lam", "1", "--quiet", "--max-iter", "50", "--methods"]
+    assert main([*compare, "adamw"]) == 0
+    assert main([*compare, "adamw", "--require-certificate"]) == 1
+    assert main([*compare, "gd:step_size=1000"]) == 1
+    assert main([*compare, "gd:step_size=1000", "lbfgs"]) == 0
+
+
 def test_no_certificate_exists(data) -> None:
     """lam = 0 and no closed form: nothing can be certified, so the answer is inconclusive, not no."""
     rng = np.random.default_rng(2)
@@ -374,6 +383,28 @@ def test_a_reader_that_leaves_is_no_error() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_reader_that_leaves_does_not_change_the_answer(data, more) -> None:
+    command = [*PROCESS, "solve", "--objective", "denoising", data, "--max-iter", "3", "--quiet", *more]
+    for required, code in ((["--require-certificate"], 1), ([], 0)):
+        with subprocess.Popen([*command, *required], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            process.stdout.close()
+            assert process.stderr.read() == b""
+        assert process.returncode == code
+
+
+def test_where_the_reader_leaves_before_there_is_an_answer_it_is_inconclusive() -> None:
+    program = (
+        "from lorasolve import cli\n"
+        "def slow(argv):\n while True:\n  print('line', flush=True)\n"
+        "cli.main = slow; cli.entry()"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 3
 
 
 # ---------------------------------------------------------------------- warm

@@ -51,6 +51,20 @@ def test_code_runs_as_it_stands(name, tmp_path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_the_page_on_lemmas_shows_what_the_command_says(tmp_path) -> None:
+    text = (DOCS / "howto" / "own_lemma.md").read_text()
+    lemma = re.findall(r"```python\n(.*?)```", text, flags=re.S)[0]
+    shown = [block for block in re.findall(r"```text\n(.*?)```", text, flags=re.S) if "cross_term (sos)" in block]
+    assert len(shown) == 2
+    for block, statement in zip(shown, (lemma, lemma.replace("2 * inner(A, B),", "3 * inner(A, B),"))):
+        (tmp_path / "lemma.py").write_text(statement)
+        command = [sys.executable, "-m", "lorasolve", "prove", "lemma.py"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        lines = done.stdout.splitlines()
+        for line in block.splitlines():
+            assert line in lines, done.stdout
+
+
 def test_what_the_citation_says_is_the_version() -> None:
     from lorasolve._version import __version__
 

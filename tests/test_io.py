@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import pathlib
@@ -68,6 +69,8 @@ def test_ratings_in_text(tmp_path: pathlib.Path, name: str, text: str) -> None:
         ("r.csv", "a,b,c,d\n9,4.5,7,10\n9,3,7,2\n9,1,100,2\n", TextFormat(columns=("d", "C", "b"))),
         ("r.csv", "10,7,4.5\n2,7,3\n3,7,\n2,100,1\n5,5,NaN\n", TextFormat(skip_missing=True)),
         ("r.csv", "5,5,NA\n10,7,4.5\n2,7,3\n2,100,1\n7,7,null\n", TextFormat(skip_missing=True)),
+        ("r.csv", "userId,book,score\n10,7,4.5\n2,7,3\n2,100,1\n", TextFormat()),
+        ("r.tsv", '"rating"\t"item"\t"user"\n4.5\t7\t10\n3\t7\t2\n1\t100\t2\n', TextFormat()),
         ("r.csv", 'x;"4,5"\n'.replace("x", "10;7") + "2;7;3\n2;100;1\n", TextFormat()),
     ],
 )
@@ -87,6 +90,8 @@ def test_however_a_file_is_written(tmp_path: pathlib.Path, name: str, text: str,
         ("user,item,rating\n1,1,5\n", TextFormat(columns=("user", "itm", "rating")), r"no column 'itm'.*mean 'item'"),
         ("a,a,b\n1,1,5\n", TextFormat(columns=("a", "b", "b")), r"line 1: has no column 'a'"),
         ("a,b,c\n1,1,5\n", TextFormat(columns=("a", "b")), r"columns: expected 3 names, got 2"),
+        ("user_id,timestamp,book_id,rating\n1,9,2,5\n", TextFormat(), r"line 1: 'rating' is column 4, and other names"),
+        ("when,user,item,liked\n9,1,1,5\n", TextFormat(), r"line 1: 'user' is column 2, and other names"),
     ],
 )
 def test_what_does_not_fit_its_format(tmp_path: pathlib.Path, text: str, form: TextFormat, message: str) -> None:
@@ -99,6 +104,12 @@ def test_pairs_by_the_names_in_their_header(tmp_path: pathlib.Path) -> None:
     assert read_pairs(path) == Pairs(["a", "c"], ["b", "d"], ("userId", "movieId"))
     path = written(tmp_path, "p.txt", "x|y|z\n9|b|a\n")
     assert read_pairs(path, TextFormat("|", ("z", "y"))) == Pairs(["a"], ["b"], ("z", "y"))
+    path = written(tmp_path, "p.csv", "a:1,a:2\n9,8\n")
+    assert read_pairs(path, TextFormat(columns=("a:2", "a:1"))) == Pairs(["8"], ["9"], ("a:2", "a:1"))
+    path = written(tmp_path, "p.csv", "user:0,item:1\nuser:2,item:1\n")
+    assert read_pairs(path) == Pairs(["user:0", "user:2"], ["item:1", "item:1"], ("row", "column"))
+    path = written(tmp_path, "p.inter", "item_id:token\tuser_id:token_seq\n9\t8\n")
+    assert read_pairs(path) == Pairs(["8"], ["9"], ("user_id:token_seq", "item_id:token"))
     path = written(tmp_path, "p.tsv", "a\tb\n")
     assert read_pairs(path) == Pairs(["a"], ["b"], ("row", "column"))
 
@@ -113,6 +124,42 @@ def test_labels_may_be_text(tmp_path: pathlib.Path) -> None:
     ratings = read_ratings(written(tmp_path, "r.csv", "bob,Alien,5\nann,Alien,4\n"))
     assert ratings.row_labels.tolist() == ["ann", "bob"]
     assert ratings.rows.tolist() == [1, 0]
+
+
+def test_a_quote_between_tabs_is_a_character(tmp_path: pathlib.Path) -> None:
+    entries = [("ann", '"Heroes" (live)', 5.0), ("ann", '"Weird Al Live', 4.0), ("bob", "Alien", 3.0)]
+    entries += [("bob", "Brazil", 2.0), ("cid", '"Best of', 1.0), ("cid", "Alien", 5.0)]
+    lines = ["user\titem\trating", *(f"{row}\t{col}\t{value}" for row, col, value in entries)]
+    ratings = read_ratings(written(tmp_path, "songs.tsv", "\n".join(lines)))
+    assert (
+        list(zip(ratings.row_labels[ratings.rows], ratings.col_labels[ratings.cols], ratings.values.tolist()))
+        == entries
+    )
+    pairs = read_pairs(written(tmp_path, "pairs.tsv", "\n".join(f"{row}\t{col}" for row, col, _ in entries)))
+    assert list(zip(pairs.rows, pairs.cols)) == [entry[:2] for entry in entries]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('1,a,5\n1,"b,4\n2,a,3\n', r"r\.csv, line 2: cannot be split into fields \(unexpected end of data\)"),
+        ('1,a,5\n1,"b,4\n2,"c,3\n', r"r\.csv, line 2: cannot be split into fields"),
+        ('1,a,5\n1,"b" (live),4\n', r"r\.csv, line 2: cannot be split into fields"),
+        ('1,a,5\n1,"b,4\n2,a",3\n', r"r\.csv, line 2: expected a label in one line, got 'b,4\\n2,a'"),
+    ],
+)
+def test_a_stray_quote_takes_no_lines_with_it(tmp_path: pathlib.Path, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_ratings(written(tmp_path, "r.csv", text))
+
+
+def test_quoted_fields_of_csv(tmp_path: pathlib.Path) -> None:
+    entries = [("ann", 'the "best", of', "5", "two\nlines"), ("bob", "x", "4", 'a "word"')]
+    with open(tmp_path / "r.csv", "w", newline="") as file:
+        csv.writer(file).writerows(entries)
+    ratings = read_ratings(tmp_path / "r.csv")
+    assert ratings.col_labels.tolist() == ['the "best", of', "x"]
+    assert ratings.values.tolist() == [5.0, 4.0]
 
 
 def test_matrix_market(tmp_path: pathlib.Path) -> None:

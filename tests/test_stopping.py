@@ -288,3 +288,13 @@ def test_what_a_callback_raises_brings_the_result_so_far(name):
     assert_array_equal(result.theta, seen[-1])
     assert "iteration 4" in caught.value.__notes__[0]
     assert any(entry.name == "callback" for entry in caught.traceback)
+
+
+def test_a_stall_says_only_that_no_decrease_was_found():
+    """Constant steps of muon hover above the optimum, which is a soft threshold, far from any rounding."""
+    problem = ls.Problem(Denoising(np.diag([3.0, 2.0, 1.0])), 3, 0.5)
+    optimum = 0.5 * 3 * 0.5**2 + 0.5 * (2.5 + 1.5 + 0.5)
+    result = ls.solve(problem, "muon")
+    assert result.status is ls.Status.STALLED and result.fun > optimum * (1 + 1e-4)
+    assert result.message.startswith("muon: no further decrease was found; certify the point")
+    assert "possible" not in result.message

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .._interruptions import interruptions_end_all
 from .._registry import Registry, suggest
 from .._validate import as_integer, as_iterable, as_number, as_text
 from ._script import in_words, quiet, replay, write_script
@@ -107,6 +108,8 @@ class AttackReport:
         Duration.
     found : tuple of Finding
         One for each claim and family at most.
+    interrupted : bool
+        Whether Ctrl-C or SIGTERM ended the search.
     """
 
     target: str
@@ -114,6 +117,7 @@ class AttackReport:
     trials: dict[str, int]
     seconds: float
     found: tuple[Finding, ...]
+    interrupted: bool = False
 
     @property
     def ok(self) -> bool:
@@ -130,7 +134,8 @@ class AttackReport:
         outcome = f"{count} finding{'s' * (count != 1)}" if count else "nothing found (SAMPLED)"
         if not any(self.trials.values()):
             outcome = "NOTHING JUDGED, no instance met the assumptions"
-        head = f"{self.target}: {outcome} in {self.seconds:.1f} s, seed {self.seed} ({trials})"
+        end = ", interrupted" if self.interrupted else ""
+        head = f"{self.target}: {outcome} in {self.seconds:.1f} s{end}, seed {self.seed} ({trials})"
         return "\n".join([head, *map(str, self.found)])
 
 
@@ -198,12 +203,23 @@ def attack(
     ------
     ValueError, TypeError
         For an unknown target or family, and numbers out of range.
+
+    Notes
+    -----
+    Ctrl-C ends the search at once; what was found by then is returned.
     """
     as_number(seconds, "seconds", 0.0, open_low=True)
     as_integer(seed, "seed", 0)
     as_integer(trials, "trials", 1)
     attacker = parse_target(target)
-    return _Search(attacker, target, seconds, seed).run(_chosen(attacker, families), trials)
+    chosen = _chosen(attacker, families)
+    search = _Search(attacker, target, seconds, seed, [family.name for family in chosen])
+    try:
+        with interruptions_end_all():
+            search.run(chosen, trials)
+    except KeyboardInterrupt:
+        return search.report(interrupted=True)
+    return search.report()
 
 
 def parse_target(text: str) -> Attack:
@@ -228,24 +244,27 @@ def _chosen(attacker: Attack, names: Sequence[str] | None) -> list[Family]:
 
 
 class _Search:
-    """One search: its clock, and what it has found."""
+    """One search: its clock, what it has judged, and what it has found."""
 
-    def __init__(self, attacker: Attack, text: str, seconds: float, seed: int) -> None:
+    def __init__(self, attacker: Attack, text: str, seconds: float, seed: int, families: Sequence[str]) -> None:
         self.attacker = attacker
         self.target = attacker.target()
         self.text = text
         self.seconds = seconds
         self.seed = seed
         self.started = time.perf_counter()
+        self.judged = dict.fromkeys(families, 0)
         self.found: list[Finding] = []
 
     def elapsed(self) -> float:
         return time.perf_counter() - self.started
 
-    def run(self, families: list[Family], trials: int) -> AttackReport:
+    def report(self, interrupted: bool = False) -> AttackReport:
+        return AttackReport(self.text, self.seed, self.judged, self.elapsed(), tuple(self.found), interrupted)
+
+    def run(self, families: list[Family], trials: int) -> None:
         """Take one trial of each family in turn, until time or trials are used up."""
         drawn = {family.name: 0 for family in families}
-        counted = dict(drawn)
         known: set[tuple[str, str]] = set()
         while sum(drawn.values()) < trials and self.elapsed() < self.seconds:
             for index, family in enumerate(families):
@@ -256,13 +275,12 @@ class _Search:
                 with quiet():
                     instance = family.draw(rng, self.target)
                 failures = judged(family, self.target, instance)
-                counted[family.name] += failures is not None
+                self.judged[family.name] += failures is not None
                 smallest = instance
                 for claim in failures or ():
                     if (claim, family.name) not in known:
                         known.add((claim, family.name))
                         smallest = self._report(family, claim, instance, smallest)
-        return AttackReport(self.text, self.seed, counted, self.elapsed(), tuple(self.found))
 
     def _report(self, family: Family, claim: str, instance: Instance, smaller: Instance) -> Instance:
         """Shrink the instance, keep it if its script fails as well, and return it.

@@ -237,6 +237,9 @@ def certify(
     float64, float32 objectives included. Beyond, and for losses without a ball oracle, the bound is CERTIFIED, unless
     the gradient is so large that its norm is SAMPLED. No random number that a bound rests on has a fixed seed.
 
+    Where the problem's own adapter does not have ``X = s A B^T``, as DoRA, nothing is certified; a run of such an
+    adapter is judged by its update where ``problem`` has another one.
+
     For ``lam = 0`` or an ``f`` not known to be convex ``is_global`` is None, except where the optimum has a closed
     form or ``f`` is at its lower bound. Without a known lower bound of ``f`` the gap is infinite unless
     ``||G||_2 <= lam`` to the last digit. Source: main paper, section 2, and the Fenchel duality of ``f`` and the
@@ -390,6 +393,10 @@ class _Case:
     def answer(self) -> _Answer:
         """Turn the bound into an answer; a contradiction to what is stated of ``f`` voids it."""
         loss, bound = self.problem.loss, self.found.bound
+        adapter = self.problem.adapter
+        if not adapter.low_rank:
+            other = f"an update of {adapter.name!r} is not s A B^T, and what it minimises has no convex counterpart"
+            return _Answer(None, math.inf, 0.0, other, bound.level, f"none: the adapter is {adapter.name!r}")
         reason = out_of_range(self.problem, self.size)
         if reason is not None:
             return _Answer(None, math.inf, 0.0, reason, bound.level, "none: beyond the range of binary64")

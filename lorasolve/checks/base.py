@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from .._interruptions import interruptions_end_all
 from .._validate import Array, as_flag, as_text
 
 EPS = float(np.finfo(np.float64).eps)
@@ -80,7 +81,7 @@ Bench = TypeVar("Bench")
 def run_checks(subject: str, bench: Bench, checks: Mapping[str, Callable[[Bench], Iterator[Check]]]) -> CheckReport:
     """Run all checks on one bench; one that raises is reported, and the others still run."""
     found: list[Check] = []
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), interruptions_end_all():
         for name, check in checks.items():
             try:
                 found.extend(check(bench))

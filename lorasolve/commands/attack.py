@@ -28,14 +28,16 @@ class AttackCommand(Command):
         parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
 
     def run(self, args: argparse.Namespace) -> int:
-        """Search, print, write the scripts; the exit code is 1 if something was found, 3 if nothing could be judged."""
+        """Search, print, write the scripts; the exit code is 1 if something was found, 3 if it is inconclusive."""
         report = attack(args.target, args.seconds, args.seed, families=args.family)
+        if report.interrupted and not any(report.trials.values()):
+            raise KeyboardInterrupt  # there is nothing to keep
         paths = _write(report, pathlib.Path(args.out))
         text = "\n".join([str(report), *(f"written: {path}" for path in paths)])
         emit(args, envelope("attack", report.to_dict() | {"files": [str(path) for path in paths]}), text)
         if report.found:
             return ExitCode.FALSE
-        return ExitCode.FINE if report.ok else ExitCode.INCONCLUSIVE
+        return ExitCode.FINE if report.ok and not report.interrupted else ExitCode.INCONCLUSIVE
 
 
 def _write(report: AttackReport, folder: pathlib.Path) -> list[pathlib.Path]:

@@ -7,6 +7,7 @@ schema instead. Whatever is written to a file is written whole or not at all.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import enum
 import os
@@ -251,8 +252,9 @@ def remark(args: argparse.Namespace, text: str) -> None:
 
 
 def emit(args: argparse.Namespace, document: dict[str, Any], text: str) -> None:
-    """Print the document as JSON or the text, as asked."""
-    print(to_json(document) if args.json else text)
+    """Print the document as JSON or the text, as asked; a reader that has left does not change the exit code."""
+    with contextlib.suppress(BrokenPipeError):
+        print(to_json(document) if args.json else text)
 
 
 def emphasis(text: str, good: bool | None) -> str:

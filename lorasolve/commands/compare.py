@@ -13,6 +13,7 @@ from ..executors import registry as executors
 from ..io import envelope, json_writer
 from ..method import GRAMMAR
 from ..plotting import comparison_figure, figure_writer
+from ..status import Status
 from ..tasks import Task
 from .base import (
     Command,
@@ -132,6 +133,7 @@ def _answer(comparison: Comparison) -> bool | None:
 def _exit_code(comparison: Comparison, require_certificate: bool) -> int:
     if comparison.interrupted:
         return ExitCode.INCONCLUSIVE
-    if comparison.best() is None:
+    own = [row for row in comparison.rows if row.minimises == comparison.minimises] or comparison.rows
+    if all(row.status == Status.DIVERGED.label for row in own):
         return ExitCode.FALSE
     return certified(_answer(comparison), require_certificate)

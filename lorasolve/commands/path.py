@@ -69,6 +69,8 @@ class PathCommand(Command):
             )
         else:
             found = path(problem, lams, args.tol, progress=not args.quiet)
+            if found.interrupted and not found.points:
+                raise KeyboardInterrupt  # there is nothing to keep
         document = envelope("path", {"task": task.title, "path": found.to_dict()})
         if args.out is not None:
             report, picture = outputs(args.out, ".json", picture_suffix(args.out))
@@ -77,13 +79,14 @@ class PathCommand(Command):
         conclusion = f"\n\n{found.conclusion}" if isinstance(found, Validation) else ""
         line = problem_line(problem).partition(", lam")[0]
         emit(args, document, f"{task.title}\n{line}\n\n{found.table()}{conclusion}")
-        if isinstance(found, Path) and found.interrupted:
+        if found.interrupted:
             return ExitCode.INCONCLUSIVE
         return certified(found.success, args.require_certificate)
 
 
 def _drawn(found: Path | Validation) -> Figure:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     ax = figure.subplots()
@@ -92,6 +95,7 @@ def _drawn(found: Path | Validation) -> Figure:
     else:
         ax.plot(found.lams, [point.rank for point in found.points], "o-", color="#0072B2")
         ax.set_ylabel("rank found")
+        ax.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
     ax.set(xscale="log", xlabel="lam")
     ax.grid(alpha=0.25)
     return figure

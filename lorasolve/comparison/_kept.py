@@ -92,7 +92,7 @@ class Cells:
 
 
 class StoredRuns:
-    """The cells of a comparison, done by whatever executor, in one store.
+    """The cells of a comparison, done by whatever executor, in one store that may outlast it.
 
     Attributes
     ----------
@@ -100,11 +100,12 @@ class StoredRuns:
         Whether it was asked to stop before all was done.
     """
 
-    def __init__(self, cells: Cells, folder: PathLike, mark: str, workers: dict[str, Any]) -> None:
+    def __init__(self, cells: Cells, folder: PathLike, outlasts: bool, workers: dict[str, Any]) -> None:
         self.interrupted = False
         self._cells = cells
         self._folder = folder
-        self._mark = mark
+        self._outlasts = outlasts
+        self._mark = cells.mark() if outlasts else "nothing is kept"
         self._workers = workers
 
     def ends(self, methods: Sequence[str], seeds: Sequence[int], tune: bool) -> list[tuple[Chosen, list[Result]]]:
@@ -130,6 +131,7 @@ class StoredRuns:
     def _do(self, label: str, function: Callable[..., Any], cells: list[dict[str, Any]]) -> list[Kept | None]:
         """Return what a function finds for each cell; None for what was not done, as it was asked to stop."""
         calls = Calls(label, function, cells, self._mark)
+        calls.goes_on = self._outlasts
         try:
             runs = calls.run(self._folder, retry_failed=True, **self._workers)
             self.interrupted = runs.interrupted

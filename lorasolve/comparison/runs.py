@@ -281,7 +281,8 @@ def compare(
 
     Notes
     -----
-    Ctrl-C and SIGTERM end it once the run in progress is finished, a second Ctrl-C at once.
+    Ctrl-C ends it once the run in progress is finished, a second Ctrl-C at once; after SIGTERM that run has a few
+    seconds. The rows are those of the methods whose runs are all finished.
     """
     as_instance(problem, "problem", Problem)
     problem.require_one_matrix("compare")
@@ -316,7 +317,7 @@ def compare(
                 cells = Cells(problem, init, rule, held_out, {method_text(method): method for method in chosen})
                 with folder_of(store) as folder:
                     workers = {"backend": executor, "n_jobs": n_jobs, "progress": progress}
-                    kept = StoredRuns(cells, folder, cells.mark() if store is not None else "nothing is kept", workers)
+                    kept = StoredRuns(cells, folder, store is not None, workers)
                     ended = kept.ends([method_text(method) for method in chosen], numbers, tune)
                 for tuned, results in ended:
                     rows.append(_row(problem, tuned, results, optima, tol, held_out))

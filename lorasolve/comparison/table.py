@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -134,12 +133,15 @@ def sentence(comparison: Comparison) -> str:
     if comparison.reference is None or not comparison.problem.adapter.low_rank:
         return f"Inconclusive: without a convex counterpart there is no certificate; {_lowest(rows, comparison, best)}"
     good = [row for row in rows if row.is_global]
-    missed = [row for row in rows if not row.is_global]
+    missed = [row for row in rows if _missed(row)]
+    unknown = [row for row in rows if not row.is_global and not _missed(row)]
     rank = comparison.reference.rank
+    starts = " from every start" if len(comparison.seeds) > 1 else ""
     if not good:
-        nearest = min(missed, key=lambda row: row.objective if row.status != Status.DIVERGED.label else math.inf)
+        nearest = comparison.rows[best]
+        none = "No method is certified to have reached" if unknown else "No method reached"
         return (
-            f"No method reached the global optimum (rank {rank}); the nearest is {nearest.method}, "
+            f"{none} the global optimum (rank {rank}){starts}; the nearest is {nearest.method}, "
             f"{_shortfall(nearest)}.{_too_small(comparison.problem.rank, comparison.reference)}"
         )
     worst = max(row.gap for row in good if row.gap is not None)
@@ -150,8 +152,9 @@ def sentence(comparison: Comparison) -> str:
         f"{comparison.problem.rank}."
     ]
     if len(comparison.rows) > MOST_SENTENCES:
-        return " ".join([*parts, *_in_short(missed, others)])
-    parts += [f"{row.method} did not reach it: {_shortfall(row)}." for row in missed]
+        return " ".join([*parts, *_in_short(unknown, missed, others, starts)])
+    parts += [f"{row.method} is not certified: {_shortfall(row)}." for row in unknown]
+    parts += [f"{row.method} did not reach it{starts}: {_shortfall(row)}." for row in missed]
     parts += [f"{row.method} minimises {row.minimises}{_elsewhere(row)}." for row in others]
     return " ".join(parts)
 
@@ -181,15 +184,23 @@ def _too_small(rank: int, reference: ConvexResult) -> str:
     return f" Factors of rank {rank} cannot hold the optimum that was found; those of rank {enough} can."
 
 
-def _in_short(missed: list[Row], others: list[Row]) -> list[str]:
-    """Return the rest of a long table in at most two sentences."""
+def _in_short(unknown: list[Row], missed: list[Row], others: list[Row], starts: str) -> list[str]:
+    """Return the rest of a long table in at most three sentences."""
     parts = []
+    if unknown:
+        nearest = min(unknown, key=lambda row: row.objective)
+        parts.append(f"Not certified: {len(unknown)}; the nearest is {nearest.method}, {_shortfall(nearest)}.")
     if missed:
-        nearest = min(missed, key=lambda row: row.objective)
-        parts.append(f"{len(missed)} did not reach it; the nearest is {nearest.method}, {_shortfall(nearest)}.")
+        nearest = min(missed, key=lambda row: (row.status == Status.DIVERGED.label, row.objective))
+        parts.append(f"{len(missed)} did not reach it{starts}; the nearest is {nearest.method}, {_shortfall(nearest)}.")
     if others:
         parts.append(f"{len(others)} minimise something else.")
     return parts
+
+
+def _missed(row: Row) -> bool:
+    """Whether a row is known to have ended elsewhere than at the optimum, from some start."""
+    return row.is_global is False or row.status == Status.DIVERGED.label
 
 
 def _shortfall(row: Row) -> str:
@@ -197,8 +208,11 @@ def _shortfall(row: Row) -> str:
     if row.status == Status.DIVERGED.label:
         return row.status
     if row.is_global is False:
+        if row.missing is not None and len(row.missing) > 1:
+            return f"{_share(max(row.missing))} of the decrease is missing from the worst start, {row.status}"
         return f"{_share(row.suboptimality)} above it (relative), {row.status}"
-    return f"certified only to a relative gap of {_share(row.gap)}, {row.status}"
+    bound = "certified to no gap" if row.gap is None else f"certified only to a relative gap of {_share(row.gap)}"
+    return f"{_share(row.suboptimality)} above the convex optimum, {bound}, {row.status}"
 
 
 def _elsewhere(row: Row) -> str:

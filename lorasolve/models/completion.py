@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._files import PathLike, write_atomically
+from .._ratings import is_integer_label
 from .._validate import Array, as_choice, as_flag, as_instance, as_number, shown
 from ..convex import ConvexResult, solve_convex
 from ..io import Ratings, read_arrays
@@ -375,13 +376,15 @@ def _as_integers(given: Array) -> Array:
     """Return labels as whole numbers, and below all of them what is none."""
 
     def number(label: Any) -> int:
+        if isinstance(label, str):
+            return int(label) if is_integer_label(label) else _NO_LABEL
         try:
             value = int(label)
         except (TypeError, ValueError, OverflowError):
             return _NO_LABEL
-        return value if isinstance(label, str) or value == label else _NO_LABEL
+        return value if value == label and abs(value) < -_NO_LABEL else _NO_LABEL
 
     return np.array([number(label) for label in given.tolist()], dtype=np.int64)
 
 
-_NO_LABEL = np.iinfo(np.int64).min
+_NO_LABEL = int(np.iinfo(np.int64).min)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import threading
@@ -32,6 +33,8 @@ AHEAD = 2
 # A share of everything is committed this often.
 COMMIT_SECONDS = 10.0
 LARGEST_CHUNK = 20_000
+# What is in progress at SIGTERM may take this long; who sends it kills before long.
+GRACE_SECONDS = 5.0
 # Shares that may be lost in a row without a run done.
 STRIKES = 5
 
@@ -82,7 +85,10 @@ def _pending(work: Work, store: Store, worker: Worker, retry_failed: bool) -> tu
 
 
 class _AtOnce(BaseException):
-    """A second Ctrl-C. Solvers would keep what they have at a KeyboardInterrupt, and half a run is no run."""
+    """A second Ctrl-C, or the end of grace.
+
+    Solvers would keep what they have at a KeyboardInterrupt, and half a run is no run.
+    """
 
 
 @dataclass
@@ -114,7 +120,7 @@ class _Run:
                 while self._goes_on():
                     self._submit(pool, workers)
                     self._collect(pool)
-        self.pace.end(STOP.is_set(), self.work.tells_end)
+        self.pace.end(STOP.is_set(), self.work.tells_end, self.work.goes_on)
 
     def _goes_on(self) -> bool:
         """Whether there is something to wait for; where it is asked to stop, chunks of seconds and not whole shares."""
@@ -205,22 +211,37 @@ class _Run:
 
 @contextmanager
 def _stoppable(label: str) -> Iterator[threading.Event]:
-    """Let Ctrl-C and SIGTERM ask for a stop; a second Ctrl-C ends at once. In the main thread only."""
+    """Let Ctrl-C and SIGTERM ask for a stop; a second one ends at once. In the main thread only.
+
+    After SIGTERM the second one comes by itself, at the end of grace.
+    """
     STOP.clear()
+    over = threading.Event()
 
     def end(number: int, frame: Any) -> NoReturn:
         raise _AtOnce
 
     interrupt = patient(end)
 
+    def end_of_grace() -> None:
+        if not over.wait(GRACE_SECONDS):
+            _thread.interrupt_main(signal.SIGTERM)
+
     def ask(number: int, frame: Any) -> None:
-        if STOP.is_set() and number == signal.SIGINT:
+        if STOP.is_set():
             interrupt(number, frame)
             return
         STOP.set()
+        limit = "Ctrl-C again ends at once"
+        if number == signal.SIGTERM:
+            limit = f"in {GRACE_SECONDS:g} s it ends"
+            _thread.start_new_thread(end_of_grace, ())
         # Not by print, which a signal may have interrupted.
         with suppress(OSError):
-            os.write(2, f"{label}: what is in progress is finished first; Ctrl-C again ends at once\n".encode())
+            os.write(2, f"{label}: what is in progress is finished first; {limit}\n".encode())
 
-    with handled({signal.SIGINT: ask, signal.SIGTERM: ask}):
-        yield STOP
+    try:
+        with handled({signal.SIGINT: ask, signal.SIGTERM: ask}):
+            yield STOP
+    finally:
+        over.set()

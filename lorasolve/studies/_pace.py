@@ -73,13 +73,13 @@ class Pace:
         failed = f", {self.failed} failed" if self.failed else ""
         return f"{self._there} of {self.total} runs{failed}, {rate:.3g} a second, {duration(left)} left"
 
-    def end(self, stopped: bool, told: bool) -> None:
-        """Say how it ended: where it was stopped, and where the end is to be ``told``."""
+    def end(self, stopped: bool, told: bool, goes_on: bool) -> None:
+        """Say how it ended: where it was stopped, and whether it then ``goes_on``; where the end is to be ``told``."""
         self._line.close()
         if stopped:
+            saved = " and saved, the same call goes on" if goes_on else ""
             print(
-                f"{self.label}: stopped; {self._there} of {self.total} runs are finished and saved, "
-                "the same call goes on",
+                f"{self.label}: stopped; {self._there} of {self.total} runs are finished{saved}",
                 file=sys.stderr,
                 flush=True,
             )

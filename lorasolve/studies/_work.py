@@ -65,10 +65,13 @@ class Work:
         What it is called where its progress is shown.
     tells_end : bool
         Whether the end is worth a line, as nothing else says what was done.
+    goes_on : bool
+        Whether what is in the store is there for a later call, which goes on with it.
     """
 
     label = "study"
     tells_end = False
+    goes_on = True
 
     def __len__(self) -> int:
         """Return the number of cells."""

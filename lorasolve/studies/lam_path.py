@@ -126,11 +126,14 @@ def path(problem: Problem, lams: int | Sequence[float] = 20, tol: float = 1e-6, 
     problem = problem.replace(objective=problem.objective.in_float64())
     found: dict[int, ConvexResult] = {}
     route = Factored(trail=Trail())
-    for k in sorted(range(len(values)), key=lambda k: -values[k]):
-        point = solve_convex(problem.replace(lam=values[k]), route, tol, progress=progress)
-        if point.interrupted:
-            break
-        found[k] = point
+    try:
+        for k in sorted(range(len(values)), key=lambda k: -values[k]):
+            point = solve_convex(problem.replace(lam=values[k]), route, tol, progress=progress)
+            if point.interrupted:
+                break
+            found[k] = point
+    except KeyboardInterrupt:
+        pass  # between two points; those before are kept
     done = sorted(found)
     return Path(problem, [values[k] for k in done], [found[k] for k in done], tol, len(done) < len(values))
 

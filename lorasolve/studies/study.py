@@ -46,7 +46,7 @@ class Study(Work):
     measure : callable, name or a sequence or mapping of them
         What is asked of every end: functions of ``(problem, result)`` that return a number, truth value, text, dict of
         them, or a report with ``to_dict()`` (its numbers and short texts are kept); ``"certify"`` and ``"verdict"``
-        are these functions of the package.
+        are these functions of the package. The problem is the study's, also where the method has another adapter.
     init : str, Init, (A, B) or callable, optional
         The start in place of the method's own, or a function of axes that returns one.
     stop : StoppingRule, optional
@@ -210,8 +210,8 @@ class Study(Work):
     ) -> Runs:
         """Do all runs that the store does not hold yet.
 
-        Ctrl-C and SIGTERM end it once the chunks in progress are finished and saved (a second Ctrl-C at once); the
-        same call goes on.
+        Ctrl-C and SIGTERM end it once the chunks in progress are finished and saved (a second Ctrl-C at once, and what
+        is not finished some seconds after SIGTERM is left); the same call goes on.
 
         Parameters
         ----------

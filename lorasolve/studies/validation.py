@@ -36,6 +36,8 @@ class Validation(Tabular):
         One a fold: every point is certified.
     error_name : str
         What ``errors`` are.
+    interrupted : bool
+        Whether Ctrl-C ended it; ``lams`` are then those that were finished.
     """
 
     lams: list[float]
@@ -44,6 +46,7 @@ class Validation(Tabular):
     fit: ConvexResult = field(repr=False)
     paths: list[Path] = field(repr=False)
     error_name: str
+    interrupted: bool = False
 
     @property
     def mean(self) -> Array:
@@ -87,10 +90,11 @@ class Validation(Tabular):
     @property
     def conclusion(self) -> str:
         """One sentence: the best ``lam``, how well the optimum is known there, and whether to look further."""
+        begin = f"interrupted after {len(self.lams)} values: " if self.interrupted else ""
         at_end = self.best in (min(self.lams), max(self.lams))
         wider = "; that is an end of the values tried: the least may lie beyond it" if at_end else ""
         return (
-            f"least {self.error_name} at lam = {self.best:g}; there the optimum is found to a relative gap of "
+            f"{begin}least {self.error_name} at lam = {self.best:g}; there the optimum is found to a relative gap of "
             f"{self.fit.relative_gap:.1e} ({self.fit.certificate.level}), with rank {self.fit.rank}{wider}"
         )
 
@@ -102,6 +106,7 @@ class Validation(Tabular):
             "error": self.error_name,
             "best": self.best,
             "success": self.success,
+            "interrupted": self.interrupted,
             "fit": self.fit.to_dict(),
             "paths": [found.to_dict() for found in self.paths],
         }
@@ -148,7 +153,7 @@ def cross_validate(
     ValueError, TypeError
         For objectives without entries or samples to hold out, more folds than there are, and values out of range.
     KeyboardInterrupt
-        If Ctrl-C ends it: half a curve chooses nothing.
+        If Ctrl-C ends it in a fold, as not all folds have the same part of the curve, or before the first value.
 
     Notes
     -----
@@ -167,7 +172,7 @@ def cross_validate(
     paths, columns = [], []
     for train, test, share in parts:
         found = path(problem.replace(objective=train), [share * lam for lam in values], tol, progress=progress)
-        if found.interrupted:
+        if found.interrupted and (held_out is None or not found.points):
             raise KeyboardInterrupt
         paths.append(found)
         columns.append([_error(test, problem.scale * point.X) for point in found.points])
@@ -175,10 +180,11 @@ def cross_validate(
     best = int(np.argmin(errors.mean(axis=1)))
     name = "held-out rmse" if isinstance(problem.objective, MatrixCompletion) else "held-out loss"
     if held_out is not None:
-        fit = paths[0].points[best]
+        # What the only path has finished, where it was interrupted.
+        values, fit = paths[0].lams, paths[0].points[best]
     else:
         fit = solve_convex(problem.replace(lam=values[best]), "factored", tol, progress=progress)
-    return Validation(values, errors, values[best], fit, paths, name)
+    return Validation(values, errors, values[best], fit, paths, name, paths[0].interrupted)
 
 
 def _folds(objective: Objective, folds: int, seed: int) -> list[tuple[Objective, Objective, float]]:

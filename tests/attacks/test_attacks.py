@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import numpy as np
 import pytest
 
 from lorasolve.attacks import attack, registry
 from lorasolve.attacks._exact import AT_LEAST, GAP, GLOBAL, REFUTED
-from lorasolve.attacks._runs import BOUNDED, CONVERGED, ENDS, FALLS, MONOTONE, SETTLES, STAYS
+from lorasolve.attacks._runs import BOUNDED, CONVERGED, ENDS, FALLS, MONOTONE, SETTLES, STAYS, Entrywise
 from lorasolve.attacks.optimizer import CHAIN, UPHILL
 from lorasolve.cli import main
 
@@ -217,6 +218,32 @@ def test_what_could_not_be_judged_is_not_counted(capsys) -> None:
 def test_time_is_bounded() -> None:
     report = attack("certify:planted.never_sure", 0.2, families=["weighted"])
     assert 0.2 <= report.seconds < 5.0 and report.trials["weighted"] < 100_000
+
+
+@pytest.mark.parametrize("target", ["optimizer:gd", "step:gd"])
+def test_ctrl_c_in_a_run_ends_the_search(target, capsys, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a run Ctrl-C would keep the run's last point, which is no reason to go on with the next trial."""
+    answers, last = Entrywise.value_and_grad, 20_000
+    calls = []
+
+    def value_and_grad(self, X):
+        calls.append(1)
+        if len(calls) == last:
+            signal.raise_signal(signal.SIGINT)
+        return answers(self, X)
+
+    monkeypatch.setattr(Entrywise, "value_and_grad", value_and_grad)
+    report = attack(target, AMPLE, trials=400, families=["quadratic"])
+    assert report.interrupted and 0 < report.trials["quadratic"] < 400
+    assert last <= len(calls) < last + 50
+    assert f"interrupted, seed 0 ({report.trials['quadratic']} of quadratic)" in str(report)
+    calls.clear()
+    monkeypatch.chdir(tmp_path)
+    assert main(["attack", target, "--seconds", f"{AMPLE}", "--family", "quadratic"]) == 3
+    calls.clear()
+    last = 1
+    assert main(["attack", target, "--seconds", f"{AMPLE}", "--family", "quadratic"]) == 130
+    assert "interrupted" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

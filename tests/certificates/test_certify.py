@@ -13,6 +13,7 @@ from lorasolve._known import Known
 from lorasolve.adapters import DoRA, LoRA
 from lorasolve.certificates import Certificate, certify, duality
 from lorasolve.certificates.duality import duality_gap
+from lorasolve.cli import main
 from lorasolve.landscape.instances import sharp
 from lorasolve.objectives import (
     Denoising,
@@ -526,3 +527,24 @@ def test_a_result_of_another_adapter_is_certified_by_its_update():
     result = ls.solve(problem, "gd_backtracking", stop=ls.StoppingRule(max_iter=20))
     plain = problem.replace(adapter="lora")
     assert certify(plain, result).value == pytest.approx(plain.convex_value(result.X), rel=1e-11)
+
+
+def test_where_the_adapter_has_no_convex_counterpart_nothing_is_certified(tmp_path, capsys):
+    """The run is below the optimum of ``f + lam ||X||_*``, which therefore is no bound for it."""
+    rng = np.random.default_rng(3)
+    W0, Z, Y = (rng.standard_normal(shape) for shape in ((5, 4), (4, 30), (5, 30)))
+    problem = ls.Problem(ls.objectives.LinearFineTuning(W0, Z, Y), 2, 0.3, DoRA())
+    result = ls.solve(problem, "gd", stop=ls.StoppingRule(max_iter=3000))
+    optimum = ls.solve_convex(problem.replace(adapter="lora"))
+    assert problem.value_and_grad(result.theta, np.empty_like(result.theta)) < 0.5 * (optimum.fun - optimum.gap)
+    certificate = certify(problem, result)
+    assert certificate.is_global is None and certificate.gap == math.inf and certificate.gap_at_least == 0.0
+    assert certificate.reason.startswith("an update of 'dora' is not s A B^T")
+
+    saved = str(tmp_path / "d.npz")
+    ls.io.save_result(saved, problem, result, {"W0": W0, "Z": Z, "Y": Y})
+    assert main(["certify", saved, "--require-certificate"]) == 3
+    assert "global optimum: unknown (an update of 'dora'" in capsys.readouterr().out
+    study = ls.Study(problem, {"seed": [0]}, "gd", "certify", stop=ls.StoppingRule(max_iter=5))
+    (record,) = study.run(tmp_path / "store", "serial")
+    assert record["result"]["measures"]["certify"]["is_global"] is None

@@ -1,7 +1,11 @@
 """Reports: what counts as a failure, and what an exception inside a check becomes."""
 
-import numpy as np
+import signal
 
+import numpy as np
+import pytest
+
+import lorasolve as ls
 from lorasolve.checks.base import Check, CheckReport, run_checks
 
 
@@ -35,3 +39,21 @@ def test_an_exception_is_a_failure_and_what_is_not_implemented_is_not():
     ]
     assert report.checks[1].detail == "raised KeyError: 'missing'"
     assert report.checks[2].detail == "not stated: no such thing"
+
+
+def test_ctrl_c_in_a_run_of_a_check_ends_all_checks():
+    problem = ls.Problem(ls.objectives.Denoising(np.eye(3)), 2, 0.1)
+    after = []
+
+    def runs(bench):
+        stop = ls.StoppingRule(max_iter=50)
+        ended = ls.solve(problem, "gd", stop=stop, callback=lambda now: signal.raise_signal(signal.SIGINT))
+        yield Check("interrupted", False, ended.status.label)
+
+    def last(bench):
+        after.append(bench)
+        yield Check("last", True, "")
+
+    with pytest.raises(KeyboardInterrupt):
+        run_checks("x", None, {"runs": runs, "last": last})
+    assert not after

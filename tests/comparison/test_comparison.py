@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -73,6 +75,35 @@ def test_sentence_and_table(denoising) -> None:
     diverged = ls.compare(problem, [ls.optimizers.GD(step_size=1e3)], reference=reference)
     assert diverged.conclusion().startswith("Every run diverged")
     assert diverged.best() is None
+
+
+def test_what_is_not_certified_is_not_said_to_have_missed_the_optimum() -> None:
+    """An ill-conditioned regression, where gradients too large for a proof remain at optimal points."""
+    rng = np.random.default_rng(0)
+    Z = np.diag(np.logspace(0, -2.5, 6)) @ rng.standard_normal((6, 40))
+    W = rng.standard_normal((8, 2)) @ rng.standard_normal((2, 6))
+    f = ls.objectives.LinearFineTuning(np.zeros((8, 6)), Z, W @ Z)
+    problem = ls.Problem(f, 3, 0.01 * ls.Problem(f, 3, 1.0).critical_lam())
+    reference = ls.solve_convex(problem, tol=1e-9)
+    early = ls.compare(problem, ["als", "trust_ncg"], reference=reference, stop=ls.StoppingRule(grad_tol=1e-5))
+    for row, end in zip(early.rows, early.results):
+        # The proof of the reference says that these points are optimal to 1e-8, their own says nothing of the kind.
+        assert problem.convex_value(end.X) - reference.certificate.dual_value < 1e-8 * reference.fun
+        assert row.is_global is None
+    text = early.conclusion()
+    assert text.startswith("No method is certified to have reached the global optimum (rank 2)")
+    assert "the nearest is trust_ncg, " in text and "above the convex optimum, certified only to a relative" in text
+    assert "did not reach" not in text and "No method reached" not in text
+
+    stop = ls.StoppingRule(max_iter=60, grad_tol=1e-9)
+    for extra in ([], ["sgd"] * 6):
+        text = ls.compare(problem, ["als", "lbfgs", "gd", *extra], 2, reference=reference, stop=stop).conclusion()
+        missed = "7 did not reach it from every start; the nearest is gd, "
+        if not extra:
+            missed = "gd did not reach it from every start: "
+        assert ("Not certified: 1; the nearest is lbfgs, " if extra else "lbfgs is not certified: ") in text
+        assert missed in text
+        assert "of the decrease is missing from the worst start, iteration limit" in text
 
 
 def test_a_rank_below_that_of_the_optimum_is_named_with_one_that_is_enough(denoising) -> None:
@@ -157,6 +188,40 @@ def test_interrupted_comparison_keeps_what_it_has(denoising) -> None:
     table = ls.compare(problem, ["lbfgs", Interrupted(), "adam"])
     assert table.interrupted
     assert [(row.method, row.status) for row in table.rows] == [("lbfgs", "converged")]
+
+
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_comparison_promises_what_it_keeps(denoising, tmp_path, monkeypatch, capfd, asked) -> None:
+    problem, _, _ = denoising
+    monkeypatch.setattr("lorasolve.studies._engine.GRACE_SECONDS", 0.3)
+    sent = []
+
+    class Signalled(ls.optimizers.GD):
+        """Gradient descent during which a signal arrives, once; after SIGTERM it would go on for minutes."""
+
+        def update(self, problem, state, value, grad):
+            super().update(problem, state, value, grad)
+            if not sent:
+                sent.append(asked)
+                signal.raise_signal(asked)
+                for _ in range(6000 if asked == signal.SIGTERM else 0):
+                    time.sleep(0.01)
+
+        def kernel_data(self, problem):
+            return None
+
+    methods, began = ["lbfgs", Signalled(), "adam"], time.perf_counter()
+    finished = ["lbfgs"] if asked == signal.SIGTERM else ["lbfgs", str(ls.Method.of(methods[1]))]
+    for store in (None, tmp_path / "runs"):
+        sent.clear()
+        table = ls.compare(problem, methods, store=store)
+        assert table.interrupted and [row.method for row in table.rows] == finished
+        said = capfd.readouterr().err
+        if asked == signal.SIGINT:
+            assert "run: stopped; 2 of 3 runs are finished" in said
+        assert ("the same call goes on" in said) == (store is not None and asked == signal.SIGINT)
+    assert time.perf_counter() - began < 50.0
+    assert len(ls.compare(problem, methods, store=tmp_path / "runs").rows) == 3
 
 
 def plain_document(table):

@@ -113,6 +113,17 @@ def test_settings_out_of_range_are_named() -> None:
         model.predict(["u00"], [100, 101])
 
 
+def test_only_what_is_written_as_integers_are_is_an_integer_label() -> None:
+    """The same distinction as in a ratings file, where 01 beside 1 makes all labels texts."""
+    ratings = Ratings(*np.divmod(np.arange(12), 4), np.arange(12.0), np.array([-2, 1, 10]), np.arange(4))
+    model = fit_completion(ratings, 0.1).model
+    others = ["01", "+1", "1_0", "1.0", " 1", "\u0661", "-02", "-0", "9" * 30, "", "one"]
+    assert model.knows_rows(["1", "10", "-2", *others]).tolist() == [True] * 3 + [False] * len(others)
+    assert model.knows_rows([1, 2]).tolist() == [True, False]
+    assert model.knows_rows([1.0, 1.5, np.nan, np.inf]).tolist() == [True, False, False, False]
+    assert model.knows_rows([10**30, 10, None]).tolist() == [False, True, False]
+
+
 def test_from_dense_takes_nan_and_masks_as_not_observed() -> None:
     M = np.array([[1.0, np.nan], [0.0, 4.0]])
     masked = np.ma.array([[1.0, 7.0], [0.0, 4.0]], mask=[[False, True], [False, False]])
@@ -179,6 +190,28 @@ def test_the_same_data_in_another_format_give_the_same_predictions(tmp_path, mon
     assert "1 without a value skipped" in capsys.readouterr().out
     assert main(["solve", "--delimiter", ";"]) == 2
     assert "apply to '--objective completion" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["coordinate", "array"])
+def test_indices_of_a_matrix_market_file_are_its_labels(tmp_path, monkeypatch, capsys, kind) -> None:
+    monkeypatch.chdir(tmp_path)
+    dense = 3.0 + np.random.default_rng(6).standard_normal((5, 4))
+    # Both kinds are written out by hand, column by column and counted from 1.
+    places = [(i, j) for j in range(1, 5) for i in range(1, 6)]
+    prefix = (lambda i, j: f"{i} {j} ") if kind == "coordinate" else (lambda i, j: "")
+    size = "5 4 20" if kind == "coordinate" else "5 4"
+    lines = [f"{prefix(i, j)}{float(dense[i - 1, j - 1])!r}" for i, j in places]
+    (tmp_path / "m.mtx").write_text("\n".join([f"%%MatrixMarket matrix {kind} real general", size, *lines, ""]))
+    assert main(["complete", "m.mtx", "--lam", "1e-6", "--tol", "1e-8", "--out", "model.npz"]) == 0
+    (tmp_path / "pairs.csv").write_text("".join(f"{i},{j}\n" for i, j in places))
+    capsys.readouterr()
+    assert main(["predict", "model.npz", "pairs.csv"]) == 0
+    text, remarks = capsys.readouterr()
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [(int(row["row"]), int(row["column"])) for row in rows] == places
+    predicted = [float(row["prediction"]) for row in rows]
+    np.testing.assert_allclose(predicted, [dense[i - 1, j - 1] for i, j in places], atol=1e-4)
+    assert "not in the data" not in remarks
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,30 @@ def test_asked_to_stop_it_finishes_the_cell_and_goes_on_with_the_others(tmp_path
     assert [line["result"]["found"] for line in calls.records(calls.run(tmp_path / "store", "serial"))] == [0, 1, 2, 3]
 
 
+def test_after_sigterm_a_cell_that_takes_too_long_is_left(tmp_path, monkeypatch):
+    """Who sends SIGTERM kills some seconds later; the cells before it are kept, and the same call goes on."""
+    monkeypatch.setattr("lorasolve.studies._engine.GRACE_SECONDS", 0.3)
+    patience = [60.0]
+
+    def wait(cell):
+        end = time.perf_counter() + patience[0]
+        if cell["k"] == 1 and len(patience) == 1:
+            signal.raise_signal(signal.SIGTERM)
+            while time.perf_counter() < end:
+                time.sleep(0.01)
+        return cell["k"]
+
+    calls = Calls("waits", wait, [{"k": k} for k in range(3)], "the function looks at the time")
+    began = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        calls.run(tmp_path / "store", "serial")
+    assert 0.3 <= time.perf_counter() - began < 30.0
+    kept = calls.records(calls.runs(tmp_path / "store"))
+    assert [line and line["result"]["found"] for line in kept] == [0, None, None]
+    patience.append(0.0)
+    assert [line["result"]["found"] for line in calls.records(calls.run(tmp_path / "store", "serial"))] == [0, 1, 2]
+
+
 def test_a_second_interruption_ends_at_once_and_half_a_run_is_not_kept(tmp_path):
     """A solver keeps what it has at a KeyboardInterrupt; a study must not take that for the run."""
 

@@ -10,7 +10,9 @@ import pytest
 import lorasolve as ls
 from lorasolve.certificates import norms
 from lorasolve.cli import main
+from lorasolve.commands import path as path_command
 from lorasolve.objectives import Denoising, LinearFineTuning, MatrixCompletion, MatrixSensing
+from lorasolve.studies import lam_path
 
 VALUES = np.array([5.0, 3.0, 2.0, 0.5])
 
@@ -165,6 +167,49 @@ def test_path_on_the_command_line(tmp_path, capsys):
     assert main(["path", *data, "--folds", "3", "--lam", "2", "4"]) == 0
     assert main(["path", *data, "--lam", "0"]) == 2
     assert "lams: expected a finite number in (0, inf)" in capsys.readouterr().err
+
+
+def test_ranks_are_labelled_by_whole_numbers():
+    """Of an optimum whose rank goes from 1 to 2 along the path."""
+    found = ls.path(denoising(), [4.5, 2.5], tol=1e-6)
+    assert [point.rank for point in found.points] == [1, 2]
+    (ax,) = path_command._drawn(found).axes
+    low, high = ax.get_ylim()
+    assert [tick for tick in ax.get_yticks() if low <= tick <= high] == [1.0, 2.0]
+
+
+def test_an_interrupted_path_keeps_the_values_that_are_finished(tmp_path, capsys, monkeypatch):
+    solve, left = lam_path.solve_convex, []
+
+    def interrupted_in_the_end(*args, **options):
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+        return solve(*args, **options)
+
+    monkeypatch.setattr(lam_path, "solve_convex", interrupted_in_the_end)
+    data = ["--objective", "completion", ratings(tmp_path), "--quiet", "--out", str(tmp_path / "curve")]
+    held_out = [*data, "--test-fraction", "0.2"]
+    for arguments in (data, held_out):
+        left[:] = [1, 1]
+        assert main(["path", *arguments, "--lam", "6", "9", "4", "8"]) == 3
+        kept = json.loads((tmp_path / "curve.json").read_text())["path"]
+        points = kept["paths"][0]["points"] if "paths" in kept else kept["points"]
+        assert kept["interrupted"] and not kept["success"] and [point["lam"] for point in points] == [9.0, 8.0]
+        (tmp_path / "curve.json").unlink()
+    text = capsys.readouterr().out
+    assert "interrupted after 2 values: least held-out rmse at lam = 8; " in text
+    assert kept["lams"] == [9.0, 8.0] and len(kept["errors"]) == 2
+    # As without the others.
+    left[:] = [1, 1]
+    assert main(["path", *held_out, "--lam", "9", "8"]) == 0
+    whole = json.loads((tmp_path / "curve.json").read_text())["path"]
+    assert whole["errors"] == kept["errors"] and whole["best"] == kept["best"]
+    (tmp_path / "curve.json").unlink()
+    for arguments in (data, held_out, [*data, "--folds", "3"]):
+        left[:] = [1, 1] if "--folds" in arguments else []
+        assert main(["path", *arguments, "--lam", "6", "9", "4", "8"]) == 130
+        assert not (tmp_path / "curve.json").exists()
 
 
 def test_study_on_the_command_line(tmp_path, capsys, monkeypatch):
