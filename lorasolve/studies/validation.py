@@ -170,7 +170,7 @@ def cross_validate(
         if found.interrupted:
             raise KeyboardInterrupt
         paths.append(found)
-        columns.append([_error(test, problem.scale * point.X) for point in found.points])
+        columns.append([_error(test, point.X) for point in found.points])
     errors = np.array(columns).T
     best = int(np.argmin(errors.mean(axis=1)))
     name = "held-out rmse" if isinstance(problem.objective, MatrixCompletion) else "held-out loss"
