@@ -274,7 +274,10 @@ def method_text(method: Method) -> str:
 
 
 def init_text(init: Any) -> str:
-    """Return what is given as a start, as JSON."""
+    """Return what is given as a start, as JSON; of a result what a run takes from it, not how long it took."""
+    if isinstance(init, Result):
+        last = init.problem
+        init = (init.theta, init.merged, last.shapes, last.ranks, last.adapter.name)
     return json_text(init if init is None or isinstance(init, str) else f"{type(init).__name__} {digest(init)}")
 
 

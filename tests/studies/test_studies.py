@@ -184,6 +184,31 @@ def test_a_digest_sees_data_settings_and_code_and_nothing_else():
         digest(holder)
 
 
+def test_a_result_as_start_is_known_by_its_parameters(tmp_path):
+    """The same start found anew: other times, the same runs."""
+    problem = ls.Problem(objectives()["sensing"], 2, 0.1)
+    stop = ls.StoppingRule(max_iter=4)
+
+    def run(init):
+        return ls.Study(problem, {"seed": range(2)}, "sgd:batch_size=5", init=init, stop=stop).run(
+            tmp_path / "runs", "serial"
+        )
+
+    starts = [ls.solve(problem, "lbfgs", init="lora_ga", stop=stop) for _ in range(2)]
+    other = ls.solve(problem, "lbfgs", stop=stop)
+    assert starts[0].seconds != starts[1].seconds
+    found = [run(start) for start in starts]
+    assert len(ls.Runs.read(tmp_path / "runs")) == 2
+    for record in found[0]:
+        alone = ls.solve(problem, "sgd:batch_size=5", init=starts[1], seed=record["run"]["random"], stop=stop)
+        assert record["result"]["fun"] == alone.fun
+    run(other)
+    assert len(ls.Runs.read(tmp_path / "runs")) == 4
+    for start in starts:
+        ls.compare(problem, ["gd"], init=start, stop=stop, store=tmp_path / "compared")
+    assert len(ls.Runs.read(tmp_path / "compared")) == 1
+
+
 def test_seeds_are_those_of_problem_and_start_alone():
     found = {}
     for study in (plain(2), plain(3)):
