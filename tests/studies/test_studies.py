@@ -184,6 +184,57 @@ def test_a_digest_sees_data_settings_and_code_and_nothing_else():
         digest(holder)
 
 
+OWN = """
+import numpy as np
+from math import tau
+
+CURVATURE = {scalar}
+TABLE = {table}
+HELD = {{"rows": [1, np.float32(2.0)], "kinds": {{"b", "a"}}, "M": np.ones(2)}}
+COUNT = {count}
+SPACE = object()
+
+def curvature():
+    global COUNT
+    COUNT += 1
+    return CURVATURE * TABLE["slope"][0] * HELD["M"].sum() / 2.0
+
+class Own:
+    shape, convex, lower_bound = (6, 5), True, 0.0
+    ROWS = {rows}
+    SEEN = {seen}
+    not_data = ("SEEN",)
+
+    def value_and_grad(self, X):
+        SPACE, __name__
+        c = curvature() * self.ROWS[0]
+        return 0.5 * c * float(((X - 1.0) ** 2).sum()), c * (X - 1.0)
+"""
+
+
+def own(scalar=1.0, table="{'slope': [1.0]}", rows="[1.0]", count=0, seen="[]", name="__main__"):
+    text = OWN.format(scalar=scalar, table=table, rows=rows, count=count, seen=seen)
+    exec(text, scope := {"__name__": name})
+    return scope["Own"]()
+
+
+def test_a_digest_sees_the_plain_data_of_code_and_not_what_it_writes():
+    before = digest(own())
+    assert before == digest(own()) == digest(own(count=7)) == digest(own(seen="[1]")) == digest(own(name="other"))
+    changed = [own(scalar=2.0), own(table="{'slope': [2.0]}"), own(rows="[2.0]"), own(rows="{2.0}")]
+    assert len({before, *map(digest, changed)}) == 5
+
+
+@pytest.mark.parametrize("change", [{"scalar": 3.0}, {"table": "{'slope': [3.0]}"}, {"rows": "np.array([3.0])"}])
+def test_a_constant_of_the_code_that_changes_is_another_run(tmp_path, change):
+    """The optimum of ``c/2 ||X - 1||^2 + lam ||X||_*``: one singular value, ``sqrt(30) - lam/c``."""
+    for c, loss in ((1.0, own()), (3.0, own(**change))):
+        study = ls.Study(ls.Problem(loss, 2, 0.5), {"seed": [0]}, "lbfgs")
+        (record,) = study.run(tmp_path / "runs", "serial")
+        assert record["result"]["fun"] == pytest.approx(0.5 * np.sqrt(30.0) - 0.125 / c, rel=1e-9)
+    assert len(ls.Runs.read(tmp_path / "runs")) == 2
+
+
 def test_a_result_as_start_is_known_by_its_parameters(tmp_path):
     """The same start found anew: other times, the same runs."""
     problem = ls.Problem(objectives()["sensing"], 2, 0.1)
