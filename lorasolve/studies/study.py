@@ -24,7 +24,7 @@ from ._digest import code_mark, digest
 from ._engine import do
 from ._solves import Describe, Solver
 from ._work import Work
-from .runs import Runs
+from .runs import RESERVED, Runs
 from .store import SCHEMA_VERSION, Store
 
 Measure = Callable[[Problem, Result], Any]
@@ -64,7 +64,8 @@ class Study(Work):
     Raises
     ------
     ValueError, TypeError
-        For axes that nothing uses, arguments of functions that are no axes, unknown names.
+        For axes that nothing uses, arguments of functions that are no axes, unknown names, and axes and measures that
+        are called what a column of results is, or one another.
 
     Notes
     -----
@@ -96,6 +97,7 @@ class Study(Work):
         self.stop = rule_of(stop)
         self.keep_parameters = as_flag(keep_parameters, "keep_parameters")
         self.measures = _measures(measure)
+        _refuse_columns(self.axes, self.measures)
         self._digests = _Digests()
         replaced = [name for name in ("rank", "lam", "adapter") if name in self.axes.labels]
         self._uses = {
@@ -310,6 +312,15 @@ def _measures(given: Any) -> dict[str, Measure]:
             raise ValueError(f"measure: two are called {name!r}; give a mapping of names to functions")
         found[name] = measure
     return found
+
+
+def _refuse_columns(axes: Axes, measures: Mapping[str, Measure]) -> None:
+    """Refuse names that would hide a column of the results, or one another."""
+    for kind, names, taken in (("axes", axes.labels, RESERVED), ("measure", measures, (*RESERVED, *axes.labels))):
+        for name in names:
+            if name in taken:
+                what = "an axis" if name in axes.labels and kind == "measure" else "a column of every table of runs"
+                raise ValueError(f"{kind}: expected a name of its own, got {name!r}, which is {what}")
 
 
 def _named(name: str) -> Measure:

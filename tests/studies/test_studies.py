@@ -24,6 +24,7 @@ from lorasolve.studies import Store
 from lorasolve.studies._digest import digest
 from lorasolve.studies._solves import Describe, Solver
 from lorasolve.studies._work import Chunk
+from lorasolve.studies.runs import RESERVED
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -287,6 +288,14 @@ def test_bad_input_names_the_argument():
         ls.Study(problem, {"lam": [1.0]}).run("nowhere", "lokky")
     with pytest.raises(ValueError, match="unknown optimizer"):
         ls.Study(problem, {"lam": [1.0]}, method="gradient")
+    for name in RESERVED:
+        words = f"expected a name of its own, got '{name}', which is a column of every table"
+        with pytest.raises(ValueError, match=f"axes: {words}"):
+            ls.Study(lambda **cell: problem, {name: [1.0]})
+        with pytest.raises(ValueError, match=f"measure: {words}"):
+            ls.Study(problem, {"lam": [1.0]}, measure={name: ls.certify})
+    with pytest.raises(ValueError, match="measure: expected a name of its own, got 'lam', which is an axis"):
+        ls.Study(problem, {"lam": [1.0]}, measure={"lam": ls.certify})
 
 
 # ---------------------------------------------------------------------- the store
@@ -491,6 +500,20 @@ def test_tables(whole, tmp_path):
     assert latex.count(r"\\") == 4 and r"certify.is\_global" in latex
     with pytest.raises(ValueError, match="by: no axis is called 'lamb'"):
         runs.table(by=["lamb"])
+
+
+def test_columns_are_all_there_and_failures_are_counted_from_results(tmp_path):
+    """What a study refuses to be called may stand in the store of an earlier version."""
+
+    def far(problem, result):
+        return float(result.fun)
+
+    study = ls.Study(ls.Problem(Shifted(), 1, 0.1), {"seed": range(2)}, "lbfgs", measure=far)
+    (row, _) = study.run(tmp_path / "named", "serial").rows()
+    assert set(RESERVED) - set(row) == {"error", "runs", "failed", "converged"} and row["far"] == row["fun"]
+    study.measures = {"error": far, "status": far}
+    line = study.run(tmp_path / "runs", "serial").table().splitlines()[1].split()
+    assert line[:3] == ["2", "0", "1.00"]
 
 
 def test_phase(whole, tmp_path):
