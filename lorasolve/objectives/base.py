@@ -451,6 +451,14 @@ def as_objective(objective: Any, argument: str = "objective") -> Objective:
     return made
 
 
+def as_held_out(objective: Any, shape: tuple[int, int]) -> Objective:
+    """Return the loss on held-out data as an :class:`Objective` of the shape of the loss that is trained on."""
+    made = as_objective(objective, "held_out")
+    if made.shape != shape:
+        raise ValueError(f"held_out: expected an objective of shape {shape}, got one of shape {made.shape}")
+    return made
+
+
 def natural_length(objective: Objective) -> float:
     """Return a length that changes with the units of ``X`` as ``X`` does.
 

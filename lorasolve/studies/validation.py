@@ -11,7 +11,7 @@ import numpy as np
 
 from .._validate import Array, as_integer
 from ..convex import ConvexResult, solve_convex
-from ..objectives.base import Objective, as_objective
+from ..objectives.base import Objective, as_held_out
 from ..objectives.completion import MatrixCompletion
 from ..problem import Problem
 from ..tables import Column, Record, Tabular
@@ -146,7 +146,8 @@ def cross_validate(
     Raises
     ------
     ValueError, TypeError
-        For objectives without entries or samples to hold out, more folds than there are, and values out of range.
+        For objectives without entries or samples to hold out, more folds than there are, held-out data of another
+        shape, and values out of range.
     KeyboardInterrupt
         If Ctrl-C ends it: half a curve chooses nothing.
 
@@ -163,7 +164,7 @@ def cross_validate(
     if held_out is None:
         parts = _folds(problem.objective, folds, seed)
     else:
-        parts = [(problem.objective, as_objective(held_out, "held_out"), 1.0)]
+        parts = [(problem.objective, as_held_out(held_out, problem.shape), 1.0)]
     paths, columns = [], []
     for train, test, share in parts:
         found = path(problem.replace(objective=train), [share * lam for lam in values], tol, progress=progress)
@@ -173,7 +174,7 @@ def cross_validate(
         columns.append([_error(test, point.X) for point in found.points])
     errors = np.array(columns).T
     best = int(np.argmin(errors.mean(axis=1)))
-    name = "held-out rmse" if isinstance(problem.objective, MatrixCompletion) else "held-out loss"
+    name = "held-out rmse" if isinstance(parts[0][1], MatrixCompletion) else "held-out loss"
     if held_out is not None:
         fit = paths[0].points[best]
     else:

@@ -131,6 +131,20 @@ def test_held_out_errors_do_not_depend_on_the_scale_of_the_adapter(held_out):
     assert scaled.best == 2.0 * plain.best
 
 
+@pytest.mark.parametrize("shape", [(25, 30), (1, 25), (3, 3)])
+def test_held_out_data_of_another_shape_are_refused(shape):
+    for held_out in (MatrixCompletion([0], [0], [1.0], shape), Denoising(np.ones(shape))):
+        with pytest.raises(ValueError, match=r"held_out: expected an objective of shape \(30, 25\), got one of"):
+            ls.cross_validate(ls.Problem(planted(), 2, 1.0), [1.0], held_out=held_out)
+
+
+def test_errors_are_called_what_they_are():
+    """A mean loss on held-out data is no root mean square, whatever is trained on."""
+    T = np.random.default_rng(0).standard_normal((30, 25))
+    found = ls.cross_validate(ls.Problem(planted(), 2, 1.0), [1e6], held_out=Denoising(T))
+    assert found.error_name == "held-out loss" and found.errors[0, 0] == pytest.approx(0.5 * (T**2).sum())
+
+
 def test_the_recommended_rank_is_that_of_the_optimum():
     for lam, rank in ((0.4, 4), (1.0, 3), (2.5, 2), (4.0, 1)):
         choice = ls.recommend_rank(denoising().replace(lam=lam))
