@@ -138,7 +138,7 @@ class Runs:
         return pairs[0] if len(pairs) == 1 else tuple(zip(*pairs))
 
     def result(self, record: Record) -> Result:
-        """Do a run of this study again, bit for bit.
+        """Do a run of this study again, as :meth:`Study.repeat` does.
 
         Raises
         ------

@@ -11,7 +11,6 @@ from .._files import PathLike
 from .._registry import suggest
 from .._validate import as_flag, as_integer, shown
 from .._version import __version__
-from ..engine import solve
 from ..executors import Executor
 from ..inits import Init
 from ..method import Method
@@ -22,7 +21,7 @@ from ..result import Result
 from ._cells import Axes
 from ._digest import code_mark, digest
 from ._engine import do
-from ._solves import Describe, Solver
+from ._solves import Describe, Solver, repeated
 from ._work import Work
 from .runs import RESERVED, Runs
 from .store import SCHEMA_VERSION, Store
@@ -182,7 +181,9 @@ class Study(Work):
         self.__dict__ |= state | {"_digests": _Digests(state["_digests"])}
 
     def repeat(self, **cell: Any) -> Result:
-        """Do one run again, bit for bit, and return it.
+        """Do one run again, at equal threads bit for bit, and return it.
+
+        Of a run that goes through the batched kernel the trace has its two ends only.
 
         Parameters
         ----------
@@ -197,7 +198,7 @@ class Study(Work):
         found = Describe(self)(self.axes.find(cell))
         if found.error is not None or found.problem is None:
             raise ValueError(f"cell: {found.error}")
-        return solve(found.problem, found.method, found.given, found.seed, stop=self.stop)
+        return repeated(found, self.stop)
 
     # ------------------------------------------------------------------ running
     def run(

@@ -137,13 +137,23 @@ def test_failed_runs_are_done_again_on_request(tmp_path):
     assert (len(again), again.failed) == (3, [])
 
 
-def test_repeat_gives_the_same_point(whole):
+def test_repeat_gives_the_same_bits(whole):
+    """Single runs and batched ones, the same numbers and factors as in the store."""
     _, runs = whole
-    record = next(r for r in runs if r["run"]["cell"]["objective"] == "own" and "error" not in r["result"])
-    again = mixed().repeat(**record["run"]["cell"])
-    assert_array_equal(again.A, runs.factors(record)[0])
+    study, ways = mixed(), set()
+    for record in runs:
+        if record["run"]["cell"]["seed"] < 2 and "error" not in record["result"]:
+            again = study.repeat(**record["run"]["cell"])
+            for mine, theirs in zip(runs.factors(record), (again.A, again.B)):
+                assert_array_equal(mine, theirs)
+            found = (again.status.label, again.fun, again.grad_norm, again.nit, again.nfev)
+            assert found == tuple(record["result"][name] for name in ("status", "fun", "grad_norm", "nit", "nfev"))
+            ways.add(record["made"]["batched"])
+    assert ways == {True, False}
     with pytest.raises(ValueError, match="cell: expected a value of the axis 'rank'"):
-        mixed().repeat(objective="own", lam=0.1, rank=7, seed=0)
+        study.repeat(objective="own", lam=0.1, rank=7, seed=0)
+    with pytest.raises(ValueError, match="cell: ValueError: lam: expected a finite number"):
+        study.repeat(objective="own", lam=-1.0, rank=3, seed=0)
 
 
 def test_a_measure_that_fails_keeps_the_run_and_says_which(tmp_path):
