@@ -188,6 +188,9 @@ def _folds(objective: Objective, folds: int, seed: int) -> list[tuple[Objective,
     count = objective.values.size if isinstance(objective, MatrixCompletion) else objective.facts.n_samples
     if count is None:
         raise ValueError(f"problem: {objective.label} has neither entries nor samples to hold out; give held_out")
+    reason = None if entries else objective.batch_refusal()
+    if reason is not None:
+        raise ValueError(f"problem: {reason}; give held_out")
     if folds > count:
         raise ValueError(f"folds: expected at most one a sample ({count}), got {folds}")
     parts = np.array_split(np.random.default_rng(seed).permutation(count), folds)
