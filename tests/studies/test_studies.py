@@ -124,17 +124,20 @@ def test_failed_runs_are_done_again_on_request(tmp_path):
 
             def value_and_grad(self, X):
                 if broken:
-                    raise ArithmeticError("no luck")
+                    raise ArithmeticError(broken)
                 return super().value_and_grad(X)
 
         return ls.Study(ls.Problem(Own(), 2, 0.1), {"seed": range(3)}, stop=ls.StoppingRule(max_iter=5))
 
     store = tmp_path / "runs"
-    runs = study(True).run(store, "serial")
-    assert [r["result"]["error"] for r in runs.failed] == ["ArithmeticError: no luck"] * 3
-    assert len(study(False).run(store, "serial").failed) == 3
-    again = study(False).run(store, "serial", retry_failed=True)
+    # Each call writes a file of its own; which is read last is chance.
+    for broken in ("no luck", *map(str, range(5)), "none again"):
+        runs = study(broken).run(store, "serial", retry_failed=True)
+        assert [r["result"]["error"] for r in runs.failed] == [f"ArithmeticError: {broken}"] * 3
+    assert len(study("").run(store, "serial").failed) == 3
+    again = study("").run(store, "serial", retry_failed=True)
     assert (len(again), again.failed) == (3, [])
+    assert len(study("late").run(store, "serial", retry_failed=True).failed) == 0
 
 
 def test_repeat_gives_the_same_bits(whole):
