@@ -36,7 +36,7 @@ class Study(Work):
     ----------
     problem : Problem or callable
         The problem of a cell: a function whose arguments are names of axes, or a problem whose ``rank``, ``lam`` and
-        ``adapter`` the axes of these names replace.
+        ``adapter`` (of several matrices: ``ranks`` and ``lam``) the axes of these names replace.
     axes : mapping of str to sequence or mapping
         The values of each axis: numbers, texts, truth values or None; or a mapping of such labels to anything. The
         axis ``seed`` (integers) sets the randomness; ``method`` and ``init`` are what they say.
@@ -98,9 +98,8 @@ class Study(Work):
         self.measures = _measures(measure)
         _refuse_columns(self.axes, self.measures)
         self._digests = _Digests()
-        replaced = [name for name in ("rank", "lam", "adapter") if name in self.axes.labels]
         self._uses = {
-            "problem": replaced if isinstance(problem, Problem) else self._arguments(problem, "problem"),
+            "problem": self._replaced(problem) if isinstance(problem, Problem) else self._arguments(problem, "problem"),
             "method": self._setting(method, "method", (str, Method, Optimizer)),
             "init": self._setting(init, "init", (str, Init, tuple, Result, type(None))),
         }
@@ -110,7 +109,11 @@ class Study(Work):
         used = {name for names in self._uses.values() for name in names} | {"seed"}
         unused = [name for name in self.axes.labels if name not in used]
         if unused:
-            raise ValueError(f"axes: {unused[0]!r} is no argument of problem, method or init; it changes nothing")
+            accepted = [*_settings(problem), "method", "init", "seed"] if isinstance(problem, Problem) else []
+            meant = suggest(unused[0], accepted) if accepted else ""
+            raise ValueError(
+                f"axes: {unused[0]!r} is no argument of problem, method or init; it changes nothing.{meant}"
+            )
         if not callable(method):
             Method.of(method)
 
@@ -122,6 +125,10 @@ class Study(Work):
         return f"Study({len(self)} runs: {sizes}; measures: {', '.join(self.measures) or 'none'})"
 
     # ------------------------------------------------------------------ what cells mean
+    def _replaced(self, problem: Problem) -> list[str]:
+        """Return the axes that replace settings of a problem."""
+        return [name for name in _settings(problem) if name in self.axes.labels]
+
     def _arguments(self, function: Any, argument: str) -> list[str]:
         """Return the axes that a function takes."""
         if not callable(function) or isinstance(function, type):
@@ -294,6 +301,11 @@ class _Digests:
         """Return the objects that are there with their digests."""
         found = [(reference(), mark) for reference, mark in self._known.values()]
         return [(thing, mark) for thing, mark in found if thing is not None]
+
+
+def _settings(problem: Problem) -> list[str]:
+    """Return the settings of a problem that axes of their names replace."""
+    return ["ranks", "lam"] if problem.several else ["rank", "lam", "adapter"]
 
 
 def _measures(given: Any) -> dict[str, Measure]:

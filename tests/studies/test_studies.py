@@ -20,6 +20,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import lorasolve as ls
+from lorasolve.multi import Separable
+from lorasolve.objectives import Denoising
 from lorasolve.studies import Store
 from lorasolve.studies._digest import digest
 from lorasolve.studies._solves import Describe, Solver
@@ -168,6 +170,23 @@ def test_a_measure_that_fails_keeps_the_run_and_says_which(tmp_path):
     )
     (record,) = study.run(tmp_path / "runs", "serial").failed
     assert record["result"]["error"] == "measure 'mine': KeyError: 'nothing'" and record["result"]["nit"] == 3
+
+
+def test_axes_replace_the_settings_of_several_matrices(tmp_path):
+    """Singular values 3, 2, 1 and 3, 1: those that a rank keeps are lowered by lam."""
+    loss = Separable([Denoising(np.diag([3.0, 2.0, 1.0])), Denoising(np.diag([3.0, 1.0]))])
+    problem = ls.MultiProblem(loss, 1, 0.5)
+    labels = {"ones": 1, "two and one": (2, 1)}
+    study = ls.Study(problem, {"ranks": labels, "lam": [0.5, 0.8]}, "lbfgs", init="gaussian")
+    for record in study.run(tmp_path / "runs", "serial"):
+        cell = record["run"]["cell"]
+        kept = {"ones": [3.0, 3.0], "two and one": [3.0, 2.0, 3.0]}[cell["ranks"]]
+        least = 12.0 + sum(cell["lam"] * (v - cell["lam"] / 2) - v**2 / 2 for v in kept)
+        assert record["result"]["fun"] == pytest.approx(least, rel=1e-9)
+    with pytest.raises(ValueError, match=r"axes: 'rank' is no argument of .* Did you mean 'ranks'"):
+        ls.Study(problem, {"rank": [1, 2]})
+    with pytest.raises(ValueError, match="axes: 'adapter' is no argument of"):
+        ls.Study(problem, {"adapter": ["lora"]})
 
 
 # ---------------------------------------------------------------------- descriptions
