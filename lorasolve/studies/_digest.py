@@ -14,6 +14,7 @@ import enum
 import functools
 import hashlib
 import io
+import itertools
 import struct
 import sys
 import types
@@ -239,12 +240,34 @@ def _is_plain(value: Any) -> bool:
 
 
 def _names(code: types.CodeType) -> list[str]:
-    """Return the global names that a function reads and does not write, those of functions within it included."""
-    reads, writes = set(), set()
-    for step in dis.get_instructions(code):
-        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-            reads.add(step.argval)
-        elif step.opname == "STORE_GLOBAL":
-            writes.add(step.argval)
+    """Return the global names that a function reads and does not write to, those of functions within it included."""
+    steps = list(dis.get_instructions(code))
+    reads = {step.argval for step in steps if step.opname in _LOADS}
+    writes = {step.argval for step in steps if step.opname == "STORE_GLOBAL"}
+    writes |= {step.argval for k, step in enumerate(steps) if step.opname in _LOADS and _is_written(steps[k:])}
     inner = [name for constant in code.co_consts if isinstance(constant, types.CodeType) for name in _names(constant)]
     return sorted({*reads, *inner} - writes)
+
+
+_LOADS = ("LOAD_GLOBAL", "LOAD_NAME")
+# Methods that change a list, dict or set.
+_CHANGES = {"add", "append", "clear", "discard", "extend", "insert", "pop", "popitem", "remove", "setdefault", "update"}
+
+
+def _is_written(steps: list[dis.Instruction]) -> bool:
+    """Whether what the first step loads is filled: by a method, as ``seen.append(x)``, or an item, ``cache[k] = x``.
+
+    ``height`` is that of the stack, from what was loaded (1) on; where it falls below, that is gone.
+    """
+    height = 1
+    for before, step in itertools.pairwise(steps):
+        if height == 1 and step.opname in ("LOAD_METHOD", "LOAD_ATTR") and step.argval in _CHANGES:
+            return True
+        # Of ``c[k] += x`` item and key were moved to the top of the stack.
+        place = 3 if step.opname == "STORE_SLICE" or before.opname == "SWAP" else 2
+        if height == place and step.opname in ("STORE_SUBSCR", "STORE_SLICE", "DELETE_SUBSCR"):
+            return True
+        height += dis.stack_effect(step.opcode, step.arg, jump=False)
+        if height < 1:
+            return False
+    return False

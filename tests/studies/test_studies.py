@@ -225,11 +225,14 @@ CURVATURE = {scalar}
 TABLE = {table}
 HELD = {{"rows": [1, np.float32(2.0)], "kinds": {{"b", "a"}}, "M": np.ones(2)}}
 COUNT = {count}
+ASKED, KNOWN = {memory}
 SPACE = object()
 
 def curvature():
     global COUNT
     COUNT += 1
+    ASKED.append(COUNT)
+    KNOWN[COUNT] = KNOWN.get(COUNT - 1, 0) + len(ASKED)
     return CURVATURE * TABLE["slope"][0] * HELD["M"].sum() / 2.0
 
 class Own:
@@ -245,17 +248,32 @@ class Own:
 """
 
 
-def own(scalar=1.0, table="{'slope': [1.0]}", rows="[1.0]", count=0, seen="[]", name="__main__"):
-    text = OWN.format(scalar=scalar, table=table, rows=rows, count=count, seen=seen)
+def own(scalar=1.0, table="{'slope': [1.0]}", rows="[1.0]", count=0, seen="[]", memory="[], {}", name="__main__"):
+    text = OWN.format(scalar=scalar, table=table, rows=rows, count=count, seen=seen, memory=memory)
     exec(text, scope := {"__name__": name})
     return scope["Own"]()
 
 
 def test_a_digest_sees_the_plain_data_of_code_and_not_what_it_writes():
     before = digest(own())
-    assert before == digest(own()) == digest(own(count=7)) == digest(own(seen="[1]")) == digest(own(name="other"))
+    for same in ({}, {"count": 7}, {"seen": "[1]"}, {"memory": "[1], {1: 2}"}, {"name": "other"}):
+        assert digest(own(**same)) == before, same
+    asked = own()
+    asked.value_and_grad(np.ones((6, 5)))
+    assert digest(asked) == before
     changed = [own(scalar=2.0), own(table="{'slope': [2.0]}"), own(rows="[2.0]"), own(rows="{2.0}")]
     assert len({before, *map(digest, changed)}) == 5
+
+
+WRITES = ("C.append(x)", "C[k] = x", "C[f(k, x)] = k", "C[k] += x", "C[k][x] = 1", "C[k].add(x)", "del C[k]")
+READS = ("x[k] = C", "x[C[k]] = 1", "x[k] += C[k]", "x.append(C)", "x[k] = x if C else k", "x[k] = f(C, x)", "k = C[k]")
+
+
+@pytest.mark.parametrize("statement", WRITES + READS)
+def test_what_a_function_fills_is_no_data(statement):
+    exec(f"def f(x, k):\n    {statement}\nC = 1", one := {})
+    exec(f"def f(x, k):\n    {statement}\nC = 2", other := {})
+    assert (digest(one["f"]) == digest(other["f"])) is (statement in WRITES)
 
 
 @pytest.mark.parametrize("change", [{"scalar": 3.0}, {"table": "{'slope': [3.0]}"}, {"rows": "np.array([3.0])"}])
