@@ -18,6 +18,7 @@ from .inits import registry as init_registry
 from .loop import End, drive, iterate
 from .method import Method
 from .monitor import Callback, Monitor, StoppingRule, rule_of
+from .objectives.base import DenseReference
 from .optimizers import Optimizer
 from .optimizers.base import DrivenOptimizer
 from .problem import Problem
@@ -49,7 +50,9 @@ def solve(
         The way to run: a text (``"gd"``, ``"adam:step_size=0.1+cosine"``; ``lorasolve list`` shows all names), an
         optimizer, or a :class:`Method` of optimizer, schedules, adapter, init and weight decay.
     init : str, Init, (A, B) or Result, optional
-        Replaces the method's start: an init, explicit factors (m, r) and (n, r), or an earlier result to continue.
+        Replaces the method's start: an init, explicit factors (m, r) and (n, r), or an earlier result to continue: its
+        parameters, with what it had merged merged into this problem's frozen weight. Its problem may differ in
+        objective, ``lam`` and settings of the adapter; shape, rank and adapter have to be the same.
     seed : int or None
         Seed of all randomness; the same seed gives the same result.
     stop : StoppingRule, optional
@@ -149,12 +152,27 @@ def first_stage(problem: Problem, method: Method, given: Given | None, rng: np.r
         return method.start(problem, rng)
     if not isinstance(given, Result):
         return method.start(problem, rng, Stage(problem, problem.join(*given)))
-    if given.merged is not None:
-        problem = method.problem(given.problem)
-    theta = given.theta.astype(problem.dtype)
-    if theta.size != problem.size:
-        raise ValueError(f"init: the earlier result has {theta.size} parameters, the problem needs {problem.size}")
-    return method.start(problem, rng, Stage(problem, theta, given.merged))
+    expected, got = _parameters(problem), _parameters(given.problem)
+    if got != expected:
+        raise ValueError(f"init: expected a result of a problem with {expected}, got one with {got}")
+    merged = None if _is_last_stage(problem, given) else given.merged
+    if merged is not None:
+        merged = merged.astype(problem.dtype)
+        problem = own_problem(problem.replace(objective=problem.objective.merged(merged)), method, given)
+    return method.start(problem, rng, Stage(problem, given.theta.astype(problem.dtype), merged))
+
+
+def _parameters(problem: Problem) -> str:
+    """Return in words what the parameters of a problem are."""
+    matrices = ", ".join(f"{m} x {n} at rank {r}" for (m, n), r in zip(problem.shapes, problem.ranks))
+    return f"{matrices}, adapter {problem.adapter.name!r}, {problem.size} parameters"
+
+
+def _is_last_stage(problem: Problem, given: Result) -> bool:
+    """Whether a problem is that of a result's last stage, whose frozen weight holds what was merged."""
+    objective = problem.objective
+    own = objective.objective if isinstance(objective, DenseReference) else objective
+    return given.problem.objective in (objective, own)
 
 
 def _compile_seconds() -> float:

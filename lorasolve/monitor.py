@@ -81,7 +81,8 @@ class StoppingRule:
         of ``f`` and ``X``. Where ``X = 0`` is optimal ``||theta||`` counts as at least ``sqrt(g/beta)/s``, with ``g``
         the factor before it and ``beta`` the smoothness of ``f``. Not applied to stochastic methods.
     target : float, optional
-        Ends the run when ``L <= target``.
+        Ends the run when ``L <= target``. Stochastic methods see a part of ``L``: where that is at the target, ``L``
+        itself is evaluated (one more oracle call) and decides.
     time_limit : float, optional
         Seconds, compile time included.
     max_calls : int, optional
@@ -184,6 +185,7 @@ class Monitor:
         self.stop = stop
         self.callback = callback
         self.progress = progress
+        self._stochastic = stochastic
         target, self._grad_tol, most, window = stop.numbers(
             may_converge=not stochastic, may_stall=may_stall and not stochastic
         )
@@ -230,6 +232,10 @@ class Monitor:
         if nit == 0 and self._grad_tol > 0.0:
             slope = slope_at_start(problem.units.slope, grad_norm, size)
             self.rules = (self.rules[0], self._grad_tol * slope, problem.units.floor_from(size), *self.rules[3:])
+        if self._stochastic and value <= self.rules[0]:
+            # That was the value of a part of the loss, or of a point beside this one.
+            self.call()
+            value = problem.value_and_grad(theta, np.empty_like(theta))
         code, self._best, self._best_at = decide(value, grad_norm, size, nit, self._best, self._best_at, self.rules)
         if code == RUNNING:
             return None

@@ -77,8 +77,44 @@ def test_an_earlier_result_continues():
     second = ls.solve(problem(), init=first, stop=ls.StoppingRule(max_iter=20))
     assert second.trace.value[0] == pytest.approx(first.fun, rel=1e-14)
     assert second.fun < first.fun
-    with pytest.raises(ValueError, match="the earlier result has 22 parameters, the problem needs 33"):
+    with pytest.raises(ValueError, match=r"6 x 5 at rank 3, .*, 33 parameters, got one with 6 x 5 at rank 2"):
         ls.solve(problem(rank=3), init=first)
+
+
+@pytest.mark.parametrize("method", ["lbfgs~pissa", "gd+periodic:period=5", "gd+galore:period=5/lam=0"])
+@pytest.mark.parametrize("engine", ["compiled", "interpreted"])
+def test_a_result_with_a_merged_part_continues_on_the_problem_that_is_given(method, engine):
+    """The value at the start, written out for the loss and the decay that are asked for."""
+    rng = np.random.default_rng(0)
+    W0, Z, Y = rng.standard_normal((5, 6)), rng.standard_normal((6, 9)), rng.standard_normal((5, 9))
+    first = ls.solve(
+        ls.Problem(LinearFineTuning(W0, Z, Y), 3, 1.0), method, stop=ls.StoppingRule(max_iter=12), engine=engine
+    )
+    assert np.linalg.norm(first.merged) > 0.1
+    U = rng.standard_normal((5, 6))
+    for asked, f in (
+        (ls.Problem(LinearFineTuning(W0, Z, Y), 3, 0.01), lambda X: ((W0 + X) @ Z - Y) ** 2 / 9),
+        (ls.Problem(Denoising(U), 3, 0.1), lambda X: (X - U) ** 2),
+    ):
+        second = ls.solve(asked, "gd", init=first, stop=ls.StoppingRule(max_iter=3), engine=engine)
+        assert second.problem.lam == asked.lam
+        for result, value in ((first, second.trace.value[0]), (second, second.fun)):
+            decay = 0.5 * asked.lam * ((result.A**2).sum() + (result.B**2).sum())
+            assert value == pytest.approx(0.5 * f(result.X).sum() + decay, rel=1e-12)
+    # The problem of the last stage has what was merged in its frozen weight already.
+    third = ls.solve(first.problem, "gd", init=first, stop=ls.StoppingRule(max_iter=3), engine=engine)
+    assert third.trace.value[0] == pytest.approx(first.fun, rel=1e-12) and third.merged is None
+
+
+def test_a_result_of_other_parameters_is_no_start():
+    other = ls.solve(ls.Problem(Denoising(np.ones((5, 6))), 2, 0.1), stop=ls.StoppingRule(max_iter=2))
+    with pytest.raises(ValueError, match=r"init: expected a result of a problem with 6 x 5 .*, got one with 5 x 6"):
+        ls.solve(ls.Problem(Denoising(np.ones((6, 5))), 2, 0.1), init=other)
+    gates = ls.solve(
+        ls.Problem(Denoising(np.ones((6, 5))), 2, 0.1, "softmax_gates"), "adam", stop=ls.StoppingRule(max_iter=2)
+    )
+    with pytest.raises(ValueError, match=r"adapter 'sora', 24 parameters, got one with .*adapter 'softmax_gates', 24"):
+        ls.solve(ls.Problem(Denoising(np.ones((6, 5))), 2, 0.1, "sora"), "proximal_gd", init=gates)
 
 
 # ---------------------------------------------------------------------- arguments

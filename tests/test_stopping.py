@@ -114,6 +114,28 @@ def test_a_stall_at_before_and_after_the_limit(late):
     assert_all(problem, start, ls.StoppingRule(max_iter=nit + late, grad_tol=0.0), *expected, step=0.6)
 
 
+@pytest.mark.parametrize(
+    "method", ["sgd:batch_size=3", "weight_noise:sigma=0.3", "flat_lora:sigma=0.3", "ggpo", "mgpo_trainer"]
+)
+def test_a_target_is_reached_by_the_loss_itself_not_by_a_part_of_it(method):
+    """``L`` at the end from the definition, for targets down to one below the optimum."""
+    rng = np.random.default_rng(0)
+    W0, Z, Y = (rng.standard_normal(shape) for shape in ((6, 5), (5, 30), (6, 30)))
+    problem = ls.Problem(LinearFineTuning(W0, Z, Y), 2, 0.1)
+    least = ls.solve(problem, "lbfgs").fun
+    ends = {}
+    for share in (0.5, 0.2, 0.1, 0.05, 0.02, -0.1):
+        target = least + share * (problem.value_at_zero - least)
+        stop = ls.StoppingRule(max_iter=400, target=target)
+        ends[share] = end = ls.solve(problem, method, "gaussian:std=0.3", stop=stop)
+        decay = 0.05 * (np.sum(end.A**2) + np.sum(end.B**2))
+        assert end.fun == pytest.approx(0.5 * np.sum(((W0 + end.X) @ Z - Y) ** 2) / 30 + decay)
+        assert end.fun <= target or end.status is ls.Status.ITERATION_LIMIT
+    assert ends[0.5].success and not ends[-0.1].success
+    # Each evaluation of L is a call.
+    assert all(end.nfev >= end.nit + 1 + end.success for end in ends.values())
+
+
 @pytest.mark.parametrize("max_calls", [1, 2, 64, 65, 66, 100, 101, 102])
 def test_a_limit_on_calls(max_calls):
     """The oracle is called at the start and once an iteration."""

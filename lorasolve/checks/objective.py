@@ -490,9 +490,9 @@ def _merged(bench: _Bench) -> Iterator[Check]:
 
 
 def _batches(bench: _Bench) -> Iterator[Check]:
-    n = bench.f.facts.n_samples
-    if n is None:
-        yield Check("sample_batch", None, "not stated: n_samples is None")
+    n, reason = bench.f.facts.n_samples, bench.f.batch_refusal()
+    if n is None or reason is not None:
+        yield Check("sample_batch", None, f"not stated: {reason}")
         return
     order = bench.rng.permutation(n)
     # Unequal parts, so that a batch that forgets to divide by its own size is noticed.

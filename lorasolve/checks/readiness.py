@@ -125,7 +125,7 @@ def _objective(cls: Any) -> Iterator[Check]:
     )
     yield _able(
         "mini-batches",
-        example.facts.n_samples is not None,
+        example.batch_refusal() is None,
         "n_samples, sample_batch",
         "set n_samples, write sample_batch",
     )

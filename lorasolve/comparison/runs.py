@@ -21,7 +21,7 @@ from ..inits import Init
 from ..linear_map import factor_singular_values, numerical_rank
 from ..method import Method
 from ..monitor import StoppingRule, rule_of
-from ..objectives.base import Objective, as_objective
+from ..objectives.base import Objective, as_held_out
 from ..optimizers import Optimizer
 from ..problem import Problem
 from ..result import Result
@@ -275,7 +275,8 @@ def compare(
     Raises
     ------
     ValueError, TypeError
-        For an empty list, unknown names and combinations that make no sense, before anything is run.
+        For an empty list, unknown names, held-out data of another shape, the reference of another problem and
+        combinations that make no sense, before anything is run.
     CellError
         If a run fails; with a ``store`` the others are kept.
 
@@ -297,9 +298,9 @@ def compare(
     if store is not None:
         as_path(store, "store")
     if reference is not None:
-        as_instance(reference, "reference", ConvexResult)
+        _refuse_other(problem, as_instance(reference, "reference", ConvexResult))
     if held_out is not None:
-        held_out = as_objective(held_out, "held_out")
+        held_out = as_held_out(held_out, problem.shape)
     if budget is not None:
         budget = as_integer(budget, "budget", 2)
         rule = replace(rule, max_calls=budget)
@@ -335,6 +336,29 @@ def compare(
 def has_convex_counterpart(problem: Problem) -> bool:
     """Whether ``min f(X) + (lam/s) ||X||_*`` is a convex problem that this problem factors."""
     return problem.objective.facts.convex is True and problem.lam > 0.0 and problem.adapter.low_rank
+
+
+# Rounding of a value whose terms cancel, as a share of them.
+_SAME_VALUE = 1e-8
+
+
+def _refuse_other(problem: Problem, reference: ConvexResult) -> None:
+    """Refuse the optimum of another problem: of other data, another ``lam/s``, or for ``lam = 0`` another rank."""
+    other = reference.certificate.problem
+    if other.several or other.shape != problem.shape:
+        raise ValueError(f"reference: expected an optimum of shape {problem.shape}, got that of {other!r}")
+    if not problem.adapter.low_rank:
+        raise ValueError(f"reference: adapter {problem.adapter.name!r} has no convex counterpart, got {reference!r}")
+    same = math.isclose(other.lam_effective, problem.lam_effective, rel_tol=1e-12)
+    if not same or (problem.lam == 0.0 and other.rank != problem.rank):
+        raise ValueError(f"reference: expected the optimum of {problem!r}, got that of {other!r}")
+    own = problem.replace(objective=problem.objective.in_float64())
+    value = own.factored_convex_value(reference.A / own.scale, reference.B)
+    if not abs(value - reference.fun) <= _SAME_VALUE * (abs(reference.fun) + abs(own.value_at_zero)):
+        raise ValueError(
+            f"reference: expected the optimum of this problem, got one with F = {reference.fun:.10g} where this "
+            f"problem has F = {value:.10g}"
+        )
 
 
 def singular_values(result: Result) -> list[float]:

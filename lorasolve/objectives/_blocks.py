@@ -27,7 +27,7 @@ from .._validate import (
 from ..linear_map import LinearMap
 from ._facts import Facts
 from ._kernels import NO_KERNELS, Kernels
-from .base import Objective, difference_step, estimate_smoothness, length_of
+from .base import Objective, difference_step, estimate_smoothness, length_of, no_batches
 
 Matrices = Sequence[Array]
 Pairs = Sequence[tuple[Array, Array]]
@@ -230,6 +230,10 @@ class MultiObjective:
         """Return the loss restricted to the samples ``index``."""
         raise NotImplementedError(f"{type(self).__name__} is not a mean over samples")
 
+    def batch_refusal(self) -> str | None:
+        """Return why no batches of samples can be drawn, or None if they can."""
+        return no_batches(self.label, self.facts, type(self).sample_batch is not MultiObjective.sample_batch)
+
     def block(self, index: int, X: Matrices) -> Objective:
         """Return the loss of one update with the others fixed at ``X`` (the l-th diagonal block of the Hessian)."""
         return BlockView(self, index, X)
@@ -357,6 +361,10 @@ class BlockView(Objective):
         """Return the block of the batch, with the other updates at the same values."""
         return BlockView(self.objective.sample_batch(index), self.index, self.others)
 
+    def batch_refusal(self) -> str | None:
+        """Return that of the whole."""
+        return self.objective.batch_refusal()
+
     def metrics(self, X: Array) -> dict[str, float]:
         """Return the metrics of the whole with this update set to ``X``."""
         return self.objective.metrics(self._with(X))
@@ -385,6 +393,10 @@ class PlainBlocks(MultiObjective):
     def sample_batch(self, index: Array) -> MultiObjective:
         """Return the plain twin of the batch."""
         return PlainBlocks(self.objective.sample_batch(index))
+
+    def batch_refusal(self) -> str | None:
+        """Return that of the loss."""
+        return self.objective.batch_refusal()
 
     def in_float64(self) -> MultiObjective:
         """Return the plain twin of the loss in float64."""

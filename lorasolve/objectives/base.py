@@ -197,6 +197,10 @@ class Objective:
         """Return the objective restricted to the samples ``index`` (an unbiased estimate of ``f``)."""
         raise NotImplementedError(f"{self.label} is not a mean over samples")
 
+    def batch_refusal(self) -> str | None:
+        """Return why no batches of samples can be drawn, or None if they can."""
+        return no_batches(self.label, self.facts, type(self).sample_batch is not Objective.sample_batch)
+
     def merged(self, update: Array) -> Objective:
         """Return the objective ``X -> f(update + X)``, that is with ``update`` merged into the frozen weight."""
         return Shifted(self, update)
@@ -279,6 +283,10 @@ class Shifted(Objective):
         """Return the shifted objective on the samples ``index``."""
         return Shifted(self.objective.sample_batch(index), self.offset)
 
+    def batch_refusal(self) -> str | None:
+        """Return that of the inner objective."""
+        return self.objective.batch_refusal()
+
     def merged(self, update: Array) -> Objective:
         """Return ``X -> f(offset + update + X)``."""
         return self.objective.merged(self.offset + update)
@@ -322,7 +330,7 @@ class UserObjective(Objective):
         self.user = user
         if not callable(getattr(user, "domain", self.domain)):
             raise TypeError(f"objective: {self.label}.domain: expected a function of X that returns True or False")
-        checked = ("shape", "value_and_grad", "facts", "kernels", "label", "conjugate")
+        checked = ("shape", "value_and_grad", "facts", "kernels", "label", "conjugate", "batch_refusal")
         for attribute in dir(Objective):
             own = attribute.startswith("_") or attribute in checked
             if not own and hasattr(user, attribute):
@@ -344,6 +352,10 @@ class UserObjective(Objective):
     def label(self) -> str:
         """The name of the user's class."""
         return type(self.user).__name__
+
+    def batch_refusal(self) -> str | None:
+        """Return why no batches can be drawn: what is missing of a number of samples and a method for them."""
+        return no_batches(self.label, self.facts, callable(getattr(self.user, "sample_batch", None)))
 
     @property
     def kernels(self) -> Kernels:
@@ -423,6 +435,10 @@ class DenseReference(Objective):
         """Return the plain twin of the batch."""
         return DenseReference(self.objective.sample_batch(index))
 
+    def batch_refusal(self) -> str | None:
+        """Return that of the objective."""
+        return self.objective.batch_refusal()
+
     def merged(self, update: Array) -> Objective:
         """Return the plain twin of the merged objective."""
         return DenseReference(self.objective.merged(update))
@@ -430,6 +446,13 @@ class DenseReference(Objective):
     def in_float64(self) -> Objective:
         """Return the plain twin of the objective in float64."""
         return DenseReference(self.objective.in_float64())
+
+
+def no_batches(label: str, facts: Facts, has_method: bool) -> str | None:
+    """Return why a loss that has a method ``sample_batch`` or not gives no batches, or None if it does."""
+    if facts.n_samples is None:
+        return f"{label} is not a mean over samples (n_samples is None)"
+    return None if has_method else f"{label} states n_samples and has no sample_batch(index)"
 
 
 def as_objective(objective: Any, argument: str = "objective") -> Objective:
@@ -448,6 +471,14 @@ def as_objective(objective: Any, argument: str = "objective") -> Objective:
     made = objective if isinstance(objective, Objective) else UserObjective(objective, argument)
     refuse_misspelt(objective)
     _ = made.facts  # refuses what is no fact
+    return made
+
+
+def as_held_out(objective: Any, shape: tuple[int, int]) -> Objective:
+    """Return the loss on held-out data as an :class:`Objective` of the shape of the loss that is trained on."""
+    made = as_objective(objective, "held_out")
+    if made.shape != shape:
+        raise ValueError(f"held_out: expected an objective of shape {shape}, got one of shape {made.shape}")
     return made
 
 

@@ -307,12 +307,13 @@ def sampled_curvature(problem: Problem, theta: Array, iterations: int = 12) -> f
     if problem.trainable is not None:
         direction[~problem.trainable] = 0.0
     plus, minus = np.empty_like(theta), np.empty_like(theta)
+    h = max(1e-5, float(np.finfo(theta.dtype).eps) ** (1 / 3)) * (float(np.linalg.norm(theta)) or 1.0)
     value = 0.0
     for _ in range(iterations):
         direction /= float(np.linalg.norm(direction)) or 1.0
-        h = 1e-5 * (float(np.linalg.norm(theta)) or 1.0)
-        problem.value_and_grad(theta + h * direction, plus)
-        problem.value_and_grad(theta - h * direction, minus)
+        step = (h * direction).astype(theta.dtype)
+        problem.value_and_grad(theta + step, plus)
+        problem.value_and_grad(theta - step, minus)
         change = (plus - minus) / (2.0 * h)
         value = float(np.linalg.norm(change))
         direction = change

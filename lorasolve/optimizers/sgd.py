@@ -57,12 +57,8 @@ class SGD(Descent):
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse objectives without samples, or None."""
-        if problem.objective.facts.n_samples is not None:
-            return None
-        return (
-            f"it draws mini-batches, and {problem.objective.label} is not a mean over samples (n_samples is "
-            "None); use 'gd'"
-        )
+        reason = problem.objective.batch_refusal()
+        return None if reason is None else f"it draws mini-batches, and {reason}; use 'gd'"
 
     def step_rule(self, problem: Problem) -> StepRule:
         """Return the given or the derived step, never taken back: values of different batches do not compare."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._validate import Array, as_float_array, as_number
+from .._validate import Array, as_float_array, as_integer, as_number
 from ..adapters.sora import SoRA, released_threshold
 from ..convex import solve_convex
 from ..engine import solve
@@ -112,6 +112,8 @@ def half_threshold_optimum(T: ArrayLike, gate_penalty: float, lam: float, rank: 
     T = as_float_array(T, "T", 2)
     as_number(gate_penalty, "gate_penalty", 0.0, open_low=True)
     as_number(lam, "lam", 0.0, open_low=True)
+    if rank is not None:
+        as_integer(rank, "rank", 0)
     U, sigma, Vt = np.linalg.svd(T, full_matrices=False)
     weight = 2.0 * np.sqrt(gate_penalty * lam)
     x = half_threshold(sigma, weight)

@@ -62,8 +62,9 @@ class GaLore(Schedule):
         """Return the reason to refuse weight decay, other adapters and batches of what has no samples, or None."""
         if not isinstance(problem.adapter, LoRA):
             return f"it freezes a factor of the adapter 'lora' and cannot use {problem.adapter.name!r}"
-        if self.batch_size is not None and problem.objective.facts.n_samples is None:
-            return f"batch_size: {problem.objective.label} is not a mean over samples (n_samples is None)"
+        reason = None if self.batch_size is None else problem.objective.batch_refusal()
+        if reason is not None:
+            return f"batch_size: {reason}"
         return decay_refusal(problem)
 
     def is_boundary(self, stage_iteration: int, max_iter: int) -> bool:

@@ -2,15 +2,19 @@
 
 An object is its class and its attributes. Left out are cached properties, which follow from the rest, and what it
 names in ``not_data``: memory that calls write to. A class or function that is not of an installed package is its
-bytecode, with that of the functions of its own module that it calls; what those read from elsewhere is not seen.
+bytecode, with that of the functions of its own module that it calls and with the plain data (numbers, texts, arrays,
+collections of them) that it reads there by name or holds as attributes of the class. What those read from elsewhere is
+not seen.
 """
 
 from __future__ import annotations
 
+import dis
 import enum
 import functools
 import hashlib
 import io
+import itertools
 import struct
 import sys
 import types
@@ -158,22 +162,37 @@ class _Digest:
                 self.add(cell.cell_contents, f"{variable} in {where}")
             for called in _names(value.__code__):
                 other = value.__globals__.get(called)
-                if isinstance(other, (type, types.FunctionType)) and other.__module__ == value.__module__:
-                    self.add(other, called)
+                if isinstance(other, (type, types.FunctionType)):
+                    if other.__module__ == value.__module__:
+                        self.add(other, called)
+                elif called in value.__globals__ and _is_plain(other) and not _of_python(called):
+                    self._data("global", called, other)
         elif isinstance(value, type) and not _installed(value):
             self._tag("class", value.__qualname__.encode())
             for base in value.__bases__:
                 if base is not object:
                     self.add(base, base.__name__)
+            left_out = _class_attribute(value, "not_data")
+            left_out = left_out if isinstance(left_out, tuple) else ()
             for key, entry in sorted(vars(value).items()):
                 entry = entry.__func__ if isinstance(entry, (classmethod, staticmethod)) else entry
                 entry = entry.fget if isinstance(entry, property) else getattr(entry, "func", entry)
-                known = isinstance(entry, (types.FunctionType, bool, int, float, str, tuple, np.ndarray))
-                if known and key not in _OF_CLASSES:
+                if isinstance(entry, types.FunctionType):
+                    self._tag("entry", key.encode())
+                    self.add(entry, f"{where}.{key}")
+                elif key in left_out or _of_python(key):
+                    continue
+                elif _is_plain(entry):
+                    self._data("entry", key, entry)
+                elif isinstance(entry, tuple):
                     self._tag("entry", key.encode())
                     self.add(entry, f"{where}.{key}")
         else:
             self._tag("name", name.encode())
+
+    def _data(self, kind: str, name: str, value: Any) -> None:
+        """Add plain data by content alone: which of them are one object differs from process to process."""
+        self._tag(kind, name.encode(), digest(value).encode())
 
     def _bytecode(self, code: types.CodeType, where: str) -> None:
         self._tag("code", code.co_code, repr(code.co_names).encode(), repr(code.co_varnames).encode())
@@ -182,10 +201,6 @@ class _Digest:
                 self._bytecode(constant, where)
             elif constant is not Ellipsis:
                 self.add(constant, f"a constant of {where}")
-
-
-# What Python itself puts into a class; its text, its place in a file and its name say nothing about what it does.
-_OF_CLASSES = {"__module__", "__doc__", "__qualname__", "__firstlineno__", "__static_attributes__", "__annotations__"}
 
 
 def callable_of(value: Any) -> bool:
@@ -208,7 +223,51 @@ def _class_attribute(kind: type, name: str) -> Any:
     return next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None)
 
 
+def _of_python(name: str) -> bool:
+    """Whether a name is one of Python's own, such as ``__doc__``: where a class stands says nothing about it."""
+    return name.startswith("__") and name.endswith("__")
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is numbers, texts and arrays throughout."""
+    if isinstance(value, dict):
+        return all(map(_is_plain, value)) and all(map(_is_plain, value.values()))
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return all(map(_is_plain, value))
+    if isinstance(value, np.ndarray):
+        return not value.dtype.hasobject
+    return value is None or isinstance(value, (bool, int, float, complex, str, bytes, range, np.generic, np.dtype))
+
+
 def _names(code: types.CodeType) -> list[str]:
-    """Return the global names that a function reads, those of functions within it included."""
+    """Return the global names that a function reads and does not write to, those of functions within it included."""
+    steps = list(dis.get_instructions(code))
+    reads = {step.argval for step in steps if step.opname in _LOADS}
+    writes = {step.argval for step in steps if step.opname == "STORE_GLOBAL"}
+    writes |= {step.argval for k, step in enumerate(steps) if step.opname in _LOADS and _is_written(steps[k:])}
     inner = [name for constant in code.co_consts if isinstance(constant, types.CodeType) for name in _names(constant)]
-    return sorted({*code.co_names, *inner})
+    return sorted({*reads, *inner} - writes)
+
+
+_LOADS = ("LOAD_GLOBAL", "LOAD_NAME")
+# Methods that change a list, dict or set.
+_CHANGES = {"add", "append", "clear", "discard", "extend", "insert", "pop", "popitem", "remove", "setdefault", "update"}
+
+
+def _is_written(steps: list[dis.Instruction]) -> bool:
+    """Whether what the first step loads is filled: by a method, as ``seen.append(x)``, or an item, ``cache[k] = x``.
+
+    ``height`` is that of the stack, from what was loaded (1) on; where it falls below, that is gone.
+    """
+    height = 1
+    for before, step in itertools.pairwise(steps):
+        if height == 1 and step.opname in ("LOAD_METHOD", "LOAD_ATTR") and step.argval in _CHANGES:
+            return True
+        # Of ``c[k] += x`` item and key were moved to the top of the stack.
+        place = 3 if step.opname == "STORE_SLICE" or before.opname == "SWAP" else 2
+        if height == place and step.opname in ("STORE_SUBSCR", "STORE_SLICE", "DELETE_SUBSCR"):
+            return True
+        height += dis.stack_effect(step.opcode, step.arg, jump=False)
+        if height < 1:
+            return False
+    return False

@@ -88,17 +88,14 @@ class Solver(Worker):
 
     def _fits(self, cell: RunCell) -> bool:
         """Whether the run goes through blocks; then it is prepared."""
-        if cell.error is not None or cell.problem is None or cell.problem.several:
+        if cell.error is not None:
             return False
         try:
-            own = cell.method.problem(cell.problem)
-            if cell.method.schedules or cell.method.optimizer.batched_step(own) is None:
-                return False
-            run = prepared(Run(cell.problem, cell.method, cell.given, cell.seed))
+            run = batched(cell, self.study.stop)
         except Exception as error:
             cell.error = in_words(error)
             return False
-        if not fits(run, self.study.stop) or self._quadratic(run) is None:
+        if run is None or self._quadratic(run) is None:
             return False
         cell.prepared = run
         return True
@@ -174,6 +171,26 @@ class Solver(Worker):
             result["parameters"] = hashlib.blake2b(vector.tobytes(), digest_size=8).hexdigest()
         keep = vector if self.study.keep_parameters else None
         return Entry(cell.key, cell.run, error is None, result, facts, keep)
+
+
+def batched(cell: RunCell, stop: StoppingRule) -> Run | None:
+    """Return the prepared run of a cell if it goes through blocks where its objective is quadratic, else None."""
+    problem, method = cell.problem, cell.method
+    if problem is None or problem.several or method.schedules:
+        return None
+    if method.optimizer.batched_step(method.problem(problem)) is None:
+        return None
+    run = prepared(Run(problem, method, cell.given, cell.seed))
+    return run if fits(run, stop) else None
+
+
+def repeated(cell: RunCell, stop: StoppingRule) -> Result:
+    """Return the run of a cell, by the route that a study takes: blocks round otherwise than single runs."""
+    assert cell.problem is not None
+    run = batched(cell, stop)
+    if run is None:
+        return solve(cell.problem, cell.method, cell.given, cell.seed, stop=stop)
+    return run_prepared([run], stop).result(0)
 
 
 class Describe:
@@ -274,7 +291,10 @@ def method_text(method: Method) -> str:
 
 
 def init_text(init: Any) -> str:
-    """Return what is given as a start, as JSON."""
+    """Return what is given as a start, as JSON; of a result what a run takes from it, not how long it took."""
+    if isinstance(init, Result):
+        last = init.problem
+        init = (init.theta, init.merged, last.shapes, last.ranks, last.adapter.name)
     return json_text(init if init is None or isinstance(init, str) else f"{type(init).__name__} {digest(init)}")
 
 

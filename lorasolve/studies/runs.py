@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .study import Study
 
 Record = dict[str, Any]
+# Of each line of a summary the rows and results of its runs.
+_Groups = dict[tuple[Any, ...], list[tuple[Record, Record]]]
 
 # What a summary of several runs is called and how it is made.
 _SUMMARIES: dict[str, Callable[[list[float]], float]] = {
@@ -39,6 +41,9 @@ _SUMMARIES: dict[str, Callable[[list[float]], float]] = {
 _MANY = 4
 _HEADLINES = ("kind", "is_global", "relative_gap", "rank")
 _SHOWN = ("status", "fun", "grad_norm", "nit", "nfev")
+_COUNTS = ("runs", "failed", "converged")
+# Columns that an axis or a measure of the same name would be taken for.
+RESERVED = ("key", *_SHOWN, "seconds", "error", *_COUNTS)
 
 
 class Runs:
@@ -133,7 +138,7 @@ class Runs:
         return pairs[0] if len(pairs) == 1 else tuple(zip(*pairs))
 
     def result(self, record: Record) -> Result:
-        """Do a run of this study again, bit for bit.
+        """Do a run of this study again, as :meth:`Study.repeat` does.
 
         Raises
         ------
@@ -199,16 +204,16 @@ class Runs:
         return written(text.getvalue(), path)
 
     def _summary(self, by: Sequence[str] | None) -> tuple[list[str], list[list[str]]]:
-        groups: dict[tuple[Any, ...], list[Record]] = {}
+        groups: _Groups = {}
         axes: list[str] = []
         for record in self:
             cell = record["run"]["cell"]
             if not axes:
                 axes = self._kept_axes(cell, by)
-            row = row_of(record) | {"measures": tuple(measured(record))}
-            groups.setdefault(tuple(cell.get(name) for name in axes), []).append(row)
+            group = groups.setdefault(tuple(cell.get(name) for name in axes), [])
+            group.append((row_of(record), record["result"]))
         columns = _columns(groups)
-        header = [*axes, "runs", "failed", "converged", *columns]
+        header = [*axes, *_COUNTS, *columns]
         return header, [self._line(key, groups[key], columns) for key in _order(list(groups))]
 
     def _kept_axes(self, cell: dict[str, Any], by: Sequence[str] | None) -> list[str]:
@@ -219,9 +224,10 @@ class Runs:
                 raise ValueError(f"by: no axis is called {name!r}.{suggest(name, list(cell))}")
         return list(by)
 
-    def _line(self, key: tuple[Any, ...], rows: list[dict[str, Any]], columns: list[str]) -> list[str]:
-        failed = sum("error" in row for row in rows)
-        ended = [row["status"] for row in rows if "status" in row]
+    def _line(self, key: tuple[Any, ...], group: list[tuple[Record, Record]], columns: list[str]) -> list[str]:
+        rows, results = zip(*group)
+        failed = sum("error" in result for result in results)
+        ended = [result["status"] for result in results if "status" in result]
         converged = sum(status in ("converged", "target reached") for status in ended)
         share = f"{converged / len(ended):.2f}" if ended else "-"
         cells = [_text(value) for value in key]
@@ -294,10 +300,10 @@ class Runs:
         return xs, ys, found
 
 
-def measured(record: Record) -> dict[str, Any]:
-    """Return what the measures of a record say, as ``name`` or ``name.entry``."""
+def measured(result: dict[str, Any]) -> dict[str, Any]:
+    """Return what the measures of a result say, as ``name`` or ``name.entry``."""
     row: dict[str, Any] = {}
-    for name, found in record["result"].get("measures", {}).items():
+    for name, found in result.get("measures", {}).items():
         row |= {f"{name}.{key}": entry for key, entry in found.items()} if isinstance(found, dict) else {name: found}
     return row
 
@@ -307,7 +313,7 @@ def row_of(record: Record) -> dict[str, Any]:
     result = record["result"]
     row = {"key": record["key"], **record["run"]["cell"]}
     row |= {name: result[name] for name in _SHOWN if name in result}
-    row |= measured(record)
+    row |= measured(result)
     row["seconds"] = record["made"]["seconds"]
     if "error" in result:
         row["error"] = result["error"]
@@ -344,12 +350,12 @@ def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, (bool, int, float)) else None
 
 
-def _columns(groups: dict[tuple[Any, ...], list[Record]]) -> list[str]:
+def _columns(groups: _Groups) -> list[str]:
     """Return the columns of a summary: the value reached, and of each measure all it says or its headlines."""
     found: dict[str, dict[str, None]] = {}
-    for rows in groups.values():
-        for row in rows:
-            for name in row.get("measures", ()):
+    for group in groups.values():
+        for _, result in group:
+            for name in measured(result):
                 found.setdefault(name.partition(".")[0], {})[name] = None
     columns = ["fun", "nit"]
     for names in found.values():

@@ -168,13 +168,14 @@ class Store:
         return frozenset(path.name for path in self.shards())
 
     def lines(self, damaged: list[Damage] | None = None) -> Iterator[Line]:
-        """Yield every run once: the first line of its key, one without an error before one with.
+        """Yield every run once: the first line of its key without an error, else the line written last.
 
         ``damaged`` takes what does not verify.
         """
         chosen: set[bytes] = set()
-        failed: dict[bytes, tuple[pathlib.Path, int]] = {}
+        failed: dict[bytes, tuple[int, pathlib.Path, int]] = {}
         for shard in self.shards():
+            written = shard.stat().st_mtime_ns
             for offset, line in _verified(shard, damaged):
                 key = bytes.fromhex(line.key)
                 if key in chosen:
@@ -183,9 +184,9 @@ class Store:
                     chosen.add(key)
                     failed.pop(key, None)
                     yield line
-                else:
-                    failed.setdefault(key, (shard, offset))
-        for shard, offset in failed.values():
+                elif key not in failed or failed[key][0] <= written:
+                    failed[key] = (written, shard, offset)
+        for _, shard, offset in failed.values():
             with open(shard, "rb") as file:
                 file.seek(offset)
                 again = _line(file.readline().rstrip(b"\n"))

@@ -11,7 +11,6 @@ from .._files import PathLike
 from .._registry import suggest
 from .._validate import as_flag, as_integer, shown
 from .._version import __version__
-from ..engine import solve
 from ..executors import Executor
 from ..inits import Init
 from ..method import Method
@@ -22,9 +21,9 @@ from ..result import Result
 from ._cells import Axes
 from ._digest import code_mark, digest
 from ._engine import do
-from ._solves import Describe, Solver
+from ._solves import Describe, Solver, repeated
 from ._work import Work
-from .runs import Runs
+from .runs import RESERVED, Runs
 from .store import SCHEMA_VERSION, Store
 
 Measure = Callable[[Problem, Result], Any]
@@ -37,7 +36,7 @@ class Study(Work):
     ----------
     problem : Problem or callable
         The problem of a cell: a function whose arguments are names of axes, or a problem whose ``rank``, ``lam`` and
-        ``adapter`` the axes of these names replace.
+        ``adapter`` (of several matrices: ``ranks`` and ``lam``) the axes of these names replace.
     axes : mapping of str to sequence or mapping
         The values of each axis: numbers, texts, truth values or None; or a mapping of such labels to anything. The
         axis ``seed`` (integers) sets the randomness; ``method`` and ``init`` are what they say.
@@ -64,7 +63,8 @@ class Study(Work):
     Raises
     ------
     ValueError, TypeError
-        For axes that nothing uses, arguments of functions that are no axes, unknown names.
+        For axes that nothing uses, arguments of functions that are no axes, unknown names, and axes and measures that
+        are called what a column of results is, or one another.
 
     Notes
     -----
@@ -96,10 +96,10 @@ class Study(Work):
         self.stop = rule_of(stop)
         self.keep_parameters = as_flag(keep_parameters, "keep_parameters")
         self.measures = _measures(measure)
+        _refuse_columns(self.axes, self.measures)
         self._digests = _Digests()
-        replaced = [name for name in ("rank", "lam", "adapter") if name in self.axes.labels]
         self._uses = {
-            "problem": replaced if isinstance(problem, Problem) else self._arguments(problem, "problem"),
+            "problem": self._replaced(problem) if isinstance(problem, Problem) else self._arguments(problem, "problem"),
             "method": self._setting(method, "method", (str, Method, Optimizer)),
             "init": self._setting(init, "init", (str, Init, tuple, Result, type(None))),
         }
@@ -109,7 +109,11 @@ class Study(Work):
         used = {name for names in self._uses.values() for name in names} | {"seed"}
         unused = [name for name in self.axes.labels if name not in used]
         if unused:
-            raise ValueError(f"axes: {unused[0]!r} is no argument of problem, method or init; it changes nothing")
+            accepted = [*_settings(problem), "method", "init", "seed"] if isinstance(problem, Problem) else []
+            meant = suggest(unused[0], accepted) if accepted else ""
+            raise ValueError(
+                f"axes: {unused[0]!r} is no argument of problem, method or init; it changes nothing.{meant}"
+            )
         if not callable(method):
             Method.of(method)
 
@@ -121,6 +125,10 @@ class Study(Work):
         return f"Study({len(self)} runs: {sizes}; measures: {', '.join(self.measures) or 'none'})"
 
     # ------------------------------------------------------------------ what cells mean
+    def _replaced(self, problem: Problem) -> list[str]:
+        """Return the axes that replace settings of a problem."""
+        return [name for name in _settings(problem) if name in self.axes.labels]
+
     def _arguments(self, function: Any, argument: str) -> list[str]:
         """Return the axes that a function takes."""
         if not callable(function) or isinstance(function, type):
@@ -180,7 +188,9 @@ class Study(Work):
         self.__dict__ |= state | {"_digests": _Digests(state["_digests"])}
 
     def repeat(self, **cell: Any) -> Result:
-        """Do one run again, bit for bit, and return it.
+        """Do one run again, at equal threads bit for bit, and return it.
+
+        Of a run that goes through the batched kernel the trace has its two ends only.
 
         Parameters
         ----------
@@ -195,7 +205,7 @@ class Study(Work):
         found = Describe(self)(self.axes.find(cell))
         if found.error is not None or found.problem is None:
             raise ValueError(f"cell: {found.error}")
-        return solve(found.problem, found.method, found.given, found.seed, stop=self.stop)
+        return repeated(found, self.stop)
 
     # ------------------------------------------------------------------ running
     def run(
@@ -293,6 +303,11 @@ class _Digests:
         return [(thing, mark) for thing, mark in found if thing is not None]
 
 
+def _settings(problem: Problem) -> list[str]:
+    """Return the settings of a problem that axes of their names replace."""
+    return ["ranks", "lam"] if problem.several else ["rank", "lam", "adapter"]
+
+
 def _measures(given: Any) -> dict[str, Measure]:
     """Return measures by name."""
     if isinstance(given, Mapping):
@@ -310,6 +325,15 @@ def _measures(given: Any) -> dict[str, Measure]:
             raise ValueError(f"measure: two are called {name!r}; give a mapping of names to functions")
         found[name] = measure
     return found
+
+
+def _refuse_columns(axes: Axes, measures: Mapping[str, Measure]) -> None:
+    """Refuse names that would hide a column of the results, or one another."""
+    for kind, names, taken in (("axes", axes.labels, RESERVED), ("measure", measures, (*RESERVED, *axes.labels))):
+        for name in names:
+            if name in taken:
+                what = "an axis" if name in axes.labels and kind == "measure" else "a column of every table of runs"
+                raise ValueError(f"{kind}: expected a name of its own, got {name!r}, which is {what}")
 
 
 def _named(name: str) -> Measure:

@@ -11,7 +11,7 @@ import numpy as np
 
 from .._validate import Array, as_integer
 from ..convex import ConvexResult, solve_convex
-from ..objectives.base import Objective, as_objective
+from ..objectives.base import Objective, as_held_out
 from ..objectives.completion import MatrixCompletion
 from ..problem import Problem
 from ..tables import Column, Record, Tabular
@@ -151,7 +151,8 @@ def cross_validate(
     Raises
     ------
     ValueError, TypeError
-        For objectives without entries or samples to hold out, more folds than there are, and values out of range.
+        For objectives without entries or samples to hold out, more folds than there are, held-out data of another
+        shape, and values out of range.
     KeyboardInterrupt
         If Ctrl-C ends it in a fold, as not all folds have the same part of the curve, or before the first value.
 
@@ -168,17 +169,17 @@ def cross_validate(
     if held_out is None:
         parts = _folds(problem.objective, folds, seed)
     else:
-        parts = [(problem.objective, as_objective(held_out, "held_out"), 1.0)]
+        parts = [(problem.objective, as_held_out(held_out, problem.shape), 1.0)]
     paths, columns = [], []
     for train, test, share in parts:
         found = path(problem.replace(objective=train), [share * lam for lam in values], tol, progress=progress)
         if found.interrupted and (held_out is None or not found.points):
             raise KeyboardInterrupt
         paths.append(found)
-        columns.append([_error(test, problem.scale * point.X) for point in found.points])
+        columns.append([_error(test, point.X) for point in found.points])
     errors = np.array(columns).T
     best = int(np.argmin(errors.mean(axis=1)))
-    name = "held-out rmse" if isinstance(problem.objective, MatrixCompletion) else "held-out loss"
+    name = "held-out rmse" if isinstance(parts[0][1], MatrixCompletion) else "held-out loss"
     if held_out is not None:
         # What the only path has finished, where it was interrupted.
         values, fit = paths[0].lams, paths[0].points[best]
@@ -193,6 +194,9 @@ def _folds(objective: Objective, folds: int, seed: int) -> list[tuple[Objective,
     count = objective.values.size if isinstance(objective, MatrixCompletion) else objective.facts.n_samples
     if count is None:
         raise ValueError(f"problem: {objective.label} has neither entries nor samples to hold out; give held_out")
+    reason = None if entries else objective.batch_refusal()
+    if reason is not None:
+        raise ValueError(f"problem: {reason}; give held_out")
     if folds > count:
         raise ValueError(f"folds: expected at most one a sample ({count}), got {folds}")
     parts = np.array_split(np.random.default_rng(seed).permutation(count), folds)

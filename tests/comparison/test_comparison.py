@@ -106,6 +106,40 @@ def test_what_is_not_certified_is_not_said_to_have_missed_the_optimum() -> None:
         assert "of the decrease is missing from the worst start, iteration limit" in text
 
 
+def test_the_optimum_of_another_problem_is_no_reference(denoising) -> None:
+    problem, optimum, _ = denoising
+    M = problem.objective.M
+    for other, words in (
+        (problem.replace(lam=0.7), "expected the optimum of .*lam=0.5.*, got that of .*lam=0.7"),
+        (problem.replace(objective=Denoising(M + 0.01)), "expected the optimum of this problem, got one with F = "),
+        (ls.Problem(Denoising(M.T), RANK, LAM), r"expected an optimum of shape \(7, 6\), got that of .* 6 x 7"),
+    ):
+        with pytest.raises(ValueError, match=f"reference: {words}"):
+            ls.compare(problem, "gd", reference=ls.solve_convex(other))
+    # Where X = 0 is the optimum of two problems their values agree there.
+    high, low = (ls.solve_convex(problem.replace(lam=lam)) for lam in (9.0, 8.0))
+    assert high.fun == low.fun
+    with pytest.raises(ValueError, match="reference: expected the optimum of"):
+        ls.compare(problem.replace(lam=9.0), "gd", reference=low)
+    free = problem.replace(lam=0.0)
+    with pytest.raises(ValueError, match="reference: expected the optimum of"):
+        ls.compare(free, "gd", reference=ls.solve_convex(free.replace(rank=2)))
+    with pytest.raises(ValueError, match="adapter 'polar' has no convex counterpart"):
+        ls.compare(problem.replace(adapter="polar"), "gd~balanced", reference=ls.solve_convex(problem))
+    # The same convex problem in other words, in float32, of no rank at all.
+    scaled = problem.replace(adapter="lora:alpha=8", lam=2 * LAM)
+    single = ls.Problem(Denoising(M.astype(np.float32)), RANK, LAM)
+    for own in (problem, scaled, single, problem.replace(lam=9.0), free):
+        assert ls.compare(own, "lbfgs", reference=ls.solve_convex(own)).reference is not None
+    assert ls.compare(scaled, "lbfgs", reference=ls.solve_convex(problem)).reference.fun == pytest.approx(optimum)
+
+
+def test_held_out_data_of_another_shape_are_refused_before_anything_is_run(denoising) -> None:
+    problem, _, _ = denoising
+    with pytest.raises(ValueError, match=r"held_out: expected an objective of shape \(7, 6\), got one of"):
+        ls.compare(problem, "gd", held_out=Denoising(problem.objective.M.T))
+
+
 def test_a_rank_below_that_of_the_optimum_is_named_with_one_that_is_enough(denoising) -> None:
     """The loss is strongly convex, so its optimum of rank 3 is known to be the only one."""
     problem, _, _ = denoising

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import lorasolve as ls
 from lorasolve import objectives
 from lorasolve.objectives import Facts, Objective, as_objective
 from lorasolve.objectives.base import DenseReference, Shifted, UserObjective, estimate_smoothness
@@ -78,6 +79,31 @@ def test_nothing_is_claimed_for_a_plain_user_object(quartic):
     ):
         with pytest.raises(NotImplementedError, match=r"Objective|Quartic"):
             missing()
+
+
+def test_samples_without_batches_are_refused_by_name_before_anything_is_run():
+    class Means(Quartic):
+        n_samples = 3
+        convex, lower_bound = True, 0.0
+
+    class Derived(Objective):
+        shape, n_samples = (3, 2), 3
+
+        def value_and_grad(self, X):
+            return 0.5 * float((X**2).sum()), X
+
+    class Whole(Means):
+        def sample_batch(self, index):
+            return Quartic()
+
+    ls.solve(ls.Problem(Whole(), 1, 0.1), "sgd", stop=ls.StoppingRule(max_iter=2))
+    for loss in (Means(), Derived(), as_objective(Means()).merged(np.zeros((3, 2)))):
+        problem = ls.Problem(loss, 1)
+        for method, engine in (("sgd", "compiled"), ("sgd", "interpreted"), ("gd+galore:batch_size=1", "compiled")):
+            with pytest.raises(ValueError, match=r"(Means|Derived) states n_samples and has no sample_batch\(index\)"):
+                ls.solve(problem, method, engine=engine)
+    with pytest.raises(ValueError, match=r"problem: Means states n_samples .*; give held_out"):
+        ls.cross_validate(ls.Problem(Means(), 1, 0.1), [0.1], folds=2)
 
 
 def test_what_a_user_object_states_is_used():

@@ -9,6 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import lorasolve as ls
+from lorasolve.adapters import registry as adapters
 from lorasolve.checks import readiness
 from lorasolve.objectives import LinearFineTuning
 from lorasolve.optimizers import registry
@@ -209,6 +210,23 @@ def test_float32_stays_float32(name):
     result = ls.solve(ls.Problem(objective, 2, 0.1), METHODS[name](), (A0, B0), stop=ls.StoppingRule(max_iter=50))
     assert result.theta.dtype == np.float32
     assert by_hand(result.A.astype(float), result.B.astype(float), 0.1)[0] < by_hand(A0, B0, 0.1)[0]
+
+
+@pytest.mark.parametrize("adapter", [name for name, cls in adapters.classes().items() if not cls.low_rank])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_derived_step_is_that_of_the_largest_curvature_in_both_precisions(adapter, dtype):
+    """The Hessian of the whole loss, column by column, from gradients in float64."""
+    problems = [ls.Problem(LinearFineTuning(*(a.astype(t) for a in data())), 2, 0.1, adapter) for t in (dtype, float)]
+    theta = ls.Method("gd", init="balanced").start(problems[1], np.random.default_rng(0)).theta
+    grads = np.empty((2, theta.size, theta.size))
+    for k, e in enumerate(1e-5 * np.eye(theta.size)):
+        problems[1].value_and_grad(theta + e, grads[0, k])
+        problems[1].value_and_grad(theta - e, grads[1, k])
+    largest = np.abs(np.linalg.eigvals((grads[0] - grads[1]) / 2e-5)).max()
+    step = ls.optimizers.GD().default_step(problems[0], theta.astype(dtype))
+    assert 0.995 <= 2.0 * step * largest <= 1.2
+    end = ls.solve(problems[0], "proximal_gd", "balanced", stop=ls.StoppingRule(max_iter=30))
+    assert end.theta.dtype == dtype and end.fun < end.trace.value[0]
 
 
 @pytest.mark.parametrize("name", NAMES)

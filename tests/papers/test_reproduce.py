@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -25,15 +26,14 @@ MAIN_PAPER = {
 }  # fmt: skip
 
 
-# What was asked for, across the objects that do it; and where it is interrupted.
+# What was asked for, across the objects that do it.
 RAN: list[int] = []
-STOP_AT: list[int] = []
 
 
 @pytest.fixture(autouse=True)
 def _nothing_ran():
     RAN.clear()
-    STOP_AT.clear()
+    Squares.stop_at.clear()
 
 
 class Squares(Experiment):
@@ -43,6 +43,9 @@ class Squares(Experiment):
     summary = "squares"
     seeds = "none"
     size = (4.0, 3.0)
+    # Where it is interrupted.
+    stop_at: ClassVar[list[int]] = []
+    not_data = ("stop_at",)
 
     def axes(self, quick):
         return {"x": list(range(3 if quick else 6)), "power": 2, "sign": ["plus", "minus"][:1]}
@@ -51,7 +54,7 @@ class Squares(Experiment):
         return cell["x"] < 100
 
     def run(self, cell):
-        if cell["x"] in STOP_AT:
+        if cell["x"] in self.stop_at:
             raise KeyboardInterrupt
         RAN.append(cell["x"])
         if cell["x"] < 0:
@@ -73,12 +76,12 @@ def squares(found):
 
 
 def test_an_interrupted_experiment_continues_where_it_stopped(tmp_path):
-    STOP_AT.append(4)
+    Squares.stop_at.append(4)
     with pytest.raises(KeyboardInterrupt):
         reproduce(Squares(), tmp_path, quick=False)
     assert RAN == [0, 1, 2, 3] and not (tmp_path / "squares.json").exists()
     RAN.clear()
-    STOP_AT.clear()
+    Squares.stop_at.clear()
     found = reproduce(Squares(), tmp_path, quick=False)
     assert RAN == [4, 5]
     assert squares(found) == [0, 1, 4, 9, 16, 25]

@@ -76,6 +76,15 @@ def test_half_threshold_against_a_grid(weight):
     assert sora.half_threshold([edge * (1 + 1e-9)], weight)[0] == pytest.approx(weight ** (2 / 3), rel=1e-6)
 
 
+@pytest.mark.parametrize(("rank", "error"), [(-1, ValueError), (1.5, TypeError), (True, TypeError)])
+def test_the_number_of_gates_kept_is_checked(rank, error):
+    T = np.diag([4.0, 3.0, 2.0])
+    with pytest.raises(error, match="rank: expected an integer >= 0"):
+        sora.half_threshold_optimum(T, 0.5, 0.1, rank)
+    for k in range(5):
+        assert sora.half_threshold_optimum(T, 0.5, 0.1, k).gates == min(k, 3)
+
+
 def test_ridge_sora_reaches_the_closed_form_from_the_svd_and_not_from_the_lora_start():
     T = with_spectrum(np.linspace(4.0, 0.1, 12))
     optimum = sora.half_threshold_optimum(T, 0.5, 0.1)

@@ -122,6 +122,31 @@ def test_losses_of_samples_and_data_held_out_for_good():
         ls.cross_validate(ls.Problem(MatrixSensing(M, y), 2, 1.0), [1.0], folds=91)
 
 
+@pytest.mark.parametrize("held_out", [None, planted(0.0)])
+def test_held_out_errors_do_not_depend_on_the_scale_of_the_adapter(held_out):
+    """``lam/s`` is all that the convex problem sees: alpha = 2 r at twice the lam is the same problem."""
+    lams = [8.0, 2.0, 0.5]
+    plain = ls.cross_validate(ls.Problem(planted(), 2, 1.0), lams, 3, 1e-8, held_out=held_out)
+    problem = ls.Problem(planted(), 2, 1.0, adapter="lora:alpha=4")
+    scaled = ls.cross_validate(problem, [2.0 * lam for lam in lams], 3, 1e-8, held_out=held_out)
+    np.testing.assert_allclose(scaled.errors, plain.errors, rtol=1e-5)
+    assert scaled.best == 2.0 * plain.best
+
+
+@pytest.mark.parametrize("shape", [(25, 30), (1, 25), (3, 3)])
+def test_held_out_data_of_another_shape_are_refused(shape):
+    for held_out in (MatrixCompletion([0], [0], [1.0], shape), Denoising(np.ones(shape))):
+        with pytest.raises(ValueError, match=r"held_out: expected an objective of shape \(30, 25\), got one of"):
+            ls.cross_validate(ls.Problem(planted(), 2, 1.0), [1.0], held_out=held_out)
+
+
+def test_errors_are_called_what_they_are():
+    """A mean loss on held-out data is no root mean square, whatever is trained on."""
+    T = np.random.default_rng(0).standard_normal((30, 25))
+    found = ls.cross_validate(ls.Problem(planted(), 2, 1.0), [1e6], held_out=Denoising(T))
+    assert found.error_name == "held-out loss" and found.errors[0, 0] == pytest.approx(0.5 * (T**2).sum())
+
+
 def test_the_recommended_rank_is_that_of_the_optimum():
     for lam, rank in ((0.4, 4), (1.0, 3), (2.5, 2), (4.0, 1)):
         choice = ls.recommend_rank(denoising().replace(lam=lam))
@@ -165,6 +190,13 @@ def test_path_on_the_command_line(tmp_path, capsys):
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((tmp_path / "curve.json").read_text())["path"]["error"] == "held-out rmse"
     assert main(["path", *data, "--folds", "3", "--lam", "2", "4"]) == 0
+    capsys.readouterr()
+    tables = []
+    for words in (["--lam", "4", "8"], ["--adapter", "lora:alpha=4", "--lam", "8", "16"]):
+        assert main(["path", *data, "--rank", "2", "--folds", "3", "--tol", "1e-8", "--json", *words]) == 0
+        tables.append(json.loads(capsys.readouterr().out)["path"])
+    np.testing.assert_allclose(tables[1]["errors"], tables[0]["errors"], rtol=1e-5)
+    assert tables[1]["best"] == 2.0 * tables[0]["best"]
     assert main(["path", *data, "--lam", "0"]) == 2
     assert "lams: expected a finite number in (0, inf)" in capsys.readouterr().err
 

@@ -20,10 +20,13 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import lorasolve as ls
+from lorasolve.multi import Separable
+from lorasolve.objectives import Denoising
 from lorasolve.studies import Store
 from lorasolve.studies._digest import digest
 from lorasolve.studies._solves import Describe, Solver
 from lorasolve.studies._work import Chunk
+from lorasolve.studies.runs import RESERVED
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -123,26 +126,39 @@ def test_failed_runs_are_done_again_on_request(tmp_path):
 
             def value_and_grad(self, X):
                 if broken:
-                    raise ArithmeticError("no luck")
+                    raise ArithmeticError(broken)
                 return super().value_and_grad(X)
 
         return ls.Study(ls.Problem(Own(), 2, 0.1), {"seed": range(3)}, stop=ls.StoppingRule(max_iter=5))
 
     store = tmp_path / "runs"
-    runs = study(True).run(store, "serial")
-    assert [r["result"]["error"] for r in runs.failed] == ["ArithmeticError: no luck"] * 3
-    assert len(study(False).run(store, "serial").failed) == 3
-    again = study(False).run(store, "serial", retry_failed=True)
+    # Each call writes a file of its own; which is read last is chance.
+    for broken in ("no luck", *map(str, range(5)), "none again"):
+        runs = study(broken).run(store, "serial", retry_failed=True)
+        assert [r["result"]["error"] for r in runs.failed] == [f"ArithmeticError: {broken}"] * 3
+    assert len(study("").run(store, "serial").failed) == 3
+    again = study("").run(store, "serial", retry_failed=True)
     assert (len(again), again.failed) == (3, [])
+    assert len(study("late").run(store, "serial", retry_failed=True).failed) == 0
 
 
-def test_repeat_gives_the_same_point(whole):
+def test_repeat_gives_the_same_bits(whole):
+    """Single runs and batched ones, the same numbers and factors as in the store."""
     _, runs = whole
-    record = next(r for r in runs if r["run"]["cell"]["objective"] == "own" and "error" not in r["result"])
-    again = mixed().repeat(**record["run"]["cell"])
-    assert_array_equal(again.A, runs.factors(record)[0])
+    study, ways = mixed(), set()
+    for record in runs:
+        if record["run"]["cell"]["seed"] < 2 and "error" not in record["result"]:
+            again = study.repeat(**record["run"]["cell"])
+            for mine, theirs in zip(runs.factors(record), (again.A, again.B)):
+                assert_array_equal(mine, theirs)
+            found = (again.status.label, again.fun, again.grad_norm, again.nit, again.nfev)
+            assert found == tuple(record["result"][name] for name in ("status", "fun", "grad_norm", "nit", "nfev"))
+            ways.add(record["made"]["batched"])
+    assert ways == {True, False}
     with pytest.raises(ValueError, match="cell: expected a value of the axis 'rank'"):
-        mixed().repeat(objective="own", lam=0.1, rank=7, seed=0)
+        study.repeat(objective="own", lam=0.1, rank=7, seed=0)
+    with pytest.raises(ValueError, match="cell: ValueError: lam: expected a finite number"):
+        study.repeat(objective="own", lam=-1.0, rank=3, seed=0)
 
 
 def test_a_measure_that_fails_keeps_the_run_and_says_which(tmp_path):
@@ -154,6 +170,23 @@ def test_a_measure_that_fails_keeps_the_run_and_says_which(tmp_path):
     )
     (record,) = study.run(tmp_path / "runs", "serial").failed
     assert record["result"]["error"] == "measure 'mine': KeyError: 'nothing'" and record["result"]["nit"] == 3
+
+
+def test_axes_replace_the_settings_of_several_matrices(tmp_path):
+    """Singular values 3, 2, 1 and 3, 1: those that a rank keeps are lowered by lam."""
+    loss = Separable([Denoising(np.diag([3.0, 2.0, 1.0])), Denoising(np.diag([3.0, 1.0]))])
+    problem = ls.MultiProblem(loss, 1, 0.5)
+    labels = {"ones": 1, "two and one": (2, 1)}
+    study = ls.Study(problem, {"ranks": labels, "lam": [0.5, 0.8]}, "lbfgs", init="gaussian")
+    for record in study.run(tmp_path / "runs", "serial"):
+        cell = record["run"]["cell"]
+        kept = {"ones": [3.0, 3.0], "two and one": [3.0, 2.0, 3.0]}[cell["ranks"]]
+        least = 12.0 + sum(cell["lam"] * (v - cell["lam"] / 2) - v**2 / 2 for v in kept)
+        assert record["result"]["fun"] == pytest.approx(least, rel=1e-9)
+    with pytest.raises(ValueError, match=r"axes: 'rank' is no argument of .* Did you mean 'ranks'"):
+        ls.Study(problem, {"rank": [1, 2]})
+    with pytest.raises(ValueError, match="axes: 'adapter' is no argument of"):
+        ls.Study(problem, {"adapter": ["lora"]})
 
 
 # ---------------------------------------------------------------------- descriptions
@@ -184,6 +217,100 @@ def test_a_digest_sees_data_settings_and_code_and_nothing_else():
         digest(holder)
 
 
+OWN = """
+import numpy as np
+from math import tau
+
+CURVATURE = {scalar}
+TABLE = {table}
+HELD = {{"rows": [1, np.float32(2.0)], "kinds": {{"b", "a"}}, "M": np.ones(2)}}
+COUNT = {count}
+ASKED, KNOWN = {memory}
+SPACE = object()
+
+def curvature():
+    global COUNT
+    COUNT += 1
+    ASKED.append(COUNT)
+    KNOWN[COUNT] = KNOWN.get(COUNT - 1, 0) + len(ASKED)
+    return CURVATURE * TABLE["slope"][0] * HELD["M"].sum() / 2.0
+
+class Own:
+    shape, convex, lower_bound = (6, 5), True, 0.0
+    ROWS = {rows}
+    SEEN = {seen}
+    not_data = ("SEEN",)
+
+    def value_and_grad(self, X):
+        SPACE, __name__
+        c = curvature() * self.ROWS[0]
+        return 0.5 * c * float(((X - 1.0) ** 2).sum()), c * (X - 1.0)
+"""
+
+
+def own(scalar=1.0, table="{'slope': [1.0]}", rows="[1.0]", count=0, seen="[]", memory="[], {}", name="__main__"):
+    text = OWN.format(scalar=scalar, table=table, rows=rows, count=count, seen=seen, memory=memory)
+    exec(text, scope := {"__name__": name})
+    return scope["Own"]()
+
+
+def test_a_digest_sees_the_plain_data_of_code_and_not_what_it_writes():
+    before = digest(own())
+    for same in ({}, {"count": 7}, {"seen": "[1]"}, {"memory": "[1], {1: 2}"}, {"name": "other"}):
+        assert digest(own(**same)) == before, same
+    asked = own()
+    asked.value_and_grad(np.ones((6, 5)))
+    assert digest(asked) == before
+    changed = [own(scalar=2.0), own(table="{'slope': [2.0]}"), own(rows="[2.0]"), own(rows="{2.0}")]
+    assert len({before, *map(digest, changed)}) == 5
+
+
+WRITES = ("C.append(x)", "C[k] = x", "C[f(k, x)] = k", "C[k] += x", "C[k][x] = 1", "C[k].add(x)", "del C[k]")
+READS = ("x[k] = C", "x[C[k]] = 1", "x[k] += C[k]", "x.append(C)", "x[k] = x if C else k", "x[k] = f(C, x)", "k = C[k]")
+
+
+@pytest.mark.parametrize("statement", WRITES + READS)
+def test_what_a_function_fills_is_no_data(statement):
+    exec(f"def f(x, k):\n    {statement}\nC = 1", one := {})
+    exec(f"def f(x, k):\n    {statement}\nC = 2", other := {})
+    assert (digest(one["f"]) == digest(other["f"])) is (statement in WRITES)
+
+
+@pytest.mark.parametrize("change", [{"scalar": 3.0}, {"table": "{'slope': [3.0]}"}, {"rows": "np.array([3.0])"}])
+def test_a_constant_of_the_code_that_changes_is_another_run(tmp_path, change):
+    """The optimum of ``c/2 ||X - 1||^2 + lam ||X||_*``: one singular value, ``sqrt(30) - lam/c``."""
+    for c, loss in ((1.0, own()), (3.0, own(**change))):
+        study = ls.Study(ls.Problem(loss, 2, 0.5), {"seed": [0]}, "lbfgs")
+        (record,) = study.run(tmp_path / "runs", "serial")
+        assert record["result"]["fun"] == pytest.approx(0.5 * np.sqrt(30.0) - 0.125 / c, rel=1e-9)
+    assert len(ls.Runs.read(tmp_path / "runs")) == 2
+
+
+def test_a_result_as_start_is_known_by_its_parameters(tmp_path):
+    """The same start found anew: other times, the same runs."""
+    problem = ls.Problem(objectives()["sensing"], 2, 0.1)
+    stop = ls.StoppingRule(max_iter=4)
+
+    def run(init):
+        return ls.Study(problem, {"seed": range(2)}, "sgd:batch_size=5", init=init, stop=stop).run(
+            tmp_path / "runs", "serial"
+        )
+
+    starts = [ls.solve(problem, "lbfgs", init="lora_ga", stop=stop) for _ in range(2)]
+    other = ls.solve(problem, "lbfgs", stop=stop)
+    assert starts[0].seconds != starts[1].seconds
+    found = [run(start) for start in starts]
+    assert len(ls.Runs.read(tmp_path / "runs")) == 2
+    for record in found[0]:
+        alone = ls.solve(problem, "sgd:batch_size=5", init=starts[1], seed=record["run"]["random"], stop=stop)
+        assert record["result"]["fun"] == alone.fun
+    run(other)
+    assert len(ls.Runs.read(tmp_path / "runs")) == 4
+    for start in starts:
+        ls.compare(problem, ["gd"], init=start, stop=stop, store=tmp_path / "compared")
+    assert len(ls.Runs.read(tmp_path / "compared")) == 1
+
+
 def test_seeds_are_those_of_problem_and_start_alone():
     found = {}
     for study in (plain(2), plain(3)):
@@ -211,6 +338,14 @@ def test_bad_input_names_the_argument():
         ls.Study(problem, {"lam": [1.0]}).run("nowhere", "lokky")
     with pytest.raises(ValueError, match="unknown optimizer"):
         ls.Study(problem, {"lam": [1.0]}, method="gradient")
+    for name in RESERVED:
+        words = f"expected a name of its own, got '{name}', which is a column of every table"
+        with pytest.raises(ValueError, match=f"axes: {words}"):
+            ls.Study(lambda **cell: problem, {name: [1.0]})
+        with pytest.raises(ValueError, match=f"measure: {words}"):
+            ls.Study(problem, {"lam": [1.0]}, measure={name: ls.certify})
+    with pytest.raises(ValueError, match="measure: expected a name of its own, got 'lam', which is an axis"):
+        ls.Study(problem, {"lam": [1.0]}, measure={"lam": ls.certify})
 
 
 # ---------------------------------------------------------------------- the store
@@ -415,6 +550,20 @@ def test_tables(whole, tmp_path):
     assert latex.count(r"\\") == 4 and r"certify.is\_global" in latex
     with pytest.raises(ValueError, match="by: no axis is called 'lamb'"):
         runs.table(by=["lamb"])
+
+
+def test_columns_are_all_there_and_failures_are_counted_from_results(tmp_path):
+    """What a study refuses to be called may stand in the store of an earlier version."""
+
+    def far(problem, result):
+        return float(result.fun)
+
+    study = ls.Study(ls.Problem(Shifted(), 1, 0.1), {"seed": range(2)}, "lbfgs", measure=far)
+    (row, _) = study.run(tmp_path / "named", "serial").rows()
+    assert set(RESERVED) - set(row) == {"error", "runs", "failed", "converged"} and row["far"] == row["fun"]
+    study.measures = {"error": far, "status": far}
+    line = study.run(tmp_path / "runs", "serial").table().splitlines()[1].split()
+    assert line[:3] == ["2", "0", "1.00"]
 
 
 def test_phase(whole, tmp_path):
