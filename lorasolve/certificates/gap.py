@@ -458,17 +458,21 @@ class _Case:
         if bound.gap <= self.tol * scale:
             reason = f"within {bound.gap / scale:.1e} (relative) of the least value of f, {self._how()}"
             return _Answer(True, bound.gap, 0.0, reason, bound.level, bound.formula)
-        minimizer = None if problem.several else problem.objective.minimizer(0.0, problem.rank)
-        if minimizer is None:
+        least = None if problem.several else problem.objective.least_values(problem.rank)
+        if least is None:
             return self._unknown("lam = 0: the problem of rank <= r is not convex and has no certificate")
-        above = max(self.found.value - problem.objective.factor_value(*minimizer), 0.0)
         noise = 2.0 * problem.loss.rounding_noise() + allowance(problem.dtype) * scale
+        gap = max(self.found.value - least[0], 0.0) + noise
+        better = max(self.found.value - least[1] - noise, 0.0)
         form = f"the closed form of the optimum of rank <= {problem.rank}"
-        if above + noise <= self.tol * scale:
-            reason = f"equals {form} to {(above + noise) / scale:.1e}, {Known.CERTIFIED}"
-            return _Answer(True, above + noise, 0.0, reason, Known.CERTIFIED, form)
-        reason = f"above {form} by {above:.3g}"
-        return _Answer(False, above + noise, max(above - noise, 0.0), reason, Known.CERTIFIED, form)
+        if gap <= self.tol * scale:
+            reason = f"equals {form} to {gap / scale:.1e}, {Known.CERTIFIED}"
+            return _Answer(True, gap, 0.0, reason, Known.CERTIFIED, form)
+        if better > self.tol * scale:
+            reason = f"above {form} by {better:.3g}"
+            return _Answer(False, gap, better, reason, Known.CERTIFIED, form)
+        reason = f"{form} is known to {gap / scale:.1e} (relative) only, above the tolerance"
+        return _Answer(None, gap, better, reason, Known.CERTIFIED, form)
 
     def ranks(self, values: Array) -> tuple[int | None, int | None]:
         """Return bounds on the rank of the optimum, None for what is not known."""

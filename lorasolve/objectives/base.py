@@ -34,9 +34,9 @@ class Objective:
     Optional levels, each with a default: ``hessian_product`` (a difference of gradients); ``factor_oracle`` and the
     other ``factor_...`` answers at ``X = A B^T``, ``gradient_operator``, ``oracle_and_operator`` and
     ``curvature_along`` (derived from the dense level); ``in_float64`` and ``dtypes`` (float64 only);
-    ``merged`` (a shift); ``domain`` (everywhere); ``minimizer`` and ``conjugate`` (none); ``sample_batch``,
-    ``minimize_over_A``, ``minimize_over_B``, ``cvxpy_expression``, ``description`` (refused); ``metrics`` (none);
-    ``kernels`` (none).
+    ``merged`` (a shift); ``domain`` (everywhere); ``minimizer``, ``least_values`` and ``conjugate`` (none);
+    ``sample_batch``, ``minimize_over_A``, ``minimize_over_B``, ``cvxpy_expression``, ``description`` (refused);
+    ``metrics`` (none); ``kernels`` (none).
 
     Attributes
     ----------
@@ -180,6 +180,15 @@ class Objective:
             Balanced float64 factors ``A`` (m, k), ``B`` (n, k) of the minimiser ``A B^T``, ``k >= 1``.
         """
         return None
+
+    def least_values(self, rank: int) -> tuple[float, float] | None:
+        """Return bounds of the least value of ``f`` over ``rank X <= rank``, or None.
+
+        By default both are the value at :meth:`minimizer`; an objective overrides this where its formula may lose
+        digits.
+        """
+        found = self.minimizer(0.0, rank)
+        return None if found is None else (self.factor_value(*found),) * 2
 
     def conjugate(self, Y: Array) -> float | None:
         """Return ``f*(Y) = sup_X <X, Y> - f(X)`` where it has a formula (infinite where there is no bound), or None.
@@ -404,6 +413,7 @@ class DenseReference(Objective):
         self.minimize_over_A = objective.minimize_over_A  # type: ignore[method-assign]
         self.minimize_over_B = objective.minimize_over_B  # type: ignore[method-assign]
         self.minimizer = objective.minimizer  # type: ignore[method-assign]
+        self.least_values = objective.least_values  # type: ignore[method-assign]
         self.domain = objective.domain  # type: ignore[method-assign]
         self.conjugate = objective.conjugate  # type: ignore[method-assign]
         self.description = objective.description  # type: ignore[method-assign]
