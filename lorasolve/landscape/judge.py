@@ -398,7 +398,8 @@ class _Judge:
         if self.joint is not None and (self.stated or not self.joint.holds):
             # What the caller states is about X* alone, not strong convexity.
             return gap
-        lengths = (float(np.linalg.norm(G.to_dense())) for G in self.point.gradients())
+        gradients = self.problem.loss.in_float64().gradient_operators(self.point.factors)
+        lengths = (float(np.linalg.norm(G.to_dense())) for G in gradients)
         return min(gap, sum(length**2 / (2.0 * c.rsc_low) for length, c in zip(lengths, constants)))
 
     def _approximate_point(self) -> Finding | None:

@@ -100,6 +100,11 @@ class Objective:
         """
         return difference_product(self, X, D, natural_length(self))
 
+    @property
+    def differenced(self) -> bool:
+        """Whether ``hessian_product`` is a difference of gradients, which loses a third of the digits."""
+        return type(self).hessian_product is Objective.hessian_product
+
     # ------------------------------------------------------------------ factor level
     def factor_oracle(self, A: Array, B: Array, GB: Array, GtA: Array) -> float:
         """Write ``G B`` (m, r) and ``G^T A`` (n, r) at ``X = A B^T`` into the two arrays and return ``f``."""
@@ -284,6 +289,11 @@ class Shifted(Objective):
         """Return ``hess f(offset + X)[D]``."""
         return self.objective.hessian_product(self.offset + X, D)
 
+    @property
+    def differenced(self) -> bool:
+        """That of the inner objective."""
+        return self.objective.differenced
+
     def sample_batch(self, index: Array) -> Objective:
         """Return the shifted objective on the samples ``index``."""
         return Shifted(self.objective.sample_batch(index), self.offset)
@@ -331,7 +341,7 @@ class UserObjective(Objective):
         self.user = user
         if not callable(getattr(user, "domain", self.domain)):
             raise TypeError(f"objective: {self.label}.domain: expected a function of X that returns True or False")
-        checked = ("shape", "value_and_grad", "facts", "kernels", "label", "conjugate")
+        checked = ("shape", "value_and_grad", "facts", "kernels", "label", "conjugate", "differenced")
         for attribute in dir(Objective):
             own = attribute.startswith("_") or attribute in checked
             if not own and hasattr(user, attribute):
@@ -392,6 +402,11 @@ class UserObjective(Objective):
         return None if value is None else float(value)
 
     @property
+    def differenced(self) -> bool:
+        """Whether the user has not written ``hessian_product``."""
+        return not hasattr(self.user, "hessian_product")
+
+    @property
     def states_conjugate(self) -> bool:
         """Whether the user has written ``conjugate``."""
         return getattr(self.user, "conjugate", None) is not None
@@ -428,6 +443,11 @@ class DenseReference(Objective):
     def label(self) -> str:
         """That of the objective."""
         return self.objective.label
+
+    @property
+    def differenced(self) -> bool:
+        """That of the objective."""
+        return self.objective.differenced
 
     def sample_batch(self, index: Array) -> Objective:
         """Return the plain twin of the batch."""
