@@ -268,7 +268,7 @@ def conclude(
     answer = case.answer()
     own = [(A / problem.scale, B) for A, B in factors]
     lam = problem.lam_effective
-    low, high = case.ranks(values) if answer.is_global else (None, None)
+    low, high = case.ranks() if answer.is_global else (None, None)
     norm = math.nan if found.parts is None else found.parts.norm_high
     f, stationarity = _stationarity(problem, factors, found)
     value = _within(f + lam * nuclear, found)
@@ -474,12 +474,13 @@ class _Case:
         reason = f"{form} is known to {gap / scale:.1e} (relative) only, above the tolerance"
         return _Answer(None, gap, better, reason, Known.CERTIFIED, form)
 
-    def ranks(self, values: Array) -> tuple[int | None, int | None]:
+    def ranks(self) -> tuple[int | None, int | None]:
         """Return bounds on the rank of the optimum, None for what is not known."""
-        problem, gap = self.problem, self.found.bound.gap
+        problem, gap, proof = self.problem, self.found.bound.gap, self.found.proof
         if problem.several or problem.lam == 0.0:
             return None, None
-        low = ranks.at_least(problem.objective, values, gap) or None
+        A, B = self.factors[0] if proof is None or proof.factors is None else proof.factors
+        low = ranks.at_least(problem.objective, A, B, self.found.svds[0], gap) or None
         distance = ranks.reach(gap, self.facts.smoothness)
         lam = weight_down(problem)
         _, _, Q = cut(self.found.svds)[0]
