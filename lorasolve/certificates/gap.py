@@ -27,13 +27,10 @@ from ..result import Result
 from . import ranks, spot_checks
 from ._refute import better_point
 from .documents import BITS, Arithmetic, write
-from .duality import Parts, allowance, factor_answer
+from .duality import SMALLEST, Parts, allowance, factor_answer, scale_of
 from .evidence import Evidence, cut, evidence
 from .norms import Trust
 from .rigorous import difference_down, value_high, weight_down
-
-# Values below have lost digits to underflow.
-SMALLEST = float(np.finfo(np.float64).tiny / np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,7 +48,7 @@ class Certificate:
         ``level`` is RIGOROUS, otherwise less the rounding errors of both values.
     relative_gap : float
         ``gap / (|f(X)| + lam ||X||_*)``, which is ``gap / F(X)`` where ``f >= 0``; for ``lam = 0``, where the optimum
-        may be 0, ``gap / max(|f(X)|, |f(0)|)``.
+        may be 0, ``gap / max(|f(X)|, |f(0)|)``. Where these are 0, relative to the lower bound of ``f``.
     dual_value : float
         ``F(X) - gap``: a number below the optimum.
     dual_norm : float
@@ -263,7 +260,7 @@ def conclude(
     values = np.sort(np.concatenate([s for _, s, _ in found.svds]))[::-1]
     nuclear = float(values.sum())
     size = _size(problem, found, nuclear)
-    scale = found.bound.scale if problem.lam > 0.0 else size or 1.0
+    scale = found.bound.scale if problem.lam > 0.0 else scale_of(size, problem.loss.facts.lower_bound)
     case = _Case(problem, factors, found, size, scale, tol)
     answer = case.answer()
     own = [(A / problem.scale, B) for A, B in factors]
@@ -313,9 +310,14 @@ def out_of_range(problem: Problem, size: float) -> str | None:
     """Return why values of ``f`` of this size say nothing in binary64, if so."""
     if not math.isfinite(size):
         return "f overflows at this point or at X = 0: give the data other units"
-    if size < SMALLEST and problem.critical_lam() > 0.0:
-        return "f underflows at this point and at X = 0: give the data other units"
-    return None
+    if not size < SMALLEST or not problem.critical_lam() > 0.0:
+        return None
+    least = problem.loss.facts.lower_bound
+    if least is not None and abs(least) >= SMALLEST:
+        return None
+    if size == 0.0 and least is None:
+        return "f is 0 at this point and no gap can be compared with it: state f's lower_bound"
+    return "f underflows at this point and at X = 0: give the data other units"
 
 
 def _within(value: float, found: Evidence) -> float:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from .._known import Known
 from .._validate import Array, as_flag, as_integer, as_iterable, as_number, shown
 from ..certificates import Certificate, certify
+from ..certificates.duality import scale_of
 from ..certificates.gap import out_of_range
 from ..linear_map import LinearMap, numerical_rank, top_singular
 from ..problem import Problem, flat
@@ -319,7 +320,7 @@ class _Judge:
         self.value = self.certificate.value
         size = max(abs(self.value), abs(at_zero))
         self.out_of_range = out_of_range(problem, size + problem.lam * self.certificate.nuclear_norm)
-        self.scale = size or 1.0
+        self.scale = scale_of(size, problem.loss.facts.lower_bound)
         self.second: SecondOrder | None = None
         if problem.objective.facts.convex is not True:
             self.approximate = self._approximate_point()

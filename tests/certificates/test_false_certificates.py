@@ -548,3 +548,46 @@ def test_data_whose_squares_overflow_are_refused():
     # The squares of float32 do not.
     problem = ls.Problem(Denoising(np.full((2, 2), 1e30, np.float32)), 1, 1e29)
     assert certify(problem, np.full((2, 2), 0.95e30)).is_global is True
+
+
+@pytest.mark.parametrize("rigorous", ["auto", False])
+@pytest.mark.parametrize("size", [1e-140, 1e-145, 2e-146, 1.5e-146, 1e-146, 5e-147, 1e-147])
+def test_next_to_underflow_gaps_are_still_relative(size, rigorous):
+    """X = 0 is above the optimum by 0.8 of its value; the gap of 1e-291 was called small beside 1."""
+    problem = ls.Problem(Denoising(np.diag([1.0, 0.5]) * size), 2, 0.1 * size)
+    found = certify(problem, np.zeros((2, 2)), rigorous=rigorous)
+    batch = ls.certify_batch(problem, [np.zeros((2, 2))], rigorous=rigorous)[0]
+    assert found.is_global is batch.is_global is (False if size > 1.4e-146 else None)
+    optimum = certify(problem, np.diag([0.9, 0.4]) * size, rigorous=rigorous)
+    assert optimum.is_global is not False
+    zero = ls.Problem(Denoising(np.zeros((2, 2))), 2, 0.1)
+    assert certify(zero, np.zeros((2, 2)), rigorous=rigorous).is_global is True
+
+
+class NothingAtZero:
+    """A user's ``||X||_F^2 / 2 - <C, X>``, which is 0 at 0 and at least ``-||C||_F^2 / 2``."""
+
+    convex, smoothness, shape = True, 1.0, (2, 2)
+
+    def __init__(self, unit, bounded=True):
+        self.C = np.diag([1.0, 0.5]) * unit
+        self.lower_bound = -1.0 * unit**2 if bounded else None
+
+    def value_and_grad(self, X):
+        return 0.5 * float(np.sum(X * X)) - float(np.sum(self.C * X)), X - self.C
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-20, 1e-100, 1e20])
+@pytest.mark.parametrize("lam", [2.0, 1.0, 0.9, 0.1])
+def test_a_loss_that_is_0_at_0_does_not_underflow_there(unit, lam):
+    """With values s of C the optimum is below F(0) = 0 by the sum of ``max(s - lam, 0)^2 / 2``."""
+    problem = ls.Problem(NothingAtZero(unit), 2, lam * unit)
+    found = certify(problem, np.zeros((2, 2)))
+    below = 0.5 * np.sum(np.maximum(np.array([1.0, 0.5]) - lam, 0.0) ** 2) * unit**2
+    assert found.is_global is bool(below == 0.0)
+    assert found.gap_at_least <= below * (1 + 1e-12) and below <= found.gap
+    judged = ls.verdict(problem, (np.zeros((2, 2)), np.zeros((2, 2))))
+    assert (judged.kind == "global") == (below == 0.0)
+    # Without a bound there is nothing that a gap could be small beside.
+    unbounded = certify(ls.Problem(NothingAtZero(unit, False), 2, lam * unit), np.zeros((2, 2)))
+    assert unbounded.is_global is None and "state f's lower_bound" in unbounded.reason
