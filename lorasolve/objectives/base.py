@@ -60,7 +60,7 @@ class Objective:
 
     # ------------------------------------------------------------------ what a new objective writes
     def value_and_grad(self, X: Array) -> tuple[float, Array]:
-        """Return ``f(X)`` and ``G = grad f(X)`` (m, n)."""
+        """Return ``f(X)`` and ``G = grad f(X)`` (m, n), an array that later calls leave alone."""
         raise NotImplementedError
 
     @property
@@ -376,7 +376,8 @@ class UserObjective(Objective):
         answer = self.user.value_and_grad(X)
         if not (isinstance(answer, tuple) and len(answer) == 2):
             raise TypeError(f"objective: {self.label}.value_and_grad must return (float, G), got {type(answer)}")
-        value, G = answer[0], as_array(answer[1], f"objective: the gradient of {self.label}")
+        # A user may write every gradient into one array; two of them are compared all the time.
+        value, G = answer[0], as_array(answer[1], f"objective: the gradient of {self.label}").copy()
         if G.shape != self.shape:
             raise ValueError(
                 f"objective: {self.label}.value_and_grad returned a gradient of shape {G.shape}, expected {self.shape}"
