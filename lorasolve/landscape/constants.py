@@ -137,7 +137,8 @@ def restricted_constants(
         Radius, > 0; ``inf`` is accepted.
     by : {"auto", "quadratic", "sampled", "searched"}
         ``"quadratic"`` (chosen by ``"auto"`` where the objective says ``least_squares``): certified ends from the
-        spectrum of the constant Hessian, attained ends by alternating optimisation over the restricted sets.
+        spectrum of the constant Hessian less the errors of its products, attained ends by alternating optimisation over
+        the restricted sets. Hessian products that are differences of gradients have errors of about 1e-9.
         ``"sampled"``: Monte Carlo, as in the main paper, for any ``f``; certified ends only from what the objective
         states (``smoothness``, ``convex``). ``"searched"``: the same, then descent on the quotient of ``alpha`` and a
         power iteration on that of ``beta`` from random starts, which finds far more extreme matrices than chance.
