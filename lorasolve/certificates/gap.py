@@ -235,8 +235,8 @@ def certify(
     the gradient is so large that its norm is SAMPLED. No random number that a bound rests on has a fixed seed.
 
     For ``lam = 0`` or an ``f`` not known to be convex ``is_global`` is None, except where the optimum has a closed
-    form that is known accurately enough, or ``f`` is at its lower bound. Without a known lower bound of ``f`` the gap is
-    infinite unless ``||G||_2 <= lam`` to the last digit. Source: main paper, section 2, and the Fenchel duality of
+    form that is known accurately enough, or ``f`` is at its lower bound. Without a known lower bound of ``f`` the gap
+    is infinite unless ``||G||_2 <= lam`` to the last digit. Source: main paper, section 2, and the Fenchel duality of
     ``f`` and the nuclear norm (proofs/certificate, proofs/stationary_structure, proofs/rank_certificate).
     """
     as_instance(problem, "problem", Problem)

@@ -280,6 +280,8 @@ class LinearFineTuning(Objective):
             return None
         P, s, V = self._regression
         d, w, Q = self._features
+        if w.size == 0:
+            return np.zeros((self.shape[0], 1)), np.zeros((self.shape[1], 1))
         V = V[:, :rank] / np.sqrt(w)[:, None]
         if w.size == np.count_nonzero(Q.any(axis=1)):
             B = Q @ V / d[:, None]
