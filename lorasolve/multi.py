@@ -258,6 +258,11 @@ class Separable(MultiObjective):
         """Return the Hessian product of each part."""
         return tuple(part.hessian_product(x, d) for part, x, d in zip(self.parts, X, D))
 
+    @property
+    def differenced(self) -> bool:
+        """Whether that of a part is."""
+        return any(part.differenced for part in self.parts)
+
     def factor_oracle(self, factors: Pairs, grads: Pairs) -> float:
         """Ask the factor oracle of each part."""
         return sum(part.factor_oracle(*pair, *grad) for part, pair, grad in zip(self.parts, factors, grads))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import functools
 import importlib
+import math
 import pkgutil
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .._validate import Array
+from .._validate import Array, shown
 from ..objectives.base import DenseReference, Objective, Shifted, UserObjective
 from . import balls
-from .balls import BallOracle
+from .balls import Ball, BallOracle
 
 Oracle = Callable[[Any, Array, Array], BallOracle]
 
@@ -59,9 +60,27 @@ def ball_oracle(objective: Objective, A: Array, B: Array) -> BallOracle:
         return ball_oracle(objective.objective, np.hstack([offset, A]), np.hstack([np.eye(len(B)), B]))
     own = _own(objective)
     if own is not None:
-        answer: BallOracle = own(A, B, balls)
-        return answer
+        return _checked(own(A, B, balls), objective)
     return _of_classes()[type(objective)](objective, A, B)
+
+
+def _checked(answer: Any, objective: Objective) -> BallOracle:
+    """Return what a user's method has returned, or refuse it where it is no enclosure of this objective."""
+    where = f"objective: {type(_speaker(objective)).__name__}.ball_oracle"
+    if not isinstance(answer, BallOracle):
+        raise TypeError(f"{where}: expected a balls.BallOracle, got {shown(answer)}")
+    if not isinstance(answer.gradient, Ball):
+        raise TypeError(f"{where}: gradient: expected a balls.Ball, got {shown(answer.gradient)}")
+    if answer.gradient.shape != objective.shape:
+        raise ValueError(f"{where}: gradient: expected shape {objective.shape}, got {answer.gradient.shape}")
+    for name in ("low", "high", "lower_slope", "lower_bound"):
+        number = getattr(answer, name)
+        if name == "lower_bound" and number is None:
+            continue
+        # Bounds of f that are no number say nothing, as infinite ones do.
+        if not isinstance(number, (int, float, np.number)) or (name.startswith("lower") and math.isnan(number)):
+            raise TypeError(f"{where}: {name}: expected a number, got {shown(number)}")
+    return answer
 
 
 def rough_oracle(objective: Objective, A: Array, B: Array) -> BallOracle | None:

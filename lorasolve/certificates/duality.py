@@ -33,6 +33,8 @@ from .norms import Gram
 # Up to this shorter side, and up to this many entries, a gradient is formed and its norm bounded by a factorisation.
 DENSE_SIDE = 1000
 DENSE_ENTRIES = 4_000_000
+# Values below have lost digits to underflow.
+SMALLEST = float(np.finfo(np.float64).tiny / np.finfo(np.float64).eps)
 # Far from stationarity the bound through blocks is loose and the gradient is looked at as a whole.
 COUPLING_LIMIT = 1e-2
 
@@ -82,7 +84,7 @@ class Bound:
     formula : str
         Its name, or why there is none.
     scale : float
-        What it is relative to.
+        What it is relative to (:func:`scale_of`).
     level : Known
         RIGOROUS, CERTIFIED or SAMPLED.
     failure_probability : float
@@ -100,13 +102,23 @@ class Bound:
 
     @property
     def relative(self) -> float:
-        """``gap / (|f(X)| + lam ||X||_*)``; ``gap`` itself where both are 0."""
+        """``gap / scale``."""
         return self.gap / self.scale
 
 
 def allowance(dtype: np.dtype | type) -> float:
     """Return what rounding errors are taken to be relative to the numbers that a value is made of."""
     return 8.0 * float(np.finfo(dtype).eps)
+
+
+def scale_of(size: float, least: float | None) -> float:
+    """Return what a gap is relative to.
+
+    That is the size of ``|f(X)| + lam ||X||_*``; where it is 0 that of the lower bound of ``f``; 1 where this says
+    nothing either. Bounds of a size that underflows may be a few times it, so that a quarter still counts.
+    """
+    numbers = (size, 0.0 if least is None else abs(least))
+    return next((number for number in numbers if 0.25 * SMALLEST < number < math.inf), 1.0)
 
 
 def duality_gap(
@@ -134,8 +146,8 @@ def duality_gap(
         Size of the rounding errors in ``f`` and ``<G, X>`` beyond those of their own size.
     """
     eps = allowance(objective.dtype)
-    scale = (abs(f) + lam * nuclear) or 1.0
     facts = objective.facts
+    scale = scale_of(abs(f) + lam * nuclear, facts.lower_bound)
     if facts.convex is not True:
         return Bound(math.inf, "none: f is not known to be convex", scale)
     noise += eps * abs(f)
@@ -182,7 +194,8 @@ def conjugate_gap(loss: MultiObjective, lam: float, value: float, G: Sequence[Li
     if dual is None:
         return None
     gap = max(value + dual, 0.0) + 2.0 * loss.rounding_noise() + allowance(loss.dtype) * (abs(value) + abs(dual))
-    return Bound(gap if math.isfinite(gap) else math.inf, "Fenchel, conjugate of f", abs(value) or 1.0, scaling=c)
+    scale = scale_of(abs(value), loss.facts.lower_bound)
+    return Bound(gap if math.isfinite(gap) else math.inf, "Fenchel, conjugate of f", scale, scaling=c)
 
 
 def best_gap(

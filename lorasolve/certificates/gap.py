@@ -27,13 +27,10 @@ from ..result import Result
 from . import ranks, spot_checks
 from ._refute import better_point
 from .documents import BITS, Arithmetic, write
-from .duality import Parts, allowance, factor_answer
+from .duality import SMALLEST, Parts, allowance, factor_answer, scale_of
 from .evidence import Evidence, cut, evidence
 from .norms import Trust
 from .rigorous import difference_down, value_high, weight_down
-
-# Values below have lost digits to underflow.
-SMALLEST = float(np.finfo(np.float64).tiny / np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,7 +48,7 @@ class Certificate:
         ``level`` is RIGOROUS, otherwise less the rounding errors of both values.
     relative_gap : float
         ``gap / (|f(X)| + lam ||X||_*)``, which is ``gap / F(X)`` where ``f >= 0``; for ``lam = 0``, where the optimum
-        may be 0, ``gap / max(|f(X)|, |f(0)|)``.
+        may be 0, ``gap / max(|f(X)|, |f(0)|)``. Where these are 0, relative to the lower bound of ``f``.
     dual_value : float
         ``F(X) - gap``: a number below the optimum.
     dual_norm : float
@@ -241,9 +238,9 @@ def certify(
     adapter is judged by its update where ``problem`` has another one.
 
     For ``lam = 0`` or an ``f`` not known to be convex ``is_global`` is None, except where the optimum has a closed
-    form or ``f`` is at its lower bound. Without a known lower bound of ``f`` the gap is infinite unless
-    ``||G||_2 <= lam`` to the last digit. Source: main paper, section 2, and the Fenchel duality of ``f`` and the
-    nuclear norm (proofs/certificate, proofs/stationary_structure, proofs/rank_certificate).
+    form that is known accurately enough, or ``f`` is at its lower bound. Without a known lower bound of ``f`` the gap
+    is infinite unless ``||G||_2 <= lam`` to the last digit. Source: main paper, section 2, and the Fenchel duality of
+    ``f`` and the nuclear norm (proofs/certificate, proofs/stationary_structure, proofs/rank_certificate).
     """
     as_instance(problem, "problem", Problem)
     as_number(tol, "tol", 0.0)
@@ -266,12 +263,12 @@ def conclude(
     values = np.sort(np.concatenate([s for _, s, _ in found.svds]))[::-1]
     nuclear = float(values.sum())
     size = _size(problem, found, nuclear)
-    scale = found.bound.scale if problem.lam > 0.0 else size or 1.0
+    scale = found.bound.scale if problem.lam > 0.0 else scale_of(size, problem.loss.facts.lower_bound)
     case = _Case(problem, factors, found, size, scale, tol)
     answer = case.answer()
     own = [(A / problem.scale, B) for A, B in factors]
     lam = problem.lam_effective
-    low, high = case.ranks(values) if answer.is_global else (None, None)
+    low, high = case.ranks() if answer.is_global else (None, None)
     norm = math.nan if found.parts is None else found.parts.norm_high
     f, stationarity = _stationarity(problem, factors, found)
     value = _within(f + lam * nuclear, found)
@@ -316,9 +313,14 @@ def out_of_range(problem: Problem, size: float) -> str | None:
     """Return why values of ``f`` of this size say nothing in binary64, if so."""
     if not math.isfinite(size):
         return "f overflows at this point or at X = 0: give the data other units"
-    if size < SMALLEST and problem.critical_lam() > 0.0:
-        return "f underflows at this point and at X = 0: give the data other units"
-    return None
+    if not size < SMALLEST or not problem.critical_lam() > 0.0:
+        return None
+    least = problem.loss.facts.lower_bound
+    if least is not None and abs(least) >= SMALLEST:
+        return None
+    if size == 0.0 and least is None:
+        return "f is 0 at this point and no gap can be compared with it: state f's lower_bound"
+    return "f underflows at this point and at X = 0: give the data other units"
 
 
 def _within(value: float, found: Evidence) -> float:
@@ -465,24 +467,29 @@ class _Case:
         if bound.gap <= self.tol * scale:
             reason = f"within {bound.gap / scale:.1e} (relative) of the least value of f, {self._how()}"
             return _Answer(True, bound.gap, 0.0, reason, bound.level, bound.formula)
-        minimizer = None if problem.several else problem.objective.minimizer(0.0, problem.rank)
-        if minimizer is None:
+        least = None if problem.several else problem.objective.least_values(problem.rank)
+        if least is None:
             return self._unknown("lam = 0: the problem of rank <= r is not convex and has no certificate")
-        above = max(self.found.value - problem.objective.factor_value(*minimizer), 0.0)
         noise = 2.0 * problem.loss.rounding_noise() + allowance(problem.dtype) * scale
+        gap = max(self.found.value - least[0], 0.0) + noise
+        better = max(self.found.value - least[1] - noise, 0.0)
         form = f"the closed form of the optimum of rank <= {problem.rank}"
-        if above + noise <= self.tol * scale:
-            reason = f"equals {form} to {(above + noise) / scale:.1e}, {Known.CERTIFIED}"
-            return _Answer(True, above + noise, 0.0, reason, Known.CERTIFIED, form)
-        reason = f"above {form} by {above:.3g}"
-        return _Answer(False, above + noise, max(above - noise, 0.0), reason, Known.CERTIFIED, form)
+        if gap <= self.tol * scale:
+            reason = f"equals {form} to {gap / scale:.1e}, {Known.CERTIFIED}"
+            return _Answer(True, gap, 0.0, reason, Known.CERTIFIED, form)
+        if better > self.tol * scale:
+            reason = f"above {form} by {better:.3g}"
+            return _Answer(False, gap, better, reason, Known.CERTIFIED, form)
+        reason = f"{form} is known to {gap / scale:.1e} (relative) only, above the tolerance"
+        return _Answer(None, gap, better, reason, Known.CERTIFIED, form)
 
-    def ranks(self, values: Array) -> tuple[int | None, int | None]:
+    def ranks(self) -> tuple[int | None, int | None]:
         """Return bounds on the rank of the optimum, None for what is not known."""
-        problem, gap = self.problem, self.found.bound.gap
+        problem, gap, proof = self.problem, self.found.bound.gap, self.found.proof
         if problem.several or problem.lam == 0.0:
             return None, None
-        low = ranks.at_least(problem.objective, values, gap) or None
+        A, B = self.factors[0] if proof is None or proof.factors is None else proof.factors
+        low = ranks.at_least(problem.objective, A, B, self.found.svds[0], gap) or None
         distance = ranks.reach(gap, self.facts.smoothness)
         lam = weight_down(problem)
         _, _, Q = cut(self.found.svds)[0]

@@ -23,13 +23,15 @@ from ..objectives.base import Objective
 from ..objectives.denoising import Denoising
 from ..objectives.linear import LinearFineTuning
 from ._oracle_linear import margin
-from ._rounding import add_up, mul_up, sqrt_up, up
+from ._rounding import ETA, U, add_up, column_norms, frobenius, mul_up, sqrt_up, up
 from .norms import Gram
 
 # A stated constant is a number that was computed in floating point.
 SLACK = 1.0 + 1e-9
 # What a threshold for singular values gives away to rounding errors.
 ROUNDED = 1e-9
+# Rows of a matrix that is compared with its decomposition at a time.
+ROWS = 1024
 # Order up to which LAPACK finds an eigenvalue sooner than a factorisation and Lanczos.
 SMALL = 200
 # Eigenvalues proved before, for the points of one problem share theirs.
@@ -69,26 +71,61 @@ def most(gram: Gram, Q: Array, lam: float, distance: float) -> int | None:
     return V.shape[1] if rest < least else None
 
 
-def at_least(objective: Objective, values: Array, gap: float) -> int:
+def at_least(objective: Objective, A: Array, B: Array, svd: tuple[Array, Array, Array], gap: float) -> int:
     """Bound the rank of the minimizer from below; 0 if no constant of strong convexity is known.
 
-    ``values`` are the singular values of ``X`` in floating point; 1e-13 of the largest is allowed for their errors.
+    Parameters
+    ----------
+    objective : Objective
+        The loss.
+    A, B : ndarray
+        Factors of the point that the gap is about.
+    svd : (P, s, Q)
+        Its singular value decomposition in floating point; nothing rests on it.
+    gap : float
+        Upper bound of ``F(X) - min F``.
     """
     alpha = strong_convexity(objective)
     if not alpha > 0.0 or not gap < math.inf:
         return 0
-    distance = sqrt_up(up(mul_up(2.0 * SLACK, gap) / alpha))
-    return int(np.count_nonzero(values > add_up(distance * SLACK, 1e-13 * values.max(initial=0.0))))
+    distance = mul_up(sqrt_up(up(mul_up(2.0 * SLACK, gap) / alpha)), SLACK)
+    if not svd[1].max(initial=0.0) > distance:
+        return 0
+    share, off = _singular_values_off(A, B, *svd)
+    return int(np.count_nonzero(share * svd[1] > add_up(distance, off)))
+
+
+def _singular_values_off(A: Array, B: Array, P: Array, s: Array, Q: Array) -> tuple[float, float]:
+    """Return ``share`` and ``off`` with ``sigma_i(A B^T) >= share s_i - off``, every rounding error counted.
+
+    The singular values of ``P diag(s) Q^T`` are at least ``s_i sqrt(1 - ||P^T P - I||) sqrt(1 - ||Q^T Q - I||)``
+    (Ostrowski), and ``off`` is at least the distance of that matrix from ``A B^T``. ``SLACK`` covers what the few
+    operations on the bounds themselves lose.
+    """
+    defects = _defect(P) + _defect(Q)
+    m, r = A.shape
+    Ps = P * s
+    squares = [
+        frobenius(A[first : first + ROWS] @ B.T - Ps[first : first + ROWS] @ Q.T) ** 2 for first in range(0, m, ROWS)
+    ]
+    # Sums of products, the products with s and the difference: at each position |a||b|^T, and likewise for P s and Q.
+    sizes = (r + 3) * float(column_norms(A) @ column_norms(B)) + (s.size + 5) * float(s.sum()) * (1.0 + defects)
+    underflow = 2.0 * ETA * m * len(B) * (r + s.size + 2)
+    return max(1.0 - defects * SLACK - 4.0 * U, 0.0), (math.sqrt(sum(squares)) + U * sizes + underflow) * SLACK
+
+
+def _defect(P: Array) -> float:
+    """Return an upper bound of ``||P^T P - I||_F``; each entry has the error of a sum of as many products as rows."""
+    m, k = P.shape
+    off = frobenius(P.T @ P - np.eye(k))
+    return (off + (m + 2) * U * (k + k * off)) * SLACK
 
 
 def strong_convexity(objective: Objective) -> float:
     """Return a number ``alpha`` with which ``f`` is strongly convex; 0 if none is known."""
     if type(objective) is Denoising:
         return 1.0
-    if type(objective) is LinearFineTuning:
-        return _smallest_eigenvalue(objective)
-    stated = getattr(objective, "alpha", 0.0)
-    return stated / SLACK if isinstance(stated, float) and stated > 0.0 else 0.0
+    return _smallest_eigenvalue(objective) if type(objective) is LinearFineTuning else 0.0
 
 
 def _smallest_eigenvalue(objective: LinearFineTuning) -> float:

@@ -37,7 +37,7 @@ from ..result import Result
 from . import _oracles, ranks
 from ._rounding import environment_refusal, fraction_down, fraction_up
 from .balls import BallOracle, inner_product
-from .duality import Parts
+from .duality import Parts, scale_of
 from .norms import Gram, Trust, nuclear_norm, nuclear_norm_by_columns
 
 ARITHMETIC = (
@@ -52,8 +52,6 @@ FENCHEL = {True: "Fenchel, least squares", False: "Fenchel, convex f"}
 ABOVE_BOUND = "F above a lower bound of f"
 CONTRADICTION = "none: f(X) is below the lower bound that the ball oracle states"
 NO_BOUND = "none: ||G||_2 > lam and f has no known lower bound"
-# Below this the errors of gradual underflow are as large as the numbers, and a relative gap says nothing.
-TINY = 1e-290
 # A bound of the norm serves where the gap is above that at the norm attained by no more than this share of it.
 LOST = 0.05
 # Of what a norm may be above that, the share for rounding errors.
@@ -80,7 +78,7 @@ class RigorousBound:
     gap : float
         Upper bound of ``F(X) - inf F``; infinite if there is none.
     scale : float
-        The largest number that ``|f(X)| + lam ||X||_*`` may be, 1 where that is below ``TINY``.
+        The largest number that ``|f(X)| + lam ||X||_*`` may be (``duality.scale_of``).
     optimum_low : float
         Lower bound of ``inf F``.
     level : Known
@@ -417,7 +415,7 @@ def as_bound(
         value_low=low,
         value_high=high,
         gap=gap,
-        scale=size if TINY < size < math.inf else 1.0,
+        scale=scale_of(size, oracle.lower_bound),
         optimum_low=optimum_low,
         level=Known.RIGOROUS,
         formula=formula,

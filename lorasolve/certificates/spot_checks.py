@@ -10,7 +10,6 @@ certificate; that none was found proves nothing, and the certificate goes on nam
 from __future__ import annotations
 
 import math
-import types
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -72,7 +71,7 @@ def assumption(loss: MultiObjective) -> str:
         parts.append("lower_bound below all its values")
     if facts.least_squares:
         parts.append("a least-squares loss")
-    if isinstance(getattr(whose, "conjugate", None), types.MethodType) and own:
+    if loss.states_conjugate and own:
         parts.append("its conjugate right")
     tested = "check_objective has passed" if has_passed(whose) else "spot-checked only; check_objective tests more"
     before = ", ".join(parts[:-1])

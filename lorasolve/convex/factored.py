@@ -250,6 +250,8 @@ class _Run:
         self.lam = problem.lam_effective
         self.evaluations = 0
         self.exact = False
+        # Whether a certificate has found no bound where an estimate had one.
+        self.unbounded = self.problem.loss.facts.lower_bound is None
         # Equal runs look into equal directions, until a certificate has refuted what they saw.
         self.rng: np.random.Generator | None = None
         # What the last search has found outside the spaces of X and what escapes, and whether a look has done with it.
@@ -340,14 +342,14 @@ class _Run:
         bound = max(point.bound, proved.bound, key=lambda found: found.gap)
         if bound.relative <= self.tol:
             return replace(point, bound=bound, evidence=proved)
+        self.unbounded = self.unbounded or math.isinf(bound.gap)
         self.rng = np.random.default_rng()
         self.seen = [None] * len(self.seen)
         return replace(self._look(point.factors), bound=bound)
 
     def _merit(self, point: _Point) -> tuple[float, float]:
         """Return what makes one point better than another: the gap, or the value where bounds are a matter of luck."""
-        bounded = self.loss.facts.lower_bound is not None
-        return (point.bound.gap, point.value) if bounded else (point.value, point.bound.gap)
+        return (point.value, point.bound.gap) if self.unbounded else (point.bound.gap, point.value)
 
     def _solution(self, point: _Point, nit: int, remark: str = "") -> Solution:
         return Solution(*self.problem.unpaired(point.factors), nit, remark, point.evidence)

@@ -80,7 +80,8 @@ def truncated_svd(A: Array, B: Array) -> tuple[Array, Array, Array]:
 
 
 def _balanced(A: Array, B: Array) -> tuple[Array, Array]:
-    P, s, Q = truncated_svd(A, B)
+    # Small singular values stay: what they are worth depends on the units of the features.
+    P, s, Q = factor_svd(A, B)
     new_A, new_B = np.zeros_like(A), np.zeros_like(B)
     new_A[:, : s.size], new_B[:, : s.size] = balanced(P, s, Q)
     return new_A, new_B

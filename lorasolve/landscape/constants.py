@@ -19,6 +19,10 @@ from .regimes import curvature_bounds
 
 # Up to this many entries of X the Hessian of a quadratic is formed and decomposed.
 DENSE_ENTRIES = 1024
+# Errors of differences of gradients, in units of eps^(2/3) of the curvature for each direction.
+DIFFERENCES = 16.0
+# Rounding errors of exact products and of an eigenvalue, in units of eps of the largest for each direction.
+ROUNDED = 8.0
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,8 @@ def restricted_constants(
         Radius, > 0; ``inf`` is accepted.
     by : {"auto", "quadratic", "sampled", "searched"}
         ``"quadratic"`` (chosen by ``"auto"`` where the objective says ``least_squares``): certified ends from the
-        spectrum of the constant Hessian, attained ends by alternating optimisation over the restricted sets.
+        spectrum of the constant Hessian less the errors of its products, attained ends by alternating optimisation over
+        the restricted sets. Hessian products that are differences of gradients have errors of about 1e-9.
         ``"sampled"``: Monte Carlo, as in the main paper, for any ``f``; certified ends only from what the objective
         states (``smoothness``, ``convex``). ``"searched"``: the same, then descent on the quotient of ``alpha`` and a
         power iteration on that of ``beta`` from random starts, which finds far more extreme matrices than chance.
@@ -160,7 +165,7 @@ def restricted_constants(
     is the largest curvature over matrices of rank <= 2 whenever ``r > r*`` or the ball contains 0 (then every
     ``u a^T + b z^T`` is a multiple of some admissible ``U X + X V``), so it does not depend on ``r``.
     """
-    objective = as_objective(objective)
+    objective = as_objective(objective).in_float64()
     X_star = as_shape(as_float_array(X_star, "X_star", 2, np.float64), "X_star", objective.shape)
     r = as_integer(r, "r", 1, min(objective.shape))
     D = math.inf if isinstance(D, float) and math.inf == D else as_number(D, "D", 0.0, open_low=True)
@@ -189,9 +194,7 @@ def known_constants(objective: Objective, r: int) -> Constants | None:
         return Constants.exact(rsc, rsm, r, whole_space=True, source="stated by the objective, whole space")
     m, n = objective.shape
     if objective.facts.least_squares and m * n <= DENSE_ENTRIES:
-        low, high = _spectrum_ends(objective)
-        source = "extreme eigenvalues of the Hessian, whole space"
-        return Constants.exact(low, high, r, whole_space=True, source=source)
+        return _of_spectrum(OneBlock(objective), r, "extreme eigenvalues of the Hessian, whole space")
     return None
 
 
@@ -208,12 +211,10 @@ def known_block_constants(loss: MultiObjective, ranks: Sequence[int]) -> tuple[C
     rsc, rsm = getattr(loss, "rsc", None), getattr(loss, "rsm", None)
     if isinstance(rsc, float) and isinstance(rsm, float):
         source = "stated by the loss, jointly, whole space"
-    elif _has_small_hessian(loss):
-        rsc, rsm = _ends(joint_hessian(loss))
-        source = "extreme eigenvalues of the joint Hessian, whole space"
-    else:
+        return tuple(Constants.exact(rsc, rsm, r, whole_space=True, source=source) for r in ranks)
+    if not _has_small_hessian(loss):
         return None
-    return tuple(Constants.exact(rsc, rsm, r, whole_space=True, source=source) for r in ranks)
+    return tuple(_of_spectrum(loss, r, "extreme eigenvalues of the joint Hessian, whole space") for r in ranks)
 
 
 def joint_inequality(loss: MultiObjective, constants: Sequence[Constants]) -> tuple[bool | None, str]:
@@ -232,8 +233,10 @@ def joint_inequality(loss: MultiObjective, constants: Sequence[Constants]) -> tu
         return True, f"{Known.CERTIFIED}: f is jointly strongly convex with {stated:.6g}"
     if _has_small_hessian(loss):
         weights = np.concatenate([np.full(m * n, a) for (m, n), a in zip(loss.shapes, least)])
-        low = _ends(joint_hessian(loss) - np.diag(weights))[0]
-        if low >= 0.0:
+        H, errors = joint_hessian(loss)
+        values = np.linalg.eigvalsh(H - np.diag(weights))
+        low = float(values[0]) - errors
+        if low >= -_rounding(values):
             return True, f"{Known.CERTIFIED}: the joint Hessian is at least diag(alpha_l)"
         return None, f"not given, and not certified: the joint Hessian falls below diag(alpha_l) by {-low:.3g}"
     return None, "not given, and f states no joint constant; constants of each matrix alone do not imply it"
@@ -246,7 +249,7 @@ def joint_curvature(loss: MultiObjective) -> tuple[float, float] | None:
         return rsc, smoothness
     if not _has_small_hessian(loss):
         return None
-    low, high = _ends(joint_hessian(loss))
+    low, high, _ = _spectrum_ends(loss)
     return (low, high) if low > 0.0 else None
 
 
@@ -254,31 +257,47 @@ def _has_small_hessian(loss: MultiObjective) -> bool:
     return loss.facts.least_squares and sum(m * n for m, n in loss.shapes) <= DENSE_ENTRIES
 
 
-def joint_hessian(loss: MultiObjective) -> Array:
-    """Return the constant Hessian of a small quadratic in all entries of all updates."""
+def joint_hessian(loss: MultiObjective) -> tuple[Array, float]:
+    """Return the constant Hessian of a small quadratic in all entries of all updates, and a bound of its errors.
+
+    It is in float64 and beyond the rounding errors of exact products. Differences of gradients lose a third of the
+    digits, and errors of any origin show in the part that is not symmetric.
+    """
+    loss = loss.in_float64()
     cuts = np.cumsum([m * n for m, n in loss.shapes])
     zero = [np.zeros(shape) for shape in loss.shapes]
     rows = []
     for unit in np.eye(int(cuts[-1])):
         parts = [part.reshape(shape) for part, shape in zip(np.split(unit, cuts[:-1]), loss.shapes)]
         rows.append(np.concatenate([product.ravel() for product in loss.hessian_product(zero, parts)]))
-    H = np.array(rows)
-    return 0.5 * (H + H.T)
+    H = np.array(rows, dtype=np.float64)
+    size, eps = float(np.linalg.norm(H, 1)), float(np.finfo(loss.dtype).eps)
+    lost = DIFFERENCES * eps ** (2 / 3) * math.sqrt(len(H)) if loss.differenced else ROUNDED * eps * len(H)
+    errors = max(lost * size, float(np.linalg.norm(H - H.T)))
+    return 0.5 * (H + H.T), errors if errors > ROUNDED * float(np.finfo(np.float64).eps) * len(H) * size else 0.0
 
 
 # ---------------------------------------------------------------------- quadratic f
-def _ends(H: Array) -> tuple[float, float]:
-    """Return the extreme eigenvalues of a symmetric matrix, a smallest one that is zero to rounding as zero."""
+def _rounding(values: Array) -> float:
+    """Return what rounding may make of a zero among the eigenvalues of a symmetric matrix."""
+    return ROUNDED * float(np.finfo(np.float64).eps) * values.size * max(abs(float(values[0])), abs(float(values[-1])))
+
+
+def _spectrum_ends(loss: MultiObjective) -> tuple[float, float, float]:
+    """Return bounds of the eigenvalues of the constant Hessian, and how far they may be from the extreme ones.
+
+    The lower one is zero where the smallest is zero to its errors: these are never reported as convexity.
+    """
+    H, errors = joint_hessian(loss)
     values = np.linalg.eigvalsh(H)
-    slack = 8.0 * np.finfo(np.float64).eps * H.shape[0] * max(abs(values[0]), abs(values[-1]))
     low, high = float(values[0]), float(values[-1])
-    # A semidefinite Hessian has smallest eigenvalue 0 up to rounding; never report that rounding as convexity.
-    return (0.0 if abs(low) <= slack else low), high
+    return (0.0 if abs(low) <= errors + _rounding(values) else low - errors), high + errors, 2.0 * errors
 
 
-def _spectrum_ends(objective: Objective) -> tuple[float, float]:
-    """Return the extreme eigenvalues of a constant Hessian of order ``m n``."""
-    return _ends(joint_hessian(OneBlock(objective)))
+def _of_spectrum(loss: MultiObjective, r: int, source: str) -> Constants:
+    low, high, apart = _spectrum_ends(loss)
+    found = Constants.exact(low, high, r, whole_space=True, source=source)
+    return replace(found, rsc_high=low + apart, rsm_low=high - apart)
 
 
 def _quadratic(
@@ -290,7 +309,7 @@ def _quadratic(
         "rsm_low": Evidence(Known.ATTAINED, "alternating maximisation over the restricted directions"),
     }
     if m * n <= DENSE_ENTRIES:
-        rsc_low, rsm_high = _spectrum_ends(objective)
+        rsc_low, rsm_high, _ = _spectrum_ends(OneBlock(objective))
         how["rsc_low"] = Evidence(Known.CERTIFIED, "smallest eigenvalue of the Hessian")
         how["rsm_high"] = Evidence(Known.CERTIFIED, "largest eigenvalue of the Hessian")
     else:

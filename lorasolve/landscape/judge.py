@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from .._known import Known
 from .._validate import Array, as_flag, as_integer, as_iterable, as_number, shown
 from ..certificates import Certificate, certify
+from ..certificates.duality import scale_of
 from ..certificates.gap import out_of_range
 from ..linear_map import LinearMap, numerical_rank, top_singular
 from ..problem import Problem, flat
@@ -276,6 +277,13 @@ def _one_each(constants: Constants | Sequence[Constants] | None, problem: Proble
     return given
 
 
+class _Counted(NamedTuple):
+    """The ranks of ``X*``, and whether they count values that are small beside the largest."""
+
+    ranks: list[int]
+    small: bool
+
+
 class _Judge:
     """The steps of one verdict, on a point in the normal form."""
 
@@ -295,6 +303,7 @@ class _Judge:
         self.problem = problem = point.problem
         self.stars = stars
         self.star_source = "given" if stars is not None else "not given"
+        self._counted: _Counted | None = None
         self.constants = constants or known_block_constants(problem.loss, problem.ranks)
         self.stated = joint
         self.joint = self._joint_inequality()
@@ -311,7 +320,7 @@ class _Judge:
         self.value = self.certificate.value
         size = max(abs(self.value), abs(at_zero))
         self.out_of_range = out_of_range(problem, size + problem.lam * self.certificate.nuclear_norm)
-        self.scale = size or 1.0
+        self.scale = scale_of(size, problem.loss.facts.lower_bound)
         self.second: SecondOrder | None = None
         if problem.objective.facts.convex is not True:
             self.approximate = self._approximate_point()
@@ -390,7 +399,8 @@ class _Judge:
         if self.joint is not None and (self.stated or not self.joint.holds):
             # What the caller states is about X* alone, not strong convexity.
             return gap
-        lengths = (float(np.linalg.norm(G.to_dense())) for G in self.point.gradients())
+        gradients = self.problem.loss.in_float64().gradient_operators(self.point.factors)
+        lengths = (float(np.linalg.norm(G.to_dense())) for G in gradients)
         return min(gap, sum(length**2 / (2.0 * c.rsc_low) for length, c in zip(lengths, constants)))
 
     def _approximate_point(self) -> Finding | None:
@@ -511,14 +521,33 @@ class _Judge:
         if reference.gap <= self.tol * self.scale:
             self.stars = reference.X if self.problem.several else (reference.X,)
             self.star_source = f"computed ({reference.route}), certified gap {reference.gap:.1e}"
+            self._counted = None
 
     # ------------------------------------------------------------------ the theorems
     def _ranks_of_star(self) -> list[int]:
+        return self._star_counted().ranks
+
+    def _star_counted(self) -> _Counted:
+        if self._counted is None:
+            self._counted = self._count_star()
+        return self._counted
+
+    def _count_star(self) -> _Counted:
+        """Count the singular values of ``X*``, small ones too where ``F`` is larger without them."""
         assert self.stars is not None
-        return [numerical_rank(np.linalg.svd(X, compute_uv=False)) for X in self.stars]
+        svds = [np.linalg.svd(X, full_matrices=False) for X in self.stars]
+        ranks = [numerical_rank(s) for _, s, _ in svds]
+        if all(k == np.count_nonzero(s) for k, (_, s, _) in zip(ranks, svds)):
+            return _Counted(ranks, False)
+        cut = tuple((P[:, :k] * s[:k]) @ Qt[:k] for k, (P, s, Qt) in zip(ranks, svds))
+        if self._above(self.stars) - self._above(cut) <= 0.01 * self.tol * self.scale:
+            return _Counted(ranks, False)
+        eps = float(np.finfo(np.float64).eps)
+        return _Counted([numerical_rank(s, max(X.shape) * eps) for X, (_, s, _) in zip(self.stars, svds)], True)
 
     def _spectra(self) -> tuple[Spectra, ...] | None:
-        if self.stars is None:
+        # The numbers of the theorems leave small singular values out.
+        if self.stars is None or self._star_counted().small:
             return None
         found = []
         for (A, B), X_star, rank, r in zip(self.point.factors, self.stars, self._ranks_of_star(), self.problem.ranks):

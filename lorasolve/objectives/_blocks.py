@@ -120,6 +120,11 @@ class MultiObjective:
         """Return the Hessian at ``X`` times the direction ``D``; by default a central difference of the gradients."""
         return self._difference_product(X, D, self._natural_length())
 
+    @property
+    def differenced(self) -> bool:
+        """Whether ``hessian_product`` is a difference of gradients, which loses a third of the digits."""
+        return type(self).hessian_product is MultiObjective.hessian_product
+
     def _natural_length(self) -> float:
         f, G = self.value_and_grad([np.zeros(shape, self.dtype) for shape in self.shapes])
         return length_of(float(f), joint_norm(G))
@@ -279,6 +284,11 @@ class OneBlock(MultiObjective):
         """Return the objective's Hessian product."""
         return (self.objective.hessian_product(X[0], D[0]),)
 
+    @property
+    def differenced(self) -> bool:
+        """Ask the objective."""
+        return self.objective.differenced
+
     def factor_oracle(self, factors: Pairs, grads: Pairs) -> float:
         """Ask the objective's factor oracle."""
         return self.objective.factor_oracle(*factors[0], *grads[0])
@@ -303,6 +313,10 @@ class OneBlock(MultiObjective):
         """Ask the objective."""
         f, GB, GtA, G = self.objective.oracle_and_operator(*factors[0])
         return f, [(GB, GtA)], (G,)
+
+    def in_float64(self) -> MultiObjective:
+        """Ask the objective."""
+        return OneBlock(self.objective.in_float64())
 
     def in_float32(self) -> MultiObjective | None:
         """Ask the objective."""
@@ -357,6 +371,11 @@ class BlockView(Objective):
         direction = [D if k == self.index else np.zeros(shape) for k, shape in enumerate(self.objective.shapes)]
         return self.objective.hessian_product(self._with(X), direction)[self.index]
 
+    @property
+    def differenced(self) -> bool:
+        """That of the whole."""
+        return self.objective.differenced
+
     def sample_batch(self, index: Array) -> Objective:
         """Return the block of the batch, with the other updates at the same values."""
         return BlockView(self.objective.sample_batch(index), self.index, self.others)
@@ -389,6 +408,11 @@ class PlainBlocks(MultiObjective):
     def hessian_product(self, X: Matrices, D: Matrices) -> tuple[Array, ...]:
         """Return the Hessian product of the loss."""
         return self.objective.hessian_product(X, D)
+
+    @property
+    def differenced(self) -> bool:
+        """That of the loss."""
+        return self.objective.differenced
 
     def sample_batch(self, index: Array) -> MultiObjective:
         """Return the plain twin of the batch."""

@@ -34,9 +34,9 @@ class Objective:
     Optional levels, each with a default: ``hessian_product`` (a difference of gradients); ``factor_oracle`` and the
     other ``factor_...`` answers at ``X = A B^T``, ``gradient_operator``, ``oracle_and_operator`` and
     ``curvature_along`` (derived from the dense level); ``in_float64`` and ``dtypes`` (float64 only);
-    ``merged`` (a shift); ``domain`` (everywhere); ``minimizer`` and ``conjugate`` (none); ``sample_batch``,
-    ``minimize_over_A``, ``minimize_over_B``, ``cvxpy_expression``, ``description`` (refused); ``metrics`` (none);
-    ``kernels`` (none).
+    ``merged`` (a shift); ``domain`` (everywhere); ``minimizer``, ``least_values`` and ``conjugate`` (none);
+    ``sample_batch``, ``minimize_over_A``, ``minimize_over_B``, ``cvxpy_expression``, ``description`` (refused);
+    ``metrics`` (none); ``kernels`` (none).
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class Objective:
 
     # ------------------------------------------------------------------ what a new objective writes
     def value_and_grad(self, X: Array) -> tuple[float, Array]:
-        """Return ``f(X)`` and ``G = grad f(X)`` (m, n)."""
+        """Return ``f(X)`` and ``G = grad f(X)`` (m, n), an array that later calls leave alone."""
         raise NotImplementedError
 
     @property
@@ -99,6 +99,11 @@ class Objective:
         Its relative error is about ``eps^(2/3)`` (4e-11 in float64) times the third derivative.
         """
         return difference_product(self, X, D, natural_length(self))
+
+    @property
+    def differenced(self) -> bool:
+        """Whether ``hessian_product`` is a difference of gradients, which loses a third of the digits."""
+        return type(self).hessian_product is Objective.hessian_product
 
     # ------------------------------------------------------------------ factor level
     def factor_oracle(self, A: Array, B: Array, GB: Array, GtA: Array) -> float:
@@ -180,6 +185,15 @@ class Objective:
             Balanced float64 factors ``A`` (m, k), ``B`` (n, k) of the minimiser ``A B^T``, ``k >= 1``.
         """
         return None
+
+    def least_values(self, rank: int) -> tuple[float, float] | None:
+        """Return bounds of the least value of ``f`` over ``rank X <= rank``, or None.
+
+        By default both are the value at :meth:`minimizer`; an objective overrides this where its formula may lose
+        digits.
+        """
+        found = self.minimizer(0.0, rank)
+        return None if found is None else (self.factor_value(*found),) * 2
 
     def conjugate(self, Y: Array) -> float | None:
         """Return ``f*(Y) = sup_X <X, Y> - f(X)`` where it has a formula (infinite where there is no bound), or None.
@@ -279,6 +293,11 @@ class Shifted(Objective):
         """Return ``hess f(offset + X)[D]``."""
         return self.objective.hessian_product(self.offset + X, D)
 
+    @property
+    def differenced(self) -> bool:
+        """That of the inner objective."""
+        return self.objective.differenced
+
     def sample_batch(self, index: Array) -> Objective:
         """Return the shifted objective on the samples ``index``."""
         return Shifted(self.objective.sample_batch(index), self.offset)
@@ -330,7 +349,7 @@ class UserObjective(Objective):
         self.user = user
         if not callable(getattr(user, "domain", self.domain)):
             raise TypeError(f"objective: {self.label}.domain: expected a function of X that returns True or False")
-        checked = ("shape", "value_and_grad", "facts", "kernels", "label", "conjugate", "batch_refusal")
+        checked = ("shape", "value_and_grad", "facts", "kernels", "label", "conjugate", "batch_refusal", "differenced")
         for attribute in dir(Objective):
             own = attribute.startswith("_") or attribute in checked
             if not own and hasattr(user, attribute):
@@ -369,7 +388,8 @@ class UserObjective(Objective):
         answer = self.user.value_and_grad(X)
         if not (isinstance(answer, tuple) and len(answer) == 2):
             raise TypeError(f"objective: {self.label}.value_and_grad must return (float, G), got {type(answer)}")
-        value, G = answer[0], as_array(answer[1], f"objective: the gradient of {self.label}")
+        # A user may write every gradient into one array; two of them are compared all the time.
+        value, G = answer[0], as_array(answer[1], f"objective: the gradient of {self.label}").copy()
         if G.shape != self.shape:
             raise ValueError(
                 f"objective: {self.label}.value_and_grad returned a gradient of shape {G.shape}, expected {self.shape}"
@@ -395,6 +415,11 @@ class UserObjective(Objective):
         return None if value is None else float(value)
 
     @property
+    def differenced(self) -> bool:
+        """Whether the user has not written ``hessian_product``."""
+        return not hasattr(self.user, "hessian_product")
+
+    @property
     def states_conjugate(self) -> bool:
         """Whether the user has written ``conjugate``."""
         return getattr(self.user, "conjugate", None) is not None
@@ -416,6 +441,7 @@ class DenseReference(Objective):
         self.minimize_over_A = objective.minimize_over_A  # type: ignore[method-assign]
         self.minimize_over_B = objective.minimize_over_B  # type: ignore[method-assign]
         self.minimizer = objective.minimizer  # type: ignore[method-assign]
+        self.least_values = objective.least_values  # type: ignore[method-assign]
         self.domain = objective.domain  # type: ignore[method-assign]
         self.conjugate = objective.conjugate  # type: ignore[method-assign]
         self.description = objective.description  # type: ignore[method-assign]
@@ -430,6 +456,11 @@ class DenseReference(Objective):
     def label(self) -> str:
         """That of the objective."""
         return self.objective.label
+
+    @property
+    def differenced(self) -> bool:
+        """That of the objective."""
+        return self.objective.differenced
 
     def sample_batch(self, index: Array) -> Objective:
         """Return the plain twin of the batch."""

@@ -273,15 +273,64 @@ class LinearFineTuning(Objective):
         """Return the reduced-rank regression for ``lam = 0``: the truncated SVD of ``C S^{-1/2}``, times ``S^{-1/2}``.
 
         It minimises ``||X S^{1/2} - C S^{-1/2}||_F^2`` over ``rank X <= rank``. Where ``S`` is singular its
-        pseudo-inverse gives the minimiser of least norm (``C`` vanishes on its kernel).
+        pseudo-inverse gives the minimiser of least norm (``C`` vanishes on its kernel). The features are first brought
+        to one size, so that none is taken for an empty one because of its unit.
         """
         if lam != 0.0:
             return None
-        w, Q = self._eigen
-        keep = w > w[-1] * w.size * np.finfo(np.float64).eps
-        inverse_root = (Q[:, keep] / np.sqrt(w[keep])) @ Q[:, keep].T
-        P, s, Vt = np.linalg.svd(self.C @ inverse_root, full_matrices=False)
-        return balanced(*factor_svd(P[:, :rank] * s[:rank], inverse_root @ Vt[:rank].T))
+        P, s, V = self._regression
+        d, w, Q = self._features
+        if w.size == 0:
+            return np.zeros((self.shape[0], 1)), np.zeros((self.shape[1], 1))
+        V = V[:, :rank] / np.sqrt(w)[:, None]
+        if w.size == np.count_nonzero(Q.any(axis=1)):
+            B = Q @ V / d[:, None]
+        else:
+            E, R = np.linalg.qr(d[:, None] * Q)
+            B = E @ np.linalg.solve(R.T, V)
+        return balanced(*factor_svd(P[:, :rank] * s[:rank], B))
+
+    def least_values(self, rank: int) -> tuple[float, float] | None:
+        """Return the value of the reduced-rank regression, less and plus what rounding may have made of it.
+
+        That grows with the condition of ``S`` for features of one size. Directions that the samples see, but not above
+        the rounding errors of ``S``, may lower ``f`` by all that no direction explains.
+        """
+        _, s, _ = self._regression
+        d, w, _ = self._features
+        explained, missed = 0.5 * float(np.sum(s[:rank] ** 2)), 0.5 * float(np.sum(s[rank:] ** 2))
+        condition = float(w[-1] / w[0]) if w.size else 1.0
+        error = 8.0 * len(d) * float(np.finfo(self.dtype).eps) * condition * self.f0
+        seen = np.count_nonzero(self.S.any(axis=0) | self.C.any(axis=0))
+        if w.size < min(seen, self.n_samples or seen):
+            low = missed - error
+        else:
+            low = self.f0 - explained - error
+        return max(low, self.lower_bound), max(self.f0 - explained, 0.0) + error
+
+    @cached_property
+    def _features(self) -> tuple[Array, Array, Array]:
+        """``d``, ``w``, ``Q`` with ``S = D Q diag(w) Q^T D`` and ``D^-1 S D^-1`` of a diagonal near 1.
+
+        ``D = diag(d)`` holds powers of two; eigenvalues ``w`` within rounding errors of 0 are left out.
+        """
+        S = self.S.astype(np.float64, copy=False)
+        n, tiny = len(S), np.finfo(np.float64)
+        used = np.flatnonzero(S.diagonal() > tiny.tiny / tiny.eps)
+        power = np.zeros(n, int)
+        power[used] = np.frexp(np.sqrt(S.diagonal()[used]))[1]
+        w, vectors = np.linalg.eigh(np.ldexp(S[np.ix_(used, used)], -power[used, None] - power[used]))
+        kept = w > w.max(initial=0.0) * n * tiny.eps
+        Q = np.zeros((n, np.count_nonzero(kept)))
+        Q[used] = vectors[:, kept]
+        return np.ldexp(1.0, power), w[kept], Q
+
+    @cached_property
+    def _regression(self) -> tuple[Array, Array, Array]:
+        """The SVD ``P``, ``s``, ``V`` of what the kept directions explain, ``C D^-1 Q diag(w)^(-1/2)``."""
+        d, w, Q = self._features
+        P, s, Vt = np.linalg.svd((self.C / d) @ (Q / np.sqrt(w)), full_matrices=False)
+        return P, s, Vt.T
 
     def sample_batch(self, index: Array) -> Objective:
         """Return the objective on the samples (columns of ``Z``, ``Y``) ``index``."""

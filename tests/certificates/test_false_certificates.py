@@ -375,6 +375,71 @@ def test_the_lower_bound_of_linear_fine_tuning_is_one(exponent):
 
 
 # ---------------------------------------------------------------------- cancelled values
+def loss_of_samples(Z, Y, X):
+    return 0.5 * float(np.sum((X @ Z - Y) ** 2)) / Z.shape[1]
+
+
+def best_of_rank(Z, Y, rank):
+    """The least loss over ``rank X <= rank`` from the samples, with features of one size."""
+    Q = np.linalg.qr((Z / np.linalg.norm(Z, axis=1)[:, None]).T)[0]
+    explained = np.linalg.svd(Y @ Q, compute_uv=False)[:rank]
+    return 0.5 * (np.sum(Y**2) - np.sum(explained**2)) / Z.shape[1]
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-7, 1e-9, 1e6])
+@pytest.mark.parametrize("rank", [1, 2])
+def test_the_unit_of_a_feature_changes_no_closed_form(unit, rank):
+    rng = np.random.default_rng(0)
+    u = 1.0 + 0.3 * rng.standard_normal(20)
+    Z = np.vstack([np.ones(20), unit * u, rng.standard_normal(20)])
+    Y = np.vstack([2.0 + u, 1.0 - u]) + 0.1 * rng.standard_normal((2, 20))
+    problem = ls.Problem(LinearFineTuning(np.zeros((2, 3)), Z, Y), rank)
+    best = best_of_rank(Z, Y, rank)
+    A, B = problem.objective.minimizer(0.0, rank)
+    assert problem.objective.factor_value(A, B) == pytest.approx(best, rel=1e-10)
+    assert certify(problem, (A, B)).is_global is True and ls.verdict(problem, (A, B)).kind == "global"
+    # The regression without the second feature.
+    few, rows = LinearFineTuning(np.zeros((2, 2)), Z[[0, 2]], Y).minimizer(0.0, rank)
+    worse = certify(problem, few @ np.insert(rows, 1, 0.0, axis=0).T)
+    assert worse.value - best > 1e-3 and worse.is_global is False
+    assert worse.gap_at_least <= worse.value - best <= worse.gap
+
+
+def test_a_verdict_without_decay_is_about_the_point_that_was_given():
+    """A singular value of 1e-7 of the largest was dropped before a look at the point: 4.5 above the optimum, 0."""
+    problem = ls.Problem(LinearFineTuning(np.zeros((2, 2)), np.diag([1.0, 1e-7]), np.diag([0.0, 1.0])), 2)
+    judged = ls.verdict(problem, (np.diag([3.0, 1e7]), np.eye(2)))
+    assert judged.certificate.value == pytest.approx(0.5 * 9.0 / 2) and judged.kind != "global"
+
+
+@pytest.mark.parametrize("apart", [1e-1, 1e-2, 1e-4, 1e-6, 1e-7, 1e-8])
+@pytest.mark.parametrize("rank", [1, 2])
+def test_features_that_are_nearly_the_same_are_not_taken_for_one(apart, rank):
+    rng = np.random.default_rng(1)
+    u, target = rng.standard_normal((2, 30))
+    Z = np.vstack([u, u + apart * target, rng.standard_normal(30)])
+    Y = np.vstack([target, rng.standard_normal(30)])
+    problem = ls.Problem(LinearFineTuning(np.zeros((2, 3)), Z, Y), rank)
+    best = best_of_rank(Z, Y, rank)
+    low, high = problem.objective.least_values(rank)
+    assert low <= best <= high
+    for X in (np.zeros((2, 3)), np.array([[-1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]) / apart):
+        found = certify(problem, X)
+        true = loss_of_samples(Z, Y, X) - best
+        assert found.gap_at_least <= true * (1.0 + 1e-9) <= found.gap * (1.0 + 2e-9)
+        assert found.is_global is not True or true <= 1e-6 * problem.objective.f0
+    first = ls.solve_convex(problem).certificate
+    assert first.is_global is (True if apart >= 1e-2 else None)
+
+
+@pytest.mark.parametrize("tol", [1e-15, 1e-16, 0.0])
+def test_an_optimum_is_not_refuted_by_rounding_errors(tol):
+    problem = ls.Problem(Denoising(np.diag([3.0, 2.0, 1.0])), 2)
+    found = certify(problem, np.diag([3.0, 2.0, 0.0]), tol)
+    assert found.is_global is None and found.gap_at_least == 0.0
+    assert certify(problem, np.diag([3.0, 1.9, 0.0]), tol).is_global is False
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_a_frozen_weight_that_already_fits_is_fine_tuned_all_the_same(seed):
     """With f(0) cancelled from the Gram matrices X = 0 was "global", 14 % above the optimum."""
@@ -483,3 +548,46 @@ def test_data_whose_squares_overflow_are_refused():
     # The squares of float32 do not.
     problem = ls.Problem(Denoising(np.full((2, 2), 1e30, np.float32)), 1, 1e29)
     assert certify(problem, np.full((2, 2), 0.95e30)).is_global is True
+
+
+@pytest.mark.parametrize("rigorous", ["auto", False])
+@pytest.mark.parametrize("size", [1e-140, 1e-145, 2e-146, 1.5e-146, 1e-146, 5e-147, 1e-147])
+def test_next_to_underflow_gaps_are_still_relative(size, rigorous):
+    """X = 0 is above the optimum by 0.8 of its value; the gap of 1e-291 was called small beside 1."""
+    problem = ls.Problem(Denoising(np.diag([1.0, 0.5]) * size), 2, 0.1 * size)
+    found = certify(problem, np.zeros((2, 2)), rigorous=rigorous)
+    batch = ls.certify_batch(problem, [np.zeros((2, 2))], rigorous=rigorous)[0]
+    assert found.is_global is batch.is_global is (False if size > 1.4e-146 else None)
+    optimum = certify(problem, np.diag([0.9, 0.4]) * size, rigorous=rigorous)
+    assert optimum.is_global is not False
+    zero = ls.Problem(Denoising(np.zeros((2, 2))), 2, 0.1)
+    assert certify(zero, np.zeros((2, 2)), rigorous=rigorous).is_global is True
+
+
+class NothingAtZero:
+    """A user's ``||X||_F^2 / 2 - <C, X>``, which is 0 at 0 and at least ``-||C||_F^2 / 2``."""
+
+    convex, smoothness, shape = True, 1.0, (2, 2)
+
+    def __init__(self, unit, bounded=True):
+        self.C = np.diag([1.0, 0.5]) * unit
+        self.lower_bound = -1.0 * unit**2 if bounded else None
+
+    def value_and_grad(self, X):
+        return 0.5 * float(np.sum(X * X)) - float(np.sum(self.C * X)), X - self.C
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-20, 1e-100, 1e20])
+@pytest.mark.parametrize("lam", [2.0, 1.0, 0.9, 0.1])
+def test_a_loss_that_is_0_at_0_does_not_underflow_there(unit, lam):
+    """With values s of C the optimum is below F(0) = 0 by the sum of ``max(s - lam, 0)^2 / 2``."""
+    problem = ls.Problem(NothingAtZero(unit), 2, lam * unit)
+    found = certify(problem, np.zeros((2, 2)))
+    below = 0.5 * np.sum(np.maximum(np.array([1.0, 0.5]) - lam, 0.0) ** 2) * unit**2
+    assert found.is_global is bool(below == 0.0)
+    assert found.gap_at_least <= below * (1 + 1e-12) and below <= found.gap
+    judged = ls.verdict(problem, (np.zeros((2, 2)), np.zeros((2, 2))))
+    assert (judged.kind == "global") == (below == 0.0)
+    # Without a bound there is nothing that a gap could be small beside.
+    unbounded = certify(ls.Problem(NothingAtZero(unit, False), 2, lam * unit), np.zeros((2, 2)))
+    assert unbounded.is_global is None and "state f's lower_bound" in unbounded.reason

@@ -11,7 +11,9 @@ from lorasolve.certificates import certify, ranks
 from lorasolve.certificates._oracle_linear import margin
 from lorasolve.certificates.balls import Ball
 from lorasolve.certificates.norms import Gram
+from lorasolve.linear_map import factor_svd
 from lorasolve.objectives import Denoising, Huber, LinearFineTuning, MatrixCompletion, Softmax
+from lorasolve.objectives.base import Objective
 
 
 def with_values(values, shape, seed=0):
@@ -165,6 +167,66 @@ def test_strong_convexity_is_proved_for_gram_matrices_or_not_used():
     singular = LinearFineTuning(np.zeros((3, 5)), Z[:, :3], rng.standard_normal((3, 3)))
     assert ranks.strong_convexity(singular) == 0.0
     assert ranks.strong_convexity(Huber(np.eye(3), 1.0)) == 0.0
+
+
+def cancelling(rng, K=2.0**34):
+    """Factors whose large columns cancel exactly, and their small product of integers, without rounding."""
+    P, Q = rng.integers(-3, 4, (6, 3)).astype(float), rng.integers(-3, 4, (5, 3)).astype(float)
+    R = P @ np.outer(rng.integers(1, 3, 3), [1.0, 1.0, 2.0])
+    return np.hstack([K * P, R - K * P]), np.hstack([Q, Q]), R @ Q.T
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_the_lower_bound_counts_what_factors_lose_by_cancelling(batch):
+    """The optimum of denoising has the rank of M above lam, two: its third singular value is 1e-12."""
+    A, B = np.zeros((7, 7)), np.zeros((6, 7))
+    X, lam = np.zeros((7, 6)), 1e-6
+    A[:6, :6], B[:5, :6], X[:6, :5] = cancelling(np.random.default_rng(1))
+    A[6, 6], B[5, 6], X[6, 5] = 2.0**14, 1.0, 2.0**14
+    U, _, Vt = np.linalg.svd(X)
+    M = X + lam * (U[:, :2] @ Vt[:2])
+    assert (np.linalg.svd(M, compute_uv=False) > 1e-4 * lam).sum() == 2
+    problem = ls.Problem(Denoising(M), 3, lam)
+    found = ls.certify_batch(problem, [(A, B)])[0] if batch else certify(problem, (A, B))
+    assert found.is_global is True and found.rank_at_least in (None, 1, 2)
+    exact = certify(problem, X)
+    assert exact.is_global is True and exact.rank_at_least == 2
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_singular_values_of_a_product_are_bounded_from_below(seed):
+    rng = np.random.default_rng(seed)
+    for K in (0.0, 2.0**10, 2.0**34):
+        A, B, X = cancelling(rng, K)
+        true = np.linalg.svd(X, compute_uv=False)
+        P, s, Q = factor_svd(A, B)
+        for size in (0.0, 1e-9, 1e-3):
+            noisy = [x * (1.0 + size * rng.standard_normal(x.shape)) for x in (P, s, Q)]
+            share, off = ranks._singular_values_off(A, B, *noisy)
+            least = np.sort(share * noisy[1] - off)[::-1]
+            assert (least[: true.size] <= true * (1 + 1e-13) + 1e-12).all()
+            if K == size == 0.0:
+                assert least[0] >= true[0] * (1 - 1e-12)
+
+
+def test_an_attribute_of_a_loss_that_states_no_fact_bounds_no_rank():
+    """Of sum (x_ii - 1)^2 / 2 + lam ||X||_* the matrices .9 I, of rank two, and .9 ones, of rank one, are minima."""
+
+    class Diagonal(Objective):
+        convex, smoothness, lower_bound, least_squares, shape = True, 1.0, 0.0, True, (2, 2)
+
+        def __init__(self, alpha):
+            self.alpha = alpha
+
+        def value_and_grad(self, X):
+            G = np.diag(np.diag(X) - 1.0)
+            return 0.5 * float(np.sum(G * G)), G
+
+    problem = ls.Problem(Diagonal(16.0), 2, 0.1)
+    assert problem.convex_value(0.9 * np.eye(2)) == pytest.approx(problem.convex_value(0.9 * np.ones((2, 2))))
+    found = certify(problem, 0.9 * np.eye(2))
+    assert found.is_global is True and found.rank_at_least in (None, 1)
+    assert not any("conjugate" in text for text in found.assumptions)
 
 
 def test_one_gram_matrix_tells_norm_and_rank_of_a_large_optimum():

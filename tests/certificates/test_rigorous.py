@@ -461,6 +461,26 @@ def test_a_user_may_supply_the_oracle():
     assert nothing.gap == math.inf and "Plain states no ball_oracle" in nothing.formula
 
 
+@pytest.mark.parametrize(
+    ("answer", "error", "text"),
+    [
+        (lambda G, balls: None, TypeError, "expected a balls.BallOracle, got None"),
+        (lambda G, balls: (0.0, 1.0, G, 0.0, "X"), TypeError, "expected a balls.BallOracle"),
+        (lambda G, balls: balls.BallOracle(0.0, 9.0, G.mid, 0.0, "X"), TypeError, "gradient: expected a balls.Ball"),
+        (lambda G, balls: balls.BallOracle(0.0, 9.0, G.T, 0.0, "X"), ValueError, r"expected shape \(3, 2\), got"),
+        (lambda G, balls: balls.BallOracle((0.0, 9.0), 9.0, G, 0.0, "X"), TypeError, "low: expected a number"),
+        (lambda G, balls: balls.BallOracle(0.0, 9.0, G, math.nan, "X"), TypeError, "lower_bound: expected a number"),
+    ],
+)
+def test_an_oracle_that_returns_something_else_is_refused_by_name(answer, error, text):
+    class Odd(Plain):
+        def ball_oracle(self, A, B, balls):
+            return answer(balls.residual(A, B.T), balls)
+
+    with pytest.raises(error, match=f"Odd.ball_oracle.*{text}"):
+        ls.certify(ls.Problem(Odd(), 1, 0.5), np.ones((3, 2)))
+
+
 def test_a_changed_subclass_is_not_taken_for_its_parent():
     class Doubled(Denoising):
         def value_and_grad(self, X):

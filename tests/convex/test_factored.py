@@ -44,6 +44,27 @@ def test_it_leaves_a_spurious_minimum_that_it_is_put_into():
     assert left.value < 0.9 * instance.gap
 
 
+@pytest.mark.parametrize("lam", [0.05, 0.5, 2.0])
+def test_where_no_certificate_has_a_bound_the_best_value_is_returned(lam):
+    """Estimates rest on the lower bound that f states, certificates on its ball oracle, which states none."""
+    M = np.random.default_rng(0).standard_normal((5, 4))
+
+    class Unbounded:
+        shape, convex, lower_bound, smoothness, least_squares = (5, 4), True, 0.0, 1.0, True
+
+        def value_and_grad(self, X):
+            return 0.5 * float(np.sum((X - M) ** 2)), X - M
+
+        def ball_oracle(self, A, B, balls):
+            residual = balls.residual(A, B.T, M)
+            return balls.BallOracle(*balls.half_square(residual), residual, None, "M")
+
+    result = ls.solve_convex(ls.Problem(Unbounded(), 2, lam), "factored")
+    U, s, Vt = np.linalg.svd(M, full_matrices=False)
+    np.testing.assert_allclose(result.X, (U * np.maximum(s - lam, 0.0)) @ Vt, atol=1e-7)
+    assert not result.success and result.gap == math.inf and result.nit < 20
+
+
 def test_a_certificate_refutes_what_the_last_look_made_believe(monkeypatch):
     """Nothing was seen outside: no search, but the certificate says no, and the search finds what escapes."""
     from lorasolve.convex.factored import _View

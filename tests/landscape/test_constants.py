@@ -10,6 +10,7 @@ import lorasolve as ls
 from lorasolve import landscape
 from lorasolve._known import Known
 from lorasolve.landscape import regimes
+from lorasolve.objectives.base import as_objective
 
 
 def random_quadratic(seed, m=4, n=3, r_star=1):
@@ -64,6 +65,65 @@ def test_sampled_constants_are_one_sided_and_say_so():
     found = landscape.restricted_constants(softmax, np.zeros((3, 4)), 2, 1.0, samples=50)
     assert found.rsc_low == 0.0
     assert found.rsm_low <= found.rsm_high == softmax.smoothness
+
+
+def constants(f):
+    return landscape.restricted_constants(f, np.zeros(f.shape), 2, 1.0)
+
+
+class Squares:
+    """A user's ``||M vec X - y||^2 / 2``, whose Hessian products are differences of gradients."""
+
+    convex, least_squares, lower_bound = True, True, 0.0
+
+    def __init__(self, M, y, shape=(3, 4), dtype=np.float64):
+        self.M, self.y, self.shape, self.dtype = M.astype(dtype), y.astype(dtype), shape, dtype
+
+    def value_and_grad(self, X):
+        e = self.M @ X.ravel().astype(self.dtype) - self.y
+        return 0.5 * float(e @ e), (self.M.T @ e).reshape(self.shape)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("smallest", [0.0, 1e-8, 1e-4, 1e-2, 0.5])
+def test_errors_of_differences_are_no_convexity(smallest, dtype):
+    """The truth is the spectrum that the matrix was made of, of the smallest value without its rounding."""
+    rng = np.random.default_rng(1)
+    left, right = (np.linalg.qr(rng.standard_normal((12, 12)))[0] for _ in range(2))
+    values = np.r_[rng.uniform(1.0, 6.0, 11), smallest]
+    for y in (rng.standard_normal(12), 1e-6 * rng.standard_normal(12), (left * values) @ right[:, 0]):
+        f = Squares((left * values) @ right, y, dtype=dtype)
+        rounded = 1e-6 if dtype is np.float32 else 1e-14
+        for found in (landscape.constants.known_constants(as_objective(f), 2), constants(f)):
+            assert max(found.rsc_low, 0.0) <= smallest**2 * (1 + rounded) + rounded * (smallest > 0.0)
+            assert found.rsm_high >= values.max() ** 2 * (1 - rounded)
+            assert found.rsc_high >= smallest**2 * (1 - rounded) and found.rsm_low <= values.max() ** 2 * (1 + rounded)
+            if smallest == 0.5:
+                assert found.rsc_low > 0.15
+
+
+def test_a_gap_without_decay_does_not_rest_on_errors_of_differences():
+    """Along the direction of curvature 1e-16 the loss falls from 1/2 to 0; the gradient there is 1e-8."""
+    rng = np.random.default_rng(1)
+    left, right = (np.linalg.qr(rng.standard_normal((12, 12)))[0] for _ in range(2))
+    values = np.r_[rng.uniform(1.0, 6.0, 11), 1e-8]
+    M = (left * values) @ right.T
+    x = right[:, :-1] @ rng.standard_normal(11)
+    f = Squares(M, M @ x + left[:, -1])
+    best = (x + right[:, -1] / 1e-8).reshape(3, 4)
+    assert f.value_and_grad(x.reshape(3, 4))[0] > 0.49 and f.value_and_grad(best)[0] < 1e-10
+    judged = landscape.verdict(ls.Problem(f, 3), (np.eye(3), x.reshape(3, 4).T))
+    assert judged.kind != "global"
+
+
+def test_constants_of_float32_data_are_those_of_float64():
+    """Five samples in eight dimensions leave directions without curvature."""
+    rng = np.random.default_rng(0)
+    data = [rng.standard_normal(size).astype(np.float32) for size in ((3, 8), (8, 5), (3, 5))]
+    f = ls.objectives.LinearFineTuning(*data)
+    assert landscape.constants.known_constants(f, 2).rsc_low == 0.0 >= constants(f).rsc_low
+    many = ls.objectives.LinearFineTuning(*(np.hstack([part] * 3) if k else part for k, part in enumerate(data)))
+    assert landscape.constants.known_constants(many, 2).rsc_low == 0.0
 
 
 def test_wrong_arguments_are_named():

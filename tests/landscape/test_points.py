@@ -64,6 +64,35 @@ def test_below_the_rank_of_the_minimizer_no_theorem_applies(chosen, kind):
     assert judged.findings == ()
 
 
+@pytest.mark.parametrize("given", [False, True])
+def test_a_small_singular_value_of_the_minimizer_that_matters_counts_in_its_rank(given):
+    """Of diag(9.9e6, 1) the second value is 1e-7 of the first; at rank 1 that is the value to have.
+
+    The loss is the sum of ``w/2 (x - y)^2`` over the entries, with ``y = diag(1e7, 1)``.
+    """
+    w = np.array([1e-14, 1e-6, 1e-6, 1.0])
+    E = np.eye(4).reshape(4, 2, 2)
+    f = ls.objectives.MatrixSensing(E * np.sqrt(4.0 * w)[:, None, None], np.sqrt(4.0 * w) * np.array([1e7, 0, 0, 1.0]))
+    problem = ls.Problem(f, rank=1, lam=1e-9)
+    kept = 1.0 - 1e-9
+    A, B = np.array([[0.0], [kept]]), np.array([[0.0], [1.0]])
+    value = problem.convex_value(A @ B.T)
+    # Brute force: no matrix of rank one is below.
+    rng = np.random.default_rng(0)
+    for size in (1.0, 1e3, 1e5, 9.9e6):
+        for _ in range(200):
+            u, v = rng.standard_normal((2, 2)) * np.array([1.0, rng.choice([1.0, 1e-3, 1e-7])])
+            assert problem.convex_value(size * np.outer(u, v)) >= value
+    assert problem.convex_value(np.diag([9.9e6, 0.0])) > value
+    judged = landscape.verdict(problem, (A, B), X_star=np.diag([9.9e6, kept]) if given else None)
+    assert judged.kind == "inconclusive" and not judged.findings
+    (known,) = (premise for premise in judged.premises if premise.id == "star_known")
+    assert known.holds is False and "rank 2" in known.detail
+    # The large entry alone is no minimum of rank one, and of rank two the minimizer is known.
+    both = np.diag(np.sqrt([9.9e6, kept]))
+    assert landscape.verdict(problem.replace(rank=2), (both, both)).kind == "global"
+
+
 def test_hessian_agrees_with_finite_differences_and_symmetry_directions_are_in_its_kernel():
     rng = np.random.default_rng(3)
     problem, U, s, V = denoising()

@@ -167,6 +167,27 @@ def test_a_wrong_answer_of_a_user_object_is_named(answer, error, words):
         UserObjective(Wrong()).value_and_grad(np.zeros((3, 2)))
 
 
+def test_a_user_object_may_write_every_gradient_into_one_array():
+    """Differences of its gradients were zero, and bounds came from the gradient at another point."""
+
+    class Reusing(Quartic):
+        convex, lower_bound = True, 0.0
+
+        def __init__(self):
+            self.G = np.empty((3, 2))
+
+        def value_and_grad(self, X):
+            f, self.G[:] = super().value_and_grad(X)
+            return f, self.G
+
+    X, D = np.random.default_rng(0).standard_normal((2, 3, 2))
+    reusing, plain = as_objective(Reusing()), as_objective(Quartic())
+    np.testing.assert_array_equal(reusing.hessian_product(X, D), plain.hessian_product(X, D))
+    kept = reusing.value_and_grad(X)[1]
+    reusing.value_and_grad(D)
+    np.testing.assert_array_equal(kept, plain.value_and_grad(X)[1])
+
+
 def test_merging_twice_adds_the_updates(quartic):
     rng = np.random.default_rng(2)
     first, second, X = (rng.standard_normal((3, 2)) for _ in range(3))

@@ -91,6 +91,25 @@ def test_one_factor_minimisers_have_zero_gradient(lam):
         assert_allclose(objective.value_and_grad(A @ best.T)[1].T @ A + lam * best, 0.0, atol=1e-10)
 
 
+@pytest.mark.parametrize(("n", "N", "empty"), [(5, 30, 0), (5, 3, 0), (5, 30, 2), (5, 3, 2), (5, 30, 5)])
+@pytest.mark.parametrize("rank", [1, 3, 5])
+def test_the_regression_of_any_rank_is_that_of_the_samples(n, N, empty, rank):
+    """Against the projection of the targets to the row space of ``Z``; of least norm, so within the column space."""
+    W0, Z, Y = instance(n=n, N=N)
+    Z[:empty] = 0.0
+    objective = LinearFineTuning(W0, Z, Y)
+    row_space = np.linalg.svd(Z, full_matrices=False)[2][: np.linalg.matrix_rank(Z)].T
+    R = Y - W0 @ Z
+    explained = np.linalg.svd(R @ row_space, compute_uv=False)[:rank]
+    best = 0.5 * (np.sum(R**2) - np.sum(explained**2)) / N
+    A, B = objective.minimizer(0.0, rank)
+    assert 1 <= A.shape[1] == B.shape[1] <= rank
+    assert_allclose(definition(W0, Z, Y, A @ B.T)[0], best, atol=1e-12 * objective.f0)
+    assert_allclose(B, Z @ np.linalg.pinv(Z) @ B, atol=1e-10)
+    low, high = objective.least_values(rank)
+    assert low <= best * (1 + 1e-13) and best <= high * (1 + 1e-13) and high - low <= 1e-9 * objective.f0
+
+
 def test_merging_moves_the_update_into_the_weight():
     W0, Z, Y = instance()
     rng = np.random.default_rng(3)
