@@ -33,8 +33,8 @@ AHEAD = 2
 # A share of everything is committed this often.
 COMMIT_SECONDS = 10.0
 LARGEST_CHUNK = 20_000
-# What is in progress at SIGTERM may take this long; who sends it kills before long.
-GRACE_SECONDS = 5.0
+# What is in progress at SIGTERM may take this long; schedulers kill 30 s after it.
+GRACE_SECONDS = 20.0
 # Shares that may be lost in a row without a run done.
 STRIKES = 5
 
