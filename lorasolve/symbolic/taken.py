@@ -28,8 +28,8 @@ Relation = tuple[Any, str, Any]
 Key = tuple[str, ...]
 # How the name of what a number stands for is written.
 MEANING = "{} is {}"
-# A symbol in a text.
-SYMBOL = re.compile(r"[^\s()*+\-/^,]+")
+# A symbol in a text; what follows ^ is none, in A^T neither.
+SYMBOL = re.compile(r"(?<!\^)[^\s()*+\-/^,]+")
 # Renamed symbols that are told one by one.
 MANY = 2
 
@@ -221,7 +221,6 @@ def renamed(checks: Iterable[Any], suffix: str, but: Mapping[Any, Any] | None = 
     matrices, numbers, forms = symbols_of(*(side if isinstance(side, ex.Expr) else ex.scalar(side) for side in sides))
     put = {symbol: sympy.Symbol(f"{symbol}{suffix}", **_declared(symbol)) for symbol in sorted(numbers, key=str)}
     put |= but or {}
-
     sizes = {symbol: value for symbol, value in put.items() if isinstance(symbol, sympy.Symbol)}
 
     def size(dim: Any) -> Any:

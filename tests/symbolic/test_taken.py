@@ -129,6 +129,13 @@ def test_renamed_symbols_keep_signs_shapes_and_symmetry():
     assert (put["H"].name, put["H"].rows) == ("H_2", 3) and put["k"].is_integer
 
 
+def test_a_matrix_called_t_is_no_transpose():
+    T = matrix("T", m, n)
+    check = Inequality("check", "", square(T), square(A), proof=[hypothesis("given", square(T), square(A)) * 1])
+    (taken,) = (part.put({T: B}) for part in check.taken)
+    assert taken.keys == (("tr(B^T*B)", "<=", "tr(A^T*A)"),)
+
+
 @pytest.mark.parametrize(
     ("change", "found"),
     [
