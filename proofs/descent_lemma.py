@@ -65,6 +65,7 @@ from lorasolve.symbolic import (
     inner,
     matrix,
     mutant,
+    renamed,
     run_module,
     scalars,
     square,
@@ -175,7 +176,8 @@ CHANGE = change.conclusion(
 )
 NORM_E = increment_norm.conclusion(e2, h**2 * (na**2 + nb**2) * S, where={e2: square(E), S: NORM2})
 # The other midpoint: A and B exchange their places.
-EXCHANGED = {A: B, B: A, gA: gB, G: G.T, na: nb, a: b, b: a, ga: gb}
+EXCHANGED = {A: B, B: A, gA: gB, G: G.T, na: nb, a: b, b: a, ga: gb, m: n, n: m}
+EXCHANGED = renamed((midpoint_operator,), "_B", {**EXCHANGED, r: r, h: h, lam: lam, g: g})
 AT_A, AT_B = midpoint_operator.conclusion(), midpoint_operator.conclusion(put=EXCHANGED)
 NORMS = midpoint_norms.conclusion()
 SHORT = hypothesis("h K <= 1", h * K, 1)

@@ -214,7 +214,7 @@ low = Inequality(
 )
 LOW = low.conclusion()
 # Case 4: z = -w, and y = 1 - c > 1 in its last part.
-IN_BALL_4, COMMON_4 = ball(1 - y, -w), kernel_near.conclusion(put={z: w})
+IN_BALL_4, COMMON_4 = ball(1 - y, -w), kernel_near.conclusion(put={z: w, si.J2: -1 * si.J2})
 BEYOND = hypothesis("1 <= y", 1, y)
 WIDE = hypothesis("y (t^2 - 1)/t <= w", y * (t**2 - 1) / t, w)
 NEGATIVE, NEAR = hypothesis("c <= 0", far, 0), hypothesis("w <= -c", w, -far)

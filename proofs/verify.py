@@ -16,11 +16,10 @@ FUNCTIONS = ("tr", "id", "zero", "sqrt", "grad", "diff")
 SIGNS = {"positive": lambda x: x > 0, "nonnegative": lambda x: x >= 0, "real": lambda x: True}
 SIGNS["dimension"] = lambda x: x >= 1 and x % 1 == 0
 KINDS = {"identity": ("==",), "scalar": ("==", "<="), "implies": ("<=",), "sos": ("<=",)}
-ONE = {(): 1}
+SYMBOLS, ONE = ("scalars", "matrices", "forms"), {(): 1}
 def require(condition, reason):
     if not condition: raise ValueError(reason)
-def read(text):
-    """Read ``a*(b + 1/2)^2 - tr(A^T*B)``; a tree is a Fraction, a name, or (operation, part, ...)."""
+def read(text):  # read ``a*(b + 1/2)^2 - tr(A^T*B)``; a tree is a Fraction, a name, or (operation, part, ...)
     for sign in "()*+-/^,": text = text.replace(sign, f" {sign} ")
     left = [*text.split(), "end"]
     def take(*wanted): return left.pop(0) if left[0] in wanted else None
@@ -65,8 +64,7 @@ def times(a, b):
 def unknown(*what, exponent=1): return {((what, exponent),): 1} if exponent else ONE
 def split(polynomial, what):
     for key, value in polynomial.items(): yield dict(key).get(what, 0), {tuple(p for p in key if p[0] != what): value}
-def words(matrix):
-    """Yield (word, coefficient) for each term of a matrix."""
+def words(matrix):  # yield (word, coefficient) for each term of a matrix
     for key, value in matrix.items():
         ((word,),) = [u[1:] for u, _ in key if u[0] == "word"]
         yield word, {tuple(p for p in key if p[0][0] != "word"): value}
@@ -108,8 +106,7 @@ class Algebra:
         polynomial = self.reduced(self.scalar(tree))
         cleared = self.cleared(polynomial) if all(self.sign(q) == 1 for q in self.quotients) else polynomial
         return self.sign(cleared) >= 0
-    def fits(self, tree, sign):
-        """Whether what stands in the place of a symbol is what that is declared to be."""
+    def fits(self, tree, sign):  # whether what stands in the place of a symbol is what that is declared to be
         if sign == "symmetric": return bool(self.matrices.get(tree, "")[2:]) if isinstance(tree, str) else False
         v, at = self.reduced(self.scalar(tree)), lambda u, e: e > 0 and self.signs.get(u[1]) == "dimension"
         whole = all(c % 1 == 0 and all(at(*power) for power in key) for key, c in v.items())
@@ -126,8 +123,7 @@ class Algebra:
         result, base = ONE, polynomial if exponent >= 0 else self.inverse(polynomial)
         for _ in range(abs(int(exponent))): result = times(result, base)
         return result
-    def cleared(self, polynomial):
-        """Multiply by the denominators: zero exactly if the polynomial is."""
+    def cleared(self, polynomial):  # multiply by the denominators: zero exactly if the polynomial is
         for i, divisor in reversed(list(enumerate(self.quotients))):
             parts = list(split(polynomial, ("inv", i)))
             top = max((exponent for exponent, _ in parts), default=0)
@@ -196,8 +192,7 @@ class Algebra:
             return None, self.trace(shapes[0][0], values[0])
         require(name in ("id", "zero") and not any(shapes), f"{name} is no function of these")
         return (values[0], values[-1]), self.word(values[0], ()) if name == "id" else {}
-    def derivative(self, tree, order, along):
-        """Return order! times the coefficient of step^order after X -> X + step E."""
+    def derivative(self, tree, order, along):  # return order! times the coefficient of step^order after X -> X + step E
         step, before = ("step", len(self.moved)), self.moved
         moves = {name: times(unknown(*step), self.scalar(by, self.shapes[name])) for name, by in along.items()}
         self.moved = before | moves
@@ -226,8 +221,7 @@ class Algebra:
         self.known |= {what: right} if what[0] == "tr" else {}
         self.gaps.append(self.trace(shape[1], self.product(shape[1], self.transposed(gap), gap)) if shape else gap)
         if shape: self.rules += [(what[1], shape, right), (self.flip(what[1]), shape[::-1], self.transposed(right))]
-    def rewritten(self, what):
-        """Return what an unknown becomes by the first assumption that applies, or None."""
+    def rewritten(self, what):  # return what an unknown becomes by the first assumption that applies, or None
         for i, word in enumerate(what[2:] if what[0] == "form" else ()):
             if (new := self.rewritten(("word", word))) is not None:
                 return self.form(what[1], new, unknown("word", what[3 - i]))
@@ -270,8 +264,7 @@ class Algebra:
             for what, exponent in key: value *= self.number(what, values) ** exponent
             total += value
         return total
-    def witness(self, values, premises):
-        """Require that declarations, assumptions and hypotheses hold at given values."""
+    def witness(self, values, premises):  # require that declarations, assumptions and hypotheses hold at given values
         for name, sign in self.signs.items():
             require(SIGNS[sign](values[name]) and self.at(self.scalar(name), values) == values[name], name)
         for name, shape in self.matrices.items():
@@ -285,8 +278,7 @@ class Algebra:
             require(gap == 0 if p["relation"] == "==" else gap >= 0, "a hypothesis fails at the witness")
 def inner(a, b): return sum(x * y for p, q in zip(a, b) for x, y in zip(p, q))
 def exact(value): return list(map(exact, value)) if isinstance(value, list) else Fraction(value)
-def shown(check):
-    """Require that a check follows from its own assumptions and premises."""
+def shown(check):  # require that a check follows from its own assumptions and premises
     algebra, premises = Algebra(check), check.get("premises", {})
     rest, relation = ("-", read(check["rhs"]), read(check["lhs"])), check["relation"]
     require(relation in KINDS.get(check["kind"], ()), f"{check['kind']} with {relation}")
@@ -316,10 +308,10 @@ def relations(what): return set() if "{" in what[0] else set(zip(what[1::2], wha
 def put(tree, by):
     if isinstance(tree, tuple): return (tree[0], *(put(part, by) for part in tree[1:]))
     return by.get(tree, tree) if isinstance(tree, str) else tree
-def says(p, own, source, known, reason):
-    """Require that p, with what its numbers mean, says what its source does after put, by assumptions of `known`."""
+def whole(part): return {**part, **{kind: {**part.get("symbols", part)[kind], **part[kind]} for kind in SYMBOLS}}
+def says(p, own, source, known, reason):  # require that p after `where` is its source after `put`, as `known` assumes
     where, puts = ({name: read(text) for name, text in p.get(key, {}).items()} for key in ("where", "put"))
-    declared = {kind: {} for kind in ("scalars", "matrices", "forms")}
+    declared, source = {kind: {} for kind in SYMBOLS}, whole(source)
     for part, gone in ((own, where), (source, puts), (p.get("symbols", {}), {})):
         for kind, name in ((k, name) for k in declared for name in part.get(k, {}).keys() - gone):
             said = declared[kind].setdefault(name, part[kind][name])
@@ -329,19 +321,28 @@ def says(p, own, source, known, reason):
         for name in by.keys() & {**part["matrices"], **part["scalars"]}:
             sign = part["scalars"].get(name, "symmetric" if part["matrices"].get(name, "")[2:] else "real")
             require(sign == "real" or algebra.fits(by[name], sign), f"{by[name]} is not as {name} is declared")
+    if "assumed" in source:  # a check; the sizes of a schema are those of what is put into it
+        spoken = names_in(("", read(source["lhs"]), read(source["rhs"]))) & {"grad", "diff"} | {*source["nonzero"]}
+        require(not puts or (not spoken and puts.keys() <= {n for k in declared for n in source[k]}), "put into what?")
+        for name, shape in {**source["matrices"], **source["forms"]}.items():
+            by = puts.get(name, name)
+            there = algebra.shapes[by] if name in source["forms"] else algebra.value(by)[0]
+            require(there == tuple(algebra.scalar(put(read(d), puts)) for d in shape[:2]), f"{name} has another shape")
     same = all(algebra.vanishes(("-", put(read(p[s]), where), put(read(source[s]), puts))) for s in ("lhs", "rhs"))
     require(same and p["relation"] == source["relation"], reason)
 def instance(p, check, schema, judge):
     """Require that p is an instance of the schema of a fact; return its side conditions."""
-    names, sides = names_in(read(schema["lhs"])) | names_in(read(schema["rhs"])), []
+    names, sides = names_in(("", read(schema["lhs"]), read(schema["rhs"]))), []
     require(names <= {*p["put"], *FUNCTIONS}, "a symbol of the schema has no value")
     for (template, *parts), by in zip(schema["sides"], p["by"], strict=True):
         require(not any(map(judge, by)), f"{by} do not pass, off which {template} is read")
         sides.append({"kind": template, "texts": [p["put"].get(part, part) for part in parts]})
+    for name, what in schema["read"].items(): sides.append({"kind": "{} is read as " + what, "texts": [p["put"][name]]})
     says(p, check, {**schema, **schema["symbols"]}, check, f"that is not {p['schema']}")
     return sides
 def sourced(check, checks, judge, facts):
     """Require that what a check takes from others is theirs, and that it prints all that it takes for granted."""
+    require(all(check["symbols"][k].get(n, d) == d for k in SYMBOLS for n, d in check[k].items()), "other symbols")
     premises, used, known, inherited, own = check.get("premises", {}), [], set(), [], []
     for part in check["assumptions"]:
         own += [{**part, "kind": " ".join("==" for _ in part["equations"]), "texts": sum(part["equations"], [])}]
@@ -369,8 +370,7 @@ def sourced(check, checks, judge, facts):
     right = all(said[what] in name and printed[what] in name for name, what in names.items())
     require(right and len(names) == len(said), "an assumption is renamed, or two have one name")
     require({*used} == {*check["facts"]}, "the label is not what is used")
-def verdicts(document):
-    """Return for each exported check None if it is accepted, the reason if it is refused."""
+def verdicts(document):  # return for each exported check None if it is accepted, the reason if it is refused
     checks, facts, found, proofs = {check["id"]: check for check in document["checks"]}, document["facts"], {}, {}
     require(len(checks) == len(document["checks"]), "two checks have one name")
     def proved(fact):

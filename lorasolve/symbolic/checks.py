@@ -30,7 +30,7 @@ from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic import rational as ra
 from lorasolve.symbolic import taken
 from lorasolve.symbolic.assumptions import MAX_DRAWS, Assumption, Sampler, signs_hold
-from lorasolve.symbolic.evaluate import Irrational, Values, as_text, describe, evaluate
+from lorasolve.symbolic.evaluate import Irrational, Values, as_text, describe, evaluate, symbols_of
 from lorasolve.symbolic.normal import Rules, is_zero, lowest_terms, normal_form, rules_of
 from lorasolve.symbolic.positivity import provably_nonnegative
 from lorasolve.symbolic.rational import Unfit
@@ -47,7 +47,7 @@ from lorasolve.symbolic.taken import Taken
 from lorasolve.symbolic.terms import Fact, Premise, Side, Square, Term, as_term
 from lorasolve.symbolic.written import text
 
-from .._validate import as_choice, as_instance
+from .._validate import as_choice, as_instance, as_iterable
 
 MutantKind: TypeAlias = Literal["sign", "constant", "dropped assumption", "swapped transpose", "swapped symbols"]
 
@@ -150,6 +150,11 @@ class Check(ABC):
         return ()
 
     @property
+    def shown_by(self) -> tuple[Check, ...]:
+        """The checks that show the facts it uses."""
+        return ()
+
+    @property
     def taken(self) -> tuple[Taken, ...]:
         """What is taken for granted: assumptions, hypotheses, and what the checks assume that it rests on."""
         return ()
@@ -158,6 +163,12 @@ class Check(ABC):
     def assumed(self) -> tuple[str, ...]:
         """The names of what is taken for granted."""
         return tuple(part.name for part in self.taken)
+
+    def own_names(self) -> set[str]:
+        """Return the names of the symbols of both sides, and of those in what is taken for granted."""
+        sides = [getattr(self, "lhs", 0), getattr(self, "rhs", 0)]
+        found = [_expr(part) for part in (*sides, *(each for part in self.taken for each in part.expressions))]
+        return {name for kind in symbols_of(*found) for name in map(str, kind)}
 
     @property
     def strength(self) -> str:
@@ -317,6 +328,11 @@ class Inequality(Check):
 
     kind: ClassVar[str] = "implies"
 
+    def __post_init__(self) -> None:
+        """Keep what is given as it is."""
+        for name in ("proof", "given", "under"):
+            object.__setattr__(self, name, tuple(as_iterable(getattr(self, name), name)))
+
     @property
     def terms(self) -> list[Term]:
         """The proof as a list of terms."""
@@ -340,6 +356,12 @@ class Inequality(Check):
         return tuple(concluded + [check for side in self.sides for check in side.by])
 
     @property
+    def shown_by(self) -> tuple[Check, ...]:
+        """The checks that show the facts it uses, as far as these count as proved."""
+        schemas = [premise.instance.schema for premise in self.premises if premise.instance]
+        return tuple(schema.shown_by for schema in schemas if schema.shown_by is not None)
+
+    @property
     def sides(self) -> list[Side]:
         """The side conditions of the facts that are used."""
         return [side for premise in self.premises if premise.instance for side in premise.instance.sides]
@@ -353,10 +375,13 @@ class Inequality(Check):
         refused, inherits nothing from itself.
         """
         self.__dict__["taken"] = ()
-        found = [part for premise in self.premises if premise.source for part in self._inherited(premise)]
-        found += [part for side in self.sides for check in side.by for part in check.taken]
-        left = taken.left_over(found, self.given, self.premises)
+        left = taken.left_over(self.all_inherited(), self.given, self.premises)
         return taken.distinct([*taken.own(self.given, self.premises), *left])
+
+    def all_inherited(self) -> list[Taken]:
+        """Return what conclusions and the checks that side conditions are read off take for granted."""
+        found = [part for premise in self.premises if premise.source for part in self._inherited(premise)]
+        return found + [part for side in self.sides for check in side.by for part in check.taken]
 
     def _inherited(self, premise: Premise) -> list[Taken]:
         """Return what a conclusion takes for granted, in the symbols in which it is used."""
@@ -384,6 +409,8 @@ class Inequality(Check):
             return fault
         names: dict[str, Premise] = {}
         for term in self.terms:
+            if type(term) is not Term:
+                return f"the proof uses a {type(term).__name__}, not a Term"
             for value in values_in([term.value]):
                 fault = fault_of_quotients(value)
                 if fault is not None:
@@ -397,7 +424,9 @@ class Inequality(Check):
         fault = next((fault for fault in faults if fault), None) or taken.fault_of(self.taken, _rules(self.in_force))
         if fault is not None:
             return fault
-        return fault_of_symbols([*exprs, *(_expr(part) for known in self.taken for part in known.expressions)])
+        # What is made here is told by its text from what is inherited: it has to be about the same symbols.
+        known = [*self.taken, *self.all_inherited()]
+        return fault_of_symbols([*exprs, *(_expr(part) for each in known for part in each.expressions)])
 
     def _fault_of_premise(self, premise: Premise) -> str | None:
         rules = _rules(self.in_force)

@@ -8,7 +8,7 @@ only make a second checker refuse, or show in the record, which is made to be re
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -114,7 +114,8 @@ def differences(pinned: Mapping[str, Any], current: Mapping[str, Any]) -> dict[s
 def _statements(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Return the theorems, the checks and the computations of a document by name."""
     checks = {check["id"]: check for check in content["checks"]}
-    return {**content["theorems"], **checks, **content["computations"]}
+    facts = {f"fact {name}": {"fact": fact} for name, fact in content["facts"].items()}
+    return {**facts, **content["theorems"], **checks, **content["computations"]}
 
 
 def _changes(name: str, before: Any, after: Any) -> list[str]:
@@ -157,6 +158,8 @@ def record(name: str, check: Check, names: Mapping[int, str]) -> dict[str, Any]:
     content: dict[str, Any] = {"id": name, "says": check.says, "kind": check.kind, "strength": check.strength}
     content["facts"] = [fact.name for fact in check.facts]
     content["assumed"] = [_taken(part, names) for part in check.taken]
+    known = [*check.taken, *(check.all_inherited() if isinstance(check, Inequality) else ())]
+    content["symbols"] = _declarations([_expr(part) for each in known for part in each.expressions])
     content["under"] = [_source(source, names) for source in check.under] if isinstance(check, Inequality) else []
     statement: dict[str, Any] = {
         "assumptions": [
@@ -200,7 +203,8 @@ def _source(check: Check, names: Mapping[int, str]) -> str:
 def _premise(premise: Premise, names: Mapping[int, str]) -> dict[str, Any]:
     """Return an inequality; what its numbers stand for and what is put into its source only if there is any."""
     put = placed(premise.instance) if premise.instance else premise.put
-    used: dict[str, Any] = {"where": _texts(premise.where), "put": _texts(put)}
+    own = premise.source.own_names() if premise.source is not None else None
+    used: dict[str, Any] = {"where": _texts(premise.where), "put": _texts(put, own)}
     if premise.instance is not None:
         used["schema"] = premise.instance.schema.name
         used["by"] = [[_source(check, names) for check in side.by] for side in premise.instance.sides]
@@ -218,8 +222,10 @@ def _premise(premise: Premise, names: Mapping[int, str]) -> dict[str, Any]:
     }
 
 
-def _texts(put: Mapping[Any, Any]) -> dict[str, str]:
-    return {text(symbol): text(value) for symbol, value in put.items() if is_symbol(symbol)}
+def _texts(put: Mapping[Any, Any], among: Collection[str] | None = None) -> dict[str, str]:
+    """Return what stands for what, of all symbols or of some."""
+    shown = {text(symbol): text(value) for symbol, value in put.items() if is_symbol(symbol)}
+    return {name: value for name, value in shown.items() if among is None or name in among}
 
 
 def _schema(schema: Schema, names: Mapping[int, str]) -> dict[str, Any]:
@@ -233,6 +239,7 @@ def _schema(schema: Schema, names: Mapping[int, str]) -> dict[str, Any]:
         "sides": [[side.template, *map(text, side.parts)] for side in schema.sides],
         "source": None if schema.shown_by is None else _source(schema.shown_by, names),
         "where": _texts(schema.reading),
+        "read": {text(symbol): text(value) for symbol, value in schema.reading.items() if not is_symbol(value)},
         "symbols": _declarations([_expr(part) for part in parts]),
     }
 

@@ -159,6 +159,9 @@ def _sections(theorem: Theorem) -> dict[str, str]:
 def _fault_of_sources(check: Check, listed: Sequence[Check], shown: Shown, users: tuple[Check, ...] = ()) -> str | None:
     """Return what is wrong with the checks that a proof rests on, however far back, or None."""
     users = (*users, check)
+    for shown_by in check.shown_by:
+        if not all(outcome.holds for outcome in shown(shown_by)) or shown_by.known is not Known.PROVED:
+            return f"check {shown_by.name}, which shows a fact, is not shown"
     for source in check.sources:
         if any(source is user for user in users):
             return f"the proof goes in a circle through check {source.name}"
@@ -194,7 +197,7 @@ def _run_check(check: Check, listed: Sequence[Check], shown: Shown) -> CheckRepo
         known=check.known,
         facts=[fact.name for fact in check.unproved_facts],
         paper=check.paper,
-        assumed=list(check.assumed),
+        assumed=[part.in_full for part in check.taken],
         holds=holds,
         detail=f"the proof and the example disagree: {test.detail}" if proof.holds and not test.holds else proof.detail,
         tested=test.detail,
@@ -240,6 +243,7 @@ def judged(
             said = "agrees" if verdicts[name] is None else f"REFUSES: {verdicts[name]}"
             checks.append(replace(check, second=said, objection=verdicts[name]))
     found = [f"the theorem: {part}" for part in changes.get(report.name, [])]
+    found += [f"{name}: {part}" for name, parts in changes.items() if name.startswith("fact ") for part in parts]
     found += [f"check {c.name}: {part}" for c in checks for part in changes.get(f"{report.name}.{c.name}", [])]
     return replace(report, checks=checks, inconsistencies=[*report.inconsistencies, *found])
 

@@ -17,7 +17,8 @@ from lorasolve.symbolic.normal import Rules, is_zero, normal_form, rules_of
 from lorasolve.symbolic.positivity import provably_nonnegative
 from lorasolve.symbolic.soundness import is_square
 from lorasolve.symbolic.substitution import substituted
-from lorasolve.symbolic.terms import Instance, Premise, Schema, placed
+from lorasolve.symbolic.taken import fault_of_put, of_assumption, of_hypothesis
+from lorasolve.symbolic.terms import Instance, Premise, Schema, is_symbol, placed
 from lorasolve.symbolic.written import text
 
 
@@ -42,13 +43,24 @@ def fault_of_instance(premise: Premise, rules: Rules) -> str | None:
     loose = {text(symbol) for symbol in _symbols(instance.schema) if not any(_same(symbol, other) for other in put)}
     if loose:
         return f"no side condition of {fact.name}, {instance.schema.name}, speaks of {', '.join(sorted(loose))}"
-    signs = _fault_of_signs(put) or _fault_of_signs(premise.where)
-    if signs:
-        return f"{premise.name}: {signs}"
+    fault = _fault_of_signs(put) or _fault_of_signs(premise.where) or _fault_of_sizes(put)
+    if fault:
+        return f"{premise.name}: {fault}"
     for side, stated in ((premise.lhs, instance.schema.lhs), (premise.rhs, instance.schema.rhs)):
         if not _equal(substituted(side, premise.where), substituted(stated, put), rules):
             return f"{premise.name} is not what {fact.name}, {instance.schema.name}, says"
     return fault_of_schema(instance.schema, proved=bool(fact.proved_by))
+
+
+def _fault_of_sizes(put: Mapping[Any, Any]) -> str | None:
+    """Refuse matrices whose sizes are not those of one choice of the sizes of a schema."""
+    sizes = {symbol: value for symbol, value in put.items() if getattr(symbol, "is_integer", False)}
+    for symbol, value in put.items():
+        if isinstance(symbol, ex.Symbol):
+            for size, actual in ((symbol.rows, value.rows), (symbol.cols, value.cols)):
+                if sizes.setdefault(size, actual) != actual if size.is_Symbol else size != actual:
+                    return f"{text(value)} has other sizes than {symbol.name}"
+    return None
 
 
 def fault_of_schema(schema: Schema, proved: bool) -> str | None:
@@ -56,13 +68,20 @@ def fault_of_schema(schema: Schema, proved: bool) -> str | None:
     if schema.shown_by is None:
         return f"nothing shows {schema.name}, whose fact counts as proved" if proved else None
     check = schema.shown_by
-    rules = rules_of(tuple(pair for assumption in check.given for pair in assumption.equations))
+    rules = rules_of(tuple(pair for assumption in getattr(check, "given", ()) for pair in assumption.equations))
     for side, shown in ((schema.lhs, check.lhs), (schema.rhs, check.rhs)):
         if not _equal(substituted(side, schema.reading), ex.scalar(shown), rules):
             return f"{schema.name} is not what check {check.name} says"
+    renamed = {symbol: value for symbol, value in schema.reading.items() if is_symbol(value)}
+    if len({text(value) for value in renamed.values()}) < len(renamed):
+        return f"{schema.name} has two symbols for one of check {check.name}"
+    back = {value: symbol for symbol, value in renamed.items()}
+    fault = _fault_of_signs(back) or _fault_of_sizes(back)
+    if fault:
+        return f"{schema.name}: {fault}"
     said = [part for parts in schema.sides.values() for part in parts]
-    made = [*check.given, *(premise for premise in getattr(check, "premises", ()) if premise.is_hypothesis)]
-    silent = [part.name for part in made if not any(part is other for other in said)]
+    known = {key for part in said for key in (of_hypothesis if isinstance(part, Premise) else of_assumption)(part).keys}
+    silent = [part.name for part in check.taken if not set(part.keys) <= known]
     return f"no side condition of {schema.name} says {', '.join(silent)}" if silent else None
 
 
@@ -76,9 +95,10 @@ def fault_of_restatement(premise: Premise, rules: Rules) -> str | None:
     rules
         The assumptions of that check, unless something is put into it: what is put there may use its symbols anew.
     """
-    signs = _fault_of_signs(premise.where) or _fault_of_signs(premise.put)
-    if signs:
-        return f"{premise.name}: {signs}"
+    fault = _fault_of_signs(premise.where) or _fault_of_signs(premise.put)
+    fault = fault or (fault_of_put(premise.source, premise.put) if premise.put else None)
+    if fault:
+        return f"{premise.name}: {fault}"
     for side, concluded in ((premise.lhs, premise.source.lhs), (premise.rhs, premise.source.rhs)):
         if not _equal(substituted(side, premise.where), substituted(concluded, premise.put), rules):
             return f"{premise.name} is not what check {premise.source.name} concludes"
@@ -128,8 +148,11 @@ def _is_nonnegative(value: Any) -> bool:
 
 def _has_sign(symbol: Any, value: Any) -> bool:
     if isinstance(value, ex.Expr):
-        return not (symbol.is_positive or symbol.is_integer) and (not symbol.is_nonnegative or _is_nonnegative(value))
+        declared = symbol.is_positive or symbol.is_integer or symbol.is_nonzero
+        return not declared and (not symbol.is_nonnegative or _is_nonnegative(value))
     value = sympy.sympify(value)
+    if symbol.is_nonzero and not symbol.is_positive:
+        return bool(value.is_nonzero)
     if symbol.is_positive and not any(form.is_positive for form in (value, sympy.factor(value), sympy.expand(value))):
         return False
     if symbol.is_nonnegative and not provably_nonnegative(value):

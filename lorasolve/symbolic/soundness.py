@@ -6,6 +6,7 @@ would make one of the two untrue is found here, as a sentence that says what it 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
@@ -15,6 +16,8 @@ import sympy
 from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic.positivity import provably_nonnegative
 
+# What texts of expressions can be told apart by.
+NAME = re.compile(r"[^\s()*+\-/^,]+")
 SIGNS = frozenset({"real", "positive", "nonnegative", "nonzero", "integer"})
 FUNCTIONS = (sympy.exp, sympy.cos, sympy.sin, sympy.Abs)
 INFINITE = (sympy.nan, sympy.zoo, sympy.oo, -sympy.oo)
@@ -36,6 +39,8 @@ def fault_of_symbols(exprs: Iterable[ex.Expr]) -> str | None:
     exprs = list(exprs)
     owners: dict[str, Any] = {}
     for symbol, name in _symbols(exprs):
+        if not NAME.fullmatch(name):
+            return f"the symbol {name!r} is not called by a name: letters, digits and signs but ( ) * + - / ^ and ,"
         if owners.setdefault(name, symbol) != symbol:
             return f"two different symbols are printed {name}"
     for symbol in {s for value in values_in(exprs) for s in value.free_symbols}:

@@ -19,8 +19,10 @@ from lorasolve.symbolic.assumptions import Assumption
 from lorasolve.symbolic.evaluate import symbols_of
 from lorasolve.symbolic.normal import Rules, is_zero, normal_form
 from lorasolve.symbolic.substitution import substituted
-from lorasolve.symbolic.terms import Fact, Premise, Side, read_off
+from lorasolve.symbolic.terms import Premise, Side, is_symbol, placed, read_off
 from lorasolve.symbolic.written import ExportError, text
+
+from .._validate import as_instance, as_iterable, as_text, shown
 
 # (lhs, "==" or "<=", rhs)
 Relation = tuple[Any, str, Any]
@@ -28,6 +30,8 @@ Relation = tuple[Any, str, Any]
 Key = tuple[str, ...]
 # How the name of what a number stands for is written.
 MEANING = "{} is {}"
+# How a fact's proof reads a matrix: as one that has a decomposition, say.
+READING = "{{}} is read as {}"
 # A symbol in a text; what follows ^ is none, in A^T neither.
 SYMBOL = re.compile(r"(?<!\^)[^\s()*+\-/^,]+")
 # Renamed symbols that are told one by one.
@@ -78,6 +82,13 @@ class Taken:
         if self.is_property:
             return ((self.kind, *self.texts),)
         return tuple(zip(self.texts[::2], self.kind.split(), self.texts[1::2]))
+
+    @property
+    def in_full(self) -> str:
+        """Its name, and what it says where that is not in the name."""
+        if self.is_property or self.is_meaning:
+            return self.name
+        return f"{self.name}: {', '.join(' '.join(key) for key in self.keys)}"
 
     def put(self, by: Mapping[Any, Any]) -> Taken:
         """Return the same with expressions in the place of symbols, which its name says.
@@ -135,11 +146,20 @@ def _property_name(template: str, texts: Sequence[str], by: Sequence[Any], fact:
     return f"{template.format(*texts)}{read_off(by)} [{fact}]"
 
 
+def of_reading(given: Any, read_as: Any, fact: str) -> Taken:
+    """Return how the proof of a fact reads one of its symbols, where that is more than another name for it.
+
+    The symbols of that proof are none of those here.
+    """
+    kind, texts = READING.format(_text(read_as)), (_text(given),)
+    return Taken(f"{kind.format(*texts)} [{fact}]", kind, (given,), texts, fact)
+
+
 def own(given: Sequence[Assumption], premises: Sequence[Premise]) -> list[Taken]:
     """Return what a check itself takes for granted, given its assumptions and the inequalities it uses."""
     found = [of_assumption(assumption) for assumption in given]
     found += [of_hypothesis(premise) for premise in premises if premise.is_hypothesis]
-    found += [of_side(side, fact.name) for premise in premises for side, fact in _sides(premise)]
+    found += [part for premise in premises for part in _properties(premise)]
     return found + [of_meaning(*pair) for premise in premises for pair in premise.where.items()]
 
 
@@ -151,9 +171,34 @@ def left_over(inherited: Iterable[Taken], given: Sequence[Assumption], premises:
     """
     made = {key for assumption in given for key in of_assumption(assumption).keys}
     made |= {key for premise in premises if premise.source is None for key in of_hypothesis(premise).keys}
-    made |= {key for premise in premises for side, fact in _sides(premise) for key in of_side(side, fact.name).keys}
+    made |= {key for premise in premises for part in _properties(premise) for key in part.keys}
     made |= {key for premise in premises for pair in premise.where.items() for key in of_meaning(*pair).keys}
     return [t for t in inherited if not all(key in made or _is_trivial(key) for key in t.keys)]
+
+
+def fault_of_put(check: Any, put: Mapping[Any, Any]) -> str | None:
+    """Return why something may not stand in the place of symbols of a check, or None.
+
+    Shapes and symmetry are those that the check declares, after the same is put into its sizes; a key is the check's
+    own symbol and not another one of its name.
+    """
+    parts = [check.lhs, check.rhs, *(part for known in check.taken for part in known.expressions)]
+    matrices, numbers, forms = symbols_of(*(part if isinstance(part, ex.Expr) else ex.scalar(part) for part in parts))
+    own = {str(number): number for number in numbers}
+    numbers_put = {symbol: value for symbol, value in put.items() if isinstance(symbol, sympy.Symbol)}
+    sizes = {symbol: value for symbol, value in numbers_put.items() if not isinstance(value, ex.Expr)}
+    placed_at = {_text(symbol): value for symbol, value in put.items()}
+    for symbol in numbers_put:
+        if own.get(str(symbol), symbol) != symbol:
+            return f"{symbol} is another symbol in check {check.name}"
+    for name, symbol in (matrices | forms).items():
+        value = placed_at.get(name, symbol)
+        shape = tuple(sympy.sympify(size).subs(sizes, simultaneous=True) for size in (symbol.rows, symbol.cols))
+        if any(sympy.expand(size - other) != 0 for size, other in zip(shape, (value.rows, value.cols))):
+            return f"{_text(value)} is not {shape[0]} x {shape[1]}, as {name} is in check {check.name}"
+        if getattr(symbol, "symmetric", False) and not getattr(value, "symmetric", False):
+            return f"{name} is symmetric: nothing but a symmetric symbol may stand in its place"
+    return None
 
 
 def distinct(taken: Iterable[Taken]) -> tuple[Taken, ...]:
@@ -215,7 +260,19 @@ def renamed(checks: Iterable[Any], suffix: str, but: Mapping[Any, Any] | None = 
         What is added to the names of all their symbols, and of those in what they take for granted.
     but
         What stands for some of them instead.
+
+    Raises
+    ------
+    TypeError
+        For what is no check with two sides, no text and no mapping.
     """
+    checks = list(as_iterable(checks, "checks"))
+    for check in checks:
+        if not hasattr(check, "taken") or not hasattr(check, "lhs"):
+            raise TypeError(f"checks: expected checks with two sides, got {shown(check)}")
+    as_text(suffix, "suffix")
+    if but is not None:
+        as_instance(but, "but", Mapping)
     sides = [side for check in checks for side in (check.lhs, check.rhs)]
     sides += [side for check in checks for part in check.taken for side in part.expressions]
     matrices, numbers, forms = symbols_of(*(side if isinstance(side, ex.Expr) else ex.scalar(side) for side in sides))
@@ -271,8 +328,15 @@ def _is_trivial(key: Key) -> bool:
     return key[1:2] == ("==",) and key[0] == key[2]
 
 
-def _sides(premise: Premise) -> list[tuple[Side, Fact]]:
-    return [(side, fact) for fact in premise.facts for side in premise.instance.sides] if premise.instance else []
+def _properties(premise: Premise) -> list[Taken]:
+    """Return the side conditions of an instance of a fact, and how its proof reads symbols."""
+    if premise.instance is None:
+        return []
+    schema, put = premise.instance.schema, placed(premise.instance)
+    (fact,) = premise.facts
+    found = [of_side(side, fact.name) for side in premise.instance.sides]
+    read = {symbol: value for symbol, value in schema.reading.items() if not is_symbol(value)}
+    return found + [of_reading(put.get(symbol, symbol), value, fact.name) for symbol, value in read.items()]
 
 
 def _replaced(written: str, by: Mapping[str, str]) -> str:
