@@ -177,6 +177,8 @@ def record(name: str, check: Check, names: Mapping[int, str]) -> dict[str, Any]:
         statement["sign"] = text(_manifest(sympy.sympify(check.rhs) - sympy.sympify(check.lhs)))
     proof = [term.value for term in check.terms] if isinstance(check, Inequality) else []
     content |= _declarations([*stated, *proof])
+    for kind, others in content["symbols"].items():
+        content["symbols"][kind] = {name: said for name, said in others.items() if content[kind].get(name) != said}
     content["nonzero"] = sorted({text(base) for value in values_in(stated) for base in denominators(value)})
     content |= statement
     return content

@@ -6,8 +6,7 @@ REFUSED = r"goes in a circle"
 
 x = scalars("x")
 TWINS = (mutant("constant", "3 x", {x: 1}, lhs=3 * x), mutant("sign", "-x", {x: 1}, rhs=-x))
-proof = []
-first = Inequality("first", "2 x <= x.", 2 * x, x, proof=proof, mutants=TWINS)
+first = Inequality("first", "2 x <= x.", 2 * x, x, proof=(), mutants=TWINS)
 second = Inequality("second", "4 x <= 2 x.", 4 * x, 2 * x, proof=[2 * first.conclusion()], mutants=TWINS)
-proof.append(second.conclusion() / 2)
+object.__setattr__(first, "proof", (second.conclusion() / 2,))
 CHECKS = (first, second)
