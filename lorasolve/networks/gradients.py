@@ -186,7 +186,7 @@ class Network(MultiObjective):
             for batch in self.batches:
                 losses = self.sample_losses(batch)
                 total += float(losses.double().sum()), len(losses)
-        total = self._over_processes(total)
+        total = self.over_processes(total)
         return float(total[0] / total[1])
 
     def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
@@ -285,7 +285,7 @@ class Network(MultiObjective):
 
     def _mean(self, total: Array, sums: Sequence[Array]) -> tuple[float, tuple[Array, ...]]:
         """Return the mean loss and mean derivatives in the updates, one or more of each layer, over all processes."""
-        flat = self._over_processes(np.concatenate([total, *(part.ravel() for part in sums)]))
+        flat = self.over_processes(np.concatenate([total, *(part.ravel() for part in sums)]))
         total, rest = flat[:2], np.split(flat[2:], np.cumsum([part.size for part in sums])[:-1])
         self.n_samples = int(total[1])
         means = tuple(
@@ -306,7 +306,8 @@ class Network(MultiObjective):
         """Return ``f`` without a gradient."""
         return self.value(factors)
 
-    def _over_processes(self, numbers: Array) -> Array:
+    def over_processes(self, numbers: Array) -> Array:
+        """Return the sums of numbers over all processes."""
         torch = require_torch()
         tensor = torch.as_tensor(numbers, device=self.layers[0].module.weight.device)
         return reduced(tensor).cpu().numpy()  # type: ignore[no-any-return]

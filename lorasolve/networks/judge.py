@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -37,6 +38,8 @@ STATIONARY = 1e-2
 OUTSIDE = 1e-3
 # A curvature below 0 by more than this share of the largest is negative.
 NEGATIVE = 1e-5
+# Lengths of the entries of the random steps along which outputs that are affine in the weights add up.
+FAR = (1e-2, 1.0, 1e2)
 # A better point refutes if it is better by more than this share of F.
 REFUTES = 1e-6
 
@@ -370,14 +373,52 @@ class _Case:
         return self._problem().factored_convex_value(*zip(*pairs))
 
     def _affine(self) -> bool:
-        """Return whether the outputs are affine in the updates, so that the loss is convex in them."""
-        loss = self.network.loss_of_samples
+        """Return whether the outputs are affine in the updates, so that the loss is convex in them.
+
+        What the operations show is tried at points far away too: compiled parts and what leaves torch are not seen.
+        """
+        network, loss = self.network, self.network.loss_of_samples
         if not isinstance(loss, OutputLoss):
             return False
-        leaves = [weight.requires_grad_() for weight in self.network.weights(self.point)]
-        with evaluating(self.network.model, self.network.with_weights(leaves)):
-            batch = next(iter(self.network.moved_batches()))
-            return is_affine(loss.outputs(self.network.model, batch), leaves)
+        weights = network.weights(self.point)
+        bent = 0.0
+        for batch in network.moved_batches():
+            outputs = partial(self._outputs, loss, batch)
+            if not (is_affine(outputs, weights) and self._looks_affine(outputs, weights)):
+                bent = 1.0
+                break
+        # All processes have to go the same way from here.
+        return not network.over_processes(np.array([bent])).any()
+
+    def _outputs(self, loss: OutputLoss, batch: Any, weights: Sequence[Any]) -> Any:
+        """Return the outputs for a batch with given adapted weights, without a graph."""
+        network = self.network
+        with require_torch().no_grad(), evaluating(network.model, network.with_weights(weights)):
+            return loss.outputs(network.model, batch)
+
+    def _looks_affine(self, outputs: Callable[[Sequence[Any]], Any], weights: Sequence[Any]) -> bool:
+        """Return whether the outputs add up along two random directions, of any length."""
+        torch = require_torch()
+        rng = np.random.default_rng()
+        here = outputs(weights)
+        rounding = torch.finfo(self.network.torch_dtype).eps ** 0.5
+        for length in FAR:
+            one, two = (
+                [
+                    length * torch.as_tensor(rng.standard_normal(W.shape), dtype=W.dtype, device=W.device)
+                    for W in weights
+                ]
+                for _ in range(2)
+            )
+            first, second, both = (
+                outputs([W + step for W, step in zip(weights, steps)])
+                for steps in (one, two, [a + b for a, b in zip(one, two)])
+            )
+            off = float((both - first - second + here).abs().max())
+            # A NaN is not affine either.
+            if not off <= rounding * max(float(z.abs().max()) for z in (here, first, second, both)):
+                return False
+        return True
 
     def _certificate(self) -> Certificate:
         self.network.convex = True

@@ -435,13 +435,106 @@ def test_outputs_that_bend_are_never_called_global(bend):
     assert judge(model, CrossEntropy(), data(60, 6), 5.0, factors=nothing).kind != "global"
 
 
-def test_a_loss_that_contradicts_its_own_gradient_is_inconclusive():
-    class Detached(Last):
-        def forward(self, x):
-            z = super().forward(x)
-            return z * z.detach()
+def last_with(bend):
+    """A last layer whose outputs are bent by what the graph of gradients does not show."""
 
-    verdict = judge(Detached(6), CrossEntropy(), data(60, 6), 5.0, factors=[(np.zeros((6, 6)), np.zeros((8, 6)))])
+    class Masked(Last):
+        def forward(self, x):
+            return bend(super().forward(x))
+
+    return Masked(6)
+
+
+MASKS = {
+    "a ReLU by hand": lambda z: z * (z > 0),
+    "a gathered maximum": lambda z: z[torch.arange(len(z))[:, None], z.argsort(1)],
+    "a detached factor": lambda z: z * z.detach(),
+    "a clamped scale": lambda z: z * float(z.detach().abs().max().clamp(1.0, 2.0)),
+    "indices that are outputs": lambda z: z + torch.arange(6.0, dtype=z.dtype)[z.detach().argmax(1)][:, None],
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_what_is_chosen_by_the_weights_is_not_affine_in_them(name):
+    nothing = [(np.zeros((6, 6)), np.zeros((8, 6)))]
+    verdict = judge(last_with(MASKS[name]), CrossEntropy(), data(60, 6), 5.0, factors=nothing)
+    assert verdict.convex is None and verdict.kind != "global"
+
+
+def test_fixed_masks_and_indices_leave_the_outputs_affine():
+    mask, order = torch.linspace(0.5, 2.0, 6, dtype=torch.float64), torch.tensor([3, 1, 0, 2, 5, 4])
+    nothing = [(np.zeros((6, 6)), np.zeros((8, 6)))]
+    for bend in (lambda z: z, lambda z: z * mask, lambda z: z[:, order], lambda z: -2.0 * z[:, :6] + mask):
+        assert judge(last_with(bend), CrossEntropy(), data(60, 6), 5.0, factors=nothing).kind == "global"
+
+
+def test_a_dead_hand_written_relu_is_not_global():
+    """At X = 0 no gradient is left, and a point that fits all labels is found by hand."""
+
+    class Dead(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = LoRALinear(3, 1, 1, 1.0).double()
+            self.layer.linear.weight.fill_(-1.0)
+            self.layer.linear.bias.fill_(-1.0)
+
+        def forward(self, x):
+            hidden = self.layer(x)
+            return hidden * (hidden > 0)
+
+    x = torch.ones(20, 3, dtype=torch.float64)
+    batches = [(x, torch.ones(20, 1, dtype=torch.float64))]
+    verdict = judge(Dead(), SquareLoss(), batches, 1e-3, factors=[(np.zeros((1, 1)), np.zeros((3, 1)))])
+    assert verdict.kind != "global"
+    # With X = 5/3 in each entry the output is -1 + 3 (5/3 - 1) = 1, the label, and F = lam ||X||.
+    better = [(np.ones((1, 1)), np.full((3, 1), 5.0 / 3.0))]
+    refuted = judge(
+        Dead(), SquareLoss(), batches, 1e-3, factors=[(np.zeros((1, 1)), np.zeros((3, 1)))], others=[better]
+    )
+    assert refuted.kind == "refuted" and refuted.better == pytest.approx(1e-3 * 5.0 / 3.0**0.5, rel=1e-12)
+
+
+def test_every_batch_has_to_be_affine():
+    class TwoTasks(Last):
+        def forward(self, x, bent=False):
+            z = super().forward(x)
+            return torch.tanh(z) if bent else z
+
+    (first, labels), (second, others) = data(60, 6)
+    loss = CrossEntropy(outputs=lambda model, batch: model(batch["x"], batch["bent"]))
+    nothing = [(np.zeros((6, 6)), np.zeros((8, 6)))]
+    kinds = []
+    for bent in (False, True):
+        batches = [{"x": first, "bent": False, "labels": labels}, {"x": second, "bent": bent, "labels": others}]
+        kinds.append(judge(TwoTasks(6), loss, batches, 5.0, factors=nothing).kind)
+    assert kinds == ["global", "tangent_optimal"]
+
+
+def test_what_leaves_torch_is_caught_far_away():
+    def bend(z):
+        return z + torch.as_tensor(np.array(z.detach().sum(1, keepdim=True).tolist()) ** 2)
+
+    def unseen(z):
+        return z + torch.tensor([[max(0.0, sum(row))] for row in z.tolist()])
+
+    nothing = [(np.zeros((6, 6)), np.zeros((8, 6)))]
+    for hidden in (bend, unseen):
+        assert judge(last_with(hidden), CrossEntropy(), data(60, 6), 5.0, factors=nothing).kind != "global"
+
+
+def test_a_loss_that_contradicts_its_own_gradient_is_inconclusive():
+    class Wrong(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, z):
+            return 2.0 * z
+
+        @staticmethod
+        def backward(ctx, grad):
+            return grad
+
+    verdict = judge(
+        last_with(Wrong.apply), CrossEntropy(), data(60, 6), 5.0, factors=[(np.zeros((6, 6)), np.zeros((8, 6)))]
+    )
     assert verdict.kind == "inconclusive" and "contradicts its own gradient" in verdict.reason
 
 
