@@ -538,6 +538,33 @@ def test_a_loss_that_contradicts_its_own_gradient_is_inconclusive():
     assert verdict.kind == "inconclusive" and "contradicts its own gradient" in verdict.reason
 
 
+class Capped(SquareLoss):
+    """``1 - exp(-||z - y||^2 / 2)``, which is not convex: flat far from the label."""
+
+    def of_outputs(self, z, targets):
+        return 1.0 - torch.exp(-super().of_outputs(z, targets))
+
+
+def test_a_subclass_that_is_said_not_to_be_convex_has_no_bound():
+    x = torch.linspace(1.0, 2.0, 30, dtype=torch.float64)[:, None]
+    batches = [(x, 100.0 * x)]
+    model = torch.nn.Sequential(LoRALinear(1, 1, 1, 1.0).double())
+    torch.nn.init.zeros_(model[0].linear.weight)
+    torch.nn.init.zeros_(model[0].linear.bias)
+    where = {"factors": [(np.zeros((1, 1)), np.zeros((1, 1)))], "lam": 1e-3}
+    # At X = 0 the loss is 1 and flat; X = 100 fits every label and has F = 100 lam.
+    better = [(np.full((1, 1), 10.0), np.full((1, 1), 10.0))]
+    verdict = judge(model, Capped(), batches, convex_loss=False, **where)
+    assert verdict.kind == "inconclusive" and verdict.relative_gap == math.inf and verdict.convex is None
+    assert "the loss is not convex" in str(verdict) and "CERTIFIED" not in str(verdict)
+    refuted = judge(model, Capped(), batches, convex_loss=False, others=[better], **where)
+    assert refuted.kind == "refuted" and refuted.better == pytest.approx(0.1, rel=1e-12)
+    with pytest.raises(ValueError, match="tangent_solve: expected a loss that is convex"):
+        judge(model, Capped(), batches, convex_loss=False, tangent_solve=True, **where)
+    assert "stated by the caller: the loss is convex" in str(judge(model, Capped(), batches, **where))
+    assert "SquareLoss is convex" in str(judge(model, SquareLoss(), batches, **where))
+
+
 def test_the_linearity_index_is_zero_for_a_linear_network():
     network = Network(Last(2), CrossEntropy(), data(60, 6))
     found = linearity(network, 0.05)
