@@ -176,6 +176,8 @@ def _of_module(name: str, module: Any) -> AdaptedLayer:
     prefix = f"{name}." if name else ""
     inner = next((key for key in _BASES if isinstance(getattr(module, key, None), torch.nn.Module)), None)
     base = module if inner is None else getattr(module, inner)
+    if getattr(module, "merged", False):
+        raise ValueError(f"model: {name} is merged into its weight; unmerge it first (loralib: model.train())")
     holds = isinstance(module.lora_B, torch.nn.Module)
     scale = getattr(module, "scaling", 1.0)
     if isinstance(scale, bool) or not isinstance(scale, int | float):

@@ -104,6 +104,56 @@ def test_plain_layers_are_found_by_name_and_others_refused():
         adapted_layers(model, "0")
 
 
+class Merging(torch.nn.Linear):
+    """A layer as loralib has it: evaluation mode merges the update into the weight."""
+
+    def __init__(self, n, m, rank):
+        super().__init__(n, m)
+        self.weight.requires_grad_(False)
+        self.lora_A = torch.nn.Parameter(torch.randn(rank, n))
+        self.lora_B = torch.nn.Parameter(torch.randn(m, rank))
+        self.scaling, self.merged = 2.0, False
+
+    def train(self, mode=True):
+        super().train(mode)
+        if self.merged == mode:
+            self.weight.data += (-1.0 if mode else 1.0) * self.scaling * self.lora_B @ self.lora_A
+            self.merged = not mode
+        return self
+
+    def forward(self, x):
+        update = 0.0 if self.merged else self.scaling * x @ self.lora_A.T @ self.lora_B.T
+        return torch.nn.functional.linear(x, self.weight, self.bias) + update
+
+
+def test_a_layer_that_merges_in_evaluation_mode_is_judged_unmerged_and_left_alone():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(Merging(6, 7, 2), torch.nn.Tanh(), torch.nn.Linear(7, 3)).double().train()
+    x, y = torch.randn(20, 6, dtype=torch.float64), torch.randint(0, 3, (20,))
+    weight = model[0].weight.detach().clone()
+    direct = torch.nn.functional.cross_entropy(model(x), y)
+    assert judge(model, CrossEntropy(), [(x, y)], LAM).certificate.f == pytest.approx(float(direct.detach()), rel=1e-12)
+    assert torch.equal(model[0].weight, weight) and not model[0].merged and model[0].training
+    model.eval()
+    with pytest.raises(ValueError, match="0 is merged into its weight"):
+        judge(model, CrossEntropy(), [(x, y)], LAM)
+
+
+@pytest.mark.parametrize("kind", ["another name", "an operation between"])
+def test_layers_that_compute_something_else_of_their_factors_are_refused_by_name(kind):
+    class Other(LoRALinear):
+        def forward(self, x):
+            inner = x @ self.lora_A.T
+            if kind == "another name":
+                return self.linear(x) + 8.0 * inner @ self.lora_B.T
+            return self.linear(x) + self.scaling * torch.relu(inner) @ self.lora_B.T
+
+    model = Net()
+    model.second = Other(7, 5, 4)
+    with pytest.raises(ValueError, match=r"model: second: expected W x \+ scaling \* lora_B lora_A x"):
+        judge(model, CrossEntropy(), data(), LAM)
+
+
 # ---------------------------------------------------------------------- gradients
 def test_gradients_are_those_of_finite_differences():
     network = Network(Net(), CrossEntropy(), data())
