@@ -78,7 +78,7 @@ def adapted_layers(
     ------
     ValueError
         For no layers, and for those whose update is not ``s A B^T`` of a weight of its own: DoRA, convolutions,
-        embeddings, tied, quantised or merged weights; with the name of the layer.
+        embeddings, tied, quantised or merged weights, tied factors; with the name of the layer.
     """
     model = as_model(model)
     if adapter is not None:
@@ -105,6 +105,10 @@ def _check(layer: AdaptedLayer, owners: dict[int, list[str]]) -> None:
     if len(names) > 1:
         raise ValueError(f"model: the weight of {layer.name} is tied ({', '.join(names)}): the update has no layer")
     if layer.lora_A is not None:
+        for key, part in (("lora_A", layer.lora_A), ("lora_B", layer.lora_B)):
+            names = owners.get(id(part), [])
+            if len(names) > 1:
+                raise ValueError(f"model: {key} of {layer.name} is tied ({', '.join(names)}): a shared factor")
         (m, n), A, B = layer.shape, tuple(layer.lora_A.shape), tuple(layer.lora_B.shape)
         if len(A) != 2 or len(B) != 2 or A[1] != n or B[0] != m or A[0] != B[1]:
             raise ValueError(f"model: {layer.name} is {m} x {n}, but lora_A is {A} and lora_B is {B}")

@@ -307,6 +307,31 @@ def test_trained_factors_are_in_the_model_and_a_checkpoint_goes_on(trained, tmp_
         fine_tune(Net(), CrossEntropy(), data(), LAM, checkpoint=path)
 
 
+def test_shared_and_frozen_factors_are_refused_by_name_before_anything_is_trained():
+    model = Net()
+    model.second.lora_A.requires_grad_(False)
+    before = model.first.lora_B.clone()
+    with pytest.raises(ValueError, match=r"model: second: expected factors that are trained"):
+        fine_tune(model, CrossEntropy(), data(), LAM, max_calls=5)
+    assert torch.equal(model.first.lora_B, before)
+    assert judge(model, CrossEntropy(), data(), LAM).certificate is not None
+    twin = torch.nn.Sequential(LoRALinear(3, 3, 2), torch.nn.Tanh(), LoRALinear(3, 3, 2))
+    twin[2].lora_A = twin[0].lora_A
+    with pytest.raises(ValueError, match=r"lora_A of 0 is tied \(0.lora_A, 2.lora_A\)"):
+        adapted_layers(twin)
+
+
+def test_what_is_judged_is_what_the_layers_hold_in_their_precision():
+    model = Net().to(torch.bfloat16)
+    best = fine_tune(model, CrossEntropy(), data(), LAM, max_calls=200)
+    held = [(layer.lora_B, layer.lora_A.T) for layer in (model.first, model.second)]
+    for pair, own in zip(best.factors, held):
+        for part, tensor in zip(pair, own):
+            np.testing.assert_array_equal(part, tensor.detach().double().numpy())
+    again = judge(model, CrossEntropy(), data(), LAM)
+    assert (best.verdict.kind, best.verdict.F) == (again.kind, pytest.approx(again.F, rel=1e-14))
+
+
 def test_an_unfinished_run_is_not_converged():
     assert fine_tune(Net(), CrossEntropy(), data(), LAM, max_calls=8).verdict.kind == "not_converged"
 
