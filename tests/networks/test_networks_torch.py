@@ -366,6 +366,34 @@ def test_the_start_is_a_saddle_and_too_small_a_rank_is_named():
     assert (before - after) / step == pytest.approx(rate, rel=1e-2)
 
 
+def test_a_layer_is_full_or_empty_by_its_own_values_however_large_another_is():
+    """Two layers side by side, of inputs x/10^4 and x: each approximates a matrix, by shrinking its singular values."""
+
+    class Beside(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.large, self.small = LoRALinear(2, 2, 2, 1.0), LoRALinear(2, 2, 1, 1.0)
+            for layer in (self.large, self.small):
+                layer.linear.weight.zero_()
+                layer.linear.bias.zero_()
+
+        def forward(self, x):
+            return torch.cat([self.large(1e-4 * x), self.small(x)], 1)
+
+    lam, x = 1e-4, 2.0**0.5 * torch.eye(2, dtype=torch.float64)
+    labels = 2.0**0.5 * torch.tensor([[200.0, 0.0, 3.0, 0.0], [0.0, 100.0, 0.0, 2.0]], dtype=torch.float64)
+    large = np.diag(np.sqrt([(200e-4 - lam) / 1e-8, (100e-4 - lam) / 1e-8]))
+    for kept, empty in ((3.0, False), (0.0, True)):
+        small = np.array([[max(kept - lam, 0.0) ** 0.5], [0.0]])
+        verdict = judge(Beside(), SquareLoss(), [(x, labels)], lam, factors=[(large, large), (small, small)])
+        found = verdict.certificate.layers[1]
+        # Off the space of X the residual is the next singular value of the label.
+        assert found.outside == pytest.approx((3.0 if empty else 2.0) / lam, rel=1e-9)
+        assert found.rank == (0 if empty else 1)
+        assert verdict.kind == ("saddle" if empty else "rank_too_small"), str(verdict)
+        assert ("empty column" in verdict.reason) == empty
+
+
 def test_without_a_penalty_there_is_no_statement(trained):
     model, _ = trained
     without = judge(model, CrossEntropy(), data(), 0.0)
