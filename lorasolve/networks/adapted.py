@@ -7,6 +7,7 @@ In a layer ``y = W x + s B_file A_file x`` with ``lora_A`` of shape (r, in) and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -98,6 +99,13 @@ def adapted_layers(
 
 
 def _check(layer: AdaptedLayer, owners: dict[int, list[str]]) -> None:
+    if not math.isfinite(layer.scale) or layer.scale == 0.0:
+        raise ValueError(f"model: {layer.name}: expected a scaling that is finite and not 0, got {layer.scale:g}")
+    if not any("weight" in table for table in (layer.module._parameters, layer.module._buffers)):
+        raise ValueError(
+            f"model: {layer.name}: expected a weight of its own, got one that is computed (weight_norm?); remove the "
+            "parametrization first"
+        )
     weight = layer.module.weight
     if not weight.is_floating_point():
         raise ValueError(f"model: {layer.name} has a quantised weight ({weight.dtype}), which has no gradient")

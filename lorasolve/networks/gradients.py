@@ -227,6 +227,7 @@ class Network(MultiObjective):
                 losses = self.sample_losses(batch)
                 total += float(losses.double().sum()), len(losses)
         total = self.over_processes(total)
+        self._count(int(total[1]))
         return float(total[0] / total[1])
 
     def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
@@ -327,12 +328,21 @@ class Network(MultiObjective):
         """Return the mean loss and mean derivatives in the updates, one or more of each layer, over all processes."""
         flat = self.over_processes(np.concatenate([total, *(part.ravel() for part in sums)]))
         total, rest = flat[:2], np.split(flat[2:], np.cumsum([part.size for part in sums])[:-1])
-        self.n_samples = int(total[1])
+        self._count(int(total[1]))
         means = tuple(
             layer.scale * part.reshape(like.shape) / total[1]
             for layer, part, like in zip(itertools.cycle(self.layers), rest, sums)
         )
         return float(total[0] / total[1]), means
+
+    def _count(self, samples: int) -> None:
+        """Keep the number of samples of the first pass, and refuse data of which another pass has others."""
+        if self.n_samples is None:
+            if next(iter(self.batches), None) is None:
+                raise ValueError("batches: expected what can be gone through more than once, got none in a second pass")
+            self.n_samples = samples
+        elif samples != self.n_samples:
+            raise ValueError(f"batches: expected {self.n_samples} samples in each pass as in the first, got {samples}")
 
     def factor_oracle(self, factors: Pairs, grads: Pairs) -> float:
         """Write ``G_l B_l`` and ``G_l^T A_l`` and return ``f``."""

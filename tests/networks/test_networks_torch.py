@@ -15,6 +15,7 @@ import lorasolve as ls  # noqa: E402
 from lorasolve.multi import MultiProblem  # noqa: E402
 from lorasolve.networks import (  # noqa: E402
     CrossEntropy,
+    LoRAMonitor,
     Network,
     SquareLoss,
     adapted_layers,
@@ -212,6 +213,57 @@ def test_bad_losses_and_data_are_refused():
         fine_tune(model, lambda net, b: CrossEntropy()(net, b), data(), LAM, tangent_solve=True)
     with pytest.raises(TypeError, match="model: expected"):
         judge(None, CrossEntropy(), data(), LAM)
+
+
+class Once(torch.utils.data.IterableDataset):
+    """Samples from one iterator, which is gone after a pass."""
+
+    def __init__(self):
+        self.rest = iter([(x, y) for batch in data() for x, y in zip(*batch)])
+
+    def __iter__(self):
+        return self.rest
+
+
+class Shrinking:
+    """Data that lose a batch with every pass."""
+
+    def __init__(self):
+        self.left = 4
+
+    def __iter__(self):
+        self.left -= 1
+        return iter(data()[:1] * self.left)
+
+
+def test_data_that_are_not_the_same_in_each_pass_are_refused():
+    with pytest.raises(ValueError, match="gone through more than once, got none in a second pass"):
+        judge(Net(), CrossEntropy(), torch.utils.data.DataLoader(Once(), batch_size=5), LAM)
+    network = Network(Net(), CrossEntropy(), Shrinking())
+    network.value(network.zeros())
+    with pytest.raises(ValueError, match="expected 20 samples in each pass as in the first, got 0"):
+        network.value(network.zeros())
+
+
+def test_layers_without_a_weight_or_a_scaling_of_their_own_are_refused():
+    model = Net()
+    model.second.scaling = 0.0
+    with pytest.raises(ValueError, match="second: expected a scaling that is finite and not 0, got 0"):
+        adapted_layers(model)
+    model = Net()
+    model.first.linear = torch.nn.utils.parametrizations.weight_norm(model.first.linear)
+    with pytest.raises(ValueError, match=r"first: expected a weight of its own, got one that is computed"):
+        judge(model, CrossEntropy(), data(), LAM)
+
+
+def test_a_gradient_that_is_nan_is_seen_beside_a_frozen_factor():
+    model = Net()
+    model.first.lora_A.requires_grad_(False)
+    monitor = LoRAMonitor(LAM)
+    CrossEntropy()(model, data()[0]).mean().backward()
+    assert monitor.step(model) is None
+    model.first.lora_B.grad[0, 0] = math.nan
+    assert "first has non-finite factors or gradients" in monitor.step(model)
 
 
 # ---------------------------------------------------------------------- the token form
