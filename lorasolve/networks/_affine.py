@@ -1,40 +1,72 @@
-"""Whether outputs are affine in the adapted weights: read off the graph that torch recorded, not from samples."""
+"""Whether outputs are affine in the adapted weights: read off the operations that torch runs, not from samples."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-# Operations that are linear in each argument that depends on the weights; of two such arguments only sums are.
-_SUMS = {"AddBackward0", "SubBackward0"}
+# Operations that are linear in each argument by itself.
 _LINEAR = {
-    *("AddmmBackward0", "MmBackward0", "BmmBackward0", "LinearBackward0", "TBackward0", "TransposeBackward0"),
-    *("ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0", "AliasBackward0", "ExpandBackward0"),
-    *("ToCopyBackward0", "CloneBackward0", "SliceBackward0", "SelectBackward0", "IndexBackward0", "NegBackward0"),
-    *("UnsqueezeBackward0", "SqueezeBackward0", "SqueezeBackward1", "PermuteBackward0", "SumBackward1", "MulBackward0"),
+    *("addmm", "mm", "bmm", "linear", "t", "transpose", "view", "_unsafe_view", "_reshape_alias", "alias", "expand"),
+    *("_to_copy", "clone", "neg", "unsqueeze", "squeeze", "permute", "sum", "mul"),
 }
+# Those that are linear in the first argument, the others fixed.
+_LINEAR_IN_FIRST = {"slice", "select", "index"}
+# Those that are linear in all arguments together.
+_SUMS = {"add", "sub", "add_", "sub_"}
 
 
-def is_affine(outputs: Any, weights: Sequence[Any]) -> bool:
-    """Return whether outputs are shown to be affine in the weights, everything else being fixed.
+def is_affine(outputs: Callable[[Sequence[Any]], Any], weights: Sequence[Any]) -> bool:
+    """Return whether ``outputs(weights)`` is shown to be affine in the weights, everything else being fixed.
 
-    The graph behind ``outputs`` may hold no tensor with a gradient but the weights. Operations that are not known to be
+    Every operation on what depends on the weights is looked at, whether or not a gradient flows through it: masks,
+    indices and detached factors that were computed from the weights are among them. Operations that are not known to be
     linear, and products of two factors that both depend on the weights, answer no.
     """
-    leaves = {id(weight) for weight in weights}
-    todo, seen = [outputs.grad_fn], set()
-    while todo:
-        node = todo.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        name = type(node).__name__
-        below = [child for child, _ in node.next_functions if child is not None]
-        if name == "AccumulateGrad":
-            if id(node.variable) not in leaves:
-                return False
-            continue
-        if name not in _SUMS and (name not in _LINEAR or len(below) > 1):
-            return False
-        todo += below
-    return True
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    followed = _Followed(weights)
+
+    class Mode(TorchDispatchMode):  # type: ignore[misc]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            return followed.run(func, args, kwargs or {})
+
+    with Mode():
+        found = outputs(weights)
+    return followed.affine and followed.holds(found)
+
+
+class _Followed:
+    """What depends on the weights, by the memory that holds it, and whether it is affine in them so far."""
+
+    def __init__(self, weights: Iterable[Any]) -> None:
+        self.affine = True
+        # The storages are kept, so that none of their addresses is given out again.
+        self.dependent: dict[int, Any] = {}
+        self._add(weights)
+
+    def _add(self, tensors: Iterable[Any]) -> None:
+        for tensor in tensors:
+            self.dependent[tensor.untyped_storage()._cdata] = tensor.untyped_storage()
+
+    def holds(self, value: Any) -> bool:
+        """Return whether a value is a tensor that depends on the weights."""
+        return hasattr(value, "untyped_storage") and value.untyped_storage()._cdata in self.dependent
+
+    def run(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Run an operation, and follow what it makes."""
+        from torch.utils._pytree import tree_leaves
+
+        given = [value for value in tree_leaves((args, kwargs)) if self.holds(value)]
+        found = func(*args, **kwargs)
+        if given:
+            made = [value for value in tree_leaves(found) if hasattr(value, "untyped_storage")]
+            linear = self._linear(func.overloadpacket.__name__, args, len(given))
+            self.affine &= linear and all(value.is_floating_point() for value in made)
+            self._add(made)
+        return found
+
+    def _linear(self, name: str, args: Sequence[Any], count: int) -> bool:
+        if name in _SUMS:
+            return True
+        return count == 1 and (name in _LINEAR or (name in _LINEAR_IN_FIRST and self.holds(args[0])))

@@ -69,7 +69,8 @@ def evaluating(model: Any, tensors: Mapping[str, Any]) -> Iterator[None]:
     places = [(_place(model, name), tensor) for name, tensor in tensors.items()]
     kept = [(table, key, table[key]) for (table, key), _ in places]
     try:
-        model.eval()
+        for module, _ in modes:
+            module.training = False  # model.eval() may merge updates into weights
         for (table, key), tensor in places:
             table[key] = tensor
         yield

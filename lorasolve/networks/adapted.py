@@ -7,6 +7,7 @@ In a layer ``y = W x + s B_file A_file x`` with ``lora_A`` of shape (r, in) and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -78,7 +79,7 @@ def adapted_layers(
     ------
     ValueError
         For no layers, and for those whose update is not ``s A B^T`` of a weight of its own: DoRA, convolutions,
-        embeddings, tied, quantised or merged weights; with the name of the layer.
+        embeddings, tied, quantised or merged weights, tied factors; with the name of the layer.
     """
     model = as_model(model)
     if adapter is not None:
@@ -98,6 +99,13 @@ def adapted_layers(
 
 
 def _check(layer: AdaptedLayer, owners: dict[int, list[str]]) -> None:
+    if not math.isfinite(layer.scale) or layer.scale == 0.0:
+        raise ValueError(f"model: {layer.name}: expected a scaling that is finite and not 0, got {layer.scale:g}")
+    if not any("weight" in table for table in (layer.module._parameters, layer.module._buffers)):
+        raise ValueError(
+            f"model: {layer.name}: expected a weight of its own, got one that is computed (weight_norm?); remove the "
+            "parametrization first"
+        )
     weight = layer.module.weight
     if not weight.is_floating_point():
         raise ValueError(f"model: {layer.name} has a quantised weight ({weight.dtype}), which has no gradient")
@@ -105,6 +113,10 @@ def _check(layer: AdaptedLayer, owners: dict[int, list[str]]) -> None:
     if len(names) > 1:
         raise ValueError(f"model: the weight of {layer.name} is tied ({', '.join(names)}): the update has no layer")
     if layer.lora_A is not None:
+        for key, part in (("lora_A", layer.lora_A), ("lora_B", layer.lora_B)):
+            names = owners.get(id(part), [])
+            if len(names) > 1:
+                raise ValueError(f"model: {key} of {layer.name} is tied ({', '.join(names)}): a shared factor")
         (m, n), A, B = layer.shape, tuple(layer.lora_A.shape), tuple(layer.lora_B.shape)
         if len(A) != 2 or len(B) != 2 or A[1] != n or B[0] != m or A[0] != B[1]:
             raise ValueError(f"model: {layer.name} is {m} x {n}, but lora_A is {A} and lora_B is {B}")
@@ -176,6 +188,8 @@ def _of_module(name: str, module: Any) -> AdaptedLayer:
     prefix = f"{name}." if name else ""
     inner = next((key for key in _BASES if isinstance(getattr(module, key, None), torch.nn.Module)), None)
     base = module if inner is None else getattr(module, inner)
+    if getattr(module, "merged", False):
+        raise ValueError(f"model: {name} is merged into its weight; unmerge it first (loralib: model.train())")
     holds = isinstance(module.lora_B, torch.nn.Module)
     scale = getattr(module, "scaling", 1.0)
     if isinstance(scale, bool) or not isinstance(scale, int | float):

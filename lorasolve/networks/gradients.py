@@ -21,6 +21,9 @@ from .adapted import adapted_layers
 
 # Relative difference of two evaluations of the same batch that is rounding and not dropout.
 REPEATABLE = {"float64": 1e-10, "float32": 1e-5}
+# ... and of a layer that runs with its factors and one that runs with their product in its weight. Parts of a model may
+# run in float32 whatever the precision of its weights.
+AS_READ = {"float64": 1e-5, "float32": 1e-3}
 # A Hessian product that is this far from a difference of gradients, of its length, is not the derivative of them.
 AGREES = 1e-4
 
@@ -58,7 +61,8 @@ class Network(MultiObjective):
     ------
     ValueError, TypeError
         For layers that cannot be judged, data that are gone after one pass, a loss that is not one number a sample,
-        and two evaluations of one batch that differ.
+        two evaluations of one batch that differ, and layers that compute something else of their factors than
+        ``W x + s A B^T x``, with their names.
     """
 
     def __init__(
@@ -95,7 +99,7 @@ class Network(MultiObjective):
         self._second_pass_tried = False
         self._stored = {str(layer.module.weight.dtype).removeprefix("torch.") for layer in self.layers}
         self._still = self._cast()
-        self._check_repeatable()
+        self._check_first_batch()
 
     @property
     def stored(self) -> str:
@@ -123,19 +127,55 @@ class Network(MultiObjective):
                 still[layer.off] = torch.zeros_like(still[layer.off])
         return still
 
-    def _check_repeatable(self) -> None:
-        torch = require_torch()
+    def _check_first_batch(self) -> None:
         first = next(iter(self.batches), None)
         if first is None:
             raise ValueError("batches: there are none")
-        with torch.no_grad(), evaluating(self.model, self.tensors(self.zeros())):
-            one, two = (float(self.sample_losses(first).sum()) for _ in range(2))
-        difference = abs(one - two)
-        if difference > REPEATABLE[self.precision] * max(abs(one), 1e-30):
+        base = self.tensors(self.zeros())
+        one, two = (self._losses(first, base) for _ in range(2))
+        total, difference = abs(float(one.sum())), abs(float(one.sum() - two.sum()))
+        if difference > REPEATABLE[self.precision] * max(total, 1e-30):
             raise ValueError(
-                f"loss: two evaluations of the first batch differ by {difference:.2g} of {abs(one):.4g}; dropout and "
+                f"loss: two evaluations of the first batch differ by {difference:.2g} of {total:.4g}; dropout and "
                 "other noise have to be off (the model is in evaluation mode; what else draws random numbers?)"
             )
+        wrong = self._misread(first, one) if self.point is not None else []
+        if wrong:
+            raise ValueError(
+                f"model: {', '.join(wrong)}: expected W x + scaling * lora_B lora_A x, got something else on the first "
+                "batch (a scaling by another name, an operation between the factors, a weight that holds the update?)"
+            )
+
+    def _losses(self, batch: Any, tensors: dict[str, Any]) -> Any:
+        with require_torch().no_grad(), evaluating(self.model, tensors):
+            return self.sample_losses(batch).double()
+
+    def _misread(self, batch: Any, base: Any) -> list[str]:
+        """Return the layers that compute something else of random factors than with ``W + s A B^T`` as their weight."""
+        torch = require_torch()
+        rng = np.random.default_rng(0)
+        factors = [
+            tuple(rng.standard_normal((size, len(layer.lora_A))) / size**0.5 for size in layer.shape)
+            for layer in self.layers
+        ]
+        named = itertools.chain(self.model.named_parameters(), self.model.named_buffers())
+        names = {id(tensor): name for name, tensor in named}
+
+        def differ(chosen: Sequence[int]) -> bool:
+            pairs = self.zeros()
+            own = self.tensors(pairs)
+            for k in chosen:
+                layer, pairs[k] = self.layers[k], factors[k]
+                for part, factor in zip((layer.lora_B, layer.lora_A), (factors[k][0], factors[k][1].T)):
+                    own[names[id(part)]] = torch.as_tensor(factor, dtype=self.torch_dtype, device=part.device)
+            found, expected = self._losses(batch, own), self._losses(batch, self.tensors(pairs))
+            size = max(float(losses.norm()) for losses in (base, found, expected))
+            return float((found - expected).norm()) > AS_READ[self.precision] * size
+
+        everything = range(len(self.layers))
+        if not differ(everything):
+            return []
+        return [self.layers[k].name for k in everything if differ([k])] or [layer.name for layer in self.layers]
 
     @property
     def point(self) -> Pairs | None:
@@ -186,7 +226,8 @@ class Network(MultiObjective):
             for batch in self.batches:
                 losses = self.sample_losses(batch)
                 total += float(losses.double().sum()), len(losses)
-        total = self._over_processes(total)
+        total = self.over_processes(total)
+        self._count(int(total[1]))
         return float(total[0] / total[1])
 
     def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
@@ -285,14 +326,23 @@ class Network(MultiObjective):
 
     def _mean(self, total: Array, sums: Sequence[Array]) -> tuple[float, tuple[Array, ...]]:
         """Return the mean loss and mean derivatives in the updates, one or more of each layer, over all processes."""
-        flat = self._over_processes(np.concatenate([total, *(part.ravel() for part in sums)]))
+        flat = self.over_processes(np.concatenate([total, *(part.ravel() for part in sums)]))
         total, rest = flat[:2], np.split(flat[2:], np.cumsum([part.size for part in sums])[:-1])
-        self.n_samples = int(total[1])
+        self._count(int(total[1]))
         means = tuple(
             layer.scale * part.reshape(like.shape) / total[1]
             for layer, part, like in zip(itertools.cycle(self.layers), rest, sums)
         )
         return float(total[0] / total[1]), means
+
+    def _count(self, samples: int) -> None:
+        """Keep the number of samples of the first pass, and refuse data of which another pass has others."""
+        if self.n_samples is None:
+            if next(iter(self.batches), None) is None:
+                raise ValueError("batches: expected what can be gone through more than once, got none in a second pass")
+            self.n_samples = samples
+        elif samples != self.n_samples:
+            raise ValueError(f"batches: expected {self.n_samples} samples in each pass as in the first, got {samples}")
 
     def factor_oracle(self, factors: Pairs, grads: Pairs) -> float:
         """Write ``G_l B_l`` and ``G_l^T A_l`` and return ``f``."""
@@ -306,7 +356,8 @@ class Network(MultiObjective):
         """Return ``f`` without a gradient."""
         return self.value(factors)
 
-    def _over_processes(self, numbers: Array) -> Array:
+    def over_processes(self, numbers: Array) -> Array:
+        """Return the sums of numbers over all processes."""
         torch = require_torch()
         tensor = torch.as_tensor(numbers, device=self.layers[0].module.weight.device)
         return reduced(tensor).cpu().numpy()  # type: ignore[no-any-return]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +21,7 @@ from ._affine import is_affine
 from ._torch import evaluating, processes, require_torch
 from .gradients import Network
 from .linearize import linearize, require_outputs
-from .losses import OutputLoss
+from .losses import CrossEntropy, OutputLoss, SquareLoss
 from .tangent import TangentCertificate, finite, ratio, tangent_certificate
 from .token_ntk import TangentSolution, solve_tangent
 
@@ -37,6 +38,8 @@ STATIONARY = 1e-2
 OUTSIDE = 1e-3
 # A curvature below 0 by more than this share of the largest is negative.
 NEGATIVE = 1e-5
+# Lengths of the entries of the random steps along which outputs that are affine in the weights add up.
+FAR = (1e-2, 1.0, 1e2)
 # A better point refutes if it is better by more than this share of F.
 REFUTES = 1e-6
 
@@ -131,7 +134,9 @@ class NetworkVerdict:
         lines = [
             f"f = {found.f:.8g}, F = f + lam ||X||_* = {found.F:.10g}, L - F = {found.L - found.F:.2g}, ||grad L|| = "
             f"{found.grad_norm:.2e} ({found.stationarity:.1e} of lam ||theta||)",
-            f"tangent gap from one gradient: {found.relative_gap:.2e} of F, {found.level}: {found.formula}",
+            "tangent gap from one gradient: "
+            + (f"{found.relative_gap:.2e} of F, {found.level}: " if math.isfinite(found.relative_gap) else "")
+            + found.formula,
         ]
         if self.solved is not None:
             solved = self.solved
@@ -189,7 +194,7 @@ def judge(
     lam_kind : {"l2", "decoupled", "none"}
         How the run applied it. Only a penalty in the loss makes the statements of this function apply.
     convex_loss : bool
-        Whether the loss is convex in the outputs of the network.
+        Whether the loss is convex in the outputs of the network. If not, there is no gap, and nothing is optimal.
     lower_bound : float
         A number below every loss.
     tangent_solve : bool
@@ -234,6 +239,8 @@ def judge(
     as_integer(max_products, "max_products", 50)
     if as_flag(tangent_solve, "tangent_solve"):
         require_outputs(loss)
+        if not convex_loss:
+            raise ValueError("tangent_solve: expected a loss that is convex in the outputs, got convex_loss=False")
     bound = as_number(lower_bound, "lower_bound")
     network = Network(
         model, loss, batches, layers=layers, adapter=adapter, dtype=dtype, lower_bound=bound
@@ -264,8 +271,9 @@ class _Case:
     ) -> None:
         self.network, self.point, self.lam, self.tol = network, point, lam, tol
         self.has_penalty = lam > 0.0 and lam_kind == "l2"
-        self.known_loss = isinstance(network.loss_of_samples, OutputLoss)
-        self.convex_loss = convex_loss or self.known_loss
+        # What a subclass makes of its outputs is its own.
+        self.known_loss = convex_loss and type(network.loss_of_samples) in (CrossEntropy, SquareLoss)
+        self.convex_loss = convex_loss
         self.lower_bound, self.lam_kind = lower_bound, lam_kind
 
     def verdict(
@@ -289,6 +297,9 @@ class _Case:
             lower_bound=self.lower_bound,
             dtype=np.dtype(self.network.precision),
         )
+        if not self.convex_loss:
+            why = "none: the loss is not stated to be convex in the outputs"
+            found = replace(found, gap=math.inf, relative_gap=math.inf, formula=why)
         norms = self._base_norms()
         kind, reason, level = self._first(found, norms)
         solved = searched = certificate = None
@@ -299,7 +310,7 @@ class _Case:
             if max_products is not None:
                 searched = self._second_order(max_products)
             best = min((self._value(other) for other in others), default=math.inf)
-            certificate = self._certificate() if self._affine() else None
+            certificate = self._certificate() if self.convex_loss and self._affine() else None
             kind, reason, level = self._then(found, solved, searched, best, certificate)
         return NetworkVerdict(
             kind,
@@ -370,14 +381,52 @@ class _Case:
         return self._problem().factored_convex_value(*zip(*pairs))
 
     def _affine(self) -> bool:
-        """Return whether the outputs are affine in the updates, so that the loss is convex in them."""
-        loss = self.network.loss_of_samples
+        """Return whether the outputs are affine in the updates, so that the loss is convex in them.
+
+        What the operations show is tried at points far away too: compiled parts and what leaves torch are not seen.
+        """
+        network, loss = self.network, self.network.loss_of_samples
         if not isinstance(loss, OutputLoss):
             return False
-        leaves = [weight.requires_grad_() for weight in self.network.weights(self.point)]
-        with evaluating(self.network.model, self.network.with_weights(leaves)):
-            batch = next(iter(self.network.moved_batches()))
-            return is_affine(loss.outputs(self.network.model, batch), leaves)
+        weights = network.weights(self.point)
+        bent = 0.0
+        for batch in network.moved_batches():
+            outputs = partial(self._outputs, loss, batch)
+            if not (is_affine(outputs, weights) and self._looks_affine(outputs, weights)):
+                bent = 1.0
+                break
+        # All processes have to go the same way from here.
+        return not network.over_processes(np.array([bent])).any()
+
+    def _outputs(self, loss: OutputLoss, batch: Any, weights: Sequence[Any]) -> Any:
+        """Return the outputs for a batch with given adapted weights, without a graph."""
+        network = self.network
+        with require_torch().no_grad(), evaluating(network.model, network.with_weights(weights)):
+            return loss.outputs(network.model, batch)
+
+    def _looks_affine(self, outputs: Callable[[Sequence[Any]], Any], weights: Sequence[Any]) -> bool:
+        """Return whether the outputs add up along two random directions, of any length."""
+        torch = require_torch()
+        rng = np.random.default_rng()
+        here = outputs(weights)
+        rounding = torch.finfo(self.network.torch_dtype).eps ** 0.5
+        for length in FAR:
+            one, two = (
+                [
+                    length * torch.as_tensor(rng.standard_normal(W.shape), dtype=W.dtype, device=W.device)
+                    for W in weights
+                ]
+                for _ in range(2)
+            )
+            first, second, both = (
+                outputs([W + step for W, step in zip(weights, steps)])
+                for steps in (one, two, [a + b for a, b in zip(one, two)])
+            )
+            off = float((both - first - second + here).abs().max())
+            # A NaN is not affine either.
+            if not off <= rounding * max(float(z.abs().max()) for z in (here, first, second, both)):
+                return False
+        return True
 
     def _certificate(self) -> Certificate:
         self.network.convex = True
@@ -393,17 +442,19 @@ class _Case:
         stationary = done or ratio(worst.stationarity, size) <= STATIONARY
         loud = _loud(found, norms)
         if loud and not (self.has_penalty and stationary):
-            gap = f" and a tangent gap of {found.relative_gap:.0%}" if self.has_penalty else ""
+            known = self.has_penalty and math.isfinite(found.relative_gap)
+            gap = f" and a tangent gap of {found.relative_gap:.0%}" if known else ""
             if not self.has_penalty or found.relative_gap > LOUD_GAP:
                 return "loud", f"failed loudly: {loud}{gap}", None
         if not self.has_penalty:
             why = "lam = 0" if self.lam == 0.0 else f"the decay is {self.lam_kind!r}, no penalty in the loss"
             return "no_premise", f"no statement about optimality: {why}; the facts follow", None
         if not stationary:
+            gap = f"; the tangent gap is {found.relative_gap:.2g} of F" if math.isfinite(found.relative_gap) else ""
             reason = (
                 f"not converged: in {worst.name} the gradient of the objective is "
-                f"{ratio(worst.stationarity, size):.2g} of lam ||theta|| (at most {STATIONARY:g}); the tangent gap is "
-                f"{found.relative_gap:.2g} of F. More steps of full-batch training remain"
+                f"{ratio(worst.stationarity, size):.2g} of lam ||theta|| (at most {STATIONARY:g}){gap}. More steps of "
+                "full-batch training remain"
             )
             return "not_converged", reason, None
         out = max(found.layers, key=lambda layer: layer.outside)

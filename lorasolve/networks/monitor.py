@@ -213,12 +213,14 @@ def _read(layer: AdaptedLayer, lam: float | None) -> tuple[LayerReading, bool]:
             "balance": float((AtA - BtB).norm()) / size if size > 0.0 else None,
             "wasted": 0.5 * size - nuclear / abs(layer.scale),
         }
-        if layer.lora_A.grad is None or layer.lora_B.grad is None:
-            return LayerReading(finite=True, **facts), False
-        dA, dB = layer.lora_B.grad.double(), layer.lora_A.grad.double().T
-        grad = math.hypot(float(dA.norm()), float(dB.norm()))
+        # A frozen factor has no gradient; that of the other may still be NaN.
+        grads = [part.grad.double() for part in (layer.lora_B, layer.lora_A) if part.grad is not None]
+        grad = math.hypot(*(float(part.norm()) for part in grads))
         if not math.isfinite(grad):
             return LayerReading(finite=False, **facts), False
+        if len(grads) < 2:
+            return LayerReading(finite=True, **facts), False
+        dA, dB = grads[0], grads[1].T
         along_A, along_B = float((dA * A).sum()), float((dB * B).sum())
         difference, larger = along_A - along_B, max(abs(along_A), abs(along_B))
         facts["grad"] = grad

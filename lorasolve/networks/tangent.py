@@ -25,6 +25,9 @@ from ..objectives._blocks import MultiObjective, Pairs, as_finite_pairs
 # Runs end long before small singular values have vanished; between what decays and what stays there were six decades
 # (MiniLM: 1e-1 against 1e-7).
 RANK_TOL = 1e-4
+# A layer whose values are all below that share of the largest of all layers, and below this, has vanished: of what is
+# left of it the ratios say nothing. In units of its own a layer may be small beside others for good.
+VANISHED = 1e-6
 
 
 class _Tangent(MultiObjective):
@@ -48,7 +51,8 @@ class LayerDual:
     shape : tuple of int
         ``(m, n)``.
     max_rank, rank : int
-        Columns of the factors, and singular values of ``X`` above 1e-4 of the largest of all layers.
+        Columns of the factors, and singular values of ``X`` above 1e-4 of its largest; 0 for a layer that has vanished,
+        with no value above 1e-6 nor above 1e-4 of the largest of all layers.
     spectral, nuclear : float
         ``||X||_2`` and ``||X||_*``.
     spread : float
@@ -214,7 +218,9 @@ def tangent_certificate(
     rng = np.random.default_rng()
     layers, norms = [], []
     for name, g, pair, svd in zip(names, G, pairs, svds):
-        rank = int(np.count_nonzero(svd[1] > RANK_TOL * largest))
+        own = float(svd[1][0])
+        vanished = own <= min(RANK_TOL * largest, VANISHED)
+        rank = 0 if vanished else int(np.count_nonzero(svd[1] > RANK_TOL * own))
         layers.append(_layer(name, g, pair, svd, rank, lam, rng))
         norms.append(gradient_norm(LinearMap.from_dense(g), svd[0][:, :rank], svd[2][:, :rank], lam))
     nuclear = sum(layer.nuclear for layer in layers)

@@ -37,7 +37,7 @@ class FineTuned:
     result : Result
         The run: why it stopped, its trace.
     factors : sequence of (A_l, B_l)
-        The trained factors, ``A = lora_B`` and ``B = lora_A^T``.
+        The trained factors, ``A = lora_B`` and ``B = lora_A^T``, in the precision in which the model holds them.
     """
 
     verdict: NetworkVerdict
@@ -96,12 +96,13 @@ def fine_tune(
     Returns
     -------
     FineTuned
-        The trained factors are also put into the LoRA layers of the model, where it has some.
+        The trained factors are also put into the LoRA layers of the model, where it has some, and judged as these
+        hold them: in bfloat16 that is another point.
 
     Raises
     ------
     ValueError, TypeError
-        See :class:`Network`; for a checkpoint of another problem.
+        See :class:`Network`; for a checkpoint of another problem, and for LoRA layers with a frozen factor.
     """
     as_number(lam, "lam", 0.0)
     as_number(tol, "tol", 0.0, open_low=True)
@@ -113,6 +114,15 @@ def fine_tune(
     if as_flag(tangent_solve, "tangent_solve"):
         require_outputs(loss)
     held = network.point
+    frozen = [
+        layer.name
+        for layer in network.layers
+        if held is not None and not (layer.lora_A.requires_grad and layer.lora_B.requires_grad)
+    ]
+    if frozen:
+        raise ValueError(
+            f"model: {', '.join(frozen)}: expected factors that are trained (requires_grad_(True)), got frozen ones"
+        )
     ranks = _ranks(network, held, rank)
     problem = MultiProblem(network, ranks, lam)
     start: Any = init
@@ -126,9 +136,9 @@ def fine_tune(
     result = solve(problem, "lbfgs", start, seed, stop=stop, callback=saver, progress=progress)
     if saver is not None:
         saver.save(result.theta)
-    factors = list(zip(result.A, result.B))
+    factors: Pairs = list(zip(result.A, result.B))
     if held is not None:
-        _put(network, factors)
+        factors = _put(network, factors)
     verdict = judge(
         model,
         loss,
@@ -157,12 +167,14 @@ def _ranks(network: Network, held: Pairs | None, rank: int | None) -> list[int]:
     return own
 
 
-def _put(network: Network, factors: Pairs) -> None:
+def _put(network: Network, factors: Pairs) -> Pairs:
+    """Put factors into the LoRA layers, and return what their precision leaves of them."""
     torch = require_torch()
     with torch.no_grad():
         for layer, (A, B) in zip(network.layers, factors):
             layer.lora_B.copy_(torch.as_tensor(A))
             layer.lora_A.copy_(torch.as_tensor(np.ascontiguousarray(B.T)))
+    return [layer.factors for layer in network.layers]
 
 
 class _Saver:

@@ -15,6 +15,7 @@ import lorasolve as ls  # noqa: E402
 from lorasolve.multi import MultiProblem  # noqa: E402
 from lorasolve.networks import (  # noqa: E402
     CrossEntropy,
+    LoRAMonitor,
     Network,
     SquareLoss,
     adapted_layers,
@@ -104,6 +105,56 @@ def test_plain_layers_are_found_by_name_and_others_refused():
         adapted_layers(model, "0")
 
 
+class Merging(torch.nn.Linear):
+    """A layer as loralib has it: evaluation mode merges the update into the weight."""
+
+    def __init__(self, n, m, rank):
+        super().__init__(n, m)
+        self.weight.requires_grad_(False)
+        self.lora_A = torch.nn.Parameter(torch.randn(rank, n))
+        self.lora_B = torch.nn.Parameter(torch.randn(m, rank))
+        self.scaling, self.merged = 2.0, False
+
+    def train(self, mode=True):
+        super().train(mode)
+        if self.merged == mode:
+            self.weight.data += (-1.0 if mode else 1.0) * self.scaling * self.lora_B @ self.lora_A
+            self.merged = not mode
+        return self
+
+    def forward(self, x):
+        update = 0.0 if self.merged else self.scaling * x @ self.lora_A.T @ self.lora_B.T
+        return torch.nn.functional.linear(x, self.weight, self.bias) + update
+
+
+def test_a_layer_that_merges_in_evaluation_mode_is_judged_unmerged_and_left_alone():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(Merging(6, 7, 2), torch.nn.Tanh(), torch.nn.Linear(7, 3)).double().train()
+    x, y = torch.randn(20, 6, dtype=torch.float64), torch.randint(0, 3, (20,))
+    weight = model[0].weight.detach().clone()
+    direct = torch.nn.functional.cross_entropy(model(x), y)
+    assert judge(model, CrossEntropy(), [(x, y)], LAM).certificate.f == pytest.approx(float(direct.detach()), rel=1e-12)
+    assert torch.equal(model[0].weight, weight) and not model[0].merged and model[0].training
+    model.eval()
+    with pytest.raises(ValueError, match="0 is merged into its weight"):
+        judge(model, CrossEntropy(), [(x, y)], LAM)
+
+
+@pytest.mark.parametrize("kind", ["another name", "an operation between"])
+def test_layers_that_compute_something_else_of_their_factors_are_refused_by_name(kind):
+    class Other(LoRALinear):
+        def forward(self, x):
+            inner = x @ self.lora_A.T
+            if kind == "another name":
+                return self.linear(x) + 8.0 * inner @ self.lora_B.T
+            return self.linear(x) + self.scaling * torch.relu(inner) @ self.lora_B.T
+
+    model = Net()
+    model.second = Other(7, 5, 4)
+    with pytest.raises(ValueError, match=r"model: second: expected W x \+ scaling \* lora_B lora_A x"):
+        judge(model, CrossEntropy(), data(), LAM)
+
+
 # ---------------------------------------------------------------------- gradients
 def test_gradients_are_those_of_finite_differences():
     network = Network(Net(), CrossEntropy(), data())
@@ -162,6 +213,57 @@ def test_bad_losses_and_data_are_refused():
         fine_tune(model, lambda net, b: CrossEntropy()(net, b), data(), LAM, tangent_solve=True)
     with pytest.raises(TypeError, match="model: expected"):
         judge(None, CrossEntropy(), data(), LAM)
+
+
+class Once(torch.utils.data.IterableDataset):
+    """Samples from one iterator, which is gone after a pass."""
+
+    def __init__(self):
+        self.rest = iter([(x, y) for batch in data() for x, y in zip(*batch)])
+
+    def __iter__(self):
+        return self.rest
+
+
+class Shrinking:
+    """Data that lose a batch with every pass."""
+
+    def __init__(self):
+        self.left = 4
+
+    def __iter__(self):
+        self.left -= 1
+        return iter(data()[:1] * self.left)
+
+
+def test_data_that_are_not_the_same_in_each_pass_are_refused():
+    with pytest.raises(ValueError, match="gone through more than once, got none in a second pass"):
+        judge(Net(), CrossEntropy(), torch.utils.data.DataLoader(Once(), batch_size=5), LAM)
+    network = Network(Net(), CrossEntropy(), Shrinking())
+    network.value(network.zeros())
+    with pytest.raises(ValueError, match="expected 20 samples in each pass as in the first, got 0"):
+        network.value(network.zeros())
+
+
+def test_layers_without_a_weight_or_a_scaling_of_their_own_are_refused():
+    model = Net()
+    model.second.scaling = 0.0
+    with pytest.raises(ValueError, match="second: expected a scaling that is finite and not 0, got 0"):
+        adapted_layers(model)
+    model = Net()
+    model.first.linear = torch.nn.utils.parametrizations.weight_norm(model.first.linear)
+    with pytest.raises(ValueError, match=r"first: expected a weight of its own, got one that is computed"):
+        judge(model, CrossEntropy(), data(), LAM)
+
+
+def test_a_gradient_that_is_nan_is_seen_beside_a_frozen_factor():
+    model = Net()
+    model.first.lora_A.requires_grad_(False)
+    monitor = LoRAMonitor(LAM)
+    CrossEntropy()(model, data()[0]).mean().backward()
+    assert monitor.step(model) is None
+    model.first.lora_B.grad[0, 0] = math.nan
+    assert "first has non-finite factors or gradients" in monitor.step(model)
 
 
 # ---------------------------------------------------------------------- the token form
@@ -257,6 +359,31 @@ def test_trained_factors_are_in_the_model_and_a_checkpoint_goes_on(trained, tmp_
         fine_tune(Net(), CrossEntropy(), data(), LAM, checkpoint=path)
 
 
+def test_shared_and_frozen_factors_are_refused_by_name_before_anything_is_trained():
+    model = Net()
+    model.second.lora_A.requires_grad_(False)
+    before = model.first.lora_B.clone()
+    with pytest.raises(ValueError, match=r"model: second: expected factors that are trained"):
+        fine_tune(model, CrossEntropy(), data(), LAM, max_calls=5)
+    assert torch.equal(model.first.lora_B, before)
+    assert judge(model, CrossEntropy(), data(), LAM).certificate is not None
+    twin = torch.nn.Sequential(LoRALinear(3, 3, 2), torch.nn.Tanh(), LoRALinear(3, 3, 2))
+    twin[2].lora_A = twin[0].lora_A
+    with pytest.raises(ValueError, match=r"lora_A of 0 is tied \(0.lora_A, 2.lora_A\)"):
+        adapted_layers(twin)
+
+
+def test_what_is_judged_is_what_the_layers_hold_in_their_precision():
+    model = Net().to(torch.bfloat16)
+    best = fine_tune(model, CrossEntropy(), data(), LAM, max_calls=200)
+    held = [(layer.lora_B, layer.lora_A.T) for layer in (model.first, model.second)]
+    for pair, own in zip(best.factors, held):
+        for part, tensor in zip(pair, own):
+            np.testing.assert_array_equal(part, tensor.detach().double().numpy())
+    again = judge(model, CrossEntropy(), data(), LAM)
+    assert (best.verdict.kind, best.verdict.F) == (again.kind, pytest.approx(again.F, rel=1e-14))
+
+
 def test_an_unfinished_run_is_not_converged():
     assert fine_tune(Net(), CrossEntropy(), data(), LAM, max_calls=8).verdict.kind == "not_converged"
 
@@ -289,6 +416,34 @@ def test_the_start_is_a_saddle_and_too_small_a_rank_is_named():
     problem = MultiProblem(network, 1, lam)
     after = problem.factored_convex_value(*zip(*moved))
     assert (before - after) / step == pytest.approx(rate, rel=1e-2)
+
+
+def test_a_layer_is_full_or_empty_by_its_own_values_however_large_another_is():
+    """Two layers side by side, of inputs x/10^4 and x: each approximates a matrix, by shrinking its singular values."""
+
+    class Beside(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.large, self.small = LoRALinear(2, 2, 2, 1.0), LoRALinear(2, 2, 1, 1.0)
+            for layer in (self.large, self.small):
+                layer.linear.weight.zero_()
+                layer.linear.bias.zero_()
+
+        def forward(self, x):
+            return torch.cat([self.large(1e-4 * x), self.small(x)], 1)
+
+    lam, x = 1e-4, 2.0**0.5 * torch.eye(2, dtype=torch.float64)
+    labels = 2.0**0.5 * torch.tensor([[200.0, 0.0, 3.0, 0.0], [0.0, 100.0, 0.0, 2.0]], dtype=torch.float64)
+    large = np.diag(np.sqrt([(200e-4 - lam) / 1e-8, (100e-4 - lam) / 1e-8]))
+    for kept, empty in ((3.0, False), (0.0, True)):
+        small = np.array([[max(kept - lam, 0.0) ** 0.5], [0.0]])
+        verdict = judge(Beside(), SquareLoss(), [(x, labels)], lam, factors=[(large, large), (small, small)])
+        found = verdict.certificate.layers[1]
+        # Off the space of X the residual is the next singular value of the label.
+        assert found.outside == pytest.approx((3.0 if empty else 2.0) / lam, rel=1e-9)
+        assert found.rank == (0 if empty else 1)
+        assert verdict.kind == ("saddle" if empty else "rank_too_small"), str(verdict)
+        assert ("empty column" in verdict.reason) == empty
 
 
 def test_without_a_penalty_there_is_no_statement(trained):
@@ -435,14 +590,134 @@ def test_outputs_that_bend_are_never_called_global(bend):
     assert judge(model, CrossEntropy(), data(60, 6), 5.0, factors=nothing).kind != "global"
 
 
-def test_a_loss_that_contradicts_its_own_gradient_is_inconclusive():
-    class Detached(Last):
-        def forward(self, x):
-            z = super().forward(x)
-            return z * z.detach()
+def last_with(bend):
+    """A last layer whose outputs are bent by what the graph of gradients does not show."""
 
-    verdict = judge(Detached(6), CrossEntropy(), data(60, 6), 5.0, factors=[(np.zeros((6, 6)), np.zeros((8, 6)))])
+    class Masked(Last):
+        def forward(self, x):
+            return bend(super().forward(x))
+
+    return Masked(6)
+
+
+MASKS = {
+    "a ReLU by hand": lambda z: z * (z > 0),
+    "a gathered maximum": lambda z: z[torch.arange(len(z))[:, None], z.argsort(1)],
+    "a detached factor": lambda z: z * z.detach(),
+    "a clamped scale": lambda z: z * float(z.detach().abs().max().clamp(1.0, 2.0)),
+    "indices that are outputs": lambda z: z + torch.arange(6.0, dtype=z.dtype)[z.detach().argmax(1)][:, None],
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_what_is_chosen_by_the_weights_is_not_affine_in_them(name):
+    nothing = [(np.zeros((6, 6)), np.zeros((8, 6)))]
+    verdict = judge(last_with(MASKS[name]), CrossEntropy(), data(60, 6), 5.0, factors=nothing)
+    assert verdict.convex is None and verdict.kind != "global"
+
+
+def test_fixed_masks_and_indices_leave_the_outputs_affine():
+    mask, order = torch.linspace(0.5, 2.0, 6, dtype=torch.float64), torch.tensor([3, 1, 0, 2, 5, 4])
+    nothing = [(np.zeros((6, 6)), np.zeros((8, 6)))]
+    for bend in (lambda z: z, lambda z: z * mask, lambda z: z[:, order], lambda z: -2.0 * z[:, :6] + mask):
+        assert judge(last_with(bend), CrossEntropy(), data(60, 6), 5.0, factors=nothing).kind == "global"
+
+
+def test_a_dead_hand_written_relu_is_not_global():
+    """At X = 0 no gradient is left, and a point that fits all labels is found by hand."""
+
+    class Dead(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = LoRALinear(3, 1, 1, 1.0).double()
+            self.layer.linear.weight.fill_(-1.0)
+            self.layer.linear.bias.fill_(-1.0)
+
+        def forward(self, x):
+            hidden = self.layer(x)
+            return hidden * (hidden > 0)
+
+    x = torch.ones(20, 3, dtype=torch.float64)
+    batches = [(x, torch.ones(20, 1, dtype=torch.float64))]
+    verdict = judge(Dead(), SquareLoss(), batches, 1e-3, factors=[(np.zeros((1, 1)), np.zeros((3, 1)))])
+    assert verdict.kind != "global"
+    # With X = 5/3 in each entry the output is -1 + 3 (5/3 - 1) = 1, the label, and F = lam ||X||.
+    better = [(np.ones((1, 1)), np.full((3, 1), 5.0 / 3.0))]
+    refuted = judge(
+        Dead(), SquareLoss(), batches, 1e-3, factors=[(np.zeros((1, 1)), np.zeros((3, 1)))], others=[better]
+    )
+    assert refuted.kind == "refuted" and refuted.better == pytest.approx(1e-3 * 5.0 / 3.0**0.5, rel=1e-12)
+
+
+def test_every_batch_has_to_be_affine():
+    class TwoTasks(Last):
+        def forward(self, x, bent=False):
+            z = super().forward(x)
+            return torch.tanh(z) if bent else z
+
+    (first, labels), (second, others) = data(60, 6)
+    loss = CrossEntropy(outputs=lambda model, batch: model(batch["x"], batch["bent"]))
+    nothing = [(np.zeros((6, 6)), np.zeros((8, 6)))]
+    kinds = []
+    for bent in (False, True):
+        batches = [{"x": first, "bent": False, "labels": labels}, {"x": second, "bent": bent, "labels": others}]
+        kinds.append(judge(TwoTasks(6), loss, batches, 5.0, factors=nothing).kind)
+    assert kinds == ["global", "tangent_optimal"]
+
+
+def test_what_leaves_torch_is_caught_far_away():
+    def bend(z):
+        return z + torch.as_tensor(np.array(z.detach().sum(1, keepdim=True).tolist()) ** 2)
+
+    def unseen(z):
+        return z + torch.tensor([[max(0.0, sum(row))] for row in z.tolist()])
+
+    nothing = [(np.zeros((6, 6)), np.zeros((8, 6)))]
+    for hidden in (bend, unseen):
+        assert judge(last_with(hidden), CrossEntropy(), data(60, 6), 5.0, factors=nothing).kind != "global"
+
+
+def test_a_loss_that_contradicts_its_own_gradient_is_inconclusive():
+    class Wrong(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, z):
+            return 2.0 * z
+
+        @staticmethod
+        def backward(ctx, grad):
+            return grad
+
+    verdict = judge(
+        last_with(Wrong.apply), CrossEntropy(), data(60, 6), 5.0, factors=[(np.zeros((6, 6)), np.zeros((8, 6)))]
+    )
     assert verdict.kind == "inconclusive" and "contradicts its own gradient" in verdict.reason
+
+
+class Capped(SquareLoss):
+    """``1 - exp(-||z - y||^2 / 2)``, which is not convex: flat far from the label."""
+
+    def of_outputs(self, z, targets):
+        return 1.0 - torch.exp(-super().of_outputs(z, targets))
+
+
+def test_a_subclass_that_is_said_not_to_be_convex_has_no_bound():
+    x = torch.linspace(1.0, 2.0, 30, dtype=torch.float64)[:, None]
+    batches = [(x, 100.0 * x)]
+    model = torch.nn.Sequential(LoRALinear(1, 1, 1, 1.0).double())
+    torch.nn.init.zeros_(model[0].linear.weight)
+    torch.nn.init.zeros_(model[0].linear.bias)
+    where = {"factors": [(np.zeros((1, 1)), np.zeros((1, 1)))], "lam": 1e-3}
+    # At X = 0 the loss is 1 and flat; X = 100 fits every label and has F = 100 lam.
+    better = [(np.full((1, 1), 10.0), np.full((1, 1), 10.0))]
+    verdict = judge(model, Capped(), batches, convex_loss=False, **where)
+    assert verdict.kind == "inconclusive" and verdict.relative_gap == math.inf and verdict.convex is None
+    assert "the loss is not convex" in str(verdict) and "CERTIFIED" not in str(verdict)
+    refuted = judge(model, Capped(), batches, convex_loss=False, others=[better], **where)
+    assert refuted.kind == "refuted" and refuted.better == pytest.approx(0.1, rel=1e-12)
+    with pytest.raises(ValueError, match="tangent_solve: expected a loss that is convex"):
+        judge(model, Capped(), batches, convex_loss=False, tangent_solve=True, **where)
+    assert "stated by the caller: the loss is convex" in str(judge(model, Capped(), batches, **where))
+    assert "SquareLoss is convex" in str(judge(model, SquareLoss(), batches, **where))
 
 
 def test_the_linearity_index_is_zero_for_a_linear_network():
