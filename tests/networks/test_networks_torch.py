@@ -405,6 +405,47 @@ def test_features_make_the_head_of_a_plain_network():
         features(model, [(x, y)], embed=lambda net, b: b[0][None])
 
 
+def test_features_refuse_a_network_that_does_not_end_in_its_last_linear_layer():
+    class Scaled(torch.nn.Sequential):
+        def forward(self, x):
+            return 10.0 * super().forward(x)
+
+    class Beside(torch.nn.Module):
+        """LoRA of linear layers, as PEFT has it: what runs last is the factor, not the head."""
+
+        def __init__(self):
+            super().__init__()
+            self.base_layer = torch.nn.Linear(8, 4)
+            self.lora_A, self.lora_B = torch.nn.Linear(8, 2, bias=False), torch.nn.Linear(2, 4, bias=False)
+
+        def forward(self, x):
+            return self.base_layer(x) + self.lora_B(self.lora_A(x))
+
+    class Unnamed(torch.nn.Module):
+        """A head that is a matrix, after a linear layer of as many outputs."""
+
+        def __init__(self):
+            super().__init__()
+            self.body, self.head = torch.nn.Linear(6, 4), torch.nn.Parameter(torch.eye(4))
+
+        def forward(self, x):
+            return torch.relu(self.body(x)) @ self.head
+
+    torch.manual_seed(0)
+    x, y = torch.randn(30, 6), torch.randint(0, 4, (30,))
+    body = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh())
+    pooler = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.LayerNorm(8))
+    for model in (Scaled(body, torch.nn.Linear(8, 4)), torch.nn.Sequential(body, Beside()), Unnamed(), pooler):
+        with pytest.raises(ValueError, match="its outputs are not those of its last linear layer"):
+            features(model, [(x, y)])
+    # A softmax after the layer changes the loss too; without a bias, in float32, the head is found.
+    plain = torch.nn.Sequential(body, torch.nn.Linear(8, 4, bias=False))
+    with pytest.raises(ValueError, match="last linear layer"):
+        features(torch.nn.Sequential(plain, torch.nn.Softmax(1)), [(x, y)])
+    found = features(plain, [(x, y)], dtype="float32").value_and_grad(np.zeros((4, 8)))[0]
+    assert found == pytest.approx(float(torch.nn.functional.cross_entropy(plain(x), y).detach()), rel=1e-5)
+
+
 def test_two_adapted_layers_in_a_row_are_never_called_global():
     class Deep(torch.nn.Module):
         def __init__(self):
