@@ -569,6 +569,34 @@ def test_at_the_end_of_a_schedule_the_decay_is_still_told(tmp_path):
     assert "not known" in str(read_optimizer_state(tmp_path / "unknown.pt"))
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "decays", "kind", "lam"),
+    [
+        ("Adam", (0.05, 0.05), "l2", 0.05),
+        ("Adam", (0.05, 0.0), "unknown", None),
+        ("SGD", (0.05, 0.1), "unknown", None),
+        ("AdamW", (0.05, 0.05), "decoupled", 0.05),
+        ("AdamW", (0.05, 0.0), "decoupled", None),
+        ("Adam", (0.0, 0.0), "none", None),
+    ],
+)
+def test_one_lam_is_read_only_where_all_tensors_have_it(tmp_path, optimizer, decays, kind, lam):
+    """A penalty on one factor alone is stationary at unbalanced factors, whose imbalance then proves nothing."""
+    folder = pathlib.Path(tmp_path)
+    parts = [torch.nn.Parameter(torch.ones(3, 2)), torch.nn.Parameter(torch.ones(4, 3))]
+    groups = [{"params": [part], "weight_decay": decay} for part, decay in zip(parts, decays)]
+    state = getattr(torch.optim, optimizer)(groups, lr=1e-3).state_dict()
+    # The Trainer of transformers writes a group for biases even where there are none.
+    state["param_groups"].append(state["param_groups"][0] | {"params": [], "weight_decay": 0.7})
+    torch.save(state, folder / "optimizer.pt")
+    found = read_optimizer_state(folder)
+    assert (found.decay_kind, found.weight_decay) == (kind, lam)
+    assert ("AdamW" in str(found)) == (kind == "decoupled")
+    del state["param_groups"][0]["params"], state["param_groups"][1]["params"]
+    torch.save(state, folder / "optimizer.pt")
+    assert read_optimizer_state(folder).decay_kind == "unknown"
+
+
 def test_files_that_are_no_optimizers_state_are_refused(tmp_path):
     class Hostile:
         def __reduce__(self):
