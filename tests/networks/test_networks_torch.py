@@ -185,6 +185,27 @@ def test_the_linearisation_has_the_value_and_gradient_of_the_network(loss):
     assert errors[1] < 0.02 * errors[0]
 
 
+def test_samples_without_a_label_are_left_out_of_the_linearisation():
+    hidden = [(x, y.clone()) for x, y in data()]
+    for _, y in hidden:
+        y[::3] = -100
+    # A batch that has no label at all.
+    hidden.append((data()[0][0], torch.full((10,), -100)))
+    rest = [(x[y >= 0], y[y >= 0]) for x, y in hidden[:2]]
+    network, without = (Network(Net(), CrossEntropy(), batches) for batches in (hidden, rest))
+    at = factors(network)
+    ntk, expected = linearize(network, at), linearize(without, at)
+    np.testing.assert_array_equal(ntk.targets, expected.targets)
+    np.testing.assert_allclose(ntk.offset, expected.offset, atol=1e-12)
+    for ours, theirs in zip(ntk.layers, expected.layers):
+        np.testing.assert_array_equal(ours.owner, theirs.owner)
+        np.testing.assert_allclose(ours.signals, theirs.signals, atol=1e-12)
+        np.testing.assert_allclose(ours.inputs, theirs.inputs, atol=1e-12)
+    model = Net()
+    verdict = fine_tune(model, CrossEntropy(), hidden, LAM, max_calls=600, tangent_solve=True).verdict
+    assert verdict.solved.relative_gap < 1e-3, str(verdict)
+
+
 def test_what_has_no_token_form_is_refused():
     class Normed(Net):
         def __init__(self):
