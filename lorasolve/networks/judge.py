@@ -381,6 +381,8 @@ class _Case:
 
     def _certificate(self) -> Certificate:
         self.network.convex = True
+        # Its values and gradients have the rounding errors of the evaluation.
+        self.network.dtype = np.dtype(self.network.precision)
         return certify(self._problem(), self._factors(), self.tol)
 
     # ------------------------------------------------------------------ decisions

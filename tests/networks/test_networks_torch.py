@@ -412,6 +412,23 @@ def test_the_last_layer_is_global_and_agrees_with_the_convex_objective():
     assert small.verdict.kind == "rank_too_small", str(small.verdict)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_in_float32_a_linear_model_is_global_within_what_is_said(seed):
+    torch.manual_seed(seed)
+    model = torch.nn.Linear(6, 4, bias=False)
+    x, y = torch.randn(40, 6), torch.randint(0, 4, (40,))
+    tuned = fine_tune(torch.nn.Sequential(model), CrossEntropy(), [(x, y)], LAM, rank=4, layers="0", max_calls=400)
+    verdict = judge(
+        torch.nn.Sequential(model), CrossEntropy(), [(x, y)], LAM, layers="0", factors=tuned.factors, dtype="float32"
+    )
+    assert verdict.kind == "global", str(verdict)
+    # The same problem without torch, in float64.
+    W0 = model.weight.detach().double().numpy()
+    problem = ls.Problem(ls.objectives.Softmax(W0, x.double().numpy().T, y.numpy()), 4, LAM)
+    (A, B), best = tuned.factors[0], ls.solve_convex(problem, tol=1e-10)
+    assert problem.convex_value(A @ B.T) - best.fun <= verdict.convex.gap <= 1e-3 * best.fun
+
+
 def test_features_make_the_head_of_a_plain_network():
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 4))
