@@ -137,8 +137,12 @@ class _Collected:
     def linear_part(self, loss: OutputLoss) -> TokenNTK:
         """Return the linearisation with offset 0."""
         layers = []
-        for parts in self.tokens:
+        for layer, parts in zip(self.network.layers, self.tokens):
             joined = LayerTokens(*(np.concatenate(column) for column in zip(*parts)))
+            if not joined.owner.size:
+                # No output depends on the layer (a head of zeros): one token that says so.
+                m, n = layer.shape
+                joined = LayerTokens(np.zeros((1, joined.signals.shape[1], m)), np.zeros((1, n)), np.zeros(1, int))
             # A layer that runs twice in a forward pass brings its samples twice.
             order = np.argsort(joined.owner, kind="stable")
             layers.append(LayerTokens(*(column[order] for column in joined)))

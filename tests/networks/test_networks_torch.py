@@ -206,6 +206,22 @@ def test_samples_without_a_label_are_left_out_of_the_linearisation():
     assert verdict.solved.relative_gap < 1e-3, str(verdict)
 
 
+def test_below_a_head_of_zeros_the_linearisation_is_that_of_the_head_alone():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Tanh(), torch.nn.Linear(5, 4, bias=False))
+    torch.nn.init.zeros_(model[2].weight)
+    x, y = torch.randn(40, 6), torch.randint(0, 4, (40,))
+    network = Network(model, CrossEntropy(), [(x, y)], layers=("0", "2"))
+    alone = ls.solve_convex(ls.Problem(features(model, [(x, y)]), 4, LAM), tol=1e-9)
+    found = linearity(network, LAM)
+    np.testing.assert_allclose(found.F, alone.fun, rtol=1e-6)
+    assert found.ranks[0] == 0
+    # With the head as it is no update changes the outputs.
+    below = Network(model, CrossEntropy(), [(x, y)], layers="0")
+    found = linearity(below, LAM)
+    assert (found.F, found.ranks, found.index) == (pytest.approx(np.log(4)), (0,), 0.0)
+
+
 def test_what_has_no_token_form_is_refused():
     class Normed(Net):
         def __init__(self):
