@@ -388,6 +388,19 @@ def test_a_better_point_refutes(trained):
     assert found.refutes_convexity and found.stationarity < 1e-4
 
 
+def test_points_of_another_network_are_refused_and_those_that_are_not_finite_are_no_better(trained):
+    _, best = trained
+    other = judge(Last(2), CrossEntropy(), data(classes=6), LAM)
+    for given in (other, other.factors):
+        with pytest.raises(ValueError, match=r"others\[1\]: expected factors of updates of shapes .*7, 6"):
+            judge(Net(), CrossEntropy(), data(), LAM, factors=best.factors, others=[best.verdict, given])
+    lost = [(np.full_like(A, np.nan), B) for A, B in best.factors]
+    broken = judge(Net(), CrossEntropy(), data(), LAM, factors=lost)
+    assert broken.kind == "non_finite"
+    found = judge(Net(), CrossEntropy(), data(), LAM, factors=best.factors, others=[broken])
+    assert (found.kind, found.better) == (best.verdict.kind, None)
+
+
 def test_without_anything_to_gain_the_empty_update_is_optimal():
     verdict = fine_tune(Net(), CrossEntropy(), data(), 1.0, max_calls=100).verdict
     assert verdict.kind == "tangent_optimal"
