@@ -372,6 +372,8 @@ def _averages(sums: Array, counts: Array) -> Array:
 
 
 def _require_ascending(labels: Array, name: str) -> None:
+    if not isinstance(labels, np.ndarray) or labels.ndim != 1:
+        raise ValueError(f"{name}: expected an array of labels, got {shown(labels)}")
     wrong = np.flatnonzero(~(labels[1:] > labels[:-1]))
     if wrong.size:
         k = int(wrong[0])

@@ -248,6 +248,8 @@ def test_labels_in_another_order_are_refused_rather_than_not_found(tmp_path) -> 
     ]:
         with pytest.raises(ValueError, match=f"ratings.row_labels: .*ascending order, got {message}"):
             fit_completion(Ratings(rows, cols, np.arange(12.0), labels, np.arange(4)), 0.1)
+    with pytest.raises(ValueError, match=r"ratings.col_labels: expected an array of labels"):
+        fit_completion(Ratings(rows, cols, np.arange(12.0), np.arange(3), np.eye(4)), 0.1)
     fit_completion(everything(np.eye(3)), 0.3).model.save(tmp_path / "model.npz")
     with np.load(tmp_path / "model.npz") as whole:
         arrays = dict(whole) | {"col_labels": np.array([3, 1, 2])}
