@@ -41,13 +41,18 @@ class CompletionModel:
     row_effects, col_effects : ndarray of shape (m,), (n,)
         What rows and columns add to it.
     row_labels, col_labels : ndarray of shape (m,), (n,)
-        What the data call the rows and columns, sorted.
+        What the data call the rows and columns, in ascending order.
     lam : float
         The weight of the nuclear norm.
     means : str
         Which means were taken off: a member of ``MEANS``.
     clip : (float, float) or None
         Predictions stay in this range.
+
+    Raises
+    ------
+    ValueError
+        For labels in another order, or twice the same one: they are found by bisection.
     """
 
     A: Array = field(repr=False)
@@ -60,6 +65,10 @@ class CompletionModel:
     lam: float
     means: str = "global"
     clip: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        _require_ascending(self.row_labels, "row_labels")
+        _require_ascending(self.col_labels, "col_labels")
 
     @property
     def rank(self) -> int:
@@ -311,6 +320,9 @@ class _Centred:
         self.ratings = as_instance(ratings, "ratings", Ratings)
         self.means = as_choice(means, "means", MEANS)
         self.clip = None if clip is None else _as_range(clip)
+        # Before the solve, and not after it.
+        _require_ascending(ratings.row_labels, "ratings.row_labels")
+        _require_ascending(ratings.col_labels, "ratings.col_labels")
         m, n = ratings.shape
         rest = ratings.values.astype(float)
         self.mean = float(rest.mean()) if means != "none" else 0.0
@@ -357,6 +369,18 @@ def _as_range(given: object) -> tuple[float, float]:
 def _averages(sums: Array, counts: Array) -> Array:
     """Return sums over counts, 0 where nothing was counted."""
     return sums / np.maximum(counts, 1)
+
+
+def _require_ascending(labels: Array, name: str) -> None:
+    if not isinstance(labels, np.ndarray) or labels.ndim != 1:
+        raise ValueError(f"{name}: expected an array of labels, got {shown(labels)}")
+    wrong = np.flatnonzero(~(labels[1:] > labels[:-1]))
+    if wrong.size:
+        k = int(wrong[0])
+        raise ValueError(
+            f"{name}: expected distinct labels in ascending order, got {labels[k].item()!r} before "
+            f"{labels[k + 1].item()!r}"
+        )
 
 
 def _index(labels: Array, wanted: ArrayLike, name: str) -> Array:

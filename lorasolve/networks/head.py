@@ -45,7 +45,8 @@ def features(
     Raises
     ------
     ValueError, TypeError
-        For a network without a linear layer, and features that are not one row a sample.
+        Without ``embed``, for a network that has no linear layer, or that answers otherwise than its last one (a scale
+        after it, LoRA beside it); for features that are not one row a sample.
     """
     torch = require_torch()
     model, dtype = as_model(model), as_torch_dtype(dtype)
@@ -73,7 +74,7 @@ def features(
             for batch in as_iterable(batches, "batches"):
                 batch = moved(batch, dtype, device)
                 if embed is None:
-                    plain_outputs(model, batch)
+                    answer = plain_outputs(model, batch)
                     if not last:
                         raise ValueError("model: has no linear layer; give embed")
                     head, rows = last[-1]
@@ -85,6 +86,8 @@ def features(
                     raise ValueError(
                         f"features: expected one row a sample, (n, d) for {len(found)} labels, got {tuple(rows.shape)}"
                     )
+                if head is not None and not _answers(head, rows, answer):
+                    raise ValueError("model: its outputs are not those of its last linear layer; give embed")
                 Z.append(rows.double().cpu().numpy())
                 y.append(found.cpu().numpy())
     finally:
@@ -100,3 +103,15 @@ def features(
         W0 = np.hstack([W0, head.bias.detach().double().cpu().numpy()[:, None]])
         rows_of_all = np.hstack([rows_of_all, np.ones((len(rows_of_all), 1))])
     return Softmax(W0, rows_of_all.T, classes)
+
+
+def _answers(head: Any, rows: Any, answer: Any) -> bool:
+    """Return whether a network's answer is that of its head to these rows, up to rounding."""
+    torch = require_torch()
+    linear = torch.nn.functional.linear
+    expected = linear(rows, head.weight, head.bias)
+    if not isinstance(answer, torch.Tensor) or answer.shape != expected.shape:
+        return False
+    size = linear(rows.abs(), head.weight.abs(), None if head.bias is None else head.bias.abs())
+    slack = 2 * (rows.shape[1] + 1) * torch.finfo(rows.dtype).eps
+    return bool(((answer - expected).abs() <= slack * size).all())

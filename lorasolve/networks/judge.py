@@ -204,7 +204,7 @@ def judge(
     max_products : int
         At most so many of them, at least 50; the search ends earlier where it has its answer.
     others : sequence of NetworkVerdict or of factors
-        Points of other runs: a better one refutes this one.
+        Points of other runs of this network: a better one refutes this one.
     factors : sequence of (A_l, B_l), optional
         The point, ``X_l = A_l B_l^T`` unscaled (``A = lora_B``, ``B = lora_A^T``); by default what the model holds.
     layers, adapter
@@ -245,15 +245,17 @@ def judge(
     network = Network(
         model, loss, batches, layers=layers, adapter=adapter, dtype=dtype, lower_bound=bound
     )
-    others = [
-        one if isinstance(one, NetworkVerdict) else as_finite_pairs(one, f"others[{k}]", network.shapes)
+    # A point that is not finite is no better one.
+    rivals = [
+        as_finite_pairs(one.factors if isinstance(one, NetworkVerdict) else one, f"others[{k}]", network.shapes)
         for k, one in enumerate(as_iterable(others, "others"))
+        if not isinstance(one, NetworkVerdict) or one.certificate is not None
     ]
     point = network.point if factors is None else as_pairs(factors, "factors", network.shapes)
     if point is None:
         raise ValueError("factors: the model has no LoRA layers, so the updates have to be given")
     case = _Case(network, point, lam, lam_kind, convex_loss, bound, tol)
-    return case.verdict(tangent_solve, max_products if second else None, others)
+    return case.verdict(tangent_solve, max_products if second else None, rivals)
 
 
 class _Case:
@@ -276,9 +278,7 @@ class _Case:
         self.convex_loss = convex_loss
         self.lower_bound, self.lam_kind = lower_bound, lam_kind
 
-    def verdict(
-        self, tangent_solve: bool, max_products: int | None, others: Sequence[NetworkVerdict | Pairs]
-    ) -> NetworkVerdict:
+    def verdict(self, tangent_solve: bool, max_products: int | None, rivals: Sequence[Pairs]) -> NetworkVerdict:
         """Collect the evidence and decide."""
         bad = self._non_finite()
         if bad is not None:
@@ -309,7 +309,7 @@ class _Case:
                 solved = solve_tangent(linearize(self.network, self.point), self.point, self.lam)
             if max_products is not None:
                 searched = self._second_order(max_products)
-            best = min((self._value(other) for other in others), default=math.inf)
+            best = min(map(self._value, rivals), default=math.inf)
             certificate = self._certificate() if self.convex_loss and self._affine() else None
             kind, reason, level = self._then(found, solved, searched, best, certificate)
         return NetworkVerdict(
@@ -375,9 +375,8 @@ class _Case:
         how = "automatic differentiation" if why is None else f"differences of gradients ({why})"
         return (f"Hessian products by {how}",)
 
-    def _value(self, other: NetworkVerdict | Pairs) -> float:
+    def _value(self, pairs: Pairs) -> float:
         """Return ``F`` of another point on this network and these data."""
-        pairs = other.factors if isinstance(other, NetworkVerdict) else other
         return self._problem().factored_convex_value(*zip(*pairs))
 
     def _affine(self) -> bool:
@@ -430,6 +429,8 @@ class _Case:
 
     def _certificate(self) -> Certificate:
         self.network.convex = True
+        # Its values and gradients have the rounding errors of the evaluation.
+        self.network.dtype = np.dtype(self.network.precision)
         return certify(self._problem(), self._factors(), self.tol)
 
     # ------------------------------------------------------------------ decisions

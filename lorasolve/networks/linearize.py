@@ -13,7 +13,7 @@ from .._validate import Array, as_instance, as_number
 from ..objectives._blocks import Pairs, as_finite_pairs
 from ._torch import evaluating, processes, require_torch
 from .gradients import Network
-from .losses import OutputLoss
+from .losses import NO_LABEL, OutputLoss
 from .token_ntk import LayerTokens, TokenNTK, solve_tangent
 
 # Bytes that the tokens may take.
@@ -82,22 +82,29 @@ class _Collected:
             z = z[:, None]
         if z.ndim != 2:
             raise ValueError(f"loss: the tangent problem needs outputs (n, K), got shape {tuple(z.shape)}")
+        targets = loss.targets(batch).detach()
+        n = len(z)
+        numbers = require_torch().arange(n, device=z.device)
         if loss.kind == "softmax":
-            z = z[:, :-1] - z[:, -1:]
+            targets = targets.reshape(-1)
+            labelled = targets != NO_LABEL
+            # A sample without a label has no number.
+            numbers = (labelled.cumsum(0) - 1).where(labelled, -1)
+            z, targets = (z[:, :-1] - z[:, -1:])[labelled], targets[labelled]
         outs = [out for layer in calls for _, out in layer]
         signals = [self._backward(z[:, k], outs, k + 1 < z.shape[1]) for k in range(z.shape[1])]
         position = 0
         for index, (layer, seen) in enumerate(zip(self.network.layers, calls)):
             for given, out in seen:
-                if given.shape[:-1] != out.shape[:-1] or len(out) != len(z):
+                if given.shape[:-1] != out.shape[:-1] or len(out) != n:
                     raise ValueError(
-                        f"model: {layer.name} sees {tuple(given.shape)} for {len(z)} samples; the first axis has to "
+                        f"model: {layer.name} sees {tuple(given.shape)} for {n} samples; the first axis has to "
                         "be that of the samples"
                     )
-                self._keep(index, layer.scale, given, [signal[position] for signal in signals])
+                self._keep(index, layer.scale, given, [signal[position] for signal in signals], numbers)
                 position += 1
         self.outputs.append(z.detach().double().cpu().numpy())
-        self.targets.append(loss.targets(batch).detach().cpu().numpy())
+        self.targets.append(targets.cpu().numpy())
         self.samples += len(z)
 
     @staticmethod
@@ -106,16 +113,18 @@ class _Collected:
         found = torch.autograd.grad(output.sum(), outs, retain_graph=again, allow_unused=True)
         return tuple(torch.zeros_like(out) if d is None else d for d, out in zip(found, outs))
 
-    def _keep(self, index: int, scale: float, given: Any, signals: list[Any]) -> None:
+    def _keep(self, index: int, scale: float, given: Any, signals: list[Any], numbers: Any) -> None:
         """Add the tokens of one call of a layer; those that no output depends on, padding, are left out."""
         torch = require_torch()
         d = torch.stack([s.reshape(-1, s.shape[-1]) for s in signals], dim=1)
         h = given.detach().reshape(-1, given.shape[-1])
         per_sample = len(h) // len(given)
-        owner = torch.arange(len(given), device=h.device).repeat_interleave(per_sample) + self.samples
-        kept = (d != 0).flatten(1).any(1)
+        owner = numbers.to(h.device).repeat_interleave(per_sample)
+        kept = (d != 0).flatten(1).any(1) & (owner >= 0)
         part = LayerTokens(
-            scale * d[kept].double().cpu().numpy(), h[kept].double().cpu().numpy(), owner[kept].cpu().numpy()
+            scale * d[kept].double().cpu().numpy(),
+            h[kept].double().cpu().numpy(),
+            owner[kept].cpu().numpy() + self.samples,
         )
         self.nbytes += part.nbytes
         if self.nbytes > self.memory:
@@ -128,8 +137,12 @@ class _Collected:
     def linear_part(self, loss: OutputLoss) -> TokenNTK:
         """Return the linearisation with offset 0."""
         layers = []
-        for parts in self.tokens:
+        for layer, parts in zip(self.network.layers, self.tokens):
             joined = LayerTokens(*(np.concatenate(column) for column in zip(*parts)))
+            if not joined.owner.size:
+                # No output depends on the layer (a head of zeros): one token that says so.
+                m, n = layer.shape
+                joined = LayerTokens(np.zeros((1, joined.signals.shape[1], m)), np.zeros((1, n)), np.zeros(1, int))
             # A layer that runs twice in a forward pass brings its samples twice.
             order = np.argsort(joined.owner, kind="stable")
             layers.append(LayerTokens(*(column[order] for column in joined)))

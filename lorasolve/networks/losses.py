@@ -16,6 +16,9 @@ from ._torch import require_torch
 Outputs = Callable[[Any, Any], Any]
 Targets = Callable[[Any], Any]
 
+# The label of what a cross-entropy leaves out.
+NO_LABEL = -100
+
 
 class OutputLoss:
     """Base class: ``loss(model, batch)`` is a convex loss ``>= 0`` of outputs (n, K) and targets.
@@ -56,7 +59,7 @@ class CrossEntropy(OutputLoss):
         """Return the cross-entropy of each sample that has a label."""
         torch = require_torch()
         z, targets = z.reshape(-1, z.shape[-1]), targets.reshape(-1)
-        kept = targets != -100
+        kept = targets != NO_LABEL
         return torch.nn.functional.cross_entropy(z[kept], targets[kept], reduction="none")
 
 

@@ -71,17 +71,28 @@ class OptimizerState:
 
     @property
     def decay_kind(self) -> str:
-        """``"none"``, ``"l2"`` or ``"decoupled"`` if all groups that decay agree, else ``"unknown"``."""
-        kinds = {group.decoupled for group in self.groups if group.weight_decay > 0.0}
-        if not kinds:
+        """``"none"``, ``"decoupled"``, ``"l2"`` or ``"unknown"``.
+
+        ``"l2"`` only if all tensors have the same decay: the theorems need one ``lam`` on both factors. Groups without
+        tensors do not count.
+        """
+        groups = self._with_tensors
+        kinds = {group.decoupled for group in groups if group.weight_decay > 0.0}
+        if groups and not kinds:
             return "none"
-        return {True: "decoupled", False: "l2", None: "unknown"}[kinds.pop()] if len(kinds) == 1 else "unknown"
+        if kinds == {True}:
+            return "decoupled"
+        return "l2" if kinds == {False} and self.weight_decay is not None else "unknown"
 
     @property
     def weight_decay(self) -> float | None:
-        """The decay of all groups that decay, None if they differ or none does."""
-        decays = {group.weight_decay for group in self.groups if group.weight_decay > 0.0}
-        return decays.pop() if len(decays) == 1 else None
+        """The decay of all tensors, None if it differs or there is none."""
+        decays = {group.weight_decay for group in self._with_tensors}
+        return (decays.pop() or None) if len(decays) == 1 else None
+
+    @property
+    def _with_tensors(self) -> tuple[GroupDecay, ...]:
+        return tuple(group for group in self.groups if group.n_parameters)
 
     def __str__(self) -> str:
         decays = sorted({group.weight_decay for group in self.groups})
@@ -95,8 +106,10 @@ class OptimizerState:
             text += "; the learning rate is 0 here and was not noted before: how much decay it makes is not known"
         else:
             text += "; no decay was applied by the optimizer: no statement about optimality rests on it"
-        if self.adaptive and math.isfinite(self.horizon):
-            text += "; an adaptive optimizer: AdamW's decay is decoupled and is not the penalty of the theorem"
+        if self.decay_kind == "decoupled":
+            text += "; it is decoupled, as AdamW's is, and is not the penalty of the theorem"
+        elif self.decay_kind == "unknown" and self.weight_decay is None:
+            text += "; it is not one decay on all tensors, as the theorem needs"
         return text
 
     def to_dict(self) -> dict[str, Any]:

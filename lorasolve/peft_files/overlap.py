@@ -35,7 +35,8 @@ class SharedModule:
         Mean squared cosine of the principal angles between the column (row) spaces of two updates: 1 if the smaller
         lies in the larger, 0 if they are orthogonal.
     sum_rank : int
-        Numerical rank of the sum; the sum of ``ranks`` if nothing is shared.
+        Numerical rank of the sum, counted against the norms of the updates, so that what cancels is 0; the sum of
+        ``ranks`` if nothing is shared.
     sum_spectral, sum_frobenius, sum_nuclear : float
         Norms of the sum.
     """
@@ -157,6 +158,8 @@ def _compared(which: tuple[int, ...], layers: Sequence[LayerFactors]) -> SharedM
     total = factor_singular_values(
         np.hstack([layer.scale * layer.A for layer in layers]), np.hstack([layer.B for layer in layers])
     )
+    # Not the norm of the sum: where the updates cancel, that is rounding.
+    largest = sum(float(sigma.max(initial=0.0)) for _, sigma, _ in bases)
     return SharedModule(
         module=layers[0].module,
         adapters=which,
@@ -165,7 +168,7 @@ def _compared(which: tuple[int, ...], layers: Sequence[LayerFactors]) -> SharedM
         cosines=np.divide(inner, size, out=np.zeros((k, k)), where=size > 0),
         left=left,
         right=right,
-        sum_rank=numerical_rank(total, tol),
+        sum_rank=int(np.count_nonzero(total > tol * largest)),
         sum_spectral=float(total[0]),
         sum_frobenius=float(np.linalg.norm(total)),
         sum_nuclear=float(total.sum()),

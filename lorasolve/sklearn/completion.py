@@ -98,7 +98,8 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            For data without any observed entry, infinite values, an entry given twice, or settings out of range.
+            For data without any observed entry, infinite values, an entry given twice, labels that are missing or of
+            several kinds (numbers and texts), or settings out of range.
         """
         if hasattr(self, "n_features_in_"):
             # Left of an earlier fit to a matrix; a fit to entries has no features.
@@ -214,6 +215,10 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
         if not hasattr(matrix, "tocoo"):
             return matrix
         stored = matrix.tocoo()
+        places, counts = np.unique(np.ravel_multi_index(stored.coords, stored.shape), return_counts=True)
+        if np.any(counts > 1):
+            i, j = divmod(int(places[counts > 1][0]), stored.shape[1])
+            raise ValueError(f"X: the entry in row {i}, column {j} is stored more than once")
         dense = np.full(matrix.shape, np.nan)
         dense[stored.coords] = stored.data
         return dense
@@ -240,13 +245,38 @@ def _observed(matrix: Array) -> Ratings:
 
 def _labelled(rows: ArrayLike, cols: ArrayLike, values: ArrayLike) -> Ratings:
     numbers = np.asarray(values, dtype=float)
-    row_labels, i = np.unique(np.asarray(rows), return_inverse=True)
-    col_labels, j = np.unique(np.asarray(cols), return_inverse=True)
+    row_labels, i = np.unique(_plain(rows, "row"), return_inverse=True)
+    col_labels, j = np.unique(_plain(cols, "column"), return_inverse=True)
     if not i.size == j.size == numbers.size:
         raise ValueError(f"X: expected three arrays of one length, got {i.size}, {j.size} and {numbers.size}")
-    return Ratings(i.ravel(), j.ravel(), numbers, _plain(row_labels), _plain(col_labels))
+    return Ratings(i.ravel(), j.ravel(), numbers, row_labels, col_labels)
 
 
-def _plain(labels: Array) -> Array:
-    """Return labels as an array that can be saved: text where they are objects."""
-    return labels.astype(str) if labels.dtype.kind == "O" else labels
+def _plain(given: ArrayLike, which: str) -> Array:
+    """Return labels as an array that can be ordered and saved: where they are objects, as whole numbers or as text."""
+    labels = np.asarray(given)
+    objects = labels.dtype.kind == "O"
+    missing = [label for label in labels.flat if _is_missing(label)] if objects else labels[labels != labels]
+    if len(missing):
+        raise ValueError(f"X: expected a {which} label for each entry, got {missing[0]}")
+    if not objects:
+        return labels
+    kinds = {_kind(label): label for label in labels.flat}
+    if len(kinds) > 1:
+        found = " and ".join(repr(label) for label in list(kinds.values())[:2])
+        raise ValueError(f"X: expected {which} labels of one kind, got {found}")
+    # int64 holds what has no more than 18 digits.
+    if set(kinds) == {int} and all(abs(int(label)) < 10**18 for label in labels.flat):
+        return labels.astype(np.int64)
+    return labels.astype(str)
+
+
+def _kind(label: Any) -> type:
+    """Return what a label is, integers and texts of numpy being integers and texts."""
+    if isinstance(label, (int, np.integer)) and not isinstance(label, bool):
+        return int
+    return str if isinstance(label, str) else type(label)
+
+
+def _is_missing(label: Any) -> bool:
+    return label is None or (isinstance(label, float) and np.isnan(label))

@@ -309,6 +309,7 @@ BY_FUNCTION |= {
         for name in ("Network", "adapted_layers", "features", "fine_tune", "judge")
         for place, key in enumerate(("model", "loss", "batches"))
     },
+    ("networks.features", "model"): lambda: _network()[0] and _network()[0][0].base,
     ("networks.callback", "monitor"): lambda: ls.networks.LoRAMonitor(LAM),
     **{
         (f"networks.{name}", "network"): lambda: ls.networks.Network(*_network())
@@ -352,6 +353,8 @@ BY_FUNCTION |= {
     ("comparison.target_of", "method"): lambda: ls.Method.parse("gd"),
     ("models.CompletionFit", "model"): lambda: _completed().model,
     ("models.CompletionFit", "optimum"): lambda: _completed().optimum,
+    ("models.CompletionModel", "row_labels"): lambda: np.arange(M_ROWS),
+    ("models.CompletionModel", "col_labels"): lambda: np.arange(N_COLS),
     ("models.choose_completion", "ratings"): _ratings,
     ("models.fit_completion", "ratings"): _ratings,
     ("multi.MultiProblem", "objective"): lambda: _two_matrices(),

@@ -239,6 +239,25 @@ def test_what_are_no_ratings_is_refused():
         fit_completion(1)
 
 
+def test_labels_in_another_order_are_refused_rather_than_not_found(tmp_path) -> None:
+    rows, cols = np.divmod(np.arange(12), 4)
+    for labels, message in [
+        (np.array(["9", "10", "11"]), "'9' before '10'"),
+        (np.array([3, 3, 4]), "3 before 3"),
+        (np.array([0.0, 1.0, np.nan]), "1.0 before nan"),
+    ]:
+        with pytest.raises(ValueError, match=f"ratings.row_labels: .*ascending order, got {message}"):
+            fit_completion(Ratings(rows, cols, np.arange(12.0), labels, np.arange(4)), 0.1)
+    with pytest.raises(ValueError, match=r"ratings.col_labels: expected an array of labels"):
+        fit_completion(Ratings(rows, cols, np.arange(12.0), np.arange(3), np.eye(4)), 0.1)
+    fit_completion(everything(np.eye(3)), 0.3).model.save(tmp_path / "model.npz")
+    with np.load(tmp_path / "model.npz") as whole:
+        arrays = dict(whole) | {"col_labels": np.array([3, 1, 2])}
+    np.savez(tmp_path / "model.npz", **arrays)
+    with pytest.raises(ValueError, match=r"model\.npz: .*col_labels: expected distinct labels"):
+        CompletionModel.load(tmp_path / "model.npz")
+
+
 def test_lam_is_chosen_by_entries_that_were_not_seen() -> None:
     rng = np.random.default_rng(3)
     M = 2.0 + rng.standard_normal((30, 2)) @ rng.standard_normal((2, 25))

@@ -287,6 +287,43 @@ def test_the_linearisation_has_the_value_and_gradient_of_the_network(loss):
     assert errors[1] < 0.02 * errors[0]
 
 
+def test_samples_without_a_label_are_left_out_of_the_linearisation():
+    hidden = [(x, y.clone()) for x, y in data()]
+    for _, y in hidden:
+        y[::3] = -100
+    # A batch that has no label at all.
+    hidden.append((data()[0][0], torch.full((10,), -100)))
+    rest = [(x[y >= 0], y[y >= 0]) for x, y in hidden[:2]]
+    network, without = (Network(Net(), CrossEntropy(), batches) for batches in (hidden, rest))
+    at = factors(network)
+    ntk, expected = linearize(network, at), linearize(without, at)
+    np.testing.assert_array_equal(ntk.targets, expected.targets)
+    np.testing.assert_allclose(ntk.offset, expected.offset, atol=1e-12)
+    for ours, theirs in zip(ntk.layers, expected.layers):
+        np.testing.assert_array_equal(ours.owner, theirs.owner)
+        np.testing.assert_allclose(ours.signals, theirs.signals, atol=1e-12)
+        np.testing.assert_allclose(ours.inputs, theirs.inputs, atol=1e-12)
+    model = Net()
+    verdict = fine_tune(model, CrossEntropy(), hidden, LAM, max_calls=600, tangent_solve=True).verdict
+    assert verdict.solved.relative_gap < 1e-3, str(verdict)
+
+
+def test_below_a_head_of_zeros_the_linearisation_is_that_of_the_head_alone():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Tanh(), torch.nn.Linear(5, 4, bias=False))
+    torch.nn.init.zeros_(model[2].weight)
+    x, y = torch.randn(40, 6), torch.randint(0, 4, (40,))
+    network = Network(model, CrossEntropy(), [(x, y)], layers=("0", "2"))
+    alone = ls.solve_convex(ls.Problem(features(model, [(x, y)]), 4, LAM), tol=1e-9)
+    found = linearity(network, LAM)
+    np.testing.assert_allclose(found.F, alone.fun, rtol=1e-6)
+    assert found.ranks[0] == 0
+    # With the head as it is no update changes the outputs.
+    below = Network(model, CrossEntropy(), [(x, y)], layers="0")
+    found = linearity(below, LAM)
+    assert (found.F, found.ranks, found.index) == (pytest.approx(np.log(4)), (0,), 0.0)
+
+
 def test_what_has_no_token_form_is_refused():
     class Normed(Net):
         def __init__(self):
@@ -506,6 +543,19 @@ def test_a_better_point_refutes(trained):
     assert found.refutes_convexity and found.stationarity < 1e-4
 
 
+def test_points_of_another_network_are_refused_and_those_that_are_not_finite_are_no_better(trained):
+    _, best = trained
+    other = judge(Last(2), CrossEntropy(), data(classes=6), LAM)
+    for given in (other, other.factors):
+        with pytest.raises(ValueError, match=r"others\[1\]: expected factors of updates of shapes .*7, 6"):
+            judge(Net(), CrossEntropy(), data(), LAM, factors=best.factors, others=[best.verdict, given])
+    lost = [(np.full_like(A, np.nan), B) for A, B in best.factors]
+    broken = judge(Net(), CrossEntropy(), data(), LAM, factors=lost)
+    assert broken.kind == "non_finite"
+    found = judge(Net(), CrossEntropy(), data(), LAM, factors=best.factors, others=[broken])
+    assert (found.kind, found.better) == (best.verdict.kind, None)
+
+
 def test_without_anything_to_gain_the_empty_update_is_optimal():
     verdict = fine_tune(Net(), CrossEntropy(), data(), 1.0, max_calls=100).verdict
     assert verdict.kind == "tangent_optimal"
@@ -546,6 +596,23 @@ def test_the_last_layer_is_global_and_agrees_with_the_convex_objective():
     assert small.verdict.kind == "rank_too_small", str(small.verdict)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_in_float32_a_linear_model_is_global_within_what_is_said(seed):
+    torch.manual_seed(seed)
+    model = torch.nn.Linear(6, 4, bias=False)
+    x, y = torch.randn(40, 6), torch.randint(0, 4, (40,))
+    tuned = fine_tune(torch.nn.Sequential(model), CrossEntropy(), [(x, y)], LAM, rank=4, layers="0", max_calls=400)
+    verdict = judge(
+        torch.nn.Sequential(model), CrossEntropy(), [(x, y)], LAM, layers="0", factors=tuned.factors, dtype="float32"
+    )
+    assert verdict.kind == "global", str(verdict)
+    # The same problem without torch, in float64.
+    W0 = model.weight.detach().double().numpy()
+    problem = ls.Problem(ls.objectives.Softmax(W0, x.double().numpy().T, y.numpy()), 4, LAM)
+    (A, B), best = tuned.factors[0], ls.solve_convex(problem, tol=1e-10)
+    assert problem.convex_value(A @ B.T) - best.fun <= verdict.convex.gap <= 1e-3 * best.fun
+
+
 def test_features_make_the_head_of_a_plain_network():
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 4))
@@ -558,6 +625,47 @@ def test_features_make_the_head_of_a_plain_network():
     assert solved.certificate.is_global
     with pytest.raises(ValueError, match="one row a sample"):
         features(model, [(x, y)], embed=lambda net, b: b[0][None])
+
+
+def test_features_refuse_a_network_that_does_not_end_in_its_last_linear_layer():
+    class Scaled(torch.nn.Sequential):
+        def forward(self, x):
+            return 10.0 * super().forward(x)
+
+    class Beside(torch.nn.Module):
+        """LoRA of linear layers, as PEFT has it: what runs last is the factor, not the head."""
+
+        def __init__(self):
+            super().__init__()
+            self.base_layer = torch.nn.Linear(8, 4)
+            self.lora_A, self.lora_B = torch.nn.Linear(8, 2, bias=False), torch.nn.Linear(2, 4, bias=False)
+
+        def forward(self, x):
+            return self.base_layer(x) + self.lora_B(self.lora_A(x))
+
+    class Unnamed(torch.nn.Module):
+        """A head that is a matrix, after a linear layer of as many outputs."""
+
+        def __init__(self):
+            super().__init__()
+            self.body, self.head = torch.nn.Linear(6, 4), torch.nn.Parameter(torch.eye(4))
+
+        def forward(self, x):
+            return torch.relu(self.body(x)) @ self.head
+
+    torch.manual_seed(0)
+    x, y = torch.randn(30, 6), torch.randint(0, 4, (30,))
+    body = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh())
+    pooler = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.LayerNorm(8))
+    for model in (Scaled(body, torch.nn.Linear(8, 4)), torch.nn.Sequential(body, Beside()), Unnamed(), pooler):
+        with pytest.raises(ValueError, match="its outputs are not those of its last linear layer"):
+            features(model, [(x, y)])
+    # A softmax after the layer changes the loss too; without a bias, in float32, the head is found.
+    plain = torch.nn.Sequential(body, torch.nn.Linear(8, 4, bias=False))
+    with pytest.raises(ValueError, match="last linear layer"):
+        features(torch.nn.Sequential(plain, torch.nn.Softmax(1)), [(x, y)])
+    found = features(plain, [(x, y)], dtype="float32").value_and_grad(np.zeros((4, 8)))[0]
+    assert found == pytest.approx(float(torch.nn.functional.cross_entropy(plain(x), y).detach()), rel=1e-5)
 
 
 def test_two_adapted_layers_in_a_row_are_never_called_global():
@@ -801,6 +909,34 @@ def test_at_the_end_of_a_schedule_the_decay_is_still_told(tmp_path):
     del state["param_groups"][0]["initial_lr"]
     torch.save(state, tmp_path / "unknown.pt")
     assert "not known" in str(read_optimizer_state(tmp_path / "unknown.pt"))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "decays", "kind", "lam"),
+    [
+        ("Adam", (0.05, 0.05), "l2", 0.05),
+        ("Adam", (0.05, 0.0), "unknown", None),
+        ("SGD", (0.05, 0.1), "unknown", None),
+        ("AdamW", (0.05, 0.05), "decoupled", 0.05),
+        ("AdamW", (0.05, 0.0), "decoupled", None),
+        ("Adam", (0.0, 0.0), "none", None),
+    ],
+)
+def test_one_lam_is_read_only_where_all_tensors_have_it(tmp_path, optimizer, decays, kind, lam):
+    """A penalty on one factor alone is stationary at unbalanced factors, whose imbalance then proves nothing."""
+    folder = pathlib.Path(tmp_path)
+    parts = [torch.nn.Parameter(torch.ones(3, 2)), torch.nn.Parameter(torch.ones(4, 3))]
+    groups = [{"params": [part], "weight_decay": decay} for part, decay in zip(parts, decays)]
+    state = getattr(torch.optim, optimizer)(groups, lr=1e-3).state_dict()
+    # The Trainer of transformers writes a group for biases even where there are none.
+    state["param_groups"].append(state["param_groups"][0] | {"params": [], "weight_decay": 0.7})
+    torch.save(state, folder / "optimizer.pt")
+    found = read_optimizer_state(folder)
+    assert (found.decay_kind, found.weight_decay) == (kind, lam)
+    assert ("AdamW" in str(found)) == (kind == "decoupled")
+    del state["param_groups"][0]["params"], state["param_groups"][1]["params"]
+    torch.save(state, folder / "optimizer.pt")
+    assert read_optimizer_state(folder).decay_kind == "unknown"
 
 
 def test_files_that_are_no_optimizers_state_are_refused(tmp_path):

@@ -115,6 +115,21 @@ def test_an_optimizers_state_that_is_not_there(folders, capsys):
     assert "optimizer" in capsys.readouterr().err
 
 
+def test_a_decay_of_one_factor_alone_proves_nothing_about_the_other(tmp_path, make, capsys):
+    torch = pytest.importorskip("torch")
+    folder = make.adapter(tmp_path / "a", make.linear("q", *make.pair(0)))
+    found = {}
+    for decays in ((0.05, 0.05), (0.0, 0.05)):
+        groups = [{"params": [torch.nn.Parameter(torch.ones(2))], "weight_decay": decay} for decay in decays]
+        torch.save(torch.optim.Adam(groups, lr=1e-3).state_dict(), folder / "optimizer.pt")
+        main(["diagnose", str(folder), "--optimizer-state", "--json"])
+        found[decays] = json.loads(capsys.readouterr().out)
+    # The factors are not balanced, which refutes stationarity under one decay of both.
+    assert found[0.05, 0.05]["kind"] == "not_stationary" and found[0.05, 0.05]["objective_excess"] > 0.0
+    assert found[0.0, 0.05]["kind"] == "inconclusive" and found[0.0, 0.05]["objective_excess"] is None
+    assert found[0.0, 0.05]["decay"]["kind"] == "unknown" and found[0.0, 0.05]["decay"]["lam"] is None
+
+
 def test_explain(capsys):
     run = ["--lr", "2e-4", "--wd", "0.01", "--alpha", "16", "--rank", "8", "--steps", "5000"]
     assert main(["explain", "decay", "--optimizer", "adamw", *run]) == 0

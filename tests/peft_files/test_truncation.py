@@ -193,6 +193,25 @@ def test_equal_opposite_and_orthogonal_adapters(tmp_path, make):
     assert of(there, other) == pytest.approx((0, 4, 1))
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+def test_what_cancels_has_rank_0_and_what_is_left_keeps_its_own(tmp_path, make, dtype):
+    rng = np.random.default_rng(3)
+    for seed in range(4):
+        down, up = make.pair(seed, r=4, dtype=dtype)
+        extra = rng.standard_normal((2, down.shape[1])).astype(dtype), rng.standard_normal((len(up), 2)).astype(dtype)
+        # The same update by other factors, exactly: powers of 2, and columns in another order.
+        minus = (-2 * down[::-1], up[:, ::-1] / 2)
+        more = (np.vstack([minus[0], extra[0]]), np.hstack([minus[1], extra[1]]))
+        folders = [
+            make.adapter(tmp_path / f"{seed} {k}", make.linear("q", *pair), r=len(pair[0]), lora_alpha=len(pair[0]))
+            for k, pair in enumerate([(down, up), minus, more])
+        ]
+        (module,) = interfere(folders[:2]).modules
+        assert module.ranks == (4, 4) and module.sum_rank == 0 and module.amplification < 1e-6
+        (module,) = interfere([folders[0], folders[2]]).modules
+        assert module.ranks == (4, 6) and module.sum_rank == 2
+
+
 def test_modules_of_one_adapter_alone(tmp_path, make):
     one = make.adapter(tmp_path / "a", make.linear("q", *make.pair(0)) | make.linear("k", *make.pair(1)))
     two = make.adapter(tmp_path / "b", make.linear("v", *make.pair(2)))

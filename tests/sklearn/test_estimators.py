@@ -149,3 +149,45 @@ def test_bad_entries_are_refused() -> None:
     with pytest.raises(ValueError, match="more than once"):
         LowRankCompletion().fit(([0, 0], [1, 1], [1.0, 2.0]))
     assert isinstance(LowRankCompletion().fit(([0, 1], ["a", "b"], [1.0, 2.0])).certificate_, ls.Certificate)
+
+
+@pytest.mark.parametrize("form", [int, np.int64, str, lambda i: 10**25 + i, lambda i: f"{i:02}", lambda i: i + 0.5])
+def test_labels_that_are_objects_are_found_again(holes, form) -> None:
+    """Above 9 the order of numbers is not that of their texts."""
+    pandas = pytest.importorskip("pandas")
+    _, seen, X = holes
+    rows, cols = np.nonzero(seen)
+    plain = LowRankCompletion(0.1, tol=1e-8).fit((rows, cols, X[seen]))
+    named = np.empty(len(rows), dtype=object)
+    named[:] = [form(int(i)) for i in rows]
+    model = LowRankCompletion(0.1, tol=1e-8).fit((named, cols.astype(object), X[seen]))
+    assert model.model_.knows_rows(named).all() and model.model_.knows_cols(cols).all()
+    np.testing.assert_allclose(model.predict((named, cols)), plain.predict((rows, cols)), atol=1e-4)
+    frame = pandas.DataFrame({"u": pandas.Series(named, dtype=object), "i": cols, "x": X[seen]})
+    long = LowRankCompletion(0.1, tol=1e-8, entries=("u", "i", "x")).fit(frame)
+    assert long.score(frame) == pytest.approx(plain.score((rows, cols, X[seen])), abs=1e-4)
+
+
+def test_labels_that_are_missing_or_of_several_kinds_are_refused() -> None:
+    for labels, message in [
+        (np.array([1, "a"], dtype=object), "row labels of one kind, got 1 and 'a'"),
+        (["a", None], "a row label for each entry, got None"),
+        (np.array([0.5, np.nan], dtype=object), "a row label for each entry, got nan"),
+        ([1.0, np.nan], "a row label for each entry, got nan"),
+        (np.array(["2020-01-01", "NaT"], dtype="datetime64[D]"), "a row label for each entry, got NaT"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            LowRankCompletion().fit((labels, [0, 1], [1.0, 2.0]))
+
+
+@pytest.mark.parametrize("form", ["coo", "csr", "csc"])
+def test_an_entry_that_a_sparse_matrix_stores_twice_is_refused(form) -> None:
+    i, j, x = [0, 1, 1, 2], [0, 2, 2, 1], np.array([1.0, 2.0, 3.0, 4.0])
+    if form == "coo":
+        twice = scipy.sparse.coo_matrix((x, (i, j)), shape=(3, 3))
+    elif form == "csr":
+        twice = scipy.sparse.csr_matrix((x, j, [0, 1, 3, 4]), shape=(3, 3))
+    else:
+        twice = scipy.sparse.csc_matrix((x[[0, 3, 1, 2]], [0, 2, 1, 1], [0, 1, 2, 4]), shape=(3, 3))
+    with pytest.raises(ValueError, match="row 1, column 2 is stored more than once"):
+        LowRankCompletion().fit(twice)
