@@ -228,12 +228,13 @@ def _of_python(name: str) -> bool:
     return name.startswith("__") and name.endswith("__")
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether a value is numbers, texts and arrays throughout."""
-    if isinstance(value, dict):
-        return all(map(_is_plain, value)) and all(map(_is_plain, value.values()))
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return all(map(_is_plain, value))
+def _is_plain(value: Any, within: frozenset[int] = frozenset()) -> bool:
+    """Whether a value is numbers, texts and arrays throughout; ``within`` are the identities of what it lies in."""
+    if isinstance(value, (dict, list, tuple, set, frozenset)):
+        if id(value) in within:
+            return False
+        parts = itertools.chain(value, value.values()) if isinstance(value, dict) else value
+        return all(_is_plain(part, within | {id(value)}) for part in parts)
     if isinstance(value, np.ndarray):
         return not value.dtype.hasobject
     return value is None or isinstance(value, (bool, int, float, complex, str, bytes, range, np.generic, np.dtype))

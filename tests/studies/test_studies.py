@@ -283,6 +283,17 @@ def test_what_a_function_fills_is_no_data(statement):
     assert unseen == ({"list", "tuple of lists"} if statement in WRITES else set())
 
 
+@pytest.mark.parametrize("cycle", ["C['self'] = C", "C['list'] = [1, (C, 2)]", "C['key'] = {1: {2: C}}"])
+def test_data_that_hold_themselves_are_none_that_a_digest_sees(cycle):
+    """As an object that is read by name; what occurs twice but not within itself is data."""
+    twice = "T = [0]; D = {'one': T, 'other': (T, [T])}"
+    made = []
+    for slope in (1, 1, 2):
+        exec(f"C = {{}}; {cycle}; {twice}; T[0] = {slope}\ndef f(x):\n    return len(C), D", scope := {})
+        made.append(digest(scope["f"]))
+    assert made[0] == made[1] != made[2]
+
+
 @pytest.mark.parametrize("change", [{"scalar": 3.0}, {"table": "{'slope': [3.0]}"}, {"rows": "np.array([3.0])"}])
 def test_a_constant_of_the_code_that_changes_is_another_run(tmp_path, change):
     """The optimum of ``c/2 ||X - 1||^2 + lam ||X||_*``: one singular value, ``sqrt(30) - lam/c``."""
