@@ -20,10 +20,10 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import lorasolve as ls
+from lorasolve._digest import digest
 from lorasolve.multi import Separable
 from lorasolve.objectives import Denoising
 from lorasolve.studies import Store
-from lorasolve.studies._digest import digest
 from lorasolve.studies._solves import Describe, Solver
 from lorasolve.studies._work import Chunk
 from lorasolve.studies.runs import RESERVED
