@@ -309,13 +309,13 @@ class _Table:
             found = [[k for k, name in enumerate(header) if name in names] for names in _NAMES[: len(self.places)]]
             if all(len(places) == 1 for places in found):
                 return tuple(places[0] for places in found)
-            for k, places in enumerate(found):
-                if places and k not in places:
-                    name = fields[places[0]].strip()
-                    raise ValueError(
-                        f"{self.path}, line 1: {name!r} is column {places[0] + 1}, and other names of the header do "
-                        "not say which columns are meant; name all (columns, or --columns)"
-                    )
+            elsewhere = [place for k, places in enumerate(found) for place in places if place != k]
+            if elsewhere:
+                name = fields[elsewhere[0]].strip()
+                raise ValueError(
+                    f"{self.path}, line 1: {name!r} is column {elsewhere[0] + 1}, and other names of the header do not "
+                    "say which columns are meant; name all (columns, or --columns)"
+                )
             return self.places
         if len(self.form.columns) != len(self.places):
             raise ValueError(f"columns: expected {len(self.places)} names, got {len(self.form.columns)}")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ._digest import digest
 from ._progress import Progress
 from ._threads import solver_pools
 from ._units import natural_size
@@ -51,8 +52,9 @@ def solve(
         optimizer, or a :class:`Method` of optimizer, schedules, adapter, init and weight decay.
     init : str, Init, (A, B) or Result, optional
         Replaces the method's start: an init, explicit factors (m, r) and (n, r), or an earlier result to continue: its
-        parameters, with what it had merged merged into this problem's frozen weight. Its problem may differ in
-        objective, ``lam`` and settings of the adapter; shape, rank and adapter have to be the same.
+        parameters, with what it had merged merged into this problem's frozen weight, unless this is ``result.problem``
+        or a copy, which holds it. Its problem may differ in objective, ``lam`` and settings of the adapter; shape, rank
+        and adapter have to be the same. A copy is known by its content, where that can be read.
     seed : int or None
         Seed of all randomness; the same seed gives the same result.
     stop : StoppingRule, optional
@@ -155,7 +157,7 @@ def first_stage(problem: Problem, method: Method, given: Given | None, rng: np.r
     expected, got = _parameters(problem), _parameters(given.problem)
     if got != expected:
         raise ValueError(f"init: expected a result of a problem with {expected}, got one with {got}")
-    merged = None if _is_last_stage(problem, given) else given.merged
+    merged = None if given.merged is None or _is_last_stage(problem, given) else given.merged
     if merged is not None:
         merged = merged.astype(problem.dtype)
         problem = own_problem(problem.replace(objective=problem.objective.merged(merged)), method, given)
@@ -169,10 +171,16 @@ def _parameters(problem: Problem) -> str:
 
 
 def _is_last_stage(problem: Problem, given: Result) -> bool:
-    """Whether a problem is that of a result's last stage, whose frozen weight holds what was merged."""
-    objective = problem.objective
+    """Whether a problem is that of a result's last stage, or a copy: its frozen weight holds what was merged."""
+    objective, last = problem.objective, given.problem.objective
     own = objective.objective if isinstance(objective, DenseReference) else objective
-    return given.problem.objective in (objective, own)
+    if last in (objective, own):
+        return True
+    try:
+        return digest(last) in (digest(objective), digest(own))
+    except TypeError:
+        # Of a loss whose content cannot be read, only the object itself is known to be the same.
+        return False
 
 
 def _compile_seconds() -> float:

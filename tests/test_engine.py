@@ -1,6 +1,7 @@
 """The loop: starts, stopping rules, accounting, refusals. What holds for every optimizer is in tests/optimizers."""
 
 import contextlib
+import copy
 import dataclasses
 import warnings
 
@@ -101,9 +102,10 @@ def test_a_result_with_a_merged_part_continues_on_the_problem_that_is_given(meth
         for result, value in ((first, second.trace.value[0]), (second, second.fun)):
             decay = 0.5 * asked.lam * ((result.A**2).sum() + (result.B**2).sum())
             assert value == pytest.approx(0.5 * f(result.X).sum() + decay, rel=1e-12)
-    # The problem of the last stage has what was merged in its frozen weight already.
-    third = ls.solve(first.problem, "gd", init=first, stop=ls.StoppingRule(max_iter=3), engine=engine)
-    assert third.trace.value[0] == pytest.approx(first.fun, rel=1e-12) and third.merged is None
+    # The problem of the last stage has what was merged in its frozen weight already, and so has a copy.
+    for last in (first.problem, copy.deepcopy(first.problem)):
+        third = ls.solve(last, "gd", init=first, stop=ls.StoppingRule(max_iter=3), engine=engine)
+        assert third.trace.value[0] == pytest.approx(first.fun, rel=1e-12) and third.merged is None
 
 
 def test_a_result_of_other_parameters_is_no_start():

@@ -92,6 +92,9 @@ def test_however_a_file_is_written(tmp_path: pathlib.Path, name: str, text: str,
         ("a,b,c\n1,1,5\n", TextFormat(columns=("a", "b")), r"columns: expected 3 names, got 2"),
         ("user_id,timestamp,book_id,rating\n1,9,2,5\n", TextFormat(), r"line 1: 'rating' is column 4, and other names"),
         ("when,user,item,liked\n9,1,1,5\n", TextFormat(), r"line 1: 'user' is column 2, and other names"),
+        ("user,user_id,rating\n7,1,5\n", TextFormat(), r"line 1: 'user_id' is column 2, and other names"),
+        ("item,movie,rating\n7,1,5\n", TextFormat(), r"line 1: 'item' is column 1, and other names"),
+        ("user,item,rating,score\n7,1,5,9\n", TextFormat(), r"line 1: 'score' is column 4, and other names"),
     ],
 )
 def test_what_does_not_fit_its_format(tmp_path: pathlib.Path, text: str, form: TextFormat, message: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .._digest import digest
 from .._files import PathLike
 from .._text import component_text
 from .._validate import Array
@@ -24,7 +25,6 @@ from ..problem import Problem
 from ..result import Result, Trace
 from ..status import Status
 from ..studies import Calls, CellError, Kept
-from ..studies._digest import digest
 from ..studies._solves import init_text, problem_facts, rule_text
 from ..studies.store import json_text
 from .tuning import Chosen, choose_step

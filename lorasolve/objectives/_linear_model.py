@@ -43,7 +43,7 @@ class LinearModel(Objective):
 
     dtypes = ("float64", "float32")
     loss_smoothness: ClassVar[float | None] = None
-    # Follows from the rest, or is memory that calls write to: no part of what the objective is (studies/_digest.py).
+    # Follows from the rest, or is memory that calls write to: no part of what the objective is (_digest.py).
     not_data: ClassVar[tuple[str, ...]] = ("_frozen_outputs", "_outputs", "_squared_norm", "_inner")
     n_samples: int
 

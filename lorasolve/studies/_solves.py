@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._digest import SIZE, digest, of_package
 from .._files import PathLike
 from .._text import component_text, plain
 from .._threads import blas_threads
@@ -20,7 +21,6 @@ from ..monitor import StoppingRule
 from ..problem import Problem
 from ..result import Result
 from ..sweep import Run, fits, prepared, run_prepared
-from ._digest import SIZE, digest, of_package
 from ._work import BLOCK, STOP, Cell, Worker, in_words, summary
 from .store import Entry, json_text
 

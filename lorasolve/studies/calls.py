@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._digest import SIZE, code_mark
 from .._files import PathLike
 from .._text import plain
 from .._validate import Array, as_callable, as_iterable, as_text
 from .._version import __version__
 from ..executors import Executor
-from ._digest import SIZE, code_mark
 from ._engine import do
 from ._work import STOP, Cell, Work, Worker, in_words, summary
 from .runs import Runs

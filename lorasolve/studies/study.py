@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from .._digest import code_mark, digest
 from .._files import PathLike
 from .._registry import suggest
 from .._validate import as_flag, as_integer, shown
@@ -19,7 +20,6 @@ from ..optimizers import Optimizer
 from ..problem import Problem
 from ..result import Result
 from ._cells import Axes
-from ._digest import code_mark, digest
 from ._engine import do
 from ._solves import Describe, Solver, repeated
 from ._work import Work

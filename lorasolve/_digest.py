@@ -160,7 +160,7 @@ class _Digest:
             self.add(value.__kwdefaults__ or {}, f"the defaults of {where}")
             for cell, variable in zip(value.__closure__ or (), value.__code__.co_freevars):
                 self.add(cell.cell_contents, f"{variable} in {where}")
-            for called in _names(value.__code__):
+            for called in _names(value.__code__, value.__globals__):
                 other = value.__globals__.get(called)
                 if isinstance(other, (type, types.FunctionType)):
                     if other.__module__ == value.__module__:
@@ -228,36 +228,49 @@ def _of_python(name: str) -> bool:
     return name.startswith("__") and name.endswith("__")
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether a value is numbers, texts and arrays throughout."""
-    if isinstance(value, dict):
-        return all(map(_is_plain, value)) and all(map(_is_plain, value.values()))
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return all(map(_is_plain, value))
+def _is_plain(value: Any, within: frozenset[int] = frozenset()) -> bool:
+    """Whether a value is numbers, texts and arrays throughout; ``within`` are the identities of what it lies in."""
+    if isinstance(value, (dict, list, tuple, set, frozenset)):
+        if id(value) in within:
+            return False
+        parts = itertools.chain(value, value.values()) if isinstance(value, dict) else value
+        return all(_is_plain(part, within | {id(value)}) for part in parts)
     if isinstance(value, np.ndarray):
         return not value.dtype.hasobject
     return value is None or isinstance(value, (bool, int, float, complex, str, bytes, range, np.generic, np.dtype))
 
 
-def _names(code: types.CodeType) -> list[str]:
+def _can_be_filled(value: Any) -> bool:
+    """Whether plain data can change in place: lists, dicts, sets and arrays, and tuples that hold some."""
+    return isinstance(value, (list, dict, set, np.ndarray)) or (
+        isinstance(value, tuple) and any(map(_can_be_filled, value))
+    )
+
+
+def _names(code: types.CodeType, scope: dict[str, Any]) -> list[str]:
     """Return the global names that a function reads and does not write to, those of functions within it included."""
     steps = list(dis.get_instructions(code))
     reads = {step.argval for step in steps if step.opname in _LOADS}
     writes = {step.argval for step in steps if step.opname == "STORE_GLOBAL"}
-    writes |= {step.argval for k, step in enumerate(steps) if step.opname in _LOADS and _is_written(steps[k:])}
-    inner = [name for constant in code.co_consts if isinstance(constant, types.CodeType) for name in _names(constant)]
-    return sorted({*reads, *inner} - writes)
+    for k, step in enumerate(steps):
+        if step.opname in _LOADS and _can_be_filled(scope.get(step.argval)) and _is_written(steps[k:]):
+            writes.add(step.argval)
+    functions = (constant for constant in code.co_consts if isinstance(constant, types.CodeType))
+    return sorted(reads.union(*(_names(function, scope) for function in functions)) - writes)
 
 
 _LOADS = ("LOAD_GLOBAL", "LOAD_NAME")
 # Methods that change a list, dict or set.
 _CHANGES = {"add", "append", "clear", "discard", "extend", "insert", "pop", "popitem", "remove", "setdefault", "update"}
+# Steps that put another object in the place of what they take.
+_MAKES = ("CALL", "CALL_KW", "CALL_FUNCTION_EX", "BINARY_OP", "BINARY_SLICE")
 
 
 def _is_written(steps: list[dis.Instruction]) -> bool:
     """Whether what the first step loads is filled: by a method, as ``seen.append(x)``, or an item, ``cache[k] = x``.
 
-    ``height`` is that of the stack, from what was loaded (1) on; where it falls below, that is gone.
+    ``height`` is that of the stack, from what was loaded (1) on; where it falls below, that is gone. It is gone too
+    where another object takes its place, as in ``seen.copy().pop()``, and where the code goes on elsewhere.
     """
     height = 1
     for before, step in itertools.pairwise(steps):
@@ -268,6 +281,9 @@ def _is_written(steps: list[dis.Instruction]) -> bool:
         if height == place and step.opname in ("STORE_SUBSCR", "STORE_SLICE", "DELETE_SUBSCR"):
             return True
         height += dis.stack_effect(step.opcode, step.arg, jump=False)
-        if height < 1:
+        is_part = before.opname == "BUILD_SLICE" or isinstance(before.argval, slice)
+        # Python 3.14 counts taking an item among the operations.
+        is_other = height == 1 and (is_part or (step.opname in _MAKES and step.argrepr != "[]"))
+        if height < 1 or is_other or step.opname == "JUMP_FORWARD":
             return False
     return False
