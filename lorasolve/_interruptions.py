@@ -14,12 +14,14 @@ import threading
 import time
 import types
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any, NoReturn
 
 _Handler = Callable[[int, types.FrameType | None], Any]
 # Long enough to get on with what must not be interrupted, too short to be noticed.
 _LATER = 0.02
 _BOTH = (signal.SIGINT, signal.SIGTERM)
+_PART = ContextVar("part", default=False)
 
 
 def ask_again(number: int) -> None:
@@ -95,6 +97,21 @@ def patience() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def as_part() -> Iterator[None]:
+    """Let what runs in the block leave signals to what it is part of, which keeps it whole or not at all."""
+    before = _PART.set(True)
+    try:
+        yield
+    finally:
+        _PART.reset(before)
+
+
+def is_part() -> bool:
+    """Return whether signals are the affair of what the caller is part of (see :func:`as_part`)."""
+    return _PART.get()
+
+
 class _Interrupted(BaseException):
     """Ctrl-C, where a single run of many is not to be kept."""
 
@@ -102,12 +119,15 @@ class _Interrupted(BaseException):
 @contextlib.contextmanager
 def interruptions_end_all() -> Iterator[None]:
     """Let Ctrl-C pass through solvers, which would keep what they have and let the next run begin."""
+    if is_part():
+        yield
+        return
 
     def interrupt(number: int, frame: types.FrameType | None) -> NoReturn:
         raise _Interrupted
 
     try:
-        with handled({signal.SIGINT: patient(interrupt, _around_block())}):
+        with handled({signal.SIGINT: patient(interrupt, _around_block())}), as_part():
             yield
     except _Interrupted:
         raise KeyboardInterrupt from None

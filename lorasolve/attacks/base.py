@@ -206,7 +206,7 @@ def attack(
 
     Notes
     -----
-    Ctrl-C ends the search at once; what was found by then is returned.
+    Ctrl-C ends the search at once; what was found by then is returned. In a run of a study it is the study's affair.
     """
     as_number(seconds, "seconds", 0.0, open_low=True)
     as_integer(seed, "seed", 0)

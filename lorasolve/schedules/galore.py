@@ -72,8 +72,9 @@ class GaLore(Schedule):
         return stage_iteration >= self.period
 
     def start(self, stage: Stage, rng: np.random.Generator) -> Stage:
-        """Replace the init's factors by the first block (update zero)."""
-        return self._block(stage, rng)
+        """Merge the update that the run starts from, if it is not zero, and start the first block."""
+        update = stage.problem.update(stage.theta)
+        return self._block(stage.merge(update) if update.any() else stage, rng)
 
     def transition(self, stage: Stage, rng: np.random.Generator) -> Stage:
         """Merge the block and start the next one."""
@@ -93,6 +94,7 @@ class GaLore(Schedule):
         return objective.value_and_grad(np.zeros(problem.shape, problem.dtype))[1]
 
     def _block(self, stage: Stage, rng: np.random.Generator) -> Stage:
+        """Replace the factors, whose update is merged or zero, by those of a new block."""
         m, n = stage.problem.shape
         side = self.side if self.side != "auto" else "left" if m < n else "right"
         Q = self.frame(stage, side, rng)

@@ -89,14 +89,16 @@ class RACChain(Schedule):
         return stage_iteration >= self.inner
 
     def start(self, stage: Stage, rng: np.random.Generator) -> Stage:
-        """Replace the init's factors by the first block (update zero)."""
-        return self._block(stage, rng)
+        """Merge the update that the run starts from, if it is not zero, and start the first block."""
+        update = stage.problem.update(stage.theta)
+        return self._block(stage.merge(update) if update.any() else stage, rng)
 
     def transition(self, stage: Stage, rng: np.random.Generator) -> Stage:
         """Merge the block and start the next one."""
         return self._block(stage.merge(stage.problem.update(stage.theta)), rng)
 
     def _block(self, stage: Stage, rng: np.random.Generator) -> Stage:
+        """Replace the factors, whose update is merged or zero, by those of a new block."""
         side = self._draw_side(stage.problem.shape, rng)
         Q, stage = self._draw_sketch(stage, side, rng)
         m, n = stage.problem.shape

@@ -16,12 +16,12 @@ from typing import Any, NoReturn
 import numpy as np
 
 from .._files import PathLike
-from .._interruptions import handled, patient
+from .._interruptions import handled, is_part, patient
 from .._threads import get_threads
 from .._validate import Array, as_integer
 from ..executors import Executor, Pool, registry
 from ._pace import Pace
-from ._work import STOP, Chunk, Report, Work, Worker, lost
+from ._work import STOP, Chunk, Report, Work, Worker, asked_to_stop, lost
 from .store import Store
 
 # What the first runs may take, which show the time of a run and compile the kernels for all workers.
@@ -71,6 +71,8 @@ def do(
             run = _Run(work, store, executor, worker, Pace(work.label, len(work), len(pending), progress))
             run.do(pending, partial(executor.open, start, workers, share), workers)
     except _AtOnce:
+        if is_part():
+            raise
         raise KeyboardInterrupt from None
     return store, store.names() if fresh else None, asked.is_set()
 
@@ -114,17 +116,17 @@ class _Run:
         """Do the pending cells."""
         self.pace.begin()
         pending = self._first(pending)
-        if len(pending) and not STOP.is_set():
+        if len(pending) and not asked_to_stop():
             self.waiting = self._shares(pending, workers) if self.executor.whole_shares else deque([pending])
             with open_pool() as pool:
                 while self._goes_on():
                     self._submit(pool, workers)
                     self._collect(pool)
-        self.pace.end(STOP.is_set(), self.work.tells_end, self.work.goes_on)
+        self.pace.end(asked_to_stop(), self.work.tells_end, self.work.goes_on)
 
     def _goes_on(self) -> bool:
         """Whether there is something to wait for; where it is asked to stop, chunks of seconds and not whole shares."""
-        if STOP.is_set():
+        if asked_to_stop():
             return bool(self.out) and not self.executor.whole_shares
         return bool(self.out or self.waiting or self.suspects)
 
@@ -145,7 +147,7 @@ class _Run:
         return deque(pending[k::workers] for k in range(min(workers, len(pending))))
 
     def _submit(self, pool: Pool, workers: int) -> None:
-        while not STOP.is_set() and self.alone not in self.out:
+        while not asked_to_stop() and self.alone not in self.out:
             if self.suspects:
                 if self.out:
                     return
@@ -213,10 +215,10 @@ class _Run:
 def _stoppable(label: str) -> Iterator[threading.Event]:
     """Let Ctrl-C and SIGTERM ask for a stop; a second one ends at once. In the main thread only.
 
-    After SIGTERM the second one comes by itself, at the end of grace.
+    After SIGTERM the second one comes by itself, at the end of grace. A call in a run of another one is not asked: half
+    of what that run does is no run.
     """
-    STOP.clear()
-    over = threading.Event()
+    asked, over = threading.Event(), threading.Event()
 
     def end(number: int, frame: Any) -> NoReturn:
         raise _AtOnce
@@ -228,10 +230,10 @@ def _stoppable(label: str) -> Iterator[threading.Event]:
             _thread.interrupt_main(signal.SIGTERM)
 
     def ask(number: int, frame: Any) -> None:
-        if STOP.is_set():
+        if asked.is_set():
             interrupt(number, frame)
             return
-        STOP.set()
+        asked.set()
         limit = "Ctrl-C again ends at once"
         if number == signal.SIGTERM:
             limit = f"in {GRACE_SECONDS:g} s it ends"
@@ -240,8 +242,10 @@ def _stoppable(label: str) -> Iterator[threading.Event]:
         with suppress(OSError):
             os.write(2, f"{label}: what is in progress is finished first; {limit}\n".encode())
 
+    before = STOP.set(asked)
     try:
-        with handled({signal.SIGINT: ask, signal.SIGTERM: ask}):
-            yield STOP
+        with handled({} if is_part() else {signal.SIGINT: ask, signal.SIGTERM: ask}):
+            yield asked
     finally:
+        STOP.reset(before)
         over.set()

@@ -21,7 +21,7 @@ from ..monitor import StoppingRule
 from ..problem import Problem
 from ..result import Result
 from ..sweep import Run, fits, prepared, run_prepared
-from ._work import BLOCK, STOP, Cell, Worker, in_words, summary
+from ._work import BLOCK, Cell, Worker, asked_to_stop, in_words, summary
 from .store import Entry, json_text
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Solver(Worker):
             entries |= self._solve_blocks(group)
         for cell in cells:
             # At least one run is done, however short the time, so that every chunk makes progress.
-            if entries and (STOP.is_set() or time.perf_counter() - began > seconds):
+            if entries and (asked_to_stop() or time.perf_counter() - began > seconds):
                 break
             if cell.index not in entries:
                 entries[cell.index] = self._solve_single(cell)

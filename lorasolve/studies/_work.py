@@ -6,12 +6,14 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._files import PathLike
+from .._interruptions import as_part
 from .._text import plain
 from .._threads import blas_threads, get_threads, set_threads
 from .._validate import Array
@@ -20,8 +22,15 @@ from .store import Entry, Shard, Store, json_text
 # Cells that are prepared together: enough to fill the lanes of many blocks, few enough to see the time pass.
 BLOCK = 512
 
-# Set where the process is asked to stop; the run in progress is finished and everything committed.
-STOP = threading.Event()
+# Set where a call is asked to stop; the run in progress is finished and everything committed. A call in that run has an
+# event of its own, and workers in other processes have none.
+STOP: ContextVar[threading.Event | None] = ContextVar("stop", default=None)
+
+
+def asked_to_stop() -> bool:
+    """Return whether the call that does the work is asked to stop."""
+    event = STOP.get()
+    return event is not None and event.is_set()
 
 
 class Chunk(NamedTuple):
@@ -127,7 +136,7 @@ class Worker:
         before = get_threads()
         set_threads(self.threads)
         try:
-            with blas_threads(self.threads):
+            with blas_threads(self.threads), as_part():
                 return self._run(chunk)
         finally:
             set_threads(before)
@@ -143,7 +152,7 @@ class Worker:
         while len(waiting):
             started = time.perf_counter()
             left = chunk.seconds - (started - began)
-            if STOP.is_set() or left <= 0.0:
+            if asked_to_stop() or left <= 0.0:
                 rest.append(waiting)
                 break
             finished, unfinished = self._block(waiting[: self._size], left, done)

@@ -16,7 +16,7 @@ from .._validate import Array, as_callable, as_iterable, as_text
 from .._version import __version__
 from ..executors import Executor
 from ._engine import do
-from ._work import STOP, Cell, Work, Worker, in_words, summary
+from ._work import Cell, Work, Worker, asked_to_stop, in_words, summary
 from .runs import Runs
 from .store import SCHEMA_VERSION, Entry, Store, json_text
 
@@ -135,7 +135,7 @@ class _Caller(Worker):
         entries: list[Entry] = []
         left = [index for index in indices.tolist() if self.describe(index).key not in done]
         try:
-            while left and not (entries and (STOP.is_set() or time.perf_counter() - began > seconds)):
+            while left and not (entries and (asked_to_stop() or time.perf_counter() - began > seconds)):
                 entries.append(self._call(left[0]))
                 del left[0]
         except BaseException:

@@ -221,7 +221,8 @@ class Study(Work):
         """Do all runs that the store does not hold yet.
 
         Ctrl-C and SIGTERM end it once the chunks in progress are finished and saved (a second Ctrl-C at once, and what
-        is not finished some seconds after SIGTERM is left); the same call goes on.
+        is not finished some seconds after SIGTERM is left); the same call goes on. What a measure runs, comparisons and
+        searches too, is part of its run: it is finished or left as a whole.
 
         Parameters
         ----------

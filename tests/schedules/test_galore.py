@@ -80,6 +80,38 @@ def test_golore_begins_with_the_leading_singular_vectors_if_asked_to():
         assert (np.linalg.norm(moved) < 1e-12) == same
 
 
+@pytest.mark.parametrize("shape", [(6, 4), (4, 7)])
+def test_an_earlier_result_continues_the_published_run(shape):
+    W0, Z, Y = network(*shape)
+    problem, method = ls.Problem(LinearFineTuning(W0, Z, Y), RANK), ls.Method(GD(STEP), GaLore(period=PERIOD))
+    end = None
+    for steps in (2 * PERIOD, PERIOD, 3):
+        end = ls.solve(problem, method, end, stop=ls.StoppingRule(steps, grad_tol=0.0))
+    assert_allclose(W0 + end.X, galore(W0, Z, Y, 3 * PERIOD + 3), atol=1e-11)
+
+
+@pytest.mark.parametrize("schedule", [GaLore(period=PERIOD), GoLore(period=PERIOD), RACChain(inner=PERIOD)])
+def test_a_run_starts_at_the_weight_that_it_is_given(schedule):
+    """The loss at the start, written out: of the last result in the midst of a block, of factors, of a drawn init."""
+    W0, Z, Y = network(6, 5)
+    problem, method = ls.Problem(LinearFineTuning(W0, Z, Y), RANK), ls.Method(GD(STEP), schedule)
+    stop = ls.StoppingRule(PERIOD + 2, grad_tol=0.0)
+    A, B = (np.random.default_rng(1).standard_normal((k, RANK)) for k in (6, 5))
+    earlier = ls.solve(problem, method, stop=stop)
+    drawn = ls.inits.Gaussian().start(problem, np.random.default_rng(0))
+    for init, X in (
+        (earlier, earlier.X),
+        ((A, B), A @ B.T),
+        (ls.inits.Gaussian(), drawn.A @ drawn.B.T),
+        ("pissa", 0.0 * W0),
+        ("lora", 0.0 * W0),
+    ):
+        end = ls.solve(problem, method, init, stop=stop)
+        losses = [0.5 * np.sum(((W0 + each) @ Z - Y) ** 2) / Z.shape[1] for each in (X, end.X)]
+        assert_allclose([end.trace.value[0], end.fun], losses, rtol=1e-11)
+    assert ls.solve(problem, method, earlier, stop=stop).fun < earlier.fun
+
+
 def test_with_all_samples_both_reach_the_optimum_of_full_rank():
     W0, Z, Y = network(4, 7)
     problem = ls.Problem(LinearFineTuning(W0, Z, Y), RANK)

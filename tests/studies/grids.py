@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
+import types
 
 import numpy as np
 
@@ -78,3 +80,14 @@ def found(cell):
         raise LookupError("no such thing")
     numbers = np.append(np.random.default_rng(cell["n"]).standard_normal(4), (np.nan, np.inf, -0.0))
     return Kept({"sum": float(np.sum(cell["scale"])) * cell["n"], "undefined": np.nan}, numbers)
+
+
+# What :func:`never_sure` sends.
+SIGNALS: list[int] = []
+
+
+def never_sure(problem, point):
+    """Certify nothing of a point, and send this process what is to be sent."""
+    while SIGNALS:
+        signal.raise_signal(SIGNALS.pop())
+    return types.SimpleNamespace(gap=np.inf, is_global=None, gap_at_least=0.0)

@@ -6,6 +6,7 @@ import os
 import pathlib
 import signal
 import sys
+import tempfile
 import threading
 import time
 
@@ -13,12 +14,14 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
+from lorasolve._interruptions import interruptions_end_all, is_part
+from lorasolve.attacks import attack
 from lorasolve.studies import Calls, Store
 
 # Worker processes import what they are to call.
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-from grids import found
+from grids import SIGNALS, found
 
 CELLS = [{"n": n, "scale": scale} for n in (1, 2, 3) for scale in (0.5, [1.0, 2.0])]
 
@@ -90,6 +93,81 @@ def test_asked_to_stop_it_finishes_the_cell_and_goes_on_with_the_others(tmp_path
     assert "waits: what is in progress is finished first" in text
     assert "waits: stopped; 2 of 4 runs are finished and saved, the same call goes on" in text
     assert [line["result"]["found"] for line in calls.records(calls.run(tmp_path / "store", "serial"))] == [0, 1, 2, 3]
+
+
+class Sender:
+    """``||X - 1||^2/2``, which sends Ctrl-C to this process when it is asked for the fifth time, if it is to."""
+
+    shape, convex, lower_bound, smoothness = (6, 5), True, 0.0, 1.0
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+        self.asked = 0
+
+    def value_and_grad(self, X):
+        self.asked += 1
+        if self.asked == 5:
+            for _ in range(self.times):
+                signal.raise_signal(signal.SIGINT)
+        return 0.5 * float(((X - 1.0) ** 2).sum()), X - 1.0
+
+
+def compared(times: int) -> list[float]:
+    problem = ls.Problem(Sender(times), 2, 0.1)
+    found = ls.compare(problem, ["gd", "lbfgs"], seeds=2, stop=ls.StoppingRule(20))
+    return [result.fun for results in found.runs for result in results]
+
+
+def nested(times: int) -> int:
+    """Return how many of three cells were done."""
+
+    def cell(settings):
+        if times and settings["k"] == 0:
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+        return settings["k"]
+
+    with tempfile.TemporaryDirectory() as folder:
+        return len(Calls("inside", cell, [{"k": k} for k in range(3)], "inside").run(folder, "serial"))
+
+
+def checked(times: int) -> list[str]:
+    return [check.name for check in ls.check_objective(Sender(times)).checks]
+
+
+def attacked(times: int) -> list[int]:
+    SIGNALS.extend(times * [signal.SIGINT])
+    return list(attack("certify:grids.never_sure", 60.0, trials=6).trials.values())
+
+
+@pytest.mark.parametrize("inside", [compared, nested, checked, attacked])
+def test_what_a_cell_runs_is_not_cut_short_by_the_first_interruption(tmp_path, inside):
+    """What one Ctrl-C leaves of it is all that it finds alone; of two, nothing is kept."""
+    alone = inside(0)
+
+    def of(times):
+        return Calls("outside", lambda cell: inside(times if cell["k"] == 0 else 0), [{"k": 0}, {"k": 1}], "outside")
+
+    with pytest.raises(KeyboardInterrupt):
+        of(2).run(tmp_path, "serial")
+    assert of(0).records(of(0).runs(tmp_path)) == [None, None]
+    runs = of(1).run(tmp_path, "serial")
+    assert runs.interrupted
+    assert [line and line["result"]["found"] for line in of(1).records(runs)] == [alone, None]
+    assert [line["result"]["found"] for line in of(0).records(of(0).run(tmp_path, "serial"))] == [alone, alone]
+
+
+def test_ctrl_c_in_a_run_inside_a_search_ends_the_search():
+    """It passes through the run, which would keep what it has and let the next trial begin."""
+    with pytest.raises(KeyboardInterrupt):
+        _run_and_go_on()
+    assert not is_part()
+
+
+@interruptions_end_all()
+def _run_and_go_on() -> None:
+    nested(1)
+    raise AssertionError("went on")
 
 
 def test_after_sigterm_a_cell_that_takes_too_long_is_left(tmp_path, monkeypatch):
