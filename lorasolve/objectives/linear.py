@@ -172,7 +172,9 @@ class LinearFineTuning(Objective):
         from scipy.linalg import LinAlgError, cholesky, lapack, solve_triangular
 
         S, C = self.S.astype(np.float64, copy=False), self.C.astype(np.float64, copy=False)
-        n = len(S)
+        n, tiny = len(S), np.finfo(np.float64)
+        if S.diagonal().min(initial=1.0) < tiny.tiny / tiny.eps:
+            return 0.0  # digits of S are lost to underflow
         try:
             L = cholesky(S, lower=True, check_finite=False)
         except LinAlgError:
@@ -180,7 +182,9 @@ class LinearFineTuning(Objective):
         inverse, singular = lapack.dtrtri(L, lower=1)
         if singular:
             return 0.0
-        condition = float(np.linalg.norm(S)) * float(np.vdot(inverse, inverse))
+        largest = float(np.abs(S).max(initial=0.0)) or 1.0
+        with np.errstate(over="ignore"):
+            condition = largest * float(np.linalg.norm(S / largest)) * float(np.vdot(inverse, inverse))
         # Errors of the factorisation and of S itself, relative to tr(C S^-1 C^T): a multiple of the condition.
         error = 8.0 * n * float(np.finfo(self.dtype).eps) * condition
         if not error < 1.0:

@@ -195,3 +195,16 @@ def test_bad_input_names_the_argument():
         LinearFineTuning(W0, Z[:, :0], Y[:, :0])
     with pytest.raises(TypeError, match="W0: expected real numbers"):
         LinearFineTuning(W0.astype(complex), Z, Y)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-70, 1e-84, 1e-88, 1e-100, 1e-150])
+def test_the_lower_bound_drops_no_direction_in_any_unit(unit):
+    """Two nearly equal features: the least value is that of the projection on the span of both, found from the data."""
+    rng = np.random.default_rng(0)
+    a, b, Y = rng.standard_normal(8), rng.standard_normal(8), rng.standard_normal((3, 8))
+    objective = LinearFineTuning(np.zeros((3, 2)), unit * np.vstack([a, a + 1e-8 * b]), Y)
+    span = np.linalg.qr(np.column_stack([a, b]))[0]
+    least = 0.5 * np.sum((Y - Y @ span @ span.T) ** 2) / 8
+    assert objective.lower_bound <= least * (1.0 + 1e-7)
+    plain = LinearFineTuning(np.zeros((3, 2)), unit * np.vstack([a, b]), Y)
+    assert plain.lower_bound == pytest.approx(least if unit > 1e-140 else 0.0, rel=1e-9)
