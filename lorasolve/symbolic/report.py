@@ -268,8 +268,7 @@ def as_text(report: TheoremReport, verbose: bool = True) -> str:
     for check in report.checks:
         lines.append(f"  {check.name} ({check.kind}): {check.verdict}")
         lines.append(f"      {check.says}")
-        if check.assumed:
-            lines.append(f"      assuming {'; '.join(check.assumed)}")
+        lines.extend(f"      {'' if k else 'assuming':8} {part}" for k, part in enumerate(check.assumed))
         if check.second is not None:
             lines.append(f"      second checker: {check.second}")
         if not check.holds:
