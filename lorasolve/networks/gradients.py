@@ -153,7 +153,7 @@ class Network(MultiObjective):
     def _misread(self, batch: Any, base: Any) -> list[str]:
         """Return the layers that compute something else of random factors than with ``W + s A B^T`` as their weight."""
         torch = require_torch()
-        rng = np.random.default_rng(0)
+        rng = np.random.default_rng()  # a verdict rests on it
         factors = [
             tuple(rng.standard_normal((size, len(layer.lora_A))) / size**0.5 for size in layer.shape)
             for layer in self.layers

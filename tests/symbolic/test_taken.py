@@ -16,12 +16,14 @@ from lorasolve.symbolic import (
     Theorem,
     define,
     dims,
+    eye,
     hypothesis,
     matrix,
     orthonormal,
     renamed,
     scalars,
     square,
+    tr,
     vector,
 )
 from lorasolve.symbolic.export import differences, document
@@ -127,6 +129,23 @@ def test_renamed_symbols_keep_signs_shapes_and_symmetry():
     assert put["d"].is_nonnegative and not put["d"].is_positive and str(put["d"]) == "d_2"
     assert put["T"].symmetric and put["P"].rows == 3 and put["P"].cols == put["T"].rows == put["k"]
     assert (put["H"].name, put["H"].rows) == ("H_2", 3) and put["k"].is_integer
+
+
+def test_the_second_checker_compares_shapes_with_what_is_put_into_sizes():
+    """tr(A)^2 <= n |A|^2; with 1 in the place of n it would be false of every A but numbers."""
+    S = matrix("S", n, n)
+    traced = SumOfSquares(
+        "traced", "", tr(S) * tr(S), n * square(S), proof=[n * Square(S - 1 / n * (tr(S) * eye(n)))]
+    )
+    again = Inequality("again", "", tr(S) * tr(S), n * square(S), proof=[traced.conclusion()])
+    content, said = second_opinions(traced, again)
+    assert said is None
+    check = content["checks"][1]
+    (premise,) = check["premises"].values()
+    for part in (check, premise):
+        part["rhs"] = "tr(S^T*S)"
+    premise |= {"put": {"n": "1"}, "symbols": {"scalars": {}, "matrices": {}, "forms": {}}}
+    assert "S has another shape" in verdicts(content)["made.again"]
 
 
 def test_a_matrix_called_t_is_no_transpose():
