@@ -11,7 +11,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .._validate import Array
+from .._validate import Array, as_array
 from ..io import Ratings
 from ..models import CompletionModel, fit_completion
 
@@ -31,8 +31,8 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
     ``min sum over observed (x_ij - mean - row_i - col_j - X_ij)^2 / 2 + lam ||X||_*``, the means being plain averages.
     Data come in one of three forms:
 
-    - a matrix: an array or data frame with NaN where nothing is observed, or a sparse matrix whose stored entries are
-      the observed ones; rows are samples, and new rows can be transformed;
+    - a matrix: an array or data frame with NaN where nothing is observed, a masked array, or a sparse matrix whose
+      stored entries are the observed ones; rows are samples, and new rows can be transformed;
     - entries: a tuple ``(rows, cols, values)`` of three arrays of one length, rows and columns named by any labels;
     - a long data frame, one entry per line, with ``entries=("user", "item", "rating")`` naming its columns. Then
       samples are entries, and ``GridSearchCV`` holds out entries.
@@ -197,6 +197,8 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
 
     def _matrix(self, X: Any, reset: bool) -> Array:
         """Return a matrix with NaN for what is not observed."""
+        if isinstance(X, np.ma.MaskedArray):
+            X = X.astype(np.float64).filled(np.nan)
         try:
             matrix = validate_data(
                 self,
@@ -244,7 +246,7 @@ def _observed(matrix: Array) -> Ratings:
 
 
 def _labelled(rows: ArrayLike, cols: ArrayLike, values: ArrayLike) -> Ratings:
-    numbers = np.asarray(values, dtype=float)
+    numbers = np.asarray(as_array(values, "X"), dtype=float)
     row_labels, i = np.unique(_plain(rows, "row"), return_inverse=True)
     col_labels, j = np.unique(_plain(cols, "column"), return_inverse=True)
     if not i.size == j.size == numbers.size:
@@ -254,7 +256,7 @@ def _labelled(rows: ArrayLike, cols: ArrayLike, values: ArrayLike) -> Ratings:
 
 def _plain(given: ArrayLike, which: str) -> Array:
     """Return labels as an array that can be ordered and saved: where they are objects, as whole numbers or as text."""
-    labels = np.asarray(given)
+    labels = as_array(given, "X")
     objects = labels.dtype.kind == "O"
     missing = [label for label in labels.flat if _is_missing(label)] if objects else labels[labels != labels]
     if len(missing):

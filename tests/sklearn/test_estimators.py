@@ -54,6 +54,17 @@ def test_the_four_forms_of_data_give_one_model(holes) -> None:
         by_matrix.predict((rows, cols))
 
 
+def test_what_a_mask_hides_is_not_observed(holes) -> None:
+    _, _, X = holes
+    masked = np.ma.masked_invalid(X)
+    masked.data[masked.mask] = 1e6
+    by_nan, by_mask = LowRankCompletion(lam=0.5).fit(X), LowRankCompletion(lam=0.5).fit(masked)
+    np.testing.assert_array_equal(by_mask.transform(masked), by_nan.transform(X))
+    hidden = np.ma.masked_array([1.0, 2.0], mask=[False, True])
+    with pytest.raises(ValueError, match="X: is a masked array with masked entries"):
+        LowRankCompletion(lam=0.5).fit(([0, 1], [0, 1], hidden))
+
+
 def test_objective_by_cvxpy(holes) -> None:
     cvxpy = pytest.importorskip("cvxpy")
     _, seen, X = holes
