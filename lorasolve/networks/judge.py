@@ -237,25 +237,29 @@ def judge(
     as_flag(convex_loss, "convex_loss")
     as_flag(second, "second")
     as_integer(max_products, "max_products", 50)
-    if as_flag(tangent_solve, "tangent_solve"):
-        require_outputs(loss)
-        if not convex_loss:
-            raise ValueError("tangent_solve: expected a loss that is convex in the outputs, got convex_loss=False")
+    if as_flag(tangent_solve, "tangent_solve") and not convex_loss:
+        raise ValueError("tangent_solve: expected a loss that is convex in the outputs, got convex_loss=False")
     bound = as_number(lower_bound, "lower_bound")
     network = Network(
         model, loss, batches, layers=layers, adapter=adapter, dtype=dtype, lower_bound=bound
     )
-    # A point that is not finite is no better one.
-    rivals = [
-        as_finite_pairs(one.factors if isinstance(one, NetworkVerdict) else one, f"others[{k}]", network.shapes)
-        for k, one in enumerate(as_iterable(others, "others"))
-        if not isinstance(one, NetworkVerdict) or one.certificate is not None
-    ]
+    if tangent_solve:
+        require_outputs(network)
+    rivals = factors_of(others, network)
     point = network.point if factors is None else as_pairs(factors, "factors", network.shapes)
     if point is None:
         raise ValueError("factors: the model has no LoRA layers, so the updates have to be given")
     case = _Case(network, point, lam, lam_kind, convex_loss, bound, tol)
     return case.verdict(tangent_solve, max_products if second else None, rivals)
+
+
+def factors_of(others: Sequence[NetworkVerdict | Pairs], network: Network) -> list[Pairs]:
+    """Return the factors of other runs; a point that is not finite is no better one and left out."""
+    return [
+        as_finite_pairs(one.factors if isinstance(one, NetworkVerdict) else one, f"others[{k}]", network.shapes)
+        for k, one in enumerate(as_iterable(others, "others"))
+        if not isinstance(one, NetworkVerdict) or one.certificate is not None
+    ]
 
 
 class _Case:

@@ -40,7 +40,7 @@ def linearize(network: Network, factors: Pairs, memory: float = MEMORY) -> Token
         For another loss, more tokens than that, several processes, samples that interact (batch norm) and layers
         whose first axis is not that of the samples.
     """
-    loss = require_outputs(as_instance(network, "network", Network).loss_of_samples)
+    loss = require_outputs(as_instance(network, "network", Network))
     factors = as_finite_pairs(factors, "factors", network.shapes)
     as_number(memory, "memory", 0.0)
     collected = _Collected(network, memory)
@@ -54,13 +54,26 @@ def linearize(network: Network, factors: Pairs, memory: float = MEMORY) -> Token
     return ntk
 
 
-def require_outputs(loss: Any) -> OutputLoss:
-    """Return a loss whose outputs can be seen; refuse others, and data that are shared among processes."""
+def require_outputs(network: Network) -> OutputLoss:
+    """Return the loss of a network whose outputs can be seen, those of the first batch being a matrix.
+
+    Others are refused, and data that are shared among processes.
+    """
+    loss = network.loss_of_samples
     if not isinstance(loss, OutputLoss):
         raise ValueError("loss: the tangent problem needs the outputs: use networks.CrossEntropy or SquareLoss")
     if processes() > 1:
         raise ValueError("tangent_solve: runs in one process, and the data are shared among several")
+    with require_torch().no_grad(), evaluating(network.model, network.tensors(network.zeros())):
+        _as_matrix(loss.outputs(network.model, next(network.moved_batches())))
     return loss
+
+
+def _as_matrix(outputs: Any) -> Any:
+    """Return outputs as a matrix, one row a sample."""
+    if outputs.ndim not in (1, 2):
+        raise ValueError(f"loss: the tangent problem needs outputs (n, K), got shape {tuple(outputs.shape)}")
+    return outputs if outputs.ndim == 2 else outputs[:, None]
 
 
 class _Collected:
@@ -77,11 +90,7 @@ class _Collected:
     def add(self, batch: Any, loss: OutputLoss) -> None:
         """Run a batch forwards once and backwards once for each output."""
         with _seen(self.network) as calls:
-            z = loss.outputs(self.network.model, batch)
-        if z.ndim == 1:
-            z = z[:, None]
-        if z.ndim != 2:
-            raise ValueError(f"loss: the tangent problem needs outputs (n, K), got shape {tuple(z.shape)}")
+            z = _as_matrix(loss.outputs(self.network.model, batch))
         targets = loss.targets(batch).detach()
         n = len(z)
         numbers = require_torch().arange(n, device=z.device)

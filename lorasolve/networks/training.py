@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .._files import PathLike, write_atomically
-from .._validate import as_flag, as_integer, as_iterable, as_number, as_path
+from .._validate import as_flag, as_integer, as_number, as_path
 from ..engine import solve
 from ..monitor import StoppingRule
 from ..multi import MultiProblem
@@ -20,7 +20,7 @@ from ..objectives._blocks import Pairs
 from ..result import Result
 from ._torch import require_torch
 from .gradients import Network
-from .judge import NetworkVerdict, judge
+from .judge import NetworkVerdict, factors_of, judge
 from .linearize import require_outputs
 
 SAVE_EVERY = 30.0
@@ -109,10 +109,10 @@ def fine_tune(
     as_integer(max_calls, "max_calls", 1)
     as_integer(seed, "seed", 0)
     as_flag(second, "second")
-    as_iterable(others, "others")
     network = Network(model, loss, batches, layers=layers, adapter=adapter, dtype=dtype)
     if as_flag(tangent_solve, "tangent_solve"):
-        require_outputs(loss)
+        require_outputs(network)
+    rivals = factors_of(others, network)
     held = network.point
     frozen = [
         layer.name
@@ -150,7 +150,7 @@ def fine_tune(
         factors=factors,
         tangent_solve=tangent_solve,
         second=second,
-        others=others,
+        others=rivals,
         tol=tol,
     )
     return FineTuned(verdict, result, factors)

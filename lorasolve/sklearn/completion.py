@@ -198,7 +198,7 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
     def _matrix(self, X: Any, reset: bool) -> Array:
         """Return a matrix with NaN for what is not observed."""
         if isinstance(X, np.ma.MaskedArray):
-            X = X.astype(np.float64).filled(np.nan)
+            X = np.ma.filled(X.astype(np.float64), np.nan)
         try:
             matrix = validate_data(
                 self,

@@ -348,6 +348,24 @@ def test_what_has_no_token_form_is_refused():
         linearize(plain, factors(plain))
 
 
+def test_what_the_judgement_refuses_is_refused_before_the_training():
+    class Sequences(Net):
+        def forward(self, x):
+            return self.head(torch.tanh(self.second(torch.tanh(self.first(x)))))
+
+    model = Sequences()
+    held = [parameter.detach().clone() for parameter in model.parameters()]
+    batches = [(x, y[:, None].expand(-1, 4)) for x, y in data()]
+    with pytest.raises(ValueError, match=r"loss: the tangent problem needs outputs \(n, K\), got shape \(10, 4, 3\)"):
+        fine_tune(model, CrossEntropy(), batches, LAM, max_calls=3, tangent_solve=True)
+    wrong = [(np.zeros((2, 1)), np.zeros((2, 1)))]
+    with pytest.raises(ValueError, match=r"others\[0\]: expected"):
+        fine_tune(model, CrossEntropy(), batches, LAM, max_calls=3, others=[wrong])
+    assert all(torch.equal(before, now) for before, now in zip(held, model.parameters()))
+    fine_tune(model, CrossEntropy(), batches, LAM, max_calls=3)
+    assert not all(torch.equal(before, now) for before, now in zip(held, model.parameters()))
+
+
 def test_a_layer_that_runs_twice_is_the_sum_of_both():
     class Twice(Net):
         def forward(self, x):
