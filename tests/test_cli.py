@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pathlib
@@ -18,6 +19,7 @@ import lorasolve as ls
 from lorasolve.cli import main
 from lorasolve.commands import registry, warm
 from lorasolve.io import load_result
+from lorasolve.kernels.simd import WIDTH
 
 
 @pytest.fixture(autouse=True)
@@ -444,6 +446,14 @@ def test_every_kind_of_data_of_a_sensing_problem_is_compiled_ahead() -> None:
     assert kinds == {"MixedSensingData", "QuantizedSensingData"}
 
 
+def test_sweeps_are_compiled_ahead_at_every_rank() -> None:
+    """The kernel is compiled for each rank up to the number of lanes, and once for all beyond."""
+    found = [(pair[0].rank, threads_of(pair[0]), pair[0].dtype) for pair in warm._large() if pair[1].name == "als"]
+    kinds = {np.dtype(np.float64), np.dtype(np.float32)}
+    assert set(found) == set(itertools.product(range(1, WIDTH + 2), (1, 2), kinds))
+    assert len(found) == len(set(found))
+
+
 def test_kernels_for_one_thread_and_for_several_are_compiled_ahead() -> None:
     """They differ in type where a kind of data takes scratch for each thread: all of these, from some size on."""
     found: dict[tuple[str, str], set[int]] = {}
@@ -453,6 +463,7 @@ def test_kernels_for_one_thread_and_for_several_are_compiled_ahead() -> None:
         MIXED: {1, 2},
         ("linear", "gd_mixed"): {1, 2},
         ("completion", "gd"): {1, 2},
+        ("completion", "als"): {1, 2},
         # On one thread: the small examples of all objectives.
         ("sensing", "gd"): {2},
         ("linear", "gd"): {2},

@@ -136,7 +136,7 @@ def _large() -> Iterator[tuple[Problem, Any]]:
     """
     from ..kernels import simd
 
-    gd, mixed = (optimizers.registry.classes()[name]() for name in ("gd", "gd_mixed"))
+    gd, mixed, als = (optimizers.registry.classes()[name]() for name in ("gd", "gd_mixed", "als"))
     rng = np.random.default_rng(0)
     linear = objectives.LinearFineTuning(*(rng.standard_normal(size) for size in ((130, 130), (130, 20), (130, 20))))
     few, many = (Problem(_sensing(measurements, np.float64), RANK, 0.1) for measurements in FEW_AND_MANY)
@@ -146,9 +146,13 @@ def _large() -> Iterator[tuple[Problem, Any]]:
     for problem in (many, Problem(linear, 2 * RANK, 0.1)):
         yield problem, gd
     for dtype in (np.float64, np.float32):
-        ratings, more = (_completion(size, dtype) for size in (800, 30_000))
+        ratings, more = (_completion(size, dtype) for size in (800, 60_000))
         for completion, rank, lam in ((ratings, RANK, 0.1), (ratings, simd.WIDTH + 1, 0.1), (more, RANK, 20.0)):
             yield Problem(completion, rank, lam), gd
+        # Sweeps have a kernel for each rank of few columns, and one for all beyond.
+        for rank in range(1, simd.WIDTH + 2):
+            for completion in (ratings, more):
+                yield Problem(completion, rank, 0.1), als
 
 
 def _completion(size: int, dtype: Any) -> objectives.MatrixCompletion:
