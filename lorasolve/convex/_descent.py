@@ -117,7 +117,7 @@ def lbfgs(function: Function, x: Array, max_iter: int, done: Done, noise: float,
     function : callable
         ``function(x, grad) -> value``, writing the gradient.
     x : ndarray
-        The start; modified, and used as memory.
+        The start, in variables scaled to a curvature of about 1; modified, and used as memory.
     max_iter : int
         Limit on iterations.
     done : callable
@@ -144,8 +144,8 @@ def lbfgs(function: Function, x: Array, max_iter: int, done: Done, noise: float,
         if not slope < 0.0:
             pairs.forget()
             slope, d_norm = pairs.direction(g, grad_norm, d)
-        # Without pairs nothing is known about the right length; the search below finds it from any guess.
-        step = 1.0 if pairs.order else min(1.0, 1.0 / grad_norm)
+        # Without pairs as well: variables have a curvature of about 1 in each.
+        step = 1.0
         low, high = 0.0, math.inf
         for _trial in range(30):
             for part in parts(x.size):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -95,6 +97,11 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
         -------
         self
 
+        Warns
+        -----
+        ConvergenceWarning
+            Where ``tol`` was not reached.
+
         Raises
         ------
         ValueError
@@ -106,6 +113,8 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
             del self.n_features_in_
         ratings = _labelled(*self._valued(X)) if self._is_entries(X) else _observed(self._matrix(X, reset=True))
         fitted = fit_completion(ratings, self.lam, self.means, self.clip, self.tol)
+        if not fitted.optimum.success:
+            warnings.warn(fitted.optimum.message, ConvergenceWarning, stacklevel=2)
         self.model_: CompletionModel = fitted.model
         self.certificate_ = fitted.optimum.certificate
         self.dual_gap_ = self.certificate_.gap

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._validate import Array, as_flag, as_integer
@@ -84,12 +86,18 @@ class NuclearNormRegression(_LowRankRegression):
         self.tol = tol
 
     def fit(self, X: Any, y: Any) -> NuclearNormRegression:
-        """Fit the coefficients to ``X`` of shape (N, n_features) and ``y`` of shape (N,) or (N, n_targets)."""
+        """Fit the coefficients to ``X`` of shape (N, n_features) and ``y`` of shape (N,) or (N, n_targets).
+
+        Where ``tol`` was not reached there is a ``ConvergenceWarning``.
+        """
         loss, x_mean, y_mean, single = self._prepared(X, y)
         least = Problem(loss, 1, 1.0).critical_lam()
         self.lam_ = (0.1 * least or 1.0) if self.lam is None else self.lam
         problem = Problem(loss, 1, self.lam_)
-        self._keep(problem, solve_convex(problem, tol=self.tol), x_mean, y_mean, single)
+        found = solve_convex(problem, tol=self.tol)
+        if not found.success:
+            warnings.warn(found.message, ConvergenceWarning, stacklevel=2)
+        self._keep(problem, found, x_mean, y_mean, single)
         return self
 
 

@@ -316,6 +316,19 @@ def test_singular_values_over_many_decades():
     assert result.fun == pytest.approx(8 * 0.05**2 / 2 + 0.05 * np.sum(s - 0.05), rel=1e-9)
 
 
+@pytest.mark.parametrize("power", [-300, 60, 200, 330])
+def test_the_unit_of_the_data_does_not_matter(power):
+    """``min F`` for data and lam times c is ``c^2 min F``; powers of two commit no rounding error."""
+    rng = np.random.default_rng(0)
+    rows, cols = np.nonzero(rng.random((7, 5)) < 0.7)
+    values = rng.standard_normal(rows.size)
+    plain = ls.Problem(MatrixCompletion(rows, cols, values, (7, 5)), 2, 0.3)
+    scaled = ls.Problem(MatrixCompletion(rows, cols, np.ldexp(values, power), (7, 5)), 2, math.ldexp(0.3, power))
+    expected, found = (ls.solve_convex(problem, "factored", 1e-8) for problem in (plain, scaled))
+    assert found.success, found.message
+    assert math.ldexp(found.fun, -2 * power) == pytest.approx(expected.fun, rel=2e-8)
+
+
 @pytest.mark.parametrize("lam", [2.0, 0.3, 0.03])
 def test_completion_with_empty_rows_and_few_entries(lam):
     rng = np.random.default_rng(6)

@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
 import scipy.sparse
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -52,6 +53,14 @@ def test_the_four_forms_of_data_give_one_model(holes) -> None:
     np.testing.assert_allclose(by_entries.predict((rows, cols)), by_matrix.model_.predict(rows, cols))
     with pytest.raises(AttributeError):
         by_matrix.predict((rows, cols))
+
+
+def test_an_accuracy_that_was_not_reached_is_told(holes) -> None:
+    _, _, X = holes
+    with pytest.warns(ConvergenceWarning, match="use a larger tol"):
+        LowRankCompletion(0.5, tol=1e-30).fit(X)
+    with pytest.warns(ConvergenceWarning, match="use a larger tol"):
+        NuclearNormRegression(tol=1e-30).fit(np.nan_to_num(X), np.sin(np.nan_to_num(X[:, :2])))
 
 
 def test_what_a_mask_hides_is_not_observed(holes) -> None:
