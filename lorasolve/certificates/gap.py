@@ -503,7 +503,12 @@ class _Case:
         proof, norms = self.found.proof, self.found.norms
         if norms and norms[0].failure:
             return len(Q.T) if norms[0].outside < lam - distance else None
-        if proof is not None and proof.apart is not None:
-            return proof.apart.taken if proof.apart.rest < lam - distance else None
         gram = norms[0].gram if proof is None else proof.gram
-        return None if gram is None else ranks.most(gram, Q, lam, distance)
+        if proof is not None and proof.apart is not None:
+            found = proof.apart.taken if proof.apart.rest < lam - distance else None
+        else:
+            found = None if gram is None else ranks.most(gram, Q, lam, distance)
+        if found is None and gram is not None and max(self.problem.shape) <= ranks.WHOLE:
+            # As many directions outside of the space of X as it takes.
+            found = ranks.most(gram, np.eye(self.problem.shape[1]), lam, distance)
+        return found

@@ -32,6 +32,8 @@ SLACK = 1.0 + 1e-9
 ROUNDED = 1e-9
 # Rows of a matrix that is compared with its decomposition at a time.
 ROWS = 1024
+# Rows and columns up to which all directions are looked at where those within the space of X do not do.
+WHOLE = 256
 # Order up to which LAPACK finds an eigenvalue sooner than a factorisation and Lanczos.
 SMALL = 200
 # Eigenvalues proved before, for the points of one problem share theirs.
@@ -51,8 +53,8 @@ def most(gram: Gram, Q: Array, lam: float, distance: float) -> int | None:
     gram : Gram
         Of the ball that contains the gradient ``G`` (m, n).
     Q : ndarray of shape (n, r)
-        Orthonormal columns that span the row space of ``X``, up to rounding; nothing rests on them. The directions
-        taken out are those within that space in which ``G`` is large.
+        Orthonormal columns, up to rounding; nothing rests on them. The directions taken out are those within their
+        space in which ``G`` is large: that of the rows of ``X`` holds all of them but for ties and wide gaps.
     lam, distance : float
         The weight of the nuclear norm and :func:`reach`.
 

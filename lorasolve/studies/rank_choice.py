@@ -64,7 +64,8 @@ class RankChoice:
         if not self.upper_known:
             return (
                 f"rank {self.rank} at lam = {self.lam:g}: found, not certified; the optimum has rank >= "
-                f"{self.at_least} (no bound from above: the smoothness of f is not known, or the gap too large for it)"
+                f"{self.at_least} (no bound from above: the smoothness of f is not known, the gap too large for it, or "
+                "more singular values of the gradient near lam than X has)"
             )
         interval = f"{self.at_least}" if self.at_least == self.at_most else f"{self.at_least} to {self.at_most}"
         return (

@@ -59,6 +59,19 @@ def test_near_an_optimum_the_bounds_enclose_its_rank(size, seed):
         assert low == 3
 
 
+@pytest.mark.parametrize("rigorous", [True, False])
+@pytest.mark.parametrize(
+    ("lam", "x", "count"), [(2.0, [1.0, 0.0, 0.0], 2), (1.9, [1.1, 0.0, 0.0], 2), (1.03, [1.97, 0.95, 0.0], 3)]
+)
+def test_values_of_the_gradient_near_lam_are_counted_where_the_point_has_less_rank(lam, x, count, rigorous):
+    """At lam = 2 there is a tie outside of the space of X, at 1.9 and 1.03 a gap with room for one value more."""
+    target = np.array([3.0, 2.0, 1.0])
+    problem = ls.Problem(MatrixCompletion([0, 1, 2], [0, 1, 2], target, (4, 4)), 1, lam)
+    certificate = certify(problem, np.diag([*x, 0.0]), 0.1, rigorous=rigorous)
+    assert np.count_nonzero(np.abs(x - target) >= lam - np.sqrt(2.0 * certificate.gap) - 1e-9) == count
+    assert certificate.is_global and certificate.rank_at_most == count
+
+
 def test_more_columns_than_the_optimum_has_are_not_counted():
     """X of full numerical rank, with values far above the tolerance of ranks: the gradient tells that 3 will stay."""
     M, lam = with_values(VALUES, (8, 6)), 1.0
