@@ -243,6 +243,16 @@ def _orthogonal(V: Array, basis: Array) -> Array:
     return V - basis @ (basis.T @ V)
 
 
+def gram_inverse(K: Array, dtype: np.dtype | type, n: int) -> Array:
+    """Return the pseudo-inverse of a float64 Gram matrix of vectors of length ``n``, without what rounding has made.
+
+    That are eigenvalues of the size of the errors of ``K``, and squares of lengths of the size of those of the vectors,
+    which were rounded to ``dtype``.
+    """
+    errors = max(n * float(np.finfo(np.float64).eps), (n * float(np.finfo(dtype).eps)) ** 2)
+    return np.linalg.pinv(K, rcond=errors, hermitian=True)
+
+
 def top_above(
     seen: Outside,
     k: int,

@@ -84,10 +84,13 @@ class Trials:
         """Let the optimizer accept the trial or not; end the run where it has no further trial."""
         state = self.state
         state.step_factor = step_factor
-        if self.value == math.inf:
-            self._offer_infinite()
-        else:
-            self.optimizer.update(self.problem, state, self.value, self.grad)
+        try:
+            if self.value == math.inf:
+                self._offer_infinite()
+            else:
+                self.optimizer.update(self.problem, state, self.value, self.grad)
+        except np.linalg.LinAlgError:  # of decompositions of what has overflowed
+            raise Stop(Status.DIVERGED) from None
         if state.accepted:
             self._rejected = 0
             return True
@@ -101,7 +104,11 @@ class Trials:
     def _offer_infinite(self) -> None:
         """Offer a trial without finite value; an optimizer that does not reject it has diverged."""
         last = self.state.theta.copy()
-        self.optimizer.update(self.problem, self.state, math.inf, self.grad)
+        try:
+            self.optimizer.update(self.problem, self.state, math.inf, self.grad)
+        except np.linalg.LinAlgError:
+            self.state.theta = last
+            raise
         if self.state.accepted:
             self.state.theta = last
             raise Stop(Status.DIVERGED)

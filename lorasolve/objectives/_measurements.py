@@ -91,10 +91,14 @@ def top_value(operator: LinearMap) -> float:
 
 
 def ridge(D: Array, y: Array, lam: float) -> Array:
-    """Return the least-norm minimiser of ``||D x - y||^2 / (2N) + (lam/2) ||x||^2``."""
+    """Return the least-norm minimiser of ``||D x - y||^2 / (2N) + (lam/2) ||x||^2``.
+
+    Gram matrices, which square the condition of ``D``, are formed in float64.
+    """
     N, size = D.shape
     if lam == 0.0:
         return np.linalg.lstsq(D, y, rcond=None)[0]
+    D = D.astype(np.float64, copy=False)
     if size <= N:
         gram = D.T @ D
         gram[np.diag_indices(size)] += N * lam

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._validate import Array, as_float_array
-from ..linear_map import LinearMap, balanced
+from ..linear_map import LinearMap, balanced, gram_inverse
 from ._description import Description, every_entry
 from ._kernels import Kernels
 from .base import Objective
@@ -130,4 +130,4 @@ def _ridge(B: Array, lam: float) -> Array:
     wide = B.astype(np.float64, copy=False)
     gram = wide.T @ wide
     gram[np.diag_indices_from(gram)] += lam
-    return (wide @ np.linalg.pinv(gram, hermitian=True)).astype(B.dtype, copy=False)
+    return (wide @ gram_inverse(gram, B.dtype, len(B))).astype(B.dtype, copy=False)

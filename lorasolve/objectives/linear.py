@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from .._threads import in_blocks
 from .._validate import Array, as_float_array, as_index_array, as_number, as_shape
-from ..linear_map import LinearMap, balanced, factor_svd, top_singular
+from ..linear_map import LinearMap, balanced, factor_svd, gram_inverse, top_singular
 from ._description import Description, Matrix
 from ._kernels import Kernels
 from .base import Objective
@@ -255,10 +255,11 @@ class LinearFineTuning(Objective):
 
     # ------------------------------------------------------------------ what some methods need
     def minimize_over_A(self, B: Array, lam: float) -> Array:
-        """Return ``C B (B^T S B + lam I)^+``."""
-        K = B.T @ (self.S @ B)
+        """Return ``C B (B^T S B + lam I)^+``, worked out in float64, because ``K`` squares the condition of ``B``."""
+        S, C, wide = (part.astype(np.float64, copy=False) for part in (self.S, self.C, B))
+        K = wide.T @ (S @ wide)
         K[np.diag_indices_from(K)] += lam
-        return (self.C @ B) @ np.linalg.pinv(K, hermitian=True)
+        return ((C @ wide) @ gram_inverse(K, self.dtype, len(B))).astype(self.dtype, copy=False)
 
     def minimize_over_B(self, A: Array, lam: float) -> Array:
         """Return the least-norm solution of ``S B (A^T A) + lam B = C^T A``.
@@ -266,9 +267,10 @@ class LinearFineTuning(Objective):
         In the eigenbases of ``S`` and ``A^T A`` the equation is diagonal; the former is computed once.
         """
         s, Q = self._eigen
-        d, V = np.linalg.eigh(A.T @ A)
+        wide = A.astype(np.float64, copy=False)
+        d, V = np.linalg.eigh(wide.T @ wide)
         scale = np.maximum(s, 0.0)[:, None] * np.maximum(d, 0.0) + lam
-        right = Q.T @ (self.C.T @ A) @ V
+        right = Q.T @ (self.C.T @ wide) @ V
         kept = scale > scale.max() * max(self.shape) * np.finfo(self.dtype).eps
         B = Q @ (np.divide(right, scale, out=np.zeros_like(right), where=kept)) @ V.T
         return B.astype(self.dtype, copy=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +10,11 @@ import numpy as np
 
 from .._validate import Array, as_integer
 from ..problem import Problem
+from ..status import Status
 from .base import Optimizer, State
+
+# Rounding errors of a value, in units of those of f(0).
+VALUES = 64.0
 
 
 @dataclass
@@ -19,7 +24,9 @@ class ALSState(State):
     Attributes
     ----------
     value : float
-        The last accepted value.
+        The lowest accepted value.
+    noise : float
+        The size of rounding errors in values.
     image : ndarray of shape (n, r)
         The best ``B`` given the last accepted ``A``.
     last : (ndarray, ndarray) or None
@@ -37,6 +44,7 @@ class ALSState(State):
     """
 
     value: float = np.inf
+    noise: float = 0.0
     image: Array = field(default_factory=lambda: np.empty(0))
     last: tuple[Array, Array] | None = None
     changes: Array = field(default_factory=lambda: np.empty((2, 0, 0)))
@@ -51,7 +59,7 @@ class ALS(Optimizer):
     """Alternating exact minimisation over ``B`` and ``A``; an iteration is one sweep over both.
 
     ``B`` comes first (unless ``A`` starts at zero), because at ``B = 0`` the best ``A`` is 0. A frozen factor is
-    left alone. ``L`` never rises.
+    left alone. ``L`` never rises by more than its rounding errors; a sweep whose errors are larger ends the run.
 
     Parameters
     ----------
@@ -94,7 +102,9 @@ class ALS(Optimizer):
     def init(self, problem: Problem, theta: Array, rng: np.random.Generator) -> ALSState:
         """Return the state that evaluates ``theta`` first."""
         changes = np.empty((2, self.memory, problem.split(theta)[1].size), theta.dtype)
-        return ALSState(theta.copy(), theta.copy(), changes=changes, gram=np.empty((self.memory, self.memory)))
+        noise = VALUES * float(np.finfo(theta.dtype).eps) * abs(problem.value_at_zero)
+        gram = np.empty((self.memory, self.memory))
+        return ALSState(theta.copy(), theta.copy(), noise=noise, changes=changes, gram=gram)
 
     def update(self, problem: Problem, state: Any, value: float, grad: Array) -> None:
         """Accept the trial and sweep over both factors, or fall back to the plain sweep from the last point."""
@@ -103,8 +113,13 @@ class ALS(Optimizer):
             state.last, state.count = None, 0
             self.finish(problem, state, state.image)
             return
+        if value > state.value + state.noise:
+            # Rounding errors of the solutions; a point whose value is not finite may not be factorised either.
+            state.accepted = False
+            state.ended = Status.STALLED if math.isfinite(value) else Status.DIVERGED
+            return
         state.accepted = True
-        state.value = value
+        state.value = min(value, state.value)
         state.theta, state.trial = state.trial, state.theta
         trains_A, trains_B = _trained(problem)
         A, B, _ = problem.split(state.theta)

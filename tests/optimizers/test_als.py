@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import lorasolve as ls
-from lorasolve.objectives import MatrixCompletion
+from lorasolve.objectives import Denoising, LinearFineTuning, MatrixCompletion
 from lorasolve.optimizers import ALS
 
 
@@ -80,3 +80,41 @@ def test_an_extrapolation_that_raises_the_value_is_taken_back_and_the_memory_cle
 def test_memory_is_checked():
     with pytest.raises(ValueError, match="memory"):
         ALS(memory=-1)
+
+
+def low_rank_change(seed, dtype, noise):
+    rng = np.random.default_rng(seed)
+
+    def normal(*shape):
+        return rng.standard_normal(shape).astype(dtype)
+
+    Z, W0 = normal(20, 200), normal(12, 20)
+    return LinearFineTuning(W0, Z, (W0 + normal(12, 2) @ normal(2, 20)) @ Z + dtype(noise) * normal(12, 200))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("noise", [0.0, 1e-3, 0.1])
+@pytest.mark.parametrize(("share", "close"), [(0.0, 1e-6), (1e-6, 1e-4)])
+def test_float32_sweeps_at_a_rank_that_is_too_large_come_as_low_as_float64(seed, noise, share, close):
+    """Of rank 2, fitted with rank 6: some columns of B hold rounding errors only. Little decay makes sweeps slow."""
+    single = ls.Problem(low_rank_change(seed, np.float32, noise), 6, 0.0)
+    single = single.replace(lam=share * single.critical_lam())
+    double = ls.Problem(single.objective.in_float64(), 6, single.lam)
+    stop = ls.StoppingRule(max_iter=200)
+    ours, best = (ls.solve(problem, "als", seed=seed, stop=stop) for problem in (single, double))
+    values = np.array(ours.trace.value)
+    assert np.all(np.diff(values) <= 64 * np.finfo(np.float32).eps * values[0])
+    assert double.value(ours.A, ours.B) - best.fun <= close * values[0]
+
+
+def test_a_sweep_that_raises_the_value_ends_the_run():
+    """An objective whose answer for A is off: its value is that of the last point that was lower."""
+
+    class Off(Denoising):
+        def minimize_over_A(self, B, lam):
+            return 2.0 * super().minimize_over_A(B, lam)
+
+    M = np.diag([3.0, 2.0, 1.0])
+    result = ls.solve(ls.Problem(Off(M), 3, 0.1), ALS(memory=0), (0.9 * np.eye(3), np.diag([3.0, 2.0, 1.0])))
+    assert result.status is ls.Status.STALLED and not result.success
+    assert result.fun <= result.trace.value[0]

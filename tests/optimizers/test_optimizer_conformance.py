@@ -202,6 +202,17 @@ def test_too_large_a_step_diverges_and_a_better_one_is_suggested(name):
     assert again.fun < by_hand(*start(), 0.1)[0]
 
 
+@pytest.mark.parametrize(
+    "name", ["alt_lora", "gd", "lora_pro", "lora_pro_adamw", "lora_rite", "riemannian", "scaled_gd"]
+)
+@pytest.mark.parametrize("step", [1e100, 1e200])
+def test_a_step_that_overflows_ends_the_run_where_it_was(name, step):
+    """Some methods decompose the trial, which is not finite, or whose products are not."""
+    result = ls.solve(problem(), METHODS[name](step_size=step), start(), stop=ls.StoppingRule(max_iter=50))
+    assert result.status is ls.Status.DIVERGED and not result.success
+    assert np.isfinite(result.theta).all() and np.isfinite(result.trace.value).all()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_float32_stays_float32(name):
     W0, Z, Y = (array.astype(np.float32) for array in data())
