@@ -125,7 +125,7 @@ class Stages:
     """The stage of a run, when it began, and the schedules that say when the next one is due.
 
     A point that is stationary ends its stage; it ends the run only if the next stage starts at a stationary point as
-    well (its directions are other ones).
+    well (its directions are other ones), and its schedule knows of none beyond.
     """
 
     def __init__(
@@ -171,7 +171,10 @@ class Stages:
         """Return what ended the stage, if anything; the start of a stage is no new iterate."""
         if self._at_start:
             self._at_start = False
-            return self._monitor.new_stage(trials.state.theta, trials.value, trials.grad_norm)
+            grad_norm = trials.grad_norm
+            if self._monitor.is_stationary(trials.state.theta, trials.value, grad_norm):
+                grad_norm = max(grad_norm, *(part.unseen_gradient(self.current) for part in self._staged))
+            return self._monitor.new_stage(trials.state.theta, trials.value, grad_norm)
         state = trials.state
         staged = bool(self._staged)
         return self._monitor.accept(

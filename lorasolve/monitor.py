@@ -291,11 +291,11 @@ class Monitor:
         If it is stationary in this stage too the run ends, unless the start alone made ``L`` fall: then only the
         stage ends, and the reason is returned. The target is left to iterates.
         """
-        rules = (-math.inf, *self.rules[1:])
-        size = _length(theta)
-        code, self._best, self._best_at = decide(value, grad_norm, size, self.nit, math.inf, self.nit, rules)
-        if code != CONVERGED:
+        stationary = self.is_stationary(theta, value, grad_norm)
+        self._best, self._best_at = value, self.nit
+        if not stationary:
             return None
+        size = _length(theta)
         last = math.inf if self._last is None else self._last[0]
         self._last = (value, grad_norm, math.nan)
         # What a gradient within the tolerance may still lower L by, and what rounding of L does.
@@ -303,6 +303,11 @@ class Monitor:
         if value > last - within:
             raise Stop(Status.CONVERGED)
         return Status.CONVERGED
+
+    def is_stationary(self, theta: Array, value: float, grad_norm: float) -> bool:
+        """Return whether the gradient is within the tolerance, whatever the target."""
+        rules = (-math.inf, *self.rules[1:])
+        return decide(value, grad_norm, _length(theta), self.nit, math.inf, self.nit, rules)[0] == CONVERGED
 
     def finish(self) -> None:
         """Make sure the last accepted point is in the trace."""

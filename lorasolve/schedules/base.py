@@ -75,6 +75,13 @@ class Schedule:
         """Return whether a stage ends after ``stage_iteration`` steps (>= 1); ``max_iter`` is that of the run."""
         return False
 
+    def unseen_gradient(self, stage: Stage) -> float:
+        """Return the size of gradients that the start of a stage, stationary by its own, does not show.
+
+        A run ends where a stage starts at a stationary point, unless this is above the tolerance.
+        """
+        return 0.0
+
     def transition(self, stage: Stage, rng: np.random.Generator) -> Stage:
         """Return the start of the next stage from the end of the last one.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
@@ -43,8 +44,8 @@ class RACChain(Schedule):
         The law of the frozen factor. Haar and coordinate frames are orthonormal, so ``H`` is a projector and the
         rates hold. A Gaussian one gives ``H = A A^T``, and needs ``gamma <= 1/(L ||A||_2^2)``.
     resample : bool
-        False repeats the first sketch in every block: the chain then stalls where ``Q^T G = 0``. It is offered
-        to show that.
+        False repeats the first sketch in every block: the chain then stalls where ``Q^T G = 0``, up to the limit
+        of iterations. It is offered to show that.
 
     Notes
     -----
@@ -92,6 +93,13 @@ class RACChain(Schedule):
         """Merge the update that the run starts from, if it is not zero, and start the first block."""
         update = stage.problem.update(stage.theta)
         return self._block(stage.merge(update) if update.any() else stage, rng)
+
+    def unseen_gradient(self, stage: Stage) -> float:
+        """Return what a frame as long as the block's, in a random position, sees of the gradient on average."""
+        A, B, _ = stage.problem.split(stage.theta)
+        Q = A if cast(LoRA, stage.problem.adapter).frozen == "A" else B
+        G = stage.problem.objective.value_and_grad(np.zeros(stage.problem.shape, stage.problem.dtype))[1]
+        return stage.problem.scale * float(np.linalg.norm(Q) * np.linalg.norm(G)) / math.sqrt(len(Q))
 
     def transition(self, stage: Stage, rng: np.random.Generator) -> Stage:
         """Merge the block and start the next one."""

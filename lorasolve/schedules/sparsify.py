@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -58,6 +59,10 @@ class Sparsify(Schedule):
     def is_boundary(self, stage_iteration: int, max_iter: int) -> bool:
         """Return True once a stage has had its share of the iterations."""
         return stage_iteration >= max(1, max_iter // len(self.penalties))
+
+    def unseen_gradient(self, stage: Stage) -> float:
+        """Return infinity while there are penalties to come: a point stationary at one of them need not be at others."""
+        return math.inf if stage.memory["penalty index"] + 1 < len(self.penalties) else 0.0
 
     def transition(self, stage: Stage, rng: np.random.Generator) -> Stage:
         """Set the next penalty; after the last one the stage goes on unchanged."""

@@ -150,3 +150,13 @@ def test_released_variant_runs_with_a_given_step():
     result = ls.solve(p, ProximalGD(0.02), stop=ls.StoppingRule(2000, 0.0))
     g = p.split(result.theta)[2]
     assert not ((np.abs(g) > 0) & (np.abs(g) < 0.01)).any()
+
+
+def test_a_penalty_that_changes_nothing_does_not_keep_later_ones_from_their_turn():
+    M = np.random.default_rng(0).standard_normal((8, 6))
+    method = ls.Method("proximal_gd", Sparsify((0.1, 0.10000001, 3.0)))
+    p = ls.Problem(Denoising(M), 3, 0.1, adapter="sora")
+    stop = ls.StoppingRule(max_iter=30_000, grad_tol=1e-4)
+    result = ls.solve(p, method, "gaussian:std=1.0", stop=stop)
+    assert result.status is ls.Status.CONVERGED
+    assert result.problem.adapter.gate_penalty == 3.0

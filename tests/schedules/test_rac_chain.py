@@ -71,6 +71,24 @@ def test_a_block_that_converged_is_no_converged_chain():
     assert np.linalg.norm(result.X - p.objective.M) < 1e-7
 
 
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("side", ["auto", "mixed"])
+def test_blocks_that_see_nothing_of_the_gradient_do_not_end_the_chain(seed, side):
+    """Frames of unit vectors: a block of rows that are fitted already is stationary, the matrix is not."""
+    M = np.random.default_rng(seed).standard_normal((10, 12))
+    method = ls.Method(GD(1.0), RACChain(sketch="coordinate", side=side))
+    result = ls.solve(ls.Problem(Denoising(M), 2), method, seed=seed)
+    assert result.status is ls.Status.CONVERGED
+    np.testing.assert_allclose(result.X, M, atol=1e-6)
+
+
+def test_a_repeated_sketch_is_no_success():
+    p = problem()
+    result = ls.solve(p, ls.Method(GD(1.0), RACChain(resample=False)), stop=ls.StoppingRule(max_iter=300))
+    assert np.linalg.norm(result.X - p.objective.M) > 1.0
+    assert result.status is ls.Status.ITERATION_LIMIT and not result.success
+
+
 def test_cola_with_repeated_factors_stalls_and_with_fresh_ones_converges():
     p = problem()
     M = p.objective.M
