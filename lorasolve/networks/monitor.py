@@ -15,7 +15,7 @@ from typing import Any
 from .._files import PathLike, write_atomically
 from .._validate import as_flag, as_instance, as_integer, as_number, as_text
 from ._torch import require_torch, unwrapped
-from .adapted import AdaptedLayer, adapted_layers
+from .adapted import AdaptedLayer, adapted_layers, without_ratio
 
 # Singular values above this share of the largest are counted as rank.
 RANK_TOL = 1e-3
@@ -76,7 +76,8 @@ class LoRAMonitor:
         Read every so many steps.
     base : torch.nn.Module, optional
         The model, for ``||W_l||_2`` of its frozen weights: a layer whose update grows beyond ``ratio`` times it stops
-        the run as loud.
+        the run as loud. Where PEFT's initialization changed them (PiSSA, OLoRA, ...) nothing does (see
+        :attr:`warnings`).
     ratio : float
         See ``base``.
     full_batch : bool
@@ -113,11 +114,13 @@ class LoRAMonitor:
         self.ratio = as_number(ratio, "ratio", 0.0, open_low=True)
         self.full_batch = as_flag(full_batch, "full_batch")
         self.adapter = None if adapter is None else as_text(adapter, "adapter")
-        self.base_norms = {} if base is None else base_norms(as_instance(base, "base", torch.nn.Module), adapter)
+        layers = () if base is None else adapted_layers(as_instance(base, "base", torch.nn.Module), adapter=adapter)
+        self.base_norms = {layer.name: layer.base_norm for layer in layers}
         self.steps = 0
         self.history: list[tuple[int, dict[str, LayerReading]]] = []
         self.reason: str | None = None
-        self.warnings: list[str] = []
+        missing = without_ratio(layers)
+        self.warnings: list[str] = [missing] if missing else []
         self.seconds = 0.0
 
     def step(self, model: Any) -> str | None:
@@ -182,16 +185,6 @@ class LoRAMonitor:
         """Write :meth:`to_dict` as JSON, whole or not at all."""
         text = json.dumps(self.to_dict(), indent=1)
         write_atomically(path, lambda file: file.write(text.encode()))  # type: ignore[arg-type, return-value]
-
-
-def base_norms(model: Any, adapter: str | None = None) -> dict[str, float]:
-    """Return ``||W_l||_2`` of the frozen weight of each LoRA layer."""
-    torch = require_torch()
-    found = {}
-    for layer in adapted_layers(unwrapped(model), adapter=adapter):
-        W = layer.module.weight.detach()
-        found[layer.name] = float(torch.linalg.matrix_norm(W.to(torch.promote_types(W.dtype, torch.float32)), 2))
-    return found
 
 
 def _read(layer: AdaptedLayer, lam: float | None) -> tuple[LayerReading, bool]:

@@ -183,6 +183,21 @@ def test_a_good_run_is_left_alone_and_lam_hat_finds_the_decay():
     assert len(monitor.history) == 80
 
 
+@pytest.mark.parametrize("start", ["pissa", "pissa_niter_4", "olora"])
+def test_a_start_that_computes_the_base_model_is_not_loud(start):
+    model = adapted(init_lora_weights=start, lora_alpha=4).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(model(**tokens()).logits, bert().eval()(**tokens()).logits, atol=1e-4, rtol=1e-4)
+    # One half of "loud" is there: each product is larger than what is left of the weight.
+    for layer in adapted_layers(model)[1::2]:
+        A, B = layer.factors
+        assert np.linalg.norm(A @ B.T, 2) > np.linalg.norm(layer.module.weight.numpy(), 2)
+    verdict = judge(model, CrossEntropy(), batches(), LAM)
+    assert verdict.kind == "not_converged" and f"the initialization {start} changed the base weight" in str(verdict)
+    monitor = LoRAMonitor(base=model)
+    assert plain_loop(model, monitor, 3, 1e-3).reason is None and start in monitor.warnings[0]
+
+
 def test_decoupled_decay_leaves_no_trace_in_the_gradients():
     model = adapted()
     monitor = LoRAMonitor(LAM, every=10)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pathlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -541,6 +542,44 @@ def test_non_finite_and_loud_points_are_named():
         model.second.lora_B.normal_(std=30.0)
     verdict = judge(model, CrossEntropy(), data(), LAM)
     assert verdict.kind == "loud" and "||W||_2" in verdict.reason
+
+
+class InPeftsLayout(torch.nn.Module):
+    """A layer as PEFT has it, with an update larger than its weight."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.base_layer = torch.nn.Linear(6, 3).requires_grad_(False)
+        self.lora_A = torch.nn.ModuleDict({"default": torch.nn.Linear(6, 2, bias=False)})
+        self.lora_B = torch.nn.ModuleDict({"default": torch.nn.Linear(2, 3, bias=False)})
+        self.scaling = {"default": 30.0}
+
+    def get_base_layer(self):
+        return self.base_layer
+
+    def forward(self, x):
+        return self.base_layer(x) + 30.0 * self.lora_B["default"](self.lora_A["default"](x))
+
+
+@pytest.mark.parametrize(
+    ("start", "moved"),
+    [(True, False), (False, False), ("gaussian", False), ("pissa_niter_4", True), ("OLoRA", True), ("loftq", True)],
+)
+def test_beside_a_weight_that_the_start_changed_nothing_is_loud(start, moved):
+    model = torch.nn.Sequential(InPeftsLayout(), torch.nn.Flatten(), torch.nn.Linear(12, 3).requires_grad_(False))
+    model.peft_config = {"default": SimpleNamespace(init_lora_weights=start)}
+    monitor = LoRAMonitor(base=model)
+    verdict = judge(model, CrossEntropy(), data(), LAM)
+    assert (verdict.kind == "loud") == (not moved)
+    said = [text for text in verdict.premises if "in 1 of 1 layers" in text and str(start) in text]
+    assert len(said) == moved == len(monitor.warnings)
+    norm = float(np.linalg.norm(model[0].base_layer.weight.numpy(), 2)) / 30.0
+    assert verdict.to_dict()["base_norms"] == [None if moved else pytest.approx(norm)]
+    assert (str(verdict).splitlines()[-1].split()[3] == "-") == moved
+    CrossEntropy()(model, data()[0]).mean().backward()
+    assert (monitor.step(model) is None) == moved
+    assert json.dumps(monitor.to_dict(), allow_nan=False)
 
 
 def test_a_better_point_refutes(trained):
