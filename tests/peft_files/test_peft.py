@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lorasolve.cli import main
-from lorasolve.peft_files import facts_of, read, truncate
+from lorasolve.peft_files import UnreadableError, facts_of, read, truncate
 
 torch = pytest.importorskip("torch")
 peft = pytest.importorskip("peft")
@@ -131,6 +131,34 @@ def test_peft_loads_what_was_truncated(tmp_path, name, limit):
     truncate(tmp_path / "a", tmp_path / "b", **limit)
     torch.manual_seed(4)
     compare(tmp_path / "b", peft.PeftModel.from_pretrained(Model(), tmp_path / "b"))
+
+
+def merged(folder):
+    torch.manual_seed(6)
+    model = peft.PeftModel.from_pretrained(Model(), folder).merge_and_unload()
+    return {name: part.detach().double().numpy() for name, part in model.named_parameters()}
+
+
+@pytest.mark.parametrize("start", ["pissa", "olora"])
+def test_what_peft_converted_to_lora_is_truncated_with_the_loss_of_the_merged_weights(tmp_path, start):
+    torch.manual_seed(6)
+    config = peft.LoraConfig(target_modules=["q", "wide"], r=4, lora_alpha=8, init_lora_weights=start)
+    model = peft.get_peft_model(Model(), config)
+    model.peft_config["default"].init_lora_weights = True
+    model.save_pretrained(tmp_path / "start")
+    model.peft_config["default"].init_lora_weights = start
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter += 0.3 * torch.randn_like(parameter)
+    model.save_pretrained(tmp_path / "a")
+    with pytest.raises(UnreadableError, match=f"the initialization {start} changed the base weight"):
+        truncate(tmp_path / "a", tmp_path / "b", rank=3)
+    model.save_pretrained(tmp_path / "a", path_initial_model_for_weight_conversion=str(tmp_path / "start"))
+    done = truncate(tmp_path / "a", tmp_path / "b", rank=3)
+    before, after = merged(tmp_path / "a"), merged(tmp_path / "b")
+    real = math.sqrt(sum(np.linalg.norm(before[name] - after[name]) ** 2 for name in before))
+    assert done.frobenius_loss == pytest.approx(real, rel=1e-5) and real > 0.1
 
 
 def test_adalora(tmp_path):
