@@ -14,7 +14,7 @@ from typing import Any
 
 from .._files import PathLike, write_atomically
 from .._validate import as_flag, as_instance, as_integer, as_number, as_text
-from ._torch import require_torch, unwrapped
+from ._torch import require_torch
 from .adapted import AdaptedLayer, adapted_layers, without_ratio
 
 # Singular values above this share of the largest are counted as rank.
@@ -75,9 +75,9 @@ class LoRAMonitor:
     every : int
         Read every so many steps.
     base : torch.nn.Module, optional
-        The model, for ``||W_l||_2`` of its frozen weights: a layer whose update grows beyond ``ratio`` times it stops
-        the run as loud. Where PEFT's initialization changed them (PiSSA, OLoRA, ...) nothing does (see
-        :attr:`warnings`).
+        The model that :meth:`step` is given, for ``||W_l||_2`` of its frozen weights: a layer whose update grows beyond
+        ``ratio`` times it stops the run as loud. There is no such stop where PEFT's initialization changed the weight
+        (PiSSA, OLoRA, ...), as :attr:`warnings` says.
     ratio : float
         See ``base``.
     full_batch : bool
@@ -124,13 +124,26 @@ class LoRAMonitor:
         self.seconds = 0.0
 
     def step(self, model: Any) -> str | None:
-        """Read the layers; return a reason to stop, or None."""
+        """Read the layers; return a reason to stop, or None.
+
+        Raises
+        ------
+        ValueError
+            If ``base`` was another model: it lacks layers of this one.
+        """
         self.steps += 1
         if (self.steps - 1) % self.every:
             return self.reason
         began = time.perf_counter()
         readings = {}
-        for layer in adapted_layers(unwrapped(model), adapter=self.adapter):
+        layers = adapted_layers(model, adapter=self.adapter)
+        strange = [layer.name for layer in layers if self.base_norms and layer.name not in self.base_norms]
+        if strange:
+            raise ValueError(
+                f"base: expected the model that step is given, got one without {len(strange)} of its {len(layers)} "
+                f"LoRA layers, {strange[0]} for one; it has {next(iter(self.base_norms))}"
+            )
+        for layer in layers:
             reading, doubled = _read(layer, self.lam)
             readings[layer.name] = reading
             self.reason = self.reason or self._reason(layer.name, reading)

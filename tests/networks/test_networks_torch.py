@@ -267,6 +267,45 @@ def test_a_gradient_that_is_nan_is_seen_beside_a_frozen_factor():
     assert "first has non-finite factors or gradients" in monitor.step(model)
 
 
+def loud():
+    """Return a network with a gradient and a far too large update."""
+    model = Net()
+    with torch.no_grad():
+        model.first.lora_B.normal_(std=30.0)
+    CrossEntropy()(model, data()[0]).mean().backward()
+    return model
+
+
+def compiled(model):
+    return torch.compile(model, backend="eager")
+
+
+WRAPPERS = {
+    "compiled": compiled,
+    "DataParallel": torch.nn.DataParallel,
+    "both": lambda model: compiled(torch.nn.DataParallel(compiled(model))),
+}
+
+
+@pytest.mark.parametrize("wrapped", WRAPPERS.values(), ids=WRAPPERS)
+def test_a_wrapper_does_not_hide_a_loud_layer(wrapped):
+    model = loud()
+    reason = LoRAMonitor(base=model).step(model)
+    assert "loud: first has" in reason
+    assert LoRAMonitor(base=model).step(wrapped(model)) == reason
+    assert LoRAMonitor(base=wrapped(model)).step(model) == reason
+    plain = judge(model, CrossEntropy(), data(), LAM)
+    assert judge(wrapped(model), CrossEntropy(), data(), LAM).to_dict() == plain.to_dict()
+
+
+def test_a_base_without_the_layers_is_refused():
+    model = loud()
+    outer = torch.nn.Sequential(model)
+    for base, given in ((model, outer), (outer, model)):
+        with pytest.raises(ValueError, match=r"base: expected the model that step is given, .* 2 of its 2 LoRA layers"):
+            LoRAMonitor(base=base).step(given)
+
+
 # ---------------------------------------------------------------------- the token form
 @pytest.mark.parametrize("loss", [CrossEntropy(), SquareLoss()])
 def test_the_linearisation_has_the_value_and_gradient_of_the_network(loss):
