@@ -246,7 +246,10 @@ def callback(monitor: LoRAMonitor) -> Any:
     """Return a callback for the ``Trainer`` of transformers that feeds a monitor and stops on its reason.
 
     The monitor reads before each optimizer step, after clipping; a loss that is NaN is filtered from the Trainer's own
-    logs, so the tensors themselves are tested. ``lora/max_spectral`` and ``lora/lam_hat`` are added to the logs.
+    logs, so the tensors themselves are tested. Where they are not finite the gradients are dropped, so that the
+    optimizer does not write them into the factors. ``lora/max_spectral`` and ``lora/lam_hat`` are added to
+    ``state.log_history``, and to the logs as the callbacks see them that stand after this one, the printed ones among
+    them; those of TensorBoard and W&B stand before it.
 
     Raises
     ------
@@ -262,20 +265,30 @@ def callback(monitor: LoRAMonitor) -> Any:
     class MonitorCallback(TrainerCallback):  # type: ignore[misc]
         """Feeds a :class:`LoRAMonitor`."""
 
-        def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kw: Any) -> Any:
-            """Read; ask the Trainer to stop where there is a reason."""
+        def on_pre_optimizer_step(
+            self, args: Any, state: Any, control: Any, model: Any = None, optimizer: Any = None, **kw: Any
+        ) -> Any:
+            """Read; ask the Trainer to stop where there is a reason, without a step that is not finite."""
             if monitor.step(model):
                 control.should_training_stop = True
+            # A scaler of gradients leaves such a step out itself, and fails where there are none.
+            scaled = getattr(optimizer, "scaler", None) is not None
+            if not scaled and not all(reading.finite for reading in monitor.history[-1][1].values()):
+                model.zero_grad(set_to_none=True)
             return control
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kw: Any) -> None:
             """Add to what is logged."""
             if logs is None or not monitor.history:
                 return
+            found = {}
             largest = [r.spectral for r in monitor.history[-1][1].values() if r.spectral is not None]
             if largest:
-                logs["lora/max_spectral"] = max(largest)
+                found["lora/max_spectral"] = max(largest)
             if monitor.lam_hat is not None:
-                logs["lora/lam_hat"] = monitor.lam_hat
+                found["lora/lam_hat"] = monitor.lam_hat
+            # The Trainer has put a copy of the logs there already.
+            for table in (logs, *state.log_history[-1:]):
+                table.update(found)
 
     return MonitorCallback()
