@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -175,8 +176,8 @@ class LoRAMonitor:
     def lam_hat(self) -> float | None:
         """The median over the layers of ``lam_hat`` at the last reading."""
         readings = self.history[-1][1].values() if self.history else ()
-        found = sorted(r.lam_hat for r in readings if r.lam_hat is not None)
-        return found[len(found) // 2] if found else None
+        found = [r.lam_hat for r in readings if r.lam_hat is not None]
+        return statistics.median(found) if found else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain JSON-ready values."""

@@ -267,6 +267,18 @@ def test_a_gradient_that_is_nan_is_seen_beside_a_frozen_factor():
     assert "first has non-finite factors or gradients" in monitor.step(model)
 
 
+def test_the_decay_of_two_layers_is_their_median():
+    """Layers with one decay each: a gradient of -lam times a factor is stationary for that lam."""
+    model = Net()
+    for layer, lam in ((model.first, 0.0119), (model.second, -0.0024)):
+        for part in (layer.lora_A, layer.lora_B):
+            part.grad = -lam * part.detach()
+    monitor = LoRAMonitor()
+    assert monitor.lam_hat is None
+    monitor.step(model)
+    assert monitor.lam_hat == pytest.approx((0.0119 - 0.0024) / 2, rel=1e-6)
+
+
 def loud():
     """Return a network with a gradient and a far too large update."""
     model = Net()
