@@ -10,6 +10,7 @@ import numpy as np
 from ..io import envelope
 from ..peft_files.folder import printable
 from ..peft_files.overlap import Interference, interfere
+from ..peft_files.text import counted
 from .base import Command, ExitCode, emit
 
 
@@ -40,11 +41,13 @@ def _text(found: Interference, count: int) -> str:
     if not found.modules:
         return "\n".join([*lines, "no module is changed by two of them: they do not interfere"])
     cosines = [module.largest_cosine for module in found.modules]
+    dora = sum(module.dora for module in found.modules)
     factors = [module.amplification for module in found.modules]
     lines += [
         f"{len(found.modules)} shared modules: largest cosine {max(cosines, key=abs):.3g}, median "
         f"{statistics.median(cosines):.2g}; ||sum||_F is {min(factors):.3g} to {max(factors):.3g} times what "
         "orthogonal updates would give",
+        *([f"DoRA in {counted(dora, 'module')}: these are directions before they are normalized"] if dora else []),
         "",
         f"modules, largest cosine first ({min(count, len(cosines))} of {len(cosines)}):",
     ]

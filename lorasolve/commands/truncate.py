@@ -6,6 +6,7 @@ import argparse
 
 from ..io import envelope
 from ..peft_files.folder import printable
+from ..peft_files.text import counted
 from ..peft_files.truncation import Truncation, truncate
 from .base import Command, ExitCode, emit
 
@@ -37,12 +38,14 @@ class TruncateCommand(Command):
 
 def _text(done: Truncation, count: int) -> str:
     worst = sorted(done.layers, key=lambda layer: -layer.relative_loss)
+    dora = sum(layer.dora for layer in done.layers)
     before, after = ([getattr(layer, key) for layer in done.layers] for key in ("r_before", "r"))
     lines = [
         f"wrote {done.out}: {len(done.layers)} layers, rank {_span(before)} -> {_span(after)}, "
         f"{done.bytes_before / 1e6:.3g} MB -> {done.bytes_after / 1e6:.3g} MB of tensors",
         f"loss of all layers together ||X - X'||_F = {done.frobenius_loss:.5g}; largest relative loss of a layer "
         f"{worst[0].relative_loss:.3g}",
+        *([f"DoRA in {counted(dora)}: the loss is that of the direction before it is normalized"] if dora else []),
         "",
         f"layers, largest relative loss first ({min(count, len(worst))} of {len(worst)}):",
     ]

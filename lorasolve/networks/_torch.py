@@ -27,7 +27,7 @@ def require_torch() -> Any:
 
 
 def as_model(model: Any) -> Any:
-    """Return a ``torch.nn.Module``, taken out of a wrapper for data-parallel training."""
+    """Return a ``torch.nn.Module``, taken out of wrappers for data-parallel training and compilation."""
     return unwrapped(as_instance(model, "model", require_torch().nn.Module))
 
 
@@ -39,9 +39,12 @@ def as_torch_dtype(dtype: Any) -> Any:
 
 
 def unwrapped(model: Any) -> Any:
-    """Return the model within a wrapper for data-parallel training."""
+    """Return the model within wrappers for data-parallel training and of ``torch.compile``."""
     torch = require_torch()
-    return model.module if isinstance(model, torch.nn.parallel.DistributedDataParallel) else model
+    if isinstance(model, torch.nn.parallel.DistributedDataParallel | torch.nn.DataParallel):
+        return unwrapped(model.module)
+    # Not by an attribute, which a wrapper of PEFT would look for inside.
+    return unwrapped(model._orig_mod) if "_orig_mod" in model._modules else model
 
 
 def moved(batch: Any, dtype: Any, device: Any) -> Any:

@@ -8,13 +8,14 @@ In a layer ``y = W x + s B_file A_file x`` with ``lora_A`` of shape (r, in) and 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from .._validate import Array, as_iterable, as_text
+from ..peft_files.config import moves_base
 from ._torch import as_model, require_torch
 
 _BASES = ("base_layer", "linear", "base", "original")
@@ -36,6 +37,9 @@ class AdaptedLayer:
         The trained factors (r, in) and (out, r); None for a plain linear layer.
     off : str or None
         Path of ``lora_B`` in the model: with zeros there the layer computes ``W x`` alone.
+    moved_by : str or None
+        The initialization of PEFT that changed ``W``, as PiSSA and OLoRA do: the update is no change of the original
+        weight then. None for the others.
     """
 
     name: str
@@ -45,12 +49,22 @@ class AdaptedLayer:
     lora_A: Any = field(default=None, repr=False)
     lora_B: Any = field(default=None, repr=False)
     off: str | None = None
+    moved_by: str | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
         """``(m, n)``: outputs and inputs."""
         m, n = self.module.weight.shape
         return int(m), int(n)
+
+    @property
+    def base_norm(self) -> float | None:
+        """``||W||_2``; None where the initialization changed ``W``, so that nothing says what update is large."""
+        if self.moved_by is not None:
+            return None
+        torch = require_torch()
+        W = self.module.weight.detach()
+        return float(torch.linalg.matrix_norm(W.to(torch.promote_types(W.dtype, torch.float32)), 2))
 
     @property
     def factors(self) -> tuple[Array, Array]:
@@ -98,6 +112,17 @@ def adapted_layers(
     return tuple(found)
 
 
+def without_ratio(layers: Sequence[AdaptedLayer]) -> str:
+    """Return which layers cannot be called loud, and why; empty if all can."""
+    moved = [layer.moved_by for layer in layers if layer.moved_by is not None]
+    if not moved:
+        return ""
+    return (
+        f"no ratio to ||W||_2, so nothing is called loud, in {len(moved)} of {len(layers)} layers: the initialization "
+        f"{', '.join(sorted(set(moved)))} changed the base weight"
+    )
+
+
 def _check(layer: AdaptedLayer, owners: dict[int, list[str]]) -> None:
     if not math.isfinite(layer.scale) or layer.scale == 0.0:
         raise ValueError(f"model: {layer.name}: expected a scaling that is finite and not 0, got {layer.scale:g}")
@@ -140,14 +165,19 @@ def _named(model: Any, layers: str | Sequence[str]) -> list[AdaptedLayer]:
 def _lora(model: Any, adapter: str | None) -> list[AdaptedLayer]:
     torch = require_torch()
     found = []
+    configs: Any = {}
     for name, module in model.named_modules():
+        # PEFT leaves it on the modules around the layers, which come before them.
+        configs = getattr(module, "peft_config", configs)
         if len(getattr(module, "lora_embedding_A", ())):
             raise ValueError(f"model: {name} adapts an embedding; only linear layers can be judged")
         if not hasattr(module, "lora_A") or not hasattr(module, "lora_B"):
             continue
         if isinstance(module.lora_A, torch.nn.ModuleDict):
             if len(module.lora_A):
-                found.append(_of_peft(name, module, _adapter_name(name, module, adapter)))
+                chosen = _adapter_name(name, module, adapter)
+                config = configs.get(chosen) if isinstance(configs, Mapping) else None
+                found.append(_of_peft(name, module, chosen, getattr(config, "init_lora_weights", None)))
         else:
             found.append(_of_module(name, module))
     return found
@@ -166,7 +196,7 @@ def _adapter_name(name: str, module: Any, adapter: str | None) -> str:
     return str(chosen)
 
 
-def _of_peft(name: str, module: Any, adapter: str) -> AdaptedLayer:
+def _of_peft(name: str, module: Any, adapter: str, initialization: Any) -> AdaptedLayer:
     if getattr(module, "merged", False):
         raise ValueError(f"model: {name} is merged into its weight; unmerge_adapter() first")
     if adapter in getattr(module, "lora_magnitude_vector", {}):
@@ -180,6 +210,7 @@ def _of_peft(name: str, module: Any, adapter: str) -> AdaptedLayer:
         module.lora_A[adapter].weight,
         module.lora_B[adapter].weight,
         f"{name}.lora_B.{adapter}.weight",
+        initialization if moves_base(initialization) else None,
     )
 
 

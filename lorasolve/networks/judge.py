@@ -19,6 +19,7 @@ from ..multi import MultiProblem
 from ..objectives._blocks import Pairs, as_finite_pairs, as_pairs
 from ._affine import is_affine
 from ._torch import evaluating, processes, require_torch
+from .adapted import without_ratio
 from .gradients import Network
 from .linearize import linearize, require_outputs
 from .losses import CrossEntropy, OutputLoss, SquareLoss
@@ -63,8 +64,9 @@ class NetworkVerdict:
         Weight decay.
     certificate : TangentCertificate or None
         The numbers, layer by layer; None for non-finite ones.
-    base_norms : tuple of float
-        ``||W_l||_2`` over the scaling, comparable with the updates' ``spectral``.
+    base_norms : tuple of float or None
+        ``||W_l||_2`` over the scaling, comparable with the updates' ``spectral``; None where PEFT's initialization
+        changed ``W_l``.
     solved : TangentSolution or None
         With ``tangent_solve``.
     second : SecondOrder or None
@@ -81,7 +83,7 @@ class NetworkVerdict:
     premises: tuple[str, ...]
     lam: float
     certificate: TangentCertificate | None = field(repr=False)
-    base_norms: tuple[float, ...] = ()
+    base_norms: tuple[float | None, ...] = ()
     solved: TangentSolution | None = field(default=None, repr=False)
     second: SecondOrder | None = field(default=None, repr=False)
     convex: Certificate | None = field(default=None, repr=False)
@@ -151,9 +153,10 @@ class NetworkVerdict:
         lines.append(f"{'layer'.ljust(width)}  rank     ||X||_2  of ||W||_2  ||G||_2/lam  outside  inside   balance")
         for layer, norm in zip(found.layers, self.base_norms):
             balance = "-" if layer.balance is None else f"{layer.balance:.1e}"
+            size = "-" if norm is None else f"{ratio(layer.spectral, norm):.2g}"
             lines.append(
                 f"{layer.name.ljust(width)}  {layer.rank:2d}/{layer.max_rank:<3d} {layer.spectral:9.3g} "
-                f"{ratio(layer.spectral, norm):10.2g} {layer.dual_norm:12.6g} {layer.outside:8.3g} "
+                f"{size:>10} {layer.dual_norm:12.6g} {layer.outside:8.3g} "
                 f"{layer.inside:8.1e} {balance:>8}"
             )
         return lines
@@ -337,14 +340,9 @@ class _Case:
                 return f"the factors of {layer.name} are not finite"
         return None
 
-    def _base_norms(self) -> list[float]:
-        torch = require_torch()
-        found = []
-        for layer in self.network.layers:
-            W = layer.module.weight.detach()
-            W = W.to(torch.promote_types(W.dtype, torch.float32))
-            found.append(float(torch.linalg.matrix_norm(W, 2)) / abs(layer.scale))
-        return found
+    def _base_norms(self) -> list[float | None]:
+        norms = [(layer.base_norm, abs(layer.scale)) for layer in self.network.layers]
+        return [None if norm is None else norm / scale for norm, scale in norms]
 
     def _problem(self) -> MultiProblem:
         return MultiProblem(self.network, [A.shape[1] for A, _ in self.point], self.lam)
@@ -438,7 +436,7 @@ class _Case:
         return certify(self._problem(), self._factors(), self.tol)
 
     # ------------------------------------------------------------------ decisions
-    def _first(self, found: TangentCertificate, norms: Sequence[float]) -> tuple[str, str, Known | None]:
+    def _first(self, found: TangentCertificate, norms: Sequence[float | None]) -> tuple[str, str, Known | None]:
         """Return what the numbers of the point alone decide."""
         size = math.sqrt(2.0 * self.lam * (found.L - found.f))  # lam ||theta||
         worst = max(found.layers, key=lambda layer: layer.stationarity)
@@ -546,18 +544,21 @@ class _Case:
             "the outputs are differentiable in the weights at this point (not at the kink of a ReLU)",
             f"weights stored in {network.stored}, network evaluated in {network.precision}, sums in float64",
         ]
+        missing = without_ratio(network.layers)
+        if missing:
+            lines.append(missing)
         beside = _trained_beside(network)
         if beside:
             lines.append(f"held fixed here though trained: {beside}")
         return tuple(lines)
 
 
-def _loud(found: TangentCertificate, norms: Sequence[float]) -> str:
+def _loud(found: TangentCertificate, norms: Sequence[float | None]) -> str:
     """Return which layer has full rank and an update larger than its weight; empty if none."""
     loud = [
         (layer, ratio(layer.spectral, norm))
         for layer, norm in zip(found.layers, norms)
-        if layer.spread > FULL and layer.spectral > norm
+        if norm is not None and layer.spread > FULL and layer.spectral > norm
     ]
     if not loud:
         return ""

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from .._files import PathLike, write_atomically
 from .._validate import as_flag, as_instance, as_integer, as_number, as_text
-from ._torch import require_torch, unwrapped
-from .adapted import AdaptedLayer, adapted_layers
+from ._torch import require_torch
+from .adapted import AdaptedLayer, adapted_layers, without_ratio
 
 # Singular values above this share of the largest are counted as rank.
 RANK_TOL = 1e-3
@@ -75,8 +76,9 @@ class LoRAMonitor:
     every : int
         Read every so many steps.
     base : torch.nn.Module, optional
-        The model, for ``||W_l||_2`` of its frozen weights: a layer whose update grows beyond ``ratio`` times it stops
-        the run as loud.
+        The model that :meth:`step` is given, for ``||W_l||_2`` of its frozen weights: a layer whose update grows beyond
+        ``ratio`` times it stops the run as loud. There is no such stop where PEFT's initialization changed the weight
+        (PiSSA, OLoRA, ...), as :attr:`warnings` says.
     ratio : float
         See ``base``.
     full_batch : bool
@@ -113,21 +115,36 @@ class LoRAMonitor:
         self.ratio = as_number(ratio, "ratio", 0.0, open_low=True)
         self.full_batch = as_flag(full_batch, "full_batch")
         self.adapter = None if adapter is None else as_text(adapter, "adapter")
-        self.base_norms = {} if base is None else base_norms(as_instance(base, "base", torch.nn.Module), adapter)
+        layers = () if base is None else adapted_layers(as_instance(base, "base", torch.nn.Module), adapter=adapter)
+        self.base_norms = {layer.name: layer.base_norm for layer in layers}
         self.steps = 0
         self.history: list[tuple[int, dict[str, LayerReading]]] = []
         self.reason: str | None = None
-        self.warnings: list[str] = []
+        missing = without_ratio(layers)
+        self.warnings: list[str] = [missing] if missing else []
         self.seconds = 0.0
 
     def step(self, model: Any) -> str | None:
-        """Read the layers; return a reason to stop, or None."""
+        """Read the layers; return a reason to stop, or None.
+
+        Raises
+        ------
+        ValueError
+            If ``base`` was another model: it lacks layers of this one.
+        """
         self.steps += 1
         if (self.steps - 1) % self.every:
             return self.reason
         began = time.perf_counter()
         readings = {}
-        for layer in adapted_layers(unwrapped(model), adapter=self.adapter):
+        layers = adapted_layers(model, adapter=self.adapter)
+        strange = [layer.name for layer in layers if self.base_norms and layer.name not in self.base_norms]
+        if strange:
+            raise ValueError(
+                f"base: expected the model that step is given, got one without {len(strange)} of its {len(layers)} "
+                f"LoRA layers, {strange[0]} for one; it has {next(iter(self.base_norms))}"
+            )
+        for layer in layers:
             reading, doubled = _read(layer, self.lam)
             readings[layer.name] = reading
             self.reason = self.reason or self._reason(layer.name, reading)
@@ -159,8 +176,8 @@ class LoRAMonitor:
     def lam_hat(self) -> float | None:
         """The median over the layers of ``lam_hat`` at the last reading."""
         readings = self.history[-1][1].values() if self.history else ()
-        found = sorted(r.lam_hat for r in readings if r.lam_hat is not None)
-        return found[len(found) // 2] if found else None
+        found = [r.lam_hat for r in readings if r.lam_hat is not None]
+        return statistics.median(found) if found else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain JSON-ready values."""
@@ -182,16 +199,6 @@ class LoRAMonitor:
         """Write :meth:`to_dict` as JSON, whole or not at all."""
         text = json.dumps(self.to_dict(), indent=1)
         write_atomically(path, lambda file: file.write(text.encode()))  # type: ignore[arg-type, return-value]
-
-
-def base_norms(model: Any, adapter: str | None = None) -> dict[str, float]:
-    """Return ``||W_l||_2`` of the frozen weight of each LoRA layer."""
-    torch = require_torch()
-    found = {}
-    for layer in adapted_layers(unwrapped(model), adapter=adapter):
-        W = layer.module.weight.detach()
-        found[layer.name] = float(torch.linalg.matrix_norm(W.to(torch.promote_types(W.dtype, torch.float32)), 2))
-    return found
 
 
 def _read(layer: AdaptedLayer, lam: float | None) -> tuple[LayerReading, bool]:
@@ -240,7 +247,10 @@ def callback(monitor: LoRAMonitor) -> Any:
     """Return a callback for the ``Trainer`` of transformers that feeds a monitor and stops on its reason.
 
     The monitor reads before each optimizer step, after clipping; a loss that is NaN is filtered from the Trainer's own
-    logs, so the tensors themselves are tested. ``lora/max_spectral`` and ``lora/lam_hat`` are added to the logs.
+    logs, so the tensors themselves are tested. Where they are not finite the gradients are dropped, so that the
+    optimizer does not write them into the factors. ``lora/max_spectral`` and ``lora/lam_hat`` are added to
+    ``state.log_history``, and to the logs as the callbacks see them that stand after this one, the printed ones among
+    them; those of TensorBoard and W&B stand before it.
 
     Raises
     ------
@@ -256,20 +266,30 @@ def callback(monitor: LoRAMonitor) -> Any:
     class MonitorCallback(TrainerCallback):  # type: ignore[misc]
         """Feeds a :class:`LoRAMonitor`."""
 
-        def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kw: Any) -> Any:
-            """Read; ask the Trainer to stop where there is a reason."""
+        def on_pre_optimizer_step(
+            self, args: Any, state: Any, control: Any, model: Any = None, optimizer: Any = None, **kw: Any
+        ) -> Any:
+            """Read; ask the Trainer to stop where there is a reason, without a step that is not finite."""
             if monitor.step(model):
                 control.should_training_stop = True
+            # A scaler of gradients leaves such a step out itself, and fails where there are none.
+            scaled = getattr(optimizer, "scaler", None) is not None
+            if not scaled and not all(reading.finite for reading in monitor.history[-1][1].values()):
+                model.zero_grad(set_to_none=True)
             return control
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kw: Any) -> None:
             """Add to what is logged."""
             if logs is None or not monitor.history:
                 return
+            found = {}
             largest = [r.spectral for r in monitor.history[-1][1].values() if r.spectral is not None]
             if largest:
-                logs["lora/max_spectral"] = max(largest)
+                found["lora/max_spectral"] = max(largest)
             if monitor.lam_hat is not None:
-                logs["lora/lam_hat"] = monitor.lam_hat
+                found["lora/lam_hat"] = monitor.lam_hat
+            # The Trainer has put a copy of the logs there already.
+            for table in (logs, *state.log_history[-1:]):
+                table.update(found)
 
     return MonitorCallback()

@@ -13,13 +13,15 @@ from .._validate import Array, as_path
 from ..linear_map import DENSE_LIMIT, LinearMap, factor_svd, spectral_norm_estimate
 from .folder import UnreadableError, inside, read_json
 from .layers import LayerFactors
-from .safetensors import ROUNDOFF, TensorFile
+from .safetensors import ROUNDOFF, TensorFile, TensorInfo
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
 _INDEX_LIMIT = 16 * 2**20
 # One weight matrix as float32 takes 1 GB at this many entries.
 _WEIGHT_LIMIT = 2**28
+# Kinds of layers whose weights nobody stores as (inputs, outputs).
+STORED_ONE_WAY = ("embedding", "convolution")
 
 
 @dataclass(frozen=True)
@@ -32,19 +34,20 @@ class BaseFacts:
         ``||W||_2`` and ``||W||_F``. Beyond 250000 entries the first is estimated by power iteration, from below.
     ratio : float
         ``||X||_2/||W||_2``; where ``||W||_2`` is estimated it errs upwards.
-    alignment_left, alignment_right : float
+    alignment_left, alignment_right : float or None
         ``sqrt(m) ||W^T X||_F/(||W||_F ||X||_F)`` and ``sqrt(n) ||W X^T||_F/(||W||_F ||X||_F)``: how strongly ``W`` acts
         on the directions that the update writes to and reads from, against a random direction. Above 1 the update lies
         in leading directions of ``W`` (as PiSSA starts), below 1 in minor ones (as MiLoRA starts), 1 is no preference.
+        None where ``W`` is square and not known to be stored as (outputs, inputs) or the other way round.
     """
 
     spectral: float
     frobenius: float
     ratio: float
-    alignment_left: float
-    alignment_right: float
+    alignment_left: float | None
+    alignment_right: float | None
 
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self) -> dict[str, float | None]:
         """Return all numbers."""
         return dict(vars(self))
 
@@ -84,27 +87,56 @@ class BaseWeights:
         self._files[name] = file
         self._place.update(dict.fromkeys(file.tensors, name))
 
-    def weight_of(self, layer: LayerFactors, fan_in_fan_out: bool) -> Array:
-        """Return the weight of a layer's module as a float32 matrix of the update's shape.
+    def turned(self) -> set[bool]:
+        """Return how weights that are not square are stored, by their biases: True for (inputs, outputs)."""
+        found = set()
+        for name in self._place:
+            bias = f"{name.removesuffix('.weight')}.bias"
+            if not name.endswith(".weight") or bias not in self._place:
+                continue
+            shape, length = self._info(name).shape, self._info(bias).shape
+            if len(shape) == 2 and shape[0] != shape[1] and length in (shape[:1], shape[1:]):
+                found.add(length == shape[1:])
+        return found
+
+    def is_turned(self, layer: LayerFactors) -> bool | None:
+        """Return whether a layer's weight is stored as (inputs, outputs); None where it is square, so that both fit.
 
         Raises
         ------
         UnreadableError
             If there is none under that name, or of another shape or kind.
         """
-        name = self._name(layer.module)
-        file = self._files[self._place[name]]
-        info = file.tensors[name]
+        info = self._info(self._name(layer.module))
         if info.dtype not in ROUNDOFF:
             raise UnreadableError(f"the base weight is stored as {info.dtype} (quantized?)")
         if info.size > _WEIGHT_LIMIT or len(info.shape) < 2:
             raise UnreadableError(f"the base weight has the shape {info.shape}")
         flat = (info.shape[0], info.size // max(info.shape[0], 1))
-        turned = fan_in_fan_out or flat != layer.shape
-        if (flat[::-1] if turned else flat) != layer.shape:
+        if layer.shape not in (flat, flat[::-1]):
             raise UnreadableError(f"the base weight has the shape {info.shape}, the update {layer.shape}")
-        W = file.read(name, np.float32).reshape(flat)
-        return W.T if turned else W
+        if flat[0] == flat[1]:
+            return False if layer.kind in STORED_ONE_WAY else None
+        return layer.shape != flat
+
+    def weight_of(self, layer: LayerFactors, fan_in_fan_out: bool) -> Array:
+        """Return the weight of a layer's module as a float32 matrix of the update's shape.
+
+        The shape says whether it is turned; where it is square, ``fan_in_fan_out`` does.
+
+        Raises
+        ------
+        UnreadableError
+            If there is none under that name, or of another shape or kind.
+        """
+        turned = self.is_turned(layer)
+        name = self._name(layer.module)
+        W = self._files[self._place[name]].read(name, np.float32)
+        W = W.reshape(len(W), -1)
+        return W.T if turned or (turned is None and fan_in_fan_out) else W
+
+    def _info(self, name: str) -> TensorInfo:
+        return self._files[self._place[name]].tensors[name]
 
     def _name(self, module: str) -> str:
         """Return the tensor of a module; one of the two names may have more words in front (``model.``)."""

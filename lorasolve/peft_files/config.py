@@ -88,7 +88,7 @@ class AdapterConfig:
     @property
     def moves_base(self) -> bool:
         """Whether the initialization changed the base weight."""
-        return self.initialization.startswith(_MOVES_BASE)
+        return moves_base(self.initialization)
 
     def names_of(self, module: str) -> tuple[str, ...]:
         """Return what patterns call a module: its name, or those of its parameters where they are targeted.
@@ -127,6 +127,11 @@ class AdapterConfig:
         return alpha / math.sqrt(rank) if self.use_rslora else alpha / rank
 
 
+def moves_base(init_lora_weights: Any) -> bool:
+    """Return whether an initialization of PEFT changes the base weight: the update is no change of the original one."""
+    return isinstance(init_lora_weights, str) and init_lora_weights.lower().startswith(_MOVES_BASE)
+
+
 def read_config(folder: PathLike) -> AdapterConfig:
     """Read the configuration of an adapter's folder.
 
@@ -158,7 +163,7 @@ def _checked(kind: str, document: dict[str, Any]) -> AdapterConfig:
     remarks = [text for key, text in _REMARKS.items() if document.get(key)]
     given = document.get("init_lora_weights", True)
     initialization = given.lower() if isinstance(given, str) else "default" if given is True else "none"
-    if initialization.startswith(_MOVES_BASE):
+    if moves_base(initialization):
         remarks.append(
             f"initialization {printable(initialization)}: the product is not the change of the original base weight"
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from .._files import PathLike
 from .._threads import blas_threads
 from .._validate import as_instance, as_path
-from .base_weights import BaseFacts, BaseWeights, base_facts
+from .base_weights import STORED_ONE_WAY, BaseFacts, BaseWeights, base_facts
 from .checkpoint import TrainerState, read_trainer_state
 from .decay import Decay
 from .facts import FULL_RANK, LayerFacts, facts_of
@@ -265,6 +265,11 @@ def _measured(adapter: Adapter, weights: BaseWeights | None) -> tuple[list[Layer
     layers: list[LayerReport] = []
     unusable: list[UnusableLayer] = []
     config = adapter.config
+    # PEFT saves one fan_in_fan_out for all layers, that of the last one: weights that are not square tell whether it
+    # is that of all.
+    said = config is not None and config.fan_in_fan_out
+    ways = set() if weights is None else weights.turned()
+    square: list[int] = []
     # The matrices are thin: threads of BLAS would cost more than they bring.
     with blas_threads(1):
         for layer in adapter.layers():
@@ -276,11 +281,20 @@ def _measured(adapter: Adapter, weights: BaseWeights | None) -> tuple[list[Layer
                 try:
                     if config is not None and config.moves_base:
                         raise UnreadableError("the initialization changed the base weight, so there is no ratio to it")
-                    W = weights.weight_of(layer, config is not None and config.fan_in_fan_out)
-                    report = replace(report, base=base_facts(layer, W))
+                    turned = weights.is_turned(layer)
+                    if turned is None:
+                        square.append(len(layers))
+                    elif layer.kind not in STORED_ONE_WAY:
+                        ways.add(turned)
+                    report = replace(report, base=base_facts(layer, weights.weight_of(layer, said)))
                 except UnreadableError as error:
                     report = replace(report, no_base=str(error))
             layers.append(report)
+    if not ways <= {said}:
+        for k in square:
+            base = layers[k].base
+            if base is not None:
+                layers[k] = replace(layers[k], base=replace(base, alignment_left=None, alignment_right=None))
     return layers, unusable
 
 
@@ -461,6 +475,12 @@ def _remarks(
         if layer.no_base:
             missing[layer.no_base] = missing.get(layer.no_base, 0) + 1
     remarks += [f"no ratio to the base weight in {counted(count)}: {why}" for why, count in sorted(missing.items())]
+    turned = sum(layer.base is not None and layer.base.alignment_left is None for layer in layers)
+    if turned:
+        remarks.append(
+            f"no alignment with the base weight in {counted(turned)}: square, and fan_in_fan_out in the configuration "
+            "is not how the base stores all of its weights"
+        )
     return (*remarks, *(_trainer_remarks(trainer, decay) if trainer else ()))
 
 

@@ -200,6 +200,22 @@ class Adapter:
             found.append(layer)
         return found
 
+    def refuse_moved_base(self) -> None:
+        """Raise unless the updates are changes of the original base weight.
+
+        Raises
+        ------
+        UnreadableError
+            If the initialization changed that weight too; the message says how PEFT converts such an adapter.
+        """
+        if self.config is not None and self.config.moves_base:
+            raise UnreadableError(
+                f"{self.file.path}: the initialization {printable(self.config.initialization, 40)} changed the base "
+                "weight, so the product of the factors is not the change from the original one. Convert the adapter "
+                "first: PEFT's save_pretrained(..., path_initial_model_for_weight_conversion=...) makes plain LoRA of "
+                "PiSSA, OLoRA, CorDA and LoRA-GA"
+            )
+
     def layer(self, entry: LayerTensors) -> Iterator[LayerFactors | UnusableLayer]:
         """Yield the update of one module, or one for each expert; what cannot be used comes with the reason."""
         try:

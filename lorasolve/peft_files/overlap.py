@@ -39,6 +39,8 @@ class SharedModule:
         ``ranks`` if nothing is shared.
     sum_spectral, sum_frobenius, sum_nuclear : float
         Norms of the sum.
+    dora : bool
+        Whether one of them is DoRA's, whose update only gives the direction of the weight.
     """
 
     module: str
@@ -52,6 +54,7 @@ class SharedModule:
     sum_spectral: float
     sum_frobenius: float
     sum_nuclear: float
+    dora: bool
 
     @property
     def largest_cosine(self) -> float:
@@ -104,7 +107,8 @@ def interfere(paths: Sequence[PathLike]) -> Interference:
     Raises
     ------
     UnreadableError
-        If an adapter cannot be read, a layer of it is unusable, or two adapters give one module different shapes.
+        If an adapter cannot be read, a layer of it is unusable, its initialization changed the base weight, or two
+        adapters give one module different shapes.
     ValueError
         If fewer than two are given.
 
@@ -118,6 +122,8 @@ def interfere(paths: Sequence[PathLike]) -> Interference:
     if len(paths) < 2:
         raise ValueError(f"paths: expected at least two adapters, got {len(paths)}")
     adapters = [read(path) for path in paths]
+    for adapter in adapters:
+        adapter.refuse_moved_base()
     holders: dict[str, list[int]] = {}
     for k, adapter in enumerate(adapters):
         for module in adapter.entries:
@@ -172,6 +178,7 @@ def _compared(which: tuple[int, ...], layers: Sequence[LayerFactors]) -> SharedM
         sum_spectral=float(total[0]),
         sum_frobenius=float(np.linalg.norm(total)),
         sum_nuclear=float(total.sum()),
+        dora=any(layer.dora for layer in layers),
     )
 
 

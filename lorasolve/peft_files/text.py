@@ -91,12 +91,10 @@ def base_lines(diagnosis: Diagnosis) -> list[str]:
     if not known:
         return []
     ratios = [base.ratio for base in known]
-    left, right = (
-        statistics.median(getattr(base, f"alignment_{side}") for base in known) for side in ("left", "right")
-    )
+    left, right = (_median([getattr(base, f"alignment_{side}") for base in known], ".2f") for side in ("left", "right"))
     return [
         f"||X||_2/||W||_2: median {statistics.median(ratios):.3g}, largest {max(ratios):.3g}, in {counted(len(known))}",
-        f"alignment with W, median: {left:.2f} of outputs, {right:.2f} of inputs (1: none preferred)",
+        f"alignment with W, median: {left} of outputs, {right} of inputs (1: none preferred)",
     ]
 
 

@@ -40,6 +40,8 @@ class TruncatedLayer:
         ``||X - X'||_2`` and ``||X - X'||_F`` with the update ``X'`` that was written, its rounding included.
     relative_loss : float
         ``||X - X'||_F/||X||_F``; 0 for ``X = 0``.
+    dora : bool
+        Whether these are losses of the direction ``W0 + X`` of DoRA before it is normalized, not of the weight.
     """
 
     module: str
@@ -48,6 +50,7 @@ class TruncatedLayer:
     spectral_loss: float
     frobenius_loss: float
     relative_loss: float
+    dora: bool
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,8 @@ def truncate(path: PathLike, out: PathLike, *, rank: int | None = None, error: f
     """Write an adapter whose updates are the best approximations of lower rank (Eckart and Young).
 
     Scalings stay what they are, factors are balanced, and what is no factor is copied. No base model is needed, since
-    ``W0`` cancels in the difference.
+    ``W0`` cancels in the difference. Where the initialization changed ``W0`` (PiSSA, OLoRA, ...) PEFT does that again
+    at the lower rank, and it does not cancel; such an adapter is refused.
 
     Parameters
     ----------
@@ -105,7 +109,8 @@ def truncate(path: PathLike, out: PathLike, *, rank: int | None = None, error: f
     Raises
     ------
     UnreadableError
-        If the adapter, or one of its layers, cannot be read, or is of AdaLoRA.
+        If the adapter, or one of its layers, cannot be read, is of AdaLoRA, or its initialization changed the base
+        weight.
     ValueError
         If not exactly one of ``rank`` and ``error`` is given, or ``out`` is in use.
     """
@@ -119,6 +124,7 @@ def truncate(path: PathLike, out: PathLike, *, rank: int | None = None, error: f
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"out: {out} exists and is not an empty folder")
     adapter = read(path)
+    adapter.refuse_moved_base()
     if adapter.config is not None and adapter.config.peft_type == "ADALORA":
         raise UnreadableError("AdaLoRA adapters have three factors and are not truncated")
     tensors = {name: adapter.file.stored(name) for name in adapter.skipped}
@@ -228,7 +234,8 @@ def _loss(before: LayerFactors, after: LayerFactors) -> TruncatedLayer:
         spectral = abs(before.scale) * float(difference[0])
         frobenius = abs(before.scale) * float(np.linalg.norm(difference))
     relative = frobenius / size if size else 0.0
-    return TruncatedLayer(before.module, before.A.shape[1], after.A.shape[1], spectral, frobenius, relative)
+    ranks = before.A.shape[1], after.A.shape[1]
+    return TruncatedLayer(before.module, *ranks, spectral, frobenius, relative, before.dora)
 
 
 # ---------------------------------------------------------------------- writing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import types
 
 import numpy as np
 import pytest
@@ -183,6 +184,21 @@ def test_a_good_run_is_left_alone_and_lam_hat_finds_the_decay():
     assert len(monitor.history) == 80
 
 
+@pytest.mark.parametrize("start", ["pissa", "pissa_niter_4", "olora"])
+def test_a_start_that_computes_the_base_model_is_not_loud(start):
+    model = adapted(init_lora_weights=start, lora_alpha=4).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(model(**tokens()).logits, bert().eval()(**tokens()).logits, atol=1e-4, rtol=1e-4)
+    # One half of "loud" is there: each product is larger than what is left of the weight.
+    for layer in adapted_layers(model)[1::2]:
+        A, B = layer.factors
+        assert np.linalg.norm(A @ B.T, 2) > np.linalg.norm(layer.module.weight.numpy(), 2)
+    verdict = judge(model, CrossEntropy(), batches(), LAM)
+    assert verdict.kind == "not_converged" and f"the initialization {start} changed the base weight" in str(verdict)
+    monitor = LoRAMonitor(base=model)
+    assert plain_loop(model, monitor, 3, 1e-3).reason is None and start in monitor.warnings[0]
+
+
 def test_decoupled_decay_leaves_no_trace_in_the_gradients():
     model = adapted()
     monitor = LoRAMonitor(LAM, every=10)
@@ -196,7 +212,7 @@ def test_a_penalty_that_is_in_the_loss_already_is_noticed():
     assert plain_loop(adapted(), LoRAMonitor(LAM), 5, 1e-2, penalty="after").warnings == []
 
 
-def trainer(model, monitor, tmp_path, extra=(), **settings):
+def trainer(model, monitor, tmp_path, extra=(), kind=transformers.Trainer, **settings):
     given = {
         "output_dir": str(tmp_path),
         "per_device_train_batch_size": N,
@@ -212,7 +228,7 @@ def trainer(model, monitor, tmp_path, extra=(), **settings):
         "lr_scheduler_type": "constant",
     }
     arguments = transformers.TrainingArguments(**(given | settings))
-    made = transformers.Trainer(model, arguments, train_dataset=rows(), callbacks=[callback(monitor), *extra])
+    made = kind(model, arguments, train_dataset=rows(), callbacks=[callback(monitor), *extra])
     made.train()
     return made
 
@@ -239,6 +255,57 @@ def test_not_a_number_stops_at_once(tmp_path):
     assert made.state.global_step == 3
     assert "non-finite" in monitor.reason
     assert all(math.isfinite(entry["loss"]) for entry in made.state.log_history if "loss" in entry)
+
+
+class Broken(transformers.Trainer):
+    """A Trainer whose third loss is not a number."""
+
+    calls = 0
+
+    def compute_loss(self, model, inputs, return_outputs=False, **kw):
+        self.calls += 1
+        return model(**inputs).loss * (math.nan if self.calls == 3 else 1.0)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw_torch", "sgd"])
+def test_gradients_that_are_not_a_number_are_not_stepped_along(tmp_path, optimizer):
+    model = adapted(dropout=0.0, task_type="SEQ_CLS")
+    monitor = LoRAMonitor()
+    made = trainer(model, monitor, tmp_path, kind=Broken, optim=optimizer, weight_decay=0.1)
+    assert made.state.global_step == 3 and "step 3" in monitor.reason and "non-finite" in monitor.reason
+    # The same run without the third step.
+    same = adapted(dropout=0.0, task_type="SEQ_CLS")
+    trainer(same, LoRAMonitor(), tmp_path, max_steps=2, optim=optimizer, weight_decay=0.1)
+    for (name, got), (_, expected) in zip(model.named_parameters(), same.named_parameters()):
+        torch.testing.assert_close(got, expected, rtol=0, atol=0, msg=name)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_scaler_of_gradients_still_finds_those_that_are_not_finite(scaled):
+    model = adapted()
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+    scaler = torch.amp.GradScaler("cpu", enabled=scaled)
+    scaler.scale(model(**tokens()).loss * math.nan).backward()
+    control = transformers.TrainerControl()
+    # As Accelerate's optimizer has it.
+    around = types.SimpleNamespace(scaler=scaler if scaled else None)
+    callback(LoRAMonitor()).on_pre_optimizer_step(None, None, control, model=model, optimizer=around)
+    scaler.step(optimizer)
+    assert control.should_training_stop
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter, before[name], rtol=0, atol=0, msg=name)
+
+
+def test_the_trainers_log_has_what_was_read(tmp_path):
+    monitor = LoRAMonitor()
+    made = trainer(adapted(), monitor, tmp_path, max_steps=3, save_strategy="steps", save_steps=3)
+    stored = json.loads((tmp_path / "checkpoint-3" / "trainer_state.json").read_text())["log_history"]
+    assert len(stored) == 3 and stored == made.state.log_history[:3]
+    for entry, (step, readings) in zip(stored, monitor.history):
+        assert entry["step"] == step
+        assert entry["lora/max_spectral"] == max(reading.spectral for reading in readings.values())
+    assert stored[-1]["lora/lam_hat"] == monitor.lam_hat
 
 
 def test_the_trainer_and_a_plain_loop_give_one_history(tmp_path):

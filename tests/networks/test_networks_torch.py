@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pathlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -264,6 +265,57 @@ def test_a_gradient_that_is_nan_is_seen_beside_a_frozen_factor():
     assert monitor.step(model) is None
     model.first.lora_B.grad[0, 0] = math.nan
     assert "first has non-finite factors or gradients" in monitor.step(model)
+
+
+def test_the_decay_of_two_layers_is_their_median():
+    """Layers with one decay each: a gradient of -lam times a factor is stationary for that lam."""
+    model = Net()
+    for layer, lam in ((model.first, 0.0119), (model.second, -0.0024)):
+        for part in (layer.lora_A, layer.lora_B):
+            part.grad = -lam * part.detach()
+    monitor = LoRAMonitor()
+    assert monitor.lam_hat is None
+    monitor.step(model)
+    assert monitor.lam_hat == pytest.approx((0.0119 - 0.0024) / 2, rel=1e-6)
+
+
+def loud():
+    """Return a network with a gradient and a far too large update."""
+    model = Net()
+    with torch.no_grad():
+        model.first.lora_B.normal_(std=30.0)
+    CrossEntropy()(model, data()[0]).mean().backward()
+    return model
+
+
+def compiled(model):
+    return torch.compile(model, backend="eager")
+
+
+WRAPPERS = {
+    "compiled": compiled,
+    "DataParallel": torch.nn.DataParallel,
+    "both": lambda model: compiled(torch.nn.DataParallel(compiled(model))),
+}
+
+
+@pytest.mark.parametrize("wrapped", WRAPPERS.values(), ids=WRAPPERS)
+def test_a_wrapper_does_not_hide_a_loud_layer(wrapped):
+    model = loud()
+    reason = LoRAMonitor(base=model).step(model)
+    assert "loud: first has" in reason
+    assert LoRAMonitor(base=model).step(wrapped(model)) == reason
+    assert LoRAMonitor(base=wrapped(model)).step(model) == reason
+    plain = judge(model, CrossEntropy(), data(), LAM)
+    assert judge(wrapped(model), CrossEntropy(), data(), LAM).to_dict() == plain.to_dict()
+
+
+def test_a_base_without_the_layers_is_refused():
+    model = loud()
+    outer = torch.nn.Sequential(model)
+    for base, given in ((model, outer), (outer, model)):
+        with pytest.raises(ValueError, match=r"base: expected the model that step is given, .* 2 of its 2 LoRA layers"):
+            LoRAMonitor(base=base).step(given)
 
 
 # ---------------------------------------------------------------------- the token form
@@ -541,6 +593,44 @@ def test_non_finite_and_loud_points_are_named():
         model.second.lora_B.normal_(std=30.0)
     verdict = judge(model, CrossEntropy(), data(), LAM)
     assert verdict.kind == "loud" and "||W||_2" in verdict.reason
+
+
+class InPeftsLayout(torch.nn.Module):
+    """A layer as PEFT has it, with an update larger than its weight."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.base_layer = torch.nn.Linear(6, 3).requires_grad_(False)
+        self.lora_A = torch.nn.ModuleDict({"default": torch.nn.Linear(6, 2, bias=False)})
+        self.lora_B = torch.nn.ModuleDict({"default": torch.nn.Linear(2, 3, bias=False)})
+        self.scaling = {"default": 30.0}
+
+    def get_base_layer(self):
+        return self.base_layer
+
+    def forward(self, x):
+        return self.base_layer(x) + 30.0 * self.lora_B["default"](self.lora_A["default"](x))
+
+
+@pytest.mark.parametrize(
+    ("start", "moved"),
+    [(True, False), (False, False), ("gaussian", False), ("pissa_niter_4", True), ("OLoRA", True), ("loftq", True)],
+)
+def test_beside_a_weight_that_the_start_changed_nothing_is_loud(start, moved):
+    model = torch.nn.Sequential(InPeftsLayout(), torch.nn.Flatten(), torch.nn.Linear(12, 3).requires_grad_(False))
+    model.peft_config = {"default": SimpleNamespace(init_lora_weights=start)}
+    monitor = LoRAMonitor(base=model)
+    verdict = judge(model, CrossEntropy(), data(), LAM)
+    assert (verdict.kind == "loud") == (not moved)
+    said = [text for text in verdict.premises if "in 1 of 1 layers" in text and str(start) in text]
+    assert len(said) == moved == len(monitor.warnings)
+    norm = float(np.linalg.norm(model[0].base_layer.weight.numpy(), 2)) / 30.0
+    assert verdict.to_dict()["base_norms"] == [None if moved else pytest.approx(norm)]
+    assert (str(verdict).splitlines()[-1].split()[3] == "-") == moved
+    CrossEntropy()(model, data()[0]).mean().backward()
+    assert (monitor.step(model) is None) == moved
+    assert json.dumps(monitor.to_dict(), allow_nan=False)
 
 
 def test_a_better_point_refutes(trained):

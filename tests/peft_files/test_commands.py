@@ -110,6 +110,17 @@ def test_truncate_and_interfere(folders, capsys):
     assert main(["interfere", out]) == 2
 
 
+def test_dora_is_said_where_its_directions_are_compared(tmp_path, make, capsys):
+    tensors = make.linear("q", *make.pair(0)) | {"base_model.model.q.lora_magnitude_vector": np.ones(9)}
+    for name, more in (("plain", {}), ("dora", tensors)):
+        make.adapter(tmp_path / name, make.linear("q", *make.pair(0)) | more)
+        out = str(tmp_path / f"{name} short")
+        assert main(["truncate", str(tmp_path / name), "--rank", "2", "--out", out]) == 0
+        assert ("DoRA in 1 layer: the loss is that of the direction" in capsys.readouterr().out) == bool(more)
+        assert main(["interfere", str(tmp_path / name), out]) == 0
+        assert ("DoRA in 1 module: these are directions" in capsys.readouterr().out) == bool(more)
+
+
 def test_an_optimizers_state_that_is_not_there(folders, capsys):
     assert main(["diagnose", str(folders / "good"), "--optimizer-state"]) == 2
     assert "optimizer" in capsys.readouterr().err

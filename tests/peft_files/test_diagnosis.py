@@ -208,6 +208,75 @@ def test_transposed_weights_and_large_ones(tmp_path, make):
     assert layer.base.frobenius == pytest.approx(np.linalg.norm(W.astype(float)), rel=1e-5)
 
 
+def aligned(W, X):
+    unit = np.linalg.norm(W) * np.linalg.norm(X)
+    return np.sqrt(len(X)) * np.linalg.norm(W.T @ X) / unit, np.sqrt(len(X.T)) * np.linalg.norm(W @ X.T) / unit
+
+
+@pytest.mark.parametrize(
+    ("stored", "saved", "known"),
+    [
+        # How those that are not square are stored; what the configuration says; whether that tells of the square one.
+        ("turned", True, True),
+        ("plain", False, True),
+        ("turned", False, False),
+        ("plain", True, False),
+        ("both", True, False),
+        ("both", False, False),
+        ("turned without biases", True, True),
+        ("turned without biases", False, False),
+        ("not adapted", True, True),
+        ("not adapted", False, False),
+        ("square alone", True, True),
+        ("square alone", False, True),
+    ],
+)
+def test_a_square_weight_is_aligned_only_where_it_is_known_how_it_is_stored(tmp_path, make, stored, saved, known):
+    """PEFT saves one fan_in_fan_out for all layers: that of the last one, GPT-2's head for example."""
+    rng = np.random.default_rng(1)
+    shapes = {"q": (8, 8), "up": (20, 8), "down": (8, 20)}
+    pairs = {name: make.pair(k, *shape) for k, (name, shape) in enumerate(shapes.items())}
+    dense = {name: rng.standard_normal((len(up), len(down.T))) for name, (down, up) in pairs.items()}
+    turned = {"q": saved, "up": stored != "plain", "down": stored not in ("plain", "both")}
+    tensors = {f"{name}.weight": np.ascontiguousarray(W.T if turned[name] else W) for name, W in dense.items()}
+    if "alone" not in stored and "without" not in stored:
+        tensors |= {f"{name}.bias": np.ones(len(W)) for name, W in dense.items()}
+    make.file(tmp_path / "w.safetensors", tensors)
+    which = ["q"] if stored in ("not adapted", "square alone") else list(shapes)
+    factors = {key: value for name in which for key, value in make.linear(name, *pairs[name]).items()}
+    found = diagnose(make.adapter(tmp_path / "a", factors, fan_in_fan_out=saved), base=tmp_path / "w.safetensors")
+    assert len(found.layers) == len(which)
+    for layer in found.layers:
+        name = layer.facts.module
+        X = 2 * pairs[name][1].astype(float) @ pairs[name][0]
+        assert layer.base.ratio == pytest.approx(np.linalg.norm(X, 2) / np.linalg.norm(dense[name], 2), rel=1e-5)
+        got = (layer.base.alignment_left, layer.base.alignment_right)
+        expected = aligned(dense[name], X) if known or name != "q" else (None, None)
+        assert got == (expected if None in expected else pytest.approx(expected, rel=1e-4))
+    assert ("no alignment with the base weight in 1 layer: square" in str(found)) == (not known)
+    assert json.dumps(found.to_dict(), default=str, allow_nan=False)
+
+
+def test_embeddings_and_convolutions_are_never_turned(tmp_path, make):
+    rng = np.random.default_rng(1)
+    tensors, bases, updates = {}, {}, {}
+    for name, rows, columns in (("e", 30, 8), ("f", 8, 8)):
+        A, B = rng.standard_normal((4, rows)), rng.standard_normal((columns, 4))
+        tensors |= {f"base_model.model.{name}.lora_embedding_A": A, f"base_model.model.{name}.lora_embedding_B": B}
+        bases[name], updates[name] = rng.standard_normal((rows, columns)), 2 * A.T @ B.T
+    down, up = rng.standard_normal((4, 2, 2, 2)), rng.standard_normal((8, 4, 1, 1))
+    tensors |= make.linear("conv", down, up)
+    bases["conv"], updates["conv"] = rng.standard_normal((8, 2, 2, 2)), 2 * up[..., 0, 0] @ down.reshape(4, 8)
+    make.file(tmp_path / "w.safetensors", {f"{name}.weight": W for name, W in bases.items()})
+    folder = make.adapter(tmp_path / "a", tensors, fan_in_fan_out=True)
+    layers = diagnose(folder, base=tmp_path / "w.safetensors").layers
+    for layer in layers:
+        X = updates[layer.facts.module]
+        expected = aligned(bases[layer.facts.module].reshape(X.shape), X)
+        assert (layer.base.alignment_left, layer.base.alignment_right) == pytest.approx(expected, rel=1e-4)
+    assert len(layers) == 3
+
+
 def test_sharded_bases_stay_in_their_folder(tmp_path, make):
     folder, W = make.adapter(tmp_path / "a", model(make, FULL)), weights(make)
     base = tmp_path / "base"

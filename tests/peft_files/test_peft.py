@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lorasolve.cli import main
-from lorasolve.peft_files import facts_of, read, truncate
+from lorasolve.peft_files import UnreadableError, diagnose, facts_of, read, truncate
 
 torch = pytest.importorskip("torch")
 peft = pytest.importorskip("peft")
@@ -131,6 +131,65 @@ def test_peft_loads_what_was_truncated(tmp_path, name, limit):
     truncate(tmp_path / "a", tmp_path / "b", **limit)
     torch.manual_seed(4)
     compare(tmp_path / "b", peft.PeftModel.from_pretrained(Model(), tmp_path / "b"))
+
+
+def merged(folder):
+    torch.manual_seed(6)
+    model = peft.PeftModel.from_pretrained(Model(), folder).merge_and_unload()
+    return {name: part.detach().double().numpy() for name, part in model.named_parameters()}
+
+
+@pytest.mark.parametrize("start", ["pissa", "olora"])
+def test_what_peft_converted_to_lora_is_truncated_with_the_loss_of_the_merged_weights(tmp_path, start):
+    torch.manual_seed(6)
+    config = peft.LoraConfig(target_modules=["q", "wide"], r=4, lora_alpha=8, init_lora_weights=start)
+    model = peft.get_peft_model(Model(), config)
+    model.peft_config["default"].init_lora_weights = True
+    model.save_pretrained(tmp_path / "start")
+    model.peft_config["default"].init_lora_weights = start
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter += 0.3 * torch.randn_like(parameter)
+    model.save_pretrained(tmp_path / "a")
+    with pytest.raises(UnreadableError, match=f"the initialization {start} changed the base weight"):
+        truncate(tmp_path / "a", tmp_path / "b", rank=3)
+    model.save_pretrained(tmp_path / "a", path_initial_model_for_weight_conversion=str(tmp_path / "start"))
+    done = truncate(tmp_path / "a", tmp_path / "b", rank=3)
+    before, after = merged(tmp_path / "a"), merged(tmp_path / "b")
+    real = math.sqrt(sum(np.linalg.norm(before[name] - after[name]) ** 2 for name in before))
+    assert done.frobenius_loss == pytest.approx(real, rel=1e-5) and real > 0.1
+
+
+@pytest.mark.parametrize("targets", [["c_attn", "c_proj"], ["c_attn", "c_proj", "score"]])
+def test_alignments_of_gpt2_with_and_without_an_adapted_head(tmp_path, targets):
+    """Its weights are stored (inputs, outputs), that of the head is not, and the last one is what PEFT saves."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    shape = {"vocab_size": 60, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 16, "num_labels": 16}
+    base = transformers.GPT2ForSequenceClassification(transformers.GPT2Config(**shape, pad_token_id=0))
+    base.save_pretrained(tmp_path / "base")
+    weights = {name: part.detach().double().numpy() for name, part in base.named_parameters()}
+    model = peft.get_peft_model(base, peft.LoraConfig(target_modules=targets, r=2))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.copy_(torch.randn_like(parameter))
+    model.save_pretrained(tmp_path / "a")
+    found = diagnose(tmp_path / "a", base=tmp_path / "base")
+    assert len(found.layers) == 6 + ("score" in targets)
+    for layer in found.layers:
+        name = layer.facts.module
+        delta = model.base_model.model.get_submodule(name).get_delta_weight("default").detach().double().numpy()
+        # Stored like the weight, whichever way that is.
+        W, X = weights[f"{name}.weight"], delta
+        if name != "score":
+            W, X = W.T, X.T
+        unit = np.linalg.norm(W) * np.linalg.norm(X) / np.sqrt(X.shape)
+        expected = np.array([np.linalg.norm(W.T @ X), np.linalg.norm(W @ X.T)]) / unit
+        got = layer.base.alignment_left, layer.base.alignment_right
+        unknown = "score" in targets and X.shape == (16, 16)
+        assert got == ((None, None) if unknown else pytest.approx(tuple(expected), rel=1e-4))
 
 
 def test_adalora(tmp_path):

@@ -138,6 +138,29 @@ def test_what_is_refused(tmp_path, make):
     assert not (tmp_path / "b").exists() and not list(tmp_path.glob(".b*"))
 
 
+@pytest.mark.parametrize("start", ["pissa", "pissa_niter_16", "olora", "corda", "loftq", "lora_ga"])
+def test_adapters_whose_start_changed_the_base_weight_are_refused(tmp_path, make, start):
+    """Two untouched starts of one weight change nothing, whatever their products are."""
+    one = make.adapter(tmp_path / "a", make.linear("q", *make.pair(0)), init_lora_weights=start)
+    two = make.adapter(tmp_path / "b", make.linear("q", *make.pair(0)))
+    message = f"the initialization {start} changed the base weight.*path_initial_model_for_weight_conversion"
+    with pytest.raises(UnreadableError, match=message):
+        truncate(one, tmp_path / "c", rank=2)
+    assert not (tmp_path / "c").exists()
+    for folders in ([one, two], [two, one]):
+        with pytest.raises(UnreadableError, match=message):
+            interfere(folders)
+
+
+def test_of_dora_it_is_said_that_these_are_directions(tmp_path, make):
+    tensors = make.linear("q", *make.pair(0)) | make.linear("v", *make.pair(1))
+    tensors["base_model.model.q.lora_magnitude_vector"] = np.ones(9)
+    folder = make.adapter(tmp_path / "a", tensors)
+    losses = truncate(folder, tmp_path / "b", rank=2).layers
+    assert {layer.module: layer.dora for layer in losses} == {"q": True, "v": False}
+    assert {module.module: module.dora for module in interfere([folder, folder]).modules} == {"q": True, "v": False}
+
+
 def test_the_rest_of_the_configuration_is_kept(tmp_path, make):
     folder = make.adapter(tmp_path / "a", make.linear("q", *make.pair(0)), revision="main", base_model_name_or_path="m")
     truncate(folder, tmp_path / "b", rank=2)
