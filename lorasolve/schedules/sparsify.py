@@ -61,7 +61,7 @@ class Sparsify(Schedule):
         return stage_iteration >= max(1, max_iter // len(self.penalties))
 
     def unseen_gradient(self, stage: Stage) -> float:
-        """Return infinity while there are penalties to come: a point stationary at one of them need not be at others."""
+        """Return infinity while penalties are to come: a point that is stationary at one need not be at others."""
         return math.inf if stage.memory["penalty index"] + 1 < len(self.penalties) else 0.0
 
     def transition(self, stage: Stage, rng: np.random.Generator) -> Stage:
