@@ -127,7 +127,7 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
     names are taken by them, otherwise the first three are row label, column label and value, and a known name
     elsewhere is an error. Fields may be quoted as in csv, except between tabs, where a quote is a character as any
     other; a label is within one line. With another delimiter than the comma, values may have a decimal comma.
-    Labels are numbers where all are written as integers are (``1``, not ``01`` or ``+1``), else texts. A ``.mtx``
+    Labels are int64 where all are written as such integers are (``1``, not ``01`` or ``+1``), else texts. A ``.mtx``
     file is in Matrix Market format; its labels are the indices written in it, from 1 on, and all entries of a dense
     one are observed, zeros too.
 
@@ -348,14 +348,17 @@ def _plain(names: Iterable[str]) -> list[str]:
 
 
 def is_integer_label(label: str) -> bool:
-    """Return whether a label is written as an integer is: ``1``, not ``01``, ``+1`` or ``1_0``."""
-    return re.fullmatch("0|-?[1-9][0-9]{0,17}", label) is not None
+    """Return whether a label is written as an integer of 64 bits is: ``1``, not ``01``, ``+1`` or ``1_0``."""
+    return re.fullmatch("0|-?[1-9][0-9]{0,19}", label) is not None
 
 
 def _labels(names: list[str]) -> tuple[Array, Array]:
-    """Return the distinct labels in order, as numbers if all are written as integers are, and each entry's index."""
-    integers = all(map(is_integer_label, names))
-    column = np.array([int(name) for name in names], dtype=np.int64) if integers else np.array(names)
+    """Return the distinct labels in order, int64 if all are written as such integers are, and each entry's index."""
+    try:
+        integers = all(map(is_integer_label, names))
+        column = np.array([int(name) for name in names], dtype=np.int64) if integers else np.array(names)
+    except OverflowError:
+        column = np.array(names)
     labels, index = np.unique(column, return_inverse=True)
     return labels, index.ravel()
 

@@ -129,6 +129,13 @@ def test_labels_may_be_text(tmp_path: pathlib.Path) -> None:
     assert ratings.rows.tolist() == [1, 0]
 
 
+def test_labels_of_nineteen_digits_are_numbers_as_far_as_int64_goes(tmp_path: pathlib.Path) -> None:
+    ids = [2**63 - 1, 9, -(2**63), 10**18]
+    for last, expected in [("7", sorted([*ids, 7])), (str(2**63), sorted(map(str, [*ids, 2**63])))]:
+        text = "".join(f"{label},0,1\n" for label in [*ids, last])
+        assert read_ratings(written(tmp_path, "r.csv", text)).row_labels.tolist() == expected
+
+
 def test_a_quote_between_tabs_is_a_character(tmp_path: pathlib.Path) -> None:
     entries = [("ann", '"Heroes" (live)', 5.0), ("ann", '"Weird Al Live', 4.0), ("bob", "Alien", 3.0)]
     entries += [("bob", "Brazil", 2.0), ("cid", '"Best of', 1.0), ("cid", "Alien", 5.0)]

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from .._files import PathLike, write_atomically
 from .._ratings import is_integer_label
-from .._validate import Array, as_choice, as_flag, as_instance, as_number, shown
+from .._validate import Array, as_array, as_choice, as_flag, as_instance, as_number, shown
 from ..convex import ConvexResult, solve_convex
 from ..io import Ratings, read_arrays
 from ..linear_map import factor_singular_values, numerical_rank
@@ -81,7 +81,8 @@ class CompletionModel:
         Parameters
         ----------
         rows, cols : array_like of labels, shape (N,)
-            A label that was not in the data gets what the means alone say.
+            Numbers are compared by value, also where they are written as texts; a label that was not in the data gets
+            what the means alone say.
 
         Returns
         -------
@@ -385,30 +386,61 @@ def _require_ascending(labels: Array, name: str) -> None:
 
 def _index(labels: Array, wanted: ArrayLike, name: str) -> Array:
     """Return the positions of labels among sorted ones, -1 for those not there."""
-    given = np.atleast_1d(np.asarray(wanted))
+    # As an array, numbers of a list are rounded where they are of several kinds.
+    given = np.asarray(wanted, dtype=object) if isinstance(wanted, (list, tuple)) else as_array(wanted, name)
+    given = np.atleast_1d(given)
     if given.ndim != 1:
         raise ValueError(f"{name}: expected an array of labels, got one of shape {given.shape}")
-    if labels.dtype.kind in "iu" and given.dtype.kind not in "iu":
-        given = _as_integers(given)
-    elif labels.dtype.kind == "U":
-        given = given.astype(str)
-    place = np.minimum(np.searchsorted(labels, given), len(labels) - 1)
-    return np.where(labels[place] == given, place, -1)
+    found, held = _converted(given, labels.dtype)
+    place = np.minimum(np.searchsorted(labels, found), len(labels) - 1)
+    return np.where(held & (labels[place] == found), place, -1)
 
 
-def _as_integers(given: Array) -> Array:
-    """Return labels as whole numbers, and below all of them what is none."""
+def _converted(given: Array, dtype: Any) -> tuple[Array, Array]:
+    """Return labels as another type has them, by value, and which of them it has.
 
-    def number(label: Any) -> int:
-        if isinstance(label, str):
-            return int(label) if is_integer_label(label) else _NO_LABEL
+    Left to NumPy, integers of two types are compared as floats, and numbers with texts as texts.
+    """
+    kinds = {given.dtype.kind, dtype.kind}
+    if kinds <= {"i", "u"} or kinds == {"f"}:
+        with np.errstate(over="ignore"):
+            found = given.astype(dtype)
+        return found, found == given
+    if dtype.kind not in "iuf":
+        return given.astype(str) if dtype.kind == "U" else given, np.ones(given.shape, dtype=bool)
+    numbers = (_as_floats if dtype.kind == "f" else _as_integers)(given.tolist(), dtype)
+    held = np.array([number is not None for number in numbers], dtype=bool)
+    return np.array([number or 0 for number in numbers], dtype=dtype), held
+
+
+def _as_integers(labels: list[Any], dtype: Any) -> list[int | None]:
+    """Return labels as integers of a type, None for those that are none."""
+    low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+
+    def number(label: Any) -> int | None:
+        if isinstance(label, str) and not is_integer_label(label):
+            return None
         try:
             value = int(label)
         except (TypeError, ValueError, OverflowError):
-            return _NO_LABEL
-        return value if value == label and abs(value) < -_NO_LABEL else _NO_LABEL
+            return None
+        return value if low <= value <= high and (isinstance(label, str) or value == label) else None
 
-    return np.array([number(label) for label in given.tolist()], dtype=np.int64)
+    return [number(label) for label in labels]
 
 
-_NO_LABEL = int(np.iinfo(np.int64).min)
+def _as_floats(labels: list[Any], dtype: Any) -> list[Any]:
+    """Return labels as floats of a type, None for those that are none; of a text the float nearest to it."""
+
+    def number(label: Any) -> Any:
+        try:
+            value = dtype.type(label)
+            if isinstance(label, str):
+                return None if "_" in label else value
+            # Python compares an integer with a float exactly.
+            return value if value.item() == (label.item() if isinstance(label, np.generic) else label) else None
+        except (TypeError, ValueError, OverflowError):
+            return None
+
+    with np.errstate(over="ignore"):
+        return [number(label) for label in labels]

@@ -124,6 +124,52 @@ def test_only_what_is_written_as_integers_are_is_an_integer_label() -> None:
     assert model.knows_rows([10**30, 10, None]).tolist() == [False, True, False]
 
 
+NEAR = [0, 3, 2**53, 2**53 + 1, 2**53 + 2, 1234567890123456789, 1234567890123456790, 2**63 - 2, 2**63 - 1]
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64, np.float64, np.float32])
+def test_labels_are_found_by_value_whatever_type_they_are_asked_for_in(dtype) -> None:
+    """Python's own numbers are compared exactly, so that a dict of them says where each label is."""
+    labels = np.unique(np.array(NEAR, dtype=dtype))
+    m = len(labels)
+    entries = Ratings(np.arange(m), np.zeros(m, dtype=int), np.arange(1.0, m + 1), labels, np.zeros(1))
+    model = fit_completion(entries, 1e-6).model
+    place = {label: k for k, label in enumerate(labels.tolist())}
+    wanted = [*NEAR, 2**63, -1, 1, 2**64 - 1]
+    asked = [wanted, [*wanted, 0.5], np.array(wanted, dtype=object), np.array(wanted, dtype=np.float64)]
+    asked += [np.array([x for x in wanted if x < 2**63], dtype=np.int64), np.array(NEAR, dtype=np.uint64)]
+    asked += [np.array([3, 1], dtype=np.int8), np.array([0.5, 3.0], dtype=np.float32)]
+    for given in asked:
+        values = given if isinstance(given, list) else given.tolist()
+        assert model.knows_rows(given).tolist() == [value in place for value in values]
+        expected = [place[value] + 1.0 if value in place else model.mean for value in values]
+        np.testing.assert_allclose(model.predict(given, [0] * len(values)), expected, atol=1e-3)
+    # Texts: exactly the integers written, or the floats that Python reads.
+    texts = [*map(str, wanted), "3.0", "1e3", "1_0", "three", "nan"]
+    if np.issubdtype(dtype, np.integer):
+        expected = [value in place for value in wanted] + [False] * 5
+    else:
+        expected = [float(dtype(float(value))) in place for value in wanted] + [True] + [False] * 4
+    assert model.knows_rows(texts).tolist() == expected
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64, np.float64])
+def test_numbers_as_labels_are_found_in_files(tmp_path, monkeypatch, capsys, dtype) -> None:
+    monkeypatch.chdir(tmp_path)
+    ids = np.array([123456789012345678, 1234567890123456789, 1234567890123456999], dtype=dtype)
+    rows, cols = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 0, 2, 1, 2])
+    values = np.array([5.0, 3.0, 4.0, 1.0, 2.0, 5.0])
+    fit_completion(Ratings(rows, cols, values, ids, np.arange(3)), 1e-6, "none", tol=1e-9).model.save("model.npz")
+    # As NumPy and pandas write numbers in csv.
+    lines = [f"{label!r},{col}\n" for label, col in zip(ids[rows].tolist(), cols)]
+    (tmp_path / "pairs.csv").write_text("".join(lines))
+    assert main(["predict", "model.npz", "pairs.csv"]) == 0
+    text, remarks = capsys.readouterr()
+    predicted = [float(row["prediction"]) for row in csv.DictReader(io.StringIO(text))]
+    np.testing.assert_allclose(predicted, values, atol=1e-4)
+    assert "not in the data" not in remarks
+
+
 def test_from_dense_takes_nan_and_masks_as_not_observed() -> None:
     M = np.array([[1.0, np.nan], [0.0, 4.0]])
     masked = np.ma.array([[1.0, 7.0], [0.0, 4.0]], mask=[[False, True], [False, False]])
