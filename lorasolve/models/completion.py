@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._files import PathLike, write_atomically
-from .._ratings import is_integer_label
+from .._ratings import is_integer_label, plain_labels
 from .._validate import Array, as_array, as_choice, as_flag, as_instance, as_number, shown
 from ..convex import ConvexResult, solve_convex
 from ..io import Ratings, read_arrays
@@ -41,7 +41,8 @@ class CompletionModel:
     row_effects, col_effects : ndarray of shape (m,), (n,)
         What rows and columns add to it.
     row_labels, col_labels : ndarray of shape (m,), (n,)
-        What the data call the rows and columns, in ascending order.
+        What the data call the rows and columns, in ascending order. Objects are kept as int64 or float64 where they
+        are such numbers, else as texts.
     lam : float
         The weight of the nuclear norm.
     means : str
@@ -52,7 +53,8 @@ class CompletionModel:
     Raises
     ------
     ValueError
-        For labels in another order, or twice the same one: they are found by bisection.
+        For labels in another order, or twice the same one: they are found by bisection. For labels that are missing
+        or of several kinds.
     """
 
     A: Array = field(repr=False)
@@ -67,8 +69,8 @@ class CompletionModel:
     clip: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        _require_ascending(self.row_labels, "row_labels")
-        _require_ascending(self.col_labels, "col_labels")
+        object.__setattr__(self, "row_labels", _ascending(self.row_labels, "row_labels", "row"))
+        object.__setattr__(self, "col_labels", _ascending(self.col_labels, "col_labels", "column"))
 
     @property
     def rank(self) -> int:
@@ -322,8 +324,8 @@ class _Centred:
         self.means = as_choice(means, "means", MEANS)
         self.clip = None if clip is None else _as_range(clip)
         # Before the solve, and not after it.
-        _require_ascending(ratings.row_labels, "ratings.row_labels")
-        _require_ascending(ratings.col_labels, "ratings.col_labels")
+        self.row_labels = _ascending(ratings.row_labels, "ratings.row_labels", "row")
+        self.col_labels = _ascending(ratings.col_labels, "ratings.col_labels", "column")
         m, n = ratings.shape
         rest = ratings.values.astype(float)
         self.mean = float(rest.mean()) if means != "none" else 0.0
@@ -349,8 +351,8 @@ class _Centred:
             mean=self.mean,
             row_effects=self.row_effects,
             col_effects=self.col_effects,
-            row_labels=self.ratings.row_labels,
-            col_labels=self.ratings.col_labels,
+            row_labels=self.row_labels,
+            col_labels=self.col_labels,
             lam=lam,
             means=self.means,
             clip=self.clip,
@@ -372,9 +374,11 @@ def _averages(sums: Array, counts: Array) -> Array:
     return sums / np.maximum(counts, 1)
 
 
-def _require_ascending(labels: Array, name: str) -> None:
+def _ascending(labels: Array, name: str, which: str) -> Array:
+    """Return labels in a form that can be saved, in ascending order as they are given."""
     if not isinstance(labels, np.ndarray) or labels.ndim != 1:
         raise ValueError(f"{name}: expected an array of labels, got {shown(labels)}")
+    labels = plain_labels(labels, name, which)
     wrong = np.flatnonzero(~(labels[1:] > labels[:-1]))
     if wrong.size:
         k = int(wrong[0])
@@ -382,13 +386,14 @@ def _require_ascending(labels: Array, name: str) -> None:
             f"{name}: expected distinct labels in ascending order, got {labels[k].item()!r} before "
             f"{labels[k + 1].item()!r}"
         )
+    return labels
 
 
 def _index(labels: Array, wanted: ArrayLike, name: str) -> Array:
     """Return the positions of labels among sorted ones, -1 for those not there."""
     # As an array, numbers of a list are rounded where they are of several kinds.
     given = np.asarray(wanted, dtype=object) if isinstance(wanted, (list, tuple)) else as_array(wanted, name)
-    given = np.atleast_1d(given)
+    given = np.atleast_1d(given.astype(object) if given.dtype.kind == "T" else given)
     if given.ndim != 1:
         raise ValueError(f"{name}: expected an array of labels, got one of shape {given.shape}")
     found, held = _converted(given, labels.dtype)

@@ -11,6 +11,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from .._ratings import plain_labels
 from .._validate import Array, as_array
 from ..io import Ratings
 from ..models import CompletionModel, fit_completion
@@ -247,38 +248,8 @@ def _observed(matrix: Array) -> Ratings:
 
 def _labelled(rows: ArrayLike, cols: ArrayLike, values: ArrayLike) -> Ratings:
     numbers = np.asarray(as_array(values, "X"), dtype=float)
-    row_labels, i = np.unique(_plain(rows, "row"), return_inverse=True)
-    col_labels, j = np.unique(_plain(cols, "column"), return_inverse=True)
+    row_labels, i = np.unique(plain_labels(as_array(rows, "X"), "X", "row"), return_inverse=True)
+    col_labels, j = np.unique(plain_labels(as_array(cols, "X"), "X", "column"), return_inverse=True)
     if not i.size == j.size == numbers.size:
         raise ValueError(f"X: expected three arrays of one length, got {i.size}, {j.size} and {numbers.size}")
     return Ratings(i.ravel(), j.ravel(), numbers, row_labels, col_labels)
-
-
-def _plain(given: ArrayLike, which: str) -> Array:
-    """Return labels as an array that can be ordered and saved: where they are objects, as whole numbers or as text."""
-    labels = as_array(given, "X")
-    objects = labels.dtype.kind == "O"
-    missing = [label for label in labels.flat if _is_missing(label)] if objects else labels[labels != labels]
-    if len(missing):
-        raise ValueError(f"X: expected a {which} label for each entry, got {missing[0]}")
-    if not objects:
-        return labels
-    kinds = {_kind(label): label for label in labels.flat}
-    if len(kinds) > 1:
-        found = " and ".join(repr(label) for label in list(kinds.values())[:2])
-        raise ValueError(f"X: expected {which} labels of one kind, got {found}")
-    # int64 holds what has no more than 18 digits.
-    if set(kinds) == {int} and all(abs(int(label)) < 10**18 for label in labels.flat):
-        return labels.astype(np.int64)
-    return labels.astype(str)
-
-
-def _kind(label: Any) -> type:
-    """Return what a label is, integers and texts of numpy being integers and texts."""
-    if isinstance(label, (int, np.integer)) and not isinstance(label, bool):
-        return int
-    return str if isinstance(label, str) else type(label)
-
-
-def _is_missing(label: Any) -> bool:
-    return label is None or (isinstance(label, float) and np.isnan(label))

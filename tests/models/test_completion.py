@@ -83,6 +83,24 @@ def test_saved_models_predict_the_same(tmp_path) -> None:
     assert (again.clip, again.means, again.lam) == (model.clip, model.means, model.lam)
 
 
+@pytest.mark.parametrize("form", [str, int, float, np.int64, np.str_, lambda i: 2**62 + i, "strings"])
+def test_models_with_labels_that_are_objects_are_read_back(tmp_path, form) -> None:
+    names = np.array([f"u{i}" for i in range(4)], dtype=np.dtypes.StringDType())
+    if form != "strings":
+        names = np.empty(4, dtype=object)
+        names[:] = [form(i) for i in range(4)]
+    plain = everything(np.random.default_rng(8).standard_normal((4, 4)))
+    ratings = Ratings(plain.rows, plain.cols, plain.values, names, names)
+    model = fit_completion(ratings, 0.1).model
+    model.save(tmp_path / "model.npz")
+    again = CompletionModel.load(tmp_path / "model.npz")
+    expected = fit_completion(plain, 0.1).model.predict(plain.row_labels[plain.rows], plain.col_labels[plain.cols])
+    for each in (model, again):
+        np.testing.assert_array_equal(each.predict(names[plain.rows], names[plain.cols]), expected)
+        np.testing.assert_array_equal(each.predict(list(names[plain.rows]), list(names[plain.cols])), expected)
+    assert again.row_labels.dtype == model.row_labels.dtype and not model.row_labels.dtype.hasobject
+
+
 @pytest.mark.parametrize("change", ["kind", "A", "clip", "row_effects", None])
 def test_other_files_are_refused(tmp_path, change) -> None:
     path = tmp_path / "model.npz"
@@ -290,10 +308,15 @@ def test_labels_in_another_order_are_refused_rather_than_not_found(tmp_path) -> 
     for labels, message in [
         (np.array(["9", "10", "11"]), "'9' before '10'"),
         (np.array([3, 3, 4]), "3 before 3"),
-        (np.array([0.0, 1.0, np.nan]), "1.0 before nan"),
+        (np.array([9, 10, 2**63], dtype=object), "'9' before '10'"),
     ]:
         with pytest.raises(ValueError, match=f"ratings.row_labels: .*ascending order, got {message}"):
             fit_completion(Ratings(rows, cols, np.arange(12.0), labels, np.arange(4)), 0.1)
+    for labels in (np.array([0.0, 1.0, np.nan]), np.array(["a", "b", None], dtype=object)):
+        with pytest.raises(ValueError, match=r"ratings.row_labels: expected a row label .*, got (nan|None)"):
+            fit_completion(Ratings(rows, cols, np.arange(12.0), labels, np.arange(4)), 0.1)
+    with pytest.raises(ValueError, match=r"ratings.row_labels: expected row labels of one kind, got 3 and 'b'"):
+        fit_completion(Ratings(rows, cols, np.arange(12.0), np.array([1, "b", 3], dtype=object), np.arange(4)), 0.1)
     with pytest.raises(ValueError, match=r"ratings.col_labels: expected an array of labels"):
         fit_completion(Ratings(rows, cols, np.arange(12.0), np.arange(3), np.eye(4)), 0.1)
     fit_completion(everything(np.eye(3)), 0.3).model.save(tmp_path / "model.npz")

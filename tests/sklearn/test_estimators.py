@@ -179,6 +179,19 @@ def test_labels_that_are_objects_are_found_again(holes, form) -> None:
     assert long.score(frame) == pytest.approx(plain.score((rows, cols, X[seen])), abs=1e-4)
 
 
+def test_texts_of_any_length_are_labels_that_can_be_saved(tmp_path) -> None:
+    texts = np.array(["ann", "bob", "bob", "someone of a long name"], dtype=np.dtypes.StringDType())
+    entries = (texts, [0, 0, 1, 1], [5.0, 3.0, 4.0, 1.0])
+    model = LowRankCompletion(1e-6, tol=1e-8).fit(entries)
+    model.model_.save(tmp_path / "model.npz")
+    again = ls.models.CompletionModel.load(tmp_path / "model.npz")
+    np.testing.assert_allclose(again.predict(*entries[:2]), entries[2], atol=1e-3)
+    np.testing.assert_array_equal(again.predict(*entries[:2]), model.predict(entries))
+    absent = np.array(["ann", None, "bob", "cy"], dtype=np.dtypes.StringDType(na_object=None))
+    with pytest.raises(ValueError, match="X: expected a row label for each entry, got None"):
+        LowRankCompletion().fit((absent, *entries[1:]))
+
+
 def test_labels_that_are_missing_or_of_several_kinds_are_refused() -> None:
     for labels, message in [
         (np.array([1, "a"], dtype=object), "row labels of one kind, got 1 and 'a'"),
