@@ -11,11 +11,12 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
 from ._files import PathLike
+from ._labels import is_integer_label
 from ._reading import readable
 from ._registry import suggest
 from ._validate import Array, as_flag, as_instance, as_iterable, as_matrix_shape, as_path, as_text
@@ -345,43 +346,6 @@ def _plain(names: Iterable[str]) -> list[str]:
     # Between tabs quotes are characters as any other, but no part of a name.
     plain = (name.strip().strip('"').lower() for name in names)
     return [name.rpartition(":")[0] if name.endswith(_TYPES) else name for name in plain]
-
-
-def is_integer_label(label: str) -> bool:
-    """Return whether a label is written as an integer of 64 bits is: ``1``, not ``01``, ``+1`` or ``1_0``."""
-    return re.fullmatch("0|-?[1-9][0-9]{0,19}", label) is not None
-
-
-def plain_labels(labels: Array, argument: str, which: str) -> Array:
-    """Return labels as an array that can be ordered and saved; objects as whole numbers, as floats or as text."""
-    objects = labels.dtype.kind in "OT"
-    missing = [label for label in labels.flat if _is_missing(label)] if objects else labels[labels != labels]
-    if len(missing):
-        raise ValueError(f"{argument}: expected a {which} label for each entry, got {missing[0]}")
-    if not objects:
-        return labels
-    labels = labels.astype(object)
-    kinds = {_kind(label): label for label in labels.flat}
-    if len(kinds) > 1:
-        found = " and ".join(repr(label) for label in list(kinds.values())[:2])
-        raise ValueError(f"{argument}: expected {which} labels of one kind, got {found}")
-    if set(kinds) == {float}:
-        return labels.astype(np.float64)
-    limits = np.iinfo(np.int64)
-    if set(kinds) == {int} and all(limits.min <= int(label) <= limits.max for label in labels.flat):
-        return labels.astype(np.int64)
-    return labels.astype(str)
-
-
-def _kind(label: Any) -> type:
-    """Return what a label is, numbers and texts of numpy being numbers and texts."""
-    if isinstance(label, (int, np.integer)) and not isinstance(label, bool):
-        return int
-    return next((kind for kind in (str, float) if isinstance(label, kind)), type(label))
-
-
-def _is_missing(label: Any) -> bool:
-    return label is None or (isinstance(label, float) and np.isnan(label))
 
 
 def _labels(names: list[str]) -> tuple[Array, Array]:

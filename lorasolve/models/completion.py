@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._files import PathLike, write_atomically
-from .._ratings import is_integer_label, plain_labels
-from .._validate import Array, as_array, as_choice, as_flag, as_instance, as_number, shown
+from .._labels import label_places, plain_labels
+from .._validate import Array, as_choice, as_flag, as_instance, as_number, shown
 from ..convex import ConvexResult, solve_convex
 from ..io import Ratings, read_arrays
 from ..linear_map import factor_singular_values, numerical_rank
@@ -83,8 +83,8 @@ class CompletionModel:
         Parameters
         ----------
         rows, cols : array_like of labels, shape (N,)
-            Numbers are compared by value, also where they are written as texts; a label that was not in the data gets
-            what the means alone say.
+            Numbers and dates are compared by value, also where they are written as texts; a label that was not in the
+            data gets what the means alone say.
 
         Returns
         -------
@@ -94,8 +94,10 @@ class CompletionModel:
         ------
         ValueError
             For arrays of different lengths.
+        TypeError
+            For labels that are no numbers or texts where those of the data are numbers, and so on.
         """
-        i, j = _index(self.row_labels, rows, "rows"), _index(self.col_labels, cols, "cols")
+        i, j = label_places(self.row_labels, rows, "rows"), label_places(self.col_labels, cols, "cols")
         if i.size != j.size:
             raise ValueError(f"rows, cols: expected arrays of one length, got {i.size} and {j.size}")
         known_i, known_j = i >= 0, j >= 0
@@ -106,11 +108,11 @@ class CompletionModel:
 
     def knows_rows(self, rows: ArrayLike) -> Array:
         """Return which row labels were in the data."""
-        return _index(self.row_labels, rows, "rows") >= 0
+        return label_places(self.row_labels, rows, "rows") >= 0
 
     def knows_cols(self, cols: ArrayLike) -> Array:
         """Return which column labels were in the data."""
-        return _index(self.col_labels, cols, "cols") >= 0
+        return label_places(self.col_labels, cols, "cols") >= 0
 
     def fold_in(self, values: Array) -> tuple[Array, Array]:
         """Return the effects and factors of new rows, by ridge regression on the columns' factors.
@@ -387,65 +389,3 @@ def _ascending(labels: Array, name: str, which: str) -> Array:
             f"{labels[k + 1].item()!r}"
         )
     return labels
-
-
-def _index(labels: Array, wanted: ArrayLike, name: str) -> Array:
-    """Return the positions of labels among sorted ones, -1 for those not there."""
-    # As an array, numbers of a list are rounded where they are of several kinds.
-    given = np.asarray(wanted, dtype=object) if isinstance(wanted, (list, tuple)) else as_array(wanted, name)
-    given = np.atleast_1d(given.astype(object) if given.dtype.kind == "T" else given)
-    if given.ndim != 1:
-        raise ValueError(f"{name}: expected an array of labels, got one of shape {given.shape}")
-    found, held = _converted(given, labels.dtype)
-    place = np.minimum(np.searchsorted(labels, found), len(labels) - 1)
-    return np.where(held & (labels[place] == found), place, -1)
-
-
-def _converted(given: Array, dtype: Any) -> tuple[Array, Array]:
-    """Return labels as another type has them, by value, and which of them it has.
-
-    Left to NumPy, integers of two types are compared as floats, and numbers with texts as texts.
-    """
-    kinds = {given.dtype.kind, dtype.kind}
-    if kinds <= {"i", "u"} or kinds == {"f"}:
-        with np.errstate(over="ignore"):
-            found = given.astype(dtype)
-        return found, found == given
-    if dtype.kind not in "iuf":
-        return given.astype(str) if dtype.kind == "U" else given, np.ones(given.shape, dtype=bool)
-    numbers = (_as_floats if dtype.kind == "f" else _as_integers)(given.tolist(), dtype)
-    held = np.array([number is not None for number in numbers], dtype=bool)
-    return np.array([number or 0 for number in numbers], dtype=dtype), held
-
-
-def _as_integers(labels: list[Any], dtype: Any) -> list[int | None]:
-    """Return labels as integers of a type, None for those that are none."""
-    low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
-
-    def number(label: Any) -> int | None:
-        if isinstance(label, str) and not is_integer_label(label):
-            return None
-        try:
-            value = int(label)
-        except (TypeError, ValueError, OverflowError):
-            return None
-        return value if low <= value <= high and (isinstance(label, str) or value == label) else None
-
-    return [number(label) for label in labels]
-
-
-def _as_floats(labels: list[Any], dtype: Any) -> list[Any]:
-    """Return labels as floats of a type, None for those that are none; of a text the float nearest to it."""
-
-    def number(label: Any) -> Any:
-        try:
-            value = dtype.type(label)
-            if isinstance(label, str):
-                return None if "_" in label else value
-            # Python compares an integer with a float exactly.
-            return value if value.item() == (label.item() if isinstance(label, np.generic) else label) else None
-        except (TypeError, ValueError, OverflowError):
-            return None
-
-    with np.errstate(over="ignore"):
-        return [number(label) for label in labels]

@@ -11,7 +11,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .._ratings import plain_labels
+from .._labels import plain_labels
 from .._validate import Array, as_array
 from ..io import Ratings
 from ..models import CompletionModel, fit_completion

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import io
 
 import numpy as np
@@ -169,6 +170,52 @@ def test_labels_are_found_by_value_whatever_type_they_are_asked_for_in(dtype) ->
     else:
         expected = [float(dtype(float(value))) in place for value in wanted] + [True] + [False] * 4
     assert model.knows_rows(texts).tolist() == expected
+
+
+def test_labels_of_another_kind_are_converted_or_refused_by_name() -> None:
+    def model(labels):
+        count = len(labels)
+        entries = Ratings(np.arange(count), np.arange(count), np.arange(1.0, count + 1), labels, np.arange(count))
+        return fit_completion(entries, 0.1).model
+
+    days = [datetime.date(2020, 1, 1), datetime.date(2020, 1, 2), datetime.date(2021, 12, 31)]
+    for unit in ("D", "s", "ns"):
+        dated = model(np.array(days, dtype=f"datetime64[{unit}]"))
+        # One that is between two, one of which there is none, and one that the unit of nanoseconds does not hold.
+        texts = [*map(str, days), "2020-01-02T00:00:00", "2020-01-01 00:00:00.5", "2020-13-01", "today", "9999-01-01"]
+        known = [True] * 4 + [False] * 4
+        assert dated.knows_rows(texts).tolist() == dated.knows_rows(np.array(texts)).tolist() == known
+        moments = [datetime.datetime(2020, 1, 1), datetime.datetime(2020, 1, 1, 0, 0, 0, 1), None, 5]
+        assert dated.knows_rows([*days, *moments]).tolist() == [True] * 4 + [False] * 3
+        for other in ("D", "s", "us", "ns"):
+            assert dated.knows_rows(np.array(days, dtype=f"datetime64[{other}]")).all()
+        assert dated.knows_rows(np.array(["9999-01-01", "2020-01-02", "NaT"], "datetime64[s]")).tolist() == [0, 1, 0]
+        with pytest.raises(TypeError, match=r"rows: expected labels of the kind in the data \(datetime64"):
+            dated.predict(np.array([18262, 18263]), [0, 1])
+    small = model(np.array([1, 2], dtype=np.int8))
+    assert small.knows_rows(["1", "3000000000", "9" * 20]).tolist() == [True, False, False]
+    floats = model(np.array([0.5, 2.0]))
+    assert floats.knows_rows(np.array(["0.50", "2", "x"], dtype=object)).tolist() == [True, True, False]
+    for numbers in (small, floats):
+        with pytest.raises(TypeError, match="cols: expected labels of the kind in the data"):
+            numbers.knows_cols(np.array(days, dtype="datetime64[ns]"))
+    flags = model(np.array([False, True]))
+    assert flags.knows_rows([True, False]).all() and flags.knows_rows(np.array([True])).all()
+    with pytest.raises(TypeError, match=r"rows: expected labels of the kind in the data \(bool\)"):
+        flags.predict(["True"], [0])
+
+
+def test_dates_are_found_in_files(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    days = np.array(["2020-01-01", "2020-01-02", "2020-01-03"], dtype="datetime64[s]")
+    ratings = Ratings(np.arange(3), np.zeros(3, dtype=int), np.array([1.0, 4.0, 2.0]), days, np.array(["x"]))
+    fit_completion(ratings, 1e-6, "none", tol=1e-9).model.save("model.npz")
+    (tmp_path / "pairs.csv").write_text("2020-01-02,x\n2020-01-01 00:00:00,x\n2020-01-04,x\n")
+    assert main(["predict", "model.npz", "pairs.csv"]) == 0
+    text, remarks = capsys.readouterr()
+    predicted = [float(row["prediction"]) for row in csv.DictReader(io.StringIO(text))]
+    np.testing.assert_allclose(predicted, [4.0, 1.0, 0.0], atol=1e-4)
+    assert "1 of 3 pairs" in remarks
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.uint64, np.float64])
