@@ -148,7 +148,7 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
     OSError
         If the file cannot be read.
     ValueError
-        If it is malformed; the message names the file and the line.
+        If it is malformed; the message names the file and the line, of a ``.mtx`` file the row and the column.
     """
     path = as_path(path, "path")
     as_instance(form, "form", TextFormat)
@@ -182,7 +182,13 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
         raise ValueError(f"{path}: holds no ratings")
     row_labels, row_index = _labels(rows)
     col_labels, col_index = _labels(cols)
-    _refuse_repeated(path, row_index * len(col_labels) + col_index, rows, cols, lines)
+    twice = given_twice(row_index, col_index)
+    if twice is not None:
+        before, after = twice
+        raise ValueError(
+            f"{path}, line {lines[after]}: row {rows[after]!r}, column {cols[after]!r} has a value already "
+            f"(line {lines[before]}); each entry may occur once"
+        )
     return Ratings(row_index, col_index, np.asarray(values), row_labels, col_labels, skipped)
 
 
@@ -359,15 +365,12 @@ def _labels(names: list[str]) -> tuple[Array, Array]:
     return labels, index.ravel()
 
 
-def _refuse_repeated(path: PathLike, codes: Array, rows: list[str], cols: list[str], lines: list[int]) -> None:
+def given_twice(rows: Array, cols: Array) -> tuple[int, int] | None:
+    """Return where a pair of indices stands first and where again, None if all are distinct."""
+    codes = rows * (cols.max() + 1) + cols
     order = np.argsort(codes, kind="stable")
     repeated = np.flatnonzero(np.diff(codes[order]) == 0)
-    if repeated.size:
-        before, after = int(order[repeated[0]]), int(order[repeated[0] + 1])
-        raise ValueError(
-            f"{path}, line {lines[after]}: row {rows[after]!r}, column {cols[after]!r} has a value already "
-            f"(line {lines[before]}); each entry may occur once"
-        )
+    return (int(order[repeated[0]]), int(order[repeated[0] + 1])) if repeated.size else None
 
 
 def _read_matrix_market(path: PathLike) -> Ratings:
@@ -395,4 +398,14 @@ def _read_matrix_market(path: PathLike) -> Ratings:
         values = matrix.data.astype(np.float64)
     if not values.size:
         raise ValueError(f"{path}: holds no entries")
+    wrong = np.flatnonzero(~np.isfinite(values))
+    if wrong.size:
+        k = wrong[0]
+        raise ValueError(f"{path}: row {rows[k] + 1}, column {cols[k] + 1}: expected a finite number, got {values[k]}")
+    twice = given_twice(rows, cols)
+    if twice is not None:
+        k = twice[1]
+        raise ValueError(
+            f"{path}: row {rows[k] + 1}, column {cols[k] + 1} has more than one value; each entry may occur once"
+        )
     return Ratings(rows, cols, values, np.arange(1, m + 1), np.arange(1, n + 1))

@@ -195,6 +195,21 @@ def test_matrix_market(tmp_path: pathlib.Path) -> None:
         ("r.txt", "1,1,5\n", r"unknown kind of ratings file '\.txt'; accepted: \.csv"),
         ("r.mtx", "this is no matrix\n", r"r\.mtx: "),
         ("r.mtx", "%%MatrixMarket matrix coordinate real general\n2 2 1\n5 1 3.0\n", r"r\.mtx: "),
+        (
+            "r.mtx",
+            "%%MatrixMarket matrix coordinate real general\n3 3 3\n1 1 3.0\n2 1 1\n3 2 nan\n",
+            r"r\.mtx: row 3, column 2: expected a finite number, got nan",
+        ),
+        (
+            "r.mtx",
+            "%%MatrixMarket matrix array real general\n2 2\n1\n0\ninf\n4\n",
+            r"r\.mtx: row 1, column 2: expected a finite number, got inf",
+        ),
+        (
+            "r.mtx",
+            "%%MatrixMarket matrix coordinate real general\n3 3 3\n1 1 3.0\n2 1 1\n1 1 2\n",
+            r"r\.mtx: row 1, column 1 has more than one value",
+        ),
     ],
 )
 def test_malformed_ratings(tmp_path: pathlib.Path, name: str, text: str, message: str) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from .._files import PathLike, write_atomically
 from .._labels import label_places, plain_labels
-from .._validate import Array, as_choice, as_flag, as_instance, as_number, shown
+from .._validate import Array, as_choice, as_flag, as_float_array, as_instance, as_number, shown
 from ..convex import ConvexResult, solve_convex
 from ..io import Ratings, read_arrays
 from ..linear_map import factor_singular_values, numerical_rank
@@ -329,7 +329,8 @@ class _Centred:
         self.row_labels = _ascending(ratings.row_labels, "ratings.row_labels", "row")
         self.col_labels = _ascending(ratings.col_labels, "ratings.col_labels", "column")
         m, n = ratings.shape
-        rest = ratings.values.astype(float)
+        # Before they are centred, by which one that is not finite would spoil all.
+        rest = as_float_array(ratings.values, "ratings.values", 1, np.float64)
         self.mean = float(rest.mean()) if means != "none" else 0.0
         rest = rest - self.mean
         self.row_effects, self.col_effects = np.zeros(m), np.zeros(n)

@@ -12,6 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._labels import plain_labels
+from .._ratings import given_twice
 from .._validate import Array, as_array
 from ..io import Ratings
 from ..models import CompletionModel, fit_completion
@@ -252,4 +253,9 @@ def _labelled(rows: ArrayLike, cols: ArrayLike, values: ArrayLike) -> Ratings:
     col_labels, j = np.unique(plain_labels(as_array(cols, "X"), "X", "column"), return_inverse=True)
     if not i.size == j.size == numbers.size:
         raise ValueError(f"X: expected three arrays of one length, got {i.size}, {j.size} and {numbers.size}")
-    return Ratings(i.ravel(), j.ravel(), numbers, row_labels, col_labels)
+    i, j = i.ravel(), j.ravel()
+    twice = given_twice(i, j)
+    if twice is not None:
+        row, col = row_labels[i[twice[1]]].item(), col_labels[j[twice[1]]].item()
+        raise ValueError(f"X: the entry of row {row!r} and column {col!r} is given more than once")
+    return Ratings(i, j, numbers, row_labels, col_labels)

@@ -350,6 +350,15 @@ def test_what_are_no_ratings_is_refused():
         fit_completion(1)
 
 
+@pytest.mark.parametrize("means", ["none", "global", "both"])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_a_value_that_is_not_finite_is_named_where_it_stands(means, wrong) -> None:
+    values = np.array([1.0, 2.0, 3.0, wrong])
+    ratings = Ratings(*np.divmod(np.arange(4), 2), values, np.arange(2), np.arange(2))
+    with pytest.raises(ValueError, match=r"ratings\.values: has non-finite entries, the first at \[3\]"):
+        fit_completion(ratings, 0.1, means)
+
+
 def test_labels_in_another_order_are_refused_rather_than_not_found(tmp_path) -> None:
     rows, cols = np.divmod(np.arange(12), 4)
     for labels, message in [

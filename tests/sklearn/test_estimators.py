@@ -157,8 +157,11 @@ def test_bad_entries_are_refused() -> None:
         LowRankCompletion().fit(np.full((2, 2), np.nan))
     with pytest.raises(ValueError, match="one length"):
         LowRankCompletion().fit(([0, 1], [0], [1.0]))
-    with pytest.raises(ValueError, match="more than once"):
-        LowRankCompletion().fit(([0, 0], [1, 1], [1.0, 2.0]))
+    with pytest.raises(ValueError, match="X: the entry of row 'ann' and column 7 is given more than once"):
+        LowRankCompletion().fit((["bob", "ann", "ann"], [5, 7, 7], [1.0, 2.0, 3.0]))
+    for means in ("none", "both"):
+        with pytest.raises(ValueError, match=r"values: has non-finite entries, the first at \[1\]"):
+            LowRankCompletion(0.1, means=means).fit(([0, 1], [0, 1], [1.0, np.inf]))
     assert isinstance(LowRankCompletion().fit(([0, 1], ["a", "b"], [1.0, 2.0])).certificate_, ls.Certificate)
 
 
