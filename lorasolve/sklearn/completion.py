@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._labels import plain_labels
 from .._ratings import given_twice
-from .._validate import Array, as_array
+from .._validate import Array, as_array, as_float_array
 from ..io import Ratings
 from ..models import CompletionModel, fit_completion
 
@@ -102,6 +102,8 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
         ValueError
             For data without any observed entry, infinite values, an entry given twice, labels that are missing or of
             several kinds (numbers and texts), or settings out of range.
+        TypeError
+            For values that are no real numbers.
         """
         if hasattr(self, "n_features_in_"):
             # Left of an earlier fit to a matrix; a fit to entries has no features.
@@ -157,7 +159,7 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         if self._is_entries(X):
             rows, cols, values = self._valued(X)
-            return float(r2_score(np.asarray(values, dtype=float), self.model_.predict(rows, cols)))
+            return float(r2_score(_numbers(values), self.model_.predict(rows, cols)))
         matrix = self._matrix(X, reset=False)
         seen = ~np.isnan(matrix)
         predicted = np.full(matrix.shape, np.nan)
@@ -200,7 +202,7 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
     def _matrix(self, X: Any, reset: bool) -> Array:
         """Return a matrix with NaN for what is not observed."""
         if isinstance(X, np.ma.MaskedArray):
-            X = np.ma.filled(X.astype(np.float64), np.nan)
+            X = np.ma.filled(X.astype(np.result_type(X, np.float64)), np.nan)
         try:
             matrix = validate_data(
                 self,
@@ -247,8 +249,14 @@ def _observed(matrix: Array) -> Ratings:
     return Ratings(rows, cols, matrix[rows, cols], np.arange(m), np.arange(n))
 
 
+def _numbers(values: ArrayLike) -> Array:
+    array = as_array(values, "values")
+    # Columns of several types come as objects; as a list they are of the type that they hold.
+    return as_float_array(array.tolist() if array.dtype.kind == "O" else array, "values", 1, np.float64)
+
+
 def _labelled(rows: ArrayLike, cols: ArrayLike, values: ArrayLike) -> Ratings:
-    numbers = np.asarray(as_array(values, "X"), dtype=float)
+    numbers = _numbers(values)
     row_labels, i = np.unique(plain_labels(as_array(rows, "X"), "X", "row"), return_inverse=True)
     col_labels, j = np.unique(plain_labels(as_array(cols, "X"), "X", "column"), return_inverse=True)
     if not i.size == j.size == numbers.size:

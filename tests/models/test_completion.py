@@ -243,6 +243,9 @@ def test_from_dense_takes_nan_and_masks_as_not_observed() -> None:
         assert list(zip(made.rows, made.cols, made.values)) == [(0, 0, 1.0), (1, 0, 0.0), (1, 1, 4.0)]
     with pytest.raises(ValueError, match="no observed entry"):
         ls.objectives.MatrixCompletion.from_dense([[np.nan]])
+    for given in (M + 1j, masked + 1j):
+        with pytest.raises(TypeError, match="M: expected real numbers, got an array of dtype complex128"):
+            ls.objectives.MatrixCompletion.from_dense(given)
     with pytest.raises(ValueError, match="2 dimensions"):
         ls.objectives.MatrixCompletion.from_dense([1.0])
 
@@ -357,6 +360,18 @@ def test_a_value_that_is_not_finite_is_named_where_it_stands(means, wrong) -> No
     ratings = Ratings(*np.divmod(np.arange(4), 2), values, np.arange(2), np.arange(2))
     with pytest.raises(ValueError, match=r"ratings\.values: has non-finite entries, the first at \[3\]"):
         fit_completion(ratings, 0.1, means)
+
+
+def test_values_are_real_numbers_in_any_form() -> None:
+    def fitted(values):
+        return fit_completion(Ratings(*np.divmod(np.arange(4), 2), values, np.arange(2), np.arange(2)), 0.1).model
+
+    expected = fitted(np.array([1.0, 2.0, 3.0, 5.0])).A
+    for values in ([1, 2, 3, 5], (1.0, 2.0, 3.0, 5.0), np.array([1, 2, 3, 5], dtype=np.float32)):
+        np.testing.assert_array_equal(fitted(values).A, expected)
+    for values in (np.array([1, 2, 3, 5 + 1j]), np.array(["1", "2", "3", "5"]), np.array([1, 2, 3, 5], dtype=object)):
+        with pytest.raises(TypeError, match=r"ratings\.values: expected real numbers"):
+            fitted(values)
 
 
 def test_labels_in_another_order_are_refused_rather_than_not_found(tmp_path) -> None:

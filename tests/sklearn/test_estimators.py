@@ -61,7 +61,7 @@ def test_what_a_mask_hides_is_not_observed(holes) -> None:
     by_nan, by_mask = LowRankCompletion(lam=0.5).fit(X), LowRankCompletion(lam=0.5).fit(masked)
     np.testing.assert_array_equal(by_mask.transform(masked), by_nan.transform(X))
     hidden = np.ma.masked_array([1.0, 2.0], mask=[False, True])
-    with pytest.raises(ValueError, match="X: is a masked array with masked entries"):
+    with pytest.raises(ValueError, match="values: is a masked array with masked entries"):
         LowRankCompletion(lam=0.5).fit(([0, 1], [0, 1], hidden))
 
 
@@ -163,6 +163,21 @@ def test_bad_entries_are_refused() -> None:
         with pytest.raises(ValueError, match=r"values: has non-finite entries, the first at \[1\]"):
             LowRankCompletion(0.1, means=means).fit(([0, 1], [0, 1], [1.0, np.inf]))
     assert isinstance(LowRankCompletion().fit(([0, 1], ["a", "b"], [1.0, 2.0])).certificate_, ls.Certificate)
+
+
+def test_values_that_would_lose_something_as_floats_are_refused() -> None:
+    rows, cols, values = [0, 0, 1, 1], [0, 1, 0, 1], [1.0, 2, 3, 5]
+    plain = LowRankCompletion(0.5).fit((rows, cols, values))
+    objects = LowRankCompletion(0.5).fit((rows, cols, np.array(values, dtype=object)))
+    np.testing.assert_array_equal(objects.model_.A, plain.model_.A)
+    for wrong in (np.array(values) + 1j, ["1", "2", "3", "5"], [1.0, "2", 3, 5], [1.0, None, 3, 5]):
+        for given in (wrong, np.array(wrong, dtype=object)):
+            with pytest.raises(TypeError, match="values: expected real numbers"):
+                LowRankCompletion(0.5).fit((rows, cols, given))
+            with pytest.raises(TypeError, match="values: expected real numbers"):
+                plain.score((rows, cols, given))
+    with pytest.raises(ValueError, match="Complex data not supported"):
+        LowRankCompletion(0.5).fit(np.ma.masked_array([[1.0, 2.0], [3.0, 5 + 1j]], mask=[[0, 1], [0, 0]]))
 
 
 @pytest.mark.parametrize("form", [int, np.int64, str, lambda i: 10**25 + i, lambda i: f"{i:02}", lambda i: i + 0.5])
