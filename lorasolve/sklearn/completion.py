@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._labels import plain_labels
 from .._ratings import given_twice
-from .._validate import Array, as_array, as_float_array
+from .._validate import Array, as_array, as_float_array, shown
 from ..io import Ratings
 from ..models import CompletionModel, fit_completion
 
@@ -103,11 +103,11 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
             For data without any observed entry, infinite values, an entry given twice, labels that are missing or of
             several kinds (numbers and texts), or settings out of range.
         TypeError
-            For values that are no real numbers.
+            For values that are no real numbers, and data in another form than ``entries`` says.
         """
-        if hasattr(self, "n_features_in_"):
+        for name in ("n_features_in_", "feature_names_in_"):
             # Left of an earlier fit to a matrix; a fit to entries has no features.
-            del self.n_features_in_
+            self.__dict__.pop(name, None)
         ratings = _labelled(*self._valued(X)) if self._is_entries(X) else _observed(self._matrix(X, reset=True))
         fitted = fit_completion(ratings, self.lam, self.means, self.clip, self.tol)
         self.model_: CompletionModel = fitted.model
@@ -124,7 +124,8 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : matrix of shape (N, n)
-            Rows of the kind fitted; they need not be among those fitted.
+            Rows of the kind fitted; they need not be among those fitted. After a fit to entries, a column for each
+            column label, in ascending order.
 
         Returns
         -------
@@ -170,8 +171,10 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
         return float(r2_score(matrix[seen], predicted[seen]))
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
-        """Return the names of the columns of a completed matrix."""
+        """Return the names of the columns of a completed matrix; after a fit to entries, the labels as text."""
         check_is_fitted(self)
+        if not hasattr(self, "n_features_in_"):
+            return self.model_.col_labels.astype(str).astype(object)
         names = getattr(self, "feature_names_in_", None)
         return np.asarray(names if names is not None else [f"x{j}" for j in range(self.n_features_in_)], dtype=object)
 
@@ -181,9 +184,18 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
     def _triples(self, X: Any) -> tuple[Any, ...]:
         """Return row labels, column labels and values."""
         if self.entries is None:
+            if not isinstance(X, tuple):
+                hint = "; the columns of one are named by entries=(row, column, value)"
+                given = f"a data frame{hint}" if hasattr(X, "columns") else shown(X)
+                raise TypeError(f"X: expected a tuple (rows, cols, values), got {given}")
             if len(X) not in (2, 3):
                 raise ValueError(f"X: expected (rows, cols, values), got a tuple of {len(X)}")
-            return tuple(X)
+            return X
+        if not isinstance(self.entries, (tuple, list)) or len(self.entries) != 3:
+            raise TypeError(f"entries: expected three names (row, column, value), got {shown(self.entries)}")
+        if not hasattr(X, "columns"):
+            given = f"a tuple of {len(X)}" if isinstance(X, tuple) else shown(X)
+            raise TypeError(f"X: expected a data frame, as entries={self.entries!r} names its columns, got {given}")
         *labels, value = self.entries
         wanted = [*labels, *([value] if value in X else [])]
         missing = [name for name in wanted if name not in X]
@@ -201,6 +213,8 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
 
     def _matrix(self, X: Any, reset: bool) -> Array:
         """Return a matrix with NaN for what is not observed."""
+        if isinstance(X, tuple):
+            raise TypeError(f"X: expected a matrix, got a tuple of {len(X)}; predict gives single entries")
         if isinstance(X, np.ma.MaskedArray):
             X = np.ma.filled(X.astype(np.result_type(X, np.float64)), np.nan)
         try:
@@ -218,6 +232,11 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
                     f"{error}; a data frame with a rating a line needs entries=(row, column, value)"
                 ) from error
             raise
+        if not reset and matrix.shape[1] != len(self.model_.col_labels):
+            raise ValueError(
+                f"X: expected {len(self.model_.col_labels)} columns, one for each column label of the entries fitted, "
+                f"got {matrix.shape[1]}"
+            )
         if not hasattr(matrix, "tocoo"):
             return matrix
         stored = matrix.tocoo()

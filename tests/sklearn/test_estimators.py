@@ -104,6 +104,35 @@ def test_a_long_frame_given_otherwise_is_told_where_values_belong() -> None:
         LowRankCompletion().fit(frame)
 
 
+def test_data_in_another_form_than_was_fitted_are_named() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"u": [0, 0, 1, 1], "i": [4, 7, 4, 7], "x": [1.0, 2.0, 3.0, 5.0]})
+    triple = tuple(frame[name].to_numpy() for name in frame)
+    plain, long = LowRankCompletion(0.5).fit(triple), LowRankCompletion(0.5, entries=("u", "i", "x")).fit(frame)
+    for names in (("u", "i"), "uix", 3):
+        with pytest.raises(TypeError, match=r"entries: expected three names \(row, column, value\), got "):
+            LowRankCompletion(0.5, entries=names).fit(frame)
+    for given, named in [(frame, "a data frame; the columns of one"), (np.eye(2), "an array of shape"), (5, "5")]:
+        with pytest.raises(TypeError, match=rf"X: expected a tuple \(rows, cols, values\), got {named}"):
+            plain.predict(given)
+    for given, named in [(triple, "a tuple of 3"), (np.eye(3), "an array of shape"), ({"u": [0]}, "{'u'")]:
+        with pytest.raises(TypeError, match=rf"X: expected a data frame, as entries=.* got {named}"):
+            long.predict(given)
+    with pytest.raises(TypeError, match="X: expected a matrix, got a tuple of 3; predict gives single entries"):
+        plain.transform(triple)
+    with pytest.raises(ValueError, match=r"X: expected 2 columns, one for each column label .*, got 3"):
+        plain.transform([[1.0, 2.0, 3.0]])
+    # The same entries as a matrix, whose columns are those of the labels in ascending order.
+    matrix = LowRankCompletion(0.5).fit([[1.0, 2.0], [3.0, 5.0]])
+    holes = np.array([[np.nan, 2.0], [1.0, np.nan]])
+    filled = plain.set_output(transform="pandas").transform(holes)
+    assert plain.get_feature_names_out().tolist() == filled.columns.tolist() == ["4", "7"]
+    np.testing.assert_array_equal(filled, matrix.transform(holes))
+    assert matrix.get_feature_names_out().tolist() == ["x0", "x1"]
+    again = LowRankCompletion(0.5).fit(pandas.DataFrame({"a": [1.0, 3.0], "b": [2.0, 5.0]})).fit(triple)
+    assert again.get_feature_names_out().tolist() == ["4", "7"] and not hasattr(again, "feature_names_in_")
+
+
 def test_frames_keep_their_names(holes) -> None:
     pandas = pytest.importorskip("pandas")
     _, _, X = holes
