@@ -90,8 +90,9 @@ class TextFormat:
         files (a semicolon where the first line has those instead) and a tabulator in ``.tsv``, ``.data`` and
         ``.inter`` files.
     columns : sequence of str, optional
-        The names in the header of the row labels, the column labels and (of ratings) the values. By default the names
-        that such files usually have, such as ``userId``, ``movieId``, ``rating``; else the first columns.
+        The names in the header of the row labels, the column labels and (of ratings) the values; capitals count where
+        names differ in nothing else. By default the names that such files usually have, such as ``userId``,
+        ``movieId``, ``rating``; else the first columns.
     skip_missing : bool
         Leave out lines whose value is empty, ``NA``, ``NaN``, ``null`` or ``None``; otherwise they are errors.
 
@@ -326,11 +327,21 @@ class _Table:
             return self.places
         if len(self.form.columns) != len(self.places):
             raise ValueError(f"columns: expected {len(self.places)} names, got {len(self.form.columns)}")
-        wanted = _plain(self.form.columns)
-        for name, given in zip(wanted, self.form.columns):
-            if header.count(name) != 1:
-                raise ValueError(f"{self.path}, line 1: has no column {given!r}.{suggest(name, header)}")
-        return tuple(header.index(name) for name in wanted)
+        exact = [field.strip() for field in fields]
+        return tuple(self._place(name, exact, header) for name in self.form.columns)
+
+    def _place(self, given: str, exact: list[str], plain: list[str]) -> int:
+        """Return the place of one column: that of exactly this name, else the one of this name in small letters."""
+        places = [k for k, name in enumerate(exact) if name == given]
+        if not places:
+            (name,) = _plain([given])
+            places = [k for k, other in enumerate(plain) if other == name]
+        if not places:
+            raise ValueError(f"{self.path}, line 1: has no column {given!r}.{suggest(given, exact)}")
+        if len(places) > 1:
+            found = ", ".join(repr(exact[k]) for k in places)
+            raise ValueError(f"{self.path}, line 1: more than one column is called {given!r}: {found}")
+        return places[0]
 
     def number(self, fields: list[str]) -> float | None:
         """Return the value of an entry, or None if it is none."""
