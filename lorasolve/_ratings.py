@@ -16,6 +16,7 @@ from typing import IO
 import numpy as np
 
 from ._files import PathLike
+from ._labels import is_integer_label
 from ._reading import readable
 from ._registry import suggest
 from ._validate import Array, as_flag, as_instance, as_iterable, as_matrix_shape, as_path, as_text
@@ -89,8 +90,9 @@ class TextFormat:
         files (a semicolon where the first line has those instead) and a tabulator in ``.tsv``, ``.data`` and
         ``.inter`` files.
     columns : sequence of str, optional
-        The names in the header of the row labels, the column labels and (of ratings) the values. By default the names
-        that such files usually have, such as ``userId``, ``movieId``, ``rating``; else the first columns.
+        The names in the header of the row labels, the column labels and (of ratings) the values; capitals count where
+        names differ in nothing else. By default the names that such files usually have, such as ``userId``,
+        ``movieId``, ``rating``; else the first columns.
     skip_missing : bool
         Leave out lines whose value is empty, ``NA``, ``NaN``, ``null`` or ``None``; otherwise they are errors.
 
@@ -127,7 +129,7 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
     names are taken by them, otherwise the first three are row label, column label and value, and a known name
     elsewhere is an error. Fields may be quoted as in csv, except between tabs, where a quote is a character as any
     other; a label is within one line. With another delimiter than the comma, values may have a decimal comma.
-    Labels are numbers where all are written as integers are (``1``, not ``01`` or ``+1``), else texts. A ``.mtx``
+    Labels are int64 where all are written as such integers are (``1``, not ``01`` or ``+1``), else texts. A ``.mtx``
     file is in Matrix Market format; its labels are the indices written in it, from 1 on, and all entries of a dense
     one are observed, zeros too.
 
@@ -147,7 +149,7 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
     OSError
         If the file cannot be read.
     ValueError
-        If it is malformed; the message names the file and the line.
+        If it is malformed; the message names the file and the line, of a ``.mtx`` file the row and the column.
     """
     path = as_path(path, "path")
     as_instance(form, "form", TextFormat)
@@ -181,7 +183,13 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
         raise ValueError(f"{path}: holds no ratings")
     row_labels, row_index = _labels(rows)
     col_labels, col_index = _labels(cols)
-    _refuse_repeated(path, row_index * len(col_labels) + col_index, rows, cols, lines)
+    twice = given_twice(row_index, col_index)
+    if twice is not None:
+        before, after = twice
+        raise ValueError(
+            f"{path}, line {lines[after]}: row {rows[after]!r}, column {cols[after]!r} has a value already "
+            f"(line {lines[before]}); each entry may occur once"
+        )
     return Ratings(row_index, col_index, np.asarray(values), row_labels, col_labels, skipped)
 
 
@@ -319,11 +327,21 @@ class _Table:
             return self.places
         if len(self.form.columns) != len(self.places):
             raise ValueError(f"columns: expected {len(self.places)} names, got {len(self.form.columns)}")
-        wanted = _plain(self.form.columns)
-        for name, given in zip(wanted, self.form.columns):
-            if header.count(name) != 1:
-                raise ValueError(f"{self.path}, line 1: has no column {given!r}.{suggest(name, header)}")
-        return tuple(header.index(name) for name in wanted)
+        exact = [field.strip() for field in fields]
+        return tuple(self._place(name, exact, header) for name in self.form.columns)
+
+    def _place(self, given: str, exact: list[str], plain: list[str]) -> int:
+        """Return the place of one column: that of exactly this name, else the one of this name in small letters."""
+        places = [k for k, name in enumerate(exact) if name == given]
+        if not places:
+            (name,) = _plain([given])
+            places = [k for k, other in enumerate(plain) if other == name]
+        if not places:
+            raise ValueError(f"{self.path}, line 1: has no column {given!r}.{suggest(given, exact)}")
+        if len(places) > 1:
+            found = ", ".join(repr(exact[k]) for k in places)
+            raise ValueError(f"{self.path}, line 1: more than one column is called {given!r}: {found}")
+        return places[0]
 
     def number(self, fields: list[str]) -> float | None:
         """Return the value of an entry, or None if it is none."""
@@ -347,28 +365,23 @@ def _plain(names: Iterable[str]) -> list[str]:
     return [name.rpartition(":")[0] if name.endswith(_TYPES) else name for name in plain]
 
 
-def is_integer_label(label: str) -> bool:
-    """Return whether a label is written as an integer is: ``1``, not ``01``, ``+1`` or ``1_0``."""
-    return re.fullmatch("0|-?[1-9][0-9]{0,17}", label) is not None
-
-
 def _labels(names: list[str]) -> tuple[Array, Array]:
-    """Return the distinct labels in order, as numbers if all are written as integers are, and each entry's index."""
-    integers = all(map(is_integer_label, names))
-    column = np.array([int(name) for name in names], dtype=np.int64) if integers else np.array(names)
+    """Return the distinct labels in order, int64 if all are written as such integers are, and each entry's index."""
+    try:
+        integers = all(map(is_integer_label, names))
+        column = np.array([int(name) for name in names], dtype=np.int64) if integers else np.array(names)
+    except OverflowError:
+        column = np.array(names)
     labels, index = np.unique(column, return_inverse=True)
     return labels, index.ravel()
 
 
-def _refuse_repeated(path: PathLike, codes: Array, rows: list[str], cols: list[str], lines: list[int]) -> None:
+def given_twice(rows: Array, cols: Array) -> tuple[int, int] | None:
+    """Return where a pair of indices stands first and where again, None if all are distinct."""
+    codes = rows * (cols.max() + 1) + cols
     order = np.argsort(codes, kind="stable")
     repeated = np.flatnonzero(np.diff(codes[order]) == 0)
-    if repeated.size:
-        before, after = int(order[repeated[0]]), int(order[repeated[0] + 1])
-        raise ValueError(
-            f"{path}, line {lines[after]}: row {rows[after]!r}, column {cols[after]!r} has a value already "
-            f"(line {lines[before]}); each entry may occur once"
-        )
+    return (int(order[repeated[0]]), int(order[repeated[0] + 1])) if repeated.size else None
 
 
 def _read_matrix_market(path: PathLike) -> Ratings:
@@ -396,4 +409,14 @@ def _read_matrix_market(path: PathLike) -> Ratings:
         values = matrix.data.astype(np.float64)
     if not values.size:
         raise ValueError(f"{path}: holds no entries")
+    wrong = np.flatnonzero(~np.isfinite(values))
+    if wrong.size:
+        k = wrong[0]
+        raise ValueError(f"{path}: row {rows[k] + 1}, column {cols[k] + 1}: expected a finite number, got {values[k]}")
+    twice = given_twice(rows, cols)
+    if twice is not None:
+        k = twice[1]
+        raise ValueError(
+            f"{path}: row {rows[k] + 1}, column {cols[k] + 1} has more than one value; each entry may occur once"
+        )
     return Ratings(rows, cols, values, np.arange(1, m + 1), np.arange(1, n + 1))

@@ -8,11 +8,11 @@ import io
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from ._files import PathLike, write_atomically
-from ._validate import as_flag, as_iterable, as_path, as_text
+from ._validate import as_flag, as_instance, as_iterable, as_path, as_text
 
 if TYPE_CHECKING:
     import pandas
@@ -76,8 +76,8 @@ class Tabular(ABC):
 
     def table(self) -> str:
         """Return what readers see as text."""
-        columns = self.columns()
-        return aligned([[column.heading for column in columns], *self.cells()], [column.left for column in columns])
+        heads, rows, left = self._shown()
+        return aligned([heads, *rows], left)
 
     def to_csv(self, path: PathLike | None = None) -> str:
         """Return all fields as CSV, numbers with all digits; write it to ``path`` too if one is given."""
@@ -91,23 +91,16 @@ class Tabular(ABC):
 
     def to_markdown(self, path: PathLike | None = None) -> str:
         """Return the columns for readers as a Markdown table; write it to ``path`` too if one is given."""
-        columns = self.columns()
-        rows = [
-            [column.heading for column in columns],
-            [":--" if column.left else "--:" for column in columns],
-            *self.cells(),
-        ]
-        lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-        return written("\n".join(lines) + "\n", path)
+        return markdown_table(*self._shown(), path)
 
     def to_latex(self, path: PathLike | None = None) -> str:
         r"""Return the columns for readers as a LaTeX tabular with rules of booktabs; write it to ``path`` too.
 
         The document needs ``\usepackage{booktabs}``.
         """
-        columns = self.columns()
-        heads = [column.latex or latex_text(column.heading) for column in columns]
-        return latex_tabular(heads, self.cells(), [column.left for column in columns], path)
+        _, rows, left = self._shown()
+        heads = [column.latex or latex_text(column.heading) for column in self.columns()]
+        return latex_tabular(heads, rows, left, path)
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return all fields as a data frame.
@@ -117,24 +110,16 @@ class Tabular(ABC):
         ImportError
             Where pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError:
-            raise ImportError("to_pandas needs pandas: pip install pandas") from None
-        return pandas.DataFrame.from_records(self.records())
+        return data_frame(self.records())
 
     def _repr_html_(self) -> str:
         """Return the table that notebooks show."""
+        return html_table(*self._shown())
+
+    def _shown(self) -> tuple[list[str], list[list[str]], list[bool]]:
+        """Return the headings, the cells, and which columns go to the left."""
         columns = self.columns()
-        sides = ["left" if column.left else "right" for column in columns]
-
-        def row(tag: str, cells: Sequence[str]) -> str:
-            parts = (f'<{tag} style="text-align:{side}">{html.escape(c)}</{tag}>' for c, side in zip(cells, sides))
-            return f"<tr>{''.join(parts)}</tr>"
-
-        head = row("th", [column.heading for column in columns])
-        body = "".join(row("td", cells) for cells in self.cells())
-        return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
+        return [column.heading for column in columns], self.cells(), [column.left for column in columns]
 
 
 def aligned(rows: Sequence[Sequence[str] | str], left: Sequence[bool]) -> str:
@@ -158,13 +143,17 @@ def _cells(row: Any, count: int, argument: str = "rows") -> list[str]:
     return found
 
 
+def _table(heads: Any, rows: Any, left: Any) -> tuple[list[str], list[list[str]], list[bool]]:
+    left = [as_flag(each, "left") for each in as_iterable(left, "left")]
+    heads = _cells(heads, len(left), "heads")
+    return heads, [_cells(row, len(left)) for row in as_iterable(rows, "rows")], left
+
+
 def latex_tabular(
     heads: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[bool], path: PathLike | None = None
 ) -> str:
     """Return cells of text as a LaTeX tabular with rules of booktabs; heads are LaTeX already."""
-    left = [as_flag(each, "left") for each in as_iterable(left, "left")]
-    heads = _cells(heads, len(left), "heads")
-    rows = [_cells(row, len(left)) for row in as_iterable(rows, "rows")]
+    heads, rows, left = _table(heads, rows, left)
     lines = [
         rf"\begin{{tabular}}{{{''.join('l' if to_left else 'r' for to_left in left)}}}",
         r"\toprule",
@@ -175,6 +164,45 @@ def latex_tabular(
         r"\end{tabular}",
     ]
     return written("\n".join(lines) + "\n", path)
+
+
+def markdown_table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[bool], path: PathLike | None = None
+) -> str:
+    """Return cells of text as a Markdown table."""
+    heads, rows, left = _table(heads, rows, left)
+    sides = [":--" if to_left else "--:" for to_left in left]
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (heads, sides, *rows)]
+    return written("\n".join(lines) + "\n", path)
+
+
+def html_table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[bool]) -> str:
+    """Return cells of text as an HTML table."""
+    heads, rows, left = _table(heads, rows, left)
+    sides = ["left" if to_left else "right" for to_left in left]
+
+    def row(tag: str, cells: Sequence[str]) -> str:
+        parts = (f'<{tag} style="text-align:{side}">{html.escape(c)}</{tag}>' for c, side in zip(cells, sides))
+        return f"<tr>{''.join(parts)}</tr>"
+
+    body = "".join(row("td", cells) for cells in rows)
+    return f"<table><thead>{row('th', heads)}</thead><tbody>{body}</tbody></table>"
+
+
+def data_frame(records: Iterable[Record]) -> pandas.DataFrame:
+    """Return records as a data frame with a column for each field that one of them has.
+
+    Raises
+    ------
+    ImportError
+        Where pandas is not installed.
+    """
+    try:
+        import pandas
+    except ImportError:
+        raise ImportError("to_pandas needs pandas: pip install pandas") from None
+    rows = [as_instance(record, "records", dict) for record in as_iterable(records, "records")]
+    return pandas.DataFrame.from_records(rows)
 
 
 def _raw(value: Any) -> Any:

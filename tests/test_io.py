@@ -67,6 +67,7 @@ def test_ratings_in_text(tmp_path: pathlib.Path, name: str, text: str) -> None:
         ("r.csv", "10\t7\t4.5\n2\t7\t3\n2\t100\t1\n", TextFormat("tab")),
         ("r.csv", "rating,time,movieId,userId\n4.5,9,7,10\n3,9,7,2\n1,9,100,2\n", TextFormat()),
         ("r.csv", "a,b,c,d\n9,4.5,7,10\n9,3,7,2\n9,1,100,2\n", TextFormat(columns=("d", "C", "b"))),
+        ("r.csv", "User,user,Rating\n7,10,4.5\n7,2,3\n100,2,1\n", TextFormat(columns=("user", "User", "rating"))),
         ("r.csv", "10,7,4.5\n2,7,3\n3,7,\n2,100,1\n5,5,NaN\n", TextFormat(skip_missing=True)),
         ("r.csv", "5,5,NA\n10,7,4.5\n2,7,3\n2,100,1\n7,7,null\n", TextFormat(skip_missing=True)),
         ("r.csv", "userId,book,score\n10,7,4.5\n2,7,3\n2,100,1\n", TextFormat()),
@@ -88,7 +89,12 @@ def test_however_a_file_is_written(tmp_path: pathlib.Path, name: str, text: str,
         ("\n\n1,1,5\n1,2,oops\n", TextFormat(skip_missing=True), r"r\.csv, line 4: expected row label"),
         ("\n1::1::5\n1::2\n", TextFormat("::"), r"r\.csv, line 3: .*separated by '::'"),
         ("user,item,rating\n1,1,5\n", TextFormat(columns=("user", "itm", "rating")), r"no column 'itm'.*mean 'item'"),
-        ("a,a,b\n1,1,5\n", TextFormat(columns=("a", "b", "b")), r"line 1: has no column 'a'"),
+        ("a,a,b\n1,1,5\n", TextFormat(columns=("a", "b", "b")), r"line 1: more than one column is called 'a'"),
+        (
+            "User,user,rating\n1,1,5\n",
+            TextFormat(columns=("USER", "user", "rating")),
+            r"line 1: more than one column is called 'USER': 'User', 'user'",
+        ),
         ("a,b,c\n1,1,5\n", TextFormat(columns=("a", "b")), r"columns: expected 3 names, got 2"),
         ("user_id,timestamp,book_id,rating\n1,9,2,5\n", TextFormat(), r"line 1: 'rating' is column 4, and other names"),
         ("when,user,item,liked\n9,1,1,5\n", TextFormat(), r"line 1: 'user' is column 2, and other names"),
@@ -127,6 +133,13 @@ def test_labels_may_be_text(tmp_path: pathlib.Path) -> None:
     ratings = read_ratings(written(tmp_path, "r.csv", "bob,Alien,5\nann,Alien,4\n"))
     assert ratings.row_labels.tolist() == ["ann", "bob"]
     assert ratings.rows.tolist() == [1, 0]
+
+
+def test_labels_of_nineteen_digits_are_numbers_as_far_as_int64_goes(tmp_path: pathlib.Path) -> None:
+    ids = [2**63 - 1, 9, -(2**63), 10**18]
+    for last, expected in [("7", sorted([*ids, 7])), (str(2**63), sorted(map(str, [*ids, 2**63])))]:
+        text = "".join(f"{label},0,1\n" for label in [*ids, last])
+        assert read_ratings(written(tmp_path, "r.csv", text)).row_labels.tolist() == expected
 
 
 def test_a_quote_between_tabs_is_a_character(tmp_path: pathlib.Path) -> None:
@@ -188,6 +201,21 @@ def test_matrix_market(tmp_path: pathlib.Path) -> None:
         ("r.txt", "1,1,5\n", r"unknown kind of ratings file '\.txt'; accepted: \.csv"),
         ("r.mtx", "this is no matrix\n", r"r\.mtx: "),
         ("r.mtx", "%%MatrixMarket matrix coordinate real general\n2 2 1\n5 1 3.0\n", r"r\.mtx: "),
+        (
+            "r.mtx",
+            "%%MatrixMarket matrix coordinate real general\n3 3 3\n1 1 3.0\n2 1 1\n3 2 nan\n",
+            r"r\.mtx: row 3, column 2: expected a finite number, got nan",
+        ),
+        (
+            "r.mtx",
+            "%%MatrixMarket matrix array real general\n2 2\n1\n0\ninf\n4\n",
+            r"r\.mtx: row 1, column 2: expected a finite number, got inf",
+        ),
+        (
+            "r.mtx",
+            "%%MatrixMarket matrix coordinate real general\n3 3 3\n1 1 3.0\n2 1 1\n1 1 2\n",
+            r"r\.mtx: row 1, column 1 has more than one value",
+        ),
     ],
 )
 def test_malformed_ratings(tmp_path: pathlib.Path, name: str, text: str, message: str) -> None:

@@ -21,8 +21,9 @@ EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 # named without it, and "lorasolve" is its front door; the entry point of `python -m proofs` is the command line.
 LAYERS = (
     {
-        "_digest", "_files", "_interruptions", "_known", "_validate", "_version", "_text", "_registry", "_threads",
-        "_progress", "status", "kernels", "_krylov", "linear_map", "tables", "executors", "_reading", "_ratings",
+        "_digest", "_files", "_interruptions", "_known", "_labels", "_validate", "_version", "_text", "_registry",
+        "_threads", "_progress", "status", "kernels", "_krylov", "linear_map", "tables", "executors", "_reading",
+        "_ratings",
     },
     {"objectives"},
     {"adapters"},

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._files import PathLike, write_atomically
-from .._ratings import is_integer_label
-from .._validate import Array, as_choice, as_flag, as_instance, as_number, shown
+from .._labels import label_places, plain_labels
+from .._validate import Array, as_choice, as_flag, as_float_array, as_instance, as_number, shown
 from ..convex import ConvexResult, solve_convex
 from ..io import Ratings, read_arrays
 from ..linear_map import factor_singular_values, numerical_rank
@@ -41,7 +41,8 @@ class CompletionModel:
     row_effects, col_effects : ndarray of shape (m,), (n,)
         What rows and columns add to it.
     row_labels, col_labels : ndarray of shape (m,), (n,)
-        What the data call the rows and columns, in ascending order.
+        What the data call the rows and columns, in ascending order. Objects are kept as int64 or float64 where they
+        are such numbers, else as texts.
     lam : float
         The weight of the nuclear norm.
     means : str
@@ -52,7 +53,8 @@ class CompletionModel:
     Raises
     ------
     ValueError
-        For labels in another order, or twice the same one: they are found by bisection.
+        For labels in another order, or twice the same one: they are found by bisection. For labels that are missing
+        or of several kinds.
     """
 
     A: Array = field(repr=False)
@@ -67,8 +69,8 @@ class CompletionModel:
     clip: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        _require_ascending(self.row_labels, "row_labels")
-        _require_ascending(self.col_labels, "col_labels")
+        object.__setattr__(self, "row_labels", _ascending(self.row_labels, "row_labels", "row"))
+        object.__setattr__(self, "col_labels", _ascending(self.col_labels, "col_labels", "column"))
 
     @property
     def rank(self) -> int:
@@ -81,7 +83,8 @@ class CompletionModel:
         Parameters
         ----------
         rows, cols : array_like of labels, shape (N,)
-            A label that was not in the data gets what the means alone say.
+            Numbers and dates are compared by value, also where they are written as texts; a label that was not in the
+            data gets what the means alone say.
 
         Returns
         -------
@@ -91,8 +94,10 @@ class CompletionModel:
         ------
         ValueError
             For arrays of different lengths.
+        TypeError
+            For labels that are no numbers or texts where those of the data are numbers, and so on.
         """
-        i, j = _index(self.row_labels, rows, "rows"), _index(self.col_labels, cols, "cols")
+        i, j = label_places(self.row_labels, rows, "rows"), label_places(self.col_labels, cols, "cols")
         if i.size != j.size:
             raise ValueError(f"rows, cols: expected arrays of one length, got {i.size} and {j.size}")
         known_i, known_j = i >= 0, j >= 0
@@ -103,11 +108,11 @@ class CompletionModel:
 
     def knows_rows(self, rows: ArrayLike) -> Array:
         """Return which row labels were in the data."""
-        return _index(self.row_labels, rows, "rows") >= 0
+        return label_places(self.row_labels, rows, "rows") >= 0
 
     def knows_cols(self, cols: ArrayLike) -> Array:
         """Return which column labels were in the data."""
-        return _index(self.col_labels, cols, "cols") >= 0
+        return label_places(self.col_labels, cols, "cols") >= 0
 
     def fold_in(self, values: Array) -> tuple[Array, Array]:
         """Return the effects and factors of new rows, by ridge regression on the columns' factors.
@@ -321,10 +326,11 @@ class _Centred:
         self.means = as_choice(means, "means", MEANS)
         self.clip = None if clip is None else _as_range(clip)
         # Before the solve, and not after it.
-        _require_ascending(ratings.row_labels, "ratings.row_labels")
-        _require_ascending(ratings.col_labels, "ratings.col_labels")
+        self.row_labels = _ascending(ratings.row_labels, "ratings.row_labels", "row")
+        self.col_labels = _ascending(ratings.col_labels, "ratings.col_labels", "column")
         m, n = ratings.shape
-        rest = ratings.values.astype(float)
+        # Before they are centred, by which one that is not finite would spoil all.
+        rest = as_float_array(ratings.values, "ratings.values", 1, np.float64)
         self.mean = float(rest.mean()) if means != "none" else 0.0
         rest = rest - self.mean
         self.row_effects, self.col_effects = np.zeros(m), np.zeros(n)
@@ -348,8 +354,8 @@ class _Centred:
             mean=self.mean,
             row_effects=self.row_effects,
             col_effects=self.col_effects,
-            row_labels=self.ratings.row_labels,
-            col_labels=self.ratings.col_labels,
+            row_labels=self.row_labels,
+            col_labels=self.col_labels,
             lam=lam,
             means=self.means,
             clip=self.clip,
@@ -371,9 +377,11 @@ def _averages(sums: Array, counts: Array) -> Array:
     return sums / np.maximum(counts, 1)
 
 
-def _require_ascending(labels: Array, name: str) -> None:
+def _ascending(labels: Array, name: str, which: str) -> Array:
+    """Return labels in a form that can be saved, in ascending order as they are given."""
     if not isinstance(labels, np.ndarray) or labels.ndim != 1:
         raise ValueError(f"{name}: expected an array of labels, got {shown(labels)}")
+    labels = plain_labels(labels, name, which)
     wrong = np.flatnonzero(~(labels[1:] > labels[:-1]))
     if wrong.size:
         k = int(wrong[0])
@@ -381,34 +389,4 @@ def _require_ascending(labels: Array, name: str) -> None:
             f"{name}: expected distinct labels in ascending order, got {labels[k].item()!r} before "
             f"{labels[k + 1].item()!r}"
         )
-
-
-def _index(labels: Array, wanted: ArrayLike, name: str) -> Array:
-    """Return the positions of labels among sorted ones, -1 for those not there."""
-    given = np.atleast_1d(np.asarray(wanted))
-    if given.ndim != 1:
-        raise ValueError(f"{name}: expected an array of labels, got one of shape {given.shape}")
-    if labels.dtype.kind in "iu" and given.dtype.kind not in "iu":
-        given = _as_integers(given)
-    elif labels.dtype.kind == "U":
-        given = given.astype(str)
-    place = np.minimum(np.searchsorted(labels, given), len(labels) - 1)
-    return np.where(labels[place] == given, place, -1)
-
-
-def _as_integers(given: Array) -> Array:
-    """Return labels as whole numbers, and below all of them what is none."""
-
-    def number(label: Any) -> int:
-        if isinstance(label, str):
-            return int(label) if is_integer_label(label) else _NO_LABEL
-        try:
-            value = int(label)
-        except (TypeError, ValueError, OverflowError):
-            return _NO_LABEL
-        return value if value == label and abs(value) < -_NO_LABEL else _NO_LABEL
-
-    return np.array([number(label) for label in given.tolist()], dtype=np.int64)
-
-
-_NO_LABEL = int(np.iinfo(np.int64).min)
+    return labels

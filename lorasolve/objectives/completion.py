@@ -92,8 +92,13 @@ class MatrixCompletion(Objective):
         ------
         ValueError
             Without any observed entry, or for infinite ones.
+        TypeError
+            For complex ones.
         """
-        array = np.ma.filled(np.ma.masked_invalid(M), np.nan) if np.ma.isMaskedArray(M) else np.asarray(M, dtype=float)
+        array = np.ma.filled(np.ma.masked_invalid(M), np.nan) if np.ma.isMaskedArray(M) else np.asarray(M)
+        if array.dtype.kind == "c":
+            raise TypeError(f"M: expected real numbers, got an array of dtype {array.dtype}")
+        array = np.asarray(array, dtype=float)
         if array.ndim != 2:
             raise ValueError(f"M: expected 2 dimensions, got shape {array.shape}")
         rows, cols = np.nonzero(~np.isnan(array))

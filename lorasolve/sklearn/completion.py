@@ -13,7 +13,9 @@ from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .._validate import Array, as_array
+from .._labels import plain_labels
+from .._ratings import given_twice
+from .._validate import Array, as_array, as_float_array, shown
 from ..io import Ratings
 from ..models import CompletionModel, fit_completion
 
@@ -107,10 +109,12 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
         ValueError
             For data without any observed entry, infinite values, an entry given twice, labels that are missing or of
             several kinds (numbers and texts), or settings out of range.
+        TypeError
+            For values that are no real numbers, and data in another form than ``entries`` says.
         """
-        if hasattr(self, "n_features_in_"):
+        for name in ("n_features_in_", "feature_names_in_"):
             # Left of an earlier fit to a matrix; a fit to entries has no features.
-            del self.n_features_in_
+            self.__dict__.pop(name, None)
         ratings = _labelled(*self._valued(X)) if self._is_entries(X) else _observed(self._matrix(X, reset=True))
         fitted = fit_completion(ratings, self.lam, self.means, self.clip, self.tol)
         if not fitted.optimum.success:
@@ -129,7 +133,8 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : matrix of shape (N, n)
-            Rows of the kind fitted; they need not be among those fitted.
+            Rows of the kind fitted; they need not be among those fitted. After a fit to entries, a column for each
+            column label, in ascending order.
 
         Returns
         -------
@@ -164,7 +169,7 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         if self._is_entries(X):
             rows, cols, values = self._valued(X)
-            return float(r2_score(np.asarray(values, dtype=float), self.model_.predict(rows, cols)))
+            return float(r2_score(_numbers(values), self.model_.predict(rows, cols)))
         matrix = self._matrix(X, reset=False)
         seen = ~np.isnan(matrix)
         predicted = np.full(matrix.shape, np.nan)
@@ -175,8 +180,10 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
         return float(r2_score(matrix[seen], predicted[seen]))
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
-        """Return the names of the columns of a completed matrix."""
+        """Return the names of the columns of a completed matrix; after a fit to entries, the labels as text."""
         check_is_fitted(self)
+        if not hasattr(self, "n_features_in_"):
+            return self.model_.col_labels.astype(str).astype(object)
         names = getattr(self, "feature_names_in_", None)
         return np.asarray(names if names is not None else [f"x{j}" for j in range(self.n_features_in_)], dtype=object)
 
@@ -186,9 +193,18 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
     def _triples(self, X: Any) -> tuple[Any, ...]:
         """Return row labels, column labels and values."""
         if self.entries is None:
+            if not isinstance(X, tuple):
+                hint = "; the columns of one are named by entries=(row, column, value)"
+                given = f"a data frame{hint}" if hasattr(X, "columns") else shown(X)
+                raise TypeError(f"X: expected a tuple (rows, cols, values), got {given}")
             if len(X) not in (2, 3):
                 raise ValueError(f"X: expected (rows, cols, values), got a tuple of {len(X)}")
-            return tuple(X)
+            return X
+        if not isinstance(self.entries, (tuple, list)) or len(self.entries) != 3:
+            raise TypeError(f"entries: expected three names (row, column, value), got {shown(self.entries)}")
+        if not hasattr(X, "columns"):
+            given = f"a tuple of {len(X)}" if isinstance(X, tuple) else shown(X)
+            raise TypeError(f"X: expected a data frame, as entries={self.entries!r} names its columns, got {given}")
         *labels, value = self.entries
         wanted = [*labels, *([value] if value in X else [])]
         missing = [name for name in wanted if name not in X]
@@ -206,8 +222,10 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
 
     def _matrix(self, X: Any, reset: bool) -> Array:
         """Return a matrix with NaN for what is not observed."""
+        if isinstance(X, tuple):
+            raise TypeError(f"X: expected a matrix, got a tuple of {len(X)}; predict gives single entries")
         if isinstance(X, np.ma.MaskedArray):
-            X = np.ma.filled(X.astype(np.float64), np.nan)
+            X = np.ma.filled(X.astype(np.result_type(X, np.float64)), np.nan)
         try:
             matrix = validate_data(
                 self,
@@ -223,6 +241,11 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
                     f"{error}; a data frame with a rating a line needs entries=(row, column, value)"
                 ) from error
             raise
+        if not reset and matrix.shape[1] != len(self.model_.col_labels):
+            raise ValueError(
+                f"X: expected {len(self.model_.col_labels)} columns, one for each column label of the entries fitted, "
+                f"got {matrix.shape[1]}"
+            )
         if not hasattr(matrix, "tocoo"):
             return matrix
         stored = matrix.tocoo()
@@ -254,40 +277,21 @@ def _observed(matrix: Array) -> Ratings:
     return Ratings(rows, cols, matrix[rows, cols], np.arange(m), np.arange(n))
 
 
+def _numbers(values: ArrayLike) -> Array:
+    array = as_array(values, "values")
+    # Columns of several types come as objects; as a list they are of the type that they hold.
+    return as_float_array(array.tolist() if array.dtype.kind == "O" else array, "values", 1, np.float64)
+
+
 def _labelled(rows: ArrayLike, cols: ArrayLike, values: ArrayLike) -> Ratings:
-    numbers = np.asarray(as_array(values, "X"), dtype=float)
-    row_labels, i = np.unique(_plain(rows, "row"), return_inverse=True)
-    col_labels, j = np.unique(_plain(cols, "column"), return_inverse=True)
+    numbers = _numbers(values)
+    row_labels, i = np.unique(plain_labels(as_array(rows, "X"), "X", "row"), return_inverse=True)
+    col_labels, j = np.unique(plain_labels(as_array(cols, "X"), "X", "column"), return_inverse=True)
     if not i.size == j.size == numbers.size:
         raise ValueError(f"X: expected three arrays of one length, got {i.size}, {j.size} and {numbers.size}")
-    return Ratings(i.ravel(), j.ravel(), numbers, row_labels, col_labels)
-
-
-def _plain(given: ArrayLike, which: str) -> Array:
-    """Return labels as an array that can be ordered and saved: where they are objects, as whole numbers or as text."""
-    labels = as_array(given, "X")
-    objects = labels.dtype.kind == "O"
-    missing = [label for label in labels.flat if _is_missing(label)] if objects else labels[labels != labels]
-    if len(missing):
-        raise ValueError(f"X: expected a {which} label for each entry, got {missing[0]}")
-    if not objects:
-        return labels
-    kinds = {_kind(label): label for label in labels.flat}
-    if len(kinds) > 1:
-        found = " and ".join(repr(label) for label in list(kinds.values())[:2])
-        raise ValueError(f"X: expected {which} labels of one kind, got {found}")
-    # int64 holds what has no more than 18 digits.
-    if set(kinds) == {int} and all(abs(int(label)) < 10**18 for label in labels.flat):
-        return labels.astype(np.int64)
-    return labels.astype(str)
-
-
-def _kind(label: Any) -> type:
-    """Return what a label is, integers and texts of numpy being integers and texts."""
-    if isinstance(label, (int, np.integer)) and not isinstance(label, bool):
-        return int
-    return str if isinstance(label, str) else type(label)
-
-
-def _is_missing(label: Any) -> bool:
-    return label is None or (isinstance(label, float) and np.isnan(label))
+    i, j = i.ravel(), j.ravel()
+    twice = given_twice(i, j)
+    if twice is not None:
+        row, col = row_labels[i[twice[1]]].item(), col_labels[j[twice[1]]].item()
+        raise ValueError(f"X: the entry of row {row!r} and column {col!r} is given more than once")
+    return Ratings(i, j, numbers, row_labels, col_labels)

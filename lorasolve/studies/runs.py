@@ -14,12 +14,12 @@ import numpy as np
 
 from .._files import PathLike
 from .._registry import suggest
-from .._text import text_table
 from .._validate import Array, as_flag, as_instance
-from ..tables import latex_tabular, latex_text, written
+from ..tables import aligned, data_frame, html_table, latex_tabular, latex_text, markdown_table, written
 from .store import Damage, Line, Store
 
 if TYPE_CHECKING:
+    import pandas
     from matplotlib.axes import Axes
 
     from ..result import Result
@@ -168,8 +168,8 @@ class Runs:
         str
             Counts, the share of runs that converged, medians of numbers, shares of truth values.
         """
-        header, rows = self._summary(by)
-        return text_table(header, rows)
+        heads, rows, left = self._summary(by)
+        return aligned([heads, *rows], left)
 
     def to_latex(self, path: PathLike | None = None, by: Sequence[str] | None = None) -> str:
         """Return the table as a LaTeX tabular (booktabs), and write it to a file if there is a path.
@@ -181,9 +181,34 @@ class Runs:
         by : sequence of str, optional
             As for :meth:`table`.
         """
-        header, rows = self._summary(by)
-        left = [True] + [False] * (len(header) - 1)
-        return latex_tabular([latex_text(name) for name in header], rows, left, path)
+        heads, rows, left = self._summary(by)
+        return latex_tabular([latex_text(name) for name in heads], rows, left, path)
+
+    def to_markdown(self, path: PathLike | None = None, by: Sequence[str] | None = None) -> str:
+        """Return the table in Markdown, and write it to a file if there is a path.
+
+        Parameters
+        ----------
+        path : path, optional
+            The file.
+        by : sequence of str, optional
+            As for :meth:`table`.
+        """
+        return markdown_table(*self._summary(by), path)
+
+    def _repr_html_(self) -> str:
+        """Return the table that notebooks show."""
+        return html_table(*self._summary(None))
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return every run as a row of a data frame, with the columns of :meth:`to_csv`.
+
+        Raises
+        ------
+        ImportError
+            Where pandas is not installed.
+        """
+        return data_frame(self.rows())
 
     def to_csv(self, path: PathLike | None = None) -> str:
         """Return every run as a line of CSV, and write it to a file if there is a path.
@@ -203,7 +228,8 @@ class Runs:
             writer.writerow(row)
         return written(text.getvalue(), path)
 
-    def _summary(self, by: Sequence[str] | None) -> tuple[list[str], list[list[str]]]:
+    def _summary(self, by: Sequence[str] | None) -> tuple[list[str], list[list[str]], list[bool]]:
+        """Return the headings, the cells, and which columns go to the left."""
         groups: _Groups = {}
         axes: list[str] = []
         for record in self:
@@ -213,8 +239,9 @@ class Runs:
             group = groups.setdefault(tuple(cell.get(name) for name in axes), [])
             group.append((row_of(record), record["result"]))
         columns = _columns(groups)
-        header = [*axes, *_COUNTS, *columns]
-        return header, [self._line(key, groups[key], columns) for key in _order(list(groups))]
+        heads = [*axes, *_COUNTS, *columns]
+        rows = [self._line(key, groups[key], columns) for key in _order(list(groups))]
+        return heads, rows, [True] + [False] * (len(heads) - 1)
 
     def _kept_axes(self, cell: dict[str, Any], by: Sequence[str] | None) -> list[str]:
         if by is None:

@@ -370,6 +370,13 @@ BY_FUNCTION |= {
     ("tables.latex_tabular", "heads"): lambda: ["a", "b"],
     ("tables.latex_tabular", "rows"): lambda: [["a", "b"]],
     ("tables.latex_tabular", "left"): lambda: [True, False],
+    ("tables.markdown_table", "heads"): lambda: ["a", "b"],
+    ("tables.markdown_table", "rows"): lambda: [["a", "b"]],
+    ("tables.markdown_table", "left"): lambda: [True, False],
+    ("tables.html_table", "heads"): lambda: ["a", "b"],
+    ("tables.html_table", "rows"): lambda: [["a", "b"]],
+    ("tables.html_table", "left"): lambda: [True, False],
+    ("tables.data_frame", "records"): lambda: [{"a": 1}, {"b": 2}],
     ("symbolic.discover", "package"): _theorems,
     ("symbolic.run_module", "name"): lambda: "small",
     ("symbolic.run_module", "theorem"): _theorem,
@@ -462,6 +469,7 @@ INSTANCES |= {"Schedule", "ConvexRoute", "Constants", "Method", "Figure", "Axes"
 TAKEN = {
     ("peft_files.encoded", "values", "a number"),
     ("peft_files.encoded", "values", "a further dimension"),
+    ("peft_files.encoded", "values", "empty"),
     ("landscape.regime", "rsc", "-inf"),
 }
 

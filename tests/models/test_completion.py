@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import io
 
 import numpy as np
@@ -83,6 +84,24 @@ def test_saved_models_predict_the_same(tmp_path) -> None:
     assert (again.clip, again.means, again.lam) == (model.clip, model.means, model.lam)
 
 
+@pytest.mark.parametrize("form", [str, int, float, np.int64, np.str_, lambda i: 2**62 + i, "strings"])
+def test_models_with_labels_that_are_objects_are_read_back(tmp_path, form) -> None:
+    names = np.array([f"u{i}" for i in range(4)], dtype=np.dtypes.StringDType())
+    if form != "strings":
+        names = np.empty(4, dtype=object)
+        names[:] = [form(i) for i in range(4)]
+    plain = everything(np.random.default_rng(8).standard_normal((4, 4)))
+    ratings = Ratings(plain.rows, plain.cols, plain.values, names, names)
+    model = fit_completion(ratings, 0.1).model
+    model.save(tmp_path / "model.npz")
+    again = CompletionModel.load(tmp_path / "model.npz")
+    expected = fit_completion(plain, 0.1).model.predict(plain.row_labels[plain.rows], plain.col_labels[plain.cols])
+    for each in (model, again):
+        np.testing.assert_array_equal(each.predict(names[plain.rows], names[plain.cols]), expected)
+        np.testing.assert_array_equal(each.predict(list(names[plain.rows]), list(names[plain.cols])), expected)
+    assert again.row_labels.dtype == model.row_labels.dtype and not model.row_labels.dtype.hasobject
+
+
 @pytest.mark.parametrize("change", ["kind", "A", "clip", "row_effects", None])
 def test_other_files_are_refused(tmp_path, change) -> None:
     path = tmp_path / "model.npz"
@@ -124,6 +143,98 @@ def test_only_what_is_written_as_integers_are_is_an_integer_label() -> None:
     assert model.knows_rows([10**30, 10, None]).tolist() == [False, True, False]
 
 
+NEAR = [0, 3, 2**53, 2**53 + 1, 2**53 + 2, 1234567890123456789, 1234567890123456790, 2**63 - 2, 2**63 - 1]
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64, np.float64, np.float32])
+def test_labels_are_found_by_value_whatever_type_they_are_asked_for_in(dtype) -> None:
+    """Python's own numbers are compared exactly, so that a dict of them says where each label is."""
+    labels = np.unique(np.array(NEAR, dtype=dtype))
+    m = len(labels)
+    entries = Ratings(np.arange(m), np.zeros(m, dtype=int), np.arange(1.0, m + 1), labels, np.zeros(1))
+    model = fit_completion(entries, 1e-6).model
+    place = {label: k for k, label in enumerate(labels.tolist())}
+    wanted = [*NEAR, 2**63, -1, 1, 2**64 - 1]
+    asked = [wanted, [*wanted, 0.5], np.array(wanted, dtype=object), np.array(wanted, dtype=np.float64)]
+    asked += [np.array([x for x in wanted if x < 2**63], dtype=np.int64), np.array(NEAR, dtype=np.uint64)]
+    asked += [np.array([3, 1], dtype=np.int8), np.array([0.5, 3.0], dtype=np.float32)]
+    for given in asked:
+        values = given if isinstance(given, list) else given.tolist()
+        assert model.knows_rows(given).tolist() == [value in place for value in values]
+        expected = [place[value] + 1.0 if value in place else model.mean for value in values]
+        np.testing.assert_allclose(model.predict(given, [0] * len(values)), expected, atol=1e-3)
+    # Texts: exactly the integers written, or the floats that Python reads.
+    texts = [*map(str, wanted), "3.0", "1e3", "1_0", "three", "nan"]
+    if np.issubdtype(dtype, np.integer):
+        expected = [value in place for value in wanted] + [False] * 5
+    else:
+        expected = [float(dtype(float(value))) in place for value in wanted] + [True] + [False] * 4
+    assert model.knows_rows(texts).tolist() == expected
+
+
+def test_labels_of_another_kind_are_converted_or_refused_by_name() -> None:
+    def model(labels):
+        count = len(labels)
+        entries = Ratings(np.arange(count), np.arange(count), np.arange(1.0, count + 1), labels, np.arange(count))
+        return fit_completion(entries, 0.1).model
+
+    days = [datetime.date(2020, 1, 1), datetime.date(2020, 1, 2), datetime.date(2021, 12, 31)]
+    for unit in ("D", "s", "ns"):
+        dated = model(np.array(days, dtype=f"datetime64[{unit}]"))
+        # One that is between two, one of which there is none, and one that the unit of nanoseconds does not hold.
+        texts = [*map(str, days), "2020-01-02T00:00:00", "2020-01-01 00:00:00.5", "2020-13-01", "today", "9999-01-01"]
+        known = [True] * 4 + [False] * 4
+        assert dated.knows_rows(texts).tolist() == dated.knows_rows(np.array(texts)).tolist() == known
+        moments = [datetime.datetime(2020, 1, 1), datetime.datetime(2020, 1, 1, 0, 0, 0, 1), None, 5]
+        assert dated.knows_rows([*days, *moments]).tolist() == [True] * 4 + [False] * 3
+        for other in ("D", "s", "us", "ns"):
+            assert dated.knows_rows(np.array(days, dtype=f"datetime64[{other}]")).all()
+        assert dated.knows_rows(np.array(["9999-01-01", "2020-01-02", "NaT"], "datetime64[s]")).tolist() == [0, 1, 0]
+        with pytest.raises(TypeError, match=r"rows: expected labels of the kind in the data \(datetime64"):
+            dated.predict(np.array([18262, 18263]), [0, 1])
+    small = model(np.array([1, 2], dtype=np.int8))
+    assert small.knows_rows(["1", "3000000000", "9" * 20]).tolist() == [True, False, False]
+    floats = model(np.array([0.5, 2.0]))
+    assert floats.knows_rows(np.array(["0.50", "2", "x"], dtype=object)).tolist() == [True, True, False]
+    for numbers in (small, floats):
+        with pytest.raises(TypeError, match="cols: expected labels of the kind in the data"):
+            numbers.knows_cols(np.array(days, dtype="datetime64[ns]"))
+    flags = model(np.array([False, True]))
+    assert flags.knows_rows([True, False]).all() and flags.knows_rows(np.array([True])).all()
+    with pytest.raises(TypeError, match=r"rows: expected labels of the kind in the data \(bool\)"):
+        flags.predict(["True"], [0])
+
+
+def test_dates_are_found_in_files(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    days = np.array(["2020-01-01", "2020-01-02", "2020-01-03"], dtype="datetime64[s]")
+    ratings = Ratings(np.arange(3), np.zeros(3, dtype=int), np.array([1.0, 4.0, 2.0]), days, np.array(["x"]))
+    fit_completion(ratings, 1e-6, "none", tol=1e-9).model.save("model.npz")
+    (tmp_path / "pairs.csv").write_text("2020-01-02,x\n2020-01-01 00:00:00,x\n2020-01-04,x\n")
+    assert main(["predict", "model.npz", "pairs.csv"]) == 0
+    text, remarks = capsys.readouterr()
+    predicted = [float(row["prediction"]) for row in csv.DictReader(io.StringIO(text))]
+    np.testing.assert_allclose(predicted, [4.0, 1.0, 0.0], atol=1e-4)
+    assert "1 of 3 pairs" in remarks
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64, np.float64])
+def test_numbers_as_labels_are_found_in_files(tmp_path, monkeypatch, capsys, dtype) -> None:
+    monkeypatch.chdir(tmp_path)
+    ids = np.array([123456789012345678, 1234567890123456789, 1234567890123456999], dtype=dtype)
+    rows, cols = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 0, 2, 1, 2])
+    values = np.array([5.0, 3.0, 4.0, 1.0, 2.0, 5.0])
+    fit_completion(Ratings(rows, cols, values, ids, np.arange(3)), 1e-6, "none", tol=1e-9).model.save("model.npz")
+    # As NumPy and pandas write numbers in csv.
+    lines = [f"{label!r},{col}\n" for label, col in zip(ids[rows].tolist(), cols)]
+    (tmp_path / "pairs.csv").write_text("".join(lines))
+    assert main(["predict", "model.npz", "pairs.csv"]) == 0
+    text, remarks = capsys.readouterr()
+    predicted = [float(row["prediction"]) for row in csv.DictReader(io.StringIO(text))]
+    np.testing.assert_allclose(predicted, values, atol=1e-4)
+    assert "not in the data" not in remarks
+
+
 def test_from_dense_takes_nan_and_masks_as_not_observed() -> None:
     M = np.array([[1.0, np.nan], [0.0, 4.0]])
     masked = np.ma.array([[1.0, 7.0], [0.0, 4.0]], mask=[[False, True], [False, False]])
@@ -132,6 +243,9 @@ def test_from_dense_takes_nan_and_masks_as_not_observed() -> None:
         assert list(zip(made.rows, made.cols, made.values)) == [(0, 0, 1.0), (1, 0, 0.0), (1, 1, 4.0)]
     with pytest.raises(ValueError, match="no observed entry"):
         ls.objectives.MatrixCompletion.from_dense([[np.nan]])
+    for given in (M + 1j, masked + 1j):
+        with pytest.raises(TypeError, match="M: expected real numbers, got an array of dtype complex128"):
+            ls.objectives.MatrixCompletion.from_dense(given)
     with pytest.raises(ValueError, match="2 dimensions"):
         ls.objectives.MatrixCompletion.from_dense([1.0])
 
@@ -239,15 +353,41 @@ def test_what_are_no_ratings_is_refused():
         fit_completion(1)
 
 
+@pytest.mark.parametrize("means", ["none", "global", "both"])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_a_value_that_is_not_finite_is_named_where_it_stands(means, wrong) -> None:
+    values = np.array([1.0, 2.0, 3.0, wrong])
+    ratings = Ratings(*np.divmod(np.arange(4), 2), values, np.arange(2), np.arange(2))
+    with pytest.raises(ValueError, match=r"ratings\.values: has non-finite entries, the first at \[3\]"):
+        fit_completion(ratings, 0.1, means)
+
+
+def test_values_are_real_numbers_in_any_form() -> None:
+    def fitted(values):
+        return fit_completion(Ratings(*np.divmod(np.arange(4), 2), values, np.arange(2), np.arange(2)), 0.1).model
+
+    expected = fitted(np.array([1.0, 2.0, 3.0, 5.0])).A
+    for values in ([1, 2, 3, 5], (1.0, 2.0, 3.0, 5.0), np.array([1, 2, 3, 5], dtype=np.float32)):
+        np.testing.assert_array_equal(fitted(values).A, expected)
+    for values in (np.array([1, 2, 3, 5 + 1j]), np.array(["1", "2", "3", "5"]), np.array([1, 2, 3, 5], dtype=object)):
+        with pytest.raises(TypeError, match=r"ratings\.values: expected real numbers"):
+            fitted(values)
+
+
 def test_labels_in_another_order_are_refused_rather_than_not_found(tmp_path) -> None:
     rows, cols = np.divmod(np.arange(12), 4)
     for labels, message in [
         (np.array(["9", "10", "11"]), "'9' before '10'"),
         (np.array([3, 3, 4]), "3 before 3"),
-        (np.array([0.0, 1.0, np.nan]), "1.0 before nan"),
+        (np.array([9, 10, 2**63], dtype=object), "'9' before '10'"),
     ]:
         with pytest.raises(ValueError, match=f"ratings.row_labels: .*ascending order, got {message}"):
             fit_completion(Ratings(rows, cols, np.arange(12.0), labels, np.arange(4)), 0.1)
+    for labels in (np.array([0.0, 1.0, np.nan]), np.array(["a", "b", None], dtype=object)):
+        with pytest.raises(ValueError, match=r"ratings.row_labels: expected a row label .*, got (nan|None)"):
+            fit_completion(Ratings(rows, cols, np.arange(12.0), labels, np.arange(4)), 0.1)
+    with pytest.raises(ValueError, match=r"ratings.row_labels: expected row labels of one kind, got 3 and 'b'"):
+        fit_completion(Ratings(rows, cols, np.arange(12.0), np.array([1, "b", 3], dtype=object), np.arange(4)), 0.1)
     with pytest.raises(ValueError, match=r"ratings.col_labels: expected an array of labels"):
         fit_completion(Ratings(rows, cols, np.arange(12.0), np.arange(3), np.eye(4)), 0.1)
     fit_completion(everything(np.eye(3)), 0.3).model.save(tmp_path / "model.npz")

@@ -70,7 +70,7 @@ def test_what_a_mask_hides_is_not_observed(holes) -> None:
     by_nan, by_mask = LowRankCompletion(lam=0.5).fit(X), LowRankCompletion(lam=0.5).fit(masked)
     np.testing.assert_array_equal(by_mask.transform(masked), by_nan.transform(X))
     hidden = np.ma.masked_array([1.0, 2.0], mask=[False, True])
-    with pytest.raises(ValueError, match="X: is a masked array with masked entries"):
+    with pytest.raises(ValueError, match="values: is a masked array with masked entries"):
         LowRankCompletion(lam=0.5).fit(([0, 1], [0, 1], hidden))
 
 
@@ -111,6 +111,35 @@ def test_a_long_frame_given_otherwise_is_told_where_values_belong() -> None:
         LowRankCompletion(entries=("user", "item", "stars")).fit(frame[["user", "item"]], frame["stars"])
     with pytest.raises(ValueError, match="needs entries="):
         LowRankCompletion().fit(frame)
+
+
+def test_data_in_another_form_than_was_fitted_are_named() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"u": [0, 0, 1, 1], "i": [4, 7, 4, 7], "x": [1.0, 2.0, 3.0, 5.0]})
+    triple = tuple(frame[name].to_numpy() for name in frame)
+    plain, long = LowRankCompletion(0.5).fit(triple), LowRankCompletion(0.5, entries=("u", "i", "x")).fit(frame)
+    for names in (("u", "i"), "uix", 3):
+        with pytest.raises(TypeError, match=r"entries: expected three names \(row, column, value\), got "):
+            LowRankCompletion(0.5, entries=names).fit(frame)
+    for given, named in [(frame, "a data frame; the columns of one"), (np.eye(2), "an array of shape"), (5, "5")]:
+        with pytest.raises(TypeError, match=rf"X: expected a tuple \(rows, cols, values\), got {named}"):
+            plain.predict(given)
+    for given, named in [(triple, "a tuple of 3"), (np.eye(3), "an array of shape"), ({"u": [0]}, "{'u'")]:
+        with pytest.raises(TypeError, match=rf"X: expected a data frame, as entries=.* got {named}"):
+            long.predict(given)
+    with pytest.raises(TypeError, match="X: expected a matrix, got a tuple of 3; predict gives single entries"):
+        plain.transform(triple)
+    with pytest.raises(ValueError, match=r"X: expected 2 columns, one for each column label .*, got 3"):
+        plain.transform([[1.0, 2.0, 3.0]])
+    # The same entries as a matrix, whose columns are those of the labels in ascending order.
+    matrix = LowRankCompletion(0.5).fit([[1.0, 2.0], [3.0, 5.0]])
+    holes = np.array([[np.nan, 2.0], [1.0, np.nan]])
+    filled = plain.set_output(transform="pandas").transform(holes)
+    assert plain.get_feature_names_out().tolist() == filled.columns.tolist() == ["4", "7"]
+    np.testing.assert_array_equal(filled, matrix.transform(holes))
+    assert matrix.get_feature_names_out().tolist() == ["x0", "x1"]
+    again = LowRankCompletion(0.5).fit(pandas.DataFrame({"a": [1.0, 3.0], "b": [2.0, 5.0]})).fit(triple)
+    assert again.get_feature_names_out().tolist() == ["4", "7"] and not hasattr(again, "feature_names_in_")
 
 
 def test_frames_keep_their_names(holes) -> None:
@@ -166,9 +195,27 @@ def test_bad_entries_are_refused() -> None:
         LowRankCompletion().fit(np.full((2, 2), np.nan))
     with pytest.raises(ValueError, match="one length"):
         LowRankCompletion().fit(([0, 1], [0], [1.0]))
-    with pytest.raises(ValueError, match="more than once"):
-        LowRankCompletion().fit(([0, 0], [1, 1], [1.0, 2.0]))
+    with pytest.raises(ValueError, match="X: the entry of row 'ann' and column 7 is given more than once"):
+        LowRankCompletion().fit((["bob", "ann", "ann"], [5, 7, 7], [1.0, 2.0, 3.0]))
+    for means in ("none", "both"):
+        with pytest.raises(ValueError, match=r"values: has non-finite entries, the first at \[1\]"):
+            LowRankCompletion(0.1, means=means).fit(([0, 1], [0, 1], [1.0, np.inf]))
     assert isinstance(LowRankCompletion().fit(([0, 1], ["a", "b"], [1.0, 2.0])).certificate_, ls.Certificate)
+
+
+def test_values_that_would_lose_something_as_floats_are_refused() -> None:
+    rows, cols, values = [0, 0, 1, 1], [0, 1, 0, 1], [1.0, 2, 3, 5]
+    plain = LowRankCompletion(0.5).fit((rows, cols, values))
+    objects = LowRankCompletion(0.5).fit((rows, cols, np.array(values, dtype=object)))
+    np.testing.assert_array_equal(objects.model_.A, plain.model_.A)
+    for wrong in (np.array(values) + 1j, ["1", "2", "3", "5"], [1.0, "2", 3, 5], [1.0, None, 3, 5]):
+        for given in (wrong, np.array(wrong, dtype=object)):
+            with pytest.raises(TypeError, match="values: expected real numbers"):
+                LowRankCompletion(0.5).fit((rows, cols, given))
+            with pytest.raises(TypeError, match="values: expected real numbers"):
+                plain.score((rows, cols, given))
+    with pytest.raises(ValueError, match="Complex data not supported"):
+        LowRankCompletion(0.5).fit(np.ma.masked_array([[1.0, 2.0], [3.0, 5 + 1j]], mask=[[0, 1], [0, 0]]))
 
 
 @pytest.mark.parametrize("form", [int, np.int64, str, lambda i: 10**25 + i, lambda i: f"{i:02}", lambda i: i + 0.5])
@@ -186,6 +233,19 @@ def test_labels_that_are_objects_are_found_again(holes, form) -> None:
     frame = pandas.DataFrame({"u": pandas.Series(named, dtype=object), "i": cols, "x": X[seen]})
     long = LowRankCompletion(0.1, tol=1e-8, entries=("u", "i", "x")).fit(frame)
     assert long.score(frame) == pytest.approx(plain.score((rows, cols, X[seen])), abs=1e-4)
+
+
+def test_texts_of_any_length_are_labels_that_can_be_saved(tmp_path) -> None:
+    texts = np.array(["ann", "bob", "bob", "someone of a long name"], dtype=np.dtypes.StringDType())
+    entries = (texts, [0, 0, 1, 1], [5.0, 3.0, 4.0, 1.0])
+    model = LowRankCompletion(1e-6, tol=1e-8).fit(entries)
+    model.model_.save(tmp_path / "model.npz")
+    again = ls.models.CompletionModel.load(tmp_path / "model.npz")
+    np.testing.assert_allclose(again.predict(*entries[:2]), entries[2], atol=1e-3)
+    np.testing.assert_array_equal(again.predict(*entries[:2]), model.predict(entries))
+    absent = np.array(["ann", None, "bob", "cy"], dtype=np.dtypes.StringDType(na_object=None))
+    with pytest.raises(ValueError, match="X: expected a row label for each entry, got None"):
+        LowRankCompletion().fit((absent, *entries[1:]))
 
 
 def test_labels_that_are_missing_or_of_several_kinds_are_refused() -> None:

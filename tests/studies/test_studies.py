@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 import io
+import itertools
 import os
 import pathlib
 import re
@@ -568,6 +569,19 @@ def test_tables(whole, tmp_path):
     assert latex.count(r"\\") == 4 and r"certify.is\_global" in latex
     with pytest.raises(ValueError, match="by: no axis is called 'lamb'"):
         runs.table(by=["lamb"])
+    # The cells of the text, read back out of the other forms.
+    heads, *cells = (re.split(r"\s{2,}", line.strip()) for line in lines)
+    markdown = runs.to_markdown(tmp_path / "table.md").splitlines()
+    assert (tmp_path / "table.md").read_text().splitlines() == markdown
+    assert [[cell.strip() for cell in line.strip("|").split("|")] for line in (markdown[0], *markdown[2:])] == [
+        heads, *cells,
+    ]  # fmt: skip
+    assert re.findall(r"<t[hd] [^>]*>(.*?)</t[hd]>", runs._repr_html_()) == [*heads, *itertools.chain(*cells)]
+    assert runs.to_markdown(by=["objective"]).count("\n") == 2 + 3
+    pytest.importorskip("pandas")
+    frame = runs.to_pandas()
+    assert frame.columns.tolist() == list(rows[0]) and frame["key"].tolist() == [row["key"] for row in rows]
+    assert frame["fun"].dropna().tolist() == [float(row["fun"]) for row in rows if row["fun"]]
 
 
 def test_columns_are_all_there_and_failures_are_counted_from_results(tmp_path):

@@ -1,0 +1,134 @@
+"""What rows and columns are called: labels that can be ordered and saved, and finding them by value."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ._validate import Array, as_array
+
+# As dates are written in files; NumPy takes "today" as well.
+_DATE = re.compile(r"\d{4}(-\d\d){0,2}([T ]\d\d(:\d\d){0,2}(\.\d+)?)?")
+
+
+def is_integer_label(label: str) -> bool:
+    """Return whether a label is written as an integer of 64 bits is: ``1``, not ``01``, ``+1`` or ``1_0``."""
+    return re.fullmatch("0|-?[1-9][0-9]{0,19}", label) is not None
+
+
+def plain_labels(labels: Array, argument: str, which: str) -> Array:
+    """Return labels as an array that can be ordered and saved; objects as whole numbers, as floats or as text."""
+    objects = labels.dtype.kind in "OT"
+    missing = [label for label in labels.flat if _is_missing(label)] if objects else labels[labels != labels]
+    if len(missing):
+        raise ValueError(f"{argument}: expected a {which} label for each entry, got {missing[0]}")
+    if not objects:
+        return labels
+    labels = labels.astype(object)
+    kinds = {_kind(label): label for label in labels.flat}
+    if len(kinds) > 1:
+        found = " and ".join(repr(label) for label in list(kinds.values())[:2])
+        raise ValueError(f"{argument}: expected {which} labels of one kind, got {found}")
+    if set(kinds) == {float}:
+        return labels.astype(np.float64)
+    limits = np.iinfo(np.int64)
+    if set(kinds) == {int} and all(limits.min <= int(label) <= limits.max for label in labels.flat):
+        return labels.astype(np.int64)
+    return labels.astype(str)
+
+
+def _kind(label: Any) -> type:
+    """Return what a label is, numbers and texts of numpy being numbers and texts."""
+    if isinstance(label, (int, np.integer)) and not isinstance(label, bool):
+        return int
+    return next((kind for kind in (str, float) if isinstance(label, kind)), type(label))
+
+
+def _is_missing(label: Any) -> bool:
+    return label is None or (isinstance(label, float) and np.isnan(label))
+
+
+def label_places(labels: Array, wanted: ArrayLike, argument: str) -> Array:
+    """Return the positions of labels among sorted ones, -1 for those not there."""
+    # As an array, numbers of a list are rounded where they are of several kinds.
+    given = np.asarray(wanted, dtype=object) if isinstance(wanted, (list, tuple)) else as_array(wanted, argument)
+    given = np.atleast_1d(given.astype(object) if given.dtype.kind == "T" else given)
+    if given.ndim != 1:
+        raise ValueError(f"{argument}: expected an array of labels, got one of shape {given.shape}")
+    found, held = _converted(given, labels.dtype, argument)
+    place = np.minimum(np.searchsorted(labels, found), len(labels) - 1)
+    return np.where(held & (labels[place] == found), place, -1)
+
+
+def _converted(given: Array, dtype: Any, argument: str) -> tuple[Array, Array]:
+    """Return labels as another type has them, by value, and which of them it has.
+
+    Left to NumPy, integers of two types are compared as floats, and numbers with texts as texts.
+    """
+    if dtype.kind == "U":
+        return given.astype(str), np.ones(given.shape, dtype=bool)
+    if given.dtype.kind == "O" and dtype.kind not in "iufM":
+        given = np.asarray(given.tolist())
+    kinds = {given.dtype.kind, dtype.kind}
+    if kinds <= {"i", "u"} or kinds == {"f"}:
+        with np.errstate(over="ignore"):
+            found = given.astype(dtype)
+        return found, found == given
+    if kinds in ({"M"}, {"m"}):
+        found = given.astype(dtype)
+        # There and back, as a comparison takes both to the finer unit, which may not hold them.
+        return found, found.astype(given.dtype) == given
+    if len(kinds) == 1:
+        return given, np.ones(given.shape, dtype=bool)
+    if given.dtype.kind not in {"M": "OU", "i": "OUbf", "u": "OUbf", "f": "OUbiu"}.get(dtype.kind, ""):
+        raise TypeError(
+            f"{argument}: expected labels of the kind in the data ({dtype}), got an array of dtype {given.dtype}"
+        )
+    as_label = {"M": _as_date, "f": _as_float}.get(dtype.kind, _as_integer)
+    with np.errstate(over="ignore"):
+        known = [as_label(label, dtype) for label in given.tolist()]
+    held = np.array([label is not None for label in known], dtype=bool)
+    return np.array([label or 0 for label in known], dtype=dtype), held
+
+
+def _as_integer(label: Any, dtype: Any) -> int | None:
+    if isinstance(label, str) and not is_integer_label(label):
+        return None
+    try:
+        value = int(label)
+        dtype.type(value)  # an OverflowError where the type does not hold it
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return value if isinstance(label, str) or value == label else None
+
+
+def _as_float(label: Any, dtype: Any) -> Any:
+    try:
+        value = dtype.type(label)
+        if isinstance(label, str):
+            # The float nearest to it, which is what reading it gives.
+            return None if "_" in label else value
+        # Python compares an integer with a float exactly.
+        return value if value.item() == (label.item() if isinstance(label, np.generic) else label) else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _as_date(label: Any, dtype: Any) -> Any:
+    if isinstance(label, str) and not _DATE.fullmatch(label):
+        return None
+    if isinstance(label, datetime.datetime) and label.tzinfo is None and hasattr(label, "to_numpy"):
+        # A Timestamp of pandas has nanoseconds, which NumPy would leave out.
+        label = label.to_numpy()
+    if not isinstance(label, (str, datetime.date, np.datetime64)) or getattr(label, "tzinfo", None) is not None:
+        return None
+    try:
+        exact = np.datetime64(label)
+    except ValueError:
+        return None
+    value = exact.astype(dtype)
+    return value if value.astype(exact.dtype) == exact else None
