@@ -107,14 +107,15 @@ def test_float32_sweeps_at_a_rank_that_is_too_large_come_as_low_as_float64(seed,
     assert double.value(ours.A, ours.B) - best.fun <= close * values[0]
 
 
-def test_a_sweep_that_raises_the_value_ends_the_run():
-    """An objective whose answer for A is off: its value is that of the last point that was lower."""
+@pytest.mark.parametrize(("factor", "status"), [(2.0, ls.Status.STALLED), (np.inf, ls.Status.DIVERGED)])
+def test_a_sweep_that_raises_the_value_ends_the_run(factor, status):
+    """An objective whose answer for A is off: the run ends at the last point that was lower."""
 
     class Off(Denoising):
         def minimize_over_A(self, B, lam):
-            return 2.0 * super().minimize_over_A(B, lam)
+            return factor * super().minimize_over_A(B, lam)
 
-    M = np.diag([3.0, 2.0, 1.0])
-    result = ls.solve(ls.Problem(Off(M), 3, 0.1), ALS(memory=0), (0.9 * np.eye(3), np.diag([3.0, 2.0, 1.0])))
-    assert result.status is ls.Status.STALLED and not result.success
-    assert result.fun <= result.trace.value[0]
+    problem = ls.Problem(Off(np.diag([3.0, 2.0, 1.0])), 3, 0.1)
+    result = ls.solve(problem, ALS(memory=0), (0.9 * np.eye(3), np.diag([3.0, 2.0, 1.0])))
+    assert result.status is status and not result.success
+    assert result.fun == result.trace.value[0]
