@@ -99,11 +99,6 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
         -------
         self
 
-        Warns
-        -----
-        ConvergenceWarning
-            Where ``tol`` was not reached.
-
         Raises
         ------
         ValueError
@@ -111,6 +106,11 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
             several kinds (numbers and texts), or settings out of range.
         TypeError
             For values that are no real numbers, and data in another form than ``entries`` says.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Where ``tol`` was not reached.
         """
         for name in ("n_features_in_", "feature_names_in_"):
             # Left of an earlier fit to a matrix; a fit to entries has no features.
