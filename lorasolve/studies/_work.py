@@ -47,12 +47,13 @@ class Chunk(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a worker has done of a chunk; ``rest`` are the cells that it has not."""
+    """What a worker has done of a chunk; ``rest`` are the cells that it has not, ``shard`` is the file of its lines."""
 
     done: int
     failed: int
     seconds: float
     rest: Array
+    shard: str = ""
 
 
 @dataclass
@@ -155,11 +156,11 @@ class Worker:
             if asked_to_stop() or left <= 0.0:
                 rest.append(waiting)
                 break
-            finished, unfinished = self._block(waiting[: self._size], left, done)
+            finished, others = self._block(waiting[: self._size], left, done)
             waiting = waiting[self._size :]
             self._size = max(1, min(BLOCK, int(self._size / (time.perf_counter() - started))))
             entries += finished
-            rest.append(unfinished)
+            rest.append(others)
             count += len(finished)
             failed += sum(not entry.ok for entry in finished)
             if endless and entries and time.perf_counter() - committed > chunk.commit_seconds:
@@ -167,7 +168,8 @@ class Worker:
                 entries, committed = [], time.perf_counter()
         if entries:
             self.shard.commit(entries, None if endless else chunk.name)
-        return Report(count, failed, time.perf_counter() - began, np.concatenate([np.empty(0, np.int64), *rest]))
+        unfinished = np.concatenate([np.empty(0, np.int64), *rest])
+        return Report(count, failed, time.perf_counter() - began, unfinished, self.shard.path.name)
 
     def _attempted(self, name: str) -> bool:
         return (self.store.path / "factors" / f"{name}.npy").exists()

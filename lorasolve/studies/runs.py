@@ -63,7 +63,7 @@ class Runs:
     interrupted : bool
         Whether the call that made them was asked to stop.
     shards : frozenset of str, optional
-        The files of a store that held nothing but this study; keys are asked for once there are others.
+        Files that hold nothing but this study; keys are asked for where the store has others.
     """
 
     def __init__(

@@ -119,6 +119,23 @@ def test_other_settings_are_other_runs(tmp_path):
     assert all(len(found) == 1 for found in points.values())
 
 
+@pytest.mark.parametrize("backend", ["serial", "loky"])
+def test_two_studies_that_begin_on_one_new_store_do_not_mix(tmp_path, backend):
+    """The other one does all its runs while the first run of this one is measured."""
+    store, caller = str(tmp_path / "runs"), os.getpid()
+
+    def begin_the_other(problem, result):
+        if os.getpid() == caller and not any(name.endswith(".runs") for name in os.listdir(store)):
+            plain(2).run(store, "serial")
+        return 0.0
+
+    study = ls.Study(ls.Problem(Shifted(), 1, 0.1), {"seed": range(6)}, "lbfgs", measure=begin_the_other)
+    runs = study.run(store, backend, n_jobs=1)
+    assert runs.failed == [] and len(ls.Runs.read(store)) == 6 + 8
+    asked = [Describe(study)(index).key for index in range(6)]
+    assert sorted(record["key"] for record in runs) == sorted(asked)
+
+
 def test_failed_runs_are_done_again_on_request(tmp_path):
     def study(broken):
         class Own(Shifted):
