@@ -36,8 +36,8 @@ def asked_to_stop() -> bool:
 class Chunk(NamedTuple):
     """Work for one call of a worker.
 
-    ``name`` is that of its file of parameters, by which a second attempt knows of the first. A worker stops when
-    ``seconds`` are over and hands back the rest; an endless one commits every ``commit_seconds``.
+    ``name`` is that of its file of parameters, by which a second attempt knows of the first and writes another one. A
+    worker stops when ``seconds`` are over and hands back the rest; an endless one commits every ``commit_seconds``.
     """
 
     name: str
@@ -145,7 +145,7 @@ class Worker:
     def _run(self, chunk: Chunk) -> Report:
         began = committed = time.perf_counter()
         endless = math.isinf(chunk.seconds)
-        done = self._done() if endless or self._attempted(chunk.name) else frozenset()
+        done = self._done() if endless or self.store.has_parameters(chunk.name) else frozenset()
         entries: list[Entry] = []
         rest: list[Array] = []
         count = failed = 0
@@ -170,9 +170,6 @@ class Worker:
             self.shard.commit(entries, None if endless else chunk.name)
         unfinished = np.concatenate([np.empty(0, np.int64), *rest])
         return Report(count, failed, time.perf_counter() - began, unfinished, self.shard.path.name)
-
-    def _attempted(self, name: str) -> bool:
-        return (self.store.path / "factors" / f"{name}.npy").exists()
 
     def _done(self) -> frozenset[str]:
         return frozenset(line.key for line in self.store.lines())

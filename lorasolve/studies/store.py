@@ -213,6 +213,10 @@ class Store:
             raise ValueError(f"run {record['key']}: {self.path / _FACTORS / name} is damaged at its parameters")
         return np.array(data)
 
+    def has_parameters(self, name: str) -> bool:
+        """Return whether there is a file of parameters of a name, given without its ending."""
+        return (self.path / _FACTORS / f"{name}.npy").exists()
+
     # ------------------------------------------------------------------ tidying
     def tidy(self) -> list[str]:
         """Remove what killed processes left behind: temporary files, and parameters without lines; return the names."""
@@ -239,7 +243,8 @@ class Shard:
     def commit(self, entries: Iterable[Entry], name: str | None = None) -> None:
         """Write runs so that they are done: their parameters first, then all their lines at once.
 
-        ``name`` is that of the file of parameters, by default one of the shard's own.
+        ``name`` is that of the file of parameters, by default one of the shard's own, and so where there is a file of
+        that name: another attempt may have written lines that refer to it.
 
         Raises
         ------
@@ -249,15 +254,18 @@ class Shard:
         entries = list(entries)
         if not entries:
             return
-        name = f"{name or f'{self.name}-{self._commits}'}.npy"
+        if name is None or self.store.has_parameters(name):
+            name = f"{self.name}-{self._commits}"
+        name = f"{name}.npy"
         kept = [entry for entry in entries if entry.vector is not None]
         try:
             if kept:
                 self._write_parameters(name, kept)
             self._append(b"".join(_text(entry, name if entry.vector is not None else "-") for entry in entries))
         except OSError as error:
-            with contextlib.suppress(OSError):
-                (self.store.path / _FACTORS / name).unlink(missing_ok=True)
+            if kept:
+                with contextlib.suppress(OSError):
+                    (self.store.path / _FACTORS / name).unlink(missing_ok=True)
             full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             reason = "no space is left" if full else (error.strerror or str(error))
             raise StoreError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import functools
 import io
 import os
@@ -23,10 +24,11 @@ import lorasolve as ls
 from lorasolve._digest import digest
 from lorasolve.multi import Separable
 from lorasolve.objectives import Denoising
-from lorasolve.studies import Store
+from lorasolve.studies import Store, StoreError
 from lorasolve.studies._solves import Describe, Solver
 from lorasolve.studies._work import Chunk
 from lorasolve.studies.runs import RESERVED
+from lorasolve.studies.store import Entry, Shard
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -424,6 +426,38 @@ def test_damaged_parameters_are_refused(tmp_path):
     file.write_bytes(data)
     with pytest.raises(ValueError, match="is damaged at its parameters"):
         [runs.factors(each) for each in runs]
+
+
+def test_a_second_attempt_at_a_chunk_leaves_the_factors_of_the_first(whole, tmp_path):
+    """A worker dies once it has committed a part; dask gives the whole chunk to another one, under the same name."""
+    _, runs = whole
+    expected = {r["key"]: runs.factors(r) for r in runs if "error" not in r["result"]}
+    study, store = mixed(), tmp_path / "runs"
+    Store(store, create=True)
+    for count in (5, 20, len(study)):
+        report = Solver(study, store, threads=1)(Chunk("again", np.arange(count), 60.0))
+    assert report.done == len(study) - 20
+    found = {r["key"]: study.runs(store).factors(r) for r in study.runs(store) if "error" not in r["result"]}
+    assert found.keys() == expected.keys()
+    for key, pair in expected.items():
+        for mine, theirs in zip(found[key], pair):
+            assert_array_equal(mine, theirs)
+
+
+def test_a_line_that_cannot_be_written_takes_no_other_factors_with_it(tmp_path, monkeypatch):
+    """The file of a chunk is called like one of the caller's own, who writes the runs that end every process."""
+    store = Store(tmp_path, create=True)
+    shard = Shard(store)
+    shard.commit([Entry("00", "{}", True, {}, vector=np.arange(3.0))], f"{shard.name}-1")
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(StoreError):
+        shard.commit([Entry("01", "{}", False, {"error": "lost"})])
+    (line,) = store.lines()
+    assert_array_equal(store.factors(line.record), np.arange(3.0))
 
 
 def python(program: str, *arguments: str) -> subprocess.Popen[str]:
