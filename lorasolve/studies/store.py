@@ -17,6 +17,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import secrets
 import socket
 import time
@@ -37,6 +38,7 @@ SCHEMA_VERSION = 1
 _HEAD = "store.json"
 _SUFFIX = ".runs"
 _FACTORS = "factors"
+_UNFINISHED_HEAD = re.compile(rf"\.{re.escape(_HEAD)}\..+")
 # What another machine left behind is taken for abandoned after this time; on this one its process is asked for.
 _ABANDONED_SECONDS = 24 * 3600.0
 
@@ -132,14 +134,8 @@ class Store:
         head = self.path / _HEAD
         if create and not head.exists():
             self._refuse_others()
-            (self.path / _FACTORS).mkdir(parents=True, exist_ok=True)
             write_json(head, {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "lorasolve": __version__})
-        try:
-            self.head: dict[str, Any] = json.loads(head.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise ValueError(f"store: {self.path} is no store of runs (it has no {_HEAD})") from error
-        except ValueError as error:
-            raise ValueError(f"store: {head} is damaged ({error}); runs are in the files beside it") from error
+        self.head = _read_head(head)
         found = self.head.get("schema"), self.head.get("schema_version")
         if found != (SCHEMA, SCHEMA_VERSION):
             raise ValueError(
@@ -149,8 +145,10 @@ class Store:
             )
 
     def _refuse_others(self) -> None:
-        """Refuse a folder that holds something else."""
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        """Refuse a folder that holds something else than a head, whole or not yet."""
+        names = [path.name for path in self.path.iterdir()] if self.path.exists() else []
+        # Another process may make the same store: its head is looked for once its other files could be seen.
+        if not all(map(_UNFINISHED_HEAD.fullmatch, names)) and not (self.path / _HEAD).exists():
             raise ValueError(f"store: {self.path} exists and is no store of runs; give a new folder")
 
     def describe(self, **facts: Any) -> None:
@@ -222,12 +220,25 @@ class Store:
         """Remove what killed processes left behind: temporary files, and parameters without lines; return the names."""
         referenced = {line.factors for line in self.lines()}
         removed = []
-        for path in [*self.path.glob(".*"), *(self.path / _FACTORS).iterdir()]:
+        # Copies without empty folders, and stores without parameters, have no folder of them.
+        for path in [*self.path.glob(".*"), *(self.path / _FACTORS).glob("*")]:
             if path.name not in referenced and path.is_file() and _is_abandoned(path):
                 with contextlib.suppress(FileNotFoundError):
                     path.unlink()
                     removed.append(path.name)
         return removed
+
+
+def _read_head(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        head = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(f"store: {path.parent} is no store of runs (it has no {_HEAD})") from error
+    except ValueError as error:
+        raise ValueError(f"store: {path} is damaged ({error}); runs are in the files beside it") from error
+    if not isinstance(head, dict):
+        raise ValueError(f"store: {path} is damaged (it holds no object); runs are in the files beside it")
+    return head
 
 
 class Shard:

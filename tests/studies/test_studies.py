@@ -14,7 +14,9 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from numpy.testing import assert_array_equal
 
 import lorasolve as ls
 from lorasolve._digest import digest
+from lorasolve.io import write_json
 from lorasolve.multi import Separable
 from lorasolve.objectives import Denoising
 from lorasolve.studies import Store, StoreError
@@ -415,6 +418,76 @@ def test_a_store_of_another_version_and_another_folder_are_refused(tmp_path):
     (tmp_path / "other" / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="exists and is no store of runs"):
         plain(1).run(tmp_path / "other", "serial")
+
+
+def test_a_store_is_begun_while_another_process_begins_it(tmp_path, monkeypatch):
+    """Whether the other one comes before the folder is looked at, or before the head is written."""
+    refuse_others = Store._refuse_others
+
+    def before_the_folder(store):
+        monkeypatch.undo()
+        plain(1).run(store.path, "serial")
+        refuse_others(store)
+
+    def before_the_head(path, document):
+        monkeypatch.undo()
+        plain(1).run(path.parent, "serial")
+        write_json(path, document)
+
+    monkeypatch.setattr(Store, "_refuse_others", before_the_folder)
+    Store(tmp_path / "one", create=True)
+    monkeypatch.setattr("lorasolve.studies.store.write_json", before_the_head)
+    Store(tmp_path / "two", create=True)
+    assert len(plain(1).runs(tmp_path / "one")) == len(plain(1).runs(tmp_path / "two")) == 4
+
+
+def test_a_store_that_could_not_be_begun_is_begun_later(tmp_path, monkeypatch):
+    def full(path, document):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr("lorasolve.studies.store.write_json", full)
+    (tmp_path / "runs").mkdir()
+    # What is left of a head by a process that is killed, where there are no files without a name.
+    (tmp_path / "runs" / ".store.json.k1ll3d").touch()
+    with pytest.raises(OSError, match="full"):
+        plain(1).run(tmp_path / "runs", "serial")
+    monkeypatch.undo()
+    assert len(plain(1).run(tmp_path / "runs", "serial")) == 4
+
+
+def test_threads_that_make_one_store_at_once_all_have_it(tmp_path):
+    barrier = threading.Barrier(4)
+
+    def make(round):
+        barrier.wait()
+        Store(tmp_path / str(round), create=True).describe(asked=round)
+
+    with ThreadPoolExecutor(4) as pool:
+        for round in range(50):
+            list(pool.map(make, [round] * 4))
+    assert {Store(tmp_path / str(round)).head["asked"] for round in range(50)} == set(range(50))
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_store_goes_on_without_its_folder_of_factors(tmp_path, kept):
+    """Programs that copy files leave empty folders out."""
+
+    def study(seeds):
+        problem = ls.Problem(Shifted(), 1, 0.1)
+        return ls.Study(problem, {"seed": range(seeds)}, "lbfgs", keep_parameters=kept)
+
+    expected = study(2).run(tmp_path / "runs", "serial").digest()
+    shutil.rmtree(tmp_path / "runs" / "factors", ignore_errors=True)
+    assert study(2).run(tmp_path / "runs", "serial").digest() == expected
+    assert len(study(3).run(tmp_path / "runs", "serial")) == 3
+
+
+@pytest.mark.parametrize("head", ["[]", "null", "3", "", "{"])
+def test_a_head_that_is_none_is_refused_as_damaged(tmp_path, head):
+    Store(tmp_path, create=True)
+    (tmp_path / "store.json").write_text(head)
+    with pytest.raises(ValueError, match=r"store.json is damaged \(.*\); runs are in the files beside it"):
+        Store(tmp_path, create=True)
 
 
 def test_damaged_parameters_are_refused(tmp_path):
