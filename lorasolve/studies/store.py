@@ -39,6 +39,8 @@ _HEAD = "store.json"
 _SUFFIX = ".runs"
 _FACTORS = "factors"
 _UNFINISHED_HEAD = re.compile(rf"\.{re.escape(_HEAD)}\..+")
+# HOST-PID-TOKEN-N.npy, and the hidden names under which it is written where there are no files without a name.
+_PARAMETERS = re.compile(r"(\.)?[^.].*-\d+-[0-9a-f]{8}-\d+\.npy(?(1)\..+)")
 # What another machine left behind is taken for abandoned after this time; on this one its process is asked for.
 _ABANDONED_SECONDS = 24 * 3600.0
 
@@ -217,11 +219,16 @@ class Store:
 
     # ------------------------------------------------------------------ tidying
     def tidy(self) -> list[str]:
-        """Remove what killed processes left behind: temporary files, and parameters without lines; return the names."""
+        """Remove what killed processes left behind: temporary files, and parameters without lines; return the names.
+
+        Only files that are called as a store calls its own are touched.
+        """
         referenced = {line.factors for line in self.lines()}
+        heads = [path for path in self.path.iterdir() if _UNFINISHED_HEAD.fullmatch(path.name)]
+        # Copies without empty folders, and stores without parameters, have none of them.
+        factors = [path for path in (self.path / _FACTORS).glob("*") if _PARAMETERS.fullmatch(path.name)]
         removed = []
-        # Copies without empty folders, and stores without parameters, have no folder of them.
-        for path in [*self.path.glob(".*"), *(self.path / _FACTORS).glob("*")]:
+        for path in [*heads, *factors]:
             if path.name not in referenced and path.is_file() and _is_abandoned(path):
                 with contextlib.suppress(FileNotFoundError):
                     path.unlink()

@@ -490,6 +490,21 @@ def test_a_head_that_is_none_is_refused_as_damaged(tmp_path, head):
         Store(tmp_path, create=True)
 
 
+def test_only_what_a_store_has_made_is_tidied_away(tmp_path):
+    store = tmp_path / "runs"
+    plain(1).run(store, "serial")
+    users = [".gitignore", ".hidden-1-0123abcd-0.npy", "factors/.gitkeep", "factors/notes.txt", "factors/mean.npy"]
+    users += ["factors/host-1-0123abcd-0.npy.bak", "notes-1-0123abcd-0.npy"]
+    left = [".store.json.k1ll3d", "factors/host-1-0123abcd-0.npy", "factors/.host-1-0123abcd-1.npy.k1ll3d"]
+    before = contents(store)
+    for name in (*users, *left):
+        (store / name).write_text("some days old")
+        os.utime(store / name, (0, time.time() - 2 * 86400))
+    (store / "factors" / "host-1-0123abcd-2.npy").write_text("new")
+    assert len(plain(1).run(store, "serial")) == 4
+    assert contents(store).keys() - before.keys() == {*users, "factors/host-1-0123abcd-2.npy"}
+
+
 def test_damaged_parameters_are_refused(tmp_path):
     runs = plain(1).run(tmp_path / "runs", "serial")
     record = next(iter(runs))
