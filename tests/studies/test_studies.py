@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import functools
@@ -690,6 +691,58 @@ def test_asked_to_stop_it_saves_and_says_how_to_go_on(tmp_path, asked):
     assert process.returncode == 0 and interrupted == "True"
     assert re.search(rf"study: stopped; {count} of 80000 runs are finished and saved, the same call goes on", err)
     assert len(ls.Runs.read(store)) == int(count) < 80000 and ls.Runs.read(store).damaged == []
+
+
+LARGE = """
+import sys
+import numpy as np
+import lorasolve as ls
+from lorasolve.objectives import Denoising
+if __name__ == "__main__":
+    problem = ls.Problem(Denoising(np.random.default_rng(0).standard_normal((200, 150))), 3, 0.1)
+    study = ls.Study(problem, {"seed": range(100000)}, "lbfgs", stop=ls.StoppingRule(max_iter=30))
+    runs = study.run(sys.argv[1], sys.argv[2], n_jobs=2, threads=1)
+    print(len(runs), len(runs.failed), runs.interrupted)
+"""
+
+
+def children_of(pid: int) -> list[int]:
+    return [
+        int(child)
+        for path in pathlib.Path(f"/proc/{pid}/task").glob("*/children")
+        for child in path.read_text().split()
+    ]
+
+
+def is_worker(pid: int) -> bool:
+    try:
+        command = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return b"popen_loky" in command or b"spawn_main" in command
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/task").exists(), reason="finds processes in /proc")
+@pytest.mark.parametrize(("backend", "seconds"), [("loky", 0.0), ("loky", 0.3), ("dask", 0.3), ("dask", 5.0)])
+def test_ctrl_c_in_a_terminal_reaches_workers_too_and_what_is_in_progress_is_finished(tmp_path, backend, seconds):
+    """A terminal sends it to all processes, here some time after the first worker; the data fill more than a pipe."""
+    if backend == "dask":
+        pytest.importorskip("distributed")
+    process = python(LARGE, str(tmp_path / "runs"), backend)
+    try:
+        while not any(map(is_worker, children_of(process.pid))):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.005)
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, err
+    count, failed, interrupted = out.split()
+    assert (failed, interrupted) == ("0", "True") and "study: stopped" in err
+    assert len(ls.Runs.read(tmp_path / "runs")) == int(count) < 100000
 
 
 # ---------------------------------------------------------------------- tables and pictures
