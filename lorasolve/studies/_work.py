@@ -22,6 +22,9 @@ from .store import Entry, Shard, Store, json_text
 # Cells that are prepared together: enough to fill the lanes of many blocks, few enough to see the time pass.
 BLOCK = 512
 
+# What is a result of a cell where code of the user raises it; programs end by SystemExit, and a cell may call one.
+ERRORS = (Exception, SystemExit)
+
 # Set where a call is asked to stop; the run in progress is finished and everything committed. A call in that run has an
 # event of its own, and workers in other processes have none.
 STOP: ContextVar[threading.Event | None] = ContextVar("stop", default=None)
@@ -199,4 +202,8 @@ def summary(value: Any) -> Any:
 
 
 def in_words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    """Return what an error says, or that it fails to say anything."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return f"{type(error).__name__} (its message cannot be made)"

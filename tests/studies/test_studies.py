@@ -195,6 +195,45 @@ def test_a_measure_that_fails_keeps_the_run_and_says_which(tmp_path):
     assert record["result"]["error"] == "measure 'mine': KeyError: 'nothing'" and record["result"]["nit"] == 3
 
 
+class Silent(Exception):
+    """An error that cannot be shown."""
+
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize("backend", ["serial", "loky"])
+def test_code_that_exits_and_errors_without_a_text_are_results_too(tmp_path, backend):
+    """Of the other cells: two singular values 1 of six are lowered by lam."""
+
+    def problem(lam, ends):
+        if ends == "problem":
+            sys.exit(0)
+        return ls.Problem(Denoising(np.eye(6)), 2, lam)
+
+    def method(ends):
+        if ends == "method":
+            raise SystemExit("no method")
+        return "lbfgs"
+
+    def measure(problem, result):
+        if problem.lam == 0.2:
+            sys.exit(3)
+        if problem.lam == 0.3:
+            raise Silent
+        return 1.0
+
+    axes = {"lam": [0.2, 0.3, 0.4, 0.5], "ends": ["problem", "method", "not"], "seed": range(2)}
+    rows = list(ls.Study(problem, axes, method, measure).run(tmp_path, backend, n_jobs=1).rows())
+    assert len(rows) == 4 * 3 * 2
+    expected = {"problem": "SystemExit: 0", "method": "SystemExit: no method"}
+    measured = {0.2: "measure 'measure': SystemExit: 3", 0.3: "measure 'measure': Silent (its message cannot be made)"}
+    for row in rows:
+        assert row.get("error") == expected.get(row["ends"], measured.get(row["lam"]))
+        if row["ends"] == "not":
+            assert row["fun"] == pytest.approx(2.0 + 2.0 * row["lam"] * (1.0 - row["lam"] / 2.0), rel=1e-9)
+
+
 def test_axes_replace_the_settings_of_several_matrices(tmp_path):
     """Singular values 3, 2, 1 and 3, 1: those that a rank keeps are lowered by lam."""
     loss = Separable([Denoising(np.diag([3.0, 2.0, 1.0])), Denoising(np.diag([3.0, 1.0]))])
