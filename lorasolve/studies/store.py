@@ -99,7 +99,7 @@ class Entry:
     result : dict
         What the run found; the same wherever and whenever it is done.
     made : dict
-        How it came about: time, date, machine.
+        How it came about: seconds, threads, and in the store when it was written.
     vector : ndarray or None
         Its parameters, flat.
     """
@@ -173,9 +173,8 @@ class Store:
         ``damaged`` takes what does not verify.
         """
         chosen: set[bytes] = set()
-        failed: dict[bytes, tuple[int, pathlib.Path, int]] = {}
+        failed: dict[bytes, tuple[float, pathlib.Path, int]] = {}
         for shard in self.shards():
-            written = shard.stat().st_mtime_ns
             for offset, line in _verified(shard, damaged):
                 key = bytes.fromhex(line.key)
                 if key in chosen:
@@ -184,8 +183,11 @@ class Store:
                     chosen.add(key)
                     failed.pop(key, None)
                     yield line
-                elif key not in failed or failed[key][0] <= written:
-                    failed[key] = (written, shard, offset)
+                else:
+                    # Said in the line, as copies of files may have other times.
+                    written = line.record["made"].get("written", 0.0)
+                    if key not in failed or failed[key][0] <= written:
+                        failed[key] = (written, shard, offset)
         for _, shard, offset in failed.values():
             with open(shard, "rb") as file:
                 file.seek(offset)
@@ -276,6 +278,8 @@ class Shard:
             name = f"{self.name}-{self._commits}"
         name = f"{name}.npy"
         kept = [entry for entry in entries if entry.vector is not None]
+        for entry in entries:
+            entry.made["written"] = time.time()
         try:
             if kept:
                 self._write_parameters(name, kept)

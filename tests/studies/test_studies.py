@@ -165,6 +165,20 @@ def test_failed_runs_are_done_again_on_request(tmp_path):
     assert len(study("late").run(store, "serial", retry_failed=True).failed) == 0
 
 
+def test_a_copy_with_other_times_of_its_files_shows_the_same_attempt(tmp_path):
+    study = ls.Study(ls.Problem(Shifted(), 1, 0.1), {"seed": range(2)}, measure={"fails": fails})
+    attempts = [study.run(tmp_path / "runs", "serial", retry_failed=True).digest() for _ in range(3)]
+    assert len(set(attempts)) == 3
+    for order in (1, -1):
+        for time_of, shard in enumerate(Store(tmp_path / "runs").shards()[::order]):
+            os.utime(shard, (time_of, time_of))
+        assert study.runs(tmp_path / "runs").digest() == attempts[-1]
+
+
+def fails(problem, result):
+    raise ValueError(f"at {time.time_ns()}")
+
+
 def test_repeat_gives_the_same_bits(whole):
     """Single runs and batched ones, the same numbers and factors as in the store."""
     _, runs = whole
