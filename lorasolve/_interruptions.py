@@ -98,6 +98,27 @@ def patience() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def not_for_children(*numbers: signal.Signals) -> Iterator[None]:
+    """Let processes that are started in the block, or by threads that are, never get some signals.
+
+    A terminal sends Ctrl-C to all of them, and before a process has said what to do with it, it ends. The caller gets
+    what comes in the meantime at the end of the block.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    # Python starts it with the first process, and what is blocked is lifted by that.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
 def as_part() -> Iterator[None]:
     """Let what runs in the block leave signals to what it is part of, which keeps it whole or not at all."""
     before = _PART.set(True)

@@ -110,7 +110,7 @@ class StudyCommand(Command):
             retry_failed=args.retry_failed,
             progress=not args.quiet,
         )
-        runs.store.describe(repeat=f"lorasolve study {shlex.quote(args.file)}")
+        runs.command = f"lorasolve study {shlex.quote(args.file)}"
         return _report(args, runs)
 
 

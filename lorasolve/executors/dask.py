@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import secrets
+import signal
 from dataclasses import dataclass
 from typing import Any
 
+from .._interruptions import not_for_children
 from .base import Executor, Outcome, Pool, Start, needs, packed, unpacked
 
 
@@ -39,9 +41,11 @@ class _Cluster(Pool):
 
         self._cluster = None
         if address is None:
-            self._cluster = distributed.LocalCluster(
-                n_workers=n_workers, threads_per_worker=1, processes=True, dashboard_address=None
-            )
+            # Also those that replace a dead worker: they are started by a thread that is started here.
+            with not_for_children(signal.SIGINT):
+                self._cluster = distributed.LocalCluster(
+                    n_workers=n_workers, threads_per_worker=1, processes=True, dashboard_address=None
+                )
         self._client = distributed.Client(self._cluster if address is None else address)
         self._token = secrets.token_hex(8)
         # New workers get it too, those that replace a dead one included.

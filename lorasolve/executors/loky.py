@@ -11,10 +11,13 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
+from .._interruptions import not_for_children
 from .base import Executor, Outcome, Pool, Start, packed, unpacked
 
 # How often a worker looks whether the process that started it is still there.
 _WATCH_SECONDS = 0.2
+# What to do at these signals is the parent's affair.
+_PARENTS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,13 @@ class _Processes(Pool):
         )
 
     def submit(self, task: int, chunk: Any) -> None:
-        try:
-            future = self._executor.submit(_call, chunk)
-        except BrokenProcessPool:
-            self._executor = self._started()
-            future = self._executor.submit(_call, chunk)
+        # The first tasks start the workers, and loky waits without end for one that ends before it has read its work.
+        with not_for_children(*_PARENTS):
+            try:
+                future = self._executor.submit(_call, chunk)
+            except BrokenProcessPool:
+                self._executor = self._started()
+                future = self._executor.submit(_call, chunk)
         self._tasks[future] = task
 
     def wait(self, seconds: float) -> list[Outcome]:
@@ -82,7 +87,7 @@ def _begin(payload: bytes, parent: int) -> None:
     """Prepare a worker: to stop it is the parent's affair, and without a parent there is nothing to do."""
     global _payload
     _payload = payload
-    for asked in (signal.SIGINT, signal.SIGTERM):
+    for asked in _PARENTS:
         signal.signal(asked, signal.SIG_IGN)
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 

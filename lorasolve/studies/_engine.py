@@ -54,7 +54,7 @@ def do(
     Returns
     -------
     tuple of Store, frozenset of str or None, and bool
-        The store, its files if it held nothing but these cells, and whether the call was asked to stop.
+        The store, if it held nothing the files that this call has written, and whether the call was asked to stop.
     """
     executor = registry.make(backend, "backend")
     workers = executor.workers(n_jobs)
@@ -74,7 +74,8 @@ def do(
         if is_part():
             raise
         raise KeyboardInterrupt from None
-    return store, store.names() if fresh else None, asked.is_set()
+    # Not all that are there now: another call may have begun on the same new store.
+    return store, frozenset(run.shards) if fresh else None, asked.is_set()
 
 
 def _pending(work: Work, store: Store, worker: Worker, retry_failed: bool) -> tuple[Array, bool]:
@@ -111,6 +112,8 @@ class _Run:
     alone: int = 0
     # Shares lost in a row of which not one run was done.
     strikes: int = 0
+    # Files of the workers that have answered.
+    shards: set[str] = field(default_factory=set)
 
     def do(self, pending: Array, open_pool: Callable[[], Pool], workers: int) -> None:
         """Do the pending cells."""
@@ -138,7 +141,7 @@ class _Run:
         if not len(cells):
             return pending
         report = self.worker(self._chunk(cells, FIRST_SECONDS))
-        self.pace.add(report)
+        self._add(report)
         started = np.setdiff1d(cells, report.rest)
         return pending[~np.isin(pending, started)]
 
@@ -184,10 +187,14 @@ class _Run:
                 self._lost(cells, outcome.task == self.alone)
                 continue
             report: Report = outcome.report
-            self.pace.add(report)
+            self._add(report)
             if len(report.rest):
                 self.waiting.appendleft(report.rest)
         self.pace.show(self.store if self.executor.whole_shares else None)
+
+    def _add(self, report: Report) -> None:
+        self.pace.add(report)
+        self.shards.add(report.shard)
 
     def _lost(self, cells: Array, alone: bool) -> None:
         """Do again what a lost worker had not committed; a run that ends every process is an error."""

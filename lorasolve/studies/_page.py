@@ -98,7 +98,6 @@ def page(
     """Return the page."""
     share = title.startswith("share of ")
     finite = [float(v) for v in found.ravel() if math.isfinite(v)]
-    command = runs.store.head.get("repeat")
     data = {
         "x": x,
         "y": y,
@@ -108,7 +107,8 @@ def page(
         "low": 0.0 if share else min(finite),
         "high": 1.0 if share else max(finite),
         "cells": [
-            [_cell(cells.get((a, b), []), found[j, i], command) for i, a in enumerate(xs)] for j, b in enumerate(ys)
+            [_cell(cells.get((a, b), []), found[j, i], runs.command) for i, a in enumerate(xs)]
+            for j, b in enumerate(ys)
         ],
     }
     count = sum(map(len, cells.values()))

@@ -21,7 +21,7 @@ from ..monitor import StoppingRule
 from ..problem import Problem
 from ..result import Result
 from ..sweep import Run, fits, prepared, run_prepared
-from ._work import BLOCK, Cell, Worker, asked_to_stop, in_words, summary
+from ._work import BLOCK, ERRORS, Cell, Worker, asked_to_stop, in_words, summary
 from .store import Entry, json_text
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Solver(Worker):
             return False
         try:
             run = batched(cell, self.study.stop)
-        except Exception as error:
+        except ERRORS as error:
             cell.error = in_words(error)
             return False
         if run is None or self._quadratic(run) is None:
@@ -140,7 +140,7 @@ class Solver(Worker):
             try:
                 assert cell.problem is not None
                 end = solve(cell.problem, cell.method, cell.given, cell.seed, stop=self.study.stop)
-            except Exception as problem:
+            except ERRORS as problem:
                 error = in_words(problem)
             else:
                 result = _summary(end)
@@ -157,7 +157,7 @@ class Solver(Worker):
             try:
                 assert cell.problem is not None
                 found[name] = summary(measure(cell.problem, end))
-            except Exception as error:
+            except ERRORS as error:
                 return f"measure {name!r}: {in_words(error)}"
         return None
 
@@ -225,7 +225,7 @@ class Describe:
         if cell.error is None:
             try:
                 cell.method, cell.given = method_and_start(method, init)
-            except Exception as problem_error:
+            except ERRORS as problem_error:
                 cell.error = in_words(problem_error)
         return cell
 
@@ -243,7 +243,7 @@ class Describe:
                 known.clear()
             try:
                 known[key] = (*make(positions), None)
-            except Exception as error:
+            except ERRORS as error:
                 known[key] = (None, "null", in_words(error))
         found: tuple[Any, str, str | None] = known[key]
         return found

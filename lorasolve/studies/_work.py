@@ -22,6 +22,9 @@ from .store import Entry, Shard, Store, json_text
 # Cells that are prepared together: enough to fill the lanes of many blocks, few enough to see the time pass.
 BLOCK = 512
 
+# What is a result of a cell where code of the user raises it; programs end by SystemExit, and a cell may call one.
+ERRORS = (Exception, SystemExit)
+
 # Set where a call is asked to stop; the run in progress is finished and everything committed. A call in that run has an
 # event of its own, and workers in other processes have none.
 STOP: ContextVar[threading.Event | None] = ContextVar("stop", default=None)
@@ -36,8 +39,8 @@ def asked_to_stop() -> bool:
 class Chunk(NamedTuple):
     """Work for one call of a worker.
 
-    ``name`` is that of its file of parameters, by which a second attempt knows of the first. A worker stops when
-    ``seconds`` are over and hands back the rest; an endless one commits every ``commit_seconds``.
+    ``name`` is that of its file of parameters, by which a second attempt knows of the first and writes another one. A
+    worker stops when ``seconds`` are over and hands back the rest; an endless one commits every ``commit_seconds``.
     """
 
     name: str
@@ -47,12 +50,13 @@ class Chunk(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a worker has done of a chunk; ``rest`` are the cells that it has not."""
+    """What a worker has done of a chunk; ``rest`` are the cells that it has not, ``shard`` is the file of its lines."""
 
     done: int
     failed: int
     seconds: float
     rest: Array
+    shard: str = ""
 
 
 @dataclass
@@ -144,7 +148,7 @@ class Worker:
     def _run(self, chunk: Chunk) -> Report:
         began = committed = time.perf_counter()
         endless = math.isinf(chunk.seconds)
-        done = self._done() if endless or self._attempted(chunk.name) else frozenset()
+        done = self._done() if endless or self.store.has_parameters(chunk.name) else frozenset()
         entries: list[Entry] = []
         rest: list[Array] = []
         count = failed = 0
@@ -155,11 +159,11 @@ class Worker:
             if asked_to_stop() or left <= 0.0:
                 rest.append(waiting)
                 break
-            finished, unfinished = self._block(waiting[: self._size], left, done)
+            finished, others = self._block(waiting[: self._size], left, done)
             waiting = waiting[self._size :]
             self._size = max(1, min(BLOCK, int(self._size / (time.perf_counter() - started))))
             entries += finished
-            rest.append(unfinished)
+            rest.append(others)
             count += len(finished)
             failed += sum(not entry.ok for entry in finished)
             if endless and entries and time.perf_counter() - committed > chunk.commit_seconds:
@@ -167,10 +171,8 @@ class Worker:
                 entries, committed = [], time.perf_counter()
         if entries:
             self.shard.commit(entries, None if endless else chunk.name)
-        return Report(count, failed, time.perf_counter() - began, np.concatenate([np.empty(0, np.int64), *rest]))
-
-    def _attempted(self, name: str) -> bool:
-        return (self.store.path / "factors" / f"{name}.npy").exists()
+        unfinished = np.concatenate([np.empty(0, np.int64), *rest])
+        return Report(count, failed, time.perf_counter() - began, unfinished, self.shard.path.name)
 
     def _done(self) -> frozenset[str]:
         return frozenset(line.key for line in self.store.lines())
@@ -200,4 +202,8 @@ def summary(value: Any) -> Any:
 
 
 def in_words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    """Return what an error says, or that it fails to say anything."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return f"{type(error).__name__} (its message cannot be made)"

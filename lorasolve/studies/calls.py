@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,11 +12,11 @@ import numpy as np
 from .._digest import SIZE, code_mark
 from .._files import PathLike
 from .._text import plain
-from .._validate import Array, as_callable, as_iterable, as_text
+from .._validate import Array, as_array, as_callable, as_iterable, as_text, shown
 from .._version import __version__
 from ..executors import Executor
 from ._engine import do
-from ._work import Cell, Work, Worker, asked_to_stop, in_words, summary
+from ._work import ERRORS, Cell, Work, Worker, asked_to_stop, in_words, summary
 from .runs import Runs
 from .store import SCHEMA_VERSION, Entry, Store, json_text
 
@@ -33,7 +33,7 @@ class Kept(NamedTuple):
     found : number, text, list, dict or None
         What JSON can hold; it has to be the same whenever and wherever the cell is done.
     vector : ndarray of float64, one axis
-        Kept bit for bit.
+        Kept bit for bit, NaN and infinity too.
     """
 
     found: Any
@@ -50,7 +50,7 @@ class Calls(Work):
     function : callable
         Takes a cell and returns what JSON can hold, or :class:`Kept`.
     cells : sequence of dict
-        The settings: what JSON can hold.
+        The settings: what JSON can hold, so no NaN and no infinity.
     mark : str, optional
         What stands for the function in every key; by default a digest of its code, and for one of this package its
         name.
@@ -65,7 +65,7 @@ class Calls(Work):
     ) -> None:
         self.label = as_text(label, "label")
         self.function: Callable[[dict[str, Any]], Any] = as_callable(function, "function")
-        self.cells = [plain(cell) for cell in as_iterable(cells, "cells")]
+        self.cells = [_settings(cell) for cell in as_iterable(cells, "cells")]
         if not self.cells:
             raise ValueError("cells: is empty")
         self.mark = as_text(mark, "mark") or code_mark(function)
@@ -152,9 +152,37 @@ class _Caller(Worker):
         try:
             found = self.calls.function(dict(self.calls.cells[index]))
             if isinstance(found, Kept):
-                found, vector = found
+                found, vector = found.found, _vector(found.vector)
             result["found"] = summary(found)
-        except Exception as error:
+        except ERRORS as error:
             result = {"error": in_words(error)}
         facts = {"seconds": time.perf_counter() - began, "threads": self.threads}
         return Entry(cell.key, cell.run, "error" not in result, result, facts, vector)
+
+
+def _settings(cell: Any) -> Any:
+    """Return the settings of a cell as JSON holds them."""
+    if not isinstance(cell, Mapping):
+        raise TypeError(f"cells: expected dicts of settings, got {shown(cell)}")
+    if (number := _first_infinite(cell)) is not None:
+        raise ValueError(f"cells: expected finite numbers, got {number} in {shown(cell)}")
+    return plain(dict(cell))
+
+
+def _first_infinite(value: Any) -> float | None:
+    """Return the first number within a value that JSON cannot hold, if any."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return next((number for number in map(_first_infinite, value) if number is not None), None)
+    return float(value) if isinstance(value, (float, np.floating)) and not np.isfinite(value) else None
+
+
+def _vector(given: Any) -> Array:
+    """Return the numbers to keep as float64, a copy."""
+    vector = as_array(given, "vector")
+    if vector.ndim != 1 or not np.can_cast(vector.dtype, np.float64):
+        raise TypeError(f"vector: expected an array of real numbers with one axis, got {shown(given)}")
+    return vector.astype(np.float64)

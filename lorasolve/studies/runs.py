@@ -63,7 +63,12 @@ class Runs:
     interrupted : bool
         Whether the call that made them was asked to stop.
     shards : frozenset of str, optional
-        The files of a store that held nothing but this study; keys are asked for once there are others.
+        Files that hold nothing but this study; keys are asked for where the store has others.
+
+    Attributes
+    ----------
+    command : str or None
+        What does the study from the command line, if that is where it came from: pages say how to repeat a run by it.
     """
 
     def __init__(
@@ -78,6 +83,7 @@ class Runs:
         as_flag(interrupted, "interrupted")
         self.study = study
         self.interrupted = interrupted
+        self.command: str | None = None
         self._keys = keys
         self._shards = shards
         self.damaged: list[Damage] = []

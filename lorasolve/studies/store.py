@@ -17,6 +17,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import secrets
 import socket
 import time
@@ -37,6 +38,9 @@ SCHEMA_VERSION = 1
 _HEAD = "store.json"
 _SUFFIX = ".runs"
 _FACTORS = "factors"
+_UNFINISHED_HEAD = re.compile(rf"\.{re.escape(_HEAD)}\..+")
+# HOST-PID-TOKEN-N.npy, and the hidden names under which it is written where there are no files without a name.
+_PARAMETERS = re.compile(r"(\.)?[^.].*-\d+-[0-9a-f]{8}-\d+\.npy(?(1)\..+)")
 # What another machine left behind is taken for abandoned after this time; on this one its process is asked for.
 _ABANDONED_SECONDS = 24 * 3600.0
 
@@ -95,7 +99,7 @@ class Entry:
     result : dict
         What the run found; the same wherever and whenever it is done.
     made : dict
-        How it came about: time, date, machine.
+        How it came about: seconds, threads, and in the store when it was written.
     vector : ndarray or None
         Its parameters, flat.
     """
@@ -132,14 +136,8 @@ class Store:
         head = self.path / _HEAD
         if create and not head.exists():
             self._refuse_others()
-            (self.path / _FACTORS).mkdir(parents=True, exist_ok=True)
             write_json(head, {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "lorasolve": __version__})
-        try:
-            self.head: dict[str, Any] = json.loads(head.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise ValueError(f"store: {self.path} is no store of runs (it has no {_HEAD})") from error
-        except ValueError as error:
-            raise ValueError(f"store: {head} is damaged ({error}); runs are in the files beside it") from error
+        self.head = _read_head(head)
         found = self.head.get("schema"), self.head.get("schema_version")
         if found != (SCHEMA, SCHEMA_VERSION):
             raise ValueError(
@@ -149,8 +147,10 @@ class Store:
             )
 
     def _refuse_others(self) -> None:
-        """Refuse a folder that holds something else."""
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        """Refuse a folder that holds something else than a head, whole or not yet."""
+        names = [path.name for path in self.path.iterdir()] if self.path.exists() else []
+        # Another process may make the same store: its head is looked for once its other files could be seen.
+        if not all(map(_UNFINISHED_HEAD.fullmatch, names)) and not (self.path / _HEAD).exists():
             raise ValueError(f"store: {self.path} exists and is no store of runs; give a new folder")
 
     def describe(self, **facts: Any) -> None:
@@ -173,9 +173,8 @@ class Store:
         ``damaged`` takes what does not verify.
         """
         chosen: set[bytes] = set()
-        failed: dict[bytes, tuple[int, pathlib.Path, int]] = {}
+        failed: dict[bytes, tuple[float, pathlib.Path, int]] = {}
         for shard in self.shards():
-            written = shard.stat().st_mtime_ns
             for offset, line in _verified(shard, damaged):
                 key = bytes.fromhex(line.key)
                 if key in chosen:
@@ -184,8 +183,11 @@ class Store:
                     chosen.add(key)
                     failed.pop(key, None)
                     yield line
-                elif key not in failed or failed[key][0] <= written:
-                    failed[key] = (written, shard, offset)
+                else:
+                    # Said in the line, as copies of files may have other times.
+                    written = line.record["made"].get("written", 0.0)
+                    if key not in failed or failed[key][0] <= written:
+                        failed[key] = (written, shard, offset)
         for _, shard, offset in failed.values():
             with open(shard, "rb") as file:
                 file.seek(offset)
@@ -213,17 +215,39 @@ class Store:
             raise ValueError(f"run {record['key']}: {self.path / _FACTORS / name} is damaged at its parameters")
         return np.array(data)
 
+    def has_parameters(self, name: str) -> bool:
+        """Return whether there is a file of parameters of a name, given without its ending."""
+        return (self.path / _FACTORS / f"{name}.npy").exists()
+
     # ------------------------------------------------------------------ tidying
     def tidy(self) -> list[str]:
-        """Remove what killed processes left behind: temporary files, and parameters without lines; return the names."""
+        """Remove what killed processes left behind: temporary files, and parameters without lines; return the names.
+
+        Only files that are called as a store calls its own are touched.
+        """
         referenced = {line.factors for line in self.lines()}
+        heads = [path for path in self.path.iterdir() if _UNFINISHED_HEAD.fullmatch(path.name)]
+        # Copies without empty folders, and stores without parameters, have none of them.
+        factors = [path for path in (self.path / _FACTORS).glob("*") if _PARAMETERS.fullmatch(path.name)]
         removed = []
-        for path in [*self.path.glob(".*"), *(self.path / _FACTORS).iterdir()]:
+        for path in [*heads, *factors]:
             if path.name not in referenced and path.is_file() and _is_abandoned(path):
                 with contextlib.suppress(FileNotFoundError):
                     path.unlink()
                     removed.append(path.name)
         return removed
+
+
+def _read_head(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        head = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(f"store: {path.parent} is no store of runs (it has no {_HEAD})") from error
+    except ValueError as error:
+        raise ValueError(f"store: {path} is damaged ({error}); runs are in the files beside it") from error
+    if not isinstance(head, dict):
+        raise ValueError(f"store: {path} is damaged (it holds no object); runs are in the files beside it")
+    return head
 
 
 class Shard:
@@ -239,7 +263,8 @@ class Shard:
     def commit(self, entries: Iterable[Entry], name: str | None = None) -> None:
         """Write runs so that they are done: their parameters first, then all their lines at once.
 
-        ``name`` is that of the file of parameters, by default one of the shard's own.
+        ``name`` is that of the file of parameters, by default one of the shard's own, and so where there is a file of
+        that name: another attempt may have written lines that refer to it.
 
         Raises
         ------
@@ -249,15 +274,20 @@ class Shard:
         entries = list(entries)
         if not entries:
             return
-        name = f"{name or f'{self.name}-{self._commits}'}.npy"
+        if name is None or self.store.has_parameters(name):
+            name = f"{self.name}-{self._commits}"
+        name = f"{name}.npy"
         kept = [entry for entry in entries if entry.vector is not None]
+        for entry in entries:
+            entry.made["written"] = time.time()
         try:
             if kept:
                 self._write_parameters(name, kept)
             self._append(b"".join(_text(entry, name if entry.vector is not None else "-") for entry in entries))
         except OSError as error:
-            with contextlib.suppress(OSError):
-                (self.store.path / _FACTORS / name).unlink(missing_ok=True)
+            if kept:
+                with contextlib.suppress(OSError):
+                    (self.store.path / _FACTORS / name).unlink(missing_ok=True)
             full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             reason = "no space is left" if full else (error.strerror or str(error))
             raise StoreError(

@@ -16,7 +16,7 @@ import pytest
 import lorasolve as ls
 from lorasolve._interruptions import interruptions_end_all, is_part
 from lorasolve.attacks import attack
-from lorasolve.studies import Calls, Store
+from lorasolve.studies import Calls, Kept, Store
 
 # Worker processes import what they are to call.
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
@@ -61,11 +61,49 @@ def test_other_cells_labels_and_functions_are_other_keys(tmp_path):
         ((1, found, CELLS), "label: expected a text"),
         (("a", "found", CELLS), "function: expected a function"),
         (("a", found, 3), "cells: expected one value or several"),
+        (("a", found, [{"n": 1}, 2]), "cells: expected dicts of settings, got 2"),
+        (("a", found, [{"n": np.float32("nan")}]), "cells: expected finite numbers, got nan in {'n': "),
+        (("a", found, [{"n": [1, {"m": -np.inf}]}]), "cells: expected finite numbers, got -inf in {'n': "),
+        (("a", found, [{"n": np.array([[1.0, np.inf]])}]), "cells: expected finite numbers, got inf in {'n': "),
     ],
 )
 def test_bad_input_names_the_argument(arguments, message):
     with pytest.raises((ValueError, TypeError), match=message):
         Calls(*arguments)
+
+
+VECTORS = {
+    "matrix": np.eye(2),
+    "number": np.array(2.0),
+    "text": "abc",
+    "complex": np.array([1.0 + 2.0j]),
+    "objects": np.array([None]),
+    "hidden": np.ma.array([1.0, 2.0], mask=[True, False]),
+    "whole numbers": np.array([1, 2]),
+    "list": [1.0, 2.0],
+    "none": np.empty(0),
+}
+
+
+def vectors(cell):
+    if cell["kind"] == "exits":
+        sys.exit(0)
+    return Kept(0, VECTORS[cell["kind"]])
+
+
+@pytest.mark.parametrize("backend", ["serial", "loky"])
+def test_what_cannot_be_kept_bit_for_bit_is_an_error_of_its_cell(tmp_path, backend):
+    kinds = ["exits", *VECTORS]
+    calls = Calls("vectors", vectors, [{"kind": kind} for kind in kinds])
+    runs = calls.run(tmp_path, backend, n_jobs=1)
+    found = dict(zip(kinds, calls.records(runs)))
+    errors = {kind: record["result"]["error"] for kind, record in found.items() if "error" in record["result"]}
+    assert errors.keys() == {"exits", "matrix", "number", "text", "complex", "objects", "hidden"}
+    assert errors.pop("exits") == "SystemExit: 0"
+    assert all(": vector: " in error for error in errors.values())
+    for kind in ("whole numbers", "list"):
+        np.testing.assert_array_equal(runs.store.factors(found[kind]), [1.0, 2.0])
+    assert runs.store.factors(found["none"]).size == 0
 
 
 def interrupt(times: int) -> None:

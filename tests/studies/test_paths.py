@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from lorasolve.cli import main
 from lorasolve.commands import path as path_command
 from lorasolve.objectives import Denoising, LinearFineTuning, MatrixCompletion, MatrixSensing
 from lorasolve.studies import lam_path
+from lorasolve.tasks import digits_task
 
 VALUES = np.array([5.0, 3.0, 2.0, 0.5])
 
@@ -279,6 +282,40 @@ def test_study_on_the_command_line(tmp_path, capsys, monkeypatch):
         assert main(words) == 2 and message in capsys.readouterr().err
     (tmp_path / "grid.toml").write_text("[axes]\nlam = {geomspce = [1, 2, 3]}\n")
     assert main(command) == 2 and "grid.toml: axes: lam: expected a list or one of geomspace" in capsys.readouterr().err
+
+
+def test_what_a_page_says_repeats_the_runs_that_it_shows(tmp_path, capsys, monkeypatch):
+    """Of two studies in one store: that of a file, and one in Python with other settings."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "grid.toml").write_text(
+        "[axes]\nlam = [0.05, 0.1]\nrank = [2]\n[run]\nmethod = 'lbfgs'\nmax_iter = 3\n"
+    )
+    command = ["study", "grid.toml", "--store", "runs", "--backend", "serial", "--quiet"]
+    assert main([*command, "--phase", "lam", "rank", "mean of fun", "--html", "file.html"]) == 0
+    task = digits_task()
+    study = ls.Study(
+        ls.Problem(task.objective, 2, 0.1),
+        {"lam": [0.05, 0.1], "rank": [2]},
+        "lbfgs",
+        stop=ls.StoppingRule(max_iter=30),
+    )
+    study.run("runs", "serial").phase("lam", "rank", "mean of fun", html="python.html")
+
+    def again(text):
+        if text.startswith("study.repeat("):
+            return eval(text, {"study": study}).fun
+        capsys.readouterr()
+        assert main([*shlex.split(text)[1:], "--json"]) == 0
+        return json.loads(capsys.readouterr().out)["fun"]
+
+    values = set()
+    for name in ("file.html", "python.html"):
+        text = (tmp_path / name).read_text()
+        data = json.loads(re.search(r'application/json">(.*?)</script>', text, re.DOTALL).group(1))
+        for (run,) in (cell["runs"] for cell in data["cells"][0]):
+            assert again(run["repeat"]) == run["value"]
+            values.add(run["value"])
+    assert len(values) == 4
 
 
 @pytest.mark.parametrize(

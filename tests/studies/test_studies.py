@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import errno
 import functools
 import io
 import itertools
@@ -14,7 +16,9 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -22,12 +26,14 @@ from numpy.testing import assert_array_equal
 
 import lorasolve as ls
 from lorasolve._digest import digest
+from lorasolve.io import write_json
 from lorasolve.multi import Separable
 from lorasolve.objectives import Denoising
-from lorasolve.studies import Store
+from lorasolve.studies import Store, StoreError
 from lorasolve.studies._solves import Describe, Solver
 from lorasolve.studies._work import Chunk
 from lorasolve.studies.runs import RESERVED
+from lorasolve.studies.store import Entry, Shard
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -120,6 +126,23 @@ def test_other_settings_are_other_runs(tmp_path):
     assert all(len(found) == 1 for found in points.values())
 
 
+@pytest.mark.parametrize("backend", ["serial", "loky"])
+def test_two_studies_that_begin_on_one_new_store_do_not_mix(tmp_path, backend):
+    """The other one does all its runs while the first run of this one is measured."""
+    store, caller = str(tmp_path / "runs"), os.getpid()
+
+    def begin_the_other(problem, result):
+        if os.getpid() == caller and not any(name.endswith(".runs") for name in os.listdir(store)):
+            plain(2).run(store, "serial")
+        return 0.0
+
+    study = ls.Study(ls.Problem(Shifted(), 1, 0.1), {"seed": range(6)}, "lbfgs", measure=begin_the_other)
+    runs = study.run(store, backend, n_jobs=1)
+    assert runs.failed == [] and len(ls.Runs.read(store)) == 6 + 8
+    asked = [Describe(study)(index).key for index in range(6)]
+    assert sorted(record["key"] for record in runs) == sorted(asked)
+
+
 def test_failed_runs_are_done_again_on_request(tmp_path):
     def study(broken):
         class Own(Shifted):
@@ -141,6 +164,20 @@ def test_failed_runs_are_done_again_on_request(tmp_path):
     again = study("").run(store, "serial", retry_failed=True)
     assert (len(again), again.failed) == (3, [])
     assert len(study("late").run(store, "serial", retry_failed=True).failed) == 0
+
+
+def test_a_copy_with_other_times_of_its_files_shows_the_same_attempt(tmp_path):
+    study = ls.Study(ls.Problem(Shifted(), 1, 0.1), {"seed": range(2)}, measure={"fails": fails})
+    attempts = [study.run(tmp_path / "runs", "serial", retry_failed=True).digest() for _ in range(3)]
+    assert len(set(attempts)) == 3
+    for order in (1, -1):
+        for time_of, shard in enumerate(Store(tmp_path / "runs").shards()[::order]):
+            os.utime(shard, (time_of, time_of))
+        assert study.runs(tmp_path / "runs").digest() == attempts[-1]
+
+
+def fails(problem, result):
+    raise ValueError(f"at {time.time_ns()}")
 
 
 def test_repeat_gives_the_same_bits(whole):
@@ -171,6 +208,45 @@ def test_a_measure_that_fails_keeps_the_run_and_says_which(tmp_path):
     )
     (record,) = study.run(tmp_path / "runs", "serial").failed
     assert record["result"]["error"] == "measure 'mine': KeyError: 'nothing'" and record["result"]["nit"] == 3
+
+
+class Silent(Exception):
+    """An error that cannot be shown."""
+
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize("backend", ["serial", "loky"])
+def test_code_that_exits_and_errors_without_a_text_are_results_too(tmp_path, backend):
+    """Of the other cells: two singular values 1 of six are lowered by lam."""
+
+    def problem(lam, ends):
+        if ends == "problem":
+            sys.exit(0)
+        return ls.Problem(Denoising(np.eye(6)), 2, lam)
+
+    def method(ends):
+        if ends == "method":
+            raise SystemExit("no method")
+        return "lbfgs"
+
+    def measure(problem, result):
+        if problem.lam == 0.2:
+            sys.exit(3)
+        if problem.lam == 0.3:
+            raise Silent
+        return 1.0
+
+    axes = {"lam": [0.2, 0.3, 0.4, 0.5], "ends": ["problem", "method", "not"], "seed": range(2)}
+    rows = list(ls.Study(problem, axes, method, measure).run(tmp_path, backend, n_jobs=1).rows())
+    assert len(rows) == 4 * 3 * 2
+    expected = {"problem": "SystemExit: 0", "method": "SystemExit: no method"}
+    measured = {0.2: "measure 'measure': SystemExit: 3", 0.3: "measure 'measure': Silent (its message cannot be made)"}
+    for row in rows:
+        assert row.get("error") == expected.get(row["ends"], measured.get(row["lam"]))
+        if row["ends"] == "not":
+            assert row["fun"] == pytest.approx(2.0 + 2.0 * row["lam"] * (1.0 - row["lam"] / 2.0), rel=1e-9)
 
 
 def test_axes_replace_the_settings_of_several_matrices(tmp_path):
@@ -399,6 +475,91 @@ def test_a_store_of_another_version_and_another_folder_are_refused(tmp_path):
         plain(1).run(tmp_path / "other", "serial")
 
 
+def test_a_store_is_begun_while_another_process_begins_it(tmp_path, monkeypatch):
+    """Whether the other one comes before the folder is looked at, or before the head is written."""
+    refuse_others = Store._refuse_others
+
+    def before_the_folder(store):
+        monkeypatch.undo()
+        plain(1).run(store.path, "serial")
+        refuse_others(store)
+
+    def before_the_head(path, document):
+        monkeypatch.undo()
+        plain(1).run(path.parent, "serial")
+        write_json(path, document)
+
+    monkeypatch.setattr(Store, "_refuse_others", before_the_folder)
+    Store(tmp_path / "one", create=True)
+    monkeypatch.setattr("lorasolve.studies.store.write_json", before_the_head)
+    Store(tmp_path / "two", create=True)
+    assert len(plain(1).runs(tmp_path / "one")) == len(plain(1).runs(tmp_path / "two")) == 4
+
+
+def test_a_store_that_could_not_be_begun_is_begun_later(tmp_path, monkeypatch):
+    def full(path, document):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr("lorasolve.studies.store.write_json", full)
+    (tmp_path / "runs").mkdir()
+    # What is left of a head by a process that is killed, where there are no files without a name.
+    (tmp_path / "runs" / ".store.json.k1ll3d").touch()
+    with pytest.raises(OSError, match="full"):
+        plain(1).run(tmp_path / "runs", "serial")
+    monkeypatch.undo()
+    assert len(plain(1).run(tmp_path / "runs", "serial")) == 4
+
+
+def test_threads_that_make_one_store_at_once_all_have_it(tmp_path):
+    barrier = threading.Barrier(4)
+
+    def make(round):
+        barrier.wait()
+        Store(tmp_path / str(round), create=True).describe(asked=round)
+
+    with ThreadPoolExecutor(4) as pool:
+        for round in range(50):
+            list(pool.map(make, [round] * 4))
+    assert {Store(tmp_path / str(round)).head["asked"] for round in range(50)} == set(range(50))
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_store_goes_on_without_its_folder_of_factors(tmp_path, kept):
+    """Programs that copy files leave empty folders out."""
+
+    def study(seeds):
+        problem = ls.Problem(Shifted(), 1, 0.1)
+        return ls.Study(problem, {"seed": range(seeds)}, "lbfgs", keep_parameters=kept)
+
+    expected = study(2).run(tmp_path / "runs", "serial").digest()
+    shutil.rmtree(tmp_path / "runs" / "factors", ignore_errors=True)
+    assert study(2).run(tmp_path / "runs", "serial").digest() == expected
+    assert len(study(3).run(tmp_path / "runs", "serial")) == 3
+
+
+@pytest.mark.parametrize("head", ["[]", "null", "3", "", "{"])
+def test_a_head_that_is_none_is_refused_as_damaged(tmp_path, head):
+    Store(tmp_path, create=True)
+    (tmp_path / "store.json").write_text(head)
+    with pytest.raises(ValueError, match=r"store.json is damaged \(.*\); runs are in the files beside it"):
+        Store(tmp_path, create=True)
+
+
+def test_only_what_a_store_has_made_is_tidied_away(tmp_path):
+    store = tmp_path / "runs"
+    plain(1).run(store, "serial")
+    users = [".gitignore", ".hidden-1-0123abcd-0.npy", "factors/.gitkeep", "factors/notes.txt", "factors/mean.npy"]
+    users += ["factors/host-1-0123abcd-0.npy.bak", "notes-1-0123abcd-0.npy"]
+    left = [".store.json.k1ll3d", "factors/host-1-0123abcd-0.npy", "factors/.host-1-0123abcd-1.npy.k1ll3d"]
+    before = contents(store)
+    for name in (*users, *left):
+        (store / name).write_text("some days old")
+        os.utime(store / name, (0, time.time() - 2 * 86400))
+    (store / "factors" / "host-1-0123abcd-2.npy").write_text("new")
+    assert len(plain(1).run(store, "serial")) == 4
+    assert contents(store).keys() - before.keys() == {*users, "factors/host-1-0123abcd-2.npy"}
+
+
 def test_damaged_parameters_are_refused(tmp_path):
     runs = plain(1).run(tmp_path / "runs", "serial")
     record = next(iter(runs))
@@ -408,6 +569,38 @@ def test_damaged_parameters_are_refused(tmp_path):
     file.write_bytes(data)
     with pytest.raises(ValueError, match="is damaged at its parameters"):
         [runs.factors(each) for each in runs]
+
+
+def test_a_second_attempt_at_a_chunk_leaves_the_factors_of_the_first(whole, tmp_path):
+    """A worker dies once it has committed a part; dask gives the whole chunk to another one, under the same name."""
+    _, runs = whole
+    expected = {r["key"]: runs.factors(r) for r in runs if "error" not in r["result"]}
+    study, store = mixed(), tmp_path / "runs"
+    Store(store, create=True)
+    for count in (5, 20, len(study)):
+        report = Solver(study, store, threads=1)(Chunk("again", np.arange(count), 60.0))
+    assert report.done == len(study) - 20
+    found = {r["key"]: study.runs(store).factors(r) for r in study.runs(store) if "error" not in r["result"]}
+    assert found.keys() == expected.keys()
+    for key, pair in expected.items():
+        for mine, theirs in zip(found[key], pair):
+            assert_array_equal(mine, theirs)
+
+
+def test_a_line_that_cannot_be_written_takes_no_other_factors_with_it(tmp_path, monkeypatch):
+    """The file of a chunk is called like one of the caller's own, who writes the runs that end every process."""
+    store = Store(tmp_path, create=True)
+    shard = Shard(store)
+    shard.commit([Entry("00", "{}", True, {}, vector=np.arange(3.0))], f"{shard.name}-1")
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(StoreError):
+        shard.commit([Entry("01", "{}", False, {"error": "lost"})])
+    (line,) = store.lines()
+    assert_array_equal(store.factors(line.record), np.arange(3.0))
 
 
 def python(program: str, *arguments: str) -> subprocess.Popen[str]:
@@ -552,6 +745,58 @@ def test_asked_to_stop_it_saves_and_says_how_to_go_on(tmp_path, asked):
     assert process.returncode == 0 and interrupted == "True"
     assert re.search(rf"study: stopped; {count} of 80000 runs are finished and saved, the same call goes on", err)
     assert len(ls.Runs.read(store)) == int(count) < 80000 and ls.Runs.read(store).damaged == []
+
+
+LARGE = """
+import sys
+import numpy as np
+import lorasolve as ls
+from lorasolve.objectives import Denoising
+if __name__ == "__main__":
+    problem = ls.Problem(Denoising(np.random.default_rng(0).standard_normal((200, 150))), 3, 0.1)
+    study = ls.Study(problem, {"seed": range(100000)}, "lbfgs", stop=ls.StoppingRule(max_iter=30))
+    runs = study.run(sys.argv[1], sys.argv[2], n_jobs=2, threads=1)
+    print(len(runs), len(runs.failed), runs.interrupted)
+"""
+
+
+def children_of(pid: int) -> list[int]:
+    return [
+        int(child)
+        for path in pathlib.Path(f"/proc/{pid}/task").glob("*/children")
+        for child in path.read_text().split()
+    ]
+
+
+def is_worker(pid: int) -> bool:
+    try:
+        command = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return b"popen_loky" in command or b"spawn_main" in command
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/task").exists(), reason="finds processes in /proc")
+@pytest.mark.parametrize(("backend", "seconds"), [("loky", 0.0), ("loky", 0.3), ("dask", 0.3), ("dask", 5.0)])
+def test_ctrl_c_in_a_terminal_reaches_workers_too_and_what_is_in_progress_is_finished(tmp_path, backend, seconds):
+    """A terminal sends it to all processes, here some time after the first worker; the data fill more than a pipe."""
+    if backend == "dask":
+        pytest.importorskip("distributed")
+    process = python(LARGE, str(tmp_path / "runs"), backend)
+    try:
+        while not any(map(is_worker, children_of(process.pid))):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.005)
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, err
+    count, failed, interrupted = out.split()
+    assert (failed, interrupted) == ("0", "True") and "study: stopped" in err
+    assert len(ls.Runs.read(tmp_path / "runs")) == int(count) < 100000
 
 
 # ---------------------------------------------------------------------- tables and pictures
