@@ -243,14 +243,18 @@ def _orthogonal(V: Array, basis: Array) -> Array:
     return V - basis @ (basis.T @ V)
 
 
-def gram_inverse(K: Array, dtype: np.dtype | type, n: int) -> Array:
-    """Return the pseudo-inverse of a float64 Gram matrix of vectors of length ``n``, without what rounding has made.
+def gram_errors(dtype: np.dtype | type, n: int) -> float:
+    """Return the share of the largest eigenvalue below which those of a float64 Gram matrix are made by rounding.
 
-    That are eigenvalues of the size of the errors of ``K``, and squares of lengths of the size of those of the vectors,
-    which were rounded to ``dtype``.
+    Its vectors have length ``n`` and were rounded to ``dtype``: these are errors of the matrix, and squares of lengths
+    of the size of the errors of the vectors.
     """
-    errors = max(n * float(np.finfo(np.float64).eps), (n * float(np.finfo(dtype).eps)) ** 2)
-    return np.linalg.pinv(K, rcond=errors, hermitian=True)
+    return max(n * float(np.finfo(np.float64).eps), (n * float(np.finfo(dtype).eps)) ** 2)
+
+
+def gram_inverse(K: Array, dtype: np.dtype | type, n: int) -> Array:
+    """Return the pseudo-inverse of a Gram matrix, without what rounding has made (see :func:`gram_errors`)."""
+    return np.linalg.pinv(K, rcond=gram_errors(dtype, n), hermitian=True)
 
 
 def top_above(

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from .._threads import in_blocks
 from .._validate import Array, as_float_array, as_index_array, as_number, as_shape
-from ..linear_map import LinearMap, balanced, factor_svd, gram_inverse, top_singular
+from ..linear_map import LinearMap, balanced, factor_svd, gram_errors, gram_inverse, top_singular
 from ._description import Description, Matrix
 from ._kernels import Kernels
 from .base import Objective
@@ -271,7 +271,7 @@ class LinearFineTuning(Objective):
         d, V = np.linalg.eigh(wide.T @ wide)
         scale = np.maximum(s, 0.0)[:, None] * np.maximum(d, 0.0) + lam
         right = Q.T @ (self.C.T @ wide) @ V
-        kept = scale > scale.max() * max(self.shape) * np.finfo(self.dtype).eps
+        kept = scale > scale.max() * gram_errors(self.dtype, max(self.shape))
         B = Q @ (np.divide(right, scale, out=np.zeros_like(right), where=kept)) @ V.T
         return B.astype(self.dtype, copy=False)
 

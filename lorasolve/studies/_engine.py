@@ -54,7 +54,7 @@ def do(
     Returns
     -------
     tuple of Store, frozenset of str or None, and bool
-        The store, if it held nothing the files that this call has written, and whether the call was asked to stop.
+        The store; the files that this call has written, if the store held nothing before; whether it was asked to stop.
     """
     executor = registry.make(backend, "backend")
     workers = executor.workers(n_jobs)

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import lorasolve as ls
-from lorasolve.objectives import Denoising, LinearFineTuning, MatrixCompletion
+from lorasolve.objectives import Denoising, LinearFineTuning, MatrixCompletion, MatrixSensing
 from lorasolve.optimizers import ALS
 
 
@@ -119,3 +119,32 @@ def test_a_sweep_that_raises_the_value_ends_the_run(factor, status):
     result = ls.solve(problem, ALS(memory=0), (0.9 * np.eye(3), np.diag([3.0, 2.0, 1.0])))
     assert result.status is status and not result.success
     assert result.fun == result.trace.value[0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("share", [1e-4, 1e-6])
+@pytest.mark.parametrize("kind", ["sensing", "linear"])
+def test_minimisers_over_one_factor_in_float32_are_as_low_as_those_in_float64(kind, share, seed):
+    """The given factor has columns that are nearly dependent: its Gram matrix has the condition 1e8."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((12, 2)) @ rng.standard_normal((2, 20))
+    if kind == "sensing":
+        M = rng.standard_normal((400, 12, 20)).astype(np.float32)
+        single = MatrixSensing(M, np.einsum("kij,ij->k", M, X).astype(np.float32))
+    else:
+        Z = rng.standard_normal((20, 100)).astype(np.float32)
+        single = LinearFineTuning(np.zeros((12, 20), np.float32), Z, (X @ Z).astype(np.float32))
+    double = single.in_float64()
+    task = ls.Problem(double, 6, 0.0)
+    task = task.replace(lam=share * task.critical_lam())
+    A, B = (
+        (rng.standard_normal((n, 2)) @ rng.standard_normal((2, 6)) + 1e-4 * rng.standard_normal((n, 6))).astype("f4")
+        for n in task.shape
+    )
+    lower = 1e-7 * task.value_at_zero
+    assert (
+        task.value(single.minimize_over_A(B, task.lam), B) <= task.value(double.minimize_over_A(B, task.lam), B) + lower
+    )
+    assert (
+        task.value(A, single.minimize_over_B(A, task.lam)) <= task.value(A, double.minimize_over_B(A, task.lam)) + lower
+    )

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import lorasolve as ls
 from lorasolve.adapters import registry as adapters
 from lorasolve.checks import readiness
-from lorasolve.objectives import LinearFineTuning
+from lorasolve.objectives import Denoising, LinearFineTuning
 from lorasolve.optimizers import registry
 from lorasolve.result import SolveError
 
@@ -202,13 +202,14 @@ def test_too_large_a_step_diverges_and_a_better_one_is_suggested(name):
     assert again.fun < by_hand(*start(), 0.1)[0]
 
 
-@pytest.mark.parametrize(
-    "name", ["alt_lora", "gd", "lora_pro", "lora_pro_adamw", "lora_rite", "riemannian", "scaled_gd"]
-)
+@pytest.mark.parametrize("name", ["alt_lora", "gd", "lora_pro", "lora_pro_adamw", "lora_rite", "scaled_gd"])
 @pytest.mark.parametrize("step", [1e100, 1e200])
-def test_a_step_that_overflows_ends_the_run_where_it_was(name, step):
+@pytest.mark.parametrize("seed", range(3))
+def test_a_step_that_overflows_ends_the_run_where_it_was(name, step, seed):
     """Some methods decompose the trial, which is not finite, or whose products are not."""
-    result = ls.solve(problem(), METHODS[name](step_size=step), start(), stop=ls.StoppingRule(max_iter=50))
+    loss = Denoising(np.random.default_rng(seed).standard_normal((8, 6)))
+    method, rule = METHODS[name](step_size=step), ls.StoppingRule(max_iter=200)
+    result = ls.solve(ls.Problem(loss, 3, 0.0), method, "gaussian", seed=seed, stop=rule)
     assert result.status is ls.Status.DIVERGED and not result.success
     assert np.isfinite(result.theta).all() and np.isfinite(result.trace.value).all()
 
