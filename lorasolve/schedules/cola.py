@@ -10,7 +10,7 @@ from .._validate import as_flag
 from ..problem import Problem
 from .base import Stage
 from .periodic import Periodic
-from .rac_chain import decay_refusal
+from .rac_chain import decay_refusal, seen_on_average
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class ChainOfLoRA(Periodic):
         As for :class:`~lorasolve.schedules.Periodic`.
     resample : bool
         False restarts every block from the factors of the first start. Any ``W`` with ``A0^T grad f(W) = 0``
-        is then a fixed point, because both factor gradients vanish there: the chain stalls. It is offered to
-        show that.
+        is then a fixed point, because both factor gradients vanish there: the chain stalls, up to the limit of
+        iterations. It is offered to show that.
 
     Notes
     -----
@@ -61,6 +61,10 @@ class ChainOfLoRA(Periodic):
     def start(self, stage: Stage, rng: np.random.Generator) -> Stage:
         """Keep the init's factors for later restarts if they are to be repeated."""
         return stage if self.resample else stage.remember(first=stage.theta)
+
+    def unseen_gradient(self, stage: Stage) -> float:
+        """Return what a fresh ``A`` would see of the gradient where the repeated one sees nothing."""
+        return 0.0 if self.resample else seen_on_average(stage.problem, stage.problem.split(stage.theta)[0])
 
     def transition(self, stage: Stage, rng: np.random.Generator) -> Stage:
         """Merge the block and start the next one."""

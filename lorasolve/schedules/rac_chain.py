@@ -97,9 +97,7 @@ class RACChain(Schedule):
     def unseen_gradient(self, stage: Stage) -> float:
         """Return what a frame as long as the block's, in a random position, sees of the gradient on average."""
         A, B, _ = stage.problem.split(stage.theta)
-        Q = A if cast(LoRA, stage.problem.adapter).frozen == "A" else B
-        G = stage.problem.objective.value_and_grad(np.zeros(stage.problem.shape, stage.problem.dtype))[1]
-        return stage.problem.scale * float(np.linalg.norm(Q) * np.linalg.norm(G)) / math.sqrt(len(Q))
+        return seen_on_average(stage.problem, A if cast(LoRA, stage.problem.adapter).frozen == "A" else B)
 
     def transition(self, stage: Stage, rng: np.random.Generator) -> Stage:
         """Merge the block and start the next one."""
@@ -130,6 +128,12 @@ class RACChain(Schedule):
         rows = stage.problem.shape[0 if side == "left" else 1]
         Q = SKETCHES[self.sketch](rows, stage.problem.rank, rng)
         return Q, stage if self.resample else stage.remember(**{f"sketch {side}": Q})
+
+
+def seen_on_average(problem: Problem, Q: Array) -> float:
+    """Return the size of ``s Q^T grad f(W)``, or ``s grad f(W) Q``, for a factor like ``Q`` in random position."""
+    G = problem.objective.value_and_grad(np.zeros(problem.shape, problem.dtype))[1]
+    return problem.scale * float(np.linalg.norm(Q) * np.linalg.norm(G)) / math.sqrt(len(Q))
 
 
 def decay_refusal(problem: Problem) -> str | None:

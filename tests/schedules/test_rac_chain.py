@@ -82,10 +82,15 @@ def test_blocks_that_see_nothing_of_the_gradient_do_not_end_the_chain(seed, side
     np.testing.assert_allclose(result.X, M, atol=1e-6)
 
 
-def test_a_repeated_sketch_is_no_success():
+@pytest.mark.parametrize(
+    ("step", "chain"), [(1.0, RACChain(resample=False)), (0.05, ChainOfLoRA(period=1, resample=False))]
+)
+def test_a_repeated_sketch_is_no_success(step, chain):
     p = problem()
-    result = ls.solve(p, ls.Method(GD(1.0), RACChain(resample=False)), stop=ls.StoppingRule(max_iter=300))
+    stop = ls.StoppingRule(max_iter=4000, grad_tol=1e-4)
+    result = ls.solve(p, ls.Method(GD(step), chain), stop=stop)
     assert np.linalg.norm(result.X - p.objective.M) > 1.0
+    assert result.grad_norm < 1e-3
     assert result.status is ls.Status.ITERATION_LIMIT and not result.success
 
 
