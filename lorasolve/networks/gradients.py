@@ -18,6 +18,7 @@ from .._validate import Array, as_callable, as_flag, as_number
 from ..objectives._blocks import Matrices, MultiObjective, Pairs, joint_norm
 from ._torch import as_model, as_torch_dtype, evaluating, moved, processes, reduced, require_torch, twice_differentiable
 from .adapted import adapted_layers
+from .losses import as_the_model_means
 
 # Relative difference of two evaluations of the same batch that is rounding and not dropout.
 REPEATABLE = {"float64": 1e-10, "float32": 1e-5}
@@ -61,7 +62,8 @@ class Network(MultiObjective):
     ------
     ValueError, TypeError
         For layers that cannot be judged, data that are gone after one pass, a loss that is not one number a sample,
-        two evaluations of one batch that differ, and layers that compute something else of their factors than
+        two evaluations of one batch that differ, a :class:`CrossEntropy` or :class:`SquareLoss` that is not the model's
+        own loss where that returns one, and layers that compute something else of their factors than
         ``W x + s A B^T x``, with their names.
     """
 
@@ -131,6 +133,7 @@ class Network(MultiObjective):
         first = next(iter(self.batches), None)
         if first is None:
             raise ValueError("batches: there are none")
+        self.loss_of_samples = self._as_meant(first)
         base = self.tensors(self.zeros())
         one, two = (self._losses(first, base) for _ in range(2))
         total, difference = abs(float(one.sum())), abs(float(one.sum() - two.sum()))
@@ -145,6 +148,16 @@ class Network(MultiObjective):
                 f"model: {', '.join(wrong)}: expected W x + scaling * lora_B lora_A x, got something else on the first "
                 "batch (a scaling by another name, an operation between the factors, a weight that holds the update?)"
             )
+
+    def _as_meant(self, first: Any) -> Any:
+        """Return the loss in the form that the model's own loss has, by the first batch that tells."""
+        leaves = [weight.requires_grad_() for weight in self.weights(self.zeros())]
+        with evaluating(self.model, self.with_weights(leaves)):
+            for batch in itertools.chain([first], self.batches):
+                found = as_the_model_means(self.loss_of_samples, self.model, self._moved(batch))
+                if found is not None:
+                    return found
+        return self.loss_of_samples
 
     def _losses(self, batch: Any, tensors: dict[str, Any]) -> Any:
         with require_torch().no_grad(), evaluating(self.model, tensors):
@@ -205,14 +218,16 @@ class Network(MultiObjective):
 
     def moved_batches(self) -> Iterator[Any]:
         """Yield the batches on the device of the network and in its precision."""
-        device = self.layers[0].module.weight.device
         for batch in self.batches:
-            yield moved(batch, self.torch_dtype, device)
+            yield self._moved(batch)
+
+    def _moved(self, batch: Any) -> Any:
+        return moved(batch, self.torch_dtype, self.layers[0].module.weight.device)
 
     def sample_losses(self, batch: Any) -> Any:
         """Return the loss of each sample of a batch, checked."""
         torch = require_torch()
-        losses = self.loss_of_samples(self.model, moved(batch, self.torch_dtype, self.layers[0].module.weight.device))
+        losses = self.loss_of_samples(self.model, self._moved(batch))
         if not isinstance(losses, torch.Tensor) or losses.ndim != 1:
             got = f"shape {tuple(losses.shape)}" if isinstance(losses, torch.Tensor) else type(losses).__name__
             raise ValueError(f"loss: expected one loss a sample, shape (n,) (reduction='none'), got {got}")

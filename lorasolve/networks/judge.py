@@ -529,8 +529,10 @@ class _Case:
         shown = ", ".join(f"{scale:g}" for scale in scales[:4]) + (", ..." if len(scales) > 4 else "")
         samples = "" if network.n_samples is None else f" of {network.n_samples} samples"
         over = f", gathered over {processes()} processes" if processes() > 1 else ""
+        form = getattr(network.loss_of_samples, "form", "")
+        how = f", {form}, as in the model's own loss" if form else " as given"
         lines = [
-            f"the training objective{samples} as given, in evaluation mode without dropout{over}",
+            f"the training objective{samples}{how}, in evaluation mode without dropout{over}",
             (
                 f"the penalty (lam/2)(||A||^2 + ||B||^2) with lam = {self.lam:g} is part of the loss (scaling {shown}: "
                 f"lam/s = {self.lam / scales[0]:.3g} on ||W - W0||_*)"

@@ -109,6 +109,34 @@ def test_the_network_evaluates_what_the_model_computes():
     assert network.value(network.point) == pytest.approx(float(loss), rel=1e-5)
 
 
+def llama(kind, **settings):
+    torch.manual_seed(0)
+    given = {
+        "vocab_size": 30,
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 32,
+        "initializer_range": 0.3,
+        "pad_token_id": 0,
+    }
+    return getattr(transformers, kind)(transformers.LlamaConfig(**(given | settings)))
+
+
+def test_a_causal_language_model_is_trained_on_its_own_loss():
+    model = peft.get_peft_model(
+        llama("LlamaForCausalLM"), peft.LoraConfig(r=3, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+    )
+    ids = torch.tensor(np.random.default_rng(0).integers(1, 30, (8, 6)))
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids.clone()}
+    end = fine_tune(model, CrossEntropy(), [batch], LAM, max_calls=30)
+    assert "of 40 samples, the logits of each token with the label of the next" in str(end.verdict)
+    with torch.no_grad():
+        assert end.verdict.certificate.f == pytest.approx(float(model.eval()(**batch).loss), rel=1e-5)
+
+
 def test_parts_trained_in_full_are_named_among_the_premises():
     verdict = judge(adapted(task_type="SEQ_CLS"), CrossEntropy(), batches(), LAM)
     assert "held fixed here though trained" in str(verdict) and "classifier" in str(verdict)
