@@ -7,6 +7,7 @@ pass through the first, exact to rounding.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -16,14 +17,23 @@ import numpy as np
 
 from .._validate import Array, as_callable, as_flag, as_number
 from ..objectives._blocks import Matrices, MultiObjective, Pairs, joint_norm
-from ._torch import as_model, as_torch_dtype, evaluating, moved, processes, reduced, require_torch, twice_differentiable
+from ._affine import floating_types
+from ._torch import (
+    as_model,
+    as_torch_dtype,
+    evaluating,
+    moved,
+    processes,
+    reduced,
+    require_torch,
+    twice_differentiable,
+)
 from .adapted import adapted_layers
 from .losses import as_the_model_means
 
 # Relative difference of two evaluations of the same batch that is rounding and not dropout.
 REPEATABLE = {"float64": 1e-10, "float32": 1e-5}
-# ... and of a layer that runs with its factors and one that runs with their product in its weight. Parts of a model may
-# run in float32 whatever the precision of its weights.
+# ... and of a layer that runs with its factors and one that runs with their product in its weight.
 AS_READ = {"float64": 1e-5, "float32": 1e-3}
 # A Hessian product that is this far from a difference of gradients, of its length, is not the derivative of them.
 AGREES = 1e-4
@@ -47,7 +57,8 @@ class Network(MultiObjective):
     layers, adapter
         See :func:`adapted_layers`.
     dtype : {"float64", "float32"}
-        In which the network is evaluated, whatever the precision of the stored weights.
+        In which the network is evaluated, whatever the precision of the stored weights, and whatever the model itself
+        casts to in between.
     convex : bool or None
         Whether ``f`` is convex in the updates. For a hidden layer it is not.
     lower_bound : float or None
@@ -55,6 +66,11 @@ class Network(MultiObjective):
 
     Attributes
     ----------
+    precision : str
+        To which a value is exact: ``dtype``, or "float32" where :attr:`below` is not empty.
+    below : tuple of str
+        Floating types of a lower precision through which the loss of the first batch depends on the weights all the
+        same (compiled code, casts outside of torch's own functions).
     differences : str or None
         Why Hessian products are differences of gradients here; None while they are exact.
 
@@ -91,7 +107,7 @@ class Network(MultiObjective):
         self.layers = adapted_layers(self.model, layers, adapter)
         self.torch_dtype = as_torch_dtype(dtype)
         self.dtype = np.dtype(np.float64)  # of the updates, the gradients and what is summed
-        self.precision = str(self.torch_dtype).removeprefix("torch.")
+        self.below: tuple[str, ...] = ()
         self.shapes = tuple(layer.shape for layer in self.layers)
         self.convex = None if convex is None else as_flag(convex, "convex")
         if lower_bound is not None:
@@ -99,7 +115,7 @@ class Network(MultiObjective):
         self.n_samples: int | None = None
         self.differences: str | None = None
         self._second_pass_tried = False
-        self._stored = {str(layer.module.weight.dtype).removeprefix("torch.") for layer in self.layers}
+        self._stored = {_name(layer.module.weight.dtype) for layer in self.layers}
         self._still = self._cast()
         self._check_first_batch()
 
@@ -107,6 +123,11 @@ class Network(MultiObjective):
     def stored(self) -> str:
         """The precision of the stored weights."""
         return ", ".join(sorted(self._stored))
+
+    @property
+    def precision(self) -> str:
+        """To which a value is exact."""
+        return "float32" if self.below else _name(self.torch_dtype)
 
     def _cast(self) -> dict[str, Any]:
         """Return all tensors of the model that stand still, in the precision of the evaluation."""
@@ -134,6 +155,7 @@ class Network(MultiObjective):
         if first is None:
             raise ValueError("batches: there are none")
         self.loss_of_samples = self._as_meant(first)
+        self.below = self._types_below(first)
         base = self.tensors(self.zeros())
         one, two = (self._losses(first, base) for _ in range(2))
         total, difference = abs(float(one.sum())), abs(float(one.sum() - two.sum()))
@@ -152,15 +174,23 @@ class Network(MultiObjective):
     def _as_meant(self, first: Any) -> Any:
         """Return the loss in the form that the model's own loss has, by the first batch that tells."""
         leaves = [weight.requires_grad_() for weight in self.weights(self.zeros())]
-        with evaluating(self.model, self.with_weights(leaves)):
+        with self.evaluating(self.with_weights(leaves)):
             for batch in itertools.chain([first], self.batches):
                 found = as_the_model_means(self.loss_of_samples, self.model, self._moved(batch))
                 if found is not None:
                     return found
         return self.loss_of_samples
 
+    def _types_below(self, batch: Any) -> tuple[str, ...]:
+        """Return the floating types of a lower precision through which the losses depend on the weights."""
+        torch = require_torch()
+        weights = self.weights(self.zeros())
+        found = floating_types(lambda weights: self._losses(batch, self.with_weights(weights)), weights)
+        eps = torch.finfo(self.torch_dtype).eps
+        return tuple(sorted(_name(dtype) for dtype in found if torch.finfo(dtype).eps > eps))
+
     def _losses(self, batch: Any, tensors: dict[str, Any]) -> Any:
-        with require_torch().no_grad(), evaluating(self.model, tensors):
+        with require_torch().no_grad(), self.evaluating(tensors):
             return self.sample_losses(batch).double()
 
     def _misread(self, batch: Any, base: Any) -> list[str]:
@@ -198,6 +228,10 @@ class Network(MultiObjective):
         return [layer.factors for layer in self.layers]
 
     # ------------------------------------------------------------------ evaluation
+    def evaluating(self, tensors: dict[str, Any]) -> contextlib.AbstractContextManager[None]:
+        """Return a context in which the model runs in evaluation mode and in ``dtype``, with other tensors."""
+        return evaluating(self.model, tensors, self.torch_dtype)
+
     def weights(self, factors: Pairs) -> list[Any]:
         """Return ``W_l + s_l A_l B_l^T`` as new tensors."""
         torch = require_torch()
@@ -237,7 +271,7 @@ class Network(MultiObjective):
         """Return ``f`` at updates ``A_l B_l^T``, without a gradient."""
         torch = require_torch()
         total = np.zeros(2)
-        with torch.no_grad(), evaluating(self.model, self.tensors(factors)):
+        with torch.no_grad(), self.evaluating(self.tensors(factors)):
             for batch in self.batches:
                 losses = self.sample_losses(batch)
                 total += float(losses.double().sum()), len(losses)
@@ -255,7 +289,7 @@ class Network(MultiObjective):
         leaves = [weight.requires_grad_() for weight in self.weights(factors)]
         sums = [np.zeros(shape) for shape in self.shapes]
         total = np.zeros(2)
-        with evaluating(self.model, self.with_weights(leaves)):
+        with self.evaluating(self.with_weights(leaves)):
             for batch in self.batches:
                 losses = self.sample_losses(batch)
                 losses.sum().backward()
@@ -319,7 +353,7 @@ class Network(MultiObjective):
         ]
         sums = [np.zeros(shape) for shape in self.shapes * 2]
         total = np.zeros(2)
-        with evaluating(self.model, self.with_weights(leaves)), twice_differentiable():
+        with self.evaluating(self.with_weights(leaves)), twice_differentiable():
             for batch in self.batches:
                 losses = self.sample_losses(batch)
                 total += float(losses.detach().double().sum()), len(losses)
@@ -383,3 +417,7 @@ class Network(MultiObjective):
 
     def _natural_length(self) -> float:
         return self._length
+
+
+def _name(dtype: Any) -> str:
+    return str(dtype).removeprefix("torch.")

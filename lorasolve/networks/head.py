@@ -73,7 +73,7 @@ def features(
     y: list[Array] = []
     head: Any = None
     try:
-        with torch.no_grad(), evaluating(model, cast):
+        with torch.no_grad(), evaluating(model, cast, dtype):
             for batch in as_iterable(batches, "batches"):
                 batch = moved(batch, dtype, device)
                 if embed is None:

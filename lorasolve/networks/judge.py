@@ -18,7 +18,7 @@ from ..landscape import SecondOrder, second_order
 from ..multi import MultiProblem
 from ..objectives._blocks import Pairs, as_finite_pairs, as_pairs
 from ._affine import is_affine
-from ._torch import evaluating, processes, require_torch
+from ._torch import processes, require_torch
 from .gradients import Network
 from .linearize import linearize, require_outputs
 from .losses import CrossEntropy, OutputLoss, SquareLoss
@@ -41,7 +41,7 @@ NEGATIVE = 1e-5
 # Lengths of the entries of the random steps along which outputs that are affine in the weights add up.
 FAR = (1e-2, 1.0, 1e2)
 # A better point refutes if it is better by more than this share of F.
-REFUTES = 1e-6
+REFUTES = {"float64": 1e-6, "float32": 1e-4}
 
 
 @dataclass(frozen=True)
@@ -354,7 +354,7 @@ class _Case:
 
     def _second_order(self, max_products: int) -> SecondOrder:
         if self.network.precision != "float64":
-            raise ValueError("second: curvature needs dtype='float64'")
+            raise ValueError("second: curvature needs a network that is evaluated in float64 throughout")
         if processes() > 1:
             raise ValueError("second: the search for negative curvature runs in one process, with all the data")
         return second_order(self._problem(), *self._factors(), tol=NEGATIVE, max_products=max_products)
@@ -404,7 +404,7 @@ class _Case:
     def _outputs(self, loss: OutputLoss, batch: Any, weights: Sequence[Any]) -> Any:
         """Return the outputs for a batch with given adapted weights, without a graph."""
         network = self.network
-        with require_torch().no_grad(), evaluating(network.model, network.with_weights(weights)):
+        with require_torch().no_grad(), network.evaluating(network.with_weights(weights)):
             return loss.outputs(network.model, batch)
 
     def _looks_affine(self, outputs: Callable[[Sequence[Any]], Any], weights: Sequence[Any]) -> bool:
@@ -494,7 +494,7 @@ class _Case:
             if difference < 0.0:
                 return "saddle", f"{reason}: a saddle", Known.CERTIFIED
             return "inconclusive", f"{reason}: the Hessian products contradict the values", None
-        if found.F - best > REFUTES * abs(found.F):
+        if found.F - best > REFUTES[self.network.precision] * abs(found.F):
             reason = (
                 f"not global: another point has F = {best:.8g}, lower by {found.F - best:.3g}. The tangent gap here is "
                 f"{found.relative_gap:.1e} of F, which says nothing about points that far away"
@@ -529,6 +529,9 @@ class _Case:
         shown = ", ".join(f"{scale:g}" for scale in scales[:4]) + (", ..." if len(scales) > 4 else "")
         samples = "" if network.n_samples is None else f" of {network.n_samples} samples"
         over = f", gathered over {processes()} processes" if processes() > 1 else ""
+        evaluated = str(network.torch_dtype).removeprefix("torch.")
+        if network.below:
+            evaluated += f" but in parts in {', '.join(network.below)}, by casts of its own"
         form = getattr(network.loss_of_samples, "form", "")
         how = f", {form}, as in the model's own loss" if form else " as given"
         lines = [
@@ -546,7 +549,7 @@ class _Case:
                 f"and >= {self.lower_bound:g}"
             ),
             "the outputs are differentiable in the weights at this point (not at the kink of a ReLU)",
-            f"weights stored in {network.stored}, network evaluated in {network.precision}, sums in float64",
+            f"weights stored in {network.stored}, network evaluated in {evaluated}, sums in float64",
         ]
         beside = _trained_beside(network)
         if beside:

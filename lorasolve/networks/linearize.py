@@ -11,7 +11,7 @@ import numpy as np
 
 from .._validate import Array, as_instance, as_number
 from ..objectives._blocks import Pairs, as_finite_pairs
-from ._torch import evaluating, processes, require_torch
+from ._torch import processes, require_torch
 from .gradients import Network
 from .losses import NO_LABEL, OutputLoss
 from .token_ntk import LayerTokens, TokenNTK, solve_tangent
@@ -45,7 +45,7 @@ def linearize(network: Network, factors: Pairs, memory: float = MEMORY) -> Token
     as_number(memory, "memory", 0.0)
     collected = _Collected(network, memory)
     leaves = [weight.requires_grad_() for weight in network.weights(factors)]
-    with evaluating(network.model, network.with_weights(leaves)):
+    with network.evaluating(network.with_weights(leaves)):
         for batch in network.moved_batches():
             collected.add(batch, loss)
     ntk = collected.linear_part(loss)
@@ -64,7 +64,7 @@ def require_outputs(network: Network) -> OutputLoss:
         raise ValueError("loss: the tangent problem needs the outputs: use networks.CrossEntropy or SquareLoss")
     if processes() > 1:
         raise ValueError("tangent_solve: runs in one process, and the data are shared among several")
-    with require_torch().no_grad(), evaluating(network.model, network.tensors(network.zeros())):
+    with require_torch().no_grad(), network.evaluating(network.tensors(network.zeros())):
         _as_matrix(loss.outputs(network.model, next(network.moved_batches())))
     return loss
 

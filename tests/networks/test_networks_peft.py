@@ -20,6 +20,7 @@ from lorasolve.networks import (  # noqa: E402
     callback,
     fine_tune,
     judge,
+    linearize,
 )
 
 torch.set_num_threads(1)
@@ -135,6 +136,47 @@ def test_a_causal_language_model_is_trained_on_its_own_loss():
     assert "of 40 samples, the logits of each token with the label of the next" in str(end.verdict)
     with torch.no_grad():
         assert end.verdict.certificate.f == pytest.approx(float(model.eval()(**batch).loss), rel=1e-5)
+
+
+@pytest.mark.parametrize("family", ["Llama", "Mistral", "Qwen2", "Qwen3", "Gemma", "Phi3"])
+def test_families_that_cast_to_float32_are_evaluated_in_float64(family):
+    """Their norms and the softmax of their attention do; the value is still that of the model, to float32."""
+    extra = {"head_dim": 8} if family in ("Gemma", "Qwen3") else {}
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{family}Config")(
+        vocab_size=30,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=32,
+        initializer_range=0.3,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        num_labels=2,
+        attn_implementation="eager",
+        **extra,
+    )
+    targets = ["qkv_proj"] if family == "Phi3" else ["q_proj", "v_proj"]
+    base = getattr(transformers, f"{family}ForSequenceClassification")(config)
+    model = peft.get_peft_model(base, peft.LoraConfig(r=2, target_modules=targets)).eval()
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.2)
+    ids = torch.tensor(np.random.default_rng(0).integers(1, 29, (8, 6)))
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids[:, 0] % 2}
+    network = Network(model, CrossEntropy(), [batch])
+    point = network.point
+    values = [network.value([(A * (1 + k * 1e-10), B) for A, B in point]) for k in range(7)]
+    assert max(abs(np.diff(values, 2))) < 1e-11 * values[0]
+    with torch.no_grad():
+        assert values[0] == pytest.approx(float(model(**batch).loss), rel=1e-5)
+    assert network.below == ()
+    linearize(network, point)
+    network.gradients_and_products(point, [np.ones(shape) for shape in network.shapes])
+    assert network.differences is None
 
 
 def test_parts_trained_in_full_are_named_among_the_premises():

@@ -1030,6 +1030,65 @@ def test_the_solved_tangent_gap_is_below_that_of_one_gradient(trained):
 
 
 # ---------------------------------------------------------------------- precision
+CASTS = {
+    "none": lambda x: x,
+    "float": lambda x: x.float(),
+    "half": lambda x: x.half(),
+    "to": lambda x: x.to(torch.float32),
+    "to dtype": lambda x: x.to(dtype=torch.bfloat16),
+    "to other": lambda x: x.to(torch.zeros(1)),
+    "type": lambda x: x.type(torch.float32),
+    "type_as": lambda x: x.type_as(torch.zeros(1)),
+    "mask": lambda x: (x.abs() < 1e9).float() * x,
+    "a tensor type": lambda x: x.type("torch.FloatTensor"),
+}
+
+
+class Casting(torch.nn.Module):
+    """A norm and a softmax as language models have them, computed in float32 whatever they are given."""
+
+    def __init__(self, cast, classes=3):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = LoRALinear(6, 7, 4, 2.0)
+        self.second = LoRALinear(7, classes, 3, 0.5)
+        self.cast = cast
+
+    def forward(self, x):
+        h = self.first(x)
+        inner = CASTS[self.cast](h)
+        h = (inner * torch.rsqrt(inner.pow(2).mean(-1, keepdim=True) + 1e-6)).to(h.dtype)
+        scores = h @ h.transpose(1, 2)
+        kind = None if self.cast == "none" else torch.float32
+        weights = torch.nn.functional.softmax(scores, dim=-1, dtype=kind).to(h.dtype)
+        return self.second(torch.tanh(weights @ h)).mean(1)
+
+
+@pytest.mark.parametrize("cast", sorted(set(CASTS) - {"none"}))
+def test_casts_within_a_model_do_not_lower_the_precision_or_are_told(cast):
+    exact, network = (Network(Casting(kind), CrossEntropy(), data()) for kind in ("none", cast))
+    at = [(A[:, :3], B[:, :3]) for A, B in factors(network)]
+    stored = {id(tensor): tensor.dtype for tensor in network.model.parameters()}
+    f, G = network.value_and_gradients(at)
+    assert {id(tensor): tensor.dtype for tensor in network.model.parameters()} == stored
+    expected, H = exact.value_and_gradients(at)
+    values = [network.value([(A * (1 + k * 1e-12), B) for A, B in at]) for k in range(6)]
+    premise = judge(network.model, CrossEntropy(), data(), LAM, factors=at).premises[-1]
+    if cast == "a tensor type":
+        assert f == pytest.approx(expected, rel=1e-5)
+        assert network.below == ("float32",) and network.precision == "float32"
+        assert "evaluated in float64 but in parts in float32" in premise
+        return
+    assert f == pytest.approx(expected, rel=1e-14)
+    for g, h in zip(G, H):
+        np.testing.assert_allclose(g, h, atol=1e-14)
+    assert max(abs(np.diff(values))) < 1e-11 * f
+    assert network.below == () and "network evaluated in float64, sums" in premise
+    linearize(network, at)
+    network.gradients_and_products(at, [np.ones(shape) for shape in network.shapes])
+    assert network.differences is None
+
+
 def test_half_precision_weights_are_judged_in_float32_and_said_so():
     model = Net().to(torch.bfloat16)
     verdict = judge(model, CrossEntropy(), data(), LAM, dtype="float32")
