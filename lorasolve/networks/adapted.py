@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .._validate import Array, as_iterable, as_text
+from ..objectives._blocks import Pairs
 from ._torch import as_model, require_torch
 
 _BASES = ("base_layer", "linear", "base", "original")
@@ -96,6 +97,22 @@ def adapted_layers(
     for layer in found:
         _check(layer, owners)
     return tuple(found)
+
+
+def narrowed(factors: Pairs) -> Pairs:
+    """Return factors of the same updates with ``min(m, n)`` columns where there are more.
+
+    The columns are mixed so that those left span the rows of the smaller factor. ``A B^T`` sees no others; neither norm
+    grows, and at balanced factors, whose rows span one space, none shrinks.
+    """
+    found = []
+    for A, B in factors:
+        smaller = min(A, B, key=len)
+        if A.shape[1] > len(smaller):
+            mix = np.linalg.svd(smaller, full_matrices=False)[2].T
+            A, B = A @ mix, B @ mix
+        found.append((A, B))
+    return found
 
 
 def _check(layer: AdaptedLayer, owners: dict[int, list[str]]) -> None:

@@ -6,7 +6,7 @@ import math
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ from ..multi import MultiProblem
 from ..objectives._blocks import Pairs, as_finite_pairs, as_pairs
 from ._affine import is_affine
 from ._torch import processes, require_torch
+from .adapted import narrowed
 from .gradients import Network
 from .linearize import linearize, require_outputs
 from .losses import CrossEntropy, OutputLoss, SquareLoss
@@ -68,7 +69,7 @@ class NetworkVerdict:
     solved : TangentSolution or None
         With ``tangent_solve``.
     second : SecondOrder or None
-        With ``second``.
+        With ``second``; its direction is one of factors with at most ``min(m, n)`` columns.
     convex : Certificate or None
         Where the loss is convex in the updates.
     better : float or None
@@ -346,11 +347,16 @@ class _Case:
             found.append(float(torch.linalg.matrix_norm(W, 2)) / abs(layer.scale))
         return found
 
+    @cached_property
+    def _narrow(self) -> Pairs:
+        """The point with no more columns than a problem has: ``min(m, n)``, where LoRA layers may have more."""
+        return narrowed(self.point)
+
     def _problem(self) -> MultiProblem:
-        return MultiProblem(self.network, [A.shape[1] for A, _ in self.point], self.lam)
+        return MultiProblem(self.network, [A.shape[1] for A, _ in self._narrow], self.lam)
 
     def _factors(self) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        return tuple(A for A, _ in self.point), tuple(B for _, B in self.point)
+        return tuple(A for A, _ in self._narrow), tuple(B for _, B in self._narrow)
 
     def _second_order(self, max_products: int) -> SecondOrder:
         if self.network.precision != "float64":
@@ -362,11 +368,11 @@ class _Case:
     def _second_difference(self, direction: tuple[Any, Any]) -> float:
         """Return the curvature of ``L`` along a unit direction ``(U, V)``, from three of its values."""
         pairs = list(zip(*direction))
-        size = math.sqrt(sum(float(np.vdot(A, A) + np.vdot(B, B)) for A, B in self.point))
+        size = math.sqrt(sum(float(np.vdot(A, A) + np.vdot(B, B)) for A, B in self._narrow))
         step = float(np.finfo(np.float64).eps) ** 0.2 * (size or 1.0)
 
         def value(t: float) -> float:
-            moved = [(A + t * U, B + t * V) for (A, B), (U, V) in zip(self.point, pairs)]
+            moved = [(A + t * U, B + t * V) for (A, B), (U, V) in zip(self._narrow, pairs)]
             squares = sum(float(np.vdot(A, A) + np.vdot(B, B)) for A, B in moved)
             return self.network.value(moved) + 0.5 * self.lam * squares
 
@@ -567,8 +573,9 @@ def _loud(found: TangentCertificate, norms: Sequence[float]) -> str:
     if not loud:
         return ""
     layer, times = max(loud, key=lambda each: each[1])
+    rank = min(layer.max_rank, *layer.shape)
     return (
-        f"{layer.name} has full rank {layer.max_rank} and ||X||_2 = {times:.2g} ||W||_2 ({len(loud)} of "
+        f"{layer.name} has full rank {rank} and ||X||_2 = {times:.2g} ||W||_2 ({len(loud)} of "
         f"{len(found.layers)} layers)"
     )
 

@@ -19,6 +19,7 @@ from ..multi import MultiProblem
 from ..objectives._blocks import Pairs
 from ..result import Result
 from ._torch import require_torch
+from .adapted import narrowed
 from .gradients import Network
 from .judge import NetworkVerdict, factors_of, judge
 from .linearize import require_outputs
@@ -127,7 +128,9 @@ def fine_tune(
     problem = MultiProblem(network, ranks, lam)
     start: Any = init
     if init is None:
-        start = problem.unpaired(held) if held is not None else "lora"
+        start = problem.unpaired(narrowed(held)) if held is not None else "lora"
+    elif isinstance(init, tuple) and len(init) == 2:
+        start = problem.unpaired(narrowed(problem.checked_factors(*init, np.float64, any_rank=True)))
     path = None if checkpoint is None else pathlib.Path(as_path(checkpoint, "checkpoint"))
     if path is not None and path.exists():
         start = _resumed(path, problem)
@@ -164,16 +167,17 @@ def _ranks(network: Network, held: Pairs | None, rank: int | None) -> list[int]:
     own = [A.shape[1] for A, _ in held]
     if rank is not None and set(own) != {rank}:
         raise ValueError(f"rank: the LoRA layers of the model have rank {sorted(set(own))}, got {rank}; leave it out")
-    return own
+    return [min(r, *shape) for r, shape in zip(own, network.shapes)]
 
 
 def _put(network: Network, factors: Pairs) -> Pairs:
-    """Put factors into the LoRA layers, and return what their precision leaves of them."""
+    """Put factors into the first columns of the LoRA layers, and return what their precision leaves of them."""
     torch = require_torch()
     with torch.no_grad():
         for layer, (A, B) in zip(network.layers, factors):
-            layer.lora_B.copy_(torch.as_tensor(A))
-            layer.lora_A.copy_(torch.as_tensor(np.ascontiguousarray(B.T)))
+            rank = A.shape[1]
+            layer.lora_B.zero_()[:, :rank] = torch.as_tensor(A)
+            layer.lora_A.zero_()[:rank] = torch.as_tensor(np.ascontiguousarray(B.T))
     return [layer.factors for layer in network.layers]
 
 

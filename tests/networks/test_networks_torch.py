@@ -587,6 +587,61 @@ def test_what_is_judged_is_what_the_layers_hold_in_their_precision():
     assert (best.verdict.kind, best.verdict.F) == (again.kind, pytest.approx(again.F, rel=1e-14))
 
 
+class Wide(torch.nn.Module):
+    """A head of two classes whose factors have eight columns, over frozen features or over another such layer."""
+
+    def __init__(self, hidden=False):
+        super().__init__()
+        torch.manual_seed(3)
+        self.first = LoRALinear(5, 4, 9, 1.0) if hidden else torch.nn.Linear(5, 4).requires_grad_(False)
+        self.head = LoRALinear(4, 2, 8, 0.5)
+        self.head.linear.bias.data.zero_()
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.first(x)))
+
+
+def halves(n=40):
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(n, 5, generator=generator)
+    return [(x, (x[:, 0] + 0.3 * torch.randn(n, generator=generator) > 0).long())]
+
+
+def test_with_more_columns_than_a_layer_has_rows_the_head_trains_to_the_optimum_of_the_convex_problem():
+    model, batches = Wide(), halves()
+    Z = torch.tanh(model.first(batches[0][0])).detach().double().numpy()
+    head = ls.objectives.Softmax(model.head.linear.weight.double().numpy(), Z.T, batches[0][1].numpy())
+    # In the scaled update the decay is lam over the scaling.
+    optimum = ls.solve_convex(ls.Problem(head, 2, LAM / 0.5)).fun
+    end = fine_tune(model, CrossEntropy(), batches, LAM, max_calls=500)
+    assert end.verdict.kind == "global"
+    assert pytest.approx(optimum, rel=1e-6) == end.verdict.F
+    assert [(A.shape, B.shape) for A, B in end.factors] == [((2, 8), (4, 8))]
+    assert not model.head.lora_B[:, 2:].any() and not model.head.lora_A[2:].any()
+    assert judge(model, CrossEntropy(), batches, LAM).kind == "global"
+    given = ([np.ones((2, 8))], [np.ones((4, 8))])
+    again = fine_tune(model, CrossEntropy(), batches, LAM, init=given, max_calls=1)
+    start = judge(model, CrossEntropy(), batches, LAM, factors=[(np.ones((2, 8)), np.ones((4, 8)))])
+    assert again.result.trace.value[0] == pytest.approx(start.certificate.L, rel=1e-12)
+
+
+def test_a_point_with_more_columns_than_a_layer_has_rows_is_judged_as_the_same_with_fewer():
+    model, batches = Wide(hidden=True), halves()
+    end = fine_tune(model, CrossEntropy(), batches, 0.05, max_calls=800)
+    few = [(A[:, : min(len(A), len(B))], B[:, : min(len(A), len(B))]) for A, B in end.factors]
+    rng = np.random.default_rng(0)
+    turned = []
+    for (A, B), columns in zip(few, (9, 8)):
+        turn = np.linalg.qr(rng.standard_normal((columns, A.shape[1])))[0].T
+        turned.append((A @ turn, B @ turn))
+    settings = {"second": True, "others": [[(0.0 * A, 0.0 * B) for A, B in few]]}
+    one, many = (judge(model, CrossEntropy(), batches, 0.05, factors=at, **settings) for at in (few, turned))
+    assert (many.kind, many.better) == (one.kind, one.better)
+    assert pytest.approx(one.certificate.L, rel=1e-12) == many.certificate.L
+    assert many.second.smallest == pytest.approx(one.second.smallest, rel=1e-6)
+    assert [layer.max_rank for layer in many.certificate.layers] == [9, 8]
+
+
 def test_an_unfinished_run_is_not_converged():
     assert fine_tune(Net(), CrossEntropy(), data(), LAM, max_calls=8).verdict.kind == "not_converged"
 
