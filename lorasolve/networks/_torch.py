@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .._validate import as_choice, as_instance
@@ -111,6 +111,25 @@ def _keeping(dtype: Any) -> Any:
             return func(*map(kept, args), **{key: kept(value) for key, value in kwargs.items()})
 
     return Mode()
+
+
+def backward(total: Any, inputs: Sequence[Any] = (), *, keep: bool = False, twice: bool = False) -> tuple[Any, ...]:
+    """Return the derivatives of a number, None in what it does not depend on; without inputs add them to the leaves.
+
+    torch.autograd takes itself out of the context of :func:`evaluating`, where parts that are computed again in the
+    backward pass, and derivatives of one's own, would cast as they like. The engine below it does not.
+    """
+    torch = require_torch()
+    found: tuple[Any, ...] = torch.autograd.Variable._execution_engine.run_backward(
+        (total,),
+        (torch.ones_like(total),),
+        keep or twice,
+        twice,
+        tuple(inputs),
+        allow_unreachable=True,
+        accumulate_grad=not inputs,
+    )
+    return found
 
 
 def twice_differentiable() -> Any:

@@ -21,6 +21,7 @@ from ._affine import floating_types
 from ._torch import (
     as_model,
     as_torch_dtype,
+    backward,
     evaluating,
     moved,
     processes,
@@ -292,7 +293,7 @@ class Network(MultiObjective):
         with self.evaluating(self.with_weights(leaves)):
             for batch in self.batches:
                 losses = self.sample_losses(batch)
-                losses.sum().backward()
+                backward(losses.sum())
                 total += float(losses.detach().double().sum()), len(losses)
                 for layer, leaf, so_far in zip(self.layers, leaves, sums):
                     if leaf.grad is None:
@@ -357,16 +358,13 @@ class Network(MultiObjective):
             for batch in self.batches:
                 losses = self.sample_losses(batch)
                 total += float(losses.detach().double().sum()), len(losses)
-                G = torch.autograd.grad(losses.sum(), leaves, create_graph=True)
+                G = backward(losses.sum(), leaves, twice=True)
                 slope = sum((g * d).sum() for g, d in zip(G, along))
                 # A gradient that is constant in all weights has no graph, and in some of them no derivative.
-                H = (
-                    torch.autograd.grad(slope, leaves, allow_unused=True, materialize_grads=True)
-                    if slope.requires_grad
-                    else [torch.zeros_like(leaf) for leaf in leaves]
-                )
+                H = backward(slope, leaves) if slope.requires_grad else [None] * len(leaves)
                 for part, so_far in zip((*G, *H), sums):
-                    so_far += part.detach().double().cpu().numpy()
+                    if part is not None:
+                        so_far += part.detach().double().cpu().numpy()
         _, found = self._mean(total, sums)
         return found[: len(leaves)], found[len(leaves) :]
 

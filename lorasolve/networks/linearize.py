@@ -11,7 +11,7 @@ import numpy as np
 
 from .._validate import Array, as_instance, as_number
 from ..objectives._blocks import Pairs, as_finite_pairs
-from ._torch import processes, require_torch
+from ._torch import backward, processes, require_torch
 from .gradients import Network
 from .losses import NO_LABEL, OutputLoss
 from .token_ntk import LayerTokens, TokenNTK, solve_tangent
@@ -119,7 +119,7 @@ class _Collected:
     @staticmethod
     def _backward(output: Any, outs: list[Any], again: bool) -> tuple[Any, ...]:
         torch = require_torch()
-        found = torch.autograd.grad(output.sum(), outs, retain_graph=again, allow_unused=True)
+        found = backward(output.sum(), outs, keep=again)
         return tuple(torch.zeros_like(out) if d is None else d for d, out in zip(found, outs))
 
     def _keep(self, index: int, scale: float, given: Any, signals: list[Any], numbers: Any) -> None:

@@ -1099,6 +1099,32 @@ CASTS = {
 }
 
 
+class Normed(torch.autograd.Function):
+    """A norm with a derivative of its own, in float32."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True))
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        z, d = x.float(), g.float()
+        scale = torch.rsqrt(z.pow(2).mean(-1, keepdim=True))
+        return (scale * d - z * scale**3 * (z * d).mean(-1, keepdim=True)).to(x.dtype)
+
+
+def recomputed(x):
+    """A norm in float32 that is computed again in the backward pass."""
+
+    def norm(x):
+        z = x.float()
+        return (z * torch.rsqrt(z.pow(2).mean(-1, keepdim=True))).to(x.dtype)
+
+    return torch.utils.checkpoint.checkpoint(norm, x, use_reentrant=False)
+
+
 class Casting(torch.nn.Module):
     """A norm and a softmax as language models have them, computed in float32 whatever they are given."""
 
@@ -1142,6 +1168,30 @@ def test_casts_within_a_model_do_not_lower_the_precision_or_are_told(cast):
     linearize(network, at)
     network.gradients_and_products(at, [np.ones(shape) for shape in network.shapes])
     assert network.differences is None
+
+
+def test_casts_in_the_backward_pass_do_not_lower_the_precision():
+    class Net(Casting):
+        def __init__(self, norm):
+            super().__init__("none")
+            self.norm = norm
+
+        def forward(self, x):
+            return self.second(torch.tanh(self.norm(self.first(x)))).mean(1)
+
+    def plain(x):
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True))
+
+    found = []
+    for norm in (plain, Normed.apply, recomputed):
+        network = Network(Net(norm), CrossEntropy(), data())
+        at = [(A[:, :3], B[:, :3]) for A, B in factors(network)]
+        D = [np.random.default_rng(2).standard_normal(shape) for shape in network.shapes]
+        found.append((*network.value_and_gradients(at)[1], *network.gradients_and_products(at, D)[1]))
+        assert network.differences is None
+    for others in found[1:]:
+        for part, expected in zip(others, found[0]):
+            np.testing.assert_allclose(part, expected, rtol=0.0, atol=1e-13 * np.abs(expected).max())
 
 
 def test_half_precision_weights_are_judged_in_float32_and_said_so():
