@@ -222,7 +222,7 @@ def judge(
     Raises
     ------
     ValueError, TypeError
-        See :class:`Network`; for several processes with ``tangent_solve``.
+        See :class:`Network`; for several processes with ``tangent_solve`` or ``second``, and for the latter in float32.
 
     Notes
     -----
@@ -246,6 +246,8 @@ def judge(
     )
     if tangent_solve:
         require_outputs(network)
+    if second:
+        require_curvature(network)
     rivals = factors_of(others, network)
     point = network.point if factors is None else as_pairs(factors, "factors", network.shapes)
     if point is None:
@@ -261,6 +263,14 @@ def factors_of(others: Sequence[NetworkVerdict | Pairs], network: Network) -> li
         for k, one in enumerate(as_iterable(others, "others"))
         if not isinstance(one, NetworkVerdict) or one.certificate is not None
     ]
+
+
+def require_curvature(network: Network) -> None:
+    """Refuse a network whose curvature cannot be searched."""
+    if network.precision != "float64":
+        raise ValueError("second: expected a network that is evaluated in float64 throughout, got one in float32")
+    if processes() > 1:
+        raise ValueError("second: the search for negative curvature runs in one process, with all the data")
 
 
 class _Case:
@@ -359,10 +369,6 @@ class _Case:
         return tuple(A for A, _ in self._narrow), tuple(B for _, B in self._narrow)
 
     def _second_order(self, max_products: int) -> SecondOrder:
-        if self.network.precision != "float64":
-            raise ValueError("second: curvature needs a network that is evaluated in float64 throughout")
-        if processes() > 1:
-            raise ValueError("second: the search for negative curvature runs in one process, with all the data")
         return second_order(self._problem(), *self._factors(), tol=NEGATIVE, max_products=max_products)
 
     def _second_difference(self, direction: tuple[Any, Any]) -> float:

@@ -6,7 +6,8 @@ import pathlib
 import time
 import zipfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from ..result import Result
 from ._torch import require_torch
 from .adapted import narrowed
 from .gradients import Network
-from .judge import NetworkVerdict, factors_of, judge
+from .judge import NetworkVerdict, factors_of, judge, require_curvature
 from .linearize import require_outputs
 
 SAVE_EVERY = 30.0
@@ -98,7 +99,8 @@ def fine_tune(
     -------
     FineTuned
         The trained factors are also put into the LoRA layers of the model, where it has some, and judged as these
-        hold them: in bfloat16 that is another point.
+        hold them: in bfloat16 that is another point. Where only the trained point shows that ``tangent_solve`` or
+        ``second`` is refused, the verdict is one without them, and the last of its premises says why.
 
     Raises
     ------
@@ -109,10 +111,11 @@ def fine_tune(
     as_number(tol, "tol", 0.0, open_low=True)
     as_integer(max_calls, "max_calls", 1)
     as_integer(seed, "seed", 0)
-    as_flag(second, "second")
     network = Network(model, loss, batches, layers=layers, adapter=adapter, dtype=dtype)
     if as_flag(tangent_solve, "tangent_solve"):
         require_outputs(network)
+    if as_flag(second, "second"):
+        require_curvature(network)
     rivals = factors_of(others, network)
     held = network.point
     frozen = [
@@ -142,7 +145,8 @@ def fine_tune(
     factors: Pairs = list(zip(result.A, result.B))
     if held is not None:
         factors = _put(network, factors)
-    verdict = judge(
+    judged = partial(
+        judge,
         model,
         loss,
         batches,
@@ -151,11 +155,15 @@ def fine_tune(
         adapter=adapter,
         dtype=dtype,
         factors=factors,
-        tangent_solve=tangent_solve,
-        second=second,
         others=rivals,
         tol=tol,
     )
+    try:
+        verdict = judged(tangent_solve=tangent_solve, second=second)
+    except ValueError as error:
+        # Training is dear: what only the trained point shows to be impossible is left out of its verdict.
+        verdict = judged()
+        verdict = replace(verdict, premises=(*verdict.premises, f"left out of the judgement, because refused: {error}"))
     return FineTuned(verdict, result, factors)
 
 

@@ -509,9 +509,42 @@ def test_what_the_judgement_refuses_is_refused_before_the_training():
     wrong = [(np.zeros((2, 1)), np.zeros((2, 1)))]
     with pytest.raises(ValueError, match=r"others\[0\]: expected"):
         fine_tune(model, CrossEntropy(), batches, LAM, max_calls=3, others=[wrong])
+    casting = Casting("a tensor type")
+    for refused, dtype in ((model, "float32"), (casting, "float64")):
+        with pytest.raises(ValueError, match="second: expected a network that is evaluated in float64 throughout"):
+            fine_tune(refused, CrossEntropy(), data() if refused is casting else batches, LAM, dtype=dtype, second=True)
+        with pytest.raises(ValueError, match="second: expected a network that is evaluated in float64 throughout"):
+            judge(refused, CrossEntropy(), data() if refused is casting else batches, LAM, dtype=dtype, second=True)
+    assert not casting.first.lora_B.any()
     assert all(torch.equal(before, now) for before, now in zip(held, model.parameters()))
     fine_tune(model, CrossEntropy(), batches, LAM, max_calls=3)
     assert not all(torch.equal(before, now) for before, now in zip(held, model.parameters()))
+
+
+def test_what_only_the_trained_point_shows_to_be_refused_does_not_lose_the_training():
+    class Together(torch.nn.Module):
+        """Samples of a batch interact."""
+
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.inner = torch.nn.Linear(6, 5)
+            self.head = torch.nn.Linear(5, 3)
+
+        def forward(self, x):
+            hidden = torch.tanh(self.inner(x)).mean(1)
+            return self.head(hidden - hidden.mean(0))
+
+    model, settings = Together(), {"layers": "inner", "rank": 3, "max_calls": 300}
+    with pytest.raises(ValueError, match="samples of a batch interact") as refusal:
+        linearize(Network(model, CrossEntropy(), data(), layers="inner"), [(np.ones((5, 1)), np.ones((6, 1)))])
+    end = fine_tune(model, CrossEntropy(), data(), LAM, tangent_solve=True, **settings)
+    assert end.verdict.solved is None
+    told = str(refusal.value).partition(";")[2]
+    assert end.verdict.premises[-1].startswith("left out of the judgement") and told in end.verdict.premises[-1]
+    plain = fine_tune(model, CrossEntropy(), data(), LAM, **settings)
+    assert end.verdict.kind == plain.verdict.kind == "tangent_optimal"
+    np.testing.assert_array_equal(end.factors[0][0], plain.factors[0][0])
 
 
 def test_a_layer_that_runs_twice_is_the_sum_of_both():
