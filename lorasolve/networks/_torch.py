@@ -120,6 +120,8 @@ def backward(total: Any, inputs: Sequence[Any] = (), *, keep: bool = False, twic
     backward pass, and derivatives of one's own, would cast as they like. The engine below it does not.
     """
     torch = require_torch()
+    if not total.requires_grad:
+        return (None,) * len(inputs)
     found: tuple[Any, ...] = torch.autograd.Variable._execution_engine.run_backward(
         (total,),
         (torch.ones_like(total),),

@@ -74,7 +74,7 @@ def adapted_layers(
     layers : str or sequence of str, optional
         For a model without any: the linear layers meant, by the last part of their names or by all of it.
     adapter : str, optional
-        Which adapter of PEFT, where there are several.
+        Which adapter of PEFT, where there are several; layers that do not have it are left out.
 
     Raises
     ------
@@ -156,34 +156,41 @@ def _named(model: Any, layers: str | Sequence[str]) -> list[AdaptedLayer]:
 
 def _lora(model: Any, adapter: str | None) -> list[AdaptedLayer]:
     torch = require_torch()
+    holding = [(name, module) for name, module in model.named_modules() if hasattr(module, "lora_A")]
+    chosen = _adapter_name([module for _, module in holding if isinstance(module.lora_A, torch.nn.ModuleDict)], adapter)
     found = []
-    for name, module in model.named_modules():
-        if len(getattr(module, "lora_embedding_A", ())):
-            raise ValueError(f"model: {name} adapts an embedding; only linear layers can be judged")
-        if not hasattr(module, "lora_A") or not hasattr(module, "lora_B"):
+    for name, module in holding:
+        if not hasattr(module, "lora_B"):
             continue
-        if isinstance(module.lora_A, torch.nn.ModuleDict):
-            if len(module.lora_A):
-                found.append(_of_peft(name, module, _adapter_name(name, module, adapter)))
-        else:
+        if not isinstance(module.lora_A, torch.nn.ModuleDict):
             found.append(_of_module(name, module))
+            continue
+        known = _adapters(module)
+        active = [each for each in getattr(module, "active_adapters", [chosen]) if each in known]
+        if active != [chosen] * (chosen in known):
+            raise ValueError(f"adapter: in {name} the adapters {active} are active; exactly {chosen!r} has to be")
+        if active:
+            found.append(_of_peft(name, module, chosen))
     return found
 
 
-def _adapter_name(name: str, module: Any, adapter: str | None) -> str:
-    known = list(module.lora_A)
+def _adapters(module: Any) -> list[str]:
+    return [*module.lora_A, *getattr(module, "lora_embedding_A", ())]
+
+
+def _adapter_name(modules: Sequence[Any], adapter: str | None) -> str:
+    """Return the adapter that is meant; a layer need not have it, as another may have other layers."""
+    known = list(dict.fromkeys(name for module in modules for name in _adapters(module)))
     if adapter is None and len(known) > 1:
-        raise ValueError(f"adapter: {name} has several ({', '.join(known)}); name the one to judge")
-    if adapter is not None and adapter not in known:
-        raise ValueError(f"adapter: {name} has no {adapter!r}, only {', '.join(known)}")
-    chosen = adapter or known[0]
-    active = list(getattr(module, "active_adapters", [chosen]))
-    if active != [chosen]:
-        raise ValueError(f"adapter: in {name} the adapters {active} are active; exactly {chosen!r} has to be")
-    return str(chosen)
+        raise ValueError(f"adapter: the model has several ({', '.join(known)}); name the one to judge")
+    if adapter is not None and known and adapter not in known:
+        raise ValueError(f"adapter: expected one of {', '.join(known)}, got {adapter!r}")
+    return adapter or (known[0] if known else "")
 
 
 def _of_peft(name: str, module: Any, adapter: str) -> AdaptedLayer:
+    if adapter in getattr(module, "lora_embedding_A", ()):
+        raise ValueError(f"model: {name} adapts an embedding; only linear layers can be judged")
     if getattr(module, "merged", False):
         raise ValueError(f"model: {name} is merged into its weight; unmerge_adapter() first")
     if adapter in getattr(module, "lora_magnitude_vector", {}):

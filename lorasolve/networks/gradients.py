@@ -80,8 +80,8 @@ class Network(MultiObjective):
     ValueError, TypeError
         For layers that cannot be judged, data that are gone after one pass, a loss that is not one number a sample,
         two evaluations of one batch that differ, a :class:`CrossEntropy` or :class:`SquareLoss` that is not the model's
-        own loss where that returns one, and layers that compute something else of their factors than
-        ``W x + s A B^T x``, with their names.
+        own loss where that returns one, layers whose gradient is lost on the way, and layers that compute something
+        else of their factors than ``W x + s A B^T x``, with their names.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Network(MultiObjective):
             self.lower_bound = as_number(lower_bound, "lower_bound")
         self.n_samples: int | None = None
         self.differences: str | None = None
-        self._second_pass_tried = False
+        self._differentiated = self._second_pass_tried = False
         self._stored = {_name(layer.module.weight.dtype) for layer in self.layers}
         self._still = self._cast()
         self._check_first_batch()
@@ -295,12 +295,36 @@ class Network(MultiObjective):
                 losses = self.sample_losses(batch)
                 backward(losses.sum())
                 total += float(losses.detach().double().sum()), len(losses)
-                for layer, leaf, so_far in zip(self.layers, leaves, sums):
-                    if leaf.grad is None:
-                        raise ValueError(f"model: the loss does not depend on the weight of {layer.name}")
-                    so_far += leaf.grad.double().cpu().numpy()
-                    leaf.grad = None
+                without = [k for k, leaf in enumerate(leaves) if leaf.grad is None]
+                if without and not self._differentiated:
+                    self._refuse_lost(batch, losses.detach().double(), leaves, without)
+                for leaf, so_far in zip(leaves, sums):
+                    if leaf.grad is not None:
+                        so_far += leaf.grad.double().cpu().numpy()
+                        leaf.grad = None
+        self._differentiated = True
         return self._mean(total, sums)
+
+    def _refuse_lost(self, batch: Any, losses: Any, weights: Sequence[Any], without: Sequence[int]) -> None:
+        """Refuse layers whose weights change the losses of a batch although no derivative comes back to them.
+
+        A layer that a batch does not use has the derivative zero there.
+        """
+        torch = require_torch()
+        rng = np.random.default_rng()
+        steps = [torch.as_tensor(rng.standard_normal(W.shape), dtype=W.dtype, device=W.device) for W in weights]
+
+        def change(chosen: Sequence[int]) -> bool:
+            there = [W.detach() + (k in chosen) * step for k, (W, step) in enumerate(zip(weights, steps))]
+            off = (self._losses(batch, self.with_weights(there)) - losses).norm()
+            return float(off) > REPEATABLE[self.precision] * float(losses.norm())
+
+        if change(without):
+            names = [self.layers[k].name for k in without if change([k])] or [self.layers[k].name for k in without]
+            raise ValueError(
+                f"model: the loss depends on the weight of {', '.join(names)}, and no gradient comes back to it "
+                "(detached or rounded on the way, or under no_grad?)"
+            )
 
     def hessian_product(self, X: Matrices, D: Matrices) -> tuple[Array, ...]:
         """Return the Hessian times a direction, as :meth:`gradients_and_products` does."""
@@ -358,10 +382,10 @@ class Network(MultiObjective):
             for batch in self.batches:
                 losses = self.sample_losses(batch)
                 total += float(losses.detach().double().sum()), len(losses)
+                # A weight that the batch does not use has no gradient, and one that is constant no derivative.
                 G = backward(losses.sum(), leaves, twice=True)
-                slope = sum((g * d).sum() for g, d in zip(G, along))
-                # A gradient that is constant in all weights has no graph, and in some of them no derivative.
-                H = backward(slope, leaves) if slope.requires_grad else [None] * len(leaves)
+                slopes = [(g * d).sum() for g, d in zip(G, along) if g is not None]
+                H = backward(sum(slopes), leaves) if slopes else G
                 for part, so_far in zip((*G, *H), sums):
                     if part is not None:
                         so_far += part.detach().double().cpu().numpy()

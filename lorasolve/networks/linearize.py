@@ -119,7 +119,7 @@ class _Collected:
     @staticmethod
     def _backward(output: Any, outs: list[Any], again: bool) -> tuple[Any, ...]:
         torch = require_torch()
-        found = backward(output.sum(), outs, keep=again)
+        found = backward(output.sum(), outs, keep=again) if outs else ()
         return tuple(torch.zeros_like(out) if d is None else d for d, out in zip(found, outs))
 
     def _keep(self, index: int, scale: float, given: Any, signals: list[Any], numbers: Any) -> None:
@@ -147,11 +147,13 @@ class _Collected:
         """Return the linearisation with offset 0."""
         layers = []
         for layer, parts in zip(self.network.layers, self.tokens):
-            joined = LayerTokens(*(np.concatenate(column) for column in zip(*parts)))
-            if not joined.owner.size:
-                # No output depends on the layer (a head of zeros): one token that says so.
+            if any(part.owner.size for part in parts):
+                joined = LayerTokens(*(np.concatenate(column) for column in zip(*parts)))
+            else:
+                # No output depends on the layer (it never runs, or below a head of zeros): one token that says so.
                 m, n = layer.shape
-                joined = LayerTokens(np.zeros((1, joined.signals.shape[1], m)), np.zeros((1, n)), np.zeros(1, int))
+                signals = np.zeros((1, self.outputs[0].shape[1], m))
+                joined = LayerTokens(signals, np.zeros((1, n)), np.zeros(1, int))
             # A layer that runs twice in a forward pass brings its samples twice.
             order = np.argsort(joined.owner, kind="stable")
             layers.append(LayerTokens(*(column[order] for column in joined)))

@@ -99,6 +99,39 @@ def test_what_cannot_be_judged_is_refused_by_name():
         adapted_layers(model)
 
 
+def test_adapters_of_different_layers_are_judged_and_watched_each_by_its_own():
+    model = adapted()
+    model.add_adapter("second", peft.LoraConfig(r=2, target_modules=["key", "word_embeddings"]))
+    with pytest.raises(ValueError, match=r"adapter: the model has several .*; name the one to judge"):
+        adapted_layers(model)
+    with pytest.raises(ValueError, match=r"adapter: expected one of .*, got 'third'"):
+        adapted_layers(model, adapter="third")
+    assert len(adapted_layers(model, adapter="default")) == 4
+    verdict = judge(model, CrossEntropy(), batches(), LAM, adapter="default")
+    assert [layer.name.rpartition(".")[2] for layer in verdict.certificate.layers] == ["query", "value"] * 2
+    model(**tokens()).loss.backward()
+    assert LoRAMonitor(LAM, adapter="default", base=model).step(model) is None
+    model.set_adapter("second")
+    with pytest.raises(ValueError, match="word_embeddings adapts an embedding"):
+        adapted_layers(model, adapter="second")
+
+
+def test_a_layer_that_the_model_does_not_use_is_no_hindrance():
+    class Mean(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bert = bert(dropout=0.0).bert
+            self.out = torch.nn.Linear(16, 2)
+
+        def forward(self, input_ids, attention_mask):
+            return self.out(self.bert(input_ids, attention_mask=attention_mask).last_hidden_state.mean(1))
+
+    model = peft.get_peft_model(Mean(), peft.LoraConfig(r=2, target_modules="all-linear"))
+    verdict = judge(model, CrossEntropy(), batches(), LAM)
+    pooler = next(layer for layer in verdict.certificate.layers if "pooler" in layer.name)
+    assert pooler.dual_norm == 0.0
+
+
 def test_the_network_evaluates_what_the_model_computes():
     model = adapted().eval()
     for name, parameter in model.named_parameters():

@@ -333,6 +333,67 @@ def test_the_network_at_its_own_factors_is_the_model_itself():
         np.testing.assert_allclose(g.T @ A, layer.lora_A.grad.numpy().T, atol=1e-12)
 
 
+class Tasks(torch.nn.Module):
+    """A body below two heads, of which a batch uses one, and a layer that nothing uses."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.unused = LoRALinear(6, 5, 3), LoRALinear(5, 5, 3)
+        self.heads = torch.nn.ModuleList([LoRALinear(5, 3, 3), LoRALinear(5, 3, 3)])
+
+    def forward(self, x, task):
+        return self.heads[task](torch.tanh(self.body(x))).mean(1)
+
+
+def tasks():
+    return [{"x": x, "task": task, "labels": y} for task, (x, y) in enumerate(data())]
+
+
+def test_a_layer_that_some_batches_or_all_do_not_use_has_no_gradient_there():
+    network = Network(Tasks(), CrossEntropy(), tasks())
+    at = factors(network, rank=3)
+    weights = [torch.as_tensor(W).double().requires_grad_() for W in network.weights(at)]
+    body, unused, one, two = weights
+    biases = [layer.module.bias.detach().double() for layer in network.layers]
+    total = 0.0
+    for batch, head, bias in zip(tasks(), (one, two), biases[2:]):
+        h = torch.tanh(batch["x"].double() @ body.T + biases[0])
+        total = total + torch.nn.functional.cross_entropy((h @ head.T + bias).mean(1), batch["labels"], reduction="sum")
+    f, G = network.value_and_gradients(at)
+    assert f == pytest.approx(float(total.detach()) / 24, rel=1e-12)
+    expected = torch.autograd.grad(total / 24, [body, one, two])
+    for k, W in zip((0, 2, 3), expected):
+        np.testing.assert_allclose(G[k], 2.0 * W.numpy(), atol=1e-14)
+    assert not G[1].any() and unused.shape == G[1].shape
+    D = [np.ones(shape) for shape in network.shapes]
+    H = network.gradients_and_products(at, D)[1]
+    assert network.differences is None
+    for h, e in zip(H, network._difference(at, D)):
+        np.testing.assert_allclose(h, e, atol=1e-6)
+    ntk = linearize(network, at)
+    assert ntk.factor_value(at) == pytest.approx(f, rel=1e-12)
+    end = fine_tune(Tasks(), CrossEntropy(), tasks(), 0.05, max_calls=500, second=True, tangent_solve=True)
+    assert end.verdict.kind == "tangent_optimal"
+    assert end.verdict.certificate.layers[1].rank == 0
+
+
+@pytest.mark.parametrize("lost", ["detached", "without a gradient"])
+def test_a_gradient_that_is_lost_on_the_way_is_refused_by_name(lost):
+    class Lost(Tasks):
+        def forward(self, x, task):
+            h = torch.tanh(self.body(x))
+            return self.heads[task](h.detach()).mean(1) if lost == "detached" else super().forward(x, task)
+
+    def loss(model, batch):
+        with torch.no_grad():
+            return CrossEntropy()(model, batch)
+
+    given, names = (CrossEntropy(), "body") if lost == "detached" else (loss, "body, heads.0")
+    with pytest.raises(ValueError, match=rf"model: the loss depends on the weight of {names}, and no gradient comes"):
+        judge(Lost(), given, tasks(), LAM)
+
+
 def test_a_model_is_left_as_it_was():
     model = Net().train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
