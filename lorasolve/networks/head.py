@@ -69,6 +69,7 @@ def features(
         if tensor.is_floating_point() and tensor.dtype != dtype
     }
     device = next(model.parameters()).device
+    first = None
     Z: list[Array] = []
     y: list[Array] = []
     head: Any = None
@@ -76,10 +77,8 @@ def features(
         with torch.no_grad(), evaluating(model, cast, dtype):
             for batch in as_iterable(batches, "batches"):
                 batch = moved(batch, dtype, device)
+                first = batch if first is None else first
                 if embed is None:
-                    if labels is None and not Z:
-                        as_the_model_means(CrossEntropy(), model, batch)
-                        last.clear()
                     answer = plain_outputs(model, batch)
                     if not last:
                         raise ValueError("model: has no linear layer; give embed")
@@ -108,7 +107,11 @@ def features(
     if head.bias is not None:
         W0 = np.hstack([W0, head.bias.detach().double().cpu().numpy()[:, None]])
         rows_of_all = np.hstack([rows_of_all, np.ones((len(rows_of_all), 1))])
-    return Softmax(W0, rows_of_all.T, classes)
+    objective = Softmax(W0, rows_of_all.T, classes)
+    if labels is None:
+        with torch.no_grad(), evaluating(model, cast, dtype):
+            as_the_model_means(CrossEntropy(), model, first)
+    return objective
 
 
 def _answers(head: Any, rows: Any, answer: Any) -> bool:
