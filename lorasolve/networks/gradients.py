@@ -411,6 +411,8 @@ class Network(MultiObjective):
         if self.n_samples is None:
             if next(iter(self.batches), None) is None:
                 raise ValueError("batches: expected what can be gone through more than once, got none in a second pass")
+            if not samples:
+                raise ValueError("batches: expected samples with labels, got none that has one")
             self.n_samples = samples
         elif samples != self.n_samples:
             raise ValueError(f"batches: expected {self.n_samples} samples in each pass as in the first, got {samples}")

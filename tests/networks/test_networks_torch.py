@@ -268,6 +268,12 @@ def test_the_first_batch_with_a_label_tells():
     assert network.n_samples == int(second["labels"][:, 1:].ne(-100).sum())
 
 
+def test_data_without_a_single_label_are_refused():
+    batches = [batch | {"labels": torch.full_like(batch["labels"], -100)} for batch in sentences()]
+    with pytest.raises(ValueError, match="batches: expected samples with labels, got none that has one"):
+        judge(Causal(), CrossEntropy(), batches, LAM)
+
+
 def test_batches_without_labels_are_refused():
     batches = [{key: value for key, value in batch.items() if key != "labels"} for batch in sentences()]
     with pytest.raises(ValueError, match="batches: expected dictionaries with 'labels', got one with input_ids, att"):
