@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from .._validate import as_choice, as_instance
 
 DTYPES = ("float64", "float32")
@@ -45,8 +47,10 @@ def unwrapped(model: Any) -> Any:
 
 
 def moved(batch: Any, dtype: Any, device: Any) -> Any:
-    """Return a batch with its tensors on a device, those of real numbers in a dtype."""
+    """Return a batch with its arrays as tensors on a device, those of real numbers in a dtype."""
     torch = require_torch()
+    if isinstance(batch, np.ndarray) and batch.dtype.kind in "biuf":
+        batch = torch.as_tensor(batch)
     if isinstance(batch, torch.Tensor):
         return batch.to(device, dtype if batch.is_floating_point() else None)
     if isinstance(batch, Mapping):

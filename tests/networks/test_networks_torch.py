@@ -274,6 +274,12 @@ def test_data_without_a_single_label_are_refused():
         judge(Causal(), CrossEntropy(), batches, LAM)
 
 
+def test_arrays_of_numpy_serve_as_batches():
+    arrays = [(x.numpy(), y.numpy()) for x, y in data()]
+    found, expected = (judge(Net(), CrossEntropy(), batches, LAM) for batches in (arrays, data()))
+    assert pytest.approx(expected.F, rel=1e-14) == found.F
+
+
 def test_batches_without_labels_are_refused():
     batches = [{key: value for key, value in batch.items() if key != "labels"} for batch in sentences()]
     with pytest.raises(ValueError, match="batches: expected dictionaries with 'labels', got one with input_ids, att"):
