@@ -538,7 +538,10 @@ class _Case:
     def _premises(self) -> tuple[str, ...]:
         network = self.network
         scales = sorted({layer.scale for layer in network.layers})
-        shown = ", ".join(f"{scale:g}" for scale in scales[:4]) + (", ..." if len(scales) > 4 else "")
+        shown, shares = (
+            ", ".join(f"{number:.3g}" for number in numbers[:4]) + (", ..." if len(scales) > 4 else "")
+            for numbers in (scales, [self.lam / scale for scale in scales])
+        )
         samples = "" if network.n_samples is None else f" of {network.n_samples} samples"
         over = f", gathered over {processes()} processes" if processes() > 1 else ""
         evaluated = str(network.torch_dtype).removeprefix("torch.")
@@ -550,7 +553,7 @@ class _Case:
             f"the training objective{samples}{how}, in evaluation mode without dropout{over}",
             (
                 f"the penalty (lam/2)(||A||^2 + ||B||^2) with lam = {self.lam:g} is part of the loss (scaling {shown}: "
-                f"lam/s = {self.lam / scales[0]:.3g} on ||W - W0||_*)"
+                f"lam/s = {shares} on ||W - W0||_*)"
                 if self.has_penalty
                 else f"decay: {self.lam_kind}, lam = {self.lam:g}"
             ),

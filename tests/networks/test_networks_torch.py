@@ -280,6 +280,10 @@ def test_arrays_of_numpy_serve_as_batches():
     assert pytest.approx(expected.F, rel=1e-14) == found.F
 
 
+def test_each_scaling_has_its_own_share_of_the_decay_among_the_premises():
+    assert f"(scaling 0.5, 2: lam/s = {LAM / 0.5:g}, {LAM / 2.0:g} on" in str(judge(Net(), CrossEntropy(), data(), LAM))
+
+
 def test_batches_without_labels_are_refused():
     batches = [{key: value for key, value in batch.items() if key != "labels"} for batch in sentences()]
     with pytest.raises(ValueError, match="batches: expected dictionaries with 'labels', got one with input_ids, att"):
