@@ -242,7 +242,7 @@ def test_stationary_points_of_a_transformer_are_told_apart():
     from lorasolve.papers.transformer_starts import TransformerStarts
 
     experiment = TransformerStarts()
-    (cell,) = experiment.cells(quick=True)
+    (cell,) = experiment.cells(experiment.axes(True))
     record = experiment.run(cell)
     assert sum(end["kind"] == "tangent_optimal" for end in record["ends"]) >= 2
     assert "refuted" in record["among"]
