@@ -160,13 +160,12 @@ def as_the_model_means(loss: Any, model: Any, batch: Any) -> Any:
             answer = model(**batch)
         except TypeError:  # a model that takes no labels
             return loss
-        own = getattr(answer, "loss", None)
-        if not isinstance(own, torch.Tensor) or own.numel() != 1:
+        own, logits = _own(answer)
+        if own is None:
             return loss
         if not math.isfinite(float(own.detach())):
             return None
-        logits = getattr(answer, "logits", None)
-        if not isinstance(logits, torch.Tensor):
+        if logits is None:
             raise ValueError(
                 "model: expected logits beside its own loss, to tell what that is a loss of, got none; give outputs "
                 f"and targets to {type(loss).__name__}"
@@ -189,6 +188,17 @@ def as_the_model_means(loss: Any, model: Any, batch: Any) -> Any:
         f"the first batch without the updates, got {got}; for another objective give loss(model, batch) -> one number "
         f"a sample, or {type(loss).__name__}(outputs, targets)"
     )
+
+
+def _own(answer: Any) -> tuple[Any, Any]:
+    """Return the loss and the logits in a model's answer, as attributes or as parts of a tuple; None where missing."""
+    torch = require_torch()
+    own, logits = getattr(answer, "loss", None), getattr(answer, "logits", None)
+    if type(answer) is tuple:
+        tensors = [part for part in answer if isinstance(part, torch.Tensor)]
+        own = next((part for part in tensors if part.numel() == 1), None)
+        logits = next((part for part in tensors if part.ndim > 1), None)
+    return own, logits
 
 
 def _same(one: Any, two: Any) -> bool:

@@ -221,6 +221,18 @@ def test_a_language_model_is_judged_by_its_own_loss(own, head):
         assert plain.n_samples == unshifted
 
 
+def test_a_loss_within_a_tuple_is_the_models_own_too():
+    class Pair(Causal):
+        def forward(self, input_ids, attention_mask=None, labels=None):
+            answer = super().forward(input_ids, attention_mask, labels)
+            return answer.logits if labels is None else (answer.logits, answer.loss)
+
+    found, expected = (Network(model, CrossEntropy(), sentences()) for model in (Pair(), Causal()))
+    at = factors(found, rank=3)
+    assert found.value(at) == expected.value(at)
+    assert found.n_samples == expected.n_samples == sum(int(b["labels"][:, 1:].ne(-100).sum()) for b in sentences())
+
+
 def test_training_a_language_model_lowers_its_own_loss():
     model, (batch, _) = Causal(), sentences()
     before = float(model(**batch).loss.detach())
