@@ -1,4 +1,4 @@
-"""Whether outputs are affine in the adapted weights: read off the operations that torch runs, not from samples."""
+"""What torch's operations show of outputs: whether they are affine in the adapted weights, and of which precision."""
 
 from __future__ import annotations
 
@@ -23,6 +23,16 @@ def is_affine(outputs: Callable[[Sequence[Any]], Any], weights: Sequence[Any]) -
     indices and detached factors that were computed from the weights are among them. Operations that are not known to be
     linear, and products of two factors that both depend on the weights, answer no.
     """
+    followed, found = _follow(outputs, weights)
+    return followed.affine and followed.holds(found)
+
+
+def floating_types(outputs: Callable[[Sequence[Any]], Any], weights: Sequence[Any]) -> set[Any]:
+    """Return the floating types of everything that ``outputs(weights)`` makes of the weights on its way."""
+    return _follow(outputs, weights)[0].types
+
+
+def _follow(outputs: Callable[[Sequence[Any]], Any], weights: Sequence[Any]) -> tuple[_Followed, Any]:
     from torch.utils._python_dispatch import TorchDispatchMode
 
     followed = _Followed(weights)
@@ -33,7 +43,7 @@ def is_affine(outputs: Callable[[Sequence[Any]], Any], weights: Sequence[Any]) -
 
     with Mode():
         found = outputs(weights)
-    return followed.affine and followed.holds(found)
+    return followed, found
 
 
 class _Followed:
@@ -41,6 +51,7 @@ class _Followed:
 
     def __init__(self, weights: Iterable[Any]) -> None:
         self.affine = True
+        self.types: set[Any] = set()
         # The storages are kept, so that none of their addresses is given out again.
         self.dependent: dict[int, Any] = {}
         self._add(weights)
@@ -63,6 +74,7 @@ class _Followed:
             made = [value for value in tree_leaves(found) if hasattr(value, "untyped_storage")]
             linear = self._linear(func.overloadpacket.__name__, args, len(given))
             self.affine &= linear and all(value.is_floating_point() for value in made)
+            self.types |= {value.dtype for value in made if value.is_floating_point()}
             self._add(made)
         return found
 

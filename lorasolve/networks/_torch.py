@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from .._validate import as_choice, as_instance
 
@@ -48,8 +50,10 @@ def unwrapped(model: Any) -> Any:
 
 
 def moved(batch: Any, dtype: Any, device: Any) -> Any:
-    """Return a batch with its tensors on a device, those of real numbers in a dtype."""
+    """Return a batch with its arrays as tensors on a device, those of real numbers in a dtype."""
     torch = require_torch()
+    if isinstance(batch, np.ndarray) and batch.dtype.kind in "biuf":
+        batch = torch.as_tensor(batch)
     if isinstance(batch, torch.Tensor):
         return batch.to(device, dtype if batch.is_floating_point() else None)
     if isinstance(batch, Mapping):
@@ -62,11 +66,11 @@ def moved(batch: Any, dtype: Any, device: Any) -> Any:
 
 
 @contextlib.contextmanager
-def evaluating(model: Any, tensors: Mapping[str, Any]) -> Iterator[None]:
+def evaluating(model: Any, tensors: Mapping[str, Any], dtype: Any) -> Iterator[None]:
     """Let a model run in evaluation mode with other tensors in the place of its own, and put everything back.
 
     ``tensors`` maps names of parameters and buffers to what stands there inside the block. The model itself runs, so
-    that a loss may call whatever it likes of it; nothing of the user's is written to.
+    that a loss may call whatever it likes of it; nothing of the user's is written to. Casts below ``dtype`` go to it.
     """
     modes = [(module, module.training) for module in model.modules()]
     places = [(_place(model, name), tensor) for name, tensor in tensors.items()]
@@ -76,12 +80,65 @@ def evaluating(model: Any, tensors: Mapping[str, Any]) -> Iterator[None]:
             module.training = False  # model.eval() may merge updates into weights
         for (table, key), tensor in places:
             table[key] = tensor
-        yield
+        with _keeping(dtype):
+            yield
     finally:
         for table, key, tensor in kept:
             table[key] = tensor
         for module, mode in modes:
             module.training = mode
+
+
+def _keeping(dtype: Any) -> Any:
+    """Return a context in which casts to a floating type below ``dtype`` go to ``dtype`` itself.
+
+    Many models compute their norms, the softmax of attention and their loss in float32, whatever they are given.
+    """
+    torch = require_torch()
+    from torch.overrides import TorchFunctionMode
+
+    names = ("float16", "bfloat16", "float32")
+    lower = {getattr(torch, name) for name in names} - {dtype}
+    shorthand = {torch.Tensor.half, torch.Tensor.bfloat16, torch.Tensor.float}
+
+    def kept(value: Any) -> Any:
+        return dtype if isinstance(value, torch.dtype) and value in lower else value
+
+    class Mode(TorchFunctionMode):  # type: ignore[misc]
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kwargs = kwargs or {}
+            if func in shorthand:
+                return args[0].to(dtype, **kwargs)
+            if func is torch.Tensor.view:  # with a dtype it reads the same bits as another type
+                return func(*args, **kwargs)
+            if func in (torch.Tensor.to, torch.Tensor.type_as):
+                like = next((v for v in (*args[1:], *kwargs.values()) if isinstance(v, torch.Tensor)), None)
+                if like is not None and like.dtype in lower:
+                    return args[0].to(like.device, dtype)
+            return func(*map(kept, args), **{key: kept(value) for key, value in kwargs.items()})
+
+    return Mode()
+
+
+def backward(total: Any, inputs: Sequence[Any] = (), *, keep: bool = False, twice: bool = False) -> tuple[Any, ...]:
+    """Return the derivatives of a number, None in what it does not depend on; without inputs add them to the leaves.
+
+    torch.autograd takes itself out of the context of :func:`evaluating`, where parts that are computed again in the
+    backward pass, and derivatives of one's own, would cast as they like. The engine below it does not.
+    """
+    torch = require_torch()
+    if not total.requires_grad:
+        return (None,) * len(inputs)
+    found: tuple[Any, ...] = torch.autograd.Variable._execution_engine.run_backward(
+        (total,),
+        (torch.ones_like(total),),
+        keep or twice,
+        twice,
+        tuple(inputs),
+        allow_unreachable=True,
+        accumulate_grad=not inputs,
+    )
+    return found
 
 
 def twice_differentiable() -> Any:

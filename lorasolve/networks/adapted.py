@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .._validate import Array, as_iterable, as_text
+from ..objectives._blocks import Pairs
 from ..peft_files.config import moves_base
 from ._torch import as_model, require_torch
 
@@ -87,7 +88,7 @@ def adapted_layers(
     layers : str or sequence of str, optional
         For a model without any: the linear layers meant, by the last part of their names or by all of it.
     adapter : str, optional
-        Which adapter of PEFT, where there are several.
+        Which adapter of PEFT, where there are several; layers that do not have it are left out.
 
     Raises
     ------
@@ -121,6 +122,22 @@ def without_ratio(layers: Sequence[AdaptedLayer]) -> str:
         f"no ratio to ||W||_2, so nothing is called loud, in {len(moved)} of {len(layers)} layers: the initialization "
         f"{', '.join(sorted(set(moved)))} changed the base weight"
     )
+
+
+def narrowed(factors: Pairs) -> Pairs:
+    """Return factors of the same updates with ``min(m, n)`` columns where there are more.
+
+    The columns are mixed so that those left span the rows of the smaller factor. ``A B^T`` sees no others; neither norm
+    grows, and at balanced factors, whose rows span one space, none shrinks.
+    """
+    found = []
+    for A, B in factors:
+        smaller = min(A, B, key=len)
+        if A.shape[1] > len(smaller):
+            mix = np.linalg.svd(smaller, full_matrices=False)[2].T
+            A, B = A @ mix, B @ mix
+        found.append((A, B))
+    return found
 
 
 def _check(layer: AdaptedLayer, owners: dict[int, list[str]]) -> None:
@@ -164,39 +181,48 @@ def _named(model: Any, layers: str | Sequence[str]) -> list[AdaptedLayer]:
 
 def _lora(model: Any, adapter: str | None) -> list[AdaptedLayer]:
     torch = require_torch()
-    found = []
-    configs: Any = {}
+    holding, configs = [], None
     for name, module in model.named_modules():
-        # PEFT leaves it on the modules around the layers, which come before them.
+        # PEFT leaves them on the modules around the layers, which come before them.
         configs = getattr(module, "peft_config", configs)
-        if len(getattr(module, "lora_embedding_A", ())):
-            raise ValueError(f"model: {name} adapts an embedding; only linear layers can be judged")
-        if not hasattr(module, "lora_A") or not hasattr(module, "lora_B"):
+        if hasattr(module, "lora_A"):
+            holding.append((name, module, configs))
+    of_peft = [module for _, module, _ in holding if isinstance(module.lora_A, torch.nn.ModuleDict)]
+    chosen = _adapter_name(of_peft, adapter)
+    found = []
+    for name, module, configs in holding:
+        if not hasattr(module, "lora_B"):
             continue
-        if isinstance(module.lora_A, torch.nn.ModuleDict):
-            if len(module.lora_A):
-                chosen = _adapter_name(name, module, adapter)
-                config = configs.get(chosen) if isinstance(configs, Mapping) else None
-                found.append(_of_peft(name, module, chosen, getattr(config, "init_lora_weights", None)))
-        else:
+        if not isinstance(module.lora_A, torch.nn.ModuleDict):
             found.append(_of_module(name, module))
+            continue
+        known = _adapters(module)
+        active = [each for each in getattr(module, "active_adapters", [chosen]) if each in known]
+        if active != [chosen] * (chosen in known):
+            raise ValueError(f"adapter: in {name} the adapters {active} are active; exactly {chosen!r} has to be")
+        if active:
+            config = configs.get(chosen) if isinstance(configs, Mapping) else None
+            found.append(_of_peft(name, module, chosen, getattr(config, "init_lora_weights", None)))
     return found
 
 
-def _adapter_name(name: str, module: Any, adapter: str | None) -> str:
-    known = list(module.lora_A)
+def _adapters(module: Any) -> list[str]:
+    return [*module.lora_A, *getattr(module, "lora_embedding_A", ())]
+
+
+def _adapter_name(modules: Sequence[Any], adapter: str | None) -> str:
+    """Return the adapter that is meant; a layer need not have it, as another may have other layers."""
+    known = list(dict.fromkeys(name for module in modules for name in _adapters(module)))
     if adapter is None and len(known) > 1:
-        raise ValueError(f"adapter: {name} has several ({', '.join(known)}); name the one to judge")
-    if adapter is not None and adapter not in known:
-        raise ValueError(f"adapter: {name} has no {adapter!r}, only {', '.join(known)}")
-    chosen = adapter or known[0]
-    active = list(getattr(module, "active_adapters", [chosen]))
-    if active != [chosen]:
-        raise ValueError(f"adapter: in {name} the adapters {active} are active; exactly {chosen!r} has to be")
-    return str(chosen)
+        raise ValueError(f"adapter: the model has several ({', '.join(known)}); name the one to judge")
+    if adapter is not None and known and adapter not in known:
+        raise ValueError(f"adapter: expected one of {', '.join(known)}, got {adapter!r}")
+    return adapter or (known[0] if known else "")
 
 
 def _of_peft(name: str, module: Any, adapter: str, initialization: Any) -> AdaptedLayer:
+    if adapter in getattr(module, "lora_embedding_A", ()):
+        raise ValueError(f"model: {name} adapts an embedding; only linear layers can be judged")
     if getattr(module, "merged", False):
         raise ValueError(f"model: {name} is merged into its weight; unmerge_adapter() first")
     if adapter in getattr(module, "lora_magnitude_vector", {}):

@@ -7,6 +7,7 @@ pass through the first, exact to rounding.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -16,13 +17,24 @@ import numpy as np
 
 from .._validate import Array, as_callable, as_flag, as_number
 from ..objectives._blocks import Matrices, MultiObjective, Pairs, joint_norm
-from ._torch import as_model, as_torch_dtype, evaluating, moved, processes, reduced, require_torch, twice_differentiable
+from ._affine import floating_types
+from ._torch import (
+    as_model,
+    as_torch_dtype,
+    backward,
+    evaluating,
+    moved,
+    processes,
+    reduced,
+    require_torch,
+    twice_differentiable,
+)
 from .adapted import adapted_layers
+from .losses import as_the_model_means
 
 # Relative difference of two evaluations of the same batch that is rounding and not dropout.
 REPEATABLE = {"float64": 1e-10, "float32": 1e-5}
-# ... and of a layer that runs with its factors and one that runs with their product in its weight. Parts of a model may
-# run in float32 whatever the precision of its weights.
+# ... and of a layer that runs with its factors and one that runs with their product in its weight.
 AS_READ = {"float64": 1e-5, "float32": 1e-3}
 # A Hessian product that is this far from a difference of gradients, of its length, is not the derivative of them.
 AGREES = 1e-4
@@ -46,7 +58,8 @@ class Network(MultiObjective):
     layers, adapter
         See :func:`adapted_layers`.
     dtype : {"float64", "float32"}
-        In which the network is evaluated, whatever the precision of the stored weights.
+        In which the network is evaluated, whatever the precision of the stored weights, and whatever the model itself
+        casts to in between.
     convex : bool or None
         Whether ``f`` is convex in the updates. For a hidden layer it is not.
     lower_bound : float or None
@@ -54,6 +67,11 @@ class Network(MultiObjective):
 
     Attributes
     ----------
+    precision : str
+        To which a value is exact: ``dtype``, or "float32" where :attr:`below` is not empty.
+    below : tuple of str
+        Floating types of a lower precision through which the loss of the first batch depends on the weights all the
+        same (compiled code, casts outside of torch's own functions).
     differences : str or None
         Why Hessian products are differences of gradients here; None while they are exact.
 
@@ -61,8 +79,9 @@ class Network(MultiObjective):
     ------
     ValueError, TypeError
         For layers that cannot be judged, data that are gone after one pass, a loss that is not one number a sample,
-        two evaluations of one batch that differ, and layers that compute something else of their factors than
-        ``W x + s A B^T x``, with their names.
+        two evaluations of one batch that differ, a :class:`CrossEntropy` or :class:`SquareLoss` that is not the model's
+        own loss where that returns one, layers whose gradient is lost on the way, and layers that compute something
+        else of their factors than ``W x + s A B^T x``, with their names.
     """
 
     def __init__(
@@ -89,15 +108,15 @@ class Network(MultiObjective):
         self.layers = adapted_layers(self.model, layers, adapter)
         self.torch_dtype = as_torch_dtype(dtype)
         self.dtype = np.dtype(np.float64)  # of the updates, the gradients and what is summed
-        self.precision = str(self.torch_dtype).removeprefix("torch.")
+        self.below: tuple[str, ...] = ()
         self.shapes = tuple(layer.shape for layer in self.layers)
         self.convex = None if convex is None else as_flag(convex, "convex")
         if lower_bound is not None:
             self.lower_bound = as_number(lower_bound, "lower_bound")
         self.n_samples: int | None = None
         self.differences: str | None = None
-        self._second_pass_tried = False
-        self._stored = {str(layer.module.weight.dtype).removeprefix("torch.") for layer in self.layers}
+        self._differentiated = self._second_pass_tried = False
+        self._stored = {_name(layer.module.weight.dtype) for layer in self.layers}
         self._still = self._cast()
         self._check_first_batch()
 
@@ -105,6 +124,11 @@ class Network(MultiObjective):
     def stored(self) -> str:
         """The precision of the stored weights."""
         return ", ".join(sorted(self._stored))
+
+    @property
+    def precision(self) -> str:
+        """To which a value is exact."""
+        return "float32" if self.below else _name(self.torch_dtype)
 
     def _cast(self) -> dict[str, Any]:
         """Return all tensors of the model that stand still, in the precision of the evaluation."""
@@ -131,6 +155,8 @@ class Network(MultiObjective):
         first = next(iter(self.batches), None)
         if first is None:
             raise ValueError("batches: there are none")
+        self.loss_of_samples = self._as_meant(first)
+        self.below = self._types_below(first)
         base = self.tensors(self.zeros())
         one, two = (self._losses(first, base) for _ in range(2))
         total, difference = abs(float(one.sum())), abs(float(one.sum() - two.sum()))
@@ -146,8 +172,26 @@ class Network(MultiObjective):
                 "batch (a scaling by another name, an operation between the factors, a weight that holds the update?)"
             )
 
+    def _as_meant(self, first: Any) -> Any:
+        """Return the loss in the form that the model's own loss has, by the first batch that tells."""
+        leaves = [weight.requires_grad_() for weight in self.weights(self.zeros())]
+        with self.evaluating(self.with_weights(leaves)):
+            for batch in itertools.chain([first], self.batches):
+                found = as_the_model_means(self.loss_of_samples, self.model, self._moved(batch))
+                if found is not None:
+                    return found
+        return self.loss_of_samples
+
+    def _types_below(self, batch: Any) -> tuple[str, ...]:
+        """Return the floating types of a lower precision through which the losses depend on the weights."""
+        torch = require_torch()
+        weights = self.weights(self.zeros())
+        found = floating_types(lambda weights: self._losses(batch, self.with_weights(weights)), weights)
+        eps = torch.finfo(self.torch_dtype).eps
+        return tuple(sorted(_name(dtype) for dtype in found if torch.finfo(dtype).eps > eps))
+
     def _losses(self, batch: Any, tensors: dict[str, Any]) -> Any:
-        with require_torch().no_grad(), evaluating(self.model, tensors):
+        with require_torch().no_grad(), self.evaluating(tensors):
             return self.sample_losses(batch).double()
 
     def _misread(self, batch: Any, base: Any) -> list[str]:
@@ -185,6 +229,10 @@ class Network(MultiObjective):
         return [layer.factors for layer in self.layers]
 
     # ------------------------------------------------------------------ evaluation
+    def evaluating(self, tensors: dict[str, Any]) -> contextlib.AbstractContextManager[None]:
+        """Return a context in which the model runs in evaluation mode and in ``dtype``, with other tensors."""
+        return evaluating(self.model, tensors, self.torch_dtype)
+
     def weights(self, factors: Pairs) -> list[Any]:
         """Return ``W_l + s_l A_l B_l^T`` as new tensors."""
         torch = require_torch()
@@ -205,14 +253,16 @@ class Network(MultiObjective):
 
     def moved_batches(self) -> Iterator[Any]:
         """Yield the batches on the device of the network and in its precision."""
-        device = self.layers[0].module.weight.device
         for batch in self.batches:
-            yield moved(batch, self.torch_dtype, device)
+            yield self._moved(batch)
+
+    def _moved(self, batch: Any) -> Any:
+        return moved(batch, self.torch_dtype, self.layers[0].module.weight.device)
 
     def sample_losses(self, batch: Any) -> Any:
         """Return the loss of each sample of a batch, checked."""
         torch = require_torch()
-        losses = self.loss_of_samples(self.model, moved(batch, self.torch_dtype, self.layers[0].module.weight.device))
+        losses = self.loss_of_samples(self.model, self._moved(batch))
         if not isinstance(losses, torch.Tensor) or losses.ndim != 1:
             got = f"shape {tuple(losses.shape)}" if isinstance(losses, torch.Tensor) else type(losses).__name__
             raise ValueError(f"loss: expected one loss a sample, shape (n,) (reduction='none'), got {got}")
@@ -222,7 +272,7 @@ class Network(MultiObjective):
         """Return ``f`` at updates ``A_l B_l^T``, without a gradient."""
         torch = require_torch()
         total = np.zeros(2)
-        with torch.no_grad(), evaluating(self.model, self.tensors(factors)):
+        with torch.no_grad(), self.evaluating(self.tensors(factors)):
             for batch in self.batches:
                 losses = self.sample_losses(batch)
                 total += float(losses.double().sum()), len(losses)
@@ -240,17 +290,41 @@ class Network(MultiObjective):
         leaves = [weight.requires_grad_() for weight in self.weights(factors)]
         sums = [np.zeros(shape) for shape in self.shapes]
         total = np.zeros(2)
-        with evaluating(self.model, self.with_weights(leaves)):
+        with self.evaluating(self.with_weights(leaves)):
             for batch in self.batches:
                 losses = self.sample_losses(batch)
-                losses.sum().backward()
+                backward(losses.sum())
                 total += float(losses.detach().double().sum()), len(losses)
-                for layer, leaf, so_far in zip(self.layers, leaves, sums):
-                    if leaf.grad is None:
-                        raise ValueError(f"model: the loss does not depend on the weight of {layer.name}")
-                    so_far += leaf.grad.double().cpu().numpy()
-                    leaf.grad = None
+                without = [k for k, leaf in enumerate(leaves) if leaf.grad is None]
+                if without and not self._differentiated:
+                    self._refuse_lost(batch, losses.detach().double(), leaves, without)
+                for leaf, so_far in zip(leaves, sums):
+                    if leaf.grad is not None:
+                        so_far += leaf.grad.double().cpu().numpy()
+                        leaf.grad = None
+        self._differentiated = True
         return self._mean(total, sums)
+
+    def _refuse_lost(self, batch: Any, losses: Any, weights: Sequence[Any], without: Sequence[int]) -> None:
+        """Refuse layers whose weights change the losses of a batch although no derivative comes back to them.
+
+        A layer that a batch does not use has the derivative zero there.
+        """
+        torch = require_torch()
+        rng = np.random.default_rng()
+        steps = [torch.as_tensor(rng.standard_normal(W.shape), dtype=W.dtype, device=W.device) for W in weights]
+
+        def change(chosen: Sequence[int]) -> bool:
+            there = [W.detach() + (k in chosen) * step for k, (W, step) in enumerate(zip(weights, steps))]
+            off = (self._losses(batch, self.with_weights(there)) - losses).norm()
+            return float(off) > REPEATABLE[self.precision] * float(losses.norm())
+
+        if change(without):
+            names = [self.layers[k].name for k in without if change([k])] or [self.layers[k].name for k in without]
+            raise ValueError(
+                f"model: the loss depends on the weight of {', '.join(names)}, and no gradient comes back to it "
+                "(detached or rounded on the way, or under no_grad?)"
+            )
 
     def hessian_product(self, X: Matrices, D: Matrices) -> tuple[Array, ...]:
         """Return the Hessian times a direction, as :meth:`gradients_and_products` does."""
@@ -304,20 +378,17 @@ class Network(MultiObjective):
         ]
         sums = [np.zeros(shape) for shape in self.shapes * 2]
         total = np.zeros(2)
-        with evaluating(self.model, self.with_weights(leaves)), twice_differentiable():
+        with self.evaluating(self.with_weights(leaves)), twice_differentiable():
             for batch in self.batches:
                 losses = self.sample_losses(batch)
                 total += float(losses.detach().double().sum()), len(losses)
-                G = torch.autograd.grad(losses.sum(), leaves, create_graph=True)
-                slope = sum((g * d).sum() for g, d in zip(G, along))
-                # A gradient that is constant in all weights has no graph, and in some of them no derivative.
-                H = (
-                    torch.autograd.grad(slope, leaves, allow_unused=True, materialize_grads=True)
-                    if slope.requires_grad
-                    else [torch.zeros_like(leaf) for leaf in leaves]
-                )
+                # A weight that the batch does not use has no gradient, and one that is constant no derivative.
+                G = backward(losses.sum(), leaves, twice=True)
+                slopes = [(g * d).sum() for g, d in zip(G, along) if g is not None]
+                H = backward(sum(slopes), leaves) if slopes else G
                 for part, so_far in zip((*G, *H), sums):
-                    so_far += part.detach().double().cpu().numpy()
+                    if part is not None:
+                        so_far += part.detach().double().cpu().numpy()
         _, found = self._mean(total, sums)
         return found[: len(leaves)], found[len(leaves) :]
 
@@ -340,6 +411,8 @@ class Network(MultiObjective):
         if self.n_samples is None:
             if next(iter(self.batches), None) is None:
                 raise ValueError("batches: expected what can be gone through more than once, got none in a second pass")
+            if not samples:
+                raise ValueError("batches: expected samples with labels, got none that has one")
             self.n_samples = samples
         elif samples != self.n_samples:
             raise ValueError(f"batches: expected {self.n_samples} samples in each pass as in the first, got {samples}")
@@ -368,3 +441,7 @@ class Network(MultiObjective):
 
     def _natural_length(self) -> float:
         return self._length
+
+
+def _name(dtype: Any) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import as_callable, as_iterable
+from .._validate import Array, as_callable, as_iterable
 from ..objectives.softmax import Softmax
 from ._torch import as_model, as_torch_dtype, evaluating, moved, require_torch
-from .losses import plain_outputs, plain_targets
+from .losses import CrossEntropy, as_the_model_means, plain_outputs, plain_targets
 
 
 def features(
@@ -45,8 +45,9 @@ def features(
     Raises
     ------
     ValueError, TypeError
-        Without ``embed``, for a network that has no linear layer, or that answers otherwise than its last one (a scale
-        after it, LoRA beside it); for features that are not one row a sample.
+        Without ``embed``, for a network that has no linear layer, that answers otherwise than its last one (a scale
+        after it, LoRA beside it) or whose own loss is another than the cross-entropy; for features that are not one row
+        a sample.
     """
     torch = require_torch()
     model, dtype = as_model(model), as_torch_dtype(dtype)
@@ -68,11 +69,15 @@ def features(
         if tensor.is_floating_point() and tensor.dtype != dtype
     }
     device = next(model.parameters()).device
-    Z, y, head = [], [], None
+    first = None
+    Z: list[Array] = []
+    y: list[Array] = []
+    head: Any = None
     try:
-        with torch.no_grad(), evaluating(model, cast):
+        with torch.no_grad(), evaluating(model, cast, dtype):
             for batch in as_iterable(batches, "batches"):
                 batch = moved(batch, dtype, device)
+                first = batch if first is None else first
                 if embed is None:
                     answer = plain_outputs(model, batch)
                     if not last:
@@ -102,7 +107,11 @@ def features(
     if head.bias is not None:
         W0 = np.hstack([W0, head.bias.detach().double().cpu().numpy()[:, None]])
         rows_of_all = np.hstack([rows_of_all, np.ones((len(rows_of_all), 1))])
-    return Softmax(W0, rows_of_all.T, classes)
+    objective = Softmax(W0, rows_of_all.T, classes)
+    if labels is None:
+        with torch.no_grad(), evaluating(model, cast, dtype):
+            as_the_model_means(CrossEntropy(), model, first)
+    return objective
 
 
 def _answers(head: Any, rows: Any, answer: Any) -> bool:

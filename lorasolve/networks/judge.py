@@ -6,7 +6,7 @@ import math
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -18,8 +18,8 @@ from ..landscape import SecondOrder, second_order
 from ..multi import MultiProblem
 from ..objectives._blocks import Pairs, as_finite_pairs, as_pairs
 from ._affine import is_affine
-from ._torch import evaluating, processes, require_torch
-from .adapted import without_ratio
+from ._torch import processes, require_torch
+from .adapted import narrowed, without_ratio
 from .gradients import Network
 from .linearize import linearize, require_outputs
 from .losses import CrossEntropy, OutputLoss, SquareLoss
@@ -42,7 +42,7 @@ NEGATIVE = 1e-5
 # Lengths of the entries of the random steps along which outputs that are affine in the weights add up.
 FAR = (1e-2, 1.0, 1e2)
 # A better point refutes if it is better by more than this share of F.
-REFUTES = 1e-6
+REFUTES = {"float64": 1e-6, "float32": 1e-4}
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class NetworkVerdict:
     solved : TangentSolution or None
         With ``tangent_solve``.
     second : SecondOrder or None
-        With ``second``.
+        With ``second``; its direction is one of factors with at most ``min(m, n)`` columns.
     convex : Certificate or None
         Where the loss is convex in the updates.
     better : float or None
@@ -224,7 +224,7 @@ def judge(
     Raises
     ------
     ValueError, TypeError
-        See :class:`Network`; for several processes with ``tangent_solve``.
+        See :class:`Network`; for several processes with ``tangent_solve`` or ``second``, and for the latter in float32.
 
     Notes
     -----
@@ -248,6 +248,8 @@ def judge(
     )
     if tangent_solve:
         require_outputs(network)
+    if second:
+        require_curvature(network)
     rivals = factors_of(others, network)
     point = network.point if factors is None else as_pairs(factors, "factors", network.shapes)
     if point is None:
@@ -263,6 +265,14 @@ def factors_of(others: Sequence[NetworkVerdict | Pairs], network: Network) -> li
         for k, one in enumerate(as_iterable(others, "others"))
         if not isinstance(one, NetworkVerdict) or one.certificate is not None
     ]
+
+
+def require_curvature(network: Network) -> None:
+    """Refuse a network whose curvature cannot be searched."""
+    if network.precision != "float64":
+        raise ValueError("second: expected a network that is evaluated in float64 throughout, got one in float32")
+    if processes() > 1:
+        raise ValueError("second: the search for negative curvature runs in one process, with all the data")
 
 
 class _Case:
@@ -344,27 +354,28 @@ class _Case:
         norms = [(layer.base_norm, abs(layer.scale)) for layer in self.network.layers]
         return [None if norm is None else norm / scale for norm, scale in norms]
 
+    @cached_property
+    def _narrow(self) -> Pairs:
+        """The point with no more columns than a problem has: ``min(m, n)``, where LoRA layers may have more."""
+        return narrowed(self.point)
+
     def _problem(self) -> MultiProblem:
-        return MultiProblem(self.network, [A.shape[1] for A, _ in self.point], self.lam)
+        return MultiProblem(self.network, [A.shape[1] for A, _ in self._narrow], self.lam)
 
     def _factors(self) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        return tuple(A for A, _ in self.point), tuple(B for _, B in self.point)
+        return tuple(A for A, _ in self._narrow), tuple(B for _, B in self._narrow)
 
     def _second_order(self, max_products: int) -> SecondOrder:
-        if self.network.precision != "float64":
-            raise ValueError("second: curvature needs dtype='float64'")
-        if processes() > 1:
-            raise ValueError("second: the search for negative curvature runs in one process, with all the data")
         return second_order(self._problem(), *self._factors(), tol=NEGATIVE, max_products=max_products)
 
     def _second_difference(self, direction: tuple[Any, Any]) -> float:
         """Return the curvature of ``L`` along a unit direction ``(U, V)``, from three of its values."""
         pairs = list(zip(*direction))
-        size = math.sqrt(sum(float(np.vdot(A, A) + np.vdot(B, B)) for A, B in self.point))
+        size = math.sqrt(sum(float(np.vdot(A, A) + np.vdot(B, B)) for A, B in self._narrow))
         step = float(np.finfo(np.float64).eps) ** 0.2 * (size or 1.0)
 
         def value(t: float) -> float:
-            moved = [(A + t * U, B + t * V) for (A, B), (U, V) in zip(self.point, pairs)]
+            moved = [(A + t * U, B + t * V) for (A, B), (U, V) in zip(self._narrow, pairs)]
             squares = sum(float(np.vdot(A, A) + np.vdot(B, B)) for A, B in moved)
             return self.network.value(moved) + 0.5 * self.lam * squares
 
@@ -402,7 +413,7 @@ class _Case:
     def _outputs(self, loss: OutputLoss, batch: Any, weights: Sequence[Any]) -> Any:
         """Return the outputs for a batch with given adapted weights, without a graph."""
         network = self.network
-        with require_torch().no_grad(), evaluating(network.model, network.with_weights(weights)):
+        with require_torch().no_grad(), network.evaluating(network.with_weights(weights)):
             return loss.outputs(network.model, batch)
 
     def _looks_affine(self, outputs: Callable[[Sequence[Any]], Any], weights: Sequence[Any]) -> bool:
@@ -492,7 +503,7 @@ class _Case:
             if difference < 0.0:
                 return "saddle", f"{reason}: a saddle", Known.CERTIFIED
             return "inconclusive", f"{reason}: the Hessian products contradict the values", None
-        if found.F - best > REFUTES * abs(found.F):
+        if found.F - best > REFUTES[self.network.precision] * abs(found.F):
             reason = (
                 f"not global: another point has F = {best:.8g}, lower by {found.F - best:.3g}. The tangent gap here is "
                 f"{found.relative_gap:.1e} of F, which says nothing about points that far away"
@@ -524,14 +535,22 @@ class _Case:
     def _premises(self) -> tuple[str, ...]:
         network = self.network
         scales = sorted({layer.scale for layer in network.layers})
-        shown = ", ".join(f"{scale:g}" for scale in scales[:4]) + (", ..." if len(scales) > 4 else "")
+        shown, shares = (
+            ", ".join(f"{number:.3g}" for number in numbers[:4]) + (", ..." if len(scales) > 4 else "")
+            for numbers in (scales, [self.lam / scale for scale in scales])
+        )
         samples = "" if network.n_samples is None else f" of {network.n_samples} samples"
         over = f", gathered over {processes()} processes" if processes() > 1 else ""
+        evaluated = str(network.torch_dtype).removeprefix("torch.")
+        if network.below:
+            evaluated += f" but in parts in {', '.join(network.below)}, by casts of its own"
+        form = getattr(network.loss_of_samples, "form", "")
+        how = f", {form}, as in the model's own loss" if form else " as given"
         lines = [
-            f"the training objective{samples} as given, in evaluation mode without dropout{over}",
+            f"the training objective{samples}{how}, in evaluation mode without dropout{over}",
             (
                 f"the penalty (lam/2)(||A||^2 + ||B||^2) with lam = {self.lam:g} is part of the loss (scaling {shown}: "
-                f"lam/s = {self.lam / scales[0]:.3g} on ||W - W0||_*)"
+                f"lam/s = {shares} on ||W - W0||_*)"
                 if self.has_penalty
                 else f"decay: {self.lam_kind}, lam = {self.lam:g}"
             ),
@@ -542,7 +561,7 @@ class _Case:
                 f"and >= {self.lower_bound:g}"
             ),
             "the outputs are differentiable in the weights at this point (not at the kink of a ReLU)",
-            f"weights stored in {network.stored}, network evaluated in {network.precision}, sums in float64",
+            f"weights stored in {network.stored}, network evaluated in {evaluated}, sums in float64",
         ]
         missing = without_ratio(network.layers)
         if missing:
@@ -563,8 +582,9 @@ def _loud(found: TangentCertificate, norms: Sequence[float | None]) -> str:
     if not loud:
         return ""
     layer, times = max(loud, key=lambda each: each[1])
+    rank = min(layer.max_rank, *layer.shape)
     return (
-        f"{layer.name} has full rank {layer.max_rank} and ||X||_2 = {times:.2g} ||W||_2 ({len(loud)} of "
+        f"{layer.name} has full rank {rank} and ||X||_2 = {times:.2g} ||W||_2 ({len(loud)} of "
         f"{len(found.layers)} layers)"
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from .._validate import Array, as_instance, as_number
 from ..objectives._blocks import Pairs, as_finite_pairs
-from ._torch import evaluating, processes, require_torch
+from ._torch import backward, processes, require_torch
 from .gradients import Network
 from .losses import NO_LABEL, OutputLoss
 from .token_ntk import LayerTokens, TokenNTK, solve_tangent
@@ -45,7 +45,7 @@ def linearize(network: Network, factors: Pairs, memory: float = MEMORY) -> Token
     as_number(memory, "memory", 0.0)
     collected = _Collected(network, memory)
     leaves = [weight.requires_grad_() for weight in network.weights(factors)]
-    with evaluating(network.model, network.with_weights(leaves)):
+    with network.evaluating(network.with_weights(leaves)):
         for batch in network.moved_batches():
             collected.add(batch, loss)
     ntk = collected.linear_part(loss)
@@ -64,7 +64,7 @@ def require_outputs(network: Network) -> OutputLoss:
         raise ValueError("loss: the tangent problem needs the outputs: use networks.CrossEntropy or SquareLoss")
     if processes() > 1:
         raise ValueError("tangent_solve: runs in one process, and the data are shared among several")
-    with require_torch().no_grad(), evaluating(network.model, network.tensors(network.zeros())):
+    with require_torch().no_grad(), network.evaluating(network.tensors(network.zeros())):
         _as_matrix(loss.outputs(network.model, next(network.moved_batches())))
     return loss
 
@@ -119,7 +119,7 @@ class _Collected:
     @staticmethod
     def _backward(output: Any, outs: list[Any], again: bool) -> tuple[Any, ...]:
         torch = require_torch()
-        found = torch.autograd.grad(output.sum(), outs, retain_graph=again, allow_unused=True)
+        found = backward(output.sum(), outs, keep=again) if outs else ()
         return tuple(torch.zeros_like(out) if d is None else d for d, out in zip(found, outs))
 
     def _keep(self, index: int, scale: float, given: Any, signals: list[Any], numbers: Any) -> None:
@@ -147,11 +147,13 @@ class _Collected:
         """Return the linearisation with offset 0."""
         layers = []
         for layer, parts in zip(self.network.layers, self.tokens):
-            joined = LayerTokens(*(np.concatenate(column) for column in zip(*parts)))
-            if not joined.owner.size:
-                # No output depends on the layer (a head of zeros): one token that says so.
+            if any(part.owner.size for part in parts):
+                joined = LayerTokens(*(np.concatenate(column) for column in zip(*parts)))
+            else:
+                # No output depends on the layer (it never runs, or below a head of zeros): one token that says so.
                 m, n = layer.shape
-                joined = LayerTokens(np.zeros((1, joined.signals.shape[1], m)), np.zeros((1, n)), np.zeros(1, int))
+                signals = np.zeros((1, self.outputs[0].shape[1], m))
+                joined = LayerTokens(signals, np.zeros((1, n)), np.zeros(1, int))
             # A layer that runs twice in a forward pass brings its samples twice.
             order = np.argsort(joined.owner, kind="stable")
             layers.append(LayerTokens(*(column[order] for column in joined)))

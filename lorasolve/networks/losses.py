@@ -6,6 +6,7 @@ The tangent problem, and the word "global", need to see the outputs themselves, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -18,6 +19,9 @@ Targets = Callable[[Any], Any]
 
 # The label of what a cross-entropy leaves out.
 NO_LABEL = -100
+# What rounding explains between a model's own loss and the mean of ours, and between their derivatives in the logits:
+# a share of them, and an absolute part. Models may compute their loss in float32.
+SAME = 1e-4, 1e-6
 
 
 class OutputLoss:
@@ -30,9 +34,18 @@ class OutputLoss:
         handed to the model, a pair is ``(inputs, labels)``, and ``.logits`` are taken where the answer has them.
     targets : callable, optional
         ``targets(batch)``; by default ``batch["labels"]``, or the second of a pair.
+
+    Notes
+    -----
+    Where a model returns a ``loss`` of its own for a batch with labels, :class:`Network`, and with it
+    :func:`~lorasolve.networks.judge` and :func:`~lorasolve.networks.fine_tune`, take these two losses, without
+    ``outputs`` and ``targets``, to mean that objective: they are held against it on the first batch, and
+    :attr:`form` says where another form than the plain one is meant. A subclass is its own objective.
     """
 
     kind: ClassVar[Loss]
+    # Outputs, targets and words of the form that a model's own loss has where it is not the plain one.
+    other: ClassVar[tuple[Outputs, Targets, str]]
 
     def __init__(self, outputs: Outputs | None = None, targets: Targets | None = None) -> None:
         self.outputs = plain_outputs if outputs is None else as_callable(outputs, "outputs")
@@ -41,6 +54,11 @@ class OutputLoss:
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
+    @property
+    def form(self) -> str:
+        """In which form the loss is taken of the outputs; empty for the plain one, and for outputs of one's own."""
+        return self.other[2] if type(self) in (CrossEntropy, SquareLoss) and self.outputs is self.other[0] else ""
+
     def __call__(self, model: Any, batch: Any) -> Any:
         """Return the loss of each sample."""
         return self.of_outputs(self.outputs(model, batch), self.targets(batch))
@@ -48,30 +66,6 @@ class OutputLoss:
     def of_outputs(self, z: Any, targets: Any) -> Any:
         """Return the loss of each row of the outputs."""
         raise NotImplementedError
-
-
-class CrossEntropy(OutputLoss):
-    """Cross-entropy of logits; of (n, T, K), each token is a sample, and labels of -100 are left out."""
-
-    kind = "softmax"
-
-    def of_outputs(self, z: Any, targets: Any) -> Any:
-        """Return the cross-entropy of each sample that has a label."""
-        torch = require_torch()
-        z, targets = z.reshape(-1, z.shape[-1]), targets.reshape(-1)
-        kept = targets != NO_LABEL
-        return torch.nn.functional.cross_entropy(z[kept], targets[kept], reduction="none")
-
-
-class SquareLoss(OutputLoss):
-    """``||z - y||^2 / 2`` for each row."""
-
-    kind = "square"
-
-    def of_outputs(self, z: Any, targets: Any) -> Any:
-        """Return half of the squared distance of each row."""
-        z = z.reshape(len(z), -1)
-        return 0.5 * (z - targets.reshape(z.shape).to(z.dtype)).square().sum(1)
 
 
 def plain_outputs(model: Any, batch: Any) -> Any:
@@ -87,4 +81,126 @@ def plain_outputs(model: Any, batch: Any) -> Any:
 
 def plain_targets(batch: Any) -> Any:
     """Return the labels of a batch."""
-    return batch["labels"] if isinstance(batch, Mapping) else batch[1]
+    if not isinstance(batch, Mapping):
+        return batch[1]
+    if "labels" not in batch:
+        raise ValueError(f"batches: expected dictionaries with 'labels', got one with {', '.join(map(str, batch))}")
+    return batch["labels"]
+
+
+def next_outputs(model: Any, batch: Any) -> Any:
+    """Return the outputs of all tokens but the last."""
+    return plain_outputs(model, batch)[:, :-1]
+
+
+def next_targets(batch: Any) -> Any:
+    """Return the labels of the tokens that come next."""
+    return plain_targets(batch)[:, 1:]
+
+
+def mean_outputs(model: Any, batch: Any) -> Any:
+    """Return the outputs in units in which half of a squared distance is the mean of the squares."""
+    z = plain_outputs(model, batch)
+    return z * (2.0 / math.prod(z.shape[1:])) ** 0.5
+
+
+def mean_targets(batch: Any) -> Any:
+    """Return the targets in these units."""
+    y = plain_targets(batch)
+    return y * (2.0 / math.prod(y.shape[1:])) ** 0.5
+
+
+class CrossEntropy(OutputLoss):
+    """Cross-entropy of logits; of (n, T, K), each token is a sample, and labels of -100 are left out.
+
+    A causal language model, whose own loss shows that it compares each token's logits with the label of the next, is
+    taken that way.
+    """
+
+    kind = "softmax"
+    other = (next_outputs, next_targets, "the logits of each token with the label of the next")
+
+    def of_outputs(self, z: Any, targets: Any) -> Any:
+        """Return the cross-entropy of each sample that has a label."""
+        torch = require_torch()
+        z, targets = z.reshape(-1, z.shape[-1]), targets.reshape(-1)
+        kept = targets != NO_LABEL
+        return torch.nn.functional.cross_entropy(z[kept], targets[kept], reduction="none")
+
+
+class SquareLoss(OutputLoss):
+    """``||z - y||^2 / 2`` for each row; where the model's own loss is the mean of squares, that."""
+
+    kind = "square"
+    other = (mean_outputs, mean_targets, "the mean of the squares of a row, not half of their sum")
+
+    def of_outputs(self, z: Any, targets: Any) -> Any:
+        """Return half of the squared distance of each row."""
+        z = z.reshape(len(z), -1)
+        return 0.5 * (z - targets.reshape(z.shape).to(z.dtype)).square().sum(1)
+
+
+def as_the_model_means(loss: Any, model: Any, batch: Any) -> Any:
+    """Return a loss in the form in which its mean is the model's own loss of a batch with labels.
+
+    A loss with outputs or targets of its own, and any loss of a model that returns none, is returned as it is; None
+    where the batch does not tell, because nothing in it has a label or the loss is not finite.
+
+    Raises
+    ------
+    ValueError
+        If the model's own loss is the mean of neither form.
+    """
+    plain = type(loss) in (CrossEntropy, SquareLoss) and (loss.outputs, loss.targets) == (plain_outputs, plain_targets)
+    if not plain or not isinstance(batch, Mapping) or "labels" not in batch:
+        return loss
+    torch = require_torch()
+    with torch.enable_grad():
+        try:
+            answer = model(**batch)
+        except TypeError:  # a model that takes no labels
+            return loss
+        own, logits = _own(answer)
+        if own is None:
+            return loss
+        if not math.isfinite(float(own.detach())):
+            return None
+        if logits is None:
+            raise ValueError(
+                "model: expected logits beside its own loss, to tell what that is a loss of, got none; give outputs "
+                f"and targets to {type(loss).__name__}"
+            )
+        # Where all logits are alike only the derivatives tell one form from the other.
+        slope = torch.autograd.grad(own, logits, allow_unused=True)[0] if logits.requires_grad else None
+        forms = [loss]
+        if loss.kind == "square" or logits.ndim > 2:
+            forms.append(type(loss)(*loss.other[:2]))
+        z = logits.detach().requires_grad_()
+        means = []
+        for form in forms:
+            means.append(form(lambda **_: z, batch).mean())
+            if _same(means[-1], own) and (slope is None or _same(torch.autograd.grad(means[-1], z)[0], slope)):
+                return form
+    values = [f"{float(mean.detach()):.6g}" for mean in means]
+    got = values[0] + (f" (with {loss.other[2]}: {values[1]})" if len(values) > 1 else "")
+    raise ValueError(
+        f"loss: expected the mean of {type(loss).__name__} to be the model's own loss, {float(own.detach()):.6g} on "
+        f"the first batch without the updates, got {got}; for another objective give loss(model, batch) -> one number "
+        f"a sample, or {type(loss).__name__}(outputs, targets)"
+    )
+
+
+def _own(answer: Any) -> tuple[Any, Any]:
+    """Return the loss and the logits in a model's answer, as attributes or as parts of a tuple; None where missing."""
+    torch = require_torch()
+    own, logits = getattr(answer, "loss", None), getattr(answer, "logits", None)
+    if type(answer) is tuple:
+        tensors = [part for part in answer if isinstance(part, torch.Tensor)]
+        own = next((part for part in tensors if part.numel() == 1), None)
+        logits = next((part for part in tensors if part.ndim > 1), None)
+    return own, logits
+
+
+def _same(one: Any, two: Any) -> bool:
+    share, absolute = SAME
+    return bool((one - two).norm() <= absolute + share * two.norm())

@@ -6,7 +6,8 @@ import pathlib
 import time
 import zipfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,9 @@ from ..multi import MultiProblem
 from ..objectives._blocks import Pairs
 from ..result import Result
 from ._torch import require_torch
+from .adapted import narrowed
 from .gradients import Network
-from .judge import NetworkVerdict, factors_of, judge
+from .judge import NetworkVerdict, factors_of, judge, require_curvature
 from .linearize import require_outputs
 
 SAVE_EVERY = 30.0
@@ -97,7 +99,8 @@ def fine_tune(
     -------
     FineTuned
         The trained factors are also put into the LoRA layers of the model, where it has some, and judged as these
-        hold them: in bfloat16 that is another point.
+        hold them: in bfloat16 that is another point. Where only the trained point shows that ``tangent_solve`` or
+        ``second`` is refused, the verdict is one without them, and the last of its premises says why.
 
     Raises
     ------
@@ -108,10 +111,11 @@ def fine_tune(
     as_number(tol, "tol", 0.0, open_low=True)
     as_integer(max_calls, "max_calls", 1)
     as_integer(seed, "seed", 0)
-    as_flag(second, "second")
     network = Network(model, loss, batches, layers=layers, adapter=adapter, dtype=dtype)
     if as_flag(tangent_solve, "tangent_solve"):
         require_outputs(network)
+    if as_flag(second, "second"):
+        require_curvature(network)
     rivals = factors_of(others, network)
     held = network.point
     frozen = [
@@ -127,7 +131,9 @@ def fine_tune(
     problem = MultiProblem(network, ranks, lam)
     start: Any = init
     if init is None:
-        start = problem.unpaired(held) if held is not None else "lora"
+        start = problem.unpaired(narrowed(held)) if held is not None else "lora"
+    elif isinstance(init, tuple) and len(init) == 2:
+        start = problem.unpaired(narrowed(problem.checked_factors(*init, np.float64, any_rank=True)))
     path = None if checkpoint is None else pathlib.Path(as_path(checkpoint, "checkpoint"))
     if path is not None and path.exists():
         start = _resumed(path, problem)
@@ -139,7 +145,8 @@ def fine_tune(
     factors: Pairs = list(zip(result.A, result.B))
     if held is not None:
         factors = _put(network, factors)
-    verdict = judge(
+    judged = partial(
+        judge,
         model,
         loss,
         batches,
@@ -148,11 +155,15 @@ def fine_tune(
         adapter=adapter,
         dtype=dtype,
         factors=factors,
-        tangent_solve=tangent_solve,
-        second=second,
         others=rivals,
         tol=tol,
     )
+    try:
+        verdict = judged(tangent_solve=tangent_solve, second=second)
+    except ValueError as error:
+        # Training is dear: what only the trained point shows to be impossible is left out of its verdict.
+        verdict = judged()
+        verdict = replace(verdict, premises=(*verdict.premises, f"left out of the judgement, because refused: {error}"))
     return FineTuned(verdict, result, factors)
 
 
@@ -164,16 +175,17 @@ def _ranks(network: Network, held: Pairs | None, rank: int | None) -> list[int]:
     own = [A.shape[1] for A, _ in held]
     if rank is not None and set(own) != {rank}:
         raise ValueError(f"rank: the LoRA layers of the model have rank {sorted(set(own))}, got {rank}; leave it out")
-    return own
+    return [min(r, *shape) for r, shape in zip(own, network.shapes)]
 
 
 def _put(network: Network, factors: Pairs) -> Pairs:
-    """Put factors into the LoRA layers, and return what their precision leaves of them."""
+    """Put factors into the first columns of the LoRA layers, and return what their precision leaves of them."""
     torch = require_torch()
     with torch.no_grad():
         for layer, (A, B) in zip(network.layers, factors):
-            layer.lora_B.copy_(torch.as_tensor(A))
-            layer.lora_A.copy_(torch.as_tensor(np.ascontiguousarray(B.T)))
+            rank = A.shape[1]
+            layer.lora_B.zero_()[:, :rank] = torch.as_tensor(A)
+            layer.lora_A.zero_()[:rank] = torch.as_tensor(np.ascontiguousarray(B.T))
     return [layer.factors for layer in network.layers]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .._validate import Array
-from ..networks._torch import evaluating, require_torch
+from ..networks._torch import require_torch
 from ..networks.gradients import Network
 from ..networks.losses import CrossEntropy
 from ..objectives._blocks import Pairs
@@ -94,7 +94,7 @@ class Task:
         """Return the share of sentences classified correctly at some updates."""
         torch = require_torch()
         right = total = 0
-        with torch.no_grad(), evaluating(network.model, network.tensors(factors)):
+        with torch.no_grad(), network.evaluating(network.tensors(factors)):
             for batch in batches:
                 found = _logits(network.model, batch).argmax(1)
                 right, total = right + int((found == _labels(batch)).sum()), total + len(found)

@@ -21,6 +21,7 @@ from lorasolve.networks import (  # noqa: E402
     callback,
     fine_tune,
     judge,
+    linearize,
 )
 
 torch.set_num_threads(1)
@@ -99,6 +100,39 @@ def test_what_cannot_be_judged_is_refused_by_name():
         adapted_layers(model)
 
 
+def test_adapters_of_different_layers_are_judged_and_watched_each_by_its_own():
+    model = adapted()
+    model.add_adapter("second", peft.LoraConfig(r=2, target_modules=["key", "word_embeddings"]))
+    with pytest.raises(ValueError, match=r"adapter: the model has several .*; name the one to judge"):
+        adapted_layers(model)
+    with pytest.raises(ValueError, match=r"adapter: expected one of .*, got 'third'"):
+        adapted_layers(model, adapter="third")
+    assert len(adapted_layers(model, adapter="default")) == 4
+    verdict = judge(model, CrossEntropy(), batches(), LAM, adapter="default")
+    assert [layer.name.rpartition(".")[2] for layer in verdict.certificate.layers] == ["query", "value"] * 2
+    model(**tokens()).loss.backward()
+    assert LoRAMonitor(LAM, adapter="default", base=model).step(model) is None
+    model.set_adapter("second")
+    with pytest.raises(ValueError, match="word_embeddings adapts an embedding"):
+        adapted_layers(model, adapter="second")
+
+
+def test_a_layer_that_the_model_does_not_use_is_no_hindrance():
+    class Mean(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bert = bert(dropout=0.0).bert
+            self.out = torch.nn.Linear(16, 2)
+
+        def forward(self, input_ids, attention_mask):
+            return self.out(self.bert(input_ids, attention_mask=attention_mask).last_hidden_state.mean(1))
+
+    model = peft.get_peft_model(Mean(), peft.LoraConfig(r=2, target_modules="all-linear"))
+    verdict = judge(model, CrossEntropy(), batches(), LAM)
+    pooler = next(layer for layer in verdict.certificate.layers if "pooler" in layer.name)
+    assert pooler.dual_norm == 0.0
+
+
 def test_the_network_evaluates_what_the_model_computes():
     model = adapted().eval()
     for name, parameter in model.named_parameters():
@@ -108,6 +142,75 @@ def test_the_network_evaluates_what_the_model_computes():
     with torch.no_grad():
         loss = model(**tokens()).loss
     assert network.value(network.point) == pytest.approx(float(loss), rel=1e-5)
+
+
+def llama(kind, **settings):
+    torch.manual_seed(0)
+    given = {
+        "vocab_size": 30,
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 32,
+        "initializer_range": 0.3,
+        "pad_token_id": 0,
+    }
+    return getattr(transformers, kind)(transformers.LlamaConfig(**(given | settings)))
+
+
+def test_a_causal_language_model_is_trained_on_its_own_loss():
+    model = peft.get_peft_model(
+        llama("LlamaForCausalLM"), peft.LoraConfig(r=3, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
+    )
+    ids = torch.tensor(np.random.default_rng(0).integers(1, 30, (8, 6)))
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids.clone()}
+    end = fine_tune(model, CrossEntropy(), [batch], LAM, max_calls=30)
+    assert "of 40 samples, the logits of each token with the label of the next" in str(end.verdict)
+    with torch.no_grad():
+        assert end.verdict.certificate.f == pytest.approx(float(model.eval()(**batch).loss), rel=1e-5)
+
+
+@pytest.mark.parametrize("family", ["Llama", "Mistral", "Qwen2", "Qwen3", "Gemma", "Phi3"])
+def test_families_that_cast_to_float32_are_evaluated_in_float64(family):
+    """Their norms and the softmax of their attention do; the value is still that of the model, to float32."""
+    extra = {"head_dim": 8} if family in ("Gemma", "Qwen3") else {}
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{family}Config")(
+        vocab_size=30,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=32,
+        initializer_range=0.3,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        num_labels=2,
+        attn_implementation="eager",
+        **extra,
+    )
+    targets = ["qkv_proj"] if family == "Phi3" else ["q_proj", "v_proj"]
+    base = getattr(transformers, f"{family}ForSequenceClassification")(config)
+    model = peft.get_peft_model(base, peft.LoraConfig(r=2, target_modules=targets)).eval()
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.2)
+    ids = torch.tensor(np.random.default_rng(0).integers(1, 29, (8, 6)))
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids[:, 0] % 2}
+    network = Network(model, CrossEntropy(), [batch])
+    point = network.point
+    values = [network.value([(A * (1 + k * 1e-10), B) for A, B in point]) for k in range(7)]
+    assert max(abs(np.diff(values, 2))) < 1e-11 * values[0]
+    with torch.no_grad():
+        assert values[0] == pytest.approx(float(model(**batch).loss), rel=1e-5)
+    assert network.below == ()
+    linearize(network, point)
+    network.gradients_and_products(point, [np.ones(shape) for shape in network.shapes])
+    assert network.differences is None
 
 
 def test_parts_trained_in_full_are_named_among_the_premises():
@@ -140,7 +243,7 @@ def test_stationary_points_of_a_transformer_are_told_apart():
     from lorasolve.papers.transformer_starts import TransformerStarts
 
     experiment = TransformerStarts()
-    (cell,) = experiment.cells(quick=True)
+    (cell,) = experiment.cells(experiment.axes(True))
     record = experiment.run(cell)
     assert sum(end["kind"] == "tangent_optimal" for end in record["ends"]) >= 2
     assert "refuted" in record["among"]

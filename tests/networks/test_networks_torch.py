@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pathlib
-from types import SimpleNamespace
+import types
 
 import numpy as np
 import pytest
@@ -156,6 +156,181 @@ def test_layers_that_compute_something_else_of_their_factors_are_refused_by_name
         judge(model, CrossEntropy(), data(), LAM)
 
 
+# ---------------------------------------------------------------------- a model's own loss
+class Causal(torch.nn.Module):
+    """A language model that compares the logits of each token with the label of the next, and says so by its loss."""
+
+    def __init__(self, rank=3, head=1.0, own="next"):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed = torch.nn.Embedding(9, 6).requires_grad_(False)
+        self.inner = LoRALinear(6, 6, rank)
+        self.head = torch.nn.Linear(6, 9, bias=False).requires_grad_(False)
+        self.head.weight *= head
+        self.own = own
+
+    def forward(self, input_ids, attention_mask=None, labels=None):
+        h = torch.tanh(self.inner(self.embed(input_ids))).cumsum(1)
+        logits = self.head(h)
+        loss = None
+        if labels is not None:
+            z, y = (logits[:, :-1], labels[:, 1:]) if self.own == "next" else (logits, labels)
+            smoothing = 0.1 if self.own == "smoothed" else 0.0
+            z, y = z.reshape(-1, 9).float(), y.reshape(-1)
+            loss = torch.nn.functional.cross_entropy(z, y, label_smoothing=smoothing)
+        return types.SimpleNamespace(loss=loss, logits=logits)
+
+
+def sentences(n=8, length=6, seed=0):
+    """Two batches with padding that has no label, and a prompt without labels in the first sentence."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(1, 9, (n, length), generator=generator)
+    mask = torch.ones_like(ids)
+    mask[-1, 4:] = 0
+    labels = ids.where(mask == 1, torch.tensor(-100))
+    labels[0, :3] = -100
+    whole = {"input_ids": ids, "attention_mask": mask, "labels": labels}
+    return [{key: value[k : k + 4] for key, value in whole.items()} for k in range(0, n, 4)]
+
+
+@pytest.mark.parametrize("head", [1.0, 0.0])
+@pytest.mark.parametrize("own", ["next", "same"])
+def test_a_language_model_is_judged_by_its_own_loss(own, head):
+    """Also where all logits are alike and so both losses."""
+    model, batches = Causal(own=own, head=head), sentences()
+    network = Network(model, CrossEntropy(), batches)
+    at = factors(network, rank=3)
+    with torch.no_grad():
+        model.inner.lora_B.copy_(torch.as_tensor(at[0][0]))
+        model.inner.lora_A.copy_(torch.as_tensor(at[0][1].T))
+        counts = [int((b["labels"][:, 1:] if own == "next" else b["labels"]).ne(-100).sum()) for b in batches]
+        losses = [float(model.double()(**b).loss) for b in batches]
+    assert network.value(at) == pytest.approx(np.average(losses, weights=counts), rel=1e-6)
+    assert network.n_samples == sum(counts)
+    (premise, *_) = judge(model, CrossEntropy(), batches, LAM).premises
+    assert (f"of {sum(counts)} samples, the logits of each token with the label of the next" in premise) == (
+        own == "next"
+    )
+    # A pair has no loss of its own, and outputs of one's own are what is meant.
+    unshifted = sum(int(b["labels"].ne(-100).sum()) for b in batches)
+    pairs = [(b["input_ids"], b["labels"]) for b in batches]
+    own_outputs = CrossEntropy(lambda model, batch: model(batch["input_ids"]).logits)
+    for loss, given in ((CrossEntropy(), pairs), (own_outputs, batches)):
+        plain = Network(model, loss, given)
+        plain.value(at)
+        assert plain.n_samples == unshifted
+
+
+def test_a_loss_within_a_tuple_is_the_models_own_too():
+    class Pair(Causal):
+        def forward(self, input_ids, attention_mask=None, labels=None):
+            answer = super().forward(input_ids, attention_mask, labels)
+            return answer.logits if labels is None else (answer.logits, answer.loss)
+
+    found, expected = (Network(model, CrossEntropy(), sentences()) for model in (Pair(), Causal()))
+    at = factors(found, rank=3)
+    assert found.value(at) == expected.value(at)
+    assert found.n_samples == expected.n_samples == sum(int(b["labels"][:, 1:].ne(-100).sum()) for b in sentences())
+
+
+def test_training_a_language_model_lowers_its_own_loss():
+    model, (batch, _) = Causal(), sentences()
+    before = float(model(**batch).loss.detach())
+    end = fine_tune(model, CrossEntropy(), [batch], LAM, max_calls=300)
+    assert float(model(**batch).loss.detach()) == pytest.approx(end.verdict.certificate.f, rel=1e-4)
+    assert end.verdict.certificate.f < 0.9 * before
+    with pytest.raises(ValueError, match=r"outputs \(n, K\), got shape \(4, 5, 9\)"):
+        judge(model, CrossEntropy(), [batch], LAM, tangent_solve=True)
+
+
+def test_the_head_of_a_language_model_is_global_for_the_models_own_loss():
+    """The optimum is that of softmax regression on the hidden states of all tokens that have a next one."""
+    model = Causal()
+    (batch, _) = sentences()
+    with torch.no_grad():
+        h = torch.tanh(model.inner.linear(model.embed(batch["input_ids"]))).cumsum(1).double()
+    model.inner = model.inner.linear
+    kept = batch["labels"][:, 1:] != -100
+    head = ls.objectives.Softmax(
+        model.head.weight.double().numpy(), h[:, :-1][kept].numpy().T, batch["labels"][:, 1:][kept].numpy()
+    )
+    optimum = ls.solve_convex(ls.Problem(head, 6, LAM)).fun
+    end = fine_tune(model, CrossEntropy(), [batch], LAM, layers="head", rank=6, max_calls=500)
+    assert end.verdict.kind == "global"
+    assert pytest.approx(optimum, rel=1e-5) == end.verdict.F
+
+
+def test_a_loss_that_is_not_the_models_own_is_refused_with_both_numbers():
+    batches = sentences()
+    model = Causal(own="smoothed")
+    model.inner.lora_A.data.zero_()
+    own = float(model(**batches[0]).loss.detach())
+    numbers = rf"the model's own loss, {own:.7f}".rstrip("0")[:-2] + r"\d* on .*, got \d\.\d+ \(with .*: \d\.\d+\)"
+    with pytest.raises(ValueError, match=numbers):
+        judge(model, CrossEntropy(), batches, LAM)
+    for stated in (lambda m, b: CrossEntropy()(m, b), CrossEntropy(lambda m, b: m(b["input_ids"]).logits)):
+        assert judge(model, stated, batches, LAM).certificate is not None
+
+
+def test_the_first_batch_with_a_label_tells():
+    first, second = sentences()
+    first["labels"] = torch.full_like(first["labels"], -100)
+    network = Network(Causal(), CrossEntropy(), [first, second])
+    network.value(network.zeros())
+    assert network.n_samples == int(second["labels"][:, 1:].ne(-100).sum())
+
+
+def test_data_without_a_single_label_are_refused():
+    batches = [batch | {"labels": torch.full_like(batch["labels"], -100)} for batch in sentences()]
+    with pytest.raises(ValueError, match="batches: expected samples with labels, got none that has one"):
+        judge(Causal(), CrossEntropy(), batches, LAM)
+
+
+def test_arrays_of_numpy_serve_as_batches():
+    arrays = [(x.numpy(), y.numpy()) for x, y in data()]
+    found, expected = (judge(Net(), CrossEntropy(), batches, LAM) for batches in (arrays, data()))
+    assert pytest.approx(expected.F, rel=1e-14) == found.F
+
+
+def test_each_scaling_has_its_own_share_of_the_decay_among_the_premises():
+    assert f"(scaling 0.5, 2: lam/s = {LAM / 0.5:g}, {LAM / 2.0:g} on" in str(judge(Net(), CrossEntropy(), data(), LAM))
+
+
+def test_batches_without_labels_are_refused():
+    batches = [{key: value for key, value in batch.items() if key != "labels"} for batch in sentences()]
+    with pytest.raises(ValueError, match="batches: expected dictionaries with 'labels', got one with input_ids, att"):
+        judge(Causal(), CrossEntropy(), batches, LAM)
+
+
+class Regression(torch.nn.Module):
+    """A model whose own loss is the mean of squares."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = LoRALinear(5, outputs, 1, 1.0)
+
+    def forward(self, x, labels=None):
+        logits = self.layer(x)
+        loss = None if labels is None else torch.nn.functional.mse_loss(logits.squeeze(), labels.squeeze())
+        return types.SimpleNamespace(loss=loss, logits=logits)
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_a_regression_is_judged_by_the_mean_of_squares_of_the_model(outputs):
+    model = Regression(outputs)
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(12, 5, generator=generator), torch.randn(12, outputs, generator=generator)
+    network = Network(model, SquareLoss(), [{"x": x, "labels": y}])
+    at = factors(network, rank=1)
+    residual = x.double() @ network.weights(at)[0].T + model.layer.linear.bias.double() - y.double()
+    assert network.value(at) == pytest.approx(float(residual.square().mean().detach()), rel=1e-12)
+    ntk = linearize(network, at)
+    assert ntk.factor_value(at) == pytest.approx(network.value(at), rel=1e-12)
+    pairs = Network(model, SquareLoss(), [(x, y)])
+    assert pairs.value(at) == pytest.approx(float(residual.square().sum().detach()) / 24, rel=1e-12)
+
+
 # ---------------------------------------------------------------------- gradients
 def test_gradients_are_those_of_finite_differences():
     network = Network(Net(), CrossEntropy(), data())
@@ -184,6 +359,67 @@ def test_the_network_at_its_own_factors_is_the_model_itself():
     for layer, g, (A, B) in zip((model.first, model.second), G, network.point):
         np.testing.assert_allclose(g @ B, layer.lora_B.grad.numpy(), atol=1e-12)
         np.testing.assert_allclose(g.T @ A, layer.lora_A.grad.numpy().T, atol=1e-12)
+
+
+class Tasks(torch.nn.Module):
+    """A body below two heads, of which a batch uses one, and a layer that nothing uses."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.unused = LoRALinear(6, 5, 3), LoRALinear(5, 5, 3)
+        self.heads = torch.nn.ModuleList([LoRALinear(5, 3, 3), LoRALinear(5, 3, 3)])
+
+    def forward(self, x, task):
+        return self.heads[task](torch.tanh(self.body(x))).mean(1)
+
+
+def tasks():
+    return [{"x": x, "task": task, "labels": y} for task, (x, y) in enumerate(data())]
+
+
+def test_a_layer_that_some_batches_or_all_do_not_use_has_no_gradient_there():
+    network = Network(Tasks(), CrossEntropy(), tasks())
+    at = factors(network, rank=3)
+    weights = [torch.as_tensor(W).double().requires_grad_() for W in network.weights(at)]
+    body, unused, one, two = weights
+    biases = [layer.module.bias.detach().double() for layer in network.layers]
+    total = 0.0
+    for batch, head, bias in zip(tasks(), (one, two), biases[2:]):
+        h = torch.tanh(batch["x"].double() @ body.T + biases[0])
+        total = total + torch.nn.functional.cross_entropy((h @ head.T + bias).mean(1), batch["labels"], reduction="sum")
+    f, G = network.value_and_gradients(at)
+    assert f == pytest.approx(float(total.detach()) / 24, rel=1e-12)
+    expected = torch.autograd.grad(total / 24, [body, one, two])
+    for k, W in zip((0, 2, 3), expected):
+        np.testing.assert_allclose(G[k], 2.0 * W.numpy(), atol=1e-14)
+    assert not G[1].any() and unused.shape == G[1].shape
+    D = [np.ones(shape) for shape in network.shapes]
+    H = network.gradients_and_products(at, D)[1]
+    assert network.differences is None
+    for h, e in zip(H, network._difference(at, D)):
+        np.testing.assert_allclose(h, e, atol=1e-6)
+    ntk = linearize(network, at)
+    assert ntk.factor_value(at) == pytest.approx(f, rel=1e-12)
+    end = fine_tune(Tasks(), CrossEntropy(), tasks(), 0.05, max_calls=500, second=True, tangent_solve=True)
+    assert end.verdict.kind == "tangent_optimal"
+    assert end.verdict.certificate.layers[1].rank == 0
+
+
+@pytest.mark.parametrize("lost", ["detached", "without a gradient"])
+def test_a_gradient_that_is_lost_on_the_way_is_refused_by_name(lost):
+    class Lost(Tasks):
+        def forward(self, x, task):
+            h = torch.tanh(self.body(x))
+            return self.heads[task](h.detach()).mean(1) if lost == "detached" else super().forward(x, task)
+
+    def loss(model, batch):
+        with torch.no_grad():
+            return CrossEntropy()(model, batch)
+
+    given, names = (CrossEntropy(), "body") if lost == "detached" else (loss, "body, heads.0")
+    with pytest.raises(ValueError, match=rf"model: the loss depends on the weight of {names}, and no gradient comes"):
+        judge(Lost(), given, tasks(), LAM)
 
 
 def test_a_model_is_left_as_it_was():
@@ -413,9 +649,42 @@ def test_what_the_judgement_refuses_is_refused_before_the_training():
     wrong = [(np.zeros((2, 1)), np.zeros((2, 1)))]
     with pytest.raises(ValueError, match=r"others\[0\]: expected"):
         fine_tune(model, CrossEntropy(), batches, LAM, max_calls=3, others=[wrong])
+    casting = Casting("a tensor type")
+    for refused, dtype in ((model, "float32"), (casting, "float64")):
+        with pytest.raises(ValueError, match="second: expected a network that is evaluated in float64 throughout"):
+            fine_tune(refused, CrossEntropy(), data() if refused is casting else batches, LAM, dtype=dtype, second=True)
+        with pytest.raises(ValueError, match="second: expected a network that is evaluated in float64 throughout"):
+            judge(refused, CrossEntropy(), data() if refused is casting else batches, LAM, dtype=dtype, second=True)
+    assert not casting.first.lora_B.any()
     assert all(torch.equal(before, now) for before, now in zip(held, model.parameters()))
     fine_tune(model, CrossEntropy(), batches, LAM, max_calls=3)
     assert not all(torch.equal(before, now) for before, now in zip(held, model.parameters()))
+
+
+def test_what_only_the_trained_point_shows_to_be_refused_does_not_lose_the_training():
+    class Together(torch.nn.Module):
+        """Samples of a batch interact."""
+
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.inner = torch.nn.Linear(6, 5)
+            self.head = torch.nn.Linear(5, 3)
+
+        def forward(self, x):
+            hidden = torch.tanh(self.inner(x)).mean(1)
+            return self.head(hidden - hidden.mean(0))
+
+    model, settings = Together(), {"layers": "inner", "rank": 3, "max_calls": 300}
+    with pytest.raises(ValueError, match="samples of a batch interact") as refusal:
+        linearize(Network(model, CrossEntropy(), data(), layers="inner"), [(np.ones((5, 1)), np.ones((6, 1)))])
+    end = fine_tune(model, CrossEntropy(), data(), LAM, tangent_solve=True, **settings)
+    assert end.verdict.solved is None
+    told = str(refusal.value).partition(";")[2]
+    assert end.verdict.premises[-1].startswith("left out of the judgement") and told in end.verdict.premises[-1]
+    plain = fine_tune(model, CrossEntropy(), data(), LAM, **settings)
+    assert end.verdict.kind == plain.verdict.kind == "tangent_optimal"
+    np.testing.assert_array_equal(end.factors[0][0], plain.factors[0][0])
 
 
 def test_a_layer_that_runs_twice_is_the_sum_of_both():
@@ -489,6 +758,61 @@ def test_what_is_judged_is_what_the_layers_hold_in_their_precision():
             np.testing.assert_array_equal(part, tensor.detach().double().numpy())
     again = judge(model, CrossEntropy(), data(), LAM)
     assert (best.verdict.kind, best.verdict.F) == (again.kind, pytest.approx(again.F, rel=1e-14))
+
+
+class Wide(torch.nn.Module):
+    """A head of two classes whose factors have eight columns, over frozen features or over another such layer."""
+
+    def __init__(self, hidden=False):
+        super().__init__()
+        torch.manual_seed(3)
+        self.first = LoRALinear(5, 4, 9, 1.0) if hidden else torch.nn.Linear(5, 4).requires_grad_(False)
+        self.head = LoRALinear(4, 2, 8, 0.5)
+        self.head.linear.bias.data.zero_()
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.first(x)))
+
+
+def halves(n=40):
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(n, 5, generator=generator)
+    return [(x, (x[:, 0] + 0.3 * torch.randn(n, generator=generator) > 0).long())]
+
+
+def test_with_more_columns_than_a_layer_has_rows_the_head_trains_to_the_optimum_of_the_convex_problem():
+    model, batches = Wide(), halves()
+    Z = torch.tanh(model.first(batches[0][0])).detach().double().numpy()
+    head = ls.objectives.Softmax(model.head.linear.weight.double().numpy(), Z.T, batches[0][1].numpy())
+    # In the scaled update the decay is lam over the scaling.
+    optimum = ls.solve_convex(ls.Problem(head, 2, LAM / 0.5)).fun
+    end = fine_tune(model, CrossEntropy(), batches, LAM, max_calls=500)
+    assert end.verdict.kind == "global"
+    assert pytest.approx(optimum, rel=1e-6) == end.verdict.F
+    assert [(A.shape, B.shape) for A, B in end.factors] == [((2, 8), (4, 8))]
+    assert not model.head.lora_B[:, 2:].any() and not model.head.lora_A[2:].any()
+    assert judge(model, CrossEntropy(), batches, LAM).kind == "global"
+    given = ([np.ones((2, 8))], [np.ones((4, 8))])
+    again = fine_tune(model, CrossEntropy(), batches, LAM, init=given, max_calls=1)
+    start = judge(model, CrossEntropy(), batches, LAM, factors=[(np.ones((2, 8)), np.ones((4, 8)))])
+    assert again.result.trace.value[0] == pytest.approx(start.certificate.L, rel=1e-12)
+
+
+def test_a_point_with_more_columns_than_a_layer_has_rows_is_judged_as_the_same_with_fewer():
+    model, batches = Wide(hidden=True), halves()
+    end = fine_tune(model, CrossEntropy(), batches, 0.05, max_calls=800)
+    few = [(A[:, : min(len(A), len(B))], B[:, : min(len(A), len(B))]) for A, B in end.factors]
+    rng = np.random.default_rng(0)
+    turned = []
+    for (A, B), columns in zip(few, (9, 8)):
+        turn = np.linalg.qr(rng.standard_normal((columns, A.shape[1])))[0].T
+        turned.append((A @ turn, B @ turn))
+    settings = {"second": True, "others": [[(0.0 * A, 0.0 * B) for A, B in few]]}
+    one, many = (judge(model, CrossEntropy(), batches, 0.05, factors=at, **settings) for at in (few, turned))
+    assert (many.kind, many.better) == (one.kind, one.better)
+    assert pytest.approx(one.certificate.L, rel=1e-12) == many.certificate.L
+    assert many.second.smallest == pytest.approx(one.second.smallest, rel=1e-6)
+    assert [layer.max_rank for layer in many.certificate.layers] == [9, 8]
 
 
 def test_an_unfinished_run_is_not_converged():
@@ -619,7 +943,7 @@ class InPeftsLayout(torch.nn.Module):
 )
 def test_beside_a_weight_that_the_start_changed_nothing_is_loud(start, moved):
     model = torch.nn.Sequential(InPeftsLayout(), torch.nn.Flatten(), torch.nn.Linear(12, 3).requires_grad_(False))
-    model.peft_config = {"default": SimpleNamespace(init_lora_weights=start)}
+    model.peft_config = {"default": types.SimpleNamespace(init_lora_weights=start)}
     monitor = LoRAMonitor(base=model)
     verdict = judge(model, CrossEntropy(), data(), LAM)
     assert (verdict.kind == "loud") == (not moved)
@@ -733,6 +1057,24 @@ def test_features_make_the_head_of_a_plain_network():
     assert solved.certificate.is_global
     with pytest.raises(ValueError, match="one row a sample"):
         features(model, [(x, y)], embed=lambda net, b: b[0][None])
+
+
+def test_features_refuse_a_network_whose_own_loss_is_another():
+    class Weighted(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.out = torch.nn.Linear(5, 2)
+
+        def forward(self, x, labels=None):
+            logits = self.out(x)
+            weight = torch.tensor([1.0, 3.0], dtype=logits.dtype)
+            loss = None if labels is None else torch.nn.functional.cross_entropy(logits, labels, weight)
+            return types.SimpleNamespace(loss=loss, logits=logits)
+
+    batch = {"x": torch.randn(8, 5), "labels": torch.arange(8) % 2}
+    with pytest.raises(ValueError, match="expected the mean of CrossEntropy to be the model's own loss"):
+        features(Weighted(), [batch])
+    assert features(Weighted(), [batch], labels=lambda b: b["labels"]).shape == (2, 6)
 
 
 def test_features_refuse_a_network_that_does_not_end_in_its_last_linear_layer():
@@ -954,6 +1296,115 @@ def test_the_solved_tangent_gap_is_below_that_of_one_gradient(trained):
 
 
 # ---------------------------------------------------------------------- precision
+CASTS = {
+    "none": lambda x: x,
+    "float": lambda x: x.float(),
+    "half": lambda x: x.half(),
+    "to": lambda x: x.to(torch.float32),
+    "to dtype": lambda x: x.to(dtype=torch.bfloat16),
+    "to other": lambda x: x.to(torch.zeros(1)),
+    "type": lambda x: x.type(torch.float32),
+    "type_as": lambda x: x.type_as(torch.zeros(1)),
+    "mask": lambda x: (x.abs() < 1e9).float() * x,
+    "a tensor type": lambda x: x.type("torch.FloatTensor"),
+}
+
+
+class Normed(torch.autograd.Function):
+    """A norm with a derivative of its own, in float32."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True))
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        z, d = x.float(), g.float()
+        scale = torch.rsqrt(z.pow(2).mean(-1, keepdim=True))
+        return (scale * d - z * scale**3 * (z * d).mean(-1, keepdim=True)).to(x.dtype)
+
+
+def recomputed(x):
+    """A norm in float32 that is computed again in the backward pass."""
+
+    def norm(x):
+        z = x.float()
+        return (z * torch.rsqrt(z.pow(2).mean(-1, keepdim=True))).to(x.dtype)
+
+    return torch.utils.checkpoint.checkpoint(norm, x, use_reentrant=False)
+
+
+class Casting(torch.nn.Module):
+    """A norm and a softmax as language models have them, computed in float32 whatever they are given."""
+
+    def __init__(self, cast, classes=3):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = LoRALinear(6, 7, 4, 2.0)
+        self.second = LoRALinear(7, classes, 3, 0.5)
+        self.cast = cast
+
+    def forward(self, x):
+        h = self.first(x)
+        inner = CASTS[self.cast](h)
+        h = (inner * torch.rsqrt(inner.pow(2).mean(-1, keepdim=True) + 1e-6)).to(h.dtype)
+        scores = h @ h.transpose(1, 2)
+        kind = None if self.cast == "none" else torch.float32
+        weights = torch.nn.functional.softmax(scores, dim=-1, dtype=kind).to(h.dtype)
+        return self.second(torch.tanh(weights @ h)).mean(1)
+
+
+@pytest.mark.parametrize("cast", sorted(set(CASTS) - {"none"}))
+def test_casts_within_a_model_do_not_lower_the_precision_or_are_told(cast):
+    exact, network = (Network(Casting(kind), CrossEntropy(), data()) for kind in ("none", cast))
+    at = [(A[:, :3], B[:, :3]) for A, B in factors(network)]
+    stored = {id(tensor): tensor.dtype for tensor in network.model.parameters()}
+    f, G = network.value_and_gradients(at)
+    assert {id(tensor): tensor.dtype for tensor in network.model.parameters()} == stored
+    expected, H = exact.value_and_gradients(at)
+    values = [network.value([(A * (1 + k * 1e-12), B) for A, B in at]) for k in range(6)]
+    premise = judge(network.model, CrossEntropy(), data(), LAM, factors=at).premises[-1]
+    if cast == "a tensor type":
+        assert f == pytest.approx(expected, rel=1e-5)
+        assert network.below == ("float32",) and network.precision == "float32"
+        assert "evaluated in float64 but in parts in float32" in premise
+        return
+    assert f == pytest.approx(expected, rel=1e-14)
+    for g, h in zip(G, H):
+        np.testing.assert_allclose(g, h, atol=1e-14)
+    assert max(abs(np.diff(values))) < 1e-11 * f
+    assert network.below == () and "network evaluated in float64, sums" in premise
+    linearize(network, at)
+    network.gradients_and_products(at, [np.ones(shape) for shape in network.shapes])
+    assert network.differences is None
+
+
+def test_casts_in_the_backward_pass_do_not_lower_the_precision():
+    class Net(Casting):
+        def __init__(self, norm):
+            super().__init__("none")
+            self.norm = norm
+
+        def forward(self, x):
+            return self.second(torch.tanh(self.norm(self.first(x)))).mean(1)
+
+    def plain(x):
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True))
+
+    found = []
+    for norm in (plain, Normed.apply, recomputed):
+        network = Network(Net(norm), CrossEntropy(), data())
+        at = [(A[:, :3], B[:, :3]) for A, B in factors(network)]
+        D = [np.random.default_rng(2).standard_normal(shape) for shape in network.shapes]
+        found.append((*network.value_and_gradients(at)[1], *network.gradients_and_products(at, D)[1]))
+        assert network.differences is None
+    for others in found[1:]:
+        for part, expected in zip(others, found[0]):
+            np.testing.assert_allclose(part, expected, rtol=0.0, atol=1e-13 * np.abs(expected).max())
+
+
 def test_half_precision_weights_are_judged_in_float32_and_said_so():
     model = Net().to(torch.bfloat16)
     verdict = judge(model, CrossEntropy(), data(), LAM, dtype="float32")
