@@ -27,8 +27,8 @@ SIZE = 16
 _HEAP_TYPE = 1 << 9
 
 
-def digest(value: Any) -> str:
-    """Return 32 hexadecimal digits that change with the content of a value.
+def digest(value: Any, name: str = "the value") -> str:
+    """Return 32 hexadecimal digits that change with the content of a value; ``name`` is how messages call it.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def digest(value: Any) -> str:
         object may describe itself: its attribute ``fingerprint``, a text, then stands for it.
     """
     found = _Digest()
-    found.add(value, "the value")
+    found.add(value, name)
     return found.hash.hexdigest()
 
 

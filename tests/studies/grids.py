@@ -6,11 +6,13 @@ import os
 import signal
 import time
 import types
+from dataclasses import dataclass
 
 import numpy as np
 
 import lorasolve as ls
 from lorasolve.objectives import Denoising, MatrixSensing
+from lorasolve.optimizers import Optimizer
 from lorasolve.studies import Kept
 
 
@@ -58,6 +60,50 @@ def plain(seeds: int) -> ls.Study:
         problem=lambda rank: ls.Problem(target, rank, 0.1),
         axes={"rank": [1, 2], "method": ["gd:step_size=0.2", "lbfgs"], "seed": range(seeds)},
         stop=ls.StoppingRule(max_iter=30),
+    )
+
+
+@dataclass(frozen=True)
+class Stretched(Optimizer):
+    """Gradient descent with a step length of its own for every parameter. Fixed points: stationary points of L."""
+
+    step_size: float = 0.01
+    lengths: object = None
+
+    name = "stretched"
+    summary = "theta <- theta - step * lengths * gradient"
+    takes_step_factor = True
+
+    def update(self, problem, state, value, grad):
+        lengths = self.lengths.lengths if isinstance(self.lengths, Lengths) else np.hstack(self.lengths)
+        state.theta = state.trial
+        state.trial = state.theta - self.step_size * state.step_factor * lengths * grad
+
+
+class Lengths:
+    """A setting that is neither a number nor an array."""
+
+    def __init__(self, lengths) -> None:
+        self.lengths = lengths
+
+
+# Of as many entries NumPy shows only the ends.
+LONG = (60, 30)
+
+
+def long_steps(kind: str, middle: float) -> ls.Study:
+    """Ten steps from a matrix of ones; the lengths of steps, a setting in one of three forms, differ in the middle."""
+    M = np.random.default_rng(2).standard_normal(LONG)
+    A, B = np.ones((60, 20)), np.ones((30, 20))
+    lengths = np.ones(A.size + B.size)
+    lengths[100:1100] = middle
+    setting = {"array": lengths, "pair": tuple(np.split(lengths, [A.size])), "object": Lengths(lengths)}[kind]
+    return ls.Study(
+        ls.Problem(Denoising(M), 20, 0.5),
+        {"seed": [0]},
+        Stretched(0.0005, setting),
+        init=(A, B),
+        stop=ls.StoppingRule(max_iter=10),
     )
 
 

@@ -31,7 +31,7 @@ from lorasolve.studies.runs import RESERVED
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from grids import Shifted, mixed, objectives, plain  # noqa: E402
+from grids import LONG, Shifted, Stretched, long_steps, mixed, objectives, plain  # noqa: E402
 
 
 def contents(store):
@@ -117,6 +117,40 @@ def test_other_settings_are_other_runs(tmp_path):
     for record in ls.Runs.read(store):
         points.setdefault(str(record["run"]["cell"]), set()).add(record["result"].get("parameters"))
     assert all(len(found) == 1 for found in points.values())
+
+
+@pytest.mark.parametrize("kind", ["array", "pair", "object"])
+def test_settings_that_no_text_says_are_known_by_their_content(tmp_path, kind):
+    """Of arrays of 1,200 entries and more that differ in the middle, against ten steps written out."""
+    M = np.random.default_rng(2).standard_normal(LONG)
+    for middle in (1.0, 0.25):
+        A, B = np.ones((60, 20)), np.ones((30, 20))
+        lengths = np.ones(A.size + B.size)
+        lengths[100:1100] = middle
+        a, b = lengths[: A.size].reshape(A.shape), lengths[A.size :].reshape(B.shape)
+        for _ in range(10):
+            E = A @ B.T - M
+            A, B = A - 0.0005 * a * (E @ B + 0.5 * A), B - 0.0005 * b * (E.T @ A + 0.5 * B)
+        value = 0.5 * ((A @ B.T - M) ** 2).sum() + 0.25 * ((A**2).sum() + (B**2).sum())
+        for _ in range(2):
+            (record,) = long_steps(kind, middle).run(tmp_path / "runs", "serial")
+            assert record["result"]["fun"] == pytest.approx(value, rel=1e-12)
+        there = python(
+            "from grids import long_steps; import sys; print(*long_steps(*eval(sys.argv[1])).runs(sys.argv[2]))",
+            repr((kind, middle)),
+            str(tmp_path / "runs"),
+        )
+        assert record["key"] in there.communicate(timeout=120)[0]
+    assert len(ls.Runs.read(tmp_path / "runs")) == 2
+
+
+def test_a_setting_that_cannot_be_read_is_an_error_of_the_cell_alone(tmp_path):
+    with open(os.devnull) as file:
+        method = ls.Method(Stretched(0.01, file))
+        assert str(method) == "stretched:lengths=<TextIOWrapper>"
+        study = ls.Study(ls.Problem(Shifted(), 1, 0.1), {"seed": [0]}, method)
+        (record,) = study.run(tmp_path / "runs", "serial").failed
+    assert "['stretched:lengths'] is a TextIOWrapper, whose content cannot be read" in record["result"]["error"]
 
 
 def test_failed_runs_are_done_again_on_request(tmp_path):
