@@ -281,10 +281,13 @@ class Study(Work):
 
 
 class _Digests:
-    """Digests of objects that are there, by identity; those of objects that nobody holds are forgotten."""
+    """Digests of objects that are there, by identity; those of objects that nobody holds are forgotten.
+
+    Objects that no weak reference can be made to, as those with ``__slots__``, are held.
+    """
 
     def __init__(self, items: Iterable[tuple[Any, str]] = ()) -> None:
-        self._known: dict[int, tuple[weakref.ref[Any], str]] = {}
+        self._known: dict[int, tuple[Callable[[], Any], str]] = {}
         for thing, mark in items:
             self[thing] = mark
 
@@ -296,7 +299,10 @@ class _Digests:
 
     def __setitem__(self, thing: Any, mark: str) -> None:
         name = id(thing)
-        self._known[name] = (weakref.ref(thing, lambda _: self._known.pop(name, None)), mark)
+        try:
+            self._known[name] = (weakref.ref(thing, lambda _: self._known.pop(name, None)), mark)
+        except TypeError:
+            self._known[name] = (lambda: thing, mark)
 
     def items(self) -> list[tuple[Any, str]]:
         """Return the objects that are there with their digests."""

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 import types
+import typing
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,32 @@ class Shifted:
     def value_and_grad(self, X):
         self.calls += 1
         return 0.5 * float(((X - self.shift) ** 2).sum()), X - self.shift
+
+
+class Point(typing.NamedTuple):
+    """Half the squared distance from a constant matrix, as a tuple."""
+
+    target: float
+    shape: tuple[int, int] = (6, 5)
+    convex: bool = True
+    lower_bound: float = 0.0
+    smoothness: float = 1.0
+
+    def value_and_grad(self, X):
+        return 0.5 * float(((X - self.target) ** 2).sum()), X - self.target
+
+
+class Slotted:
+    """The same with slots alone, to which no weak reference can be made."""
+
+    __slots__ = ("__target", "convex", "lower_bound", "shape", "smoothness")
+
+    def __init__(self, target):
+        self.shape, self.convex, self.lower_bound, self.smoothness = (6, 5), True, 0.0, 1.0
+        self.__target = target
+
+    def value_and_grad(self, X):
+        return 0.5 * float(((X - self.__target) ** 2).sum()), X - self.__target
 
 
 def objectives():

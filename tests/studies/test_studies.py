@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import enum
 import functools
 import io
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -14,6 +16,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -31,7 +34,7 @@ from lorasolve.studies.runs import RESERVED
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from grids import LONG, Shifted, Stretched, long_steps, mixed, objectives, plain  # noqa: E402
+from grids import LONG, Point, Shifted, Slotted, Stretched, long_steps, mixed, objectives, plain  # noqa: E402
 
 
 def contents(store):
@@ -326,6 +329,91 @@ def test_data_that_hold_themselves_are_none_that_a_digest_sees(cycle):
         exec(f"C = {{}}; {cycle}; {twice}; T[0] = {slope}\ndef f(x):\n    return len(C), D", scope := {})
         made.append(digest(scope["f"]))
     assert made[0] == made[1] != made[2]
+
+
+class Hidden:
+    __slots__ = ("__held", "__weakref__")
+
+    def __init__(self, held):
+        self.__held = held
+
+
+class Short(Hidden):
+    __slots__ = "scale"
+
+    def __init__(self, scale):
+        super().__init__(None)
+        self.scale = scale
+
+
+def extended(base, entries, attribute=None, power=1):
+    """Return a value of a class that extends a container, with a method of its own."""
+    scope = {"base": base, "__name__": "__main__"}
+    exec(f"class Own(base):\n    def power(self):\n        return {power}", scope)
+    value = entries.view(scope["Own"]) if base is np.ndarray else scope["Own"](entries)
+    if attribute is not None:
+        value.attribute = attribute
+    return value
+
+
+def labelled(level):
+    return enum.Enum("Level", {"LOW": level}).LOW
+
+
+def structured(*names):
+    return np.zeros(2, [(name, float) for name in names])
+
+
+UNLIKE = {
+    "a private slot": (Hidden, [(1.0,), (2.0,)]),
+    "a slot named by a text": (Short, [(1.0,), (2.0,)]),
+    "random numbers of Python": (random.Random, [(1,), (2,)]),
+    "a member of an enumeration": (labelled, [(1,), (2,)]),
+    "the sign of zero": (float, [(0.0,), (-0.0,)]),
+    "the sign of a constant": (lambda text: eval(f"lambda x: x * {text}", {}), [("0.0",), ("(-0.0)",)]),
+    "names of fields": (structured, [("a", "b"), ("c", "d"), ("b", "a")]),
+    "names of fields of one entry": (lambda *names: structured(*names)[0], [("a", "b"), ("c", "d")]),
+    "types of fields": (lambda kind: np.dtype([("a", kind)]), [(np.int64,), (np.float64,)]),
+    "what is masked": (lambda mask: np.ma.array([1.0, 1e20], mask=mask), [([0, 0],), ([0, 1],)]),
+} | {
+    f"a kind of {base.__name__}": (
+        functools.partial(extended, base),
+        [(entries,), (entries, 1), (entries, 2), (entries, 2, 3), (other, 2, 3)],
+    )
+    for base, entries, other in (
+        (dict, {1: 2}, {1: 3}),
+        (list, [1], [2]),
+        (tuple, (1,), (2,)),
+        (set, {1}, {2}),
+        (frozenset, {1}, {2}),
+        (np.ndarray, np.ones(2), np.zeros(2)),
+    )
+}
+
+
+@pytest.mark.parametrize("what", UNLIKE)
+def test_a_digest_sees_what_containers_and_slots_hold(what):
+    make, different = UNLIKE[what]
+    assert [digest(make(*given)) for given in different] == [digest(make(*given)) for given in different]
+    assert len({digest(make(*given)) for given in different}) == len(different)
+
+
+def test_who_refers_to_an_object_is_no_content_of_it():
+    one, seen = Hidden(1.0), weakref.WeakKeyDictionary()
+    before = digest(one)
+    seen[one] = True
+    assert digest(one) == before
+
+
+@pytest.mark.parametrize("kind", [Point, Slotted])
+def test_losses_of_slots_and_tuples_are_known_by_what_they_hold(tmp_path, kind):
+    """The optimum of ``||X - t||^2/2 + lam ||X||_*`` at a constant t: one singular value, ``t sqrt(30) - lam``."""
+    for target in (1.0, 3.0):
+        study = ls.Study(ls.Problem(kind(target), 2, 0.5), {"seed": [0]}, "lbfgs")
+        for backend in ("loky", "serial"):
+            (record,) = study.run(tmp_path / "runs", backend, n_jobs=1)
+            assert record["result"]["fun"] == pytest.approx(0.5 * target * np.sqrt(30.0) - 0.125, rel=1e-9)
+    assert len(ls.Runs.read(tmp_path / "runs")) == 2
 
 
 @pytest.mark.parametrize("change", [{"scalar": 3.0}, {"table": "{'slope': [3.0]}"}, {"rows": "np.array([3.0])"}])
