@@ -1,10 +1,11 @@
 """A digest of what a run is made of: arrays, settings and code, the same in every process.
 
 An object is its class and its attributes; one of a user's own kind of container (a named tuple, say) is these and what
-it contains. Left out are cached properties, which follow from the rest, and what it names in ``not_data``: memory that
-calls write to. A class or function that is not of an installed package is its bytecode, with that of the functions of
-its own module that it calls and with the plain data (numbers, texts, arrays, collections of them) that it reads there
-by name or holds as attributes of the class. What those read from elsewhere is not seen.
+it contains. Left out are cached properties and flags of sparse matrices, which follow from the rest, and what it names
+in ``not_data``: memory that calls write to, and times. A class or function that is not of an installed package is its
+bytecode, with that of the functions of its own module that it calls and with the plain data (numbers, texts, arrays,
+collections of them) that it reads there by name or holds as attributes of the class. What those read from elsewhere is
+not seen.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import functools
 import hashlib
 import io
 import itertools
+import os
+import pathlib
 import random
 import struct
 import sys
@@ -119,6 +122,8 @@ class _Digest:
             self._tag("set", *sorted(digest(entry).encode() for entry in value))
         elif isinstance(value, np.ndarray):
             self._array(value, where)
+        elif isinstance(value, pathlib.PurePath) and _installed(type(value)):
+            self._tag("path", os.fsencode(value))
         elif isinstance(value, enum.Enum):
             self._tag("enum", f"{type(value).__qualname__}.{value.name}".encode())
             if not _installed(type(value)):
@@ -152,7 +157,7 @@ class _Digest:
     def _attributes(self, value: Any, state: dict[str, Any], where: str) -> None:
         """Add the class of a value and what its attributes hold."""
         kind = type(value)
-        left_out = set(getattr(value, "not_data", ()))
+        left_out = {*getattr(value, "not_data", ()), *_noted(kind)}
         self._code(kind, where)
         for name in sorted(state):
             cached = isinstance(_class_attribute(kind, name), functools.cached_property)
@@ -242,6 +247,12 @@ def _state(value: Any) -> dict[str, Any]:
                 # Who refers to an object says nothing about it.
                 found[attribute] = None if name == "__weakref__" else getattr(value, attribute)
     return found | getattr(value, "__dict__", {})
+
+
+def _noted(kind: type) -> tuple[str, ...]:
+    """Return attributes that SciPy adds to a sparse matrix when it is asked for them."""
+    is_scipy = any(base.__module__.startswith("scipy.") for base in kind.__mro__)
+    return ("_has_canonical_format", "_has_sorted_indices") if is_scipy else ()
 
 
 def callable_of(value: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -106,6 +106,8 @@ class Row:
     compile_seconds: float
     status: str
     quality: dict[str, float]
+    # Times differ between equal runs (_digest.py).
+    not_data: ClassVar[tuple[str, ...]] = ("seconds", "compile_seconds")
 
 
 @dataclass(frozen=True, repr=False)

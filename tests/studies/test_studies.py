@@ -20,6 +20,7 @@ import weakref
 
 import numpy as np
 import pytest
+import scipy.sparse
 from numpy.testing import assert_array_equal
 
 import lorasolve as ls
@@ -34,7 +35,7 @@ from lorasolve.studies.runs import RESERVED
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from grids import LONG, Point, Shifted, Slotted, Stretched, long_steps, mixed, objectives, plain  # noqa: E402
+from grids import LONG, Point, Shifted, Slotted, Stretched, long_steps, mixed, objectives, plain, remembering  # noqa: E402
 
 
 def contents(store):
@@ -329,6 +330,48 @@ def test_data_that_hold_themselves_are_none_that_a_digest_sees(cycle):
         exec(f"C = {{}}; {cycle}; {twice}; T[0] = {slope}\ndef f(x):\n    return len(C), D", scope := {})
         made.append(digest(scope["f"]))
     assert made[0] == made[1] != made[2]
+
+
+def test_what_objects_note_of_themselves_is_no_content():
+    """Flags that SciPy finds out, the text and the hash of a path (another in every process), and times of runs."""
+    one, other = (scipy.sparse.random(20, 30, 0.2, format="csr", random_state=0) for _ in range(2))
+    before = digest(one)
+    assert one.has_canonical_format and one.has_sorted_indices
+    assert digest(one) == before == digest(other) != digest(2.0 * other)
+    assert digest(pathlib.Path("figures")) != digest(pathlib.Path("tables"))
+    path = pathlib.Path("figures")
+    hash(path)
+    program = "import pathlib; from lorasolve._digest import digest; print(digest(pathlib.Path('figures')))"
+    assert python(program).communicate(timeout=60)[0].strip() == digest(path) == digest(pathlib.Path("figures"))
+    problem = ls.Problem(objectives()["denoising"], 2, 0.1)
+    stop = ls.StoppingRule(max_iter=5)
+    for make in (
+        ls.solve_convex,
+        lambda problem: ls.solve(problem, "lbfgs", seed=1, stop=stop),
+        lambda problem: ls.compare(problem, ["gd", "lbfgs"], stop=stop),
+        lambda problem: ls.certify_batch([problem] * 2, [(np.ones((6, 2)), np.ones((5, 2)))] * 2),
+    ):
+        assert digest(make(problem)) == digest(make(problem)) != digest(make(problem.replace(lam=0.2)))
+
+
+def test_a_problem_of_sparse_data_that_was_solved_is_the_same():
+    data = scipy.sparse.random(20, 30, 0.2, format="csr", random_state=0)
+    problem = ls.Problem(ls.objectives.MatrixSensing(data, np.ones(20), (6, 5)), 2, 0.01)
+    keys = ls.Study(problem, {"seed": range(3)}, "lbfgs").keys()
+    ls.solve_convex(problem)
+    assert ls.Study(problem, {"seed": range(3)}, "lbfgs").keys() == keys
+
+
+def test_a_measure_that_remembers_is_what_it_was_at_first(tmp_path):
+    for backend in ("serial", "loky"):
+        study = remembering(4)
+        runs = study.run(tmp_path / backend, backend)
+        assert len(runs) == len(study.runs(tmp_path / backend)) == len(ls.Runs.read(tmp_path / backend)) == 4
+        # The optimum of the matrix of ones: one singular value, sqrt(30) - 0.1.
+        assert {round(record["result"]["measures"]["excess"], 6) for record in runs} == {0.0}
+    before = study.keys()
+    study.measures = {"excess": len}
+    assert not before & study.keys()
 
 
 class Hidden:
