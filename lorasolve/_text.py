@@ -141,6 +141,10 @@ def plain(value: Any) -> Any:
         return [plain(entry) for entry in value]
     if isinstance(value, np.ndarray):
         return plain(value.tolist())
+    if isinstance(value, np.longdouble):
+        return plain(float(value))
+    if isinstance(value, np.clongdouble):
+        return complex(value)
     if isinstance(value, (np.number, np.bool_, np.str_)):
         return plain(value.item())
     if isinstance(value, float) and not math.isfinite(value):

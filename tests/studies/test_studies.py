@@ -749,6 +749,63 @@ def test_columns_are_all_there_and_failures_are_counted_from_results(tmp_path):
     assert line[:3] == ["2", "0", "1.00"]
 
 
+def test_one_and_true_are_two_values_of_an_axis(tmp_path):
+    """The optimum of ``||X - 1||^2/2 + lam ||X||_*``: ``lam sqrt(30) - lam^2/2``, lam 2 where the value is True."""
+    study = ls.Study(
+        lambda flag: ls.Problem(Shifted(), 2, 2.0 if flag is True else 1.0), {"flag": [1, True], "seed": [0]}, "lbfgs"
+    )
+    one, other = np.sqrt(30.0) - 0.5, 2.0 * np.sqrt(30.0) - 2.0
+    for flag, value in ((1, one), (1.0, one), (np.int64(1), one), (True, other), (np.True_, other)):
+        assert study.repeat(flag=flag, seed=0).fun == pytest.approx(value)
+    runs = study.run(tmp_path / "runs", "serial")
+    assert [line.split()[:2] for line in runs.table().splitlines()[1:]] == [["1", "1"], ["True", "1"]]
+    xs, _, found = runs.phase("flag", "seed", "mean of fun", html=tmp_path / "phase.html")
+    assert list(map(str, xs)) == ["1", "True"] and found == pytest.approx(np.array([[one, other]]))
+    # What has only one of them has it by the other too.
+    assert ls.Study(study.problem, {"flag": [False, True]}, "lbfgs").repeat(flag=1).fun == pytest.approx(other)
+    with pytest.raises(ValueError, match=r"axes: lam: holds 1\.0 twice"):
+        ls.Study(ls.Problem(Shifted(), 2), {"lam": [1, 1.0]})
+
+
+def test_rows_have_one_order_and_a_name_of_their_own(tmp_path):
+    study = ls.Study(
+        lambda at: ls.Problem(Shifted(), 1, 0.1),
+        {"at": ["b", None, 100001, 0.5, "a", 100002, True], "lam": [1.00001, 1.00002]},
+        lambda lam: ls.Method("lbfgs", lam=lam),
+        stop=ls.StoppingRule(max_iter=2),
+    )
+    tables = []
+    for name, indices in (("forth", range(14)), ("back", reversed(range(14)))):
+        Store(tmp_path / name, create=True)
+        worker = Solver(study, tmp_path / name, threads=1)
+        for index in indices:
+            worker(Chunk(f"alone-{index}", np.array([index]), 60.0))
+        runs = study.runs(tmp_path / name)
+        tables.append(
+            ([line.split()[:3] for line in runs.table().splitlines()[1:]], runs.phase("lam", "at", "min of nit"))
+        )
+    (rows, forth), (others, back) = tables
+    names = ["0.5", "True", "100001", "100002", "a", "b", "None"]
+    assert rows == others == [[at, lam, "1"] for at in names for lam in ("1.00001", "1.00002")]
+    assert forth[:2] == back[:2] == ([1.00001, 1.00002], [0.5, True, 100001, 100002, "a", "b", None])
+    assert_array_equal(forth[2], back[2])
+
+
+def test_measures_beyond_a_double(tmp_path):
+    measures = {
+        "huge": lambda problem, result: -(10**400),
+        "long": lambda problem, result: np.longdouble(1.0) / 3.0,
+        "several": lambda problem, result: {"long": np.longdouble("nan")},
+    }
+    study = ls.Study(ls.Problem(Shifted(), 1, 0.1), {"seed": range(2)}, "lbfgs", measure=measures)
+    runs = study.run(tmp_path / "runs", "serial")
+    (found, _) = (record["result"]["measures"] for record in runs)
+    assert found == {"huge": -(10**400), "long": 1.0 / 3.0, "several": {"long": None}}
+    assert runs.table().splitlines()[1].split()[-3:] == ["-inf", "0.3333", "-"]
+    _, _, found = runs.phase("seed", "seed", "mean of huge", html=tmp_path / "phase.html")
+    assert found[0, 0] == -np.inf
+
+
 def test_phase(whole, tmp_path):
     from matplotlib.figure import Figure
 
