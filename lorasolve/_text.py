@@ -7,7 +7,7 @@ import math
 import numbers
 import re
 from collections.abc import Iterator
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -116,7 +116,8 @@ def _given(component: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _is_default(value: Any, entry: Any) -> bool:
-    default = entry.default_factory() if entry.default_factory is not MISSING else entry.default
+    # A class of a script reaches workers with copies of what dataclasses put where there is no factory.
+    default = entry.default_factory() if callable(entry.default_factory) else entry.default
     if _is_written(value) and _is_written(default):
         return bool(value == default)
     mark = _mark(value)

@@ -157,6 +157,45 @@ def test_a_setting_that_cannot_be_read_is_an_error_of_the_cell_alone(tmp_path):
     assert "['stretched:lengths'] is a TextIOWrapper, whose content cannot be read" in record["result"]["error"]
 
 
+def test_components_of_a_script_are_the_same_in_its_workers(tmp_path):
+    """Their classes go there by value: with settings of every kind all runs are done, and found again."""
+    process = python(
+        """
+        import sys, typing
+        from dataclasses import dataclass, field
+        import numpy as np, lorasolve as ls
+        from grids import Shifted
+        class Steps(typing.NamedTuple):
+            size: float
+            def shorter(self):
+                return 0.5 * self.size
+        class Table(dict):
+            pass
+        @dataclass(frozen=True)
+        class Own(ls.optimizers.GD):
+            steps: object = None
+            table: object = field(default_factory=Table)
+            name = "own"
+            def kernel_data(self, problem):
+                return None
+            def update(self, problem, state, value, grad):
+                state.theta = state.trial
+                state.trial = state.theta - self.steps.shorter() * self.table["weights"][1] * grad
+        method = Own(steps=Steps(0.2), table=Table(weights=np.array([0.0, 1.0])))
+        stop = ls.StoppingRule(max_iter=5)
+        study = ls.Study(ls.Problem(Shifted(), 2, 0.1), {"seed": range(4)}, method, stop=stop)
+        runs = study.run(sys.argv[1], "loky", n_jobs=1)
+        print(len(runs), len(study.runs(sys.argv[1])), len(ls.Runs.read(sys.argv[1])), runs.failed)
+        for record in runs:
+            alone = ls.solve(study.problem, "gd:step_size=0.1", seed=record["run"]["random"], stop=stop)
+            assert abs(record["result"]["fun"] - alone.fun) < 1e-12, (record["result"], alone.fun)
+        """,
+        str(tmp_path / "runs"),
+    )
+    out, err = process.communicate(timeout=120)
+    assert out.strip() == "4 4 4 []" and process.returncode == 0, out + err
+
+
 def test_failed_runs_are_done_again_on_request(tmp_path):
     def study(broken):
         class Own(Shifted):
