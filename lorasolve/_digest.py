@@ -1,7 +1,8 @@
 """A digest of what a run is made of: arrays, settings and code, the same in every process.
 
-An object is its class and its attributes. Left out are cached properties, which follow from the rest, and what it
-names in ``not_data``: memory that calls write to. A class or function that is not of an installed package is its
+An object is its class and its attributes; one of a user's own kind of container (a named tuple, say) is these and what
+it contains. Left out are cached properties and flags of sparse matrices, which follow from the rest, and what it names
+in ``not_data``: memory that calls write to, and times. A class or function that is not of an installed package is its
 bytecode, with that of the functions of its own module that it calls and with the plain data (numbers, texts, arrays,
 collections of them) that it reads there by name or holds as attributes of the class. What those read from elsewhere is
 not seen.
@@ -15,6 +16,9 @@ import functools
 import hashlib
 import io
 import itertools
+import os
+import pathlib
+import random
 import struct
 import sys
 import types
@@ -27,8 +31,8 @@ SIZE = 16
 _HEAP_TYPE = 1 << 9
 
 
-def digest(value: Any) -> str:
-    """Return 32 hexadecimal digits that change with the content of a value.
+def digest(value: Any, name: str = "the value") -> str:
+    """Return 32 hexadecimal digits that change with the content of a value; ``name`` is how messages call it.
 
     Raises
     ------
@@ -37,7 +41,7 @@ def digest(value: Any) -> str:
         object may describe itself: its attribute ``fingerprint``, a text, then stands for it.
     """
     found = _Digest()
-    found.add(value, "the value")
+    found.add(value, name)
     return found.hash.hexdigest()
 
 
@@ -69,10 +73,10 @@ class _Digest:
 
     def add(self, value: Any, where: str) -> None:
         """Add a value; ``where`` is how messages call it."""
-        if value is None or isinstance(value, (bool, int, float, complex, str, bytes, np.generic, np.dtype)):
+        if isinstance(value, (np.ndarray, np.void)) and _installed(type(value)):
+            self._array(np.asanyarray(value), where)
+        elif value is None or isinstance(value, (bool, int, float, complex, str, bytes, np.generic, np.dtype)):
             self._plain(value)
-        elif isinstance(value, np.ndarray):
-            self._array(value, where)
         elif id(value) in self._met:
             self._tag("again", str(self._met[id(value)][0]).encode())
         else:
@@ -85,20 +89,24 @@ class _Digest:
         if isinstance(value, bytes):
             self._tag("bytes", value)
         elif isinstance(value, np.dtype):
-            self._tag("dtype", value.str.encode())
+            self._tag("dtype", _dtype_text(value).encode())
         else:
             # Numbers that are equal are one setting, whatever their type: 1 and 1.0 come from one file.
-            if isinstance(value, float) and value.is_integer():
+            if isinstance(value, float) and value.is_integer() and repr(value) != "-0.0":
                 value = int(value)
             self._tag("number" if isinstance(value, (bool, int, float, complex)) else "text", repr(value).encode())
 
     def _array(self, value: np.ndarray[Any, Any], where: str) -> None:
         if value.dtype.hasobject:
             self._tag("objects", repr(value.shape).encode())
+            if value.dtype.names is not None:
+                self._tag("dtype", _dtype_text(value.dtype).encode())
             for k, entry in enumerate(value.ravel().tolist()):
                 self.add(entry, f"{where}[{k}]")
         else:
-            self._tag("array", value.dtype.str.encode(), repr(value.shape).encode(), value.tobytes())
+            self._tag("array", _dtype_text(value.dtype).encode(), repr(value.shape).encode(), value.tobytes())
+        if isinstance(value, np.ma.MaskedArray):
+            self._array(np.ma.getmaskarray(value), where)
 
     def _compound(self, value: Any, where: str) -> None:
         if isinstance(value, dict):
@@ -112,30 +120,44 @@ class _Digest:
                 self.add(entry, f"{where}[{k}]")
         elif isinstance(value, (set, frozenset)):
             self._tag("set", *sorted(digest(entry).encode() for entry in value))
+        elif isinstance(value, np.ndarray):
+            self._array(value, where)
+        elif isinstance(value, pathlib.PurePath) and _installed(type(value)):
+            self._tag("path", os.fsencode(value))
         elif isinstance(value, enum.Enum):
             self._tag("enum", f"{type(value).__qualname__}.{value.name}".encode())
+            if not _installed(type(value)):
+                self.add(value.value, f"{where}.value")
         elif isinstance(value, np.random.Generator):
             self.add(value.bit_generator.state, where)
+        elif isinstance(value, random.Random) and not isinstance(value, random.SystemRandom):
+            self._tag("random")
+            self.add(value.getstate(), where)
         elif isinstance(value, (type, types.FunctionType, types.MethodType, functools.partial)) or callable_of(value):
             self._code(value, where)
         else:
             self._object(value, where)
+        if isinstance(value, _CONTAINERS) and not _installed(type(value)):
+            self._attributes(value, _state(value), where)
 
     def _object(self, value: Any, where: str) -> None:
         stated = getattr(value, "fingerprint", None)
         if isinstance(stated, str):
             self._tag("fingerprint", type(value).__qualname__.encode(), stated.encode())
             return
-        kind = type(value)
-        slots = [name for base in kind.__mro__ for name in getattr(base, "__slots__", ())]
-        state = {name: getattr(value, name) for name in slots if hasattr(value, name)} | getattr(value, "__dict__", {})
+        kind, state = type(value), _state(value)
         compiled = isinstance(value, io.IOBase) or any(not base.__flags__ & _HEAP_TYPE for base in kind.__mro__[:-1])
         if compiled or (not state and not hasattr(value, "__dict__")):
             raise TypeError(
                 f"{where} is a {kind.__name__}, whose content cannot be read; keep plain numbers, texts and arrays, or "
                 "give the object an attribute fingerprint, a text that stands for what it holds"
             )
-        left_out = set(getattr(value, "not_data", ()))
+        self._attributes(value, state, where)
+
+    def _attributes(self, value: Any, state: dict[str, Any], where: str) -> None:
+        """Add the class of a value and what its attributes hold."""
+        kind = type(value)
+        left_out = {*getattr(value, "not_data", ()), *_noted(kind)}
         self._code(kind, where)
         for name in sorted(state):
             cached = isinstance(_class_attribute(kind, name), functools.cached_property)
@@ -201,6 +223,36 @@ class _Digest:
                 self._bytecode(constant, where)
             elif constant is not Ellipsis:
                 self.add(constant, f"a constant of {where}")
+
+
+# What extends one of these has code and attributes beside what is in it.
+_CONTAINERS = (dict, list, tuple, set, frozenset, np.ndarray, random.Random)
+
+
+def _dtype_text(dtype: np.dtype[Any]) -> str:
+    """Return a type of entries in words, with the names of fields."""
+    return dtype.str if dtype.names is None else str(dtype)
+
+
+def _state(value: Any) -> dict[str, Any]:
+    """Return the attributes of an object: those in slots, by the names that Python gives them, and the others."""
+    found: dict[str, Any] = {}
+    for base in type(value).__mro__:
+        slots = vars(base).get("__slots__", ())
+        for name in [slots] if isinstance(slots, str) else slots:
+            owner = base.__name__.lstrip("_")
+            is_private = name.startswith("__") and not name.endswith("__") and owner
+            attribute = f"_{owner}{name}" if is_private else name
+            if name != "__dict__" and hasattr(value, attribute):
+                # Who refers to an object says nothing about it.
+                found[attribute] = None if name == "__weakref__" else getattr(value, attribute)
+    return found | getattr(value, "__dict__", {})
+
+
+def _noted(kind: type) -> tuple[str, ...]:
+    """Return attributes that SciPy adds to a sparse matrix when it is asked for them."""
+    is_scipy = any(base.__module__.startswith("scipy.") for base in kind.__mro__)
+    return ("_has_canonical_format", "_has_sorted_indices") if is_scipy else ()
 
 
 def callable_of(value: Any) -> bool:

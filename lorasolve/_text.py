@@ -7,11 +7,12 @@ import math
 import numbers
 import re
 from collections.abc import Iterator
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
+from ._digest import digest
 from .tables import aligned
 
 # A text setting of this form needs no quotes, unless it reads as something else ("None").
@@ -50,18 +51,23 @@ def parse_value(text: str) -> Any:
 
 
 def value_text(value: Any) -> str:
-    """Return a setting as text that :func:`parse_value` reads back as an equal value, without a ``+``."""
+    """Return a setting as text that :func:`parse_value` reads back as an equal value, without a ``+``.
+
+    Of what no text says, such as an array, it is the class and a digest of the content, where that can be read.
+    """
     if isinstance(value, str) and _PLAIN.fullmatch(value) and parse_value(value) == value:
         return value
     return _literal(value)
 
 
 def _literal(value: Any) -> str:
-    if isinstance(value, (tuple, list)):
+    if type(value) in (tuple, list):
         inner = ",".join(_literal(entry) for entry in value)
-        if isinstance(value, list):
+        if type(value) is list:
             return f"[{inner}]"
         return f"({inner},)" if len(value) == 1 else f"({inner})"
+    if not _is_written(value):
+        return f"<{type(value).__name__}{_mark(value)}>"
     if isinstance(value, str):
         return repr(str(value))
     if isinstance(value, (bool, np.bool_)):
@@ -73,19 +79,49 @@ def _literal(value: Any) -> str:
     return repr(value)
 
 
+def _is_written(value: Any) -> bool:
+    """Whether the text of a value says all of it: numbers, texts, truth values, None and collections of them."""
+    if type(value) in (tuple, list):
+        return all(map(_is_written, value))
+    if type(value) is dict:
+        return all(_is_written(part) for entry in value.items() for part in entry)
+    return value is None or isinstance(value, (str, bytes, range, np.bool_, numbers.Number))
+
+
+def _mark(value: Any) -> str:
+    try:
+        return f" {digest(value)}"
+    except TypeError:
+        # What is shown must not fail; keys of runs ask for the content of unwritten settings themselves.
+        return ""
+
+
 def component_text(component: Any) -> str:
     """Return the name of a component with the settings that differ from their defaults."""
-    settings = [
-        f"{entry.name}={value_text(getattr(component, entry.name))}"
-        for entry in fields(component)
-        if entry.init and not _is_default(getattr(component, entry.name), entry)
-    ]
+    settings = [f"{name}={value_text(value)}" for name, value in _given(component)]
     return f"{component.name}:{','.join(settings)}" if settings else str(component.name)
 
 
+def unwritten(component: Any) -> dict[str, Any]:
+    """Return the settings of which the text of a component says no more than a digest."""
+    return {name: value for name, value in _given(component) if not _is_written(value)}
+
+
+def _given(component: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the settings that differ from their defaults."""
+    for entry in fields(component):
+        value = getattr(component, entry.name)
+        if entry.init and not _is_default(value, entry):
+            yield entry.name, value
+
+
 def _is_default(value: Any, entry: Any) -> bool:
-    default = entry.default_factory() if entry.default_factory is not MISSING else entry.default
-    return bool(value == default)
+    # A class of a script reaches workers with copies of what dataclasses put where there is no factory.
+    default = entry.default_factory() if callable(entry.default_factory) else entry.default
+    if _is_written(value) and _is_written(default):
+        return bool(value == default)
+    mark = _mark(value)
+    return value is default or (mark != "" and mark == _mark(default))
 
 
 def number(value: float, form: str) -> str:
@@ -106,6 +142,10 @@ def plain(value: Any) -> Any:
         return [plain(entry) for entry in value]
     if isinstance(value, np.ndarray):
         return plain(value.tolist())
+    if isinstance(value, np.longdouble):
+        return plain(float(value))
+    if isinstance(value, np.clongdouble):
+        return complex(value)
     if isinstance(value, (np.number, np.bool_, np.str_)):
         return plain(value.item())
     if isinstance(value, float) and not math.isfinite(value):

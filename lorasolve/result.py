@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from ._text import number
 from ._validate import Array
@@ -31,6 +31,8 @@ class Trace:
     step: list[float] = field(default_factory=list)
 
     LIMIT = 4096
+    # Times differ between equal runs (_digest.py).
+    not_data: ClassVar[tuple[str, ...]] = ("seconds",)
 
     def __post_init__(self) -> None:
         self._stride = 1
@@ -146,6 +148,8 @@ class Result:
     started_from: str
     problem: Any
     merged: Array | None = None
+    # Times differ between equal runs (_digest.py).
+    not_data: ClassVar[tuple[str, ...]] = ("seconds", "compile_seconds")
 
     def __repr__(self) -> str:
         return (

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -57,6 +57,8 @@ class BatchResult(Tabular):
     seconds: float
     _runs: list[Run] = field(repr=False)
     _single: dict[int, Result] = field(repr=False)
+    # Times differ between equal runs (_digest.py).
+    not_data: ClassVar[tuple[str, ...]] = ("seconds",)
 
     def __len__(self) -> int:
         return len(self._runs)

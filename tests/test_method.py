@@ -133,6 +133,24 @@ def test_defaults_are_left_out_and_numpy_numbers_are_plain() -> None:
     assert ls.Method.parse("gd/lam=1~gaussian@dora+cosine") == ls.Method.parse("gd+cosine@dora~gaussian/lam=1")
 
 
+def test_settings_that_no_text_says_are_shown_by_class_and_content() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Odd(GD):
+        """Gradient descent with settings of any kind."""
+
+        held: typing.Any = dataclasses.field(default_factory=lambda: np.arange(3.0))
+        name = "odd"
+
+    assert str(ls.Method(Odd(held=np.arange(3.0)))) == str(ls.Method(Odd())) == "odd"
+    texts = {str(ls.Method(Odd(held=value))) for value in (np.arange(4.0), np.ones(3), (np.ones(3), 1), {1}, {2}, 3.0)}
+    assert len(texts) == 6 and "odd:held=3.0" in texts
+    assert all(
+        text.startswith(("odd:held=<ndarray ", "odd:held=(<ndarray ", "odd:held=<set "))
+        for text in texts - {"odd:held=3.0"}
+    )
+    assert str(ls.Method(Odd(held={"a": [1, 2.5]}))) == "odd:held={'a': [1, 2.5]}"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

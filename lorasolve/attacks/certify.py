@@ -46,12 +46,15 @@ def imported(path: str) -> Any:
     Raises
     ------
     ValueError
-        If there is no such thing.
+        If there is no such thing, or it is no class or function.
     """
     module, dot, name = path.rpartition(".")
     try:
         if not dot:
             raise ImportError("expected package.name")
-        return getattr(importlib.import_module(module), name)
+        found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"target: cannot import {path!r}: {error}; accepted: package.name") from None
+    if not callable(found):
+        raise ValueError(f"target: expected a class or function, got {path!r}, which is a {type(found).__name__}")
+    return found

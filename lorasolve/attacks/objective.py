@@ -24,7 +24,14 @@ def made(name: str, seed: int) -> Objective:
     """Return the example of a registered objective, or of a class ``package.Class`` (without one, its instance)."""
     known = objectives.registry.classes()
     cls = known[name] if name in known else imported(name)
-    return as_objective(cls.example(np.random.default_rng(seed)) if hasattr(cls, "example") else cls())
+    try:
+        instance = cls.example(np.random.default_rng(seed)) if hasattr(cls, "example") else cls()
+    except Exception as error:
+        raise ValueError(
+            f"target: expected a class with example(rng), or one that needs no arguments, got {name!r}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    return as_objective(instance)
 
 
 def judge_curvature(name: str, seed: int, X: list[list[float]], D: list[list[float]]) -> Failures:

@@ -252,7 +252,10 @@ def _axis(name: str, values: Any) -> Any:
         raise ValueError(f"axes: {name}: {span}: expected numbers in brackets, got {arguments!r}")
     if not _span_length(span, arguments) <= LARGEST_SPAN:
         raise ValueError(f"axes: {name}: {span}: expected at most {LARGEST_SPAN} values, got {arguments!r}")
-    return _SPANS[span](*arguments).tolist()
+    try:
+        return _SPANS[span](*arguments).tolist()
+    except (ArithmeticError, TypeError, ValueError) as error:
+        raise ValueError(f"axes: {name}: {span}: NumPy takes no {arguments!r}: {error}") from error
 
 
 def _span_length(span: str, arguments: list[float]) -> float:

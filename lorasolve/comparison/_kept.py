@@ -43,7 +43,8 @@ class Cells:
     problem, init, stop, held_out
         As :func:`lorasolve.compare` takes them.
     methods : dict of str to Method
-        The methods by what :func:`~lorasolve.studies._solves.method_text` calls them.
+        The methods by what :func:`~lorasolve.studies._solves.method_text` calls them, or by any name where nothing is
+        kept.
     """
 
     problem: Problem

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -106,6 +106,8 @@ class Row:
     compile_seconds: float
     status: str
     quality: dict[str, float]
+    # Times differ between equal runs (_digest.py).
+    not_data: ClassVar[tuple[str, ...]] = ("seconds", "compile_seconds")
 
 
 @dataclass(frozen=True, repr=False)
@@ -315,11 +317,13 @@ def compare(
             if reference is not None:
                 optima.learn(target_of(Method(), problem), reference.fun)
             if not interrupted:
-                cells = Cells(problem, init, rule, held_out, {method_text(method): method for method in chosen})
+                # Where nothing is kept, two methods need no more than two names.
+                names = [str(k) if store is None else method_text(method) for k, method in enumerate(chosen)]
+                cells = Cells(problem, init, rule, held_out, dict(zip(names, chosen)))
                 with folder_of(store) as folder:
                     workers = {"backend": executor, "n_jobs": n_jobs, "progress": progress}
                     kept = StoredRuns(cells, folder, store is not None, workers)
-                    ended = kept.ends([method_text(method) for method in chosen], numbers, tune)
+                    ended = kept.ends(names, numbers, tune)
                 for tuned, results in ended:
                     rows.append(_row(problem, tuned, results, optima, tol, held_out))
                     runs.append(results)

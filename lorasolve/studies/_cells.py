@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,21 @@ from .._validate import shown
 
 # Values that stand for themselves in a description; others are named by the user.
 Label = str | int | float | bool | None
+
+
+def order(label: Any) -> tuple[int, Any, bool, str]:
+    """Return what labels are told apart and sorted by: numbers, texts, None; 1 and 1.0 are one, and True is another."""
+    if isinstance(label, (bool, int, float)):
+        return 0, label, isinstance(label, bool), ""
+    return (1, 0, False, label) if isinstance(label, str) else (2, 0, False, repr(label))
+
+
+def label_texts(labels: Sequence[Any]) -> list[str]:
+    """Return labels as tables show them: numbers with four digits where these tell all apart, else in full."""
+    short = {order(label): f"{label:.4g}" if isinstance(label, float) else str(label) for label in labels}
+    if len(set(short.values())) < len(short):
+        return [repr(label) for label in labels]
+    return [short[order(label)] for label in labels]
 
 
 class Axes:
@@ -85,7 +100,7 @@ class Axes:
                 given = f"got {cell[name]!r}" if name in cell else "got none"
                 raise ValueError(f"cell: expected a value of the axis {name!r} ({_few(labels)}), {given}")
             else:
-                positions.append(labels.index(cell[name]))
+                positions.append(_place(labels, cell[name]))
         return self.index(positions)
 
     def cross(self) -> list[int]:
@@ -109,24 +124,31 @@ def _axis(name: str, values: Any) -> tuple[list[Label], list[Any]]:
         listed = list(labels)
     if not labels:
         raise ValueError(f"axes: {name}: is empty")
-    known: set[str] = set()
+    known: set[tuple[int, Any, bool, str]] = set()
     for label in labels:
-        if repr(label) in known:
+        if order(label) in known:
             raise ValueError(f"axes: {name}: holds {label!r} twice")
-        known.add(repr(label))
+        known.add(order(label))
     return labels, listed
+
+
+def _place(labels: list[Label], given: Any) -> int:
+    """Return the place of a value that is among labels: of True and 1 that of the same kind, if both are there."""
+    orders = [order(label) for label in labels]
+    wanted = order(given.item() if isinstance(given, np.generic) else given)
+    return orders.index(wanted) if wanted in orders else labels.index(given)
 
 
 def _label(name: str, value: Any) -> Label:
     """Return a value that stands for itself as a plain one."""
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"axes: {name}: expected finite numbers, got {value!r}")
+    if isinstance(value, numbers.Real) and not isinstance(value, (bool, int)):
+        value = float(value)
+        if not math.isfinite(value):
+            raise ValueError(f"axes: {name}: expected finite numbers, got {value!r}")
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
-    if isinstance(value, numbers.Real):
-        return float(value)
     raise TypeError(
         f"axes: {name}: expected numbers, texts, truth values or None, got {type(value).__name__}; give other values "
         f"names, as {name}={{'first': ..., 'second': ...}}"

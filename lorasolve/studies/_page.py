@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._validate import Array
 from .._version import __version__
+from ._cells import label_texts, order
 
 if TYPE_CHECKING:
     from .runs import Record, Runs
@@ -101,13 +102,13 @@ def page(
     data = {
         "x": x,
         "y": y,
-        "xs": xs,
-        "ys": ys,
+        "xs": label_texts(xs),
+        "ys": label_texts(ys),
         "title": title,
-        "low": 0.0 if share else min(finite),
-        "high": 1.0 if share else max(finite),
+        "low": 0.0 if share else min(finite, default=0.0),
+        "high": 1.0 if share else max(finite, default=1.0),
         "cells": [
-            [_cell(cells.get((a, b), []), found[j, i], runs.command) for i, a in enumerate(xs)]
+            [_cell(cells.get((order(a), order(b)), []), found[j, i], runs.command) for i, a in enumerate(xs)]
             for j, b in enumerate(ys)
         ],
     }
@@ -125,7 +126,7 @@ def _cell(entries: list[tuple[Record, float]], value: float, command: str | None
         ends[end] = ends.get(end, 0) + 1
     ordered = sorted(ends.items(), key=lambda pair: -pair[1])
     # Workers finish in any order.
-    entries = sorted(entries, key=lambda entry: [(str(type(v)), v) for v in entry[0]["run"]["cell"].values()])
+    entries = sorted(entries, key=lambda entry: [*map(order, entry[0]["run"]["cell"].values())])
     return {
         "value": _number(float(value)),
         "count": len(entries),

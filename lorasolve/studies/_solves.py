@@ -12,7 +12,7 @@ import numpy as np
 
 from .._digest import SIZE, digest, of_package
 from .._files import PathLike
-from .._text import component_text, plain
+from .._text import component_text, plain, unwritten
 from .._threads import blas_threads
 from .._validate import Array
 from ..engine import method_and_start, solve
@@ -286,7 +286,13 @@ def problem_facts(problem: Problem, mark: str) -> dict[str, Any]:
 
 
 def method_text(method: Method) -> str:
-    """Return what a method is: its text, with a digest of the components that are not of this package."""
+    """Return what a method is: its text, with a digest of code and settings that the text does not say.
+
+    Raises
+    ------
+    TypeError
+        If the content of a setting cannot be read.
+    """
     return str(method) + _code((method.optimizer, *method.schedules, method.adapter, method.init))
 
 
@@ -304,9 +310,12 @@ def rule_text(stop: StoppingRule) -> str:
 
 
 def _code(parts: tuple[Any, ...]) -> str:
-    """Return a mark of the code of components that are not of this package."""
-    own = [type(part) for part in parts if part is not None and not of_package(type(part))]
-    return f" {digest(own)}" if own else ""
+    """Return a mark of the code of components that are not of this package, and of settings that no text says."""
+    there = [part for part in parts if part is not None]
+    marked: list[Any] = [type(part) for part in there if not of_package(type(part))]
+    settings = [(part.name, unwritten(part)) for part in there]
+    marked += [{f"{name}:{key}": value} for name, found in settings for key, value in found.items()]
+    return f" {digest(marked, 'settings')}" if marked else ""
 
 
 def _summary(end: Result) -> dict[str, Any]:

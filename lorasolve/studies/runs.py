@@ -16,6 +16,7 @@ from .._files import PathLike
 from .._registry import suggest
 from .._validate import Array, as_flag, as_instance
 from ..tables import aligned, data_frame, html_table, latex_tabular, latex_text, markdown_table, written
+from ._cells import label_texts, order
 from .store import Damage, Line, Store
 
 if TYPE_CHECKING:
@@ -133,9 +134,11 @@ class Runs:
         Raises
         ------
         ValueError
-            If they were not kept, or are damaged.
+            If they were not kept, are damaged, or what was done is a call.
         """
         flat = self.store.factors(record)
+        if "shapes" not in record["result"]:
+            raise ValueError(f"run {record['key']}: a call has no factors; runs.store.factors gives the vector it kept")
         pairs, begin = [], 0
         for m, n, r in record["result"]["shapes"]:
             middle, end = begin + m * r, begin + (m + n) * r
@@ -237,16 +240,21 @@ class Runs:
     def _summary(self, by: Sequence[str] | None) -> tuple[list[str], list[list[str]], list[bool]]:
         """Return the headings, the cells, and which columns go to the left."""
         groups: _Groups = {}
+        places: dict[tuple[Any, ...], list[Any]] = {}
         axes: list[str] = []
         for record in self:
             cell = record["run"]["cell"]
             if not axes:
                 axes = self._kept_axes(cell, by)
-            group = groups.setdefault(tuple(cell.get(name) for name in axes), [])
-            group.append((row_of(record), record["result"]))
+            labels = [cell.get(name) for name in axes]
+            key = tuple(map(order, labels))
+            places.setdefault(key, labels)
+            groups.setdefault(key, []).append((row_of(record), record["result"]))
         columns = _columns(groups)
+        keys = sorted(groups)
+        texts = [label_texts([places[key][k] for key in keys]) for k in range(len(axes))]
         heads = [*axes, *_COUNTS, *columns]
-        rows = [self._line(key, groups[key], columns) for key in _order(list(groups))]
+        rows = [self._line([text[k] for text in texts], groups[key], columns) for k, key in enumerate(keys)]
         return heads, rows, [True] + [False] * (len(heads) - 1)
 
     def _kept_axes(self, cell: dict[str, Any], by: Sequence[str] | None) -> list[str]:
@@ -257,16 +265,14 @@ class Runs:
                 raise ValueError(f"by: no axis is called {name!r}.{suggest(name, list(cell))}")
         return list(by)
 
-    def _line(self, key: tuple[Any, ...], group: list[tuple[Record, Record]], columns: list[str]) -> list[str]:
+    def _line(self, labels: list[str], group: list[tuple[Record, Record]], columns: list[str]) -> list[str]:
         rows, results = zip(*group)
         failed = sum("error" in result for result in results)
         ended = [result["status"] for result in results if "status" in result]
         converged = sum(status in ("converged", "target reached") for status in ended)
         share = f"{converged / len(ended):.2f}" if ended else "-"
-        cells = [_text(value) for value in key]
-        cells += [_together([row[name] for row in rows if row.get(name) is not None]) for name in columns]
-        axes = len(key)
-        return [*cells[:axes], str(len(rows)), str(failed), share, *cells[axes:]]
+        found = [_together([row[name] for row in rows if row.get(name) is not None]) for name in columns]
+        return [*labels, str(len(rows)), str(failed), share, *found]
 
     # ------------------------------------------------------------------ phase diagrams
     def phase(
@@ -304,6 +310,7 @@ class Runs:
         """
         value, combine, title = _measure(measure)
         cells: dict[tuple[Any, Any], list[tuple[Record, float]]] = {}
+        labels: dict[Any, Any] = {}
         columns: set[str] = set()
         for record in self:
             cell = record["run"]["cell"]
@@ -312,15 +319,18 @@ class Runs:
                     raise ValueError(f"phase: no axis is called {name!r}.{suggest(name, list(cell))}")
             columns |= set(row_of(record))
             number = value(record)
-            cells.setdefault((cell[x], cell[y]), []).append((record, math.nan if number is None else float(number)))
+            place = order(cell[x]), order(cell[y])
+            labels |= {place[0]: cell[x], place[1]: cell[y]}
+            cells.setdefault(place, []).append((record, math.nan if number is None else float(number)))
         if not cells:
             raise ValueError(f"phase: {self.store.path} holds no runs of this study")
-        xs, ys = (_order(list(dict.fromkeys(place[k] for place in cells))) for k in (0, 1))
-        found = np.full((len(ys), len(xs)), np.nan)
+        across, up = (sorted({place[k] for place in cells}) for k in (0, 1))
+        found = np.full((len(up), len(across)), np.nan)
         for (a, b), entries in cells.items():
             numbers = [number for _, number in entries if not math.isnan(number)]
             if numbers:
-                found[ys.index(b), xs.index(a)] = combine(numbers)
+                found[up.index(b), across.index(a)] = combine(numbers)
+        xs, ys = [labels[a] for a in across], [labels[b] for b in up]
         if np.isnan(found).all():
             raise ValueError(f"phase: {title!r} has no value at any run; columns: {', '.join(sorted(columns))}")
         if ax is not None:
@@ -380,7 +390,13 @@ def _ends(record: Record, kind: str) -> bool | None:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, (bool, int, float)) else None
+    """Return a number as a float, an integer that is too large for one as infinite; None for what is no number."""
+    if not isinstance(value, (bool, int, float)):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def _columns(groups: _Groups) -> list[str]:
@@ -404,23 +420,9 @@ def _together(values: list[Any]) -> str:
         return f"{statistics.fmean(values):.2f}"
     numbers = [number for value in values if (number := _number(value)) is not None]
     if len(numbers) == len(values):
-        return _text(statistics.median(numbers))
+        return f"{statistics.median(numbers):.4g}"
     text, count = Counter(map(str, values)).most_common(1)[0]
     return text if count == len(values) else f"{text} {count / len(values):.2f}"
-
-
-def _order(values: list[Any]) -> list[Any]:
-    """Return values sorted where they can be compared, else as they came; of tuples likewise, entry by entry."""
-    try:
-        return sorted(values)
-    except TypeError:
-        return values
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return str(value)
-    return f"{value:.4g}"
 
 
 def _draw(ax: Axes, x: str, y: str, xs: list[Any], ys: list[Any], found: Array, title: str) -> None:
@@ -431,7 +433,7 @@ def _draw(ax: Axes, x: str, y: str, xs: list[Any], ys: list[Any], found: Array, 
     )  # fmt: skip
     for axis, name, values in ((ax.xaxis, x, xs), (ax.yaxis, y, ys)):
         step = -(-len(values) // 10)
-        axis.set_ticks(range(0, len(values), step), [_text(value) for value in values[::step]])
+        axis.set_ticks(range(0, len(values), step), label_texts(values)[::step])
         axis.set_label_text(name)
     ax.set_title(title)
     ax.figure.colorbar(image, ax=ax)

@@ -172,16 +172,22 @@ class Study(Work):
 
     def fixed(self) -> dict[str, Any]:
         """Return what all runs share, as plain data."""
-        measures = {name: code_mark(measure) for name, measure in self.measures.items()}
+        measures = {name: self._mark(measure, code_mark) for name, measure in self.measures.items()}
         return {"lorasolve": __version__, "schema": SCHEMA_VERSION, "measures": measures}
 
     def digest_of(self, loss: Any) -> str:
-        """Return the digest of a loss as it was when it was first seen."""
-        if loss not in self._digests:
-            self._digests[loss] = digest(loss)
-        return self._digests[loss]
+        """Return the digest of a loss."""
+        return self._mark(loss, digest)
+
+    def _mark(self, thing: Any, mark: Callable[[Any], str]) -> str:
+        """Return the mark of a loss or measure as it was when it was first seen: they may remember what they did."""
+        if thing not in self._digests:
+            self._digests[thing] = mark(thing)
+        return self._digests[thing]
 
     def __getstate__(self) -> dict[str, Any]:
+        # Measures are marked here, not by each worker after what it has done.
+        self.fixed()
         return self.__dict__ | {"_digests": list(self._digests.items())}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -281,10 +287,13 @@ class Study(Work):
 
 
 class _Digests:
-    """Digests of objects that are there, by identity; those of objects that nobody holds are forgotten."""
+    """Digests of objects that are there, by identity; those of objects that nobody holds are forgotten.
+
+    Objects that no weak reference can be made to, as those with ``__slots__``, are held.
+    """
 
     def __init__(self, items: Iterable[tuple[Any, str]] = ()) -> None:
-        self._known: dict[int, tuple[weakref.ref[Any], str]] = {}
+        self._known: dict[int, tuple[Callable[[], Any], str]] = {}
         for thing, mark in items:
             self[thing] = mark
 
@@ -296,7 +305,10 @@ class _Digests:
 
     def __setitem__(self, thing: Any, mark: str) -> None:
         name = id(thing)
-        self._known[name] = (weakref.ref(thing, lambda _: self._known.pop(name, None)), mark)
+        try:
+            self._known[name] = (weakref.ref(thing, lambda _: self._known.pop(name, None)), mark)
+        except TypeError:
+            self._known[name] = (lambda: thing, mark)
 
     def items(self) -> list[tuple[Any, str]]:
         """Return the objects that are there with their digests."""

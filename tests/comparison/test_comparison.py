@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -329,6 +329,36 @@ def test_a_store_goes_on_and_does_nothing_twice(denoising, tmp_path, monkeypatch
         before = len(ran)
         ls.compare(other, ["als"], 1, 40, tune=True, store=tmp_path / "runs", **options)
         assert len(ran) == before + 1
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_methods_that_differ_in_an_array_are_two_methods(denoising, tmp_path, kept) -> None:
+    """Of 1,100 entries NumPy shows the ends; the step is the smallest of them."""
+    problem, _, _ = denoising
+
+    @dataclass(frozen=True)
+    class Cautious(ls.optimizers.GD):
+        """Gradient descent with the smallest of several steps."""
+
+        steps: object = None
+        name = "cautious"
+
+        def update(self, problem, state, value, grad):
+            state.theta = state.trial
+            state.trial = state.theta - self.steps.min() * grad
+
+        def kernel_data(self, problem):
+            return None
+
+    methods, expected = [], []
+    for smallest in (0.1, 0.05):
+        steps = np.full(1100, 0.2)
+        steps[550] = smallest
+        methods.append(Cautious(steps=steps))
+        expected.append(ls.solve(problem, ls.optimizers.GD(smallest), stop=ls.StoppingRule(max_iter=5)).fun)
+    table = ls.compare(problem, methods, stop=ls.StoppingRule(max_iter=5), store=tmp_path / "runs" if kept else None)
+    assert [row.objective for row in table.rows] == pytest.approx(expected, rel=1e-12)
+    assert len({row.method for row in table.rows}) == 2
 
 
 def test_workers_find_what_one_process_finds(denoising) -> None:

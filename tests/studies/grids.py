@@ -6,11 +6,14 @@ import os
 import signal
 import time
 import types
+import typing
+from dataclasses import dataclass
 
 import numpy as np
 
 import lorasolve as ls
 from lorasolve.objectives import Denoising, MatrixSensing
+from lorasolve.optimizers import Optimizer
 from lorasolve.studies import Kept
 
 
@@ -28,6 +31,32 @@ class Shifted:
     def value_and_grad(self, X):
         self.calls += 1
         return 0.5 * float(((X - self.shift) ** 2).sum()), X - self.shift
+
+
+class Point(typing.NamedTuple):
+    """Half the squared distance from a constant matrix, as a tuple."""
+
+    target: float
+    shape: tuple[int, int] = (6, 5)
+    convex: bool = True
+    lower_bound: float = 0.0
+    smoothness: float = 1.0
+
+    def value_and_grad(self, X):
+        return 0.5 * float(((X - self.target) ** 2).sum()), X - self.target
+
+
+class Slotted:
+    """The same with slots alone, to which no weak reference can be made."""
+
+    __slots__ = ("__target", "convex", "lower_bound", "shape", "smoothness")
+
+    def __init__(self, target):
+        self.shape, self.convex, self.lower_bound, self.smoothness = (6, 5), True, 0.0, 1.0
+        self.__target = target
+
+    def value_and_grad(self, X):
+        return 0.5 * float(((X - self.__target) ** 2).sum()), X - self.__target
 
 
 def objectives():
@@ -59,6 +88,64 @@ def plain(seeds: int) -> ls.Study:
         axes={"rank": [1, 2], "method": ["gd:step_size=0.2", "lbfgs"], "seed": range(seeds)},
         stop=ls.StoppingRule(max_iter=30),
     )
+
+
+@dataclass(frozen=True)
+class Stretched(Optimizer):
+    """Gradient descent with a step length of its own for every parameter. Fixed points: stationary points of L."""
+
+    step_size: float = 0.01
+    lengths: object = None
+
+    name = "stretched"
+    summary = "theta <- theta - step * lengths * gradient"
+    takes_step_factor = True
+
+    def update(self, problem, state, value, grad):
+        lengths = self.lengths.lengths if isinstance(self.lengths, Lengths) else np.hstack(self.lengths)
+        state.theta = state.trial
+        state.trial = state.theta - self.step_size * state.step_factor * lengths * grad
+
+
+class Lengths:
+    """A setting that is neither a number nor an array."""
+
+    def __init__(self, lengths) -> None:
+        self.lengths = lengths
+
+
+# Of as many entries NumPy shows only the ends.
+LONG = (60, 30)
+
+
+def long_steps(kind: str, middle: float) -> ls.Study:
+    """Ten steps from a matrix of ones; the lengths of steps, a setting in one of three forms, differ in the middle."""
+    M = np.random.default_rng(2).standard_normal(LONG)
+    A, B = np.ones((60, 20)), np.ones((30, 20))
+    lengths = np.ones(A.size + B.size)
+    lengths[100:1100] = middle
+    setting = {"array": lengths, "pair": tuple(np.split(lengths, [A.size])), "object": Lengths(lengths)}[kind]
+    return ls.Study(
+        ls.Problem(Denoising(M), 20, 0.5),
+        {"seed": [0]},
+        Stretched(0.0005, setting),
+        init=(A, B),
+        stop=ls.StoppingRule(max_iter=10),
+    )
+
+
+def excess(problem, result, known={}):  # noqa: B006  what is filled is the point
+    """Return how far a run is above the optimum, which is found once in every process."""
+    if "fun" not in known:
+        known["fun"] = ls.solve_convex(problem).fun
+    return float(result.fun - known["fun"])
+
+
+def remembering(seeds: int) -> ls.Study:
+    """Runs with a measure that keeps what it has found in an argument."""
+    excess.__defaults__[0].clear()
+    target = Denoising(np.ones((6, 5)))
+    return ls.Study(ls.Problem(target, 2, 0.1), {"seed": range(seeds)}, "lbfgs", measure=excess)
 
 
 def linger(problem, result) -> float:

@@ -39,6 +39,8 @@ def test_each_cell_has_what_the_function_returns(tmp_path, backend):
         alone = found(cell)
         assert record["result"] == {"status": "done", "found": {"sum": alone.found["sum"], "undefined": None}}
         np.testing.assert_array_equal(runs.store.factors(record).view(np.int64), alone.vector.view(np.int64))
+        with pytest.raises(ValueError, match=f"run {record['key']}: a call has no factors"):
+            runs.factors(record)
     again = calls.run(tmp_path / "store", "serial")
     assert again.digest() == runs.digest() and len(Store(tmp_path / "store").shards()) == len(runs.store.shards())
 

@@ -326,6 +326,8 @@ def test_what_a_page_says_repeats_the_runs_that_it_shows(tmp_path, capsys, monke
         ("[axes]\nlam = {range = [1000000000000]}", "axes: lam: range: expected at most 1000000 values"),
         ("[axes]\nlam = {linspace = [0.1, 1.0, 1e12]}", "axes: lam: linspace: expected at most 1000000 values"),
         ("[axes]\nlam = {range = 3}", "axes: lam: range: expected numbers in brackets"),
+        ("[axes]\nlam = {range = [0, 1, 0]}", "axes: lam: range: NumPy takes no [0, 1, 0]"),
+        ("[axes]\nlam = {geomspace = [0, 1, 3]}", "axes: lam: geomspace: NumPy takes no [0, 1, 3]"),
         ('[problem]\npython = "mine.py:problem"\n[axes]\nlam = [1.0]', "mine.py cannot be run: SystemExit: 0"),
         ("lam", "grid.toml: "),
     ],

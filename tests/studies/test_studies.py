@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import enum
 import errno
 import functools
 import io
 import itertools
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -18,10 +20,12 @@ import sys
 import textwrap
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import scipy.sparse
 from numpy.testing import assert_array_equal
 
 import lorasolve as ls
@@ -38,7 +42,7 @@ from lorasolve.studies.store import Entry, Shard
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-from grids import Shifted, mixed, objectives, plain  # noqa: E402
+from grids import LONG, Point, Shifted, Slotted, Stretched, long_steps, mixed, objectives, plain, remembering  # noqa: E402
 
 
 def contents(store):
@@ -141,6 +145,79 @@ def test_two_studies_that_begin_on_one_new_store_do_not_mix(tmp_path, backend):
     assert runs.failed == [] and len(ls.Runs.read(store)) == 6 + 8
     asked = [Describe(study)(index).key for index in range(6)]
     assert sorted(record["key"] for record in runs) == sorted(asked)
+
+
+@pytest.mark.parametrize("kind", ["array", "pair", "object"])
+def test_settings_that_no_text_says_are_known_by_their_content(tmp_path, kind):
+    """Of arrays of 1,200 entries and more that differ in the middle, against ten steps written out."""
+    M = np.random.default_rng(2).standard_normal(LONG)
+    for middle in (1.0, 0.25):
+        A, B = np.ones((60, 20)), np.ones((30, 20))
+        lengths = np.ones(A.size + B.size)
+        lengths[100:1100] = middle
+        a, b = lengths[: A.size].reshape(A.shape), lengths[A.size :].reshape(B.shape)
+        for _ in range(10):
+            E = A @ B.T - M
+            A, B = A - 0.0005 * a * (E @ B + 0.5 * A), B - 0.0005 * b * (E.T @ A + 0.5 * B)
+        value = 0.5 * ((A @ B.T - M) ** 2).sum() + 0.25 * ((A**2).sum() + (B**2).sum())
+        for _ in range(2):
+            (record,) = long_steps(kind, middle).run(tmp_path / "runs", "serial")
+            assert record["result"]["fun"] == pytest.approx(value, rel=1e-12)
+        there = python(
+            "from grids import long_steps; import sys; print(*long_steps(*eval(sys.argv[1])).runs(sys.argv[2]))",
+            repr((kind, middle)),
+            str(tmp_path / "runs"),
+        )
+        assert record["key"] in there.communicate(timeout=120)[0]
+    assert len(ls.Runs.read(tmp_path / "runs")) == 2
+
+
+def test_a_setting_that_cannot_be_read_is_an_error_of_the_cell_alone(tmp_path):
+    with open(os.devnull) as file:
+        method = ls.Method(Stretched(0.01, file))
+        assert str(method) == "stretched:lengths=<TextIOWrapper>"
+        study = ls.Study(ls.Problem(Shifted(), 1, 0.1), {"seed": [0]}, method)
+        (record,) = study.run(tmp_path / "runs", "serial").failed
+    assert "['stretched:lengths'] is a TextIOWrapper, whose content cannot be read" in record["result"]["error"]
+
+
+def test_components_of_a_script_are_the_same_in_its_workers(tmp_path):
+    """Their classes go there by value: with settings of every kind all runs are done, and found again."""
+    process = python(
+        """
+        import sys, typing
+        from dataclasses import dataclass, field
+        import numpy as np, lorasolve as ls
+        from grids import Shifted
+        class Steps(typing.NamedTuple):
+            size: float
+            def shorter(self):
+                return 0.5 * self.size
+        class Table(dict):
+            pass
+        @dataclass(frozen=True)
+        class Own(ls.optimizers.GD):
+            steps: object = None
+            table: object = field(default_factory=Table)
+            name = "own"
+            def kernel_data(self, problem):
+                return None
+            def update(self, problem, state, value, grad):
+                state.theta = state.trial
+                state.trial = state.theta - self.steps.shorter() * self.table["weights"][1] * grad
+        method = Own(steps=Steps(0.2), table=Table(weights=np.array([0.0, 1.0])))
+        stop = ls.StoppingRule(max_iter=5)
+        study = ls.Study(ls.Problem(Shifted(), 2, 0.1), {"seed": range(4)}, method, stop=stop)
+        runs = study.run(sys.argv[1], "loky", n_jobs=1)
+        print(len(runs), len(study.runs(sys.argv[1])), len(ls.Runs.read(sys.argv[1])), runs.failed)
+        for record in runs:
+            alone = ls.solve(study.problem, "gd:step_size=0.1", seed=record["run"]["random"], stop=stop)
+            assert abs(record["result"]["fun"] - alone.fun) < 1e-12, (record["result"], alone.fun)
+        """,
+        str(tmp_path / "runs"),
+    )
+    out, err = process.communicate(timeout=120)
+    assert out.strip() == "4 4 4 []" and process.returncode == 0, out + err
 
 
 def test_failed_runs_are_done_again_on_request(tmp_path):
@@ -369,6 +446,133 @@ def test_data_that_hold_themselves_are_none_that_a_digest_sees(cycle):
         exec(f"C = {{}}; {cycle}; {twice}; T[0] = {slope}\ndef f(x):\n    return len(C), D", scope := {})
         made.append(digest(scope["f"]))
     assert made[0] == made[1] != made[2]
+
+
+def test_what_objects_note_of_themselves_is_no_content():
+    """Flags that SciPy finds out, the text and the hash of a path (another in every process), and times of runs."""
+    one, other = (scipy.sparse.random(20, 30, 0.2, format="csr", random_state=0) for _ in range(2))
+    before = digest(one)
+    assert one.has_canonical_format and one.has_sorted_indices
+    assert digest(one) == before == digest(other) != digest(2.0 * other)
+    assert digest(pathlib.Path("figures")) != digest(pathlib.Path("tables"))
+    path = pathlib.Path("figures")
+    hash(path)
+    program = "import pathlib; from lorasolve._digest import digest; print(digest(pathlib.Path('figures')))"
+    assert python(program).communicate(timeout=60)[0].strip() == digest(path) == digest(pathlib.Path("figures"))
+    problem = ls.Problem(objectives()["denoising"], 2, 0.1)
+    stop = ls.StoppingRule(max_iter=5)
+    for make in (
+        ls.solve_convex,
+        lambda problem: ls.solve(problem, "lbfgs", seed=1, stop=stop),
+        lambda problem: ls.compare(problem, ["gd", "lbfgs"], stop=stop),
+        lambda problem: ls.certify_batch([problem] * 2, [(np.ones((6, 2)), np.ones((5, 2)))] * 2),
+    ):
+        assert digest(make(problem)) == digest(make(problem)) != digest(make(problem.replace(lam=0.2)))
+
+
+def test_a_problem_of_sparse_data_that_was_solved_is_the_same():
+    data = scipy.sparse.random(20, 30, 0.2, format="csr", random_state=0)
+    problem = ls.Problem(ls.objectives.MatrixSensing(data, np.ones(20), (6, 5)), 2, 0.01)
+    keys = ls.Study(problem, {"seed": range(3)}, "lbfgs").keys()
+    ls.solve_convex(problem)
+    assert ls.Study(problem, {"seed": range(3)}, "lbfgs").keys() == keys
+
+
+def test_a_measure_that_remembers_is_what_it_was_at_first(tmp_path):
+    for backend in ("serial", "loky"):
+        study = remembering(4)
+        runs = study.run(tmp_path / backend, backend)
+        assert len(runs) == len(study.runs(tmp_path / backend)) == len(ls.Runs.read(tmp_path / backend)) == 4
+        # The optimum of the matrix of ones: one singular value, sqrt(30) - 0.1.
+        assert {round(record["result"]["measures"]["excess"], 6) for record in runs} == {0.0}
+    before = study.keys()
+    study.measures = {"excess": len}
+    assert not before & study.keys()
+
+
+class Hidden:
+    __slots__ = ("__held", "__weakref__")
+
+    def __init__(self, held):
+        self.__held = held
+
+
+class Short(Hidden):
+    __slots__ = "scale"
+
+    def __init__(self, scale):
+        super().__init__(None)
+        self.scale = scale
+
+
+def extended(base, entries, attribute=None, power=1):
+    """Return a value of a class that extends a container, with a method of its own."""
+    scope = {"base": base, "__name__": "__main__"}
+    exec(f"class Own(base):\n    def power(self):\n        return {power}", scope)
+    value = entries.view(scope["Own"]) if base is np.ndarray else scope["Own"](entries)
+    if attribute is not None:
+        value.attribute = attribute
+    return value
+
+
+def labelled(level):
+    return enum.Enum("Level", {"LOW": level}).LOW
+
+
+def structured(*names):
+    return np.zeros(2, [(name, float) for name in names])
+
+
+UNLIKE = {
+    "a private slot": (Hidden, [(1.0,), (2.0,)]),
+    "a slot named by a text": (Short, [(1.0,), (2.0,)]),
+    "random numbers of Python": (random.Random, [(1,), (2,)]),
+    "a member of an enumeration": (labelled, [(1,), (2,)]),
+    "the sign of zero": (float, [(0.0,), (-0.0,)]),
+    "the sign of a constant": (lambda text: eval(f"lambda x: x * {text}", {}), [("0.0",), ("(-0.0)",)]),
+    "names of fields": (structured, [("a", "b"), ("c", "d"), ("b", "a")]),
+    "names of fields of one entry": (lambda *names: structured(*names)[0], [("a", "b"), ("c", "d")]),
+    "types of fields": (lambda kind: np.dtype([("a", kind)]), [(np.int64,), (np.float64,)]),
+    "what is masked": (lambda mask: np.ma.array([1.0, 1e20], mask=mask), [([0, 0],), ([0, 1],)]),
+} | {
+    f"a kind of {base.__name__}": (
+        functools.partial(extended, base),
+        [(entries,), (entries, 1), (entries, 2), (entries, 2, 3), (other, 2, 3)],
+    )
+    for base, entries, other in (
+        (dict, {1: 2}, {1: 3}),
+        (list, [1], [2]),
+        (tuple, (1,), (2,)),
+        (set, {1}, {2}),
+        (frozenset, {1}, {2}),
+        (np.ndarray, np.ones(2), np.zeros(2)),
+    )
+}
+
+
+@pytest.mark.parametrize("what", UNLIKE)
+def test_a_digest_sees_what_containers_and_slots_hold(what):
+    make, different = UNLIKE[what]
+    assert [digest(make(*given)) for given in different] == [digest(make(*given)) for given in different]
+    assert len({digest(make(*given)) for given in different}) == len(different)
+
+
+def test_who_refers_to_an_object_is_no_content_of_it():
+    one, seen = Hidden(1.0), weakref.WeakKeyDictionary()
+    before = digest(one)
+    seen[one] = True
+    assert digest(one) == before
+
+
+@pytest.mark.parametrize("kind", [Point, Slotted])
+def test_losses_of_slots_and_tuples_are_known_by_what_they_hold(tmp_path, kind):
+    """The optimum of ``||X - t||^2/2 + lam ||X||_*`` at a constant t: one singular value, ``t sqrt(30) - lam``."""
+    for target in (1.0, 3.0):
+        study = ls.Study(ls.Problem(kind(target), 2, 0.5), {"seed": [0]}, "lbfgs")
+        for backend in ("loky", "serial"):
+            (record,) = study.run(tmp_path / "runs", backend, n_jobs=1)
+            assert record["result"]["fun"] == pytest.approx(0.5 * target * np.sqrt(30.0) - 0.125, rel=1e-9)
+    assert len(ls.Runs.read(tmp_path / "runs")) == 2
 
 
 @pytest.mark.parametrize("change", [{"scalar": 3.0}, {"table": "{'slope': [3.0]}"}, {"rows": "np.array([3.0])"}])
@@ -841,6 +1045,63 @@ def test_columns_are_all_there_and_failures_are_counted_from_results(tmp_path):
     study.measures = {"error": far, "status": far}
     line = study.run(tmp_path / "runs", "serial").table().splitlines()[1].split()
     assert line[:3] == ["2", "0", "1.00"]
+
+
+def test_one_and_true_are_two_values_of_an_axis(tmp_path):
+    """The optimum of ``||X - 1||^2/2 + lam ||X||_*``: ``lam sqrt(30) - lam^2/2``, lam 2 where the value is True."""
+    study = ls.Study(
+        lambda flag: ls.Problem(Shifted(), 2, 2.0 if flag is True else 1.0), {"flag": [1, True], "seed": [0]}, "lbfgs"
+    )
+    one, other = np.sqrt(30.0) - 0.5, 2.0 * np.sqrt(30.0) - 2.0
+    for flag, value in ((1, one), (1.0, one), (np.int64(1), one), (True, other), (np.True_, other)):
+        assert study.repeat(flag=flag, seed=0).fun == pytest.approx(value)
+    runs = study.run(tmp_path / "runs", "serial")
+    assert [line.split()[:2] for line in runs.table().splitlines()[1:]] == [["1", "1"], ["True", "1"]]
+    xs, _, found = runs.phase("flag", "seed", "mean of fun", html=tmp_path / "phase.html")
+    assert list(map(str, xs)) == ["1", "True"] and found == pytest.approx(np.array([[one, other]]))
+    # What has only one of them has it by the other too.
+    assert ls.Study(study.problem, {"flag": [False, True]}, "lbfgs").repeat(flag=1).fun == pytest.approx(other)
+    with pytest.raises(ValueError, match=r"axes: lam: holds 1\.0 twice"):
+        ls.Study(ls.Problem(Shifted(), 2), {"lam": [1, 1.0]})
+
+
+def test_rows_have_one_order_and_a_name_of_their_own(tmp_path):
+    study = ls.Study(
+        lambda at: ls.Problem(Shifted(), 1, 0.1),
+        {"at": ["b", None, 100001, 0.5, "a", 100002, True], "lam": [1.00001, 1.00002]},
+        lambda lam: ls.Method("lbfgs", lam=lam),
+        stop=ls.StoppingRule(max_iter=2),
+    )
+    tables = []
+    for name, indices in (("forth", range(14)), ("back", reversed(range(14)))):
+        Store(tmp_path / name, create=True)
+        worker = Solver(study, tmp_path / name, threads=1)
+        for index in indices:
+            worker(Chunk(f"alone-{index}", np.array([index]), 60.0))
+        runs = study.runs(tmp_path / name)
+        tables.append(
+            ([line.split()[:3] for line in runs.table().splitlines()[1:]], runs.phase("lam", "at", "min of nit"))
+        )
+    (rows, forth), (others, back) = tables
+    names = ["0.5", "True", "100001", "100002", "a", "b", "None"]
+    assert rows == others == [[at, lam, "1"] for at in names for lam in ("1.00001", "1.00002")]
+    assert forth[:2] == back[:2] == ([1.00001, 1.00002], [0.5, True, 100001, 100002, "a", "b", None])
+    assert_array_equal(forth[2], back[2])
+
+
+def test_measures_beyond_a_double(tmp_path):
+    measures = {
+        "huge": lambda problem, result: -(10**400),
+        "long": lambda problem, result: np.longdouble(1.0) / 3.0,
+        "several": lambda problem, result: {"long": np.longdouble("nan")},
+    }
+    study = ls.Study(ls.Problem(Shifted(), 1, 0.1), {"seed": range(2)}, "lbfgs", measure=measures)
+    runs = study.run(tmp_path / "runs", "serial")
+    (found, _) = (record["result"]["measures"] for record in runs)
+    assert found == {"huge": -(10**400), "long": 1.0 / 3.0, "several": {"long": None}}
+    assert runs.table().splitlines()[1].split()[-3:] == ["-inf", "0.3333", "-"]
+    _, _, found = runs.phase("seed", "seed", "mean of huge", html=tmp_path / "phase.html")
+    assert found[0, 0] == -np.inf
 
 
 def test_phase(whole, tmp_path):
