@@ -188,7 +188,7 @@ def end_message(optimizer: Optimizer, start: Stage, status: Status, step: float,
         return text
     text += f" after {max(nit, 0)} iterations"
     if math.isfinite(step):
-        suggestion = min(optimizer.default_step(start.problem, start.theta), step / 2)
+        suggestion = min(optimizer.constant_step(start.problem, start.theta), step / 2)
         text += f" with step {step:.3g}; try a step size of at most {suggestion:.3g}, or 'gd_backtracking'"
     return text
 
