@@ -114,11 +114,7 @@ def solve(
             monitor.finish()
             total = monitor.seconds()
             compiled = _compile_seconds() - compiled_before
-            message = f"{optimizer.name}: {end.status.advice}"
-            if end.status is Status.DIVERGED:
-                message += _divergence_advice(optimizer, stage, end, monitor.nit)
-            elif end.status is Status.STALLED:
-                message += optimizer.stall_hint
+            message = end_message(optimizer, stage, end.status, end.step, monitor.nit)
             origin = start_name(method, given)
             result = _result(end, method, origin, seed, message, monitor, total - compiled, compiled)
             result.message += _zero_advice(result)
@@ -183,6 +179,20 @@ def _is_last_stage(problem: Problem, given: Result) -> bool:
         return False
 
 
+def end_message(optimizer: Optimizer, start: Stage, status: Status, step: float, nit: int) -> str:
+    """Return in words how a run ended; of one that left the finite numbers when, and which step size to try."""
+    text = f"{optimizer.name}: {status.advice}"
+    if status is Status.STALLED:
+        return text + optimizer.stall_hint
+    if status is not Status.DIVERGED:
+        return text
+    text += f" after {max(nit, 0)} iterations"
+    if math.isfinite(step):
+        suggestion = min(optimizer.constant_step(start.problem, start.theta), step / 2)
+        text += f" with step {step:.3g}; try a step size of at most {suggestion:.3g}, or 'gd_backtracking'"
+    return text
+
+
 def _compile_seconds() -> float:
     module = sys.modules.get("lorasolve.kernels._jit")
     return 0.0 if module is None else module.compile_seconds()
@@ -193,15 +203,6 @@ def _with_result(error: Exception, result: Result) -> Exception:
     error.result = result  # type: ignore[attr-defined]
     error.add_note(f"raised by the callback in iteration {result.nit}; the result so far is this exception's .result")
     return error
-
-
-def _divergence_advice(optimizer: Optimizer, start: Stage, end: End, nit: int) -> str:
-    """Say when the run left the finite numbers and which step size to try."""
-    text = f" after {max(nit, 0)} iterations"
-    if math.isfinite(end.step):
-        suggestion = min(optimizer.default_step(start.problem, start.theta), end.step / 2)
-        text += f" with step {end.step:.3g}; try a step size of at most {suggestion:.3g}, or 'gd_backtracking'"
-    return text
 
 
 def _zero_advice(result: Result) -> str:

@@ -15,7 +15,7 @@ from ._progress import Progress
 from ._threads import get_threads, kernel_threads
 from ._units import Units, gradient_at_zero, units
 from ._validate import Array, as_flag, as_instance, as_integer, shown
-from .engine import Given, first_stage, method_and_start, own_problem, solve, start_name
+from .engine import Given, end_message, first_stage, method_and_start, own_problem, solve, start_name
 from .inits import Init
 from .kernels._stopping import DIVERGED, LIMIT, RUNNING
 from .method import Method
@@ -23,6 +23,7 @@ from .monitor import MEANING, StoppingRule, rule_of
 from .optimizers import Optimizer
 from .problem import Problem
 from .result import Result, Trace
+from .schedules import Stage
 from .status import Status
 from .tables import Column, Record, Tabular
 
@@ -106,14 +107,19 @@ class BatchResult(Tabular):
         """Return run ``k`` as :func:`~lorasolve.solve` would; the trace of a batched run has its two ends only."""
         if k in self._single:
             return self._single[k]
-        run = self._runs[k]
+        run, status, nit = self._runs[k], self.status[k], int(self.nit[k])
         problem, optimizer = run.problem, run.method.optimizer
         step = cast(float, optimizer.batched_step(problem))
         start = np.asarray(run.theta)
         grad = np.empty_like(start)
         trace = Trace()
-        trace.record(0, problem.value_and_grad(start, grad), float(np.linalg.norm(grad)), 0.0, step, force=True)
-        trace.record(int(self.nit[k]), float(self.fun[k]), float(self.grad_norm[k]), self.seconds, step, force=True)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            value, grad_norm = problem.value_and_grad(start, grad), float(np.linalg.norm(grad))
+            message = end_message(optimizer, Stage(problem, start), status, step, nit)
+        trace.record(0, value, grad_norm, 0.0, step, force=True)
+        trace.record(nit, float(self.fun[k]), float(self.grad_norm[k]), self.seconds, step, force=True)
+        # A run that left the finite numbers on its way has called the oracle once more, where it did.
+        left = status is Status.DIVERGED and math.isfinite(value) and math.isfinite(grad_norm)
         A, B = self.A[k].copy(), self.B[k].copy()
         return Result(
             A=A,
@@ -121,10 +127,10 @@ class BatchResult(Tabular):
             theta=problem.join(A, B),
             fun=float(self.fun[k]),
             grad_norm=float(self.grad_norm[k]),
-            nit=int(self.nit[k]),
-            nfev=int(self.nit[k]) + 1,
-            status=self.status[k],
-            message=f"{optimizer.name}: {self.status[k].advice}",
+            nit=nit,
+            nfev=nit + 1 + left,
+            status=status,
+            message=message,
             trace=trace,
             seconds=self.seconds,
             compile_seconds=0.0,

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import dataclasses
+import re
 import warnings
 
 import numpy as np
@@ -190,6 +191,20 @@ def test_divergence_keeps_the_last_finite_point():
     assert result.status is ls.Status.DIVERGED and not result.success
     assert np.isfinite(result.theta).all() and np.isfinite(result.fun)
     assert "with step 3; try a step size of at most" in result.message
+
+
+@pytest.mark.parametrize("name", ["gd", "heavy_ball", "heavy_ball:momentum=0.5", "nesterov", "nesterov:momentum=0.9"])
+def test_the_step_that_a_diverged_run_is_advised_does_not_diverge(name):
+    rng = np.random.default_rng(0)
+    method = ls.Method.parse(name)
+    for k in range(10):
+        m, n, unit = *rng.integers(3, 12, 2), 10.0 ** rng.uniform(-2, 3)
+        tried = ls.Problem(Denoising(unit * rng.standard_normal((m, n))), int(rng.integers(1, min(m, n) + 1)))
+        diverged = ls.solve(tried, method.with_step(1e3), seed=k)
+        advised = float(re.search(r"at most ([^,]*),", diverged.message).group(1))
+        again = ls.solve(tried, method.with_step(advised), seed=k, stop=ls.StoppingRule(1000))
+        assert again.status is not ls.Status.DIVERGED
+        assert again.fun < tried.value_at_zero
 
 
 def test_a_start_that_is_not_finite_in_value_diverges_at_once():

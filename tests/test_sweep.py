@@ -62,6 +62,22 @@ def test_each_run_stops_by_its_own_rules():
     assert_allclose(batch.success, [status.name == "CONVERGED" for status in batch.status])
 
 
+def test_calls_and_message_of_a_batched_run_are_those_of_a_single_one():
+    """Of runs that diverge on their way, one that has no finite value at its start, and others."""
+    problem = ls.Problem(Denoising(np.random.default_rng(0).standard_normal((10, 12))), 2)
+    far = (np.full((10, 2), 1e100), np.full((12, 2), 1e100))
+    cases = [(3.0, "lora"), (1.0, "gaussian"), (0.05, "lora"), (1e-6, "lora"), (0.1, far)]
+    stop = ls.StoppingRule(max_iter=500)
+    batch = ls.solve_batch([problem] * len(cases), [GD(step) for step, _ in cases], [i for _, i in cases], stop=stop)
+    assert batch.compiled.all()
+    for k, (step, init) in enumerate(cases):
+        single, found = ls.solve(problem, GD(step), init, stop=stop), batch.result(k)
+        assert (found.status, found.nit, found.nfev) == (single.status, single.nit, single.nfev)
+        assert found.message == single.message
+    diverged = [status is ls.Status.DIVERGED for status in batch.status]
+    assert diverged == [True, True, False, False, True]
+
+
 def test_several_instances_and_inits_share_a_sweep():
     shared = [objectives(seed=s)["sensing"] for s in (1, 2)]
     problems = [ls.Problem(objective, 2, 0.1) for objective in shared for _ in range(9)]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._validate import Array
+from ..objectives.base import DenseReference, Shifted
 from ..problem import Problem
 from .base import Init, Start
 
@@ -63,4 +64,7 @@ class EVA(Init):
 
 def inputs(problem: Problem) -> Array | None:
     """Return the inputs (n, N) that the loss multiplies by the weight, or None where it has none."""
-    return getattr(problem.objective, "Z", None)
+    objective = problem.objective
+    while isinstance(objective, (DenseReference, Shifted)):
+        objective = objective.objective
+    return getattr(objective, "Z", None)

@@ -96,11 +96,14 @@ def as_sparse(given: Any, shape: tuple[int, int] | None) -> SparseMeasurements:
     M = given.tocsr()
     if M.shape[1] != m * n:
         raise ValueError(f"shape: (m, n) = {shape!r} does not fit sparse measurements of {M.shape[1]} columns")
-    M.sum_duplicates()
+    if not M.has_canonical_format:
+        # Summed in place; the matrix of the caller, which tocsr() may return, stays as it is.
+        M = M.copy()
+        M.sum_duplicates()
     if M.shape[0] == 0 or M.nnz == 0:
         raise ValueError(f"measurements: is empty ({M.shape[0]} rows, {M.nnz} stored entries)")
-    M.data = as_float_array(M.data, "measurements", 1)
+    data = as_float_array(M.data, "measurements", 1)
     touched, local = np.unique(M.indices, return_inverse=True)
-    M = type(M)((M.data, local.reshape(-1), M.indptr), shape=(M.shape[0], touched.size))
+    M = type(M)((data, local.reshape(-1), M.indptr), shape=(M.shape[0], touched.size))
     rows, cols = np.divmod(touched.astype(np.int64), n)
     return SparseMeasurements(M, rows, cols, (m, n))

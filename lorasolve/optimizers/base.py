@@ -135,6 +135,13 @@ class Optimizer:
         """Return a step size at which this method is stable near ``theta``."""
         return safe_step(problem, theta)
 
+    def constant_step(self, problem: Problem, theta: Array) -> float:
+        """Return the step size to advise where a longer one, never changed, has diverged from ``theta``.
+
+        Half of the derived one: what is never changed has to suit the factors that have grown on the way too.
+        """
+        return 0.5 * self.default_step(problem, theta)
+
     def init(self, problem: Problem, theta: Array, rng: np.random.Generator) -> Any:
         """Return the state that evaluates ``theta`` first."""
         return State(theta.copy(), theta.copy())

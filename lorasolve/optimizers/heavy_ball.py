@@ -50,6 +50,10 @@ class HeavyBall(Descent):
         super().__post_init__()
         as_number(self.momentum, "momentum", 0.0, 1.0, open_high=True)
 
+    def constant_step(self, problem: Problem, theta: Array) -> float:
+        """Return that of gradient descent times ``1 - momentum``: the velocity is as many steps."""
+        return (1.0 - self.momentum) * super().constant_step(problem, theta)
+
     def start(self, problem: Problem, theta: Array, rng: np.random.Generator) -> HeavyBallState:
         """Return the state at rest."""
         return HeavyBallState(theta.copy(), theta.copy(), velocity=np.zeros_like(theta))

@@ -35,7 +35,13 @@ class LoRARITE(Optimizer):
     With ``B = Q R`` (QR), ``grad_A R^{-1} = s G Q`` does not depend on the factors of ``X``. Its second moment
     ``V = mean of (s G Q)^T (s G Q)/m`` preconditions it from the right, the momentum of the result is taken back by
     ``R^{-T}``, and both moments are rotated into the basis of the new ``Q``. ``B`` likewise. With ``lam = 0`` the path
-    of ``A B^T`` depends on ``A B^T`` alone.
+    of ``A B^T`` depends on ``A B^T`` alone, as long as the condition numbers of the factors are below ``1/cutoff``.
+
+    **At r > r* the factors become singular.** The steps of the two factors multiply to a change of ``A B^T`` of about
+    ``step_size^2`` over its smallest singular value, which the gradient does not see: below ``step_size`` this is
+    larger than the step itself, and ``L`` can grow by orders of magnitude. The cut-off makes that rare and bounds it,
+    but does not rule it out, above all with ``r`` far above the rank of the optimum, with decay, and in float32: a run
+    that ends far above its start needs a smaller ``r``, a smaller step or a larger ``cutoff``.
 
     Parameters
     ----------
@@ -47,14 +53,18 @@ class LoRARITE(Optimizer):
         Added to the roots of the second moment's eigenvalues.
     clip : float, optional
         Largest norm of both freed gradients together; longer ones are shortened.
+    cutoff : float
+        Singular values of a factor below this share of its largest are left out of ``R^{-1}``, in [0, 1). 0 leaves out
+        only what is zero to rounding, as the release does.
 
     Notes
     -----
     Source: J.-N. Yen et al., "LoRA Done RITE", arXiv:2410.20625 (ICLR 2025), and its released code. Departures from the
     release: weight decay is in the gradient of ``L`` instead of beside the step; gradients are clipped at 1 and skipped
-    above a root mean square of 1 there, in absolute units, here only if asked for; without escaped mass (off in the
-    release). Directions in which a factor is zero are left out, as at the start ``B = 0``. Fixed points: the stationary
-    points of ``L``, and points where a factor's columns are dependent and its range holds no gradient.
+    above a root mean square of 1 there, in absolute units, here only if asked for; the cut-off; without escaped mass
+    (off in the release). All directions of a factor that is zero are left out, as at the start ``B = 0``. Fixed points:
+    the stationary points of ``L``, and points where a factor's columns are dependent up to the cut-off and its range
+    holds no gradient.
     """
 
     step_size: float = 0.01
@@ -62,6 +72,7 @@ class LoRARITE(Optimizer):
     beta2: float = 0.999
     eps: float = 1e-6
     clip: float | None = None
+    cutoff: float = 1e-3
 
     name = "lora_rite"
     summary = "LoRA-RITE: transformation-invariant matrix preconditioning, weight decay in the gradient"
@@ -80,6 +91,7 @@ class LoRARITE(Optimizer):
         as_number(self.eps, "eps", 0.0, open_low=True)
         if self.clip is not None:
             as_number(self.clip, "clip", 0.0, open_low=True)
+        as_number(self.cutoff, "cutoff", 0.0, 1.0, open_high=True)
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse adapters whose update is not ``s A B^T``, or None."""
@@ -103,7 +115,8 @@ class LoRARITE(Optimizer):
         A, B, _ = problem.split(state.theta)
         gradients, steps = problem.split(grad)[:2], problem.split(state.trial)[:2]
         frames = [np.linalg.qr(other) for other in (B, A)]
-        inverses = [np.linalg.pinv(R) for _, R in frames]
+        cutoff = max(self.cutoff, float(np.finfo(grad.dtype).eps))
+        inverses = [np.linalg.pinv(R, cutoff) for _, R in frames]
         freed = [own @ inverse for own, inverse in zip(gradients, inverses)]
         length = float(np.sqrt(sum(np.vdot(g, g) for g in freed)))
         if self.clip is not None and length > self.clip:

@@ -60,6 +60,10 @@ class Nesterov(Descent):
             as_number(self.momentum, "momentum", 0.0, 1.0, open_high=True)
         as_choice(self.restart, "restart", ("gradient", "function", None))
 
+    def constant_step(self, problem: Problem, theta: Array) -> float:
+        """Return that of gradient descent times ``1 - momentum``, or a tenth of it where the momentum varies."""
+        return (0.1 if self.momentum is None else 1.0 - self.momentum) * super().constant_step(problem, theta)
+
     def start(self, problem: Problem, theta: Array, rng: np.random.Generator) -> NesterovState:
         """Return the state without momentum."""
         return NesterovState(theta.copy(), theta.copy(), x=theta.copy())

@@ -118,12 +118,12 @@ class AltLoRAClaims(PaperClaims):
                 and min(unique["unique"]) > 0.1,
             ),
             Claim(
-                "it narrows the gap to full fine-tuning; correction, at matrix scale: its iterations hardly depend on "
-                "the condition number, those of LoRA's gradient descent do",
+                "it narrows the gap to full fine-tuning; correction, at matrix scale: it takes less than four times as "
+                "many iterations at condition number 30 as at 1, LoRA's gradient descent more than ten times as many",
                 "holds with correction",
                 "iterations at condition 1 and 30: "
                 + ", ".join(f"{name} {values[0]}, {values[-1]}" for name, values in counts.items()),
-                counts[_PLAIN][-1] < 4 * counts[_PLAIN][0]
+                all(counts[name][-1] < 4 * counts[name][0] for name in (_WITH_MOMENTUM, _PLAIN))
                 and counts["gd"][-1] > 10 * counts["gd"][0],
             ),
             Claim("tables with Llama 3.1 8B", "not at matrix scale", "-", True),

@@ -219,15 +219,19 @@ class DoRAClaims(PaperClaims):
         return [
             Claim(
                 "the correlation of the changes of direction and length tells methods apart: full tuning -0.62, LoRA "
-                "+0.83, DoRA -0.31; correction: its sign comes from the target, for all alike, with the norm detached "
-                "as released too",
+                "+0.83, DoRA -0.31; correction: its sign comes from the target, the same for LoRA and DoRA, with the "
+                "norm detached as released too, and for full tuning except where the target keeps the lengths: there "
+                "its correlation is near 0 and theirs are positive",
                 "holds with correction",
                 f"{'; '.join(METHODS)}: "
                 + "; ".join(
                     f"{kind} " + ", ".join(mean_and_error(table[name], 2) for name in METHODS)
                     for kind, table in found["correlations"].items()
                 ),
-                min(means["perturbed"].values()) > 0.5 and max(means["direction or norm"].values()) < 0.0,
+                min(means["perturbed"].values()) > 0.5
+                and max(means["direction or norm"].values()) < 0.0
+                and abs(means["norms kept"]["full"]) < 0.1
+                and min(value for name, value in means["norms kept"].items() if name != "full") > 0.5,
             ),
             Claim(
                 "the gradient is projected off the weight and scaled; correction: column by column, the formula "

@@ -80,6 +80,7 @@ class ManyMatrices(Experiment):
         totals = [sum(_best(records, lam, "zero")["ranks"]) for lam in lams]
         excess = [np.median(_losses(records, lam, "large")) / np.median(_losses(records, lam, "zero")) for lam in lams]
         norms = [[np.median(_norms(records, lam, start)) for lam in lams] for start in ("zero", "large")]
+        longer = np.divide(norms[1], norms[0])
         stuck = [r for r in records if r["second_order"] and r["loss"] > 1.01 * min(_losses(records, r["lam"]))]
         loud = sum(any(rank == full for rank, full in zip(r["ranks"], _RANKS)) for r in stuck)
         return [
@@ -90,15 +91,23 @@ class ManyMatrices(Experiment):
                 totals == sorted(totals, reverse=True) and totals[0] > totals[-1],
             ),
             Claim(
-                "zero starts end lower and smaller than large ones (Figure 2); correction: after convergence the "
+                "zero starts end at a lower loss than large ones (Figure 2); correction: after convergence the "
                 "difference is below a fifth here",
                 "holds with correction",
-                "; ".join(
-                    f"lam = {lam:g}: loss of large starts over that of zero ones {share - 1.0:+.1%}, sum of norms "
-                    f"{large:.2f} against {zero:.2f}"
-                    for lam, share, zero, large in zip(lams, excess, *norms)
+                "median loss of large starts over that of zero ones: "
+                + "; ".join(f"lam = {lam:g}: {share - 1.0:+.1%}" for lam, share in zip(lams, excess)),
+                bool(min(excess) > 1.0 and max(excess) < 1.2),
+            ),
+            Claim(
+                "zero starts end at smaller updates than large ones (Figure 2); correction: after convergence for most "
+                "lam, and nowhere at updates larger by more than a tenth",
+                "holds with correction",
+                "median sum of the blocks' nuclear norms: "
+                + "; ".join(
+                    f"lam = {lam:g}: {zero:.2f} from zero starts, {large:.2f} from large ones"
+                    for lam, zero, large in zip(lams, *norms)
                 ),
-                bool(min(excess) > 1.0 and max(excess) < 1.3),
+                bool(np.mean(longer > 1.0) > 0.5 and longer.min() > 1.0 / 1.1),
             ),
             Claim(
                 "a second-order point that is not global has a block of full LoRA rank (Theorem 2); correction: given "

@@ -120,22 +120,24 @@ class MuonClaims(PaperClaims):
         """Return the claims beside what was measured."""
         order = {name: np.mean([arrivals(run) for run in runs], axis=0) for name, runs in found["growth"].items()}
         spread = {name: [rates_at_half(run) for run in runs] for name, runs in found["growth"].items()}
+        orthogonalised = [name for name in order if name != "gradient descent"]
+        even = [float(np.mean(spread[name])) for name in orthogonalised]
         return [
             Claim(
                 "all singular values of the product grow at nearly equal rates, though the factors are orthogonalised "
-                "apart",
-                "confirmed",
+                "apart; correction: their rates are within a factor of 2.5 on average, those of gradient descent more "
+                "than four times as far apart",
+                "holds with correction",
                 "largest over smallest rate until the last one is at half of its target: "
                 + ", ".join(f"{name} {mean_and_error(values, 2)}" for name, values in spread.items()),
-                float(np.mean(spread["spectral descent"])) < 0.25 * min(spread["gradient descent"]),
+                max(even) < min(2.5, 0.25 * min(spread["gradient descent"])),
             ),
             Claim(
                 "so small singular values arrive first, where gradient flow learns the largest first",
                 "confirmed",
                 "; ".join(f"{name}: " + ", ".join(f"{t:.0f}" for t in times) for name, times in order.items()),
-                bool(
-                    np.all(np.diff(order["spectral descent"]) < 0) and np.all(np.diff(order["gradient descent"]) > 0)
-                ),
+                all(bool(np.all(np.diff(order[name]) < 0)) for name in orthogonalised)
+                and bool(np.all(np.diff(order["gradient descent"]) > 0)),
             ),
             Claim(
                 "with l2 regularization it converges to global minima (flow); measured for steps that decay to zero",

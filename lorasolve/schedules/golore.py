@@ -17,7 +17,8 @@ class GoLore(GaLore):
     """GaLore whose projectors, after the first ``leading`` ones, are uniformly distributed orthonormal frames.
 
     A random frame is independent of the gradient noise, so that on average ``P P^T G`` is ``(r/m) grad f``. Around
-    gradient descent, and with ``leading = 0``, this is :class:`~lorasolve.schedules.RACChain` with ``inner = period``.
+    gradient descent, and with ``leading = 0``, this is :class:`~lorasolve.schedules.RACChain` with ``inner = period``
+    and the same side; where ``m = n``, ``"auto"`` is the right one here and the left one there.
 
     Parameters
     ----------

@@ -37,7 +37,7 @@ class RACChain(Schedule):
         Steps in each block.
     side : {"auto", "left", "right", "mixed"}
         Which factor is drawn and frozen: ``A`` (left), ``B`` (right), that of the smaller dimension (auto, the
-        best rate), or the left one with the given probability (mixed).
+        best rate; the left one where ``m = n``), or the left one with the given probability (mixed).
     probability : float
         Of the left side, for ``side="mixed"``.
     sketch : {"haar", "gaussian", "coordinate"}

@@ -20,24 +20,25 @@ from .base import Schedule, Stage
 class Revive(Schedule):
     """Every so often, and whenever a run is stationary, re-seed a closed gate from the top singular pair of ``-G``.
 
-    A closed gate cannot reopen by itself once its columns have died. Here a point with ``s ||G||_2 > gate_penalty``
-    and a closed gate is left through that gate: its columns become ``size u``, ``size v`` with ``(u, v)`` the top
-    singular pair of ``-G``, so that ``X`` does not change and the gate's gradient is ``-s size^2 ||G||_2``. A
-    stationary point without such a gate ends the run.
+    A closed gate cannot reopen by itself once its columns have died. Here its columns become ``size u``, ``size v``
+    with ``(u, v)`` the top singular pair of ``-G``, so that ``X`` does not change and the gate's gradient is
+    ``-s size^2 ||G||_2``, or ``-s ||G||_2`` for unit columns, which enter through their directions only. A point with
+    a closed gate is left that way where this gradient is larger than ``gate_penalty``; a stationary point without such
+    a gate ends the run.
 
     With ``SoRA(variant="unit_columns")`` and convex ``f`` this reaches the optimum of
-    ``f + (gate_penalty/s) ||X||_*`` from any start, as long as a gate is left to open: the run only ends where
-    ``s ||G||_2 <= gate_penalty``, which is the optimality condition of the nuclear norm. With weight decay
-    instead of unit columns it is a heuristic.
+    ``f + (gate_penalty/s) ||X||_*`` from any start and for any ``size``, as long as a gate is left to open: the run
+    only ends where ``s ||G||_2 <= gate_penalty``, which is the optimality condition of the nuclear norm. With weight
+    decay instead of unit columns it is a heuristic.
 
     Parameters
     ----------
     period : int
         Steps between two looks; each takes one gradient and its largest singular value beside the oracle calls.
     size : float
-        Length of the re-seeded columns.
+        Length of the re-seeded columns; for unit columns it sets only how fast they turn.
     tolerance : float
-        Relative excess of ``s ||G||_2`` over the penalty that is not worth a revival.
+        Relative excess of the gate's gradient over the penalty that is not worth a revival.
     """
 
     period: int = 50
@@ -71,7 +72,8 @@ class Revive(Schedule):
         """Open a gate if that lowers the objective, else leave the stage alone."""
         problem = stage.problem
         adapter = cast(SoRA, problem.adapter)
-        threshold = adapter.gate_penalty * (1.0 + self.tolerance) / (problem.scale * self.size**2)
+        slope = problem.scale * (1.0 if adapter.has_nuclear_penalty else self.size**2)
+        threshold = adapter.gate_penalty * (1.0 + self.tolerance) / slope
         theta = revived(problem.objective, adapter, stage.theta, problem.rank, self.size, threshold)
         return stage if theta is None else replace(stage, theta=theta)
 

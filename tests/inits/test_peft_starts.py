@@ -16,6 +16,7 @@ import lorasolve as ls
 from lorasolve import inits
 from lorasolve.adapters import LoRA
 from lorasolve.objectives import Denoising, LinearFineTuning, Objective
+from lorasolve.objectives.base import Shifted
 
 MADE = json.loads((pathlib.Path(__file__).parents[1] / "data" / "peft_starts.json").read_text())
 W0, G, Z = (np.array(MADE[name]) for name in ("W0", "G", "Z"))
@@ -67,6 +68,14 @@ def test_eva_has_the_principal_directions_of_the_inputs(whiten):
     values = np.array(MADE["eva"]["singular_values"]) if whiten else np.ones(RANK)
     assert_allclose(start.B, (np.array(MADE["eva"]["components"]) / np.sqrt(values)[:, None]).T, atol=2e-5)
     assert not start.A.any()
+
+
+@pytest.mark.parametrize("objective", [PROBLEM.plain().objective, Shifted(Weighted(), np.ones(W0.shape))])
+def test_eva_sees_the_inputs_of_a_loss_behind_its_plain_twin_or_a_merged_update(objective):
+    start = inits.EVA().start(PROBLEM.replace(objective=objective), np.random.default_rng(0))
+    assert_allclose(start.B, np.array(MADE["eva"]["components"]).T, atol=2e-5)
+    fast, plain = (ls.solve(PROBLEM, "gd~eva", engine=engine) for engine in ("compiled", "interpreted"))
+    assert_allclose(plain.fun, fast.fun, rtol=1e-9)
 
 
 def test_milora_moves_what_pissa_of_the_complementary_rank_leaves():

@@ -182,3 +182,25 @@ def test_bad_input_names_the_argument():
         MatrixSensing(sparse, y)
     with pytest.raises(ValueError, match="does not fit"):
         MatrixSensing(sparse, y, shape=(5, 5))
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "coo"])
+@pytest.mark.parametrize("dtype", [np.int64, np.float64])
+def test_a_sparse_matrix_of_the_caller_stays_as_it_is(form, dtype):
+    """Integers, an entry that is stored twice, and columns out of order; the loss is that of the dense matrix."""
+    entries = np.array([1, 2, 3, 4], dtype), (np.array([0, 0, 0, 1]), np.array([4, 1, 4, 3]))
+    given = scipy.sparse.coo_matrix(entries, shape=(2, 6)).asformat(form)
+    if form == "csr":
+        given = scipy.sparse.csr_matrix((entries[0], entries[1][1], np.array([0, 3, 4])), shape=(2, 6))
+        assert given.nnz == 4
+    before = given.copy()
+    parts = [part for part in ("data", "indices", "indptr", "row", "col") if hasattr(given, part)]
+    sparse = MatrixSensing(given, np.ones(2), shape=(2, 3))
+    assert given.nnz == before.nnz
+    for part in parts:
+        found, was = getattr(given, part), getattr(before, part)
+        assert found.dtype == was.dtype
+        np.testing.assert_array_equal(found, was)
+    X = np.arange(6.0).reshape(2, 3)
+    dense = np.array([[0.0, 2, 0, 0, 4, 0], [0, 0, 0, 4, 0, 0]]).reshape(2, 2, 3)
+    assert sparse.value_and_grad(X)[0] == pytest.approx(definition(dense, np.ones(2), X)[0], rel=1e-14)

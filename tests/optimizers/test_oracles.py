@@ -386,6 +386,37 @@ def test_lora_rite_and_the_riemannian_step_do_not_depend_on_how_the_update_is_fa
     assert min(apart["adam"], apart["gd"]) > 0.1
 
 
+def test_lora_rite_leaves_out_what_is_below_its_cutoff():
+    """The second column of ``B`` is 1e-5 of the first: below the default cut-off, above the cut-off 0."""
+    rng = np.random.default_rng(0)
+    A, M, B = rng.standard_normal((4, 2)), rng.standard_normal((4, 3)), np.diag([1.0, 1e-5, 0.0])[:, :2]
+    problem, stop = ls.Problem(ls.objectives.Denoising(M), 2), ls.StoppingRule(1, grad_tol=0.0)
+    ends = [ls.solve(problem, optimizers.LoRARITE(0.01, **given), (A, B), stop=stop).A for given in ({}, {"cutoff": 0})]
+    # Without memory of other steps the first one is h sqrt(m) polar(G Q) R^-T, with Q = e_1 or (e_1, e_2).
+    G = A @ B.T - M
+    column = G[:, 0] / np.linalg.norm(G[:, 0])
+    assert_allclose((A - ends[0]) / 0.01, np.stack([2.0 * column, np.zeros(4)], axis=1), atol=1e-4)
+    assert_allclose((A - ends[1]) / 0.01, 2.0 * polar(G[:, :2]) / [1.0, 1e-5], rtol=1e-4)
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.1])
+@pytest.mark.parametrize("seed", range(3))
+def test_lora_rite_does_not_blow_up_with_more_rank_than_the_optimum_has(lam, seed):
+    rng = np.random.default_rng(seed)
+    M = rng.standard_normal((12, 2)) @ rng.standard_normal((2, 10))
+    problem = ls.Problem(ls.objectives.Denoising(M), 4, lam)
+    end = ls.solve(problem, "lora_rite", seed=seed, stop=ls.StoppingRule(500))
+    assert max(end.trace.value) < 1.1 * problem.value_at_zero
+    # From the closed form, whose other columns are zero but for rounding.
+    U, s, Vt = np.linalg.svd(M)
+    root = np.sqrt(np.maximum(s[:4] - lam, 0.0) * [1.0, 1.0, 0.0, 0.0])
+    noise = [1e-9 * rng.standard_normal((size, 4)) for size in (12, 10)]
+    least = 0.5 * np.sum(np.minimum(s, lam) ** 2) + lam * np.sum(np.maximum(s - lam, 0.0))
+    start = (U[:, :4] * root + noise[0], Vt[:4].T * root + noise[1])
+    end = ls.solve(problem, "lora_rite", start, stop=ls.StoppingRule(300, grad_tol=0.0))
+    assert max(end.trace.value) < least + 0.05 * problem.value_at_zero
+
+
 def test_alt_lora_has_the_unique_nearest_gradient_and_muon_equal_singular_values():
     network = Network(6, 4, 0.0)
     residual = (network.W0 + S * network.B @ network.A) @ network.Z - network.Y
@@ -431,6 +462,7 @@ def test_what_makes_no_sense_is_refused():
         (optimizers.LoRAPlusAdam, {"ratio": 0.0}),
         (optimizers.Muon, {"momentum": 1.0}),
         (optimizers.LoRARITE, {"clip": 0.0}),
+        (optimizers.LoRARITE, {"cutoff": 1.0}),
         (optimizers.AltLoRA, {"damping": -1.0}),
         (optimizers.Riemannian, {"step_size": 0.0}),
         (optimizers.Riemannion, {"momentum": 1.0}),

@@ -108,3 +108,44 @@ def test_measures_of_the_courses():
     assert np.isnan(polar.iterations_to([1.0], 0.05))
     assert lora_rite.core(seed=3) < 1e-9
     assert max(alt_lora.uniqueness(seed=2)["effects"]) < 1e-10
+
+
+def test_a_verdict_follows_from_every_row_of_its_numbers():
+    """Numbers of the pages hold; with one row changed, the claim about it does not."""
+    rows = {
+        "perturbed": [0.98, 0.97, 0.9, 0.87],
+        "norms kept": [-0.01, 0.84, 0.95, 0.94],
+        "direction or norm": [-0.78, -0.83, -0.49, -0.64],
+    }
+    others = {
+        "errors": {"by column": 1e-9, "one matrix": 1.0},
+        "rates": {"exact": -1.26, "detached": 3.74},
+        "losses": {"DoRA": 0.0, "LoRA": 2.75, "least": 2.75},
+    }
+
+    def signs(**changed):
+        table = {kind: {name: [v] for name, v in zip(dora.METHODS, row)} for kind, row in (rows | changed).items()}
+        return dora.DoRAClaims().judge(others | {"correlations": table})[0].holds
+
+    assert signs()
+    assert not signs(**{"norms kept": [-0.01, -0.84, 0.95, 0.94]})
+    assert not signs(**{"norms kept": [0.84, 0.84, 0.95, 0.94]})
+
+    def growth(rate):
+        """Two courses of equal rates and one in which the largest value grows ``rate`` times as fast as the others."""
+        even = [[0.0] * 4, [0.25] * 4, [1, 1, 1, 0.5], [2, 2, 1, 0.5], [4, 2, 1, 0.5]]
+        uneven = [[0.0] * 4, [0.25 * rate, 0.25, 0.25, 0.25]]
+        return {"gradient descent": [[[0.0] * 4, [4, 0.25, 0.25, 0.25]]], "spectral descent": [even], "muon": [uneven]}
+
+    def evenness(rate):
+        return muon.MuonClaims().judge({"growth": growth(rate), "excesses": [0.0]})[0].holds
+
+    assert evenness(2.0) and not evenness(3.0)
+
+    def counts(last):
+        plain, momentum = alt_lora._PLAIN, alt_lora._WITH_MOMENTUM
+        found = {"gd": [52, 1500], "lora_pro": [32, 60], momentum: [97, last], plain: [47, 129]}
+        unique = {"lengths": [3.0, 3.2], "effects": [0.0, 0.0], "unique": [2.9]}
+        return alt_lora.AltLoRAClaims().judge({"uniqueness": unique, "iterations": found})[1].holds
+
+    assert counts(178) and not counts(500)

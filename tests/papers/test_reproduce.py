@@ -373,3 +373,18 @@ def test_below_the_boundary_of_theorem_b_no_run_ends_spurious_and_far_above_it_s
     cell = {"r": 1, "r_star": 1, "scale": 1.0, "runs": 10}
     below, above = (experiment.run(cell | {"times": times}) for times in (0.8, 5.0))
     assert below["spurious"] == 0.0 < above["spurious"]
+
+
+@pytest.mark.parametrize(
+    ("loss", "norm", "holds"),
+    [(1.1, 1.5, [True, True]), (1.25, 1.5, [False, True]), (0.9, 1.5, [False, True]), (1.1, 0.8, [True, False])],
+)
+def test_losses_and_norms_of_zero_and_large_starts_are_claims_of_their_own(loss, norm, holds):
+    """Records of large starts with a loss and norms that are so many times those of zero starts."""
+    records = [
+        {"lam": lam, "start": start, "loss": 0.1 * a, "norms": [2 * b, b], "ranks": ranks, "second_order": True}
+        for lam, ranks in ((0.01, [8, 8]), (0.1, [2, 1]))
+        for start, a, b in (("zero", 1.0, 1.0), ("large", loss, norm))
+    ]
+    claims = registry.classes()["many_matrices"]().claims(records)
+    assert [claim.holds for claim in claims[1:3]] == holds

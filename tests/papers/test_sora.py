@@ -5,6 +5,7 @@ import lorasolve as ls
 from lorasolve.adapters import SoRA
 from lorasolve.objectives import Denoising
 from lorasolve.papers import sora
+from lorasolve.schedules import Revive, Stage
 from lorasolve.schedules.revive import revived
 
 
@@ -117,6 +118,26 @@ def test_unit_column_sora_with_revival_is_the_nuclear_norm():
     assert result.fun == pytest.approx(convex.fun, rel=1e-8)
     np.testing.assert_allclose(result.X, convex.X, atol=1e-3)
     assert sora.open_gates(result) == np.sum(np.linspace(4.0, 0.1, 12) > lam1)
+
+
+@pytest.mark.parametrize("size", [0.3, 0.8, 3.0])
+def test_revival_of_unit_columns_reaches_the_optimum_whatever_the_size_of_the_columns(size):
+    M, penalty = np.random.default_rng(0).standard_normal((8, 6)), 2.5
+    p = ls.Problem(Denoising(M), 4, 0.0, adapter=SoRA(penalty, "unit_columns"))
+    end = ls.solve(p, f"proximal_gd+revive:size={size}~gaussian", stop=ls.StoppingRule(20_000, 1e-9))
+    sigma = np.linalg.svd(M, compute_uv=False)
+    kept = np.maximum(sigma - penalty, 0.0)
+    assert end.success
+    assert end.fun == pytest.approx(0.5 * np.sum((kept - sigma) ** 2) + penalty * kept.sum(), rel=1e-8)
+
+
+@pytest.mark.parametrize(("size", "opens"), [(0.9, False), (1.1, True)])
+def test_without_unit_columns_the_size_decides_whether_a_gate_opens(size, opens):
+    # At X = 0 the gate's gradient is -size^2 ||T||_2.
+    p = ls.Problem(Denoising(np.diag([3.0, 2.0, 0.0])), 1, 0.01, adapter=SoRA(3.0))
+    theta = np.concatenate([np.ones(6), [0.0]])
+    stage = Stage(p, theta)
+    assert (Revive(size=size).transition(stage, np.random.default_rng(0)) is not stage) == opens
 
 
 @pytest.mark.parametrize(("factor", "empty"), [(1.01, True), (0.99, False)])

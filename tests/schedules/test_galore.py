@@ -69,6 +69,17 @@ def test_golore_around_gradient_descent_is_the_chain_of_random_blocks():
     assert np.linalg.norm(ends[0] - ends[2]) > 1e-2
 
 
+def test_at_equal_dimensions_golore_draws_the_right_side_and_the_chain_the_left_one():
+    problem, stop = ls.Problem(LinearFineTuning(*network(5, 5)), RANK), ls.StoppingRule(30, grad_tol=0.0)
+
+    def end(schedule):
+        return ls.solve(problem, ls.Method(GD(STEP), schedule), seed=3, stop=stop).X
+
+    assert_allclose(end(GoLore(period=PERIOD)), end(RACChain(inner=PERIOD, side="right")), atol=1e-14)
+    assert_allclose(end(GoLore(period=PERIOD, side="left")), end(RACChain(inner=PERIOD)), atol=1e-14)
+    assert np.linalg.norm(end(GoLore(period=PERIOD)) - end(RACChain(inner=PERIOD))) > 1e-2
+
+
 def test_golore_begins_with_the_leading_singular_vectors_if_asked_to():
     problem = ls.Problem(LinearFineTuning(*network(4, 7)), RANK)
     for leading, same in ((2, True), (1, False)):
