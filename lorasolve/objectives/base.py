@@ -388,21 +388,8 @@ class UserObjective(Objective):
         answer = self.user.value_and_grad(X)
         if not (isinstance(answer, tuple) and len(answer) == 2):
             raise TypeError(f"objective: {self.label}.value_and_grad must return (float, G), got {type(answer)}")
-        # A user may write every gradient into one array; two of them are compared all the time.
-        value, G = answer[0], as_array(answer[1], f"objective: the gradient of {self.label}").copy()
-        if G.shape != self.shape:
-            raise ValueError(
-                f"objective: {self.label}.value_and_grad returned a gradient of shape {G.shape}, expected {self.shape}"
-            )
-        if G.dtype.kind not in "fiub":
-            raise TypeError(
-                f"objective: {self.label}.value_and_grad returned a gradient of type {G.dtype}, expected real numbers"
-            )
-        if np.ndim(value) != 0 or value is np.ma.masked or np.asarray(value).dtype.kind not in "fiub":
-            raise TypeError(
-                f"objective: {self.label}.value_and_grad returned the value {shown(value)}, expected a real number"
-            )
-        return float(value), G
+        G = own_matrix(answer[1], self.label, "value_and_grad", "gradient", self.shape)
+        return real_value(answer[0], self.label), G
 
     def conjugate(self, Y: Array) -> float | None:
         """Call the user's function, if there is one, and check what it returns."""
@@ -477,6 +464,26 @@ class DenseReference(Objective):
     def in_float64(self) -> Objective:
         """Return the plain twin of the objective in float64."""
         return DenseReference(self.objective.in_float64())
+
+
+def own_matrix(given: Any, label: str, method: str, what: str, shape: tuple[int, int]) -> Array:
+    """Return the matrix that a method of a loss has returned, checked and copied.
+
+    A user may write all of them into one array; two of them are compared all the time.
+    """
+    M = as_array(given, f"objective: the {what} of {label}").copy()
+    if M.shape != shape:
+        raise ValueError(f"objective: {label}.{method} returned a {what} of shape {M.shape}, expected {shape}")
+    if M.dtype.kind not in "fiub":
+        raise TypeError(f"objective: {label}.{method} returned a {what} of type {M.dtype}, expected real numbers")
+    return M
+
+
+def real_value(given: Any, label: str) -> float:
+    """Return the value that ``value_and_grad`` of a loss has returned, checked."""
+    if np.ndim(given) != 0 or given is np.ma.masked or np.asarray(given).dtype.kind not in "fiub":
+        raise TypeError(f"objective: {label}.value_and_grad returned the value {shown(given)}, expected a real number")
+    return float(given)
 
 
 def no_batches(label: str, facts: Facts, has_method: bool) -> str | None:
