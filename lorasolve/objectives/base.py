@@ -349,9 +349,8 @@ class UserObjective(Objective):
         self.user = user
         if not callable(getattr(user, "domain", self.domain)):
             raise TypeError(f"objective: {self.label}.domain: expected a function of X that returns True or False")
-        checked = ("shape", "value_and_grad", "facts", "kernels", "label", "conjugate", "batch_refusal", "differenced")
         for attribute in dir(Objective):
-            own = attribute.startswith("_") or attribute in checked
+            own = attribute.startswith("_") or attribute == "shape" or attribute in vars(UserObjective)
             if not own and hasattr(user, attribute):
                 setattr(self, attribute, getattr(user, attribute))
         try:
@@ -390,6 +389,15 @@ class UserObjective(Objective):
             raise TypeError(f"objective: {self.label}.value_and_grad must return (float, G), got {type(answer)}")
         G = own_matrix(answer[1], self.label, "value_and_grad", "gradient", self.shape)
         return real_value(answer[0], self.label), G
+
+    def hessian_product(self, X: Array, D: Array) -> Array:
+        """Call the user's function, if there is one, and check what it returns."""
+        if self.differenced:
+            return super().hessian_product(X, D)
+        H = own_matrix(self.user.hessian_product(X, D), self.label, "hessian_product", "product", self.shape)
+        if not np.isfinite(H).all() and np.isfinite(X).all() and np.isfinite(D).all():
+            raise ValueError(f"objective: {self.label}.hessian_product returned a product that is not finite")
+        return H
 
     def conjugate(self, Y: Array) -> float | None:
         """Call the user's function, if there is one, and check what it returns."""

@@ -188,6 +188,47 @@ def test_a_user_object_may_write_every_gradient_into_one_array():
     np.testing.assert_array_equal(kept, plain.value_and_grad(X)[1])
 
 
+@pytest.mark.parametrize(
+    ("spoil", "error", "words"),
+    [
+        (lambda H: None, ValueError, r"Wrong.hessian_product returned a product of shape \(\), expected \(3, 2\)"),
+        (lambda H: 0.0, ValueError, r"Wrong.hessian_product returned a product of shape \(\), expected \(3, 2\)"),
+        (lambda H: H.T, ValueError, r"Wrong.hessian_product returned a product of shape \(2, 3\), expected \(3, 2\)"),
+        (lambda H: 1j * H, TypeError, "Wrong.hessian_product returned a product of type complex128"),
+        (lambda H: np.nan * H, ValueError, "Wrong.hessian_product returned a product that is not finite"),
+    ],
+)
+def test_a_wrong_hessian_product_of_a_user_object_is_named(factors, spoil, error, words):
+    class Wrong(Quartic):
+        def hessian_product(self, X, D):
+            return spoil(3 * X**2 * D)
+
+    problem = ls.Problem(Wrong(), 2, 0.1)
+    for call in (
+        lambda: ls.solve(problem, "trust_ncg"),
+        lambda: ls.landscape.second_order(problem, *factors[:2]),
+        lambda: ls.landscape.second_order(ls.Problem(as_objective(Wrong()).merged(np.ones((3, 2))), 2), *factors[:2]),
+    ):
+        with pytest.raises(error, match=words):
+            call()
+
+
+def test_a_user_object_may_write_every_hessian_product_into_one_array():
+    class Reusing(Quartic):
+        H = np.empty((3, 2))
+
+        def hessian_product(self, X, D):
+            self.H[:] = 3 * X**2 * D
+            return self.H
+
+    objective = as_objective(Reusing())
+    X, D, E = np.random.default_rng(0).standard_normal((3, 3, 2))
+    first, second = objective.hessian_product(X, D), objective.hessian_product(X, E)
+    np.testing.assert_array_equal(first, 3 * X**2 * D)
+    np.testing.assert_array_equal(second, 3 * X**2 * E)
+    assert ls.check_objective(Reusing()).ok
+
+
 def test_merging_twice_adds_the_updates(quartic):
     rng = np.random.default_rng(2)
     first, second, X = (rng.standard_normal((3, 2)) for _ in range(3))
