@@ -399,6 +399,36 @@ class UserObjective(Objective):
             raise ValueError(f"objective: {self.label}.hessian_product returned a product that is not finite")
         return H
 
+    def sample_batch(self, index: Array) -> Objective:
+        """Call the user's function; what it returns may be a plain object too."""
+        own = getattr(self.user, "sample_batch", None)
+        return super().sample_batch(index) if own is None else self._made_by("sample_batch", own(index))
+
+    def merged(self, update: Array) -> Objective:
+        """Call the user's function, if there is one; what it returns may be a plain object too."""
+        own = getattr(self.user, "merged", None)
+        return super().merged(update) if own is None else self._made_by("merged", own(update))
+
+    def in_float64(self) -> Objective:
+        """Call the user's function, if there is one; what it returns may be a plain object too."""
+        own = getattr(self.user, "in_float64", None)
+        return self if own is None else self._made_by("in_float64", own())
+
+    def in_float32(self) -> Objective | None:
+        """Call the user's function, if there is one; what it returns may be a plain object too."""
+        own = getattr(self.user, "in_float32", None)
+        made = None if own is None else own()
+        return None if made is None else self._made_by("in_float32", made)
+
+    def _made_by(self, method: str, given: Any) -> Objective:
+        """Return what a method of the user's object has made as an objective of the same shape."""
+        made = as_objective(given, f"objective: {self.label}.{method}")
+        if made.shape != self.shape:
+            raise ValueError(
+                f"objective: {self.label}.{method} returned a loss of shape {made.shape}, expected {self.shape}"
+            )
+        return made
+
     def conjugate(self, Y: Array) -> float | None:
         """Call the user's function, if there is one, and check what it returns."""
         own = getattr(self.user, "conjugate", None)

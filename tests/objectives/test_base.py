@@ -229,6 +229,60 @@ def test_a_user_object_may_write_every_hessian_product_into_one_array():
     assert ls.check_objective(Reusing()).ok
 
 
+class Regression:
+    """``LinearFineTuning`` as a plain object whose methods return plain objects."""
+
+    convex, lower_bound = True, 0.0
+
+    def __init__(self, W, Z, Y, dtype=np.float64):
+        self.W, self.Z, self.Y, self.dtype = W, Z, Y, dtype
+        self.shape, self.n_samples = W.shape, Z.shape[1]
+        self.smoothness = np.linalg.norm(Z, 2) ** 2 / Z.shape[1]
+
+    def value_and_grad(self, X):
+        E = ((self.W + X) @ self.Z - self.Y).astype(self.dtype)
+        return 0.5 * float(np.sum(E * E)) / self.n_samples, E @ self.Z.T.astype(self.dtype) / self.n_samples
+
+    def sample_batch(self, index):
+        return Regression(self.W, self.Z[:, index], self.Y[:, index], self.dtype)
+
+    def merged(self, update):
+        return Regression(self.W + update, self.Z, self.Y, self.dtype)
+
+    def in_float64(self):
+        return Regression(self.W, self.Z, self.Y)
+
+
+def test_the_methods_of_a_plain_object_may_return_plain_objects():
+    rng = np.random.default_rng(0)
+    data = [rng.standard_normal(shape) for shape in ((3, 5), (5, 40), (3, 40))]
+    assert ls.check_objective(Regression(*data)).ok
+    plain, built_in = (ls.Problem(f, 2, 0.05) for f in (Regression(*data), objectives.LinearFineTuning(*data)))
+    for method in ("sgd", "gd+periodic:period=5", "sgd+periodic:period=5"):
+        mine, theirs = (ls.solve(p, method, stop=ls.StoppingRule(max_iter=12)) for p in (plain, built_in))
+        np.testing.assert_allclose(mine.X, theirs.X, rtol=1e-9, atol=1e-10)
+    mine, theirs = (ls.cross_validate(p, [0.1, 0.01], 3) for p in (plain, built_in))
+    np.testing.assert_allclose(mine.errors, theirs.errors, rtol=1e-3)
+    single = ls.Problem(Regression(*data, np.float32), 2, 0.05)
+    point = rng.standard_normal((3, 2)), rng.standard_normal((5, 2))
+    assert ls.certify(single, point).value == pytest.approx(ls.certify(built_in, point).value, rel=1e-14)
+
+
+@pytest.mark.parametrize("method", ["sample_batch", "merged", "in_float64", "in_float32"])
+def test_a_method_of_a_plain_object_that_returns_no_loss_of_its_shape_is_named(method):
+    class Other(Quartic):
+        shape = (2, 3)
+
+    arguments = {"sample_batch": [np.arange(2)], "merged": [np.zeros((3, 2))]}.get(method, [])
+    for made, error, words in (
+        ("text", TypeError, f"objective: Wrong.{method}: expected an object with `shape`"),
+        (Other(), ValueError, rf"objective: Wrong.{method} returned a loss of shape \(2, 3\), expected \(3, 2\)"),
+    ):
+        Wrong = type("Wrong", (Quartic,), {method: lambda self, *_, made=made: made})
+        with pytest.raises(error, match=words):
+            getattr(as_objective(Wrong()), method)(*arguments)
+
+
 def test_merging_twice_adds_the_updates(quartic):
     rng = np.random.default_rng(2)
     first, second, X = (rng.standard_normal((3, 2)) for _ in range(3))
