@@ -292,7 +292,7 @@ class Problem:
         """Return ``F(X) = f(X) + (lam/s) ||X||_*`` for an update ``X`` (m, n)."""
         updates = self.checked_updates(X)
         norms = (float(np.linalg.svd(x, compute_uv=False).sum()) for x in updates)
-        f = float(self.loss.value_and_grad(updates)[0])
+        f = self.loss.checked_value_and_grad(updates)[0]
         return f + self.lam_effective * sum(norms) if self.lam else f
 
     def factored_convex_value(self, A: Array, B: Array) -> float:

@@ -33,6 +33,30 @@ class TwoTargets(MultiObjective):
         return 0.5 * sum(float(np.sum(e * e)) for e in E), E
 
 
+class Reusing(MultiObjective):
+    """A loss that writes every answer into the same arrays."""
+
+    convex, lower_bound = True, 0.0
+
+    def __init__(self, inner):
+        self.inner, self.shapes = inner, inner.shapes
+        self.arrays = [np.empty(shape) for shape in inner.shapes]
+
+    def _written(self, matrices):
+        for array, M in zip(self.arrays, matrices):
+            array[:] = M
+        return tuple(self.arrays)
+
+    def value_and_grad(self, X):
+        f, G = self.inner.value_and_grad(X)
+        return f, self._written(G)
+
+
+class ReusingProducts(Reusing):
+    def hessian_product(self, X, D):
+        return self._written(self.inner.hessian_product(X, D))
+
+
 @pytest.fixture
 def targets():
     rng = np.random.default_rng(0)
@@ -377,6 +401,85 @@ def test_batches_average_to_the_whole():
     X = [np.ones(shape) for shape in pair.shapes]
     parts = [pair.sample_batch(np.arange(k, 12, 3)).value_and_grad(X)[0] for k in range(3)]
     assert np.mean(parts) == pytest.approx(pair.value_and_grad(X)[0], rel=1e-13)
+
+
+def test_a_loss_may_write_every_gradient_into_one_array(targets):
+    """Differences of its gradients were zero: a strict minimum was called a saddle, and the certificate was wrong."""
+    problem = MultiProblem(Reusing(targets), ranks=(4, 3), lam=0.7)
+    result = solve(problem, "lbfgs", stop=StoppingRule(grad_tol=1e-10))
+    optimum = [soft_thresholded(M, 0.7) for M in targets.M]
+    for X, best in zip(result.X, optimum):
+        np.testing.assert_allclose(X, best, atol=1e-6)
+    assert ls.landscape.verdict(problem, result).kind == "global"
+    for X, best in zip(solve_convex(problem, "prox", tol=1e-10).X, optimum):
+        np.testing.assert_allclose(X, best, atol=1e-5)
+    block = problem.block(0, [np.zeros(shape) for shape in problem.shapes])
+    X, D = np.random.default_rng(0).standard_normal((2, *problem.shapes[0]))
+    kept = block.value_and_grad(X)[1]
+    np.testing.assert_allclose(block.hessian_product(X, D), D, atol=1e-8)  # the Hessian of ||X - M||^2/2
+    np.testing.assert_array_equal(kept, X - targets.M[0])
+
+
+@pytest.mark.parametrize("kind", [Reusing, ReusingProducts])
+def test_second_order_answers_of_reused_arrays_are_those_of_the_loss(kind):
+    net = network()
+    plain, reusing = (MultiProblem(loss, ranks=2, lam=0.1) for loss in (net, kind(net)))
+    theta, direction = random_theta(plain), random_theta(plain, 2)
+    expected = plain.hessian_product(theta, direction)
+    np.testing.assert_allclose(reusing.hessian_product(theta, direction), expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "words"),
+    [
+        (lambda f, G: (f, G[:1]), ValueError, "value_and_grad: expected 2 gradients, one for each update, got 1"),
+        (lambda f, G: (f, None), ValueError, "expected 2 gradients, one for each update, got None"),
+        (lambda f, G: (f, (G[0].T, G[1])), ValueError, r"gradient in X\[0\] of shape \(4, 5\), expected \(5, 4\)"),
+        (lambda f, G: (f, (G[0], G[1][:1])), ValueError, r"gradient in X\[1\] of shape \(1, 6\), expected \(3, 6\)"),
+        (lambda f, G: (f, (G[0], 1j * G[1])), TypeError, r"gradient in X\[1\] of type complex128, expected real"),
+        (lambda f, G: f, TypeError, r"Spoilt.value_and_grad must return \(float, \(G_1, .., G_L\)\)"),
+        (lambda f, G: (np.array([f]), G), TypeError, "returned the value .*, expected a real number"),
+        (lambda f, G: (f + 0j, G), TypeError, "returned the value .*, expected a real number"),
+    ],
+)
+def test_a_wrong_answer_of_a_loss_of_several_is_named(targets, spoil, error, words):
+    class Spoilt(TwoTargets):
+        def value_and_grad(self, X):
+            return spoil(*super().value_and_grad(X))
+
+    problem = MultiProblem(Spoilt(*targets.M), ranks=1, lam=0.5)
+    ones = [np.ones((m, 1)) for m, _ in problem.shapes], [np.ones((n, 1)) for _, n in problem.shapes]
+    for call in (
+        lambda: solve(problem, "lbfgs"),
+        lambda: solve(problem, "lbfgs", engine="interpreted"),
+        lambda: certify(problem, ones),
+        lambda: solve_convex(problem, "prox"),
+        lambda: problem.convex_value([np.ones(shape) for shape in problem.shapes]),
+        lambda: problem.hessian_product(np.ones(problem.size), np.ones(problem.size)),
+    ):
+        with pytest.raises(error, match=words):
+            call()
+
+
+def test_a_loss_of_several_is_checked_block_by_block(targets):
+    with pytest.raises(TypeError, match=r"check_objective\(loss.block\(k, X\)\)"):
+        check_objective(targets)
+    X = [np.ones(shape) for shape in targets.shapes]
+    assert check_objective(targets.block(1, X)).ok
+
+    class Wrong(TwoTargets):
+        def value_and_grad(self, X):
+            f, G = super().value_and_grad(X)
+            return f, (1.1 * G[0], G[1])
+
+    wrong = Wrong(*targets.M)
+    assert not check_objective(wrong.block(0, X)).ok
+    assert check_objective(wrong.block(1, X)).ok
+    zeros = [np.zeros((m, 1)) for m, _ in wrong.shapes], [np.zeros((n, 1)) for _, n in wrong.shapes]
+    certificate = certify(MultiProblem(wrong, ranks=1, lam=10.0), zeros)
+    assert certificate.is_global is None
+    assert certificate.reason.endswith("run check_objective on each block(k, X)")
+    assert any("check_objective on each block(k, X) tests more" in text for text in certificate.assumptions)
 
 
 def test_bad_input_is_named(targets):

@@ -414,7 +414,7 @@ class _Case:
         text = spot_checks.violation(loss, X, None if better is None else [A @ B.T for A, B in better])
         if text is None:
             return answer
-        reason = f"your f {text}: run check_objective"
+        reason = f"your f {text}: run {spot_checks.test_of(loss)}"
         return _Answer(None, math.inf, answer.gap_at_least, reason, bound.level, f"none: f {text}")
 
     def _unknown(self, reason: str, better: float = 0.0) -> _Answer:

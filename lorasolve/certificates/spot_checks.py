@@ -60,6 +60,11 @@ def needed(loss: MultiObjective) -> bool:
     return _oracles.claim(loss.objective) is not None or _oracles.refusal(loss.objective) is not None
 
 
+def test_of(loss: MultiObjective) -> str:
+    """Return the name of the test of everything that a loss states; of several matrices each block is tested."""
+    return "check_objective" if isinstance(loss, OneBlock) else "check_objective on each block(k, X)"
+
+
 def assumption(loss: MultiObjective) -> str:
     """Return what is taken for granted about a loss, as one clause."""
     whose, facts = speaker(loss), loss.facts
@@ -73,7 +78,8 @@ def assumption(loss: MultiObjective) -> str:
         parts.append("a least-squares loss")
     if loss.states_conjugate and own:
         parts.append("its conjugate right")
-    tested = "check_objective has passed" if has_passed(whose) else "spot-checked only; check_objective tests more"
+    test = test_of(loss)
+    tested = "check_objective has passed" if has_passed(whose) else f"spot-checked only; {test} tests more"
     before = ", ".join(parts[:-1])
     return f"{before} and {parts[-1]} ({tested})" if before else f"{parts[-1]} ({tested})"
 
@@ -155,9 +161,9 @@ class _Evaluated:
     """Value and gradient at a point."""
 
     def __init__(self, loss: MultiObjective, X: Sequence[Array]) -> None:
-        value, G = loss.value_and_grad([x.astype(loss.dtype, copy=False) for x in X])
-        self.X, self.f = X, float(value)
-        self.G = [np.asarray(g, dtype=np.float64).copy() for g in G]
+        self.X = X
+        self.f, G = loss.checked_value_and_grad([x.astype(loss.dtype, copy=False) for x in X])
+        self.G = [np.asarray(g, dtype=np.float64) for g in G]
 
 
 def _random(X: Sequence[Array]) -> list[Array]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from .._validate import Array, as_generator, as_number
 from ..certificates.spot_checks import note_passed
+from ..objectives._blocks import MultiObjective
 from ..objectives.base import Objective, as_objective
 from .base import EPS, Check, CheckReport, difference, relative, run_checks
 
@@ -100,7 +101,8 @@ def check_objective(objective: Any, rng: int | np.random.Generator = 0, scale: f
     Raises
     ------
     TypeError
-        If the object has no ``shape`` or no ``value_and_grad``.
+        If the object has no ``shape`` or no ``value_and_grad``, or is a loss of several updates, whose blocks
+        (``loss.block(k, X)``) are tested instead.
     ValueError
         If points near ``X = 0`` are outside its ``domain``.
 
@@ -126,6 +128,11 @@ def check_objective(objective: Any, rng: int | np.random.Generator = 0, scale: f
     ['smoothness']
     """
     scale = as_number(scale, "scale", 0.0, open_low=True)
+    if isinstance(objective, MultiObjective):
+        raise TypeError(
+            f"objective: expected a loss of one update, got {objective.label}, a loss of several; test its blocks: "
+            "check_objective(loss.block(k, X))"
+        )
     bench = _Bench(as_objective(objective), as_generator(rng, "rng"), scale)
     report = run_checks(bench.f.label, bench, _CHECKS)
     if report.ok:

@@ -57,12 +57,12 @@ class Prox(ConvexRoute):
         rng: np.random.Generator | None = None
         next_certificate = 0
         for k in range(1, self.max_iter + 1):
-            f, G = loss.value_and_grad(Y)
+            f, G = loss.checked_value_and_grad(Y)
             while True:
                 parts = [_shrink(y - g / beta, lam / beta, rank, rng) for y, g, rank in zip(Y, G, ranks)]
                 new = [(P * s) @ Q.T for P, s, Q in parts]
                 D = [x - y for x, y in zip(new, Y)]
-                f_new, G_new = loss.value_and_grad(new)
+                f_new, G_new = loss.checked_value_and_grad(new)
                 model = f + _inner(G, D) + 0.5 * beta * _inner(D, D)
                 if stated is not None or f_new <= model + noise:
                     break

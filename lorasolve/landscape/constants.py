@@ -269,7 +269,7 @@ def joint_hessian(loss: MultiObjective) -> tuple[Array, float]:
     rows = []
     for unit in np.eye(int(cuts[-1])):
         parts = [part.reshape(shape) for part, shape in zip(np.split(unit, cuts[:-1]), loss.shapes)]
-        rows.append(np.concatenate([product.ravel() for product in loss.hessian_product(zero, parts)]))
+        rows.append(np.concatenate([product.ravel() for product in loss.checked_hessian_product(zero, parts)]))
     H = np.array(rows, dtype=np.float64)
     size, eps = float(np.linalg.norm(H, 1)), float(np.finfo(loss.dtype).eps)
     lost = DIFFERENCES * eps ** (2 / 3) * math.sqrt(len(H)) if loss.differenced else ROUNDED * eps * len(H)

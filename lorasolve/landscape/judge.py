@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike
 from .._known import Known
 from .._validate import Array, as_flag, as_integer, as_iterable, as_number, shown
 from ..certificates import Certificate, certify
+from ..certificates._refute import better_point
 from ..certificates.duality import scale_of
 from ..certificates.gap import out_of_range
-from ..linear_map import LinearMap, numerical_rank, top_singular
+from ..linear_map import LinearMap, balanced, numerical_rank, top_singular
 from ..problem import Problem, flat
 from ..result import Result
 from ._canonical import Point, canonical_result
@@ -198,7 +199,8 @@ def verdict(
         The end of a run, or factors of shapes (m, r), (n, r); for several matrices sequences of factors.
     X_star : array_like of shape (m, n), or a sequence of them, optional
         A global minimizer of ``F``. Without one, it is computed where ``f`` is convex, ``lam > 0`` and the point is not
-        certified anyway.
+        certified anyway. One that is refuted, because ``F`` is lower by more than ``tol`` at the point or after a
+        proximal gradient step from ``X_star``, is not used.
     constants : Constants, or a sequence of them, optional
         RSC and RSM constants about ``X_star`` (:func:`~lorasolve.landscape.restricted_constants`), for each matrix.
         Without them, whole-space constants are used where they cost nothing (small quadratics).
@@ -322,6 +324,9 @@ class _Judge:
         self.out_of_range = out_of_range(problem, size + problem.lam * self.certificate.nuclear_norm)
         self.scale = scale_of(size, problem.loss.facts.lower_bound)
         self.second: SecondOrder | None = None
+        self.star_refuted = self._refutation_of_star()
+        if self.star_refuted is not None:
+            self.stars = None
         if problem.objective.facts.convex is not True:
             self.approximate = self._approximate_point()
 
@@ -435,6 +440,8 @@ class _Judge:
         """Whether constants of restricted convexity are about this point (and ``X*``)."""
         if constants.whole_space:
             return True
+        if self.star_refuted is not None:
+            return False
         distance = math.inf if self.stars is None else float(np.linalg.norm(self.point.updates[k] - self.stars[k]))
         return constants.r >= self.problem.ranks[k] and (constants.radius == math.inf or distance <= constants.radius)
 
@@ -468,15 +475,14 @@ class _Judge:
 
     def _second_order_point(self) -> tuple[Kind, str, str]:
         problem = self.problem
+        if self.star_refuted is not None:
+            return "inconclusive", self.star_refuted, "nothing"
         if self.stars is None and problem.objective.facts.convex and problem.lam > 0.0:
             self._compute_reference()
         if self.stars is None:
             return "inconclusive", "second-order stationary; no certificate applies and X* is not known", "nothing"
         difference = self._above(self.stars)
         if difference <= self.tol * self.scale:
-            if difference < -self.tol * self.scale:
-                text = f"X_star is not a minimizer: this point is better by {-difference:.3g}"
-                return "inconclusive", text, "nothing"
             return "global", f"F(X) - F(X*) = {difference:.2e}, X* {self.star_source}", "comparison"
         beyond = [(rank, r) for rank, r in zip(self._ranks_of_star(), problem.ranks) if rank > r]
         if beyond:
@@ -492,6 +498,25 @@ class _Judge:
     def _above(self, stars: tuple[Array, ...]) -> float:
         """Return ``F(X) - F(X*)``."""
         return self.value - self.problem.convex_value(stars if self.problem.several else stars[0])
+
+    def _refutation_of_star(self) -> str | None:
+        """Return what shows that a given ``X*`` is no minimizer of ``F``, or None."""
+        if self.stars is None or self.out_of_range is not None:
+            return None
+        below = -self._above(self.stars)
+        if below > self.tol * self.scale:
+            return f"X_star is not a minimizer: this point is better by {below:.3g}"
+        spectra, factors = [], []
+        for X in self.stars:
+            P, s, Qt = np.linalg.svd(X, full_matrices=False)
+            k = max(numerical_rank(s, max(X.shape) * float(np.finfo(np.float64).eps)), 1)
+            spectra.append((P[:, :k], s[:k], Qt[:k].T))
+            factors.append(balanced(*spectra[-1]))
+        f, nuclear, _ = better_point(self.problem.loss.in_float64(), self.problem.lam, factors, spectra)
+        below += self.value - f - self.problem.lam * nuclear
+        if below > self.tol * self.scale:
+            return f"X_star is not a minimizer: a proximal gradient step from it is better by {below:.3g}"
+        return None
 
     def _above_star(self) -> bool:
         """Whether a given ``X*`` shows that the point is not global."""
@@ -589,6 +614,8 @@ class _Judge:
         return tuple(premises)
 
     def _premises_on_star(self, spectra: tuple[Spectra, ...] | None) -> list[Premise]:
+        if self.star_refuted is not None:
+            return [Premise("star_known", False, self.star_refuted)]
         if self.stars is None:
             return [Premise("star_known", None, f"X* {self.star_source}")]
         found = []

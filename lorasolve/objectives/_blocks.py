@@ -27,7 +27,7 @@ from .._validate import (
 from ..linear_map import LinearMap
 from ._facts import Facts
 from ._kernels import NO_KERNELS, Kernels
-from .base import Objective, difference_step, estimate_smoothness, length_of, no_batches
+from .base import Objective, difference_step, estimate_smoothness, length_of, no_batches, own_matrix, real_value
 
 Matrices = Sequence[Array]
 Pairs = Sequence[tuple[Array, Array]]
@@ -112,6 +112,26 @@ class MultiObjective:
         """Return ``f(X_1, .., X_L)`` and its gradients, one for each update."""
         raise NotImplementedError
 
+    def checked_value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
+        """Return what :meth:`value_and_grad` does, checked, the gradients in arrays that later calls leave alone."""
+        answer = self.value_and_grad(X)
+        if not (isinstance(answer, tuple) and len(answer) == 2):
+            expected = "(float, (G_1, .., G_L))"
+            raise TypeError(f"objective: {self.label}.value_and_grad must return {expected}, got {type(answer)}")
+        return real_value(answer[0], self.label), self._own_matrices(answer[1], "value_and_grad", "gradient")
+
+    def _own_matrices(self, given: Any, method: str, what: str) -> tuple[Array, ...]:
+        """Return the matrices that a method has returned, one for each update, checked and copied."""
+        listed = isinstance(given, (tuple, list, np.ndarray))
+        if not listed or len(given) != len(self.shapes):
+            expected = f"expected {len(self.shapes)} {what}s, one for each update"
+            got = str(len(given)) if listed else shown(given)
+            raise ValueError(f"objective: {self.label}.{method}: {expected}, got {got}")
+        return tuple(
+            own_matrix(M, self.label, method, f"{what} in X[{k}]", (m, n))
+            for k, (M, (m, n)) in enumerate(zip(given, self.shapes))
+        )
+
     def along(self, X: Matrices, D: Matrices) -> Callable[[float], OnLine] | None:
         """Return ``f`` on the line ``X + t D`` as a function of ``t``, if that takes less than gradients."""
         return None
@@ -120,32 +140,36 @@ class MultiObjective:
         """Return the Hessian at ``X`` times the direction ``D``; by default a central difference of the gradients."""
         return self._difference_product(X, D, self._natural_length())
 
+    def checked_hessian_product(self, X: Matrices, D: Matrices) -> tuple[Array, ...]:
+        """Return what :meth:`hessian_product` does, checked, in arrays that later calls leave alone."""
+        return self._own_matrices(self.hessian_product(X, D), "hessian_product", "product")
+
     @property
     def differenced(self) -> bool:
         """Whether ``hessian_product`` is a difference of gradients, which loses a third of the digits."""
         return type(self).hessian_product is MultiObjective.hessian_product
 
     def _natural_length(self) -> float:
-        f, G = self.value_and_grad([np.zeros(shape, self.dtype) for shape in self.shapes])
-        return length_of(float(f), joint_norm(G))
+        f, G = self.checked_value_and_grad([np.zeros(shape, self.dtype) for shape in self.shapes])
+        return length_of(f, joint_norm(G))
 
     def _difference_product(self, X: Matrices, D: Matrices, length: float) -> tuple[Array, ...]:
         distance = joint_norm(D)
         if distance == 0.0:
             return tuple(np.zeros_like(d) for d in D)
         h = difference_step(length, joint_norm(X), distance, self.dtype)
-        plus = self.value_and_grad([x + h * d for x, d in zip(X, D)])[1]
-        minus = self.value_and_grad([x - h * d for x, d in zip(X, D)])[1]
+        plus = self.checked_value_and_grad([x + h * d for x, d in zip(X, D)])[1]
+        minus = self.checked_value_and_grad([x - h * d for x, d in zip(X, D)])[1]
         return tuple((p - q) / (2.0 * h) for p, q in zip(plus, minus))
 
     # ------------------------------------------------------------------ factor level
     def factor_oracle(self, factors: Pairs, grads: Pairs) -> float:
         """Write ``G_l B_l`` and ``G_l^T A_l`` of each block into ``grads`` and return ``f``."""
-        f, G = self.value_and_grad([A @ B.T for A, B in factors])
+        f, G = self.checked_value_and_grad([A @ B.T for A, B in factors])
         for g, (A, B), (GB, GtA) in zip(G, factors, grads):
             np.matmul(g, B, out=GB)
             np.matmul(g.T, A, out=GtA)
-        return float(f)
+        return f
 
     def factor_value(self, factors: Pairs) -> float:
         """Return ``f(A_1 B_1^T, .., A_L B_L^T)``."""
@@ -154,8 +178,8 @@ class MultiObjective:
     def factor_hvp(self, factors: Pairs, directions: Pairs) -> tuple[tuple[Array, Array], ...]:
         """Return the derivative of ``(G_l B_l, G_l^T A_l)`` in the directions ``(U_l, V_l)``, couplings included."""
         X = [A @ B.T for A, B in factors]
-        G = self.value_and_grad(X)[1]
-        H = self.hessian_product(X, [U @ B.T + A @ V.T for (A, B), (U, V) in zip(factors, directions)])
+        G = self.checked_value_and_grad(X)[1]
+        H = self.checked_hessian_product(X, [U @ B.T + A @ V.T for (A, B), (U, V) in zip(factors, directions)])
         return tuple((h @ B + g @ V, h.T @ A + g.T @ U) for g, h, (A, B), (U, V) in zip(G, H, factors, directions))
 
     def factor_diagonal(self, factors: Pairs) -> tuple[tuple[Array, Array], ...]:
@@ -175,7 +199,7 @@ class MultiObjective:
 
     def gradient_operators(self, factors: Pairs) -> tuple[LinearMap, ...]:
         """Return the gradient of each block as a :class:`~lorasolve.linear_map.LinearMap`, in float64."""
-        G = self.value_and_grad([A @ B.T for A, B in factors])[1]
+        G = self.checked_value_and_grad([A @ B.T for A, B in factors])[1]
         return tuple(LinearMap.from_dense(g.astype(np.float64, copy=False)) for g in G)
 
     def oracle_and_operators(self, factors: Pairs) -> tuple[float, Pairs, tuple[LinearMap, ...]]:
@@ -363,13 +387,13 @@ class BlockView(Objective):
 
     def value_and_grad(self, X: Array) -> tuple[float, Array]:
         """Return ``f`` with this update set to ``X``, and the gradient in it."""
-        f, G = self.objective.value_and_grad(self._with(X))
+        f, G = self.objective.checked_value_and_grad(self._with(X))
         return f, G[self.index]
 
     def hessian_product(self, X: Array, D: Array) -> Array:
         """Return the diagonal block of the Hessian times ``D``."""
         direction = [D if k == self.index else np.zeros(shape) for k, shape in enumerate(self.objective.shapes)]
-        return self.objective.hessian_product(self._with(X), direction)[self.index]
+        return self.objective.checked_hessian_product(self._with(X), direction)[self.index]
 
     @property
     def differenced(self) -> bool:
@@ -400,6 +424,11 @@ class PlainBlocks(MultiObjective):
     def facts(self) -> Facts:
         """Those of the loss."""
         return self.objective.facts
+
+    @property
+    def label(self) -> str:
+        """That of the loss."""
+        return self.objective.label
 
     def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
         """Return the value and the gradients of the loss."""

@@ -349,9 +349,8 @@ class UserObjective(Objective):
         self.user = user
         if not callable(getattr(user, "domain", self.domain)):
             raise TypeError(f"objective: {self.label}.domain: expected a function of X that returns True or False")
-        checked = ("shape", "value_and_grad", "facts", "kernels", "label", "conjugate", "batch_refusal", "differenced")
         for attribute in dir(Objective):
-            own = attribute.startswith("_") or attribute in checked
+            own = attribute.startswith("_") or attribute == "shape" or attribute in vars(UserObjective)
             if not own and hasattr(user, attribute):
                 setattr(self, attribute, getattr(user, attribute))
         try:
@@ -388,21 +387,47 @@ class UserObjective(Objective):
         answer = self.user.value_and_grad(X)
         if not (isinstance(answer, tuple) and len(answer) == 2):
             raise TypeError(f"objective: {self.label}.value_and_grad must return (float, G), got {type(answer)}")
-        # A user may write every gradient into one array; two of them are compared all the time.
-        value, G = answer[0], as_array(answer[1], f"objective: the gradient of {self.label}").copy()
-        if G.shape != self.shape:
+        G = own_matrix(answer[1], self.label, "value_and_grad", "gradient", self.shape)
+        return real_value(answer[0], self.label), G
+
+    def hessian_product(self, X: Array, D: Array) -> Array:
+        """Call the user's function, if there is one, and check what it returns."""
+        if self.differenced:
+            return super().hessian_product(X, D)
+        H = own_matrix(self.user.hessian_product(X, D), self.label, "hessian_product", "product", self.shape)
+        if not np.isfinite(H).all() and np.isfinite(X).all() and np.isfinite(D).all():
+            raise ValueError(f"objective: {self.label}.hessian_product returned a product that is not finite")
+        return H
+
+    def sample_batch(self, index: Array) -> Objective:
+        """Call the user's function; what it returns may be a plain object too."""
+        own = getattr(self.user, "sample_batch", None)
+        return super().sample_batch(index) if own is None else self._made_by("sample_batch", own(index))
+
+    def merged(self, update: Array) -> Objective:
+        """Call the user's function, if there is one; what it returns may be a plain object too."""
+        own = getattr(self.user, "merged", None)
+        return super().merged(update) if own is None else self._made_by("merged", own(update))
+
+    def in_float64(self) -> Objective:
+        """Call the user's function, if there is one; what it returns may be a plain object too."""
+        own = getattr(self.user, "in_float64", None)
+        return self if own is None else self._made_by("in_float64", own())
+
+    def in_float32(self) -> Objective | None:
+        """Call the user's function, if there is one; what it returns may be a plain object too."""
+        own = getattr(self.user, "in_float32", None)
+        made = None if own is None else own()
+        return None if made is None else self._made_by("in_float32", made)
+
+    def _made_by(self, method: str, given: Any) -> Objective:
+        """Return what a method of the user's object has made as an objective of the same shape."""
+        made = as_objective(given, f"objective: {self.label}.{method}")
+        if made.shape != self.shape:
             raise ValueError(
-                f"objective: {self.label}.value_and_grad returned a gradient of shape {G.shape}, expected {self.shape}"
+                f"objective: {self.label}.{method} returned a loss of shape {made.shape}, expected {self.shape}"
             )
-        if G.dtype.kind not in "fiub":
-            raise TypeError(
-                f"objective: {self.label}.value_and_grad returned a gradient of type {G.dtype}, expected real numbers"
-            )
-        if np.ndim(value) != 0 or value is np.ma.masked or np.asarray(value).dtype.kind not in "fiub":
-            raise TypeError(
-                f"objective: {self.label}.value_and_grad returned the value {shown(value)}, expected a real number"
-            )
-        return float(value), G
+        return made
 
     def conjugate(self, Y: Array) -> float | None:
         """Call the user's function, if there is one, and check what it returns."""
@@ -477,6 +502,26 @@ class DenseReference(Objective):
     def in_float64(self) -> Objective:
         """Return the plain twin of the objective in float64."""
         return DenseReference(self.objective.in_float64())
+
+
+def own_matrix(given: Any, label: str, method: str, what: str, shape: tuple[int, int]) -> Array:
+    """Return the matrix that a method of a loss has returned, checked and copied.
+
+    A user may write all of them into one array; two of them are compared all the time.
+    """
+    M = as_array(given, f"objective: the {what} of {label}").copy()
+    if M.shape != shape:
+        raise ValueError(f"objective: {label}.{method} returned a {what} of shape {M.shape}, expected {shape}")
+    if M.dtype.kind not in "fiub":
+        raise TypeError(f"objective: {label}.{method} returned a {what} of type {M.dtype}, expected real numbers")
+    return M
+
+
+def real_value(given: Any, label: str) -> float:
+    """Return the value that ``value_and_grad`` of a loss has returned, checked."""
+    if np.ndim(given) != 0 or given is np.ma.masked or np.asarray(given).dtype.kind not in "fiub":
+        raise TypeError(f"objective: {label}.value_and_grad returned the value {shown(given)}, expected a real number")
+    return float(given)
 
 
 def no_batches(label: str, facts: Facts, has_method: bool) -> str | None:

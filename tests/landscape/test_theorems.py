@@ -179,6 +179,42 @@ def test_a_reference_that_is_no_minimizer_is_noticed():
     assert "not a minimizer" in judged.reason
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_no_theorem_is_applied_with_a_reference_that_is_no_minimizer(several):
+    M = 3.0 * np.random.default_rng(0).standard_normal((4, 3))
+    f, lam = ls.objectives.Denoising(M), 0.5
+    if several:
+        problem = ls.MultiProblem(Separable([f, f]), ranks=1, lam=lam)
+    else:
+        problem = ls.Problem(f, rank=1, lam=lam)
+    result = ls.solve(problem, "lbfgs", stop=ls.StoppingRule(grad_tol=1e-9))
+
+    def convex_value(X):
+        return 0.5 * np.sum((X - M) ** 2) + lam * np.linalg.svd(X, compute_uv=False).sum()
+
+    P, s, Qt = np.linalg.svd(M, full_matrices=False)
+    least = convex_value((P * np.maximum(s - lam, 0.0)) @ Qt)
+    reached = P[:, :1] * (s[0] - lam) @ Qt[:1]
+    for X_star in (10.0 * np.ones((4, 3)), np.zeros((4, 3)), 0.9 * reached, reached):
+        assert convex_value(X_star) > least + 2.0
+        judged = landscape.verdict(problem, result, [X_star, np.zeros((4, 3))] if several else X_star)
+        assert judged.kind == "inconclusive"
+        assert judged.reason.startswith("X_star is not a minimizer")
+        assert [p.holds for p in judged.premises if p.id == "star_known"] == [False]
+        assert judged.findings == ()
+
+
+def test_a_reference_is_refuted_where_the_point_itself_is_no_better():
+    f = landscape.instances.sharp(2, 1, 4, 4, 5.0, 0.1)
+    problem = ls.Problem(f, rank=2, lam=0.1)
+    # Between the minimizer and the spurious point F is convex and rises.
+    X_star = 0.5 * (f.X_star + f.X_spurious)
+    assert problem.convex_value(f.X_star) < problem.convex_value(X_star) < problem.convex_value(f.X_spurious)
+    judged = landscape.verdict(problem, f.stationary_factors(), X_star)
+    assert judged.kind == "inconclusive"
+    assert "a proximal gradient step from it is better" in judged.reason
+
+
 def test_verdict_is_json_ready_and_prints():
     import json
 

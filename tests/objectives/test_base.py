@@ -188,6 +188,101 @@ def test_a_user_object_may_write_every_gradient_into_one_array():
     np.testing.assert_array_equal(kept, plain.value_and_grad(X)[1])
 
 
+@pytest.mark.parametrize(
+    ("spoil", "error", "words"),
+    [
+        (lambda H: None, ValueError, r"Wrong.hessian_product returned a product of shape \(\), expected \(3, 2\)"),
+        (lambda H: 0.0, ValueError, r"Wrong.hessian_product returned a product of shape \(\), expected \(3, 2\)"),
+        (lambda H: H.T, ValueError, r"Wrong.hessian_product returned a product of shape \(2, 3\), expected \(3, 2\)"),
+        (lambda H: 1j * H, TypeError, "Wrong.hessian_product returned a product of type complex128"),
+        (lambda H: np.nan * H, ValueError, "Wrong.hessian_product returned a product that is not finite"),
+    ],
+)
+def test_a_wrong_hessian_product_of_a_user_object_is_named(factors, spoil, error, words):
+    class Wrong(Quartic):
+        def hessian_product(self, X, D):
+            return spoil(3 * X**2 * D)
+
+    problem = ls.Problem(Wrong(), 2, 0.1)
+    for call in (
+        lambda: ls.solve(problem, "trust_ncg"),
+        lambda: ls.landscape.second_order(problem, *factors[:2]),
+        lambda: ls.landscape.second_order(ls.Problem(as_objective(Wrong()).merged(np.ones((3, 2))), 2), *factors[:2]),
+    ):
+        with pytest.raises(error, match=words):
+            call()
+
+
+def test_a_user_object_may_write_every_hessian_product_into_one_array():
+    class Reusing(Quartic):
+        H = np.empty((3, 2))
+
+        def hessian_product(self, X, D):
+            self.H[:] = 3 * X**2 * D
+            return self.H
+
+    objective = as_objective(Reusing())
+    X, D, E = np.random.default_rng(0).standard_normal((3, 3, 2))
+    first, second = objective.hessian_product(X, D), objective.hessian_product(X, E)
+    np.testing.assert_array_equal(first, 3 * X**2 * D)
+    np.testing.assert_array_equal(second, 3 * X**2 * E)
+    assert ls.check_objective(Reusing()).ok
+
+
+class Regression:
+    """``LinearFineTuning`` as a plain object whose methods return plain objects."""
+
+    convex, lower_bound = True, 0.0
+
+    def __init__(self, W, Z, Y, dtype=np.float64):
+        self.W, self.Z, self.Y, self.dtype = W, Z, Y, dtype
+        self.shape, self.n_samples = W.shape, Z.shape[1]
+        self.smoothness = np.linalg.norm(Z, 2) ** 2 / Z.shape[1]
+
+    def value_and_grad(self, X):
+        E = ((self.W + X) @ self.Z - self.Y).astype(self.dtype)
+        return 0.5 * float(np.sum(E * E)) / self.n_samples, E @ self.Z.T.astype(self.dtype) / self.n_samples
+
+    def sample_batch(self, index):
+        return Regression(self.W, self.Z[:, index], self.Y[:, index], self.dtype)
+
+    def merged(self, update):
+        return Regression(self.W + update, self.Z, self.Y, self.dtype)
+
+    def in_float64(self):
+        return Regression(self.W, self.Z, self.Y)
+
+
+def test_the_methods_of_a_plain_object_may_return_plain_objects():
+    rng = np.random.default_rng(0)
+    data = [rng.standard_normal(shape) for shape in ((3, 5), (5, 40), (3, 40))]
+    assert ls.check_objective(Regression(*data)).ok
+    plain, built_in = (ls.Problem(f, 2, 0.05) for f in (Regression(*data), objectives.LinearFineTuning(*data)))
+    for method in ("sgd", "gd+periodic:period=5", "sgd+periodic:period=5"):
+        mine, theirs = (ls.solve(p, method, stop=ls.StoppingRule(max_iter=12)) for p in (plain, built_in))
+        np.testing.assert_allclose(mine.X, theirs.X, rtol=1e-9, atol=1e-10)
+    mine, theirs = (ls.cross_validate(p, [0.1, 0.01], 3) for p in (plain, built_in))
+    np.testing.assert_allclose(mine.errors, theirs.errors, rtol=1e-3)
+    single = ls.Problem(Regression(*data, np.float32), 2, 0.05)
+    point = rng.standard_normal((3, 2)), rng.standard_normal((5, 2))
+    assert ls.certify(single, point).value == pytest.approx(ls.certify(built_in, point).value, rel=1e-14)
+
+
+@pytest.mark.parametrize("method", ["sample_batch", "merged", "in_float64", "in_float32"])
+def test_a_method_of_a_plain_object_that_returns_no_loss_of_its_shape_is_named(method):
+    class Other(Quartic):
+        shape = (2, 3)
+
+    arguments = {"sample_batch": [np.arange(2)], "merged": [np.zeros((3, 2))]}.get(method, [])
+    for made, error, words in (
+        ("text", TypeError, f"objective: Wrong.{method}: expected an object with `shape`"),
+        (Other(), ValueError, rf"objective: Wrong.{method} returned a loss of shape \(2, 3\), expected \(3, 2\)"),
+    ):
+        Wrong = type("Wrong", (Quartic,), {method: lambda self, *_, made=made: made})
+        with pytest.raises(error, match=words):
+            getattr(as_objective(Wrong()), method)(*arguments)
+
+
 def test_merging_twice_adds_the_updates(quartic):
     rng = np.random.default_rng(2)
     first, second, X = (rng.standard_normal((3, 2)) for _ in range(3))
