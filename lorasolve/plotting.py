@@ -19,6 +19,7 @@ from .status import Status
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
 
 # Okabe and Ito's colours: told apart by all readers, and in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
@@ -154,12 +155,19 @@ def plot_missing(comparison: Comparison, ax: Axes) -> Axes:
         Line2D([], [], color=COLOURS[1], marker="s", lw=2, label="minimises something else"),
         Line2D([], [], color="0.4", ls=":", lw=1, label=f"{_MISSING_FLOOR:g} or less"),
     ]
-    ax.legend(handles=handles, title="mark: median of the starts, bar: their range", fontsize=8, title_fontsize=8)
-    ax.set_yticks(range(len(rows)), [_short(row.method) for row in rows])
+    title = "mark: median of the starts, bar: their range"
+    _plain(ax.legend(handles=handles, title=title, fontsize=8, title_fontsize=8))
+    ax.set_yticks(range(len(rows)), [_short(row.method) for row in rows], parse_math=False)
     ax.set_xlabel("missing share of the decrease to its own optimum")
     ax.set_title("All methods, each against its own optimum")
     ax.grid(axis="x", alpha=0.3)
     return ax
+
+
+def _plain(legend: Legend) -> None:
+    """Show the labels of a legend as they are: a ``$`` in a name begins no mathematics."""
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _short(method: str) -> str:
@@ -189,10 +197,9 @@ def comparison_figure(comparison: Comparison, title: str) -> Figure:
     handles, labels = axes[1].get_legend_handles_labels()
     letters = sum(map(len, labels)) + LEGEND_MARK * len(labels)
     rows = max(1, math.ceil(letters / (LEGEND_LETTERS * figure.get_figwidth())))
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=math.ceil(len(labels) / rows), frameon=False, fontsize=9
-    )
-    figure.suptitle(title)
+    columns = math.ceil(len(labels) / rows)
+    _plain(figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9))
+    figure.suptitle(title, parse_math=False)
     return figure
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from html import unescape
+
+import matplotlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -59,3 +63,19 @@ def test_suffixes_say_what_is_written(comparison, tmp_path, suffix, begins) -> N
     assert (tmp_path / f"f{suffix}").read_bytes().startswith(begins)
     with pytest.raises(ValueError, match="path: expected a name that ends in"):
         save_figure(tmp_path / "f.bmp", comparison_figure(comparison, "title"))
+
+
+def _texts(path) -> list[str]:
+    """Return what a picture in SVG writes as text."""
+    lines = path.read_text().splitlines()
+    return [unescape(line.split(">")[1].split("<")[0]) for line in lines if "<text" in line or "<tspan" in line]
+
+
+def test_names_with_dollar_signs_are_shown_as_they_are(comparison, tmp_path) -> None:
+    rows = [replace(row, method=f"{row.method}$_{{$", missing=[0.1, 0.2]) for row in comparison.rows]
+    names = replace(comparison, rows=rows, seeds=[0, 1])
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        save_figure(tmp_path / "f.svg", comparison_figure(names, "denoising on a$b_{$.npz and p$q$.npz"))
+    texts = _texts(tmp_path / "f.svg")
+    assert texts.count("denoising on a$b_{$.npz and p$q$.npz") == 1
+    assert texts.count("gd$_{$") == texts.count("lbfgs$_{$") == 2  # under the legend and beside the third panel

@@ -1132,6 +1132,20 @@ def test_phase(whole, tmp_path):
     assert "http" not in text and "study.repeat(objective='own', rank=1, lam=0.1, seed=0)" in text.replace('\\"', '"')
 
 
+def test_phase_shows_names_with_dollar_signs(tmp_path):
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    study = ls.Study(lambda **cell: ls.Problem(Shifted(), 1, 0.1), {"data": ["p$q$", "$_{$"], "seed": [0]}, "lbfgs")
+    figure = Figure()
+    ax = figure.subplots()
+    study.run(tmp_path / "runs", "serial").phase("data", "seed", "mean of fun", ax=ax)
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(tmp_path / "f.svg")
+    text = (tmp_path / "f.svg").read_text()
+    assert ">p$q$</text>" in text and ">$_{$</text>" in text
+
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
