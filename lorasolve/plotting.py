@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import pathlib
 import re
+import textwrap
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +21,12 @@ from .status import Status
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
 
 # Okabe and Ito's colours: told apart by all readers, and in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
 MARKERS = "osD^vPX*"
+_BARS = "0.85"
 # Suboptimality below this is rounding, and drawn there.
 _FLOOR = 1e-15
 # A diverging run is followed up to here.
@@ -34,12 +38,14 @@ _MARGIN = 3.0
 _MISSING_FLOOR = 1e-12
 # Letters of a legend that fit into an inch, and what a mark and its gaps take of them.
 LEGEND_LETTERS, LEGEND_MARK = 14.0, 8
+# Letters of a title that fit into an inch, and of a method into a line beside the third panel.
+TITLE_LETTERS, NAME_LETTERS = 10, 40
 # More curves in one picture cannot be told apart.
 MOST_CURVES = 8
 
 
 def plot_convergence(comparison: Comparison, ax: Axes) -> Axes:
-    """Draw ``(L - F*)/|F*|`` of every run against its iterations, both logarithmic.
+    """Draw ``(L - F*)/|F*|`` of every run against its iterations, both logarithmic; ``L - F*`` where ``F* = 0``.
 
     Without a reference the lowest objective of all runs takes the place of ``F*``.
     """
@@ -58,7 +64,7 @@ def plot_convergence(comparison: Comparison, ax: Axes) -> Axes:
     ax.set_ylim(_FLOOR / _MARGIN, _MARGIN * min(highest, _CEILING))
     name = "F*" if reference is not None else "best run"
     ax.set_xlabel("iteration")
-    ax.set_ylabel(f"(L - {name}) / |{name}|")
+    ax.set_ylabel(f"(L - {name}) / |{name}|" if optimum else f"L - {name}   ({name} = 0)")
     ax.set_title("How far from the optimum" if reference is not None else "How far from the best run")
     ax.grid(alpha=0.25)
     return ax
@@ -94,7 +100,9 @@ def plot_spectra(comparison: Comparison, ax: Axes) -> Axes:
     floor = _ZERO * largest
     if reference is not None:
         index = np.arange(1, len(optimal) + 1)
-        ax.bar(index, optimal, width=0.8, color="0.85", label=f"convex optimum, rank {reference.rank}", zorder=0)
+        ax.bar(index, optimal, width=0.8, color=_BARS, zorder=0)
+        # For the legend: of an optimum of rank 0 there are no bars, whose colour it could show.
+        ax.fill_between([], [], color=_BARS, label=f"convex optimum, rank {reference.rank}")
         ax.axvline(reference.rank + 0.5, color="0.4", ls="--", lw=1.2, label="rank of the optimum")
     for k, (row, values) in enumerate(zip(comparison.rows, spectra)):
         offset = 0.6 * ((k + 0.5) / len(spectra) - 0.5)
@@ -154,17 +162,28 @@ def plot_missing(comparison: Comparison, ax: Axes) -> Axes:
         Line2D([], [], color=COLOURS[1], marker="s", lw=2, label="minimises something else"),
         Line2D([], [], color="0.4", ls=":", lw=1, label=f"{_MISSING_FLOOR:g} or less"),
     ]
-    ax.legend(handles=handles, title="mark: median of the starts, bar: their range", fontsize=8, title_fontsize=8)
-    ax.set_yticks(range(len(rows)), [_short(row.method) for row in rows])
+    title = "mark: median of the starts, bar: their range"
+    _plain(ax.legend(handles=handles, title=title, fontsize=8, title_fontsize=8))
+    ax.set_yticks(range(len(rows)), _short([row.method for row in rows]), parse_math=False)
     ax.set_xlabel("missing share of the decrease to its own optimum")
     ax.set_title("All methods, each against its own optimum")
     ax.grid(axis="x", alpha=0.3)
     return ax
 
 
-def _short(method: str) -> str:
-    """Return a method's text without the settings of its parts."""
-    return re.sub(r":[^+@~/]*", "", method)
+def _plain(legend: Legend) -> None:
+    """Show the labels of a legend as they are: a ``$`` in a name begins no mathematics."""
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _short(methods: list[str]) -> list[str]:
+    """Return each method's text without the settings of its parts where that tells it from the others."""
+    bare = [re.sub(r":[^+@~/]*", "", method) for method in methods]
+    count = Counter(bare)
+    return [
+        short if count[short] == 1 else textwrap.fill(method, NAME_LETTERS) for short, method in zip(bare, methods)
+    ]
 
 
 def comparison_figure(comparison: Comparison, title: str) -> Figure:
@@ -187,12 +206,12 @@ def comparison_figure(comparison: Comparison, title: str) -> Figure:
     if many:
         plot_missing(comparison, axes[2])
     handles, labels = axes[1].get_legend_handles_labels()
-    letters = sum(map(len, labels)) + LEGEND_MARK * len(labels)
-    rows = max(1, math.ceil(letters / (LEGEND_LETTERS * figure.get_figwidth())))
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=math.ceil(len(labels) / rows), frameon=False, fontsize=9
-    )
-    figure.suptitle(title)
+    needed = sum(map(len, labels)) + LEGEND_MARK * len(labels)
+    rows = max(1, math.ceil(needed / (LEGEND_LETTERS * figure.get_figwidth())))
+    columns = math.ceil(len(labels) / rows)
+    _plain(figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9))
+    letters = int(TITLE_LETTERS * figure.get_figwidth())
+    figure.suptitle("\n".join(textwrap.fill(line, letters) for line in title.splitlines()), parse_math=False)
     return figure
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from html import unescape
+
+import matplotlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -59,3 +63,55 @@ def test_suffixes_say_what_is_written(comparison, tmp_path, suffix, begins) -> N
     assert (tmp_path / f"f{suffix}").read_bytes().startswith(begins)
     with pytest.raises(ValueError, match="path: expected a name that ends in"):
         save_figure(tmp_path / "f.bmp", comparison_figure(comparison, "title"))
+
+
+def _texts(path) -> list[str]:
+    """Return what a picture in SVG writes as text."""
+    lines = path.read_text().splitlines()
+    return [unescape(line.split(">")[1].split("<")[0]) for line in lines if "<text" in line or "<tspan" in line]
+
+
+def test_names_with_dollar_signs_are_shown_as_they_are(comparison, tmp_path) -> None:
+    rows = [replace(row, method=f"{row.method}$_{{$", missing=[0.1, 0.2]) for row in comparison.rows]
+    names = replace(comparison, rows=rows, seeds=[0, 1])
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        save_figure(tmp_path / "f.svg", comparison_figure(names, "denoising on a$b_{$.npz and p$q$.npz"))
+    texts = _texts(tmp_path / "f.svg")
+    assert texts.count("denoising on a$b_{$.npz and p$q$.npz") == 1
+    assert texts.count("gd$_{$") == texts.count("lbfgs$_{$") == 2  # under the legend and beside the third panel
+
+
+def test_several_settings_of_one_method_are_told_apart() -> None:
+    problem = ls.Problem(Denoising(np.diag([3.0, 2.0, 0.4])), 2, 0.3)
+    methods = ["gd:step_size=0.1", "gd:step_size=0.01", "adam:step_size=0.1~gaussian:std=2"]
+    figure = comparison_figure(ls.compare(problem, methods, seeds=2, budget=20), "title")
+    names = [text.get_text() for text in figure.axes[2].get_yticklabels()]
+    assert sorted(names) == ["adam~gaussian", "gd:step_size=0.01", "gd:step_size=0.1"]
+
+
+def test_an_optimum_of_rank_0_has_the_colour_of_the_bars_in_the_legend() -> None:
+    """``M`` has the singular value 2, so that above ``lam = 2`` the optimum is 0."""
+    for lam, rank in ((0.5, 1), (3.0, 0)):
+        table = ls.compare(ls.Problem(Denoising(np.diag([2.0, 0.0])), 1, lam), ["gd", "lbfgs"])
+        (legend,) = comparison_figure(table, "title").legends
+        assert legend.get_texts()[0].get_text() == f"convex optimum, rank {rank}"
+        assert np.ravel(legend.legend_handles[0].get_facecolor()) == pytest.approx([0.85, 0.85, 0.85, 1.0])
+
+
+def test_the_axis_divides_by_the_optimum_only_where_the_values_do(comparison) -> None:
+    """``f(X) = ||X||^2/2`` has the optimum 0 at ``X = 0``."""
+    table = ls.compare(ls.Problem(Denoising(np.zeros((4, 3))), 2, 1.0), ["gd"])
+    ax = plot_convergence(table, Figure().subplots())
+    assert table.reference.fun == 0.0
+    assert ax.get_lines()[0].get_ydata()[0] == pytest.approx(table.results[0].trace.value[0])
+    assert ax.get_ylabel() == "L - F*   (F* = 0)"
+    assert plot_convergence(comparison, Figure().subplots()).get_ylabel() == "(L - F*) / |F*|"
+
+
+@pytest.mark.parametrize("title", ["a very long name " * 20, "/a/path/without/spaces" * 12, "two lines\n" + "x" * 300])
+def test_a_long_title_stays_within_the_picture(comparison, title) -> None:
+    figure = comparison_figure(comparison, title)
+    figure.draw_without_rendering()
+    (box,) = [text.get_window_extent() for text in figure.texts]
+    assert box.x0 >= 0.0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height
+    assert "".join(figure.get_suptitle().split()) == "".join(title.split())

@@ -54,7 +54,7 @@ def check_init(init: Init, problem: Problem | None = None, rng: int = 0) -> Chec
     Raises
     ------
     ValueError
-        If the init refuses the problem.
+        If the init refuses the problem; for a problem of several matrices.
 
     Notes
     -----
@@ -76,7 +76,7 @@ def check_init(init: Init, problem: Problem | None = None, rng: int = 0) -> Chec
     as_instance(init, "init", Init)
     rng = as_integer(rng, "rng", 0)
     if problem is not None:
-        as_instance(problem, "problem", Problem)
+        as_instance(problem, "problem", Problem).require_one_matrix("check_init")
     else:
         problem = Problem(LinearFineTuning.example(np.random.default_rng(rng)), 2, LAM)
     require(init.name, "init", init.refusal(problem))
@@ -121,7 +121,7 @@ def _merges(bench: _Bench) -> Iterator[Check]:
 
 def _seeds(bench: _Bench) -> Iterator[Check]:
     def flat(start: Start) -> Array:
-        return np.concatenate([start.A.ravel(), start.B.ravel()])
+        return np.concatenate([part.ravel() for part in (start.A, start.B, start.merged) if part is not None])
 
     before = np.random.get_state()[1].copy()  # type: ignore[index, union-attr]  # noqa: NPY002
     value = bench.problem.objective.value_and_grad(np.zeros(bench.problem.shape))[0]

@@ -80,7 +80,7 @@ def check_optimizer(
     Raises
     ------
     ValueError
-        If the optimizer refuses the problem, or all of the default ones.
+        If the optimizer refuses the problem, or all of the default ones; for a problem of several matrices.
 
     Notes
     -----
@@ -104,6 +104,7 @@ def check_optimizer(
     as_instance(optimizer, "optimizer", Optimizer)
     generator = as_generator(rng, "rng")
     problem = default_problem(optimizer, generator) if problem is None else as_instance(problem, "problem", Problem)
+    problem.require_one_matrix("check_optimizer")
     require(optimizer.name, "optimizer", refusal_of(optimizer, problem))
     return run_checks(type(optimizer).__name__, _Bench(optimizer, problem, generator), _CHECKS)
 

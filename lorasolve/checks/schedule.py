@@ -78,7 +78,7 @@ def check_schedule(schedule: Schedule, problem: Problem | None = None, rng: int 
     Raises
     ------
     ValueError
-        If the schedule refuses the problem, or the default one with every adapter.
+        If the schedule refuses the problem, or the default one with every adapter; for a problem of several matrices.
 
     Notes
     -----
@@ -100,6 +100,7 @@ def check_schedule(schedule: Schedule, problem: Problem | None = None, rng: int 
     as_instance(schedule, "schedule", Schedule)
     rng = as_integer(rng, "rng", 0)
     problem = default_problem(schedule, rng) if problem is None else as_instance(problem, "problem", Problem)
+    problem.require_one_matrix("check_schedule")
     require(schedule.name, "schedule", schedule.refusal(problem))
     return run_checks(type(schedule).__name__, _Bench(schedule, problem, rng), _CHECKS)
 

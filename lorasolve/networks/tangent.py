@@ -18,7 +18,7 @@ import numpy as np
 
 from .._known import Known
 from .._validate import Array, as_choice, as_float_array, as_instance, as_iterable, as_number, as_shape, as_text
-from ..certificates.duality import duality_gap, gradient_norm
+from ..certificates.duality import allowance, duality_gap, gradient_norm
 from ..linear_map import LinearMap, factor_svd, outside, top_above
 from ..objectives._blocks import MultiObjective, Pairs, as_finite_pairs
 
@@ -114,6 +114,8 @@ class TangentCertificate:
         ``||grad L||``, and over ``lam ||theta||`` (infinite for ``lam = 0``).
     layers : tuple of LayerDual
         Layer by layer.
+    dtype : str
+        The precision in which the network was evaluated.
     factors, gradients
         The point and the gradients ``G_l``.
     """
@@ -130,6 +132,7 @@ class TangentCertificate:
     grad_norm: float
     stationarity: float
     layers: tuple[LayerDual, ...]
+    dtype: str
     factors: Pairs = field(repr=False)
     gradients: tuple[Array, ...] = field(repr=False)
 
@@ -244,6 +247,7 @@ def tangent_certificate(
         grad_norm=grad_norm,
         stationarity=ratio(grad_norm, lam * math.sqrt(squares)),
         layers=tuple(layers),
+        dtype=dtype,
         factors=pairs,
         gradients=G,
     )
@@ -305,6 +309,9 @@ class TwoPoints:
     quotient : float
         ``<G_1 - G_2, X_1 - X_2> / ||X_1 - X_2||_F^2``. No constant of restricted strong convexity is above it; at two
         stationary points that are dual feasible it is never positive.
+    rounding : float
+        What rounding errors may add to the quotient or take from it; infinite where the points are the same up to
+        rounding.
     distance : float
         ``||X_1 - X_2||_F``.
     F_1, F_2 : float
@@ -312,10 +319,11 @@ class TwoPoints:
     stationarity : float
         The larger of the two relative gradient lengths.
     level : Known
-        CERTIFIED: the quotient is a number evaluated at two points, up to rounding.
+        CERTIFIED: the quotient is a number evaluated at two points, up to ``rounding``.
     """
 
     quotient: float
+    rounding: float
     distance: float
     F_1: float
     F_2: float
@@ -323,20 +331,24 @@ class TwoPoints:
     level: Known = Known.CERTIFIED
 
     @property
-    def refutes_convexity(self) -> bool:
-        """Whether restricted strong convexity with a positive constant fails between the points."""
-        return self.quotient <= 0.0
+    def refutes_convexity(self) -> bool | None:
+        """Whether restricted strong convexity with a positive constant fails; None if rounding hides the sign."""
+        return None if abs(self.quotient) <= self.rounding else self.quotient < 0.0
 
     def __str__(self) -> str:
+        at, values = f"distance {self.distance:.3g}", f"F = {self.F_1:.8g} and {self.F_2:.8g}"
+        if math.isinf(self.rounding):
+            return f"inconclusive: the points are the same up to rounding ({at}, {values})"
+        quotient = f"<G1 - G2, X1 - X2>/||X1 - X2||^2 = {self.quotient:.3g}"
+        if self.refutes_convexity is None:
+            return f"inconclusive: {quotient}, and rounding errors may be {self.rounding:.1e} ({at}, {values})"
         if not self.refutes_convexity:
-            return (
-                f"nothing refuted: between the points restricted convexity holds with {self.quotient:.3g} at most "
-                f"(distance {self.distance:.3g}, F = {self.F_1:.8g} and {self.F_2:.8g})"
-            )
+            most = self.quotient + self.rounding
+            return f"nothing refuted: restricted convexity holds here with {most:.3g} at most ({at}, {values})"
         return (
-            f"restricted convexity fails between these points: <G1 - G2, X1 - X2>/||X1 - X2||^2 = {self.quotient:.3g} "
-            f"<= 0 at distance {self.distance:.3g}, {self.level} (F = {self.F_1:.8g} and {self.F_2:.8g}; stationary to "
-            f"{self.stationarity:.1e} of lam ||theta||). A theorem that assumes it says nothing here."
+            f"restricted convexity fails between these points: {quotient} <= 0 at {at}, {self.level} up to rounding of "
+            f"{self.rounding:.1e} ({values}; stationary to {self.stationarity:.1e} of lam ||theta||). "
+            "A theorem that assumes it says nothing here."
         )
 
 
@@ -358,6 +370,9 @@ def two_points(first: TangentCertificate, second: TangentCertificate) -> TwoPoin
     At stationary, dual feasible points ``-G_l/lam`` is a subgradient of the nuclear norm at ``X_l``, and subgradients
     are monotone: ``<G_1 - G_2, X_1 - X_2> <= 0`` (proofs/two_stationary_points). With ``F_1 != F_2`` the points
     differ, so that no constant above 0 is left for the inequality that Theorems 1 and 2 of the main paper assume.
+
+    Rounding errors are taken to be 8 units in the last place (of the precision of each certificate) of ``||G||_F`` in
+    each gradient, and of ``||A|| ||B||`` in each update. What a network itself lost beyond that is not known here.
     """
     as_instance(first, "first", TangentCertificate)
     as_instance(second, "second", TangentCertificate)
@@ -369,11 +384,34 @@ def two_points(first: TangentCertificate, second: TangentCertificate) -> TwoPoin
     square = sum(float(np.vdot(move, move)) for move in moves)
     if square == 0.0:
         raise ValueError("second: is the same point as first")
-    inner = sum(float(np.vdot(g - h, move)) for g, h, move in zip(first.gradients, second.gradients, moves))
+    changes = [g - h for g, h in zip(first.gradients, second.gradients)]
+    inner = sum(float(np.vdot(change, move)) for change, move in zip(changes, moves))
+    distance = math.sqrt(square)
     return TwoPoints(
         quotient=inner / square,
-        distance=math.sqrt(square),
+        rounding=_rounding(first, second, inner, distance, math.hypot(*map(np.linalg.norm, changes))),
+        distance=distance,
         F_1=first.F,
         F_2=second.F,
         stationarity=max(first.stationarity, second.stationarity),
     )
+
+
+def _rounding(
+    first: TangentCertificate, second: TangentCertificate, inner: float, distance: float, change: float
+) -> float:
+    """Return how far ``inner / distance^2`` may be from the quotient of the points at which the gradients were taken.
+
+    These points are ``shift`` from the updates at most, together, and their gradients ``error`` from those given;
+    ``change`` is the length of the difference of the gradients.
+    """
+    shift = error = 0.0
+    for point in (first, second):
+        eps = allowance(np.dtype(point.dtype))
+        shift += eps * math.hypot(*(float(np.linalg.norm(A) * np.linalg.norm(B)) for A, B in point.factors))
+        error += eps * math.hypot(*map(np.linalg.norm, point.gradients))
+    least = max(distance - shift, 0.0) ** 2
+    if least == 0.0:
+        return math.inf
+    moved = abs(inner) * (1.0 / least - 1.0 / distance**2)
+    return moved + (error * (distance + shift) + change * shift) / least

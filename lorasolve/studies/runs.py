@@ -433,7 +433,7 @@ def _draw(ax: Axes, x: str, y: str, xs: list[Any], ys: list[Any], found: Array, 
     )  # fmt: skip
     for axis, name, values in ((ax.xaxis, x, xs), (ax.yaxis, y, ys)):
         step = -(-len(values) // 10)
-        axis.set_ticks(range(0, len(values), step), label_texts(values)[::step])
+        axis.set_ticks(range(0, len(values), step), label_texts(values)[::step], parse_math=False)
         axis.set_label_text(name)
-    ax.set_title(title)
+    ax.set_title(title, parse_math=False)
     ax.figure.colorbar(image, ax=ax)

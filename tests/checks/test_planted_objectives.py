@@ -347,6 +347,112 @@ def test_wrong_statement_is_caught_and_named(objective, wrong):
     assert wrong in refuted(objective)
 
 
+class LogDet:
+    """``-log det (I + S)``, S the symmetric part of X: near ``X = 0`` all that it computes cancels."""
+
+    shape, convex = (4, 4), True
+
+    def domain(self, X):
+        return np.linalg.eigvalsh(np.eye(4) + (X + X.T) / 2)[0] > 0
+
+    def value_and_grad(self, X):
+        S = np.eye(4) + (X + X.T) / 2
+        return -np.linalg.slogdet(S)[1], -np.linalg.inv(S)
+
+    def conjugate(self, Y):
+        values = np.linalg.eigvalsh(-(Y + Y.T) / 2)
+        return -4 - np.trace(Y) - np.log(values).sum() if values[0] > 0 else np.inf
+
+
+class LogDetOfAWrongEntry(LogDet):
+    def value_and_grad(self, X):
+        f, G = super().value_and_grad(X)
+        G[1, 2] += 0.01 * G[1, 1]
+        return f, G
+
+
+class LogDetOfAWrongConjugate(LogDet):
+    def conjugate(self, Y):
+        return super().conjugate(Y) + 1e-9
+
+
+class LogDetOfNoGradient(LogDet):
+    """Its second derivatives are not symmetric."""
+
+    def value_and_grad(self, X):
+        f, G = super().value_and_grad(X)
+        G[0, 1] += 0.01 * X[2, 3]
+        return f, G
+
+
+class LogCosh:
+    """Far from ``M`` its Hessian is small, and a difference of rounded gradients is mostly rounding."""
+
+    convex, smoothness, lower_bound = True, 1.0, 0.0
+
+    def __init__(self, dtype):
+        self.dtype = np.dtype(dtype)
+        self.M = np.random.default_rng(1).standard_normal((8, 6)).astype(dtype)
+        self.shape = self.M.shape
+
+    def value_and_grad(self, X):
+        R = (X - self.M).astype(self.dtype)
+        return float((np.logaddexp(R, -R) - np.log(2)).sum()), np.tanh(R)
+
+
+class Cauchy(LogCosh):
+    convex = None
+
+    def value_and_grad(self, X):
+        R = X - self.M
+        return 0.5 * float(np.log1p(R**2).sum()), R / (1 + R**2)
+
+
+@pytest.mark.parametrize(
+    ("objective", "scale"),
+    [
+        (LogDet(), 1.0), (LogDet(), 1e-3), (LogCosh(np.float64), 10.0), (LogCosh(np.float32), 10.0),
+        (LogCosh(np.float32), 1.0), (Cauchy(np.float64), 10.0), (Cauchy(np.float64), 1e-2),
+    ],
+)  # fmt: skip
+def test_rounding_refutes_no_right_statement(objective, scale):
+    for seed in range(20):
+        report = check_objective(objective, seed, scale)
+        assert report.ok, f"seed {seed}: {report}"
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3])
+@pytest.mark.parametrize(
+    ("objective", "wrong"),
+    [
+        (LogDetOfAWrongEntry(), "gradient"),
+        (LogDetOfAWrongConjugate(), "conjugate"),
+        (LogDetOfNoGradient(), "hessian is symmetric"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_what_is_allowed_for_rounding_hides_nothing(objective, wrong, scale):
+    for seed in range(10):
+        assert wrong in refuted(objective, rng=seed, scale=scale), seed
+
+
+def test_a_loss_that_computes_in_float32_is_told_to_state_it():
+    class Undeclared(LogCosh):
+        def __init__(self):
+            super().__init__(np.float32)
+            del self.dtype
+
+        def value_and_grad(self, X):
+            R = (X - self.M).astype(np.float32)
+            return np.float32((np.logaddexp(R, -R) - np.float32(np.log(2))).sum()), np.tanh(R)
+
+    check = row(Undeclared(), "value_and_grad is pure")
+    assert check.holds is False and check.detail.endswith("G is float32, so state dtype = np.float32")
+    declared = Undeclared()
+    declared.dtype = np.float32
+    assert check_objective(declared).ok
+
+
 def test_the_wrong_entry_of_a_gradient_is_named():
     assert "G[2, 1] = " in row(WrongEntryOfGradient(), "gradient").detail
 

@@ -5,11 +5,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from lorasolve.checks import check_convex, check_init, check_schedule
+from lorasolve.checks import check_convex, check_init, check_optimizer, check_schedule
 from lorasolve.convex import Solution
 from lorasolve.convex.prox import Prox
 from lorasolve.inits import Gaussian, LoRAStart, PiSSA
 from lorasolve.inits.base import Start
+from lorasolve.multi import MultiProblem, Separable
+from lorasolve.objectives import Denoising
+from lorasolve.optimizers import GD
 from lorasolve.schedules import Cosine, Periodic, WarmUp
 
 
@@ -100,6 +103,15 @@ class Unseeded(Gaussian):
 
 
 @dataclass(frozen=True)
+class UnseededMerge(PiSSA):
+    """Factors of the given generator, and a merged weight of its own."""
+
+    def start(self, problem, rng):
+        start = super().start(problem, rng)
+        return Start(start.A, start.B, start.merged + np.random.default_rng().standard_normal(problem.shape))
+
+
+@dataclass(frozen=True)
 class SmallNotZero(LoRAStart):
     def start(self, problem, rng):
         start = super().start(problem, rng)
@@ -163,6 +175,7 @@ def test_schedules(planted, check):
         (ZeroStart(), "factors"),
         (Swapped(), "factors"),
         (Unseeded(), "the given generator decides"),
+        (UnseededMerge(), "the given generator decides"),
         (SmallNotZero(), "W = W0 at the start"),
         (UnstatedMerge(), "merges"),
         (ForgetsTheScale(), "W = W0 at the start"),
@@ -185,3 +198,14 @@ def test_inits(planted, check):
 )
 def test_convex_routes(planted, check):
     assert check in failures(check_convex(planted))
+
+
+@pytest.mark.parametrize(
+    ("check", "component"),
+    [(check_init, Gaussian()), (check_optimizer, GD()), (check_schedule, Cosine())],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_problem_of_several_matrices_is_refused(check, component):
+    problem = MultiProblem(Separable([Denoising(np.eye(3, 2)), Denoising(np.eye(4))]), ranks=1, lam=0.1)
+    with pytest.raises(ValueError, match=f"{check.__name__}: works on one matrix, and this problem has 2"):
+        check(component, problem)

@@ -290,6 +290,31 @@ def test_two_points_of_a_convex_loss_refute_nothing(ntk):
         two_points(found[0], found[0])
 
 
+@pytest.mark.parametrize(
+    ("dtype", "size", "answer"),
+    [
+        (np.float32, 1e-6, None), (np.float32, 1e-5, None), (np.float32, 1.0, False), (np.float32, -1.0, True),
+        (np.float64, 1e-15, None), (np.float64, 1e-14, None), (np.float64, 1.0, False), (np.float64, -1.0, True),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("seed", range(5))
+def test_rounding_alone_neither_refutes_convexity_nor_bounds_its_constant(dtype, size, answer, seed):
+    """``f = <C, X> + (w/2)||X||^2`` has the constant ``w`` everywhere, negative where ``size`` is."""
+    rng = np.random.default_rng(seed)
+    C, A, B, move = (rng.standard_normal(shape) for shape in ((6, 5), (6, 2), (5, 2), (6, 2)))
+    w = 1e-4 if abs(size) < 1.0 else size
+    points = []
+    for factor in (A, A + abs(size) * move):
+        X = (factor @ B.T).astype(dtype)
+        f = float(np.vdot(C, X) + 0.5 * w * np.vdot(X, X))
+        gradient = C.astype(dtype) + dtype(w) * X
+        points.append(tangent_certificate(f, [gradient], [(factor, B)], 0.1, lower_bound=-1e9, dtype=dtype))
+    found = two_points(*points)
+    assert found.refutes_convexity is answer and str(found).startswith("inconclusive") == (answer is None)
+    assert abs(found.quotient - w) <= found.rounding
+    assert answer is None or found.rounding < 1e-4
+
+
 def test_bad_tokens_are_refused():
     rng = np.random.default_rng(0)
     good = tokens(rng)

@@ -87,14 +87,13 @@ VECTORS = {
 }
 
 
-def vectors(cell):
-    if cell["kind"] == "exits":
-        sys.exit(0)
-    return Kept(0, VECTORS[cell["kind"]])
-
-
 @pytest.mark.parametrize("backend", ["serial", "loky"])
 def test_what_cannot_be_kept_bit_for_bit_is_an_error_of_its_cell(tmp_path, backend):
+    def vectors(cell):  # within the test, so that workers have it by value
+        if cell["kind"] == "exits":
+            sys.exit(0)
+        return Kept(0, VECTORS[cell["kind"]])
+
     kinds = ["exits", *VECTORS]
     calls = Calls("vectors", vectors, [{"kind": kind} for kind in kinds])
     runs = calls.run(tmp_path, backend, n_jobs=1)

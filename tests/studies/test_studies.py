@@ -287,16 +287,13 @@ def test_a_measure_that_fails_keeps_the_run_and_says_which(tmp_path):
     assert record["result"]["error"] == "measure 'mine': KeyError: 'nothing'" and record["result"]["nit"] == 3
 
 
-class Silent(Exception):
-    """An error that cannot be shown."""
-
-    def __str__(self):
-        raise RuntimeError("no text")
-
-
 @pytest.mark.parametrize("backend", ["serial", "loky"])
 def test_code_that_exits_and_errors_without_a_text_are_results_too(tmp_path, backend):
     """Of the other cells: two singular values 1 of six are lowered by lam."""
+
+    class Silent(Exception):  # within the test, so that workers have it by value
+        def __str__(self):
+            raise RuntimeError("no text")
 
     def problem(lam, ends):
         if ends == "problem":
@@ -1130,6 +1127,20 @@ def test_phase(whole, tmp_path):
         runs.phase("lam", "rank", "mean of certify.gp")
     text = (tmp_path / "phase.html").read_text()
     assert "http" not in text and "study.repeat(objective='own', rank=1, lam=0.1, seed=0)" in text.replace('\\"', '"')
+
+
+def test_phase_shows_names_with_dollar_signs(tmp_path):
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    study = ls.Study(lambda **cell: ls.Problem(Shifted(), 1, 0.1), {"data": ["p$q$", "$_{$"], "seed": [0]}, "lbfgs")
+    figure = Figure()
+    ax = figure.subplots()
+    study.run(tmp_path / "runs", "serial").phase("data", "seed", "mean of fun", ax=ax)
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(tmp_path / "f.svg")
+    text = (tmp_path / "f.svg").read_text()
+    assert ">p$q$</text>" in text and ">$_{$</text>" in text
 
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
