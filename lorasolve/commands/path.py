@@ -81,7 +81,9 @@ class PathCommand(Command):
         emit(args, document, f"{task.title}\n{line}\n\n{found.table()}{conclusion}")
         if found.interrupted:
             return ExitCode.INCONCLUSIVE
-        return certified(found.success, args.require_certificate)
+        paths, fits = ([found], []) if isinstance(found, Path) else (found.paths, [found.fit])
+        gap = max(point.gap for point in [*fits, *(point for each in paths for point in each.points)])
+        return certified(found.success or None, gap, args.require_certificate)
 
 
 def _drawn(found: Path | Validation) -> Figure:
