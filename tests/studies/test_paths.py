@@ -200,6 +200,11 @@ def test_path_on_the_command_line(tmp_path, capsys):
         tables.append(json.loads(capsys.readouterr().out)["path"])
     np.testing.assert_allclose(tables[1]["errors"], tables[0]["errors"], rtol=1e-5)
     assert tables[1]["best"] == 2.0 * tables[0]["best"]
+    assert main(["path", *data, "--lam", "0.1", "0.2", "--count", "7"]) == 2
+    assert "--count: is how many values are taken where --lam gives none" in capsys.readouterr().err
+    for words in (["path", *data, "--lam"], ["complete", data[2], "--folds", "3", "--lams"]):
+        assert main([*words, "0.5", "0.1", "0.1"]) == 2
+        assert ": expected different values, got 0.1 twice" in capsys.readouterr().err
     assert main(["path", *data, "--lam", "0"]) == 2
     assert "lams: expected a finite number in (0, inf)" in capsys.readouterr().err
 
