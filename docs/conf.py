@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pathlib
+import re
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -51,8 +52,6 @@ numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 nitpicky = False
 suppress_warnings = [
-    # Pages link to files of the repository that are no pages of the site.
-    "myst.xref_missing",
     # The gallery is rebuilt with each run.
     "config.cache",
 ]
@@ -72,7 +71,13 @@ sphinx_gallery_conf = {
 }
 
 
+def with_its_links(app, path, page, content) -> None:  # type: ignore[no-untyped-def]
+    """Have the links of a file that a page of this folder includes lead where they do in the file's own folder."""
+    content[0] = re.sub(r"\]\((?![a-z]+:|#)", f"]({path.parent.as_posix()}/", content[0])
+
+
 def setup(app) -> None:  # type: ignore[no-untyped-def]
     """Write the pages that list what there is, from the package itself."""
+    app.connect("include-read", with_its_links)
     importlib.reload(reference)
     reference.write(HERE / "generated")

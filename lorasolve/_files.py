@@ -39,6 +39,11 @@ def write_together(writes: Mapping[PathLike, Write]) -> None:
                 unseen.put_in_place()
 
 
+def text_writer(text: str) -> Write:
+    """Return what writes a text in UTF-8."""
+    return lambda file: file.write(text.encode())
+
+
 class _Unseen:
     """A file that is not yet where it belongs."""
 

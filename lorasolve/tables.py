@@ -9,9 +9,9 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ._files import PathLike, write_atomically
+from ._files import PathLike, text_writer, write_atomically
 from ._validate import as_flag, as_instance, as_iterable, as_path, as_text
 
 if TYPE_CHECKING:
@@ -238,10 +238,5 @@ def written(text: str, path: PathLike | None) -> str:
     """Return a text, and write it to ``path`` whole or not at all if one is given."""
     as_text(text, "text")
     if path is not None:
-        path = as_path(path, "path")
-
-        def write(file: IO[bytes]) -> None:
-            file.write(text.encode())
-
-        write_atomically(path, write)
+        write_atomically(as_path(path, "path"), text_writer(text))
     return text

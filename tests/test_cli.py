@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -228,6 +229,37 @@ def test_exit_codes_of_compare(data) -> None:
     assert main([*compare, "adamw", "--require-certificate"]) == 1
     assert main([*compare, "gd:step_size=1000"]) == 1
     assert main([*compare, "gd:step_size=1000", "lbfgs"]) == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["solve", "--max-iter", "200"],
+        ["compare", "--methods", "gd", "--max-iter", "200"],
+        ["certify", "run.npz", "--tol", "0"],
+        ["convex", "--route", "prox", "--tol", "1e-17"],
+        ["path", "--lam", "0.5", "--tol", "1e-17"],
+        ["path", "--lam", "0.5", "--tol", "1e-17", "--folds", "2"],
+        ["complete", "ratings.csv", "--tol", "1e-18"],
+    ],
+)
+def test_a_certified_gap_above_the_tolerance_is_not_certified_in_every_command(data, capsys, command) -> None:
+    """The gap is finite and above the tolerance, as each document says: a certificate exists, and is not enough."""
+    rng = np.random.default_rng(0)
+    M = rng.standard_normal((6, 5))
+    lines = [f"{i},{j},{float(M[i, j])!r}" for i in range(6) for j in range(5) if (i + j) % 4]
+    pathlib.Path("ratings.csv").write_text("\n".join(lines))
+    problem = ["--objective", "denoising", data]
+    if "--folds" in command:
+        problem = ["--objective", "completion", "ratings.csv"]
+    if command[0] == "certify":
+        assert main(["solve", *problem, "--method", "lbfgs", "--out", "run"]) == 0
+    if command[0] in ("certify", "complete"):
+        problem = []
+    capsys.readouterr()
+    assert main([*command, *problem, "--quiet", "--require-certificate", "--json"]) == 1
+    gaps = re.findall(r'"(?:relative_)?gap": ([-+.e0-9]+)', capsys.readouterr().out)
+    assert gaps and all(0.0 < float(gap) < 1e3 for gap in gaps)
 
 
 def test_no_certificate_exists(data) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import pathlib
 import re
+import runpy
 import subprocess
 import sys
 
@@ -29,6 +30,22 @@ def test_links_lead_to_files(page) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", prose(page)):
         if not re.match(r"[a-z]+:", target):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_links_of_included_files_lead_to_files_from_the_page(monkeypatch) -> None:
+    """As the site is built: the included text stands on a page of another folder, where its links have to lead on."""
+    monkeypatch.syspath_prepend(str(DOCS))
+    conf = runpy.run_path(str(DOCS / "conf.py"))
+    assert "myst.xref_missing" not in conf["suppress_warnings"]
+    includes = re.findall(r":::\{include\} (\S+)", (DOCS / "theory.md").read_text())
+    assert includes == ["../proofs/README.md"]
+    content = [(DOCS / includes[0]).read_text()]
+    conf["with_its_links"](None, pathlib.Path(includes[0]), pathlib.Path("theory"), content)
+    targets = re.findall(r"\]\(([^)#\s]+)\)", content[0])
+    assert len(targets) > 40 and all((DOCS / target).is_file() for target in targets)
+    content = ["[a](https://a.b) [c](#d) [e](f.py)"]
+    conf["with_its_links"](None, pathlib.Path("../proofs/README.md"), pathlib.Path("theory"), content)
+    assert content == ["[a](https://a.b) [c](#d) [e](../proofs/f.py)"]
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: str(page.relative_to(DOCS)))

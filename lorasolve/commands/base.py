@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import difflib
 import enum
+import math
 import os
 import pathlib
 import re
@@ -46,11 +47,14 @@ class ExitCode(enum.IntEnum):
 EXIT_CODES = """\
 exit codes:
   0  fine
-  1  what was asked for is false: diverged, refuted, or not certified with --require-certificate
+  1  what was asked for is false: diverged, refuted, or not certified to the tolerance with --require-certificate
   2  usage error, unreadable input, output that cannot be written, or not enough memory
-  3  inconclusive: interrupted, or no certificate exists where one was required
+  3  inconclusive: interrupted, or no gap is certified at all where a certificate was required
   4  internal error, a defect of lorasolve; LORASOLVE_TRACEBACK=1 shows where
   130, 143  ended by Ctrl-C or SIGTERM before there was anything to keep"""
+
+
+REQUIRE_CERTIFICATE = "exit with 1 if not certified to the tolerance, 3 if no gap is certified at all"
 
 
 class Parser(argparse.ArgumentParser):
@@ -175,9 +179,7 @@ def add_output_arguments(parser: argparse.ArgumentParser, out_help: str, out: st
     group.add_argument("--out", metavar="NAME", default=out, help=out_help)
     group.add_argument("--json", action="store_true", help="print one JSON document instead of text")
     group.add_argument("--quiet", action="store_true", help="no progress and no remarks on stderr")
-    group.add_argument(
-        "--require-certificate", action="store_true", help="exit with 1 if not certified, 3 if no certificate exists"
-    )
+    group.add_argument("--require-certificate", action="store_true", help=REQUIRE_CERTIFICATE)
 
 
 def task_from(args: argparse.Namespace) -> Task:
@@ -265,11 +267,12 @@ def emphasis(text: str, good: bool | None) -> str:
     return f"\x1b[{colour}m{text}\x1b[0m"
 
 
-def certified(is_global: bool | None, required: bool) -> int:
-    """Return the exit code for a certificate's answer."""
+def certified(is_global: bool | None, gap: float | None, required: bool) -> int:
+    """Return the exit code for a certificate's answer; a finite gap is a certificate, which misses the tolerance."""
     if not required or is_global:
         return ExitCode.FINE
-    return ExitCode.INCONCLUSIVE if is_global is None else ExitCode.FALSE
+    exists = is_global is not None or (gap is not None and math.isfinite(gap))
+    return ExitCode.FALSE if exists else ExitCode.INCONCLUSIVE
 
 
 def problem_line(problem: Problem) -> str:

@@ -11,6 +11,7 @@ from ..certificates.evidence import Product
 from ..io import envelope, is_result, load_result, read_arrays
 from ..problem import Problem
 from .base import (
+    REQUIRE_CERTIFICATE,
     Command,
     add_problem_arguments,
     certified,
@@ -44,11 +45,7 @@ class CertifyCommand(Command):
         )
         group.add_argument("--json", action="store_true", help="print one JSON document instead of text")
         group.add_argument("--quiet", action="store_true", help="no remarks on stderr")
-        group.add_argument(
-            "--require-certificate",
-            action="store_true",
-            help="exit with 1 if not certified, 3 if no certificate exists",
-        )
+        group.add_argument("--require-certificate", action="store_true", help=REQUIRE_CERTIFICATE)
 
     def run(self, args: argparse.Namespace) -> int:
         """Read, certify, write, print."""
@@ -68,7 +65,7 @@ class CertifyCommand(Command):
             remark(args, f"written: {args.write}, in {written['arithmetic']} arithmetic, for check_certificate.py")
         text = f"{title}\n{problem_line(problem)}\n\n{emphasis(str(certificate), certificate.is_global)}"
         emit(args, envelope("certify", document), text)
-        return certified(certificate.is_global, args.require_certificate)
+        return certified(certificate.is_global, certificate.gap, args.require_certificate)
 
 
 def _problem_and_point(args: argparse.Namespace) -> tuple[str, Problem, Any]:

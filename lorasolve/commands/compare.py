@@ -136,4 +136,5 @@ def _exit_code(comparison: Comparison, require_certificate: bool) -> int:
     own = [row for row in comparison.rows if row.minimises == comparison.minimises] or comparison.rows
     if all(row.status == Status.DIVERGED.label for row in own):
         return ExitCode.FALSE
-    return certified(_answer(comparison), require_certificate)
+    gap = min((row.gap for row in comparison.rows if row.gap is not None), default=None)
+    return certified(_answer(comparison), gap, require_certificate)

@@ -6,7 +6,17 @@ import argparse
 
 from ..io import envelope, read_ratings
 from ..models import MEANS, choose_completion, fit_completion
-from .base import Command, ExitCode, add_format_arguments, certified, emit, emphasis, format_from, remark
+from .base import (
+    REQUIRE_CERTIFICATE,
+    Command,
+    ExitCode,
+    add_format_arguments,
+    certified,
+    emit,
+    emphasis,
+    format_from,
+    remark,
+)
 
 
 class CompleteCommand(Command):
@@ -35,9 +45,7 @@ class CompleteCommand(Command):
         group.add_argument("--out", metavar="FILE", help="write the model here, for 'lorasolve predict'")
         group.add_argument("--json", action="store_true", help="print one JSON document instead of text")
         group.add_argument("--quiet", action="store_true", help="no progress and no remarks on stderr")
-        group.add_argument(
-            "--require-certificate", action="store_true", help="exit with 1 if not certified, 3 if interrupted"
-        )
+        group.add_argument("--require-certificate", action="store_true", help=REQUIRE_CERTIFICATE)
 
     def run(self, args: argparse.Namespace) -> int:
         """Read, fit, write, print."""
@@ -83,4 +91,4 @@ class CompleteCommand(Command):
         emit(args, envelope("complete", document), text)
         if fitted.optimum.interrupted:
             return ExitCode.INCONCLUSIVE
-        return certified(fitted.optimum.success, args.require_certificate)
+        return certified(fitted.optimum.success or None, fitted.optimum.gap, args.require_certificate)

@@ -15,6 +15,7 @@ from .base import (
     ExitCode,
     add_output_arguments,
     add_problem_arguments,
+    certified,
     emit,
     emphasis,
     metrics_line,
@@ -61,9 +62,7 @@ class ConvexCommand(Command):
         emit(args, document, "\n".join(lines).rstrip())
         if result.interrupted:
             return ExitCode.INCONCLUSIVE
-        if args.require_certificate and not result.success:
-            return ExitCode.FALSE
-        return ExitCode.FINE
+        return certified(result.success or None, result.gap, args.require_certificate)
 
 
 def _text(problem: Problem, result: ConvexResult) -> str:

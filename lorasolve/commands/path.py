@@ -46,7 +46,7 @@ class PathCommand(Command):
             metavar="L",
             help="the values (default: --count values down from ||grad f(0)||_2)",
         )
-        group.add_argument("--count", type=int, default=20, metavar="N", help="how many values (default 20)")
+        group.add_argument("--count", type=int, metavar="N", help="how many values (default 20)")
         parser.add_argument(
             "--tol", type=float, default=1e-6, help="certified relative gap at every lam (default 1e-6)"
         )
@@ -55,8 +55,10 @@ class PathCommand(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Compute, print, write."""
+        if args.lam is not None and args.count is not None:
+            raise ValueError("--count: is how many values are taken where --lam gives none")
         task = task_from(args)
-        lams = args.count if args.lam is None else args.lam
+        lams = args.lam or (20 if args.count is None else args.count)
         args.lam = 1.0 if args.lam is None else args.lam[0]
         problem = problem_from(args, task)
         found: Path | Validation
@@ -81,7 +83,9 @@ class PathCommand(Command):
         emit(args, document, f"{task.title}\n{line}\n\n{found.table()}{conclusion}")
         if found.interrupted:
             return ExitCode.INCONCLUSIVE
-        return certified(found.success, args.require_certificate)
+        paths, fits = ([found], []) if isinstance(found, Path) else (found.paths, [found.fit])
+        gap = max(point.gap for point in [*fits, *(point for each in paths for point in each.points)])
+        return certified(found.success or None, gap, args.require_certificate)
 
 
 def _drawn(found: Path | Validation) -> Figure:

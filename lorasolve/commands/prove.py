@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MANY = 8  # theorems for which worker processes, which import the package and all proofs, are worth their start
 SECONDS = 600.0
+# What --list does not do.
+_WRITE_OR_CHECK = ("latex", "page", "coq", "coq_check", "export")
 
 
 class ProveCommand(Command):
@@ -55,6 +57,10 @@ class ProveCommand(Command):
         from ..symbolic.export import as_json, document
         from ..symbolic.report import as_text, summary
 
+        asked = {name: value for name, value in vars(args).items() if name in _WRITE_OR_CHECK and value}
+        if args.list and asked:
+            options = ", ".join("--" + name.replace("_", "-") for name in asked)
+            raise ValueError(f"--list: expected without {options}: it checks and writes nothing")
         theorems = discover(proofs)
         chosen = {Path(name).stem: _theorem(name, theorems) for name in args.names or theorems}
         if args.list:

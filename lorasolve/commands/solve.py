@@ -107,4 +107,5 @@ def _exit_code(result: Result, certificate: Certificate | None, require_certific
         return ExitCode.FALSE
     if result.status is Status.INTERRUPTED:
         return ExitCode.INCONCLUSIVE
-    return certified(None if certificate is None else certificate.is_global, require_certificate)
+    is_global, gap = (None, None) if certificate is None else (certificate.is_global, certificate.gap)
+    return certified(is_global, gap, require_certificate)

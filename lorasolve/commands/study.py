@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .._files import text_writer, write_together
 from .._reading import readable
 from .._registry import suggest
 from ..adapters import registry as adapter_registry
@@ -22,6 +23,7 @@ from ..io import envelope, read_task
 from ..monitor import StoppingRule
 from ..problem import Problem
 from ..studies import Runs, Study
+from ..studies.runs import check_axes, measure_of
 from ..tasks import digits_task
 from .base import Command, ExitCode, emit, remark
 
@@ -98,6 +100,11 @@ class StudyCommand(Command):
         if (args.html is None) != (args.phase is None):
             raise ValueError("--phase, --html: give both, as in --phase lam rank 'share of spurious ends' --html F")
         study = read_study(args.file)
+        check_axes(args.by or (), study.axes.labels, "--by")
+        if args.phase is not None:
+            *axes, measure = args.phase
+            check_axes(axes, study.axes.labels, "--phase")
+            measure_of(measure, "--phase")
         if args.repeat:
             return _repeat(args, study)
         if args.store is None:
@@ -119,16 +126,16 @@ def _report(args: argparse.Namespace, runs: Runs) -> int:
     if not len(runs):
         print("no runs are finished", file=sys.stderr)
         return ExitCode.INCONCLUSIVE
+    texts: dict[str, str] = {}
     if args.csv:
-        runs.to_csv(args.csv)
+        texts[args.csv] = runs.to_csv()
     if args.latex:
-        runs.to_latex(args.latex, args.by)
+        texts[args.latex] = runs.to_latex(by=args.by)
     if args.phase:
-        x, y, measure = args.phase
-        runs.phase(x, y, measure, html=args.html)
-    written = ", ".join(name for name in (args.csv, args.latex, args.html) if name)
-    if written:
-        remark(args, f"written: {written}")
+        texts[args.html] = runs.phase_page(*args.phase)
+    if texts:
+        write_together({name: text_writer(text) for name, text in texts.items()})
+        remark(args, f"written: {', '.join(texts)}")
     document = status(runs) | {"rows": list(runs.rows()) if args.json else []}
     emit(args, envelope("study", document), runs.table(args.by))
     for damage in runs.damaged:

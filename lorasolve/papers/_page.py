@@ -60,7 +60,7 @@ def page(found: Sequence[Reproduction], folder: str, before: str = "") -> str:
 
 def _section(found: Reproduction, folder: str) -> str:
     experiment = found.experiment
-    lines = [f"`{found.command} --pages {folder}` (seeds: {experiment.seeds})"]
+    lines = [f"`{found.command} --pages {folder}` (seeds: {found.seeds})"]
     if found.claims:
         lines += ["", "| claim | status | measured |", "| --- | --- | --- |", *markdown_rows(found.claims)]
     for figure in (path for path in found.files if path.suffix == ".png"):

@@ -63,7 +63,12 @@ class Reproduction:
     def command(self) -> str:
         """The command that runs it."""
         words = ["lorasolve", "reproduce", self.experiment.name, *(["--quick"] if self.quick else [])]
-        return shlex.join(words + [word for name, texts in self.given.items() for word in (option(name), *texts)])
+        return shlex.join([*words, *_options(self.given)])
+
+    @property
+    def seeds(self) -> str:
+        """The seeds that were used, as far as words say them."""
+        return _seeds(self.experiment, self.given)
 
     def __str__(self) -> str:
         experiment = self.experiment
@@ -74,7 +79,7 @@ class Reproduction:
             lines.append("(the claims are about the experiment's own axes, and are not judged on these)")
         lines.append(
             f"({len(self.records)} cells, {work:.0f} s of work, {self.seconds:.0f} s now; seeds: "
-            f"{experiment.seeds}; {', '.join(map(str, self.files))})"
+            f"{self.seeds}; {', '.join(map(str, self.files))})"
         )
         return "\n".join(lines)
 
@@ -131,7 +136,7 @@ def reproduce(
     records = _records(experiment, calls, calls.records(runs))
     claims = experiment.claims(records) if judged(experiment, axes) else []
     path = out / f"{_stem(experiment, quick, texts)}.json"
-    writes: dict[PathLike, Write] = {path: json_writer(_document(experiment, records, claims))}
+    writes: dict[PathLike, Write] = {path: json_writer(_document(experiment, texts, records, claims))}
     if experiment.size is not None:
         writes[path.with_suffix(".png")] = figure_writer(_figure(experiment, records, experiment.size))
     write_together(writes)
@@ -143,8 +148,7 @@ def reproduce(
 def _cells(experiment: Experiment, axes: Mapping[str, Any], texts: Mapping[str, list[str]]) -> list[dict[str, Any]]:
     cells = experiment.cells(axes)
     if not cells:
-        words = " ".join(word for name, values in texts.items() for word in (option(name), *values))
-        raise ValueError(f"{words}: no values of these go together in {experiment.name}")
+        raise ValueError(f"{' '.join(_options(texts))}: no values of these go together in {experiment.name}")
     return cells
 
 
@@ -170,12 +174,26 @@ def _stem(experiment: Experiment, quick: bool, given: Mapping[str, Any]) -> str:
     return experiment.name + ("-quick" if quick else "") + ("-chosen" if given else "")
 
 
-def _document(experiment: Experiment, records: list[Record], claims: list[Claim]) -> dict[str, Any]:
+def _options(given: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the words of the command line that choose the axes."""
+    return [word for name, texts in given.items() for word in (option(name), *texts)]
+
+
+def _seeds(experiment: Experiment, given: Mapping[str, Sequence[str]]) -> str:
+    """Return which seeds are used: an axis that is given may be one of them, and comes before the experiment's own."""
+    if not given:
+        return experiment.seeds
+    return f"as given by {shlex.join(_options(given))}; where that sets none, {experiment.seeds}"
+
+
+def _document(
+    experiment: Experiment, given: Mapping[str, Sequence[str]], records: list[Record], claims: list[Claim]
+) -> dict[str, Any]:
     body = {
         "experiment": experiment.name,
         "paper": experiment.paper,
         "summary": experiment.summary,
-        "seeds": experiment.seeds,
+        "seeds": _seeds(experiment, given),
         "records": records,
         "claims": [claim.to_dict() for claim in claims],
     }

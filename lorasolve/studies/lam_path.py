@@ -99,8 +99,8 @@ def path(problem: Problem, lams: int | Sequence[float] = 20, tol: float = 1e-6, 
     problem : Problem or MultiProblem
         Convex; its rank and ``lam`` play no part.
     lams : int or sequence of float
-        The values, > 0; or how many, down from ``s ||grad f(0)||_2``, where the optimum leaves ``X = 0``, to a
-        hundredth of it.
+        The values, > 0 and different; or how many, down from ``s ||grad f(0)||_2``, where the optimum leaves
+        ``X = 0``, to a hundredth of it.
     tol : float
         Certified relative gap at every point.
     progress : bool
@@ -149,6 +149,9 @@ def chosen_lams(problem: Problem, given: int | Sequence[float]) -> list[float]:
     values = [as_number(value, "lams", 0.0, open_low=True) for value in as_iterable(given, "lams")]
     if not values:
         raise ValueError("lams: is empty; give at least one value, or how many")
+    twice = next((value for k, value in enumerate(values) if value in values[:k]), None)
+    if twice is not None:
+        raise ValueError(f"lams: expected different values, got {twice!r} twice")
     return values
 
 

@@ -7,7 +7,7 @@ import io
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 # Of each line of a summary the rows and results of its runs.
 _Groups = dict[tuple[Any, ...], list[tuple[Record, Record]]]
+_Places = dict[tuple[Any, Any], list[tuple[Record, float]]]
 
 # What a summary of several runs is called and how it is made.
 _SUMMARIES: dict[str, Callable[[list[float]], float]] = {
@@ -260,9 +261,7 @@ class Runs:
     def _kept_axes(self, cell: dict[str, Any], by: Sequence[str] | None) -> list[str]:
         if by is None:
             return [name for name in cell if name != "seed"]
-        for name in by:
-            if name not in cell:
-                raise ValueError(f"by: no axis is called {name!r}.{suggest(name, list(cell))}")
+        check_axes(by, cell, "by")
         return list(by)
 
     def _line(self, labels: list[str], group: list[tuple[Record, Record]], columns: list[str]) -> list[str]:
@@ -308,15 +307,44 @@ class Runs:
         ValueError
             For axes and columns that there are not.
         """
-        value, combine, title = _measure(measure)
-        cells: dict[tuple[Any, Any], list[tuple[Record, float]]] = {}
+        xs, ys, found, cells, title = self._phase(x, y, measure)
+        if ax is not None:
+            _draw(ax, x, y, xs, ys, found, title)
+        if html is not None:
+            from ._page import page
+
+            written(page(self, x, y, xs, ys, found, cells, title), html)
+        return xs, ys, found
+
+    def phase_page(self, x: str, y: str, measure: str | Callable[[Record], float | bool | None]) -> str:
+        """Return the page that :meth:`phase` writes to ``html``.
+
+        Parameters
+        ----------
+        x, y, measure
+            As for :meth:`phase`.
+
+        Returns
+        -------
+        str
+            HTML.
+        """
+        from ._page import page
+
+        xs, ys, found, cells, title = self._phase(x, y, measure)
+        return page(self, x, y, xs, ys, found, cells, title)
+
+    def _phase(
+        self, x: str, y: str, measure: str | Callable[[Record], float | bool | None]
+    ) -> tuple[list[Any], list[Any], Array, _Places, str]:
+        """Return the values of both axes, the measure over them, the records and numbers behind it, and its title."""
+        value, combine, title = measure_of(measure, "phase")
+        cells: _Places = {}
         labels: dict[Any, Any] = {}
         columns: set[str] = set()
         for record in self:
             cell = record["run"]["cell"]
-            for name in (x, y):
-                if name not in cell:
-                    raise ValueError(f"phase: no axis is called {name!r}.{suggest(name, list(cell))}")
+            check_axes((x, y), cell, "phase")
             columns |= set(row_of(record))
             number = value(record)
             place = order(cell[x]), order(cell[y])
@@ -333,14 +361,15 @@ class Runs:
         xs, ys = [labels[a] for a in across], [labels[b] for b in up]
         if np.isnan(found).all():
             raise ValueError(f"phase: {title!r} has no value at any run; columns: {', '.join(sorted(columns))}")
-        if ax is not None:
-            _draw(ax, x, y, xs, ys, found, title)
-        if html is not None:
-            from ._page import page
+        return xs, ys, found, cells, title
 
-            text = page(self, x, y, xs, ys, found, cells, title)
-            written(text, html)
-        return xs, ys, found
+
+def check_axes(given: Sequence[str], known: Iterable[str], argument: str) -> None:
+    """Refuse names of axes that there are not."""
+    known = list(known)
+    for name in given:
+        if name not in known:
+            raise ValueError(f"{argument}: no axis is called {name!r}.{suggest(name, known)}")
 
 
 def measured(result: dict[str, Any]) -> dict[str, Any]:
@@ -363,7 +392,7 @@ def row_of(record: Record) -> dict[str, Any]:
     return row
 
 
-def _measure(given: Any) -> tuple[Callable[[Record], Any], Callable[[list[float]], float], str]:
+def measure_of(given: Any, argument: str) -> tuple[Callable[[Record], Any], Callable[[list[float]], float], str]:
     """Return what is asked of a record, how several answers are combined, and what it is called."""
     if callable(given):
         return given, statistics.fmean, str(getattr(given, "__name__", "measure"))
@@ -375,7 +404,7 @@ def _measure(given: Any) -> tuple[Callable[[Record], Any], Callable[[list[float]
         column = " ".join(words[2:])
         return lambda record: _number(row_of(record).get(column)), _SUMMARIES[words[0]], given
     raise ValueError(
-        f"phase: measure {given!r}: expected 'share of WORD ends', or one of {', '.join(_SUMMARIES)} followed by "
+        f"{argument}: measure {given!r}: expected 'share of WORD ends', or one of {', '.join(_SUMMARIES)} followed by "
         "'of COLUMN', or a function of a record"
     )
 

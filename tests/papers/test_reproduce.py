@@ -13,6 +13,7 @@ import pytest
 from lorasolve.cli import main
 from lorasolve.papers import Claim, Experiment, PaperClaims, registry
 from lorasolve.papers._axes import chosen, judged
+from lorasolve.papers._page import page
 from lorasolve.papers._reproduce import reproduce
 from lorasolve.papers.base import text_table
 from lorasolve.papers.init_bias import wilson
@@ -114,6 +115,29 @@ def test_a_damaged_line_of_the_store_is_done_again(tmp_path):
     RAN.clear()
     assert squares(reproduce(Squares(), tmp_path, quick=True)) == [0, 1, 4]
     assert RAN == [2]
+
+
+class Draws(Squares):
+    """Squares whose numbers are called seeds."""
+
+    seeds = "0-2 (quick: 0, 1); others 7"
+
+    def axes(self, quick):
+        return {"x": list(range(2 if quick else 3)), "power": 2}
+
+
+def test_seeds_that_are_given_are_stated_in_place_of_the_own(tmp_path):
+    """The records say which were used; so do the text, the document and the page."""
+    for given, said in (
+        ({}, "seeds: 0-2 (quick: 0, 1); others 7"),
+        ({"x": ["5", "6"]}, "seeds: as given by --x 5 6; where that sets none, 0-2 (quick: 0, 1); others 7"),
+    ):
+        found = reproduce(Draws(), tmp_path, True, given)
+        assert [record["x"] for record in found.records] == ([5, 6] if given else [0, 1])
+        assert said + ";" in str(found)
+        stated = json.loads((tmp_path / f"squares-quick{'-chosen' if given else ''}.json").read_text())["seeds"]
+        assert f"seeds: {stated}" == said
+        assert f"({said})" in page([found], "docs/papers")
 
 
 def test_cells_that_fail_are_named_and_done_again_and_the_others_are_kept(tmp_path):

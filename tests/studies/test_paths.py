@@ -200,6 +200,11 @@ def test_path_on_the_command_line(tmp_path, capsys):
         tables.append(json.loads(capsys.readouterr().out)["path"])
     np.testing.assert_allclose(tables[1]["errors"], tables[0]["errors"], rtol=1e-5)
     assert tables[1]["best"] == 2.0 * tables[0]["best"]
+    assert main(["path", *data, "--lam", "0.1", "0.2", "--count", "7"]) == 2
+    assert "--count: is how many values are taken where --lam gives none" in capsys.readouterr().err
+    for words in (["path", *data, "--lam"], ["complete", data[2], "--folds", "3", "--lams"]):
+        assert main([*words, "0.5", "0.1", "0.1"]) == 2
+        assert ": expected different values, got 0.1 twice" in capsys.readouterr().err
     assert main(["path", *data, "--lam", "0"]) == 2
     assert "lams: expected a finite number in (0, inf)" in capsys.readouterr().err
 
@@ -282,6 +287,35 @@ def test_study_on_the_command_line(tmp_path, capsys, monkeypatch):
         assert main(words) == 2 and message in capsys.readouterr().err
     (tmp_path / "grid.toml").write_text("[axes]\nlam = {geomspce = [1, 2, 3]}\n")
     assert main(command) == 2 and "grid.toml: axes: lam: expected a list or one of geomspace" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--by", "lam", "rnk"], "--by: no axis is called 'rnk'. Did you mean 'rank'?"),
+        (["--phase", "lam", "rnk", "mean of fun", "--html", "z.html"], "--phase: no axis is called 'rnk'."),
+        (["--phase", "lam", "rank", "nope", "--html", "z.html"], "--phase: measure 'nope': expected"),
+    ],
+)
+def test_wrong_tables_are_refused_before_the_grid_is_run(tmp_path, capsys, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "grid.toml").write_text("[axes]\nlam = [0.05, 0.1]\nrank = [2]\n[run]\nmax_iter = 3\n")
+    command = ["study", "grid.toml", "--store", "runs", "--backend", "serial", "--csv", "z.csv", "--latex", "z.tex"]
+    assert main([*command, *options]) == 2
+    assert message in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["grid.toml"]
+
+
+def test_the_files_of_a_study_are_written_together(tmp_path, capsys, monkeypatch):
+    """Only the runs tell that a measure has no value; the table and the lines are not written without the page."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "grid.toml").write_text("[axes]\nlam = [0.05, 0.1]\nrank = [2]\n[run]\nmax_iter = 3\n")
+    command = ["study", "grid.toml", "--store", "runs", "--backend", "serial", "--csv", "z.csv", "--latex", "z.tex"]
+    for measure, code in (("mean of none", 2), ("mean of fun", 0)):
+        assert main([*command, "--phase", "lam", "rank", measure, "--html", "z.html"]) == code
+        files = sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("z."))
+        assert files == ([] if code else ["z.csv", "z.html", "z.tex"])
+    assert "written: z.csv, z.tex, z.html" in capsys.readouterr().err
 
 
 def test_what_a_page_says_repeats_the_runs_that_it_shows(tmp_path, capsys, monkeypatch):

@@ -177,3 +177,15 @@ def test_listing(capsys):
     assert main(["prove", "--list"]) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert names == list(discover(proofs)) == sorted(names) and "theorem1" in names
+
+
+@pytest.mark.parametrize(
+    "option", [["--page", "q"], ["--latex", "q"], ["--export", "q"], ["--coq", "q"], ["--coq-check"]]
+)
+def test_listing_refuses_what_writes_or_checks(option, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["prove", "lemma1", "--list", *option]) == 2
+    out, errors = capsys.readouterr()
+    assert out == ""
+    assert errors == f"lorasolve prove: --list: expected without {option[0]}: it checks and writes nothing\n"
+    assert list(tmp_path.iterdir()) == []
