@@ -10,7 +10,7 @@ from .._registry import suggest
 from ..executors import registry as executors
 from ..papers import registry
 from ..papers._axes import chosen, option, options
-from .base import Command, ExitCode
+from .base import Command, ExitCode, as_options
 
 
 class ReproduceCommand(Command):
@@ -87,7 +87,8 @@ class ReproduceCommand(Command):
             try:
                 out = pathlib.Path(args.out)
                 workers = {"store": args.store, "backend": args.backend, "n_jobs": args.jobs}
-                found.append(reproduce(experiment, out, args.quick, given, **workers))
+                with as_options(n_jobs="--jobs"):
+                    found.append(reproduce(experiment, out, args.quick, given, **workers))
             except KeyboardInterrupt:
                 complain(f"{name}: interrupted; the same command continues from here")
                 return ExitCode.INCONCLUSIVE
