@@ -232,6 +232,35 @@ def test_exit_codes_of_compare(data) -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["solve", "--tol", "-1"], "--tol: expected a finite number in [0, inf), got -1.0"),
+        (["solve", "--time-limit", "0"], "--time-limit: expected a finite number in (0, inf), got 0.0"),
+        (["solve", "--max-iter", "0"], "--max-iter: expected an integer >= 1, got 0"),
+        (["solve", "--delimiter", ";"], "--delimiter: expected with a ratings file only"),
+        (["solve", "--center", "--columns", "a", "b", "c"], "--center, --columns: expected with a ratings file only"),
+        (["compare", "--jobs", "0"], "--jobs: expected an integer"),
+        (["path", "--count", "0"], "--count: expected an integer from 1 to 100000, got 0"),
+        (["path", "--lam", "0"], "--lam: expected a finite number in (0, inf), got 0.0"),
+        (["explain", "decay", "--lr", "0"], "--lr: expected a finite number in (0, inf), got 0.0"),
+        (["explain", "decay", "--wd", "-1"], "--wd: expected a finite number in [0, inf), got -1.0"),
+        (["attack", "certify", "--family", "nope"], "--family: unknown family 'nope'"),
+        (["reproduce", "polar", "--jobs", "0", "--backend", "serial"], "--jobs: expected an integer"),
+    ],
+)
+def test_errors_name_the_option_that_was_typed(data, capsys, arguments, message) -> None:
+    if arguments[0] in ("solve", "compare", "path"):
+        arguments = [*arguments, "--objective", "denoising", data]
+    if arguments[0] in ("solve", "compare"):
+        arguments = [*arguments, "--lam", "1", "--quiet"]
+    if arguments[0] == "explain":
+        own = {"--optimizer": "adamw", "--lr": "1", "--wd": "0.1", "--alpha": "1", "--rank": "4", "--steps": "10"}
+        arguments = [*arguments, *(word for option in own.items() if option[0] not in arguments for word in option)]
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.startswith(f"lorasolve {arguments[0]}: {message}")
+
+
+@pytest.mark.parametrize(
     "command",
     [
         ["solve", "--max-iter", "200"],
@@ -280,7 +309,7 @@ def test_no_certificate_exists(data) -> None:
         (["slove"], "unknown command 'slove'. Did you mean 'solve'"),
         (["solve", "--methd", "gd"], "unrecognized arguments: --methd gd (did you mean --method?)"),
         (["solve", "--max-iter", "many"], "--max-iter: invalid int value: 'many'"),
-        (["solve", "--max-iter", "0"], "max_iter: expected an integer >= 1, got 0"),
+        (["solve", "--max-iter", "0"], "lorasolve solve: --max-iter: expected an integer >= 1, got 0"),
         (["solve", "--method", "nestrov"], "optimizer: unknown optimizer 'nestrov'. Did you mean 'nesterov'"),
         (["solve", "--method", "gd:step=1"], "gd has no setting 'step' (write gd:key=value). Did you mean"),
         (["solve", "--method", "gd:step_size=-1"], "step_size: expected a finite number"),
@@ -293,7 +322,7 @@ def test_no_certificate_exists(data) -> None:
         (["solve", "--objective", "softmx", "x.npz"], "unknown objective 'softmx'. Did you mean 'softmax'"),
         (["solve", "--objective", "softmax", "missing.npz"], "missing.npz: No such file or directory"),
         (["solve", "--objective", "completion", "bad.csv"], "bad.csv, line 2: expected row label"),
-        (["solve", "--center"], "--center, --test-fraction, --delimiter, --columns, --skip-missing: apply to"),
+        (["solve", "--center"], "--center: expected with '--objective completion FILE' only"),
         (["convex", "--route", "proxx"], "route: unknown convex route 'proxx'. Did you mean 'prox'"),
         (["verdict", "bad.csv"], "bad.csv: "),
         (["list", "optimisers"], "kind: unknown kind 'optimisers'. Did you mean 'optimizers'"),

@@ -38,6 +38,24 @@ def test_options_and_names(tmp_path: pathlib.Path) -> None:
     assert offered("lorasolve solve --objective comple", tmp_path) == ["completed.csv", "completion"]
 
 
+def test_names_that_arguments_of_one_command_take(tmp_path: pathlib.Path) -> None:
+    """The files of the folders say what there is."""
+    folder = pathlib.Path(ls.__file__).parent
+    theorems = sorted(path.stem for path in (folder.parent / "proofs").glob("theorem*.py"))
+    assert offered("lorasolve prove theorem", tmp_path) == theorems and "theorem1" in theorems
+    papers = sorted(path.stem for path in (folder / "papers").glob("mi*.py"))
+    assert offered("lorasolve reproduce mi", tmp_path) == papers and "minilm" in papers
+    assert offered("lorasolve reproduce main", tmp_path) == ["main_paper"]
+    assert offered("lorasolve attack op", tmp_path) == ["optimizer"]
+    assert offered("lorasolve list opt", tmp_path) == ["optimizers"]
+    assert "adamw" in offered("lorasolve explain decay --optimizer ad", tmp_path)
+    assert offered("lorasolve convex --route au", tmp_path) == ["auto"]
+    (tmp_path / "lemma_of_mine.py").write_text("")
+    assert "lemma_of_mine.py" in offered("lorasolve prove lemma", tmp_path)
+    (tmp_path / "dora_files").mkdir()
+    assert offered("lorasolve diagnose dor", tmp_path) == ["dora_files/"]
+
+
 def test_where_it_is_not_installed_the_command_runs(tmp_path: pathlib.Path) -> None:
     (tmp_path / "argcomplete.py").write_text("raise ImportError")
     environment = os.environ | {"_ARGCOMPLETE": "1", "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}

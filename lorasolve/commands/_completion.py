@@ -4,25 +4,47 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..adapters import registry as adapters
+from ..attacks import registry as attacks
 from ..convex import registry as routes
 from ..executors import registry as executors
 from ..inits import registry as inits
 from ..objectives import registry as objectives
 from ..optimizers import registry as optimizers
+from ..peft_files.decay import OPTIMIZERS
 from . import registry
+from .list import KINDS
+from .reproduce import names_by_word
 
-# Whose names an option takes.
-_NAMES: dict[str, Any] = {
-    "adapter": adapters,
-    "backend": executors,
-    "init": inits,
-    "method": optimizers,
-    "methods": optimizers,
-    "route": routes,
+
+def _theorems() -> Iterable[str]:
+    import proofs
+
+    from ..symbolic import discover
+
+    return discover(proofs)
+
+
+# The names that an option takes in all commands, or an argument in one.
+_NAMES: dict[str, Callable[[], Iterable[str]]] = {
+    "--adapter": adapters.classes,
+    "--backend": executors.classes,
+    "--init": inits.classes,
+    "--method": optimizers.classes,
+    "--methods": lambda: ["all", *optimizers.classes()],
+    "--objective": objectives.classes,
+    "--route": lambda: ["auto", *routes.classes()],
+    "attack target": attacks.classes,
+    "explain --optimizer": lambda: OPTIMIZERS,
+    "list kind": lambda: KINDS,
+    "prove names": _theorems,
+    "reproduce names": names_by_word,
 }
+# Those in whose place, or after which, a file may stand.
+_OR_FILES = ("--objective", "prove names")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,21 +55,20 @@ def parser() -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=command.summary)
         command().add_arguments(made)
         for action in made._actions:
-            if action.dest in _NAMES:
-                action.completer = _of(_NAMES[action.dest])  # type: ignore[attr-defined]
-            elif action.dest == "objective":
-                action.completer = _objective_or_file  # type: ignore[attr-defined]
+            argument = action.option_strings[-1] if action.option_strings else action.dest
+            for key in (argument, f"{name} {argument}"):
+                if key in _NAMES:
+                    action.completer = _completer(key)  # type: ignore[attr-defined]
     return whole
 
 
-def _of(names: Any) -> Any:
-    return lambda **_: list(names.classes())
+def _completer(key: str) -> Callable[..., list[str]]:
+    def complete(prefix: str, **_: Any) -> list[str]:
+        from argcomplete.completers import FilesCompleter
 
+        return [*_NAMES[key](), *(FilesCompleter()(prefix) if key in _OR_FILES else ())]
 
-def _objective_or_file(prefix: str, **_: Any) -> list[str]:
-    from argcomplete.completers import FilesCompleter
-
-    return [*objectives.classes(), *FilesCompleter()(prefix)]
+    return complete
 
 
 def complete() -> None:

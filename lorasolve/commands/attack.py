@@ -8,7 +8,7 @@ import re
 
 from ..attacks import AttackReport, attack, registry
 from ..io import envelope, write_atomically
-from .base import Command, ExitCode, emit
+from .base import Command, ExitCode, as_options, emit
 
 
 class AttackCommand(Command):
@@ -29,7 +29,8 @@ class AttackCommand(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Search, print, write the scripts; the exit code is 1 if something was found, 3 if it is inconclusive."""
-        report = attack(args.target, args.seconds, args.seed, families=args.family)
+        with as_options(families="--family"):
+            report = attack(args.target, args.seconds, args.seed, families=args.family)
         if report.interrupted and not any(report.trials.values()):
             raise KeyboardInterrupt  # there is nothing to keep
         paths = _write(report, pathlib.Path(args.out))

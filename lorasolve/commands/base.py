@@ -15,7 +15,7 @@ import os
 import pathlib
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, NoReturn
 
@@ -104,6 +104,18 @@ class Command:
 
 
 # ---------------------------------------------------------------------- arguments
+@contextlib.contextmanager
+def as_options(**named: str) -> Iterator[None]:
+    """Have errors about arguments of what is called name the options that give them."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        names, colon, rest = str(error).partition(": ")
+        if any(name in named for name in names.split(", ")):
+            error.args = (", ".join(named.get(name, name) for name in names.split(", ")) + colon + rest,)
+        raise
+
+
 def add_problem_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what names a problem: the data, the objective, rank, weight decay, adapter."""
     add_data_arguments(parser).add_argument(
@@ -184,22 +196,24 @@ def add_output_arguments(parser: argparse.ArgumentParser, out_help: str, out: st
 
 def task_from(args: argparse.Namespace) -> Task:
     """Return the task that the arguments name."""
+    of_ratings = ("center", "test_fraction", "delimiter", "columns", "skip_missing")
+    given = ", ".join("--" + name.replace("_", "-") for name in of_ratings if getattr(args, name))
     if args.objective is None:
-        if args.center or args.test_fraction or format_from(args) != TextFormat():
-            raise ValueError(
-                "--center, --test-fraction, --delimiter, --columns, --skip-missing: apply to '--objective completion "
-                "FILE' only"
-            )
+        if given:
+            raise ValueError(f"{given}: expected with '--objective completion FILE' only")
         return digits_task()
     name, path = args.objective
-    return read_task(
-        name,
-        path,
-        center=args.center,
-        test_fraction=args.test_fraction,
-        seed=args.split_seed,
-        form=format_from(args),
-    )
+    if given and pathlib.Path(path).suffix.lower() == ".npz":
+        raise ValueError(f"{given}: expected with a ratings file only; in {path} use keys ending in '_test'")
+    with as_options(test_fraction="--test-fraction", seed="--split-seed"):
+        return read_task(
+            name,
+            path,
+            center=args.center,
+            test_fraction=args.test_fraction,
+            seed=args.split_seed,
+            form=format_from(args),
+        )
 
 
 def problem_from(args: argparse.Namespace, task: Task) -> Problem:
@@ -220,7 +234,8 @@ def problem_from(args: argparse.Namespace, task: Task) -> Problem:
 def stopping_from(args: argparse.Namespace, optimizer: Optimizer | type[Optimizer] = Optimizer) -> StoppingRule:
     """Return the stopping rule that the arguments give; what they leave open is the optimizer's own."""
     given = {"max_iter": args.max_iter, "grad_tol": args.tol, "time_limit": args.time_limit}
-    return replace(rule_of(None, optimizer), **{key: value for key, value in given.items() if value is not None})
+    with as_options(max_iter="--max-iter", grad_tol="--tol", time_limit="--time-limit"):
+        return replace(rule_of(None, optimizer), **{key: value for key, value in given.items() if value is not None})
 
 
 def method_from(args: argparse.Namespace, text: str) -> Method:

@@ -21,6 +21,7 @@ from .base import (
     add_output_arguments,
     add_problem_arguments,
     add_run_arguments,
+    as_options,
     certified,
     emit,
     emphasis,
@@ -81,19 +82,20 @@ class CompareCommand(Command):
         report, figure = outputs(args.out, ".json", picture_suffix(args.out))
         task = task_from(args)
         problem = problem_from(args, task)
-        comparison = compare(
-            problem,
-            methods,
-            range(args.seed, args.seed + seeds),
-            args.budget if args.budget is not None or not everything else ALL_BUDGET,
-            args.tune or everything,
-            stop=stop,
-            held_out=task.test,
-            store=args.store,
-            backend=args.backend,
-            n_jobs=args.jobs,
-            progress=not args.quiet,
-        )
+        with as_options(n_jobs="--jobs", seeds="--seed"):
+            comparison = compare(
+                problem,
+                methods,
+                range(args.seed, args.seed + seeds),
+                args.budget if args.budget is not None or not everything else ALL_BUDGET,
+                args.tune or everything,
+                stop=stop,
+                held_out=task.test,
+                store=args.store,
+                backend=args.backend,
+                n_jobs=args.jobs,
+                progress=not args.quiet,
+            )
         if not comparison.rows:
             raise KeyboardInterrupt  # there is nothing to keep, and what an earlier run has left stays as it is
         run = uuid.uuid4().hex

@@ -6,7 +6,7 @@ import argparse
 
 from ..io import envelope
 from ..peft_files.decay import OPTIMIZERS, SCHEDULES, explain_decay
-from .base import Command, ExitCode, emit
+from .base import Command, ExitCode, as_options, emit
 
 
 class ExplainCommand(Command):
@@ -35,15 +35,16 @@ class ExplainCommand(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Explain and print."""
-        found = explain_decay(
-            args.optimizer,
-            args.lr,
-            args.wd,
-            alpha=args.alpha,
-            rank=args.rank,
-            steps=args.steps,
-            rslora=args.rslora,
-            schedule=args.schedule,
-        )
+        with as_options(step_size="--lr", weight_decay="--wd"):
+            found = explain_decay(
+                args.optimizer,
+                args.lr,
+                args.wd,
+                alpha=args.alpha,
+                rank=args.rank,
+                steps=args.steps,
+                rslora=args.rslora,
+                schedule=args.schedule,
+            )
         emit(args, envelope("explain", found.to_dict()), str(found))
         return ExitCode.FINE

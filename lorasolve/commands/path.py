@@ -15,6 +15,7 @@ from .base import (
     ExitCode,
     add_data_arguments,
     add_output_arguments,
+    as_options,
     certified,
     emit,
     outputs,
@@ -59,6 +60,7 @@ class PathCommand(Command):
             raise ValueError("--count: is how many values are taken where --lam gives none")
         task = task_from(args)
         lams = args.lam or (20 if args.count is None else args.count)
+        source = "--count" if args.lam is None else "--lam"
         args.lam = 1.0 if args.lam is None else args.lam[0]
         problem = problem_from(args, task)
         found: Path | Validation
@@ -66,11 +68,13 @@ class PathCommand(Command):
             # Folds are parts of what is trained on; data that are held out for good come first.
             held_out = task.test if args.folds is None else None
             folds = 2 if args.folds is None else args.folds
-            found = cross_validate(
-                problem, lams, folds, args.tol, held_out=held_out, seed=args.split_seed, progress=not args.quiet
-            )
+            with as_options(lams=source, seed="--split-seed"):
+                found = cross_validate(
+                    problem, lams, folds, args.tol, held_out=held_out, seed=args.split_seed, progress=not args.quiet
+                )
         else:
-            found = path(problem, lams, args.tol, progress=not args.quiet)
+            with as_options(lams=source):
+                found = path(problem, lams, args.tol, progress=not args.quiet)
             if found.interrupted and not found.points:
                 raise KeyboardInterrupt  # there is nothing to keep
         document = envelope("path", {"task": task.title, "path": found.to_dict()})

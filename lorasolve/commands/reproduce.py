@@ -10,7 +10,7 @@ from .._registry import suggest
 from ..executors import registry as executors
 from ..papers import registry
 from ..papers._axes import chosen, option, options
-from .base import Command, ExitCode
+from .base import Command, ExitCode, as_options
 
 
 class ReproduceCommand(Command):
@@ -56,8 +56,7 @@ class ReproduceCommand(Command):
     def run(self, args: argparse.Namespace) -> int:
         """Run what is named, print each table; the exit code is 0 if every claim holds, 1 if not."""
         known = registry.classes()
-        papers = {cls.page(): [name for name in known if known[name].page() == cls.page()] for cls in known.values()}
-        accepted = {name: [name] for name in known} | papers | {"all": list(known)}
+        accepted = names_by_word()
         for name in args.names:
             if name not in accepted:
                 raise ValueError(f"NAME: unknown experiment {name!r}.{suggest(name, list(accepted))}")
@@ -87,7 +86,8 @@ class ReproduceCommand(Command):
             try:
                 out = pathlib.Path(args.out)
                 workers = {"store": args.store, "backend": args.backend, "n_jobs": args.jobs}
-                found.append(reproduce(experiment, out, args.quick, given, **workers))
+                with as_options(n_jobs="--jobs"):
+                    found.append(reproduce(experiment, out, args.quick, given, **workers))
             except KeyboardInterrupt:
                 complain(f"{name}: interrupted; the same command continues from here")
                 return ExitCode.INCONCLUSIVE
@@ -95,6 +95,13 @@ class ReproduceCommand(Command):
         if args.pages:
             write_pages(pathlib.Path(args.pages), found)
         return ExitCode.FINE if all(each.ok for each in found) else ExitCode.FALSE
+
+
+def names_by_word() -> dict[str, list[str]]:
+    """Return the experiments that each accepted name stands for: an experiment, a paper, or all."""
+    known = registry.classes()
+    papers = {cls.page(): [name for name in known if known[name].page() == cls.page()] for cls in known.values()}
+    return {name: [name] for name in known} | papers | {"all": list(known)}
 
 
 def _axes() -> dict[str, list[str]]:

@@ -25,7 +25,7 @@ from ..problem import Problem
 from ..studies import Runs, Study
 from ..studies.runs import check_axes, measure_of
 from ..tasks import digits_task
-from .base import Command, ExitCode, emit, remark
+from .base import Command, ExitCode, as_options, emit, remark
 
 _FILE = """\
 the file (TOML):
@@ -109,14 +109,15 @@ class StudyCommand(Command):
             return _repeat(args, study)
         if args.store is None:
             raise ValueError("--store: expected a folder for the runs")
-        runs = study.run(
-            args.store,
-            _backend(args),
-            args.jobs if args.array is None else args.array,
-            threads=args.threads,
-            retry_failed=args.retry_failed,
-            progress=not args.quiet,
-        )
+        with as_options(n_jobs="--jobs" if args.array is None else "--array"):
+            runs = study.run(
+                args.store,
+                _backend(args),
+                args.jobs if args.array is None else args.array,
+                threads=args.threads,
+                retry_failed=args.retry_failed,
+                progress=not args.quiet,
+            )
         runs.command = f"lorasolve study {shlex.quote(args.file)}"
         return _report(args, runs)
 

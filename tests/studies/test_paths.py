@@ -206,7 +206,7 @@ def test_path_on_the_command_line(tmp_path, capsys):
         assert main([*words, "0.5", "0.1", "0.1"]) == 2
         assert ": expected different values, got 0.1 twice" in capsys.readouterr().err
     assert main(["path", *data, "--lam", "0"]) == 2
-    assert "lams: expected a finite number in (0, inf)" in capsys.readouterr().err
+    assert "lorasolve path: --lam: expected a finite number in (0, inf)" in capsys.readouterr().err
 
 
 def test_ranks_are_labelled_by_whole_numbers():
