@@ -197,11 +197,11 @@ def data_frame(records: Iterable[Record]) -> pandas.DataFrame:
     ImportError
         Where pandas is not installed.
     """
+    rows = [as_instance(record, "records", dict) for record in as_iterable(records, "records")]
     try:
         import pandas
     except ImportError:
         raise ImportError("to_pandas needs pandas: pip install pandas") from None
-    rows = [as_instance(record, "records", dict) for record in as_iterable(records, "records")]
     return pandas.DataFrame.from_records(rows)
 
 

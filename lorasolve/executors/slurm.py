@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from .._interruptions import ENDING
 from .._validate import as_integer, as_text
 from .base import Executor, Outcome, Pool, Start, needs, packed, unpacked
 
@@ -85,9 +86,10 @@ class _Share:
         return unpacked(self.payload)(chunk)
 
     def checkpoint(self, chunk: Any) -> Any:
-        """Return the same work, to be queued again."""
+        """Return the same work, to be queued again; submitit ends the process then."""
         from submitit.helpers import DelayedSubmission
 
+        ENDING.set()
         return DelayedSubmission(self, chunk)
 
 

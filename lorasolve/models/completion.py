@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from .._files import PathLike, write_atomically
 from .._labels import label_places, plain_labels
-from .._validate import Array, as_choice, as_flag, as_float_array, as_instance, as_number, shown
+from .._validate import Array, as_choice, as_flag, as_float_array, as_instance, as_number, as_shape, shown
 from ..convex import ConvexResult, solve_convex
 from ..io import Ratings, read_arrays
 from ..linear_map import factor_singular_values, numerical_rank
@@ -54,7 +54,7 @@ class CompletionModel:
     ------
     ValueError
         For labels in another order, or twice the same one: they are found by bisection. For labels that are missing
-        or of several kinds.
+        or of several kinds, factors and effects that do not fit them, and settings out of range.
     """
 
     A: Array = field(repr=False)
@@ -71,6 +71,22 @@ class CompletionModel:
     def __post_init__(self) -> None:
         object.__setattr__(self, "row_labels", _ascending(self.row_labels, "row_labels", "row"))
         object.__setattr__(self, "col_labels", _ascending(self.col_labels, "col_labels", "column"))
+        m, n = len(self.row_labels), len(self.col_labels)
+        for name, size in {"A": m, "B": n}.items():
+            factor = as_float_array(getattr(self, name), name, 2, np.float64)
+            if len(factor) != size:
+                raise ValueError(f"{name}: expected {size} rows, one for each label, got {len(factor)}")
+            object.__setattr__(self, name, factor)
+        if self.A.shape[1] != self.B.shape[1]:
+            raise ValueError(f"B: expected {self.A.shape[1]} columns, as A has, got {self.B.shape[1]}")
+        for name, size in {"row_effects": m, "col_effects": n}.items():
+            effects = as_float_array(getattr(self, name), name, 1, np.float64)
+            object.__setattr__(self, name, as_shape(effects, name, (size,)))
+        as_number(self.mean, "mean")
+        as_number(self.lam, "lam", 0.0)
+        as_choice(self.means, "means", MEANS)
+        if self.clip is not None:
+            object.__setattr__(self, "clip", _as_range(self.clip))
 
     @property
     def rank(self) -> int:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._files import PathLike
-from .._interruptions import as_part
+from .._interruptions import ENDING, as_part
 from .._text import plain
 from .._threads import blas_threads, get_threads, set_threads
 from .._validate import Array
@@ -202,7 +202,9 @@ def summary(value: Any) -> Any:
 
 
 def in_words(error: BaseException) -> str:
-    """Return what an error says, or that it fails to say anything."""
+    """Return what an error says, or that it fails to say anything; one that ends the process goes on."""
+    if ENDING.is_set():
+        raise error
     try:
         return f"{type(error).__name__}: {error}"
     except Exception:

@@ -303,7 +303,7 @@ def test_the_same_data_in_another_format_give_the_same_predictions(tmp_path, mon
     assert main(solve) == 0
     assert "1 without a value skipped" in capsys.readouterr().out
     assert main(["solve", "--delimiter", ";"]) == 2
-    assert "apply to '--objective completion" in capsys.readouterr().err
+    assert "expected with '--objective completion" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["coordinate", "array"])
@@ -419,3 +419,32 @@ def test_lam_is_chosen_by_entries_that_were_not_seen() -> None:
     direct = fit_completion(ratings, found.best, tol=1e-9)
     predicted = [fit.model.predict(rows, cols) for fit in (fitted, direct)]
     np.testing.assert_allclose(*predicted, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("A", np.ones((3, 1)), "A: expected 2 rows"),
+        ("B", np.ones((2, 2)), "B: expected 1 columns"),
+        ("B", np.ones((2, 1)) * 1j, "B: expected real numbers"),
+        ("row_effects", np.zeros(3), r"row_effects: expected shape \(2,\)"),
+        ("mean", 1j, "mean: expected"),
+        ("lam", -1.0, "lam: expected"),
+        ("means", "some", "means: "),
+        ("clip", 2**63, "clip: expected a range"),
+    ],
+)
+def test_a_model_made_by_hand_is_checked(field, value, message):
+    parts = {
+        "A": np.ones((2, 1)),
+        "B": np.ones((2, 1)),
+        "mean": 0.0,
+        "row_effects": np.zeros(2),
+        "col_effects": np.zeros(2),
+        "row_labels": np.arange(2),
+        "col_labels": np.arange(2),
+        "lam": 1.0,
+    }
+    np.testing.assert_array_equal(CompletionModel(**parts).predict([0, 1], [0, 1]), [1.0, 1.0])
+    with pytest.raises((ValueError, TypeError), match=message):
+        CompletionModel(**parts | {field: value})

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve._interruptions import interruptions_end_all, is_part
+from lorasolve._interruptions import ENDING, interruptions_end_all, is_part
 from lorasolve.attacks import attack
 from lorasolve.studies import Calls, Kept, Store
 
@@ -255,3 +255,21 @@ def test_a_second_interruption_ends_at_once_and_half_a_run_is_not_kept(tmp_path)
         study.run(tmp_path / "store", "serial")
     ends = [record["result"]["status"] for record in ls.Runs.read(tmp_path / "store")]
     assert "interrupted" not in ends and len(ends) <= 1
+
+
+def test_the_exit_of_a_process_that_is_queued_again_is_no_result(tmp_path):
+    """As submitit ends it, by a signal in the midst of a cell, once it has asked for the work that is left."""
+
+    def preempted(cell):
+        if cell["k"] == 1:
+            ENDING.set()
+            raise SystemExit(-1)
+        return cell["k"]
+
+    calls = Calls("preempted", preempted, [{"k": k} for k in range(3)])
+    try:
+        with pytest.raises(SystemExit):
+            calls.run(tmp_path, "serial")
+    finally:
+        ENDING.clear()
+    assert all("error" not in record["result"] for record in ls.Runs.read(tmp_path))
