@@ -25,7 +25,6 @@ from .._known import Known
 from .._validate import Array
 from ..linear_map import DENSE_LIMIT, LinearMap, outside
 from ..objectives._blocks import MultiObjective, Pairs
-from ..objectives.base import Objective
 from ._lanczos import FAILURE, sampled_norm
 from .balls import Ball
 from .norms import Gram
@@ -106,7 +105,7 @@ class Bound:
         return self.gap / self.scale
 
 
-def allowance(dtype: np.dtype | type) -> float:
+def allowance(dtype: np.dtype | type | str) -> float:
     """Return what rounding errors are taken to be relative to the numbers that a value is made of."""
     return 8.0 * float(np.finfo(dtype).eps)
 
@@ -122,7 +121,7 @@ def scale_of(size: float, least: float | None) -> float:
 
 
 def duality_gap(
-    objective: Objective | MultiObjective,
+    loss: MultiObjective,
     lam: float,
     f: float,
     nuclear: float,
@@ -136,8 +135,8 @@ def duality_gap(
 
     Parameters
     ----------
-    objective : Objective or MultiObjective
-        Only its ``dtype`` and its facts ``convex``, ``least_squares`` and ``lower_bound`` are used.
+    loss : MultiObjective
+        Only its ``precision`` and its facts ``convex``, ``least_squares`` and ``lower_bound`` are used.
     lam : float
         The weight of the nuclear norm, > 0.
     f, nuclear, inner, norm : float
@@ -145,8 +144,8 @@ def duality_gap(
     noise : float
         Size of the rounding errors in ``f`` and ``<G, X>`` beyond those of their own size.
     """
-    eps = allowance(objective.dtype)
-    facts = objective.facts
+    eps = allowance(loss.precision)
+    facts = loss.facts
     scale = scale_of(abs(f) + lam * nuclear, facts.lower_bound)
     if facts.convex is not True:
         return Bound(math.inf, "none: f is not known to be convex", scale)
@@ -193,7 +192,7 @@ def conjugate_gap(loss: MultiObjective, lam: float, value: float, G: Sequence[Li
     dual = loss.conjugate([c * g.to_dense() for g in G])
     if dual is None:
         return None
-    gap = max(value + dual, 0.0) + 2.0 * loss.rounding_noise() + allowance(loss.dtype) * (abs(value) + abs(dual))
+    gap = max(value + dual, 0.0) + 2.0 * loss.rounding_noise() + allowance(loss.precision) * (abs(value) + abs(dual))
     scale = scale_of(abs(value), loss.facts.lower_bound)
     return Bound(gap if math.isfinite(gap) else math.inf, "Fenchel, conjugate of f", scale, scaling=c)
 
@@ -286,16 +285,16 @@ def evaluate(
     failure = sum(found.failure for found in norms)
     if failure and math.isfinite(bound.gap) and lam > 0.0:
         bound = replace(bound, level=Known.SAMPLED, failure_probability=failure)
-    around = noise + allowance(loss.dtype) * abs(f)
+    around = noise + allowance(loss.precision) * abs(f)
     least = loss.facts.lower_bound
     parts = Parts(
         f_low=f - around,
         f_high=f + around,
         lower_bound=-math.inf if least is None else least,
         lower_slope=0.0,
-        nuclear_low=nuclear * (1.0 - allowance(loss.dtype)),
-        nuclear_high=nuclear * (1.0 + allowance(loss.dtype)),
-        inner_high=inner + noise + allowance(loss.dtype) * abs(inner),
+        nuclear_low=nuclear * (1.0 - allowance(loss.precision)),
+        nuclear_high=nuclear * (1.0 + allowance(loss.precision)),
+        inner_high=inner + noise + allowance(loss.precision) * abs(inner),
         norm_high=norm,
         radius=math.nan,
         scaling=bound.scaling,

@@ -453,7 +453,7 @@ class _Case:
             return max(difference_down(low, high), 0.0), factors
         value = self.found.value
         # Each of the two values has the errors of numbers of its own size and of the size of f(0).
-        eps = allowance(loss.dtype)
+        eps = allowance(loss.precision)
         noise = 2.0 * loss.rounding_noise() + eps * (self.scale + abs(f) + lam * nuclear)
         return max(value - (f + lam * nuclear) - noise, 0.0), factors
 
@@ -470,7 +470,7 @@ class _Case:
         least = None if problem.several else problem.objective.least_values(problem.rank)
         if least is None:
             return self._unknown("lam = 0: the problem of rank <= r is not convex and has no certificate")
-        noise = 2.0 * problem.loss.rounding_noise() + allowance(problem.dtype) * scale
+        noise = 2.0 * problem.loss.rounding_noise() + allowance(problem.loss.precision) * scale
         gap = max(self.found.value - least[0], 0.0) + noise
         better = max(self.found.value - least[1] - noise, 0.0)
         form = f"the closed form of the optimum of rank <= {problem.rank}"

@@ -103,7 +103,7 @@ class _Claims:
 
     def __init__(self, loss: MultiObjective, X: list[Array]) -> None:
         self.loss, self.X = loss, X
-        self.eps = ULPS * float(np.finfo(loss.dtype).eps)
+        self.eps = ULPS * float(np.finfo(loss.precision).eps)
         self.here, self.zero = _Evaluated(loss, X), _Evaluated(loss, [0.0 * x for x in X])
         self.made_of = max(abs(self.here.f), abs(self.zero.f))
         self.slope, self.length = _size(self.here.G), _size(X)
@@ -187,7 +187,7 @@ def _fenchel(loss: MultiObjective, at: _Evaluated, noise: float) -> float | None
         return None
     inner = _inner(at.G, at.X)
     off = abs(at.f + dual - inner)
-    rounding = ULPS * float(np.finfo(loss.dtype).eps) * (abs(dual) + abs(inner))
+    rounding = ULPS * float(np.finfo(loss.precision).eps) * (abs(dual) + abs(inner))
     return None if off <= noise + rounding else off
 
 
@@ -197,7 +197,7 @@ def _not_quadratic(loss: MultiObjective, X: Sequence[Array], at: _Evaluated, noi
     t = _length(loss, X, at.G, None) / _size(D)
     values = [_Evaluated(loss, [x + k * t * d for x, d in zip(X, D)]).f for k in (-1, 1, 2)]
     third = values[2] - 3.0 * values[1] + 3.0 * at.f - values[0]
-    if abs(third) > 8.0 * (noise + ULPS * float(np.finfo(loss.dtype).eps) * max(map(abs, values))):
+    if abs(third) > 8.0 * (noise + ULPS * float(np.finfo(loss.precision).eps) * max(map(abs, values))):
         return f"states least_squares but its third difference along a random direction is {third:.2g}"
     return None
 

@@ -271,7 +271,7 @@ def joint_hessian(loss: MultiObjective) -> tuple[Array, float]:
         parts = [part.reshape(shape) for part, shape in zip(np.split(unit, cuts[:-1]), loss.shapes)]
         rows.append(np.concatenate([product.ravel() for product in loss.checked_hessian_product(zero, parts)]))
     H = np.array(rows, dtype=np.float64)
-    size, eps = float(np.linalg.norm(H, 1)), float(np.finfo(loss.dtype).eps)
+    size, eps = float(np.linalg.norm(H, 1)), float(np.finfo(loss.precision).eps)
     lost = DIFFERENCES * eps ** (2 / 3) * math.sqrt(len(H)) if loss.differenced else ROUNDED * eps * len(H)
     errors = max(lost * size, float(np.linalg.norm(H - H.T)))
     return 0.5 * (H + H.T), errors if errors > ROUNDED * float(np.finfo(np.float64).eps) * len(H) * size else 0.0

@@ -107,6 +107,11 @@ class MultiObjective:
         """What messages call the loss: the name of its class."""
         return type(self).__name__
 
+    @property
+    def precision(self) -> str:
+        """The type to whose precision values and gradients are exact: that of the factors."""
+        return np.dtype(self.dtype).name
+
     # ------------------------------------------------------------------ dense level
     def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
         """Return ``f(X_1, .., X_L)`` and its gradients, one for each update."""
@@ -227,7 +232,7 @@ class MultiObjective:
 
     def rounding_noise(self) -> float:
         """Return the size of rounding errors in values of ``f``; ``|f(0)|`` is the size of what they are made of."""
-        return 8.0 * float(np.finfo(self.dtype).eps) * abs(self.factor_value(self.zeros()))
+        return 8.0 * float(np.finfo(self.precision).eps) * abs(self.factor_value(self.zeros()))
 
     def zeros(self) -> list[tuple[Array, Array]]:
         """Return factors of one column whose updates are zero."""

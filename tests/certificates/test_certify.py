@@ -25,6 +25,7 @@ from lorasolve.objectives import (
     Softmax,
     TwoLayer,
 )
+from lorasolve.objectives._blocks import OneBlock
 
 ROUNDING = 1e-13
 
@@ -75,10 +76,10 @@ def test_the_bound_holds_by_brute_force_over_the_line(name, lam):
     for x in np.linspace(-6.0, 6.0, 49):
         f, G = objective.value_and_grad(np.array([[x]]))
         g = float(G[0, 0])
-        bound = duality_gap(objective, lam, f, abs(x), g * x, abs(g))
+        bound = duality_gap(OneBlock(objective), lam, f, abs(x), g * x, abs(g))
         assert bound.gap >= f + lam * abs(x) - lowest
         # The bound of a looser ||G|| is a bound too.
-        assert duality_gap(objective, lam, f, abs(x), g * x, 1.3 * abs(g)).gap >= f + lam * abs(x) - lowest
+        assert duality_gap(OneBlock(objective), lam, f, abs(x), g * x, 1.3 * abs(g)).gap >= f + lam * abs(x) - lowest
 
 
 @pytest.mark.parametrize("name", SCALAR)
@@ -88,7 +89,7 @@ def test_the_scaling_is_the_best_one_that_the_proof_allows(name):
     for _ in range(200):
         lam, norm, above, nuclear = rng.uniform(0.01, 3.0, 4)
         inner = rng.uniform(-norm * nuclear, norm * nuclear)
-        gap = duality_gap(objective, lam, objective.facts.lower_bound + above, nuclear, inner, norm).gap
+        gap = duality_gap(OneBlock(objective), lam, objective.facts.lower_bound + above, nuclear, inner, norm).gap
         most = lam / norm
         c = np.linspace(0.0, most if objective.facts.least_squares else min(1.0, most), 100_001)
         left = (1 - c) ** 2 if objective.facts.least_squares else 1 - c
@@ -107,7 +108,8 @@ def test_never_worse_than_the_bound_through_a_radius(name):
         f = objective.facts.lower_bound + above
         radius = (above + lam * nuclear) / lam
         theirs = inner + lam * nuclear + radius * max(0.0, norm - lam)
-        assert duality_gap(objective, lam, f, nuclear, inner, norm).gap <= theirs + ROUNDING * (f + lam * nuclear)
+        bound = duality_gap(OneBlock(objective), lam, f, nuclear, inner, norm)
+        assert bound.gap <= theirs + ROUNDING * (f + lam * nuclear)
 
 
 def test_no_convexity_is_assumed_of_a_loss_that_states_none():
@@ -129,17 +131,17 @@ def test_no_bound_without_its_assumptions():
         least_squares = False
 
     objective = Facts([[1.0]])
-    assert duality_gap(objective, 1.0, 2.0, 1.0, -1.0, 1.0 + 1e-9).gap == math.inf
-    assert duality_gap(objective, 1.0, 2.0, 1.0, -0.75, 1.0).gap == pytest.approx(0.25, rel=1e-12)
-    assert duality_gap(objective, 0.0, 2.0, 1.0, -1.0, 0.5).gap == math.inf
+    assert duality_gap(OneBlock(objective), 1.0, 2.0, 1.0, -1.0, 1.0 + 1e-9).gap == math.inf
+    assert duality_gap(OneBlock(objective), 1.0, 2.0, 1.0, -0.75, 1.0).gap == pytest.approx(0.25, rel=1e-12)
+    assert duality_gap(OneBlock(objective), 0.0, 2.0, 1.0, -1.0, 0.5).gap == math.inf
     objective.convex = None
-    assert duality_gap(objective, 1.0, 2.0, 1.0, -1.0, 0.5).gap == math.inf
+    assert duality_gap(OneBlock(objective), 1.0, 2.0, 1.0, -1.0, 0.5).gap == math.inf
 
 
 def test_the_relative_gap_refers_to_the_parts_of_the_objective():
-    bound = duality_gap(Denoising([[1.0]]), 0.5, 2.0, 4.0, 0.0, 10.0)
+    bound = duality_gap(OneBlock(Denoising([[1.0]])), 0.5, 2.0, 4.0, 0.0, 10.0)
     assert bound.relative == bound.gap / (2.0 + 0.5 * 4.0)
-    assert duality_gap(Denoising([[1.0]]), 0.5, 0.0, 0.0, 0.0, 0.0).relative == 0.0
+    assert duality_gap(OneBlock(Denoising([[1.0]])), 0.5, 0.0, 0.0, 0.0, 0.0).relative == 0.0
 
 
 # ---------------------------------------------------------------------- along traces

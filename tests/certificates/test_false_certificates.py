@@ -339,12 +339,12 @@ def test_a_value_below_the_stated_bound_is_a_contradiction():
     class Facts(Denoising):
         lower_bound = 2.0
 
-    objective = Facts([[1.0]])
-    assert duality_gap(objective, 1.0, 2.0 - 1e-6, 1.0, -1.0, 1.0).gap == math.inf
-    assert "lower_bound" in duality_gap(objective, 1.0, 1.0, 1.0, -1.0, 1.0).formula
-    assert duality_gap(objective, 0.0, 1.0, 1.0, -1.0, 1.0).gap == math.inf
+    loss = ls.Problem(Facts([[1.0]]), 1).loss
+    assert duality_gap(loss, 1.0, 2.0 - 1e-6, 1.0, -1.0, 1.0).gap == math.inf
+    assert "lower_bound" in duality_gap(loss, 1.0, 1.0, 1.0, -1.0, 1.0).formula
+    assert duality_gap(loss, 0.0, 1.0, 1.0, -1.0, 1.0).gap == math.inf
     # Rounding is none.
-    assert duality_gap(objective, 1.0, 2.0 - 1e-16, 1.0, -1.0, 1.0).gap < 1e-12
+    assert duality_gap(loss, 1.0, 2.0 - 1e-16, 1.0, -1.0, 1.0).gap < 1e-12
 
 
 def test_directions_that_the_samples_hardly_see_are_in_the_lower_bound():

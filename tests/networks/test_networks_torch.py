@@ -346,6 +346,26 @@ def test_gradients_are_those_of_finite_differences():
     assert (ends[0] - ends[1]) / (2 * h) == pytest.approx(slope, rel=1e-6)
 
 
+def test_a_certificate_of_a_network_in_float32_counts_the_rounding_of_float32():
+    layer = LoRALinear(6, 5, 3, 1.0)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((40, 6))
+    batches = [(x, x @ rng.standard_normal((6, 5)) + 0.3 * rng.standard_normal((40, 5)))]
+
+    def squares(model, batch):
+        return (model(batch[0]) - batch[1]).square().sum(1)
+
+    exact, single = (
+        MultiProblem(Network(torch.nn.Sequential(layer), squares, batches, dtype=dtype, convex=True), [5], 0.5)
+        for dtype in ("float64", "float32")
+    )
+    optimum = ls.solve_convex(exact, "factored", 1e-9)
+    off = abs(single.factored_convex_value(optimum.A, optimum.B) - exact.factored_convex_value(optimum.A, optimum.B))
+    found = ls.certify(single, optimum, 1e-3)
+    assert off < found.gap < 1e4 * off
+    assert found.is_global is True
+
+
 def test_the_network_at_its_own_factors_is_the_model_itself():
     model = Net().double().eval()
     for layer in (model.first, model.second):
