@@ -22,6 +22,8 @@ _Handler = Callable[[int, types.FrameType | None], Any]
 _LATER = 0.02
 _BOTH = (signal.SIGINT, signal.SIGTERM)
 _PART = ContextVar("part", default=False)
+# Set once SIGTERM has asked this process to end, whoever handled it.
+TERMINATED = threading.Event()
 # Set where what runs this process ends it by an exception, which is not that of the code it is raised in.
 ENDING = threading.Event()
 

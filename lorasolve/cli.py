@@ -159,7 +159,9 @@ def _run() -> int:
 
 def _after_interruption() -> int:
     """Return the exit code of a command that had nothing to keep when it was interrupted, by whatever did it."""
-    return _TERMINATED if signal.getsignal(signal.SIGTERM) is _end_now else _INTERRUPTED
+    from ._interruptions import TERMINATED
+
+    return _TERMINATED if TERMINATED.is_set() else _INTERRUPTED
 
 
 def _leave(number: int, frame: types.FrameType | None) -> NoReturn:
@@ -170,6 +172,9 @@ def _leave(number: int, frame: types.FrameType | None) -> NoReturn:
 
 def _terminate(number: int, frame: types.FrameType | None) -> None:
     """Save what there is, as after Ctrl-C; end at once when asked again, or when a library swallows that."""
+    from ._interruptions import TERMINATED
+
+    TERMINATED.set()
     for asked in (signal.SIGTERM, signal.SIGALRM):
         signal.signal(asked, _end_now)
     signal.alarm(_SECONDS_TO_SAVE)

@@ -213,6 +213,24 @@ def test_terminated_while_it_writes_it_leaves_nothing() -> None:
     assert os.listdir() == ["d.npz"]
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_what_ended_runs_with_nothing_to_keep_is_told_by_the_exit_code(number: int, code: int) -> None:
+    program = (
+        "from lorasolve import cli; from lorasolve.studies._engine import _stoppable\n"
+        "def runs(argv):\n"
+        " with _stoppable('runs') as asked:\n  print('running', flush=True); asked.wait()\n"
+        " raise KeyboardInterrupt\n"
+        "cli.main = runs\n"
+        "cli.entry()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None and process.stdout.readline() == "running\n"
+    process.send_signal(number)
+    assert process.wait(timeout=60) == code
+
+
 # ---------------------------------------------------------------------- files
 @pytest.mark.parametrize("nameless", [True, False])
 def test_files_of_one_run_appear_together(monkeypatch: pytest.MonkeyPatch, nameless: bool) -> None:

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from .._files import PathLike
-from .._interruptions import handled, is_part, patient
+from .._interruptions import TERMINATED, handled, is_part, patient
 from .._threads import get_threads
 from .._validate import Array, as_integer
 from ..executors import Executor, Pool, registry
@@ -243,6 +243,7 @@ def _stoppable(label: str) -> Iterator[threading.Event]:
         asked.set()
         limit = "Ctrl-C again ends at once"
         if number == signal.SIGTERM:
+            TERMINATED.set()
             limit = f"in {GRACE_SECONDS:g} s it ends"
             _thread.start_new_thread(end_of_grace, ())
         # Not by print, which a signal may have interrupted.
