@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +29,10 @@ ROUGH, FINEST = 0.015, 1e-10
 # Residuals from which on a block Krylov space has several singular vectors sooner than ARPACK, which goes on to all
 # digits anyway (ten of 10,000 x 2000 to 0.1: 15 ms for 60).
 LOOSE = 0.01
+
+# Accuracy of an eigenvector whose eigenvalue is to be confirmed, and by how much that is raised for it, relatively: it
+# is off by the square of the former.
+NEAR, RAISED = 1e-6, 1e-10
 
 # Length of the random part of a start near known directions, which have length 1, and the blocks that it is given to
 # show what is new: about 20 are needed without known directions.
@@ -367,6 +372,25 @@ def largest_singular_value(M: Array) -> float:
     if not 1e-200 < np.trace(gram) < 1e200:
         return float(np.linalg.norm(M, 2))
     return math.sqrt(float(np.linalg.eigvalsh(gram)[-1]))
+
+
+def top_eigenvalue(S: Array) -> float:
+    """Return the largest eigenvalue of a positive semidefinite matrix in float64.
+
+    For a large one it is that of an iteration, raised by ``RAISED``, if a Cholesky factorisation confirms that none is
+    larger: the iteration alone may have missed the top.
+    """
+    if S.size > DENSE_LIMIT and np.any(S):
+        import scipy.linalg as la
+        import scipy.sparse.linalg as sla
+
+        start = np.random.default_rng(0).standard_normal(len(S))
+        with suppress(la.LinAlgError, sla.ArpackError):
+            found = float(sla.eigsh(S, 1, which="LA", tol=NEAR, v0=start, return_eigenvectors=False)[0])
+            guess = found * (1.0 + RAISED)
+            la.cholesky(guess * np.eye(len(S)) - S, overwrite_a=True, check_finite=False)
+            return guess
+    return float(np.linalg.eigvalsh(S)[-1])
 
 
 def product_entries(A: Array, B: Array, rows: Array, cols: Array) -> Array:

@@ -17,6 +17,7 @@ from lorasolve.linear_map import (
     numerical_rank,
     outside,
     top_above,
+    top_eigenvalue,
     top_singular,
 )
 
@@ -260,3 +261,28 @@ def test_the_default_tolerance_finds_the_rank_of_nearly_converged_points():
         run = ls.solve(problem, "gd", "gaussian", seed=seed, stop=ls.StoppingRule(grad_tol=1e-6))
         assert run.success
         assert numerical_rank(factor_singular_values(run.A, run.B)) == 3
+
+
+# ---------------------------------------------------------------------- the largest eigenvalue
+@pytest.mark.parametrize("misses", [False, True])
+def test_the_largest_eigenvalue_is_never_missed(monkeypatch, misses):
+    size = math.isqrt(DENSE_LIMIT) + 1
+    u = np.ones(size) / math.sqrt(size)
+    S = np.eye(size) + 8.0 * np.outer(u, u)
+    if misses:
+        monkeypatch.setattr("scipy.sparse.linalg.eigsh", lambda *arguments, **options: np.ones(1))
+    assert 9.0 * (1.0 - 1e-13) <= top_eigenvalue(S) <= 9.0 * (1.0 + 2e-10)
+
+
+def test_the_largest_eigenvalue_of_nothing_is_zero():
+    size = math.isqrt(DENSE_LIMIT) + 1
+    assert top_eigenvalue(np.zeros((size, size))) == 0.0
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-150, 1e150])
+def test_the_smoothness_of_many_measurements_is_that_of_their_closed_form(scale):
+    # Of N = 600 measurements of 24 x 25 entries: singular values 1 and 10.
+    u = np.ones(600) / math.sqrt(600)
+    M = (np.eye(600) + 9.0 * np.outer(u, u)) * scale
+    objective = ls.objectives.MatrixSensing(M.reshape(600, 24, 25), np.ones(600))
+    assert objective.smoothness == pytest.approx(100.0 * scale * scale / 600, rel=1e-9)

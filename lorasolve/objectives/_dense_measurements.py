@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from .._validate import Array
-from ..linear_map import LinearMap
+from ..linear_map import LinearMap, top_eigenvalue
 from ._description import Matrix
 from ._kernels import Kernels
-from ._measurements import Measurements, top_value
+from ._measurements import GRAM_LIMIT, Measurements, squared_norm
 
 # Largest m n for which batched runs use the dense Hessian; beyond, it no longer fits the caches.
 BATCH_LIMIT = 1200
@@ -92,7 +92,12 @@ class DenseMeasurements(Measurements):
         return (self.M.transpose(0, 2, 1) @ A).reshape(self.count, -1)
 
     def squared_norm(self) -> float:
-        return top_value(LinearMap.from_dense(self.flat)) ** 2
+        if min(self.flat.shape) <= GRAM_LIMIT:
+            M = self.flat.astype(np.float64, copy=False)
+            gram = M @ M.T if M.shape[0] <= M.shape[1] else M.T @ M
+            if 1e-200 < np.trace(gram) < 1e200:
+                return top_eigenvalue(gram)
+        return squared_norm(LinearMap.from_dense(self.flat), self.flat)
 
     def description(self) -> Matrix:
         return Matrix(self.flat.T)

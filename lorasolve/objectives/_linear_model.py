@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._validate import Array, as_float_array, as_index_array
-from ..linear_map import LinearMap
+from ..linear_map import LinearMap, top_eigenvalue
 from .base import Objective
 
 Model = TypeVar("Model", bound="LinearModel")
@@ -132,7 +132,7 @@ class LinearModel(Objective):
         if self._squared_norm is None:
             Z = self.Z.astype(np.float64, copy=False)
             gram = Z @ Z.T if Z.shape[0] <= Z.shape[1] else Z.T @ Z
-            self._squared_norm = float(np.linalg.eigvalsh(gram)[-1])
+            self._squared_norm = top_eigenvalue(gram)
         return self.loss_smoothness * self._squared_norm / self.n_samples
 
     # ------------------------------------------------------------------ dense level

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ from .._validate import Array
 from ..linear_map import LinearMap, top_singular
 from ._description import Entries, Matrix, Outer
 from ._kernels import NO_KERNELS, Kernels
+
+# Numbers of measurements (or of entries, if these are fewer) up to which their Gram matrix is formed.
+GRAM_LIMIT = 4096
 
 
 class Measurements:
@@ -85,9 +89,15 @@ class Measurements:
         return NO_KERNELS
 
 
-def top_value(operator: LinearMap) -> float:
-    """Return the largest singular value."""
-    return float(top_singular(operator).values[0])
+def squared_norm(M: LinearMap, data: Array) -> float:
+    """Return ``||M||_2^2`` by an iteration.
+
+    Its start is drawn from the data: the top of a matrix that is orthogonal to the start is not seen, and nobody can
+    have made the data so that it is.
+    """
+    seed = hashlib.blake2b(np.ascontiguousarray(data).data, digest_size=16).digest()
+    rng = np.random.default_rng(int.from_bytes(seed, "little"))
+    return float(top_singular(M, rng=rng).values[0]) ** 2
 
 
 def ridge(D: Array, y: Array, lam: float) -> Array:

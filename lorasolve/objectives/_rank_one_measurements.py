@@ -7,12 +7,9 @@ from typing import Any
 import numpy as np
 
 from .._validate import Array, as_float_array
-from ..linear_map import LinearMap
+from ..linear_map import LinearMap, top_eigenvalue
 from ._description import Outer
-from ._measurements import Measurements, top_value
-
-# Up to this many measurements their N x N Gram matrix is formed for the smoothness.
-GRAM_LIMIT = 4096
+from ._measurements import GRAM_LIMIT, Measurements
 
 
 class RankOneMeasurements(Measurements):
@@ -69,7 +66,7 @@ class RankOneMeasurements(Measurements):
         if self.count <= GRAM_LIMIT:
             gram = a @ a.T
             gram *= b @ b.T
-            return top_value(LinearMap.from_dense(gram))
+            return top_eigenvalue(gram)
         lengths_a, lengths_b = (float(np.einsum("ij,ij->i", c, c).max()) for c in (a, b))
         norm_a, norm_b = (float(np.linalg.norm(c.T @ c, 2)) for c in (a, b))
         return min(lengths_a * norm_b, lengths_b * norm_a)

@@ -9,7 +9,7 @@ import numpy as np
 from .._validate import Array, as_float_array, as_matrix_shape
 from ..linear_map import LinearMap
 from ._description import Entries
-from ._measurements import Measurements, top_value
+from ._measurements import Measurements, squared_norm
 
 
 class SparseMeasurements(Measurements):
@@ -71,7 +71,7 @@ class SparseMeasurements(Measurements):
         return (self.M @ spread).toarray()
 
     def squared_norm(self) -> float:
-        return top_value(LinearMap(self.M.shape, lambda V: self.M @ V, lambda U: self.Mt @ U)) ** 2
+        return squared_norm(LinearMap(self.M.shape, lambda V: self.M @ V, lambda U: self.Mt @ U), self.M.data)
 
     def description(self) -> Entries:
         output = np.repeat(np.arange(self.count), np.diff(self.M.indptr))

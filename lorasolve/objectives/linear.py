@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from .._threads import in_blocks
 from .._validate import Array, as_float_array, as_index_array, as_number, as_shape
-from ..linear_map import LinearMap, balanced, factor_svd, gram_errors, gram_inverse, top_singular
+from ..linear_map import LinearMap, balanced, factor_svd, gram_errors, gram_inverse, top_eigenvalue
 from ._description import Description, Matrix
 from ._kernels import Kernels
 from .base import Objective
@@ -148,20 +148,8 @@ class LinearFineTuning(Objective):
     # ------------------------------------------------------------------ facts
     @cached_property
     def smoothness(self) -> float:
-        """``||S||_2``, for large ``S`` a number just above it that a Cholesky factorisation has confirmed."""
-        from scipy.linalg import LinAlgError, cholesky
-
-        S = self.S.astype(np.float64, copy=False)
-        top = top_singular(LinearMap.from_dense(S))
-        if top.exact:
-            return float(top.values[0])
-        # The iteration may have missed the top.
-        guess = float(top.values[0]) * (1.0 + 4.0 * len(S) * float(np.finfo(np.float64).eps))
-        try:
-            cholesky(guess * np.eye(len(S)) - S, overwrite_a=True, check_finite=False)
-        except LinAlgError:
-            return float(np.linalg.eigvalsh(S)[-1])
-        return guess
+        """``||S||_2``."""
+        return top_eigenvalue(self.S.astype(np.float64, copy=False))
 
     @cached_property
     def lower_bound(self) -> float:
