@@ -146,22 +146,27 @@ def plot_missing(comparison: Comparison, ax: Axes) -> Axes:
     _check(comparison, ax)
     rows = [row for row in comparison.rows if row.missing is not None]
     rows.sort(key=lambda row: -float(np.median(row.missing or [])))
-    for height, row in enumerate(rows):
+    own = [row.minimises == comparison.minimises for row in rows]
+    styles = {
+        True: (f"minimises {comparison.minimises}", COLOURS[0], "o"),
+        False: ("minimises something else", COLOURS[1], "s"),
+    }
+    for height, (row, kind) in enumerate(zip(rows, own)):
         missing = np.asarray(row.missing)
         # Below the accuracy of the reference there is nothing to see; a diverged run has no point.
         shown = np.clip(missing[np.isfinite(missing)], _MISSING_FLOOR, None)
         if shown.size:
-            own = row.minimises == comparison.minimises
-            colour, marker = (COLOURS[0], "o") if own else (COLOURS[1], "s")
+            _, colour, marker = styles[kind]
             ax.plot([shown.min(), shown.max()], [height, height], color=colour, lw=2)
             ax.plot(np.median(shown), height, marker, color=colour)
     ax.axvline(_MISSING_FLOOR, color="0.4", ls=":", lw=1)
     ax.set_xscale("log")
     handles = [
-        Line2D([], [], color=COLOURS[0], marker="o", lw=2, label=f"minimises {comparison.minimises}"),
-        Line2D([], [], color=COLOURS[1], marker="s", lw=2, label="minimises something else"),
-        Line2D([], [], color="0.4", ls=":", lw=1, label=f"{_MISSING_FLOOR:g} or less"),
+        Line2D([], [], color=colour, marker=marker, lw=2, label=label)
+        for kind, (label, colour, marker) in styles.items()
+        if kind in own
     ]
+    handles.append(Line2D([], [], color="0.4", ls=":", lw=1, label=f"{_MISSING_FLOOR:g} or less"))
     title = "mark: median of the starts, bar: their range"
     _plain(ax.legend(handles=handles, title=title, fontsize=8, title_fontsize=8))
     ax.set_yticks(range(len(rows)), _short([row.method for row in rows]), parse_math=False)

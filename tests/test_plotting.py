@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 import lorasolve as ls
 from lorasolve.objectives import Denoising
-from lorasolve.plotting import comparison_figure, plot_convergence, plot_spectra, save_figure
+from lorasolve.plotting import comparison_figure, plot_convergence, plot_missing, plot_spectra, save_figure
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +30,14 @@ def test_convergence_curves(comparison) -> None:
     value = np.asarray(comparison.results[0].trace.value)
     assert curves[0].get_ydata()[:5] == pytest.approx((value[:5] - optimum) / optimum, rel=1e-6)
     assert ax.get_xscale() == ax.get_yscale() == "log"
+
+
+@pytest.mark.parametrize(("methods", "others"), [(["gd", "lbfgs"], 0), (["gd", "lbfgs/lam=0.5"], 1)])
+def test_the_legend_names_what_rows_minimise(comparison, methods, others) -> None:
+    ax = plot_missing(ls.compare(comparison.problem, methods), Figure().subplots())
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels.count(f"minimises {comparison.minimises}") == 1
+    assert labels.count("minimises something else") == others
 
 
 def test_spectra(comparison) -> None:
