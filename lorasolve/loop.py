@@ -114,11 +114,19 @@ class Trials:
             raise Stop(Status.DIVERGED)
 
     def advance(self) -> None:
-        """Take ordinary iterations in one compiled call, where there is one."""
-        began = self.monitor.seconds()
-        taken = self.optimizer.fast_forward(self.problem, self.state, self.monitor.limits())
-        if taken is not None:
+        """Take ordinary iterations in compiled calls, where there are any, until something has to be decided.
+
+        One call follows the other without an iteration of another kind between them: how long they are is a matter
+        of time, and must not show in the results.
+        """
+        while not self.monitor.out_of_time():
+            began, limits = self.monitor.seconds(), self.monitor.limits()
+            taken = self.optimizer.fast_forward(self.problem, self.state, limits)
+            if taken is None:
+                return
             self.monitor.absorb(*taken, self.state.step, began)
+            if taken[0].size < max(limits.steps, 1):
+                return
 
 
 class Stages:

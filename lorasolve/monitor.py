@@ -206,11 +206,15 @@ class Monitor:
         """Return the time since the run started."""
         return time.perf_counter() - self.started
 
+    def out_of_time(self) -> bool:
+        """Return whether the time limit has passed."""
+        return self.stop.time_limit is not None and self.seconds() > self.stop.time_limit
+
     def call(self) -> None:
         """Count an oracle call, or end the run if there is no call or no time left."""
         if self.nfev >= self._calls:
             raise Stop(Status.CALL_LIMIT)
-        if self.stop.time_limit is not None and self.seconds() > self.stop.time_limit:
+        if self.out_of_time():
             raise Stop(Status.TIME_LIMIT)
         self.nfev += 1
 

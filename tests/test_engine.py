@@ -293,6 +293,26 @@ def test_hessian_products_count_as_oracle_calls():
     assert result.nfev >= objective.products + result.nit
 
 
+@pytest.mark.parametrize("method", ["gd", "gd:step_size=0.002", "gd_mixed"])
+@pytest.mark.parametrize("name", ["denoising", "sensing", "linear"])
+def test_how_busy_the_machine_is_does_not_show_in_the_bits_of_a_run(monkeypatch, name, method):
+    rng = np.random.default_rng(0)
+    objective = {
+        "denoising": lambda: ls.objectives.Denoising(rng.standard_normal((20, 15))),
+        "sensing": lambda: ls.objectives.MatrixSensing(rng.standard_normal((60, 8, 8)), rng.standard_normal(60)),
+        "linear": lambda: ls.objectives.LinearFineTuning(*(rng.standard_normal((130, k)) for k in (130, 20, 20))),
+    }[name]()
+    rule = ls.StoppingRule(max_iter=700, grad_tol=1e-9)
+
+    def run(seconds):
+        # So long may a compiled call last: from one iteration in each to all in one.
+        monkeypatch.setattr("lorasolve.monitor.UNATTENDED_SECONDS", seconds)
+        found = ls.solve(ls.Problem(objective, 3, 0.5), method, stop=rule, seed=0)
+        return found.nit, found.nfev, found.status, found.A.tobytes(), found.B.tobytes(), list(found.trace.value)
+
+    assert run(1e-9) == run(1e-3) == run(1e3)
+
+
 def test_long_traces_are_thinned_and_keep_both_ends():
     trace = Trace()
     for k in range(50_000):
