@@ -82,8 +82,8 @@ def kernel(inner: bool = False, symbol: bool = False, **options: Any) -> Callabl
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        if inner:
-            options.update(no_cpython_wrapper=True, no_cfunc_wrapper=True)
+        # No kernel is handed to C code as a function.
+        options.update(no_cpython_wrapper=inner, no_cfunc_wrapper=True)
         dispatcher = numba.njit(error_model="numpy", **options)(function)
         # One after the other may be compiled for minutes: Ctrl-C comes between two of them.
         dispatcher.compile = undisturbed(signal.SIGINT)(dispatcher.compile)

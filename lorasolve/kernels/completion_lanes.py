@@ -81,8 +81,8 @@ def padded(columns: int, dtype: Any) -> int:
     return line(dtype) * -(-columns // line(dtype))
 
 
-@kernel(fastmath=FAST)
-def pad(B, Bp):
+@kernel(inner=True, symbol=True, fastmath=FAST)
+def _pad(B, Bp):
     """Copy the rows of ``B`` (n, r) to padded ones, zeros behind the rank; return the length of these."""
     width = Bp.size // B.shape[0]
     _pad_rows(B, Bp, width, 0, B.shape[0])
@@ -209,7 +209,7 @@ def _add_shares(share):
     return total
 
 
-@kernel(inner=True, fastmath=FAST)
+@kernel(inner=True, symbol=True, fastmath=FAST)
 def _sum_shares(share, GtA):
     """Write the sum of the threads' padded shares, row by row."""
     n, r = GtA.shape
@@ -230,7 +230,7 @@ def _narrow_gradients(data, A, GB):
 @implements(LaneData)
 @kernel(inner=True, symbol=True)
 def _lane_oracle(data, A, Bt, GB, GtAt):
-    pad(Bt.T, data.Bp)
+    _pad(Bt.T, data.Bp)
     total = _narrow_gradients(data, A, GB)
     _sum_shares(data.share, GtAt.T)
     return 0.5 * total
@@ -239,7 +239,7 @@ def _lane_oracle(data, A, Bt, GB, GtAt):
 @implements_rows(LaneData)
 @kernel()
 def _row_oracle(data, A, B, GB, GtA):
-    pad(B, data.Bp)
+    _pad(B, data.Bp)
     total = _narrow_gradients(data, A, GB)
     _sum_shares(data.share, GtA)
     return 0.5 * total
@@ -259,7 +259,7 @@ def _wide_gradients(data, width, A, GB):
 @implements(WideLaneData)
 @kernel(inner=True, symbol=True)
 def _wide_lane_oracle(data, A, Bt, GB, GtAt):
-    total = _wide_gradients(data, pad(Bt.T, data.Bp), A, GB)
+    total = _wide_gradients(data, _pad(Bt.T, data.Bp), A, GB)
     _sum_shares(data.share, GtAt.T)
     return 0.5 * total
 
@@ -267,7 +267,7 @@ def _wide_lane_oracle(data, A, Bt, GB, GtAt):
 @implements_rows(WideLaneData)
 @kernel()
 def _wide_row_oracle(data, A, B, GB, GtA):
-    total = _wide_gradients(data, pad(B, data.Bp), A, GB)
+    total = _wide_gradients(data, _pad(B, data.Bp), A, GB)
     _sum_shares(data.share, GtA)
     return 0.5 * total
 
