@@ -41,7 +41,7 @@ def seconds_text(value: float) -> str:
 
 def number_text(value: float) -> str:
     """Return a number to three digits, without a power of ten where it is large."""
-    return f"{value:.0f}" if value >= 1000.0 else f"{value:.3g}"
+    return f"{value:.0f}" if value >= 999.5 else f"{value:.3g}"
 
 
 def goal(item: Item, peer: Peer, row: Row | None) -> tuple[str, str, str] | None:
@@ -216,3 +216,6 @@ def write(items: list[Item]) -> None:
         if path.name not in drawn:
             path.unlink()
     store.write(DOCS / "benchmarks.md", text(items, found))
+    for path in sorted(store.RESULTS.glob("*.json")):
+        if path.stem not in map(store.file_name, found):
+            print(f"{path}: no item has this name; not on the page")

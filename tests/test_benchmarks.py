@@ -140,7 +140,9 @@ def test_a_full_run(copy: pathlib.Path) -> None:
     # Words come from the code, numbers from what is stored; no results are touched.
     source = copy / "item_fake.py"
     source.write_text(source.read_text().replace("A remark.", "Another remark.").replace("(5.0, 20.0)", "(11.0, 20.0)"))
-    assert run(copy, "--page").returncode == 0
+    shutil.copy(copy / "results" / "S1.json", copy / "results" / "S0.json")
+    done = run(copy, "--page")
+    assert done.returncode == 0 and "S0.json: no item" in done.stdout and done.stdout.count("no item") == 1
     page = (copy.parent / "docs" / "benchmarks.md").read_text()
     assert "Another remark." in page and "A remark." not in page
     assert "| S1 | slow | 11 (20) | 10 | missed |" in page
@@ -218,6 +220,21 @@ def test_words_about_what_was_not_measured(harness: types.SimpleNamespace) -> No
     assert harness.page.agreement(item, {"lorasolve": row, "other": row | {"check": 2.1}}).startswith("**")
     item.rtol = float("inf")
     assert harness.page.agreement(item, {"lorasolve": row, "other": row}) == ""
+
+
+def test_numbers_have_no_powers_of_ten(harness: types.SimpleNamespace) -> None:
+    assert [harness.page.number_text(value) for value in (0.4567, 12.34, 999.6, 1234.5)] == [
+        "0.457",
+        "12.3",
+        "1000",
+        "1234",
+    ]
+    assert [harness.page.seconds_text(value) for value in (75.4, 3e-3, 0.9996, 2e-7)] == [
+        "75.4 s",
+        "3 ms",
+        "1000 ms",
+        "0.2 µs",
+    ]
 
 
 def test_growth_is_made_from_what_is_stored(
