@@ -1,18 +1,23 @@
-"""S10: cost per iteration and peak memory against the size, with the slopes that theory gives."""
+"""S10: cost per iteration and peak memory against the size, with the slopes that theory gives.
+
+As a program, ``growth.py SERIES SIZE`` measures one point.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import pathlib
-import resource
 import subprocess
 import sys
 import time
 from typing import NamedTuple
 
 import numpy as np
+import usage
+from store import Row, measured
 
+KEY, TITLE = "S10", "Growth with the size"
+HEADS = ["item", "size", "seconds", "data MiB", "peak MiB"]
 RANK = 8
 # Size axis, its points, and the exponent of the data's size in it (the theory for time and memory).
 SERIES = {
@@ -24,8 +29,9 @@ SERIES = {
 
 
 class Point(NamedTuple):
-    """What one size costs: seconds, bytes of the data, MiB at the peak of the process."""
+    """What one size costs: seconds, MiB of the data, MiB at the peak of the process."""
 
+    size: int
     seconds: float
     data: float
     peak: float
@@ -105,26 +111,12 @@ def ratings_optimum(size: int) -> tuple[float, float]:
     data = ratings.ratings(name)
     problem, entries = item_ratings.problem(data, item_ratings.LAM[name]), data.train.nbytes
     del data
-    forget_peak()
+    # Not that of making the data.
+    usage.forget_peak()
     began = time.perf_counter()
     result = ls.solve_convex(problem, "factored", 1e-4)
     assert result.relative_gap <= 1e-4, result.message
     return time.perf_counter() - began - result.compile_seconds, entries
-
-
-def forget_peak() -> None:
-    """Have the peak of this process's memory counted from here on, where the system can: not that of making data."""
-    with contextlib.suppress(OSError):
-        pathlib.Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_mib() -> float:
-    """Return the peak of this process's memory."""
-    with contextlib.suppress(OSError):
-        for line in pathlib.Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def slope(x: list[float], y: list[float]) -> float:
@@ -132,48 +124,43 @@ def slope(x: list[float], y: list[float]) -> float:
     return float(np.polyfit(np.log(x[-3:]), np.log(y[-3:]), 1)[0])
 
 
-def main() -> None:
-    """Measure one point (``growth.py KEY SIZE``), or all of them and draw (``growth.py FOLDER``)."""
-    if len(sys.argv) == 3:
-        seconds, data = {"S2": linear, "S3": completion, "S4": sweep, "S7m": ratings_optimum}[sys.argv[1]](
-            int(sys.argv[2])
-        )
-        print(json.dumps([seconds, data, peak_mib()]))
-        return
-    folder = pathlib.Path(sys.argv[1])
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = ["| item | size | seconds | data MiB | peak MiB |", "|---|---|---|---|---|"]
-    measured: dict[str, list[Point]] = {key: [] for key in SERIES}
-    for key, (_, sizes, _) in SERIES.items():
-        for size in sizes:
-            command = [sys.executable, __file__, key, str(size)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            point = Point(*json.loads(done.stdout))
-            measured[key].append(point)
-            lines.append(f"| {key} | {size} | {point.seconds:.3g} | {point.data / 2**20:.3g} | {point.peak:.0f} |")
-            print(lines[-1], flush=True)
-    figure(measured, folder / "bench_S10.png")
-    (folder / "bench_S10.md").write_text("\n".join(lines) + "\n")
+def measure(series: str, environment: dict[str, str]) -> Row:
+    """Return the points of a series, each measured in a process of its own, or why there are none."""
+    points = []
+    for size in SERIES[series][1]:
+        command = [sys.executable, __file__, series, str(size)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment)
+        if done.returncode:
+            return {"skipped": f"failed: size {size} ended with code {done.returncode}"}
+        points.append(json.loads(done.stdout))
+    return {"points": points}
 
 
-def figure(measured: dict[str, list[Point]], path: pathlib.Path) -> None:
+def cells(rows: dict[str, Row]) -> list[list[str]]:
+    """Return the printed cells of all points."""
+    points = [(name, Point(*point)) for name, row in rows.items() if measured(row) for point in row["points"]]
+    return [[name, str(p.size), f"{p.seconds:.3g}", f"{p.data:.3g}", f"{p.peak:.0f}"] for name, p in points]
+
+
+def figure(rows: dict[str, Row], path: pathlib.Path) -> None:
     """Draw seconds and memory of each series against its sizes, beside what theory says of them."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    fig, axes = plt.subplots(2, len(SERIES), figsize=(14, 6.4), layout="constrained", squeeze=False)
-    for ax, below, (key, points) in zip(*axes, measured.items()):
-        label, sizes, exponent = SERIES[key]
-        seconds = [point.seconds for point in points]
-        ax.loglog(sizes, seconds, "o-", color="#0072B2", label=f"measured, slope {slope(list(sizes), seconds):.2f}")
+    shown = {name: [Point(*point) for point in row["points"]] for name, row in rows.items() if measured(row)}
+    fig, axes = plt.subplots(2, len(shown), figsize=(3.5 * len(shown), 6.4), layout="constrained", squeeze=False)
+    for ax, below, (key, points) in zip(*axes, shown.items()):
+        label, _, exponent = SERIES[key]
+        sizes, seconds = [float(point.size) for point in points], [point.seconds for point in points]
+        ax.loglog(sizes, seconds, "o-", color="#0072B2", label=f"measured, slope {slope(sizes, seconds):.2f}")
         reference = [seconds[-1] * (size / sizes[-1]) ** exponent for size in sizes]
         ax.loglog(sizes, reference, "--", color="#666666", label=f"theory, slope {exponent}")
         ax.set_title(f"{key}, lorasolve", fontsize=10, loc="left")
         ax.set_ylabel("seconds")
         below.loglog(sizes, [point.peak for point in points], "o-", color="#0072B2", label="peak of the process")
-        below.loglog(sizes, [point.data / 2**20 for point in points], "--", color="#666666", label="data alone")
+        below.loglog(sizes, [point.data for point in points], "--", color="#666666", label="data alone")
         below.set_ylabel("memory, MiB")
         below.set_xlabel(label)
         for panel in (ax, below):
@@ -181,6 +168,14 @@ def figure(measured: dict[str, list[Point]], path: pathlib.Path) -> None:
             panel.spines[["top", "right"]].set_visible(False)
     fig.savefig(path, dpi=110)
     plt.close(fig)
+
+
+def main() -> None:
+    """Measure the point named by the arguments and print it as JSON."""
+    series, size = sys.argv[1], int(sys.argv[2])
+    work = {"S2": linear, "S3": completion, "S4": sweep, "S7m": ratings_optimum}[series]
+    seconds, data = work(size)
+    print(json.dumps(Point(size, seconds, data / 2**20, usage.peak_mib())))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from item_sensing import scipy_to_target
-from peers import Item, timed
+from peers import Item, threads, timed
 
 M_ROWS, N_COLS, ENTRIES, RANK, LAM = 10_000, 2_000, 200_000, 10, 0.3
 
@@ -140,7 +140,7 @@ def _(quick):
     def work():
         model = cmfrec.CMF(
             k=RANK, lambda_=LAM, method="als", use_cg=False, niter=20, user_bias=False, item_bias=False,
-            center=False, nthreads=2, use_float=False, verbose=False, precompute_for_predictions=False,
+            center=False, nthreads=threads(), use_float=False, verbose=False, precompute_for_predictions=False,
         )  # fmt: skip
         return model.fit(ratings)
 
@@ -157,7 +157,7 @@ def _(quick):
 
     def work():
         model = AlternatingLeastSquares(
-            factors=RANK, regularization=LAM, use_cg=False, iterations=10, num_threads=2, random_state=0
+            factors=RANK, regularization=LAM, use_cg=False, iterations=10, num_threads=threads(), random_state=0
         )
         model.fit(ratings, show_progress=False)
 

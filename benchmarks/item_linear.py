@@ -81,7 +81,7 @@ def _ours(optimizer):
     return prepare
 
 
-step.peer("lorasolve gd_mixed", ours=True, needs="numba")(_ours(lambda ls: ls.optimizers.MixedGD))
+step.peer("lorasolve gd_mixed", ours=True, needs="numba", limit_part=0.5)(_ours(lambda ls: ls.optimizers.MixedGD))
 step.peer("lorasolve gd", needs="numba")(_ours(lambda ls: ls.optimizers.GD))
 
 

@@ -51,7 +51,7 @@ def _ours(optimizer):
     return prepare
 
 
-gd.peer("lorasolve gd_mixed", ours=True, needs="numba")(_ours(lambda ls: ls.optimizers.MixedGD))
+gd.peer("lorasolve gd_mixed", ours=True, needs="numba", limit_part=0.3)(_ours(lambda ls: ls.optimizers.MixedGD))
 gd.peer("lorasolve gd", needs="numba")(_ours(lambda ls: ls.optimizers.GD))
 
 

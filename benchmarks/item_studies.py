@@ -6,7 +6,7 @@ import pathlib
 import tempfile
 
 import numpy as np
-from peers import Item, timed
+from peers import Item, threads, timed
 
 SIDE, RANK, ITERATIONS, STEP = 20, 4, 100, 0.05
 LAMS, INSTANCES = np.linspace(0.01, 0.1, 10).tolist(), 10
@@ -56,9 +56,9 @@ def study(quick, backend, n_jobs):
     return timed(run, float)
 
 
-@studies.peer("lorasolve Study, loky, 2 workers", ours=True, needs="numba", repeats=2)
+@studies.peer("lorasolve Study, loky", ours=True, needs="numba", repeats=2)
 def _(quick):
-    return study(quick, "loky", 2)
+    return study(quick, "loky", threads())
 
 
 @studies.peer("lorasolve Study, serial", needs="numba", repeats=2)

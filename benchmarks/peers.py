@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,6 +10,11 @@ from typing import Any
 
 # What a sample did: seconds per unit of work, and a value that all peers of an item must agree on.
 Sample = tuple[float, float]
+
+
+def threads() -> int:
+    """Return how many threads this process was given, for programs that are told so by an argument."""
+    return int(os.environ["OMP_NUM_THREADS"])
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,9 @@ class Peer:
         Whether its value must agree with the others' (False for programs that minimise something else).
     full_only : bool
         Left out with ``--quick``.
+    limit_part : float
+        The part of the item's limit that holds for this program (below 1 where it reads fewer bytes, or multiplies in
+        single precision).
     """
 
     name: str
@@ -46,6 +55,7 @@ class Peer:
     repeats: int = 5
     checked: bool = True
     full_only: bool = False
+    limit_part: float = 1.0
 
 
 @dataclass

@@ -2,59 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import json
+import math
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
 
 import catalogue
-from peers import Sample
+import usage
+from peers import Sample, threads
 
 Sampler = Callable[[], Sample]
 
 
-def busy_seconds() -> float:
-    """Return the CPU time that all processes of the machine have used (0 where the kernel does not say)."""
-    try:
-        with open("/proc/stat") as file:
-            ticks = [int(part) for part in file.readline().split()[1:]]
-    except OSError:
-        return 0.0
-    # user, nice, system, irq, softirq, steal
-    return sum(ticks[k] for k in (0, 1, 2, 5, 6, 7)) / os.sysconf("SC_CLK_TCK")
-
-
-def own_seconds() -> float:
-    """Return the CPU time of this process and its ended children."""
-    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(part.ru_utime + part.ru_stime for part in usage)
-
-
-def forget_peak() -> None:
-    """Let the peak of the memory in use start from what is in use now, where the kernel can (Linux)."""
-    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
-        file.write("5")
-
-
-def peak_megabytes() -> float:
-    """Return the peak of the memory in use since :func:`forget_peak`, in MiB."""
-    with contextlib.suppress(OSError), open("/proc/self/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM:")) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def measured(sample: Sampler) -> dict[str, float]:
     """Take a sample and say how many cores were busy with other things meanwhile."""
-    forget_peak()
-    began, busy, own = time.perf_counter(), busy_seconds(), own_seconds()
+    children = usage.ChildrenWatch()
+    children.start()
+    usage.forget_peak()
+    began, busy, own = time.perf_counter(), usage.busy_seconds(), usage.own_seconds()
     seconds, check = sample()
     elapsed = time.perf_counter() - began
-    foreign = max(busy_seconds() - busy - (own_seconds() - own), 0.0) / elapsed
-    return {"seconds": seconds, "check": check, "foreign": foreign, "peak": peak_megabytes()}
+    foreign = max(usage.busy_seconds() - busy - (usage.own_seconds() - own), 0.0) / elapsed
+    peak = usage.peak_mib() + children.stop()
+    if not (math.isfinite(seconds) and math.isfinite(check)):
+        raise ValueError(f"a sample gave {seconds} seconds and the value {check}")
+    return {"seconds": seconds, "check": check, "foreign": foreign, "peak": peak}
 
 
 def main() -> None:
@@ -71,11 +46,11 @@ def main() -> None:
     if importlib.util.find_spec(peer.needs) is None:
         answer(skipped=f"{peer.needs} is not installed")
         return
+    began = time.perf_counter()
     if peer.needs == "torch":
         import torch
 
-        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    began = time.perf_counter()
+        torch.set_num_threads(threads())
     try:
         sample = peer.prepare(quick)
         warm = measured(sample)
