@@ -78,8 +78,9 @@ def _slowdown(programs):
         f"The gradient of S3 beside {programs} busy programs on two cores: seconds for what takes a second alone",
         rtol=1e-9,
         remark="Asked for: a slowdown of at most that of one thread plus 30 %. Each sample measures its row alone and "
-        f"then beside the busy programs. If two cores are shared evenly, two threads are slowed down {ours / 2:g} times "
-        f"and one thread {max(one / 2, 1):g} times, a ratio of {max(one, 2) / ours:.3g}. Times at equal load are in S15a.",
+        f"then beside the busy programs. If two cores are shared evenly, two threads are slowed down {ours / 2:g} "
+        f"times and one thread {max(one, 2) / 2:g} times: a ratio of {max(one, 2) / ours:.3g}. Times at equal load are "
+        "in S15a.",
     )
 
     def sampler(prepare):
