@@ -26,44 +26,58 @@ def _value(M, y, lam, X):
 
 
 def _item(n, goals):
-    item = Item(f"S5 n={n}", f"Nuclear-norm sensing, n = {n}, N = {8 * n}: certified relative gap 1e-7", rtol=1e-5)
+    item = Item(
+        f"S5 n={n}",
+        f"Nuclear-norm sensing, n = {n}, N = {8 * n}: certified relative gap 1e-7, from the measurements",
+        rtol=2e-7,
+        remark="Objective and problem, and what is derived from the measurements (the step of FISTA), are new in every "
+        "sample. Every answer is checked to have the relative gap 1e-7; the tolerance of SCS is the weakest power of "
+        "ten with which its answer does.",
+    )
+
+    def reached(M, y, lam, X):
+        """Return the value of ``X``, whose gap is checked."""
+        gap = relative_gap(M.reshape(y.size, -1), y, lam, X)
+        assert gap <= 1e-7, f"the relative gap is {gap:.1e}"
+        return _value(M, y, lam, X)
 
     @item.peer("lorasolve factored", ours=True, needs="numba")
     def _(quick):
         import lorasolve as ls
 
         M, y, lam = sensing(n)
-        problem = ls.Problem(ls.objectives.MatrixSensing(M, y), 1, lam)
 
-        def check(result):
-            assert result.relative_gap <= 1e-7, result.message
-            return result.fun
+        def work():
+            problem = ls.Problem(ls.objectives.MatrixSensing(M, y), 1, lam)
+            return ls.solve_convex(problem, route="factored", tol=1e-7)
 
-        return timed(lambda: ls.solve_convex(problem, route="factored", tol=1e-7), check)
+        return timed(work, lambda result: reached(M, y, lam, result.A @ result.B.T))
 
     @item.peer("proximal gradient (FISTA), NumPy", goal=goals.get("prox"), repeats=3, full_only=n > 60)
     def _(quick):
         M, y, lam = sensing(n)
         flat = M.reshape(y.size, -1)
-        beta = np.linalg.norm(flat, 2) ** 2 / y.size
 
         def work():
+            # The Gram matrix costs a tenth of the singular values.
+            beta = float(np.linalg.eigvalsh(flat @ flat.T)[-1]) / y.size
             X = Y = np.zeros((n, n))
             t = 1.0
             for k in range(5000):
                 w = flat @ Y.ravel() - y
                 G = (w @ flat).reshape(n, n) / y.size
                 U, s, Vt = np.linalg.svd(Y - G / beta, full_matrices=False)
-                new = (U * np.maximum(s - lam / beta, 0.0)) @ Vt
+                s = np.maximum(s - lam / beta, 0.0)
+                new = (U * s) @ Vt
                 if np.vdot(Y - new, new - X) > 0:
                     t = 1.0
                 s_new = 0.5 * (1 + (1 + 4 * t * t) ** 0.5)
                 Y, X, t = new + (t - 1) / s_new * (new - X), new, s_new
-                if k % 20 == 0 and relative_gap(flat, y, lam, X) <= 1e-7:
+                if k % 20 == 0 and relative_gap(flat, y, lam, X, s.sum()) <= 1e-7:
                     break
             return X
 
-        return timed(work, lambda X: _value(M, y, lam, X))
+        return timed(work, lambda X: reached(M, y, lam, X))
 
     def cvx(solver, **options):
         def prepare(quick):
@@ -78,24 +92,26 @@ def _item(n, goals):
                 cvxpy.Problem(cvxpy.Minimize(loss + lam * cvxpy.normNuc(X))).solve(solver=solver, **options)
                 return X.value
 
-            return timed(work, lambda X: _value(M, y, lam, X))
+            return timed(work, lambda X: reached(M, y, lam, X))
 
         return prepare
 
-    scs = item.peer("cvxpy SCS, eps 1e-8", needs="cvxpy", goal=goals.get("scs"), repeats=1, full_only=n > 40)
-    scs(cvx("SCS", eps=1e-8, max_iters=20_000))
+    eps = 1e-8 if n <= 40 else 1e-9
+    scs = item.peer(f"cvxpy SCS, eps {eps:.0e}", needs="cvxpy", goal=goals.get("scs"), repeats=1, full_only=n > 40)
+    scs(cvx("SCS", eps=eps, max_iters=20_000))
     if n <= 60:
         clarabel = item.peer("cvxpy Clarabel", needs="cvxpy", goal=goals.get("clarabel"), repeats=1, full_only=n > 20)
         clarabel(cvx("CLARABEL"))
     return item
 
 
-def relative_gap(flat, y, lam, X):
-    """Return the certified gap of ``X``: a dual point is made by scaling the residual."""
+def relative_gap(flat, y, lam, X, nuclear=None):
+    """Return the certified gap of ``X``, whose nuclear norm may be known: a dual point is the residual, scaled."""
+    nuclear = np.linalg.svd(X, compute_uv=False).sum() if nuclear is None else nuclear
     w = flat @ X.ravel() - y
     dual = np.linalg.norm((w @ flat).reshape(X.shape) / y.size, 2)
     z = w * min(1.0, lam / dual)
-    primal = 0.5 * float(w @ w) / y.size + lam * float(np.linalg.svd(X, compute_uv=False).sum())
+    primal = 0.5 * float(w @ w) / y.size + lam * float(nuclear)
     return (primal + float(z @ y + 0.5 * z @ z) / y.size) / primal
 
 
@@ -111,22 +127,25 @@ def _(quick):
     a, b = rng.standard_normal((2, count, n))
     L, R = rng.standard_normal((2, n, 3))
     y = np.einsum("ij,ij->i", a @ L, b @ R) / n**0.5 + 0.1 * rng.standard_normal(count)
-    objective = ls.objectives.MatrixSensing((a, b), y)
     lam = 0.1 * float(np.linalg.norm((a * y[:, None]).T @ b / count, 2))
-    problem = ls.Problem(objective, 1, lam)
+
+    def work():
+        problem = ls.Problem(ls.objectives.MatrixSensing((a, b), y), 1, lam)
+        return ls.solve_convex(problem, route="factored", tol=1e-7)
 
     def check(result):
         assert result.relative_gap <= 1e-7, result.message
         return result.fun
 
-    return timed(lambda: ls.solve_convex(problem, route="factored", tol=1e-7), check)
+    return timed(work, check)
 
 
 scale = Item(
     "S6",
     "Linear fine-tuning 4096 x 4096, r* = 20: Gram matrices and certified relative gap 1e-6, in seconds",
-    remark="The goal was 60 s. Peak memory: the data (W0, Z, Y: 640 MiB), S and C (128 MiB each), and for a moment a "
-    "Cholesky factor of S (128 MiB), from which the lower bound of the loss comes.",
+    remark="The goal was 60 s. Peak memory: the data (W0, Z, Y: 640 MiB), S and C (256 MiB), for a moment four more "
+    "matrices of that size (512 MiB; Cholesky factorisations confirm bounds of eigenvalues of S), and about 150 MiB of "
+    "Python, kernels and BLAS.",
 )
 
 
@@ -173,16 +192,17 @@ def movielens():
 def _(quick):
     import lorasolve as ls
 
-    objective = ls.objectives.MatrixCompletion(*movielens(), RATINGS_SHAPE)
-    problem = ls.Problem(objective, 1, RATINGS_LAM)
+    entries = movielens()
+
+    def work():
+        problem = ls.Problem(ls.objectives.MatrixCompletion(*entries, RATINGS_SHAPE), 1, RATINGS_LAM)
+        return ls.solve_convex(problem, route="factored", tol=1e-6)
 
     def check(result):
         assert result.relative_gap <= 1e-6, result.message
         return result.fun
 
-    return timed(
-        lambda: ls.solve_convex(problem, route="factored", tol=1e-6), check, clock=time.process_time
-    )
+    return timed(work, check, clock=time.process_time)
 
 
 @ratings.peer(

@@ -31,7 +31,8 @@ gd = Item(
     remark="Each NumPy or torch iteration reads the float64 measurements twice. gd_mixed reads a copy once: float32, a "
     "quarter of the bytes, in some 40 of these 200 iterations, and 16-bit integers, an eighth, in some 150, whose "
     "steps are short; its limit is 0.3 of the one stated. The exact evaluations in between, about one in 25 "
-    "iterations, take a tenth of its time.",
+    "iterations, take a tenth of its time. So ours moves a seventh of the bytes that NumPy and torch do, which "
+    "bounds both ratios: 12 times torch is in reach only where torch is far from the bandwidth that NumPy has.",
 )
 
 
@@ -123,9 +124,12 @@ def _(quick):
 
 target_time = Item(
     "S1t",
-    "Dense sensing, 50 x 50, r = 5, 1500 measurements: time to 1e-6 of the optimum from the LoRA start",
+    "Dense sensing, 50 x 50, r = 5, 1500 measurements: time to 1e-6 of the optimum, from the measurements",
     rtol=2e-6,
-    remark="SciPy is given the rank and proves nothing; factored finds the rank and ends with a certificate.",
+    remark="Objective and problem are new in every sample, so that all constants that a program derives from the "
+    "measurements count. SciPy and lbfgs begin at the LoRA start and are given the rank and the value to stop at, and "
+    "prove nothing; factored finds the rank from nothing and ends with a certificate. Three quarters of its time is "
+    "the largest singular value of the measurements, which a problem needs once: the goal was set without it.",
 )
 
 
@@ -176,8 +180,16 @@ def _(quick):
     import lorasolve as ls
 
     M, y, _, _ = data()
-    problem = ls.Problem(ls.objectives.MatrixSensing(M, y), RANK, LAM)
-    return timed(lambda: ls.solve_convex(problem, route="factored", tol=1e-6), lambda result: result.fun)
+
+    def work():
+        problem = ls.Problem(ls.objectives.MatrixSensing(M, y), RANK, LAM)
+        return ls.solve_convex(problem, route="factored", tol=1e-6)
+
+    def check(result):
+        assert result.relative_gap <= 1e-6, result.message
+        return result.fun
+
+    return timed(work, check)
 
 
 @target_time.peer("lorasolve lbfgs", needs="numba")
@@ -186,9 +198,13 @@ def _(quick):
 
     M, y, A, B = data()
     best = optimum(_packed(M, y), np.concatenate([A.ravel(), B.ravel()]))
-    problem = ls.Problem(ls.objectives.MatrixSensing(M, y), RANK, LAM)
     stop = ls.StoppingRule(max_iter=20_000, grad_tol=0.0, target=best * (1 + 1e-6))
-    return timed(lambda: ls.solve(problem, "lbfgs", (A, B), stop=stop), lambda result: result.fun)
+
+    def work():
+        problem = ls.Problem(ls.objectives.MatrixSensing(M, y), RANK, LAM)
+        return ls.solve(problem, "lbfgs", (A, B), stop=stop)
+
+    return timed(work, lambda result: result.fun)
 
 
 @target_time.peer("SciPy L-BFGS-B, one BLAS thread", needs="scipy", threads=1, goal=(4.0, 15.0))

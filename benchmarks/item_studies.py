@@ -39,21 +39,23 @@ def seeds(quick):
 def study(quick, backend, n_jobs):
     import lorasolve as ls
 
-    objectives = dict(enumerate(instances()))
     method, stop = settings()
-    made = ls.Study(
-        lambda instance, lam: ls.Problem(instance, RANK, lam),
-        {"instance": objectives, "lam": LAMS, "seed": range(seeds(quick))},
-        method,
-        stop=stop,
-    )
 
     def run():
+        made = ls.Study(
+            lambda instance, lam: ls.Problem(instance, RANK, lam),
+            {"instance": dict(enumerate(instances())), "lam": LAMS, "seed": range(seeds(quick))},
+            method,
+            stop=stop,
+        )
         with tempfile.TemporaryDirectory() as folder:
-            lines = made.run(pathlib.Path(folder) / "runs", backend, n_jobs=n_jobs).store.lines()
-            return sum(line.ok for line in lines)
+            return list(made.run(pathlib.Path(folder) / "runs", backend, n_jobs=n_jobs).store.lines())
 
-    return timed(run, float)
+    def at_limit(lines):
+        limit = ls.Status.ITERATION_LIMIT.label
+        return float(sum(line.record["result"].get("status") == limit for line in lines))
+
+    return timed(run, at_limit)
 
 
 @studies.peer("lorasolve Study, loky", ours=True, needs="numba", repeats=2)
@@ -73,12 +75,12 @@ def _(quick):
 
     method, stop = settings()
     numbers = list(range(seeds(quick)))
-    problems = [ls.Problem(o, RANK, lam) for o in instances() for lam in LAMS for _ in numbers]
-    drawn = numbers * (len(LAMS) * INSTANCES)
-    return timed(
-        lambda: ls.solve_batch(problems, method, seed=drawn, stop=stop),
-        lambda made: float(sum(status is ls.Status.ITERATION_LIMIT for status in made.status)),
-    )
+
+    def work():
+        problems = [ls.Problem(o, RANK, lam) for o in instances() for lam in LAMS for _ in numbers]
+        return ls.solve_batch(problems, method, seed=numbers * (len(LAMS) * INSTANCES), stop=stop)
+
+    return timed(work, lambda made: float(sum(status is ls.Status.ITERATION_LIMIT for status in made.status)))
 
 
 ITEMS = [studies]
