@@ -17,8 +17,9 @@ gives L(A, B) - F(X*) <= max(1, c/(2 alpha)) T. For convex f the factor is 1 and
 
 Assumptions
 -----------
-(u, v) the top singular pair of G = grad f(X), y the right singular vector of [A; B] to omega, a = A y, b = B y. nu is
-at most (F(X) - f_low)/lam. alpha cannot be computed for networks: what rests on it is conditional.
+gamma >= 0 and beta2 >= 0. (u, v) is the top singular pair of G = grad f(X), y the right singular vector of [A; B] to
+omega, a = A y, b = B y. nu is at most (F(X) - f_low)/lam for lam > 0. alpha cannot be computed for networks: what rests
+on it is conditional.
 
 Source
 ------
@@ -90,9 +91,8 @@ A, B, G, GS, XS, R = (
     matrix("R", m, r),
 )
 u, v, y, a, b = vector("u", m), vector("v", n), vector("y", r), vector("a", m), vector("b", n)
-lam, alpha, e, e0, gamma, beta2, omega, eps, g, c, k, curvature = scalars(
-    "lambda alpha e e_0 gamma beta_2 omega eps g c k_gap beta"
-)
+lam, alpha, e, e0, omega, eps, g, c, k, curvature = scalars("lambda alpha e e_0 omega eps g c k_gap beta")
+gamma, beta2 = scalars("gamma beta_2", nonnegative=True)
 half = Rational(1, 2)
 x = scalars("x", nonnegative=True)
 p, q = scalars("p q", real=True)

@@ -4,12 +4,13 @@ Statement
 ---------
 SGD with batch size b, step mu, weight decay lam, q = 1 - mu lam in (0, 1), on L(A, B), each sample's gradient of f
 in X of rank one. If A_t -> A, B_t -> B, X = A B^T, then for each eps in (0, 1) some W has ||X/||X|| - W|| < eps and
-rank W <= b floor(log(eps/4)/log q), provided eps/4 <= q and q >= 1/4.
+rank W <= b floor(log(eps/4)/log q), provided eps/4 <= q.
 
 Stronger, and simpler: rank X <= b. If only X_t converges, rank X <= 2 b.
 
-The two provisos are needed for the form in the paper: for q < eps/4 its bound is below b (it would claim W = 0),
-while ||X/||X|| - 0|| = 1.
+The proviso is needed for the form in the paper: for q < eps/4 its bound is below b (it would claim W = 0), while
+||X/||X|| - 0|| = 1. The W of the paper's argument, a sum of floor(log(eps/4)/log q) steps, is within eps for q >= 1/4;
+for every q with eps/4 <= q the statement follows from rank X <= b.
 
 Assumptions
 -----------
@@ -23,8 +24,9 @@ Minimize the Rank of Your Neural Network", 2022. The stronger form is ours.
 Idea
 ----
 Unroll A_T = q^j A_{T-j} - mu sum_{i < j} q^i G_i B_i. Each G_i is a product of m x b and b x n factors, so the sum
-has rank at most b j and (1 - q^j) A is its limit. With j = floor(log(eps/4)/log q) the tail q^j is below eps. For
-j = 1 the same formula says that (1 - q) A is a limit of matrices of rank at most b.
+has rank at most b j and (1 - q^j) A is its limit. With j = floor(log(eps/4)/log q) and q >= 1/4 the tail q^j is at
+most eps. For j = 1 the same formula says that (1 - q) A is a limit of matrices of rank at most b, so that W = X/||X||
+will do wherever j >= 1.
 
 Checks
 ------
@@ -38,6 +40,8 @@ tail_power : PROVED
 tail : PROVED
 tail_exponent : PROVED
 one_step_limit : PROVED UNDER rank of sums and limits
+at_least_one_step : PROVED
+stated_rank : PROVED UNDER rank of sums and limits
 product_recursion : PROVED
 rank_of_limit : VERIFIED
 
@@ -112,6 +116,21 @@ rank_of_a_step = Identity(
 )
 ONE_STEP = RANK.instance("product", RANK_IS(G @ B, rank_w), WIDTH(G @ B, b, by=(rank_of_a_step,)))
 LIMIT_RANK = RANK.instance("limit", RANK_IS(A, rank_x), LIMIT(A, rank_w))
+one_step_limit = Inequality(
+    "one_step_limit",
+    "rank X <= rank A <= b: (1 - q) A is the limit of -mu G_t B_t, products of factors with b columns.",
+    rank_x,
+    b,
+    proof=[ONE_STEP, LIMIT_RANK],
+    paper="7 lemma 1",
+    mutants=(
+        mutant("constant", "b/2", {rank_w: 1, rank_x: 1, b: 1}, rhs=b / 2),
+        dropped(LIMIT_RANK),
+    ),
+)
+steps = scalars("j")
+SMALL_EPS = hypothesis("eps/4 <= q, in logarithms l_q <= l_eps", log_q, log_eps)
+SOME_STEP = hypothesis("1 <= j, the whole part of a number of at least 1 (check at_least_one_step)", 1, steps)
 
 
 def _rank_of_limit(rows: int, cols: int, r_value: int, batch_size: int, factor: int = 1) -> tuple[bool, str]:
@@ -226,16 +245,31 @@ CHECKS = (
             mutant("swapped symbols", "j = log q/log(eps/4)", lhs=-(log_q / log_eps - fraction) * log_q),
         ),
     ),
+    one_step_limit,
     Inequality(
-        "one_step_limit",
-        "rank X <= rank A <= b: (1 - q) A is the limit of -mu G_t B_t, products of factors with b columns.",
-        rank_x,
-        b,
-        proof=[ONE_STEP, LIMIT_RANK],
+        "at_least_one_step",
+        "l_eps/l_q >= 1 where eps/4 <= q: its whole part j is at least 1.",
+        1,
+        log_eps / log_q,
+        proof=[1 / log_q * SMALL_EPS],
         paper="7 lemma 1",
         mutants=(
-            mutant("constant", "b/2", {rank_w: 1, rank_x: 1, b: 1}, rhs=b / 2),
-            dropped(LIMIT_RANK),
+            mutant("constant", "at least 2", {log_q: 1, log_eps: 1}, lhs=2),
+            mutant("swapped symbols", "l_q/l_eps", {log_q: 1, log_eps: 2}, rhs=log_q / log_eps),
+            dropped(SMALL_EPS, {log_q: 2, log_eps: 1}),
+        ),
+    ),
+    Inequality(
+        "stated_rank",
+        "rank X <= b j: W = X/||X|| has the rank that is stated, for every q with eps/4 <= q.",
+        rank_x,
+        b * steps,
+        proof=[one_step_limit.conclusion(), b * SOME_STEP],
+        under=(one_step_limit,),
+        paper="7 lemma 1",
+        mutants=(
+            mutant("constant", "b j/2", {rank_w: 1, rank_x: 1, b: 1, steps: 1}, rhs=b * steps / 2),
+            dropped(SOME_STEP, {rank_w: 1, rank_x: 1, b: 1, steps: "1/2"}),
         ),
     ),
     Identity(
@@ -273,6 +307,7 @@ CHECKS = (
 PROSE = {
     "the induction over the steps": ("recursion_step", "rank_adds_up"),
     "the limit T -> infinity, in which W stays within eps from some T on": ("product_form", "limit_error"),
+    "the whole part of a number of at least 1 is at least 1": ("at_least_one_step", "stated_rank"),
 }
 
 THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)

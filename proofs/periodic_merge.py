@@ -6,7 +6,7 @@ Unloading mu gamma A B^T into W and scaling both factors by sqrt(1 - mu) keeps W
 changes it by -mu (1 - mu) gamma A B^T. After K full stages the update has rank at most K r. On f = ||W - T||_F^2/2
 each solved stage removes the r largest singular values of T - W. If f is L-smooth, ||grad f||_F^2 >= 2 mu0 (f - f*),
 and a stage does at least as well as X = -[G]_r/L, then f - f* shrinks by 1 - r mu0/(q L), q = min(m, n). With weight
-decay lam in every stage and f convex, X = 0 is optimal for the stage exactly when ||grad f(W)||_2 <= lam.
+decay lam in every stage and f convex, X = 0 is optimal for the stage exactly when gamma ||grad f(W)||_2 <= lam.
 
 Assumptions
 -----------
@@ -135,9 +135,11 @@ SHARE = share_of_top_values.conclusion()
 PL = hypothesis("||G||^2 >= 2 mu0 (f - f*)", 2 * mu0 * (f - f_star), top + rest)
 
 G, u, v = matrix("G", m, n), vector("u", m), vector("v", n)
-CONVEX = hypothesis("f(W) + <G, A B^T> <= f(W + A B^T)", f + inner(G, A @ B.T), f_next)
+CONVEX = hypothesis(
+    "f(W) + gamma <G, A B^T> <= f(W + gamma A B^T)", f + gamma * inner(G, A @ B.T), f_next
+)
 G_NORM = OPERATOR_NORM.instance("product", SPECTRAL(G, g), W=B)
-SMALL = hypothesis("||G||_2 <= lam", g, lam)
+SMALL = hypothesis("gamma ||G||_2 <= lam", gamma * g, lam)
 UNIT = (orthonormal(u), orthonormal(v))
 PAIRING = named(s, tr(u.T @ G @ v))
 
@@ -257,35 +259,45 @@ CHECKS = (
     ),
     Inequality(
         "ridge_stops",
-        "||grad f(W)||_2 <= lam: no A, B improve f(W + A B^T) + (lam/2)(|A|^2 + |B|^2) over f(W).",
+        "gamma ||grad f(W)||_2 <= lam: no A, B improve f(W + gamma A B^T) + (lam/2)(|A|^2 + |B|^2) over f(W).",
         f,
         f_next + lam / 2 * (square(A) + square(B)),
         proof=[
             CONVEX,
-            1 / (2 * lam) * Square(lam * A + G @ B),
-            1 / (2 * lam) * G_NORM,
-            (lam + g) / (2 * lam) * SMALL * Square(B),
+            1 / (2 * lam) * Square(lam * A + gamma * G @ B),
+            gamma**2 / (2 * lam) * G_NORM,
+            (lam + gamma * g) / (2 * lam) * SMALL * Square(B),
         ],
         mutants=(
             mutant(
                 "constant",
                 "lam/4 instead of lam/2",
-                {A: [[1]], B: [[1]], G: [[-1]], g: 1, lam: 1, f: 1, f_next: 0},
+                {A: [[1]], B: [[1]], G: [[-1]], g: 1, gamma: 1, lam: 1, f: 1, f_next: 0},
                 rhs=f_next + lam / 4 * (square(A) + square(B)),
             ),
             mutant("sign", "- lam/2", rhs=f_next - lam / 2 * (square(A) + square(B))),
-            dropped(SMALL, {A: [[1]], B: [[1]], G: [[-2]], g: 2, lam: 1, f: 2, f_next: 0}),
+            mutant(
+                "swapped symbols",
+                "f(W) + <G, A B^T>, without gamma",
+                lhs=f + (1 - gamma) * inner(G, A @ B.T),
+            ),
+            dropped(SMALL, {A: [[1]], B: [[1]], G: [[-1]], g: 1, gamma: 2, lam: 1, f: 2, f_next: 0}),
         ),
     ),
     Identity(
         "ridge_continues",
-        "Along A = -t u, B = t v with u^T G v = s = ||G||_2: first-order change t^2 (lam - s), negative if s > lam.",
-        inner(G, (-t * u) @ (t * v).T) + lam / 2 * (square(t * u) + square(t * v)),
-        t**2 * (lam - s),
+        "Along A = -t u, B = t v with u^T G v = s = ||G||_2: first-order change t^2 (lam - gamma s), negative if gamma "
+        "s > lam.",
+        inner(G, gamma * (-t * u) @ (t * v).T) + lam / 2 * (square(t * u) + square(t * v)),
+        t**2 * (lam - gamma * s),
         given=(*UNIT, PAIRING),
         mutants=(
-            mutant("sign", "A = +t u", lhs=inner(G, (t * u) @ (t * v).T) + lam / 2 * (square(t * u) + square(t * v))),
-            mutant("constant", "t^2 (lam - 2 s)", rhs=t**2 * (lam - 2 * s)),
+            mutant(
+                "sign",
+                "A = +t u",
+                lhs=inner(G, gamma * (t * u) @ (t * v).T) + lam / 2 * (square(t * u) + square(t * v)),
+            ),
+            mutant("constant", "t^2 (lam - s)", rhs=t**2 * (lam - s)),
             dropped(UNIT[0]),
         ),
     ),

@@ -36,6 +36,7 @@ below : PROVED
 first_eigenvalue : PROVED
 overlap : PROVED
 probability : PROVED
+circle : PROVED
 recurrence : PROVED
 
 Used by
@@ -184,6 +185,17 @@ CHECKS = (
             mutant("sign", "minus", rhs=-2 * n * inverse_pi * b**2),
         ),
     ),
+    Inequality(
+        "circle",
+        "n = 2: P(|b_1| <= b) <= b is at most b sqrt(2 n omega), squared, omega = 1/pi.",
+        b**2,
+        4 * inverse_pi * b**2,
+        proof=[b**2 * hypothesis("pi <= 4", 1, 4 * inverse_pi)],
+        mutants=(
+            mutant("constant", "n/(4 pi)", {inverse_pi: "1/3", b: 1}, rhs=inverse_pi * b**2 / 2),
+            mutant("sign", "minus", {inverse_pi: "1/3", b: 1}, rhs=-4 * inverse_pi * b**2),
+        ),
+    ),
     Identity(
         "recurrence",
         "z^T Q = (z^T q e^T + z^T E)(mu I - T)^(-1).",
@@ -201,7 +213,10 @@ CHECKS = (
 PROSE = {
     "|T_(2k-1)| <= 1 on [-1, 1] and its value at i s (cited); the sum over the eigenvalues, of which the first "
     "and the rest are written": ("below", "first_eigenvalue", "overlap"),
-    "the density of b_1 on the sphere is largest at 0 and at most sqrt(n/(2 pi)) there (cited)": ("probability",),
+    "for n >= 3 the density of b_1 on the sphere is largest at 0 and at most sqrt(n/(2 pi)) there (cited)": (
+        "probability",
+    ),
+    "for n = 2 P(|b_1| <= b) = (2/pi) arcsin b is at most b (cited)": ("circle",),
     "the entries of (mu I - T)^(-1) shrink when mu falls below the spectrum of T (cited)": ("recurrence",),
 }
 

@@ -13,7 +13,8 @@ A = U t, B = V t, g = sigma/t^2, t^2 = sqrt(lam sigma/mu). T4. Then the least of
 c = 2 sqrt(lam mu), acts on singular values: x = 0 for sigma <= (3/2) c^{2/3}, else x = (2 sigma/3)(1 + cos(2 pi/3 -
 (2/3) arccos((c/4)(sigma/3)^{-3/2}))); at the threshold both have the same value and x jumps to c^{2/3}.
 T5. With unit columns the least penalty is lam ||X||_*, and g = 0 is optimal exactly if ||grad f(0)||_2 <= lam.
-T6. A closed gate has zero gradients in its columns; ridge shrinks them by 1 - eta mu per step, and c_k by its square.
+T6. A closed gate has zero gradients in its columns; ridge shrinks them by 1 - eta mu per step, and c_k by its square
+as long as G stands still: a gate closed with |c_k| <= lam then stays closed.
 
 Assumptions
 -----------

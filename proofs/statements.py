@@ -71,7 +71,7 @@ CORRECTIONS: tuple[tuple[str, str, str], ...] = (
     (
         "Lemma 1",
         "`lemma1`",
-        "needs eps/4 <= 1 - mu lam and 1 - mu lam >= 1/4; and if the factors converge, rank X <= b outright.",
+        "needs eps/4 <= 1 - mu lam, its argument 1 - mu lam >= 1/4 too; if the factors converge, rank X <= b outright.",
     ),
     (
         "Section 8",

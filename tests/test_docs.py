@@ -9,7 +9,10 @@ import runpy
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+
+import lorasolve as ls
 
 ROOT = pathlib.Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -80,6 +83,32 @@ def test_the_page_on_lemmas_shows_what_the_command_says(tmp_path) -> None:
         lines = done.stdout.splitlines()
         for line in block.splitlines():
             assert line in lines, done.stdout
+
+
+@pytest.mark.parametrize("alpha", [1.0, 2.0, 8.0])
+def test_the_bounds_on_the_page_of_certificates_hold_for_every_scale(alpha) -> None:
+    """Read from the page and held against the closed form of denoising, at points of other penalties."""
+    text = (DOCS / "certificates.md").read_text()
+    gap_line = re.search(r"F\(X\) - inf F <= (.*),\n", text)
+    limit = re.search(r"`c \|\|G\|\|_2 <= (lam[^`]*)`,", text)
+    threshold = re.search(r"#\{sigma_i\(G\) >= (lam\S*) - sqrt\(2 beta gap\)\}", text)
+    assert gap_line and limit and threshold
+    formula = gap_line[1]
+    for words, code in (("||X||_*", "* nuclear"), ("<G, X>", "* inner"), (") (f(X)", ") * (value"), ("f_low", "0.0")):
+        formula = formula.replace(words, code)
+    sigma, lam, s = np.array([3.0, 2.0, 1.2, 0.6, 0.1]), 1.0, alpha / 2.0
+    problem = ls.Problem(ls.objectives.Denoising(np.diag(sigma)), 5, lam, adapter=ls.adapters.LoRA(alpha=alpha * 2.5))
+    assert problem.scale == s
+    best = np.maximum(sigma - lam / s, 0.0)
+    for penalty in (0.05, 0.25, 0.5, 1.0, 2.0):
+        x = np.maximum(sigma - penalty, 0.0)
+        G = x - sigma
+        names = {"lam": lam, "s": s, "nuclear": x.sum(), "inner": float(G @ x), "value": 0.5 * float(G @ G)}
+        names["c"] = min(1.0, eval(limit[1], {}, names) / np.abs(G).max())
+        gap = problem.convex_value(np.diag(x)) - problem.convex_value(np.diag(best))
+        assert gap <= eval(formula, {}, names) + 1e-12
+        level = eval(threshold[1], {}, names) - np.sqrt(2.0 * gap)
+        assert np.count_nonzero(best) <= np.count_nonzero(np.abs(G) >= level - 1e-12)
 
 
 def test_what_the_citation_says_is_the_version() -> None:

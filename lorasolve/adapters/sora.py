@@ -57,9 +57,10 @@ class SoRA(Adapter):
     Adam, divided by the number of gates; the parameter count uses ``2 hidden_size`` per gate instead of ``m + n``.
 
     Fixed points: those of ``f + gate_penalty ||g||_1`` over all three blocks. A gate at zero stops the gradients
-    of its columns; under weight decay these die, and the component never returns (gate death; the schedule
-    ``revive`` re-seeds it). From the ``lora`` start the final rank is therefore a heuristic: compare with
-    :func:`lorasolve.papers.sora.half_threshold_optimum`. Proof module: proofs/sora.
+    of its columns; under weight decay these die, and once they have the component cannot return (gate death; the
+    schedule ``revive`` re-seeds it). Before that the gate may reopen, as the loss's gradient moves. From the ``lora``
+    start the final rank is therefore a heuristic: compare with :func:`lorasolve.papers.sora.half_threshold_optimum`.
+    Proof module: proofs/sora.
     """
 
     gate_penalty: float = 1e-3

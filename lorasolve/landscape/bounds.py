@@ -58,8 +58,8 @@ def sgd_rank_bound(eps: float, batch: int, step: float, lam: float) -> float:
 
     Notes
     -----
-    Source: main paper, Lemma 1 (proofs/lemma1), proved for ``step lam <= 3/4`` and ``eps/4 <= 1 - step lam``, there
-    with the quotient of logarithms rounded down. The bound is vacuous where it exceeds ``min(m, n)``.
+    Source: main paper, Lemma 1 (proofs/lemma1), proved for ``eps/4 <= 1 - step lam`` where the factors converge, and
+    there with the quotient of logarithms rounded down. The bound is vacuous where it exceeds ``min(m, n)``.
     """
     eps = as_number(eps, "eps", 0.0, 1.0, open_low=True, open_high=True)
     batch = as_integer(batch, "batch", 1, MOST_ROWS)

@@ -219,13 +219,14 @@ class _PlaneInstance(_WithSpuriousPoint):
     constants : Constants
         Exact: those of the paper within the distance of ``X_spurious``, or those of the whole space.
     beta2 : float
-        The curvature along the directions that decide at ``X_spurious``.
+        The curvature along the directions that decide at ``X_spurious``: known of that point only, so that it may be
+        less than the restricted smoothness, and no premise of a theorem.
     sigma : float
         The singular values of ``X_spurious``.
     gap : float
         ``F(X_spurious) - F(X_star)``.
     regime : Regime
-        What the theorems say at these constants.
+        What the theorems say at ``constants``.
     """
 
     convex = True
@@ -256,7 +257,7 @@ class _PlaneInstance(_WithSpuriousPoint):
         values = np.linalg.eigvalsh(self.block)
         self.smoothness = max(float(values[-1]), elsewhere)
         self.lower_bound = self._minimum(values)
-        self.regime: Regime = regime(constants.rsc_low, elsewhere, *ranks, curvature=constants.curvature)
+        self.regime: Regime = regime(constants.rsc_low, constants.rsm_high, *ranks, curvature=constants.curvature)
 
     def _minimum(self, values: Array) -> float | None:
         """Return ``inf f``; for ``lam > 0`` that needs a positive definite block."""

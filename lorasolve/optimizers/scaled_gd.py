@@ -24,9 +24,9 @@ class ScaledState(StepState):
 class ScaledGD(DampedDescent):
     """Scaled gradient descent: ``A <- A - step * grad_A L (s^2 (B^T B + damping I))^{-1}``, ``B`` likewise.
 
-    Without damping the path of ``A B^T`` depends on ``A B^T`` alone and its rate not on the condition number of
-    the optimum. **At r > r* the Gram matrices become singular, as they are at the start** ``B = 0``: there the
-    method needs its damping, and keeps its advantage only for singular values above it.
+    Without damping and with ``lam = 0`` the path of ``A B^T`` depends on ``A B^T`` alone and its rate not on the
+    condition number of the optimum. **At r > r* the Gram matrices become singular, as they are at the start**
+    ``B = 0``: there the method needs its damping, and keeps its advantage only for singular values above it.
 
     Parameters
     ----------

@@ -187,8 +187,9 @@ def first_step_size(m: int, rank: int, step: float, scale: float, std: float) ->
     """Return the root mean square of ``||s^2 A A^T G|| step / ||G||`` at ``B = 0``, ``A_ij ~ N(0, std^2)``.
 
     ``step s^2 std^2 sqrt(r (m + r + 1))``. With ``alpha`` fixed and ``s = alpha/r`` the first step falls with the rank,
-    with ``s = alpha/sqrt(r)`` it varies little, and with constant ``s`` (``alpha = 2 r``) it grows: higher ranks
-    then need smaller steps.
+    with ``s = alpha/sqrt(r)`` like ``1/sqrt(r)`` at first, towards the positive limit ``step alpha^2 std^2`` that is
+    reached for ``r`` well above ``m`` only, and with constant ``s`` (``alpha = 2 r``) it grows: higher ranks then need
+    smaller steps.
     """
     return step * scale**2 * std**2 * float(np.sqrt(rank * (m + rank + 1)))
 

@@ -215,6 +215,12 @@ def mean_and_error(values: ArrayLike, digits: int = 3) -> str:
     return f"{float(np.mean(numbers)):.{digits}f} +- {error:.{digits}f}"
 
 
+def first_seeds(full: int, quick: int) -> str:
+    """Return the seeds from 0 on of a full run and of a quick one as text, ``0-19 (quick: 0, 1)``."""
+    shown = [", ".join(map(str, range(count))) if count < 3 else f"0-{count - 1}" for count in (full, quick)]
+    return f"{shown[0]} (quick: {shown[1]})"
+
+
 def distinct(records: list[Record], key: str) -> list[Any]:
     """Return the values of a key, each once, in order of appearance."""
     return list(dict.fromkeys(record[key] for record in records))

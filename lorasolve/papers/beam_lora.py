@@ -20,7 +20,7 @@ from ..objectives.linear import LinearFineTuning
 from ..optimizers.adam import Adam
 from ..problem import Problem
 from ..schedules.beam import EXPANSIONS, Beam, beyond_top_p, importance, prune_and_expand
-from .base import COLOURS, Claim, PaperClaims, mean_and_error
+from .base import COLOURS, Claim, PaperClaims, first_seeds, mean_and_error
 from .sora import compact_svd
 
 if TYPE_CHECKING:
@@ -103,6 +103,8 @@ def svd_gauge(A: Array, B: Array) -> tuple[Array, Array]:
 _SHAPE, _RANK = (40, 32), 8
 _TIMES = (5, 50, 200)
 _TARGETS = (16, 8, 4, 2)
+# Seeds of a full run and of a quick one.
+_SEEDS, _PRUNING_SEEDS = (10, 4), (20, 8)
 # samples, rank of the change, noise, iterations
 _JOBS = {"few noisy samples": (60, 4, 1.0, 1000), "many samples, short run": (200, 12, 0.5, 150)}
 
@@ -224,7 +226,7 @@ class BeamLoRAClaims(PaperClaims):
     name = "beam_lora"
     paper = "BeamLoRA (arXiv 2502.13604)"
     summary = "importance over time, its gauge, and what pruning and expanding gains"
-    seeds = "0-9, pruning 0-19 (quick: 0-3, 0-7)"
+    seeds = f"{first_seeds(*_SEEDS)}, pruning {first_seeds(*_PRUNING_SEEDS)}"
     size = (11.0, 3.8)
     parts = {
         "over_time": courses,
@@ -236,8 +238,8 @@ class BeamLoRAClaims(PaperClaims):
 
     def settings(self, quick: bool) -> dict[str, dict[str, Any]]:
         """Return fewer seeds for a quick run."""
-        seeds = 4 if quick else 10
-        return {"over_time": {"seeds": seeds}, "pruned": {"seeds": 2 * seeds}, "risks": {"seeds": seeds}}
+        seeds = {"seeds": _SEEDS[quick]}
+        return {"over_time": seeds, "pruned": {"seeds": _PRUNING_SEEDS[quick]}, "risks": seeds}
 
     def report(self, found: dict[str, Any]) -> str:
         """Return the importances over time, the errors of pruning and the risks."""

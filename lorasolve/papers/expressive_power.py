@@ -22,7 +22,7 @@ from ._expressive_power import (
     mean_squared_error_bounds,
     uniform_partition,
 )
-from .base import COLOURS, Claim, PaperClaims
+from .base import COLOURS, Claim, PaperClaims, first_seeds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,6 +44,8 @@ __all__ = [
 
 # Medians printed in the released notebook for D = 16, one target layer, two frozen layers, R = 1 .. 8.
 _PUBLISHED = (0.1097, 0.0665, 0.0357, 0.0184, 0.00816, 0.00210, 2.4e-4, 4.6e-10)
+# Seeds of a full run and of a quick one.
+_CURVE, _DEVIATION, _ATTENTION, _TRAINED = (101, 21), (200, 20), (20, 3), (5, 2)
 
 
 def _uniform_layers(D: int, count: int, rng: np.random.Generator) -> list[Array]:
@@ -172,7 +174,10 @@ class ExpressivePowerClaims(PaperClaims):
     name = "expressive_power"
     paper = "The expressive power of LoRA (arXiv 2310.17513)"
     summary = "the published curve, the corrected bound, and depth"
-    seeds = "curve 0-100 (quick: 0-20), deviation 0-199 (quick: 0-19), depth 0-8"
+    seeds = (
+        f"curve {first_seeds(*_CURVE)}, deviation {first_seeds(*_DEVIATION)}, depth 0-8, "
+        f"attention {first_seeds(*_ATTENTION)}, training {first_seeds(*_TRAINED)}"
+    )
     size = (8.0, 3.8)
     parts = {
         "attention": attention,
@@ -186,11 +191,11 @@ class ExpressivePowerClaims(PaperClaims):
     def settings(self, quick: bool) -> dict[str, dict[str, Any]]:
         """Return fewer seeds for a quick run."""
         return {
-            "curve": {"seeds": 21 if quick else 101},
-            "deviation": {"seeds": 20 if quick else 200},
+            "curve": {"seeds": _CURVE[quick]},
+            "deviation": {"seeds": _DEVIATION[quick]},
             "depths": {"seeds": 9},
-            "attention": {"seeds": 3 if quick else 20},
-            "trained": {"ranks": [1, 2, 4], "seeds": 2 if quick else 5, "max_iter": 500},
+            "attention": {"seeds": _ATTENTION[quick]},
+            "trained": {"ranks": [1, 2, 4], "seeds": _TRAINED[quick], "max_iter": 500},
         }
 
     def report(self, found: dict[str, Any]) -> str:

@@ -20,12 +20,14 @@ from ..optimizers.base import Optimizer
 from ..optimizers.gd import GD
 from ..optimizers.muon import Muon
 from ..problem import Problem
-from .base import COLOURS, Claim, PaperClaims, mean_and_error
+from .base import COLOURS, Claim, PaperClaims, first_seeds, mean_and_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _TARGET = (4.0, 2.0, 1.0, 0.5)
+# Seeds of a full run and of a quick one.
+_SEEDS, _END_SEEDS = (5, 2), (20, 5)
 _OPTIMIZERS: dict[str, tuple[Optimizer, int]] = {
     "gradient descent": (GD(0.05), 1500),
     "spectral descent": (Muon(0.0025, momentum=0.0), 1000),
@@ -81,15 +83,15 @@ class MuonClaims(PaperClaims):
     name = "muon"
     paper = "Muon in LoRA-style factorization (arXiv 2602.06385)"
     summary = "growth of the singular values under orthogonalised steps, and the ends with weight decay"
-    seeds = "0-4, ends 0-19 (quick: 0, 1; 0-4)"
+    seeds = f"{first_seeds(*_SEEDS)}, ends {first_seeds(*_END_SEEDS)}"
     size = (9.0, 3.8)
     parts = {"growth": growth, "excesses": excesses}
 
     def settings(self, quick: bool) -> dict[str, dict[str, Any]]:
         """Return fewer seeds for a quick run."""
         return {
-            "growth": {"seeds": 2 if quick else 5},
-            "excesses": {"seeds": 5 if quick else 20, "max_iter": 3000},
+            "growth": {"seeds": _SEEDS[quick]},
+            "excesses": {"seeds": _END_SEEDS[quick], "max_iter": 3000},
         }
 
     def report(self, found: dict[str, Any]) -> str:

@@ -28,7 +28,7 @@ from ..schedules._sketch import haar
 from ..schedules.cola import ChainOfLoRA
 from ..schedules.rac_chain import RACChain
 from ..status import Status
-from .base import COLOURS, Claim, PaperClaims
+from .base import COLOURS, Claim, PaperClaims, first_seeds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -229,6 +229,9 @@ class Anchors(Objective):
 
 
 # ---------------------------------------------------------------------- claims
+# Seeds and draws of a full run and of a quick one.
+_SEEDS, _DRAWS, _EPOCHS = (20, 2), (4000, 400), (1000, 100)
+
 
 def reshuffled(draws: int) -> tuple[float, float, float]:
     """Return the expected gap after one epoch in one block, the mean of as many runs, and its standard error."""
@@ -320,18 +323,20 @@ class RACLoRAClaims(PaperClaims):
     name = "rac_lora"
     paper = "RAC-LoRA (arXiv 2410.08305)"
     summary = "the paper's failing example, and the contraction factor of the chain"
-    seeds = "gaps 0-19 (quick: 0-2), draws 0-3999 (quick: 0-399)"
+    seeds = (
+        f"gaps {first_seeds(*_SEEDS)}, contraction {first_seeds(*_DRAWS)}, reshuffling {first_seeds(*_EPOCHS)}, "
+        "clients 4"
+    )
     size = (8.0, 3.8)
     parts = {"gaps": all_gaps, "factors": contractions, "reshuffled": reshuffled, "federated": federated}
 
     def settings(self, quick: bool) -> dict[str, dict[str, Any]]:
         """Return fewer seeds and draws for a quick run."""
-        draws = 400 if quick else 4000
         return {
-            "gaps": {"seeds": 2 if quick else 20},
-            "factors": {"draws": draws},
-            "reshuffled": {"draws": draws // 4},
-            "federated": {"draws": draws},
+            "gaps": {"seeds": _SEEDS[quick]},
+            "factors": {"draws": _DRAWS[quick]},
+            "reshuffled": {"draws": _EPOCHS[quick]},
+            "federated": {"draws": _DRAWS[quick]},
         }
 
     def report(self, found: dict[str, Any]) -> str:

@@ -28,7 +28,8 @@ class Sparsify(Schedule):
     -----
     Source: arXiv 2311.11696 (SoRA). Departure: each stage trains with the full step size. In the released driver
     the later stages re-use a learning-rate schedule past its end, where the rate is 0, so that they only shrink
-    the gates (read from the code, not executed). Closed gates stay closed (gate death).
+    the gates (read from the code, not executed). A closed gate cannot reopen once its columns have died (gate
+    death); before that it may.
     """
 
     penalties: tuple[float, ...] = tuple(np.linspace(0.0, 7e-4, 7).tolist())

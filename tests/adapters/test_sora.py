@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -107,7 +109,7 @@ def test_gaussian_gates_and_scale():
     np.testing.assert_array_equal(theta[-4:], np.random.default_rng(3).standard_normal(4))
 
 
-def test_sparsify_raises_the_penalty_and_never_reopens_gates():
+def test_sparsify_raises_the_penalty_and_leaves_fewer_gates_open():
     T = target(12, 10, 2)
     p = ls.Problem(Denoising(T), 8, 0.05, adapter=SoRA(9.9))
     counts, losses = [], []
@@ -127,6 +129,24 @@ def test_sparsify_raises_the_penalty_and_never_reopens_gates():
     assert last == sorted(last, reverse=True) and last[-1] < last[0]
     fits = [dict(losses)[q] for q in penalties]
     assert fits == sorted(fits)
+
+
+def test_a_closed_gate_may_reopen_before_its_columns_have_died():
+    """The gradient moves between two steps; |s a^T G b| > gate_penalty opens it, computed here from its definition."""
+    rng = np.random.default_rng(1)
+    U, V = (np.linalg.qr(rng.standard_normal((size, 12)))[0] for size in (20, 16))
+    T = (U * np.linspace(12.0, 0.3, 12)) @ V.T
+    p = ls.Problem(Denoising(T), 12, 0.01, adapter=SoRA(2.0))
+    steps = []
+
+    def watch(now):
+        A, B, g = now.problem.split(now.theta)
+        steps.append((np.abs(np.einsum("ik,ij,jk->k", A, A * g @ B.T - T, B)), g.copy()))
+
+    ls.solve(p, "proximal_gd", "lora", 1, stop=ls.StoppingRule(max_iter=200, grad_tol=0.0), callback=watch)
+    reopened = [(slope[k], k) for (slope, g), (_, following) in itertools.pairwise(steps)
+                for k in np.flatnonzero((g == 0.0) & (following != 0.0))]  # fmt: skip
+    assert reopened and min(slope for slope, _ in reopened) > 2.0
 
 
 def test_refusals():

@@ -193,6 +193,21 @@ def test_lemma_1_holds_on_a_converged_sgd_run():
         assert landscape.effective_rank(values, eps) <= landscape.sgd_rank_bound(eps, 1, step, lam)
 
 
+def test_lemma_1_has_room_for_one_step_exactly_where_eps_over_4_is_at_most_the_shrinkage():
+    """Then rank X <= batch, of a limit of the factors, is within the bound, however large the weight decay."""
+    for q in (0.01, 0.1, 0.2, 0.24, 0.5, 0.9):
+        for eps in (0.02, 0.1, 0.3, 0.7, 0.99):
+            whole = math.floor(landscape.sgd_rank_bound(eps, 1, 1.0, 1.0 - q) + 1e-12)
+            assert (whole >= 1) == (eps / 4.0 <= q)
+    # A limit of rank one: G = -lam A B^T/||B||^2 has rank one, and the step of A from there leads to A again.
+    rng = np.random.default_rng(0)
+    A, B, (step, lam) = rng.standard_normal((5, 1)), rng.standard_normal((4, 1)), (1.0, 0.9)
+    G = -lam * A @ B.T / np.sum(B * B)
+    np.testing.assert_allclose((1.0 - step * lam) * A - step * G @ B, A, rtol=1e-12)
+    values = np.linalg.svd(A @ B.T, compute_uv=False)
+    assert landscape.effective_rank(values, 0.3) == 1 == math.floor(landscape.sgd_rank_bound(0.3, 1, step, lam))
+
+
 def test_effective_rank_is_the_least_rank_within_eps():
     values = np.array([3.0, 4e-1, 3e-1, 0.0])
     total = np.linalg.norm(values)

@@ -78,6 +78,19 @@ def test_the_second_constant_decides_whether_the_point_is_a_saddle_or_a_minimum(
     assert gap == pytest.approx(instance.gap, abs=1e-12)
 
 
+@pytest.mark.parametrize("beta2", [1.0, 1.5, None, 30.0])
+def test_the_regime_follows_from_the_smoothness_and_not_from_the_curvature_at_one_point(beta2):
+    """X* itself is of rank one, so the restricted smoothness is at least the curvature in its direction."""
+    instance = landscape.instances.two_constants(1, 1, 2, 2, 10.0, beta2=beta2)
+    columns = [instance.hessian_product(instance.X_star, unit.reshape(2, 2)).ravel() for unit in np.eye(4)]
+    low, high = np.linalg.eigvalsh(columns)[[0, -1]]
+    assert (instance.constants.rsc_low, instance.constants.rsm_high) == pytest.approx((low, high))
+    assert instance.regime.condition == pytest.approx(high / low)
+    along = instance.X_star / np.linalg.norm(instance.X_star)
+    assert np.vdot(along, instance.hessian_product(instance.X_star, along)) > 2.0 * low  # Theorem 1 has no premise
+    assert instance.regime.kind == "generic"
+
+
 @pytest.mark.parametrize(("r", "r_star"), [(1, 1), (2, 1), (4, 1), (3, 2)])
 def test_restricted_strong_convexity_withstands_an_adversary(r, r_star):
     """Descent on the quotient over matrices of rank r in the ball, from random starts and from near X_spurious."""

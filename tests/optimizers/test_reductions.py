@@ -147,6 +147,22 @@ def test_scaled_gd_sees_the_product_only(scale):
     assert_allclose(B1, B - 0.1 * GB @ np.linalg.inv(A.T @ A) / scale**2, atol=1e-12)
 
 
+def test_with_weight_decay_scaled_gd_sees_more_than_the_product():
+    """The gradient is GB + lam A, and lam A (B^T B)^{-1} B^T is another for another factoring of the same product."""
+    problem = linear(lam=0.5)
+    rng = np.random.default_rng(7)
+    A, B, M = rng.standard_normal((6, 2)), rng.standard_normal((4, 2)), np.array([[3.0, 1.0], [0.0, 0.4]])
+    G = problem.objective.value_and_grad(A @ B.T)[1]
+    method = optimizers.ScaledGD(step_size=0.1, damping=0.0)
+    ends = []
+    for left, right in ((A, B), (A @ M, B @ np.linalg.inv(M).T)):
+        ends.append(problem.update(path(problem, method, steps=1, init=(left, right))[1]))
+        A1 = left - 0.1 * (G @ right + 0.5 * left) @ np.linalg.inv(right.T @ right)
+        B1 = right - 0.1 * (G.T @ left + 0.5 * right) @ np.linalg.inv(left.T @ left)
+        assert_allclose(ends[-1], A1 @ B1.T, atol=1e-12)
+    assert np.linalg.norm(ends[0] - ends[1]) > 1e-2 * np.linalg.norm(ends[0])
+
+
 def test_als_never_rises_and_each_half_is_stationary():
     problem = linear(adapter=LoRA(alpha=3.0))
     values = []

@@ -51,7 +51,7 @@ def test_each_paper_has_a_page_with_its_figures(name):
     # What needs more than the default install is on the page of whoever has it.
     for cls in (cls for cls in mine if cls.missing is Experiment.missing):
         assert cls.size is not None
-        assert f"`lorasolve reproduce {cls.name} --pages docs/papers`" in text
+        assert f"`lorasolve reproduce {cls.name} --pages docs/papers` (seeds: {cls.seeds})" in text
         assert f"]({cls.name}.png)" in text
         assert (DOCS / "papers" / f"{cls.name}.png").exists()
 

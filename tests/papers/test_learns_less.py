@@ -153,3 +153,13 @@ def test_harness_runs_variants_and_keeps_the_best_step():
     assert all(point.behind_front > -1e-9 for point in [*course.checkpoints, *rac.checkpoints])
     table = lf.matched_learning([course, rac], [course.end.target_loss, 0.0])
     assert table["LoRA"][0] is not None and table["LoRA"][1] is None
+
+
+def test_the_first_step_by_how_the_scale_depends_on_the_rank():
+    """As said there: falling, falling like 1/sqrt(r) to a limit, growing. alpha = 2, std = 0.3, a step of 0.01."""
+    m, limit = 4096, 0.01 * 2.0**2 * 0.3**2
+    sizes = {power: [lf.first_step_size(m, r, 0.01, 2.0 / r**power, 0.3) for r in (1, 4, 16, 64)] for power in (1, 0.5)}
+    assert np.all(np.diff(sizes[1]) < 0)
+    np.testing.assert_allclose(sizes[0.5], [limit * np.sqrt(m / r) for r in (1, 4, 16, 64)], rtol=0.01)
+    assert lf.first_step_size(m, 10**9, 0.01, 2.0 / np.sqrt(1e9), 0.3) == pytest.approx(limit, rel=1e-5)
+    assert np.all(np.diff([lf.first_step_size(m, r, 0.01, 2.0, 0.3) for r in (1, 4, 16, 64)]) > 0)

@@ -276,6 +276,20 @@ def test_all_experiments_are_found_and_state_cells_seeds_summary_and_paper():
         assert "arXiv" in experiment.paper
 
 
+@pytest.mark.parametrize("name", [name for name, cls in registry.classes().items() if issubclass(cls, PaperClaims)])
+def test_the_seeds_that_are_stated_are_those_of_the_settings(name):
+    def listed(count):
+        return {1: "0", 2: "0, 1"}.get(count, f"0-{count - 1}")
+
+    experiment = registry.classes()[name]()
+    quick, full = experiment.settings(True), experiment.settings(False)
+    for part in full:
+        for key in {"seeds", "draws"} & set(full[part]):
+            most, fewer = full[part][key], quick[part][key]
+            said = listed(most) + (f" (quick: {listed(fewer)})" if fewer != most else "")
+            assert said in experiment.seeds, f"{part}: {said}"
+
+
 def test_the_listing_names_every_experiment_once(capsys):
     assert main(["reproduce"]) == 0
     shown = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]

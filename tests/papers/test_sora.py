@@ -150,6 +150,34 @@ def test_no_gate_is_globally_right_exactly_when_the_gradient_is_below_the_penalt
     assert (sora.open_gates(end) == 0) == empty
 
 
+def test_the_released_training_leaves_all_gates_or_none_on_the_seeds_tried():
+    rows = sora.trained_as_released([0.9, 1.5], 3)
+    assert [optimal for _, _, optimal in rows] == [int(np.sum(np.linspace(4.0, 0.1, 12) > p)) for p in (0.9, 1.5)]
+    assert set(rows[0][1]) == {0, 12}  # which of the two depends on the seed
+    assert set(rows[1][1]) == {0}
+
+
+@pytest.mark.parametrize(
+    ("rows", "holds"),
+    [
+        ([(0.9, [12, 0], 9), (2.0, [0, 0], 6)], True),
+        ([(0.9, [12, 5], 9), (2.0, [0, 0], 6)], False),
+        ([(0.9, [12, 12], 9), (2.0, [0, 12], 6)], False),
+    ],
+)
+def test_the_verdict_on_the_released_training_follows_from_every_seed(rows, holds):
+    found = {
+        "optimum": {"fun": 1.0, "gates": 9},
+        "runs": {"lora start": [(2.0, 10)], "singular vectors": [(1.0, 9)]},
+        "convex": [0.0],
+        "curve": [(0.1, 12, 1.0, 1.0), (1.0, 4, 2.0, 1.0)],
+        "dead_zone": (2.0, 1.0),
+        "released": rows,
+    }
+    (claim,) = (claim for claim in sora.SoRAClaims().judge(found) if "AdamW" in claim.statement)
+    assert claim.holds == holds
+
+
 def test_revival_leaves_the_update_and_opens_on_the_largest_residual():
     T = np.diag([3.0, 2.0, 0.0])
     adapter = SoRA(0.1)

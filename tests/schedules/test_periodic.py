@@ -111,13 +111,14 @@ def test_gradient_restart_keeps_the_linear_rate():
     assert np.all(gaps[1:] <= (1 - m0 / (5 * L)) * gaps[:-1])
 
 
-def test_decay_ends_the_stages_once_the_gradient_is_at_lam():
-    problem = linear(lam=0.3, rank=5)
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_decay_ends_the_stages_once_the_gradient_is_at_lam_over_the_scale(scale):
+    problem = linear(lam=0.3, rank=5, adapter=LoRA(alpha=5.0 * scale))
     alone = ls.solve(problem, "nesterov", stop=RULE)
     result = ls.solve(problem, "nesterov+periodic:period=20000", stop=RULE)
     G = problem.objective.value_and_grad(result.X)[1]
     assert result.success and result.merged is None
-    assert_allclose(np.linalg.norm(G, 2), 0.3, rtol=1e-7)
+    assert_allclose(np.linalg.norm(G, 2), 0.3 / scale, rtol=1e-7)
     assert_allclose(result.X, alone.X, atol=1e-9)
 
 
