@@ -10,6 +10,8 @@ import lorasolve as ls
 from lorasolve import landscape
 from lorasolve._known import Known
 from lorasolve.landscape import regimes
+from lorasolve.landscape.constants import Constants
+from lorasolve.multi import Separable
 from lorasolve.objectives.base import as_objective
 
 
@@ -114,6 +116,52 @@ def test_a_gap_without_decay_does_not_rest_on_errors_of_differences():
     assert f.value_and_grad(x.reshape(3, 4))[0] > 0.49 and f.value_and_grad(best)[0] < 1e-10
     judged = landscape.verdict(ls.Problem(f, 3), (np.eye(3), x.reshape(3, 4).T))
     assert judged.kind != "global"
+
+
+class Sloped(ls.objectives.Objective):
+    """A convex function of one number whose derivative is piecewise linear, and its value at 0 ``offset``."""
+
+    shape, convex = (1, 1), True
+
+    def __init__(self, knots, slopes, offset=0.0):
+        self.knots, self.slopes, self.offset = knots, slopes, offset
+
+    def value_and_grad(self, X):
+        x = float(X[0, 0])
+        between = np.sort(np.append(np.clip(self.knots, min(x, 0.0), max(x, 0.0)), [0.0, x]))
+        d = np.interp(between, self.knots, self.slopes)
+        area = float(np.sum((d[1:] + d[:-1]) * np.diff(between))) / 2.0
+        return self.offset + math.copysign(area, area * x), np.array([[np.interp(x, self.knots, self.slopes)]])
+
+
+@pytest.mark.parametrize("matrices", [1, 2])
+@pytest.mark.parametrize("joint", [False, True])
+def test_given_constants_are_no_strong_convexity(matrices, joint):
+    """``h'(t) = max(|t|, 1)`` beyond a steep piece next to 0: ``h'(t) t >= t^2``, and ``h(1) - h(0) > h'(1)^2/2``."""
+    f = Sloped(np.array([-9.0, -1.0, -1e-3, 1e-3, 1.0, 9.0]), np.array([-9.0, -1.0, -1.0, 1.0, 1.0, 9.0]), 1.0)
+    one, zero = np.ones((1, 1)), np.zeros((1, 1))
+    given = Constants.exact(1.0, 1e3, 1, whole_space=True)
+    problem, arguments = ls.Problem(f, 1), ((one, one), zero, given)
+    if matrices > 1:
+        problem = ls.MultiProblem(Separable([f, f]), ranks=1)
+        arguments = ((one, one), (one, one)), [zero, zero], [given, given]
+    value = problem.value(*arguments[0])
+    assert value - problem.value(*(2 * [zero] if matrices == 1 else 2 * [(zero, zero)])) > 0.999 * matrices
+    assert landscape.verdict(problem, *arguments, tol=0.499, joint=joint).kind == "not_converged"
+    # The distance to the optimum is at most ||G||^2/alpha.
+    judged = landscape.verdict(problem, *arguments, tol=0.502, joint=joint)
+    assert (judged.kind, judged.reason) == ("global", f"CERTIFIED: within {matrices:.2e} of the optimum of F")
+
+
+def test_given_constants_about_a_matrix_that_is_no_minimizer_bound_no_gap():
+    """``(h'(x) - h'(0)) x >= x^2/10``, and ``h`` falls by 0.45 from 5 to its minimum at 10, where ``h'(5) = -0.1``."""
+    f = Sloped(np.array([-9.0, 0.0, 1e-3, 9.0, 19.0]), np.array([-10.0, -1.0, -0.1, -0.1, 0.9]), 1.0)
+    problem = ls.Problem(f, 1)
+    values = [f.value_and_grad(np.full((1, 1), x))[0] for x in (5.0, 10.0)]
+    assert values[0] - values[1] == pytest.approx(0.45)
+    given = Constants.exact(0.1, 900.0, 1, whole_space=True)
+    at = (np.full((1, 1), 5.0), np.ones((1, 1)))
+    assert landscape.verdict(problem, at, np.zeros((1, 1)), given, tol=0.2).kind != "global"
 
 
 def test_constants_of_float32_data_are_those_of_float64():
