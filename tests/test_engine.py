@@ -382,6 +382,21 @@ def test_a_run_that_ends_at_zero_says_so_and_what_to_try():
     assert "ended at X = 0, a saddle point" in saddle.message
 
 
+@pytest.mark.parametrize("offset", [0.0, 1.0])
+def test_zero_may_be_a_stationary_point_that_is_no_saddle(offset):
+    """``f = offset + ||X||^2/2`` does not say that it is convex, and is least at 0."""
+
+    class Square:
+        shape = (3, 2)
+
+        def value_and_grad(self, X):
+            return offset + 0.5 * float(np.vdot(X, X)), X.copy()
+
+    result = ls.solve(ls.Problem(Square(), 1), "lbfgs", "gaussian")
+    assert 0.0 < np.linalg.norm(result.X) < 1e-9
+    assert "it ended at X = 0, a stationary point" in result.message
+
+
 def test_a_run_that_ends_above_zero_says_that_a_better_point_is_known():
     worse = ls.solve(
         ls.Problem(DoubleWell(0.4), 1, 0.05), "gd:step_size=0.1", (np.full((1, 1), 1.0), np.full((1, 1), -1.0)),
