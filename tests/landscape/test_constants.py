@@ -118,6 +118,17 @@ def test_a_gap_without_decay_does_not_rest_on_errors_of_differences():
     assert judged.kind != "global"
 
 
+def test_a_gap_from_strong_convexity_is_a_number_in_floating_point():
+    """The certificate's own bound, ``f(X) - 0``, is larger and RIGOROUS: that word is not about the smaller one."""
+    rng = np.random.default_rng(0)
+    S, y = rng.standard_normal((20, 3, 2)), rng.standard_normal(20)
+    P, s, Qt = np.linalg.svd(np.linalg.lstsq(S.reshape(20, 6), y, rcond=None)[0].reshape(3, 2), full_matrices=False)
+    point = P * np.sqrt(s), Qt.T * np.sqrt(s)
+    judged = landscape.verdict(ls.Problem(ls.objectives.MatrixSensing(S, y), 2), point)
+    assert judged.certificate.level is Known.RIGOROUS and judged.certificate.gap > 0.3
+    assert judged.kind == "global" and judged.reason.startswith("CERTIFIED: within ")
+
+
 class Sloped(ls.objectives.Objective):
     """A convex function of one number whose derivative is piecewise linear, and its value at 0 ``offset``."""
 
@@ -172,6 +183,25 @@ def test_constants_of_float32_data_are_those_of_float64():
     assert landscape.constants.known_constants(f, 2).rsc_low == 0.0 >= constants(f).rsc_low
     many = ls.objectives.LinearFineTuning(*(np.hstack([part] * 3) if k else part for k, part in enumerate(data)))
     assert landscape.constants.known_constants(many, 2).rsc_low == 0.0
+
+
+class LogCosh(ls.objectives.Objective):
+    """``sum log cosh X_ij``, least at 0: ``<G, X> >= tanh(D)/D ||X||^2`` within ``D`` of it, and less beyond."""
+
+    shape, convex, lower_bound, smoothness, has_hessian = (4, 3), True, 0.0, 1.0, True
+
+    def value_and_grad(self, X):
+        return float(np.log(np.cosh(X)).sum()), np.tanh(X)
+
+    def hessian_product(self, X, D):
+        return D / np.cosh(X) ** 2
+
+
+def test_a_constant_that_is_attained_is_attained_within_the_radius():
+    D = 1.0
+    found = landscape.restricted_constants(LogCosh(), np.zeros((4, 3)), 2, D, by="searched", samples=20)
+    assert found.how["rsc_high"].known is Known.ATTAINED
+    assert math.tanh(D) / D - 1e-9 <= found.rsc_high < 0.9
 
 
 def test_wrong_arguments_are_named():
