@@ -214,7 +214,8 @@ def _zero_advice(result: Result) -> str:
     zero = problem.value_at_zero
     if not result.fun >= zero - 1e-9 * abs(zero):
         return ""
-    if result.fun <= zero + 1e-9 * abs(zero):
+    # Where f(0) = 0 the start says what is small.
+    if result.fun <= zero + 1e-9 * (abs(zero) or abs(result.trace.value[0])):
         units = problem.units
         saddle = "a saddle point" if units.slope > problem.lam else "a stationary point"
         kind = "a local minimum at this lam" if units.vanishes else saddle

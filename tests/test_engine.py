@@ -4,7 +4,9 @@ import contextlib
 import copy
 import dataclasses
 import re
+import threading
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from lorasolve.adapters import LoRA
 from lorasolve.monitor import STALL_WINDOW
 from lorasolve.objectives import Denoising, LinearFineTuning
 from lorasolve.optimizers import GD, GDBacktracking
+from lorasolve.optimizers.base import Optimizer, State
 from lorasolve.result import Trace
 
 M = np.random.default_rng(0).standard_normal((6, 5))
@@ -109,6 +112,21 @@ def test_a_result_with_a_merged_part_continues_on_the_problem_that_is_given(meth
         assert third.trace.value[0] == pytest.approx(first.fun, rel=1e-12) and third.merged is None
 
 
+def test_the_problem_of_a_last_stage_is_known_by_identity_where_its_content_cannot_be_read():
+    class Locked(Denoising):
+        def __init__(self, M):
+            super().__init__(M)
+            self.lock = threading.Lock()
+
+        def merged(self, update):
+            return Locked(self.M - update)
+
+    first = ls.solve(ls.Problem(Locked(M), 1), "gd+periodic:period=3", stop=ls.StoppingRule(max_iter=7))
+    assert np.linalg.norm(first.merged) > 0.1
+    again = ls.solve(first.problem, "gd", init=first, stop=ls.StoppingRule(max_iter=1))
+    assert again.trace.value[0] == pytest.approx(first.fun, rel=1e-12) and again.merged is None
+
+
 def test_a_result_of_other_parameters_is_no_start():
     other = ls.solve(ls.Problem(Denoising(np.ones((5, 6))), 2, 0.1), stop=ls.StoppingRule(max_iter=2))
     with pytest.raises(ValueError, match=r"init: expected a result of a problem with 6 x 5 .*, got one with 5 x 6"):
@@ -193,6 +211,31 @@ def test_divergence_keeps_the_last_finite_point():
     assert "with step 3; try a step size of at most" in result.message
 
 
+@dataclass(frozen=True)
+class Decomposes(Optimizer):
+    """A step far too long, and a decomposition of what came of it after it is accepted."""
+
+    name = "decomposes"
+
+    def init(self, problem, theta, rng):
+        return State(theta.copy(), theta.copy(), step=1e200)
+
+    def update(self, problem, state, value, grad):
+        state.theta, state.trial = state.trial, state.theta
+        if not np.isfinite(value):
+            raise np.linalg.LinAlgError("of what has overflowed")
+        state.trial[:] = state.theta - state.step * grad
+
+
+def test_a_decomposition_that_fails_keeps_the_last_finite_point():
+    A, B = np.ones((6, 2)), np.ones((5, 2)) * [1.0, 2.0]
+    result = ls.solve(problem(), Decomposes(), (A, B))
+    assert result.status is ls.Status.DIVERGED
+    assert_array_equal(result.A, A)
+    assert_array_equal(result.B, B)
+    assert result.fun == problem().value(A, B)
+
+
 @pytest.mark.parametrize("name", ["gd", "heavy_ball", "heavy_ball:momentum=0.5", "nesterov", "nesterov:momentum=0.9"])
 def test_the_step_that_a_diverged_run_is_advised_does_not_diverge(name):
     rng = np.random.default_rng(0)
@@ -205,6 +248,22 @@ def test_the_step_that_a_diverged_run_is_advised_does_not_diverge(name):
         again = ls.solve(tried, method.with_step(advised), seed=k, stop=ls.StoppingRule(1000))
         assert again.status is not ls.Status.DIVERGED
         assert again.fun < tried.value_at_zero
+
+
+def test_a_step_that_diverged_is_not_advised_again_whatever_the_curvature_at_the_start_says():
+    """``-x``, and a steep wall beyond 1 of which the start at 0.09 knows nothing."""
+
+    class Wall:
+        shape = (1, 1)
+
+        def value_and_grad(self, X):
+            over = np.maximum(X - 1.0, 0.0)
+            return float(np.sum(1e9 * over**4 - X)), 4e9 * over**3 - 1.0
+
+    step = 0.4
+    result = ls.solve(ls.Problem(Wall(), 1), GD(step_size=step), (np.full((1, 1), 0.3),) * 2)
+    assert result.status is ls.Status.DIVERGED
+    assert float(re.search(r"at most ([^,]*),", result.message).group(1)) <= step / 2
 
 
 def test_a_start_that_is_not_finite_in_value_diverges_at_once():
@@ -332,6 +391,13 @@ def test_the_result_is_recomputed_and_not_taken_from_the_loop():
     assert result.trace.value[-1] != pytest.approx(result.fun, rel=1e-3)
 
 
+def test_factors_and_parameters_of_a_result_share_no_memory():
+    result = ls.solve(problem(), stop=ls.StoppingRule(max_iter=3))
+    theta = result.theta.copy()
+    result.A[:], result.B[:] = 0.0, 0.0
+    assert_array_equal(result.theta, theta)
+
+
 def test_settings_are_frozen_and_reusable():
     method = GD(step_size=0.05)
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -400,6 +466,21 @@ def test_a_run_that_ends_at_zero_says_so_and_what_to_try():
     saddle = ls.solve(ls.Problem(DoubleWell(0.2), 1), "gd:step_size=0.1", (np.full((1, 1), 0.1), np.full((1, 1), -0.1)))
     assert abs(saddle.X[0, 0]) < 1e-6
     assert "ended at X = 0, a saddle point" in saddle.message
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.0])
+def test_zero_may_be_a_stationary_point_that_is_no_saddle(offset):
+    """``f = offset + ||X||^2/2`` does not say that it is convex, and is least at 0."""
+
+    class Square:
+        shape = (3, 2)
+
+        def value_and_grad(self, X):
+            return offset + 0.5 * float(np.vdot(X, X)), X.copy()
+
+    result = ls.solve(ls.Problem(Square(), 1), "lbfgs", "gaussian")
+    assert 0.0 < np.linalg.norm(result.X) < 1e-9
+    assert "it ended at X = 0, a stationary point" in result.message
 
 
 def test_a_run_that_ends_above_zero_says_that_a_better_point_is_known():

@@ -193,6 +193,7 @@ def test_matrix_market(tmp_path: pathlib.Path) -> None:
         ("r.csv", "1,1,5\n1,2,oops\n", r"r\.csv, line 2: expected row label.*'1,2,oops'"),
         ("r.csv", "1,1,5\n1,2\n", r"r\.csv, line 2"),
         ("r.csv", "1,1,5\n\n1,2,nan\n", r"r\.csv, line 3"),
+        ("r.csv", "1,1,5\n1,2,1_000\n", r"r\.csv, line 2: .*'1,2,1_000'"),
         ("r.csv", "a,b,c\nd,e,f\n", r"r\.csv, line 2"),
         ("r.csv", "1\t1\t5\n", r"r\.csv, line 1: .*separated by ','"),
         ("r.csv", "1,1,5\n2,1,3\n1,1,4\n", r"r\.csv, line 3: row '1', column '1' has a value already \(line 1\)"),

@@ -307,6 +307,7 @@ class _Judge:
         self.star_source = "given" if stars is not None else "not given"
         self._counted: _Counted | None = None
         self.constants = constants or known_block_constants(problem.loss, problem.ranks)
+        self.given = constants is not None
         self.stated = joint
         self.joint = self._joint_inequality()
         self.r_star = r_star
@@ -393,7 +394,7 @@ class _Judge:
         return self._searched(self.second, reason) if kind == "inconclusive" and self.starts else (kind, reason, basis)
 
     def _gap_without_decay(self) -> float:
-        """Return a certified gap for ``lam = 0``, where ``F = f``: from the lower bound, or strong convexity."""
+        """Return a certified gap for ``lam = 0``, where ``F = f``: from the lower bound, or from the constants."""
         facts = self.problem.objective.facts
         if self.problem.lam > 0.0 or not facts.convex:
             return math.inf
@@ -401,12 +402,13 @@ class _Judge:
         constants = self.constants
         if constants is None or not all(c.whole_space and c.rsc_low > 0.0 for c in constants):
             return gap
-        if self.joint is not None and (self.stated or not self.joint.holds):
-            # What the caller states is about X* alone, not strong convexity.
+        if (self.joint is not None and not self.joint.holds) or (self.given and self.star_refuted is not None):
             return gap
+        # Given constants are about X* alone: f(X) - f* <= <G, X - X*> <= ||G||^2/alpha. Others are of strong convexity.
+        share = 1.0 if self.given else 2.0
         gradients = self.problem.loss.in_float64().gradient_operators(self.point.factors)
         lengths = (float(np.linalg.norm(G.to_dense())) for G in gradients)
-        return min(gap, sum(length**2 / (2.0 * c.rsc_low) for length, c in zip(lengths, constants)))
+        return min(gap, sum(length**2 / (share * c.rsc_low) for length, c in zip(lengths, constants)))
 
     def _approximate_point(self) -> Finding | None:
         """Return the gap that restricted strong convexity gives at any point, where its premises hold."""

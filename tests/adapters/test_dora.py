@@ -227,6 +227,10 @@ def test_dead_rows_and_columns(axis, detach):
     assert_allclose(dora.update(theta), 0.0, atol=1e-13)
     if axis == 0:
         assert_array_equal(dora.split(grad)[1][2], 0.0)
+    # What has no direction has no length either, whatever its magnitude.
+    of_length = theta.copy()
+    dora.split(of_length)[2][2] = 1.0
+    assert_array_equal(gradient(dora, of_length)[1], grad)
     result = ls.solve(dora, "adam", (A, B), stop=ls.StoppingRule(max_iter=200))
     assert np.isfinite(result.theta).all() and result.fun < value
 

@@ -7,7 +7,7 @@ import lorasolve as ls
 from lorasolve.adapters import SoRA
 from lorasolve.adapters.sora import released_threshold, soft_threshold
 from lorasolve.objectives import Denoising
-from lorasolve.optimizers import ProximalGD
+from lorasolve.optimizers import AdamW, ProximalAdamW, ProximalGD
 from lorasolve.schedules import Sparsify
 
 
@@ -170,6 +170,22 @@ def test_released_variant_runs_with_a_given_step():
     result = ls.solve(p, ProximalGD(0.02), stop=ls.StoppingRule(2000, 0.0))
     g = p.split(result.theta)[2]
     assert not ((np.abs(g) > 0) & (np.abs(g) < 0.01)).any()
+
+
+def test_under_a_schedule_gates_are_thresholded_at_the_step_that_was_taken():
+    p = ls.Problem(Denoising(target()), 2, 0.1, SoRA(0.5))
+    theta = p.join(np.ones((8, 2)), np.ones((6, 2)))
+    gates = []
+    for optimizer in (AdamW(step_size=0.1), ProximalAdamW(step_size=0.1)):
+        state = optimizer.init(p, theta, np.random.default_rng(0))
+        state.step_factor = 0.25
+        grad = np.empty_like(theta)
+        optimizer.update(p, state, p.value_and_grad(theta, grad), grad)
+        gates.append(p.split(state.trial)[2])
+    plain, found = gates
+    expected = np.sign(plain) * np.maximum(np.abs(plain) - 0.25 * 0.1 * 0.5, 0.0)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert np.all(found != 0.0)
 
 
 def test_a_penalty_that_changes_nothing_does_not_keep_later_ones_from_their_turn():

@@ -372,6 +372,19 @@ def test_points_of_several_problems_and_adapters_in_any_order():
         assert ours.value == pytest.approx(alone.value, rel=1e-12)
 
 
+@pytest.mark.parametrize("alpha", [8.0, 12.0])
+@pytest.mark.parametrize("trust", ["lapack", "gemm"])
+def test_a_proof_in_a_stack_states_the_assumptions_of_a_single_one(alpha, trust):
+    """What is trusted, and that fl(s A) is no s A where s = alpha/r is no power of two."""
+    problem = problem_of("denoising", adapter=ls.adapters.LoRA(alpha=alpha))
+    best = ls.solve_convex(problem)
+    point = best.A / problem.scale, best.B
+    found = ls.certify_batch(problem, [point, point], trust=trust)
+    assert found.stacked.all()
+    assert found[0].assumptions == found[1].assumptions == ls.certify(problem, point, trust=trust).assumptions
+    assert any("fl(s A)" in text for text in found[0].assumptions) is (alpha == 12.0)
+
+
 def test_the_ends_of_a_batch_of_runs():
     problem = problem_of("denoising")
     runs = ls.solve_batch(problem, "lbfgs", seed=[0, 1, 2])

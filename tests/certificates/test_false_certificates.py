@@ -126,6 +126,15 @@ def test_many_values_just_below_the_norm_are_taken_out():
     assert 1.0 - 1e-12 <= found.most <= 1.0 + 1e-6
 
 
+def test_the_factor_of_a_sampled_norm_is_that_of_its_formula():
+    """Two blocks of b = 8 starts, with half of the probability: cosh(arcosh(sqrt(2 n/pi)/delta^(1/b))/3)."""
+    n, failure = 60, 1e-6
+    M = np.random.default_rng(0).standard_normal((n, n))
+    found = sampled_norm(LinearMap(M.shape, lambda V: M @ V, lambda U: M.T @ U), math.inf, failure)
+    expected = math.cosh(math.acosh(math.sqrt(2.0 * n / math.pi) / (0.5 * failure) ** (1.0 / 8.0)) / 3.0)
+    assert found.most / found.least == pytest.approx(expected, rel=1e-9)
+
+
 @pytest.mark.parametrize(("starts", "blocks"), [(1, 8), (2, 4), (4, 2)])
 def test_a_sampled_norm_fails_no_more_often_than_it_says(monkeypatch, starts, blocks):
     """One value a little above a cluster, two looks only: the least favourable case of the bound."""

@@ -116,6 +116,18 @@ def test_nothing_is_said_where_nothing_is_known():
     assert without.is_global is True and without.rank_at_most is None and without.rank_at_least is None
 
 
+def test_beyond_the_size_that_is_formed_all_values_near_lam_are_counted():
+    """Observed are diag(3, 2, 0.99), at a point whose gradient is diag(1.1, 1, 0.99): 0.99 may be 1 at the optimum."""
+    n, lam, k = 1001, 1.0, np.arange(3)
+    problem = ls.Problem(MatrixCompletion(k, k, np.array([3.0, 2.0, 0.99]), (n, n)), 2, lam)
+    A = np.zeros((n, 2))
+    A[[0, 1], [0, 1]] = np.sqrt([1.9, 1.0])
+    found = certify(problem, (A, A.copy()), tol=0.1)
+    assert found.is_global is True and found.level is Known.SAMPLED
+    assert lam - math.sqrt(2.0 * found.gap) < 0.99
+    assert found.rank_at_most is None
+
+
 def test_the_upper_bound_needs_its_distance():
     """G = diag(1, 0.9), lam = 1: from a distance of 0.2 to G* nothing follows, from 0.05 that X* has rank 1."""
     G, Q = np.diag([1.0, 0.9]), np.array([[1.0], [0.0]])
@@ -240,6 +252,20 @@ def test_an_attribute_of_a_loss_that_states_no_fact_bounds_no_rank():
     found = certify(problem, 0.9 * np.eye(2))
     assert found.is_global is True and found.rank_at_least in (None, 1)
     assert not any("conjugate" in text for text in found.assumptions)
+
+
+def test_a_loss_made_of_another_one_has_its_own_convexity():
+    """``0.01 ||X - M||^2/2`` is strongly convex with 0.01, and ``||X - M||^2/2`` with 1."""
+
+    class Scaled(Denoising):
+        smoothness = 0.01
+
+        def value_and_grad(self, X):
+            return 0.005 * float(np.sum((X - self.M) ** 2)), 0.01 * (X - self.M)
+
+    M = np.diag([3.0, 2.0, 1.0])
+    assert ranks.strong_convexity(Denoising(M)) == 1.0
+    assert ranks.strong_convexity(Scaled(M)) <= 0.01
 
 
 def test_one_gram_matrix_tells_norm_and_rank_of_a_large_optimum():

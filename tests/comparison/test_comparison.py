@@ -77,6 +77,15 @@ def test_sentence_and_table(denoising) -> None:
     assert diverged.best() is None
 
 
+@pytest.mark.parametrize("levels", [("RIGOROUS", "SAMPLED"), ("SAMPLED", "RIGOROUS")])
+def test_what_is_said_of_several_methods_is_known_as_the_weakest_of_their_certificates(denoising, levels) -> None:
+    table = ls.compare(denoising[0], ["lbfgs", "als"])
+    assert [row.is_global for row in table.rows] == [True, True]
+    rows = [replace(row, level=level) for row, level in zip(table.rows, levels)]
+    text = replace(table, rows=rows).conclusion()
+    assert "SAMPLED to a relative gap" in text and "RIGOROUS" not in text
+
+
 def test_what_is_not_certified_is_not_said_to_have_missed_the_optimum() -> None:
     """An ill-conditioned regression, where gradients too large for a proof remain at optimal points."""
     rng = np.random.default_rng(0)

@@ -10,9 +10,10 @@ import pytest
 from numpy.testing import assert_allclose
 
 import lorasolve as ls
+from lorasolve._progress import Progress
 from lorasolve.kernels import sensing
 from lorasolve.kernels.evaluate import evaluate
-from lorasolve.monitor import STALL_WINDOW
+from lorasolve.monitor import STALL_WINDOW, Monitor
 from lorasolve.objectives import Denoising, LinearFineTuning, MatrixCompletion, MatrixSensing
 from lorasolve.result import Trace
 
@@ -230,6 +231,27 @@ def test_trace_extended_in_bulk_is_the_trace_recorded_point_by_point():
         bulk.extend(start, part, -part, 2 * part, 0.5)
         start += size
     assert bulk.to_dict() == one.to_dict()
+
+
+def test_the_best_of_compiled_iterations_is_counted_from_where_it_was():
+    """Of the values 5, 1, 4 of iterations 1 to 3 after 9 the best is iterate 2: from there a stall is counted."""
+    problem = ls.Problem(objectives()["denoising"], 1, 0.1)
+    monitor = Monitor(ls.StoppingRule(grad_tol=0.0), None, Progress("gd", False))
+    monitor.accept(problem, np.ones(problem.size), 9.0, 1.0, 0.1)
+    monitor.absorb(np.array([5.0, 1.0, 4.0]), np.ones(3), 0.1, monitor.seconds())
+    assert monitor.limits().history == (3, 1.0, 2)
+
+
+@pytest.mark.parametrize("smoothness", [0.05, 0.1, 0.2, 0.3, 0.5])
+def test_with_a_derived_step_the_value_never_rises_where_f_is_steeper_than_it_says(smoothness):
+    class Steeper(Denoising):
+        pass
+
+    Steeper.smoothness = smoothness
+    problem = ls.Problem(Steeper(np.random.default_rng(0).standard_normal((8, 6))), 2, 0.05)
+    assert ls.optimizers.GD().runs_compiled(problem)
+    result = ls.solve(problem, "gd", "gaussian", stop=ls.StoppingRule(max_iter=400, grad_tol=0.0))
+    assert np.diff(result.trace.value).max() <= 1e-12 * max(result.trace.value)
 
 
 def test_a_second_process_compiles_nothing():

@@ -129,6 +129,18 @@ def test_false_constants_are_reported_as_a_contradiction():
     assert any("gap at approximate points says global" in text for text in judged.contradictions)
 
 
+def test_constants_about_a_matrix_that_is_no_minimizer_decide_nothing():
+    """At the worse minimum, with constants about a point from which a step leads lower, wherever they hold."""
+    f = DoubleWell()
+    f.smoothness, f.lower_bound = 50.0, -1.0
+    problem = ls.Problem(f, 1, 0.01)
+    at = factors_of(f.minimum(1, 0.01))
+    assert problem.value(*factors_of(f.minimum(-1, 0.01))) < problem.value(*at) - 0.5
+    judged = landscape.verdict(problem, at, np.array([[0.5]]), Constants.exact(1.0, 50.0, 1))
+    assert [p.holds for p in judged.premises if p.id == "star_known"] == [False]
+    assert judged.findings == () and judged.kind != "global"
+
+
 def test_by_hand():
     # T = 0.5 + 0.25 * 2 = 1, distance sqrt(1/0.25) = 2, gap max(1, 3/0.5) = 6.
     found = approximate_point(0.5, 0.25, 2.0, 0.25, 3.0, Known.CERTIFIED, 5.0)

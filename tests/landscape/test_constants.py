@@ -10,6 +10,8 @@ import lorasolve as ls
 from lorasolve import landscape
 from lorasolve._known import Known
 from lorasolve.landscape import regimes
+from lorasolve.landscape.constants import Constants
+from lorasolve.multi import Separable
 from lorasolve.objectives.base import as_objective
 
 
@@ -116,6 +118,63 @@ def test_a_gap_without_decay_does_not_rest_on_errors_of_differences():
     assert judged.kind != "global"
 
 
+def test_a_gap_from_strong_convexity_is_a_number_in_floating_point():
+    """The certificate's own bound, ``f(X) - 0``, is larger and RIGOROUS: that word is not about the smaller one."""
+    rng = np.random.default_rng(0)
+    S, y = rng.standard_normal((20, 3, 2)), rng.standard_normal(20)
+    P, s, Qt = np.linalg.svd(np.linalg.lstsq(S.reshape(20, 6), y, rcond=None)[0].reshape(3, 2), full_matrices=False)
+    point = P * np.sqrt(s), Qt.T * np.sqrt(s)
+    judged = landscape.verdict(ls.Problem(ls.objectives.MatrixSensing(S, y), 2), point)
+    assert judged.certificate.level is Known.RIGOROUS and judged.certificate.gap > 0.3
+    assert judged.kind == "global" and judged.reason.startswith("CERTIFIED: within ")
+
+
+class Sloped(ls.objectives.Objective):
+    """A convex function of one number whose derivative is piecewise linear, and its value at 0 ``offset``."""
+
+    shape, convex = (1, 1), True
+
+    def __init__(self, knots, slopes, offset=0.0):
+        self.knots, self.slopes, self.offset = knots, slopes, offset
+
+    def value_and_grad(self, X):
+        x = float(X[0, 0])
+        between = np.sort(np.append(np.clip(self.knots, min(x, 0.0), max(x, 0.0)), [0.0, x]))
+        d = np.interp(between, self.knots, self.slopes)
+        area = float(np.sum((d[1:] + d[:-1]) * np.diff(between))) / 2.0
+        return self.offset + math.copysign(area, area * x), np.array([[np.interp(x, self.knots, self.slopes)]])
+
+
+@pytest.mark.parametrize("matrices", [1, 2])
+@pytest.mark.parametrize("joint", [False, True])
+def test_given_constants_are_no_strong_convexity(matrices, joint):
+    """``h'(t) = max(|t|, 1)`` beyond a steep piece next to 0: ``h'(t) t >= t^2``, and ``h(1) - h(0) > h'(1)^2/2``."""
+    f = Sloped(np.array([-9.0, -1.0, -1e-3, 1e-3, 1.0, 9.0]), np.array([-9.0, -1.0, -1.0, 1.0, 1.0, 9.0]), 1.0)
+    one, zero = np.ones((1, 1)), np.zeros((1, 1))
+    given = Constants.exact(1.0, 1e3, 1, whole_space=True)
+    problem, arguments = ls.Problem(f, 1), ((one, one), zero, given)
+    if matrices > 1:
+        problem = ls.MultiProblem(Separable([f, f]), ranks=1)
+        arguments = ((one, one), (one, one)), [zero, zero], [given, given]
+    value = problem.value(*arguments[0])
+    assert value - problem.value(*(2 * [zero] if matrices == 1 else 2 * [(zero, zero)])) > 0.999 * matrices
+    assert landscape.verdict(problem, *arguments, tol=0.499, joint=joint).kind == "not_converged"
+    # The distance to the optimum is at most ||G||^2/alpha.
+    judged = landscape.verdict(problem, *arguments, tol=0.502, joint=joint)
+    assert (judged.kind, judged.reason) == ("global", f"CERTIFIED: within {matrices:.2e} of the optimum of F")
+
+
+def test_given_constants_about_a_matrix_that_is_no_minimizer_bound_no_gap():
+    """``(h'(x) - h'(0)) x >= x^2/10``, and ``h`` falls by 0.45 from 5 to its minimum at 10, where ``h'(5) = -0.1``."""
+    f = Sloped(np.array([-9.0, 0.0, 1e-3, 9.0, 19.0]), np.array([-10.0, -1.0, -0.1, -0.1, 0.9]), 1.0)
+    problem = ls.Problem(f, 1)
+    values = [f.value_and_grad(np.full((1, 1), x))[0] for x in (5.0, 10.0)]
+    assert values[0] - values[1] == pytest.approx(0.45)
+    given = Constants.exact(0.1, 900.0, 1, whole_space=True)
+    at = (np.full((1, 1), 5.0), np.ones((1, 1)))
+    assert landscape.verdict(problem, at, np.zeros((1, 1)), given, tol=0.2).kind != "global"
+
+
 def test_constants_of_float32_data_are_those_of_float64():
     """Five samples in eight dimensions leave directions without curvature."""
     rng = np.random.default_rng(0)
@@ -124,6 +183,25 @@ def test_constants_of_float32_data_are_those_of_float64():
     assert landscape.constants.known_constants(f, 2).rsc_low == 0.0 >= constants(f).rsc_low
     many = ls.objectives.LinearFineTuning(*(np.hstack([part] * 3) if k else part for k, part in enumerate(data)))
     assert landscape.constants.known_constants(many, 2).rsc_low == 0.0
+
+
+class LogCosh(ls.objectives.Objective):
+    """``sum log cosh X_ij``, least at 0: ``<G, X> >= tanh(D)/D ||X||^2`` within ``D`` of it, and less beyond."""
+
+    shape, convex, lower_bound, smoothness, has_hessian = (4, 3), True, 0.0, 1.0, True
+
+    def value_and_grad(self, X):
+        return float(np.log(np.cosh(X)).sum()), np.tanh(X)
+
+    def hessian_product(self, X, D):
+        return D / np.cosh(X) ** 2
+
+
+def test_a_constant_that_is_attained_is_attained_within_the_radius():
+    D = 1.0
+    found = landscape.restricted_constants(LogCosh(), np.zeros((4, 3)), 2, D, by="searched", samples=20)
+    assert found.how["rsc_high"].known is Known.ATTAINED
+    assert math.tanh(D) / D - 1e-9 <= found.rsc_high < 0.9
 
 
 def test_wrong_arguments_are_named():

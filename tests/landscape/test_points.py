@@ -301,6 +301,15 @@ def test_escape_leaves_the_origin_and_keeps_a_converged_optimum():
     assert landscape.escape(problem, left) is left
 
 
+def test_a_run_that_was_cut_short_is_continued_where_there_is_nothing_to_escape_from():
+    problem, U, s, V = denoising()
+    A, B = point_of(U, s, V, (0, 1, 2), 0.3, 3)
+    short = ls.solve(problem, "gd", (0.9 * A, 0.9 * B), stop=ls.StoppingRule(max_iter=1))
+    assert not short.success and landscape.second_order(problem, short.A, short.B).is_sosp
+    ended = landscape.escape(problem, short)
+    assert ended.success and pytest.approx(problem.value(A, B), rel=1e-9) == ended.fun
+
+
 @pytest.mark.parametrize("alpha", [1.0, 16.0])
 def test_at_the_origin_there_may_be_nothing_to_escape_from(alpha):
     problem, _, s, _ = denoising()
@@ -324,6 +333,7 @@ def test_scaling_of_the_adapter_changes_no_verdict(alpha):
     )
     assert landscape.verdict(scaled, (A / root, B / root)).kind == "saddle"
     left = landscape.escape(scaled, (A / root, B / root))
+    assert left.trace.value[0] < scaled.value(A / root, B / root)
     assert pytest.approx((U[:, :2] * (s[:2] - 0.3)) @ V[:, :2].T, abs=1e-6) == left.X
 
 
@@ -338,6 +348,15 @@ def test_unbalanced_factors_without_decay_are_judged_by_their_product():
     A, B = point_of(U, s, V, (0, 1, 2), 0.0, 3)
     M = np.array([[20.0, 3.0, 0.0], [0.0, 0.05, 1.0], [0.0, 0.0, 1.0]])
     assert landscape.verdict(problem, (A @ M, B @ np.linalg.inv(M).T)).kind == "global"
+
+
+def test_the_optimal_update_in_unbalanced_factors_is_no_minimum_with_decay():
+    """There ``L - F = lam ((||2 A||^2 + ||B/2||^2)/2 - ||A B^T||_*) = 9/8 lam ||A||^2``."""
+    problem, U, s, V = denoising()
+    A, B = point_of(U, s, V, (0, 1, 2), 0.3, 3)
+    assert landscape.verdict(problem, (A, B)).kind == "global"
+    assert problem.value(2.0 * A, B / 2.0) - problem.value(A, B) == pytest.approx(1.125 * 0.3 * np.sum(A**2))
+    assert landscape.verdict(problem, (2.0 * A, B / 2.0)).kind == "not_converged"
 
 
 def test_wrong_inputs_name_the_argument():

@@ -1,6 +1,7 @@
 """Premises, both directions of the theorems, Theorem 2 and 3, the census; on problems with known answers."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import lorasolve as ls
 from lorasolve import landscape
 from lorasolve._known import Known
+from lorasolve.landscape import judge
 from lorasolve.landscape.constants import Constants, Evidence
 from lorasolve.landscape.theorems import (
     Spectra,
@@ -170,6 +172,27 @@ def test_failed_premises_are_named_and_silence_the_theorems():
         assert next(p for p in judged.premises if p.id == name).holds is False
 
 
+def test_a_search_that_may_have_missed_negative_curvature_establishes_no_premise(monkeypatch):
+    f = landscape.instances.sharp(2, 1, 4, 4, 5.0, 0.1)
+    problem = ls.Problem(f, rank=2, lam=0.1)
+    search = judge.second_order_at
+    for failure, holds in ((1e-12, True), (0.5, None)):
+        short = lambda *arguments, p=failure: replace(search(*arguments), failure_probability=p)  # noqa: E731
+        monkeypatch.setattr(judge, "second_order_at", short)
+        judged = landscape.verdict(problem, f.stationary_factors(), X_star=f.X_star)
+        assert [p.holds for p in judged.premises if p.id == "second_order"] == [holds]
+        assert (judged.findings != ()) is (holds is True)
+
+
+def test_a_theorem_needs_both_constants():
+    f = landscape.instances.sharp(2, 1, 4, 4, 5.0, 0.1)
+    problem = ls.Problem(f, rank=2, lam=0.1)
+    half = replace(Constants.exact(1.0, 5.0, 2), rsm_high=math.inf)
+    judged = landscape.verdict(problem, f.stationary_factors(), X_star=f.X_star, constants=half)
+    assert [p.holds for p in judged.premises if p.id == "constants"] == [None]
+    assert all(found.known is not Known.CERTIFIED for found in judged.findings)
+
+
 def test_a_reference_that_is_no_minimizer_is_noticed():
     f = ls.objectives.TwoLayer.example(np.random.default_rng(0))
     problem = ls.Problem(f, rank=2, lam=0.01)
@@ -201,7 +224,7 @@ def test_no_theorem_is_applied_with_a_reference_that_is_no_minimizer(several):
         assert judged.kind == "inconclusive"
         assert judged.reason.startswith("X_star is not a minimizer")
         assert [p.holds for p in judged.premises if p.id == "star_known"] == [False]
-        assert judged.findings == ()
+        assert judged.findings == () and judged.spectra is None
 
 
 def test_a_reference_is_refuted_where_the_point_itself_is_no_better():

@@ -52,12 +52,13 @@ def test_means_are_averages_rows_first() -> None:
     np.testing.assert_allclose(model.predict([77, 0, 77], [1, 88, 88]), [mean + columns[1], mean + effects[0], mean])
 
 
-def test_fold_in_gives_training_rows_back() -> None:
+@pytest.mark.parametrize("means", ["rows", "both"])
+def test_fold_in_gives_training_rows_back(means) -> None:
     rng = np.random.default_rng(1)
     M = rng.standard_normal((20, 2)) @ rng.standard_normal((2, 12)) + rng.standard_normal((20, 1))
     seen = rng.random(M.shape) < 0.6
     rows, cols = np.nonzero(seen)
-    model = fit_completion(Ratings(rows, cols, M[seen], np.arange(20), np.arange(12)), 0.5, "rows", tol=1e-12).model
+    model = fit_completion(Ratings(rows, cols, M[seen], np.arange(20), np.arange(12)), 0.5, means, tol=1e-12).model
     effects, A = model.fold_in(np.where(seen, M, np.nan))
     np.testing.assert_allclose(effects, model.row_effects, atol=1e-12)
     np.testing.assert_allclose(A @ model.B.T, model.A @ model.B.T, atol=1e-5)

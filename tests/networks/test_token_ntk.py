@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
+from lorasolve._known import Known
 from lorasolve.certificates import spot_checks
 from lorasolve.networks import LayerTokens, TokenNTK, solve_tangent, tangent_certificate, two_points
 from lorasolve.objectives import NTK
@@ -232,6 +233,27 @@ def test_the_block_solver_and_the_certificate_agree(loss):
         assert found.gap >= found.F - best.fun - best.gap - 1e-9
         if k == 0:
             assert solve_tangent(ntk, factors, lam).gap == pytest.approx(found.F - best.fun, rel=1e-5)
+
+
+def test_the_gap_of_a_network_counts_what_the_solution_may_be_above_the_optimum():
+    """``F(0)`` is above the optimum by no more than is stated, also where the convex problem is solved roughly."""
+    rng = np.random.default_rng(0)
+    layer = LayerTokens(rng.standard_normal((30, 2, 5)), rng.standard_normal((30, 4)), np.arange(30))
+    ntk = TokenNTK([layer], rng.standard_normal((30, 2)), rng.standard_normal((30, 2)), "square")
+    zero, lam = [(np.zeros((5, 1)), np.zeros((4, 1)))], 0.05
+    sharp = solve_tangent(ntk, zero, lam, tol=1e-10)
+    rough = solve_tangent(ntk, zero, lam, tol=0.5)
+    assert rough.value > sharp.value + 1e-3 * rough.F
+    assert rough.gap >= rough.F - sharp.value
+
+
+def test_a_bound_that_rests_on_a_sampled_norm_is_sampled():
+    """A gradient of 1001 x 1001 is not formed."""
+    zero = [(np.zeros((1001, 1)), np.zeros((1001, 1)))]
+    G = np.random.default_rng(0).standard_normal((1001, 1001))
+    found = tangent_certificate(1.0, [G], zero, 100.0)
+    assert found.failure_probability > 0.0 and found.level is Known.SAMPLED
+    assert tangent_certificate(1.0, [G[:9, :9]], [(np.zeros((9, 1)),) * 2], 100.0).level is Known.CERTIFIED
 
 
 def test_the_numbers_of_a_layer():

@@ -42,6 +42,17 @@ def test_dense_and_factor_level_are_the_definition(r):
         assert_allclose(fast, plain, atol=1e-12)
 
 
+@pytest.mark.parametrize("orders", ["CF", "FC", "FF"])
+def test_gradients_are_written_into_arrays_of_any_layout(orders):
+    mask, matrix, objective = instance()
+    A, B, _, _ = factors()
+    G = mask * (A @ B.T - matrix)
+    GB, GtA = (np.full(factor.shape, np.nan, order=order) for factor, order in zip((A, B), orders))
+    objective.factor_oracle(A, B, GB, GtA)
+    assert_allclose(GB, G @ B, atol=1e-12)
+    assert_allclose(GtA, G.T @ A, atol=1e-12)
+
+
 @pytest.mark.parametrize("lam", [0.0, 0.5])
 @pytest.mark.parametrize("r", [1, 3, 6])
 def test_half_epochs_solve_a_ridge_regression_per_row(lam, r):

@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from lorasolve.peft_files import Decay, UnreadableError, diagnose
-from lorasolve.peft_files.diagnosis import family_scores
+from lorasolve.peft_files import Decay, LayerFactors, UnreadableError, diagnose, facts_of
+from lorasolve.peft_files.diagnosis import LayerReport, family_scores
 from lorasolve.peft_files.page import diagnosis_page
 from lorasolve.peft_files.text import layer_rows
 
@@ -86,6 +86,23 @@ def test_what_is_left_of_a_layer_that_decayed_refutes_nothing(tmp_path, make, si
     (layer,) = [layer for layer in found.layers if layer.facts.module == "h.3.q"]
     assert (layer.facts.rank, layer.facts.vanished) == ((0, True) if kind == "low_rank" else (R, False))
     assert ("all but vanished in 1 layer:" in str(found)) == layer.facts.vanished
+
+
+@pytest.mark.parametrize(("roundoff", "unbalanced"), [(2.0**-4, False), (2.0**-24, True)])
+def test_an_imbalance_within_rounding_is_none(roundoff, unbalanced):
+    """``||A|| / ||B|| = sqrt 1.1``: in 8-bit floats that may be rounding, in 32-bit ones not."""
+    P, Q = (np.linalg.qr(np.random.default_rng(n).standard_normal((n, 1)))[0] for n in (9, 7))
+    report = LayerReport(facts_of(LayerFactors("q", np.sqrt(1.1) * P, Q, 1.0, "linear", False, roundoff)))
+    assert 0.01 < report.facts.imbalance < 0.1 and report.unbalanced is unbalanced
+
+
+def test_the_size_of_a_layer_that_cannot_be_read_is_not_known(tmp_path, make):
+    tensors = model(make, FULL)
+    assert diagnose(make.adapter(tmp_path / "all", tensors)).magnitude_known
+    del tensors["base_model.model.h.3.q.lora_B.weight"]
+    found = diagnose(make.adapter(tmp_path / "one less", tensors))
+    assert [layer.module for layer in found.unusable] == ["h.3.q"]
+    assert all(layer.magnitude_known for layer in found.layers) and not found.magnitude_known
 
 
 def test_loud_needs_both_halves(tmp_path, make):

@@ -110,6 +110,14 @@ def test_rounding_is_not_rank():
     assert facts.sigma[2] / facts.sigma[0] > 1e-6 and facts.rank == 2 and not facts.full_rank
 
 
+def test_a_small_value_is_a_full_rank_only_where_rounding_is_smaller():
+    """2e-3 of the largest is below what bfloat16 may have made of nothing, and far above that of float32."""
+    A, B = with_spectrum([1.0, 2e-3])
+    for roundoff, rank in ((2.0**-8, 1), (2.0**-24, 2)):
+        facts = facts_of(layer(A, B, roundoff=roundoff))
+        assert facts.rank == rank and facts.full_rank is (rank == 2)
+
+
 def test_families():
     assert family_of("h.12.attn.q_proj") == "h.*.attn.q_proj" == family_of("h.3.attn.q_proj")
     assert family_of("h.1.mlp.experts[17]") == "h.*.mlp.experts[*]"

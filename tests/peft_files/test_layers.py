@@ -130,6 +130,10 @@ def test_adalora(tmp_path, make):
     check(layer, 8 / (6 + 1e-5) * B @ np.diag(E.ravel()) @ A)
     facts = facts_of(layer)
     assert facts.imbalance is None and facts.wasted is None
+    # In PEFT: scaling = lora_alpha if lora_alpha > 0 else r.
+    settings = {"peft_type": "ADALORA", "init_r": 6, "rank_pattern": pattern, "lora_alpha": -4}
+    scale = only(read(make.adapter(tmp_path, tensors, **settings))).scale
+    assert scale == pytest.approx(6 / (6 + 1e-5), rel=1e-12)
 
 
 def test_kohya(tmp_path, make):

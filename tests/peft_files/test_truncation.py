@@ -76,6 +76,21 @@ def test_a_given_error_takes_the_least_rank_in_each_layer(tmp_path, make, error)
     assert dense(tmp_path / "b").keys() == before.keys()
 
 
+@pytest.mark.parametrize("full", [0, 1])
+def test_experts_share_the_rank_that_the_most_demanding_one_needs(tmp_path, make, full):
+    """Of two experts one has rank 1, the other 3; those of ``lora_B`` are interleaved."""
+    B = np.zeros((9, 6))
+    for expert in range(2):
+        rank = 3 if expert == full else 1
+        B[:, expert : 2 * rank : 2] = RNG.standard_normal((9, rank))
+    tensors = make.linear("mlp.experts", RNG.standard_normal((6, 7)), B)
+    folder = make.adapter(tmp_path / "a", tensors, r=3, target_parameters=["mlp.experts.gate_up_proj"])
+    done = truncate(folder, tmp_path / "b", error=0.01)
+    assert [layer.r for layer in done.layers] == [3, 3]
+    for name, X in dense(folder).items():
+        assert np.linalg.norm(dense(tmp_path / "b")[name] - X) <= 0.01 * np.linalg.norm(X)
+
+
 def test_names_that_collide_under_the_rule_of_patterns(tmp_path, make):
     """``b.q`` is also the end of ``a.b.q``; each must keep its own rank."""
     tensors = make.linear("b.q", RNG.standard_normal((4, 7)), RNG.standard_normal((9, 4)))

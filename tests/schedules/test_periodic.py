@@ -122,6 +122,16 @@ def test_decay_ends_the_stages_once_the_gradient_is_at_lam_over_the_scale(scale)
     assert_allclose(result.X, alone.X, atol=1e-9)
 
 
+@pytest.mark.parametrize("alpha", [8.0, 0.5])
+def test_stages_go_on_while_the_gradient_exceeds_the_decay_over_the_scaling(alpha):
+    """At ``X = 0`` the gradient is ``-diag(1, 0.5, 0.2)``; ``lam/s`` is put just below and just above its norm."""
+    problem = ls.Problem(Denoising(np.diag([1.0, 0.5, 0.2])), 2, adapter=LoRA(alpha=alpha))
+    theta = problem.join(np.ones((3, 2)), np.zeros((3, 2)))
+    for share, goes_on in ((0.99, True), (1.01, False)):
+        stage = Stage(problem.replace(lam=share * alpha / 2), theta)
+        assert (Periodic().transition(stage, np.random.default_rng(0)) is not stage) is goes_on
+
+
 def test_on_denoising_small_ranks_add_up_to_the_nuclear_norm_solution():
     rng = np.random.default_rng(5)
     M = rng.standard_normal((8, 6))

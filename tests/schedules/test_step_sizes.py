@@ -1,6 +1,7 @@
 """Step-size schedules: their formulas, and that the loop applies them."""
 
 import itertools
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -63,6 +64,23 @@ def test_warmup_starts_anew_in_each_stage_and_cosine_does_not():
     expected = 0.01 * 0.5 * (1 + np.cos(np.pi * t / 36))
     inner = t % 12 != 0
     assert_allclose(both[inner], expected[inner], rtol=1e-9)
+
+
+def test_the_step_that_leaves_the_start_of_a_stage_is_step_0_of_it_and_no_later_one_of_the_run():
+    steps = []
+
+    @dataclass(frozen=True)
+    class Recorder(Schedule):
+        name, summary, scales_steps = "recorder", "asks for nothing", True
+
+        def step_factor(self, iteration, stage_iteration, max_iter):
+            steps.append((iteration, stage_iteration))
+            return 1.0
+
+    method = ls.Method(GD(step_size=0.01), (Periodic(period=3), Recorder()))
+    ls.solve(problem(), method, stop=ls.StoppingRule(max_iter=7, grad_tol=0.0))
+    # Iterates 3 and 6 end a stage; what leaves them within it is not taken.
+    assert steps == [(0, 0), (1, 1), (2, 2), (3, 3), (3, 0), (4, 1), (5, 2), (6, 3), (6, 0), (7, 1)]
 
 
 def test_a_run_under_a_schedule_is_not_taken_for_stalled():

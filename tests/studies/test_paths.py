@@ -159,6 +159,12 @@ def test_the_recommended_rank_is_that_of_the_optimum():
     assert (zero.at_most, zero.rank) == (0, 1)
 
 
+def test_what_is_said_of_the_ranks_of_several_optima_holds_for_each_of_them():
+    found = ls.path(denoising(), [4.0, 1.0])
+    assert [lam_path.rank_text([point]) for point in found.points] == ["1", "3"]
+    assert lam_path.rank_text(found.points) == "1 to 3 (1 to 3 found)"
+
+
 def test_a_rank_that_is_not_certified_is_called_found():
     class Mine:
         shape = (4, 3)
