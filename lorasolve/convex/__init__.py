@@ -41,6 +41,9 @@ WITNESSES = ("cvxpy", "prox", "factored")
 # Beyond this size (see `_conic_size`) cvxpy is too slow for a witness.
 CONIC_LIMIT = 40 * 40
 
+# Values up to this have squares that are finite numbers.
+SQUARABLE = math.sqrt(sys.float_info.max)
+
 
 def __getattr__(name: str) -> Any:
     return registry.attribute(name)
@@ -194,6 +197,8 @@ def _message(route: ConvexRoute, remark: str, certificate: Certificate, final: b
     message = f"{route.name}: {remark}; {certificate.reason}"
     if final:
         return message
+    if abs(certificate.value) > SQUARABLE:
+        return f"{message}; give the data other units, squares of these values overflow"
     return message + ("; use a larger tol" if route.name == "factored" else "; use route='factored' or a larger tol")
 
 

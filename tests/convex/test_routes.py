@@ -413,6 +413,18 @@ def test_outside_solvers_are_right_in_all_units(solver, unit):
     assert found.success and pytest.approx(expected, abs=1e-4) == found.X * unit
 
 
+@pytest.mark.parametrize("share", [2.0, 0.5])
+def test_gradients_whose_squares_overflow_leave_a_result_that_says_so(share):
+    M = np.array([[[1e3, 0.5]], [[2.0, 1e4]], [[1e-3, 3.0]]])
+    y = np.array([1.0, 2.0, -1.0]) * 1e152
+    problem = ls.Problem(ls.objectives.MatrixSensing(M, y), 1, 1.0)
+    problem = problem.replace(lam=share * problem.critical_lam())
+    result = ls.solve_convex(problem, Factored(max_rounds=10), 1e-6)
+    assert result.status == "not certified" and "give the data other units" in result.message
+    # At zero the value is that of the data.
+    assert result.fun <= float(y @ (y / 6.0)) * (1 + 1e-12)
+
+
 def test_scs_is_measured_not_trusted():
     problem = problem_of(example("sensing"), 0.1)
     scs = ls.solve_convex(problem, Cvxpy(solver="SCS"), 1e-5)
