@@ -76,6 +76,7 @@ def _text(problem: Problem, result: ConvexResult) -> str:
         lines.append(f"the factors' rank {problem.rank} is below the optimum's {result.rank}: raise --rank to reach it")
     if result.cross_check is not None:
         check = result.cross_check
+        lines.extend(f"cross-check without {failed}" for failed in check["failed"])
         lines.append(
             f"cross-check by {check['route']}: F = {check['fun']:.12g}, relative difference "
             f"{check['relative_difference']:.1e}, ||X - X'||_F = {check['distance']:.1e}"

@@ -41,6 +41,9 @@ WITNESSES = ("cvxpy", "prox", "factored")
 # Beyond this size (see `_conic_size`) cvxpy is too slow for a witness.
 CONIC_LIMIT = 40 * 40
 
+# Values up to this have squares that are finite numbers.
+SQUARABLE = math.sqrt(sys.float_info.max)
+
 
 def __getattr__(name: str) -> Any:
     return registry.attribute(name)
@@ -76,7 +79,8 @@ def solve_convex(
         Where ``"factored"`` starts, of any rank: for example the optimum at a neighbouring ``lam``. The result is
         certified as always, whatever the start; closed forms need none, other routes refuse one.
     cross_check : bool
-        Solve by a second route too (cvxpy where it can be used and the matrix is small) and report the difference.
+        Solve by a second route too (cvxpy where it can be used and the matrix is small) and report the difference. A
+        route that fails is replaced by the next one.
     progress : bool
         Show progress on stderr: a line rewritten in place on a terminal, one every 30 s in logs.
 
@@ -193,18 +197,24 @@ def _message(route: ConvexRoute, remark: str, certificate: Certificate, final: b
     message = f"{route.name}: {remark}; {certificate.reason}"
     if final:
         return message
+    if abs(certificate.value) > SQUARABLE:
+        return f"{message}; give the data other units, squares of these values overflow"
     return message + ("; use a larger tol" if route.name == "factored" else "; use route='factored' or a larger tol")
 
 
 def _cross_checked(problem: Problem, result: ConvexResult, tol: float, progress: bool) -> ConvexResult:
-    routes = registry.classes()
+    routes, failed = registry.classes(), []
     for name in WITNESSES if problem.lam > 0.0 else ():  # without decay closed forms and routes differ in the rank
         second = routes[name]()
         if name == result.route or _refusal(second, problem) is not None:
             continue
         if name == "cvxpy" and _conic_size(problem) > CONIC_LIMIT:
             continue
-        other = _run(problem, second, tol, progress)
+        try:
+            other = _run(problem, second, tol, progress)
+        except RuntimeError as error:
+            failed.append(f"{name}: {error}")
+            continue
         mine, theirs = (x if isinstance(x, tuple) else (x,) for x in (result.X, other.X))
         distance = math.hypot(*(float(np.linalg.norm(x - y)) for x, y in zip(mine, theirs)))
         report = {
@@ -216,8 +226,11 @@ def _cross_checked(problem: Problem, result: ConvexResult, tol: float, progress:
             "relative_difference": (result.fun - other.fun) / (abs(other.fun) or 1.0),
             "distance": distance,
             "seconds": other.seconds,
+            "failed": failed,
         }
         return replace(result, cross_check=report)
+    if failed:
+        return replace(result, message=f"{result.message}; no cross-check: {'; '.join(failed)}")
     raise ValueError(f"cross_check: no second route can solve this problem ({result.route!r} was the first)")
 
 

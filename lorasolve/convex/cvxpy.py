@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from .._units import natural_size
+from .._validate import Array
 from ..linear_map import balanced
 from ..problem import Problem
 from .base import ConvexRoute, Report, Solution
@@ -22,6 +25,9 @@ class Cvxpy(ConvexRoute):
 
     Nuclear norms become semidefinite cones of size m + n: Clarabel needs seconds at 40 x 40 and about a minute at
     60 x 60. The solver's status is reported and its accuracy measured by our own gap.
+
+    The solver gets the problem in units of its own (:func:`_in_units`): its tolerances and its presolve know a 1, and
+    data of size 1e8 were infeasible to it.
 
     Parameters
     ----------
@@ -51,9 +57,6 @@ class Cvxpy(ConvexRoute):
         import cvxpy
 
         m, n = problem.shape
-        X = cvxpy.Variable((m, n))
-        loss = problem.objective.cvxpy_expression(X)
-        task = cvxpy.Problem(cvxpy.Minimize(loss + problem.lam_effective * cvxpy.normNuc(X)))
         solver = self.solver or ("CLARABEL" if m * n <= CLARABEL_LIMIT else "SCS")
         options: dict[str, Any] = {}
         if solver == "SCS":
@@ -63,9 +66,41 @@ class Cvxpy(ConvexRoute):
         with warnings.catch_warnings():
             # "Solution may be inaccurate": the accuracy is measured by our own gap.
             warnings.simplefilter("ignore", UserWarning)
-            task.solve(solver=solver, **options)
-        if task.status not in USABLE or X.value is None:
+            try:
+                task, found = _in_units(problem, solver, options)
+            except cvxpy.SolverError as error:
+                raise RuntimeError(f"cvxpy with {solver} found no usable point: {error}") from error
+        if task.status not in USABLE or found is None:
             raise RuntimeError(f"cvxpy with {solver} ended with status {task.status!r} and no usable point")
-        P, s, Qt = np.linalg.svd(np.asarray(X.value, dtype=np.float64), full_matrices=False)
+        P, s, Qt = np.linalg.svd(found, full_matrices=False)
         A, B = balanced(P, s, Qt.T)
         return Solution(A, B, int(task.solver_stats.num_iters or 0), f"{solver}: {task.status}")
+
+
+def _in_units(problem: Problem, solver: str, options: dict[str, Any]) -> tuple[Any, Array | None]:
+    """Return the problem that was solved in units of its own, and ``X`` in the units given, if there is one.
+
+    What cvxpy makes of the problem, ``min x^T P x/2 + c^T x`` with ``b - A x`` in a cone, stays the same for ``x`` in
+    units of ``b`` (``b/t``, ``t^2 P``, ``t c``), as a cone has no units; ``t`` is the size of ``b``, which holds the
+    data, up to a factor of 10, so that cones with a 1 in them keep it for ordinary data. The update may be of another
+    size, so what is asked for is a multiple of it of size ``t``; values are in units of ``t`` times the slope of ``F``.
+    """
+    import cvxpy
+
+    def stated(share: float) -> tuple[Any, Any, tuple[Any, Any, Any]]:
+        X = cvxpy.Variable(problem.shape)
+        penalty = (share * problem.lam_effective) * cvxpy.normNuc(X)
+        task = cvxpy.Problem(cvxpy.Minimize(problem.objective.cvxpy_expression(share * X) + penalty))
+        return X, task, task.get_problem_data(solver, solver_opts=options)
+
+    largest = float(np.abs(stated(1.0)[2][0]["b"]).max())
+    t = 100.0 ** round(0.5 * math.log10(largest)) if 0.0 < largest < math.inf else 1.0
+    slope = problem.units.slope
+    share = (problem.scale * natural_size(problem, slope) ** 2 or t) / t
+    X, task, (data, chain, inverse) = stated(share)
+    weight = share * slope / problem.scale
+    if data.get("P") is not None:
+        data["P"] = data["P"] * (t / weight)
+    data["c"], data["b"] = data["c"] / weight, data["b"] / t
+    task.unpack_results(chain.solve_via_data(task, data, solver_opts=options), chain, inverse)
+    return task, None if X.value is None else np.asarray(X.value, dtype=np.float64) * t * share

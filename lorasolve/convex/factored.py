@@ -180,7 +180,10 @@ class _View:
     def outside(self, near: TopSingular) -> float:
         """Estimate the norm of the gradient outside of the spaces of ``X``, from what was large there before."""
         S = self.gradient.inner
-        V = np.linalg.qr(S.rmatmat(self.gradient.S.matmat(near.V[:, :GROWTH])))[0]
+        U = self.gradient.S.matmat(near.V[:, :GROWTH])
+        # The squares of the gradient may overflow where it does not.
+        U /= np.abs(U).max(initial=0.0) or 1.0
+        V = np.linalg.qr(S.rmatmat(U))[0]
         return largest_singular_value(S.matmat(V))
 
     def block(self, escaping: TopSingular) -> _Block:

@@ -19,13 +19,16 @@ from ..status import Status
 from ._canonical import Point, canonical_result
 from .curvature import second_order_at
 
+# Curvature above this, times the largest, counts as non-negative.
+ESCAPE_TOL = 1e-7
+
 
 def escape(
     problem: Problem,
     result: Any,
     method: str | Optimizer | Method = "lbfgs",
     stop: StoppingRule | None = None,
-    tol: float = 1e-7,
+    tol: float = ESCAPE_TOL,
     max_escapes: int = 20,
 ) -> Result:
     """Continue a run from a strict saddle until no direction of negative curvature is left.

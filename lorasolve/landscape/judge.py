@@ -23,6 +23,7 @@ from ._canonical import Point, canonical_result
 from ._krylov import MISSED
 from .constants import Constants, joint_curvature, joint_inequality, known_block_constants
 from .curvature import SecondOrder, second_order_at
+from .escapes import ESCAPE_TOL, lowest_on_line
 from .first_order import Stationarity, stationarity_at
 from .theorems import (
     Finding,
@@ -35,7 +36,7 @@ from .theorems import (
     theorem_3,
     theorem_b,
 )
-from .witness import STARTS, Witness, find_better
+from .witness import STARTS, Witness, find_better, value_and_noise
 
 ROUNDING = 32.0 * float(np.finfo(np.float64).eps)
 
@@ -236,7 +237,9 @@ def verdict(
 
     Notes
     -----
-    The order of decision: a certificate of optimality; stationarity; curvature; the comparison with ``X*``; the search
+    The order of decision: a certificate of optimality; stationarity; curvature (negative beyond ``0.1 tol`` of the
+    largest, or worth more than the tolerance in values on the line along its direction, where the value is lower by
+    as much); the comparison with ``X*``; the search
     for a better point, whose value must be lower by more than the tolerance and the rounding noise of both values. The
     theorems are evaluated beside it with the certified ends of the constants, and a contradiction is reported as such.
     Source: main paper, Theorems 1, 2 and 3, Corollary 1 (proofs/theorem1, proofs/theorem2, proofs/theorem3,
@@ -325,6 +328,7 @@ class _Judge:
         self.out_of_range = out_of_range(problem, size + problem.lam * self.certificate.nuclear_norm)
         self.scale = scale_of(size, problem.loss.facts.lower_bound)
         self.second: SecondOrder | None = None
+        self.escapes = False
         self.star_refuted = self._refutation_of_star()
         if self.star_refuted is not None:
             self.stars = None
@@ -388,10 +392,16 @@ class _Judge:
                 "gradient",
             )
         self.second = second_order_at(self.point, 0.1 * self.tol)
-        if not self.second.is_sosp:
+        self.escapes = not self.second.is_sosp or self._leads_lower(self.second)
+        if self.escapes:
             return self._negative_curvature(self.second)
         kind, reason, basis = self._second_order_point()
-        return self._searched(self.second, reason) if kind == "inconclusive" and self.starts else (kind, reason, basis)
+        if kind == "inconclusive" and self.starts:
+            kind, reason, basis = self._searched(self.second, reason)
+        if kind == "spurious" and self._is_negative(self.second):
+            reason += f", but a curvature is {self.second.smallest:.2e}, more than rounding explains"
+            return "inconclusive", reason, "nothing"
+        return kind, reason, basis
 
     def _gap_without_decay(self) -> float:
         """Return a certified gap for ``lam = 0``, where ``F = f``: from the lower bound, or from the constants."""
@@ -455,23 +465,61 @@ class _Judge:
         (only,) = self.constants
         return only.rsm_high if only.whole_space and only.rsm_high < math.inf else None
 
-    def _negative_curvature(self, second: SecondOrder) -> tuple[Kind, str, str]:
+    def _leads_lower(self, second: SecondOrder) -> bool:
+        """Whether a curvature within the tolerance of the largest leads to a value that is lower by more than ``tol``.
+
+        The largest one says nothing about small ones where features have different sizes. Along a direction of zero
+        curvature terms of third order may lead lower too; what counts is what the curvature itself is worth.
+        """
+        if second.smallest >= -self._rounding(second):
+            return False
+        lowest = lowest_on_line(self.point, self._direction(second))
+        worth = -0.5 * second.smallest * float(np.sum((lowest.theta - self.point.theta) ** 2))
+        value, noise = value_and_noise(self.problem, self.point.factors)
+        lower, its_noise = value_and_noise(self.problem, lowest.factors)
+        return min(worth, value - lower - noise - its_noise) > self.tol * self.scale
+
+    def _is_second_order(self, second: SecondOrder) -> bool | None:
+        """Whether the point is second-order stationary, None where that is not known."""
+        if self.escapes:
+            return False
+        # A search too short to exclude negative curvature establishes nothing.
+        known = second.failure_probability <= MISSED
+        return True if known and not self._is_negative(second) else None
+
+    def _is_negative(self, second: SecondOrder) -> bool:
+        """Whether neither rounding nor the remaining gradient explain a negative curvature."""
+        return second.smallest < 0.0 and second.smallest <= -self._explained(second)
+
+    def _direction(self, second: SecondOrder) -> Array:
+        return flat(self.problem.checked_factors(*second.direction))
+
+    def _rounding(self, second: SecondOrder) -> float:
+        """Return the size of rounding errors in curvatures."""
+        return 32.0 * float(np.finfo(self.problem.dtype).eps) * max(0.0, second.largest)
+
+    def _explained(self, second: SecondOrder) -> float:
+        """Return the size of a negative curvature that rounding or the remaining gradient may explain."""
         # At distance d from a stationary point the curvature is off by O(d) and the gradient by O(d) or, where the
         # curvature vanishes, c d^2 with c the change of the curvature, about its size over that of the factors. Then
         # the curvature is off by c d, the root of c times the gradient: so much may be an artefact of stopping early.
         size = max(float(np.linalg.norm(self.point.theta)), self.point.problem.units.floor) or 1.0
-        noise = math.sqrt(self.first.grad_norm * max(0.0, second.largest) / size)
-        if second.smallest > -noise:
+        return max(math.sqrt(self.first.grad_norm * max(0.0, second.largest) / size), self._rounding(second))
+
+    def _negative_curvature(self, second: SecondOrder) -> tuple[Kind, str, str]:
+        if not self._is_negative(second):
             return (
                 "not_converged",
-                f"the smallest curvature {second.smallest:.2e} is within what the remaining gradient "
-                f"{self.first.grad_norm:.2e} explains; continue the run",
+                f"the smallest curvature {second.smallest:.2e} is within what rounding and the remaining gradient "
+                f"{self.first.grad_norm:.2e} explain; continue the run",
                 "curvature",
             )
+        share = -second.smallest / second.largest if second.largest > 0.0 else 1.0
+        tol = "" if share > ESCAPE_TOL else f", tol={0.1 * share:.0e}"
         return (
             "saddle",
             f"strict saddle: the curvature is {second.smallest:.3g} along second_order.direction; "
-            "escape(problem, result) continues from here",
+            f"escape(problem, result{tol}) continues from here",
             "curvature",
         )
 
@@ -525,9 +573,8 @@ class _Judge:
         return self.stars is not None and self._above(self.stars) > self.tol * self.scale
 
     def _searched(self, second: SecondOrder, undecided: str) -> tuple[Kind, str, str]:
-        direction = flat(self.problem.checked_factors(*second.direction))
         self.witness = found = find_better(
-            self.point, self.tol * self.scale, self.starts, direction, self.adapter_scale
+            self.point, self.tol * self.scale, self.starts, self._direction(second), self.adapter_scale
         )
         if found is None:
             text = f"{undecided}; the search from {self.starts} Gaussian and other starts found no better point"
@@ -591,8 +638,7 @@ class _Judge:
         second, curvature, is_sosp = self.second, "not computed", None
         if second:
             curvature = f"smallest curvature {second.smallest:.2e}, {second.evidence}"
-            # A search too short to exclude negative curvature establishes no premise.
-            is_sosp = second.is_sosp if second.failure_probability <= MISSED else None
+            is_sosp = self._is_second_order(second)
         premises = [
             Premise("first_order", self.first.is_fosp, f"||grad L|| = {self.first.grad_norm:.2e}"),
             Premise("second_order", is_sosp, curvature),

@@ -122,7 +122,11 @@ def path(problem: Problem, lams: int | Sequence[float] = 20, tol: float = 1e-6, 
     """
     if not isinstance(problem, Problem):
         raise TypeError(f"problem: expected a Problem, got {type(problem).__name__}")
-    values = chosen_lams(problem, lams)
+    return path_at(problem, chosen_lams(problem, lams), tol, progress)
+
+
+def path_at(problem: Problem, values: list[float], tol: float, progress: bool) -> Path:
+    """Return the path at checked values, which here may be equal."""
     problem = problem.replace(objective=problem.objective.in_float64())
     found: dict[int, ConvexResult] = {}
     route = Factored(trail=Trail())

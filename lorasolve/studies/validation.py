@@ -15,7 +15,7 @@ from ..objectives.base import Objective, as_held_out
 from ..objectives.completion import MatrixCompletion
 from ..problem import Problem
 from ..tables import Column, Record, Tabular
-from .lam_path import Path, chosen_lams, path, rank_text
+from .lam_path import Path, chosen_lams, path_at, rank_text
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,8 @@ def cross_validate(
         parts = [(problem.objective, as_held_out(held_out, problem.shape), 1.0)]
     paths, columns = [], []
     for train, test, share in parts:
-        found = path(problem.replace(objective=train), [share * lam for lam in values], tol, progress=progress)
+        # Shares of neighbouring values may be equal.
+        found = path_at(problem.replace(objective=train), [share * lam for lam in values], tol, progress)
         if found.interrupted and (held_out is None or not found.points):
             raise KeyboardInterrupt
         paths.append(found)

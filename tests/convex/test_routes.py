@@ -273,7 +273,7 @@ def test_a_cross_check_reports_a_second_route():
     problem = ls.Problem(example("softmax"), 2, 0.05)
     result = ls.solve_convex(problem, cross_check=True)
     check = result.cross_check
-    assert (result.route, check["route"]) == ("factored", "cvxpy")
+    assert (result.route, check["route"], check["failed"]) == ("factored", "cvxpy", [])
     other = ls.solve_convex(problem, "cvxpy")
     assert check["fun"] == other.fun
     assert check["difference"] == result.fun - other.fun
@@ -363,7 +363,7 @@ def test_ctrl_c_before_the_first_point_returns_zero(monkeypatch):
     def interrupt(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cvxpy.Problem, "solve", interrupt)
+    monkeypatch.setattr(cvxpy.Problem, "unpack_results", interrupt)
     objective = example("huber")
     result = ls.solve_convex(problem_of(objective, 0.2), "cvxpy")
     assert result.interrupted and result.status == "not certified" and result.rank == 0
@@ -376,6 +376,53 @@ def test_an_unusable_status_of_an_outside_solver_is_an_error(monkeypatch):
     monkeypatch.setattr(cvxpy.Problem, "status", property(lambda self: "solver_error"))
     with pytest.raises(RuntimeError, match="solver_error"):
         ls.solve_convex(problem_of(example("huber"), 0.2), "cvxpy")
+
+
+def test_a_cross_check_goes_on_where_an_outside_solver_fails(monkeypatch):
+    import cvxpy
+
+    def fail(*args, **options):
+        raise cvxpy.SolverError("no luck")
+
+    monkeypatch.setattr(cvxpy.Problem, "unpack_results", fail)
+    problem = problem_of(example("huber"), 0.2)
+    with pytest.raises(RuntimeError, match="cvxpy with CLARABEL found no usable point: no luck"):
+        ls.solve_convex(problem, "cvxpy")
+    check = ls.solve_convex(problem, cross_check=True).cross_check
+    assert check["route"] == "prox" and abs(check["relative_difference"]) < 1e-8
+    assert len(check["failed"]) == 1 and "no luck" in check["failed"][0]
+    monkeypatch.setattr(Prox, "run", lambda *args: Cvxpy().run(*args[1:]))
+    alone = ls.solve_convex(problem, cross_check=True)
+    assert alone.success and alone.cross_check is None and "no cross-check: cvxpy: " in alone.message
+
+
+@pytest.mark.parametrize("unit", [1e-20, 1e-6, 1e8, 1e30])
+@pytest.mark.parametrize("solver", ["CLARABEL", "SCS"])
+def test_outside_solvers_are_right_in_all_units(solver, unit):
+    """Of denoising the optimum is known: singular values less ``lam``. Features make another unit of the update."""
+    rng = np.random.default_rng(3)
+    M = rng.standard_normal((5, 4))
+    P, s, Qt = np.linalg.svd(M, full_matrices=False)
+    expected = (P * np.maximum(s - 0.5, 0.0)) @ Qt
+    found = ls.solve_convex(ls.Problem(Denoising(M * unit), 2, 0.5 * unit), Cvxpy(solver), 1e-8)
+    assert found.success and pytest.approx(expected, abs=1e-4) == found.X / unit
+    features = np.linalg.qr(rng.standard_normal((4, 4)))[0]
+    # f = ||X U - M U||^2 / (2 N) with U orthogonal times the unit.
+    f = LinearFineTuning(np.zeros((5, 4)), features * unit, M @ features)
+    found = ls.solve_convex(ls.Problem(f, 2, 0.5 * unit / 4.0), Cvxpy(solver), 1e-8)
+    assert found.success and pytest.approx(expected, abs=1e-4) == found.X * unit
+
+
+@pytest.mark.parametrize("share", [2.0, 0.5])
+def test_gradients_whose_squares_overflow_leave_a_result_that_says_so(share):
+    M = np.array([[[1e3, 0.5]], [[2.0, 1e4]], [[1e-3, 3.0]]])
+    y = np.array([1.0, 2.0, -1.0]) * 1e152
+    problem = ls.Problem(ls.objectives.MatrixSensing(M, y), 1, 1.0)
+    problem = problem.replace(lam=share * problem.critical_lam())
+    result = ls.solve_convex(problem, Factored(max_rounds=10), 1e-6)
+    assert result.status == "not certified" and "give the data other units" in result.message
+    # At zero the value is that of the data.
+    assert result.fun <= float(y @ (y / 6.0)) * (1 + 1e-12)
 
 
 def test_scs_is_measured_not_trusted():

@@ -1,5 +1,7 @@
 """Stationarity, curvature, escape: against closed forms, finite differences and the known points of denoising."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -291,6 +293,48 @@ def test_zero_columns_are_a_saddle_that_gd_cannot_leave_and_escape_does(extra):
     expected = (U[:, :3] * (s[:3] - 0.3)) @ V[:, :3].T
     assert pytest.approx(expected, abs=1e-6) == left.X
     assert landscape.verdict(problem, left).kind == "global"
+
+
+def two_features(large, lam, count=2):
+    """Features of sizes ``large`` and 1, one column learned and the others zero, which is exactly stationary.
+
+    ``f = sum_i (1 - z_i x_i)^2/(2 count)`` on the diagonal: the point leaves ``1/(2 count)`` for each column of zeros.
+    """
+    sizes = np.r_[large, np.ones(count - 1)]
+    problem = ls.Problem(
+        ls.objectives.LinearFineTuning(np.zeros((count, count)), np.diag(sizes), np.eye(count)), rank=count, lam=lam
+    )
+    A = np.zeros((count, count))
+    A[0, 0] = np.sqrt((1.0 - count * lam / large) / large)
+    return problem, A
+
+
+@pytest.mark.parametrize(("large", "tol"), [(1e7, 1e-6), (1e4, 1e-3)])
+@pytest.mark.parametrize("lam", [0.0, 0.01])
+def test_a_zero_column_is_a_saddle_however_large_other_curvatures_are(large, tol, lam):
+    problem, A = two_features(large, lam)
+    X_star = np.diag([(1.0 - 2.0 * lam / large) / large, 1.0 - 2.0 * lam])
+    judged = landscape.verdict(problem, (A, A), X_star, tol=tol)
+    # Into the zero column the curvature is lam minus the gradient of f, 1/2.
+    assert judged.second_order.smallest == pytest.approx(lam - 0.5)
+    assert judged.second_order.is_sosp
+    assert judged.kind == "saddle"
+    assert {p.id: p.holds for p in judged.premises}["second_order"] is False
+    assert judged.findings == judged.contradictions == ()
+    asked = re.search(r"tol=([^)]*)", judged.reason)
+    left = landscape.escape(problem, (A, A), tol=float(asked[1]) if asked else 1e-7)
+    # Both columns learned: f is lam^2/2 for the small feature, and its decay lam (1 - 2 lam).
+    assert problem.convex_value(left.X) == pytest.approx(0.5 * 2.0 * lam**2 + lam * (1.0 - 2.0 * lam), abs=1e-6)
+
+
+def test_a_saddle_that_is_lower_than_tol_only_by_several_directions_is_called_neither_spurious_nor_a_saddle():
+    """The value is 1/3, of which each column of zeros is worth 1/6, and at ``X = 0`` it is 1/2: tol is half of it."""
+    problem, A = two_features(1e7, 0.0, 3)
+    judged = landscape.verdict(problem, (A, A), np.diag([1e-7, 1.0, 1.0]), tol=0.5)
+    assert judged.second_order.smallest == pytest.approx(-1.0 / 3.0)
+    assert judged.kind == "inconclusive" and "curvature is -3.33e-01" in judged.reason
+    assert {p.id: p.holds for p in judged.premises}["second_order"] is None
+    assert judged.contradictions == ()
 
 
 def test_escape_leaves_the_origin_and_keeps_a_converged_optimum():

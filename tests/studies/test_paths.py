@@ -95,6 +95,19 @@ def test_held_out_errors_of_the_zero_update_are_those_of_the_data():
     assert found.best == 2.0 and found.error_name == "held-out rmse" and found.success
 
 
+def test_neighbouring_values_of_lam_may_have_equal_shares():
+    rng = np.random.default_rng(4)
+    objective = MatrixCompletion(*np.divmod(np.arange(10), 5), rng.standard_normal(10), (2, 5))
+    # Of ten entries each of five folds trains on eight.
+    lam = next(lam for lam in rng.uniform(0.5, 1.0, 100) if 0.8 * lam == 0.8 * np.nextafter(lam, 2.0))
+    found = ls.cross_validate(ls.Problem(objective, 2, 1.0), [lam, np.nextafter(lam, 2.0)], folds=5)
+    alone = ls.cross_validate(ls.Problem(objective, 2, 1.0), [lam], folds=5)
+    assert found.lams == [lam, np.nextafter(lam, 2.0)]
+    assert found.mean == pytest.approx([alone.mean[0]] * 2, rel=1e-2)
+    with pytest.raises(ValueError, match="lams: expected different values"):
+        ls.cross_validate(ls.Problem(objective, 2, 1.0), [lam, lam], folds=5)
+
+
 def test_the_best_lam_lies_between_noise_and_nothing():
     found = ls.cross_validate(ls.Problem(planted(), 2, 1.0), 8, folds=3)
     assert found.lams[0] > found.best > found.lams[-1]
