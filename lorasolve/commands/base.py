@@ -271,7 +271,18 @@ def remark(args: argparse.Namespace, text: str) -> None:
 def emit(args: argparse.Namespace, document: dict[str, Any], text: str) -> None:
     """Print the document as JSON or the text, as asked; a reader that has left does not change the exit code."""
     with contextlib.suppress(BrokenPipeError):
-        print(to_json(document) if args.json else text)
+        show(to_json(document) if args.json else text)
+
+
+def show(text: str, flush: bool = False) -> None:
+    """Print a text that may hold a user's characters, which the encoding of stdout may lack."""
+    try:
+        print(text, flush=flush)
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"stdout: expected an encoding that has the character {error.object[error.start]!a}, as with "
+            f"PYTHONIOENCODING=utf-8, got {sys.stdout.encoding}"
+        ) from None
 
 
 def emphasis(text: str, good: bool | None) -> str:
