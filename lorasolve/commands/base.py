@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, NoReturn
 
-from .._progress import complain
+from .._progress import complain, is_obeying_terminal
 from .._validate import Array, as_path
 from ..adapters import registry as adapter_registry
 from ..inits import registry as init_registry
@@ -286,8 +286,8 @@ def show(text: str, flush: bool = False) -> None:
 
 
 def emphasis(text: str, good: bool | None) -> str:
-    """Return the text in green, red or yellow on a terminal; plain elsewhere and with ``NO_COLOR``."""
-    if os.environ.get("NO_COLOR") or not sys.stdout.isatty():
+    """Return the text in green, red or yellow on a terminal that can; plain elsewhere and with ``NO_COLOR``."""
+    if os.environ.get("NO_COLOR") or not is_obeying_terminal(sys.stdout):
         return text
     colour = {True: "32", False: "31", None: "33"}[good]
     return f"\x1b[{colour}m{text}\x1b[0m"
