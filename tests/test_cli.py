@@ -442,11 +442,18 @@ def test_an_interruption_saves_what_there_is(asked) -> None:
     assert result.status is ls.Status.INTERRUPTED
 
 
-def test_a_reader_that_leaves_is_no_error() -> None:
-    with subprocess.Popen([*PROCESS, "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["list"], 0), (["--help"], 0), (["solve", "--help"], 0), (["--version"], 0), ([], 2)]
+)
+def test_a_reader_that_leaves_is_no_error(arguments, code, unbuffered) -> None:
+    """What Python does not keep back fails where it is printed, the rest at the end."""
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([*PROCESS, *arguments], **pipes, env=environment) as process:
         process.stdout.close()
         assert process.stderr.read() == b""
-    assert process.returncode == 0
+    assert process.returncode == code
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])

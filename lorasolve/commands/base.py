@@ -66,8 +66,9 @@ class Parser(argparse.ArgumentParser):
         )
 
     def print_help(self, file: Any = None) -> None:
-        """Print the help; argparse itself would not say that it could not."""
-        print(self.format_help(), end="", file=file)
+        """Print the help; argparse itself would not say that it could not. A reader that has left has its answer."""
+        with contextlib.suppress(BrokenPipeError):
+            print(self.format_help(), end="", file=file)
 
     def error(self, message: str) -> NoReturn:
         """Print the message, with a suggestion, and exit with code 2."""
