@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
+from typing import TextIO
 
 
 def complain(text: str) -> None:
@@ -65,9 +67,14 @@ class Progress:
             _rewrite(" " * self._width + "\r")
 
 
+def is_obeying_terminal(stream: TextIO) -> bool:
+    """Whether a stream is a terminal that obeys control characters, as one whose ``TERM`` is ``dumb`` does not."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
 def _can_rewrite() -> bool:
-    """Whether stderr is a terminal, or a notebook's, which obeys carriage returns too."""
-    return sys.stderr.isatty() or type(sys.stderr).__module__.startswith("ipykernel")
+    """Whether stderr obeys carriage returns: on a terminal, or in a notebook."""
+    return is_obeying_terminal(sys.stderr) or type(sys.stderr).__module__.startswith("ipykernel")
 
 
 def _rewrite(line: str) -> None:

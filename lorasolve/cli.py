@@ -5,6 +5,7 @@ Little is imported before :func:`entry` has taken charge of the streams and the 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -31,10 +32,10 @@ def main(argv: Sequence[str]) -> int:
     from .commands import registry
 
     if not argv or argv[0] in ("-h", "--help", "help"):
-        print(usage())
+        _answer(usage())
         return _FINE if argv else _USAGE
     if argv[0] in ("-V", "--version"):
-        print(f"lorasolve {__version__}")
+        _answer(f"lorasolve {__version__}")
         return _FINE
     command = registry.find(argv[0])
     if command is None:
@@ -81,6 +82,12 @@ def usage() -> str:
             EXIT_CODES,
         ]
     )
+
+
+def _answer(text: str) -> None:
+    """Print all that there is to say; a reader that has left does not change the exit code."""
+    with contextlib.suppress(BrokenPipeError):
+        print(text)
 
 
 def _is_of_the_user(error: Exception) -> bool:

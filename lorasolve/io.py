@@ -94,7 +94,10 @@ def read_arrays(path: PathLike) -> dict[str, Array]:
                 raise ValueError(f"holds {total} bytes of arrays, and at most {LARGEST_BYTES} are read")
             if len({member.filename for member in members}) < len(members):
                 raise ValueError("is damaged: two of its arrays have one name")
-            return {member.filename.removesuffix(".npy"): _read_array(archive, member) for member in members}
+            arrays = {member.filename.removesuffix(".npy"): _read_array(archive, member) for member in members}
+    # NumPy before 2.2 takes this option of savez for an array; lorasolve once gave it.
+    arrays.pop("allow_pickle", None)
+    return arrays
 
 
 def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
@@ -267,11 +270,11 @@ def json_writer(document: dict[str, Any]) -> Write:
 def arrays_writer(arrays: dict[str, Array]) -> Write:
     """Return what writes arrays to a compressed ``.npz`` archive."""
     named = as_instance(arrays, "arrays", dict).items()
-    checked = {as_text(key, "arrays"): as_array(value, f"arrays[{key!r}]") for key, value in named}
+    checked: dict[str, Any] = {as_text(key, "arrays"): as_array(value, f"arrays[{key!r}]") for key, value in named}
     objects = next((key for key, array in checked.items() if array.dtype.hasobject), None)
     if objects is not None:
         raise TypeError(f"arrays: {objects!r} holds Python objects, which are not written")
-    return lambda file: np.savez_compressed(file, allow_pickle=False, **checked)
+    return lambda file: np.savez_compressed(file, **checked)
 
 
 def write_json(path: PathLike, document: dict[str, Any]) -> None:

@@ -403,11 +403,11 @@ def read_until(descriptor: int, wanted: bytes) -> bytes:
     return seen
 
 
-def test_colour_only_on_a_terminal_and_never_with_no_color(data) -> None:
+def test_colour_only_on_a_terminal_that_can_and_never_with_no_color(data) -> None:
     arguments = [*PROCESS, "solve", "--objective", "denoising", data, "--lam", "1"]
     assert "\x1b" not in subprocess.run(arguments, capture_output=True, text=True).stdout
-    plain = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
-    for environment, coloured in ((plain, True), (plain | {"NO_COLOR": "1"}, False)):
+    plain = {key: value for key, value in os.environ.items() if key != "NO_COLOR"} | {"TERM": "xterm"}
+    for environment, coloured in ((plain, True), (plain | {"NO_COLOR": "1"}, False), (plain | {"TERM": "dumb"}, False)):
         parent, child = pty.openpty()
         with subprocess.Popen(arguments, stdout=child, stderr=subprocess.DEVNULL, env=environment):
             os.close(child)
@@ -425,7 +425,8 @@ def test_an_interruption_saves_what_there_is(asked) -> None:
     listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     command = [*PROCESS[:-1], listen + PROCESS[-1], *arguments]
     parent, child = pty.openpty()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=child, text=True) as process:
+    environment = os.environ | {"TERM": "xterm"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=child, text=True, env=environment) as process:
         os.close(child)
         limit = threading.Timer(60.0, process.kill)
         limit.start()
@@ -441,11 +442,18 @@ def test_an_interruption_saves_what_there_is(asked) -> None:
     assert result.status is ls.Status.INTERRUPTED
 
 
-def test_a_reader_that_leaves_is_no_error() -> None:
-    with subprocess.Popen([*PROCESS, "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["list"], 0), (["--help"], 0), (["solve", "--help"], 0), (["--version"], 0), ([], 2)]
+)
+def test_a_reader_that_leaves_is_no_error(arguments, code, unbuffered) -> None:
+    """What Python does not keep back fails where it is printed, the rest at the end."""
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([*PROCESS, *arguments], **pipes, env=environment) as process:
         process.stdout.close()
         assert process.stderr.read() == b""
-    assert process.returncode == 0
+    assert process.returncode == code
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])

@@ -6,6 +6,8 @@ import csv
 import json
 import os
 import pathlib
+import zipfile
+from typing import IO
 
 import numpy as np
 import pytest
@@ -393,6 +395,29 @@ def test_diverged_result_comes_back(tmp_path: pathlib.Path) -> None:
     result = ls.solve(problem, ls.optimizers.GD(step_size=1e3))
     save_result(tmp_path / "r.npz", problem, result, {"M": M})
     assert load_result(tmp_path / "r.npz")[1].status is ls.Status.DIVERGED
+
+
+def test_what_numpy_before_2_2_writes_is_read(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There every keyword of savez is an array, options of later versions too."""
+
+    def savez_compressed(file: IO[bytes], **arrays: object) -> None:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w") as member:
+                    np.lib.format.write_array(member, np.asarray(array))
+
+    monkeypatch.setattr(np, "savez_compressed", savez_compressed)
+    M = np.diag([3.0, 2.0, 1.0])
+    problem = ls.Problem(Denoising(M), 1, 0.1)
+    result = ls.solve(problem, stop=ls.StoppingRule(max_iter=5))
+    save_result(tmp_path / "new.npz", problem, result, {"M": M})
+    with zipfile.ZipFile(tmp_path / "new.npz") as archive:
+        assert "allow_pickle.npy" not in archive.namelist() and "theta.npy" in archive.namelist()
+    arrays = read_arrays(tmp_path / "new.npz")
+    with (tmp_path / "old.npz").open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+    for name in ("new.npz", "old.npz"):
+        np.testing.assert_array_equal(load_result(tmp_path / name)[1].theta, result.theta)
 
 
 def test_what_cannot_be_saved_or_loaded(tmp_path: pathlib.Path) -> None:

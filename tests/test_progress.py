@@ -44,6 +44,7 @@ def test_a_log_has_a_line_every_thirty_seconds_and_none_before(clock, capsys) ->
 def test_a_terminal_and_a_notebook_have_one_line_that_is_rewritten(clock, monkeypatch, module) -> None:
     stream = type("Stream", (io.StringIO,), {"isatty": lambda self: module == "terminal", "__module__": module})()
     monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setenv("TERM", "xterm" if module == "terminal" else "dumb")
     line = Progress("gd", True)
     line.show(0.5, "L = 2")
     line.show(0.6, "too soon")
@@ -53,6 +54,18 @@ def test_a_terminal_and_a_notebook_have_one_line_that_is_rewritten(clock, monkey
     shown = stream.getvalue()
     assert "\n" not in shown and "too soon" not in shown
     assert shown.count("\r") == 4 and "[##########..........] L = 2" in shown
+
+
+def test_a_terminal_that_obeys_nothing_has_the_lines_of_a_log(clock, monkeypatch) -> None:
+    stream = type("Stream", (io.StringIO,), {"isatty": lambda self: True})()
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setenv("TERM", "dumb")
+    line = Progress("gd", True)
+    for second in (0.0, 1.0, LOG_SECONDS):
+        clock.now = 100.0 + second
+        line.show(0.5, f"L = {second:g}")
+    line.close()
+    assert stream.getvalue() == "gd: 50 %, L = 30\n"
 
 
 def test_nothing_is_shown_that_was_not_asked_for(clock, capsys) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, NoReturn
 
-from .._progress import complain
+from .._progress import complain, is_obeying_terminal
 from .._validate import Array, as_path
 from ..adapters import registry as adapter_registry
 from ..inits import registry as init_registry
@@ -66,8 +66,9 @@ class Parser(argparse.ArgumentParser):
         )
 
     def print_help(self, file: Any = None) -> None:
-        """Print the help; argparse itself would not say that it could not."""
-        print(self.format_help(), end="", file=file)
+        """Print the help; argparse itself would not say that it could not. A reader that has left has its answer."""
+        with contextlib.suppress(BrokenPipeError):
+            print(self.format_help(), end="", file=file)
 
     def error(self, message: str) -> NoReturn:
         """Print the message, with a suggestion, and exit with code 2."""
@@ -271,12 +272,23 @@ def remark(args: argparse.Namespace, text: str) -> None:
 def emit(args: argparse.Namespace, document: dict[str, Any], text: str) -> None:
     """Print the document as JSON or the text, as asked; a reader that has left does not change the exit code."""
     with contextlib.suppress(BrokenPipeError):
-        print(to_json(document) if args.json else text)
+        show(to_json(document) if args.json else text)
+
+
+def show(text: str, flush: bool = False) -> None:
+    """Print a text that may hold a user's characters, which the encoding of stdout may lack."""
+    try:
+        print(text, flush=flush)
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"stdout: expected an encoding that has the character {error.object[error.start]!a}, as with "
+            f"PYTHONIOENCODING=utf-8, got {sys.stdout.encoding}"
+        ) from None
 
 
 def emphasis(text: str, good: bool | None) -> str:
-    """Return the text in green, red or yellow on a terminal; plain elsewhere and with ``NO_COLOR``."""
-    if os.environ.get("NO_COLOR") or not sys.stdout.isatty():
+    """Return the text in green, red or yellow on a terminal that can; plain elsewhere and with ``NO_COLOR``."""
+    if os.environ.get("NO_COLOR") or not is_obeying_terminal(sys.stdout):
         return text
     colour = {True: "32", False: "31", None: "33"}[good]
     return f"\x1b[{colour}m{text}\x1b[0m"

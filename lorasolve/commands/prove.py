@@ -17,7 +17,7 @@ from .._threads import available_threads
 from ..executors.base import Pool
 from ..executors.loky import Loky
 from ..io import envelope
-from .base import Command, ExitCode, emit
+from .base import Command, ExitCode, emit, show
 
 if TYPE_CHECKING:
     from ..symbolic import Theorem
@@ -79,7 +79,7 @@ class ProveCommand(Command):
             for name in chosen:
                 reports.append(judge(runs.report(name)))
                 if not args.json:
-                    print(as_text(reports[-1], verbose=not args.brief), flush=True)
+                    show(as_text(reports[-1], verbose=not args.brief), flush=True)
         ok = all(report.ok for report in reports)
         emit(args, envelope("prove", {"ok": ok, "theorems": [r.to_dict() for r in reports]}), summary(reports))
         if args.latex:

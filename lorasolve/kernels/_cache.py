@@ -42,7 +42,8 @@ def say_once(kind: str, text: str) -> None:
 def cache_directory() -> pathlib.Path | None:
     """Return the folder that holds the compiled kernels of exactly these sources; None if no place is known.
 
-    It is in ``$LORASOLVE_CACHE_DIR``, else ``$XDG_CACHE_HOME/lorasolve``, else ``~/.cache/lorasolve``.
+    It is in ``$LORASOLVE_CACHE_DIR``, where ``~`` is the home folder, else in ``$XDG_CACHE_HOME/lorasolve``, else in
+    ``~/.cache/lorasolve``. A relative path counts from the current folder.
     """
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
     for source in sorted(_HERE.glob("*.py")):
@@ -53,12 +54,10 @@ def cache_directory() -> pathlib.Path | None:
 
 def _root() -> pathlib.Path | None:
     given, shared = os.environ.get("LORASOLVE_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME")
-    if given:
-        return pathlib.Path(given)
-    if shared:
-        return pathlib.Path(shared) / "lorasolve"
+    folder = given or pathlib.Path(shared or "~/.cache", "lorasolve")
     try:
-        return pathlib.Path.home() / ".cache" / "lorasolve"
+        # A program may change its folder before it reads or writes.
+        return pathlib.Path(folder).expanduser().absolute()
     except RuntimeError:  # no HOME, and no entry in the table of users
         return None
 

@@ -23,6 +23,10 @@ KINDS = (Identity, Inequality, SumOfSquares, ScalarCheck, Exact, Sampled)
 _CHECK_LINE = re.compile(r"^(?P<name>\w+) : (?P<strength>(PROVED|VERIFIED|SAMPLED).*)$")
 
 
+# The package of the theorems is installed beside this one.
+_TEMPLATE = Path(__file__).parents[2] / "proofs" / "_template.py"
+
+
 class DocumentationError(ValueError):
     """A theorem module's docstring does not follow the fixed sections."""
 
@@ -134,7 +138,7 @@ def load(path: Path) -> Theorem:
     except (Exception, SystemExit) as error:
         raise ValueError(f"{path}: does not run: {type(error).__name__}: {error}") from error
     if not isinstance(found, Theorem):
-        raise ValueError(f"{path}: defines no THEOREM; proofs/_template.py and docs/howto/own_lemma.md show one")
+        raise ValueError(f"{path}: defines no THEOREM; {_TEMPLATE} does")
     return found
 
 

@@ -351,7 +351,7 @@ def test_measurements_that_never_form_a_matrix(kind):
         a, b = rng.standard_normal((80, 12)), rng.standard_normal((80, 9))
         objective = MatrixSensing((a, b), np.einsum("ki,ij,kj->k", a, T, b) + 0.1 * rng.standard_normal(80))
     else:
-        M = scipy.sparse.random_array((80, 108), density=0.1, rng=rng, data_sampler=rng.standard_normal).tocsr()
+        M = scipy.sparse.csr_array(np.where(rng.random((80, 108)) < 0.1, rng.standard_normal((80, 108)), 0.0))
         objective = MatrixSensing(M, M @ T.ravel() + 0.1 * rng.standard_normal(80), (12, 9))
     problem = ls.Problem(objective, 2, 0.05)
     result = certified(problem)

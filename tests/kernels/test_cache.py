@@ -88,6 +88,20 @@ def test_no_place_to_write_is_said_once(tmp_path: pathlib.Path) -> None:
     assert "cannot be written (Not a directory)" in remarks
 
 
+@pytest.mark.parametrize(("given", "folder"), [("~/c", "home/c"), ("c", "start/c"), (None, "home/.cache/lorasolve")])
+def test_the_folder_stays_where_it_was_said(tmp_path: pathlib.Path, given: str | None, folder: str) -> None:
+    """A program that changes its folder keeps its kernels where they were, and nothing is named ``~``."""
+    for name in ("start", "later", "home"):
+        (tmp_path / name).mkdir()
+    program = f"import os; os.chdir({str(tmp_path / 'start')!r})\n" + SUMS.replace(
+        "@kernel()", f"os.chdir({str(tmp_path / 'later')!r})\n\n@kernel()"
+    )
+    run(program, LORASOLVE_CACHE_DIR=given, HOME=str(tmp_path / "home"), XDG_CACHE_HOME=None)
+    files = list(tmp_path.rglob("*.nbc"))
+    assert len(files) == 2 and all(path.parent.parent == tmp_path / folder for path in files)
+    assert not list((tmp_path / "later").iterdir())
+
+
 def test_the_folder_needs_no_home(tmp_path: pathlib.Path) -> None:
     """Without HOME the table of users is asked, which here has no entry for anybody."""
     nobody = "import pwd\ndef unknown(*key): raise KeyError\npwd.getpwuid = pwd.getpwnam = unknown\n" + SUMS

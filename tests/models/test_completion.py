@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import datetime
 import io
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -449,3 +452,22 @@ def test_a_model_made_by_hand_is_checked(field, value, message):
     np.testing.assert_array_equal(CompletionModel(**parts).predict([0, 1], [0, 1]), [1.0, 1.0])
     with pytest.raises((ValueError, TypeError), match=message):
         CompletionModel(**parts | {field: value})
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_an_encoding_without_a_label_is_named(tmp_path, encoding) -> None:
+    ratings = Ratings(np.array([0, 1]), np.array([0, 0]), np.ones(2), np.array(["Jos", "\u0141ukasz"]), np.array(["x"]))
+    fit_completion(ratings, 1e-6, "none").model.save(tmp_path / "model.npz")
+    (tmp_path / "pairs.csv").write_text("\u0141ukasz,x\n", encoding="utf-8")
+    command = [sys.executable, "-m", "lorasolve", "predict", "model.npz", "pairs.csv"]
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    for more, fine in (([], encoding == "utf-8"), (["--json"], True), (["--out", "p.csv"], True)):
+        process = subprocess.run([*command, *more], cwd=tmp_path, env=environment, capture_output=True)
+        assert process.returncode == (0 if fine else 2)
+        if not fine:
+            assert process.stdout == b""
+            assert process.stderr.decode(encoding).splitlines() == [
+                "lorasolve predict: stdout: expected an encoding that has the character '\\u0141', as with "
+                f"PYTHONIOENCODING=utf-8, got {encoding}"
+            ]
+    assert "\u0141ukasz,x," in (tmp_path / "p.csv").read_text(encoding="utf-8")

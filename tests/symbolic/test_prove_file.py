@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,13 @@ def test_a_true_lemma_with_a_wrong_proof_is_only_not_shown(run):
 def test_a_file_without_a_theorem_is_named(run, source, message):
     code, shown = run(source)
     assert code == 2 and message in shown.err
+
+
+def test_the_theorem_that_is_pointed_to_is_installed(run, capsys):
+    _, shown = run("x = 1\n")
+    (path,) = re.findall(r"defines no THEOREM; (.*) does\n", shown.err)
+    assert main(["prove", path]) == 0
+    assert "projection (sos): PROVED" in capsys.readouterr().out
 
 
 def test_a_missing_file_is_named(capsys):
