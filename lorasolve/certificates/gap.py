@@ -28,7 +28,7 @@ from . import ranks, spot_checks
 from ._refute import better_point
 from .documents import BITS, Arithmetic, write
 from .duality import SMALLEST, Parts, allowance, factor_answer, scale_of
-from .evidence import Evidence, cut, evidence
+from .evidence import FLOATING, Evidence, cut, evidence
 from .norms import Trust
 from .rigorous import difference_down, value_high, weight_down
 
@@ -271,6 +271,7 @@ def conclude(
     low, high = case.ranks() if answer.is_global else (None, None)
     norm = math.nan if found.parts is None else found.parts.norm_high
     f, stationarity = _stationarity(problem, factors, found)
+    closed = [FLOATING] if answer.level is Known.CERTIFIED and FLOATING not in found.assumptions else []
     value = _within(f + lam * nuclear, found)
     return Certificate(
         value=value,
@@ -292,7 +293,7 @@ def conclude(
         reason=answer.reason,
         level=answer.level,
         refers_to=found.refers_to,
-        assumptions=(*found.assumptions, *([] if high is None else [_smooth(case.facts)])),
+        assumptions=(*found.assumptions, *closed, *([] if high is None else [_smooth(case.facts)])),
         failure_probability=found.bound.failure_probability,
         formula=answer.formula,
         parts=found.parts,
@@ -452,9 +453,10 @@ class _Case:
             low, high = self.found.proof.bound.value_low, value_high(problem, *factors[0])
             return max(difference_down(low, high), 0.0), factors
         value = self.found.value
-        # Each of the two values has the errors of numbers of its own size and of the size of f(0).
+        # Each of the two values has the errors of numbers of its own size and of the size of what it is made of.
         eps = allowance(loss.dtype)
-        noise = 2.0 * loss.rounding_noise() + eps * (self.scale + abs(f) + lam * nuclear)
+        noise = sum(loss.rounding_noise(at).value for at in (self.factors, factors))
+        noise += eps * (self.scale + abs(f) + lam * nuclear)
         return max(value - (f + lam * nuclear) - noise, 0.0), factors
 
     def _without_decay(self) -> _Answer:
@@ -470,9 +472,11 @@ class _Case:
         least = None if problem.several else problem.objective.least_values(problem.rank)
         if least is None:
             return self._unknown("lam = 0: the problem of rank <= r is not convex and has no certificate")
-        noise = 2.0 * problem.loss.rounding_noise() + allowance(problem.dtype) * scale
-        gap = max(self.found.value - least[0], 0.0) + noise
-        better = max(self.found.value - least[1] - noise, 0.0)
+        parts = self.found.parts
+        assert parts is not None
+        noise = allowance(problem.dtype) * scale
+        gap = max(parts.f_high - least[0], 0.0) + noise
+        better = max(parts.f_low - least[1] - noise, 0.0)
         form = f"the closed form of the optimum of rank <= {problem.rank}"
         if gap <= self.tol * scale:
             reason = f"equals {form} to {gap / scale:.1e}, {Known.CERTIFIED}"
@@ -480,6 +484,9 @@ class _Case:
         if better > self.tol * scale:
             reason = f"above {form} by {better:.3g}"
             return _Answer(False, gap, better, reason, Known.CERTIFIED, form)
+        if bound.gap <= gap:
+            reason = f"the gap of {bound.gap / scale:.1e} (relative), {self._how()}, is above the tolerance"
+            return self._unknown(reason)
         reason = f"{form} is known to {gap / scale:.1e} (relative) only, above the tolerance"
         return _Answer(None, gap, better, reason, Known.CERTIFIED, form)
 
