@@ -50,7 +50,8 @@ class Certificate:
         ``gap / (|f(X)| + lam ||X||_*)``, which is ``gap / F(X)`` where ``f >= 0``; for ``lam = 0``, where the optimum
         may be 0, ``gap / max(|f(X)|, |f(0)|)``. Where these are 0, relative to the lower bound of ``f``.
     dual_value : float
-        ``F(X) - gap``: a number below the optimum.
+        A number below the optimum, ``F(X) - gap`` rounded down: proved if ``level`` is RIGOROUS, otherwise less the
+        allowance for rounding.
     dual_norm : float
         An upper bound of ``||G||_2 / lam``, as sharp as the certificate needs it: at a stationary point, at most 1
         exactly if the point is globally optimal.
@@ -278,7 +279,7 @@ def conclude(
         gap=answer.gap,
         gap_at_least=answer.gap_at_least,
         relative_gap=answer.gap / case.scale,
-        dual_value=value - answer.gap,
+        dual_value=_optimum_low(found, lam, answer.gap),
         dual_norm=norm / lam if lam else math.inf,
         stationarity=stationarity,
         balance=math.hypot(*(float(np.linalg.norm(A.T @ A - B.T @ B)) for A, B in own)),
@@ -330,6 +331,16 @@ def _within(value: float, found: Evidence) -> float:
         return value
     bound = found.proof.bound
     return min(max(value, bound.value_low), bound.value_high)
+
+
+def _optimum_low(found: Evidence, lam: float, gap: float) -> float:
+    """Return the least that ``F(X)`` may be less the gap, rounded down."""
+    if found.proof is not None and gap == found.proof.bound.gap:
+        return found.proof.bound.optimum_low
+    if found.parts is None or not math.isfinite(gap):
+        return -math.inf
+    terms = (found.parts.f_low, lam * found.parts.nuclear_low, -gap)
+    return sum(terms) - 4.0 * float(np.finfo(np.float64).eps) * sum(map(abs, terms))
 
 
 def _stationarity(problem: Problem, factors: Pairs, found: Evidence) -> tuple[float, float]:
