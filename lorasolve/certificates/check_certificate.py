@@ -114,7 +114,7 @@ def linear(form: Any, m: int, n: int) -> tuple[Any, Any, float, int, int]:
     require(form["kind"] == "entries", "unknown map")
     at, entry = positions(form["output"], form["outputs"]), positions(form["entry"], m * n)
     v, most = array(form["values"], len(entry)), int(max(np.bincount(at).max(), np.bincount(entry).max()))
-    schur = up(math.sqrt(np.bincount(at, abs(v)).max() * np.bincount(entry, abs(v)).max()) * (1.0 + 2.0**-25))
+    schur = up(math.sqrt(np.bincount(at, abs(v)).max()) * math.sqrt(np.bincount(entry, abs(v)).max()) * (1 + 2.0**-25))
     adjoint = lambda d: np.bincount(entry, v * d[at], m * n)
     return lambda W: np.bincount(at, v * W.ravel()[entry], form["outputs"]), adjoint, schur, most, form["outputs"]
 
@@ -150,14 +150,13 @@ def binary64(problem: Any, point: Any, lam: Fraction, c: Fraction) -> tuple[Frac
     A, B, X0 = array(point["A"], m, r), array(point["B"], n, r), problem.get("X0")
     X, ab = A @ B.T + (array(X0, m, n) if X0 else 0.0), up(size(A) * size(B))
     measure, adjoint, norm, terms, count = linear(problem["map"], m, n)
-    z = measure(X)
-    radius = up((terms + 1) * U * norm * size(X), norm * up((r + 1) * U * ab, U * size(X)))
+    z, radius = measure(X), up((terms + 1) * U * norm * size(X), norm * up((r + 1) * U * ab, U * size(X)))
     for shift in problem["shifts"]:
         z = z - array(shift, count)
         radius = up(radius, U * size(z))
     f, d, wrong = loss(problem["loss"], z, radius)
-    G = adjoint(d).reshape(m, n) / D
-    radius = up((terms + 1) * U * norm * size(d) / D, norm * wrong / D, U * size(G))
+    G = adjoint(d).reshape(m, n) / float(D)
+    radius = up((terms + 1) * U * norm * size(d) / D, norm * wrong / D, 2 * U * size(G))  # D is rounded too
     if c:
         tall, k, level = (G if m >= n else G.T), min(m, n), lam / c - Fraction(radius)
         slack = up((max(m, n) + 2) * U * size(G) ** 2, (k + 5) * k * U * float(level) ** 2)
@@ -167,7 +166,7 @@ def binary64(problem: Any, point: Any, lam: Fraction, c: Fraction) -> tuple[Frac
         except np.linalg.LinAlgError:
             require(False, "c ||G||_2 <= lam is not proved", Refused)
     inner = Fraction(math.fsum((G @ B * A).ravel())) + Fraction(up((n + 4) * U * size(G) * ab, radius * ab))
-    return Fraction(f / D * (1.0 + 4.0 * U)), Fraction(up(*(A * A).ravel(), *(B * B).ravel())) / 2, inner
+    return Fraction(f) / D, Fraction(up(*(A * A).ravel(), *(B * B).ravel())) / 2, inner
 
 def proved(document: Any) -> tuple[Fraction, Fraction]:
     """Return the bound of ``F(X) - inf F`` that a certificate proves, and one of ``F(X)``."""
