@@ -81,8 +81,8 @@ def exact(problem: Any, point: Any, lam: Fraction, c: Fraction) -> tuple[Fractio
 
 def array(given: Any, *shape: int) -> Any:
     x = np.frombuffer(base64.b64decode(given["float64"], validate=True), "<f8").astype(np.float64)
-    require(given["shape"] == list(shape) and x.size == math.prod(shape), f"an array is not of shape {shape}")
-    require((abs(x) < 2.0**300).all(), "an array has entries that are no numbers below 2^300")
+    fits = given["shape"] == list(shape) and x.size == math.prod(shape)
+    require(fits and (abs(x) < 2.0**300).all(), f"an array is not of shape {shape} with numbers below 2^300")
     return x.reshape(shape)
 
 def positions(given: Any, limit: int) -> Any:
@@ -191,6 +191,7 @@ def check(document: Any) -> str:
     return f"{proof} arithmetic, for the problem with SHA-256 {digest}"
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         with open(sys.argv[1], encoding="utf-8") as file:
             print("accepted:", check(json.load(file)))

@@ -8,6 +8,7 @@ import contextlib
 import copy
 import functools
 import json
+import os
 import pathlib
 import shutil
 import struct
@@ -321,6 +322,15 @@ def test_exit_codes_without_the_package(tmp_path: pathlib.Path, arithmetic: Any)
     path.write_text("{")
     assert run_checker(path)[0] == 2
     assert run_checker(tmp_path / "missing.json")[0] == 2
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_a_path_that_cannot_be_printed_is_no_certificate(tmp_path: pathlib.Path, encoding: str) -> None:
+    """Printing the error failed, and Python's exit code for that is the one of a refused certificate."""
+    missing = tmp_path / "\u00e9.json"
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    run = subprocess.run([sys.executable, CHECKER, missing], capture_output=True, env=environment)
+    assert (run.returncode, run.stderr) == (2, b"") and run.stdout.startswith(b"no certificate: ")
 
 
 def test_without_numpy_binary64_is_no_certificate(tmp_path: pathlib.Path) -> None:
