@@ -19,12 +19,12 @@ import json
 import math
 import re
 import sys
+from decimal import ROUND_CEILING, Context
 from fractions import Fraction
-from operator import mul
 from typing import Any
 
 np: Any = None  # loaded for binary64 only
-U, TINY = 2.0**-53, 2.0**-600
+U, TINY, mul = 2.0**-53, 2.0**-600, int.__mul__
 
 class Refused(Exception):
     """What is raised for a certificate that does not prove its claim."""
@@ -176,18 +176,18 @@ def proved(document: Any) -> tuple[Fraction, Fraction]:
     square = document["inequality"] == "least squares"
     applies = problem["loss"]["kind"] == "square" if square else c <= 1 and document["inequality"] == "convex"
     require(c >= 0 and applies, "the inequality does not apply", Refused)
-    arithmetic = {"exact": exact, "binary64": binary64}[document["arithmetic"]]
-    f, nuclear, inner = arithmetic(problem, document["point"], lam, c)
-    return (1 - c) ** (1 + square) * f + lam * nuclear + c * inner, f + lam * nuclear
+    f, norm, inner = {"exact": exact, "binary64": binary64}[document["arithmetic"]](problem, document["point"], lam, c)
+    return (1 - c) ** (1 + square) * f + lam * norm + c * inner, f + lam * norm
 
 def check(document: Any) -> str:
     """Return what a certificate proves, in words; raise ``Refused`` if that is not what it claims."""
     version = document["schema"], document["schema_version"]
     require(version == ("lorasolve/certificate", 1), f"expected lorasolve/certificate, version 1, got {version}")
     (gap, value), claimed = proved(document), number(document["gap"])
-    require(gap <= claimed, f"a gap of {float(claimed):.6g} is claimed, {float(gap):.6g} is proved", Refused)
+    upper = [Context(k, ROUND_CEILING).divide(*x.as_integer_ratio()) for x, k in ((gap, 6), (claimed, 6), (value, 12))]
+    require(gap <= claimed, f"a gap of {upper[1]:g} is claimed, {upper[0]:g} is proved", Refused)
     digest = hashlib.sha256(json.dumps(document["problem"], sort_keys=True).encode()).hexdigest()
-    proof = f"F(X) - inf F <= {float(claimed):.6g} where F(X) <= {float(value):.12g}, by {document['arithmetic']}"
+    proof = f"F(X) - inf F <= {upper[1]:g} where F(X) <= {upper[2]:g}, by {document['arithmetic']}"
     return f"{proof} arithmetic, for the problem with SHA-256 {digest}"
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import numpy as np
 
 from .._files import PathLike
 from .._known import Known
-from .._text import number
+from .._text import at_least, at_most, number
 from .._validate import Array, as_choice, as_instance, as_number
 from ..linear_map import RANK_TOL, balanced, factor_svd, numerical_rank
 from ..objectives._blocks import Pairs
@@ -161,15 +161,15 @@ class Certificate:
     def __repr__(self) -> str:
         return (
             f"Certificate(global optimum: {self._answer()}, F = {number(self.value, '.10g')}, relative gap <= "
-            f"{self.relative_gap:.3g}, {self.level}, rank {self.rank})"
+            f"{at_most(self.relative_gap, '.3g')}, {self.level}, rank {self.rank})"
         )
 
     def __str__(self) -> str:
         return (
             f"global optimum: {self._answer()} ({self.reason})\n"
-            f"  F(X) = {number(self.value, '.12g')}, gap <= {self.gap:.3g} (relative {self.relative_gap:.3g}), "
-            f"{self.level}: {self.formula}\n"
-            f"  ||G||_2/lam <= {self.dual_norm:.12g}, ||grad L|| = {self.stationarity:.3g}, "
+            f"  F(X) = {number(self.value, '.12g')}, gap <= {at_most(self.gap, '.3g')} "
+            f"(relative {at_most(self.relative_gap, '.3g')}), {self.level}: {self.formula}\n"
+            f"  ||G||_2/lam <= {at_most(self.dual_norm, '.12g')}, ||grad L|| = {self.stationarity:.3g}, "
             f"balance {self.balance:.3g}, L - F = {number(self.factor_gap, '.3g')}\n"
             f"  rank {self.rank} (above {self.rank_tol:.0e} of the largest{self._ranks()}), "
             f"||X||_* = {self.nuclear_norm:.6g}, sigma_r = {self.sigma_r:.3g}"
@@ -437,16 +437,16 @@ class _Case:
         bound, scale = self.found.bound, self.scale
         known = self._how()
         if bound.relative <= self.tol:
-            reason = f"within {bound.relative:.1e} (relative) of the convex optimum, {known}"
+            reason = f"within {at_most(bound.relative, '.1e')} (relative) of the convex optimum, {known}"
             return _Answer(True, bound.gap, 0.0, reason, bound.level, bound.formula), None
         amount, better = self._better()
         if amount > self.tol * scale:
-            reason = f"a point better by {amount:.3g} is known"
+            reason = f"a point better by {at_least(amount, '.3g')} is known"
             return _Answer(False, bound.gap, amount, reason, bound.level, bound.formula), better
         if math.isinf(bound.gap):
             hint = "; state f's lower_bound, or its conjugate" if self.facts.lower_bound is None else ""
             return self._unknown(f"no bound on the gap ({bound.formula}){hint}", amount), better
-        reason = f"the gap of {bound.relative:.1e} (relative), {known}, is above the tolerance"
+        reason = f"the gap of {at_most(bound.relative, '.1e')} (relative), {known}, is above the tolerance"
         return self._unknown(reason, amount), better
 
     def _how(self) -> str:
@@ -478,7 +478,7 @@ class _Case:
                 which = f" of matrix {k + 1}" if problem.several else ""
                 return self._unknown(f"lam = 0: X{which} has rank {s.size}, the problem is about rank <= {most}")
         if bound.gap <= self.tol * scale:
-            reason = f"within {bound.gap / scale:.1e} (relative) of the least value of f, {self._how()}"
+            reason = f"within {at_most(bound.gap / scale, '.1e')} (relative) of the least value of f, {self._how()}"
             return _Answer(True, bound.gap, 0.0, reason, bound.level, bound.formula)
         least = None if problem.several else problem.objective.least_values(problem.rank)
         if least is None:
@@ -490,15 +490,15 @@ class _Case:
         better = max(parts.f_low - least[1] - noise, 0.0)
         form = f"the closed form of the optimum of rank <= {problem.rank}"
         if gap <= self.tol * scale:
-            reason = f"equals {form} to {gap / scale:.1e}, {Known.CERTIFIED}"
+            reason = f"equals {form} to {at_most(gap / scale, '.1e')}, {Known.CERTIFIED}"
             return _Answer(True, gap, 0.0, reason, Known.CERTIFIED, form)
         if better > self.tol * scale:
-            reason = f"above {form} by {better:.3g}"
+            reason = f"above {form} by {at_least(better, '.3g')}"
             return _Answer(False, gap, better, reason, Known.CERTIFIED, form)
         if bound.gap <= gap:
-            reason = f"the gap of {bound.gap / scale:.1e} (relative), {self._how()}, is above the tolerance"
+            reason = f"the gap of {at_most(bound.gap / scale, '.1e')} (relative), {self._how()}, is above the tolerance"
             return self._unknown(reason)
-        reason = f"{form} is known to {gap / scale:.1e} (relative) only, above the tolerance"
+        reason = f"{form} is known to {at_most(gap / scale, '.1e')} (relative) only, above the tolerance"
         return _Answer(None, gap, better, reason, Known.CERTIFIED, form)
 
     def ranks(self) -> tuple[int | None, int | None]:
