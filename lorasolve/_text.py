@@ -8,6 +8,7 @@ import numbers
 import re
 from collections.abc import Iterator
 from dataclasses import fields
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from typing import Any
 
 import numpy as np
@@ -127,6 +128,21 @@ def _is_default(value: Any, entry: Any) -> bool:
 def number(value: float, form: str) -> str:
     """Return a number in a format of Python, zero without a sign."""
     return format(value + 0.0, form)
+
+
+def at_most(value: float, form: str) -> str:
+    """Return an upper bound in a format such as ".3g" or ".1e", of 15 digits at most, rounded up: the text is one."""
+    return _rounded(value, form, ROUND_CEILING)
+
+
+def at_least(value: float, form: str) -> str:
+    """Return a lower bound in such a format, rounded down."""
+    return _rounded(value, form, ROUND_FLOOR)
+
+
+def _rounded(value: float, form: str, rounding: str) -> str:
+    digits = int(form[1:-1]) + (form[-1] == "e")
+    return number(float(Context(digits, rounding).create_decimal(value)), form)
 
 
 def text_table(header: list[str], rows: list[list[str]]) -> str:

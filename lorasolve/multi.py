@@ -19,7 +19,7 @@ from .linear_map import LinearMap
 from .objectives._blocks import BlockView, Matrices, MultiObjective, Pairs, PlainBlocks
 from .objectives._facts import Facts, refuse_misspelt
 from .objectives._kernels import Kernels
-from .objectives.base import Objective, as_objective
+from .objectives.base import Objective, Rounding, as_objective
 from .objectives.linear import LinearFineTuning
 from .objectives.two_layer import TwoLayer
 from .problem import Problem, checked_pair, flat, nuclear_norm
@@ -283,6 +283,11 @@ class Separable(MultiObjective):
         """Ask each part."""
         found = [part.oracle_and_operator(*pair) for part, pair in zip(self.parts, factors)]
         return sum(f for f, *_ in found), [(GB, GtA) for _, GB, GtA, _ in found], tuple(G for *_, G in found)
+
+    def rounding_noise(self, factors: Pairs) -> Rounding:
+        """Return the sum of the errors in the values of the parts, and the largest error in a gradient."""
+        found = [part.rounding_noise(*pair) for part, pair in zip(self.parts, factors)]
+        return Rounding(sum(noise.value for noise in found), max(noise.gradient for noise in found))
 
     def in_float64(self) -> MultiObjective:
         """Return the sum of the parts in float64."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve._text import number
+from lorasolve._text import at_least, at_most, number
+from lorasolve.certificates import check_certificate, document, rigorous_bound
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +53,31 @@ def test_no_minus_zero_in_a_certificate() -> None:
     problem = ls.Problem(ls.objectives.Denoising(np.zeros((3, 2))), 1, 1.0)
     text = str(ls.certify(problem, (np.zeros((3, 1)), -np.zeros((2, 1)))))
     assert "-0," not in text and "-0\n" not in text and "L - F = 0\n" in text
+
+
+@pytest.mark.parametrize("form", [".1e", ".3g", ".12g", ".15g"])
+def test_bounds_are_rounded_outward(form) -> None:
+    """In fractions: what is printed is on the right side, and is the number itself where that has few digits."""
+    rng = np.random.default_rng(0)
+    for value in [0.28125, 0.50000019, 9.9999e-7, *(rng.standard_normal(200) * 10.0 ** rng.integers(-30, 30, 200))]:
+        low, high = (Fraction(bound(value, form)) for bound in (at_least, at_most))
+        unit = Fraction(10) ** (2 - int(form[1:-1]) - (form[-1] == "e")) * abs(Fraction(value))
+        assert low <= Fraction(value) <= high and high - low <= unit
+    for value in (0.0, -0.0, 0.5, 1.5, -2.0):
+        assert at_least(value, form) == at_most(value, form) == number(value, form)
+    assert (at_least(-np.inf, form), at_most(np.inf, form), at_most(np.nan, form)) == ("-inf", "inf", "nan")
+
+
+def test_printed_gaps_are_bounds() -> None:
+    """A gap of 0.28125 was printed as "gap <= 0.281", and 0.50000019 as 0.5 by the checker."""
+    problem = ls.Problem(ls.objectives.Denoising(np.array([[1.0]])), 1, 0.25)
+    found = ls.certify(problem, np.zeros((1, 1)))
+    true = Fraction(9, 32)  # 1/2 - (lam - lam^2/2)
+    assert all(Fraction(gap) >= true for gap in re.findall(r"gap <= ([0-9.]+)", f"{found}{found!r}"))
+    assert Fraction(re.findall(r"better by ([0-9.]+)", found.reason)[0]) <= true
+    assert Fraction(re.findall(r"inf F <= ([0-9.]+)", str(rigorous_bound(problem, np.zeros((1, 1)))))[0]) >= true
+    t, lam = Fraction(1.0000002), Fraction(2) ** -40
+    problem = ls.Problem(ls.objectives.Denoising(np.array([[1.0000002]])), 1, float(lam))
+    text = check_certificate.check(document(problem, np.zeros((1, 1))))
+    gap, value = re.findall(r"<= ([0-9.]+)", text)
+    assert Fraction(gap) >= t**2 / 2 - (lam * t - lam**2 / 2) and Fraction(value) >= t**2 / 2

@@ -19,12 +19,12 @@ import json
 import math
 import re
 import sys
+from decimal import ROUND_CEILING, Context
 from fractions import Fraction
-from operator import mul
 from typing import Any
 
 np: Any = None  # loaded for binary64 only
-U, TINY = 2.0**-53, 2.0**-600
+U, TINY, mul = 2.0**-53, 2.0**-600, int.__mul__
 
 class Refused(Exception):
     """What is raised for a certificate that does not prove its claim."""
@@ -81,8 +81,8 @@ def exact(problem: Any, point: Any, lam: Fraction, c: Fraction) -> tuple[Fractio
 
 def array(given: Any, *shape: int) -> Any:
     x = np.frombuffer(base64.b64decode(given["float64"], validate=True), "<f8").astype(np.float64)
-    require(given["shape"] == list(shape) and x.size == math.prod(shape), f"an array is not of shape {shape}")
-    require((abs(x) < 2.0**300).all(), "an array has entries that are no numbers below 2^300")
+    fits = given["shape"] == list(shape) and x.size == math.prod(shape)
+    require(fits and (abs(x) < 2.0**300).all(), f"an array is not of shape {shape} with numbers below 2^300")
     return x.reshape(shape)
 
 def positions(given: Any, limit: int) -> Any:
@@ -114,7 +114,7 @@ def linear(form: Any, m: int, n: int) -> tuple[Any, Any, float, int, int]:
     require(form["kind"] == "entries", "unknown map")
     at, entry = positions(form["output"], form["outputs"]), positions(form["entry"], m * n)
     v, most = array(form["values"], len(entry)), int(max(np.bincount(at).max(), np.bincount(entry).max()))
-    schur = up(math.sqrt(np.bincount(at, abs(v)).max() * np.bincount(entry, abs(v)).max()) * (1.0 + 2.0**-25))
+    schur = up(math.sqrt(np.bincount(at, abs(v)).max()) * math.sqrt(np.bincount(entry, abs(v)).max()) * (1 + 2.0**-25))
     adjoint = lambda d: np.bincount(entry, v * d[at], m * n)
     return lambda W: np.bincount(at, v * W.ravel()[entry], form["outputs"]), adjoint, schur, most, form["outputs"]
 
@@ -150,14 +150,13 @@ def binary64(problem: Any, point: Any, lam: Fraction, c: Fraction) -> tuple[Frac
     A, B, X0 = array(point["A"], m, r), array(point["B"], n, r), problem.get("X0")
     X, ab = A @ B.T + (array(X0, m, n) if X0 else 0.0), up(size(A) * size(B))
     measure, adjoint, norm, terms, count = linear(problem["map"], m, n)
-    z = measure(X)
-    radius = up((terms + 1) * U * norm * size(X), norm * up((r + 1) * U * ab, U * size(X)))
+    z, radius = measure(X), up((terms + 1) * U * norm * size(X), norm * up((r + 1) * U * ab, U * size(X)))
     for shift in problem["shifts"]:
         z = z - array(shift, count)
         radius = up(radius, U * size(z))
     f, d, wrong = loss(problem["loss"], z, radius)
-    G = adjoint(d).reshape(m, n) / D
-    radius = up((terms + 1) * U * norm * size(d) / D, norm * wrong / D, U * size(G))
+    G = adjoint(d).reshape(m, n) / float(D)
+    radius = up((terms + 1) * U * norm * size(d) / D, norm * wrong / D, 2 * U * size(G))  # D is rounded too
     if c:
         tall, k, level = (G if m >= n else G.T), min(m, n), lam / c - Fraction(radius)
         slack = up((max(m, n) + 2) * U * size(G) ** 2, (k + 5) * k * U * float(level) ** 2)
@@ -167,7 +166,7 @@ def binary64(problem: Any, point: Any, lam: Fraction, c: Fraction) -> tuple[Frac
         except np.linalg.LinAlgError:
             require(False, "c ||G||_2 <= lam is not proved", Refused)
     inner = Fraction(math.fsum((G @ B * A).ravel())) + Fraction(up((n + 4) * U * size(G) * ab, radius * ab))
-    return Fraction(f / D * (1.0 + 4.0 * U)), Fraction(up(*(A * A).ravel(), *(B * B).ravel())) / 2, inner
+    return Fraction(f) / D, Fraction(up(*(A * A).ravel(), *(B * B).ravel())) / 2, inner
 
 def proved(document: Any) -> tuple[Fraction, Fraction]:
     """Return the bound of ``F(X) - inf F`` that a certificate proves, and one of ``F(X)``."""
@@ -177,21 +176,22 @@ def proved(document: Any) -> tuple[Fraction, Fraction]:
     square = document["inequality"] == "least squares"
     applies = problem["loss"]["kind"] == "square" if square else c <= 1 and document["inequality"] == "convex"
     require(c >= 0 and applies, "the inequality does not apply", Refused)
-    arithmetic = {"exact": exact, "binary64": binary64}[document["arithmetic"]]
-    f, nuclear, inner = arithmetic(problem, document["point"], lam, c)
-    return (1 - c) ** (1 + square) * f + lam * nuclear + c * inner, f + lam * nuclear
+    f, norm, inner = {"exact": exact, "binary64": binary64}[document["arithmetic"]](problem, document["point"], lam, c)
+    return (1 - c) ** (1 + square) * f + lam * norm + c * inner, f + lam * norm
 
 def check(document: Any) -> str:
     """Return what a certificate proves, in words; raise ``Refused`` if that is not what it claims."""
     version = document["schema"], document["schema_version"]
     require(version == ("lorasolve/certificate", 1), f"expected lorasolve/certificate, version 1, got {version}")
     (gap, value), claimed = proved(document), number(document["gap"])
-    require(gap <= claimed, f"a gap of {float(claimed):.6g} is claimed, {float(gap):.6g} is proved", Refused)
+    upper = [Context(k, ROUND_CEILING).divide(*x.as_integer_ratio()) for x, k in ((gap, 6), (claimed, 6), (value, 12))]
+    require(gap <= claimed, f"a gap of {upper[1]:g} is claimed, {upper[0]:g} is proved", Refused)
     digest = hashlib.sha256(json.dumps(document["problem"], sort_keys=True).encode()).hexdigest()
-    proof = f"F(X) - inf F <= {float(claimed):.6g} where F(X) <= {float(value):.12g}, by {document['arithmetic']}"
+    proof = f"F(X) - inf F <= {upper[1]:g} where F(X) <= {upper[2]:g}, by {document['arithmetic']}"
     return f"{proof} arithmetic, for the problem with SHA-256 {digest}"
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         with open(sys.argv[1], encoding="utf-8") as file:
             print("accepted:", check(json.load(file)))

@@ -174,7 +174,9 @@ def duality_gap(
     return Bound(gap if math.isfinite(gap) else math.inf, formula, scale, scaling=c)
 
 
-def conjugate_gap(loss: MultiObjective, lam: float, value: float, G: Sequence[LinearMap], norm: float) -> Bound | None:
+def conjugate_gap(
+    loss: MultiObjective, lam: float, value: float, G: Sequence[LinearMap], norm: float, noise: float
+) -> Bound | None:
     """Return ``F(X) + f*(c G)``, ``c = min(1, lam/||G||_2)``, where ``f`` states its conjugate.
 
     Parameters
@@ -187,12 +189,14 @@ def conjugate_gap(loss: MultiObjective, lam: float, value: float, G: Sequence[Li
         The gradient at ``X``; it is formed.
     norm : float
         An upper bound of ``||G||_2``.
+    noise : float
+        Size of the rounding errors in ``f``, and in its conjugate, beyond those of their own size.
     """
     c = min(1.0, lam / norm * (1.0 - allowance(np.float64))) if norm > 0.0 else 1.0
     dual = loss.conjugate([c * g.to_dense() for g in G])
     if dual is None:
         return None
-    gap = max(value + dual, 0.0) + 2.0 * loss.rounding_noise() + allowance(loss.precision) * (abs(value) + abs(dual))
+    gap = max(value + dual, 0.0) + 2.0 * noise + allowance(loss.precision) * (abs(value) + abs(dual))
     scale = scale_of(abs(value), loss.facts.lower_bound)
     return Bound(gap if math.isfinite(gap) else math.inf, "Fenchel, conjugate of f", scale, scaling=c)
 
@@ -210,7 +214,7 @@ def best_gap(
     """Return the smaller of :func:`duality_gap` and, where ``f`` states its conjugate, :func:`conjugate_gap`."""
     bound = duality_gap(loss, lam, f, nuclear, inner, norm, noise)
     if loss.facts.convex is True and lam > 0.0 and loss.states_conjugate:
-        by_conjugate = conjugate_gap(loss, lam, f + lam * nuclear, G, norm)
+        by_conjugate = conjugate_gap(loss, lam, f + lam * nuclear, G, norm, noise)
         if by_conjugate is not None and by_conjugate.gap < bound.gap:
             return replace(by_conjugate, scale=bound.scale)
     return bound
@@ -234,21 +238,21 @@ def is_formed(shape: tuple[int, int]) -> bool:
     return m * n <= DENSE_LIMIT or (min(m, n) <= DENSE_SIDE and m * n <= DENSE_ENTRIES)
 
 
-def gradient_norm(G: LinearMap, P: Array, Q: Array, level: float) -> Norm:
+def gradient_norm(G: LinearMap, P: Array, Q: Array, level: float, radius: float = 0.0) -> Norm:
     """Bound the norm of one gradient, near ``level`` or below it if that is all that is needed.
 
-    A gradient of moderate size is formed and a factorisation proves the bound (up to rounding in ``G`` itself); a
-    larger one is looked at through products, from a fresh random start.
+    A gradient of moderate size is formed and a factorisation proves the bound (up to rounding in ``G`` itself, beyond
+    ``radius``); a larger one is looked at through products, from a fresh random start.
     """
     if is_formed(G.shape):
-        dense = Ball(np.ascontiguousarray(G.to_dense(), dtype=np.float64))
+        dense = Ball(np.ascontiguousarray(G.to_dense(), dtype=np.float64), radius)
         gram = Gram(dense)
         return Norm(gram.norm(level), math.nan, 0.0, gram)
     seen = outside(G, P, Q)
     if seen.coupling <= COUPLING_LIMIT * level:
         rest = sampled_norm(seen.S, level).most
-        return Norm(seen.norm(rest), rest + seen.coupling, FAILURE)
-    return Norm(sampled_norm(G, level).most, math.nan, FAILURE)
+        return Norm(seen.norm(rest) + radius, rest + seen.coupling + radius, FAILURE)
+    return Norm(sampled_norm(G, level).most + radius, math.nan, FAILURE)
 
 
 class Evaluation(NamedTuple):
@@ -273,12 +277,12 @@ def evaluate(
     """Bound ``F(X) - inf F`` at factors, given orthonormal bases of the spaces of each update and ``||X||_*``."""
     f, products, operators = loss.oracle_and_operators(factors)
     inner = sum(float(np.vdot(GB, A)) for (GB, _), (A, _) in zip(products, factors))
-    noise = loss.rounding_noise()
+    noise, radius = loss.rounding_noise(factors)
     one = len(factors) == 1
     # The rank is bounded for one matrix; the Gram matrices of several would be kept together for nothing.
     norms = tuple(
         found if one else found._replace(gram=None)
-        for found in (gradient_norm(G, P, Q, lam) for G, (P, Q) in zip(operators, spans))
+        for found in (gradient_norm(G, P, Q, lam, radius) for G, (P, Q) in zip(operators, spans))
     )
     norm = max(found.most for found in norms)
     bound = best_gap(loss, lam, f, nuclear, inner, norm, operators, noise)

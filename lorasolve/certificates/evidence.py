@@ -15,13 +15,16 @@ from ..linear_map import RANK_TOL, LinearMap
 from ..objectives._blocks import Pairs
 from ..problem import Problem
 from . import spot_checks
-from .duality import DENSE_ENTRIES, DENSE_SIDE, Bound, Norm, Parts, evaluate
+from .duality import DENSE_ENTRIES, DENSE_SIDE, Bound, Norm, Parts, duality_gap, evaluate
 from .norms import Trust
 from .rigorous import Proof, Seen, prove, refusal
 
 Svd = tuple[Array, Array, Array]
 
-FLOATING = "rounding errors in f and its gradient are within 8 units in the last place of |f(0)| and of |f(X)|"
+FLOATING = (
+    "rounding errors in f and its gradient are within 8 units in the last place of |f(0)|, of |f(X)|, and of the terms "
+    "that cancel in them where the loss states their size"
+)
 LANCZOS = "the Lanczos iteration for ||G||_2 behaves as in exact arithmetic, up to 1e-12"
 
 
@@ -126,20 +129,32 @@ def evidence(
             seen = Seen(Q, GQ, estimates.outside, estimates.norm)
         proof = prove(problem, given, trust, seen)
         proved = from_proof(proof, *factors[0], svds[0], products)
-        # Without weight decay all rests on the lower bound of f, and the proved one may be 0 where min f is known.
         if problem.lam > 0.0 or rigorous is True:
             return proved
+        if proved.oracle is not None:
+            return _with_lower_bound(problem, proved)
     loss = problem.loss
     nuclear = sum(float(s.sum()) for _, s, _ in svds)
     found = evaluate(loss, problem.lam_effective, factors, [(P, Q) for P, _, Q in cut(svds)], nuclear)
     assumptions = [spot_checks.assumption(loss)] if spot_checks.needed(loss) else []
     assumptions += [FLOATING, *([LANCZOS] if found.bound.level is Known.SAMPLED else [])]
-    if proved is not None and proved.bound.gap <= found.bound.gap:
-        return proved
     about = "f as evaluated"
     return Evidence(
         found.value, found.bound, about, tuple(assumptions), found.parts, svds, None, found.norms, found.oracle
     )
+
+
+def _with_lower_bound(problem: Problem, proved: Evidence) -> Evidence:
+    """Return the evidence with the smaller of its bound and ``f``, as proved, above the lower bound that is stated.
+
+    Without weight decay all rests on that bound, and the proved one may be 0 where ``min f`` is known.
+    """
+    assert proved.oracle is not None and proved.parts is not None
+    f, parts = proved.oracle[0], proved.parts
+    bound = duality_gap(problem.loss, 0.0, f, 0.0, 0.0, 0.0, max(parts.f_high - f, f - parts.f_low))
+    if proved.bound.gap <= bound.gap:
+        return proved
+    return proved._replace(bound=bound, assumptions=(*proved.assumptions, FLOATING), proof=None)
 
 
 def from_proof(proof: Proof, A: Array, B: Array, svd: Svd, products: Pairs | None = None) -> Evidence:

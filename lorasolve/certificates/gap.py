@@ -17,7 +17,7 @@ import numpy as np
 
 from .._files import PathLike
 from .._known import Known
-from .._text import number
+from .._text import at_least, at_most, number
 from .._validate import Array, as_choice, as_instance, as_number
 from ..linear_map import RANK_TOL, balanced, factor_svd, numerical_rank
 from ..objectives._blocks import Pairs
@@ -28,7 +28,7 @@ from . import ranks, spot_checks
 from ._refute import better_point
 from .documents import BITS, Arithmetic, write
 from .duality import SMALLEST, Parts, allowance, factor_answer, scale_of
-from .evidence import Evidence, cut, evidence
+from .evidence import FLOATING, Evidence, cut, evidence
 from .norms import Trust
 from .rigorous import difference_down, value_high, weight_down
 
@@ -50,7 +50,8 @@ class Certificate:
         ``gap / (|f(X)| + lam ||X||_*)``, which is ``gap / F(X)`` where ``f >= 0``; for ``lam = 0``, where the optimum
         may be 0, ``gap / max(|f(X)|, |f(0)|)``. Where these are 0, relative to the lower bound of ``f``.
     dual_value : float
-        ``F(X) - gap``: a number below the optimum.
+        A number below the optimum, ``F(X) - gap`` rounded down: proved if ``level`` is RIGOROUS, otherwise less the
+        allowance for rounding.
     dual_norm : float
         An upper bound of ``||G||_2 / lam``, as sharp as the certificate needs it: at a stationary point, at most 1
         exactly if the point is globally optimal.
@@ -160,15 +161,15 @@ class Certificate:
     def __repr__(self) -> str:
         return (
             f"Certificate(global optimum: {self._answer()}, F = {number(self.value, '.10g')}, relative gap <= "
-            f"{self.relative_gap:.3g}, {self.level}, rank {self.rank})"
+            f"{at_most(self.relative_gap, '.3g')}, {self.level}, rank {self.rank})"
         )
 
     def __str__(self) -> str:
         return (
             f"global optimum: {self._answer()} ({self.reason})\n"
-            f"  F(X) = {number(self.value, '.12g')}, gap <= {self.gap:.3g} (relative {self.relative_gap:.3g}), "
-            f"{self.level}: {self.formula}\n"
-            f"  ||G||_2/lam <= {self.dual_norm:.12g}, ||grad L|| = {self.stationarity:.3g}, "
+            f"  F(X) = {number(self.value, '.12g')}, gap <= {at_most(self.gap, '.3g')} "
+            f"(relative {at_most(self.relative_gap, '.3g')}), {self.level}: {self.formula}\n"
+            f"  ||G||_2/lam <= {at_most(self.dual_norm, '.12g')}, ||grad L|| = {self.stationarity:.3g}, "
             f"balance {self.balance:.3g}, L - F = {number(self.factor_gap, '.3g')}\n"
             f"  rank {self.rank} (above {self.rank_tol:.0e} of the largest{self._ranks()}), "
             f"||X||_* = {self.nuclear_norm:.6g}, sigma_r = {self.sigma_r:.3g}"
@@ -271,13 +272,14 @@ def conclude(
     low, high = case.ranks() if answer.is_global else (None, None)
     norm = math.nan if found.parts is None else found.parts.norm_high
     f, stationarity = _stationarity(problem, factors, found)
+    closed = [FLOATING] if answer.level is Known.CERTIFIED and FLOATING not in found.assumptions else []
     value = _within(f + lam * nuclear, found)
     return Certificate(
         value=value,
         gap=answer.gap,
         gap_at_least=answer.gap_at_least,
         relative_gap=answer.gap / case.scale,
-        dual_value=value - answer.gap,
+        dual_value=_optimum_low(found, lam, answer.gap),
         dual_norm=norm / lam if lam else math.inf,
         stationarity=stationarity,
         balance=math.hypot(*(float(np.linalg.norm(A.T @ A - B.T @ B)) for A, B in own)),
@@ -292,7 +294,7 @@ def conclude(
         reason=answer.reason,
         level=answer.level,
         refers_to=found.refers_to,
-        assumptions=(*found.assumptions, *([] if high is None else [_smooth(case.facts)])),
+        assumptions=(*found.assumptions, *closed, *([] if high is None else [_smooth(case.facts)])),
         failure_probability=found.bound.failure_probability,
         formula=answer.formula,
         parts=found.parts,
@@ -329,6 +331,16 @@ def _within(value: float, found: Evidence) -> float:
         return value
     bound = found.proof.bound
     return min(max(value, bound.value_low), bound.value_high)
+
+
+def _optimum_low(found: Evidence, lam: float, gap: float) -> float:
+    """Return the least that ``F(X)`` may be less the gap, rounded down."""
+    if found.proof is not None and gap == found.proof.bound.gap:
+        return found.proof.bound.optimum_low
+    if found.parts is None or not math.isfinite(gap):
+        return -math.inf
+    terms = (found.parts.f_low, lam * found.parts.nuclear_low, -gap)
+    return sum(terms) - 4.0 * float(np.finfo(np.float64).eps) * sum(map(abs, terms))
 
 
 def _stationarity(problem: Problem, factors: Pairs, found: Evidence) -> tuple[float, float]:
@@ -425,16 +437,16 @@ class _Case:
         bound, scale = self.found.bound, self.scale
         known = self._how()
         if bound.relative <= self.tol:
-            reason = f"within {bound.relative:.1e} (relative) of the convex optimum, {known}"
+            reason = f"within {at_most(bound.relative, '.1e')} (relative) of the convex optimum, {known}"
             return _Answer(True, bound.gap, 0.0, reason, bound.level, bound.formula), None
         amount, better = self._better()
         if amount > self.tol * scale:
-            reason = f"a point better by {amount:.3g} is known"
+            reason = f"a point better by {at_least(amount, '.3g')} is known"
             return _Answer(False, bound.gap, amount, reason, bound.level, bound.formula), better
         if math.isinf(bound.gap):
             hint = "; state f's lower_bound, or its conjugate" if self.facts.lower_bound is None else ""
             return self._unknown(f"no bound on the gap ({bound.formula}){hint}", amount), better
-        reason = f"the gap of {bound.relative:.1e} (relative), {known}, is above the tolerance"
+        reason = f"the gap of {at_most(bound.relative, '.1e')} (relative), {known}, is above the tolerance"
         return self._unknown(reason, amount), better
 
     def _how(self) -> str:
@@ -452,9 +464,10 @@ class _Case:
             low, high = self.found.proof.bound.value_low, value_high(problem, *factors[0])
             return max(difference_down(low, high), 0.0), factors
         value = self.found.value
-        # Each of the two values has the errors of numbers of its own size and of the size of f(0).
+        # Each of the two values has the errors of numbers of its own size and of the size of what it is made of.
         eps = allowance(loss.precision)
-        noise = 2.0 * loss.rounding_noise() + eps * (self.scale + abs(f) + lam * nuclear)
+        noise = sum(loss.rounding_noise(at).value for at in (self.factors, factors))
+        noise += eps * (self.scale + abs(f) + lam * nuclear)
         return max(value - (f + lam * nuclear) - noise, 0.0), factors
 
     def _without_decay(self) -> _Answer:
@@ -465,22 +478,27 @@ class _Case:
                 which = f" of matrix {k + 1}" if problem.several else ""
                 return self._unknown(f"lam = 0: X{which} has rank {s.size}, the problem is about rank <= {most}")
         if bound.gap <= self.tol * scale:
-            reason = f"within {bound.gap / scale:.1e} (relative) of the least value of f, {self._how()}"
+            reason = f"within {at_most(bound.gap / scale, '.1e')} (relative) of the least value of f, {self._how()}"
             return _Answer(True, bound.gap, 0.0, reason, bound.level, bound.formula)
         least = None if problem.several else problem.objective.least_values(problem.rank)
         if least is None:
             return self._unknown("lam = 0: the problem of rank <= r is not convex and has no certificate")
-        noise = 2.0 * problem.loss.rounding_noise() + allowance(problem.loss.precision) * scale
-        gap = max(self.found.value - least[0], 0.0) + noise
-        better = max(self.found.value - least[1] - noise, 0.0)
+        parts = self.found.parts
+        assert parts is not None
+        noise = allowance(problem.loss.precision) * scale
+        gap = max(parts.f_high - least[0], 0.0) + noise
+        better = max(parts.f_low - least[1] - noise, 0.0)
         form = f"the closed form of the optimum of rank <= {problem.rank}"
         if gap <= self.tol * scale:
-            reason = f"equals {form} to {gap / scale:.1e}, {Known.CERTIFIED}"
+            reason = f"equals {form} to {at_most(gap / scale, '.1e')}, {Known.CERTIFIED}"
             return _Answer(True, gap, 0.0, reason, Known.CERTIFIED, form)
         if better > self.tol * scale:
-            reason = f"above {form} by {better:.3g}"
+            reason = f"above {form} by {at_least(better, '.3g')}"
             return _Answer(False, gap, better, reason, Known.CERTIFIED, form)
-        reason = f"{form} is known to {gap / scale:.1e} (relative) only, above the tolerance"
+        if bound.gap <= gap:
+            reason = f"the gap of {at_most(bound.gap / scale, '.1e')} (relative), {self._how()}, is above the tolerance"
+            return self._unknown(reason)
+        reason = f"{form} is known to {at_most(gap / scale, '.1e')} (relative) only, above the tolerance"
         return _Answer(None, gap, better, reason, Known.CERTIFIED, form)
 
     def ranks(self) -> tuple[int | None, int | None]:

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 
 from .._known import Known
+from .._text import at_least, at_most
 from .._validate import Array, as_choice, as_float_array, as_instance, as_shape
 from ..linear_map import largest_singular_value
 from ..objectives.base import Objective
@@ -112,8 +113,9 @@ class RigorousBound:
 
     def __str__(self) -> str:
         return (
-            f"F(X) - inf F <= {self.gap:.3g} (relative {self.relative_gap:.3g}), {self.level}: {self.formula}\n"
-            f"  F(X) in [{self.value_low:.17g}, {self.value_high:.17g}], about {self.refers_to}\n"
+            f"F(X) - inf F <= {at_most(self.gap, '.3g')} (relative {at_most(self.relative_gap, '.3g')}), "
+            f"{self.level}: {self.formula}\n  F(X) in [{at_least(self.value_low, '.15g')}, "
+            f"{at_most(self.value_high, '.15g')}], about {self.refers_to}\n"
             + "".join(f"  assuming {assumption}\n" for assumption in self.assumptions)
         )
 

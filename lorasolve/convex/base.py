@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._text import number
+from .._text import at_most, number
 from ..certificates import Bound, Certificate
 from ..certificates.evidence import Evidence
 from ..objectives._blocks import Pairs
@@ -126,7 +126,7 @@ class ConvexResult:
     def __repr__(self) -> str:
         return (
             f"ConvexResult({self.status}: F = {number(self.fun, '.10g')}, rank {self.rank}, relative gap <= "
-            f"{self.relative_gap:.3g}, {self.certificate.level}, by {self.route!r})"
+            f"{at_most(self.relative_gap, '.3g')}, {self.certificate.level}, by {self.route!r})"
         )
 
     @property

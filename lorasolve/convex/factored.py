@@ -237,7 +237,7 @@ class _Losses(NamedTuple):
     @classmethod
     def of(cls, loss: MultiObjective) -> _Losses:
         """Return what belongs to a loss."""
-        rough, noise = loss.in_float32() or loss, loss.rounding_noise()
+        rough, noise = loss.in_float32() or loss, loss.rounding_noise(loss.zeros()).value
         return cls(loss, rough, noise, noise * float(np.finfo(rough.dtype).eps / np.finfo(loss.dtype).eps))
 
 

@@ -53,7 +53,7 @@ class Prox(ConvexRoute):
         X = Y = [np.zeros(shape) for shape in loss.shapes]
         stated = loss.facts.smoothness
         beta = stated or loss.sampled_smoothness(zeros) or 1.0
-        t, ranks, noise = 1.0, [1] * len(X), loss.rounding_noise()
+        t, ranks, noise = 1.0, [1] * len(X), loss.rounding_noise(zeros).value
         rng: np.random.Generator | None = None
         next_certificate = 0
         for k in range(1, self.max_iter + 1):

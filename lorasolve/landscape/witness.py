@@ -71,7 +71,7 @@ def value_and_noise(problem: Problem, factors: Pairs) -> tuple[float, float]:
     """Return ``F`` at the update of the factors in float64, and the size of its rounding errors."""
     loss = problem.loss.in_float64()
     f, decay = loss.factor_value(factors), problem.lam * nuclear_norm(factors)
-    return f + decay, 8.0 * EPS * (abs(f) + decay) + loss.rounding_noise()
+    return f + decay, 8.0 * EPS * (abs(f) + decay) + loss.rounding_noise(factors).value
 
 
 def find_better(point: Point, least: float, starts: int, direction: Array, scale: float = 1.0) -> Witness | None:

@@ -27,7 +27,16 @@ from .._validate import (
 from ..linear_map import LinearMap
 from ._facts import Facts
 from ._kernels import NO_KERNELS, Kernels
-from .base import Objective, difference_step, estimate_smoothness, length_of, no_batches, own_matrix, real_value
+from .base import (
+    Objective,
+    Rounding,
+    difference_step,
+    estimate_smoothness,
+    length_of,
+    no_batches,
+    own_matrix,
+    real_value,
+)
 
 Matrices = Sequence[Array]
 Pairs = Sequence[tuple[Array, Array]]
@@ -230,9 +239,12 @@ class MultiObjective:
             D = H
         return as_number(value, "objective: curvature at the start", 0.0)
 
-    def rounding_noise(self) -> float:
-        """Return the size of rounding errors in values of ``f``; ``|f(0)|`` is the size of what they are made of."""
-        return 8.0 * float(np.finfo(self.precision).eps) * abs(self.factor_value(self.zeros()))
+    def rounding_noise(self, factors: Pairs) -> Rounding:
+        """Return the sizes of the rounding errors in ``f`` and its gradients at factors.
+
+        By default values are taken to be made of numbers of their own size and of the size of ``|f(0)|``.
+        """
+        return Rounding(8.0 * float(np.finfo(self.precision).eps) * abs(self.factor_value(self.zeros())), 0.0)
 
     def zeros(self) -> list[tuple[Array, Array]]:
         """Return factors of one column whose updates are zero."""
@@ -321,6 +333,10 @@ class OneBlock(MultiObjective):
     def factor_oracle(self, factors: Pairs, grads: Pairs) -> float:
         """Ask the objective's factor oracle."""
         return self.objective.factor_oracle(*factors[0], *grads[0])
+
+    def rounding_noise(self, factors: Pairs) -> Rounding:
+        """Ask the objective."""
+        return self.objective.rounding_noise(*factors[0])
 
     def factor_value(self, factors: Pairs) -> float:
         """Ask the objective."""
@@ -447,6 +463,10 @@ class PlainBlocks(MultiObjective):
     def differenced(self) -> bool:
         """That of the loss."""
         return self.objective.differenced
+
+    def rounding_noise(self, factors: Pairs) -> Rounding:
+        """Those of the loss, whose values these are."""
+        return self.objective.rounding_noise(factors)
 
     def sample_batch(self, index: Array) -> MultiObjective:
         """Return the plain twin of the batch."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,13 @@ from ..linear_map import LinearMap
 from ._description import Description
 from ._facts import Facts, refuse_misspelt
 from ._kernels import NO_KERNELS, Kernels
+
+
+class Rounding(NamedTuple):
+    """Sizes of the rounding errors in ``f`` and, in norm, in its gradient, beyond those of their own size."""
+
+    value: float
+    gradient: float
 
 
 class Objective:
@@ -189,11 +196,14 @@ class Objective:
     def least_values(self, rank: int) -> tuple[float, float] | None:
         """Return bounds of the least value of ``f`` over ``rank X <= rank``, or None.
 
-        By default both are the value at :meth:`minimizer`; an objective overrides this where its formula may lose
-        digits.
+        By default the value at :meth:`minimizer`, less and plus its rounding errors; an objective overrides this where
+        its formula may lose digits.
         """
         found = self.minimizer(0.0, rank)
-        return None if found is None else (self.factor_value(*found),) * 2
+        if found is None:
+            return None
+        f, noise = self.factor_value(*found), self.rounding_noise(*found).value
+        return f - noise, f + noise
 
     def conjugate(self, Y: Array) -> float | None:
         """Return ``f*(Y) = sup_X <X, Y> - f(X)`` where it has a formula (infinite where there is no bound), or None.
@@ -226,6 +236,16 @@ class Objective:
         arithmetic; a float32 objective that does not override this is certified to the accuracy of float32 only.
         """
         return self
+
+    def rounding_noise(self, A: Array, B: Array) -> Rounding:
+        """Return the sizes of the rounding errors in ``f(A B^T)`` and its gradient.
+
+        By default ``f(A B^T)`` is taken to be made of numbers of its own size and of the size of ``|f(0)|``. An
+        objective whose values are differences of larger terms overrides this.
+        """
+        m, n = self.shape
+        at_zero = self.factor_value(np.zeros((m, 1), self.dtype), np.zeros((n, 1), self.dtype))
+        return Rounding(8.0 * float(np.finfo(self.dtype).eps) * abs(at_zero), 0.0)
 
     def in_float32(self) -> Objective | None:
         """Return the same ``f`` in float32 for rough descents, where its factor oracle is faster; None by default."""
@@ -469,6 +489,7 @@ class DenseReference(Objective):
         self.least_values = objective.least_values  # type: ignore[method-assign]
         self.domain = objective.domain  # type: ignore[method-assign]
         self.conjugate = objective.conjugate  # type: ignore[method-assign]
+        self.rounding_noise = objective.rounding_noise  # type: ignore[method-assign]
         self.description = objective.description  # type: ignore[method-assign]
         self.metrics = objective.metrics  # type: ignore[method-assign]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +14,7 @@ from .._validate import Array, as_float_array, as_index_array, as_number, as_sha
 from ..linear_map import LinearMap, balanced, factor_svd, gram_errors, gram_inverse, top_eigenvalue
 from ._description import Description, Matrix
 from ._kernels import Kernels
-from .base import Objective
+from .base import Objective, Rounding
 
 # Largest m n for which batched runs form X; beyond, the products with skinny factors are cheaper.
 BATCH_LIMIT = 4096
@@ -22,6 +23,8 @@ BATCH_LIMIT = 4096
 SINGLE_FROM = 30_000
 # Rows of C that are solved for at a time, where given Gram matrices are checked.
 ROWS = 256
+# The size of a row of Y - W0 Z, relative to the norms of the row of W0 and of Z, below which its product is split.
+CANCELLED = 1e-5
 
 
 class LinearFineTuning(Objective):
@@ -30,7 +33,9 @@ class LinearFineTuning(Objective):
     With ``S = Z Z^T / N`` (n, n) and ``C = (Y - W0 Z) Z^T / N`` (m, n) the loss is
     ``f(0) - <C, X> + <X S, X> / 2``, so a step costs ``O(n^2 r + m n r)`` whatever the number of samples. The
     Gram matrices cost one symmetric product ``Z Z^T`` and two general ones, once. ``C`` and ``f(0)`` are formed from
-    the residual ``W0 Z - Y``: where the frozen weight nearly fits already, nothing is lost by cancellation.
+    the residual ``W0 Z - Y``, in more than the working precision where the frozen weight nearly fits already, so that
+    little is lost by cancellation; what is lost all the same, and in the Gram form where ``X`` is large, certificates
+    count (:meth:`rounding_noise`).
 
     Parameters
     ----------
@@ -65,6 +70,7 @@ class LinearFineTuning(Objective):
         as_shape(Z, "Z", (n, N))
         as_shape(Y, "Y", (m, N))
         S, C, f0 = np.empty((n, n), dtype), np.empty((m, n), dtype), np.empty(m)
+        frozen = np.einsum("ij,ij->i", W0, W0, dtype=np.float64)
 
         @np.errstate(over="ignore", invalid="ignore")
         def rows_of_S(first: int, last: int) -> None:
@@ -79,17 +85,24 @@ class LinearFineTuning(Objective):
         def rows_of_C(first: int, last: int) -> None:
             rows = slice(first, last)
             R = Y[rows] - W0[rows] @ Z
+            f0[rows] = np.einsum("ij,ij->i", R, R, dtype=np.float64)
+            fits = first + np.flatnonzero(f0[rows] < CANCELLED**2 * frozen[rows] * inputs)
+            if fits.size:
+                R[fits - first], lost = _accurate_residual(W0[fits], Z, Y[fits])
+                f0[fits] = np.einsum("ij,ij->i", R[fits - first], R[fits - first], dtype=np.float64)
+                frozen[fits] *= lost**2
             np.matmul(R, Z.T, out=C[rows])
             C[rows] /= N
-            f0[rows] = np.einsum("ij,ij->i", R, R, dtype=np.float64)
 
         in_blocks(n, rows_of_S)
+        inputs = N * float(np.trace(S, dtype=np.float64))
         in_blocks(m, rows_of_C)
         with np.errstate(over="ignore"):
             squares = float(f0.sum())
         if not (np.isfinite(S).all() and np.isfinite(C).all() and np.isfinite(squares)):
             raise ValueError(f"W0, Z, Y: are so large that products of them overflow in {dtype}; give them other units")
         self._set(W0, S, C, 0.5 * squares / N, (Z, Y))
+        self._frozen_size = math.sqrt(float(frozen.sum()))
 
     @property
     def Z(self) -> Array | None:
@@ -144,6 +157,10 @@ class LinearFineTuning(Objective):
         self.dtype = C.dtype
         self._samples = samples
         self.n_samples = None if samples is None else samples[0].shape[1]
+        # What rounding errors of the data are relative to: the norm of the frozen weight, less where W0 Z was taken off
+        # with more precision, and the sizes of what f(0) and C were made of when an update was merged.
+        self._frozen_size = 0.0
+        self._merged_sizes = 0.0, 0.0
 
     # ------------------------------------------------------------------ facts
     @cached_property
@@ -186,12 +203,44 @@ class LinearFineTuning(Objective):
             squares[first + 1 : last] = 0.0
 
         in_blocks(len(C), rows_of_C)
-        return max(self.f0 - 0.5 * float(squares.sum()) * (1.0 + error), 0.0)
+        # Those of f(0) and C, as in least_values.
+        error_of_data = 16.0 * float(np.finfo(self.dtype).eps) * self._sizes[0] + error * self._merged_sizes[0]
+        return max(self.f0 - 0.5 * float(squares.sum()) * (1.0 + error) - error_of_data, 0.0)
 
     @cached_property
     def _eigen(self) -> tuple[Array, Array]:
         """Eigenvalues and eigenvectors of ``S``."""
         return np.linalg.eigh(self.S.astype(np.float64, copy=False))
+
+    # ------------------------------------------------------------------ rounding
+    def rounding_noise(self, A: Array, B: Array) -> Rounding:
+        """Return the sizes of the rounding errors: in the Gram form ``f`` is a difference of terms that may be larger.
+
+        Those of ``W0 Z``, which cancels against ``Y``, are in the Gram matrices.
+        """
+        squares = (np.einsum("ij,ij->j", factor, factor, dtype=np.float64) for factor in (A, B))
+        value, gradient = self._sizes_at(math.sqrt(float(np.dot(*squares))))
+        unit = 8.0 * float(np.finfo(self.dtype).eps)
+        return Rounding(unit * value, unit * gradient)
+
+    def _sizes_at(self, length: float) -> tuple[float, float]:
+        """Return the sizes of what ``f`` and its gradient are made of at an update of this length."""
+        value, gradient, curvature = self._sizes
+        return value + length * (gradient + length * curvature), gradient + length * curvature
+
+    @cached_property
+    def _sizes(self) -> tuple[float, float, float]:
+        """The sizes of what ``f(0)``, the gradient there and ``S`` are made of: rounding errors are relative to them.
+
+        An error ``E`` of the residual, of the size ``e ||W0||_F ||Z||_F``, moves ``f`` by at most
+        ``||R||_F ||E||_F / N + ||E||_F^2 / (2N)`` and ``C`` by ``||E||_F ||Z||_2 / N``.
+        """
+        unit = 8.0 * float(np.finfo(self.dtype).eps)
+        curvature, residual = float(np.linalg.norm(self.S)), math.sqrt(2.0 * self.f0)
+        outputs = self._frozen_size * math.sqrt(float(np.trace(self.S)))
+        value, gradient = self._merged_sizes
+        value += self.f0 + outputs * (residual + 0.5 * unit * outputs)
+        return value, gradient + math.sqrt(curvature) * (residual + outputs), curvature
 
     # ------------------------------------------------------------------ dense level
     def value_and_grad(self, X: Array) -> tuple[float, Array]:
@@ -294,7 +343,9 @@ class LinearFineTuning(Objective):
         d, w, _ = self._features
         explained, missed = 0.5 * float(np.sum(s[:rank] ** 2)), 0.5 * float(np.sum(s[rank:] ** 2))
         condition = float(w[-1] / w[0]) if w.size else 1.0
-        error = 8.0 * len(d) * float(np.finfo(self.dtype).eps) * condition * self.f0
+        unit = 8.0 * float(np.finfo(self.dtype).eps)
+        # An error of the residual moves the least value as it moves f; one that merging left in C is divided by S.
+        error = unit * (len(d) * condition * (self.f0 + self._merged_sizes[0]) + self._sizes[0])
         seen = np.count_nonzero(self.S.any(axis=0) | self.C.any(axis=0))
         if w.size < min(seen, self.n_samples or seen):
             low = missed - error
@@ -340,6 +391,9 @@ class LinearFineTuning(Objective):
         made = LinearFineTuning.__new__(LinearFineTuning)
         W0, C = (part.astype(self.dtype, copy=False) for part in (self.W0 + update, -G))
         made._set(W0, self.S, C, max(f0, 0.0), self._samples)
+        # W0 + update is rounded.
+        made._frozen_size = 0.0 if self._samples is None else float(np.linalg.norm(W0))
+        made._merged_sizes = self._sizes_at(float(np.linalg.norm(update)))
         return made
 
     def in_float64(self) -> LinearFineTuning:
@@ -416,6 +470,27 @@ def _inner(X: Array, Y: Array) -> float:
     if X.dtype == Y.dtype == np.float64:
         return float(np.vdot(X, Y))
     return float(np.einsum("ij,ij->", X, Y, dtype=np.float64))
+
+
+def _accurate_residual(W0: Array, Z: Array, Y: Array) -> tuple[Array, float]:
+    """Return ``Y - W0 Z`` with small rounding errors where it cancels, and of which share of ``W0`` they are made.
+
+    Leading parts of so many bits that their product is exact are subtracted first; what is left of ``W0`` and ``Z`` is
+    at most ``2^-bits`` of the largest entry of its row or column.
+    """
+    n = len(Z)
+    bits = (53 - (n - 1).bit_length()) // 2
+    W0, Z, wide = W0.astype(np.float64), Z.astype(np.float64), Y.astype(np.float64)
+    first, second = _leading(W0, bits, 1), _leading(Z, bits, 0)
+    R = (wide - first @ second) - (first @ (Z - second) + (W0 - first) @ Z)
+    return R.astype(Y.dtype), 4.0 * math.sqrt(n) * 2.0**-bits
+
+
+def _leading(M: Array, bits: int, axis: int) -> Array:
+    """Return ``M`` rounded to so many bits below the largest entry along an axis."""
+    exponent = np.frexp(np.abs(M).max(axis=axis, keepdims=True))[1]
+    sigma = np.ldexp(0.75, exponent + (53 - bits))
+    return (M + sigma) - sigma
 
 
 def _check_gram(S: Array, C: Array, f0: float) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import warnings
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -550,3 +551,24 @@ def test_where_the_adapter_has_no_convex_counterpart_nothing_is_certified(tmp_pa
     study = ls.Study(problem, {"seed": [0]}, "gd", "certify", stop=ls.StoppingRule(max_iter=5))
     (record,) = study.run(tmp_path / "store", "serial")
     assert record["result"]["measures"]["certify"]["is_global"] is None
+
+
+@pytest.mark.parametrize("rigorous", ["auto", False])
+@pytest.mark.parametrize("lam", [100.0, 1.0, 0.1])
+def test_the_dual_value_is_below_the_optimum_to_the_last_digit(rigorous, lam):
+    """It was F(X) - gap, rounded to nearest: above the optimum by a unit in the last place in one case of six."""
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        # A diagonal matrix of numbers whose optimum is a sum of squares and products, exact in fractions.
+        numbers = rng.standard_normal(3)
+        best = sum(
+            Fraction(x) ** 2 / 2 if abs(x) <= lam else Fraction(lam) * abs(Fraction(x)) - Fraction(lam) ** 2 / 2
+            for x in numbers.tolist()
+        )
+        problem = ls.Problem(Denoising(np.diag(numbers)), 2, lam)
+        for X in (np.zeros((3, 3)), np.diag(np.sign(numbers) * np.maximum(np.abs(numbers) - lam, 0.0))):
+            found = certify(problem, X, rigorous=rigorous)
+            assert Fraction(found.dual_value) <= best
+            assert found.dual_value == pytest.approx(found.value - found.gap, rel=1e-13, abs=1e-13)
+    nothing = certify(ls.Problem(TwoLayer.example(rng), 1, lam), np.zeros(TwoLayer.example(rng).shape))
+    assert nothing.gap == math.inf and nothing.dual_value == -math.inf

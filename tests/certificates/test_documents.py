@@ -8,6 +8,7 @@ import contextlib
 import copy
 import functools
 import json
+import os
 import pathlib
 import shutil
 import struct
@@ -28,6 +29,7 @@ from lorasolve import certificates
 from lorasolve.adapters import LoRA
 from lorasolve.certificates import check_certificate
 from lorasolve.certificates.check_certificate import Refused, check, proved
+from lorasolve.certificates.floating import encoded
 from lorasolve.objectives import (
     NTK,
     Denoising,
@@ -322,11 +324,50 @@ def test_exit_codes_without_the_package(tmp_path: pathlib.Path, arithmetic: Any)
     assert run_checker(tmp_path / "missing.json")[0] == 2
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_a_path_that_cannot_be_printed_is_no_certificate(tmp_path: pathlib.Path, encoding: str) -> None:
+    """Printing the error failed, and Python's exit code for that is the one of a refused certificate."""
+    missing = tmp_path / "\u00e9.json"
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    run = subprocess.run([sys.executable, CHECKER, missing], capture_output=True, env=environment)
+    assert (run.returncode, run.stderr) == (2, b"") and run.stdout.startswith(b"no certificate: ")
+
+
 def test_without_numpy_binary64_is_no_certificate(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "proof.json"
     certificates.write(path, problem("softmax"), np.zeros((3, 2)))
     code, text = run_checker(path, "-I", "-S")
     assert (code, text) == (2, "no certificate: No module named 'numpy'\n")
+
+
+def by_hand(m: int, form: dict[str, Any], shift: float, A: np.ndarray, b: float, divide_by: int = 1) -> dict[str, Any]:
+    """A document in binary64 without weight decay: the square of one output, at ``A`` (m, 1) times ``b``."""
+    task = {"shape": [m, 1], "divide_by": divide_by, "lam": "0", "loss": {"kind": "square"}, "map": form}
+    task["shifts"] = [encoded(np.array([shift]))]
+    point = {"A": encoded(A), "B": encoded(np.array([[b]]))}
+    head = {"schema": "lorasolve/certificate", "schema_version": 1, "arithmetic": "binary64", "inequality": "convex"}
+    return head | {"problem": task, "point": point, "c": "0", "gap": "0"}
+
+
+def test_coefficients_whose_product_underflows_bound_the_map() -> None:
+    """The square of the map's norm was 0, and no rounding error of the outputs was counted."""
+    N, v = 4000, 2.0**-546
+    A = np.abs(np.random.default_rng(0).standard_normal((N, 1))) * 2.0**250
+    entries = {"kind": "entries", "outputs": 1, "output": [0] * N, "entry": list(range(N))}
+    form = entries | {"values": encoded(np.full(N, v))}
+    # The shift is the sum as NumPy rounds it, so that the output is 0 in floating point and not in fractions.
+    shift = float(np.bincount(np.zeros(N, int), v * (A * 2.0**200).ravel(), 1)[0])
+    exact = Fraction(v) * Fraction(2) ** 200 * sum(map(Fraction, A.ravel().tolist())) - Fraction(shift)
+    assert exact != 0 and proved(by_hand(N, form, shift, A, 2.0**200))[0] >= exact**2 / 2
+
+
+@pytest.mark.parametrize("divide_by", [1, 3, 2**53 + 1, 2**700, 10**200], ids=["1", "3", "2^53+1", "2^700", "10^200"])
+def test_a_large_number_of_samples_makes_no_loss_vanish(divide_by: int) -> None:
+    form = {"kind": "entries", "outputs": 1, "output": [0], "entry": [0], "values": encoded(np.ones(1))}
+    document = by_hand(1, form, 2.0**-200, np.zeros((1, 1)), 0.0, divide_by)
+    assert proved(document)[0] >= Fraction(1, 2**401 * divide_by)
+    with pytest.raises(Refused):
+        check(document)
 
 
 @pytest.mark.parametrize("lists", [[], [0], [0.0], [True], ["0"], [-1], None, 0])
