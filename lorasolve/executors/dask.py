@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import secrets
 import signal
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,9 @@ from .base import Executor, Outcome, Pool, Start, needs, packed, unpacked
 @dataclass(frozen=True)
 class Dask(Executor):
     """Workers of a dask cluster. Dask gives the work of a worker that dies to another one.
+
+    A worker process does one chunk at a time, however many threads it has: ``dask worker --nworkers N --nthreads 1``
+    uses ``N`` cores.
 
     Parameters
     ----------
@@ -83,6 +87,8 @@ class _Cluster(Pool):
 # In a worker: what each study has sent, and the functions made of it.
 _payloads: dict[str, bytes] = {}
 _works: dict[str, Any] = {}
+# A worker may have several threads, and the functions set the number of threads of the whole process.
+_one_at_a_time = threading.Lock()
 
 
 def _plugin(token: str, payload: bytes) -> Any:
@@ -108,6 +114,7 @@ def _plugin(token: str, payload: bytes) -> Any:
 
 
 def _call(token: str, chunk: Any) -> Any:
-    if token not in _works:
-        _works[token] = unpacked(_payloads[token])
-    return _works[token](chunk)
+    with _one_at_a_time:
+        if token not in _works:
+            _works[token] = unpacked(_payloads[token])
+        return _works[token](chunk)

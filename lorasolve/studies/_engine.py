@@ -188,29 +188,37 @@ class _Run:
                 continue
             report: Report = outcome.report
             self._add(report)
-            if len(report.rest):
-                self.waiting.appendleft(report.rest)
+            rest = report.rest
+            if report.done + len(rest) < len(cells):
+                # An earlier attempt has done the others, if they are in the store.
+                rest = self._left(cells)
+                self.pace.add(Report(len(cells) - report.done - len(rest), 0, 0.0, rest))
+            if len(rest):
+                self.waiting.appendleft(rest)
         self.pace.show(self.store if self.executor.whole_shares else None)
 
     def _add(self, report: Report) -> None:
         self.pace.add(report)
         self.shards.add(report.shard)
 
+    def _left(self, cells: Array) -> Array:
+        """Return those of a chunk's cells that the store does not hold."""
+        done = {line.key for line in self.store.lines()}
+        left = [index for index in cells.tolist() if self.worker.describe(index).key not in done]
+        return np.array(left, np.int64)
+
     def _lost(self, cells: Array, alone: bool) -> None:
         """Do again what a lost worker had not committed; a run that ends every process is an error."""
-        done = {line.key for line in self.store.lines()}
-        described = [self.worker.describe(int(index)) for index in cells]
-        left = [cell for cell in described if cell.key not in done]
-        self.pace.add(Report(len(cells) - len(left), 0, 0.0, np.empty(0, np.int64)))
-        indices = np.array([cell.index for cell in left], np.int64)
+        indices = self._left(cells)
+        self.pace.add(Report(len(cells) - len(indices), 0, 0.0, indices))
         if self.executor.whole_shares:
-            self.strikes = self.strikes + 1 if len(left) == len(cells) else 0
+            self.strikes = self.strikes + 1 if len(indices) == len(cells) else 0
             if self.strikes == STRIKES:
                 raise RuntimeError(f"backend: {STRIKES} workers of {self.executor.name!r} ended without doing one run")
             self.waiting.extend([indices] if len(indices) else [])
             return
-        if alone and len(cells) == len(left) == 1:
-            entry = lost(left[0])
+        if alone and len(cells) == len(indices) == 1:
+            entry = lost(self.worker.describe(int(indices[0])))
             self.worker.shard.commit([entry])
             self.pace.add(Report(1, 1, 0.0, np.empty(0, np.int64)))
             return

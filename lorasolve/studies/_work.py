@@ -159,9 +159,10 @@ class Worker:
             if asked_to_stop() or left <= 0.0:
                 rest.append(waiting)
                 break
-            finished, others = self._block(waiting[: self._size], left, done)
-            waiting = waiting[self._size :]
-            self._size = max(1, min(BLOCK, int(self._size / (time.perf_counter() - started))))
+            size = self._size
+            finished, others = self._block(waiting[:size], left, done)
+            waiting = waiting[size:]
+            self._size = max(1, min(BLOCK, int(size / (time.perf_counter() - started))))
             entries += finished
             rest.append(others)
             count += len(finished)

@@ -16,6 +16,7 @@ import pytest
 import lorasolve as ls
 from lorasolve._interruptions import ENDING, interruptions_end_all, is_part
 from lorasolve.attacks import attack
+from lorasolve.executors import Executor, Outcome, Pool
 from lorasolve.studies import Calls, Kept, Store
 
 # Worker processes import what they are to call.
@@ -105,6 +106,49 @@ def test_what_cannot_be_kept_bit_for_bit_is_an_error_of_its_cell(tmp_path, backe
     for kind in ("whole numbers", "list"):
         np.testing.assert_array_equal(runs.store.factors(found[kind]), [1.0, 2.0])
     assert runs.store.factors(found["none"]).size == 0
+
+
+class _Forgetful(Pool):
+    """A pool whose worker leaves the second half of its first chunk out, and does not say so."""
+
+    def __init__(self, start):
+        self.work, self.tasks, self.forgets = start(), [], True
+
+    def submit(self, task, chunk):
+        self.tasks.append((task, chunk))
+
+    def wait(self, seconds):
+        task, chunk = self.tasks.pop()
+        if self.forgets:
+            self.forgets, chunk = False, chunk._replace(indices=chunk.indices[: len(chunk.indices) // 2])
+        return [Outcome(task, self.work(chunk))]
+
+
+class Forgetful(Executor):
+    name = "forgetful"
+
+    def open(self, start, n_workers, threads):
+        return _Forgetful(start)
+
+
+def test_what_a_worker_leaves_out_is_done_again(tmp_path):
+    calls = Calls("squares", lambda cell: cell["k"] ** 2, [{"k": k} for k in range(9)])
+    records = calls.records(calls.run(tmp_path, Forgetful(), 1))
+    assert [record and record["result"]["found"] for record in records] == [k**2 for k in range(9)]
+
+
+def test_a_dask_worker_of_many_threads_does_every_cell_once(tmp_path):
+    distributed = pytest.importorskip("distributed")
+
+    def square(cell):  # within the test, so that workers have it by value
+        time.sleep(0.0002 * (cell["k"] % 7))
+        return cell["k"] ** 2
+
+    calls = Calls("squares", square, [{"k": k} for k in range(2000)])
+    with distributed.LocalCluster(1, threads_per_worker=4, processes=True, dashboard_address=None) as cluster:
+        runs = calls.run(tmp_path, f"dask:address={cluster.scheduler_address!r}", 4, threads=1)
+    assert [record and record["result"]["found"] for record in calls.records(runs)] == [k**2 for k in range(2000)]
+    assert sum(len(shard.read_bytes().splitlines()) for shard in runs.store.shards()) == 2000
 
 
 def interrupt(times: int) -> None:
