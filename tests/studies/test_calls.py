@@ -151,6 +151,53 @@ def test_a_dask_worker_of_many_threads_does_every_cell_once(tmp_path):
     assert sum(len(shard.read_bytes().splitlines()) for shard in runs.store.shards()) == 2000
 
 
+VERSIONED = """
+SCALE = {scale}
+CACHE, COUNT, KNOWN = {{}}, 0, {{"k": None}}
+
+def note(k):
+    global COUNT
+    COUNT += 1
+    CACHE[k] = COUNT
+
+def scaled(cell, seen=[]):
+    seen.append(cell["k"])
+    note(cell["k"])
+    return cell["k"] * SCALE + 0 * len(CACHE) * COUNT
+
+class Scaled:
+    shape, convex, lower_bound, smoothness, seen = (4, 3), True, 0.0, 1.0, []
+    def value_and_grad(self, X):
+        self.seen.append(COUNT)
+        return 0.5 * float(((X - SCALE) ** 2).sum()), X - SCALE
+"""
+
+
+def test_a_worker_refuses_code_that_is_not_the_callers(tmp_path, monkeypatch):
+    """A module that is edited once the caller has read it: the worker would keep its results under the old keys."""
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "versioned_for_test.py"
+    path.write_text(VERSIONED.format(scale=10))
+    from versioned_for_test import Scaled, scaled
+
+    monkeypatch.setattr("lorasolve.studies._engine.FIRST_SECONDS", 0.0)
+    calls = Calls("scaled", scaled, [{"k": k} for k in range(4)])
+    study = ls.Study(ls.Problem(Scaled(), 1), {"seed": range(4)}, "lbfgs")
+    for work, folder in ((calls, "calls"), (study, "study")):
+        assert len(work.run(tmp_path / folder / "same", "loky", 1)) == 4
+    path.write_text(VERSIONED.format(scale=2000))
+    for work, name in ((calls, "scaled"), (study, "Scaled")):
+        with pytest.raises(ValueError, match=rf"backend: versioned_for_test\.{name} is other code in the worker"):
+            work.run(tmp_path / "edited", "loky", 1)
+        assert len(work.runs(tmp_path / "edited")) == 0
+    assert [line["result"]["found"] for line in calls.records(calls.runs(tmp_path / "calls" / "same"))] == [
+        0,
+        10,
+        20,
+        30,
+    ]
+
+
 def interrupt(times: int) -> None:
     """Send Ctrl-C to this process from beside, some times."""
 
