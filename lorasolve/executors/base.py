@@ -19,6 +19,10 @@ from .._version import __version__
 Start = Callable[[], Callable[[Any], Any]]
 
 
+class WorkersError(OSError):
+    """Raised when there are no workers, or none that can begin; what is finished is kept, the same call goes on."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of a task.
@@ -31,11 +35,14 @@ class Outcome:
         What the worker returned; None if it was lost.
     lost : bool
         Whether the worker ended before it could answer.
+    suspect : bool
+        Whether the task may be what ended the worker.
     """
 
     task: int
     report: Any = None
     lost: bool = False
+    suspect: bool = True
 
 
 class Pool:

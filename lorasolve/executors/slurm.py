@@ -14,11 +14,13 @@ from typing import Any
 
 from .._interruptions import ENDING
 from .._validate import as_integer, as_text
-from .base import Executor, Outcome, Pool, Start, needs, packed, unpacked
+from .base import Executor, Outcome, Pool, Start, WorkersError, needs, packed, unpacked
 
 # A job that is in no queue is given up after this time without an answer: its files may come late.
 _GRACE_SECONDS = 10.0
 _POLL_SECONDS = 1.0
+# So many jobs may end in a row before they begin: where none can, the next one cannot either.
+_STRIKES = 5
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,11 @@ class _Share:
 
     def __call__(self, chunk: Any) -> Any:
         """Do the share; what the store holds of it is skipped."""
-        return unpacked(self.payload)(chunk)
+        from submitit import JobEnvironment
+
+        work = unpacked(self.payload)
+        _begun(JobEnvironment().paths).touch()
+        return work(chunk)
 
     def checkpoint(self, chunk: Any) -> Any:
         """Return the same work, to be queued again; submitit ends the process then."""
@@ -115,6 +121,8 @@ class _Jobs(Pool):
         self._new: dict[int, Any] = {}
         self._jobs: dict[int, Any] = {}
         self._missing: dict[int, float] = {}
+        # Jobs lost in a row that had not begun.
+        self._strikes = 0
 
     def submit(self, task: int, chunk: Any) -> None:
         self._new[task] = chunk
@@ -138,25 +146,39 @@ class _Jobs(Pool):
             elif str(job.job_id) in queued:
                 self._missing.pop(task, None)
             elif time.monotonic() - self._missing.setdefault(task, time.monotonic()) > _GRACE_SECONDS:
-                del self._jobs[task]
-                outcomes.append(Outcome(task, lost=True))
+                outcomes.append(self._lost(task, job))
         return outcomes
+
+    def _lost(self, task: int, job: Any) -> Outcome:
+        del self._jobs[task]
+        begun = _begun(job.paths).exists()
+        self._strikes = 0 if begun else self._strikes + 1
+        if self._strikes == _STRIKES:
+            raise WorkersError(f"backend: {_STRIKES} jobs of Slurm in a row ended before they began")
+        return Outcome(task, lost=True, suspect=begun)
 
     def _answer(self, task: int, job: Any) -> Outcome:
         from submitit.core.utils import FailedJobError, UncompletedJobError
 
-        del self._jobs[task]
         try:
-            return Outcome(task, job.result())
+            report = job.result()
         except FailedJobError as error:
             raise RuntimeError(f"a job of the study failed: {error}") from error
         except UncompletedJobError:
-            return Outcome(task, lost=True)
+            return self._lost(task, job)
+        del self._jobs[task]
+        self._strikes = 0
+        return Outcome(task, report)
 
     def close(self) -> None:
         for job in self._jobs.values():
             job.cancel()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _begun(paths: Any) -> pathlib.Path:
+    """Return the file that says that a job has begun."""
+    return pathlib.Path(paths.result_pickle).with_suffix(".begun")
 
 
 def _queue(arrays: list[str]) -> set[str]:

@@ -35,8 +35,6 @@ COMMIT_SECONDS = 10.0
 LARGEST_CHUNK = 20_000
 # What is in progress at SIGTERM may take this long; schedulers kill 30 s after it.
 GRACE_SECONDS = 20.0
-# Shares that may be lost in a row without a run done.
-STRIKES = 5
 
 
 def do(
@@ -104,14 +102,13 @@ class _Run:
     worker: Worker
     pace: Pace
     waiting: deque[Array] = field(default_factory=deque)
-    # Chunks of which one has ended a worker: done alone, in halves, until the run that does it is found.
+    # Chunks of which one has ended a worker: done in halves, until the run that does it is found; where workers do
+    # chunks of seconds alone, lest others are lost with them.
     suspects: deque[Array] = field(default_factory=deque)
     out: dict[int, Array] = field(default_factory=dict)
     tasks: int = 0
-    # The suspect that is on its way, if any.
-    alone: int = 0
-    # Shares lost in a row of which not one run was done.
-    strikes: int = 0
+    # The tasks that suspects were given out as.
+    doubted: set[int] = field(default_factory=set)
     # Files of the workers that have answered.
     shards: set[str] = field(default_factory=set)
 
@@ -119,12 +116,13 @@ class _Run:
         """Do the pending cells."""
         self.pace.begin()
         pending = self._first(pending)
-        if len(pending) and not asked_to_stop():
+        if len(pending) + len(self.suspects) and not asked_to_stop():
             self.waiting = self._shares(pending, workers) if self.executor.whole_shares else deque([pending])
             with open_pool() as pool:
                 while self._goes_on():
                     self._submit(pool, workers)
                     self._collect(pool)
+        self.store.forget_tried()
         self.pace.end(asked_to_stop(), self.work.tells_end, self.work.goes_on)
 
     def _goes_on(self) -> bool:
@@ -134,13 +132,23 @@ class _Run:
         return bool(self.out or self.waiting or self.suspects)
 
     def _first(self, pending: Array) -> Array:
-        """Do a few cells here, which differ as much as cells do; return the others."""
+        """Do a few cells here, which differ as much as cells do; return the others.
+
+        Those in which an earlier caller was ended are left to the workers, as suspects.
+        """
         cells = np.intersect1d(self.work.first(), pending)
         if not len(cells):
             cells = pending[:1]
         if not len(cells):
             return pending
-        report = self.worker(self._chunk(cells, FIRST_SECONDS))
+        keys = [self.worker.describe(index).key for index in cells.tolist()]
+        tried = self.store.tried()
+        suspects = cells[[key in tried for key in keys]]
+        if len(suspects):
+            self.suspects.append(suspects)
+            return pending[~np.isin(pending, suspects)]
+        with self.worker.shard.trying(keys):
+            report = self.worker(self._chunk(cells, FIRST_SECONDS))
         self._add(report)
         started = np.setdiff1d(cells, report.rest)
         return pending[~np.isin(pending, started)]
@@ -150,19 +158,20 @@ class _Run:
         return deque(pending[k::workers] for k in range(min(workers, len(pending))))
 
     def _submit(self, pool: Pool, workers: int) -> None:
-        while not asked_to_stop() and self.alone not in self.out:
+        whole = self.executor.whole_shares
+        while not asked_to_stop() and (whole or self.doubted.isdisjoint(self.out)):
             if self.suspects:
-                if self.out:
+                if self.out and not whole:
                     return
                 cells = self.suspects.popleft()
-                self.alone = self.tasks + 1
-            elif self.waiting and (self.executor.whole_shares or len(self.out) < AHEAD * workers):
+                self.doubted.add(self.tasks + 1)
+            elif self.waiting and (whole or len(self.out) < AHEAD * workers):
                 cells = self._next(workers)
             else:
                 return
             self.tasks += 1
             self.out[self.tasks] = cells
-            seconds = np.inf if self.executor.whole_shares else CHUNK_SECONDS
+            seconds = np.inf if whole else CHUNK_SECONDS
             pool.submit(self.tasks, self._chunk(cells, seconds))
 
     def _next(self, workers: int) -> Array:
@@ -184,7 +193,7 @@ class _Run:
         for outcome in pool.wait(0.5):
             cells = self.out.pop(outcome.task)
             if outcome.lost:
-                self._lost(cells, outcome.task == self.alone)
+                self._lost(cells, outcome.suspect, outcome.task in self.doubted)
                 continue
             report: Report = outcome.report
             self._add(report)
@@ -207,23 +216,20 @@ class _Run:
         left = [index for index in cells.tolist() if self.worker.describe(index).key not in done]
         return np.array(left, np.int64)
 
-    def _lost(self, cells: Array, alone: bool) -> None:
+    def _lost(self, cells: Array, suspect: bool, doubted: bool) -> None:
         """Do again what a lost worker had not committed; a run that ends every process is an error."""
-        indices = self._left(cells)
-        self.pace.add(Report(len(cells) - len(indices), 0, 0.0, indices))
-        if self.executor.whole_shares:
-            self.strikes = self.strikes + 1 if len(indices) == len(cells) else 0
-            if self.strikes == STRIKES:
-                raise RuntimeError(f"backend: {STRIKES} workers of {self.executor.name!r} ended without doing one run")
-            self.waiting.extend([indices] if len(indices) else [])
-            return
-        if alone and len(cells) == len(indices) == 1:
-            entry = lost(self.worker.describe(int(indices[0])))
+        left = self._left(cells)
+        self.pace.add(Report(len(cells) - len(left), 0, 0.0, left))
+        if suspect and doubted and len(cells) == len(left) == 1:
+            entry = lost(self.worker.describe(int(left[0])))
             self.worker.shard.commit([entry])
             self.pace.add(Report(1, 1, 0.0, np.empty(0, np.int64)))
-            return
-        middle = (len(indices) + 1) // 2
-        self.suspects.extend(part for part in (indices[:middle], indices[middle:]) if len(part))
+        elif not suspect or (self.executor.whole_shares and len(left) < len(cells)):
+            # Machines end too: a worker that got on is no reason to doubt what it had.
+            self.waiting.extend([left] if len(left) else [])
+        else:
+            middle = (len(left) + 1) // 2
+            self.suspects.extend(part for part in (left[:middle], left[middle:]) if len(part))
 
 
 @contextmanager

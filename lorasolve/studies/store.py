@@ -3,6 +3,7 @@
     store.json                 what the folder is: schema, version, what was asked for last
     HOST-PID-TOKEN.runs        one shard a worker, one line a run: CHECKSUM KEY ok|error FACTORS JSON
     factors/SHARD-N.npy        the parameters of the runs of one commit, end to end, in place before their lines are
+    .HOST-PID-TOKEN.trying     the keys of runs that a caller does itself, while it does: they may end it
 
 Several processes on several machines may write at once, each to a shard of its own. A run is done if and only if its
 line verifies, so whatever is killed loses only what it had not committed.
@@ -38,6 +39,7 @@ SCHEMA_VERSION = 1
 _HEAD = "store.json"
 _SUFFIX = ".runs"
 _FACTORS = "factors"
+_TRYING = ".trying"
 _UNFINISHED_HEAD = re.compile(rf"\.{re.escape(_HEAD)}\..+")
 # HOST-PID-TOKEN-N.npy, and the hidden names under which it is written where there are no files without a name.
 _PARAMETERS = re.compile(r"(\.)?[^.].*-\d+-[0-9a-f]{8}-\d+\.npy(?(1)\..+)")
@@ -219,6 +221,21 @@ class Store:
         """Return whether there is a file of parameters of a name, given without its ending."""
         return (self.path / _FACTORS / f"{name}.npy").exists()
 
+    # ------------------------------------------------------------------ what ends its process
+    def tried(self) -> frozenset[str]:
+        """Return the keys of runs in which a process was ended that had said so before."""
+        return frozenset(key for path in self._notes() for key in path.read_text().split())
+
+    def forget_tried(self) -> None:
+        """Remove what :meth:`tried` found, where all of it is in the store by now."""
+        done = {line.key for line in self.lines()} if (notes := self._notes()) else set()
+        for path in notes:
+            if done.issuperset(path.read_text().split()):
+                path.unlink(missing_ok=True)
+
+    def _notes(self) -> list[pathlib.Path]:
+        return [path for path in self.path.glob(f".*{_TRYING}") if _is_abandoned(path)]
+
     # ------------------------------------------------------------------ tidying
     def tidy(self) -> list[str]:
         """Remove what killed processes left behind: temporary files, and parameters without lines; return the names.
@@ -259,6 +276,18 @@ class Shard:
         self.path = store.path / f"{self.name}{_SUFFIX}"
         self._commits = 0
         self._size = 0
+
+    @contextlib.contextmanager
+    def trying(self, keys: Iterable[str]) -> Iterator[None]:
+        """Say which runs are tried in the block, for the case that they end the process."""
+        note = self.path.with_name(f".{self.name}{_TRYING}")
+        try:
+            with contextlib.suppress(OSError):  # A full disk is complained of where it costs a run.
+                note.write_text(" ".join(keys))
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                note.unlink(missing_ok=True)
 
     def commit(self, entries: Iterable[Entry], name: str | None = None) -> None:
         """Write runs so that they are done: their parameters first, then all their lines at once.

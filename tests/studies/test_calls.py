@@ -16,7 +16,7 @@ import pytest
 import lorasolve as ls
 from lorasolve._interruptions import ENDING, interruptions_end_all, is_part
 from lorasolve.attacks import attack
-from lorasolve.executors import Executor, Outcome, Pool
+from lorasolve.executors import Executor, Outcome, Pool, WorkersError
 from lorasolve.studies import Calls, Kept, Store
 
 # Worker processes import what they are to call.
@@ -196,6 +196,18 @@ def test_a_worker_refuses_code_that_is_not_the_callers(tmp_path, monkeypatch):
         20,
         30,
     ]
+
+
+def test_a_dask_cluster_without_workers_is_not_waited_for_without_end(tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr("lorasolve.executors.dask._PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr("lorasolve.studies._engine.FIRST_SECONDS", 0.0)
+    calls = Calls("numbers", lambda cell: cell["k"], [{"k": k} for k in range(9)])
+    with (
+        distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as cluster,
+        pytest.raises(WorkersError, match="backend: the cluster of dask has had no workers for 1 s"),
+    ):
+        calls.run(tmp_path, f"dask:address={cluster.scheduler_address!r}")
 
 
 def interrupt(times: int) -> None:

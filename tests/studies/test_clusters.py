@@ -22,6 +22,8 @@ sys.path.insert(0, str(HERE))
 
 from grids import slow  # noqa: E402
 
+from lorasolve.studies import Calls  # noqa: E402
+
 SLURM = pytest.mark.skipif(
     "SLURM_CONF" not in os.environ or shutil.which("sbatch") is None, reason="no Slurm here (tests/studies/slurm.sh)"
 )
@@ -78,6 +80,39 @@ def test_dask_gives_the_same_bits_and_survives_a_killed_worker(tmp_path, expecte
     runs = slow(40).run(tmp_path / "runs", "dask", n_jobs=2, threads=1)
     assert runs.digest() == expected and len(killed) == 1
     assert runs.store.tidy() == []
+
+
+def squares(cells: int, ends: int) -> Calls:
+    """Squares of numbers, one of which ends every process that tries it."""
+
+    def square(cell):  # by value, as workers do not have this module
+        if cell["k"] == ends:
+            os._exit(3)
+        return cell["k"] ** 2
+
+    return Calls("squares", square, [{"k": k} for k in range(cells)], f"{ends} ends")
+
+
+def assert_all_but_one_are_there(calls: Calls, runs, ends: int) -> None:
+    for k, record in enumerate(calls.records(runs)):
+        if k == ends:
+            assert "the process that ran it was ended each time" in record["result"]["error"]
+        else:
+            assert record["result"]["found"] == k**2
+
+
+def test_a_cell_that_ends_every_worker_of_dask_is_an_error_and_the_others_are_done(tmp_path):
+    pytest.importorskip("distributed")
+    calls = squares(9, 5)
+    assert_all_but_one_are_there(calls, calls.run(tmp_path, "dask", n_jobs=2), 5)
+
+
+@SLURM
+def test_a_cell_that_ends_every_job_is_an_error_and_the_others_are_done(tmp_path):
+    pytest.importorskip("submitit")
+    calls = squares(9, 5)
+    runs = calls.run(tmp_path / "runs", f"slurm:folder='{tmp_path / 'jobs'}',memory=500MB", n_jobs=2)
+    assert_all_but_one_are_there(calls, runs, 5)
 
 
 def command(*words: str) -> str:
