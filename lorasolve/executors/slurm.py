@@ -143,6 +143,8 @@ class _Jobs(Pool):
         for task, job in list(self._jobs.items()):
             if job.paths.result_pickle.exists():
                 outcomes.append(self._answer(task, job))
+            elif queued is None:
+                continue
             elif str(job.job_id) in queued:
                 self._missing.pop(task, None)
             elif time.monotonic() - self._missing.setdefault(task, time.monotonic()) > _GRACE_SECONDS:
@@ -151,6 +153,8 @@ class _Jobs(Pool):
 
     def _lost(self, task: int, job: Any) -> Outcome:
         del self._jobs[task]
+        # Its work is given out again, so it must not come back.
+        _cancel([str(job.job_id)])
         begun = _begun(job.paths).exists()
         self._strikes = 0 if begun else self._strikes + 1
         if self._strikes == _STRIKES:
@@ -171,8 +175,7 @@ class _Jobs(Pool):
         return Outcome(task, report)
 
     def close(self) -> None:
-        for job in self._jobs.values():
-            job.cancel()
+        _cancel([str(job.job_id) for job in self._jobs.values()])
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
@@ -181,10 +184,18 @@ def _begun(paths: Any) -> pathlib.Path:
     return pathlib.Path(paths.result_pickle).with_suffix(".begun")
 
 
-def _queue(arrays: list[str]) -> set[str]:
-    """Return the jobs of arrays that wait or run, each as ``ARRAY_INDEX``."""
+def _queue(arrays: list[str]) -> set[str] | None:
+    """Return the jobs of arrays that wait or run, each as ``ARRAY_INDEX``; None if Slurm does not answer."""
     if not arrays:
         return set()
     command = ["squeue", "--noheader", "--array", "--format=%i", f"--jobs={','.join(arrays)}"]
     answer = subprocess.run(command, capture_output=True, text=True)
+    if answer.returncode and "Invalid job id" not in answer.stderr:
+        return None
     return set(answer.stdout.split())
+
+
+def _cancel(jobs: list[str]) -> None:
+    """Cancel jobs or arrays, those that are still there."""
+    if jobs:
+        subprocess.run(["scancel", *jobs], capture_output=True)

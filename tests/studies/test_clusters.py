@@ -157,3 +157,24 @@ def test_slurm_gives_the_same_bits_whatever_happens_to_a_job(tmp_path, expected,
     thread.join(60.0)
     assert len(done) == 1 and list((tmp_path / "jobs").iterdir()) == []
     assert runs.store.tidy() == []
+
+
+def shim(folder: pathlib.Path, name: str, text: str, monkeypatch) -> None:
+    """Put a command in the place of one of Slurm, which is there as REAL."""
+    folder.mkdir(exist_ok=True)
+    script = folder / name
+    script.write_text(f"#!/bin/bash\nREAL={shutil.which(name)}\n{text}\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+@SLURM
+def test_a_squeue_that_does_not_answer_says_nothing_about_jobs(tmp_path, expected, disturbed, monkeypatch):
+    pytest.importorskip("submitit")
+    monkeypatch.setattr("lorasolve.executors.slurm._GRACE_SECONDS", 1.0)
+    shim(tmp_path / "bin", "squeue", "echo 'slurm_load_jobs error: Socket timed out' >&2; exit 1", monkeypatch)
+    shim(tmp_path / "bin", "sbatch", f'echo once >> {tmp_path / "asked"}; exec $REAL "$@"', monkeypatch)
+    in_the_meantime(lambda: time.sleep(8.0), disturbed)
+    runs = slow(40).run(tmp_path / "runs", f"slurm:folder='{tmp_path / 'jobs'}',memory=500MB", n_jobs=2, threads=1)
+    assert runs.digest() == expected
+    assert (tmp_path / "asked").read_text() == "once\n"
