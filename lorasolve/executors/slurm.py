@@ -129,13 +129,23 @@ class _Jobs(Pool):
 
     def wait(self, seconds: float) -> list[Outcome]:
         if self._new:
-            tasks, chunks = list(self._new), list(self._new.values())
-            self._new = {}
-            self._jobs |= dict(zip(tasks, self._executor.map_array(self._work, chunks)))
+            self._submit_new()
         until = time.monotonic() + max(seconds, _POLL_SECONDS)
         while not (outcomes := self._finished()) and time.monotonic() < until:
             time.sleep(_POLL_SECONDS)
         return outcomes
+
+    def _submit_new(self) -> None:
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+        tasks, chunks = list(self._new), list(self._new.values())
+        self._new = {}
+        try:
+            jobs = self._executor.map_array(self._work, chunks)
+        except (FailedJobError, FailedSubmissionError) as error:
+            lines = str(error).replace("sbatch: error: ", "").split("\n")
+            raise ValueError(f"backend: sbatch refused: {'; '.join(filter(None, lines))}") from error
+        self._jobs |= dict(zip(tasks, jobs))
 
     def _finished(self) -> list[Outcome]:
         queued = _queue(sorted({str(job.job_id).partition("_")[0] for job in self._jobs.values()}))

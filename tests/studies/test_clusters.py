@@ -30,6 +30,11 @@ SLURM = pytest.mark.skipif(
 
 
 @pytest.fixture
+def nothing_done_here(monkeypatch) -> None:
+    monkeypatch.setattr("lorasolve.studies._engine.FIRST_SECONDS", 0.0)
+
+
+@pytest.fixture
 def disturbed(tmp_path, monkeypatch) -> pathlib.Path:
     """Where a file says that the study was disturbed. Until then it goes slowly, and commits what it has at once."""
     monkeypatch.setattr("lorasolve.studies._engine.COMMIT_SECONDS", 0.0)
@@ -83,9 +88,10 @@ def test_dask_gives_the_same_bits_and_survives_a_killed_worker(tmp_path, expecte
 
 
 def squares(cells: int, ends: int) -> Calls:
-    """Squares of numbers, one of which ends every process that tries it."""
+    """Squares of numbers, one of which ends every process that tries it; a second of work."""
 
     def square(cell):  # by value, as workers do not have this module
+        time.sleep(1.0 / cells)
         if cell["k"] == ends:
             os._exit(3)
         return cell["k"] ** 2
@@ -178,3 +184,14 @@ def test_a_squeue_that_does_not_answer_says_nothing_about_jobs(tmp_path, expecte
     runs = slow(40).run(tmp_path / "runs", f"slurm:folder='{tmp_path / 'jobs'}',memory=500MB", n_jobs=2, threads=1)
     assert runs.digest() == expected
     assert (tmp_path / "asked").read_text() == "once\n"
+
+
+@SLURM
+@pytest.mark.parametrize(
+    ("settings", "reason"), [("partition=nope", "invalid partition specified: nope"), ("memory=900000GB", "Memory")]
+)
+def test_what_sbatch_refuses_is_refused_in_its_words(tmp_path, settings, reason):
+    pytest.importorskip("submitit")
+    with pytest.raises(ValueError, match=f"^backend: sbatch refused: .*{reason}"):
+        squares(9, -1).run(tmp_path / "runs", f"slurm:folder='{tmp_path / 'jobs'}',{settings}", n_jobs=2)
+    assert list((tmp_path / "jobs").iterdir()) == []
