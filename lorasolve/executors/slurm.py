@@ -6,13 +6,14 @@ import importlib.util
 import logging
 import pathlib
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
 from typing import Any
 
-from .._interruptions import ENDING
+from .._interruptions import ENDING, not_for_children
 from .._validate import as_integer, as_text
 from .base import Executor, Outcome, Pool, Start, WorkersError, needs, packed, unpacked
 
@@ -120,6 +121,8 @@ class _Jobs(Pool):
         self._work = _Share(start)
         self._new: dict[int, Any] = {}
         self._jobs: dict[int, Any] = {}
+        # All that were ever submitted: a job that has answered may be queued again by hand or held.
+        self._arrays: set[str] = set()
         self._missing: dict[int, float] = {}
         # Jobs lost in a row that had not begun.
         self._strikes = 0
@@ -141,14 +144,17 @@ class _Jobs(Pool):
         tasks, chunks = list(self._new), list(self._new.values())
         self._new = {}
         try:
-            jobs = self._executor.map_array(self._work, chunks)
+            # An interruption would leave jobs behind that nobody knows of.
+            with not_for_children(signal.SIGINT, signal.SIGTERM):
+                jobs = self._executor.map_array(self._work, chunks)
+                self._arrays |= {_array(job) for job in jobs}
         except (FailedJobError, FailedSubmissionError) as error:
             lines = str(error).replace("sbatch: error: ", "").split("\n")
             raise ValueError(f"backend: sbatch refused: {'; '.join(filter(None, lines))}") from error
         self._jobs |= dict(zip(tasks, jobs))
 
     def _finished(self) -> list[Outcome]:
-        queued = _queue(sorted({str(job.job_id).partition("_")[0] for job in self._jobs.values()}))
+        queued = _queue(sorted({_array(job) for job in self._jobs.values()}))
         outcomes = []
         for task, job in list(self._jobs.items()):
             if job.paths.result_pickle.exists():
@@ -185,8 +191,13 @@ class _Jobs(Pool):
         return Outcome(task, report)
 
     def close(self) -> None:
-        _cancel([str(job.job_id) for job in self._jobs.values()])
+        with not_for_children(signal.SIGINT, signal.SIGTERM):
+            _cancel(sorted(self._arrays))
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _array(job: Any) -> str:
+    return str(job.job_id).partition("_")[0]
 
 
 def _begun(paths: Any) -> pathlib.Path:

@@ -195,3 +195,23 @@ def test_what_sbatch_refuses_is_refused_in_its_words(tmp_path, settings, reason)
     with pytest.raises(ValueError, match=f"^backend: sbatch refused: .*{reason}"):
         squares(9, -1).run(tmp_path / "runs", f"slurm:folder='{tmp_path / 'jobs'}',{settings}", n_jobs=2)
     assert list((tmp_path / "jobs").iterdir()) == []
+
+
+@SLURM
+def test_ctrl_c_while_sbatch_answers_leaves_no_job_behind(tmp_path, nothing_done_here, monkeypatch):
+    pytest.importorskip("submitit")
+    asked = tmp_path / "asked"
+    shim(tmp_path / "bin", "sbatch", f'$REAL "$@" | tee {asked}; sleep 2', monkeypatch)
+
+    def interrupt() -> None:
+        while not asked.exists() or not asked.read_text():
+            time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    calls = squares(9, -1)
+    runs = calls.run(tmp_path / "runs", f"slurm:folder='{tmp_path / 'jobs'}',memory=500MB", n_jobs=2)
+    assert runs.interrupted and list((tmp_path / "jobs").iterdir()) == []
+    array = asked.read_text().split()[-1]
+    states = subprocess.run(["squeue", "--noheader", "--format=%T", "-j", array], capture_output=True, text=True)
+    assert set(states.stdout.split()) <= {"COMPLETING"}
