@@ -11,9 +11,9 @@ import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
-from .._interruptions import ENDING, not_for_children
+from .._interruptions import ENDING, not_for_children, undisturbed
 from .._validate import as_integer, as_text
 from .base import Executor, Outcome, Pool, Start, WorkersError, needs, packed, unpacked
 
@@ -22,6 +22,8 @@ _GRACE_SECONDS = 10.0
 _POLL_SECONDS = 1.0
 # So many jobs may end in a row before they begin: where none can, the next one cannot either.
 _STRIKES = 5
+# What of the log of a job is shown.
+_LAST_LINES = 3
 
 
 @dataclass(frozen=True)
@@ -81,16 +83,27 @@ class Slurm(Executor):
 class _Share:
     """What a job does; submitit asks it what to do when the job is stopped."""
 
-    def __init__(self, start: Start) -> None:
+    def __init__(self, start: Start, minutes: int, requeues: int) -> None:
         self.payload = packed(start)
+        self.limits = minutes, requeues
 
-    def __call__(self, chunk: Any) -> Any:
-        """Do the share; what the store holds of it is skipped."""
+    def __call__(self, chunk: Any) -> tuple[Any, Exception | None]:
+        """Do the share; what the store holds of it is skipped. An error that says what to do is returned as it is."""
         from submitit import JobEnvironment
+        from submitit.core.utils import UncompletedJobError
 
-        work = unpacked(self.payload)
-        _begun(JobEnvironment().paths).touch()
-        return work(chunk)
+        try:
+            work = unpacked(self.payload)
+            _begun(JobEnvironment().paths).touch()
+            return work(chunk), None
+        except UncompletedJobError:
+            minutes, requeues = self.limits
+            return None, WorkersError(
+                f"backend: a job was stopped at its time limit of {minutes} minutes {requeues + 1} times; what is "
+                "finished is kept, the same call goes on; give more minutes or requeues"
+            )
+        except (OSError, ValueError) as error:
+            return None, error
 
     def checkpoint(self, chunk: Any) -> Any:
         """Return the same work, to be queued again; submitit ends the process then."""
@@ -118,7 +131,7 @@ class _Jobs(Pool):
             "job_name": "lorasolve-study",
         }
         self._executor.update_parameters(**{key: value for key, value in given.items() if value is not None})
-        self._work = _Share(start)
+        self._work = _Share(start, settings.minutes, settings.requeues)
         self._new: dict[int, Any] = {}
         self._jobs: dict[int, Any] = {}
         # All that were ever submitted: a job that has answered may be queued again by hand or held.
@@ -126,6 +139,7 @@ class _Jobs(Pool):
         self._missing: dict[int, float] = {}
         # Jobs lost in a row that had not begun.
         self._strikes = 0
+        self._kept = False
 
     def submit(self, task: int, chunk: Any) -> None:
         self._new[task] = chunk
@@ -145,7 +159,7 @@ class _Jobs(Pool):
         self._new = {}
         try:
             # An interruption would leave jobs behind that nobody knows of.
-            with not_for_children(signal.SIGINT, signal.SIGTERM):
+            with undisturbed(), not_for_children(signal.SIGINT, signal.SIGTERM):
                 jobs = self._executor.map_array(self._work, chunks)
                 self._arrays |= {_array(job) for job in jobs}
         except (FailedJobError, FailedSubmissionError) as error:
@@ -174,30 +188,51 @@ class _Jobs(Pool):
         begun = _begun(job.paths).exists()
         self._strikes = 0 if begun else self._strikes + 1
         if self._strikes == _STRIKES:
-            raise WorkersError(f"backend: {_STRIKES} jobs of Slurm in a row ended before they began")
+            self._give_up(f"{_STRIKES} jobs of Slurm in a row ended before they began: {_last_words(job.paths.stderr)}")
         return Outcome(task, lost=True, suspect=begun)
+
+    def _give_up(self, reason: str) -> NoReturn:
+        """Say why no job will do it; the files of the jobs are kept."""
+        self._kept = True
+        raise WorkersError(f"backend: {reason}; all files of the jobs are in {self._folder}")
 
     def _answer(self, task: int, job: Any) -> Outcome:
         from submitit.core.utils import FailedJobError, UncompletedJobError
 
         try:
-            report = job.result()
-        except FailedJobError as error:
-            raise RuntimeError(f"a job of the study failed: {error}") from error
+            report, error = job.result()
+        except FailedJobError:
+            self._give_up(f"a job of Slurm failed: {_last_words(job.paths.stderr)}")
         except UncompletedJobError:
             return self._lost(task, job)
+        if error is not None:
+            raise error
         del self._jobs[task]
         self._strikes = 0
         return Outcome(task, report)
 
     def close(self) -> None:
-        with not_for_children(signal.SIGINT, signal.SIGTERM):
+        with undisturbed(), not_for_children(signal.SIGINT, signal.SIGTERM):
             _cancel(sorted(self._arrays))
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if not self._kept:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _array(job: Any) -> str:
     return str(job.job_id).partition("_")[0]
+
+
+def _last_words(log: pathlib.Path) -> str:
+    """Return the last lines of a log; the last one of a traceback says what it was."""
+    try:
+        lines = log.read_text(errors="replace").splitlines()
+    except OSError:
+        return "they wrote nothing (do all machines see the folder?)"
+    # What Slurm and submitit say of the end is no reason.
+    said = [
+        line.strip() for line in lines if line.strip() and not line.startswith(("srun:", "slurmstepd:", "submitit "))
+    ]
+    return "; ".join(said[-_LAST_LINES:]) or "they said nothing"
 
 
 def _begun(paths: Any) -> pathlib.Path:

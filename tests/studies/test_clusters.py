@@ -22,7 +22,8 @@ sys.path.insert(0, str(HERE))
 
 from grids import slow  # noqa: E402
 
-from lorasolve.studies import Calls  # noqa: E402
+from lorasolve.executors import WorkersError  # noqa: E402
+from lorasolve.studies import Calls, StoreError  # noqa: E402
 
 SLURM = pytest.mark.skipif(
     "SLURM_CONF" not in os.environ or shutil.which("sbatch") is None, reason="no Slurm here (tests/studies/slurm.sh)"
@@ -215,3 +216,51 @@ def test_ctrl_c_while_sbatch_answers_leaves_no_job_behind(tmp_path, nothing_done
     array = asked.read_text().split()[-1]
     states = subprocess.run(["squeue", "--noheader", "--format=%T", "-j", array], capture_output=True, text=True)
     assert set(states.stdout.split()) <= {"COMPLETING"}
+
+
+@SLURM
+def test_jobs_that_cannot_begin_say_why_and_leave_their_files(tmp_path, nothing_done_here, monkeypatch):
+    pytest.importorskip("submitit")
+    monkeypatch.setattr("lorasolve.executors.slurm._GRACE_SECONDS", 1.0)
+    change = "sed -i 's/^srun .*/echo cannot open the box >\\&2; exit 1/' \"$1\""
+    shim(tmp_path / "bin", "sbatch", f'{change}; exec $REAL "$@"', monkeypatch)
+    with pytest.raises(
+        WorkersError, match=r"jobs of Slurm in a row ended before they began: cannot open the box; "
+    ) as error:
+        squares(9, -1).run(tmp_path / "runs", f"slurm:folder='{tmp_path / 'jobs'}',memory=500MB", n_jobs=2)
+    (folder,) = (tmp_path / "jobs").iterdir()
+    assert str(error.value).endswith(f"all files of the jobs are in {folder}") and list(folder.glob("*_log.err"))
+
+
+@SLURM
+def test_a_job_whose_disk_is_full_is_an_error_of_the_store(tmp_path, nothing_done_here):
+    """The limit on the size of a file stands for the disk."""
+    pytest.importorskip("submitit")
+
+    def large(cell):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+        return cell["k"] * "x"
+
+    calls = Calls("large", large, [{"k": 5000}, {"k": 6000}])
+    with pytest.raises(StoreError, match=r"no space is left: .* make room, then the same call goes on"):
+        calls.run(tmp_path / "runs", f"slurm:folder='{tmp_path / 'jobs'}',memory=500MB", n_jobs=1)
+    assert list((tmp_path / "jobs").iterdir()) == []
+
+
+@SLURM
+def test_a_job_that_runs_out_of_time_too_often_names_the_settings(tmp_path, expected, disturbed):
+    pytest.importorskip("submitit")
+
+    def stop() -> None:
+        while not (found := at_work(tmp_path / "runs", tmp_path / "jobs")):
+            time.sleep(0.2)
+        command("scancel", "--signal=USR2", found[0])
+        time.sleep(10.0)
+
+    in_the_meantime(stop, disturbed)
+    backend = f"slurm:folder='{tmp_path / 'jobs'}',memory=500MB,minutes=1,requeues=0"
+    with pytest.raises(WorkersError, match=r"backend: .* time limit of 1 minutes 1 times; .* minutes or requeues"):
+        slow(40).run(tmp_path / "runs", backend, n_jobs=1, threads=1)
+    assert list((tmp_path / "jobs").iterdir()) == []
