@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
+import os
 import pathlib
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -22,6 +25,8 @@ _GRACE_SECONDS = 10.0
 _POLL_SECONDS = 1.0
 # So many jobs may end in a row before they begin: where none can, the next one cannot either.
 _STRIKES = 5
+# What the user says to all commands of Slurm; other variables of this kind are those of a job.
+_NO_JOBS = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")
 # What of the log of a job is shown.
 _LAST_LINES = 3
 
@@ -159,7 +164,7 @@ class _Jobs(Pool):
         self._new = {}
         try:
             # An interruption would leave jobs behind that nobody knows of.
-            with undisturbed(), not_for_children(signal.SIGINT, signal.SIGTERM):
+            with _outside_of_jobs(), undisturbed(), not_for_children(signal.SIGINT, signal.SIGTERM):
                 jobs = self._executor.map_array(self._work, chunks)
                 self._arrays |= {_array(job) for job in jobs}
         except (FailedJobError, FailedSubmissionError) as error:
@@ -216,6 +221,18 @@ class _Jobs(Pool):
             _cancel(sorted(self._arrays))
         if not self._kept:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _outside_of_jobs() -> Iterator[None]:
+    """Hide from jobs that are submitted in a job what that one was given: they would ask for it beside their own."""
+    inherited = {
+        key: os.environ.pop(key) for key in list(os.environ) if key.startswith("SLURM_") and key not in _NO_JOBS
+    }
+    try:
+        yield
+    finally:
+        os.environ.update(inherited)
 
 
 def _array(job: Any) -> str:

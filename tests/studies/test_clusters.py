@@ -264,3 +264,16 @@ def test_a_job_that_runs_out_of_time_too_often_names_the_settings(tmp_path, expe
     with pytest.raises(WorkersError, match=r"backend: .* time limit of 1 minutes 1 times; .* minutes or requeues"):
         slow(40).run(tmp_path / "runs", backend, n_jobs=1, threads=1)
     assert list((tmp_path / "jobs").iterdir()) == []
+
+
+@SLURM
+def test_a_job_may_submit_the_jobs_of_a_study(tmp_path, nothing_done_here, monkeypatch):
+    """What Slurm has given a job says how much memory there is for each core and what its number is."""
+    pytest.importorskip("submitit")
+    given = {"SLURM_JOB_ID": "1", "SLURM_ARRAY_JOB_ID": "1", "SLURM_ARRAY_TASK_ID": "7", "SLURM_MEM_PER_CPU": "100"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    calls = squares(9, -1)
+    runs = calls.run(tmp_path / "runs", f"slurm:folder='{tmp_path / 'jobs'}',memory=500MB", n_jobs=1)
+    assert [record["result"]["found"] for record in calls.records(runs)] == [k**2 for k in range(9)]
+    assert {name: os.environ[name] for name in given} == given
