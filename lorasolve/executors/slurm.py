@@ -132,10 +132,10 @@ class _Jobs(Pool):
             "cpus_per_task": settings.cpus,
             "partition": settings.partition,
             "mem": settings.memory,
-            "array_parallelism": settings.parallel,
             "job_name": "lorasolve-study",
         }
         self._executor.update_parameters(**{key: value for key, value in given.items() if value is not None})
+        self._parallel = settings.parallel
         self._work = _Share(start, settings.minutes, settings.requeues)
         self._new: dict[int, Any] = {}
         self._jobs: dict[int, Any] = {}
@@ -162,6 +162,7 @@ class _Jobs(Pool):
 
         tasks, chunks = list(self._new), list(self._new.values())
         self._new = {}
+        self._executor.update_parameters(array_parallelism=self._parallel or len(chunks))
         try:
             # An interruption would leave jobs behind that nobody knows of.
             with _outside_of_jobs(), undisturbed(), not_for_children(signal.SIGINT, signal.SIGTERM):

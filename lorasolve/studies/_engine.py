@@ -115,6 +115,7 @@ class _Run:
     def do(self, pending: Array, open_pool: Callable[[], Pool], workers: int) -> None:
         """Do the pending cells."""
         self.pace.begin()
+        asked = pending
         pending = self._first(pending)
         if len(pending) + len(self.suspects) and not asked_to_stop():
             self.waiting = self._shares(pending, workers) if self.executor.whole_shares else deque([pending])
@@ -123,6 +124,9 @@ class _Run:
                     self._submit(pool, workers)
                     self._collect(pool)
         self.store.forget_tried()
+        if asked_to_stop() and self.executor.whole_shares:
+            # Nobody has reported the shares that are not waited for.
+            self.pace.done = len(asked) - len(self._left(asked))
         self.pace.end(asked_to_stop(), self.work.tells_end, self.work.goes_on)
 
     def _goes_on(self) -> bool:

@@ -145,7 +145,7 @@ def test_a_dask_worker_of_many_threads_does_every_cell_once(tmp_path):
         return cell["k"] ** 2
 
     calls = Calls("squares", square, [{"k": k} for k in range(2000)])
-    with distributed.LocalCluster(1, threads_per_worker=4, processes=True, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(1, threads_per_worker=4, processes=True, dashboard_address=":0") as cluster:
         runs = calls.run(tmp_path, f"dask:address={cluster.scheduler_address!r}", 4, threads=1)
     assert [record and record["result"]["found"] for record in calls.records(runs)] == [k**2 for k in range(2000)]
     assert sum(len(shard.read_bytes().splitlines()) for shard in runs.store.shards()) == 2000

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -277,3 +278,24 @@ def test_a_job_may_submit_the_jobs_of_a_study(tmp_path, nothing_done_here, monke
     runs = calls.run(tmp_path / "runs", f"slurm:folder='{tmp_path / 'jobs'}',memory=500MB", n_jobs=1)
     assert [record["result"]["found"] for record in calls.records(runs)] == [k**2 for k in range(9)]
     assert {name: os.environ[name] for name in given} == given
+
+
+@SLURM
+def test_all_jobs_may_run_at_once_and_a_stop_counts_what_they_have_done(tmp_path, disturbed, monkeypatch, capfd):
+    pytest.importorskip("submitit")
+    shim(tmp_path / "bin", "sbatch", f'cp "$1" {tmp_path / "script"}; exec $REAL "$@"', monkeypatch)
+
+    def interrupt() -> None:
+        while not at_work(tmp_path / "runs", tmp_path / "jobs"):
+            time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    # A job more than submitit lets run at once by itself.
+    backend = f"slurm:folder='{tmp_path / 'jobs'}',memory=100MB"
+    study = slow(100)
+    runs = study.run(tmp_path / "runs", backend, n_jobs=257, threads=1)
+    assert "--array=0-256%257" in (tmp_path / "script").read_text()
+    said = int(re.search(r"stopped; (\d+) of 400 runs are finished", capfd.readouterr().err).group(1))
+    own = [record for shard in (tmp_path / "runs").glob(f"*-{os.getpid()}-*.runs") for record in shard.open()]
+    assert runs.interrupted and len(own) < said <= len(study.runs(tmp_path / "runs"))
