@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import importlib.util
 import logging
 import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -16,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from .._files import is_alive
 from .._interruptions import ENDING, not_for_children, undisturbed
 from .._validate import as_integer, as_text
 from .base import Executor, Outcome, Pool, Start, WorkersError, needs, packed, unpacked
@@ -38,7 +41,8 @@ class Slurm(Executor):
     Parameters
     ----------
     folder : str
-        For the files of the jobs, which all machines must see; a folder within, removed at the end.
+        For the files of the jobs, which all machines must see; a folder within, removed at the end. Where jobs fail it
+        stays until the next study.
     partition : str, optional
         Where to run.
     minutes : int
@@ -125,7 +129,8 @@ class _Jobs(Pool):
         # There need be no accounting: what a job answers is in its files, and squeue says whether it is still there.
         logging.getLogger("submitit").setLevel(logging.ERROR)
         pathlib.Path(settings.folder).mkdir(parents=True, exist_ok=True)
-        self._folder = pathlib.Path(tempfile.mkdtemp(prefix="study-", dir=settings.folder))
+        _clear(pathlib.Path(settings.folder))
+        self._folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{_own_folders()}{os.getpid()}-", dir=settings.folder))
         self._executor = submitit.SlurmExecutor(self._folder, max_num_timeout=settings.requeues)
         given: dict[str, Any] = {
             "time": settings.minutes,
@@ -238,6 +243,19 @@ def _outside_of_jobs() -> Iterator[None]:
 
 def _array(job: Any) -> str:
     return str(job.job_id).partition("_")[0]
+
+
+def _own_folders() -> str:
+    return f"study-{socket.gethostname()}-"
+
+
+def _clear(folder: pathlib.Path) -> None:
+    """Remove what callers of this machine have left that are gone, and so are their jobs."""
+    for path in folder.glob(f"{glob.escape(_own_folders())}*"):
+        pid = path.name.removeprefix(_own_folders()).partition("-")[0]
+        arrays = sorted({job.name.partition("_")[0] for job in path.glob("*_submission.sh")})
+        if pid.isdigit() and not is_alive(int(pid)) and _queue(arrays) == set():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _last_words(log: pathlib.Path) -> str:

@@ -6,6 +6,7 @@ import _thread
 import os
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -101,6 +102,8 @@ class _Run:
     executor: Executor
     worker: Worker
     pace: Pace
+    # What failed before is asked for because it is to be done again.
+    began: float = field(default_factory=time.time)
     waiting: deque[Array] = field(default_factory=deque)
     # Chunks of which one has ended a worker: done in halves, until the run that does it is found; where workers do
     # chunks of seconds alone, lest others are lost with them.
@@ -191,7 +194,7 @@ class _Run:
         return cells[:size]
 
     def _chunk(self, cells: Array, seconds: float) -> Chunk:
-        return Chunk(f"{self.worker.shard.name}-{self.tasks}", cells, seconds, COMMIT_SECONDS)
+        return Chunk(f"{self.worker.shard.name}-{self.tasks}", cells, seconds, COMMIT_SECONDS, self.began)
 
     def _collect(self, pool: Pool) -> None:
         for outcome in pool.wait(0.5):
@@ -216,7 +219,7 @@ class _Run:
 
     def _left(self, cells: Array) -> Array:
         """Return those of a chunk's cells that the store does not hold."""
-        done = {line.key for line in self.store.lines()}
+        done = set(self.store.new_keys(self.began, {}))
         left = [index for index in cells.tolist() if self.worker.describe(index).key not in done]
         return np.array(left, np.int64)
 

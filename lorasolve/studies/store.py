@@ -28,7 +28,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from .._files import PathLike, write_atomically
+from .._files import PathLike, is_alive, write_atomically
 from .._validate import Array, as_flag, as_path
 from .._version import __version__
 from ..io import write_json
@@ -196,6 +196,17 @@ class Store:
                 again = _line(file.readline().rstrip(b"\n"))
             if isinstance(again, Line):
                 yield again
+
+    def new_keys(self, since: float, seen: dict[str, int]) -> Iterator[str]:
+        """Yield the keys of what was written since the last call with the same ``seen``.
+
+        What failed before a time counts as not done: it may be there to be done again.
+        """
+        for shard in self.shards():
+            for offset, line in _verified(shard, None, seen.get(shard.name, 0)):
+                seen[shard.name] = offset
+                if line.ok or line.record["made"].get("written", 0.0) >= since:
+                    yield line.key
 
     def factors(self, record: dict[str, Any]) -> Array:
         """Return the parameters of a run, flat.
@@ -382,10 +393,10 @@ def _checksum(body: bytes) -> str:
     return hashlib.blake2b(body, digest_size=8).hexdigest()
 
 
-def _verified(shard: pathlib.Path, damaged: list[Damage] | None) -> Iterator[tuple[int, Line]]:
-    """Yield the lines of a shard that verify, with where they begin."""
-    offset = 0
+def _verified(shard: pathlib.Path, damaged: list[Damage] | None, offset: int = 0) -> Iterator[tuple[int, Line]]:
+    """Yield the lines of a shard that verify, from an offset on, with where they begin."""
     with open(shard, "rb") as file:
+        file.seek(offset)
         for number, text in enumerate(file, start=1):
             line = _line(text[:-1]) if text.endswith(b"\n") else "was not written to its end"
             if isinstance(line, Line):
@@ -409,18 +420,8 @@ def _is_abandoned(path: pathlib.Path) -> bool:
     host, _, rest = path.name.lstrip(".").partition(f"{socket.gethostname()}-")
     pid = rest.partition("-")[0]
     if host == "" and pid.isdigit():
-        return not _is_alive(int(pid))
+        return not is_alive(int(pid))
     try:
         return time.time() - path.stat().st_mtime > _ABANDONED_SECONDS
     except FileNotFoundError:
         return False
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -137,6 +137,43 @@ def test_what_a_worker_leaves_out_is_done_again(tmp_path):
     assert [record and record["result"]["found"] for record in records] == [k**2 for k in range(9)]
 
 
+class _Shares(_Forgetful):
+    def __init__(self, start):
+        super().__init__(start)
+        self.forgets = False
+
+
+class Shares(Executor):
+    name = "shares"
+    whole_shares = True
+
+    def open(self, start, n_workers, threads):
+        return _Shares(start)
+
+
+def test_whole_shares_do_what_failed_again_on_request_and_leave_what_others_have_done(tmp_path, monkeypatch):
+    """Another worker does the last cell while the share goes on, as one whose caller is gone."""
+    monkeypatch.setattr("lorasolve.studies._engine.FIRST_SECONDS", 0.0)
+    monkeypatch.setattr("lorasolve.studies._engine.COMMIT_SECONDS", 0.0)
+    asked = []
+
+    def square(cell):
+        asked.append(cell["k"])
+        time.sleep(0.1)  # so that few are begun together
+        if len(asked) <= 2:
+            raise LookupError("not yet")
+        if cell["k"] == 3:
+            Calls("squares", square, cells[-1:], "square").run(tmp_path, "serial")
+        return cell["k"] ** 2
+
+    cells = [{"k": k} for k in range(40)]
+    assert len(Calls("squares", square, cells[:2], "square").run(tmp_path, Shares(), 1).failed) == 2
+    calls = Calls("squares", square, cells, "square")
+    records = calls.records(calls.run(tmp_path, Shares(), 1, retry_failed=True))
+    assert [record["result"]["found"] for record in records] == [k**2 for k in range(40)]
+    assert sorted(asked) == sorted([0, 1, *range(40)])
+
+
 def test_a_dask_worker_of_many_threads_does_every_cell_once(tmp_path):
     distributed = pytest.importorskip("distributed")
 

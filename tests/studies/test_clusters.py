@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 
@@ -203,12 +204,14 @@ def test_what_sbatch_refuses_is_refused_in_its_words(tmp_path, settings, reason)
 def test_ctrl_c_while_sbatch_answers_leaves_no_job_behind(tmp_path, nothing_done_here, monkeypatch):
     pytest.importorskip("submitit")
     asked = tmp_path / "asked"
-    shim(tmp_path / "bin", "sbatch", f'$REAL "$@" | tee {asked}; sleep 2', monkeypatch)
+    shim(tmp_path / "bin", "sbatch", f'echo $$ > {tmp_path / "pid"}; $REAL "$@" | tee {asked}; sleep 2', monkeypatch)
 
     def interrupt() -> None:
         while not asked.exists() or not asked.read_text():
             time.sleep(0.1)
-        os.kill(os.getpid(), signal.SIGINT)
+        # A terminal sends it to both.
+        for pid in (int((tmp_path / "pid").read_text()), os.getpid()):
+            os.kill(pid, signal.SIGINT)
 
     threading.Thread(target=interrupt, daemon=True).start()
     calls = squares(9, -1)
@@ -299,3 +302,31 @@ def test_all_jobs_may_run_at_once_and_a_stop_counts_what_they_have_done(tmp_path
     said = int(re.search(r"stopped; (\d+) of 400 runs are finished", capfd.readouterr().err).group(1))
     own = [record for shard in (tmp_path / "runs").glob(f"*-{os.getpid()}-*.runs") for record in shard.open()]
     assert runs.interrupted and len(own) < said <= len(study.runs(tmp_path / "runs"))
+
+
+@SLURM
+def test_what_a_killed_caller_has_left_is_cleared_by_the_next_one(tmp_path, nothing_done_here):
+    pytest.importorskip("submitit")
+    program = """
+        import glob, os, signal, sys, threading, time
+        from lorasolve.studies import Calls
+        def kill():
+            while not glob.glob(sys.argv[2] + "/*/*_submitted.pkl"):
+                time.sleep(0.1)
+            os.kill(os.getpid(), signal.SIGKILL)
+        threading.Thread(target=kill, daemon=True).start()
+        calls = Calls("waits", lambda cell: time.sleep(3.0), [{"k": k} for k in range(20)])
+        calls.run(sys.argv[1], f"slurm:folder={sys.argv[2]!r},memory=500MB", n_jobs=1)
+    """
+    arguments = [str(tmp_path / "killed"), str(tmp_path / "jobs")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program), *arguments], env=environment, check=False)
+    (left,) = (tmp_path / "jobs").iterdir()
+    squares(3, -1).run(tmp_path / "first", f"slurm:folder='{tmp_path / 'jobs'}',memory=500MB", n_jobs=1)
+    assert left.exists()
+    array = next(left.glob("*_submission.sh")).name.partition("_")[0]
+    command("scancel", array)
+    while subprocess.run(["squeue", "-h", "-j", array], capture_output=True, text=True, check=False).stdout.split():
+        time.sleep(0.5)
+    squares(3, -1).run(tmp_path / "second", f"slurm:folder='{tmp_path / 'jobs'}',memory=500MB", n_jobs=1)
+    assert list((tmp_path / "jobs").iterdir()) == []
