@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import pathlib
 import secrets
 import signal
+import sys
 import threading
 import time
 from concurrent.futures import CancelledError
@@ -51,6 +54,7 @@ class _Cluster(Pool):
 
         self._cluster = None
         if address is None:
+            _refuse_to_run_twice()
             # Also those that replace a dead worker: they are started by a thread that is started here.
             # What ends a worker is found sooner by who gives the work out than by trying the same again.
             once = dask.config.set({"distributed.scheduler.allowed-failures": 0})
@@ -115,6 +119,23 @@ class _Cluster(Pool):
         self._client.close()
         if self._cluster is not None:
             self._cluster.close()
+
+
+def _refuse_to_run_twice() -> None:
+    """Refuse a script that its workers, which read it when they start, would run again."""
+    main = sys.modules["__main__"]
+    path = getattr(main, "__file__", None)
+    if path is None or getattr(main, "__spec__", None) is not None:
+        return
+    try:
+        statements = ast.parse(pathlib.Path(path).read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return
+    if not any(isinstance(one, ast.If) and "'__name__'" in ast.dump(one.test) for one in statements):
+        raise ValueError(
+            f"backend: workers of 'dask' that are started here would run {path} again; put what it does under "
+            'if __name__ == "__main__":, or give an address'
+        )
 
 
 # In a worker: what each study has sent, and the functions made of it.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -245,6 +246,31 @@ def test_a_dask_cluster_without_workers_is_not_waited_for_without_end(tmp_path, 
         pytest.raises(WorkersError, match="backend: the cluster of dask has had no workers for 1 s"),
     ):
         calls.run(tmp_path, f"dask:address={cluster.scheduler_address!r}")
+
+
+@pytest.mark.parametrize("guard", ["if True:", "if __name__ == '__main__':"])
+def test_a_script_that_workers_of_dask_would_run_again_is_refused(tmp_path, guard):
+    pytest.importorskip("distributed")
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"""
+import time
+from lorasolve.studies import Calls, _engine
+def square(cell):
+    return cell["k"] ** 2
+{guard}
+    _engine.FIRST_SECONDS = 0.0
+    calls = Calls("squares", square, [{{"k": k}} for k in range(4)])
+    print([line["result"]["found"] for line in calls.records(calls.run({str(tmp_path / "runs")!r}, "dask", 1))])
+"""
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=120)
+    if "__name__" in guard:
+        assert done.stdout.strip() == "[0, 1, 4, 9]", done.stderr
+    else:
+        words = f"ValueError: backend: workers of 'dask' that are started here would run {script} again; "
+        assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith(words) and not done.stdout
 
 
 def interrupt(times: int) -> None:
