@@ -126,8 +126,9 @@ class _Run:
                 while self._goes_on():
                     self._submit(pool, workers)
                     self._collect(pool)
-        self.store.forget_tried()
-        if asked_to_stop() and self.executor.whole_shares:
+        if not asked_to_stop():
+            self.store.forget_tried({self.work.label: self.work.axes_asked()})
+        elif self.executor.whole_shares:
             # Nobody has reported the shares that are not waited for.
             self.pace.done = len(asked) - len(self._left(asked))
         self.pace.end(asked_to_stop(), self.work.tells_end, self.work.goes_on)
@@ -148,13 +149,15 @@ class _Run:
             cells = pending[:1]
         if not len(cells):
             return pending
-        keys = [self.worker.describe(index).key for index in cells.tolist()]
-        tried = self.store.tried()
-        suspects = cells[[key in tried for key in keys]]
+        asked = {self.work.label: self.work.axes_asked()}
+        suspects = np.intersect1d(self.store.tried(asked), pending).astype(np.int64)
         if len(suspects):
+            # Marks of what the cells are made of are those of this process, before it goes elsewhere.
+            for index in cells.tolist():
+                self.worker.describe(index)
             self.suspects.append(suspects)
             return pending[~np.isin(pending, suspects)]
-        with self.worker.shard.trying(keys):
+        with self.worker.shard.trying(asked, cells.tolist()):
             report = self.worker(self._chunk(cells, FIRST_SECONDS))
         self._add(report)
         started = np.setdiff1d(cells, report.rest)

@@ -3,7 +3,7 @@
     store.json                 what the folder is: schema, version, what was asked for last
     HOST-PID-TOKEN.runs        one shard a worker, one line a run: CHECKSUM KEY ok|error FACTORS JSON
     factors/SHARD-N.npy        the parameters of the runs of one commit, end to end, in place before their lines are
-    .HOST-PID-TOKEN.trying     the keys of runs that a caller does itself, while it does: they may end it
+    .HOST-PID-TOKEN.trying     the cells that a caller does itself, while it does: they may end it
 
 Several processes on several machines may write at once, each to a shard of its own. A run is done if and only if its
 line verifies, so whatever is killed loses only what it had not committed.
@@ -233,19 +233,21 @@ class Store:
         return (self.path / _FACTORS / f"{name}.npy").exists()
 
     # ------------------------------------------------------------------ what ends its process
-    def tried(self) -> frozenset[str]:
-        """Return the keys of runs in which a process was ended that had said so before."""
-        return frozenset(key for path in self._notes() for key in path.read_text().split())
+    def tried(self, asked: Any) -> list[int]:
+        """Return the cells in which a caller was ended that was asked for the same, and had said so before."""
+        return [cell for _, cells in self._tried(asked) for cell in cells]
 
-    def forget_tried(self) -> None:
-        """Remove what :meth:`tried` found, where all of it is in the store by now."""
-        done = {line.key for line in self.lines()} if (notes := self._notes()) else set()
-        for path in notes:
-            if done.issuperset(path.read_text().split()):
-                path.unlink(missing_ok=True)
+    def forget_tried(self, asked: Any) -> None:
+        """Remove what :meth:`tried` finds."""
+        for path, _ in self._tried(asked):
+            path.unlink(missing_ok=True)
 
-    def _notes(self) -> list[pathlib.Path]:
-        return [path for path in self.path.glob(f".*{_TRYING}") if _is_abandoned(path)]
+    def _tried(self, asked: Any) -> Iterator[tuple[pathlib.Path, list[int]]]:
+        for path in filter(_is_abandoned, self.path.glob(f".*{_TRYING}")):
+            with contextlib.suppress(OSError, ValueError):  # of a disk that was full
+                note = json.loads(path.read_text())
+                if note["asked"] == asked:
+                    yield path, note["cells"]
 
     # ------------------------------------------------------------------ tidying
     def tidy(self) -> list[str]:
@@ -289,12 +291,12 @@ class Shard:
         self._size = 0
 
     @contextlib.contextmanager
-    def trying(self, keys: Iterable[str]) -> Iterator[None]:
-        """Say which runs are tried in the block, for the case that they end the process."""
+    def trying(self, asked: Any, cells: list[int]) -> Iterator[None]:
+        """Say which cells of what was asked for are tried in the block, for the case that they end the process."""
         note = self.path.with_name(f".{self.name}{_TRYING}")
         try:
             with contextlib.suppress(OSError):  # A full disk is complained of where it costs a run.
-                note.write_text(" ".join(keys))
+                note.write_text(json_text({"asked": asked, "cells": cells}))
             yield
         finally:
             with contextlib.suppress(OSError):
