@@ -45,6 +45,18 @@ def digest(value: Any, name: str = "the value") -> str:
     return found.hash.hexdigest()
 
 
+def digest_of_code(thing: Any) -> str:
+    """Return a digest of the code alone of a class or function of a user's module.
+
+    It is the same before and after the code has done something: what can be filled (lists, dicts, sets, arrays), what
+    objects hold, what a function has around it and global names that code of the module writes to may be memory, and
+    are left out.
+    """
+    found = _DigestOfCode()
+    found.add(thing, "the code")
+    return found.hash.hexdigest()
+
+
 def of_package(thing: Any) -> bool:
     """Whether a class or function is one of this package, whose version stands for it."""
     return str(getattr(thing, "__module__", "")).partition(".")[0] in ("lorasolve", "proofs")
@@ -73,7 +85,7 @@ class _Digest:
 
     def add(self, value: Any, where: str) -> None:
         """Add a value; ``where`` is how messages call it."""
-        if isinstance(value, (np.ndarray, np.void)) and _installed(type(value)):
+        if isinstance(value, (np.ndarray, np.void)) and installed(type(value)):
             self._array(np.asanyarray(value), where)
         elif value is None or isinstance(value, (bool, int, float, complex, str, bytes, np.generic, np.dtype)):
             self._plain(value)
@@ -122,11 +134,11 @@ class _Digest:
             self._tag("set", *sorted(digest(entry).encode() for entry in value))
         elif isinstance(value, np.ndarray):
             self._array(value, where)
-        elif isinstance(value, pathlib.PurePath) and _installed(type(value)):
+        elif isinstance(value, pathlib.PurePath) and installed(type(value)):
             self._tag("path", os.fsencode(value))
         elif isinstance(value, enum.Enum):
             self._tag("enum", f"{type(value).__qualname__}.{value.name}".encode())
-            if not _installed(type(value)):
+            if not installed(type(value)):
                 self.add(value.value, f"{where}.value")
         elif isinstance(value, np.random.Generator):
             self.add(value.bit_generator.state, where)
@@ -137,7 +149,7 @@ class _Digest:
             self._code(value, where)
         else:
             self._object(value, where)
-        if isinstance(value, _CONTAINERS) and not _installed(type(value)):
+        if isinstance(value, _CONTAINERS) and not installed(type(value)):
             self._attributes(value, _state(value), where)
 
     def _object(self, value: Any, where: str) -> None:
@@ -175,13 +187,13 @@ class _Digest:
             self.add([value.func, list(value.args), value.keywords], where)
             return
         name = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', repr(value))}"
-        if isinstance(value, types.FunctionType) and not _installed(value):
+        if isinstance(value, types.FunctionType) and not installed(value):
             self._tag("function")
             self._bytecode(value.__code__, where)
             self.add(list(value.__defaults__ or ()), f"the defaults of {where}")
             self.add(value.__kwdefaults__ or {}, f"the defaults of {where}")
             for cell, variable in zip(value.__closure__ or (), value.__code__.co_freevars):
-                self.add(cell.cell_contents, f"{variable} in {where}")
+                self._variable(cell.cell_contents, f"{variable} in {where}")
             for called in _names(value.__code__, value.__globals__):
                 other = value.__globals__.get(called)
                 if isinstance(other, (type, types.FunctionType)):
@@ -189,7 +201,7 @@ class _Digest:
                         self.add(other, called)
                 elif called in value.__globals__ and _is_plain(other) and not _of_python(called):
                     self._data("global", called, other)
-        elif isinstance(value, type) and not _installed(value):
+        elif isinstance(value, type) and not installed(value):
             self._tag("class", value.__qualname__.encode())
             for base in value.__bases__:
                 if base is not object:
@@ -212,6 +224,10 @@ class _Digest:
         else:
             self._tag("name", name.encode())
 
+    def _variable(self, value: Any, where: str) -> None:
+        """Add what a function has around it."""
+        self.add(value, where)
+
     def _data(self, kind: str, name: str, value: Any) -> None:
         """Add plain data by content alone: which of them are one object differs from process to process."""
         self._tag(kind, name.encode(), digest(value).encode())
@@ -223,6 +239,37 @@ class _Digest:
                 self._bytecode(constant, where)
             elif constant is not Ellipsis:
                 self.add(constant, f"a constant of {where}")
+
+
+class _DigestOfCode(_Digest):
+    # The names that code of the module writes to, whatever function does.
+    _written: frozenset[str] = frozenset()
+
+    def add(self, value: Any, where: str) -> None:
+        if isinstance(value, (list, tuple, dict)):  # arguments by default, constants
+            self._tag("several", str(len(value)).encode())
+            for entry in value.items() if isinstance(value, dict) else value:
+                if not _can_be_filled(entry):
+                    self.add(entry, where)
+        elif isinstance(value, (type, types.FunctionType)):
+            super().add(value, where)
+        elif _is_plain(value) and not _can_be_filled(value):
+            self._data("value", "", value)
+
+    def _code(self, value: Any, where: str) -> None:
+        before = self._written
+        if isinstance(value, types.FunctionType):
+            self._written = _written(value.__globals__)
+        super()._code(value, where)
+        self._written = before
+
+    def _variable(self, value: Any, where: str) -> None:
+        if isinstance(value, (type, types.FunctionType)):
+            self.add(value, where)
+
+    def _data(self, kind: str, name: str, value: Any) -> None:
+        if not _can_be_filled(value) and not (kind == "global" and name in self._written):
+            super()._data(kind, name, value)
 
 
 # What extends one of these has code and attributes beside what is in it.
@@ -260,7 +307,7 @@ def callable_of(value: Any) -> bool:
     return isinstance(value, (types.BuiltinFunctionType, np.ufunc)) or hasattr(value, "py_func")
 
 
-def _installed(thing: Any) -> bool:
+def installed(thing: Any) -> bool:
     """Whether a class or function comes with this package or another installed one, rather than from a user's file."""
     if of_package(thing):
         return True
@@ -309,6 +356,19 @@ def _names(code: types.CodeType, scope: dict[str, Any]) -> list[str]:
             writes.add(step.argval)
     functions = (constant for constant in code.co_consts if isinstance(constant, types.CodeType))
     return sorted(reads.union(*(_names(function, scope) for function in functions)) - writes)
+
+
+def _written(scope: dict[str, Any]) -> frozenset[str]:
+    """Return the global names that some function of a module, or of a class there, writes to."""
+    kinds = [thing for thing in scope.values() if isinstance(thing, type) and thing.__module__ == scope.get("__name__")]
+    things = [*scope.values(), *(entry for kind in kinds for entry in vars(kind).values())]
+    codes = [thing.__code__ for thing in things if isinstance(thing, types.FunctionType)]
+    found = set()
+    while codes:
+        code = codes.pop()
+        found |= {step.argval for step in dis.get_instructions(code) if step.opname == "STORE_GLOBAL"}
+        codes += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    return frozenset(found)
 
 
 _LOADS = ("LOAD_GLOBAL", "LOAD_NAME")

@@ -6,6 +6,7 @@ from .._registry import Registry
 from .base import Executor as Executor
 from .base import Outcome as Outcome
 from .base import Pool as Pool
+from .base import WorkersError as WorkersError
 
 registry: Registry[Executor] = Registry(__name__, Executor, "executor")
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:  # what __getattr__ finds, by name: a type checker reads no fo
     from .serial import Serial as Serial
     from .slurm import Slurm as Slurm
 else:
-    __all__ = ["Executor", "Outcome", "Pool", "registry"]
+    __all__ = ["Executor", "Outcome", "Pool", "WorkersError", "registry"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import sys
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from .._digest import digest_of_code, installed
 from .._threads import available_threads
 from .._validate import as_integer
+from .._version import __version__
 
 # Makes, in a worker, the function that chunks are given to.
 Start = Callable[[], Callable[[Any], Any]]
+
+
+class WorkersError(OSError):
+    """Raised when there are no workers, or none that can begin; what is finished is kept, the same call goes on."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +35,14 @@ class Outcome:
         What the worker returned; None if it was lost.
     lost : bool
         Whether the worker ended before it could answer.
+    suspect : bool
+        Whether the task may be what ended the worker.
     """
 
     task: int
     report: Any = None
     lost: bool = False
+    suspect: bool = True
 
 
 class Pool:
@@ -76,16 +87,54 @@ class Executor:
 
 
 def packed(start: Start) -> bytes:
-    """Return what a worker makes its function of, with the folders that modules are imported from here."""
+    """Return what a worker makes its function of, with the folders that modules are imported from here.
+
+    Code of modules goes there by name; a digest of it goes with it.
+    """
+    pickler = _pickler()
+    pickler.dump(start)
+    named = [(thing, digest_of_code(thing)) for thing in pickler.named.values()]
+    return pickle.dumps((sys.path, __version__, pickle.dumps(named), pickler.file.getvalue()))
+
+
+def _pickler() -> Any:
     import cloudpickle
 
-    return pickle.dumps((sys.path, cloudpickle.dumps(start)))
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        """Collects the classes and functions of a user's modules that it writes by name."""
+
+        def __init__(self) -> None:
+            self.file = io.BytesIO()
+            self.named: dict[int, Any] = {}
+            super().__init__(self.file)
+
+        def reducer_override(self, thing: Any) -> Any:
+            reduced = super().reducer_override(thing)
+            if reduced is NotImplemented and isinstance(thing, (type, types.FunctionType)) and not installed(thing):
+                self.named[id(thing)] = thing
+            return reduced
+
+    return Pickler()
 
 
 def unpacked(payload: bytes) -> Callable[[Any], Any]:
-    """Return the function, in a worker of the same user; what others sent is never read this way."""
-    path, start = pickle.loads(payload)
+    """Return the function, in a worker of the same user; what others sent is never read this way.
+
+    Raises
+    ------
+    ValueError
+        If the worker has other code than the caller, so that its results would be those of something else.
+    """
+    path, version, named, start = pickle.loads(payload)
+    if version != __version__:
+        raise ValueError(f"backend: the worker has lorasolve {__version__}, and the caller {version}")
     sys.path.extend(folder for folder in path if folder not in sys.path)
+    for thing, digest in pickle.loads(named):
+        if digest_of_code(thing) != digest:
+            raise ValueError(
+                f"backend: {thing.__module__}.{thing.__qualname__} is other code in the worker than in the caller; it "
+                "was edited after one of them had read it: start both anew"
+            )
     made: Callable[[Any], Any] = pickle.loads(start)()
     return made
 

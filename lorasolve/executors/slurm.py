@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import importlib.util
 import logging
+import os
 import pathlib
 import shutil
+import signal
+import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
-from .._interruptions import ENDING
+from .._files import is_alive
+from .._interruptions import ENDING, not_for_children, undisturbed
 from .._validate import as_integer, as_text
-from .base import Executor, Outcome, Pool, Start, needs, packed, unpacked
+from .base import Executor, Outcome, Pool, Start, WorkersError, needs, packed, unpacked
 
 # A job that is in no queue is given up after this time without an answer: its files may come late.
 _GRACE_SECONDS = 10.0
 _POLL_SECONDS = 1.0
+# So many jobs may end in a row before they begin: where none can, the next one cannot either.
+_STRIKES = 5
+# What the user says to all commands of Slurm; other variables of this kind are those of a job.
+_NO_JOBS = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")
+# What of the log of a job is shown.
+_LAST_LINES = 3
 
 
 @dataclass(frozen=True)
@@ -28,7 +41,8 @@ class Slurm(Executor):
     Parameters
     ----------
     folder : str
-        For the files of the jobs, which all machines must see; a folder within, removed at the end.
+        For the files of the jobs, which all machines must see; a folder within, removed at the end. Where jobs fail it
+        stays until the next study.
     partition : str, optional
         Where to run.
     minutes : int
@@ -78,12 +92,27 @@ class Slurm(Executor):
 class _Share:
     """What a job does; submitit asks it what to do when the job is stopped."""
 
-    def __init__(self, start: Start) -> None:
+    def __init__(self, start: Start, minutes: int, requeues: int) -> None:
         self.payload = packed(start)
+        self.limits = minutes, requeues
 
-    def __call__(self, chunk: Any) -> Any:
-        """Do the share; what the store holds of it is skipped."""
-        return unpacked(self.payload)(chunk)
+    def __call__(self, chunk: Any) -> tuple[Any, Exception | None]:
+        """Do the share; what the store holds of it is skipped. An error that says what to do is returned as it is."""
+        from submitit import JobEnvironment
+        from submitit.core.utils import UncompletedJobError
+
+        try:
+            work = unpacked(self.payload)
+            _begun(JobEnvironment().paths).touch()
+            return work(chunk), None
+        except UncompletedJobError:
+            minutes, requeues = self.limits
+            return None, WorkersError(
+                f"backend: a job was stopped at its time limit of {minutes} minutes {requeues + 1} times; what is "
+                "finished is kept, the same call goes on; give more minutes or requeues"
+            )
+        except (OSError, ValueError) as error:
+            return None, error
 
     def checkpoint(self, chunk: Any) -> Any:
         """Return the same work, to be queued again; submitit ends the process then."""
@@ -100,69 +129,165 @@ class _Jobs(Pool):
         # There need be no accounting: what a job answers is in its files, and squeue says whether it is still there.
         logging.getLogger("submitit").setLevel(logging.ERROR)
         pathlib.Path(settings.folder).mkdir(parents=True, exist_ok=True)
-        self._folder = pathlib.Path(tempfile.mkdtemp(prefix="study-", dir=settings.folder))
+        _clear(pathlib.Path(settings.folder))
+        self._folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{_own_folders()}{os.getpid()}-", dir=settings.folder))
         self._executor = submitit.SlurmExecutor(self._folder, max_num_timeout=settings.requeues)
         given: dict[str, Any] = {
             "time": settings.minutes,
             "cpus_per_task": settings.cpus,
             "partition": settings.partition,
             "mem": settings.memory,
-            "array_parallelism": settings.parallel,
             "job_name": "lorasolve-study",
         }
         self._executor.update_parameters(**{key: value for key, value in given.items() if value is not None})
-        self._work = _Share(start)
+        self._parallel = settings.parallel
+        self._work = _Share(start, settings.minutes, settings.requeues)
         self._new: dict[int, Any] = {}
         self._jobs: dict[int, Any] = {}
+        # All that were ever submitted: a job that has answered may be queued again by hand or held.
+        self._arrays: set[str] = set()
         self._missing: dict[int, float] = {}
+        # Jobs lost in a row that had not begun.
+        self._strikes = 0
+        self._kept = False
 
     def submit(self, task: int, chunk: Any) -> None:
         self._new[task] = chunk
 
     def wait(self, seconds: float) -> list[Outcome]:
         if self._new:
-            tasks, chunks = list(self._new), list(self._new.values())
-            self._new = {}
-            self._jobs |= dict(zip(tasks, self._executor.map_array(self._work, chunks)))
+            self._submit_new()
         until = time.monotonic() + max(seconds, _POLL_SECONDS)
         while not (outcomes := self._finished()) and time.monotonic() < until:
             time.sleep(_POLL_SECONDS)
         return outcomes
 
+    def _submit_new(self) -> None:
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+        tasks, chunks = list(self._new), list(self._new.values())
+        self._new = {}
+        self._executor.update_parameters(array_parallelism=self._parallel or len(chunks))
+        try:
+            # An interruption would leave jobs behind that nobody knows of.
+            with _outside_of_jobs(), undisturbed(), not_for_children(signal.SIGINT, signal.SIGTERM):
+                jobs = self._executor.map_array(self._work, chunks)
+                self._arrays |= {_array(job) for job in jobs}
+        except (FailedJobError, FailedSubmissionError) as error:
+            lines = str(error).replace("sbatch: error: ", "").split("\n")
+            raise ValueError(f"backend: sbatch refused: {'; '.join(filter(None, lines))}") from error
+        self._jobs |= dict(zip(tasks, jobs))
+
     def _finished(self) -> list[Outcome]:
-        queued = _queue(sorted({str(job.job_id).partition("_")[0] for job in self._jobs.values()}))
+        queued = _queue(sorted({_array(job) for job in self._jobs.values()}))
         outcomes = []
         for task, job in list(self._jobs.items()):
             if job.paths.result_pickle.exists():
                 outcomes.append(self._answer(task, job))
+            elif queued is None:
+                continue
             elif str(job.job_id) in queued:
                 self._missing.pop(task, None)
             elif time.monotonic() - self._missing.setdefault(task, time.monotonic()) > _GRACE_SECONDS:
-                del self._jobs[task]
-                outcomes.append(Outcome(task, lost=True))
+                outcomes.append(self._lost(task, job))
         return outcomes
+
+    def _lost(self, task: int, job: Any) -> Outcome:
+        del self._jobs[task]
+        # Its work is given out again, so it must not come back.
+        _cancel([str(job.job_id)])
+        begun = _begun(job.paths).exists()
+        self._strikes = 0 if begun else self._strikes + 1
+        if self._strikes == _STRIKES:
+            self._give_up(f"{_STRIKES} jobs of Slurm in a row ended before they began: {_last_words(job.paths.stderr)}")
+        return Outcome(task, lost=True, suspect=begun)
+
+    def _give_up(self, reason: str) -> NoReturn:
+        """Say why no job will do it; the files of the jobs are kept."""
+        self._kept = True
+        raise WorkersError(f"backend: {reason}; all files of the jobs are in {self._folder}")
 
     def _answer(self, task: int, job: Any) -> Outcome:
         from submitit.core.utils import FailedJobError, UncompletedJobError
 
-        del self._jobs[task]
         try:
-            return Outcome(task, job.result())
-        except FailedJobError as error:
-            raise RuntimeError(f"a job of the study failed: {error}") from error
+            report, error = job.result()
+        except FailedJobError:
+            self._give_up(f"a job of Slurm failed: {_last_words(job.paths.stderr)}")
         except UncompletedJobError:
-            return Outcome(task, lost=True)
+            return self._lost(task, job)
+        if error is not None:
+            raise error
+        del self._jobs[task]
+        self._strikes = 0
+        return Outcome(task, report)
 
     def close(self) -> None:
-        for job in self._jobs.values():
-            job.cancel()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        with undisturbed(), not_for_children(signal.SIGINT, signal.SIGTERM):
+            _cancel(sorted(self._arrays))
+        if not self._kept:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _queue(arrays: list[str]) -> set[str]:
-    """Return the jobs of arrays that wait or run, each as ``ARRAY_INDEX``."""
+@contextlib.contextmanager
+def _outside_of_jobs() -> Iterator[None]:
+    """Hide from jobs that are submitted in a job what that one was given: they would ask for it beside their own."""
+    inherited = {
+        key: os.environ.pop(key) for key in list(os.environ) if key.startswith("SLURM_") and key not in _NO_JOBS
+    }
+    try:
+        yield
+    finally:
+        os.environ.update(inherited)
+
+
+def _array(job: Any) -> str:
+    return str(job.job_id).partition("_")[0]
+
+
+def _own_folders() -> str:
+    return f"study-{socket.gethostname()}-"
+
+
+def _clear(folder: pathlib.Path) -> None:
+    """Remove what callers of this machine have left that are gone, and so are their jobs."""
+    for path in folder.glob(f"{glob.escape(_own_folders())}*"):
+        pid = path.name.removeprefix(_own_folders()).partition("-")[0]
+        arrays = sorted({job.name.partition("_")[0] for job in path.glob("*_submission.sh")})
+        if pid.isdigit() and not is_alive(int(pid)) and _queue(arrays) == set():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _last_words(log: pathlib.Path) -> str:
+    """Return the last lines of a log; the last one of a traceback says what it was."""
+    try:
+        lines = log.read_text(errors="replace").splitlines()
+    except OSError:
+        return "they wrote nothing (do all machines see the folder?)"
+    # What Slurm and submitit say of the end is no reason.
+    said = [
+        line.strip() for line in lines if line.strip() and not line.startswith(("srun:", "slurmstepd:", "submitit "))
+    ]
+    return "; ".join(said[-_LAST_LINES:]) or "they said nothing"
+
+
+def _begun(paths: Any) -> pathlib.Path:
+    """Return the file that says that a job has begun."""
+    return pathlib.Path(paths.result_pickle).with_suffix(".begun")
+
+
+def _queue(arrays: list[str]) -> set[str] | None:
+    """Return the jobs of arrays that wait or run, each as ``ARRAY_INDEX``; None if Slurm does not answer."""
     if not arrays:
         return set()
     command = ["squeue", "--noheader", "--array", "--format=%i", f"--jobs={','.join(arrays)}"]
     answer = subprocess.run(command, capture_output=True, text=True)
+    if answer.returncode and "Invalid job id" not in answer.stderr:
+        return None
     return set(answer.stdout.split())
+
+
+def _cancel(jobs: list[str]) -> None:
+    """Cancel jobs or arrays, those that are still there."""
+    if jobs:
+        subprocess.run(["scancel", *jobs], capture_output=True)

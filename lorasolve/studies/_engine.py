@@ -6,6 +6,7 @@ import _thread
 import os
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -35,8 +36,6 @@ COMMIT_SECONDS = 10.0
 LARGEST_CHUNK = 20_000
 # What is in progress at SIGTERM may take this long; schedulers kill 30 s after it.
 GRACE_SECONDS = 20.0
-# Shares that may be lost in a row without a run done.
-STRIKES = 5
 
 
 def do(
@@ -103,28 +102,35 @@ class _Run:
     executor: Executor
     worker: Worker
     pace: Pace
+    # What failed before is asked for because it is to be done again.
+    began: float = field(default_factory=time.time)
     waiting: deque[Array] = field(default_factory=deque)
-    # Chunks of which one has ended a worker: done alone, in halves, until the run that does it is found.
+    # Chunks of which one has ended a worker: done in halves, until the run that does it is found; where workers do
+    # chunks of seconds alone, lest others are lost with them.
     suspects: deque[Array] = field(default_factory=deque)
     out: dict[int, Array] = field(default_factory=dict)
     tasks: int = 0
-    # The suspect that is on its way, if any.
-    alone: int = 0
-    # Shares lost in a row of which not one run was done.
-    strikes: int = 0
+    # The tasks that suspects were given out as.
+    doubted: set[int] = field(default_factory=set)
     # Files of the workers that have answered.
     shards: set[str] = field(default_factory=set)
 
     def do(self, pending: Array, open_pool: Callable[[], Pool], workers: int) -> None:
         """Do the pending cells."""
         self.pace.begin()
+        asked = pending
         pending = self._first(pending)
-        if len(pending) and not asked_to_stop():
+        if len(pending) + len(self.suspects) and not asked_to_stop():
             self.waiting = self._shares(pending, workers) if self.executor.whole_shares else deque([pending])
             with open_pool() as pool:
                 while self._goes_on():
                     self._submit(pool, workers)
                     self._collect(pool)
+        if not asked_to_stop():
+            self.store.forget_tried({self.work.label: self.work.axes_asked()})
+        elif self.executor.whole_shares:
+            # Nobody has reported the shares that are not waited for.
+            self.pace.done = len(asked) - len(self._left(asked))
         self.pace.end(asked_to_stop(), self.work.tells_end, self.work.goes_on)
 
     def _goes_on(self) -> bool:
@@ -134,13 +140,25 @@ class _Run:
         return bool(self.out or self.waiting or self.suspects)
 
     def _first(self, pending: Array) -> Array:
-        """Do a few cells here, which differ as much as cells do; return the others."""
+        """Do a few cells here, which differ as much as cells do; return the others.
+
+        Those in which an earlier caller was ended are left to the workers, as suspects.
+        """
         cells = np.intersect1d(self.work.first(), pending)
         if not len(cells):
             cells = pending[:1]
         if not len(cells):
             return pending
-        report = self.worker(self._chunk(cells, FIRST_SECONDS))
+        asked = {self.work.label: self.work.axes_asked()}
+        suspects = np.intersect1d(self.store.tried(asked), pending).astype(np.int64)
+        if len(suspects):
+            # Marks of what the cells are made of are those of this process, before it goes elsewhere.
+            for index in cells.tolist():
+                self.worker.describe(index)
+            self.suspects.append(suspects)
+            return pending[~np.isin(pending, suspects)]
+        with self.worker.shard.trying(asked, cells.tolist()):
+            report = self.worker(self._chunk(cells, FIRST_SECONDS))
         self._add(report)
         started = np.setdiff1d(cells, report.rest)
         return pending[~np.isin(pending, started)]
@@ -150,19 +168,20 @@ class _Run:
         return deque(pending[k::workers] for k in range(min(workers, len(pending))))
 
     def _submit(self, pool: Pool, workers: int) -> None:
-        while not asked_to_stop() and self.alone not in self.out:
+        whole = self.executor.whole_shares
+        while not asked_to_stop() and (whole or self.doubted.isdisjoint(self.out)):
             if self.suspects:
-                if self.out:
+                if self.out and not whole:
                     return
                 cells = self.suspects.popleft()
-                self.alone = self.tasks + 1
-            elif self.waiting and (self.executor.whole_shares or len(self.out) < AHEAD * workers):
+                self.doubted.add(self.tasks + 1)
+            elif self.waiting and (whole or len(self.out) < AHEAD * workers):
                 cells = self._next(workers)
             else:
                 return
             self.tasks += 1
             self.out[self.tasks] = cells
-            seconds = np.inf if self.executor.whole_shares else CHUNK_SECONDS
+            seconds = np.inf if whole else CHUNK_SECONDS
             pool.submit(self.tasks, self._chunk(cells, seconds))
 
     def _next(self, workers: int) -> Array:
@@ -178,44 +197,49 @@ class _Run:
         return cells[:size]
 
     def _chunk(self, cells: Array, seconds: float) -> Chunk:
-        return Chunk(f"{self.worker.shard.name}-{self.tasks}", cells, seconds, COMMIT_SECONDS)
+        return Chunk(f"{self.worker.shard.name}-{self.tasks}", cells, seconds, COMMIT_SECONDS, self.began)
 
     def _collect(self, pool: Pool) -> None:
         for outcome in pool.wait(0.5):
             cells = self.out.pop(outcome.task)
             if outcome.lost:
-                self._lost(cells, outcome.task == self.alone)
+                self._lost(cells, outcome.suspect, outcome.task in self.doubted)
                 continue
             report: Report = outcome.report
             self._add(report)
-            if len(report.rest):
-                self.waiting.appendleft(report.rest)
+            rest = report.rest
+            if report.done + len(rest) < len(cells):
+                # An earlier attempt has done the others, if they are in the store.
+                rest = self._left(cells)
+                self.pace.add(Report(len(cells) - report.done - len(rest), 0, 0.0, rest))
+            if len(rest):
+                self.waiting.appendleft(rest)
         self.pace.show(self.store if self.executor.whole_shares else None)
 
     def _add(self, report: Report) -> None:
         self.pace.add(report)
         self.shards.add(report.shard)
 
-    def _lost(self, cells: Array, alone: bool) -> None:
+    def _left(self, cells: Array) -> Array:
+        """Return those of a chunk's cells that the store does not hold."""
+        done = set(self.store.new_keys(self.began, {}))
+        left = [index for index in cells.tolist() if self.worker.describe(index).key not in done]
+        return np.array(left, np.int64)
+
+    def _lost(self, cells: Array, suspect: bool, doubted: bool) -> None:
         """Do again what a lost worker had not committed; a run that ends every process is an error."""
-        done = {line.key for line in self.store.lines()}
-        described = [self.worker.describe(int(index)) for index in cells]
-        left = [cell for cell in described if cell.key not in done]
-        self.pace.add(Report(len(cells) - len(left), 0, 0.0, np.empty(0, np.int64)))
-        indices = np.array([cell.index for cell in left], np.int64)
-        if self.executor.whole_shares:
-            self.strikes = self.strikes + 1 if len(left) == len(cells) else 0
-            if self.strikes == STRIKES:
-                raise RuntimeError(f"backend: {STRIKES} workers of {self.executor.name!r} ended without doing one run")
-            self.waiting.extend([indices] if len(indices) else [])
-            return
-        if alone and len(cells) == len(left) == 1:
-            entry = lost(left[0])
+        left = self._left(cells)
+        self.pace.add(Report(len(cells) - len(left), 0, 0.0, left))
+        if suspect and doubted and len(cells) == len(left) == 1:
+            entry = lost(self.worker.describe(int(left[0])))
             self.worker.shard.commit([entry])
             self.pace.add(Report(1, 1, 0.0, np.empty(0, np.int64)))
-            return
-        middle = (len(indices) + 1) // 2
-        self.suspects.extend(part for part in (indices[:middle], indices[middle:]) if len(part))
+        elif not suspect or (self.executor.whole_shares and len(left) < len(cells)):
+            # Machines end too: a worker that got on is no reason to doubt what it had.
+            self.waiting.extend([left] if len(left) else [])
+        else:
+            middle = (len(left) + 1) // 2
+            self.suspects.extend(part for part in (left[:middle], left[middle:]) if len(part))
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +64,7 @@ class Solver(Worker):
         self.study = study
         self._quadratics: dict[int, Any] = {}
 
-    def _block(self, indices: Array, seconds: float, done: frozenset[str]) -> tuple[list[Entry], Array]:
+    def _block(self, indices: Array, seconds: float, done: Set[str]) -> tuple[list[Entry], Array]:
         """Return the runs of cells that were finished in the time, and the cells that were not."""
         began = time.perf_counter()
         cells = [cell for cell in map(self.describe, indices.tolist()) if cell.key not in done]

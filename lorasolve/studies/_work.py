@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -41,12 +41,14 @@ class Chunk(NamedTuple):
 
     ``name`` is that of its file of parameters, by which a second attempt knows of the first and writes another one. A
     worker stops when ``seconds`` are over and hands back the rest; an endless one commits every ``commit_seconds``.
+    What failed before ``since`` is done again.
     """
 
     name: str
     indices: Array
     seconds: float
     commit_seconds: float = math.inf
+    since: float = 0.0
 
 
 class Report(NamedTuple):
@@ -148,7 +150,10 @@ class Worker:
     def _run(self, chunk: Chunk) -> Report:
         began = committed = time.perf_counter()
         endless = math.isinf(chunk.seconds)
-        done = self._done() if endless or self.store.has_parameters(chunk.name) else frozenset()
+        # What is there of a share that was begun before, by a job that was stopped or by one whose caller is gone.
+        seen: dict[str, int] = {}
+        again = endless or self.store.has_parameters(chunk.name)
+        done = set(self.store.new_keys(chunk.since, seen)) if again else set()
         entries: list[Entry] = []
         rest: list[Array] = []
         count = failed = 0
@@ -159,25 +164,24 @@ class Worker:
             if asked_to_stop() or left <= 0.0:
                 rest.append(waiting)
                 break
-            finished, others = self._block(waiting[: self._size], left, done)
-            waiting = waiting[self._size :]
-            self._size = max(1, min(BLOCK, int(self._size / (time.perf_counter() - started))))
+            size = self._size
+            finished, others = self._block(waiting[:size], left, done)
+            waiting = waiting[size:]
+            self._size = max(1, min(BLOCK, int(size / (time.perf_counter() - started))))
             entries += finished
             rest.append(others)
             count += len(finished)
             failed += sum(not entry.ok for entry in finished)
             if endless and entries and time.perf_counter() - committed > chunk.commit_seconds:
                 self.shard.commit(entries)
+                done.update(self.store.new_keys(chunk.since, seen))
                 entries, committed = [], time.perf_counter()
         if entries:
             self.shard.commit(entries, None if endless else chunk.name)
         unfinished = np.concatenate([np.empty(0, np.int64), *rest])
         return Report(count, failed, time.perf_counter() - began, unfinished, self.shard.path.name)
 
-    def _done(self) -> frozenset[str]:
-        return frozenset(line.key for line in self.store.lines())
-
-    def _block(self, indices: Array, seconds: float, done: frozenset[str]) -> tuple[list[Entry], Array]:
+    def _block(self, indices: Array, seconds: float, done: Set[str]) -> tuple[list[Entry], Array]:
         """Return what was made of cells in the time, of one at least, and the cells of which nothing was."""
         raise NotImplementedError
 

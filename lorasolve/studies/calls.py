@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -130,7 +130,7 @@ class _Caller(Worker):
         super().__init__(calls.describer(), store, threads)
         self.calls = calls
 
-    def _block(self, indices: Array, seconds: float, done: frozenset[str]) -> tuple[list[Entry], Array]:
+    def _block(self, indices: Array, seconds: float, done: Set[str]) -> tuple[list[Entry], Array]:
         began = time.perf_counter()
         entries: list[Entry] = []
         left = [index for index in indices.tolist() if self.describe(index).key not in done]

@@ -3,6 +3,7 @@
     store.json                 what the folder is: schema, version, what was asked for last
     HOST-PID-TOKEN.runs        one shard a worker, one line a run: CHECKSUM KEY ok|error FACTORS JSON
     factors/SHARD-N.npy        the parameters of the runs of one commit, end to end, in place before their lines are
+    .HOST-PID-TOKEN.trying     the cells that a caller does itself, while it does: they may end it
 
 Several processes on several machines may write at once, each to a shard of its own. A run is done if and only if its
 line verifies, so whatever is killed loses only what it had not committed.
@@ -27,7 +28,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from .._files import PathLike, write_atomically
+from .._files import PathLike, is_alive, write_atomically
 from .._validate import Array, as_flag, as_path
 from .._version import __version__
 from ..io import write_json
@@ -38,6 +39,7 @@ SCHEMA_VERSION = 1
 _HEAD = "store.json"
 _SUFFIX = ".runs"
 _FACTORS = "factors"
+_TRYING = ".trying"
 _UNFINISHED_HEAD = re.compile(rf"\.{re.escape(_HEAD)}\..+")
 # HOST-PID-TOKEN-N.npy, and the hidden names under which it is written where there are no files without a name.
 _PARAMETERS = re.compile(r"(\.)?[^.].*-\d+-[0-9a-f]{8}-\d+\.npy(?(1)\..+)")
@@ -195,6 +197,17 @@ class Store:
             if isinstance(again, Line):
                 yield again
 
+    def new_keys(self, since: float, seen: dict[str, int]) -> Iterator[str]:
+        """Yield the keys of what was written since the last call with the same ``seen``.
+
+        What failed before a time counts as not done: it may be there to be done again.
+        """
+        for shard in self.shards():
+            for offset, line in _verified(shard, None, seen.get(shard.name, 0)):
+                seen[shard.name] = offset
+                if line.ok or line.record["made"].get("written", 0.0) >= since:
+                    yield line.key
+
     def factors(self, record: dict[str, Any]) -> Array:
         """Return the parameters of a run, flat.
 
@@ -218,6 +231,23 @@ class Store:
     def has_parameters(self, name: str) -> bool:
         """Return whether there is a file of parameters of a name, given without its ending."""
         return (self.path / _FACTORS / f"{name}.npy").exists()
+
+    # ------------------------------------------------------------------ what ends its process
+    def tried(self, asked: Any) -> list[int]:
+        """Return the cells in which a caller was ended that was asked for the same, and had said so before."""
+        return [cell for _, cells in self._tried(asked) for cell in cells]
+
+    def forget_tried(self, asked: Any) -> None:
+        """Remove what :meth:`tried` finds."""
+        for path, _ in self._tried(asked):
+            path.unlink(missing_ok=True)
+
+    def _tried(self, asked: Any) -> Iterator[tuple[pathlib.Path, list[int]]]:
+        for path in filter(_is_abandoned, self.path.glob(f".*{_TRYING}")):
+            with contextlib.suppress(OSError, ValueError):  # of a disk that was full
+                note = json.loads(path.read_text())
+                if note["asked"] == asked:
+                    yield path, note["cells"]
 
     # ------------------------------------------------------------------ tidying
     def tidy(self) -> list[str]:
@@ -259,6 +289,18 @@ class Shard:
         self.path = store.path / f"{self.name}{_SUFFIX}"
         self._commits = 0
         self._size = 0
+
+    @contextlib.contextmanager
+    def trying(self, asked: Any, cells: list[int]) -> Iterator[None]:
+        """Say which cells of what was asked for are tried in the block, for the case that they end the process."""
+        note = self.path.with_name(f".{self.name}{_TRYING}")
+        try:
+            with contextlib.suppress(OSError):  # A full disk is complained of where it costs a run.
+                note.write_text(json_text({"asked": asked, "cells": cells}))
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                note.unlink(missing_ok=True)
 
     def commit(self, entries: Iterable[Entry], name: str | None = None) -> None:
         """Write runs so that they are done: their parameters first, then all their lines at once.
@@ -353,10 +395,10 @@ def _checksum(body: bytes) -> str:
     return hashlib.blake2b(body, digest_size=8).hexdigest()
 
 
-def _verified(shard: pathlib.Path, damaged: list[Damage] | None) -> Iterator[tuple[int, Line]]:
-    """Yield the lines of a shard that verify, with where they begin."""
-    offset = 0
+def _verified(shard: pathlib.Path, damaged: list[Damage] | None, offset: int = 0) -> Iterator[tuple[int, Line]]:
+    """Yield the lines of a shard that verify, from an offset on, with where they begin."""
     with open(shard, "rb") as file:
+        file.seek(offset)
         for number, text in enumerate(file, start=1):
             line = _line(text[:-1]) if text.endswith(b"\n") else "was not written to its end"
             if isinstance(line, Line):
@@ -380,18 +422,8 @@ def _is_abandoned(path: pathlib.Path) -> bool:
     host, _, rest = path.name.lstrip(".").partition(f"{socket.gethostname()}-")
     pid = rest.partition("-")[0]
     if host == "" and pid.isdigit():
-        return not _is_alive(int(pid))
+        return not is_alive(int(pid))
     try:
         return time.time() - path.stat().st_mtime > _ABANDONED_SECONDS
     except FileNotFoundError:
         return False
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

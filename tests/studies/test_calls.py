@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -16,6 +17,7 @@ import pytest
 import lorasolve as ls
 from lorasolve._interruptions import ENDING, interruptions_end_all, is_part
 from lorasolve.attacks import attack
+from lorasolve.executors import Executor, Outcome, Pool, WorkersError
 from lorasolve.studies import Calls, Kept, Store
 
 # Worker processes import what they are to call.
@@ -105,6 +107,170 @@ def test_what_cannot_be_kept_bit_for_bit_is_an_error_of_its_cell(tmp_path, backe
     for kind in ("whole numbers", "list"):
         np.testing.assert_array_equal(runs.store.factors(found[kind]), [1.0, 2.0])
     assert runs.store.factors(found["none"]).size == 0
+
+
+class _Forgetful(Pool):
+    """A pool whose worker leaves the second half of its first chunk out, and does not say so."""
+
+    def __init__(self, start):
+        self.work, self.tasks, self.forgets = start(), [], True
+
+    def submit(self, task, chunk):
+        self.tasks.append((task, chunk))
+
+    def wait(self, seconds):
+        task, chunk = self.tasks.pop()
+        if self.forgets:
+            self.forgets, chunk = False, chunk._replace(indices=chunk.indices[: len(chunk.indices) // 2])
+        return [Outcome(task, self.work(chunk))]
+
+
+class Forgetful(Executor):
+    name = "forgetful"
+
+    def open(self, start, n_workers, threads):
+        return _Forgetful(start)
+
+
+def test_what_a_worker_leaves_out_is_done_again(tmp_path):
+    calls = Calls("squares", lambda cell: cell["k"] ** 2, [{"k": k} for k in range(9)])
+    records = calls.records(calls.run(tmp_path, Forgetful(), 1))
+    assert [record and record["result"]["found"] for record in records] == [k**2 for k in range(9)]
+
+
+class _Shares(_Forgetful):
+    def __init__(self, start):
+        super().__init__(start)
+        self.forgets = False
+
+
+class Shares(Executor):
+    name = "shares"
+    whole_shares = True
+
+    def open(self, start, n_workers, threads):
+        return _Shares(start)
+
+
+def test_whole_shares_do_what_failed_again_on_request_and_leave_what_others_have_done(tmp_path, monkeypatch):
+    """Another worker does the last cell while the share goes on, as one whose caller is gone."""
+    monkeypatch.setattr("lorasolve.studies._engine.FIRST_SECONDS", 0.0)
+    monkeypatch.setattr("lorasolve.studies._engine.COMMIT_SECONDS", 0.0)
+    asked = []
+
+    def square(cell):
+        asked.append(cell["k"])
+        time.sleep(0.1)  # so that few are begun together
+        if len(asked) <= 2:
+            raise LookupError("not yet")
+        if cell["k"] == 3:
+            Calls("squares", square, cells[-1:], "square").run(tmp_path, "serial")
+        return cell["k"] ** 2
+
+    cells = [{"k": k} for k in range(40)]
+    assert len(Calls("squares", square, cells[:2], "square").run(tmp_path, Shares(), 1).failed) == 2
+    calls = Calls("squares", square, cells, "square")
+    records = calls.records(calls.run(tmp_path, Shares(), 1, retry_failed=True))
+    assert [record["result"]["found"] for record in records] == [k**2 for k in range(40)]
+    assert sorted(asked) == sorted([0, 1, *range(40)])
+
+
+def test_a_dask_worker_of_many_threads_does_every_cell_once(tmp_path):
+    distributed = pytest.importorskip("distributed")
+
+    def square(cell):  # within the test, so that workers have it by value
+        time.sleep(0.0002 * (cell["k"] % 7))
+        return cell["k"] ** 2
+
+    calls = Calls("squares", square, [{"k": k} for k in range(2000)])
+    with distributed.LocalCluster(1, threads_per_worker=4, processes=True, dashboard_address=":0") as cluster:
+        runs = calls.run(tmp_path, f"dask:address={cluster.scheduler_address!r}", 4, threads=1)
+    assert [record and record["result"]["found"] for record in calls.records(runs)] == [k**2 for k in range(2000)]
+    assert sum(len(shard.read_bytes().splitlines()) for shard in runs.store.shards()) == 2000
+
+
+VERSIONED = """
+SCALE = {scale}
+CACHE, COUNT, KNOWN = {{}}, 0, {{"k": None}}
+
+def note(k):
+    global COUNT
+    COUNT += 1
+    CACHE[k] = COUNT
+
+def scaled(cell, seen=[]):
+    seen.append(cell["k"])
+    note(cell["k"])
+    return cell["k"] * SCALE + 0 * len(CACHE) * COUNT
+
+class Scaled:
+    shape, convex, lower_bound, smoothness, seen = (4, 3), True, 0.0, 1.0, []
+    def value_and_grad(self, X):
+        self.seen.append(COUNT)
+        return 0.5 * float(((X - SCALE) ** 2).sum()), X - SCALE
+"""
+
+
+def test_a_worker_refuses_code_that_is_not_the_callers(tmp_path, monkeypatch):
+    """A module that is edited once the caller has read it: the worker would keep its results under the old keys."""
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "versioned_for_test.py"
+    path.write_text(VERSIONED.format(scale=10))
+    from versioned_for_test import Scaled, scaled
+
+    monkeypatch.setattr("lorasolve.studies._engine.FIRST_SECONDS", 0.0)
+    calls = Calls("scaled", scaled, [{"k": k} for k in range(4)])
+    study = ls.Study(ls.Problem(Scaled(), 1), {"seed": range(4)}, "lbfgs")
+    for work, folder in ((calls, "calls"), (study, "study")):
+        assert len(work.run(tmp_path / folder / "same", "loky", 1)) == 4
+    path.write_text(VERSIONED.format(scale=2000))
+    for work, name in ((calls, "scaled"), (study, "Scaled")):
+        with pytest.raises(ValueError, match=rf"backend: versioned_for_test\.{name} is other code in the worker"):
+            work.run(tmp_path / "edited", "loky", 1)
+        assert len(work.runs(tmp_path / "edited")) == 0
+    assert [line["result"]["found"] for line in calls.records(calls.runs(tmp_path / "calls" / "same"))] == [
+        0,
+        10,
+        20,
+        30,
+    ]
+
+
+def test_a_dask_cluster_without_workers_is_not_waited_for_without_end(tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr("lorasolve.executors.dask._PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr("lorasolve.studies._engine.FIRST_SECONDS", 0.0)
+    calls = Calls("numbers", lambda cell: cell["k"], [{"k": k} for k in range(9)])
+    with (
+        distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as cluster,
+        pytest.raises(WorkersError, match="backend: the cluster of dask has had no workers for 1 s"),
+    ):
+        calls.run(tmp_path, f"dask:address={cluster.scheduler_address!r}")
+
+
+@pytest.mark.parametrize("guard", ["if True:", "if __name__ == '__main__':"])
+def test_a_script_that_workers_of_dask_would_run_again_is_refused(tmp_path, guard):
+    pytest.importorskip("distributed")
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"""
+import time
+from lorasolve.studies import Calls, _engine
+def square(cell):
+    return cell["k"] ** 2
+{guard}
+    _engine.FIRST_SECONDS = 0.0
+    calls = Calls("squares", square, [{{"k": k}} for k in range(4)])
+    print([line["result"]["found"] for line in calls.records(calls.run({str(tmp_path / "runs")!r}, "dask", 1))])
+"""
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=120)
+    if "__name__" in guard:
+        assert done.stdout.strip() == "[0, 1, 4, 9]", done.stderr
+    else:
+        words = f"ValueError: backend: workers of 'dask' that are started here would run {script} again; "
+        assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith(words) and not done.stdout
 
 
 def interrupt(times: int) -> None:

@@ -933,6 +933,30 @@ def test_a_run_that_ends_its_process_is_an_error_and_the_others_are_done(tmp_pat
     assert out.strip() == "8 [(5, 'the process that ran it was ended e')]", out + err
 
 
+def test_runs_that_end_the_caller_are_left_to_the_workers_by_the_next_one(tmp_path):
+    """The first runs are done by the caller, which says so before; two of these end any process."""
+    program = """
+        import os, sys
+        import lorasolve as ls
+        from grids import Shifted
+        def measure(problem, result):
+            if problem.rank in (1, 3) and problem.lam < 0.2:
+                os._exit(9)
+            return 1.0
+        axes = {"rank": range(1, 5), "lam": [0.1, 0.3]}
+        study = ls.Study(ls.Problem(Shifted(), 1), axes, measure=measure, stop=ls.StoppingRule(max_iter=3))
+        runs = study.run(sys.argv[1], "loky", n_jobs=2)
+        print(len(runs), sorted(run["run"]["cell"]["rank"] for run in runs.failed))
+    """
+    ends = []
+    for _ in range(3):
+        process = python(program, str(tmp_path / "runs"))
+        out, err = process.communicate(timeout=300)
+        ends.append((process.returncode, out.strip()))
+    assert ends == [(9, ""), (0, "8 [1, 3]"), (0, "8 [1, 3]")], err
+    assert not [path for path in (tmp_path / "runs").iterdir() if path.name.startswith(".")]
+
+
 @pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
 def test_asked_to_stop_it_saves_and_says_how_to_go_on(tmp_path, asked):
     store = tmp_path / "runs"
