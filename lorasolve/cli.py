@@ -28,6 +28,7 @@ _SECONDS_TO_SAVE = 30
 
 def main(argv: Sequence[str]) -> int:
     """Run one command and return its exit code; errors of the user are one line on stderr."""
+    from ._interruptions import TERMINATED
     from ._registry import suggest
     from .commands import registry
 
@@ -41,6 +42,7 @@ def main(argv: Sequence[str]) -> int:
     if command is None:
         complain(f"lorasolve: unknown command {argv[0]!r}.{suggest(argv[0], list(registry.classes()))}")
         return _USAGE
+    TERMINATED.clear()  # by an earlier command in this process
     try:
         return command().main(argv[1:])
     except BrokenPipeError:
