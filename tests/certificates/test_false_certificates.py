@@ -463,6 +463,8 @@ def test_a_value_that_is_a_difference_of_large_terms_proves_little(apart, rigoro
         assert found.is_global is not True or true <= 1e-6 * objective.f0
         if rigorous is not False and found.level is Known.RIGOROUS:
             assert found.gap <= true * (1.0 + 1e-6)
+        # Nearer samples leave the closed form of the optimum too inaccurate to decide.
+        assert rigorous is False or apart > 1e-6 or found.level is Known.RIGOROUS
 
 
 @pytest.mark.parametrize("condition", [1.0, 1e4, 1e8])

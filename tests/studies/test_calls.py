@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ import pytest
 import lorasolve as ls
 from lorasolve._interruptions import ENDING, interruptions_end_all, is_part
 from lorasolve.attacks import attack
-from lorasolve.executors import Executor, Outcome, Pool, WorkersError
+from lorasolve.executors import Executor, Outcome, Pool, WorkersError, dask
 from lorasolve.studies import Calls, Kept, Store
 
 # Worker processes import what they are to call.
@@ -189,6 +190,23 @@ def test_a_dask_worker_of_many_threads_does_every_cell_once(tmp_path):
     assert sum(len(shard.read_bytes().splitlines()) for shard in runs.store.shards()) == 2000
 
 
+def test_threads_of_a_dask_worker_do_one_chunk_at_a_time(monkeypatch):
+    """A chunk sets the number of threads of the whole process, and writes to its one shard."""
+    inside, most = [], []
+
+    def work(chunk):
+        inside.append(chunk)
+        most.append(len(inside))
+        time.sleep(0.05)
+        inside.remove(chunk)
+        return chunk
+
+    monkeypatch.setitem(dask._works, "token", work)
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(lambda chunk: dask._call("token", chunk), range(4))) == [0, 1, 2, 3]
+    assert most == [1, 1, 1, 1]
+
+
 VERSIONED = """
 SCALE = {scale}
 CACHE, COUNT, KNOWN = {{}}, 0, {{"k": None}}
@@ -255,6 +273,7 @@ def test_a_script_that_workers_of_dask_would_run_again_is_refused(tmp_path, guar
     script.write_text(
         f"""
 import time
+from concurrent.futures import ThreadPoolExecutor
 from lorasolve.studies import Calls, _engine
 def square(cell):
     return cell["k"] ** 2
