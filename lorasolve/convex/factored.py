@@ -88,8 +88,9 @@ class Factored(ConvexRoute):
         Factors of the updates to start from, of any rank (see :func:`~lorasolve.solve_convex`); by default, and where
         ``F`` is larger there than at zero, zero.
     trail : Trail, optional
-        Shared by runs on one objective at falling ``lam``: a run begins where the one before ended, with the curvature
-        and the gradient that that one met. A run on another objective begins a new trail.
+        Shared by runs on one objective at falling ``lam``: a run begins where the one before ended, with the
+        curvature, the gradient and its large directions that that one met. A run on another objective begins a new
+        trail.
     """
 
     max_rounds: int = 200
@@ -268,7 +269,7 @@ class _Run:
         self.losses: _Losses
         last = None if trail is None else trail.last
         if last is not None and last.problem.objective is problem.objective:
-            self.losses, self.beta, self.views = last.losses, last.beta, last.views
+            self.losses, self.beta, self.views, self.seen = last.losses, last.beta, last.views, last.seen
             last.views = None
         else:
             self.losses = _Losses.of(problem.loss)
