@@ -295,9 +295,9 @@ class Problem:
         f = self.loss.checked_value_and_grad(updates)[0]
         return f + self.lam_effective * sum(norms) if self.lam else f
 
-    def factored_convex_value(self, A: Array, B: Array) -> float:
+    def factored_convex_value(self, A: ArrayLike, B: ArrayLike) -> float:
         """Return ``F(s A B^T)`` from factors alone, which may have any number of columns."""
-        pairs = [(self.scale * A, B)]
+        pairs = self._scaled(self.checked_factors(A, B, any_rank=True))
         return self.loss.factor_value(pairs) + self.lam_effective * nuclear_norm(pairs)
 
     def one_matrix_refusal(self) -> str | None:

@@ -11,7 +11,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._known import Known
-from .._validate import MOST_DRAWS, Array, as_choice, as_float_array, as_integer, as_number, as_shape
+from .._validate import (
+    MOST_DRAWS,
+    Array,
+    as_choice,
+    as_flag,
+    as_float_array,
+    as_integer,
+    as_number,
+    as_shape,
+    as_text,
+)
 from ..linear_map import numerical_rank
 from ..objectives._blocks import MultiObjective, OneBlock
 from ..objectives.base import Objective, as_objective
@@ -89,7 +99,17 @@ class Constants:
         """Return constants known exactly, for matrices of rank <= ``r`` within ``radius`` or on the whole space.
 
         ``curvature``, the two constants of Theorem B, are those of the whole space where nothing else is given.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For constants that are no numbers (one that is not known is infinite: ``rsc`` below, ``rsm`` above), a rank
+            below 1, and a negative radius.
         """
+        rsc, rsm = _number_or(-math.inf, rsc, "rsc"), _number_or(math.inf, rsm, "rsm")
+        r, radius = as_integer(r, "r", 1), _number_or(math.inf, radius, "radius", low=0.0)
+        as_flag(whole_space, "whole_space")
+        as_text(source, "source")
         if curvature is not None:
             curvature = curvature_bounds(curvature)
         elif whole_space:
@@ -329,6 +349,11 @@ def _quadratic(
         whole_space=True,
         curvature=_curvature_everywhere(low, high),
     )
+
+
+def _number_or(unknown: float, value: float, argument: str, low: float = -math.inf) -> float:
+    """Return a finite number from ``low`` on, or the infinite one that stands for what is not known."""
+    return unknown if isinstance(value, float) and value == unknown else as_number(value, argument, low)
 
 
 def _curvature_everywhere(low: float, high: float) -> tuple[float, float] | None:
