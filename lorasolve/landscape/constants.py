@@ -555,8 +555,9 @@ def _sampled(
         if size > 0.0:
             rsc = min(rsc, float(np.vdot(objective.value_and_grad(X)[1] - G_star, E)) / size)
         direction = _unit_rank_one(m, rng) @ X + X @ _unit_rank_one(n, rng)
-        curvature = float(np.vdot(direction, objective.hessian_product(X, direction)))
-        rsm = max(rsm, curvature / float(np.vdot(direction, direction)))
+        square = float(np.vdot(direction, direction))
+        if square > 0.0:  # U X and X V may cancel, and do so in every other draw of 1 x 1 matrices
+            rsm = max(rsm, float(np.vdot(direction, objective.hessian_product(X, direction))) / square)
     return Constants(
         rsc_low=min(rsc_low, rsc),
         rsc_high=rsc,
@@ -643,7 +644,10 @@ def _ascend_curvature(objective: Objective, X: Array, rng: np.random.Generator) 
         rest = M - np.outer(M @ a, a)
         b = P @ np.linalg.svd(P.T @ rest, full_matrices=False)[0][:, 0]
         direction = np.outer(M @ a, a) + np.outer(b, rest.T @ b)
-        direction /= np.linalg.norm(direction)
+        length = float(np.linalg.norm(direction))
+        if length == 0.0:  # the Hessian product before was zero: there is no curvature to follow
+            break
+        direction /= length
         M = objective.hessian_product(X, direction)
         value = float(np.vdot(direction, M))
         if value <= best + 1e-8 * abs(best):
