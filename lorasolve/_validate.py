@@ -235,6 +235,16 @@ def as_number(
     return number
 
 
+def as_plain(value: Any) -> Any:
+    """Return a number or truth value of NumPy as Python's own, and anything else as it is.
+
+    Arithmetic with a number of a small type overflows, or is rounded to that type.
+    """
+    if not isinstance(value, np.generic) or value.dtype.kind not in "biuf":
+        return value
+    return {"b": bool, "f": float}.get(value.dtype.kind, int)(value)
+
+
 def as_flag(value: Any, argument: str) -> bool:
     """Return ``value`` if it is True or False, of Python or of NumPy."""
     if not isinstance(value, (bool, np.bool_)):

@@ -107,6 +107,8 @@ class Problem:
         adapter = adapter_registry.make(self.adapter, "adapter")
         require(adapter.name, "adapter", adapter.refusal(objective))
         scale = adapter.scale_at(rank)
+        if scale == 0.0 or not math.isfinite(lam / scale):
+            raise ValueError(f"adapter: its scaling s = {scale:g} leaves lam/s, the weight of ||X||_*, no number")
         factors = sum(shape) * rank
         checked = dict(
             objective=objective,

@@ -112,7 +112,7 @@ def fit_softmax_head(Z: Array, labels: Array, n_classes: int, ridge: float) -> A
 
     from .objectives import Softmax
 
-    as_number(ridge, "ridge", 0.0, open_low=True)
+    ridge = as_number(ridge, "ridge", 0.0, open_low=True)
     Z = as_float_array(Z, "Z", 2)
     shape = (as_integer(n_classes, "n_classes", 1, MOST_ROWS), Z.shape[0])
     loss = Softmax(np.zeros(shape), Z, labels)

@@ -93,6 +93,24 @@ def test_nullable_columns_are_the_numbers_that_they_hold() -> None:
         v.as_float_array(pandas.DataFrame({"a": [1.0], "b": ["x"]}), "M", 2)
 
 
+def test_settings_that_are_numbers_of_small_types_are_those_of_python() -> None:
+    problem = ls.Problem(ls.objectives.Denoising(np.diag([3.0, 2.0, 1.0, 0.5])), 2, 0.1)
+    stop = ls.StoppingRule(max_iter=150)
+    for plain, small in (
+        (ls.optimizers.LBFGS(20), ls.optimizers.LBFGS(np.uint8(20))),  # 2 * 20 n numbers overflowed, and the memory
+        (ls.optimizers.Adam(beta1=0.5, beta2=0.75), ls.optimizers.Adam(beta1=np.float16(0.5), beta2=np.float32(0.75))),
+        (ls.optimizers.AdamW(0.5), ls.optimizers.AdamW(np.longdouble(0.5))),
+        (ls.Method("gd", ls.schedules.WarmUp(100)), ls.Method("gd", ls.schedules.WarmUp(np.int8(100)))),
+    ):
+        expected, found = ls.solve(problem, plain, stop=stop), ls.solve(problem, small, stop=stop)
+        np.testing.assert_array_equal(found.theta, expected.theta)
+        assert str(found.method) == str(expected.method)
+    rule = ls.StoppingRule(max_iter=np.int8(100), grad_tol=np.float16(0.5))
+    assert (rule.max_iter, rule.calls, rule.grad_tol) == (100, 3000, 0.5)
+    assert type(rule.max_iter) is int and type(rule.grad_tol) is float
+    assert v.as_plain(np.True_) is True and v.as_plain("gd") == "gd"
+
+
 def _problem() -> ls.Problem:
     return ls.Problem(ls.objectives.Denoising(np.diag([3.0, 1.0])), 1, 0.5)
 
@@ -111,6 +129,11 @@ def _problem() -> ls.Problem:
         (lambda: ls.check_objective(_problem().objective, scale="abc"), "scale: expected a finite number"),
         (lambda: ls.adapters.LoRA(rslora="yes"), "rslora: expected True or False"),
         (lambda: ls.Problem(_problem(), 1), "objective: expected a loss, got a problem"),
+        (lambda: ls.Problem(_problem().objective, 2, 0.5, "lora:alpha=5e-324"), "adapter: its scaling s = 0 leaves"),
+        (lambda: ls.Problem(_problem().objective, 2, 1e300, "lora:alpha=1e-300"), "adapter: its scaling s = 5e-301"),
+        (lambda: ls.inits.EVA(whiten="no"), "whiten: expected True or False, got 'no'"),
+        (lambda: ls.optimizers.LBFGS(2**70), "maxcor: expected an integer from 1 to 10000"),
+        (lambda: ls.optimizers.ALS(2**70), "memory: expected an integer from 0 to 10000"),
         (lambda: ls.check_objective(_problem()), "objective: expected a loss, got a problem"),
         (lambda: _problem().factored_convex_value(np.ones((3, 1)), np.ones((2, 1))), r"A: expected shape \(2, 1\)"),
         (lambda: _problem().factored_convex_value(np.ones((2, 1)), [[np.nan], [1.0]]), "B: has non-finite entries"),

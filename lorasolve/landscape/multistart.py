@@ -145,7 +145,7 @@ def census(
         raise ValueError("scales: expected at least one")
     seed = as_integer(seed, "seed", 0)
     tol = as_number(tol, "tol", 0.0, open_low=True)
-    as_number(same, "same", 0.0, open_low=True)
+    same = as_number(same, "same", 0.0, open_low=True)
     method = keeps_problem(method)
     stop = StoppingRule(max_iter=20_000, grad_tol=1e-10) if stop is None else rule_of(stop)
     length = problem.scale * natural_size(problem, problem.units.slope) ** 2

@@ -94,8 +94,8 @@ class CompletionModel:
         for name, size in {"row_effects": m, "col_effects": n}.items():
             effects = as_float_array(getattr(self, name), name, 1, np.float64)
             object.__setattr__(self, name, as_shape(effects, name, (size,)))
-        as_number(self.mean, "mean")
-        as_number(self.lam, "lam", 0.0, open_low=True)
+        object.__setattr__(self, "mean", as_number(self.mean, "mean"))
+        object.__setattr__(self, "lam", as_number(self.lam, "lam", 0.0, open_low=True))
         as_choice(self.means, "means", MEANS)
         if self.clip is not None:
             object.__setattr__(self, "clip", _as_range(self.clip))

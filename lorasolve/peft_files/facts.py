@@ -115,7 +115,7 @@ class LayerFacts:
 
     def energy_rank(self, share: float) -> int:
         """Return how many singular values hold a share of ``||X||_F^2``."""
-        as_number(share, "share", 0.0, 1.0)
+        share = as_number(share, "share", 0.0, 1.0)
         if not self.spectral:
             return 0
         energy = np.cumsum((self.sigma / self.spectral) ** 2)
