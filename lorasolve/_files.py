@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
 from ._interruptions import undisturbed
+from ._validate import as_path
 
 PathLike = str | os.PathLike[str]
 Write = Callable[[IO[bytes]], Any]
@@ -18,7 +19,7 @@ Write = Callable[[IO[bytes]], Any]
 
 def write_atomically(path: PathLike, write: Write) -> None:
     """Let ``write`` fill a file that is put in place only when it is complete."""
-    write_together({path: write})
+    write_together({as_path(path, "path"): write})
 
 
 def write_together(writes: Mapping[PathLike, Write]) -> None:

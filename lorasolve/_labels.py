@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._validate import Array, as_array
+from ._validate import Array, as_array, shown
 
 # As dates are written in files; NumPy takes "today" as well.
 _DATE = re.compile(r"\d{4}(-\d\d){0,2}([T ]\d\d(:\d\d){0,2}(\.\d+)?)?")
@@ -22,7 +22,12 @@ def is_integer_label(label: str) -> bool:
 
 def plain_labels(labels: Array, argument: str, which: str) -> Array:
     """Return labels as an array that can be ordered and saved; objects as whole numbers, as floats or as text."""
+    if labels.dtype.kind in "cV":
+        raise TypeError(f"{argument}: expected {which} labels that have an order, got an array of dtype {labels.dtype}")
     objects = labels.dtype.kind in "OT"
+    nested = [label for label in labels.flat if getattr(label, "ndim", 0)] if objects else []
+    if nested:
+        raise TypeError(f"{argument}: expected a {which} label for each entry, got {shown(nested[0])}")
     missing = [label for label in labels.flat if _is_missing(label)] if objects else labels[labels != labels]
     if len(missing):
         raise ValueError(f"{argument}: expected a {which} label for each entry, got {missing[0]}")
@@ -72,7 +77,7 @@ def _converted(given: Array, dtype: Any, argument: str) -> tuple[Array, Array]:
     if dtype.kind == "U":
         return given.astype(str), np.ones(given.shape, dtype=bool)
     if given.dtype.kind == "O" and dtype.kind not in "iufM":
-        given = np.asarray(given.tolist())
+        given = as_array(given.tolist(), argument)
     kinds = {given.dtype.kind, dtype.kind}
     if kinds <= {"i", "u"} or kinds == {"f"}:
         with np.errstate(over="ignore"):

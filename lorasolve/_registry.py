@@ -14,10 +14,13 @@ import importlib
 import importlib.util
 import pkgutil
 import warnings
-from dataclasses import fields
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+
 from ._text import marked_parts, parse_value
+from ._validate import as_plain
 
 T = TypeVar("T")
 
@@ -153,7 +156,7 @@ class Registry(Generic[T]):
             If ``given`` is neither a text nor an instance of the base class, or a value is of the wrong type.
         """
         if isinstance(given, self.base):
-            return given
+            return _with_plain_settings(given)
         if not isinstance(given, str):
             article = "an" if self.kind[0] in "aeiou" else "a"
             raise TypeError(
@@ -196,6 +199,15 @@ def _by_name(found: _Found) -> dict[str, Any]:
 
 def _called(name: str, classes: dict[str, Any]) -> Any:
     return next((cls for cls in classes.values() if cls.__name__ == name), None)
+
+
+def _with_plain_settings(component: T) -> T:
+    """Return a component with numbers of NumPy among its settings as Python's own, itself if there are none."""
+    if not is_dataclass(component):
+        return component
+    settings = {entry.name: getattr(component, entry.name) for entry in fields(component) if entry.init}
+    plain = {name: as_plain(value) for name, value in settings.items() if isinstance(value, np.generic)}
+    return replace(component, **plain) if plain else component  # type: ignore[type-var]
 
 
 def _settings(cls: Any, name: str, text: str, argument: str) -> dict[str, Any]:

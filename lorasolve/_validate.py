@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import numbers
 import os
 import reprlib
@@ -32,21 +33,51 @@ def shown(value: object) -> str:
     except Exception:  # an integer too long to be written, or an object that cannot show itself
         text = ""
     plain = type(value).__repr__ is object.__repr__
-    return f"an object of type {type(value).__name__}" if plain or not text else text
+    if plain or not text:
+        return f"an object of type {type(value).__name__}"
+    if "\n" not in text:
+        return text
+    # A table, or another array, whose numbers say less than its shape.
+    shape = getattr(value, "shape", None)
+    return f"{_article(type(value).__name__)} of shape {tuple(shape)}" if shape else " ".join(text.split())
 
 
 def as_array(value: Any, argument: str) -> Array:
     """Return ``value`` as an array of any type; refuse what an array would silently lose.
 
     That is the mask of a masked array, and the raggedness of nested lists. A mask that hides nothing is let pass.
+    Numbers in nullable columns of pandas, which NumPy has as objects, become numbers, missing ones NaN.
     """
-    if _is_masked(value):
-        raise ValueError(f"{argument}: is a masked array with masked entries, which have no value; fill or drop them")
+    refuse_masked(value, argument)
     try:
         array = np.asarray(value)
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{argument}: expected an array, got {shown(value)} ({error})") from error
-    return array
+    return _nullable_numbers(value, array) if array.dtype == object else array
+
+
+def _nullable_numbers(value: Any, array: Array) -> Array:
+    """Return the numbers of a data frame or series whose columns all say that they hold numbers, else the array."""
+    stated = getattr(value, "dtypes", None)  # of each column, of a series its only one
+    types = list(stated) if isinstance(stated, Iterable) else [stated]
+    if not types or any(getattr(kind, "kind", "O") not in "iufb" for kind in types):
+        return array
+    if value.isna().to_numpy().any():
+        return value.to_numpy(dtype=np.float64, na_value=np.nan)  # type: ignore[no-any-return]
+    common = np.result_type(*(getattr(kind, "numpy_dtype", kind) for kind in types))
+    return value.to_numpy(dtype=common)  # type: ignore[no-any-return]
+
+
+def _shown_type(value: object, array: Array) -> str:
+    """Return what was given in place of numbers: the type of an array, or what NumPy has wrapped as an object."""
+    data = isinstance(value, (np.ndarray, list, tuple))
+    return f"an array of dtype {array.dtype}" if data or array.dtype != object else shown(value)
+
+
+def refuse_masked(value: Any, argument: str) -> None:
+    """Raise a ``ValueError`` for masked entries, which other libraries take at the values under the mask."""
+    if _is_masked(value):
+        raise ValueError(f"{argument}: is a masked array with masked entries, which have no value; fill or drop them")
 
 
 def _is_masked(value: Any) -> bool:
@@ -65,9 +96,7 @@ def as_float_array(value: ArrayLike, argument: str, ndim: int, dtype: Any = None
     if array.dtype.kind in "iub":
         array = array.astype(np.float64)
     if array.dtype.kind != "f":
-        data = isinstance(value, (np.ndarray, list, tuple))
-        given = f"an array of dtype {array.dtype}" if data or array.dtype != object else shown(value)
-        raise TypeError(f"{argument}: expected real numbers, got {given}")
+        raise TypeError(f"{argument}: expected real numbers, got {_shown_type(value, array)}")
     if array.ndim != ndim:
         raise ValueError(
             f"{argument}: expected {ndim} dimension{'s' * (ndim != 1)}, got shape {array.shape}"
@@ -92,13 +121,42 @@ def as_float_array(value: ArrayLike, argument: str, ndim: int, dtype: Any = None
     raise ValueError(f"{argument}: has non-finite entries, the first at [{where}]")
 
 
+def as_partial_matrix(value: Any, argument: str) -> Array:
+    """Return a new float64 matrix with NaN for what is not observed: NaN, None and masked entries.
+
+    Text, complex numbers and dates are refused, as are infinite entries.
+    """
+    masked = isinstance(value, np.ma.MaskedArray)
+    array = as_array(value.data if masked else value, argument)
+    if array.dtype == object and array.ndim and all(
+        entry is None or _is_real(entry) or isinstance(entry, decimal.Decimal) for entry in array.flat
+    ):
+        try:
+            array = array.astype(np.float64)
+        except OverflowError as error:
+            raise ValueError(f"{argument}: has a number beyond the range of float64") from error
+    if array.dtype.kind not in "iubf":
+        raise TypeError(f"{argument}: expected real numbers, got {_shown_type(value, array)}")
+    if array.ndim != 2:
+        raise ValueError(f"{argument}: expected 2 dimensions, got shape {array.shape}")
+    with np.errstate(over="ignore"):
+        matrix = np.array(array, dtype=np.float64, order="C")
+    if masked:
+        matrix[np.ma.getmaskarray(value)] = np.nan
+    infinite = np.argwhere(np.isinf(matrix))
+    if infinite.size:
+        where = ", ".join(str(int(k)) for k in infinite[0])
+        raise ValueError(f"{argument}: has infinite entries, the first at [{where}]")
+    return matrix
+
+
 def as_index_array(value: ArrayLike, argument: str, high: int, count: int | None = None) -> Array:
     """Return ``value`` as an array of ``count`` (at least one) integers from 0 to ``high - 1``, booleans excluded."""
     array = as_array(value, argument)
     if array.size == 0:
         raise ValueError(f"{argument}: is empty (shape {array.shape})")
     if array.dtype.kind not in "iu":
-        raise TypeError(f"{argument}: expected integers, got an array of dtype {array.dtype}")
+        raise TypeError(f"{argument}: expected integers, got {_shown_type(value, array)}")
     as_shape(array, argument, (array.size if count is None else count,))
     outside = np.flatnonzero((array < 0) | (array >= high))
     if outside.size:
@@ -129,10 +187,20 @@ def as_matrix_shape(value: Any, argument: str) -> tuple[int, int]:
     return m, n
 
 
+def _is_integral(value: object) -> bool:
+    """Return whether a value is an integer: True and False are none, nor are time spans, which NumPy counts as such."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, (bool, np.timedelta64))
+
+
+def _is_real(value: object) -> bool:
+    """Return whether a value is a real number, in the same sense."""
+    return isinstance(value, numbers.Real) and not isinstance(value, (bool, np.timedelta64))
+
+
 def as_integer(value: Any, argument: str, low: int, high: int | None = None) -> int:
     """Return ``value`` as an ``int`` between ``low`` and ``high``, both included."""
     accepted = f"an integer >= {low}" if high is None else f"an integer from {low} to {high}"
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+    if not _is_integral(value):
         raise TypeError(f"{argument}: expected {accepted}, got {shown(value)}")
     number = int(value)
     if number < low or (high is not None and number > high):
@@ -154,7 +222,7 @@ def as_number(
     accepted = "a finite number"
     if low > -np.inf or high < np.inf:
         accepted += f" in {left}{low:g}, {high:g}{right}"
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    if not _is_real(value):
         raise TypeError(f"{argument}: expected {accepted}, got {shown(value)}")
     try:
         number = float(value)
@@ -167,6 +235,16 @@ def as_number(
     return number
 
 
+def as_plain(value: Any) -> Any:
+    """Return a number or truth value of NumPy as Python's own, and anything else as it is.
+
+    Arithmetic with a number of a small type overflows, or is rounded to that type.
+    """
+    if not isinstance(value, np.generic) or value.dtype.kind not in "biuf":
+        return value
+    return {"b": bool, "f": float}.get(value.dtype.kind, int)(value)
+
+
 def as_flag(value: Any, argument: str) -> bool:
     """Return ``value`` if it is True or False, of Python or of NumPy."""
     if not isinstance(value, (bool, np.bool_)):
@@ -177,7 +255,7 @@ def as_flag(value: Any, argument: str) -> bool:
 def as_choice(value: Any, argument: str, choices: Iterable[Any]) -> Any:
     """Return ``value`` if it is one of the texts, numbers or None; True and False are no numbers."""
     accepted = list(choices)
-    known = value is None or (isinstance(value, (str, numbers.Integral)) and not isinstance(value, bool))
+    known = value is None or isinstance(value, str) or _is_integral(value)
     if not known or value not in accepted:
         *most, last = map(repr, accepted)
         text = f"{', '.join(most)} or {last}" if most else last
@@ -222,7 +300,7 @@ def as_generator(value: Any, argument: str) -> np.random.Generator:
     """Return a generator of random numbers: ``value`` itself, or one of the seed that it is."""
     if isinstance(value, np.random.Generator):
         return value
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 0:
+    if not _is_integral(value) or value < 0:
         raise TypeError(f"{argument}: expected a seed (an integer >= 0) or a numpy Generator, got {shown(value)}")
     return np.random.default_rng(int(value))
 

@@ -204,8 +204,8 @@ def read_task(
     reserve_blas_buffers()
     path = as_path(path, "path")
     as_flag(center, "center")
-    as_number(test_fraction, "test_fraction", 0.0, 1.0, open_high=True)
-    as_integer(seed, "seed", 0)
+    test_fraction = as_number(test_fraction, "test_fraction", 0.0, 1.0, open_high=True)
+    seed = as_integer(seed, "seed", 0)
     as_instance(form, "form", TextFormat)
     title = f"{name} on {pathlib.Path(path).name}"
     if pathlib.Path(path).suffix.lower() == ".npz":

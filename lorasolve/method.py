@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ._text import component_text, marked_parts, parse_value, value_text
-from ._validate import as_iterable, as_number
+from ._validate import as_instance, as_iterable, as_number
 from .adapters import registry as adapter_registry
 from .adapters.base import Adapter
 from .inits import Init
@@ -118,6 +118,7 @@ class Method:
     # ------------------------------------------------------------------ on a problem
     def problem(self, problem: Problem) -> Problem:
         """Return the problem that this method runs when it is given one: with its own adapter and weight decay."""
+        as_instance(problem, "problem", Problem)
         adapter = problem.adapter if self.adapter is None else self.adapter
         lam = problem.lam if self.lam is None else self.lam
         if (adapter, lam) == (problem.adapter, problem.lam):
@@ -134,6 +135,7 @@ class Method:
         draws_start : bool
             Whether the init makes the start, so that it is asked too; False where factors are given.
         """
+        as_instance(problem, "problem", Problem)
         adapter = problem.adapter if self.adapter is None else self.adapter
         if adapter != problem.adapter and problem.several:
             return f"adapter {adapter.name!r}: with settings it {problem.one_matrix_refusal()}"
@@ -191,6 +193,7 @@ class Method:
             For a start at ``A = B = 0``, and for a frozen factor that is zero: no gradient method leaves them.
         """
         problem = self.problem(problem)
+        as_instance(rng, "rng", np.random.Generator)
         stage = self._draw(problem, rng) if given is None else given
         _refuse_zero(stage)
         for part in self.schedules:

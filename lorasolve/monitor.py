@@ -101,14 +101,19 @@ class StoppingRule:
     max_calls: int | None = None
 
     def __post_init__(self) -> None:
-        as_integer(self.max_iter, "max_iter", 1)
-        as_number(self.grad_tol, "grad_tol", 0.0)
+        # Numbers of NumPy are kept as Python's own: a small type would overflow in what follows from them.
+        checked: dict[str, Any] = {
+            "max_iter": as_integer(self.max_iter, "max_iter", 1),
+            "grad_tol": as_number(self.grad_tol, "grad_tol", 0.0),
+        }
         if self.target is not None:
-            as_number(self.target, "target")
+            checked["target"] = as_number(self.target, "target")
         if self.time_limit is not None:
-            as_number(self.time_limit, "time_limit", 0.0, open_low=True)
+            checked["time_limit"] = as_number(self.time_limit, "time_limit", 0.0, open_low=True)
         if self.max_calls is not None:
-            as_integer(self.max_calls, "max_calls", 1)
+            checked["max_calls"] = as_integer(self.max_calls, "max_calls", 1)
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
     @property
     def calls(self) -> int:

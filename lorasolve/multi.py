@@ -126,7 +126,8 @@ class MultiProblem(Problem):
     # ------------------------------------------------------------------ blocks
     def block(self, index: int, X: Matrices) -> Objective:
         """Return ``f`` as a function of the update ``X[index]`` with the others fixed at ``X``."""
-        return self.loss.block(as_integer(index, "index", 0, len(self.shapes) - 1), X)
+        index = as_integer(index, "index", 0, len(self.shapes) - 1)
+        return self.loss.block(index, [x.astype(self.dtype, copy=False) for x in self.checked_updates(X)])
 
     def block_problem(self, index: int, X: Matrices) -> Problem:
         """Return the single-matrix problem of one block with the others fixed at ``X``.
@@ -200,7 +201,7 @@ class MultiProblem(Problem):
 
     def factored_convex_value(self, A: Any, B: Any) -> float:
         """Return ``F`` at the updates of the factors, which may have any number of columns."""
-        pairs = tuple(zip(A, B))
+        pairs = self.checked_factors(A, B, any_rank=True)
         return self.loss.factor_value(pairs) + self.lam * nuclear_norm(pairs)
 
 

@@ -107,6 +107,8 @@ class Problem:
         adapter = adapter_registry.make(self.adapter, "adapter")
         require(adapter.name, "adapter", adapter.refusal(objective))
         scale = adapter.scale_at(rank)
+        if scale == 0.0 or not math.isfinite(lam / scale):
+            raise ValueError(f"adapter: its scaling s = {scale:g} leaves lam/s, the weight of ||X||_*, no number")
         factors = sum(shape) * rank
         checked = dict(
             objective=objective,
@@ -295,9 +297,9 @@ class Problem:
         f = self.loss.checked_value_and_grad(updates)[0]
         return f + self.lam_effective * sum(norms) if self.lam else f
 
-    def factored_convex_value(self, A: Array, B: Array) -> float:
+    def factored_convex_value(self, A: ArrayLike, B: ArrayLike) -> float:
         """Return ``F(s A B^T)`` from factors alone, which may have any number of columns."""
-        pairs = [(self.scale * A, B)]
+        pairs = self._scaled(self.checked_factors(A, B, any_rank=True))
         return self.loss.factor_value(pairs) + self.lam_effective * nuclear_norm(pairs)
 
     def one_matrix_refusal(self) -> str | None:

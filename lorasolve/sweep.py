@@ -105,6 +105,7 @@ class BatchResult(Tabular):
 
     def result(self, k: int) -> Result:
         """Return run ``k`` as :func:`~lorasolve.solve` would; the trace of a batched run has its two ends only."""
+        k = as_integer(k, "k", 0, len(self._runs) - 1)
         if k in self._single:
             return self._single[k]
         run, status, nit = self._runs[k], self.status[k], int(self.nit[k])

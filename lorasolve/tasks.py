@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ._validate import MOST_ROWS, Array, as_float_array, as_integer, as_number
+from ._validate import MOST_ROWS, Array, as_array, as_float_array, as_integer, as_number, as_shape
 from .objectives.base import Objective
 
 # 700 images train the head, 700 others carry the shifted task, the rest tests it.
@@ -44,10 +45,12 @@ class Task:
     arguments: dict[str, Any]
     lam: float | None = None
 
-    def metrics(self, X: Array | None = None) -> dict[str, float]:
+    def metrics(self, X: ArrayLike | None = None) -> dict[str, float]:
         """Return the quality on held-out data (on the training data if there is none) of the update ``X``."""
         objective = self.test if self.test is not None else self.objective
-        return objective.metrics(np.zeros(objective.shape) if X is None else X)
+        if X is None:
+            return objective.metrics(np.zeros(objective.shape))
+        return objective.metrics(as_shape(as_array(X, "X"), "X", objective.shape))
 
 
 def load_digits() -> tuple[Array, Array]:
@@ -109,7 +112,7 @@ def fit_softmax_head(Z: Array, labels: Array, n_classes: int, ridge: float) -> A
 
     from .objectives import Softmax
 
-    as_number(ridge, "ridge", 0.0, open_low=True)
+    ridge = as_number(ridge, "ridge", 0.0, open_low=True)
     Z = as_float_array(Z, "Z", 2)
     shape = (as_integer(n_classes, "n_classes", 1, MOST_ROWS), Z.shape[0])
     loss = Softmax(np.zeros(shape), Z, labels)

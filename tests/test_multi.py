@@ -505,10 +505,15 @@ def test_bad_input_is_named(targets):
         problem.value(A, (B[0], np.nan * B[1]))
     with pytest.raises(ValueError, match="index: expected an integer from 0 to 1"):
         problem.block(2, problem.update(problem.join(A, B)))
-    with pytest.raises(ValueError, match=r"X: expected 2 updates, got 1"):
+    with pytest.raises(ValueError, match=r"X: expected 2 arrays, one for each matrix, got 1 entries"):
         problem.block(0, [np.zeros((5, 4))])
     with pytest.raises(ValueError, match=r"X\[1\]: expected shape \(3, 6\)"):
         problem.block(0, [np.zeros((5, 4)), np.zeros((6, 3))])
+    apart = Separable([Denoising(np.zeros(shape)) for shape in problem.shapes])
+    with pytest.raises(ValueError, match="X: expected 2 arrays, one for each matrix, got float"):
+        MultiProblem(apart, problem.ranks).block_problem(0, 1.5)
+    with pytest.raises(ValueError, match="A: expected 2 arrays, one for each matrix, got 1 entries"):
+        problem.factored_convex_value(A[:1], B)
     with pytest.raises(ValueError, match="A = B = 0 is a stationary point"):
         solve(problem, init=([0 * part for part in A], [0 * part for part in B]))
     with pytest.raises(ValueError, match="adapter 'sora'"):

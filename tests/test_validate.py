@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import decimal
+
 import numpy as np
 import pytest
 
@@ -24,6 +26,19 @@ HUGE = 10**400
         (lambda x: v.as_index_array(x, "rows", 3), [0, -1], r"rows: expected integers from 0 to 2, got -1 at \[1\]"),
         (lambda x: v.as_matrix_shape(x, "shape"), (4.7, 3.2), "shape: expected an integer"),
         (lambda x: v.as_matrix_shape(x, "shape"), (10**12, 3), "shape: expected an integer from 1 to 100000000"),
+        (lambda x: v.as_partial_matrix(x, "M"), [["1.0"]], "M: expected real numbers, got an array of dtype <U3"),
+        (lambda x: v.as_partial_matrix(x, "M"), [["1.0", 2]], "M: expected real numbers"),
+        (lambda x: v.as_partial_matrix(x, "M"), np.zeros((2, 2), "M8[s]"), "M: expected real numbers"),
+        (lambda x: v.as_partial_matrix(x, "M"), np.zeros((2, 2), [("a", float)]), "M: expected real numbers"),
+        (lambda x: v.as_partial_matrix(x, "M"), [[1.0, HUGE]], "M: has a number beyond the range of float64"),
+        (
+            lambda x: v.as_partial_matrix(x, "M"),
+            np.ma.masked_array([[1.0, np.inf]], [[True, False]]),
+            r"M: has infinite entries, the first at \[0, 1\]",
+        ),
+        (lambda x: v.as_number(x, "lam"), np.timedelta64(1), "lam: expected a finite number"),
+        (lambda x: v.as_integer(x, "rank", 1), np.timedelta64(1), "rank: expected an integer >= 1, got"),
+        (lambda x: v.as_generator(x, "rng"), np.timedelta64(1), "rng: expected a seed"),
         (lambda x: v.as_number(x, "lam"), HUGE, "lam: expected a finite number"),
         (lambda x: v.as_number(10**5000, "lam"), None, "lam: expected a finite number"),
         (lambda x: v.as_integer(10**5000, "n", 1, 9), None, "n: expected an integer from 1 to 9"),
@@ -52,6 +67,50 @@ def test_what_is_valid_is_not_changed() -> None:
     assert v.as_integer(np.int64(3), "n", 1) == 3
 
 
+def test_what_is_not_observed_becomes_nan() -> None:
+    hidden = np.ma.masked_array([[1, 7], [2, 3]], [[False, True], [False, False]])
+    for given in ([[1, None], [2, 3]], [[decimal.Decimal(1), np.nan], [2, 3]], hidden):
+        found = v.as_partial_matrix(given, "M")
+        np.testing.assert_array_equal(found, [[1.0, np.nan], [2.0, 3.0]])
+    assert hidden.data[0, 1] == 7
+
+
+def test_nullable_columns_are_the_numbers_that_they_hold() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": [1.5, 2.5], "b": [3, 4]})
+    nullable = frame.convert_dtypes()
+    assert nullable.to_numpy().dtype == object
+    found = v.as_float_array(nullable, "M", 2)
+    assert found.dtype == np.float64
+    assert np.array_equal(found, frame.to_numpy())
+    big = pandas.Series([2**53 + 1, 5], dtype="Int64")
+    assert v.as_index_array(big, "rows", 2**60).tolist() == [2**53 + 1, 5]
+    missing = pandas.DataFrame({"a": [1.0, None], "b": [3, 4]}).convert_dtypes()
+    np.testing.assert_array_equal(v.as_partial_matrix(missing, "M"), [[1.0, 3.0], [np.nan, 4.0]])
+    with pytest.raises(ValueError, match=r"M: has non-finite entries, the first at \[1, 0\]"):
+        v.as_float_array(missing, "M", 2)
+    with pytest.raises(TypeError, match=r"M: expected real numbers, got a DataFrame of shape \(1, 2\)"):
+        v.as_float_array(pandas.DataFrame({"a": [1.0], "b": ["x"]}), "M", 2)
+
+
+def test_settings_that_are_numbers_of_small_types_are_those_of_python() -> None:
+    problem = ls.Problem(ls.objectives.Denoising(np.diag([3.0, 2.0, 1.0, 0.5])), 2, 0.1)
+    stop = ls.StoppingRule(max_iter=150)
+    for plain, small in (
+        (ls.optimizers.LBFGS(20), ls.optimizers.LBFGS(np.uint8(20))),  # 2 * 20 n numbers overflowed, and the memory
+        (ls.optimizers.Adam(beta1=0.5, beta2=0.75), ls.optimizers.Adam(beta1=np.float16(0.5), beta2=np.float32(0.75))),
+        (ls.optimizers.AdamW(0.5), ls.optimizers.AdamW(np.longdouble(0.5))),
+        (ls.Method("gd", ls.schedules.WarmUp(100)), ls.Method("gd", ls.schedules.WarmUp(np.int8(100)))),
+    ):
+        expected, found = ls.solve(problem, plain, stop=stop), ls.solve(problem, small, stop=stop)
+        np.testing.assert_array_equal(found.theta, expected.theta)
+        assert str(found.method) == str(expected.method)
+    rule = ls.StoppingRule(max_iter=np.int8(100), grad_tol=np.float16(0.5))
+    assert (rule.max_iter, rule.calls, rule.grad_tol) == (100, 3000, 0.5)
+    assert type(rule.max_iter) is int and type(rule.grad_tol) is float
+    assert v.as_plain(np.True_) is True and v.as_plain("gd") == "gd"
+
+
 def _problem() -> ls.Problem:
     return ls.Problem(ls.objectives.Denoising(np.diag([3.0, 1.0])), 1, 0.5)
 
@@ -69,6 +128,30 @@ def _problem() -> ls.Problem:
         (lambda: ls.set_threads(2**63), "n: expected an integer from 1 to 4096"),
         (lambda: ls.check_objective(_problem().objective, scale="abc"), "scale: expected a finite number"),
         (lambda: ls.adapters.LoRA(rslora="yes"), "rslora: expected True or False"),
+        (lambda: ls.Problem(_problem(), 1), "objective: expected a loss, got a problem"),
+        (lambda: ls.Problem(_problem().objective, 2, 0.5, "lora:alpha=5e-324"), "adapter: its scaling s = 0 leaves"),
+        (lambda: ls.Problem(_problem().objective, 2, 1e300, "lora:alpha=1e-300"), "adapter: its scaling s = 5e-301"),
+        (lambda: ls.inits.EVA(whiten="no"), "whiten: expected True or False, got 'no'"),
+        (lambda: ls.optimizers.LBFGS(2**70), "maxcor: expected an integer from 1 to 10000"),
+        (lambda: ls.optimizers.ALS(2**70), "memory: expected an integer from 0 to 10000"),
+        (lambda: ls.check_objective(_problem()), "objective: expected a loss, got a problem"),
+        (lambda: _problem().factored_convex_value(np.ones((3, 1)), np.ones((2, 1))), r"A: expected shape \(2, 1\)"),
+        (lambda: _problem().factored_convex_value(np.ones((2, 1)), [[np.nan], [1.0]]), "B: has non-finite entries"),
+        (lambda: _problem().to_sdpa(7), "path: expected a path"),
+        (lambda: _problem().to_sdpa(""), "path: expected a path"),
+        (lambda: ls.Method.parse("gd").refusal(7), "problem: expected a Problem, got 7"),
+        (lambda: ls.Method.parse("gd").start(_problem(), 0), "rng: expected a Generator, got 0"),
+        (lambda: ls.certificates.better_by(_problem(), np.eye(2), np.ones(2)), "better: expected 2 dimensions"),
+        (lambda: ls.solve_batch([_problem()] * 2).result(-1), "k: expected an integer from 0 to 1, got -1"),
+        (lambda: ls.solve_batch([_problem()] * 2).result(True), "k: expected an integer from 0 to 1, got True"),
+        (lambda: ls.landscape.census(_problem(), 1, ()), "scales: expected at least one"),
+        (lambda: ls.landscape.census(_problem(), 1).fraction("globl"), "kind: expected 'global'"),
+        (lambda: ls.tasks.Task(_problem().objective, None, "", 1, {}).metrics(np.eye(3)), r"X: expected shape \(2"),
+        (lambda: ls.landscape.Constants.exact("a", 2.0, 1), "rsc: expected a finite number, got 'a'"),
+        (lambda: ls.landscape.Constants.exact(1.0, np.nan, 1), "rsm: expected a finite number, got nan"),
+        (lambda: ls.landscape.Constants.exact(1.0, 2.0, True), "r: expected an integer >= 1, got True"),
+        (lambda: ls.landscape.Constants.exact(1.0, 2.0, 1, "far"), "radius: expected a finite number"),
+        (lambda: ls.landscape.Constants.exact(1.0, 2.0, 1, whole_space="no"), "whole_space: expected True or False"),
     ],
 )
 def test_public_functions_check_what_they_are_given(call, message) -> None:

@@ -208,9 +208,9 @@ def attack(
     -----
     Ctrl-C ends the search at once; what was found by then is returned. In a run of a study it is the study's affair.
     """
-    as_number(seconds, "seconds", 0.0, open_low=True)
-    as_integer(seed, "seed", 0)
-    as_integer(trials, "trials", 1)
+    seconds = as_number(seconds, "seconds", 0.0, open_low=True)
+    seed = as_integer(seed, "seed", 0)
+    trials = as_integer(trials, "trials", 1)
     attacker = parse_target(target)
     chosen = _chosen(attacker, families)
     search = _Search(attacker, target, seconds, seed, [family.name for family in chosen])

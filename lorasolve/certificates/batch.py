@@ -130,7 +130,7 @@ def certify_batch(
     :func:`~lorasolve.certificates.rigorous_bound`.
     """
     began = time.perf_counter()
-    as_number(tol, "tol", 0.0)
+    tol = as_number(tol, "tol", 0.0)
     as_choice(trust, "trust", ("lapack", "gemm"))
     given = _points(points)
     every: list[Any] = list(problems) if isinstance(problems, (list, tuple)) else [problems] * len(given)

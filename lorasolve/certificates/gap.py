@@ -244,7 +244,7 @@ def certify(
     ``f`` and the nuclear norm (proofs/certificate, proofs/stationary_structure, proofs/rank_certificate).
     """
     as_instance(problem, "problem", Problem)
-    as_number(tol, "tol", 0.0)
+    tol = as_number(tol, "tol", 0.0)
     as_choice(trust, "trust", ("lapack", "gemm"))
     factors = as_factors(problem, point)
     problem = problem.replace(objective=problem.objective.in_float64())

@@ -271,7 +271,7 @@ def better_by(problem: Problem, point: Any, better: Any) -> float:
         return -math.inf
     objective = problem.objective.in_float64()
     with np.errstate(all="ignore"):
-        (A, B, _), (C, D, _) = (point_factors(problem, given) for given in (point, better))
+        (A, B, _), (C, D, _) = point_factors(problem, point), point_factors(problem, better, "better")
         low = _value(weight(problem), *_evaluate(objective, A, B))[0]
         high = _value(weight(problem), *_evaluate(objective, C, D))[1]
     return difference_down(low, high)
@@ -299,17 +299,17 @@ def refusal(problem: Problem) -> str | None:
 
 
 # ---------------------------------------------------------------------- the point
-def point_factors(problem: Problem, point: Any) -> tuple[Array, Array, str | None]:
+def point_factors(problem: Problem, point: Any, argument: str = "point") -> tuple[Array, Array, str | None]:
     """Return float64 factors whose exact product is the update meant, and what was rounded on the way, if anything.
 
     Columns are scaled by powers of two to about equal sizes, which is exact, so that bounds do not depend on their
     balance.
     """
-    A, B, rounded = given_factors(problem, point)
+    A, B, rounded = given_factors(problem, point, argument)
     return (*balanced_columns(A, B), rounded)
 
 
-def given_factors(problem: Problem, point: Any) -> tuple[Array, Array, str | None]:
+def given_factors(problem: Problem, point: Any, argument: str = "point") -> tuple[Array, Array, str | None]:
     """Return what :func:`point_factors` does with the columns as they are."""
     m, n = problem.shape
     rounded = None
@@ -319,9 +319,9 @@ def given_factors(problem: Problem, point: Any) -> tuple[Array, Array, str | Non
         scale, given, names = problem.scale, point, ("A", "B")
     elif hasattr(point, "A") and hasattr(point, "B"):
         scale = point.problem.scale if isinstance(point, Result) else 1.0
-        given, names = (point.A, point.B), ("point.A", "point.B")
+        given, names = (point.A, point.B), (f"{argument}.A", f"{argument}.B")
     else:
-        X = as_shape(as_float_array(point, "point", 2, np.float64), "point", (m, n))
+        X = as_shape(as_float_array(point, argument, 2, np.float64), argument, (m, n))
         return (*((X, np.eye(n)) if n <= m else (np.eye(m), np.ascontiguousarray(X.T))), None)
     A, B = (as_float_array(factor, name, 2, np.float64) for factor, name in zip(given, names))
     as_shape(A, names[0], (m, A.shape[1]))

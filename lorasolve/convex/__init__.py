@@ -98,7 +98,7 @@ def solve_convex(
     as_instance(problem, "problem", Problem)
     as_flag(cross_check, "cross_check")
     as_flag(progress, "progress")
-    as_number(tol, "tol", 0.0, open_low=True)
+    tol = as_number(tol, "tol", 0.0, open_low=True)
     problem.require_low_rank("solve_convex")
     problem = problem.replace(objective=problem.objective.in_float64())
     chosen = _route(problem, route)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array
+from .._validate import Array, as_flag
 from ..objectives.base import DenseReference, Shifted
 from ..problem import Problem
 from .base import Init, Start
@@ -36,6 +36,9 @@ class EVA(Init):
     name = "eva"
     summary = "B the principal directions of the inputs, A = 0 (needs inputs Z)"
     keeps_weight = True
+
+    def __post_init__(self) -> None:
+        as_flag(self.whiten, "whiten")
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse losses without inputs, too few of them, and an ``A`` that cannot leave zero."""

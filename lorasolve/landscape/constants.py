@@ -11,7 +11,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._known import Known
-from .._validate import MOST_DRAWS, Array, as_choice, as_float_array, as_integer, as_number, as_shape
+from .._validate import (
+    MOST_DRAWS,
+    Array,
+    as_choice,
+    as_flag,
+    as_float_array,
+    as_integer,
+    as_number,
+    as_shape,
+    as_text,
+)
 from ..linear_map import numerical_rank
 from ..objectives._blocks import MultiObjective, OneBlock
 from ..objectives.base import Objective, as_objective
@@ -89,7 +99,17 @@ class Constants:
         """Return constants known exactly, for matrices of rank <= ``r`` within ``radius`` or on the whole space.
 
         ``curvature``, the two constants of Theorem B, are those of the whole space where nothing else is given.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For constants that are no numbers (one that is not known is infinite: ``rsc`` below, ``rsm`` above), a rank
+            below 1, and a negative radius.
         """
+        rsc, rsm = _number_or(-math.inf, rsc, "rsc"), _number_or(math.inf, rsm, "rsm")
+        r, radius = as_integer(r, "r", 1), _number_or(math.inf, radius, "radius", low=0.0)
+        as_flag(whole_space, "whole_space")
+        as_text(source, "source")
         if curvature is not None:
             curvature = curvature_bounds(curvature)
         elif whole_space:
@@ -331,6 +351,11 @@ def _quadratic(
     )
 
 
+def _number_or(unknown: float, value: float, argument: str, low: float = -math.inf) -> float:
+    """Return a finite number from ``low`` on, or the infinite one that stands for what is not known."""
+    return unknown if isinstance(value, float) and value == unknown else as_number(value, argument, low)
+
+
 def _curvature_everywhere(low: float, high: float) -> tuple[float, float] | None:
     """Return the ends that hold on the whole space as the constants of Theorem B, None where one says nothing."""
     return (low, high) if low > 0.0 and high < math.inf else None
@@ -530,8 +555,9 @@ def _sampled(
         if size > 0.0:
             rsc = min(rsc, float(np.vdot(objective.value_and_grad(X)[1] - G_star, E)) / size)
         direction = _unit_rank_one(m, rng) @ X + X @ _unit_rank_one(n, rng)
-        curvature = float(np.vdot(direction, objective.hessian_product(X, direction)))
-        rsm = max(rsm, curvature / float(np.vdot(direction, direction)))
+        square = float(np.vdot(direction, direction))
+        if square > 0.0:  # U X and X V may cancel, and do so in every other draw of 1 x 1 matrices
+            rsm = max(rsm, float(np.vdot(direction, objective.hessian_product(X, direction))) / square)
     return Constants(
         rsc_low=min(rsc_low, rsc),
         rsc_high=rsc,
@@ -618,7 +644,10 @@ def _ascend_curvature(objective: Objective, X: Array, rng: np.random.Generator) 
         rest = M - np.outer(M @ a, a)
         b = P @ np.linalg.svd(P.T @ rest, full_matrices=False)[0][:, 0]
         direction = np.outer(M @ a, a) + np.outer(b, rest.T @ b)
-        direction /= np.linalg.norm(direction)
+        length = float(np.linalg.norm(direction))
+        if length == 0.0:  # the Hessian product before was zero: there is no curvature to follow
+            break
+        direction /= length
         M = objective.hessian_product(X, direction)
         value = float(np.vdot(direction, M))
         if value <= best + 1e-8 * abs(best):

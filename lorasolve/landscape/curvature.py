@@ -123,9 +123,9 @@ def second_order(problem: Any, A: Any, B: Any, tol: float = 1e-7, max_products: 
 
     Source: main paper, section 1 (Hessian form; proofs/factor_derivatives).
     """
-    as_number(tol, "tol", 0.0)
+    tol = as_number(tol, "tol", 0.0)
     if max_products is not None:
-        as_integer(max_products, "max_products", 50)
+        max_products = as_integer(max_products, "max_products", 50)
     return second_order_at(canonical(problem, A, B), tol, max_products)
 
 

@@ -79,7 +79,7 @@ def stationarity(problem: Any, A: Any, B: Any, tol: float = 1e-6) -> Stationarit
     -----
     Source: main paper, section 2 (consequences at a stationary point; proofs/stationary_structure).
     """
-    as_number(tol, "tol", 0.0)
+    tol = as_number(tol, "tol", 0.0)
     return stationarity_at(canonical(problem, A, B), tol)
 
 

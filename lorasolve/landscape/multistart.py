@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._units import natural_size
-from .._validate import MOST_DRAWS, as_instance, as_integer, as_iterable, as_number
+from .._validate import MOST_DRAWS, as_choice, as_instance, as_integer, as_iterable, as_number
 from ..engine import StoppingRule, solve
 from ..method import Method
 from ..monitor import rule_of
@@ -79,7 +79,8 @@ class Census:
     seed: int
 
     def fraction(self, kind: str) -> dict[float, float]:
-        """Return, per scale, the share of runs of one kind."""
+        """Return, per scale, the share of runs of one kind: a kind of verdict or ``"diverged"``."""
+        as_choice(kind, "kind", [*KINDS, DIVERGED])
         return {scale: counts[kind] / self.n_starts for scale, counts in self.counts.items()}
 
     def __str__(self) -> str:
@@ -140,9 +141,11 @@ def census(
     as_instance(problem, "problem", Problem)
     n_starts = as_integer(n_starts, "n_starts", 1, MOST_DRAWS)
     scales = [as_number(scale, "scales", 0.0, open_low=True) for scale in as_iterable(scales, "scales")]
+    if not scales:
+        raise ValueError("scales: expected at least one")
     seed = as_integer(seed, "seed", 0)
     tol = as_number(tol, "tol", 0.0, open_low=True)
-    as_number(same, "same", 0.0, open_low=True)
+    same = as_number(same, "same", 0.0, open_low=True)
     method = keeps_problem(method)
     stop = StoppingRule(max_iter=20_000, grad_tol=1e-10) if stop is None else rule_of(stop)
     length = problem.scale * natural_size(problem, problem.units.slope) ** 2

@@ -11,7 +11,19 @@ from numpy.typing import ArrayLike
 
 from .._files import PathLike, write_atomically
 from .._labels import label_places, plain_labels
-from .._validate import Array, as_choice, as_flag, as_float_array, as_instance, as_number, as_shape, shown
+from .._validate import (
+    Array,
+    as_array,
+    as_choice,
+    as_flag,
+    as_float_array,
+    as_index_array,
+    as_instance,
+    as_number,
+    as_partial_matrix,
+    as_shape,
+    shown,
+)
 from ..convex import ConvexResult, solve_convex
 from ..io import Ratings, read_arrays
 from ..linear_map import factor_singular_values, numerical_rank
@@ -82,8 +94,8 @@ class CompletionModel:
         for name, size in {"row_effects": m, "col_effects": n}.items():
             effects = as_float_array(getattr(self, name), name, 1, np.float64)
             object.__setattr__(self, name, as_shape(effects, name, (size,)))
-        as_number(self.mean, "mean")
-        as_number(self.lam, "lam", 0.0)
+        object.__setattr__(self, "mean", as_number(self.mean, "mean"))
+        object.__setattr__(self, "lam", as_number(self.lam, "lam", 0.0, open_low=True))
         as_choice(self.means, "means", MEANS)
         if self.clip is not None:
             object.__setattr__(self, "clip", _as_range(self.clip))
@@ -130,7 +142,7 @@ class CompletionModel:
         """Return which column labels were in the data."""
         return label_places(self.col_labels, cols, "cols") >= 0
 
-    def fold_in(self, values: Array) -> tuple[Array, Array]:
+    def fold_in(self, values: ArrayLike) -> tuple[Array, Array]:
         """Return the effects and factors of new rows, by ridge regression on the columns' factors.
 
         At the optimum of the training data this gives the factors of the training rows back: each row of ``A``
@@ -138,13 +150,21 @@ class CompletionModel:
 
         Parameters
         ----------
-        values : ndarray of shape (N, n)
-            Entries of the new rows, NaN where not observed.
+        values : array_like of shape (N, n)
+            Entries of the new rows, NaN or masked where not observed.
 
         Returns
         -------
         ndarray of shape (N,), ndarray of shape (N, k)
+
+        Raises
+        ------
+        ValueError, TypeError
+            For another number of columns, and for entries that are infinite or no real numbers.
         """
+        values = as_partial_matrix(values, "values")
+        if values.shape[1] != len(self.B):
+            raise ValueError(f"values: expected {len(self.B)} columns, as the data had, got {values.shape[1]}")
         seen = ~np.isnan(values)
         effects = np.zeros(len(values))
         if self.means in ("rows", "both"):
@@ -344,19 +364,21 @@ class _Centred:
         # Before the solve, and not after it.
         self.row_labels = _ascending(ratings.row_labels, "ratings.row_labels", "row")
         self.col_labels = _ascending(ratings.col_labels, "ratings.col_labels", "column")
-        m, n = ratings.shape
+        m, n = len(self.row_labels), len(self.col_labels)
         # Before they are centred, by which one that is not finite would spoil all.
         rest = as_float_array(ratings.values, "ratings.values", 1, np.float64)
+        rows = as_index_array(ratings.rows, "ratings.rows", m, rest.size)
+        cols = as_index_array(ratings.cols, "ratings.cols", n, rest.size)
         self.mean = float(rest.mean()) if means != "none" else 0.0
         rest = rest - self.mean
         self.row_effects, self.col_effects = np.zeros(m), np.zeros(n)
         if means in ("rows", "both"):
-            self.row_effects = _averages(np.bincount(ratings.rows, rest, m), np.bincount(ratings.rows, minlength=m))
-            rest = rest - self.row_effects[ratings.rows]
+            self.row_effects = _averages(np.bincount(rows, rest, m), np.bincount(rows, minlength=m))
+            rest = rest - self.row_effects[rows]
         if means in ("columns", "both"):
-            self.col_effects = _averages(np.bincount(ratings.cols, rest, n), np.bincount(ratings.cols, minlength=n))
-            rest = rest - self.col_effects[ratings.cols]
-        self.objective = MatrixCompletion(ratings.rows, ratings.cols, rest, (m, n))
+            self.col_effects = _averages(np.bincount(cols, rest, n), np.bincount(cols, minlength=n))
+            rest = rest - self.col_effects[cols]
+        self.objective = MatrixCompletion(rows, cols, rest, (m, n))
 
     def problem(self, lam: float) -> Problem:
         """Return the problem of the update."""
@@ -393,11 +415,12 @@ def _averages(sums: Array, counts: Array) -> Array:
     return sums / np.maximum(counts, 1)
 
 
-def _ascending(labels: Array, name: str, which: str) -> Array:
+def _ascending(labels: ArrayLike, name: str, which: str) -> Array:
     """Return labels in a form that can be saved, in ascending order as they are given."""
-    if not isinstance(labels, np.ndarray) or labels.ndim != 1:
+    given = as_array(labels, name)
+    if given.ndim != 1:
         raise ValueError(f"{name}: expected an array of labels, got {shown(labels)}")
-    labels = plain_labels(labels, name, which)
+    labels = plain_labels(given, name, which)
     wrong = np.flatnonzero(~(labels[1:] > labels[:-1]))
     if wrong.size:
         k = int(wrong[0])

@@ -235,11 +235,11 @@ def judge(
     Theorem 2; proofs/tangent_certificate.
     """
     lam = as_number(lam, "lam", 0.0)
-    as_number(tol, "tol", 0.0, open_low=True)
+    tol = as_number(tol, "tol", 0.0, open_low=True)
     as_choice(lam_kind, "lam_kind", DECAYS)
     as_flag(convex_loss, "convex_loss")
     as_flag(second, "second")
-    as_integer(max_products, "max_products", 50)
+    max_products = as_integer(max_products, "max_products", 50)
     if as_flag(tangent_solve, "tangent_solve") and not convex_loss:
         raise ValueError("tangent_solve: expected a loss that is convex in the outputs, got convex_loss=False")
     bound = as_number(lower_bound, "lower_bound")

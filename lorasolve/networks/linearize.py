@@ -42,7 +42,7 @@ def linearize(network: Network, factors: Pairs, memory: float = MEMORY) -> Token
     """
     loss = require_outputs(as_instance(network, "network", Network))
     factors = as_finite_pairs(factors, "factors", network.shapes)
-    as_number(memory, "memory", 0.0)
+    memory = as_number(memory, "memory", 0.0)
     collected = _Collected(network, memory)
     leaves = [weight.requires_grad_() for weight in network.weights(factors)]
     with network.evaluating(network.with_weights(leaves)):

@@ -357,7 +357,7 @@ def solve_tangent(ntk: TokenNTK, factors: Pairs, lam: float, tol: float = 1e-7) 
     Sharper than the bound from one gradient: 2.7e-5 against 5.4e-7 at one point of MiniLM. Source: main paper, section
     2; proofs/tangent_certificate.
     """
-    as_number(lam, "lam", 0.0, open_low=True)
+    lam = as_number(lam, "lam", 0.0, open_low=True)
     as_instance(ntk, "ntk", TokenNTK)
     factors = as_finite_pairs(factors, "factors", ntk.shapes)
     found = solve_convex(MultiProblem(ntk, 1, lam), route="factored", tol=tol)

@@ -107,10 +107,10 @@ def fine_tune(
     ValueError, TypeError
         See :class:`Network`; for a checkpoint of another problem, and for LoRA layers with a frozen factor.
     """
-    as_number(lam, "lam", 0.0)
-    as_number(tol, "tol", 0.0, open_low=True)
-    as_integer(max_calls, "max_calls", 1)
-    as_integer(seed, "seed", 0)
+    lam = as_number(lam, "lam", 0.0)
+    tol = as_number(tol, "tol", 0.0, open_low=True)
+    max_calls = as_integer(max_calls, "max_calls", 1)
+    seed = as_integer(seed, "seed", 0)
     network = Network(model, loss, batches, layers=layers, adapter=adapter, dtype=dtype)
     if as_flag(tangent_solve, "tangent_solve"):
         require_outputs(network)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._registry import suggest
-from .._validate import Array
+from .._validate import Array, shown
 
 Function = Callable[[Array], Array]
 
@@ -34,9 +34,9 @@ def activation(name: str) -> Activation:
         If there is none; the message lists what is accepted.
     """
     for known in _ALL:
-        if known.name == name:
+        if isinstance(name, str) and known.name == name:
             return known
-    raise ValueError(f"activation: unknown activation {name!r}.{suggest(str(name), [a.name for a in _ALL])}")
+    raise ValueError(f"activation: unknown activation {shown(name)}.{suggest(str(name), [a.name for a in _ALL])}")
 
 
 def _sigmoid(h: Array) -> Array:

@@ -93,6 +93,15 @@ def as_sparse(given: Any, shape: tuple[int, int] | None) -> SparseMeasurements:
     if shape is None:
         raise ValueError("shape: sparse measurements need shape=(m, n), got None")
     m, n = as_matrix_shape(shape, "shape")
+    if len(given.shape) != 2:
+        raise ValueError(f"measurements: expected 2 dimensions, got shape {given.shape}")
+    if hasattr(given, "check_format"):
+        try:
+            given.check_format(full_check=True)
+        except ValueError as error:
+            raise ValueError(f"measurements: is no valid sparse matrix ({error})") from error
+    if given.dtype.kind in "iu":
+        given = given.astype(np.float64)  # before entries given twice are added up, which small types do not hold
     M = given.tocsr()
     if M.shape[1] != m * n:
         raise ValueError(f"shape: (m, n) = {shape!r} does not fit sparse measurements of {M.shape[1]} columns")

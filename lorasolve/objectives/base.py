@@ -357,6 +357,8 @@ class UserObjective(Objective):
     """
 
     def __init__(self, user: Any, argument: str = "objective") -> None:
+        if isinstance(getattr(user, "objective", None), Objective) and hasattr(user, "lam"):
+            raise TypeError(f"{argument}: expected a loss, got a problem; its loss is its attribute `objective`")
         try:
             self.shape = as_matrix_shape(getattr(user, "shape", None), "shape")
         except (TypeError, ValueError) as error:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._threads import kernel_threads
-from .._validate import Array, as_float_array, as_index_array, as_matrix_shape
+from .._validate import Array, as_float_array, as_index_array, as_matrix_shape, as_partial_matrix
 from ..linear_map import LinearMap, product_entries
 from ._description import Description, Entries
 from ._kernels import Kernels
@@ -91,21 +91,16 @@ class MatrixCompletion(Objective):
         Parameters
         ----------
         M : array_like of shape (m, n)
-            An array or a data frame; a masked array's masked entries are not observed.
+            An array or a data frame; None and a masked array's masked entries are not observed either.
 
         Raises
         ------
         ValueError
             Without any observed entry, or for infinite ones.
         TypeError
-            For complex ones.
+            For complex ones, texts and dates.
         """
-        array = np.ma.filled(np.ma.masked_invalid(M), np.nan) if np.ma.isMaskedArray(M) else np.asarray(M)
-        if array.dtype.kind == "c":
-            raise TypeError(f"M: expected real numbers, got an array of dtype {array.dtype}")
-        array = np.asarray(array, dtype=float)
-        if array.ndim != 2:
-            raise ValueError(f"M: expected 2 dimensions, got shape {array.shape}")
+        array = as_partial_matrix(M, "M")
         rows, cols = np.nonzero(~np.isnan(array))
         if rows.size == 0:
             raise ValueError("M: has no observed entry, all are NaN")

@@ -15,6 +15,8 @@ from .base import Optimizer, State
 
 # Rounding errors of a value, in units of those of f(0).
 VALUES = 64.0
+# More sweeps than this are remembered by mistake.
+MOST_SWEEPS = 10_000
 
 
 @dataclass
@@ -84,7 +86,7 @@ class ALS(Optimizer):
     summary = "alternating exact minimisation over the factors (least squares)"
 
     def __post_init__(self) -> None:
-        as_integer(self.memory, "memory", 0)
+        as_integer(self.memory, "memory", 0, MOST_SWEEPS)
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse other adapters than ``s A B^T`` and other losses than least squares, or None."""

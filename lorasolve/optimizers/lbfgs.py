@@ -11,6 +11,8 @@ from ..problem import Problem
 from .base import DrivenOptimizer, ValueAndGrad, inexact_gradient_refusal
 
 UNLIMITED = 2**31 - 1
+# More stored steps than this are asked for by mistake.
+MOST_STEPS = 10_000
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class LBFGS(DrivenOptimizer):
     Parameters
     ----------
     maxcor : int
-        Number of stored steps.
+        Number of stored steps, up to 10,000.
 
     Notes
     -----
@@ -37,7 +39,7 @@ class LBFGS(DrivenOptimizer):
     summary = "limited-memory BFGS through SciPy, to full accuracy"
 
     def __post_init__(self) -> None:
-        as_integer(self.maxcor, "maxcor", 1)
+        as_integer(self.maxcor, "maxcor", 1, MOST_STEPS)
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse adapters whose answer is not the gradient of their value, or None."""

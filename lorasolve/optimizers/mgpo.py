@@ -85,9 +85,9 @@ class MGPO(Perturbed):
         return problem.one_matrix_refusal() or problem.low_rank_refusal() if self.space == "weight" else None
 
     def evaluate(self, problem: Problem, state: PerturbedState, grad: Array) -> float:
-        """Evaluate the trial perturbed along the momentum, except in the first step."""
+        """Evaluate the trial perturbed along the momentum, except in the first step and where all gradients were 0."""
         v = state.memory.get("momentum")
-        if v is None:
+        if v is None or not v.any():
             return problem.value_and_grad(state.trial, grad)
         radius = self.sign * self.radius(state.memory["mean length"])
         if self.space == "weight":

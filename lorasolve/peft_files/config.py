@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .._files import PathLike
+from .._validate import as_text
 from .folder import UnreadableError, inside, printable, read_json
 
 CONFIG = "adapter_config.json"
@@ -95,7 +96,7 @@ class AdapterConfig:
 
         PEFT saves the factors of a parameter under the name of its module, so that only the targets tell its own.
         """
-        owner = module.replace(".base_layer", "")
+        owner = as_text(module, "module").replace(".base_layer", "")
         found = []
         for target in sorted(self.target_parameters):
             place, _, parameter = target.rpartition(".")

@@ -168,7 +168,7 @@ def explain_decay(
     weight_decay = as_number(weight_decay, "weight_decay", 0.0)
     alpha = as_number(alpha, "alpha", 0.0, open_low=True)
     rank = as_integer(rank, "rank", 1, MOST_ROWS)
-    as_integer(steps, "steps", 1, 10**8)
+    steps = as_integer(steps, "steps", 1, 10**8)
     as_flag(rslora, "rslora")
     as_text(optimizer, "optimizer")
     as_choice(schedule, "schedule", SCHEDULES)

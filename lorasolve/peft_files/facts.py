@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._validate import Array, as_instance
+from .._validate import Array, as_instance, as_number
 from ..linear_map import RANK_TOL, factor_svd, numerical_rank
 from .layers import LayerFactors
 
@@ -115,6 +115,7 @@ class LayerFacts:
 
     def energy_rank(self, share: float) -> int:
         """Return how many singular values hold a share of ``||X||_F^2``."""
+        share = as_number(share, "share", 0.0, 1.0)
         if not self.spectral:
             return 0
         energy = np.cumsum((self.sigma / self.spectral) ** 2)

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .._files import PathLike, Write, write_atomically
-from .._validate import Array, as_array, as_choice, as_instance, as_path, shown
+from .._registry import suggest
+from .._validate import Array, as_array, as_choice, as_instance, as_path, as_text, shown
 from .folder import UnreadableError, open_regular, parse_object, printable
 
 # The format allows 100 MB; the header of an adapter with 70000 tensors is below this.
@@ -180,6 +181,8 @@ class TensorFile:
 
     def stored(self, name: str) -> StoredTensor:
         """Return a tensor's bytes."""
+        if as_text(name, "name") not in self.tensors:
+            raise ValueError(f"name: {self.path} holds no tensor {shown(name)}.{suggest(name, list(self.tensors))}")
         info = self.tensors[name]
         with open_regular(self.path) as file:
             file.seek(self._offset + info.start)
@@ -243,8 +246,12 @@ def write_tensors(path: PathLike, tensors: dict[str, StoredTensor], metadata: di
     path = as_path(path, "path")
     for name, tensor in as_instance(tensors, "tensors", dict).items():
         as_instance(tensor, f"tensors[{shown(name)}]", StoredTensor)
+        if as_text(name, "tensors") == "__metadata__":
+            raise ValueError("tensors: the format keeps the name '__metadata__' for itself")
     if metadata is not None:
-        as_instance(metadata, "metadata", dict)
+        for key, text in as_instance(metadata, "metadata", dict).items():
+            as_text(key, "metadata")
+            as_text(text, f"metadata[{shown(key)}]")
     write_atomically(path, tensor_writer(tensors, metadata))
 
 

@@ -117,9 +117,9 @@ def truncate(path: PathLike, out: PathLike, *, rank: int | None = None, error: f
     if (rank is None) == (error is None):
         raise ValueError("rank, error: expected exactly one of them")
     if rank is not None:
-        as_integer(rank, "rank", 1)
+        rank = as_integer(rank, "rank", 1)
     if error is not None:
-        as_number(error, "error", 0.0, 1.0)
+        error = as_number(error, "error", 0.0, 1.0)
     out = pathlib.Path(as_path(out, "out"))
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"out: {out} exists and is not an empty folder")

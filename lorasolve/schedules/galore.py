@@ -7,7 +7,7 @@ from typing import Literal, cast
 
 import numpy as np
 
-from .._validate import Array, as_integer
+from .._validate import Array, as_choice, as_integer
 from ..adapters.lora import LoRA
 from ..problem import Problem
 from .base import Schedule, Stage
@@ -53,8 +53,7 @@ class GaLore(Schedule):
 
     def __post_init__(self) -> None:
         as_integer(self.period, "period", 1)
-        if self.side not in ("auto", "left", "right"):
-            raise ValueError(f"side: expected 'auto', 'left' or 'right', got {self.side!r}")
+        as_choice(self.side, "side", ("auto", "left", "right"))
         if self.batch_size is not None:
             as_integer(self.batch_size, "batch_size", 1)
 

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .._validate import Array, as_flag, as_integer
+from .._validate import Array, as_flag, as_integer, as_number, refuse_masked, shown
 from ..certificates import certify
 from ..convex import ConvexResult, solve_convex
 from ..objectives import LinearFineTuning
@@ -24,6 +24,10 @@ class _LowRankRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     def _prepared(self, X: Any, y: Any) -> tuple[LinearFineTuning, Array, Array, bool]:
         """Return the loss on centred data, both means, and whether there is one target without an axis."""
+        refuse_masked(X, "X")
+        refuse_masked(y, "y")
+        if hasattr(y, "tocsr"):  # which scikit-learn lets pass
+            raise TypeError(f"y: expected a dense array, got {shown(y)}")
         X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
         single = y.ndim == 1
         Y = y.reshape(len(y), -1).astype(float)
@@ -46,6 +50,7 @@ class _LowRankRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
     def predict(self, X: Any) -> Array:
         """Return ``X coef_^T + intercept_``, of shape (N,) or (N, n_targets) as the targets had it."""
         check_is_fitted(self)
+        refuse_masked(X, "X")
         X = validate_data(self, X, reset=False, dtype=np.float64)
         return X @ self.coef_.T + self.intercept_
 
@@ -92,7 +97,7 @@ class NuclearNormRegression(_LowRankRegression):
         """
         loss, x_mean, y_mean, single = self._prepared(X, y)
         least = Problem(loss, 1, 1.0).critical_lam()
-        self.lam_ = (0.1 * least or 1.0) if self.lam is None else self.lam
+        self.lam_ = (0.1 * least or 1.0) if self.lam is None else as_number(self.lam, "lam", 0.0, open_low=True)
         problem = Problem(loss, 1, self.lam_)
         found = solve_convex(problem, tol=self.tol)
         if not found.success:

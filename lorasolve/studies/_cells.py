@@ -117,8 +117,8 @@ def _axis(name: str, values: Any) -> tuple[list[Label], list[Any]]:
     """Return the labels and the values of an axis."""
     if isinstance(values, Mapping):
         labels, listed = [_label(name, label) for label in values], list(values.values())
-    elif isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-        raise TypeError(f"axes: {name}: expected a sequence of values, got {values!r}")
+    elif isinstance(values, (str, bytes)) or not isinstance(values, Iterable) or getattr(values, "ndim", 1) == 0:
+        raise TypeError(f"axes: {name}: expected a sequence of values, got {shown(values)}")
     else:
         labels = [_label(name, value) for value in values]
         listed = list(labels)

@@ -19,7 +19,7 @@ import numpy as np
 from .._files import PathLike
 from .._interruptions import TERMINATED, handled, is_part, patient
 from .._threads import get_threads
-from .._validate import Array, as_integer
+from .._validate import Array, as_flag, as_integer
 from ..executors import Executor, Pool, registry
 from ._pace import Pace
 from ._work import STOP, Chunk, Report, Work, Worker, asked_to_stop, lost
@@ -55,6 +55,8 @@ def do(
     tuple of Store, frozenset of str or None, and bool
         The store; the files that this call has written, if the store held nothing before; whether it was asked to stop.
     """
+    as_flag(retry_failed, "retry_failed")
+    as_flag(progress, "progress")
     executor = registry.make(backend, "backend")
     workers = executor.workers(n_jobs)
     share = max(1, get_threads() // workers) if threads is None else as_integer(threads, "threads", 1)

@@ -14,7 +14,7 @@ import numpy as np
 
 from .._files import PathLike
 from .._registry import suggest
-from .._validate import Array, as_flag, as_instance
+from .._validate import Array, as_flag, as_instance, as_iterable, as_text
 from ..tables import aligned, data_frame, html_table, latex_tabular, latex_text, markdown_table, written
 from ._cells import label_texts, order
 from .store import Damage, Line, Store
@@ -261,8 +261,9 @@ class Runs:
     def _kept_axes(self, cell: dict[str, Any], by: Sequence[str] | None) -> list[str]:
         if by is None:
             return [name for name in cell if name != "seed"]
-        check_axes(by, cell, "by")
-        return list(by)
+        names = list(as_iterable(by, "by"))
+        check_axes(names, cell, "by")
+        return names
 
     def _line(self, labels: list[str], group: list[tuple[Record, Record]], columns: list[str]) -> list[str]:
         rows, results = zip(*group)
@@ -368,7 +369,7 @@ def check_axes(given: Sequence[str], known: Iterable[str], argument: str) -> Non
     """Refuse names of axes that there are not."""
     known = list(known)
     for name in given:
-        if name not in known:
+        if as_text(name, argument) not in known:
             raise ValueError(f"{argument}: no axis is called {name!r}.{suggest(name, known)}")
 
 

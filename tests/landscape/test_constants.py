@@ -55,6 +55,21 @@ def test_attained_values_are_monotone_in_rank_and_radius():
     assert all(later <= earlier + 1e-6 for earlier, later in itertools.pairwise(by_rank))
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_hessian_that_vanishes_has_the_curvature_zero():
+    # Far from its data the Huber loss is linear.
+    far = 100.0 * np.outer([1.0, 2.0, 3.0, 4.0], [1.0, 1.0, 2.0])
+    found = landscape.restricted_constants(ls.objectives.Huber(np.zeros((4, 3))), far, 1, 1.0, "searched", 20, 2)
+    assert found.rsm_low == 0.0
+
+
+@pytest.mark.filterwarnings("error")
+def test_one_by_one_matrices_have_constants():
+    # f = x^2/2 up to |x| = 1, so that alpha = beta = 1 within the distance 1 of 0.
+    found = landscape.restricted_constants(ls.objectives.Huber([[0.0]]), [[0.0]], 1, 1.0, "sampled", 50)
+    assert found.rsc_high == pytest.approx(1.0) and found.rsm_low == pytest.approx(1.0)
+
+
 def test_sampled_constants_are_one_sided_and_say_so():
     rng = np.random.default_rng(0)
     f = ls.objectives.TwoLayer.example(rng)

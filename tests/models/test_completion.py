@@ -67,6 +67,32 @@ def test_fold_in_gives_training_rows_back(means) -> None:
     np.testing.assert_allclose(A @ model.B.T, model.A @ model.B.T, atol=1e-5)
 
 
+def test_rows_to_fold_in_are_checked_and_may_be_masked() -> None:
+    values = np.arange(12.0).reshape(3, 4) % 5
+    model = fit_completion(everything(values), 0.5, "both").model
+    rows = np.array([[1.0, np.nan, 2.0, 0.0], [np.nan, 3.0, 1.0, 4.0]])
+    masked = np.ma.masked_array(np.nan_to_num(rows, nan=1e6), np.isnan(rows))
+    for given in (masked, rows.tolist(), np.asfortranarray(rows)):
+        for found, expected in zip(model.fold_in(given), model.fold_in(rows)):
+            np.testing.assert_array_equal(found, expected)
+    for given, message in (
+        (rows[:, :3], "values: expected 4 columns, as the data had, got 3"),
+        (rows + 0j, "values: expected real numbers"),
+        (rows[0], "values: expected 2 dimensions"),
+        (np.full((1, 4), np.inf), "values: has infinite entries"),
+        (None, "values: expected real numbers, got None"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=message):
+            model.fold_in(given)
+
+
+@pytest.mark.parametrize("means", ["global", "both"])
+def test_positions_of_ratings_are_checked_before_they_are_counted(means) -> None:
+    for rows in (np.array([0, 7]), np.array([0.0, 1.0]), np.array([0, -1])):
+        with pytest.raises((ValueError, TypeError), match=r"ratings\.rows: expected integers"):
+            fit_completion(Ratings(rows, np.array([0, 1]), np.ones(2), np.arange(2), np.arange(2)), 0.1, means)
+
+
 def test_default_lam_is_a_tenth_of_the_critical_one() -> None:
     M = np.random.default_rng(2).standard_normal((6, 4))
     model = fit_completion(everything(M), means="none").model
@@ -250,6 +276,12 @@ def test_from_dense_takes_nan_and_masks_as_not_observed() -> None:
     for given in (M + 1j, masked + 1j):
         with pytest.raises(TypeError, match="M: expected real numbers, got an array of dtype complex128"):
             ls.objectives.MatrixCompletion.from_dense(given)
+    for given in ([["1", "2"]], np.zeros((2, 2), "M8[s]"), np.zeros((2, 2), [("a", float)])):
+        with pytest.raises(TypeError, match="M: expected real numbers"):
+            ls.objectives.MatrixCompletion.from_dense(given)
+    masked.data[0, 0] = np.inf
+    with pytest.raises(ValueError, match=r"M: has infinite entries, the first at \[0, 0\]"):
+        ls.objectives.MatrixCompletion.from_dense(masked)
     with pytest.raises(ValueError, match="2 dimensions"):
         ls.objectives.MatrixCompletion.from_dense([1.0])
 
@@ -434,6 +466,11 @@ def test_lam_is_chosen_by_entries_that_were_not_seen() -> None:
         ("row_effects", np.zeros(3), r"row_effects: expected shape \(2,\)"),
         ("mean", 1j, "mean: expected"),
         ("lam", -1.0, "lam: expected"),
+        ("lam", 0.0, "lam: expected"),  # with which no row could be folded in, nor the model read back
+        ("row_labels", np.array([1, 2 + 1j]), "row_labels: expected row labels that have an order"),
+        ("row_labels", np.zeros(2, [("a", int)]), "row_labels: expected row labels that have an order"),
+        ("row_labels", np.ma.masked_array([1, 2], [False, True]), "row_labels: is a masked array"),
+        ("col_labels", np.array([np.eye(2), 1], dtype=object), "col_labels: expected a column label for each entry"),
         ("means", "some", "means: "),
         ("clip", 2**63, "clip: expected a range"),
     ],
@@ -450,6 +487,8 @@ def test_a_model_made_by_hand_is_checked(field, value, message):
         "lam": 1.0,
     }
     np.testing.assert_array_equal(CompletionModel(**parts).predict([0, 1], [0, 1]), [1.0, 1.0])
+    named = CompletionModel(**parts | {"row_labels": ["a", "b"]})
+    np.testing.assert_array_equal(named.predict(["b", "a"], [0, 1]), [1.0, 1.0])
     with pytest.raises((ValueError, TypeError), match=message):
         CompletionModel(**parts | {field: value})
 

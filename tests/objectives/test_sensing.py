@@ -204,3 +204,24 @@ def test_a_sparse_matrix_of_the_caller_stays_as_it_is(form, dtype):
     X = np.arange(6.0).reshape(2, 3)
     dense = np.array([[0.0, 2, 0, 0, 4, 0], [0, 0, 0, 4, 0, 0]]).reshape(2, 2, 3)
     assert sparse.value_and_grad(X)[0] == pytest.approx(definition(dense, np.ones(2), X)[0], rel=1e-14)
+
+
+@pytest.mark.parametrize("form", ["csr", "coo"])
+def test_entries_given_twice_are_added_up_beyond_a_small_type(form):
+    entries = np.array([100, 100], dtype=np.int8)
+    if form == "csr":
+        given = scipy.sparse.csr_array((entries, np.array([4, 4]), np.array([0, 2])), shape=(1, 6))
+    else:
+        given = scipy.sparse.coo_array((entries, (np.array([0, 0]), np.array([4, 4]))), shape=(1, 6))
+    # <M, X> = 200 X[1, 1].
+    assert MatrixSensing(given, [0.0], shape=(2, 3)).value_and_grad(np.ones((2, 3)))[0] == 200.0**2 / 2
+
+
+def test_sparse_matrices_that_are_none_are_refused():
+    with pytest.raises(ValueError, match=r"measurements: expected 2 dimensions, got shape \(6,\)"):
+        MatrixSensing(scipy.sparse.coo_array(np.ones(6)), np.ones(1), shape=(2, 3))
+    for broken, place, value in (("indices", 0, 6), ("indices", 0, -1), ("indptr", 1, 500), ("indptr", 1, -2)):
+        given = scipy.sparse.csr_array(np.ones((3, 6)))
+        getattr(given, broken)[place] = value
+        with pytest.raises(ValueError, match="measurements: is no valid sparse matrix"):
+            MatrixSensing(given, np.ones(3), shape=(2, 3))

@@ -164,6 +164,16 @@ def floor(rho, **settings):
     return float(np.exp(np.mean(np.log(norms[-1000:]))))
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scope", ["global", "factor"])
+def test_without_a_gradient_mgpo_stays_where_it_is(scope):
+    p = ls.Problem(ls.objectives.Denoising(np.zeros((3, 2))), 1)
+    start = np.zeros((3, 1)), np.ones((2, 1))
+    found = ls.solve(p, ls.optimizers.MGPO(scope=scope), start, stop=ls.StoppingRule(5))
+    assert found.status is not ls.Status.DIVERGED and found.fun == 0.0
+    np.testing.assert_array_equal(found.B, start[1])
+
+
 def test_mgpo_floor_is_proportional_to_the_root_of_rho_and_the_sign_matters():
     plus = [floor(rho) for rho in (1e-6, 1e-4, 1e-2)]
     exponents = np.diff(np.log10(plus)) / 2

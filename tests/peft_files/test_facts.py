@@ -48,6 +48,13 @@ def test_random_factors_against_the_dense_matrix(seed):
     assert facts.imbalance == pytest.approx(np.linalg.norm(A.T @ A - B.T @ B) / (2 * facts.penalty))
 
 
+def test_a_share_of_the_energy_is_one() -> None:
+    facts = facts_of(LayerFactors("m", np.eye(3), np.eye(3), 1.0, "linear", False, 0.0))
+    for share in (-0.1, 1.1, np.nan, None, "0.9"):
+        with pytest.raises((ValueError, TypeError), match=r"share: expected a finite number in \[0, 1\]"):
+            facts.energy_rank(share)
+
+
 def test_balanced_factors_waste_nothing_and_others_do():
     A, B = with_spectrum([3.0, 1.0, 0.5])
     facts = facts_of(layer(A, B))

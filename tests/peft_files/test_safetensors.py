@@ -83,6 +83,22 @@ def test_what_is_written_is_read_back(tmp_path, name):
     assert np.all(np.abs(file.read("b") - x) <= unit * np.abs(x) + (1e-7 if name == "F16" else 0))
 
 
+def test_names_and_metadata_that_the_format_does_not_hold_are_refused(tmp_path):
+    path, one = tmp_path / "a.safetensors", encoded(np.ones(2), "F32")
+    for tensors, metadata, message in (
+        ({1: one}, None, "tensors: expected a text, got 1"),
+        ({"__metadata__": one}, None, "tensors: the format keeps the name"),
+        ({"a": one}, {"n": 1.5}, "metadata\\['n'\\]: expected a text, got 1.5"),
+        ({"a": one}, {1: "x"}, "metadata: expected a text, got 1"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=message):
+            write_tensors(path, tensors, metadata)
+    assert not path.exists()
+    write_tensors(path, {"weight": one})
+    with pytest.raises(ValueError, match=r"name: .* holds no tensor 'weigth'\. Did you mean 'weight'"):
+        TensorFile(path).read("weigth")
+
+
 def test_the_original_reader_accepts_what_is_written(tmp_path):
     original = pytest.importorskip("safetensors.numpy")
     x = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)

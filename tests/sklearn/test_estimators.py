@@ -74,6 +74,26 @@ def test_what_a_mask_hides_is_not_observed(holes) -> None:
         LowRankCompletion(lam=0.5).fit(([0, 1], [0, 1], hidden))
 
 
+def test_what_a_mask_hides_is_not_regressed_on() -> None:
+    X, Y = np.eye(4), np.arange(8.0).reshape(4, 2)
+    hidden = np.ma.masked_array(X, X > 0)
+    for estimator in (NuclearNormRegression(0.1), ReducedRankRegression(1)):
+        with pytest.raises(ValueError, match="X: is a masked array with masked entries"):
+            estimator.fit(hidden, Y)
+        with pytest.raises(ValueError, match="y: is a masked array with masked entries"):
+            estimator.fit(X, np.ma.masked_array(Y, Y > 2))
+        with pytest.raises(TypeError, match="y: expected a dense array"):
+            estimator.fit(X, scipy.sparse.csr_array(Y))
+        with pytest.raises(ValueError, match="X: is a masked array with masked entries"):
+            estimator.fit(X, Y).predict(hidden)
+
+
+def test_a_weight_of_zero_is_refused_rather_than_answered_with_rank_one() -> None:
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match=r"lam: expected a finite number in \(0, inf\), got 0"):
+        NuclearNormRegression(0).fit(rng.standard_normal((20, 4)), rng.standard_normal((20, 3)))
+
+
 def test_objective_by_cvxpy(holes) -> None:
     cvxpy = pytest.importorskip("cvxpy")
     _, seen, X = holes

@@ -628,6 +628,12 @@ def test_bad_input_names_the_argument():
         ls.Study(problem, {"lam": [1.0, 1.0]})
     with pytest.raises(TypeError, match="axes: lam: expected numbers, texts, truth values or None, got list"):
         ls.Study(problem, {"lam": [[1.0]]})
+    with pytest.raises(TypeError, match=r"axes: lam: expected a sequence of values, got an array of shape \(\)"):
+        ls.Study(problem, {"lam": np.array(1.0)})
+    with pytest.raises(TypeError, match="retry_failed: expected True or False, got 'no'"):
+        ls.Study(problem, {"lam": [1.0]}).run("nowhere", "serial", retry_failed="no")
+    with pytest.raises(TypeError, match="progress: expected True or False, got 7"):
+        ls.Study(problem, {"lam": [1.0]}).run("nowhere", "serial", progress=7)
     with pytest.raises(ValueError, match="measure: unknown measure 'certfy'"):
         ls.Study(problem, {"lam": [1.0]}, measure="certfy")
     with pytest.raises(ValueError, match=r"backend: unknown executor 'lokky'. Did you mean 'loky'"):
@@ -1052,6 +1058,18 @@ def test_tables(whole, tmp_path):
     frame = runs.to_pandas()
     assert frame.columns.tolist() == list(rows[0]) and frame["key"].tolist() == [row["key"] for row in rows]
     assert frame["fun"].dropna().tolist() == [float(row["fun"]) for row in rows if row["fun"]]
+
+
+def test_names_of_axes_are_texts(whole):
+    _, runs = whole
+    for by in ("lam", 7, np.array(1.0)):
+        with pytest.raises(TypeError, match="by: expected one value or several in a list"):
+            runs.table(by)
+    with pytest.raises(TypeError, match="by: expected a text, got 1"):
+        runs.table([1])
+    with pytest.raises(TypeError, match="phase: expected a text, got None"):
+        runs.phase(None, "lam", "mean of fun")
+    assert runs.table(name for name in ("lam", "rank")) == runs.table(["lam", "rank"])
 
 
 def test_columns_are_all_there_and_failures_are_counted_from_results(tmp_path):
