@@ -15,6 +15,7 @@ from lorasolve.certificates._lanczos import sampled_norm
 from lorasolve.certificates.duality import duality_gap
 from lorasolve.checks import check_objective
 from lorasolve.linear_map import LinearMap
+from lorasolve.multi import MultiProblem, Separable
 from lorasolve.objectives import Denoising, Huber, LinearFineTuning, Logistic, MatrixCompletion, MatrixSensing, Softmax
 
 
@@ -310,6 +311,30 @@ def test_true_claims_are_not_suspected():
             for size in (0.0, 1e-9, 1e-3, 1.0, 5.0):
                 X = size * rng.standard_normal((6, 5))
                 assert spot_checks.violation(loss, [X], [M]) is None, (cls.__name__, unit, size)
+
+
+@pytest.mark.parametrize("condition", [1e4, 1e8, 1e12])
+@pytest.mark.parametrize("seed", range(3))
+def test_true_claims_of_ill_conditioned_parts_are_not_suspected(condition, seed):
+    """At the minimum, which is 0, values are differences of terms ``condition`` times as large as ``f(0)``."""
+    rng = np.random.default_rng(seed)
+    stretch = np.geomspace(1.0, condition**-0.5, 6)
+    parts, X = [], []
+    for _ in range(2):
+        U, V = (np.linalg.qr(rng.standard_normal((size, 6)))[0] for size in (6, 20))
+        Z = U * stretch @ V.T
+        X.append(rng.standard_normal((5, 6)) / stretch @ U.T)
+        parts.append(LinearFineTuning(np.zeros((5, 6)), Z, X[-1] @ Z))
+    loss = Separable(parts)
+    for point, better in ((X, [0.5 * x for x in X]), ([0.5 * x for x in X], X)):
+        assert spot_checks.violation(loss, point, better) is None
+    assert math.isfinite(certify(MultiProblem(loss, 5, 1e-9), X).gap)
+
+    class Wrong(LinearFineTuning):
+        lower_bound = 1e-2 * float(parts[0].f0)
+
+    wrong = Separable([Wrong(parts[0].W0, *parts[0]._samples), parts[1]])
+    assert "below the lower_bound" in spot_checks.violation(wrong, [0.5 * x for x in X], X)
 
 
 def test_what_is_assumed_of_a_users_loss_is_said_and_what_check_objective_found_is_remembered():
