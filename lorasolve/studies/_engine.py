@@ -62,13 +62,14 @@ def do(
     store.tidy()
     worker = work.worker(store.path, share)
     # Made before anything runs: objectives may remember what they were asked.
-    start = partial(work.worker, store.path.resolve(), share)
+    results = store.path.resolve()
+    start = partial(work.worker, results, share)
     pending, fresh = _pending(work, store, worker, retry_failed)
     store.describe(asked=len(work), axes=work.axes_asked())
     try:
         with _stoppable(work.label) as asked:
             run = _Run(work, store, executor, worker, Pace(work.label, len(work), len(pending), progress))
-            run.do(pending, partial(executor.open, start, workers, share), workers)
+            run.do(pending, partial(executor.open, start, workers, share, results), workers)
     except _AtOnce:
         if is_part():
             raise
