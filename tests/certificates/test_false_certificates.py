@@ -621,6 +621,24 @@ def test_answers_do_not_depend_on_the_units(c, length, rigorous):
             assert better[1] == pytest.approx(better[0], rel=1e-2, abs=1e-9), name
 
 
+@pytest.mark.parametrize("power", [-400, 360, 500])
+@pytest.mark.parametrize("rigorous", ["auto", False])
+def test_answers_do_not_depend_on_units_of_which_only_the_square_is_a_number(power, rigorous):
+    """Powers of two round nothing, so the certificates are the same in all digits."""
+    rng = np.random.default_rng(6)
+    unit = 2.0**power
+    M = rng.standard_normal((6, 2)) @ rng.standard_normal((2, 5))
+    A, B = rng.standard_normal((6, 2)), rng.standard_normal((5, 2))
+    best = ls.solve_convex(ls.Problem(Denoising(M), 2, 0.3), tol=1e-10)
+    for left, right in ((A, B), (best.A, best.B)):
+        one = certify(ls.Problem(Denoising(M), 2, 0.3), (left, right), rigorous=rigorous)
+        root = 2.0 ** (power // 2)
+        other = certify(ls.Problem(Denoising(unit * M), 2, 0.3 * unit), (root * left, root * right), rigorous=rigorous)
+        assert (one.is_global, one.level, one.formula) == (other.is_global, other.level, other.formula)
+        assert other.relative_gap == pytest.approx(one.relative_gap, rel=1e-6)
+        assert other.stationarity / root / unit == pytest.approx(one.stationarity, rel=1e-6, abs=1e-13)
+
+
 # ---------------------------------------------------------------------- beyond the range of binary64
 class Far(Distance):
     """A user's ``||X - M||_F^2 / 2`` with M so large or so small that f leaves the range of binary64."""
