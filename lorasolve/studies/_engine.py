@@ -157,6 +157,10 @@ class _Run:
             for index in cells.tolist():
                 self.worker.describe(index)
             self.suspects.append(suspects)
+            self.pace.tell(
+                f"an earlier call was ended while it did {len(suspects)} of these runs; workers do them apart, and one "
+                "that ends every worker becomes an error (with 'serial', which has none, it ends the call)"
+            )
             return pending[~np.isin(pending, suspects)]
         with self.worker.shard.trying(asked, cells.tolist()):
             report = self.worker(self._chunk(cells, FIRST_SECONDS))

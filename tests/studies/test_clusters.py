@@ -11,6 +11,7 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -24,7 +25,7 @@ sys.path.insert(0, str(HERE))
 
 from grids import slow  # noqa: E402
 
-from lorasolve.executors import WorkersError  # noqa: E402
+from lorasolve.executors import WorkersError, slurm  # noqa: E402
 from lorasolve.studies import Calls, StoreError  # noqa: E402
 
 SLURM = pytest.mark.skipif(
@@ -375,3 +376,20 @@ def test_jobs_of_a_killed_caller_are_not_done_beside_by_the_next_one(tmp_path, n
     noted = begun.read_text().split()
     assert set(noted) == {str(k) for k in range(120)} and len(noted) <= 120 + 2
     assert list((tmp_path / "jobs").iterdir()) == []
+
+
+def test_jobs_of_a_caller_that_may_be_there_are_named_and_left_alone(tmp_path, monkeypatch):
+    """That of another machine cannot be asked for, this process is there, and a child that has ended is not."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    here = socket.gethostname()
+    callers = {"7": f"elsewhere-{gone.pid}", "8": f"{here}-{os.getpid()}", "9": f"{here}-{gone.pid}"}
+    left = [dict(callers), {"7": callers["7"]}]
+    cancelled = []
+    monkeypatch.setattr(slurm, "_arrays_on", lambda results: left.pop(0))
+    monkeypatch.setattr(slurm, "_cancel", cancelled.extend)
+    with pytest.warns(UserWarning, match="^jobs of a") as warned:
+        slurm._end_orphans(tmp_path)
+    assert cancelled == ["9"] and left == []
+    texts = [str(one.message) for one in warned]
+    assert f"7 (of process {gone.pid} on elsewhere)" in texts[0] and "cancelled: 9;" in texts[1] and len(texts) == 2
