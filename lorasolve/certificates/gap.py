@@ -19,7 +19,7 @@ from .._files import PathLike
 from .._known import Known
 from .._text import at_least, at_most, number
 from .._validate import Array, as_choice, as_instance, as_number
-from ..linear_map import RANK_TOL, balanced, factor_svd, numerical_rank
+from ..linear_map import RANK_TOL, balanced, factor_svd, frobenius_norm, numerical_rank
 from ..objectives._blocks import Pairs
 from ..objectives._facts import Facts
 from ..problem import Problem
@@ -349,7 +349,7 @@ def _stationarity(problem: Problem, factors: Pairs, found: Evidence) -> tuple[fl
     s, lam = problem.scale, problem.lam
     # The given factors are A' = s A: G^T A' is what the second block needs.
     parts = ((s * GB + lam / s * A, GtA + lam * B) for (GB, GtA), (A, B) in zip(products, factors))
-    return f, math.hypot(*(float(np.linalg.norm(part)) for pair in parts for part in pair))
+    return f, math.hypot(*(frobenius_norm(part) for pair in parts for part in pair))
 
 
 def _smooth(facts: Facts) -> str:

@@ -23,7 +23,7 @@ import numpy as np
 
 from .._validate import Array, as_instance, as_integer
 from ..certificates import Bound
-from ..certificates.duality import best_gap, is_formed
+from ..certificates.duality import SMALLEST, best_gap, is_formed
 from ..certificates.evidence import Estimates, Evidence, Svd, evidence
 from ..linear_map import (
     LinearMap,
@@ -31,6 +31,7 @@ from ..linear_map import (
     TopSingular,
     balanced,
     factor_svd,
+    frobenius_norm,
     largest_singular_value,
     numerical_rank,
     outside,
@@ -523,7 +524,8 @@ class _Run:
                 piece += decay
                 square += float(piece @ piece)
                 piece *= unit[part]
-            grad_norm = math.sqrt(square)
+            # It is cubic in the data, so its square leaves the range of binary64 long before their squares do.
+            grad_norm = math.sqrt(square) if SMALLEST < square < math.inf else frobenius_norm(grad / unit)
             first = grad_norm if first is None else first
             return f + 0.5 * lam * size
 

@@ -32,11 +32,18 @@ def test_a_fixed_start_is_found_from_what_the_target_multiplies_with(exit_code) 
     # Nothing here knows the generator: the direction was read off, and is orthogonal to the start.
     start = np.random.default_rng(0).standard_normal(instance["n"])[:2]
     row = np.array(instance["row"])
-    assert abs(row @ start) <= 1e-12 * np.linalg.norm(row) and np.linalg.norm(row) > 1.0
+    # Shrinking rounds it as long as it fails; to the last bit where its length lets rounding errors grow fast.
+    assert abs(row @ start) <= 1e-6 * np.linalg.norm(row) and np.linalg.norm(row) > 1.0
     assert instance["n"] == 501  # the smallest size at which the target does not decompose the matrix
     script = report.found[0].script
     assert exit_code(script) == 1
     assert exit_code(script.replace("fixed_start", "fresh_start")) == 0
+
+
+def test_a_fixed_start_is_found_where_rounding_leads_away_from_it() -> None:
+    """As in SciPy 1.13: no row is orthogonal to the last bit to all that the target multiplies with."""
+    report = attack("certify:planted.rounded_start", AMPLE, 2, trials=1, families=["hidden"])
+    assert claims(report) == {GAP, GLOBAL}
 
 
 def test_fresh_starts_are_not_found(exit_code) -> None:

@@ -523,6 +523,43 @@ def test_a_gradient_that_is_nan_is_seen_beside_a_frozen_factor():
     assert "first has non-finite factors or gradients" in monitor.step(model)
 
 
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_step_that_a_scaler_leaves_out_is_said_and_does_not_end_the_run(broken):
+    """Losses of 1e36 overflow at scales above 256; one that is infinite does at every scale."""
+    model, batch = Net(), data()[0]
+    factors = [part for layer in (model.first, model.second) for part in (layer.lora_A, layer.lora_B)]
+    optimizer = torch.optim.SGD(factors, lr=1e-40)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12)
+    monitor = LoRAMonitor()
+    skipped = []
+    for step in range(1, 20):
+        optimizer.zero_grad()
+        scaler.scale(CrossEntropy()(model, batch).mean() * (math.inf if broken else 1e36)).backward()
+        scaler.unscale_(optimizer)
+        before = scaler.get_scale()
+        reason = monitor.step(model, scaler)
+        if reason is not None:
+            break
+        scaler.step(optimizer)
+        scaler.update()
+        skipped += [step] * (scaler.get_scale() < before)
+    assert (len(skipped) == 12 and "step 13: first has non-finite" in reason) if broken else 2 < len(skipped) < 12
+    assert monitor.skipped == skipped == monitor.to_dict()["skipped"] and len(monitor.warnings) == 1
+    assert [step for step, read in monitor.history if read["first"].finite] == [
+        step for step in range(1, monitor.steps + 1) if step not in skipped and not broken
+    ]
+
+
+def test_factors_that_are_not_finite_end_the_run_whatever_scales_the_loss():
+    model = Net()
+    CrossEntropy()(model, data()[0]).mean().backward()
+    with torch.no_grad():
+        model.first.lora_B[0, 0] = math.nan
+    monitor = LoRAMonitor()
+    assert "first has non-finite factors" in monitor.step(model, torch.amp.GradScaler("cpu", init_scale=2.0**12))
+    assert monitor.skipped == []
+
+
 def test_the_decay_of_two_layers_is_their_median():
     """Layers with one decay each: a gradient of -lam times a factor is stationary for that lam."""
     model = Net()
