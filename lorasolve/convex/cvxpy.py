@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -82,8 +82,7 @@ def _in_units(problem: Problem, solver: str, options: dict[str, Any]) -> tuple[A
 
     What cvxpy makes of the problem, ``min x^T P x/2 + c^T x`` with ``b - A x`` in a cone, stays the same for ``x`` in
     units of ``b`` (``b/t``, ``t^2 P``, ``t c``), as a cone has no units; ``t`` is the size of ``b``, which holds the
-    data, up to a factor of 10, so that cones with a 1 in them keep it for ordinary data. Powers above 2 are chains of
-    cones ``w 1 >= x^2``: their 1 and ``w`` are brought to the size of the rest first. The update may be of another
+    data, up to a factor of 10, so that cones with a 1 in them keep it for ordinary data. The update may be of another
     size, so what is asked for is a multiple of it of size ``t``; values are in units of ``t`` times the slope of ``F``.
     """
     import cvxpy
@@ -94,95 +93,14 @@ def _in_units(problem: Problem, solver: str, options: dict[str, Any]) -> tuple[A
         task = cvxpy.Problem(cvxpy.Minimize(problem.objective.cvxpy_expression(share * X) + penalty))
         return X, task, task.get_problem_data(solver, solver_opts=options)
 
-    X, _, (data, _, _) = stated(1.0)
-    largest = _size_of_data(data, X)
+    largest = float(np.abs(stated(1.0)[2][0]["b"]).max())
     t = 100.0 ** round(0.5 * math.log10(largest)) if 0.0 < largest < math.inf else 1.0
     slope = problem.units.slope
     share = (problem.scale * natural_size(problem, slope) ** 2 or t) / t
     X, task, (data, chain, inverse) = stated(share)
-    _bring_to_size(data, X, t)
     weight = share * slope / problem.scale
     if data.get("P") is not None:
         data["P"] = data["P"] * (t / weight)
     data["c"], data["b"] = data["c"] / weight, data["b"] / t
     task.unpack_results(chain.solve_via_data(task, data, solver_opts=options), chain, inverse)
     return task, None if X.value is None else np.asarray(X.value, dtype=np.float64) * t * share
-
-
-class _Link(NamedTuple):
-    """A second-order cone that says ``w c >= ||x||^2`` of a variable ``w``, a constant ``c > 0`` and others ``x``.
-
-    Its rows are those from ``first`` to ``last``; of the first two the sum is ``w``, up to a factor, and the difference
-    ``c``, or the other way round with ``sign = -1``.
-    """
-
-    first: int
-    last: int
-    sign: float
-    column: int
-    constant: float
-
-
-def _links(data: dict[str, Any], X: Any) -> list[_Link]:
-    """Return the links of chains, those of what is raised to a power above 2; ``X`` is no ``w`` of any."""
-    A, b, dims = data["A"].tocsr(), data["b"], data["dims"]
-    own = data["param_prob"].var_id_to_col[X.id] + np.arange(X.size)
-    found = []
-    first = dims.zero + dims.nonneg
-    for size in dims.soc:
-        for sign in (1.0, -1.0) if size > 2 else ():
-            product, rest = A[first] + sign * A[first + 1], A[first] - sign * A[first + 1]
-            product.eliminate_zeros()
-            rest.eliminate_zeros()
-            constant = float(b[first] - sign * b[first + 1])
-            if rest.nnz == 0 and product.nnz == 1 and constant > 0.0 and product.indices[0] not in own:
-                found.append(_Link(first, first + size, sign, int(product.indices[0]), constant))
-                break
-        first += size
-    return found
-
-
-def _size_of_data(data: dict[str, Any], X: Any) -> float:
-    """Return the size of the data that the problem holds, the constants of links apart."""
-    b = np.abs(data["b"])
-    for link in _links(data, X):
-        b[link.first : link.first + 2] = 0.0
-    return float(b.max(initial=0.0))
-
-
-def _bring_to_size(data: dict[str, Any], X: Any, t: float) -> None:
-    """Give each link a ``w`` of size ``t``, that of ``X``, and a constant of the size of its ``x``.
-
-    A cone of ``u v >= ||x||^2`` stays what it is for ``p u``, ``q v`` and ``sqrt(p q) x``.
-    """
-    import scipy.sparse
-
-    A = data["A"].tocsr()
-    waiting, columns, rows = _links(data, X), np.ones(A.shape[1]), np.ones(A.shape[0])
-    # From the first two rows of each link to u and v, where the constant leaves u without rounding, and back.
-    there, back = (scipy.sparse.identity(A.shape[0], format="lil") for _ in range(2))
-    for link in waiting:
-        pair = slice(link.first, link.first + 2)
-        there[pair, pair] = np.array([[1.0, link.sign], [1.0, -link.sign]])
-        back[pair, pair] = 0.5 * np.array([[1.0, 1.0], [link.sign, -link.sign]])
-    while waiting:
-        # A link's x may hold the w of others, which are brought to size before.
-        unknown = {link.column for link in waiting}
-        ready = [link for link in waiting if unknown.isdisjoint(A[link.first + 2 : link.last].indices)]
-        for link in ready:
-            x = A[link.first + 2 : link.last]
-            moved = np.abs(x.data) * columns[x.indices] * t
-            size = max(float(np.abs(data["b"][link.first + 2 : link.last]).max()), float(moved.max(initial=0.0)))
-            if size > 0.0 and columns[link.column] == 1.0:
-                root = 1.0 / float(columns[x.indices].max(initial=0.0) or 1.0)
-                p, q = root * link.constant / size, root * size / link.constant
-                columns[link.column] = 1.0 / p
-                rows[link.first : link.last] = p, q, *[root] * (link.last - link.first - 2)
-        if not ready:
-            break
-        waiting = [link for link in waiting if link not in ready]
-    left, right = back.tocsr() @ scipy.sparse.diags(rows), scipy.sparse.diags(columns)
-    data["A"], data["b"] = (left @ (there.tocsr() @ A) @ right).tocsc(), left @ (there.tocsr() @ data["b"])
-    data["c"] = columns * data["c"]
-    if data.get("P") is not None:
-        data["P"] = (right @ data["P"] @ right).tocsc()

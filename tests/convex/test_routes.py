@@ -260,53 +260,6 @@ def test_a_plain_loss_without_constants_is_solved_and_not_called_certified_witho
         json.dumps(result.to_dict(), allow_nan=False)
 
 
-@pytest.mark.parametrize("unit", [1e-9, 1e-6, 1e-2, 1e2, 1e4, 1e8])
-@pytest.mark.parametrize("power", [4, 8])
-def test_cvxpy_solves_powers_of_data_in_any_units(unit, power):
-    """The cones of a power hold a 1 beside data of any size. The optimum scales with the data."""
-
-    class Power(BoundedQuartic):
-        def __init__(self, unit):
-            super().__init__()
-            self.M = unit * self.M
-
-        def value_and_grad(self, X):
-            E = X - self.M
-            return float(np.sum(E**power)) / power, E ** (power - 1)
-
-        def cvxpy_expression(self, X):
-            import cvxpy
-
-            return cvxpy.sum(cvxpy.power(X - self.M, power)) / power
-
-    one, other = (ls.solve_convex(ls.Problem(Power(u), 2, u ** (power - 1)), "cvxpy", 1e-6) for u in (1.0, unit))
-    assert max(one.relative_gap, other.relative_gap) < 1e-5
-    assert other.fun / unit**power == pytest.approx(one.fun, rel=1e-5)
-
-
-def test_cvxpy_may_put_the_update_where_powers_have_variables_of_their_own():
-    """A root of ``X + 1``: a cone of it and a 1. Held against cvxpy's own answer to the problem as it is stated."""
-    import cvxpy
-
-    M = np.random.default_rng(1).uniform(50.0, 200.0, (4, 3))
-
-    class Root:
-        shape, convex = (4, 3), True
-
-        def value_and_grad(self, X):
-            root = np.sqrt(X + 1.0)
-            return float(np.sum(0.5 * (X - M) ** 2 - 10.0 * root)), X - M - 5.0 / root
-
-        def cvxpy_expression(self, X):
-            return 0.5 * cvxpy.sum_squares(X - M) - 10.0 * cvxpy.sum(cvxpy.sqrt(X + 1.0))
-
-    found = ls.solve_convex(ls.Problem(Root(), 2, 5.0), "cvxpy", 1e-6)
-    X = cvxpy.Variable((4, 3))
-    F = Root().cvxpy_expression(X) + 5.0 * cvxpy.normNuc(X)
-    cvxpy.Problem(cvxpy.Minimize(F)).solve(solver="CLARABEL")
-    np.testing.assert_allclose(found.X, X.value, rtol=1e-4)
-
-
 @pytest.mark.parametrize("route", ["factored", "prox"])
 def test_a_plain_loss_with_a_lower_bound_is_certified(route):
     problem = ls.Problem(BoundedQuartic(), 2, 0.1)
