@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._threads import kernel_threads
-from .._validate import Array, as_float_array, as_index_array, as_matrix_shape
+from .._validate import Array, as_array, as_float_array, as_index_array, as_matrix_shape
 from ..linear_map import LinearMap, product_entries
 from ._description import Description, Entries
 from ._kernels import Kernels
@@ -91,14 +91,17 @@ class MatrixCompletion(Objective):
         Raises
         ------
         ValueError
-            Without any observed entry, or for infinite ones.
+            Without any observed entry, or for infinite ones, ragged lists and what is no number.
         TypeError
             For complex ones.
         """
-        array = np.ma.filled(np.ma.masked_invalid(M), np.nan) if np.ma.isMaskedArray(M) else np.asarray(M)
-        if array.dtype.kind == "c":
-            raise TypeError(f"M: expected real numbers, got an array of dtype {array.dtype}")
-        array = np.asarray(array, dtype=float)
+        given = as_array(np.ma.getdata(M) if np.ma.isMaskedArray(M) else M, "M")
+        if given.dtype.kind == "c":
+            raise TypeError(f"M: expected real numbers, got an array of dtype {given.dtype}")
+        try:
+            array = np.where(np.ma.getmask(M), np.nan, given.astype(float))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"M: expected numbers, and NaN for what was not observed: {error}") from None
         if array.ndim != 2:
             raise ValueError(f"M: expected 2 dimensions, got shape {array.shape}")
         rows, cols = np.nonzero(~np.isnan(array))
