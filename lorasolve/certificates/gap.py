@@ -184,8 +184,8 @@ class Certificate:
         low, high = self.rank_at_least, self.rank_at_most
         if low is None and high is None:
             return ""
-        if low == high:
-            return f"; the optimum has rank {low}"
+        if low == high or high == 0:
+            return f"; the optimum has rank {high}"
         ends = [f">= {low}" if low is not None else "", f"<= {high}" if high is not None else ""]
         return f"; the optimum has rank {' and '.join(end for end in ends if end)}"
 
@@ -518,10 +518,12 @@ class _Case:
         distance = ranks.reach(gap, self.facts.smoothness)
         lam = weight_down(problem)
         _, _, Q = cut(self.found.svds)[0]
-        if not distance < lam:
-            return low, None
-        high = self._rank_at_most(Q, lam, distance)
-        return low, high if high is not None and high < min(problem.shape) else None
+        # No matrix has a larger rank: a bound only together with one from below.
+        full = min(problem.shape)
+        if low == full:
+            return full, full
+        high = self._rank_at_most(Q, lam, distance) if distance < lam else None
+        return low, high if high is not None and high < full else None
 
     def _rank_at_most(self, Q: Array, lam: float, distance: float) -> int | None:
         """Return how many singular values of the gradient may be within ``distance`` of ``lam``, None if unknown."""
