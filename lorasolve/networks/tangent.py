@@ -26,7 +26,8 @@ from ..objectives._blocks import MultiObjective, Pairs, as_finite_pairs
 # (MiniLM: 1e-1 against 1e-7).
 RANK_TOL = 1e-4
 # A layer whose values are all below that share of the largest of all layers, and below this, has vanished: of what is
-# left of it the ratios say nothing. In units of its own a layer may be small beside others for good.
+# left of it the ratios say nothing. In units of its own a layer may be small beside others for good. Where all vanish
+# together, none is small beside the others: there a layer is too small if its penalty is lost in the rounding of f.
 VANISHED = 1e-6
 
 
@@ -52,7 +53,8 @@ class LayerDual:
         ``(m, n)``.
     max_rank, rank : int
         Columns of the factors, and singular values of ``X`` above 1e-4 of its largest; 0 for a layer that has vanished,
-        with no value above 1e-6 nor above 1e-4 of the largest of all layers.
+        with no value above 1e-6, and none above 1e-4 of the largest of all layers or of more penalty than the rounding
+        of ``f``.
     spectral, nuclear : float
         ``||X||_2`` and ``||X||_*``.
     spread : float
@@ -222,7 +224,8 @@ def tangent_certificate(
     layers, norms = [], []
     for name, g, pair, svd in zip(names, G, pairs, svds):
         own = float(svd[1][0])
-        vanished = own <= min(RANK_TOL * largest, VANISHED)
+        lost = 0.0 < lam * own <= np.finfo(np.float64).eps * abs(f)
+        vanished = own <= VANISHED and (own <= RANK_TOL * largest or lost)
         rank = 0 if vanished else int(np.count_nonzero(svd[1] > RANK_TOL * own))
         layers.append(_layer(name, g, pair, svd, rank, lam, rng))
         norms.append(gradient_norm(LinearMap.from_dense(g), svd[0][:, :rank], svd[2][:, :rank], lam))

@@ -96,7 +96,7 @@ class MatrixCompletion(Objective):
         Raises
         ------
         ValueError
-            Without any observed entry, or for infinite ones.
+            Without any observed entry, or for infinite ones and ragged lists.
         TypeError
             For complex ones, texts and dates.
         """

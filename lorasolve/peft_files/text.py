@@ -47,7 +47,7 @@ def diagnosis_text(diagnosis: Diagnosis, count: int = 10, sort: str = "worst") -
         order = list(diagnosis.layers) if sort == "worst" else sorted(diagnosis.layers, key=SORT_KEYS[sort])
         shown = order[:count]
         head = f"layers, {'worst' if sort == 'worst' else f'by {sort}'} first ({len(shown)} of {len(order)}):"
-        lines += ["", *_aligned(family_rows(diagnosis)), "", head, *_aligned(layer_rows(shown))]
+        lines += ["", *_aligned(family_rows(diagnosis)), *(["", head, *_aligned(layer_rows(shown))] if shown else ())]
     if diagnosis.unusable:
         lines += ["", f"layers that cannot be used ({len(diagnosis.unusable)}):"]
         lines += [

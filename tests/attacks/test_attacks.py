@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 
 import numpy as np
@@ -258,7 +259,8 @@ def test_ctrl_c_in_a_run_ends_the_search(target, capsys, tmp_path, monkeypatch: 
     [
         (("certfy",), "target: unknown target 'certfy'. Did you mean 'certify'?"),
         (("optimizer:gdd",), "unknown optimizer 'gdd'"),
-        (("objective:hubr",), "target: cannot import 'hubr'"),
+        (("objective:hubr",), "target: unknown objective 'hubr'. Did you mean 'huber'? Accepted: completion, "),
+        (("objective:planted.Hubr",), "target: cannot import 'planted.Hubr'"),
         (("certify:planted.nothing",), "target: cannot import 'planted.nothing'"),
         (("certify:os.path",), "target: expected a class or function, got 'os.path', which is a module"),
         (("objective:os.path",), "target: expected a class or function, got 'os.path', which is a module"),
@@ -280,6 +282,8 @@ def test_an_unknown_family_is_refused() -> None:
 
 def test_every_target_says_what_it_is() -> None:
     assert set(registry.classes()) == {"certify", "certify_claims", "objective", "optimizer", "step"}
+    for name, cls in registry.classes().items():
+        assert re.match(rf"{name}\b", cls.summary), "the help of the command names targets by their summaries alone"
     assert all(cls.summary.startswith(name) or "same" in cls.summary for name, cls in registry.classes().items())
 
 

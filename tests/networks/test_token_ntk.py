@@ -276,6 +276,19 @@ def test_the_numbers_of_a_layer():
     assert found.to_dict()["layers"][0]["shape"] == [3, 4]
 
 
+@pytest.mark.parametrize("unit", [1.0, 1e-9])
+def test_layers_that_vanish_together_have_rank_0(unit):
+    """What is left of them at the optimum 0 is rounding; a layer with a penalty keeps its rank in every unit."""
+    rng = np.random.default_rng(0)
+    A, B = rng.standard_normal((5, 2)), rng.standard_normal((4, 2))
+    A, B = np.sqrt(unit) * A, np.sqrt(unit) * B
+    factors = [(1e-9 * A, 1e-9 * B), (2e-9 * A, 1e-9 * B)]
+    G = [0.5 / unit * np.eye(5, 4)] * 2
+    assert [layer.rank for layer in tangent_certificate(1.0, G, factors, 1.0 / unit).layers] == [0, 0]
+    assert all(layer.balance is None for layer in tangent_certificate(1.0, G, factors, 1.0 / unit).layers)
+    assert [layer.rank for layer in tangent_certificate(1.0, G, [(A, B)] * 2, 1.0 / unit).layers] == [2, 2]
+
+
 def test_a_network_that_bends_may_lie_below_its_tangent_problem():
     """z = x + b x^2 in one number: the gap is 0 at a stationary point of F that is not its minimum."""
     lam, b = 0.1, 3.0

@@ -1213,12 +1213,28 @@ def test_phase(whole, tmp_path):
     _, _, limited = runs.phase("lam", "rank", "share of iteration limit ends")
     statuses = [r["result"]["status"] for r in runs if (r["run"]["cell"]["lam"], r["run"]["cell"]["rank"]) == (0.1, 1)]
     assert limited[0, 1] == np.mean([status == "iteration limit" for status in statuses])
+    assert (runs.phase("lam", "rank", "share of diverged ends")[2][:, 1:] == 0.0).all()
+    with pytest.raises(ValueError, match=r"no run ends 'divergd'. Did you mean 'diverged'"):
+        runs.phase("lam", "rank", "share of divergd ends")
+    with pytest.raises(ValueError, match=r"no run ends 'global'.* the measure 'verdict'"):
+        runs.phase("lam", "rank", "share of global ends")
     with pytest.raises(ValueError, match="phase: measure 'share spurious'"):
         runs.phase("lam", "rank", "share spurious")
     with pytest.raises(ValueError, match=r"has no value at any run; columns: .*certify.gap"):
         runs.phase("lam", "rank", "mean of certify.gp")
     text = (tmp_path / "phase.html").read_text()
     assert "http" not in text and "study.repeat(objective='own', rank=1, lam=0.1, seed=0)" in text.replace('\\"', '"')
+
+
+def test_a_share_of_ends_is_of_words_that_verdicts_have(tmp_path):
+    """None is spurious at rank 1 of a matrix of rank 1, which is a share of 0; a misspelt word is none."""
+    study = ls.Study(lambda seed: ls.Problem(Denoising(np.diag([2.0, 0.0])), 1, 0.1), {"seed": [0, 1]}, "lbfgs",
+                     measure="verdict")  # fmt: skip
+    runs = study.run(tmp_path / "runs", backend="serial")
+    assert runs.phase("seed", "seed", "share of global ends")[2].diagonal().tolist() == [1.0, 1.0]
+    assert runs.phase("seed", "seed", "share of spurious ends")[2].diagonal().tolist() == [0.0, 0.0]
+    with pytest.raises(ValueError, match=r"no run ends 'spurous'. Did you mean 'spurious'"):
+        runs.phase("seed", "seed", "share of spurous ends")
 
 
 def test_phase_shows_names_with_dollar_signs(tmp_path):
