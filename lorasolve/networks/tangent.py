@@ -19,7 +19,7 @@ import numpy as np
 from .._known import Known
 from .._validate import Array, as_choice, as_float_array, as_instance, as_iterable, as_number, as_shape, as_text
 from ..certificates.duality import allowance, duality_gap, gradient_norm
-from ..linear_map import LinearMap, factor_svd, outside, top_above
+from ..linear_map import LinearMap, factor_svd, numerical_rank, outside, top_above
 from ..objectives._blocks import MultiObjective, Pairs, as_finite_pairs
 
 # Runs end long before small singular values have vanished; between what decays and what stays there were six decades
@@ -221,9 +221,7 @@ def tangent_certificate(
     rng = np.random.default_rng()
     layers, norms = [], []
     for name, g, pair, svd in zip(names, G, pairs, svds):
-        own = float(svd[1][0])
-        vanished = own <= min(RANK_TOL * largest, VANISHED)
-        rank = 0 if vanished else int(np.count_nonzero(svd[1] > RANK_TOL * own))
+        rank = layer_rank(svd[1], largest, RANK_TOL)
         layers.append(_layer(name, g, pair, svd, rank, lam, rng))
         norms.append(gradient_norm(LinearMap.from_dense(g), svd[0][:, :rank], svd[2][:, :rank], lam))
     nuclear = sum(layer.nuclear for layer in layers)
@@ -251,6 +249,14 @@ def tangent_certificate(
         factors=pairs,
         gradients=G,
     )
+
+
+def layer_rank(values: Array, largest: float, tol: float) -> int:
+    """Return how many singular values of a layer are above ``tol`` of its own largest; 0 for a layer that has vanished.
+
+    ``largest`` is that of all layers.
+    """
+    return 0 if float(values[0]) <= min(tol * largest, VANISHED) else numerical_rank(values, tol)
 
 
 def _layer(

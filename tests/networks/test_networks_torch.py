@@ -869,32 +869,46 @@ def test_the_start_is_a_saddle_and_too_small_a_rank_is_named():
     assert (before - after) / step == pytest.approx(rate, rel=1e-2)
 
 
+class Beside(torch.nn.Module):
+    """Two layers side by side, one of them of inputs of another size."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.size, self.large, self.small = size, LoRALinear(2, 2, 2, 1.0), LoRALinear(2, 2, 1, 1.0)
+        for layer in (self.large, self.small):
+            layer.linear.weight.zero_()
+            layer.linear.bias.zero_()
+
+    def forward(self, x):
+        return torch.cat([self.large(self.size * x), self.small(x)], 1)
+
+
 def test_a_layer_is_full_or_empty_by_its_own_values_however_large_another_is():
     """Two layers side by side, of inputs x/10^4 and x: each approximates a matrix, by shrinking its singular values."""
-
-    class Beside(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.large, self.small = LoRALinear(2, 2, 2, 1.0), LoRALinear(2, 2, 1, 1.0)
-            for layer in (self.large, self.small):
-                layer.linear.weight.zero_()
-                layer.linear.bias.zero_()
-
-        def forward(self, x):
-            return torch.cat([self.large(1e-4 * x), self.small(x)], 1)
-
     lam, x = 1e-4, 2.0**0.5 * torch.eye(2, dtype=torch.float64)
     labels = 2.0**0.5 * torch.tensor([[200.0, 0.0, 3.0, 0.0], [0.0, 100.0, 0.0, 2.0]], dtype=torch.float64)
     large = np.diag(np.sqrt([(200e-4 - lam) / 1e-8, (100e-4 - lam) / 1e-8]))
     for kept, empty in ((3.0, False), (0.0, True)):
         small = np.array([[max(kept - lam, 0.0) ** 0.5], [0.0]])
-        verdict = judge(Beside(), SquareLoss(), [(x, labels)], lam, factors=[(large, large), (small, small)])
+        verdict = judge(Beside(1e-4), SquareLoss(), [(x, labels)], lam, factors=[(large, large), (small, small)])
         found = verdict.certificate.layers[1]
         # Off the space of X the residual is the next singular value of the label.
         assert found.outside == pytest.approx((3.0 if empty else 2.0) / lam, rel=1e-9)
         assert found.rank == (0 if empty else 1)
         assert verdict.kind == ("saddle" if empty else "rank_too_small"), str(verdict)
         assert ("empty column" in verdict.reason) == empty
+
+
+def test_ranks_of_the_tangent_solution_are_counted_layer_by_layer():
+    """Side by side again, the first of inputs x/10^5: the optimum shrinks the singular values of the labels."""
+    labels = 2.0**0.5 * torch.tensor([[200.0, 0.0, 3.0, 0.0], [0.0, 100.0, 0.0, 2.0]], dtype=torch.float64)
+    lam, x, point = 1e-4, 2.0**0.5 * torch.eye(2, dtype=torch.float64), [(np.zeros((2, 2)), np.zeros((2, 2)))] * 2
+    network = Network(Beside(1e-5), SquareLoss(), [(x, labels)])
+    found = solve_tangent(linearize(network, point), point, lam, tol=1e-10)
+    large, small = (np.linalg.svd(A @ B.T)[1] for A, B in zip(found.A, found.B))
+    np.testing.assert_allclose(large, [(200e-5 - lam) / 1e-10, (100e-5 - lam) / 1e-10], rtol=1e-4)
+    np.testing.assert_allclose(small, [3.0 - lam, 2.0 - lam], rtol=1e-2)
+    assert found.ranks == (2, 2)
 
 
 def test_without_a_penalty_there_is_no_statement(trained):
@@ -1201,19 +1215,22 @@ def test_fixed_masks_and_indices_leave_the_outputs_affine():
         assert judge(last_with(bend), CrossEntropy(), data(60, 6), 5.0, factors=nothing).kind == "global"
 
 
+class Dead(torch.nn.Module):
+    """A ReLU by hand that is off for all positive inputs without an update."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = LoRALinear(3, 1, 1, 1.0).double()
+        self.layer.linear.weight.fill_(-1.0)
+        self.layer.linear.bias.fill_(-1.0)
+
+    def forward(self, x):
+        hidden = self.layer(x)
+        return hidden * (hidden > 0)
+
+
 def test_a_dead_hand_written_relu_is_not_global():
     """At X = 0 no gradient is left, and a point that fits all labels is found by hand."""
-
-    class Dead(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = LoRALinear(3, 1, 1, 1.0).double()
-            self.layer.linear.weight.fill_(-1.0)
-            self.layer.linear.bias.fill_(-1.0)
-
-        def forward(self, x):
-            hidden = self.layer(x)
-            return hidden * (hidden > 0)
 
     x = torch.ones(20, 3, dtype=torch.float64)
     batches = [(x, torch.ones(20, 1, dtype=torch.float64))]
@@ -1225,6 +1242,21 @@ def test_a_dead_hand_written_relu_is_not_global():
         Dead(), SquareLoss(), batches, 1e-3, factors=[(np.zeros((1, 1)), np.zeros((3, 1)))], others=[better]
     )
     assert refuted.kind == "refuted" and refuted.better == pytest.approx(1e-3 * 5.0 / 3.0**0.5, rel=1e-12)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_point_whose_loss_overflows_does_not_hide_a_better_one(order):
+    """An output of minus infinity times 0 is no number."""
+    x, y = torch.full((20, 3), 1e9, dtype=torch.float64), torch.ones(20, 1, dtype=torch.float64)
+    nothing = [(np.zeros((1, 1)), np.zeros((3, 1)))]
+    # With X = 1 + 2e-9/3 in each entry the output is -1 + 3e9 (X - 1) = 1, the label.
+    better = [(np.ones((1, 1)), np.full((3, 1), 1.0 + 2e-9 / 3.0))]
+    overflown = [(np.full((1, 1), 1e150), np.full((3, 1), -1e150))]
+    assert math.isnan(Network(Dead(), SquareLoss(), [(x, y)]).value(overflown))
+    found = judge(Dead(), SquareLoss(), [(x, y)], 1e-3, factors=nothing, others=[overflown, better][::order])
+    assert found.kind == "refuted" and found.better == pytest.approx(1e-3 * 3.0**0.5, rel=1e-6)
+    alone = judge(Dead(), SquareLoss(), [(x, y)], 1e-3, factors=nothing, others=[overflown])
+    assert (alone.kind, alone.better) == ("tangent_optimal", None)
 
 
 def test_every_batch_has_to_be_affine():
@@ -1271,6 +1303,28 @@ def test_a_loss_that_contradicts_its_own_gradient_is_inconclusive():
     assert verdict.kind == "inconclusive" and "contradicts its own gradient" in verdict.reason
 
 
+class HalfLost(Net):
+    """The same values as of the network, and half of their gradient."""
+
+    def forward(self, x):
+        z = super().forward(x)
+        return 0.5 * z + 0.5 * z.detach()
+
+
+def test_a_gradient_of_which_a_part_is_lost_bounds_nothing():
+    """Where ``f`` with twice the decay is stationary, half of its gradient balances the decay itself."""
+    end = fine_tune(Net(), CrossEntropy(), data(), 2 * LAM, max_calls=600)
+    assert end.verdict.kind == "tangent_optimal"
+    assert judge(Net(), CrossEntropy(), data(), LAM, factors=end.factors).kind == "not_converged"
+    settings = {"factors": end.factors, "tangent_solve": True, "second": True}
+    verdict = judge(HalfLost(), CrossEntropy(), data(), LAM, **settings)
+    assert verdict.kind == "inconclusive" and "contradicts its own gradient" in verdict.reason
+    assert verdict.relative_gap == math.inf and verdict.level is None
+    better = fine_tune(Net(), CrossEntropy(), data(), LAM, max_calls=100).factors
+    refuted = judge(HalfLost(), CrossEntropy(), data(), LAM, factors=end.factors, others=[better])
+    assert refuted.kind == "refuted"
+
+
 class Capped(SquareLoss):
     """``1 - exp(-||z - y||^2 / 2)``, which is not convex: flat far from the label."""
 
@@ -1296,6 +1350,14 @@ def test_a_subclass_that_is_said_not_to_be_convex_has_no_bound():
         judge(model, Capped(), batches, convex_loss=False, tangent_solve=True, **where)
     assert "stated by the caller: the loss is convex" in str(judge(model, Capped(), batches, **where))
     assert "SquareLoss is convex" in str(judge(model, SquareLoss(), batches, **where))
+
+
+def test_a_lower_bound_that_the_caller_states_is_among_the_premises():
+    """It is what the gap rests on: labels that are drawn at random cost at least their entropy."""
+    for bound in (-1.0, 0.0, 0.25):
+        verdict = judge(Net(), CrossEntropy(), data(), LAM, lower_bound=bound)
+        said = [text for text in verdict.premises if "every loss is >= 0.25" in text and "caller" in text]
+        assert len(said) == (bound > 0.0) and "CrossEntropy is convex in the outputs and >= 0" in str(verdict)
 
 
 def test_the_linearity_index_is_zero_for_a_linear_network():
