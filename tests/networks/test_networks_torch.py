@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pathlib
+import re
 import types
 
 import numpy as np
@@ -535,6 +536,57 @@ def test_the_decay_of_two_layers_is_their_median():
     assert monitor.lam_hat == pytest.approx((0.0119 - 0.0024) / 2, rel=1e-6)
 
 
+def with_spectra(layer, a, b, rng):
+    """Set factors ``P diag(a) R`` and ``Q diag(b) R``, whose product has the singular values ``a b``."""
+    m, n = layer.linear.weight.shape
+    P, Q, R = (np.linalg.qr(rng.standard_normal(shape))[0] for shape in ((m, len(a)), (n, len(b)), (len(a), len(a))))
+    layer.lora_B.data = torch.tensor(P * a @ R)
+    layer.lora_A.data = torch.tensor((Q * b @ R).T)
+
+
+def test_a_reading_is_that_of_the_dense_matrices():
+    """Also for a negative scaling; the second layer is small beside the first, and in units of its own as large."""
+    rng, model = np.random.default_rng(0), Net(rank=3).double()
+    model.first.scaling = -1.5
+    spectra = {"first": ([2.0, 1.0, 0.5], [3.0, 2.0, 4e-3]), "second": ([1e-2, 2e-2, 3e-2], [4e-3, 1e-3, 1e-3])}
+    for name, (a, b) in spectra.items():
+        with_spectra(getattr(model, name), np.array(a), np.array(b), rng)
+    monitor, (x, y) = LoRAMonitor(LAM, full_batch=True), data()[0]
+    CrossEntropy()(model, (x.double(), y)).mean().backward()
+    # A part of the gradient that is not that of a function of the product alone.
+    model.first.lora_A.grad += 0.01 * torch.tensor(rng.standard_normal((3, 6)))
+    assert monitor.step(model) is None
+    for name, rank in (("first", 2), ("second", 3)):
+        a, b = map(np.array, spectra[name])
+        layer, reading = getattr(model, name), monitor.history[0][1][name]
+        values, size = abs(layer.scaling) * a * b, float(a @ a + b @ b)
+        assert (reading.spectral, reading.nuclear) == pytest.approx((values.max(), values.sum()), rel=1e-9)
+        assert reading.rank == rank
+        assert reading.balance == pytest.approx(np.linalg.norm(a**2 - b**2) / size, rel=1e-9)
+        assert reading.wasted == pytest.approx(0.5 * size - float(a @ b), rel=1e-9)
+        A, B, dA, dB = (
+            part.detach().numpy() for part in (layer.lora_B, layer.lora_A, layer.lora_B.grad, layer.lora_A.grad)
+        )
+        on_A, on_B = float((A * dA).sum()), float((B * dB).sum())
+        assert reading.grad == pytest.approx((np.sum(dA**2) + np.sum(dB**2)) ** 0.5, rel=1e-9)
+        rest = (np.sum((dA + LAM * A) ** 2) + np.sum((dB + LAM * B) ** 2)) ** 0.5
+        assert reading.stationarity == pytest.approx(rest / (LAM * size**0.5), rel=1e-9)
+        assert reading.lam_hat == pytest.approx(-(on_A + on_B) / size, rel=1e-9)
+        assert reading.mismatch == pytest.approx(abs(on_A - on_B) / max(abs(on_A), abs(on_B)), abs=1e-9)
+    assert monitor.to_dict()["gradients"] == "full batch"
+
+
+def test_every_third_step_is_read_from_the_first_on_and_a_reason_stays():
+    model = loud()
+    monitor = LoRAMonitor(every=3, base=model)
+    reason = monitor.step(model)
+    assert reason is not None
+    with torch.no_grad():
+        model.first.lora_B.zero_()
+    assert [monitor.step(model) for _ in range(6)] == [reason] * 6
+    assert [step for step, _ in monitor.history] == [1, 4, 7]
+
+
 def loud():
     """Return a network with a gradient and a far too large update."""
     model = Net()
@@ -836,13 +888,44 @@ def test_a_point_with_more_columns_than_a_layer_has_rows_is_judged_as_the_same_w
 
 
 def test_an_unfinished_run_is_not_converged():
-    assert fine_tune(Net(), CrossEntropy(), data(), LAM, max_calls=8).verdict.kind == "not_converged"
+    end = fine_tune(Net(), CrossEntropy(), data(), LAM, max_calls=8)
+    assert end.verdict.kind == "not_converged"
+    # The worst layer, and its gradient of the objective in units of lam times the length of all factors.
+    G = Network(Net(), CrossEntropy(), data()).value_and_gradients(end.factors)[1]
+    lengths = [np.hypot(*(np.linalg.norm(M) for M in (g @ B + LAM * A, g.T @ A + LAM * B))) for g, (A, B) in zip(G, end.factors)]
+    size = LAM * np.sqrt(sum(np.sum(A**2) + np.sum(B**2) for A, B in end.factors))
+    name, share = re.search(r"in (\w+) the gradient of the objective is (\S+) of lam", end.verdict.reason).groups()
+    assert name == ("first", "second")[int(np.argmax(lengths))]
+    assert float(share) == pytest.approx(max(lengths) / size, rel=0.05)
+
+
+def test_factors_that_are_not_balanced_are_not_converged_however_good_their_product_is(trained):
+    _, best = trained
+    turned = [(4.0 * A, B / 4.0) for A, B in best.factors]
+    verdict = judge(Net(), CrossEntropy(), data(), LAM, factors=turned)
+    assert pytest.approx(best.verdict.F, rel=1e-9) == verdict.F and verdict.relative_gap < 1e-3
+    assert verdict.kind == "not_converged"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "share", "low", "high"), [("float64", 1e-4, 1e-10, 1e-6), ("float32", 1e-2, 2e-6, 1e-4)]
+)
+def test_a_value_that_is_lower_by_no_more_than_rounding_refutes_nothing(trained, dtype, share, low, high):
+    _, best = trained
+    shrunk = [((1.0 - share) * A, B) for A, B in best.factors]
+    settings = {"others": [best.factors], "dtype": dtype, "tol": 0.1}
+    found = judge(Net(), CrossEntropy(), data(), LAM, factors=shrunk, **settings)
+    assert low < (found.F - found.better) / found.F < high
+    assert found.kind == "tangent_optimal"
 
 
 def test_the_start_is_a_saddle_and_too_small_a_rank_is_named():
     nothing = [(np.zeros((7, 2)), np.zeros((6, 2))), (np.zeros((5, 2)), np.zeros((7, 2)))]
     at_zero = judge(Net(), CrossEntropy(), data(), LAM, factors=nothing)
     assert at_zero.kind == "saddle" and "empty column" in at_zero.reason
+    G = Network(Net(), CrossEntropy(), data()).value_and_gradients(nothing)[1]
+    (rate,) = re.findall(r"lowers F at the rate \|\|G\|\| - lam = (\S+) to first order", at_zero.reason)
+    assert float(rate) == pytest.approx(max(np.linalg.norm(g, 2) for g in G) - LAM, rel=1e-2)
     lam = 0.02
 
     def small():
