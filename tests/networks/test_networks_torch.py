@@ -892,7 +892,8 @@ def test_an_unfinished_run_is_not_converged():
     assert end.verdict.kind == "not_converged"
     # The worst layer, and its gradient of the objective in units of lam times the length of all factors.
     G = Network(Net(), CrossEntropy(), data()).value_and_gradients(end.factors)[1]
-    lengths = [np.hypot(*(np.linalg.norm(M) for M in (g @ B + LAM * A, g.T @ A + LAM * B))) for g, (A, B) in zip(G, end.factors)]
+    slopes = [(g @ B + LAM * A, g.T @ A + LAM * B) for g, (A, B) in zip(G, end.factors)]
+    lengths = [np.hypot(*map(np.linalg.norm, pair)) for pair in slopes]
     size = LAM * np.sqrt(sum(np.sum(A**2) + np.sum(B**2) for A, B in end.factors))
     name, share = re.search(r"in (\w+) the gradient of the objective is (\S+) of lam", end.verdict.reason).groups()
     assert name == ("first", "second")[int(np.argmax(lengths))]
@@ -905,6 +906,39 @@ def test_factors_that_are_not_balanced_are_not_converged_however_good_their_prod
     verdict = judge(Net(), CrossEntropy(), data(), LAM, factors=turned)
     assert pytest.approx(best.verdict.F, rel=1e-9) == verdict.F and verdict.relative_gap < 1e-3
     assert verdict.kind == "not_converged"
+
+
+def test_the_solved_gap_is_the_one_that_is_quoted(trained):
+    _, best = trained
+    shrunk = [((1.0 - 1e-3) * A, B) for A, B in best.factors]
+    rough = judge(Net(), CrossEntropy(), data(), LAM, factors=shrunk)
+    assert rough.kind == "inconclusive" and rough.relative_gap > 1e-3 and "by one gradient" in rough.reason
+    sharp = judge(Net(), CrossEntropy(), data(), LAM, factors=shrunk, tangent_solve=True)
+    assert sharp.kind == "tangent_optimal" and "by the solved tangent problem" in sharp.reason
+    assert sharp.relative_gap == sharp.solved.relative_gap < 1e-4
+    (percent,) = re.findall(r"within (\S+) % of the optimum", sharp.reason)
+    assert float(percent) / 100.0 == pytest.approx(sharp.solved.relative_gap, rel=0.05)
+
+
+def test_a_gradient_that_is_no_number_is_not_finite():
+    """A square root at 0: its slope is infinite, and 0 times that is no number, though the loss is finite."""
+    model = torch.nn.Sequential(LoRALinear(3, 2, 2, 1.0))
+    loss = CrossEntropy(outputs=lambda model, batch: (model(batch[0]) - model(batch[0]).detach()).sqrt())
+    verdict = judge(model, loss, [(torch.ones(4, 3), torch.zeros(4, dtype=torch.long))], LAM)
+    assert verdict.kind == "non_finite" and "the loss or its gradient" in verdict.reason
+
+
+def test_the_optimality_of_a_large_layer_is_as_sampled_as_the_norm_of_its_gradient():
+    """Beyond a thousand rows and columns the spectral norm is bounded by products from a random start."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(1001, 1001), torch.nn.Tanh(), torch.nn.Linear(1001, 2))
+    batches = [(torch.randn(4, 1001), torch.arange(4) % 2)]
+    nothing = [(np.zeros((1001, 1)), np.zeros((1001, 1)))]
+    verdict = judge(model, CrossEntropy(), batches, 10.0, layers="0", factors=nothing)
+    assert verdict.kind == "tangent_optimal" and str(verdict.level) == "SAMPLED"
+    assert 0.0 < verdict.certificate.failure_probability <= 1e-10
+    top = np.linalg.norm(verdict.certificate.gradients[0], 2) / 10.0
+    assert verdict.certificate.dual_norm == pytest.approx(top, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -1160,6 +1194,9 @@ def test_in_float32_a_linear_model_is_global_within_what_is_said(seed):
     problem = ls.Problem(ls.objectives.Softmax(W0, x.double().numpy().T, y.numpy()), 4, LAM)
     (A, B), best = tuned.factors[0], ls.solve_convex(problem, tol=1e-10)
     assert problem.convex_value(A @ B.T) - best.fun <= verdict.convex.gap <= 1e-3 * best.fun
+    # Eight units in the last place of the value are allowed for, in both certificates.
+    least = 8.0 * float(np.finfo(np.float32).eps) * verdict.certificate.f
+    assert min(verdict.convex.gap, verdict.certificate.gap) >= least
 
 
 def test_features_make_the_head_of_a_plain_network():
@@ -1441,6 +1478,12 @@ def test_a_lower_bound_that_the_caller_states_is_among_the_premises():
         verdict = judge(Net(), CrossEntropy(), data(), LAM, lower_bound=bound)
         said = [text for text in verdict.premises if "every loss is >= 0.25" in text and "caller" in text]
         assert len(said) == (bound > 0.0) and "CrossEntropy is convex in the outputs and >= 0" in str(verdict)
+        found = verdict.certificate
+        top = max(np.linalg.norm(G, 2) for G in found.gradients)
+        inner = sum(float(np.vdot(G, X)) for G, X in zip(found.gradients, found.updates))
+        nuclear = sum(float(np.linalg.norm(X, "nuc")) for X in found.updates)
+        c = min(1.0, LAM / top)
+        assert found.gap == pytest.approx((1.0 - c) * (found.f - bound) + LAM * nuclear + c * inner, rel=1e-9)
 
 
 def test_the_linearity_index_is_zero_for_a_linear_network():

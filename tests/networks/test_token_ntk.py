@@ -276,6 +276,47 @@ def test_the_numbers_of_a_layer():
     assert found.to_dict()["layers"][0]["shape"] == [3, 4]
 
 
+def test_the_numbers_of_any_point_are_those_of_dense_matrices():
+    """Nothing is stationary or balanced here, and the layer with the larger gradient is not the first."""
+    rng, lam, f, low = np.random.default_rng(4), 0.3, 5.0, -1.0
+    pairs = [(rng.standard_normal((m, 2)), 0.3 * rng.standard_normal((n, 2))) for m, n in ((5, 4), (3, 6))]
+    G = [0.2 * rng.standard_normal((5, 4)), rng.standard_normal((3, 6))]
+    found = tangent_certificate(f, G, pairs, lam, lower_bound=low)
+    slopes = [(g @ B + lam * A, g.T @ A + lam * B) for g, (A, B) in zip(G, pairs)]
+    lengths = [np.hypot(*map(np.linalg.norm, pair)) for pair in slopes]
+    squares = sum(np.sum(A**2) + np.sum(B**2) for A, B in pairs)
+    assert found.grad_norm == pytest.approx(np.hypot(*lengths), rel=1e-12)
+    assert found.stationarity == pytest.approx(np.hypot(*lengths) / (lam * squares**0.5), rel=1e-12)
+    assert pytest.approx(f + 0.5 * lam * squares, rel=1e-12) == found.L
+    nuclear = inner = 0.0
+    for layer, g, (A, B), length in zip(found.layers, G, pairs, lengths):
+        U, s, Vt = np.linalg.svd(A @ B.T)
+        P, Q = U[:, :2], Vt[:2].T
+        apart = (np.eye(len(A)) - P @ P.T) @ g @ (np.eye(len(B)) - Q @ Q.T)
+        nuclear, inner = nuclear + s.sum(), inner + np.vdot(g, A @ B.T)
+        assert (layer.spectral, layer.nuclear, layer.spread) == pytest.approx((s[0], s[:2].sum(), s[1] / s[0]))
+        assert layer.dual_norm == pytest.approx(np.linalg.norm(g, 2) / lam, rel=1e-9)
+        assert layer.outside == pytest.approx(np.linalg.norm(apart, 2) / lam, rel=1e-9)
+        assert layer.inside == pytest.approx(np.linalg.norm(P.T @ g @ Q + lam * np.eye(2), 2) / lam, rel=1e-9)
+        assert layer.stationarity == pytest.approx(length, rel=1e-12)
+        size = np.sum(A**2) + np.sum(B**2)
+        assert layer.balance == pytest.approx(np.linalg.norm(A.T @ A - B.T @ B) / size, rel=1e-9)
+    c = lam / max(np.linalg.norm(g, 2) for g in G)
+    assert c < 1.0 and found.dual_norm == pytest.approx(1.0 / c, rel=1e-9)
+    assert found.gap == pytest.approx((1.0 - c) * (f - low) + lam * nuclear + c * inner, rel=1e-9)
+
+
+def test_several_sampled_norms_may_each_fail():
+    """The probabilities add up (a union bound)."""
+    side, lam = 1001, 1.0
+    G = np.zeros((side, side))
+    G[3, 5] = 2.0
+    nothing = (np.zeros((side, 1)), np.zeros((side, 1)))
+    one, two = (tangent_certificate(1.0, [G] * k, [nothing] * k, lam) for k in (1, 2))
+    assert 0.0 < one.failure_probability <= 1e-10
+    assert two.failure_probability == pytest.approx(2.0 * one.failure_probability, abs=0.0)
+
+
 def test_a_network_that_bends_may_lie_below_its_tangent_problem():
     """z = x + b x^2 in one number: the gap is 0 at a stationary point of F that is not its minimum."""
     lam, b = 0.1, 3.0
