@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .._known import Known
+from .._text import at_least, at_most
 from .._validate import Array, as_choice, as_flag, as_integer, as_iterable, as_number
 from ..certificates import Certificate, certify
 from ..landscape import SecondOrder, second_order
@@ -133,17 +134,17 @@ class NetworkVerdict:
         return "\n".join(lines)
 
     def _numbers(self, found: TangentCertificate) -> list[str]:
+        known = math.isfinite(found.relative_gap)
+        bound = f"{at_most(found.relative_gap, '.2e')} of F, {found.level}: " if known else ""
         lines = [
             f"f = {found.f:.8g}, F = f + lam ||X||_* = {found.F:.10g}, L - F = {found.L - found.F:.2g}, ||grad L|| = "
             f"{found.grad_norm:.2e} ({found.stationarity:.1e} of lam ||theta||)",
-            "tangent gap from one gradient: "
-            + (f"{found.relative_gap:.2e} of F, {found.level}: " if math.isfinite(found.relative_gap) else "")
-            + found.formula,
+            f"tangent gap from one gradient: {bound}{found.formula}",
         ]
         if self.solved is not None:
             solved = self.solved
             lines.append(
-                f"tangent problem solved: gap {solved.relative_gap:.2e} of F, {solved.level}, ranks "
+                f"tangent problem solved: gap {at_most(solved.relative_gap, '.2e')} of F, {solved.level}, ranks "
                 f"{', '.join(map(str, solved.ranks))}, {solved.distance:.2e} away"
             )
         if self.second is not None:
@@ -478,7 +479,8 @@ class _Case:
         if self._fault:
             return "", "", None
         if not stationary:
-            gap = f"; the tangent gap is {found.relative_gap:.2g} of F" if math.isfinite(found.relative_gap) else ""
+            known = math.isfinite(found.relative_gap)
+            gap = f"; the tangent gap is {at_most(found.relative_gap, '.2g')} of F" if known else ""
             reason = (
                 f"not converged: in {worst.name} the gradient of the objective is "
                 f"{ratio(worst.stationarity, size):.2g} of lam ||theta|| (at most {STATIONARY:g}){gap}. More steps of "
@@ -519,8 +521,9 @@ class _Case:
             return "inconclusive", f"{reason}: the Hessian products contradict the values", None
         if found.F - best > REFUTES[self.network.precision] * abs(found.F):
             reason = (
-                f"not global: another point has F = {best:.8g}, lower by {found.F - best:.3g}. The tangent gap here is "
-                f"{found.relative_gap:.1e} of F, which says nothing about points that far away"
+                f"not global: another point has F = {best:.8g}, lower by {at_least(found.F - best, '.3g')}. The "
+                f"tangent gap here is {at_most(found.relative_gap, '.1e')} of F, which says nothing about points that "
+                "far away"
             )
             return "refuted", reason, Known.CERTIFIED
         if certificate is not None and certificate.is_global is not None:
@@ -545,7 +548,7 @@ class _Case:
             )
             return "tangent_optimal", reason, found.level
         hint = "" if solved is not None else "; tangent_solve=True gives a sharper number"
-        reason = f"stationary, with a tangent gap of {gap:.2g} of F (by {how}), above {self.tol:g}{hint}"
+        reason = f"stationary, with a tangent gap of {at_most(gap, '.2g')} of F (by {how}), above {self.tol:g}{hint}"
         return "inconclusive", reason, found.level
 
     def _about_the_loss(self) -> str:
@@ -619,4 +622,4 @@ def _trained_beside(network: Network) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100.0 * share:.2g} %"
+    return f"{at_most(100.0 * share, '.2g')} %"

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from .._known import Known
+from .._text import at_most
 from .._validate import Array, as_choice, as_float_array, as_instance, as_iterable, as_number, as_shape, as_text
 from ..certificates.duality import allowance, duality_gap, gradient_norm
 from ..linear_map import LinearMap, factor_svd, numerical_rank, outside, top_above
@@ -347,13 +348,14 @@ class TwoPoints:
             return f"inconclusive: the points are the same up to rounding ({at}, {values})"
         quotient = f"<G1 - G2, X1 - X2>/||X1 - X2||^2 = {self.quotient:.3g}"
         if self.refutes_convexity is None:
-            return f"inconclusive: {quotient}, and rounding errors may be {self.rounding:.1e} ({at}, {values})"
+            rounding = at_most(self.rounding, ".1e")
+            return f"inconclusive: {quotient}, and rounding errors may be {rounding} ({at}, {values})"
         if not self.refutes_convexity:
-            most = self.quotient + self.rounding
-            return f"nothing refuted: restricted convexity holds here with {most:.3g} at most ({at}, {values})"
+            most = at_most(self.quotient + self.rounding, ".3g")
+            return f"nothing refuted: restricted convexity holds here with {most} at most ({at}, {values})"
         return (
             f"restricted convexity fails between these points: {quotient} <= 0 at {at}, {self.level} up to rounding of "
-            f"{self.rounding:.1e} ({values}; stationary to {self.stationarity:.1e} of lam ||theta||). "
+            f"{at_most(self.rounding, '.1e')} ({values}; stationary to {self.stationarity:.1e} of lam ||theta||). "
             "A theorem that assumes it says nothing here."
         )
 

@@ -7,6 +7,7 @@ import math
 import pathlib
 import re
 import types
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -918,6 +919,18 @@ def test_the_solved_gap_is_the_one_that_is_quoted(trained):
     assert sharp.relative_gap == sharp.solved.relative_gap < 1e-4
     (percent,) = re.findall(r"within (\S+) % of the optimum", sharp.reason)
     assert float(percent) / 100.0 == pytest.approx(sharp.solved.relative_gap, rel=0.05)
+
+
+def test_printed_gaps_are_bounds(trained):
+    _, best = trained
+    for share in (1e-3, 1.7e-3, 2.9e-3, 3.7e-3, 4.3e-3, 5.3e-3):
+        shrunk = [((1.0 - share) * A, B) for A, B in best.factors]
+        verdict = judge(Net(), CrossEntropy(), data(), LAM, factors=shrunk, tol=0.1)
+        assert verdict.kind == "tangent_optimal"
+        (percent,) = re.findall(r"within (\S+) % of the optimum", verdict.reason)
+        (gap,) = re.findall(r"tangent gap from one gradient: (\S+) of F", str(verdict))
+        true = Fraction(verdict.relative_gap)
+        assert true <= Fraction(percent) / 100 < 1.1 * true and true <= Fraction(gap) < 1.01 * true
 
 
 def test_a_gradient_that_is_no_number_is_not_finite():

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
 import lorasolve as ls
 from lorasolve._known import Known
 from lorasolve.certificates import spot_checks
-from lorasolve.networks import LayerTokens, TokenNTK, solve_tangent, tangent_certificate, two_points
+from lorasolve.networks import LayerTokens, TokenNTK, TwoPoints, solve_tangent, tangent_certificate, two_points
 from lorasolve.objectives import NTK
 
 SHAPES = ((6, 5), (4, 7), (5, 5))
@@ -315,6 +318,43 @@ def test_several_sampled_norms_may_each_fail():
     one, two = (tangent_certificate(1.0, [G] * k, [nothing] * k, lam) for k in (1, 2))
     assert 0.0 < one.failure_probability <= 1e-10
     assert two.failure_probability == pytest.approx(2.0 * one.failure_probability, abs=0.0)
+
+
+def at_two_points(**changes):
+    """Return certificates of ``X = (1, 0)`` and ``X = (1, d)`` with opposite gradients across the way between them."""
+    one, d = np.ones((1, 1)), 1e-3
+    settings = [{"lam": 0.5, "dtype": "float32"} | changes, {"lam": 0.5, "dtype": "float32"}]
+    return [
+        tangent_certificate(1.0, [np.array([[g], [0.0]])], [(np.array([[1.0], [x]]), one)], **given)
+        for g, x, given in zip((1.0, -1.0), (0.0, d), settings)
+    ]
+
+
+def test_the_quotient_of_two_points_may_be_off_by_the_rounding_of_both():
+    """An error of 8 units in X, along the change of the gradient, moves ``<G1 - G2, X1 - X2> = 0`` by twice that."""
+    first, second = at_two_points()
+    found = two_points(first, second)
+    assert found.quotient == 0.0 and found.refutes_convexity is None
+    eps = 8.0 * float(np.finfo(np.float32).eps)
+    assert found.rounding >= 2.0 * (2.0 * eps) / 1e-3**2
+    # In whichever order they come, one point in float32 is enough for it, and the worse of both is named.
+    mixed = at_two_points(dtype="float64")
+    for pair in (mixed, mixed[::-1]):
+        assert two_points(*pair).rounding >= 2.0 * eps / 1e-3**2
+        assert two_points(*pair).stationarity == max(point.stationarity for point in pair)
+    assert mixed[0].stationarity != mixed[1].stationarity
+    with pytest.raises(ValueError, match=r"second: expected lam = 0.25, got 0.5"):
+        two_points(*at_two_points(lam=0.25))
+
+
+def test_the_constant_of_convexity_is_printed_as_the_bound_that_it_is():
+    for quotient in (0.28125, 0.28149, 1.2345e-3, 0.5):
+        found = TwoPoints(quotient, 1e-6 * quotient, 1.0, 2.0, 3.0, 1e-9)
+        (printed,) = re.findall(r"holds here with (\S+) at most", str(found))
+        assert Fraction(quotient) < Fraction(printed) < 1.01 * Fraction(quotient)
+    hidden = TwoPoints(1e-9, 1.2345e-3, 1.0, 2.0, 3.0, 1e-9)
+    (printed,) = re.findall(r"rounding errors may be (\S+) \(", str(hidden))
+    assert float(printed) >= 1.2345e-3
 
 
 def test_a_network_that_bends_may_lie_below_its_tangent_problem():

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -67,7 +69,11 @@ def test_unbalanced_factors_refute_stationarity_with_a_bound(tmp_path, make):
     assert found.kind == "not_stationary" and found.with_finding("not_stationary") == ("h.3.q",)
     # (t^2 + 1/t^2)/2 - 1 of the penalty of balanced factors, which is ||X||_*/s.
     assert found.excess == pytest.approx(0.01 * (4.25 / 2 - 1) * GOOD[3].sum() / 2)
-    assert "at least" in str(found)
+    # What is printed is a bound too.
+    for lam in (0.01, 0.0113, 0.0127, 0.0137, 0.0149, 0.0163):
+        found = diagnose(tmp_path, decay=Decay("l2", lam, "a test"))
+        (least,) = re.findall(r"L is at least (\S+) above", str(found))
+        assert 0.999 * Fraction(found.excess) < Fraction(least) <= Fraction(found.excess)
     unknown = diagnose(tmp_path)
     assert unknown.kind == "inconclusive"
     (balance,) = [premise for premise in unknown.premises if premise.name == "balanced factors"]
