@@ -45,6 +45,29 @@ def test_the_nuclear_norm_pays_lam_over_s():
         assert found.scale == pytest.approx(16 / math.sqrt(7) if rslora else 16 / 7)
 
 
+@pytest.mark.parametrize(
+    ("name", "optimizer", "step_size"),
+    [("sgd", "SGD", 0.1), ("adam", "Adam", 0.01), ("rmsprop", "RMSprop", 1e-3), ("adagrad", "Adagrad", 0.5)]
+    + [("adadelta", "Adadelta", 1.0), ("adamax", "Adamax", 0.01), ("nadam", "NAdam", 0.01), ("radam", "RAdam", 0.01)],
+)
+def test_the_lam_of_an_optimizer_is_the_one_at_which_it_rests(name, optimizer, step_size):
+    """PyTorch's own: ``(x - 1)^2/2`` with a decay ends where ``1 - x = lam x``."""
+    torch = pytest.importorskip("torch")
+    lam = explain_decay(name, step_size, 0.3, **RUN).decay.lam
+    x = torch.ones(1, dtype=torch.float64, requires_grad=True)
+    method = getattr(torch.optim, optimizer)([x], lr=step_size, weight_decay=0.3)
+    for _ in range(4000):
+        x.grad = (x - 1.0).detach()
+        method.step()
+    assert (1.0 - float(x)) / float(x) == pytest.approx(lam, rel=1e-2)
+
+
+def test_a_decay_that_is_more_than_the_one_given_is_not_told():
+    """ASGD of PyTorch shrinks by its ``lambd`` besides: given 0.001, it rests at 0.0011."""
+    with pytest.raises(ValueError, match="the weight decay of 'asgd' is not known here"):
+        explain_decay("asgd", 0.05, 1e-3, **RUN)
+
+
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
 def test_the_shrinkage_is_that_of_the_steps(schedule):
     """One number decayed step by step, ``theta <- (1 - lr_t wd) theta``."""
