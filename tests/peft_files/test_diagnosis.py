@@ -364,7 +364,7 @@ def test_what_a_checkpoint_says_without_torch(tmp_path, make):
     (folder / "optimizer.pt").write_bytes(b"never opened")
     found = diagnose(folder, decay=Decay("decoupled", 0.01))
     text = " ".join(found.remarks)
-    assert found.trainer.steps == 5000 and "5e+05 steps: 0.01 of it" in text
+    assert found.trainer.steps == 5000 and "5e+05 steps at that step size; the run has 0.01 times as many" in text
     assert (
         "gradient norm is 0 in 1" in text and "1 gradient norms are not finite" in text and "--optimizer-state" in text
     )
