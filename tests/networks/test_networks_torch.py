@@ -6,6 +6,7 @@ import json
 import math
 import pathlib
 import re
+import sys
 import types
 from fractions import Fraction
 
@@ -334,6 +335,20 @@ def test_a_regression_is_judged_by_the_mean_of_squares_of_the_model(outputs):
 
 
 # ---------------------------------------------------------------------- gradients
+def test_integers_as_labels_of_a_regression_are_exact():
+    class Counts(Regression):
+        def forward(self, x, labels=None):
+            return super().forward(x, None if labels is None else labels.to(x.dtype))
+
+    x = torch.randn(20, 5, generator=torch.Generator().manual_seed(0))
+    labels = 1_000_003 + torch.arange(20)
+    values = [
+        (network := Network(Counts(1), SquareLoss(), [{"x": x, "labels": y}])).value(network.zeros())
+        for y in (labels, labels.double())
+    ]
+    assert values[0] == pytest.approx(values[1], rel=1e-13)
+
+
 def test_gradients_are_those_of_finite_differences():
     network = Network(Net(), CrossEntropy(), data())
     at = factors(network)
@@ -806,6 +821,21 @@ def test_trained_factors_are_in_the_model_and_a_checkpoint_goes_on(trained, tmp_
     path.write_bytes(b"no archive")
     with pytest.raises(ValueError, match="cannot be read"):
         fine_tune(Net(), CrossEntropy(), data(), LAM, checkpoint=path)
+
+
+def test_a_full_disk_does_not_undo_the_training(tmp_path, monkeypatch):
+    module = sys.modules[fine_tune.__module__]
+
+    def full(path, write):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(module, "write_atomically", full)
+    model, same = Net(), Net()
+    with pytest.raises(OSError, match="No space left"):
+        fine_tune(model, CrossEntropy(), data(), LAM, max_calls=30, checkpoint=tmp_path / "run.npz")
+    fine_tune(same, CrossEntropy(), data(), LAM, max_calls=30)
+    for (name, got), (_, expected) in zip(model.named_parameters(), same.named_parameters()):
+        assert torch.equal(got, expected), name
 
 
 def test_shared_and_frozen_factors_are_refused_by_name_before_anything_is_trained():
@@ -1714,6 +1744,9 @@ def test_one_lam_is_read_only_where_all_tensors_have_it(tmp_path, optimizer, dec
     found = read_optimizer_state(folder)
     assert (found.decay_kind, found.weight_decay) == (kind, lam)
     assert ("AdamW" in str(found)) == (kind == "decoupled")
+    # The decay of no tensor is not told as one of the run.
+    assert "0.7" not in str(found) and ("no decay was applied" in str(found)) == (kind == "none")
+    assert found.horizon == pytest.approx(1.0 / (1e-3 * max(decays)) if max(decays) else math.inf)
     del state["param_groups"][0]["params"], state["param_groups"][1]["params"]
     torch.save(state, folder / "optimizer.pt")
     assert read_optimizer_state(folder).decay_kind == "unknown"
