@@ -32,6 +32,7 @@ from lorasolve.networks import (  # noqa: E402
     solve_tangent,
     two_points,
 )
+from lorasolve.networks._affine import is_affine  # noqa: E402
 
 torch.set_num_threads(1)
 LAM = 0.02
@@ -517,6 +518,12 @@ def test_data_that_are_not_the_same_in_each_pass_are_refused():
     network.value(network.zeros())
     with pytest.raises(ValueError, match="expected 20 samples in each pass as in the first, got 0"):
         network.value(network.zeros())
+    batches = data()
+    network = Network(Net(), CrossEntropy(), batches)
+    network.value(network.zeros())
+    batches.append(batches[0])
+    with pytest.raises(ValueError, match="expected 24 samples in each pass as in the first, got 34"):
+        network.value(network.zeros())
 
 
 def test_layers_without_a_weight_or_a_scaling_of_their_own_are_refused():
@@ -719,6 +726,11 @@ def test_what_has_no_token_form_is_refused():
     network = Network(Net(), CrossEntropy(), data())
     with pytest.raises(ValueError, match="memory"):
         linearize(network, factors(network), memory=1e3)
+    # All batches together count: each takes less than 0.6 of what both do.
+    both = linearize(network, factors(network)).nbytes
+    assert linearize(network, factors(network), memory=both).nbytes == both
+    with pytest.raises(ValueError, match="memory"):
+        linearize(network, factors(network), memory=0.9 * both)
     plain = Network(Net(), lambda net, b: CrossEntropy()(net, b), data())
     with pytest.raises(ValueError, match="needs the outputs"):
         linearize(plain, factors(plain))
@@ -894,6 +906,10 @@ def test_with_more_columns_than_a_layer_has_rows_the_head_trains_to_the_optimum_
     assert pytest.approx(optimum, rel=1e-6) == end.verdict.F
     assert [(A.shape, B.shape) for A, B in end.factors] == [((2, 8), (4, 8))]
     assert not model.head.lora_B[:, 2:].any() and not model.head.lora_A[2:].any()
+    other = Wide()
+    torch.nn.init.ones_(other.head.lora_B)
+    fine_tune(other, CrossEntropy(), batches, LAM, max_calls=500)
+    assert not other.head.lora_B[:, 2:].any() and judge(other, CrossEntropy(), batches, LAM).kind == "global"
     assert judge(model, CrossEntropy(), batches, LAM).kind == "global"
     given = ([np.ones((2, 8))], [np.ones((4, 8))])
     again = fine_tune(model, CrossEntropy(), batches, LAM, init=given, max_calls=1)
@@ -1397,14 +1413,45 @@ def test_a_dead_hand_written_relu_is_not_global():
 
     x = torch.ones(20, 3, dtype=torch.float64)
     batches = [(x, torch.ones(20, 1, dtype=torch.float64))]
-    verdict = judge(Dead(), SquareLoss(), batches, 1e-3, factors=[(np.zeros((1, 1)), np.zeros((3, 1)))])
-    assert verdict.kind != "global"
+
+    class DeadInTorch(Dead):
+        def forward(self, x):
+            return torch.relu(self.layer(x))
+
+    for dead in (Dead(), DeadInTorch()):
+        verdict = judge(dead, SquareLoss(), batches, 1e-3, factors=[(np.zeros((1, 1)), np.zeros((3, 1)))])
+        assert verdict.kind != "global" and verdict.convex is None
     # With X = 5/3 in each entry the output is -1 + 3 (5/3 - 1) = 1, the label, and F = lam ||X||.
     better = [(np.ones((1, 1)), np.full((3, 1), 5.0 / 3.0))]
     refuted = judge(
         Dead(), SquareLoss(), batches, 1e-3, factors=[(np.zeros((1, 1)), np.zeros((3, 1)))], others=[better]
     )
     assert refuted.kind == "refuted" and refuted.better == pytest.approx(1e-3 * 5.0 / 3.0**0.5, rel=1e-12)
+
+
+def test_what_the_judgement_is_asked_for_reaches_it_from_the_training():
+    x, y = torch.ones(20, 3, dtype=torch.float64), torch.ones(20, 1, dtype=torch.float64)
+    better = [(np.ones((1, 1)), np.full((3, 1), 5.0 / 3.0))]
+    end = fine_tune(Dead(), SquareLoss(), [(x, y)], 1e-3, max_calls=50, others=[better])
+    assert end.verdict.kind == "refuted" and end.verdict.better == pytest.approx(1e-3 * 5.0 / 3.0**0.5)
+    # Rounding alone leaves more than this, and no run goes on for longer than it may.
+    strict = fine_tune(Net(), CrossEntropy(), data(), LAM, max_calls=200, tol=1e-15)
+    assert strict.verdict.kind in ("inconclusive", "not_converged")
+    for calls in (1, 2, 7):
+        assert fine_tune(Net(), CrossEntropy(), data(), LAM, max_calls=calls).result.nfev <= calls
+
+
+def test_a_run_is_kept_while_it_lasts(tmp_path, monkeypatch):
+    module, path, seen = sys.modules[fine_tune.__module__], tmp_path / "run.npz", []
+    monkeypatch.setattr(module, "SAVE_EVERY", 0.0)
+
+    def watched(model, batch):
+        seen.append(path.exists())
+        return CrossEntropy()(model, batch)
+
+    fine_tune(Net(), watched, data(), LAM, max_calls=20, checkpoint=path)
+    # From the first iterates on, in 40 looks at a batch, there is what an interrupted run would go on from.
+    assert not seen[0] and all(seen[20:])
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -1420,6 +1467,30 @@ def test_a_point_whose_loss_overflows_does_not_hide_a_better_one(order):
     assert found.kind == "refuted" and found.better == pytest.approx(1e-3 * 3.0**0.5, rel=1e-6)
     alone = judge(Dead(), SquareLoss(), [(x, y)], 1e-3, factors=nothing, others=[overflown])
     assert (alone.kind, alone.better) == ("tangent_optimal", None)
+
+
+AFFINE = {
+    "a product": (lambda W, x: x @ W.T, True),
+    "a sum with what is fixed": (lambda W, x: x @ W.T + 1.0 - x.sum(), True),
+    "chosen entries": (lambda W, x: W[torch.tensor([1, 0])][:, 1:].sum(), True),
+    "a fixed mask": (lambda W, x: W * (x[:2] > 0), True),
+    "a square": (lambda W, x: W * W, False),
+    "a product of two parts": (lambda W, x: W[0] * W[1], False),
+    "a kink that is far away": (lambda W, x: torch.relu(W + 1e6), False),
+    "a mask of its own": (lambda W, x: W * (W > -1e6), False),
+    "rounding": (lambda W, x: W.to(torch.int64).to(W.dtype) * x[:2], False),
+    "a choice by it": (lambda W, x: x[W[:, 0].to(torch.int64)], False),
+    "out of sight": (lambda W, x: torch.tensor(W.tolist()) ** 2, False),
+}
+
+
+@pytest.mark.parametrize("name", AFFINE)
+def test_operations_alone_show_what_is_affine(name):
+    """As algebra has it; what is affine where one looks, and not elsewhere, is not affine."""
+    outputs, true = AFFINE[name]
+    x = torch.linspace(-1.0, 2.0, 12, dtype=torch.float64).reshape(4, 3)
+    W = torch.linspace(0.5, 1.5, 6, dtype=torch.float64).reshape(2, 3)
+    assert is_affine(lambda weights: outputs(weights[0], x), [W]) is true
 
 
 def test_every_batch_has_to_be_affine():
@@ -1535,6 +1606,18 @@ def test_the_linearity_index_is_zero_for_a_linear_network():
     assert abs(found.index) < 1e-6
     bent = linearity(Network(Net(), CrossEntropy(), data()), LAM)
     assert bent.index > 1e-3 and "linearity index" in str(bent)
+    # In shares of what the linearised network gains; the optimum is known far better than that.
+    assert bent.index == pytest.approx((bent.f_network - bent.f_linear) / (bent.f_base - bent.f_linear), rel=1e-12)
+    network = Network(Net(), CrossEntropy(), data())
+    assert bent.f_base == pytest.approx(network.value(network.zeros()), rel=1e-12)
+    assert bent.f_linear < bent.F < bent.f_base and bent.relative_gap <= 1e-7
+
+
+def test_the_linearisation_runs_in_one_process(monkeypatch):
+    network = Network(Net(), CrossEntropy(), data())
+    monkeypatch.setattr(sys.modules[linearize.__module__], "processes", lambda: 2)
+    with pytest.raises(ValueError, match="tangent_solve: runs in one process"):
+        linearize(network, factors(network))
 
 
 def test_the_solved_tangent_gap_is_below_that_of_one_gradient(trained):
@@ -1750,6 +1833,24 @@ def test_one_lam_is_read_only_where_all_tensors_have_it(tmp_path, optimizer, dec
     del state["param_groups"][0]["params"], state["param_groups"][1]["params"]
     torch.save(state, folder / "optimizer.pt")
     assert read_optimizer_state(folder).decay_kind == "unknown"
+
+
+def test_what_groups_differ_in_is_not_told_of_all(tmp_path):
+    parts = [torch.nn.Parameter(torch.ones(2)) for _ in range(2)]
+    groups = [{"params": [parts[0]], "lr": 1e-3}, {"params": [parts[1]], "lr": 1e-2}]
+    optimizer = torch.optim.Adam(groups, weight_decay=0.05)
+    for step in range(5):
+        for part in parts[step > 2 :]:
+            part.grad = torch.ones(2)
+        optimizer.step()
+        optimizer.zero_grad()
+    state = optimizer.state_dict()
+    state["param_groups"][1]["decoupled_weight_decay"] = True
+    torch.save(state, tmp_path / "optimizer.pt")
+    found = read_optimizer_state(tmp_path)
+    # The shortest horizon is that of the larger learning rate, and the most steps are those of the second tensor.
+    assert (found.steps, found.decay_kind) == (5, "unknown")
+    assert found.horizon == pytest.approx(1.0 / (1e-2 * 0.05)) == 2000.0
 
 
 def test_files_that_are_no_optimizers_state_are_refused(tmp_path):

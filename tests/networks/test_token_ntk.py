@@ -257,6 +257,10 @@ def test_a_bound_that_rests_on_a_sampled_norm_is_sampled():
     found = tangent_certificate(1.0, [G], zero, 100.0)
     assert found.failure_probability > 0.0 and found.level is Known.SAMPLED
     assert tangent_certificate(1.0, [G[:9, :9]], [(np.zeros((9, 1)),) * 2], 100.0).level is Known.CERTIFIED
+    for size, level in ((1001, "SAMPLED"), (9, "CERTIFIED")):
+        layer = LayerTokens(G[:2, None, :size], G[2:4, :size], np.arange(2))
+        ntk = TokenNTK([layer], np.zeros((2, 1)), np.ones((2, 1)), "square")
+        assert solve_tangent(ntk, [(np.zeros((size, 1)), np.zeros((size, 1)))], 1e4).level == level
 
 
 def test_the_numbers_of_a_layer():

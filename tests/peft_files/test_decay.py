@@ -47,8 +47,16 @@ def test_the_nuclear_norm_pays_lam_over_s():
 
 @pytest.mark.parametrize(
     ("name", "optimizer", "step_size"),
-    [("sgd", "SGD", 0.1), ("adam", "Adam", 0.01), ("rmsprop", "RMSprop", 1e-3), ("adagrad", "Adagrad", 0.5)]
-    + [("adadelta", "Adadelta", 1.0), ("adamax", "Adamax", 0.01), ("nadam", "NAdam", 0.01), ("radam", "RAdam", 0.01)],
+    [
+        ("sgd", "SGD", 0.1),
+        ("adam", "Adam", 0.01),
+        ("rmsprop", "RMSprop", 1e-3),
+        ("adagrad", "Adagrad", 0.5),
+        ("adadelta", "Adadelta", 1.0),
+        ("adamax", "Adamax", 0.01),
+        ("nadam", "NAdam", 0.01),
+        ("radam", "RAdam", 0.01),
+    ],
 )
 def test_the_lam_of_an_optimizer_is_the_one_at_which_it_rests(name, optimizer, step_size):
     """PyTorch's own: ``(x - 1)^2/2`` with a decay ends where ``1 - x = lam x``."""
