@@ -1,6 +1,7 @@
 """What a weight decay means, against runs of the optimizers themselves."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -85,6 +86,21 @@ def test_the_shrinkage_is_that_of_the_steps(schedule):
     theta = np.prod(1 - rate * shape)
     found = explain_decay("adamw", 3e-2, 1e-2, alpha=1, rank=1, steps=steps, schedule=schedule)
     assert found.shrinkage == pytest.approx(theta, rel=2e-4) and found.horizon == pytest.approx(1 / rate)
+
+
+def test_what_is_printed_of_a_decay_is_what_it_does():
+    """Factors that shrink by q make an update that shrinks by q^2; ``lam = s c`` pays ``c ||X||_*``."""
+    found = explain_decay("adamw", 1e-2, 1e-1, **RUN)
+    factors, update = re.search(r"would end at (\S+) of their size, and X at (\S+)\n", str(found)).groups()
+    assert float(factors) == pytest.approx(0.999**5000, rel=1e-3) and float(update) == pytest.approx(
+        0.999**10000, rel=1e-3
+    )
+    (share,) = re.findall(r"lam = (\S+) c gives c \|\|X\|\|_\*", str(found))
+    c = 0.7
+    assert explain_decay("sgd", 1e-2, float(share) * c, **RUN).lam_nuclear == pytest.approx(c)
+    # Adam divides the l2 term by a scale of its own: nothing says how fast it acts.
+    adam = explain_decay("adam", 1e-2, 1e-1, **RUN)
+    assert (adam.decay.kind, adam.horizon, adam.shrinkage) == ("l2", None, None)
 
 
 def test_where_adamw_rests_is_no_stationary_point_of_the_penalized_loss():
