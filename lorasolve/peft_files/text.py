@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from .._text import at_least
 from .folder import printable
 
 if TYPE_CHECKING:
@@ -79,10 +80,8 @@ def penalty_lines(diagnosis: Diagnosis) -> list[str]:
     )
     if not diagnosis.excess:
         return [line]
-    return [
-        line,
-        f"so L is at least {diagnosis.excess:.5g} above its minimum, whatever the data are (lam times that)",
-    ]
+    least = at_least(diagnosis.excess, ".5g")
+    return [line, f"so L is at least {least} above its minimum, whatever the data are (lam times that)"]
 
 
 def base_lines(diagnosis: Diagnosis) -> list[str]:
