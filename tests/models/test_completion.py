@@ -287,12 +287,8 @@ def test_from_dense_takes_nan_and_masks_as_not_observed() -> None:
     with pytest.raises(ValueError, match="M: expected an array, got"):
         ls.objectives.MatrixCompletion.from_dense([[1.0, 2.0], [3.0]])
     for entry in ("a", {}):
-        with pytest.raises(ValueError, match="M: expected numbers, and NaN for what was not observed"):
+        with pytest.raises(TypeError, match="M: expected real numbers"):
             ls.objectives.MatrixCompletion.from_dense([[1.0, entry]])
-    # What is infinite and not masked is an error, and no entry that was not observed.
-    for given in ([[np.inf, 1.0]], np.ma.array([[np.inf, 1.0, 2.0]], mask=[[False, False, True]])):
-        with pytest.raises(ValueError, match="non-finite"):
-            ls.objectives.MatrixCompletion.from_dense(given)
     hidden = np.ma.array([[np.inf, 1.0, np.nan]], mask=[[True, False, False]])
     assert ls.objectives.MatrixCompletion.from_dense(hidden).values.tolist() == [1.0]
 
