@@ -110,6 +110,19 @@ def test_json_is_the_only_thing_on_stdout(capsys, data) -> None:
     assert capsys.readouterr().err == ""
 
 
+def test_the_default_lam_is_a_tenth_of_the_least_one_with_optimum_0(capsys) -> None:
+    """For every scaling of the adapter: with ``s = 2`` that is 2 times the norm of the gradient, 5."""
+    np.savez("diagonal.npz", M=np.diag([5.0, 3.0, 1.0]))
+    command = ["convex", "--objective", "denoising", "diagonal.npz", "--rank", "3", "--adapter"]
+    for adapter, lam in (("lora", "0.5"), ("lora:alpha=6", "1")):
+        main([*command, adapter])
+        text = f"--lam not given: {lam}, a tenth of the least one for which X = 0 is optimal"
+        assert capsys.readouterr().err.startswith(text)
+    for lam, rank in (("9.99", 1), ("10.01", 0)):
+        main([*command, "lora:alpha=6", "--lam", lam])
+        assert f"rank {rank}, ||X||_*" in capsys.readouterr().out
+
+
 def test_convex(capsys, data) -> None:
     arguments = ["convex", "--objective", "denoising", data, "--lam", "1", "--rank", "1", "--cross-check"]
     assert main([*arguments, "--out", "base"]) == 0

@@ -120,7 +120,9 @@ def as_options(**named: str) -> Iterator[None]:
 def add_problem_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what names a problem: the data, the objective, rank, weight decay, adapter."""
     add_data_arguments(parser).add_argument(
-        "--lam", type=float, help="weight decay (default for your own data: a tenth of ||grad f(0)||_2)"
+        "--lam",
+        type=float,
+        help="weight decay (default for your own data: a tenth of the least one for which X = 0 is optimal)",
     )
 
 
@@ -228,7 +230,7 @@ def problem_from(args: argparse.Namespace, task: Task) -> Problem:
     lam = task.lam if args.lam is None else args.lam
     if lam is None:
         lam = 0.1 * problem.critical_lam()
-        remark(args, f"--lam not given: {lam:.4g}, a tenth of ||grad f(0)||_2, above which the optimum is X = 0")
+        remark(args, f"--lam not given: {lam:.4g}, a tenth of the least one for which X = 0 is optimal")
     return problem.replace(lam=lam)
 
 

@@ -45,7 +45,7 @@ class PathCommand(Command):
             type=float,
             nargs="+",
             metavar="L",
-            help="the values (default: --count values down from ||grad f(0)||_2)",
+            help="the values (default: --count values down from the least one for which X = 0 is optimal)",
         )
         group.add_argument("--count", type=int, metavar="N", help="how many values (default 20)")
         parser.add_argument(
