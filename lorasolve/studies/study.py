@@ -14,6 +14,7 @@ from .._validate import as_flag, as_integer, shown
 from .._version import __version__
 from ..executors import Executor
 from ..inits import Init
+from ..inits import registry as init_registry
 from ..method import Method
 from ..monitor import StoppingRule, rule_of
 from ..optimizers import Optimizer
@@ -116,6 +117,8 @@ class Study(Work):
             )
         if not callable(method):
             Method.of(method)
+        if isinstance(init, (str, Init)):
+            init_registry.make(init, "init")
 
     def __len__(self) -> int:
         return len(self.axes)

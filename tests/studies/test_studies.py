@@ -640,6 +640,8 @@ def test_bad_input_names_the_argument():
         ls.Study(problem, {"lam": [1.0]}).run("nowhere", "lokky")
     with pytest.raises(ValueError, match="unknown optimizer"):
         ls.Study(problem, {"lam": [1.0]}, method="gradient")
+    with pytest.raises(ValueError, match=r"init: unknown init 'gausian'. Did you mean 'gaussian'"):
+        ls.Study(problem, {"lam": [1.0]}, init="gausian")
     for name in RESERVED:
         words = f"expected a name of its own, got '{name}', which is a column of every table"
         with pytest.raises(ValueError, match=f"axes: {words}"):
