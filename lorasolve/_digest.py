@@ -4,8 +4,10 @@ An object is its class and its attributes; one of a user's own kind of container
 it contains. Left out are cached properties and flags of sparse matrices, which follow from the rest, and what it names
 in ``not_data``: memory that calls write to, and times. A class or function that is not of an installed package is its
 bytecode, with that of the functions of its own module that it calls and with the plain data (numbers, texts, arrays,
-collections of them) that it reads there by name or holds as attributes of the class. What those read from elsewhere is
-not seen.
+collections of them) that it reads there by name or holds as attributes of the class. Of what it calls in other modules
+that are not installed the code alone counts. What those read from elsewhere is not seen.
+
+Equal content has equal digests, whatever of it is one object: what was met before is added once more, by its content.
 """
 
 from __future__ import annotations
@@ -42,24 +44,25 @@ def digest(value: Any, name: str = "the value") -> str:
     """
     found = _Digest()
     found.add(value, name)
-    return found.hash.hexdigest()
+    return found.result()
 
 
-def digest_of_code(thing: Any) -> str:
-    """Return a digest of the code alone of a class or function of a user's module.
+def digest_of_code(*things: Any) -> str:
+    """Return a digest of the code alone of classes and functions of a user's modules, and of what they call in such.
 
-    It is the same before and after the code has done something: what can be filled (lists, dicts, sets, arrays), what
-    objects hold, what a function has around it and global names that code of the module writes to may be memory, and
-    are left out.
+    A module stands for its own classes and functions. It is the same before and after the code has done something:
+    what can be filled (lists, dicts, sets, arrays), what objects hold, what a function has around it and global names
+    that code of the module writes to may be memory, and are left out.
     """
     found = _DigestOfCode()
-    found.add(thing, "the code")
-    return found.hash.hexdigest()
+    for thing in things:
+        found.add(_own_code(thing) if isinstance(thing, types.ModuleType) else thing, "the code")
+    return found.result()
 
 
 def of_package(thing: Any) -> bool:
-    """Whether a class or function is one of this package, whose version stands for it."""
-    return str(getattr(thing, "__module__", "")).partition(".")[0] in ("lorasolve", "proofs")
+    """Whether a class, function or module is one of this package, whose version stands for it."""
+    return _module_name(thing).partition(".")[0] in ("lorasolve", "proofs")
 
 
 def code_mark(function: Any) -> str:
@@ -74,8 +77,19 @@ def code_mark(function: Any) -> str:
 class _Digest:
     def __init__(self) -> None:
         self.hash = hashlib.blake2b(digest_size=SIZE)
-        # What was met, by identity; held, so that no later object can get the identity of one that is gone.
-        self._met: dict[int, tuple[int, Any]] = {}
+        # Digests of what was met, by identity; held, so that no later object can get the identity of one that is gone.
+        self._met: dict[int, tuple[bytes, Any]] = {}
+        # What the value that is being added lies in, itself included, each with its depth.
+        self._within: dict[int, int] = {}
+        # Classes and functions that are called and not added yet, each with its number, and all of them in order.
+        self._numbers: dict[int, int] = {}
+        self._called: list[Any] = []
+
+    def result(self) -> str:
+        """Return the digest, once all is added."""
+        if self._called:
+            self._tag("called", digest_of_code(*self._called).encode())
+        return self.hash.hexdigest()
 
     def _tag(self, kind: str, *parts: bytes) -> None:
         """Add a kind and parts, each with its length, so that no two values run into one another."""
@@ -89,11 +103,23 @@ class _Digest:
             self._array(np.asanyarray(value), where)
         elif value is None or isinstance(value, (bool, int, float, complex, str, bytes, np.generic, np.dtype)):
             self._plain(value)
-        elif id(value) in self._met:
-            self._tag("again", str(self._met[id(value)][0]).encode())
+        elif id(value) in self._within:
+            self._tag("around", str(len(self._within) - self._within[id(value)]).encode())
         else:
-            self._met[id(value)] = (len(self._met), value)
-            self._compound(value, where)
+            self._tag("part", self._part(value, where))
+
+    def _part(self, value: Any, where: str) -> bytes:
+        """Return the digest of a compound value."""
+        if id(value) not in self._met:
+            outside, self.hash = self.hash, hashlib.blake2b(digest_size=SIZE)
+            self._within[id(value)] = len(self._within)
+            try:
+                self._compound(value, where)
+                self._met[id(value)] = (self.hash.digest(), value)
+            finally:
+                del self._within[id(value)]
+                self.hash = outside
+        return self._met[id(value)][0]
 
     def _plain(self, value: Any) -> None:
         if isinstance(value, np.generic):
@@ -197,10 +223,11 @@ class _Digest:
             for called in _names(value.__code__, value.__globals__):
                 other = value.__globals__.get(called)
                 if isinstance(other, (type, types.FunctionType)):
-                    if other.__module__ == value.__module__:
-                        self.add(other, called)
+                    self._call(other, value, called)
                 elif called in value.__globals__ and _is_plain(other) and not _of_python(called):
                     self._data("global", called, other)
+            for called, other in _from_modules(value.__code__, value.__globals__):
+                self._call(other, value, called)
         elif isinstance(value, type) and not installed(value):
             self._tag("class", value.__qualname__.encode())
             for base in value.__bases__:
@@ -224,6 +251,20 @@ class _Digest:
         else:
             self._tag("name", name.encode())
 
+    def _call(self, called: Any, function: types.FunctionType, where: str) -> None:
+        """Add a class or function that a function reads by name."""
+        if called.__module__ == function.__module__:
+            self.add(called, where)
+        elif not installed(called):
+            self._later(called)
+
+    def _later(self, called: Any) -> None:
+        """Add the code of what is called, which may call what calls it, when all else is added."""
+        if id(called) not in self._numbers:
+            self._numbers[id(called)] = len(self._called)
+            self._called.append(called)
+        self._tag("called", str(self._numbers[id(called)]).encode())
+
     def _variable(self, value: Any, where: str) -> None:
         """Add what a function has around it."""
         self.add(value, where)
@@ -242,8 +283,16 @@ class _Digest:
 
 
 class _DigestOfCode(_Digest):
-    # The names that code of the module writes to, whatever function does.
-    _written: frozenset[str] = frozenset()
+    def __init__(self) -> None:
+        super().__init__()
+        # The names that code of each module writes to, whatever function does, by the identity of the module's names.
+        self._written: dict[int, frozenset[str]] = {}
+        self._scope = 0
+
+    def result(self) -> str:
+        for called in self._called:  # which grows: so no chain of calls is too long
+            self.add(called, called.__qualname__)
+        return self.hash.hexdigest()
 
     def add(self, value: Any, where: str) -> None:
         if isinstance(value, (list, tuple, dict)):  # arguments by default, constants
@@ -257,18 +306,24 @@ class _DigestOfCode(_Digest):
             self._data("value", "", value)
 
     def _code(self, value: Any, where: str) -> None:
-        before = self._written
-        if isinstance(value, types.FunctionType):
-            self._written = _written(value.__globals__)
+        before = self._scope
+        if isinstance(value, types.FunctionType) and not installed(value):
+            self._scope = id(value.__globals__)
+            if self._scope not in self._written:
+                self._written[self._scope] = _written(value.__globals__)
         super()._code(value, where)
-        self._written = before
+        self._scope = before
+
+    def _call(self, called: Any, function: types.FunctionType, where: str) -> None:
+        if not installed(called):
+            self._later(called)
 
     def _variable(self, value: Any, where: str) -> None:
         if isinstance(value, (type, types.FunctionType)):
             self.add(value, where)
 
     def _data(self, kind: str, name: str, value: Any) -> None:
-        if not _can_be_filled(value) and not (kind == "global" and name in self._written):
+        if not _can_be_filled(value) and not (kind == "global" and name in self._written[self._scope]):
             super()._data(kind, name, value)
 
 
@@ -308,14 +363,28 @@ def callable_of(value: Any) -> bool:
 
 
 def installed(thing: Any) -> bool:
-    """Whether a class or function comes with this package or another installed one, rather than from a user's file."""
+    """Whether a class, function or module comes with an installed package, as this one, and not from a user's file."""
     if of_package(thing):
         return True
-    module = sys.modules.get(getattr(thing, "__module__", None) or "")
+    module = sys.modules.get(_module_name(thing))
     if module is None or module.__name__ == "__main__":
         return False
     file = getattr(module, "__file__", None)
     return file is None or "site-packages" in file or file.startswith(f"{sys.base_prefix}/lib/python")
+
+
+def _module_name(thing: Any) -> str:
+    """Return the name of a module, or of that in which a class or function was made."""
+    return str(getattr(thing, "__name__" if isinstance(thing, types.ModuleType) else "__module__", None) or "")
+
+
+def _own_code(module: types.ModuleType) -> dict[str, Any]:
+    """Return the classes and functions of a module itself, by name and in order of the names."""
+    return {
+        name: thing
+        for name, thing in sorted(vars(module).items())
+        if isinstance(thing, (type, types.FunctionType)) and thing.__module__ == module.__name__
+    }
 
 
 def _class_attribute(kind: type, name: str) -> Any:
@@ -356,6 +425,25 @@ def _names(code: types.CodeType, scope: dict[str, Any]) -> list[str]:
             writes.add(step.argval)
     functions = (constant for constant in code.co_consts if isinstance(constant, types.CodeType))
     return sorted(reads.union(*(_names(function, scope) for function in functions)) - writes)
+
+
+def _from_modules(code: types.CodeType, scope: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Return classes and functions that a function reads of modules it knows by name, as ``module.name``."""
+    found = {}
+    steps = [step for step in dis.get_instructions(code) if step.opname != "EXTENDED_ARG"]
+    for k, step in enumerate(steps):
+        thing, names = scope.get(step.argval) if step.opname in _LOADS else None, [step.argval]
+        for after in steps[k + 1 :]:
+            if not isinstance(thing, types.ModuleType) or after.opname not in ("LOAD_ATTR", "LOAD_METHOD"):
+                break
+            thing = vars(thing).get(after.argval)
+            names.append(after.argval)
+        if len(names) > 1 and isinstance(thing, (type, types.FunctionType)):
+            found[".".join(names)] = thing
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            found |= dict(_from_modules(constant, scope))
+    return sorted(found.items())
 
 
 def _written(scope: dict[str, Any]) -> frozenset[str]:

@@ -216,7 +216,9 @@ def _settings(cls: Any, name: str, text: str, argument: str) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for _, pair in marked_parts(text, ","):
         key, equals, value = (part.strip() for part in pair.partition("="))
-        if not equals or key not in known:
+        if key in known and not equals:
+            raise ValueError(f"{argument}: {name} is given the setting {key!r} without a value (write {key}=value)")
+        if key not in known:
             accepted = suggest(key, known) if known else " It has no settings."
             raise ValueError(f"{argument}: {name} has no setting {key!r} (write {name}:key=value).{accepted}")
         if key in settings:

@@ -65,23 +65,29 @@ def read_sdpa_solution(path: PathLike, shape: tuple[int, int]) -> Array:
     OSError
         If the file cannot be read.
     ValueError
-        If it is not such a solution.
+        If it is not such a solution, or one of a problem of another size.
     """
     path = as_path(path, "path")
     m, n = as_matrix_shape(shape, "shape")
-    X = np.zeros(shape)
+    X, side = np.zeros(shape), 0
     with open(path, encoding="ascii", errors="replace") as file:
         file.readline()
         for number, line in enumerate(file, 2):
             try:
                 matrix, block, row, column, value = line.split()
+                if (int(matrix), int(block)) != (PRIMAL, 1):
+                    continue
                 i, j = int(row) - 1, int(column) - 1 - m
-                if (int(matrix), int(block)) == (PRIMAL, 1) and 0 <= i < m and 0 <= j < n:
+                side = max(side, int(row), int(column))
+                if 0 <= i < m and 0 <= j < n:
                     X[i, j] = float(value)
             except ValueError:
                 raise ValueError(
                     f"{path}, line {number}: expected 'matrix block row column value', got {line.strip()[:60]!r}"
                 ) from None
+    # The matrix of an interior point has no zero on its diagonal, so its last row is there.
+    if side != m + n:
+        raise ValueError(f"{path}: expected a matrix of {m + n} rows, the m + n of shape, got one of {side}")
     if not np.isfinite(X).all():
         raise ValueError(f"{path}: the solution is not finite")
     return X

@@ -51,6 +51,19 @@ CHOLESKY, ACCURATE, SINGULAR = 8000, 100.0, 1e8
 # The one tolerance of numerical ranks: see numerical_rank.
 RANK_TOL = 1e-6
 
+# Lengths from which on squares keep all their digits.
+SQUARED = 1e-140
+
+
+def frobenius_norm(M: Array) -> float:
+    """Return the Frobenius norm of a matrix or vector, also where its square overflows or underflows."""
+    with np.errstate(over="ignore"):
+        plain = float(np.linalg.norm(M))
+    if SQUARED < plain < math.inf:
+        return plain
+    largest = float(np.abs(M).max(initial=0.0))
+    return largest * float(np.linalg.norm(M / largest)) if 0.0 < largest < math.inf else largest
+
 
 @dataclass(frozen=True)
 class LinearMap:

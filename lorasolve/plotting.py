@@ -151,6 +151,7 @@ def plot_missing(comparison: Comparison, ax: Axes) -> Axes:
         True: (f"minimises {comparison.minimises}", COLOURS[0], "o"),
         False: ("minimises something else", COLOURS[1], "s"),
     }
+    largest = 1.0
     for height, (row, kind) in enumerate(zip(rows, own)):
         missing = np.asarray(row.missing)
         # Below the accuracy of the reference there is nothing to see; a diverged run has no point.
@@ -159,8 +160,11 @@ def plot_missing(comparison: Comparison, ax: Axes) -> Axes:
             _, colour, marker = styles[kind]
             ax.plot([shown.min(), shown.max()], [height, height], color=colour, lw=2)
             ax.plot(np.median(shown), height, marker, color=colour)
+            largest = max(largest, float(shown.max()))
     ax.axvline(_MISSING_FLOOR, color="0.4", ls=":", lw=1)
     ax.set_xscale("log")
+    # Up to the whole decrease: where all rows reach the floor the axis has a width, and the legend a place beside them.
+    ax.set_xlim(_MISSING_FLOOR / _MARGIN, _MARGIN * largest)
     handles = [
         Line2D([], [], color=colour, marker=marker, lw=2, label=label)
         for kind, (label, colour, marker) in styles.items()

@@ -308,6 +308,9 @@ def test_no_certificate_exists(data) -> None:
     [
         (["slove"], "unknown command 'slove'. Did you mean 'solve'"),
         (["solve", "--methd", "gd"], "unrecognized arguments: --methd gd (did you mean --method?)"),
+        # Of the command's own options: its help names --require-certificate too, among the exit codes.
+        (["diagnose", "x", "--quiet"], "unrecognized arguments: --quiet\n"),
+        (["reproduce", "sharp", "--KM", "3"], "unrecognized arguments: --KM 3 (did you mean --KN?)"),
         (["solve", "--max-iter", "many"], "--max-iter: invalid int value: 'many'"),
         (["solve", "--max-iter", "0"], "lorasolve solve: --max-iter: expected an integer >= 1, got 0"),
         (["solve", "--method", "nestrov"], "optimizer: unknown optimizer 'nestrov'. Did you mean 'nesterov'"),

@@ -51,6 +51,16 @@ def test_links_of_included_files_lead_to_files_from_the_page(monkeypatch) -> Non
     assert content == ["[a](https://a.b) [c](#d) [e](../proofs/f.py)"]
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_rows_of_tables_have_the_cells_of_their_heads(page) -> None:
+    """A bar in code ends a cell too, unless a backslash stands before it; what is too much is not shown."""
+    heads = 0
+    for line in prose(page).splitlines():
+        cells = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0
+        assert not heads or not cells or cells == heads, line
+        heads = heads or cells if cells else 0
+
+
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: str(page.relative_to(DOCS)))
 def test_references_between_pages_are_pages(page) -> None:
     for target in re.findall(r"\{doc\}`([^`]+)`", page.read_text()):

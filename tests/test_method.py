@@ -163,6 +163,7 @@ def test_settings_that_no_text_says_are_shown_by_class_and_content() -> None:
         ("gd:step_size=0", ["optimizer: step_size: expected a finite number in (0, inf), got 0.0"]),
         ("gd:step_size=1,step_size=2", ["optimizer: gd is given the setting 'step_size' twice"]),
         ("gd:", ["gd has no setting ''"]),
+        ("gd:step_size", ["gd is given the setting 'step_size' without a value (write step_size=value)"]),
         ("", ["unknown optimizer ''"]),
         ("gd+", ["unknown schedule ''"]),
         ("gd@lora@dora", ["adapter: is given twice"]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import warnings
 from dataclasses import replace
 from html import unescape
 
@@ -38,6 +40,20 @@ def test_the_legend_names_what_rows_minimise(comparison, methods, others) -> Non
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels.count(f"minimises {comparison.minimises}") == 1
     assert labels.count("minimises something else") == others
+
+
+def test_rows_at_the_floor_stand_beside_the_legend(comparison) -> None:
+    """Where nothing is missing all marks are at one place, which alone gives the axis no width."""
+    figure = Figure()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ax = plot_missing(ls.compare(comparison.problem, ["gd", "lbfgs"], seeds=2), figure.subplots())
+        figure.savefig(io.BytesIO(), format="png")
+    left, right = ax.get_xlim()
+    assert left < 1e-12 and right > 1.0
+    legend = ax.get_legend().get_window_extent()
+    marks = [ax.transData.transform((1e-12, height)) for height in range(2)]
+    assert not any(legend.contains(*mark) for mark in marks)
 
 
 def test_spectra(comparison) -> None:

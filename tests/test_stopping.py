@@ -8,8 +8,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import lorasolve as ls
+from lorasolve._progress import Progress
 from lorasolve.kernels import _stopping
-from lorasolve.monitor import STALL_WINDOW
+from lorasolve.monitor import STALL_WINDOW, Monitor, Stop
 from lorasolve.objectives import Denoising, LinearFineTuning, MatrixCompletion, MatrixSensing
 from lorasolve.optimizers import GD
 
@@ -145,6 +146,28 @@ def test_a_limit_on_calls(max_calls):
     limited = max_calls <= 100
     status = ls.Status.CALL_LIMIT if limited else ls.Status.ITERATION_LIMIT
     assert_all(problem, start, stop, status, max_calls - 1 if limited else 100)
+
+
+def test_a_limit_on_time_is_one_in_seconds():
+    monitor = Monitor(ls.StoppingRule(time_limit=5.0), None, Progress("none", False))
+    monitor.started -= 4.0
+    monitor.call()
+    assert not monitor.out_of_time()
+    monitor.started -= 2.0
+    assert monitor.out_of_time()
+    with pytest.raises(Stop) as stopped:
+        monitor.call()
+    assert stopped.value.status is ls.Status.TIME_LIMIT and monitor.nfev == 1
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_the_last_point_of_a_long_run_is_in_the_trace(watched):
+    """Beyond 4096 points every second one is dropped; the last iterate has an odd number."""
+    problem, stop = ls.Problem(OBJECTIVES["denoising"], 2, 0.1), ls.StoppingRule(max_iter=4101, grad_tol=0.0)
+    result = ls.solve(problem, GD(step_size=1e-5), stop=stop, callback=(lambda point: None) if watched else None)
+    assert result.nit == 4101 and len(result.trace) <= 4096
+    assert (result.trace.iteration[0], result.trace.iteration[-1]) == (0, 4101)
+    assert result.trace.value[-1] == pytest.approx(problem.value(result.A, result.B), rel=1e-12)
 
 
 @pytest.mark.parametrize("step", [3.0, 20.0])

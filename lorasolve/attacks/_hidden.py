@@ -30,8 +30,8 @@ COLUMNS = 6
 class Hidden:
     """``||X - M||_F^2/2`` for an n x n ``M`` with singular values ``||row||``, ``last``, and ``rest`` times 1 to 1/2.
 
-    Its first rows are ``row`` and zeros, as many as ``row`` has entries; further down it is diagonal. What its
-    gradient is multiplied by is kept in ``seen``.
+    All but the largest of the latter are times ``apart`` too. Its first rows are ``row`` and zeros, as many as ``row``
+    has entries; further down it is diagonal. What its gradient is multiplied by is kept in ``seen``.
     """
 
     convex = True
@@ -39,10 +39,11 @@ class Hidden:
     smoothness = 1.0
     lower_bound = 0.0
 
-    def __init__(self, n: int, row: list[float], rest: float, last: float) -> None:
+    def __init__(self, n: int, row: list[float], rest: float, last: float, apart: float = 1.0) -> None:
         self.shape = (n, n)
         k = len(row)
         self.diagonal = rest * np.linspace(1.0, 0.5, n - k - 1)
+        self.diagonal[1:] *= apart
         self.M = np.zeros((n, n))
         self.M[0, :k] = row
         self.M[range(k, n), range(k, n)] = [*self.diagonal, last]
@@ -64,7 +65,9 @@ class Hidden:
         return LinearMap(self.shape, times, lambda U: G.T @ U)
 
 
-def judge_hidden(certify: Any, n: int, row: list[float], rest: float, lam: float, kept: float) -> Failures:
+def judge_hidden(
+    certify: Any, n: int, row: list[float], rest: float, lam: float, kept: float, apart: float = 1.0
+) -> Failures:
     """Hold certificates against the closed form: the gap is ``sum max(sigma - lam, 0)^2/2`` over what ``X`` leaves out.
 
     ``X`` is ``kept`` in its last place, which is optimal there, and zero otherwise.
@@ -74,7 +77,7 @@ def judge_hidden(certify: Any, n: int, row: list[float], rest: float, lam: float
     failures: dict[str, str] = {}
     for attempt in range(REPEATS):
         last = lam + kept if kept else 0.0
-        objective = Hidden(n, row, rest, last)
+        objective = Hidden(n, row, rest, last, apart)
         A, B = np.zeros((2, n, 1))
         A[-1], B[-1] = max(last - lam, 0.0), 1.0
         certificate = certify(Problem(objective, 1, lam), (A, B))
@@ -105,12 +108,18 @@ def draw_hidden(rng: np.random.Generator, certify: Any) -> Instance:
     if first is None or again is None or not np.array_equal(first, again):
         row, rest = [1.0 + power_of_ten(rng, -5, -1)], 1.0 - power_of_ten(rng, -5, -1)
     else:
-        row = unseen_row(rng, n, first)
+        row = unseen_row(rng, first, 0.1, 3.0)
+        if notices(certify, n, row, rest, kept):
+            # Its own rounding errors lead the target there. They grow slowly where values are alike, and a value a
+            # little apart, which it does find, ends its search before they have.
+            rest, kept, apart = float(rng.uniform(0.97, 0.985)), 0.0, 0.95
+            row = unseen_row(rng, first, 0.015, 0.04)
+            return dict(n=n, row=row, rest=rest, lam=1.0, kept=kept, apart=apart)
     return dict(n=n, row=row, rest=rest, lam=1.0, kept=kept)
 
 
-def unseen_row(rng: np.random.Generator, n: int, first: Array) -> list[float]:
-    """Return a large row orthogonal to the given vectors, to the last bit if one of many lengths is so.
+def unseen_row(rng: np.random.Generator, first: Array, low: float, high: float) -> list[float]:
+    """Return a row orthogonal to the given vectors, to the last bit if one of many lengths is so.
 
     Rounding would be enough for Lanczos to find its way: it multiplies the row by its square in every step.
     """
@@ -118,10 +127,17 @@ def unseen_row(rng: np.random.Generator, n: int, first: Array) -> list[float]:
     direction = np.linalg.svd(first[:k].T)[2][-1]
     row: list[float] = []
     for _ in range(LENGTHS):
-        row = (power_of_ten(rng, 0.1, 3) * direction).tolist()
-        if not (Hidden(n, row, 0.0, 0.0).M @ first)[0].any():
+        row = (power_of_ten(rng, low, high) * direction).tolist()
+        if not (Hidden(len(first), row, 0.0, 0.0).M @ first)[0].any():
             break
     return row
+
+
+def notices(certify: Any, n: int, row: list[float], rest: float, kept: float) -> bool:
+    """Whether the target multiplies the gradient with a vector that is not orthogonal to a row, up to rounding."""
+    seen = multiplied(certify, Hidden(n, row, rest, 1.0 + kept if kept else 0.0), kept)
+    parts = (np.linalg.norm(row @ V[: len(row)]) / np.linalg.norm(V) for V in seen if V.any())
+    return any(part > 1e-8 * np.linalg.norm(row) for part in parts)
 
 
 def power_of_ten(rng: np.random.Generator, low: float, high: float) -> float:
@@ -131,13 +147,18 @@ def power_of_ten(rng: np.random.Generator, low: float, high: float) -> float:
 
 def first_vectors(certify: Any, n: int, rest: float, kept: float) -> Any:
     """Return the first vectors, other than ``X``'s own, that the target multiplies a gradient with; None if unseen."""
-    objective = Hidden(n, [rest, 0.0], rest, 1.0 + kept if kept else 0.0)
-    A, B = np.zeros((2, n, 1))
+    seen = multiplied(certify, Hidden(n, [rest, 0.0], rest, 1.0 + kept if kept else 0.0), kept)
+    telling = (V for V in seen if V.ndim == 2 and V.shape[1] <= COLUMNS and V[: COLUMNS + 1].any())
+    return next(telling, None)
+
+
+def multiplied(certify: Any, objective: Hidden, kept: float) -> list[Any]:
+    """Return what the target multiplies a gradient with."""
+    A, B = np.zeros((2, objective.shape[0], 1))
     A[-1], B[-1] = kept, 1.0
     with contextlib.suppress(Exception):  # the judge will see it too
         certify(Problem(objective, 1, 1.0), (A, B))
-    telling = (V for V in objective.seen if V.ndim == 2 and V.shape[1] <= COLUMNS and V[: COLUMNS + 1].any())
-    return next(telling, None)
+    return objective.seen
 
 
 HIDDEN = Family("hidden", draw_hidden, judge_hidden, least={"n": SMALLEST})

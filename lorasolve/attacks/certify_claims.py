@@ -131,7 +131,10 @@ class CertifyClaimsAttack(Attack):
     subject: str = "lorasolve.certify"
 
     name = "certify_claims"
-    summary = "the same for objectives that state something plainly false: the certifier should notice"
+    summary = (
+        "certify_claims, or certify_claims:package.function: certificates for objectives that state something plainly "
+        "false, which the certifier should notice"
+    )
 
     def target(self) -> Callable[..., Any]:
         """Return the certifier."""

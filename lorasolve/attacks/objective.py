@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import objectives
+from .._registry import suggest
 from .._validate import Array
 from ..objectives.base import Objective, as_objective
 from .base import Attack, Failures, Family, Instance
@@ -23,6 +24,8 @@ MOVES = 6
 def made(name: str, seed: int) -> Objective:
     """Return the example of a registered objective, or of a class ``package.Class`` (without one, its instance)."""
     known = objectives.registry.classes()
+    if name not in known and "." not in name:
+        raise ValueError(f"target: unknown objective {name!r}.{suggest(name, [*known, 'package.Class'])}")
     cls = known[name] if name in known else imported(name)
     try:
         instance = cls.example(np.random.default_rng(seed)) if hasattr(cls, "example") else cls()

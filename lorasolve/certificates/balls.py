@@ -300,11 +300,23 @@ def half_square(ball: Ball, divisor: int = 1) -> tuple[float, float]:
     return fraction_down(least * least / (2 * divisor)), fraction_up(Fraction(most) ** 2 / (2 * divisor))
 
 
+def _one_of_size_one(A: Array, B: Array) -> tuple[Array, Array]:
+    """Return factors of the same product, the second of about size 1, where powers of two do that without rounding.
+
+    Squares of ``G B`` would leave the range of binary64 where those of ``G`` and ``A B^T`` do not.
+    """
+    power = int(np.frexp(np.abs(B).max(initial=0.0))[1])
+    left, right = np.ldexp(A, power), np.ldexp(B, -power)
+    is_exact = np.array_equal(np.ldexp(left, -power), A) and np.array_equal(np.ldexp(right, power), B)
+    return (left, right) if is_exact else (A, B)
+
+
 def inner_product(G: Ball, A: Array, B: Array, size: float) -> tuple[float, float]:
     """Return bounds of ``<G, A B^T>`` over the ball, given ``size >= ||A B^T||_F``.
 
     ``<mid, A B^T> = <mid B, A>`` with an accurate product, and the rest is at most ``radius ||A B^T||_F``.
     """
+    A, B = _one_of_size_one(A, B)
     H = residual(G.mid, B)
     r = A.shape[1]
     middle = exact_sum(np.einsum("ij,ij->i", H.mid, A))

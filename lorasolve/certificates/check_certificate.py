@@ -134,8 +134,7 @@ def loss(form: Any, z: Any, radius: float) -> tuple[float, Any, float]:
         s, label = np.stack([-y * z, 0.0 * z]), np.ones(z.size, int)
     else:
         require(kind == "softmax" and z.size % len(form["labels"]) == 0, "unknown loss, or labels do not fit")
-        s = z.reshape(-1, len(form["labels"]))
-        label = positions(form["labels"], len(s))
+        s, label = z.reshape(-1, len(form["labels"])), positions(form["labels"], z.size // len(form["labels"]))
     (K, N), s, at = s.shape, s - s.max(axis=0), (label, np.arange(len(label)))
     P = np.exp(s) / np.exp(s).sum(axis=0)
     f = float((np.log(np.exp(s).sum(axis=0)) - s[at]).sum()) * (1.0 + 2.0**-29) + N * 2.0**-29
@@ -193,6 +192,7 @@ def check(document: Any) -> str:
 if __name__ == "__main__":
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
+        require(len(sys.argv) == 2, f"expected one file, got {len(sys.argv) - 1}: python {sys.argv[0]} proof.json")
         with open(sys.argv[1], encoding="utf-8") as file:
             print("accepted:", check(json.load(file)))
     except Exception as error:

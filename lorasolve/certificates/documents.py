@@ -19,7 +19,7 @@ from .._validate import Array, as_choice, as_instance, as_integer, as_path, requ
 from .._version import __version__
 from ..linear_map import LinearMap, balanced, factor_svd, top_singular
 from ..objectives._description import Description
-from ..objectives.base import Objective
+from ..objectives.base import Objective, UserObjective, natural_length
 from ..problem import Problem
 from ._rounding import fraction_up
 from .check_certificate import Refused, binary64, check, exact, proved
@@ -27,6 +27,7 @@ from .exact import coefficients, exact_point, exact_problem
 from .exact import refusal as exact_refusal
 from .floating import floating_point, floating_problem
 from .rigorous import point_factors
+from .spot_checks import ULPS
 
 Arithmetic = Literal["auto", "exact", "binary64"]
 
@@ -37,6 +38,8 @@ EXACT_COEFFICIENTS = 200_000
 # Bits of the point's rounded factors, and of c, in exact certificates.
 BITS = 48
 SCALING_BITS = 60
+# By so much of its values a loss may differ from its description.
+DESCRIBED = 1e-6
 
 
 def document(problem: Problem, point: Any, *, arithmetic: Arithmetic = "auto", bits: int = BITS) -> dict[str, Any]:
@@ -64,7 +67,8 @@ def document(problem: Problem, point: Any, *, arithmetic: Arithmetic = "auto", b
     NotImplementedError
         If the objective states no description of ``f`` as data.
     ValueError
-        If the loss has no exact certificate, or nothing can be proved at the point.
+        If the loss has no exact certificate, nothing can be proved at the point, or an objective of your own evaluates
+        another loss than it describes.
     """
     bits = as_integer(bits, "bits", 4, 1000)
     as_choice(arithmetic, "arithmetic", ("auto", "exact", "binary64"))
@@ -74,6 +78,9 @@ def document(problem: Problem, point: Any, *, arithmetic: Arithmetic = "auto", b
     if arithmetic == "auto":
         arithmetic = "exact" if _small(description, problem.shape) else "binary64"
     A, B = _balanced(*point_factors(problem, point)[:2])
+    X = A @ B.T
+    if isinstance(problem.objective, UserObjective):
+        _require_described(problem.objective, description, X)
     if arithmetic == "exact":
         require(arithmetic, "arithmetic", exact_refusal(description))
         parts = exact_problem(description, problem.shape), exact_point(A, B, bits)
@@ -87,7 +94,7 @@ def document(problem: Problem, point: Any, *, arithmetic: Arithmetic = "auto", b
         "problem": {"lam": str(lam), **parts[0]},
         "point": parts[1],
     }
-    return _with_claim(made, lam, _gradient(problem.objective, description, A @ B.T))
+    return _with_claim(made, lam, description.value_and_grad(X)[1])
 
 
 def write(
@@ -131,14 +138,20 @@ def _balanced(A: Array, B: Array) -> tuple[Array, Array]:
     return balanced(P[:, :kept], s[:kept], Q[:, :kept])
 
 
-def _gradient(objective: Objective, description: Description, X: Array) -> Array:
-    """Return ``G`` nearly; for least squares from the residual, which an objective may have multiplied out."""
-    if description.loss != "square":
-        return objective.value_and_grad(X)[1]
-    z = description.map.apply(X if description.X0 is None else description.X0 + X)
-    for shift in description.shifts:
-        z = z - shift
-    return description.map.adjoint(z, objective.shape) / description.divide_by
+def _require_described(objective: Objective, description: Description, X: Array) -> None:
+    """Raise unless the data are the loss that an objective of a user's own evaluates, at the point and beside it."""
+    D = np.random.default_rng().standard_normal(X.shape)
+    beside = X + (float(np.linalg.norm(X)) or natural_length(objective) or 1.0) / float(np.linalg.norm(D)) * D
+    points = [Y for Y in (X, beside) if objective.domain(Y)]
+    stated = [objective.value_and_grad(Y)[0] for Y in (*points, np.zeros(X.shape))]
+    off = max(abs(description.value_and_grad(Y)[0] - value) for Y, value in zip(points, stated))
+    # What cancels in the outputs is as large as the shifts.
+    cancelling = sum(float(shift @ shift) for shift in description.shifts) / description.divide_by
+    if off > DESCRIBED * max(map(abs, stated)) + ULPS * float(np.finfo(objective.dtype).eps) * cancelling:
+        raise ValueError(
+            f"objective: {objective.label}.description() states another loss than value_and_grad, values differ by "
+            f"{off:.3g} (check_objective tests more)"
+        )
 
 
 def _scalings(made: dict[str, Any], lam: Fraction, G: Array) -> Iterator[Fraction]:

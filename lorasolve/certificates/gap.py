@@ -19,7 +19,7 @@ from .._files import PathLike
 from .._known import Known
 from .._text import at_least, at_most, number
 from .._validate import Array, as_choice, as_instance, as_number
-from ..linear_map import RANK_TOL, balanced, factor_svd, numerical_rank
+from ..linear_map import RANK_TOL, balanced, factor_svd, frobenius_norm, numerical_rank
 from ..objectives._blocks import Pairs
 from ..objectives._facts import Facts
 from ..problem import Problem
@@ -60,7 +60,8 @@ class Certificate:
     balance : float
         ``||A^T A - B^T B||_F``; zero at every stationary point with ``lam > 0``.
     factor_gap : float
-        ``L(A, B) - F(X)``, the part of the penalty that balancing would remove.
+        ``L(A, B) - F(X)``, the part of the penalty that balancing would remove. Like the two before NaN where the
+        adapter's update is not ``s A B^T``.
     rank, nuclear_norm, sigma_r, singular_values
         Of the update, for several matrices of all together (``rank`` is then the sum of theirs); ``sigma_r`` is the
         smallest singular value that the given factors allow for. Plain floating-point numbers.
@@ -165,14 +166,16 @@ class Certificate:
         )
 
     def __str__(self) -> str:
+        answer = f"global optimum: {self._answer()} ({self.reason})\n"
+        rank = f"  rank {self.rank} (above {self.rank_tol:.0e} of the largest{self._ranks()})"
+        if not self.problem.adapter.low_rank:
+            return f"{answer}{rank}, ||X||_* = {self.nuclear_norm:.6g}"
         return (
-            f"global optimum: {self._answer()} ({self.reason})\n"
-            f"  F(X) = {number(self.value, '.12g')}, gap <= {at_most(self.gap, '.3g')} "
+            f"{answer}  F(X) = {number(self.value, '.12g')}, gap <= {at_most(self.gap, '.3g')} "
             f"(relative {at_most(self.relative_gap, '.3g')}), {self.level}: {self.formula}\n"
             f"  ||G||_2/lam <= {at_most(self.dual_norm, '.12g')}, ||grad L|| = {self.stationarity:.3g}, "
             f"balance {self.balance:.3g}, L - F = {number(self.factor_gap, '.3g')}\n"
-            f"  rank {self.rank} (above {self.rank_tol:.0e} of the largest{self._ranks()}), "
-            f"||X||_* = {self.nuclear_norm:.6g}, sigma_r = {self.sigma_r:.3g}"
+            f"{rank}, ||X||_* = {self.nuclear_norm:.6g}, sigma_r = {self.sigma_r:.3g}"
             + "".join(f"\n  assuming {text}" for text in self.assumptions)
         )
 
@@ -181,8 +184,8 @@ class Certificate:
         low, high = self.rank_at_least, self.rank_at_most
         if low is None and high is None:
             return ""
-        if low == high:
-            return f"; the optimum has rank {low}"
+        if low == high or high == 0:
+            return f"; the optimum has rank {high}"
         ends = [f">= {low}" if low is not None else "", f"<= {high}" if high is not None else ""]
         return f"; the optimum has rank {' and '.join(end for end in ends if end)}"
 
@@ -268,12 +271,16 @@ def conclude(
     case = _Case(problem, factors, found, size, scale, tol)
     answer = case.answer()
     own = [(A / problem.scale, B) for A, B in factors]
+    balance = math.hypot(*(float(np.linalg.norm(A.T @ A - B.T @ B)) for A, B in own))
+    squares = sum(float(np.vdot(A, A) + np.vdot(B, B)) for A, B in own)
     lam = problem.lam_effective
     low, high = case.ranks() if answer.is_global else (None, None)
     norm = math.nan if found.parts is None else found.parts.norm_high
     f, stationarity = _stationarity(problem, factors, found)
     closed = [FLOATING] if answer.level is Known.CERTIFIED and FLOATING not in found.assumptions else []
     value = _within(f + lam * nuclear, found)
+    # The factors of an update that is no s A B^T are made up for the bound: nobody minimises anything over them.
+    of_factors = 1.0 if problem.adapter.low_rank else math.nan
     return Certificate(
         value=value,
         gap=answer.gap,
@@ -281,9 +288,9 @@ def conclude(
         relative_gap=answer.gap / case.scale,
         dual_value=_optimum_low(found, lam, answer.gap),
         dual_norm=norm / lam if lam else math.inf,
-        stationarity=stationarity,
-        balance=math.hypot(*(float(np.linalg.norm(A.T @ A - B.T @ B)) for A, B in own)),
-        factor_gap=0.5 * problem.lam * sum(float(np.vdot(A, A) + np.vdot(B, B)) for A, B in own) - lam * nuclear,
+        stationarity=of_factors * stationarity,
+        balance=of_factors * balance,
+        factor_gap=of_factors * (0.5 * problem.lam * squares - lam * nuclear),
         rank=numerical_rank(values),
         nuclear_norm=nuclear,
         sigma_r=float(values[-1]),
@@ -349,7 +356,7 @@ def _stationarity(problem: Problem, factors: Pairs, found: Evidence) -> tuple[fl
     s, lam = problem.scale, problem.lam
     # The given factors are A' = s A: G^T A' is what the second block needs.
     parts = ((s * GB + lam / s * A, GtA + lam * B) for (GB, GtA), (A, B) in zip(products, factors))
-    return f, math.hypot(*(float(np.linalg.norm(part)) for pair in parts for part in pair))
+    return f, math.hypot(*(frobenius_norm(part) for pair in parts for part in pair))
 
 
 def _smooth(facts: Facts) -> str:
@@ -511,10 +518,12 @@ class _Case:
         distance = ranks.reach(gap, self.facts.smoothness)
         lam = weight_down(problem)
         _, _, Q = cut(self.found.svds)[0]
-        if not distance < lam:
-            return low, None
-        high = self._rank_at_most(Q, lam, distance)
-        return low, high if high is not None and high < min(problem.shape) else None
+        # No matrix has a larger rank: a bound only together with one from below.
+        full = min(problem.shape)
+        if low == full:
+            return full, full
+        high = self._rank_at_most(Q, lam, distance) if distance < lam else None
+        return low, high if high is not None and high < full else None
 
     def _rank_at_most(self, Q: Array, lam: float, distance: float) -> int | None:
         """Return how many singular values of the gradient may be within ``distance`` of ``lam``, None if unknown."""

@@ -121,7 +121,7 @@ class _Claims:
         wrong = _fenchel(self.loss, there, noise)
         if wrong is not None:
             return f"states a conjugate that violates f(Y) + f*(G) = <G, Y> at Y = {name} by {wrong:.2g}"
-        return self._unlike_convex(name, there.f, _inner(self.here.G, D), _inner(there.G, D), noise)
+        return self._unlike_convex(name, there.X, there.f, _inner(self.here.G, D), _inner(there.G, D), noise)
 
     def on_line(self, name: str, D: Sequence[Array], length: float) -> str | None:
         """Return a contradiction at small and large steps from ``X``, to both sides."""
@@ -137,7 +137,8 @@ class _Claims:
             else:
                 there = line(t)
                 noise = self._noise(there.value, there.size / size, abs(t) * size)
-                found = self._unlike_convex(where, there.value, t * slope, t * there.slope, noise)
+                Y = [x + t * d for x, d in zip(self.X, D)]
+                found = self._unlike_convex(where, Y, there.value, t * slope, t * there.slope, noise)
             if found is not None:
                 return found
         return None
@@ -146,13 +147,29 @@ class _Claims:
         """Return what rounding may do to a value, and to slopes over a distance from ``X``."""
         return self.eps * (max(self.made_of, abs(value)) + (self.slope + slope) * (distance + self.length * 1e-2))
 
-    def _unlike_convex(self, name: str, value: float, slope: float, slope_there: float, noise: float) -> str | None:
+    def _noise_of_terms(self, Y: Sequence[Array]) -> float:
+        """Return what rounding may do to the values at ``X`` and ``Y``, and to slopes in ``Y - X``, beyond their size.
+
+        Values and gradients may be differences of larger terms, as those in Gram form are.
+        """
+        here, there = (self.loss.rounding_noise([(x, np.eye(x.shape[1])) for x in Z]) for Z in (self.X, Y))
+        distance = sum(float(np.linalg.norm(y - x)) for x, y in zip(self.X, Y))
+        return here.value + there.value + (here.gradient + there.gradient) * distance
+
+    def _unlike_convex(
+        self, name: str, Y: Sequence[Array], value: float, slope: float, slope_there: float, noise: float
+    ) -> str | None:
         """Return how a value at ``Y`` and the slopes in ``Y - X`` at both points are not those of a convex loss."""
         short = max(self.here.f + slope - value, value - slope_there - self.here.f)
+        least = self.loss.facts.lower_bound
+        below = -math.inf if least is None else least - value
+        if max(short, below) <= noise:
+            return None
+        # Only asked for where it matters, as it may take evaluations of the loss.
+        noise += self._noise_of_terms(Y)
         if short > noise:
             return f"violates convexity at Y = {name} by {short:.2g}, or its gradient is wrong"
-        least = self.loss.facts.lower_bound
-        if least is not None and value < least - noise:
+        if below > noise:
             return f"has the value {value:.6g} at Y = {name}, below the lower_bound {least:.6g} it states"
         return None
 

@@ -368,6 +368,17 @@ def _oracle_and_operator(bench: _Bench) -> Iterator[Check]:
 
 
 # ---------------------------------------------------------------------- facts
+def _description(bench: _Bench) -> Iterator[Check]:
+    """Test the form in which the loss travels: certificates that are written down are about it."""
+    described = bench.f.description()
+    worst = 0.0
+    for _ in range(POINTS):
+        X = bench.matrix()
+        (value, G), (expected, H) = described.value_and_grad(X), bench.f.value_and_grad(X)
+        worst = max(worst, relative(abs(value - expected), abs(expected)), difference(G, H))
+    yield Check("description", worst <= bench.tol, f"relative difference {worst:.1e} to the dense level")
+
+
 def _expression(bench: _Bench) -> Iterator[Check]:
     import cvxpy
 
@@ -670,6 +681,7 @@ _CHECKS: dict[str, Callable[[_Bench], Iterator[Check]]] = {
     "curvature_along": _curvature_along,
     "gradient_operator": _gradient_operator,
     "oracle_and_operator": _oracle_and_operator,
+    "description": _description,
     "cvxpy expression": _expression,
     "convexity and smoothness": _curvature_facts,
     "lower bound": _lower_bound,

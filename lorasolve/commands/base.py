@@ -74,7 +74,7 @@ class Parser(argparse.ArgumentParser):
         """Print the message, with a suggestion, and exit with code 2."""
         unknown = re.match(r"unrecognized arguments: (-\S*)", message)
         if unknown:
-            known = re.findall(r"--[a-z][a-z-]*", self.format_help())
+            known = [text for action in self._actions for text in action.option_strings if text.startswith("--")]
             near = difflib.get_close_matches(unknown[1].partition("=")[0], known, n=1, cutoff=0.5)
             message += f" (did you mean {near[0]}?)" if near else ""
         self.exit(ExitCode.USAGE, f"{self.prog}: {message}\nSee '{self.prog} --help'.\n")

@@ -6,6 +6,7 @@ import argparse
 import pathlib
 
 from .._files import write_atomically
+from .._progress import complain
 from ..io import envelope
 from ..peft_files.decay import KINDS, Decay
 from ..peft_files.diagnosis import FINDINGS, Diagnosis, diagnose
@@ -71,6 +72,7 @@ class DiagnoseCommand(Command):
         if args.html:
             page = diagnosis_page(diagnosis, pathlib.Path(args.adapter).resolve().name).encode()
             write_atomically(args.html, lambda file: file.write(page))
+            complain(f"written: {args.html}")
         good = {"low_rank": True, "inconclusive": None}.get(diagnosis.kind, False)
         verdict, newline, rest = diagnosis_text(diagnosis, args.layers, args.sort).partition("\n")
         emit(args, envelope("diagnose", diagnosis.to_dict()), emphasis(verdict, good) + newline + rest)

@@ -23,7 +23,7 @@ import numpy as np
 
 from .._validate import Array, as_instance, as_integer
 from ..certificates import Bound
-from ..certificates.duality import best_gap, is_formed
+from ..certificates.duality import SMALLEST, best_gap, is_formed
 from ..certificates.evidence import Estimates, Evidence, Svd, evidence
 from ..linear_map import (
     LinearMap,
@@ -31,6 +31,7 @@ from ..linear_map import (
     TopSingular,
     balanced,
     factor_svd,
+    frobenius_norm,
     largest_singular_value,
     numerical_rank,
     outside,
@@ -88,8 +89,9 @@ class Factored(ConvexRoute):
         Factors of the updates to start from, of any rank (see :func:`~lorasolve.solve_convex`); by default, and where
         ``F`` is larger there than at zero, zero.
     trail : Trail, optional
-        Shared by runs on one objective at falling ``lam``: a run begins where the one before ended, with the curvature
-        and the gradient that that one met. A run on another objective begins a new trail.
+        Shared by runs on one objective at falling ``lam``: a run begins where the one before ended, with the
+        curvature, the gradient and its large directions that that one met. A run on another objective begins a new
+        trail.
     """
 
     max_rounds: int = 200
@@ -268,7 +270,7 @@ class _Run:
         self.losses: _Losses
         last = None if trail is None else trail.last
         if last is not None and last.problem.objective is problem.objective:
-            self.losses, self.beta, self.views = last.losses, last.beta, last.views
+            self.losses, self.beta, self.views, self.seen = last.losses, last.beta, last.views, last.seen
             last.views = None
         else:
             self.losses = _Losses.of(problem.loss)
@@ -522,7 +524,8 @@ class _Run:
                 piece += decay
                 square += float(piece @ piece)
                 piece *= unit[part]
-            grad_norm = math.sqrt(square)
+            # It is cubic in the data, so its square leaves the range of binary64 long before their squares do.
+            grad_norm = math.sqrt(square) if SMALLEST < square < math.inf else frobenius_norm(grad / unit)
             first = grad_norm if first is None else first
             return f + 0.5 * lam * size
 

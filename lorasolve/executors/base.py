@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pathlib
 import pickle
 import sys
 import types
@@ -81,8 +82,11 @@ class Executor:
         """Return the number of workers, by default one a core."""
         return available_threads() if n_jobs is None else as_integer(n_jobs, "n_jobs", 1)
 
-    def open(self, start: Start, n_workers: int, threads: int) -> Pool:
-        """Start workers, each of which makes its function by ``start()`` and uses a number of threads."""
+    def open(self, start: Start, n_workers: int, threads: int, results: pathlib.Path | None = None) -> Pool:
+        """Start workers, each of which makes its function by ``start()`` and uses a number of threads.
+
+        ``results`` is the folder that they write to, by which those are known that have outlived an earlier caller.
+        """
         raise NotImplementedError
 
 
@@ -91,17 +95,19 @@ def packed(start: Start) -> bytes:
 
     Code of modules goes there by name; a digest of it goes with it.
     """
+    import cloudpickle
+
     pickler = _pickler()
     pickler.dump(start)
     named = [(thing, digest_of_code(thing)) for thing in pickler.named.values()]
-    return pickle.dumps((sys.path, __version__, pickle.dumps(named), pickler.file.getvalue()))
+    return pickle.dumps((sys.path, __version__, cloudpickle.dumps(named), pickler.file.getvalue()))
 
 
 def _pickler() -> Any:
     import cloudpickle
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-        """Collects the classes and functions of a user's modules that it writes by name."""
+        """Collects the user's modules, and their classes and functions, that it writes by name."""
 
         def __init__(self) -> None:
             self.file = io.BytesIO()
@@ -110,7 +116,8 @@ def _pickler() -> Any:
 
         def reducer_override(self, thing: Any) -> Any:
             reduced = super().reducer_override(thing)
-            if reduced is NotImplemented and isinstance(thing, (type, types.FunctionType)) and not installed(thing):
+            by_name = reduced is NotImplemented and isinstance(thing, (type, types.FunctionType, types.ModuleType))
+            if by_name and not installed(thing):
                 self.named[id(thing)] = thing
             return reduced
 
@@ -131,8 +138,9 @@ def unpacked(payload: bytes) -> Callable[[Any], Any]:
     sys.path.extend(folder for folder in path if folder not in sys.path)
     for thing, digest in pickle.loads(named):
         if digest_of_code(thing) != digest:
+            name = thing.__name__ if isinstance(thing, types.ModuleType) else f"{thing.__module__}.{thing.__qualname__}"
             raise ValueError(
-                f"backend: {thing.__module__}.{thing.__qualname__} is other code in the worker than in the caller; it "
+                f"backend: {name} is other code in the worker than in the caller, or something that it calls is; that "
                 "was edited after one of them had read it: start both anew"
             )
     made: Callable[[Any], Any] = pickle.loads(start)()

@@ -40,7 +40,7 @@ class Dask(Executor):
     name = "dask"
     summary = "workers of dask.distributed, here or where address says"
 
-    def open(self, start: Start, n_workers: int, threads: int) -> Pool:
+    def open(self, start: Start, n_workers: int, threads: int, results: pathlib.Path | None = None) -> Pool:
         """Connect to the scheduler, or start one with workers."""
         if importlib.util.find_spec("distributed") is None:
             raise ValueError(needs("dask.distributed", self.name, "dask"))
@@ -91,7 +91,10 @@ class _Cluster(Pool):
         for future in [future for future in self._tasks if future.status != "pending"]:
             task = self._tasks.pop(future)
             if future.status == "finished":
-                outcomes.append(Outcome(task, future.result()))
+                report = future.result()
+                if isinstance(report, KeyboardInterrupt):
+                    raise report
+                outcomes.append(Outcome(task, report))
             elif future.status in ("cancelled", "lost"):
                 outcomes.append(Outcome(task, lost=True, suspect=False))
             elif isinstance(future.exception(), distributed.KilledWorker):
@@ -171,4 +174,7 @@ def _call(token: str, chunk: Any) -> Any:
     with _one_at_a_time:
         if token not in _works:
             _works[token] = unpacked(_payloads[token])
-        return _works[token](chunk)
+        try:
+            return _works[token](chunk)
+        except KeyboardInterrupt as error:
+            return error  # Raised here it would end the worker, and others would try the same.

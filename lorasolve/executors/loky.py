@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import signal
 import threading
 import time
@@ -27,7 +28,7 @@ class Loky(Executor):
     name = "loky"
     summary = "worker processes on this machine (joblib's loky)"
 
-    def open(self, start: Start, n_workers: int, threads: int) -> Pool:
+    def open(self, start: Start, n_workers: int, threads: int, results: pathlib.Path | None = None) -> Pool:
         """Start the processes, each with its share of threads."""
         return _Processes(packed(start), n_workers, threads)
 

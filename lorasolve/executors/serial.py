@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ class Serial(Executor):
         """Return 1."""
         return 1 if n_jobs is None else as_integer(n_jobs, "n_jobs", 1, 1)
 
-    def open(self, start: Start, n_workers: int, threads: int) -> Pool:
+    def open(self, start: Start, n_workers: int, threads: int, results: pathlib.Path | None = None) -> Pool:
         """Return a pool that works while it is waited for."""
         return _Here(start)
 

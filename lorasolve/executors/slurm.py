@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import hashlib
 import importlib.util
 import logging
 import os
@@ -14,6 +15,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -26,6 +28,8 @@ from .base import Executor, Outcome, Pool, Start, WorkersError, needs, packed, u
 # A job that is in no queue is given up after this time without an answer: its files may come late.
 _GRACE_SECONDS = 10.0
 _POLL_SECONDS = 1.0
+# Jobs that are cancelled are waited for so long; Slurm gives them 30 s unless it is told otherwise (KillWait).
+_ENDING_SECONDS = 60.0
 # So many jobs may end in a row before they begin: where none can, the next one cannot either.
 _STRIKES = 5
 # What the user says to all commands of Slurm; other variables of this kind are those of a job.
@@ -80,13 +84,13 @@ class Slurm(Executor):
         if self.parallel is not None:
             as_integer(self.parallel, "parallel", 1)
 
-    def open(self, start: Start, n_workers: int, threads: int) -> Pool:
+    def open(self, start: Start, n_workers: int, threads: int, results: pathlib.Path | None = None) -> Pool:
         """Prepare the array; it is submitted with all its work at once."""
         if importlib.util.find_spec("submitit") is None:
             raise ValueError(needs("submitit", self.name, "slurm"))
         if shutil.which("sbatch") is None:
             raise ValueError("backend: 'slurm' needs the command sbatch, and there is none on the PATH")
-        return _Jobs(self, start)
+        return _Jobs(self, start, results)
 
 
 class _Share:
@@ -96,8 +100,11 @@ class _Share:
         self.payload = packed(start)
         self.limits = minutes, requeues
 
-    def __call__(self, chunk: Any) -> tuple[Any, Exception | None]:
-        """Do the share; what the store holds of it is skipped. An error that says what to do is returned as it is."""
+    def __call__(self, chunk: Any) -> tuple[Any, BaseException | None]:
+        """Do the share; what the store holds of it is skipped. An error that says what to do is returned as it is.
+
+        So is a KeyboardInterrupt, which would end the job, and others would try the same.
+        """
         from submitit import JobEnvironment
         from submitit.core.utils import UncompletedJobError
 
@@ -111,7 +118,7 @@ class _Share:
                 f"backend: a job was stopped at its time limit of {minutes} minutes {requeues + 1} times; what is "
                 "finished is kept, the same call goes on; give more minutes or requeues"
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyboardInterrupt) as error:
             return None, error
 
     def checkpoint(self, chunk: Any) -> Any:
@@ -123,21 +130,25 @@ class _Share:
 
 
 class _Jobs(Pool):
-    def __init__(self, settings: Slurm, start: Start) -> None:
+    def __init__(self, settings: Slurm, start: Start, results: pathlib.Path | None) -> None:
         import submitit
 
         # There need be no accounting: what a job answers is in its files, and squeue says whether it is still there.
         logging.getLogger("submitit").setLevel(logging.ERROR)
+        job_name = "lorasolve"
+        if results is not None:
+            job_name = f"{_jobs_on(results)}{_caller()}"
+            _end_orphans(results)
         pathlib.Path(settings.folder).mkdir(parents=True, exist_ok=True)
         _clear(pathlib.Path(settings.folder))
-        self._folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{_own_folders()}{os.getpid()}-", dir=settings.folder))
+        self._folder = pathlib.Path(tempfile.mkdtemp(prefix=f"study-{_caller()}-", dir=settings.folder))
         self._executor = submitit.SlurmExecutor(self._folder, max_num_timeout=settings.requeues)
         given: dict[str, Any] = {
             "time": settings.minutes,
             "cpus_per_task": settings.cpus,
             "partition": settings.partition,
             "mem": settings.memory,
-            "job_name": "lorasolve-study",
+            "job_name": job_name,
         }
         self._executor.update_parameters(**{key: value for key, value in given.items() if value is not None})
         self._parallel = settings.parallel
@@ -245,6 +256,44 @@ def _array(job: Any) -> str:
     return str(job.job_id).partition("_")[0]
 
 
+def _jobs_on(results: pathlib.Path) -> str:
+    """Return how the names of jobs that write to a folder begin; they end with the caller."""
+    return f"lorasolve-{hashlib.blake2b(os.fsencode(results), digest_size=6).hexdigest()}-"
+
+
+def _end_orphans(results: pathlib.Path) -> None:
+    """Cancel jobs whose caller is gone and which do what is now done anew; say which there are besides."""
+    orphans, others = [], []
+    for array, caller in sorted(_arrays_on(results).items()):
+        host, _, pid = caller.rpartition("-")
+        if host == socket.gethostname() and not is_alive(int(pid)):
+            orphans.append(array)
+        elif caller != _caller():
+            others.append(f"{array} (of process {pid} on {host})")
+    if others:
+        warnings.warn(
+            f"jobs of another call do the same study, and runs may be done twice: {', '.join(others)}; if that call is "
+            "gone, end them by scancel",
+            stacklevel=2,
+        )
+    if orphans:
+        warnings.warn(
+            f"jobs of a call that is gone did the same study and are cancelled: {', '.join(orphans)}; what they have "
+            "finished is kept",
+            stacklevel=2,
+        )
+        _cancel(orphans)
+        # Slurm lets them go on for some time, in which they save what they have.
+        until = time.monotonic() + _ENDING_SECONDS
+        while not _arrays_on(results).keys().isdisjoint(orphans) and time.monotonic() < until:
+            time.sleep(_POLL_SECONDS)
+
+
+def _caller() -> str:
+    """Return the machine and the process."""
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
 def _own_folders() -> str:
     return f"study-{socket.gethostname()}-"
 
@@ -285,6 +334,18 @@ def _queue(arrays: list[str]) -> set[str] | None:
     if answer.returncode and "Invalid job id" not in answer.stderr:
         return None
     return set(answer.stdout.split())
+
+
+def _arrays_on(results: pathlib.Path) -> dict[str, str]:
+    """Return the arrays of the user that wait or run and write to a folder, each with the caller's machine and process.
+
+    Where Slurm does not answer none is known.
+    """
+    command = ["squeue", "--noheader", f"--user={os.getuid()}", "--format=%F %j"]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    listed = (line.partition(" ")[::2] for line in answer.stdout.splitlines())
+    begins = _jobs_on(results)
+    return {array: name.removeprefix(begins) for array, name in listed if name.startswith(begins)}
 
 
 def _cancel(jobs: list[str]) -> None:

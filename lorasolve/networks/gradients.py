@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -36,8 +37,12 @@ from .losses import as_the_model_means
 REPEATABLE = {"float64": 1e-10, "float32": 1e-5}
 # ... and of a layer that runs with its factors and one that runs with their product in its weight.
 AS_READ = {"float64": 1e-5, "float32": 1e-3}
-# A Hessian product that is this far from a difference of gradients, of its length, is not the derivative of them.
+# A Hessian product that is this far from a difference of gradients, of its length, is not the derivative of them; nor
+# is a gradient that of values.
 AGREES = 1e-4
+# Step of a difference of values, of the size of the weights, and what rounding may make of the slope, of the losses.
+STEP = float(np.finfo(np.float64).eps) ** (1 / 3)
+UNSURE = REPEATABLE["float64"] / STEP
 
 
 class Network(MultiObjective):
@@ -325,6 +330,46 @@ class Network(MultiObjective):
                 f"model: the loss depends on the weight of {', '.join(names)}, and no gradient comes back to it "
                 "(detached or rounded on the way, or under no_grad?)"
             )
+
+    def fault_of_gradient(self, factors: Pairs) -> str | None:
+        """Return how the losses of the first batch contradict their gradient at updates ``A_l B_l^T``, None if not.
+
+        Where a part is detached, rounded or differentiated by hand, what comes back is not the derivative. Two values
+        along a random direction tell; along two directions, since one of them may lead across a kink.
+        """
+        if self.precision != "float64":  # differences would be too rough
+            return None
+        batch = next(iter(self.batches))
+        leaves = [weight.requires_grad_() for weight in self.weights(factors)]
+        with self.evaluating(self.with_weights(leaves)):
+            losses = self.sample_losses(batch)
+            G = backward(losses.sum(), leaves)
+        size = float(losses.detach().abs().sum())
+        found = [self._slopes(batch, leaves, G) for _ in range(2)]
+        if any(abs(values - gradient) <= AGREES * usual + UNSURE * size for values, gradient, usual in found):
+            return None
+        by_values, by_gradient, _ = found[0]
+        return (
+            f"along a random direction its values change at the rate {by_values:.3g}, and the gradient says "
+            f"{by_gradient:.3g} (a part that is detached, rounded or differentiated by hand?)"
+        )
+
+    def _slopes(self, batch: Any, weights: Sequence[Any], G: Sequence[Any]) -> tuple[float, float, float]:
+        """Return a slope of the losses by their values and by the gradient, and the usual size of the latter."""
+        torch = require_torch()
+        rng = np.random.default_rng()
+        sizes = [float(W.detach().square().mean()) ** 0.5 or 1.0 for W in weights]
+        D = [
+            size * torch.as_tensor(rng.standard_normal(W.shape), dtype=W.dtype, device=W.device)
+            for size, W in zip(sizes, weights)
+        ]
+        ahead, behind = (
+            float(self._losses(batch, self.with_weights([W.detach() + t * d for W, d in zip(weights, D)])).sum())
+            for t in (STEP, -STEP)
+        )
+        by_gradient = sum(float((g * d).sum()) for g, d in zip(G, D) if g is not None)
+        usual = math.hypot(*(size * float(g.norm()) for size, g in zip(sizes, G) if g is not None))
+        return (ahead - behind) / (2.0 * STEP), by_gradient, usual
 
     def hessian_product(self, X: Matrices, D: Matrices) -> tuple[Array, ...]:
         """Return the Hessian times a direction, as :meth:`gradients_and_products` does."""

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .._known import Known
+from .._text import at_least, at_most
 from .._validate import Array, as_choice, as_flag, as_integer, as_iterable, as_number
 from ..certificates import Certificate, certify
 from ..landscape import SecondOrder, second_order
@@ -133,17 +134,17 @@ class NetworkVerdict:
         return "\n".join(lines)
 
     def _numbers(self, found: TangentCertificate) -> list[str]:
+        known = math.isfinite(found.relative_gap)
+        bound = f"{at_most(found.relative_gap, '.2e')} of F, {found.level}: " if known else ""
         lines = [
             f"f = {found.f:.8g}, F = f + lam ||X||_* = {found.F:.10g}, L - F = {found.L - found.F:.2g}, ||grad L|| = "
             f"{found.grad_norm:.2e} ({found.stationarity:.1e} of lam ||theta||)",
-            "tangent gap from one gradient: "
-            + (f"{found.relative_gap:.2e} of F, {found.level}: " if math.isfinite(found.relative_gap) else "")
-            + found.formula,
+            f"tangent gap from one gradient: {bound}{found.formula}",
         ]
         if self.solved is not None:
             solved = self.solved
             lines.append(
-                f"tangent problem solved: gap {solved.relative_gap:.2e} of F, {solved.level}, ranks "
+                f"tangent problem solved: gap {at_most(solved.relative_gap, '.2e')} of F, {solved.level}, ranks "
                 f"{', '.join(map(str, solved.ranks))}, {solved.distance:.2e} away"
             )
         if self.second is not None:
@@ -229,10 +230,11 @@ def judge(
     Notes
     -----
     The first that applies: non-finite; loud (away from stationarity: full rank, ``||X||_2 > ||W||_2`` and a gap above
-    0.1); no premise (no penalty in the loss); not converged; rank too small or saddle (``F`` falls to first order along
-    a rank-one direction outside the spaces of the updates: rank too small where the layer has no empty column left for
-    it); saddle (negative curvature); refuted; global; tangent-optimal. Source: main paper, sections 2 and 5 and
-    Theorem 2; proofs/tangent_certificate.
+    0.1); no premise (no penalty in the loss); refuted or else inconclusive, where values of the first batch contradict
+    the gradient (tried in float64, along random directions); not converged; rank too small or saddle (``F`` falls to
+    first order along a rank-one direction outside the spaces of the updates: rank too small where the layer has no
+    empty column left for it); saddle (negative curvature); refuted; global; tangent-optimal. Source: main paper,
+    sections 2 and 5 and Theorem 2; proofs/tangent_certificate.
     """
     lam = as_number(lam, "lam", 0.0)
     tol = as_number(tol, "tol", 0.0, open_low=True)
@@ -314,20 +316,22 @@ class _Case:
             lower_bound=self.lower_bound,
             dtype=np.dtype(self.network.precision),
         )
-        if not self.convex_loss:
-            why = "none: the loss is not stated to be convex in the outputs"
+        if self._fault or not self.convex_loss:
+            why = f"none: {self._fault or 'the loss is not stated to be convex in the outputs'}"
             found = replace(found, gap=math.inf, relative_gap=math.inf, formula=why)
         norms = self._base_norms()
         kind, reason, level = self._first(found, norms)
         solved = searched = certificate = None
         best = None
         if not kind:
-            if tangent_solve:
+            if tangent_solve and not self._fault:
                 solved = solve_tangent(linearize(self.network, self.point), self.point, self.lam)
-            if max_products is not None:
+            if max_products is not None and not self._fault:
                 searched = self._second_order(max_products)
-            best = min(map(self._value, rivals), default=math.inf)
-            certificate = self._certificate() if self.convex_loss and self._affine() else None
+            # Where a loss overflows at finite factors the value is NaN, which no comparison leaves out by itself.
+            best = min((value for value in map(self._value, rivals) if not math.isnan(value)), default=math.inf)
+            bounded = self.convex_loss and not self._fault
+            certificate = self._certificate() if bounded and self._affine() else None
             kind, reason, level = self._then(found, solved, searched, best, certificate)
         return NetworkVerdict(
             kind,
@@ -349,6 +353,15 @@ class _Case:
             if not (np.isfinite(A).all() and np.isfinite(B).all()):
                 return f"the factors of {layer.name} are not finite"
         return None
+
+    @cached_property
+    def _fault(self) -> str:
+        """How the loss contradicts its own gradient at the point; empty if it does not."""
+        fault = self.network.fault_of_gradient(self.point)
+        # All processes have to go the same way from here.
+        if not self.network.over_processes(np.array([float(fault is not None)])).any():
+            return ""
+        return f"the loss contradicts its own gradient: {fault or 'in another process'}"
 
     def _base_norms(self) -> list[float | None]:
         norms = [(layer.base_norm, abs(layer.scale)) for layer in self.network.layers]
@@ -463,8 +476,11 @@ class _Case:
         if not self.has_penalty:
             why = "lam = 0" if self.lam == 0.0 else f"the decay is {self.lam_kind!r}, no penalty in the loss"
             return "no_premise", f"no statement about optimality: {why}; the facts follow", None
+        if self._fault:
+            return "", "", None
         if not stationary:
-            gap = f"; the tangent gap is {found.relative_gap:.2g} of F" if math.isfinite(found.relative_gap) else ""
+            known = math.isfinite(found.relative_gap)
+            gap = f"; the tangent gap is {at_most(found.relative_gap, '.2g')} of F" if known else ""
             reason = (
                 f"not converged: in {worst.name} the gradient of the objective is "
                 f"{ratio(worst.stationarity, size):.2g} of lam ||theta|| (at most {STATIONARY:g}){gap}. More steps of "
@@ -493,7 +509,7 @@ class _Case:
         best: float,
         certificate: Certificate | None,
     ) -> tuple[str, str, Known | None]:
-        """Return what further evidence decides about a stationary, dual feasible point."""
+        """Return what further evidence decides about a point that no number of its own decides about."""
         if searched is not None and not searched.is_sosp:
             difference = self._second_difference(searched.direction)
             reason = (
@@ -505,8 +521,9 @@ class _Case:
             return "inconclusive", f"{reason}: the Hessian products contradict the values", None
         if found.F - best > REFUTES[self.network.precision] * abs(found.F):
             reason = (
-                f"not global: another point has F = {best:.8g}, lower by {found.F - best:.3g}. The tangent gap here is "
-                f"{found.relative_gap:.1e} of F, which says nothing about points that far away"
+                f"not global: another point has F = {best:.8g}, lower by {at_least(found.F - best, '.3g')}. The "
+                f"tangent gap here is {at_most(found.relative_gap, '.1e')} of F, which says nothing about points that "
+                "far away"
             )
             return "refuted", reason, Known.CERTIFIED
         if certificate is not None and certificate.is_global is not None:
@@ -519,6 +536,8 @@ class _Case:
             if solved is None
             else (solved.relative_gap, "the solved tangent problem")
         )
+        if self._fault:
+            return "inconclusive", self._fault, None
         if not self.convex_loss:
             return "inconclusive", "the loss is not stated to be convex in the outputs: no bound", None
         if gap <= self.tol:
@@ -529,8 +548,17 @@ class _Case:
             )
             return "tangent_optimal", reason, found.level
         hint = "" if solved is not None else "; tangent_solve=True gives a sharper number"
-        reason = f"stationary, with a tangent gap of {gap:.2g} of F (by {how}), above {self.tol:g}{hint}"
+        reason = f"stationary, with a tangent gap of {at_most(gap, '.2g')} of F (by {how}), above {self.tol:g}{hint}"
         return "inconclusive", reason, found.level
+
+    def _about_the_loss(self) -> str:
+        """Return what is taken of the loss, and what of it the caller alone vouches for."""
+        bound = f">= {self.lower_bound:g}"
+        if not self.known_loss:
+            convex = "convex" if self.convex_loss else "not convex"
+            return f"stated by the caller: the loss is {convex} in the outputs and {bound}"
+        known = f"{type(self.network.loss_of_samples).__name__} is convex in the outputs and >= 0"
+        return known if self.lower_bound <= 0.0 else f"{known}; stated by the caller: every loss is {bound}"
 
     def _premises(self) -> tuple[str, ...]:
         network = self.network
@@ -554,12 +582,7 @@ class _Case:
                 if self.has_penalty
                 else f"decay: {self.lam_kind}, lam = {self.lam:g}"
             ),
-            (
-                f"{type(network.loss_of_samples).__name__} is convex in the outputs and >= 0"
-                if self.known_loss
-                else f"stated by the caller: the loss is {'' if self.convex_loss else 'not '}convex in the outputs "
-                f"and >= {self.lower_bound:g}"
-            ),
+            self._about_the_loss(),
             "the outputs are differentiable in the weights at this point (not at the kink of a ReLU)",
             f"weights stored in {network.stored}, network evaluated in {evaluated}, sums in float64",
         ]
@@ -599,4 +622,4 @@ def _trained_beside(network: Network) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100.0 * share:.2g} %"
+    return f"{at_most(100.0 * share, '.2g')} %"

@@ -107,7 +107,8 @@ def mean_outputs(model: Any, batch: Any) -> Any:
 def mean_targets(batch: Any) -> Any:
     """Return the targets in these units."""
     y = plain_targets(batch)
-    return y * (2.0 / math.prod(y.shape[1:])) ** 0.5
+    exact = y if y.is_floating_point() else y.double()  # integers times a number would be float32
+    return exact * (2.0 / math.prod(y.shape[1:])) ** 0.5
 
 
 class CrossEntropy(OutputLoss):

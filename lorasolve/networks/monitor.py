@@ -93,6 +93,8 @@ class LoRAMonitor:
         Steps and the :class:`LayerReading` of each layer.
     reason : str or None
         Why the run should stop.
+    skipped : list of int
+        Steps that a scaler of the loss leaves out, as gradients overflow at its scale.
     warnings : list of str
         What was noticed beside, each once.
     seconds : float
@@ -120,12 +122,25 @@ class LoRAMonitor:
         self.steps = 0
         self.history: list[tuple[int, dict[str, LayerReading]]] = []
         self.reason: str | None = None
+        self.skipped: list[int] = []
         missing = without_ratio(layers)
         self.warnings: list[str] = [missing] if missing else []
         self.seconds = 0.0
 
-    def step(self, model: Any) -> str | None:
+    def step(self, model: Any, scaler: Any = None) -> str | None:
         """Read the layers; return a reason to stop, or None.
+
+        Parameters
+        ----------
+        model : torch.nn.Module
+            The model.
+        scaler : torch.amp.GradScaler, optional
+            What scales the loss; the gradients are to be those after its ``unscale_(optimizer)``. It leaves out steps
+            whose gradients are not finite and lowers its scale: no reason to stop before that is down to 1.
+
+        Returns
+        -------
+        str or None
 
         Raises
         ------
@@ -144,15 +159,22 @@ class LoRAMonitor:
                 f"base: expected the model that step is given, got one without {len(strange)} of its {len(layers)} "
                 f"LoRA layers, {strange[0]} for one; it has {next(iter(self.base_norms))}"
             )
+        overflow = False
         for layer in layers:
             reading, doubled = _read(layer, self.lam)
             readings[layer.name] = reading
-            self.reason = self.reason or self._reason(layer.name, reading)
+            if not reading.finite and reading.spectral is not None and _leaves_out(scaler):
+                overflow = True
+            else:
+                self.reason = self.reason or self._reason(layer.name, reading)
             if doubled:
                 self._warn(
                     "the gradients already contain the weight decay: the penalty is in the loss that was "
                     "differentiated, so lam must not be added again (stationarity and lam_hat are off)"
                 )
+        if overflow:
+            self.skipped.append(self.steps)
+            self._warn("gradients overflow at the scale of the loss, and its scaler leaves the steps out: see skipped")
         self.history.append((self.steps, readings))
         self.seconds += time.perf_counter() - began
         return self.reason
@@ -186,6 +208,7 @@ class LoRAMonitor:
             "gradients": "full batch" if self.full_batch else "minibatch: stationarity includes its noise",
             "steps": self.steps,
             "reason": self.reason,
+            "skipped": list(self.skipped),
             "warnings": list(self.warnings),
             "seconds": self.seconds,
             "base_norms": dict(self.base_norms),
@@ -199,6 +222,11 @@ class LoRAMonitor:
         """Write :meth:`to_dict` as JSON, whole or not at all."""
         text = json.dumps(self.to_dict(), indent=1)
         write_atomically(path, lambda file: file.write(text.encode()))  # type: ignore[arg-type, return-value]
+
+
+def _leaves_out(scaler: Any) -> bool:
+    """Whether there is a scaler, which leaves out steps that are not finite, and its scale may have made them so."""
+    return scaler is not None and scaler.is_enabled() and scaler.get_scale() > 1.0
 
 
 def _read(layer: AdaptedLayer, lam: float | None) -> tuple[LayerReading, bool]:
@@ -248,9 +276,10 @@ def callback(monitor: LoRAMonitor) -> Any:
 
     The monitor reads before each optimizer step, after clipping; a loss that is NaN is filtered from the Trainer's own
     logs, so the tensors themselves are tested. Where they are not finite the gradients are dropped, so that the
-    optimizer does not write them into the factors. ``lora/max_spectral`` and ``lora/lam_hat`` are added to
-    ``state.log_history``, and to the logs as the callbacks see them that stand after this one, the printed ones among
-    them; those of TensorBoard and W&B stand before it.
+    optimizer does not write them into the factors, or left to the Trainer's scaler in mixed precision (give it a
+    ``max_grad_norm`` above 0: it unscales gradients to clip them). ``lora/max_spectral`` and ``lora/lam_hat`` are
+    added to ``state.log_history``, and to the logs as the callbacks see them that stand after this one, the printed
+    ones among them; those of TensorBoard and W&B stand before it.
 
     Raises
     ------
@@ -270,10 +299,11 @@ def callback(monitor: LoRAMonitor) -> Any:
             self, args: Any, state: Any, control: Any, model: Any = None, optimizer: Any = None, **kw: Any
         ) -> Any:
             """Read; ask the Trainer to stop where there is a reason, without a step that is not finite."""
-            if monitor.step(model):
+            scaler = getattr(optimizer, "scaler", None)
+            if monitor.step(model, scaler):
                 control.should_training_stop = True
             # A scaler of gradients leaves such a step out itself, and fails where there are none.
-            scaled = getattr(optimizer, "scaler", None) is not None
+            scaled = scaler is not None and scaler.is_enabled()
             if not scaled and not all(reading.finite for reading in monitor.history[-1][1].values()):
                 model.zero_grad(set_to_none=True)
             return control

@@ -66,8 +66,8 @@ class OptimizerState:
 
     @property
     def horizon(self) -> float:
-        """The shortest decay horizon of all groups."""
-        return min((group.horizon for group in self.groups), default=math.inf)
+        """The shortest decay horizon of all groups with tensors."""
+        return min((group.horizon for group in self._told), default=math.inf)
 
     @property
     def decay_kind(self) -> str:
@@ -94,8 +94,13 @@ class OptimizerState:
     def _with_tensors(self) -> tuple[GroupDecay, ...]:
         return tuple(group for group in self.groups if group.n_parameters)
 
+    @property
+    def _told(self) -> tuple[GroupDecay, ...]:
+        """The groups to speak of; all of them where none says which tensors it has."""
+        return self._with_tensors or self.groups
+
     def __str__(self) -> str:
-        decays = sorted({group.weight_decay for group in self.groups})
+        decays = sorted({group.weight_decay for group in self._told})
         steps = "unknown" if self.steps is None else str(self.steps)
         text = f"weight decay {', '.join(f'{decay:g}' for decay in decays)}; steps {steps}"
         if math.isfinite(self.horizon):

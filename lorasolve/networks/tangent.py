@@ -17,16 +17,18 @@ from typing import Any
 import numpy as np
 
 from .._known import Known
+from .._text import at_most
 from .._validate import Array, as_choice, as_float_array, as_instance, as_iterable, as_number, as_shape, as_text
 from ..certificates.duality import allowance, duality_gap, gradient_norm
-from ..linear_map import LinearMap, factor_svd, outside, top_above
+from ..linear_map import LinearMap, factor_svd, numerical_rank, outside, top_above
 from ..objectives._blocks import MultiObjective, Pairs, as_finite_pairs
 
 # Runs end long before small singular values have vanished; between what decays and what stays there were six decades
 # (MiniLM: 1e-1 against 1e-7).
 RANK_TOL = 1e-4
 # A layer whose values are all below that share of the largest of all layers, and below this, has vanished: of what is
-# left of it the ratios say nothing. In units of its own a layer may be small beside others for good.
+# left of it the ratios say nothing. In units of its own a layer may be small beside others for good. Where all vanish
+# together, none is small beside the others: there a layer is too small if its penalty is lost in the rounding of f.
 VANISHED = 1e-6
 
 
@@ -52,7 +54,8 @@ class LayerDual:
         ``(m, n)``.
     max_rank, rank : int
         Columns of the factors, and singular values of ``X`` above 1e-4 of its largest; 0 for a layer that has vanished,
-        with no value above 1e-6 nor above 1e-4 of the largest of all layers.
+        with no value above 1e-6, and none above 1e-4 of the largest of all layers or of more penalty than the rounding
+        of ``f``.
     spectral, nuclear : float
         ``||X||_2`` and ``||X||_*``.
     spread : float
@@ -221,9 +224,7 @@ def tangent_certificate(
     rng = np.random.default_rng()
     layers, norms = [], []
     for name, g, pair, svd in zip(names, G, pairs, svds):
-        own = float(svd[1][0])
-        vanished = own <= min(RANK_TOL * largest, VANISHED)
-        rank = 0 if vanished else int(np.count_nonzero(svd[1] > RANK_TOL * own))
+        rank = layer_rank(svd[1], largest, RANK_TOL, lost_value(f, lam))
         layers.append(_layer(name, g, pair, svd, rank, lam, rng))
         norms.append(gradient_norm(LinearMap.from_dense(g), svd[0][:, :rank], svd[2][:, :rank], lam))
     nuclear = sum(layer.nuclear for layer in layers)
@@ -251,6 +252,20 @@ def tangent_certificate(
         factors=pairs,
         gradients=G,
     )
+
+
+def lost_value(f: float, lam: float) -> float:
+    """Return the singular value whose penalty is as large as the rounding of ``f``; 0 without a penalty."""
+    return float(np.finfo(np.float64).eps) * abs(f) / lam if lam > 0.0 else 0.0
+
+
+def layer_rank(values: Array, largest: float, tol: float, lost: float) -> int:
+    """Return how many singular values of a layer are above ``tol`` of its own largest; 0 for a layer that has vanished.
+
+    ``largest`` is that of all layers, ``lost`` the :func:`lost_value`.
+    """
+    vanished = float(values[0]) <= min(max(tol * largest, lost), VANISHED)
+    return 0 if vanished else numerical_rank(values, tol)
 
 
 def _layer(
@@ -341,13 +356,14 @@ class TwoPoints:
             return f"inconclusive: the points are the same up to rounding ({at}, {values})"
         quotient = f"<G1 - G2, X1 - X2>/||X1 - X2||^2 = {self.quotient:.3g}"
         if self.refutes_convexity is None:
-            return f"inconclusive: {quotient}, and rounding errors may be {self.rounding:.1e} ({at}, {values})"
+            rounding = at_most(self.rounding, ".1e")
+            return f"inconclusive: {quotient}, and rounding errors may be {rounding} ({at}, {values})"
         if not self.refutes_convexity:
-            most = self.quotient + self.rounding
-            return f"nothing refuted: restricted convexity holds here with {most:.3g} at most ({at}, {values})"
+            most = at_most(self.quotient + self.rounding, ".3g")
+            return f"nothing refuted: restricted convexity holds here with {most} at most ({at}, {values})"
         return (
             f"restricted convexity fails between these points: {quotient} <= 0 at {at}, {self.level} up to rounding of "
-            f"{self.rounding:.1e} ({values}; stationary to {self.stationarity:.1e} of lam ||theta||). "
+            f"{at_most(self.rounding, '.1e')} ({values}; stationary to {self.stationarity:.1e} of lam ||theta||). "
             "A theorem that assumes it says nothing here."
         )
 

@@ -140,11 +140,12 @@ def fine_tune(
     saver = None if path is None else _Saver(path, problem)
     stop = StoppingRule(max_iter=max_calls, grad_tol=grad_tol, max_calls=max_calls)
     result = solve(problem, "lbfgs", start, seed, stop=stop, callback=saver, progress=progress)
-    if saver is not None:
-        saver.save(result.theta)
     factors: Pairs = list(zip(result.A, result.B))
     if held is not None:
         factors = _put(network, factors)
+    # Last: where the disk is full the model has been trained all the same.
+    if saver is not None:
+        saver.save(result.theta)
     judged = partial(
         judge,
         model,

@@ -8,6 +8,7 @@ without this package and solvers that read files are written from it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -95,6 +96,44 @@ class Description:
     X0: Array | None = None
     labels: Array | None = None
     delta: float | None = None
+
+    def value_and_grad(self, X: Array) -> tuple[float, Array]:
+        """Return ``f(X)`` and its gradient (m, n), from nothing but the data."""
+        z = self.map.apply(X if self.X0 is None else self.X0 + X)
+        for shift in self.shifts:
+            z = z - shift
+        value, slope = _LOSSES[self.loss](self, z)
+        return value / self.divide_by, self.map.adjoint(slope, X.shape) / self.divide_by
+
+
+def _square(of: Description, z: Array) -> tuple[float, Array]:
+    return 0.5 * float(z @ z), z
+
+
+def _huber(of: Description, z: Array) -> tuple[float, Array]:
+    slope = np.clip(z, -of.delta, of.delta)  # type: ignore[operator]
+    return float(slope @ (z - 0.5 * slope)), slope
+
+
+def _softmax(of: Description, z: Array) -> tuple[float, Array]:
+    logits, column = z.reshape(-1, of.labels.size), np.arange(of.labels.size)  # type: ignore[union-attr]
+    logits = logits - logits.max(axis=0)
+    slope = np.exp(logits)
+    total = slope.sum(axis=0)
+    slope /= total
+    slope[of.labels, column] -= 1.0
+    return float((np.log(total) - logits[of.labels, column]).sum()), slope.ravel()
+
+
+def _logistic(of: Description, z: Array) -> tuple[float, Array]:
+    margin = of.labels * z
+    # 1/(1 + exp(margin)) by the function that cannot overflow.
+    return float(np.logaddexp(0.0, -margin).sum()), -of.labels * np.exp(-np.logaddexp(0.0, margin))  # type: ignore
+
+
+_LOSSES: dict[str, Callable[[Description, Array], tuple[float, Array]]] = {
+    "square": _square, "huber": _huber, "softmax": _softmax, "logistic": _logistic
+}  # fmt: skip
 
 
 def every_entry(shape: tuple[int, int]) -> Entries:

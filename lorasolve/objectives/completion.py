@@ -59,19 +59,24 @@ class MatrixCompletion(Objective):
         rows = as_index_array(rows, "rows", m, values.size)
         cols = as_index_array(cols, "cols", n, values.size)
         place = rows * n + cols
-        by_row = np.argsort(place, kind="stable")
-        place = place[by_row]
-        twice = np.flatnonzero(place[1:] == place[:-1])
-        if twice.size:
-            i, j = divmod(int(place[twice[0]]), n)
-            raise ValueError(
-                f"rows, cols: each entry may be given once; [{i}, {j}] is given more than once "
-                f"({twice.size} duplicates in total)"
-            )
+        if (place[1:] > place[:-1]).all():
+            # The arrays are the caller's, who may write to them.
+            cols, values = cols.copy(), values.copy()
+        else:
+            by_row = _order(cols, n)
+            by_row = by_row[_order(rows[by_row], m)]
+            cols, values, place = cols[by_row], values[by_row], place[by_row]
+            twice = np.flatnonzero(place[1:] == place[:-1])
+            if twice.size:
+                i, j = divmod(int(place[twice[0]]), n)
+                raise ValueError(
+                    f"rows, cols: each entry may be given once; [{i}, {j}] is given more than once "
+                    f"({twice.size} duplicates in total)"
+                )
         del place
         # Positions take half the memory of values where products of them cannot overflow.
         kind = np.int32 if m * n <= np.iinfo(np.int32).max else np.int64
-        self._set(_starts(rows, m), cols[by_row].astype(kind, copy=False), values[by_row], n)
+        self._set(_starts(rows, m), cols.astype(kind, copy=False), values, n)
 
     @classmethod
     def example(cls, rng: np.random.Generator, dtype: Any = np.float64) -> MatrixCompletion:
@@ -91,7 +96,7 @@ class MatrixCompletion(Objective):
         Raises
         ------
         ValueError
-            Without any observed entry, or for infinite ones.
+            Without any observed entry, or for infinite ones and ragged lists.
         TypeError
             For complex ones, texts and dates.
         """
@@ -124,7 +129,7 @@ class MatrixCompletion(Objective):
     @cached_property
     def _by_col(self) -> Array:
         """The entries in the order of columns, then rows."""
-        return np.argsort(self.cols, kind="stable").astype(self.cols.dtype, copy=False)
+        return _order(self.cols, self.shape[1]).astype(self.cols.dtype, copy=False)
 
     @cached_property
     def col_start(self) -> Array:
@@ -355,6 +360,17 @@ def _half_epoch(start: Array, index: Array, values: Array, other: Array, lam: fl
 def _rows(row_start: Array, kind: Any) -> Array:
     """Return the row of each entry."""
     return np.repeat(np.arange(row_start.size - 1, dtype=kind), np.diff(row_start))
+
+
+def _order(positions: Array, count: int) -> Array:
+    """Return the stable order of numbers from 0 to below ``count``.
+
+    NumPy sorts numbers of 16 bits by counting, in a fifth of the time that larger ones take it.
+    """
+    order = np.argsort((positions & 0xFFFF).astype(np.uint16), kind="stable")
+    for shift in range(16, (count - 1).bit_length(), 16):
+        order = order[np.argsort((positions[order] >> shift & 0xFFFF).astype(np.uint16), kind="stable")]
+    return order
 
 
 def _starts(positions: Array, count: int) -> Array:

@@ -14,10 +14,11 @@ from .._validate import MOST_ROWS, as_choice, as_flag, as_integer, as_number, as
 KINDS = ("l2", "decoupled", "none", "unknown")
 SCHEDULES = ("constant", "linear", "cosine")
 
-# What `weight_decay` means by the optimizer's name, as PyTorch, bitsandbytes and transformers define it.
-_COUPLED = ("sgd", "adam", "rmsprop", "adagrad", "adadelta", "adamax", "asgd", "nadam", "radam")
+# What `weight_decay` means by the optimizer's name, as PyTorch, bitsandbytes and transformers define it. ASGD is not
+# among them: it adds a decay of its own (``lambd``) to that.
+_COUPLED = ("sgd", "adam", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "radam")
 _DECOUPLED = ("adamw", "lion", "adafactor", "muon", "stable_adamw", "schedule_free_adamw")
-_PLAIN = ("sgd", "asgd")  # step by a multiple of the gradient
+_PLAIN = ("sgd",)  # steps by a multiple of the gradient
 _LORA_PLUS = ("loraplus", "lora_plus")
 OPTIMIZERS = (*_COUPLED, *_DECOUPLED, *_LORA_PLUS)
 # transformers appends who implements an optimizer: adamw_torch_fused, paged_adamw_8bit.

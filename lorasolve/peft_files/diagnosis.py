@@ -490,14 +490,16 @@ def _trainer_remarks(trainer: TrainerState, decay: Decay) -> list[str]:
     remarks.append(f"trainer's log: {trainer.steps} steps{size}")
     if decay.lam and trainer.largest_step_size and trainer.steps:
         horizon = 1 / (decay.lam * trainer.largest_step_size)
-        remarks.append(f"decay horizon 1/(lr wd) = {horizon:.3g} steps: {trainer.steps / horizon:.2g} of it was run")
+        # Step sizes fall along a schedule: how much of the decay was applied is not in the log.
+        times = f"the run has {trainer.steps / horizon:.2g} times as many"
+        remarks.append(f"decay horizon 1/(lr wd) = {horizon:.3g} steps at the largest step size logged; {times}")
     if trainer.zero_gradients:
         remarks.append(
             f"trainer's log: the gradient norm is 0 in {trainer.zero_gradients} entries: nothing was trained there"
         )
     if trainer.non_finite_gradients:
         remarks.append(f"trainer's log: {trainer.non_finite_gradients} gradient norms are not finite")
-    if trainer.optimizer_saved:
+    if trainer.optimizer_saved and decay.kind == "unknown":
         remarks.append("optimizer.pt lies beside it and holds the weight decay: --optimizer-state reads it with torch")
     return remarks
 

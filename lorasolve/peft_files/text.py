@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from .._text import at_least
 from .folder import printable
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def diagnosis_text(diagnosis: Diagnosis, count: int = 10, sort: str = "worst") -
         order = list(diagnosis.layers) if sort == "worst" else sorted(diagnosis.layers, key=SORT_KEYS[sort])
         shown = order[:count]
         head = f"layers, {'worst' if sort == 'worst' else f'by {sort}'} first ({len(shown)} of {len(order)}):"
-        lines += ["", *_aligned(family_rows(diagnosis)), "", head, *_aligned(layer_rows(shown))]
+        lines += ["", *_aligned(family_rows(diagnosis)), *(["", head, *_aligned(layer_rows(shown))] if shown else ())]
     if diagnosis.unusable:
         lines += ["", f"layers that cannot be used ({len(diagnosis.unusable)}):"]
         lines += [
@@ -79,10 +80,8 @@ def penalty_lines(diagnosis: Diagnosis) -> list[str]:
     )
     if not diagnosis.excess:
         return [line]
-    return [
-        line,
-        f"so L is at least {diagnosis.excess:.5g} above its minimum, whatever the data are (lam times that)",
-    ]
+    least = at_least(diagnosis.excess, ".5g")
+    return [line, f"so L is at least {least} above its minimum, whatever the data are (lam times that)"]
 
 
 def base_lines(diagnosis: Diagnosis) -> list[str]:

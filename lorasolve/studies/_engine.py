@@ -64,13 +64,14 @@ def do(
     store.tidy()
     worker = work.worker(store.path, share)
     # Made before anything runs: objectives may remember what they were asked.
-    start = partial(work.worker, store.path.resolve(), share)
+    results = store.path.resolve()
+    start = partial(work.worker, results, share)
     pending, fresh = _pending(work, store, worker, retry_failed)
     store.describe(asked=len(work), axes=work.axes_asked())
     try:
         with _stoppable(work.label) as asked:
             run = _Run(work, store, executor, worker, Pace(work.label, len(work), len(pending), progress))
-            run.do(pending, partial(executor.open, start, workers, share), workers)
+            run.do(pending, partial(executor.open, start, workers, share, results), workers)
     except _AtOnce:
         if is_part():
             raise
@@ -158,6 +159,10 @@ class _Run:
             for index in cells.tolist():
                 self.worker.describe(index)
             self.suspects.append(suspects)
+            self.pace.tell(
+                f"an earlier call was ended while it did {len(suspects)} of these runs; workers do them apart, and one "
+                "that ends every worker becomes an error (with 'serial', which has none, it ends the call)"
+            )
             return pending[~np.isin(pending, suspects)]
         with self.worker.shard.trying(asked, cells.tolist()):
             report = self.worker(self._chunk(cells, FIRST_SECONDS))

@@ -42,6 +42,11 @@ class Pace:
         """Start the clock."""
         self._began = time.perf_counter()
 
+    def tell(self, text: str) -> None:
+        """Write a line of its own, whether progress is shown or not."""
+        self._line.close()
+        print(f"{self.label}: {text}", file=sys.stderr, flush=True)
+
     def add(self, report: Report) -> None:
         """Count what a worker has done."""
         self.done += report.done

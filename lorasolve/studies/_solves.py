@@ -20,6 +20,7 @@ from ..method import Method
 from ..monitor import StoppingRule
 from ..problem import Problem
 from ..result import Result
+from ..status import Status
 from ..sweep import Run, fits, prepared, run_prepared
 from ._work import BLOCK, ERRORS, Cell, Worker, asked_to_stop, in_words, summary
 from .store import Entry, json_text
@@ -140,6 +141,9 @@ class Solver(Worker):
             try:
                 assert cell.problem is not None
                 end = solve(cell.problem, cell.method, cell.given, cell.seed, stop=self.study.stop)
+                if end.status is Status.INTERRUPTED:
+                    # The solver has kept half a run, which is none.
+                    raise KeyboardInterrupt
             except ERRORS as problem:
                 error = in_words(problem)
             else:

@@ -15,6 +15,7 @@ import numpy as np
 from .._files import PathLike
 from .._registry import suggest
 from .._validate import Array, as_flag, as_instance, as_iterable, as_path, as_text
+from ..status import Status
 from ..tables import aligned, data_frame, html_table, latex_tabular, latex_text, markdown_table, written
 from ._cells import label_texts, order
 from .store import Damage, Line, Store
@@ -306,7 +307,7 @@ class Runs:
         Raises
         ------
         ValueError
-            For axes and columns that there are not.
+            For axes, columns and words that there are not.
         """
         xs, ys, found, cells, title = self._phase(x, y, measure)
         if ax is not None:
@@ -343,9 +344,11 @@ class Runs:
         cells: _Places = {}
         labels: dict[Any, Any] = {}
         columns: set[str] = set()
+        ends: set[str] = set()
         for record in self:
             cell = record["run"]["cell"]
             check_axes((x, y), cell, "phase")
+            ends |= set(_ends(record["result"]))
             columns |= set(row_of(record))
             number = value(record)
             place = order(cell[x]), order(cell[y])
@@ -353,6 +356,7 @@ class Runs:
             cells.setdefault(place, []).append((record, math.nan if number is None else float(number)))
         if not cells:
             raise ValueError(f"phase: {self.store.path} holds no runs of this study")
+        _check_word(measure, ends)
         across, up = (sorted({place[k] for place in cells}) for k in (0, 1))
         found = np.full((len(up), len(across)), np.nan)
         for (a, b), entries in cells.items():
@@ -397,10 +401,9 @@ def measure_of(given: Any, argument: str) -> tuple[Callable[[Record], Any], Call
     """Return what is asked of a record, how several answers are combined, and what it is called."""
     if callable(given):
         return given, statistics.fmean, str(getattr(given, "__name__", "measure"))
+    if (word := _word(given)) is not None:
+        return lambda record: _has_ended(record["result"], word), statistics.fmean, given
     words = str(given).split(" ")
-    if len(words) >= 4 and words[:2] == ["share", "of"] and words[-1] == "ends":
-        kind = " ".join(words[2:-1])
-        return lambda record: _ends(record, kind), statistics.fmean, given
     if len(words) >= 3 and words[0] in _SUMMARIES and words[1] == "of":
         column = " ".join(words[2:])
         return lambda record: _number(row_of(record).get(column)), _SUMMARIES[words[0]], given
@@ -410,13 +413,37 @@ def measure_of(given: Any, argument: str) -> tuple[Callable[[Record], Any], Call
     )
 
 
-def _ends(record: Record, kind: str) -> bool | None:
-    """Whether the verdict on a run, or its status, is a word; None where it failed."""
-    result = record["result"]
+def _word(given: Any) -> str | None:
+    """Return ``WORD`` of ``"share of WORD ends"``, as ``_ends`` writes it; None for other measures."""
+    words = given.split(" ") if isinstance(given, str) else []
+    return "_".join(words[2:-1]) if len(words) >= 4 and (*words[:2], words[-1]) == ("share", "of", "ends") else None
+
+
+def _ends(result: dict[str, Any]) -> list[str]:
+    """Return the words for the end of a run, of verdicts on it and its status; none where it failed."""
     if "status" not in result:
-        return None
-    kinds = [found.get("kind") for found in result.get("measures", {}).values() if isinstance(found, dict)]
-    return kind.replace(" ", "_") in [str(found).replace(" ", "_") for found in (*kinds, result["status"])]
+        return []
+    measures = [found for found in result.get("measures", {}).values() if isinstance(found, dict)]
+    words = [*(found["kind"] for found in measures if "kind" in found), result["status"]]
+    return [str(word).replace(" ", "_") for word in words]
+
+
+def _has_ended(result: dict[str, Any], word: str) -> bool | None:
+    """Whether a word stands for the end of a run; None where it failed."""
+    ends = _ends(result)
+    return word in ends if ends else None
+
+
+def _check_word(measure: Any, ends: set[str]) -> None:
+    """Refuse a word that stands for no end of these runs: a share of 0 would say that there are such ends elsewhere."""
+    from ..landscape.judge import KINDS
+
+    word, statuses = _word(measure), {status.name.lower() for status in Status}
+    judged = not ends <= statuses
+    accepted = sorted(ends | statuses | set(KINDS if judged else ()))
+    if word is not None and ends and word not in accepted:
+        hint = "" if judged else " Verdicts are there where the study has the measure 'verdict'."
+        raise ValueError(f"phase: no run ends {word!r}.{suggest(word, accepted)}{hint}")
 
 
 def _number(value: Any) -> float | None:

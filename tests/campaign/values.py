@@ -156,7 +156,7 @@ BY_FUNCTION: dict[tuple[str, str], Callable[[], Any]] = {
     ("io.read_ratings", "path"): lambda: _text("r.csv", "user,item,value\n1,a,2\n2,a,3\n1,b,4\n"),
     ("io.read_task", "path"): lambda: _text("t.csv", "1,a,2\n2,a,3\n1,b,4\n"),
     ("io.read_task", "name"): lambda: "completion",
-    ("convex.read_sdpa_solution", "path"): lambda: _text("s.result", "0\n2 1 1 6 1.5\n"),
+    ("convex.read_sdpa_solution", "path"): lambda: _text("s.result", "0\n2 1 1 6 1.5\n2 1 9 9 1.0\n"),
     ("objectives.as_objective", "argument"): lambda: "objective",
     ("landscape.sharp_threshold", "A"): lambda: np.array([[1.0], [0.5]]),
     ("landscape.sharp_threshold", "B"): lambda: np.array([[1.0], [0.5]]),

@@ -543,6 +543,10 @@ def test_where_the_adapter_has_no_convex_counterpart_nothing_is_certified(tmp_pa
     certificate = certify(problem, result)
     assert certificate.is_global is None and certificate.gap == math.inf and certificate.gap_at_least == 0.0
     assert certificate.reason.startswith("an update of 'dora' is not s A B^T")
+    # F, grad L and L - F of factors that LoRA would have for this update say nothing about the run.
+    assert all(map(math.isnan, (certificate.stationarity, certificate.balance, certificate.factor_gap)))
+    assert len(str(certificate).splitlines()) == 2 and "grad L" not in str(certificate)
+    assert certificate.to_dict()["factor_gap"] is None
 
     saved = str(tmp_path / "d.npz")
     ls.io.save_result(saved, problem, result, {"W0": W0, "Z": Z, "Y": Y})

@@ -277,6 +277,34 @@ def test_a_plain_object_with_a_description_takes_part() -> None:
     assert not Reading(document).disproves(Fraction(document["gap"]))
 
 
+@pytest.mark.parametrize("factor", [1.0, 1.0 + 1e-4, 2.0])
+@pytest.mark.parametrize("lam", [0.1, 1e3])
+def test_a_description_of_another_loss_is_refused(factor: float, lam: float) -> None:
+    """Also at the optimum 0, where the outputs of both losses are equal."""
+
+    class Own:
+        shape = (3, 2)
+        convex = least_squares = True
+        lower_bound = 0.0
+        Z, y = np.random.default_rng(0).standard_normal((6, 4)), np.ones(4)
+
+        def value_and_grad(self, X: np.ndarray) -> tuple[float, np.ndarray]:
+            r = X.ravel() @ self.Z - self.y
+            return 0.5 * float(r @ r), (self.Z @ r).reshape(X.shape)
+
+        def description(self) -> Description:
+            return Description(Matrix(factor * self.Z), "square", shifts=(self.y,))
+
+    task = ls.Problem(Own(), 2, lam=lam)
+    point = ls.solve_convex(task)
+    if factor == 1.0:
+        assert certificates.document(task, point)["arithmetic"] == "exact"
+    else:
+        with pytest.raises(ValueError, match=r"objective: Own.description\(\) states another loss than value_and_grad"):
+            certificates.document(task, point)
+    assert any(check.name == "description" for check in ls.check_objective(Own()).failures) is (factor != 1.0)
+
+
 def test_float32_data_are_taken_as_they_are() -> None:
     M = np.random.default_rng(0).standard_normal((3, 2)).astype(np.float32)
     document = certificates.document(ls.Problem(Denoising(M), 2, lam=0.1), np.zeros((3, 2)))
@@ -322,6 +350,12 @@ def test_exit_codes_without_the_package(tmp_path: pathlib.Path, arithmetic: Any)
     path.write_text("{")
     assert run_checker(path)[0] == 2
     assert run_checker(tmp_path / "missing.json")[0] == 2
+    # A second file that was left unread would seem to be accepted.
+    path.write_text(json.dumps(document))
+    for files in ([], [path, tmp_path / "missing.json"]):
+        run = subprocess.run([sys.executable, *options, copied, *files], capture_output=True, text=True)
+        assert run.returncode == 2
+        assert run.stdout.startswith(f"no certificate: expected one file, got {len(files)}: ")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])

@@ -15,6 +15,7 @@ from lorasolve.certificates._lanczos import sampled_norm
 from lorasolve.certificates.duality import duality_gap
 from lorasolve.checks import check_objective
 from lorasolve.linear_map import LinearMap
+from lorasolve.multi import MultiProblem, Separable
 from lorasolve.objectives import Denoising, Huber, LinearFineTuning, Logistic, MatrixCompletion, MatrixSensing, Softmax
 
 
@@ -312,6 +313,30 @@ def test_true_claims_are_not_suspected():
                 assert spot_checks.violation(loss, [X], [M]) is None, (cls.__name__, unit, size)
 
 
+@pytest.mark.parametrize("condition", [1e4, 1e8, 1e12])
+@pytest.mark.parametrize("seed", range(3))
+def test_true_claims_of_ill_conditioned_parts_are_not_suspected(condition, seed):
+    """At the minimum, which is 0, values are differences of terms ``condition`` times as large as ``f(0)``."""
+    rng = np.random.default_rng(seed)
+    stretch = np.geomspace(1.0, condition**-0.5, 6)
+    parts, X = [], []
+    for _ in range(2):
+        U, V = (np.linalg.qr(rng.standard_normal((size, 6)))[0] for size in (6, 20))
+        Z = U * stretch @ V.T
+        X.append(rng.standard_normal((5, 6)) / stretch @ U.T)
+        parts.append(LinearFineTuning(np.zeros((5, 6)), Z, X[-1] @ Z))
+    loss = Separable(parts)
+    for point, better in ((X, [0.5 * x for x in X]), ([0.5 * x for x in X], X)):
+        assert spot_checks.violation(loss, point, better) is None
+    assert math.isfinite(certify(MultiProblem(loss, 5, 1e-9), X).gap)
+
+    class Wrong(LinearFineTuning):
+        lower_bound = 1e-2 * float(parts[0].f0)
+
+    wrong = Separable([Wrong(parts[0].W0, *parts[0]._samples), parts[1]])
+    assert "below the lower_bound" in spot_checks.violation(wrong, [0.5 * x for x in X], X)
+
+
 def test_what_is_assumed_of_a_users_loss_is_said_and_what_check_objective_found_is_remembered():
     objective, other = Distance(np.eye(4)), Distance(np.eye(4))
     problem = ls.Problem(objective, 2, 0.5)
@@ -594,6 +619,24 @@ def test_answers_do_not_depend_on_the_units(c, length, rigorous):
             assert other.dual_norm == pytest.approx(one.dual_norm, rel=1e-6), name
             better = one.gap_at_least / one.value, other.gap_at_least / other.value
             assert better[1] == pytest.approx(better[0], rel=1e-2, abs=1e-9), name
+
+
+@pytest.mark.parametrize("power", [-400, 360, 500])
+@pytest.mark.parametrize("rigorous", ["auto", False])
+def test_answers_do_not_depend_on_units_of_which_only_the_square_is_a_number(power, rigorous):
+    """Powers of two round nothing, so the certificates are the same in all digits."""
+    rng = np.random.default_rng(6)
+    unit = 2.0**power
+    M = rng.standard_normal((6, 2)) @ rng.standard_normal((2, 5))
+    A, B = rng.standard_normal((6, 2)), rng.standard_normal((5, 2))
+    best = ls.solve_convex(ls.Problem(Denoising(M), 2, 0.3), tol=1e-10)
+    for left, right in ((A, B), (best.A, best.B)):
+        one = certify(ls.Problem(Denoising(M), 2, 0.3), (left, right), rigorous=rigorous)
+        root = 2.0 ** (power // 2)
+        other = certify(ls.Problem(Denoising(unit * M), 2, 0.3 * unit), (root * left, root * right), rigorous=rigorous)
+        assert (one.is_global, one.level, one.formula) == (other.is_global, other.level, other.formula)
+        assert other.relative_gap == pytest.approx(one.relative_gap, rel=1e-6)
+        assert other.stationarity / root / unit == pytest.approx(one.stationarity, rel=1e-6, abs=1e-13)
 
 
 # ---------------------------------------------------------------------- beyond the range of binary64

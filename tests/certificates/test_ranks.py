@@ -37,8 +37,7 @@ def test_at_the_optimum_of_denoising_both_bounds_are_its_rank(lam, rank, rigorou
     certificate = certify(ls.Problem(Denoising(M), 3, lam), optimum(M, lam), rigorous=rigorous)
     assert certificate.rank_at_most == rank
     assert certificate.rank_at_least == (rank or None)
-    known = f"the optimum has rank {rank}" if rank else "the optimum has rank <= 0"
-    assert known in str(certificate)
+    assert f"; the optimum has rank {rank})" in str(certificate)
     assert certificate.level is (Known.RIGOROUS if rigorous else Known.CERTIFIED)
     assert any("Lipschitz constant 1" in text for text in certificate.assumptions)
 
@@ -80,6 +79,16 @@ def test_more_columns_than_the_optimum_has_are_not_counted():
     certificate = certify(ls.Problem(Denoising(M), 6, lam), X, tol=1e-5)
     assert certificate.is_global is True and certificate.rank == 6
     assert certificate.rank_at_most == certificate.rank_at_least == 3
+
+
+def test_the_least_and_the_largest_rank_there_are_need_one_bound() -> None:
+    """Soft-thresholding of the singular values 5, 4 and 3 by 1 and by 6."""
+    M = np.diag([5.0, 4.0, 3.0])
+    full = certify(ls.Problem(Denoising(M), 3, 1.0), np.diag([4.0, 3.0, 2.0]))
+    assert full.rank_at_least == full.rank_at_most == 3 and "; the optimum has rank 3)" in str(full)
+    none = certify(ls.Problem(Denoising(M), 3, 6.0), np.zeros((3, 3)))
+    assert none.rank_at_most == 0 and "; the optimum has rank 0)" in str(none)
+    assert "at least" not in str(ls.path(ls.Problem(Denoising(M), 3, 1.0), [1.0]))
 
 
 @pytest.mark.parametrize("name", ["huber", "completion", "linear", "softmax"])

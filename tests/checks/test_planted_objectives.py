@@ -519,6 +519,7 @@ def test_what_is_not_stated_is_neither_right_nor_wrong():
     assert report.ok
     undecided = {check.name for check in report.checks if check.holds is None}
     assert undecided == {
+        "description",
         "cvxpy expression",
         "convex",
         "smoothness",

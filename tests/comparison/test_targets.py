@@ -66,7 +66,7 @@ def test_what_a_method_minimises(problem, method, weight):
 @pytest.mark.parametrize(
     ("adapter", "lam"),
     [(LoRA(), 0.3), (LoRA(alpha=6.0), 0.3), (SoftmaxGates(0.7, alpha=6.0), 0.3), (SoRA(0.4, "unit_columns"), 0.0),
-     (SoRA(0.4), 0.3), (DoRA(), 0.3)],
+     (SoRA(0.4, "unit_columns", 6.0), 0.0), (SoRA(0.4), 0.3), (DoRA(), 0.3)],
 )  # fmt: skip
 def test_the_penalty_is_never_below_its_nuclear_weight_and_attains_it_where_it_says_so(problem, adapter, lam):
     p = ls.Problem(problem.objective, 3, lam, adapter)

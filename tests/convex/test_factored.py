@@ -451,3 +451,35 @@ def test_without_decay_rows_and_columns_that_nothing_observes_are_left_alone():
     assert found.success and 0.0 <= found.fun < 1e-12
     assert found.X[rows, cols] == pytest.approx(values, abs=1e-6)
     assert not found.X[[2, 4]].any() and not found.X[:, 3].any()
+
+
+class Apart:
+    """Half the squared distance from a matrix, as a user writes it."""
+
+    convex, lower_bound = True, 0.0
+
+    def __init__(self, M):
+        self.M, self.shape = M, M.shape
+
+    def value_and_grad(self, X):
+        return 0.5 * float(((X - self.M) ** 2).sum()), X - self.M
+
+
+@pytest.mark.parametrize("size", [1e-120, 1e110, 1e150])
+def test_data_whose_squares_are_numbers_are_solved_though_their_cubes_are_none(size):
+    """Gradients of the factors are of the size of the data to the power 3/2. The optimum scales with the data."""
+    rng = np.random.default_rng(9)
+    M = rng.standard_normal((12, 2)) @ rng.standard_normal((2, 10))
+    P, s, Qt = np.linalg.svd(M)
+    best = (P[:, :2] * (s[:2] - 0.3)) @ Qt[:2]
+    for objective in (Denoising(size * M), Apart(size * M)):
+        result = ls.solve_convex(ls.Problem(objective, 2, 0.3 * size), "factored", 1e-9)
+        assert result.success and result.rank == 2
+        np.testing.assert_allclose(result.X / size, best, atol=1e-8)
+    rows, cols = np.nonzero(rng.random((12, 10)) < 0.7)
+    one, other = (
+        ls.solve_convex(ls.Problem(MatrixCompletion(rows, cols, unit * M[rows, cols], (12, 10)), 2, 0.3 * unit))
+        for unit in (1.0, size)
+    )
+    assert other.success and other.fun / size / size == pytest.approx(one.fun, rel=2e-9)
+    assert 0.0 < other.certificate.stationarity < np.inf

@@ -121,7 +121,12 @@ def test_what_is_no_program_is_refused(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("1 2\n2 1 1 2\n", "line 2: expected 'matrix block row column value'"), ("1\n2 1 1 2 inf\n", "not finite")],
+    [
+        ("1 2\n2 1 1 2\n", "line 2: expected 'matrix block row column value'"),
+        ("1\n2 1 1 2 inf\n2 1 2 2 1\n", "not finite"),
+        ("1\n2 1 1 1 3.0\n2 1 1 2 3.0\n2 1 2 2 3.0\n2 1 3 3 0.5\n", "expected a matrix of 2 rows.* got one of 3"),
+        ("1\n1 1 2 2 3.0\n", "expected a matrix of 2 rows.* got one of 0"),
+    ],
 )
 def test_a_damaged_solution_is_refused(text: str, message: str, tmp_path: pathlib.Path) -> None:
     (tmp_path / "x.sol").write_text(text)

@@ -285,6 +285,13 @@ def test_from_dense_takes_nan_and_masks_as_not_observed() -> None:
         ls.objectives.MatrixCompletion.from_dense(masked)
     with pytest.raises(ValueError, match="2 dimensions"):
         ls.objectives.MatrixCompletion.from_dense([1.0])
+    with pytest.raises(ValueError, match="M: expected an array, got"):
+        ls.objectives.MatrixCompletion.from_dense([[1.0, 2.0], [3.0]])
+    for entry in ("a", {}):
+        with pytest.raises(TypeError, match="M: expected real numbers"):
+            ls.objectives.MatrixCompletion.from_dense([[1.0, entry]])
+    hidden = np.ma.array([[np.inf, 1.0, np.nan]], mask=[[True, False, False]])
+    assert ls.objectives.MatrixCompletion.from_dense(hidden).values.tolist() == [1.0]
 
 
 def test_command_line_from_ratings_to_predictions(tmp_path, monkeypatch, capsys) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 
@@ -235,6 +236,17 @@ def test_without_negative_curvature_the_verdict_says_with_what_probability_one_w
     assert verdict.second.products <= 50
     assert verdict.second.is_sosp and verdict.second.failure_probability > 1e-12
     assert "inconclusive" in verdict.second.evidence
+
+
+def test_a_direction_along_which_the_values_bend_upwards_is_no_saddle(monkeypatch):
+    """The Hessian is positive here: what a search says against it does not stand."""
+    module = sys.modules[judge.__module__]
+    search = module.second_order
+    wrong = {"is_sosp": False, "smallest": -1.0}
+    monkeypatch.setattr(module, "second_order", lambda *args, **kw: dataclasses.replace(search(*args, **kw), **wrong))
+    model, loss, batches, where = entrywise(np.ones((SIZE, SIZE)))
+    verdict = judge(model, loss, batches, LAM, second=True, **where)
+    assert verdict.kind == "inconclusive" and "contradict the values" in verdict.reason and verdict.level is None
 
 
 def test_each_of_several_processes_would_search_from_another_start(monkeypatch):

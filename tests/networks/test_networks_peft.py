@@ -383,19 +383,20 @@ def test_gradients_that_are_not_a_number_are_not_stepped_along(tmp_path, optimiz
         torch.testing.assert_close(got, expected, rtol=0, atol=0, msg=name)
 
 
-@pytest.mark.parametrize("scaled", [False, True])
-def test_a_scaler_of_gradients_still_finds_those_that_are_not_finite(scaled):
+@pytest.mark.parametrize(("scaled", "scale", "stops"), [(False, 2.0, True), (True, 1.0, True), (True, 2.0, False)])
+def test_a_scaler_of_gradients_still_finds_those_that_are_not_finite(scaled, scale, stops):
+    """Above the scale 1 it may be the scaler that has made them so, and it goes on with a lower one."""
     model = adapted()
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
-    scaler = torch.amp.GradScaler("cpu", enabled=scaled)
+    scaler = torch.amp.GradScaler("cpu", enabled=scaled, init_scale=scale)
     scaler.scale(model(**tokens()).loss * math.nan).backward()
     control = transformers.TrainerControl()
     # As Accelerate's optimizer has it.
-    around = types.SimpleNamespace(scaler=scaler if scaled else None)
+    around = types.SimpleNamespace(scaler=scaler)
     callback(LoRAMonitor()).on_pre_optimizer_step(None, None, control, model=model, optimizer=around)
     scaler.step(optimizer)
-    assert control.should_training_stop
+    assert control.should_training_stop == stops
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(parameter, before[name], rtol=0, atol=0, msg=name)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
 import lorasolve as ls
 from lorasolve._known import Known
 from lorasolve.certificates import spot_checks
-from lorasolve.networks import LayerTokens, TokenNTK, solve_tangent, tangent_certificate, two_points
+from lorasolve.networks import LayerTokens, TokenNTK, TwoPoints, solve_tangent, tangent_certificate, two_points
 from lorasolve.objectives import NTK
 
 SHAPES = ((6, 5), (4, 7), (5, 5))
@@ -254,6 +257,10 @@ def test_a_bound_that_rests_on_a_sampled_norm_is_sampled():
     found = tangent_certificate(1.0, [G], zero, 100.0)
     assert found.failure_probability > 0.0 and found.level is Known.SAMPLED
     assert tangent_certificate(1.0, [G[:9, :9]], [(np.zeros((9, 1)),) * 2], 100.0).level is Known.CERTIFIED
+    for size, level in ((1001, "SAMPLED"), (9, "CERTIFIED")):
+        layer = LayerTokens(G[:2, None, :size], G[2:4, :size], np.arange(2))
+        ntk = TokenNTK([layer], np.zeros((2, 1)), np.ones((2, 1)), "square")
+        assert solve_tangent(ntk, [(np.zeros((size, 1)), np.zeros((size, 1)))], 1e4).level == level
 
 
 def test_the_numbers_of_a_layer():
@@ -274,6 +281,97 @@ def test_the_numbers_of_a_layer():
     assert found.gap == pytest.approx(10.0 / 3.0 + 2.0 - 2.0 / 3.0)
     assert pytest.approx(7.0) == found.F and pytest.approx(7.0) == found.L
     assert found.to_dict()["layers"][0]["shape"] == [3, 4]
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-9])
+def test_layers_that_vanish_together_have_rank_0(unit):
+    """What is left of them at the optimum 0 is rounding; a layer with a penalty keeps its rank in every unit."""
+    rng = np.random.default_rng(0)
+    A, B = rng.standard_normal((5, 2)), rng.standard_normal((4, 2))
+    A, B = np.sqrt(unit) * A, np.sqrt(unit) * B
+    factors = [(1e-9 * A, 1e-9 * B), (2e-9 * A, 1e-9 * B)]
+    G = [0.5 / unit * np.eye(5, 4)] * 2
+    assert [layer.rank for layer in tangent_certificate(1.0, G, factors, 1.0 / unit).layers] == [0, 0]
+    assert all(layer.balance is None for layer in tangent_certificate(1.0, G, factors, 1.0 / unit).layers)
+    assert [layer.rank for layer in tangent_certificate(1.0, G, [(A, B)] * 2, 1.0 / unit).layers] == [2, 2]
+
+
+def test_the_numbers_of_any_point_are_those_of_dense_matrices():
+    """Nothing is stationary or balanced here, and the layer with the larger gradient is not the first."""
+    rng, lam, f, low = np.random.default_rng(4), 0.3, 5.0, -1.0
+    pairs = [(rng.standard_normal((m, 2)), 0.3 * rng.standard_normal((n, 2))) for m, n in ((5, 4), (3, 6))]
+    G = [0.2 * rng.standard_normal((5, 4)), rng.standard_normal((3, 6))]
+    found = tangent_certificate(f, G, pairs, lam, lower_bound=low)
+    slopes = [(g @ B + lam * A, g.T @ A + lam * B) for g, (A, B) in zip(G, pairs)]
+    lengths = [np.hypot(*map(np.linalg.norm, pair)) for pair in slopes]
+    squares = sum(np.sum(A**2) + np.sum(B**2) for A, B in pairs)
+    assert found.grad_norm == pytest.approx(np.hypot(*lengths), rel=1e-12)
+    assert found.stationarity == pytest.approx(np.hypot(*lengths) / (lam * squares**0.5), rel=1e-12)
+    assert pytest.approx(f + 0.5 * lam * squares, rel=1e-12) == found.L
+    nuclear = inner = 0.0
+    for layer, g, (A, B), length in zip(found.layers, G, pairs, lengths):
+        U, s, Vt = np.linalg.svd(A @ B.T)
+        P, Q = U[:, :2], Vt[:2].T
+        apart = (np.eye(len(A)) - P @ P.T) @ g @ (np.eye(len(B)) - Q @ Q.T)
+        nuclear, inner = nuclear + s.sum(), inner + np.vdot(g, A @ B.T)
+        assert (layer.spectral, layer.nuclear, layer.spread) == pytest.approx((s[0], s[:2].sum(), s[1] / s[0]))
+        assert layer.dual_norm == pytest.approx(np.linalg.norm(g, 2) / lam, rel=1e-9)
+        assert layer.outside == pytest.approx(np.linalg.norm(apart, 2) / lam, rel=1e-9)
+        assert layer.inside == pytest.approx(np.linalg.norm(P.T @ g @ Q + lam * np.eye(2), 2) / lam, rel=1e-9)
+        assert layer.stationarity == pytest.approx(length, rel=1e-12)
+        size = np.sum(A**2) + np.sum(B**2)
+        assert layer.balance == pytest.approx(np.linalg.norm(A.T @ A - B.T @ B) / size, rel=1e-9)
+    c = lam / max(np.linalg.norm(g, 2) for g in G)
+    assert c < 1.0 and found.dual_norm == pytest.approx(1.0 / c, rel=1e-9)
+    assert found.gap == pytest.approx((1.0 - c) * (f - low) + lam * nuclear + c * inner, rel=1e-9)
+
+
+def test_several_sampled_norms_may_each_fail():
+    """The probabilities add up (a union bound)."""
+    side, lam = 1001, 1.0
+    G = np.zeros((side, side))
+    G[3, 5] = 2.0
+    nothing = (np.zeros((side, 1)), np.zeros((side, 1)))
+    one, two = (tangent_certificate(1.0, [G] * k, [nothing] * k, lam) for k in (1, 2))
+    assert 0.0 < one.failure_probability <= 1e-10
+    assert two.failure_probability == pytest.approx(2.0 * one.failure_probability, abs=0.0)
+
+
+def at_two_points(**changes):
+    """Return certificates of ``X = (1, 0)`` and ``X = (1, d)`` with opposite gradients across the way between them."""
+    one, d = np.ones((1, 1)), 1e-3
+    settings = [{"lam": 0.5, "dtype": "float32"} | changes, {"lam": 0.5, "dtype": "float32"}]
+    return [
+        tangent_certificate(1.0, [np.array([[g], [0.0]])], [(np.array([[1.0], [x]]), one)], **given)
+        for g, x, given in zip((1.0, -1.0), (0.0, d), settings)
+    ]
+
+
+def test_the_quotient_of_two_points_may_be_off_by_the_rounding_of_both():
+    """An error of 8 units in X, along the change of the gradient, moves ``<G1 - G2, X1 - X2> = 0`` by twice that."""
+    first, second = at_two_points()
+    found = two_points(first, second)
+    assert found.quotient == 0.0 and found.refutes_convexity is None
+    eps = 8.0 * float(np.finfo(np.float32).eps)
+    assert found.rounding >= 2.0 * (2.0 * eps) / 1e-3**2
+    # In whichever order they come, one point in float32 is enough for it, and the worse of both is named.
+    mixed = at_two_points(dtype="float64")
+    for pair in (mixed, mixed[::-1]):
+        assert two_points(*pair).rounding >= 2.0 * eps / 1e-3**2
+        assert two_points(*pair).stationarity == max(point.stationarity for point in pair)
+    assert mixed[0].stationarity != mixed[1].stationarity
+    with pytest.raises(ValueError, match=r"second: expected lam = 0.25, got 0.5"):
+        two_points(*at_two_points(lam=0.25))
+
+
+def test_the_constant_of_convexity_is_printed_as_the_bound_that_it_is():
+    for quotient in (0.28125, 0.28149, 1.2345e-3, 0.5):
+        found = TwoPoints(quotient, 1e-6 * quotient, 1.0, 2.0, 3.0, 1e-9)
+        (printed,) = re.findall(r"holds here with (\S+) at most", str(found))
+        assert Fraction(quotient) < Fraction(printed) < 1.01 * Fraction(quotient)
+    hidden = TwoPoints(1e-9, 1.2345e-3, 1.0, 2.0, 3.0, 1e-9)
+    (printed,) = re.findall(r"rounding errors may be (\S+) \(", str(hidden))
+    assert float(printed) >= 1.2345e-3
 
 
 def test_a_network_that_bends_may_lie_below_its_tangent_problem():

@@ -1,7 +1,8 @@
 import cvxpy
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+import scipy.sparse
+from numpy.testing import assert_allclose, assert_array_equal
 
 from lorasolve.objectives import MatrixCompletion, completion
 from lorasolve.objectives.base import DenseReference
@@ -99,6 +100,32 @@ def test_the_twin_in_float32_has_the_same_entries_where_they_fit():
     assert f == pytest.approx(0.5 * np.sum(np.where(mask, X - matrix, 0.0) ** 2), rel=1e-6)
     for size in (0.0, 1e-30, 1e30):
         assert MatrixCompletion([0], [1], [size], (3, 2)).in_float32() is None
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (3, 65_537), (70_000, 3), (140_000, 140_000)])
+def test_entries_in_any_order_are_those_of_a_sparse_matrix(shape):
+    rng = np.random.default_rng(3)
+    corners = np.array([0, shape[1] - 1, (shape[0] - 1) * shape[1], shape[0] * shape[1] - 1])
+    place = np.unique(np.append(rng.integers(0, shape[0] * shape[1], 12), corners))
+    values = rng.standard_normal(place.size)
+    for order in (np.arange(place.size), rng.permutation(place.size)):
+        rows, cols = np.divmod(place[order], shape[1])
+        found = MatrixCompletion(rows, cols, values[order], shape)
+        expected = scipy.sparse.coo_array((values[order], (rows, cols)), shape).tocsr()
+        assert_array_equal(found.row_start, expected.indptr)
+        assert_array_equal(found.cols, expected.indices)
+        assert_array_equal(found.values, expected.data)
+        by_col = expected.tocsc()
+        assert_array_equal(found.col_start, by_col.indptr)
+        assert_array_equal(found.rows_by_col, by_col.indices)
+        assert_array_equal(found.values_by_col, by_col.data)
+
+
+def test_what_the_caller_writes_to_its_arrays_later_does_not_matter():
+    rows, cols, values = np.array([0, 1], np.int32), np.array([1, 0], np.int32), np.array([1.0, 2.0])
+    found = MatrixCompletion(rows, cols, values, (2, 2))
+    rows[:], cols[:], values[:] = 0, 0, 7.0
+    assert_array_equal(found.value_and_grad(np.zeros((2, 2)))[1], [[0.0, -1.0], [-2.0, 0.0]])
 
 
 def test_bad_input_names_the_argument():

@@ -79,11 +79,14 @@ def test_the_text_lists_what_was_asked_for(folders, capsys):
     text = capsys.readouterr().out
     assert text.startswith("verdict: loud") and "layers, by wasted first (2 of 12)" in text
     assert len([line for line in text.splitlines() if line.startswith("h.")]) == 3  # one family and two layers
+    main(["diagnose", str(folders / "loud"), "--layers", "0"])
+    assert "first (0 of" not in capsys.readouterr().out
 
 
 def test_the_page_is_written(folders, capsys):
     assert main(["diagnose", str(folders / "good"), "--html", str(folders / "report.html")]) == 3
     assert (folders / "report.html").read_text().startswith("<!doctype html>")
+    assert capsys.readouterr().err == f"written: {folders / 'report.html'}\n"
 
 
 def test_no_heavy_library_is_loaded(folders):

@@ -1,6 +1,7 @@
 """What a weight decay means, against runs of the optimizers themselves."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -45,6 +46,37 @@ def test_the_nuclear_norm_pays_lam_over_s():
         assert found.scale == pytest.approx(16 / math.sqrt(7) if rslora else 16 / 7)
 
 
+@pytest.mark.parametrize(
+    ("name", "optimizer", "step_size"),
+    [
+        ("sgd", "SGD", 0.1),
+        ("adam", "Adam", 0.01),
+        ("rmsprop", "RMSprop", 1e-3),
+        ("adagrad", "Adagrad", 0.5),
+        ("adadelta", "Adadelta", 1.0),
+        ("adamax", "Adamax", 0.01),
+        ("nadam", "NAdam", 0.01),
+        ("radam", "RAdam", 0.01),
+    ],
+)
+def test_the_lam_of_an_optimizer_is_the_one_at_which_it_rests(name, optimizer, step_size):
+    """PyTorch's own: ``(x - 1)^2/2`` with a decay ends where ``1 - x = lam x``."""
+    torch = pytest.importorskip("torch")
+    lam = explain_decay(name, step_size, 0.3, **RUN).decay.lam
+    x = torch.ones(1, dtype=torch.float64, requires_grad=True)
+    method = getattr(torch.optim, optimizer)([x], lr=step_size, weight_decay=0.3)
+    for _ in range(4000):
+        x.grad = (x - 1.0).detach()
+        method.step()
+    assert (1.0 - float(x)) / float(x) == pytest.approx(lam, rel=1e-2)
+
+
+def test_a_decay_that_is_more_than_the_one_given_is_not_told():
+    """ASGD of PyTorch shrinks by its ``lambd`` besides: given 0.001, it rests at 0.0011."""
+    with pytest.raises(ValueError, match="the weight decay of 'asgd' is not known here"):
+        explain_decay("asgd", 0.05, 1e-3, **RUN)
+
+
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
 def test_the_shrinkage_is_that_of_the_steps(schedule):
     """One number decayed step by step, ``theta <- (1 - lr_t wd) theta``."""
@@ -54,6 +86,21 @@ def test_the_shrinkage_is_that_of_the_steps(schedule):
     theta = np.prod(1 - rate * shape)
     found = explain_decay("adamw", 3e-2, 1e-2, alpha=1, rank=1, steps=steps, schedule=schedule)
     assert found.shrinkage == pytest.approx(theta, rel=2e-4) and found.horizon == pytest.approx(1 / rate)
+
+
+def test_what_is_printed_of_a_decay_is_what_it_does():
+    """Factors that shrink by q make an update that shrinks by q^2; ``lam = s c`` pays ``c ||X||_*``."""
+    found = explain_decay("adamw", 1e-2, 1e-1, **RUN)
+    factors, update = re.search(r"would end at (\S+) of their size, and X at (\S+)\n", str(found)).groups()
+    assert float(factors) == pytest.approx(0.999**5000, rel=1e-3) and float(update) == pytest.approx(
+        0.999**10000, rel=1e-3
+    )
+    (share,) = re.findall(r"lam = (\S+) c gives c \|\|X\|\|_\*", str(found))
+    c = 0.7
+    assert explain_decay("sgd", 1e-2, float(share) * c, **RUN).lam_nuclear == pytest.approx(c)
+    # Adam divides the l2 term by a scale of its own: nothing says how fast it acts.
+    adam = explain_decay("adam", 1e-2, 1e-1, **RUN)
+    assert (adam.decay.kind, adam.horizon, adam.shrinkage) == ("l2", None, None)
 
 
 def test_where_adamw_rests_is_no_stationary_point_of_the_penalized_loss():

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -51,6 +53,9 @@ def test_low_rank_needs_l2_decay_balance_and_a_rank_below_r(tmp_path, make):
     ):
         other = diagnose(folder, decay=decay)
         assert other.kind == "inconclusive" and word in other.reason and other.excess is None
+    mixed = diagnose(make.adapter(tmp_path / "mixed", model(make, [*GOOD[:6], *FULL[6:]])), decay=L2)
+    assert [premise.holds for premise in mixed.premises if premise.name == "rank below r"] == [False]
+    assert mixed.kind == "inconclusive"
     full = diagnose(make.adapter(tmp_path / "full", model(make, FULL)), decay=L2)
     assert full.kind == "inconclusive" and "whole rank r is used" in full.reason
 
@@ -67,7 +72,11 @@ def test_unbalanced_factors_refute_stationarity_with_a_bound(tmp_path, make):
     assert found.kind == "not_stationary" and found.with_finding("not_stationary") == ("h.3.q",)
     # (t^2 + 1/t^2)/2 - 1 of the penalty of balanced factors, which is ||X||_*/s.
     assert found.excess == pytest.approx(0.01 * (4.25 / 2 - 1) * GOOD[3].sum() / 2)
-    assert "at least" in str(found)
+    # What is printed is a bound too.
+    for lam in (0.01, 0.0113, 0.0127, 0.0137, 0.0149, 0.0163):
+        found = diagnose(tmp_path, decay=Decay("l2", lam, "a test"))
+        (least,) = re.findall(r"L is at least (\S+) above", str(found))
+        assert 0.999 * Fraction(found.excess) < Fraction(least) <= Fraction(found.excess)
     unknown = diagnose(tmp_path)
     assert unknown.kind == "inconclusive"
     (balance,) = [premise for premise in unknown.premises if premise.name == "balanced factors"]
@@ -103,6 +112,8 @@ def test_the_size_of_a_layer_that_cannot_be_read_is_not_known(tmp_path, make):
     found = diagnose(make.adapter(tmp_path / "one less", tensors))
     assert [layer.module for layer in found.unusable] == ["h.3.q"]
     assert all(layer.magnitude_known for layer in found.layers) and not found.magnitude_known
+    (product,) = [premise for premise in found.premises if premise.name == "the update is s A B^T"]
+    assert product.holds is False and "1 layer not usable" in product.because
 
 
 def test_loud_needs_both_halves(tmp_path, make):
@@ -161,6 +172,10 @@ def test_families_are_held_apart_and_small_ones_say_nothing(tmp_path, make):
     assert found.kind == "inconclusive" and not found.magnitude_known
     assert {layer.facts.family for layer in found.layers if layer.z is None} == {"h.*.mlp"}
     assert any("--base" in needed for needed in found.settles)
+    # From eight layers on there is a usual size.
+    for count, known in ((7, False), (8, True)):
+        found = diagnose(make.adapter(tmp_path / str(count), model(make, FULL[:count])))
+        assert found.magnitude_known == known and (found.layers[0].z is not None) == known
 
 
 def test_scores_are_robust_deviations(tmp_path, make):
@@ -194,6 +209,14 @@ def test_ratios_to_the_frozen_weights(tmp_path, make):
     assert found.kind == "inconclusive"
     make.file(tmp_path / "small.safetensors", weights(make, 0.01))
     assert diagnose(folder, base=tmp_path / "small.safetensors").kind == "loud"
+    # An update is loud from the norm of its weight on, and the least of these ratios is 1.1 and 0.9.
+    for times, kind in ((1.1, "loud"), (0.9, "inconclusive")):
+        scaled = {}
+        for layer in found.layers:
+            name = f"model.{layer.facts.module}.weight"
+            scaled[name] = (W[name] * layer.base.ratio / times).astype("f4")
+        make.file(tmp_path / f"{kind}.safetensors", scaled)
+        assert diagnose(folder, base=tmp_path / f"{kind}.safetensors").kind == kind
 
 
 def self_made(folder, make, module):
@@ -354,14 +377,16 @@ def test_layers_without_a_ratio_say_why(tmp_path, make, tensors, config, message
 def test_what_a_checkpoint_says_without_torch(tmp_path, make):
     folder = make.adapter(tmp_path, model(make, GOOD))
     log = [{"step": 1, "loss": 2.0, "learning_rate": 2e-4, "grad_norm": 0.0}, {"step": 2, "grad_norm": float("nan")}, 3]
+    log += [{"step": 3, "grad_norm": float("inf")}, {"step": 4, "grad_norm": 1.5}]
     (folder / "trainer_state.json").write_text(json.dumps({"global_step": 5000, "log_history": log}))
     (folder / "optimizer.pt").write_bytes(b"never opened")
     found = diagnose(folder, decay=Decay("decoupled", 0.01))
     text = " ".join(found.remarks)
-    assert found.trainer.steps == 5000 and "5e+05 steps: 0.01 of it" in text
-    assert (
-        "gradient norm is 0 in 1" in text and "1 gradient norms are not finite" in text and "--optimizer-state" in text
-    )
+    times = "5e+05 steps at the largest step size logged; the run has 0.01 times as many"
+    assert found.trainer.steps == 5000 and times in text
+    assert "gradient norm is 0 in 1" in text and "2 gradient norms are not finite" in text
+    # Where the decay is known, from there or as given, nobody has to look.
+    assert "--optimizer-state" not in text and "--optimizer-state" in " ".join(diagnose(folder).remarks)
     (folder / "trainer_state.json").write_text("[")
     with pytest.raises(UnreadableError, match="trainer_state"):
         diagnose(folder)

@@ -55,6 +55,27 @@ def test_a_share_of_the_energy_is_one() -> None:
             facts.energy_rank(share)
 
 
+@pytest.mark.parametrize(("share", "vanished"), [(0.9, True), (1.1, False)])
+def test_a_layer_has_vanished_below_a_share_of_what_each_column_has_at_the_start(share, vanished):
+    """At PEFT's start a column has the penalty 1/6; the limit is 1e-8 for each of the four."""
+    A, B = with_spectrum([1.0, 1.0, 1.0, 1.0])  # of the penalty 4
+    size = math.sqrt(share * 1e-8)
+    facts = facts_of(layer(size * A, size * B))
+    assert facts.penalty == pytest.approx(4e-8 * share)
+    assert (facts.vanished, facts.rank, facts.full_rank) == (vanished, 0 if vanished else 4, not vanished)
+
+
+def test_a_layer_with_one_dead_column_is_not_empty():
+    A, B = with_spectrum([3.0, 1.0, 0.5])
+    A[:, 1] = B[:, 1] = 0.0
+    facts = facts_of(layer(A, B))
+    assert (facts.dead_columns, facts.empty, facts.rank) == (1, False, 2)
+    start = facts_of(layer(0.0 * A, B))
+    assert start.untrained and not start.empty
+    nothing = facts_of(layer(0.0 * A, 0.0 * B))
+    assert nothing.empty and not nothing.untrained
+
+
 def test_balanced_factors_waste_nothing_and_others_do():
     A, B = with_spectrum([3.0, 1.0, 0.5])
     facts = facts_of(layer(A, B))

@@ -50,6 +50,14 @@ def test_short_dtypes(tmp_path, make, name):
     check(only(read(make.adapter(tmp_path, tensors))), 2.0 * exact[1].astype(float) @ exact[0].astype(float))
 
 
+@pytest.mark.parametrize("coarse", [0, 1])
+def test_an_update_is_as_accurate_as_the_coarser_of_its_factors(tmp_path, make, coarse):
+    pair = list(make.pair(3))
+    pair[coarse] = pair[coarse].astype("f2")
+    layer = only(read(make.adapter(tmp_path, make.linear("a.q", *pair))))
+    assert layer.roundoff == np.finfo(np.float16).eps / 2
+
+
 @pytest.mark.parametrize("name", ["F8_E4M3", "F8_E5M2"])
 def test_8_bit_factors(tmp_path, make, name):
     rng = np.random.default_rng(0)

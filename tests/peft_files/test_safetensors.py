@@ -163,6 +163,15 @@ def test_malformed_files_are_refused_by_name(tmp_path, case):
     assert "x.safetensors" in str(error.value)
 
 
+def test_a_file_that_becomes_shorter_after_its_header_was_read_is_refused(tmp_path, make):
+    path = tmp_path / "x.safetensors"
+    make.file(path, {"a": np.arange(6.0).reshape(2, 3)})
+    file = TensorFile(path)
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(UnreadableError, match="became shorter while it was read"):
+        file.read("a")
+
+
 def test_a_long_header_is_not_read(tmp_path):
     path = tmp_path / "x.safetensors"
     with open(path, "wb") as file:

@@ -121,9 +121,10 @@ def test_the_loss_includes_the_rounding_of_what_is_written(tmp_path, make, dtype
 def test_kohya(tmp_path, make):
     A, B = RNG.standard_normal((4, 7)), RNG.standard_normal((9, 4))
     make.file(tmp_path / "s.safetensors", {"q.lora_down.weight": A, "q.lora_up.weight": B, "q.alpha": np.array(2.0)})
-    truncate(tmp_path / "s.safetensors", tmp_path / "b", rank=1)
-    X, Y = (dense(path)["q"] for path in (tmp_path / "s.safetensors", tmp_path / "b" / "s.safetensors"))
-    assert np.linalg.norm(X - Y) == pytest.approx(tail(X, 1)[1])
+    for k in (1, 2, 3):
+        truncate(tmp_path / "s.safetensors", tmp_path / str(k), rank=k)
+        X, Y = (dense(path)["q"] for path in (tmp_path / "s.safetensors", tmp_path / str(k) / "s.safetensors"))
+        assert np.linalg.norm(X - Y) == pytest.approx(tail(X, k)[1])
 
 
 def test_an_untrained_layer_stays_trainable(tmp_path, make):
@@ -255,6 +256,10 @@ def test_modules_of_one_adapter_alone(tmp_path, make):
     two = make.adapter(tmp_path / "b", make.linear("v", *make.pair(2)))
     found = interfere([one, two])
     assert found.modules == () and found.alone == (2, 1)
+    # What both change belongs to neither alone.
+    three = make.adapter(tmp_path / "c", make.linear("q", *make.pair(3)) | make.linear("v", *make.pair(4)))
+    found = interfere([one, three])
+    assert [shared.module for shared in found.modules] == ["q"] and found.alone == (1, 1)
 
 
 def test_adapters_that_cannot_be_compared(tmp_path, make):

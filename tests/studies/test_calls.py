@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,13 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from grids import SIGNALS, found
 
+SLURM_HERE = pytest.param(
+    "slurm",
+    marks=pytest.mark.skipif(
+        "SLURM_CONF" not in os.environ or shutil.which("sbatch") is None,
+        reason="no Slurm here (tests/studies/slurm.sh)",
+    ),
+)
 CELLS = [{"n": n, "scale": scale} for n in (1, 2, 3) for scale in (0.5, [1.0, 2.0])]
 
 
@@ -129,7 +137,7 @@ class _Forgetful(Pool):
 class Forgetful(Executor):
     name = "forgetful"
 
-    def open(self, start, n_workers, threads):
+    def open(self, start, n_workers, threads, results=None):
         return _Forgetful(start)
 
 
@@ -149,7 +157,7 @@ class Shares(Executor):
     name = "shares"
     whole_shares = True
 
-    def open(self, start, n_workers, threads):
+    def open(self, start, n_workers, threads, results=None):
         return _Shares(start)
 
 
@@ -252,6 +260,34 @@ def test_a_worker_refuses_code_that_is_not_the_callers(tmp_path, monkeypatch):
         20,
         30,
     ]
+
+
+@pytest.mark.parametrize("reads", ["from helpers_for_test import helped", "import helpers_for_test"])
+@pytest.mark.parametrize("where", ["a module", "a script"])
+def test_a_worker_refuses_other_code_of_modules_that_are_called(tmp_path, monkeypatch, reads, where):
+    """The function is the same in both, and what a module calls that it calls is not."""
+    monkeypatch.syspath_prepend(tmp_path)
+    called = "helped" if reads.startswith("from") else "helpers_for_test.helped"
+    function = f"{reads}\ndef scaled(cell):\n    return {called}(cell['k'])"
+    deepest = "def helping(k):\n    return {scale} * k"
+    for name in ("calling_for_test", "helpers_for_test", "helping_for_test"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    (tmp_path / "calling_for_test.py").write_text(function)
+    text = "import helping_for_test\ndef helped(k):\n    return helping_for_test.helping(k)"
+    (tmp_path / "helpers_for_test.py").write_text(text)
+    (tmp_path / "helping_for_test.py").write_text(deepest.format(scale=10))
+    if where == "a module":
+        from calling_for_test import scaled
+    else:
+        exec(function, scope := {"__name__": "__main__"})
+        scaled = scope["scaled"]
+    monkeypatch.setattr("lorasolve.studies._engine.FIRST_SECONDS", 0.0)
+    calls = Calls("scaled", scaled, [{"k": k} for k in range(4)])
+    assert len(calls.run(tmp_path / "same", "loky", 1)) == 4
+    (tmp_path / "helping_for_test.py").write_text(deepest.format(scale=2000))
+    with pytest.raises(ValueError, match=r"backend: \w+_for_test(\.\w+)? is other code in the worker .*, or something"):
+        calls.run(tmp_path / "edited", "loky", 1)
+    assert len(calls.runs(tmp_path / "edited")) == 0
 
 
 def test_a_dask_cluster_without_workers_is_not_waited_for_without_end(tmp_path, monkeypatch):
@@ -440,6 +476,35 @@ def test_a_second_interruption_ends_at_once_and_half_a_run_is_not_kept(tmp_path)
         study.run(tmp_path / "store", "serial")
     ends = [record["result"]["status"] for record in ls.Runs.read(tmp_path / "store")]
     assert "interrupted" not in ends and len(ends) <= 1
+
+
+@pytest.mark.parametrize("backend", ["serial", "loky", "dask", SLURM_HERE])
+def test_a_keyboard_interrupt_of_a_cell_ends_the_call_and_is_no_result(tmp_path, monkeypatch, backend):
+    """Some libraries raise it when they are interrupted; a solver keeps half a run then, which is none."""
+    if backend == "dask":
+        pytest.importorskip("distributed")
+    if backend == "slurm":
+        pytest.importorskip("submitit")
+        backend = f"slurm:folder='{tmp_path / 'jobs'}',memory=500MB"
+
+    class Interrupts:
+        shape, convex, lower_bound, not_data = (6, 5), True, 0.0, ("calls",)
+
+        def __init__(self, k):
+            self.k, self.calls = k, 0
+
+        def value_and_grad(self, X):
+            self.calls += 1
+            if self.k == 2 and self.calls == 8:
+                raise KeyboardInterrupt("of a library")
+            return 0.5 * float(((X - 1.0) ** 2).sum()), X - 1.0
+
+    monkeypatch.setattr("lorasolve.studies._engine.FIRST_SECONDS", 0.0)
+    study = ls.Study(lambda k: ls.Problem(Interrupts(k), 2, 0.1), {"k": range(6)}, "lbfgs")
+    with pytest.raises(KeyboardInterrupt):
+        study.run(tmp_path / "runs", backend, n_jobs=1)
+    kept = {record["run"]["cell"]["k"]: record["result"]["status"] for record in study.runs(tmp_path / "runs")}
+    assert 2 not in kept and set(kept.values()) <= {"converged"}
 
 
 def test_the_exit_of_a_process_that_is_queued_again_is_no_result(tmp_path):

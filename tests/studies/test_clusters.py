@@ -11,6 +11,7 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -24,7 +25,7 @@ sys.path.insert(0, str(HERE))
 
 from grids import slow  # noqa: E402
 
-from lorasolve.executors import WorkersError  # noqa: E402
+from lorasolve.executors import WorkersError, slurm  # noqa: E402
 from lorasolve.studies import Calls, StoreError  # noqa: E402
 
 SLURM = pytest.mark.skipif(
@@ -330,3 +331,65 @@ def test_what_a_killed_caller_has_left_is_cleared_by_the_next_one(tmp_path, noth
         time.sleep(0.5)
     squares(3, -1).run(tmp_path / "second", f"slurm:folder='{tmp_path / 'jobs'}',memory=500MB", n_jobs=1)
     assert list((tmp_path / "jobs").iterdir()) == []
+
+
+@SLURM
+def test_jobs_of_a_killed_caller_are_not_done_beside_by_the_next_one(tmp_path, nothing_done_here):
+    """Runs note that they have begun: the next call does none that the jobs have done or are doing."""
+    pytest.importorskip("submitit")
+    program = """
+        import os, pathlib, signal, sys, threading, time
+        import lorasolve.studies._engine as engine
+        from lorasolve.studies import Calls
+        engine.FIRST_SECONDS = engine.COMMIT_SECONDS = 0.0
+        begun, last = pathlib.Path(sys.argv[3]), sys.argv[4] == "last"
+        def run(cell):
+            with open(begun, "a") as file:
+                file.write(f"{cell['k']}\\n")
+            time.sleep(0.5)
+        def kill():
+            while len(begun.read_text().split()) < 4:
+                time.sleep(0.1)
+            os.kill(os.getpid(), signal.SIGKILL)
+        if not last:
+            threading.Thread(target=kill, daemon=True).start()
+        calls = Calls("notes", run, [{"k": k} for k in range(120)], "slowly")
+        runs = calls.run(sys.argv[1], f"slurm:folder={sys.argv[2]!r},memory=500MB", n_jobs=1)
+        print(len(runs), len(runs.failed))
+    """
+    begun = tmp_path / "begun"
+    begun.touch()
+    arguments = [str(tmp_path / "runs"), str(tmp_path / "jobs"), str(begun)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+    def call(which: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-c", textwrap.dedent(program), *arguments, which]
+        return subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+
+    assert call("first").returncode == -signal.SIGKILL
+    (left,) = (tmp_path / "jobs").iterdir()
+    array = next(left.glob("*_submission.sh")).name.partition("_")[0]
+    end = call("last")
+    assert end.stdout.strip() == "120 0", end.stderr
+    assert f"jobs of a call that is gone did the same study and are cancelled: {array}; what" in end.stderr
+    # The run in which Slurm ends the job, and the one that the first caller began itself, are done again.
+    noted = begun.read_text().split()
+    assert set(noted) == {str(k) for k in range(120)} and len(noted) <= 120 + 2
+    assert list((tmp_path / "jobs").iterdir()) == []
+
+
+def test_jobs_of_a_caller_that_may_be_there_are_named_and_left_alone(tmp_path, monkeypatch):
+    """That of another machine cannot be asked for, this process is there, and a child that has ended is not."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    here = socket.gethostname()
+    callers = {"7": f"elsewhere-{gone.pid}", "8": f"{here}-{os.getpid()}", "9": f"{here}-{gone.pid}"}
+    left = [dict(callers), {"7": callers["7"]}]
+    cancelled = []
+    monkeypatch.setattr(slurm, "_arrays_on", lambda results: left.pop(0))
+    monkeypatch.setattr(slurm, "_cancel", cancelled.extend)
+    with pytest.warns(UserWarning, match="^jobs of a") as warned:
+        slurm._end_orphans(tmp_path)
+    assert cancelled == ["9"] and left == []
+    texts = [str(one.message) for one in warned]
+    assert f"7 (of process {gone.pid} on elsewhere)" in texts[0] and "cancelled: 9;" in texts[1] and len(texts) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import csv
 import enum
 import errno
@@ -11,6 +12,7 @@ import io
 import itertools
 import os
 import pathlib
+import pickle
 import random
 import re
 import shutil
@@ -20,6 +22,7 @@ import sys
 import textwrap
 import threading
 import time
+import types
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -366,6 +369,52 @@ def test_a_digest_sees_data_settings_and_code_and_nothing_else():
     assert holder.calls == 1 and digest(holder) == before
     with open(os.devnull) as holder.source, pytest.raises(TypeError, match=r"the value.source is a"):
         digest(holder)
+
+
+class Constant:
+    """Its attributes are the objects that stand in its code, until it is copied."""
+
+    def __init__(self):
+        self.pair, self.kinds = (1.5, (2, "a")), frozenset((1, 2))
+
+    def both(self):
+        return self.pair == (1.5, (2, "a")), 1 in {1, 2}
+
+
+def test_equal_content_has_equal_digests_whatever_of_it_is_one_object():
+    """A worker has the code and its constants by name, and a copy of the object."""
+    one = Constant()
+    constants = [constant for entry in (Constant.__init__, Constant.both) for constant in entry.__code__.co_consts]
+    assert any(constant is one.pair for constant in constants)
+    assert digest(pickle.loads(pickle.dumps(one))) == digest(one)
+    one.pair = (1.5, (2, "b"))
+    assert digest(one) != digest(Constant())
+    row, slope = [1.0, 2.0], functools.partial(np.add, 1)
+    assert digest([row, row, {"same": row}]) == digest([list(row), list(row), {"same": list(row)}])
+    assert digest([slope, slope]) == digest([slope, functools.partial(np.add, 1)])
+    around = [1.0]
+    around.append(around)
+    assert digest(around) == digest(copy.deepcopy(around)) != digest([1.0, [1.0]])
+
+
+def test_a_digest_sees_the_code_of_other_modules_that_is_called(tmp_path, monkeypatch):
+    """However long the chain of calls is, and also where the calls go round in a circle."""
+    found = []
+    for last in ("x", "2 * x", "x"):
+        for number in range(400):
+            name = f"link_{number}_for_test"
+            monkeypatch.setitem(sys.modules, name, module := types.ModuleType(name))
+            module.__file__ = str(tmp_path / f"{name}.py")
+            calls = f"link_{number - 1}_for_test.f(x)" if number else f"{last} if x else link_399_for_test.f"
+            exec(f"HELD = []\ndef f(x):\n    HELD.append(x)\n    return {calls}", vars(module))
+            if number:
+                setattr(module, f"link_{number - 1}_for_test", sys.modules[f"link_{number - 1}_for_test"])
+        sys.modules["link_0_for_test"].link_399_for_test = sys.modules["link_399_for_test"]
+        exec("def f(x):\n    return link_399_for_test.f(x)", scope := {"link_399_for_test": module})
+        before = digest(scope["f"])
+        assert scope["f"](1) == eval(last, {"x": 1}) and digest(scope["f"]) == before
+        found.append(before)
+    assert found[0] == found[2] != found[1]
 
 
 OWN = """
@@ -965,8 +1014,9 @@ def test_runs_that_end_the_caller_are_left_to_the_workers_by_the_next_one(tmp_pa
     for _ in range(3):
         process = python(program, str(tmp_path / "runs"))
         out, err = process.communicate(timeout=300)
-        ends.append((process.returncode, out.strip()))
-    assert ends == [(9, ""), (0, "8 [1, 3]"), (0, "8 [1, 3]")], err
+        ends.append((process.returncode, out.strip(), err.partition(" of these runs")[0]))
+    said = "study: an earlier call was ended while it did 5"
+    assert ends == [(9, "", ""), (0, "8 [1, 3]", said), (0, "8 [1, 3]", "")], err
     assert not [path for path in (tmp_path / "runs").iterdir() if path.name.startswith(".")]
 
 
@@ -1170,12 +1220,28 @@ def test_phase(whole, tmp_path):
     _, _, limited = runs.phase("lam", "rank", "share of iteration limit ends")
     statuses = [r["result"]["status"] for r in runs if (r["run"]["cell"]["lam"], r["run"]["cell"]["rank"]) == (0.1, 1)]
     assert limited[0, 1] == np.mean([status == "iteration limit" for status in statuses])
+    assert (runs.phase("lam", "rank", "share of diverged ends")[2][:, 1:] == 0.0).all()
+    with pytest.raises(ValueError, match=r"no run ends 'divergd'. Did you mean 'diverged'"):
+        runs.phase("lam", "rank", "share of divergd ends")
+    with pytest.raises(ValueError, match=r"no run ends 'global'.* the measure 'verdict'"):
+        runs.phase("lam", "rank", "share of global ends")
     with pytest.raises(ValueError, match="phase: measure 'share spurious'"):
         runs.phase("lam", "rank", "share spurious")
     with pytest.raises(ValueError, match=r"has no value at any run; columns: .*certify.gap"):
         runs.phase("lam", "rank", "mean of certify.gp")
     text = (tmp_path / "phase.html").read_text()
     assert "http" not in text and "study.repeat(objective='own', rank=1, lam=0.1, seed=0)" in text.replace('\\"', '"')
+
+
+def test_a_share_of_ends_is_of_words_that_verdicts_have(tmp_path):
+    """None is spurious at rank 1 of a matrix of rank 1, which is a share of 0; a misspelt word is none."""
+    study = ls.Study(lambda seed: ls.Problem(Denoising(np.diag([2.0, 0.0])), 1, 0.1), {"seed": [0, 1]}, "lbfgs",
+                     measure="verdict")  # fmt: skip
+    runs = study.run(tmp_path / "runs", backend="serial")
+    assert runs.phase("seed", "seed", "share of global ends")[2].diagonal().tolist() == [1.0, 1.0]
+    assert runs.phase("seed", "seed", "share of spurious ends")[2].diagonal().tolist() == [0.0, 0.0]
+    with pytest.raises(ValueError, match=r"no run ends 'spurous'. Did you mean 'spurious'"):
+        runs.phase("seed", "seed", "share of spurous ends")
 
 
 def test_phase_shows_names_with_dollar_signs(tmp_path):
