@@ -25,9 +25,7 @@ def plain_labels(labels: Array, argument: str, which: str) -> Array:
     if labels.dtype.kind in "cV":
         raise TypeError(f"{argument}: expected {which} labels that have an order, got an array of dtype {labels.dtype}")
     objects = labels.dtype.kind in "OT"
-    nested = [label for label in labels.flat if getattr(label, "ndim", 0)] if objects else []
-    if nested:
-        raise TypeError(f"{argument}: expected a {which} label for each entry, got {shown(nested[0])}")
+    _refuse_nested(labels, argument)
     missing = [label for label in labels.flat if _is_missing(label)] if objects else labels[labels != labels]
     if len(missing):
         raise ValueError(f"{argument}: expected a {which} label for each entry, got {missing[0]}")
@@ -44,6 +42,14 @@ def plain_labels(labels: Array, argument: str, which: str) -> Array:
     if set(kinds) == {int} and all(limits.min <= int(label) <= limits.max for label in labels.flat):
         return labels.astype(np.int64)
     return labels.astype(str)
+
+
+def _refuse_nested(labels: Array, argument: str) -> None:
+    """Refuse lists and arrays among labels, a sparse matrix included, which NumPy takes for one object."""
+    if labels.dtype.kind == "O":
+        nested = [label for label in labels.flat if isinstance(label, list) or getattr(label, "ndim", 0) != 0]
+        if nested:
+            raise TypeError(f"{argument}: expected a label for each entry, got {shown(nested[0])}")
 
 
 def _kind(label: Any) -> type:
@@ -64,6 +70,7 @@ def label_places(labels: Array, wanted: ArrayLike, argument: str) -> Array:
     given = np.atleast_1d(given.astype(object) if given.dtype.kind == "T" else given)
     if given.ndim != 1:
         raise ValueError(f"{argument}: expected an array of labels, got one of shape {given.shape}")
+    _refuse_nested(given, argument)
     found, held = _converted(given, labels.dtype, argument)
     place = np.minimum(np.searchsorted(labels, found), len(labels) - 1)
     return np.where(held & (labels[place] == found), place, -1)

@@ -181,8 +181,8 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
             lines.append(line)
     if not values:
         raise ValueError(f"{path}: holds no ratings")
-    row_labels, row_index = _labels(rows)
-    col_labels, col_index = _labels(cols)
+    row_labels, row_index = _labels(path, rows)
+    col_labels, col_index = _labels(path, cols)
     twice = given_twice(row_index, col_index)
     if twice is not None:
         before, after = twice
@@ -365,13 +365,17 @@ def _plain(names: Iterable[str]) -> list[str]:
     return [name.rpartition(":")[0] if name.endswith(_TYPES) else name for name in plain]
 
 
-def _labels(names: list[str]) -> tuple[Array, Array]:
+def _labels(path: PathLike, names: list[str]) -> tuple[Array, Array]:
     """Return the distinct labels in order, int64 if all are written as such integers are, and each entry's index."""
+    column: Array
     try:
         integers = all(map(is_integer_label, names))
         column = np.array([int(name) for name in names], dtype=np.int64) if integers else np.array(names)
     except OverflowError:
         column = np.array(names)
+    if column.dtype.kind == "U" and int(np.strings.str_len(column).sum()) < sum(map(len, names)):
+        wrong = next(name for name in names if name.endswith("\0"))
+        raise ValueError(f"{path}: the label {wrong[:60]!r} ends with a zero byte, which NumPy would cut off")
     labels, index = np.unique(column, return_inverse=True)
     return labels, index.ravel()
 

@@ -221,6 +221,10 @@ def _open_streams() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest free descriptor, which is this one
+            os.set_inheritable(descriptor, True)  # as it is of every process
+    if sys.stderr is None:
+        # What starts worker processes flushes it, here and in them. That there is no stdout is an error of its own.
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _discard(stream: Any) -> None:

@@ -62,6 +62,18 @@ def test_closed_streams() -> None:
     assert run.stdout.startswith("{")
 
 
+def test_workers_start_where_stderr_is_closed() -> None:
+    code = (
+        "from lorasolve import cli; from lorasolve.executors.loky import Loky\n"
+        "def run():\n"
+        "    pool = Loky().open(lambda: len, 1, 1); pool.submit(7, 'abc'); outcomes = pool.wait(100); pool.close()\n"
+        "    print(outcomes[0].task, outcomes[0].report); return 0\n"
+        "cli._run = run; cli.entry()"
+    )
+    run = subprocess.run(["bash", "-c", '"$@" 2>&-', "", sys.executable, "-c", code], capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (0, "7 3\n")
+
+
 # ---------------------------------------------------------------------- interruptions
 # The command line as a process that says when it has taken charge of the signals; before that Python answers them.
 ATTENTIVE = (

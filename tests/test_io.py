@@ -199,6 +199,7 @@ def test_matrix_market(tmp_path: pathlib.Path) -> None:
         ("r.csv", "a,b,c\nd,e,f\n", r"r\.csv, line 2"),
         ("r.csv", "1\t1\t5\n", r"r\.csv, line 1: .*separated by ','"),
         ("r.csv", "1,1,5\n2,1,3\n1,1,4\n", r"r\.csv, line 3: row '1', column '1' has a value already \(line 1\)"),
+        ("r.csv", "1,a\0,5\n2,a,3\n", r"r\.csv: the label 'a\\x00' ends with a zero byte"),
         ("r.csv", "", r"r\.csv: holds no ratings"),
         ("r.csv", "user,item,rating\n", r"r\.csv: holds no ratings"),
         ("r.txt", "1,1,5\n", r"unknown kind of ratings file '\.txt'; accepted: \.csv"),

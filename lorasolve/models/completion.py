@@ -420,6 +420,8 @@ def _ascending(labels: ArrayLike, name: str, which: str) -> Array:
     given = as_array(labels, name)
     if given.ndim != 1:
         raise ValueError(f"{name}: expected an array of labels, got {shown(labels)}")
+    if given.size == 0:
+        raise ValueError(f"{name}: is empty")
     labels = plain_labels(given, name, which)
     wrong = np.flatnonzero(~(labels[1:] > labels[:-1]))
     if wrong.size:

@@ -18,8 +18,8 @@ import numpy as np
 
 from .._files import PathLike
 from .._interruptions import TERMINATED, handled, is_part, patient
-from .._threads import get_threads
-from .._validate import Array, as_flag, as_integer
+from .._threads import MOST_THREADS, get_threads
+from .._validate import Array, as_flag, as_integer, as_path
 from ..executors import Executor, Pool, registry
 from ._pace import Pace
 from ._work import STOP, Chunk, Report, Work, Worker, asked_to_stop, lost
@@ -59,8 +59,8 @@ def do(
     as_flag(progress, "progress")
     executor = registry.make(backend, "backend")
     workers = executor.workers(n_jobs)
-    share = max(1, get_threads() // workers) if threads is None else as_integer(threads, "threads", 1)
-    store = Store(path, create=True)
+    share = max(1, get_threads() // workers) if threads is None else as_integer(threads, "threads", 1, MOST_THREADS)
+    store = Store(as_path(path, "store"), create=True)
     store.tidy()
     worker = work.worker(store.path, share)
     # Made before anything runs: objectives may remember what they were asked.

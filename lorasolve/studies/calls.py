@@ -12,7 +12,7 @@ import numpy as np
 from .._digest import SIZE, code_mark
 from .._files import PathLike
 from .._text import plain
-from .._validate import Array, as_array, as_callable, as_iterable, as_text, shown
+from .._validate import Array, as_array, as_callable, as_iterable, as_path, as_text, shown
 from .._version import __version__
 from ..executors import Executor
 from ._engine import do
@@ -94,7 +94,7 @@ class Calls(Work):
 
     def runs(self, store: PathLike) -> Runs:
         """Return what a store holds of these cells; nothing is done."""
-        return Runs(Store(store), self.keys())
+        return Runs(Store(as_path(store, "store")), self.keys())
 
     def records(self, runs: Runs) -> list[dict[str, Any] | None]:
         """Return the record of each cell, in order; None for those that are not done."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from .._files import PathLike
 from .._registry import suggest
-from .._validate import Array, as_flag, as_instance, as_iterable, as_text
+from .._validate import Array, as_flag, as_instance, as_iterable, as_path, as_text
 from ..status import Status
 from ..tables import aligned, data_frame, html_table, latex_tabular, latex_text, markdown_table, written
 from ._cells import label_texts, order
@@ -94,7 +94,7 @@ class Runs:
     @classmethod
     def read(cls, store: PathLike) -> Runs:
         """Return all runs of a store, whatever study they are of."""
-        return cls(Store(store))
+        return cls(Store(as_path(store, "store")))
 
     def __iter__(self) -> Iterator[Record]:
         damaged: list[Damage] = []

@@ -10,10 +10,11 @@ from typing import Any
 from .._digest import code_mark, digest
 from .._files import PathLike
 from .._registry import suggest
-from .._validate import as_flag, as_integer, shown
+from .._validate import as_flag, as_integer, as_path, shown
 from .._version import __version__
 from ..executors import Executor
 from ..inits import Init
+from ..inits import registry as init_registry
 from ..method import Method
 from ..monitor import StoppingRule, rule_of
 from ..optimizers import Optimizer
@@ -116,6 +117,8 @@ class Study(Work):
             )
         if not callable(method):
             Method.of(method)
+        if isinstance(init, (str, Init)):
+            init_registry.make(init, "init")
 
     def __len__(self) -> int:
         return len(self.axes)
@@ -266,7 +269,7 @@ class Study(Work):
 
     def runs(self, store: PathLike) -> Runs:
         """Return those runs of this study that a store holds; nothing is run."""
-        return Runs(Store(store), self.keys(), study=self)
+        return Runs(Store(as_path(store, "store")), self.keys(), study=self)
 
     # ------------------------------------------------------------------ for the workers
     def describer(self) -> Describe:

@@ -11,6 +11,7 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 import lorasolve as ls
 from lorasolve.cli import main
@@ -474,10 +475,11 @@ def test_lam_is_chosen_by_entries_that_were_not_seen() -> None:
         ("mean", 1j, "mean: expected"),
         ("lam", -1.0, "lam: expected"),
         ("lam", 0.0, "lam: expected"),  # with which no row could be folded in, nor the model read back
+        ("row_labels", [], "row_labels: is empty"),
         ("row_labels", np.array([1, 2 + 1j]), "row_labels: expected row labels that have an order"),
         ("row_labels", np.zeros(2, [("a", int)]), "row_labels: expected row labels that have an order"),
         ("row_labels", np.ma.masked_array([1, 2], [False, True]), "row_labels: is a masked array"),
-        ("col_labels", np.array([np.eye(2), 1], dtype=object), "col_labels: expected a column label for each entry"),
+        ("col_labels", np.array([np.eye(2), 1], dtype=object), "col_labels: expected a label for each entry"),
         ("means", "some", "means: "),
         ("clip", 2**63, "clip: expected a range"),
     ],
@@ -496,6 +498,9 @@ def test_a_model_made_by_hand_is_checked(field, value, message):
     np.testing.assert_array_equal(CompletionModel(**parts).predict([0, 1], [0, 1]), [1.0, 1.0])
     named = CompletionModel(**parts | {"row_labels": ["a", "b"]})
     np.testing.assert_array_equal(named.predict(["b", "a"], [0, 1]), [1.0, 1.0])
+    for nested in (["a", np.ones(2)], [["a"], ["a", "b"]], scipy.sparse.coo_array([1.0])):
+        with pytest.raises(TypeError, match="rows: expected a label for each entry"):
+            named.predict(nested, [0, 1])
     with pytest.raises((ValueError, TypeError), match=message):
         CompletionModel(**parts | {field: value})
 

@@ -681,6 +681,11 @@ def test_bad_input_names_the_argument():
         ls.Study(problem, {"lam": np.array(1.0)})
     with pytest.raises(TypeError, match="retry_failed: expected True or False, got 'no'"):
         ls.Study(problem, {"lam": [1.0]}).run("nowhere", "serial", retry_failed="no")
+    with pytest.raises(ValueError, match="threads: expected an integer from 1 to 4096"):
+        ls.Study(problem, {"lam": [1.0]}).run("nowhere", "serial", threads=2**63)
+    for read in (ls.Study(problem, {"lam": [1.0]}).run, ls.Study(problem, {"lam": [1.0]}).runs, ls.Runs.read):
+        with pytest.raises(TypeError, match="store: expected a path"):
+            read(7)
     with pytest.raises(TypeError, match="progress: expected True or False, got 7"):
         ls.Study(problem, {"lam": [1.0]}).run("nowhere", "serial", progress=7)
     with pytest.raises(ValueError, match="measure: unknown measure 'certfy'"):
@@ -689,6 +694,8 @@ def test_bad_input_names_the_argument():
         ls.Study(problem, {"lam": [1.0]}).run("nowhere", "lokky")
     with pytest.raises(ValueError, match="unknown optimizer"):
         ls.Study(problem, {"lam": [1.0]}, method="gradient")
+    with pytest.raises(ValueError, match=r"init: unknown init 'gausian'. Did you mean 'gaussian'"):
+        ls.Study(problem, {"lam": [1.0]}, init="gausian")
     for name in RESERVED:
         words = f"expected a name of its own, got '{name}', which is a column of every table"
         with pytest.raises(ValueError, match=f"axes: {words}"):
