@@ -531,6 +531,18 @@ def test_layers_without_a_weight_or_a_scaling_of_their_own_are_refused():
     model.second.scaling = 0.0
     with pytest.raises(ValueError, match="second: expected a scaling that is finite and not 0, got 0"):
         adapted_layers(model)
+    for scaling in (True, torch.tensor(2.0), {"default": 2.0}):
+        model.second.scaling = scaling
+        with pytest.raises(ValueError, match=r"second has a scaling that is no number"):
+            adapted_layers(model)
+    model = Net()
+    model.second.lora_A = torch.nn.Parameter(torch.ones(4, 9))
+    with pytest.raises(ValueError, match=r"second is 5 x 7, but lora_A is \(4, 9\) and lora_B is \(5, 4\)"):
+        adapted_layers(model)
+    model = Net()
+    model.second.linear.weight = torch.nn.Parameter(torch.ones(5, 7, dtype=torch.int8), requires_grad=False)
+    with pytest.raises(ValueError, match=r"second has a quantised weight \(torch.int8\)"):
+        adapted_layers(model)
     model = Net()
     model.first.linear = torch.nn.utils.parametrizations.weight_norm(model.first.linear)
     with pytest.raises(ValueError, match=r"first: expected a weight of its own, got one that is computed"):
