@@ -1453,6 +1453,29 @@ def test_what_the_judgement_is_asked_for_reaches_it_from_the_training():
         assert fine_tune(Net(), CrossEntropy(), data(), LAM, max_calls=calls).result.nfev <= calls
 
 
+def test_a_start_is_that_of_its_seed_and_a_rank_that_of_the_layers():
+    first, again, other = (
+        fine_tune(Net(), CrossEntropy(), data(), LAM, init="gaussian", seed=seed, max_calls=1).factors[0][0]
+        for seed in (1, 1, 2)
+    )
+    assert np.array_equal(first, again) and not np.allclose(first, other)
+    with pytest.raises(ValueError, match=r"rank: the LoRA layers of the model have rank \[4\], got 3"):
+        fine_tune(Net(), CrossEntropy(), data(), LAM, rank=3)
+
+
+def test_a_checkpoint_of_other_ranks_is_refused_also_where_the_numbers_are_as_many(tmp_path):
+    def net(*ranks):
+        torch.manual_seed(0)
+        return torch.nn.Sequential(LoRALinear(6, 6, ranks[0]), torch.nn.Tanh(), LoRALinear(6, 6, ranks[1]))
+
+    batches = [(x.mean(1), y) for x, y in data()]
+    settings = {"max_calls": 3, "checkpoint": tmp_path / "run.npz"}
+    fine_tune(net(1, 2), CrossEntropy(), batches, LAM, **settings)
+    with pytest.raises(ValueError, match=r"checkpoint: .* is of another problem"):
+        fine_tune(net(2, 1), CrossEntropy(), batches, LAM, **settings)
+    fine_tune(net(1, 2), CrossEntropy(), batches, LAM, **settings)
+
+
 def test_a_run_is_kept_while_it_lasts(tmp_path, monkeypatch):
     module, path, seen = sys.modules[fine_tune.__module__], tmp_path / "run.npz", []
     monkeypatch.setattr(module, "SAVE_EVERY", 0.0)
