@@ -609,6 +609,8 @@ def test_a_reading_is_that_of_the_dense_matrices():
         assert reading.lam_hat == pytest.approx(-(on_A + on_B) / size, rel=1e-9)
         assert reading.mismatch == pytest.approx(abs(on_A - on_B) / max(abs(on_A), abs(on_B)), abs=1e-9)
     assert monitor.to_dict()["gradients"] == "full batch"
+    # What makes the inner products differ here is not the penalty.
+    assert monitor.history[0][1]["first"].mismatch > 1e-3 and monitor.warnings == []
 
 
 def test_every_third_step_is_read_from_the_first_on_and_a_reason_stays():
@@ -1886,6 +1888,17 @@ def test_what_groups_differ_in_is_not_told_of_all(tmp_path):
     # The shortest horizon is that of the larger learning rate, and the most steps are those of the second tensor.
     assert (found.steps, found.decay_kind) == (5, "unknown")
     assert found.horizon == pytest.approx(1.0 / (1e-2 * 0.05)) == 2000.0
+
+
+def test_a_gradient_descent_that_decouples_its_decay_is_not_taken_for_that_of_torch(tmp_path):
+    """With momentum mu it rests at ``g + (1 - mu) weight_decay theta = 0``, which is another lam."""
+    parameter = torch.nn.Parameter(torch.ones(3))
+    state = torch.optim.SGD([parameter], lr=0.1, momentum=0.9, weight_decay=0.05).state_dict()
+    torch.save(state, tmp_path / "optimizer.pt")
+    assert read_optimizer_state(tmp_path).decay_kind == "l2"
+    state["param_groups"][0]["weight_decouple"] = True
+    torch.save(state, tmp_path / "optimizer.pt")
+    assert read_optimizer_state(tmp_path).decay_kind == "unknown"
 
 
 def test_files_that_are_no_optimizers_state_are_refused(tmp_path):
