@@ -197,4 +197,5 @@ def _decoupled(group: dict[str, Any]) -> bool | None:
     stated = group.get("decoupled_weight_decay")
     if isinstance(stated, bool):
         return stated
-    return False if "dampening" in group else None
+    # SGD as others have it says by a key of its own that it decouples the decay (``weight_decouple``).
+    return False if "dampening" in group and not any("decouple" in str(key) for key in group) else None

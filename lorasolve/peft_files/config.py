@@ -91,6 +91,11 @@ class AdapterConfig:
         """Whether the initialization changed the base weight."""
         return moves_base(self.initialization)
 
+    @property
+    def trains_both(self) -> bool:
+        """Whether no factor is known to be frozen: MiCA keeps ``lora_B`` as it starts."""
+        return self.initialization != "mica"
+
     def names_of(self, module: str) -> tuple[str, ...]:
         """Return what patterns call a module: its name, or those of its parameters where they are targeted.
 
@@ -168,6 +173,8 @@ def _checked(kind: str, document: dict[str, Any]) -> AdapterConfig:
         remarks.append(
             f"initialization {printable(initialization)}: the product is not the change of the original base weight"
         )
+    if initialization == "mica":
+        remarks.append("initialization mica: lora_B was not trained, so factors need not be balanced anywhere")
     if "lora_alpha" not in document:
         remarks.append(f"lora_alpha is not in {CONFIG}: PEFT's default {_ALPHA:g} is taken")
     unknown = [

@@ -332,7 +332,7 @@ def _findings(layer: LayerReport, decay: Decay) -> Iterable[str]:
         yield "spiked"
     if layer.facts.untrained:
         yield "untrained"
-    if decay.kind == "l2" and (layer.unbalanced or layer.facts.untrained):
+    if decay.kind == "l2" and (layer.unbalanced or (layer.facts.untrained and layer.facts.both_trained)):
         yield "not_stationary"
 
 
@@ -389,11 +389,12 @@ def _verdict(layers: list[LayerReport], unusable: list[UnusableLayer], decay: De
             "none": "without weight decay the theorems do not apply; the numbers are facts",
             "unknown": "whether the run had l2 decay is not in the files; the numbers are facts",
         }[decay.kind]
+    other = [layer.facts for layer in layers if layer.facts.kind == "adalora" or not layer.facts.both_trained]
+    if other:
+        return "inconclusive", f"{_other_conditions(other[0])} changes the conditions of the theorems"
     full = [layer.facts.module for layer in layers if layer.facts.full_rank]
     if full:
         return "inconclusive", f"balanced, but the whole rank r is used in {_modules(full)} of {len(layers)}"
-    if any(layer.facts.kind == "adalora" for layer in layers):
-        return "inconclusive", "AdaLoRA's third factor changes the conditions of the theorems"
     if any(layer.facts.dora for layer in layers):
         return (
             "inconclusive",
@@ -403,6 +404,11 @@ def _verdict(layers: list[LayerReport], unusable: list[UnusableLayer], decay: De
         "balanced and of lower rank than r in every layer, as a stationary point under l2 decay is in the good case; "
         "whether the gradient agrees is not in the files"
     )
+
+
+def _other_conditions(facts: LayerFacts) -> str:
+    """Return what keeps a layer from the conditions for two trained factors."""
+    return "AdaLoRA's third factor" if facts.kind == "adalora" else "the frozen factor of MiCA"
 
 
 def _size(layer: LayerReport) -> str:
@@ -425,8 +431,16 @@ def _premises(layers: list[LayerReport], unusable: list[UnusableLayer], decay: D
     }[decay.kind]
     trained = [layer for layer in layers if layer.facts.spectral and not layer.facts.vanished]
     unbalanced = [layer for layer in trained if layer.unbalanced]
+    unknown = [layer for layer in trained if layer.facts.imbalance is None]
     if not trained:
         balance = Premise("balanced factors", None, "no layer has an update")
+    elif unknown:
+        balance = Premise(
+            "balanced factors",
+            None,
+            f"stationary points of {_other_conditions(unknown[0].facts)} need not have them, in {len(unknown)} of "
+            f"{len(trained)} layers",
+        )
     elif unbalanced:
         median = statistics.median(layer.facts.imbalance or 0.0 for layer in trained)
         balance = Premise(

@@ -49,6 +49,8 @@ class LayerFacts:
         ``||A^T A - B^T B||_F``.
     rank_tol : float
         What counts as zero relative to ``sigma[0]``: 1e-6, or the rounding of the stored numbers where that is coarser.
+    both_trained : bool
+        Whether no factor is known to have been frozen.
     """
 
     module: str
@@ -65,6 +67,7 @@ class LayerFacts:
     dead_columns: int
     gram_distance: float
     rank_tol: float
+    both_trained: bool = True
 
     # ------------------------------------------------------------------ magnitude and rank
     @property
@@ -149,10 +152,10 @@ class LayerFacts:
     def imbalance(self) -> float | None:
         """``||A^T A - B^T B||_F/(||A||_F^2 + ||B||_F^2)``, 0 at every stationary point with l2 decay.
 
-        None where it says nothing: for AdaLoRA, whose third factor changes the condition, for ``X = 0``, and for layers
-        that have vanished.
+        None where it says nothing: for AdaLoRA, whose third factor changes the condition, beside a frozen factor, for
+        ``X = 0``, and for layers that have vanished.
         """
-        nothing = self.kind == "adalora" or self.spectral == 0.0 or self.vanished
+        nothing = self.kind == "adalora" or not self.both_trained or self.spectral == 0.0 or self.vanished
         return None if nothing else self.gram_distance / (2 * self.penalty)
 
     @property
@@ -160,9 +163,9 @@ class LayerFacts:
         """``(||A||^2 + ||B||^2)/2 - ||X||_*/|s| >= 0``: what balanced factors of the same ``X`` would save.
 
         With an l2 decay ``lam`` of the factors, ``L`` is at least ``lam`` times this above its minimum, whatever the
-        data are: see ``proofs/wasted_penalty.py``. None for AdaLoRA.
+        data are: see ``proofs/wasted_penalty.py``. None for AdaLoRA, and beside a frozen factor.
         """
-        if self.kind == "adalora":
+        if self.kind == "adalora" or not self.both_trained:
             return None
         return max(self.penalty - self.nuclear / abs(self.scale), 0.0)
 
@@ -191,6 +194,7 @@ class LayerFacts:
             "norm_B": self.norm_B,
             "start_range": self.start_range,
             "dead_columns": self.dead_columns,
+            "both_trained": self.both_trained,
             "untrained": self.untrained,
             "empty": self.empty,
             "vanished": self.vanished,
@@ -223,6 +227,7 @@ def facts_of(layer: LayerFactors) -> LayerFacts:
         dead_columns=int(np.count_nonzero((columns_A == 0) & (columns_B == 0))),
         gram_distance=float(np.linalg.norm(A.T @ A - B.T @ B)),
         rank_tol=max(RANK_TOL, 2 * layer.roundoff),
+        both_trained=layer.both_trained,
     )
 
 

@@ -67,6 +67,8 @@ class LayerFactors:
         Whether the update only gives the direction of the weight.
     roundoff : float
         The relative accuracy with which the factors are stored.
+    both_trained : bool
+        Whether no factor is known to have been frozen.
     """
 
     module: str
@@ -76,6 +78,7 @@ class LayerFactors:
     kind: str
     dora: bool
     roundoff: float
+    both_trained: bool = True
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -247,14 +250,15 @@ class Adapter:
             A = A * self._vector(entry.parts["E"], A.shape[1])
         dtypes = [self.file.tensors[entry.parts[part]].dtype for part in "AB"]
         dora, roundoff = "magnitude" in entry.parts, max(ROUNDOFF[dtype] for dtype in dtypes)
+        both = self.config is None or self.config.trains_both
         if experts == 1:
-            yield LayerFactors(entry.module, A, B, scale, kind, dora, roundoff)
+            yield LayerFactors(entry.module, A, B, scale, kind, dora, roundoff, both)
             return
         rank = A.shape[1] // experts
         for e in range(experts):
             # PEFT stacks experts differently on the two sides: grouped by expert in lora_A, interleaved in lora_B.
             pair = A[:, e::experts], B[:, e * rank : (e + 1) * rank]
-            yield LayerFactors(f"{entry.module}[{e}]", *pair, scale, kind, dora, roundoff)
+            yield LayerFactors(f"{entry.module}[{e}]", *pair, scale, kind, dora, roundoff, both)
 
     def _kind(self, entry: LayerTensors, experts: int) -> str:
         if "E" in entry.parts:

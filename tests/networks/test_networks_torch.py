@@ -531,6 +531,18 @@ def test_layers_without_a_weight_or_a_scaling_of_their_own_are_refused():
     model.second.scaling = 0.0
     with pytest.raises(ValueError, match="second: expected a scaling that is finite and not 0, got 0"):
         adapted_layers(model)
+    for scaling in (True, torch.tensor(2.0), {"default": 2.0}):
+        model.second.scaling = scaling
+        with pytest.raises(ValueError, match=r"second has a scaling that is no number"):
+            adapted_layers(model)
+    model = Net()
+    model.second.lora_A = torch.nn.Parameter(torch.ones(4, 9))
+    with pytest.raises(ValueError, match=r"second is 5 x 7, but lora_A is \(4, 9\) and lora_B is \(5, 4\)"):
+        adapted_layers(model)
+    model = Net()
+    model.second.linear.weight = torch.nn.Parameter(torch.ones(5, 7, dtype=torch.int8), requires_grad=False)
+    with pytest.raises(ValueError, match=r"second has a quantised weight \(torch.int8\)"):
+        adapted_layers(model)
     model = Net()
     model.first.linear = torch.nn.utils.parametrizations.weight_norm(model.first.linear)
     with pytest.raises(ValueError, match=r"first: expected a weight of its own, got one that is computed"):
@@ -634,6 +646,8 @@ def test_a_reading_is_that_of_the_dense_matrices():
         assert reading.lam_hat == pytest.approx(-(on_A + on_B) / size, rel=1e-9)
         assert reading.mismatch == pytest.approx(abs(on_A - on_B) / max(abs(on_A), abs(on_B)), abs=1e-9)
     assert monitor.to_dict()["gradients"] == "full batch"
+    # What makes the inner products differ here is not the penalty.
+    assert monitor.history[0][1]["first"].mismatch > 1e-3 and monitor.warnings == []
 
 
 def test_every_third_step_is_read_from_the_first_on_and_a_reason_stays():
@@ -1478,6 +1492,29 @@ def test_what_the_judgement_is_asked_for_reaches_it_from_the_training():
         assert fine_tune(Net(), CrossEntropy(), data(), LAM, max_calls=calls).result.nfev <= calls
 
 
+def test_a_start_is_that_of_its_seed_and_a_rank_that_of_the_layers():
+    first, again, other = (
+        fine_tune(Net(), CrossEntropy(), data(), LAM, init="gaussian", seed=seed, max_calls=1).factors[0][0]
+        for seed in (1, 1, 2)
+    )
+    assert np.array_equal(first, again) and not np.allclose(first, other)
+    with pytest.raises(ValueError, match=r"rank: the LoRA layers of the model have rank \[4\], got 3"):
+        fine_tune(Net(), CrossEntropy(), data(), LAM, rank=3)
+
+
+def test_a_checkpoint_of_other_ranks_is_refused_also_where_the_numbers_are_as_many(tmp_path):
+    def net(*ranks):
+        torch.manual_seed(0)
+        return torch.nn.Sequential(LoRALinear(6, 6, ranks[0]), torch.nn.Tanh(), LoRALinear(6, 6, ranks[1]))
+
+    batches = [(x.mean(1), y) for x, y in data()]
+    settings = {"max_calls": 3, "checkpoint": tmp_path / "run.npz"}
+    fine_tune(net(1, 2), CrossEntropy(), batches, LAM, **settings)
+    with pytest.raises(ValueError, match=r"checkpoint: .* is of another problem"):
+        fine_tune(net(2, 1), CrossEntropy(), batches, LAM, **settings)
+    fine_tune(net(1, 2), CrossEntropy(), batches, LAM, **settings)
+
+
 def test_a_run_is_kept_while_it_lasts(tmp_path, monkeypatch):
     module, path, seen = sys.modules[fine_tune.__module__], tmp_path / "run.npz", []
     monkeypatch.setattr(module, "SAVE_EVERY", 0.0)
@@ -1888,6 +1925,17 @@ def test_what_groups_differ_in_is_not_told_of_all(tmp_path):
     # The shortest horizon is that of the larger learning rate, and the most steps are those of the second tensor.
     assert (found.steps, found.decay_kind) == (5, "unknown")
     assert found.horizon == pytest.approx(1.0 / (1e-2 * 0.05)) == 2000.0
+
+
+def test_a_gradient_descent_that_decouples_its_decay_is_not_taken_for_that_of_torch(tmp_path):
+    """With momentum mu it rests at ``g + (1 - mu) weight_decay theta = 0``, which is another lam."""
+    parameter = torch.nn.Parameter(torch.ones(3))
+    state = torch.optim.SGD([parameter], lr=0.1, momentum=0.9, weight_decay=0.05).state_dict()
+    torch.save(state, tmp_path / "optimizer.pt")
+    assert read_optimizer_state(tmp_path).decay_kind == "l2"
+    state["param_groups"][0]["weight_decouple"] = True
+    torch.save(state, tmp_path / "optimizer.pt")
+    assert read_optimizer_state(tmp_path).decay_kind == "unknown"
 
 
 def test_files_that_are_no_optimizers_state_are_refused(tmp_path):

@@ -66,6 +66,35 @@ def test_dora_is_not_what_the_theorems_are_about(tmp_path, make):
     assert found.kind == "inconclusive" and "DoRA" in found.reason and "directions only" in str(found)
 
 
+def test_of_adalora_it_is_not_known_whether_the_factors_are_balanced(tmp_path, make):
+    """Its third factor changes what is stationary: nothing says that any two of the three are balanced."""
+    tensors = {}
+    for k in range(2):
+        down, up = balanced(GOOD[k], k)
+        name = f"base_model.model.h.{k}.q"
+        tensors |= {f"{name}.lora_A": down, f"{name}.lora_B": 3.0 * up, f"{name}.lora_E": np.ones((4, 1))}
+    folder = make.adapter(tmp_path, tensors, peft_type="ADALORA", init_r=4)
+    found = diagnose(folder, decay=L2)
+    assert found.kind == "inconclusive" and "third factor" in found.reason and not found.excess
+    (premise,) = [premise for premise in found.premises if premise.name == "balanced factors"]
+    assert premise.holds is None and "AdaLoRA" in premise.because
+
+
+@pytest.mark.parametrize("size", [0.01, 0.0])
+def test_a_frozen_factor_refutes_nothing(tmp_path, make, size):
+    """MiCA of PEFT trains ``lora_A`` alone, beside orthonormal columns: ``A = 0`` or any other may be stationary."""
+    change = {k: lambda down, up: (size * down, np.linalg.qr(up)[0]) for k in range(LAYERS)}
+    tensors = model(make, GOOD, change)
+    mica = diagnose(make.adapter(tmp_path / "mica", tensors, init_lora_weights="mica"), decay=L2)
+    plain = diagnose(make.adapter(tmp_path / "plain", tensors), decay=L2)
+    assert plain.with_finding("not_stationary") and plain.excess > 0.0
+    assert not mica.with_finding("not_stationary") and mica.excess == 0.0 and "L is at least" not in str(mica)
+    assert any("lora_B was not trained" in remark for remark in mica.remarks)
+    assert [premise.holds for premise in mica.premises if premise.name == "balanced factors"] == [None]
+    assert mica.kind == ("inconclusive" if size else "untrained")
+    assert not any(layer["both_trained"] for layer in mica.to_dict()["layers"])
+
+
 def test_unbalanced_factors_refute_stationarity_with_a_bound(tmp_path, make):
     tensors = model(make, GOOD, {3: lambda down, up: (2 * down, up / 2)})
     found = diagnose(make.adapter(tmp_path, tensors), decay=L2)
