@@ -158,7 +158,12 @@ def test_the_page_of_an_interrupted_run(copy: pathlib.Path) -> None:
     pytest.importorskip("matplotlib")
     command = [sys.executable, str(copy / "run.py"), "S2", "S3"]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, start_new_session=True, **pipes)
+    # Programs in the background of a script ignore it, and hand that on.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(command, start_new_session=True, **pipes)
+    finally:
+        signal.signal(signal.SIGINT, before)
     while not (copy / "results" / "S2.json").exists() and process.poll() is None:
         time.sleep(0.05)
     # As a terminal does: to all processes.
