@@ -8,6 +8,7 @@ import numpy as np
 
 from ._jit import FAST, kernel
 from .oracle import implements
+from .simd import aligned
 
 
 class DenoisingData(NamedTuple):
@@ -19,7 +20,7 @@ class DenoisingData(NamedTuple):
 
 def data(M: Any) -> DenoisingData:
     """Return kernel data with fresh scratch."""
-    return DenoisingData(np.require(M, requirements=["C", "W"]), np.empty(M.shape[1], M.dtype))
+    return DenoisingData(np.require(M, requirements=["C", "W"]), aligned(M.shape[1], M.dtype))
 
 
 @kernel(inner=True, fastmath=FAST)
