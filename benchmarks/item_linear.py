@@ -58,7 +58,7 @@ step = Item(
     rtol=5e-8,
     limit=lambda rates: 2 * RANK * 3 * N_FEATURES**2 / 1e9 / rates["gemm GFLOP/s"],
     limit_text="three 768 x 768 x 8 products at the measured GEMM rate",
-    remark="gd_mixed multiplies in float32, whose limit is half the one stated. About a third of its time is work "
+    remark="gd_mixed multiplies in float32, whose limit is half the one stated. About a quarter of its time is work "
     "outside the products, on one thread: float32 increments, 8 x 8 matrices, the step. Full-batch loops as people "
     "write them compute W0 Z in each iteration, two thirds of their time; the goals were set beside those and stand at "
     "the loops that are given the constant.",
