@@ -54,7 +54,7 @@ path = Item(
     "S11",
     "Path of 20 lam on synthetic ratings 943 x 1682, each certified to 1e-4: seconds of CPU on one thread",
     rtol=1e-3,
-    remark="Asked for: the path in 3 times the hardest single point, aimed at 2 times. A fifth of the path are its "
+    remark="Asked for: the path in 3 times the hardest single point, aimed at 2 times. A quarter of the path are its "
     "certificates, which hardly depend on lam; a point near lam = 12 takes 33 oracle calls from its neighbour, where "
     "it takes 66 to 79 from nothing. Every row begins with the ratings, once: a path of 20, one point, each of 20.",
 )
