@@ -142,12 +142,12 @@ def _require_described(objective: Objective, description: Description, X: Array)
     """Raise unless the data are the loss that an objective of a user's own evaluates, at the point and beside it."""
     D = np.random.default_rng().standard_normal(X.shape)
     beside = X + (float(np.linalg.norm(X)) or natural_length(objective) or 1.0) / float(np.linalg.norm(D)) * D
-    points = [Y for Y in (X, beside) if objective.domain(Y)]
-    stated = [objective.value_and_grad(Y)[0] for Y in (*points, np.zeros(X.shape))]
+    points = [Y for Y in (X, beside, np.zeros(X.shape)) if objective.domain(Y)]
+    stated = [objective.value_and_grad(Y)[0] for Y in points]
     off = max(abs(description.value_and_grad(Y)[0] - value) for Y, value in zip(points, stated))
     # What cancels in the outputs is as large as the shifts.
     cancelling = sum(float(shift @ shift) for shift in description.shifts) / description.divide_by
-    if off > DESCRIBED * max(map(abs, stated)) + ULPS * float(np.finfo(objective.dtype).eps) * cancelling:
+    if not off <= DESCRIBED * max(map(abs, stated)) + ULPS * float(np.finfo(objective.dtype).eps) * cancelling:
         raise ValueError(
             f"objective: {objective.label}.description() states another loss than value_and_grad, values differ by "
             f"{off:.3g} (check_objective tests more)"

@@ -256,20 +256,26 @@ def test_a_certificate_saves_itself_about_the_point_it_was_asked_about(tmp_path:
     assert best.certificate.save(tmp_path / "best.json")["lorasolve"] == ls.__version__
 
 
+class Own:
+    """Least squares as a plain object; it describes a loss of ``factor`` times its data."""
+
+    shape = (3, 2)
+    convex = least_squares = True
+    lower_bound = 0.0
+    Z, y = np.random.default_rng(0).standard_normal((6, 4)), np.ones(4)
+
+    def __init__(self, factor: float = 1.0) -> None:
+        self.factor = factor
+
+    def value_and_grad(self, X: np.ndarray) -> tuple[float, np.ndarray]:
+        r = X.ravel() @ self.Z - self.y
+        return 0.5 * float(r @ r), (self.Z @ r).reshape(X.shape)
+
+    def description(self) -> Description:
+        return Description(Matrix(self.factor * self.Z), "square", shifts=(self.y,))
+
+
 def test_a_plain_object_with_a_description_takes_part() -> None:
-    class Own:
-        shape = (3, 2)
-        convex = least_squares = True
-        lower_bound = 0.0
-        Z, y = np.random.default_rng(0).standard_normal((6, 4)), np.ones(4)
-
-        def value_and_grad(self, X: np.ndarray) -> tuple[float, np.ndarray]:
-            r = X.ravel() @ self.Z - self.y
-            return 0.5 * float(r @ r), (self.Z @ r).reshape(X.shape)
-
-        def description(self) -> Description:
-            return Description(Matrix(self.Z), "square", shifts=(self.y,))
-
     task = ls.Problem(Own(), 2, lam=0.1)
     optimum = ls.solve_convex(task, tol=1e-10)
     document = certificates.document(task, optimum)
@@ -277,32 +283,18 @@ def test_a_plain_object_with_a_description_takes_part() -> None:
     assert not Reading(document).disproves(Fraction(document["gap"]))
 
 
-@pytest.mark.parametrize("factor", [1.0, 1.0 + 1e-4, 2.0])
+@pytest.mark.parametrize("factor", [1.0, 1.0 + 1e-4, 2.0, np.nan])
 @pytest.mark.parametrize("lam", [0.1, 1e3])
 def test_a_description_of_another_loss_is_refused(factor: float, lam: float) -> None:
     """Also at the optimum 0, where the outputs of both losses are equal."""
-
-    class Own:
-        shape = (3, 2)
-        convex = least_squares = True
-        lower_bound = 0.0
-        Z, y = np.random.default_rng(0).standard_normal((6, 4)), np.ones(4)
-
-        def value_and_grad(self, X: np.ndarray) -> tuple[float, np.ndarray]:
-            r = X.ravel() @ self.Z - self.y
-            return 0.5 * float(r @ r), (self.Z @ r).reshape(X.shape)
-
-        def description(self) -> Description:
-            return Description(Matrix(factor * self.Z), "square", shifts=(self.y,))
-
-    task = ls.Problem(Own(), 2, lam=lam)
+    task = ls.Problem(Own(factor), 2, lam=lam)
     point = ls.solve_convex(task)
     if factor == 1.0:
         assert certificates.document(task, point)["arithmetic"] == "exact"
     else:
         with pytest.raises(ValueError, match=r"objective: Own.description\(\) states another loss than value_and_grad"):
             certificates.document(task, point)
-    assert any(check.name == "description" for check in ls.check_objective(Own()).failures) is (factor != 1.0)
+    assert any(check.name == "description" for check in ls.check_objective(Own(factor)).failures) is (factor != 1.0)
 
 
 def test_float32_data_are_taken_as_they_are() -> None:
