@@ -221,10 +221,11 @@ def tangent_certificate(
     )
     svds = [factor_svd(A, B) for A, B in pairs]
     largest = max(float(s[0]) for _, s, _ in svds)
+    lost = float(np.finfo(np.float64).eps) * abs(f) / lam if lam > 0.0 else 0.0
     rng = np.random.default_rng()
     layers, norms = [], []
     for name, g, pair, svd in zip(names, G, pairs, svds):
-        rank = layer_rank(svd[1], largest, RANK_TOL, lost_value(f, lam))
+        rank = layer_rank(svd[1], largest, RANK_TOL, lost)
         layers.append(_layer(name, g, pair, svd, rank, lam, rng))
         norms.append(gradient_norm(LinearMap.from_dense(g), svd[0][:, :rank], svd[2][:, :rank], lam))
     nuclear = sum(layer.nuclear for layer in layers)
@@ -254,15 +255,10 @@ def tangent_certificate(
     )
 
 
-def lost_value(f: float, lam: float) -> float:
-    """Return the singular value whose penalty is as large as the rounding of ``f``; 0 without a penalty."""
-    return float(np.finfo(np.float64).eps) * abs(f) / lam if lam > 0.0 else 0.0
-
-
-def layer_rank(values: Array, largest: float, tol: float, lost: float) -> int:
+def layer_rank(values: Array, largest: float, tol: float, lost: float = 0.0) -> int:
     """Return how many singular values of a layer are above ``tol`` of its own largest; 0 for a layer that has vanished.
 
-    ``largest`` is that of all layers, ``lost`` the :func:`lost_value`.
+    ``largest`` is that of all layers, ``lost`` the value whose penalty is as large as the rounding of the loss.
     """
     vanished = float(values[0]) <= min(max(tol * largest, lost), VANISHED)
     return 0 if vanished else numerical_rank(values, tol)

@@ -22,7 +22,7 @@ from ..linear_map import RANK_TOL, LinearMap, factor_singular_values
 from ..multi import MultiProblem
 from ..objectives._blocks import Matrices, MultiObjective, OnLine, Pairs, as_finite_pairs
 from ..objectives._output_losses import LOSSES, Loss, curvature, sum_and_slope
-from .tangent import layer_rank, lost_value
+from .tangent import layer_rank
 
 # Products with the Jacobian and its transpose, formed as matrices, that a Gram matrix of its rows may cost.
 FORMED = 10.0
@@ -375,7 +375,7 @@ def solve_tangent(ntk: TokenNTK, factors: Pairs, lam: float, tol: float = 1e-7) 
         relative_gap=gap / (abs(F) or 1.0),
         own_gap=found.relative_gap,
         level=str(found.certificate.level),
-        ranks=tuple(layer_rank(s, largest, RANK_TOL, lost_value(found.fun, lam)) for s in spectra),
+        ranks=tuple(layer_rank(s, largest, RANK_TOL) for s in spectra),
         distance=math.hypot(*(float(np.linalg.norm(move)) for move in moves)),
         seconds=found.seconds,
         A=found.A,
