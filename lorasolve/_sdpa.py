@@ -11,11 +11,10 @@ blocks together are the matrix variable ``Y`` of the format's dual problem, ``ma
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import IO
 
 import numpy as np
 
-from ._files import PathLike, write_atomically
+from ._files import PathLike, text_writer, write_atomically
 from ._validate import Array, as_matrix_shape, as_path
 from .objectives._description import Description, Entries, Matrix, Outer
 from .objectives.base import Objective
@@ -37,12 +36,7 @@ def refusal(objective: Objective, lam: float) -> str | None:
 def write_sdpa(path: PathLike, objective: Objective, lam: float) -> None:
     """Write the program of ``f + lam ||.||_*`` to a file."""
     description = objective.in_float64().description()
-    text = "".join(_lines(description, objective.shape, lam)).encode()
-
-    def write(file: IO[bytes]) -> None:
-        file.write(text)
-
-    write_atomically(path, write)
+    write_atomically(path, text_writer("".join(_lines(description, objective.shape, lam))))
 
 
 def read_sdpa_solution(path: PathLike, shape: tuple[int, int]) -> Array:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .._files import PathLike, write_atomically
+from .._files import PathLike, text_writer, write_atomically
 from .._validate import Array, as_choice, as_instance, as_integer, as_path, require
 from .._version import __version__
 from ..linear_map import LinearMap, balanced, factor_svd, top_singular
@@ -116,13 +116,9 @@ def write(
     """
     path = as_path(path, "path")
     made = document(problem, point, arithmetic=arithmetic, bits=bits)
-    text = (json.dumps(made, allow_nan=False, separators=(",", ":")) + "\n").encode()
+    text = json.dumps(made, allow_nan=False, separators=(",", ":")) + "\n"
     check(json.loads(text))
-
-    def write_text(file: Any) -> None:
-        file.write(text)
-
-    write_atomically(path, write_text)
+    write_atomically(path, text_writer(text))
     return made
 
 

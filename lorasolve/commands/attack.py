@@ -6,8 +6,9 @@ import argparse
 import pathlib
 import re
 
+from .._files import text_writer, write_atomically
 from ..attacks import AttackReport, attack, registry
-from ..io import envelope, write_atomically
+from ..io import envelope
 from .base import Command, ExitCode, as_options, emit
 
 
@@ -47,6 +48,5 @@ def _write(report: AttackReport, folder: pathlib.Path) -> list[pathlib.Path]:
     paths = []
     for number, finding in enumerate(report.found, 1):
         paths.append(folder / f"{stem}_{finding.family}_{number}.py")
-        source = finding.script.encode()
-        write_atomically(paths[-1], lambda file, source=source: file.write(source))  # type: ignore[misc]
+        write_atomically(paths[-1], text_writer(finding.script))
     return paths

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import pathlib
 
-from .._files import write_atomically
+from .._files import text_writer, write_atomically
 from .._progress import complain
 from ..io import envelope
 from ..peft_files.decay import KINDS, Decay
@@ -70,8 +70,8 @@ class DiagnoseCommand(Command):
             raise ValueError(f"--layers: expected an integer >= 0, got {args.layers}")
         diagnosis = diagnose(args.adapter, base=args.base, decay=_decay(args))
         if args.html:
-            page = diagnosis_page(diagnosis, pathlib.Path(args.adapter).resolve().name).encode()
-            write_atomically(args.html, lambda file: file.write(page))
+            page = diagnosis_page(diagnosis, pathlib.Path(args.adapter).resolve().name)
+            write_atomically(args.html, text_writer(page))
             complain(f"written: {args.html}")
         good = {"low_rank": True, "inconclusive": None}.get(diagnosis.kind, False)
         verdict, newline, rest = diagnosis_text(diagnosis, args.layers, args.sort).partition("\n")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-from typing import IO
 
-from .._files import write_atomically
+from .._files import text_writer, write_atomically
 from ..io import envelope, read_pairs
 from ..models import CompletionModel
 from .base import Command, ExitCode, add_format_arguments, emit, format_from, remark
@@ -42,11 +41,7 @@ class PredictCommand(Command):
         writer.writerow([*pairs.names, "prediction"])
         writer.writerows((row, col, f"{value:.10g}") for row, col, value in zip(rows, cols, values.tolist()))
         if args.out is not None:
-
-            def write(file: IO[bytes]) -> None:
-                file.write(text.getvalue().encode())
-
-            write_atomically(args.out, write)
+            write_atomically(args.out, text_writer(text.getvalue()))
             remark(args, f"written: {args.out}, {len(rows)} predictions")
         if args.json or args.out is None:
             document = {"predictions": [[r, c, v] for r, c, v in zip(rows, cols, values.tolist())], "unknown": unknown}

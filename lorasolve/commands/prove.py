@@ -12,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._files import text_writer, write_atomically
 from .._registry import suggest
 from .._threads import available_threads
 from ..executors.base import Pool
@@ -74,7 +75,7 @@ class ProveCommand(Command):
         with _Runs(chosen, pinned) as runs:
             content = document(_with_those_used(chosen, theorems))
             if args.export:
-                Path(args.export).write_text(as_json(content), encoding="utf-8")
+                write_atomically(args.export, text_writer(as_json(content)))
             judge = _second_opinion(content, pinned, args.export)
             for name in chosen:
                 reports.append(judge(runs.report(name)))
@@ -85,11 +86,11 @@ class ProveCommand(Command):
         if args.latex:
             from ..symbolic.latex import document as latex_document
 
-            Path(args.latex).write_text(latex_document(chosen), encoding="utf-8")
+            write_atomically(args.latex, text_writer(latex_document(chosen)))
         if args.page:
             from proofs._page import page
 
-            Path(args.page).write_text(page(reports), encoding="utf-8")
+            write_atomically(args.page, text_writer(page(reports)))
         if args.coq or args.coq_check:
             ok = _third_judge(content, list(chosen), args) and ok
         return ExitCode.FINE if ok else ExitCode.FALSE

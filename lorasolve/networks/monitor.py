@@ -13,7 +13,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .._files import PathLike, write_atomically
+from .._files import PathLike, text_writer, write_atomically
 from .._validate import as_flag, as_instance, as_integer, as_number, as_text
 from ._torch import require_torch
 from .adapted import AdaptedLayer, adapted_layers, without_ratio
@@ -220,8 +220,7 @@ class LoRAMonitor:
 
     def save(self, path: PathLike) -> None:
         """Write :meth:`to_dict` as JSON, whole or not at all."""
-        text = json.dumps(self.to_dict(), indent=1)
-        write_atomically(path, lambda file: file.write(text.encode()))  # type: ignore[arg-type, return-value]
+        write_atomically(path, text_writer(json.dumps(self.to_dict(), indent=1)))
 
 
 def _leaves_out(scaler: Any) -> bool:

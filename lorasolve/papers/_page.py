@@ -6,9 +6,8 @@ import pathlib
 import re
 import shutil
 from collections.abc import Iterable, Sequence
-from typing import IO
 
-from .._files import write_atomically
+from .._files import text_writer, write_atomically
 from . import registry
 from ._reproduce import Reproduction
 from .base import Claim
@@ -38,9 +37,9 @@ def write_pages(folder: pathlib.Path, found: Sequence[Reproduction]) -> list[pat
             shutil.copyfile(figure, folder / figure.name)
         written.append(folder / f"{name}.md")
         before = written[-1].read_text(encoding="utf-8") if written[-1].exists() else ""
-        _write(written[-1], page(mine, folder.as_posix(), before))
+        write_atomically(written[-1], text_writer(page(mine, folder.as_posix(), before)))
     written.append(folder.with_name(f"{folder.name}.md"))
-    _write(written[-1], index(folder.name))
+    write_atomically(written[-1], text_writer(index(folder.name)))
     return written
 
 
@@ -85,10 +84,3 @@ def markdown_rows(claims: Iterable[Claim]) -> list[str]:
     """Return one table row per claim: claim, status, measured; norm bars are escaped."""
     cells = ((claim.statement, claim.status, claim.measured) for claim in claims)
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
-
-
-def _write(path: pathlib.Path, text: str) -> None:
-    def write(file: IO[bytes]) -> None:
-        file.write(text.encode())
-
-    write_atomically(path, write)

@@ -189,3 +189,14 @@ def test_listing_refuses_what_writes_or_checks(option, tmp_path, monkeypatch, ca
     assert out == ""
     assert errors == f"lorasolve prove: --list: expected without {option[0]}: it checks and writes nothing\n"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--latex", "--page", "--export"])
+def test_what_it_writes_takes_the_place_of_an_old_file_at_once(option, tmp_path, capsys):
+    path = tmp_path / "made" / "file"
+    path.parent.mkdir()
+    path.write_text("old")
+    with path.open() as reader:
+        assert main(["prove", "corollary1", "--brief", option, str(path)]) == 0
+        assert reader.read() == "old"
+    assert path.read_text() != "old"
