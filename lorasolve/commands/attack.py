@@ -9,7 +9,7 @@ import re
 from .._files import text_writer, write_atomically
 from ..attacks import AttackReport, attack, registry
 from ..io import envelope
-from .base import Command, ExitCode, as_options, emit
+from .base import Command, ExitCode, add_json_argument, as_options, emit
 
 
 class AttackCommand(Command):
@@ -26,7 +26,7 @@ class AttackCommand(Command):
         parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the search (default 0)")
         parser.add_argument("--family", action="append", metavar="NAME", help="only this family of instances")
         parser.add_argument("--out", metavar="DIR", default="findings", help="where scripts go (default: findings)")
-        parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+        add_json_argument(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """Search, print, write the scripts; the exit code is 1 if something was found, 3 if it is inconclusive."""

@@ -20,8 +20,9 @@ from dataclasses import replace
 from typing import Any, ClassVar, NoReturn
 
 from .._progress import complain, is_obeying_terminal
-from .._validate import Array, as_path
+from .._validate import Array, as_integer, as_path
 from ..adapters import registry as adapter_registry
+from ..executors import registry as executor_registry
 from ..inits import registry as init_registry
 from ..io import TextFormat, read_task, to_json
 from ..method import Method
@@ -52,9 +53,6 @@ exit codes:
   3  inconclusive: interrupted, or no gap is certified at all where a certificate was required
   4  internal error, a defect of lorasolve; LORASOLVE_TRACEBACK=1 shows where
   130, 143  ended by Ctrl-C or SIGTERM before there was anything to keep"""
-
-
-REQUIRE_CERTIFICATE = "exit with 1 if not certified to the tolerance, 3 if no gap is certified at all"
 
 
 class Parser(argparse.ArgumentParser):
@@ -192,9 +190,39 @@ def add_output_arguments(parser: argparse.ArgumentParser, out_help: str, out: st
     """Declare what goes where."""
     group = parser.add_argument_group("output")
     group.add_argument("--out", metavar="NAME", default=out, help=out_help)
-    group.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+    add_answer_arguments(group)
+
+
+def add_answer_arguments(group: Any) -> None:
+    """Declare how the answer is given, and whether the exit code is to say that it is certified."""
+    add_json_argument(group)
     group.add_argument("--quiet", action="store_true", help="no progress and no remarks on stderr")
-    group.add_argument("--require-certificate", action="store_true", help=REQUIRE_CERTIFICATE)
+    group.add_argument(
+        "--require-certificate",
+        action="store_true",
+        help="exit with 1 if not certified to the tolerance, 3 if no gap is certified at all",
+    )
+
+
+def add_json_argument(group: Any, instead_of: str = "text") -> None:
+    """Declare that one document may take the place of what is printed."""
+    group.add_argument("--json", action="store_true", help=f"print one JSON document instead of {instead_of}")
+
+
+def add_worker_arguments(group: Any, backend: str) -> None:
+    """Declare who does the runs, by default the executor ``backend``."""
+    group.add_argument("--backend", default=backend, metavar="SPEC", help=", ".join(executor_registry.classes()))
+    group.add_argument("--jobs", type=int, metavar="N", help="number of workers (default: one a core)")
+
+
+def add_layers_argument(group: Any, noun: str = "layers") -> None:
+    """Declare how many layers are listed; :func:`layers_from` reads it."""
+    group.add_argument("--layers", type=int, default=10, metavar="N", help=f"how many {noun} to list (default 10)")
+
+
+def layers_from(args: argparse.Namespace) -> int:
+    """Return how many layers are to be listed."""
+    return as_integer(args.layers, "--layers", 0)
 
 
 def task_from(args: argparse.Namespace) -> Task:

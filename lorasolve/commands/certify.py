@@ -11,8 +11,8 @@ from ..certificates.evidence import Product
 from ..io import envelope, is_result, load_result, read_arrays
 from ..problem import Problem
 from .base import (
-    REQUIRE_CERTIFICATE,
     Command,
+    add_answer_arguments,
     add_problem_arguments,
     certified,
     emit,
@@ -43,9 +43,7 @@ class CertifyCommand(Command):
         group.add_argument(
             "--write", metavar="FILE", help="write the certificate with its data, for check_certificate.py"
         )
-        group.add_argument("--json", action="store_true", help="print one JSON document instead of text")
-        group.add_argument("--quiet", action="store_true", help="no remarks on stderr")
-        group.add_argument("--require-certificate", action="store_true", help=REQUIRE_CERTIFICATE)
+        add_answer_arguments(group)
 
     def run(self, args: argparse.Namespace) -> int:
         """Read, certify, write, print."""

@@ -6,7 +6,7 @@ import argparse
 
 from .._version import __version__
 from ..io import envelope
-from .base import Command, ExitCode, emit
+from .base import Command, ExitCode, add_json_argument, emit
 
 BIBTEX = (
     r"""@inproceedings{kim2025lora,
@@ -33,7 +33,7 @@ class CiteCommand(Command):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
-        parser.add_argument("--json", action="store_true", help="print one JSON document instead of BibTeX")
+        add_json_argument(parser, "BibTeX")
 
     def run(self, args: argparse.Namespace) -> int:
         """Print both entries."""

@@ -9,7 +9,6 @@ from typing import Any
 from .._files import PathLike, Write, write_together
 from .._validate import as_integer
 from ..comparison import Comparison, compare
-from ..executors import registry as executors
 from ..io import envelope, json_writer
 from ..method import GRAMMAR
 from ..plotting import comparison_figure, figure_writer
@@ -21,6 +20,7 @@ from .base import (
     add_output_arguments,
     add_problem_arguments,
     add_run_arguments,
+    add_worker_arguments,
     as_options,
     certified,
     emit,
@@ -68,8 +68,7 @@ class CompareCommand(Command):
         group.add_argument(
             "--store", metavar="DIR", help="keep finished runs and chosen steps there; the same command goes on"
         )
-        group.add_argument("--backend", default="serial", metavar="SPEC", help=", ".join(executors.classes()))
-        group.add_argument("--jobs", type=int, metavar="N", help="number of workers (default: one a core)")
+        add_worker_arguments(group, "serial")
         add_output_arguments(parser, "names the report: NAME.json and NAME.png (default: report)", out="report")
 
     def run(self, args: argparse.Namespace) -> int:

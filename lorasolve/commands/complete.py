@@ -7,9 +7,9 @@ import argparse
 from ..io import envelope, read_ratings
 from ..models import MEANS, choose_completion, fit_completion
 from .base import (
-    REQUIRE_CERTIFICATE,
     Command,
     ExitCode,
+    add_answer_arguments,
     add_format_arguments,
     certified,
     emit,
@@ -43,9 +43,7 @@ class CompleteCommand(Command):
         add_format_arguments(parser.add_argument_group("format of the file"))
         group = parser.add_argument_group("output")
         group.add_argument("--out", metavar="FILE", help="write the model here, for 'lorasolve predict'")
-        group.add_argument("--json", action="store_true", help="print one JSON document instead of text")
-        group.add_argument("--quiet", action="store_true", help="no progress and no remarks on stderr")
-        group.add_argument("--require-certificate", action="store_true", help=REQUIRE_CERTIFICATE)
+        add_answer_arguments(group)
 
     def run(self, args: argparse.Namespace) -> int:
         """Read, fit, write, print."""

@@ -13,7 +13,7 @@ from ..peft_files.diagnosis import FINDINGS, Diagnosis, diagnose
 from ..peft_files.folder import inside
 from ..peft_files.page import diagnosis_page
 from ..peft_files.text import SORT_KEYS, diagnosis_text
-from .base import Command, ExitCode, emit, emphasis
+from .base import Command, ExitCode, add_json_argument, add_layers_argument, emit, emphasis, layers_from
 
 # What makes `--fail-on` fail: the finding itself or a worse one.
 _FAIL_ON = {"loud": ("non_finite", "loud"), "untrained": ("non_finite", "loud", "spiked", "untrained")}
@@ -53,9 +53,9 @@ class DiagnoseCommand(Command):
         )
         group = parser.add_argument_group("output")
         group.add_argument("--sort", choices=("worst", *SORT_KEYS), default="worst", help="order of the layers")
-        group.add_argument("--layers", type=int, default=10, metavar="N", help="how many layers to list (default 10)")
+        add_layers_argument(group)
         group.add_argument("--html", metavar="FILE", help="write the report as one page, with a picture of the spectra")
-        group.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+        add_json_argument(group)
         group.add_argument(
             "--fail-on",
             choices=tuple(_FAIL_ON),
@@ -66,15 +66,14 @@ class DiagnoseCommand(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Read, judge, write, print."""
-        if args.layers < 0:
-            raise ValueError(f"--layers: expected an integer >= 0, got {args.layers}")
+        count = layers_from(args)
         diagnosis = diagnose(args.adapter, base=args.base, decay=_decay(args))
         if args.html:
             page = diagnosis_page(diagnosis, pathlib.Path(args.adapter).resolve().name)
             write_atomically(args.html, text_writer(page))
             complain(f"written: {args.html}")
         good = {"low_rank": True, "inconclusive": None}.get(diagnosis.kind, False)
-        verdict, newline, rest = diagnosis_text(diagnosis, args.layers, args.sort).partition("\n")
+        verdict, newline, rest = diagnosis_text(diagnosis, count, args.sort).partition("\n")
         emit(args, envelope("diagnose", diagnosis.to_dict()), emphasis(verdict, good) + newline + rest)
         return _exit_code(diagnosis, args.fail_on)
 

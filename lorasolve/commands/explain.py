@@ -6,7 +6,7 @@ import argparse
 
 from ..io import envelope
 from ..peft_files.decay import OPTIMIZERS, SCHEDULES, explain_decay
-from .base import Command, ExitCode, as_options, emit
+from .base import Command, ExitCode, add_json_argument, as_options, emit
 
 
 class ExplainCommand(Command):
@@ -31,7 +31,7 @@ class ExplainCommand(Command):
         parser.add_argument("--steps", type=int, required=True, help="optimizer steps of the run")
         parser.add_argument("--rslora", action="store_true", help="scaling alpha/sqrt(r) instead of alpha/r")
         parser.add_argument("--schedule", choices=SCHEDULES, default="constant", help="default constant")
-        parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+        add_json_argument(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """Explain and print."""

@@ -11,7 +11,7 @@ from typing import Any
 from .._threads import available_threads, get_threads
 from .._version import __version__
 from ..io import envelope
-from .base import Command, ExitCode, emit
+from .base import Command, ExitCode, add_json_argument, emit
 
 PACKAGES = ("numpy", "scipy", "numba", "cvxpy", "sympy", "matplotlib", "threadpoolctl")
 
@@ -24,7 +24,7 @@ class InfoCommand(Command):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
-        parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+        add_json_argument(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """Print the facts."""

@@ -11,7 +11,7 @@ from ..io import envelope
 from ..peft_files.folder import printable
 from ..peft_files.overlap import Interference, interfere
 from ..peft_files.text import counted
-from .base import Command, ExitCode, emit
+from .base import Command, ExitCode, add_json_argument, add_layers_argument, emit, layers_from
 
 
 class InterfereCommand(Command):
@@ -23,13 +23,14 @@ class InterfereCommand(Command):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
         parser.add_argument("adapters", nargs="+", metavar="ADAPTER", help="at least two adapters of one base model")
-        parser.add_argument("--layers", type=int, default=10, metavar="N", help="how many modules to list (default 10)")
-        parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+        add_layers_argument(parser, "modules")
+        add_json_argument(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """Compare and print."""
+        count = layers_from(args)
         found = interfere(args.adapters)
-        emit(args, envelope("interfere", found.to_dict()), _text(found, args.layers))
+        emit(args, envelope("interfere", found.to_dict()), _text(found, count))
         return ExitCode.FINE
 
 

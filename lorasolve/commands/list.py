@@ -9,7 +9,7 @@ from typing import Any
 from .. import adapters, convex, inits, objectives, optimizers, schedules
 from .._registry import Registry, suggest
 from ..io import constructor_keys, envelope
-from .base import Command, ExitCode, emit
+from .base import Command, ExitCode, add_json_argument, emit
 
 KINDS: dict[str, Registry[Any]] = {
     "objectives": objectives.registry,
@@ -31,7 +31,7 @@ class ListCommand(Command):
         """Declare the arguments."""
         parser.add_argument("kind", nargs="?", help=f"only one of {', '.join(KINDS)}")
         parser.add_argument("--check", action="store_true", help="what each is ready for, what to write for the rest")
-        parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+        add_json_argument(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """Print the lists; with ``--check`` the exit code is 1 if a component cannot be listed, tested or saved."""

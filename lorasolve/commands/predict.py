@@ -9,7 +9,7 @@ import io
 from .._files import text_writer, write_atomically
 from ..io import envelope, read_pairs
 from ..models import CompletionModel
-from .base import Command, ExitCode, add_format_arguments, emit, format_from, remark
+from .base import Command, ExitCode, add_format_arguments, add_json_argument, emit, format_from, remark
 
 
 class PredictCommand(Command):
@@ -24,7 +24,7 @@ class PredictCommand(Command):
         parser.add_argument("pairs", help="row label, column label per line (.csv, .tsv, .data, .inter)")
         add_format_arguments(parser, ("ROW", "COLUMN"))
         parser.add_argument("--out", metavar="FILE", help="write a .csv here instead of to stdout")
-        parser.add_argument("--json", action="store_true", help="print one JSON document instead of csv")
+        add_json_argument(parser, "csv")
         parser.add_argument("--quiet", action="store_true", help="no remarks on stderr")
 
     def run(self, args: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ from .._threads import available_threads
 from ..executors.base import Pool
 from ..executors.loky import Loky
 from ..io import envelope
-from .base import Command, ExitCode, emit, show
+from .base import Command, ExitCode, add_json_argument, emit, show
 
 if TYPE_CHECKING:
     from ..symbolic import Theorem
@@ -42,7 +42,7 @@ class ProveCommand(Command):
             "names", nargs="*", metavar="NAME", help="theorems to check, or files with a THEOREM (default: all)"
         )
         parser.add_argument("--list", action="store_true", help="list the theorems and stop")
-        parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+        add_json_argument(parser)
         parser.add_argument("--brief", action="store_true", help="do not print the counterexamples")
         parser.add_argument("--latex", metavar="FILE", help="write the statements and steps as a LaTeX document")
         parser.add_argument("--page", metavar="FILE", help="write the index of statements as Markdown")

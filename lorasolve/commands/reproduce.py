@@ -7,10 +7,9 @@ import pathlib
 
 from .._progress import complain
 from .._registry import suggest
-from ..executors import registry as executors
 from ..papers import registry
 from ..papers._axes import chosen, option, options
-from .base import Command, ExitCode, as_options
+from .base import Command, ExitCode, add_worker_arguments, as_options
 
 
 class ReproduceCommand(Command):
@@ -43,8 +42,7 @@ class ReproduceCommand(Command):
             metavar="DIR",
             help="where finished cells are kept (default: 'store' in --out); another one runs all of them again",
         )
-        group.add_argument("--backend", default="loky", metavar="SPEC", help=", ".join(executors.classes()))
-        group.add_argument("--jobs", type=int, metavar="N", help="number of workers (default: one a core)")
+        add_worker_arguments(group, "loky")
         group = parser.add_argument_group(
             "axes", "values in place of an experiment's own, for all that are named; results are NAME-chosen.*"
         )

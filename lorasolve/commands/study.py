@@ -18,14 +18,13 @@ from .._reading import readable
 from .._registry import suggest
 from ..adapters import registry as adapter_registry
 from ..certificates import certify
-from ..executors import registry as executors
 from ..io import envelope, read_task
 from ..monitor import StoppingRule
 from ..problem import Problem
 from ..studies import Runs, Study
 from ..studies.runs import check_axes, measure_of
 from ..tasks import digits_task
-from .base import Command, ExitCode, as_options, emit, remark
+from .base import Command, ExitCode, add_json_argument, add_worker_arguments, as_options, emit, remark
 
 _FILE = """\
 the file (TOML):
@@ -74,10 +73,9 @@ class StudyCommand(Command):
             "--repeat", nargs="+", metavar="AXIS=VALUE", help="do one run again and certify it; nothing is kept"
         )
         group = parser.add_argument_group("workers")
-        group.add_argument("--backend", default="loky", metavar="SPEC", help=f"{', '.join(executors.classes())}")
+        add_worker_arguments(group, "loky")
         group.add_argument("--address", metavar="URL", help="dask: of the scheduler")
         group.add_argument("--array", type=int, metavar="N", help="slurm: number of jobs")
-        group.add_argument("--jobs", type=int, metavar="N", help="number of workers (default: one a core)")
         group.add_argument("--threads", type=int, metavar="N", help="threads of each worker (default: its share)")
         group.add_argument("--retry-failed", action="store_true", help="do those again that ended with an error")
         group = parser.add_argument_group("output")
@@ -86,7 +84,7 @@ class StudyCommand(Command):
         group.add_argument("--latex", metavar="FILE", help="write the table")
         group.add_argument("--phase", nargs=3, metavar=("X", "Y", "MEASURE"), help="a phase diagram, for --html")
         group.add_argument("--html", metavar="FILE", help="write the phase diagram as a page that opens offline")
-        group.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+        add_json_argument(group)
         group.add_argument("--quiet", action="store_true", help="no progress and no remarks on stderr")
 
     def run(self, args: argparse.Namespace) -> int:

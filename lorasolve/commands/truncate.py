@@ -8,7 +8,7 @@ from ..io import envelope
 from ..peft_files.folder import printable
 from ..peft_files.text import counted
 from ..peft_files.truncation import Truncation, truncate
-from .base import Command, ExitCode, emit
+from .base import Command, ExitCode, add_json_argument, add_layers_argument, emit, layers_from
 
 
 class TruncateCommand(Command):
@@ -26,13 +26,14 @@ class TruncateCommand(Command):
             "--error", type=float, metavar="E", help="the largest relative Frobenius loss of any layer, in [0, 1]"
         )
         parser.add_argument("--out", required=True, metavar="DIR", help="the folder to write: new, or empty")
-        parser.add_argument("--layers", type=int, default=10, metavar="N", help="how many layers to list (default 10)")
-        parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+        add_layers_argument(parser)
+        add_json_argument(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """Truncate, write, print."""
+        count = layers_from(args)
         done = truncate(args.adapter, args.out, rank=args.rank, error=args.error)
-        emit(args, envelope("truncate", done.to_dict()), _text(done, args.layers))
+        emit(args, envelope("truncate", done.to_dict()), _text(done, count))
         return ExitCode.FINE
 
 

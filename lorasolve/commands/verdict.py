@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..io import envelope, load_result
-from .base import Command, ExitCode, emit, emphasis, problem_line
+from .base import Command, ExitCode, add_json_argument, emit, emphasis, problem_line
 
 # Whether a kind of verdict is good news; what is not listed is inconclusive.
 _GOOD = {"global": True, "spurious": False, "saddle": False}
@@ -29,7 +29,7 @@ class VerdictCommand(Command):
             metavar="STARTS",
             help="where nothing else decides, look for a better point, from STARTS random starts among others (10)",
         )
-        parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+        add_json_argument(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """Load, judge, print; the exit code is 0 for global, 1 for spurious or saddle, 3 otherwise."""

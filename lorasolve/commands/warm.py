@@ -19,7 +19,7 @@ from ..io import envelope
 from ..monitor import StoppingRule
 from ..problem import Problem
 from ..sweep import solve_batch
-from .base import Command, ExitCode, emit
+from .base import Command, ExitCode, add_json_argument, emit
 
 RANK = 2
 # More steps than an acceleration or a line search needs to enter each of its loops once.
@@ -38,7 +38,7 @@ class WarmCommand(Command):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
-        parser.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+        add_json_argument(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """Compile and report; the exit code is 1 if there is no folder to keep kernels in."""

@@ -113,6 +113,15 @@ def test_truncate_and_interfere(folders, capsys):
     assert main(["interfere", out]) == 2
 
 
+@pytest.mark.parametrize("argv", [["truncate", "full", "--rank", "2", "--out", "short"], ["interfere", "full", "good"]])
+def test_a_negative_number_of_layers_is_refused_before_anything_is_done(folders, argv, monkeypatch, capsys):
+    monkeypatch.chdir(folders)
+    assert main([*argv, "--layers", "-3"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err == f"lorasolve {argv[0]}: --layers: expected an integer >= 0, got -3\n" and not captured.out
+    assert not (folders / "short").exists()
+
+
 def test_dora_is_said_where_its_directions_are_compared(tmp_path, make, capsys):
     tensors = make.linear("q", *make.pair(0)) | {"base_model.model.q.lora_magnitude_vector": np.ones(9)}
     for name, more in (("plain", {}), ("dora", tensors)):
