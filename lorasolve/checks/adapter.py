@@ -15,7 +15,7 @@ from ..adapters.base import Adapter, split
 from ..objectives.base import Objective, as_objective
 from ..objectives.softmax import Softmax
 from ..problem import Problem
-from .base import EPS, Check, CheckReport, difference, refusal_text, relative, run_checks
+from .base import EPS, BareLoss, Check, CheckReport, difference, refusal_text, relative, run_checks
 
 POINTS = 2
 TOL = 1e-10
@@ -376,17 +376,8 @@ def _least_ratio(bench: _Bench, rank: int, lam: float) -> float:
 
 
 # ---------------------------------------------------------------------- interface
-class _Bare:
-    """A loss with nothing but what must be there: no frozen weight."""
-
-    shape = (4, 3)
-
-    def value_and_grad(self, X: Array) -> tuple[float, Array]:
-        return 0.5 * float(np.sum((X - 1.0) ** 2)), X - 1.0
-
-
 def _refusal(bench: _Bench) -> Iterator[Check]:
-    objective = as_objective(_Bare())
+    objective = as_objective(BareLoss())
     reason = bench.adapter.refusal(objective)
     unclear = refusal_text(reason)
     if unclear or reason is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -100,6 +101,23 @@ def relative(error: float, unit: float) -> float:
 def difference(given: Array, expected: Array) -> float:
     """Return ``||given - expected|| / ||expected||`` in the sense of :func:`relative`."""
     return relative(float(np.linalg.norm(given - expected)), float(np.linalg.norm(expected)))
+
+
+class BareLoss:
+    """A loss with nothing but what must be there: no frozen weight, no samples, no closed form."""
+
+    shape = (5, 4)
+
+    def value_and_grad(self, X: Array) -> tuple[float, Array]:
+        """Return ``||X - 1||^2/2`` and its gradient."""
+        return 0.5 * float(np.sum((X - 1.0) ** 2)), X - 1.0
+
+
+def global_state() -> tuple[Any, ...]:
+    """Return the states of the global generators of NumPy and of Python, from which no component draws."""
+    # With the place in the words of the former, which alone changes with a single draw.
+    name, words, *place = np.random.get_state()  # noqa: NPY002
+    return name, words.tobytes(), place, random.getstate()  # type: ignore[union-attr, attr-defined]
 
 
 def refusal_text(reason: Any) -> str | None:

@@ -14,7 +14,7 @@ from ..inits.base import Init, Start
 from ..objectives.base import as_objective
 from ..objectives.linear import LinearFineTuning
 from ..problem import Problem
-from .base import Check, CheckReport, refusal_text, relative, run_checks
+from .base import BareLoss, Check, CheckReport, global_state, refusal_text, relative, run_checks
 
 LAM = 0.1
 ALPHA = 3.0  # a scaling that is not 1
@@ -123,10 +123,10 @@ def _seeds(bench: _Bench) -> Iterator[Check]:
     def flat(start: Start) -> Array:
         return np.concatenate([part.ravel() for part in (start.A, start.B, start.merged) if part is not None])
 
-    before = np.random.get_state()[1].copy()  # type: ignore[index, union-attr]  # noqa: NPY002
+    before = global_state()
     value = bench.problem.objective.value_and_grad(np.zeros(bench.problem.shape))[0]
     first = flat(bench.start())
-    untouched = np.array_equal(before, np.random.get_state()[1])  # type: ignore[index]  # noqa: NPY002
+    untouched = global_state() == before
     same = np.array_equal(first, flat(bench.start()))
     yield Check("the given generator decides", same and untouched, "bit for bit, no global generator")
     differs = not np.array_equal(first, flat(bench.start(seed=bench.seed + 1)))
@@ -152,19 +152,10 @@ def _weight(bench: _Bench) -> Iterator[Check]:
     yield Check("W = W0 at the start", worst <= 1e3, f"merged + update is {worst:.1e} of rounding")
 
 
-class _Bare:
-    """A loss with nothing but what must be there: no frozen weight."""
-
-    shape = (5, 4)
-
-    def value_and_grad(self, X: Array) -> tuple[float, Array]:
-        return 0.5 * float(np.sum((X - 1.0) ** 2)), X - 1.0
-
-
 def _refusals(bench: _Bench) -> Iterator[Check]:
     wrong: list[str] = []
     refused = 0
-    bare: Any = as_objective(_Bare())
+    bare: Any = as_objective(BareLoss())
     linear = LinearFineTuning.example(np.random.default_rng(bench.seed))
     for objective in (bare, linear):
         for adapter in (LoRA(), LoRA(alpha=ALPHA, rslora=True)):

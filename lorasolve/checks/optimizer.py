@@ -20,7 +20,7 @@ from ..objectives.linear import LinearFineTuning
 from ..objectives.softmax import Softmax
 from ..optimizers.base import DrivenOptimizer, Optimizer
 from ..problem import Problem
-from .base import Check, CheckReport, difference, refusal_text, run_checks
+from .base import BareLoss, Check, CheckReport, difference, global_state, refusal_text, run_checks
 
 SHORT, LONG = 8, 60  # iterations
 CALLS_PER_ITERATION = 100
@@ -215,10 +215,9 @@ def _seeds(bench: _Bench) -> Iterator[Check]:
     kept = np.random.get_state(), random.getstate()  # noqa: NPY002  (the global generators are what is watched here)
     np.random.seed(1)  # noqa: NPY002
     random.seed(1)
-    before = np.random.get_state()[1].copy(), random.getstate()  # type: ignore[index, union-attr]  # noqa: NPY002
+    before = global_state()
     first = bench.points()
-    after = np.random.get_state()[1], random.getstate()  # type: ignore[index]  # noqa: NPY002
-    untouched = np.array_equal(before[0], after[0]) and before[1] == after[1]
+    untouched = global_state() == before
     np.random.seed(2)  # noqa: NPY002
     random.seed(2)
     again, other = bench.points(), bench.points(seed=4)
@@ -404,18 +403,9 @@ def _budget(bench: _Bench) -> Iterator[Check]:
     )
 
 
-class _Bare:
-    """A loss with nothing but what must be there: no frozen weight, no samples, no closed form."""
-
-    shape = (5, 4)
-
-    def value_and_grad(self, X: Array) -> tuple[float, Array]:
-        return 0.5 * float(np.sum((X - 1.0) ** 2)), X - 1.0
-
-
 def _refusals(bench: _Bench) -> Iterator[Check]:
     wrong, runs, refused = [], 0, 0
-    for objective in (LinearFineTuning.example(np.random.default_rng(1)), _Bare()):
+    for objective in (LinearFineTuning.example(np.random.default_rng(1)), BareLoss()):
         for name, cls in adapter_registry.classes().items():
             try:
                 problem = Problem(objective, 2, LAM, cls())

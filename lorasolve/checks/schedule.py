@@ -14,7 +14,7 @@ from ..adapters import registry as adapter_registry
 from ..objectives.linear import LinearFineTuning
 from ..problem import Problem
 from ..schedules.base import Schedule, Stage
-from .base import Check, CheckReport, difference, refusal_text, run_checks
+from .base import Check, CheckReport, difference, global_state, refusal_text, run_checks
 
 BUDGETS = (1, 7, 100, 1000)  # max_iter
 TRANSITIONS = 6
@@ -185,9 +185,9 @@ def _transitions(bench: _Bench) -> Iterator[Check]:
 def _seeds(bench: _Bench) -> Iterator[Check]:
     if not bench.schedule.has_stages:
         return
-    before = np.random.get_state()[1].copy()  # type: ignore[index, union-attr]  # noqa: NPY002
+    before = global_state()
     first = [start.theta for _, start, _ in bench.passages()]
-    same = np.array_equal(before, np.random.get_state()[1])  # type: ignore[index]  # noqa: NPY002
+    same = global_state() == before
     again = [start.theta for _, start, _ in bench.passages()]
     same &= all(np.array_equal(a, b) for a, b in zip(first, again))
     yield Check("transitions depend on the given generator alone", same, "bit for bit, twice")

@@ -69,6 +69,15 @@ class GlobalGenerator(Periodic):
 
 
 @dataclass(frozen=True)
+class DrawsInPassing(Gaussian):
+    """Its own answer does not depend on the global generator, the numbers of others do."""
+
+    def start(self, problem, rng):
+        np.random.random()  # noqa: NPY002
+        return super().start(problem, rng)
+
+
+@dataclass(frozen=True)
 class MovesTheGivenStage(Periodic):
     def transition(self, stage, rng):
         following = super().transition(stage, rng)
@@ -167,6 +176,12 @@ class TakesAnything(Prox):
 )
 def test_schedules(planted, check):
     assert check in failures(check_schedule(planted))
+
+
+def test_a_single_draw_from_the_global_generator_is_seen():
+    np.random.seed(0)  # noqa: NPY002
+    np.random.random()  # noqa: NPY002  (the next words are there: only the place among them moves)
+    assert "the given generator decides" in failures(check_init(DrawsInPassing()))
 
 
 @pytest.mark.parametrize(
