@@ -16,9 +16,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
-from ._validate import Array
 from .linear_map import LinearMap, spectral_norm_estimate, top_singular
 
 if TYPE_CHECKING:
@@ -59,11 +56,7 @@ class Units(NamedTuple):
 
 def gradient_at_zero(problem: Problem) -> tuple[LinearMap, ...]:
     """Return ``G_l(0)``, the gradient of ``f`` where no matrix is updated."""
-    return problem.loss.gradient_operators(_zero_factors(problem))
-
-
-def _zero_factors(problem: Problem) -> list[tuple[Array, Array]]:
-    return [(np.zeros((m, 1), problem.dtype), np.zeros((n, 1), problem.dtype)) for m, n in problem.shapes]
+    return problem.loss.gradient_operators(problem.loss.zeros())
 
 
 def units(problem: Problem, at_zero: tuple[LinearMap, ...] | None = None) -> Units:
@@ -84,13 +77,13 @@ def natural_size(problem: Problem, slope: float) -> float:
     """Return ``theta_0``, and 0 for a linear ``f``, which has no length of its own."""
     beta = problem.objective.facts.smoothness
     if beta is None:
-        beta = problem.loss.sampled_smoothness(_zero_factors(problem))
+        beta = problem.loss.sampled_smoothness(problem.loss.zeros())
     return math.sqrt(slope / beta) / problem.scale if beta > 0.0 else 0.0
 
 
 def value_at_zero(problem: Problem) -> float:
     """Return ``f(0)``, the loss of the frozen weights."""
-    return float(problem.loss.factor_value(_zero_factors(problem)))
+    return float(problem.loss.factor_value(problem.loss.zeros()))
 
 
 def natural_start(problem: Problem) -> float:

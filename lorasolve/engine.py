@@ -106,14 +106,14 @@ def solve(
             may_stall=optimizer.may_stall and not any(part.scales_steps for part in schedules),
         )
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            compiled_before = _compile_seconds()
+            compiled_before = compile_seconds()
             if isinstance(optimizer, DrivenOptimizer):
                 end = drive(stage, optimizer, monitor)
             else:
                 end = iterate(stage, optimizer, schedules, monitor, rng, attended)
             monitor.finish()
             total = monitor.seconds()
-            compiled = _compile_seconds() - compiled_before
+            compiled = compile_seconds() - compiled_before
             message = end_message(optimizer, stage, end.status, end.step, monitor.nit)
             origin = start_name(method, given)
             result = _result(end, method, origin, seed, message, monitor, total - compiled, compiled)
@@ -193,7 +193,8 @@ def end_message(optimizer: Optimizer, start: Stage, status: Status, step: float,
     return text
 
 
-def _compile_seconds() -> float:
+def compile_seconds() -> float:
+    """Return the seconds that this process has spent compiling kernels, without loading what compiles them."""
     module = sys.modules.get("lorasolve.kernels._jit")
     return 0.0 if module is None else module.compile_seconds()
 

@@ -430,6 +430,13 @@ def factor_svd(A: Array, B: Array) -> tuple[Array, Array, Array]:
     return CA @ (TA @ U), s, CB @ (TB @ Vt.T)
 
 
+def truncated_svd(A: Array, B: Array, tol: float = RANK_TOL) -> tuple[Array, Array, Array]:
+    """Return ``P (m, k), s (k,), Q (n, k)`` of ``A B^T`` with ``k`` its :func:`numerical_rank`."""
+    P, s, Q = factor_svd(A, B)
+    k = numerical_rank(s, tol)
+    return P[:, :k], s[:k], Q[:, :k]
+
+
 def _thin(A: Array) -> tuple[Array, Array, Array]:
     """Return ``C, T, R`` with ``A = C T R`` where ``C T`` has orthonormal columns.
 

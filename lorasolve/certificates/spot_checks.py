@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .._validate import Array
-from ..objectives._blocks import Matrices, MultiObjective, OneBlock
+from ..objectives._blocks import Matrices, MultiObjective, OneBlock, joint_inner, joint_norm
 from ..objectives.base import DenseReference, Shifted, UserObjective
 from . import _oracles
 
@@ -106,7 +106,7 @@ class _Claims:
         self.eps = ULPS * float(np.finfo(loss.precision).eps)
         self.here, self.zero = _Evaluated(loss, X), _Evaluated(loss, [0.0 * x for x in X])
         self.made_of = max(abs(self.here.f), abs(self.zero.f))
-        self.slope, self.length = _size(self.here.G), _size(X)
+        self.slope, self.length = joint_norm(self.here.G), joint_norm(X)
 
     def at_point(self, name: str, Y: Sequence[Array]) -> str | None:
         """Return a contradiction at a point."""
@@ -117,19 +117,19 @@ class _Claims:
         if not math.isfinite(there.f):
             return None
         D = [y - x for x, y in zip(self.X, there.X)]
-        noise = self._noise(there.f, _size(there.G), _size(D))
+        noise = self._noise(there.f, joint_norm(there.G), joint_norm(D))
         wrong = _fenchel(self.loss, there, noise)
         if wrong is not None:
             return f"states a conjugate that violates f(Y) + f*(G) = <G, Y> at Y = {name} by {wrong:.2g}"
-        return self._unlike_convex(name, there.X, there.f, _inner(self.here.G, D), _inner(there.G, D), noise)
+        return self._unlike_convex(name, there.X, there.f, joint_inner(self.here.G, D), joint_inner(there.G, D), noise)
 
     def on_line(self, name: str, D: Sequence[Array], length: float) -> str | None:
         """Return a contradiction at small and large steps from ``X``, to both sides."""
-        size = _size(D)
+        size = joint_norm(D)
         if size == 0.0:
             return None
         line = None if self.loss.states_conjugate else self.loss.along(self.X, D)
-        slope = _inner(self.here.G, D)
+        slope = joint_inner(self.here.G, D)
         for t in (sign * step * length / size for step in STEPS for sign in (1.0, -1.0)):
             where = f"X {'+' if t > 0 else '-'} {abs(t):.2g} times {name}"
             if line is None:
@@ -190,11 +190,11 @@ def _random(X: Sequence[Array]) -> list[Array]:
 
 def _length(loss: MultiObjective, X: Sequence[Array], G: Sequence[Array], better: Matrices | None) -> float:
     """Return a distance that means something for this loss, in its own unit."""
-    far = 0.0 if better is None else _size([y - x for x, y in zip(X, better)])
-    if max(_size(X), far) > 0.0:
-        return max(_size(X), far)
+    far = 0.0 if better is None else joint_norm([y - x for x, y in zip(X, better)])
+    if max(joint_norm(X), far) > 0.0:
+        return max(joint_norm(X), far)
     beta = loss.facts.smoothness
-    return _size(G) / beta if beta and _size(G) > 0.0 else 1.0
+    return joint_norm(G) / beta if beta and joint_norm(G) > 0.0 else 1.0
 
 
 def _fenchel(loss: MultiObjective, at: _Evaluated, noise: float) -> float | None:
@@ -202,7 +202,7 @@ def _fenchel(loss: MultiObjective, at: _Evaluated, noise: float) -> float | None
     dual = loss.conjugate(at.G)
     if dual is None:
         return None
-    inner = _inner(at.G, at.X)
+    inner = joint_inner(at.G, at.X)
     off = abs(at.f + dual - inner)
     rounding = ULPS * float(np.finfo(loss.precision).eps) * (abs(dual) + abs(inner))
     return None if off <= noise + rounding else off
@@ -211,17 +211,9 @@ def _fenchel(loss: MultiObjective, at: _Evaluated, noise: float) -> float | None
 def _not_quadratic(loss: MultiObjective, X: Sequence[Array], at: _Evaluated, noise: float) -> str | None:
     """Return the text of a violation if third differences of ``f`` do not vanish."""
     D = _random(X)
-    t = _length(loss, X, at.G, None) / _size(D)
+    t = _length(loss, X, at.G, None) / joint_norm(D)
     values = [_Evaluated(loss, [x + k * t * d for x, d in zip(X, D)]).f for k in (-1, 1, 2)]
     third = values[2] - 3.0 * values[1] + 3.0 * at.f - values[0]
     if abs(third) > 8.0 * (noise + ULPS * float(np.finfo(loss.precision).eps) * max(map(abs, values))):
         return f"states least_squares but its third difference along a random direction is {third:.2g}"
     return None
-
-
-def _inner(X: Sequence[Array], Y: Sequence[Array]) -> float:
-    return sum(float(np.vdot(x, y)) for x, y in zip(X, Y))
-
-
-def _size(X: Sequence[Array]) -> float:
-    return math.sqrt(_inner(X, X))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ..certificates import Certificate
-from ..landscape._canonical import canonical, truncated_svd
+from ..landscape._canonical import canonical
 from ..landscape.constants import known_constants
 from ..landscape.first_order import complement
-from ..linear_map import top_singular
+from ..linear_map import top_singular, truncated_svd
 from ..method import Method
 from ..optimizers.gd import GD
 from ..problem import Problem

@@ -19,6 +19,7 @@ from .._validate import Array, as_flag, as_instance, as_number
 from ..certificates import Bound, Certificate
 from ..certificates.evidence import Product, evidence
 from ..certificates.gap import as_factors, conclude
+from ..engine import compile_seconds
 from ..linear_map import balanced, factor_svd, numerical_rank
 from ..problem import Problem
 from .base import DROPPED, Solution
@@ -153,7 +154,7 @@ def _run(problem: Problem, route: ConvexRoute, tol: float, progress: bool) -> Co
 @patience()
 def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: bool) -> ConvexResult:
     latest = _Latest(problem, route, tol, progress)
-    before, started = _compile_seconds(), time.perf_counter()
+    before, started = compile_seconds(), time.perf_counter()
     try:
         found = route.run(problem, tol, latest)
         interrupted = False
@@ -162,7 +163,7 @@ def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: b
         interrupted = True
     latest.display.close()
     seconds = time.perf_counter() - started
-    compiled = _compile_seconds() - before
+    compiled = compile_seconds() - before
     blocks, known = found.blocks, found.evidence
     if known is None:
         blocks = [_without_dropped(A, B) for A, B in blocks]
@@ -244,8 +245,3 @@ def _conic_size(problem: Problem) -> int:
     facts = problem.objective.facts
     samples = 0 if facts.least_squares or facts.n_samples is None else m * facts.n_samples
     return max(m * n, samples)
-
-
-def _compile_seconds() -> float:
-    module = sys.modules.get("lorasolve.kernels._jit")
-    return 0.0 if module is None else module.compile_seconds()

@@ -12,7 +12,7 @@ from ..certificates import Bound
 from ..certificates.duality import duality_gap
 from ..certificates.evidence import evidence
 from ..linear_map import LinearMap, balanced, top_singular
-from ..objectives._blocks import Matrices, MultiObjective
+from ..objectives._blocks import Matrices, MultiObjective, joint_inner
 from ..problem import Problem
 from .base import ConvexRoute, Report, Solution
 
@@ -63,13 +63,13 @@ class Prox(ConvexRoute):
                 new = [(P * s) @ Q.T for P, s, Q in parts]
                 D = [x - y for x, y in zip(new, Y)]
                 f_new, G_new = loss.checked_value_and_grad(new)
-                model = f + _inner(G, D) + 0.5 * beta * _inner(D, D)
+                model = f + joint_inner(G, D) + 0.5 * beta * joint_inner(D, D)
                 if stated is not None or f_new <= model + noise:
                     break
                 beta *= 2.0
             ranks = [s.size for _, s, _ in parts]
             change = [x - old for x, old in zip(new, X)]
-            if _inner(D, change) < 0.0:
+            if joint_inner(D, change) < 0.0:
                 t = 1.0  # adaptive restart: the momentum points against the step
             next_t = 0.5 * (1.0 + math.sqrt(1.0 + 4.0 * t * t))
             X, Y, t = new, [x + ((t - 1.0) / next_t) * d for x, d in zip(new, change)], next_t
@@ -84,10 +84,6 @@ class Prox(ConvexRoute):
                     rng, next_certificate = np.random.default_rng(), k + k // 10
         factors = problem.unpaired([balanced(*part) for part in parts])
         return Solution(*factors, k, f"the limit of {k} iterations was reached")
-
-
-def _inner(X: Matrices, Y: Matrices) -> float:
-    return sum(float(np.vdot(x, y)) for x, y in zip(X, Y))
 
 
 def _shrink(Y: Array, threshold: float, rank: int, rng: np.random.Generator | None) -> tuple[Array, Array, Array]:
@@ -118,4 +114,4 @@ def _estimate(
 ) -> Bound:
     tops = [top_singular(LinearMap.from_dense(g), rng=rng) for g in G]
     norm = max(float(top.values[0]) + top.residual for top in tops)
-    return duality_gap(loss, lam, f, nuclear, _inner(G, X), norm, noise)
+    return duality_gap(loss, lam, f, nuclear, joint_inner(G, X), norm, noise)

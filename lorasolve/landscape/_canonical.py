@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._validate import Array, as_instance
-from ..linear_map import LinearMap, balanced, factor_svd, numerical_rank
+from ..linear_map import LinearMap, balanced, factor_svd
 from ..problem import Problem, flat
 from ..result import Result
 
@@ -58,7 +58,8 @@ class Point:
 
     def balanced(self) -> Point:
         """Return the point with the same updates and balanced factors, of least norm."""
-        return Point(self.problem, tuple(_balanced(A, B) for A, B in self.factors))
+        # Small singular values stay: what they are worth depends on the units of the features.
+        return Point(self.problem, tuple(padded(*factor_svd(A, B), A.shape[1]) for A, B in self.factors))
 
     def gradients(self) -> tuple[LinearMap, ...]:
         """Return ``G_l``, the gradient of ``f`` at each update."""
@@ -72,19 +73,11 @@ class Point:
         return value, self.problem.split_blocks(grad)
 
 
-def truncated_svd(A: Array, B: Array) -> tuple[Array, Array, Array]:
-    """Return ``P (m, k), s (k,), Q (n, k)`` of ``X = A B^T`` with ``k`` its numerical rank."""
-    P, s, Q = factor_svd(A, B)
-    k = numerical_rank(s)
-    return P[:, :k], s[:k], Q[:, :k]
-
-
-def _balanced(A: Array, B: Array) -> tuple[Array, Array]:
-    # Small singular values stay: what they are worth depends on the units of the features.
-    P, s, Q = factor_svd(A, B)
-    new_A, new_B = np.zeros_like(A), np.zeros_like(B)
-    new_A[:, : s.size], new_B[:, : s.size] = balanced(P, s, Q)
-    return new_A, new_B
+def padded(P: Array, s: Array, Q: Array, r: int) -> tuple[Array, Array]:
+    """Return balanced factors of ``P diag(s) Q^T`` with ``r`` columns."""
+    A, B = np.zeros((P.shape[0], r)), np.zeros((Q.shape[0], r))
+    A[:, : s.size], B[:, : s.size] = balanced(P, s, Q)
+    return A, B
 
 
 def canonical(problem: Any, A: Any, B: Any) -> Point:

@@ -554,7 +554,7 @@ def _sampled(
         size = float(np.vdot(E, E))
         if size > 0.0:
             rsc = min(rsc, float(np.vdot(objective.value_and_grad(X)[1] - G_star, E)) / size)
-        direction = _unit_rank_one(m, rng) @ X + X @ _unit_rank_one(n, rng)
+        direction = unit_rank_one(m, rng) @ X + X @ unit_rank_one(n, rng)
         square = float(np.vdot(direction, direction))
         if square > 0.0:  # U X and X V may cancel, and do so in every other draw of 1 x 1 matrices
             rsm = max(rsm, float(np.vdot(direction, objective.hessian_product(X, direction))) / square)
@@ -570,7 +570,7 @@ def _sampled(
     )
 
 
-def _unit_rank_one(size: int, rng: np.random.Generator) -> Array:
+def unit_rank_one(size: int, rng: np.random.Generator) -> Array:
     """Return a random ``u w^T`` with ``||u w^T||_F = 1``."""
     u, w = rng.standard_normal(size), rng.standard_normal(size)
     return np.outer(u, w) / (np.linalg.norm(u) * np.linalg.norm(w))

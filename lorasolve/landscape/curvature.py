@@ -11,9 +11,9 @@ import numpy as np
 
 from .._known import Known
 from .._validate import Array, as_integer, as_number
-from ..linear_map import numerical_rank, top_singular
+from ..linear_map import numerical_rank, top_singular, truncated_svd
 from ..problem import flat
-from ._canonical import Point, canonical, truncated_svd
+from ._canonical import Point, canonical
 from ._krylov import MAX_STEPS, MISSED, STARTS, Search, search_krylov
 from .first_order import complement
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from .._validate import Array, as_number
-from ..linear_map import RANK_TOL, LinearMap, top_singular
-from ._canonical import Point, canonical, truncated_svd
+from ..linear_map import RANK_TOL, LinearMap, top_singular, truncated_svd
+from ._canonical import Point, canonical
 
 
 @dataclass(frozen=True)

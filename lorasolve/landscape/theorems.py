@@ -17,8 +17,7 @@ import numpy as np
 
 from .._known import Known
 from .._validate import Array
-from ..linear_map import RANK_TOL, numerical_rank
-from ._canonical import truncated_svd
+from ..linear_map import RANK_TOL, numerical_rank, truncated_svd
 from .regimes import THEOREM_1, THEOREM_A, regime, two_constant_threshold
 
 # An inequality counts as violated only beyond this relative margin, so that rounding never produces a conclusion.

@@ -15,9 +15,9 @@ import numpy as np
 
 from .._validate import Array
 from ..engine import StoppingRule, solve
-from ..linear_map import LinearMap, balanced, top_singular
+from ..linear_map import LinearMap, top_singular, truncated_svd
 from ..problem import Problem, nuclear_norm
-from ._canonical import Point, truncated_svd
+from ._canonical import Point, padded
 from .escapes import lowest_on_line
 from .first_order import complement
 
@@ -175,7 +175,7 @@ def _exchanged(point: Point) -> Pairs:
 
     def exchanged(t: float) -> Pairs:
         left, right = np.column_stack([P[:, :kept], -u]), np.column_stack([Q[:, :kept], v])
-        pair = _padded(left, np.append(s[:kept], t), right, r)
+        pair = padded(left, np.append(s[:kept], t), right, r)
         return (*point.factors[:k], pair, *point.factors[k + 1 :])
 
     candidates = [exchanged(size * 2.0**power) for power in range(-6, 5)]
@@ -195,15 +195,8 @@ def _cut_optimum(problem: Problem) -> Pairs:
     found = []
     for part, r in zip(X if problem.several else (X,), problem.ranks):
         P, s, Qt = np.linalg.svd(part, full_matrices=False)
-        found.append(_padded(P[:, :r], s[:r], Qt[:r].T, r))
+        found.append(padded(P[:, :r], s[:r], Qt[:r].T, r))
     return tuple(found)
-
-
-def _padded(P: Array, s: Array, Q: Array, r: int) -> tuple[Array, Array]:
-    """Return balanced factors of ``P diag(s) Q^T`` with ``r`` columns."""
-    A, B = np.zeros((P.shape[0], r)), np.zeros((Q.shape[0], r))
-    A[:, : s.size], B[:, : s.size] = balanced(P, s, Q)
-    return A, B
 
 
 def _rank_limited(problem: Problem, factors: Pairs) -> Pairs:
@@ -233,4 +226,4 @@ def _step(G: LinearMap, pair: tuple[Array, Array], step: float, lam: float) -> t
         lambda U: B @ (A.T @ U) - step * G.rmatmat(U),
     )
     top = top_singular(moved, A.shape[1], 1e-6)
-    return _padded(top.U, np.maximum(top.values - step * lam, 0.0), top.V, A.shape[1])
+    return padded(top.U, np.maximum(top.values - step * lam, 0.0), top.V, A.shape[1])

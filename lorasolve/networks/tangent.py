@@ -21,7 +21,7 @@ from .._text import at_most
 from .._validate import Array, as_choice, as_float_array, as_instance, as_iterable, as_number, as_shape, as_text
 from ..certificates.duality import allowance, duality_gap, gradient_norm
 from ..linear_map import LinearMap, factor_svd, numerical_rank, outside, top_above
-from ..objectives._blocks import MultiObjective, Pairs, as_finite_pairs
+from ..objectives._blocks import MultiObjective, Pairs, as_finite_pairs, joint_inner
 
 # Runs end long before small singular values have vanished; between what decays and what stays there were six decades
 # (MiniLM: 1e-1 against 1e-7).
@@ -393,11 +393,11 @@ def two_points(first: TangentCertificate, second: TangentCertificate) -> TwoPoin
     if first.lam != second.lam:
         raise ValueError(f"second: expected lam = {first.lam:g}, got {second.lam:g}")
     moves = [x - y for x, y in zip(first.updates, second.updates)]
-    square = sum(float(np.vdot(move, move)) for move in moves)
+    square = joint_inner(moves, moves)
     if square == 0.0:
         raise ValueError("second: is the same point as first")
     changes = [g - h for g, h in zip(first.gradients, second.gradients)]
-    inner = sum(float(np.vdot(change, move)) for change, move in zip(changes, moves))
+    inner = joint_inner(changes, moves)
     distance = math.sqrt(square)
     return TwoPoints(
         quotient=inner / square,

@@ -233,7 +233,7 @@ class MultiObjective:
             length = joint_norm(D)
             D = [d / length for d in D]
             H = self._difference_product(X, D, natural)
-            value = abs(sum(float(np.vdot(d, h)) for d, h in zip(D, H)))
+            value = abs(joint_inner(D, H))
             if not any(np.any(h) for h in H):
                 break
             D = H
@@ -489,6 +489,11 @@ class PlainBlocks(MultiObjective):
         return self.objective.metrics(X)
 
 
+def joint_inner(X: Matrices, Y: Matrices) -> float:
+    """Return ``sum_l <X_l, Y_l>``."""
+    return sum(float(np.vdot(x, y)) for x, y in zip(X, Y))
+
+
 def joint_norm(X: Matrices) -> float:
     """Return the Frobenius norm of all updates together."""
-    return math.sqrt(sum(float(np.vdot(x, x)) for x in X))
+    return math.sqrt(joint_inner(X, X))

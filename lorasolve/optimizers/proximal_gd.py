@@ -44,7 +44,6 @@ class ProximalGD(Optimizer):
     summary = "proximal gradient descent for adapters with a nonsmooth penalty (sora)"
     takes_step_factor = True
     takes_prox = True
-    takes_step_factor = True
 
     @classmethod
     def showcase(cls, problem: Problem) -> str | None:

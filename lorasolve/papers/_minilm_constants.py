@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from .._validate import Array
-from ..objectives._blocks import Matrices, MultiObjective, Pairs
+from ..landscape.constants import unit_rank_one
+from ..objectives._blocks import Matrices, MultiObjective, Pairs, joint_inner, joint_norm
 
 
 def sampled(
@@ -24,7 +24,7 @@ def sampled(
     for _ in range(samples):
         X = _products(_random(centre, r, D, rng))
         alpha = min(alpha, _quotient(loss, X, centre, G)[0])
-        direction = [_rank_one(len(x), rng) @ x + x @ _rank_one(x.shape[1], rng) for x in X]
+        direction = [unit_rank_one(len(x), rng) @ x + x @ unit_rank_one(x.shape[1], rng) for x in X]
         beta = max(beta, _curvature(loss, X, direction)[0])
     return alpha, beta
 
@@ -45,13 +45,13 @@ def _descend(loss: MultiObjective, centre: Matrices, factors: Pairs, D: float, s
     step = 0.5
     for _ in range(steps):
         products = loss.hessian_product(X, E)
-        slopes = [(h + c - 2.0 * best * e) / _inner(E, E) for h, c, e in zip(products, change, E)]
+        slopes = [(h + c - 2.0 * best * e) / joint_inner(E, E) for h, c, e in zip(products, change, E)]
         grads = [(s @ B, s.T @ A) for s, (A, B) in zip(slopes, factors)]
         scale = _length(factors) / max(_length(grads), 1e-300)
         moved = [(A - step * scale * a, B - step * scale * b) for (A, B), (a, b) in zip(factors, grads)]
         X_new = _products(moved)
         value, E_new, change_new = _quotient(loss, X_new, centre, G)
-        if value < best and 1e-3 * D < math.sqrt(_inner(E_new, E_new)) <= D:
+        if value < best and 1e-3 * D < joint_norm(E_new) <= D:
             factors, X, best, E, change = moved, X_new, value, E_new, change_new
         else:
             step *= 0.25
@@ -85,15 +85,15 @@ def _quotient(
 ) -> tuple[float, list[Array], list[Array]]:
     E = [x - c for x, c in zip(X, centre)]
     change = [g - h for g, h in zip(loss.value_and_grad(X)[1], G)]
-    return _inner(change, E) / _inner(E, E), E, change
+    return joint_inner(change, E) / joint_inner(E, E), E, change
 
 
 def _curvature(loss: MultiObjective, X: Matrices, direction: Matrices) -> tuple[float, Matrices]:
     """Return the curvature along a direction, and the product of the Hessian with it at unit length."""
-    length = math.sqrt(_inner(direction, direction))
+    length = joint_norm(direction)
     unit = [part / length for part in direction]
     product = loss.hessian_product(X, unit)
-    return _inner(unit, product), product
+    return joint_inner(unit, product), product
 
 
 def _random(centre: Matrices, r: int, D: float, rng: np.random.Generator) -> list[tuple[Array, Array]]:
@@ -108,7 +108,7 @@ def _random(centre: Matrices, r: int, D: float, rng: np.random.Generator) -> lis
 
     def distance(t: float) -> float:
         E = [x - c for x, c in zip(_products(at(t)), centre)]
-        return math.sqrt(_inner(E, E))
+        return joint_norm(E)
 
     low, high = 0.0, 1e-3
     while distance(high) < target:
@@ -119,17 +119,8 @@ def _random(centre: Matrices, r: int, D: float, rng: np.random.Generator) -> lis
     return at(low)
 
 
-def _rank_one(size: int, rng: np.random.Generator) -> Array:
-    u, w = rng.standard_normal(size), rng.standard_normal(size)
-    return np.outer(u, w) / float(np.linalg.norm(u) * np.linalg.norm(w))
-
-
 def _products(factors: Pairs) -> list[Array]:
     return [A @ B.T for A, B in factors]
-
-
-def _inner(X: Any, Y: Any) -> float:
-    return sum(float(np.vdot(x, y)) for x, y in zip(X, Y))
 
 
 def _length(factors: Pairs) -> float:

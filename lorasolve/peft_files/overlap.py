@@ -12,7 +12,7 @@ import numpy as np
 from .._files import PathLike
 from .._threads import blas_threads
 from .._validate import Array, as_iterable, as_path
-from ..linear_map import RANK_TOL, factor_singular_values, factor_svd, numerical_rank
+from ..linear_map import RANK_TOL, factor_singular_values, truncated_svd
 from .folder import UnreadableError, printable
 from .layers import Adapter, LayerFactors, read
 
@@ -151,7 +151,7 @@ def _compared(which: tuple[int, ...], layers: Sequence[LayerFactors]) -> SharedM
         shapes = ", ".join(str(layer.shape) for layer in layers)
         raise UnreadableError(f"{printable(layers[0].module)}: the updates have different shapes: {shapes}")
     k, tol = len(layers), max(RANK_TOL, *(2 * layer.roundoff for layer in layers))
-    bases = [_bases(layer, tol) for layer in layers]
+    bases = [truncated_svd(layer.scale * layer.A, layer.B, tol) for layer in layers]
     norms = [float(np.linalg.norm(sigma)) for _, sigma, _ in bases]
     inner, left, right = np.zeros((k, k)), np.zeros((k, k)), np.zeros((k, k))
     for i, (P, s, Q) in enumerate(bases):
@@ -180,10 +180,3 @@ def _compared(which: tuple[int, ...], layers: Sequence[LayerFactors]) -> SharedM
         sum_nuclear=float(total.sum()),
         dora=any(layer.dora for layer in layers),
     )
-
-
-def _bases(layer: LayerFactors, tol: float) -> tuple[Array, Array, Array]:
-    """Return the singular triplets of an update that are more than rounding."""
-    P, sigma, Q = factor_svd(layer.scale * layer.A, layer.B)
-    k = numerical_rank(sigma, tol)
-    return P[:, :k], sigma[:k], Q[:, :k]
