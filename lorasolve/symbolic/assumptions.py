@@ -75,7 +75,7 @@ def define(symbol: Any, by: Any) -> Assumption:
         raise TypeError(f"define: the scalar {symbol} needs a SymPy expression, got {type(by).__name__}")
 
     def impose(values: Values, rng: Random) -> None:
-        values[_key(symbol)] = evaluate(_expression(by), values)
+        values[_key(symbol)] = evaluate(ex.as_expr(by), values)
 
     return Assumption(f"{_text(symbol)} is defined", ((symbol, by),), impose)
 
@@ -164,7 +164,7 @@ class Sampler:
 
     def __init__(self, exprs: Iterable[ex.Expr], assumptions: Sequence[Assumption]) -> None:
         self.assumptions = assumptions
-        parts = [_expression(part) for a in assumptions for pair in a.equations for part in pair]
+        parts = [ex.as_expr(part) for a in assumptions for pair in a.equations for part in pair]
         self.matrices, numbers, self.forms = symbols_of(*exprs, *parts)
         self.numbers = dict.fromkeys(sorted(numbers, key=str))
 
@@ -252,12 +252,8 @@ def signs_hold(values: Values) -> bool:
     return True
 
 
-def _expression(part: Any) -> ex.Expr:
-    return part if isinstance(part, ex.Expr) else ex.Constant(part)
-
-
 def _value(part: Any, values: Values) -> Any:
-    value = evaluate(_expression(part), values)
+    value = evaluate(ex.as_expr(part), values)
     if isinstance(value, list) and ra.shape(value) == (1, 1):
         return value[0][0]
     return value

@@ -15,10 +15,8 @@ kind          what is verified                                                  
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from functools import cached_property
 from random import Random
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
@@ -27,13 +25,12 @@ import sympy
 
 from lorasolve._known import Known
 from lorasolve.symbolic import expression as ex
-from lorasolve.symbolic import rational as ra
 from lorasolve.symbolic import taken
-from lorasolve.symbolic.assumptions import MAX_DRAWS, Assumption, Sampler, signs_hold
-from lorasolve.symbolic.evaluate import Irrational, Values, as_text, describe, evaluate, symbols_of
+from lorasolve.symbolic.assumptions import Assumption, signs_hold
+from lorasolve.symbolic.evaluate import Values, as_text, describe, evaluate, symbols_of
+from lorasolve.symbolic.examples import EVALUATIONS, examples, find
 from lorasolve.symbolic.normal import Rules, is_zero, lowest_terms, normal_form, rules_of
 from lorasolve.symbolic.positivity import provably_nonnegative
-from lorasolve.symbolic.rational import Unfit
 from lorasolve.symbolic.restated import fault_of_instance, fault_of_restatement
 from lorasolve.symbolic.soundness import (
     fault_of_named_sign,
@@ -51,11 +48,10 @@ from .._validate import as_choice, as_instance, as_iterable
 
 MutantKind: TypeAlias = Literal["sign", "constant", "dropped assumption", "swapped transpose", "swapped symbols"]
 
-EVALUATIONS = 4
+# Random points at which a false twin of a scalar check is tried.
 SEARCH = 600
 # Expressions put into a conclusion that its name tells.
 MANY = 4
-ROUNDS, DRAWS = 150, 5  # of matrices of at most one, two, three and four rows and columns
 
 
 @dataclass(frozen=True)
@@ -167,7 +163,7 @@ class Check(ABC):
     def own_names(self) -> set[str]:
         """Return the names of the symbols of both sides, and of those in what is taken for granted."""
         sides = [getattr(self, "lhs", 0), getattr(self, "rhs", 0)]
-        found = [_expr(part) for part in (*sides, *(each for part in self.taken for each in part.expressions))]
+        found = [ex.as_expr(part) for part in (*sides, *(each for part in self.taken for each in part.expressions))]
         return {name for kind in symbols_of(*found) for name in map(str, kind)}
 
     @property
@@ -269,7 +265,7 @@ class Identity(Check):
         return [a for a in self.given if a.name != self.without]
 
     def _sides(self) -> tuple[ex.Expr, ex.Expr]:
-        return _expr(self.lhs), _expr(self.rhs)
+        return ex.as_expr(self.lhs), ex.as_expr(self.rhs)
 
     def fault(self) -> str | None:
         """Return what is wrong with the symbols, the numbers or the assumptions, or None."""
@@ -283,14 +279,14 @@ class Identity(Check):
 
     def test(self, rng: Random) -> Outcome:
         """Compare both sides exactly at random rational matrices."""
-        for values, (left, right) in _examples(self._sides(), self.in_force, rng):
+        for values, (left, right) in examples(self._sides(), self.in_force, rng):
             if left != right:
                 return Outcome(False, f"fails at {describe(values)}")
         return Outcome(True, f"{EVALUATIONS} random rational examples")
 
     def witness(self, rng: Random) -> Values | None:
         """Return values that satisfy all assumptions, or None if none were found."""
-        return _find(self._sides(), self.in_force, None, lambda values: True, rng)
+        return find(self._sides(), self.in_force, None, lambda values: True, rng)
 
     def counterexample(self, given: Mapping[Any, Any] | None, rng: Random) -> str | None:
         """Return matrices at which the two sides differ."""
@@ -300,7 +296,7 @@ class Identity(Check):
         def fails(values: Values) -> bool:
             return bool(evaluate(left, values) != evaluate(right, values))
 
-        values = _find((left, right), assumptions, given, fails, rng)
+        values = find((left, right), assumptions, given, fails, rng)
         if values is None:
             return None
         sides = (as_text(evaluate(side, values)) for side in (left, right))
@@ -393,7 +389,7 @@ class Inequality(Check):
         return [a for a in self.given if a.name != self.without]
 
     def _exprs(self) -> list[ex.Expr]:
-        return [_expr(self.lhs), _expr(self.rhs), *(premise.gap for premise in self.premises)]
+        return [ex.as_expr(self.lhs), ex.as_expr(self.rhs), *(premise.gap for premise in self.premises)]
 
     def _residual(self) -> ex.ScalarExpr:
         rest = ex.scalar(self.rhs) - ex.scalar(self.lhs)
@@ -403,7 +399,7 @@ class Inequality(Check):
 
     def fault(self) -> str | None:
         """Return what is wrong with the symbols, the numbers, the assumptions or the parts of the proof, or None."""
-        exprs = [_expr(self.lhs), _expr(self.rhs), *(term.value for term in self.terms)]
+        exprs = [ex.as_expr(self.lhs), ex.as_expr(self.rhs), *(term.value for term in self.terms)]
         fault = _fault_of_statement(exprs, self.given)
         if fault is not None:
             return fault
@@ -426,7 +422,7 @@ class Inequality(Check):
             return fault
         # What is made here is told by its text from what is inherited: it has to be about the same symbols.
         known = [*self.taken, *self.all_inherited()]
-        return fault_of_symbols([*exprs, *(_expr(part) for each in known for part in each.expressions)])
+        return fault_of_symbols([*exprs, *(ex.as_expr(part) for each in known for part in each.expressions)])
 
     def _fault_of_premise(self, premise: Premise) -> str | None:
         rules = _rules(self.in_force)
@@ -462,14 +458,14 @@ class Inequality(Check):
             return Outcome(False, f"the proof uses {self.without}")
         for term in self.terms:
             if not term.admissible(rules):
-                shown = normal_form(_expr(term.coefficient), rules)
+                shown = normal_form(ex.as_expr(term.coefficient), rules)
                 return Outcome(False, f"coefficient {shown} is not provably non-negative")
         residual = normal_form(self._residual(), rules)
         return Outcome(is_zero(residual), f"normal form of rhs - lhs - proof: {residual}")
 
     def test(self, rng: Random) -> Outcome:
         """Compare ``rhs - lhs`` with the terms of the proof, and their signs, at random rational matrices."""
-        for values, (residual,) in _examples((self._residual(),), self.in_force, rng):
+        for values, (residual,) in examples((self._residual(),), self.in_force, rng):
             if residual != 0:
                 return Outcome(False, f"rhs - lhs - proof = {residual} at {describe(values)}")
             negative = next((term for term in self.terms if _negative(term, values)), None)
@@ -484,21 +480,21 @@ class Inequality(Check):
 
     def witness(self, rng: Random) -> Values | None:
         """Return values at which all assumptions and hypotheses hold, or None if none were found."""
-        examples = [twin.counterexample for twin in self.mutants if twin.of_statement and twin.counterexample]
-        for given in [*examples, None]:
-            values = _find(self._exprs(), self.in_force, given, self._premises_hold, rng)
+        stated = [twin.counterexample for twin in self.mutants if twin.of_statement and twin.counterexample]
+        for given in [*stated, None]:
+            values = find(self._exprs(), self.in_force, given, self._premises_hold, rng)
             if values is not None:
                 return values
         return None
 
     def counterexample(self, given: Mapping[Any, Any] | None, rng: Random) -> str | None:
         """Return values that satisfy all that is known and violate the inequality."""
-        left, right = _expr(self.lhs), _expr(self.rhs)
+        left, right = ex.as_expr(self.lhs), ex.as_expr(self.rhs)
 
         def fails(values: Values) -> bool:
             return bool(evaluate(left, values) > evaluate(right, values)) and self._premises_hold(values)
 
-        values = _find(self._exprs(), self.in_force, given, fails, rng)
+        values = find(self._exprs(), self.in_force, given, fails, rng)
         if values is None:
             return None
         return f"lhs = {evaluate(left, values)} > rhs = {evaluate(right, values)} at {describe(values)}"
@@ -526,23 +522,27 @@ class ScalarCheck(Check):
 
     kind: ClassVar[str] = "scalar"
 
+    @property
+    def _difference(self) -> Any:
+        return sympy.sympify(self.rhs) - sympy.sympify(self.lhs)
+
     def fault(self) -> str | None:
         """Return what is wrong with the symbols and the numbers, or None."""
-        fault = _fault_of_statement([_expr(self.lhs), _expr(self.rhs)], ())
+        fault = _fault_of_statement([ex.as_expr(self.lhs), ex.as_expr(self.rhs)], ())
         if fault is None and self.relation == "<=":
-            fault = fault_of_quotients(sympy.sympify(self.rhs) - sympy.sympify(self.lhs))
+            fault = fault_of_quotients(self._difference)
         return fault
 
     def _prove(self) -> Outcome:
         """Simplify the difference, or show its sign."""
-        difference = sympy.sympify(self.rhs) - sympy.sympify(self.lhs)
+        difference = self._difference
         if self.relation == "<=":
             return Outcome(provably_nonnegative(difference), f"rhs - lhs = {sympy.factor(difference)}")
         rest = lowest_terms(difference)
         return Outcome(rest == 0, f"rhs - lhs simplifies to {rest}")
 
     def _at(self, rng: Random) -> tuple[dict[Any, Any], Any]:
-        difference = sympy.sympify(self.rhs) - sympy.sympify(self.lhs)
+        difference = self._difference
         point = {}
         for symbol in sorted(difference.free_symbols, key=str):
             size = rng.randint(1, 5) if symbol.is_integer else sympy.Rational(rng.randint(1, 12), rng.randint(1, 5))
@@ -568,7 +568,7 @@ class ScalarCheck(Check):
         if given is not None:
             if not signs_hold({symbol: sympy.sympify(value) for symbol, value in given.items()}):
                 return None
-            value = sympy.N((sympy.sympify(self.rhs) - sympy.sympify(self.lhs)).subs(dict(given)), 40)
+            value = sympy.N(self._difference.subs(dict(given)), 40)
             return f"rhs - lhs = {sympy.N(value, 6)} at {dict(given)}" if self._fails(value) else None
         for _ in range(SEARCH):
             point, value = self._at(rng)
@@ -667,7 +667,7 @@ def _fault_of_statement(exprs: Sequence[ex.Expr], given: Sequence[Assumption]) -
         if not assumption.equations:
             return f"assumption {assumption.name} states no equation, so nothing compares it with its sampler"
     pairs = [pair for assumption in given for pair in assumption.equations]
-    parts = [*exprs, *(_expr(part) for pair in pairs for part in pair)]
+    parts = [*exprs, *(ex.as_expr(part) for pair in pairs for part in pair)]
     fault = fault_of_symbols(parts)
     for pair in pairs:
         fault = fault or fault_of_named_sign(*pair)
@@ -682,70 +682,3 @@ def _negative(term: Term, values: Values) -> bool:
     if any(premise.equal or evaluate(premise.gap, values) < 0 for premise in premises):
         return False
     return bool(evaluate(term.value, values) < 0)
-
-
-def _expr(value: Any) -> Any:
-    return value if isinstance(value, ex.Expr) else ex.Constant(value)
-
-
-def _examples(
-    exprs: Sequence[ex.Expr], assumptions: Sequence[Assumption], rng: Random
-) -> Iterator[tuple[Values, list[Any]]]:
-    """Yield random values that satisfy the assumptions and at which the expressions are defined, with theirs."""
-    sampler, found = Sampler(exprs, assumptions), 0
-    for _ in range(MAX_DRAWS):
-        values = sampler.draw(rng)
-        try:
-            results = [evaluate(expr, values) for expr in exprs]
-        except ZeroDivisionError:
-            continue
-        yield values, results
-        found += 1
-        if found == EVALUATIONS:
-            return
-    raise Unfit(f"the statement is undefined at most examples: {found} of {MAX_DRAWS} could be evaluated")
-
-
-def _find(
-    exprs: Sequence[ex.Expr],
-    assumptions: Sequence[Assumption],
-    given: Mapping[Any, Any] | None,
-    fails: Callable[[Values], bool],
-    rng: Random,
-) -> Values | None:
-    """Return values at which the assumptions hold and `fails` is true: the given ones, or by random search."""
-    sampler = Sampler(exprs, assumptions)
-    if given is not None:
-        values = _completed(given, sampler.matrices)
-        return values if sampler.allows(values) and fails(values) else None
-    sizes = [1, 2, 3, 4]
-    for _ in range(ROUNDS):
-        for max_dim in list(sizes):
-            for _ in range(DRAWS):
-                try:
-                    values = sampler.draw(rng, max_dim=max_dim)
-                except Unfit:
-                    sizes.remove(max_dim)  # for so small matrices there are none
-                    break
-                with suppress(Irrational, ZeroDivisionError):
-                    if fails(values):
-                        return values
-    return None
-
-
-def _completed(given: Mapping[Any, Any], matrices: Mapping[str, ex.Symbol]) -> Values:
-    """Return explicit values with matrices made exact and the dimensions read off them."""
-    values: Values = {}
-    for key, value in given.items():
-        if isinstance(key, ex.Form):
-            values[key.name] = [(Fraction(w), ra.rational(m)) for w, m in value]
-        elif isinstance(key, ex.Symbol):
-            values[key.name] = ra.rational(value)
-        else:
-            values[key] = Fraction(value)
-    for symbol in matrices.values():
-        if symbol.name in values:
-            for dim, size in zip((symbol.rows, symbol.cols), ra.shape(values[symbol.name]), strict=True):
-                if dim.is_Symbol:
-                    values[dim] = Fraction(size)
-    return values

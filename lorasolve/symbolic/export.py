@@ -153,13 +153,13 @@ def record(name: str, check: Check, names: Mapping[int, str]) -> dict[str, Any]:
         raise ExportError(fault)
     given = [] if isinstance(check, ScalarCheck) else check.in_force
     relation = check.relation if isinstance(check, ScalarCheck) else "==" if isinstance(check, Identity) else "<="
-    stated = [_expr(check.lhs), _expr(check.rhs)]
-    stated += [_expr(side) for assumption in given for pair in assumption.equations for side in pair]
+    stated = [ex.as_expr(check.lhs), ex.as_expr(check.rhs)]
+    stated += [ex.as_expr(side) for assumption in given for pair in assumption.equations for side in pair]
     content: dict[str, Any] = {"id": name, "says": check.says, "kind": check.kind, "strength": check.strength}
     content["facts"] = [fact.name for fact in check.facts]
     content["assumed"] = [_taken(part, names) for part in check.taken]
     known = [*check.taken, *(check.all_inherited() if isinstance(check, Inequality) else ())]
-    content["symbols"] = _declarations([_expr(part) for each in known for part in each.expressions])
+    content["symbols"] = _declarations([ex.as_expr(part) for each in known for part in each.expressions])
     content["under"] = [_source(source, names) for source in check.under] if isinstance(check, Inequality) else []
     statement: dict[str, Any] = {
         "assumptions": [
@@ -213,7 +213,7 @@ def _premise(premise: Premise, names: Mapping[int, str]) -> dict[str, Any]:
     if any(used.values()):
         read = premise.where.values() if premise.instance else ()
         placed_forms = [part for part in put.values() if isinstance(part, ex.Form)]
-        parts = [_expr(part) for part in (*put.values(), *read) if not isinstance(part, ex.Form)]
+        parts = [ex.as_expr(part) for part in (*put.values(), *read) if not isinstance(part, ex.Form)]
         used["symbols"] = _declarations(parts, placed_forms)
     return {key: value for key, value in used.items() if value} | {
         "lhs": text(premise.lhs),
@@ -242,7 +242,7 @@ def _schema(schema: Schema, names: Mapping[int, str]) -> dict[str, Any]:
         "source": None if schema.shown_by is None else _source(schema.shown_by, names),
         "where": _texts(schema.reading),
         "read": {text(symbol): text(value) for symbol, value in schema.reading.items() if not is_symbol(value)},
-        "symbols": _declarations([_expr(part) for part in parts]),
+        "symbols": _declarations([ex.as_expr(part) for part in parts]),
     }
 
 
@@ -285,7 +285,3 @@ def _witness(values: Values, content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     return [_plain(part) for part in value] if isinstance(value, list | tuple) else str(value)
-
-
-def _expr(value: Any) -> ex.Expr:
-    return value if isinstance(value, ex.Expr) else ex.Constant(value)

@@ -184,21 +184,31 @@ class Gradient(MatrixExpr):
         self.rows, self.cols = symbol.rows, symbol.cols
 
 
-class MatrixDerivative(MatrixExpr):
-    """The `order`-th directional derivative of a matrix expression."""
+class _Derivative(Expr):
+    """The `order`-th directional derivative of an expression."""
 
-    children: tuple[MatrixExpr]
-
-    def __init__(self, of: MatrixExpr, along: Mapping[Symbol, MatrixExpr], order: int = 1) -> None:
-        _check_directions(along)
+    def __init__(self, of: Any, along: Mapping[Symbol, MatrixExpr], order: int = 1) -> None:
+        for symbol, direction in along.items():
+            _require((symbol.rows, symbol.cols) == (direction.rows, direction.cols), "move along", symbol, direction)
         self.children = (of,)
         self.along, self.order = dict(along), order
-        self.rows, self.cols = of.rows, of.cols
 
     def walk(self) -> Iterator[Expr]:
         """Yield also the symbols that move and their directions."""
         yield from super().walk()
-        yield from _walk_directions(self.along)
+        for symbol, direction in self.along.items():
+            yield symbol
+            yield from direction.walk()
+
+
+class MatrixDerivative(_Derivative, MatrixExpr):
+    """That of a matrix expression."""
+
+    children: tuple[MatrixExpr]
+
+    def __init__(self, of: MatrixExpr, along: Mapping[Symbol, MatrixExpr], order: int = 1) -> None:
+        super().__init__(of, along, order)
+        self.rows, self.cols = of.rows, of.cols
 
 
 class Constant(ScalarExpr):
@@ -267,20 +277,10 @@ class FormValue(ScalarExpr):
         self.children = (left, right)
 
 
-class ScalarDerivative(ScalarExpr):
-    """The `order`-th directional derivative of a scalar expression."""
+class ScalarDerivative(_Derivative, ScalarExpr):
+    """That of a scalar expression."""
 
     children: tuple[ScalarExpr]
-
-    def __init__(self, of: ScalarExpr, along: Mapping[Symbol, MatrixExpr], order: int = 1) -> None:
-        _check_directions(along)
-        self.children = (of,)
-        self.along, self.order = dict(along), order
-
-    def walk(self) -> Iterator[Expr]:
-        """Yield also the symbols that move and their directions."""
-        yield from super().walk()
-        yield from _walk_directions(self.along)
 
 
 def dims(names: str) -> Any:
@@ -322,6 +322,11 @@ def eye(dim: Dim) -> MatrixExpr:
 def zeros(rows: Dim, cols: Dim) -> MatrixExpr:
     """Return the zero matrix."""
     return Zero(_dim(rows, "rows"), _dim(cols, "cols"))
+
+
+def as_expr(value: Any) -> Any:
+    """Return an expression as it is, and a number as a constant."""
+    return value if isinstance(value, Expr) else Constant(value)
 
 
 def scalar(value: ScalarLike) -> ScalarExpr:
@@ -376,14 +381,3 @@ def derivative(of: Any, along: Mapping[Symbol, MatrixExpr], order: int = 1) -> A
 def _require(fits: bool, verb: str, left: MatrixExpr, right: MatrixExpr) -> None:
     if not fits:
         raise ShapeError(f"cannot {verb} {left.rows} x {left.cols} and {right.rows} x {right.cols}")
-
-
-def _check_directions(along: Mapping[Symbol, MatrixExpr]) -> None:
-    for symbol, direction in along.items():
-        _require((symbol.rows, symbol.cols) == (direction.rows, direction.cols), "move along", symbol, direction)
-
-
-def _walk_directions(along: Mapping[Symbol, MatrixExpr]) -> Iterator[Expr]:
-    for symbol, direction in along.items():
-        yield symbol
-        yield from direction.walk()

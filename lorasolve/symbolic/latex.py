@@ -117,9 +117,8 @@ def _display(left: Any, relation: str, right: Any) -> str:
 
 def _lines(value: Any) -> list[str]:
     """Return an expression broken into lines between the terms of its outermost sum."""
-    expr = value if isinstance(value, ex.Expr) else ex.Constant(value)
     lines: list[str] = []
-    for i, term in enumerate(_terms(expr)):
+    for i, term in enumerate(_terms(ex.as_expr(value))):
         shown = _signed(term, first=i == 0)
         if lines and len(lines[-1]) + len(shown) < LINE_WIDTH:
             lines[-1] += " " + shown

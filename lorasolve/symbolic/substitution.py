@@ -63,7 +63,7 @@ def substituted(expr: Any, by: Mapping[Any, Any]) -> Any:
                 return ex.zeros(_number(e.rows, numbers), _number(e.cols, numbers))
         raise TypeError(f"expr: nothing is put into a {type(e).__name__}")
 
-    return walk(expr if isinstance(expr, ex.Expr) else ex.Constant(expr))
+    return walk(ex.as_expr(expr))
 
 
 def _number(value: Any, by: Mapping[Any, Any]) -> Any:

@@ -1,0 +1,82 @@
+"""Values at which the statement of a check is looked at: random ones, and counterexamples to its false twins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from fractions import Fraction
+from random import Random
+from typing import Any
+
+from lorasolve.symbolic import expression as ex
+from lorasolve.symbolic import rational as ra
+from lorasolve.symbolic.assumptions import MAX_DRAWS, Assumption, Sampler
+from lorasolve.symbolic.evaluate import Irrational, Values, evaluate
+from lorasolve.symbolic.rational import Unfit
+
+# Examples on which a true statement is tested.
+EVALUATIONS = 4
+ROUNDS, DRAWS = 150, 5  # of matrices of at most one, two, three and four rows and columns
+
+
+def examples(
+    exprs: Sequence[ex.Expr], assumptions: Sequence[Assumption], rng: Random
+) -> Iterator[tuple[Values, list[Any]]]:
+    """Yield random values that satisfy the assumptions and at which the expressions are defined, with theirs."""
+    sampler, found = Sampler(exprs, assumptions), 0
+    for _ in range(MAX_DRAWS):
+        values = sampler.draw(rng)
+        try:
+            results = [evaluate(expr, values) for expr in exprs]
+        except ZeroDivisionError:
+            continue
+        yield values, results
+        found += 1
+        if found == EVALUATIONS:
+            return
+    raise Unfit(f"the statement is undefined at most examples: {found} of {MAX_DRAWS} could be evaluated")
+
+
+def find(
+    exprs: Sequence[ex.Expr],
+    assumptions: Sequence[Assumption],
+    given: Mapping[Any, Any] | None,
+    fails: Callable[[Values], bool],
+    rng: Random,
+) -> Values | None:
+    """Return values at which the assumptions hold and `fails` is true: the given ones, or by random search."""
+    sampler = Sampler(exprs, assumptions)
+    if given is not None:
+        values = _completed(given, sampler.matrices)
+        return values if sampler.allows(values) and fails(values) else None
+    sizes = [1, 2, 3, 4]
+    for _ in range(ROUNDS):
+        for max_dim in list(sizes):
+            for _ in range(DRAWS):
+                try:
+                    values = sampler.draw(rng, max_dim=max_dim)
+                except Unfit:
+                    sizes.remove(max_dim)  # for so small matrices there are none
+                    break
+                with suppress(Irrational, ZeroDivisionError):
+                    if fails(values):
+                        return values
+    return None
+
+
+def _completed(given: Mapping[Any, Any], matrices: Mapping[str, ex.Symbol]) -> Values:
+    """Return explicit values with matrices made exact and the dimensions read off them."""
+    values: Values = {}
+    for key, value in given.items():
+        if isinstance(key, ex.Form):
+            values[key.name] = [(Fraction(w), ra.rational(m)) for w, m in value]
+        elif isinstance(key, ex.Symbol):
+            values[key.name] = ra.rational(value)
+        else:
+            values[key] = Fraction(value)
+    for symbol in matrices.values():
+        if symbol.name in values:
+            for dim, size in zip((symbol.rows, symbol.cols), ra.shape(values[symbol.name]), strict=True):
+                if dim.is_Symbol:
+                    values[dim] = Fraction(size)
+    return values
