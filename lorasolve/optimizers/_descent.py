@@ -116,8 +116,8 @@ class DampedDescent(Descent):
             as_number(self.damping, "damping", 0.0)
 
     def smallest(self, A: Array, B: Array) -> float:
-        """Return the smallest eigenvalue of the undamped metric."""
-        raise NotImplementedError
+        """Return the smallest eigenvalue of the undamped metric: that of the Gram matrices of both factors."""
+        return min(float(np.linalg.eigvalsh(F.T @ F)[0]) for F in (A, B))
 
     def default_step(self, problem: Problem, theta: Array) -> float:
         """Return the inverse of the curvature bound in the damped metric."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -52,10 +53,7 @@ class Adam(Optimizer):
     stall_hint = "; a constant step hovers around the optimum, try 'adam+cosine'"
 
     def __post_init__(self) -> None:
-        as_number(self.step_size, "step_size", 0.0, open_low=True)
-        as_number(self.beta1, "beta1", 0.0, 1.0, open_high=True)
-        as_number(self.beta2, "beta2", 0.0, 1.0, open_high=True)
-        as_number(self.eps, "eps", 0.0, open_low=True)
+        check_moments(self)
 
     def default_step(self, problem: Problem, theta: Array) -> float:
         """Return the step in use: there is no curvature bound for this method."""
@@ -84,3 +82,11 @@ class Adam(Optimizer):
         np.divide(state.first, state.trial, out=state.trial)
         state.trial *= -state.step * state.step_factor / (1.0 - self.beta1**state.count)
         state.trial += state.theta
+
+
+def check_moments(settings: Any) -> None:
+    """Check the settings that every method with two moments has."""
+    as_number(settings.step_size, "step_size", 0.0, open_low=True)
+    as_number(settings.beta1, "beta1", 0.0, 1.0, open_high=True)
+    as_number(settings.beta2, "beta2", 0.0, 1.0, open_high=True)
+    as_number(settings.eps, "eps", 0.0, open_low=True)

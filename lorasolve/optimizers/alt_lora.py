@@ -74,10 +74,6 @@ class AltLoRA(DampedDescent):
         """Return the state at rest."""
         return AltLoRAState(theta.copy(), theta.copy(), velocity=np.zeros_like(theta), partner=np.zeros_like(theta))
 
-    def smallest(self, A: Array, B: Array) -> float:
-        """Return the smallest eigenvalue of both Gram matrices."""
-        return min(float(np.linalg.eigvalsh(F.T @ F)[0]) for F in (A, B))
-
     def advance(self, problem: Problem, state: Any, grad: Array) -> None:
         """Move the factor whose turn it is."""
         turn, done = (state.accepted_steps - 1) % 2, (state.accepted_steps + 1) // 2

@@ -9,6 +9,7 @@ import numpy as np
 from .._validate import Array, as_number
 from ..problem import Problem
 from ._perturbed import weight_oracle
+from .adam import check_moments
 from .base import Optimizer, State, frozen_refusal
 from .lora_pro import Mode, check_mode
 from .lora_pro_adamw import equivalent_step
@@ -65,10 +66,7 @@ class LoRAProAdamWFull(Optimizer):
     own_aim = "f without decay, by lora_pro_adamw_full"
 
     def __post_init__(self) -> None:
-        as_number(self.step_size, "step_size", 0.0, open_low=True)
-        as_number(self.beta1, "beta1", 0.0, 1.0, open_high=True)
-        as_number(self.beta2, "beta2", 0.0, 1.0, open_high=True)
-        as_number(self.eps, "eps", 0.0, open_low=True)
+        check_moments(self)
         as_number(self.weight_decay, "weight_decay", 0.0)
         as_number(self.damping, "damping", 0.0)
         check_mode(self.mode)

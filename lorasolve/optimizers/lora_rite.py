@@ -8,6 +8,7 @@ import numpy as np
 
 from .._validate import Array, as_number
 from ..problem import Problem
+from .adam import check_moments
 from .base import Optimizer, State
 
 
@@ -85,10 +86,7 @@ class LoRARITE(Optimizer):
         return f"{cls.name}+cosine"
 
     def __post_init__(self) -> None:
-        as_number(self.step_size, "step_size", 0.0, open_low=True)
-        as_number(self.beta1, "beta1", 0.0, 1.0, open_high=True)
-        as_number(self.beta2, "beta2", 0.0, 1.0, open_high=True)
-        as_number(self.eps, "eps", 0.0, open_low=True)
+        check_moments(self)
         if self.clip is not None:
             as_number(self.clip, "clip", 0.0, open_low=True)
         as_number(self.cutoff, "cutoff", 0.0, 1.0, open_high=True)

@@ -60,10 +60,6 @@ class ScaledGD(DampedDescent):
         """Return the state whose damping is still to be derived."""
         return ScaledState(theta.copy(), theta.copy())
 
-    def smallest(self, A: Array, B: Array) -> float:
-        """Return the smallest eigenvalue of both Gram matrices."""
-        return min(float(np.linalg.eigvalsh(F.T @ F)[0]) for F in (A, B))
-
     def advance(self, problem: Problem, state: Any, grad: Array) -> None:
         """Step along the preconditioned gradient."""
         A, B, _ = problem.split(state.theta)

@@ -8,9 +8,9 @@ import numpy as np
 
 from .._validate import as_flag
 from ..problem import Problem
+from ._blocks import decay_refusal, seen_on_average
 from .base import Stage
 from .periodic import Periodic
-from .rac_chain import decay_refusal, seen_on_average
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,6 @@ class ChainOfLoRA(Periodic):
 
     name = "cola"
     summary = "COLA: merge every period, restart with a fresh Gaussian A and B = 0 (needs lam = 0)"
-    has_stages = True
 
     @property
     def keeps_weight(self) -> bool:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal, cast
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from .._validate import Array, as_choice, as_integer
-from ..adapters.lora import LoRA
 from ..problem import Problem
-from .base import Schedule, Stage
-from .rac_chain import decay_refusal
+from ._blocks import FrozenBlocks
+from .base import Stage
 
 
 @dataclass(frozen=True)
-class GaLore(Schedule):
+class GaLore(FrozenBlocks):
     """Blocks with one factor frozen at the top ``r`` singular vectors of the gradient, merged after each.
 
     With the left factor ``P`` frozen, ``B`` moves by ``-step * G^T P``: the whole weight by ``-step * P P^T G``, which
@@ -48,8 +47,6 @@ class GaLore(Schedule):
 
     name = "galore"
     summary = "GaLore: full-rank steps projected on the gradient's leading singular vectors (needs lam = 0)"
-    has_stages = True
-    merges = True
 
     def __post_init__(self) -> None:
         as_integer(self.period, "period", 1)
@@ -59,25 +56,18 @@ class GaLore(Schedule):
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse weight decay, other adapters and batches of what has no samples, or None."""
-        if not isinstance(problem.adapter, LoRA):
-            return f"it freezes a factor of the adapter 'lora' and cannot use {problem.adapter.name!r}"
         reason = None if self.batch_size is None else problem.objective.batch_refusal()
-        if reason is not None:
-            return f"batch_size: {reason}"
-        return decay_refusal(problem)
+        return super().refusal(problem) or (None if reason is None else f"batch_size: {reason}")
 
     def is_boundary(self, stage_iteration: int, max_iter: int) -> bool:
         """Return True after every ``period`` iterations."""
         return stage_iteration >= self.period
 
-    def start(self, stage: Stage, rng: np.random.Generator) -> Stage:
-        """Merge the update that the run starts from, if it is not zero, and start the first block."""
-        update = stage.problem.update(stage.theta)
-        return self._block(stage.merge(update) if update.any() else stage, rng)
-
-    def transition(self, stage: Stage, rng: np.random.Generator) -> Stage:
-        """Merge the block and start the next one."""
-        return self._block(stage.merge(stage.problem.update(stage.theta)), rng)
+    def next_frame(self, stage: Stage, rng: np.random.Generator) -> tuple[str, Array, Stage]:
+        """Return the side of the smaller dimension, or the given one, and its projector."""
+        m, n = stage.problem.shape
+        side = self.side if self.side != "auto" else "left" if m < n else "right"
+        return side, self.frame(stage, side, rng), stage
 
     def frame(self, stage: Stage, side: str, rng: np.random.Generator) -> Array:
         """Return the orthonormal columns of the next projector, (m, r) on the left or (n, r) on the right."""
@@ -91,14 +81,3 @@ class GaLore(Schedule):
         if self.batch_size is not None and count is not None and self.batch_size < count:
             objective = objective.sample_batch(np.sort(rng.choice(count, self.batch_size, replace=False)))
         return objective.value_and_grad(np.zeros(problem.shape, problem.dtype))[1]
-
-    def _block(self, stage: Stage, rng: np.random.Generator) -> Stage:
-        """Replace the factors, whose update is merged or zero, by those of a new block."""
-        m, n = stage.problem.shape
-        side = self.side if self.side != "auto" else "left" if m < n else "right"
-        Q = self.frame(stage, side, rng)
-        lora = cast(LoRA, stage.problem.adapter)
-        problem = stage.problem.replace(adapter=replace(lora, frozen="A" if side == "left" else "B"))
-        zero = np.zeros((n if side == "left" else m, problem.rank))
-        theta = problem.join(Q, zero) if side == "left" else problem.join(zero, Q)
-        return replace(stage, problem=problem, theta=theta)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, cast
 
 import numpy as np
@@ -11,15 +10,15 @@ import numpy as np
 from .._registry import suggest
 from .._validate import Array, as_choice, as_flag, as_integer, as_number, as_text
 from ..adapters.lora import LoRA
-from ..problem import Problem
+from ._blocks import FrozenBlocks, seen_on_average
 from ._sketch import SKETCHES
-from .base import Schedule, Stage
+from .base import Stage
 
 Side = Literal["auto", "left", "right", "mixed"]
 
 
 @dataclass(frozen=True)
-class RACChain(Schedule):
+class RACChain(FrozenBlocks):
     """Randomized asymmetric chain of LoRA blocks.
 
     In matrix form a block with the left factor ``Q`` frozen and one step of size ``gamma`` is
@@ -68,8 +67,6 @@ class RACChain(Schedule):
 
     name = "rac_chain"
     summary = "RAC-LoRA: blocks with a random frozen factor, merged after each (full-rank optimum, needs lam = 0)"
-    has_stages = True
-    merges = True
 
     def __post_init__(self) -> None:
         as_integer(self.inner, "inner", 1)
@@ -79,40 +76,19 @@ class RACChain(Schedule):
         if as_text(self.sketch, "sketch") not in SKETCHES:
             raise ValueError(f"sketch: unknown {self.sketch!r}.{suggest(self.sketch, list(SKETCHES))}")
 
-    def refusal(self, problem: Problem) -> str | None:
-        """Return the reason to refuse weight decay and adapters without factors to freeze, or None."""
-        if not isinstance(problem.adapter, LoRA):
-            return f"it freezes a factor of the adapter 'lora' and cannot use {problem.adapter.name!r}"
-        return decay_refusal(problem)
-
     def is_boundary(self, stage_iteration: int, max_iter: int) -> bool:
         """Return True after every ``inner`` iterations."""
         return stage_iteration >= self.inner
-
-    def start(self, stage: Stage, rng: np.random.Generator) -> Stage:
-        """Merge the update that the run starts from, if it is not zero, and start the first block."""
-        update = stage.problem.update(stage.theta)
-        return self._block(stage.merge(update) if update.any() else stage, rng)
 
     def unseen_gradient(self, stage: Stage) -> float:
         """Return what a frame as long as the block's, in a random position, sees of the gradient on average."""
         A, B, _ = stage.problem.split(stage.theta)
         return seen_on_average(stage.problem, A if cast(LoRA, stage.problem.adapter).frozen == "A" else B)
 
-    def transition(self, stage: Stage, rng: np.random.Generator) -> Stage:
-        """Merge the block and start the next one."""
-        return self._block(stage.merge(stage.problem.update(stage.theta)), rng)
-
-    def _block(self, stage: Stage, rng: np.random.Generator) -> Stage:
-        """Replace the factors, whose update is merged or zero, by those of a new block."""
+    def next_frame(self, stage: Stage, rng: np.random.Generator) -> tuple[str, Array, Stage]:
+        """Return a side and a sketch, both drawn where the settings say so."""
         side = self._draw_side(stage.problem.shape, rng)
-        Q, stage = self._draw_sketch(stage, side, rng)
-        m, n = stage.problem.shape
-        lora = cast(LoRA, stage.problem.adapter)
-        problem = stage.problem.replace(adapter=replace(lora, frozen="A" if side == "left" else "B"))
-        zero = np.zeros((n if side == "left" else m, problem.rank))
-        theta = problem.join(Q, zero) if side == "left" else problem.join(zero, Q)
-        return replace(stage, problem=problem, theta=theta)
+        return side, *self._draw_sketch(stage, side, rng)
 
     def _draw_side(self, shape: tuple[int, int], rng: np.random.Generator) -> str:
         if self.side == "auto":
@@ -128,19 +104,3 @@ class RACChain(Schedule):
         rows = stage.problem.shape[0 if side == "left" else 1]
         Q = SKETCHES[self.sketch](rows, stage.problem.rank, rng)
         return Q, stage if self.resample else stage.remember(**{f"sketch {side}": Q})
-
-
-def seen_on_average(problem: Problem, Q: Array) -> float:
-    """Return the size of ``s Q^T grad f(W)``, or ``s grad f(W) Q``, for a factor like ``Q`` in random position."""
-    G = problem.objective.value_and_grad(np.zeros(problem.shape, problem.dtype))[1]
-    return problem.scale * float(np.linalg.norm(Q) * np.linalg.norm(G)) / math.sqrt(len(Q))
-
-
-def decay_refusal(problem: Problem) -> str | None:
-    """Return why a schedule that merges blocks, whose decay is no penalty of the whole update, refuses ``lam > 0``."""
-    if not problem.lam:
-        return None
-    return (
-        f"it minimises f itself and needs lam = 0, got {problem.lam:g}; the decay of the current block is not the "
-        "nuclear norm of the accumulated update"
-    )
