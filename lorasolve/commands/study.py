@@ -6,7 +6,6 @@ import argparse
 import json
 import pathlib
 import shlex
-import sys
 import tomllib
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .._files import text_writer, write_together
+from .._progress import complain
 from .._reading import readable
 from .._registry import suggest
 from ..adapters import registry as adapter_registry
@@ -123,7 +123,7 @@ class StudyCommand(Command):
 def _report(args: argparse.Namespace, runs: Runs) -> int:
     """Write what is asked for and print the table."""
     if not len(runs):
-        print("no runs are finished", file=sys.stderr)
+        complain("no runs are finished")
         return ExitCode.INCONCLUSIVE
     texts: dict[str, str] = {}
     if args.csv:

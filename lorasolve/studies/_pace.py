@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
-from .._progress import Progress
+from .._progress import Progress, complain
 from ._work import Report
 from .store import Store
 
@@ -45,7 +44,7 @@ class Pace:
     def tell(self, text: str) -> None:
         """Write a line of its own, whether progress is shown or not."""
         self._line.close()
-        print(f"{self.label}: {text}", file=sys.stderr, flush=True)
+        complain(f"{self.label}: {text}")
 
     def add(self, report: Report) -> None:
         """Count what a worker has done."""
@@ -83,19 +82,13 @@ class Pace:
         self._line.close()
         if stopped:
             saved = " and saved, the same call goes on" if goes_on else ""
-            print(
-                f"{self.label}: stopped; {self._there} of {self.total} runs are finished{saved}",
-                file=sys.stderr,
-                flush=True,
-            )
+            complain(f"{self.label}: stopped; {self._there} of {self.total} runs are finished{saved}")
         elif self._line.enabled and told:
             seconds = time.perf_counter() - self._began
             failed = f", {self.failed} of them failed" if self.failed else ""
-            print(
+            complain(
                 f"{self.label}: {self._there} of {self.total} runs are there, {self.done} of them done now{failed}, in "
-                f"{duration(seconds)}",
-                file=sys.stderr,
-                flush=True,
+                f"{duration(seconds)}"
             )
 
 

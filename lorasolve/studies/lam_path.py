@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import as_integer, as_iterable, as_number
+from .._validate import as_instance, as_integer, as_iterable, as_number
 from ..convex import ConvexResult, solve_convex
 from ..convex.factored import Factored, Trail
 from ..problem import Problem
@@ -120,8 +120,7 @@ def path(problem: Problem, lams: int | Sequence[float] = 20, tol: float = 1e-6, 
     -----
     Source of the bounds on the rank: proofs/rank_certificate.
     """
-    if not isinstance(problem, Problem):
-        raise TypeError(f"problem: expected a Problem, got {type(problem).__name__}")
+    as_instance(problem, "problem", Problem)
     return path_at(problem, chosen_lams(problem, lams), tol, progress)
 
 

@@ -45,6 +45,7 @@ _MANY = 4
 _HEADLINES = ("kind", "is_global", "relative_gap", "rank")
 _SHOWN = ("status", "fun", "grad_norm", "nit", "nfev")
 _COUNTS = ("runs", "failed", "converged")
+_SUCCESSES = [status.label for status in Status if status.success]
 # Columns that an axis or a measure of the same name would be taken for.
 RESERVED = ("key", *_SHOWN, "seconds", "error", *_COUNTS)
 
@@ -270,7 +271,7 @@ class Runs:
         rows, results = zip(*group)
         failed = sum("error" in result for result in results)
         ended = [result["status"] for result in results if "status" in result]
-        converged = sum(status in ("converged", "target reached") for status in ended)
+        converged = sum(status in _SUCCESSES for status in ended)
         share = f"{converged / len(ended):.2f}" if ended else "-"
         found = [_together([row[name] for row in rows if row.get(name) is not None]) for name in columns]
         return [*labels, str(len(rows)), str(failed), share, *found]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, as_integer
+from .._validate import Array, as_instance, as_integer
 from ..convex import ConvexResult, solve_convex
 from ..objectives.base import Objective, as_held_out
 from ..objectives.completion import MatrixCompletion
@@ -161,8 +161,7 @@ def cross_validate(
     A completion loss is a sum over the entries, so a fold that trains on a share ``q`` of them does so at ``q lam``:
     its loss and its penalty are in the proportion of the fit on all entries.
     """
-    if not isinstance(problem, Problem):
-        raise TypeError(f"problem: expected a Problem, got {type(problem).__name__}")
+    as_instance(problem, "problem", Problem)
     problem.require_one_matrix("cross_validate")
     folds, seed = as_integer(folds, "folds", 2), as_integer(seed, "seed", 0)
     values = chosen_lams(problem, lams)

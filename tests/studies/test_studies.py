@@ -37,6 +37,7 @@ from lorasolve.io import write_json
 from lorasolve.multi import Separable
 from lorasolve.objectives import Denoising
 from lorasolve.studies import Store, StoreError
+from lorasolve.studies._pace import Pace
 from lorasolve.studies._solves import Describe, Solver
 from lorasolve.studies._work import Chunk
 from lorasolve.studies.runs import RESERVED
@@ -1275,3 +1276,12 @@ def test_the_page_in_a_browser(whole, tmp_path):
     drawn = dom.partition("</main>")[0]
     assert drawn.count("ValueError: lam: expected a finite number") == 12
     assert "study.repeat(objective='own', rank=3, lam=-1.0, seed=2)" in drawn
+
+
+def test_without_stderr_remarks_are_left_out_and_stdout_is_the_callers(monkeypatch, capsys):
+    pace = Pace("study", 2, 2, True)
+    monkeypatch.setattr(sys, "stderr", None)
+    pace.tell("a remark")
+    pace.end(True, True, True)
+    pace.end(False, True, True)
+    assert capsys.readouterr().out == ""
