@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import tomllib
 
 import numpy as np
 import pytest
@@ -370,6 +371,9 @@ def test_list_and_info(capsys) -> None:
     text = capsys.readouterr().out
     assert f"numpy {np.__version__}" in text
     assert "threads" in text
+    project = tomllib.loads(pathlib.Path(__file__).parents[1].joinpath("pyproject.toml").read_text())["project"]
+    for requirement in project["dependencies"]:
+        assert re.search(rf"\b{re.match('[a-z]+', requirement)[0]} \d", text), requirement
 
 
 def test_list_says_what_each_component_is_ready_for(capsys, monkeypatch) -> None:

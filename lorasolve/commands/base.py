@@ -332,6 +332,16 @@ def certified(is_global: bool | None, gap: float | None, required: bool) -> int:
     return ExitCode.FALSE if exists else ExitCode.INCONCLUSIVE
 
 
+def cache_facts() -> dict[str, Any]:
+    """Return the folder of compiled kernels, None where none can be, with its number of files and their size."""
+    from ..kernels._cache import cache_directory
+
+    folder = cache_directory()
+    sizes = [] if folder is None else [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
+    name = None if folder is None else str(folder)
+    return {"folder": name, "files": len(sizes), "megabytes": round(sum(sizes) / 1e6, 1)}
+
+
 def problem_line(problem: Problem) -> str:
     """Return shape, rank, weight decay and adapter in one line."""
     m, n = problem.shape

@@ -11,9 +11,9 @@ from typing import Any
 from .._threads import available_threads, get_threads
 from .._version import __version__
 from ..io import envelope
-from .base import Command, ExitCode, add_json_argument, emit
+from .base import Command, ExitCode, add_json_argument, cache_facts, emit
 
-PACKAGES = ("numpy", "scipy", "numba", "cvxpy", "sympy", "matplotlib", "threadpoolctl")
+PACKAGES = ("numpy", "scipy", "sympy", "cvxpy", "numba", "matplotlib", "threadpoolctl", "joblib", "cloudpickle")
 
 
 class InfoCommand(Command):
@@ -35,7 +35,7 @@ class InfoCommand(Command):
             "packages": {name: _version(name) for name in PACKAGES},
             "threads": {"used": get_threads(), "available": available_threads()},
             "blas": _blas(),
-            "cache": _cache(),
+            "cache": cache_facts(),
         }
         emit(args, envelope("info", facts), _text(facts))
         return ExitCode.FINE
@@ -55,15 +55,6 @@ def _blas() -> list[dict[str, Any]]:
 
     keys = ("internal_api", "version", "num_threads")
     return [{key: pool[key] for key in keys} for pool in threadpool_info() if pool["user_api"] == "blas"]
-
-
-def _cache() -> dict[str, Any]:
-    from ..kernels._cache import cache_directory
-
-    folder = cache_directory()
-    sizes = [] if folder is None else [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
-    name = None if folder is None else str(folder)
-    return {"folder": name, "files": len(sizes), "megabytes": round(sum(sizes) / 1e6, 1)}
 
 
 def _text(facts: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from ..io import envelope
 from ..monitor import StoppingRule
 from ..problem import Problem
 from ..sweep import solve_batch
-from .base import Command, ExitCode, add_json_argument, emit
+from .base import Command, ExitCode, add_json_argument, cache_facts, emit
 
 RANK = 2
 # More steps than an acceleration or a line search needs to enter each of its loops once.
@@ -65,18 +65,12 @@ def warm(progress: bool = False) -> dict[str, Any]:
     from ..certificates import _stacks
     from ..kernels import pairs as passes
     from ..kernels import simd
-    from ..kernels._cache import cache_directory
     from ..kernels._jit import compile_seconds
     from ..kernels.evaluate import evaluate
     from ..kernels.sparse_gram import add_row_products
     from ..kernels.splitting import split_products, split_residual
 
-    folder = cache_directory()
-
-    def sizes() -> list[int]:
-        return [] if folder is None else [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
-
-    before, compiled, began = len(sizes()), compile_seconds(), time.perf_counter()
+    before, compiled, began = cache_facts()["files"], compile_seconds(), time.perf_counter()
     display = Progress("warm", progress)
     pairs = list(_pairs())
     for k, (problem, optimizer) in enumerate(pairs):
@@ -105,16 +99,13 @@ def warm(progress: bool = False) -> dict[str, Any]:
         split_products(one, one, one, 26, out)
         split_residual(one, one, one, one, 26, 4, out, *np.empty((3, 1)))
     display.close()
-    now = sizes()
+    now = cache_facts()
     return {
         "combinations": len(pairs),
         "seconds": round(time.perf_counter() - began, 2),
         "compile_seconds": round(compile_seconds() - compiled, 2),
-        "kernels": len(now) - before,
-        "folder": None if folder is None else str(folder),
-        "files": len(now),
-        "megabytes": round(sum(now) / 1e6, 1),
-    }
+        "kernels": now["files"] - before,
+    } | now
 
 
 def _pairs() -> Iterator[tuple[Problem, Any]]:
