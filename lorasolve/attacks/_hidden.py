@@ -12,6 +12,7 @@ from .._validate import Array
 from ..linear_map import LinearMap
 from ..problem import Problem
 from ._exact import DIGITS, held_against
+from ._points import power
 from .base import Failures, Family, Instance
 
 # A certifier may decompose matrices of up to 250,000 entries exactly.
@@ -106,7 +107,7 @@ def draw_hidden(rng: np.random.Generator, certify: Any) -> Instance:
     kept = float(rng.choice([0.0, 2.0]))
     first, again = (first_vectors(certify, n, rest, kept) for _ in range(2))
     if first is None or again is None or not np.array_equal(first, again):
-        row, rest = [1.0 + power_of_ten(rng, -5, -1)], 1.0 - power_of_ten(rng, -5, -1)
+        row, rest = [1.0 + power(rng, -5, -1)], 1.0 - power(rng, -5, -1)
     else:
         row = unseen_row(rng, first, 0.1, 3.0)
         if notices(certify, n, row, rest, kept):
@@ -127,7 +128,7 @@ def unseen_row(rng: np.random.Generator, first: Array, low: float, high: float) 
     direction = np.linalg.svd(first[:k].T)[2][-1]
     row: list[float] = []
     for _ in range(LENGTHS):
-        row = (power_of_ten(rng, low, high) * direction).tolist()
+        row = (power(rng, low, high) * direction).tolist()
         if not (Hidden(len(first), row, 0.0, 0.0).M @ first)[0].any():
             break
     return row
@@ -138,11 +139,6 @@ def notices(certify: Any, n: int, row: list[float], rest: float, kept: float) ->
     seen = multiplied(certify, Hidden(n, row, rest, 1.0 + kept if kept else 0.0), kept)
     parts = (np.linalg.norm(row @ V[: len(row)]) / np.linalg.norm(V) for V in seen if V.any())
     return any(part > 1e-8 * np.linalg.norm(row) for part in parts)
-
-
-def power_of_ten(rng: np.random.Generator, low: float, high: float) -> float:
-    """Return a random number of random order of magnitude."""
-    return float(10.0 ** rng.uniform(low, high))
 
 
 def first_vectors(certify: Any, n: int, rest: float, kept: float) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .._files import write_together
 from ..io import envelope, json_writer
-from ..plotting import figure_writer
+from ..plotting import COLOURS, figure_writer
 from ..studies.lam_path import Path, path
 from ..studies.validation import Validation, cross_validate
 from .base import (
@@ -101,7 +101,7 @@ def _drawn(found: Path | Validation) -> Figure:
     if isinstance(found, Validation):
         _draw_errors(ax, found)
     else:
-        ax.plot(found.lams, [point.rank for point in found.points], "o-", color="#0072B2")
+        ax.plot(found.lams, [point.rank for point in found.points], "o-", color=COLOURS[0])
         ax.set_ylabel("rank found")
         ax.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
     ax.set(xscale="log", xlabel="lam")
@@ -112,7 +112,7 @@ def _drawn(found: Path | Validation) -> Figure:
 def _draw_errors(ax: Axes, found: Validation) -> None:
     for k, column in enumerate(found.errors.T if found.errors.shape[1] > 1 else ()):
         ax.plot(found.lams, column, color="#999999", lw=0.8, label="one fold" if k == 0 else None)
-    ax.plot(found.lams, found.mean, "o-", color="#0072B2", label="mean" if len(found.paths) > 1 else None)
-    ax.axvline(found.best, color="#D55E00", ls="--", label=f"least at lam = {found.best:.4g}")
+    ax.plot(found.lams, found.mean, "o-", color=COLOURS[0], label="mean" if len(found.paths) > 1 else None)
+    ax.axvline(found.best, color=COLOURS[1], ls="--", label=f"least at lam = {found.best:.4g}")
     ax.set_ylabel(found.error_name)
     ax.legend()

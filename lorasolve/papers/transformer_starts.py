@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._minilm import missing_torch
 from .base import COLOURS, Axes, Cell, Claim, Experiment, Record, text_table
 
 if TYPE_CHECKING:
@@ -32,9 +32,7 @@ class TransformerStarts(Experiment):
 
     def missing(self) -> str | None:
         """Return what is needed and not there."""
-        if importlib.util.find_spec("torch") is None or importlib.util.find_spec("transformers") is None:
-            return "needs torch and transformers: pip install 'lorasolve[torch]'"
-        return None
+        return missing_torch()
 
     def axes(self, quick: bool) -> Axes:
         """Return single values, which make one cell: the ends are held against each other."""
