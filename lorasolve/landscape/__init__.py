@@ -9,9 +9,10 @@ from .constants import Constants, restricted_constants
 from .curvature import SecondOrder, second_order
 from .escapes import escape
 from .first_order import Stationarity, stationarity
-from .judge import Premise, Verdict, verdict
+from .judge import verdict
 from .multistart import Census, census
 from .regimes import Regime, regime
+from .report import Premise, Verdict
 from .threshold import Threshold, sharp_threshold, threshold_map
 from .witness import Witness
 

@@ -37,8 +37,7 @@ def magnitude_bound(problem: Problem) -> float:
         )
     if problem.lam == 0.0:
         return math.inf
-    at_zero = problem.loss.factor_value(problem.loss.zeros())
-    return (at_zero - low) / problem.lam_effective
+    return (problem.value_at_zero - low) / problem.lam_effective
 
 
 def sgd_rank_bound(eps: float, batch: int, step: float, lam: float) -> float:

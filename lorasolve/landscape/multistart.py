@@ -21,7 +21,8 @@ from ..problem import Problem
 from ..status import Status
 from .constants import Constants
 from .escapes import keeps_problem
-from .judge import KINDS, verdict
+from .judge import verdict
+from .report import KINDS
 
 DIVERGED = "diverged"
 

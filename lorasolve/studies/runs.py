@@ -437,7 +437,7 @@ def _has_ended(result: dict[str, Any], word: str) -> bool | None:
 
 def _check_word(measure: Any, ends: set[str]) -> None:
     """Refuse a word that stands for no end of these runs: a share of 0 would say that there are such ends elsewhere."""
-    from ..landscape.judge import KINDS
+    from ..landscape.report import KINDS
 
     word, statuses = _word(measure), {status.name.lower() for status in Status}
     judged = not ends <= statuses

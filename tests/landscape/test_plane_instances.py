@@ -202,3 +202,23 @@ def test_the_convex_route_finds_the_minimizer():
     instance = landscape.instances.restricted(2, 1, 3, 3, lam=0.3)
     base = ls.solve_convex(ls.Problem(instance, rank=2, lam=0.3))
     assert np.linalg.norm(base.X - instance.X_star) < 1e-4
+
+
+def test_the_factors_of_the_two_measurements_are_a_strict_spurious_minimum():
+    """By differences of plain values of ``L``, which the instance's own gradient plays no part in."""
+    f = landscape.instances.two_by_two()
+    a, b = f.spurious_factors()
+
+    def value(theta):
+        X = np.outer(theta[:2], theta[2:])
+        residuals = X[1, 0] + X[1, 1] - 2.0, X[0, 1] - X[1, 0]
+        return 0.5 * sum(r * r for r in residuals) + 0.5 * f.lam * float(theta @ theta)
+
+    theta, h = np.concatenate([a.ravel(), b.ravel()]), 1e-4
+    steps = h * np.eye(4)
+    slopes = [(value(theta + d) - value(theta - d)) / (2.0 * h) for d in steps]
+    H = [[(value(theta + d + e) - value(theta + d - e) - value(theta - d + e) + value(theta - d - e)) / (4.0 * h * h)
+          for e in steps] for d in steps]  # fmt: skip
+    assert np.abs(slopes).max() < 1e-7 and np.linalg.eigvalsh(H)[0] > 0.1
+    assert value(theta) == pytest.approx(f.spurious_value, rel=1e-12)
+    assert f.global_value < 0.2 * f.spurious_value
