@@ -322,13 +322,7 @@ def _solve_blocks(members: list[tuple[Any, list[int]]], stop: StoppingRule, made
     runs = made._runs
     dtype = made.A.dtype
     width = batch.lanes(dtype)
-    lanes: list[int] = []
-    which: list[int] = []
-    for position, (_, indices) in enumerate(members):
-        blocks = -(-len(indices) // width)
-        which += [position] * blocks
-        lanes += indices + [-1] * (blocks * width - len(indices))
-    order = np.array(lanes)
+    which, order = _blocks(members, width)
     used = order >= 0
     theta = np.zeros((order.size, runs[0].problem.size), dtype)
     lam, step = np.zeros((2, order.size), dtype)
@@ -356,7 +350,7 @@ def _solve_blocks(members: list[tuple[Any, list[int]]], stop: StoppingRule, made
         np.stack([quadratic.operator for quadratic, _ in members]),
         np.stack([quadratic.b for quadratic, _ in members]),
         np.array([float(quadratic.c) for quadratic, _ in members]),
-        np.array(which),
+        which,
         A0,
         B0,
         lam.reshape(-1, width),
@@ -384,6 +378,17 @@ def _solve_blocks(members: list[tuple[Any, list[int]]], stop: StoppingRule, made
         problem = runs[k].problem
         made.fun[k] = problem.value_and_grad(np.concatenate([made.A[k].ravel(), made.B[k].ravel()]), grad)
         made.grad_norm[k] = np.linalg.norm(grad)
+
+
+def _blocks(members: list[tuple[Any, list[int]]], width: int) -> tuple[Array, Array]:
+    """Return the group of each block, and the run in each lane of all blocks, -1 where a lane is empty."""
+    which: list[int] = []
+    lanes: list[int] = []
+    for position, (_, indices) in enumerate(members):
+        blocks = -(-len(indices) // width)
+        which += [position] * blocks
+        lanes += indices + [-1] * (blocks * width - len(indices))
+    return np.array(which), np.array(lanes)
 
 
 def _units(runs: list[Run]) -> dict[int, Units]:
