@@ -54,12 +54,6 @@ def features(
     targets = plain_targets if labels is None else as_callable(labels, "labels")
     if embed is not None:
         as_callable(embed, "embed")
-    last: list[tuple[Any, Any]] = []
-    hooks = [
-        module.register_forward_hook(lambda module, given, _: last.append((module, given[0])))
-        for module in model.modules()
-        if embed is None and isinstance(module, torch.nn.Linear)
-    ]
     cast = {
         name: tensor.detach().to(dtype)
         for name, tensor in (
@@ -69,35 +63,26 @@ def features(
         if tensor.is_floating_point() and tensor.dtype != dtype
     }
     device = next(model.parameters()).device
-    first = None
+    first = head = None
     Z: list[Array] = []
     y: list[Array] = []
-    head: Any = None
-    try:
-        with torch.no_grad(), evaluating(model, cast, dtype):
-            for batch in as_iterable(batches, "batches"):
-                batch = moved(batch, dtype, device)
-                first = batch if first is None else first
-                if embed is None:
-                    answer = plain_outputs(model, batch)
-                    if not last:
-                        raise ValueError("model: has no linear layer; give embed")
-                    head, rows = last[-1]
-                    last.clear()
-                else:
-                    rows = embed(model, batch)
-                found = targets(batch).reshape(-1)
-                if rows.ndim != 2 or len(rows) != len(found):
-                    raise ValueError(
-                        f"features: expected one row a sample, (n, d) for {len(found)} labels, got {tuple(rows.shape)}"
-                    )
-                if head is not None and not _answers(head, rows, answer):
-                    raise ValueError("model: its outputs are not those of its last linear layer; give embed")
-                Z.append(rows.double().cpu().numpy())
-                y.append(found.cpu().numpy())
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with torch.no_grad(), evaluating(model, cast, dtype):
+        for batch in as_iterable(batches, "batches"):
+            batch = moved(batch, dtype, device)
+            first = batch if first is None else first
+            if embed is None:
+                head, rows, answer = _through_last_layer(model, batch)
+            else:
+                rows = embed(model, batch)
+            found = targets(batch).reshape(-1)
+            if rows.ndim != 2 or len(rows) != len(found):
+                raise ValueError(
+                    f"features: expected one row a sample, (n, d) for {len(found)} labels, got {tuple(rows.shape)}"
+                )
+            if embed is None and not _answers(head, rows, answer):
+                raise ValueError("model: its outputs are not those of its last linear layer; give embed")
+            Z.append(rows.double().cpu().numpy())
+            y.append(found.cpu().numpy())
     if not Z:
         raise ValueError("batches: there are none")
     classes, rows_of_all = np.concatenate(y), np.concatenate(Z)
@@ -112,6 +97,25 @@ def features(
         with torch.no_grad(), evaluating(model, cast, dtype):
             as_the_model_means(CrossEntropy(), model, first)
     return objective
+
+
+def _through_last_layer(model: Any, batch: Any) -> tuple[Any, Any, Any]:
+    """Return the linear layer that is asked last, what it is given, and the answer of the network."""
+    torch = require_torch()
+    asked: list[tuple[Any, Any]] = []
+    hooks = [
+        module.register_forward_hook(lambda module, given, _: asked.append((module, given[0])))
+        for module in model.modules()
+        if isinstance(module, torch.nn.Linear)
+    ]
+    try:
+        answer = plain_outputs(model, batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not asked:
+        raise ValueError("model: has no linear layer; give embed")
+    return *asked[-1], answer
 
 
 def _answers(head: Any, rows: Any, answer: Any) -> bool:

@@ -118,22 +118,10 @@ def fine_tune(
         require_curvature(network)
     rivals = factors_of(others, network)
     held = network.point
-    frozen = [
-        layer.name
-        for layer in network.layers
-        if held is not None and not (layer.lora_A.requires_grad and layer.lora_B.requires_grad)
-    ]
-    if frozen:
-        raise ValueError(
-            f"model: {', '.join(frozen)}: expected factors that are trained (requires_grad_(True)), got frozen ones"
-        )
-    ranks = _ranks(network, held, rank)
-    problem = MultiProblem(network, ranks, lam)
-    start: Any = init
-    if init is None:
-        start = problem.unpaired(narrowed(held)) if held is not None else "lora"
-    elif isinstance(init, tuple) and len(init) == 2:
-        start = problem.unpaired(narrowed(problem.checked_factors(*init, np.float64, any_rank=True)))
+    if held is not None:
+        _refuse_frozen(network)
+    problem = MultiProblem(network, _ranks(network, held, rank), lam)
+    start = _start(problem, held, init)
     path = None if checkpoint is None else pathlib.Path(as_path(checkpoint, "checkpoint"))
     if path is not None and path.exists():
         start = _resumed(path, problem)
@@ -166,6 +154,23 @@ def fine_tune(
         verdict = judged()
         verdict = replace(verdict, premises=(*verdict.premises, f"left out of the judgement, because refused: {error}"))
     return FineTuned(verdict, result, factors)
+
+
+def _refuse_frozen(network: Network) -> None:
+    frozen = [layer.name for layer in network.layers if not (layer.lora_A.requires_grad and layer.lora_B.requires_grad)]
+    if frozen:
+        raise ValueError(
+            f"model: {', '.join(frozen)}: expected factors that are trained (requires_grad_(True)), got frozen ones"
+        )
+
+
+def _start(problem: MultiProblem, held: Pairs | None, init: Any) -> Any:
+    """Return what a run starts from: what is given, else the factors that the model holds, else an init's."""
+    if init is None:
+        return problem.unpaired(narrowed(held)) if held is not None else "lora"
+    if isinstance(init, tuple) and len(init) == 2:
+        return problem.unpaired(narrowed(problem.checked_factors(*init, np.float64, any_rank=True)))
+    return init
 
 
 def _ranks(network: Network, held: Pairs | None, rank: int | None) -> list[int]:
