@@ -193,7 +193,7 @@ def _length(loss: MultiObjective, X: Sequence[Array], G: Sequence[Array], better
     far = 0.0 if better is None else _size([y - x for x, y in zip(X, better)])
     if max(_size(X), far) > 0.0:
         return max(_size(X), far)
-    beta = loss.facts.smoothness
+    beta = loss.facts.rank_one_curvature
     return _size(G) / beta if beta and _size(G) > 0.0 else 1.0
 
 
