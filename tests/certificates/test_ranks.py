@@ -79,7 +79,7 @@ def test_the_rank_needs_no_norm_of_the_measurements_where_the_gap_is_small(rigor
 def test_the_rank_is_bounded_by_the_norm_of_the_measurements_where_the_gap_is_not_small(rigorous):
     """The fourth value of the gradient, 0.8, is within ``sqrt(12 gap)`` of lam and not within ``sqrt(2 gap)``."""
     M, lam = with_values(VALUES, (8, 6)), 1.0
-    P, s, Qt = np.linalg.svd(M, full_matrices=False)
+    P, _, Qt = np.linalg.svd(M, full_matrices=False)
     X = (P * np.array([4.002, 2.0, 0.5, 0.0, 0.0, 0.0])) @ Qt
     certificate = certify(ls.Problem(entrywise(M), 6, lam), X, tol=1.0, rigorous=rigorous)
     assert math.sqrt(2.0 * certificate.gap) < 0.2 < math.sqrt(12.0 * certificate.gap)
