@@ -8,6 +8,7 @@ import pytest
 import lorasolve as ls
 from lorasolve._known import Known
 from lorasolve.certificates import certify, ranks
+from lorasolve.certificates import rigorous as rigorous_module
 from lorasolve.certificates._oracle_linear import margin
 from lorasolve.certificates.balls import Ball
 from lorasolve.certificates.norms import Gram
@@ -111,11 +112,12 @@ def test_a_bound_along_matrices_of_rank_one_is_enough():
 @pytest.mark.parametrize(
     ("lam", "x", "count"), [(2.0, [1.0, 0.0, 0.0], 2), (1.9, [1.1, 0.0, 0.0], 2), (1.03, [1.97, 0.95, 0.0], 3)]
 )
-def test_values_of_the_gradient_near_lam_are_counted_where_the_point_has_less_rank(lam, x, count, rigorous):
+@pytest.mark.parametrize("n", [4, rigorous_module.SMALL + 5])
+def test_values_of_the_gradient_near_lam_are_counted_where_the_point_has_less_rank(lam, x, count, rigorous, n):
     """At lam = 2 there is a tie outside of the space of X, at 1.9 and 1.03 a gap with room for one value more."""
     target = np.array([3.0, 2.0, 1.0])
-    problem = ls.Problem(MatrixCompletion([0, 1, 2], [0, 1, 2], target, (4, 4)), 1, lam)
-    certificate = certify(problem, np.diag([*x, 0.0]), 0.1, rigorous=rigorous)
+    problem = ls.Problem(MatrixCompletion([0, 1, 2], [0, 1, 2], target, (n, n)), 1, lam)
+    certificate = certify(problem, np.diag([*x, *np.zeros(n - 3)]), 0.1, rigorous=rigorous)
     assert np.count_nonzero(np.abs(x - target) >= lam - np.sqrt(2.0 * certificate.gap) - 1e-9) == count
     assert certificate.is_global and certificate.rank_at_most == count
 

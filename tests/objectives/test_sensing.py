@@ -66,8 +66,9 @@ def test_smoothness_is_the_squared_norm_of_the_map(kind):
 
 
 @pytest.mark.parametrize("kind", ["dense", "wide", "rank-one"])
-def test_no_curvature_along_a_matrix_of_rank_one_is_above_the_bound(kind):
+def test_no_curvature_along_a_matrix_of_rank_one_is_above_the_bound(kind, monkeypatch):
     """The largest that a power iteration between the two vectors finds is not far below it either."""
+    monkeypatch.setattr(_dense_measurements, "PIECE", 4)
     objective, M, y = build("rank-one" if kind == "rank-one" else "dense")
     if kind == "wide":
         M = M.transpose(0, 2, 1)
@@ -86,7 +87,7 @@ def test_no_curvature_along_a_matrix_of_rank_one_is_above_the_bound(kind):
 def test_the_bound_of_curvature_is_attained_where_the_measurements_share_a_vector():
     """``M_i = a_i b^T``: ``sum_i (u^T M_i v)^2`` is ``||a u||^2 (b^T v)^2``, the largest of which is in closed form."""
     rng = np.random.default_rng(6)
-    a, b = rng.standard_normal((COUNT, M_ROWS)), rng.standard_normal(N_COLS)
+    a, b = 10.0 * rng.standard_normal((COUNT, M_ROWS)), rng.standard_normal(N_COLS)
     most = np.linalg.norm(a, 2) ** 2 * (b @ b) / COUNT
     for given in (np.einsum("ki,j->kij", a, b), (a, np.tile(b, (COUNT, 1)))):
         bound = MatrixSensing(given, np.ones(COUNT)).facts.rank_one_smoothness
