@@ -8,12 +8,15 @@ gap >= F(X) - F(X*).
 1. ||G - G*||_F^2 <= 2 beta gap. In particular all minimizers have the same gradient G*.
 2. rank X* <= #{i : sigma_i(G) >= lam - sqrt(2 beta gap)}.
 3. sigma_{k+1}(G) <= ||G - K||_2 for every K of rank at most k: if that is below lam - sqrt(2 beta gap), rank X* <= k.
-4. If f(X) >= f(X*) + <G*, X - X*> + (alpha/2) ||X - X*||_F^2, then ||X - X*||_F^2 <= 2 gap/alpha and
+4. 1 and with it 2 and 3 hold for ||G - G*||_2 and any beta with f(Y) <= f(X) + <G, Y - X> + (beta/2)||Y - X||^2 at
+   all Y = X + t u v^T: a bound of the curvature along matrices of rank one.
+5. If f(X) >= f(X*) + <G*, X - X*> + (alpha/2) ||X - X*||_F^2, then ||X - X*||_F^2 <= 2 gap/alpha and
    rank X* >= #{i : sigma_i(X) > sqrt(2 gap/alpha)}.
 
 Assumptions
 -----------
-f convex and differentiable with beta-Lipschitz gradient, beta > 0, lam > 0; for 4 strong convexity with alpha > 0.
+f convex and differentiable with beta-Lipschitz gradient, beta > 0, lam > 0; for 4 its bound in place of that, and u, v
+the top singular pair of G - G*; for 5 strong convexity with alpha > 0.
 
 Source
 ------
@@ -24,13 +27,17 @@ Idea
 ----
 1: compare f at Y = X - (G - G*)/beta from above (at X) and from below (at X*). The nuclear norm only adds to the gap,
 because -G*/lam is one of its subgradients at X*. 2: by Watson's form of that subgradient, sigma_i(G*) = lam for
-i <= rank X*, and singular values move by at most ||G - G*||_2.
+i <= rank X*, and singular values move by at most ||G - G*||_2. 4: as 1, at Y = X - (c/beta) u v^T with
+c = u^T (G - G*) v, the largest singular value.
 
 Checks
 ------
 cocoercivity : PROVED
 gradient_distance : PROVED
+rank_one_cocoercivity : PROVED
+rank_one_distance : PROVED
 singular_values : PROVED
+rank_one_values : PROVED
 tail : PROVED
 point_distance : PROVED
 kept_values : PROVED
@@ -50,9 +57,13 @@ from lorasolve.symbolic import (
     inner,
     matrix,
     mutant,
+    named,
+    orthonormal,
     run_module,
     scalars,
     square,
+    tr,
+    vector,
 )
 from proofs.facts import (
     DISTANCE,
@@ -130,6 +141,46 @@ gradient_distance = Inequality(
         dropped(AT_MINIMIZER),
     ),
 )
+u, v = vector("u", m), vector("v", n)
+g, g_star = scalars("g g_star", real=True)
+along = g - g_star
+Y_ONE = X - along / beta * u @ v.T
+PAIRINGS = (named(g, tr(u.T @ G @ v)), named(g_star, tr(u.T @ GS @ v)))
+UNIT_U, UNIT_V = orthonormal(u), orthonormal(v)
+RANK_ONE = (UNIT_U, UNIT_V, *PAIRINGS)
+ONE_FROM_BELOW = hypothesis("f(Y) >= f(X*) + <G*, Y - X*>", f_star + inner(GS, Y_ONE - XS), f_y)
+ONE_FROM_ABOVE = hypothesis(
+    "f(Y) <= f(X) + <G, Y - X> + (beta/2)||Y - X||^2", f_y, f + inner(G, Y_ONE - X) + beta * square(Y_ONE - X) / 2
+)
+rank_one_cocoercivity = Inequality(
+    "rank_one_cocoercivity",
+    "(u^T (G - G*) v)^2 <= 2 beta (f(X) - f(X*) - <G*, X - X*>).",
+    along**2,
+    2 * beta * (f - f_star - inner(GS, X - XS)),
+    given=RANK_ONE,
+    proof=[2 * beta * ONE_FROM_BELOW, 2 * beta * ONE_FROM_ABOVE],
+    mutants=(
+        mutant("constant", "beta, not 2 beta", rhs=beta * (f - f_star - inner(GS, X - XS))),
+        mutant("sign", "+ <G*, X - X*>", rhs=2 * beta * (f - f_star + inner(GS, X - XS))),
+        mutant("swapped symbols", "<G, X - X*>", rhs=2 * beta * (f - f_star - inner(G, X - XS))),
+        dropped(ONE_FROM_BELOW),
+        dropped(ONE_FROM_ABOVE),
+        dropped(UNIT_U),
+    ),
+)
+rank_one_distance = Inequality(
+    "rank_one_distance",
+    "(u^T (G - G*) v)^2 <= 2 beta (F(X) - F(X*)).",
+    along**2,
+    2 * beta * GAP,
+    proof=[rank_one_cocoercivity.conclusion(), 2 * beta * lam * AT_MINIMIZER],
+    under=(rank_one_cocoercivity,),
+    mutants=(
+        mutant("constant", "beta, not 2 beta", rhs=beta * GAP),
+        mutant("sign", "F(X*) - F(X)", rhs=-2 * beta * GAP),
+        dropped(AT_MINIMIZER),
+    ),
+)
 singular_values = Inequality(
     "singular_values",
     "sigma_i(G) >= lam - q for i <= rank X* and q >= ||G - G*||_F: at most #{sigma_i(G) >= lam - q} such i.",
@@ -141,6 +192,21 @@ singular_values = Inequality(
         mutant("sign", "lam + q", {lam: 1, t: 1, s: 1, moved: 1, far: 1, reach: 1}, lhs=lam + reach),
         dropped(REACH, {lam: 2, t: 2, s: 1, moved: 1, far: 1, reach: "1/2"}),
         dropped(AT_LAM),
+    ),
+)
+REACH_2 = hypothesis("||.||_2 <= q", moved, reach)
+rank_one_values = Inequality(
+    "rank_one_values",
+    "sigma_i(G) >= lam - q for i <= rank X* and q >= ||G - G*||_2.",
+    lam - reach,
+    s,
+    proof=[AT_LAM, WEYL_G, REACH_2],
+    mutants=(
+        mutant("constant", "lam - q/2", {lam: 2, t: 2, s: 1, moved: 1, reach: 1}, lhs=lam - reach / 2),
+        mutant("sign", "lam + q", {lam: 1, t: 1, s: 1, moved: 1, reach: 1}, lhs=lam + reach),
+        dropped(REACH_2, {lam: 2, t: 2, s: 1, moved: 1, reach: "1/2"}),
+        dropped(AT_LAM),
+        dropped(WEYL_G),
     ),
 )
 K = matrix("K", m, n)
@@ -189,10 +255,20 @@ kept_values = Inequality(
     ),
 )
 
-CHECKS = (cocoercivity, gradient_distance, singular_values, tail, point_distance, kept_values)
+CHECKS = (
+    cocoercivity,
+    gradient_distance,
+    rank_one_cocoercivity,
+    rank_one_distance,
+    singular_values,
+    rank_one_values,
+    tail,
+    point_distance,
+    kept_values,
+)
 
 PROSE = {
-    "counting the indices i for which the inequality holds": ("singular_values", "kept_values"),
+    "counting the indices i for which the inequality holds": ("singular_values", "rank_one_values", "kept_values"),
 }
 
 THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)

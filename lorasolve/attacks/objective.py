@@ -65,6 +65,23 @@ def judge_curvature(name: str, seed: int, X: list[list[float]], D: list[list[flo
     return failures
 
 
+def judge_rank_one(name: str, seed: int, X: list[list[float]], u: list[float], v: list[float]) -> Failures:
+    """Compare the change of the gradient from ``X`` to ``X + u v^T`` with what is stated along matrices of rank one."""
+    f = made(name, seed)
+    beta = f.facts.rank_one_smoothness
+    at, D = np.array(X), np.outer(u, v)
+    square = float(np.vdot(D, D))
+    if beta is None or square == 0.0:
+        return None
+    G, moved = f.value_and_grad(at)[1], f.value_and_grad(at + D)[1]
+    noise = 1e-12 * (float(np.linalg.norm(G)) + float(np.linalg.norm(moved))) * square**0.5
+    change = float(np.vdot(moved - G, D))
+    if change <= (1.0 + TOL) * beta * square + noise:
+        return {}
+    shown = f"<grad f(X + u v^T) - grad f(X), u v^T>/||u v^T||^2 = {change / square:.9g}, stated {beta:.9g}"
+    return {"f curves along matrices of rank one as little as stated": shown}
+
+
 def judge_value(name: str, seed: int, X: list[list[float]]) -> Failures:
     """Compare the value at ``X`` with the stated lower bound."""
     f = made(name, seed)
@@ -91,6 +108,17 @@ def draw_curvature(rng: np.random.Generator, name: str) -> Instance:
             X, value, D = moved, other, direction
     length = float(10.0 ** rng.uniform(-4, 1)) * max(size, 1e-3)
     return dict(seed=seed, X=X.tolist(), D=(length * D).tolist())
+
+
+def draw_rank_one(rng: np.random.Generator, name: str) -> Instance:
+    """Return a point and vectors along whose product it curves much: each pair is the top one of ``hess f[u v^T]``."""
+    seed, X, f = _start(rng, name)
+    D = rng.standard_normal(X.shape)
+    for _ in range(LANCZOS):
+        U, _, Vt = np.linalg.svd(D)
+        D = _hessian(f, X, np.outer(U[:, 0], Vt[0]).ravel()).reshape(X.shape)
+    length = float(10.0 ** rng.uniform(-4, 1)) * max(float(np.linalg.norm(X)), 1e-3)
+    return dict(seed=seed, X=X.tolist(), u=(length * U[:, 0]).tolist(), v=Vt[0].tolist())
 
 
 def draw_value(rng: np.random.Generator, name: str) -> Instance:
@@ -141,7 +169,7 @@ def _hessian(f: Objective, X: Array, direction: Array) -> Array:
 
 @dataclass(frozen=True)
 class ObjectiveAttack(Attack):
-    """The facts ``convex``, ``smoothness``, ``least_squares`` and ``lower_bound`` of an objective.
+    """The facts ``convex``, ``smoothness``, ``rank_one_smoothness``, ``least_squares`` and ``lower_bound``.
 
     Parameters
     ----------
@@ -150,7 +178,7 @@ class ObjectiveAttack(Attack):
     """
 
     name = "objective"
-    summary = "objective:NAME or objective:package.Class: convex, smoothness, least_squares, lower_bound"
+    summary = "objective:NAME or objective:package.Class: its facts, convex to lower_bound"
 
     def target(self) -> str:
         """Return the name, after a look whether it exists."""
@@ -158,8 +186,9 @@ class ObjectiveAttack(Attack):
         return self.subject
 
     def families(self) -> tuple[Family, ...]:
-        """Return extreme curvature, and descent below the bound."""
+        """Return extreme curvature, that along matrices of rank one, and descent below the bound."""
         return (
             Family("curvature", draw_curvature, judge_curvature, least={"seed": 0}),
+            Family("rank one", draw_rank_one, judge_rank_one, least={"seed": 0}),
             Family("descent", draw_value, judge_value, least={"seed": 0}),
         )

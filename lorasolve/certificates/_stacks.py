@@ -610,8 +610,8 @@ def prove(
             bounds.append(bound_of(lam, oracle, (low, high), product_, found, (*assumptions, *oracle.assumptions)))
     # The rank of the optimum: the gradient without the directions in which it is near lam.
     gaps = np.array([bound.gap for bound in bounds])
-    smoothness = objective.facts.smoothness
-    distance = np.full(len(A), math.inf) if smoothness is None else sqrt_up(mul_up(2.0 * ranks.SLACK, smoothness, gaps))
+    beta = objective.facts.rank_one_curvature
+    distance = np.full(len(A), math.inf) if beta is None else sqrt_up(mul_up(2.0 * ranks.SLACK, beta, gaps))
     below = weight - distance
     large = values >= below[:, None]
     Z = (GQ @ right) * large[:, None, :]

@@ -32,6 +32,8 @@ from .evidence import FLOATING, Evidence, cut, evidence
 from .norms import Trust
 from .rigorous import difference_down, value_high, weight_down
 
+# A share of the distance between gradients: what a constant that is closer to the truth may take off.
+CLOSER = 0.25
 
 @dataclass(frozen=True, repr=False)
 class Certificate:
@@ -274,7 +276,7 @@ def conclude(
     balance = math.hypot(*(float(np.linalg.norm(A.T @ A - B.T @ B)) for A, B in own))
     squares = sum(float(np.vdot(A, A) + np.vdot(B, B)) for A, B in own)
     lam = problem.lam_effective
-    low, high = case.ranks() if answer.is_global else (None, None)
+    low, high, constant = case.ranks() if answer.is_global else (None, None, [])
     norm = math.nan if found.parts is None else found.parts.norm_high
     f, stationarity = _stationarity(problem, factors, found)
     closed = [FLOATING] if answer.level is Known.CERTIFIED and FLOATING not in found.assumptions else []
@@ -301,7 +303,7 @@ def conclude(
         reason=answer.reason,
         level=answer.level,
         refers_to=found.refers_to,
-        assumptions=(*found.assumptions, *closed, *([] if high is None else [_smooth(case.facts)])),
+        assumptions=(*found.assumptions, *closed, *constant),
         failure_probability=found.bound.failure_probability,
         formula=answer.formula,
         parts=found.parts,
@@ -357,10 +359,6 @@ def _stationarity(problem: Problem, factors: Pairs, found: Evidence) -> tuple[fl
     # The given factors are A' = s A: G^T A' is what the second block needs.
     parts = ((s * GB + lam / s * A, GtA + lam * B) for (GB, GtA), (A, B) in zip(products, factors))
     return f, math.hypot(*(frobenius_norm(part) for pair in parts for part in pair))
-
-
-def _smooth(facts: Facts) -> str:
-    return f"for the rank: the gradient of f has the Lipschitz constant {facts.smoothness:.6g}"
 
 
 def as_factors(problem: Problem, point: Any, name: str = "point") -> Pairs:
@@ -508,26 +506,45 @@ class _Case:
         reason = f"{form} is known to {at_most(gap / scale, '.1e')} (relative) only, above the tolerance"
         return _Answer(None, gap, better, reason, Known.CERTIFIED, form)
 
-    def ranks(self) -> tuple[int | None, int | None]:
-        """Return bounds on the rank of the optimum, None for what is not known."""
+    def ranks(self) -> tuple[int | None, int | None, list[str]]:
+        """Return bounds on the rank of the optimum, None for what is not known, and what that from above assumes."""
         problem, gap, proof = self.problem, self.found.bound.gap, self.found.proof
         if problem.several or problem.lam == 0.0:
-            return None, None
+            return None, None, []
         A, B = self.factors[0] if proof is None or proof.factors is None else proof.factors
         low = ranks.at_least(problem.objective, A, B, self.found.svds[0], gap) or None
-        distance = ranks.reach(gap, self.facts.smoothness)
-        lam = weight_down(problem)
-        _, _, Q = cut(self.found.svds)[0]
         # No matrix has a larger rank: a bound only together with one from below.
         full = min(problem.shape)
         if low == full:
-            return full, full
-        high = self._rank_at_most(Q, lam, distance) if distance < lam else None
-        return low, high if high is not None and high < full else None
+            return full, full, []
+        high, claim = self._highest_rank(gap)
+        return (low, high, [f"for the rank: {claim}"]) if high is not None and high < full else (low, None, [])
 
-    def _rank_at_most(self, Q: Array, lam: float, distance: float) -> int | None:
+    def _highest_rank(self, gap: float) -> tuple[int | None, str]:
+        """Return a bound of the rank from above, and what it assumes.
+
+        The curvature along matrices of rank one may be known sooner than the smoothness, and by a larger number: the
+        smoothness is asked for where a distance several times smaller would count fewer singular values.
+        """
+        found, claim = None, ""
+        if self.facts.rank_one_smoothness is not None:
+            distance = ranks.reach(gap, self.facts.rank_one_smoothness)
+            found = self._rank_at_most(distance)
+            claim = f"the curvature of f along matrices of rank one is at most {self.facts.rank_one_smoothness:.6g}"
+            if found is not None and found == self._rank_at_most(CLOSER * distance):
+                return found, claim
+        closer = self._rank_at_most(ranks.reach(gap, self.facts.smoothness))
+        if closer is not None and (found is None or closer < found):
+            found, claim = closer, f"the gradient of f has the Lipschitz constant {self.facts.smoothness:.6g}"
+        return found, claim
+
+    def _rank_at_most(self, distance: float) -> int | None:
         """Return how many singular values of the gradient may be within ``distance`` of ``lam``, None if unknown."""
         proof, norms = self.found.proof, self.found.norms
+        lam = weight_down(self.problem)
+        _, _, Q = cut(self.found.svds)[0]
+        if not distance < lam:
+            return None
         if norms and norms[0].failure:
             return len(Q.T) if norms[0].outside < lam - distance else None
         gram = norms[0].gram if proof is None else proof.gram

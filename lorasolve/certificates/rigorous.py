@@ -208,7 +208,8 @@ def prove(problem: Problem, point: Any, trust: Trust = "lapack", seen: Seen | No
             if seen is None or min(problem.shape) <= SMALL:
                 norm = _at_level(lam, oracle, inner, nuclear[1], float(lam), gram)
             else:
-                norm, apart = _near_optimum(lam, oracle, inner, nuclear[1], gram, seen, objective.facts.smoothness)
+                beta = objective.facts.rank_one_curvature
+                norm, apart = _near_optimum(lam, oracle, inner, nuclear[1], gram, seen, beta)
             bound = bound_of(lam, oracle, nuclear, inner, norm, (*assumptions, *oracle.assumptions))
             return Proof(bound, oracle, (A, B), gram, apart)
 

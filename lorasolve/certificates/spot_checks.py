@@ -193,7 +193,7 @@ def _length(loss: MultiObjective, X: Sequence[Array], G: Sequence[Array], better
     far = 0.0 if better is None else joint_norm([y - x for x, y in zip(X, better)])
     if max(joint_norm(X), far) > 0.0:
         return max(joint_norm(X), far)
-    beta = loss.facts.smoothness
+    beta = loss.facts.rank_one_curvature
     return joint_norm(G) / beta if beta and joint_norm(G) > 0.0 else 1.0
 
 

@@ -26,6 +26,8 @@ POINTS = 3
 # checks lie about 10 times as far.
 DOMAIN_DRAWS, FARTHEST = 30, 16.0
 LANCZOS_STEPS = 40
+# Directions of rank one that are tried from a point.
+RANK_ONE_STEPS = 10
 # Points from which rounding errors are measured, their spacing, and how much larger the errors elsewhere may be.
 NEIGHBOURS, SPACING, SPREAD = 8, 2e-5, 30.0
 # A wrong gradient is compared with differences of values in so many entries at most.
@@ -148,8 +150,8 @@ def check_objective(objective: Any, rng: int | np.random.Generator = 0, scale: f
     -----
     Checked: ``value_and_grad`` is pure and its gradient has Taylor slope 2; Hessian products are symmetric and
     have slope 2 against gradients (3 against values, shown); the factor level agrees with the dense one; the
-    cvxpy expression has the same value and is convex; ``convex``, ``smoothness`` and ``lower_bound``; ``conjugate``
-    (Fenchel's inequality, with equality at gradients);
+    cvxpy expression has the same value and is convex; ``convex``, ``smoothness``, ``rank_one_smoothness`` and
+    ``lower_bound``; ``conjugate`` (Fenchel's inequality, with equality at gradients);
     ``least_squares`` (constant Hessian, a quadratic along lines); ``merged``; ``sample_batch`` (weighted means over a
     partition give ``f``); ``minimize_over_A`` and ``minimize_over_B`` are stationary; so is ``minimizer``, which
     descent does not beat.
@@ -458,6 +460,31 @@ def _curvature_facts(bench: _Bench) -> Iterator[Check]:
         yield Check("smoothness", high <= most, f"stated {beta:.6g}, seen {high:.6g}")
 
 
+def _rank_one_smoothness(bench: _Bench) -> Iterator[Check]:
+    beta = bench.f.facts.rank_one_smoothness
+    if beta is None:
+        return
+    high = max(_curvature_of_rank_one(bench) for _ in range(POINTS))
+    yield Check("rank-one smoothness", high <= beta * (1.0 + bench.tol), f"stated {beta:.6g}, seen {high:.6g}")
+
+
+def _curvature_of_rank_one(bench: _Bench) -> float:
+    """Return the largest curvature of ``f`` met from a point along unit matrices of rank one, less rounding errors.
+
+    Each is made of the top singular pair of the change of the gradient along the one before: a power iteration.
+    """
+    X, change = bench.matrix(), bench.matrix()
+    length = float(np.linalg.norm(change))
+    gradient, high = bench.f.value_and_grad(X)[1], 0.0
+    for _ in range(RANK_ONE_STEPS):
+        U, _, Vt = np.linalg.svd(change)
+        D = np.outer(U[:, 0], Vt[0])
+        change = bench.f.value_and_grad(X + length * D)[1] - gradient
+        noise = sum(bench.rounding(Y, D).slope for Y in (X, X + length * D))
+        high = max(high, (float(np.vdot(change, D)) - noise) / length)
+    return high
+
+
 def _lower_bound(bench: _Bench) -> Iterator[Check]:
     bound = bench.f.facts.lower_bound
     if bound is None:
@@ -684,6 +711,7 @@ _CHECKS: dict[str, Callable[[_Bench], Iterator[Check]]] = {
     "description": _description,
     "cvxpy expression": _expression,
     "convexity and smoothness": _curvature_facts,
+    "rank-one smoothness": _rank_one_smoothness,
     "lower bound": _lower_bound,
     "conjugate": _conjugate,
     "least squares": _least_squares,

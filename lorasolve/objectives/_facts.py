@@ -60,6 +60,10 @@ class Facts:
         Number of samples, for objectives that are means over samples.
     minimizes_factors : bool
         Whether ``minimize_over_A`` and ``minimize_over_B`` answer.
+    rank_one_smoothness : float or None
+        A number ``beta >= 0`` with ``f(X + t u v^T) <= f(X) + t u^T grad f(X) v + (beta/2) t^2`` for all ``X``, unit
+        ``u``, ``v`` and ``t``. ``smoothness`` is one; state another where that takes less work, as what is asked of
+        it (the rank of the optimum) hardly depends on its size. It may be given as a function too.
 
     Raises
     ------
@@ -74,11 +78,17 @@ class Facts:
     has_hessian: bool = True
     n_samples: int | None = None
     minimizes_factors: bool = False
+    rank_one_smoothness: _Deferred = _Deferred()
 
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
             if name not in _DEFERRED:
                 object.__setattr__(self, name, check(getattr(self, name), name))
+
+    @property
+    def rank_one_curvature(self) -> float | None:
+        """``rank_one_smoothness`` where it is stated, otherwise ``smoothness``."""
+        return self.smoothness if self.rank_one_smoothness is None else self.rank_one_smoothness
 
     @classmethod
     def stated_by(cls, owner: Any) -> Facts:
@@ -172,5 +182,6 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "has_hessian": _flag,
     "n_samples": _count_or_none,
     "minimizes_factors": _flag,
+    "rank_one_smoothness": _number_or_none(0.0),
 }
-_DEFERRED = {"smoothness", "lower_bound"}
+_DEFERRED = {"smoothness", "rank_one_smoothness", "lower_bound"}

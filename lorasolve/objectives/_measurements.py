@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._validate import Array
-from ..linear_map import LinearMap, top_singular
+from ..linear_map import LinearMap, top_eigenvalue, top_singular
 from ._description import Entries, Matrix, Outer
 from ._kernels import NO_KERNELS, Kernels
 
@@ -76,6 +76,10 @@ class Measurements:
         """Return ``||M||_2^2`` of the N x (m n) matrix, or a bound on it."""
         raise NotImplementedError
 
+    def rank_one_squared_norm(self) -> float | None:
+        """Return a bound on ``sum_i (u^T M_i v)^2`` for unit ``u``, ``v``; None where :meth:`squared_norm` is cheap."""
+        return None
+
     def description(self) -> Entries | Matrix | Outer:
         """Return the map as plain data."""
         raise NotImplementedError
@@ -87,6 +91,11 @@ class Measurements:
     def kernels(self, y: Array) -> Kernels:
         """Return the compiled answers of the loss with observations ``y``, none by default."""
         return NO_KERNELS
+
+
+def gram_norm(gram: Array) -> float | None:
+    """Return the largest eigenvalue of a Gram matrix; None if its squares may have left the range of floats."""
+    return top_eigenvalue(gram) if 1e-200 < np.trace(gram) < 1e200 else None
 
 
 def squared_norm(M: LinearMap, data: Array) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from .._validate import Array, as_float_array
 from ..linear_map import LinearMap, top_eigenvalue
 from ._description import Outer
-from ._measurements import GRAM_LIMIT, Measurements
+from ._measurements import GRAM_LIMIT, Measurements, gram_norm
 
 
 class RankOneMeasurements(Measurements):
@@ -70,6 +70,13 @@ class RankOneMeasurements(Measurements):
         lengths_a, lengths_b = (float(np.einsum("ij,ij->i", c, c).max()) for c in (a, b))
         norm_a, norm_b = (float(np.linalg.norm(c.T @ c, 2)) for c in (a, b))
         return min(lengths_a * norm_b, lengths_b * norm_a)
+
+    def rank_one_squared_norm(self) -> float | None:
+        """The less of ``||sum_i ||b_i||^2 a_i a_i^T||_2`` and ``||sum_i ||a_i||^2 b_i b_i^T||_2``."""
+        a, b = self.a.astype(np.float64, copy=False), self.b.astype(np.float64, copy=False)
+        weighted = (c * np.linalg.norm(d, axis=1, keepdims=True) for c, d in ((a, b), (b, a)))
+        bounds = [gram_norm(c.T @ c) for c in weighted]
+        return None if None in bounds else min(bounds)  # type: ignore[type-var]
 
     def description(self) -> Outer:
         return Outer(self.a, self.b)

@@ -9,9 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._validate import Array, as_choice, as_float_array, as_index_array, as_integer, as_shape
+from ._dense_measurements import DenseMeasurements
 from ._description import Description, Matrix
 from ._output_losses import LOSSES, Loss, curvature, sum_and_slope
 from .base import Objective
+
+# The largest curvature of each loss in the outputs of a sample.
+_MOST_CURVED = {"square": 1.0, "logistic": 0.25, "softmax": 0.5}
 
 
 class NTK(Objective):
@@ -123,10 +127,18 @@ class NTK(Objective):
     @cached_property
     def smoothness(self) -> float:
         """``c ||features||_2^2 / N`` with ``c`` the largest curvature of the loss: 1, 1/4 or 1/2."""
-        largest = {"square": 1.0, "logistic": 0.25, "softmax": 0.5}[self.loss]
-        gram = self._matrix.astype(np.float64)
-        gram = gram @ gram.T if gram.shape[0] <= gram.shape[1] else gram.T @ gram
-        return largest * float(np.linalg.eigvalsh(gram)[-1]) * (1.0 + 1e-12) / len(self.offset)
+        return _MOST_CURVED[self.loss] * self._measurements.squared_norm() / len(self.offset)
+
+    @cached_property
+    def rank_one_smoothness(self) -> float | None:
+        """``c`` times a bound of ``sum_ik (u^T G_ik v)^2 / N`` for unit ``u``, ``v``, from matrices of m or n rows."""
+        found = self._measurements.rank_one_squared_norm()
+        return None if found is None else _MOST_CURVED[self.loss] * found / len(self.offset)
+
+    @property
+    def _measurements(self) -> DenseMeasurements:
+        """The features as linear measurements."""
+        return DenseMeasurements(self._matrix.reshape(-1, *self.shape))
 
     def sample_batch(self, index: Array) -> Objective:
         """Return the loss of the samples ``index``."""

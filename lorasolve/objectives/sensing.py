@@ -75,6 +75,12 @@ class MatrixSensing(Objective):
         """``||M||_2^2 / N`` of the N x (m n) measurement matrix (rank-one beyond ``GRAM_LIMIT``: a bound)."""
         return self._map.squared_norm() / self._map.count
 
+    @cached_property
+    def rank_one_smoothness(self) -> float | None:
+        """A bound from the m x m or n x n matrices that the measurements add up to, if that is the cheaper one."""
+        found = self._map.rank_one_squared_norm()
+        return None if found is None else found / self._map.count
+
     # ------------------------------------------------------------------ dense level
     def value_and_grad(self, X: Array) -> tuple[float, Array]:
         """Return ``f(X)`` and ``G = sum_i (<M_i, X> - y_i) M_i / N``."""

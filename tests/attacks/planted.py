@@ -116,6 +116,13 @@ class Steep:
         return 1.5 * float(np.sum(X * X)), 3.0 * X
 
 
+class SteepAlongRankOne(Steep):
+    """``3/2 ||X||^2`` that states less curvature along matrices of rank one."""
+
+    smoothness = 3.0
+    rank_one_smoothness = 2.9
+
+
 class OneSteepDirection(Steep):
     """The same curvature along one entry only, and only far out."""
 

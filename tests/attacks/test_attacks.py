@@ -184,6 +184,7 @@ def test_a_status_that_is_too_good_is_seen(monkeypatch: pytest.MonkeyPatch) -> N
     ("name", "claim"),
     [
         ("Steep", "the gradient is Lipschitz with the stated smoothness"),
+        ("SteepAlongRankOne", "f curves along matrices of rank one as little as stated"),
         ("Wave", "f is convex"),
         ("Deep", "f is at least its lower bound"),
         ("Cosh", "f is a least-squares function"),

@@ -8,11 +8,12 @@ import pytest
 import lorasolve as ls
 from lorasolve._known import Known
 from lorasolve.certificates import certify, ranks
+from lorasolve.certificates import rigorous as rigorous_module
 from lorasolve.certificates._oracle_linear import margin
 from lorasolve.certificates.balls import Ball
 from lorasolve.certificates.norms import Gram
 from lorasolve.linear_map import factor_svd
-from lorasolve.objectives import Denoising, Huber, LinearFineTuning, MatrixCompletion, Softmax
+from lorasolve.objectives import Denoising, Huber, LinearFineTuning, MatrixCompletion, MatrixSensing, Softmax
 from lorasolve.objectives.base import Objective
 
 
@@ -58,15 +59,65 @@ def test_near_an_optimum_the_bounds_enclose_its_rank(size, seed):
         assert low == 3
 
 
+def entrywise(M):
+    """Denoising of ``M`` as sensing, one measurement an entry: smoothness 1, and 6 is what bounds it at rank one."""
+    units = np.sqrt(M.size) * np.eye(M.size).reshape(-1, *M.shape)
+    return MatrixSensing(units, np.sqrt(M.size) * M.ravel())
+
+
+@pytest.mark.parametrize("rigorous", [True, False])
+def test_the_rank_needs_no_norm_of_the_measurements_where_the_gap_is_small(rigorous):
+    M, lam = with_values(VALUES, (8, 6)), 1.0
+    objective = entrywise(M)
+    X = optimum(M, lam) + 1e-4 * np.random.default_rng(1).standard_normal((8, 6))
+    certificate = certify(ls.Problem(objective, 6, lam), X, tol=1.0, rigorous=rigorous)
+    assert math.sqrt(12.0 * certificate.gap) < 0.2
+    assert certificate.rank_at_most == 3 and "smoothness" not in vars(objective)
+    assert any("along matrices of rank one is at most 6" in text for text in certificate.assumptions)
+
+
+@pytest.mark.parametrize("rigorous", [True, False])
+def test_the_rank_is_bounded_by_the_norm_of_the_measurements_where_the_gap_is_not_small(rigorous):
+    """The fourth value of the gradient, 0.8, is within ``sqrt(12 gap)`` of lam and not within ``sqrt(2 gap)``."""
+    M, lam = with_values(VALUES, (8, 6)), 1.0
+    P, _, Qt = np.linalg.svd(M, full_matrices=False)
+    X = (P * np.array([4.002, 2.0, 0.5, 0.0, 0.0, 0.0])) @ Qt
+    certificate = certify(ls.Problem(entrywise(M), 6, lam), X, tol=1.0, rigorous=rigorous)
+    assert math.sqrt(2.0 * certificate.gap) < 0.2 < math.sqrt(12.0 * certificate.gap)
+    assert certificate.rank_at_most == 3
+    assert any("Lipschitz constant 1" in text for text in certificate.assumptions)
+
+
+@pytest.mark.parametrize("size", [1e-1, 1e-2, 1e-3])
+@pytest.mark.parametrize("seed", range(4))
+def test_near_an_optimum_of_sensing_the_bound_is_its_rank_or_above(size, seed):
+    M, lam = with_values(VALUES, (8, 6), seed), 1.0
+    X = optimum(M, lam) + size * np.random.default_rng(seed + 10).standard_normal((8, 6))
+    certificates = [certify(ls.Problem(objective, 6, lam), X, tol=1.0) for objective in (entrywise(M), Denoising(M))]
+    high, other = (certificate.rank_at_most for certificate in certificates)
+    assert high == other and (high is None or high >= 3)
+
+
+def test_a_bound_along_matrices_of_rank_one_is_enough():
+    class OfRankOne(Denoising):
+        smoothness, rank_one_smoothness = None, 1.0
+
+    M, lam = with_values(VALUES, (8, 6)), 1.0
+    assert certify(ls.Problem(OfRankOne(M), 6, lam), optimum(M, lam)).rank_at_most == 3
+    far = optimum(M, lam) + 0.1 * np.random.default_rng(0).standard_normal((8, 6))
+    assert certify(ls.Problem(OfRankOne(M), 6, lam), far, tol=1.0).rank_at_most is None
+
+
 @pytest.mark.parametrize("rigorous", [True, False])
 @pytest.mark.parametrize(
     ("lam", "x", "count"), [(2.0, [1.0, 0.0, 0.0], 2), (1.9, [1.1, 0.0, 0.0], 2), (1.03, [1.97, 0.95, 0.0], 3)]
 )
-def test_values_of_the_gradient_near_lam_are_counted_where_the_point_has_less_rank(lam, x, count, rigorous):
+@pytest.mark.parametrize("n", [4, rigorous_module.SMALL + 5])
+def test_values_of_the_gradient_near_lam_are_counted_where_the_point_has_less_rank(lam, x, count, rigorous, n):
     """At lam = 2 there is a tie outside of the space of X, at 1.9 and 1.03 a gap with room for one value more."""
     target = np.array([3.0, 2.0, 1.0])
-    problem = ls.Problem(MatrixCompletion([0, 1, 2], [0, 1, 2], target, (4, 4)), 1, lam)
-    certificate = certify(problem, np.diag([*x, 0.0]), 0.1, rigorous=rigorous)
+    problem = ls.Problem(MatrixCompletion([0, 1, 2], [0, 1, 2], target, (n, n)), 1, lam)
+    certificate = certify(problem, np.diag([*x, *np.zeros(n - 3)]), 0.1, rigorous=rigorous)
     assert np.count_nonzero(np.abs(x - target) >= lam - np.sqrt(2.0 * certificate.gap) - 1e-9) == count
     assert certificate.is_global and certificate.rank_at_most == count
 

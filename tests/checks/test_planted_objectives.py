@@ -144,6 +144,10 @@ class WrongSmoothness(Right):
     smoothness = 1.5
 
 
+class WrongRankOneSmoothness(Right):
+    rank_one_smoothness = 1.5
+
+
 class TightLowerBound(Right):
     """The exact minimum: the root of ``x^3 + x = M_ij`` in each entry."""
 
@@ -322,6 +326,7 @@ def test_right_statements_pass():
         (ConcaveExpression(), "cvxpy expression, convex"),
         (WrongConvexity(), "convex"),
         (WrongSmoothness(), "smoothness"),
+        (WrongRankOneSmoothness(), "rank-one smoothness"),
         (WrongLowerBound(), "lower bound"),
         (WrongLeastSquares(), "least squares, constant Hessian"),
         (WrongLeastSquares(), "least squares, quadratic"),

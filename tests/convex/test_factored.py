@@ -483,3 +483,12 @@ def test_data_whose_squares_are_numbers_are_solved_though_their_cubes_are_none(s
     )
     assert other.success and other.fun / size / size == pytest.approx(one.fun, rel=2e-9)
     assert 0.0 < other.certificate.stationarity < np.inf
+
+
+def test_sensing_is_solved_and_its_rank_bounded_without_the_norm_of_the_measurements():
+    rng = np.random.default_rng(12)
+    M, X = rng.standard_normal((150, 12, 10)), rng.standard_normal((12, 2)) @ rng.standard_normal((2, 10))
+    objective = MatrixSensing(M, np.tensordot(M, X, 2))
+    found = ls.solve_convex(ls.Problem(objective, 1, 0.5), route="factored", tol=1e-8)
+    assert found.relative_gap <= 1e-8 and found.certificate.rank_at_most == 2
+    assert "smoothness" not in vars(objective)

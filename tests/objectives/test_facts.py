@@ -68,7 +68,15 @@ def test_nothing_stated_is_nothing_known():
         "has_hessian": True,
         "n_samples": None,
         "minimizes_factors": False,
+        "rank_one_smoothness": None,
     }
+
+
+def test_the_curvature_along_matrices_of_rank_one_is_at_most_the_smoothness():
+    assert Facts().rank_one_curvature is None
+    assert Facts(smoothness=2.0).rank_one_curvature == 2.0
+    assert Facts(smoothness=2.0, rank_one_smoothness=3.0).rank_one_curvature == 3.0
+    assert Facts(rank_one_smoothness=0.0).rank_one_curvature == 0.0
 
 
 def test_facts_of_class_and_instance_are_collected_in_plain_types():
@@ -245,6 +253,7 @@ def test_the_batch_of_a_block_is_the_block_of_the_batch():
         ("least_squares", None, TypeError, "least_squares: expected True or False, got None"),
         ("smoothness", -1, ValueError, r"smoothness: expected a finite number in \[0, inf\), got -1"),
         ("smoothness", "1", TypeError, "smoothness: expected a finite number"),
+        ("rank_one_smoothness", -1, ValueError, r"rank_one_smoothness: expected a finite number in \[0, inf\), got -1"),
         ("lower_bound", math.nan, ValueError, "lower_bound: expected a finite number, got nan"),
         ("lower_bound", -math.inf, ValueError, "lower_bound: expected a finite number, got -inf"),
         ("has_hessian", 0, TypeError, "has_hessian: expected True or False, got 0"),

@@ -45,6 +45,27 @@ def test_value_by_hand_and_claims(loss):
     assert report.ok, str(report)
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_bound_of_curvature_along_matrices_of_rank_one_is_attained_by_one_sample(loss):
+    """At outputs 0, along the top singular pair of ``G_1``; the two outputs of softmax move in opposite directions."""
+    J = np.random.default_rng(4).standard_normal((4, 3))
+    P, s, Qt = np.linalg.svd(J)
+    features = np.stack([J, -J])[None] if loss == "softmax" else J[None, None]
+    f = NTK(features, {"square": [[1.0]], "logistic": [[1.0]], "softmax": [1]}[loss], loss)
+    D, h = np.outer(P[:, 0], Qt[0]), 1e-4
+    value = [f.value_and_grad(step * D)[0] for step in (-h, 0.0, h)]
+    assert (value[0] - 2.0 * value[1] + value[2]) / h**2 == pytest.approx(f.facts.rank_one_smoothness, rel=1e-5)
+    most = {"square": 1.0, "logistic": 0.25, "softmax": 1.0}[loss] * np.sum(s**2)
+    assert f.facts.rank_one_smoothness <= f.facts.smoothness <= most * (1.0 + 1e-9)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_smoothness_is_that_of_the_loss_times_the_squared_norm_of_the_features(loss):
+    *_, f = network(loss)
+    largest = np.linalg.norm(f.features.reshape(-1, f.features[0, 0].size), 2) ** 2 / 8
+    assert f.facts.smoothness == pytest.approx({"square": 1.0, "logistic": 0.25, "softmax": 0.5}[loss] * largest)
+
+
 def test_square_loss_agrees_with_a_real_network_nearby():
     rng = np.random.default_rng(0)
     W0, V, Z, Y, f = network("square")

@@ -65,6 +65,43 @@ def test_smoothness_is_the_squared_norm_of_the_map(kind):
     assert_allclose(objective.facts.smoothness, np.linalg.norm(M.reshape(COUNT, -1), 2) ** 2 / COUNT, rtol=1e-10)
 
 
+@pytest.mark.parametrize("kind", ["dense", "wide", "rank-one"])
+def test_no_curvature_along_a_matrix_of_rank_one_is_above_the_bound(kind, monkeypatch):
+    """The largest that a power iteration between the two vectors finds is not far below it either."""
+    monkeypatch.setattr(_dense_measurements, "PIECE", 4)
+    objective, M, y = build("rank-one" if kind == "rank-one" else "dense")
+    if kind == "wide":
+        M = M.transpose(0, 2, 1)
+        objective = MatrixSensing(M, y)
+    rng, found = np.random.default_rng(5), 0.0
+    for _ in range(20):
+        u = rng.standard_normal(M.shape[1])
+        for _ in range(20):
+            v = np.linalg.svd(np.einsum("kij,i->kj", M, u))[2][0]
+            _, s, Vt = np.linalg.svd(np.einsum("kij,j->ki", M, v))
+            u = Vt[0]
+            found = max(found, s[0] ** 2 / COUNT)
+    assert found <= objective.facts.rank_one_smoothness <= 4.0 * found
+
+
+def test_the_bound_of_curvature_is_attained_where_the_measurements_share_a_vector():
+    """``M_i = a_i b^T``: ``sum_i (u^T M_i v)^2`` is ``||a u||^2 (b^T v)^2``, the largest of which is in closed form."""
+    rng = np.random.default_rng(6)
+    a, b = 10.0 * rng.standard_normal((COUNT, M_ROWS)), rng.standard_normal(N_COLS)
+    most = np.linalg.norm(a, 2) ** 2 * (b @ b) / COUNT
+    for given in (np.einsum("ki,j->kij", a, b), (a, np.tile(b, (COUNT, 1)))):
+        bound = MatrixSensing(given, np.ones(COUNT)).facts.rank_one_smoothness
+        assert most * (1.0 - 1e-12) <= bound
+    assert_allclose(bound, most, rtol=1e-12)
+    assert_allclose(MatrixSensing(np.einsum("ki,j->kji", a, b), np.ones(COUNT)).facts.rank_one_smoothness, most)
+
+
+@pytest.mark.parametrize("size", [1e-150, 1e150])
+def test_squares_beyond_the_range_of_floats_bound_no_curvature(size):
+    for given in (size * np.ones((2, 3, 2)), (size * np.ones((2, 3)), np.ones((2, 2)))):
+        assert MatrixSensing(given, np.ones(2)).facts.rank_one_smoothness is None
+
+
 def test_rank_one_smoothness_beyond_the_gram_limit_is_an_upper_bound(monkeypatch):
     monkeypatch.setattr(_rank_one_measurements, "GRAM_LIMIT", 1)
     objective, M, _ = build("rank-one")
