@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, as_callable, as_iterable
+from .._validate import Array, as_callable, as_index_array, as_iterable, shown
 from ..objectives.softmax import Softmax
-from ._torch import as_model, as_torch_dtype, evaluating, moved, require_torch
+from ._torch import as_model, as_torch_dtype, evaluating, moved, require_torch, stand_ins
 from .losses import CrossEntropy, as_the_model_means, plain_outputs, plain_targets
+
+# More classes than this are not taken from the labels: an identifier in their place, say.
+MOST_CLASSES = 1_000_000
 
 
 def features(
@@ -60,15 +63,8 @@ def features(
         for module in model.modules()
         if embed is None and isinstance(module, torch.nn.Linear)
     ]
-    cast = {
-        name: tensor.detach().to(dtype)
-        for name, tensor in (
-            *model.named_parameters(remove_duplicate=False),
-            *model.named_buffers(remove_duplicate=False),
-        )
-        if tensor.is_floating_point() and tensor.dtype != dtype
-    }
-    device = next(model.parameters()).device
+    cast = stand_ins(model, dtype)
+    device = next((tensor.device for tensor in cast.values()), None)
     first = None
     Z: list[Array] = []
     y: list[Array] = []
@@ -86,11 +82,20 @@ def features(
                     last.clear()
                 else:
                     rows = embed(model, batch)
-                found = targets(batch).reshape(-1)
+                found = targets(batch)
+                for value, argument in ((rows, "features"), (found, "labels")):
+                    if not isinstance(value, torch.Tensor):
+                        raise TypeError(f"{argument}: expected a tensor for each batch, got {shown(value)}")
+                if rows.is_complex():
+                    raise TypeError(f"features: expected real numbers, got {rows.dtype}")
+                found = found.reshape(-1)
                 if rows.ndim != 2 or len(rows) != len(found):
                     raise ValueError(
                         f"features: expected one row a sample, (n, d) for {len(found)} labels, got {tuple(rows.shape)}"
                     )
+                if Z and rows.shape[1] != Z[0].shape[1]:
+                    widths = f"{Z[0].shape[1]} in each batch, as in the first, got {rows.shape[1]}"
+                    raise ValueError(f"features: expected {widths}")
                 if head is not None and not _answers(head, rows, answer):
                     raise ValueError("model: its outputs are not those of its last linear layer; give embed")
                 Z.append(rows.double().cpu().numpy())
@@ -102,6 +107,7 @@ def features(
         raise ValueError("batches: there are none")
     classes, rows_of_all = np.concatenate(y), np.concatenate(Z)
     if head is None:
+        classes = as_index_array(classes, "labels", MOST_CLASSES)
         return Softmax(np.zeros((int(classes.max()) + 1, rows_of_all.shape[1])), rows_of_all.T, classes)
     W0 = head.weight.detach().double().cpu().numpy()
     if head.bias is not None:
