@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
 
@@ -21,6 +22,7 @@ from lorasolve.networks import (  # noqa: E402
     fine_tune,
     judge,
     linearize,
+    read_optimizer_state,
 )
 
 torch.set_num_threads(1)
@@ -464,3 +466,43 @@ def test_base_weights_that_are_not_finite_are_named():
     model.second.linear.weight.data[0, 0] = math.nan
     with pytest.raises(ValueError, match="model: second: expected a weight of finite numbers"):
         LoRAMonitor(base=model)
+
+
+def stored(folder, state=None, **group):
+    groups = [{"lr": 0.1, "weight_decay": 0.1, "params": [0]} | group]
+    torch.save({"param_groups": groups, "state": state or {}}, folder / "optimizer.pt")
+    return read_optimizer_state(folder)
+
+
+NOWHERE = torch.empty((), device="meta")
+
+
+@pytest.mark.parametrize("decay", [math.nan, math.inf, -0.1, "0.1", True, torch.tensor(1j), NOWHERE])
+def test_a_decay_that_is_no_number_is_not_called_none(tmp_path, decay):
+    with pytest.raises(ValueError, match="expected a weight_decay that is a number >= 0"):
+        stored(tmp_path, weight_decay=decay)
+    assert stored(tmp_path, weight_decay=None).decay_kind == "none"
+
+
+@pytest.mark.parametrize("lr", [math.nan, -1.0, True, 10**400, None, torch.ones(2), NOWHERE])
+def test_a_learning_rate_that_is_no_number_is_refused(tmp_path, lr):
+    with pytest.raises(ValueError, match="a group has no learning rate"):
+        stored(tmp_path, lr=lr)
+
+
+@pytest.mark.parametrize("step", [torch.tensor(1j), NOWHERE, -5, 10**400, math.inf, True])
+def test_steps_that_are_no_number_are_not_known(tmp_path, step):
+    assert stored(tmp_path, {0: {"step": step}}).steps is None
+
+
+def test_smoothed_gradients_have_a_length_or_none(tmp_path):
+    lists = [3.0, math.nan], [3.0, 4.0j], [3, 4]
+    moments = [NOWHERE, *map(torch.tensor, lists)]
+    found = stored(tmp_path, {k: {"step": 1, "exp_avg": moment} for k, moment in enumerate(moments)})
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["smoothed_gradients"] == [None, 5.0, 5.0]
+
+
+def test_a_state_without_groups_is_none(tmp_path):
+    torch.save({"param_groups": [], "state": {}}, tmp_path / "optimizer.pt")
+    with pytest.raises(ValueError, match="is no optimizer's state"):
+        read_optimizer_state(tmp_path)
