@@ -24,8 +24,8 @@ def chosen(experiment: Experiment, quick: bool, given: Mapping[str, Sequence[str
     Raises
     ------
     ValueError
-        For names that are no axes, values of another kind than the experiment's own or that it does not know, several
-        where all cells share one, and fewer than the claims of a paper need.
+        For names that are no axes, values of another kind than the experiment's own, that it does not know or that go
+        together with no others, several where all cells share one, and fewer than the claims of a paper need.
     """
     known = options(experiment)
     axes = experiment.axes(quick)
@@ -40,7 +40,32 @@ def chosen(experiment: Experiment, quick: bool, given: Mapping[str, Sequence[str
                     f"{option(name)}: the claims of {experiment.name} need {_least(experiment.axes(True)[axis])}, "
                     f"got {' '.join(texts)}"
                 )
+    if given and not isinstance(experiment, PaperClaims):
+        _require_cells(experiment, axes, given)
     return axes
+
+
+def _require_cells(experiment: Experiment, axes: Axes, given: Mapping[str, Sequence[str]]) -> None:
+    """Refuse values that are in no cell, as none of the other axes goes together with them."""
+    cells = experiment.cells(axes)
+    if not cells:
+        raise ValueError(f"{' '.join(words(given))}: no values of these go together in {experiment.name}")
+    for name, texts in given.items():
+        used = {cell[name] for cell in cells}
+        unused = [text for text, value in zip(texts, _listed(axes[name])) if value not in used]
+        if unused:
+            raise ValueError(
+                f"{option(name)}: {' '.join(unused)} goes together with no value of the other axes of {experiment.name}"
+            )
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def words(given: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the words of the command line that choose the axes."""
+    return [word for name, texts in given.items() for word in (option(name), *texts)]
 
 
 def option(name: str) -> str:
