@@ -79,6 +79,8 @@ class Network(MultiObjective):
     below : tuple of str
         Floating types of a lower precision through which the loss of the first batch depends on the weights all the
         same (compiled code, casts outside of torch's own functions).
+    extremes : tuple of float
+        The least and the largest loss of a sample, where the gradient was taken last.
     differences : str or None
         Why Hessian products are differences of gradients here; None while they are exact.
 
@@ -124,6 +126,7 @@ class Network(MultiObjective):
         if lower_bound is not None:
             self.lower_bound = as_number(lower_bound, "lower_bound")
         self.n_samples: int | None = None
+        self.extremes = math.inf, -math.inf
         self.differences: str | None = None
         self._differentiated = self._second_pass_tried = False
         self._stored = {_name(layer.module.weight.dtype) for layer in self.layers}
@@ -311,9 +314,13 @@ class Network(MultiObjective):
         leaves = [weight.requires_grad_() for weight in self.weights(factors)]
         sums = [np.zeros(shape) for shape in self.shapes]
         total = np.zeros(2)
+        self.extremes = math.inf, -math.inf
         with self.evaluating(self.with_weights(leaves)):
             for batch in self.batches:
                 losses = self.sample_losses(batch)
+                if len(losses):
+                    least, most = (float(end) for end in losses.detach().aminmax())
+                    self.extremes = min(self.extremes[0], least), max(self.extremes[1], most)
                 with gradients_kept(losses, leaves):
                     backward(losses.sum())
                 total += float(losses.detach().double().sum()), len(losses)
