@@ -37,6 +37,8 @@ from .losses import as_the_model_means
 
 # Relative difference of two evaluations of the same batch that is rounding and not dropout.
 REPEATABLE = {"float64": 1e-10, "float32": 1e-5}
+# ... and of the mean losses of two passes over data in another order, with an absolute part for losses near 0.
+SAME_DATA = {"float64": (1e-6, 1e-12), "float32": (1e-3, 1e-5)}
 # ... and of a layer that runs with its factors and one that runs with their product in its weight.
 AS_READ = {"float64": 1e-5, "float32": 1e-3}
 # A Hessian product that is this far from a difference of gradients, of its length, is not the derivative of them; nor
@@ -87,10 +89,10 @@ class Network(MultiObjective):
     Raises
     ------
     ValueError, TypeError
-        For layers that cannot be judged, data that are gone after one pass, a loss that is not one number a sample,
-        two evaluations of one batch that differ, a :class:`CrossEntropy` or :class:`SquareLoss` that is not the model's
-        own loss where that returns one, layers whose gradient is lost on the way, and layers that compute something
-        else of their factors than ``W x + s A B^T x``, with their names.
+        For layers that cannot be judged, data that are gone after one pass or others in the next, a loss that is not
+        one number a sample, two evaluations of one batch that differ, a :class:`CrossEntropy` or :class:`SquareLoss`
+        that is not the model's own loss where that returns one, layers whose gradient is lost on the way, and layers
+        that compute something else of their factors than ``W x + s A B^T x``, with their names.
     """
 
     def __init__(
@@ -296,6 +298,23 @@ class Network(MultiObjective):
         total = self.over_processes(total)
         self._count(int(total[1]))
         return float(total[0] / total[1])
+
+    def require_same_data(self, factors: Pairs, f: float | None = None) -> None:
+        """Refuse data of which a second pass has another mean loss at updates ``A_l B_l^T``; ``f``: that of one pass.
+
+        Shuffled they are the same data, but not where a loader also drops the last batch, draws with replacement or
+        augments. A list is the same in each pass.
+        """
+        if isinstance(self.batches, list | tuple):
+            return
+        one = self.value(factors) if f is None else f
+        two = self.value(factors)
+        share, absolute = SAME_DATA[self.precision]
+        if abs(one - two) > share * abs(one) + absolute:
+            raise ValueError(
+                f"batches: expected the same samples in each pass, got mean losses of {one:.6g} and {two:.6g} in two "
+                "(drop_last or sampling with replacement in a DataLoader, random augmentation?)"
+            )
 
     def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
         """Return ``f`` and its gradient in each update, accumulated in float64."""

@@ -192,7 +192,8 @@ def judge(
         ``loss(model, batch)`` returns one loss a sample; :class:`CrossEntropy` and :class:`SquareLoss` also show the
         outputs.
     batches : iterable
-        The training set in full; it has to bear several passes. With torch.distributed, the share of this process.
+        The training set in full; it has to bear several passes, with the same samples in each. With
+        torch.distributed, the share of this process.
     lam : float
         Weight decay in ``mean loss + (lam/2) sum (||lora_A||^2 + ||lora_B||^2)``.
     lam_kind : {"l2", "decoupled", "none"}
@@ -323,6 +324,8 @@ class _Case:
         solved = searched = certificate = None
         best = None
         if not kind:
+            if tangent_solve or max_products is not None or rivals:
+                self.network.require_same_data(self.point, f)
             if tangent_solve and not self._fault:
                 solved = solve_tangent(linearize(self.network, self.point), self.point, self.lam)
             if max_products is not None and not self._fault:
@@ -466,6 +469,7 @@ class _Case:
         return True
 
     def _certificate(self) -> Certificate:
+        self.network.require_same_data(self.point)
         self.network.convex = True
         # Its values and gradients have the rounding errors of the evaluation.
         self.network.dtype = np.dtype(self.network.precision)

@@ -143,6 +143,7 @@ def fine_tune(
             f"model: {', '.join(frozen)}: expected factors that are trained (requires_grad_(True)), got frozen ones"
         )
     ranks = _ranks(network, held, rank)
+    network.require_same_data(network.zeros() if held is None else held)
     problem = MultiProblem(network, ranks, lam)
     start: Any = init
     if init is None:

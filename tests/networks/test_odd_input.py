@@ -255,6 +255,51 @@ def test_a_lower_bound_that_a_loss_of_the_data_is_below_bounds_nothing(wrap):
     assert shifted.certificate.f > 0.0 and math.isinf(shifted.relative_gap)
 
 
+class Augmented(torch.utils.data.Dataset):
+    """Samples with noise of their own in each pass."""
+
+    def __init__(self, whole):
+        self.whole = whole
+
+    def __len__(self):
+        return len(self.whole)
+
+    def __getitem__(self, index):
+        x, y = self.whole[index]
+        return x + 0.1 * torch.randn(len(x)), y
+
+
+def test_data_that_each_pass_brings_others_of_are_refused_before_the_training():
+    whole = torch.utils.data.TensorDataset(*(torch.cat(parts) for parts in zip(*data(42))))
+    drawn = torch.utils.data.RandomSampler(whole, replacement=True)
+    for dataset, options in (
+        (whole, {"shuffle": True, "drop_last": True}),
+        (whole, {"sampler": drawn}),
+        (Augmented(whole), {}),
+    ):
+        batches = torch.utils.data.DataLoader(dataset, batch_size=8, **options)
+        with pytest.raises(ValueError, match="batches: expected the same samples in each pass"):
+            fine_tune(Net(), CrossEntropy(), batches, LAM)
+    shuffled = torch.utils.data.DataLoader(whole, batch_size=8, shuffle=True)
+    found = fine_tune(Net(), CrossEntropy(), shuffled, 1.0, max_calls=60)
+    assert judge(Net(), CrossEntropy(), list(shuffled), 1.0, factors=found.factors).kind == found.verdict.kind
+
+
+def test_points_are_not_compared_on_data_that_differ():
+    whole = torch.utils.data.TensorDataset(*(torch.cat(parts) for parts in zip(*data(42))))
+    model = Net()
+    end = fine_tune(model, CrossEntropy(), list(torch.utils.data.DataLoader(whole, batch_size=8)), 0.3)
+    assert end.verdict.kind in ("tangent_optimal", "inconclusive", "global")
+    batches = torch.utils.data.DataLoader(Augmented(whole), batch_size=8)
+    network = Network(model, CrossEntropy(), batches)
+    with pytest.raises(ValueError, match="batches: expected the same samples in each pass"):
+        network.require_same_data(network.point)
+    near = [(A * (1.0 + 1e-9), B) for A, B in end.factors]
+    loose = {"lam": 0.3, "factors": near, "others": [end.factors], "tol": 10.0}
+    with pytest.raises(ValueError, match="batches: expected the same samples in each pass"):
+        judge(model, CrossEntropy(), batches, **loose)
+
+
 # ---------------------------------------------------------------------- refused by name
 @pytest.mark.parametrize(
     ("make", "words"),
