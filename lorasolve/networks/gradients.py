@@ -196,6 +196,13 @@ class Network(MultiObjective):
                 found = as_the_model_means(self.loss_of_samples, self.model, self._moved(batch))
                 if found is not None:
                     return found
+            losses = self.sample_losses(first)
+        if len(losses) and losses.isfinite().all():
+            raise ValueError(
+                f"loss: expected the mean of {type(self.loss_of_samples).__name__} to be the model's own loss, which "
+                "is not a number on any batch (no token has a label after it?); for another objective give "
+                "loss(model, batch) -> one number a sample"
+            )
         return self.loss_of_samples
 
     def _types_below(self, batch: Any) -> tuple[str, ...]:

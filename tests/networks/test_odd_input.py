@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import types
 import warnings
 
 import numpy as np
@@ -298,6 +299,34 @@ def test_points_are_not_compared_on_data_that_differ():
     loose = {"lam": 0.3, "factors": near, "others": [end.factors], "tol": 10.0}
     with pytest.raises(ValueError, match="batches: expected the same samples in each pass"):
         judge(model, CrossEntropy(), batches, **loose)
+
+
+class Language(torch.nn.Module):
+    """A language model of adapted logits, whose own loss compares them with the label of the next token."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.tokens, self.layer = torch.nn.Embedding(7, 5), LoRALinear(5, 7)
+
+    def forward(self, ids, labels=None):
+        z = self.layer(self.tokens(ids))
+        if labels is None:
+            return types.SimpleNamespace(logits=z)
+        own = torch.nn.functional.cross_entropy(z[:, :-1].reshape(-1, 7), labels[:, 1:].reshape(-1))
+        return types.SimpleNamespace(logits=z, loss=own)
+
+
+def test_a_language_model_without_a_next_label_is_not_judged_by_other_labels():
+    ids = torch.arange(12).reshape(4, 3) % 7
+    labels = torch.full_like(ids, -100)
+    labels[:, 0] = ids[:, 0]  # of the first token of a sequence no other is asked for
+    with pytest.raises(ValueError, match="the model's own loss, which is not a number on any batch"):
+        judge(Language(), CrossEntropy(), [{"ids": ids, "labels": labels}], LAM)
+    assert judge(Language(), CrossEntropy(), [{"ids": ids, "labels": ids}], LAM).certificate is not None
+    broken = Language()
+    broken.tokens.weight.data[:] = math.nan
+    assert judge(broken, CrossEntropy(), [{"ids": ids, "labels": ids}], LAM).kind == "non_finite"
 
 
 # ---------------------------------------------------------------------- refused by name
