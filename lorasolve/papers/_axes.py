@@ -50,17 +50,23 @@ def _require_cells(experiment: Experiment, axes: Axes, given: Mapping[str, Seque
     cells = experiment.cells(axes)
     if not cells:
         raise ValueError(f"{' '.join(words(given))}: no values of these go together in {experiment.name}")
-    for name, texts in given.items():
+    for name in given:
         used = {cell[name] for cell in cells}
-        unused = [text for text, value in zip(texts, _listed(axes[name])) if value not in used]
+        unused = [value for value in axes[name] if value not in used] if isinstance(axes[name], list) else []
         if unused:
+            which = " ".join(f"{value:g}" if isinstance(value, int | float) else str(value) for value in unused)
             raise ValueError(
-                f"{option(name)}: {' '.join(unused)} goes together with no value of the other axes of {experiment.name}"
+                f"{option(name)}: {which} goes together with no value of the other axes of {experiment.name}"
             )
 
 
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+def in_own_order(experiment: Experiment, axes: Axes) -> Axes:
+    """Return the axes with numbers from the least to the largest, or downwards where the experiment's own are so."""
+    found = dict(axes)
+    for axis, own in experiment.axes(False).items():
+        if isinstance(own, list) and not isinstance(own[0], str):
+            found[axis] = sorted(axes[axis], reverse=own[0] > own[-1])
+    return found
 
 
 def words(given: Mapping[str, Sequence[str]]) -> list[str]:

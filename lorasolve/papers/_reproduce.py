@@ -14,8 +14,8 @@ from ..executors import Executor
 from ..io import envelope, json_writer
 from ..plotting import figure_writer
 from ..studies import Calls, CellError
-from ._axes import chosen, judged, words
-from .base import Claim, Experiment, Record
+from ._axes import chosen, in_own_order, judged, words
+from .base import Axes, Claim, Experiment, PaperClaims, Record
 
 # Of cells that failed, as many are named.
 _SHOWN = 3
@@ -133,7 +133,7 @@ def reproduce(
     )
     if runs.interrupted:
         raise KeyboardInterrupt
-    records = _records(experiment, calls, calls.records(runs))
+    records = _ordered(experiment, axes, _records(experiment, calls, calls.records(runs)))
     claims = experiment.claims(records) if judged(experiment, axes) else []
     path = out / f"{_stem(experiment, quick, texts)}.json"
     writes: dict[PathLike, Write] = {path: json_writer(_document(experiment, texts, records, claims))}
@@ -161,6 +161,15 @@ def _records(experiment: Experiment, calls: Calls, found: list[dict[str, Any] | 
             f"{experiment.name}: {len(failed)} of {len(calls)} cells failed: {'; '.join(failed[:_SHOWN])}{more}"
         )
     return records
+
+
+def _ordered(experiment: Experiment, axes: Axes, records: list[Record]) -> list[Record]:
+    """Return the records of all cells in the order in which claims and figures expect them, however axes were given."""
+    if isinstance(experiment, PaperClaims):  # a cell a part
+        return records
+    places = experiment.cells(in_own_order(experiment, axes))
+    found = zip(map(places.index, experiment.cells(axes)), records)
+    return [record for _, record in sorted(found, key=lambda each: each[0])]
 
 
 def _stem(experiment: Experiment, quick: bool, given: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from lorasolve.cli import main
 from lorasolve.papers import Claim, Experiment, PaperClaims, registry
-from lorasolve.papers._axes import chosen, judged
+from lorasolve.papers._axes import chosen, in_own_order, judged
 from lorasolve.papers._page import page
 from lorasolve.papers._reproduce import reproduce
 from lorasolve.papers.base import text_table
@@ -465,3 +465,47 @@ def test_values_that_go_with_no_others_are_refused_for_all_experiments_before_an
     assert main(["reproduce", "sharp", "table2", "--quick", "--r", "2", "70", "--out", str(out)]) == 2
     assert "--r: 70 goes together with no value of the other axes of table2" in capsys.readouterr().err
     assert not out.exists()
+
+
+@pytest.mark.parametrize("name", registry.classes())
+def test_numbers_have_the_order_of_the_experiments_own_however_they_are_given(name):
+    experiment = registry.classes()[name]()
+    axes = experiment.axes(False)
+    turned = {axis: value[1:] + value[:1] if isinstance(value, list) else value for axis, value in axes.items()}
+    again = in_own_order(experiment, turned)
+    assert all(again[axis] == own for axis, own in axes.items() if isinstance(own, list) and type(own[0]) is not str)
+
+
+class Falling(Squares):
+    """A claim about what falls along the axis."""
+
+    def run(self, cell):
+        return {"square": 100 - cell["x"] ** 2}
+
+    def claims(self, records):
+        squares = [record["square"] for record in records]
+        return [Claim("they fall", "confirmed", "-", squares == sorted(squares, reverse=True))]
+
+
+def test_a_claim_about_what_falls_along_an_axis_does_not_depend_on_how_the_axis_is_typed(tmp_path):
+    found = reproduce(Falling(), tmp_path, False, {"x": ["2", "5", "0", "1"]})
+    assert [record["x"] for record in found.records] == [0, 1, 2, 5]
+    assert found.judged and found.claims[0].holds
+
+
+@pytest.mark.parametrize("name", ["many_matrices", "minilm_rank"])
+def test_a_decay_of_0_is_no_point_of_a_logarithmic_axis(name, monkeypatch):
+    experiment = registry.classes()[name]()
+    if name == "minilm_rank":
+        pytest.importorskip("torch")
+        monkeypatch.setattr("lorasolve.papers._minilm.whole_task", lambda *_: Unneeded())
+    cell = experiment.cells(experiment.axes(True))[0] | {"lam": 0.0}
+    with pytest.raises(ValueError, match=r"lam: expected a finite number in \(0, inf\), got 0"):
+        experiment.run(cell)
+
+
+class Unneeded:
+    """A task of which nothing is asked."""
+
+    def network(self):
+        return None
