@@ -145,13 +145,13 @@ def fine_tune(
     ranks = _ranks(network, held, rank)
     network.require_same_data(network.zeros() if held is None else held)
     problem = MultiProblem(network, ranks, lam)
-    start: Any = init
-    if init is None:
-        start = problem.unpaired(narrowed(held)) if held is not None else "lora"
-    elif isinstance(init, tuple) and len(init) == 2:
+    start: Any = "lora" if init is None else init
+    if isinstance(init, tuple) and len(init) == 2:
         start = problem.unpaired(narrowed(problem.checked_factors(*init, np.float64, any_rank=True)))
     if path is not None and path.exists():
         start = _resumed(path, problem)
+    elif init is None and held is not None:
+        start = problem.unpaired(narrowed(_finite(network, held)))
     saver = None if path is None else _Saver(path, problem)
     stop = StoppingRule(max_iter=max_calls, grad_tol=grad_tol, max_calls=max_calls)
     result = solve(problem, "lbfgs", start, seed, stop=stop, callback=saver, progress=progress)
@@ -198,6 +198,14 @@ def _ranks(network: Network, held: Pairs | None, rank: int | None) -> list[int]:
     if rank is not None and set(own) != {as_integer(rank, "rank", 1)}:
         raise ValueError(f"rank: the LoRA layers of the model have rank {sorted(set(own))}, got {rank}; leave it out")
     return [min(r, *shape) for r, shape in zip(own, network.shapes)]
+
+
+def _finite(network: Network, held: Pairs) -> Pairs:
+    """Return the factors that the layers hold if they are finite, to start from."""
+    bad = [layer.name for layer, pair in zip(network.layers, held) if not all(np.isfinite(M).all() for M in pair)]
+    if bad:
+        raise ValueError(f"model: {', '.join(bad)}: expected factors of finite numbers to start from; or give init")
+    return held
 
 
 def _put(network: Network, factors: Pairs) -> Pairs:

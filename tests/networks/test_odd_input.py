@@ -159,6 +159,16 @@ def test_names_of_layers_from_an_iterator_last_until_the_verdict():
     assert found.verdict.F == expected.verdict.F
 
 
+@pytest.mark.parametrize("rank", [2, 9])
+def test_factors_that_are_not_finite_are_no_start_and_are_named(rank):
+    model = Net()
+    model.second = LoRALinear(5, 3, rank)
+    model.second.lora_A.data[0, 0] = math.nan
+    with pytest.raises(ValueError, match="model: second: expected factors of finite numbers to start from"):
+        fine_tune(model, CrossEntropy(), data(), LAM)
+    assert fine_tune(model, CrossEntropy(), data(), LAM, init="lora", max_calls=3).verdict.kind != "non_finite"
+
+
 def test_a_checkpoint_that_cannot_be_written_is_refused_before_the_training(tmp_path):
     (tmp_path / "file").write_text("")
     calls = []
