@@ -189,6 +189,7 @@ def _check(network: Network, ntk: TokenNTK, factors: Pairs) -> None:
     off = max(float(np.abs(g - h).max()) for g, h in zip(G, H)) / size
     allowed = AGREEMENT[network.precision]
     if off > allowed or abs(f - ours) > allowed * max(abs(f), 1e-12):
+        network.require_same_data(factors)
         raise ValueError(
             f"model: its gradient and that of its token form differ by {off:.1e}, relatively; samples of a batch "
             "interact (batch norm?), or an adapted weight is used outside of its layer"
@@ -241,6 +242,7 @@ def linearity(network: Network, lam: float, tol: float = 1e-7) -> Linearity:
     tol : float
         Relative gap of the convex solution.
     """
+    lam, tol = (as_number(value, name, 0.0, open_low=True) for value, name in ((lam, "lam"), (tol, "tol")))
     base = as_instance(network, "network", Network).zeros()
     solution = solve_tangent(ntk := linearize(network, base), base, lam, tol)
     factors = list(zip(solution.A, solution.B))

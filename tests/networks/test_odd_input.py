@@ -22,6 +22,7 @@ from lorasolve.networks import (  # noqa: E402
     features,
     fine_tune,
     judge,
+    linearity,
     linearize,
     read_optimizer_state,
 )
@@ -305,6 +306,8 @@ def test_points_are_not_compared_on_data_that_differ():
     network = Network(model, CrossEntropy(), batches)
     with pytest.raises(ValueError, match="batches: expected the same samples in each pass"):
         network.require_same_data(network.point)
+    with pytest.raises(ValueError, match="batches: expected the same samples in each pass"):
+        linearize(network, network.point)
     near = [(A * (1.0 + 1e-9), B) for A, B in end.factors]
     loose = {"lam": 0.3, "factors": near, "others": [end.factors], "tol": 10.0}
     with pytest.raises(ValueError, match="batches: expected the same samples in each pass"):
@@ -519,6 +522,21 @@ def test_points_and_directions_of_fewer_layers_are_refused():
     for outputs in (np.ones(2), np.ones((1, 2)), 1.0):
         with pytest.raises(ValueError, match="outputs: expected"):
             ntk.tangent_at(point, outputs)
+
+
+def test_a_linearity_without_a_decay_is_refused_before_the_work():
+    calls = []
+
+    def outputs(model, batch):
+        calls.append(batch)
+        return model(batch[0])
+
+    network = Network(Net(), CrossEntropy(outputs), data())
+    calls.clear()
+    for wrong in ({"lam": 0.0}, {"lam": 0.1, "tol": math.nan}):
+        with pytest.raises(ValueError, match=r"(lam|tol): expected a finite number in \(0, inf\)"):
+            linearity(network, **wrong)
+    assert not calls
 
 
 def test_features_refuse_what_is_none():
