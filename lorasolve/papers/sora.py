@@ -283,7 +283,7 @@ class SoRAClaims(PaperClaims):
         left.semilogx(penalties, test, "s-", color=COLOURS[1], label="test loss")
         left.semilogx(penalties, counts, "d:", color=COLOURS[2], label="open gates")
         left.set(title="Raising the threshold", xlabel="gate penalty", ylabel="loss, and number of open gates")
-        penalties, adam, optimal = zip(*found["released"])
+        penalties, adam, optimal = zip(*sorted(found["released"]))
         spread = np.linspace(-0.04, 0.04, len(adam[0]))
         for k, counts in enumerate(zip(*adam)):
             label = "AdamW and threshold, each seed" if k == 0 else None
