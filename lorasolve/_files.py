@@ -22,6 +22,15 @@ def write_atomically(path: PathLike, write: Write) -> None:
     write_together({as_path(path, "path"): write})
 
 
+def require_writable(path: PathLike, argument: str) -> None:
+    """Raise an ``OSError`` now if a file could not be put there later; its folder is made, and nothing else."""
+    try:
+        with _unseen(pathlib.Path(path)):
+            pass
+    except OSError as error:
+        raise OSError(error.errno, f"{argument}: cannot be written: {error.strerror}", str(path)) from None
+
+
 def write_together(writes: Mapping[PathLike, Write]) -> None:
     """Fill several files, and put all in place only when all are complete.
 

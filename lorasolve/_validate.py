@@ -51,7 +51,7 @@ def as_array(value: Any, argument: str) -> Array:
     refuse_masked(value, argument)
     try:
         array = np.asarray(value)
-    except (ValueError, TypeError, OverflowError) as error:
+    except (ValueError, TypeError, OverflowError, RuntimeError) as error:  # the last of tensors that require gradients
         raise ValueError(f"{argument}: expected an array, got {shown(value)} ({error})") from error
     return _nullable_numbers(value, array) if array.dtype == object else array
 

@@ -260,6 +260,10 @@ def test_exit_codes_of_compare(data) -> None:
         (["explain", "decay", "--wd", "-1"], "--wd: expected a finite number in [0, inf), got -1.0"),
         (["attack", "certify", "--family", "nope"], "--family: unknown family 'nope'"),
         (["reproduce", "polar", "--jobs", "0", "--backend", "serial"], "--jobs: expected an integer"),
+        (["reproduce", "polar", "--out", ""], "--out: expected a path"),
+        (["reproduce", "polar", "--pages", ""], "--pages: expected a path"),
+        (["reproduce", "polar", "--store", "", "--backend", "serial"], "--store: expected a path"),
+        (["reproduce", "polar", "--backend", "nope"], "--backend: unknown executor 'nope'"),
     ],
 )
 def test_errors_name_the_option_that_was_typed(data, capsys, arguments, message) -> None:

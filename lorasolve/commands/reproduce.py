@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import pathlib
 
+from .._files import require_writable
 from .._progress import complain
 from .._registry import suggest
+from .._validate import as_path
 from ..papers import registry
 from ..papers._axes import chosen, option, options
 from .base import Command, ExitCode, add_worker_arguments, as_options
@@ -70,8 +72,12 @@ class ReproduceCommand(Command):
             for key, texts in vars(args).items()
             if key.startswith("axis ") and texts is not None
         }
+        out = pathlib.Path(as_path(args.out, "--out"))
+        pages = None if args.pages is None else pathlib.Path(as_path(args.pages, "--pages"))
         for name in names:
             chosen(known[name](), args.quick, given)
+        if pages is not None:  # now, and not after hours of work
+            require_writable(pages / "NAME.md", "--pages")
         found: list[Reproduction] = []
         for name in names:
             experiment = known[name]()
@@ -82,16 +88,15 @@ class ReproduceCommand(Command):
                 print(f"{name}: left out, {lacks}\n", flush=True)
                 continue
             try:
-                out = pathlib.Path(args.out)
                 workers = {"store": args.store, "backend": args.backend, "n_jobs": args.jobs}
-                with as_options(n_jobs="--jobs"):
+                with as_options(n_jobs="--jobs", store="--store", backend="--backend"):
                     found.append(reproduce(experiment, out, args.quick, given, **workers))
             except KeyboardInterrupt:
                 complain(f"{name}: interrupted; the same command continues from here")
                 return ExitCode.INCONCLUSIVE
             print(f"{found[-1]}\n", flush=True)
-        if args.pages:
-            write_pages(pathlib.Path(args.pages), found)
+        if pages is not None:
+            write_pages(pages, found)
         return ExitCode.FINE if all(each.ok for each in found) else ExitCode.FALSE
 
 

@@ -133,7 +133,7 @@ class SharpInstance(_WithSpuriousPoint):
 
     def __init__(self, r: int, r_star: int, m: int, n: int, kappa: float, lam: float) -> None:
         r, r_star, m, n, t = _sizes(r, r_star, m, n)
-        kappa = as_number(kappa, "kappa", 1.0, open_low=True)
+        kappa = as_number(kappa, "kappa", 1.0, LARGEST_ENTRY, open_low=True)
         lam = as_number(lam, "lam", 0.0, LARGEST_ENTRY)
         first, second = np.arange(r_star), np.arange(r_star, r_star + r)
         self.shape = (m, n)
@@ -301,7 +301,7 @@ class RestrictedInstance(_PlaneInstance):
 
     def __init__(self, r: int, r_star: int, m: int, n: int, beta: float, lam: float) -> None:
         r, r_star, m, n, t = _sizes(r, r_star, m, n)
-        beta, lam = as_number(beta, "beta", 2.0 * t), as_number(lam, "lam", 0.0, LARGEST_ENTRY)
+        beta, lam = as_number(beta, "beta", 2.0 * t, LARGEST_ENTRY), as_number(lam, "lam", 0.0, LARGEST_ENTRY)
         block = ((t + 1.0, t - 1.0), (t - 1.0, t - 1.0))
         constants = Constants.exact(1.0, beta, r, math.sqrt(2.0 * r_star), source="Theorem C")
         super().__init__((r, r_star), (m, n), block, beta, (1.0, 1.0 / t), lam, float(r_star), constants)
@@ -325,7 +325,7 @@ class TwoConstantInstance(_PlaneInstance):
         self, r: int, r_star: int, m: int, n: int, beta: float, lam: float, beta2: float | None = None
     ) -> None:
         r, r_star, m, n, t = _sizes(r, r_star, m, n)
-        beta, lam = as_number(beta, "beta", 1.0 + 2.0 * t), as_number(lam, "lam", 0.0, LARGEST_ENTRY)
+        beta, lam = as_number(beta, "beta", 1.0 + 2.0 * t, LARGEST_ENTRY), as_number(lam, "lam", 0.0, LARGEST_ENTRY)
         zeta, tau = 2.0 * beta * t / (beta - 1.0), (beta + 1.0) * t / (beta - 1.0)
         block = ((0.5 * (1.0 + beta), 0.5 * (beta - 1.0)), (0.5 * (beta - 1.0), 0.5 * (1.0 + beta)))
         beta2 = zeta if beta2 is None else as_number(beta2, "beta2", 1.0, LARGEST_ENTRY)

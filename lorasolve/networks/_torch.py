@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from .._validate import as_choice, as_instance
+from .._interruptions import undisturbed
+from .._validate import as_choice, as_instance, refuse_masked
 
 DTYPES = ("float64", "float32")
 
@@ -30,7 +31,13 @@ def require_torch() -> Any:
 
 def as_model(model: Any) -> Any:
     """Return a ``torch.nn.Module``, taken out of wrappers for data-parallel training and compilation."""
-    return unwrapped(as_instance(model, "model", require_torch().nn.Module))
+    torch = require_torch()
+    model = unwrapped(as_instance(model, "model", torch.nn.Module))
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.is_meta or torch.nn.parameter.is_lazy(tensor):
+            why = "is on the meta device" if tensor.is_meta else "is lazy and was never run"
+            raise ValueError(f"model: expected weights that hold numbers, but {name} {why}")
+    return model
 
 
 def as_torch_dtype(dtype: Any) -> Any:
@@ -53,9 +60,15 @@ def moved(batch: Any, dtype: Any, device: Any) -> Any:
     """Return a batch with its arrays as tensors on a device, those of real numbers in a dtype."""
     torch = require_torch()
     if isinstance(batch, np.ndarray) and batch.dtype.kind in "biuf":
-        batch = torch.as_tensor(batch)
+        refuse_masked(batch, "batches")
+        # torch takes no reversed views and no other byte order, and warns of what is read-only.
+        batch = torch.as_tensor(np.array(batch, batch.dtype.newbyteorder("="), order="C"))
     if isinstance(batch, torch.Tensor):
-        return batch.to(device, dtype if batch.is_floating_point() else None)
+        if batch.is_meta:
+            raise ValueError("batches: expected tensors that hold numbers, got one on the meta device")
+        there = batch.to(device, dtype if batch.is_floating_point() else None)
+        # Autograd refuses to keep what was made in inference mode.
+        return there.clone() if there.is_inference() else there
     if isinstance(batch, Mapping):
         return {key: moved(value, dtype, device) for key, value in batch.items()}
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
@@ -65,28 +78,66 @@ def moved(batch: Any, dtype: Any, device: Any) -> Any:
     return batch
 
 
+def stand_ins(model: Any, dtype: Any, without: Collection[str] = ()) -> dict[str, Any]:
+    """Return all parameters and buffers by name, but some, detached and those of real numbers in a dtype.
+
+    Tied tensors stand in several places, and are one here too. Copied is what a forward pass may write to: buffers, and
+    embeddings whose rows it shortens to ``max_norm``.
+    """
+    torch = require_torch()
+    embeddings = (torch.nn.Embedding, torch.nn.EmbeddingBag)
+    shortened = (m.weight for m in model.modules() if isinstance(m, embeddings) and m.max_norm is not None)
+    written = {id(tensor) for tensor in (*shortened, *model.buffers())}
+    found: dict[str, Any] = {}
+    made: dict[int, Any] = {}
+    for name, tensor in (
+        *model.named_parameters(remove_duplicate=False),
+        *model.named_buffers(remove_duplicate=False),
+    ):
+        if name in without:
+            continue
+        if id(tensor) not in made:
+            cast = tensor.detach().to(dtype if tensor.is_floating_point() else tensor.dtype)
+            made[id(tensor)] = cast.clone() if id(tensor) in written or cast.is_inference() else cast
+        found[name] = made[id(tensor)]
+    return found
+
+
 @contextlib.contextmanager
 def evaluating(model: Any, tensors: Mapping[str, Any], dtype: Any) -> Iterator[None]:
     """Let a model run in evaluation mode with other tensors in the place of its own, and put everything back.
 
     ``tensors`` maps names of parameters and buffers to what stands there inside the block. The model itself runs, so
-    that a loss may call whatever it likes of it; nothing of the user's is written to. Casts below ``dtype`` go to it.
+    that a loss may call whatever it likes of it; nothing of the user's is written to. What a forward pass sets beside
+    them (a cache, a counter, a mode) is put back too. Casts below ``dtype`` go to it.
     """
+    torch = require_torch()
     modes = [(module, module.training) for module in model.modules()]
+    # The tables of parameters and buffers among the attributes are changed in place.
+    kept = [
+        (table, dict(table)) for module, _ in modes for table in (vars(module), module._parameters, module._buffers)
+    ]
     places = [(_place(model, name), tensor) for name, tensor in tensors.items()]
-    kept = [(table, key, table[key]) for (table, key), _ in places]
     try:
         for module, _ in modes:
             module.training = False  # model.eval() may merge updates into weights
         for (table, key), tensor in places:
             table[key] = tensor
-        with _keeping(dtype):
+        with contextlib.ExitStack() as stack:
+            for kind in {tensor.device.type for tensor in tensors.values()}:
+                if torch.is_autocast_enabled(kind):  # around the call, where it would lower the precision unseen
+                    stack.enter_context(torch.autocast(kind, enabled=False))
+            stack.enter_context(_keeping(dtype))
             yield
     finally:
-        for table, key, tensor in kept:
-            table[key] = tensor
-        for module, mode in modes:
-            module.training = mode
+        with undisturbed():
+            for module, mode in modes:
+                module.training = mode
+            for table, entries in kept:
+                for key in table.keys() - entries.keys():
+                    del table[key]
+                for key, value in entries.items():
+                    table[key] = value
 
 
 def _keeping(dtype: Any) -> Any:
@@ -139,6 +190,29 @@ def backward(total: Any, inputs: Sequence[Any] = (), *, keep: bool = False, twic
         accumulate_grad=not inputs,
     )
     return found
+
+
+@contextlib.contextmanager
+def gradients_kept(losses: Any, leaves: Sequence[Any]) -> Iterator[None]:
+    """Let a backward pass to all leaves leave alone what other leaves hold, as those of a head within the loss do."""
+    ours = {id(leaf) for leaf in leaves}
+    waiting, seen, others = [losses.grad_fn], set(), []
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        waiting += [following for following, _ in node.next_functions]
+        tensor = getattr(node, "variable", None)
+        if tensor is not None and id(tensor) not in ours:
+            others.append((tensor, tensor.grad))
+    for tensor, _ in others:
+        tensor.grad = None
+    try:
+        yield
+    finally:
+        for tensor, gradient in others:
+            tensor.grad = gradient
 
 
 def twice_differentiable() -> Any:

@@ -8,6 +8,7 @@ In a layer ``y = W x + s B_file A_file x`` with ``lora_A`` of shape (r, in) and 
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,6 +66,8 @@ class AdaptedLayer:
             return None
         torch = require_torch()
         W = self.module.weight.detach()
+        if not torch.isfinite(W).all():
+            raise ValueError(f"model: {self.name}: expected a weight of finite numbers, got one with others")
         return float(torch.linalg.matrix_norm(W.to(torch.promote_types(W.dtype, torch.float32)), 2))
 
     @property
@@ -162,21 +165,25 @@ def _check(layer: AdaptedLayer, owners: dict[int, list[str]]) -> None:
         (m, n), A, B = layer.shape, tuple(layer.lora_A.shape), tuple(layer.lora_B.shape)
         if len(A) != 2 or len(B) != 2 or A[1] != n or B[0] != m or A[0] != B[1]:
             raise ValueError(f"model: {layer.name} is {m} x {n}, but lora_A is {A} and lora_B is {B}")
+        if not A[0]:
+            raise ValueError(f"model: {layer.name}: expected factors of rank 1 or more, got lora_A {A} and lora_B {B}")
 
 
 def _named(model: Any, layers: str | Sequence[str]) -> list[AdaptedLayer]:
     torch = require_torch()
     wanted = (layers,) if isinstance(layers, str) else tuple(as_iterable(layers, "layers"))
-    for part in wanted:
-        as_text(part, "layers")
-    found = []
-    for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Linear) and (name in wanted or name.rpartition(".")[2] in wanted):
-            found.append(AdaptedLayer(name, f"{name}.weight", module))
-    if not found:
-        known = sorted({n.rpartition(".")[2] for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)})
-        raise ValueError(f"layers: no linear layer is called {', '.join(wanted)}; there are {', '.join(known)}")
-    return found
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    known = {*linear, *(name.rpartition(".")[2] for name in linear)}
+    unknown = [part for part in wanted if as_text(part, "layers") not in known]
+    if unknown or not wanted:
+        problem = f"no linear layer is called {', '.join(unknown)}" if unknown else "expected at least one name"
+        short = ", ".join(sorted({name.rpartition(".")[2] for name in linear})) or "none"
+        raise ValueError(f"layers: {problem}; there are {short}")
+    return [
+        AdaptedLayer(name, f"{name}.weight" if name else "weight", module)
+        for name, module in linear.items()
+        if name in wanted or name.rpartition(".")[2] in wanted
+    ]
 
 
 def _lora(model: Any, adapter: str | None) -> list[AdaptedLayer]:
@@ -185,14 +192,13 @@ def _lora(model: Any, adapter: str | None) -> list[AdaptedLayer]:
     for name, module in model.named_modules():
         # PEFT leaves them on the modules around the layers, which come before them.
         configs = getattr(module, "peft_config", configs)
-        if hasattr(module, "lora_A"):
+        # None where a layer of one's own has rank 0.
+        if getattr(module, "lora_A", None) is not None and getattr(module, "lora_B", None) is not None:
             holding.append((name, module, configs))
     of_peft = [module for _, module, _ in holding if isinstance(module.lora_A, torch.nn.ModuleDict)]
     chosen = _adapter_name(of_peft, adapter)
     found = []
     for name, module, configs in holding:
-        if not hasattr(module, "lora_B"):
-            continue
         if not isinstance(module.lora_A, torch.nn.ModuleDict):
             found.append(_of_module(name, module))
             continue
@@ -215,8 +221,9 @@ def _adapter_name(modules: Sequence[Any], adapter: str | None) -> str:
     known = list(dict.fromkeys(name for module in modules for name in _adapters(module)))
     if adapter is None and len(known) > 1:
         raise ValueError(f"adapter: the model has several ({', '.join(known)}); name the one to judge")
-    if adapter is not None and known and adapter not in known:
-        raise ValueError(f"adapter: expected one of {', '.join(known)}, got {adapter!r}")
+    if adapter is not None and adapter not in known:
+        accepted = f"one of {', '.join(known)}" if known else "None for a model without adapters of PEFT"
+        raise ValueError(f"adapter: expected {accepted}, got {adapter!r}")
     return adapter or (known[0] if known else "")
 
 
@@ -249,7 +256,7 @@ def _of_module(name: str, module: Any) -> AdaptedLayer:
         raise ValueError(f"model: {name} is merged into its weight; unmerge it first (loralib: model.train())")
     holds = isinstance(module.lora_B, torch.nn.Module)
     scale = getattr(module, "scaling", 1.0)
-    if isinstance(scale, bool) or not isinstance(scale, int | float):
+    if isinstance(scale, bool) or not isinstance(scale, numbers.Real):
         raise ValueError(f"model: {name} has a scaling that is no number ({type(scale).__name__})")
     return AdaptedLayer(
         name,

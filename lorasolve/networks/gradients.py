@@ -16,18 +16,20 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, as_callable, as_flag, as_number
-from ..objectives._blocks import Matrices, MultiObjective, Pairs, joint_norm
+from .._validate import Array, as_array, as_callable, as_flag, as_iterable, as_number, shown
+from ..objectives._blocks import Matrices, MultiObjective, Pairs, as_pairs, joint_norm
 from ._affine import floating_types
 from ._torch import (
     as_model,
     as_torch_dtype,
     backward,
     evaluating,
+    gradients_kept,
     moved,
     processes,
     reduced,
     require_torch,
+    stand_ins,
     twice_differentiable,
 )
 from .adapted import adapted_layers
@@ -35,6 +37,8 @@ from .losses import as_the_model_means
 
 # Relative difference of two evaluations of the same batch that is rounding and not dropout.
 REPEATABLE = {"float64": 1e-10, "float32": 1e-5}
+# ... and of the mean losses of two passes over data in another order, with an absolute part for losses near 0.
+SAME_DATA = {"float64": (1e-6, 1e-12), "float32": (1e-3, 1e-5)}
 # ... and of a layer that runs with its factors and one that runs with their product in its weight.
 AS_READ = {"float64": 1e-5, "float32": 1e-3}
 # A Hessian product that is this far from a difference of gradients, of its length, is not the derivative of them; nor
@@ -77,16 +81,18 @@ class Network(MultiObjective):
     below : tuple of str
         Floating types of a lower precision through which the loss of the first batch depends on the weights all the
         same (compiled code, casts outside of torch's own functions).
+    extremes : tuple of float
+        The least and the largest loss of a sample, where the gradient was taken last.
     differences : str or None
         Why Hessian products are differences of gradients here; None while they are exact.
 
     Raises
     ------
     ValueError, TypeError
-        For layers that cannot be judged, data that are gone after one pass, a loss that is not one number a sample,
-        two evaluations of one batch that differ, a :class:`CrossEntropy` or :class:`SquareLoss` that is not the model's
-        own loss where that returns one, layers whose gradient is lost on the way, and layers that compute something
-        else of their factors than ``W x + s A B^T x``, with their names.
+        For layers that cannot be judged, data that are gone after one pass or others in the next, a loss that is not
+        one number a sample, two evaluations of one batch that differ, a :class:`CrossEntropy` or :class:`SquareLoss`
+        that is not the model's own loss where that returns one, layers whose gradient is lost on the way, and layers
+        that compute something else of their factors than ``W x + s A B^T x``, with their names.
     """
 
     def __init__(
@@ -107,9 +113,12 @@ class Network(MultiObjective):
                 "batches: expected what can be gone through more than once (a list, a DataLoader), got "
                 f"{type(batches).__name__}"
             )
-        if not isinstance(batches, Iterable):
-            raise TypeError(f"batches: expected an iterable, got {type(batches).__name__}")
-        self.batches = batches
+        if isinstance(loss, require_torch().nn.modules.loss._Loss):
+            raise TypeError(
+                f"loss: expected loss(model, batch), got {shown(loss)}, which is called with outputs and targets; take "
+                "networks.CrossEntropy() or SquareLoss(), or a function of a model and a batch"
+            )
+        self.batches = as_iterable(batches, "batches")
         self.layers = adapted_layers(self.model, layers, adapter)
         self.torch_dtype = as_torch_dtype(dtype)
         self.dtype = np.dtype(np.float64)  # of the updates, the gradients and what is summed
@@ -119,6 +128,7 @@ class Network(MultiObjective):
         if lower_bound is not None:
             self.lower_bound = as_number(lower_bound, "lower_bound")
         self.n_samples: int | None = None
+        self.extremes = math.inf, -math.inf
         self.differences: str | None = None
         self._differentiated = self._second_pass_tried = False
         self._stored = {_name(layer.module.weight.dtype) for layer in self.layers}
@@ -138,31 +148,17 @@ class Network(MultiObjective):
     def _cast(self) -> dict[str, Any]:
         """Return all tensors of the model that stand still, in the precision of the evaluation."""
         torch = require_torch()
-        # Tied tensors stand in several places, and each of them is replaced.
-        named = itertools.chain(
-            self.model.named_parameters(remove_duplicate=False), self.model.named_buffers(remove_duplicate=False)
-        )
-        weights = {layer.weight for layer in self.layers}
-        still: dict[str, Any] = {}
-        cast: dict[int, Any] = {}
-        for name, tensor in named:
-            if name not in weights:
-                if id(tensor) not in cast:
-                    detached = tensor.detach()
-                    cast[id(tensor)] = detached.to(self.torch_dtype) if tensor.is_floating_point() else detached
-                still[name] = cast[id(tensor)]
+        still = stand_ins(self.model, self.torch_dtype, {layer.weight for layer in self.layers})
         for layer in self.layers:
             if layer.off is not None:
                 still[layer.off] = torch.zeros_like(still[layer.off])
         return still
 
     def _check_first_batch(self) -> None:
-        first = next(iter(self.batches), None)
-        if first is None:
-            raise ValueError("batches: there are none")
+        base = self.tensors(self.zeros())
+        first = self._first_batch(base)
         self.loss_of_samples = self._as_meant(first)
         self.below = self._types_below(first)
-        base = self.tensors(self.zeros())
         one, two = (self._losses(first, base) for _ in range(2))
         total, difference = abs(float(one.sum())), abs(float(one.sum() - two.sum()))
         if difference > REPEATABLE[self.precision] * max(total, 1e-30):
@@ -177,6 +173,21 @@ class Network(MultiObjective):
                 "batch (a scaling by another name, an operation between the factors, a weight that holds the update?)"
             )
 
+    def _first_batch(self, tensors: dict[str, Any]) -> Any:
+        """Return the first batch that has a loss: nothing shows in one without samples or labels."""
+        batches = iter(self.batches)
+        for first in batches:
+            rest = itertools.chain([first], batches)
+            try:
+                return next((batch for batch in rest if len(self._losses(batch, tensors))), first)
+            except RuntimeError as error:
+                error.add_note(
+                    f"The network is evaluated in {_name(self.torch_dtype)}: so are its parameters, buffers and real "
+                    "inputs, and what the model or the loss holds beside these has to fit them."
+                )
+                raise
+        raise ValueError("batches: there are none")
+
     def _as_meant(self, first: Any) -> Any:
         """Return the loss in the form that the model's own loss has, by the first batch that tells."""
         leaves = [weight.requires_grad_() for weight in self.weights(self.zeros())]
@@ -185,6 +196,13 @@ class Network(MultiObjective):
                 found = as_the_model_means(self.loss_of_samples, self.model, self._moved(batch))
                 if found is not None:
                     return found
+            losses = self.sample_losses(first)
+        if len(losses) and losses.isfinite().all():
+            raise ValueError(
+                f"loss: expected the mean of {type(self.loss_of_samples).__name__} to be the model's own loss, which "
+                "is not a number on any batch (no token has a label after it?); for another objective give "
+                "loss(model, batch) -> one number a sample"
+            )
         return self.loss_of_samples
 
     def _types_below(self, batch: Any) -> tuple[str, ...]:
@@ -241,6 +259,7 @@ class Network(MultiObjective):
     def weights(self, factors: Pairs) -> list[Any]:
         """Return ``W_l + s_l A_l B_l^T`` as new tensors."""
         torch = require_torch()
+        factors = as_pairs(factors, "factors", self.shapes)
         found = []
         for layer, (A, B) in zip(self.layers, factors):
             W = layer.module.weight.detach().to(self.torch_dtype)
@@ -271,6 +290,8 @@ class Network(MultiObjective):
         if not isinstance(losses, torch.Tensor) or losses.ndim != 1:
             got = f"shape {tuple(losses.shape)}" if isinstance(losses, torch.Tensor) else type(losses).__name__
             raise ValueError(f"loss: expected one loss a sample, shape (n,) (reduction='none'), got {got}")
+        if losses.is_complex():
+            raise ValueError(f"loss: expected real numbers, got {losses.dtype}")
         return losses
 
     def value(self, factors: Pairs) -> float:
@@ -285,20 +306,49 @@ class Network(MultiObjective):
         self._count(int(total[1]))
         return float(total[0] / total[1])
 
+    def require_same_data(self, factors: Pairs, f: float | None = None) -> None:
+        """Refuse data of which a second pass has another mean loss at updates ``A_l B_l^T``; ``f``: that of one pass.
+
+        Shuffled they are the same data, but not where a loader also drops the last batch, draws with replacement or
+        augments. A list is the same in each pass.
+        """
+        if isinstance(self.batches, list | tuple):
+            return
+        one = self.value(factors) if f is None else f
+        two = self.value(factors)
+        share, absolute = SAME_DATA[self.precision]
+        if abs(one - two) > share * abs(one) + absolute:
+            raise ValueError(
+                f"batches: expected the same samples in each pass, got mean losses of {one:.6g} and {two:.6g} in two "
+                "(drop_last or sampling with replacement in a DataLoader, random augmentation?)"
+            )
+
     def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
         """Return ``f`` and its gradient in each update, accumulated in float64."""
-        eye = [(np.asarray(x, np.float64), np.eye(x.shape[1])) for x in X]
-        return self.value_and_gradients(eye)
+        return self.value_and_gradients([(x, np.eye(x.shape[1])) for x in self._checked(X, "X")])
+
+    def _checked(self, X: Matrices, argument: str) -> list[Array]:
+        """Return a matrix for each layer, of its shape."""
+        found = [as_array(x, f"{argument}[{k}]") for k, x in enumerate(as_iterable(X, argument))]
+        shapes = [x.shape for x in found]
+        if shapes != list(self.shapes):
+            raise ValueError(f"{argument}: expected matrices of shapes {list(self.shapes)}, got {shapes}")
+        return [x.astype(np.float64, copy=False) for x in found]
 
     def value_and_gradients(self, factors: Pairs) -> tuple[float, tuple[Array, ...]]:
         """Return the same at updates ``A_l B_l^T``."""
         leaves = [weight.requires_grad_() for weight in self.weights(factors)]
         sums = [np.zeros(shape) for shape in self.shapes]
         total = np.zeros(2)
+        self.extremes = math.inf, -math.inf
         with self.evaluating(self.with_weights(leaves)):
             for batch in self.batches:
                 losses = self.sample_losses(batch)
-                backward(losses.sum())
+                if len(losses):
+                    least, most = (float(end) for end in losses.detach().aminmax())
+                    self.extremes = min(self.extremes[0], least), max(self.extremes[1], most)
+                with gradients_kept(losses, leaves):
+                    backward(losses.sum())
                 total += float(losses.detach().double().sum()), len(losses)
                 without = [k for k, leaf in enumerate(leaves) if leaf.grad is None]
                 if without and not self._differentiated:
@@ -339,7 +389,7 @@ class Network(MultiObjective):
         """
         if self.precision != "float64":  # differences would be too rough
             return None
-        batch = next(iter(self.batches))
+        batch = self._first_batch(self.tensors(factors))
         leaves = [weight.requires_grad_() for weight in self.weights(factors)]
         with self.evaluating(self.with_weights(leaves)):
             losses = self.sample_losses(batch)
@@ -373,11 +423,13 @@ class Network(MultiObjective):
 
     def hessian_product(self, X: Matrices, D: Matrices) -> tuple[Array, ...]:
         """Return the Hessian times a direction, as :meth:`gradients_and_products` does."""
-        eye = [(np.asarray(x, np.float64), np.eye(x.shape[1])) for x in X]
-        return self.gradients_and_products(eye, D)[1]
+        return self.gradients_and_products([(x, np.eye(x.shape[1])) for x in self._checked(X, "X")], D)[1]
 
     def factor_hvp(self, factors: Pairs, directions: Pairs) -> tuple[tuple[Array, Array], ...]:
         """Return the derivative of ``(G_l B_l, G_l^T A_l)`` in the directions ``(U_l, V_l)``, couplings included."""
+        factors, directions = (
+            as_pairs(pairs, name, self.shapes) for pairs, name in ((factors, "factors"), (directions, "directions"))
+        )
         D = [U @ B.T + A @ V.T for (A, B), (U, V) in zip(factors, directions)]
         G, H = self.gradients_and_products(factors, D)
         return tuple((h @ B + g @ V, h.T @ A + g.T @ U) for g, h, (A, B), (U, V) in zip(G, H, factors, directions))
@@ -389,6 +441,7 @@ class Network(MultiObjective):
         torch lacks the second derivative of some operations, and of some it returns a wrong one without a word. There
         products are differences, and ``differences`` says why.
         """
+        D = self._checked(D, "D")
         if not self._second_pass_tried:
             self.differences = self._fault_of_second_pass(factors)
             self._second_pass_tried = True

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, as_callable, as_iterable
+from .._validate import Array, as_callable, as_index_array, as_iterable, shown
 from ..objectives.softmax import Softmax
-from ._torch import as_model, as_torch_dtype, evaluating, moved, require_torch
+from ._torch import as_model, as_torch_dtype, evaluating, moved, require_torch, stand_ins
 from .losses import CrossEntropy, as_the_model_means, plain_outputs, plain_targets
+
+# More classes than this are not taken from the labels: an identifier in their place, say.
+MOST_CLASSES = 1_000_000
 
 
 def features(
@@ -54,15 +57,8 @@ def features(
     targets = plain_targets if labels is None else as_callable(labels, "labels")
     if embed is not None:
         as_callable(embed, "embed")
-    cast = {
-        name: tensor.detach().to(dtype)
-        for name, tensor in (
-            *model.named_parameters(remove_duplicate=False),
-            *model.named_buffers(remove_duplicate=False),
-        )
-        if tensor.is_floating_point() and tensor.dtype != dtype
-    }
-    device = next(model.parameters()).device
+    cast = stand_ins(model, dtype)
+    device = next((tensor.device for tensor in cast.values()), None)
     first = head = None
     Z: list[Array] = []
     y: list[Array] = []
@@ -74,11 +70,7 @@ def features(
                 head, rows, answer = _through_last_layer(model, batch)
             else:
                 rows = embed(model, batch)
-            found = targets(batch).reshape(-1)
-            if rows.ndim != 2 or len(rows) != len(found):
-                raise ValueError(
-                    f"features: expected one row a sample, (n, d) for {len(found)} labels, got {tuple(rows.shape)}"
-                )
+            rows, found = _checked(rows, targets(batch), Z)
             if embed is None and not _answers(head, rows, answer):
                 raise ValueError("model: its outputs are not those of its last linear layer; give embed")
             Z.append(rows.double().cpu().numpy())
@@ -87,6 +79,7 @@ def features(
         raise ValueError("batches: there are none")
     classes, rows_of_all = np.concatenate(y), np.concatenate(Z)
     if head is None:
+        classes = as_index_array(classes, "labels", MOST_CLASSES)
         return Softmax(np.zeros((int(classes.max()) + 1, rows_of_all.shape[1])), rows_of_all.T, classes)
     W0 = head.weight.detach().double().cpu().numpy()
     if head.bias is not None:
@@ -97,6 +90,25 @@ def features(
         with torch.no_grad(), evaluating(model, cast, dtype):
             as_the_model_means(CrossEntropy(), model, first)
     return objective
+
+
+def _checked(rows: Any, labels: Any, before: list[Array]) -> tuple[Any, Any]:
+    """Return the features and labels of a batch, one row and one label a sample, in the width of those before."""
+    torch = require_torch()
+    for value, argument in ((rows, "features"), (labels, "labels")):
+        if not isinstance(value, torch.Tensor):
+            raise TypeError(f"{argument}: expected a tensor for each batch, got {shown(value)}")
+    if rows.is_complex():
+        raise TypeError(f"features: expected real numbers, got {rows.dtype}")
+    labels = labels.reshape(-1)
+    if rows.ndim != 2 or len(rows) != len(labels):
+        raise ValueError(
+            f"features: expected one row a sample, (n, d) for {len(labels)} labels, got {tuple(rows.shape)}"
+        )
+    if before and rows.shape[1] != before[0].shape[1]:
+        widths = f"{before[0].shape[1]} in each batch, as in the first, got {rows.shape[1]}"
+        raise ValueError(f"features: expected {widths}")
+    return rows, labels
 
 
 def _through_last_layer(model: Any, batch: Any) -> tuple[Any, Any, Any]:

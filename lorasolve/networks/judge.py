@@ -21,7 +21,7 @@ from ..objectives._blocks import Pairs, as_finite_pairs, as_pairs
 from ._affine import is_affine
 from ._torch import processes, require_torch
 from .adapted import narrowed, without_ratio
-from .gradients import Network
+from .gradients import REPEATABLE, Network
 from .linearize import linearize, require_outputs
 from .losses import CrossEntropy, OutputLoss, SquareLoss
 from .tangent import TangentCertificate, finite, ratio, tangent_certificate
@@ -192,7 +192,8 @@ def judge(
         ``loss(model, batch)`` returns one loss a sample; :class:`CrossEntropy` and :class:`SquareLoss` also show the
         outputs.
     batches : iterable
-        The training set in full; it has to bear several passes. With torch.distributed, the share of this process.
+        The training set in full; it has to bear several passes, with the same samples in each. With
+        torch.distributed, the share of this process.
     lam : float
         Weight decay in ``mean loss + (lam/2) sum (||lora_A||^2 + ||lora_B||^2)``.
     lam_kind : {"l2", "decoupled", "none"}
@@ -200,7 +201,7 @@ def judge(
     convex_loss : bool
         Whether the loss is convex in the outputs of the network. If not, there is no gap, and nothing is optimal.
     lower_bound : float
-        A number below every loss.
+        A number below every loss. Where a loss of the data is below it, there is no gap.
     tangent_solve : bool
         Solve the tangent problem too, for the sharp gap.
     second : bool
@@ -316,22 +317,22 @@ class _Case:
             lower_bound=self.lower_bound,
             dtype=np.dtype(self.network.precision),
         )
-        if self._fault or not self.convex_loss:
-            why = f"none: {self._fault or 'the loss is not stated to be convex in the outputs'}"
-            found = replace(found, gap=math.inf, relative_gap=math.inf, formula=why)
+        if self._unbounded:
+            found = replace(found, gap=math.inf, relative_gap=math.inf, formula=f"none: {self._unbounded}")
         norms = self._base_norms()
         kind, reason, level = self._first(found, norms)
         solved = searched = certificate = None
         best = None
         if not kind:
+            if tangent_solve or max_products is not None or rivals:
+                self.network.require_same_data(self.point, f)
             if tangent_solve and not self._fault:
                 solved = solve_tangent(linearize(self.network, self.point), self.point, self.lam)
             if max_products is not None and not self._fault:
                 searched = self._second_order(max_products)
             # Where a loss overflows at finite factors the value is NaN, which no comparison leaves out by itself.
             best = min((value for value in map(self._value, rivals) if not math.isnan(value)), default=math.inf)
-            bounded = self.convex_loss and not self._fault
-            certificate = self._certificate() if bounded and self._affine() else None
+            certificate = self._certificate() if not self._unbounded and self._affine() else None
             kind, reason, level = self._then(found, solved, searched, best, certificate)
         return NetworkVerdict(
             kind,
@@ -362,6 +363,20 @@ class _Case:
         if not self.network.over_processes(np.array([float(fault is not None)])).any():
             return ""
         return f"the loss contradicts its own gradient: {fault or 'in another process'}"
+
+    @cached_property
+    def _unbounded(self) -> str:
+        """Why there is no lower bound of the objective; empty if there is one."""
+        if self._fault or not self.convex_loss:
+            return self._fault or "the loss is not stated to be convex in the outputs"
+        least, most = self.network.extremes
+        # What is known of a loss needs no test, and rounding may take a little off.
+        stated = not self.known_loss or self.lower_bound > 0.0
+        below = stated and least < self.lower_bound - REPEATABLE[self.network.precision] * (1.0 + abs(most))
+        if not self.network.over_processes(np.array([float(below)])).any():
+            return ""
+        loss = f"a loss of the data is {least:.6g}" if below else "one is in another process"
+        return f"no loss is below lower_bound = {self.lower_bound:g}, it is stated, but {loss}"
 
     def _base_norms(self) -> list[float | None]:
         norms = [(layer.base_norm, abs(layer.scale)) for layer in self.network.layers]
@@ -454,6 +469,7 @@ class _Case:
         return True
 
     def _certificate(self) -> Certificate:
+        self.network.require_same_data(self.point)
         self.network.convex = True
         # Its values and gradients have the rounding errors of the evaluation.
         self.network.dtype = np.dtype(self.network.precision)
@@ -538,8 +554,8 @@ class _Case:
         )
         if self._fault:
             return "inconclusive", self._fault, None
-        if not self.convex_loss:
-            return "inconclusive", "the loss is not stated to be convex in the outputs: no bound", None
+        if self._unbounded:
+            return "inconclusive", f"{self._unbounded}: no bound", None
         if gap <= self.tol:
             reason = (
                 f"within {_percent(gap)} of the optimum of the network linearised at its own trained weights, over "

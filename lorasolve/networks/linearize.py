@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from .._validate import Array, as_instance, as_number
 from ..objectives._blocks import Pairs, as_finite_pairs
 from ._torch import backward, processes, require_torch
 from .gradients import Network
-from .losses import NO_LABEL, OutputLoss
+from .losses import NO_LABEL, OutputLoss, as_classified, as_outputs, as_regressed
 from .token_ntk import LayerTokens, TokenNTK, solve_tangent
 
 # Bytes that the tokens may take.
@@ -71,7 +72,7 @@ def require_outputs(network: Network) -> OutputLoss:
 
 def _as_matrix(outputs: Any) -> Any:
     """Return outputs as a matrix, one row a sample."""
-    if outputs.ndim not in (1, 2):
+    if as_outputs(outputs).ndim not in (1, 2):
         raise ValueError(f"loss: the tangent problem needs outputs (n, K), got shape {tuple(outputs.shape)}")
     return outputs if outputs.ndim == 2 else outputs[:, None]
 
@@ -91,15 +92,16 @@ class _Collected:
         """Run a batch forwards once and backwards once for each output."""
         with _seen(self.network) as calls:
             z = _as_matrix(loss.outputs(self.network.model, batch))
-        targets = loss.targets(batch).detach()
         n = len(z)
         numbers = require_torch().arange(n, device=z.device)
         if loss.kind == "softmax":
-            targets = targets.reshape(-1)
+            z, targets = as_classified(z, loss.targets(batch))
             labelled = targets != NO_LABEL
             # A sample without a label has no number.
             numbers = (labelled.cumsum(0) - 1).where(labelled, -1)
             z, targets = (z[:, :-1] - z[:, -1:])[labelled], targets[labelled]
+        else:
+            z, targets = as_regressed(z, loss.targets(batch))
         outs = [out for layer in calls for _, out in layer]
         signals = [self._backward(z[:, k], outs, k + 1 < z.shape[1]) for k in range(z.shape[1])]
         position = 0
@@ -113,7 +115,7 @@ class _Collected:
                 self._keep(index, layer.scale, given, [signal[position] for signal in signals], numbers)
                 position += 1
         self.outputs.append(z.detach().double().cpu().numpy())
-        self.targets.append(targets.cpu().numpy())
+        self.targets.append(targets.detach().cpu().numpy())
         self.samples += len(z)
 
     @staticmethod
@@ -127,7 +129,7 @@ class _Collected:
         torch = require_torch()
         d = torch.stack([s.reshape(-1, s.shape[-1]) for s in signals], dim=1)
         h = given.detach().reshape(-1, given.shape[-1])
-        per_sample = len(h) // len(given)
+        per_sample = math.prod(given.shape[1:-1])
         owner = numbers.to(h.device).repeat_interleave(per_sample)
         kept = (d != 0).flatten(1).any(1) & (owner >= 0)
         part = LayerTokens(
@@ -187,6 +189,7 @@ def _check(network: Network, ntk: TokenNTK, factors: Pairs) -> None:
     off = max(float(np.abs(g - h).max()) for g, h in zip(G, H)) / size
     allowed = AGREEMENT[network.precision]
     if off > allowed or abs(f - ours) > allowed * max(abs(f), 1e-12):
+        network.require_same_data(factors)
         raise ValueError(
             f"model: its gradient and that of its token form differ by {off:.1e}, relatively; samples of a batch "
             "interact (batch norm?), or an adapted weight is used outside of its layer"
@@ -239,6 +242,7 @@ def linearity(network: Network, lam: float, tol: float = 1e-7) -> Linearity:
     tol : float
         Relative gap of the convex solution.
     """
+    lam, tol = (as_number(value, name, 0.0, open_low=True) for value, name in ((lam, "lam"), (tol, "tol")))
     base = as_instance(network, "network", Network).zeros()
     solution = solve_tangent(ntk := linearize(network, base), base, lam, tol)
     factors = list(zip(solution.A, solution.B))

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from .._validate import as_callable
+from .._validate import as_callable, shown
 from ..objectives._output_losses import Loss
 from ._torch import require_torch
 
@@ -65,7 +65,60 @@ class OutputLoss:
 
     def of_outputs(self, z: Any, targets: Any) -> Any:
         """Return the loss of each row of the outputs."""
-        raise NotImplementedError
+        raise NotImplementedError(f"loss: {type(self).__name__} does not define of_outputs(z, targets)")
+
+
+def as_outputs(z: Any) -> Any:
+    """Return outputs of a network if they are a tensor of real numbers, one row a sample."""
+    torch = require_torch()
+    if not isinstance(z, torch.Tensor):
+        raise TypeError(
+            f"outputs: expected a tensor with one row a sample, got {shown(z)}; give outputs(model, batch) to the loss"
+        )
+    if not z.is_floating_point() or z.ndim == 0:
+        raise ValueError(f"outputs: expected real numbers, one row a sample, got {z.dtype} of shape {tuple(z.shape)}")
+    return z
+
+
+def as_classified(z: Any, targets: Any) -> tuple[Any, Any]:
+    """Return logits (N, K) and classes (N,), which are integers from 0 to K - 1 or -100."""
+    torch = require_torch()
+    z = as_outputs(z)
+    if z.ndim < 2 or z.shape[-1] < 2:
+        raise ValueError(f"outputs: expected logits (n, K) of K >= 2 classes, got shape {tuple(z.shape)}")
+    if not isinstance(targets, torch.Tensor):
+        raise TypeError(f"labels: expected a tensor of integers, got {shown(targets)}")
+    if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
+        raise TypeError(f"labels: expected integers, the number of a class each, got {targets.dtype}")
+    flat = targets.ndim == 1 and targets.numel() == math.prod(z.shape[:-1])
+    if not flat and _long_sides(targets) != _long_sides(z[..., 0]):
+        expected, got = tuple(z.shape[:-1]), tuple(targets.shape)
+        raise ValueError(f"labels: expected shape {expected} for logits of shape {tuple(z.shape)}, got {got}")
+    z, classes = z.reshape(-1, z.shape[-1]), targets.reshape(-1).long()
+    outside = classes[(classes != NO_LABEL) & ((classes < 0) | (classes >= z.shape[-1]))]
+    if len(outside):
+        raise ValueError(
+            f"labels: expected classes from 0 to {z.shape[-1] - 1}, or {NO_LABEL} for none, got {int(outside[0])}"
+        )
+    return z, classes
+
+
+def as_regressed(z: Any, targets: Any) -> tuple[Any, Any]:
+    """Return outputs and targets as matrices of the same shape, one row a sample."""
+    torch = require_torch()
+    z = as_outputs(z)
+    if not isinstance(targets, torch.Tensor) or targets.is_complex():
+        got = str(targets.dtype) if isinstance(targets, torch.Tensor) else shown(targets)
+        raise TypeError(f"labels: expected a tensor of real numbers, got {got}")
+    if targets.ndim == 0 or len(targets) != len(z) or targets.numel() != z.numel():
+        expected, got = tuple(z.shape), str(tuple(targets.shape))
+        raise ValueError(f"labels: expected rows of numbers like the outputs, of shape {expected}, got {got}")
+    z = z.flatten(1) if z.ndim > 1 else z[:, None]
+    return z, targets.reshape(z.shape)
+
+
+def _long_sides(tensor: Any) -> list[int]:
+    return [side for side in tensor.shape if side != 1]
 
 
 def plain_outputs(model: Any, batch: Any) -> Any:
@@ -75,7 +128,9 @@ def plain_outputs(model: Any, batch: Any) -> Any:
     elif isinstance(batch, list | tuple) and len(batch) == 2:
         answer = model(batch[0])
     else:
-        raise TypeError(f"batches: expected dictionaries or pairs (inputs, labels), got {type(batch).__name__}")
+        several = f" of {len(batch)}" if isinstance(batch, list | tuple) else ""
+        got = f"{type(batch).__name__}{several}"
+        raise TypeError(f"batches: expected dictionaries or pairs (inputs, labels), got {got}")
     return getattr(answer, "logits", answer)
 
 
@@ -124,7 +179,7 @@ class CrossEntropy(OutputLoss):
     def of_outputs(self, z: Any, targets: Any) -> Any:
         """Return the cross-entropy of each sample that has a label."""
         torch = require_torch()
-        z, targets = z.reshape(-1, z.shape[-1]), targets.reshape(-1)
+        z, targets = as_classified(z, targets)
         kept = targets != NO_LABEL
         return torch.nn.functional.cross_entropy(z[kept], targets[kept], reduction="none")
 
@@ -137,8 +192,8 @@ class SquareLoss(OutputLoss):
 
     def of_outputs(self, z: Any, targets: Any) -> Any:
         """Return half of the squared distance of each row."""
-        z = z.reshape(len(z), -1)
-        return 0.5 * (z - targets.reshape(z.shape).to(z.dtype)).square().sum(1)
+        z, targets = as_regressed(z, targets)
+        return 0.5 * (z - targets.to(z.dtype)).square().sum(1)
 
 
 def as_the_model_means(loss: Any, model: Any, batch: Any) -> Any:

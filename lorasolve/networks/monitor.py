@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .._files import PathLike, text_writer, write_atomically
-from .._validate import as_flag, as_instance, as_integer, as_number, as_text
+from .._validate import as_flag, as_instance, as_integer, as_number, as_text, shown
 from ._torch import require_torch
 from .adapted import AdaptedLayer, adapted_layers, without_ratio
 
@@ -144,11 +144,14 @@ class LoRAMonitor:
 
         Raises
         ------
-        ValueError
-            If ``base`` was another model: it lacks layers of this one.
+        ValueError, TypeError
+            If ``base`` was another model: it lacks layers of this one; for a model that :func:`adapted_layers` refuses,
+            and a scaler that is none. Such a step is not counted.
         """
-        self.steps += 1
-        if (self.steps - 1) % self.every:
+        if scaler is not None and not (hasattr(scaler, "is_enabled") and hasattr(scaler, "get_scale")):
+            raise TypeError(f"scaler: expected a torch.amp.GradScaler or None, got {shown(scaler)}")
+        if self.steps % self.every:
+            self.steps += 1
             return self.reason
         began = time.perf_counter()
         readings = {}
@@ -159,6 +162,7 @@ class LoRAMonitor:
                 f"base: expected the model that step is given, got one without {len(strange)} of its {len(layers)} "
                 f"LoRA layers, {strange[0]} for one; it has {next(iter(self.base_norms))}"
             )
+        self.steps += 1
         overflow = False
         for layer in layers:
             reading, doubled = _read(layer, self.lam)

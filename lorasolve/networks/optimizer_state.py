@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .._files import PathLike
-from .._validate import as_path
+from .._validate import as_path, shown
 from ._torch import require_torch
 
 # A file of this name lies in the checkpoints that the Trainer of transformers writes.
 FILE = "optimizer.pt"
+# No learning rate, decay or number of steps is above.
+MOST = 1e100
 
 
 @dataclass(frozen=True)
@@ -118,10 +120,11 @@ class OptimizerState:
         return text
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the numbers as plain JSON-ready values; infinite horizons become None."""
+        """Return the numbers as plain JSON-ready values; infinite horizons become None, as do lengths that are NaN."""
         found = asdict(self)
         for group in found["groups"]:
             group["horizon"] = group["horizon"] if math.isfinite(group["horizon"]) else None
+        found["smoothed_gradients"] = [length if math.isfinite(length) else None for length in self.smoothed_gradients]
         return found | {"horizon": self.horizon if math.isfinite(self.horizon) else None}
 
 
@@ -140,7 +143,8 @@ def read_optimizer_state(path: PathLike) -> OptimizerState:
     OSError
         If there is no such file.
     ValueError
-        For a file that ``torch.load(weights_only=True)`` refuses, or that is no optimizer's state.
+        For a file that ``torch.load(weights_only=True)`` refuses, or that is no optimizer's state: without groups, or
+        with a learning rate or decay that is no number.
     """
     torch = require_torch()
     path = pathlib.Path(as_path(path, "path"))
@@ -152,14 +156,18 @@ def read_optimizer_state(path: PathLike) -> OptimizerState:
     except Exception as error:  # whatever a damaged or hostile file raises
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"{file}: is not readable as plain tensors: {first}") from None
-    if not isinstance(state, dict) or not isinstance(state.get("param_groups"), list):
+    if not isinstance(state, dict) or not isinstance(state.get("param_groups"), list) or not state["param_groups"]:
         raise ValueError(f"{file}: is no optimizer's state (it has no param_groups)")
     groups = tuple(_group(group, file) for group in state["param_groups"])
     states = state.get("state")
     entries = [entry for entry in states.values() if isinstance(entry, dict)] if isinstance(states, dict) else []
     steps = [float(entry["step"]) for entry in entries if _is_number(entry.get("step"))]
     moments = [entry.get("exp_avg", entry.get("momentum_buffer")) for entry in entries]
-    lengths = tuple(float(m.double().norm()) for m in moments if isinstance(m, torch.Tensor))
+    lengths = tuple(
+        float(m.to(torch.promote_types(m.dtype, torch.float64)).norm())
+        for m in moments
+        if isinstance(m, torch.Tensor) and not m.is_meta
+    )
     return OptimizerState(
         groups=groups,
         steps=int(max(steps)) if steps else None,
@@ -169,10 +177,13 @@ def read_optimizer_state(path: PathLike) -> OptimizerState:
 
 
 def _is_number(value: Any) -> bool:
+    """Return whether a value is a number that is not negative, as all are that are read here."""
     torch = require_torch()
     if isinstance(value, torch.Tensor):
-        return bool(value.numel() == 1 and torch.isfinite(value).all())
-    return isinstance(value, int | float) and math.isfinite(value)
+        if value.numel() != 1 or value.is_complex() or value.is_meta:
+            return False
+        value = value.item()
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value <= MOST
 
 
 def _group(group: Any, file: pathlib.Path) -> GroupDecay:
@@ -180,7 +191,10 @@ def _group(group: Any, file: pathlib.Path) -> GroupDecay:
         raise ValueError(f"{file}: is no optimizer's state (a group has no learning rate)")
     lr = float(group["lr"])
     full_lr = float(group["initial_lr"]) if _is_number(group.get("initial_lr")) else lr
-    decay = float(group["weight_decay"]) if _is_number(group.get("weight_decay")) else 0.0
+    stated = group.get("weight_decay")
+    if stated is not None and not _is_number(stated):
+        raise ValueError(f"{file}: expected a weight_decay that is a number >= 0, got {shown(stated)}")
+    decay = 0.0 if stated is None else float(stated)
     params = group.get("params")
     return GroupDecay(
         n_parameters=len(params) if isinstance(params, list) else 0,

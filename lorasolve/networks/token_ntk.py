@@ -16,7 +16,18 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._validate import Array, as_array, as_choice, as_float_array, as_instance, as_iterable, as_number, as_shape
+from .._validate import (
+    Array,
+    as_array,
+    as_choice,
+    as_float_array,
+    as_index_array,
+    as_instance,
+    as_iterable,
+    as_number,
+    as_shape,
+    shown,
+)
 from ..convex import solve_convex
 from ..linear_map import RANK_TOL, LinearMap, factor_singular_values
 from ..multi import MultiProblem
@@ -102,7 +113,7 @@ class TokenNTK(MultiObjective):
             return y
         labels = as_array(targets, "targets")
         if labels.shape != (N,) or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > K:
-            raise ValueError(f"targets: expected {N} integers from 0 to {K}, got {labels!r}")
+            raise ValueError(f"targets: expected {N} integers from 0 to {K}, got {shown(targets)}")
         return labels
 
     @property
@@ -112,6 +123,8 @@ class TokenNTK(MultiObjective):
 
     def tangent_at(self, factors: Pairs, outputs: Array) -> TokenNTK:
         """Return the same linear part with the offset for which the outputs at ``A_l B_l^T`` are the given ones."""
+        factors = as_finite_pairs(factors, "factors", self.shapes)
+        outputs = as_shape(as_float_array(outputs, "outputs", 2, np.float64), "outputs", self.offset.shape)
         return TokenNTK(self.layers, outputs - (self.outputs(factors) - self.offset), self.targets, self.loss)
 
     def outputs(self, factors: Pairs) -> Array:
@@ -388,15 +401,13 @@ def _checked(layer: LayerTokens, index: int, n_samples: int, n_outputs: int) -> 
     as_instance(layer, name, LayerTokens)
     signals = as_float_array(layer.signals, f"{name}.signals", 3, np.float64)
     inputs = as_float_array(layer.inputs, f"{name}.inputs", 2, np.float64)
-    owner = as_array(layer.owner, f"{name}.owner")
     if signals.shape[1] != n_outputs or len(inputs) != len(signals):
         raise ValueError(
             f"{name}: expected signals (T, {n_outputs}, m) and inputs (T, n), got {signals.shape} and {inputs.shape}"
         )
-    if owner.shape != (len(signals),) or owner.dtype.kind not in "iu":
-        raise ValueError(f"{name}.owner: expected {len(signals)} integers, got {owner.dtype} of shape {owner.shape}")
-    if owner.min() < 0 or owner.max() >= n_samples or np.any(np.diff(owner) < 0):
-        raise ValueError(f"{name}.owner: expected sample numbers from 0 to {n_samples - 1} in ascending order")
+    owner = as_index_array(layer.owner, f"{name}.owner", n_samples, len(signals))
+    if np.any(np.diff(owner) < 0):
+        raise ValueError(f"{name}.owner: expected sample numbers in ascending order")
     return LayerTokens(signals, inputs, owner)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import time
+import warnings
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from .._files import PathLike, write_atomically
-from .._validate import as_flag, as_integer, as_number, as_path
+from .._files import PathLike, require_writable, write_atomically
+from .._validate import as_flag, as_float_array, as_integer, as_iterable, as_number, as_path
 from ..engine import solve
 from ..monitor import StoppingRule
 from ..multi import MultiProblem
@@ -106,11 +108,24 @@ def fine_tune(
     ------
     ValueError, TypeError
         See :class:`Network`; for a checkpoint of another problem, and for LoRA layers with a frozen factor.
+    OSError
+        For a checkpoint that cannot be written, before the training where that shows; after it the model is trained
+        all the same.
+
+    Warns
+    -----
+    RuntimeWarning
+        Where only that is found after the training of a plain model, whose factors are in what is returned alone.
     """
     lam = as_number(lam, "lam", 0.0)
     tol = as_number(tol, "tol", 0.0, open_low=True)
     max_calls = as_integer(max_calls, "max_calls", 1)
     seed = as_integer(seed, "seed", 0)
+    if layers is not None and not isinstance(layers, str):
+        layers = tuple(as_iterable(layers, "layers"))  # they are gone through again at the end
+    path = None if checkpoint is None else pathlib.Path(as_path(checkpoint, "checkpoint"))
+    if path is not None and not path.exists():
+        require_writable(path, "checkpoint")
     network = Network(model, loss, batches, layers=layers, adapter=adapter, dtype=dtype)
     if as_flag(tangent_solve, "tangent_solve"):
         require_outputs(network)
@@ -120,11 +135,14 @@ def fine_tune(
     held = network.point
     if held is not None:
         _refuse_frozen(network)
-    problem = MultiProblem(network, _ranks(network, held, rank), lam)
-    start = _start(problem, held, init)
-    path = None if checkpoint is None else pathlib.Path(as_path(checkpoint, "checkpoint"))
+    ranks = _ranks(network, held, rank)
+    network.require_same_data(network.zeros() if held is None else held)
+    problem = MultiProblem(network, ranks, lam)
+    start = _start(problem, init)
     if path is not None and path.exists():
         start = _resumed(path, problem)
+    elif init is None and held is not None:
+        start = problem.unpaired(narrowed(_finite(network, held)))
     saver = None if path is None else _Saver(path, problem)
     stop = StoppingRule(max_iter=max_calls, grad_tol=grad_tol, max_calls=max_calls)
     result = solve(problem, "lbfgs", start, seed, stop=stop, callback=saver, progress=progress)
@@ -133,7 +151,13 @@ def fine_tune(
         factors = _put(network, factors)
     # Last: where the disk is full the model has been trained all the same.
     if saver is not None:
-        saver.save(result.theta)
+        try:
+            saver.save(result.theta)
+        except OSError as error:
+            if held is not None:
+                raise
+            # Only what is returned has the factors then.
+            warnings.warn(f"checkpoint: the trained factors are not in {path}: {error}", RuntimeWarning, stacklevel=2)
     judged = partial(
         judge,
         model,
@@ -164,13 +188,11 @@ def _refuse_frozen(network: Network) -> None:
         )
 
 
-def _start(problem: MultiProblem, held: Pairs | None, init: Any) -> Any:
-    """Return what a run starts from: what is given, else the factors that the model holds, else an init's."""
-    if init is None:
-        return problem.unpaired(narrowed(held)) if held is not None else "lora"
+def _start(problem: MultiProblem, init: Any) -> Any:
+    """Return what a run starts from that is neither resumed nor goes on from the model's own factors."""
     if isinstance(init, tuple) and len(init) == 2:
         return problem.unpaired(narrowed(problem.checked_factors(*init, np.float64, any_rank=True)))
-    return init
+    return "lora" if init is None else init
 
 
 def _ranks(network: Network, held: Pairs | None, rank: int | None) -> list[int]:
@@ -179,9 +201,17 @@ def _ranks(network: Network, held: Pairs | None, rank: int | None) -> list[int]:
             raise ValueError("rank: has to be given for a model without LoRA layers")
         return [min(as_integer(rank, "rank", 1), *shape) for shape in network.shapes]
     own = [A.shape[1] for A, _ in held]
-    if rank is not None and set(own) != {rank}:
+    if rank is not None and set(own) != {as_integer(rank, "rank", 1)}:
         raise ValueError(f"rank: the LoRA layers of the model have rank {sorted(set(own))}, got {rank}; leave it out")
     return [min(r, *shape) for r, shape in zip(own, network.shapes)]
+
+
+def _finite(network: Network, held: Pairs) -> Pairs:
+    """Return the factors that the layers hold if they are finite, to start from."""
+    bad = [layer.name for layer, pair in zip(network.layers, held) if not all(np.isfinite(M).all() for M in pair)]
+    if bad:
+        raise ValueError(f"model: {', '.join(bad)}: expected factors of finite numbers to start from; or give init")
+    return held
 
 
 def _put(network: Network, factors: Pairs) -> Pairs:
@@ -203,7 +233,9 @@ class _Saver:
 
     def __call__(self, point: Any) -> None:
         if time.perf_counter() - self.saved > SAVE_EVERY:
-            self.save(point.theta)
+            # The run goes on where the disk is full for a while; what is still wrong at its end is said there.
+            with contextlib.suppress(OSError):
+                self.save(point.theta)
 
     def save(self, theta: Any) -> None:
         """Write the parameters, with what they are parameters of."""
@@ -217,10 +249,11 @@ def _resumed(path: pathlib.Path, problem: MultiProblem) -> tuple[Any, Any]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             theta, lam, shapes, ranks = (stored[key] for key in ("theta", "lam", "shapes", "ranks"))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    # A TypeError where the file is a single array.
+    except (OSError, TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"checkpoint: {path} cannot be read: {error}") from None
     same = shapes.tolist() == [list(s) for s in problem.shapes] and ranks.tolist() == list(problem.ranks)
-    if not same or float(lam) != problem.lam or theta.shape != (problem.size,):
+    if not same or lam.tolist() != problem.lam or theta.shape != (problem.size,):
         raise ValueError(f"checkpoint: {path} is of another problem (shapes, ranks or lam differ)")
-    A, B, _ = problem.split(np.ascontiguousarray(theta, np.float64))
+    A, B, _ = problem.split(as_float_array(theta, f"checkpoint: {path}", 1, np.float64))
     return A, B

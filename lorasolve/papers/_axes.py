@@ -24,8 +24,8 @@ def chosen(experiment: Experiment, quick: bool, given: Mapping[str, Sequence[str
     Raises
     ------
     ValueError
-        For names that are no axes, values of another kind than the experiment's own or that it does not know, several
-        where all cells share one, and fewer than the claims of a paper need.
+        For names that are no axes, values of another kind than the experiment's own, that it does not know or that go
+        together with no others, several where all cells share one, and fewer than the claims of a paper need.
     """
     known = options(experiment)
     axes = experiment.axes(quick)
@@ -40,7 +40,38 @@ def chosen(experiment: Experiment, quick: bool, given: Mapping[str, Sequence[str
                     f"{option(name)}: the claims of {experiment.name} need {_least(experiment.axes(True)[axis])}, "
                     f"got {' '.join(texts)}"
                 )
+    if given and not isinstance(experiment, PaperClaims):
+        _require_cells(experiment, axes, given)
     return axes
+
+
+def _require_cells(experiment: Experiment, axes: Axes, given: Mapping[str, Sequence[str]]) -> None:
+    """Refuse values that are in no cell, as none of the other axes goes together with them."""
+    cells = experiment.cells(axes)
+    if not cells:
+        raise ValueError(f"{' '.join(words(given))}: no values of these go together in {experiment.name}")
+    for name in given:
+        used = {cell[name] for cell in cells}
+        unused = [value for value in axes[name] if value not in used] if isinstance(axes[name], list) else []
+        if unused:
+            which = " ".join(f"{value:g}" if isinstance(value, int | float) else str(value) for value in unused)
+            raise ValueError(
+                f"{option(name)}: {which} goes together with no value of the other axes of {experiment.name}"
+            )
+
+
+def in_own_order(experiment: Experiment, axes: Axes) -> Axes:
+    """Return the axes with numbers from the least to the largest, or downwards where the experiment's own are so."""
+    found = dict(axes)
+    for axis, own in experiment.axes(False).items():
+        if isinstance(own, list) and not isinstance(own[0], str):
+            found[axis] = sorted(axes[axis], reverse=own[0] > own[-1])
+    return found
+
+
+def words(given: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the words of the command line that choose the axes."""
+    return [word for name, texts in given.items() for word in (option(name), *texts)]
 
 
 def option(name: str) -> str:

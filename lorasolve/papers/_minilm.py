@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array
+from .._validate import Array, as_integer
 from ..networks._torch import require_torch
 from ..networks.gradients import Network
 from ..networks.losses import CrossEntropy
@@ -151,7 +151,7 @@ def make_task(n_train: int, n_test: int, last: int, seed: int = 0) -> Task:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     bert = AutoModel.from_pretrained(folder, attn_implementation="eager").double().eval().requires_grad_(False)
     train, test = _chosen(tokenizer, n_train, n_test, seed)
-    first = len(bert.encoder.layer) - last
+    first = _first(len(bert.encoder.layer), last)
     upper = torch.nn.ModuleList(bert.encoder.layer[first:])
     below = [_below(bert, first, part) for part in (train, test)]
 
@@ -190,14 +190,23 @@ def make_task(n_train: int, n_test: int, last: int, seed: int = 0) -> Task:
     return Task(model, below[0], below[1], sum(right) / n_test)
 
 
+def _first(layers: int, last: int) -> int:
+    """Return the number of the first of the last layers."""
+    return layers - as_integer(last, "last", 1, layers)
+
+
 def _chosen(tokenizer: Any, n_train: int, n_test: int, seed: int) -> list[list[tuple[list[int], int]]]:
     rows = [(text, grade) for text, grade in sentences() if abs(grade) >= 1.0]
     ids = tokenizer([text for text, _ in rows])["input_ids"]
     kept = [k for k in range(len(rows)) if 4 <= len(ids[k]) <= 12]
     np.random.default_rng(seed).shuffle(kept)
-    half = (n_train + n_test) // 2
+    # With both signs among those to train on, and as many pairs as the last of them takes.
+    half = (as_integer(n_train, "sentences", 2) + as_integer(n_test, "sentences to test on", 1) + 1) // 2
     positive = [k for k in kept if rows[k][1] > 0.0][:half]
     negative = [k for k in kept if rows[k][1] < 0.0][:half]
+    most = 2 * min(len(positive), len(negative))
+    if n_train + n_test > most:
+        raise ValueError(f"sentences: expected at most {most} to train and to test on, got {n_train} and {n_test}")
     mixed = [(ids[k], int(rows[k][1] > 0.0)) for pair in zip(positive, negative) for k in pair]
     return [mixed[:n_train], mixed[n_train : n_train + n_test]]
 

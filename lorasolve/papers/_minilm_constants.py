@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from .._validate import Array
+from .._validate import Array, as_integer
 from ..landscape.constants import unit_rank_one
 from ..objectives._blocks import Matrices, MultiObjective, Pairs, joint_inner, joint_norm
 
@@ -98,6 +98,7 @@ def _curvature(loss: MultiObjective, X: Matrices, direction: Matrices) -> tuple[
 
 def _random(centre: Matrices, r: int, D: float, rng: np.random.Generator) -> list[tuple[Array, Array]]:
     """Return factors of random updates of rank at most ``r``, at a uniform distance of at most ``D`` in all."""
+    r = as_integer(r, "r", 1, max(min(c.shape) for c in centre))
     parts = [np.linalg.svd(c, full_matrices=False) for c in centre]
     base = [(P[:, :r] * np.sqrt(s[:r]), Qt[:r].T * np.sqrt(s[:r])) for P, s, Qt in parts]
     noise = [(rng.standard_normal(A.shape), rng.standard_normal(B.shape)) for A, B in base]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from .._validate import as_integer
 from .base import Axes, Cell, Experiment, Record, distinct, text_table
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class AtBoundary(Experiment):
 
     def run(self, cell: Cell) -> Record:
         """Run gradient descent from every seed, and judge every end."""
-        r, r_star = cell["r"], cell["r_star"]
+        r, r_star = cell["r"], as_integer(cell["r_star"], "r_star", 1)
         instance = self.instance(r, r_star, cell["times"])
         return ends(instance, cell) | {"beta2": instance.beta2}
 

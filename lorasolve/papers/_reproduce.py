@@ -14,8 +14,8 @@ from ..executors import Executor
 from ..io import envelope, json_writer
 from ..plotting import figure_writer
 from ..studies import Calls, CellError
-from ._axes import chosen, judged, option
-from .base import Claim, Experiment, Record
+from ._axes import chosen, in_own_order, judged, words
+from .base import Axes, Claim, Experiment, PaperClaims, Record
 
 # Of cells that failed, as many are named.
 _SHOWN = 3
@@ -62,8 +62,8 @@ class Reproduction:
     @property
     def command(self) -> str:
         """The command that runs it."""
-        words = ["lorasolve", "reproduce", self.experiment.name, *(["--quick"] if self.quick else [])]
-        return shlex.join([*words, *_options(self.given)])
+        command = ["lorasolve", "reproduce", self.experiment.name, *(["--quick"] if self.quick else [])]
+        return shlex.join([*command, *words(self.given)])
 
     @property
     def seeds(self) -> str:
@@ -126,14 +126,14 @@ def reproduce(
     started = time.perf_counter()
     texts = {name: list(values) for name, values in (given or {}).items()}
     axes = chosen(experiment, quick, texts)
-    calls = Calls(experiment.name, experiment.run, _cells(experiment, axes, texts))
+    calls = Calls(experiment.name, experiment.run, experiment.cells(axes))
     # Thousands of small problems: a second thread would mostly wait for the first.
     runs = calls.run(
         out / "store" if store is None else store, backend, n_jobs, threads=1, retry_failed=True, progress=True
     )
     if runs.interrupted:
         raise KeyboardInterrupt
-    records = _records(experiment, calls, calls.records(runs))
+    records = _ordered(experiment, axes, _records(experiment, calls, calls.records(runs)))
     claims = experiment.claims(records) if judged(experiment, axes) else []
     path = out / f"{_stem(experiment, quick, texts)}.json"
     writes: dict[PathLike, Write] = {path: json_writer(_document(experiment, texts, records, claims))}
@@ -143,13 +143,6 @@ def reproduce(
     files = [pathlib.Path(written) for written in writes]
     seconds = time.perf_counter() - started
     return Reproduction(experiment, quick, texts, records, claims, judged(experiment, axes), files, seconds)
-
-
-def _cells(experiment: Experiment, axes: Mapping[str, Any], texts: Mapping[str, list[str]]) -> list[dict[str, Any]]:
-    cells = experiment.cells(axes)
-    if not cells:
-        raise ValueError(f"{' '.join(_options(texts))}: no values of these go together in {experiment.name}")
-    return cells
 
 
 def _records(experiment: Experiment, calls: Calls, found: list[dict[str, Any] | None]) -> list[Record]:
@@ -170,20 +163,24 @@ def _records(experiment: Experiment, calls: Calls, found: list[dict[str, Any] | 
     return records
 
 
+def _ordered(experiment: Experiment, axes: Axes, records: list[Record]) -> list[Record]:
+    """Return the records of all cells in the order in which claims and figures expect them, however axes were given."""
+    if isinstance(experiment, PaperClaims):  # a cell a part
+        return records
+    places = experiment.cells(in_own_order(experiment, axes))
+    found = zip(map(places.index, experiment.cells(axes)), records)
+    return [record for _, record in sorted(found, key=lambda each: each[0])]
+
+
 def _stem(experiment: Experiment, quick: bool, given: Mapping[str, Any]) -> str:
     return experiment.name + ("-quick" if quick else "") + ("-chosen" if given else "")
-
-
-def _options(given: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the words of the command line that choose the axes."""
-    return [word for name, texts in given.items() for word in (option(name), *texts)]
 
 
 def _seeds(experiment: Experiment, given: Mapping[str, Sequence[str]]) -> str:
     """Return which seeds are used: an axis that is given may be one of them, and comes before the experiment's own."""
     if not given:
         return experiment.seeds
-    return f"as given by {shlex.join(_options(given))}; where that sets none, {experiment.seeds}"
+    return f"as given by {shlex.join(words(given))}; where that sets none, {experiment.seeds}"
 
 
 def _document(

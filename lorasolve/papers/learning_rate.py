@@ -38,8 +38,8 @@ _VARIANTS = {
 }
 
 
-def accuracies(names: Sequence[str], steps: Sequence[float], seeds: int, max_iter: int) -> dict[str, list[list[float]]]:
-    """Return by variant the test accuracies (steps, seeds) after the same number of steps on the digits, r = 4."""
+def accuracies(names: Sequence[str], steps: Sequence[float], seeds: int, max_iter: int) -> dict[str, Any]:
+    """Return the steps, and by variant the test accuracies (steps, seeds) after ``max_iter`` steps on the digits."""
     task = digits_task()
     stop = StoppingRule(max_iter=max_iter, grad_tol=0.0)
     problem = Problem(task.objective, _RANK)
@@ -50,7 +50,7 @@ def accuracies(names: Sequence[str], steps: Sequence[float], seeds: int, max_ite
             method = Method.parse(_VARIANTS[name]).with_step(step)
             ends = [solve(problem, method, seed=seed, stop=stop) for seed in range(seeds)]
             found[name].append([0.0 if e.status is Status.DIVERGED else task.metrics(e.X)["accuracy"] for e in ends])
-    return found
+    return {"steps": list(steps), "tables": found}
 
 
 def sharpness(names: Sequence[str]) -> dict[str, float]:
@@ -87,10 +87,12 @@ class LearningRateClaims(PaperClaims):
     def report(self, found: dict[str, Any]) -> str:
         """Return the best accuracy of each variant, with its step, and at LoRA's best step."""
         lines = ["Test accuracy on the digits, r = 4, 200 steps: at the best of the steps, and at LoRA's best step"]
-        at = int(np.argmax([np.mean(row) for row in found["accuracies"]["LoRA"]]))
-        for name, table in found["accuracies"].items():
+        steps, tables = found["accuracies"]["steps"], found["accuracies"]["tables"]
+        at = int(np.argmax([np.mean(row) for row in tables["LoRA"]]))
+        for name, table in tables.items():
             best = int(np.argmax([np.mean(row) for row in table]))
-            lines.append(f"  {name:<10} {mean_and_error(table[best], 4)} (step {best})   {np.mean(table[at]):.4f}")
+            tuned = f"{mean_and_error(table[best], 4)} (step {steps[best]:.3g})"
+            lines.append(f"  {name:<10} {tuned}   {np.mean(table[at]):.4f}")
         curvatures = ", ".join(f"{name} {value:.2f}" for name, value in found["sharpness"].items())
         lines.append(f"Largest curvature at the start: {curvatures}")
         return "\n".join(lines)
@@ -98,17 +100,19 @@ class LearningRateClaims(PaperClaims):
     def picture(self, found: dict[str, Any], figure: Figure) -> None:
         """Draw accuracy against the learning rate."""
         ax = figure.subplots()
-        for k, (name, table) in enumerate(found["accuracies"].items()):
-            steps = np.geomspace(1e-3, 1.0, len(table))
-            means = [np.mean(row) for row in table]
-            ax.semilogx(steps, means, "o-" if k < 5 else "s:", color=COLOURS[k % len(COLOURS)], ms=4, label=name)
+        steps = found["accuracies"]["steps"]
+        order = np.argsort(steps)
+        for k, (name, table) in enumerate(found["accuracies"]["tables"].items()):
+            means = [np.mean(table[at]) for at in order]
+            style = "o-" if k < 5 else "s:"
+            ax.semilogx(np.array(steps)[order], means, style, color=COLOURS[k % len(COLOURS)], ms=4, label=name)
         ax.set(xlabel="learning rate", ylabel="test accuracy", title="Digits, r = 4, 200 steps")
         ax.grid(alpha=0.25)
         ax.legend(fontsize=8, ncols=2)
 
     def judge(self, found: dict[str, Any]) -> list[Claim]:
         """Return the claims beside what was measured."""
-        table = found["accuracies"]
+        table = found["accuracies"]["tables"]
         best = {name: max(float(np.mean(row)) for row in rows) for name, rows in table.items()}
         paper = {name: best[name] for name in list(_VARIANTS)[:5]}
         starts = [paper[name] for name in ("LoRA", "PiSSA", "MiLoRA", "Init[AB]")]

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._validate import as_number
 from .base import COLOURS, Axes, Cell, Experiment, Record, distinct, text_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _M, _N, _SAMPLES, _RANK, _EPS = 60, 50, 80, 40, 0.1
+# Below, ten times over takes more than ten million steps.
+_LEAST_RATE = 1e-6
 
 
 class Lemma1(Experiment):
@@ -39,8 +42,8 @@ class Lemma1(Experiment):
         from ..optimizers.sgd import SGD
         from ..problem import Problem
 
-        rate = cell["step"] * cell["lam"]
-        steps = max(2000, int(10.0 / rate))
+        rate = as_number(cell["step"], "step", 0.0, open_low=True) * as_number(cell["lam"], "lam", 0.0, open_low=True)
+        steps = max(2000, int(10.0 / as_number(rate, "step times lam", _LEAST_RATE)))
         problem = Problem(_objective(), rank=_RANK, lam=cell["lam"])
         sgd = SGD(step_size=cell["step"], batch_size=cell["batch"])
         ranks, status = [], "ended"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._validate import as_number
 from ..linear_map import numerical_rank
 from ._network import network_task
 from .base import COLOURS, Axes, Cell, Claim, Experiment, Record, distinct, text_table
@@ -42,7 +43,8 @@ class ManyMatrices(Experiment):
 
         scale = _STARTS[cell["start"]]
         init: Any = "lora" if scale is None else Gaussian(std=scale)
-        problem = _problem(cell["lam"])
+        # Of a decay of 0 the logarithmic axes of the figure show nothing.
+        problem = _problem(as_number(cell["lam"], "lam", 0.0, open_low=True))
         stop = StoppingRule(max_iter=4000, grad_tol=1e-7)
         end = solve(problem, "lbfgs", init, seed=cell["seed"], stop=stop)
         values = [np.linalg.svd(X, compute_uv=False) for X in end.X]

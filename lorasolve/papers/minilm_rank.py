@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from .._validate import as_number
 from . import _minilm
 from .base import COLOURS, Axes, Cell, Claim, Experiment, Record, text_table
 
@@ -43,7 +44,8 @@ class MiniLMRank(Experiment):
 
         task = _minilm.whole_task(cell["sentences"], cell["last"])
         network = task.network()
-        problem = MultiProblem(network, _RANK, cell["lam"])
+        # Without decay nothing keeps the rank low, and a logarithmic axis has no 0.
+        problem = MultiProblem(network, _RANK, as_number(cell["lam"], "lam", 0.0, open_low=True))
         stop = StoppingRule(max_iter=cell["calls"], grad_tol=1e-6, max_calls=cell["calls"])
         began = time.process_time()
         end = solve(problem, "lbfgs", problem.unpaired(_minilm.peft_start(network, _RANK, 0)), stop=stop)

@@ -283,7 +283,7 @@ class SoRAClaims(PaperClaims):
         left.semilogx(penalties, test, "s-", color=COLOURS[1], label="test loss")
         left.semilogx(penalties, counts, "d:", color=COLOURS[2], label="open gates")
         left.set(title="Raising the threshold", xlabel="gate penalty", ylabel="loss, and number of open gates")
-        penalties, adam, optimal = zip(*found["released"])
+        penalties, adam, optimal = zip(*sorted(found["released"]))
         spread = np.linspace(-0.04, 0.04, len(adam[0]))
         for k, counts in enumerate(zip(*adam)):
             label = "AdamW and threshold, each seed" if k == 0 else None
@@ -303,6 +303,9 @@ class SoRAClaims(PaperClaims):
         lora = min(fun - optimum["fun"] for fun, _ in runs["lora start"])
         training = [train for _, _, train, _ in found["curve"]]
         counts = [gates for _, gates, _, _ in found["curve"]]
+        # The axis may have others, at which the optimum has no gate or all of them.
+        own = self.settings(False)["released"]["penalties"]
+        released = [each for each in found["released"] if each[0] in own]
         return [
             Claim(
                 "an l1 penalty on the gates makes the update sparse in rank; correction: with weight decay it is a "
@@ -340,11 +343,11 @@ class SoRAClaims(PaperClaims):
                 "; ".join(
                     f"penalty {penalty:g}: {adam.count(_GATES)} of {len(adam)} seeds with all {_GATES} gates open, "
                     f"{adam.count(0)} with none, {optimal} at the optimum"
-                    for penalty, adam, optimal in found["released"]
+                    for penalty, adam, optimal in released
                 ),
                 all(
                     0 < optimal < _GATES and set(adam) <= ({0, _GATES} if penalty < 1.0 else {0})
-                    for penalty, adam, optimal in found["released"]
+                    for penalty, adam, optimal in released
                 ),
             ),
             Claim(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._validate import as_integer
 from ._lora_ntk import sufficient_rank
 from .base import COLOURS, Axes, Cell, Claim, Experiment, Record, text_table
 
@@ -44,8 +45,8 @@ class SpecialRegime(Experiment):
         from ..objectives import MatrixSensing
         from ..problem import Problem
 
-        rng = np.random.default_rng(cell["seed"])
-        M = rng.standard_normal((cell["KN"], _SIZE, _SIZE))
+        rng = np.random.default_rng(as_integer(cell["seed"], "seed", 0))
+        M = rng.standard_normal((as_integer(cell["KN"], "KN", 1), _SIZE, _SIZE))
         target = rng.standard_normal((_SIZE, 2)) @ rng.standard_normal((2, _SIZE)) / np.sqrt(_SIZE)
         objective = MatrixSensing(M, np.einsum("kij,ij->k", M, target))
         optimum = solve_convex(Problem(objective, _RANK, _LAM), tol=1e-10)

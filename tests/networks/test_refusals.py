@@ -43,3 +43,16 @@ def test_of_a_token_form() -> None:
     ntk = TokenNTK([tokens], np.zeros((4, 1)), [0, 1, 0, 1])
     with pytest.raises(ValueError, match=r"factors: expected factors of updates of shapes \[\(3, 2\)\]"):
         solve_tangent(ntk, [(np.ones((2, 1)), np.ones((3, 1)))], 0.1)
+
+
+@pytest.mark.parametrize("kind", [np.uint64, np.uint8, np.int32])
+def test_tokens_that_are_not_sorted_are_refused_whatever_counts_their_samples(kind: Any) -> None:
+    rng = np.random.default_rng(0)
+    signals, inputs = rng.standard_normal((4, 1, 3)), rng.standard_normal((4, 2))
+    order = [2, 0, 3, 1]
+    with pytest.raises(ValueError, match=r"layers\[0\].owner: expected sample numbers in ascending order"):
+        TokenNTK([LayerTokens(signals[order], inputs[order], np.array(order, kind))], np.zeros((4, 1)), [0, 1, 0, 1])
+    ntk = TokenNTK([LayerTokens(signals, inputs, np.arange(4, dtype=kind))], np.zeros((4, 1)), [0, 1, 0, 1])
+    X = rng.standard_normal((3, 2))
+    margins = np.array([1, -1, 1, -1]) * np.einsum("tm,mn,tn->t", signals[:, 0], X, inputs)
+    assert ntk.value_and_grad([X])[0] == pytest.approx(np.log1p(np.exp(-margins)).mean(), rel=1e-14)

@@ -50,3 +50,13 @@ def test_an_indefinite_loss_has_no_positive_alpha():
     loss = Weighted([np.where(np.eye(5) > 0.0, -1.0, 2.0), np.full((5, 5), 2.0)])
     lower, _ = searched(loss, centre(shapes, rng), 3, 2.0, 60, rng)
     assert -1.0 < lower < 0.0
+
+
+@pytest.mark.parametrize("r", [0, -1, 6])
+def test_ranks_that_no_update_has_are_refused(r):
+    rng = np.random.default_rng(0)
+    shapes = ((6, 5), (4, 3))
+    where = Weighted([np.ones(shape) for shape in shapes]), centre(shapes, rng), r, 3.0
+    for call in (sampled, searched):
+        with pytest.raises(ValueError, match="r: expected an integer from 1 to 5"):
+            call(*where, 1, rng)

@@ -4,9 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from numpy.testing import assert_allclose
 
-from lorasolve.papers import alt_lora, dora, galore, learns_less, lora_rite, muon, polar, rac_lora
+from lorasolve.papers import alt_lora, dora, galore, learning_rate, learns_less, lora_rite, muon, polar, rac_lora
 from lorasolve.papers.base import mean_and_error
 
 
@@ -144,8 +145,42 @@ def test_a_verdict_follows_from_every_row_of_its_numbers():
 
     def counts(last):
         plain, momentum = alt_lora._PLAIN, alt_lora._WITH_MOMENTUM
-        found = {"gd": [52, 1500], "lora_pro": [32, 60], momentum: [97, last], plain: [47, 129]}
+        at = {"gd": [52, 1500], "lora_pro": [32, 60], momentum: [97, last], plain: [47, 129]}
+        found = {"conditions": [1.0, 30.0], "counts": at}
         unique = {"lengths": [3.0, 3.2], "effects": [0.0, 0.0], "unique": [2.9]}
         return alt_lora.AltLoRAClaims().judge({"uniqueness": unique, "iterations": found})[1].holds
 
     assert counts(178) and not counts(500)
+
+
+def shown(experiment, found):
+    """Return report, claims and the axes of the figure of what the parts have found."""
+    figure = Figure()
+    experiment.picture(found, figure)
+    return experiment.report(found), experiment.judge(found), figure.axes[0]
+
+
+def test_iterations_are_told_by_their_condition_numbers_in_any_order():
+    methods = ["gd", "lora_pro", alt_lora._WITH_MOMENTUM, alt_lora._PLAIN]
+    at = {1.0: [52, 32, 97, 47], 30.0: [1500, 60, 178, 129], 3.0: [154, 33, 106, 57], 100.0: [1500, 90, 999, 999]}
+    unique = {"lengths": [3.0, 3.2], "effects": [0.0, 0.0], "unique": [2.9]}
+    for conditions in ([1.0, 30.0], [30.0, 1.0], [3.0, 30.0, 100.0, 1.0]):
+        counts = {name: [at[condition][k] for condition in conditions] for k, name in enumerate(methods)}
+        found = {"uniqueness": unique, "iterations": {"conditions": conditions, "counts": counts}}
+        report, claims, axes = shown(alt_lora.AltLoRAClaims(), found)
+        assert claims[1].holds and "gd 52, 1500, lora_pro 32, 60" in claims[1].measured
+        assert ", ".join(f"{condition:g}" for condition in conditions) in report
+        assert [label.get_text() for label in axes.get_xticklabels()] == [f"{c:g}" for c in sorted(conditions)]
+        assert list(axes.lines[0].get_ydata()) == [at[condition][0] for condition in sorted(conditions)]
+    with pytest.raises(ValueError, match=r"conditions: expected a finite number in \[1, inf\), got 0"):
+        alt_lora.iterations([1.0, 0.0], 10)
+
+
+def test_accuracies_stand_at_the_learning_rates_that_were_tried():
+    names, steps = list(learning_rate._VARIANTS)[:5], [0.3, 0.001, 0.05]
+    rows = {name: [[0.90 + 0.001 * k], [0.5], [0.8]] for k, name in enumerate(names)}
+    found = {"accuracies": {"steps": steps, "tables": rows}, "sharpness": {"LoRA": 0.3}}
+    report, _, axes = shown(learning_rate.LearningRateClaims(), found)
+    assert "0.9000 (step 0.3)" in report
+    np.testing.assert_allclose(axes.lines[0].get_xdata(), [0.001, 0.05, 0.3])
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), [0.5, 0.8, 0.9])

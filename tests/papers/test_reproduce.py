@@ -12,7 +12,7 @@ import pytest
 
 from lorasolve.cli import main
 from lorasolve.papers import Claim, Experiment, PaperClaims, registry
-from lorasolve.papers._axes import chosen, judged
+from lorasolve.papers._axes import chosen, in_own_order, judged
 from lorasolve.papers._page import page
 from lorasolve.papers._reproduce import reproduce
 from lorasolve.papers.base import text_table
@@ -220,6 +220,7 @@ def test_axes_are_options_and_claims_are_judged_where_they_hold(tmp_path):
         ({"power": ["0"]}, "--power: expected an integer >= 1, got 0"),
         ({"sign": ["pluss"]}, "--sign: expected one of 'plus', got 'pluss'. Did you mean 'plus'?"),
         ({"x": ["100"]}, "--x 100: no values of these go together in squares"),
+        ({"x": ["2", "100"]}, "--x: 100 goes together with no value of the other axes of squares"),
     ],
 )
 def test_wrong_axes_are_refused_by_name(tmp_path, given, message):
@@ -426,3 +427,85 @@ def test_losses_and_norms_of_zero_and_large_starts_are_claims_of_their_own(loss,
     ]
     claims = registry.classes()["many_matrices"]().claims(records)
     assert [claim.holds for claim in claims[1:3]] == holds
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "message"),
+    [
+        ("lemma1", {"step": 0.0}, r"step: expected a finite number in \(0, inf\), got 0"),
+        ("lemma1", {"lam": 0.0}, r"lam: expected a finite number in \(0, inf\), got 0"),
+        ("lemma1", {"lam": 1e-300}, r"step times lam: expected a finite number in \[1e-06, inf\)"),
+        ("restricted", {"r_star": 0}, "r_star: expected an integer >= 1, got 0"),
+        ("two_constants", {"r_star": 0}, "r_star: expected an integer >= 1, got 0"),
+        ("two_constants", {"times": 1e300}, "beta2: expected a finite number in "),
+        ("restricted", {"times": 1e300}, "beta: expected a finite number in "),
+        ("sharp", {"kappa": 1e308}, "kappa: expected a finite number in "),
+        ("special_regime", {"KN": -1}, "KN: expected an integer >= 1, got -1"),
+        ("special_regime", {"KN": 0}, "KN: expected an integer >= 1, got 0"),
+        ("special_regime", {"seed": -1}, "seed: expected an integer >= 0, got -1"),
+    ],
+)
+def test_a_cell_of_values_that_nothing_can_be_measured_at_names_them(name, changed, message):
+    experiment = registry.classes()[name]()
+    cell = experiment.cells(experiment.axes(True))[0] | changed
+    with pytest.raises(ValueError, match=message):
+        experiment.run(cell)
+
+
+def test_pages_that_cannot_be_written_are_refused_before_anything_is_run(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "out"
+    assert main(["reproduce", "polar", "--quick", "--out", str(out), "--pages", str(tmp_path / "file" / "pages")]) == 2
+    assert "--pages: cannot be written" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_values_that_go_with_no_others_are_refused_for_all_experiments_before_any_is_run(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["reproduce", "sharp", "table2", "--quick", "--r", "2", "70", "--out", str(out)]) == 2
+    assert "--r: 70 goes together with no value of the other axes of table2" in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("name", registry.classes())
+def test_numbers_have_the_order_of_the_experiments_own_however_they_are_given(name):
+    experiment = registry.classes()[name]()
+    axes = experiment.axes(False)
+    turned = {axis: value[1:] + value[:1] if isinstance(value, list) else value for axis, value in axes.items()}
+    again = in_own_order(experiment, turned)
+    assert all(again[axis] == own for axis, own in axes.items() if isinstance(own, list) and type(own[0]) is not str)
+
+
+class Falling(Squares):
+    """A claim about what falls along the axis."""
+
+    def run(self, cell):
+        return {"square": 100 - cell["x"] ** 2}
+
+    def claims(self, records):
+        squares = [record["square"] for record in records]
+        return [Claim("they fall", "confirmed", "-", squares == sorted(squares, reverse=True))]
+
+
+def test_a_claim_about_what_falls_along_an_axis_does_not_depend_on_how_the_axis_is_typed(tmp_path):
+    found = reproduce(Falling(), tmp_path, False, {"x": ["2", "5", "0", "1"]})
+    assert [record["x"] for record in found.records] == [0, 1, 2, 5]
+    assert found.judged and found.claims[0].holds
+
+
+@pytest.mark.parametrize("name", ["many_matrices", "minilm_rank"])
+def test_a_decay_of_0_is_no_point_of_a_logarithmic_axis(name, monkeypatch):
+    experiment = registry.classes()[name]()
+    if name == "minilm_rank":
+        pytest.importorskip("torch")
+        monkeypatch.setattr("lorasolve.papers._minilm.whole_task", lambda *_: Unneeded())
+    cell = experiment.cells(experiment.axes(True))[0] | {"lam": 0.0}
+    with pytest.raises(ValueError, match=r"lam: expected a finite number in \(0, inf\), got 0"):
+        experiment.run(cell)
+
+
+class Unneeded:
+    """A task of which nothing is asked."""
+
+    def network(self):
+        return None

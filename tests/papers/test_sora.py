@@ -163,6 +163,9 @@ def test_the_released_training_leaves_all_gates_or_none_on_the_seeds_tried():
         ([(0.9, [12, 0], 9), (2.0, [0, 0], 6)], True),
         ([(0.9, [12, 5], 9), (2.0, [0, 0], 6)], False),
         ([(0.9, [12, 12], 9), (2.0, [0, 12], 6)], False),
+        # Above the largest value and below the least the optimum has no gate, or all: others that a user asks for.
+        ([(100.0, [0, 0], 0), (0.9, [12, 0], 9), (2.0, [0, 0], 6), (0.01, [12, 12], 12)], True),
+        ([(100.0, [0, 0], 0), (0.9, [12, 5], 9), (2.0, [0, 0], 6)], False),
     ],
 )
 def test_the_verdict_on_the_released_training_follows_from_every_seed(rows, holds):
