@@ -181,7 +181,10 @@ def _is_last_stage(problem: Problem, given: Result) -> bool:
 
 
 def end_message(optimizer: Optimizer, start: Stage, status: Status, step: float, nit: int) -> str:
-    """Return in words how a run ended; of one that left the finite numbers when, and which step size to try."""
+    """Return in words how a run ended; of one that left the finite numbers when, and which step size to try.
+
+    ``nit`` is -1 where the start itself was not accepted.
+    """
     text = f"{optimizer.name}: {status.advice}"
     if status is Status.ITERATION_LIMIT:
         # Where the limit of a method is no stationary point of L the others end elsewhere.
@@ -191,7 +194,9 @@ def end_message(optimizer: Optimizer, start: Stage, status: Status, step: float,
         return text + optimizer.stall_hint
     if status is not Status.DIVERGED:
         return text
-    text += f" after {max(nit, 0)} iterations"
+    if nit < 0:
+        return f"{text} at the start; give the data other units, or start elsewhere"
+    text += f" after {nit} iterations"
     if math.isfinite(step):
         suggestion = min(optimizer.constant_step(start.problem, start.theta), step / 2)
         text += f" with step {step:.3g}; try a step size of at most {suggestion:.3g}"
