@@ -160,6 +160,48 @@ def test_a_limit_on_time_is_one_in_seconds():
     assert stopped.value.status is ls.Status.TIME_LIMIT and monitor.nfev == 1
 
 
+# ---------------------------------------------------------------------- what the accounting is told of a method
+def accounted(stop, points, staged=False, **options):
+    """Return the answers to points that are accepted, each a value and a gradient length, and what ended the run."""
+    problem, theta = ls.Problem(OBJECTIVES["denoising"], 2, 0.1), np.ones(22)
+    monitor = Monitor(stop, None, Progress("none", False), **options)
+    answers = []
+    try:
+        for value, grad_norm in points:
+            monitor.call()
+            answers.append(monitor.accept(problem, theta, value, grad_norm, 0.1, staged=staged))
+    except Stop as stopped:
+        return answers, stopped.status
+    return answers, None
+
+
+def test_a_part_of_the_loss_whose_gradient_vanishes_or_whose_value_stays_ends_nothing():
+    """Neither says anything of ``L``: only the limits are left."""
+    limit = 2 * STALL_WINDOW
+    for grad_norm, nit, status in ((0.0, 0, ls.Status.CONVERGED), (1.0, STALL_WINDOW + 1, ls.Status.STALLED)):
+        stop, points = ls.StoppingRule(max_iter=limit), [(1.0, grad_norm)] * (limit + 1)
+        assert accounted(stop, points, stochastic=True) == ([None] * limit, ls.Status.ITERATION_LIMIT)
+        # Of a method that sees all of L both say something.
+        assert accounted(stop, points) == ([None] * nit, status)
+
+
+def test_a_method_whose_values_may_stay_does_not_stall():
+    limit = 2 * STALL_WINDOW
+    found = accounted(ls.StoppingRule(max_iter=limit), [(1.0, 1.0)] * (limit + 1), may_stall=False)
+    assert found == ([None] * limit, ls.Status.ITERATION_LIMIT)
+
+
+def test_between_stages_a_point_that_ends_its_own_does_not_end_the_run_and_a_target_or_the_limit_does():
+    converged, stalled = ls.Status.CONVERGED, ls.Status.STALLED
+    falling = [(1.0, 1.0), (0.9, 0.0), (0.8, 0.0), (0.7, 0.0)]
+    found = accounted(ls.StoppingRule(max_iter=3), falling, staged=True)
+    assert found == ([None, converged, converged], ls.Status.ITERATION_LIMIT)
+    found = accounted(ls.StoppingRule(max_iter=3, target=0.85), falling, staged=True)
+    assert found == ([None, converged], ls.Status.TARGET_REACHED)
+    answers, ended = accounted(ls.StoppingRule(), [(1.0, 1.0)] * (STALL_WINDOW + 2), staged=True)
+    assert ended is None and answers == [None] * (STALL_WINDOW + 1) + [stalled]
+
+
 @pytest.mark.parametrize("watched", [False, True])
 def test_the_last_point_of_a_long_run_is_in_the_trace(watched):
     """Beyond 4096 points every second one is dropped; the last iterate has an odd number."""
