@@ -202,6 +202,49 @@ def test_between_stages_a_point_that_ends_its_own_does_not_end_the_run_and_a_tar
     assert ended is None and answers == [None] * (STALL_WINDOW + 1) + [stalled]
 
 
+def staged_at(theta, values, **rules):
+    """Return the accounting of a run with stages after some points that are not stationary."""
+    problem = ls.Problem(OBJECTIVES["denoising"], 2, 0.1)
+    monitor = Monitor(ls.StoppingRule(**rules), None, Progress("none", False))
+    for value in values:
+        assert monitor.accept(problem, theta, value, 1.0, 0.1, staged=True) is None
+    return problem, monitor
+
+
+def test_a_stage_stalls_by_its_own_values_and_iterations():
+    """It starts above where the one before it ended, as after a merge with decay."""
+    theta = np.ones(22)
+    problem, monitor = staged_at(theta, [1.0] * (STALL_WINDOW - 100))
+    assert monitor.new_stage(theta, 2.0, 1.0) is None
+    answers = [monitor.accept(problem, theta, 2.0, 1.0, 0.1, staged=True) for _ in range(STALL_WINDOW + 1)]
+    assert answers == [None] * STALL_WINDOW + [ls.Status.STALLED]
+
+
+def test_a_stage_that_starts_stationary_ends_the_run_unless_its_start_made_the_loss_fall():
+    """By more than such a gradient may still lower it by, ``tol g ||theta||^2``, and than rounding."""
+    theta, tol = np.ones(22), 1e-3
+    within = tol * ls.Problem(OBJECTIVES["denoising"], 2, 0.1).units.slope * 22.0
+    small = 0.5 * within / math.sqrt(22.0)
+
+    def starts(*values, grad_norm=small, **rules):
+        """Return what stages that start at these values one after the other, without an iterate, come to."""
+        _, monitor = staged_at(theta, [1.0], **rules)
+        try:
+            return [monitor.new_stage(theta, value, grad_norm) for value in values]
+        except Stop as stopped:
+            return stopped.status.label
+
+    ended, goes_on = "converged", [ls.Status.CONVERGED]
+    assert [starts(value, grad_tol=tol) for value in (2.0, 1.0, 1.0 - 0.9 * within)] == [ended] * 3
+    assert starts(1.0 - 1.1 * within, grad_tol=tol) == goes_on
+    # The second has to lie below the first, and reaching the target is left to iterates.
+    assert starts(0.5, 0.4, grad_tol=tol) == 2 * goes_on and starts(0.5, 0.5, grad_tol=tol) == ended
+    assert starts(0.5, grad_tol=tol, target=0.6) == goes_on
+    # However small the tolerance, rounding is no fall.
+    assert starts(1.0 - 1e-14, grad_norm=0.0, grad_tol=1e-300) == ended
+    assert starts(0.5, grad_norm=2.0, grad_tol=tol) == [None]
+
+
 @pytest.mark.parametrize("watched", [False, True])
 def test_the_last_point_of_a_long_run_is_in_the_trace(watched):
     """Beyond 4096 points every second one is dropped; the last iterate has an odd number."""
