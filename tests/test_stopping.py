@@ -202,6 +202,20 @@ def test_between_stages_a_point_that_ends_its_own_does_not_end_the_run_and_a_tar
     assert ended is None and answers == [None] * (STALL_WINDOW + 1) + [stalled]
 
 
+def test_iterations_that_were_not_attended_count_like_others():
+    """What is best, since when, and what was last; a value that is met again is no new best one."""
+    _, monitor = staged_at(np.ones(22), [3.0])
+    monitor.nfev = 1
+    for values, history in (([4.0, 2.0, 2.5], (3, 2.0, 2)), ([2.0, 2.0], (5, 2.0, 2)), ([1.0, 1.5], (7, 1.0, 6))):
+        norms = np.arange(1.0, len(values) + 1.0)
+        monitor.absorb(np.array(values), norms, 0.2, 0.0)
+        assert monitor.limits().history == history and monitor.nfev == monitor.nit + 1
+    monitor.finish()
+    assert monitor.trace.iteration == list(range(8))
+    assert monitor.trace.value == [3.0, 4.0, 2.0, 2.5, 2.0, 2.0, 1.0, 1.5]
+    assert monitor.trace.grad_norm[-1] == 2.0 and monitor.trace.step[-1] == 0.2
+
+
 def staged_at(theta, values, **rules):
     """Return the accounting of a run with stages after some points that are not stationary."""
     problem = ls.Problem(OBJECTIVES["denoising"], 2, 0.1)
@@ -394,6 +408,13 @@ def test_callbacks_see_but_do_not_touch(name):
 def test_a_true_of_either_kind_stops(asked):
     result = ls.solve(ls.Problem(OBJECTIVES["denoising"], 2, 0.1), callback=lambda point: asked)
     assert (result.status, result.nit) == (ls.Status.STOPPED_BY_CALLBACK, 0)
+
+
+@pytest.mark.parametrize("name", ["gd", "lbfgs"])
+def test_the_exception_of_an_iterator_that_is_exhausted_stops_and_does_not_pass_through(name):
+    left = iter(range(4))
+    result = ls.solve(ls.Problem(OBJECTIVES["denoising"], 2, 0.1), name, callback=lambda point: next(left))
+    assert (result.status, result.nit) == (ls.Status.STOPPED_BY_CALLBACK, 4)
 
 
 @pytest.mark.parametrize("answer", [None, False, np.False_, 1, "yes", np.ones(3)])
