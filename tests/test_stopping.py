@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 import lorasolve as ls
 from lorasolve._progress import Progress
 from lorasolve.kernels import _stopping
+from lorasolve.loop import REJECTED_LIMIT
 from lorasolve.monitor import STALL_WINDOW, Monitor, Stop
 from lorasolve.objectives import Denoising, LinearFineTuning, MatrixCompletion, MatrixSensing
 from lorasolve.optimizers import GD
+from lorasolve.optimizers.base import Optimizer
 
 RNG = np.random.default_rng(0)
 ROWS, COLS = np.nonzero(RNG.random((6, 5)) < 0.7)
@@ -214,6 +217,12 @@ def test_iterations_that_were_not_attended_count_like_others():
     assert monitor.trace.iteration == list(range(8))
     assert monitor.trace.value == [3.0, 4.0, 2.0, 2.5, 2.0, 2.0, 1.0, 1.5]
     assert monitor.trace.grad_norm[-1] == 2.0 and monitor.trace.step[-1] == 0.2
+    # Of a long run not every point is kept; where a limit ends it in the middle the last one is all the same.
+    monitor.absorb(np.arange(5000.0), np.ones(5000), 0.2, 0.0)
+    monitor.absorb(np.array([5.0, 6.0, 7.0, 8.0]), np.array([1.0, 2.0, 3.0, 4.0]), 0.2, 0.0)
+    assert monitor.trace.iteration[-1] < monitor.nit == 5011
+    monitor.finish()
+    assert (monitor.trace.iteration[-1], monitor.trace.value[-1], monitor.trace.grad_norm[-1]) == (5011, 8.0, 4.0)
 
 
 def staged_at(theta, values, **rules):
@@ -372,6 +381,24 @@ def test_runs_end_once_the_objective_is_nan(name):
     assert not result.success
     assert result.status in (ls.Status.DIVERGED, ls.Status.STALLED)
     assert result.nfev < 5000 and np.isfinite(result.theta).all()
+
+
+@dataclass(frozen=True)
+class Rejects(Optimizer):
+    """A search that accepts its start and nothing else, without ever giving up."""
+
+    name = "rejects"
+
+    def update(self, problem, state, value, grad):
+        state.accepted = np.array_equal(state.trial, state.theta)
+        state.trial = state.theta + 1.0
+
+
+@pytest.mark.parametrize(("finite", "status"), [(True, ls.Status.STALLED), (False, ls.Status.DIVERGED)])
+def test_a_search_that_accepts_nothing_more_is_ended_and_it_is_said_what_it_met(finite, status):
+    problem = ls.Problem(NaNAfter(10**6 if finite else 2), 2, 0.1)
+    result = ls.solve(problem, Rejects(), "gaussian", stop=ls.StoppingRule(max_iter=1000))
+    assert (result.status, result.nit) == (status, 0) and result.nfev == 1 + REJECTED_LIMIT + 1
 
 
 def test_smoothness_that_is_no_number_is_refused():
