@@ -163,6 +163,17 @@ def test_a_limit_on_time_is_one_in_seconds():
     assert stopped.value.status is ls.Status.TIME_LIMIT and monitor.nfev == 1
 
 
+@pytest.mark.parametrize("engine", ["compiled", "interpreted"])
+def test_a_limit_on_time_ends_iterations_that_nobody_attends(engine):
+    """Fifty million of them, with steps so short that nothing else ends the run."""
+    stop = ls.StoppingRule(max_iter=50_000_000, grad_tol=0.0, time_limit=0.2)
+    result = ls.solve(
+        ls.Problem(OBJECTIVES["denoising"], 2, 0.1), GD(step_size=1e-9), "gaussian", stop=stop, engine=engine
+    )
+    assert result.status is ls.Status.TIME_LIMIT and result.nit < stop.max_iter // 2
+    assert "raise time_limit or continue from result.A, result.B" in result.message
+
+
 # ---------------------------------------------------------------------- what the accounting is told of a method
 def accounted(stop, points, staged=False, **options):
     """Return the answers to points that are accepted, each a value and a gradient length, and what ended the run."""
@@ -399,6 +410,21 @@ def test_a_search_that_accepts_nothing_more_is_ended_and_it_is_said_what_it_met(
     problem = ls.Problem(NaNAfter(10**6 if finite else 2), 2, 0.1)
     result = ls.solve(problem, Rejects(), "gaussian", stop=ls.StoppingRule(max_iter=1000))
     assert (result.status, result.nit) == (status, 0) and result.nfev == 1 + REJECTED_LIMIT + 1
+
+
+@dataclass(frozen=True)
+class Ends(Rejects):
+    """It accepts its start, and says that there is nothing beyond."""
+
+    name = "ends"
+
+    def update(self, problem, state, value, grad):
+        state.ended = ls.Status.STALLED
+
+
+def test_a_method_that_has_no_further_trial_ends_at_the_point_that_it_accepts():
+    result = ls.solve(ls.Problem(Wrong(lambda R: R), 2, 0.1), Ends(), "gaussian", stop=ls.StoppingRule(max_iter=9))
+    assert (result.status, result.nit, result.nfev) == (ls.Status.STALLED, 0, 1)
 
 
 def test_smoothness_that_is_no_number_is_refused():
