@@ -427,6 +427,21 @@ def test_a_method_that_has_no_further_trial_ends_at_the_point_that_it_accepts():
     assert (result.status, result.nit, result.nfev) == (ls.Status.STALLED, 0, 1)
 
 
+@pytest.mark.parametrize("name", ["lbfgs", "trust_ncg"])
+def test_a_loop_of_its_own_that_gives_up_has_not_converged(name):
+    """No gradient is below a tolerance of 1e-300, and at the limit of rounding nothing more is gained."""
+    stop = ls.StoppingRule(grad_tol=1e-300)
+    result = ls.solve(ls.Problem(OBJECTIVES["denoising"], 2, 0.1), name, "gaussian", stop=stop)
+    assert result.status is ls.Status.STALLED and not result.success
+    assert 0.0 < result.grad_norm < 1e-7
+
+
+@pytest.mark.parametrize("name", ["gd:step_size=0.1", "lbfgs"])
+def test_a_gradient_that_is_no_number_ends_a_run_though_the_value_is_one(name):
+    result = ls.solve(ls.Problem(Wrong(lambda R: R * math.nan), 2, 0.1), name, "gaussian")
+    assert result.status is ls.Status.DIVERGED and result.nfev == 1 and "at the start" in result.message
+
+
 def test_smoothness_that_is_no_number_is_refused():
     objective = NaNAfter(10**6)
     objective.smoothness = math.nan
