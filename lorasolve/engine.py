@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -180,17 +181,34 @@ def _is_last_stage(problem: Problem, given: Result) -> bool:
 
 
 def end_message(optimizer: Optimizer, start: Stage, status: Status, step: float, nit: int) -> str:
-    """Return in words how a run ended; of one that left the finite numbers when, and which step size to try."""
+    """Return in words how a run ended; of one that left the finite numbers when, and which step size to try.
+
+    ``nit`` is -1 where the start itself was not accepted.
+    """
     text = f"{optimizer.name}: {status.advice}"
+    if status is Status.ITERATION_LIMIT:
+        # Where the limit of a method is no stationary point of L the others end elsewhere.
+        others = optimizer.limit_hint if optimizer.keeps_stationary_points else ()
+        return text + _try_instead(others, optimizer, start.problem)
     if status is Status.STALLED:
         return text + optimizer.stall_hint
     if status is not Status.DIVERGED:
         return text
-    text += f" after {max(nit, 0)} iterations"
+    if nit < 0:
+        return f"{text} at the start; give the data other units, or start elsewhere"
+    text += f" after {nit} iterations"
     if math.isfinite(step):
         suggestion = min(optimizer.constant_step(start.problem, start.theta), step / 2)
-        text += f" with step {step:.3g}; try a step size of at most {suggestion:.3g}, or 'gd_backtracking'"
+        text += f" with step {step:.3g}; try a step size of at most {suggestion:.3g}"
+        text += _try_instead(("gd_backtracking",), optimizer, start.problem)
     return text
+
+
+def _try_instead(names: Sequence[str], optimizer: Optimizer, problem: Problem) -> str:
+    """Name those of other methods that can run on a problem, to end a sentence of advice with."""
+    others = [name for name in names if name != optimizer.name]
+    able = [repr(name) for name in others if Method.of(name).refusal(problem, draws_start=False) is None]
+    return f", or try {' or '.join(able)}" if able else ""
 
 
 def compile_seconds() -> float:

@@ -52,14 +52,14 @@ CHOLESKY, ACCURATE, SINGULAR = 8000, 100.0, 1e8
 RANK_TOL = 1e-6
 
 # Lengths from which on squares keep all their digits.
-SQUARED = 1e-140
+SQUARED = {np.dtype(np.float32): 1e-15, np.dtype(np.float64): 1e-140}
 
 
 def frobenius_norm(M: Array) -> float:
     """Return the Frobenius norm of a matrix or vector, also where its square overflows or underflows."""
     with np.errstate(over="ignore"):
         plain = float(np.linalg.norm(M))
-    if SQUARED < plain < math.inf:
+    if SQUARED[np.result_type(M, np.float32)] < plain < math.inf:
         return plain
     largest = float(np.abs(M).max(initial=0.0))
     return largest * float(np.linalg.norm(M / largest)) if 0.0 < largest < math.inf else largest
@@ -136,11 +136,11 @@ def spectral_norm_estimate(operator: LinearMap, iterations: int = 12) -> float:
     v = np.random.default_rng(0).standard_normal((operator.shape[1], 1))
     value = 0.0
     for _ in range(iterations):
-        length = float(np.linalg.norm(v))
+        length = frobenius_norm(v)
         if length == 0.0:
             return 0.0
         u = operator.matmat(v / length)
-        value = float(np.linalg.norm(u))
+        value = frobenius_norm(u)
         v = operator.rmatmat(u)
     return value
 

@@ -17,7 +17,7 @@ from ._validate import Array, as_array, as_float_array, as_integer, as_number, a
 from .adapters import registry as adapter_registry
 from .adapters.base import Adapter, split
 from .adapters.lora import LoRA
-from .linear_map import LinearMap, factor_singular_values, top_singular
+from .linear_map import SQUARED, LinearMap, factor_singular_values, frobenius_norm, top_singular
 from .objectives._blocks import MultiObjective, OneBlock, Pairs
 from .objectives.base import DenseReference, Objective, as_objective
 
@@ -213,7 +213,9 @@ class Problem:
             moved = theta - step * grad
             self.adapter.prox(moved, self.shape, self.rank, step)
             grad = (theta - moved) / step
-        return math.sqrt(float(np.vdot(grad, grad)))
+        length = math.sqrt(float(np.vdot(grad, grad)))
+        # A gradient is not 0 where no more than its squares are.
+        return frobenius_norm(grad) if length <= SQUARED[grad.dtype] else length
 
     def add_decay(self, theta: Array, grad: Array) -> float:
         """Add the gradient of the weight decay to ``grad`` and return its value."""

@@ -10,7 +10,7 @@ class Status(enum.Enum):
 
     CONVERGED = (0, "the gradient norm is below its tolerance")
     TARGET_REACHED = (1, "the objective reached the target value")
-    ITERATION_LIMIT = (2, "the iteration limit was reached; raise max_iter or try 'lbfgs' or 'gd_backtracking'")
+    ITERATION_LIMIT = (2, "the iteration limit was reached; raise max_iter or continue from result.A, result.B")
     STALLED = (3, "no further decrease was found; certify the point to see how good it is")
     TIME_LIMIT = (4, "the time limit was reached; raise time_limit or continue from result.A, result.B")
     STOPPED_BY_CALLBACK = (5, "the callback asked to stop; continue from result.A, result.B")

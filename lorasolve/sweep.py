@@ -18,6 +18,7 @@ from ._validate import Array, as_flag, as_instance, as_integer, shown
 from .engine import Given, end_message, first_stage, method_and_start, own_problem, solve, start_name
 from .inits import Init
 from .kernels._stopping import DIVERGED, LIMIT, RUNNING
+from .linear_map import SQUARED
 from .method import Method
 from .monitor import MEANING, StoppingRule, rule_of
 from .optimizers import Optimizer
@@ -116,11 +117,12 @@ class BatchResult(Tabular):
         trace = Trace()
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             value, grad_norm = problem.value_and_grad(start, grad), float(np.linalg.norm(grad))
-            message = end_message(optimizer, Stage(problem, start), status, step, nit)
+            began = math.isfinite(value) and math.isfinite(grad_norm)
+            message = end_message(optimizer, Stage(problem, start), status, step, nit if began else -1)
         trace.record(0, value, grad_norm, 0.0, step, force=True)
         trace.record(nit, float(self.fun[k]), float(self.grad_norm[k]), self.seconds, step, force=True)
         # A run that left the finite numbers on its way has called the oracle once more, where it did.
-        left = status is Status.DIVERGED and math.isfinite(value) and math.isfinite(grad_norm)
+        left = status is Status.DIVERGED and began
         A, B = self.A[k].copy(), self.B[k].copy()
         return Result(
             A=A,
@@ -372,12 +374,14 @@ def _solve_blocks(members: list[tuple[Any, list[int]]], stop: StoppingRule, made
     if most < max_iter:
         meaning[LIMIT] = Status.CALL_LIMIT
     made.status[ends] = [meaning[code] for code in status.ravel()[used].tolist()]
-    made.compiled[ends] = True
     grad = np.empty(runs[0].problem.size, dtype)
     for k in ends:
         problem = runs[k].problem
-        made.fun[k] = problem.value_and_grad(np.concatenate([made.A[k].ravel(), made.B[k].ravel()]), grad)
-        made.grad_norm[k] = np.linalg.norm(grad)
+        end = np.concatenate([made.A[k].ravel(), made.B[k].ravel()])
+        made.fun[k] = problem.value_and_grad(end, grad)
+        made.grad_norm[k] = problem.stationarity(end, grad)
+        # Lanes add up squares: where those underflow a run seems to have converged, and is solved by itself.
+        made.compiled[k] = made.grad_norm[k] > SQUARED[dtype] or made.status[k] is not Status.CONVERGED
 
 
 def _blocks(members: list[tuple[Any, list[int]]], width: int) -> tuple[Array, Array]:

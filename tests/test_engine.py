@@ -14,10 +14,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import lorasolve as ls
 from lorasolve import _threads
-from lorasolve.adapters import LoRA
+from lorasolve.adapters import DoRA, LoRA
 from lorasolve.monitor import STALL_WINDOW
 from lorasolve.objectives import Denoising, LinearFineTuning
 from lorasolve.optimizers import GD, GDBacktracking
+from lorasolve.optimizers import registry as optimizers
 from lorasolve.optimizers.base import Optimizer, State
 from lorasolve.result import Trace
 
@@ -193,6 +194,33 @@ def test_iteration_limit_counts_accepted_iterates():
     assert result.nit == 17 == result.trace.iteration[-1]
     assert result.nfev > 18
     assert "raise max_iter" in result.message
+
+
+ENDS_ELSEWHERE = {name for name, cls in optimizers.classes().items() if not cls.keeps_stationary_points}
+
+
+@pytest.mark.parametrize("name", sorted(optimizers.classes()))
+def test_at_the_iteration_limit_only_methods_are_named_that_are_others_and_end_there_too(name):
+    if optimizers.classes()[name]().refusal(problem()) is not None:
+        pytest.skip("cannot run here")
+    text = ls.solve(problem(), name, "gaussian", stop=ls.StoppingRule(max_iter=1, grad_tol=0.0)).message
+    named = re.findall("'([a-z_]+)'", text)
+    assert "iteration limit" in text and name not in named
+    assert bool(named) is (name not in ENDS_ELSEWHERE)
+    # Of methods that know the curvature, those that do not are no cure.
+    assert name not in ("lbfgs", "trust_ncg") or named == [{"lbfgs": "trust_ncg", "trust_ncg": "lbfgs"}[name]]
+
+
+def test_where_a_run_ends_no_method_is_named_that_the_adapter_refuses():
+    W0, data = np.ones((6, 5)), np.eye(5)
+    detached = ls.Problem(LinearFineTuning(W0, data, M), 2, 0.1, DoRA(detach=True))
+    assert ls.Method.of("lbfgs").refusal(detached) and ls.Method.of("gd_backtracking").refusal(detached)
+    ends = {
+        ls.Status.ITERATION_LIMIT: ls.solve(detached, "gd", stop=ls.StoppingRule(max_iter=1, grad_tol=0.0)),
+        ls.Status.DIVERGED: ls.solve(detached, GD(step_size=1e9)),
+    }
+    for status, result in ends.items():
+        assert result.status is status and "'" not in result.message
 
 
 def test_a_run_at_the_limit_of_its_precision_stalls():

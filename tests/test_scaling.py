@@ -16,7 +16,7 @@ from lorasolve.objectives import (
     Objective,
     Softmax,
 )
-from lorasolve.optimizers import Adam
+from lorasolve.optimizers import GD, Adam
 
 UNITS = [1e-9, 1e-3, 1e3, 1e9]
 GRADIENT = ["gd", "gd_backtracking", "heavy_ball", "nesterov", "scaled_gd", "lora_pro", "proximal_gd"]
@@ -350,3 +350,51 @@ def test_a_curvature_that_vanishes_at_zero_lends_no_tolerance(method):
     assert result.grad_norm <= 1.01e-8 * math.sqrt(2.0) and np.linalg.norm(result.theta) <= 1e-7
     half_way = 1e-3 * np.ones((3, 1)), 1e-3 * np.ones((2, 1))
     assert not landscape.stationarity(problem, *half_way).is_fosp
+
+
+# ---------------------------------------------------------------------- where squares leave the range of numbers
+OPTIMUM = np.random.default_rng(3).standard_normal((6, 5))
+
+
+def far_off(c, dtype=np.float64):
+    """Return ``||X - c M||^2/2`` with ``lam = c/10``, factors at its scale, and the optimum: a soft threshold."""
+    rng, root = np.random.default_rng(4), math.sqrt(c)
+    start = tuple((root * rng.standard_normal((k, 2))).astype(dtype) for k in (6, 5))
+    kept = np.linalg.svd(OPTIMUM, compute_uv=False)
+    left = np.concatenate([np.full(2, 0.1), kept[2:]])
+    problem = ls.Problem(Denoising((c * OPTIMUM).astype(dtype)), 2, 0.1 * c)
+    return problem, start, 0.5 * np.sum(left**2) + 0.1 * np.sum(kept[:2] - 0.1)
+
+
+@pytest.mark.parametrize("method", [*METHODS, "als"])
+@pytest.mark.parametrize(("dtype", "c"), [(np.float32, 1e-15), (np.float64, 1e-120), (np.float64, 1e-150)])
+def test_a_gradient_whose_squares_underflow_is_not_zero(dtype, c, method):
+    problem, start, optimum = far_off(c, dtype)
+    result = ls.solve(problem, method, start)
+    value = 0.5 * np.sum((result.X.astype(float) / c - OPTIMUM) ** 2)
+    value += 0.05 * (np.sum((result.A / math.sqrt(c)) ** 2) + np.sum((result.B / math.sqrt(c)) ** 2))
+    assert value == pytest.approx(optimum, rel=1e-5)
+    lengths = [np.linalg.norm(part.astype(float) / c**1.5) for part in problem.grad(result.A, result.B)]
+    assert result.grad_norm == pytest.approx(c**1.5 * np.hypot(*lengths), rel=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "c"), [(np.float32, 1e-15), (np.float64, 1e-120)])
+def test_runs_in_blocks_do_not_take_squares_that_underflow_for_zero_either(dtype, c):
+    problem, start, optimum = far_off(c, dtype)
+    batch = ls.solve_batch(problem, GD(step_size=0.1 / c), [start] * 3)
+    assert batch.fun / c / c == pytest.approx(optimum, rel=1e-5)
+
+
+@pytest.mark.parametrize("c", [1e-150, 1e-120, 1e-80, 1.0, 1e80, 1e150])
+def test_the_slope_of_a_problem_is_that_of_the_largest_singular_value_in_all_units(c):
+    problem, _, _ = far_off(c)
+    largest = np.linalg.norm(OPTIMUM, 2)
+    assert 0.1 + 0.9 * largest <= problem.units.slope / c <= (0.1 + largest) * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("method", ["gd", "lbfgs"])
+def test_of_a_start_that_is_beyond_the_numbers_no_step_size_is_blamed(method):
+    problem, start, _ = far_off(1e120)
+    result = ls.solve(problem, method, start)
+    assert result.status is ls.Status.DIVERGED
+    assert "at the start; give the data other units" in result.message and "step" not in result.message

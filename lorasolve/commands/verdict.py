@@ -27,7 +27,7 @@ class VerdictCommand(Command):
             type=int,
             const=True,
             metavar="STARTS",
-            help="where nothing else decides, look for a better point, from STARTS random starts among others (10)",
+            help="where nothing else decides, look for a better point, from STARTS >= 1 random starts and others (10)",
         )
         add_json_argument(parser)
 

@@ -81,7 +81,9 @@ class Row:
     status : str
         Why the run stopped.
     quality : dict
-        Named measures of quality of the update, on held-out data where there are some.
+        Named measures of quality of the update.
+    quality_on : str
+        The data of ``quality``: ``"test"`` where held-out data are given, else ``"training"``.
     """
 
     method: str
@@ -106,6 +108,7 @@ class Row:
     compile_seconds: float
     status: str
     quality: dict[str, float]
+    quality_on: str
     # Times differ between equal runs (_digest.py).
     not_data: ClassVar[tuple[str, ...]] = ("seconds", "compile_seconds")
 
@@ -442,6 +445,7 @@ def _row(
         compile_seconds=float(sum(result.compile_seconds for result in ended)),
         status=shown.status.label,
         quality={} if X is None else _quality(problem, X, held_out),
+        quality_on="training" if held_out is None else "test",
     )
 
 

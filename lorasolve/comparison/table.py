@@ -63,8 +63,9 @@ MOST_SENTENCES = 8
 
 
 def columns_of(rows: Sequence[Row]) -> list[Column]:
-    """Return the columns that say something in some row."""
-    return [c for c in COLUMNS if any(c.write(getattr(row, c.key)) not in ("-", "") for row in rows)]
+    """Return the columns that say something in some row; the heading of the quality says on which data."""
+    shown = [c for c in COLUMNS if any(c.write(getattr(row, c.key)) not in ("-", "") for row in rows)]
+    return [c._replace(heading=f"{rows[0].quality_on} {c.heading}") if c.key == "quality" else c for c in shown]
 
 
 def table(rows: Sequence[Row], own: str, reference: ConvexResult | None, rank: int) -> str:

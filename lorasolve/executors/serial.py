@@ -13,7 +13,11 @@ from .base import Executor, Outcome, Pool, Start
 
 @dataclass(frozen=True)
 class Serial(Executor):
-    """This process; it uses the threads of the package's setting."""
+    """This process; it uses the threads of the package's setting.
+
+    A run that ends the process (``os._exit``, a crash of compiled code) ends the caller with it, in every call again:
+    the other executors find such a run and make it an error.
+    """
 
     name = "serial"
     summary = "this process, one chunk after the other"

@@ -86,8 +86,8 @@ def verdict(
     search : bool or int, optional
         Whether to look for a better point of rank at most ``r`` where nothing else decides, which is the rule for
         ``lam = 0`` without a closed form and for non-convex ``f``: along the direction of the smallest curvature, by
-        exchanging a component, by rank-limited descent and from so many Gaussian starts (True: 10), each followed by
-        L-BFGS. What is found is kept as ``witness``; finding nothing proves nothing.
+        exchanging a component, by rank-limited descent and from so many Gaussian starts, at least 1 (True: 10), each
+        followed by L-BFGS. What is found is kept as ``witness``; finding nothing proves nothing.
 
     Returns
     -------
@@ -123,7 +123,8 @@ def verdict(
     if search is None or isinstance(search, (bool, np.bool_)):
         starts = STARTS if search else 0
     else:
-        starts = as_integer(search, "search", 0)
+        # Not 0: some of what is tried needs no random start, so that it would not say that nothing is.
+        starts = as_integer(search, "search", 1)
     point = canonical_result(problem, result)
     if problem.several and not (r_star is None and eps is None):
         raise ValueError(f"{'eps' if r_star is None else 'r_star'}: Theorem 3 {problem.one_matrix_refusal()}")

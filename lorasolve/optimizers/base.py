@@ -93,6 +93,9 @@ class Optimizer:
         Whether a best value that stays the same for long says that the run has reached its precision.
     stall_hint : str
         What to try when a run of this method stalls.
+    limit_hint : tuple of str
+        Methods to try when a run of this method reaches its iteration limit. Named where they can run and end where
+        this one would: at a stationary point of ``L``.
     default_max_iter, default_grad_tol : int, float
         The stopping rule of a run that is given none.
     own_aim : str
@@ -107,6 +110,7 @@ class Optimizer:
     takes_prox: ClassVar[bool] = False
     keeps_stationary_points: ClassVar[bool] = True
     stall_hint: ClassVar[str] = ""
+    limit_hint: ClassVar[tuple[str, ...]] = ("lbfgs", "gd_backtracking")
     may_stall: ClassVar[bool] = True
     default_max_iter: ClassVar[int] = 10_000
     default_grad_tol: ClassVar[float] = 1e-8

@@ -37,6 +37,8 @@ class LBFGS(DrivenOptimizer):
 
     name = "lbfgs"
     summary = "limited-memory BFGS through SciPy, to full accuracy"
+    # First-order methods take more iterations, not fewer.
+    limit_hint = ("trust_ncg",)
 
     def __post_init__(self) -> None:
         as_integer(self.maxcor, "maxcor", 1, MOST_STEPS)

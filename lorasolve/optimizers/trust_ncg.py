@@ -29,6 +29,7 @@ class TrustNCG(DrivenOptimizer):
 
     name = "trust_ncg"
     summary = "trust-region Newton-CG through SciPy (Hessian products, leaves saddles)"
+    limit_hint = ("lbfgs",)
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse adapters without Hessian products, or None."""

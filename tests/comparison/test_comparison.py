@@ -15,7 +15,7 @@ from lorasolve.cli import main
 from lorasolve.commands import compare as compare_command
 from lorasolve.comparison import all_methods, compare
 from lorasolve.io import to_json
-from lorasolve.objectives import Denoising, TwoLayer
+from lorasolve.objectives import Denoising, Softmax, TwoLayer
 from lorasolve.studies import CellError
 
 LAM, RANK = 0.5, 4
@@ -141,6 +141,23 @@ def test_the_optimum_of_another_problem_is_no_reference(denoising) -> None:
     for own in (problem, scaled, single, problem.replace(lam=9.0), free):
         assert ls.compare(own, "lbfgs", reference=ls.solve_convex(own)).reference is not None
     assert ls.compare(scaled, "lbfgs", reference=ls.solve_convex(problem)).reference.fun == pytest.approx(optimum)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_the_quality_says_on_which_data_it_is(given) -> None:
+    rng = np.random.default_rng(3)
+    W0 = rng.standard_normal((3, 4))
+    train, test = ((rng.standard_normal((4, 30)), rng.integers(0, 3, 30)) for _ in range(2))
+    held_out = Softmax(W0, *test) if given else None
+    rule = ls.StoppingRule(max_iter=5)
+    table = ls.compare(ls.Problem(Softmax(W0, *train), 1, 0.1), "lbfgs", stop=rule, held_out=held_out)
+    own, other = ("test", "training") if given else ("training", "test")
+    Z, labels = test if given else train
+    accuracy = np.mean(((W0 + table.results[0].X) @ Z).argmax(axis=0) == labels)
+    assert table.rows[0].quality == {"accuracy": pytest.approx(accuracy)}
+    for text in (table.table(), table.to_markdown(), table.to_latex()):
+        assert f"{own} quality" in text and f"{other} quality" not in text
+    assert [record["quality_on"] for record in table.records()] == [own] == [table.to_dict()["rows"][0]["quality_on"]]
 
 
 def test_held_out_data_of_another_shape_are_refused_before_anything_is_run(denoising) -> None:

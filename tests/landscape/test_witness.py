@@ -89,7 +89,7 @@ def test_several_matrices_are_refuted_by_all_of_them():
 def test_bad_numbers_of_starts_are_refused():
     f = DoubleWell()
     problem = ls.Problem(f, 1)
-    for search in (-1, 1.5, "yes"):
+    for search in (-1, 0, 1.5, "yes"):
         with pytest.raises((ValueError, TypeError), match="search"):
             landscape.verdict(problem, factors_of(1.0), search=search)
 
@@ -109,6 +109,10 @@ def test_the_command_line_searches_when_asked(tmp_path, capsys):
     for arguments in (["--search"], ["--search", "2"]):
         assert main(["verdict", path, *arguments]) == 1
         assert "verdict: spurious" in capsys.readouterr().out
+    # Not that of a run without --search: some of what is tried needs no random start.
+    assert main(["verdict", path, "--search", "0"]) == 2
+    captured = capsys.readouterr()
+    assert not captured.out and "search: expected an integer >= 1, got 0" in captured.err
     assert main(["verdict", path, "--search", "--json"]) == 1
     witness = json.loads(capsys.readouterr().out)["verdict"]["witness"]
     X = np.array(witness["A"]) @ np.array(witness["B"]).T

@@ -1038,6 +1038,22 @@ def test_a_gradient_that_is_no_number_is_not_finite():
     assert verdict.kind == "non_finite" and "the loss or its gradient" in verdict.reason
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_is_not_finite_whatever_its_gradient(bad):
+    class Spoilt(SquareLoss):
+        def of_outputs(self, z, targets):
+            return super().of_outputs(z, targets) + torch.tensor([bad] + [0.0] * (len(z) - 1))
+
+    model, batches = torch.nn.Sequential(torch.nn.Linear(3, 2)), [(torch.ones(4, 3), torch.zeros(4, 2))]
+    point = [(np.ones((2, 1)), np.ones((3, 1)))]
+    f, (G,) = Network(model, Spoilt(), batches, layers="0").value_and_gradients(point)
+    assert not math.isfinite(f) and np.isfinite(G).all()
+    plain, verdict = (judge(model, loss, batches, 1e-3, layers="0", factors=point) for loss in (SquareLoss(), Spoilt()))
+    assert plain.kind != "non_finite" and plain.certificate is not None
+    assert verdict.kind == "non_finite" and verdict.certificate is None
+    assert "the loss or its gradient is not finite" in verdict.reason
+
+
 def test_the_optimality_of_a_large_layer_is_as_sampled_as_the_norm_of_its_gradient():
     """Beyond a thousand rows and columns the spectral norm is bounded by products from a random start."""
     torch.manual_seed(0)

@@ -103,6 +103,15 @@ def test_the_sampled_smoothness_is_the_largest_curvature(ntk):
     assert 0.9 * largest <= ntk.sampled_smoothness(ntk.zeros()) <= largest * (1.0 + 1e-12)
 
 
+def test_far_away_the_smoothness_is_that_of_the_loss_there():
+    """A sample whose label is certain bends no more, one on the edge does: curvature p (1 - p) of a logistic loss."""
+    tokens = LayerTokens(np.ones((1, 1, 1)), np.full((1, 1), 2.0), np.zeros(1, int))
+    logistic = TokenNTK([tokens], np.zeros((1, 1)), np.ones((1, 1)), "logistic")
+    for x in (0.0, 1.0, -3.0):
+        p = 1.0 / (1.0 + np.exp(-2.0 * x))
+        assert logistic.sampled_smoothness([(np.full((1, 1), x), np.ones((1, 1)))]) == pytest.approx(4.0 * p * (1 - p))
+
+
 def test_the_diagonal_is_that_of_the_hessian_where_the_gradient_vanishes(ntk):
     """Column by column from products; with zero slopes nothing but the Gauss-Newton part is left of them."""
     rng = np.random.default_rng(3)
@@ -203,6 +212,10 @@ def test_the_twin_in_float32(ntk):
             np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
     huge = [layer._replace(inputs=1e20 * layer.inputs) for layer in ntk.layers]
     assert TokenNTK(huge, ntk.offset, ntk.targets, ntk.loss).in_float32() is None
+    # It is the Jacobian that counts, the product of both sides of a token.
+    for on_signals, on_inputs, offered in ((1e7, 1e-7, True), (1e6, 1e6, False), (1e-6, 1e-6, False)):
+        scaled = [LayerTokens(on_signals * d, on_inputs * h, owner) for d, h, owner in ntk.layers]
+        assert (TokenNTK(scaled, ntk.offset, ntk.targets, ntk.loss).in_float32() is not None) is offered
 
 
 def test_the_tangent_offset_gives_the_outputs_at_the_point(ntk):
@@ -261,6 +274,21 @@ def test_a_bound_that_rests_on_a_sampled_norm_is_sampled():
         layer = LayerTokens(G[:2, None, :size], G[2:4, :size], np.arange(2))
         ntk = TokenNTK([layer], np.zeros((2, 1)), np.ones((2, 1)), "square")
         assert solve_tangent(ntk, [(np.zeros((size, 1)), np.zeros((size, 1)))], 1e4).level == level
+
+
+@pytest.mark.parametrize("top", [0.9, 0.9995, 1.003])
+def test_the_norms_of_a_large_layer_are_bounds_that_tell_which_side_of_lam_they_are_on(top):
+    """Singular values that are known, and so close to one another that a search ends before it has the largest."""
+    rng, side, lam = np.random.default_rng(0), 1001, 0.25
+    U, V = (np.linalg.qr(rng.standard_normal((side, side)))[0] for _ in range(2))
+    G = lam * top * (U * np.linspace(1.0, 0.0, side)) @ V.T
+    (layer,) = tangent_certificate(1.0, [G], [(np.zeros((side, 1)),) * 2], lam).layers
+    u, v = layer.direction
+    # Reached along the direction, so from below; the norm itself is bounded from above.
+    assert abs(float(u @ G @ v)) == pytest.approx(lam * layer.outside, rel=1e-9)
+    assert 0.98 * top <= layer.outside <= top * (1.0 + 1e-9)
+    assert top * (1.0 - 1e-9) <= layer.dual_norm <= 1.02 * top
+    assert (layer.dual_norm <= 1.0) == (top <= 1.0)
 
 
 def test_the_numbers_of_a_layer():

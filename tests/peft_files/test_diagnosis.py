@@ -8,10 +8,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from lorasolve.peft_files import Decay, LayerFactors, UnreadableError, diagnose, facts_of
+from lorasolve.peft_files import Decay, LayerFactors, UnreadableError, diagnose, facts_of, read_trainer_state
 from lorasolve.peft_files.diagnosis import LayerReport, family_scores
 from lorasolve.peft_files.page import diagnosis_page
-from lorasolve.peft_files.text import layer_rows
+from lorasolve.peft_files.text import SORT_KEYS, diagnosis_text, layer_rows
 
 R, LAYERS = 4, 12
 
@@ -421,6 +421,19 @@ def test_what_a_checkpoint_says_without_torch(tmp_path, make):
         diagnose(folder)
 
 
+def test_of_a_log_the_first_and_last_loss_of_training_and_the_largest_step_size_are_taken(tmp_path):
+    # Up and down again, as with warmup; the last rows are an evaluation and the summary that ends a run.
+    log = [{"loss": loss, "learning_rate": rate} for loss, rate in ((2.5, 1e-5), (1.75, 3e-5), (1.25, 2e-5))]
+    log += [{"loss": float("nan"), "learning_rate": 1e-5}, {"eval_loss": 0.5}, {"train_loss": 1.8, "step": 4}]
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"global_step": 4, "log_history": log}))
+    found = read_trainer_state(tmp_path)
+    assert (found.first_loss, found.last_loss, found.largest_step_size) == (2.5, 1.25, 3e-5)
+    # A loss that is an integer is one.
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"log_history": [{"loss": 3}, {"step": 2}]}))
+    found = read_trainer_state(tmp_path)
+    assert (found.first_loss, found.last_loss, found.largest_step_size) == (3.0, 3.0, None)
+
+
 # ---------------------------------------------------------------------- reports
 def everything(tmp_path, make):
     tensors = model(make, FULL, {3: lambda down, up: (down, 0 * up)})
@@ -445,6 +458,54 @@ def test_the_page_draws_one_row_for_each_layer(tmp_path, make):
     assert page.count("<title>h.") == LAYERS
     # Two singular values of four are zero up to the precision of the file: grey.
     assert page.count('fill="#e4e4e4"') == 2 * LAYERS
+
+
+def test_the_colour_of_a_verdict_is_its_mood(tmp_path, make):
+    found = diagnose(make.adapter(tmp_path, model(make, GOOD)), decay=L2)
+    for kind in ("low_rank", "inconclusive", "non_finite", "untrained", "loud", "spiked", "not_stationary"):
+        page = diagnosis_page(dataclasses.replace(found, kind=kind), "mine")
+        (mood,) = re.findall(r'<div class="(verdict[^"]*)"><b>', page)
+        rule = re.escape("." + ".".join(mood.split()))
+        red, green = (int(text, 16) for text in re.search(rule + r" {[^#]*#(..)(..)..;", page).groups())
+        # Green is good, red is bad, and amber, which has much of both, neither.
+        assert (green > 1.5 * red, red > 1.5 * green) == (kind == "low_rank", kind not in ("low_rank", "inconclusive"))
+        assert set(re.findall(r'fill="(#......)"/></g>', page)) == {"#5a6373"}
+    marked = [dataclasses.replace(layer, findings=("loud",)) for layer in found.layers[:1]]
+    page = diagnosis_page(dataclasses.replace(found, layers=(*marked, *found.layers[1:])), "mine")
+    bars = re.findall(r'fill="(#......)"/></g>', page)
+    assert bars.count("#b3261e") == 1 and bars.count("#5a6373") == LAYERS - 1
+
+
+def test_layers_are_listed_by_the_number_that_is_asked_for_the_largest_first(tmp_path, make):
+    rng = np.random.default_rng(11)
+    tensors, weight, numbers = {}, {}, {}
+    for k in range(LAYERS):
+        down, up = balanced(rng.uniform(0.5, 2.0) * rng.uniform(0.3, 0.9) ** np.arange(R), k)
+        tilt, W = rng.uniform(1.2, 3.0), rng.standard_normal((20, 16)) * rng.uniform(1, 5)
+        down, up = down * tilt, up / tilt
+        tensors |= make.linear(f"h.{k}.q", down, up)
+        weight[f"model.h.{k}.q.weight"] = W
+        sigma = np.linalg.svd(2 * up @ down, compute_uv=False)[:R]
+        share, penalty = sigma / sigma.sum(), np.sum(down**2) + np.sum(up**2)
+        numbers[f"h.{k}.q"] = {
+            "spectral": sigma[0],
+            "nuclear": sigma.sum(),
+            "rank": -share @ np.log(share),
+            "imbalance": np.linalg.norm(up.T @ up - down @ down.T) / penalty,
+            "wasted": penalty / 2 - sigma.sum() / 2,
+            "z": sigma[0],  # all are of one family
+            "ratio": sigma[0] / np.linalg.norm(W, 2),
+        }
+    make.file(tmp_path / "base.safetensors", weight)
+    found = diagnose(make.adapter(tmp_path / "a", tensors), base=tmp_path / "base.safetensors")
+    assert set(SORT_KEYS) == set(numbers["h.0.q"])
+    orders = set()
+    for key in SORT_KEYS:
+        listed = diagnosis_text(found, LAYERS, key).split(f"layers, by {key} first")[1]
+        order = tuple(re.findall(r"^ *(h\.\d+\.q)", listed, re.MULTILINE))
+        assert order == tuple(sorted(numbers, key=lambda name: -numbers[name][key]))
+        orders.add(order)
+    assert len(orders) == len(SORT_KEYS) - 1
 
 
 def test_a_layer_just_below_the_median_has_no_minus_zero(tmp_path, make):

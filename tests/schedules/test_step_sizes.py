@@ -1,7 +1,7 @@
 """Step-size schedules: their formulas, and that the loop applies them."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -81,6 +81,26 @@ def test_the_step_that_leaves_the_start_of_a_stage_is_step_0_of_it_and_no_later_
     ls.solve(problem(), method, stop=ls.StoppingRule(max_iter=7, grad_tol=0.0))
     # Iterates 3 and 6 end a stage; what leaves them within it is not taken.
     assert steps == [(0, 0), (1, 1), (2, 2), (3, 3), (3, 0), (4, 1), (5, 2), (6, 3), (6, 0), (7, 1)]
+
+
+def test_a_stage_begins_where_a_schedule_puts_the_factors_also_where_it_leaves_the_problem_alone():
+    @dataclass(frozen=True)
+    class Halves(Schedule):
+        name, summary, has_stages = "halves", "halves the factors every second iteration", True
+
+        def is_boundary(self, stage_iteration, max_iter):
+            return stage_iteration == 2
+
+        def transition(self, stage, rng):
+            return replace(stage, theta=0.5 * stage.theta)
+
+    seen = []
+    method, start = ls.Method(GD(step_size=1e-12), Halves()), tuple(np.ones((k, 2)) for k in problem().shape)
+    rule = ls.StoppingRule(max_iter=5, grad_tol=0.0)
+    result = ls.solve(problem(), method, start, stop=rule, callback=lambda point: seen.append(point.theta.copy()))
+    sizes = [1.0, 1.0, 1.0, 0.5, 0.5, 0.25]
+    assert_allclose(seen, np.multiply.outer(sizes, np.ones(seen[0].size))[: len(seen)], rtol=1e-9)
+    assert_allclose(result.theta, seen[-1])
 
 
 def test_a_run_under_a_schedule_is_not_taken_for_stalled():
