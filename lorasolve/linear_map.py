@@ -296,8 +296,8 @@ def top_above(
     k, more : int
         Number of triplets wanted, and where all of those are above the level.
     level : float
-        Value of interest: the space grows while it cannot tell ``||S||_2`` from this level, or while values above it
-        are inaccurate.
+        Value of interest: the space grows while it cannot tell ``||S||_2`` from this level, or while values above it,
+        or the next one, are inaccurate.
     rng : numpy.random.Generator, optional
         As for :func:`top_singular`.
     dense_limit : int
@@ -334,7 +334,10 @@ def _krylov_top(
         top, off = values[0], residuals[0]
         above = int(np.count_nonzero(values > level))
         known = above > 0 or top + off <= level
-        settled = known and residuals[: max(above, 1)].max() <= ROUGH * top and space.blocks >= fewest
+        rough = residuals > ROUGH * top
+        # The next value is looked at too: while it is rough, others may be above that the space does not show yet.
+        unclear = (rough & (values + residuals > level))[: above + 1]
+        settled = known and not rough[0] and not unclear.any() and space.blocks >= fewest
         return bool(off <= FINEST * top or settled)
 
     values, residuals, vectors = _grown(space, more, enough)

@@ -11,6 +11,7 @@ from lorasolve import linear_map
 from lorasolve.linear_map import (
     DENSE_LIMIT,
     LinearMap,
+    TopSingular,
     balanced,
     factor_singular_values,
     factor_svd,
@@ -286,3 +287,15 @@ def test_the_smoothness_of_many_measurements_is_that_of_their_closed_form(scale)
     M = (np.eye(600) + 9.0 * np.outer(u, u)) * scale
     objective = ls.objectives.MatrixSensing(M.reshape(600, 24, 25), np.ones(600))
     assert objective.smoothness == pytest.approx(100.0 * scale * scale / 600, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_values_just_above_the_level_are_found_beside_known_ones_far_above(seed):
+    """Eight known directions are accurate at once; ten more are above 8, with 82 values right below it."""
+    rng = np.random.default_rng(seed)
+    values = np.concatenate([np.linspace(11.0, 10.0, 8), np.linspace(8.4, 8.05, 10), np.linspace(7.9, 1.0, 282)])
+    P, Q = orthonormal(rng, 400, 300), orthonormal(rng, 300, 300)
+    near = TopSingular(P[:, :8], values[:8], Q[:, :8], False, 0.0)
+    seen = outside(products_only((P * values) @ Q.T), np.empty((400, 0)), np.empty((300, 0)))
+    found = top_above(seen, 8, 60, 8.0, near=near, dense_limit=0)
+    assert np.count_nonzero(found.values > 8.0) == 18

@@ -260,7 +260,8 @@ class _Run:
         self.exact = False
         # Whether a certificate has found no bound where an estimate had one.
         self.unbounded = self.problem.loss.facts.lower_bound is None
-        # Equal runs look into equal directions, until a certificate has refuted what they saw.
+        # Equal runs look into equal directions, into others each time that a certificate has refuted what they saw.
+        self.refuted = 0
         self.rng: np.random.Generator | None = None
         # What the last search has found outside the spaces of X and what escapes, and whether a look has done with it.
         self.seen: list[TopSingular | None] = [None] * len(problem.shapes)
@@ -351,7 +352,8 @@ class _Run:
         if bound.relative <= self.tol:
             return replace(point, bound=bound, evidence=proved)
         self.unbounded = self.unbounded or math.isinf(bound.gap)
-        self.rng = np.random.default_rng()
+        self.refuted += 1
+        self.rng = np.random.default_rng(self.refuted)
         self.seen = [None] * len(self.seen)
         return replace(self._look(point.factors), bound=bound)
 
