@@ -93,8 +93,9 @@ def _plain(problem, A, B):
 
 CHOLESKY = (
     "RIGOROUS and CERTIFIED bound the norm of the gradient by a Cholesky factorisation, NumPy by singular values. "
-    "Objective and problem are new in every sample: a certificate may need constants of the objective, such as the "
-    "norm of the measurements for bounds of the rank, which one that was solved or certified before has (last rows)."
+    "Objective and problem are new in every sample: a certificate may need constants of the objective, such as a "
+    "bound of the curvature of sensing for that of the rank, which one that was solved or certified before has (last "
+    "rows)."
 )
 PROOF_AT_500 = (
     " That a proof costs no more than CERTIFIED was asked for when CERTIFIED took an SVD of the gradient; since it too "
@@ -167,8 +168,8 @@ def _many(name, make, side=50, count=1000):
         rtol=1e-9,
         seconds=(1e-3, 3e-4),
         remark="The checked value is the mean of F over the points; all are proved to be global to 1e-6. Objective and "
-        "problem are new in every sample, in both rows for all points. Of sensing a third is the norm of the "
-        "measurements, once, and a quarter two products with them for each point at the rate of BLAS.",
+        "problem are new in every sample, in both rows for all points. Of sensing a sixth is the norm of the "
+        "measurements, once, and two fifths products with them for each point at the rate of BLAS.",
     )
 
     def given():

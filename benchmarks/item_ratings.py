@@ -56,7 +56,7 @@ path = Item(
     rtol=1e-3,
     remark="Asked for: the path in 3 times the hardest single point, aimed at 2 times. A quarter of the path are its "
     "certificates, which hardly depend on lam; a point near lam = 12 takes 33 oracle calls from its neighbour, where "
-    "it takes 66 to 79 from nothing. Every row begins with the ratings, once: a path of 20, one point, each of 20.",
+    "it takes 54 to 70 from nothing. Every row begins with the ratings, once: a path of 20, one point, each of 20.",
 )
 
 
