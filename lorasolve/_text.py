@@ -21,7 +21,7 @@ _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 
 
 def marked_parts(text: str, marks: str) -> Iterator[tuple[str, str]]:
-    """Split a text before each of the marks that stands outside brackets and quotes.
+    """Split a text before each of the marks that stands outside brackets, quotes and numbers such as ``1e+20``.
 
     Yields pairs of the mark and what follows it, spaces at the ends left out; the first mark is empty.
     """
@@ -37,10 +37,15 @@ def marked_parts(text: str, marks: str) -> Iterator[tuple[str, str]]:
             depth += 1
         elif letter in ")]":
             depth -= 1
-        elif depth == 0 and letter in marks:
+        elif depth == 0 and letter in marks and not _is_in_exponent(text, position):
             yield mark, text[start:position].strip()
             mark, start = letter, position + 1
     yield mark, text[start:].strip()
+
+
+def _is_in_exponent(text: str, position: int) -> bool:
+    """Return whether a letter is the sign in the exponent of a value."""
+    return bool(re.search(r"=\s*-?[\d._]+[eE]$", text[:position]) and re.match(r"\+\d", text[position:]))
 
 
 def parse_value(text: str) -> Any:

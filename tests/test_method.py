@@ -124,6 +124,14 @@ def test_examples_of_the_text(text: str, method: ls.Method) -> None:
     assert ls.Method.parse(text) == method
 
 
+def test_a_plus_in_an_exponent_begins_no_schedule() -> None:
+    given = "adam:step_size=1e+2,beta1=5.E-01+cosine/lam=2.5E+3"
+    assert ls.Method.parse(given) == ls.Method(Adam(100.0, beta1=0.5), Cosine(), lam=2500.0)
+    assert ls.Method.parse(f"gd:step_size={1e20}+cosine") == ls.Method(GD(1e20), Cosine())
+    with pytest.raises(TypeError, match=r"step_size: expected a finite number in .*, got '1e'"):
+        ls.Method.parse("gd:step_size=1e+cosine")
+
+
 def test_defaults_are_left_out_and_numpy_numbers_are_plain() -> None:
     assert str(ls.Method(GD(np.float64(0.25)), Periodic(np.int64(250)))) == "gd:step_size=0.25+periodic"
     assert ls.Method.parse(" gd : step_size = 0.5 + warmup : steps = 3 ~ gaussian ") == ls.Method(
