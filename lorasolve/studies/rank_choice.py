@@ -62,10 +62,11 @@ class RankChoice:
 
     def __str__(self) -> str:
         if not self.upper_known:
+            known = f"; the optimum has rank >= {self.at_least}" if self.at_least else ""
             return (
-                f"rank {self.rank} at lam = {self.lam:g}: found, not certified; the optimum has rank >= "
-                f"{self.at_least} (no bound from above: the smoothness of f is not known, the gap too large for it, or "
-                "more singular values of the gradient near lam than X has)"
+                f"rank {self.rank} at lam = {self.lam:g}: found, not certified{known} (no bound from above: the "
+                "smoothness of f is not known, the gap too large for it, or more singular values of the gradient near "
+                "lam than X has)"
             )
         interval = f"{self.at_least}" if self.at_least == self.at_most else f"{self.at_least} to {self.at_most}"
         return (
@@ -101,17 +102,26 @@ def recommend_rank(problem: Problem, tol: float = 1e-9, *, progress: bool = Fals
     is strongly convex with ``alpha``, ``rank X* >= #{sigma_i(X) > sqrt(2 gap/alpha)}`` (proofs/rank_certificate).
     """
     tol = as_number(tol, "tol", 0.0, open_low=True)
-    found: ConvexResult | None = None
-    while True:
-        best = solve_convex(problem, "factored", tol, start=found, progress=progress)
-        closer = found is None or best.relative_gap < found.relative_gap
-        found = best if closer or found is None else found
-        certificate = found.certificate
-        low, high = certificate.rank_at_least or 0, certificate.rank_at_most
-        if low == high or not closer or found.interrupted or tol * FACTOR < SMALLEST_TOL:
-            break
-        tol *= FACTOR
     most = sum(min(shape) for shape in problem.shapes)
+
+    def interval(point: ConvexResult) -> tuple[int, int | None]:
+        return point.certificate.rank_at_least or 0, point.certificate.rank_at_most
+
+    def merit(point: ConvexResult) -> tuple[int, float]:
+        """Return the width of the interval, which a point that has missed its tolerance has none of, and the gap."""
+        low, high = interval(point)
+        return most + 1 if high is None else high - low, point.relative_gap
+
+    found = closest = solve_convex(problem, "factored", tol, progress=progress)
+    while merit(found)[0] > 0 and not closest.interrupted and tol * FACTOR >= SMALLEST_TOL:
+        tol *= FACTOR
+        further = solve_convex(problem, "factored", tol, start=closest, progress=progress)
+        found = min(found, further, key=merit)
+        if not further.relative_gap < closest.relative_gap:
+            break
+        closest = further
+    low, high = interval(found)
+    certificate = found.certificate
     return RankChoice(
         problem.lam, low, most if high is None else high, found.rank, certificate.level, high is not None, found
     )

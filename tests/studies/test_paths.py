@@ -172,6 +172,17 @@ def test_the_recommended_rank_is_that_of_the_optimum():
     assert (zero.at_most, zero.rank) == (0, 1)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_bound_on_the_rank_is_kept_where_smaller_gaps_are_not_reached(seed):
+    """Nothing bounds the rank of sensing from below, so that the gap is made smaller until precision ends."""
+    rng = np.random.default_rng(seed)
+    M, X = rng.standard_normal((900, 40, 40)), rng.standard_normal((40, 3)) @ rng.standard_normal((3, 40))
+    problem = ls.Problem(MatrixSensing(M, np.tensordot(M, X, 2) + rng.standard_normal(900)), 4, 1.0)
+    assert ls.solve_convex(problem, tol=1e-9).certificate.rank_at_most == 3
+    choice = ls.recommend_rank(problem)
+    assert (choice.at_least, choice.at_most, choice.upper_known) == (0, 3, True)
+
+
 def test_what_is_said_of_the_ranks_of_several_optima_holds_for_each_of_them():
     found = ls.path(denoising(), [4.0, 1.0])
     assert [lam_path.rank_text([point]) for point in found.points] == ["1", "3"]
