@@ -102,7 +102,6 @@ def recommend_rank(problem: Problem, tol: float = 1e-9, *, progress: bool = Fals
     is strongly convex with ``alpha``, ``rank X* >= #{sigma_i(X) > sqrt(2 gap/alpha)}`` (proofs/rank_certificate).
     """
     tol = as_number(tol, "tol", 0.0, open_low=True)
-    most = sum(min(shape) for shape in problem.shapes)
 
     def interval(point: ConvexResult) -> tuple[int, int | None]:
         return point.certificate.rank_at_least or 0, point.certificate.rank_at_most
@@ -113,6 +112,7 @@ def recommend_rank(problem: Problem, tol: float = 1e-9, *, progress: bool = Fals
         return most + 1 if high is None else high - low, point.relative_gap
 
     found = closest = solve_convex(problem, "factored", tol, progress=progress)
+    most = sum(min(shape) for shape in problem.shapes)
     while merit(found)[0] > 0 and not closest.interrupted and tol * FACTOR >= SMALLEST_TOL:
         tol *= FACTOR
         further = solve_convex(problem, "factored", tol, start=closest, progress=progress)
