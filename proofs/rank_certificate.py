@@ -114,16 +114,26 @@ AT_LAM = NUCLEAR_SUBDIFFERENTIAL.instance(
     "values", SUBGRADIENT(-1 * GS, lam, XS), RANK_AT_LEAST(XS, i), VALUE_AT_MOST(i, -1 * GS, t)
 )
 
+# How far f rises above its tangent at X*, and right sides that are none of ||G - G*||_F^2 and ||G - G*||_2^2.
+RISE = f - f_star - inner(GS, X - XS)
+WRONG_RISES = (
+    mutant("constant", "beta, not 2 beta", rhs=beta * RISE),
+    mutant("sign", "+ <G*, X - X*>", rhs=2 * beta * (f - f_star + inner(GS, X - XS))),
+    mutant("swapped symbols", "<G, X - X*>", rhs=2 * beta * (f - f_star - inner(G, X - XS))),
+)
+WRONG_GAPS = (
+    mutant("constant", "beta, not 2 beta", rhs=beta * GAP),
+    mutant("sign", "F(X*) - F(X)", rhs=-2 * beta * GAP),
+)
+
 cocoercivity = Inequality(
     "cocoercivity",
     "||G - G*||^2 <= 2 beta (f(X) - f(X*) - <G*, X - X*>).",
     square(D),
-    2 * beta * (f - f_star - inner(GS, X - XS)),
+    2 * beta * RISE,
     proof=[2 * beta * FROM_BELOW, 2 * beta * FROM_ABOVE],
     mutants=(
-        mutant("constant", "beta, not 2 beta", rhs=beta * (f - f_star - inner(GS, X - XS))),
-        mutant("sign", "+ <G*, X - X*>", rhs=2 * beta * (f - f_star + inner(GS, X - XS))),
-        mutant("swapped symbols", "<G, X - X*>", rhs=2 * beta * (f - f_star - inner(G, X - XS))),
+        *WRONG_RISES,
         dropped(FROM_BELOW),
         dropped(FROM_ABOVE),
     ),
@@ -136,8 +146,7 @@ gradient_distance = Inequality(
     proof=[cocoercivity.conclusion(), 2 * beta * lam * AT_MINIMIZER],
     under=(cocoercivity,),
     mutants=(
-        mutant("constant", "beta, not 2 beta", rhs=beta * GAP),
-        mutant("sign", "F(X*) - F(X)", rhs=-2 * beta * GAP),
+        *WRONG_GAPS,
         dropped(AT_MINIMIZER),
     ),
 )
@@ -156,16 +165,15 @@ rank_one_cocoercivity = Inequality(
     "rank_one_cocoercivity",
     "(u^T (G - G*) v)^2 <= 2 beta (f(X) - f(X*) - <G*, X - X*>).",
     along**2,
-    2 * beta * (f - f_star - inner(GS, X - XS)),
+    2 * beta * RISE,
     given=RANK_ONE,
     proof=[2 * beta * ONE_FROM_BELOW, 2 * beta * ONE_FROM_ABOVE],
     mutants=(
-        mutant("constant", "beta, not 2 beta", rhs=beta * (f - f_star - inner(GS, X - XS))),
-        mutant("sign", "+ <G*, X - X*>", rhs=2 * beta * (f - f_star + inner(GS, X - XS))),
-        mutant("swapped symbols", "<G, X - X*>", rhs=2 * beta * (f - f_star - inner(G, X - XS))),
+        *WRONG_RISES,
         dropped(ONE_FROM_BELOW),
         dropped(ONE_FROM_ABOVE),
         dropped(UNIT_U),
+        dropped(UNIT_V),
     ),
 )
 rank_one_distance = Inequality(
@@ -176,8 +184,7 @@ rank_one_distance = Inequality(
     proof=[rank_one_cocoercivity.conclusion(), 2 * beta * lam * AT_MINIMIZER],
     under=(rank_one_cocoercivity,),
     mutants=(
-        mutant("constant", "beta, not 2 beta", rhs=beta * GAP),
-        mutant("sign", "F(X*) - F(X)", rhs=-2 * beta * GAP),
+        *WRONG_GAPS,
         dropped(AT_MINIMIZER),
     ),
 )

@@ -6,6 +6,8 @@ Let ``f`` be convex with ``beta``-Lipschitz gradient, ``X*`` any minimizer of ``
 
     rank X* <= #{sigma_i(G) >= lam - sqrt(2 beta gap)}.
 
+A ``beta`` that bounds the curvature of ``f`` along matrices of rank one does as well, for ``||G - G*||_2``.
+
 If ``f`` is strongly convex with ``alpha``, then ``||X - X*||_F <= sqrt(2 gap / alpha)`` and
 
     rank X* >= #{sigma_i(X) > sqrt(2 gap / alpha)}.

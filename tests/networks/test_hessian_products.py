@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 import re
 import sys
 
@@ -11,25 +12,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from lora_layers import LoRALinear  # noqa: E402
+
 from lorasolve.multi import MultiProblem  # noqa: E402
 from lorasolve.networks import CrossEntropy, Network, judge  # noqa: E402
 
 torch.set_num_threads(1)
 LAM = 0.02
-
-
-class LoRALinear(torch.nn.Module):
-    """A frozen linear layer beside two factors."""
-
-    def __init__(self, n, m, rank, scaling):
-        super().__init__()
-        self.linear = torch.nn.Linear(n, m).requires_grad_(False)
-        self.lora_A = torch.nn.Parameter(torch.randn(rank, n) / n**0.5)
-        self.lora_B = torch.nn.Parameter(torch.randn(m, rank) / m**0.5)
-        self.scaling = scaling
-
-    def forward(self, x):
-        return self.linear(x) + self.scaling * (x @ self.lora_A.T) @ self.lora_B.T
 
 
 class Attention(torch.nn.Module):

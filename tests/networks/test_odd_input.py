@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import pathlib
+import sys
 import types
 import warnings
 
@@ -11,6 +13,10 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from lora_layers import LoRALinear  # noqa: E402
 
 from lorasolve.networks import (  # noqa: E402
     CrossEntropy,
@@ -29,20 +35,6 @@ from lorasolve.networks import (  # noqa: E402
 
 torch.set_num_threads(1)
 LAM = 0.02
-
-
-class LoRALinear(torch.nn.Module):
-    """A frozen linear layer beside two factors."""
-
-    def __init__(self, n, m, rank=2, scaling=2.0):
-        super().__init__()
-        self.linear = torch.nn.Linear(n, m).requires_grad_(False)
-        self.lora_A = torch.nn.Parameter(torch.randn(rank, n) / n**0.5)
-        self.lora_B = torch.nn.Parameter(torch.randn(m, rank) / m**0.5)
-        self.scaling = scaling
-
-    def forward(self, x):
-        return self.linear(x) + self.scaling * (x @ self.lora_A.T) @ self.lora_B.T
 
 
 class Net(torch.nn.Module):

@@ -1,0 +1,17 @@
+"""A layer with LoRA factors, as one writes it without PEFT."""
+
+import torch
+
+
+class LoRALinear(torch.nn.Module):
+    """A frozen linear layer beside two factors."""
+
+    def __init__(self, n, m, rank=2, scaling=2.0):
+        super().__init__()
+        self.linear = torch.nn.Linear(n, m).requires_grad_(False)
+        self.lora_A = torch.nn.Parameter(torch.randn(rank, n) / n**0.5)
+        self.lora_B = torch.nn.Parameter(torch.randn(m, rank) / m**0.5)
+        self.scaling = scaling
+
+    def forward(self, x):
+        return self.linear(x) + self.scaling * (x @ self.lora_A.T) @ self.lora_B.T
