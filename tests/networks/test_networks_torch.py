@@ -1649,6 +1649,19 @@ def test_a_gradient_of_which_a_part_is_lost_bounds_nothing():
     assert refuted.kind == "refuted"
 
 
+DRAWS = [("0000", True), ("0100", True), ("1000", True), ("11", False), ("101", False), ("0011", False)]
+
+
+@pytest.mark.parametrize(("agreeing", "faulty"), DRAWS)
+def test_one_direction_that_agrees_by_chance_hides_no_fault(monkeypatch, agreeing, faulty):
+    """A wrong gradient agrees with values along some of all directions, a right one not across kinks."""
+    network = Network(Net(), CrossEntropy(), data())
+    draws = iter(agreeing)
+    monkeypatch.setattr(network, "_slopes", lambda *_: (1.0, 1.0 if next(draws) == "1" else 2.0, 1.0))
+    assert (network.fault_of_gradient(network.zeros()) is not None) == faulty
+    assert next(draws, None) is None
+
+
 class Capped(SquareLoss):
     """``1 - exp(-||z - y||^2 / 2)``, which is not convex: flat far from the label."""
 
