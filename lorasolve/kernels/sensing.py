@@ -2,15 +2,15 @@
 
 The N x (m n) matrix is by far the largest operand (8 N m n bytes in float64), and the plain route reads it twice,
 once for ``M x`` and once for ``M^T w``. Here four measurements at a time are multiplied with ``x`` and, still in
-cache, added to the gradient: ``4 N m n`` flops for one read, at the rate of reading.
+cache, added to the gradient: ``4 N m n`` flops for one read.
 
 ``MixedSensingData`` halves the traffic again: between exact refreshes the residual and the gradient, which are
 linear in ``X``, are advanced by the products of a float32 copy with the step ``X - X_last``. The error is relative
 to the distance travelled since the last refresh, so it vanishes as the iterates converge.
 
-``QuantizedSensingData`` halves it once more: a step that is small against ``X`` is multiplied with measurements
-rounded to 16-bit integers. Its products are added to those of the last point that had float32 or float64, never to
-one another, so that the errors of such steps do not add up.
+``QuantizedSensingData`` halves it once more: a step that is small against ``X`` and measurements, both rounded to
+16-bit integers, are multiplied as such (``sensing_words.py``). Their products are added to those of the last point
+that had float32 or float64, never to one another, so that the errors of such steps do not add up.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from . import sensing_lanes
+from . import sensing_lanes, sensing_words, simd_words
 from ._jit import FAST, kernel
 from .factors import factor_gradients, outer, summed
 from .oracle import implements
-from .simd import WIDTH, aligned, available
+from .simd import aligned, available
 
-# Exact refreshes in mixed precision are this many oracle calls apart.
-REFRESH = 50
+# Exact refreshes in mixed precision are this many oracle calls apart, and products of float32 at least half as many.
+REFRESH = 100
 # Largest error of a step by 16-bit integers, as a part of ``X``: those of float32 over a run's first steps.
 QUANTIZED_ERROR = 3e-7
+# What rounding the weights of four measurements at a time adds to the error, relative to the weights.
+_WEIGHTS_ROUNDED = 4e-5
 
 
 class SensingData(NamedTuple):
@@ -66,13 +68,15 @@ class MixedSensingData(NamedTuple):
 class QuantizedSensingData(NamedTuple):
     """Increments by float32, or by 16-bit integers: measurements ``unit * M16`` up to ``error`` (Frobenius, relative).
 
-    The last products by float64 or float32 stay in ``mixed``; ``G`` and ``w`` are those at the present point.
+    The last products by float64 or float32 stay in ``mixed``; ``G`` and ``w`` are those at the present point, ``x`` is
+    the rounded step: integers, in float32 where integers are not multiplied as such.
     """
 
     mixed: MixedSensingData
     M16: Any
     unit: Any
     error: Any
+    x: Any
     G: Any
     w: Any
 
@@ -96,10 +100,10 @@ def data(M: Any, y: Any, shape: tuple[int, int], threads: int) -> SensingData:
 
 
 def _scratch(d: int, threads: int, dtype: Any) -> Any:
-    """Return a vector of ``d`` numbers, or a matrix with such a row for each thread, at the starts of cache lines."""
+    """Return a vector of ``d`` numbers or more, or a matrix with such a row for each thread, each at a cache line."""
+    columns = d + -d % sensing_words.LINE
     if threads == 1:
-        return aligned(d, dtype)
-    columns = d + -d % WIDTH
+        return aligned(columns, dtype)
     return aligned(threads * columns, dtype).reshape(threads, columns)
 
 
@@ -114,16 +118,19 @@ def mixed_data(exact: SensingData, M32: Any) -> MixedSensingData:
 def quantized(M: Any, rows: int = 64) -> tuple[Any, float, float]:
     """Return measurements in 16-bit integers, their unit, and the relative error of the product in Frobenius norm.
 
-    The error is 5e-5 for Gaussian measurements, and large where a few are far larger than all others. ``rows`` are
-    rounded at once.
+    Rows end with zeros to whole cache lines. The error is 5e-5 for Gaussian measurements, and large where a few are
+    far larger than all others. ``rows`` are rounded at once.
     """
-    unit = float(max(M.max(), -M.min())) / np.iinfo(np.int16).max
-    M16 = aligned(M.size, np.int16).reshape(M.shape)
+    N, d = M.shape
+    unit = float(max(M.max(), -M.min())) / sensing_words.LARGEST
+    columns = d + -d % sensing_words.LINE
+    M16 = aligned(N * columns, np.int16).reshape(N, columns)
+    M16[:, d:] = 0
     wrong = size = 0.0
-    for first in range(0, len(M), rows):
+    for first in range(0, N, rows):
         block = M[first : first + rows] / unit
         size += float(np.vdot(block, block))
-        M16[first : first + rows] = whole = np.rint(block)
+        M16[first : first + rows, :d] = whole = np.rint(block)
         block -= whole
         wrong += float(np.vdot(block, block))
     return M16, unit, (wrong / size) ** 0.5
@@ -132,24 +139,24 @@ def quantized(M: Any, rows: int = 64) -> tuple[Any, float, float]:
 def quantized_data(mixed: MixedSensingData, M16: Any, unit: float, error: float) -> QuantizedSensingData:
     """Return kernel data for increments of both kinds, from ``mixed`` and :func:`quantized`."""
     exact = mixed.exact
-    return QuantizedSensingData(mixed, M16, unit, error, np.empty_like(exact.G), np.empty_like(exact.w))
+    x = aligned(M16.shape[1], np.int16 if simd_words.available() else np.float32)
+    x[:] = 0
+    return QuantizedSensingData(mixed, M16, unit, error, x, np.empty_like(exact.G), np.empty_like(exact.w))
 
 
 @kernel(inner=True, symbol=True, fastmath=FAST)
 def _pass(M, x, y, lo, hi, backward, w, g):
     """Write ``w = M x - y`` on rows ``lo..hi`` and ``g = sum of w_i M_i`` over them, in the type of ``x``.
 
-    Four rows are added to ``g`` in the loop that multiplies the next four with ``x``, so that reading from memory
-    never pauses. A pass in the other direction than the last one finds its first rows still in cache.
+    Four rows are multiplied with ``x`` and then added to ``g`` from their last number to the first, so that the first
+    cache level still has what was read last. A pass in the other direction than the last one finds its first rows
+    still in cache.
     """
     d = x.size
     number = x.dtype.type
     zero = number(0)
     for k in range(d):
         g[k] = zero
-    # No rows are waiting to be added yet: weights of zero.
-    p0 = p1 = p2 = p3 = M[lo]
-    w0 = w1 = w2 = w3 = zero
     blocks = (hi - lo) // 4
     for block in range(blocks):
         i = lo + 4 * (blocks - 1 - block if backward else block)
@@ -161,12 +168,10 @@ def _pass(M, x, y, lo, hi, backward, w, g):
             s1 += number(m1[k]) * xk
             s2 += number(m2[k]) * xk
             s3 += number(m3[k]) * xk
-            g[k] += w0 * number(p0[k]) + w1 * number(p1[k]) + w2 * number(p2[k]) + w3 * number(p3[k])
         w0, w1, w2, w3 = s0 - y[i], s1 - y[i + 1], s2 - y[i + 2], s3 - y[i + 3]
         w[i], w[i + 1], w[i + 2], w[i + 3] = w0, w1, w2, w3
-        p0, p1, p2, p3 = m0, m1, m2, m3
-    for k in range(d):
-        g[k] += w0 * number(p0[k]) + w1 * number(p1[k]) + w2 * number(p2[k]) + w3 * number(p3[k])
+        for k in range(d - 1, -1, -1):
+            g[k] += w0 * number(m0[k]) + w1 * number(m1[k]) + w2 * number(m2[k]) + w3 * number(m3[k])
     for i in range(lo + 4 * blocks, hi):
         m0 = M[i]
         s0 = zero
@@ -197,6 +202,7 @@ def whole_pass(M, x, y, backward, w, g):
 
 
 _best_pass = sensing_lanes.whole_pass if available() else whole_pass
+_word_pass = sensing_words.whole_pass if simd_words.available() else whole_pass
 
 
 @kernel(inner=True, fastmath=FAST)
@@ -207,9 +213,9 @@ def _sum_rows(g, factor, G):
 
 
 @kernel(inner=True, fastmath=FAST)
-def _advance(unit, dg, dw, G, w, new_G, new_w):
-    """Write ``G`` and ``w`` with the increments from a pass over measurements in ``unit`` added."""
-    factor = unit * unit / w.size
+def _advance(unit, step_unit, dg, dw, G, w, new_G, new_w):
+    """Write ``G`` and ``w`` with the increments of a pass added, over measurements and a step in these units."""
+    factor = unit * unit * step_unit / w.size
     if dg.ndim == 1:
         for k in range(G.size):
             new_G[k] = G[k] + factor * dg[k]
@@ -220,7 +226,7 @@ def _advance(unit, dg, dw, G, w, new_G, new_w):
             for k in range(G.size):
                 new_G[k] += factor * dg[t, k]
     for i in range(w.size):
-        new_w[i] = w[i] + unit * dw[i]
+        new_w[i] = w[i] + unit * step_unit * dw[i]
 
 
 @kernel(inner=True, fastmath=FAST)
@@ -247,14 +253,34 @@ def _back(G, w, A, Bt, GB, GtAt):
 
 @kernel(inner=True, fastmath=FAST)
 def _increment(X, last, dx):
-    """Write ``dx = X - last`` in float32; return its Frobenius norm relative to that of ``X``."""
-    moved = size = X.dtype.type(0)
+    """Write ``dx = X - last`` in float32."""
+    for k in range(last.size):
+        dx[k] = np.float32(X[k] - last[k])
+
+
+@kernel(inner=True, fastmath=FAST)
+def _distance(X, last):
+    """Return ``||X - last||``, ``||X||`` and the largest part of their difference."""
+    moved = size = largest = X.dtype.type(0)
     for k in range(last.size):
         change = X[k] - last[k]
-        dx[k] = np.float32(change)
         moved += change * change
         size += X[k] * X[k]
-    return np.sqrt(moved / size) if size > 0 else np.inf
+        largest = max(largest, abs(change))
+    return np.sqrt(moved), np.sqrt(size), largest
+
+
+@kernel(inner=True, fastmath=FAST)
+def _rounded(X, last, unit, x):
+    """Write ``(X - last) / unit`` in integers; return ``||X - last - unit x||``."""
+    inverse = 1 / unit
+    wrong = X.dtype.type(0)
+    for k in range(last.size):
+        change = (X[k] - last[k]) * inverse
+        whole = np.rint(change)
+        x[k] = x.dtype.type(whole)
+        wrong += (change - whole) * (change - whole)
+    return unit * np.sqrt(wrong)
 
 
 @kernel(inner=True)
@@ -282,10 +308,26 @@ def _mixed_sensing_oracle(data, A, Bt, GB, GtAt):
     else:
         _increment(X, data.last, data.dx)
         _best_pass(data.M32, data.dx, data.zero, data.calls[0] % 2 == 1, data.dw, data.dg)
-        _advance(1.0, data.dg, data.dw, G, exact.w, G, exact.w)
+        _advance(1.0, 1.0, data.dg, data.dw, G, exact.w, G, exact.w)
     _keep(X, data.last)
     data.calls[0] += 1
     return _back(exact.G, exact.w, A, Bt, GB, GtAt)
+
+
+@kernel(inner=True)
+def _rounded_step(X, last, error, x):
+    """Write ``X - last`` in integers where products with measurements of this error are good enough.
+
+    Return the unit, 0 where they are not.
+    """
+    moved, size, largest = _distance(X, last)
+    unit = largest / sensing_words.LARGEST
+    allowed = QUANTIZED_ERROR * size
+    measured = np.hypot(error, _WEIGHTS_ROUNDED) * moved
+    # The norms are finite where the comparison holds; integers of other numbers are undefined.
+    if not (unit > 0 and measured <= allowed):
+        return 0.0
+    return unit if np.hypot(measured, _rounded(X, last, unit, x)) <= allowed else 0.0
 
 
 @implements(QuantizedSensingData)
@@ -295,9 +337,10 @@ def _quantized_sensing_oracle(data, A, Bt, GB, GtAt):
     X, G = exact.X.reshape(mixed.last.size), exact.G.reshape(mixed.last.size)
     outer(A, Bt, exact.X)
     calls = mixed.calls[0]
-    if calls % REFRESH > 0 and data.error * _increment(X, mixed.last, mixed.dx) <= QUANTIZED_ERROR:
-        _best_pass(data.M16, mixed.dx, mixed.zero, calls % 2 == 1, mixed.dw, mixed.dg)
-        _advance(data.unit, mixed.dg, mixed.dw, G, exact.w, data.G.reshape(G.size), data.w)
+    unit = _rounded_step(X, mixed.last, data.error, data.x) if calls % (REFRESH // 2) > 0 else 0.0
+    if unit > 0:
+        _word_pass(data.M16, data.x, mixed.zero, calls % 2 == 1, mixed.dw, mixed.dg)
+        _advance(data.unit, unit, mixed.dg, mixed.dw, G, exact.w, data.G.reshape(G.size), data.w)
         mixed.calls[0] += 1
         return _back(data.G, data.w, A, Bt, GB, GtAt)
     return _mixed_sensing_oracle(mixed, A, Bt, GB, GtAt)

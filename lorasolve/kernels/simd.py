@@ -95,7 +95,8 @@ class _LanesModel(models.PrimitiveModel):
         super().__init__(dmm, fe_type, fe_type.llvm)
 
 
-def _register(scalar: Any) -> Lanes:
+def register(scalar: Any) -> Lanes:
+    """Return the type of as many numbers as one register holds."""
     return Lanes(scalar, 8 * REGISTER_BYTES // scalar.bitwidth)
 
 
@@ -104,6 +105,8 @@ def _line(scalar: Any) -> Lanes:
 
 
 def _element(scalar: Any) -> Any:
+    if scalar in (types.int16, types.int32):
+        return ir.IntType(scalar.bitwidth)
     return ir.DoubleType() if scalar == types.float64 else ir.FloatType()
 
 
@@ -115,7 +118,7 @@ def _pointer(context: Any, builder: Any, array_type: Any, array: Any, offset: An
     return builder.gep(data, [offset])
 
 
-def _call(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
+def call(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
     """Call an LLVM intrinsic function."""
     signature = ir.FunctionType(result, [argument.type for argument in arguments])
     return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), arguments)
@@ -136,14 +139,14 @@ def _load_masked(builder: Any, address: Any, mask: Any, lanes: Lanes) -> Any:
     """Load the lanes in ``mask``, zeros elsewhere; nothing else is read."""
     address = builder.bitcast(address, lanes.llvm.as_pointer())
     align, zero = ir.Constant(_I32, lanes.scalar.bitwidth // 8), ir.Constant(lanes.llvm, [0.0] * lanes.count)
-    return _call(builder, f"llvm.masked.load.{lanes.suffix}.p0", lanes.llvm, [address, align, mask, zero])
+    return call(builder, f"llvm.masked.load.{lanes.suffix}.p0", lanes.llvm, [address, align, mask, zero])
 
 
 def _store_masked(builder: Any, vector: Any, address: Any, mask: Any, lanes: Lanes) -> None:
     """Write the lanes in ``mask`` only."""
     address = builder.bitcast(address, lanes.llvm.as_pointer())
     align = ir.Constant(_I32, lanes.scalar.bitwidth // 8)
-    _call(builder, f"llvm.masked.store.{lanes.suffix}.p0", ir.VoidType(), [vector, address, align, mask])
+    call(builder, f"llvm.masked.store.{lanes.suffix}.p0", ir.VoidType(), [vector, address, align, mask])
 
 
 def _unrolled(builder: Any, count: Any, body: Callable[[Any], None]) -> None:
@@ -224,7 +227,8 @@ def _sums(builder: Any, vectors: list[Any], lanes: Lanes) -> Any:
     return vectors[0]
 
 
-def _broadcast(builder: Any, number: Any, count: int) -> Any:
+def broadcast(builder: Any, number: Any, count: int) -> Any:
+    """Return ``count`` lanes with ``number`` in each."""
     undefined = ir.Constant(ir.VectorType(number.type, count), ir.Undefined)
     first = builder.insert_element(undefined, number, ir.Constant(_I32, 0))
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, count), [0] * count))
@@ -233,7 +237,7 @@ def _broadcast(builder: Any, number: Any, count: int) -> Any:
 def _first(builder: Any, number: Any, count: int) -> Any:
     """Return the mask of the first ``number`` lanes."""
     positions = ir.Constant(ir.VectorType(number.type, count), list(range(count)))
-    return builder.icmp_signed("<", positions, _broadcast(builder, number, count))
+    return builder.icmp_signed("<", positions, broadcast(builder, number, count))
 
 
 @intrinsic
@@ -250,7 +254,7 @@ def load(typingctx, array, offset):
 @intrinsic
 def load_register(typingctx, array, offset):
     """Return as many numbers of a contiguous array from ``offset`` on as one register holds."""
-    lanes = _register(array.dtype)
+    lanes = register(array.dtype)
 
     def generate(context, builder, signature, args):
         return _load(builder, _pointer(context, builder, signature.args[0], *args), lanes)
@@ -280,21 +284,13 @@ def per_line(typingctx, array):
 def load_line_first(typingctx, array, offset, count):
     """Return a cache line of numbers whose first ``count`` are those from ``offset`` on, zeros in the other lanes.
 
-    Nothing else is read. Integers of 16 bits become float32.
+    Nothing else is read.
     """
-    integers = array.dtype == types.int16
-    lanes = _line(types.float32 if integers else array.dtype)
+    lanes = _line(array.dtype)
 
     def generate(context, builder, signature, args):
         address = _pointer(context, builder, signature.args[0], *args[:2])
-        mask = _first(builder, args[2], lanes.count)
-        if not integers:
-            return _load_masked(builder, address, mask, lanes)
-        stored = ir.VectorType(ir.IntType(16), lanes.count)
-        address = builder.bitcast(address, stored.as_pointer())
-        name = f"llvm.masked.load.v{lanes.count}i16.p0"
-        arguments = [address, ir.Constant(_I32, 2), mask, ir.Constant(stored, [0] * lanes.count)]
-        return builder.sitofp(_call(builder, name, stored, arguments), lanes.llvm)
+        return _load_masked(builder, address, _first(builder, args[2], lanes.count), lanes)
 
     return lanes(array, types.intp, types.intp), generate
 
@@ -315,14 +311,14 @@ def store_line_first(typingctx, array, offset, count, vector):
 def splat_line(typingctx, number):
     """Return one cache line of numbers with ``number`` in every lane."""
     lanes = _line(number)
-    return lanes(number), lambda context, builder, signature, args: _broadcast(builder, args[0], lanes.count)
+    return lanes(number), lambda context, builder, signature, args: broadcast(builder, args[0], lanes.count)
 
 
 @intrinsic
 def splat_register(typingctx, number):
     """Return one register with ``number`` in every lane."""
-    lanes = _register(number)
-    return lanes(number), lambda context, builder, signature, args: _broadcast(builder, args[0], lanes.count)
+    lanes = register(number)
+    return lanes(number), lambda context, builder, signature, args: broadcast(builder, args[0], lanes.count)
 
 
 @intrinsic
@@ -375,7 +371,7 @@ def store_first(typingctx, array, offset, count, vector):
 def splat(typingctx, number):
     """Return a vector with ``number`` in every lane."""
     lanes = Lanes(number, WIDTH)
-    return lanes(number), lambda context, builder, signature, args: _broadcast(builder, args[0], WIDTH)
+    return lanes(number), lambda context, builder, signature, args: broadcast(builder, args[0], WIDTH)
 
 
 @intrinsic
@@ -383,7 +379,7 @@ def fma(typingctx, a, b, c):
     """Return ``a b + c``."""
 
     def generate(context, builder, signature, args):
-        return _call(builder, f"llvm.fma.{a.suffix}", a.llvm, list(args))
+        return call(builder, f"llvm.fma.{a.suffix}", a.llvm, list(args))
 
     return a(a, a, a), generate
 
@@ -399,7 +395,7 @@ def fnma(typingctx, a, b, c):
     """Return ``c - a b``."""
 
     def generate(context, builder, signature, args):
-        return _call(builder, f"llvm.fma.{a.suffix}", a.llvm, [builder.fneg(args[0]), args[1], args[2]])
+        return call(builder, f"llvm.fma.{a.suffix}", a.llvm, [builder.fneg(args[0]), args[1], args[2]])
 
     return a(a, a, a), generate
 
@@ -427,7 +423,7 @@ def sqrt(typingctx, a):
     """Return the square roots."""
 
     def generate(context, builder, signature, args):
-        return _call(builder, f"llvm.sqrt.{a.suffix}", a.llvm, list(args))
+        return call(builder, f"llvm.sqrt.{a.suffix}", a.llvm, list(args))
 
     return a(a), generate
 
@@ -445,7 +441,7 @@ def panel(typingctx, P, start, X, position, length, G, target):
     The rows accumulate in registers: per ``k`` one load of ``X`` and ``PANEL_ROWS`` multiply-adds with a number of
     ``P`` that is broadcast from memory.
     """
-    lanes = _register(X.dtype)
+    lanes = register(X.dtype)
 
     def generate(context, builder, signature, args):
         array_types = signature.args
@@ -461,8 +457,8 @@ def panel(typingctx, P, start, X, position, length, G, target):
             column = _pointer(context, builder, array_types[0], args[0], first)
             for i, accumulator in enumerate(sums):
                 number = builder.load(builder.gep(column, [ir.Constant(integer, i)]))
-                product = [_broadcast(builder, number, lanes.count), x, builder.load(accumulator)]
-                builder.store(_call(builder, f"llvm.fma.{lanes.suffix}", lanes.llvm, product), accumulator)
+                product = [broadcast(builder, number, lanes.count), x, builder.load(accumulator)]
+                builder.store(call(builder, f"llvm.fma.{lanes.suffix}", lanes.llvm, product), accumulator)
 
         _unrolled(builder, args[4], step)
         for i, accumulator in enumerate(sums):
@@ -481,7 +477,7 @@ def normal_equations(typingctx, index, values, first, last, B, H, rank):
     time). Rows of ``H`` that fit into one register hold the lower triangle only; row ``rank`` is the right-hand
     side. All sums stay in registers over the entries.
     """
-    lanes = _register(B.dtype)
+    lanes = register(B.dtype)
     registers = WIDTH // lanes.count
     # Row p of the triangle needs its first p + 1 numbers, the right-hand side all of them.
     needed = [1 + p // lanes.count for p in range(rank.count)] + [registers]
@@ -503,10 +499,10 @@ def normal_equations(typingctx, index, values, first, last, B, H, rank):
             numbers = [builder.load(builder.gep(at, [ir.Constant(integer, p)])) for p in range(rank.count)]
             numbers.append(builder.load(_pointer(context, builder, values_type, args[1], k)))
             for number, row in zip(numbers, sums):
-                spread = _broadcast(builder, number, lanes.count)
+                spread = broadcast(builder, number, lanes.count)
                 for part, accumulator in zip(parts, row):
                     product = [spread, part, builder.load(accumulator)]
-                    builder.store(_call(builder, f"llvm.fma.{lanes.suffix}", lanes.llvm, product), accumulator)
+                    builder.store(call(builder, f"llvm.fma.{lanes.suffix}", lanes.llvm, product), accumulator)
         for p, row in enumerate(sums):
             for part, accumulator in enumerate(row):
                 at = ir.Constant(integer, p * WIDTH + part * lanes.count)
@@ -519,7 +515,7 @@ def normal_equations(typingctx, index, values, first, last, B, H, rank):
 @intrinsic
 def dots(typingctx, U, u, du, V, v, dv, length, P, p, dp):
     """Add ``<U[a], V[b]>`` to ``P[b, a]``; see ``tiles.plain_dots``, its twin."""
-    lanes = _register(U.dtype)
+    lanes = register(U.dtype)
 
     def generate(context, builder, signature, args):
         U_rows = _rows(context, builder, signature.args[0], args[0:3])
@@ -539,7 +535,7 @@ def dots(typingctx, U, u, du, V, v, dv, length, P, p, dp):
                     y = load(builder.gep(V_rows[b], [offset]))
                     for x, across in zip(left, sums):
                         product = [x, y, builder.load(across[b])]
-                        builder.store(_call(builder, f"llvm.fma.{lanes.suffix}", lanes.llvm, product), across[b])
+                        builder.store(call(builder, f"llvm.fma.{lanes.suffix}", lanes.llvm, product), across[b])
 
             _sweep(builder, lanes, args[6], body)
 
@@ -562,7 +558,7 @@ def dots(typingctx, U, u, du, V, v, dv, length, P, p, dp):
 @intrinsic
 def axpys(typingctx, U, u, du, X, x, dx, length, T, t, dt):
     """Add ``sum_a X[b, a] U[a]`` to each ``T[b]``; see ``tiles.plain_axpys``, its twin."""
-    lanes = _register(U.dtype)
+    lanes = register(U.dtype)
 
     def generate(context, builder, signature, args):
         U_rows = _rows(context, builder, signature.args[0], args[0:3])
@@ -570,7 +566,7 @@ def axpys(typingctx, U, u, du, X, x, dx, length, T, t, dt):
         T_rows = _rows(context, builder, signature.args[7], args[7:10])
         places = [ir.Constant(args[1].type, a) for a in range(SIDE)]
         factors = [
-            [_broadcast(builder, builder.load(builder.gep(row, [a])), lanes.count) for a in places] for row in X_rows
+            [broadcast(builder, builder.load(builder.gep(row, [a])), lanes.count) for a in places] for row in X_rows
         ]
 
         def body(offset, load, store):
@@ -579,7 +575,7 @@ def axpys(typingctx, U, u, du, X, x, dx, length, T, t, dt):
                 at = builder.gep(row, [offset])
                 value = load(at)
                 for x, y in zip(across, left):
-                    value = _call(builder, f"llvm.fma.{lanes.suffix}", lanes.llvm, [x, y, value])
+                    value = call(builder, f"llvm.fma.{lanes.suffix}", lanes.llvm, [x, y, value])
                 store(value, at)
 
         _sweep(builder, lanes, args[6], body)

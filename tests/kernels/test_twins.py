@@ -18,7 +18,9 @@ from lorasolve.kernels import (
     gram,
     sensing,
     sensing_lanes,
+    sensing_words,
     simd,
+    simd_words,
     sparse_gram,
     tiles,
 )
@@ -43,6 +45,11 @@ def _whole_pass(M, x, y, backward, w, g):
 @kernel()
 def _lane_pass(M, x, y, backward, w, g):
     sensing_lanes.whole_pass(M, x, y, backward, w, g)
+
+
+@kernel()
+def _word_pass(M, x, y, backward, w, g):
+    sensing_words.whole_pass(M, x, y, backward, w, g)
 
 
 @kernel()
@@ -295,14 +302,17 @@ def test_entries_of_a_product_with_and_without_lanes(rank, threads, dtype):
         assert found.dtype == dtype and np.array_equal(found, (A @ B.T)[mask])
 
 
-@pytest.mark.parametrize("stored", [np.float64, np.float32, np.int16])
-@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (11, 16), (14, 41), (9, 48)])
+SHAPES = [(1, 1), (3, 7), (11, 16), (14, 41), (9, 48)]
+
+
+@pytest.mark.parametrize("number", [np.float64, np.float32])
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("backward", [False, True])
-def test_a_pass_in_either_direction_with_and_without_lanes_is_two_products(stored, shape, backward):
+def test_a_pass_in_either_direction_with_and_without_lanes_is_two_products(number, shape, backward):
     """Integers, so that every order of evaluation is exact; memory around the results stays as it is."""
     rng = np.random.default_rng(5)
-    (N, d), number = shape, np.float64 if stored == np.float64 else np.float32
-    M, x = rng.integers(-20, 20, shape).astype(stored), rng.integers(-20, 20, d).astype(number)
+    N, d = shape
+    M, x = rng.integers(-20, 20, shape).astype(number), rng.integers(-20, 20, d).astype(number)
     y = rng.integers(-20, 20, N).astype(number)
     residual = M.astype(np.float64) @ x - y
     for run in (_whole_pass, _lane_pass):
@@ -317,11 +327,64 @@ def test_a_pass_in_either_direction_with_and_without_lanes_is_two_products(store
         assert np.array_equal(vector, [*residual @ M, *[7] * 20])
 
 
+def padded(M):
+    """Rows that end with zeros at a whole cache line."""
+    return np.ascontiguousarray(np.pad(M, ((0, 0), (0, -M.shape[1] % 32))))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("largest", [20, 2**15 - 1, None])
+def test_a_pass_over_integers_rounds_nothing_but_its_weights(shape, backward, largest):
+    """Against integers of any length; None: the largest numbers everywhere, whose products only just fit."""
+    rng = np.random.default_rng(6)
+    N, d = shape
+    numbers = (rng.integers(-(largest or 1), (largest or 1) + 1, size) for size in (shape, d))
+    M, x = (np.full_like(n, 2**15 - 1) if largest is None else n for n in numbers)
+    M16, x16, y = padded(M.astype(np.int16)), padded(x[None].astype(np.int16))[0], np.zeros(N, np.float32)
+    w_exact = M @ x
+    columns = M16.shape[1]
+    kinds = [(_whole_pass, x16.astype(np.float32), np.inf)]
+    if simd_words.available():
+        kinds.append((_word_pass, x16, 2**14 - 1))
+    for run, step, weights in kinds:
+        for rows in {1, min(2, N), min(3, N)}:
+            w, g = np.full(N + 20, 7, np.float32), np.full((rows, columns + 20), 7, np.float32)
+            run(M16, step, y, backward, w[:N], g)
+            assert_allclose(w[:N], w_exact, rtol=0, atol=1e-6 * (np.abs(M) @ np.abs(x)).max())
+            assert np.all(w[N:] == 7) and np.all(g[:, columns:] == 7)
+            # Half a unit of the largest of four weights, for each number of the measurements.
+            rounded = np.abs(M).sum(axis=0) * np.abs(w_exact).max() / (2 * weights)
+            exact = w_exact @ M
+            assert np.all(np.abs(g[:, :d].sum(axis=0) - exact) <= rounded + 1e-6 * (np.abs(w_exact) @ np.abs(M)))
+            assert np.all(g[:, d:columns] == 0)
+            if rows == 1:
+                vector = np.full(columns + 20, 7, np.float32)
+                run(M16, step, y, backward, w[:N], vector)
+                assert np.array_equal(vector, g[0])
+
+
+@pytest.mark.skipif(not simd_words.available(), reason="this processor adds no products of 16-bit integers in pairs")
+def test_a_pass_over_integers_keeps_one_weight_of_four_exactly():
+    """One weight that is not zero is its own unit: integers that float32 holds."""
+    M = np.random.default_rng(7).integers(-300, 300, (4, 32)).astype(np.int16)
+    for row in range(4):
+        x = np.zeros(32, np.int16)
+        M[:, 5], x[5] = 0, 3
+        M[row, 5] = 7
+        w, g = np.empty(4, np.float32), np.empty(32, np.float32)
+        _word_pass(M, x, np.zeros(4, np.float32), False, w, g)
+        assert np.array_equal(w, 21 * (np.arange(4) == row))
+        assert_allclose(g, 21.0 * M[row], rtol=1e-6)
+
+
 @pytest.mark.parametrize("size", [1.0, 1e-3, 1e3])
 def test_measurements_in_integers_are_as_wrong_as_they_say(size):
     M = size * np.random.default_rng(0).standard_normal((150, 30))
     M[:, 3] = 0
     M16, unit, error = sensing.quantized(M)
+    assert M16.shape == (150, 32) and np.all(M16[:, 30:] == 0)
+    M16 = M16[:, :30]
     assert M16.dtype == np.int16 and np.abs(M16).max() == 2**15 - 1
     assert np.abs(unit * M16 - M).max() <= 0.5000001 * unit
     assert_allclose(error, np.linalg.norm(unit * M16 - M) / np.linalg.norm(M), rtol=1e-9)
