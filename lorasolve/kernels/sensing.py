@@ -266,7 +266,8 @@ def _distance(X, last):
         change = X[k] - last[k]
         moved += change * change
         size += X[k] * X[k]
-        largest = max(largest, abs(change))
+        if abs(change) > largest:
+            largest = abs(change)
     return np.sqrt(moved), np.sqrt(size), largest
 
 

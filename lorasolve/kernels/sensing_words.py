@@ -85,7 +85,10 @@ def _pass(M, x, y, lo, hi, backward, w, g):
             s = _dots(flat, p, x, s, k)
         w0, w1, w2, w3 = total(s[0]) - y[i], total(s[1]) - y[i1], total(s[2]) - y[i2], total(s[3]) - y[i3]
         w[i], w[i1], w[i2], w[i3] = w0, w1, w2, w3
-        largest = max(max(abs(w0), abs(w1)), max(abs(w2), abs(w3)))
+        largest = zero
+        for weight in (w0, w1, w2, w3):
+            if abs(weight) > largest:
+                largest = abs(weight)
         unit = largest / _LARGEST_WEIGHT if largest > zero else np.float32(1)
         w1, w2, w3 = w1 if i + 1 < hi else zero, w2 if i + 2 < hi else zero, w3 if i + 3 < hi else zero
         v = pair(_integer(w0, unit), _integer(w1, unit)), pair(_integer(w2, unit), _integer(w3, unit))
