@@ -29,10 +29,9 @@ gd = Item(
     limit=lambda rates: 8 * COUNT * M_ROWS**2 / 1e9 / rates["read 30 MB GB/s"],
     limit_text="the float64 measurements read once",
     remark="Each NumPy or torch iteration reads the float64 measurements twice. gd_mixed reads a copy once: float32, a "
-    "quarter of the bytes, in some 40 of these 200 iterations, and 16-bit integers, an eighth, in some 150, whose "
-    "steps are short; its limit is 0.3 of the one stated. The exact evaluations in between, about one in 25 "
-    "iterations, take a tenth of its time. So ours moves a seventh of the bytes that NumPy and torch do, which "
-    "bounds both ratios: 12 times torch is in reach only where torch is far from the bandwidth that NumPy has.",
+    "quarter of the bytes, in some 50 of these 200 iterations, and 16-bit integers, an eighth, in some 150, whose "
+    "steps are short; its limit is 0.3 of the one stated. The exact evaluations, one in 50 iterations, take a tenth "
+    "of its time.",
 )
 
 
@@ -128,8 +127,8 @@ target_time = Item(
     rtol=2e-6,
     remark="Objective and problem are new in every sample, so that all constants that a program derives from the "
     "measurements count. SciPy and lbfgs begin at the LoRA start and are given the rank and the value to stop at, and "
-    "prove nothing; factored finds the rank from nothing and ends with a certificate. A third of its time are "
-    "evaluations, a seventh the bound of the curvature from which that of the rank follows.",
+    "prove nothing; factored finds the rank from nothing and ends with a certificate. Half of its time are "
+    "evaluations, a tenth the bound of the curvature from which that of the rank follows.",
 )
 
 

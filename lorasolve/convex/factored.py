@@ -38,6 +38,7 @@ from ..linear_map import (
     top_above,
 )
 from ..objectives._blocks import MultiObjective, Pairs
+from ..objectives._nearby import Exact, Nearby
 from ..problem import Problem, flat
 from ._descent import lbfgs
 from ._passes import parts
@@ -232,18 +233,20 @@ class _Point:
 
 
 class _Losses(NamedTuple):
-    """A loss, the same in float32 where it speaks that, and the size of rounding errors in values of both."""
+    """A loss, the same in float32 where it speaks that, the size of rounding errors in values of both, and answers."""
 
     exact: MultiObjective
     rough: MultiObjective
     noise: float
     rough_noise: float
+    nearby: Nearby
 
     @classmethod
     def of(cls, loss: MultiObjective) -> _Losses:
         """Return what belongs to a loss."""
         rough, noise = loss.in_float32() or loss, loss.rounding_noise(loss.zeros()).value
-        return cls(loss, rough, noise, noise * float(np.finfo(rough.dtype).eps / np.finfo(loss.dtype).eps))
+        rough_noise = noise * float(np.finfo(rough.dtype).eps / np.finfo(loss.dtype).eps)
+        return cls(loss, rough, noise, rough_noise, loss.nearby())
 
 
 class _Run:
@@ -287,6 +290,11 @@ class _Run:
     def loss(self) -> MultiObjective:
         """The loss as the problem has it."""
         return self.losses.exact
+
+    @property
+    def nearby(self) -> Nearby:
+        """What answers at points near one another: exactly, once a round was of no use."""
+        return Exact(self.loss) if self.exact else self.losses.nearby
 
     @property
     def noise(self) -> float:
@@ -409,7 +417,7 @@ class _Run:
         factors = [
             balanced(P[:, : max(r, 1)], s[: max(r, 1)], Q[:, : max(r, 1)]) for (P, s, Q), r in zip(spectra, ranks)
         ]
-        f, products, operators = self.loss.oracle_and_operators(factors)
+        f, products, operators = self.nearby.look(factors)
         inner = sum(float(np.vdot(GB, A)) for (GB, _), (A, _) in zip(products, factors))
         views = []
         for (A, B), (P, s, Q), (GB, GtA), r, G in zip(factors, spectra, products, ranks, operators):
@@ -466,7 +474,7 @@ class _Run:
                 D = (p * shrunk) @ qt - X
                 linear += float(np.vdot(block.G, D))
                 square += float(np.vdot(D, D))
-            above = self.loss.factor_value(factors) - linear
+            above = self.nearby.value(factors) - linear
             # The curvature met is at most this; where rounding hides it the constant stays.
             curvature = 2.0 * (above + self.noise) / square if square > 0.0 else math.inf
             if above <= 0.5 * beta * square + self.noise:
@@ -480,8 +488,7 @@ class _Run:
     def _descend(self, factors: Pairs, accuracy: float, loss: MultiObjective) -> Pairs:
         """Lower ``L`` at these ranks until the first-order part of the gap is about ``accuracy``.
 
-        It runs in the precision of ``loss``, which is the problem's or that in float32, and unless it is to be exact by
-        the oracle that the loss has for descents.
+        It runs in the precision of ``loss``, which is the problem's or that in float32.
 
         The gradient must at least shrink to 0.3 of what it was: else a loose bound on the gap, from which
         ``accuracy`` comes, would end the descent before it began. L-BFGS runs in variables scaled by the estimated
@@ -502,7 +509,7 @@ class _Run:
         x = np.empty_like(z)
         length = math.sqrt(2.0 * sum(float(np.vdot(A, A)) for A, _ in factors))
         shapes = [(A.shape, B.shape) for A, B in factors]
-        oracle = loss.factor_oracle if self.exact else loss.descent_oracle([A.shape[1] for A, _ in factors])
+        oracle = self.nearby.oracle if loss is self.loss else loss.factor_oracle
         del factors  # vectors of this size are what memory is needed for
         first: float | None = None
         grad_norm = math.inf

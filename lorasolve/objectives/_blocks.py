@@ -27,6 +27,7 @@ from .._validate import (
 from ..linear_map import LinearMap
 from ._facts import Facts
 from ._kernels import NO_KERNELS, Kernels
+from ._nearby import ByIncrements, Exact, Nearby
 from .base import (
     Objective,
     Rounding,
@@ -268,9 +269,9 @@ class MultiObjective:
         """Return the same ``f`` in float32 for rough descents, where its oracle is faster; None by default."""
         return None
 
-    def descent_oracle(self, ranks: Sequence[int]) -> Callable[[Pairs, Pairs], float]:
-        """Return a factor oracle for one descent at these ranks; by default :meth:`factor_oracle`."""
-        return self.factor_oracle
+    def nearby(self) -> Nearby:
+        """Return what answers one run, whose points are near one another; by default exact answers."""
+        return Exact(self)
 
     def sample_batch(self, index: Array) -> MultiObjective:
         """Return the loss restricted to the samples ``index``."""
@@ -368,10 +369,10 @@ class OneBlock(MultiObjective):
         single = self.objective.in_float32()
         return None if single is None else OneBlock(single)
 
-    def descent_oracle(self, ranks: Sequence[int]) -> Callable[[Pairs, Pairs], float]:
+    def nearby(self) -> Nearby:
         """Ask the objective."""
-        oracle = self.objective.descent_oracle(*ranks)
-        return lambda factors, grads: oracle(*factors[0], *grads[0])
+        increments = self.objective.increments()
+        return Exact(self) if increments is None else ByIncrements(increments)
 
     def sampled_smoothness(self, factors: Pairs, iterations: int = 20) -> float:
         """Ask the objective."""

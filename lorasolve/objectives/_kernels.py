@@ -33,8 +33,8 @@ class Kernels:
         """Return the same for float32 increments with exact float64 refreshes, or None."""
         return None
 
-    def descent(self, rank: int, threads: int) -> Any:
-        """Return the data of an oracle for one descent of L-BFGS that is faster than ``factor_oracle``, or None."""
+    def increments(self, threads: int) -> Any:
+        """Return the data of an oracle by increments, at any rank, that is faster than ``factor_oracle``, or None."""
         return None
 
     def kept(self, rank: int) -> Any:

@@ -36,6 +36,11 @@ class Measurements:
         """Whether gradients in float32 have squares within its range; False where nothing is evaluated in it."""
         return False
 
+    @property
+    def read_in_descents(self) -> Measurements:
+        """The measurements, or a copy in float32 that descents mostly read."""
+        return self
+
     def take(self, index: Array) -> Measurements:
         """Return the measurements ``index``."""
         raise NotImplementedError

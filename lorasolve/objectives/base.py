@@ -8,7 +8,6 @@ formed; compiled kernels (``_kernels.py``). Whatever is missing is derived, or r
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -19,6 +18,7 @@ from ..linear_map import LinearMap
 from ._description import Description
 from ._facts import Facts, refuse_misspelt
 from ._kernels import NO_KERNELS, Kernels
+from ._nearby import Increments
 
 
 class Rounding(NamedTuple):
@@ -43,7 +43,7 @@ class Objective:
     ``curvature_along`` (derived from the dense level); ``in_float64`` and ``dtypes`` (float64 only);
     ``merged`` (a shift); ``domain`` (everywhere); ``minimizer``, ``least_values`` and ``conjugate`` (none);
     ``sample_batch``, ``minimize_over_A``, ``minimize_over_B``, ``cvxpy_expression``, ``description`` (refused);
-    ``metrics`` (none); ``kernels`` (none).
+    ``metrics`` (none); ``kernels`` and ``increments`` (none).
 
     Attributes
     ----------
@@ -251,12 +251,9 @@ class Objective:
         """Return the same ``f`` in float32 for rough descents, where its factor oracle is faster; None by default."""
         return None
 
-    def descent_oracle(self, rank: int) -> Callable[[Array, Array, Array, Array], float]:
-        """Return a factor oracle for one descent at a rank: a faster one, whose errors vanish as its points converge.
-
-        By default :meth:`factor_oracle`.
-        """
-        return self.factor_oracle
+    def increments(self) -> Increments | None:
+        """Return a faster factor oracle for one run, whose errors vanish as its points converge; None by default."""
+        return None
 
     def cvxpy_expression(self, X: Any) -> Any:
         """Return ``f(X)`` as a cvxpy expression of the m x n variable ``X`` (convex objectives only)."""

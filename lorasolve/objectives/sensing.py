@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from ._dense_measurements import LARGEST, SMALLEST, DenseMeasurements
 from ._description import Description
 from ._kernels import Kernels
 from ._measurements import Measurements, ridge
+from ._nearby import Increments
 from ._rank_one_measurements import as_rank_one
 from ._sparse_measurements import as_sparse
 from .base import Objective
@@ -101,6 +101,12 @@ class MatrixSensing(Objective):
 
         return evaluate(self.kernels.kept(A.shape[1]), A, B, GB, GtA)
 
+    def factor_value(self, A: Array, B: Array) -> float:
+        """Return ``f(A B^T)``; at zero from the observations alone."""
+        if A.any() and B.any():
+            return super().factor_value(A, B)
+        return 0.5 * float(np.vdot(self.y, self.y)) / self._map.count
+
     def factor_hvp(self, A: Array, B: Array, U: Array, V: Array) -> tuple[Array, Array]:
         """Return ``H B + G V`` and ``H^T A + G^T U``."""
         if self._takes(A):
@@ -130,6 +136,15 @@ class MatrixSensing(Objective):
         """Return ``||(<M_i, U B^T>)_i||^2 / N``."""
         w = self._map.apply_factors(U, B)
         return float(np.vdot(w, w)) / self._map.count
+
+    def factor_diagonal(self, A: Array, B: Array) -> tuple[Array, Array]:
+        """As by default, from the float32 copy of the measurements that descents read, if they do."""
+        read = self._map.read_in_descents
+        if read.dtype == self.dtype:
+            return super().factor_diagonal(A, B)
+        rough = [factor.astype(read.dtype) for factor in (A, B)]
+        on_A, on_B = Objective.factor_diagonal(self._with(read, self.y), *rough)
+        return on_A.astype(A.dtype), on_B.astype(B.dtype)
 
     def _takes(self, A: Array) -> bool:
         """Return whether there are kernels for these measurements in the type of the factor."""
@@ -198,14 +213,10 @@ class MatrixSensing(Objective):
     def _fits_float32(self) -> bool:
         return SMALLEST <= float(np.abs(self.y).max()) <= LARGEST
 
-    def descent_oracle(self, rank: int) -> Callable[[Array, Array, Array, Array], float]:
+    def increments(self) -> Increments | None:
         """Return the oracle by float32 increments for dense measurements of some size."""
-        data = self.kernels.descent(rank, kernel_threads()) if self._fits_float32 else None
-        if data is None:
-            return self.factor_oracle
-        from ..kernels.evaluate import evaluate
-
-        return partial(evaluate, data)
+        data = self.kernels.increments(kernel_threads()) if self._fits_float32 else None
+        return None if data is None else Increments(data)
 
     def cvxpy_expression(self, X: Any) -> Any:
         """Return ``sum_squares(M(X) - y) / (2N)``."""

@@ -11,6 +11,7 @@ from lorasolve.convex.factored import Factored, Trail, _Run
 from lorasolve.landscape.instances import sharp, two_by_two
 from lorasolve.linear_map import TopSingular
 from lorasolve.objectives import Denoising, Huber, LinearFineTuning, MatrixCompletion, MatrixSensing, Softmax
+from lorasolve.objectives._nearby import Increments
 
 
 def certified(problem, tol=1e-9):
@@ -185,16 +186,23 @@ def test_descents_by_increments_end_where_exact_ones_do(monkeypatch):
     objective = MatrixSensing(M, np.einsum("kij,ij->k", M, target) + 0.1 * rng.standard_normal(150))
     exact = certified(ls.Problem(objective, 1, 0.1), 1e-11)
     monkeypatch.setattr(_dense_measurements, "DESCENT_FROM", 0)
-    asked, ask = [], MatrixSensing.descent_oracle
-    monkeypatch.setattr(MatrixSensing, "descent_oracle", lambda self, rank: asked.append(rank) or ask(self, rank))
+    asked, ask = [], Increments.__call__
+    monkeypatch.setattr(Increments, "__call__", lambda self, *factors: asked.append(self) or ask(self, *factors))
     by_increments = certified(ls.Problem(objective, 1, 0.1), 1e-11)
     assert asked and by_increments.fun == pytest.approx(exact.fun, rel=1e-11)
-    count = len(asked)
-    ls.solve_convex(ls.Problem(objective, 1, 0.1), "factored", 1e-17)
-    rounds = len(asked) - count
+    descents, descend = [], _Run._descend
+
+    def descended(run, *rest):
+        count = len(asked)
+        found = descend(run, *rest)
+        descents.append(len(asked) > count)
+        return found
+
+    monkeypatch.setattr(_Run, "_descend", descended)
     # No gap is that small: the last rounds are idle, and exact.
-    assert "no further progress" in ls.solve_convex(ls.Problem(objective, 1, 0.1), "factored", 1e-17).message
-    assert 0 < rounds < ls.solve_convex(ls.Problem(objective, 1, 0.1), "factored", 1e-17).nit
+    found = ls.solve_convex(ls.Problem(objective, 1, 0.1), "factored", 1e-17)
+    assert "no further progress" in found.message and len(descents) == found.nit
+    assert descents[0] and not descents[-1]
 
 
 @pytest.mark.parametrize(("tol", "rank"), [(1e-4, 2), (1e-12, 3)])

@@ -164,15 +164,17 @@ def test_the_twin_in_float32_has_the_same_measurements_where_they_are_large_and_
         assert build(kind)[0].in_float32() is None
 
 
-def test_the_oracle_of_a_descent_errs_by_less_the_less_its_points_move(monkeypatch):
-    """By increments in float32, whose errors are relative to the steps; the exact one where that does not fit."""
-    for name in ("DESCENT_FROM", "SINGLE_FROM"):
-        monkeypatch.setattr(_dense_measurements, name, 0)
+def test_increments_err_by_less_the_less_their_points_move(monkeypatch):
+    """In float32, with errors relative to the steps since the last exact point; none where that does not fit."""
+    monkeypatch.setattr(_dense_measurements, "DESCENT_FROM", 0)
     objective, M, y = build("dense")
     A, B, U, V = factors()
-    oracle = objective.descent_oracle(A.shape[1])
-    assert oracle != objective.factor_oracle
+    oracle = objective.increments()
     for step in (0.0, 1e-1, 1e-3, 1e-5, 1e-7):
+        f = oracle.exact(A, B, np.empty_like(A), np.empty_like(B))
+        value, G = definition(M, y, A @ B.T)
+        assert f == pytest.approx(value, rel=1e-13)
+        assert_allclose(oracle.gradient(), G, rtol=1e-12, atol=1e-13)
         # The second of two points: what the first one missed is not far behind either.
         for sign in (1.0, -1.0):
             a, b = A + sign * step * U, B + sign * step * V
@@ -182,12 +184,53 @@ def test_the_oracle_of_a_descent_errs_by_less_the_less_its_points_move(monkeypat
             assert abs(f - value) <= 2e-6 * step * abs(value) + 1e-12
             for found, true in ((GB, G @ b), (GtA, G.T @ a)):
                 assert np.abs(found - true).max() <= 2e-6 * step * np.abs(true).max() + 1e-12
-        oracle = objective.descent_oracle(A.shape[1])
-        oracle(A, B, np.empty_like(A), np.empty_like(B))
     for other in (MatrixSensing(1e30 * M, y), MatrixSensing(M, 1e-30 * y), build("rank-one")[0], build("sparse")[0]):
-        assert other.descent_oracle(2) == other.factor_oracle
+        assert other.increments() is None
     monkeypatch.setattr(_dense_measurements, "DESCENT_FROM", M.size + 1)
-    assert objective.descent_oracle(2) == objective.factor_oracle
+    assert objective.increments() is None
+
+
+def test_increments_recover_from_a_step_beyond_float32(monkeypatch):
+    monkeypatch.setattr(_dense_measurements, "DESCENT_FROM", 0)
+    objective, M, y = build("dense")
+    A, B, _, _ = factors()
+    oracle, products = objective.increments(), (np.empty_like(A), np.empty_like(B))
+    oracle.exact(A, B, *products)
+    far = oracle(1e45 * A, B, *products)
+    assert far == pytest.approx(definition(M, y, 1e45 * A @ B.T)[0], rel=1e-12)
+    oracle.exact(A, B, *products)
+    assert oracle(A, B, *products) == pytest.approx(definition(M, y, A @ B.T)[0], rel=1e-13)
+
+
+def test_the_value_at_zero_is_that_of_the_observations():
+    for kind in ("dense", "rank-one", "sparse"):
+        objective, _, y = build(kind)
+        A, B, _, _ = factors()
+        for a, b in ((0.0 * A, B), (A, 0.0 * B)):
+            assert objective.factor_value(a, b) == pytest.approx(0.5 * np.mean(y**2), rel=1e-14)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("shape", [(50, 3, 40), (50, 40, 3), (7, 30, 30)])
+def test_constants_from_float32_bound_those_of_float64(monkeypatch, seed, shape):
+    """Numbers that float32 rounds down add up to more than their float32: the bound has to count that."""
+    rng = np.random.default_rng(seed)
+    single = rng.standard_normal(shape).astype(np.float32).astype(np.float64)
+    M = single + np.sign(single) * 0.49 * np.spacing(np.abs(single).astype(np.float32)).astype(np.float64)
+    exact = MatrixSensing(M, np.ones(len(M)))
+    expected = exact.facts.rank_one_smoothness
+    long = M.astype(np.longdouble)
+    few = long if shape[1] <= shape[2] else long.transpose(0, 2, 1)
+    gram = sum(m.T @ m for m in few) / len(M)
+    assert expected == pytest.approx(np.linalg.eigvalsh(gram.astype(float))[-1], rel=1e-12)
+    A, B = rng.standard_normal((shape[1], 2)), rng.standard_normal((shape[2], 2))
+    diagonals = exact.factor_diagonal(A, B)
+    monkeypatch.setattr(_dense_measurements, "DESCENT_FROM", 0)
+    rough = MatrixSensing(M, np.ones(len(M)))
+    assert expected <= rough.facts.rank_one_smoothness <= 1.02 * expected
+    for found, true in zip(rough.factor_diagonal(A, B), diagonals):
+        assert found.dtype == np.float64
+        assert_allclose(found, true, rtol=1e-4)
 
 
 def test_read_only_and_strided_input_is_accepted():
