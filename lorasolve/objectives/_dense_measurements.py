@@ -55,7 +55,11 @@ class DenseMeasurements(Measurements):
 
     @cached_property
     def fits_float32(self) -> bool:
-        return SMALLEST <= max(self.flat.max(), -self.flat.min()) <= LARGEST
+        single = self.single
+        fits = SMALLEST <= max(single.max(), -single.min()) <= LARGEST
+        if not fits:
+            del self.single
+        return bool(fits)
 
     @property
     def read_in_descents(self) -> DenseMeasurements:
@@ -64,10 +68,11 @@ class DenseMeasurements(Measurements):
 
     @cached_property
     def single(self) -> Array:
-        """The measurements in float32, one a row, kept for further runs."""
+        """The measurements in float32, one a row, kept for further runs; infinite beyond its range."""
         from ..kernels.simd import in_single
 
-        return in_single(self.flat)
+        with np.errstate(over="ignore"):
+            return in_single(self.flat)
 
     @cached_property
     def quantized(self) -> tuple[Array, float, float] | None:
