@@ -60,6 +60,9 @@ ENOUGH = 0.6
 # Shortenings of a step, how much one of them may shorten it, and how much longer one that was right could have been:
 # along a path the curvature met grows by a hundredth from one lam to the next.
 MAX_SHORTENINGS, MOST_STEEPER, MARGIN = 60, 8.0, 1.1
+# Relative difference of two curvatures that is rounding. Where that decided, 120 sensing problems took a tenth more
+# oracle calls.
+SAME = 1e-6
 # How much longer than a bound of the curvature allows the first step is tried: what it meets is far below such bounds,
 # and a step that was too long costs one value. 13 problems to 1e-4 to 1e-7: 2993 oracle calls at 1, 2672 at 64.
 FIRST_LONGER = 64.0
@@ -477,8 +480,9 @@ class _Run:
             above = self.nearby.value(factors) - linear
             # The curvature met is at most this; where rounding hides it the constant stays.
             curvature = 2.0 * (above + self.noise) / square if square > 0.0 else math.inf
-            if above <= 0.5 * beta * square + self.noise:
-                if curvature <= beta:
+            # A second step along the same direction, as from zero, meets the curvature that the first one did.
+            if above <= 0.5 * (1.0 + SAME) * beta * square + self.noise:
+                if (1.0 + SAME) * curvature <= beta:
                     beta = max(MARGIN * curvature, 0.5 * beta)
                 break
             beta = max(2.0 * beta, min(curvature, MOST_STEEPER * beta))

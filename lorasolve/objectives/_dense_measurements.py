@@ -63,6 +63,7 @@ class DenseMeasurements(Measurements):
 
     @property
     def read_in_descents(self) -> DenseMeasurements:
+        """The measurements, or the copy in float32 that descents mostly read."""
         many = self.flat.size >= DESCENT_FROM and self.dtype == np.float64
         return DenseMeasurements(self.single.reshape(self.M.shape)) if many and self.fits_float32 else self
 
@@ -132,6 +133,10 @@ class DenseMeasurements(Measurements):
             return found
         # Twice the bound, for the terms of higher order and the trace as computed.
         return found + (PIECE * M.shape[1] + 2) * float(np.finfo(np.float32).eps) * float(np.trace(total))
+
+    def mean_square(self) -> float:
+        flat = self.read_in_descents.flat.ravel()
+        return float(np.vdot(flat, flat)) / flat.size
 
     def description(self) -> Matrix:
         return Matrix(self.flat.T)

@@ -36,11 +36,6 @@ class Measurements:
         """Whether gradients in float32 have squares within its range; False where nothing is evaluated in it."""
         return False
 
-    @property
-    def read_in_descents(self) -> Measurements:
-        """The measurements, or a copy in float32 that descents mostly read."""
-        return self
-
     def take(self, index: Array) -> Measurements:
         """Return the measurements ``index``."""
         raise NotImplementedError
@@ -83,6 +78,10 @@ class Measurements:
 
     def rank_one_squared_norm(self) -> float | None:
         """Return a bound on ``sum_i (u^T M_i v)^2`` for unit ``u``, ``v``; None where :meth:`squared_norm` is cheap."""
+        return None
+
+    def mean_square(self) -> float | None:
+        """Return the mean of the squares of all numbers, about; None where products with the map are cheap."""
         return None
 
     def description(self) -> Entries | Matrix | Outer:

@@ -138,13 +138,17 @@ class MatrixSensing(Objective):
         return float(np.vdot(w, w)) / self._map.count
 
     def factor_diagonal(self, A: Array, B: Array) -> tuple[Array, Array]:
-        """As by default, from the float32 copy of the measurements that descents read, if they do."""
-        read = self._map.read_in_descents
-        if read.dtype == self.dtype:
+        """As by default, but for dense measurements with the mean curvature over all directions: one number for all."""
+        c = self._mean_curvature
+        if c is None:
             return super().factor_diagonal(A, B)
-        rough = [factor.astype(read.dtype) for factor in (A, B)]
-        on_A, on_B = Objective.factor_diagonal(self._with(read, self.y), *rough)
-        return on_A.astype(A.dtype), on_B.astype(B.dtype)
+        on_A = np.broadcast_to(c * np.sum(B * B, axis=0), A.shape)
+        return on_A, np.broadcast_to(c * np.sum(A * A, axis=0), B.shape)
+
+    @cached_property
+    def _mean_curvature(self) -> float | None:
+        """``||M||_F^2 / (N m n)``."""
+        return self._map.mean_square()
 
     def _takes(self, A: Array) -> bool:
         """Return whether there are kernels for these measurements in the type of the factor."""

@@ -223,14 +223,21 @@ def test_constants_from_float32_bound_those_of_float64(monkeypatch, seed, shape)
     few = long if shape[1] <= shape[2] else long.transpose(0, 2, 1)
     gram = sum(m.T @ m for m in few) / len(M)
     assert expected == pytest.approx(np.linalg.eigvalsh(gram.astype(float))[-1], rel=1e-12)
-    A, B = rng.standard_normal((shape[1], 2)), rng.standard_normal((shape[2], 2))
-    diagonals = exact.factor_diagonal(A, B)
     monkeypatch.setattr(_dense_measurements, "DESCENT_FROM", 0)
     rough = MatrixSensing(M, np.ones(len(M)))
     assert expected <= rough.facts.rank_one_smoothness <= 1.02 * expected
-    for found, true in zip(rough.factor_diagonal(A, B), diagonals):
-        assert found.dtype == np.float64
-        assert_allclose(found, true, rtol=1e-4)
+
+
+@pytest.mark.parametrize("descent_from", [0, 10**9])
+def test_the_scaling_of_descents_is_the_mean_diagonal_of_the_hessian(monkeypatch, descent_from):
+    """Over all directions of unit length in place of the ``r`` that a column of a factor has."""
+    monkeypatch.setattr(_dense_measurements, "DESCENT_FROM", descent_from)
+    objective, M, _ = build("dense")
+    A, B, _, _ = factors()
+    curvatures = np.einsum("kij,kij->ij", M, M) / COUNT
+    for found, other in zip(objective.factor_diagonal(A, B), (B, A)):
+        expected = curvatures.mean() * (other**2).sum(axis=0)
+        assert_allclose(found, np.broadcast_to(expected, found.shape), rtol=1e-5)
 
 
 def test_read_only_and_strided_input_is_accepted():
