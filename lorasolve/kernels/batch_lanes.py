@@ -26,26 +26,37 @@ def entrywise(h, X, G, width):
 
 @kernel(fastmath=FAST)
 def outer(A, B, X, m, n, r, width):
-    """Write ``X = A B^T`` for every lane."""
-    for i in range(m):
-        for j in range(n):
-            x = mul(load_register(A, i * r * width), load_register(B, j * r * width))
+    """Write ``X = A B^T`` for every lane, two rows and columns at a time; the last of an odd number twice."""
+    for i in range(0, m, 2):
+        i1 = min(i + 1, m - 1)
+        for j in range(0, n, 2):
+            j1 = min(j + 1, n - 1)
+            a, a1 = load_register(A, i * r * width), load_register(A, i1 * r * width)
+            b, b1 = load_register(B, j * r * width), load_register(B, j1 * r * width)
+            x, x1, y, y1 = mul(a, b), mul(a, b1), mul(a1, b), mul(a1, b1)
             for q in range(1, r):
-                a = load_register(A, (i * r + q) * width)
-                x = fma(a, load_register(B, (j * r + q) * width), x)
+                a, a1 = load_register(A, (i * r + q) * width), load_register(A, (i1 * r + q) * width)
+                b, b1 = load_register(B, (j * r + q) * width), load_register(B, (j1 * r + q) * width)
+                x, x1, y, y1 = fma(a, b, x), fma(a, b1, x1), fma(a1, b, y), fma(a1, b1, y1)
             store(X, (i * n + j) * width, x)
+            store(X, (i * n + j1) * width, x1)
+            store(X, (i1 * n + j) * width, y)
+            store(X, (i1 * n + j1) * width, y1)
 
 
 @kernel(fastmath=FAST)
 def gradients(X, G, b, A, B, lam, GA, GB, value, square, sizes, m, n, r, width):
-    """Write both gradients of ``L`` (decay included), ``L - c`` and the squared norms of gradient and factors."""
+    """Write both gradients of ``L`` (decay included), ``L - c`` and the squared norms of gradient and factors.
+
+    ``G = H X`` becomes the gradient ``H X - b`` of ``f``. A pair of its rows is multiplied with one column of the
+    factors after the other: what is added up for ``GA`` stays in registers, ``GB`` is read and written half as often.
+    """
     zero = splat_register(b.dtype.type(0))
     half = splat_register(b.dtype.type(0.5))
     decay = load_register(lam, 0)
     factors = zero
     for k in range(0, m * r * width, width):
         a = load_register(A, k)
-        store(GA, k, mul(decay, a))
         factors = fma(a, a, factors)
     for k in range(0, n * r * width, width):
         a = load_register(B, k)
@@ -53,23 +64,33 @@ def gradients(X, G, b, A, B, lam, GA, GB, value, square, sizes, m, n, r, width):
         factors = fma(a, a, factors)
     store(sizes, 0, factors)
     total = mul(decay, factors)
-    for i in range(m):
-        for j in range(n):
-            k = i * n + j
-            x = load_register(X, k * width)
-            bk = splat_register(b[k])
-            g = sub(load_register(G, k * width), bk)
-            total = fma(x, sub(g, bk), total)
-            for q in range(r):
-                ka = (i * r + q) * width
-                kb = (j * r + q) * width
-                store(GA, ka, fma(g, load_register(B, kb), load_register(GA, ka)))
-                store(GB, kb, fma(g, load_register(A, ka), load_register(GB, kb)))
+    for k in range(m * n):
+        bk = splat_register(b[k])
+        g = sub(load_register(G, k * width), bk)
+        total = fma(load_register(X, k * width), sub(g, bk), total)
+        store(G, k * width, g)
     store(value, 0, mul(half, total))
     length = zero
-    for k in range(0, m * r * width, width):
-        g = load_register(GA, k)
-        length = fma(g, g, length)
+    for i in range(0, m, 2):
+        # The last of an odd number of rows is taken once more, and adds nothing.
+        i1 = min(i + 1, m - 1)
+        for q in range(r):
+            ka, ka1 = (i * r + q) * width, (i1 * r + q) * width
+            a, a1 = load_register(A, ka), load_register(A, ka1)
+            s, s1 = mul(decay, a), mul(decay, a1)
+            if i1 == i:
+                a1 = zero
+            for j in range(n):
+                kb = (j * r + q) * width
+                y = load_register(B, kb)
+                g, g1 = load_register(G, (i * n + j) * width), load_register(G, (i1 * n + j) * width)
+                s, s1 = fma(g, y, s), fma(g1, y, s1)
+                store(GB, kb, fma(g, a, fma(g1, a1, load_register(GB, kb))))
+            store(GA, ka, s)
+            store(GA, ka1, s1)
+            length = fma(s, s, length)
+            if i1 > i:
+                length = fma(s1, s1, length)
     for k in range(0, n * r * width, width):
         g = load_register(GB, k)
         length = fma(g, g, length)

@@ -96,7 +96,7 @@ def test_panel_product_is_a_matrix_product(dtype, k, parts):
 
 @pytest.mark.parametrize("parts", [batch_lanes, batch_plain])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize(("m", "n", "r"), [(1, 1, 1), (5, 7, 3)])
+@pytest.mark.parametrize(("m", "n", "r"), [(1, 1, 1), (5, 7, 3), (4, 6, 2)])
 def test_parts_of_a_batched_iteration_are_those_of_each_run(m, n, r, dtype, parts):
     rng = np.random.default_rng(m)
     width = batch.lanes(dtype)
