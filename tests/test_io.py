@@ -26,6 +26,7 @@ from lorasolve.io import (
     read_task,
     save_result,
     to_json,
+    write_arrays,
     write_atomically,
     write_json,
 )
@@ -249,6 +250,20 @@ def test_arrays_that_cannot_be_read(tmp_path: pathlib.Path) -> None:
             read_arrays(tmp_path / name)
     with pytest.raises(OSError, match=r"missing\.npz"):
         read_arrays(tmp_path / "missing.npz")
+
+
+def test_arrays_come_back(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "arrays"
+    arrays = {"M": np.arange(6.0).reshape(2, 3), "rows": np.array([3, 1], np.int32), "name": np.array("text")}
+    write_arrays(path, arrays)
+    for bad, message in ((3, "expected a dict"), ({1: np.ones(2)}, "expected a text"), ({"M": None}, "Python objects")):
+        with pytest.raises(TypeError, match=f"arrays: .*{message}"):
+            write_arrays(path, bad)  # type: ignore[arg-type]
+    assert [file.name for file in tmp_path.iterdir()] == ["arrays"]
+    back = read_arrays(path)
+    assert list(back) == list(arrays)
+    for name, array in arrays.items():
+        assert back[name].dtype == array.dtype and np.array_equal(back[name], array)
 
 
 def test_objective_from_arrays(tmp_path: pathlib.Path) -> None:
