@@ -101,13 +101,21 @@ def _product_rows(start, index, data, V, lo, hi, out):
                 out[i, q] += data[k] * V[j, q]
 
 
-@kernel(inner=True, symbol=True, fastmath=FAST)
+# Four sums and not one that LLVM may divide: it would gather registers from memory, which takes longer.
+@kernel(inner=True, symbol=True, fastmath=FAST - {"reassoc"})
 def _product_vector_rows(start, index, data, v, lo, hi, out):
     for i in range(lo, hi):
-        s = v.dtype.type(0)
-        for k in range(start[i], start[i + 1]):
-            s += data[k] * v[index[k]]
-        out[i] = s
+        a = b = c = d = v.dtype.type(0)
+        first, last = start[i], start[i + 1]
+        whole = first + (last - first) // 4 * 4
+        for k in range(first, whole, 4):
+            a += data[k] * v[index[k]]
+            b += data[k + 1] * v[index[k + 1]]
+            c += data[k + 2] * v[index[k + 2]]
+            d += data[k + 3] * v[index[k + 3]]
+        for k in range(whole, last):
+            a += data[k] * v[index[k]]
+        out[i] = (a + b) + (c + d)
 
 
 @kernel(parallel=True)
@@ -136,10 +144,22 @@ def _transposed_rows(start, index, data, U, lo, hi, share):
                 share[j, q] += data[k] * U[i, q]
 
 
+@kernel(inner=True, symbol=True, fastmath=FAST)
+def _transposed_vector_rows(start, index, data, u, lo, hi, share):
+    share[:] = 0
+    for i in range(lo, hi):
+        for k in range(start[i], start[i + 1]):
+            share[index[k]] += data[k] * u[i]
+
+
 @kernel(parallel=True)
 def _parallel_transposed(start, index, data, cut, U, share):
     for t in prange(cut.size - 1):
-        _transposed_rows(start, index, data, U, cut[t], cut[t + 1], share[t])
+        if U.shape[1] == 1:
+            part = share[t].reshape(share.shape[1])
+            _transposed_vector_rows(start, index, data, U.reshape(U.size), cut[t], cut[t + 1], part)
+        else:
+            _transposed_rows(start, index, data, U, cut[t], cut[t + 1], share[t])
 
 
 def transposed_product(start: Any, index: Any, data: Any, cut: Any, U: Any, n: int) -> Any:
