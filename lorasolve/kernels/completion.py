@@ -42,7 +42,8 @@ def one_thread(entries: int, rank: int) -> bool:
 
 def blocks(start: Any, threads: int) -> Any:
     """Return the bounds of ``threads`` blocks of rows with equally many entries."""
-    cut = np.searchsorted(start, np.linspace(0, start[-1], threads + 1))
+    # In integers: searchsorted would make floats of all starts for a float.
+    cut = np.searchsorted(start, -(-int(start[-1]) * np.arange(threads + 1) // threads))
     cut[0], cut[-1] = 0, start.size - 1
     return cut
 
