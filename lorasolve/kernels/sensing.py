@@ -20,11 +20,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from . import sensing_lanes, sensing_words, simd_words
+from . import sensing_words, simd_words
 from ._jit import FAST, kernel
 from .factors import factor_gradients, outer, summed
 from .oracle import implements
-from .simd import aligned, available
+from .simd import aligned
 
 # Exact refreshes in mixed precision are this many oracle calls apart, and products of float32 at least half as many.
 REFRESH = 100
@@ -201,7 +201,6 @@ def whole_pass(M, x, y, backward, w, g):
         _parallel_pass(M, x, y, backward, w, g)
 
 
-_best_pass = sensing_lanes.whole_pass if available() else whole_pass
 _word_pass = sensing_words.whole_pass if simd_words.available() else whole_pass
 
 
@@ -240,7 +239,7 @@ def _half_mean_square(w):
 @kernel(symbol=True)
 def gradient(data, X, y, G):
     """Write ``G = sum_i (<M_i, X> - y_i) M_i / N`` for any ``X`` and ``y``, and the differences into ``data.w``."""
-    _best_pass(data.M, X.reshape(X.size), y, False, data.w, data.g)
+    whole_pass(data.M, X.reshape(X.size), y, False, data.w, data.g)
     _sum_rows(data.g, G.dtype.type(1.0 / y.size), G.reshape(G.size))
 
 
@@ -308,7 +307,7 @@ def _mixed_sensing_oracle(data, A, Bt, GB, GtAt):
         gradient(exact, exact.X, exact.y, exact.G)
     else:
         _increment(X, data.last, data.dx)
-        _best_pass(data.M32, data.dx, data.zero, data.calls[0] % 2 == 1, data.dw, data.dg)
+        whole_pass(data.M32, data.dx, data.zero, data.calls[0] % 2 == 1, data.dw, data.dg)
         _advance(1.0, 1.0, data.dg, data.dw, G, exact.w, G, exact.w)
     _keep(X, data.last)
     data.calls[0] += 1

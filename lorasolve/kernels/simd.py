@@ -296,18 +296,6 @@ def load_line_first(typingctx, array, offset, count):
 
 
 @intrinsic
-def store_line_first(typingctx, array, offset, count, vector):
-    """Write the first ``count`` numbers of a cache line from ``offset`` on."""
-
-    def generate(context, builder, signature, args):
-        address = _pointer(context, builder, signature.args[0], *args[:2])
-        _store_masked(builder, args[3], address, _first(builder, args[2], vector.count), vector)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, types.intp, vector), generate
-
-
-@intrinsic
 def splat_line(typingctx, number):
     """Return one cache line of numbers with ``number`` in every lane."""
     lanes = _line(number)
