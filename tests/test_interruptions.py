@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import pathlib
 import signal
@@ -18,6 +19,8 @@ import pytest
 from lorasolve._files import write_together
 from lorasolve._interruptions import patience, undisturbed
 from lorasolve.cli import main
+from lorasolve.executors.base import Pool
+from lorasolve.executors.loky import Loky
 from lorasolve.io import read_arrays, read_ratings
 
 PROCESS = [sys.executable, "-c", "from lorasolve.cli import entry; entry()"]
@@ -112,9 +115,9 @@ def interrupted(delay: float, *argv: str) -> tuple[int, str]:
 
 @pytest.mark.parametrize("delay", [0.0, 0.1, 0.3])
 def test_an_early_interruption_shows_no_traceback(delay: float) -> None:
-    code, errors = interrupted(delay, "prove")
-    assert code == 130
-    assert errors in ("lorasolve: interrupted\n", "lorasolve prove: interrupted\n")
+    assert interrupted(delay, "prove") in [
+        (130, "lorasolve: interrupted\n"), (130, "lorasolve prove: interrupted\n")
+    ]  # fmt: skip
 
 
 @pytest.mark.slow
@@ -195,6 +198,27 @@ def _interrupt_itself(steps: list[str]) -> None:
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(0.05)
     steps.append("went on")
+
+
+def test_worker_processes_are_started_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    from joblib.externals.loky.process_executor import _ExecutorManagerThread
+
+    pools: list[Pool] = []
+    begin = _ExecutorManagerThread.start
+
+    def begin_when_interrupted(thread: threading.Thread) -> None:
+        _thread.interrupt_main()  # as one that waits for imports comes back: no mask of signals holds it up
+        begin(thread)
+
+    monkeypatch.setattr(_ExecutorManagerThread, "start", begin_when_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _use_pool(pools)
+    pools[0].close()  # loky cannot, where its thread has not begun
+
+
+def _use_pool(pools: list[Pool]) -> None:
+    pools.append(Loky().open(lambda: len, 1, 1))
+    pools[0].submit(0, "abc")
 
 
 def test_a_defect_is_not_called_a_usage_error(monkeypatch: pytest.MonkeyPatch, capsys) -> None:

@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
-from .._interruptions import not_for_children
+from .._interruptions import not_for_children, undisturbed
 from .base import Executor, Outcome, Pool, Start, packed, unpacked
 
 # How often a worker looks whether the process that started it is still there.
@@ -37,7 +37,8 @@ class _Processes(Pool):
     def __init__(self, payload: bytes, n_workers: int, threads: int) -> None:
         self._settings = (payload, n_workers, threads)
         self._tasks: dict[Future[Any], int] = {}
-        self._executor = self._started()
+        with undisturbed(*_PARENTS):
+            self._executor = self._started()
 
     def _started(self) -> Any:
         from joblib.externals.loky import ProcessPoolExecutor
@@ -52,8 +53,9 @@ class _Processes(Pool):
         )
 
     def submit(self, task: int, chunk: Any) -> None:
-        # The first tasks start the workers, and loky waits without end for one that ends before it has read its work.
-        with not_for_children(*_PARENTS):
+        # The first tasks start the workers. Loky waits without end for one that ends before it has read its work, and
+        # an executor whose own thread has not quite begun cannot be shut down.
+        with undisturbed(*_PARENTS), not_for_children(*_PARENTS):
             try:
                 future = self._executor.submit(_call, chunk)
             except BrokenProcessPool:
