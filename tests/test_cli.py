@@ -511,7 +511,9 @@ def test_what_was_compiled_ahead_is_not_compiled_again(tmp_path) -> None:
         "warm._pairs = lambda: [pair for pair in pairs() if chosen(pair)][:1]; "
         "raise SystemExit(main(['warm', '--json']))"
     )
-    command, environment = [sys.executable, "-c", script], os.environ | {"LORASOLVE_CACHE_DIR": str(tmp_path)}
+    # On one thread, in the process itself.
+    environment = os.environ | {"LORASOLVE_CACHE_DIR": str(tmp_path), "LORASOLVE_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", script]
     first, second = (
         json.loads(subprocess.run(command, env=environment, capture_output=True, check=True).stdout) for _ in range(2)
     )
@@ -531,6 +533,16 @@ def threads_of(problem: ls.Problem) -> int:
     if problem.objective.name == "sensing":
         return 1 if data.g.ndim == 1 else len(data.g)
     return len(data.products.C_cut if problem.objective.name == "linear" else data.cut) - 1
+
+
+def test_what_is_compiled_ahead_is_divided_among_processes_without_rest() -> None:
+    parts = warm._parts()
+    divided = [(problem.shape, problem.rank, optimizer.name) for part in parts.values() for problem, optimizer in part]
+    whole = [(problem.shape, problem.rank, optimizer.name) for problem, optimizer in warm._pairs()]
+    assert sorted(divided) == sorted(whole)
+    # Kernels of sweeps are those of the type and the rank.
+    sweeps = {f"completion float{bits} als rank {rank}" for bits in (32, 64) for rank in range(1, WIDTH + 2)}
+    assert sweeps <= set(parts)
 
 
 def test_every_kind_of_data_of_a_sensing_problem_is_compiled_ahead() -> None:

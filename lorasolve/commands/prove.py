@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import tempfile
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .._files import text_writer, write_atomically
 from .._registry import suggest
 from .._threads import available_threads
-from ..executors.base import Pool
+from ..executors.base import Pool, outcomes
 from ..executors.loky import Loky
 from ..io import envelope
 from .base import Command, ExitCode, add_json_argument, emit, show
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from ..symbolic.report import TheoremReport
 
 MANY = 8  # theorems for which worker processes, which import the package and all proofs, are worth their start
-SECONDS = 600.0
 # What --list does not do.
 _WRITE_OR_CHECK = ("latex", "page", "coq", "coq_check", "export")
 
@@ -115,16 +113,9 @@ class _Runs:
         self.found: dict[str, TheoremReport] = {}
 
     def __enter__(self) -> _Runs:
-        self.waiting = iter(enumerate(self.elsewhere))
         self.pool = Loky().open(_run_by_name, available_threads(), 1) if self.elsewhere else Pool()
-        # Few at a time: a pool that is closed while many tasks wait in it does not end quietly.
-        for _ in range(2 * available_threads()):
-            self._submit_next()
+        self.outcomes = outcomes(self.pool, self.elsewhere, 2 * available_threads())
         return self
-
-    def _submit_next(self) -> None:
-        for number, name in itertools.islice(self.waiting, 1):
-            self.pool.submit(number, name)
 
     def __exit__(self, *error: object) -> None:
         self.pool.close()
@@ -134,10 +125,9 @@ class _Runs:
         from ..symbolic.report import run
 
         while name in self.elsewhere and name not in self.found:
-            for outcome in self.pool.wait(SECONDS):
-                self._submit_next()
-                lost = self.elsewhere[outcome.task]
-                self.found[lost] = run(lost, self.chosen[lost], self.shown) if outcome.lost else outcome.report
+            outcome = next(self.outcomes)
+            checked = self.elsewhere[outcome.task]
+            self.found[checked] = run(checked, self.chosen[checked], self.shown) if outcome.lost else outcome.report
         return self.found[name] if name in self.found else run(name, self.chosen[name], self.shown)
 
 

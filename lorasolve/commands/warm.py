@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,12 @@ import numpy as np
 from .. import objectives, optimizers
 from .._interruptions import interruptions_end_all
 from .._progress import Progress
-from .._threads import kernel_threads
+from .._threads import get_threads, kernel_threads
 from ..convex import solve_convex
 from ..engine import solve
+from ..executors.base import outcomes
+from ..executors.loky import Loky
+from ..executors.serial import Serial
 from ..io import envelope
 from ..monitor import StoppingRule
 from ..problem import Problem
@@ -28,6 +31,10 @@ STEPS = 12
 FEW_AND_MANY = 20, 260
 # As many as are multiplied in 16-bit integers too.
 MOST = 1250
+# A process that compiles takes 0.3 GB.
+MOST_WORKERS = 8
+# The part of kernels that are called beside runs.
+BESIDE_RUNS = "descents and certificates of large data"
 
 
 class WarmCommand(Command):
@@ -49,7 +56,7 @@ class WarmCommand(Command):
 
 
 def warm(progress: bool = False) -> dict[str, Any]:
-    """Compile what every optimizer on every objective uses.
+    """Compile what every optimizer on every objective uses, in a worker process for each thread that solvers use.
 
     Parameters
     ----------
@@ -59,28 +66,77 @@ def warm(progress: bool = False) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``combinations`` run, ``seconds`` in all and ``compile_seconds`` of them compiling, ``kernels`` added to the
-        ``folder``, and how many ``files`` of how many ``megabytes`` are there now.
+        ``combinations`` run, ``seconds`` in all, ``compile_seconds`` spent compiling by all processes together,
+        ``kernels`` added to the ``folder``, and how many ``files`` of how many ``megabytes`` are there now.
     """
-    from ..certificates import _stacks
-    from ..kernels import pairs as passes
-    from ..kernels import simd
+    before, began = cache_facts()["files"], time.perf_counter()
+    display = Progress("warm", progress)
+    names = list(_parts())
+    combinations, compiling = 0, 0.0
+    workers = min(get_threads(), MOST_WORKERS)
+    with (Loky() if workers > 1 else Serial()).open(_compiler, workers, get_threads()) as pool:
+        for done, outcome in enumerate(outcomes(pool, names, 2 * workers), start=1):
+            name = names[outcome.task]
+            count, seconds = _compiler()(name) if outcome.lost else outcome.report
+            combinations, compiling = combinations + count, compiling + seconds
+            display.show(done / len(names), name)
+    display.close()
+    now = cache_facts()
+    return {
+        "combinations": combinations,
+        "seconds": round(time.perf_counter() - began, 2),
+        "compile_seconds": round(compiling, 2),
+        "kernels": now["files"] - before,
+    } | now
+
+
+def _compiler() -> Callable[[str], tuple[int, float]]:
+    """Return what compiles a part by its name; that returns how many combinations it ran, and the time compiling."""
     from ..kernels._jit import compile_seconds
+
+    parts = _parts()
+
+    def compile_part(name: str) -> tuple[int, float]:
+        before = compile_seconds()
+        for problem, optimizer in parts[name]:
+            _run(problem, optimizer)
+        if name == BESIDE_RUNS:
+            _call_what_no_run_calls()
+        return len(parts[name]), compile_seconds() - before
+
+    return compile_part
+
+
+def _parts() -> dict[str, list[tuple[Problem, Any]]]:
+    """Return what is compiled in one process each, by names to show.
+
+    All of an objective in one type is, but for sweeps, which have kernels for each rank.
+    """
+    parts: dict[str, list[tuple[Problem, Any]]] = {}
+    for problem, optimizer in _pairs():
+        sweeps = f" {optimizer.name} rank {problem.rank}" if optimizer.name == "als" else ""
+        parts.setdefault(f"{problem.objective.name} {problem.dtype}{sweeps}", []).append((problem, optimizer))
+    return parts | {BESIDE_RUNS: []}
+
+
+def _run(problem: Problem, optimizer: Any) -> None:
+    """Take a few steps, alone and as a batch, and solve the convex counterpart."""
+    stop = StoppingRule(max_iter=STEPS, grad_tol=0.0)
+    solve(problem, optimizer, "gaussian", stop=stop, seed=0)
+    if optimizer.name == "gd":
+        solve_batch([problem] * 2, optimizer, "gaussian", [0, 1], stop=stop)
+        if problem.objective.facts.convex is True and problem.dtype == np.float64:
+            solve_convex(problem, "factored", 1e-3)
+
+
+def _call_what_no_run_calls() -> None:
+    """Call what only descents on large data, certificates of large data, or of many points, call."""
+    from ..certificates import _stacks
+    from ..kernels import pairs, simd
     from ..kernels.evaluate import evaluate
     from ..kernels.sparse_gram import add_row_products
     from ..kernels.splitting import split_products, split_residual
 
-    before, compiled, began = cache_facts()["files"], compile_seconds(), time.perf_counter()
-    display = Progress("warm", progress)
-    pairs = list(_pairs())
-    for k, (problem, optimizer) in enumerate(pairs):
-        display.show(k / len(pairs), f"{problem.objective.name} {problem.dtype} {optimizer.name}")
-        solve(problem, optimizer, "gaussian", stop=StoppingRule(max_iter=STEPS, grad_tol=0.0), seed=0)
-        if optimizer.name == "gd":
-            solve_batch([problem] * 2, optimizer, "gaussian", [0, 1], stop=StoppingRule(max_iter=STEPS, grad_tol=0.0))
-            if problem.objective.facts.convex is True and problem.dtype == np.float64:
-                solve_convex(problem, "factored", 1e-3)
-    # What only descents on large data, certificates of large data, or of many points, call.
     for dtype in (np.float64, np.float32):
         factors = np.zeros((20, RANK), dtype)
         for measurements in FEW_AND_MANY:
@@ -89,23 +145,15 @@ def warm(progress: bool = False) -> dict[str, Any]:
             evaluate(data, factors, factors, np.empty_like(factors), np.empty_like(factors))
         _completion_products(dtype)
         kept, one = np.zeros((2, 1), np.float32), np.ones(1, dtype)
-        passes.keep_pair(kept, 0, one, one, one, one, np.ones(2), np.zeros(2), np.zeros(3))
-        passes.add_products(kept, one, 1.0, np.zeros(2))
-        passes.combine(kept, np.zeros(2, np.float32), 1.0, one, 1.0, np.empty_like(one))
+        pairs.keep_pair(kept, 0, one, one, one, one, np.ones(2), np.zeros(2), np.zeros(3))
+        pairs.add_products(kept, one, 1.0, np.zeros(2))
+        pairs.combine(kept, np.zeros(2, np.float32), 1.0, one, 1.0, np.empty_like(one))
     _stacks.softmax_losses(_stacks.Balls(np.zeros((1, 2, 1)), np.zeros(1)), np.zeros(1, np.int64))
     add_row_products(np.zeros((1, 1)), np.array([0, 1]), np.zeros(1, np.int64), np.ones(1), np.ones(1, bool))
     if simd.available():
         one, out = np.zeros(1), np.empty((1, 4))
         split_products(one, one, one, 26, out)
         split_residual(one, one, one, one, 26, 4, out, *np.empty((3, 1)))
-    display.close()
-    now = cache_facts()
-    return {
-        "combinations": len(pairs),
-        "seconds": round(time.perf_counter() - began, 2),
-        "compile_seconds": round(compile_seconds() - compiled, 2),
-        "kernels": now["files"] - before,
-    } | now
 
 
 def _pairs() -> Iterator[tuple[Problem, Any]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import itertools
 import pathlib
 import pickle
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,6 +19,8 @@ from .._version import __version__
 
 # Makes, in a worker, the function that chunks are given to.
 Start = Callable[[], Callable[[Any], Any]]
+# How long chunks of a few seconds to a minute are waited for at a time.
+SECONDS = 600.0
 
 
 class WorkersError(OSError):
@@ -88,6 +91,30 @@ class Executor:
         ``results`` is the folder that they write to, by which those are known that have outlived an earlier caller.
         """
         raise NotImplementedError
+
+
+def outcomes(pool: Pool, chunks: Sequence[Any], at_once: int) -> Iterator[Outcome]:
+    """Give all chunks to a pool, numbered in their order, and return what becomes of them, as it comes.
+
+    The first are given at once. Few are in the pool at a time: one that is closed while many wait in it does not end
+    quietly.
+    """
+    waiting = iter(enumerate(chunks))
+
+    def submit(count: int) -> None:
+        for number, chunk in itertools.islice(waiting, count):
+            pool.submit(number, chunk)
+
+    def come() -> Iterator[Outcome]:
+        left = len(chunks)
+        while left > 0:
+            for outcome in pool.wait(SECONDS):
+                left -= 1
+                submit(1)
+                yield outcome
+
+    submit(at_once)
+    return come()
 
 
 def packed(start: Start) -> bytes:
