@@ -369,9 +369,14 @@ class UserObjective(Objective):
         if not callable(getattr(user, "domain", self.domain)):
             raise TypeError(f"objective: {self.label}.domain: expected a function of X that returns True or False")
         for attribute in dir(Objective):
-            own = attribute.startswith("_") or attribute == "shape" or attribute in vars(UserObjective)
-            if not own and hasattr(user, attribute):
-                setattr(self, attribute, getattr(user, attribute))
+            given = None if attribute.startswith("_") else getattr(user, attribute, None)
+            if given is None or attribute == "shape":
+                continue
+            # Data under a name that is a method here would fail where that is first called, deep in a solver.
+            if callable(getattr(Objective, attribute)) and not callable(given):
+                raise TypeError(f"objective: {self.label}.{attribute}: expected a method, got {shown(given)}")
+            if attribute not in vars(UserObjective):
+                setattr(self, attribute, given)
         try:
             self.dtype = np.dtype(self.dtype)
         except TypeError as error:

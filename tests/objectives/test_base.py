@@ -44,6 +44,19 @@ def test_a_plain_user_object_gets_every_level(quartic, factors):
     np.testing.assert_allclose(quartic.gradient_operator(A, B).to_dense(), X**3)
 
 
+@pytest.mark.parametrize(
+    ("name", "given"), [("increments", np.ones(3)), ("metrics", ["rmse"]), ("description", "X^4/4")]
+)
+def test_data_under_the_name_of_a_method_are_refused(name, given):
+    user = Quartic()
+    setattr(user, name, given)
+    with pytest.raises(TypeError, match=rf"Quartic\.{name}: expected a method, got"):
+        as_objective(user)
+    setattr(user, name, None)  # as if it were not stated
+    user.convex, user.lower_bound = True, 0.0
+    assert ls.solve_convex(ls.Problem(user, 2, 1.0)).fun == 0.0
+
+
 def test_default_hessian_product_is_accurate(quartic):
     rng = np.random.default_rng(1)
     X, D = rng.standard_normal((3, 2)), rng.standard_normal((3, 2))
