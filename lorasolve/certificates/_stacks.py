@@ -297,7 +297,7 @@ class Grams:
 
     def norm(self, level: Array) -> Array:
         """Return upper bounds of ``||M||_2``, near a level where the norm is below it, crude ones elsewhere."""
-        within = np.maximum(level - self.radius, 0.0)
+        within = np.fmax(level - self.radius, 0.0)  # both may be infinite
         found = self.most.copy()
         above = np.flatnonzero(~(found <= within))
         for attempt in range(LEVEL_ATTEMPTS):
@@ -597,7 +597,8 @@ def prove(
     squares, right = np.linalg.eigh(GQ.mT @ GQ)
     values = np.sqrt(np.maximum(squares, 0.0))
     attained = np.maximum(values.max(axis=1), weight)
-    level = attained * (1.0 + _room(weight, oracles, high, inner, wanted, attained))
+    # At an optimum known to more digits than the gradient the radius is more than the gap leaves room for.
+    level = np.maximum(attained * (1.0 + _room(weight, oracles, high, inner, wanted, attained)), attained + G.radius)
     grams = Grams(G, trust)
     norms = grams.norm(level)
     nuclear = low, np.where(np.isnan(high), math.inf, high)

@@ -357,6 +357,16 @@ def test_each_says_what_certify_says(name):
         assert ours.gap <= 1.06 * alone.gap + 1e-11 * abs(alone.value)
 
 
+@pytest.mark.parametrize("name", sorted(objectives()))
+def test_optima_to_more_digits_than_their_gradients_are_proved_together(name):
+    """There the bound of the gradient's errors exceeds what the gap leaves room for."""
+    problem = problem_of(name)
+    best = ls.solve_convex(problem, tol=1e-13)
+    found = ls.certify_batch(problem, [best, best])
+    assert found.stacked.all()
+    assert all(0.0 <= one.relative_gap <= 1e-10 and one.value - one.gap <= best.fun for one in found)
+
+
 def test_points_of_several_problems_and_adapters_in_any_order():
     rng = np.random.default_rng(3)
     first = problem_of("denoising")
