@@ -38,7 +38,7 @@ def page(quick: bool) -> str:
     task = digits_task()
     digits = ls.Problem(task.objective, task.rank, task.lam)
     anisotropic = runpy.run_path(str(ROOT / "examples" / "all_methods.py"))["anisotropic_problem"]()
-    command = f"lorasolve compare --methods all --budget {budget} --seeds {seeds}"
+    command = f"lorasolve compare --methods all --budget {budget} --seeds {seeds} --tol 1e-8"
     parts = [INTRODUCTION.format(flag=flag, budget=budget, seeds=seeds)]
     for name, title, how, problem, held_out in (
         ("digits", task.title, command, digits, task.test),

@@ -249,7 +249,8 @@ def compare(
     seeds : int or iterable of int
         Number of starts (seeds 0, 1, ..), or the seeds themselves. A row shows the run of median objective.
     budget : int, optional
-        Most oracle calls of a run (a line search under way may exceed it by a few).
+        Most oracle calls of a run (a line search under way may exceed it by a few), and so most iterations, over which
+        schedules run.
     tune : bool
         Choose each step size on the first seed, by one rule (:func:`lorasolve.comparison.tuning.choose_step`).
     reference : ConvexResult, optional
@@ -308,7 +309,8 @@ def compare(
         held_out = as_held_out(held_out, problem.shape)
     if budget is not None:
         budget = as_integer(budget, "budget", 2)
-        rule = replace(rule, max_calls=budget)
+        # An iteration is at least one call: schedules over more iterations would be at their beginning at the end.
+        rule = replace(rule, max_calls=budget, max_iter=min(rule.max_iter, budget))
     optima = Optima(problem)
     runs: list[list[Result]] = []
     rows: list[Row] = []

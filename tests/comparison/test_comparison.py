@@ -33,6 +33,22 @@ def denoising():
     return ls.Problem(Denoising((P * s) @ Q.T), RANK, LAM), optimum, kept
 
 
+def test_schedules_run_over_a_budget(denoising) -> None:
+    """Gradient descent by hand, with steps that fall along a half cosine over the calls of the budget."""
+    problem, M = denoising[0], denoising[0].objective.M
+    budget, step = 40, 0.05
+    rng = np.random.default_rng(1)
+    A, B = start = rng.standard_normal((7, RANK)), rng.standard_normal((6, RANK))
+    for t in range(budget - 1):  # the first call is at the start
+        eta = step * 0.5 * (1.0 + np.cos(np.pi * t / budget))
+        G = A @ B.T - M
+        A, B = A - eta * (G @ B + LAM * A), B - eta * (G.T @ A + LAM * B)
+    value = 0.5 * np.sum((A @ B.T - M) ** 2) + 0.5 * LAM * (np.sum(A**2) + np.sum(B**2))
+    (row,) = ls.compare(problem, f"gd:step_size={step}+cosine", budget=budget, init=start).rows
+    assert row.oracle_calls == budget
+    assert row.objective == pytest.approx(value, rel=1e-12)
+
+
 def test_numbers_against_the_closed_form(denoising) -> None:
     problem, optimum, kept = denoising
     slow = "gd:step_size=1e-5"
