@@ -156,7 +156,7 @@ def solve_landscape(
     Parameters
     ----------
     problem : Problem
-        With ``lam > 0`` and a plain ``lora`` adapter (``s = 1``).
+        With ``lam > 0`` and a plain ``lora`` adapter, refused unless ``s = 1``.
     perturbation : ndarray of shape (m + n, m + n)
         ``P``; see :func:`random_perturbation`.
     rng : Generator
@@ -169,6 +169,8 @@ def solve_landscape(
     from scipy.optimize import minimize
 
     problem.require_low_rank("solve_landscape")
+    if problem.scale != 1.0:
+        raise ValueError(f"solve_landscape: needs an adapter of scale 1, got {problem.scale:g}")
     m, n, r = *problem.shape, problem.rank
 
     def function(theta: Array) -> tuple[float, Array]:

@@ -146,3 +146,72 @@ def test_runs_are_trapped_at_rank_one_and_not_where_the_rank_bound_holds():
     (at_one,) = lora_ntk.trapped_shares((6, 5), 1, [7], 2, 4, 0.1, seed=0)
     (at_four,) = lora_ntk.trapped_shares((6, 5), 4, [7], 2, 3, 0.1, seed=0)
     assert at_one > 0.0 and at_four == 0.0
+
+
+def test_the_certificate_bounds_the_gap_everywhere_and_is_exact_where_it_is_known():
+    """f = (x - 2)^2/2 of a 1 x 1 weight, lam = 1/2: the minimum is 7/8 at 3/2."""
+    objective = NTK(np.ones((1, 1, 1, 1)), np.array([[2.0]]))
+    for x in (-1.0, 0.0, 1.0, 1.5, 2.0, 3.0):
+        excess = max(0.0, abs(x - 2.0) - 0.5)  # of the gradient over lam
+        value = 0.5 * (x - 2.0) ** 2 + 0.5 * abs(x)
+        bound = lora_ntk.gap_certificate(objective, np.array([[x]]), 0.5)
+        assert bound == pytest.approx((x - 2.0) * x + 0.5 * abs(x) + 2.0 * excess * value, abs=1e-14)
+        assert bound >= value - 0.875 - 1e-14
+    rng = np.random.default_rng(4)
+    objective = NTK(rng.standard_normal((1, 5, 4, 3)), 3.0 * rng.standard_normal((1, 5)))
+    best = ls.solve_convex(ls.Problem(objective, 3, 0.2), tol=1e-10).fun
+    for _ in range(20):
+        X = rng.exponential() * rng.standard_normal((4, 3))
+        assert lora_ntk.gap_certificate(objective, X, 0.2) >= objective.value_and_grad(X)[0] + 0.2 * nuclear(X) - best
+
+
+def test_a_run_on_the_landscape_ends_where_the_perturbed_objective_is_stationary():
+    """S Z = 0 with S = [[lam I, G], [G^T, lam I]] + 2 P is the equation of a stationary point."""
+    rng = np.random.default_rng(5)
+    objective = NTK(rng.standard_normal((1, 3, 5, 4)), 3.0 * rng.standard_normal((1, 3)))
+    P = lora_ntk.random_perturbation(9, 0.3, rng)
+    assert np.linalg.norm(P, 2) == pytest.approx(0.3) and np.linalg.eigvalsh(P)[0] > -1e-12
+    run = lora_ntk.solve_landscape(ls.Problem(objective, 2, 0.1), P, rng)
+    G = objective.value_and_grad(run.A @ run.B.T)[1]
+    S = np.block([[0.1 * np.eye(5), G], [G.T, 0.1 * np.eye(4)]]) + 2.0 * P
+    Z = np.vstack([run.A, run.B])
+    assert np.linalg.norm(S @ Z) == pytest.approx(run.grad_norm, abs=1e-9) and run.grad_norm < 1e-6
+    assert run.smallest_eigenvalue == pytest.approx(np.linalg.eigvalsh(S)[0], abs=1e-12)
+    values = np.linalg.svd(Z, compute_uv=False)
+    assert run.smallest_singular == pytest.approx(values[1] / values[0], abs=1e-12)
+
+
+def test_a_scale_of_the_adapter_is_refused_where_its_update_is_taken_for_the_product():
+    p = lora_ntk.spurious_example()
+    scaled = p.replace(adapter=ls.adapters.LoRA(alpha=2.0))
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="solve_landscape: needs an adapter of scale 1, got 2"):
+        lora_ntk.solve_landscape(scaled, np.zeros((4, 4)), rng)
+
+
+SPURIOUS, GLOBAL = 0.81888620817193, 0.16141813425418
+LORA, TWO = "LoRA start, r = 1", "random, r = 2"
+
+
+@pytest.mark.parametrize(
+    ("change", "refuted"),
+    [
+        ({}, None),
+        ({"shares": [[0.1, 0.1, 0.7, 1.0], [0.0, 0.0, 0.1, 0.2], [0.0, 0.0, 0.0, 0.1]]}, 1),  # failures all outside
+        ({"shares": [[0.0, 0.1, 0.7, 1.0], [0.0, 0.1, 0.0, 0.2], [0.0, 0.0, 0.0, 0.1]]}, 1),  # one inside
+        ({"network": [6, {"4": -1e-3}]}, 1),  # below the optimum
+        ({"spurious": {"random, r = 1": [SPURIOUS], LORA: [GLOBAL], TWO: [GLOBAL]}}, 2),  # no other value at rank one
+        ({"spurious": {"random, r = 1": [SPURIOUS, GLOBAL], LORA: [GLOBAL, 1.3], TWO: [GLOBAL]}}, 2),  # unfinished
+        ({"spurious": {"random, r = 1": [SPURIOUS, GLOBAL], LORA: [GLOBAL], TWO: [0.3]}}, 2),
+    ],
+)
+def test_each_half_of_a_claim_is_judged(change, refuted):
+    found = {
+        "rows": [[1, 1, 1, 0.0]],
+        "shares": [[0.0, 0.1, 0.7, 1.0], [0.0, 0.0, 0.0, 0.2], [0.0, 0.0, 0.0, 0.1]],
+        "network": [6, {"4": 1e-9}],
+        "spurious": {"random, r = 1": [SPURIOUS, GLOBAL], LORA: [GLOBAL], TWO: [GLOBAL]},
+        "threshold": [0.0, 0.1, 0.2],
+    }
+    claims = lora_ntk.LoRANTKClaims().judge(found | change)
+    assert [k for k, claim in enumerate(claims) if not claim.holds] == ([] if refuted is None else [refuted])
