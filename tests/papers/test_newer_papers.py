@@ -184,3 +184,63 @@ def test_accuracies_stand_at_the_learning_rates_that_were_tried():
     assert "0.9000 (step 0.3)" in report
     np.testing.assert_allclose(axes.lines[0].get_xdata(), [0.001, 0.05, 0.3])
     np.testing.assert_allclose(axes.lines[0].get_ydata(), [0.5, 0.8, 0.9])
+
+
+@pytest.mark.parametrize(
+    ("changed", "holds"),
+    [
+        ({}, [True, True]),
+        ({"MiLoRA": [0.2, 0.87, 0.8]}, [False, True]),  # 3 % below LoRA
+        ({"DoRA": [0.2, 0.905, 0.8]}, [False, True]),  # worth no more than the starts
+        ({"LoRA": [0.2, 0.8, 0.9]}, [False, True]),  # not tuned: the best step is the last one
+        ({"PiSSA": [0.21, 0.905, 0.8]}, [True, False]),  # no gain at any one step
+    ],
+)
+def test_tuned_accuracies_and_gains_at_one_learning_rate_are_judged_where_the_best_step_is_inside(changed, holds):
+    tables = {"LoRA": [0.2, 0.9, 0.8], "PiSSA": [0.4, 0.905, 0.8], "MiLoRA": [0.2, 0.89, 0.8]}
+    tables |= {"Init[AB]": [0.2, 0.905, 0.8], "DoRA": [0.3, 0.93, 0.8]}
+    rows = {name: [[value] for value in values] for name, values in (tables | changed).items()}
+    found = {"accuracies": {"steps": [0.001, 0.05, 0.3], "tables": rows}, "sharpness": {}}
+    assert [claim.holds for claim in learning_rate.LearningRateClaims().judge(found)] == holds
+
+
+def test_the_curvature_of_a_start_is_that_of_the_loss_whose_weight_the_start_was_merged_into():
+    """The Hessian by differences of the gradient; PiSSA starts where LoRA does, with other factors."""
+    from lorasolve.method import Method
+    from lorasolve.problem import Problem
+    from lorasolve.tasks import digits_task
+
+    objective = digits_task().objective
+    start = Method.parse(learning_rate._VARIANTS["PiSSA"]).init.start(Problem(objective, 4), np.random.default_rng(0))
+    U, s, Vt = np.linalg.svd(objective.W0, full_matrices=False)
+    top = (U[:, :4] * s[:4]) @ Vt[:4]
+    assert_allclose(start.A @ start.B.T, top, atol=1e-10)
+
+    def gradient(theta):
+        A, B = theta[: start.A.size].reshape(start.A.shape), theta[start.A.size :].reshape(start.B.shape)
+        G = objective.value_and_grad(A @ B.T - top)[1]
+        return np.concatenate([(G @ B).ravel(), (G.T @ A).ravel()])
+
+    theta = np.concatenate([start.A.ravel(), start.B.ravel()])
+    H = np.array([(gradient(theta + 1e-5 * e) - gradient(theta - 1e-5 * e)) / 2e-5 for e in np.eye(theta.size)])
+    found = learning_rate.sharpness(["PiSSA"])["PiSSA"]
+    assert found == pytest.approx(np.linalg.eigvalsh(0.5 * (H + H.T))[-1], rel=1e-5)
+
+
+def test_variants_start_from_the_parts_of_the_weight_that_they_are_named_after():
+    """PiSSA from its largest singular values, MiLoRA from its smallest, Init[AB] from two random factors."""
+    from lorasolve.method import Method
+    from lorasolve.objectives import LinearFineTuning
+    from lorasolve.problem import Problem
+
+    rng = np.random.default_rng(0)
+    W0 = rng.standard_normal((6, 5))
+    problem = Problem(LinearFineTuning(W0, rng.standard_normal((5, 9)), rng.standard_normal((6, 9))), 2)
+    methods = {name: Method.parse(text) for name, text in learning_rate._VARIANTS.items()}
+    starts = {name: methods[name].init.start(problem, rng) for name in ("LoRA", "PiSSA", "MiLoRA", "Init[AB]")}
+    values = {name: np.linalg.svd(start.A @ start.B.T, compute_uv=False) for name, start in starts.items()}
+    own = np.linalg.svd(W0, compute_uv=False)
+    assert_allclose(values["PiSSA"][:2], own[:2])
+    assert_allclose(values["MiLoRA"][:2], own[3:])
+    assert values["LoRA"][0] == 0.0 < values["Init[AB]"][1]
+    assert methods["DoRA"].adapter.name == "dora" and methods["LoRA"].adapter is None
