@@ -37,6 +37,41 @@ def test_the_law_of_reshuffling_is_the_mean_over_all_orders_and_a_projector():
     assert noise == pytest.approx(np.mean([np.sum((a - objective.centre) ** 2) for a in anchors]))
 
 
+def test_the_law_with_replacement_is_the_mean_over_all_sequences_of_samples():
+    rng = np.random.default_rng(5)
+    anchors = rng.standard_normal((3, 3, 2))
+    objective = rac_lora.Anchors(anchors)
+    ends = []
+    for drawn in itertools.product(range(3), repeat=3):
+        W = np.zeros((3, 2))
+        for i in drawn:
+            W = W - 0.37 * (W - anchors[i])
+        ends.append(0.5 * np.sum((W - objective.centre) ** 2))
+    gap, noise = 0.5 * np.sum(objective.centre**2), 2.0 * objective.lower_bound
+    law = rac_lora.reshuffled_epoch(gap, 1.0, 0.37, 3, 1.0, noise, replacement=True)
+    assert law == pytest.approx(np.mean(ends), rel=1e-12)
+
+
+def test_one_sample_and_one_client_make_no_noise():
+    """Two steps of 0.3, or one of 0.3, leave 0.7^4 and 0.7^2 of the gap."""
+    assert rac_lora.federated_mean_gap(2.0, 1.0, 0.3, 2, 1, 1, 1.0, 5.0) == pytest.approx(2.0 * 0.7**4)
+    assert rac_lora.reshuffled_epoch(2.0, 1.0, 0.3, 1, 1.0, 5.0) == pytest.approx(2.0 * 0.7**2)
+
+
+@pytest.mark.parametrize(("mean", "holds"), [(3.9, True), (4.6, False), (4.2, False)])
+def test_reshuffling_is_judged_beside_what_sampling_with_replacement_makes(mean, holds):
+    """With 4.2 the law holds, but what is measured does not tell it from 4.25."""
+    gaps = {"LoRA": [0.28889], "COLA, fresh A": [0.0], "AsymmLoRA": [1.0], "RAC-LoRA": [0.0]}
+    found = {
+        "gaps": {"1/L": gaps, "0.2/L": gaps},
+        "factors": {"left": [0.75, 0.75, 0.01]},
+        "reshuffled": [mean, mean, 0.05],
+        "replaced": 4.25,
+        "federated": {"2 of 6": [3.6, 3.6, 0.01]},
+    }
+    assert rac_lora.RACLoRAClaims().judge(found)[3].holds == holds
+
+
 @pytest.mark.parametrize("taking_part", [1, 2, 4])
 def test_the_federated_law_is_the_mean_over_all_choices_of_clients(taking_part):
     rng = np.random.default_rng(1)

@@ -139,3 +139,34 @@ def test_steps_above_the_inverse_singular_value_are_unstable(sigma, stable):
     stop = ls.StoppingRule(max_iter=3000, grad_tol=1e-12)
     end = ls.solve(p, GD(1.0), init=(np.array([[a]]), np.array([[a]])), stop=stop)
     assert (end.status is ls.Status.CONVERGED) == stable
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_the_bounds_with_noise_are_met_where_they_are_tight(rank):
+    """On (L/2)||W - M||^2 at step 1/L all are equations: iterated, a block maps the gap to (1 - c) gap + c floor."""
+    L, noise, gap = 2.0, 5.0, 7.0
+    eigenvalue = rac_lora.sketch_eigenvalue((6, 4), rank, "left")
+    gaps = [gap]
+    for _ in range(40):
+        gaps.append(rac_lora.noisy_isotropic_step(gaps[-1], eigenvalue, 1 / L, L, noise))
+    floor = noise / (2.0 * L)
+    for blocks in (1, 7, 40):
+        # mu = L: the bound has the exact factor and the whole floor, the law what the blocks have built up of it
+        bound = rac_lora.gap_bound(gap, eigenvalue, 1 / L, blocks, L, L, noise)
+        assert bound - gaps[blocks] == pytest.approx((1 - eigenvalue) ** blocks * noise / (2 * L), rel=1e-12)
+        # ||grad f||^2 = 2 L gap here: summing gap_t - gap_(t+1) = c (gap_t - floor) over the blocks
+        mean = np.mean([2 * L * each for each in gaps[:blocks]])
+        bound = rac_lora.stationarity_bound(gap, eigenvalue, 1 / L, blocks, L, noise)
+        assert bound - mean == pytest.approx(2 * L * gaps[blocks] / (eigenvalue * blocks), rel=1e-12)
+    assert gaps[-1] == pytest.approx(floor, rel=0.1 if rank == 1 else 1e-6)
+
+
+def test_the_papers_example_states_constants_of_its_own_hessian():
+    """diag(10, 1, .., 1) twice: its eigenvalues are L and the constant of Polyak and Lojasiewicz."""
+    f = rac_lora.PaperExample()
+    X = np.random.default_rng(0).standard_normal((3, 3))
+    H = np.array([(f.value_and_grad(X + e)[1] - f.value_and_grad(X)[1]).ravel() for e in np.eye(9).reshape(9, 3, 3)])
+    np.testing.assert_allclose(H, np.diag([20.0] + 8 * [2.0]), atol=1e-12)
+    assert (f.smoothness, f.pl) == (20.0, 2.0)
+    D = np.random.default_rng(1).standard_normal((3, 3))
+    np.testing.assert_allclose(f.hessian_product(X, D).ravel(), H @ D.ravel())
