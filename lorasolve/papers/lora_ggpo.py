@@ -344,7 +344,7 @@ class LoRAGGPOClaims(PaperClaims):
         f"0; rises on the digits and risks of gradient descent {first_seeds(*_SEEDS)}, ends on the digits "
         f"{first_seeds(*_END_SEEDS)}, closed-form risks 0-39"
     )
-    size = (11.0, 3.8)
+    size = (11.0, 4.2)
     parts = {
         "descents": descents,
         "ends": ends,
@@ -398,14 +398,16 @@ class LoRAGGPOClaims(PaperClaims):
         """Draw the rises of the training loss, the flatness of the ends, and the risks over the sample size."""
         left, middle, right = figure.subplots(1, 3)
         for k, (name, table) in enumerate(found["descents"].items()):
-            means, spreads = (np.array([f(values) for values in table.values()]) for f in (np.mean, np.std))
+            means = [float(np.mean(values)) for values in table.values()]
+            errors = [float(np.std(values, ddof=1)) / np.sqrt(len(values)) for values in table.values()]
             positions = np.arange(len(table)) + 0.12 * (k - 1.5)
-            left.errorbar(positions, means, spreads, fmt="osd^"[k], color=COLOURS[k], label=name)
+            left.errorbar(positions, means, errors, fmt="osd^"[k], color=COLOURS[k], label=name)
             end = found["ends"][name]
             middle.plot(end["loss"], end["curvature"], "osd^"[k], color=COLOURS[k], label=name)
         left.set_xticks(range(len(table)), table, rotation=45)
         left.set(title="Rise of the training loss", xlabel="step, rank", ylabel="over the loss at the start")
         left.set_yscale("symlog", linthresh=0.01)
+        left.set_ylim(-0.002, 2.0 * left.get_ylim()[1])
         middle.set(title="Where runs end (rank 2)", xlabel="training loss", ylabel="largest curvature", yscale="log")
         for k, (key, values) in enumerate(found["risks"].items()):
             rank, ridge = key.split(", ")
@@ -414,7 +416,15 @@ class LoRAGGPOClaims(PaperClaims):
         right.set(title="Excess risk, closed form", xlabel="samples (30 inputs)")
         for ax in (left, middle, right):
             ax.grid(alpha=0.25)
-            ax.legend(fontsize=8)
+        # The points of both panels leave no room.
+        figure.legend(
+            *middle.get_legend_handles_labels(),
+            loc="outside lower left",
+            ncols=4,
+            fontsize=9,
+            title="left (mean and standard error over the seeds) and middle (each seed):",
+        )
+        right.legend(fontsize=8)
 
     def judge(self, found: dict[str, Any]) -> list[Claim]:
         """Return the claims beside what was measured."""
@@ -432,16 +442,19 @@ class LoRAGGPOClaims(PaperClaims):
         course, ended = found["descents"], found["ends"]
         lora = {setting: float(np.mean(values)) for setting, values in course["LoRA"].items()}
         gentle, small, large = "0.1, 2", "0.5, 2", "0.5, 10"
+        steady = all(rise < 1e-3 for setting, rise in lora.items() if setting.startswith("0.1, "))
         removed = np.subtract(course["LoRA"][large], course["MGPO"][large])
+        left = min(float(np.mean(course[name][large])) for name in course if name != "LoRA")
         flatter = np.subtract(ended["LoRA"]["curvature"], ended["MGPO"]["curvature"])
         return [
             Claim(
                 "LoRA's training loss falls, rises and falls again over the steps, the more the larger rank and step "
-                "(double descent); correction: it grows with the step, and with the rank at the largest step only",
+                "(double descent); correction: it grows with the step, and with the rank at the step 0.5; at 0.1 there "
+                "is none at any rank",
                 "holds with correction",
                 "rise over the loss at the start, digits, Adam at (step, rank): "
                 + ", ".join(f"({setting}): {mean_and_error(values)}" for setting, values in course["LoRA"].items()),
-                lora[gentle] < 1e-3 < lora[small] < lora[large],
+                steady and 1e-3 < lora[small] < lora[large],
             ),
             Claim(
                 "the perturbation removes that double descent; correction: at the same step and rank it does not, and "
@@ -451,7 +464,7 @@ class LoRAGGPOClaims(PaperClaims):
                 f"{mean_and_error(removed)}; MGPO at ({gentle}): {mean_and_error(course['MGPO'][gentle])}; trainer's "
                 f"settings at ({large}): {mean_and_error(course['MGPO trainer'][large])}, GGPO "
                 f"{mean_and_error(course['GGPO'][large])}",
-                bool(np.mean(removed) < 0.3 * lora[large] and np.mean(course["MGPO"][gentle]) > 0.01),
+                bool(left > 0.7 * lora[large] and steady and np.mean(course["MGPO"][gentle]) > 0.01),
             ),
             Claim(
                 "perturbing along the momentum ends at flatter points than LoRA (MGPO as printed)",
@@ -483,7 +496,9 @@ class LoRAGGPOClaims(PaperClaims):
                 "holds with correction",
                 f"near a minimum: rise at {[ratio for ratio, rise in near.items() if rise]}, none at "
                 f"{[ratio for ratio, rise in near.items() if not rise]}; over runs, largest ratio (rise): {shown}",
-                all(rise == (ratio > 1.0) for ratio, rise in near.items()) and max(below) < 1e-12 < min(above),
+                all(rise == (ratio > 1.0) for ratio, rise in near.items())
+                # Without runs on both sides nothing is told apart.
+                and max(below, default=np.inf) < 1e-12 < min(above, default=0.0),
             ),
             Claim(
                 "perturbation mitigates double descent over sample size; correction: the peak is at N = n and grows "

@@ -1,9 +1,11 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.special import expit
 
 import lorasolve as ls
-from lorasolve.objectives import Denoising, LinearFineTuning
+from lorasolve.objectives import Denoising, LinearFineTuning, Logistic
 from lorasolve.optimizers.ggpo import row_scales
 from lorasolve.papers import lora_ggpo
 
@@ -83,3 +85,119 @@ def test_small_problem_uses_the_dense_hessian():
     p = ls.Problem(Denoising(np.array([[2.0]])), 1)
     a = np.array([[np.sqrt(2.0)]])
     assert lora_ggpo.largest_curvature(p, a, a) == pytest.approx(4.0)
+
+
+class Cap:
+    """``-||X - M||_F^2/2``: at X = M no direction of the factors rises, and some fall steeply."""
+
+    def __init__(self, M):
+        self.M, self.shape = M, M.shape
+
+    def value_and_grad(self, X):
+        E = X - self.M
+        return -0.5 * float(np.sum(E * E)), -E
+
+    def hessian_product(self, X, D):
+        return -D
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (9, 8)])  # by the dense Hessian, and by its products
+def test_the_largest_curvature_is_not_the_largest_in_size(shape):
+    rng = np.random.default_rng(3)
+    A, B = rng.standard_normal((shape[0], 2)), rng.standard_normal((shape[1], 2))
+    assert lora_ggpo.largest_curvature(ls.Problem(Cap(A @ B.T), 2), A, B) == pytest.approx(0.0, abs=1e-8)
+
+
+def test_the_rise_under_noise_is_that_of_the_scaled_update():
+    rng = np.random.default_rng(4)
+    f = Logistic(rng.standard_normal((3, 4)), rng.standard_normal((4, 9)), np.sign(rng.standard_normal((3, 9))))
+    A, B, deviations = rng.standard_normal((3, 2)), rng.standard_normal((4, 2)), np.array([0.5, 1.0, 2.0])
+    scaled = ls.Problem(f, 2, adapter=ls.adapters.LoRA(alpha=6.0))
+    found = lora_ggpo.noise_sharpness(scaled, A, B, deviations, draws=20, seed=0)
+    assert found == pytest.approx(lora_ggpo.noise_sharpness(ls.Problem(f, 2), 3 * A, B, deviations, 20, 0))
+
+
+def test_ascent_finds_the_largest_rise_on_a_circle():
+    """Two parameters of unequal curvature, beside the largest value on a fine grid of angles."""
+
+    class Quadratic:
+        shape = (2, 1)
+        weights = np.array([[1.0], [6.0]])
+
+        def value_and_grad(self, X):
+            return 0.5 * float(np.sum(self.weights * X * X)), self.weights * X
+
+    p = ls.Problem(Quadratic(), 1, adapter=ls.adapters.LoRA(frozen="B"))
+    start, rho = np.array([[0.9], [0.05]]), 0.3
+    angles = np.linspace(0.0, 2 * np.pi, 100_001)
+    values = 0.5 * (0.9 + rho * np.cos(angles)) ** 2 + 3.0 * (0.05 + rho * np.sin(angles)) ** 2
+    expected = values.max() - 0.5 * 0.9**2 - 3.0 * 0.05**2
+    assert lora_ggpo.ascent_sharpness(p, start, np.ones((1, 1)), rho, 200) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(("samples", "rank", "ridge"), [(60, 8, 0.0), (60, 3, 0.0), (22, 8, 0.0), (22, 3, 0.2)])
+def test_the_excess_risk_is_that_of_reduced_rank_regression(monkeypatch, samples, rank, ridge):
+    """Another route: ridge as further samples, ordinary least squares, and the main directions of its fit."""
+    found = lora_ggpo.excess_risk(samples, rank, ridge, 7)
+    monkeypatch.setattr(lora_ggpo, "LinearFineTuning", lambda _, Z, Y: (Z, Y))
+    truth, (Z, Y) = lora_ggpo.noisy_regression(samples, 7)
+    Z, Y = np.hstack([Z, np.sqrt(samples * ridge) * np.eye(30)]), np.hstack([Y, np.zeros((8, 30))])
+    ordinary = Y @ np.linalg.pinv(Z)
+    U = np.linalg.svd(ordinary @ Z)[0][:, :rank]
+    assert found == pytest.approx(0.5 * np.sum((U @ U.T @ ordinary - truth) ** 2), rel=1e-8)
+
+
+def test_the_noise_of_the_regression_has_a_variance_of_a_quarter():
+    problems = [lora_ggpo.noisy_regression(50, seed) for seed in range(40)]
+    values = [objective.value_and_grad(truth)[0] for truth, objective in problems]
+    error = np.std(values, ddof=1) / np.sqrt(len(values))
+    assert abs(np.mean(values) - 8 * 0.25 / 2) < 3 * error < 0.1
+
+
+def test_the_rise_is_the_most_above_what_the_loss_had_fallen_to(monkeypatch):
+    def run(problem, optimizer, seed, stop, callback):
+        for value in (4.0, 2.0, 3.0, 1.0, 1.5):
+            callback(SimpleNamespace(theta=value))
+
+    monkeypatch.setattr(lora_ggpo, "solve", run)
+    problem = SimpleNamespace(size=1, value_and_grad=lambda theta, grad: theta)
+    assert lora_ggpo._rise(problem, None, 0) == 0.25
+
+
+def courses(**changed):
+    """Return what the parts find, with the rise of a method at a setting changed."""
+    settings = {"0.1, 2": 0.0, "0.1, 10": 0.0, "0.5, 2": 0.05, "0.5, 10": 0.6}
+    made = {name: dict(settings) for name in ("LoRA", "MGPO", "MGPO trainer", "GGPO")}
+    made["MGPO"]["0.1, 2"] = 0.04
+    for name, rises in changed.items():
+        made[name.replace("_", " ")].update(rises)
+    risks = {"1, 0.0": [5, 5, 9, 5, 4], "3, 0.0": [5, 5, 30, 5, 1]}
+    risks |= {"8, 0.0": [5, 6, 99, 5, 1], "8, 0.2": [5, 4, 3, 2, 1]}
+    curvature = {"LoRA": [3.0, 3.1], "MGPO": [1.0, 1.2], "MGPO trainer": [3.0, 3.0], "GGPO": [3.0, 3.0]}
+    return {
+        "descents": {name: {key: [rise, rise] for key, rise in rises.items()} for name, rises in made.items()},
+        "ends": {name: {"loss": [0.5, 0.5], "curvature": values} for name, values in curvature.items()},
+        "bias": {"quadratic": 1e-16, "logistic": 0.2},
+        "floors": {"+": [1e-3, 1e-2, 1e-1], "-": [1e-4, 1e-3, 1e-2]},
+        "bumps": [(0.8, 0.0), (1.2, 0.01), (2.0, np.nan)],
+        "near": [False, False, True, True],
+        "risks": risks,
+        "noisy": {"30": [9.0, 7.0], "60": [1.0, 1.0]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("found", "refuted"),
+    [
+        (courses(), []),
+        (courses(LoRA={"0.1, 10": 0.2}), [0, 1]),  # it grows with the rank at the small step too
+        (courses(LoRA={"0.5, 2": 0.7}), [0]),
+        (courses(GGPO={"0.5, 10": 0.1}), [1]),  # one of the perturbations removes it
+        (courses(MGPO={"0.1, 2": 0.0}), [1]),
+        (courses() | {"bumps": [(0.8, 0.0), (0.9, 0.0)]}, [5]),  # no run above the threshold
+        (courses() | {"bumps": [(0.8, 0.01), (1.2, 0.01)]}, [5]),
+    ],
+)
+def test_each_half_of_a_claim_is_judged(found, refuted):
+    claims = lora_ggpo.LoRAGGPOClaims().judge(found)
+    assert [k for k, claim in enumerate(claims) if not claim.holds] == refuted
