@@ -369,6 +369,24 @@ def test_attained_values_carry_over_to_larger_ranks():
     assert [r["rsm_low"] for r in nested] == [1.0, 3.0, 3.0]
 
 
+@pytest.mark.parametrize(
+    ("changed", "holds"),
+    [
+        ({}, True),
+        ({"rsm_sampled": [0.4, 0.5, 0.6]}, False),  # Monte Carlo rises too
+        ({"rsm_sampled": [0.7, 4.0, 0.5]}, False),  # and finds what search does
+        ({"rsc_sampled": [0.05, -0.01, 0.02]}, False),  # not positive
+        ({"rsm_low": [3.0, 4.0, 5.0]}, False),
+    ],
+)
+def test_both_trends_of_the_constants_are_judged(changed, holds):
+    keys = {"rsc_sampled": [0.05, 0.03, 0.02], "rsm_sampled": [0.7, 0.8, 0.5]}
+    keys |= {"rsc_high": [0.01, -0.1, -0.5], "rsm_low": [3.0, 8.0, 20.0]} | changed
+    name = "two-layer network 64 x 64 (non-convex)"
+    records = [{"objective": name, "r": 4**k} | {key: found[k] for key, found in keys.items()} for k in range(3)]
+    assert registry.classes()["table2"]().claims(records)[0].holds == holds
+
+
 def test_wilson_interval():
     low, high = wilson(0, 10)
     assert low == 0.0
