@@ -35,11 +35,12 @@ def chosen(experiment: Experiment, quick: bool, given: Mapping[str, Sequence[str
             raise ValueError(f"{option(name)}: is no axis of {experiment.name}.{near}")
         for axis in known[name]:
             axes[axis] = _values(name, texts, experiment.axes(False)[axis])
-            if isinstance(experiment, PaperClaims) and not _covered(experiment, axis, axes[axis]):
-                raise ValueError(
-                    f"{option(name)}: the claims of {experiment.name} need {_least(experiment.axes(True)[axis])}, "
-                    f"got {' '.join(texts)}"
-                )
+        short = [axis for axis in known[name] if not _covered(experiment, axis, axes[axis])]
+        if short and isinstance(experiment, PaperClaims):
+            # Parts that share an option need different numbers: the largest is enough for all.
+            least = [experiment.axes(True)[axis] for axis in short]
+            needed = _least(least[0] if isinstance(least[0], list) else max(least))
+            raise ValueError(f"{option(name)}: the claims of {experiment.name} need {needed}, got {' '.join(texts)}")
     if given and not isinstance(experiment, PaperClaims):
         _require_cells(experiment, axes, given)
     return axes

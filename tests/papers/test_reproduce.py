@@ -240,6 +240,9 @@ def test_the_claims_of_a_paper_can_be_widened_and_not_narrowed():
     ):
         with pytest.raises(ValueError, match=message):
             chosen(experiment, True, given)
+    # The parts of lora_ntk need 4, 6, 30 and 4 starts.
+    with pytest.raises(ValueError, match="--starts: the claims of lora_ntk need at least 30, got 3"):
+        chosen(registry.classes()["lora_ntk"](), True, {"starts": ["3"]})
 
 
 def test_axes_on_the_command_line(tmp_path, capsys):
