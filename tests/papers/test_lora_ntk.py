@@ -215,3 +215,28 @@ def test_each_half_of_a_claim_is_judged(change, refuted):
     }
     claims = lora_ntk.LoRANTKClaims().judge(found | change)
     assert [k for k, claim in enumerate(claims) if not claim.holds] == ([] if refuted is None else [refuted])
+
+
+def test_trapped_are_runs_that_converged_above_what_another_start_reached(monkeypatch):
+    from types import SimpleNamespace
+
+    first = [(1.0, True), (1.5, True), (1.5, False), (1.00005, True)]
+    ends = iter([*first, (2.0, True), (2.0, True), (2.1, True), (2.0, True)])
+    monkeypatch.setattr(
+        "lorasolve.papers._lora_ntk.solve",
+        lambda *args, **settings: SimpleNamespace(**dict(zip(("fun", "success"), next(ends)))),
+    )
+    assert lora_ntk.trapped_shares((3, 2), 1, [2], 2, 4, 0.1, seed=0) == [2 / 8]
+
+
+def test_a_run_fails_that_is_not_certified_and_ends_above_the_convex_optimum(monkeypatch):
+    from types import SimpleNamespace
+
+    found = iter([(2.0, 0.1), (2.0 * (1 + 1e-5), 0.1), (2.0 * (1 + 1e-5), 1e-7), (3.0, 1.0)])
+    monkeypatch.setattr("lorasolve.convex.solve_convex", lambda *args, **settings: SimpleNamespace(fun=2.0))
+    monkeypatch.setattr(
+        "lorasolve.papers._lora_ntk.solve_landscape",
+        lambda *args, **settings: SimpleNamespace(**dict(zip(("fun", "gap"), next(found)))),
+    )
+    shares = lora_ntk.failure_map((3, 2), [1], [2], instances=2, starts=2, lam=0.1, seed=0)
+    assert shares.tolist() == [[0.5]]
