@@ -75,7 +75,10 @@ class SpecialRegime(Experiment):
             for r in records
         ]
         header = ["KN", "r(r+1)/2 > KN", "alpha in", "beta in", "2 alpha > beta", "r*", "ends above the optimum"]
-        return f"{_SIZE} x {_SIZE}, r = {_RANK}, lam = {_LAM}, D = {_RADIUS:g}\n{text_table(header, rows)}"
+        text = f"{_SIZE} x {_SIZE}, r = {_RANK}, lam = {_LAM}, D = {_RADIUS:g}\n{text_table(header, rows)}"
+        if not any(map(_beyond, records)):
+            return text
+        return f"{text}\nWhere r* > {_RANK} no weight of rank {_RANK} reaches the optimum."
 
     def claims(self, records: list[Record]) -> list[Claim]:
         """Return the remark on linearized setups held against the constants."""
@@ -109,12 +112,21 @@ class SpecialRegime(Experiment):
                 values = [factor * r[f"{constant}_{end}"] for r in records]
                 left.semilogx(counts, values, marker, color=COLOURS[k], label=f"{label}, {end} end")
         left.set(title="Special regime: 2 alpha above beta", xlabel=_SAMPLES, ylabel="curvature")
-        right.semilogx(counts, [r["above"] / r["starts"] for r in records], "o", color=COLOURS[2])
+        for beyond, fill, label in ((False, "full", "r* <= r"), (True, "none", "r* > r: out of reach")):
+            shown = [r for r in records if _beyond(r) is beyond]
+            shares = [r["above"] / r["starts"] for r in shown]
+            if shown:
+                right.semilogx([r["KN"] for r in shown], shares, "o", color=COLOURS[2], fillstyle=fill, label=label)
         right.set(title="Ends above the convex optimum", xlabel=_SAMPLES, ylabel="share of random starts")
         for ax in (left, right):
             ax.axvline(_RANK * (_RANK + 1) / 2, color="black", ls="--", lw=1, label="KN = r(r+1)/2")
             ax.grid(alpha=0.25)
-        left.legend(fontsize=8)
+            ax.legend(fontsize=8)
+
+
+def _beyond(record: Record) -> bool:
+    """Whether the convex optimum has a larger rank than the factors."""
+    return bool(record["rank"] > _RANK)
 
 
 def _ntk_speaks(record: Record) -> bool:

@@ -390,6 +390,38 @@ def test_both_trends_of_the_constants_are_judged(changed, holds):
     assert registry.classes()["table2"]().claims(records)[0].holds == holds
 
 
+def linearized(**changed):
+    """Return records of few and of many samples, those of 4000 changed."""
+    known = {"rsc_low": 0.0, "rsc_high": 0.0, "rsm_low": 9.0, "rsm_high": 10.0, "rank": 1, "above": 0, "starts": 5}
+    many = known | {"rsc_low": 0.8, "rsc_high": 0.9, "rsm_low": 1.1, "rsm_high": 1.2}
+    return [{"KN": 5, "seed": 0} | known, {"KN": 9, "seed": 0} | known, {"KN": 4000, "seed": 0} | many | changed]
+
+
+@pytest.mark.parametrize(
+    ("changed", "holds"),
+    # 2 alpha > beta has to be certain, and nothing may end above the optimum where it is.
+    [({}, True), ({"rsc_low": 0.59}, False), ({"rsm_high": 1.7}, False), ({"above": 1}, False)],
+)
+def test_the_special_regime_is_judged_by_the_certain_ends_of_both_constants(changed, holds):
+    experiment = registry.classes()["special_regime"]()
+    records = linearized(**changed)
+    assert experiment.claims(records)[0].holds == holds
+    # r(r+1)/2 = 6 exceeds 5 and not 9.
+    assert [line.split()[1] for line in experiment.table(records).splitlines()[2:]] == ["yes", "no", "no"]
+
+
+@pytest.mark.parametrize("rank", [3, 4])
+def test_an_optimum_that_the_rank_cannot_reach_is_told_from_a_spurious_end(rank):
+    from matplotlib.figure import Figure
+
+    experiment, figure = registry.classes()["special_regime"](), Figure()
+    records = linearized(rank=rank, above=5)
+    experiment.draw(records, figure)
+    shown = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
+    assert ("no weight of rank 3 reaches the optimum" in experiment.table(records)) == (rank > 3)
+    assert ("r* > r: out of reach" in shown) == (rank > 3)
+
+
 def test_wilson_interval():
     low, high = wilson(0, 10)
     assert low == 0.0
