@@ -196,6 +196,8 @@ def courses(**changed):
         (courses(MGPO={"0.1, 2": 0.0}), [1]),
         (courses() | {"bumps": [(0.8, 0.0), (0.9, 0.0)]}, [5]),  # no run above the threshold
         (courses() | {"bumps": [(0.8, 0.01), (1.2, 0.01)]}, [5]),
+        (courses() | {"noisy": {"30": [9.0, 9.0], "60": [1.0, 1.0]}}, [6]),  # no noise at all
+        (courses() | {"noisy": {"30": [9.0, 7.0], "60": [1.0, 1.3]}}, [6]),
     ],
 )
 def test_each_half_of_a_claim_is_judged(found, refuted):
