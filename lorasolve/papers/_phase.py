@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from .._validate import as_integer
-from .base import Axes, Cell, Experiment, Record, distinct, text_table
+from .base import Axes, Cell, Claim, Experiment, Record, distinct, text_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -99,18 +99,39 @@ def table_of_ends(
     )
 
 
+def claim_of_ends(records: list[Record], statement: str, below: Callable[[Record], bool]) -> Claim:
+    """Return the claim that spurious ends exist on one side of a boundary only, ``below`` which a theorem has none.
+
+    No end may contradict a theorem either.
+    """
+    wrong = sum(record["contradictions"] for record in records)
+    found, runs = [0, 0], [0, 0]
+    for record in records:
+        side = int(not below(record))
+        runs[side] += record["runs"]
+        found[side] += round(record["spurious"] * record["runs"])
+    sides = [f"{name} {k} of {of}" for name, k, of in zip(("below", "at it and beyond"), found, runs) if of]
+    return Claim(
+        statement,
+        "confirmed",
+        f"runs that end spurious: {', '.join(sides)}; contradictions of a theorem: {wrong}",
+        found[0] == 0 < found[1] and wrong == 0,
+    )
+
+
 class AtBoundary(Experiment):
     """Where gradient descent ends on instances of a theorem, over multiples of the constant at which it is sharp.
 
     Attributes
     ----------
-    boundary : str
-        That value of ``beta2``, as a formula; the curvatures are at least ``alpha = 1``.
+    boundary, statement : str
+        That value of ``beta2``, as a formula; the curvatures are at least ``alpha = 1``. What the theorem says of it.
     multiples : list of float
         The multiples of it, half of them for a quick run.
     """
 
     boundary: ClassVar[str] = ""
+    statement: ClassVar[str] = ""
     multiples: ClassVar[list[float]] = []
     seeds = "run k at a scale: default_rng(k)"
     size = (10.5, 4.2)
@@ -144,6 +165,10 @@ class AtBoundary(Experiment):
         about = {"times": "{times:g}".format_map, "beta2": "{beta2:.2f}".format_map}
         note = f"alpha = 1; times 1 is the boundary, {self.boundary}; norms in units of ||X*||."
         return table_of_ends(records, "times", about, {}, note)
+
+    def claims(self, records: list[Record]) -> list[Claim]:
+        """Return the theorem held against the ends."""
+        return [claim_of_ends(records, self.statement, lambda record: bool(record["times"] < 1.0))]
 
     def draw(self, records: list[Record], figure: Figure) -> None:
         """Draw one map per rank: each row a multiple of the boundary, which is row 1."""

@@ -20,6 +20,7 @@ class Restricted(AtBoundary):
     name = "restricted"
     summary = "restricted strong convexity (Theorem C): where gradient descent ends, over scale, beta and r/r*"
     boundary = "2 sqrt(r/r*)"
+    statement = "under restricted strong convexity spurious points exist from beta2 = 2 sqrt(r/r*) alpha on (Theorem C)"
     multiples = [1.0, 1.2, 1.5, 2.0, 5.0, 10.0]
 
     def instance(self, r: int, r_star: int, times: float) -> RestrictedInstance:

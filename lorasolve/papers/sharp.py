@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._phase import ends, matching, ranks, ratio, table_of_ends
-from .base import COLOURS, Axes, Cell, Experiment, Record, distinct
+from ._phase import claim_of_ends, ends, matching, ranks, ratio, table_of_ends
+from .base import COLOURS, Axes, Cell, Claim, Experiment, Record, distinct
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,6 +51,14 @@ class Sharp(Experiment):
         exists = {"minimum exists": lambda row: "yes" if _traps(row["r"], row["r_star"], row["kappa"]) else "no"}
         note = "Norms in units of ||X*||: the closed-form spurious point is always shorter."
         return table_of_ends(records, "kappa", {"kappa": "{kappa:.1f}".format_map}, exists, note)
+
+    def claims(self, records: list[Record]) -> list[Claim]:
+        """Return the special regime and the sharp boundary held against the ends."""
+        statement = (
+            "no spurious minima in the special regime, kappa < 2 (Theorem 1); on the sharp instance none up to "
+            "1 + 2 sqrt(r/r*), and some beyond"
+        )
+        return [claim_of_ends(records, statement, lambda row: not _traps(row["r"], row["r_star"], row["kappa"]))]
 
     def draw(self, records: list[Record], figure: Figure) -> None:
         """Draw one map per rank with the three boundaries, and the norm of the spurious point."""

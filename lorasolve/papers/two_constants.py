@@ -20,6 +20,7 @@ class TwoConstants(AtBoundary):
     name = "two_constants"
     summary = "two constants (Theorem B): where gradient descent ends, over scale, beta2 and r/r*"
     boundary = "2 beta sqrt(r/r*)/(beta - 1)"
+    statement = "no spurious points below beta2 = 2 beta sqrt(r/r*)/(beta - 1) (Theorem B), and some beyond it"
     multiples = [0.8, 1.0, 1.2, 1.5, 2.0, 5.0]
 
     def instance(self, r: int, r_star: int, times: float) -> TwoConstantInstance:
