@@ -219,7 +219,7 @@ def failure_map(
             for row, rank in enumerate(ranks):
                 problem = Problem(objective, rank, lam)
                 for _ in range(starts):
-                    run = solve_landscape(problem, random_perturbation(m + n, 1e-9, rng), rng, 2.0, max_iter=400)
+                    run = solve_landscape(problem, random_perturbation(m + n, 1e-9, rng), rng, 2.0, max_iter=4000)
                     failures[row, column] += run.gap > 1e-6 * run.fun and run.fun > best * (1.0 + 1e-6)
     return failures / (instances * starts)
 

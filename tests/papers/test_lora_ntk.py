@@ -197,6 +197,7 @@ LORA, TWO = "LoRA start, r = 1", "random, r = 2"
     ("change", "refuted"),
     [
         ({}, None),
+        ({"optima": [1e-12, 0.1]}, 0),  # no optimum
         ({"shares": [[0.1, 0.1, 0.7, 1.0], [0.0, 0.0, 0.1, 0.2], [0.0, 0.0, 0.0, 0.1]]}, 1),  # failures all outside
         ({"shares": [[0.0, 0.1, 0.7, 1.0], [0.0, 0.1, 0.0, 0.2], [0.0, 0.0, 0.0, 0.1]]}, 1),  # one inside
         ({"network": [6, {"4": -1e-3}]}, 1),  # below the optimum
@@ -208,6 +209,7 @@ LORA, TWO = "LoRA start, r = 1", "random, r = 2"
 def test_each_half_of_a_claim_is_judged(change, refuted):
     found = {
         "rows": [[1, 1, 1, 0.0]],
+        "optima": [1e-12],
         "shares": [[0.0, 0.1, 0.7, 1.0], [0.0, 0.0, 0.0, 0.2], [0.0, 0.0, 0.0, 0.1]],
         "network": [6, {"4": 1e-9}],
         "spurious": {"random, r = 1": [SPURIOUS, GLOBAL], LORA: [GLOBAL], TWO: [GLOBAL]},
@@ -234,9 +236,11 @@ def test_a_run_fails_that_is_not_certified_and_ends_above_the_convex_optimum(mon
 
     found = iter([(2.0, 0.1), (2.0 * (1 + 1e-5), 0.1), (2.0 * (1 + 1e-5), 1e-7), (3.0, 1.0)])
     monkeypatch.setattr("lorasolve.convex.solve_convex", lambda *args, **settings: SimpleNamespace(fun=2.0))
-    monkeypatch.setattr(
-        "lorasolve.papers._lora_ntk.solve_landscape",
-        lambda *args, **settings: SimpleNamespace(**dict(zip(("fun", "gap"), next(found)))),
-    )
+
+    def run(*args, max_iter):
+        assert max_iter >= 4000  # with 400 a slow run on the way to the optimum counts as failing
+        return SimpleNamespace(**dict(zip(("fun", "gap"), next(found))))
+
+    monkeypatch.setattr("lorasolve.papers._lora_ntk.solve_landscape", run)
     shares = lora_ntk.failure_map((3, 2), [1], [2], instances=2, starts=2, lam=0.1, seed=0)
     assert shares.tolist() == [[0.5]]
