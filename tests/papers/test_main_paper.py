@@ -1,0 +1,131 @@
+"""What the cells of the main paper's experiments measure, each against an independent route or made-up ends."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from lorasolve.landscape import instances
+from lorasolve.papers import figure2, registry
+from lorasolve.papers._network import network_task
+from lorasolve.problem import Problem
+from lorasolve.tasks import load_digits
+
+
+def verdicts(kinds, seen):
+    """Return a judge that says these kinds in turn, the second one against a theorem, and keeps what it is asked."""
+    said = iter(enumerate(kinds))
+
+    def judge(problem, end, X_star, tol):
+        k, kind = next(said)
+        seen.append((problem, X_star))
+        return SimpleNamespace(kind=kind, contradictions=["a", "b"] if k == 1 else [])
+
+    return judge
+
+
+KINDS = ["global", "spurious", "saddle", "global", "global"]
+
+
+@pytest.mark.parametrize("r", [1, 2])
+def test_init_bias_counts_ends_at_three_times_the_boundary_of_the_sharp_instance(monkeypatch, r):
+    seen = []
+    monkeypatch.setattr("lorasolve.landscape.verdict", verdicts(KINDS, seen))
+    monkeypatch.setattr("lorasolve.papers.init_bias.descend", lambda problem, scale, seed: None)
+    found = registry.classes()["init_bias"]().run({"r": r, "lam": 0.1, "scale": 1.0, "runs": 5})
+    assert found == {"global": 3, "spurious": 1, "unfinished": 1}
+    problem, X_star = seen[0]
+    boundary = 1 + 2 * np.sqrt(r)
+    same = instances.sharp(r, 1, r + 1, r + 1, 3 * boundary, 0.1)
+    np.testing.assert_allclose(X_star, same.X_star)
+    X = np.random.default_rng(0).standard_normal((r + 1, r + 1))
+    assert problem.objective.value_and_grad(X)[0] == pytest.approx(same.value_and_grad(X)[0])
+    assert (problem.rank, problem.lam) == (r, 0.1)
+
+
+def test_phase_diagrams_count_spurious_and_unfinished_ends_and_contradictions(monkeypatch):
+    monkeypatch.setattr("lorasolve.landscape.verdict", verdicts(KINDS, []))
+    monkeypatch.setattr("lorasolve.papers._phase.descend", lambda problem, scale, seed: None)
+    cell = {"r": 1, "r_star": 1, "kappa": 9.0, "scale": 1.0, "runs": 5}
+    found = registry.classes()["sharp"]().run(cell)
+    assert (found["spurious"], found["unfinished"], found["contradictions"]) == (0.2, 1, 2)
+
+
+def test_the_loss_along_the_course_is_that_of_the_problem():
+    task, rng = network_task(50, 32, classes=5), np.random.default_rng(0)
+    A, B = rng.standard_normal((32, 8)), rng.standard_normal((64, 8))
+    found = figure2._measure(task, A, B)
+    assert found["loss"] == pytest.approx(Problem(task.objective, 8, 0.01).value(A, B))
+    values = np.linalg.svd(A @ B.T, compute_uv=False)[:8]
+    expected = {"sigma_r": values[-1], "norm": np.sqrt(np.sum(values**2)), "nuclear_norm": values.sum()}
+    assert {key: found[key] for key in expected} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("rank", "norm", "accuracy", "loud"),
+    [(8, 9.0, 0.7, True), (7, 9.0, 0.7, False), (8, 7.9, 0.7, False), (8, 9.0, 0.9, False)],
+)
+def test_a_failure_is_loud_with_full_rank_twice_the_norm_and_less_accuracy(rank, norm, accuracy, loud):
+    zero = [{"nuclear_norm": n, "accuracy": a} for n, a in ((3.0, 0.8), (4.0, 0.85), (5.0, 0.9))]
+    record = {"budget": {"rank": rank, "nuclear_norm": norm, "accuracy": accuracy}}
+    assert figure2._fails_loudly(record, zero) == loud
+
+
+def test_the_network_moves_to_images_that_are_turned():
+    """Training and test images are columns of digits, each turned by 90 degrees; none is in both."""
+    task = network_task(20, 16)
+    images, labels = load_digits()
+    upright = {image.tobytes() for image in images.reshape(len(images), -1)}
+    turned = {np.rot90(image).ravel().tobytes(): label for image, label in zip(images, labels)}
+    columns = [column.tobytes() for column in np.hstack([task.objective.Z, task.Z_test]).T]
+    assert all(column in turned for column in columns)
+    assert sum(column in upright for column in columns) < 0.01 * len(columns)
+    said = [turned[column] for column in columns[20:]]
+    assert list(task.labels_test) == said
+    assert len(set(columns[:20]) & set(columns[20:])) == 0
+
+
+def test_the_network_is_told_by_its_best_start(monkeypatch):
+    ends = [(2.0, 3), (1.0, 1), (3.0, 2)]
+
+    def solve(problem, method, init, seed, stop):
+        fun, rank = ends[seed]
+        X = np.zeros(problem.shape)
+        X[:rank, :rank] = np.eye(rank)
+        return SimpleNamespace(fun=fun, X=X, status=SimpleNamespace(label=f"start {seed}"))
+
+    monkeypatch.setattr("lorasolve.engine.solve", solve)
+    found = registry.classes()["table1"]().run({"objective": "two-layer network", "lam": 0.1, "starts": 3})
+    assert (found["rank"], found["nuclear_norm"], found["known"]) == (1, 1.0, "best of 3 starts, start 1")
+
+
+def test_the_rank_at_the_end_of_sgd_is_to_a_tenth_of_the_norm(monkeypatch):
+    """Of singular values 10, 3 and 1 two are needed: 1 is less than a tenth of the norm 10.49, and sqrt 10 is more."""
+
+    def solve(problem, method, init, seed, stop):
+        X = np.zeros(problem.shape)
+        X[[0, 1, 2], [0, 1, 2]] = 10.0, 3.0, 1.0
+        return SimpleNamespace(X=X, status=SimpleNamespace(label="iteration limit"))
+
+    monkeypatch.setattr("lorasolve.engine.solve", solve)
+    cell = {"batch": 2, "step": 0.15, "lam": 1.0, "runs": 1}
+    found = registry.classes()["lemma1"]().run(cell)
+    assert (found["ranks"], found["steps"], found["vacuous"], found["status"]) == ([2], 2000, False, "ended")
+
+
+def ends(*losses_and_ranks):
+    return [
+        {"lam": lam, "start": start, "loss": loss, "norms": [1.0, 1.0], "ranks": ranks, "second_order": True}
+        for lam, start, loss, ranks in losses_and_ranks
+    ]
+
+
+def test_ranks_of_many_matrices_are_those_of_the_best_zero_start():
+    records = ends(
+        (0.01, "zero", 0.2, [8, 6]), (0.01, "zero", 0.3, [1, 1]), (0.01, "large", 0.21, [8, 8]),
+        (0.1, "zero", 0.5, [2, 1]), (0.1, "zero", 0.6, [8, 8]), (0.1, "large", 0.502, [2, 1]),
+    )  # fmt: skip
+    ranks, _, _, dichotomy = registry.classes()["many_matrices"]().claims(records)
+    assert ranks.holds and "lam = 0.01: ranks [8, 6]; lam = 0.1: ranks [2, 1]" in ranks.measured
+    # More than 1 % above the best one: 0.3, 0.21 and 0.6, of which two have a block of full rank.
+    assert dichotomy.holds and "3 second-order ends more than 1 % above the best one, 2 with" in dichotomy.measured
