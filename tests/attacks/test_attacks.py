@@ -115,8 +115,8 @@ def test_certify(families, trials) -> None:
     assert report.ok and sum(report.trials.values()) == trials, str(report)
 
 
-def test_certify_notices_a_wrong_gradient_and_a_cosine_that_is_said_to_be_convex() -> None:
-    report = attack("certify_claims", AMPLE, trials=60, families=["gradient", "cosine"])
+def test_certify_notices_what_is_plainly_false() -> None:
+    report = attack("certify_claims", AMPLE, trials=600)
     assert report.ok, str(report)
 
 

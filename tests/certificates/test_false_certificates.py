@@ -267,6 +267,46 @@ def test_other_claims_that_fail_where_they_are_used(cls):
     assert cls is NotConvexAway or not check_objective(objective).ok
 
 
+class WeightedDistance:
+    """``sum W (X - M)^2 / 2`` of a user, whose least value is 0."""
+
+    convex = least_squares = True
+    smoothness = 1.0
+
+    def __init__(self, W, M, lower_bound):
+        self.W, self.M, self.shape, self.lower_bound = W, M, M.shape, lower_bound
+
+    def value_and_grad(self, X):
+        E = X - self.M
+        return 0.5 * float(np.sum(self.W * E * E)), self.W * E
+
+
+@pytest.mark.parametrize("spread", [1.0, 100.0])
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5])
+def test_a_lower_bound_that_fails_far_from_the_point_is_refuted_by_descent(spread, share):
+    """The bound lies below the values at 0, at the optimum and at every point better by ``F``."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        M = 3.0 * rng.standard_normal((6, 5))
+        W = spread ** -rng.uniform(0.0, 1.0, M.shape)
+        for X in (np.zeros_like(M), 0.5 * M):
+            low = share * WeightedDistance(W, M, 0.0).value_and_grad(X)[0]
+            # Above ||G||_2 at 0 the optimum is 0; below it both points have better ones.
+            for lam in (0.3, 1.1):
+                problem = ls.Problem(WeightedDistance(W, M, low), 2, lam * float(np.linalg.norm(W * M, 2)))
+                certificate = certify(problem, X)
+                assert certificate.is_global is None and certificate.gap == math.inf
+                assert "below the lower_bound" in certificate.reason and "check_objective" in certificate.reason
+                assert certificate.gap_at_least <= problem.convex_value(X) - problem.convex_value(false_optimum(
+                    problem.objective, problem.lam)) + 1e-9
+
+
+def test_a_lower_bound_that_made_a_gap_too_small():
+    """``(x - 5)^2 / 2 + 3 |x|`` is 12.5 at 0 and 10.5 at best; with ``lower_bound = 1`` the gap came out as 1.84."""
+    certificate = certify(ls.Problem(WeightedDistance(np.ones((1, 1)), np.full((1, 1), 5.0), 1.0), 1, 3.0), [[0.0]])
+    assert certificate.gap >= 2.0 and 1.9 < certificate.gap_at_least <= 2.0
+
+
 def test_true_claims_are_not_suspected():
     """Losses without an oracle, among them ones with cancellation and a kink in the gradient, at many points."""
     rng = np.random.default_rng(2)
