@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -47,9 +47,13 @@ AGREES = 1e-4
 # Step of a difference of values, of the size of the weights, and what rounding may make of the slope, of the losses.
 STEP = float(np.finfo(np.float64).eps) ** (1 / 3)
 UNSURE = REPEATABLE["float64"] / STEP
-# Random directions along which a gradient may agree with values, and along how many it must: one may lead across a
-# kink, and along one a wrong gradient agrees by chance (one of which half is lost, along one of some 900).
+# Random directions along which a gradient may agree with values, and along how many it must on the first batch: one
+# may lead across a kink, and along one a wrong gradient agrees by chance (one of which half is lost, along one of some
+# 900).
 DIRECTIONS, AGREEING = 4, 2
+# Batches of which all are tried; of n there are about TRIED (1 + log(n / TRIED)). One takes two values and a direction,
+# about as long as its gradient.
+TRIED = 32
 
 
 class Network(MultiObjective):
@@ -340,6 +344,34 @@ class Network(MultiObjective):
 
     def value_and_gradients(self, factors: Pairs) -> tuple[float, tuple[Array, ...]]:
         """Return the same at updates ``A_l B_l^T``."""
+        return self._pass(factors, lambda batch, losses, leaves: None)
+
+    def tested_value_and_gradients(self, factors: Pairs) -> tuple[float, tuple[Array, ...], str | None]:
+        """Return the same, and how the losses of a batch contradict their gradient, None if no batch was found to.
+
+        Where a part is detached, rounded or differentiated by hand, what comes back is not the derivative. Two values
+        along a random direction tell. A gradient may be wrong on some batches only (a branch for long inputs, a last
+        batch of another size): they are tried in the same pass, the first ``TRIED`` and then fewer and fewer, the k-th
+        with probability ``TRIED / k``.
+        """
+        if self.precision != "float64":  # differences would be too rough
+            return *self.value_and_gradients(factors), None
+        rng = np.random.default_rng()
+        tried, fault = 0, None
+
+        def attempt(batch: Any, losses: Any, leaves: Sequence[Any]) -> None:
+            nonlocal tried, fault
+            if fault is None and len(losses):
+                tried += 1
+                if rng.random() * tried < TRIED:
+                    fault = self._fault_of_gradient(batch, losses, leaves, AGREEING if tried == 1 else 1)
+
+        return *self._pass(factors, attempt), fault
+
+    def _pass(
+        self, factors: Pairs, look: Callable[[Any, Any, Sequence[Any]], None]
+    ) -> tuple[float, tuple[Array, ...]]:
+        """Return the mean loss and its gradients; ``look`` sees each batch, its losses, and leaves that hold theirs."""
         leaves = [weight.requires_grad_() for weight in self.weights(factors)]
         sums = [np.zeros(shape) for shape in self.shapes]
         total = np.zeros(2)
@@ -356,6 +388,7 @@ class Network(MultiObjective):
                 without = [k for k, leaf in enumerate(leaves) if leaf.grad is None]
                 if without and not self._differentiated:
                     self._refuse_lost(batch, losses.detach().double(), leaves, without)
+                look(batch, losses.detach(), leaves)
                 for leaf, so_far in zip(leaves, sums):
                     if leaf.grad is not None:
                         so_far += leaf.grad.double().cpu().numpy()
@@ -384,31 +417,24 @@ class Network(MultiObjective):
                 "(detached or rounded on the way, or under no_grad?)"
             )
 
-    def fault_of_gradient(self, factors: Pairs) -> str | None:
-        """Return how the losses of the first batch contradict their gradient at updates ``A_l B_l^T``, None if not.
+    def _fault_of_gradient(self, batch: Any, losses: Any, leaves: Sequence[Any], needed: int) -> str | None:
+        """Return how the losses of a batch contradict the gradient that the leaves hold, None if not.
 
-        Where a part is detached, rounded or differentiated by hand, what comes back is not the derivative. Two values
-        along a random direction tell.
+        They do where fewer than ``needed`` of some random directions agree: one may lead across a kink.
         """
-        if self.precision != "float64":  # differences would be too rough
-            return None
-        batch = self._first_batch(self.tensors(factors))
-        leaves = [weight.requires_grad_() for weight in self.weights(factors)]
-        with self.evaluating(self.with_weights(leaves)):
-            losses = self.sample_losses(batch)
-            G = backward(losses.sum(), leaves)
-        size = float(losses.detach().abs().sum())
+        G = [leaf.grad for leaf in leaves]
+        size = float(losses.abs().sum())
         agreeing, wrong = 0, ""
         for _ in range(DIRECTIONS):
             by_values, by_gradient, usual = self._slopes(batch, leaves, G)
             if abs(by_values - by_gradient) <= AGREES * usual + UNSURE * size:
                 agreeing += 1
-                if agreeing == AGREEING:
+                if agreeing == needed:
                     return None
             else:
                 wrong = (
-                    f"along a random direction its values change at the rate {by_values:.3g}, and the gradient says "
-                    f"{by_gradient:.3g} (a part that is detached, rounded or differentiated by hand?)"
+                    f"along a random direction the values of a batch change at the rate {by_values:.3g}, and the "
+                    f"gradient says {by_gradient:.3g} (a part that is detached, rounded or differentiated by hand?)"
                 )
         return wrong
 

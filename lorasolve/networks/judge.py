@@ -231,11 +231,11 @@ def judge(
     Notes
     -----
     The first that applies: non-finite; loud (away from stationarity: full rank, ``||X||_2 > ||W||_2`` and a gap above
-    0.1); no premise (no penalty in the loss); refuted or else inconclusive, where values of the first batch contradict
-    the gradient (tried in float64, along random directions); not converged; rank too small or saddle (``F`` falls to
-    first order along a rank-one direction outside the spaces of the updates: rank too small where the layer has no
-    empty column left for it); saddle (negative curvature); refuted; global; tangent-optimal. Source: main paper,
-    sections 2 and 5 and Theorem 2; proofs/tangent_certificate.
+    0.1); no premise (no penalty in the loss); refuted or else inconclusive, where values of a batch contradict the
+    gradient (tried in float64, along random directions, on the first 32 batches and fewer and fewer later ones); not
+    converged; rank too small or saddle (``F`` falls to first order along a rank-one direction outside the spaces of the
+    updates: rank too small where the layer has no empty column left for it); saddle (negative curvature); refuted;
+    global; tangent-optimal. Source: main paper, sections 2 and 5 and Theorem 2; proofs/tangent_certificate.
     """
     lam = as_number(lam, "lam", 0.0)
     tol = as_number(tol, "tol", 0.0, open_low=True)
@@ -297,13 +297,14 @@ class _Case:
         self.known_loss = convex_loss and type(network.loss_of_samples) in (CrossEntropy, SquareLoss)
         self.convex_loss = convex_loss
         self.lower_bound, self.lam_kind = lower_bound, lam_kind
+        self.own_fault: str | None = None
 
     def verdict(self, tangent_solve: bool, max_products: int | None, rivals: Sequence[Pairs]) -> NetworkVerdict:
         """Collect the evidence and decide."""
         bad = self._non_finite()
         if bad is not None:
             return NetworkVerdict("non_finite", bad, None, self._premises(), self.lam, None)
-        f, G = self.network.value_and_gradients(self.point)
+        f, G, self.own_fault = self.network.tested_value_and_gradients(self.point)
         if not math.isfinite(f) or not all(np.isfinite(g).all() for g in G):
             reason = "the loss or its gradient is not finite at the trained weights"
             return NetworkVerdict("non_finite", reason, None, self._premises(), self.lam, None)
@@ -358,11 +359,10 @@ class _Case:
     @cached_property
     def _fault(self) -> str:
         """How the loss contradicts its own gradient at the point; empty if it does not."""
-        fault = self.network.fault_of_gradient(self.point)
         # All processes have to go the same way from here.
-        if not self.network.over_processes(np.array([float(fault is not None)])).any():
+        if not self.network.over_processes(np.array([float(self.own_fault is not None)])).any():
             return ""
-        return f"the loss contradicts its own gradient: {fault or 'in another process'}"
+        return f"the loss contradicts its own gradient: {self.own_fault or 'in another process'}"
 
     @cached_property
     def _unbounded(self) -> str:

@@ -1649,7 +1649,35 @@ def test_a_gradient_of_which_a_part_is_lost_bounds_nothing():
     assert refuted.kind == "refuted"
 
 
-DRAWS = [("0000", True), ("0100", True), ("1000", True), ("11", False), ("101", False), ("0011", False)]
+class HalfLostOnSome(Net):
+    """The same where a batch has ``n`` samples."""
+
+    def __init__(self, n):
+        super().__init__()
+        self.n = n
+
+    def forward(self, x):
+        z = super().forward(x)
+        return 0.5 * z + 0.5 * z.detach() if len(x) == self.n else z
+
+
+@pytest.mark.parametrize(("sizes", "n"), [([4, 5] + [4] * 11 + [3], 5), ([5] * 11 + [1], 1)])
+def test_a_gradient_that_is_wrong_on_one_batch_of_many_bounds_nothing(sizes, n):
+    """On the second of them, or on the last, which has another size."""
+    x, y = (torch.cat(parts) for parts in zip(*data(56)))
+    splits = list(zip(x.split(sizes), y.split(sizes)))
+    nothing = [(np.zeros((7, 1)), np.zeros((6, 1))), (np.zeros((5, 1)), np.zeros((7, 1)))]
+    judged = [judge(model, CrossEntropy(), splits, 5.0, factors=nothing) for model in (Net(), HalfLostOnSome(n))]
+    assert [verdict.kind for verdict in judged] == ["tangent_optimal", "inconclusive"]
+    assert "contradicts its own gradient" in judged[1].reason and judged[1].certificate.gap == math.inf
+
+
+# Which of the directions agree, on two batches.
+DRAWS = [
+    ("0000", True), ("0100", True), ("1000", True),
+    ("111", False), ("1011", False), ("00111", False), ("110001", False),
+    ("110000", True),
+]
 
 
 @pytest.mark.parametrize(("agreeing", "faulty"), DRAWS)
@@ -1658,8 +1686,20 @@ def test_one_direction_that_agrees_by_chance_hides_no_fault(monkeypatch, agreein
     network = Network(Net(), CrossEntropy(), data())
     draws = iter(agreeing)
     monkeypatch.setattr(network, "_slopes", lambda *_: (1.0, 1.0 if next(draws) == "1" else 2.0, 1.0))
-    assert (network.fault_of_gradient(network.zeros()) is not None) == faulty
+    assert (network.tested_value_and_gradients(network.zeros())[2] is not None) == faulty
     assert next(draws, None) is None
+
+
+def test_of_many_batches_a_few_of_the_later_ones_are_tried(monkeypatch):
+    x, y = (torch.cat(parts) for parts in zip(*data(600)))
+    network = Network(Net(), CrossEntropy(), list(zip(x.split(1), y.split(1))))
+    tried = []
+    monkeypatch.setattr(network, "_slopes", lambda batch, *_: tried.append(batch) or (1.0, 1.0, 1.0))
+    f, G, fault = network.tested_value_and_gradients(network.zeros())
+    again = network.value_and_gradients(network.zeros())
+    assert fault is None and f == again[0] and all(np.array_equal(g, h) for g, h in zip(G, again[1]))
+    # 32 and the first twice; 32 (log(600/32)) = 94 expected later, with a standard deviation below 10.
+    assert 33 + 94 - 60 < len(tried) < 33 + 94 + 60
 
 
 class Capped(SquareLoss):
