@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -33,7 +33,7 @@ from ._torch import (
     twice_differentiable,
 )
 from .adapted import adapted_layers
-from .losses import as_the_model_means
+from .losses import CrossEntropy, SquareLoss, as_the_model_means
 
 # Relative difference of two evaluations of the same batch that is rounding and not dropout.
 REPEATABLE = {"float64": 1e-10, "float32": 1e-5}
@@ -68,7 +68,8 @@ class Network(MultiObjective):
     model : torch.nn.Module
         See :func:`adapted_layers`; within DistributedDataParallel each process brings its share of the data.
     loss : callable
-        ``loss(model, batch)`` returns one loss a sample, shape (n,); see :class:`CrossEntropy`.
+        ``loss(model, batch)`` returns one loss a sample, shape (n,); see :class:`CrossEntropy`. One number for each
+        batch, shape (1,), counts as one sample: that is the mean over all rows if every batch has as many.
     batches : iterable
         The whole data set; gone through once for each evaluation. Tensors are moved to the model's device.
     layers, adapter
@@ -97,9 +98,10 @@ class Network(MultiObjective):
     ------
     ValueError, TypeError
         For layers that cannot be judged, data that are gone after one pass or others in the next, a loss that is not
-        one number a sample, two evaluations of one batch that differ, a :class:`CrossEntropy` or :class:`SquareLoss`
-        that is not the model's own loss where that returns one, layers whose gradient is lost on the way, and layers
-        that compute something else of their factors than ``W x + s A B^T x``, with their names.
+        one number a sample, or is one for each batch where batches have unlike numbers of rows, two evaluations of one
+        batch that differ, a :class:`CrossEntropy` or :class:`SquareLoss` that is not the model's own loss where that
+        returns one, layers whose gradient is lost on the way, and layers that compute something else of their factors
+        than ``W x + s A B^T x``, with their names.
     """
 
     def __init__(
@@ -135,6 +137,7 @@ class Network(MultiObjective):
         if lower_bound is not None:
             self.lower_bound = as_number(lower_bound, "lower_bound")
         self.n_samples: int | None = None
+        self._counted: set[tuple[int, ...]] = set()
         self.extremes = math.inf, -math.inf
         self.differences: str | None = None
         self._differentiated = self._second_pass_tried = False
@@ -299,7 +302,31 @@ class Network(MultiObjective):
             raise ValueError(f"loss: expected one loss a sample, shape (n,) (reduction='none'), got {got}")
         if losses.is_complex():
             raise ValueError(f"loss: expected real numbers, got {losses.dtype}")
+        if self.n_samples is None and len(losses):
+            self._counted.add((len(losses), *sorted(_lengths(batch))))
         return losses
+
+    @property
+    def rows_a_number(self) -> tuple[int, int] | None:
+        """Of how many rows, at least and at most, each batch has one loss; None where a loss is that of a sample.
+
+        That is so where some batch has several losses or tensors of unlike lengths, or none has several rows.
+        """
+        known = type(self.loss_of_samples) in (CrossEntropy, SquareLoss)
+        if known or not self._counted or any(len(each) != 2 or each[0] != 1 for each in self._counted):
+            return None
+        rows = [length for _, length in self._counted]
+        return (min(rows), max(rows)) if max(rows) > 1 else None
+
+    def _refuse_unlike_means(self) -> None:
+        """Refuse one number a batch where batches have unlike numbers of rows: their samples would count unequally."""
+        least, most = self.rows_a_number or (1, 1)
+        if least < most:
+            raise ValueError(
+                f"loss: expected one loss a sample, got one number for each batch, of {least} to {most} rows; as means "
+                "they would give the samples of small batches more weight (reduction='none' keeps samples apart; where "
+                "a batch is one sample, give its tensors a first dimension of length 1)"
+            )
 
     def value(self, factors: Pairs) -> float:
         """Return ``f`` at updates ``A_l B_l^T``, without a gradient."""
@@ -545,6 +572,7 @@ class Network(MultiObjective):
                 raise ValueError("batches: expected what can be gone through more than once, got none in a second pass")
             if not samples:
                 raise ValueError("batches: expected samples with labels, got none that has one")
+            self._refuse_unlike_means()
             self.n_samples = samples
         elif samples != self.n_samples:
             raise ValueError(f"batches: expected {self.n_samples} samples in each pass as in the first, got {samples}")
@@ -573,6 +601,15 @@ class Network(MultiObjective):
 
     def _natural_length(self) -> float:
         return self._length
+
+
+def _lengths(batch: Any) -> set[int]:
+    """Return the first dimensions of all tensors and arrays in a batch."""
+    if isinstance(batch, Mapping | list | tuple):
+        parts = batch.values() if isinstance(batch, Mapping) else batch
+        return set().union(*map(_lengths, parts))
+    shape = getattr(batch, "shape", ())
+    return {int(shape[0])} if shape else set()
 
 
 def _name(dtype: Any) -> str:

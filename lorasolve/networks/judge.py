@@ -584,6 +584,8 @@ class _Case:
             for numbers in (scales, [self.lam / scale for scale in scales])
         )
         samples = "" if network.n_samples is None else f" of {network.n_samples} samples"
+        if network.rows_a_number and samples:
+            samples = f" of {network.n_samples} batches of {network.rows_a_number[0]} rows, one number each"
         over = f", gathered over {processes()} processes" if processes() > 1 else ""
         evaluated = str(network.torch_dtype).removeprefix("torch.")
         if network.below:

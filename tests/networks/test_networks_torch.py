@@ -490,6 +490,43 @@ def test_bad_losses_and_data_are_refused():
         judge(None, CrossEntropy(), data(), LAM)
 
 
+def mean_of_a_batch(model, batch):
+    """What training code returns, in the shape of one sample's loss."""
+    return torch.nn.functional.cross_entropy(model(batch[0]), batch[1])[None]
+
+
+def test_one_number_for_each_batch_is_the_mean_over_samples_where_batches_are_alike():
+    x, y = (torch.cat(parts) for parts in zip(*data(24)))
+    alike = list(zip(x.split(8), y.split(8)))
+    network, plain = (Network(Net(), loss, alike) for loss in (mean_of_a_batch, CrossEntropy()))
+    point = factors(network)
+    (f, G), (expected, H) = (each.value_and_gradients(point) for each in (network, plain))
+    assert f == pytest.approx(expected, rel=1e-14)
+    for g, h in zip(G, H):
+        np.testing.assert_allclose(g, h, atol=1e-15)
+    premises = judge(Net(), mean_of_a_batch, alike, LAM, factors=point).premises
+    assert any("of 3 batches of 8 rows, one number each" in line for line in premises)
+
+
+@pytest.mark.parametrize("sizes", [[10, 14], [23, 1]])
+def test_one_number_for_each_batch_is_refused_where_batches_are_unlike(sizes):
+    x, y = (torch.cat(parts) for parts in zip(*data(24)))
+    unlike = list(zip(x.split(sizes), y.split(sizes)))
+    words = f"one loss a sample, got one number for each batch, of {min(sizes)} to {max(sizes)} rows"
+    for call in (judge, fine_tune):
+        with pytest.raises(ValueError, match=words):
+            call(Net(), mean_of_a_batch, unlike, LAM)
+
+    # Samples one by one, and samples whose parts have lengths of their own, are what they seem.
+    one_by_one = Network(Net(), mean_of_a_batch, list(zip(x.split(1), y.split(1))))
+    sets = Network(Net(), mean_of_a_batch, [(*batch, torch.zeros(3)) for batch in unlike])
+    masked = [y.clone().index_fill_(0, torch.arange(1, len(y)), -100) for _, y in unlike]
+    one_label = Network(Net(), CrossEntropy(), [(x, y) for (x, _), y in zip(unlike, masked)])
+    for network, samples in ((one_by_one, 24), (sets, 2), (one_label, 2)):
+        network.value(network.zeros())
+        assert network.n_samples == samples and network.rows_a_number is None
+
+
 class Once(torch.utils.data.IterableDataset):
     """Samples from one iterator, which is gone after a pass."""
 
