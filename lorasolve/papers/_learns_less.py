@@ -145,13 +145,6 @@ def stable_rank(X: Array) -> float:
     return float(np.sum(s**2) / s[0] ** 2)
 
 
-def entropy_rank(X: Array) -> float:
-    """Return ``exp`` of the entropy of the normalised singular values."""
-    s = np.linalg.svd(X, compute_uv=False)
-    p = s[s > 0.0] / s.sum()
-    return float(np.exp(-np.sum(p * np.log(p))))
-
-
 def gaussian_r90_fraction(share: float = 0.9, power: int = 2) -> float:
     """Return ``r90/n`` of a large square Gaussian matrix: 0.5098 (quarter-circle law).
 
@@ -192,16 +185,6 @@ def first_step_size(m: int, rank: int, step: float, scale: float, std: float) ->
     smaller steps.
     """
     return step * scale**2 * std**2 * float(np.sqrt(rank * (m + rank + 1)))
-
-
-def training_memory(parameters: float, trained: float = 1.0, optimizer: str = "adam") -> float:
-    """Return bytes for weights, gradients and optimizer state: 16 (Adam) or 12 (Lion) for each trained parameter.
-
-    With ``trained < 1`` a frozen base in 16 bits is added: ``2 parameters + 16 trained parameters``.
-    """
-    per = {"adam": 16.0, "lion": 12.0}[optimizer]
-    base = 0.0 if trained == 1.0 else 2.0 * parameters
-    return base + per * trained * parameters
 
 
 # ---------------------------------------------------------------------- harness
@@ -313,8 +296,3 @@ def measure(pair: Pair, iteration: int, W: Array) -> Checkpoint:
         r90(X),
         float(np.sum(s**2) / s[0] ** 2) if s[0] > 0.0 else 0.0,
     )
-
-
-def matched_learning(courses: list[Course], levels: list[float]) -> dict[str, list[float | None]]:
-    """Return, by method, the forgetting at equal target loss (None where a level was never reached)."""
-    return {course.method: [course.forgetting_at(level) for level in levels] for course in courses}

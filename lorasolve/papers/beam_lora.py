@@ -1,4 +1,4 @@
-"""BeamLoRA as numbers: importance and its gauge, the mass lost by averaging logits, the decay of gated factors; claims.
+"""BeamLoRA as numbers: importance and its gauge, the decay of gated factors; claims.
 
 Source: arXiv 2502.13604, its claims worked out for matrix objectives (derived). Proof module: proofs/beam_lora.
 """
@@ -66,23 +66,6 @@ def pruning_error(A: Array, B: Array, removed: int, highest_first: bool = False)
     order = np.argsort(term_norms(A, B))
     gone = order[len(order) - removed :] if highest_first else order[:removed]
     return float(np.linalg.norm(A[:, gone] @ B[:, gone].T) / np.linalg.norm(A @ B.T))
-
-
-def marginal_importance(A: Array, B: Array, G: Array, smoothness: float = 1.0) -> Array:
-    """Return ``f(X - a_k b_k^T) - f(X)`` (r,), exactly for ``f = (smoothness/2)||X - T||_F^2``.
-
-    ``-a_k^T G b_k + (smoothness/2) ||a_k||^2 ||b_k||^2`` with ``G`` the gradient at ``X``: what the loss really
-    rises by when a term is removed.
-    """
-    return -np.einsum("ik,ij,jk->k", A, G, B) + 0.5 * smoothness * term_norms(A, B) ** 2
-
-
-def averaged_mass(z_i: float, z_j: float, tau: float) -> float:
-    """Return the pair's unnormalised weight after averaging the logits over that before: ``1/cosh((z_i-z_j)/2tau)``.
-
-    The mean of logits is the geometric mean of weights: at most 1, and the smaller the more the two differ.
-    """
-    return float(1.0 / np.cosh((z_i - z_j) / (2.0 * tau)))
 
 
 def gated_decay(X: Array, lam: float, gates: int) -> float:

@@ -20,18 +20,15 @@ from ._learns_less import (
     Checkpoint,
     Course,
     Pair,
-    entropy_rank,
     first_step_size,
     gaussian_r90_fraction,
     isotropic_forgetting,
     isotropic_pair,
-    matched_learning,
     measure,
     r90,
     run_course,
     spectrum_shift,
     stable_rank,
-    training_memory,
 )
 from .base import COLOURS, Claim, PaperClaims, Record, mean_and_error
 
@@ -43,18 +40,15 @@ __all__ = [
     "Course",
     "LearnsLessClaims",
     "Pair",
-    "entropy_rank",
     "first_step_size",
     "gaussian_r90_fraction",
     "isotropic_forgetting",
     "isotropic_pair",
-    "matched_learning",
     "measure",
     "r90",
     "run_course",
     "spectrum_shift",
     "stable_rank",
-    "training_memory",
 ]
 
 _RANKS = (1, 2, 4, 8)

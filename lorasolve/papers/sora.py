@@ -29,32 +29,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def gate_hessian(A: Array, B: Array) -> Array:
-    """Return the Hessian ``(A^T A) o (B^T B)`` (r, r) of ``||A diag(g) B^T - T||_F^2 / 2`` in the gates."""
-    return (A.T @ A) * (B.T @ B)
-
-
-def lasso_gates(A: Array, B: Array, T: Array, gate_penalty: float, sweeps: int = 10_000) -> Array:
-    """Return the gates (r,) that minimise ``||A diag(g) B^T - T||_F^2/2 + gate_penalty ||g||_1``.
-
-    For fixed factors the gate problem is a LASSO; it is solved by coordinate descent, until no gate moves by more
-    than rounding. Columns of length zero get a closed gate.
-    """
-    H = gate_hessian(A, B)
-    correlation = np.einsum("ik,ij,jk->k", A, T, B)
-    g = np.zeros(A.shape[1])
-    for _ in range(sweeps):
-        largest = 0.0
-        for k in np.flatnonzero(np.diag(H) > 0.0):
-            partial = correlation[k] - H[k] @ g + H[k, k] * g[k]
-            new = np.sign(partial) * max(abs(partial) - gate_penalty, 0.0) / H[k, k]
-            largest = max(largest, abs(new - g[k]))
-            g[k] = new
-        if largest <= 1e-15 * (1.0 + float(np.abs(g).max())):
-            break
-    return g
-
-
 def schatten_half_penalty(X: Array, gate_penalty: float, lam: float) -> float:
     """Return ``2 sqrt(gate_penalty lam) sum sqrt(sigma_i(X))``.
 
@@ -126,10 +100,6 @@ def open_gates(result: Result) -> int:
     """Return the number of nonzero gates of a SoRA run: the rank it chose."""
     return int(np.count_nonzero(result.problem.split(result.theta)[2]))
 
-
-def retained_parameters(result: Result) -> int:
-    """Return ``m + n`` per open gate: what is left once the gates are folded into a factor."""
-    return open_gates(result) * sum(result.problem.shape)
 
 # ---------------------------------------------------------------------- claims
 _SHAPE, _GATES, _PENALTY, _DECAY = (20, 16), 12, 0.5, 0.1

@@ -60,26 +60,6 @@ def test_pruning_errors_are_ordered_by_gauge():
     assert beam_lora.pruning_error(*beam_lora.in_gauge(X, np.eye(8)), 4, highest_first=True) > 0.9
 
 
-def test_marginal_importance_is_the_rise_of_the_loss():
-    rng = np.random.default_rng(0)
-    A, B, T = rng.standard_normal((6, 3)), rng.standard_normal((5, 3)), rng.standard_normal((6, 5))
-
-    def f(X):
-        return 1.5 * np.sum((X - T) ** 2)
-
-    X = A @ B.T
-    exact = [f(X - np.outer(A[:, k], B[:, k])) - f(X) for k in range(3)]
-    np.testing.assert_allclose(beam_lora.marginal_importance(A, B, 3.0 * (X - T), 3.0), exact, rtol=1e-12)
-
-
-@pytest.mark.parametrize(("z_i", "z_j", "tau"), [(0.3, -0.1, 0.2), (1.0, 1.0, 0.05), (0.0, 0.5, 0.1)])
-def test_averaging_logits_loses_mass(z_i, z_j, tau):
-    before = np.exp(z_i / tau) + np.exp(z_j / tau)
-    after = 2 * np.exp((z_i + z_j) / (2 * tau))
-    assert beam_lora.averaged_mass(z_i, z_j, tau) == pytest.approx(after / before, rel=1e-13)
-    assert after <= before * (1 + 1e-15)
-
-
 def test_gated_decay_is_attained_and_never_beaten():
     X, lam, r = matrix(3), 0.7, 3
     bound = beam_lora.gated_decay(X, lam, r)
