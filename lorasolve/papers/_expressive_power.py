@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._validate import Array, as_float_array, as_integer, as_number
+from .._validate import Array, as_float_array, as_integer, as_number, as_shape
 
 CONDITION_LIMIT = 1e10
 
@@ -309,6 +309,8 @@ def mean_squared_error_bounds(residual: Array, second_moment: Array) -> tuple[fl
 
     The first two bound ``E ||relu((W - E) x + b) - relu(W x + b)||^2``; the third does not (``Sigma = I``).
     """
+    residual, second_moment = as_float_array(residual, "residual", 2), as_float_array(second_moment, "second_moment", 2)
+    as_shape(second_moment, "second_moment", (residual.shape[1], residual.shape[1]))
     top = float(np.linalg.norm(residual, 2)) ** 2
     exact = float(np.trace(residual @ second_moment @ residual.T))
     return exact, float(np.trace(second_moment)) * top, float(np.linalg.norm(second_moment)) * top

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, as_number
+from .._validate import Array, as_float_array, as_generator, as_integer, as_number, as_shape
 from ..engine import solve
 from ..method import Method
 from ..monitor import Intermediate, StoppingRule
@@ -49,6 +49,11 @@ class Pair:
     C_s: Array
     C_t: Array
 
+    def __post_init__(self) -> None:
+        m, n = as_float_array(self.W_s, "W_s", 2).shape
+        for name, shape in (("W_s", (m, n)), ("W_t", (m, n)), ("C_s", (n, n)), ("C_t", (n, n))):
+            object.__setattr__(self, name, as_shape(as_float_array(getattr(self, name), name, 2), name, shape))
+
     def target_loss(self, W: Array) -> float:
         """Return ``f_t(W)``."""
         E = W - self.W_t
@@ -64,6 +69,7 @@ class Pair:
 
         ``W_mu = (W_t C_t + mu W_s C_s)(C_t + mu C_s)^{-1}``: no method lies in front of these points.
         """
+        mu = as_number(mu, "mu", 0.0, open_low=True)
         return np.linalg.solve((self.C_t + mu * self.C_s).T, (self.W_t @ self.C_t + mu * self.W_s @ self.C_s).T).T
 
     @functools.cached_property
@@ -79,7 +85,7 @@ class Pair:
 
     def least_forgetting(self, target_loss: float) -> float:
         """Return the forgetting of the front at a target loss (0 at or above that of the frozen weight)."""
-        if target_loss >= self.target_loss(self.W_s):
+        if as_number(target_loss, "target_loss", 0.0) >= self.target_loss(self.W_s):
             return 0.0
         c, w = self._modes
         low, high = -80.0, 80.0
@@ -97,6 +103,7 @@ class Pair:
 
         ``X = [D C_t^{1/2}]_r C_t^{-1/2}``, ``D = W_t - W_s``, with loss half the squared tail of ``D C_t^{1/2}``.
         """
+        rank = as_integer(rank, "rank", 0, min(self.W_s.shape))
         values, vectors = np.linalg.eigh(self.C_t)
         root = (vectors * np.sqrt(values)) @ vectors.T
         U, s, Vt = np.linalg.svd((self.W_t - self.W_s) @ root, full_matrices=False)
@@ -105,6 +112,8 @@ class Pair:
 
     def sample(self, count: int, noise: float, rng: np.random.Generator) -> LinearFineTuning:
         """Return the target loss on ``count`` Gaussian samples with output noise, as a function of the update."""
+        count, noise = as_integer(count, "count", 1), as_number(noise, "noise", 0.0)
+        rng = as_generator(rng, "rng")
         Z = np.linalg.cholesky(self.C_t) @ rng.standard_normal((self.W_s.shape[1], count))
         Y = self.W_t @ Z + noise * rng.standard_normal((self.W_s.shape[0], count))
         return LinearFineTuning(self.W_s, Z, Y)
@@ -115,6 +124,9 @@ def isotropic_pair(m: int, n: int, rank: int, size: float, rng: np.random.Genera
 
     ``W_s`` has entries ``N(0, 1/n)``; ``D`` has the Frobenius norm of ``size`` times such a matrix on average.
     """
+    m, n = as_integer(m, "m", 1), as_integer(n, "n", 1)
+    rank, size = as_integer(rank, "rank", 1, min(m, n)), as_number(size, "size", 0.0)
+    rng = as_generator(rng, "rng")
     W_s = rng.standard_normal((m, n)) / np.sqrt(n)
     D = rng.standard_normal((m, rank)) @ rng.standard_normal((rank, n))
     D *= size * np.sqrt(m) / np.linalg.norm(D)
@@ -128,21 +140,26 @@ def isotropic_forgetting(energy: float, target_loss: float) -> tuple[float, floa
     through) and ``E - l`` for the best update of the rank that reaches ``l``, which is larger for ``0 < l < E``.
     There LoRA forgets less only because it moves less.
     """
-    as_number(target_loss, "target_loss", 0.0, energy)
+    energy = as_number(energy, "energy", 0.0, open_low=True)
+    target_loss = as_number(target_loss, "target_loss", 0.0, energy)
     return energy * (1.0 - np.sqrt(target_loss / energy)) ** 2, energy - target_loss
 
 
 # ---------------------------------------------------------------------- measures
 def r90(X: Array, share: float = 0.9) -> int:
     """Return the smallest ``k`` whose ``k`` largest squared singular values hold ``share`` of their sum."""
-    energy = np.cumsum(np.linalg.svd(X, compute_uv=False) ** 2)
-    return int(np.searchsorted(energy, share * energy[-1])) + 1 if energy[-1] > 0.0 else 0
+    share = as_number(share, "share", 0.0, 1.0, open_low=True)
+    s = np.linalg.svd(as_float_array(X, "X", 2), compute_uv=False)
+    if s[0] == 0.0:
+        return 0
+    energy = np.cumsum((s / s[0]) ** 2)
+    return int(np.searchsorted(energy, share * energy[-1])) + 1
 
 
 def stable_rank(X: Array) -> float:
-    """Return ``||X||_F^2 / ||X||_2^2``."""
-    s = np.linalg.svd(X, compute_uv=False)
-    return float(np.sum(s**2) / s[0] ** 2)
+    """Return ``||X||_F^2 / ||X||_2^2``, 0 for ``X = 0``."""
+    s = np.linalg.svd(as_float_array(X, "X", 2), compute_uv=False)
+    return float(np.sum((s / s[0]) ** 2)) if s[0] > 0.0 else 0.0
 
 
 def gaussian_r90_fraction(share: float = 0.9, power: int = 2) -> float:
@@ -152,6 +169,8 @@ def gaussian_r90_fraction(share: float = 0.9, power: int = 2) -> float:
     not show that a high rank is needed. ``power=1`` sums the singular values instead of their squares (0.672).
     Rectangular matrices have other values.
     """
+    share = as_number(share, "share", 0.0, 1.0, open_low=True, open_high=True)
+    power = as_integer(power, "power", 1)
     from scipy.integrate import quad
     from scipy.optimize import brentq
 
@@ -172,6 +191,7 @@ def spectrum_shift(n: int, c: float) -> tuple[float, float]:
     ``c sqrt(2/pi)`` for small ``c`` (first-order perturbation) and ``(8/(3 pi)) sqrt(n) (sqrt(1 + c^2) - 1)`` for
     large ``c``; they cross near ``c = 1.9/sqrt(n)``. The paper's figure S8 in formulas.
     """
+    n, c = as_integer(n, "n", 1), as_number(c, "c", 0.0)
     small = c * np.sqrt(2.0 / np.pi)
     return float(small), float(8.0 / (3.0 * np.pi) * np.sqrt(n) * (np.sqrt(1.0 + c * c) - 1.0))
 
@@ -184,6 +204,8 @@ def first_step_size(m: int, rank: int, step: float, scale: float, std: float) ->
     reached for ``r`` well above ``m`` only, and with constant ``s`` (``alpha = 2 r``) it grows: higher ranks then need
     smaller steps.
     """
+    m, rank = as_integer(m, "m", 1), as_integer(rank, "rank", 1)
+    step, scale, std = as_number(step, "step", 0.0), as_number(scale, "scale"), as_number(std, "std", 0.0)
     return step * scale**2 * std**2 * float(np.sqrt(rank * (m + rank + 1)))
 
 

@@ -15,7 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, as_integer, as_number
+from .._validate import (
+    Array,
+    as_float_array,
+    as_generator,
+    as_instance,
+    as_integer,
+    as_matrix_shape,
+    as_number,
+    as_shape,
+)
 from ..engine import solve
 from ..monitor import StoppingRule
 from ..objectives.base import Objective
@@ -38,7 +47,7 @@ def effective_count(objective: NTK) -> int:
 
     Softmax sees differences of the features of a sample only, so it is at most ``(K - 1) N`` there.
     """
-    features = objective.scalar_features()
+    features = as_instance(objective, "objective", NTK).scalar_features()
     return int(np.linalg.matrix_rank(features.reshape(features.shape[0], -1)))
 
 
@@ -48,7 +57,8 @@ def gap_certificate(objective: Objective, X: Array, lam: float) -> float:
     ``<G, X> + lam ||X||_* + max(0, ||G||_2 - lam) F(X)/lam`` (CERTIFIED up to rounding;
     :func:`lorasolve.certify` has sharper bounds where the objective states more).
     """
-    as_number(lam, "lam", 0.0, open_low=True)
+    lam = as_number(lam, "lam", 0.0, open_low=True)
+    X = as_shape(as_float_array(X, "X", 2), "X", as_instance(objective, "objective", Objective).shape)
     f, G = objective.value_and_grad(X)
     nuclear = float(np.linalg.svd(X, compute_uv=False).sum())
     excess = max(0.0, float(np.linalg.norm(G, 2)) - lam)
@@ -78,6 +88,9 @@ def reduce_rank(X: Array, features: Array, tol: float = 1e-9) -> Array:
     with the sign that makes ``tr D <= 0``, ``S + t D`` loses rank for some ``t > 0`` and stays PSD, so that
     ``||X||_* <= tr(S + t D)``. Cost: ``O(p m n r)`` once, then ``O(p r^4)`` for each step.
     """
+    X, features = as_float_array(X, "X", 2), as_float_array(features, "features", 3)
+    as_shape(features, "features", (len(features), *X.shape))
+    tol = as_number(tol, "tol", 0.0, 1.0, open_high=True)
     U, s, Vt = np.linalg.svd(X, full_matrices=False)
     kept = s > tol * s[0]
     U, V, S = U[:, kept], Vt[kept].T, np.diag(s[kept])
@@ -140,7 +153,8 @@ class LandscapeRun:
 
 def random_perturbation(size: int, norm: float, rng: np.random.Generator) -> Array:
     """Return a random PSD matrix ``P`` (size, size) with spectral norm ``norm``."""
-    Q = rng.standard_normal((size, size))
+    size, norm = as_integer(size, "size", 1), as_number(norm, "norm", 0.0)
+    Q = as_generator(rng, "rng").standard_normal((size, size))
     P = Q @ Q.T
     return P * (norm / np.linalg.norm(P, 2))
 
@@ -168,10 +182,13 @@ def solve_landscape(
     """
     from scipy.optimize import minimize
 
-    problem.require_low_rank("solve_landscape")
+    as_instance(problem, "problem", Problem).require_low_rank("solve_landscape")
     if problem.scale != 1.0:
         raise ValueError(f"solve_landscape: needs an adapter of scale 1, got {problem.scale:g}")
     m, n, r = *problem.shape, problem.rank
+    perturbation = as_shape(as_float_array(perturbation, "perturbation", 2), "perturbation", (m + n, m + n))
+    rng, std = as_generator(rng, "rng"), as_number(std, "std", 0.0)
+    max_iter = as_integer(max_iter, "max_iter", 1)
 
     def function(theta: Array) -> tuple[float, Array]:
         grad = np.empty_like(theta)
@@ -268,7 +285,9 @@ def degenerate_optimum(
     ``G_1 = U V^T + W`` with ``U^T W = 0``, ``W V = 0``, ``||W||_2 < 1``, other features random, ``X = U S V^T``, and
     targets that make the residual ``-lam e_1``. The minimal rank of an optimum is in general lower.
     """
-    m, n = shape
+    m, n = as_matrix_shape(shape, "shape")
+    rank, count = as_integer(rank, "rank", 1, min(m, n)), as_integer(count, "count", 1)
+    lam, rng = as_number(lam, "lam", 0.0, open_low=True), as_generator(rng, "rng")
     U = np.linalg.qr(rng.standard_normal((m, m)))[0]
     V = np.linalg.qr(rng.standard_normal((n, n)))[0]
     features = rng.standard_normal((1, count, m, n))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._validate import Array, as_integer
+from .._validate import Array, as_float_array, as_integer, as_number, as_shape
 from ..adapters.softmax_gates import SoftmaxGates
 from ..engine import solve
 from ..linear_map import balanced, factor_svd
@@ -29,11 +29,21 @@ if TYPE_CHECKING:
 
 def term_norms(A: Array, B: Array) -> Array:
     """Return ``||a_k b_k^T||_F = ||a_k|| ||b_k||`` (r,), the paper's importance, at cost O(r (m + n))."""
+    A, B = _as_factors(A, B)
     return np.linalg.norm(A, axis=0) * np.linalg.norm(B, axis=0)
 
 
+def _as_factors(A: Array, B: Array) -> tuple[Array, Array]:
+    A = as_float_array(A, "A", 2)
+    B = as_float_array(B, "B", 2)
+    return A, as_shape(B, "B", (len(B), A.shape[1]))
+
+
 def dispersion(importances: Array) -> float:
-    """Return the coefficient of variation: standard deviation over mean."""
+    """Return the coefficient of variation: standard deviation over mean; 0 where all importances are 0."""
+    importances = as_float_array(importances, "importances", 1)
+    if not importances.any():
+        return 0.0
     return float(np.std(importances) / np.mean(importances))
 
 
@@ -44,7 +54,9 @@ def in_gauge(X: Array, Q: Array) -> tuple[Array, Array]:
     has the largest dispersion; a normalised Hadamard matrix makes all importances equal. So the dispersion of
     ranks measures the gauge that the optimizer ended in, not the update.
     """
-    r = Q.shape[0]
+    X, Q = as_float_array(X, "X", 2), as_float_array(Q, "Q", 2)
+    r = as_integer(len(Q), "Q: rows", 1, min(X.shape))
+    as_shape(Q, "Q", (r, r))
     U, s, Vt = np.linalg.svd(X, full_matrices=False)
     A, B = balanced(U[:, :r], s[:r], Vt[:r].T)
     return A @ Q, B @ Q
@@ -63,6 +75,8 @@ def hadamard(r: int) -> Array:
 
 def pruning_error(A: Array, B: Array, removed: int, highest_first: bool = False) -> float:
     """Return ``||X - X_pruned||_F / ||X||_F`` when the ``removed`` terms of least (or most) importance go."""
+    A, B = _as_factors(A, B)
+    removed = as_integer(removed, "removed", 0, A.shape[1])
     order = np.argsort(term_norms(A, B))
     gone = order[len(order) - removed :] if highest_first else order[:removed]
     return float(np.linalg.norm(A[:, gone] @ B[:, gone].T) / np.linalg.norm(A @ B.T))
@@ -74,12 +88,13 @@ def gated_decay(X: Array, lam: float, gates: int) -> float:
     The least of ``(lam/2)(||A||_F^2 + ||B||_F^2)`` over ``A diag(w) B^T = X``, ``w > 0`` with sum ``r`` (a limit
     where ``rank X < r``). By Cauchy-Schwarz over the weights and the bound on ``sum sqrt(||a_k|| ||b_k||)``.
     """
+    lam, gates = as_number(lam, "lam", 0.0), as_integer(gates, "gates", 1)
     return lam / gates * float(np.sum(np.sqrt(compact_svd(X)[1]))) ** 2
 
 
 def svd_gauge(A: Array, B: Array) -> tuple[Array, Array]:
     """Return the balanced factors of the same ``X`` whose importances are its singular values."""
-    return balanced(*factor_svd(A, B))
+    return balanced(*factor_svd(*_as_factors(A, B)))
 
 
 # ---------------------------------------------------------------------- claims

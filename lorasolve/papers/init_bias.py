@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._validate import as_integer, as_number
 from ._phase import descend
 from .base import COLOURS, Axes, Cell, Experiment, Record, distinct, text_table
 
@@ -89,6 +90,8 @@ class InitBias(Experiment):
 
 def wilson(hits: int, runs: int, z: float = 1.96) -> tuple[float, float]:
     """Return Wilson's interval for a probability from ``hits`` of ``runs``."""
+    runs = as_integer(runs, "runs", 1)
+    hits, z = as_integer(hits, "hits", 0, runs), as_number(z, "z", 0.0)
     p = hits / runs
     centre = p + z * z / (2 * runs)
     half = z * math.sqrt(p * (1.0 - p) / runs + z * z / (4 * runs * runs))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .._validate import Array
+from .._validate import Array, as_float_array, as_instance, as_number, as_shape
 from ..adapters.lora import LoRA
 from ..engine import solve
 from ..inits.lora import LoRAStart
@@ -42,7 +42,9 @@ def expected_rise(second_moment: Array, scales: Array) -> float:
     With the paper's scales it is ``(sigma^2 tr C/(2n)) (||W||_F^2 + beta ||G||_F^2)``: ridge on the merged weight
     and a penalty on the gradient, but only if the scales were differentiated, which no implementation does.
     """
-    return 0.5 * float(np.trace(second_moment)) * float(np.sum(scales**2))
+    C, scales = as_float_array(second_moment, "second_moment", 2), as_float_array(scales, "scales", 1)
+    as_shape(C, "second_moment", (len(C), len(C)))
+    return 0.5 * float(np.trace(C)) * float(np.sum(scales**2))
 
 
 # ---------------------------------------------------------------------- sharpness
@@ -50,7 +52,7 @@ def largest_curvature(problem: Problem, A: Array, B: Array) -> float:
     """Return the largest eigenvalue of the Hessian of ``L`` in ``(A, B)``, from Hessian products (Lanczos)."""
     import scipy.sparse.linalg as sla
 
-    m, n, r = *problem.shape, problem.rank
+    m, n, r = *as_instance(problem, "problem", Problem).shape, problem.rank
     size = (m + n) * r
 
     def product(direction: Array) -> Array:
@@ -72,6 +74,8 @@ def curvature_at_zero_residual(A: Array, B: Array, scale: float = 1.0) -> float:
     where the factors are balanced. It grows along training, so that a constant step can cross ``2/lambda_max`` in
     mid-run: a fall, a rise and a fall of the training loss (proofs/lora_ggpo).
     """
+    A, B, scale = as_float_array(A, "A", 2), as_float_array(B, "B", 2), as_number(scale, "scale")
+    as_shape(B, "B", (len(B), A.shape[1]))
     return scale**2 * (float(np.linalg.norm(A, 2)) ** 2 + float(np.linalg.norm(B, 2)) ** 2)
 
 

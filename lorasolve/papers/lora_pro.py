@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from .._validate import Array
+from .._validate import Array, as_float_array, as_shape
 from ..engine import solve
 from ..linear_map import balanced
 from ..method import Method
@@ -29,6 +29,9 @@ _ADAPTIVE = ("adam", "lora_pro_adamw", "lora_pro_adamw_full")
 
 def tangent_projection(G: Array, A: Array, B: Array) -> Array:
     """Return ``P_A G + G P_B - P_A G P_B`` (m, n): the part of ``G`` that is tangent to the rank-r matrices."""
+    G, A, B = (as_float_array(M, name, 2) for M, name in ((G, "G"), (A, "A"), (B, "B")))
+    as_shape(A, "A", (G.shape[0], A.shape[1]))
+    as_shape(B, "B", (G.shape[1], A.shape[1]))
     P, Q = np.linalg.qr(A)[0], np.linalg.qr(B)[0]
     left = P @ (P.T @ G)
     rest = G - left

@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .._validate import Array, as_number
+from .._validate import (
+    Array,
+    as_callable,
+    as_choice,
+    as_flag,
+    as_float_array,
+    as_integer,
+    as_iterable,
+    as_matrix_shape,
+    as_number,
+    as_shape,
+)
 from ..adapters.lora import LoRA
 from ..engine import solve
 from ..inits.lora import LoRAStart
@@ -40,16 +51,15 @@ def sketch_eigenvalue(shape: tuple[int, int], rank: int, side: str = "auto", pro
     Mixed sides give ``p r/m + (1 - p) r/n`` with ``p`` the probability of the left one, so that always sketching
     the smaller side (auto) is best. Gaussian sketches without normalisation have a smaller value.
     """
-    m, n = shape
+    m, n = as_matrix_shape(shape, "shape")
+    rank, probability = as_integer(rank, "rank", 1, min(m, n)), as_number(probability, "probability", 0.0, 1.0)
     values = {
         "left": rank / m,
         "right": rank / n,
         "auto": rank / min(m, n),
         "mixed": probability * rank / m + (1.0 - probability) * rank / n,
     }
-    if side not in values:
-        raise ValueError(f"side: expected one of {', '.join(values)}, got {side!r}")
-    return values[side]
+    return values[as_choice(side, "side", values)]
 
 
 def isotropic_factor(eigenvalue: float, step: float, smoothness: float) -> float:
@@ -58,7 +68,8 @@ def isotropic_factor(eigenvalue: float, step: float, smoothness: float) -> float
     ``1 - gamma L (2 - gamma L) lambda``, with ``lambda`` from :func:`sketch_eigenvalue`; at ``gamma = 1/L`` it
     is ``1 - lambda``.
     """
-    product = step * smoothness
+    eigenvalue = _as_eigenvalue(eigenvalue)
+    product = as_number(step, "step", 0.0) * _as_smoothness(smoothness)
     return 1.0 - product * (2.0 - product) * eigenvalue
 
 
@@ -88,7 +99,8 @@ def stationarity_bound(
         ``2 gap/(lambda gamma T) + gamma L sigma^2``: Theorem 5.3 for ``sigma = 0``. The noise floor does not
         depend on the rank.
     """
-    _check_step(step, smoothness)
+    gap, eigenvalue, noise = as_number(gap, "gap", 0.0), _as_eigenvalue(eigenvalue), as_number(noise, "noise", 0.0)
+    step, blocks = _as_short_step(step, smoothness), as_integer(blocks, "blocks", 1)
     return 2.0 * gap / (eigenvalue * step * blocks) + step * smoothness * noise
 
 
@@ -100,7 +112,9 @@ def gap_bound(
     ``(1 - gamma mu lambda)^T gap + gamma L sigma^2/(2 mu)``: Theorem 5.5 for ``sigma = 0``. The same bounds
     hold for blocks of several inner steps of size ``1/L``, which never increase ``f``.
     """
-    _check_step(step, smoothness)
+    gap, eigenvalue, noise = as_number(gap, "gap", 0.0), _as_eigenvalue(eigenvalue), as_number(noise, "noise", 0.0)
+    step, blocks = _as_short_step(step, smoothness), as_integer(blocks, "blocks", 0)
+    pl = as_number(pl, "pl", 0.0, smoothness, open_low=True)
     return (1.0 - step * pl * eigenvalue) ** blocks * gap + step * smoothness * noise / (2.0 * pl)
 
 
@@ -109,6 +123,7 @@ def noisy_isotropic_step(gap: float, eigenvalue: float, step: float, smoothness:
 
     The isotropic factor times the gap, plus ``(L gamma^2/2) lambda sigma^2``.
     """
+    gap, noise = as_number(gap, "gap", 0.0), as_number(noise, "noise", 0.0)
     return isotropic_factor(eigenvalue, step, smoothness) * gap + 0.5 * smoothness * step * step * eigenvalue * noise
 
 
@@ -128,7 +143,9 @@ def reshuffled_epoch(
     with ``w_j = (1 - a)^j``. With ``replacement`` what ``a^2 sigma^2/2L`` multiplies is ``sum w^2``: for small steps
     reshuffling divides the floor by about ``12/(a N)^2`` (derived).
     """
-    a = step * smoothness
+    gap, eigenvalue, noise = as_number(gap, "gap", 0.0), _as_eigenvalue(eigenvalue), as_number(noise, "noise", 0.0)
+    a = as_number(step, "step", 0.0) * _as_smoothness(smoothness)
+    samples, replacement = as_integer(samples, "samples", 1), as_flag(replacement, "replacement")
     w = (1.0 - a) ** np.arange(samples)
     spread = float(np.sum(w * w))
     if not replacement:
@@ -154,7 +171,11 @@ def federated_mean_gap(
     of the products is the product of the mean (derived): ``(1 - lambda) gap + lambda [q^2 gap + (1 - q)^2 sigma^2/(2 L
     S) (M - S)/(M - 1)]`` with ``q = (1 - gamma L)^K``. With all clients it is the chain with one long step.
     """
-    q = (1.0 - step * smoothness) ** local
+    gap, eigenvalue, noise = as_number(gap, "gap", 0.0), _as_eigenvalue(eigenvalue), as_number(noise, "noise", 0.0)
+    step, local = as_number(step, "step", 0.0), as_integer(local, "local", 1)
+    clients = as_integer(clients, "clients", 1)
+    taking_part = as_integer(taking_part, "taking_part", 1, clients)
+    q = (1.0 - step * _as_smoothness(smoothness)) ** local
     # One client alone is no choice, and makes no noise.
     drawn = (clients - taking_part) / max(clients - 1, 1) / taking_part
     inside = q * q * gap + 0.5 * (1.0 - q) ** 2 * noise / smoothness * drawn
@@ -177,6 +198,11 @@ def federated_block(
     step, local
         Step and number of steps of each client.
     """
+    gradients = [as_callable(gradient, "gradients") for gradient in as_iterable(gradients, "gradients")]
+    as_integer(len(gradients), "gradients: clients", 1)
+    W, A = as_float_array(W, "W", 2), as_float_array(A, "A", 2)
+    as_shape(A, "A", (len(W), A.shape[1]))
+    step, local = as_number(step, "step"), as_integer(local, "local", 1)
     total = np.zeros((W.shape[1], A.shape[1]))
     for gradient in gradients:
         B = np.zeros_like(total)
@@ -186,8 +212,16 @@ def federated_block(
     return W + A @ (total / len(gradients)).T
 
 
-def _check_step(step: float, smoothness: float) -> None:
-    as_number(step, "step", 0.0, 1.0 / smoothness, open_low=True)
+def _as_eigenvalue(eigenvalue: float) -> float:
+    return as_number(eigenvalue, "eigenvalue", 0.0, 1.0, open_low=True)
+
+
+def _as_smoothness(smoothness: float) -> float:
+    return as_number(smoothness, "smoothness", 0.0, open_low=True)
+
+
+def _as_short_step(step: float, smoothness: float) -> float:
+    return as_number(step, "step", 0.0, 1.0 / _as_smoothness(smoothness), open_low=True)
 
 
 class PaperExample(Objective):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._validate import Array, as_float_array, as_integer, as_number
+from .._validate import Array, as_float_array, as_instance, as_integer, as_number
 from ..adapters.sora import SoRA, released_threshold
 from ..convex import solve_convex
 from ..engine import solve
@@ -35,6 +35,7 @@ def schatten_half_penalty(X: Array, gate_penalty: float, lam: float) -> float:
     This is the least of ``gate_penalty ||g||_1 + (lam/2)(||A||_F^2 + ||B||_F^2)`` over ``A diag(g) B^T = X``
     (with at least ``rank X`` gates).
     """
+    gate_penalty, lam = as_number(gate_penalty, "gate_penalty", 0.0), as_number(lam, "lam", 0.0)
     return 2.0 * float(np.sqrt(gate_penalty * lam) * np.sum(np.sqrt(compact_svd(X)[1])))
 
 
@@ -43,6 +44,8 @@ def least_factorization(X: Array, gate_penalty: float, lam: float) -> tuple[Arra
 
     It attains :func:`schatten_half_penalty`.
     """
+    gate_penalty = as_number(gate_penalty, "gate_penalty", 0.0, open_low=True)
+    lam = as_number(lam, "lam", 0.0, open_low=True)
     U, sigma, V = compact_svd(X)
     square = np.sqrt(gate_penalty * sigma / lam)
     return U * np.sqrt(square), V * np.sqrt(square), sigma / square
@@ -50,17 +53,18 @@ def least_factorization(X: Array, gate_penalty: float, lam: float) -> tuple[Arra
 
 def compact_svd(X: Array) -> tuple[Array, Array, Array]:
     """Return the SVD without the singular values that are rounding errors (their roots would not be small)."""
+    X = as_float_array(X, "X", 2)
     U, sigma, Vt = np.linalg.svd(X, full_matrices=False)
     kept = sigma > np.finfo(float).eps * max(X.shape) * sigma[0]
     return U[:, kept], sigma[kept], Vt[kept].T
 
 
 def half_threshold(sigma: ArrayLike, weight: float) -> Array:
-    """Return the minimisers over ``x >= 0`` of ``(x - sigma)^2/2 + weight sqrt(x)``, entry by entry.
+    """Return the minimisers over ``x >= 0`` of ``(x - sigma)^2/2 + weight sqrt(x)`` for each entry of ``sigma`` (k,).
 
     Zero for ``sigma <= (3/2) weight^(2/3)``, where the value jumps to ``weight^(2/3)``.
     """
-    sigma = np.asarray(sigma, dtype=float)
+    sigma, weight = as_float_array(sigma, "sigma", 1, np.float64), as_number(weight, "weight", 0.0)
     x = np.zeros_like(sigma)
     large = sigma > 1.5 * weight ** (2.0 / 3.0)
     s = sigma[large]
@@ -84,8 +88,8 @@ def half_threshold_optimum(T: ArrayLike, gate_penalty: float, lam: float, rank: 
     Half-thresholding of the singular values of ``T``, at most ``rank`` of them kept.
     """
     T = as_float_array(T, "T", 2)
-    as_number(gate_penalty, "gate_penalty", 0.0, open_low=True)
-    as_number(lam, "lam", 0.0, open_low=True)
+    gate_penalty = as_number(gate_penalty, "gate_penalty", 0.0, open_low=True)
+    lam = as_number(lam, "lam", 0.0, open_low=True)
     if rank is not None:
         as_integer(rank, "rank", 0)
     U, sigma, Vt = np.linalg.svd(T, full_matrices=False)
@@ -98,7 +102,8 @@ def half_threshold_optimum(T: ArrayLike, gate_penalty: float, lam: float, rank: 
 
 def open_gates(result: Result) -> int:
     """Return the number of nonzero gates of a SoRA run: the rank it chose."""
-    return int(np.count_nonzero(result.problem.split(result.theta)[2]))
+    gates = as_instance(result, "result", Result).problem.split(result.theta)[2]
+    return int(np.count_nonzero(gates))
 
 
 # ---------------------------------------------------------------------- claims
@@ -117,6 +122,7 @@ def _target(seed: int) -> Array:
 
 def dead_zone(xi: float = 1.0) -> tuple[float, float]:
     """Return the largest entry the released map sets to zero, and the smallest value it lets through above it."""
+    xi = as_number(xi, "xi", 0.0, open_low=True)
     grid = np.linspace(0.0, 4.0 * xi, 400_002)
     image = released_threshold(grid, xi)
     zeroed = grid[image == 0.0].max()
