@@ -21,6 +21,7 @@ from ..monitor import StoppingRule
 from ..multi import MultiProblem
 from ..objectives._blocks import Pairs
 from ..result import Result
+from ..status import Status
 from ._torch import require_torch
 from .adapted import narrowed
 from .gradients import Network
@@ -146,6 +147,12 @@ def fine_tune(
     saver = None if path is None else _Saver(path, problem)
     stop = StoppingRule(max_iter=max_calls, grad_tol=grad_tol, max_calls=max_calls)
     result = solve(problem, "lbfgs", start, seed, stop=stop, callback=saver, progress=progress)
+    if result.status in (Status.CALL_LIMIT, Status.ITERATION_LIMIT):
+        # The engine speaks of what solve can be given.
+        result.message = (
+            f"lbfgs: the limit of {max_calls} evaluations of the data was reached; raise max_calls, or call again with "
+            f"{_where_it_ended(path is not None, held is not None)} to go on from there"
+        )
     factors: Pairs = list(zip(result.A, result.B))
     if held is not None:
         factors = _put(network, factors)
@@ -178,6 +185,13 @@ def fine_tune(
         verdict = judged()
         verdict = replace(verdict, premises=(*verdict.premises, f"left out of the judgement, because refused: {error}"))
     return FineTuned(verdict, result, factors)
+
+
+def _where_it_ended(on_disk: bool, in_model: bool) -> str:
+    """Return the argument of another call that brings the end of this one."""
+    if on_disk:
+        return "the same checkpoint"
+    return "the same model" if in_model else "init=(result.A, result.B)"
 
 
 def _refuse_frozen(network: Network) -> None:

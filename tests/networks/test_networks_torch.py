@@ -1664,6 +1664,32 @@ def test_a_loss_that_contradicts_its_own_gradient_is_inconclusive():
     assert verdict.kind == "inconclusive" and "contradicts its own gradient" in verdict.reason
 
 
+def layers_alone():
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(24, 3)).requires_grad_(False)
+
+
+@pytest.mark.parametrize(
+    ("make", "settings", "words"),
+    [
+        (Net, {}, "call again with the same model"),
+        (Net, {"checkpoint": "run.npz"}, "call again with the same checkpoint"),
+        (layers_alone, {"layers": ("1",), "rank": 2}, r"call again with init=\(result.A, result.B\)"),
+    ],
+)
+def test_the_advice_at_the_limit_of_calls_is_about_fine_tune_and_leads_on(tmp_path, monkeypatch, make, settings, words):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    model = make()
+    first = fine_tune(model, CrossEntropy(), data(), LAM, max_calls=5, **settings)
+    assert first.result.status is ls.Status.CALL_LIMIT
+    assert re.search(rf"5 evaluations of the data was reached; raise max_calls, or {words}", str(first))
+    assert "another method" not in str(first) and "max_iter" not in str(first)
+    start = {"init": (first.result.A, first.result.B)} if make is layers_alone else {}
+    second = fine_tune(model, CrossEntropy(), data(), LAM, max_calls=5, **settings, **start)
+    assert second.result.trace.value[0] == pytest.approx(first.result.fun, rel=1e-5)
+    assert second.result.fun < first.result.fun
+
+
 class HalfLost(Net):
     """The same values as of the network, and half of their gradient."""
 
