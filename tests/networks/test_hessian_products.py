@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-from lora_layers import LoRALinear  # noqa: E402
+from lora_layers import MovedLoRALinear  # noqa: E402
 
 from lorasolve.multi import MultiProblem  # noqa: E402
 from lorasolve.networks import CrossEntropy, Network, judge  # noqa: E402
@@ -29,7 +29,7 @@ class Attention(torch.nn.Module):
     def __init__(self, between=torch.tanh):
         super().__init__()
         torch.manual_seed(0)
-        self.query, self.value = LoRALinear(6, 4, 2, 2.0), LoRALinear(6, 4, 3, 0.5)
+        self.query, self.value = MovedLoRALinear(6, 4, 2, 2.0), MovedLoRALinear(6, 4, 3, 0.5)
         self.key = torch.nn.Linear(6, 4).requires_grad_(False)
         self.head = torch.nn.Linear(4, 3).requires_grad_(False)
         self.between = between

@@ -15,6 +15,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from lora_layers import LoRALinear  # noqa: E402
+
 import lorasolve as ls  # noqa: E402
 from lorasolve.multi import MultiProblem  # noqa: E402
 from lorasolve.networks import (  # noqa: E402
@@ -36,20 +40,6 @@ from lorasolve.networks._affine import is_affine  # noqa: E402
 
 torch.set_num_threads(1)
 LAM = 0.02
-
-
-class LoRALinear(torch.nn.Module):
-    """A module of one's own: a frozen linear layer beside two factors."""
-
-    def __init__(self, n, m, rank, scaling=2.0):
-        super().__init__()
-        self.linear = torch.nn.Linear(n, m).requires_grad_(False)
-        self.lora_A = torch.nn.Parameter(torch.randn(rank, n) / n**0.5)
-        self.lora_B = torch.nn.Parameter(torch.zeros(m, rank))
-        self.scaling = scaling
-
-    def forward(self, x):
-        return self.linear(x) + self.scaling * (x @ self.lora_A.T) @ self.lora_B.T
 
 
 class Net(torch.nn.Module):

@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-from lora_layers import LoRALinear  # noqa: E402
+from lora_layers import MovedLoRALinear  # noqa: E402
 
 from lorasolve.networks import (  # noqa: E402
     CrossEntropy,
@@ -43,7 +43,7 @@ class Net(torch.nn.Module):
     def __init__(self, classes=3, then=None):
         super().__init__()
         torch.manual_seed(0)
-        self.first, self.second = LoRALinear(6, 5), LoRALinear(5, classes)
+        self.first, self.second = MovedLoRALinear(6, 5), MovedLoRALinear(5, classes)
         self.then = then
 
     def forward(self, x):
@@ -103,7 +103,7 @@ def test_what_a_model_writes_down_while_it_runs_is_put_back(use):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_rows_of_an_embedding_that_are_shortened_are_not_those_of_the_model(dtype):
-    model = torch.nn.Sequential(torch.nn.Embedding(9, 6, max_norm=0.1), LoRALinear(6, 3))
+    model = torch.nn.Sequential(torch.nn.Embedding(9, 6, max_norm=0.1), MovedLoRALinear(6, 3))
     model = model.to(getattr(torch, dtype))
     before = model[0].weight.detach().clone()
     assert float(before.norm(dim=1).min()) > 0.1
@@ -155,7 +155,7 @@ def test_names_of_layers_from_an_iterator_last_until_the_verdict():
 @pytest.mark.parametrize("rank", [2, 9])
 def test_factors_that_are_not_finite_are_no_start_and_are_named(rank):
     model = Net()
-    model.second = LoRALinear(5, 3, rank)
+    model.second = MovedLoRALinear(5, 3, rank)
     model.second.lora_A.data[0, 0] = math.nan
     with pytest.raises(ValueError, match="model: second: expected factors of finite numbers to start from"):
         fine_tune(model, CrossEntropy(), data(), LAM)
@@ -213,7 +213,7 @@ def test_a_checkpoint_of_other_things_is_refused_by_name(tmp_path):
 
 
 # ---------------------------------------------------------------------- no check is made of nothing
-class Gated(LoRALinear):
+class Gated(MovedLoRALinear):
     """A layer whose factors have an operation between them, so that its update is not ``s A B^T``."""
 
     def forward(self, x):
@@ -312,7 +312,7 @@ class Language(torch.nn.Module):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.tokens, self.layer = torch.nn.Embedding(7, 5), LoRALinear(5, 7)
+        self.tokens, self.layer = torch.nn.Embedding(7, 5), MovedLoRALinear(5, 7)
 
     def forward(self, ids, labels=None):
         z = self.layer(self.tokens(ids))
