@@ -4,8 +4,8 @@ Everything that a certificate of a user's loss says rests on ``f(Y) >= f(X) + <G
 evaluated at ``Y = 0``, at the better point if one was found, and at small and large steps from ``X`` along the gradient
 and along a random direction, to both sides: for convex ``f`` the slope ``<G, D>`` lies between the two difference
 quotients for every step, so a gradient that is off by a factor violates it at a small one. A stated lower bound is
-looked for where a convex ``f`` is least: a short descent of ``f`` alone starts at the lowest of these points. A
-violation voids the certificate; that none was found proves nothing, and the certificate goes on naming what it assumes.
+looked for where a convex ``f`` is least, by a short descent of ``f`` alone from ``X``. A violation voids the
+certificate; that none was found proves nothing, and the certificate goes on naming what it assumes.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def violation(loss: MultiObjective, X: Matrices, better: Matrices | None) -> str
     for name, D in (("G", claims.here.G), ("a random direction", _random(claims.X))):
         found = found or claims.on_line(name, D, length)
     if found is None and loss.facts.lower_bound is not None:
-        found = claims.at("a point that descent of f reaches", claims.descended(length))
+        found = claims.on_descent(length)
     if found is None and loss.facts.least_squares:
         return _not_quadratic(loss, claims.X, claims.here, claims.eps * claims.made_of)
     return found
@@ -111,14 +111,11 @@ class _Claims:
         self.eps = ULPS * float(np.finfo(loss.precision).eps)
         self.here, self.zero = _Evaluated(loss, X), _Evaluated(loss, [0.0 * x for x in X])
         self.made_of = max(abs(self.here.f), abs(self.zero.f))
-        self.lowest = min(self.here, self.zero, key=lambda there: there.f)
         self.slope, self.length = joint_norm(self.here.G), joint_norm(X)
 
     def at_point(self, name: str, Y: Sequence[Array]) -> str | None:
         """Return a contradiction at a point."""
-        there = _Evaluated(self.loss, Y)
-        self.lowest = min(self.lowest, there, key=lambda there: there.f)
-        return self.at(name, there)
+        return self.at(name, _Evaluated(self.loss, Y))
 
     def at(self, name: str, there: _Evaluated) -> str | None:
         """Return a contradiction at a point that has been evaluated."""
@@ -151,15 +148,15 @@ class _Claims:
                 return found
         return None
 
-    def descended(self, length: float) -> _Evaluated:
-        """Return the lowest point of a descent of ``f``, the first step of which has a length.
+    def on_descent(self, length: float) -> str | None:
+        """Return a contradiction at points of a descent of ``f`` from ``X``, the first step of which has a length.
 
         The steps are those of Barzilai and Borwein (IMA J. Numer. Anal. 8, 1988, their (5)): two points and no
         constant of ``f`` are needed, and for quadratic functions they fall almost as fast as conjugate gradients.
         """
-        lowest = at = self.lowest
-        slope = joint_norm(at.G)
-        step = length / slope if slope > 0.0 else 0.0
+        at = self.here
+        square = joint_inner(at.G, at.G)
+        step = length / math.sqrt(square) if square > 0.0 else 0.0
         for _ in range(DESCENT):
             if not 0.0 < step < math.inf:
                 break
@@ -167,14 +164,14 @@ class _Claims:
             if not math.isfinite(there.f):  # outside of the domain
                 step *= 0.1
                 continue
-            lowest = min(lowest, there, key=lambda point: point.f)
-            moved = [y - x for x, y in zip(at.X, there.X)]
-            turned = [h - g for g, h in zip(at.G, there.G)]
-            bent = joint_inner(moved, turned)
-            # Where the gradient does not turn f is linear, and falls for as long as one goes.
-            step = joint_inner(moved, moved) / bent if bent > 0.0 else 10.0 * step
-            at = there
-        return lowest
+            found = self.at("a point that descent of f reaches", there)
+            if found is not None:
+                return found
+            # How much shorter the gradient has become along itself; where it has not f is linear, and falls on.
+            change = square - joint_inner(at.G, there.G)
+            step *= square / change if change > 0.0 else 10.0
+            at, square = there, joint_inner(there.G, there.G)
+        return None
 
     def _noise(self, value: float, slope: float, distance: float) -> float:
         """Return what rounding may do to a value, and to slopes over a distance from ``X``."""
