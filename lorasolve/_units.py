@@ -16,10 +16,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from .linear_map import LinearMap, spectral_norm_estimate, top_singular
 
 if TYPE_CHECKING:
     from .problem import Problem
+
+# Of the largest number: factors of random entries are some times as large as those of the natural size.
+ROOM = 1e-2
 
 
 class Units(NamedTuple):
@@ -95,6 +100,30 @@ def natural_start(problem: Problem) -> float:
     slope = problem.units.slope - problem.lam
     size = math.sqrt(f / slope) if slope > 0.0 else 0.0
     return size if math.isfinite(size) else 0.0
+
+
+def underflows(problem: Problem) -> bool:
+    """Whether changes of ``f``, which are of the size ``g^2/beta``, are below the normal numbers of its precision."""
+    slope, tiny = problem.units.slope, float(np.finfo(problem.loss.precision).tiny)
+    if not 0.0 < slope < math.sqrt(tiny):
+        return False
+    beta = problem.loss.facts.smoothness
+    if beta is not None:
+        return beta > 0.0 and slope * (slope / beta) < tiny
+    # Where f may be 0 or below at other points nothing is known.
+    return problem.loss.facts.lower_bound == 0.0 and abs(problem.value_at_zero) < tiny
+
+
+def overflows(problem: Problem) -> bool:
+    """Whether the squared length of a gradient at factors of the natural size, ``g^3/beta``, overflows."""
+    slope, largest = problem.units.slope, float(np.finfo(problem.dtype).max)
+    if not largest**0.25 < slope < math.inf:
+        return False  # before anything is asked of f, which may take long
+    beta = problem.loss.facts.smoothness
+    if beta is None:
+        # The value at X = 0 stands for g^2/beta.
+        return slope > ROOM * largest / max(abs(problem.value_at_zero), 1.0)
+    return beta > 0.0 and 3.0 * math.log(slope) - math.log(beta) > math.log(ROOM * largest)
 
 
 def _is_minimum(problem: Problem, at_zero: tuple[LinearMap, ...], found: float) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from ._digest import digest
 from ._progress import Progress
 from ._threads import solver_pools
-from ._units import natural_size
+from ._units import natural_size, overflows, underflows
 from ._validate import as_callable, as_choice, as_flag, as_instance, as_integer, require
 from .inits import Init
 from .inits import registry as init_registry
@@ -77,8 +77,8 @@ def solve(
     Raises
     ------
     ValueError, TypeError
-        For unknown names, combinations that make no sense, and a start at ``A = B = 0``, which is a stationary
-        point that no gradient method can leave.
+        For unknown names, combinations that make no sense, a start at ``A = B = 0``, which is a stationary point that
+        no gradient method can leave, and data so small that values of ``f`` underflow.
     """
     as_instance(problem, "problem", Problem)
     as_choice(engine, "engine", ("compiled", "interpreted"))
@@ -93,6 +93,11 @@ def solve(
     if engine == "interpreted":
         problem = problem.plain()
     problem = own_problem(problem, method, given)
+    if underflows(problem):
+        raise ValueError(
+            f"problem: f underflows in {problem.loss.precision}: the gradient at X = 0 has the size "
+            f"{problem.units.slope:.1g}, and values are of the size of its square; give the data other units"
+        )
 
     attended = callback is not None or bool(schedules)
     rng = np.random.default_rng(seed)
@@ -190,6 +195,10 @@ def end_message(optimizer: Optimizer, start: Stage, status: Status, step: float,
         # Where the limit of a method is no stationary point of L the others end elsewhere.
         others = optimizer.limit_hint if optimizer.keeps_stationary_points else ()
         return text + _try_instead(others, optimizer, start.problem)
+    if status in (Status.STALLED, Status.DIVERGED) and nit >= 0 and overflows(start.problem):
+        # No step size and no other method is better off.
+        other = " or float64" if start.problem.dtype == np.float32 else ""
+        return f"{text}; squares of gradients overflow in {start.problem.dtype}: give the data other units{other}"
     if status is Status.STALLED:
         return text + optimizer.stall_hint
     if status is not Status.DIVERGED:

@@ -398,3 +398,59 @@ def test_of_a_start_that_is_beyond_the_numbers_no_step_size_is_blamed(method):
     result = ls.solve(problem, method, start)
     assert result.status is ls.Status.DIVERGED
     assert "at the start; give the data other units" in result.message and "step" not in result.message
+
+
+@pytest.mark.parametrize(("dtype", "c"), [(np.float64, 1e-170), (np.float64, 1e-300), (np.float32, 1e-30)])
+@pytest.mark.parametrize("method", ["gd", "lbfgs", "gd_backtracking", "adam"])
+def test_data_whose_squares_underflow_are_refused_by_a_run(method, dtype, c):
+    problem = ls.Problem(Denoising((c * OPTIMUM).astype(dtype)), 2, 0.1 * c)
+    with pytest.raises(ValueError, match=rf"^problem: f underflows in {np.dtype(dtype)}.*give the data other units"):
+        ls.solve(problem, method, "gaussian:std=1e-86" if dtype is np.float64 else "lora")
+
+
+class OfAUser:
+    """``||X - M||^2/2``, of which no smoothness is stated."""
+
+    convex, lower_bound, shape = True, 0.0, OPTIMUM.shape
+
+    def __init__(self, M):
+        self.M = M
+
+    def value_and_grad(self, X):
+        return 0.5 * float(np.sum((X - self.M) ** 2)), X - self.M
+
+
+def test_a_users_loss_whose_values_underflow_is_refused_and_one_that_is_0_somewhere_is_not():
+    with pytest.raises(ValueError, match="f underflows"):
+        ls.solve(ls.Problem(OfAUser(1e-170 * OPTIMUM), 2, 1e-171), "lbfgs")
+
+    class Shifted(OfAUser):
+        lower_bound = None
+
+        def value_and_grad(self, X):
+            return 0.5 * float(np.sum(X * (X - 2.0 * self.M))), X - self.M
+
+    assert ls.solve(ls.Problem(Shifted(OPTIMUM), 2, 0.1), "lbfgs").success
+
+
+@pytest.mark.parametrize(
+    ("dtype", "c", "words"),
+    [
+        (np.float64, 1e150, "squares of gradients overflow in float64: give the data other units"),
+        (np.float32, 1e12, "squares of gradients overflow in float32: give the data other units or float64"),
+    ],
+)
+@pytest.mark.parametrize("method", ["gd", "gd_backtracking", "adam"])
+def test_no_step_size_or_method_is_blamed_for_data_whose_gradients_overflow(method, dtype, c, words):
+    problem = ls.Problem(Denoising((c * OPTIMUM).astype(dtype)), 2, 0.1 * c)
+    result = ls.solve(problem, method)  # from small factors, where all is finite
+    assert result.status in (ls.Status.DIVERGED, ls.Status.STALLED)
+    assert result.message.endswith(words) and "step" not in result.message
+
+
+@pytest.mark.parametrize(("dtype", "c"), [(np.float64, 1e100), (np.float64, 1e-140), (np.float32, 1e-10)])
+def test_data_within_the_range_are_not_refused(dtype, c):
+    problem = ls.Problem(Denoising((c * OPTIMUM).astype(dtype)), 2, 0.1 * c)
+    result = ls.solve(problem, "lbfgs", f"gaussian:std={c**0.5:.1g}")
+    assert result.fun / c / c == pytest.approx(far_off(1.0)[2], rel=1e-5)
+    assert "other units" not in result.message
