@@ -72,7 +72,7 @@ class Constants:
         Whether the certified ends hold without any restriction of rank or distance.
     curvature : (float, float) or None
         Certified bounds ``0 < alpha <= beta`` on the curvature of ``f`` along matrices of rank up to ``r + r*``, for
-        Theorem B: more than the restricted constants. On the whole space the certified ends themselves.
+        Theorem B: more than the restricted constants.
     """
 
     rsc_low: float
@@ -96,9 +96,11 @@ class Constants:
         source: str = "given",
         curvature: tuple[float, float] | None = None,
     ) -> Constants:
-        """Return constants known exactly, for matrices of rank <= ``r`` within ``radius`` or on the whole space.
+        """Return constants known exactly, for matrices of rank <= ``r`` within ``radius`` of ``X*``.
 
-        ``curvature``, the two constants of Theorem B, are those of the whole space where nothing else is given.
+        With ``whole_space`` they hold for every matrix, whatever ``r`` and ``radius``. They compare a matrix with
+        ``X*`` only, so they bound no curvature between two others: the constants of Theorem B, such as the extreme
+        eigenvalues of all Hessians, are ``curvature``, and the theorem is not applied where they are not given.
 
         Raises
         ------
@@ -112,8 +114,6 @@ class Constants:
         as_text(source, "source")
         if curvature is not None:
             curvature = curvature_bounds(curvature)
-        elif whole_space:
-            curvature = _curvature_everywhere(rsc, rsm)
         how = dict.fromkeys(("rsc_low", "rsc_high", "rsm_low", "rsm_high"), Evidence(Known.CERTIFIED, source))
         return cls(rsc, rsc, rsm, rsm, how, r, radius, whole_space, curvature)
 
@@ -211,7 +211,7 @@ def known_constants(objective: Objective, r: int) -> Constants | None:
     """
     rsc, rsm = getattr(objective, "rsc", None), getattr(objective, "rsm", None)
     if isinstance(rsc, float) and isinstance(rsm, float):
-        return Constants.exact(rsc, rsm, r, whole_space=True, source="stated by the objective, whole space")
+        return _of_curvature(rsc, rsm, r, "stated by the objective, whole space")
     m, n = objective.shape
     if objective.facts.least_squares and m * n <= DENSE_ENTRIES:
         return _of_spectrum(OneBlock(objective), r, "extreme eigenvalues of the Hessian, whole space")
@@ -231,7 +231,7 @@ def known_block_constants(loss: MultiObjective, ranks: Sequence[int]) -> tuple[C
     rsc, rsm = getattr(loss, "rsc", None), getattr(loss, "rsm", None)
     if isinstance(rsc, float) and isinstance(rsm, float):
         source = "stated by the loss, jointly, whole space"
-        return tuple(Constants.exact(rsc, rsm, r, whole_space=True, source=source) for r in ranks)
+        return tuple(_of_curvature(rsc, rsm, r, source) for r in ranks)
     if not _has_small_hessian(loss):
         return None
     return tuple(_of_spectrum(loss, r, "extreme eigenvalues of the joint Hessian, whole space") for r in ranks)
@@ -316,7 +316,7 @@ def _spectrum_ends(loss: MultiObjective) -> tuple[float, float, float]:
 
 def _of_spectrum(loss: MultiObjective, r: int, source: str) -> Constants:
     low, high, apart = _spectrum_ends(loss)
-    found = Constants.exact(low, high, r, whole_space=True, source=source)
+    found = _of_curvature(low, high, r, source)
     return replace(found, rsc_high=low + apart, rsm_low=high - apart)
 
 
@@ -354,6 +354,12 @@ def _quadratic(
 def _number_or(unknown: float, value: float, argument: str, low: float = -math.inf) -> float:
     """Return a finite number from ``low`` on, or the infinite one that stands for what is not known."""
     return unknown if isinstance(value, float) and value == unknown else as_number(value, argument, low)
+
+
+def _of_curvature(low: float, high: float, r: int, source: str) -> Constants:
+    """Return constants from bounds of the curvature at all matrices and in all directions."""
+    everywhere = _curvature_everywhere(low, high)
+    return Constants.exact(low, high, r, whole_space=True, source=source, curvature=everywhere)
 
 
 def _curvature_everywhere(low: float, high: float) -> tuple[float, float] | None:

@@ -329,7 +329,8 @@ class TwoConstantInstance(_PlaneInstance):
         zeta, tau = 2.0 * beta * t / (beta - 1.0), (beta + 1.0) * t / (beta - 1.0)
         block = ((0.5 * (1.0 + beta), 0.5 * (beta - 1.0)), (0.5 * (beta - 1.0), 0.5 * (1.0 + beta)))
         beta2 = zeta if beta2 is None else as_number(beta2, "beta2", 1.0, LARGEST_ENTRY)
-        constants = Constants.exact(1.0, max(beta, beta2), r, whole_space=True, source="eigenvalues of H")
+        ends = 1.0, max(beta, beta2)
+        constants = Constants.exact(*ends, r, whole_space=True, source="eigenvalues of H", curvature=ends)
         gap = 0.5 * zeta * tau * r_star
         super().__init__((r, r_star), (m, n), block, beta2, (tau, 1.0), lam, gap, constants)
 

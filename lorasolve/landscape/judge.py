@@ -326,7 +326,7 @@ class _Judge:
         if smoothness is not None or self.problem.several or not self.constants:
             return smoothness
         (only,) = self.constants
-        return only.rsm_high if only.whole_space and only.rsm_high < math.inf else None
+        return only.curvature[1] if only.whole_space and only.curvature is not None else None
 
     def _leads_lower(self, second: SecondOrder) -> bool:
         """Whether a curvature within the tolerance of the largest leads to a value that is lower by more than ``tol``.

@@ -174,6 +174,7 @@ def test_given_constants_are_no_strong_convexity(matrices, joint):
     value = problem.value(*arguments[0])
     assert value - problem.value(*(2 * [zero] if matrices == 1 else 2 * [(zero, zero)])) > 0.999 * matrices
     assert landscape.verdict(problem, *arguments, tol=0.499, joint=joint).kind == "not_converged"
+    assert given.curvature is None
     # The distance to the optimum is at most ||G||^2/alpha.
     judged = landscape.verdict(problem, *arguments, tol=0.502, joint=joint)
     assert (judged.kind, judged.reason) == ("global", f"CERTIFIED: within {matrices:.2e} of the optimum of F")
@@ -309,3 +310,16 @@ def test_effective_rank_is_the_least_rank_within_eps():
     assert landscape.effective_rank(values, 0.99 * 0.5 / total) == 2
     assert landscape.effective_rank(values, 0.99 * 0.3 / total) == 3
     assert landscape.effective_rank(np.zeros(3), 0.1) == 0
+
+
+@pytest.mark.parametrize("curvature", [None, "ends"])
+def test_theorem_b_needs_bounds_of_the_curvature_and_not_of_what_leads_to_one_matrix(curvature):
+    """``h'(t) t >= t^2`` says nothing of ``h''``, which is 0 next to the steep piece of the test above."""
+    instance = landscape.instances.two_constants(2, 1, 4, 4, 6.0)
+    ends = instance.constants.rsc_low, instance.constants.rsm_high
+    assert instance.constants.curvature == ends
+    given = Constants.exact(*ends, instance.constants.r, whole_space=True, curvature=curvature and ends)
+    problem = ls.Problem(instance, rank=2)
+    judged = landscape.verdict(problem, instance.stationary_factors(), X_star=instance.X_star, constants=given)
+    theorems = {found.theorem for found in judged.findings}
+    assert "Theorem A" in theorems and ("Theorem B" in theorems) == (curvature is not None)
