@@ -78,7 +78,7 @@ def solve(
     ------
     ValueError, TypeError
         For unknown names, combinations that make no sense, a start at ``A = B = 0``, which is a stationary point that
-        no gradient method can leave, and data so small that values of ``f`` underflow.
+        no gradient method can leave, and data so small that values of ``f`` underflow, where the rule has a tolerance.
     """
     as_instance(problem, "problem", Problem)
     as_choice(engine, "engine", ("compiled", "interpreted"))
@@ -93,16 +93,14 @@ def solve(
     if engine == "interpreted":
         problem = problem.plain()
     problem = own_problem(problem, method, given)
-    if underflows(problem):
-        raise ValueError(
-            f"problem: f underflows in {problem.loss.precision}: the gradient at X = 0 has the size "
-            f"{problem.units.slope:.1g}, and values are of the size of its square; give the data other units"
-        )
 
     attended = callback is not None or bool(schedules)
     rng = np.random.default_rng(seed)
     with solver_pools(problem.objective.kernels.threaded or (not attended and optimizer.runs_compiled(problem))):
         stage = first_stage(problem, method, given, rng)
+        if stop.grad_tol > 0.0 and not optimizer.stochastic:
+            # Where the tolerance asks for the units anyway.
+            _refuse_underflow(stage.problem)
         monitor = Monitor(
             stop,
             callback,
@@ -127,6 +125,14 @@ def solve(
             if monitor.raised is not None:
                 raise _with_result(monitor.raised, result)
             return result
+
+
+def _refuse_underflow(problem: Problem) -> None:
+    if underflows(problem):
+        raise ValueError(
+            f"problem: f underflows in {problem.loss.precision}: the gradient at X = 0 has the size "
+            f"{problem.units.slope:.1g}, and values are of the size of its square; give the data other units"
+        )
 
 
 def method_and_start(method: str | Optimizer | Method, init: str | Init | Given | None) -> tuple[Method, Given | None]:

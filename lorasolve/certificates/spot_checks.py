@@ -63,6 +63,10 @@ def needed(loss: MultiObjective) -> bool:
     return _oracles.claim(loss.objective) is not None or _oracles.refusal(loss.objective) is not None
 
 
+def _is_of_a_user(loss: MultiObjective) -> bool:
+    return not type(speaker(loss)).__module__.startswith("lorasolve.")
+
+
 def test_of(loss: MultiObjective) -> str:
     """Return the name of the test of everything that a loss states; of several matrices each block is tested."""
     return "check_objective" if isinstance(loss, OneBlock) else "check_objective on each block(k, X)"
@@ -70,8 +74,7 @@ def test_of(loss: MultiObjective) -> str:
 
 def assumption(loss: MultiObjective) -> str:
     """Return what is taken for granted about a loss, as one clause."""
-    whose, facts = speaker(loss), loss.facts
-    own = not type(whose).__module__.startswith("lorasolve.")
+    whose, facts, own = speaker(loss), loss.facts, _is_of_a_user(loss)
     name = "your f" if own else "f"
     stated_convex = [f"{name} is convex", "its gradient right"]
     parts = stated_convex if facts.convex is True else [f"the gradient of {name} is right"]
@@ -96,7 +99,8 @@ def violation(loss: MultiObjective, X: Matrices, better: Matrices | None) -> str
     length = _length(loss, claims.X, claims.here.G, better)
     for name, D in (("G", claims.here.G), ("a random direction", _random(claims.X))):
         found = found or claims.on_line(name, D, length)
-    if found is None and loss.facts.lower_bound is not None:
+    # The package's own losses have theirs from their formula.
+    if found is None and loss.facts.lower_bound is not None and _is_of_a_user(loss):
         found = claims.on_descent(length)
     if found is None and loss.facts.least_squares:
         return _not_quadratic(loss, claims.X, claims.here, claims.eps * claims.made_of)
