@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve.objectives import Denoising, LinearFineTuning, Logistic
+from lorasolve.objectives import Denoising, LinearFineTuning
 from lorasolve.optimizers.ggpo import row_scales
 from lorasolve.papers import lora_ggpo
 
@@ -69,33 +69,6 @@ def test_the_largest_curvature_is_not_the_largest_in_size(shape):
     rng = np.random.default_rng(3)
     A, B = rng.standard_normal((shape[0], 2)), rng.standard_normal((shape[1], 2))
     assert lora_ggpo.largest_curvature(ls.Problem(Cap(A @ B.T), 2), A, B) == pytest.approx(0.0, abs=1e-8)
-
-
-def test_the_rise_under_noise_is_that_of_the_scaled_update():
-    rng = np.random.default_rng(4)
-    f = Logistic(rng.standard_normal((3, 4)), rng.standard_normal((4, 9)), np.sign(rng.standard_normal((3, 9))))
-    A, B, deviations = rng.standard_normal((3, 2)), rng.standard_normal((4, 2)), np.array([0.5, 1.0, 2.0])
-    scaled = ls.Problem(f, 2, adapter=ls.adapters.LoRA(alpha=6.0))
-    found = lora_ggpo.noise_sharpness(scaled, A, B, deviations, draws=20, seed=0)
-    assert found == pytest.approx(lora_ggpo.noise_sharpness(ls.Problem(f, 2), 3 * A, B, deviations, 20, 0))
-
-
-def test_ascent_finds_the_largest_rise_on_a_circle():
-    """Two parameters of unequal curvature, beside the largest value on a fine grid of angles."""
-
-    class Quadratic:
-        shape = (2, 1)
-        weights = np.array([[1.0], [6.0]])
-
-        def value_and_grad(self, X):
-            return 0.5 * float(np.sum(self.weights * X * X)), self.weights * X
-
-    p = ls.Problem(Quadratic(), 1, adapter=ls.adapters.LoRA(frozen="B"))
-    start, rho = np.array([[0.9], [0.05]]), 0.3
-    angles = np.linspace(0.0, 2 * np.pi, 100_001)
-    values = 0.5 * (0.9 + rho * np.cos(angles)) ** 2 + 3.0 * (0.05 + rho * np.sin(angles)) ** 2
-    expected = values.max() - 0.5 * 0.9**2 - 3.0 * 0.05**2
-    assert lora_ggpo.ascent_sharpness(p, start, np.ones((1, 1)), rho, 200) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize(("samples", "rank", "ridge"), [(60, 8, 0.0), (60, 3, 0.0), (22, 8, 0.0), (22, 3, 0.2)])
