@@ -535,6 +535,14 @@ def threads_of(problem: ls.Problem) -> int:
     return len(data.products.C_cut if problem.objective.name == "linear" else data.cut) - 1
 
 
+def test_nothing_is_compiled_for_a_folder_that_cannot_be(monkeypatch, tmp_path, capsys) -> None:
+    monkeypatch.setattr(warm, "_parts", lambda: pytest.fail("compiles"))
+    monkeypatch.setenv("LORASOLVE_CACHE_DIR", str(tmp_path / "file"))
+    (tmp_path / "file").write_text("")
+    assert main(["warm"]) == 2
+    assert str(tmp_path / "file") in capsys.readouterr().err
+
+
 def test_what_is_compiled_ahead_is_divided_among_processes_without_rest() -> None:
     parts = warm._parts()
     divided = [(problem.shape, problem.rank, optimizer.name) for part in parts.values() for problem, optimizer in part]

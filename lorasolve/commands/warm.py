@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -48,11 +49,11 @@ class WarmCommand(Command):
         add_json_argument(parser)
 
     def run(self, args: argparse.Namespace) -> int:
-        """Compile and report; the exit code is 1 if there is no folder to keep kernels in."""
+        """Compile and report."""
         with interruptions_end_all():
             facts = warm(progress=not args.json)
         emit(args, envelope("warm", facts), _text(facts))
-        return ExitCode.FINE if facts["folder"] is not None else ExitCode.FALSE
+        return ExitCode.FINE
 
 
 def warm(progress: bool = False) -> dict[str, Any]:
@@ -68,7 +69,13 @@ def warm(progress: bool = False) -> dict[str, Any]:
     dict
         ``combinations`` run, ``seconds`` in all, ``compile_seconds`` spent compiling by all processes together,
         ``kernels`` added to the ``folder``, and how many ``files`` of how many ``megabytes`` are there now.
+
+    Raises
+    ------
+    OSError
+        If kernels cannot be kept.
     """
+    _refuse_without_folder()
     before, began = cache_facts()["files"], time.perf_counter()
     display = Progress("warm", progress)
     names = list(_parts())
@@ -88,6 +95,18 @@ def warm(progress: bool = False) -> dict[str, Any]:
         "compile_seconds": round(compiling, 2),
         "kernels": now["files"] - before,
     } | now
+
+
+def _refuse_without_folder() -> None:
+    """Make the folder of the kernels and write to it: what would be compiled for none is compiled again in each run."""
+    from ..kernels._cache import cache_directory
+
+    folder = cache_directory()
+    if folder is None:
+        raise OSError("no folder is known that could hold kernels: LORASOLVE_CACHE_DIR names one")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def _compiler() -> Callable[[str], tuple[int, float]]:
@@ -217,9 +236,8 @@ def _completion_products(dtype: Any) -> None:
 
 
 def _text(facts: dict[str, Any]) -> str:
-    folder = facts["folder"] or "nowhere (no folder can be written: see LORASOLVE_CACHE_DIR)"
     return (
         f"{facts['combinations']} combinations of objective, type and optimizer run in {facts['seconds']:.1f} s, "
         f"{facts['compile_seconds']:.1f} s of it compiling\n"
-        f"{facts['kernels']} kernels added; {facts['files']} files of {facts['megabytes']} MB in {folder}"
+        f"{facts['kernels']} kernels added; {facts['files']} files of {facts['megabytes']} MB in {facts['folder']}"
     )
