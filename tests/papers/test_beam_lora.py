@@ -99,3 +99,74 @@ def test_hadamard_refuses_other_sizes():
     np.testing.assert_allclose(H @ H.T, np.eye(8), atol=1e-15)
     with pytest.raises(ValueError, match="power of two"):
         beam_lora.hadamard(6)
+
+
+def found(**changed):
+    """Return numbers that fulfil every claim, with some of them changed."""
+    course = [[(0.3, 0.5), (0.2, 0.8), (0.1, 1.0), (0.1, 1.0)], [(0.31, 0.5), (0.2, 0.8), (0.1, 1.0), (0.1, 1.0)]]
+    errors = [[0.5, 0.7, 0.4], [0.51, 0.7, 0.4]]
+    few = {"LoRA": [4.6, 4.7], "paper": [4.4, 4.5], "none": [2.5, 2.6]}
+    many = {"LoRA": [3.6, 3.7], "paper": [7.3, 7.5], "none": [21.0, 21.5]}
+    numbers = {
+        "over_time": {"gd": course, "adam": course},
+        "gauges": {"SVD": 0.4, "random": 0.5, "Hadamard": 0.6},
+        "hadamard": 1e-16,
+        "pruned": {"gd": {"2": errors}, "adam": {"2": errors}},
+        "moved": {"paper": 0.4, "preserving": 1e-16, "mass": 0.9, "open": 8},
+        "risks": {"few noisy samples": few, "many samples, short run": many},
+    }
+    return numbers | changed
+
+
+BACKWARDS = [[0.7, 0.5, 0.4], [0.7, 0.51, 0.4]]
+SMALL = [[0.1, 0.7, 0.05], [0.11, 0.7, 0.05]]
+FLAT = [[(0.1, 0.5), (0.2, 0.8), (0.1, 1.0), (0.1, 1.0)], [(0.12, 0.5), (0.2, 0.8), (0.1, 1.0), (0.1, 1.0)]]
+
+
+@pytest.mark.parametrize(
+    ("changed", "refuted"),
+    [
+        ({}, []),
+        ({"over_time": {"gd": FLAT, "adam": FLAT}}, [0]),  # nothing beyond the error
+        ({"pruned": {"gd": {"2": BACKWARDS}, "adam": {"2": found()["pruned"]["adam"]["2"]}}}, [1]),
+        ({"pruned": {"gd": {"2": SMALL}, "adam": {"2": found()["pruned"]["adam"]["2"]}}}, []),  # of Adam is spoken
+        ({"pruned": {"gd": {"2": found()["pruned"]["gd"]["2"]}, "adam": {"2": SMALL}}}, [1]),
+        ({"hadamard": 0.1}, [2]),
+        ({"gauges": {"SVD": 0.5, "random": 0.4, "Hadamard": 0.6}}, [2]),
+        ({"pruned": {name: {"2": [[0.5, 0.7, 0.6]] * 2} for name in ("gd", "adam")}}, [2]),
+        ({"moved": {"paper": 0.4, "preserving": 0.0, "mass": 0.9, "open": 6}}, [3]),  # pruned and not expanded
+        ({"moved": {"paper": 0.4, "preserving": 0.0, "mass": 1.0, "open": 8}}, [3]),
+    ],
+)
+def test_each_half_of_a_claim_is_judged(changed, refuted):
+    claims = beam_lora.BeamLoRAClaims().judge(found(**changed))
+    assert [k for k, claim in enumerate(claims) if not claim.holds] == refuted
+
+
+def test_an_event_that_only_prunes_is_no_exact_split(monkeypatch):
+    exact = beam_lora.event()
+    assert exact["preserving"] < 1e-12 and exact["open"] == 8
+    monkeypatch.setitem(beam_lora.EXPANSIONS, "preserving", beam_lora.EXPANSIONS["none"])
+    pruned = beam_lora.event()
+    assert pruned["open"] < 8
+    assert not beam_lora.BeamLoRAClaims().judge(found(moved=pruned))[3].holds
+
+
+def test_the_mass_that_averaging_leaves_is_that_of_geometric_means(monkeypatch):
+    """Pairs of the event, seen by an expansion that only records them; the weights are exp(z/tau)."""
+    weights = []
+
+    def record(problem, theta, snapshot, worst, best, jitter, rng):
+        z = problem.split(theta)[2]
+        a, b = np.exp(z[worst] / problem.adapter.tau), np.exp(z[best] / problem.adapter.tau)
+        weights.append((np.sum(a + b), np.sum(2.0 * np.sqrt(a * b))))
+        z[best] = z[worst] = 0.5 * (z[best] + z[worst])
+
+    monkeypatch.setitem(beam_lora.EXPANSIONS, "paper", record)
+    mass = beam_lora.event()["mass"]
+    assert mass == pytest.approx(weights[0][1] / weights[0][0], rel=1e-12)
+
+
+def test_dispersion_has_no_unit():
+    assert beam_lora.dispersion(np.array([1.0, 3.0])) == pytest.approx(0.5)  # 1 over 2
+    assert beam_lora.dispersion(np.array([10.0, 30.0])) == pytest.approx(0.5)
