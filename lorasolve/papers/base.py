@@ -213,6 +213,16 @@ def mean_and_error(values: ArrayLike, digits: int = 3) -> str:
     return f"{float(np.mean(numbers)):.{digits}f} +- {error:.{digits}f}"
 
 
+def largest(values: ArrayLike) -> float:
+    """Return the largest value, nan if one is undefined: ``max`` passes over those that are not the first."""
+    return float(np.max(np.asarray(values, dtype=np.float64)))
+
+
+def least(values: ArrayLike) -> float:
+    """Return the least value, nan if one is undefined."""
+    return float(np.min(np.asarray(values, dtype=np.float64)))
+
+
 def first_seeds(full: int, quick: int) -> str:
     """Return the seeds from 0 on of a full run and of a quick one as text, ``0-19 (quick: 0, 1)``."""
     shown = [", ".join(map(str, range(count))) if count < 3 else f"0-{count - 1}" for count in (full, quick)]

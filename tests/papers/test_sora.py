@@ -136,11 +136,56 @@ def test_the_released_training_leaves_all_gates_or_none_on_the_seeds_tried():
     assert set(rows[1][1]) == {0}
 
 
+FOUND = {
+    "optimum": {"fun": 1.0, "gates": 9, "local": 1.5, "open": 10},
+    "runs": {"lora start": [(1.51, 10)], "singular vectors": [(1.0, 9)]},
+    "convex": [0.0],
+    "rescaled": {"left": 1e-4, "moved": 1e-16},
+    "curve": [(0.1, 12, 1.0, 1.0), (1.0, 4, 2.0, 1.0)],
+    "dead_zone": (2.0, 1.0),
+    "released": [(0.9, [12, 0], 9), (2.0, [0, 0], 6)],
+}
+
+
+def ends(lora, informed=(1.0, 9)):
+    return {"runs": {"lora start": [lora], "singular vectors": [informed]}}
+
+
+@pytest.mark.parametrize(
+    ("changed", "refuted"),
+    [
+        ({}, []),
+        (ends((1.51, 10), (0.9, 9)), [0]),  # below the optimum
+        ({"convex": [0.0, float("nan")]}, [0]),
+        ({"rescaled": {"left": 1.0, "moved": 0.0}}, [0]),
+        ({"rescaled": {"left": 1e-4, "moved": 0.1}}, [0]),
+        (ends((2.0, 10)), [1]),  # on its way
+        (ends((1.0, 10)), [1]),
+        (ends((1.51, 12)), [1]),
+        ({"curve": [(0.1, 12, 1.0, 1.0), (1.0, 4, 1.0, 1.0)]}, [3]),  # sparsity for nothing
+    ],
+)
+def test_each_half_of_a_claim_is_judged(changed, refuted):
+    claims = sora.SoRAClaims().judge(FOUND | changed)
+    assert [k for k, claim in enumerate(claims) if not claim.holds] == refuted
+
+
+@pytest.mark.parametrize("weight", [0.3, 1.0, 2.0])
+def test_local_minimisers_are_where_values_on_a_grid_have_a_positive_minimum(weight):
+    grid = np.linspace(1e-3, 6, 60_001)
+    edge = 3 * (weight / 4) ** (2 / 3)
+    for sigma in [*np.linspace(0.05, 5.5, 40), edge * 0.99, edge * 1.02]:
+        values = 0.5 * (grid - sigma) ** 2 + weight * np.sqrt(grid)
+        lowest = grid[1:-1][(values[1:-1] < values[:-2]) & (values[1:-1] < values[2:])]
+        assert sora.local_minimisers([sigma], weight)[0] == pytest.approx(*lowest if lowest.size else [0.0], abs=1e-4)
+
+
 @pytest.mark.parametrize(
     ("rows", "holds"),
     [
         ([(0.9, [12, 0], 9), (2.0, [0, 0], 6)], True),
         ([(0.9, [12, 5], 9), (2.0, [0, 0], 6)], False),
+        ([(0.9, [0, 0], 9), (2.0, [0, 0], 6)], False),  # gates that are always closed
         ([(0.9, [12, 12], 9), (2.0, [0, 12], 6)], False),
         # Above the largest value and below the least the optimum has no gate, or all: others that a user asks for.
         ([(100.0, [0, 0], 0), (0.9, [12, 0], 9), (2.0, [0, 0], 6), (0.01, [12, 12], 12)], True),
@@ -148,14 +193,7 @@ def test_the_released_training_leaves_all_gates_or_none_on_the_seeds_tried():
     ],
 )
 def test_the_verdict_on_the_released_training_follows_from_every_seed(rows, holds):
-    found = {
-        "optimum": {"fun": 1.0, "gates": 9},
-        "runs": {"lora start": [(2.0, 10)], "singular vectors": [(1.0, 9)]},
-        "convex": [0.0],
-        "curve": [(0.1, 12, 1.0, 1.0), (1.0, 4, 2.0, 1.0)],
-        "dead_zone": (2.0, 1.0),
-        "released": rows,
-    }
+    found = FOUND | {"released": rows}
     (claim,) = (claim for claim in sora.SoRAClaims().judge(found) if "AdamW" in claim.statement)
     assert claim.holds == holds
 
