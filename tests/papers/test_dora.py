@@ -1,5 +1,6 @@
 """The instance on which the detached direction ascends, by hand; the other numbers are held by the claims."""
 
+import numpy as np
 import pytest
 
 from lorasolve.papers import dora
@@ -12,3 +13,41 @@ def test_rates_of_change_by_the_chain_rule():
     rates = dora.rates_of_change()
     assert rates["exact"] == pytest.approx(-sum(x * x for x in exact), rel=1e-14)
     assert rates["detached"] == pytest.approx(-sum(x * y for x, y in zip(exact, detached)), rel=1e-14)
+
+
+def found(losses=(0.0, 2.75), perturbed=(0.9, 0.9, 0.9, 0.9)):
+    """Return numbers that fulfil every claim, with the losses of DoRA and LoRA and the correlations of one kind."""
+    rows = {"perturbed": perturbed, "norms kept": (0.0, 0.8, 0.9, 0.9), "direction or norm": (-0.8, -0.8, -0.5, -0.6)}
+    return {
+        "errors": {"by column": 1e-9, "one matrix": 1.0},
+        "rates": {"exact": -1.26, "detached": 3.74},
+        "losses": {"DoRA": losses[0], "LoRA": losses[1], "least": 2.75},
+        "correlations": {kind: {k: [v] for k, v in zip(dora.METHODS, row)} for kind, row in rows.items()},
+    }
+
+
+@pytest.mark.parametrize(
+    ("changed", "refuted"),
+    [
+        ({}, []),
+        ({"losses": (0.0, 3.0)}, [3]),  # LoRA has not come to its least loss
+        ({"losses": (2.0, 2.75)}, [3]),
+        ({"perturbed": (0.9, float("nan"), 0.9, 0.9)}, [0]),  # a method that changed nothing
+    ],
+)
+def test_each_half_of_a_claim_is_judged(changed, refuted):
+    claims = dora.DoRAClaims().judge(found(**changed))
+    assert [k for k, claim in enumerate(claims) if not claim.holds] == refuted
+
+
+def test_the_least_loss_of_lora_is_eckart_youngs_and_rescaled_columns_are_within_dora():
+    """From the same draws: the columns' scales undone, the change of rank 2 is left."""
+    rng = np.random.default_rng(2)
+    W0 = rng.standard_normal((10, 10))
+    change = rng.standard_normal((10, 2)) @ rng.standard_normal((2, 10)) / np.sqrt(10)
+    scales = rng.uniform(0.5, 1.5, 10)
+    gap = W0 * (scales - 1.0) + change
+    tail = 0.5 * np.sum(np.linalg.eigvalsh(gap.T @ gap)[:-2])
+    ends = dora.losses(2, 3000)
+    assert ends["least"] == pytest.approx(tail, rel=1e-10) and ends["LoRA"] == pytest.approx(tail, rel=1e-6)
+    assert 0.0 <= ends["DoRA"] < 1e-6
