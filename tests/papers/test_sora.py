@@ -209,3 +209,13 @@ def test_revival_leaves_the_update_and_opens_on_the_largest_residual():
     p.value_and_grad(seeded, grad)
     assert grad[-1] == pytest.approx(-2.0)  # minus the largest singular value of the residual
     assert revived(p.objective, adapter, theta, 2, 1.0, 2.1) is None
+
+
+def test_memorisation_is_told_from_the_distance_to_what_is_clean():
+    """No update is left by the largest penalty: the losses are the halves of the squared norms."""
+    rng = np.random.default_rng(7)
+    clean = rng.standard_normal((20, 3)) @ rng.standard_normal((3, 16))
+    noisy = clean + 0.7 * rng.standard_normal((20, 16))
+    _, (_, gates, training, test) = sora.memorisation([1.0, 1e6], 7)
+    assert gates == 0
+    assert (training, test) == pytest.approx((0.5 * np.sum(noisy**2), 0.5 * np.sum(clean**2)), rel=1e-6)
