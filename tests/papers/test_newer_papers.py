@@ -144,6 +144,9 @@ def test_measures_of_the_courses():
     assert np.isnan(polar.iterations_to([1.0], 0.05))
     assert lora_rite.core(seed=3) < 1e-9
     assert max(alt_lora.uniqueness(seed=2)["effects"]) < 1e-10
+    assert alt_lora.first_step(seed=2) < 1e-12
+    few = alt_lora.iterations([1.0], 3)["counts"]
+    assert np.isnan([counts[0] for counts in few.values()]).all()
 
 
 def test_a_verdict_follows_from_every_row_of_its_numbers():
@@ -178,14 +181,17 @@ def test_a_verdict_follows_from_every_row_of_its_numbers():
 
     assert evenness(2.0) and not evenness(3.0)
 
-    def counts(last):
+    def counts(last, gd=(52, np.nan)):
         plain, momentum = alt_lora._PLAIN, alt_lora._WITH_MOMENTUM
-        at = {"gd": [52, 1500], "lora_pro": [32, 60], momentum: [97, last], plain: [47, 129]}
+        at = {"gd": list(gd), "lora_pro": [32, 60], momentum: [97, last], plain: [47, 129]}
         found = {"conditions": [1.0, 30.0], "counts": at}
         unique = {"lengths": [3.0, 3.2], "effects": [0.0, 0.0], "unique": [2.9]}
-        return alt_lora.AltLoRAClaims().judge({"uniqueness": unique, "iterations": found})[1].holds
+        parts = {"uniqueness": unique, "first_step": 0.0, "iterations": found}
+        return alt_lora.AltLoRAClaims().judge(parts)[1].holds
 
     assert counts(178) and not counts(500)
+    assert not counts(np.nan)  # ended above the level, after however few iterations
+    assert not counts(178, (52, 300)) and not counts(178, (np.nan, np.nan))
 
 
 def shown(experiment, found):
@@ -197,16 +203,17 @@ def shown(experiment, found):
 
 def test_iterations_are_told_by_their_condition_numbers_in_any_order():
     methods = ["gd", "lora_pro", alt_lora._WITH_MOMENTUM, alt_lora._PLAIN]
-    at = {1.0: [52, 32, 97, 47], 30.0: [1500, 60, 178, 129], 3.0: [154, 33, 106, 57], 100.0: [1500, 90, 999, 999]}
+    at = {1.0: [52, 32, 97, 47], 30.0: [np.nan, 60, 178, 129], 3.0: [154, 33, 106, 57], 100.0: [np.nan, 90, 999, 999]}
     unique = {"lengths": [3.0, 3.2], "effects": [0.0, 0.0], "unique": [2.9]}
     for conditions in ([1.0, 30.0], [30.0, 1.0], [3.0, 30.0, 100.0, 1.0]):
         counts = {name: [at[condition][k] for condition in conditions] for k, name in enumerate(methods)}
-        found = {"uniqueness": unique, "iterations": {"conditions": conditions, "counts": counts}}
+        found = {"uniqueness": unique, "first_step": 0.0, "iterations": {"conditions": conditions, "counts": counts}}
         report, claims, axes = shown(alt_lora.AltLoRAClaims(), found)
-        assert claims[1].holds and "gd 52, 1500, lora_pro 32, 60" in claims[1].measured
+        assert claims[1].holds and "gd 52, > 1500, lora_pro 32, 60" in claims[1].measured
         assert ", ".join(f"{condition:g}" for condition in conditions) in report
         assert [label.get_text() for label in axes.get_xticklabels()] == [f"{c:g}" for c in sorted(conditions)]
-        assert list(axes.lines[0].get_ydata()) == [at[condition][0] for condition in sorted(conditions)]
+        drawn = [np.nan_to_num(at[condition][0], nan=1500.0) for condition in sorted(conditions)]
+        assert list(axes.lines[0].get_ydata()) == drawn
     with pytest.raises(ValueError, match=r"conditions: expected a finite number in \[1, inf\), got 0"):
         alt_lora.iterations([1.0, 0.0], 10)
 
