@@ -16,19 +16,47 @@ def test_residuals_are_the_tails_of_the_singular_values():
 
 def test_with_decay_the_rank_of_the_stages_decides_whether_the_limit_is_the_convex_optimum():
     limits = periodic_lora.decayed_limits(0.3, 4)
-    below, reaching = (limits[f"anisotropic, rank {rank} of 4"] for rank in (1, 4))
+    (below, above), (reaching, _) = (limits[f"anisotropic, rank {rank} of 4"] for rank in (1, 4))
     assert below > 1e-4 and abs(reaching) < 1e-10
+    assert above > 0.01  # four stages of rank 1 are not the limit
     # The optimum for the identity: the singular values of the target less lam, of which 4 stages of rank 1 keep 4.
     sigma = np.linalg.svd(np.random.default_rng(1).standard_normal((12, 10)), compute_uv=False)
     kept = np.maximum(sigma - 0.3, 0.0)
     best = 0.5 * np.sum((sigma - kept) ** 2) + 0.3 * kept.sum()
     kept[4:] = 0.0
     reached = 0.5 * np.sum((sigma - kept) ** 2) + 0.3 * kept.sum()
-    assert limits["isotropic, rank 1 of 9"] == pytest.approx(reached / best - 1.0, rel=1e-7)
+    assert limits["isotropic, rank 1 of 9"] == pytest.approx([reached / best - 1.0, sigma[4] / 0.3 - 1.0], rel=1e-7)
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9])
 def test_the_linear_rule_jumps_by_the_product_of_the_shares(fraction):
     jumps = periodic_lora.unload_jumps(fraction)
     assert jumps["linear"] == pytest.approx(fraction * (1 - fraction), rel=1e-12)
-    assert jumps["root"] < 1e-14
+    assert jumps["root"] < 1e-14 and jumps["unloaded"] == pytest.approx(fraction, rel=1e-12)
+
+
+def found(**changed):
+    """Return numbers that fulfil every claim, with some of them changed."""
+    numbers = {
+        "stages": [(rank, 1.0, 1.0) for rank in (2, 4, 6, 8, 10, 10)],
+        "losses": {"LoRA": 24.6, "PeriodicLoRA": 0.0, "floor": 24.6},
+        "jumps": {"root": 1e-16, "linear": 0.09, "unloaded": 0.1},
+        "limits": {"isotropic": [0.0, 0.0], "rank 1": [8e-4, 1e-9], "rank 4": [0.0, -1e-9]},
+    }
+    return numbers | changed
+
+
+@pytest.mark.parametrize(
+    ("changed", "refuted"),
+    [
+        ({}, []),
+        ({"stages": [(rank, float("nan"), 1.0) for rank in (2, 4, 6, 8, 10, 10)]}, [0]),
+        ({"losses": {"LoRA": 25.0, "PeriodicLoRA": 0.0, "floor": 24.6}}, [1]),  # LoRA has not come to its least loss
+        ({"jumps": {"root": 0.0, "linear": 0.09, "unloaded": 0.0}}, [2]),  # nothing unloaded, nothing changed
+        ({"limits": {"isotropic": [0.0, 0.0], "rank 1": [8e-4, 1e-2], "rank 4": [0.0, 0.0]}}, [3]),  # on its way
+        ({"limits": {"isotropic": [-0.1, 0.0], "rank 1": [8e-4, 0.0], "rank 4": [0.0, 0.0]}}, [3]),
+    ],
+)
+def test_each_half_of_a_claim_is_judged(changed, refuted):
+    claims = periodic_lora.PeriodicLoRAClaims().judge(found(**changed))
+    assert [k for k, claim in enumerate(claims) if not claim.holds] == refuted
