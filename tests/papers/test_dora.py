@@ -51,3 +51,14 @@ def test_the_least_loss_of_lora_is_eckart_youngs_and_rescaled_columns_are_within
     ends = dora.losses(2, 3000)
     assert ends["least"] == pytest.approx(tail, rel=1e-10) and ends["LoRA"] == pytest.approx(tail, rel=1e-6)
     assert 0.0 <= ends["DoRA"] < 1e-6
+
+
+def test_the_methods_are_what_they_are_called():
+    """A detached norm leaves the radial part in: its derivative along the weight itself does not vanish."""
+    W0 = np.array([[3.0], [4.0]])
+    for name, radial in (("DoRA", False), ("DoRA, norm detached", True)):
+        problem = dora.Problem(dora._Linear(W0, W0), 1, adapter=dora.METHODS[name])
+        grad = np.empty(4)
+        problem.value_and_grad(np.array([0.0, 0.0, 1.0, 5.0]), grad)
+        assert (abs(grad[:2] @ W0[:, 0]) > 1.0) == radial
+    assert dora.METHODS["full"] is None and dora.METHODS["LoRA"].name == "lora"
