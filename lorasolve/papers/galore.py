@@ -19,7 +19,7 @@ from ..optimizers.sgd import SGD
 from ..problem import Problem
 from ..schedules.galore import GaLore
 from ..schedules.golore import GoLore
-from .base import COLOURS, Claim, PaperClaims, mean_and_error
+from .base import COLOURS, Claim, PaperClaims, largest, least, mean_and_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -126,27 +126,30 @@ class GaLoreClaims(PaperClaims):
     def judge(self, found: dict[str, Any]) -> list[Claim]:
         """Return the claims beside what was measured."""
         end = {name: [run[-1] for run in runs] for name, runs in found["courses"].items()}
-        last = {name: [run[-1] / run[9] for run in runs] for name, runs in found["courses"].items()}
+        stalled = end["GaLore"]
+        drift = largest([abs(run[-1] / run[9] - 1.0) for run in found["courses"]["GaLore"]])
+        start = [GaLoreExample(seed=seed).value_and_grad(np.zeros((_SIZE, _SIZE)))[0] for seed in range(len(stalled))]
+        approach = largest(np.divide(stalled, start))
         return [
             Claim(
                 "GaLore does not always converge to the optimum: near it the noise decides the projector",
                 "confirmed",
-                f"f at the end {mean_and_error(end['GaLore'])}, smallest of {len(end['GaLore'])} runs "
-                f"{min(end['GaLore']):.3f}; it changes by at most {abs(1 - min(last['GaLore'])):.1%} in the last two "
-                "thirds",
-                min(end["GaLore"]) > 1e4 * max(end["GoLore"]) and min(last["GaLore"]) > 0.9,
+                f"f at the end {mean_and_error(stalled)}, smallest of {len(stalled)} runs {min(stalled):.3f}, at most "
+                f"{approach:.1%} of that at the start; it changes by at most {drift:.1%} after step 1000",
+                # Runs that never came near it would show nothing of what happens there.
+                least(stalled) > 1e4 * largest(end["GoLore"]) and drift < 0.1 and approach < 0.1,
             ),
             Claim(
                 "GoLore converges with the same samples",
                 "confirmed",
                 f"largest f at the end {max(end['GoLore']):.1e}",
-                max(end["GoLore"]) < 1e-6,
+                largest(end["GoLore"]) < 1e-6,
             ),
             Claim(
                 "GaLore converges with large batches (here: the projector from both samples)",
                 "confirmed",
                 f"largest f at the end {max(end['GaLore, projector from both samples']):.1e}",
-                max(end["GaLore, projector from both samples"]) < 1e-6,
+                largest(end["GaLore, projector from both samples"]) < 1e-6,
             ),
             Claim("pre-training and fine-tuning of language models", "not at matrix scale", "-", True),
         ]

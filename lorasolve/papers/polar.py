@@ -15,7 +15,7 @@ from ..monitor import Intermediate, StoppingRule
 from ..objectives.denoising import Denoising
 from ..problem import Problem
 from ..tasks import digits_task
-from .base import COLOURS, Claim, PaperClaims, mean_and_error
+from .base import COLOURS, Claim, PaperClaims, largest, mean_and_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,6 +28,8 @@ def courses(seeds: int, max_iter: int) -> dict[str, list[list[float]]]:
     """Return by parametrization and seed the relative losses of gradient descent with tuned constant steps.
 
     A target of rank 4 with singular values from 1 to 0.1 (20 x 16), factors of rank 8, LoRA from a small random start.
+    The best step is the one with the fewest iterations to a relative loss of 1e-8, or the least loss where none is:
+    beyond, rounding errors decide which of several ends is lower.
     """
     return {name: [_course(name, seed, max_iter) for seed in range(seeds)] for name in _METHODS}
 
@@ -48,9 +50,17 @@ def _course(name: str, seed: int, max_iter: int) -> list[float]:
         init = "gaussian:std=0.1" if name == "LoRA" else None
         stop = StoppingRule(max_iter=max_iter, grad_tol=0.0)
         solve(problem, method, init, seed, stop=stop, callback=watch)
-        if not best or (len(values) >= len(best) and values[-1] < best[-1]):
+        if not best or _order(values) < _order(best):
             best = values
     return best
+
+
+def _order(course: list[float]) -> tuple[float, float]:
+    """Return iterations to 1e-8 and the last loss, infinite where there is none."""
+    needed = iterations_to(course, 1e-8)
+    if not np.isnan(needed):
+        return needed, 0.0
+    return np.inf, float(np.nan_to_num(course[-1], nan=np.inf))
 
 
 def iterations_to(course: list[float], level: float) -> float:
@@ -108,6 +118,9 @@ class PoLARClaims(PaperClaims):
 
     def judge(self, found: dict[str, Any]) -> list[Claim]:
         """Return the claims beside what was measured."""
+        # Of a linear rate equal factors take equal numbers of iterations, of a power of them ever more.
+        waits = [[iterations_to(run, level) for level in (1e-4, 1e-6, 1e-8)] for run in found["courses"]["LoRA"]]
+        slowing = largest([(c - b) / (b - a) for a, b, c in waits])
         last = {name: [run[-1] for run in runs] for name, runs in found["courses"].items()}
         needed = {name: [iterations_to(run, 1e-8) for run in runs] for name, runs in found["courses"].items()}
         ranks = found["ranks"]
@@ -120,9 +133,9 @@ class PoLARClaims(PaperClaims):
                 "holds with correction",
                 "iterations to a relative loss of 1e-8: "
                 + ", ".join(f"{name} {mean_and_error(values, 1)}" for name, values in needed.items())
-                + "; loss after 1500: "
+                + f"; LoRA's from 1e-6 on over those from 1e-4 to there: at most {slowing:.2f}; loss after 1500: "
                 + ", ".join(f"{name} {min(values):.1e} to {max(values):.1e}" for name, values in last.items()),
-                bool(np.mean(needed["PoLAR"]) < 0.3 * np.mean(needed["LoRA"]) and max(last["LoRA"]) < 1e-6),
+                bool(np.mean(needed["PoLAR"]) < 0.3 * np.mean(needed["LoRA"]) and slowing < 2.0),
             ),
             Claim(
                 "LoRA's updates have a low stable rank, PoLAR's a higher one; correction: on the digits both have a "
@@ -131,7 +144,8 @@ class PoLARClaims(PaperClaims):
                 "stable rank on the digits (r = 8): "
                 + ", ".join(f"{name} {mean_and_error(values)}" for name, values in ranks.items())
                 + f", difference {mean_and_error(higher)}",
-                bool(np.mean(ranks["LoRA"]) < 4.0 and abs(higher.mean()) < 2.0 * higher.std(ddof=1) / np.sqrt(10)),
+                largest([np.mean(values) for values in ranks.values()]) < 4.0
+                and bool(abs(higher.mean()) < 2.0 * higher.std(ddof=1) / np.sqrt(len(higher))),
             ),
             Claim("gains on three benchmarks with models up to 27B", "not at matrix scale", "-", True),
         ]

@@ -140,6 +140,7 @@ def test_measures_of_the_courses():
     course = [[0.0, 0.0, 0.0, 0.0], [1.0, 0.5, 0.3, 0.25], [4.0, 2.0, 1.0, 0.5]]
     assert muon.arrivals(course) == [2.0, 2.0, 2.0, 2.0]
     assert muon.rates_at_half(course) == 4.0
+    assert np.isnan(muon.rates_at_half(course[:1]))
     assert polar.iterations_to([1.0, 0.1, 0.001], 0.05) == 2.0
     assert np.isnan(polar.iterations_to([1.0], 0.05))
     assert lora_rite.core(seed=3) < 1e-9
@@ -180,6 +181,11 @@ def test_a_verdict_follows_from_every_row_of_its_numbers():
         return muon.MuonClaims().judge({"growth": growth(rate), "excesses": [0.0]})[0].holds
 
     assert evenness(2.0) and not evenness(3.0)
+    still = growth(2.0) | {"muon": [[[0.0] * 4] * 3]}
+    assert not muon.MuonClaims().judge({"growth": still, "excesses": [0.0]})[0].holds
+    for excess, holds in ((1e-6, True), (-1e-3, False), (np.nan, False)):
+        found = {"growth": growth(2.0), "excesses": [0.0, excess]}
+        assert muon.MuonClaims().judge(found)[2].holds == holds
 
     def counts(last, gd=(52, np.nan)):
         plain, momentum = alt_lora._PLAIN, alt_lora._WITH_MOMENTUM
@@ -286,3 +292,62 @@ def test_variants_start_from_the_parts_of_the_weight_that_they_are_named_after()
     assert_allclose(values["MiLoRA"][:2], own[3:])
     assert values["LoRA"][0] == 0.0 < values["Init[AB]"][1]
     assert methods["DoRA"].adapter.name == "dora" and methods["LoRA"].adapter is None
+
+
+RITE = {"lora_rite": [1e-14, 1e-14], "adam": [3.0, 2.0]}
+
+
+@pytest.mark.parametrize(
+    ("apart", "ends", "refuted"),
+    [
+        (RITE, (1e-12, 1e-12, 1e-12, 0.7), []),
+        (RITE | {"lora_rite": [1e-14, np.nan]}, (1e-12, 1e-12, 1e-12, 0.7), [0]),  # did not move
+        (RITE, (0.05, 0.05, 1e-12, 0.7), [2]),  # no good end from anywhere
+        (RITE, (1e-12, 1e-12, 0.5, 0.7), [2]),  # Adam is as far from balanced factors
+        (RITE, (1e-12, 1e-12, 1e-12, 1e-5), [2]),
+    ],
+)
+def test_robustness_is_told_from_runs_that_end_well_where_factors_are_balanced(apart, ends, refuted):
+    a, b, c, d = ([1.0, end] for end in ends)
+    descents = {"lora_rite": {"balanced": a, "unbalanced": b}, "adam": {"balanced": c, "unbalanced": d}}
+    claims = lora_rite.LoRARITEClaims().judge({"deviations": apart, "core": 1e-13, "descents": descents})
+    assert [k for k, claim in enumerate(claims) if not claim.holds] == refuted
+
+
+def stalled(middle, end, other=0.0):
+    """Return courses of two seeds, f after every 100 of 1500 steps, that go on from step 1000."""
+    one = [0.5] * 9 + [middle] * 5 + [end]
+    good = [0.5] * 14 + [1e-12]
+    return {"GaLore": [one, one], "GaLore, projector from both samples": [good, [*good[:-1], other]], "GoLore": [good]}
+
+
+@pytest.mark.parametrize(
+    ("courses", "refuted"),
+    [
+        (stalled(0.3, 0.3), []),
+        (stalled(0.3, 0.2), [0]),  # still falling
+        (stalled(0.3, 0.5), [0]),  # rising
+        (stalled(15.0, 15.0), [0]),  # where it started
+        (stalled(0.3, 0.3, np.nan), [2]),
+    ],
+)
+def test_galore_stalls_near_the_optimum_and_not_at_the_start(courses, refuted):
+    claims = galore.GaLoreClaims().judge({"courses": courses})
+    assert [k for k, claim in enumerate(claims) if not claim.holds] == refuted
+
+
+def test_the_rate_of_lora_is_linear_where_equal_factors_take_equal_numbers_of_iterations():
+    k = np.arange(4000.0)
+    ranks = {"LoRA": [2.7, 2.9], "PoLAR": [2.9, 2.7]}
+
+    def holds(lora, ranks=ranks):
+        found = {"courses": {"LoRA": [lora.tolist()], "PoLAR": [(0.5**k).tolist()]}, "ranks": ranks}
+        return [claim.holds for claim in polar.PoLARClaims().judge(found)[:2]]
+
+    assert holds(0.99**k) == [True, True]
+    assert holds((1.0 + k) ** -2.5) == [False, True]  # below 1e-8 at the end, at a power of the iterations
+    assert holds(np.maximum(0.99**k, 1e-5)) == [False, True]
+    assert holds(0.99**k, {"LoRA": [2.7, 2.9], "PoLAR": [5.9, 5.7]}) == [True, False]
+    assert holds(0.99**k, {"LoRA": [2.7, 2.9], "PoLAR": [2.9, 7.9]}) == [True, False]  # not low
+    assert polar._order([1.0, 1e-9, 1e-30]) < polar._order([1.0, 0.1, 1e-9, 1e-31]) < polar._order([1.0, 1e-3])
+    assert polar._order([1.0, 1e-3]) < polar._order([1.0, 0.1]) < polar._order([1.0, np.nan])
