@@ -1,4 +1,5 @@
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -168,3 +169,62 @@ def test_partition_and_refusals():
         expressive_power.adapt_linear(target, [np.eye(3)], [1])
     with pytest.raises(ValueError, match="partition"):
         expressive_power.adapt_relu([(target, np.zeros(4))], weights, [1, 1], 1.0, partition=[1])
+
+
+def found(**changed):
+    """Return numbers that fulfil every claim, with some of them changed."""
+    rows = {"1": (0.06, 0.05), "2": (0.02, 0.021), "3": (0.001, 0.002), "4": (1e-28, 1e-4)}
+    numbers = {
+        "curve": [*expressive_power._PUBLISHED[:7], 1e-27],
+        "deviation": 1e-16,
+        "bounds": [5.0, 5.8, 1.4],
+        "attention": [[0.8, 1e-16], [0.5, 1e-16], [0.2, 1e-16], [1e-13, 1e-13]],
+        "trained": {R: [[a, b], [a, 1.01 * b]] for R, (a, b) in rows.items()},
+        "depths": {"2": [1e-14, False], "16": [1e12, True]},
+        "well_conditioned": 1e-14,
+    }
+    return numbers | changed
+
+
+def with_training(R, *pairs):
+    return {"trained": found()["trained"] | {R: [list(pair) for pair in pairs]}}
+
+
+@pytest.mark.parametrize(
+    ("changed", "refuted"),
+    [
+        ({}, []),
+        ({"curve": [0.11, np.nan, *expressive_power._PUBLISHED[2:7], 1e-27]}, [1]),
+        ({"attention": [[0.8, 0.0], [0.5, 0.0], [1e-13, 0.0], [1e-13, 0.0]]}, [3]),  # exact below D/2 too
+        ({"attention": [[0.8, 0.0], [0.5, 0.1], [0.2, 0.0], [1e-13, 0.0]]}, [3]),
+        (with_training("1", (0.06, 0.05), (0.06, 0.09)), [4]),
+        (with_training("2", (0.02, 0.015), (0.02, 0.0151)), [4]),
+        (with_training("3", (0.001, 0.0005), (0.001, 0.0006)), [4]),
+        (with_training("4", (1e-28, 1e-15), (1e-28, 1e-15)), [4]),  # as good as zero
+        ({"well_conditioned": 0.1}, [5]),
+    ],
+)
+def test_each_half_of_a_claim_is_judged(changed, refuted):
+    claims = expressive_power.ExpressivePowerClaims().judge(found(**changed))
+    assert [k for k, claim in enumerate(claims) if not claim.holds] == refuted
+
+
+def test_a_deviation_that_is_undefined_is_not_passed_over(monkeypatch):
+    gaps = iter([1e-16, np.nan, 1e-16])
+    monkeypatch.setattr(expressive_power, "adapt_linear", lambda *_: SimpleNamespace(gap=next(gaps)))
+    assert np.isnan(expressive_power.largest_deviation(3))
+
+
+def test_training_is_by_the_gradient_of_the_loss_it_returns(monkeypatch):
+    """By central differences at a point where no unit is at its kink."""
+    seen = {}
+
+    def record(loss, start, **_):
+        seen.update(loss=loss, start=start)
+        return SimpleNamespace(fun=loss(start)[0])
+
+    monkeypatch.setattr("scipy.optimize.minimize", record)
+    expressive_power.trained([2], 1, 1, D=4)
+    theta = seen["start"] + 0.3 * np.random.default_rng(1).standard_normal(seen["start"].size)
+    numeric = [(seen["loss"](theta + h)[0] - seen["loss"](theta - h)[0]) / 2e-6 for h in 1e-6 * np.eye(theta.size)]
+    np.testing.assert_allclose(seen["loss"](theta)[1], numeric, atol=2e-5)
