@@ -30,7 +30,7 @@ from ._learns_less import (
     spectrum_shift,
     stable_rank,
 )
-from .base import COLOURS, Claim, PaperClaims, Record, mean_and_error
+from .base import COLOURS, Claim, PaperClaims, Record, largest, least, mean_and_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -79,6 +79,18 @@ def regime(name: str, seeds: int, max_iter: int) -> dict[str, dict[str, float]]:
             sums.setdefault(course.method, []).append([*entry, np.nan if matched is None else matched])
     keys = ("end", "forgetting", "best", "r90", "full at the same loss")
     return {method: dict(zip(keys, np.mean(rows, axis=0).tolist())) for method, rows in sums.items()}
+
+
+def without_noise(seeds: int, max_iter: int) -> list[float]:
+    """Return r90 of the change of full fine-tuning in regime B, had its samples no noise, by seed."""
+    rank, count, _ = _REGIMES["B"]
+    found = []
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        pair = isotropic_pair(24, 32, rank, 1.5, rng)
+        full, start = full_fine_tuning(pair.sample(count, 0.0, rng))
+        found.append(float(run_course(pair, "full", full, max_iter=max_iter, init=start).end.r90))
+    return found
 
 
 def shrunk(objective: LinearFineTuning, strength: float, weights: Array) -> LinearFineTuning:
@@ -169,8 +181,11 @@ def regimes(seeds: int, max_iter: int) -> dict[str, dict[str, dict[str, float]]]
     return {name: regime(name, seeds, max_iter) for name in _REGIMES}
 
 
-def front_violation(seed: int = 0) -> float:
-    """Return how far the best of many runs is in front of the exact front (rounding if the front is right)."""
+def behind_the_front(seed: int = 0) -> list[float]:
+    """Return how far the points of many runs are behind the exact front: the least, and that of the end of full tuning.
+
+    The latter relative to its forgetting: it comes to the optimum of the target loss alone, the end of the front.
+    """
     rng = np.random.default_rng(seed)
     m, n = 10, 8
     W_s, W_t = rng.standard_normal((2, m, n))
@@ -183,7 +198,9 @@ def front_violation(seed: int = 0) -> float:
     full, start = full_fine_tuning(objective)
     courses = [run_course(pair, "full", full, max_iter=1000, init=start)]
     courses += [run_course(pair, f"LoRA {r}", Problem(objective, r), max_iter=1000) for r in (1, 3, 6)]
-    return max(0.0, -min(point.behind_front for course in courses for point in course.checkpoints))
+    distances = [point.behind_front for course in courses for point in course.checkpoints]
+    end = courses[0].end
+    return [least(distances), end.behind_front / end.forgetting]
 
 
 class LearnsLessClaims(PaperClaims):
@@ -200,7 +217,8 @@ class LearnsLessClaims(PaperClaims):
         "tables": regimes,
         "laws": spectrum_laws,
         "square": gaussian_r90,
-        "violation": front_violation,
+        "front": behind_the_front,
+        "without_noise": without_noise,
     }
 
     def settings(self, quick: bool) -> dict[str, dict[str, Any]]:
@@ -212,6 +230,7 @@ class LearnsLessClaims(PaperClaims):
             "sweeps": {"max_iter": 60},
             "laws": {"n": n, "sizes": [1e-3, 1e-2, 0.3, 1.0]},
             "square": {"n": n},
+            "without_noise": {"seeds": 2, "max_iter": 800},
         }
 
     def table(self, records: list[Record]) -> str:
@@ -271,7 +290,8 @@ class LearnsLessClaims(PaperClaims):
     def judge(self, found: dict[str, Any]) -> list[Claim]:
         """Return the claims beside what was measured."""
         A, B, C = (found["tables"][name] for name in _REGIMES)
-        laws, (n, square), violation = found["laws"], found["square"], found["violation"]
+        laws, (n, square), (behind, at_end) = found["laws"], found["square"], found["front"]
+        clean = largest(found["without_noise"])
         lora = [f"LoRA r={r}" for r in _RANKS]
         order = [*lora, "full"]
         fraction = gaussian_r90_fraction()
@@ -312,9 +332,12 @@ class LearnsLessClaims(PaperClaims):
                 "the change of full fine-tuning has high rank; correction: noise alone does that, 0.5098 n is the "
                 "value of a Gaussian matrix",
                 "holds with correction",
-                f"r90 of the full change for a truth of rank 3: {B['full']['r90']:.1f}; Gaussian: law {fraction:.4f}, "
-                f"n = {n}: {square:.3f}",
-                B["full"]["r90"] > 5.0 and abs(fraction - 0.5098) < 5e-5 and abs(square - fraction) < 0.02,
+                f"r90 of the full change for a truth of rank 3: {B['full']['r90']:.1f}, without noise {clean:.0f}; "
+                f"Gaussian: law {fraction:.4f}, n = {n}: {square:.3f}",
+                B["full"]["r90"] > 5.0
+                and 0.0 < clean <= 3.0
+                and abs(fraction - 0.5098) < 5e-5
+                and abs(square - fraction) < 0.02,
             ),
             Claim(
                 "small Gaussian noise moves singular values little (figure S8), in formulas",
@@ -323,25 +346,33 @@ class LearnsLessClaims(PaperClaims):
                     f"c = {float(c):g}: {v:.4g} (laws {small:.4g}, {large:.4g})"
                     for c, (v, small, large) in laws.items()
                 ),
-                abs(laws["0.001"][0] / laws["0.001"][1] - 1) < 0.08 and abs(laws["1.0"][0] / laws["1.0"][2] - 1) < 0.05,
+                all(
+                    abs(laws[c][0] / laws[c][law] - 1.0) < 0.08
+                    for c, law in (("0.001", 1), ("0.01", 1), ("0.3", 2), ("1.0", 2))
+                ),
             ),
             Claim(
                 "LoRA forgets less than weight decay and dropout; correction: at matched learning in regime A it "
-                "forgets more than either of them, and than plain full fine-tuning stopped early",
+                "forgets more than either of them where they learn as much, and than plain full fine-tuning stopped "
+                "early",
                 "holds with correction",
                 "forgetting at the loss of r = 4: "
                 + ", ".join(f"{name} {mean_and_error(row, 2)}" for name, row in found["rivals"]["LoRA r=4"].items()),
+                # Those of the paper's strengths do; of larger ones some never learn as much.
                 all(
-                    np.mean(row["LoRA"]) > np.mean(row[name])
+                    bool(np.all(np.array(row["LoRA"]) > row[name]))
                     for row in found["rivals"].values()
-                    for name in ("full", "decay 0.0001", "dropout 0.05")
+                    for name in row
+                    if name in ("full", "decay 0.0001", "dropout 0.05")
+                    or (name != "LoRA" and bool(np.isfinite(row[name]).all()))
                 ),
             ),
             Claim(
                 "no method lies in front of the closed-form Pareto front",
                 "confirmed",
-                f"largest violation {violation:.1e}",
-                violation < 1e-8,
+                f"farthest in front {max(0.0, -behind):.1e}; full fine-tuning ends {at_end:.1e} behind it "
+                "(relative)",
+                behind > -1e-8 and abs(at_end) < 1e-5,
             ),
         ]
 

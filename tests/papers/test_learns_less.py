@@ -136,9 +136,7 @@ def test_harness_runs_variants_and_keeps_the_best_step():
     assert course.step_size == 0.1
     assert course.checkpoints[0].iteration == 0 and course.checkpoints[0].forgetting == 0.0
     assert course.end.target_loss < 0.1 * course.checkpoints[0].target_loss
-    rac = lf.run_course(
-        pair, "RAC", ls.Problem(objective, 2), max_iter=400, method=ls.Method(GD(0.5), "rac_chain")
-    )
+    rac = lf.run_course(pair, "RAC", ls.Problem(objective, 2), max_iter=400, method=ls.Method(GD(0.5), "rac_chain"))
     assert rac.end.target_loss < 0.1 * rac.checkpoints[0].target_loss
     assert all(point.behind_front > -1e-9 for point in [*course.checkpoints, *rac.checkpoints])
     assert course.forgetting_at(course.end.target_loss) is not None and course.forgetting_at(0.0) is None
@@ -152,3 +150,62 @@ def test_the_first_step_by_how_the_scale_depends_on_the_rank():
     np.testing.assert_allclose(sizes[0.5], [limit * np.sqrt(m / r) for r in (1, 4, 16, 64)], rtol=0.01)
     assert lf.first_step_size(m, 10**9, 0.01, 2.0 / np.sqrt(1e9), 0.3) == pytest.approx(limit, rel=1e-5)
     assert np.all(np.diff([lf.first_step_size(m, r, 0.01, 2.0, 0.3) for r in (1, 4, 16, 64)]) > 0)
+
+
+def table(end, forgetting, best, at_the_same, r90=8.0):
+    """Return the rows of ranks 1, 2, 4, 8 and full from columns."""
+    names = [*(f"LoRA r={r}" for r in (1, 2, 4, 8)), "full"]
+    rows = zip(end, forgetting, best, at_the_same)
+    keys = ("end", "forgetting", "best", "full at the same loss")
+    return {name: dict(zip(keys, row)) | {"r90": r90} for name, row in zip(names, rows)}
+
+
+def found(**changed):
+    """Return numbers that fulfil every claim, with some of them changed."""
+    rival = {"LoRA": [15.0, 16.0], "full": [4.0, 3.0], "decay 0.0001": [4.0, 3.0], "dropout 0.05": [4.0, 3.0]}
+    rival |= {"decay 0.3": [4.0, 3.0], "dropout 0.5": [7.0, np.nan]}
+    numbers = {
+        "tables": {
+            "A": table([21, 17, 11, 4, 0], [5, 9, 15, 22, 27], [21, 17, 11, 4, 0], [1, 2, 4, 11, 27]),
+            "B": table([14, 6, 4, 9, 14], [14, 23, 30, 35, 40], [14, 6, 2, 3, 7], [4, 5, 6, 7, 40]),
+            "C": table([22, 19, 15, 11, 13], [6, 10, 18, 28, 40], [22, 19, 15, 11, 7], [1, 1, 4, 8, 40]),
+        },
+        "laws": {"0.001": [8e-4, 8e-4, 1e-5], "0.01": [8e-3, 8e-3, 1e-3], "0.3": [1.2, 0.2, 1.2], "1.0": [11, 0.8, 11]},
+        "square": [1000, 0.51],
+        "front": [-1e-15, 1e-12],
+        "without_noise": [3.0, 2.0],
+        "rivals": {"LoRA r=1": rival, "LoRA r=4": rival},
+    }
+    return numbers | changed
+
+
+def with_rival(name, values):
+    return {"rivals": {"LoRA r=4": found()["rivals"]["LoRA r=4"] | {name: values}}}
+
+
+@pytest.mark.parametrize(
+    ("changed", "refuted"),
+    [
+        ({}, []),
+        ({"without_noise": [8.0, 8.0]}, [3]),  # of high rank without noise too
+        ({"laws": found()["laws"] | {"0.01": [4e-3, 8e-3, 1e-3]}}, [4]),
+        (with_rival("dropout 0.05", [4.0, np.nan]), [5]),
+        (with_rival("full", [4.0, 17.0]), [5]),  # of one seed
+        (with_rival("decay 0.3", [17.0, 17.0]), [5]),
+        ({"front": [-1e-3, 1e-12]}, [6]),
+        ({"front": [1.0, 1.0]}, [6]),  # a front that nothing comes near
+    ],
+)
+def test_each_half_of_a_claim_is_judged(changed, refuted):
+    claims = lf.LearnsLessClaims().judge(found(**changed))
+    assert [k for k, claim in enumerate(claims) if not claim.holds] == refuted
+
+
+def test_noise_alone_gives_the_change_of_full_fine_tuning_its_rank():
+    """Gradient descent moves by D C_t times a polynomial of the samples' moments: by the rank of D without noise."""
+    assert max(lf.without_noise(1, 50)) <= 3.0
+
+
+def test_full_fine_tuning_ends_on_the_front():
+    least, at_end = lf.behind_the_front(seed=1)
+    assert abs(least) < 1e-8 and abs(at_end) < 1e-5
