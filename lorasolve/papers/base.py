@@ -117,6 +117,11 @@ class Experiment:
         """Return the paper's claims held against the results; none by default."""
         return []
 
+    def own(self, records: list[Record], *names: str) -> list[Record]:
+        """Return the records at the experiment's own values of some axes: claims in numbers speak of no others."""
+        known = {name: [*self.axes(False)[name], *self.axes(True)[name]] for name in names}
+        return [record for record in records if all(record[name] in values for name, values in known.items())]
+
     def draw(self, records: list[Record], figure: Figure) -> None:
         """Draw the results; called where there is a ``size``."""
         raise NotImplementedError

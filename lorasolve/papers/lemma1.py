@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._validate import as_number
-from .base import COLOURS, Axes, Cell, Experiment, Record, distinct, text_table
+from .base import COLOURS, Axes, Cell, Claim, Experiment, Record, distinct, text_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,13 +71,34 @@ class Lemma1(Experiment):
             for r in records
         ]
         header = ["batch", "step", "lam", f"rank within {_EPS:g}", "bound", "", "run"]
-        held = [r for r in records if not r["vacuous"] and r["status"] == "ended"]
-        kept = sum(max(r["ranks"]) <= r["bound"] for r in held)
+        said, kept = _bounded(records)
         return text_table(header, rows) + (
-            f"\nThe bound says something (is below {min(_M, _N)}) in {len(held)} of {len(records)} settings, and held "
+            f"\nThe bound says something (is below {min(_M, _N)}) in {said} of {len(records)} settings, and held "
             f"in {kept} of those. It is about convergent\nruns; at a constant step SGD only hovers, so this is a "
             "check, not a proof."
         )
+
+    def claims(self, records: list[Record]) -> list[Claim]:
+        """Return the lemma held against the ends, and what it is worth."""
+        records = self.own(records, "batch", "step", "lam")
+        said, kept = _bounded(records)
+        courses = [
+            [max(r["ranks"]) for r in records if r["batch"] == batch and r["step"] == step]
+            for batch in distinct(records, "batch")
+            for step in distinct(records, "step")
+        ]
+        falling = sum(course == sorted(course, reverse=True) and course[0] > course[-1] for course in courses)
+        return [
+            Claim(
+                f"the end of SGD with weight decay is within {_EPS:g} of rank b log(eps/4)/log(1 - mu lam) (Lemma 1); "
+                "correction: here the bound is mostly above the full rank, where it says nothing, and the rank falls "
+                "with lam all the same",
+                "holds with correction",
+                f"below {min(_M, _N)} in {said} of {len(records)} settings, held in {kept} of them; rank falls at "
+                f"{falling} of {len(courses)} batch sizes and steps",
+                0 < said == kept and 2 * said < len(records) and falling == len(courses),
+            )
+        ]
 
     def draw(self, records: list[Record], figure: Figure) -> None:
         """Draw rank and bound against the step times ``lam``, one panel per batch size."""
@@ -98,6 +119,12 @@ class Lemma1(Experiment):
         axes[0].set_ylabel(f"rank of X to a relative distance of {_EPS:g}\n(rank 0 is drawn at the lower edge)")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+
+
+def _bounded(records: list[Record]) -> tuple[int, int]:
+    """Return in how many settings the bound says something of a run that ended, and in how many it held."""
+    said = [r for r in records if not r["vacuous"] and r["status"] == "ended"]
+    return len(said), sum(max(r["ranks"]) <= r["bound"] for r in said)
 
 
 def _objective() -> object:

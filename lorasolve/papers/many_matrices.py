@@ -78,8 +78,11 @@ class ManyMatrices(Experiment):
 
     def claims(self, records: list[Record]) -> list[Claim]:
         """Return what Table 1 and the dichotomy say of several matrices, held against the ends."""
+        # At larger decays, which the axis may hold too, all starts end at no update.
+        records = self.own(records, "lam")
         lams = distinct(records, "lam")
-        totals = [sum(_best(records, lam, "zero")["ranks"]) for lam in lams]
+        ranks = [_best(records, lam)["ranks"] for lam in lams]
+        totals = [sum(each) for each in ranks]
         excess = [np.median(_losses(records, lam, "large")) / np.median(_losses(records, lam, "zero")) for lam in lams]
         norms = [[np.median(_norms(records, lam, start)) for lam in lams] for start in ("zero", "large")]
         longer = np.divide(norms[1], norms[0])
@@ -89,7 +92,7 @@ class ManyMatrices(Experiment):
             Claim(
                 "with several matrices too the ranks of the minimizer fall as lam grows (Table 1)",
                 "confirmed",
-                "; ".join(f"lam = {lam:g}: ranks {_best(records, lam, 'zero')['ranks']}" for lam in lams),
+                "best of all ends: " + "; ".join(f"lam = {lam:g}: ranks {each}" for lam, each in zip(lams, ranks)),
                 totals == sorted(totals, reverse=True) and totals[0] > totals[-1],
             ),
             Claim(
@@ -155,8 +158,8 @@ def _norms(records: list[Record], lam: float, start: str) -> list[float]:
     return [sum(r["norms"]) for r in records if r["lam"] == lam and r["start"] == start]
 
 
-def _best(records: list[Record], lam: float, start: str) -> Record:
-    return min((r for r in records if r["lam"] == lam and r["start"] == start), key=lambda r: r["loss"])
+def _best(records: list[Record], lam: float, start: str | None = None) -> Record:
+    return min((r for r in records if r["lam"] == lam and start in (None, r["start"])), key=lambda r: r["loss"])
 
 
 @functools.lru_cache(maxsize=8)
