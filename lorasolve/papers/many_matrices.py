@@ -124,15 +124,14 @@ class ManyMatrices(Experiment):
         ]
 
     def draw(self, records: list[Record], figure: Figure) -> None:
-        """Draw the ranks of both blocks from the first start, and the losses of all ends, against ``lam``."""
+        """Draw the ranks of both blocks at the best end, and the losses of all ends, against ``lam``."""
         left, right = figure.subplots(1, 2)
-        lams, first = distinct(records, "lam"), records[0]["start"]
+        lams = distinct(records, "lam")
         for k, layer in enumerate(("first layer", "second layer")):
             left.semilogx(
-                lams, [_best(records, lam, first)["ranks"][k] for lam in lams], "os"[k] + "-", color=COLOURS[k],
-                label=layer,
-            )  # fmt: skip
-        left.set(title=f"Ranks of the blocks, {first} start", xlabel="weight decay lam", ylabel="rank")
+                lams, [_best(records, lam)["ranks"][k] for lam in lams], "os"[k] + "-", color=COLOURS[k], label=layer
+            )
+        left.set(title="Ranks of the blocks at the best end", xlabel="weight decay lam", ylabel="rank")
         left.legend()
         for k, start in enumerate(distinct(records, "start")):
             mine = [r for r in records if r["start"] == start]
@@ -142,7 +141,8 @@ class ManyMatrices(Experiment):
             right.loglog(places, excess, "osd"[k], color=COLOURS[k], alpha=0.7, label=start)
         right.set(title="Ends of all runs", xlabel="weight decay lam")
         right.set_ylabel(f"loss above that of the best end, relative\n(the best itself drawn as {_FLOOR:g})")
-        right.legend(title="start")
+        # Ends of some start may lie anywhere on the panel.
+        figure.legend(*right.get_legend_handles_labels(), loc="outside right center", title="start")
         left.yaxis.get_major_locator().set_params(integer=True)
         for ax in (left, right):
             ax.set_xticks(lams, [f"{lam:g}" for lam in lams])
@@ -158,8 +158,8 @@ def _norms(records: list[Record], lam: float, start: str) -> list[float]:
     return [sum(r["norms"]) for r in records if r["lam"] == lam and r["start"] == start]
 
 
-def _best(records: list[Record], lam: float, start: str | None = None) -> Record:
-    return min((r for r in records if r["lam"] == lam and start in (None, r["start"])), key=lambda r: r["loss"])
+def _best(records: list[Record], lam: float) -> Record:
+    return min((r for r in records if r["lam"] == lam), key=lambda r: r["loss"])
 
 
 @functools.lru_cache(maxsize=8)

@@ -351,3 +351,9 @@ def test_the_rate_of_lora_is_linear_where_equal_factors_take_equal_numbers_of_it
     assert holds(0.99**k, {"LoRA": [2.7, 2.9], "PoLAR": [2.9, 7.9]}) == [True, False]  # not low
     assert polar._order([1.0, 1e-9, 1e-30]) < polar._order([1.0, 0.1, 1e-9, 1e-31]) < polar._order([1.0, 1e-3])
     assert polar._order([1.0, 1e-3]) < polar._order([1.0, 0.1]) < polar._order([1.0, np.nan])
+
+
+def test_losses_on_the_canonical_problem_are_relative_to_that_of_no_update():
+    """PoLAR starts at no update; a small random one of LoRA is nearly none."""
+    assert polar._course("PoLAR", 0, 3)[0] == pytest.approx(1.0, rel=1e-12)
+    assert 1.0 < polar._course("LoRA", 0, 3)[0] < 1.5
