@@ -121,7 +121,7 @@ class GaLoreClaims(PaperClaims):
                 ax.semilogy(steps, np.maximum(run, 1e-20), color=COLOURS[k], lw=1, alpha=0.7, label=label)
         ax.set(xlabel="step", ylabel="objective f", title="One sample a step, rank 4 of 10")
         ax.grid(alpha=0.25)
-        ax.legend(fontsize=8)
+        figure.legend(loc="outside lower center", ncols=3, fontsize=8)
 
     def judge(self, found: dict[str, Any]) -> list[Claim]:
         """Return the claims beside what was measured."""

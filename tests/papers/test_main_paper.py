@@ -89,13 +89,14 @@ def test_the_network_is_told_by_its_best_start(monkeypatch):
     ends = [(2.0, 3), (1.0, 1), (3.0, 2)]
 
     def solve(problem, method, init, seed, stop):
+        assert (problem.lam, problem.rank) == (0.2, 32)  # of full rank: no other minimum is due to the rank
         fun, rank = ends[seed]
         X = np.zeros(problem.shape)
         X[:rank, :rank] = np.eye(rank)
         return SimpleNamespace(fun=fun, X=X, status=SimpleNamespace(label=f"start {seed}"))
 
     monkeypatch.setattr("lorasolve.engine.solve", solve)
-    found = registry.classes()["table1"]().run({"objective": "two-layer network", "lam": 0.1, "starts": 3})
+    found = registry.classes()["table1"]().run({"objective": "two-layer network", "lam": 0.2, "starts": 3})
     assert (found["rank"], found["nuclear_norm"], found["known"]) == (1, 1.0, "best of 3 starts, start 1")
 
 
@@ -103,6 +104,7 @@ def test_the_rank_at_the_end_of_sgd_is_to_a_tenth_of_the_norm(monkeypatch):
     """Of singular values 10, 3 and 1 two are needed: 1 is less than a tenth of the norm 10.49, and sqrt 10 is more."""
 
     def solve(problem, method, init, seed, stop):
+        assert (problem.lam, method.step_size, method.batch_size) == (cell["lam"], 0.15, 2)
         X = np.zeros(problem.shape)
         X[[0, 1, 2], [0, 1, 2]] = 10.0, 3.0, 1.0
         return SimpleNamespace(X=X, status=SimpleNamespace(label="iteration limit"))
@@ -111,6 +113,9 @@ def test_the_rank_at_the_end_of_sgd_is_to_a_tenth_of_the_norm(monkeypatch):
     cell = {"batch": 2, "step": 0.15, "lam": 1.0, "runs": 1}
     found = registry.classes()["lemma1"]().run(cell)
     assert (found["ranks"], found["steps"], found["vacuous"], found["status"]) == ([2], 2000, False, "ended")
+    assert found["bound"] == pytest.approx(2 * np.log(40) / np.log(1 / 0.85))
+    cell["lam"] = 0.8  # 57.7: more than the 50 of full rank
+    assert registry.classes()["lemma1"]().run(cell)["vacuous"]
 
 
 def ends(*losses_and_ranks):
@@ -197,3 +202,32 @@ def test_lemma_1_is_judged_where_its_bound_is_below_the_full_rank(ranks, bounds,
     beyond = records[-1] | {"lam": 7.0, "ranks": [50]}
     (claim,) = registry.classes()["lemma1"]().claims([*records, beyond])
     assert claim.holds == holds
+
+
+def test_the_softmax_head_learns_nothing_from_the_spectral_norm_of_its_first_gradient_on():
+    """At no update the subgradients of lam ||.||_* are the matrices of spectral norm up to lam."""
+    from lorasolve.tasks import digits_task
+
+    objective = digits_task().objective
+    last = np.linalg.norm(objective.value_and_grad(np.zeros(objective.shape))[1], 2)
+    ranks = [
+        registry.classes()["table1"]().run({"objective": "softmax head", "lam": times * last})["rank"]
+        for times in (0.7, 1.01)
+    ]
+    assert ranks[0] > 0 == ranks[1]
+
+
+def test_the_starts_and_decays_of_many_matrices_are_those_of_the_cell(monkeypatch):
+    seen = []
+
+    def solve(problem, method, init, seed, stop):
+        seen.append((getattr(init, "std", init), problem.lam, seed))
+        X = tuple(np.diag([3.0, 2.0, 1e-5, *[0.0] * 20])[:m, :n] for m, n in problem.shapes)
+        return SimpleNamespace(X=X, A=None, B=None, fun=1.0)
+
+    monkeypatch.setattr("lorasolve.engine.solve", solve)
+    monkeypatch.setattr("lorasolve.landscape.second_order", lambda *_, tol: SimpleNamespace(is_sosp=True))
+    for start in ("zero", "small", "large"):
+        found = registry.classes()["many_matrices"]().run({"lam": 0.03, "start": start, "seed": 4})
+        assert found["ranks"] == [2, 2] and found["norms"] == pytest.approx([5.00001, 5.00001])
+    assert seen == [("lora", 0.03, 4), (0.01, 0.03, 4), (3.0, 0.03, 4)]
