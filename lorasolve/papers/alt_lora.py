@@ -20,7 +20,7 @@ from ..objectives.denoising import Denoising
 from ..optimizers.alt_lora import AltLoRA
 from ..optimizers.lora_pro_adamw import equivalent_step
 from ..problem import Problem
-from .base import COLOURS, Claim, PaperClaims, largest
+from .base import COLOURS, Claim, PaperClaims, largest, least
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -143,8 +143,8 @@ class AltLoRAClaims(PaperClaims):
                 + f"; one factor: smallest singular value of the map {min(unique['unique']):.2f}, distance of the "
                 f"effect from the nearest {found['first_step']:.0e}",
                 largest(unique["effects"]) < 1e-10
-                and max(unique["lengths"]) > 1.01 * min(unique["lengths"])
-                and min(unique["unique"]) > 0.1
+                and largest(unique["lengths"]) > 1.01 * least(unique["lengths"])
+                and least(unique["unique"]) > 0.1
                 and found["first_step"] < 1e-10,
             ),
             Claim(

@@ -21,7 +21,7 @@ from ..objectives.linear import LinearFineTuning
 from ..optimizers.adam import Adam
 from ..problem import Problem
 from ..schedules.beam import EXPANSIONS, Beam, beyond_top_p, importance, prune_and_expand
-from .base import COLOURS, Claim, PaperClaims, first_seeds, mean_and_error
+from .base import COLOURS, Claim, PaperClaims, first_seeds, largest, mean_and_error
 from .sora import compact_svd
 
 if TYPE_CHECKING:
@@ -317,7 +317,7 @@ class BeamLoRAClaims(PaperClaims):
         }
         pruned = trained["adam"]
         everywhere = [runs for table in trained.values() for runs in table.values()]
-        against_own = max(float((runs[:, 2] / runs[:, 0]).max()) for runs in everywhere)
+        against_own = largest([runs[:, 2] / runs[:, 0] for runs in everywhere])
         few, many = found["risks"].values()
         gained, alone, lost = (
             np.subtract(table[method], table["LoRA"])

@@ -31,8 +31,10 @@ KINDS = ["global", "spurious", "saddle", "global", "global"]
 def test_init_bias_counts_ends_at_three_times_the_boundary_of_the_sharp_instance(monkeypatch, r):
     seen = []
     monkeypatch.setattr("lorasolve.landscape.verdict", verdicts(KINDS, seen))
-    monkeypatch.setattr("lorasolve.papers.init_bias.descend", lambda problem, scale, seed: None)
-    found = registry.classes()["init_bias"]().run({"r": r, "lam": 0.1, "scale": 1.0, "runs": 5})
+    starts = []
+    monkeypatch.setattr("lorasolve.papers.init_bias.descend", lambda problem, scale, seed: starts.append((scale, seed)))
+    found = registry.classes()["init_bias"]().run({"r": r, "lam": 0.1, "scale": 0.3, "runs": 5})
+    assert starts == [(0.3, seed) for seed in range(5)]
     assert found == {"global": 3, "spurious": 1, "unfinished": 1}
     problem, X_star = seen[0]
     boundary = 1 + 2 * np.sqrt(r)
