@@ -1,6 +1,7 @@
 """Laws and helpers of the newer experiments, each against enumeration, differences or a plain computation."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -338,17 +339,19 @@ def test_galore_stalls_near_the_optimum_and_not_at_the_start(courses, refuted):
 
 def test_the_rate_of_lora_is_linear_where_equal_factors_take_equal_numbers_of_iterations():
     k = np.arange(4000.0)
-    ranks = {"LoRA": [2.7, 2.9], "PoLAR": [2.9, 2.7]}
 
-    def holds(lora, ranks=ranks):
+    def holds(lora, low=(2.7, 2.9), high=(3.7, 4.0)):
+        ranks = {"LoRA": {"0.1": [2.0, 2.1], "0.01": low}, "PoLAR": {"0.1": [3.0, 3.1], "0.01": high}}
         found = {"courses": {"LoRA": [lora.tolist()], "PoLAR": [(0.5**k).tolist()]}, "ranks": ranks}
         return [claim.holds for claim in polar.PoLARClaims().judge(found)[:2]]
 
     assert holds(0.99**k) == [True, True]
     assert holds((1.0 + k) ** -2.5) == [False, True]  # below 1e-8 at the end, at a power of the iterations
     assert holds(np.maximum(0.99**k, 1e-5)) == [False, True]
-    assert holds(0.99**k, {"LoRA": [2.7, 2.9], "PoLAR": [5.9, 5.7]}) == [True, False]
-    assert holds(0.99**k, {"LoRA": [2.7, 2.9], "PoLAR": [2.9, 7.9]}) == [True, False]  # not low
+    assert holds(0.99**k, high=(2.9, 2.7)) == [True, False]
+    assert holds(0.99**k, high=(2.6, 4.9)) == [True, False]  # within its error
+    assert holds(0.99**k, high=(3.7, np.nan)) == [True, False]  # a run that has not learnt as much
+    assert holds(0.99**k, (5.7, 5.9), (6.9, 7.0)) == [True, False]  # not low
     assert polar._order([1.0, 1e-9, 1e-30]) < polar._order([1.0, 0.1, 1e-9, 1e-31]) < polar._order([1.0, 1e-3])
     assert polar._order([1.0, 1e-3]) < polar._order([1.0, 0.1]) < polar._order([1.0, np.nan])
 
@@ -357,3 +360,21 @@ def test_losses_on_the_canonical_problem_are_relative_to_that_of_no_update():
     """PoLAR starts at no update; a small random one of LoRA is nearly none."""
     assert polar._course("PoLAR", 0, 3)[0] == pytest.approx(1.0, rel=1e-12)
     assert 1.0 < polar._course("LoRA", 0, 3)[0] < 1.5
+
+
+def test_stable_ranks_are_those_of_runs_that_have_learnt_as_much(monkeypatch):
+    """Of singular values 2, 1, 1: 6/4. A run that stops above the level has none."""
+    runs = []
+
+    def solve(problem, method, seed, stop):
+        runs.append((method, stop.target))
+        X = np.zeros(problem.shape)
+        X[[0, 1, 2], [0, 1, 2]] = 2.0, 1.0, 1.0
+        return SimpleNamespace(X=X, fun=stop.target * (1.0 if seed == 0 else 1.01))
+
+    monkeypatch.setattr(polar, "solve", solve)
+    found = polar.stable_ranks(2, 7)
+    assert all(values[0] == 1.5 and np.isnan(values[1]) for table in found.values() for values in table.values())
+    assert [target / runs[0][1] for _, target in runs] == pytest.approx([1, 1, 0.1, 0.1] * 2)
+    objective = polar.digits_task().objective
+    assert runs[0][1] == pytest.approx(0.1 * objective.value_and_grad(np.zeros(objective.shape))[0])
