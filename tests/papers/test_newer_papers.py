@@ -378,3 +378,12 @@ def test_stable_ranks_are_those_of_runs_that_have_learnt_as_much(monkeypatch):
     assert [target / runs[0][1] for _, target in runs] == pytest.approx([1, 1, 0.1, 0.1] * 2)
     objective = polar.digits_task().objective
     assert runs[0][1] == pytest.approx(0.1 * objective.value_and_grad(np.zeros(objective.shape))[0])
+
+
+def test_courses_of_galore_are_of_every_hundredth_step():
+    """With both samples the projector sees the gradient alone: f falls by the square of 1 - step in each kept part."""
+    course = galore._course(galore.GaLore(period=1000), 0, 300)
+    example = galore.GaLoreExample(seed=0)
+    sigma = np.linalg.svd(example.X_star, compute_uv=False)
+    left = sigma * np.where(np.arange(10) < 4, 0.95 ** np.array([[100], [200], [300]]), 1.0)
+    assert_allclose(course, 0.5 * np.sum(left**2, axis=1), rtol=1e-8)
