@@ -30,7 +30,7 @@ from ..optimizers.mgpo_trainer import MGPOTrainer
 from ..problem import Problem
 from ..status import Status
 from ..tasks import digits_task
-from .base import COLOURS, Claim, PaperClaims, first_seeds, mean_and_error
+from .base import COLOURS, Claim, PaperClaims, first_seeds, largest, least, mean_and_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -105,7 +105,7 @@ def bias_of_noise(make: str, seed: int = 0) -> float:
         E = 0.5 * rng.standard_normal((m, n))
         mean = 0.5 * (objective.value_and_grad(E)[1] + objective.value_and_grad(-E)[1])
         deviation.append(float(np.linalg.norm(mean - G) / np.linalg.norm(G)))
-    return max(deviation)
+    return largest(deviation)
 
 
 def floors(radii: Sequence[float], sign: Literal[1, -1], clamp: float | None) -> list[float]:
@@ -150,9 +150,9 @@ def bump(step: float, rank: int) -> tuple[float, float]:
     start = LoRAStart(std=0.05)
     end = solve(problem, GD(step), start, stop=StoppingRule(max_iter=300, grad_tol=0.0), callback=watch)
     if end.status is Status.DIVERGED:
-        return max(ratios), float("inf")
+        return largest(ratios), float("inf")
     lowest = np.minimum.accumulate(values)
-    return max(ratios), float(np.max(np.asarray(values) - lowest) / values[0])
+    return largest(ratios), float(np.max(np.asarray(values) - lowest) / values[0])
 
 
 def rises_near_a_minimum(ratio: float) -> bool:
@@ -398,7 +398,7 @@ class LoRAGGPOClaims(PaperClaims):
         gentle, small, large = "0.1, 2", "0.5, 2", "0.5, 10"
         steady = all(rise < 1e-3 for setting, rise in lora.items() if setting.startswith("0.1, "))
         removed = np.subtract(course["LoRA"][large], course["MGPO"][large])
-        left = min(float(np.mean(course[name][large])) for name in course if name != "LoRA")
+        left = least([np.mean(course[name][large]) for name in course if name != "LoRA"])
         flatter = np.subtract(ended["LoRA"]["curvature"], ended["MGPO"]["curvature"])
         return [
             Claim(

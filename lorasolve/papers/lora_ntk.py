@@ -28,7 +28,7 @@ from ._lora_ntk import (
     sufficient_rank,
     trapped_shares,
 )
-from .base import COLOURS, Claim, PaperClaims
+from .base import COLOURS, Claim, PaperClaims, largest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -97,7 +97,7 @@ def runs_on_a_network(ranks: Sequence[int], starts: int) -> tuple[int, dict[int,
             solve_landscape(problem, random_perturbation(m + n, 1e-9, rng), rng, max_iter=1000).fun
             for _ in range(starts)
         ]
-        excess[rank] = float(max(ends) - best)
+        excess[rank] = largest(ends) - best
     return effective_count(objective), excess
 
 
@@ -192,16 +192,15 @@ class LoRANTKClaims(PaperClaims):
         beyond = excess[str(sufficient_rank(6))]
         inside = np.array([[_guaranteed(r, c) for c in _COUNTS] for r in _RANKS])
         guaranteed, others = shares[inside], shares[~inside]
+        change, gap = largest([abs(row[3]) for row in rows]), largest(gaps)
         return [
             Claim(
                 "a minimiser of rank r with r(r+1)/2 <= KN exists, and is found by reducing any optimum",
                 "confirmed",
-                f"bound reached for KN = {[row[0] for row in rows]}, largest change "
-                f"{max(abs(row[3]) for row in rows):.1e}, largest relative gap of the optima {max(gaps):.1e}",
+                f"bound reached for KN = {[row[0] for row in rows]}, largest change {change:.1e}, largest relative gap "
+                f"of the optima {gap:.1e}",
                 # The reduction keeps the value of other matrices of this kind too: they have to be optima.
-                all(reached <= bound for _, bound, reached, _ in rows)
-                and max(abs(row[3]) for row in rows) <= 1e-12
-                and max(gaps) < 1e-10,
+                all(reached <= bound for _, bound, reached, _ in rows) and change <= 1e-12 and gap < 1e-10,
             ),
             Claim(
                 "no spurious minima where r(r+1)/2 > KN; the condition is sufficient, not necessary",
