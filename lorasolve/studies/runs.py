@@ -40,7 +40,7 @@ _SUMMARIES: dict[str, Callable[[list[float]], float]] = {
     "min": min,
     "max": max,
 }
-# Of a measure that says more than this, tables show the headlines.
+# Of a measure that says more than this, tables show the headlines, where it has any.
 _MANY = 4
 _HEADLINES = ("kind", "is_global", "relative_gap", "rank")
 _SHOWN = ("status", "fun", "grad_norm", "nit", "nfev")
@@ -178,7 +178,9 @@ class Runs:
         Returns
         -------
         str
-            Counts, the share of runs that converged, medians of numbers, shares of truth values.
+            Counts, the share of runs that converged, medians of numbers, shares of truth values. Runs that failed are
+            left out of these. Where others have no value in a column, which is what an infinite number is kept as, a
+            share counts them as not true, and a median says of how many runs it is: ``0.1 (3 of 5)``.
         """
         heads, rows, left = self._summary(by)
         return aligned([heads, *rows], left)
@@ -268,13 +270,13 @@ class Runs:
         return names
 
     def _line(self, labels: list[str], group: list[tuple[Record, Record]], columns: list[str]) -> list[str]:
-        rows, results = zip(*group)
+        results = [result for _, result in group]
         failed = sum("error" in result for result in results)
         ended = [result["status"] for result in results if "status" in result]
         converged = sum(status in _SUCCESSES for status in ended)
         share = f"{converged / len(ended):.2f}" if ended else "-"
-        found = [_together([row[name] for row in rows if row.get(name) is not None]) for name in columns]
-        return [*labels, str(len(rows)), str(failed), share, *found]
+        found = [_together([row[name] for row, _ in group if name in row]) for name in columns]
+        return [*labels, str(len(group)), str(failed), share, *found]
 
     # ------------------------------------------------------------------ phase diagrams
     def phase(
@@ -295,6 +297,8 @@ class Runs:
             ``"share of WORD ends"`` (runs whose verdict or status is that word, for example ``"share of spurious
             ends"``), ``"share of COLUMN"``, ``"mean of COLUMN"``, ``"median of COLUMN"``, ``"min of COLUMN"`` or
             ``"max of COLUMN"`` with a column of :meth:`to_csv`; or a function of a record, of which the mean is taken.
+            Runs that failed are left out, and so are those without a value, except of a share, which is that of the
+            runs where the column is known to be true.
         ax : matplotlib Axes, optional
             Where to draw.
         html : path, optional
@@ -362,6 +366,9 @@ class Runs:
         found = np.full((len(up), len(across)), np.nan)
         for (a, b), entries in cells.items():
             numbers = [number for _, number in entries if not math.isnan(number)]
+            if numbers and title.startswith("share of "):
+                # A run of which the answer is not known, a diverged one for instance, must not raise the share.
+                numbers += [0.0 for record, number in entries if math.isnan(number) and "error" not in record["result"]]
             if numbers:
                 found[up.index(b), across.index(a)] = combine(numbers)
         xs, ys = [labels[a] for a in across], [labels[b] for b in up]
@@ -407,7 +414,8 @@ def measure_of(given: Any, argument: str) -> tuple[Callable[[Record], Any], Call
     words = str(given).split(" ")
     if len(words) >= 3 and words[0] in _SUMMARIES and words[1] == "of":
         column = " ".join(words[2:])
-        return lambda record: _number(row_of(record).get(column)), _SUMMARIES[words[0]], given
+        number = _truth if words[0] == "share" else _number
+        return lambda record: number(row_of(record).get(column)), _SUMMARIES[words[0]], given
     raise ValueError(
         f"{argument}: measure {given!r}: expected 'share of WORD ends', or one of {', '.join(_SUMMARIES)} followed by "
         "'of COLUMN', or a function of a record"
@@ -457,6 +465,14 @@ def _number(value: Any) -> float | None:
         return math.inf if value > 0 else -math.inf
 
 
+def _truth(value: Any) -> float | None:
+    """Return a truth value, or a share, as a number; a mean of other numbers would not be a share."""
+    number = _number(value)
+    if number is not None and not 0.0 <= number <= 1.0:
+        raise ValueError(f"phase: expected a column of truth values for a share, got one with {number:g}")
+    return number
+
+
 def _columns(groups: _Groups) -> list[str]:
     """Return the columns of a summary: the value reached, and of each measure all it says or its headlines."""
     found: dict[str, dict[str, None]] = {}
@@ -466,21 +482,24 @@ def _columns(groups: _Groups) -> list[str]:
                 found.setdefault(name.partition(".")[0], {})[name] = None
     columns = ["fun", "nit"]
     for names in found.values():
-        columns += [name for name in names if len(names) <= _MANY or name.rpartition(".")[2] in _HEADLINES]
+        headlines = [name for name in names if name.rpartition(".")[2] in _HEADLINES]
+        columns += headlines if headlines and len(names) > _MANY else names
     return columns
 
 
-def _together(values: list[Any]) -> str:
+def _together(given: list[Any]) -> str:
     """Return several values as one: the share of a truth value, the median of numbers, the most frequent text."""
+    values = [value for value in given if value is not None]
     if not values:
         return "-"
     if all(isinstance(value, bool) for value in values):
-        return f"{statistics.fmean(values):.2f}"
+        return f"{sum(values) / len(given):.2f}"
     numbers = [number for value in values if (number := _number(value)) is not None]
     if len(numbers) == len(values):
-        return f"{statistics.median(numbers):.4g}"
+        left_out = f" ({len(values)} of {len(given)})" if len(values) < len(given) else ""
+        return f"{statistics.median(numbers):.4g}{left_out}"
     text, count = Counter(map(str, values)).most_common(1)[0]
-    return text if count == len(values) else f"{text} {count / len(values):.2f}"
+    return text if count == len(given) else f"{text} {count / len(given):.2f}"
 
 
 def _draw(ax: Axes, x: str, y: str, xs: list[Any], ys: list[Any], found: Array, title: str) -> None:

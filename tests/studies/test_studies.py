@@ -1234,6 +1234,28 @@ def test_phase(whole, tmp_path):
     assert "http" not in text and "study.repeat(objective='own', rank=1, lam=0.1, seed=0)" in text.replace('\\"', '"')
 
 
+def test_what_is_not_known_of_a_run_neither_raises_a_share_nor_hides_in_a_median(tmp_path):
+    """Of five runs one fails, two have no answer and an infinite number, one is right, one wrong: a share of 1/4."""
+
+    def found(problem, result):
+        k = int(problem.objective.user.shift)
+        if k == 4:
+            raise ArithmeticError("no measure of this run")
+        return {"right": (None, None, True, False)[k], "gap": (np.inf, np.inf, 0.5, 0.5)[k], "a": 1, "b": 2, "c": 3}
+
+    axes = {"shift": range(5), "rank": [1]}
+    study = ls.Study(lambda shift, rank: ls.Problem(Shifted(shift), rank, 0.1), axes, "lbfgs", measure=found)
+    runs = study.run(tmp_path / "runs", "serial")
+    heads, line = runs.table(by=["rank"]).splitlines()
+    assert heads.split()[-5:] == [f"found.{name}" for name in ("right", "gap", "a", "b", "c")]
+    assert re.split(r" {2,}", line)[-5:] == ["0.25", "0.5 (2 of 4)", "1", "2", "3"]
+    assert_array_equal(runs.phase("rank", "rank", "share of found.right")[2], [[0.25]])
+    each = runs.phase("shift", "rank", "share of found.right")[2]
+    assert_array_equal(each, [[np.nan, np.nan, 1.0, 0.0, np.nan]])
+    with pytest.raises(ValueError, match="expected a column of truth values for a share, got one with 2"):
+        runs.phase("shift", "rank", "share of found.b")
+
+
 def test_a_share_of_ends_is_of_words_that_verdicts_have(tmp_path):
     """None is spurious at rank 1 of a matrix of rank 1, which is a share of 0; a misspelt word is none."""
     study = ls.Study(lambda seed: ls.Problem(Denoising(np.diag([2.0, 0.0])), 1, 0.1), {"seed": [0, 1]}, "lbfgs",
