@@ -63,8 +63,8 @@ class Row:
         How the gap is known: the weakest level of all starts; empty where there is no gap.
     is_global : bool or None
         The certificate's answer for all starts: True if each is global, False if one is refuted.
-    rank, sigma_r, nuclear_norm
-        Of the whole update ``X``.
+    rank, sigma_r, nuclear_norm : int, float and float, or None
+        Of the whole update ``X``; None for a diverged run.
     step_size : float or None
         The step chosen, where steps were chosen.
     step_by : str
@@ -95,9 +95,9 @@ class Row:
     gap: float | None
     level: str
     is_global: bool | None
-    rank: int
-    sigma_r: float
-    nuclear_norm: float
+    rank: int | None
+    sigma_r: float | None
+    nuclear_norm: float | None
     step_size: float | None
     step_by: str
     predicted_rate: float | None
@@ -399,6 +399,9 @@ def _seeds(given: int | Iterable[int]) -> list[int]:
     seeds = [as_integer(seed, "seeds", 0) for seed in as_iterable(given, "seeds")]
     if not seeds:
         raise ValueError("seeds: is empty; give a number of starts or at least one seed")
+    twice = next((seed for k, seed in enumerate(seeds) if seed in seeds[:k]), None)
+    if twice is not None:
+        raise ValueError(f"seeds: expected different seeds, got {twice} twice")
     return seeds
 
 
@@ -421,7 +424,7 @@ def _row(
     finite = shown.status is not Status.DIVERGED
     certificates = _certificates(problem, ended, tol)
     certificate = certificates[middle] if certificates else None
-    values = np.asarray(singular_values(shown)) if finite else np.zeros(problem.rank)
+    values = np.asarray(singular_values(shown)) if finite else None
     X = shown.X if finite else None
     predicted, measured = rates(chosen.method, shown, certificate) or (None, None)
     return Row(
@@ -434,9 +437,9 @@ def _row(
         gap=certificate.relative_gap if certificate is not None and math.isfinite(certificate.gap) else None,
         level=_weakest(certificates),
         is_global=_all_global([None if c is None else c.is_global for c in certificates]),
-        rank=numerical_rank(values),
-        sigma_r=float(values[problem.rank - 1]),
-        nuclear_norm=float(values.sum()),
+        rank=None if values is None else numerical_rank(values),
+        sigma_r=None if values is None else float(values[problem.rank - 1]),
+        nuclear_norm=None if values is None else float(values.sum()),
         step_size=chosen.step_size,
         step_by=chosen.by,
         predicted_rate=predicted,

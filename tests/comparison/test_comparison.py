@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import time
 from dataclasses import dataclass, replace
@@ -84,6 +85,11 @@ def test_sentence_and_table(denoising) -> None:
     assert "gd:step_size=1000.0 did not reach it: diverged." in text
     lines = table.table().splitlines()
     assert len(lines) == 4
+    # The point of a diverged run has no numbers, and zeros would be those of the start.
+    row = table.rows[1]
+    assert row.rank is None and row.sigma_r is None and row.nuclear_norm is None
+    shown = dict(zip(*(re.split(r" {2,}", line) for line in (lines[0], lines[3]))))
+    assert shown["rank"] == shown["sigma_r"] == shown["||X||_*"] == "-"
     assert lines[0].split()[0] == "method"
     assert lines[1].startswith("convex: closed_form")
     poor = ls.compare(problem, ["gd"], reference=reference, stop=ls.StoppingRule(max_iter=3))
@@ -91,6 +97,11 @@ def test_sentence_and_table(denoising) -> None:
     diverged = ls.compare(problem, [ls.optimizers.GD(step_size=1e3)], reference=reference)
     assert diverged.conclusion().startswith("Every run diverged")
     assert diverged.best() is None
+
+
+def test_a_seed_given_twice_is_no_second_start(denoising) -> None:
+    with pytest.raises(ValueError, match="seeds: expected different seeds, got 4 twice"):
+        ls.compare(denoising[0], ["gd"], seeds=[4, 1, 4])
 
 
 @pytest.mark.parametrize("levels", [("RIGOROUS", "SAMPLED"), ("SAMPLED", "RIGOROUS")])
