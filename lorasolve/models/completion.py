@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from .._validate import (
     as_float_array,
     as_index_array,
     as_instance,
+    as_integer,
     as_number,
     as_partial_matrix,
     as_shape,
@@ -319,7 +320,8 @@ def choose_completion(
 ) -> tuple[CompletionFit, Validation]:
     """Complete a matrix at the ``lam`` of least error on held-out entries.
 
-    The means are those of all entries, the held-out ones too; predictions are not clipped while ``lam`` is chosen.
+    Each fit takes off the means of its own entries, so that held-out ones are not seen by them either; predictions are
+    not clipped while ``lam`` is chosen.
 
     Parameters
     ----------
@@ -347,10 +349,15 @@ def choose_completion(
         For settings outside their ranges.
     """
     # Studies build on models' peers; loaded here, the model of `predict` stays light.
-    from ..studies.validation import cross_validate
+    from ..studies.lam_path import chosen_lams
+    from ..studies.validation import divided, over_folds
 
     centred = _Centred(ratings, means, clip)
-    found = cross_validate(centred.problem(1.0), lams, folds, tol, seed=seed, progress=progress)
+    folds, seed = as_integer(folds, "folds", 2), as_integer(seed, "seed", 0)
+    problem = centred.problem(1.0)
+    values = chosen_lams(problem, lams)
+    parts = [centred.fold(train, test) for train, test in divided(centred.values.size, folds, seed)]
+    found = over_folds(problem, values, parts, tol, progress)
     return centred.fit(found.best, found.fit), found
 
 
@@ -369,6 +376,7 @@ class _Centred:
         rest = as_float_array(ratings.values, "ratings.values", 1, np.float64)
         rows = as_index_array(ratings.rows, "ratings.rows", m, rest.size)
         cols = as_index_array(ratings.cols, "ratings.cols", n, rest.size)
+        self.rows, self.cols, self.values = rows, cols, rest
         self.mean = float(rest.mean()) if means != "none" else 0.0
         rest = rest - self.mean
         self.row_effects, self.col_effects = np.zeros(m), np.zeros(n)
@@ -383,6 +391,15 @@ class _Centred:
     def problem(self, lam: float) -> Problem:
         """Return the problem of the update."""
         return Problem(self.objective, 1, lam)
+
+    def fold(self, train: Array, test: Array) -> tuple[MatrixCompletion, MatrixCompletion, float]:
+        """Return the losses of two parts of the entries, both less the means of the first, and its share of all."""
+        rows, cols, values = self.rows, self.cols, self.values
+        seen = replace(self.ratings, rows=rows[train], cols=cols[train], values=values[train])
+        part = _Centred(seen, self.means, self.clip)
+        rows, cols = rows[test], cols[test]
+        rest = values[test] - (part.mean + part.row_effects[rows] + part.col_effects[cols])
+        return part.objective, MatrixCompletion(rows, cols, rest, self.ratings.shape), train.size / values.size
 
     def fit(self, lam: float, optimum: ConvexResult) -> CompletionFit:
         """Return the model of an update that was found, with what it was made from."""

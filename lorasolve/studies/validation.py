@@ -17,6 +17,9 @@ from ..problem import Problem
 from ..tables import Column, Record, Tabular
 from .lam_path import Path, chosen_lams, path_at, rank_text
 
+# The loss to train on, that to test on, and the share of a sum that is trained on.
+Fold = tuple[Objective, Objective, float]
+
 
 @dataclass(frozen=True)
 class Validation(Tabular):
@@ -166,30 +169,50 @@ def cross_validate(
     folds, seed = as_integer(folds, "folds", 2), as_integer(seed, "seed", 0)
     values = chosen_lams(problem, lams)
     if held_out is None:
-        parts = _folds(problem.objective, folds, seed)
-    else:
-        parts = [(problem.objective, as_held_out(held_out, problem.shape), 1.0)]
+        return over_folds(problem, values, _folds(problem.objective, folds, seed), tol, progress)
+    test = as_held_out(held_out, problem.shape)
+    found, errors = _fold(problem, values, (problem.objective, test, 1.0), tol, progress)
+    if not found.points:
+        raise KeyboardInterrupt
+    # What the path has finished, where it was interrupted.
+    best = int(np.argmin(errors))
+    return Validation(
+        found.lams, errors[:, None], found.lams[best], found.points[best], [found], _error_name(test), found.interrupted
+    )
+
+
+def over_folds(problem: Problem, lams: list[float], folds: Sequence[Fold], tol: float, progress: bool) -> Validation:
+    """Return the errors of given folds at each ``lam``, and the optimum of ``problem`` itself at the best."""
     paths, columns = [], []
-    for train, test, share in parts:
-        # Shares of neighbouring values may be equal.
-        found = path_at(problem.replace(objective=train), [share * lam for lam in values], tol, progress)
-        if found.interrupted and (held_out is None or not found.points):
+    for fold in folds:
+        found, errors = _fold(problem, lams, fold, tol, progress)
+        if found.interrupted:
             raise KeyboardInterrupt
         paths.append(found)
-        columns.append([_error(test, point.X) for point in found.points])
+        columns.append(errors)
     errors = np.array(columns).T
-    best = int(np.argmin(errors.mean(axis=1)))
-    name = "held-out rmse" if isinstance(parts[0][1], MatrixCompletion) else "held-out loss"
-    if held_out is not None:
-        # What the only path has finished, where it was interrupted.
-        values, fit = paths[0].lams, paths[0].points[best]
-    else:
-        fit = solve_convex(problem.replace(lam=values[best]), "factored", tol, progress=progress)
-    return Validation(values, errors, values[best], fit, paths, name, paths[0].interrupted)
+    best = lams[int(np.argmin(errors.mean(axis=1)))]
+    fit = solve_convex(problem.replace(lam=best), "factored", tol, progress=progress)
+    return Validation(lams, errors, best, fit, paths, _error_name(folds[0][1]))
 
 
-def _folds(objective: Objective, folds: int, seed: int) -> list[tuple[Objective, Objective, float]]:
-    """Return for each fold the loss to train on, that to test on, and the share of a sum that is trained on."""
+def divided(count: int, folds: int, seed: int) -> list[tuple[Array, Array]]:
+    """Return for each fold the indices to train on and those held out, every one of ``count`` once."""
+    if folds > count:
+        raise ValueError(f"folds: expected at most one a sample ({count}), got {folds}")
+    parts = np.array_split(np.random.default_rng(seed).permutation(count), folds)
+    return [(np.setdiff1d(np.arange(count), part), np.sort(part)) for part in parts]
+
+
+def _fold(problem: Problem, lams: list[float], fold: Fold, tol: float, progress: bool) -> tuple[Path, Array]:
+    train, test, share = fold
+    # Shares of neighbouring values may be equal.
+    found = path_at(problem.replace(objective=train), [share * lam for lam in lams], tol, progress)
+    return found, np.array([_error(test, point.X) for point in found.points])
+
+
+def _folds(objective: Objective, folds: int, seed: int) -> list[Fold]:
+    """Return the losses of each part of the entries or samples."""
     entries = isinstance(objective, MatrixCompletion)
     count = objective.values.size if isinstance(objective, MatrixCompletion) else objective.facts.n_samples
     if count is None:
@@ -197,21 +220,20 @@ def _folds(objective: Objective, folds: int, seed: int) -> list[tuple[Objective,
     reason = None if entries else objective.batch_refusal()
     if reason is not None:
         raise ValueError(f"problem: {reason}; give held_out")
-    if folds > count:
-        raise ValueError(f"folds: expected at most one a sample ({count}), got {folds}")
-    parts = np.array_split(np.random.default_rng(seed).permutation(count), folds)
-    found = []
-    for part in parts:
-        test, train = np.sort(part), np.setdiff1d(np.arange(count), part)
-        share = len(train) / count if entries else 1.0
-        found.append((_subset(objective, train), _subset(objective, test), share))
-    return found
+    return [
+        (_subset(objective, train), _subset(objective, test), len(train) / count if entries else 1.0)
+        for train, test in divided(count, folds, seed)
+    ]
 
 
 def _subset(objective: Objective, index: Array) -> Objective:
     if isinstance(objective, MatrixCompletion):
         return MatrixCompletion(objective.rows[index], objective.cols[index], objective.values[index], objective.shape)
     return objective.sample_batch(index)
+
+
+def _error_name(test: Objective) -> str:
+    return "held-out rmse" if isinstance(test, MatrixCompletion) else "held-out loss"
 
 
 def _error(test: Objective, update: Array) -> float:

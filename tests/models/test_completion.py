@@ -450,19 +450,35 @@ def test_lam_is_chosen_by_entries_that_were_not_seen() -> None:
     ratings = Ratings(rows, cols, values, np.arange(30), np.arange(25))
     lams = [20.0, 2.0, 0.2]
     fitted, found = choose_completion(ratings, lams, "global", tol=1e-6, folds=2, seed=5)
-    # The same by hand: each half is fitted without the other, on the entries less the mean of all.
+    # The same by hand: each half is fitted without the other, on the entries less their own mean.
     errors = np.zeros((3, 2))
     for k, half in enumerate(np.array_split(np.random.default_rng(5).permutation(rows.size), 2)):
         rest = np.setdiff1d(np.arange(rows.size), half)
-        train = ls.objectives.MatrixCompletion(rows[rest], cols[rest], values[rest] - values.mean(), M.shape)
+        mean = values[rest].mean()
+        train = ls.objectives.MatrixCompletion(rows[rest], cols[rest], values[rest] - mean, M.shape)
         for i, lam in enumerate(lams):
             X = ls.solve_convex(ls.Problem(train, 1, lam * rest.size / rows.size), tol=1e-9).X
-            errors[i, k] = np.sqrt(np.mean((X[rows[half], cols[half]] + values.mean() - values[half]) ** 2))
+            errors[i, k] = np.sqrt(np.mean((X[rows[half], cols[half]] + mean - values[half]) ** 2))
     np.testing.assert_allclose(found.errors, errors, rtol=1e-3)
     assert found.best == lams[int(np.argmin(errors.mean(axis=1)))] == fitted.model.lam
     direct = fit_completion(ratings, found.best, tol=1e-9)
     predicted = [fit.model.predict(rows, cols) for fit in (fitted, direct)]
     np.testing.assert_allclose(*predicted, atol=1e-2)
+
+
+@pytest.mark.parametrize("means", ["none", "global", "rows", "columns", "both"])
+def test_noise_cannot_be_predicted_whatever_means_are_taken_off(means) -> None:
+    """Means of few entries hold those that are held out, if these are not left out of them.
+
+    The expected squared error of predictions of independent noise made of other entries is at least its variance, and
+    ``lam`` is such that the update is 0: what is left are means, of which those of a few entries err most.
+    """
+    rng = np.random.default_rng(0)
+    rows = np.repeat(np.arange(200), 3)
+    cols = np.concatenate([rng.choice(40, 3, replace=False) for _ in range(200)])
+    ratings = Ratings(rows, cols, rng.standard_normal(600), np.arange(200), np.arange(40))
+    _, found = choose_completion(ratings, [50.0, 20.0], means, folds=5)
+    assert (found.mean**2 >= np.mean(ratings.values**2) * 0.98).all()
 
 
 @pytest.mark.parametrize(
