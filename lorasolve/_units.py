@@ -18,13 +18,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .linear_map import LinearMap, spectral_norm_estimate, top_singular
+from .linear_map import LinearMap, frobenius_norm, spectral_norm_estimate, top_singular
 
 if TYPE_CHECKING:
+    from ._validate import Array
     from .problem import Problem
 
 # Of the largest number: factors of random entries are some times as large as those of the natural size.
 ROOM = 1e-2
+# Factors whose lengths differ by more than this hide a gradient, and a factor's own share of its gradient's terms may
+# be this much above the tolerance: the one of verdicts by default, where a run has the default one.
+HIDDEN = 100.0
 
 
 class Units(NamedTuple):
@@ -124,6 +128,43 @@ def overflows(problem: Problem) -> bool:
         # The value at X = 0 stands for g^2/beta.
         return slope > ROOM * largest / max(abs(problem.value_at_zero), 1.0)
     return beta > 0.0 and 3.0 * math.log(slope) - math.log(beta) > math.log(ROOM * largest)
+
+
+def factor_lengths(problem: Problem, theta: Array) -> tuple[float, float]:
+    """Return the lengths of the parts of all ``A`` and of all ``B`` in a parameter vector, or a gradient."""
+    pairs = problem.split_blocks(theta)
+    return math.hypot(*(frobenius_norm(A) for A, _ in pairs)), math.hypot(*(frobenius_norm(B) for _, B in pairs))
+
+
+def may_hide_gradient(problem: Problem, theta: Array) -> bool:
+    """Whether factors of ``s A B^T`` differ so much that a gradient small beside both may be large beside one."""
+    if not problem.adapter.low_rank:
+        return False
+    a, b = factor_lengths(problem, theta)
+    return max(a, b) > HIDDEN * min(a, b)
+
+
+def hides_gradient(
+    lengths: tuple[float, float], gradients: tuple[float, float], slope: float, decay: float, floor: float
+) -> bool:
+    """Whether the gradient in one of the factors is large beside the terms that it is made of.
+
+    The terms of ``grad_A L = s G B + lam A`` have sizes of about ``(g - lam) ||B||`` and ``lam ||A||``, which beside
+    ``g ||(A, B)||`` is little where ``A`` is long and ``B`` short: then all gradients there are.
+
+    Parameters
+    ----------
+    lengths, gradients : (float, float)
+        Of ``A`` and ``B``, and of the gradient in them.
+    slope, decay : float
+        ``g`` and ``lam``, each times the tolerance.
+    floor : float
+        The length that factors count as having at least.
+    """
+    a, b = (max(length, floor) for length in lengths)
+    rest = max(slope - decay, 0.0)
+    in_A, in_B = gradients
+    return in_A > HIDDEN * (rest * b + decay * a) or in_B > HIDDEN * (rest * a + decay * b)
 
 
 def _is_minimum(problem: Problem, at_zero: tuple[LinearMap, ...], found: float) -> bool:

@@ -24,6 +24,13 @@ a length of about ``||theta|| max(s ||G||, lam)`` where they do not, and a run h
   not stated, the length of the factors at the start takes the place of ``theta_0``.
 - Where ``G(0) = 0 = lam``, ``||grad L||/||theta||`` at the start is ``g``.
 
+Factors of very different lengths hide a gradient: where ``||A||`` is ``t ||B||``, the terms ``s G B`` of the gradient
+in ``A`` are ``1/t`` of ``||theta|| g`` whether they cancel or not. With data of size 1e-9 and factors that start at
+size 1, or with data of size 1e9, most of the decrease may be missing there. So a share of ``grad_tol`` of all counts as
+convergence only if the share of each factor, ``||grad_A L||`` in ``(g - lam) ||B|| + lam ||A||`` and the like for
+``B``, is at most ``HIDDEN = 100`` times as large; lengths within that ratio of each other hide nothing, and nothing is
+evaluated.
+
 ``theta`` is the whole parameter vector. Parameters beside the factors are measured in other units than these, so with
 adapters that have some the rule is invariant under ``c`` only. Rounding sets a floor to the share: about the type's
 epsilon, its root for methods that compare values along their steps. A run that is asked for less ends as stalled.
@@ -41,6 +48,7 @@ from typing import Any
 import numpy as np
 
 from ._progress import Progress
+from ._units import factor_lengths, hides_gradient, may_hide_gradient
 from ._validate import Array, as_instance, as_integer, as_number, shown
 from .kernels._stopping import CONVERGED, LIMIT, RUNNING, STALLED, TARGET, decide, slope_at_start
 from .optimizers.base import ROUNDING, Limits, Optimizer
@@ -78,8 +86,10 @@ class StoppingRule:
     grad_tol : float
         Converged when ``||grad L||_2 <= grad_tol * (lam + s ||G(0)||_2) * ||theta||_2``, with ``G(0)`` the gradient of
         ``f`` at ``X = 0``: the terms of the gradient cancel up to that share. The rule does not depend on the units
-        of ``f`` and ``X``. Where ``X = 0`` is optimal ``||theta||`` counts as at least ``sqrt(g/beta)/s``, with ``g``
-        the factor before it and ``beta`` the smoothness of ``f``. Not applied to stochastic methods.
+        of ``f`` and ``X``. Of factors more than 100 times as long as each other, which hide a gradient from it, each
+        has to pass by itself as well, up to 100 times that share. Where ``X = 0`` is optimal ``||theta||`` counts as at
+        least ``sqrt(g/beta)/s``, with ``g`` the factor before it and ``beta`` the smoothness of ``f``. Not applied to
+        stochastic methods.
     target : float, optional
         Ends the run when ``L <= target``. Stochastic methods see a part of ``L``: where that is at the target, ``L``
         itself is evaluated (one more oracle call) and decides.
@@ -246,6 +256,9 @@ class Monitor:
             self.call()
             value = problem.value_and_grad(theta, np.empty_like(theta))
         code, self._best, self._best_at = decide(value, grad_norm, size, nit, self._best, self._best_at, self.rules)
+        if code == CONVERGED and self._hides_gradient(problem, theta):
+            rules = (self.rules[0], -1.0, *self.rules[2:])
+            code = decide(value, grad_norm, size, nit, self._best, self._best_at, rules)[0]
         if code == RUNNING:
             return None
         if staged and code in (CONVERGED, STALLED):
@@ -253,6 +266,16 @@ class Monitor:
                 raise Stop(Status.ITERATION_LIMIT)
             return MEANING[code]
         raise Stop(MEANING[code])
+
+    def _hides_gradient(self, problem: Problem, theta: Array) -> bool:
+        if not may_hide_gradient(problem, theta):
+            return False
+        self.call()
+        grad = np.empty_like(theta)
+        problem.value_and_grad(theta, grad)
+        _, bound, floor, *_ = self.rules
+        lengths = factor_lengths(problem, theta), factor_lengths(problem, grad)
+        return hides_gradient(*lengths, bound, self._grad_tol * problem.lam, floor)
 
     def _tell(self, callback: Callback, problem: Problem, theta: Array, value: float, grad_norm: float) -> None:
         """Show the iterate to the callback, and end the run if it asks for that or raises."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from ._progress import Progress
 from ._threads import get_threads, kernel_threads
-from ._units import Units, gradient_at_zero, units
+from ._units import Units, gradient_at_zero, may_hide_gradient, units
 from ._validate import Array, as_flag, as_instance, as_integer, shown
 from .engine import Given, end_message, first_stage, method_and_start, own_problem, solve, start_name
 from .inits import Init
@@ -380,8 +380,10 @@ def _solve_blocks(members: list[tuple[Any, list[int]]], stop: StoppingRule, made
         end = np.concatenate([made.A[k].ravel(), made.B[k].ravel()])
         made.fun[k] = problem.value_and_grad(end, grad)
         made.grad_norm[k] = problem.stationarity(end, grad)
-        # Lanes add up squares: where those underflow a run seems to have converged, and is solved by itself.
-        made.compiled[k] = made.grad_norm[k] > SQUARED[dtype] or made.status[k] is not Status.CONVERGED
+        # Lanes add up squares and see all parameters at once: where squares underflow, or the lengths of the factors
+        # hide a gradient, a run seems to have converged, and is solved by itself.
+        seems = made.grad_norm[k] <= SQUARED[dtype] or may_hide_gradient(problem, end)
+        made.compiled[k] = not seems or made.status[k] is not Status.CONVERGED
 
 
 def _blocks(members: list[tuple[Any, list[int]]], width: int) -> tuple[Array, Array]:

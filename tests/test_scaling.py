@@ -263,6 +263,57 @@ def test_the_rule_is_what_it_says():
         assert shares[-1] <= tol < min(shares[:-1])
 
 
+@pytest.mark.parametrize("size", [1e-9, 1e-6, 1e6, 1e9])
+@pytest.mark.parametrize("method", [*METHODS, "als", "adam", "gd:step_size={}"])
+def test_without_decay_no_run_has_converged_where_factors_of_different_lengths_hide_a_gradient(method, size):
+    """The start does not scale with the data; what has converged is the best approximation of rank 2."""
+    M = np.random.default_rng(0).standard_normal((8, 6))
+    best = 0.5 * float((np.linalg.svd(M, compute_uv=False)[2:] ** 2).sum())
+    problem = ls.Problem(Denoising(size * M), 2, 0.0)
+    method = method.format(0.1 / max(size, 1.0))
+    alone = ls.solve(problem, method, stop=STOP)
+    batched = ls.solve_batch(problem, method, stop=STOP).result(0)
+    for run in (alone, batched):
+        assert not run.success or run.fun / size**2 == pytest.approx(best, rel=1e-6)
+    assert batched.status is alone.status and batched.fun == pytest.approx(alone.fun, rel=1e-9)
+
+
+def test_of_the_gradient_of_the_shorter_factor_nothing_is_hidden_by_the_longer_one():
+    """With A of length 1, B of length 1e9 and G of length 1, ``||G^T A||`` is 1e-9 of ``||theta||``, and all of G."""
+
+    class Line(Objective):
+        """``(x - 1)^2/2`` of the first entry; the second changes nothing."""
+
+        shape, convex, lower_bound, smoothness = (2, 2), True, 0.0, 1.0
+
+        def value_and_grad(self, X):
+            G = np.zeros((2, 2))
+            G[0, 0] = X[0, 0] - 1.0
+            return 0.5 * G[0, 0] ** 2, G
+
+    problem = ls.Problem(Line(), 1)
+    start = np.array([[1.0], [0.0]]), np.array([[0.0], [1e9]])
+    assert ls.solve(problem, "gd", init=start, stop=ls.StoppingRule(max_iter=1)).status is ls.Status.ITERATION_LIMIT
+    there = np.array([[1.0], [0.0]]), np.array([[1.0], [1e9]])
+    assert ls.solve(problem, "gd", init=there, stop=ls.StoppingRule(max_iter=1)).status is ls.Status.CONVERGED
+
+
+@pytest.mark.parametrize("ratio", [1e-8, 1e-4, 1e4, 1e8])
+@pytest.mark.parametrize("lam", [1e-12, 1e-6])
+def test_a_point_whose_factors_hide_a_gradient_is_not_judged_as_a_stationary_one(lam, ratio):
+    """A is given and B the best for it, so that ``G^T A = 0``; ``G B`` is no small part of ``||G|| ||B||``."""
+    rng = np.random.default_rng(1)
+    M = rng.standard_normal((6, 2)) @ rng.standard_normal((2, 5))
+    A = rng.standard_normal((6, 2))
+    B = np.linalg.lstsq(A, M, rcond=None)[0].T
+    G = A @ B.T - M
+    assert np.linalg.norm(G.T @ A) < 1e-12 and np.linalg.norm(G @ B) > 0.1 * np.linalg.norm(G) * np.linalg.norm(B)
+    problem = ls.Problem(Denoising(M), 2, lam)
+    found = landscape.verdict(problem, (A / ratio, B * ratio))
+    assert found.kind == "not_converged" and not found.stationarity.is_fosp
+    assert next(premise for premise in found.premises if premise.id == "first_order").holds is False
+
+
 def test_without_decay_and_gradient_at_zero_the_start_is_the_unit():
     """f(X) = ||X||^2/2 from c times a start: theta tends to 0 like 1/sqrt(k), and the share falls by theta^2."""
     problem = ls.Problem(Denoising(np.zeros((4, 3))), 2, 0.0)

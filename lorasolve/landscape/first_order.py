@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .._units import factor_lengths, hides_gradient, may_hide_gradient
 from .._validate import Array, as_number
 from ..linear_map import RANK_TOL, LinearMap, top_singular, truncated_svd
 from ._canonical import Point, canonical
@@ -37,7 +38,8 @@ class Stationarity:
         ``||S||_2``. At a stationary point with ``lam > 0`` it is at most ``lam`` exactly where ``0`` is a
         subgradient of ``F`` at ``X``; for convex ``f`` that is global optimality.
     is_fosp : bool
-        Whether ``grad_norm <= limit``.
+        Whether ``grad_norm <= limit``, and no gradient is hidden by factors of very different lengths: of more than 100
+        times as long ones ``grad_A`` and ``grad_B`` are each held against the size of their own terms.
     limit : float
         ``tol (lam + ||G(0)||_2) ||(A, B)||``, as in the stopping rule of a run (``lorasolve/monitor.py``).
     tol, rank_tol : float
@@ -92,7 +94,11 @@ def stationarity_at(point: Point, tol: float) -> Stationarity:
     spectra = [truncated_svd(A, B) for A, B in point.factors]
     gradients = point.gradients()
     blocks = [(G, P, Q) for G, (P, _, Q) in zip(gradients, spectra)]
-    limit = tol * point.problem.units.gradient(float(np.linalg.norm(point.theta)))
+    units = point.problem.units
+    limit = tol * units.gradient(float(np.linalg.norm(point.theta)))
+    hidden = may_hide_gradient(point.problem, point.theta) and hides_gradient(
+        factor_lengths(point.problem, point.theta), (grad_A, grad_B), tol * units.slope, tol * point.lam, units.floor
+    )
     return Stationarity(
         value=value,
         grad_A=grad_A,
@@ -102,7 +108,7 @@ def stationarity_at(point: Point, tol: float) -> Stationarity:
         rank=sum(s.size for _, s, _ in spectra),
         structure_residual=math.hypot(*(_structure_residual(*block, point.lam) for block in blocks)),
         S_norm=max(float(top_singular(complement(*block), rng=np.random.default_rng()).values[0]) for block in blocks),
-        is_fosp=grad_norm <= limit,
+        is_fosp=grad_norm <= limit and not hidden,
         limit=limit,
         tol=tol,
     )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._known import Known
+from .._units import factor_lengths
 from .._validate import Array, as_flag, as_integer, as_iterable, as_number, shown
 from ..certificates import certify
 from ..certificates._refute import better_point
@@ -249,11 +250,7 @@ class _Judge:
         if near and near.known is Known.CERTIFIED and near.conclusion == "global" and not self._above_star():
             return "global", f"{near.known}: {near.text}", near.theorem
         if not self.first.is_fosp:
-            return (
-                "not_converged",
-                f"||grad L|| = {self.first.grad_norm:.2e} exceeds {self.first.limit:.2e}; continue the run",
-                "gradient",
-            )
+            return "not_converged", self._unsettled(), "gradient"
         self.second = second_order_at(self.point, 0.1 * self.tol)
         self.escapes = not self.second.is_sosp or self._leads_lower(self.second)
         if self.escapes:
@@ -319,6 +316,16 @@ class _Judge:
             return False
         distance = math.inf if self.stars is None else float(np.linalg.norm(self.point.updates[k] - self.stars[k]))
         return constants.r >= self.problem.ranks[k] and (constants.radius == math.inf or distance <= constants.radius)
+
+    def _unsettled(self) -> str:
+        first = self.first
+        if first.grad_norm > first.limit:
+            return f"||grad L|| = {first.grad_norm:.2e} exceeds {first.limit:.2e}; continue the run"
+        A, B = factor_lengths(self.problem, self.point.theta)
+        return (
+            f"||grad L|| = {first.grad_norm:.2e} is small beside the longer factor only, ||A|| = {A:.2e} and ||B|| = "
+            f"{B:.2e}; continue the run from balanced factors of the same X"
+        )
 
     def _curvature(self) -> float | None:
         """Return a bound on the curvature of ``f`` in all directions: those between X and X* have rank up to 2r."""
