@@ -80,8 +80,8 @@ def padded(P: Array, s: Array, Q: Array, r: int) -> tuple[Array, Array]:
     return A, B
 
 
-def canonical(problem: Any, A: Any, B: Any) -> Point:
-    """Return the point in the normal form.
+def canonical(problem: Any, A: Any, B: Any, scale: float | None = None) -> Point:
+    """Return the point in the normal form; ``scale`` is the ``s`` of its update, by default that of the problem.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def canonical(problem: Any, A: Any, B: Any) -> Point:
     for pair in pairs:
         for name, factor in zip("AB", pair):
             refuse_huge(factor, name)
-    root = math.sqrt(problem.scale)
+    root = math.sqrt(problem.scale if scale is None else scale)
     factors = tuple((root * A, root * B) for A, B in pairs)
     if problem.scale != 1.0 or problem.adapter.name != "lora":
         problem = Problem(problem.objective, problem.rank, problem.lam_effective)
@@ -114,7 +114,8 @@ def canonical_result(problem: Any, result: Any) -> Point:
     Raises
     ------
     ValueError
-        If the run merged updates into the frozen weight: its factors are a point of another problem.
+        If the run merged updates into the frozen weight, or its adapter's update is not ``s A B^T``: then its factors
+        are no point of this problem.
     """
     as_instance(problem, "problem", Problem)
     if isinstance(result, tuple) and len(result) == 2:
@@ -124,6 +125,15 @@ def canonical_result(problem: Any, result: Any) -> Point:
             "result: this run merged updates into the frozen weight, so its factors are a point of its last stage; "
             "ask with result.problem and (result.A, result.B)"
         )
+    if isinstance(result, Result):
+        ran = result.problem
+        if problem.adapter.low_rank and not ran.adapter.low_rank:
+            raise ValueError(
+                f"result: the update of this run's adapter {ran.adapter.name!r} is not s A B^T; ask for "
+                "ls.certify(problem, result), which judges the update as a matrix"
+            )
+        # A method may bring a scaling of its own; what is judged is the update that the run reached.
+        return canonical(problem, result.A, result.B, ran.scale)
     if hasattr(result, "A") and hasattr(result, "B"):
         return canonical(problem, result.A, result.B)
     raise TypeError(f"result: expected a Result or a pair (A, B), got {type(result).__name__}")

@@ -61,7 +61,8 @@ def verdict(
     problem : Problem or MultiProblem
         The problem that was solved.
     result : Result or (A, B)
-        The end of a run, or factors of shapes (m, r), (n, r); for several matrices sequences of factors.
+        The end of a run, judged at the update that it reached also where the method brought a scaling of its own, or
+        factors of shapes (m, r), (n, r); for several matrices sequences of factors.
     X_star : array_like of shape (m, n), or a sequence of them, optional
         A global minimizer of ``F``. Without one, it is computed where ``f`` is convex, ``lam > 0`` and the point is not
         certified anyway. One that is refuted, because ``F`` is lower by more than ``tol`` at the point or after a
@@ -97,7 +98,8 @@ def verdict(
     Raises
     ------
     ValueError, TypeError
-        For adapters, shapes and numbers out of range, and results that merged updates into the frozen weight.
+        For adapters, shapes and numbers out of range, and results that merged updates into the frozen weight or whose
+        update is not ``s A B^T``.
 
     Notes
     -----

@@ -416,3 +416,28 @@ def test_wrong_inputs_name_the_argument():
     frozen = problem.replace(adapter=ls.adapters.LoRA(frozen="A"))
     with pytest.raises(ValueError, match="two trained factors"):
         landscape.second_order(frozen, np.zeros((6, 3)), np.zeros((5, 3)))
+
+
+def test_a_run_with_a_scaling_of_its_own_is_judged_at_the_update_that_it_reached():
+    """``s = 4`` and ``lam = 4 lam`` leave the convex problem what it is, whose optimum is soft-thresholding."""
+    M = np.random.default_rng(0).standard_normal((6, 4))
+    problem = ls.Problem(ls.objectives.Denoising(M), 4, 0.5)
+    run = ls.solve(problem, "lbfgs@lora:alpha=16/lam=2.0")
+    P, s, Qt = np.linalg.svd(M, full_matrices=False)
+    best = (P * np.maximum(s - 0.5, 0.0)) @ Qt
+    np.testing.assert_allclose(4.0 * run.A @ run.B.T, best, atol=1e-6)
+    found = landscape.verdict(problem, run)
+    assert found.kind == "global"
+    F = 0.5 * np.sum((best - M) ** 2) + 0.5 * np.maximum(s - 0.5, 0.0).sum()
+    assert found.certificate.value == pytest.approx(F, rel=1e-9)
+    assert landscape.escape(problem, run) is run
+
+
+@pytest.mark.parametrize("method", ["gd@polar~gaussian", "gd@softmax_gates~gaussian", "proximal_gd@sora~gaussian"])
+def test_factors_that_are_not_all_of_the_update_are_no_point(method):
+    problem = ls.Problem(ls.objectives.Denoising(np.random.default_rng(0).standard_normal((6, 4))), 2, 0.5)
+    run = ls.solve(problem, method, stop=ls.StoppingRule(max_iter=5))
+    assert not np.allclose(run.X, run.A @ run.B.T)
+    for ask in (landscape.verdict, landscape.escape):
+        with pytest.raises(ValueError, match=r"result: the update of this run's adapter .* is not s A B\^T; ask for"):
+            ask(problem, run)
