@@ -28,6 +28,10 @@ from .result import Result
 from .schedules import Stage
 from .status import Status
 
+# A bounded loss does not fall this many times as far below 0 as its first values are from it: the one at the start,
+# which may be 0, and the one after a step.
+FALLEN, FIRST = 1e12, 2
+
 Given = tuple[Any, Any] | Result
 
 
@@ -121,7 +125,7 @@ def solve(
             message = end_message(optimizer, stage, end.status, end.step, monitor.nit)
             origin = start_name(method, given)
             result = _result(end, method, origin, seed, message, monitor, total - compiled, compiled)
-            result.message += _zero_advice(result)
+            result.message += _zero_advice(result) + _unbounded_advice(result)
             if monitor.raised is not None:
                 raise _with_result(monitor.raised, result)
             return result
@@ -258,6 +262,14 @@ def _zero_advice(result: Result) -> str:
         text = f"; a better point is known: X = 0 with L = {zero:.8g}"
     std = natural_size(problem, problem.units.slope) / math.sqrt(problem.size) or 1.0
     return f"{text}. Try init='gaussian:std={std:.1g}', or see where many starts end: landscape.census(problem, 20)"
+
+
+def _unbounded_advice(result: Result) -> str:
+    """Say of a run whose values fell out of all proportion to those before it that there may be no optimum."""
+    before = max(map(abs, result.trace.value[:FIRST]), default=math.inf)
+    if not -math.inf < result.fun < -FALLEN * before < 0.0:
+        return ""
+    return f"; L fell to {result.fun:.3g}: the loss seems to have no lower bound, and no optimum. Is its sign right?"
 
 
 def _result(

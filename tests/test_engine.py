@@ -520,3 +520,21 @@ def test_a_run_that_ends_above_zero_says_that_a_better_point_is_known():
     assert "a better point is known: X = 0 with L = 0.25" in worse.message
     good = ls.solve(ls.Problem(DoubleWell(0.4), 1, 0.05), "gd:step_size=0.1", (np.ones((1, 1)),) * 2)
     assert "known" not in good.message and "X = 0" not in good.message
+
+
+@pytest.mark.parametrize("method", ["gd", "lbfgs", "nesterov", "gd:step_size=0.1"])
+def test_a_loss_without_a_lower_bound_is_named_as_such(method):
+    """The negative of a square falls without bound, whatever the step; its square does not."""
+
+    class Negated:
+        shape = (6, 5)
+
+        def __init__(self, sign):
+            self.sign = sign
+
+        def value_and_grad(self, X):
+            return 0.5 * self.sign * float(((X - 1.0) ** 2).sum()), self.sign * (X - 1.0)
+
+    wrong, right = (ls.solve(ls.Problem(Negated(sign), 2, 0.5), method) for sign in (-1.0, 1.0))
+    assert "the loss seems to have no lower bound, and no optimum. Is its sign right?" in wrong.message
+    assert right.success and "lower bound" not in right.message
