@@ -237,7 +237,7 @@ def _completion_products(dtype: Any) -> None:
 
 def _text(facts: dict[str, Any]) -> str:
     return (
-        f"{facts['combinations']} combinations of objective, type and optimizer run in {facts['seconds']:.1f} s, "
-        f"{facts['compile_seconds']:.1f} s of it compiling\n"
+        f"{facts['combinations']} combinations of objective, type and optimizer run in {facts['seconds']:.1f} s; "
+        f"all processes together compiled for {facts['compile_seconds']:.1f} s\n"
         f"{facts['kernels']} kernels added; {facts['files']} files of {facts['megabytes']} MB in {facts['folder']}"
     )

@@ -218,6 +218,12 @@ def mean_and_error(values: ArrayLike, digits: int = 3) -> str:
     return f"{float(np.mean(numbers)):.{digits}f} +- {error:.{digits}f}"
 
 
+def is_above_zero(values: ArrayLike) -> bool:
+    """Return whether a mean is above zero by two standard errors, as claims want it; not if a value is undefined."""
+    numbers = np.asarray(values, dtype=np.float64)
+    return bool(np.mean(numbers) > 2.0 * np.std(numbers, ddof=1) / math.sqrt(numbers.size))
+
+
 def largest(values: ArrayLike) -> float:
     """Return the largest value, nan if one is undefined: ``max`` passes over those that are not the first."""
     return float(np.max(np.asarray(values, dtype=np.float64)))

@@ -21,7 +21,7 @@ from ..objectives.linear import LinearFineTuning
 from ..optimizers.adam import Adam
 from ..problem import Problem
 from ..schedules.beam import EXPANSIONS, Beam, beyond_top_p, importance, prune_and_expand
-from .base import COLOURS, Claim, PaperClaims, first_seeds, largest, mean_and_error
+from .base import COLOURS, Claim, PaperClaims, first_seeds, is_above_zero, largest, mean_and_error
 from .sora import compact_svd
 
 if TYPE_CHECKING:
@@ -334,7 +334,10 @@ class BeamLoRAClaims(PaperClaims):
                     f"{np.mean(runs[:, 2, 1]):+.2f}"
                     for name, runs in time.items()
                 ),
-                all(np.mean(runs[:, 2, 1]) > 0.9 and _above(runs[:, 0, 0] - runs[:, -1, 0]) for runs in time.values()),
+                all(
+                    np.mean(runs[:, 2, 1]) > 0.9 and is_above_zero(runs[:, 0, 0] - runs[:, -1, 0])
+                    for runs in time.values()
+                ),
             ),
             Claim(
                 "pruning the least important terms barely matters, pruning the most important ones is ruinous; "
@@ -345,7 +348,7 @@ class BeamLoRAClaims(PaperClaims):
                     f"target of rank {rank}: {mean_and_error(runs[:, 0])} ({mean_and_error(runs[:, 1])})"
                     for rank, runs in pruned.items()
                 ),
-                all(_above(runs[:, 1] - runs[:, 0]) for runs in everywhere)
+                all(is_above_zero(runs[:, 1] - runs[:, 0]) for runs in everywhere)
                 # Neither barely matters nor is ruinous: more than a quarter is lost, and more than a quarter kept.
                 and all(runs[:, 0].mean() > 0.25 and runs[:, 1].mean() < 0.8 for runs in pruned.values()),
             ),
@@ -378,15 +381,10 @@ class BeamLoRAClaims(PaperClaims):
                 "holds with correction",
                 f"risk over LoRA's, few samples: {mean_and_error(gained)}, pruning alone {mean_and_error(alone)}, "
                 f"LoRA's {np.mean(few['LoRA']):.2f}; many: {mean_and_error(lost)}, LoRA's {np.mean(many['LoRA']):.2f}",
-                _above(lost) and _above(-alone) and _above(gained - alone),
+                is_above_zero(lost) and is_above_zero(-alone) and is_above_zero(gained - alone),
             ),
             Claim("gains on twelve data sets with three language models", "not at matrix scale", "-", True),
         ]
-
-
-def _above(values: Array) -> bool:
-    """Whether a mean is above zero by two standard errors."""
-    return bool(np.mean(values) > 2.0 * _error(values, 0))
 
 
 def _error(values: ArrayLike, axis: int) -> Array:

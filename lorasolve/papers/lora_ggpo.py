@@ -30,7 +30,7 @@ from ..optimizers.mgpo_trainer import MGPOTrainer
 from ..problem import Problem
 from ..status import Status
 from ..tasks import digits_task
-from .base import COLOURS, Claim, PaperClaims, first_seeds, largest, least, mean_and_error
+from .base import COLOURS, Claim, PaperClaims, first_seeds, is_above_zero, largest, least, mean_and_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -428,7 +428,7 @@ class LoRAGGPOClaims(PaperClaims):
                 f"{mean_and_error(ended['MGPO trainer']['curvature'])}, GGPO "
                 f"{mean_and_error(ended['GGPO']['curvature'])}; training loss: LoRA "
                 f"{mean_and_error(ended['LoRA']['loss'])}, MGPO {mean_and_error(ended['MGPO']['loss'])}",
-                bool(flatter.mean() > 2.0 * flatter.std(ddof=1) / np.sqrt(flatter.size)),
+                is_above_zero(flatter),
             ),
             Claim(
                 "random perturbation finds flatter points; correction: on quadratics the mean gradient is unchanged, "

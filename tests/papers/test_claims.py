@@ -11,6 +11,7 @@ import pytest
 from lorasolve.papers import Claim, Experiment, PaperClaims, registry
 from lorasolve.papers._page import index, markdown_rows, page, write_pages
 from lorasolve.papers._reproduce import reproduce
+from lorasolve.papers.base import is_above_zero
 
 NAMES = [name for name, cls in registry.classes().items() if issubclass(cls, PaperClaims)]
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
@@ -112,3 +113,9 @@ def test_a_page_keeps_the_sections_of_what_was_not_run(tmp_path):
 
 def test_norm_bars_are_escaped_in_the_page():
     assert markdown_rows([Claim("|x|", "confirmed", "1", True)]) == ["| \\|x\\| | confirmed | 1 |"]
+
+
+def test_a_mean_is_above_zero_by_two_of_its_errors() -> None:
+    # Of 1 - s, 1, 1 + s the standard deviation is s: above zero for 2 s / sqrt(3) < 1, s < 0.866.
+    assert is_above_zero([0.2, 1.0, 1.8]) and not is_above_zero([0.1, 1.0, 1.9])
+    assert not is_above_zero([-1.0, -1.1]) and not is_above_zero([1.0, 1.0, np.nan])

@@ -199,6 +199,7 @@ def with_training(R, *pairs):
         ({"attention": [[0.8, 0.0], [0.5, 0.1], [0.2, 0.0], [1e-13, 0.0]]}, [3]),
         (with_training("1", (0.06, 0.05), (0.06, 0.09)), [4]),
         (with_training("2", (0.02, 0.015), (0.02, 0.0151)), [4]),
+        (with_training("2", (0.02, 0.021), (0.02, np.nan)), [4]),  # a run without an error is none that is no better
         (with_training("3", (0.001, 0.0005), (0.001, 0.0006)), [4]),
         (with_training("4", (1e-28, 1e-15), (1e-28, 1e-15)), [4]),  # as good as zero
         ({"well_conditioned": 0.1}, [5]),
