@@ -57,7 +57,7 @@ class WarmCommand(Command):
 
 
 def warm(progress: bool = False) -> dict[str, Any]:
-    """Compile what every optimizer on every objective uses, in a worker process for each thread that solvers use.
+    """Compile what every optimizer on every objective uses, in up to eight worker processes, one a thread of solvers.
 
     Parameters
     ----------
