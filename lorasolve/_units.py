@@ -45,11 +45,14 @@ class Units(NamedTuple):
         stated: what is sampled at 0 may vanish there and nowhere else.
     vanishes : bool
         Whether ``theta = 0`` is a minimum of ``L``.
+    slopes : tuple of float
+        ``lam + s ||G_l(0)||_2`` of each matrix, the largest of which is ``g``.
     """
 
     slope: float
     floor: float
     vanishes: bool
+    slopes: tuple[float, ...]
 
     def floor_from(self, start: float) -> float:
         """Return the floor for a run whose parameters have the length ``start`` at first.
@@ -71,15 +74,17 @@ def gradient_at_zero(problem: Problem) -> tuple[LinearMap, ...]:
 def units(problem: Problem, at_zero: tuple[LinearMap, ...] | None = None) -> Units:
     """Return the units of a problem; ``at_zero`` is :func:`gradient_at_zero` where that is known already."""
     at_zero = gradient_at_zero(problem) if at_zero is None else at_zero
-    found = max(spectral_norm_estimate(G) for G in at_zero)
+    norms = [spectral_norm_estimate(G) for G in at_zero]
+    found = max(norms)
     if not math.isfinite(found):
         # f is not defined at X = 0, so the start of a run has to serve.
-        return Units(0.0, 0.0, False)
-    slope = problem.lam + problem.scale * found
+        return Units(0.0, 0.0, False, (0.0,) * len(norms))
+    slopes = tuple(problem.lam + problem.scale * norm for norm in norms)
+    slope = max(slopes)
     if not 0.0 < slope < math.inf or not _is_minimum(problem, at_zero, found):
-        return Units(slope, 0.0, False)
+        return Units(slope, 0.0, False, slopes)
     stated = problem.objective.facts.smoothness is not None
-    return Units(slope, natural_size(problem, slope) if stated else 0.0, True)
+    return Units(slope, natural_size(problem, slope) if stated else 0.0, True, slopes)
 
 
 def natural_size(problem: Problem, slope: float) -> float:
@@ -132,39 +137,81 @@ def overflows(problem: Problem) -> bool:
 
 def factor_lengths(problem: Problem, theta: Array) -> tuple[float, float]:
     """Return the lengths of the parts of all ``A`` and of all ``B`` in a parameter vector, or a gradient."""
-    pairs = problem.split_blocks(theta)
-    return math.hypot(*(frobenius_norm(A) for A, _ in pairs)), math.hypot(*(frobenius_norm(B) for _, B in pairs))
+    of_A, of_B = zip(*_lengths(problem, theta))
+    return math.hypot(*of_A), math.hypot(*of_B)
 
 
 def may_hide_gradient(problem: Problem, theta: Array) -> bool:
-    """Whether factors of ``s A B^T`` differ so much that a gradient small beside both may be large beside one."""
+    """Whether factors differ so much that a gradient small beside all of them may be large beside one.
+
+    Factors of one update by their lengths, those of several by their lengths times the slope of their matrix.
+    """
     if not problem.adapter.low_rank:
         return False
-    a, b = factor_lengths(problem, theta)
-    return max(a, b) > HIDDEN * min(a, b)
+    slopes = problem.units.slopes if problem.several else (1.0,)
+    sizes = [slope * length for slope, pair in zip(slopes, _lengths(problem, theta)) for length in pair]
+    return max(sizes) > HIDDEN * min(sizes)
 
 
-def hides_gradient(
-    lengths: tuple[float, float], gradients: tuple[float, float], slope: float, decay: float, floor: float
-) -> bool:
+def hides_gradient(problem: Problem, theta: Array, grad: Array, tol: float, slope: float, floor: float) -> bool:
     """Whether the gradient in one of the factors is large beside the terms that it is made of.
-
-    The terms of ``grad_A L = s G B + lam A`` have sizes of about ``(g - lam) ||B||`` and ``lam ||A||``, which beside
-    ``g ||(A, B)||`` is little where ``A`` is long and ``B`` short: then all gradients there are.
 
     Parameters
     ----------
-    lengths, gradients : (float, float)
-        Of ``A`` and ``B``, and of the gradient in them.
-    slope, decay : float
-        ``g`` and ``lam``, each times the tolerance.
+    problem : Problem or MultiProblem
+        With a low-rank adapter.
+    theta, grad : ndarray of shape (p,)
+        Parameters, and the gradient of ``L`` there.
+    tol : float
+        The share of all terms that counts as convergence; ``HIDDEN`` times as much of a factor's own does.
+    slope : float
+        ``g``.
     floor : float
         The length that factors count as having at least.
+
+    Notes
+    -----
+    Each of several matrices is held against the units of its own problem, the others as they are: data of different
+    units would let the largest decide for all. Without decay a matrix that changes nothing there has no units.
+    """
+    lam, parts = problem.lam, list(zip(_lengths(problem, theta), _lengths(problem, grad)))
+    if not problem.several:
+        return _stands_out(*parts[0], tol * slope, tol * lam, floor)
+    # The slopes where no matrix is updated are known; what passes by them is not looked at again.
+    for k, slope_at_zero in enumerate(problem.units.slopes):
+        if not _stands_out(*parts[k], tol * slope_at_zero, tol * lam, floor):
+            continue
+        others = theta.copy()
+        for factor in problem.split_blocks(others)[k]:
+            factor[...] = 0.0
+        found = spectral_norm_estimate(problem.gradient_operators(others)[k])
+        own = lam + problem.scale * found
+        if found <= lam:
+            # This matrix tends to 0; where that has no length of its own, those of all are one.
+            stated = problem.objective.facts.smoothness is not None
+            floor = natural_size(problem, own) if stated else frobenius_norm(theta)
+        if own > 0.0 and _stands_out(*parts[k], tol * own, tol * lam, floor):
+            return True
+    return False
+
+
+def _stands_out(
+    lengths: tuple[float, float], gradients: tuple[float, float], slope: float, decay: float, floor: float
+) -> bool:
+    """Whether the gradient in ``A`` or ``B`` is large beside its terms; ``slope`` and ``decay`` times the tolerance.
+
+    The terms of ``grad_A L = s G B + lam A`` have sizes of about ``(g - lam) ||B||`` and ``lam ||A||``, which beside
+    ``g ||(A, B)||`` is little where ``A`` is long and ``B`` short: then all gradients there are.
     """
     a, b = (max(length, floor) for length in lengths)
     rest = max(slope - decay, 0.0)
     in_A, in_B = gradients
     return in_A > HIDDEN * (rest * b + decay * a) or in_B > HIDDEN * (rest * a + decay * b)
+
+
+def _lengths(problem: Problem, theta: Array) -> list[tuple[float, float]]:
+    """Return the lengths of the parts ``A_l`` and ``B_l`` of each matrix."""
+    return [(frobenius_norm(A), frobenius_norm(B)) for A, B in problem.split_blocks(theta)]
 
 
 def _is_minimum(problem: Problem, at_zero: tuple[LinearMap, ...], found: float) -> bool:

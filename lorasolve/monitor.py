@@ -29,7 +29,8 @@ in ``A`` are ``1/t`` of ``||theta|| g`` whether they cancel or not. With data of
 size 1, or with data of size 1e9, most of the decrease may be missing there. So a share of ``grad_tol`` of all counts as
 convergence only if the share of each factor, ``||grad_A L||`` in ``(g - lam) ||B|| + lam ||A||`` and the like for
 ``B``, is at most ``HIDDEN = 100`` times as large; lengths within that ratio of each other hide nothing, and nothing is
-evaluated.
+evaluated. Likewise several matrices whose data have different units: each is held against the slope of its own problem,
+the other matrices as they are.
 
 ``theta`` is the whole parameter vector. Parameters beside the factors are measured in other units than these, so with
 adapters that have some the rule is invariant under ``c`` only. Rounding sets a floor to the share: about the type's
@@ -48,7 +49,7 @@ from typing import Any
 import numpy as np
 
 from ._progress import Progress
-from ._units import factor_lengths, hides_gradient, may_hide_gradient
+from ._units import hides_gradient, may_hide_gradient
 from ._validate import Array, as_instance, as_integer, as_number, shown
 from .kernels._stopping import CONVERGED, LIMIT, RUNNING, STALLED, TARGET, decide, slope_at_start
 from .optimizers.base import ROUNDING, Limits, Optimizer
@@ -274,8 +275,7 @@ class Monitor:
         grad = np.empty_like(theta)
         problem.value_and_grad(theta, grad)
         _, bound, floor, *_ = self.rules
-        lengths = factor_lengths(problem, theta), factor_lengths(problem, grad)
-        return hides_gradient(*lengths, bound, self._grad_tol * problem.lam, floor)
+        return hides_gradient(problem, theta, grad, self._grad_tol, bound / self._grad_tol, floor)
 
     def _tell(self, callback: Callback, problem: Problem, theta: Array, value: float, grad_norm: float) -> None:
         """Show the iterate to the callback, and end the run if it asks for that or raises."""

@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose
 
 import lorasolve as ls
 from lorasolve import landscape
+from lorasolve.multi import MultiProblem, Separable, TwoLayerPair
 from lorasolve.objectives import (
     Denoising,
     LinearFineTuning,
@@ -314,6 +315,60 @@ def test_a_point_whose_factors_hide_a_gradient_is_not_judged_as_a_stationary_one
     assert next(premise for premise in found.premises if premise.id == "first_order").holds is False
 
 
+def _two_matrices(c, t, share):
+    """Denoising of two matrices, the second in other units, each with the least value and the size of its decrease."""
+    first, second = (np.random.default_rng(k).standard_normal(shape) for k, shape in ((5, (8, 7)), (6, (7, 6))))
+    lam = share * min(np.linalg.norm(M, 2) * slope for M, slope in ((first, 1.0), (second, c / t)))
+    problem = MultiProblem(Separable([Denoising(first), InUnits(Denoising(second), c, t)]), [7, 6], lam)
+    known = []
+    for M, c_own, t_own in ((first, 1.0, 1.0), (second, c, t)):
+        s, weight = np.linalg.svd(M, compute_uv=False), lam * t_own / c_own
+        z = np.maximum(s - weight, 0.0)
+        least = c_own * (0.5 * np.sum((z - s) ** 2) + weight * np.sum(z))
+        known.append((least, 0.5 * c_own * np.sum(s**2) - least))
+    return problem, known
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1])
+@pytest.mark.parametrize(
+    ("c", "t"), [(1.0, 1e-8), (1.0, 1e8), (1e-4, 1e4), (1e4, 1e-4), (1e-8, 1.0), (1e8, 1.0), (1e8, 1e4), (1e-4, 1.0)]
+)
+@pytest.mark.parametrize("method", ["lbfgs", "nesterov"])
+def test_of_several_matrices_in_different_units_none_is_hidden_by_the_others(method, c, t, share):
+    """Soft thresholding of each is the optimum; what has converged has all of the decrease of every matrix."""
+    problem, known = _two_matrices(c, t, share)
+    result = ls.solve(problem, method, stop=ls.StoppingRule(max_iter=1500))
+    values = [
+        part.value_and_grad(X)[0] + problem.lam * np.linalg.svd(X, compute_uv=False).sum()
+        for part, X in zip(problem.objective.parts, result.X)
+    ]
+    missing = [(value - least) / decrease for value, (least, decrease) in zip(values, known)]
+    assert not result.success or max(missing) < 1e-6
+    assert max(missing) < 1e-3 or not landscape.verdict(problem, result).stationarity.is_fosp
+
+
+def test_a_matrix_that_tends_to_zero_beside_another_converges():
+    """The optimum of the first is zero, with and without a stated smoothness."""
+    stated, other = Denoising(0.01 * np.eye(6, 5)), Denoising(np.diag([5.0, 4.0, 3.0]))
+    silent = InUnits(stated, 1.0, 1.0)
+    silent.smoothness = None
+    for first in (stated, silent):
+        result = ls.solve(MultiProblem(Separable([first, other]), [2, 2], 1.0), "gd_backtracking")
+        assert result.success and np.linalg.norm(result.X[0]) < 1e-8
+        assert_allclose(np.linalg.svd(result.X[1])[1], [4.0, 3.0, 0.0], atol=1e-6)
+
+
+def test_a_layer_whose_gradient_is_tiny_before_training_converges():
+    """The second layer is 1e-9 at first, so the first one's gradient says nothing about its units in the end."""
+    rng = np.random.default_rng(3)
+    W, V = rng.standard_normal((6, 5)), 1e-9 * rng.standard_normal((3, 6))
+    pair = TwoLayerPair(W, V, rng.standard_normal((5, 8)), rng.standard_normal((3, 8)))
+    problem = MultiProblem(pair, [5, 3], 0.0)
+    assert problem.units.slopes[0] < 1e-7 * problem.units.slopes[1]
+    result = ls.solve(problem, "lbfgs", stop=ls.StoppingRule(max_iter=20_000))
+    assert result.success and result.fun < 1e-12
+
+
 def test_without_decay_and_gradient_at_zero_the_start_is_the_unit():
     """f(X) = ||X||^2/2 from c times a start: theta tends to 0 like 1/sqrt(k), and the share falls by theta^2."""
     problem = ls.Problem(Denoising(np.zeros((4, 3))), 2, 0.0)
@@ -350,7 +405,7 @@ def test_units_of_a_loss_that_is_not_defined_at_zero():
             return 0.5 * float(np.sum((X - 1.0) ** 2)), X - 1.0
 
     problem = ls.Problem(Log(), 2, 0.1)
-    assert problem.units == (0.0, 0.0, False)
+    assert problem.units == (0.0, 0.0, False, (0.0,))
     assert ls.solve(problem, "gd_backtracking", "gaussian").status is ls.Status.CONVERGED
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .._units import factor_lengths, hides_gradient, may_hide_gradient
+from .._units import hides_gradient, may_hide_gradient
 from .._validate import Array, as_number
 from ..linear_map import RANK_TOL, LinearMap, top_singular, truncated_svd
+from ..problem import flat
 from ._canonical import Point, canonical
 
 
@@ -95,9 +96,10 @@ def stationarity_at(point: Point, tol: float) -> Stationarity:
     gradients = point.gradients()
     blocks = [(G, P, Q) for G, (P, _, Q) in zip(gradients, spectra)]
     units = point.problem.units
-    limit = tol * units.gradient(float(np.linalg.norm(point.theta)))
-    hidden = may_hide_gradient(point.problem, point.theta) and hides_gradient(
-        factor_lengths(point.problem, point.theta), (grad_A, grad_B), tol * units.slope, tol * point.lam, units.floor
+    theta = point.theta
+    limit = tol * units.gradient(float(np.linalg.norm(theta)))
+    hidden = may_hide_gradient(point.problem, theta) and hides_gradient(
+        point.problem, theta, flat(grads), tol, units.slope, units.floor
     )
     return Stationarity(
         value=value,

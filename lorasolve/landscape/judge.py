@@ -323,6 +323,11 @@ class _Judge:
         first = self.first
         if first.grad_norm > first.limit:
             return f"||grad L|| = {first.grad_norm:.2e} exceeds {first.limit:.2e}; continue the run"
+        if self.problem.several:
+            return (
+                f"||grad L|| = {first.grad_norm:.2e} is small beside the terms of the largest matrix only: another "
+                "one, or a factor of it, is not at a stationary point of its own problem; continue the run"
+            )
         A, B = factor_lengths(self.problem, self.point.theta)
         return (
             f"||grad L|| = {first.grad_norm:.2e} is small beside the longer factor only, ||A|| = {A:.2e} and ||B|| = "
