@@ -111,6 +111,22 @@ def natural_start(problem: Problem) -> float:
     return size if math.isfinite(size) else 0.0
 
 
+def own_lengths(problem: Problem) -> Array | float:
+    """Return ``sqrt(g/g_l)`` for each parameter of several matrices, of which it makes curvatures alike; 1 for one.
+
+    It is 1 too where ``f`` is not known to be convex: slopes where nothing is updated may then say nothing of others.
+    A slope counts as at least ``g/HIDDEN``: a matrix in which there is nearly nothing to do is as curved as the start
+    makes it (with 1e-9 of the other's data L-BFGS got nowhere at full length, in 3000 iterations).
+    """
+    if not problem.several or problem.objective.facts.convex is not True:
+        return 1.0
+    lengths, slope = np.ones(problem.size), problem.units.slope
+    for pair, own in zip(problem.split_blocks(lengths), problem.units.slopes):
+        for factor in pair:
+            factor *= math.sqrt(min(slope / own, HIDDEN) if own > 0.0 else 1.0)
+    return lengths
+
+
 def underflows(problem: Problem) -> bool:
     """Whether changes of ``f``, which are of the size ``g^2/beta``, are below the normal numbers of its precision."""
     slope, tiny = problem.units.slope, float(np.finfo(problem.loss.precision).tiny)

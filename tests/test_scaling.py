@@ -347,6 +347,19 @@ def test_of_several_matrices_in_different_units_none_is_hidden_by_the_others(met
     assert max(missing) < 1e-3 or not landscape.verdict(problem, result).stationarity.is_fosp
 
 
+@pytest.mark.parametrize("c", [0.01, 0.1, 10.0, 100.0])
+def test_lbfgs_works_in_the_units_of_each_of_several_matrices(c):
+    """With ``c`` times the second loss the problem is about as hard as with the loss itself."""
+    first, second = _two_matrices(1.0, 1.0, 0.0)[0].objective.parts
+    calls = {}
+    for factor in (1.0, c):
+        problem = MultiProblem(Separable([first, InUnits(second, factor, 1.0)]), [7, 6])
+        result = ls.solve(problem, "lbfgs")
+        assert result.success and result.fun < 1e-12
+        calls[factor] = result.nfev
+    assert calls[c] < 2 * calls[1.0]
+
+
 def test_a_matrix_that_tends_to_zero_beside_another_converges():
     """The optimum of the first is zero, with and without a stated smoothness."""
     stated, other = Denoising(0.01 * np.eye(6, 5)), Denoising(np.diag([5.0, 4.0, 3.0]))

