@@ -68,9 +68,12 @@ class PathCommand(Command):
             # Folds are parts of what is trained on; data that are held out for good come first.
             held_out = task.test if args.folds is None else None
             folds = 2 if args.folds is None else args.folds
+            # The mean of all that is trained on is off; entries less a constant have the same rests in every fold.
+            means = "global" if args.center else "none"
+            seed, progress = args.split_seed, not args.quiet
             with as_options(lams=source, seed="--split-seed"):
                 found = cross_validate(
-                    problem, lams, folds, args.tol, held_out=held_out, seed=args.split_seed, progress=not args.quiet
+                    problem, lams, folds, args.tol, held_out=held_out, means=means, seed=seed, progress=progress
                 )
         else:
             with as_options(lams=source):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,6 @@ from .._validate import (
     as_float_array,
     as_index_array,
     as_instance,
-    as_integer,
     as_number,
     as_partial_matrix,
     as_shape,
@@ -29,13 +28,12 @@ from ..convex import ConvexResult, solve_convex
 from ..io import Ratings, read_arrays
 from ..linear_map import factor_singular_values, numerical_rank
 from ..objectives import MatrixCompletion
+from ..objectives._means import MEANS, Means, averages
 from ..problem import Problem
 
 if TYPE_CHECKING:
     from ..studies.validation import Validation
 
-# Which means are taken off before the low-rank update is fitted.
-MEANS = ("none", "global", "rows", "columns", "both")
 # Without a given lam, this share of the least one at which the optimum is 0.
 DEFAULT_SHARE = 0.1
 _KIND = "lorasolve completion model 1"
@@ -169,7 +167,7 @@ class CompletionModel:
         seen = ~np.isnan(values)
         effects = np.zeros(len(values))
         if self.means in ("rows", "both"):
-            effects = _averages(np.where(seen, values - self.mean, 0.0).sum(axis=1), seen.sum(axis=1))
+            effects = averages(np.where(seen, values - self.mean, 0.0).sum(axis=1), seen.sum(axis=1))
         rest = np.where(seen, values - self.mean - effects[:, None] - self.col_effects, 0.0)
         A = np.zeros((len(values), self.A.shape[1]))
         for i in range(len(values)):
@@ -301,10 +299,11 @@ def fit_completion(
     """
     centred = _Centred(ratings, means, clip)
     as_flag(progress, "progress")
+    problem = centred.problem()
     if lam is None:
-        lam = DEFAULT_SHARE * centred.problem(1.0).critical_lam() or 1.0
+        lam = DEFAULT_SHARE * problem.critical_lam() or 1.0
     lam = as_number(lam, "lam", 0.0, open_low=True)
-    return centred.fit(lam, solve_convex(centred.problem(lam), tol=tol, progress=progress))
+    return centred.fit(lam, solve_convex(problem.replace(lam=lam), tol=tol, progress=progress))
 
 
 def choose_completion(
@@ -349,15 +348,11 @@ def choose_completion(
         For settings outside their ranges.
     """
     # Studies build on models' peers; loaded here, the model of `predict` stays light.
-    from ..studies.lam_path import chosen_lams
-    from ..studies.validation import divided, over_folds
+    from ..studies.validation import cross_validate
 
     centred = _Centred(ratings, means, clip)
-    folds, seed = as_integer(folds, "folds", 2), as_integer(seed, "seed", 0)
-    problem = centred.problem(1.0)
-    values = chosen_lams(problem, lams)
-    parts = [centred.fold(train, test) for train, test in divided(centred.values.size, folds, seed)]
-    found = over_folds(problem, values, parts, tol, progress)
+    problem = Problem(centred.observed, 1, 1.0)
+    found = cross_validate(problem, lams, folds, tol, means=means, seed=seed, progress=progress)
     return centred.fit(found.best, found.fit), found
 
 
@@ -365,54 +360,36 @@ class _Centred:
     """Ratings less their means: what is left is completed by a low-rank update."""
 
     def __init__(self, ratings: Ratings, means: str, clip: tuple[float, float] | None) -> None:
-        self.ratings = as_instance(ratings, "ratings", Ratings)
-        self.means = as_choice(means, "means", MEANS)
+        as_instance(ratings, "ratings", Ratings)
+        self.kind = as_choice(means, "means", MEANS)
         self.clip = None if clip is None else _as_range(clip)
         # Before the solve, and not after it.
         self.row_labels = _ascending(ratings.row_labels, "ratings.row_labels", "row")
         self.col_labels = _ascending(ratings.col_labels, "ratings.col_labels", "column")
         m, n = len(self.row_labels), len(self.col_labels)
         # Before they are centred, by which one that is not finite would spoil all.
-        rest = as_float_array(ratings.values, "ratings.values", 1, np.float64)
-        rows = as_index_array(ratings.rows, "ratings.rows", m, rest.size)
-        cols = as_index_array(ratings.cols, "ratings.cols", n, rest.size)
-        self.rows, self.cols, self.values = rows, cols, rest
-        self.mean = float(rest.mean()) if means != "none" else 0.0
-        rest = rest - self.mean
-        self.row_effects, self.col_effects = np.zeros(m), np.zeros(n)
-        if means in ("rows", "both"):
-            self.row_effects = _averages(np.bincount(rows, rest, m), np.bincount(rows, minlength=m))
-            rest = rest - self.row_effects[rows]
-        if means in ("columns", "both"):
-            self.col_effects = _averages(np.bincount(cols, rest, n), np.bincount(cols, minlength=n))
-            rest = rest - self.col_effects[cols]
-        self.objective = MatrixCompletion(rows, cols, rest, (m, n))
+        values = as_float_array(ratings.values, "ratings.values", 1, np.float64)
+        rows = as_index_array(ratings.rows, "ratings.rows", m, values.size)
+        cols = as_index_array(ratings.cols, "ratings.cols", n, values.size)
+        self.observed = MatrixCompletion(rows, cols, values, (m, n))
+        self.means = Means.of(self.observed, means)
 
-    def problem(self, lam: float) -> Problem:
-        """Return the problem of the update."""
-        return Problem(self.objective, 1, lam)
-
-    def fold(self, train: Array, test: Array) -> tuple[MatrixCompletion, MatrixCompletion, float]:
-        """Return the losses of two parts of the entries, both less the means of the first, and its share of all."""
-        rows, cols, values = self.rows, self.cols, self.values
-        seen = replace(self.ratings, rows=rows[train], cols=cols[train], values=values[train])
-        part = _Centred(seen, self.means, self.clip)
-        rows, cols = rows[test], cols[test]
-        rest = values[test] - (part.mean + part.row_effects[rows] + part.col_effects[cols])
-        return part.objective, MatrixCompletion(rows, cols, rest, self.ratings.shape), train.size / values.size
+    def problem(self) -> Problem:
+        """Return the problem of the update, at some ``lam``."""
+        return Problem(self.means.off(self.observed), 1, 1.0)
 
     def fit(self, lam: float, optimum: ConvexResult) -> CompletionFit:
         """Return the model of an update that was found, with what it was made from."""
         model = CompletionModel(
             A=optimum.A,
             B=optimum.B,
-            mean=self.mean,
-            row_effects=self.row_effects,
-            col_effects=self.col_effects,
+            mean=self.means.mean,
+            row_effects=self.means.row_effects,
+            col_effects=self.means.col_effects,
             row_labels=self.row_labels,
             col_labels=self.col_labels,
             lam=lam,
-            means=self.means,
+            means=self.kind,
             clip=self.clip,
         )
         return CompletionFit(model, optimum)
@@ -425,11 +402,6 @@ def _as_range(given: object) -> tuple[float, float]:
     if low > high:
         raise ValueError(f"clip: expected a range (low, high), got {given!r}")
     return low, high
-
-
-def _averages(sums: Array, counts: Array) -> Array:
-    """Return sums over counts, 0 where nothing was counted."""
-    return sums / np.maximum(counts, 1)
 
 
 def _ascending(labels: ArrayLike, name: str, which: str) -> Array:

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, as_instance, as_integer
+from .._validate import Array, as_choice, as_instance, as_integer
 from ..convex import ConvexResult, solve_convex
+from ..objectives._means import MEANS, Means
 from ..objectives.base import Objective, as_held_out
 from ..objectives.completion import MatrixCompletion
 from ..problem import Problem
@@ -34,7 +35,7 @@ class Validation(Tabular):
     best : float
         The ``lam`` of least mean error.
     fit : ConvexResult
-        The optimum on all data there, certified.
+        The optimum on all data there, certified; where means are taken off, on what is left without them.
     paths : list of Path
         One a fold: every point is certified.
     error_name : str
@@ -125,6 +126,7 @@ def cross_validate(
     tol: float = 1e-4,
     *,
     held_out: Objective | None = None,
+    means: str = "none",
     seed: int = 0,
     progress: bool = False,
 ) -> Validation:
@@ -142,6 +144,9 @@ def cross_validate(
         Certified relative gap of every fit.
     held_out : Objective, optional
         The same loss on data that are held out for good, in place of folds.
+    means : {"none", "global", "rows", "columns", "both"}
+        Completion: which means of its own entries every fit takes off first, so that no held-out entry is seen in them;
+        the entries of ``problem`` are as they were observed.
     seed : int
         Of the division into parts.
     progress : bool
@@ -162,15 +167,23 @@ def cross_validate(
     Notes
     -----
     A completion loss is a sum over the entries, so a fold that trains on a share ``q`` of them does so at ``q lam``:
-    its loss and its penalty are in the proportion of the fit on all entries.
+    its loss and its penalty are in the proportion of the fit on all entries. What makes predictions, with the means
+    added, is :func:`lorasolve.models.choose_completion`.
     """
     as_instance(problem, "problem", Problem)
     problem.require_one_matrix("cross_validate")
     folds, seed = as_integer(folds, "folds", 2), as_integer(seed, "seed", 0)
+    as_choice(means, "means", MEANS)
+    observed = problem.objective
+    held_out = None if held_out is None else as_held_out(held_out, problem.shape)
+    for name, data in (("problem", observed), ("held_out", held_out)):
+        if means != "none" and data is not None and not isinstance(data, MatrixCompletion):
+            raise ValueError(f"{name}: expected completion, as means of entries are taken off, got {data.label}")
+    problem = problem.replace(objective=_less_means(observed, observed, means))
     values = chosen_lams(problem, lams)
     if held_out is None:
-        return over_folds(problem, values, _folds(problem.objective, folds, seed), tol, progress)
-    test = as_held_out(held_out, problem.shape)
+        return _over_folds(problem, values, _folds(observed, folds, seed, means), tol, progress)
+    test = _less_means(observed, held_out, means)
     found, errors = _fold(problem, values, (problem.objective, test, 1.0), tol, progress)
     if not found.points:
         raise KeyboardInterrupt
@@ -181,7 +194,7 @@ def cross_validate(
     )
 
 
-def over_folds(problem: Problem, lams: list[float], folds: Sequence[Fold], tol: float, progress: bool) -> Validation:
+def _over_folds(problem: Problem, lams: list[float], folds: Sequence[Fold], tol: float, progress: bool) -> Validation:
     """Return the errors of given folds at each ``lam``, and the optimum of ``problem`` itself at the best."""
     paths, columns = [], []
     for fold in folds:
@@ -196,14 +209,6 @@ def over_folds(problem: Problem, lams: list[float], folds: Sequence[Fold], tol: 
     return Validation(lams, errors, best, fit, paths, _error_name(folds[0][1]))
 
 
-def divided(count: int, folds: int, seed: int) -> list[tuple[Array, Array]]:
-    """Return for each fold the indices to train on and those held out, every one of ``count`` once."""
-    if folds > count:
-        raise ValueError(f"folds: expected at most one a sample ({count}), got {folds}")
-    parts = np.array_split(np.random.default_rng(seed).permutation(count), folds)
-    return [(np.setdiff1d(np.arange(count), part), np.sort(part)) for part in parts]
-
-
 def _fold(problem: Problem, lams: list[float], fold: Fold, tol: float, progress: bool) -> tuple[Path, Array]:
     train, test, share = fold
     # Shares of neighbouring values may be equal.
@@ -211,8 +216,8 @@ def _fold(problem: Problem, lams: list[float], fold: Fold, tol: float, progress:
     return found, np.array([_error(test, point.X) for point in found.points])
 
 
-def _folds(objective: Objective, folds: int, seed: int) -> list[Fold]:
-    """Return the losses of each part of the entries or samples."""
+def _folds(objective: Objective, folds: int, seed: int, means: str) -> list[Fold]:
+    """Return the losses of each part of the entries or samples, both less the means of what is trained on."""
     entries = isinstance(objective, MatrixCompletion)
     count = objective.values.size if isinstance(objective, MatrixCompletion) else objective.facts.n_samples
     if count is None:
@@ -220,10 +225,22 @@ def _folds(objective: Objective, folds: int, seed: int) -> list[Fold]:
     reason = None if entries else objective.batch_refusal()
     if reason is not None:
         raise ValueError(f"problem: {reason}; give held_out")
-    return [
-        (_subset(objective, train), _subset(objective, test), len(train) / count if entries else 1.0)
-        for train, test in divided(count, folds, seed)
-    ]
+    if folds > count:
+        raise ValueError(f"folds: expected at most one a sample ({count}), got {folds}")
+    found: list[Fold] = []
+    for part in np.array_split(np.random.default_rng(seed).permutation(count), folds):
+        kept = np.setdiff1d(np.arange(count), part)
+        train, test = _subset(objective, kept), _subset(objective, np.sort(part))
+        losses = _less_means(train, train, means), _less_means(train, test, means)
+        found.append((*losses, len(kept) / count if entries else 1.0))
+    return found
+
+
+def _less_means(train: Objective, objective: Objective, means: str) -> Objective:
+    """Return an objective less the means of the entries that are trained on."""
+    if isinstance(train, MatrixCompletion) and isinstance(objective, MatrixCompletion) and means != "none":
+        return Means.of(train, means).off(objective)
+    return objective
 
 
 def _subset(objective: Objective, index: Array) -> Objective:

@@ -156,6 +156,58 @@ def test_held_out_data_of_another_shape_are_refused(shape):
             ls.cross_validate(ls.Problem(planted(), 2, 1.0), [1.0], held_out=held_out)
 
 
+def test_means_of_a_fit_have_not_seen_what_is_held_out():
+    """Leave one out with no update: the mean of the others errs by ``N/(N-1)`` of what the mean of all does."""
+    rng = np.random.default_rng(2)
+    values = 3.0 + rng.standard_normal(12)
+    problem = ls.Problem(MatrixCompletion(*np.divmod(np.arange(12), 4), values, (3, 4)), 1, 1.0)
+    found = ls.cross_validate(problem, [1e6], folds=12, means="global", seed=7)
+    left_out = np.random.default_rng(7).permutation(12)
+    errors = 12.0 / 11.0 * np.abs(values - values.mean())[left_out]
+    np.testing.assert_allclose(found.errors[0], errors, rtol=1e-12)
+    # Of a row that has 3 others, by 4/3 of what the mean of the row does; data held out for good are not counted.
+    by_row = ls.cross_validate(problem, [1e6], folds=12, means="rows", seed=7)
+    rest = values - np.repeat(values.reshape(3, 4).mean(axis=1), 4)
+    np.testing.assert_allclose(by_row.errors[0], 4.0 / 3.0 * np.abs(rest)[left_out], rtol=1e-12)
+    seen, unseen = (MatrixCompletion([0, 1], [j, j], [a, b], (3, 4)) for j, a, b in ((0, 1.0, 3.0), (1, 2.0, 7.0)))
+    (error,) = ls.cross_validate(problem.replace(objective=seen), [1e6], held_out=unseen, means="global").errors[0]
+    assert error == pytest.approx(np.sqrt((0.0**2 + 5.0**2) / 2.0))
+
+
+@pytest.mark.parametrize(
+    ("problem", "held_out", "message"),
+    [
+        (denoising(), denoising().objective, "problem: expected completion, .* got Denoising"),
+        (ls.Problem(planted(), 1, 1.0), Denoising(np.ones((30, 25))), "held_out: expected completion, .* Denoising"),
+        (ls.Problem(planted(), 2, 1.0), None, "means: expected 'none', 'global', "),
+    ],
+)
+def test_means_are_those_of_entries(problem, held_out, message):
+    means = "some" if held_out is None else "global"
+    with pytest.raises(ValueError, match=message):
+        ls.cross_validate(problem, [1.0], held_out=held_out, means=means)
+
+
+def test_folds_of_centred_ratings_take_off_the_means_of_their_own_entries(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(5)
+    values = 4.0 + rng.standard_normal(12)
+    entries = [(*divmod(k, 4), value) for k, value in enumerate(values.tolist())]
+    (tmp_path / "ratings.csv").write_text("".join(f"{i},{j},{value}\n" for i, j, value in entries))
+    words = ["--objective", "completion", "ratings.csv", "--center", "--lam", "1e6", "0.5"]
+    assert main(["path", *words, "--folds", "12", "--split-seed", "7", "--json"]) == 0
+    errors = json.loads(capsys.readouterr().out)["path"]["errors"]
+    expected = 12.0 / 11.0 * np.abs(values - values.mean())[np.random.default_rng(7).permutation(12)]
+    np.testing.assert_allclose(errors[0], expected, rtol=1e-12)
+    # In whatever order the file has them, both commands hold the same entries out.
+    (tmp_path / "turned.csv").write_text("".join(f"{i},{j},{value}\n" for i, j, value in reversed(entries)))
+    assert main(["path", *words, "--folds", "3", "--tol", "1e-4", "--json"]) == 0
+    chosen = json.loads(capsys.readouterr().out)["path"]
+    assert main(["complete", "turned.csv", "--folds", "3", "--lams", "1e6", "0.5", "--json"]) == 0
+    completed = json.loads(capsys.readouterr().out)["validation"]
+    np.testing.assert_allclose(completed["errors"], chosen["errors"], rtol=1e-9)
+
+
 def test_errors_are_called_what_they_are():
     """A mean loss on held-out data is no root mean square, whatever is trained on."""
     T = np.random.default_rng(0).standard_normal((30, 25))

@@ -1,0 +1,56 @@
+"""Means of the observed entries of a matrix, and what is left of them without these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._validate import Array
+from .completion import MatrixCompletion
+
+# Which means are taken off before a low-rank update is fitted.
+MEANS = ("none", "global", "rows", "columns", "both")
+
+
+@dataclass(frozen=True)
+class Means:
+    """Plain averages, one after the other, 0 where nothing is observed.
+
+    Attributes
+    ----------
+    mean : float
+        Of all entries.
+    row_effects, col_effects : ndarray of shape (m,), (n,)
+        What the entries of a row are above it, and those of a column above both.
+    """
+
+    mean: float
+    row_effects: Array
+    col_effects: Array
+
+    @classmethod
+    def of(cls, observed: MatrixCompletion, kind: str) -> Means:
+        """Return those of a kind, one of ``MEANS``, of the entries that are observed."""
+        (m, n), rows, cols = observed.shape, observed.rows, observed.cols
+        rest = observed.values.astype(np.float64)
+        mean = float(rest.mean()) if kind != "none" else 0.0
+        rest = rest - mean
+        row_effects, col_effects = np.zeros(m), np.zeros(n)
+        if kind in ("rows", "both"):
+            row_effects = averages(np.bincount(rows, rest, m), np.bincount(rows, minlength=m))
+            rest = rest - row_effects[rows]
+        if kind in ("columns", "both"):
+            col_effects = averages(np.bincount(cols, rest, n), np.bincount(cols, minlength=n))
+        return cls(mean, row_effects, col_effects)
+
+    def off(self, observed: MatrixCompletion) -> MatrixCompletion:
+        """Return the completion of what is left of entries, which need not be those that the means are of."""
+        rows, cols = observed.rows, observed.cols
+        rest = observed.values - (self.mean + self.row_effects[rows] + self.col_effects[cols])
+        return MatrixCompletion(rows, cols, rest, observed.shape)
+
+
+def averages(sums: Array, counts: Array) -> Array:
+    """Return sums over counts, 0 where nothing was counted."""
+    return sums / np.maximum(counts, 1)
