@@ -62,7 +62,7 @@ class _Cluster(Pool):
                 self._cluster = distributed.LocalCluster(
                     n_workers=n_workers, threads_per_worker=1, processes=True, dashboard_address=None
                 )
-        self._client = distributed.Client(self._cluster if address is None else address)
+        self._client = distributed.Client(self._cluster) if address is None else _client(address)
         self._token = secrets.token_hex(8)
         # New workers get it too, those that replace a dead one included.
         self._client.register_plugin(_plugin(self._token, payload))
@@ -71,15 +71,13 @@ class _Cluster(Pool):
         self._without: float | None = None
 
     def submit(self, task: int, chunk: Any) -> None:
-        if self._client.status in ("closing", "closed"):
-            raise WorkersError(
-                "backend: the scheduler of dask is gone; what is finished is kept, the same call goes on"
-            )
+        self._refuse_closed()
         self._tasks[self._client.submit(_call, self._token, chunk, pure=False)] = task
 
     def wait(self, seconds: float) -> list[Outcome]:
         import distributed
 
+        self._refuse_closed()
         try:
             distributed.wait(list(self._tasks), timeout=seconds, return_when="FIRST_COMPLETED")
         except (TimeoutError, distributed.TimeoutError):
@@ -103,10 +101,21 @@ class _Cluster(Pool):
                 future.result()  # raises what the function raised
         return outcomes
 
+    @property
+    def _is_closed(self) -> bool:
+        return self._client.status in ("closing", "closed")
+
+    def _refuse_closed(self) -> None:
+        """Refuse to go on with a client that has given its scheduler up, after dask's own time for that."""
+        if self._is_closed:
+            raise WorkersError(
+                "backend: the scheduler of dask is gone; what is finished is kept, the same call goes on"
+            )
+
     def _ask_for_workers(self) -> None:
         """Refuse to wait without end for workers that nobody starts."""
         try:
-            there = bool(self._client.scheduler_info()["workers"])
+            there = bool(self._client.scheduler_info().get("workers"))
         except OSError:
             there = False
         now = time.monotonic()
@@ -118,10 +127,25 @@ class _Cluster(Pool):
             )
 
     def close(self) -> None:
-        self._client.cancel(list(self._tasks))
+        if not self._is_closed:
+            self._client.cancel(list(self._tasks))
         self._client.close()
         if self._cluster is not None:
             self._cluster.close()
+
+
+def _client(address: str) -> Any:
+    """Return a client of the scheduler at an address."""
+    import distributed
+
+    try:
+        return distributed.Client(address)
+    except OSError as error:
+        raise WorkersError(f"backend: no scheduler of dask answers at {address}: {error}") from error
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"backend: dask: address: expected that of a scheduler, as tcp://host:8786, got {address!r}: {error}"
+        ) from error
 
 
 def _refuse_to_run_twice() -> None:

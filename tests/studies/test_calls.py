@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import shutil
@@ -300,6 +301,38 @@ def test_a_dask_cluster_without_workers_is_not_waited_for_without_end(tmp_path, 
         pytest.raises(WorkersError, match="backend: the cluster of dask has had no workers for 1 s"),
     ):
         calls.run(tmp_path, f"dask:address={cluster.scheduler_address!r}")
+
+
+def test_a_scheduler_of_dask_that_dies_ends_the_call_in_words(tmp_path, monkeypatch):
+    pytest.importorskip("distributed")
+    config = pytest.importorskip("dask").config
+    monkeypatch.setattr("lorasolve.studies._engine.FIRST_SECONDS", 0.0)
+    # Without workers: that the scheduler is gone is said long before patience ends.
+    calls = Calls("numbers", lambda cell: cell["k"], [{"k": k} for k in range(9)])
+    file = tmp_path / "scheduler.json"
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host=127.0.0.1", "--port=0", "--no-dashboard"]
+    scheduler = subprocess.Popen([*command, f"--scheduler-file={file}"], stderr=subprocess.DEVNULL)
+    try:
+        while not file.exists():
+            assert scheduler.poll() is None
+            time.sleep(0.1)
+        threading.Timer(2.0, scheduler.kill).start()
+        address = json.loads(file.read_text())["address"]
+        with (
+            config.set({"distributed.comm.timeouts.connect": "2s"}),
+            pytest.raises(WorkersError, match="backend: the scheduler of dask is gone; what is finished is kept"),
+        ):
+            calls.run(tmp_path / "runs", f"dask:address={address!r}")
+        with (
+            config.set({"distributed.comm.timeouts.connect": "1s"}),
+            pytest.raises(WorkersError, match=f"backend: no scheduler of dask answers at {address}"),
+        ):
+            calls.run(tmp_path / "runs", f"dask:address={address!r}")
+    finally:
+        scheduler.kill()
+        scheduler.wait()
+    with pytest.raises(ValueError, match=r"backend: dask: address: expected that of a scheduler, .*, got 'nonsense'"):
+        calls.run(tmp_path / "runs", "dask:address=nonsense")
 
 
 @pytest.mark.parametrize("guard", ["if True:", "if __name__ == '__main__':"])
