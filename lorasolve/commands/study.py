@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import pathlib
 import shlex
+import sys
 import tomllib
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +19,7 @@ from .._files import text_writer, write_together
 from .._progress import complain
 from .._reading import readable
 from .._registry import suggest
+from .._validate import as_text
 from ..adapters import registry as adapter_registry
 from ..certificates import certify
 from ..io import envelope, read_task
@@ -54,6 +58,8 @@ _SPANS: dict[str, Callable[..., np.ndarray[Any, Any]]] = {
 }
 # Values of one axis.
 LARGEST_SPAN = 1_000_000
+# Different errors that are counted, and those that are shown.
+_COUNTED_ERRORS, _SHOWN_ERRORS = 1000, 5
 _STOPPING = ("max_iter", "grad_tol", "target", "time_limit", "max_calls")
 
 
@@ -107,7 +113,7 @@ class StudyCommand(Command):
             return _repeat(args, study)
         if args.store is None:
             raise ValueError("--store: expected a folder for the runs")
-        with as_options(n_jobs="--jobs" if args.array is None else "--array"):
+        with as_options(n_jobs="--jobs" if args.array is None else "--array", threads="--threads"):
             runs = study.run(
                 args.store,
                 _backend(args),
@@ -137,6 +143,8 @@ def _report(args: argparse.Namespace, runs: Runs) -> int:
         remark(args, f"written: {', '.join(texts)}")
     document = status(runs) | {"rows": list(runs.rows()) if args.json else []}
     emit(args, envelope("study", document), runs.table(args.by))
+    for line in _error_lines(document):
+        remark(args, line)
     for damage in runs.damaged:
         remark(args, f"damaged: {damage}")
     return ExitCode.INCONCLUSIVE if runs.interrupted else ExitCode.FINE
@@ -162,7 +170,8 @@ def _repeat(args: argparse.Namespace, study: Study) -> int:
             cell[name] = json.loads(value)
         except ValueError:
             cell[name] = value
-    result = study.repeat(**cell)
+    with as_options(cell="--repeat"):
+        result = study.repeat(**cell)
     problem = study.problem_of(study.axes.values(study.axes.positions(study.axes.find(cell))))
     text = f"{result.message}\n  L = {result.fun!r}, ||grad L|| = {result.grad_norm:.3g}, {result.nit} iterations"
     if problem.adapter.low_rank and np.isfinite(result.fun):
@@ -175,23 +184,27 @@ def _repeat(args: argparse.Namespace, study: Study) -> int:
 # ---------------------------------------------------------------------- status
 def status(runs: Runs) -> dict[str, Any]:
     """Return what a store holds: counts by end, version and damage."""
-    ends: dict[str, int] = {}
-    versions: dict[str, int] = {}
+    ends: Counter[str] = Counter()
+    errors: Counter[str] = Counter()
+    versions: Counter[str] = Counter()
     seconds = 0.0
     for record in runs:
-        end = "failed" if "error" in record["result"] else record["result"]["status"]
-        version = record["run"]["study"]["lorasolve"]
-        ends[end] = ends.get(end, 0) + 1
-        versions[version] = versions.get(version, 0) + 1
+        error = record["result"].get("error")
+        ends["failed" if error is not None else record["result"]["status"]] += 1
+        versions[record["run"]["study"]["lorasolve"]] += 1
         seconds += record["made"]["seconds"]
+        # Messages with numbers in them may be as many as runs.
+        if error is not None and (error in errors or len(errors) < _COUNTED_ERRORS):
+            errors[error] += 1
     head = runs.store.head
     return {
         "store": str(runs.store.path),
         "runs": sum(ends.values()),
         "asked": head.get("asked"),
         "axes": head.get("axes"),
-        "ends": dict(sorted(ends.items(), key=lambda pair: -pair[1])),
-        "versions": versions,
+        "ends": dict(ends.most_common()),
+        "errors": dict(errors.most_common(_SHOWN_ERRORS)),
+        "versions": dict(versions),
         "seconds": seconds,
         "shards": len(runs.store.shards()),
         "damaged": [str(damage) for damage in runs.damaged],
@@ -206,9 +219,18 @@ def _status_text(document: dict[str, Any]) -> str:
     if document["axes"]:
         lines.append("  axes: " + ", ".join(f"{name} {count}" for name, count in document["axes"].items()))
     lines += [f"  {count} {end}" for end, count in document["ends"].items()]
+    lines += [f"  {line}" for line in _error_lines(document)]
     if len(document["versions"]) > 1:
         lines.append("  versions: " + ", ".join(f"{count} of {name}" for name, count in document["versions"].items()))
     return "\n".join(lines + [f"  damaged: {text}" for text in document["damaged"]])
+
+
+def _error_lines(document: dict[str, Any]) -> list[str]:
+    """Return the errors of the runs that failed, those of most runs first, a line each."""
+    errors = document["errors"]
+    lines = [f"{count} failed: {' '.join(error.split())}" for error, count in errors.items()]
+    others = document["ends"].get("failed", 0) - sum(errors.values())
+    return [*lines, f"{others} failed with other errors"] if others else lines
 
 
 # ---------------------------------------------------------------------- the file
@@ -249,13 +271,18 @@ def _known(table: dict[str, Any], accepted: tuple[str, ...], where: str) -> None
 
 
 def _axis(name: str, values: Any) -> Any:
-    if not isinstance(values, dict):
+    if isinstance(values, list):
+        odd = next((value for value in values if not isinstance(value, (str, bool, int, float))), None)
+        if odd is not None:
+            raise ValueError(f"axes: {name}: expected numbers, texts and truth values, got {odd!r}")
         return values
-    if len(values) != 1 or next(iter(values)) not in _SPANS:
+    if not isinstance(values, dict) or len(values) != 1 or next(iter(values)) not in _SPANS:
         raise ValueError(f"axes: {name}: expected a list or one of {', '.join(_SPANS)}, got {values!r}")
     ((span, arguments),) = values.items()
     if not (isinstance(arguments, list) and all(type(given) in (int, float) for given in arguments)):
         raise ValueError(f"axes: {name}: {span}: expected numbers in brackets, got {arguments!r}")
+    if not all(map(math.isfinite, arguments)):
+        raise ValueError(f"axes: {name}: {span}: expected finite numbers, got {arguments!r}")
     if not _span_length(span, arguments) <= LARGEST_SPAN:
         raise ValueError(f"axes: {name}: {span}: expected at most {LARGEST_SPAN} values, got {arguments!r}")
     try:
@@ -276,15 +303,21 @@ def _problem(table: dict[str, Any], folder: pathlib.Path) -> Any:
     """Return the problem, or the function of axes that makes it."""
     if "python" in table:
         _known(table, ("python",), "problem: ")
-        return _function(str(table["python"]), folder)
+        return _function(as_text(table["python"], "problem: python"), folder)
     data = ("objective", "data", "center", "test_fraction", "split_seed")
     _known(table, (*data, "rank", "lam", "adapter"), "problem: ")
-    if ("objective" in table) != ("data" in table):
-        raise ValueError("problem: objective and data: give both, or none for the embedded digits job")
-    if "objective" in table:
-        settings = {"center": table.get("center", False), "test_fraction": table.get("test_fraction", 0.0)}
-        seed = table.get("split_seed", 0)
-        task = read_task(table["objective"], folder / table["data"], seed=seed, **settings)
+    given = {name: table[name] for name in data if name in table}
+    if given and not {"objective", "data"} <= given.keys():
+        raise ValueError(
+            f"problem: expected objective and data, or for the embedded digits job none of {', '.join(data)}, got "
+            f"{', '.join(given)} alone"
+        )
+    if given:
+        name, path = given.pop("objective"), folder / as_text(given.pop("data"), "problem: data")
+        given = {"seed" if key == "split_seed" else key: value for key, value in given.items()}
+        options = {"name": "objective", "seed": "split_seed"} | {key: key for key in ("center", "test_fraction")}
+        with as_options(**{key: f"problem: {option}" for key, option in options.items()}):
+            task = read_task(name, path, **given)
     else:
         task = digits_task()
     lam = table.get("lam", task.lam if task.lam is not None else 0.0)
@@ -299,6 +332,9 @@ def _function(text: str, folder: pathlib.Path) -> Any:
     if not colon:
         raise ValueError(f"problem: python: expected FILE.py:FUNCTION, got {text!r}")
     scope: dict[str, Any] = {"__name__": "__main__", "__file__": str(path)}
+    # As Python does with a script: what it imports may lie beside it. Workers get the same folders.
+    if (beside := str(path.resolve().parent)) not in sys.path:
+        sys.path.insert(0, beside)
     with readable(path):
         source = path.read_text(encoding="utf-8")
     try:

@@ -24,7 +24,9 @@ class Serial(Executor):
 
     def workers(self, n_jobs: int | None) -> int:
         """Return 1."""
-        return 1 if n_jobs is None else as_integer(n_jobs, "n_jobs", 1, 1)
+        if n_jobs is not None and as_integer(n_jobs, "n_jobs", 1) > 1:
+            raise ValueError(f"n_jobs: expected 1, as 'serial' is this process alone, got {n_jobs}")
+        return 1
 
     def open(self, start: Start, n_workers: int, threads: int, results: pathlib.Path | None = None) -> Pool:
         """Return a pool that works while it is waited for."""

@@ -96,8 +96,8 @@ class Axes:
         for name, labels in self.labels.items():
             if name not in cell and len(labels) == 1:
                 positions.append(0)
-            elif name not in cell or cell[name] not in labels:
-                given = f"got {cell[name]!r}" if name in cell else "got none"
+            elif name not in cell or np.ndim(cell[name]) or cell[name] not in labels:
+                given = f"got {shown(cell[name])}" if name in cell else "got none"
                 raise ValueError(f"cell: expected a value of the axis {name!r} ({_few(labels)}), {given}")
             else:
                 positions.append(_place(labels, cell[name]))

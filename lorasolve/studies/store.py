@@ -156,9 +156,10 @@ class Store:
             raise ValueError(f"store: {self.path} exists and is no store of runs; give a new folder")
 
     def describe(self, **facts: Any) -> None:
-        """Write down what was asked for last, for those who read the store."""
-        self.head |= facts
-        write_json(self.path / _HEAD, self.head)
+        """Write down what was asked for last, for who reads the store, which need not be writable if it says so."""
+        if self.head | facts != self.head:
+            self.head |= facts
+            write_json(self.path / _HEAD, self.head)
 
     # ------------------------------------------------------------------ reading
     def shards(self) -> list[pathlib.Path]:

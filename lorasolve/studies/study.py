@@ -110,8 +110,10 @@ class Study(Work):
         used = {name for names in self._uses.values() for name in names} | {"seed"}
         unused = [name for name in self.axes.labels if name not in used]
         if unused:
-            accepted = [*_settings(problem), "method", "init", "seed"] if isinstance(problem, Problem) else []
-            meant = suggest(unused[0], accepted) if accepted else ""
+            accepted = _settings(problem) if isinstance(problem, Problem) else _parameters(problem)
+            for name, given in (("method", method), ("init", init)):
+                accepted += _parameters(given) if callable(given) else [name]
+            meant = suggest(unused[0], list(dict.fromkeys([*accepted, "seed"])))
             raise ValueError(
                 f"axes: {unused[0]!r} is no argument of problem, method or init; it changes nothing.{meant}"
             )
@@ -317,6 +319,11 @@ class _Digests:
         """Return the objects that are there with their digests."""
         found = [(reference(), mark) for reference, mark in self._known.values()]
         return [(thing, mark) for thing, mark in found if thing is not None]
+
+
+def _parameters(function: Any) -> list[str]:
+    """Return the names of a function's arguments."""
+    return list(inspect.signature(function).parameters)
 
 
 def _settings(problem: Problem) -> list[str]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,8 +16,9 @@ import lorasolve as ls
 from lorasolve.certificates import norms
 from lorasolve.cli import main
 from lorasolve.commands import path as path_command
+from lorasolve.commands import study as study_command
 from lorasolve.objectives import Denoising, LinearFineTuning, MatrixCompletion, MatrixSensing
-from lorasolve.studies import lam_path
+from lorasolve.studies import Calls, lam_path
 from lorasolve.tasks import digits_task
 
 VALUES = np.array([5.0, 3.0, 2.0, 0.5])
@@ -363,6 +367,9 @@ def test_study_on_the_command_line(tmp_path, capsys, monkeypatch):
     for words, message in (
         (["study", "grid.toml"], "--store: expected a folder"),
         ([*command, "--array", "3"], "--array: applies to '--backend slurm' only"),
+        ([*command, "--jobs", "2"], "--jobs: expected 1, as 'serial' is this process alone, got 2"),
+        ([*command, "--threads", "0"], "--threads: expected an integer from 1"),
+        (["study", "grid.toml", "--repeat", "kappa=3"], "--repeat: expected a value of the axis 'kappa' (2.0, 8.0), "),
         (["study", "none.toml", "--store", "runs"], "No such file"),
         (["study", "--status", "nowhere"], "is no store of runs"),
     ):
@@ -444,7 +451,19 @@ def test_what_a_page_says_repeats_the_runs_that_it_shows(tmp_path, capsys, monke
         ("[axes]\nlam = {range = 3}", "axes: lam: range: expected numbers in brackets"),
         ("[axes]\nlam = {range = [0, 1, 0]}", "axes: lam: range: NumPy takes no [0, 1, 0]"),
         ("[axes]\nlam = {geomspace = [0, 1, 3]}", "axes: lam: geomspace: NumPy takes no [0, 1, 3]"),
+        ("[axes]\nlam = {linspace = [0, inf, 3]}", "axes: lam: linspace: expected finite numbers, got [0, inf, 3]"),
+        ("[axes]\nlam = [[1, 2]]", "axes: lam: expected numbers, texts and truth values, got [1, 2]"),
+        ("[axes]\nlam = 0.1", "axes: lam: expected a list or one of geomspace, linspace, range, got 0.1"),
+        ("[axes]\nlamb = [0.1]", "Did you mean 'lam'?"),
         ('[problem]\npython = "mine.py:problem"\n[axes]\nlam = [1.0]', "mine.py cannot be run: SystemExit: 0"),
+        ("[problem]\npython = 3\n[axes]\nlam = [1.0]", "grid.toml: problem: python: expected a text, got 3"),
+        ('[problem]\nobjective = "completion"\ndata = 3\n[axes]\nlam = [1.0]', "problem: data: expected a text, got 3"),
+        ('[problem]\nobjective = "complet"\ndata = "r.csv"\n[axes]\nlam = [1.0]', "problem: objective: unknown"),
+        ("[problem]\ncenter = true\n[axes]\nlam = [1.0]", "problem: expected objective and data, or for"),
+        (
+            '[problem]\nobjective = "completion"\ndata = "r.csv"\nsplit_seed = -1\n[axes]\nlam = [1.0]',
+            "problem: split_seed: expected an integer >= 0, got -1",
+        ),
         ("lam", "grid.toml: "),
     ],
 )
@@ -454,6 +473,53 @@ def test_files_of_studies_that_say_what_there_is_not(tmp_path, capsys, monkeypat
     (tmp_path / "grid.toml").write_text(text)
     assert main(["study", "grid.toml", "--store", "runs"]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_file_of_python_imports_what_lies_beside_it(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "grids").mkdir()
+    (tmp_path / "grids" / "beside_for_test.py").write_text("rank = 2\n")
+    (tmp_path / "grids" / "mine.py").write_text(
+        "import numpy as np\nimport lorasolve as ls\nimport beside_for_test\n\n\ndef problem(lam):\n"
+        "    return ls.Problem(ls.objectives.Denoising(np.eye(3)), beside_for_test.rank, lam)\n"
+    )
+    (tmp_path / "grids" / "grid.toml").write_text('[problem]\npython = "mine.py:problem"\n[axes]\nlam = [0.5]\n')
+    command = [sys.executable, "-P", "-m", "lorasolve", "study", "grids/grid.toml", "--store", "runs", "--backend"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    for backend in ("serial", "loky"):
+        done = subprocess.run([*command, backend], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert [record["run"]["problem"]["ranks"] for record in ls.Runs.read("runs")] == [[2]]
+
+
+def test_a_study_on_the_command_line_says_why_runs_failed(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "grid.toml").write_text(
+        "[axes]\nlam = [-1.0, 0.1]\nrank = [2, 99]\nseed = {range = [2]}\n[run]\nmax_iter = 3\n"
+    )
+    assert main(["study", "grid.toml", "--store", "runs", "--backend", "serial"]) == 0
+    remarks = capsys.readouterr().err
+    main(["study", "--status", "runs"])
+    main(["study", "--status", "runs", "--json"])
+    text, _, document = capsys.readouterr().out.partition("{")
+    found = json.loads("{" + document)["errors"]
+    assert sorted(found.values()) == [2, 4] and sum(found.values()) == json.loads("{" + document)["ends"]["failed"]
+    for error, count in found.items():
+        assert f"{count} failed: {error}\n" in remarks and f"  {count} failed: {error}\n" in text
+    assert any("lam: expected a finite number in [0, inf), got -1.0" in error for error in found)
+
+
+def test_errors_of_many_kinds_are_counted_together(tmp_path, monkeypatch):
+    monkeypatch.setattr(study_command, "_COUNTED_ERRORS", 7)
+
+    def fail(cell):
+        raise ValueError(f"number\n{cell['k']}")
+
+    document = study_command.status(Calls("odd", fail, [{"k": k} for k in range(9)]).run(tmp_path, "serial"))
+    lines = study_command._error_lines(document)
+    assert len(document["errors"]) == 5 and lines[-1] == "4 failed with other errors"
+    assert lines[0].startswith("1 failed: ValueError: number ") and "\n" not in lines[0]
 
 
 def test_a_device_is_no_study(capsys):

@@ -115,6 +115,10 @@ def test_calling_again_does_nothing_and_more_seeds_only_the_new_ones(tmp_path):
     assert {k: v for k, v in contents(store).items() if k != "store.json"} == {
         k: v for k, v in before.items() if k != "store.json"
     }
+    # A finished study is read where nothing can be written: on a disk that is read-only, or another user's.
+    times = [path.stat().st_mtime_ns for path in (store, store / "store.json")]
+    assert plain(3).run(store, "serial").digest() == first.digest()
+    assert [path.stat().st_mtime_ns for path in (store, store / "store.json")] == times
     more = plain(5).run(store, "serial")
     assert len(more) == 20 and len(plain(3).runs(store)) == 12
     assert all(contents(store)[name] == data for name, data in before.items() if name != "store.json")
@@ -672,6 +676,10 @@ def test_bad_input_names_the_argument():
     problem = ls.Problem(Shifted(), 2, 0.1)
     with pytest.raises(ValueError, match="axes: 'lamb' is no argument"):
         ls.Study(problem, {"lamb": [1.0]})
+    with pytest.raises(ValueError, match=r"'rnk' is no argument .* .*'rank'\? Accepted: rank, step, init, s"):
+        ls.Study(lambda rank=2: problem, {"rnk": [1], "step": [0.1]}, lambda step: f"gd:step_size={step}")
+    with pytest.raises(ValueError, match=r"cell: expected a value of the axis 'lam' \(1.0, 2.0\), got an array"):
+        ls.Study(problem, {"lam": [1.0, 2.0]}).repeat(lam=np.array([1.0, 2.0]))
     with pytest.raises(ValueError, match=r"problem: its argument 'rnk' is no axis. Did you mean 'rank'"):
         ls.Study(lambda rnk: problem, {"rank": [1]})
     with pytest.raises(ValueError, match=r"axes: lam: holds 1.0 twice"):
