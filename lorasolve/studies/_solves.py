@@ -155,15 +155,19 @@ class Solver(Worker):
         return self._entry(cell, result, error, facts, vector)
 
     def _measure(self, cell: RunCell, end: Result, result: dict[str, Any]) -> str | None:
-        """Add what the measures say to a result; return the error of the first that fails."""
+        """Add what the measures say to a result; return the error of the first that fails, if one does.
+
+        The others say what they do without it: what is known of a run must not depend on what else is asked of it.
+        """
         found = result["measures"] = {}
+        first = None
         for name, measure in self.study.measures.items():
             try:
                 assert cell.problem is not None
                 found[name] = summary(measure(cell.problem, end))
             except ERRORS as error:
-                return f"measure {name!r}: {in_words(error)}"
-        return None
+                first = first or f"measure {name!r}: {in_words(error)}"
+        return first
 
     def _entry(
         self, cell: RunCell, result: dict[str, Any], error: str | None, facts: dict[str, Any], vector: Array | None

@@ -179,8 +179,9 @@ class Runs:
         -------
         str
             Counts, the share of runs that converged, medians of numbers, shares of truth values. Runs that failed are
-            left out of these. Where others have no value in a column, which is what an infinite number is kept as, a
-            share counts them as not true, and a median says of how many runs it is: ``0.1 (3 of 5)``.
+            left out of the columns that they did not come to. Where others have no value in a column, which is what an
+            infinite number is kept as, a share counts them as not true, and a median says of how many runs it is:
+            ``0.1 (3 of 5)``.
         """
         heads, rows, left = self._summary(by)
         return aligned([heads, *rows], left)
@@ -297,8 +298,8 @@ class Runs:
             ``"share of WORD ends"`` (runs whose verdict or status is that word, for example ``"share of spurious
             ends"``), ``"share of COLUMN"``, ``"mean of COLUMN"``, ``"median of COLUMN"``, ``"min of COLUMN"`` or
             ``"max of COLUMN"`` with a column of :meth:`to_csv`; or a function of a record, of which the mean is taken.
-            Runs that failed are left out, and so are those without a value, except of a share, which is that of the
-            runs where the column is known to be true.
+            Runs that have no such column because they failed are left out, and so are those without a value, except of
+            a share, which is that of the runs where the column is known to be true.
         ax : matplotlib Axes, optional
             Where to draw.
         html : path, optional
@@ -368,7 +369,8 @@ class Runs:
             numbers = [number for _, number in entries if not math.isnan(number)]
             if numbers and title.startswith("share of "):
                 # A run of which the answer is not known, a diverged one for instance, must not raise the share.
-                numbers += [0.0 for record, number in entries if math.isnan(number) and "error" not in record["result"]]
+                column = title.removeprefix("share of ")
+                numbers += [0.0 for record, number in entries if math.isnan(number) and _was_asked(record, column)]
             if numbers:
                 found[up.index(b), across.index(a)] = combine(numbers)
         xs, ys = [labels[a] for a in across], [labels[b] for b in up]
@@ -441,6 +443,11 @@ def _has_ended(result: dict[str, Any], word: str) -> bool | None:
     """Whether a word stands for the end of a run; None where it failed."""
     ends = _ends(result)
     return word in ends if ends else None
+
+
+def _was_asked(record: Record, column: str) -> bool:
+    """Whether a run came to a column: one that failed elsewhere did, one that failed at it or before did not."""
+    return "error" not in record["result"] or column in row_of(record)
 
 
 def _check_word(measure: Any, ends: set[str]) -> None:

@@ -1264,6 +1264,29 @@ def test_what_is_not_known_of_a_run_neither_raises_a_share_nor_hides_in_a_median
         runs.phase("shift", "rank", "share of found.b")
 
 
+def test_what_is_known_of_a_run_does_not_depend_on_what_else_is_asked(tmp_path):
+    """Of four runs one is right; of two another measure fails, before and after: a share of 1/4 as without it."""
+
+    def right(problem, result):
+        return {"so": (True, None, False, None)[int(problem.objective.user.shift)]}
+
+    def odd(problem, result):
+        if problem.objective.user.shift > 1:
+            raise ArithmeticError("no measure of this run")
+        return True
+
+    axes = {"shift": range(4), "rank": [1]}
+    for measures in ({"right": right}, {"right": right, "odd": odd}, {"odd": odd, "right": right}):
+        study = ls.Study(lambda shift, rank: ls.Problem(Shifted(shift), rank, 0.1), axes, "lbfgs", measure=measures)
+        runs = study.run(tmp_path / "runs", "serial")
+        assert len(runs.failed) == (2 if "odd" in measures else 0)
+        assert_array_equal(runs.phase("rank", "rank", "share of right.so")[2], [[0.25]])
+        heads, line = (re.split(r" {2,}", text) for text in runs.table(by=["rank"]).splitlines())
+        assert line[heads.index("right.so")] == "0.25"
+        if "odd" in measures:
+            assert line[heads.index("odd")] == "1.00" and runs.phase("rank", "rank", "share of odd")[2] == [[1.0]]
+
+
 def test_a_share_of_ends_is_of_words_that_verdicts_have(tmp_path):
     """None is spurious at rank 1 of a matrix of rank 1, which is a share of 0; a misspelt word is none."""
     study = ls.Study(lambda seed: ls.Problem(Denoising(np.diag([2.0, 0.0])), 1, 0.1), {"seed": [0, 1]}, "lbfgs",
