@@ -137,7 +137,8 @@ def aligned(rows: Sequence[Sequence[str] | str], left: Sequence[bool]) -> str:
 
 
 def _cells(row: Any, count: int, argument: str = "rows") -> list[str]:
-    found = [as_text(cell, argument) for cell in as_iterable(row, argument)]
+    # A line break within a cell would end its row.
+    found = [" ".join(as_text(cell, argument).splitlines()) for cell in as_iterable(row, argument)]
     if len(found) != count:
         raise ValueError(f"{argument}: expected {count} cells, as many as in left, got {len(found)}")
     return found

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve.tables import Column, Tabular, aligned, latex_tabular, plain, written
+from lorasolve.tables import Column, Tabular, aligned, latex_tabular, markdown_table, plain, written
 
 
 class Odd(Tabular):
@@ -144,3 +144,10 @@ def test_batch_reads_short(batch) -> None:
 def test_what_is_no_table_is_refused(call, words):
     with pytest.raises((ValueError, TypeError), match=words):
         call()
+
+
+def test_a_cell_of_several_lines_does_not_end_its_row():
+    heads, rows, left = ["name", "what it says"], [["a", "first\nsecond"], ["b", "one\r\ntwo"]], [True, True]
+    assert aligned([heads, *rows], left).splitlines()[1:] == ["a     first second", "b     one two"]
+    assert markdown_table(heads, rows, left).splitlines()[2:] == ["| a | first second |", "| b | one two |"]
+    assert r"a & first second \\" in latex_tabular(heads, rows, left).splitlines()

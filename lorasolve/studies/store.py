@@ -38,6 +38,7 @@ SCHEMA_VERSION = 1
 
 _HEAD = "store.json"
 _SUFFIX = ".runs"
+_HEAD_LOST = f"runs are in the files beside it, which the {_HEAD} of any new store of this version makes readable again"
 _FACTORS = "factors"
 _TRYING = ".trying"
 _UNFINISHED_HEAD = re.compile(rf"\.{re.escape(_HEAD)}\..+")
@@ -275,9 +276,9 @@ def _read_head(path: pathlib.Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ValueError(f"store: {path.parent} is no store of runs (it has no {_HEAD})") from error
     except ValueError as error:
-        raise ValueError(f"store: {path} is damaged ({error}); runs are in the files beside it") from error
+        raise ValueError(f"store: {path} is damaged ({error}); {_HEAD_LOST}") from error
     if not isinstance(head, dict):
-        raise ValueError(f"store: {path} is damaged (it holds no object); runs are in the files beside it")
+        raise ValueError(f"store: {path} is damaged (it holds no object); {_HEAD_LOST}")
     return head
 
 

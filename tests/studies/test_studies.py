@@ -817,6 +817,16 @@ def test_a_head_that_is_none_is_refused_as_damaged(tmp_path, head):
         Store(tmp_path, create=True)
 
 
+def test_the_head_of_a_new_store_makes_runs_readable_again(tmp_path):
+    first = plain(1).run(tmp_path / "runs", "serial").digest()
+    (tmp_path / "runs" / "store.json").write_text("{")
+    with pytest.raises(ValueError, match=r"which the store.json of any new store of this version makes readable again"):
+        plain(1).runs(tmp_path / "runs")
+    Store(tmp_path / "new", create=True)
+    shutil.copy(tmp_path / "new" / "store.json", tmp_path / "runs")
+    assert plain(1).runs(tmp_path / "runs").digest() == first
+
+
 def test_only_what_a_store_has_made_is_tidied_away(tmp_path):
     store = tmp_path / "runs"
     plain(1).run(store, "serial")
