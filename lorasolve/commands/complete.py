@@ -11,6 +11,7 @@ from .base import (
     ExitCode,
     add_answer_arguments,
     add_format_arguments,
+    as_options,
     certified,
     emit,
     emphasis,
@@ -55,13 +56,15 @@ class CompleteCommand(Command):
         if ratings.skipped:
             remark(args, f"lines without a value, left out: {ratings.skipped}")
         clip = None if args.clip is None else (args.clip[0], args.clip[1])
-        chosen = None
-        if args.folds is not None:
-            fitted, chosen = choose_completion(
-                ratings, args.lams or 20, args.means, clip, args.tol, folds=args.folds, progress=not args.quiet
-            )
-        else:
-            fitted = fit_completion(ratings, args.lam, args.means, clip, args.tol, progress=not args.quiet)
+        chosen, progress = None, not args.quiet
+        with as_options(**{name: f"--{name}" for name in ("lam", "lams", "folds", "clip", "tol")}):
+            if args.folds is not None:
+                lams = args.lams or 20
+                fitted, chosen = choose_completion(
+                    ratings, lams, args.means, clip, args.tol, folds=args.folds, progress=progress
+                )
+            else:
+                fitted = fit_completion(ratings, args.lam, args.means, clip, args.tol, progress=progress)
         model, certificate = fitted.model, fitted.optimum.certificate
         if args.out is not None:
             model.save(args.out)

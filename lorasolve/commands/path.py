@@ -60,8 +60,8 @@ class PathCommand(Command):
             raise ValueError("--count: is how many values are taken where --lam gives none")
         task = task_from(args)
         lams = args.lam or (20 if args.count is None else args.count)
-        source = "--count" if args.lam is None else "--lam"
-        args.lam = 1.0 if args.lam is None else args.lam[0]
+        options = {"lams": "--count" if args.lam is None else "--lam", "folds": "--folds", "tol": "--tol"}
+        args.lam = 1.0  # that of the problem plays no part
         problem = problem_from(args, task)
         found: Path | Validation
         if args.folds is not None or task.test is not None:
@@ -71,12 +71,12 @@ class PathCommand(Command):
             # The mean of all that is trained on is off; entries less a constant have the same rests in every fold.
             means = "global" if args.center else "none"
             seed, progress = args.split_seed, not args.quiet
-            with as_options(lams=source, seed="--split-seed"):
+            with as_options(**options, seed="--split-seed"):
                 found = cross_validate(
                     problem, lams, folds, args.tol, held_out=held_out, means=means, seed=seed, progress=progress
                 )
         else:
-            with as_options(lams=source):
+            with as_options(**options):
                 found = path(problem, lams, args.tol, progress=not args.quiet)
             if found.interrupted and not found.points:
                 raise KeyboardInterrupt  # there is nothing to keep
@@ -87,11 +87,15 @@ class PathCommand(Command):
             remark(args, f"written: {report}, {picture}")
         conclusion = f"\n\n{found.conclusion}" if isinstance(found, Validation) else ""
         line = problem_line(problem).partition(", lam")[0]
+        paths, fits = ([found], []) if isinstance(found, Path) else (found.paths, [(found.best, found.fit)])
+        points = [*fits, *(pair for each in paths for pair in zip(found.lams, each.points))]
+        missed = ", ".join(f"{lam:g}" for lam in sorted({lam for lam, point in points if not point.success}))
+        if missed:
+            conclusion += f"\n\na relative gap of {args.tol:g} is not reached at lam = {missed}"
         emit(args, document, f"{task.title}\n{line}\n\n{found.table()}{conclusion}")
         if found.interrupted:
             return ExitCode.INCONCLUSIVE
-        paths, fits = ([found], []) if isinstance(found, Path) else (found.paths, [found.fit])
-        gap = max(point.gap for point in [*fits, *(point for each in paths for point in each.points)])
+        gap = max(point.gap for _, point in points)
         return certified(found.success or None, gap, args.require_certificate)
 
 

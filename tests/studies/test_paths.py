@@ -212,6 +212,39 @@ def test_folds_of_centred_ratings_take_off_the_means_of_their_own_entries(tmp_pa
     np.testing.assert_allclose(completed["errors"], chosen["errors"], rtol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--lam", "-1"], "--lam: expected"),
+        (["--lam", "1", "--tol", "0"], "--tol: expected"),
+        (["--lam", "1", "--folds", "1"], "--folds: expected"),
+        (["--lam", "1", "--folds", "99"], "--folds: expected at most one a sample"),
+    ],
+)
+def test_wrong_options_are_called_by_their_names(tmp_path, monkeypatch, capsys, options, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ratings.csv").write_text("0,0,1\n0,1,2\n1,0,3\n")
+    assert main(["path", "--objective", "completion", "ratings.csv", *options]) == 2
+    assert capsys.readouterr().err.startswith(f"lorasolve path: {message}")
+    if "--folds" in options:
+        options = ["--lams", *options[1:]]
+    assert main(["complete", "ratings.csv", *options]) == 2
+    assert capsys.readouterr().err.startswith(f"lorasolve complete: {message}")
+
+
+@pytest.mark.parametrize("folds", [[], ["--folds", "2"]])
+def test_a_path_says_where_its_tolerance_is_not_reached(tmp_path, monkeypatch, capsys, folds):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    lines = [f"{i},{j},{value}" for (i, j), value in np.ndenumerate(rng.standard_normal((6, 5)))]
+    (tmp_path / "ratings.csv").write_text("\n".join(lines))
+    command = ["path", "--objective", "completion", "ratings.csv", "--lam", "0.5", "0.25", *folds, "--tol"]
+    assert main([*command, "1e-30"]) == 0
+    assert "\n\na relative gap of 1e-30 is not reached at lam = 0.25, 0.5\n" in capsys.readouterr().out
+    assert main([*command, "1e-3"]) == 0
+    assert "not reached" not in capsys.readouterr().out
+
+
 def test_errors_are_called_what_they_are():
     """A mean loss on held-out data is no root mean square, whatever is trained on."""
     T = np.random.default_rng(0).standard_normal((30, 25))
