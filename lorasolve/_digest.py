@@ -65,13 +65,16 @@ def of_package(thing: Any) -> bool:
     return _module_name(thing).partition(".")[0] in ("lorasolve", "proofs")
 
 
-def code_mark(function: Any) -> str:
-    """Return what a function is: its name where it is of this package, whose version stands for it, else a digest."""
+def code_mark(function: Any, name: str = "the value") -> str:
+    """Return what a function is: its name where it is of this package, whose version stands for it, else a digest.
+
+    Messages call it by ``name``.
+    """
     owner = type(function.__self__) if isinstance(function, types.MethodType) else function
     if not of_package(owner):
-        return digest(function)
-    name = getattr(owner, "__qualname__", type(owner).__qualname__)
-    return f"{owner.__module__}.{name}" + (f".{function.__name__}" if owner is not function else "")
+        return digest(function, name)
+    qualified = getattr(owner, "__qualname__", type(owner).__qualname__)
+    return f"{owner.__module__}.{qualified}" + (f".{function.__name__}" if owner is not function else "")
 
 
 class _Digest:

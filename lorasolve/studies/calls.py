@@ -68,7 +68,7 @@ class Calls(Work):
         self.cells = [_settings(cell) for cell in as_iterable(cells, "cells")]
         if not self.cells:
             raise ValueError("cells: is empty")
-        self.mark = as_text(mark, "mark") or code_mark(function)
+        self.mark = as_text(mark, "mark") or code_mark(function, "function")
 
     def __len__(self) -> int:
         return len(self.cells)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from .._digest import code_mark, digest
@@ -177,7 +178,10 @@ class Study(Work):
 
     def fixed(self) -> dict[str, Any]:
         """Return what all runs share, as plain data."""
-        measures = {name: self._mark(measure, code_mark) for name, measure in self.measures.items()}
+        measures = {
+            name: self._mark(measure, partial(code_mark, name=f"measure: {name}"))
+            for name, measure in self.measures.items()
+        }
         return {"lorasolve": __version__, "schema": SCHEMA_VERSION, "measures": measures}
 
     def digest_of(self, loss: Any) -> str:

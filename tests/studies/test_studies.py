@@ -672,7 +672,7 @@ def test_seeds_are_those_of_problem_and_start_alone():
     assert len(set.union(*found.values())) == len(found)
 
 
-def test_bad_input_names_the_argument():
+def test_bad_input_names_the_argument(tmp_path):
     problem = ls.Problem(Shifted(), 2, 0.1)
     with pytest.raises(ValueError, match="axes: 'lamb' is no argument"):
         ls.Study(problem, {"lamb": [1.0]})
@@ -680,6 +680,9 @@ def test_bad_input_names_the_argument():
         ls.Study(lambda rank=2: problem, {"rnk": [1], "step": [0.1]}, lambda step: f"gd:step_size={step}")
     with pytest.raises(ValueError, match=r"cell: expected a value of the axis 'lam' \(1.0, 2.0\), got an array"):
         ls.Study(problem, {"lam": [1.0, 2.0]}).repeat(lam=np.array([1.0, 2.0]))
+    for measure, what in ((np.linalg.norm, "norm"), ({"mine": np.linalg.norm}, "mine")):
+        with pytest.raises(TypeError, match=f"measure: {what} is a .*, whose content cannot be read"):
+            ls.Study(problem, {"lam": [1.0]}, measure=measure).runs(Store(tmp_path, create=True).path)
     with pytest.raises(ValueError, match=r"problem: its argument 'rnk' is no axis. Did you mean 'rank'"):
         ls.Study(lambda rnk: problem, {"rank": [1]})
     with pytest.raises(ValueError, match=r"axes: lam: holds 1.0 twice"):
