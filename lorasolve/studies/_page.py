@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from .._validate import Array
@@ -12,7 +13,7 @@ from .._version import __version__
 from ._cells import label_texts, order
 
 if TYPE_CHECKING:
-    from .runs import Record, Runs
+    from .runs import Runs, Spot
 
 # Of a cell so many runs are listed.
 _LISTED = 200
@@ -93,7 +94,7 @@ def page(
     xs: list[Any],
     ys: list[Any],
     found: Array,
-    cells: dict[tuple[Any, Any], list[tuple[Record, float]]],
+    cells: dict[tuple[Any, Any], list[Spot]],
     title: str,
 ) -> str:
     """Return the page."""
@@ -119,32 +120,26 @@ def page(
     return _TEMPLATE % {"title": html.escape(title), "note": html.escape(note), "data": text}
 
 
-def _cell(entries: list[tuple[Record, float]], value: float, command: str | None) -> dict[str, Any]:
-    ends: dict[str, int] = {}
-    for record, _ in entries:
-        end = _end(record)
-        ends[end] = ends.get(end, 0) + 1
-    ordered = sorted(ends.items(), key=lambda pair: -pair[1])
+def _cell(spots: list[Spot], value: float, command: str | None) -> dict[str, Any]:
     # Workers finish in any order.
-    entries = sorted(entries, key=lambda entry: [*map(order, entry[0]["run"]["cell"].values())])
+    spots = sorted(spots, key=lambda spot: [*map(order, spot.cell.values())])
+    ends = Counter(spot.end for spot in spots)
     return {
         "value": _number(float(value)),
-        "count": len(entries),
-        "failed": sum("error" in record["result"] for record, _ in entries),
-        "ends": ", ".join(f"{count} {end}" for end, count in ordered[:4]),
-        "runs": [_run(record, number, command) for record, number in entries[:_LISTED]],
+        "count": len(spots),
+        "failed": sum(spot.error is not None for spot in spots),
+        "ends": ", ".join(f"{count} {end}" for end, count in ends.most_common(4)),
+        "runs": [_run(spot, command) for spot in spots[:_LISTED]],
     }
 
 
-def _run(record: Record, value: float, command: str | None) -> dict[str, Any]:
-    cell = record["run"]["cell"]
-    result = record["result"]
+def _run(spot: Spot, command: str | None) -> dict[str, Any]:
     return {
-        "cell": ", ".join(f"{name} = {entry}" for name, entry in cell.items()),
-        "end": result.get("error") or _end(record),
-        "failed": "error" in result,
-        "value": _number(value),
-        "repeat": repeat_text(cell, command),
+        "cell": ", ".join(f"{name} = {entry}" for name, entry in spot.cell.items()),
+        "end": spot.error or spot.end,
+        "failed": spot.error is not None,
+        "value": _number(spot.number),
+        "repeat": repeat_text(spot.cell, command),
     }
 
 
@@ -166,16 +161,6 @@ def _label(value: Any) -> str:
         except ValueError:
             return value
     return json.dumps(value)
-
-
-def _end(record: Record) -> str:
-    """Return the verdict on a run where there is one, else why it stopped."""
-    result = record["result"]
-    if "error" in result:
-        return "failed"
-    reports = [found for found in result.get("measures", {}).values() if isinstance(found, dict)]
-    kinds = [found["kind"] for found in reports if "kind" in found]
-    return str(kinds[0] if kinds else result["status"])
 
 
 def _number(value: float) -> float | None:

@@ -8,7 +8,8 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from .study import Study
 
 Record = dict[str, Any]
-# Of each line of a summary the rows and results of its runs.
-_Groups = dict[tuple[Any, ...], list[tuple[Record, Record]]]
-_Places = dict[tuple[Any, Any], list[tuple[Record, float]]]
 
 # What a summary of several runs is called and how it is made.
 _SUMMARIES: dict[str, Callable[[list[float]], float]] = {
@@ -45,9 +43,61 @@ _MANY = 4
 _HEADLINES = ("kind", "is_global", "relative_gap", "rank")
 _SHOWN = ("status", "fun", "grad_norm", "nit", "nfev")
 _COUNTS = ("runs", "failed", "converged")
+_VALUES = ("fun", "nit")
 _SUCCESSES = [status.label for status in Status if status.success]
 # Columns that an axis or a measure of the same name would be taken for.
 RESERVED = ("key", *_SHOWN, "seconds", "error", *_COUNTS)
+
+
+class Spot(NamedTuple):
+    """What a phase diagram keeps of a run; all of it would be thousands of bytes each.
+
+    Attributes
+    ----------
+    cell : dict
+        Its place on all axes.
+    number : float
+        What was asked of it, NaN if it does not say.
+    end : str
+        The verdict on it where there is one, else why it stopped.
+    error : str or None
+        Why it failed.
+    asked : bool
+        Whether it came to what was asked: one that failed elsewhere did, one that failed at it or before did not.
+    """
+
+    cell: Record
+    number: float
+    end: str
+    error: str | None
+    asked: bool
+
+
+_Places = dict[tuple[Any, Any], list[Spot]]
+
+
+@dataclass
+class _Group:
+    """What a line of a summary keeps of its runs: counts, and the values of the columns that may be shown."""
+
+    runs: int = 0
+    failed: int = 0
+    ended: int = 0
+    converged: int = 0
+    values: dict[str, list[Any]] = field(default_factory=dict)
+
+    def add(self, result: Record) -> None:
+        """Count a result and keep its values."""
+        self.runs += 1
+        self.failed += "error" in result
+        if "status" in result:
+            self.ended += 1
+            self.converged += result["status"] in _SUCCESSES
+        shown = {name: result[name] for name in _VALUES if name in result}
+        for entries in measured(result).values():
+            shown |= {name: entries[name] for name in _headlines(entries)}
+        for name, value in shown.items():
+            self.values.setdefault(name, []).append(value)
 
 
 class Runs:
@@ -245,9 +295,10 @@ class Runs:
 
     def _summary(self, by: Sequence[str] | None) -> tuple[list[str], list[list[str]], list[bool]]:
         """Return the headings, the cells, and which columns go to the left."""
-        groups: _Groups = {}
+        groups: dict[tuple[Any, ...], _Group] = {}
         places: dict[tuple[Any, ...], list[Any]] = {}
         axes: list[str] = []
+        asked: dict[str, dict[str, None]] = {}
         for record in self:
             cell = record["run"]["cell"]
             if not axes:
@@ -255,8 +306,10 @@ class Runs:
             labels = [cell.get(name) for name in axes]
             key = tuple(map(order, labels))
             places.setdefault(key, labels)
-            groups.setdefault(key, []).append((row_of(record), record["result"]))
-        columns = _columns(groups)
+            groups.setdefault(key, _Group()).add(record["result"])
+            for name, entries in measured(record["result"]).items():
+                asked.setdefault(name, {}).update(dict.fromkeys(entries))
+        columns = [*_VALUES, *(name for names in asked.values() for name in _headlines(names))]
         keys = sorted(groups)
         texts = [label_texts([places[key][k] for key in keys]) for k in range(len(axes))]
         heads = [*axes, *_COUNTS, *columns]
@@ -270,14 +323,10 @@ class Runs:
         check_axes(names, cell, "by")
         return names
 
-    def _line(self, labels: list[str], group: list[tuple[Record, Record]], columns: list[str]) -> list[str]:
-        results = [result for _, result in group]
-        failed = sum("error" in result for result in results)
-        ended = [result["status"] for result in results if "status" in result]
-        converged = sum(status in _SUCCESSES for status in ended)
-        share = f"{converged / len(ended):.2f}" if ended else "-"
-        found = [_together([row[name] for row, _ in group if name in row]) for name in columns]
-        return [*labels, str(len(group)), str(failed), share, *found]
+    def _line(self, labels: list[str], group: _Group, columns: list[str]) -> list[str]:
+        share = f"{group.converged / group.ended:.2f}" if group.ended else "-"
+        found = [_together(group.values.get(name, [])) for name in columns]
+        return [*labels, str(group.runs), str(group.failed), share, *found]
 
     # ------------------------------------------------------------------ phase diagrams
     def phase(
@@ -345,32 +394,34 @@ class Runs:
     def _phase(
         self, x: str, y: str, measure: str | Callable[[Record], float | bool | None]
     ) -> tuple[list[Any], list[Any], Array, _Places, str]:
-        """Return the values of both axes, the measure over them, the records and numbers behind it, and its title."""
+        """Return the values of both axes, the measure over them, the runs behind it, and its title."""
         value, combine, title = measure_of(measure, "phase")
         cells: _Places = {}
         labels: dict[Any, Any] = {}
         columns: set[str] = set()
         ends: set[str] = set()
+        column = title.removeprefix("share of ")
         for record in self:
-            cell = record["run"]["cell"]
+            cell, result, row = record["run"]["cell"], record["result"], row_of(record)
             check_axes((x, y), cell, "phase")
-            ends |= set(_ends(record["result"]))
-            columns |= set(row_of(record))
+            ends |= set(_ends(result))
+            columns |= set(row)
             number = value(record)
             place = order(cell[x]), order(cell[y])
             labels |= {place[0]: cell[x], place[1]: cell[y]}
-            cells.setdefault(place, []).append((record, math.nan if number is None else float(number)))
+            number, error = math.nan if number is None else float(number), result.get("error")
+            spot = Spot(cell, number, _end(result), error, error is None or column in row)
+            cells.setdefault(place, []).append(spot)
         if not cells:
             raise ValueError(f"phase: {self.store.path} holds no runs of this study")
         _check_word(measure, ends)
         across, up = (sorted({place[k] for place in cells}) for k in (0, 1))
         found = np.full((len(up), len(across)), np.nan)
-        for (a, b), entries in cells.items():
-            numbers = [number for _, number in entries if not math.isnan(number)]
+        for (a, b), spots in cells.items():
+            numbers = [spot.number for spot in spots if not math.isnan(spot.number)]
             if numbers and title.startswith("share of "):
                 # A run of which the answer is not known, a diverged one for instance, must not raise the share.
-                column = title.removeprefix("share of ")
-                numbers += [0.0 for record, number in entries if math.isnan(number) and _was_asked(record, column)]
+                numbers += [0.0 for spot in spots if math.isnan(spot.number) and spot.asked]
             if numbers:
                 found[up.index(b), across.index(a)] = combine(numbers)
         xs, ys = [labels[a] for a in across], [labels[b] for b in up]
@@ -387,12 +438,12 @@ def check_axes(given: Sequence[str], known: Iterable[str], argument: str) -> Non
             raise ValueError(f"{argument}: no axis is called {name!r}.{suggest(name, known)}")
 
 
-def measured(result: dict[str, Any]) -> dict[str, Any]:
-    """Return what the measures of a result say, as ``name`` or ``name.entry``."""
-    row: dict[str, Any] = {}
-    for name, found in result.get("measures", {}).items():
-        row |= {f"{name}.{key}": entry for key, entry in found.items()} if isinstance(found, dict) else {name: found}
-    return row
+def measured(result: dict[str, Any]) -> dict[str, Record]:
+    """Return what each measure of a result says, its entries called ``name`` or ``name.entry``."""
+    return {
+        name: {f"{name}.{key}": entry for key, entry in found.items()} if isinstance(found, dict) else {name: found}
+        for name, found in result.get("measures", {}).items()
+    }
 
 
 def row_of(record: Record) -> dict[str, Any]:
@@ -400,7 +451,8 @@ def row_of(record: Record) -> dict[str, Any]:
     result = record["result"]
     row = {"key": record["key"], **record["run"]["cell"]}
     row |= {name: result[name] for name in _SHOWN if name in result}
-    row |= measured(result)
+    for entries in measured(result).values():
+        row |= entries
     row["seconds"] = record["made"]["seconds"]
     if "error" in result:
         row["error"] = result["error"]
@@ -439,15 +491,19 @@ def _ends(result: dict[str, Any]) -> list[str]:
     return [str(word).replace(" ", "_") for word in words]
 
 
+def _end(result: dict[str, Any]) -> str:
+    """Return the verdict on a run where there is one, else why it stopped."""
+    if "error" in result:
+        return "failed"
+    reports = [found for found in result.get("measures", {}).values() if isinstance(found, dict)]
+    kinds = [found["kind"] for found in reports if "kind" in found]
+    return str(kinds[0] if kinds else result["status"])
+
+
 def _has_ended(result: dict[str, Any], word: str) -> bool | None:
     """Whether a word stands for the end of a run; None where it failed."""
     ends = _ends(result)
     return word in ends if ends else None
-
-
-def _was_asked(record: Record, column: str) -> bool:
-    """Whether a run came to a column: one that failed elsewhere did, one that failed at it or before did not."""
-    return "error" not in record["result"] or column in row_of(record)
 
 
 def _check_word(measure: Any, ends: set[str]) -> None:
@@ -480,18 +536,11 @@ def _truth(value: Any) -> float | None:
     return number
 
 
-def _columns(groups: _Groups) -> list[str]:
-    """Return the columns of a summary: the value reached, and of each measure all it says or its headlines."""
-    found: dict[str, dict[str, None]] = {}
-    for group in groups.values():
-        for _, result in group:
-            for name in measured(result):
-                found.setdefault(name.partition(".")[0], {})[name] = None
-    columns = ["fun", "nit"]
-    for names in found.values():
-        headlines = [name for name in names if name.rpartition(".")[2] in _HEADLINES]
-        columns += headlines if headlines and len(names) > _MANY else names
-    return columns
+def _headlines(names: Iterable[str]) -> list[str]:
+    """Return the columns of a measure that a summary shows: its headlines where it says much, else all."""
+    names = list(names)
+    headlines = [name for name in names if name.rpartition(".")[2] in _HEADLINES]
+    return headlines if headlines and len(names) > _MANY else names
 
 
 def _together(given: list[Any]) -> str:

@@ -8,6 +8,7 @@ import csv
 import enum
 import errno
 import functools
+import hashlib
 import io
 import itertools
 import os
@@ -22,6 +23,7 @@ import sys
 import textwrap
 import threading
 import time
+import tracemalloc
 import types
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -1298,6 +1300,32 @@ def test_what_is_known_of_a_run_does_not_depend_on_what_else_is_asked(tmp_path):
         assert line[heads.index("right.so")] == "0.25"
         if "odd" in measures:
             assert line[heads.index("odd")] == "1.00" and runs.phase("rank", "rank", "share of odd")[2] == [[1.0]]
+
+
+def test_tables_and_phase_diagrams_keep_little_of_a_run(tmp_path):
+    """Of many runs whose measure says much; a store in which each line stands once more under many keys."""
+
+    def much(problem, result):
+        return {"rank": 1} | {f"entry{k}": f"a text of some length, number {k}" for k in range(200)}
+
+    study = ls.Study(ls.Problem(Shifted(), 1, 0.1), {"seed": [0]}, "lbfgs", measure=much)
+    runs = study.run(tmp_path, "serial")
+    (shard,) = runs.store.shards()
+    _, _, text = shard.read_bytes().rstrip(b"\n").split(b" ", 2)
+    many = 500
+    with open(shard, "ab") as file:
+        for k in range(many):
+            body = f"{k:032x} ".encode() + text
+            file.write(hashlib.blake2b(body, digest_size=8).hexdigest().encode() + b" " + body + b"\n")
+    copies = ls.Runs.read(tmp_path)
+    assert len(copies) == many + 1
+    for show in (copies.table, lambda: copies.phase("seed", "seed", "mean of much.rank")):
+        tracemalloc.start()
+        try:
+            show()
+            assert tracemalloc.get_traced_memory()[1] < many * len(text) / 10
+        finally:
+            tracemalloc.stop()
 
 
 def test_a_share_of_ends_is_of_words_that_verdicts_have(tmp_path):
