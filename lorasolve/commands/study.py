@@ -60,6 +60,7 @@ _SPANS: dict[str, Callable[..., np.ndarray[Any, Any]]] = {
 LARGEST_SPAN = 1_000_000
 # Different errors that are counted, and those that are shown.
 _COUNTED_ERRORS, _SHOWN_ERRORS = 1000, 5
+_SHOWN_DAMAGE = 10
 _STOPPING = ("max_iter", "grad_tol", "target", "time_limit", "max_calls")
 
 
@@ -145,8 +146,8 @@ def _report(args: argparse.Namespace, runs: Runs) -> int:
     emit(args, envelope("study", document), runs.table(args.by))
     for line in _error_lines(document):
         remark(args, line)
-    for damage in runs.damaged:
-        remark(args, f"damaged: {damage}")
+    for line in _damage_lines(document):
+        remark(args, line)
     return ExitCode.INCONCLUSIVE if runs.interrupted else ExitCode.FINE
 
 
@@ -222,7 +223,15 @@ def _status_text(document: dict[str, Any]) -> str:
     lines += [f"  {line}" for line in _error_lines(document)]
     if len(document["versions"]) > 1:
         lines.append("  versions: " + ", ".join(f"{count} of {name}" for name, count in document["versions"].items()))
-    return "\n".join(lines + [f"  damaged: {text}" for text in document["damaged"]])
+    return "\n".join(lines + [f"  {line}" for line in _damage_lines(document)])
+
+
+def _damage_lines(document: dict[str, Any]) -> list[str]:
+    """Return what is damaged, the first lines of it."""
+    damaged = document["damaged"]
+    others = len(damaged) - _SHOWN_DAMAGE
+    lines = [f"damaged: {text}" for text in damaged[:_SHOWN_DAMAGE]]
+    return [*lines, f"damaged: {others} more lines"] if others > 0 else lines
 
 
 def _error_lines(document: dict[str, Any]) -> list[str]:

@@ -140,7 +140,6 @@ class Runs:
         self.command: str | None = None
         self._keys = keys
         self._shards = shards
-        self.damaged: list[Damage] = []
 
     @classmethod
     def read(cls, store: PathLike) -> Runs:
@@ -148,24 +147,27 @@ class Runs:
         return cls(Store(as_path(store, "store")))
 
     def __iter__(self) -> Iterator[Record]:
-        damaged: list[Damage] = []
-        for line in self._lines(damaged):
+        for line in self._lines():
             yield line.record
-        self.damaged = damaged
 
     def __len__(self) -> int:
         return sum(1 for _ in self._lines())
 
-    def _lines(self, damaged: list[Damage] | None = None) -> Iterator[Line]:
+    def _lines(self) -> Iterator[Line]:
         """Yield the lines of these runs."""
         if self.study is not None and self._shards not in (None, self.store.names()):
             self._keys, self._shards = self.study.keys(), None
-        for line in self.store.lines(damaged):
+        for line in self.store.lines():
             if self._keys is None or bytes.fromhex(line.key) in self._keys:
                 yield line
 
     def __repr__(self) -> str:
         return f"Runs({len(self)} in {str(self.store.path)!r})"
+
+    @property
+    def damaged(self) -> list[Damage]:
+        """The lines of the store that do not verify, whatever study they were of; all are read."""
+        return self.store.damaged()
 
     @property
     def failed(self) -> list[Record]:

@@ -171,15 +171,20 @@ class Store:
         """Return the names of the files of lines."""
         return frozenset(path.name for path in self.shards())
 
-    def lines(self, damaged: list[Damage] | None = None) -> Iterator[Line]:
-        """Yield every run once: the first line of its key without an error, else the line written last.
+    def damaged(self) -> list[Damage]:
+        """Return the lines that do not verify."""
+        found: list[Damage] = []
+        for shard in self.shards():
+            for _ in _verified(shard, found):
+                pass
+        return found
 
-        ``damaged`` takes what does not verify.
-        """
+    def lines(self) -> Iterator[Line]:
+        """Yield every run once: the first line of its key without an error, else the line written last."""
         chosen: set[bytes] = set()
         failed: dict[bytes, tuple[float, pathlib.Path, int]] = {}
         for shard in self.shards():
-            for offset, line in _verified(shard, damaged):
+            for offset, line in _verified(shard):
                 key = bytes.fromhex(line.key)
                 if key in chosen:
                     continue
@@ -205,7 +210,7 @@ class Store:
         What failed before a time counts as not done: it may be there to be done again.
         """
         for shard in self.shards():
-            for offset, line in _verified(shard, None, seen.get(shard.name, 0)):
+            for offset, line in _verified(shard, offset=seen.get(shard.name, 0)):
                 seen[shard.name] = offset
                 if line.ok or line.record["made"].get("written", 0.0) >= since:
                     yield line.key
@@ -397,8 +402,8 @@ def _checksum(body: bytes) -> str:
     return hashlib.blake2b(body, digest_size=8).hexdigest()
 
 
-def _verified(shard: pathlib.Path, damaged: list[Damage] | None, offset: int = 0) -> Iterator[tuple[int, Line]]:
-    """Yield the lines of a shard that verify, from an offset on, with where they begin."""
+def _verified(shard: pathlib.Path, damaged: list[Damage] | None = None, offset: int = 0) -> Iterator[tuple[int, Line]]:
+    """Yield the lines of a shard that verify, from an offset on, with where they begin; ``damaged`` takes others."""
     with open(shard, "rb") as file:
         file.seek(offset)
         for number, text in enumerate(file, start=1):

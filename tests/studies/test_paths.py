@@ -543,6 +543,23 @@ def test_a_study_on_the_command_line_says_why_runs_failed(tmp_path, capsys, monk
     assert any("lam: expected a finite number in [0, inf), got -1.0" in error for error in found)
 
 
+def test_what_is_damaged_is_named_and_much_of_it_counted(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "grid.toml").write_text("[axes]\nrank = [2]\nseed = {range = [14]}\n[run]\nmax_iter = 3\n")
+    command = ["study", "grid.toml", "--store", "runs", "--backend", "serial"]
+    assert main(command) == 0
+    before = capsys.readouterr().out
+    for shard in (tmp_path / "runs").glob("*.runs"):
+        shard.write_bytes(shard.read_bytes().replace(b"\n", b"\r\n"))
+    assert main(["study", "--status", "runs"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  damaged: ")]
+    assert len(lines) == 11 and lines[-1] == "  damaged: 4 more lines"
+    assert lines[0].endswith(".runs, line 1: its checksum is wrong")
+    assert main(command) == 0
+    out, remarks = capsys.readouterr()
+    assert out == before and remarks.count("damaged: ") == 11
+
+
 def test_errors_of_many_kinds_are_counted_together(tmp_path, monkeypatch):
     monkeypatch.setattr(study_command, "_COUNTED_ERRORS", 7)
 

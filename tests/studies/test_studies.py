@@ -732,6 +732,8 @@ def test_a_damaged_shard_loses_its_bad_lines_and_names_them(tmp_path):
     lines[7] = b"\x00\xff" * 20
     shard.write_bytes(b"\n".join(lines)[:-50])
     left = ls.Runs.read(store)
+    # Also before anything else was read.
+    assert len(left.damaged) == len(study.runs(store).damaged) == 3
     assert before > {r["key"] for r in left} and len(before) - len(left) == 3
     assert [(d.line, d.shard) for d in left.damaged] == [(k, shard.name) for k in (4, 8, len(lines) - 1)]
     assert str(left.damaged[2]).endswith("was not written to its end")
