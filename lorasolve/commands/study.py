@@ -260,7 +260,8 @@ def read_study(path: str) -> Study:
         axes = {name: _axis(name, values) for name, values in _table(document, "axes").items()}
         run = _table(document, "run")
         _known(run, ("method", "measure", "init", "keep_parameters", *_STOPPING), "run: ")
-        stop = StoppingRule(**{name: run.pop(name) for name in _STOPPING if name in run})
+        limits = {name: run.pop(name) for name in _STOPPING if name in run}
+        stop = StoppingRule(**limits) if limits else None
         return Study(_problem(_table(document, "problem"), pathlib.Path(path).parent), axes, stop=stop, **run)
     except (ValueError, TypeError) as error:
         raise type(error)(f"{path}: {error}") from error

@@ -17,7 +17,7 @@ from .._threads import blas_threads
 from .._validate import Array
 from ..engine import method_and_start, solve
 from ..method import Method
-from ..monitor import StoppingRule
+from ..monitor import StoppingRule, rule_of
 from ..problem import Problem
 from ..result import Result
 from ..status import Status
@@ -42,6 +42,7 @@ class RunCell(Cell):
     problem: Problem | None = None
     method: Any = None
     given: Any = None
+    stop: StoppingRule = field(default_factory=StoppingRule)
     prepared: Run | None = field(default=None, repr=False)
 
 
@@ -74,7 +75,7 @@ class Solver(Worker):
         for cell in cells:
             if self._fits(cell):
                 assert cell.problem is not None
-                kind = (cell.problem.shape, cell.problem.rank, cell.problem.dtype)
+                kind = (cell.problem.shape, cell.problem.rank, cell.problem.dtype, cell.stop)
                 groups.setdefault(kind, []).append(cell)
         for group in groups.values():
             entries |= self._solve_blocks(group)
@@ -92,7 +93,7 @@ class Solver(Worker):
         if cell.error is not None:
             return False
         try:
-            run = batched(cell, self.study.stop)
+            run = batched(cell)
         except ERRORS as error:
             cell.error = in_words(error)
             return False
@@ -113,7 +114,7 @@ class Solver(Worker):
 
     def _solve_blocks(self, group: list[RunCell]) -> dict[int, Entry]:
         runs = [cell.prepared for cell in group if cell.prepared is not None]
-        made = run_prepared(runs, self.study.stop, quadratics=self._quadratics)
+        made = run_prepared(runs, group[0].stop, quadratics=self._quadratics)
         entries = {}
         m, n = runs[0].problem.shape
         shapes = [[m, n, runs[0].problem.rank]]
@@ -140,7 +141,7 @@ class Solver(Worker):
         if error is None:
             try:
                 assert cell.problem is not None
-                end = solve(cell.problem, cell.method, cell.given, cell.seed, stop=self.study.stop)
+                end = solve(cell.problem, cell.method, cell.given, cell.seed, stop=cell.stop)
                 if end.status is Status.INTERRUPTED:
                     # The solver has kept half a run, which is none.
                     raise KeyboardInterrupt
@@ -181,7 +182,7 @@ class Solver(Worker):
         return Entry(cell.key, cell.run, error is None, result, facts, keep)
 
 
-def batched(cell: RunCell, stop: StoppingRule) -> Run | None:
+def batched(cell: RunCell) -> Run | None:
     """Return the prepared run of a cell if it goes through blocks where its objective is quadratic, else None."""
     problem, method = cell.problem, cell.method
     if problem is None or problem.several or method.schedules:
@@ -189,16 +190,16 @@ def batched(cell: RunCell, stop: StoppingRule) -> Run | None:
     if method.optimizer.batched_step(method.problem(problem)) is None:
         return None
     run = prepared(Run(problem, method, cell.given, cell.seed))
-    return run if fits(run, stop) else None
+    return run if fits(run, cell.stop) else None
 
 
-def repeated(cell: RunCell, stop: StoppingRule) -> Result:
+def repeated(cell: RunCell) -> Result:
     """Return the run of a cell, by the route that a study takes: blocks round otherwise than single runs."""
     assert cell.problem is not None
-    run = batched(cell, stop)
+    run = batched(cell)
     if run is None:
-        return solve(cell.problem, cell.method, cell.given, cell.seed, stop=stop)
-    return run_prepared([run], stop).result(0)
+        return solve(cell.problem, cell.method, cell.given, cell.seed, stop=cell.stop)
+    return run_prepared([run], cell.stop).result(0)
 
 
 class Describe:
@@ -211,7 +212,7 @@ class Describe:
         self._inits: dict[Any, Any] = {}
         self._objectives: dict[str, Any] = {}
         self._fixed = json_text(study.fixed())
-        self._stop = rule_text(study.stop)
+        self._rules: dict[StoppingRule, str] = {}
 
     def __call__(self, index: int) -> RunCell:
         """Return the description of cell ``index``, its key and its seed."""
@@ -222,14 +223,17 @@ class Describe:
         problem, problem_text, error = self._kept(self._problems, study.problem_axes, positions, self._problem)
         method, method_text, wrong = self._kept(self._methods, study.method_axes, positions, self._method)
         init, init_text, unfit = self._kept(self._inits, study.init_axes, positions, self._init)
+        stop = rule_of(study.stop) if method is None else rule_of(study.stop, method.optimizer)
+        if stop not in self._rules:
+            self._rules[stop] = rule_text(stop)
         what = f'"problem":{problem_text},"init":{init_text},"seed":{number}'
         seed = int(hashlib.blake2b(what.encode(), digest_size=SIZE).hexdigest()[:SEED_DIGITS], 16)
         run = (
-            f'{{"cell":{json_text(labels)},{what},"random":{seed},"method":{method_text},"stop":{self._stop},'
+            f'{{"cell":{json_text(labels)},{what},"random":{seed},"method":{method_text},"stop":{self._rules[stop]},'
             f'"study":{self._fixed}}}'
         )
         key = hashlib.blake2b(run.encode(), digest_size=SIZE).hexdigest()
-        cell = RunCell(index, key, run, error or wrong or unfit, seed=seed, problem=problem)
+        cell = RunCell(index, key, run, error or wrong or unfit, seed=seed, problem=problem, stop=stop)
         if cell.error is None:
             try:
                 cell.method, cell.given = method_and_start(method, init)

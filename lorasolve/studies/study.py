@@ -51,7 +51,7 @@ class Study(Work):
     init : str, Init, (A, B) or callable, optional
         The start in place of the method's own, or a function of axes that returns one.
     stop : StoppingRule, optional
-        When a run ends.
+        When a run ends; by default as its method says, which is when :func:`~lorasolve.solve` ends it.
     keep_parameters : bool
         Keep the factors of every run beside its numbers.
 
@@ -95,7 +95,7 @@ class Study(Work):
         self.problem = problem
         self.method = method
         self.init = init
-        self.stop = rule_of(stop)
+        self.stop = None if stop is None else rule_of(stop)
         self.keep_parameters = as_flag(keep_parameters, "keep_parameters")
         self.measures = _measures(measure)
         _refuse_columns(self.axes, self.measures)
@@ -220,7 +220,7 @@ class Study(Work):
         found = Describe(self)(self.axes.find(cell))
         if found.error is not None or found.problem is None:
             raise ValueError(f"cell: {found.error}")
-        return repeated(found, self.stop)
+        return repeated(found)
 
     # ------------------------------------------------------------------ running
     def run(

@@ -85,6 +85,21 @@ def test_every_run_is_what_solve_gives(whole):
     assert seen == {("denoising", True), ("sensing", True), ("own", False)}
 
 
+def test_without_a_rule_a_run_ends_when_that_of_its_method_does(tmp_path):
+    """As in solve: als ends at a gradient a hundred times as large as others do."""
+    rows, cols = np.nonzero(np.random.default_rng(0).random((12, 10)) < 0.6)
+    problem = ls.Problem(ls.objectives.MatrixCompletion(rows, cols, np.sin(rows + 2.0 * cols), (12, 10)), 3, 0.1)
+    study = ls.Study(problem, {"method": ["als", "lbfgs", "gd:step_size=0.1"], "seed": [0, 1]})
+    limits = {}
+    for record in study.run(tmp_path / "runs", "serial"):
+        method, found = record["run"]["cell"]["method"], record["result"]
+        alone = ls.solve(problem, method, seed=record["run"]["random"])
+        assert (found["nit"], found["status"]) == (alone.nit, alone.status.label)
+        assert study.repeat(**record["run"]["cell"]).nit == alone.nit
+        limits[method] = record["run"]["stop"]["max_iter"], record["run"]["stop"]["grad_tol"]
+    assert limits == {"als": (500, 1e-6), "lbfgs": (10_000, 1e-8), "gd:step_size=0.1": (10_000, 1e-8)}
+
+
 def test_errors_are_results(whole):
     _, runs = whole
     assert len(runs.failed) == 24
