@@ -142,7 +142,7 @@ def _report(args: argparse.Namespace, runs: Runs) -> int:
     if texts:
         write_together({name: text_writer(text) for name, text in texts.items()})
         remark(args, f"written: {', '.join(texts)}")
-    document = status(runs) | {"rows": list(runs.rows()) if args.json else []}
+    document = status(runs) | {"rows": runs.sorted_rows() if args.json else []}
     emit(args, envelope("study", document), runs.table(args.by))
     for line in _error_lines(document):
         remark(args, line)

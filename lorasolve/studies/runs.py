@@ -9,6 +9,7 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -219,6 +220,11 @@ class Runs:
         for record in self:
             yield row_of(record)
 
+    def sorted_rows(self) -> list[dict[str, Any]]:
+        """Return all rows in the order of their cells, whatever the order in which workers have finished."""
+        placed = ((_place(record), row_of(record)) for record in self)
+        return [row for _, row in sorted(placed, key=itemgetter(0))]
+
     def table(self, by: Sequence[str] | None = None) -> str:
         """Return a summary as text, a line for each cell without its seed.
 
@@ -268,32 +274,29 @@ class Runs:
         return html_table(*self._summary(None))
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return every run as a row of a data frame, with the columns of :meth:`to_csv`.
+        """Return every run as a row of a data frame, with the rows and columns of :meth:`to_csv`.
 
         Raises
         ------
         ImportError
             Where pandas is not installed.
         """
-        return data_frame(self.rows())
+        rows = self.sorted_rows()
+        return data_frame(rows)[_columns(rows)]
 
     def to_csv(self, path: PathLike | None = None) -> str:
-        """Return every run as a line of CSV, and write it to a file if there is a path.
+        """Return every run as a line of CSV, in the order of their cells; write it to a file if there is a path.
 
         Parameters
         ----------
         path : path, optional
             The file.
         """
-        names: dict[str, None] = {}
-        for row in self.rows():
-            names |= dict.fromkeys(row)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(names), lineterminator="\n")
-        writer.writeheader()
-        for row in self.rows():
-            writer.writerow(row)
-        return written(text.getvalue(), path)
+        names = _columns(self.rows())
+        # Workers finish in any order; their lines take less memory than what they are made of.
+        lines = sorted((_place(record), _csv_line(row_of(record), names)) for record in self)
+        head = _csv_line(dict(zip(names, names)), names)
+        return written("".join([head, *(line for _, line in lines)]), path)
 
     def _summary(self, by: Sequence[str] | None) -> tuple[list[str], list[list[str]], list[bool]]:
         """Return the headings, the cells, and which columns go to the left."""
@@ -459,6 +462,24 @@ def row_of(record: Record) -> dict[str, Any]:
     if "error" in result:
         row["error"] = result["error"]
     return row
+
+
+def _place(record: Record) -> tuple[list[Any], str]:
+    """Return what runs are sorted by: their cells."""
+    return [*map(order, record["run"]["cell"].values())], record["key"]
+
+
+def _columns(rows: Iterable[Record]) -> list[str]:
+    """Return the columns of all rows, time and error last, also where later rows have others than the first."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    last = [name for name in ("seconds", "error") if name in names]
+    return [*(name for name in names if name not in last), *last]
+
+
+def _csv_line(row: Record, names: list[str]) -> str:
+    text = io.StringIO()
+    csv.DictWriter(text, names, lineterminator="\n").writerow(row)
+    return text.getvalue()
 
 
 def measure_of(given: Any, argument: str) -> tuple[Callable[[Record], Any], Callable[[list[float]], float], str]:

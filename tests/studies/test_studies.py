@@ -1158,6 +1158,22 @@ def test_tables(whole, tmp_path):
     assert frame["fun"].dropna().tolist() == [float(row["fun"]) for row in rows if row["fun"]]
 
 
+def test_lines_are_in_the_order_of_cells_and_columns_in_one_order(tmp_path):
+    """Whatever is finished first, and whatever the measure says of it."""
+
+    def so(problem, result):
+        return {"one": 1} if problem.lam == 0.5 else {"two": 2}
+
+    axes = {"lam": [-1.0, 0.5, 0.2], "seed": [1, 0]}
+    runs = ls.Study(ls.Problem(Shifted(), 1, 0.1), axes, "lbfgs", measure=so).run(tmp_path, "serial")
+    head, *lines = csv.reader(io.StringIO(runs.to_csv()))
+    ends = ["status", "fun", "grad_norm", "nit", "nfev"]
+    assert head == ["key", "lam", "seed", *ends, "so.one", "so.two", "seconds", "error"]
+    cells = [(str(lam), str(seed)) for lam in (-1.0, 0.2, 0.5) for seed in (0, 1)]
+    assert [(lam, seed) for _, lam, seed, *_ in lines] == cells
+    assert [(str(row["lam"]), str(row["seed"])) for row in runs.sorted_rows()] == cells
+
+
 def test_names_of_axes_are_texts(whole):
     _, runs = whole
     for by in ("lam", 7, np.array(1.0)):
