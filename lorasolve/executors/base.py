@@ -121,11 +121,22 @@ def packed(start: Start) -> bytes:
     """Return what a worker makes its function of, with the folders that modules are imported from here.
 
     Code of modules goes there by name; a digest of it goes with it.
+
+    Raises
+    ------
+    TypeError
+        If something in it cannot go to another process, such as a lock.
     """
     import cloudpickle
 
     pickler = _pickler()
-    pickler.dump(start)
+    try:
+        pickler.dump(start)
+    except (TypeError, pickle.PicklingError) as error:
+        raise TypeError(
+            f"backend: the work cannot go to other processes ({error}); leave out what cannot, as "
+            "by __getstate__, or take 'serial', which has none"
+        ) from error
     named = [(thing, digest_of_code(thing)) for thing in pickler.named.values()]
     return pickle.dumps((sys.path, __version__, cloudpickle.dumps(named), pickler.file.getvalue()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -47,3 +48,16 @@ def test_workers_answer_by_number(executor: Serial | Loky) -> None:
     with executor.open(lambda: abs, 2 if isinstance(executor, Loky) else 1, 1) as pool:
         found = {outcome.task: outcome.report for outcome in outcomes(pool, range(-5, 5), 4)}
     assert found == {task: abs(task - 5) for task in range(10)}
+
+
+def test_work_that_cannot_go_to_other_processes_is_refused_in_words() -> None:
+    lock = threading.Lock()
+
+    def work() -> Any:
+        with lock:
+            return abs
+
+    with pytest.raises(TypeError, match=r"backend: the work cannot go .*\(cannot pickle .*lock.*, or take 'serial'"):
+        Loky().open(work, 1, 1)
+    with Serial().open(work, 1, 1) as pool:
+        assert [outcome.report for outcome in outcomes(pool, [-1], 1)] == [1]
