@@ -339,9 +339,10 @@ class Shard:
                     (self.store.path / _FACTORS / name).unlink(missing_ok=True)
             full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             reason = "no space is left" if full else (error.strerror or str(error))
+            remedy = "make room" if full else "see that the folder can be written"
             raise StoreError(
                 error.errno,
-                f"{reason}: {len(entries)} runs could not be saved, all earlier ones are; make room, then the same "
+                f"{reason}: {len(entries)} runs could not be saved, all earlier ones are; {remedy}, then the same "
                 "call goes on",
                 str(self.store.path),
             ) from error

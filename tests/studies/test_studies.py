@@ -940,6 +940,20 @@ def test_a_full_disk_stops_with_a_clear_error_and_loses_nothing(tmp_path):
     assert not [name for name in contents(tmp_path / "runs") if "/." in name or name.startswith(".")]
 
 
+def test_a_store_that_cannot_be_written_is_no_full_disk(tmp_path, monkeypatch):
+    plain(1).run(tmp_path, "serial")
+
+    def refuse(path, flags, mode=0o777, **places):
+        if flags & os.O_APPEND:
+            raise OSError(errno.EROFS, "Read-only file system", path)
+        return opened(path, flags, mode, **places)
+
+    opened = os.open
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(StoreError, match=r"Read-only file system: .* see that the folder can be written, then"):
+        plain(2).run(tmp_path, "serial")
+
+
 RUN = """
 import sys
 from grids import plain
