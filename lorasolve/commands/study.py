@@ -9,6 +9,7 @@ import pathlib
 import shlex
 import sys
 import tomllib
+import types
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -58,6 +59,8 @@ _SPANS: dict[str, Callable[..., np.ndarray[Any, Any]]] = {
 }
 # Values of one axis.
 LARGEST_SPAN = 1_000_000
+# What the user's file of Python is called while it is run.
+_MODULE = "__study__"
 # Different errors that are counted, and those that are shown.
 _COUNTED_ERRORS, _SHOWN_ERRORS = 1000, 5
 _SHOWN_DAMAGE = 10
@@ -337,20 +340,26 @@ def _problem(table: dict[str, Any], folder: pathlib.Path) -> Any:
 
 def _function(text: str, folder: pathlib.Path) -> Any:
     """Return a function of a Python file, whose source workers get with it."""
+    import cloudpickle
+
     name, colon, function = text.rpartition(":")
     path = folder / name
     if not colon:
         raise ValueError(f"problem: python: expected FILE.py:FUNCTION, got {text!r}")
-    scope: dict[str, Any] = {"__name__": "__main__", "__file__": str(path)}
+    # No main program: what that does, under its usual condition, is not asked for. Some libraries look the module up.
+    module = sys.modules[_MODULE] = types.ModuleType(_MODULE)
+    module.__file__ = str(path)
+    cloudpickle.register_pickle_by_value(module)
     # As Python does with a script: what it imports may lie beside it. Workers get the same folders.
     if (beside := str(path.resolve().parent)) not in sys.path:
         sys.path.insert(0, beside)
     with readable(path):
         source = path.read_text(encoding="utf-8")
     try:
-        exec(compile(source, str(path), "exec"), scope)
+        exec(compile(source, str(path), "exec"), vars(module))
     except (Exception, SystemExit) as error:
         raise ValueError(f"problem: python: {path} cannot be run: {type(error).__name__}: {error}") from error
-    if not callable(scope.get(function)):
+    found = getattr(module, function, None)
+    if not callable(found):
         raise ValueError(f"problem: python: {path} defines no function {function!r}")
-    return scope[function]
+    return found

@@ -526,6 +526,33 @@ def test_a_file_of_python_imports_what_lies_beside_it(tmp_path, capsys, monkeypa
     assert [record["run"]["problem"]["ranks"] for record in ls.Runs.read("runs")] == [[2]]
 
 
+def test_the_main_program_of_a_file_of_python_is_not_run(tmp_path, capsys, monkeypatch):
+    """Its classes are those of a module, also where annotations are texts; workers get them with it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nimport numpy as np\n"
+        "import lorasolve as ls\n\n\n@dataclass\nclass Mine:\n    target: float\n    shape: tuple = (4, 3)\n"
+        "    convex: bool = True\n    lower_bound: float = 0.0\n    smoothness: float = 1.0\n\n"
+        "    def value_and_grad(self, X):\n"
+        "        return 0.5 * float(((X - self.target) ** 2).sum()), X - self.target\n\n\n"
+        "def problem(target):\n    return ls.Problem(Mine(target), 1, 0.0)\n\n\n"
+        "if __name__ == '__main__':\n    raise SystemExit('this is for those who run the file')\n"
+    )
+    (tmp_path / "grid.toml").write_text(
+        '[problem]\npython = "mine.py:problem"\n[axes]\ntarget = [1.0, 2.0]\nseed = {range = [300]}\n'
+        '[run]\nmethod = "lbfgs"\n'
+    )
+    digests = []
+    for backend in ("serial", "loky"):
+        command = ["study", "grid.toml", "--store", backend, "--backend", backend, "--threads", "1", "--jobs", "1"]
+        assert main([*command, "--quiet"]) == 0
+        runs = ls.Runs.read(backend)
+        assert not runs.failed and max(record["result"]["fun"] for record in runs) < 1e-8
+        digests.append(runs.digest())
+    assert digests[0] == digests[1]
+    assert len({name.rsplit("-", 2)[1] for name in runs.store.names()}) == 2  # the caller and a worker
+
+
 def test_a_study_on_the_command_line_says_why_runs_failed(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "grid.toml").write_text(
