@@ -36,7 +36,7 @@ class InterfereCommand(Command):
 
 def _text(found: Interference, count: int) -> str:
     lines = [
-        f"{k}: {printable(name)} ({alone} modules of its own)"
+        f"{k}: {printable(name)} ({counted(alone, 'module')} of its own)"
         for k, (name, alone) in enumerate(zip(found.names, found.alone))
     ]
     if not found.modules:
@@ -45,7 +45,7 @@ def _text(found: Interference, count: int) -> str:
     dora = sum(module.dora for module in found.modules)
     factors = [module.amplification for module in found.modules]
     lines += [
-        f"{len(found.modules)} shared modules: largest cosine {max(cosines, key=abs):.3g}, median "
+        f"{counted(len(found.modules), 'shared module')}: largest cosine {max(cosines, key=abs):.3g}, median "
         f"{statistics.median(cosines):.2g}; ||sum||_F is {min(factors):.3g} to {max(factors):.3g} times what "
         "orthogonal updates would give",
         *([f"DoRA in {counted(dora, 'module')}: these are directions before they are normalized"] if dora else []),

@@ -42,7 +42,7 @@ def _text(done: Truncation, count: int) -> str:
     dora = sum(layer.dora for layer in done.layers)
     before, after = ([getattr(layer, key) for layer in done.layers] for key in ("r_before", "r"))
     lines = [
-        f"wrote {done.out}: {len(done.layers)} layers, rank {_span(before)} -> {_span(after)}, "
+        f"wrote {done.out}: {counted(len(done.layers))}, rank {_span(before)} -> {_span(after)}, "
         f"{done.bytes_before / 1e6:.3g} MB -> {done.bytes_after / 1e6:.3g} MB of tensors",
         f"loss of all layers together ||X - X'||_F = {done.frobenius_loss:.5g}; largest relative loss of a layer "
         f"{worst[0].relative_loss:.3g}",

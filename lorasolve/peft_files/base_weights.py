@@ -11,7 +11,7 @@ import numpy as np
 from .._files import PathLike
 from .._validate import Array, as_path
 from ..linear_map import DENSE_LIMIT, LinearMap, factor_svd, spectral_norm_estimate
-from .folder import UnreadableError, inside, read_json
+from .folder import UnreadableError, inside, printable, read_json
 from .layers import LayerFactors
 from .safetensors import ROUNDOFF, TensorFile, TensorInfo
 
@@ -110,6 +110,9 @@ class BaseWeights:
         info = self._info(self._name(layer.module))
         if info.dtype not in ROUNDOFF:
             raise UnreadableError(f"the base weight is stored as {info.dtype} (quantized?)")
+        scales = self._scales(self._name(layer.module)) if info.dtype.startswith("F8") else []
+        if scales:
+            raise UnreadableError(f"the base weight is quantized: {info.dtype} times its {printable(scales[0], 40)}")
         if info.size > _WEIGHT_LIMIT or len(info.shape) < 2:
             raise UnreadableError(f"the base weight has the shape {info.shape}")
         flat = (info.shape[0], info.size // max(info.shape[0], 1))
@@ -134,6 +137,12 @@ class BaseWeights:
         W = self._files[self._place[name]].read(name, np.float32)
         W = W.reshape(len(W), -1)
         return W.T if turned or (turned is None and fan_in_fan_out) else W
+
+    def _scales(self, weight: str) -> list[str]:
+        """Return what lies beside a weight to be multiplied with it, in each file by another name."""
+        prefix = weight.removesuffix("weight")
+        beside = (name.removeprefix(prefix) for name in self._place if name.startswith(prefix))
+        return sorted(name for name in beside if "scale" in name)
 
     def _info(self, name: str) -> TensorInfo:
         return self._files[self._place[name]].tensors[name]
@@ -160,7 +169,7 @@ def base_facts(layer: LayerFactors, W: Array) -> BaseFacts:
     UnreadableError
         If the weight holds non-finite entries, or is zero.
     """
-    frobenius = math.sqrt(np.einsum("ij,ij->i", W, W).sum(dtype=np.float64))
+    frobenius = math.sqrt(np.einsum("ij,ij->", W, W, dtype=np.float64))
     if not math.isfinite(frobenius) or frobenius == 0.0:
         raise UnreadableError("the base weight is zero or has non-finite entries")
     if W.size <= DENSE_LIMIT:

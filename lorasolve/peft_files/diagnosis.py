@@ -381,8 +381,10 @@ def _verdict(layers: list[LayerReport], unusable: list[UnusableLayer], decay: De
             f"with l2 decay every stationary point has A^T A = B^T B; the imbalance is up to {max(imbalances):.2g} in "
             f"{_modules(names)} of {len(layers)}"
         )
-    if not layers or unusable:
-        return "inconclusive", f"{counted(len(unusable))} could not be used" if unusable else "no layer was read"
+    if unusable:
+        first = f"{printable(unusable[0].module, 80)}: {printable(unusable[0].reason, 400)}"
+        which = ", the first" if len(unusable) > 1 else ""
+        return "inconclusive", f"{counted(len(unusable))} could not be used{which}: {first}"
     if decay.kind != "l2":
         return "inconclusive", {
             "decoupled": "decoupled decay is no term of the loss, so the theorems do not apply; the numbers are facts",
@@ -470,6 +472,12 @@ def _remarks(
     adapter: Adapter, layers: list[LayerReport], trainer: TrainerState | None, decay: Decay
 ) -> tuple[str, ...]:
     remarks = list(adapter.config.remarks) if adapter.config else []
+    negative = sum(layer.facts.scale < 0 for layer in layers)
+    if negative:
+        remarks.append(
+            f"the scaling is negative in {counted(negative)} (lora_alpha below 0): the update is subtracted; norms and "
+            "penalties go by its size"
+        )
     empty = sum(layer.facts.empty for layer in layers)
     if empty:
         remarks.append(f"both factors are zero in {counted(empty)}: gradient descent cannot leave that")
@@ -513,13 +521,13 @@ def _trainer_remarks(trainer: TrainerState, decay: Decay) -> list[str]:
         )
     if trainer.non_finite_gradients:
         remarks.append(f"trainer's log: {trainer.non_finite_gradients} gradient norms are not finite")
-    if trainer.optimizer_saved and decay.kind == "unknown":
+    if trainer.optimizer_saved and decay.kind == "unknown" and "optimizer.pt" not in decay.source:
         remarks.append("optimizer.pt lies beside it and holds the weight decay: --optimizer-state reads it with torch")
     return remarks
 
 
 def _settles(kind: str, layers: list[LayerReport], decay: Decay, base_given: bool) -> tuple[str, ...]:
-    if kind not in ("inconclusive", "low_rank"):
+    if kind not in ("inconclusive", "low_rank") or not layers:
         return ()
     needed = []
     if decay.kind == "unknown":

@@ -37,9 +37,10 @@ PARTS = {
 }
 _FOREIGN = (
     "hada_w", "lokr_w", "vera_lambda", "vblora", "oft_", "boft_", "ia3_", "prompt_embeddings", "randlora", "fourierft",
-    "hra_", "poly_lora", "lora_diag",
+    "hra_", "poly_lora", "lora_diag", "lora.down.", "lora.up.", "lora_linear_layer.",
 )  # fmt: skip
 
+_OTHER_KIND = "an adapter of another kind"
 _IN_FULL = "trained in full, not of low rank"
 
 # Entries of one factor: 0.5 GB as float64, a vocabulary of 260000 at rank 256.
@@ -97,7 +98,7 @@ class UnusableLayer:
     reason : str
         What is wrong.
     non_finite : bool
-        Whether a factor holds NaN or infinity.
+        Whether a factor, or what scales it, holds NaN or infinity.
     """
 
     module: str
@@ -152,9 +153,12 @@ class Adapter:
         self.skipped: dict[str, str] = {}
         for name in sorted(file.tensors):
             self._sort_in(name)
+        foreign = (name for name, why in self.skipped.items() if why == _OTHER_KIND)
+        others = {name.removeprefix("base_model.model.").rpartition(".")[0] for name in foreign}
         for module in [module for module, entry in self.entries.items() if not set(entry.parts) & {"A", "B"}]:
             # A parameter that happens to be called alpha, for example.
-            self.skipped |= dict.fromkeys(self.entries.pop(module).parts.values(), _IN_FULL)
+            why = _OTHER_KIND if module in others else _IN_FULL
+            self.skipped |= dict.fromkeys(self.entries.pop(module).parts.values(), why)
         usable = any({"A", "B"} <= set(entry.parts) for entry in self.entries.values())
         if not usable:
             found = f"; there are {len(self.skipped)} others, of {_summary(self.skipped)}" if self.skipped else ""
@@ -163,8 +167,7 @@ class Adapter:
     def _sort_in(self, name: str) -> None:
         split = split_name(name)
         if split is None:
-            foreign = any(mark in name for mark in _FOREIGN)
-            self.skipped[name] = "an adapter of another kind" if foreign else _IN_FULL
+            self.skipped[name] = _OTHER_KIND if any(mark in name for mark in _FOREIGN) else _IN_FULL
             return
         module, part, rest = split
         if rest == "bias":
@@ -248,6 +251,8 @@ class Adapter:
         kind = self._kind(entry, experts)
         if kind == "adalora":
             A = A * self._vector(entry.parts["E"], A.shape[1])
+        if "magnitude" in entry.parts:
+            self._require_finite(entry.parts["magnitude"])
         dtypes = [self.file.tensors[entry.parts[part]].dtype for part in "AB"]
         dora, roundoff = "magnitude" in entry.parts, max(ROUNDOFF[dtype] for dtype in dtypes)
         both = self.config is None or self.config.trains_both
@@ -297,6 +302,12 @@ class Adapter:
             raise UnreadableError(f"{_last(name)} has entries beyond {_ENTRY_LIMIT:.0e}")
         return values
 
+    def _require_finite(self, name: str) -> None:
+        """Raise if a tensor beside the factors, DoRA's magnitude, holds NaN or infinity."""
+        info = self.file.tensors[name]
+        if info.dtype in ROUNDOFF and info.size <= _FACTOR_LIMIT and not np.isfinite(self.file.read(name)).all():
+            raise _NonFiniteError(f"{_last(name)} has non-finite entries")
+
     def _experts_and_scale(self, entry: LayerTensors, inner: int) -> tuple[int, float]:
         """Return how many experts share the factors, and ``s``."""
         if self.config is None:
@@ -324,13 +335,15 @@ class Adapter:
         if self.file.tensors[name].size != 1:
             raise UnreadableError(f"{_last(name)} is no single number")
         alpha = float(self.file.read(name).ravel()[0])
-        if not math.isfinite(alpha) or not 1e-12 <= abs(alpha) <= 1e12:
+        if not math.isfinite(alpha):
+            raise _NonFiniteError(f"{_last(name)} is {alpha:g}, and with it the update")
+        if not 1e-12 <= abs(alpha) <= 1e12:
             raise UnreadableError(f"{_last(name)} is {alpha:g}: expected a number other than 0, at most 1e12")
         return alpha / inner
 
 
 class _NonFiniteError(UnreadableError):
-    """A factor holds NaN or infinity."""
+    """A factor holds NaN or infinity, or what it is scaled by does."""
 
 
 def _last(name: str) -> str:
@@ -364,7 +377,7 @@ def read(path: PathLike) -> Adapter:
     ----------
     path : path
         A folder with ``adapter_config.json`` and ``adapter_model.safetensors``, or a ``.safetensors`` file whose names
-        are ``lora_down``, ``lora_up`` and ``alpha``.
+        are ``lora_down``, ``lora_up`` and ``alpha``, or PEFT's with ``alpha`` beside.
 
     Returns
     -------
@@ -383,11 +396,14 @@ def read(path: PathLike) -> Adapter:
         return _read_folder(path)
     file = TensorFile(path)
     adapter = Adapter(file, None)
-    peft = [name for name in file.tensors if ".lora_A." in name or ".lora_embedding_A" in name]
+    unscaled = [
+        name for entry in adapter.entries.values() if "alpha" not in entry.parts for name in entry.parts.values()
+    ]
+    peft = [name for name in unscaled if ".lora_A." in name or ".lora_embedding_A" in name]
     if peft:
         raise UnreadableError(
-            f"{path}: has PEFT's names ({printable(peft[0], 80)}), whose scaling is in {CONFIG}: give the folder that "
-            "holds both"
+            f"{path}: has PEFT's names ({printable(peft[0], 80)}), whose scaling is in {CONFIG}, or in a tensor alpha "
+            "beside them: give the folder that holds both"
         )
     return adapter
 
@@ -409,5 +425,9 @@ def _what_is_missing(path: pathlib.Path) -> str:
         nested = sorted(child.parent.name for child in path.glob(f"*/{WEIGHTS}"))
         if nested:
             return f"holds no adapter itself; its folders do: {', '.join(printable(name, 60) for name in nested[:8])}"
+        others = sorted(child.name for child in path.glob("*.safetensors"))
+        if others:
+            names = ", ".join(printable(name, 60) for name in others[:8])
+            return f"{WEIGHTS} is missing; a file whose scaling is in itself, as kohya's, is given by its name: {names}"
         return f"{WEIGHTS} is missing"
     return f"{CONFIG} is missing: without it the scaling of the update is not known"

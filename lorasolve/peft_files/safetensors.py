@@ -35,10 +35,15 @@ _RAW = {
     "BF16": "<u2",
     "F8_E4M3": "u1",
     "F8_E5M2": "u1",
+    "F8_E8M0": "u1",
+    "C64": "<c8",
     "I64": "<i8",
     "I32": "<i4",
     "I16": "<i2",
     "I8": "i1",
+    "U64": "<u8",
+    "U32": "<u4",
+    "U16": "<u2",
     "U8": "u1",
     "BOOL": "u1",
 }
@@ -134,6 +139,11 @@ class TensorFile:
         head = file.read(8)
         if len(head) < 8:
             raise UnreadableError(f"{self.path}: is {size} bytes long, shorter than any safetensors file")
+        if head.startswith(b"PK\x03\x04"):
+            raise UnreadableError(
+                f"{self.path}: is a zip archive, as torch.save writes: a pickle, which can run any code when it is "
+                "opened, so it is not. Save it as safetensors where you trust it"
+            )
         (length,) = struct.unpack("<Q", head)
         if length > size - 8:
             raise UnreadableError(

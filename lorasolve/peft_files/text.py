@@ -49,22 +49,23 @@ def diagnosis_text(diagnosis: Diagnosis, count: int = 10, sort: str = "worst") -
         shown = order[:count]
         head = f"layers, {'worst' if sort == 'worst' else f'by {sort}'} first ({len(shown)} of {len(order)}):"
         lines += ["", *_aligned(family_rows(diagnosis)), *(["", head, *_aligned(layer_rows(shown))] if shown else ())]
-    if diagnosis.unusable:
+    if diagnosis.unusable and count:
         lines += ["", f"layers that cannot be used ({len(diagnosis.unusable)}):"]
         lines += [
             f"  {printable(layer.module)}: {printable(layer.reason, 400)}" for layer in diagnosis.unusable[:count]
         ]
-    if diagnosis.skipped:
+    if diagnosis.skipped and count:
         lines += ["", f"tensors that are no factors ({len(diagnosis.skipped)}):"]
         lines += [f"  {printable(name)}: {why}" for name, why in list(diagnosis.skipped.items())[:count]]
     return "\n".join(lines)
 
 
 def _counts(diagnosis: Diagnosis) -> str:
-    families = {layer.facts.family for layer in diagnosis.layers}
+    families = len({layer.facts.family for layer in diagnosis.layers})
     trained = sum(layer.facts.spectral > 0 for layer in diagnosis.layers)
     return (
-        f"layers: {len(diagnosis.layers)} read ({trained} with an update, {len(families)} families), "
+        f"layers: {len(diagnosis.layers)} read ({trained} with an update, {families} "
+        f"{'family' if families == 1 else 'families'}), "
         f"{len(diagnosis.unusable)} not usable; other tensors: {len(diagnosis.skipped)}"
     )
 

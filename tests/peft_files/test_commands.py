@@ -81,6 +81,8 @@ def test_the_text_lists_what_was_asked_for(folders, capsys):
     assert len([line for line in text.splitlines() if line.startswith("h.")]) == 3  # one family and two layers
     main(["diagnose", str(folders / "loud"), "--layers", "0"])
     assert "first (0 of" not in capsys.readouterr().out
+    main(["diagnose", str(folders / "single")])
+    assert "(1 with an update, 1 family)" in capsys.readouterr().out
 
 
 def test_the_page_is_written(folders, capsys):

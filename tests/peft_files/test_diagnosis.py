@@ -193,6 +193,39 @@ def test_non_finite_comes_first(tmp_path, make):
     assert found.kind == "non_finite" and "h.1.q" in found.reason and found.with_finding("loud") == ("h.5.q",)
 
 
+def test_a_magnitude_or_a_scaling_that_is_not_finite_is_named(tmp_path, make):
+    beside = {f"base_model.model.h.{k}.q.lora_magnitude_vector": np.ones(20) for k in range(LAYERS)}
+    beside["base_model.model.h.7.q.lora_magnitude_vector"][3] = np.inf
+    found = diagnose(make.adapter(tmp_path / "dora", model(make, GOOD) | beside))
+    assert found.kind == "non_finite" and "h.7.q" in found.reason and len(found.layers) == LAYERS - 1
+    pair = {"q.lora_down.weight": np.ones((2, 3)), "q.lora_up.weight": np.ones((4, 2))}
+    make.file(tmp_path / "s.safetensors", pair | {"q.alpha": np.array(np.inf)})
+    assert diagnose(tmp_path / "s.safetensors").kind == "non_finite"
+
+
+def test_what_a_negative_scaling_is_said_to_be(tmp_path, make):
+    """The facts of a scaling and of its negative are those of ``X`` and ``-X``."""
+    facts = {}
+    for alpha in (8, -8):
+        found = diagnose(make.adapter(tmp_path / str(alpha), model(make, FULL), lora_alpha=alpha), decay=L2)
+        assert any("negative in 12 layers" in remark for remark in found.remarks) == (alpha < 0)
+        facts[alpha] = [layer.to_dict() | {"scale": None} for layer in found.layers], found.kind, found.excess
+    assert str(facts[8]) == str(facts[-8])
+    mixed = diagnose(make.adapter(tmp_path / "one", model(make, FULL), alpha_pattern={"h.3.q": -8}))
+    assert "the scaling is negative in 1 layer (lora_alpha below 0)" in " ".join(mixed.remarks)
+
+
+def test_why_a_layer_cannot_be_used_is_in_the_verdict(tmp_path, make):
+    """Also where no layer is listed; and where none was read nothing that is asked for would settle it."""
+    found = diagnose(make.adapter(tmp_path / "all", model(make, GOOD), r=8))
+    why = "the factors have rank 4, the configuration says 8"
+    assert found.reason == f"12 layers could not be used, the first: h.0.q: {why}" and found.settles == ()
+    text = diagnosis_text(found, 0)
+    assert "cannot be used (" not in text and why in text
+    found = diagnose(make.adapter(tmp_path / "one", model(make, GOOD), rank_pattern={"h.5.q": 8}))
+    assert found.reason == f"1 layer could not be used: h.5.q: {why}" and found.settles
+
+
 def test_families_are_held_apart_and_small_ones_say_nothing(tmp_path, make):
     tensors = model(make, FULL)
     for k in range(3):
@@ -382,6 +415,24 @@ def test_sharded_bases_stay_in_their_folder(tmp_path, make):
         diagnose(folder, base=base)
 
 
+EIGHT = ("F8_E4M3", np.full((20, 16), 0x38, "u1"))  # ones
+
+
+def test_8_bit_weights_without_a_scale_beside_them_are_what_they_say(tmp_path, make):
+    folder = make.adapter(tmp_path / "a", model(make, FULL[:1]))
+    # The scale is that of another layer.
+    make.file(tmp_path / "base.safetensors", {"h.0.q.weight": EIGHT, "h.0.qk.weight_scale": np.ones(1)})
+    (layer,) = diagnose(folder, base=tmp_path / "base.safetensors").layers
+    assert layer.base.spectral == pytest.approx(np.sqrt(20 * 16), rel=1e-6)
+
+
+def test_the_size_of_a_weight_whose_squares_overflow_in_float32_is_known(tmp_path, make):
+    folder = make.adapter(tmp_path / "a", model(make, FULL[:1]))
+    make.file(tmp_path / "base.safetensors", {"h.0.q.weight": np.full((20, 16), 1e25, "f4")})
+    (layer,) = diagnose(folder, base=tmp_path / "base.safetensors").layers
+    assert layer.base.frobenius == pytest.approx(np.sqrt(20 * 16) * 1e25, rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("tensors", "config", "message"),
     [
@@ -389,6 +440,9 @@ def test_sharded_bases_stay_in_their_folder(tmp_path, make):
         ({"other.weight": np.ones((20, 16))}, {}, "no base weight of this name"),
         ({"a.h.0.q.weight": np.ones((20, 16)), "b.h.0.q.weight": np.ones((20, 16))}, {}, "several base weights"),
         ({"h.0.q.weight": np.ones((20, 16), "i4")}, {}, "quantized"),
+        ({"h.0.q.weight": ("U32", np.ones((20, 2), "u4")), "h.0.q.scales": np.ones(20)}, {}, "quantized"),
+        ({"h.0.q.weight": EIGHT, "h.0.q.weight_scale_inv": np.ones((1, 1))}, {}, "times its weight_scale_inv"),
+        ({"h.0.q.weight": EIGHT, "h.0.q.scale_weight": np.ones(())}, {}, "times its scale_weight"),
         ({"h.0.q.weight": np.zeros((20, 16))}, {}, "zero or has non-finite"),
         ({"h.0.q.weight": np.full((20, 16), np.nan)}, {}, "zero or has non-finite"),
         ({"h.0.q.weight": np.ones((20, 16))}, {"init_lora_weights": "pissa"}, "changed the base weight"),
@@ -416,6 +470,9 @@ def test_what_a_checkpoint_says_without_torch(tmp_path, make):
     assert "gradient norm is 0 in 1" in text and "2 gradient norms are not finite" in text
     # Where the decay is known, from there or as given, nobody has to look.
     assert "--optimizer-state" not in text and "--optimizer-state" in " ".join(diagnose(folder).remarks)
+    # Nor where it was looked for there and one lam was not found.
+    looked = diagnose(folder, decay=Decay("unknown", None, "from optimizer.pt: weight decay 0, 0.01"))
+    assert "--optimizer-state" not in " ".join(looked.remarks)
     (folder / "trainer_state.json").write_text("[")
     with pytest.raises(UnreadableError, match="trainer_state"):
         diagnose(folder)

@@ -163,6 +163,19 @@ def test_kohya_with_a_useless_alpha(tmp_path, make, alpha):
     make.file(tmp_path / "s.safetensors", {"q.lora_down.weight": down, "q.lora_up.weight": up, "q.alpha": alpha})
     (layer,) = read(tmp_path / "s.safetensors").layers()
     assert isinstance(layer, UnusableLayer) and "alpha" in layer.reason
+    # An update that is scaled by NaN is NaN.
+    assert layer.non_finite == bool(np.isnan(alpha).any())
+
+
+def test_names_of_peft_with_the_scaling_beside_them(tmp_path, make):
+    """As ComfyUI and trainers of diffusion models have them, without a folder."""
+    down, up = make.pair(0, dtype=np.float64)
+    tensors = {"net.q.lora_A.weight": down, "net.q.lora_B.weight": up, "net.q.alpha": np.array(-2.0)}
+    make.file(tmp_path / "s.safetensors", tensors)
+    check(only(read(tmp_path / "s.safetensors")), -0.5 * up @ down)
+    make.file(tmp_path / "s.safetensors", tensors | {"net.k.lora_A.weight": down, "net.k.lora_B.weight": up})
+    with pytest.raises(UnreadableError, match=r"net\.k\.lora_A\.weight.*or in a tensor alpha beside"):
+        read(tmp_path / "s.safetensors")
 
 
 def test_kohya_with_three_factors_is_not_read(tmp_path, make):
@@ -190,6 +203,10 @@ def test_tensors_that_are_no_factors_are_listed(tmp_path, make):
         "base_model.model.classifier.bias": "trained in full, not of low rank",
         "base_model.model.activation.alpha": "trained in full, not of low rank",
         "base_model.model.a.k.hada_w1_a": "an adapter of another kind",
+        "base_model.model.a.k.alpha": "an adapter of another kind",
+        "unet.down.0.attn1.processor.to_q_lora.down.weight": "an adapter of another kind",
+        "unet.down.0.attn1.processor.to_q_lora.up.weight": "an adapter of another kind",
+        "text_encoder.q_proj.lora_linear_layer.up.weight": "an adapter of another kind",
     }
     tensors = make.linear("a.q", down, up) | dict.fromkeys(others, np.ones(3, "f4"))
     assert read(make.adapter(tmp_path, tensors, bias="all", lora_bias=True)).skipped == others
@@ -356,6 +373,10 @@ def test_what_is_missing_is_said(tmp_path, make):
         read(tmp_path / "checkpoint-5" / "adapter_model.safetensors")
     with pytest.raises(OSError):
         read(tmp_path / "nothing")
+    make.file(tmp_path / "style.safetensors", {"q.lora_down.weight": np.ones((2, 3), "f4")})
+    (tmp_path / "checkpoint-5" / "adapter_model.safetensors").unlink()
+    with pytest.raises(UnreadableError, match=r"is missing; .* by its name: style\.safetensors"):
+        read(tmp_path)
 
 
 def test_nothing_but_foreign_tensors(tmp_path, make):

@@ -121,6 +121,7 @@ EIGHT = b"\0" * 8
 MALFORMED = {
     "empty": (b"", "shorter than any"),
     "git lfs pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
+    "what torch.save writes": (b"PK\x03\x04" + bytes(60), "a zip archive.*pickle.*safetensors where you trust it"),
     "header beyond the file": (raw({}, length=10**6), "truncated"),
     "no json": (raw(b"not json"), "not valid JSON"),
     "not utf-8": (raw(b"{\xff\xfe}"), "not valid JSON"),
