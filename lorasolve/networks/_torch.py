@@ -236,6 +236,16 @@ def reduced(total: Any) -> Any:
     return total
 
 
+def gathered(numbers: Any) -> Any:
+    """Return the numbers of all processes, one row each; each of them gets them."""
+    torch = require_torch()
+    rows = [torch.empty_like(numbers) for _ in range(processes())]
+    if len(rows) == 1:
+        return numbers[None]
+    torch.distributed.all_gather(rows, numbers)
+    return torch.stack(rows)
+
+
 def processes() -> int:
     """Return the number of processes that share the data."""
     torch = require_torch()

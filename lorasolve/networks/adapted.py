@@ -192,6 +192,8 @@ def _lora(model: Any, adapter: str | None) -> list[AdaptedLayer]:
     for name, module in model.named_modules():
         # PEFT leaves them on the modules around the layers, which come before them.
         configs = getattr(module, "peft_config", configs)
+        if "_orig_mod" in module._modules:  # torch.compile around a layer, whose attributes it passes on
+            continue
         # None where a layer of one's own has rank 0.
         if getattr(module, "lora_A", None) is not None and getattr(module, "lora_B", None) is not None:
             holding.append((name, module, configs))

@@ -24,6 +24,7 @@ from ._torch import (
     as_torch_dtype,
     backward,
     evaluating,
+    gathered,
     gradients_kept,
     moved,
     processes,
@@ -91,6 +92,9 @@ class Network(MultiObjective):
         same (compiled code, casts outside of torch's own functions).
     extremes : tuple of float
         The least and the largest loss of a sample, where the gradient was taken last.
+    rows_a_number : tuple of int or None
+        Of how many rows, at least and at most, each batch has one loss, by the first pass; None where a loss is that of
+        a sample.
     differences : str or None
         Why Hessian products are differences of gradients here; None while they are exact.
 
@@ -137,6 +141,7 @@ class Network(MultiObjective):
         if lower_bound is not None:
             self.lower_bound = as_number(lower_bound, "lower_bound")
         self.n_samples: int | None = None
+        self.rows_a_number: tuple[int, int] | None = None
         self._counted: set[tuple[int, ...]] = set()
         self.extremes = math.inf, -math.inf
         self.differences: str | None = None
@@ -193,7 +198,9 @@ class Network(MultiObjective):
             except RuntimeError as error:
                 error.add_note(
                     f"The network is evaluated in {_name(self.torch_dtype)}: so are its parameters, buffers and real "
-                    "inputs, and what the model or the loss holds beside these has to fit them."
+                    "inputs, and what the model or the loss holds beside these has to fit them. Where an operation is "
+                    "lacking in that precision: the experts of a model of transformers do without it after "
+                    "model.set_experts_implementation('eager'); dtype='float32' is the other way."
                 )
                 raise
         raise ValueError("batches: there are none")
@@ -306,17 +313,21 @@ class Network(MultiObjective):
             self._counted.add((len(losses), *sorted(_lengths(batch))))
         return losses
 
-    @property
-    def rows_a_number(self) -> tuple[int, int] | None:
-        """Of how many rows, at least and at most, each batch has one loss; None where a loss is that of a sample.
+    def _rows(self) -> tuple[int, int] | None:
+        """Return :attr:`rows_a_number` by the batches of a pass, those of other processes included.
 
-        That is so where some batch has several losses or tensors of unlike lengths, or none has several rows.
+        A loss is that of a sample where some batch has several losses or tensors of unlike lengths, or none has several
+        rows.
         """
         known = type(self.loss_of_samples) in (CrossEntropy, SquareLoss)
-        if known or not self._counted or any(len(each) != 2 or each[0] != 1 for each in self._counted):
+        several = known or any(len(each) != 2 or each[0] != 1 for each in self._counted)
+        rows = [1] if several else [length for _, length in self._counted] or [0]
+        told = gathered(self._on_device(np.array([int(several), min(rows), max(rows)]))).cpu().numpy()
+        if told[:, 0].any():
             return None
-        rows = [length for _, length in self._counted]
-        return (min(rows), max(rows)) if max(rows) > 1 else None
+        told = told[told[:, 2] > 0]  # not of a process without samples
+        least, most = int(told[:, 1].min()), int(told[:, 2].max())
+        return (least, most) if most > 1 else None
 
     def _refuse_unlike_means(self) -> None:
         """Refuse one number a batch where batches have unlike numbers of rows: their samples would count unequally."""
@@ -572,6 +583,7 @@ class Network(MultiObjective):
                 raise ValueError("batches: expected what can be gone through more than once, got none in a second pass")
             if not samples:
                 raise ValueError("batches: expected samples with labels, got none that has one")
+            self.rows_a_number = self._rows()
             self._refuse_unlike_means()
             self.n_samples = samples
         elif samples != self.n_samples:
@@ -591,9 +603,10 @@ class Network(MultiObjective):
 
     def over_processes(self, numbers: Array) -> Array:
         """Return the sums of numbers over all processes."""
-        torch = require_torch()
-        tensor = torch.as_tensor(numbers, device=self.layers[0].module.weight.device)
-        return reduced(tensor).cpu().numpy()  # type: ignore[no-any-return]
+        return reduced(self._on_device(numbers)).cpu().numpy()  # type: ignore[no-any-return]
+
+    def _on_device(self, numbers: Array) -> Any:
+        return require_torch().as_tensor(numbers, device=self.layers[0].module.weight.device)
 
     @cached_property
     def _length(self) -> float:

@@ -499,8 +499,8 @@ class _Case:
             gap = f"; the tangent gap is {at_most(found.relative_gap, '.2g')} of F" if known else ""
             reason = (
                 f"not converged: in {worst.name} the gradient of the objective is "
-                f"{ratio(worst.stationarity, size):.2g} of lam ||theta|| (at most {STATIONARY:g}){gap}. More steps of "
-                "full-batch training remain"
+                f"{ratio(worst.stationarity, size):.2g} of lam ||theta|| (at most {STATIONARY:g}){gap}. "
+                f"{self._next(found)}"
             )
             return "not_converged", reason, None
         out = max(found.layers, key=lambda layer: layer.outside)
@@ -516,6 +516,19 @@ class _Case:
             )
             return kind, reason + (f". Loud: {loud}" if loud else ""), found.level
         return "", "", None
+
+    def _next(self, found: TangentCertificate) -> str:
+        """Return what to do at a point that is not stationary."""
+        base = self.network.value(self.network.zeros())
+        # A little above it is a run that has just begun: what it will gain is paid for first.
+        if found.F - base > LOUD_GAP * abs(base):
+            return (
+                f"F is above the f = {base:.6g} of the model without any update: the run diverged, or its start was "
+                "large. Begin again with a smaller learning rate or start, rather than go on from here"
+            )
+        if _half_frozen(self.network):
+            return "With one factor frozen, more steps need not end that"
+        return "More steps of full-batch training remain"
 
     def _then(
         self,
@@ -581,8 +594,9 @@ class _Case:
         scales = sorted({layer.scale for layer in network.layers})
         shown, shares = (
             ", ".join(f"{number:.3g}" for number in numbers[:4]) + (", ..." if len(scales) > 4 else "")
-            for numbers in (scales, [self.lam / scale for scale in scales])
+            for numbers in (scales, [self.lam / abs(scale) for scale in scales])
         )
+        over_scale = "lam/|s|" if scales[0] < 0.0 else "lam/s"
         samples = "" if network.n_samples is None else f" of {network.n_samples} samples"
         if network.rows_a_number and samples:
             samples = f" of {network.n_samples} batches of {network.rows_a_number[0]} rows, one number each"
@@ -596,7 +610,7 @@ class _Case:
             f"the training objective{samples}{how}, in evaluation mode without dropout{over}",
             (
                 f"the penalty (lam/2)(||A||^2 + ||B||^2) with lam = {self.lam:g} is part of the loss (scaling {shown}: "
-                f"lam/s = {shares} on ||W - W0||_*)"
+                f"{over_scale} = {shares} on ||W - W0||_*)"
                 if self.has_penalty
                 else f"decay: {self.lam_kind}, lam = {self.lam:g}"
             ),
@@ -607,6 +621,11 @@ class _Case:
         missing = without_ratio(network.layers)
         if missing:
             lines.append(missing)
+        halves = _half_frozen(network)
+        if halves:
+            lines.append(
+                f"both factors are free in the objective, and its gradient counts both, though frozen: {halves}"
+            )
         beside = _trained_beside(network)
         if beside:
             lines.append(f"held fixed here though trained: {beside}")
@@ -635,7 +654,20 @@ def _trained_beside(network: Network) -> str:
     factors = {id(part) for layer in network.layers for part in (layer.lora_A, layer.lora_B)}
     if any(layer.lora_A is None for layer in network.layers):
         return ""
-    names = [n for n, p in network.model.named_parameters() if p.requires_grad and id(p) not in factors]
+    return _in_short([n for n, p in network.model.named_parameters() if p.requires_grad and id(p) not in factors])
+
+
+def _half_frozen(network: Network) -> str:
+    """Return which factors are frozen beside another that is trained, in short; a model that is loaded has both."""
+    names = []
+    for layer in network.layers:
+        trained = [part is not None and part.requires_grad for part in (layer.lora_A, layer.lora_B)]
+        if trained[0] != trained[1]:
+            names.append(f"{'lora_B' if trained[0] else 'lora_A'} of {layer.name}")
+    return _in_short(names)
+
+
+def _in_short(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 

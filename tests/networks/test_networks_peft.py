@@ -213,6 +213,28 @@ def test_families_that_cast_to_float32_are_evaluated_in_float64(family):
     assert network.differences is None
 
 
+def test_experts_that_have_no_operation_in_float64_are_judged_one_by_one():
+    """transformers multiplies experts in one piece, which torch may not have in float64: then the remedy is named."""
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 30, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 16}
+    config = transformers.MixtralConfig(num_local_experts=3, num_experts_per_tok=2, **sizes, **heads)
+    settings = peft.LoraConfig(r=2, lora_alpha=4, target_modules=["q_proj", "v_proj"])
+    model = peft.get_peft_model(transformers.MixtralForCausalLM(config), settings)
+    tokens = torch.randint(0, 30, (4, 6))
+    batches = [{"input_ids": tokens, "labels": tokens}]
+    remedy = "set_experts_implementation('eager')"
+    try:
+        found = judge(model, CrossEntropy(), batches, 0.01).certificate.f
+    except RuntimeError as error:
+        remedy = error.__notes__[-1]
+        model.set_experts_implementation("eager")
+        found = judge(model, CrossEntropy(), batches, 0.01).certificate.f
+    assert "set_experts_implementation('eager')" in remedy
+    with torch.no_grad():
+        assert found == pytest.approx(float(model.double().eval()(**batches[0]).loss), rel=1e-6)
+
+
 def test_parts_trained_in_full_are_named_among_the_premises():
     verdict = judge(adapted(task_type="SEQ_CLS"), CrossEntropy(), batches(), LAM)
     assert "held fixed here though trained" in str(verdict) and "classifier" in str(verdict)

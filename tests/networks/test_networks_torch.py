@@ -288,6 +288,9 @@ def test_arrays_of_numpy_serve_as_batches():
 
 def test_each_scaling_has_its_own_share_of_the_decay_among_the_premises():
     assert f"(scaling 0.5, 2: lam/s = {LAM / 0.5:g}, {LAM / 2.0:g} on" in str(judge(Net(), CrossEntropy(), data(), LAM))
+    model = Net()
+    model.second.scaling = -0.5  # the weight of the nuclear norm goes by its size
+    assert f"lam/|s| = {LAM / 0.5:g}, {LAM / 2.0:g} on" in str(judge(model, CrossEntropy(), data(), LAM))
 
 
 def test_batches_without_labels_are_refused():
@@ -515,6 +518,36 @@ def test_one_number_for_each_batch_is_refused_where_batches_are_unlike(sizes):
     for network, samples in ((one_by_one, 24), (sets, 2), (one_label, 2)):
         network.value(network.zeros())
         assert network.n_samples == samples and network.rows_a_number is None
+
+
+def share_means(rank, size, folder):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=size)
+    torch.set_num_threads(1)
+    x, y = (torch.cat(parts) for parts in zip(*data(24)))
+    told = {}
+    for name, sizes in (("alike", [12, 12]), ("unlike", [10, 14]), ("one a process", [[1] * 12, [1] * 12])):
+        own = np.split(np.arange(24), [12 if name == "one a process" else sizes[0]])[rank]
+        parts = np.split(own, len(own)) if name == "one a process" else [own]
+        network = Network(Net(), mean_of_a_batch, [(x[part], y[part]) for part in parts])
+        try:
+            told[name] = network.value(network.zeros()), network.rows_a_number
+        except ValueError as error:
+            told[name] = str(error)
+    with open(f"{folder}/{rank}.json", "w") as file:
+        json.dump(told, file)
+    torch.distributed.destroy_process_group()
+
+
+def test_one_number_for_each_batch_is_held_against_the_batches_of_other_processes(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(pathlib.Path(__file__).parents[2]))
+    torch.multiprocessing.spawn(share_means, (2, str(tmp_path)), nprocs=2)
+    network = Network(Net(), CrossEntropy(), data(24))
+    expected = network.value(network.zeros())
+    for rank in (0, 1):
+        told = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert told["alike"] == [pytest.approx(expected, rel=1e-12), [12, 12]]
+        assert told["one a process"] == [pytest.approx(expected, rel=1e-12), None]
+        assert "got one number for each batch, of 10 to 14 rows" in told["unlike"]
 
 
 class Once(torch.utils.data.IterableDataset):
@@ -1025,6 +1058,37 @@ def test_an_unfinished_run_is_not_converged():
     assert float(share) == pytest.approx(max(lengths) / size, rel=0.05)
 
 
+def test_a_run_that_left_the_model_worse_is_not_told_to_go_on():
+    """At PEFT's start, where the factors are not balanced and the update is zero, it is told to, and a little later."""
+    model, words = Net(), ("More steps of full-batch training remain", "Begin again with a smaller learning rate")
+    empty = [(np.zeros((7, 1)), np.zeros((6, 1))), (np.zeros((5, 1)), np.zeros((7, 1)))]
+    base = Network(model, CrossEntropy(), data()).value(empty)
+    for size, diverged in ((0.0, False), (0.01, False), (100.0, True)):
+        with torch.no_grad():
+            for layer in (model.first, model.second):
+                layer.lora_A.normal_(std=0.5)
+                layer.lora_B.zero_()[:, 0].fill_(size)  # of rank 1, which is not loud
+        verdict = judge(model, CrossEntropy(), data(), LAM)
+        assert verdict.kind == "not_converged" and (2.0 * base < verdict.F) == diverged
+        assert [word in verdict.reason for word in words] == [not diverged, diverged]
+        assert (f"above the f = {base:.6g} of the model without any update" in verdict.reason) == diverged
+
+
+@pytest.mark.parametrize("frozen", [("lora_A",), ("lora_B",), ("lora_A", "lora_B"), ()])
+def test_a_factor_that_is_frozen_beside_another_is_said_to_count(frozen):
+    """A model that is loaded to be used has both frozen, which says nothing about its training."""
+    model = Net()
+    with torch.no_grad():
+        model.second.lora_B.normal_(std=0.1)
+    for key in frozen:
+        getattr(model.second, key).requires_grad_(False)
+    verdict = judge(model, CrossEntropy(), data(), LAM)
+    half = len(frozen) == 1
+    said = [text for text in verdict.premises if text.endswith(f"though frozen: {frozen[0] if half else ''} of second")]
+    assert len(said) == half and verdict.kind == "not_converged"
+    assert ("With one factor frozen, more steps need not end that" in verdict.reason) == half
+
+
 def test_factors_that_are_not_balanced_are_not_converged_however_good_their_product_is(trained):
     _, best = trained
     turned = [(4.0 * A, B / 4.0) for A, B in best.factors]
@@ -1239,6 +1303,27 @@ class InPeftsLayout(torch.nn.Module):
 
     def forward(self, x):
         return self.base_layer(x) + 30.0 * self.lora_B["default"](self.lora_A["default"](x))
+
+
+def test_a_layer_that_is_compiled_is_one_layer():
+    """The wrapper of torch.compile passes on the attributes of the layer inside."""
+    plain, model = Net(dropout=0.0), Net(dropout=0.0)
+    for each in (plain, model):
+        with torch.no_grad():
+            torch.manual_seed(3)
+            each.first.lora_B.normal_(std=0.1)
+    model.first = torch.compile(model.first, backend="eager")
+    assert [layer.name for layer in adapted_layers(model)] == ["first._orig_mod", "second"]
+    readings = []
+    for each in (plain, model):
+        each.zero_grad()
+        CrossEntropy()(each, data()[0]).mean().backward()
+        monitor = LoRAMonitor()
+        monitor.step(each)
+        readings.append(list(monitor.history[0][1].values()))
+    assert [reading.spectral for reading in readings[0]] == [reading.spectral for reading in readings[1]]
+    F = [judge(each, CrossEntropy(), data(), LAM).F for each in (plain, model)]
+    assert F[0] == pytest.approx(F[1], rel=1e-12)
 
 
 @pytest.mark.parametrize(
