@@ -309,7 +309,7 @@ def test_a_certified_gap_above_the_tolerance_is_not_certified_in_every_command(d
     assert gaps and all(0.0 < float(gap) < 1e3 for gap in gaps)
 
 
-def test_no_certificate_exists(data) -> None:
+def test_no_certificate_exists(data, capsys) -> None:
     """lam = 0 and no closed form: nothing can be certified, so the answer is inconclusive, not no."""
     rng = np.random.default_rng(2)
     np.savez("two.npz", W0=np.eye(3), V=np.eye(3), Z=rng.standard_normal((3, 9)), Y=rng.standard_normal((3, 9)))
@@ -318,6 +318,11 @@ def test_no_certificate_exists(data) -> None:
     assert main(["compare", *arguments, "--methods", "lbfgs", "--require-certificate"]) == 3
     assert main(["solve", *arguments, "--method", "gd", "--max-iter", "2", "--out", "early"]) == 0
     assert main(["verdict", "early.npz"]) == 3
+    assert main(["solve", *arguments, "--method", "gd:step_size=100", "--init", "gaussian", "--out", "diverged"]) == 1
+    capsys.readouterr()
+    assert main(["verdict", "diverged.npz", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)["verdict"]
+    assert found["kind"] == "not_converged" and "diverged and has to begin again (gd: " in found["reason"]
 
 
 # ---------------------------------------------------------------------- errors

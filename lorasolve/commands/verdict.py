@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+import numpy as np
+
 from ..io import envelope, load_result
+from ..status import Status
 from .base import Command, ExitCode, add_json_argument, emit, emphasis, problem_line
 
 # Whether a kind of verdict is good news; what is not listed is inconclusive.
@@ -32,13 +35,21 @@ class VerdictCommand(Command):
         add_json_argument(parser)
 
     def run(self, args: argparse.Namespace) -> int:
-        """Load, judge, print; the exit code is 0 for global, 1 for spurious or saddle, 3 otherwise."""
+        """Load, judge, print; the exit code is 0 for global, 1 for spurious, saddle or diverged, 3 otherwise."""
         from ..landscape import verdict
+        from ..landscape._canonical import LARGEST_ENTRY
 
         problem, result = load_result(args.file)
-        found = verdict(problem, result, tol=args.tol, search=args.search)
-        good = _GOOD.get(found.kind)
+        diverged = result.status is Status.DIVERGED
+        if diverged and np.abs(result.theta).max() > LARGEST_ENTRY:
+            # So far out there is nothing else to judge.
+            reason = f"the run diverged and has to begin again ({result.message})"
+            told, words = {"kind": "not_converged", "reason": reason}, f"verdict: not_converged ({reason})"
+        else:
+            found = verdict(problem, result, tol=args.tol, search=args.search)
+            told, words = found.to_dict(), str(found)
+        good = _GOOD.get(told["kind"], False if diverged else None)
         text = f"{problem_line(problem)}, {result.method} from {result.started_from}: {result.status.label}\n"
-        document = {"problem": problem_line(problem), "verdict": found.to_dict()}
-        emit(args, envelope("verdict", document), text + emphasis(str(found), good))
+        document = {"problem": problem_line(problem), "verdict": told}
+        emit(args, envelope("verdict", document), text + emphasis(words, good))
         return {True: ExitCode.FINE, False: ExitCode.FALSE, None: ExitCode.INCONCLUSIVE}[good]

@@ -132,6 +132,11 @@ def canonical_result(problem: Any, result: Any) -> Point:
                 f"result: the update of this run's adapter {ran.adapter.name!r} is not s A B^T; ask for "
                 "ls.certify(problem, result), which judges the update as a matrix"
             )
+        if np.abs(result.theta).max() > LARGEST_ENTRY:
+            raise ValueError(
+                f"result: expected factors with entries up to {LARGEST_ENTRY:g} in size, this run went beyond: "
+                f"{result.message}"
+            )
         # A method may bring a scaling of its own; what is judged is the update that the run reached.
         return canonical(problem, result.A, result.B, ran.scale)
     if hasattr(result, "A") and hasattr(result, "B"):

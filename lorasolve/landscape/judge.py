@@ -19,6 +19,7 @@ from ..certificates.gap import out_of_range
 from ..linear_map import LinearMap, balanced, numerical_rank, top_singular
 from ..problem import Problem, flat
 from ..result import Result
+from ..status import Status
 from ._canonical import Point, canonical_result
 from ._krylov import MISSED
 from .constants import Constants, joint_curvature, joint_inequality, known_block_constants
@@ -135,7 +136,21 @@ def verdict(
     if point.lam == 0.0:
         point = point.balanced()
     stars = None if X_star is None else point.problem.checked_updates(X_star, "X_star")
-    return _Judge(point, stars, _one_each(constants, problem), joint, r_star, eps, tol, starts, problem.scale).judge()
+    given = _one_each(constants, problem)
+    return _Judge(point, stars, given, joint, r_star, eps, tol, starts, problem.scale, _onward(result)).judge()
+
+
+def _onward(result: Any) -> str:
+    """Return what is to be done where more of a run might settle it."""
+    if not isinstance(result, Result):
+        return "continue the run"
+    if result.status is Status.DIVERGED:
+        return f"the run diverged and has to begin again ({result.message})"
+    # Values of mini-batches say nothing about one of the whole.
+    comparable = result.trace.value and not (result.method and result.method.optimizer.stochastic)
+    if comparable and result.fun > result.trace.value[0]:
+        return f"begin again with a smaller step size: L rose from {result.trace.value[0]:.6g} to {result.fun:.6g}"
+    return "continue the run"
 
 
 def _one_each(constants: Constants | Sequence[Constants] | None, problem: Problem) -> tuple[Constants, ...] | None:
@@ -170,6 +185,7 @@ class _Judge:
         tol: float,
         starts: int,
         adapter_scale: float,
+        onward: str,
     ) -> None:
         self.point = point
         self.problem = problem = point.problem
@@ -185,6 +201,7 @@ class _Judge:
         self.tol = tol
         self.starts = starts
         self.adapter_scale = adapter_scale
+        self.onward = onward
         self.witness: Witness | None = None
         self.approximate: Finding | None = None
         self.first = stationarity_at(point, tol)
@@ -322,11 +339,11 @@ class _Judge:
     def _unsettled(self) -> str:
         first = self.first
         if first.grad_norm > first.limit:
-            return f"||grad L|| = {first.grad_norm:.2e} exceeds {first.limit:.2e}; continue the run"
+            return f"||grad L|| = {first.grad_norm:.2e} exceeds {first.limit:.2e}; {self.onward}"
         if self.problem.several:
             return (
                 f"||grad L|| = {first.grad_norm:.2e} is small beside the terms of the largest matrix only: another "
-                "one, or a factor of it, is not at a stationary point of its own problem; continue the run"
+                f"one, or a factor of it, is not at a stationary point of its own problem; {self.onward}"
             )
         A, B = factor_lengths(self.problem, self.point.theta)
         return (
@@ -388,7 +405,7 @@ class _Judge:
             return (
                 "not_converged",
                 f"the smallest curvature {second.smallest:.2e} is within what rounding and the remaining gradient "
-                f"{self.first.grad_norm:.2e} explain; continue the run",
+                f"{self.first.grad_norm:.2e} explain; {self.onward}",
                 "curvature",
             )
         share = -second.smallest / second.largest if second.largest > 0.0 else 1.0

@@ -441,3 +441,38 @@ def test_factors_that_are_not_all_of_the_update_are_no_point(method):
     for ask in (landscape.verdict, landscape.escape):
         with pytest.raises(ValueError, match=r"result: the update of this run's adapter .* is not s A B\^T; ask for"):
             ask(problem, run)
+
+
+# ---------------------------------------------------------------------- what to do next
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("gd", "; continue the run"),
+        ("gd:step_size=1", "the run diverged and has to begin again (gd: the iterates left the finite numbers after"),
+        ("adam:step_size=100", "; begin again with a smaller step size: L rose from"),
+    ],
+)
+def test_only_a_run_that_went_down_is_told_to_go_on(method, words):
+    problem = denoising()[0]
+    result = ls.solve(problem, method, "gaussian", stop=ls.StoppingRule(max_iter=30))
+    found = ls.verdict(problem, result)
+    assert found.kind == "not_converged" and words in found.reason
+    assert ("continue" in found.reason) == (method == "gd")
+    # Factors alone do not tell where they come from.
+    assert "; continue the run" in ls.verdict(problem, (result.A, result.B)).reason
+
+
+def test_a_run_whose_factors_are_too_large_to_be_judged_says_how_it_ended():
+    class Nothing:
+        """The penalty alone: each step multiplies the factors by -99."""
+
+        shape = (3, 2)
+
+        def value_and_grad(self, X):
+            return 0.0, np.zeros(self.shape)
+
+    problem = ls.Problem(Nothing(), 1, lam=1.0)
+    result = ls.solve(problem, "gd:step_size=100", "gaussian")
+    assert result.status is ls.Status.DIVERGED and np.abs(result.theta).max() > 1e60
+    with pytest.raises(ValueError, match=r"result: expected factors .* went beyond: gd: the iterates left the finite"):
+        ls.verdict(problem, result)
