@@ -92,6 +92,11 @@ class AdapterConfig:
         return moves_base(self.initialization)
 
     @property
+    def replicates(self) -> bool:
+        """Whether layers of the base model stand several times, so that its names are those of other layers."""
+        return bool(self.document.get("layer_replication"))
+
+    @property
     def trains_both(self) -> bool:
         """Whether no factor is known to be frozen: MiCA keeps ``lora_B`` as it starts."""
         return self.initialization != "mica"

@@ -281,6 +281,8 @@ def _measured(adapter: Adapter, weights: BaseWeights | None) -> tuple[list[Layer
                 try:
                     if config is not None and config.moves_base:
                         raise UnreadableError("the initialization changed the base weight, so there is no ratio to it")
+                    if config is not None and config.replicates:
+                        raise UnreadableError("layer_replication counts the layers anew, so the base has other numbers")
                     turned = weights.is_turned(layer)
                     if turned is None:
                         square.append(len(layers))
@@ -509,7 +511,9 @@ def _remarks(
 def _trainer_remarks(trainer: TrainerState, decay: Decay) -> list[str]:
     remarks = []
     size = f", largest step size logged {trainer.largest_step_size:g}" if trainer.largest_step_size else ""
-    remarks.append(f"trainer's log: {trainer.steps} steps{size}")
+    first, last = trainer.first_loss, trainer.last_loss
+    rose = "" if first is None or last is None or last <= first else f"; the loss rose from {first:.4g} to {last:.4g}"
+    remarks.append(f"trainer's log: {trainer.steps} steps{size}{rose}")
     if decay.lam and trainer.largest_step_size and trainer.steps:
         horizon = 1 / (decay.lam * trainer.largest_step_size)
         # Step sizes fall along a schedule: how much of the decay was applied is not in the log.

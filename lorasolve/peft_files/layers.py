@@ -42,6 +42,7 @@ _FOREIGN = (
 
 _OTHER_KIND = "an adapter of another kind"
 _IN_FULL = "trained in full, not of low rank"
+_BASE = "a base weight, saved beside its factors"
 
 # Entries of one factor: 0.5 GB as float64, a vocabulary of 260000 at rank 256.
 _FACTOR_LIMIT = 2**26
@@ -167,7 +168,8 @@ class Adapter:
     def _sort_in(self, name: str) -> None:
         split = split_name(name)
         if split is None:
-            self.skipped[name] = _OTHER_KIND if any(mark in name for mark in _FOREIGN) else _IN_FULL
+            foreign, base = any(mark in name for mark in _FOREIGN), name.endswith(".base_layer.weight")
+            self.skipped[name] = _OTHER_KIND if foreign else _BASE if base else _IN_FULL
             return
         module, part, rest = split
         if rest == "bias":

@@ -72,7 +72,8 @@ def _counts(diagnosis: Diagnosis) -> str:
 
 def penalty_lines(diagnosis: Diagnosis) -> list[str]:
     """Return what the factors' penalty is, what of it is wasted, and what that proves about ``L``."""
-    if not diagnosis.penalty:
+    # Beside a third or a frozen factor it is not known what is wasted.
+    if not diagnosis.penalty or all(layer.facts.wasted is None for layer in diagnosis.layers):
         return []
     share = diagnosis.wasted / diagnosis.penalty
     line = (

@@ -78,6 +78,7 @@ def test_of_adalora_it_is_not_known_whether_the_factors_are_balanced(tmp_path, m
     assert found.kind == "inconclusive" and "third factor" in found.reason and not found.excess
     (premise,) = [premise for premise in found.premises if premise.name == "balanced factors"]
     assert premise.holds is None and "AdaLoRA" in premise.because
+    assert "would save" not in str(found)
 
 
 @pytest.mark.parametrize("size", [0.01, 0.0])
@@ -447,6 +448,7 @@ def test_the_size_of_a_weight_whose_squares_overflow_in_float32_is_known(tmp_pat
         ({"h.0.q.weight": np.full((20, 16), np.nan)}, {}, "zero or has non-finite"),
         ({"h.0.q.weight": np.ones((20, 16))}, {"init_lora_weights": "pissa"}, "changed the base weight"),
         ({"h.0.q.weight": np.ones((20, 16))}, {"init_lora_weights": "olora"}, "changed the base weight"),
+        ({"h.0.q.weight": np.ones((20, 16))}, {"layer_replication": [[0, 2], [1, 3]]}, "counts the layers anew"),
     ],
 )
 def test_layers_without_a_ratio_say_why(tmp_path, make, tensors, config, message):
@@ -476,6 +478,15 @@ def test_what_a_checkpoint_says_without_torch(tmp_path, make):
     (folder / "trainer_state.json").write_text("[")
     with pytest.raises(UnreadableError, match="trainer_state"):
         diagnose(folder)
+
+
+@pytest.mark.parametrize(("losses", "rose"), [([0.5, 9.25], True), ([9.25, 0.5], False), ([0.5], False), ([], False)])
+def test_a_training_loss_that_rose_is_remarked(tmp_path, make, losses, rose):
+    folder = make.adapter(tmp_path, model(make, GOOD))
+    log = [{"step": k, "loss": loss} for k, loss in enumerate(losses)]
+    (folder / "trainer_state.json").write_text(json.dumps({"global_step": 20, "log_history": log}))
+    (said,) = [remark for remark in diagnose(folder).remarks if remark.startswith("trainer's log")]
+    assert said == f"trainer's log: 20 steps{'; the loss rose from 0.5 to 9.25' if rose else ''}"
 
 
 def test_of_a_log_the_first_and_last_loss_of_training_and_the_largest_step_size_are_taken(tmp_path):

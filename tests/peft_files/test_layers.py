@@ -201,6 +201,8 @@ def test_tensors_that_are_no_factors_are_listed(tmp_path, make):
         "base_model.model.a.q.lora_B.bias": "a bias beside the factors",
         "base_model.model.classifier.weight": "trained in full, not of low rank",
         "base_model.model.classifier.bias": "trained in full, not of low rank",
+        "base_model.model.embed.base_layer.weight": "a base weight, saved beside its factors",
+        "base_model.model.a.q.base_layer.bias": "trained in full, not of low rank",
         "base_model.model.activation.alpha": "trained in full, not of low rank",
         "base_model.model.a.k.hada_w1_a": "an adapter of another kind",
         "base_model.model.a.k.alpha": "an adapter of another kind",
