@@ -96,8 +96,9 @@ def adapted_layers(
     Raises
     ------
     ValueError
-        For no layers, and for those whose update is not ``s A B^T`` of a weight of its own: DoRA, convolutions,
-        embeddings, tied, quantised or merged weights, tied factors; with the name of the layer.
+        For no layers, and for those whose update is not ``s A B^T`` of a weight of its own: DoRA, AdaLoRA,
+        convolutions, embeddings, tied, quantised or merged weights, tied factors, disabled adapters; with the name of
+        the layer.
     """
     model = as_model(model)
     if adapter is not None:
@@ -234,6 +235,8 @@ def _of_peft(name: str, module: Any, adapter: str, initialization: Any) -> Adapt
         raise ValueError(f"model: {name} adapts an embedding; only linear layers can be judged")
     if getattr(module, "merged", False):
         raise ValueError(f"model: {name} is merged into its weight; unmerge_adapter() first")
+    if getattr(module, "disable_adapters", False):
+        raise ValueError(f"model: the adapters of {name} are disabled; enable_adapter_layers() first")
     if adapter in getattr(module, "lora_magnitude_vector", {}):
         raise ValueError(f"model: {name} uses DoRA, whose update is not s A B^T")
     base = module.get_base_layer()
@@ -251,6 +254,8 @@ def _of_peft(name: str, module: Any, adapter: str, initialization: Any) -> Adapt
 
 def _of_module(name: str, module: Any) -> AdaptedLayer:
     torch = require_torch()
+    if getattr(module, "lora_E", None) is not None:
+        raise ValueError(f"model: {name} uses AdaLoRA, whose update has a third factor and is not s A B^T")
     prefix = f"{name}." if name else ""
     inner = next((key for key in _BASES if isinstance(getattr(module, key, None), torch.nn.Module)), None)
     base = module if inner is None else getattr(module, inner)

@@ -383,6 +383,11 @@ class _Case:
         return [None if norm is None else norm / scale for norm, scale in norms]
 
     @cached_property
+    def _without_update(self) -> float:
+        """The loss of the model with all updates at zero."""
+        return self.network.value(self.network.zeros())
+
+    @cached_property
     def _narrow(self) -> Pairs:
         """The point with no more columns than a problem has: ``min(m, n)``, where LoRA layers may have more."""
         return narrowed(self.point)
@@ -488,7 +493,7 @@ class _Case:
             known = self.has_penalty and math.isfinite(found.relative_gap)
             gap = f" and a tangent gap of {found.relative_gap:.0%}" if known else ""
             if not self.has_penalty or found.relative_gap > LOUD_GAP:
-                return "loud", f"failed loudly: {loud}{gap}", None
+                return "loud", self._how_loud(found, f"{loud}{gap}"), None
         if not self.has_penalty:
             why = "lam = 0" if self.lam == 0.0 else f"the decay is {self.lam_kind!r}, no penalty in the loss"
             return "no_premise", f"no statement about optimality: {why}; the facts follow", None
@@ -517,15 +522,35 @@ class _Case:
             return kind, reason + (f". Loud: {loud}" if loud else ""), found.level
         return "", "", None
 
+    def _how_loud(self, found: TangentCertificate, loud: str) -> str:
+        """Return whether a loud point failed, or stands on its way."""
+        worse = self._worse_than_no_update(found)
+        if worse:
+            return f"failed loudly: {loud}. {worse}"
+        if self.has_penalty:
+            return f"loud so far: {loud}. {self._next(found)}"
+        return (
+            f"loud: {loud}. f is {found.f:.6g}, and {self._without_update:.6g} without any update; whether it failed "
+            "only new data can say"
+        )
+
+    def _worse_than_no_update(self, found: TangentCertificate) -> str:
+        """Return by what the model without any update is better, and what to do then; empty if it is not."""
+        base = self._without_update
+        name, value = ("F", found.F) if self.has_penalty else ("f", found.f)
+        # A little above it is a run that has just begun: what it will gain is paid for first.
+        if not value - base > LOUD_GAP * abs(base):
+            return ""
+        return (
+            f"{name} is above the f = {base:.6g} of the model without any update: the run diverged, or its start was "
+            "large. Begin again with a smaller learning rate or start, rather than go on from here"
+        )
+
     def _next(self, found: TangentCertificate) -> str:
         """Return what to do at a point that is not stationary."""
-        base = self.network.value(self.network.zeros())
-        # A little above it is a run that has just begun: what it will gain is paid for first.
-        if found.F - base > LOUD_GAP * abs(base):
-            return (
-                f"F is above the f = {base:.6g} of the model without any update: the run diverged, or its start was "
-                "large. Begin again with a smaller learning rate or start, rather than go on from here"
-            )
+        worse = self._worse_than_no_update(found)
+        if worse:
+            return worse
         if _half_frozen(self.network):
             return "With one factor frozen, more steps need not end that"
         return "More steps of full-batch training remain"

@@ -98,6 +98,15 @@ def test_what_cannot_be_judged_is_refused_by_name():
     model.merge_adapter()
     with pytest.raises(ValueError, match="merged"):
         adapted_layers(model)
+    model = adapted()
+    model.base_model.disable_adapter_layers()
+    with pytest.raises(ValueError, match=r"query are disabled; enable_adapter_layers\(\) first"):
+        adapted_layers(model)
+    model.base_model.enable_adapter_layers()
+    assert len(adapted_layers(model)) == 4
+    settings = peft.AdaLoraConfig(init_r=4, target_modules=["query", "value"], total_step=10)
+    with pytest.raises(ValueError, match=r"query uses AdaLoRA, whose update has a third factor"):
+        adapted_layers(peft.get_peft_model(bert(), settings))
 
 
 def test_adapters_of_different_layers_are_judged_and_watched_each_by_its_own():

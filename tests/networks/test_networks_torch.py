@@ -1285,6 +1285,23 @@ def test_non_finite_and_loud_points_are_named():
         model.second.lora_B.normal_(std=30.0)
     verdict = judge(model, CrossEntropy(), data(), LAM)
     assert verdict.kind == "loud" and "||W||_2" in verdict.reason
+    zero = [(np.zeros((m, 1)), np.zeros((n, 1))) for m, n in ((7, 6), (5, 7))]
+    base = Network(Net(), CrossEntropy(), data()).value(zero)
+    assert "failed loudly" in verdict.reason and f"above the f = {base:.6g} of the model without" in verdict.reason
+
+
+def test_a_run_that_is_on_its_way_down_has_not_failed():
+    """Half way to a stationary point the updates are larger than these small weights, and better than none."""
+    model = Net(weight=0.1)
+    zero = [(np.zeros((m, 1)), np.zeros((n, 1))) for m, n in ((7, 6), (5, 7))]
+    base = Network(model, CrossEntropy(), data()).value(zero)
+    early = fine_tune(model, CrossEntropy(), data(), 0.1 * LAM, max_calls=30).verdict
+    assert early.kind == "loud" and base > early.F
+    assert early.reason.startswith("loud so far: ") and early.reason.endswith("full-batch training remain")
+    facts = judge(model, CrossEntropy(), data(), LAM, lam_kind="decoupled")
+    assert facts.kind == "loud" and f"and {base:.6g} without any update; whether it failed only new" in facts.reason
+    late = fine_tune(model, CrossEntropy(), data(), 0.1 * LAM, max_calls=600).verdict
+    assert late.kind != "loud" and late.F < early.F
 
 
 class InPeftsLayout(torch.nn.Module):
