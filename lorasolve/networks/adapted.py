@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,10 +55,19 @@ class AdaptedLayer:
     moved_by: str | None = None
 
     @property
+    def turned(self) -> bool:
+        """Whether the weight is stored as (inputs, outputs)."""
+        return _is_turned(self.module)
+
+    @property
     def shape(self) -> tuple[int, int]:
         """``(m, n)``: outputs and inputs."""
-        m, n = self.module.weight.shape
+        m, n = reversed(self.module.weight.shape) if self.turned else self.module.weight.shape
         return int(m), int(n)
+
+    def turn(self, matrix: Any) -> Any:
+        """Return a matrix of the update's shape in that of the stored weight, and the other way round."""
+        return matrix.T if self.turned else matrix
 
     @property
     def base_norm(self) -> float | None:
@@ -173,7 +183,11 @@ def _check(layer: AdaptedLayer, owners: dict[int, list[str]]) -> None:
 def _named(model: Any, layers: str | Sequence[str]) -> list[AdaptedLayer]:
     torch = require_torch()
     wanted = (layers,) if isinstance(layers, str) else tuple(as_iterable(layers, "layers"))
-    linear = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    linear = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) or _is_turned(module)
+    }
     known = {*linear, *(name.rpartition(".")[2] for name in linear)}
     unknown = [part for part in wanted if as_text(part, "layers") not in known]
     if unknown or not wanted:
@@ -277,11 +291,19 @@ def _of_module(name: str, module: Any) -> AdaptedLayer:
 
 
 def _linear(name: str, base: Any) -> Any:
-    """Return the module if it computes ``W x`` with ``W`` of shape (out, in)."""
+    """Return the module if it computes ``W x`` with ``W`` stored as (out, in) or turned."""
     torch = require_torch()
     weight = getattr(base, "weight", None)
-    if isinstance(base, torch.nn.Linear) or (
-        isinstance(weight, torch.Tensor) and weight.ndim == 2 and hasattr(base, "lora_A")
+    if (
+        isinstance(base, torch.nn.Linear)
+        or _is_turned(base)
+        or (isinstance(weight, torch.Tensor) and weight.ndim == 2 and hasattr(base, "lora_A"))
     ):
         return base
     raise ValueError(f"model: {name} adapts a {type(base).__name__}; only linear layers can be judged")
+
+
+def _is_turned(base: Any) -> bool:
+    """Return whether a module is the linear layer of GPT-2, which transformers calls Conv1D."""
+    known = sys.modules.get("transformers.pytorch_utils")
+    return known is not None and isinstance(base, known.Conv1D)

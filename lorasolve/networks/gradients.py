@@ -280,7 +280,7 @@ class Network(MultiObjective):
         found = []
         for layer, (A, B) in zip(self.layers, factors):
             W = layer.module.weight.detach().to(self.torch_dtype)
-            update = torch.as_tensor(layer.scale * (A @ B.T), dtype=self.torch_dtype, device=W.device)
+            update = torch.as_tensor(layer.turn(layer.scale * (A @ B.T)), dtype=self.torch_dtype, device=W.device)
             found.append(W + update)
         return found
 
@@ -427,9 +427,9 @@ class Network(MultiObjective):
                 if without and not self._differentiated:
                     self._refuse_lost(batch, losses.detach().double(), leaves, without)
                 look(batch, losses.detach(), leaves)
-                for leaf, so_far in zip(leaves, sums):
+                for layer, leaf, so_far in zip(self.layers, leaves, sums):
                     if leaf.grad is not None:
-                        so_far += leaf.grad.double().cpu().numpy()
+                        so_far += layer.turn(leaf.grad.double().cpu().numpy())
                         leaf.grad = None
         self._differentiated = True
         return self._mean(total, sums)
@@ -543,7 +543,7 @@ class Network(MultiObjective):
         torch = require_torch()
         leaves = [weight.requires_grad_() for weight in self.weights(factors)]
         along = [
-            torch.as_tensor(layer.scale * d, dtype=self.torch_dtype, device=leaf.device)
+            torch.as_tensor(layer.turn(layer.scale * d), dtype=self.torch_dtype, device=leaf.device)
             for layer, leaf, d in zip(self.layers, leaves, D)
         ]
         sums = [np.zeros(shape) for shape in self.shapes * 2]
@@ -556,9 +556,9 @@ class Network(MultiObjective):
                 G = backward(losses.sum(), leaves, twice=True)
                 slopes = [(g * d).sum() for g, d in zip(G, along) if g is not None]
                 H = backward(sum(slopes), leaves) if slopes else G
-                for part, so_far in zip((*G, *H), sums):
+                for layer, part, so_far in zip(itertools.cycle(self.layers), (*G, *H), sums):
                     if part is not None:
-                        so_far += part.detach().double().cpu().numpy()
+                        so_far += layer.turn(part.detach().double().cpu().numpy())
         _, found = self._mean(total, sums)
         return found[: len(leaves)], found[len(leaves) :]
 

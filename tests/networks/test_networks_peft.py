@@ -222,6 +222,47 @@ def test_families_that_cast_to_float32_are_evaluated_in_float64(family):
     assert network.differences is None
 
 
+def test_weights_that_are_stored_the_other_way_round_have_the_update_and_its_gradient():
+    """The linear layers of GPT-2 hold ``W^T``; the update is (outputs, inputs) all the same."""
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 30, "n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 16, "initializer_range": 0.3}
+    config = transformers.GPT2Config(**sizes, pad_token_id=0, num_labels=3, bos_token_id=1, eos_token_id=1)
+    plain = transformers.GPT2ForSequenceClassification(config).eval()
+    settings = peft.LoraConfig(r=2, lora_alpha=6, target_modules=["c_attn", "c_fc"], fan_in_fan_out=True)
+    model = peft.get_peft_model(plain, settings)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.normal_(std=0.2)
+    ids = torch.randint(2, 30, (9, 5))
+    batch = {"input_ids": ids, "labels": torch.arange(9) % 3}
+    network = Network(model, CrossEntropy(), [batch])
+    assert network.shapes == ((24, 8), (32, 8))
+    point = network.point
+    with torch.no_grad():
+        assert network.value(point) == pytest.approx(float(model(**batch).loss), rel=1e-6)
+    rng = np.random.default_rng(0)
+    X, D = [A @ B.T for A, B in point], [rng.standard_normal(shape) for shape in network.shapes]
+    G, H = network.value_and_grad(X)[1], network.hessian_product(X, D)
+    ahead, behind = (network.value_and_grad([x + t * d for x, d in zip(X, D)]) for t in (1e-5, -1e-5))
+    slope = sum(float(np.sum(g * d)) for g, d in zip(G, D))
+    assert (ahead[0] - behind[0]) / 2e-5 == pytest.approx(slope, rel=1e-6)
+    for h, one, two in zip(H, ahead[1], behind[1]):
+        np.testing.assert_allclose(h, (one - two) / 2e-5, atol=1e-5 * np.abs(h).max())
+    assert network.differences is None
+    tokens = linearize(network, point)
+    for g, h in zip(tokens.value_and_grad(X)[1], G):
+        np.testing.assert_allclose(g, h, atol=1e-8 * np.abs(h).max())
+
+    monitor = LoRAMonitor(base=model, ratio=100.0)
+    model(**batch).loss.backward()
+    assert monitor.step(model) is None
+    for reading, x in zip(monitor.history[0][1].values(), X):
+        assert reading.spectral == pytest.approx(3.0 * np.linalg.norm(x, 2), rel=1e-6)
+    found = adapted_layers(transformers.GPT2ForSequenceClassification(config), layers="c_fc")
+    assert [(layer.name, layer.shape) for layer in found] == [("transformer.h.0.mlp.c_fc", (32, 8))]
+
+
 def test_experts_that_have_no_operation_in_float64_are_judged_one_by_one():
     """transformers multiplies experts in one piece, which torch may not have in float64: then the remedy is named."""
     torch.manual_seed(0)
