@@ -480,6 +480,12 @@ def _remarks(
             f"the scaling is negative in {counted(negative)} (lora_alpha below 0): the update is subtracted; norms and "
             "penalties go by its size"
         )
+    if adapter.config is not None:
+        has = sum("magnitude" in entry.parts for entry in adapter.entries.values())
+        if adapter.config.use_dora and has < len(adapter.entries):
+            remarks.append(f"use_dora is set, but {counted(len(adapter.entries) - has, 'module')} lack the magnitude")
+        elif has and not adapter.config.use_dora:
+            remarks.append(f"a magnitude of DoRA lies in {counted(has, 'module')}, but use_dora is not set")
     empty = sum(layer.facts.empty for layer in layers)
     if empty:
         remarks.append(f"both factors are zero in {counted(empty)}: gradient descent cannot leave that")

@@ -238,6 +238,10 @@ class Adapter:
             raise UnreadableError("a factor occurs twice in the file")
         if "A" not in entry.parts or "B" not in entry.parts:
             raise UnreadableError(f"incomplete: only {printable(', '.join(sorted(entry.parts.values())))}")
+        adaptive = self.config is not None and self.config.peft_type == "ADALORA"
+        if adaptive != ("E" in entry.parts):
+            kind = "no third factor (lora_E), which" if adaptive else "a third factor (lora_E), which only"
+            raise UnreadableError(f"has {kind} an ADALORA configuration goes with")
         if "middle" in entry.parts:
             raise UnreadableError("has a third factor (lora_mid), which is not read")
         A, B = self._matrix(entry.parts["A"]), self._matrix(entry.parts["B"])
@@ -256,7 +260,8 @@ class Adapter:
         if "magnitude" in entry.parts:
             self._require_finite(entry.parts["magnitude"])
         dtypes = [self.file.tensors[entry.parts[part]].dtype for part in "AB"]
-        dora, roundoff = "magnitude" in entry.parts, max(ROUNDOFF[dtype] for dtype in dtypes)
+        dora = "magnitude" in entry.parts or (self.config is not None and self.config.use_dora)
+        roundoff = max(ROUNDOFF[dtype] for dtype in dtypes)
         both = self.config is None or self.config.trains_both
         if experts == 1:
             yield LayerFactors(entry.module, A, B, scale, kind, dora, roundoff, both)

@@ -66,6 +66,20 @@ def test_dora_is_not_what_the_theorems_are_about(tmp_path, make):
     assert found.kind == "inconclusive" and "DoRA" in found.reason and "directions only" in str(found)
 
 
+@pytest.mark.parametrize(("config", "file"), [(True, True), (True, False), (False, True), (False, False)])
+def test_dora_by_the_configuration_or_by_the_file(tmp_path, make, config, file):
+    """Where they differ that is said; either way the products are no updates that one could certify."""
+    tensors = model(make, GOOD)
+    if file:
+        tensors |= {f"base_model.model.h.{k}.q.lora_magnitude_vector": np.ones(20) for k in range(LAYERS)}
+    found = diagnose(make.adapter(tmp_path, tensors, use_dora=config), decay=L2)
+    assert found.kind == ("inconclusive" if config or file else "low_rank")
+    (premise,) = [premise for premise in found.premises if premise.name == "the update is s A B^T"]
+    assert premise.holds == (not (config or file))
+    said = [remark for remark in found.remarks if "use_dora" in remark]
+    assert len(said) == (config != file) and all("12 modules" in remark for remark in said)
+
+
 def test_of_adalora_it_is_not_known_whether_the_factors_are_balanced(tmp_path, make):
     """Its third factor changes what is stationary: nothing says that any two of the three are balanced."""
     tensors = {}

@@ -144,6 +144,14 @@ def test_adalora(tmp_path, make):
     assert scale == pytest.approx(6 / (6 + 1e-5), rel=1e-12)
 
 
+@pytest.mark.parametrize(("kind", "beside"), [("LORA", True), ("ADALORA", False)])
+def test_a_third_factor_belongs_to_adalora(tmp_path, make, kind, beside):
+    down, up = make.pair(0)
+    third = {"base_model.model.a.q.lora_E": np.ones((4, 1), "f4")} if beside else {}
+    (layer,) = read(make.adapter(tmp_path, make.linear("a.q", down, up) | third, peft_type=kind, init_r=4)).layers()
+    assert isinstance(layer, UnusableLayer) and "third factor (lora_E)" in layer.reason
+
+
 def test_kohya(tmp_path, make):
     down, up = make.pair(0, dtype=np.float64)
     tensors = {"lora_unet_q.lora_down.weight": down, "lora_unet_q.lora_up.weight": up}
