@@ -330,7 +330,8 @@ class Adapter:
         rank, scale = self.config.rank_of(entry.module), self.config.scale_of(entry.module)
         if inner == rank:
             return 1, scale
-        if self.config.target_parameters and inner % rank == 0:
+        parameters = self.config.names_of(entry.module) != (entry.module,)
+        if parameters and inner % rank == 0:
             return inner // rank, scale
         raise UnreadableError(f"the factors have rank {inner}, the configuration says {rank}")
 

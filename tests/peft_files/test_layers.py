@@ -103,6 +103,11 @@ def test_experts_are_grouped_on_one_side_and_interleaved_on_the_other(tmp_path, 
     for layer, expected in zip(layers, dense):
         assert layer.kind == "expert"
         check(layer, expected)
+    # Beside experts a plain module of another rank than the configuration's is not taken for some.
+    tensors = make.linear("mlp.experts", A, B) | make.linear("attn.q", A[:8], B[:, :8])
+    found = list(read(make.adapter(tmp_path / "q", tensors, target_parameters=["mlp.experts.up"])).layers())
+    (wrong,) = [layer for layer in found if isinstance(layer, UnusableLayer)]
+    assert wrong.module == "attn.q" and "rank 8, the configuration says 4" in wrong.reason and len(found) == 4
 
 
 def test_patterns_name_a_parameter_that_the_file_does_not(tmp_path, make):
