@@ -10,6 +10,7 @@ import json
 import math
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -176,6 +177,12 @@ class LoRAMonitor:
                     "the gradients already contain the weight decay: the penalty is in the loss that was "
                     "differentiated, so lam must not be added again (stationarity and lam_hat are off)"
                 )
+        if _without_gradient(layers):
+            self._warn(
+                f"no gradient but zero had come to any of the {len(layers)} layers when they were read, though their "
+                "factors are trained: step is to be called after backward() and before zero_grad(), with the model "
+                "that is trained (and gradient checkpointing may need enable_input_require_grads())"
+            )
         if overflow:
             self.skipped.append(self.steps)
             self._warn("gradients overflow at the scale of the loss, and its scaler leaves the steps out: see skipped")
@@ -230,6 +237,12 @@ class LoRAMonitor:
 def _leaves_out(scaler: Any) -> bool:
     """Whether there is a scaler, which leaves out steps that are not finite, and its scale may have made them so."""
     return scaler is not None and scaler.is_enabled() and scaler.get_scale() > 1.0
+
+
+def _without_gradient(layers: Sequence[AdaptedLayer]) -> bool:
+    """Whether factors are trained and none of them has a gradient."""
+    trained = [part for layer in layers for part in (layer.lora_B, layer.lora_A) if part.requires_grad]
+    return bool(trained) and not any(part.grad is not None and part.grad.any() for part in trained)
 
 
 def _read(layer: AdaptedLayer, lam: float | None) -> tuple[LayerReading, bool]:

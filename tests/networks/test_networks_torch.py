@@ -741,6 +741,27 @@ WRAPPERS = {
 }
 
 
+@pytest.mark.parametrize("case", ["in order", "never", "too late", "zero", "one factor", "not trained"])
+def test_a_reading_without_any_gradient_is_noticed(case):
+    model, monitor = Net(), LoRAMonitor()
+    if case == "not trained":
+        model.requires_grad_(False)
+    if case not in ("never", "not trained"):
+        CrossEntropy()(model, data()[0]).mean().backward()
+    if case in ("too late", "zero"):
+        model.zero_grad(set_to_none=case == "too late")
+    if case == "one factor":  # at the start, where lora_B is zero, lora_A has none but zero
+        for layer in (model.first, model.second):
+            layer.lora_A.requires_grad_(False).grad = None
+    assert monitor.step(model) is None
+    silent = case in ("never", "too late", "zero")
+    assert [text.startswith("no gradient but zero had come to any of the 2 layers") for text in monitor.warnings] == (
+        [True] * silent
+    )
+    monitor.step(model)
+    assert len(monitor.warnings) == silent
+
+
 @pytest.mark.parametrize("wrapped", WRAPPERS.values(), ids=WRAPPERS)
 def test_a_wrapper_does_not_hide_a_loud_layer(wrapped):
     model = loud()
