@@ -10,6 +10,7 @@ import json
 import math
 import statistics
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -301,6 +302,11 @@ def callback(monitor: LoRAMonitor) -> Any:
     ------
     ImportError
         Where transformers is missing.
+
+    Warns
+    -----
+    RuntimeWarning
+        During the run, of its reason to stop and of what else the monitor notices, each once.
     """
     as_instance(monitor, "monitor", LoRAMonitor)
     try:
@@ -311,6 +317,16 @@ def callback(monitor: LoRAMonitor) -> Any:
     class MonitorCallback(TrainerCallback):  # type: ignore[misc]
         """Feeds a :class:`LoRAMonitor`."""
 
+        def __init__(self) -> None:
+            self.told: set[str] = set()
+
+        def _tell(self) -> None:
+            stop = [] if monitor.reason is None else [f"the run is stopped: {monitor.reason}"]
+            for text in (*monitor.warnings, *stop):
+                if text not in self.told:
+                    self.told.add(text)
+                    warnings.warn(f"LoRAMonitor: {text}", RuntimeWarning, stacklevel=3)
+
         def on_pre_optimizer_step(
             self, args: Any, state: Any, control: Any, model: Any = None, optimizer: Any = None, **kw: Any
         ) -> Any:
@@ -318,6 +334,7 @@ def callback(monitor: LoRAMonitor) -> Any:
             scaler = getattr(optimizer, "scaler", None)
             if monitor.step(model, scaler):
                 control.should_training_stop = True
+            self._tell()
             # A scaler of gradients leaves such a step out itself, and fails where there are none.
             scaled = scaler is not None and scaler.is_enabled()
             if not scaled and not all(reading.finite for reading in monitor.history[-1][1].values()):

@@ -411,7 +411,9 @@ def trainer(model, monitor, tmp_path, extra=(), kind=transformers.Trainer, **set
 def test_a_step_that_is_too_large_stops_and_names_the_layer(tmp_path, capsys):
     model = adapted()
     monitor = LoRAMonitor(base=model)
-    made = trainer(model, monitor, tmp_path, learning_rate=1.0, max_steps=40)
+    with pytest.warns(RuntimeWarning, match=r"^LoRAMonitor: the run is stopped: step \d: loud: .*self\.") as told:
+        made = trainer(model, monitor, tmp_path, learning_rate=1.0, max_steps=40)
+    assert sum("LoRAMonitor" in str(each.message) for each in told) == 1
     assert made.state.global_step <= 5
     assert "loud" in monitor.reason
     assert "self.query" in monitor.reason or "self.value" in monitor.reason
