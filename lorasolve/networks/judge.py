@@ -184,6 +184,9 @@ def judge(
 ) -> NetworkVerdict:
     """Say what the trained updates of a network are, from one pass over the data.
 
+    Where they are not stationary, or loud, a second pass without them, forwards only, says whether they are worse than
+    none.
+
     Parameters
     ----------
     model : torch.nn.Module
