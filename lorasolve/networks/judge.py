@@ -603,6 +603,11 @@ class _Case:
                 f"updates of every rank (by {how}). To first order neither more rank nor more steps gain more; another "
                 "start might. This bounds neither the network's global optimum nor its error on new data"
             )
+            if not any(layer.rank for layer in found.layers):
+                reason += (
+                    ". The updates are empty: near this model nothing is worth its penalty for a lam above "
+                    f"{found.dual_norm * self.lam:.3g}"
+                )
             return "tangent_optimal", reason, found.level
         hint = "" if solved is not None else "; tangent_solve=True gives a sharper number"
         reason = f"stationary, with a tangent gap of {at_most(gap, '.2g')} of F (by {how}), above {self.tol:g}{hint}"

@@ -1419,6 +1419,11 @@ def test_without_anything_to_gain_the_empty_update_is_optimal():
     verdict = fine_tune(Net(), CrossEntropy(), data(), 1.0, max_calls=100).verdict
     assert verdict.kind == "tangent_optimal"
     assert all(layer.spectral < 1e-6 and layer.dual_norm < 1.0 for layer in verdict.certificate.layers)
+    # The least lam for which no update helps to first order is the largest norm of a gradient at none.
+    network = Network(Net(), CrossEntropy(), data())
+    G = network.value_and_gradients([(np.zeros((m, 1)), np.zeros((n, 1))) for m, n in network.shapes])[1]
+    critical = max(np.linalg.norm(g, 2) for g in G)
+    assert verdict.reason.endswith(f"nothing is worth its penalty for a lam above {critical:.3g}")
 
 
 # ---------------------------------------------------------------------- convex: the last layer
