@@ -26,7 +26,7 @@ class LayerFacts:
     Attributes
     ----------
     module, family : str
-        The module, and its name with all numbers replaced by ``*``.
+        The module, and its name with the numbers that count layers replaced by ``*``.
     kind : str
         As in :class:`~lorasolve.peft_files.LayerFactors`.
     dora : bool
@@ -232,5 +232,8 @@ def facts_of(layer: LayerFactors) -> LayerFacts:
 
 
 def family_of(module: str) -> str:
-    """Return a module's name with every number replaced: layers of one family do the same work at different depths."""
-    return re.sub(r"\d+", "*", module)
+    """Return a module's name with its counts replaced: layers of one family do the same work at different depths.
+
+    A number that belongs to a word (``attn1`` and ``attn2``, ``fc1`` and ``fc2``) tells work apart, and stays.
+    """
+    return re.sub(r"(?<![^\W_])\d+(?![^\W_])", "*", module)

@@ -255,6 +255,19 @@ def test_families_are_held_apart_and_small_ones_say_nothing(tmp_path, make):
         assert found.magnitude_known == known and (found.layers[0].z is not None) == known
 
 
+def test_layers_of_other_work_are_not_out_of_proportion(tmp_path, make):
+    """Few layers of cross attention beside many of self attention, with larger updates as is usual."""
+    tensors = {}
+    for k in range(LAYERS):
+        tensors |= make.linear(f"blocks.{k}.attn1.to_q", *balanced(FULL[k], k))
+    for k in range(4):
+        tensors |= make.linear(f"blocks.{k}.attn2.to_q", *balanced(9.0 * FULL[k], k))
+    found = diagnose(make.adapter(tmp_path, tensors))
+    assert found.kind == "inconclusive" and not found.with_finding("loud")
+    assert {layer.facts.family for layer in found.layers} == {"blocks.*.attn1.to_q", "blocks.*.attn2.to_q"}
+    assert [layer.z is None for layer in found.layers if "attn2" in layer.facts.module] == [True] * 4
+
+
 def test_scores_are_robust_deviations(tmp_path, make):
     facts = [layer.facts for layer in diagnose(make.adapter(tmp_path, model(make, FULL))).layers]
     values = np.array([layer.spectral for layer in facts])

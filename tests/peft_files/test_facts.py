@@ -150,3 +150,6 @@ def test_families():
     assert family_of("h.12.attn.q_proj") == "h.*.attn.q_proj" == family_of("h.3.attn.q_proj")
     assert family_of("h.1.mlp.experts[17]") == "h.*.mlp.experts[*]"
     assert family_of("h.1.attn.v_proj") != family_of("h.1.attn.q_proj")
+    # A number within a word is another layer's work, not its depth: self and cross attention, both layers of an MLP.
+    assert family_of("down_blocks_0_attentions_11_attn1_to_q") == "down_blocks_*_attentions_*_attn1_to_q"
+    assert family_of("h.3.mlp.fc1") == "h.*.mlp.fc1" and family_of("7.fc2") == "*.fc2"
