@@ -110,7 +110,28 @@ def adapted_layers(
         convolutions, embeddings, tied, quantised or merged weights, tied factors, disabled adapters; with the name of
         the layer.
     """
-    model = as_model(model)
+    found, owners = _found(as_model(model), layers, adapter)
+    for layer in found:
+        _check_weight(layer, owners)
+        _check_factors(layer, owners)
+    return found
+
+
+def watched_layers(model: Any, adapter: str | None = None) -> tuple[AdaptedLayer, ...]:
+    """Return the LoRA layers of a model for what reads factors and their gradients alone, as a monitor does.
+
+    Their weights may be quantised or tied. Else as :func:`adapted_layers`.
+    """
+    found, owners = _found(as_model(model), None, adapter)
+    for layer in found:
+        _check_factors(layer, owners)
+    return found
+
+
+def _found(
+    model: Any, layers: str | Sequence[str] | None, adapter: str | None
+) -> tuple[tuple[AdaptedLayer, ...], dict[int, list[str]]]:
+    """Return the layers that are meant, at least one, and the names of each parameter."""
     if adapter is not None:
         as_text(adapter, "adapter")
     found = _named(model, layers) if layers is not None else _lora(model, adapter)
@@ -122,9 +143,7 @@ def adapted_layers(
     owners: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         owners.setdefault(id(parameter), []).append(name)
-    for layer in found:
-        _check(layer, owners)
-    return tuple(found)
+    return tuple(found), owners
 
 
 def without_ratio(layers: Sequence[AdaptedLayer]) -> str:
@@ -154,9 +173,7 @@ def narrowed(factors: Pairs) -> Pairs:
     return found
 
 
-def _check(layer: AdaptedLayer, owners: dict[int, list[str]]) -> None:
-    if not math.isfinite(layer.scale) or layer.scale == 0.0:
-        raise ValueError(f"model: {layer.name}: expected a scaling that is finite and not 0, got {layer.scale:g}")
+def _check_weight(layer: AdaptedLayer, owners: dict[int, list[str]]) -> None:
     if not any("weight" in table for table in (layer.module._parameters, layer.module._buffers)):
         raise ValueError(
             f"model: {layer.name}: expected a weight of its own, got one that is computed (weight_norm?); remove the "
@@ -169,15 +186,25 @@ def _check(layer: AdaptedLayer, owners: dict[int, list[str]]) -> None:
     if len(names) > 1:
         raise ValueError(f"model: the weight of {layer.name} is tied ({', '.join(names)}): the update has no layer")
     if layer.lora_A is not None:
-        for key, part in (("lora_A", layer.lora_A), ("lora_B", layer.lora_B)):
-            names = owners.get(id(part), [])
-            if len(names) > 1:
-                raise ValueError(f"model: {key} of {layer.name} is tied ({', '.join(names)}): a shared factor")
         (m, n), A, B = layer.shape, tuple(layer.lora_A.shape), tuple(layer.lora_B.shape)
-        if len(A) != 2 or len(B) != 2 or A[1] != n or B[0] != m or A[0] != B[1]:
+        if A[1:] != (n,) or B[:1] != (m,):
             raise ValueError(f"model: {layer.name} is {m} x {n}, but lora_A is {A} and lora_B is {B}")
-        if not A[0]:
-            raise ValueError(f"model: {layer.name}: expected factors of rank 1 or more, got lora_A {A} and lora_B {B}")
+
+
+def _check_factors(layer: AdaptedLayer, owners: dict[int, list[str]]) -> None:
+    if not math.isfinite(layer.scale) or layer.scale == 0.0:
+        raise ValueError(f"model: {layer.name}: expected a scaling that is finite and not 0, got {layer.scale:g}")
+    if layer.lora_A is None:
+        return
+    for key, part in (("lora_A", layer.lora_A), ("lora_B", layer.lora_B)):
+        names = owners.get(id(part), [])
+        if len(names) > 1:
+            raise ValueError(f"model: {key} of {layer.name} is tied ({', '.join(names)}): a shared factor")
+    A, B = tuple(layer.lora_A.shape), tuple(layer.lora_B.shape)
+    if len(A) != 2 or len(B) != 2 or A[0] != B[1]:
+        raise ValueError(f"model: {layer.name}: expected lora_A (r, in) and lora_B (out, r), got {A} and {B}")
+    if not A[0]:
+        raise ValueError(f"model: {layer.name}: expected factors of rank 1 or more, got lora_A {A} and lora_B {B}")
 
 
 def _named(model: Any, layers: str | Sequence[str]) -> list[AdaptedLayer]:

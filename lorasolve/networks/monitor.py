@@ -18,7 +18,7 @@ from typing import Any
 from .._files import PathLike, text_writer, write_atomically
 from .._validate import as_flag, as_instance, as_integer, as_number, as_text, shown
 from ._torch import require_torch
-from .adapted import AdaptedLayer, adapted_layers, without_ratio
+from .adapted import AdaptedLayer, adapted_layers, watched_layers, without_ratio
 
 # Singular values above this share of the largest are counted as rank.
 RANK_TOL = 1e-3
@@ -80,7 +80,7 @@ class LoRAMonitor:
     base : torch.nn.Module, optional
         The model that :meth:`step` is given, for ``||W_l||_2`` of its frozen weights: a layer whose update grows beyond
         ``ratio`` times it stops the run as loud. There is no such stop where PEFT's initialization changed the weight
-        (PiSSA, OLoRA, ...), as :attr:`warnings` says.
+        (PiSSA, OLoRA, ...), as :attr:`warnings` says. A model with quantised or tied weights is watched without it.
     ratio : float
         See ``base``.
     full_batch : bool
@@ -147,8 +147,8 @@ class LoRAMonitor:
         Raises
         ------
         ValueError, TypeError
-            If ``base`` was another model: it lacks layers of this one; for a model that :func:`adapted_layers` refuses,
-            and a scaler that is none. Such a step is not counted.
+            If ``base`` was another model: it lacks layers of this one; for a model that :func:`adapted_layers` refuses
+            for its factors, and a scaler that is none. Such a step is not counted.
         """
         if scaler is not None and not (hasattr(scaler, "is_enabled") and hasattr(scaler, "get_scale")):
             raise TypeError(f"scaler: expected a torch.amp.GradScaler or None, got {shown(scaler)}")
@@ -157,7 +157,7 @@ class LoRAMonitor:
             return self.reason
         began = time.perf_counter()
         readings = {}
-        layers = adapted_layers(model, adapter=self.adapter)
+        layers = watched_layers(model, self.adapter)
         strange = [layer.name for layer in layers if self.base_norms and layer.name not in self.base_norms]
         if strange:
             raise ValueError(

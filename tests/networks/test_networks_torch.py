@@ -609,6 +609,28 @@ def test_layers_without_a_weight_or_a_scaling_of_their_own_are_refused():
         judge(model, CrossEntropy(), data(), LAM)
 
 
+def test_layers_over_quantised_and_tied_weights_are_watched():
+    """Factors and gradients are all that a monitor reads; the numbers are those of the layer over a plain weight."""
+    model, monitors = Net(), [LoRAMonitor(lam=LAM) for _ in range(2)]
+    with torch.no_grad():
+        model.second.lora_B.normal_()
+    CrossEntropy()(model, data()[0]).mean().backward()
+    monitors[0].step(model)
+    # As bitsandbytes packs a weight, and a second owner of the other.
+    packed = torch.zeros(18, 1, dtype=torch.uint8)
+    model.second.linear.weight = torch.nn.Parameter(packed, requires_grad=False)
+    model.other = torch.nn.Linear(6, 7)
+    model.other.weight = model.first.linear.weight
+    with pytest.raises(ValueError, match="the weight of first is tied"):
+        adapted_layers(model)
+    assert monitors[1].step(model) is None
+    assert monitors[0].history == monitors[1].history
+    model.second.lora_A = torch.nn.Parameter(torch.ones(3, 7))
+    with pytest.raises(ValueError, match=r"second: expected lora_A \(r, in\) and lora_B \(out, r\), got \(3, 7\) and"):
+        monitors[1].step(model)
+    assert monitors[1].steps == 1
+
+
 def test_a_gradient_that_is_nan_is_seen_beside_a_frozen_factor():
     model = Net()
     model.first.lora_A.requires_grad_(False)
