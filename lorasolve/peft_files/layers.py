@@ -340,8 +340,9 @@ class Adapter:
         if "alpha" not in entry.parts:
             return 1.0
         name = entry.parts["alpha"]
-        if self.file.tensors[name].size != 1:
-            raise UnreadableError(f"{_last(name)} is no single number")
+        info = self.file.tensors[name]
+        if info.size != 1 or (info.dtype not in ROUNDOFF and info.dtype[0] not in "IU"):
+            raise UnreadableError(f"{_last(name)} is no single number ({info.dtype} of shape {info.shape})")
         alpha = float(self.file.read(name).ravel()[0])
         if not math.isfinite(alpha):
             raise _NonFiniteError(f"{_last(name)} is {alpha:g}, and with it the update")

@@ -170,14 +170,25 @@ def test_kohya(tmp_path, make):
     assert only(read(tmp_path / "style.safetensors")).scale == 1.0
 
 
-@pytest.mark.parametrize("alpha", [np.array(np.nan), np.array(0.0), np.ones(2)])
+COMPLEX, TRUTH, EXPONENT = ("C64", np.ones((), "c8")), ("BOOL", np.ones((), "u1")), ("F8_E8M0", np.ones((), "u1"))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("alpha", [np.array(np.nan), np.array(0.0), np.ones(2), COMPLEX, TRUTH, EXPONENT])
 def test_kohya_with_a_useless_alpha(tmp_path, make, alpha):
     down, up = make.pair(0)
     make.file(tmp_path / "s.safetensors", {"q.lora_down.weight": down, "q.lora_up.weight": up, "q.alpha": alpha})
     (layer,) = read(tmp_path / "s.safetensors").layers()
     assert isinstance(layer, UnusableLayer) and "alpha" in layer.reason
     # An update that is scaled by NaN is NaN.
-    assert layer.non_finite == bool(np.isnan(alpha).any())
+    assert layer.non_finite == (not isinstance(alpha, tuple) and bool(np.isnan(alpha).any()))
+
+
+def test_kohya_with_an_integer_as_alpha(tmp_path, make):
+    down, up = make.pair(0)
+    for alpha in (np.array(2), ("U32", np.array(2, "u4"))):
+        make.file(tmp_path / "s.safetensors", {"q.lora_down.weight": down, "q.lora_up.weight": up, "q.alpha": alpha})
+        assert only(read(tmp_path / "s.safetensors")).scale == 0.5
 
 
 def test_names_of_peft_with_the_scaling_beside_them(tmp_path, make):
