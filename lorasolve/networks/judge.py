@@ -539,6 +539,8 @@ class _Case:
 
     def _worse_than_no_update(self, found: TangentCertificate) -> str:
         """Return by what the model without any update is better, and what to do then; empty if it is not."""
+        if any(layer.moved_by is not None for layer in self.network.layers):
+            return ""  # without updates these weights are not the model that was there before
         base = self._without_update
         name, value = ("F", found.F) if self.has_penalty else ("f", found.f)
         # A little above it is a run that has just begun: what it will gain is paid for first.
