@@ -609,6 +609,37 @@ def test_layers_without_a_weight_or_a_scaling_of_their_own_are_refused():
         judge(model, CrossEntropy(), data(), LAM)
 
 
+@pytest.mark.parametrize("penalty", [0.0, 1e-5])
+def test_rounding_in_bfloat16_is_not_taken_for_a_penalty(penalty):
+    """It breaks the identity of the two inner products as well, in some layer by just what the penalty would."""
+    torch.manual_seed(0)
+    layers = [LoRALinear(16, 16, 4, 2.0) for _ in range(8)]
+    model = torch.nn.Sequential(*(part for layer in layers for part in (layer, torch.nn.Tanh())))
+    factors = [part for part in model.parameters() if part.requires_grad]
+    optimizer = torch.optim.AdamW(factors, lr=3e-3, weight_decay=0.0)
+    x, y = torch.randn(64, 16), torch.randint(0, 16, (64,))
+    monitors = {lam: LoRAMonitor(lam=lam) for lam in (1e-6, 1e-5, 1e-4)}
+    chances = dict.fromkeys(monitors, 0)
+    for _ in range(60):
+        optimizer.zero_grad()
+        chosen = torch.randint(0, 64, (16,))
+        with torch.autocast("cpu", torch.bfloat16, enabled=not penalty):
+            loss = torch.nn.functional.cross_entropy(model(x[chosen]).float(), y[chosen])
+        (loss + 0.5 * penalty * sum(part.square().sum() for part in factors)).backward()
+        for lam, monitor in monitors.items():
+            monitor.step(model)
+            for layer in layers:
+                (A, dA), (B, dB) = ((p.detach().double(), p.grad.double()) for p in (layer.lora_B, layer.lora_A))
+                difference = float((A * dA).sum() - (B * dB).sum())
+                of_penalty = lam * float((A * A).sum() - (B * B).sum())
+                chances[lam] += abs(difference - of_penalty) < 0.01 * abs(difference)
+        optimizer.step()
+    if penalty:
+        assert {lam for lam, monitor in monitors.items() if monitor.warnings} == {penalty}
+    else:
+        assert sum(chances.values()) > 0 and not any(monitor.warnings for monitor in monitors.values())
+
+
 def test_layers_over_quantised_and_tied_weights_are_watched():
     """Factors and gradients are all that a monitor reads; the numbers are those of the layer over a plain weight."""
     model, monitors = Net(), [LoRAMonitor(lam=LAM) for _ in range(2)]
