@@ -232,9 +232,11 @@ def _kind_of(name: str, weight_decay: float) -> tuple[str, str]:
 
 
 def _shrinkage(rate: float, steps: int, schedule: str) -> float:
-    """Return the product of ``1 - rate_t`` over the steps of a schedule."""
+    """Return the product of ``1 - rate_t`` over the steps of a schedule, the first of which has the full rate."""
     if schedule == "constant":
         return math.exp(steps * math.log1p(-rate))
-    progress = (np.arange(min(steps, 10_000)) + 0.5) / min(steps, 10_000)
+    count = min(steps, 10_000)
+    # Of more steps as many are taken, each in the middle of those that it stands for.
+    progress = (np.arange(count) + 0.5 * (1 - count / steps)) / count
     shape = 1 - progress if schedule == "linear" else (1 + np.cos(np.pi * progress)) / 2
     return math.exp(steps * float(np.mean(np.log1p(-rate * shape))))

@@ -88,6 +88,17 @@ def test_the_shrinkage_is_that_of_the_steps(schedule):
     assert found.shrinkage == pytest.approx(theta, rel=2e-4) and found.horizon == pytest.approx(1 / rate)
 
 
+@pytest.mark.parametrize(
+    ("schedule", "at"), [("linear", lambda t: 1 - t), ("cosine", lambda t: np.cos(np.pi * t / 2) ** 2)]
+)
+@pytest.mark.parametrize(("steps", "step_size"), [(1, 0.5), (10, 0.5), (100, 0.1), (25_000, 1e-3)])
+def test_the_first_of_the_steps_is_the_full_one(schedule, at, steps, step_size):
+    """As transformers and PyTorch schedule: of few steps, or large ones, each counts."""
+    theta = np.prod([1 - step_size * 0.5 * at(k / steps) for k in range(steps)])
+    found = explain_decay("adamw", step_size, 0.5, alpha=1, rank=1, steps=steps, schedule=schedule)
+    assert found.shrinkage == pytest.approx(theta, rel=1e-8)
+
+
 def test_what_is_printed_of_a_decay_is_what_it_does():
     """Factors that shrink by q make an update that shrinks by q^2; ``lam = s c`` pays ``c ||X||_*``."""
     found = explain_decay("adamw", 1e-2, 1e-1, **RUN)
