@@ -31,11 +31,18 @@ class NetworkTask:
     Z_test: Array
     labels_test: Array
 
+    def train_accuracy(self, X: Array) -> float:
+        """Return the share of training images classified correctly at the update ``X``."""
+        return self._accuracy(X, self.objective.Z, np.argmax(self.objective.targets, axis=0))
+
     def test_accuracy(self, X: Array) -> float:
         """Return the share of held-out images classified correctly at the update ``X``."""
+        return self._accuracy(X, self.Z_test, self.labels_test)
+
+    def _accuracy(self, X: Array, Z: Array, labels: Array) -> float:
         f = self.objective
-        hidden = f.activation.value((f.W0 + X) @ self.Z_test)
-        return float(np.mean(np.argmax(f.V @ hidden, axis=0) == self.labels_test))
+        hidden = f.activation.value((f.W0 + X) @ Z)
+        return float(np.mean(np.argmax(f.V @ hidden, axis=0) == labels))
 
 
 @functools.lru_cache(maxsize=4)

@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._network import network_task
-from .base import COLOURS, Axes, Cell, Experiment, Record, distinct, text_table
+from .base import (
+    COLOURS,
+    Axes,
+    Cell,
+    Claim,
+    Experiment,
+    Record,
+    distinct,
+    is_above_zero,
+    largest,
+    least,
+    mean_and_error,
+    text_table,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,6 +96,7 @@ class Figure2(Experiment):
                     f"{np.median(budget['rank']):.0f}",
                     f"{np.median(budget['sigma_r']):.3f}",
                     f"{np.median(budget['nuclear_norm']):.2f}",
+                    f"{np.median(budget['train']):.3f}",
                     f"{np.median(budget['accuracy']):.3f}",
                     fails,
                     f"{np.median(final['loss']):.4f}",
@@ -92,18 +106,26 @@ class Figure2(Experiment):
                     f"{sum(v <= 1.01 * best for v in final['loss'])}/{len(mine)}",
                 ]
             )
-        header = ["start", "loss", "rank", "sigma_r", "||X||_*", "accuracy", "fails loudly"]
-        header += ["| loss", "rank", "||X||_*", "accuracy", "best loss"]
+        header = ["start", "loss", "rank", "sigma_r", "||X||_*", "train", "test", "fails loudly"]
+        header += ["| loss", "rank", "||X||_*", "test", "best loss"]
         second = sum(r["second_order"] for r in records)
         return (
             "medians after the training budget of gradient descent | after continuing to convergence\n"
-            + f"(rank: singular values above {_RANK_TOL:.0e} of the largest)\n"
+            + f"(rank: singular values above {_RANK_TOL:.0e} of the largest; train, test: accuracies)\n"
             + text_table(header, rows)
             + "\nfails loudly: rank r, nuclear norm above twice and accuracy below the median of the zero start. best "
             f"loss: within 1 % of\nthe lowest loss found. After convergence {second} of {len(records)} ends are "
             "second-order stationary. Where the continuation\nlowers norm and rank, the loud failure was a run too "
             "short for its weight decay, not a spurious minimum."
         )
+
+    def claims(self, records: list[Record]) -> list[Claim]:
+        """Return what the figure and Theorem 1 say of the ends, held against them."""
+        found = [_gentle([r for r in records if r["start"] in ("zero", "small")])]
+        # With another budget the same start may come down to the low rank.
+        if records[0]["iterations"] == self.axes(quick=False)["iterations"]:
+            found.append(_loud(*([r for r in records if r["start"] == start] for start in ("zero", "huge"))))
+        return [*found, _dichotomy(records)]
 
     def draw(self, records: list[Record], figure: Figure) -> None:
         """Draw the course of one seed per start, and all ends."""
@@ -142,6 +164,65 @@ class Figure2(Experiment):
         ax.grid(alpha=0.25)
 
 
+def _gentle(records: list[Record]) -> Claim:
+    ends = {key: [r["budget"][key] for r in records] for key in ("rank", "nuclear_norm", "train")}
+    gap = float(np.mean([r["budget"]["loss"] / r["converged"]["loss"] - 1.0 for r in records]))
+    return Claim(
+        "zero and small random starts come to a low-rank minimum (Figure 2)",
+        "confirmed",
+        f"{len(records)} runs: after the budget ranks up to {max(ends['rank'])} of {_RANK}, nuclear norms up to "
+        f"{largest(ends['nuclear_norm']):.2f}, least training accuracy {least(ends['train']):.3f}, loss on "
+        f"average {gap:.1%} above that of the second-order point beyond",
+        # A run that does not move stays at rank 0, and tells the training images apart no better than chance.
+        least(ends["train"]) == 1.0 and largest(ends["rank"]) < _RANK and gap < 0.05 and _settles(records),
+    )
+
+
+def _loud(zero: list[Record], huge: list[Record]) -> Claim:
+    ends = {key: [r["budget"][key] for r in huge] for key in ("rank", "nuclear_norm", "train")}
+    # How much more accurate on the training images than on others, beside the same of zero starts.
+    far, near = (np.array([r["budget"]["train"] - r["budget"]["accuracy"] for r in each]) for each in (huge, zero))
+    middle = float(np.median(ends["train"]))
+    short = largest([r["budget"]["nuclear_norm"] for r in zero])
+    beyond = {key: largest([r["converged"][key] for r in huge]) for key in ("rank", "nuclear_norm")}
+    return Claim(
+        "a large random start comes to an end of high rank and norm that generalizes worse: it fails loudly (Figure "
+        "2); correction: such an end is that of a training budget, no minimum: continued to convergence rank and norm "
+        "come down to those of the other starts",
+        "holds with correction",
+        f"standard deviation {_SCALES['huge']:g}, after the budget: ranks from {min(ends['rank'])} on, nuclear norms "
+        f"from {least(ends['nuclear_norm']):.1f} on (zero starts: up to {short:.2f}), median training accuracy "
+        f"{middle:.3f}, training less test accuracy {mean_and_error(far)} (zero starts: {mean_and_error(near)}); at "
+        f"the second-order points beyond: ranks up to {beyond['rank']:.0f}, nuclear norms up to "
+        f"{beyond['nuclear_norm']:.2f}",
+        # A run that does not move, or is stopped early, has such an end too, but has not learnt.
+        middle > 0.9
+        and least(ends["rank"]) == _RANK
+        and least(ends["nuclear_norm"]) > 2.0 * short > beyond["nuclear_norm"]
+        and is_above_zero(far - near)
+        and _settles(huge),
+    )
+
+
+def _dichotomy(records: list[Record]) -> Claim:
+    best = least([r["converged"]["loss"] for r in records])
+    above = [r for r in records if r["second_order"] and r["converged"]["loss"] > 1.01 * best]
+    low = sum(r["converged"]["rank"] < _RANK for r in above)
+    return Claim(
+        "a second-order point is global or has rank r (Theorem 1); correction: given alpha > 0, which a network need "
+        "not have (table2): here ends above the best one have low ranks",
+        "holds with correction",
+        f"{len(above)} of {len(records)} ends are second-order points more than 1 % above the best one, {low} of them "
+        f"of lower rank than {_RANK}",
+        low > 0,
+    )
+
+
+def _settles(records: list[Record]) -> bool:
+    """Whether every run, continued, comes to a second-order point of low rank."""
+    return all(r["second_order"] and r["converged"]["rank"] < _RANK for r in records)
+
+
 def _fails_loudly(record: Record, zero: list[Record]) -> bool:
     """Whether the budget ends at rank r with a large norm and worse accuracy than the zero start."""
     norm, accuracy = (float(np.median([z[key] for z in zero])) for key in ("nuclear_norm", "accuracy"))
@@ -157,6 +238,7 @@ def _measure(task: Any, A: np.ndarray, B: np.ndarray) -> dict[str, float]:
     f = task.objective.value_and_grad(X)[0]
     return {
         "loss": f + 0.5 * _LAM * float(np.vdot(A, A) + np.vdot(B, B)),
+        "train": task.train_accuracy(X),
         "accuracy": task.test_accuracy(X),
         "rank": numerical_rank(values, _RANK_TOL) if values[0] > 1e-9 else 0,
         "sigma_r": float(values[_RANK - 1]),

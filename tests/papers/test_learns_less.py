@@ -160,6 +160,18 @@ def table(end, forgetting, best, at_the_same, r90=8.0):
     return {name: dict(zip(keys, row)) | {"r90": r90} for name, row in zip(names, rows)}
 
 
+def swept(fixed, growing, apart=(0.0, 0.1)):
+    """Return target losses of rank 8 by step, with alpha = 8 and alpha = 2r, of two seeds that are apart; the least
+    is 4.3."""
+    rules = {"alpha = 8": fixed, "alpha = 2r": growing, "alpha = 8, rsLoRA": growing}
+    steps = ("0.003", "0.01", "0.03", "0.1", "0.3")
+    losses = {
+        rule: {step: [[22.0, value + more] for more in apart] for step, value in zip(steps, values)}
+        for rule, values in rules.items()
+    }
+    return {"losses": losses, "least": [[22.0, 4.3 + more] for more in apart]}
+
+
 def found(**changed):
     """Return numbers that fulfil every claim, with some of them changed."""
     rival = {"LoRA": [15.0, 16.0], "full": [4.0, 3.0], "decay 0.0001": [4.0, 3.0], "dropout 0.05": [4.0, 3.0]}
@@ -175,6 +187,7 @@ def found(**changed):
         "front": [-1e-15, 1e-12],
         "without_noise": [3.0, 2.0],
         "rivals": {"LoRA r=1": rival, "LoRA r=4": rival},
+        "sweeps": swept([14.0, 5.0, 4.5, 4.4, 4.6], [11.0, 5.0, 4.5, 4.4, 4.6]),
     }
     return numbers | changed
 
@@ -194,11 +207,29 @@ def with_rival(name, values):
         (with_rival("decay 0.3", [17.0, 17.0]), [5]),
         ({"front": [-1e-3, 1e-12]}, [6]),
         ({"front": [1.0, 1.0]}, [6]),  # a front that nothing comes near
+        ({"sweeps": swept([11.0, 5.0, 4.5, 4.4, 4.6], [11.0, 5.0, 4.5, 4.4, 4.6])}, [7]),  # no gain at the small step
+        ({"sweeps": swept([14.0, 9.0, 6.0, 5.0, 5.5], [11.0, 5.0, 4.5, 4.4, 4.6])}, [7]),  # a gain with tuned steps
+        ({"sweeps": swept([14.0, 5.0, 4.5, 4.5, 4.4], [11.0, 5.0, 4.5, 4.4, 4.6])}, [7]),  # still falling at the end
+        ({"sweeps": swept([26.0] * 5, [26.0] * 5)}, [7]),  # nothing learns
+        ({"sweeps": swept([14.0, 9.0, 8.0, 7.0, 9.0], [11.0, 9.0, 8.0, 7.0, 9.0])}, [7]),  # too short to learn
+        ({"sweeps": swept([np.nan] * 5, [11.0, 5.0, 4.5, 4.4, 4.6])}, [7]),
     ],
 )
 def test_each_half_of_a_claim_is_judged(changed, refuted):
     claims = lf.LearnsLessClaims().judge(found(**changed))
     assert [k for k, claim in enumerate(claims) if not claim.holds] == refuted
+
+
+def test_sweeps_are_told_beside_the_least_loss_of_the_rank_and_have_seeds_of_their_own():
+    swept = lf.sweeps(2, 3)
+    for seed, values in enumerate(swept["least"]):
+        rng = np.random.default_rng(seed)
+        pair = lf.isotropic_pair(24, 32, 24, 1.5, rng)
+        tails = np.linalg.svd(pair.W_t - pair.W_s, compute_uv=False) ** 2
+        assert values == pytest.approx([0.5 * tails[r:].sum() for r in (1, 2, 4, 8)])  # Eckart-Young
+    for rule in swept["losses"].values():
+        for runs in rule.values():
+            assert np.all(np.array(runs) >= swept["least"]) and np.all(np.array(runs)[0] != np.array(runs)[1])
 
 
 def test_noise_alone_gives_the_change_of_full_fine_tuning_its_rank():
