@@ -85,7 +85,8 @@ def iterations(conditions: Sequence[float], max_iter: int) -> dict[str, Any]:
             method = Method.parse(text)
             best = min(
                 (run(each) for each in (method, choose_step(method, problem, run, np.random.default_rng(0)).method)),
-                key=lambda end: (end.fun > stop.target, end.nit),
+                # A run without a value has not come there.
+                key=lambda end: (not end.fun <= stop.target, end.nit),
             )
             counts.setdefault(text, []).append(float(best.nit) if best.fun <= stop.target else float("nan"))
     return {"conditions": conditions, "counts": counts}
@@ -138,9 +139,9 @@ class AltLoRAClaims(PaperClaims):
             Claim(
                 "LoRA-Pro's joint step is not unique, AltLoRA's is: the nearest to the gradient by one factor",
                 "confirmed",
-                f"joint steps of one effect (differences up to {max(unique['effects']):.0e}) have lengths "
+                f"joint steps of one effect (differences up to {largest(unique['effects']):.0e}) have lengths "
                 + ", ".join(f"{length:.3f}" for length in unique["lengths"])
-                + f"; one factor: smallest singular value of the map {min(unique['unique']):.2f}, distance of the "
+                + f"; one factor: smallest singular value of the map {least(unique['unique']):.2f}, distance of the "
                 f"effect from the nearest {found['first_step']:.0e}",
                 largest(unique["effects"]) < 1e-10
                 and largest(unique["lengths"]) > 1.01 * least(unique["lengths"])

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._text import text_table as text_table
+from .._validate import Array
 from ..plotting import COLOURS as COLOURS
 
 if TYPE_CHECKING:
@@ -214,14 +215,22 @@ def mean_and_error(values: ArrayLike, digits: int = 3) -> str:
     numbers = np.asarray(values, dtype=np.float64)
     if numbers.size == 1:
         return f"{float(numbers[0]):.{digits}f}"
-    error = float(np.std(numbers, ddof=1)) / math.sqrt(numbers.size)
-    return f"{float(np.mean(numbers)):.{digits}f} +- {error:.{digits}f}"
+    return f"{float(np.mean(numbers)):.{digits}f} +- {float(standard_error(numbers)):.{digits}f}"
+
+
+def standard_error(values: ArrayLike, axis: int = 0) -> Array:
+    """Return the standard errors of the means along an axis, nan where there is one value alone."""
+    numbers = np.asarray(values, dtype=np.float64)
+    count = numbers.shape[axis]
+    if count == 1:
+        return np.full(np.mean(numbers, axis=axis).shape, np.nan)
+    return np.asarray(np.std(numbers, axis=axis, ddof=1) / math.sqrt(count))
 
 
 def is_above_zero(values: ArrayLike) -> bool:
     """Return whether a mean is above zero by two standard errors, as claims want it; not if a value is undefined."""
     numbers = np.asarray(values, dtype=np.float64)
-    return bool(np.mean(numbers) > 2.0 * np.std(numbers, ddof=1) / math.sqrt(numbers.size))
+    return bool(np.mean(numbers) > 2.0 * standard_error(numbers))
 
 
 def largest(values: ArrayLike) -> float:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from .._validate import Array, as_float_array, as_integer, as_number, as_shape
 from ..adapters.softmax_gates import SoftmaxGates
@@ -21,7 +20,17 @@ from ..objectives.linear import LinearFineTuning
 from ..optimizers.adam import Adam
 from ..problem import Problem
 from ..schedules.beam import EXPANSIONS, Beam, beyond_top_p, importance, prune_and_expand
-from .base import COLOURS, Claim, PaperClaims, first_seeds, is_above_zero, largest, mean_and_error
+from .base import (
+    COLOURS,
+    Claim,
+    PaperClaims,
+    first_seeds,
+    is_above_zero,
+    largest,
+    least,
+    mean_and_error,
+    standard_error,
+)
 from .sora import compact_svd
 
 if TYPE_CHECKING:
@@ -285,13 +294,15 @@ class BeamLoRAClaims(PaperClaims):
         left, middle, right = figure.subplots(1, 3)
         for k, (name, runs) in enumerate(found["over_time"].items()):
             values = np.asarray(runs)[:, :, 0]
-            left.errorbar(range(4), values.mean(0), _error(values, 0), fmt="os"[k] + "-", color=COLOURS[k], label=name)
+            left.errorbar(
+                range(4), values.mean(0), standard_error(values, 0), fmt="os"[k] + "-", color=COLOURS[k], label=name
+            )
         left.set_xticks(range(4), [*map(str, _TIMES), "end"])
         left.set(title="Importances draw together", xlabel="iteration", ylabel="dispersion", ylim=(0.0, None))
         for k, label in enumerate(("least important first", "most important first", "singular vectors")):
             values = np.asarray([[run[k] for run in found["pruned"]["adam"][str(rank)]] for rank in _TARGETS])
             middle.errorbar(
-                range(4), values.mean(1), _error(values, 1), fmt="osd"[k] + "-", color=COLOURS[k], label=label
+                range(4), values.mean(1), standard_error(values, 1), fmt="osd"[k] + "-", color=COLOURS[k], label=label
             )
         middle.set_xticks(range(4), map(str, _TARGETS))
         middle.set(title="Pruning half after Adam", xlabel="rank of the target", ylabel="relative error")
@@ -299,11 +310,12 @@ class BeamLoRAClaims(PaperClaims):
             methods = [method for method in table if method != "LoRA"]
             shares = [np.divide(table[method], table["LoRA"]) for method in methods]
             positions = np.arange(len(methods)) + 0.15 * (2 * k - 1)
-            means, errors = np.mean(shares, axis=1), _error(shares, 1)
+            means, errors = np.mean(shares, axis=1), standard_error(shares, 1)
             right.errorbar(positions, means, errors, fmt="os"[k], color=COLOURS[k], label=name)
         right.set_xticks(range(len(methods)), methods, rotation=30)
         right.axhline(1.0, color="black", lw=1)
         right.set(title="Risk over LoRA's", yscale="log")
+        figure.supxlabel("bars: standard errors of the means over the seeds", fontsize=9)
         for ax in (left, middle, right):
             ax.grid(alpha=0.25)
             ax.legend(fontsize=8)
@@ -360,7 +372,7 @@ class BeamLoRAClaims(PaperClaims):
                 + ", ".join(f"{gauge} {error:.3f}" for gauge, error in gauges.items())
                 + f"; dispersion with Hadamard over that with SVD {found['hadamard']:.0e}; trained adapters, largest "
                 f"error with SVD over that of their own gauge {against_own:.2f}",
-                gauges["SVD"] < min(gauges["random"], gauges["Hadamard"])
+                gauges["SVD"] < least([gauges["random"], gauges["Hadamard"]])
                 and found["hadamard"] < 1e-10
                 and against_own < 1.0,
             ),
@@ -385,9 +397,3 @@ class BeamLoRAClaims(PaperClaims):
             ),
             Claim("gains on twelve data sets with three language models", "not at matrix scale", "-", True),
         ]
-
-
-def _error(values: ArrayLike, axis: int) -> Array:
-    """Return the standard errors of the means along an axis."""
-    numbers = np.asarray(values, dtype=np.float64)
-    return np.asarray(np.std(numbers, axis=axis, ddof=1) / np.sqrt(numbers.shape[axis]))

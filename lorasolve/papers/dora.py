@@ -19,7 +19,7 @@ from ..monitor import Intermediate, StoppingRule
 from ..objectives.linear import LinearFineTuning
 from ..optimizers.adam import Adam
 from ..problem import Problem, full_fine_tuning
-from .base import COLOURS, Claim, PaperClaims, largest, least, mean_and_error
+from .base import COLOURS, Claim, PaperClaims, largest, least, mean_and_error, standard_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -198,7 +198,8 @@ class DoRAClaims(PaperClaims):
         for k, name in enumerate(METHODS):
             values = [found["correlations"][kind][name] for kind in TARGETS]
             positions = np.arange(len(TARGETS)) + 0.15 * (k - 1.5)
-            ax.errorbar(positions, np.mean(values, axis=1), np.std(values, axis=1), fmt="osd^"[k], color=COLOURS[k],
+            means, errors = np.mean(values, axis=1), standard_error(values, axis=1)
+            ax.errorbar(positions, means, errors, fmt="osd^"[k], color=COLOURS[k],
                         label=name + (f" (paper {PUBLISHED[name]:+.2f})" if name in PUBLISHED else ""))  # fmt: skip
             if name in PUBLISHED:
                 ax.axhline(PUBLISHED[name], color=COLOURS[k], ls=":", lw=1)
@@ -210,7 +211,9 @@ class DoRAClaims(PaperClaims):
             ylabel="correlation of the mean change of\ndirection and of length (dD, dM)",
         )
         ax.grid(alpha=0.25)
-        figure.legend(loc="outside lower center", ncols=2, title="dotted: what the paper reports")
+        figure.legend(
+            loc="outside lower center", ncols=2, title="bars: standard errors; dotted: what the paper reports"
+        )
 
     def judge(self, found: dict[str, Any]) -> list[Claim]:
         """Return the claims beside what was measured."""

@@ -108,7 +108,7 @@ class GaLoreClaims(PaperClaims):
         lines = ["f after 1000 steps and at the end (start: half of ||X*||^2, least: 0), one sample a step"]
         for name, runs in found["courses"].items():
             middle, end = ([run[k] for run in runs] for k in (9, -1))
-            lines.append(f"  {name:<36} {mean_and_error(middle)}   {mean_and_error(end)}, smallest {min(end):.1e}")
+            lines.append(f"  {name:<36} {mean_and_error(middle)}   {mean_and_error(end)}, smallest {least(end):.1e}")
         return "\n".join(lines)
 
     def picture(self, found: dict[str, Any], figure: Figure) -> None:
@@ -134,21 +134,21 @@ class GaLoreClaims(PaperClaims):
             Claim(
                 "GaLore does not always converge to the optimum: near it the noise decides the projector",
                 "confirmed",
-                f"f at the end {mean_and_error(stalled)}, smallest of {len(stalled)} runs {min(stalled):.3f}, at most "
-                f"{approach:.1%} of that at the start; it changes by at most {drift:.1%} after step 1000",
+                f"f at the end {mean_and_error(stalled)}, smallest of {len(stalled)} runs {least(stalled):.3f}, at "
+                f"most {approach:.1%} of that at the start; it changes by at most {drift:.1%} after step 1000",
                 # Runs that never came near it would show nothing of what happens there.
                 least(stalled) > 1e4 * largest(end["GoLore"]) and drift < 0.1 and approach < 0.1,
             ),
             Claim(
                 "GoLore converges with the same samples",
                 "confirmed",
-                f"largest f at the end {max(end['GoLore']):.1e}",
+                f"largest f at the end {largest(end['GoLore']):.1e}",
                 largest(end["GoLore"]) < 1e-6,
             ),
             Claim(
                 "GaLore converges with large batches (here: the projector from both samples)",
                 "confirmed",
-                f"largest f at the end {max(end['GaLore, projector from both samples']):.1e}",
+                f"largest f at the end {largest(end['GaLore, projector from both samples']):.1e}",
                 largest(end["GaLore, projector from both samples"]) < 1e-6,
             ),
             Claim("pre-training and fine-tuning of language models", "not at matrix scale", "-", True),

@@ -16,7 +16,7 @@ from ..monitor import StoppingRule
 from ..problem import Problem
 from ..status import Status
 from ..tasks import digits_task
-from .base import COLOURS, Claim, PaperClaims, mean_and_error
+from .base import COLOURS, Claim, PaperClaims, largest, least, mean_and_error
 from .lora_ggpo import largest_curvature
 
 if TYPE_CHECKING:
@@ -113,17 +113,19 @@ class LearningRateClaims(PaperClaims):
     def judge(self, found: dict[str, Any]) -> list[Claim]:
         """Return the claims beside what was measured."""
         table = found["accuracies"]["tables"]
-        best = {name: max(float(np.mean(row)) for row in rows) for name, rows in table.items()}
+        best = {name: largest(np.mean(rows, axis=1)) for name, rows in table.items()}
         paper = {name: best[name] for name in list(_VARIANTS)[:5]}
         others = ("PiSSA", "MiLoRA", "Init[AB]")
         starts = [paper[name] for name in ("LoRA", *others)]
+        # Beside a run that diverged, whose accuracy is 0, anything gains.
+        ended = np.min(table["LoRA"], axis=1) > 0.0
         common = {
-            name: max(float(np.mean(row) - np.mean(other)) for row, other in zip(table[name], table["LoRA"]))
+            name: largest(np.where(ended, np.mean(table[name], axis=1) - np.mean(table["LoRA"], axis=1), -np.inf))
             for name in paper
             if name != "LoRA"
         }
         tuned = {name: paper[name] - paper["LoRA"] for name in common}
-        spread = max(starts) - min(starts)
+        spread = largest(starts) - least(starts)
         # A best step at an end of the grid is not tuned: a better one may lie beyond.
         steps = found["accuracies"]["steps"]
         inner = [name for name in paper if min(steps) < steps[_best(table[name])] < max(steps)]
@@ -143,7 +145,7 @@ class LearningRateClaims(PaperClaims):
                 "confirmed",
                 "largest gain over LoRA at a common learning rate, and tuned: "
                 + ", ".join(f"{name} {common[name]:.1%}, {tuned[name]:.1%}" for name in common),
-                max(common[name] for name in others) > max(0.03, 4.0 * max(tuned[name] for name in others)),
+                largest([common[name] for name in others]) > largest([0.03, *(4.0 * tuned[name] for name in others)]),
             ),
         ]
 

@@ -30,7 +30,17 @@ from ..optimizers.mgpo_trainer import MGPOTrainer
 from ..problem import Problem
 from ..status import Status
 from ..tasks import digits_task
-from .base import COLOURS, Claim, PaperClaims, first_seeds, is_above_zero, largest, least, mean_and_error
+from .base import (
+    COLOURS,
+    Claim,
+    PaperClaims,
+    first_seeds,
+    is_above_zero,
+    largest,
+    least,
+    mean_and_error,
+    standard_error,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -353,7 +363,7 @@ class LoRAGGPOClaims(PaperClaims):
         left, middle, right = figure.subplots(1, 3)
         for k, (name, table) in enumerate(found["descents"].items()):
             means = [float(np.mean(values)) for values in table.values()]
-            errors = [float(np.std(values, ddof=1)) / np.sqrt(len(values)) for values in table.values()]
+            errors = [float(standard_error(values)) for values in table.values()]
             positions = np.arange(len(table)) + 0.12 * (k - 1.5)
             left.errorbar(positions, means, errors, fmt="osd^"[k], color=COLOURS[k], label=name)
             end = found["ends"][name]

@@ -149,7 +149,7 @@ class LoRARITEClaims(PaperClaims):
                 "its update does not depend on how the weight is factored (without weight decay in the loss)",
                 "confirmed",
                 "largest distance of the ends from two factorings, over the distance moved: "
-                + ", ".join(f"{name} {max(values):.1e}" for name, values in apart.items()),
+                + ", ".join(f"{name} {largest(values):.1e}" for name, values in apart.items()),
                 largest(apart["lora_rite"]) < 1e-10 and least(apart["adam"]) > 0.1,
             ),
             Claim(

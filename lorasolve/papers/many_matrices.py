@@ -11,7 +11,7 @@ import numpy as np
 from .._validate import as_number
 from ..linear_map import numerical_rank
 from ._network import network_task
-from .base import COLOURS, Axes, Cell, Claim, Experiment, Record, distinct, text_table
+from .base import COLOURS, Axes, Cell, Claim, Experiment, Record, distinct, largest, least, text_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -101,7 +101,7 @@ class ManyMatrices(Experiment):
                 "holds with correction",
                 "median loss of large starts over that of zero ones: "
                 + "; ".join(f"lam = {lam:g}: {share - 1.0:+.1%}" for lam, share in zip(lams, excess)),
-                bool(min(excess) > 1.0 and max(excess) < 1.2),
+                least(excess) > 1.0 and largest(excess) < 1.2,
             ),
             Claim(
                 "zero starts end at smaller updates than large ones (Figure 2); correction: after convergence for most "

@@ -16,7 +16,7 @@ from ..monitor import Intermediate, StoppingRule
 from ..objectives.denoising import Denoising
 from ..problem import Problem
 from ..tasks import digits_task
-from .base import COLOURS, Claim, PaperClaims, is_above_zero, largest, mean_and_error
+from .base import COLOURS, Claim, PaperClaims, is_above_zero, largest, least, mean_and_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -150,7 +150,7 @@ class PoLARClaims(PaperClaims):
                 "iterations to a relative loss of 1e-8: "
                 + ", ".join(f"{name} {mean_and_error(values, 1)}" for name, values in needed.items())
                 + f"; LoRA's from 1e-6 on over those from 1e-4 to there: at most {slowing:.2f}; loss after 1500: "
-                + ", ".join(f"{name} {min(values):.1e} to {max(values):.1e}" for name, values in last.items()),
+                + ", ".join(f"{name} {least(values):.1e} to {largest(values):.1e}" for name, values in last.items()),
                 bool(np.mean(needed["PoLAR"]) < 0.3 * np.mean(needed["LoRA"]) and slowing < 2.0),
             ),
             Claim(

@@ -39,7 +39,7 @@ from ..schedules._sketch import haar
 from ..schedules.cola import ChainOfLoRA
 from ..schedules.rac_chain import RACChain
 from ..status import Status
-from .base import COLOURS, Claim, PaperClaims, first_seeds
+from .base import COLOURS, Claim, PaperClaims, first_seeds, standard_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -286,7 +286,7 @@ def reshuffled(draws: int) -> tuple[float, float, float]:
     stop = StoppingRule(max_iter=objective.n_samples, grad_tol=0.0)
     problem = Problem(objective, _EPOCH_RANK)
     ends = [solve(problem, method, seed=seed, stop=stop).fun - objective.lower_bound for seed in range(draws)]
-    return _expected_epoch(False), float(np.mean(ends)), float(np.std(ends, ddof=1) / np.sqrt(draws))
+    return _expected_epoch(False), float(np.mean(ends)), float(standard_error(ends))
 
 
 def replaced() -> float:
@@ -323,7 +323,7 @@ def federated(draws: int) -> dict[str, tuple[float, float, float]]:
             ends.append(objective.value_and_grad(W)[0] - objective.lower_bound)
         noise = 2.0 * objective.lower_bound
         expected = federated_mean_gap(gap, eigenvalue, step, local, clients, part, 1.0, noise)
-        found[f"{part} of {clients}"] = expected, float(np.mean(ends)), float(np.std(ends, ddof=1) / np.sqrt(draws))
+        found[f"{part} of {clients}"] = expected, float(np.mean(ends)), float(standard_error(ends))
     return found
 
 
@@ -360,7 +360,7 @@ def contraction(shape: tuple[int, int], rank: int, side: Literal["left", "right"
         solve(problem, Method(GD(1.0), RACChain(side=side)), seed=seed, stop=stop).fun / (0.5 * np.sum(M * M))
         for seed in range(draws)
     ]
-    return float(np.mean(ratios)), float(np.std(ratios, ddof=1) / np.sqrt(draws))
+    return float(np.mean(ratios)), float(standard_error(ratios))
 
 
 def all_gaps(seeds: int) -> dict[str, dict[str, list[float]]]:
@@ -430,7 +430,7 @@ class RACLoRAClaims(PaperClaims):
             right.errorbar(j, mean / exact, 3.0 * error / exact, fmt="o", color=COLOURS[2])
         right.axhline(1.0, color="black", lw=1)
         right.set_xticks(range(len(rates)), list(rates), rotation=20)
-        right.set(title="Mean gap over expected (bars: 3 errors)")
+        right.set(title="Mean gap over expected\n(bars: 3 standard errors)")
         for ax in (left, right):
             ax.grid(alpha=0.25)
         left.legend(fontsize=8)

@@ -278,7 +278,7 @@ class SoRAClaims(PaperClaims):
         for label, ends in found["runs"].items():
             gap = [fun - best for fun, _ in ends]
             counts = [count for _, count in ends]
-            lines.append(f"  {label:<17} gap to the closed form {min(gap):.2e} to {max(gap):.2e}, gates {counts}")
+            lines.append(f"  {label:<17} gap to the closed form {least(gap):.2e} to {largest(gap):.2e}, gates {counts}")
         lines.append("Sparsifying schedule on a noisy rank-3 target: penalty, open gates, training loss, test loss")
         for penalty, count, train, test in found["curve"]:
             lines.append(f"  {penalty:6.2f}  {count:3d}  {train:9.3f}  {test:9.3f}")

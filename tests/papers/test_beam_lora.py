@@ -133,6 +133,7 @@ FLAT = [[(0.1, 0.5), (0.2, 0.8), (0.1, 1.0), (0.1, 1.0)], [(0.12, 0.5), (0.2, 0.
         ({"pruned": {"gd": {"2": found()["pruned"]["gd"]["2"]}, "adam": {"2": SMALL}}}, [1]),
         ({"hadamard": 0.1}, [2]),
         ({"gauges": {"SVD": 0.5, "random": 0.4, "Hadamard": 0.6}}, [2]),
+        ({"gauges": {"SVD": 0.4, "random": 0.5, "Hadamard": np.nan}}, [2]),
         ({"pruned": {name: {"2": [[0.5, 0.7, 0.6]] * 2} for name in ("gd", "adam")}}, [2]),
         ({"moved": {"paper": 0.4, "preserving": 0.0, "mass": 0.9, "open": 6}}, [3]),  # pruned and not expanded
         ({"moved": {"paper": 0.4, "preserving": 0.0, "mass": 1.0, "open": 8}}, [3]),

@@ -11,7 +11,7 @@ import pytest
 from lorasolve.papers import Claim, Experiment, PaperClaims, registry
 from lorasolve.papers._page import index, markdown_rows, page, write_pages
 from lorasolve.papers._reproduce import reproduce
-from lorasolve.papers.base import is_above_zero
+from lorasolve.papers.base import is_above_zero, standard_error
 
 NAMES = [name for name, cls in registry.classes().items() if issubclass(cls, PaperClaims)]
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
@@ -113,6 +113,16 @@ def test_a_page_keeps_the_sections_of_what_was_not_run(tmp_path):
 
 def test_norm_bars_are_escaped_in_the_page():
     assert markdown_rows([Claim("|x|", "confirmed", "1", True)]) == ["| \\|x\\| | confirmed | 1 |"]
+
+
+def test_the_error_of_a_mean_is_that_of_its_mean():
+    """Of means of four draws of known deviation, by the spread of very many of them; of one value there is none."""
+    draws = np.random.default_rng(0).normal(5.0, 3.0, (20_000, 4))
+    spread = np.std(np.mean(draws, axis=1))
+    assert np.sqrt(np.mean(standard_error(draws, axis=1) ** 2)) == pytest.approx(spread, rel=0.02)
+    assert standard_error([[1.0, 5.0], [3.0, 5.0]]).tolist() == [1.0, 0.0]  # deviations sqrt 2 and 0, over sqrt 2
+    assert np.isnan(standard_error([[1.0, 2.0]])).tolist() == [True, True] and np.isnan(standard_error([1.0]))
+    assert not is_above_zero([1.0])
 
 
 def test_a_mean_is_above_zero_by_two_of_its_errors() -> None:

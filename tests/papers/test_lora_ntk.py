@@ -205,6 +205,7 @@ LORA, TWO = "LoRA start, r = 1", "random, r = 2"
         ({"spurious": {"random, r = 1": [SPURIOUS], LORA: [GLOBAL], TWO: [GLOBAL]}}, 2),  # no other value at rank one
         ({"spurious": {"random, r = 1": [SPURIOUS, GLOBAL], LORA: [GLOBAL, 1.3], TWO: [GLOBAL]}}, 2),  # unfinished
         ({"spurious": {"random, r = 1": [SPURIOUS, GLOBAL], LORA: [GLOBAL], TWO: [0.3]}}, 2),
+        ({"threshold": [0.1, np.nan]}, 3),
     ],
 )
 def test_each_half_of_a_claim_is_judged(change, refuted):

@@ -225,6 +225,15 @@ def test_iterations_are_told_by_their_condition_numbers_in_any_order():
         alt_lora.iterations([1.0, 0.0], 10)
 
 
+def test_a_run_without_a_value_has_not_reached_the_level_that_another_one_reached(monkeypatch):
+    """The given step reaches it in 40 iterations, the tuned one diverges in 3."""
+    ends = itertools.cycle([SimpleNamespace(fun=0.0, nit=40), SimpleNamespace(fun=np.nan, nit=3)])
+    monkeypatch.setattr(alt_lora, "solve", lambda *args, **settings: next(ends))
+    monkeypatch.setattr(alt_lora, "choose_step", lambda method, *args: SimpleNamespace(method=method))
+    counts = alt_lora.iterations([1.0], 50)["counts"]
+    assert list(counts.values()) == [[40.0]] * 4
+
+
 def test_accuracies_stand_at_the_learning_rates_that_were_tried():
     names, steps = list(learning_rate._VARIANTS)[:5], [0.3, 0.001, 0.05]
     rows = {name: [[0.90 + 0.001 * k], [0.5], [0.8]] for k, name in enumerate(names)}
@@ -243,6 +252,7 @@ def test_accuracies_stand_at_the_learning_rates_that_were_tried():
         ({"DoRA": [0.2, 0.905, 0.8]}, [False, True]),  # worth no more than the starts
         ({"LoRA": [0.2, 0.8, 0.9]}, [False, True]),  # not tuned: the best step is the last one
         ({"PiSSA": [0.21, 0.905, 0.8]}, [True, False]),  # no gain at any one step
+        ({"PiSSA": [0.21, 0.905, 0.8], "LoRA": [0.2, 0.9, 0.0]}, [True, False]),  # but where LoRA diverged
     ],
 )
 def test_tuned_accuracies_and_gains_at_one_learning_rate_are_judged_where_the_best_step_is_inside(changed, holds):
