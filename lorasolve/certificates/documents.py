@@ -140,7 +140,8 @@ def _require_described(objective: Objective, description: Description, X: Array)
     beside = X + (float(np.linalg.norm(X)) or natural_length(objective) or 1.0) / float(np.linalg.norm(D)) * D
     points = [Y for Y in (X, beside, np.zeros(X.shape)) if objective.domain(Y)]
     stated = [objective.value_and_grad(Y)[0] for Y in points]
-    off = max(abs(description.value_and_grad(Y)[0] - value) for Y, value in zip(points, stated))
+    # Undefined where one is: max would pass over it.
+    off = float(np.max([abs(description.value_and_grad(Y)[0] - value) for Y, value in zip(points, stated)]))
     # What cancels in the outputs is as large as the shifts.
     cancelling = sum(float(shift @ shift) for shift in description.shifts) / description.divide_by
     if not off <= DESCRIBED * max(map(abs, stated)) + ULPS * float(np.finfo(objective.dtype).eps) * cancelling:

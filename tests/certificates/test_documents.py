@@ -297,6 +297,20 @@ def test_a_description_of_another_loss_is_refused(factor: float, lam: float) -> 
     assert any(check.name == "description" for check in ls.check_objective(Own(factor)).failures) is (factor != 1.0)
 
 
+class OnlyAtZero(Own):
+    """The same, whose values elsewhere are undefined though it states no domain."""
+
+    def value_and_grad(self, X: np.ndarray) -> tuple[float, np.ndarray]:
+        value, grad = super().value_and_grad(X)
+        return (np.nan if X.any() else value), grad
+
+
+def test_a_loss_without_values_beside_the_point_is_not_the_one_described() -> None:
+    task = ls.Problem(OnlyAtZero(), 2, lam=1e3)
+    with pytest.raises(ValueError, match=r"states another loss than value_and_grad, values differ by nan"):
+        certificates.document(task, np.zeros((3, 2)))
+
+
 def test_float32_data_are_taken_as_they_are() -> None:
     M = np.random.default_rng(0).standard_normal((3, 2)).astype(np.float32)
     document = certificates.document(ls.Problem(Denoising(M), 2, lam=0.1), np.zeros((3, 2)))
