@@ -21,7 +21,7 @@ class MiniLMConstants(Experiment):
     """``alpha`` and ``beta`` jointly over query and value of every layer, about the end of a training at lam = 0.01."""
 
     name = "minilm_constants"
-    summary = "MiniLM, query and value of all six layers: restricted constants against the LoRA rank (Table 2)"
+    summary = "MiniLM, query and value of its last layers: restricted constants against the LoRA rank (Table 2)"
     seeds = "data 0; start 0; samples 0"
     size = (9.0, 4.0)
 
@@ -66,9 +66,9 @@ class MiniLMConstants(Experiment):
         ]
         header = ["r", "alpha, sampled", "alpha, searched", "beta, sampled", "beta, searched", "CPU s"]
         return text_table(header, rows) + (
-            f"\nof all layers jointly, within D = {_RADIUS:g} of the end of a training at lam = {_LAM}; what a smaller "
-            "rank attains a larger one does too.\nBoth are one-sided: no bound from the other side is known for a "
-            "transformer."
+            f"\nof the last {records[0]['last']} of six layers jointly, within D = {_RADIUS:g} of the end of a training"
+            f" at lam = {_LAM}; what a\nsmaller rank attains a larger one does too. Both are one-sided: no bound from "
+            "the other side is known for a\ntransformer."
         )
 
     def draw(self, records: list[Record], figure: Figure) -> None:

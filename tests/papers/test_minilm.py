@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lorasolve.papers import _minilm
+from lorasolve.papers import _minilm, registry
 
 
 def tokenizer(texts):
@@ -38,3 +38,65 @@ def test_the_last_layers_are_no_more_than_there_are():
     for last in (7, 99, 0, -1):
         with pytest.raises(ValueError, match=f"last: expected an integer from 1 to 6, got {last}"):
             _minilm._first(6, last)
+
+
+# ---------------------------------------------------------------------- claims
+def end(start, kind, ranks, norm):
+    return {"start": start, "kind": kind, "ranks": ranks, "dual_norm": norm}
+
+
+STATIONARY = end("zero 0", "tangent_optimal", [1, 0, 2], 1.00001)
+
+
+@pytest.mark.parametrize(
+    ("records", "holds"),
+    [
+        ([STATIONARY, end("zero 1", "not_converged", [1, 8, 2], 1.2), end("large 0", "loud", [8, 8, 8], 9.0)], True),
+        ([STATIONARY, end("zero 1", "rank_too_small", [8, 8, 8], 1.2)], False),
+        ([STATIONARY, end("zero 1", "inconclusive", [1, 0, 2], 1.05)], False),
+        ([STATIONARY, end("zero 1", "tangent_optimal", [1, 0, 2], float("nan"))], False),
+        ([STATIONARY, end("zero 1", "tangent_optimal", [0, 0, 0], 0.5)], False),  # where it started
+        ([end("zero 0", "not_converged", [0, 0, 0], 7.0)], None),
+    ],
+)
+def test_every_run_from_zero_that_ends_is_judged_and_others_are_counted(records, holds):
+    claims = registry.classes()["minilm"]().claims(records)
+    assert [claim.holds for claim in claims] == ([] if holds is None else [holds])
+    assert all(f"of {sum(r['start'] != 'large 0' for r in records)} runs end" in claim.measured for claim in claims)
+
+
+@pytest.mark.parametrize(
+    ("totals", "holds"), [([1, 3], True), ([1, 1], False), ([3, 1], False), ([1, 4, 3], False), ([0, 16], False)]
+)
+def test_the_rank_has_to_fall_with_the_decay(totals, holds):
+    records = [
+        {"lam": 0.1 / 10**k, "kind": "tangent_optimal", "ranks": [total // 2, total - total // 2]}
+        for k, total in enumerate(totals)
+    ]
+    (claim,) = registry.classes()["minilm_rank"]().claims(records)
+    assert claim.holds == holds
+
+
+def course(start, *points):
+    keys = ("loss", "rank", "nuclear_norm", "train", "test")
+    return {"start": start, "course": [dict(zip(keys, point)) for point in points]}
+
+
+NULL, LOUD = (0.17, 0.0, 0.0, 1.0, 0.8), (90.0, 8.0, 5000.0, 0.7, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("zero", "large", "holds"),
+    [
+        ((0.03, 4.8, 2.5, 1.0, 0.76), (13.9, 8.0, 1380.0, 1.0, 0.54), True),
+        (NULL, LOUD, False),  # no run moves
+        (NULL, (13.9, 8.0, 1380.0, 1.0, 0.54), False),
+        ((0.03, 4.8, 2.5, 1.0, 0.76), (60.0, 8.0, 3000.0, 0.8, 0.5), False),  # stopped early
+        ((0.03, 4.8, 2.5, 1.0, 0.76), (0.1, 4.8, 1380.0, 1.0, 0.54), False),
+        ((0.03, 4.8, 2.5, 1.0, 0.76), (0.1, 8.0, 4.0, 1.0, 0.54), False),
+    ],
+)
+def test_starts_are_told_apart_by_runs_that_have_learnt(zero, large, holds):
+    records = [course("zero", NULL, NULL, zero), course("small", NULL, zero), course("large", LOUD, LOUD, large)]
+    (claim,) = registry.classes()["minilm_starts"]().claims(records)
+    assert claim.holds == holds
