@@ -100,3 +100,21 @@ def test_starts_are_told_apart_by_runs_that_have_learnt(zero, large, holds):
     records = [course("zero", NULL, NULL, zero), course("small", NULL, zero), course("large", LOUD, LOUD, large)]
     (claim,) = registry.classes()["minilm_starts"]().claims(records)
     assert claim.holds == holds
+
+
+@pytest.mark.parametrize(
+    ("alpha", "beta", "searched", "holds"),
+    [
+        ([4e-3, 2e-3, 2e-4], [0.09, 0.45, 0.3], 98.0, True),
+        ([4e-3, 2e-3, -2e-4], [0.09, 0.45, 0.3], 98.0, False),  # as the paper says
+        ([4e-3, -2e-3, 2e-4], [0.09, 0.45, 0.3], 98.0, False),
+        ([4e-3, 2e-3, 4e-3], [0.09, 0.45, 0.3], 98.0, False),  # does not fall
+        ([4e-3, 2e-3, 2e-4], [0.09, 0.45, 0.3], 0.4, False),  # as far as search
+        ([4e-3, float("nan"), 2e-4], [0.09, 0.45, 0.3], 98.0, False),
+    ],
+)
+def test_monte_carlo_is_held_against_search_on_minilm(alpha, beta, searched, holds):
+    keys = ("r", "alpha_sampled", "beta_sampled", "alpha_searched", "beta_searched")
+    rows = zip((1, 8, 64), alpha, beta, (-0.2, -4.0, -4.0), (searched, 135.0, 135.0))
+    (claim,) = registry.classes()["minilm_constants"]().claims([dict(zip(keys, row)) for row in reversed([*rows])])
+    assert claim.holds == holds
