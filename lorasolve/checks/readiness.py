@@ -14,7 +14,9 @@ import numpy as np
 
 from .._validate import shown as as_shown
 from ..adapters.base import Adapter
+from ..attacks.base import Attack
 from ..convex.base import ConvexRoute
+from ..executors.base import Executor
 from ..inits.base import Init
 from ..objectives.base import Objective
 from ..objectives.linear import LinearFineTuning
@@ -33,7 +35,8 @@ def readiness(cls: type) -> CheckReport:
     Parameters
     ----------
     cls : type
-        A subclass of ``Objective``, ``Adapter``, ``Optimizer``, ``Schedule``, ``Init`` or ``ConvexRoute``.
+        A subclass of ``Objective``, ``Adapter``, ``Optimizer``, ``Schedule``, ``Init``, ``ConvexRoute``, ``Executor``
+        or ``Attack``.
 
     Returns
     -------
@@ -256,6 +259,21 @@ def _convex(cls: Any) -> Iterator[Check]:
     yield _required("tested", _overrides(cls, ConvexRoute, "run"), "run", "write run(problem, tol, report) -> Solution")
 
 
+def _executor(cls: Any) -> Iterator[Check]:
+    yield from _settings(cls)
+    yield _documented(cls)
+    opens = _overrides(cls, Executor, "open")
+    yield _required("opens", opens, "open", "write open(start, n_workers, threads, results) -> Pool")
+
+
+def _attack(cls: Any) -> Iterator[Check]:
+    yield from _settings(cls)
+    yield _documented(cls)
+    yield _required("searched", _overrides(cls, Attack, "families"), "families", "write families() -> tuple of Family")
+    of_all = re.match(rf"{cls.name}\b", cls.summary) is not None
+    yield _required("in the help", of_all, "summary", f"begin summary with {cls.name!r}: it is all that the help shows")
+
+
 _CHECKS: dict[type, dict[str, Callable[[Any], Iterator[Check]]]] = {
     Objective: {"tested": _objective},
     Adapter: {"tested": _adapter},
@@ -263,4 +281,6 @@ _CHECKS: dict[type, dict[str, Callable[[Any], Iterator[Check]]]] = {
     Schedule: {"tested": _schedule},
     Init: {"tested": _init},
     ConvexRoute: {"tested": _convex},
+    Executor: {"opens": _executor},
+    Attack: {"searched": _attack},
 }

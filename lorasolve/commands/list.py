@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
-from .. import adapters, convex, inits, objectives, optimizers, schedules
+from .. import adapters, attacks, convex, executors, inits, objectives, optimizers, schedules
 from .._registry import Registry, suggest
 from ..io import constructor_keys, envelope
 from .base import Command, ExitCode, add_json_argument, emit
@@ -18,6 +18,8 @@ KINDS: dict[str, Registry[Any]] = {
     "schedules": schedules.registry,
     "inits": inits.registry,
     "convex": convex.registry,
+    "executors": executors.registry,
+    "attacks": attacks.registry,
 }
 
 
@@ -25,7 +27,7 @@ class ListCommand(Command):
     """Print the names of all components with one line each."""
 
     name = "list"
-    summary = "objectives, adapters, optimizers, schedules, inits and convex routes, one line each"
+    summary = "what there is to choose from, by kind: objectives, adapters, optimizers and so on, one line each"
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""

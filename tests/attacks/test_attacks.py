@@ -283,10 +283,9 @@ def test_an_unknown_family_is_refused() -> None:
 
 
 def test_every_target_says_what_it_is() -> None:
-    assert set(registry.classes()) == {"certify", "certify_claims", "objective", "optimizer", "step"}
+    assert set(registry.classes()) >= {"certify", "certify_claims", "objective", "optimizer", "step"}
     for name, cls in registry.classes().items():
         assert re.match(rf"{name}\b", cls.summary), "the help of the command names targets by their summaries alone"
-    assert all(cls.summary.startswith(name) or "same" in cls.summary for name, cls in registry.classes().items())
 
 
 def test_the_command_writes_scripts_and_exits_with_one(tmp_path, capsys, monkeypatch, exit_code) -> None:

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve import adapters, convex, inits, objectives, optimizers, schedules
+from lorasolve import adapters, attacks, convex, executors, inits, objectives, optimizers, schedules
 from lorasolve.adapters import DoRA, LoRA, SoftmaxGates, SoRA
 from lorasolve.checks import check_adapter, check_convex, check_init, check_optimizer, check_schedule, readiness
 from lorasolve.objectives import LinearFineTuning
 from lorasolve.schedules import Beam, ChainOfLoRA, Periodic, RACChain
 
-REGISTRIES = (objectives, adapters, optimizers, schedules, inits, convex)
+REGISTRIES = (objectives, adapters, optimizers, schedules, inits, convex, executors, attacks)
 EVERY = {f"{r.__name__.split('.')[1]}-{n}": cls for r in REGISTRIES for n, cls in r.registry.classes().items()}
 
 

@@ -23,6 +23,8 @@ HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent.parent
 FILES = sorted(path.relative_to(HERE) for path in HERE.glob("*/*.py"))
 NAMES = {path.parts[0]: path.stem for path in FILES}
+# What `lorasolve --help` and `lorasolve reproduce` list.
+ELSEWHERE = ("commands", "papers")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,18 @@ def python(copy: pathlib.Path, *arguments: str) -> subprocess.CompletedProcess[s
 
 
 def test_each_kind_has_an_exercise_of_under_sixty_lines() -> None:
-    assert set(NAMES) == {"objectives", "adapters", "optimizers", "schedules", "inits", "convex", "commands"}
+    assert set(NAMES) == {
+        "objectives",
+        "adapters",
+        "optimizers",
+        "schedules",
+        "inits",
+        "convex",
+        "executors",
+        "attacks",
+        "commands",
+        "papers",
+    }
     assert len(FILES) == len(NAMES)
     assert all(len((HERE / path).read_text().splitlines()) < 60 for path in FILES)
 
@@ -56,10 +69,15 @@ def test_each_kind_has_an_exercise_of_under_sixty_lines() -> None:
 def test_they_are_listed(copy: pathlib.Path) -> None:
     found = json.loads(python(copy, "-m", "lorasolve.cli", "list", "--json").stdout)
     for kind, name in NAMES.items():
-        assert kind == "commands" or found[kind][name]
+        assert kind in ELSEWHERE or found[kind][name]
     assert found["optimizers"]["sign_descent"] == "theta <- theta - step * sign(gradient)"
     usage = python(copy, "-m", "lorasolve.cli", "--help").stdout
     assert "  budget" in usage and "parameters of the factors of a matrix, by rank" in usage
+    assert (
+        "Eckart and Young (Psychometrika 1)\n  truncation " in python(copy, "-m", "lorasolve.cli", "reproduce").stdout
+    )
+    assert "last_first" in python(copy, "-m", "lorasolve.cli", "study", "--help").stdout
+    assert "summation: the sum" in " ".join(python(copy, "-m", "lorasolve.cli", "attack", "--help").stdout.split())
 
 
 def test_they_are_ready_and_pass_their_checks(copy: pathlib.Path) -> None:
@@ -69,7 +87,7 @@ import lorasolve as ls
 from lorasolve.checks import readiness
 names = {NAMES!r}
 assert str({str(copy)!r}) in ls.__file__
-cls = {{kind: getattr(ls, kind).registry.classes()[name] for kind, name in names.items() if kind != "commands"}}
+cls = {{kind: getattr(ls, kind).registry.classes()[name] for kind, name in names.items() if kind not in {ELSEWHERE!r}}}
 reports = [readiness(c) for c in cls.values()]
 reports += [ls.check_objective(cls["objectives"].example(np.random.default_rng(0)))]
 reports += [ls.check_adapter(cls["adapters"]()), ls.check_optimizer(cls["optimizers"]())]
@@ -77,7 +95,7 @@ reports += [ls.check_schedule(cls["schedules"]()), ls.check_init(cls["inits"]())
 print(*[report for report in reports if not report.ok], sep="\\n")
 print(len(reports))
 """
-    assert python(copy, "-c", program).stdout.strip() == "12"
+    assert python(copy, "-c", program).stdout.strip() == "14"
 
 
 def test_they_run_together_and_reach_what_the_package_reaches_without_them(copy: pathlib.Path) -> None:
@@ -115,6 +133,17 @@ def test_they_run_together_and_reach_what_the_package_reaches_without_them(copy:
     assert python(copy, *cli, "budget", "100", "50", "4").stdout == "rank 4: 600 parameters, 12.00 % of 100 x 50\n"
 
 
+def test_the_attack_finds_what_is_false_and_the_paper_is_judged(copy: pathlib.Path) -> None:
+    program = """
+from lorasolve.attacks import attack
+report = attack("summation", seconds=5.0, trials=200)
+print(*[finding.claim for finding in report.found])
+"""
+    assert python(copy, "-c", program).stdout == "the order does not matter\n"
+    shown = python(copy, "-m", "lorasolve.cli", "reproduce", "truncation", "--quick", "--out", "results").stdout
+    assert "[confirmed] no matrix of rank 2 is nearer" in shown
+
+
 def test_they_are_in_the_table_of_all_methods(copy: pathlib.Path) -> None:
     arguments = ["--methods", "all", "--budget", "60", "--json", "--quiet"]
     data = ["--objective", "log_cosh", "data.npz", "--lam", "0.5", "--rank", "2", "--init", "uniform"]
@@ -140,6 +169,8 @@ SUITES = (
     "tests/test_combinations.py",
     "tests/test_docstrings.py",
     "tests/convex/test_routes.py",
+    "tests/studies/test_executors.py",
+    "tests/papers/test_reproduce.py",
     "tests/test_layout.py",
 )
 

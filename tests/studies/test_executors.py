@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import pathlib
 import threading
 from typing import Any
 
+import numpy as np
 import pytest
 
+from lorasolve import Problem, Study
+from lorasolve.executors import registry
 from lorasolve.executors.base import Outcome, Pool, outcomes
-from lorasolve.executors.loky import Loky
-from lorasolve.executors.serial import Serial
+from lorasolve.objectives import Denoising
+
+# Those that need more than the default install are in test_clusters.
+HERE = sorted(set(registry.classes()) - {"dask", "slurm"})
 
 
 class Recorder(Pool):
@@ -43,9 +49,10 @@ def test_every_chunk_comes_back_and_few_are_held(at_once: int) -> None:
     assert list(outcomes(Pool(), [], 4)) == []
 
 
-@pytest.mark.parametrize("executor", [Serial(), Loky()])
-def test_workers_answer_by_number(executor: Serial | Loky) -> None:
-    with executor.open(lambda: abs, 2 if isinstance(executor, Loky) else 1, 1) as pool:
+@pytest.mark.parametrize("name", HERE)
+def test_workers_answer_by_number(name: str) -> None:
+    executor = registry.classes()[name]()
+    with executor.open(lambda: abs, min(2, executor.workers(None)), 1) as pool:
         found = {outcome.task: outcome.report for outcome in outcomes(pool, range(-5, 5), 4)}
     assert found == {task: abs(task - 5) for task in range(10)}
 
@@ -58,6 +65,19 @@ def test_work_that_cannot_go_to_other_processes_is_refused_in_words() -> None:
             return abs
 
     with pytest.raises(TypeError, match=r"backend: the work cannot go .*\(cannot pickle .*lock.*, or take 'serial'"):
-        Loky().open(work, 1, 1)
-    with Serial().open(work, 1, 1) as pool:
+        registry.classes()["loky"]().open(work, 1, 1)
+    with registry.classes()["serial"]().open(work, 1, 1) as pool:
         assert [outcome.report for outcome in outcomes(pool, [-1], 1)] == [1]
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_a_study_reaches_the_optimum_of_every_cell(name: str, tmp_path: pathlib.Path) -> None:
+    s = np.array([3.0, 2.0, 1.0])
+    M = np.diag(s)
+    lams = [0.5, 1.5, 2.5, 4.0]
+    study = Study(problem=lambda lam: Problem(Denoising(M), 3, lam), axes={"lam": lams}, method="lbfgs")
+    runs = study.run(tmp_path / "runs", backend=name)
+    reached = {run["run"]["cell"]["lam"]: run["result"]["fun"] for run in runs}
+    # Singular values shrink by lam.
+    expected = {lam: float(np.where(s > lam, lam * s - 0.5 * lam**2, 0.5 * s**2).sum()) for lam in lams}
+    assert reached == pytest.approx(expected, rel=1e-9)
