@@ -1,6 +1,6 @@
 """Pages made from the package itself, so that none of them can be out of date.
 
-``generated/api.rst`` lists every public name, ``generated/components.md`` what each registry holds,
+``generated/api.rst`` lists every public name, ``generated/components.md`` what each folder of components holds,
 ``generated/commands.md`` every command's help, ``generated/messages.md`` every status and exit code.
 """
 
@@ -12,13 +12,18 @@ import pathlib
 
 from lorasolve.commands import registry as commands
 from lorasolve.commands.base import EXIT_CODES
+from lorasolve.commands.list import KINDS
 from lorasolve.status import Status
 
-# Public modules in the order of the reference; the registries of components have a page of their own.
+# Public modules in the order of the reference, in which the folders of components follow them. The estimators have a
+# page by hand, howto/sklearn.md: what they inherit refers to scikit-learn's own pages.
 MODULES = (
     "lorasolve",
+    "lorasolve.certificates",
+    "lorasolve.comparison",
     "lorasolve.landscape",
     "lorasolve.landscape.instances",
+    "lorasolve.multi",
     "lorasolve.networks",
     "lorasolve.peft_files",
     "lorasolve.studies",
@@ -28,8 +33,10 @@ MODULES = (
     "lorasolve.plotting",
     "lorasolve.symbolic",
     "lorasolve.tasks",
+    "lorasolve.checks",
+    "lorasolve.papers",
+    "lorasolve.commands",
 )
-REGISTRIES = ("objectives", "adapters", "optimizers", "schedules", "inits", "convex")
 
 
 def public_names(name: str) -> list[str]:
@@ -50,6 +57,14 @@ def public_names(name: str) -> list[str]:
     return names
 
 
+def components_of(name: str) -> list[str]:
+    """Return the names of the classes that a folder of components has as attributes, none for another module."""
+    kind = KINDS.get(name.rpartition(".")[2])
+    # A target of attacks has no name in Python: it is called by a text.
+    classes = {} if kind is None or name == "lorasolve.attacks" else kind.classes()
+    return [value.__name__ for value in classes.values()]
+
+
 def _heading(text: str, mark: str) -> list[str]:
     return [text, mark * len(text), ""]
 
@@ -58,11 +73,11 @@ def api() -> str:
     """Return the page of all public names, with their docstrings."""
     lines = _heading("Reference", "=")
     shown: list[object] = []
-    for name in MODULES:
+    for name in (*MODULES, *(f"lorasolve.{kind}" for kind in KINDS)):
         lines += _heading(name, "-")
         document = inspect.getdoc(importlib.import_module(name)) or ""
         lines += [document.split("\n\n")[0].replace("\n", " "), ""]
-        for entry in public_names(name):
+        for entry in [*public_names(name), *components_of(name)]:
             value = getattr(importlib.import_module(name), entry)
             if any(value is other for other in shown):
                 continue  # under its shorter name already
@@ -70,21 +85,16 @@ def api() -> str:
             kind = "autoclass" if inspect.isclass(value) else "autofunction"
             lines += [f".. {kind}:: {name}.{entry}"]
             lines += ["   :members:", ""] if kind == "autoclass" else [""]
-    for name in REGISTRIES:
-        lines += _heading(f"lorasolve.{name}", "-")
-        for kind in importlib.import_module(f"lorasolve.{name}").registry.classes().values():
-            lines += [f".. autoclass:: lorasolve.{name}.{kind.__name__}", "   :members:", ""]
     return "\n".join(lines)
 
 
 def components() -> str:
-    """Return the page of what each registry holds."""
+    """Return the page of what each folder of components holds."""
     lines = ["# Components", "", "What a name in a method, a problem or a command may be (`lorasolve list`).", ""]
-    for name in REGISTRIES:
+    for name, registry in KINDS.items():
         lines += [f"## {name}", "", "| name | what it is |", "|---|---|"]
-        for key, kind in importlib.import_module(f"lorasolve.{name}").registry.classes().items():
-            summary = getattr(kind, "summary", "") or (inspect.getdoc(kind) or "").splitlines()[0]
-            lines.append(f"| `{key}` | {summary.replace('|', chr(92) + '|')} |")
+        for key, kind in registry.classes().items():
+            lines.append(f"| `{key}` | {kind.summary.replace('|', chr(92) + '|')} |")
         lines.append("")
     return "\n".join(lines)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import pathlib
+import pkgutil
 import re
 import runpy
 import subprocess
@@ -49,6 +51,21 @@ def test_links_of_included_files_lead_to_files_from_the_page(monkeypatch) -> Non
     content = ["[a](https://a.b) [c](#d) [e](f.py)"]
     conf["with_its_links"](None, pathlib.Path("../proofs/README.md"), pathlib.Path("theory"), content)
     assert content == ["[a](https://a.b) [c](#d) [e](../proofs/f.py)"]
+
+
+def test_the_reference_has_every_public_name(monkeypatch) -> None:
+    monkeypatch.syspath_prepend(str(DOCS))
+    reference = runpy.run_path(str(DOCS / "reference.py"))
+    shown = []
+    for name in re.findall(r"auto(?:class|function):: (\S+)", reference["api"]()):
+        module, _, entry = name.rpartition(".")
+        shown.append(getattr(importlib.import_module(module), entry))
+    for info in pkgutil.iter_modules(ls.__path__, "lorasolve."):
+        if info.ispkg and info.name != "lorasolve.sklearn":
+            module = importlib.import_module(info.name)
+            names = reference["public_names"](info.name) if hasattr(module, "__all__") else []
+            lacking = [name for name in names if not any(getattr(module, name) is value for value in shown)]
+            assert not lacking, f"{info.name}: {lacking}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
