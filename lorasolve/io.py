@@ -197,6 +197,13 @@ def read_task(
         Seed of that choice.
     form : TextFormat
         How a ratings file is written.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError, TypeError
+        For an unknown objective, options that do not go with the file, and data that the objective refuses.
     """
     if as_text(name, "name") not in objective_registry.classes():
         known = list(objective_registry.classes())

@@ -134,6 +134,11 @@ class Method:
             The problem as given; :meth:`problem` is asked here.
         draws_start : bool
             Whether the init makes the start, so that it is asked too; False where factors are given.
+
+        Raises
+        ------
+        TypeError
+            If ``problem`` is no problem.
         """
         as_instance(problem, "problem", Problem)
         adapter = problem.adapter if self.adapter is None else self.adapter

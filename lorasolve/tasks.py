@@ -107,6 +107,11 @@ def fit_softmax_head(Z: Array, labels: Array, n_classes: int, ridge: float) -> A
         Number of classes.
     ridge : float
         The penalty is ``(ridge/2) ||W||_F^2``; > 0, so that the minimiser is unique.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For ``ridge`` or ``n_classes`` out of range, and inputs and labels that do not go together.
     """
     from scipy.optimize import minimize
 

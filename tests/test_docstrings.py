@@ -1,25 +1,27 @@
 """Documented parameters equal signatures, for every public name, by a small reader of numpydoc sections.
 
-Rules: a function documents all of its parameters in order, or none. A class documents its constructor's parameters
-under ``Parameters`` in its own docstring or in that of a base, a record its fields there or under ``Attributes``. Every
-component of a registry documents all of its settings; another class may describe its arguments in its text, but what it
-lists it lists whole.
+Rules: a function documents all of its parameters in order, or none, and one that does says what it refuses. A class
+documents its constructor's parameters under ``Parameters`` in its own docstring or in that of a base, a record its
+fields there or under ``Attributes``. Every component of a registry documents all of its settings; another class may
+describe its arguments in its text, but what it lists it lists whole.
 """
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib
 import inspect
 import pkgutil
 import re
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import lorasolve
-from lorasolve import adapters, convex, executors, inits, objectives, optimizers, schedules
+from lorasolve import _validate, adapters, convex, executors, inits, objectives, optimizers, schedules
 
 SECTIONS = (
     "Parameters",
@@ -117,6 +119,7 @@ def callables() -> dict[str, Callable[..., Any]]:
 
 
 CALLABLES = callables()
+VALIDATORS = {name for name, value in vars(_validate).items() if inspect.isfunction(value) and name != "shown"}
 PARTS = (adapters, convex, executors, inits, objectives, optimizers, schedules)
 COMPONENTS = {cls for part in PARTS for cls in part.registry.classes().values()}
 
@@ -126,6 +129,21 @@ def parameters(function: Callable[..., Any]) -> list[str]:
     names = list(inspect.signature(function).parameters)
     is_method = "." in function.__qualname__ and names[:1] in (["self"], ["cls"])
     return names[1:] if is_method else names
+
+
+def refuses(function: Callable[..., Any]) -> bool:
+    """Return whether a function itself raises, or asks a validator to (``as_number`` and the like)."""
+
+    def found(node: ast.AST) -> bool:
+        if isinstance(node, ast.FunctionDef | ast.Lambda | ast.ClassDef):
+            return False
+        if isinstance(node, ast.Raise) and node.exc is not None:
+            return "NotImplementedError" not in ast.unparse(node.exc)
+        called = ast.unparse(node.func).rpartition(".")[2] if isinstance(node, ast.Call) else ""
+        return called in VALIDATORS or any(map(found, ast.iter_child_nodes(node)))
+
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    return any(map(found, ast.iter_child_nodes(definition)))
 
 
 # ---------------------------------------------------------------------- the rules
@@ -143,6 +161,8 @@ def wrong_in_function(function: Callable[..., Any]) -> list[str]:
         said, true = entries(found["Parameters"]), parameters(function)
         if said != true:
             wrong.append(f"Parameters says {said}, the signature {true}")
+        if "Raises" not in found and refuses(function):
+            wrong.append("it refuses arguments, and there is no section Raises")
     for heading in ("Returns", "Yields", "Raises"):
         if heading in found and not entries(found[heading]):
             wrong.append(f"{heading} names no type")
@@ -249,6 +269,32 @@ def test_the_reader_accepts_what_is_right_and_names_what_is_wrong() -> None:
     assert changed("ValueError\n", "if it fails\n") == ["Raises names 'if it fails'"]
     assert changed("Returns\n-------", "Returns\n---") == ["the line under 'Returns' has another length"]
     assert changed("Returns\n-------", "Gives\n-----") == ["unknown section 'Gives'"]
+
+
+def test_what_a_function_refuses_has_a_section() -> None:
+    def validates(first: int) -> int:
+        return _validate.as_integer(first, "first", 1)
+
+    def raises(first: int) -> int:
+        if first < 1:
+            raise ValueError("first: expected a number >= 1")
+        return first
+
+    def makes_one_that_raises(first: int) -> Callable[[], None]:
+        def later() -> None:
+            raise ValueError(first)
+
+        return later
+
+    def leaves_it_open(first: int) -> int:
+        raise NotImplementedError
+
+    assert refuses(validates) and refuses(raises)
+    assert not refuses(makes_one_that_raises) and not refuses(leaves_it_open)
+    raises.__doc__ = "Return it.\n\nParameters\n----------\nfirst : int\n    A number.\n"
+    assert wrong_in_function(raises) == ["it refuses arguments, and there is no section Raises"]
+    raises.__doc__ += "\nRaises\n------\nValueError\n    If it is below 1.\n"
+    assert wrong_in_function(raises) == []
 
 
 def test_the_reader_names_what_a_class_leaves_out() -> None:

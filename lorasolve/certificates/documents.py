@@ -113,6 +113,13 @@ def write(
     -------
     dict
         The document written.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    NotImplementedError, ValueError, TypeError
+        As :func:`document`.
     """
     path = as_path(path, "path")
     made = document(problem, point, arithmetic=arithmetic, bits=bits)

@@ -264,6 +264,11 @@ def better_by(problem: Problem, point: Any, better: Any) -> float:
     -------
     float
         Negative, down to minus infinity, where ``Y`` is not proved to be better.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If ``problem`` is no problem, or a point does not fit it.
     """
     as_instance(problem, "problem", Problem)
     if problem.several or _oracles.refusal(problem.objective.in_float64()) is not None:

@@ -42,6 +42,11 @@ def check_convex(route: ConvexRoute, rng: int | np.random.Generator = 0) -> Chec
     CheckReport
         ``report.ok`` is False if a check failed; ``print(report)`` shows all of them.
 
+    Raises
+    ------
+    TypeError
+        If ``route`` is no convex route, or ``rng`` neither a seed nor a generator.
+
     Notes
     -----
     Checked: the optimum of denoising is that of the formula, for a small, a large and a prohibitive weight decay; that

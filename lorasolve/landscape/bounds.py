@@ -55,6 +55,11 @@ def sgd_rank_bound(eps: float, batch: int, step: float, lam: float) -> float:
     step, lam : float
         Step size and weight decay, ``0 < step * lam < 1``.
 
+    Raises
+    ------
+    ValueError, TypeError
+        For numbers out of range.
+
     Notes
     -----
     Source: main paper, Lemma 1 (proofs/lemma1), proved for ``eps/4 <= 1 - step lam`` where the factors converge, and
@@ -77,6 +82,11 @@ def effective_rank(singular_values: Array, eps: float) -> int:
         In descending order; all zero gives rank 0.
     eps : float
         Relative accuracy, in (0, 1).
+
+    Raises
+    ------
+    ValueError, TypeError
+        For ``eps`` out of range, and singular values that are no finite numbers in one row.
     """
     eps = as_number(eps, "eps", 0.0, 1.0, open_low=True, open_high=True)
     values = as_float_array(singular_values, "singular_values", 1, np.float64)

@@ -112,6 +112,11 @@ def second_order(problem: Any, A: Any, B: Any, tol: float = 1e-7, max_products: 
         the first direction of negative curvature that it finds, or with what it knows when the products are spent, and
         what it found is not sharpened to an eigenvector.
 
+    Raises
+    ------
+    ValueError, TypeError
+        For adapters, shapes and numbers out of range.
+
     Notes
     -----
     Up to 400 parameters the Hessian is formed and decomposed. Beyond that it is searched by Lanczos from two

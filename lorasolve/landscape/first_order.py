@@ -78,6 +78,11 @@ def stationarity(problem: Any, A: Any, B: Any, tol: float = 1e-6) -> Stationarit
     tol : float
         Tolerance of ``is_fosp``, relative to the size of the gradient's terms.
 
+    Raises
+    ------
+    ValueError, TypeError
+        For adapters, shapes and numbers out of range.
+
     Notes
     -----
     Source: main paper, section 2 (consequences at a stationary point; proofs/stationary_structure).

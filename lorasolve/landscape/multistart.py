@@ -138,6 +138,11 @@ def census(
     Returns
     -------
     Census
+
+    Raises
+    ------
+    ValueError, TypeError
+        For numbers out of range, and for a method that changes the adapter or the weight decay.
     """
     as_instance(problem, "problem", Problem)
     n_starts = as_integer(n_starts, "n_starts", 1, MOST_DRAWS)

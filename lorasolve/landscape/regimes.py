@@ -59,6 +59,11 @@ def regime(rsc: float, rsm: float, r: int, r_star: int, curvature: tuple[float, 
         ``beta = beta2`` it reads ``beta/alpha < 1 + 2 sqrt(r/r*)``, which R. Y. Zhang (2021, 2024) has for ``f``
         conditioned on the whole space.
 
+    Raises
+    ------
+    ValueError, TypeError
+        For ranks, constants or curvature out of range.
+
     Notes
     -----
     Source: main paper, Theorem 1 (proofs/theorem1); Theorem A is the sharpening for ``r > r*`` (proofs/theorem_a), and

@@ -134,6 +134,11 @@ def threshold_map(angles: Sequence[float], scales: Sequence[float], lam: float =
     -------
     ndarray of shape (len(angles), len(scales))
         ``inf`` where no quadratic makes the point spurious.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For numbers out of range, and where a point is ``X*`` itself.
     """
     X_star = np.diag([1.0, 0.0])
     angles = [as_number(angle, "angles") for angle in as_iterable(angles, "angles")]

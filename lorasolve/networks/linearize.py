@@ -241,6 +241,11 @@ def linearity(network: Network, lam: float, tol: float = 1e-7) -> Linearity:
         Weight decay, > 0.
     tol : float
         Relative gap of the convex solution.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For numbers out of range, and a network whose loss is no :class:`OutputLoss`.
     """
     lam, tol = (as_number(value, name, 0.0, open_low=True) for value, name in ((lam, "lam"), (tol, "tol")))
     base = as_instance(network, "network", Network).zeros()

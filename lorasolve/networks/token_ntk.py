@@ -366,6 +366,11 @@ def solve_tangent(ntk: TokenNTK, factors: Pairs, lam: float, tol: float = 1e-7) 
     tol : float
         Relative gap to which the problem is solved.
 
+    Raises
+    ------
+    ValueError, TypeError
+        For ``lam`` or ``tol`` out of range, and factors of other shapes than the network's.
+
     Notes
     -----
     Sharper than the bound from one gradient: 2.7e-5 against 5.4e-7 at one point of MiniLM. Source: main paper, section

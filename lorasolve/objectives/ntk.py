@@ -101,6 +101,11 @@ class NTK(Objective):
             Inputs, one sample per column.
         targets, loss
             As for the class.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For arrays that are not finite or do not go together.
         """
         W0, V, Z = as_float_array(W0, "W0", 2), as_float_array(V, "V", 2), as_float_array(Z, "Z", 2)
         hidden = np.tanh(W0 @ as_shape(Z, "Z", (W0.shape[1], Z.shape[1])))

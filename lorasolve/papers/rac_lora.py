@@ -98,6 +98,11 @@ def stationarity_bound(
     float
         ``2 gap/(lambda gamma T) + gamma L sigma^2``: Theorem 5.3 for ``sigma = 0``. The noise floor does not
         depend on the rank.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For numbers out of range.
     """
     gap, eigenvalue, noise = as_number(gap, "gap", 0.0), _as_eigenvalue(eigenvalue), as_number(noise, "noise", 0.0)
     step, blocks = _as_short_step(step, smoothness), as_integer(blocks, "blocks", 1)
@@ -197,6 +202,11 @@ def federated_block(
         The frozen factor that all clients share, drawn by the server.
     step, local
         Step and number of steps of each client.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there are no clients, and for numbers and shapes out of range.
     """
     gradients = [as_callable(gradient, "gradients") for gradient in as_iterable(gradients, "gradients")]
     as_integer(len(gradients), "gradients: clients", 1)
