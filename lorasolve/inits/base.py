@@ -19,6 +19,19 @@ class Start:
     B: Array
     merged: Array | None = None
 
+    @classmethod
+    def within_weight(cls, problem: Problem, A: Array, B: Array) -> Start:
+        """Return the start that takes its update ``s A B^T`` from the frozen weight, so that the whole weight stays."""
+        return cls(A, B, (-problem.scale * (A @ B.T)).astype(problem.dtype))
+
+
+def weight_refusal(problem: Problem) -> str | None:
+    """Return why a start taken from the frozen weight has nothing to take, or None if it has."""
+    W0 = problem.objective.W0
+    if W0 is None:
+        return f"it needs an objective with a frozen weight (W0); {problem.objective.label} has none"
+    return None if np.any(W0) else "it takes the factors from W0, and W0 is zero"
+
 
 @dataclass(frozen=True)
 class Init:

@@ -88,4 +88,4 @@ class LoRAGA(Init):
             A *= np.linalg.norm(np.asarray(problem.objective.W0, np.float64), 2) / values[to_A[0]]
         elif self.scale == "gd_scale":
             A, B = A / problem.scale, B / problem.scale
-        return Start(A, B, (-problem.scale * (A @ B.T)).astype(problem.dtype))
+        return Start.within_weight(problem, A, B)

@@ -8,8 +8,7 @@ import numpy as np
 
 from ..linear_map import balanced
 from ..problem import Problem
-from .base import Init, Start
-from .pissa import weight_refusal
+from .base import Init, Start, weight_refusal
 
 
 @dataclass(frozen=True)
@@ -42,4 +41,4 @@ class MiLoRA(Init):
         U, values, Vt = np.linalg.svd(np.asarray(problem.objective.W0, np.float64), full_matrices=False)
         r = problem.rank
         A, B = balanced(U[:, -r:], values[-r:] / problem.scale, Vt[-r:].T)
-        return Start(A, B, (-problem.scale * (A @ B.T)).astype(problem.dtype))
+        return Start.within_weight(problem, A, B)

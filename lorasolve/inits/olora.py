@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..problem import Problem
-from .base import Init, Start
-from .pissa import weight_refusal
+from .base import Init, Start, weight_refusal
 
 
 @dataclass(frozen=True)
@@ -36,4 +35,4 @@ class OLoRA(Init):
         """Return ``A`` (m, r) orthonormal, ``B`` (n, r) and ``merged = -s A B^T``."""
         Q, R = np.linalg.qr(np.asarray(problem.objective.W0, np.float64))
         A, B = Q[:, : problem.rank], R[: problem.rank].T.copy()
-        return Start(A, B, (-problem.scale * (A @ B.T)).astype(problem.dtype))
+        return Start.within_weight(problem, A, B)

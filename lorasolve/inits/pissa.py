@@ -8,7 +8,7 @@ import numpy as np
 
 from ..linear_map import LinearMap, balanced, top_singular
 from ..problem import Problem
-from .base import Init, Start
+from .base import Init, Start, weight_refusal
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,4 @@ class PiSSA(Init):
         W0 = np.asarray(problem.objective.W0, dtype=np.float64)
         top = top_singular(LinearMap.from_dense(W0), problem.rank)
         A, B = balanced(top.U, top.values / problem.scale, top.V)
-        return Start(A, B, (-problem.scale * (A @ B.T)).astype(problem.dtype))
-
-
-def weight_refusal(problem: Problem) -> str | None:
-    """Return why a start taken from the frozen weight has nothing to take, or None if it has."""
-    W0 = problem.objective.W0
-    if W0 is None:
-        return f"it needs an objective with a frozen weight (W0); {problem.objective.label} has none"
-    return None if np.any(W0) else "it takes the factors from W0, and W0 is zero"
+        return Start.within_weight(problem, A, B)
