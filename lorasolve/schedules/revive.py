@@ -12,12 +12,12 @@ from ..adapters.base import split
 from ..adapters.sora import SoRA
 from ..linear_map import top_singular
 from ..objectives.base import Objective
-from ..problem import Problem
-from .base import Schedule, Stage
+from ._gates import OfGates
+from .base import Stage
 
 
 @dataclass(frozen=True)
-class Revive(Schedule):
+class Revive(OfGates):
     """Every so often, and whenever a run is stationary, re-seed a closed gate from the top singular pair of ``-G``.
 
     A closed gate cannot reopen by itself once its columns have died. Here its columns become ``size u``, ``size v``
@@ -47,22 +47,11 @@ class Revive(Schedule):
 
     name = "revive"
     summary = "re-seed closed SoRA gates from the gradient's top singular pair"
-    has_stages = True
 
     def __post_init__(self) -> None:
         as_integer(self.period, "period", 1)
         as_number(self.size, "size", 0.0, open_low=True)
         as_number(self.tolerance, "tolerance", 0.0)
-
-    @classmethod
-    def showcase(cls, problem: Problem) -> None:
-        """Return None: the adapter ``sora`` shows the schedule that suits it."""
-
-    def refusal(self, problem: Problem) -> str | None:
-        """Return the reason to refuse adapters without gates, or None."""
-        if isinstance(problem.adapter, SoRA):
-            return None
-        return f"it needs the gates of the adapter 'sora', got {problem.adapter.name!r}"
 
     def is_boundary(self, stage_iteration: int, max_iter: int) -> bool:
         """Return True after every ``period`` steps."""

@@ -10,12 +10,12 @@ import numpy as np
 
 from .._validate import as_iterable, as_number, shown
 from ..adapters.sora import SoRA
-from ..problem import Problem
-from .base import Schedule, Stage
+from ._gates import OfGates
+from .base import Stage
 
 
 @dataclass(frozen=True)
-class Sparsify(Schedule):
+class Sparsify(OfGates):
     """Train once, then again at each larger gate penalty, warm-started (the paper's Algorithm 1).
 
     Parameters
@@ -36,22 +36,11 @@ class Sparsify(Schedule):
 
     name = "sparsify"
     summary = "SoRA's stages of increasing gate penalty, warm-started"
-    has_stages = True
 
     def __post_init__(self) -> None:
         values = [as_number(value, "penalties", 0.0) for value in as_iterable(self.penalties, "penalties")]
         if not values or values != sorted(set(values)):
             raise ValueError(f"penalties: expected increasing numbers >= 0, got {shown(self.penalties)}")
-
-    @classmethod
-    def showcase(cls, problem: Problem) -> None:
-        """Return None: the adapter ``sora`` shows the schedule that suits it."""
-
-    def refusal(self, problem: Problem) -> str | None:
-        """Return the reason to refuse adapters without gates, or None."""
-        if isinstance(problem.adapter, SoRA):
-            return None
-        return f"it needs the gates of the adapter 'sora', got {problem.adapter.name!r}"
 
     def start(self, stage: Stage, rng: np.random.Generator) -> Stage:
         """Set the first penalty."""
