@@ -144,7 +144,7 @@ def _boundaries(bench: _Bench) -> Iterator[Check]:
         yield Check("no stages", good and not any(ends), "there is no transition, so is_boundary answers False")
 
 
-def _whole(original: Problem, stage: Stage) -> Array:
+def _whole(stage: Stage) -> Array:
     """Return ``W - W0``: what was merged and the update on top."""
     update = stage.problem.update(stage.theta).astype(np.float64)
     return update if stage.merged is None else stage.merged + update
@@ -158,9 +158,9 @@ def _transitions(bench: _Bench) -> Iterator[Check]:
     jump = wrong_objective = 0.0
     merges, untouched, sizes = False, True, True
     for end, start, left_alone in bench.passages():
-        unit = 1.0 + float(np.linalg.norm(_whole(bench.problem, end)))
+        unit = 1.0 + float(np.linalg.norm(_whole(end)))
         sizes &= start.theta.shape == (start.problem.size,) and bool(np.isfinite(start.theta).all())
-        jump = max(jump, float(np.linalg.norm(_whole(bench.problem, start) - _whole(bench.problem, end))) / unit)
+        jump = max(jump, float(np.linalg.norm(_whole(start) - _whole(end))) / unit)
         offset = 0.0 if start.merged is None else start.merged
         value, G = start.problem.objective.value_and_grad(X)
         expected, expected_G = bench.problem.objective.value_and_grad(X + offset)
