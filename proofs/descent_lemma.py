@@ -235,7 +235,7 @@ MOVED2 = square(U) + square(V)
 AXES = {A: [[1]], B: [[1]], G: [[1]], U: [[1]], V: [[1]], a: 1, b: 1, g: 1, lam: 1, beta: 1, hess: [(1, [[1]])]}
 
 # Taylor along the step: L_+ <= L + <grad L, step> + (K0/2)|step|^2 with step = -h grad L.
-k0, taylor = scalars("K_0 l")
+k0 = scalars("K_0")
 ALONG = hypothesis("L_+ <= L - h S + (K0/2) h^2 S (the bound holds along the step)", rise, -h * S + k0 / 2 * h**2 * S)
 SHORT_0 = hypothesis("h K0 <= 1", h * k0, 1)
 

@@ -199,7 +199,7 @@ OPTIMAL = assume(
     impose=lambda values, rng: values.update(Core=ra.scale(-values[lam], ra.identity(len(values["Core"])))),
 )
 R, RInv, E, v = matrix("R", r, r), matrix("RInv", r, r), matrix("E", r, r, symmetric=True), vector("v", r)
-FACTOR, SHAPED, ROOTED = inverse(RInv, R), define(D, R @ E @ R.T), define(S, R @ R.T)
+FACTOR, ROOTED = inverse(RInv, R), define(S, R @ R.T)
 
 
 def _lowest(values: Values, rng: Random) -> None:

@@ -52,7 +52,6 @@ from lorasolve.symbolic import (
     SumOfSquares,
     Theorem,
     Values,
-    annihilated,
     assume,
     dims,
     dropped,
@@ -108,7 +107,6 @@ SMALL = assume(
     (K.T @ K, eye(n) - Q @ Q.T - F.T @ F),
     impose=_contraction,
 )
-K_OFF = annihilated(K, right=(Q,))
 FRAME = (P_ORTHONORMAL, Q_ORTHONORMAL, SMALL)
 
 # Convexity along the segment, from a subgradient g with ||g||_2 <= 1 at the point between: numbers only.

@@ -95,7 +95,7 @@ from lorasolve.symbolic import (
 from lorasolve.symbolic import rational as ra
 
 m, n, r = dims("m n r")
-L, gamma, mu, lam, c, eta, sigma1 = scalars("L gamma mu lambda c eta sigma_1")
+L, gamma, mu, lam, c, eta = scalars("L gamma mu lambda c eta")
 A, B, G, W, E, M = (
     matrix("A", m, r),
     matrix("B", n, r),

@@ -123,7 +123,7 @@ BASIS = inverse(MInv, M)
 D = U @ B.T + A @ V.T
 GM1, GM2 = matrix("M1", r, r), matrix("M2", r, r)
 M1Inv = matrix("M1Inv", r, r)
-LP, LQ = matrix("LP", m, r), matrix("LQ", n, r)
+LQ = matrix("LQ", n, r)
 LRoot, LRootInv = matrix("LRoot", r, r, symmetric=True), matrix("LRootInv", r, r, symmetric=True)
 u, v, q = vector("u", m), vector("v", n), vector("q", r)
 slope, base = scalars("g h", real=True)

@@ -134,19 +134,6 @@ def inverse(matrix: RationalMatrix) -> RationalMatrix:
     return [row[dim:] for row in reduced]
 
 
-def null_vector(matrix: RationalMatrix) -> list[Fraction] | None:
-    """Return a non-zero vector that the matrix sends to zero, or None."""
-    reduced, pivots = eliminate(matrix)
-    free = next((j for j in range(len(matrix[0])) if j not in pivots), None)
-    if free is None:
-        return None
-    vector = [Fraction(0)] * len(matrix[0])
-    vector[free] = Fraction(1)
-    for i, pivot in enumerate(pivots):
-        vector[pivot] = -reduced[i][free]
-    return vector
-
-
 def complement(columns: RationalMatrix) -> RationalMatrix:
     """Return the orthogonal projection onto the complement of the column span."""
     gram = multiply(transpose(columns), columns)
