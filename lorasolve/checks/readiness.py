@@ -15,6 +15,7 @@ import numpy as np
 from .._validate import shown as as_shown
 from ..adapters.base import Adapter
 from ..attacks.base import Attack
+from ..certificates.rigorous import refusal as rigorous_refusal
 from ..convex.base import ConvexRoute
 from ..executors.base import Executor
 from ..inits.base import Init
@@ -115,6 +116,18 @@ def _objective(cls: Any) -> Iterator[Check]:
     convex, bound = example.facts.convex is True, example.facts.lower_bound is not None
     yield _able(
         "certified", convex and bound, "convex, with a lower bound", "state convex = True and lower_bound, if they hold"
+    )
+    yield _able(
+        "rigorous",
+        rigorous_refusal(Problem(example, 1, 1.0)) is None,
+        "ball_oracle",
+        "write ball_oracle(A, B, balls), if f is convex (lorasolve/certificates/balls.py)",
+    )
+    yield _able(
+        "proofs that travel",
+        example.facts.convex is True and _overrides(cls, Objective, "description"),
+        "description",
+        "write description(), if f is convex",
     )
     yield _able(
         "smoothness",

@@ -169,6 +169,7 @@ SUITES = (
     "tests/test_combinations.py",
     "tests/test_docstrings.py",
     "tests/convex/test_routes.py",
+    "tests/test_multi.py",
     "tests/studies/test_executors.py",
     "tests/papers/test_reproduce.py",
     "tests/test_layout.py",
