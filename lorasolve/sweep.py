@@ -321,24 +321,13 @@ def _solve_blocks(members: list[tuple[Any, list[int]]], stop: StoppingRule, made
     """Run groups of runs in blocks of lanes and store their ends."""
     from .kernels import batch
 
-    runs = made._runs
     dtype = made.A.dtype
     width = batch.lanes(dtype)
     which, order = _blocks(members, width)
     used = order >= 0
-    theta = np.zeros((order.size, runs[0].problem.size), dtype)
-    lam, step = np.zeros((2, order.size), dtype)
-    slope, floor = np.ones((2, order.size))
-    known = _units([runs[k] for _, indices in members for k in indices]) if stop.grad_tol > 0.0 else {}
-    for lane in np.flatnonzero(used):
-        run = runs[order[lane]]
-        if known:
-            found = known[id(run.problem)]
-            slope[lane], floor[lane] = found.slope, found.floor_from(float(np.linalg.norm(np.asarray(run.theta))))
-        step[lane] = run.method.optimizer.batched_step(run.problem)
-        theta[lane], lam[lane] = run.theta, run.problem.lam
-    m, n = runs[0].problem.shape
-    r = runs[0].problem.rank
+    problem = made._runs[order[0]].problem
+    (m, n), r = problem.shape, problem.rank
+    theta, lam, step, slope, floor = _lanes(made._runs, order, stop, dtype)
     A0, B0 = (_to_lanes(part, width) for part in np.split(theta, [m * r], axis=1))
     status = np.where(used, RUNNING, LIMIT).reshape(-1, width)
     nit = np.zeros(status.shape, np.int64)
@@ -374,15 +363,36 @@ def _solve_blocks(members: list[tuple[Any, list[int]]], stop: StoppingRule, made
     if most < max_iter:
         meaning[LIMIT] = Status.CALL_LIMIT
     made.status[ends] = [meaning[code] for code in status.ravel()[used].tolist()]
-    grad = np.empty(runs[0].problem.size, dtype)
+    _judge(ends, made)
+
+
+def _lanes(runs: list[Run], order: Array, stop: StoppingRule, dtype: Any) -> tuple[Array, Array, Array, Array, Array]:
+    """Return by lane start, weight decay and step of its run, and the slope and least length that convergence is by."""
+    theta = np.zeros((order.size, runs[order[0]].problem.size), dtype)
+    lam, step = np.zeros((2, order.size), dtype)
+    slope, floor = np.ones((2, order.size))
+    known = _units([runs[k] for k in order if k >= 0]) if stop.grad_tol > 0.0 else {}
+    for lane in np.flatnonzero(order >= 0):
+        run = runs[order[lane]]
+        if known:
+            found = known[id(run.problem)]
+            slope[lane], floor[lane] = found.slope, found.floor_from(float(np.linalg.norm(np.asarray(run.theta))))
+        step[lane] = run.method.optimizer.batched_step(run.problem)
+        theta[lane], lam[lane] = run.theta, run.problem.lam
+    return theta, lam, step, slope, floor
+
+
+def _judge(ends: Array, made: BatchResult) -> None:
+    """Evaluate the ends of runs in lanes, and say which of them stand."""
+    grad = np.empty(made._runs[ends[0]].problem.size, made.A.dtype)
     for k in ends:
-        problem = runs[k].problem
+        problem = made._runs[k].problem
         end = np.concatenate([made.A[k].ravel(), made.B[k].ravel()])
         made.fun[k] = problem.value_and_grad(end, grad)
         made.grad_norm[k] = problem.stationarity(end, grad)
         # Lanes add up squares and see all parameters at once: where squares underflow, or the lengths of the factors
         # hide a gradient, a run seems to have converged, and is solved by itself.
-        seems = made.grad_norm[k] <= SQUARED[dtype] or may_hide_gradient(problem, end)
+        seems = made.grad_norm[k] <= SQUARED[made.A.dtype] or may_hide_gradient(problem, end)
         made.compiled[k] = not seems or made.status[k] is not Status.CONVERGED
 
 
