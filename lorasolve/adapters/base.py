@@ -7,12 +7,15 @@ has (magnitudes, gates) follows. The weight decay ``(lam/2)(||A||^2 + ||B||^2)``
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from .._validate import Array
 from ..objectives.base import Objective
+
+if TYPE_CHECKING:
+    from ..problem import Problem
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Adapter:
         return False
 
     @classmethod
-    def showcase(cls, problem: Any) -> str | None:
+    def showcase(cls, problem: Problem) -> str | None:
         """Return the method, as text, that shows this adapter best on a problem."""
         return f"{'proximal_gd' if cls.proximal else 'gd'}@{cls.name}"
 

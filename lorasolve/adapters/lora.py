@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from .._validate import Array, as_choice, as_flag
 from ..objectives.base import Objective
 from ._scaling import check_alpha, scaling
 from .base import Adapter, split
+
+if TYPE_CHECKING:
+    from ..problem import Problem
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class LoRA(Adapter):
         return self.frozen is None
 
     @classmethod
-    def showcase(cls, problem: Any) -> str:
+    def showcase(cls, problem: Problem) -> str:
         """Return gradient descent on one factor; every optimizer shows the other form."""
         return f"gd@{cls.name}:frozen=A"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from .._validate import Array
 from ..objectives.base import Objective
 from ._scaling import check_alpha, scaling
 from .base import Adapter, split
+
+if TYPE_CHECKING:
+    from ..problem import Problem
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class PoLAR(Adapter):
     summary = "X = s P(A) M P(B)^T with orthonormal P(A), P(B) and a free r x r matrix M (PoLAR)"
 
     @classmethod
-    def showcase(cls, problem: Any) -> str:
+    def showcase(cls, problem: Problem) -> str:
         """Return gradient descent without decay, from factors that have directions."""
         return f"gd@{cls.name}~balanced/lam=0"
 

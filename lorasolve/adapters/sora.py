@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from ..objectives.base import Objective
 from ._gates import gated_oracle
 from ._scaling import check_alpha, scaling
 from .base import Adapter, split
+
+if TYPE_CHECKING:
+    from ..problem import Problem
 
 Variant = Literal["paper", "unit_columns", "fixed_threshold", "released"]
 
@@ -78,7 +81,7 @@ class SoRA(Adapter):
         return self.variant == "unit_columns"
 
     @classmethod
-    def showcase(cls, problem: Any) -> str:
+    def showcase(cls, problem: Problem) -> str:
         """Return unit columns with the problem's decay as gate penalty, whose convex optimum is that of LoRA."""
         settings = f"gate_penalty={problem.lam!r},variant=unit_columns".replace("e+", "e")
         return f"proximal_gd+revive@{cls.name}:{settings}~gaussian/lam=0"

@@ -80,7 +80,7 @@ def padded(P: Array, s: Array, Q: Array, r: int) -> tuple[Array, Array]:
     return A, B
 
 
-def canonical(problem: Any, A: Any, B: Any, scale: float | None = None) -> Point:
+def canonical(problem: Problem, A: Any, B: Any, scale: float | None = None) -> Point:
     """Return the point in the normal form; ``scale`` is the ``s`` of its update, by default that of the problem.
 
     Raises
@@ -108,7 +108,7 @@ def canonical(problem: Any, A: Any, B: Any, scale: float | None = None) -> Point
     return Point(problem, factors)
 
 
-def canonical_result(problem: Any, result: Any) -> Point:
+def canonical_result(problem: Problem, result: Result | tuple[Any, Any]) -> Point:
     """Return the normal form of a run's end or of explicit factors.
 
     Raises
@@ -116,6 +116,8 @@ def canonical_result(problem: Any, result: Any) -> Point:
     ValueError
         If the run merged updates into the frozen weight, or its adapter's update is not ``s A B^T``: then its factors
         are no point of this problem.
+    TypeError
+        If it is neither.
     """
     as_instance(problem, "problem", Problem)
     if isinstance(result, tuple) and len(result) == 2:

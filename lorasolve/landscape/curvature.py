@@ -12,7 +12,7 @@ import numpy as np
 from .._known import Known
 from .._validate import Array, as_integer, as_number
 from ..linear_map import numerical_rank, top_singular, truncated_svd
-from ..problem import flat
+from ..problem import Problem, flat
 from ._canonical import Point, canonical
 from ._krylov import MAX_STEPS, MISSED, STARTS, Search, search_krylov
 from .first_order import complement
@@ -91,7 +91,7 @@ class SecondOrder:
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def second_order(problem: Any, A: Any, B: Any, tol: float = 1e-7, max_products: int | None = None) -> SecondOrder:
+def second_order(problem: Problem, A: Any, B: Any, tol: float = 1e-7, max_products: int | None = None) -> SecondOrder:
     """Return the smallest eigenvalue and eigenvector of the Hessian of ``L``, symmetry directions projected out.
 
     The loss is constant along ``(A O, B O)`` with ``O`` orthogonal, and for ``lam = 0`` along ``(A M, B M^{-T})``.

@@ -25,7 +25,7 @@ ESCAPE_TOL = 1e-7
 
 def escape(
     problem: Problem,
-    result: Any,
+    result: Result | tuple[Any, Any],
     method: str | Optimizer | Method = "lbfgs",
     stop: StoppingRule | None = None,
     tol: float = ESCAPE_TOL,
@@ -84,11 +84,11 @@ def escape(
             return _at_zero(problem, method, seed)
         root = np.sqrt(problem.scale)
         start = problem.unpaired([(A / root, B / root) for A, B in point.factors])
-        result = solve(problem, method, init=start, seed=seed, stop=stop)
-        point = canonical_result(problem, result)
+        result = end = solve(problem, method, init=start, seed=seed, stop=stop)
+        point = canonical_result(problem, end)
         if second_order_at(point, tol).is_sosp:
-            return result
-    return result
+            break
+    return end
 
 
 def _at_zero(problem: Problem, method: Method, seed: int | None) -> Result:

@@ -11,7 +11,7 @@ import numpy as np
 from .._units import hides_gradient, may_hide_gradient
 from .._validate import Array, as_number
 from ..linear_map import RANK_TOL, LinearMap, top_singular, truncated_svd
-from ..problem import flat
+from ..problem import Problem, flat
 from ._canonical import Point, canonical
 
 
@@ -66,7 +66,7 @@ class Stationarity:
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def stationarity(problem: Any, A: Any, B: Any, tol: float = 1e-6) -> Stationarity:
+def stationarity(problem: Problem, A: Any, B: Any, tol: float = 1e-6) -> Stationarity:
     """Return gradient norms, balance and the decomposition ``G = -lam P Q^T + S`` at a point.
 
     Parameters
