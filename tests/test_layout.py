@@ -7,6 +7,7 @@ Two rules: no module imports from a layer above its own, and no files import eac
 from __future__ import annotations
 
 import ast
+import functools
 import pathlib
 from collections.abc import Iterable, Mapping
 
@@ -107,6 +108,7 @@ def imported(module: str, source: str, is_package: bool = False, known: Iterable
     return found - {"", module}
 
 
+@functools.cache
 def graph() -> dict[str, set[str]]:
     return {name: imported(name, path.read_text(), path.stem == "__init__") for name, path in MODULES.items()}
 
