@@ -139,7 +139,7 @@ def truncate(path: PathLike, out: PathLike, *, rank: int | None = None, error: f
             after = before
             if k < before[0].A.shape[1]:
                 kept |= _packed(adapter, entry, [_truncated(layer, k) for layer in before], before[0].scale)
-                after = [_as_written(layer, kept, adapter, entry, e, len(before), k) for e, layer in enumerate(before)]
+                after = [_as_written(layer, kept, entry, e, len(before), k) for e, layer in enumerate(before)]
             tensors |= kept
             layers += [_loss(*pair) for pair in zip(before, after)]
             names = adapter.config.names_of(entry.module) if adapter.config else ()
@@ -207,13 +207,7 @@ def _packed(
 
 
 def _as_written(
-    layer: LayerFactors,
-    tensors: dict[str, StoredTensor],
-    adapter: Adapter,
-    entry: LayerTensors,
-    e: int,
-    experts: int,
-    k: int,
+    layer: LayerFactors, tensors: dict[str, StoredTensor], entry: LayerTensors, e: int, experts: int, k: int
 ) -> LayerFactors:
     """Return the factors that the written tensors hold for one expert, as float64."""
     A = tensors[entry.parts["A"]].decoded().astype(np.float64)
