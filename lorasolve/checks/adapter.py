@@ -17,8 +17,11 @@ from ..objectives.softmax import Softmax
 from ..problem import Problem
 from .base import EPS, BareLoss, Check, CheckReport, difference, refusal_text, relative, run_checks
 
+# Random points at each rank.
 POINTS = 2
+# Between numbers that are equal but for rounding, relative to their size.
 TOL = 1e-10
+# Of the differences that are extrapolated: near eps^(1/5), where rounding is about as large as what is left out.
 SPACING = 2e-3
 MOST_COORDINATES = 60  # of a block, where differences in all of them would take long
 LAM = 0.3

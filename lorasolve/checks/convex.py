@@ -16,6 +16,7 @@ from ..objectives.linear import LinearFineTuning
 from ..problem import Problem
 from .base import Check, CheckReport, refusal_text, run_checks
 
+# The relative gap that a route is asked for.
 TOL = 1e-6
 
 

@@ -21,10 +21,12 @@ from ..objectives._blocks import MultiObjective
 from ..objectives.base import Objective, as_objective, difference_product, natural_length
 from .base import EPS, Check, CheckReport, difference, relative, run_checks
 
+# Random points that most statements are tested at.
 POINTS = 3
 # Where a loss has a domain: so many directions are tried, so much farther than a test point. The farthest points of the
 # checks lie about 10 times as far.
 DOMAIN_DRAWS, FARTHEST = 30, 16.0
+# Products with the Hessian for one pair of extreme curvatures: the examples are small enough to be exact.
 LANCZOS_STEPS = 40
 # Directions of rank one that are tried from a point.
 RANK_ONE_STEPS = 10

@@ -23,6 +23,7 @@ from ..problem import Problem
 from .base import BareLoss, Check, CheckReport, difference, global_state, refusal_text, run_checks
 
 SHORT, LONG = 8, 60  # iterations
+# An optimizer that accepts fewer points than one in so many calls is called stuck: searches along a line take tens.
 CALLS_PER_ITERATION = 100
 LAM = 0.1
 GATE_PENALTY = 100.0  # closes gates within a few steps

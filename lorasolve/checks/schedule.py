@@ -17,7 +17,9 @@ from ..schedules.base import Schedule, Stage
 from .base import Check, CheckReport, difference, global_state, refusal_text, run_checks
 
 BUDGETS = (1, 7, 100, 1000)  # max_iter
+# In a row, from one start.
 TRANSITIONS = 6
+# What is merged, and taken from the update, is rounded at each of them; relative to the weight.
 TOL = 1e-9
 
 

@@ -32,6 +32,7 @@ import numpy as np
 
 from .._validate import Array
 
+# Independent random starts: a direction that one is blind to is seen by the other.
 STARTS = 2
 # The probability of a miss that the searches aim for, together.
 MISSED = 1e-12

@@ -28,6 +28,7 @@ from .gradients import Network
 from .judge import NetworkVerdict, factors_of, judge, require_curvature
 from .linearize import require_outputs
 
+# Seconds from one checkpoint to the next.
 SAVE_EVERY = 30.0
 
 
