@@ -267,8 +267,9 @@ def compare(
     store : path, optional
         A folder that keeps every finished run and chosen step, as that of a :class:`lorasolve.Study`: the same call
         goes on where it stopped. By default nothing is kept.
-    backend : {"serial", "loky", "dask", "slurm"} or Executor
-        Who does the runs, each of a method from a start; step sizes are chosen method by method.
+    backend : str or Executor
+        Who does the runs, each of a method from a start: an executor of ``lorasolve list executors``. Step sizes are
+        chosen method by method.
     n_jobs : int, optional
         Number of workers; by default one a core.
     progress : bool

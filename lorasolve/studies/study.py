@@ -243,8 +243,9 @@ class Study(Work):
         ----------
         store : path
             A folder, made if there is none. Where workers are on other machines, one that they all see.
-        backend : {"loky", "serial", "dask", "slurm"} or Executor
-            Who does the work; settings as in ``"dask:address=tcp://host:8786"``.
+        backend : str or Executor
+            Who does the work: an executor of ``lorasolve list executors``, settings as in
+            ``"dask:address=tcp://host:8786"``.
         n_jobs : int, optional
             Number of workers; by default one a core.
         threads : int, optional
