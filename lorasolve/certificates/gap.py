@@ -17,7 +17,7 @@ import numpy as np
 
 from .._files import PathLike
 from .._known import Known
-from .._text import at_least, at_most, number
+from .._text import at_least, at_most, number, plain
 from .._validate import Array, as_choice, as_instance, as_number
 from ..linear_map import RANK_TOL, balanced, factor_svd, frobenius_norm, numerical_rank
 from ..objectives._blocks import Pairs
@@ -129,10 +129,8 @@ class Certificate:
         """Return the fields but the problem and the point as plain JSON-ready values."""
         found = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         del found["problem"], found["point"]
-        found |= {"level": str(self.level), "assumptions": list(self.assumptions)}
-        if self.parts is not None:
-            found["parts"] = {key: _finite(value) for key, value in asdict(self.parts).items()}
-        return {key: _finite(value) for key, value in found.items()}
+        found |= {"level": str(self.level), "parts": None if self.parts is None else asdict(self.parts)}
+        return dict(plain(found))
 
     def save(self, path: PathLike, *, arithmetic: Arithmetic = "auto", bits: int = BITS) -> dict[str, Any]:
         """Write a proof with its data, for ``check_certificate.py``, which accepts or refuses it without lorasolve.
@@ -191,10 +189,6 @@ class Certificate:
             return f"; the optimum has rank {high}"
         ends = [f">= {low}" if low is not None else "", f"<= {high}" if high is not None else ""]
         return f"; the optimum has rank {' and '.join(end for end in ends if end)}"
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # Overflow is met where the answer is made, and said there.

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._known import Known
+from .._text import plain
 from .._validate import (
     MOST_DRAWS,
     Array,
@@ -119,9 +120,8 @@ class Constants:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON-ready values (infinite ends as None)."""
-        fields = {key: None if value in (math.inf, -math.inf) else value for key, value in asdict(self).items()}
         how = {end: {"known": e.known and str(e.known), "source": e.source} for end, e in self.how.items()}
-        return fields | {"how": how}
+        return dict(plain(asdict(self) | {"how": how}))
 
     def __str__(self) -> str:
         ends = [("alpha", self.rsc_low, self.rsc_high), ("beta", self.rsm_low, self.rsm_high)]

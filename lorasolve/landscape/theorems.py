@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .._known import Known
+from .._text import plain
 from .._validate import Array
 from ..linear_map import RANK_TOL, numerical_rank, truncated_svd
 from .regimes import THEOREM_1, THEOREM_A, regime, two_constant_threshold
@@ -144,8 +145,7 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON-ready values (infinite numbers as None)."""
-        numbers = {k: (v if math.isfinite(v) else None) for k, v in self.numbers.items()}
-        return asdict(self) | {"known": str(self.known), "numbers": numbers, "vacuous": list(self.vacuous)}
+        return dict(plain(asdict(self) | {"known": str(self.known)}))
 
 
 def _less(left: float, right: float) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .._known import Known
-from .._text import at_least, at_most
+from .._text import at_least, at_most, plain
 from .._validate import Array, as_choice, as_flag, as_integer, as_iterable, as_number
 from ..certificates import Certificate, certify
 from ..landscape import SecondOrder, second_order
@@ -24,7 +24,7 @@ from .adapted import narrowed, without_ratio
 from .gradients import REPEATABLE, Network
 from .linearize import linearize, require_outputs
 from .losses import CrossEntropy, OutputLoss, SquareLoss
-from .tangent import TangentCertificate, finite, ratio, tangent_certificate
+from .tangent import TangentCertificate, ratio, tangent_certificate
 from .token_ntk import TangentSolution, solve_tangent
 
 Decay = Literal["l2", "decoupled", "none"]
@@ -117,7 +117,7 @@ class NetworkVerdict:
             "level": None if self.level is None else str(self.level),
             "premises": list(self.premises),
             "lam": self.lam,
-            "relative_gap": finite(self.relative_gap),
+            "relative_gap": plain(self.relative_gap),
             "certificate": None if self.certificate is None else self.certificate.to_dict(),
             "base_norms": list(self.base_norms),
             "solved": None if self.solved is None else self.solved.to_dict(),

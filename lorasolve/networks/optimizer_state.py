@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .._files import PathLike
+from .._text import plain
 from .._validate import as_path, shown
 from ._torch import require_torch
 
@@ -121,11 +122,7 @@ class OptimizerState:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as plain JSON-ready values; infinite horizons become None, as do lengths that are NaN."""
-        found = asdict(self)
-        for group in found["groups"]:
-            group["horizon"] = group["horizon"] if math.isfinite(group["horizon"]) else None
-        found["smoothed_gradients"] = [length if math.isfinite(length) else None for length in self.smoothed_gradients]
-        return found | {"horizon": self.horizon if math.isfinite(self.horizon) else None}
+        return dict(plain(asdict(self) | {"horizon": self.horizon}))
 
 
 def read_optimizer_state(path: PathLike) -> OptimizerState:

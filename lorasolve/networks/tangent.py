@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .._known import Known
-from .._text import at_most
+from .._text import at_most, plain
 from .._validate import Array, as_choice, as_float_array, as_instance, as_iterable, as_number, as_shape, as_text
 from ..certificates.duality import allowance, duality_gap, gradient_norm
 from ..linear_map import LinearMap, factor_svd, numerical_rank, outside, top_above
@@ -91,8 +91,7 @@ class LayerDual:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as plain JSON-ready values, without the direction."""
-        found = {key: finite(value) for key, value in asdict(self).items() if key != "direction"}
-        return found | {"shape": list(self.shape)}
+        return dict(plain({key: value for key, value in asdict(self).items() if key != "direction"}))
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,7 @@ class TangentCertificate:
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as plain JSON-ready values."""
         names = ("f", "F", "L", "lam", "gap", "relative_gap", "formula", "failure_probability", "grad_norm")
-        found: dict[str, Any] = {name: finite(getattr(self, name)) for name in (*names, "stationarity")}
+        found = {name: plain(getattr(self, name)) for name in (*names, "stationarity")}
         return found | {"level": str(self.level), "layers": [layer.to_dict() for layer in self.layers]}
 
 
@@ -304,11 +303,6 @@ def _norm(G: Array, estimate: float) -> float:
 def ratio(part: float, whole: float) -> float:
     """Return ``part / whole``, infinite for ``whole = 0`` unless both are 0."""
     return part / whole if whole > 0.0 else (math.inf if part > 0.0 else 0.0)
-
-
-def finite(value: Any) -> Any:
-    """Return a value as JSON has it: None for numbers that are infinite or undefined."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass(frozen=True)
