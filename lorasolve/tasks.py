@@ -76,12 +76,12 @@ def digits_task() -> Task:
     order = np.random.default_rng(_SPLIT_SEED).permutation(len(labels))
     head, train, test = np.split(order, [_PRETRAIN, _FINE_TUNE])
     images = images - images[head].mean(axis=0)
-    W0 = fit_softmax_head(_features(images[head]), labels[head], 10, _HEAD_RIDGE)
+    W0 = fit_softmax_head(image_columns(images[head]), labels[head], 10, _HEAD_RIDGE)
     rotated = np.rot90(images, axes=(1, 2))
-    arguments = {"W0": W0, "Z": _features(rotated[train]), "labels": labels[train]}
+    arguments = {"W0": W0, "Z": image_columns(rotated[train]), "labels": labels[train]}
     return Task(
         objective=Softmax(**arguments),
-        test=Softmax(W0, _features(rotated[test]), labels[test]),
+        test=Softmax(W0, image_columns(rotated[test]), labels[test]),
         title="softmax head trained on upright digits, fine-tuned to digits rotated by 90 degrees",
         rank=8,
         arguments=arguments,
@@ -89,7 +89,7 @@ def digits_task() -> Task:
     )
 
 
-def _features(images: Array) -> Array:
+def image_columns(images: Array) -> Array:
     """Return one image per column (64, N)."""
     return np.ascontiguousarray(images.reshape(len(images), -1).T)
 

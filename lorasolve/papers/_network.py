@@ -10,7 +10,7 @@ import numpy as np
 
 from .._validate import Array
 from ..objectives import TwoLayer
-from ..tasks import load_digits
+from ..tasks import image_columns, load_digits
 
 _RIDGE, _SEED = 1e-3, 0
 
@@ -56,14 +56,10 @@ def network_task(n_samples: int, hidden: int, classes: int = 10) -> NetworkTask:
     order = np.random.default_rng(_SEED).permutation(len(labels))
     third = len(labels) // 3
     head, train, test = order[:third], order[third : third + n_samples], order[2 * third :]
-    W0, V = _pretrain(_columns(images[head]), _one_hot(labels[head], classes), hidden)
+    W0, V = _pretrain(image_columns(images[head]), _one_hot(labels[head], classes), hidden)
     rotated = np.rot90(images, axes=(1, 2))
-    objective = TwoLayer(W0, V, _columns(rotated[train]), _one_hot(labels[train], classes), "tanh")
-    return NetworkTask(objective, _columns(rotated[test]), labels[test])
-
-
-def _columns(images: Array) -> Array:
-    return np.ascontiguousarray(images.reshape(len(images), -1).T)
+    objective = TwoLayer(W0, V, image_columns(rotated[train]), _one_hot(labels[train], classes), "tanh")
+    return NetworkTask(objective, image_columns(rotated[test]), labels[test])
 
 
 def _one_hot(labels: Array, classes: int) -> Array:
