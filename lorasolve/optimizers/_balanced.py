@@ -13,7 +13,7 @@ from ..problem import Problem
 from ..status import Status
 from ._descent import DampedDescent
 from ._steps import StepState
-from .base import frozen_refusal
+from .base import both_factors_refusal
 from .scaled_gd import inverse_gram
 
 
@@ -45,7 +45,7 @@ class BalancedDescent(DampedDescent):
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse adapters whose update is not ``s A B^T`` with both factors trained, or None."""
-        return problem.one_matrix_refusal() or problem.low_rank_refusal() or frozen_refusal(problem)
+        return both_factors_refusal(problem)
 
     def start(self, problem: Problem, theta: Array, rng: np.random.Generator) -> BalancedState:
         """Return the state whose damping is still to be derived."""

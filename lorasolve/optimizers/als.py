@@ -11,7 +11,7 @@ import numpy as np
 from .._validate import Array, as_integer
 from ..problem import Problem
 from ..status import Status
-from .base import Optimizer, State
+from .base import Optimizer, State, factors_refusal
 
 # Rounding errors of a value, in units of those of f(0).
 VALUES = 64.0
@@ -95,7 +95,7 @@ class ALS(Optimizer):
                 "it minimises one factor at a time in closed form, and "
                 f"{problem.objective.label} has no closed form for one factor; use 'lbfgs' or 'gd'"
             )
-        return problem.one_matrix_refusal() or problem.low_rank_refusal()
+        return factors_refusal(problem)
 
     def is_monotone(self, problem: Problem) -> bool:
         """Return True: an extrapolation that raises ``L`` is taken back."""

@@ -11,7 +11,7 @@ from .._validate import Array, as_number
 from ..problem import Problem
 from ._descent import DampedDescent
 from ._steps import Derived, Given, StepRule, StepState
-from .base import frozen_refusal
+from .base import both_factors_refusal
 from .scaled_gd import inverse_gram
 
 
@@ -64,7 +64,7 @@ class AltLoRA(DampedDescent):
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse adapters whose update is not ``s A B^T`` with both factors trained, or None."""
-        return problem.one_matrix_refusal() or problem.low_rank_refusal() or frozen_refusal(problem)
+        return both_factors_refusal(problem)
 
     def step_rule(self, problem: Problem) -> StepRule:
         """Return the given or the derived step; with momentum values along the way do not compare."""

@@ -289,9 +289,17 @@ def inexact_gradient_refusal(problem: Problem) -> str | None:
     )
 
 
-def frozen_refusal(problem: Problem) -> str | None:
-    """Return why a method that moves both factors together cannot run, or None if it can."""
-    return None if problem.trainable is None else "it moves both factors together; a frozen factor makes no sense"
+def factors_refusal(problem: Problem) -> str | None:
+    """Return why a method that is made for the factors of one update ``s A B^T`` cannot run, or None if it can."""
+    return problem.one_matrix_refusal() or problem.low_rank_refusal()
+
+
+def both_factors_refusal(problem: Problem) -> str | None:
+    """Return why such a method cannot run that moves both factors together, or None if it can."""
+    refused = factors_refusal(problem)
+    if refused is None and problem.trainable is not None:
+        return "it moves both factors together; a frozen factor makes no sense"
+    return refused
 
 
 def curvature_bound(problem: Problem, theta: Array, smoothness: float) -> float:

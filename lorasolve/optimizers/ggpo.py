@@ -10,6 +10,7 @@ import numpy as np
 from .._validate import Array, as_choice, as_number
 from ..problem import Problem
 from ._perturbed import Perturbed, PerturbedState, weight_oracle
+from .base import factors_refusal
 
 Rule = Literal["paper", "kohya", "kohya_linear"]
 
@@ -63,7 +64,7 @@ class GGPO(Perturbed):
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse adapters whose update is not ``s A B^T``, or None."""
-        return problem.one_matrix_refusal() or problem.low_rank_refusal()
+        return factors_refusal(problem)
 
     def evaluate(self, problem: Problem, state: PerturbedState, grad: Array) -> float:
         """Evaluate the trial with the weight perturbed, except in the first step."""

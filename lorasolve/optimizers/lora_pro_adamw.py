@@ -9,7 +9,7 @@ import numpy as np
 from .._validate import Array, as_number
 from ..problem import Problem
 from .adamw import AdamW
-from .base import frozen_refusal
+from .base import both_factors_refusal
 from .lora_pro import Mode, check_mode
 from .scaled_gd import inverse_gram
 
@@ -55,7 +55,7 @@ class LoRAProAdamW(AdamW):
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse adapters whose update is not ``s A B^T`` with both factors trained, or None."""
-        return problem.one_matrix_refusal() or problem.low_rank_refusal() or frozen_refusal(problem)
+        return both_factors_refusal(problem)
 
     def direction(self, problem: Problem, theta: Array, loss_grad: Array) -> Array:
         """Return the projected step at the factors."""

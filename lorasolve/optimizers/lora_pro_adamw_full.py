@@ -10,7 +10,7 @@ from .._validate import Array, as_number
 from ..problem import Problem
 from ._perturbed import weight_oracle
 from .adam import check_moments
-from .base import Optimizer, State, frozen_refusal
+from .base import Optimizer, State, both_factors_refusal
 from .lora_pro import Mode, check_mode
 from .lora_pro_adamw import equivalent_step
 
@@ -75,7 +75,7 @@ class LoRAProAdamWFull(Optimizer):
         """Return the reason to refuse other adapters than LoRA with both factors trained, or a decay without W0."""
         if self.weight_decay and problem.objective.W0 is None:
             return f"weight_decay: it decays the frozen weight (W0); {problem.objective.label} has none"
-        return problem.one_matrix_refusal() or problem.low_rank_refusal() or frozen_refusal(problem)
+        return both_factors_refusal(problem)
 
     def residual(self, problem: Problem, theta: Array) -> float:
         """Return ``||s (dA B^T + A dB^T)||_F`` of the gradient of ``f``: zero at its stationary points over rank r."""

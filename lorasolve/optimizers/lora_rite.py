@@ -9,7 +9,7 @@ import numpy as np
 from .._validate import Array, as_number
 from ..problem import Problem
 from .adam import check_moments
-from .base import Optimizer, State
+from .base import Optimizer, State, factors_refusal
 
 
 @dataclass
@@ -93,7 +93,7 @@ class LoRARITE(Optimizer):
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse adapters whose update is not ``s A B^T``, or None."""
-        return problem.one_matrix_refusal() or problem.low_rank_refusal()
+        return factors_refusal(problem)
 
     def default_step(self, problem: Problem, theta: Array) -> float:
         """Return the step in use: there is no curvature bound for this method."""

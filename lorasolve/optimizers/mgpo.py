@@ -11,6 +11,7 @@ import numpy as np
 from .._validate import Array, as_choice, as_flag, as_number
 from ..problem import Problem
 from ._perturbed import Perturbed, PerturbedState, weight_oracle
+from .base import factors_refusal
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class MGPO(Perturbed):
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason not to perturb the weight of adapters whose update is not ``s A B^T``, or None."""
-        return problem.one_matrix_refusal() or problem.low_rank_refusal() if self.space == "weight" else None
+        return factors_refusal(problem) if self.space == "weight" else None
 
     def evaluate(self, problem: Problem, state: PerturbedState, grad: Array) -> float:
         """Evaluate the trial perturbed along the momentum, except in the first step and where all gradients were 0."""

@@ -11,7 +11,7 @@ from ..linear_map import balanced, factor_svd, polar
 from ..problem import Problem
 from ._balanced import is_balanced
 from ._orthogonalised import Orthogonalised
-from .base import State, frozen_refusal
+from .base import State, both_factors_refusal
 
 # A matrix of rank at most 2r as two factors.
 Pair = tuple[Array, Array]
@@ -62,7 +62,7 @@ class Riemannion(Orthogonalised):
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse adapters whose update is not ``s A B^T`` with both factors trained, or None."""
-        return problem.one_matrix_refusal() or problem.low_rank_refusal() or frozen_refusal(problem)
+        return both_factors_refusal(problem)
 
     def init(self, problem: Problem, theta: Array, rng: np.random.Generator) -> RiemannionState:
         """Return the state at rest."""

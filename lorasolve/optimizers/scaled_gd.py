@@ -11,6 +11,7 @@ from .._validate import Array
 from ..problem import Problem
 from ._descent import DampedDescent
 from ._steps import StepState
+from .base import factors_refusal
 
 
 @dataclass
@@ -54,7 +55,7 @@ class ScaledGD(DampedDescent):
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse adapters whose update is not ``s A B^T``, or None."""
-        return problem.one_matrix_refusal() or problem.low_rank_refusal()
+        return factors_refusal(problem)
 
     def start(self, problem: Problem, theta: Array, rng: np.random.Generator) -> ScaledState:
         """Return the state whose damping is still to be derived."""

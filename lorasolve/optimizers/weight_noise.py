@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from .._validate import Array, as_number
 from ..problem import Problem
 from ._perturbed import Perturbed, PerturbedState, weight_oracle
+from .base import factors_refusal
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class WeightNoise(Perturbed):
 
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse adapters whose update is not ``s A B^T``, or None."""
-        return problem.one_matrix_refusal() or problem.low_rank_refusal()
+        return factors_refusal(problem)
 
     def evaluate(self, problem: Problem, state: PerturbedState, grad: Array) -> float:
         """Evaluate the trial with fresh noise on the weight."""
