@@ -83,8 +83,7 @@ class SoRA(Adapter):
     @classmethod
     def showcase(cls, problem: Problem) -> str:
         """Return unit columns with the problem's decay as gate penalty, whose convex optimum is that of LoRA."""
-        settings = f"gate_penalty={problem.lam!r},variant=unit_columns".replace("e+", "e")
-        return f"proximal_gd+revive@{cls.name}:{settings}~gaussian/lam=0"
+        return f"proximal_gd+revive@{unit_columns(problem)}"
 
     def __post_init__(self) -> None:
         as_number(self.gate_penalty, "gate_penalty", 0.0)
@@ -167,6 +166,12 @@ class SoRA(Adapter):
             A, B = _directions(A)[0], _directions(B)[0]
         kept = g != 0.0
         return A[:, kept] * (self.scale_at(rank) * g[kept]), B[:, kept].copy()
+
+
+def unit_columns(problem: Problem) -> str:
+    """Return the end of a method's text: unit columns with the problem's decay as gate penalty, and no other decay."""
+    penalty = repr(problem.lam).replace("e+", "e")
+    return f"{SoRA.name}:gate_penalty={penalty},variant=unit_columns~gaussian/lam=0"
 
 
 def soft_threshold(z: Array, threshold: float) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .._validate import Array
+from ..adapters.sora import unit_columns
 from ..problem import Problem
 from .adam import AdamState
 from .adamw import AdamW
@@ -46,8 +47,7 @@ class ProximalAdamW(AdamW):
 
         Gates start at zero, where a run that closes them would end at once: the schedule ``revive`` opens them.
         """
-        settings = f"gate_penalty={problem.lam!r},variant=unit_columns".replace("e+", "e")
-        return f"{cls.name}+revive+cosine@sora:{settings}~gaussian/lam=0"
+        return f"{cls.name}+revive+cosine@{unit_columns(problem)}"
 
     def residual(self, problem: Problem, theta: Array) -> float:
         """Return how far ``theta`` is from the stationary points of ``L``."""
