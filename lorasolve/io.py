@@ -147,7 +147,7 @@ def objective_from_arrays(name: str, arrays: dict[str, Any], source: PathLike) -
     unknown = [key for key in arrays if key not in keys]
     if missing:
         hint = f" (there is {unknown[0]!r})" if unknown else ""
-        raise ValueError(f"{source}: objective {name!r} needs the array {missing[0]!r}{hint}; keys: {_key_list(keys)}")
+        raise ValueError(f"{source}: objective {name!r} needs the array {missing[0]!r}{hint}; keys: {key_list(keys)}")
     if unknown:
         raise ValueError(f"{source}: objective {name!r} has no key {unknown[0]!r}.{suggest(unknown[0], list(keys))}")
     try:
@@ -156,7 +156,8 @@ def objective_from_arrays(name: str, arrays: dict[str, Any], source: PathLike) -
         raise (ValueError if isinstance(error, ValueError) else TypeError)(f"{source}: {error}") from error
 
 
-def _key_list(keys: dict[str, bool]) -> str:
+def key_list(keys: dict[str, bool]) -> str:
+    """Return the keys of :func:`constructor_keys` as text, those that may be left out in brackets."""
     return ", ".join(key if required else f"[{key}]" for key, required in keys.items())
 
 

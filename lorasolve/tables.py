@@ -167,14 +167,18 @@ def latex_tabular(
     return written("\n".join(lines) + "\n", path)
 
 
+def markdown_row(cells: Iterable[str]) -> str:
+    """Return cells of text as a row of a Markdown table; bars in them end no cell."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
 def markdown_table(
     heads: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[bool], path: PathLike | None = None
 ) -> str:
     """Return cells of text as a Markdown table."""
     heads, rows, left = _table(heads, rows, left)
     sides = [":--" if to_left else "--:" for to_left in left]
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (heads, sides, *rows)]
-    return written("\n".join(lines) + "\n", path)
+    return written("\n".join(map(markdown_row, (heads, sides, *rows))) + "\n", path)
 
 
 def html_table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[bool]) -> str:

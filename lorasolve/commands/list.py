@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import adapters, attacks, convex, executors, inits, objectives, optimizers, schedules
 from .._registry import Registry, suggest
-from ..io import constructor_keys, envelope
+from ..io import constructor_keys, envelope, key_list
 from .base import Command, ExitCode, add_json_argument, emit
 
 KINDS: dict[str, Registry[Any]] = {
@@ -58,8 +58,7 @@ def _section(kind: str, entries: dict[str, str], with_keys: bool) -> str:
         lines.append(f"  {name.ljust(width)}  {summary}")
         if with_keys and kind == "objectives":
             keys = constructor_keys(objectives.registry.classes()[name])
-            shown = ", ".join(key if required else f"[{key}]" for key, required in keys.items())
-            lines.append(f"  {' ' * width}  keys: {shown}")
+            lines.append(f"  {' ' * width}  keys: {key_list(keys)}")
     return "\n".join(lines)
 
 

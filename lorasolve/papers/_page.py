@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 
 from .._files import text_writer, write_atomically
+from ..tables import markdown_row
 from . import registry
 from ._reproduce import Reproduction
 from .base import Claim
@@ -81,6 +82,5 @@ def index(folder: str) -> str:
 
 
 def markdown_rows(claims: Iterable[Claim]) -> list[str]:
-    """Return one table row per claim: claim, status, measured; norm bars are escaped."""
-    cells = ((claim.statement, claim.status, claim.measured) for claim in claims)
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
+    """Return one table row per claim: claim, status, measured."""
+    return [markdown_row((claim.statement, claim.status, claim.measured)) for claim in claims]
