@@ -207,6 +207,7 @@ class Monitor:
         )
         # As decide takes them; the first iterate tells what the gradient tolerance amounts to.
         self.rules = (target, self._grad_tol, 1.0, most, window)
+        self._slope = 1.0
         self.trace = Trace()
         self.nit = -1
         self.nfev = 0
@@ -250,8 +251,8 @@ class Monitor:
             self._tell(self.callback, problem, theta, value, grad_norm)
         size = _length(theta)
         if nit == 0 and self._grad_tol > 0.0:
-            slope = slope_at_start(problem.units.slope, grad_norm, size)
-            self.rules = (self.rules[0], self._grad_tol * slope, problem.units.floor_from(size), *self.rules[3:])
+            self._slope = slope_at_start(problem.units.slope, grad_norm, size)
+            self.rules = (self.rules[0], self._grad_tol * self._slope, problem.units.floor_from(size), *self.rules[3:])
         if self._stochastic and value <= self.rules[0]:
             # That was the value of a part of the loss, or of a point beside this one.
             self.call()
@@ -274,8 +275,7 @@ class Monitor:
         self.call()
         grad = np.empty_like(theta)
         problem.value_and_grad(theta, grad)
-        _, bound, floor, *_ = self.rules
-        return hides_gradient(problem, theta, grad, self._grad_tol, bound / self._grad_tol, floor)
+        return hides_gradient(problem, theta, grad, self._grad_tol, self._slope, self.rules[2])
 
     def _tell(self, callback: Callback, problem: Problem, theta: Array, value: float, grad_norm: float) -> None:
         """Show the iterate to the callback, and end the run if it asks for that or raises."""
