@@ -490,10 +490,10 @@ def _attained_beta(form: _Form, X_star: Array, r: int, D: float, rng: np.random.
     """Return the largest quotient over ``u a^T + b z^T`` found from one random start, alternating.
 
     Where every such matrix is admissible (see :func:`restricted_constants`) these are all of rank <= 2; otherwise
-    ``X`` is kept at ``X*``, itself admissible, with ``a`` in its row space and ``b`` in its column space.
+    ``X`` is kept at the admissible matrix nearest to ``X*``, with ``a`` in its row space and ``b`` in its column space.
     """
     m, n = form.objective.shape
-    P, Q = _singular_spaces(X_star)
+    P, Q = (space[:, :r] for space in _singular_spaces(X_star))
     free = r > P.shape[1] or float(np.linalg.norm(X_star)) <= D
     rows, columns = (np.eye(n), np.eye(m)) if free else (Q, P)
     a, b = rows @ rng.standard_normal(rows.shape[1]), columns @ rng.standard_normal(columns.shape[1])

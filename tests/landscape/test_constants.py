@@ -220,6 +220,18 @@ def test_a_constant_that_is_attained_is_attained_within_the_radius():
     assert math.tanh(D) / D - 1e-9 <= found.rsc_high < 0.9
 
 
+@pytest.mark.parametrize("radius", [1.0, 1.05, 1.2, 1.4])
+def test_beta_is_not_attained_at_a_minimizer_of_higher_rank_than_is_admitted(radius):
+    # f(X) = (tr X)^2 / 2 about X* = I of order 2, matrices of rank 1. Those within D of I are t b a^T with
+    # (a^T b)^2 >= 2 - D^2, and <I, E>^2 / ||E||^2 over E = u a^T + b z^T is at most 2 - (a^T b)^2: beta = D^2.
+    f = ls.objectives.MatrixSensing(np.eye(2)[None], np.zeros(1))
+    found = landscape.restricted_constants(f, np.eye(2), 1, radius)
+    assert found.rsm_low <= radius**2 * (1.0 + 1e-12)
+    # At b = a = (1, 0), which is at distance 1: E = b a^T.
+    assert found.rsm_low >= 1.0 - 1e-12
+    assert found.rsm_high >= radius**2
+
+
 def test_wrong_arguments_are_named():
     f = random_quadratic(0)
     two_layer = ls.objectives.TwoLayer.example(np.random.default_rng(0))
