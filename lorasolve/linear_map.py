@@ -163,12 +163,19 @@ def top_singular(
         Source of the start vector of the iteration. By default it is the same at every call, so that equal runs give
         equal results; a matrix whose top is orthogonal to that vector is then not seen. Fit for steps and starting
         points, never for a statement about the matrix.
+
+    Raises
+    ------
+    ValueError
+        For a matrix that is formed and has entries that are not finite.
     """
     m, n = operator.shape
     small = min(m, n)
     k = min(k, small)
     if m * n <= DENSE_LIMIT or k > small - 2:
-        U, s, Vt = np.linalg.svd(operator.to_dense().astype(np.float64, copy=False), full_matrices=False)
+        dense = operator.to_dense().astype(np.float64, copy=False)
+        refuse_non_finite(dense)
+        U, s, Vt = np.linalg.svd(dense, full_matrices=False)
         return TopSingular(U[:, :k], s[:k], Vt[:k].T, True, 0.0)
     rng = np.random.default_rng(0) if rng is None else rng
     found = _roughly_top(operator, k, tol, rng) if tol >= LOOSE else None
@@ -381,10 +388,17 @@ def _triplets(space: Krylov, values: Array, vectors: Array, residual: float) -> 
     return TopSingular(U / np.where(lengths > 0.0, lengths, 1.0), values, V, False, residual)
 
 
+def refuse_non_finite(M: Array) -> None:
+    """Refuse a matrix without singular values or eigenvalues, which every matrix here owes to the loss."""
+    if not np.isfinite(M).all():
+        raise ValueError("objective: a derivative of f has entries that are not finite; ls.check_objective says more")
+
+
 def largest_singular_value(M: Array) -> float:
     """Return ``||M||_2``, 0 for a matrix without entries; by the Gram matrix of its short side where squares allow."""
     if M.size == 0:
         return 0.0
+    refuse_non_finite(M)
     gram = M.T @ M if M.shape[0] >= M.shape[1] else M @ M.T
     if not 1e-200 < np.trace(gram) < 1e200:
         return float(np.linalg.norm(M, 2))

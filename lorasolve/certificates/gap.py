@@ -36,6 +36,7 @@ from .rigorous import difference_down, value_high, weight_down
 # with Gaussian measurements, 8 to 30 for each row.
 CLOSER = 1.0 / 3.0
 
+
 @dataclass(frozen=True, repr=False)
 class Certificate:
     """What is known about the global optimality of a point.
@@ -411,6 +412,10 @@ class _Case:
         if not adapter.low_rank:
             other = f"an update of {adapter.name!r} is not s A B^T, and what it minimises has no convex counterpart"
             return _Answer(None, math.inf, 0.0, other, bound.level, f"none: the adapter is {adapter.name!r}")
+        parts, finite = self.found.parts, math.isfinite(self.size)
+        if self.found.proof is None and parts is not None and finite and not parts.norm_high < math.inf:
+            missing = "the gradient of f is not finite at this point"
+            return _Answer(None, math.inf, 0.0, missing, bound.level, f"none: {missing}")
         reason = out_of_range(self.problem, self.size)
         if reason is not None:
             return _Answer(None, math.inf, 0.0, reason, bound.level, "none: beyond the range of binary64")

@@ -23,7 +23,7 @@ from .._validate import (
     as_shape,
     as_text,
 )
-from ..linear_map import numerical_rank
+from ..linear_map import numerical_rank, refuse_non_finite
 from ..objectives._blocks import MultiObjective, OneBlock
 from ..objectives.base import Objective, as_objective
 from .regimes import curvature_bounds
@@ -291,6 +291,7 @@ def joint_hessian(loss: MultiObjective) -> tuple[Array, float]:
         parts = [part.reshape(shape) for part, shape in zip(np.split(unit, cuts[:-1]), loss.shapes)]
         rows.append(np.concatenate([product.ravel() for product in loss.checked_hessian_product(zero, parts)]))
     H = np.array(rows, dtype=np.float64)
+    refuse_non_finite(H)
     size, eps = float(np.linalg.norm(H, 1)), float(np.finfo(loss.precision).eps)
     lost = DIFFERENCES * eps ** (2 / 3) * math.sqrt(len(H)) if loss.differenced else ROUNDED * eps * len(H)
     errors = max(lost * size, float(np.linalg.norm(H - H.T)))

@@ -11,7 +11,7 @@ import numpy as np
 
 from .._known import Known
 from .._validate import Array, as_integer, as_number
-from ..linear_map import numerical_rank, top_singular, truncated_svd
+from ..linear_map import numerical_rank, refuse_non_finite, top_singular, truncated_svd
 from ..problem import Problem, flat
 from ._canonical import Point, canonical
 from ._krylov import MAX_STEPS, MISSED, STARTS, Search, search_krylov
@@ -259,6 +259,7 @@ def _apply(point: Point, vector: Array) -> Array:
 def hessian(apply: Operator, size: int) -> Array:
     """Return the Hessian as a symmetric matrix."""
     H = np.array([apply(unit) for unit in np.eye(size)])
+    refuse_non_finite(H)
     return 0.5 * (H + H.T)
 
 

@@ -525,6 +525,52 @@ def test_a_diverged_result_is_refused():
         certify(problem, result)
 
 
+class EuclideanNorm:
+    """``f(X) = ||X||_F``, with the gradient ``X / ||X||_F`` as it is often written: no number at 0."""
+
+    shape = (3, 2)
+    convex, lower_bound = True, 0.0
+
+    def value_and_grad(self, X):
+        length = float(np.linalg.norm(X))
+        with np.errstate(invalid="ignore"):
+            return length, X / length
+
+
+def test_a_gradient_that_is_not_finite_is_said_to_be_so():
+    problem = ls.Problem(EuclideanNorm(), 1, 0.1)
+    X = np.zeros((3, 2))
+    for certificate in (certify(problem, X), ls.certify_batch(problem, [X, X])[1]):
+        assert certificate.is_global is None and certificate.gap == math.inf
+        assert certificate.reason == "the gradient of f is not finite at this point"
+    factors = X[:, :1], X[:2, :1]
+    for ask in (
+        problem.critical_lam,
+        lambda: ls.solve_convex(problem),
+        lambda: ls.verdict(problem, factors),
+        lambda: ls.landscape.stationarity(problem, *factors),
+        lambda: ls.landscape.second_order(problem, *factors),
+    ):
+        with pytest.raises(ValueError, match=r"^objective: a derivative of f has entries that are not finite"):
+            ask()
+    # Elsewhere F grows along every ray, so X = 0 is the optimum, and any other point is above it by (1 + lam) ||X||.
+    away = certify(problem, np.outer([0.0, 3.0, 4.0], [1.0, 0.0]))
+    assert away.value == pytest.approx(5.5) and away.gap >= 5.5 - 1e-9
+
+
+def test_a_hessian_that_is_not_finite_is_said_to_be_so():
+    class OneEntryMissing(EuclideanNorm):
+        least_squares = True
+
+        def value_and_grad(self, X):
+            G = np.array(X)
+            G[1, 1] = np.nan
+            return 0.5 * float(np.vdot(X, X)), G
+
+    with pytest.raises(ValueError, match=r"^objective: a derivative of f has entries that are not finite"):
+        ls.landscape.restricted_constants(OneEntryMissing(), np.zeros((3, 2)), 1, 1.0)
+
+
 def test_a_result_of_another_adapter_is_certified_by_its_update():
     problem = ls.Problem(OBJECTIVES["softmax"], 2, 0.05, DoRA())
     result = ls.solve(problem, "gd_backtracking", stop=ls.StoppingRule(max_iter=20))
