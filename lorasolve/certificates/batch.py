@@ -15,7 +15,7 @@ from ..objectives._blocks import Pairs
 from ..problem import Problem
 from ..tables import Column, Record, Tabular
 from . import _oracles, _stacks
-from .evidence import from_proof, use_proof
+from .evidence import Product, from_proof, use_proof
 from .gap import Certificate, as_factors, certify, conclude
 from .norms import Trust
 from .rigorous import arithmetic, balanced_columns, given_factors, weight
@@ -153,6 +153,12 @@ def certify_batch(
 
 def _points(points: Any) -> list[Any]:
     """Return the points one by one."""
+    from ..sweep import BatchResult
+
+    if isinstance(points, BatchResult):
+        # A method may bring a scaling of its own, or merge updates; what is run in blocks has X = A B^T.
+        ends = enumerate(zip(points.A, points.B, points.compiled))
+        return [Product(A, B) if in_blocks else points.result(k) for k, (A, B, in_blocks) in ends]
     if hasattr(points, "A") and np.ndim(points.A) == 3:
         return list(zip(points.A, points.B))
     if isinstance(points, (list, tuple)) or (isinstance(points, np.ndarray) and points.ndim == 3):

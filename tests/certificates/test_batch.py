@@ -405,6 +405,24 @@ def test_the_ends_of_a_batch_of_runs():
     assert "3 points: 3 global" in repr(found) and len(found.table().splitlines()) >= 4
 
 
+@pytest.mark.parametrize("alpha", [2, 6])
+@pytest.mark.parametrize(
+    "method", ["gd@lora:alpha=8", "gd:step_size=0.05@lora", "gd:step_size=0.05", "gd+periodic:period=10"]
+)
+def test_the_ends_of_runs_are_certified_at_the_updates_that_they_reached(method, alpha):
+    # A method may bring a scaling of its own, or merge updates into the weight, so that A B^T is only a part of X.
+    rng = np.random.default_rng(3)
+    W0, Z = rng.standard_normal((6, 5)), rng.standard_normal((5, 20))
+    f = LinearFineTuning(W0, Z, (W0 + rng.standard_normal((6, 5))) @ Z)
+    problem = ls.Problem(f, 2, 0.2, adapter=ls.adapters.LoRA(alpha=alpha))
+    runs = ls.solve_batch(problem, method, seed=[0, 1], stop=ls.StoppingRule(max_iter=35))
+    assert runs.compiled.all() == (method == "gd:step_size=0.05@lora" or (alpha == 2 and method == "gd:step_size=0.05"))
+    for k, certificate in enumerate(ls.certify_batch(problem, runs)):
+        X = runs.result(k).X
+        value = f.value_and_grad(X)[0] + 0.2 / (alpha / 2) * np.linalg.svd(X, compute_uv=False).sum()
+        assert certificate.value == pytest.approx(value, rel=1e-12)
+
+
 def test_one_hard_point_does_not_spoil_the_others():
     """Overflow and underflow stay where they are."""
     problem = problem_of("denoising")
