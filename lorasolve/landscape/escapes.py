@@ -78,7 +78,7 @@ def escape(
         second = second_order_at(point, tol)
         if not second.is_sosp:
             point = lowest_on_line(point, flat(problem.checked_factors(*second.direction)))
-        elif isinstance(result, Result) and result.success:
+        elif isinstance(result, Result) and result.success and result.problem.lam_effective == problem.lam_effective:
             return result
         elif not point.theta.any():
             return _at_zero(problem, method, seed)

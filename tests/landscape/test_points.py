@@ -345,6 +345,15 @@ def test_escape_leaves_the_origin_and_keeps_a_converged_optimum():
     assert landscape.escape(problem, left) is left
 
 
+@pytest.mark.parametrize("method", ["gd@lora:alpha=12", "gd/lam=0.1"])
+def test_a_converged_run_of_another_decay_is_continued(method):
+    """It is no stationary point here, though no curvature is negative there, and was returned as the end."""
+    problem, _, s, _ = denoising()
+    found = landscape.escape(problem, ls.solve(problem, method))
+    kept = np.maximum(s - 0.3, 0.0)
+    assert found.fun == pytest.approx(0.5 * np.sum((kept - s) ** 2) + 0.3 * kept.sum(), rel=1e-12)
+
+
 def test_a_run_that_was_cut_short_is_continued_where_there_is_nothing_to_escape_from():
     problem, U, s, V = denoising()
     A, B = point_of(U, s, V, (0, 1, 2), 0.3, 3)
