@@ -153,6 +153,8 @@ class Gram:
         ``||C x||^2 <= tau ||x||^2`` for all ``x`` that are orthogonal to the ``k`` columns of ``V``, hence
         ``sigma_(k+1)(C)^2 <= tau`` (Courant and Fischer).
         """
+        if self.ball.norm <= level:
+            return self.ball.norm, self.ball.norm
         within, top = self._within(level), self._within(near)
         if not 0.0 < within < top or self._exponent > 1000 or not self.ball.norm < math.inf:
             return math.inf, math.inf

@@ -525,6 +525,20 @@ def test_a_diverged_result_is_refused():
         certify(problem, result)
 
 
+@pytest.mark.parametrize(("size", "lam"), [(1e-100, 1e220), (1e-120, 1e300)])
+@pytest.mark.parametrize("rigorous", [True, False])
+def test_a_weight_beyond_the_gradient_by_more_than_the_range_of_numbers(size, lam, rigorous):
+    # The optimum is 0 wherever ||M||_2 <= lam; that quotient is no number here.
+    problem = ls.Problem(Denoising(size * np.diag([1.0, 2.0, 3.0])), 2, lam)
+    found = [certify(problem, np.zeros((3, 3)), rigorous=rigorous)]
+    found += ls.certify_batch(problem, [np.zeros((3, 3))] * 2, rigorous=rigorous)
+    for certificate in found:
+        assert certificate.is_global is True and certificate.rank_at_most == 0
+        assert certificate.value == pytest.approx(7.0 * size**2, rel=1e-12)
+    assert ls.verdict(problem, (np.zeros((3, 2)), np.zeros((3, 2)))).kind == "global"
+    assert ls.recommend_rank(problem).at_most == 0
+
+
 class EuclideanNorm:
     """``f(X) = ||X||_F``, with the gradient ``X / ||X||_F`` as it is often written: no number at 0."""
 
