@@ -40,26 +40,31 @@ class Units(NamedTuple):
         ``g``, with the norm estimated from below to a few percent; 0 where ``X = 0`` is a stationary point of ``f``
         and there is no decay.
     floor : float
-        ``theta_0`` where ``theta = 0`` is a minimum of ``L``, so that factors much smaller are zero; else 0, because
-        near the saddle point at 0 no factors are small enough. It is 0 too where the smoothness of ``f`` is not
-        stated: what is sampled at 0 may vanish there and nowhere else.
+        ``theta_0 s ||G(0)||_2 / g`` where ``theta = 0`` is a minimum of ``L``, so that factors much smaller are zero:
+        what a gradient of ``tol g floor`` is worth there is at most ``tol^2 ||G(0)||_2^2 / beta``, however large
+        ``lam`` is. Else 0, because near the saddle point at 0 no factors are small enough. It is 0 too where the
+        smoothness of ``f`` is not stated: what is sampled at 0 may vanish there and nowhere else.
     vanishes : bool
         Whether ``theta = 0`` is a minimum of ``L``.
     slopes : tuple of float
         ``lam + s ||G_l(0)||_2`` of each matrix, the largest of which is ``g``.
+    share : float
+        ``s ||G(0)||_2 / g`` where ``theta = 0`` is a minimum of ``L``.
     """
 
     slope: float
     floor: float
     vanishes: bool
     slopes: tuple[float, ...]
+    share: float = 0.0
 
     def floor_from(self, start: float) -> float:
         """Return the floor for a run whose parameters have the length ``start`` at first.
 
-        Where ``f`` states no smoothness that length is what factors on the way to 0 are held against.
+        Where ``f`` states no smoothness that length takes the place of ``theta_0``, as a whole where the gradient of
+        ``f`` at 0 is 0.
         """
-        return self.floor or (start if self.vanishes else 0.0)
+        return self.floor or (start * (self.share or 1.0) if self.vanishes else 0.0)
 
     def gradient(self, size: float) -> float:
         """Return the length of ``grad L`` at factors of a size if nothing cancelled in it."""
@@ -84,7 +89,8 @@ def units(problem: Problem, at_zero: tuple[LinearMap, ...] | None = None) -> Uni
     if not 0.0 < slope < math.inf or not _is_minimum(problem, at_zero, found):
         return Units(slope, 0.0, False, slopes)
     stated = problem.objective.facts.smoothness is not None
-    return Units(slope, natural_size(problem, slope) if stated else 0.0, True, slopes)
+    share = problem.scale * found / slope
+    return Units(slope, share * natural_size(problem, slope) if stated else 0.0, True, slopes, share)
 
 
 def natural_size(problem: Problem, slope: float) -> float:

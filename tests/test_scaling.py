@@ -1,6 +1,7 @@
 """Data in other units are the same problem: every answer is the same, up to the units."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -418,7 +419,7 @@ def test_units_of_a_loss_that_is_not_defined_at_zero():
             return 0.5 * float(np.sum((X - 1.0) ** 2)), X - 1.0
 
     problem = ls.Problem(Log(), 2, 0.1)
-    assert problem.units == (0.0, 0.0, False, (0.0,))
+    assert problem.units == (0.0, 0.0, False, (0.0,), 0.0)
     assert ls.solve(problem, "gd_backtracking", "gaussian").status is ls.Status.CONVERGED
 
 
@@ -573,3 +574,23 @@ def test_data_within_the_range_are_not_refused(dtype, c):
     result = ls.solve(problem, "lbfgs", f"gaussian:std={c**0.5:.1g}")
     assert result.fun / c / c == pytest.approx(far_off(1.0)[2], rel=1e-5)
     assert "other units" not in result.message
+
+
+@pytest.mark.parametrize("stated", [True, False])
+@pytest.mark.parametrize("share", [2.0, 1e3, 1e6, 1e13, 1e20])
+@pytest.mark.parametrize("method", ["gd", "adam", "lbfgs", "nesterov"])
+def test_a_weight_far_beyond_the_gradient_makes_no_spurious_minimum(method, share, stated):
+    """Factors were held against a length that grows with lam, so that runs converged where they started.
+
+    From lam = ||M||_2 on 0 is the only stationary point, and L there is ||M||_F^2 / 2.
+    """
+    M = np.random.default_rng(0).standard_normal((5, 4))
+    f = Denoising(M)
+    if not stated:
+        f = SimpleNamespace(shape=f.shape, value_and_grad=f.value_and_grad, convex=True, lower_bound=0.0)
+    problem = ls.Problem(f, 4, share * float(np.linalg.norm(M, 2)))
+    for init in (None, "gaussian"):
+        result = ls.solve(problem, method, init=init)
+        judged = ls.verdict(problem, result)
+        assert judged.contradictions == () and judged.kind == "global"
+        assert result.fun == pytest.approx(0.5 * np.sum(M**2), rel=1e-9)
