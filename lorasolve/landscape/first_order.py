@@ -10,7 +10,7 @@ import numpy as np
 
 from .._units import hides_gradient, may_hide_gradient
 from .._validate import Array, as_number
-from ..linear_map import RANK_TOL, LinearMap, top_singular, truncated_svd
+from ..linear_map import RANK_TOL, LinearMap, frobenius_norm, top_singular, truncated_svd
 from ..problem import Problem, flat
 from ._canonical import Point, canonical
 
@@ -94,15 +94,15 @@ def stationarity(problem: Problem, A: Any, B: Any, tol: float = 1e-6) -> Station
 def stationarity_at(point: Point, tol: float) -> Stationarity:
     """Return the :class:`Stationarity` of a point in the normal form."""
     value, grads = point.value_and_grad()
-    grad_A = math.hypot(*(float(np.linalg.norm(dA)) for dA, _ in grads))
-    grad_B = math.hypot(*(float(np.linalg.norm(dB)) for _, dB in grads))
+    grad_A = math.hypot(*(frobenius_norm(dA) for dA, _ in grads))
+    grad_B = math.hypot(*(frobenius_norm(dB) for _, dB in grads))
     grad_norm = math.hypot(grad_A, grad_B)
     spectra = [truncated_svd(A, B) for A, B in point.factors]
     gradients = point.gradients()
     blocks = [(G, P, Q) for G, (P, _, Q) in zip(gradients, spectra)]
     units = point.problem.units
     theta = point.theta
-    limit = tol * units.gradient(float(np.linalg.norm(theta)))
+    limit = tol * units.gradient(frobenius_norm(theta))
     hidden = may_hide_gradient(point.problem, theta) and hides_gradient(
         point.problem, theta, flat(grads), tol, units.slope, units.floor
     )
@@ -144,4 +144,4 @@ def _structure_residual(G: LinearMap, P: Array, Q: Array, lam: float) -> float:
     R = G.matmat(Q) + lam * P
     C = G.rmatmat(P)
     C = C - Q @ (Q.T @ C)
-    return math.hypot(float(np.linalg.norm(R)), float(np.linalg.norm(C)))
+    return math.hypot(frobenius_norm(R), frobenius_norm(C))

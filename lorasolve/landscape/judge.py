@@ -16,7 +16,7 @@ from ..certificates import certify
 from ..certificates._refute import better_point
 from ..certificates.duality import scale_of
 from ..certificates.gap import out_of_range
-from ..linear_map import LinearMap, balanced, numerical_rank, top_singular
+from ..linear_map import LinearMap, balanced, frobenius_norm, numerical_rank, top_singular
 from ..problem import Problem, flat
 from ..result import Result
 from ..status import Status
@@ -107,7 +107,9 @@ def verdict(
     The order of decision: a certificate of optimality; stationarity; curvature (negative beyond ``0.1 tol`` of the
     largest, or worth more than the tolerance in values on the line along its direction, where the value is lower by
     as much); the comparison with ``X*``; the search
-    for a better point, whose value must be lower by more than the tolerance and the rounding noise of both values. The
+    for a better point, whose value must be lower by more than the tolerance and the rounding noise of both values. A
+    point is not converged, instead of spurious, where ``||grad L|| ||theta||`` is as much as it is above the better
+    one, and instead of global where ``L - F`` at its factors is above the tolerance. The
     theorems are evaluated beside it with the certified ends of the constants, and a contradiction is reported as such.
     Source: main paper, Theorems 1, 2 and 3, Corollary 1 (proofs/theorem1, proofs/theorem2, proofs/theorem3,
     proofs/corollary1); Theorems A and B (proofs/theorem_a, proofs/theorem_b), for several matrices with joint constants
@@ -425,9 +427,12 @@ class _Judge:
             self._compute_reference()
         if self.stars is None:
             return "inconclusive", "second-order stationary; no certificate applies and X* is not known", "nothing"
-        difference = self._above(self.stars)
+        difference, excess = self._above(self.stars), max(self.certificate.factor_gap, 0.0)
         if difference <= self.tol * self.scale:
-            return "global", f"F(X) - F(X*) = {difference:.2e}, X* {self.star_source}", "comparison"
+            text = f"F(X) - F(X*) = {difference:.2e}, X* {self.star_source}"
+            if difference + excess <= self.tol * self.scale:
+                return "global", text, "comparison"
+            return "not_converged", f"{text}, and L(A, B) - F(X) = {excess:.2e}; {self.onward}", "comparison"
         beyond = [(rank, r) for rank, r in zip(self._ranks_of_star(), problem.ranks) if rank > r]
         if beyond:
             rank, r = beyond[0]
@@ -436,8 +441,20 @@ class _Judge:
                 "of rank <= r exists is not decided"
             )
             return "inconclusive", text, "nothing"
+        if self._falls_by(difference):
+            return "not_converged", self._falling(difference), "gradient"
         text = f"second-order stationary, and F(X) - F(X*) = {difference:.6g} (X* {self.star_source})"
         return "spurious", text, "comparison"
+
+    def _falls_by(self, amount: float) -> bool:
+        """Whether what is left of the gradient may be worth as much on a way as long as the factors."""
+        return self.first.grad_norm * frobenius_norm(self.point.theta) >= amount
+
+    def _falling(self, amount: float) -> str:
+        return (
+            f"a point better by {amount:.6g} is known, and ||grad L|| = {self.first.grad_norm:.2e} at factors of "
+            f"length {frobenius_norm(self.point.theta):.2e} may be worth as much; {self.onward}"
+        )
 
     def _above(self, stars: tuple[Array, ...]) -> float:
         """Return ``F(X) - F(X*)``."""
@@ -473,6 +490,8 @@ class _Judge:
         if found is None:
             text = f"{undecided}; the search from {self.starts} Gaussian and other starts found no better point"
             return "inconclusive", text, "nothing"
+        if self._falls_by(found.better_by):
+            return "not_converged", self._falling(found.better_by), "gradient"
         text = f"second-order stationary, and a point better by {found.better_by:.6g} of rank {found.rank} is known"
         return "spurious", f"{text} (found by: {found.found_by})", "witness"
 

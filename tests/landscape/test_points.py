@@ -485,3 +485,44 @@ def test_a_run_whose_factors_are_too_large_to_be_judged_says_how_it_ended():
     assert result.status is ls.Status.DIVERGED and np.abs(result.theta).max() > 1e60
     with pytest.raises(ValueError, match=r"result: expected factors .* went beyond: gd: the iterates left the finite"):
         ls.verdict(problem, result)
+
+
+def a_component_and_long_columns(size, lam, long, fitted):
+    """Denoising of ``size e2 e2^T``, and factors with columns as long as ``long`` beside it that add nothing to X.
+
+    The gradient is that of the decay of these columns alone, and the least L is ``lam size - lam^2/2``.
+    """
+    # Without a spare column, which would be a way out.
+    rank = 2 + fitted
+    problem = ls.Problem(ls.objectives.Denoising(size * np.diag([0.0, 1.0, 0.0])), rank, lam)
+    A, B = np.zeros((3, rank)), np.zeros((3, rank))
+    A[0, 0], B[2, 1] = long, long
+    if fitted:
+        A[1, 2] = B[1, 2] = np.sqrt(size - lam)
+    return problem, A, B
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+def test_what_a_small_gradient_is_worth_at_long_factors_is_neither_spurious_nor_global(fitted, unit):
+    # Denoising has no spurious minima; and L is above its least value by more than all of f(0).
+    size, lam = 1e-10 * unit, 1e-16 * unit
+    problem, A, B = a_component_and_long_columns(size, lam, 0.4 * np.sqrt(unit), fitted)
+    least, value = lam * size - 0.5 * lam**2, problem.value(A, B)
+    assert value - least > problem.value_at_zero == pytest.approx(0.5 * size**2)
+    first = landscape.stationarity(problem, A, B, tol=1e-5)
+    assert first.is_fosp and first.grad_norm == pytest.approx(lam * 0.4 * np.sqrt(2.0 * unit), rel=1e-6)
+    judged = landscape.verdict(problem, (A, B), tol=1e-5)
+    assert judged.kind == "not_converged" and judged.contradictions == ()
+    assert "continue the run" in judged.reason
+
+
+def test_a_gradient_whose_square_underflows_is_not_zero():
+    # f(x) = (c x - y)^2 / 2: from lam = c y on 0 is the only stationary point.
+    c, y, lam, x = 1e-85, 1e-90, 1e-163, 0.35
+    problem = ls.Problem(ls.objectives.MatrixSensing([[[c]]], [y]), 1, lam)
+    factors = np.full((1, 1), np.sqrt(x)), np.full((1, 1), np.sqrt(x))
+    first = landscape.stationarity(problem, *factors)
+    assert first.grad_A == pytest.approx((c * (c * x - y) + lam) * np.sqrt(x), rel=1e-9)
+    assert not first.is_fosp
+    assert landscape.verdict(problem, factors).kind == "not_converged"
