@@ -517,3 +517,12 @@ def test_a_stall_says_only_that_no_decrease_was_found():
     assert result.status is ls.Status.STALLED and result.fun > optimum * (1 + 1e-4)
     assert result.message.startswith("muon: no further decrease was found; certify the point")
     assert "possible" not in result.message
+
+
+@pytest.mark.parametrize("method", ["gd", "lbfgs", "gd_backtracking"])
+def test_without_a_tolerance_a_gradient_of_zero_ends_a_run_also_beside_a_factor_of_zero(method):
+    # grad L = (G B, G^T A) with G = X - M = 0; B is shorter than A by any factor.
+    problem = ls.Problem(Denoising(np.zeros((2, 2))), 1)
+    start = np.ones((2, 1)), np.zeros((2, 1))
+    result = ls.solve(problem, method, start, stop=ls.StoppingRule(grad_tol=0.0))
+    assert (result.status, result.nit, result.grad_norm) == (ls.Status.CONVERGED, 0, 0.0)
