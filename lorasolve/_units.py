@@ -207,12 +207,14 @@ def hides_gradient(problem: Problem, theta: Array, grad: Array, tol: float, slop
         for factor in problem.split_blocks(others)[k]:
             factor[...] = 0.0
         found = spectral_norm_estimate(problem.gradient_operators(others)[k])
-        own = lam + problem.scale * found
+        own, least = lam + found, floor
+        if own == 0.0:
+            continue
         if found <= lam:
             # This matrix tends to 0; where that has no length of its own, those of all are one.
             stated = problem.objective.facts.smoothness is not None
-            floor = natural_size(problem, own) if stated else frobenius_norm(theta)
-        if own > 0.0 and _stands_out(*parts[k], tol * own, tol * lam, floor):
+            least = (found / own or 1.0) * (natural_size(problem, own) if stated else frobenius_norm(theta))
+        if _stands_out(*parts[k], tol * own, tol * lam, least):
             return True
     return False
 

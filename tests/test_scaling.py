@@ -1,5 +1,6 @@
 """Data in other units are the same problem: every answer is the same, up to the units."""
 
+import itertools
 import math
 from types import SimpleNamespace
 
@@ -370,6 +371,21 @@ def test_a_matrix_that_tends_to_zero_beside_another_converges():
         result = ls.solve(MultiProblem(Separable([first, other]), [2, 2], 1.0), "gd_backtracking")
         assert result.success and np.linalg.norm(result.X[0]) < 1e-8
         assert_allclose(np.linalg.svd(result.X[1])[1], [4.0, 3.0, 0.0], atol=1e-6)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_what_one_of_several_matrices_is_held_against_is_its_own(order):
+    """The first tends to 0, the second is far from its optimum in large units, the third in its optimum and huge."""
+    huge = 1e9
+    parts = [InUnits(Denoising(0.01 * np.eye(4)), 1.0, 1.0), Denoising(np.diag([3.0, 2.0, 0.0, 0.0]))]
+    parts.append(Denoising(np.diag([huge, 1.0, 1.0, 1.0])))
+    parts[0].smoothness = None
+    tiny, far, end = 1e-3 * np.eye(4, 1), np.eye(4, 1)[::-1], math.sqrt(huge - 1.0) * np.eye(4, 1)
+    for second, hidden in ((far, True), (math.sqrt(2.0) * np.eye(4, 1), False)):
+        factors = [(tiny, tiny), (second, second), (end, end)]
+        problem = MultiProblem(Separable([parts[k] for k in order]), 1, 1.0)
+        found = landscape.stationarity(problem, *zip(*[factors[k] for k in order]))
+        assert found.grad_norm < found.limit and found.is_fosp is not hidden
 
 
 def test_a_layer_whose_gradient_is_tiny_before_training_converges():
