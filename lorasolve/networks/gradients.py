@@ -325,9 +325,9 @@ class Network(MultiObjective):
         told = gathered(self._on_device(np.array([int(several), min(rows), max(rows)]))).cpu().numpy()
         if told[:, 0].any():
             return None
-        told = told[told[:, 2] > 0]  # not of a process without samples
-        least, most = int(told[:, 1].min()), int(told[:, 2].max())
-        return (least, most) if most > 1 else None
+        most = int(told[:, 2].max())
+        # The least is not that of a process without samples.
+        return (int(told[told[:, 2] > 0, 1].min()), most) if most > 1 else None
 
     def _refuse_unlike_means(self) -> None:
         """Refuse one number a batch where batches have unlike numbers of rows: their samples would count unequally."""

@@ -515,7 +515,8 @@ def test_one_number_for_each_batch_is_refused_where_batches_are_unlike(sizes):
     sets = Network(Net(), mean_of_a_batch, [(*batch, torch.zeros(3)) for batch in unlike])
     masked = [y.clone().index_fill_(0, torch.arange(1, len(y)), -100) for _, y in unlike]
     one_label = Network(Net(), CrossEntropy(), [(x, y) for (x, _), y in zip(unlike, masked)])
-    for network, samples in ((one_by_one, 24), (sets, 2), (one_label, 2)):
+    without_rows = Network(Net(), lambda model, batch: model(x[:1].double()).square().sum(1), [torch.zeros(0)])
+    for network, samples in ((one_by_one, 24), (sets, 2), (one_label, 2), (without_rows, 1)):
         network.value(network.zeros())
         assert network.n_samples == samples and network.rows_a_number is None
 
