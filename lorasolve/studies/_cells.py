@@ -96,7 +96,7 @@ class Axes:
         for name, labels in self.labels.items():
             if name not in cell and len(labels) == 1:
                 positions.append(0)
-            elif name not in cell or np.ndim(cell[name]) or cell[name] not in labels:
+            elif name not in cell or getattr(cell[name], "ndim", 0) > 0 or cell[name] not in labels:
                 given = f"got {shown(cell[name])}" if name in cell else "got none"
                 raise ValueError(f"cell: expected a value of the axis {name!r} ({_few(labels)}), {given}")
             else:

@@ -697,6 +697,8 @@ def test_bad_input_names_the_argument(tmp_path):
         ls.Study(lambda rank=2: problem, {"rnk": [1], "step": [0.1]}, lambda step: f"gd:step_size={step}")
     with pytest.raises(ValueError, match=r"cell: expected a value of the axis 'lam' \(1.0, 2.0\), got an array"):
         ls.Study(problem, {"lam": [1.0, 2.0]}).repeat(lam=np.array([1.0, 2.0]))
+    with pytest.raises(ValueError, match=r"cell: expected a value of the axis 'lam' \(1.0, 2.0\), got \[\[1.0\], "):
+        ls.Study(problem, {"lam": [1.0, 2.0]}).repeat(lam=[[1.0], [1.0, 2.0]])
     for measure, what in ((np.linalg.norm, "norm"), ({"mine": np.linalg.norm}, "mine")):
         with pytest.raises(TypeError, match=f"measure: {what} is a .*, whose content cannot be read"):
             ls.Study(problem, {"lam": [1.0]}, measure=measure).runs(Store(tmp_path, create=True).path)
