@@ -483,7 +483,8 @@ def _remarks(
     if adapter.config is not None:
         has = sum("magnitude" in entry.parts for entry in adapter.entries.values())
         if adapter.config.use_dora and has < len(adapter.entries):
-            remarks.append(f"use_dora is set, but {counted(len(adapter.entries) - has, 'module')} lack the magnitude")
+            without = counted(len(adapter.entries) - has, "module")
+            remarks.append(f"use_dora is set, but the magnitude is missing in {without}")
         elif has and not adapter.config.use_dora:
             remarks.append(f"a magnitude of DoRA lies in {counted(has, 'module')}, but use_dora is not set")
     empty = sum(layer.facts.empty for layer in layers)

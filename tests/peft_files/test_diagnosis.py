@@ -78,6 +78,9 @@ def test_dora_by_the_configuration_or_by_the_file(tmp_path, make, config, file):
     assert premise.holds == (not (config or file))
     said = [remark for remark in found.remarks if "use_dora" in remark]
     assert len(said) == (config != file) and all("12 modules" in remark for remark in said)
+    if config and file:
+        one = diagnose(make.adapter(tmp_path, dict(list(tensors.items())[:-1]), use_dora=True))
+        assert "use_dora is set, but the magnitude is missing in 1 module" in one.remarks
 
 
 def test_of_adalora_it_is_not_known_whether_the_factors_are_balanced(tmp_path, make):
