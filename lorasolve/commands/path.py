@@ -68,7 +68,7 @@ class PathCommand(Command):
             # Folds are parts of what is trained on; data that are held out for good come first.
             held_out = task.test if args.folds is None else None
             folds = 2 if args.folds is None else args.folds
-            # The mean of all that is trained on is off; entries less a constant have the same rests in every fold.
+            # One mean is off already: as it is a constant, what each fit leaves beyond its own is the same without it.
             means = "global" if args.center else "none"
             seed, progress = args.split_seed, not args.quiet
             with as_options(**options, seed="--split-seed"):

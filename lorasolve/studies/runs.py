@@ -167,7 +167,7 @@ class Runs:
 
     @property
     def damaged(self) -> list[Damage]:
-        """The lines of the store that do not verify, whatever study they were of; all are read."""
+        """The lines of the store that do not verify, those of other studies too; each time the whole store is read."""
         return self.store.damaged()
 
     @property

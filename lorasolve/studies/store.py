@@ -157,7 +157,7 @@ class Store:
             raise ValueError(f"store: {self.path} exists and is no store of runs; give a new folder")
 
     def describe(self, **facts: Any) -> None:
-        """Write down what was asked for last, for who reads the store, which need not be writable if it says so."""
+        """Write down what was asked for last, for those who read the store; leave one that says so already."""
         if self.head | facts != self.head:
             self.head |= facts
             write_json(self.path / _HEAD, self.head)
