@@ -166,13 +166,14 @@ def factor_lengths(problem: Problem, theta: Array) -> tuple[float, float]:
 def may_hide_gradient(problem: Problem, theta: Array) -> bool:
     """Whether factors differ so much that a gradient small beside all of them may be large beside one.
 
-    Factors of one update by their lengths, those of several by their lengths times the slope of their matrix.
+    Factors of one update by their lengths. Of several the gradient is held against the largest slope times the largest
+    length, which need not be of one matrix, and its parts are of the sizes of slope and length of their own.
     """
     if not problem.adapter.low_rank:
         return False
-    slopes = problem.units.slopes if problem.several else (1.0,)
-    sizes = [slope * length for slope, pair in zip(slopes, _lengths(problem, theta)) for length in pair]
-    return max(sizes) > HIDDEN * min(sizes)
+    slopes, pairs = problem.units.slopes if problem.several else (1.0,), _lengths(problem, theta)
+    least = min(slope * min(pair) for slope, pair in zip(slopes, pairs))
+    return max(slopes) * max(map(max, pairs)) > HIDDEN * least
 
 
 def hides_gradient(problem: Problem, theta: Array, grad: Array, tol: float, slope: float, floor: float) -> bool:
@@ -206,11 +207,12 @@ def hides_gradient(problem: Problem, theta: Array, grad: Array, tol: float, slop
         others = theta.copy()
         for factor in problem.split_blocks(others)[k]:
             factor[...] = 0.0
-        found = spectral_norm_estimate(problem.gradient_operators(others)[k])
+        G = problem.gradient_operators(others)[k]
+        found = spectral_norm_estimate(G)
         own, least = lam + found, floor
         if own == 0.0:
             continue
-        if found <= lam:
+        if _is_minimum(problem, (G,), found):
             # This matrix tends to 0; where that has no length of its own, those of all are one.
             stated = problem.objective.facts.smoothness is not None
             least = (found / own or 1.0) * (natural_size(problem, own) if stated else frobenius_norm(theta))
@@ -239,7 +241,7 @@ def _lengths(problem: Problem, theta: Array) -> list[tuple[float, float]]:
 
 
 def _is_minimum(problem: Problem, at_zero: tuple[LinearMap, ...], found: float) -> bool:
-    """Whether ``theta = 0`` is a local minimum of ``L``; ``found`` bounds the norms from below."""
+    """Whether parameters of 0 are a local minimum of ``L``; ``found`` bounds the norms of ``at_zero`` from below."""
     if problem.adapter.proximal:
         # The products of three parameters vanish faster than the penalty.
         return True

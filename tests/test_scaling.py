@@ -388,6 +388,39 @@ def test_what_one_of_several_matrices_is_held_against_is_its_own(order):
         assert found.grad_norm < found.limit and found.is_fosp is not hidden
 
 
+def _soft_thresholded(matrices, lam):
+    """Balanced factors of each matrix with its singular values less ``lam``, in units of its own."""
+    for M, t in matrices:
+        U, s, Vt = np.linalg.svd(M, full_matrices=False)
+        root = np.sqrt(np.maximum(s * t - lam, 0.0))
+        yield U * root, Vt.T * root
+
+
+@pytest.mark.parametrize(("c", "t"), [(1e-4, 1e-8), (1e4, 1e8)])
+@pytest.mark.parametrize("off", [0, 1])
+def test_matrices_whose_slopes_and_lengths_make_up_for_each_other_hide_nothing(c, t, off):
+    """Factors 1e4 as long with 1e-4 of the slope: terms of the same size, held against a product 1e4 as large."""
+    first, second = (np.random.default_rng(k).standard_normal(shape) for k, shape in ((5, (8, 7)), (6, (7, 6))))
+    problem = MultiProblem(Separable([Denoising(first), InUnits(Denoising(second), c, t)]), [7, 6], 0.0)
+    factors = list(_soft_thresholded([(first, 1.0), (second, t)], 0.0))
+    assert landscape.stationarity(problem, *zip(*factors)).is_fosp
+    A, B = factors[off]
+    factors[off] = 1.003 * A, B
+    assert not landscape.stationarity(problem, *zip(*factors)).is_fosp
+
+
+def test_a_matrix_that_only_seems_to_tend_to_zero_is_not_measured_by_its_natural_size():
+    """Near the saddle point at 0: a norm of 1.005 lam that 29 values of 0.99 lam hide from power iteration."""
+    first, second = np.diag([1.005] + [0.99] * 29), np.diag([100.0, 50.0])
+    near = 1e-3 * np.eye(30, 1)
+    assert not landscape.stationarity(ls.Problem(Denoising(first), 1, 1.0), near, near).is_fosp
+    problem = MultiProblem(Separable([Denoising(first), Denoising(second)]), [1, 2], 1.0)
+    (optimum,) = _soft_thresholded([(second, 1.0)], 1.0)
+    assert not landscape.stationarity(problem, *zip((near, near), optimum)).is_fosp
+    zero = np.zeros((30, 1))
+    assert landscape.stationarity(problem, *zip((zero, zero), optimum)).is_fosp
+
+
 def test_a_layer_whose_gradient_is_tiny_before_training_converges():
     """The second layer is 1e-9 at first, so the first one's gradient says nothing about its units in the end."""
     rng = np.random.default_rng(3)
