@@ -126,7 +126,7 @@ def own_lengths(problem: Problem) -> Array | float:
     """
     if not problem.several or problem.objective.facts.convex is not True:
         return 1.0
-    lengths, slope = np.ones(problem.size), problem.units.slope
+    lengths, slope = np.ones(problem.size, problem.dtype), problem.units.slope
     for pair, own in zip(problem.split_blocks(lengths), problem.units.slopes):
         for factor in pair:
             factor *= math.sqrt(min(slope / own, HIDDEN) if own > 0.0 else 1.0)

@@ -362,6 +362,20 @@ def test_lbfgs_works_in_the_units_of_each_of_several_matrices(c):
     assert calls[c] < 2 * calls[1.0]
 
 
+@pytest.mark.parametrize("seed", [1, 3])
+def test_units_of_each_matrix_keep_a_problem_in_single_precision(seed):
+    """Trust radii in double would shrink through hundreds of steps that the factors do not show."""
+    targets = (factor * np.random.default_rng(2 * seed + k).standard_normal((9, 8)) for k, factor in enumerate((1, 10)))
+    parts = [Denoising(target.astype(np.float32)) for target in targets]
+    result = ls.solve(MultiProblem(Separable(parts), [3, 3], 0.1), "trust_ncg")
+    least = 0.0
+    for part in parts:
+        s = np.linalg.svd(part.M.astype(np.float64), compute_uv=False)
+        z = np.where(np.arange(s.size) < 3, np.maximum(s - 0.1, 0.0), 0.0)
+        least += 0.5 * np.sum((s - z) ** 2) + 0.1 * np.sum(z)
+    assert result.fun == pytest.approx(least, rel=1e-5) and result.nit < 100
+
+
 def test_a_matrix_that_tends_to_zero_beside_another_converges():
     """The optimum of the first is zero, with and without a stated smoothness."""
     stated, other = Denoising(0.01 * np.eye(6, 5)), Denoising(np.diag([5.0, 4.0, 3.0]))
