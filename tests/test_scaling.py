@@ -435,6 +435,49 @@ def test_a_matrix_that_only_seems_to_tend_to_zero_is_not_measured_by_its_natural
     assert landscape.stationarity(problem, *zip((zero, zero), optimum)).is_fosp
 
 
+@pytest.mark.parametrize(("size", "stationary"), [(1e-4, False), (1e-9, True)])
+def test_a_matrix_that_tends_to_zero_beside_a_long_one_is_judged_as_alone(size, stationary):
+    little, large, near = 0.01 * np.eye(3, 2), np.diag([1e6, 5e5]), (size * np.eye(3, 1), size * np.eye(2, 1))
+    assert landscape.stationarity(ls.Problem(Denoising(little), 1, 1.0), *near).is_fosp == stationary
+    problem = MultiProblem(Separable([Denoising(little), Denoising(large)]), [1, 2], 1.0)
+    (optimum,) = _soft_thresholded([(large, 1.0)], 1.0)
+    assert landscape.stationarity(problem, *zip(near, optimum)).is_fosp == stationary
+
+
+def test_of_a_matrix_that_changes_nothing_the_decay_alone_is_a_unit():
+    """Its factors come to 0 with decay, and may be anything small without."""
+    near, large = (1e-2 * np.eye(3, 1), 1e-2 * np.eye(2, 1)), np.diag([1e6, 5e5])
+    parts = Separable([Denoising(np.zeros((3, 2))), Denoising(large)])
+    for lam in (0.0, 1.0):
+        (optimum,) = _soft_thresholded([(large, 1.0)], lam)
+        assert landscape.stationarity(MultiProblem(parts, [1, 2], lam), *zip(near, optimum)).is_fosp == (lam == 0.0)
+
+
+def test_a_short_factor_hides_nothing_where_every_matrix_has_one():
+    """Of diag(5, 4) the first value is fitted; the second is in the gradient of the long factor alone."""
+    M, long, short = np.diag([5.0, 4.0]), np.diag([1e4, 0.0]), np.diag([5e-4, 1e-3])
+    assert not landscape.stationarity(ls.Problem(Denoising(M), 2), long, short).is_fosp
+    problem = MultiProblem(Separable([Denoising(M), Denoising(M)]), [2, 2])
+    assert not landscape.stationarity(problem, (long, long), (short, short)).is_fosp
+
+
+def test_a_matrix_that_tends_to_zero_where_nothing_is_curved_is_measured_by_all_lengths():
+    """No smoothness is stated, and with what is sampled at 0 all factors would be short beside the natural size."""
+
+    class Quartic(Objective):
+        def __init__(self, C):
+            self.C, self.shape, self.convex = C, C.shape, True
+
+        def value_and_grad(self, X):
+            return float(np.sum(X**4) / 4 - np.sum(self.C * X)), X**3 - self.C
+
+    problem = MultiProblem(Separable([Quartic(np.zeros((4, 3))), Quartic(np.diag([1e6 + 1, 8e6 + 1]))]), [1, 2], 1.0)
+    optimum = np.diag(np.sqrt([100.0, 200.0]))  # where x^3 = c - lam
+    for size, stationary in ((1e-8, True), (0.1, False)):
+        near = size * np.eye(4, 1), size * np.eye(3, 1)
+        assert landscape.stationarity(problem, *zip(near, (optimum, optimum))).is_fosp == stationary
+
+
 def test_a_layer_whose_gradient_is_tiny_before_training_converges():
     """The second layer is 1e-9 at first, so the first one's gradient says nothing about its units in the end."""
     rng = np.random.default_rng(3)
