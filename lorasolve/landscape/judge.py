@@ -152,6 +152,9 @@ def _onward(result: Any) -> str:
     comparable = result.trace.value and not (result.method and result.method.optimizer.stochastic)
     if comparable and result.fun > result.trace.value[0]:
         return f"begin again with a smaller step size: L rose from {result.trace.value[0]:.6g} to {result.fun:.6g}"
+    if result.status is Status.STALLED:
+        other = "in float64" if result.theta.dtype == np.float32 else "by another method"
+        return f"the run found no further decrease, so continue it {other}"
     return "continue the run"
 
 

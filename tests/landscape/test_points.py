@@ -526,3 +526,22 @@ def test_a_gradient_whose_square_underflows_is_not_zero():
     assert first.grad_A == pytest.approx((c * (c * x - y) + lam) * np.sqrt(x), rel=1e-9)
     assert not first.is_fosp
     assert landscape.verdict(problem, factors).kind == "not_converged"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "method", "words"),
+    [("float32", "nesterov", "in float64"), ("float64", "gd:step_size=1e-18", "by another")],
+)
+def test_a_run_that_found_no_further_decrease_is_not_told_to_go_on_as_before(dtype, method, words):
+    M = np.random.default_rng(0).standard_normal((20, 15)).astype(dtype)
+    problem = ls.Problem(ls.objectives.Denoising(M), 5, 0.01)
+    result = ls.solve(problem, method, stop=ls.StoppingRule(grad_tol=1e-7))
+    found = ls.verdict(problem, result)
+    assert result.status is ls.Status.STALLED and found.kind == "not_converged"
+    assert f"no further decrease, so continue it {words}" in found.reason
+    # As it says: the point that is the best of its rank.
+    precise = ls.Problem(ls.objectives.Denoising(M.astype(np.float64)), 5, 0.01)
+    end = ls.solve(precise, "lbfgs", init=(result.A, result.B))
+    s = np.linalg.svd(M.astype(np.float64), compute_uv=False)
+    assert end.success
+    np.testing.assert_allclose(np.linalg.svd(end.X, compute_uv=False)[:5], s[:5] - 0.01, rtol=1e-5)
