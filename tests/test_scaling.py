@@ -700,3 +700,16 @@ def test_a_weight_far_beyond_the_gradient_makes_no_spurious_minimum(method, shar
         judged = ls.verdict(problem, result)
         assert judged.contradictions == () and judged.kind == "global"
         assert result.fun == pytest.approx(0.5 * np.sum(M**2), rel=1e-9)
+
+
+@pytest.mark.parametrize("lam", [0.0, 1.0])
+@pytest.mark.parametrize("several", [False, True])
+def test_where_nothing_is_to_be_learnt_the_verdict_points_to_zero(lam, several):
+    """``||X||^2/2`` is least at 0, and has no size that a gradient could be small beside."""
+    loss = Denoising(np.zeros((4, 3)))
+    problem = MultiProblem(Separable([loss, loss]), 2, lam) if several else ls.Problem(loss, 2, lam)
+    result = ls.solve(problem, "gd_backtracking", "gaussian")
+    found = landscape.verdict(problem, result)
+    assert found.kind == "not_converged" and "X = 0 is optimal" in found.reason
+    nothing = problem.split(np.zeros(problem.size))[:2]
+    assert landscape.verdict(problem, nothing).kind == "global"

@@ -343,6 +343,11 @@ class _Judge:
 
     def _unsettled(self) -> str:
         first = self.first
+        if self.problem.objective.facts.convex is True and self.problem.units.slope <= self.point.lam:
+            return (
+                f"||grad L|| = {first.grad_norm:.2e}, but the gradient of f at X = 0 is 0, so nothing says what is "
+                "small; X = 0 is optimal: ask there, at factors of 0"
+            )
         if first.grad_norm > first.limit:
             return f"||grad L|| = {first.grad_norm:.2e} exceeds {first.limit:.2e}; {self.onward}"
         if self.problem.several:
