@@ -169,7 +169,8 @@ def latex_tabular(
 
 def markdown_row(cells: Iterable[str]) -> str:
     """Return cells of text as a row of a Markdown table; bars in them end no cell."""
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    texts = [as_text(cell, f"cells[{k}]") for k, cell in enumerate(as_iterable(cells, "cells"))]
+    return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
 
 
 def markdown_table(
