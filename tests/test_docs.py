@@ -85,6 +85,11 @@ def test_references_between_pages_are_pages(page) -> None:
             assert (page.parent / f"{target}.md").exists(), f"{page.name} refers to {target}"
 
 
+def test_pages_of_papers_are_written_where_they_are_kept() -> None:
+    folders = [folder for page in PAGES for folder in re.findall(r"--pages ([^ `]+)", page.read_text())]
+    assert set(folders) == {"docs/papers"} and len(folders) > len(list(DOCS.glob("papers/*.md")))
+
+
 @pytest.mark.parametrize("name", RUN)
 def test_code_runs_as_it_stands(name, tmp_path) -> None:
     if name.endswith("sklearn"):
