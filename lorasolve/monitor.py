@@ -18,10 +18,11 @@ a length of about ``||theta|| max(s ||G||, lam)`` where they do not, and a run h
 - At ``lam = 0`` the share is how much smaller the gradient of ``f`` has become than before fine-tuning, seen from the
   factors.
 - Where ``X = 0`` is optimal (``s ||G(0)||_2 <= lam``) ``theta`` tends to 0, and the share to that of the weakest
-  direction, at least ``1 - s ||G(0)||_2/lam`` up to a factor 2. There, and only there, ``||theta||`` is put up to the
-  floor ``theta_0 = sqrt(g/beta)/s``, the length at which the curvature of ``f`` would begin to matter; the decrease
-  that is left is then at most about ``grad_tol^2 g theta_0^2``, as at other optima. Where the smoothness ``beta`` is
-  not stated, the length of the factors at the start takes the place of ``theta_0``.
+  direction, at least ``1 - s ||G(0)||_2/lam`` up to a factor 2. There, and only there, ``||theta||`` is put up to a
+  floor, the share ``s ||G(0)||_2 / g`` of ``theta_0 = sqrt(g/beta)/s``, the length at which the curvature of ``f``
+  would begin to matter; the decrease that is left is then at most about ``grad_tol^2 ||G(0)||_2^2 / beta``, however
+  large ``lam`` is. Where the smoothness ``beta`` is not stated, the length of the factors at the start takes the place
+  of ``theta_0``.
 - Where ``G(0) = 0 = lam``, ``||grad L||/||theta||`` at the start is ``g``.
 
 Factors of very different lengths hide a gradient: where ``||A||`` is ``t ||B||``, the terms ``s G B`` of the gradient
@@ -89,8 +90,8 @@ class StoppingRule:
         ``f`` at ``X = 0``: the terms of the gradient cancel up to that share. The rule does not depend on the units
         of ``f`` and ``X``. Of factors more than 100 times as long as each other, which hide a gradient from it, each
         has to pass by itself as well, up to 100 times that share. Where ``X = 0`` is optimal ``||theta||`` counts as at
-        least ``sqrt(g/beta)/s``, with ``g`` the factor before it and ``beta`` the smoothness of ``f``. Not applied to
-        stochastic methods.
+        least ``||G(0)||_2 / sqrt(g beta)``, with ``g`` the factor before it and ``beta`` the smoothness of ``f``. Not
+        applied to stochastic methods.
     target : float, optional
         Ends the run when ``L <= target``. Stochastic methods see a part of ``L``: where that is at the target, ``L``
         itself is evaluated (one more oracle call) and decides.

@@ -38,12 +38,13 @@ class VerdictCommand(Command):
         """Load, judge, print; the exit code is 0 for global, 1 for spurious, saddle or diverged, 3 otherwise."""
         from ..landscape import verdict
         from ..landscape._canonical import LARGEST_ENTRY
+        from ..landscape.judge import onward
 
         problem, result = load_result(args.file)
         diverged = result.status is Status.DIVERGED
         if diverged and np.abs(result.theta).max() > LARGEST_ENTRY:
             # So far out there is nothing else to judge.
-            reason = f"the run diverged and has to begin again ({result.message})"
+            reason = onward(result)
             told, words = {"kind": "not_converged", "reason": reason}, f"verdict: not_converged ({reason})"
         else:
             found = verdict(problem, result, tol=args.tol, search=args.search)

@@ -139,10 +139,10 @@ def verdict(
         point = point.balanced()
     stars = None if X_star is None else point.problem.checked_updates(X_star, "X_star")
     given = _one_each(constants, problem)
-    return _Judge(point, stars, given, joint, r_star, eps, tol, starts, problem.scale, _onward(result)).judge()
+    return _Judge(point, stars, given, joint, r_star, eps, tol, starts, problem.scale, onward(result)).judge()
 
 
-def _onward(result: Any) -> str:
+def onward(result: Any) -> str:
     """Return what is to be done where more of a run might settle it."""
     if not isinstance(result, Result):
         return "continue the run"
