@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.linalg.lapack import dtrtrs
 
 from .._validate import Array
 from . import _passes
@@ -86,20 +87,15 @@ class Memory:
         products = np.zeros(2 * size)
         self.passes.add_products(self.kept, g, length, products)
         products *= length
-        SY, YY = (matrix[order][:, order].tolist() for matrix in (self.SY, self.YY))
-        gamma = SY[-1][-1] / YY[-1][-1]
-        Sg, Yg = products[order].tolist(), (self.stretch[order] * products[size + order]).tolist()
-        # A few numbers: R^-1 S^T g, and R^-T of what follows from it, where R is the upper triangle of S^T Y.
-        r = len(Sg)
-        u, shares = [0.0] * r, [0.0] * r
-        for i in reversed(range(r)):
-            u[i] = (Sg[i] - sum(SY[i][j] * u[j] for j in range(i + 1, r))) / SY[i][i]
-        for i in range(r):
-            inner = SY[i][i] * u[i] + gamma * (sum(YY[i][j] * u[j] for j in range(r)) - Yg[i])
-            shares[i] = (inner - sum(SY[j][i] * shares[j] for j in range(i))) / SY[i][i]
+        SY, YY = (matrix[np.ix_(order, order)] for matrix in (self.SY, self.YY))
+        gamma = float(SY[-1, -1] / YY[-1, -1])
+        Sg, Yg = products[order], self.stretch[order] * products[size + order]
+        # R^-1 S^T g, and R^-T of what follows from it, where R is the upper triangle of S^T Y.
+        u = dtrtrs(SY, Sg)[0]
+        shares = dtrtrs(SY, SY.diagonal() * u + gamma * (YY @ u - Yg), trans=1)[0]
         weights = np.zeros(2 * size)
         weights[order] = shares
-        weights[size + order] = -gamma * np.array(u) * self.stretch[order]
+        weights[size + order] = -gamma * u * self.stretch[order]
         largest = float(np.abs(weights).max()) or 1.0
         slope, square = self.passes.combine(self.kept, (weights / largest).astype(np.float32), largest, g, gamma, d)
         return float(slope), math.sqrt(square)

@@ -86,6 +86,7 @@ class TokenNTK(MultiObjective):
 
     convex = True
     lower_bound = 0.0
+    costly = True
 
     def __init__(
         self, layers: Sequence[LayerTokens], offset: ArrayLike, targets: ArrayLike, loss: Loss = "softmax"
@@ -132,12 +133,19 @@ class TokenNTK(MultiObjective):
         return self.offset + self._linear(self._sides(factors))
 
     def _sides(self, factors: Pairs) -> list[tuple[Array, Array]]:
-        """Return ``d_tk A`` (T, K, r) and ``h_t B`` (T, r) of each layer: all that its tokens see of the factors."""
+        """Return ``d_tk A`` (T, K, r) and ``h_t B`` (T, r) of each layer: all that its tokens see of the factors.
+
+        A layer without update, as most have none at an optimum, costs no look at its tokens.
+        """
         sides = []
         for layer, (A, B) in zip(self.layers, factors):
             T, K, m = layer.signals.shape
-            # One product of matrices: as a stack it would be T small ones.
-            sides.append(((layer.signals.reshape(T * K, m) @ A).reshape(T, K, -1), layer.inputs @ B))
+            if A.any() or B.any():
+                # One product of matrices: as a stack it would be T small ones.
+                left, right = layer.signals.reshape(T * K, m) @ A, layer.inputs @ B
+            else:
+                left, right = np.zeros((T * K, A.shape[1]), self.dtype), np.zeros((T, B.shape[1]), self.dtype)
+            sides.append((left.reshape(T, K, -1), right))
         return sides
 
     def _linear(self, sides: Sequence[tuple[Array, Array]]) -> Array:
@@ -150,7 +158,9 @@ class TokenNTK(MultiObjective):
     def _dense_outputs(self, X: Matrices) -> Array:
         z = np.zeros_like(self.offset)
         for layer, (samples, starts), x in zip(self.layers, self._parts, X):
-            z[samples] += np.add.reduceat(np.einsum("tkm,tm->tk", layer.signals, layer.inputs @ x.T), starts, axis=0)
+            if x.any():
+                seen = np.einsum("tkm,tm->tk", layer.signals, layer.inputs @ x.T)
+                z[samples] += np.add.reduceat(seen, starts, axis=0)
         return z
 
     def _slope(self, z: Array) -> tuple[float, Array]:
@@ -223,6 +233,9 @@ class TokenNTK(MultiObjective):
 
     def _products(self, layer: LayerTokens, w: Array, left: Array, right: Array) -> tuple[Array, Array]:
         """Return ``M B`` and ``M^T A`` for ``M = sum_ik w_ik J_ik``, from the sides of the layer."""
+        if not (left.any() or right.any()):
+            m, n, r = layer.signals.shape[2], layer.inputs.shape[1], right.shape[1]
+            return np.zeros((m, r), right.dtype), np.zeros((n, r), right.dtype)
         weights = w.astype(self.dtype, copy=False)[layer.owner]
         # BLAS is faster with the thin factor in front.
         if w.shape[1] == 1:

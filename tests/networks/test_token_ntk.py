@@ -91,6 +91,53 @@ def test_the_factor_level_is_the_dense_level(ntk):
         np.testing.assert_allclose(pair[1], other[1], atol=1e-11)
 
 
+@pytest.mark.parametrize("zero", ["A", "B", "both", "both and the move"])
+def test_factors_of_zero_are_as_any_other(ntk, zero):
+    """A layer without update is not looked at; a loss of the others alone, and the dense level, tell what is right."""
+    rng = np.random.default_rng(2)
+    factors, moves = (
+        [(rng.standard_normal((m, 2)), rng.standard_normal((n, 2))) for m, n in ntk.shapes] for _ in range(2)
+    )
+    A, B = factors[1]
+    factors[1] = (A if zero == "B" else 0.0 * A), (B if zero == "A" else 0.0 * B)
+    if zero == "both and the move":
+        moves[1] = tuple(0.0 * part for part in moves[1])
+    rest = TokenNTK([ntk.layers[0], ntk.layers[2]], ntk.offset, ntk.targets, ntk.loss)
+    grads = [(np.full_like(A, np.nan), np.full_like(B, np.nan)) for A, B in factors]
+    f = ntk.factor_oracle(factors, grads)
+    assert f == pytest.approx(rest.factor_value([factors[0], factors[2]]), rel=1e-14)
+    assert f == pytest.approx(ntk.value_and_grad([A @ B.T for A, B in factors])[0], rel=1e-13)
+    # By the Jacobians of all layers at once, of which no product is left out.
+    G = _jacobian_gradients(ntk, factors)
+    for (GB, GtA), (A, B), g in zip(grads, factors, G):
+        np.testing.assert_allclose(GB, g @ B, atol=1e-12)
+        np.testing.assert_allclose(GtA, g.T @ A, atol=1e-12)
+    t = 1e-5
+    ahead, behind = (
+        [(A + sign * t * U, B + sign * t * V) for (A, B), (U, V) in zip(factors, moves)] for sign in (1.0, -1.0)
+    )
+    for k, (HB, HtA) in enumerate(ntk.factor_hvp(factors, moves)):
+        for found, side in ((HB, 0), (HtA, 1)):
+            products = [
+                (g @ pairs[k][1], g.T @ pairs[k][0])[side]
+                for pairs in (ahead, behind)
+                for g in (_jacobian_gradients(ntk, pairs)[k],)
+            ]
+            np.testing.assert_allclose(found, (products[0] - products[1]) / (2.0 * t), atol=1e-6)
+
+
+def _jacobian_gradients(ntk, factors):
+    """Return the gradient in each update from dense Jacobians."""
+    (N, K), J = ntk.offset.shape, []
+    for layer, (m, n) in zip(ntk.layers, ntk.shapes):
+        J.append(np.zeros((N, K, m, n)))
+        for d, h, i in zip(layer.signals, layer.inputs, layer.owner):
+            J[-1][i] += d[:, :, None] * h
+    z = ntk.offset + sum(np.einsum("ikmn,mn->ik", j, A @ B.T) for j, (A, B) in zip(J, factors))
+    w = ntk._slope(z)[1]
+    return [np.einsum("ik,ikmn->mn", w, j) for j in J]
+
+
 def test_the_sampled_smoothness_is_the_largest_curvature(ntk):
     """Against the eigenvalues of the whole Hessian, column by column."""
     sizes = [m * n for m, n in ntk.shapes]
