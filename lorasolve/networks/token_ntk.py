@@ -253,8 +253,8 @@ class TokenNTK(MultiObjective):
         bend = np.stack([self._bend(z, np.broadcast_to(e, z.shape)) for e in np.eye(K)], axis=2)
         found = []
         for layer, (samples, starts), (left, right), (A, B) in zip(self.layers, self._parts, sides, factors):
-            on_A, on_B = np.empty_like(A), np.empty_like(B)
-            for c in range(A.shape[1]):
+            on_A, on_B = np.zeros_like(A), np.zeros_like(B)
+            for c in np.flatnonzero(left.any(axis=(0, 1)) | right.any(axis=0)):
                 seen = layer.signals * right[:, None, c, None], layer.inputs[:, None] * left[:, :, c, None]
                 for tokens, out in zip(seen, (on_A, on_B)):
                     rows = np.add.reduceat(tokens, starts)

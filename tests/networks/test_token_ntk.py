@@ -112,6 +112,12 @@ def test_factors_of_zero_are_as_any_other(ntk, zero):
     for (GB, GtA), (A, B), g in zip(grads, factors, G):
         np.testing.assert_allclose(GB, g @ B, atol=1e-12)
         np.testing.assert_allclose(GtA, g.T @ A, atol=1e-12)
+    for (on_A, on_B), (other_A, other_B) in zip(ntk.factor_diagonal(factors)[::2], rest.factor_diagonal(factors[::2])):
+        np.testing.assert_allclose(on_A, other_A, rtol=1e-12)
+        np.testing.assert_allclose(on_B, other_B, rtol=1e-12)
+    # Its Gauss-Newton matrix has the other factor on both sides.
+    assert ntk.factor_diagonal(factors)[1][0].any() == (zero == "A")
+    assert ntk.factor_diagonal(factors)[1][1].any() == (zero == "B")
     t = 1e-5
     ahead, behind = (
         [(A + sign * t * U, B + sign * t * V) for (A, B), (U, V) in zip(factors, moves)] for sign in (1.0, -1.0)
