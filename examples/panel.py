@@ -14,7 +14,7 @@ import numpy as np
 
 import lorasolve as ls
 from lorasolve.io import Ratings
-from lorasolve.models import fit_completion
+from lorasolve.models import choose_completion
 
 EFFECT = 1.0
 
@@ -41,19 +41,18 @@ def run(quick: bool = False) -> dict[str, object]:
     """Estimate the effect of the policy where it is in force."""
     Y, treated = panel(*((60, 30) if quick else (150, 60)))
     m, n = Y.shape
-    base = two_way(Y, treated)
     rows, cols = np.nonzero(~treated)
-    rest = ls.objectives.MatrixCompletion(rows, cols, (Y - base)[rows, cols], Y.shape)
-    choice = ls.cross_validate(ls.Problem(rest, rank=1, lam=1.0), 6, folds=3, tol=1e-3)
-    fit = fit_completion(
-        Ratings(rows, cols, (Y - base)[rows, cols], np.arange(m), np.arange(n)), choice.best, "none", tol=1e-6
-    )
+    untreated = Ratings(rows, cols, Y[rows, cols], np.arange(m), np.arange(n))
+    # Every fold takes off the effects of its own entries: taken off before, they would have seen what is held out.
+    fit, choice = choose_completion(untreated, 6, "both", tol=1e-6, folds=3)
+    base = two_way(Y, treated)
     # Two shocks, and an effect of each unit and period on top, which the first step got wrong.
+    rest = ls.objectives.MatrixCompletion(rows, cols, (Y - base)[rows, cols], Y.shape)
     refit = ls.solve(ls.Problem(rest, rank=4, lam=0.1), "als", "spectral")
     i, t = np.nonzero(treated)
     estimates = {
         "two-way effects alone": float((Y - base)[i, t].mean()),
-        f"with an update of rank {fit.model.rank}": float(((Y - base)[i, t] - fit.model.predict(i, t)).mean()),
+        f"with an update of rank {fit.model.rank}": float((Y[i, t] - fit.model.predict(i, t)).mean()),
         "refitted with factors of rank 4": float((Y - base - refit.X)[i, t].mean()),
     }
     print(f"{m} units, {n} periods, {len(i)} outcomes under the policy; lam = {choice.best:.3g} by cross-validation")

@@ -9,6 +9,7 @@ import runpy
 from typing import Any
 
 import matplotlib
+import numpy as np
 import pytest
 
 matplotlib.use("Agg")
@@ -153,6 +154,28 @@ def test_panel() -> None:
     alone, shrunk, refitted = run("panel")["estimates"]
     assert alone < 0.0 < shrunk < 0.8
     assert refitted == pytest.approx(1.0, abs=0.1)
+
+
+def test_the_folds_of_the_panel_see_outcomes_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Effects of units and periods that are taken off before, by all outcomes, have seen those that are held out."""
+    from lorasolve.studies import validation
+
+    seen: list[tuple[Any, str]] = []
+    whole = validation.cross_validate
+
+    def watched(problem: Any, *args: Any, means: str = "none", **options: Any) -> Any:
+        seen.append((problem.objective, means))
+        return whole(problem, *args, means=means, **options)
+
+    monkeypatch.setattr(validation, "cross_validate", watched)
+    monkeypatch.setattr("lorasolve.cross_validate", watched)
+    parts = runpy.run_path(str(FOLDER / "panel.py"))
+    parts["run"](quick=True)
+    [(objective, means)] = seen
+    Y, treated = parts["panel"](60, 30)
+    assert means == "both"
+    assert np.array_equal(objective.values, Y[objective.rows, objective.cols])
+    assert objective.rows.size == np.count_nonzero(~treated)
 
 
 def test_the_notebook_for_teaching_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
