@@ -8,6 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from numpy.testing import assert_allclose
 
+from lorasolve.optimizers import GD
 from lorasolve.papers import alt_lora, dora, galore, learning_rate, learns_less, lora_rite, muon, polar, rac_lora
 from lorasolve.papers.base import mean_and_error
 
@@ -59,18 +60,50 @@ def test_one_sample_and_one_client_make_no_noise():
     assert rac_lora.reshuffled_epoch(2.0, 1.0, 0.3, 1, 1.0, 5.0) == pytest.approx(2.0 * 0.7**2)
 
 
-@pytest.mark.parametrize(("mean", "holds"), [(3.9, True), (4.6, False), (4.2, False)])
-def test_reshuffling_is_judged_beside_what_sampling_with_replacement_makes(mean, holds):
-    """With 4.2 the law holds, but what is measured does not tell it from 4.25."""
+def chains(**changed):
+    """Return what the parts of RAC-LoRA find where all claims hold, some of it changed."""
     gaps = {"LoRA": [0.28889], "COLA, fresh A": [0.0], "AsymmLoRA": [1.0], "RAC-LoRA": [0.0]}
     found = {
         "gaps": {"1/L": gaps, "0.2/L": gaps},
         "factors": {"left": [0.75, 0.75, 0.01]},
-        "reshuffled": [mean, mean, 0.05],
+        "reshuffled": [3.9, 3.9, 0.05],
         "replaced": 4.25,
         "federated": {"2 of 6": [3.6, 3.6, 0.01]},
+        "bounds": [{"gap": [1.8, 0.01, 1.9], "gradient": [9.0, 0.0, 240.0]}],
+        "noisy": {"2": [0.67, 0.66, 0.01, 1.0]},
     }
-    assert rac_lora.RACLoRAClaims().judge(found)[3].holds == holds
+    return found | changed
+
+
+@pytest.mark.parametrize(("mean", "holds"), [(3.9, True), (4.6, False), (4.2, False)])
+def test_reshuffling_is_judged_beside_what_sampling_with_replacement_makes(mean, holds):
+    """With 4.2 the law holds, but what is measured does not tell it from 4.25."""
+    assert rac_lora.RACLoRAClaims().judge(chains(reshuffled=[mean, mean, 0.05]))[3].holds == holds
+
+
+@pytest.mark.parametrize(
+    ("changed", "holds"),
+    [
+        ({}, [True, True]),
+        # Below the bound by less than the error of the mean says nothing.
+        ({"bounds": [{"gap": [1.88, 0.01, 1.9], "gradient": [9.0, 0.0, 240.0]}]}, [False, True]),
+        ({"bounds": [{"gap": [1.8, 0.01, 1.9], "gradient": [np.nan, np.nan, 240.0]}]}, [False, True]),  # diverged
+        ({"noisy": {"2": [0.67, 0.6, 0.01, 1.0]}}, [True, False]),  # another law
+        ({"noisy": {"2": [0.99, 0.99, 0.01, 1.0]}}, [True, False]),  # not below the bound
+    ],
+)
+def test_chains_are_held_against_the_bounds_of_their_theorems(changed, holds):
+    assert [claim.holds for claim in rac_lora.RACLoRAClaims().judge(chains(**changed))[5:]] == holds
+
+
+def test_a_chain_that_stands_still_is_not_below_the_bounds(monkeypatch):
+    """The gap of X = 0 is 2.025, the bound after T blocks (1 - 2/20/3)^T of it."""
+    monkeypatch.setattr(rac_lora, "GD", lambda step: GD(1e-12))
+    for T, row in zip((1, 10, 100), rac_lora.below_the_theorems(2)):
+        mean, _, bound = row["gap"]
+        assert bound == pytest.approx(2.025 * (29 / 30) ** T) and mean == pytest.approx(2.025) and mean > bound
+    (mean, _, bound) = row["gradient"]
+    assert mean == pytest.approx(9.0) and bound == pytest.approx(2 * 2.025 / (1 / 3 * 0.05 * 100))
 
 
 @pytest.mark.parametrize("taking_part", [1, 2, 4])
