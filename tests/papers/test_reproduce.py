@@ -496,9 +496,27 @@ def test_losses_and_norms_of_zero_and_large_starts_are_claims_of_their_own(loss,
         {"lam": lam, "start": start, "loss": 0.1 * a, "norms": [2 * b, b], "ranks": ranks, "second_order": True}
         for lam, ranks in ((0.01, [8, 8]), (0.1, [2, 1]))
         for start, a, b in (("zero", 1.0, 1.0), ("large", loss, norm))
+        for _ in range(2)
     ]
     claims = registry.classes()["many_matrices"]().claims(records)
     assert [claim.holds for claim in claims[1:3]] == holds
+    # Large starts that stand still are longer too.
+    records[-1]["second_order"] = False
+    assert not any(claim.holds for claim in registry.classes()["many_matrices"]().claims(records)[1:3])
+
+
+@pytest.mark.parametrize(("losses", "holds"), [([1.09, 1.11, 1.10], True), ([1.30, 0.95, 1.05], False)])
+def test_starts_are_told_apart_by_more_than_the_error_of_the_mean_over_the_seeds(losses, holds):
+    """Of 9, 11 and 10 % the error is 0.6 %; of 30, -5 and 5 %, whose mean is 10 % too, it is 10 %."""
+    records = [
+        {"lam": lam, "start": start, "loss": loss, "norms": [loss], "ranks": ranks, "second_order": True}
+        for lam, ranks in ((0.01, [8, 8]), (0.1, [2, 1]))
+        for start, of in (("zero", [1.0] * 3), ("large", losses))
+        for loss in of
+    ]
+    claims = registry.classes()["many_matrices"]().claims(records)[1:3]
+    assert [claim.holds for claim in claims] == [holds, holds]
+    assert all(("over all lam 10.0 +- 0.6 %" in claim.measured) == holds for claim in claims)
 
 
 @pytest.mark.parametrize(
