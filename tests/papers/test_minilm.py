@@ -65,16 +65,23 @@ def test_every_run_from_zero_that_ends_is_judged_and_others_are_counted(records,
     assert all(f"of {sum(r['start'] != 'large 0' for r in records)} runs end" in claim.measured for claim in claims)
 
 
+@pytest.mark.parametrize("kind", ["tangent_optimal", "not_converged"])
 @pytest.mark.parametrize(
     ("totals", "holds"), [([1, 3], True), ([1, 1], False), ([3, 1], False), ([1, 4, 3], False), ([0, 16], False)]
 )
-def test_the_rank_has_to_fall_with_the_decay(totals, holds):
+def test_the_rank_has_to_fall_with_the_decay(totals, holds, kind):
     records = [
-        {"lam": 0.1 / 10**k, "kind": "tangent_optimal", "ranks": [total // 2, total - total // 2]}
-        for k, total in enumerate(totals)
+        {"lam": 0.1 / 10**k, "kind": kind, "ranks": [total // 2, total - total // 2]} for k, total in enumerate(totals)
     ]
     (claim,) = registry.classes()["minilm_rank"]().claims(records)
-    assert claim.holds == holds
+    assert claim.holds == holds and claim.measured.count(kind) == len(totals)
+
+
+@pytest.mark.parametrize("ranks", [[[0, 0], [0, 0]], [[8, 8], [8, 8]], [[8, 2], [8, 8]]])
+def test_runs_that_do_not_move_or_stop_early_do_not_have_the_ranks_of_the_end_of_training(ranks):
+    """Of the last layer, 32 sentences, lam = 0.1 and 0.01: after 3 evaluations 8,8 and 8,8, after 12 8,2 and 8,8."""
+    records = [{"lam": 0.1 / 10**k, "kind": "not_converged", "ranks": each} for k, each in enumerate(ranks)]
+    assert not registry.classes()["minilm_rank"]().claims(records)[0].holds
 
 
 def course(start, *points):
