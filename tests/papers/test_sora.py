@@ -26,9 +26,10 @@ def test_ridge_penalty_is_attained_and_never_beaten():
         np.testing.assert_allclose(A @ np.diag(g) @ B.T, X, atol=1e-10)
         return lam1 * np.abs(g).sum() + 0.5 * mu * (np.sum(A * A) + np.sum(B * B))
 
-    assert cost(*sora.least_factorization(X, lam1, mu)) == pytest.approx(bound, rel=1e-13)
     U, s, Vt = np.linalg.svd(X, full_matrices=False)
     U, s, V = U[:, :3], s[:3], Vt[:3].T
+    square = np.sqrt(lam1 * s / mu)
+    assert cost(U * np.sqrt(square), V * np.sqrt(square), s / square) == pytest.approx(bound, rel=1e-13)
     for _ in range(2000):
         Q = rng.standard_normal((3, 3))
         A, B = U * s @ Q, V @ np.linalg.inv(Q).T
@@ -136,9 +137,20 @@ def test_the_released_training_leaves_all_gates_or_none_on_the_seeds_tried():
     assert set(rows[1][1]) == {0}
 
 
+def test_runs_that_came_to_rest_pay_the_least_that_their_updates_cost_and_no_run_pays_less():
+    """The Schatten-1/2 penalty of what half-thresholding leaves: 2 sqrt(0.05) sum sqrt(x)."""
+    runs = sora.rank_selection(1)
+    ((fun, _, informed),), ((_, _, lora),) = runs["singular vectors"], runs["lora start"]
+    sigma = np.linspace(4.0, 0.1, 12)
+    x = sora.half_threshold(sigma, 2 * np.sqrt(0.05))
+    paid = fun - 0.5 * np.sum((x - sigma) ** 2)
+    assert paid == pytest.approx(2 * np.sqrt(0.05) * np.sum(np.sqrt(x)), rel=1e-9)
+    assert abs(informed) < 1e-9 and 0.0 < lora < 1e-3
+
+
 FOUND = {
     "optimum": {"fun": 1.0, "gates": 9, "local": 1.5, "open": 10},
-    "runs": {"lora start": [(1.51, 10)], "singular vectors": [(1.0, 9)]},
+    "runs": {"lora start": [(1.51, 10, 1e-4)], "singular vectors": [(1.0, 9, 0.0)]},
     "convex": [0.0],
     "rescaled": {"left": 1e-4, "moved": 1e-16},
     "curve": [(0.1, 12, 1.0, 1.0), (1.0, 4, 2.0, 1.0)],
@@ -147,8 +159,8 @@ FOUND = {
 }
 
 
-def ends(lora, informed=(1.0, 9)):
-    return {"runs": {"lora start": [lora], "singular vectors": [informed]}}
+def ends(lora, informed=(1.0, 9), paid=0.0):
+    return {"runs": {"lora start": [(*lora, paid)], "singular vectors": [(*informed, 0.0)]}}
 
 
 @pytest.mark.parametrize(
@@ -156,6 +168,8 @@ def ends(lora, informed=(1.0, 9)):
     [
         ({}, []),
         (ends((1.51, 10), (0.9, 9)), [0]),  # below the optimum
+        (ends((1.51, 10), paid=0.01), [0]),  # gates and factors of other sizes than the update needs
+        (ends((1.51, 10), paid=-0.01), [0]),  # cheaper than the least
         ({"convex": [0.0, float("nan")]}, [0]),
         ({"rescaled": {"left": 1.0, "moved": 0.0}}, [0]),
         ({"rescaled": {"left": 1e-4, "moved": 0.1}}, [0]),
