@@ -114,6 +114,7 @@ def found(**changed):
         "pruned": {"gd": {"2": errors}, "adam": {"2": errors}},
         "moved": {"paper": 0.4, "preserving": 1e-16, "mass": 0.9, "open": 8},
         "risks": {"few noisy samples": few, "many samples, short run": many},
+        "decayed": [(1e-14, 0.75), (0.0, 0.99)],
     }
     return numbers | changed
 
@@ -137,11 +138,20 @@ FLAT = [[(0.1, 0.5), (0.2, 0.8), (0.1, 1.0), (0.1, 1.0)], [(0.12, 0.5), (0.2, 0.
         ({"pruned": {name: {"2": [[0.5, 0.7, 0.6]] * 2} for name in ("gd", "adam")}}, [2]),
         ({"moved": {"paper": 0.4, "preserving": 0.0, "mass": 0.9, "open": 6}}, [3]),  # pruned and not expanded
         ({"moved": {"paper": 0.4, "preserving": 0.0, "mass": 1.0, "open": 8}}, [3]),
+        ({"decayed": [(0.01, 0.75)]}, [5]),  # factors that have not come to rest
+        ({"decayed": [(-0.01, 0.75)]}, [5]),  # cheaper than the least
+        ({"decayed": [(0.0, 0.75), (0.0, 1.0)]}, [5]),  # what LoRA pays
     ],
 )
 def test_each_half_of_a_claim_is_judged(changed, refuted):
     claims = beam_lora.BeamLoRAClaims().judge(found(**changed))
     assert [k for k, claim in enumerate(claims) if not claim.holds] == refuted
+
+
+def test_gated_factors_that_came_to_rest_pay_the_least_that_their_update_costs():
+    """The ends have three or four terms: equal ones of three of four gates would pay 3/4 of the nuclear norm."""
+    ((paid, share),) = beam_lora.decayed(1)
+    assert abs(paid) < 1e-9 and 0.7 < share < 1.0
 
 
 def test_an_event_that_only_prunes_is_no_exact_split(monkeypatch):
