@@ -4,27 +4,9 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve.objectives import Denoising, LinearFineTuning
-from lorasolve.optimizers.ggpo import row_scales
+from lorasolve.objectives import Denoising
+from lorasolve.optimizers import MGPO
 from lorasolve.papers import lora_ggpo
-
-
-def test_expected_rise_on_linear_regression():
-    rng = np.random.default_rng(0)
-    m, n, N = 5, 6, 40
-    Z, Y = rng.standard_normal((n, N)), rng.standard_normal((m, N))
-    W = rng.standard_normal((m, n))
-    f = LinearFineTuning(np.zeros((m, n)), Z, Y)
-    value, G = f.value_and_grad(W)
-    C = Z @ Z.T / N
-    scales = row_scales(W, G, 0.3, 0.2)
-    predicted = lora_ggpo.expected_rise(C, scales)
-    closed = 0.09 * np.trace(C) / (2 * n) * (np.sum(W**2) + 0.2 * np.sum(G**2))
-    assert predicted == pytest.approx(closed, rel=1e-13)
-    draws = np.array(
-        [f.value_and_grad(W + scales[:, None] * rng.standard_normal((m, n)))[0] - value for _ in range(4000)]
-    )
-    assert abs(draws.mean() - predicted) < 3 * draws.std() / np.sqrt(len(draws))
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5])
@@ -112,14 +94,42 @@ def courses(**changed):
     curvature = {"LoRA": [3.0, 3.1], "MGPO": [1.0, 1.2], "MGPO trainer": [3.0, 3.0], "GGPO": [3.0, 3.0]}
     return {
         "descents": {name: {key: [rise, rise] for key, rise in rises.items()} for name, rises in made.items()},
-        "ends": {name: {"loss": [0.5, 0.5], "curvature": values} for name, values in curvature.items()},
+        "ends": ended(**curvature),
         "bias": {"quadratic": 1e-16, "logistic": 0.2},
         "floors": {"+": [1e-3, 1e-2, 1e-1], "-": [1e-4, 1e-3, 1e-2]},
         "bumps": [(0.8, 0.0), (1.2, 0.01), (2.0, np.nan)],
         "near": [False, False, True, True],
         "risks": risks,
-        "noisy": {"30": [9.0, 7.0], "60": [1.0, 1.0]},
+        "noisy": noisy(7.0, 1.0),
     }
+
+
+def ended(**curvature):
+    found = {name: {"loss": [0.5, 0.5], "curvature": values} for name, values in curvature.items()}
+    found["LoRA"][lora_ggpo._MATCHED] = found["LoRA"]["curvature"]
+    return found
+
+
+def noisy(at_the_peak, away):
+    return {"30": [[9.0] * 2, [at_the_peak] * 2], "60": [[1.0] * 2, [away] * 2]}
+
+
+def test_flatness_is_told_at_one_loss(monkeypatch):
+    """MGPO that stands still ends where LoRA starts: flatter than where LoRA ends, and no flatter than LoRA there."""
+    methods = lora_ggpo._methods
+    monkeypatch.setattr(lora_ggpo, "_methods", lambda step: methods(step) | {"MGPO": MGPO(1e-12)})
+    found = lora_ggpo.ends(0.1, 2, 1)
+    (still,), (lora,) = found["MGPO"]["curvature"], found["LoRA"]["curvature"]
+    assert still < 0.5 * lora
+    assert found["LoRA"][lora_ggpo._MATCHED] == pytest.approx([still], rel=0.1)
+
+
+def flat_at_the_start():
+    """What runs that do nothing find: LoRA ends at sharper points, and is as flat where its loss is theirs."""
+    found = courses()["ends"]
+    found["MGPO"] = {"loss": [2.5, 2.5], "curvature": [0.3, 0.3]}
+    found["LoRA"][lora_ggpo._MATCHED] = [0.3, 0.3]
+    return found
 
 
 @pytest.mark.parametrize(
@@ -132,8 +142,11 @@ def courses(**changed):
         (courses(MGPO={"0.1, 2": 0.0}), [1]),
         (courses() | {"bumps": [(0.8, 0.0), (0.9, 0.0)]}, [5]),  # no run above the threshold
         (courses() | {"bumps": [(0.8, 0.01), (1.2, 0.01)]}, [5]),
-        (courses() | {"noisy": {"30": [9.0, 9.0], "60": [1.0, 1.0]}}, [6]),  # no noise at all
-        (courses() | {"noisy": {"30": [9.0, 7.0], "60": [1.0, 1.3]}}, [6]),
+        (courses() | {"noisy": noisy(9.0, 1.0)}, [6]),  # no noise at all
+        (courses() | {"noisy": noisy(7.0, 1.3)}, [6]),
+        (courses() | {"noisy": {"30": [[9.0, 9.0], [4.0, 9.5]], "60": [[1.0] * 2] * 2}}, [6]),  # of one seed alone
+        (courses(LoRA={"0.5, 2": 0.59}, MGPO={"0.5, 10": 0.6}), []),
+        (courses() | {"ends": flat_at_the_start()}, [2]),
     ],
 )
 def test_each_half_of_a_claim_is_judged(found, refuted):
