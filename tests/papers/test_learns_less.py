@@ -152,12 +152,25 @@ def test_the_first_step_by_how_the_scale_depends_on_the_rank():
     assert np.all(np.diff([lf.first_step_size(m, r, 0.01, 2.0, 0.3) for r in (1, 4, 16, 64)]) > 0)
 
 
-def table(end, forgetting, best, at_the_same, r90=8.0):
-    """Return the rows of ranks 1, 2, 4, 8 and full from columns."""
+def table(end, forgetting, best, at_the_same, r90=8.0, least=(21, 17, 11, 4, 0.1), apart=0.0):
+    """Return the rows of ranks 1, 2, 4, 8 and full from columns, of two seeds, the second's rank 8 apart in all."""
     names = [*(f"LoRA r={r}" for r in (1, 2, 4, 8)), "full"]
-    rows = zip(end, forgetting, best, at_the_same)
-    keys = ("end", "forgetting", "best", "full at the same loss")
-    return {name: dict(zip(keys, row)) | {"r90": r90} for name, row in zip(names, rows)}
+    rows = zip(end, forgetting, best, [r90] * 5, at_the_same, least)
+    keys = ("end", "forgetting", "best", "r90", "full at the same loss", "least")
+    return {
+        name: {key: [value, value + (apart if name == "LoRA r=8" else 0.0)] for key, value in zip(keys, row)}
+        for name, row in zip(names, rows)
+    }
+
+
+def regimes(**changed):
+    """Return tables that fulfil the claims on the regimes, with columns of some of them changed."""
+    columns = {
+        "A": ([21, 17, 11, 4, 0], [5, 9, 15, 22, 27], [21, 17, 11, 4, 0], [1, 2, 4, 11, 27]),
+        "B": ([14, 6, 4, 9, 14], [14, 23, 30, 35, 40], [14, 6, 2, 3, 7], [4, 5, 6, 7, 40]),
+        "C": ([22, 19, 15, 11, 13], [6, 10, 18, 28, 40], [22, 19, 15, 10, 7], [1, 1, 4, 8, 40]),
+    }
+    return {"tables": {name: table(*column, **changed.get(name, {})) for name, column in columns.items()}}
 
 
 def swept(fixed, growing, apart=(0.0, 0.1)):
@@ -177,19 +190,19 @@ def found(**changed):
     rival = {"LoRA": [15.0, 16.0], "full": [4.0, 3.0], "decay 0.0001": [4.0, 3.0], "dropout 0.05": [4.0, 3.0]}
     rival |= {"decay 0.3": [4.0, 3.0], "dropout 0.5": [7.0, np.nan]}
     numbers = {
-        "tables": {
-            "A": table([21, 17, 11, 4, 0], [5, 9, 15, 22, 27], [21, 17, 11, 4, 0], [1, 2, 4, 11, 27]),
-            "B": table([14, 6, 4, 9, 14], [14, 23, 30, 35, 40], [14, 6, 2, 3, 7], [4, 5, 6, 7, 40]),
-            "C": table([22, 19, 15, 11, 13], [6, 10, 18, 28, 40], [22, 19, 15, 11, 7], [1, 1, 4, 8, 40]),
-        },
+        **regimes(),
         "laws": {"0.001": [8e-4, 8e-4, 1e-5], "0.01": [8e-3, 8e-3, 1e-3], "0.3": [1.2, 0.2, 1.2], "1.0": [11, 0.8, 11]},
         "square": [1000, 0.51],
-        "front": [-1e-15, 1e-12],
+        "front": [-1e-15, 1e-12, 1e-12],
         "without_noise": [3.0, 2.0],
         "rivals": {"LoRA r=1": rival, "LoRA r=4": rival},
         "sweeps": swept([14.0, 5.0, 4.5, 4.4, 4.6], [11.0, 5.0, 4.5, 4.4, 4.6]),
     }
     return numbers | changed
+
+
+# No run has come to its best before the end.
+STOPPED = table([22, 19, 15, 10, 7], [6, 10, 18, 28, 40], [22, 19, 15, 10, 7], [1, 1, 4, 8, 40])
 
 
 def with_rival(name, values):
@@ -200,13 +213,18 @@ def with_rival(name, values):
     ("changed", "refuted"),
     [
         ({}, []),
+        (regimes(A={"apart": -20.0}), [0]),  # of one seed alone
+        (regimes(A={"least": (21, 17, 11, 3, 0.1)}), [0]),  # stopped a third above the least of the rank
+        (regimes(C={"apart": -6.0}), [2]),  # losses of rank 8 are 10 and 4, full's 7
+        (regimes() | {"tables": regimes()["tables"] | {"C": STOPPED}}, [2]),
         ({"without_noise": [8.0, 8.0]}, [3]),  # of high rank without noise too
         ({"laws": found()["laws"] | {"0.01": [4e-3, 8e-3, 1e-3]}}, [4]),
         (with_rival("dropout 0.05", [4.0, np.nan]), [5]),
         (with_rival("full", [4.0, 17.0]), [5]),  # of one seed
         (with_rival("decay 0.3", [17.0, 17.0]), [5]),
-        ({"front": [-1e-3, 1e-12]}, [6]),
-        ({"front": [1.0, 1.0]}, [6]),  # a front that nothing comes near
+        ({"front": [-1e-3, 1e-12, 1e-12]}, [6]),
+        ({"front": [0.0, 1e-12, 0.1]}, [6]),
+        ({"front": [1.0, 1.0, 1e-12]}, [6]),  # a front that nothing comes near
         ({"sweeps": swept([11.0, 5.0, 4.5, 4.4, 4.6], [11.0, 5.0, 4.5, 4.4, 4.6])}, [7]),  # no gain at the small step
         ({"sweeps": swept([14.0, 9.0, 6.0, 5.0, 5.5], [11.0, 5.0, 4.5, 4.4, 4.6])}, [7]),  # a gain with tuned steps
         ({"sweeps": swept([14.0, 5.0, 4.5, 4.5, 4.4], [11.0, 5.0, 4.5, 4.4, 4.6])}, [7]),  # still falling at the end
@@ -238,5 +256,5 @@ def test_noise_alone_gives_the_change_of_full_fine_tuning_its_rank():
 
 
 def test_full_fine_tuning_ends_on_the_front():
-    least, at_end = lf.behind_the_front(seed=1)
-    assert abs(least) < 1e-8 and abs(at_end) < 1e-5
+    least, at_end, rehearsed = lf.behind_the_front(seed=1)
+    assert abs(least) < 1e-8 and abs(at_end) < 1e-5 and rehearsed < 1e-8
