@@ -205,6 +205,8 @@ def test_lemma_1_is_judged_where_its_bound_is_below_the_full_rank(ranks, bounds,
     beyond = records[-1] | {"lam": 7.0, "ranks": [50]}
     (claim,) = registry.classes()["lemma1"]().claims([*records, beyond])
     assert claim.holds == holds
+    (claim,) = registry.classes()["lemma1"]().claims([records[0] | {"status": "diverged"}, *records[1:]])
+    assert not claim.holds
 
 
 def test_the_softmax_head_learns_nothing_from_the_spectral_norm_of_its_first_gradient_on():

@@ -423,22 +423,29 @@ def test_an_optimum_that_the_rank_cannot_reach_is_told_from_a_spurious_end(rank)
 
 
 @pytest.mark.parametrize(
-    ("below", "above", "contradictions", "holds"),
-    [(0.0, 0.3, 0, True), (0.1, 0.3, 0, False), (0.0, 0.0, 0, False), (0.0, 0.3, 1, False)],
+    ("below", "above", "contradictions", "unfinished", "holds"),
+    [
+        (0.0, 0.3, 0, 0, True),
+        (0.1, 0.3, 0, 0, False),
+        (0.0, 0.0, 0, 0, False),
+        (0.0, 0.3, 1, 0, False),
+        (0.0, 0.3, 0, 10, False),  # below the boundary no run has ended at all
+    ],
 )
 @pytest.mark.parametrize("name", ["sharp", "two_constants"])
 def test_ends_on_the_wrong_side_of_a_boundary_and_contradictions_refute_the_theorem(
-    name, below, above, contradictions, holds
+    name, below, above, contradictions, unfinished, holds
 ):
     """At r = 4, r* = 1 the boundary of the sharp instance is 5, that of two constants is 1 in its units."""
-    shared = {"r": 4, "r_star": 1, "runs": 10}
+    shared = {"r": 4, "r_star": 1, "runs": 10, "unfinished": 0}
     records = [
-        shared | {"kappa": 4.9, "times": 0.9, "spurious": below, "contradictions": 0},
+        shared | {"kappa": 4.9, "times": 0.9, "spurious": below, "contradictions": 0} | {"unfinished": unfinished},
         shared | {"kappa": 5.1, "times": 1.1, "spurious": above, "contradictions": contradictions},
     ]
     (claim,) = registry.classes()[name]().claims(records)
     assert claim.holds == holds
-    assert f"below {round(10 * below)} of 10, at it and beyond {round(10 * above)} of 10" in claim.measured
+    ends = f"below {round(10 * below)} of 10, at it and beyond {round(10 * above)} of 10"
+    assert f"{ends}; unfinished: {unfinished};" in claim.measured
 
 
 def test_wilson_interval():
