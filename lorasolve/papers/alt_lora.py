@@ -20,6 +20,7 @@ from ..objectives.denoising import Denoising
 from ..optimizers.alt_lora import AltLoRA
 from ..optimizers.lora_pro_adamw import equivalent_step
 from ..problem import Problem
+from ..status import Status
 from .base import COLOURS, Claim, PaperClaims, largest, least
 
 if TYPE_CHECKING:
@@ -68,6 +69,11 @@ def iterations(conditions: Sequence[float], max_iter: int) -> dict[str, Any]:
 
     Targets of rank 4 with singular values from 1 down, random factors of rank 4, tuned steps. nan where a run ends
     above that loss.
+
+    Raises
+    ------
+    ValueError
+        For condition numbers below 1, and where a method diverges: it has taken no number of iterations.
     """
     conditions = [as_number(condition, "conditions", 1.0) for condition in conditions]
     counts: dict[str, list[float]] = {}
@@ -86,8 +92,10 @@ def iterations(conditions: Sequence[float], max_iter: int) -> dict[str, Any]:
             best = min(
                 (run(each) for each in (method, choose_step(method, problem, run, np.random.default_rng(0)).method)),
                 # A run without a value has not come there.
-                key=lambda end: (not end.fun <= stop.target, end.nit),
+                key=lambda end: (not end.fun <= stop.target, end.status is Status.DIVERGED, end.nit),
             )
+            if best.status is Status.DIVERGED:
+                raise ValueError(f"conditions: {text} diverges at {condition:g}, with its own and with a tuned step")
             counts.setdefault(text, []).append(float(best.nit) if best.fun <= stop.target else float("nan"))
     return {"conditions": conditions, "counts": counts}
 

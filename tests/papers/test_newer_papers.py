@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose
 from lorasolve.optimizers import GD
 from lorasolve.papers import alt_lora, dora, galore, learning_rate, learns_less, lora_rite, muon, polar, rac_lora
 from lorasolve.papers.base import mean_and_error
+from lorasolve.status import Status
 
 
 def test_mean_and_standard_error():
@@ -260,11 +261,16 @@ def test_iterations_are_told_by_their_condition_numbers_in_any_order():
 
 def test_a_run_without_a_value_has_not_reached_the_level_that_another_one_reached(monkeypatch):
     """The given step reaches it in 40 iterations, the tuned one diverges in 3."""
-    ends = itertools.cycle([SimpleNamespace(fun=0.0, nit=40), SimpleNamespace(fun=np.nan, nit=3)])
+    diverged = SimpleNamespace(fun=np.nan, nit=3, status=Status.DIVERGED)
+    ends = itertools.cycle([SimpleNamespace(fun=0.0, nit=40, status=Status.TARGET_REACHED), diverged])
     monkeypatch.setattr(alt_lora, "solve", lambda *args, **settings: next(ends))
     monkeypatch.setattr(alt_lora, "choose_step", lambda method, *args: SimpleNamespace(method=method))
     counts = alt_lora.iterations([1.0], 50)["counts"]
     assert list(counts.values()) == [[40.0]] * 4
+    # Runs that all diverge are none that take more iterations than there are.
+    ends = itertools.cycle([diverged])
+    with pytest.raises(ValueError, match="conditions: gd diverges at 1, with its own and with a tuned step"):
+        alt_lora.iterations([1.0], 50)
 
 
 def test_accuracies_stand_at_the_learning_rates_that_were_tried():
