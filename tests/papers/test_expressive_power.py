@@ -229,3 +229,8 @@ def test_training_is_by_the_gradient_of_the_loss_it_returns(monkeypatch):
     theta = seen["start"] + 0.3 * np.random.default_rng(1).standard_normal(seen["start"].size)
     numeric = [(seen["loss"](theta + h)[0] - seen["loss"](theta - h)[0]) / 2e-6 for h in 1e-6 * np.eye(theta.size)]
     np.testing.assert_allclose(seen["loss"](theta)[1], numeric, atol=2e-5)
+
+
+def test_training_goes_on_for_as_many_iterations_as_are_given():
+    (((_, short),), ((_, longer),)) = (expressive_power.trained([1], 1, max_iter)[1] for max_iter in (480, 900))
+    assert longer < short
