@@ -312,13 +312,15 @@ class _Run:
         """Alternate rank adaptation and descent at fixed rank until the gap closes."""
         point = self._judged(self._first(start))
         best = point.settled()
-        idle = 0
+        # Records, which may be of two points: against the best one alone, a loss whose values are rounded more than it
+        # says has points of lower value without end.
+        gap, value, idle = best.bound.gap, best.value, 0
         for k in range(max_rounds):
             report(self._solution(best, k), best.value, best.bound)
             if best.bound.relative <= self.tol:
                 return self._solution(best, k, f"gap reached after {self.evaluations} oracle calls")
             if idle == PATIENCE:
-                remark = f"no further progress in {PATIENCE} rounds, the limit of double precision"
+                remark = f"no further progress in {PATIENCE} rounds, the limit of double precision or of that of f"
                 return self._solution(best, k, remark)
             # What is left after a descent is a few times its accuracy.
             tried = TRIED_NEARBY if self.trailing else TRIED
@@ -330,7 +332,8 @@ class _Run:
             # Neither the point left nor the factors begun with are held while a descent needs the memory.
             moved, point, self.views = [self._adapt_rank(point)], best, None
             point = self._judged(self._cleaned(self._look(self._descend(moved.pop(), accuracy, loss))))
-            idle = 0 if _improves(point, best) else idle + 1
+            improves = point.bound.gap < 0.9 * gap or point.value < value - 1e-14 * best.bound.scale
+            gap, value, idle = min(gap, point.bound.gap), min(value, point.value), 0 if improves else idle + 1
             best = min(point, best, key=self._merit).settled()
         return self._solution(best, max_rounds, f"the limit of {max_rounds} rounds was reached")
 
@@ -559,8 +562,3 @@ class _Run:
         self.evaluations += evaluations
         z *= unit
         return split(z.astype(np.float64, copy=False))
-
-
-def _improves(point: _Point, best: _Point) -> bool:
-    """Whether the gap or the value has got smaller by more than rounding."""
-    return point.bound.gap < 0.9 * best.bound.gap or point.value < best.value - 1e-14 * best.bound.scale

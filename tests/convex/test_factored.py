@@ -205,6 +205,27 @@ def test_descents_by_increments_end_where_exact_ones_do(monkeypatch):
     assert descents[0] and not descents[-1]
 
 
+def test_a_loss_that_rounds_more_than_it_says_is_given_up_soon():
+    """Its values are worth seven digits and states sixteen: points of lower value than the best one never end."""
+    rng = np.random.default_rng(0)
+    M = rng.standard_normal((12, 3)) @ rng.standard_normal((3, 9))
+
+    class Rounded:
+        shape = M.shape
+        convex, lower_bound, smoothness = True, 0.0, 1.0
+
+        def value_and_grad(self, X):
+            R = (X - M).astype(np.float32)
+            return 0.5 * float(np.sum(R * R)), R
+
+    found = ls.solve_convex(ls.Problem(Rounded(), 3, 0.5))
+    assert not found.success and "no further progress" in found.message
+    assert found.nit < 60
+    kept = np.maximum(np.linalg.svd(M, compute_uv=False) - 0.5, 0.0)
+    least = 0.5 * np.linalg.norm(np.linalg.svd(M, compute_uv=False) - kept) ** 2 + 0.5 * kept.sum()
+    assert found.fun == pytest.approx(least, rel=1e-6)
+
+
 @pytest.mark.parametrize(("tol", "rank"), [(1e-4, 2), (1e-12, 3)])
 def test_what_is_on_its_way_out_is_taken_out_where_the_rounds_are_over(tol, rank):
     """The optimum of denoising, singular values less lam, and a little of a direction that it does not have."""
