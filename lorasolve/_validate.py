@@ -165,6 +165,16 @@ def as_index_array(value: ArrayLike, argument: str, high: int, count: int | None
     return np.ascontiguousarray(array, dtype=np.int64)
 
 
+def as_signs(value: ArrayLike, argument: str, shape: tuple[int, int], dtype: Any) -> Array:
+    """Return ``value``, the labels of a logistic loss, as a float array of a shape with entries -1 and +1."""
+    signs = as_shape(as_float_array(value, argument, 2, dtype), argument, shape)
+    wrong = np.argwhere(np.abs(signs) != 1.0)
+    if wrong.size:
+        i, j = wrong[0]
+        raise ValueError(f"{argument}: expected -1 or +1, got {signs[i, j]:g} at [{i}, {j}]")
+    return signs
+
+
 def require(given: object, argument: str, refusal: str | None) -> None:
     """Raise a ``ValueError`` that names the argument and, as text, what was given if there is a refusal."""
     if refusal is not None:

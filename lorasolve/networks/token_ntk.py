@@ -26,6 +26,7 @@ from .._validate import (
     as_iterable,
     as_number,
     as_shape,
+    as_signs,
     shown,
 )
 from ..convex import solve_convex
@@ -107,11 +108,10 @@ class TokenNTK(MultiObjective):
 
     def _checked_targets(self, targets: ArrayLike) -> Array:
         N, K = self.offset.shape
-        if self.loss != "softmax":
-            y = as_shape(as_float_array(targets, "targets", 2, np.float64), "targets", (N, K))
-            if self.loss == "logistic" and not np.isin(y, (-1.0, 1.0)).all():
-                raise ValueError("targets: expected labels -1 or 1 for the logistic loss")
-            return y
+        if self.loss == "logistic":
+            return as_signs(targets, "targets", (N, K), np.float64)
+        if self.loss == "square":
+            return as_shape(as_float_array(targets, "targets", 2, np.float64), "targets", (N, K))
         labels = as_array(targets, "targets")
         if labels.shape != (N,) or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() > K:
             raise ValueError(f"targets: expected {N} integers from 0 to {K}, got {shown(targets)}")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._validate import Array, as_float_array, as_shape
+from .._validate import Array, as_signs
 from ._description import Description, Matrix
 from ._linear_model import LinearModel
 
@@ -50,12 +50,7 @@ class Logistic(LinearModel):
 
     def check_targets(self, targets: ArrayLike, n_samples: int) -> Array:
         """Return the labels as numbers of shape (m, N), all -1 or +1."""
-        labels = as_shape(as_float_array(targets, "labels", 2, self.dtype), "labels", (self.shape[0], n_samples))
-        wrong = np.argwhere(np.abs(labels) != 1.0)
-        if len(wrong):
-            c, i = wrong[0]
-            raise ValueError(f"labels: expected -1 or +1, got {labels[c, i]:g} at [{c}, {i}]")
-        return labels
+        return as_signs(targets, "labels", (self.shape[0], n_samples), self.dtype)
 
     def loss(self, outputs: Array) -> float:
         """Return the loss and overwrite the outputs with ``-y sigmoid(-y s)/N``."""

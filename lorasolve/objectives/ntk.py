@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._validate import Array, as_choice, as_float_array, as_index_array, as_integer, as_shape
+from .._validate import Array, as_choice, as_float_array, as_index_array, as_integer, as_shape, as_signs
 from ._dense_measurements import DenseMeasurements
 from ._description import Description, Matrix
 from ._output_losses import LOSSES, Loss, curvature, sum_and_slope
@@ -61,18 +61,17 @@ class NTK(Objective):
         self.loss = loss
         self.least_squares = loss == "square"
         self.targets = self._checked(targets)
-        start = np.zeros((N, K)) if offset is None else as_float_array(offset, "offset", 2)
-        self.offset = as_shape(start, "offset", (N, K)).astype(self.dtype, copy=False)
+        start = np.zeros((N, K)) if offset is None else offset
+        self.offset = as_shape(as_float_array(start, "offset", 2, self.dtype), "offset", (N, K))
         self._matrix = features.reshape(N * K, m * n)
 
     def _checked(self, targets: ArrayLike) -> Array:
         N, K = self.features.shape[:2]
         if self.loss == "softmax":
             return as_index_array(targets, "targets", K, N)
-        y = as_shape(as_float_array(targets, "targets", 2), "targets", (N, K)).astype(self.dtype, copy=False)
-        if self.loss == "logistic" and not np.isin(y, (-1.0, 1.0)).all():
-            raise ValueError("targets: expected labels -1 or 1 for the logistic loss")
-        return y
+        if self.loss == "logistic":
+            return as_signs(targets, "targets", (N, K), self.dtype)
+        return as_shape(as_float_array(targets, "targets", 2, self.dtype), "targets", (N, K))
 
     @classmethod
     def example(cls, rng: np.random.Generator, dtype: Any = np.float64) -> NTK:

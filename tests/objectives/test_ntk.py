@@ -83,6 +83,12 @@ def test_bad_input_is_named():
         NTK(G, np.zeros((4, 2)), "hinge")
     with pytest.raises(ValueError, match="targets"):
         NTK(G, np.zeros((4, 2)), "logistic")
+    with pytest.raises(ValueError, match=r"targets: expected -1 or \+1, got 0 at \[0, 1\]"):
+        NTK(G, [[1, 0], [1, 1], [1, 1], [1, 1]], "logistic")
+    for argument in ("targets", "offset"):
+        given = {"targets": np.zeros((4, 2)), argument: np.full((4, 2), 1e39)}
+        with pytest.raises(ValueError, match=f"{argument}: has non-finite entries"):  # once they are float32
+            NTK(G.astype(np.float32), **given)
     with pytest.raises(ValueError, match="targets"):
         NTK(G, np.array([0, 1, 2, 0]), "softmax")
     with pytest.raises(ValueError, match="offset"):
