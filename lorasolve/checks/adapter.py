@@ -97,6 +97,8 @@ def check_adapter(adapter: Adapter, objective: Any = None, rng: int | np.random.
 
     Raises
     ------
+    TypeError
+        If ``adapter`` is no adapter, or another argument of another type than stated.
     ValueError
         If the adapter refuses the objective.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, as_instance, as_integer, require
+from .._validate import Array, as_generator, as_instance, require
 from ..adapters.lora import LoRA
 from ..inits.base import Init, Start
 from ..objectives.base import as_objective
@@ -34,7 +34,7 @@ class _Bench:
         return self.init.start(self.problem if problem is None else problem, generator)
 
 
-def check_init(init: Init, problem: Problem | None = None, rng: int = 0) -> CheckReport:
+def check_init(init: Init, problem: Problem | None = None, rng: int | np.random.Generator = 0) -> CheckReport:
     """Test what an init states about itself.
 
     Parameters
@@ -43,8 +43,8 @@ def check_init(init: Init, problem: Problem | None = None, rng: int = 0) -> Chec
         The init, with its settings.
     problem : Problem, optional
         A problem that it accepts, by default a small linear fine-tuning job with a frozen weight.
-    rng : int
-        Seed of the default problem's data and of the starts.
+    rng : int or numpy.random.Generator
+        Seed or source of the default problem's data and of the starts.
 
     Returns
     -------
@@ -53,6 +53,8 @@ def check_init(init: Init, problem: Problem | None = None, rng: int = 0) -> Chec
 
     Raises
     ------
+    TypeError
+        If ``init`` is no init, or another argument of another type than stated.
     ValueError
         If the init refuses the problem; for a problem of several matrices.
 
@@ -74,13 +76,14 @@ def check_init(init: Init, problem: Problem | None = None, rng: int = 0) -> Chec
     'factors'
     """
     as_instance(init, "init", Init)
-    rng = as_integer(rng, "rng", 0)
+    # A seed, as one draw is repeated.
+    seed = int(as_generator(rng, "rng").integers(2**63))
     if problem is not None:
         as_instance(problem, "problem", Problem).require_one_matrix("check_init")
     else:
-        problem = Problem(LinearFineTuning.example(np.random.default_rng(rng)), 2, LAM)
+        problem = Problem(LinearFineTuning.example(np.random.default_rng(seed)), 2, LAM)
     require(init.name, "init", init.refusal(problem))
-    return run_checks(type(init).__name__, _Bench(init, problem, rng), _CHECKS)
+    return run_checks(type(init).__name__, _Bench(init, problem, seed), _CHECKS)
 
 
 def _problems(bench: _Bench) -> Iterator[tuple[str, Problem]]:

@@ -80,6 +80,8 @@ def check_optimizer(
 
     Raises
     ------
+    TypeError
+        If ``optimizer`` is no optimizer, or another argument of another type than stated.
     ValueError
         If the optimizer refuses the problem, or all of the default ones; for a problem of several matrices.
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._validate import Array, as_instance, as_integer, require
+from .._validate import Array, as_generator, as_instance, require
 from ..adapters import registry as adapter_registry
 from ..objectives.linear import LinearFineTuning
 from ..problem import Problem
@@ -60,7 +60,9 @@ class _Bench:
             yield Passage(end, stage, np.array_equal(given.theta, theta))
 
 
-def check_schedule(schedule: Schedule, problem: Problem | None = None, rng: int = 0) -> CheckReport:
+def check_schedule(
+    schedule: Schedule, problem: Problem | None = None, rng: int | np.random.Generator = 0
+) -> CheckReport:
     """Test what a schedule states about itself.
 
     Parameters
@@ -69,8 +71,8 @@ def check_schedule(schedule: Schedule, problem: Problem | None = None, rng: int 
         The schedule, with its settings.
     problem : Problem, optional
         A problem that it accepts, by default a small linear fine-tuning job with the first adapter that it accepts.
-    rng : int
-        Seed of the default problem's data and of the transitions.
+    rng : int or numpy.random.Generator
+        Seed or source of the default problem's data and of the transitions.
 
     Returns
     -------
@@ -79,6 +81,8 @@ def check_schedule(schedule: Schedule, problem: Problem | None = None, rng: int 
 
     Raises
     ------
+    TypeError
+        If ``schedule`` is no schedule, or another argument of another type than stated.
     ValueError
         If the schedule refuses the problem, or the default one with every adapter; for a problem of several matrices.
 
@@ -100,11 +104,12 @@ def check_schedule(schedule: Schedule, problem: Problem | None = None, rng: int 
     ['step_factor is finite and >= 0']
     """
     as_instance(schedule, "schedule", Schedule)
-    rng = as_integer(rng, "rng", 0)
-    problem = default_problem(schedule, rng) if problem is None else as_instance(problem, "problem", Problem)
+    # A seed, as one draw is repeated.
+    seed = int(as_generator(rng, "rng").integers(2**63))
+    problem = default_problem(schedule, seed) if problem is None else as_instance(problem, "problem", Problem)
     problem.require_one_matrix("check_schedule")
     require(schedule.name, "schedule", schedule.refusal(problem))
-    return run_checks(type(schedule).__name__, _Bench(schedule, problem, rng), _CHECKS)
+    return run_checks(type(schedule).__name__, _Bench(schedule, problem, seed), _CHECKS)
 
 
 def default_problem(schedule: Schedule, seed: int) -> Problem:

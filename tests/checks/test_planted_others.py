@@ -224,3 +224,14 @@ def test_a_problem_of_several_matrices_is_refused(check, component):
     problem = MultiProblem(Separable([Denoising(np.eye(3, 2)), Denoising(np.eye(4))]), ranks=1, lam=0.1)
     with pytest.raises(ValueError, match=f"{check.__name__}: works on one matrix, and this problem has 2"):
         check(component, problem)
+
+
+@pytest.mark.parametrize(
+    ("check", "component"),
+    [(check_init, Gaussian()), (check_schedule, Periodic()), (check_convex, Prox())],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_generator_is_taken_for_a_seed(check, component):
+    assert str(check(component, rng=5)) == str(check(component, rng=np.random.default_rng(5)))
+    with pytest.raises(TypeError, match="rng: expected a seed"):
+        check(component, rng=-1)
