@@ -33,6 +33,7 @@ from .base import (
     Rounding,
     difference_step,
     estimate_smoothness,
+    factored,
     length_of,
     no_batches,
     own_matrix,
@@ -405,8 +406,9 @@ class BlockView(Objective):
 
     @property
     def facts(self) -> Facts:
-        """Those of the whole: each holds for the loss restricted to one update."""
-        return self.objective.facts
+        """Those of the whole, which hold for one update alone; but that may be convex where the whole is not."""
+        facts = self.objective.facts
+        return facts.replace(convex=facts.convex or None)
 
     def _with(self, X: Array) -> list[Array]:
         return [X if k == self.index else other for k, other in enumerate(self.others)]
@@ -425,6 +427,15 @@ class BlockView(Objective):
     def differenced(self) -> bool:
         """That of the whole."""
         return self.objective.differenced
+
+    def rounding_noise(self, A: Array, B: Array) -> Rounding:
+        """Return those of the whole with this update set to ``A B^T``."""
+        return self.objective.rounding_noise([factored(X) for X in self._with(A @ B.T)])
+
+    def in_float64(self) -> Objective:
+        """Return the block of the whole in float64, with the other updates at the same values."""
+        whole = self.objective.in_float64()
+        return self if whole is self.objective else BlockView(whole, self.index, self.others)
 
     def sample_batch(self, index: Array) -> Objective:
         """Return the block of the batch, with the other updates at the same values."""
@@ -468,6 +479,15 @@ class PlainBlocks(MultiObjective):
     def differenced(self) -> bool:
         """That of the loss."""
         return self.objective.differenced
+
+    def conjugate(self, Y: Matrices) -> float | None:
+        """Return that of the loss."""
+        return self.objective.conjugate(Y)
+
+    @property
+    def states_conjugate(self) -> bool:
+        """That of the loss."""
+        return self.objective.states_conjugate
 
     def rounding_noise(self, factors: Pairs) -> Rounding:
         """Those of the loss, whose values these are."""

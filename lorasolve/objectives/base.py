@@ -331,6 +331,10 @@ class Shifted(Objective):
         """Return the inner objective in float64, shifted."""
         return Shifted(self.objective.in_float64(), self.offset)
 
+    def rounding_noise(self, A: Array, B: Array) -> Rounding:
+        """Return those of the inner objective at ``offset + A B^T``, where its terms may cancel."""
+        return self.objective.rounding_noise(*factored(self.offset + A @ B.T))
+
     def cvxpy_expression(self, X: Any) -> Any:
         """Return ``f(offset + X)`` as a cvxpy expression."""
         return self.objective.cvxpy_expression(self.offset + X)
@@ -494,6 +498,7 @@ class DenseReference(Objective):
         self.domain = objective.domain  # type: ignore[method-assign]
         self.conjugate = objective.conjugate  # type: ignore[method-assign]
         self.rounding_noise = objective.rounding_noise  # type: ignore[method-assign]
+        self.cvxpy_expression = objective.cvxpy_expression  # type: ignore[method-assign]
         self.description = objective.description  # type: ignore[method-assign]
         self.metrics = objective.metrics  # type: ignore[method-assign]
 
@@ -512,6 +517,11 @@ class DenseReference(Objective):
         """That of the objective."""
         return self.objective.differenced
 
+    @property
+    def states_conjugate(self) -> bool:
+        """That of the objective."""
+        return self.objective.states_conjugate
+
     def sample_batch(self, index: Array) -> Objective:
         """Return the plain twin of the batch."""
         return DenseReference(self.objective.sample_batch(index))
@@ -527,6 +537,12 @@ class DenseReference(Objective):
     def in_float64(self) -> Objective:
         """Return the plain twin of the objective in float64."""
         return DenseReference(self.objective.in_float64())
+
+
+def factored(X: Array) -> tuple[Array, Array]:
+    """Return factors of ``X``, one of them an identity of the shorter side."""
+    m, n = X.shape
+    return (X, np.eye(n, dtype=X.dtype)) if n <= m else (np.eye(m, dtype=X.dtype), X.T)
 
 
 def own_matrix(given: Any, label: str, method: str, what: str, shape: tuple[int, int]) -> Array:

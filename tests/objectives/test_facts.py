@@ -24,7 +24,7 @@ from lorasolve.objectives import (
     registry,
 )
 from lorasolve.objectives._blocks import PlainBlocks
-from lorasolve.objectives.base import DenseReference, Shifted
+from lorasolve.objectives.base import DenseReference, Rounding, Shifted
 
 
 class Bare(Objective):
@@ -242,6 +242,93 @@ def test_the_batch_of_a_block_is_the_block_of_the_batch():
     value, G = view.sample_batch(index).value_and_grad(X[1])
     assert value == expected[0]
     np.testing.assert_array_equal(G, expected[1][1])
+
+
+class Expanded(Bare):
+    """``||X - M||^2 / 2``, written out, so that its terms cancel; no lower bound is stated, the conjugate is."""
+
+    shape = (4, 3)
+    convex = True
+    M = 1e4 * np.random.default_rng(3).standard_normal(shape)
+
+    def value_and_grad(self, X):
+        return 0.5 * float(np.vdot(X, X)) - float(np.vdot(X, self.M)) + 0.5 * float(np.vdot(self.M, self.M)), X - self.M
+
+    def rounding_noise(self, A, B):
+        length = np.linalg.norm(A @ B.T) + np.linalg.norm(self.M)
+        return Rounding(8.0 * np.finfo(float).eps * length**2, 0.0)
+
+    def conjugate(self, Y):
+        return float(np.vdot(Y, self.M)) + 0.5 * float(np.vdot(Y, Y))
+
+    def cvxpy_expression(self, X):
+        import cvxpy
+
+        return 0.5 * cvxpy.sum_squares(X - self.M)
+
+
+class Several(MultiObjective):
+    """A sum of the same, which does not know that it is one; in float32 where told so."""
+
+    def __init__(self, parts, dtype=np.float64):
+        self.parts, self.dtype = parts, np.dtype(dtype)
+        self.shapes = tuple(part.shape for part in parts)
+        self.convex = all(part.convex for part in parts)
+
+    def value_and_grad(self, X):
+        answers = [part.value_and_grad(x) for part, x in zip(self.parts, X)]
+        return sum(f for f, _ in answers), tuple(G.astype(self.dtype) for _, G in answers)
+
+    def rounding_noise(self, factors):
+        return Rounding(sum(part.rounding_noise(*pair).value for part, pair in zip(self.parts, factors)), 0.0)
+
+    def conjugate(self, Y):
+        return sum(part.conjugate(y) for part, y in zip(self.parts, Y))
+
+    def in_float64(self):
+        return Several(self.parts)
+
+
+def test_values_that_cancel_are_known_to_where_they_are_shifted_or_seen_block_by_block():
+    """Near ``X = M`` the loss is far smaller than its terms, whose rounding its value has."""
+    part = Expanded()
+    near = part.M + 0.1
+    exact = 0.5 * float(np.sum((near - part.M) ** 2))
+    shifted = Shifted(part, near)
+    view = BlockView(Several([part, part]), 1, [near, near])
+    for loss, factors, value in (
+        (shifted, (np.zeros((4, 1)), np.zeros((3, 1))), exact),
+        (view, (near, np.eye(3)), 2.0 * exact),
+    ):
+        error = abs(loss.factor_value(*factors) - value)
+        assert 1e-10 * exact < error <= loss.rounding_noise(*factors).value
+
+
+def test_plain_twins_state_what_is_no_factor_level_answer():
+    """The conjugate, without which nothing is known of the optimum here, and the expression of cvxpy."""
+    part, lam = Expanded(), 5e3
+    P, s, Qt = np.linalg.svd(part.M, full_matrices=False)
+    kept = np.maximum(s - lam, 0.0)
+    A, B = P * np.sqrt(kept), Qt.T * np.sqrt(kept)
+    least = 0.5 * np.sum((s - kept) ** 2) + lam * kept.sum()
+    one, two = ls.Problem(part, 3, lam), ls.MultiProblem(Several([part, part]), 3, lam)
+    for problem, point, count in ((one, (A, B), 1), (two, ((A, A), (B, B)), 2)):
+        for asked in (problem, problem.plain()):
+            certificate = ls.certify(asked, point)
+            assert certificate.relative_gap < 1e-6
+            assert certificate.value == pytest.approx(count * least, rel=1e-9)
+    assert ls.solve_convex(one.plain(), "cvxpy").fun == pytest.approx(least, rel=1e-7)
+
+
+def test_a_block_of_a_loss_that_is_not_convex_may_be():
+    part = Expanded()
+    whole = Several([part, part], np.float32)
+    whole.convex = False
+    view = BlockView(whole, 0, [part.M, part.M])
+    assert view.facts.convex is None
+    assert (view.dtype, view.in_float64().dtype) == (np.float32, np.float64)
+    f, G = view.in_float64().value_and_grad(part.M + 1.0)
+    assert f == pytest.approx(6.0, abs=1e-6) and np.allclose(G, 1.0, rtol=1e-10)
 
 
 # ---------------------------------------------------------------------- refusing
