@@ -136,7 +136,7 @@ def direction_norms(W0: Array, A: Array, B: Array, axis: int) -> Array:
 
 
 def _frozen_weight(objective: Objective) -> Array:
-    """Return ``W0``, which :meth:`DoRA.check` has made sure of."""
+    """Return ``W0``, which a problem makes sure of, and who calls the adapter directly may not have."""
     if objective.W0 is None:
         raise ValueError("adapter: dora needs an objective with a frozen weight (W0)")
     return objective.W0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -11,14 +12,16 @@ from .._validate import Array, as_choice, as_number
 from ..problem import Problem
 from .base import Init, Start
 
+Direction = Literal["ArB2r", "A2rBr", "ArBr", "random"]
+Scale = Literal["stable", "weight_svd", "gd_scale", "unit"]
+
 # Which of 2r singular triplets go to A (with their values) and which to B.
-DIRECTIONS: dict[str, Callable[[int, np.random.Generator], tuple[Array, Array]]] = {
+DIRECTIONS: dict[Direction, Callable[[int, np.random.Generator], tuple[Array, Array]]] = {
     "ArBr": lambda r, rng: (np.arange(0, 2 * r, 2), np.arange(1, 2 * r, 2)),
     "A2rBr": lambda r, rng: (np.arange(r), np.arange(r, 2 * r)),
     "ArB2r": lambda r, rng: (np.arange(r, 2 * r), np.arange(r)),
     "random": lambda r, rng: (chosen := rng.permutation(2 * r)[:r], chosen),
 }
-SCALES = ("stable", "weight_svd", "gd_scale", "unit")
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,8 @@ class LoRAGA(Init):
     with the exact SVD. :class:`~lorasolve.inits.Spectral` takes a whole gradient step instead.
     """
 
-    direction: str = "ArB2r"
-    scale: str = "stable"
+    direction: Direction = "ArB2r"
+    scale: Scale = "stable"
     gamma: float = 16.0
 
     name = "lora_ga"
@@ -56,7 +59,7 @@ class LoRAGA(Init):
 
     def __post_init__(self) -> None:
         as_choice(self.direction, "direction", DIRECTIONS)
-        as_choice(self.scale, "scale", SCALES)
+        as_choice(self.scale, "scale", get_args(Scale))
         as_number(self.gamma, "gamma", 0.0, open_low=True)
 
     def refusal(self, problem: Problem) -> str | None:

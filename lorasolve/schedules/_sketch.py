@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
 from .._validate import Array
+
+Sketch = Literal["haar", "gaussian", "coordinate"]
 
 
 def haar(rows: int, rank: int, rng: np.random.Generator) -> Array:
@@ -27,7 +30,7 @@ def coordinate(rows: int, rank: int, rng: np.random.Generator) -> Array:
     return Q
 
 
-SKETCHES: dict[str, Callable[[int, int, np.random.Generator], Array]] = {
+SKETCHES: dict[Sketch, Callable[[int, int, np.random.Generator], Array]] = {
     "haar": haar,
     "gaussian": gaussian,
     "coordinate": coordinate,

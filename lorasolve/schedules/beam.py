@@ -9,14 +9,14 @@ from typing import Literal, cast
 
 import numpy as np
 
-from .._registry import suggest
-from .._validate import Array, as_choice, as_integer, as_number, as_text
+from .._validate import Array, as_choice, as_integer, as_number
 from ..adapters.softmax_gates import SoftmaxGates
 from ..linear_map import balanced, factor_svd, top_singular
 from ..problem import Problem
 from .base import Schedule, Stage
 
 Importance = Literal["gate", "norm", "svd"]
+Expand = Literal["paper", "preserving", "reseed", "none"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Beam(Schedule):
     events: int = 8
     kept: float = 0.95
     importance: Importance = "gate"
-    expand: str = "paper"
+    expand: Expand = "paper"
     jitter: float = 0.1
 
     name = "beam"
@@ -81,8 +81,7 @@ class Beam(Schedule):
         as_number(self.kept, "kept", 0.0, 1.0)
         as_number(self.jitter, "jitter", 0.0)
         as_choice(self.importance, "importance", ("gate", "norm", "svd"))
-        if as_text(self.expand, "expand") not in EXPANSIONS:
-            raise ValueError(f"expand: unknown {self.expand!r}.{suggest(self.expand, list(EXPANSIONS))}")
+        as_choice(self.expand, "expand", EXPANSIONS)
 
     @classmethod
     def showcase(cls, problem: Problem) -> str:
@@ -217,7 +216,7 @@ def _expand_none(
     B[:, worst] = 0.0
 
 
-EXPANSIONS: dict[str, Expansion] = {
+EXPANSIONS: dict[Expand, Expansion] = {
     "paper": _expand_paper,
     "preserving": _expand_preserving,
     "reseed": _expand_reseed,

@@ -11,7 +11,7 @@ from .._registry import suggest
 from .._validate import Array, as_choice, as_flag, as_integer, as_number, as_text
 from ..adapters.lora import LoRA
 from ._blocks import FrozenBlocks, seen_on_average
-from ._sketch import SKETCHES
+from ._sketch import SKETCHES, Sketch
 from .base import Stage
 
 Side = Literal["auto", "left", "right", "mixed"]
@@ -62,7 +62,7 @@ class RACChain(FrozenBlocks):
     inner: int = 1
     side: Side = "auto"
     probability: float = 0.5
-    sketch: str = "haar"
+    sketch: Sketch = "haar"
     resample: bool = True
 
     name = "rac_chain"
