@@ -55,7 +55,6 @@ __all__ = [
     "read_pairs",
     "read_ratings",
     "read_task",
-    "result_to_dict",
     "save_result",
     "to_json",
     "write_arrays",
@@ -304,27 +303,6 @@ def envelope(schema: str, body: dict[str, Any]) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------------- results
-_RESULT_FIELDS = (
-    "fun",
-    "grad_norm",
-    "nit",
-    "nfev",
-    "message",
-    "seconds",
-    "compile_seconds",
-    "seed",
-    "started_from",
-)
-
-
-def result_to_dict(result: Result) -> dict[str, Any]:
-    """Return a result without its arrays: status and numbers, as printed and written by the command line."""
-    as_instance(result, "result", Result)
-    fields = {key: getattr(result, key) for key in _RESULT_FIELDS}
-    fields["method"] = None if result.method is None else str(result.method)
-    return fields | {"status": result.status.label, "success": result.success}
-
-
 def save_result(path: PathLike, problem: Problem, result: Result, arguments: dict[str, Any]) -> None:
     """Write problem and result to one ``.npz`` file that :func:`load_result` reads back, whole or not at all.
 
@@ -379,7 +357,7 @@ def result_writer(problem: Problem, result: Result, arguments: dict[str, Any], r
         "last": _setting(result.problem),
         "method": str(result.method) if _is_listed(result.method) else None,
         "status": result.status.name,
-        "result": {key: getattr(result, key) for key in _RESULT_FIELDS},
+        "result": {key: getattr(result, key) for key in _FIELDS},
     }
     for adapter in (problem.adapter, result.problem.adapter):
         if not _is_listed(Method(adapter=adapter)):

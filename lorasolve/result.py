@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ._text import number
+import numpy as np
+
+from ._text import number, plain
 from ._validate import Array
 from .method import Method
 from .status import Status
@@ -174,12 +176,32 @@ class Result:
             raise SolveError(self.message)
         return self
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but arrays, the trace and the problem as plain JSON-ready values."""
+        found = {
+            "fun": self.fun,
+            "grad_norm": self.grad_norm,
+            "nit": self.nit,
+            "nfev": self.nfev,
+            "message": self.message,
+            "seconds": self.seconds,
+            "compile_seconds": self.compile_seconds,
+            "seed": self.seed,
+            "started_from": self.started_from,
+            "method": None if self.method is None else str(self.method),
+            "status": self.status.label,
+            "success": self.success,
+        }
+        return dict(plain(found))
+
     def to_scipy(self) -> Any:
         """Return a ``scipy.optimize.OptimizeResult`` with SciPy's field names (``x`` is ``theta``)."""
         from scipy.optimize import OptimizeResult
 
-        grad = self.theta * 0.0
-        self.problem.value_and_grad(self.theta, grad)
+        grad = np.empty_like(self.theta)
+        # A run that diverged ends at numbers that overflow.
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.problem.value_and_grad(self.theta, grad)
         fields: dict[str, Any] = {
             "x": self.theta,
             "fun": self.fun,

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import dataclasses
+import json
 import re
 import threading
 import warnings
@@ -237,6 +238,27 @@ def test_divergence_keeps_the_last_finite_point():
     assert result.status is ls.Status.DIVERGED and not result.success
     assert np.isfinite(result.theta).all() and np.isfinite(result.fun)
     assert "with step 3; try a step size of at most" in result.message
+
+
+def test_a_diverged_result_goes_to_scipy_and_to_json_as_any_other():
+    class Barrier:
+        """Its values overflow far out, where this run is started."""
+
+        shape = (2, 2)
+
+        def value_and_grad(self, X):
+            return float(np.sum(X**4)), 4.0 * X**3
+
+    huge = np.full((2, 1), 1e60)
+    result = ls.solve(ls.Problem(Barrier(), 1), GD(step_size=1.0), (huge, huge))
+    assert result.status is ls.Status.DIVERGED and np.isinf(result.fun)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert result.to_scipy().success is False
+    told = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert told["fun"] is None and told["status"] == "diverged" and told["success"] is False
+    assert ls.Method.parse(told["method"]) == result.method
+    assert {name for name in told if not hasattr(result, name)} == set()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from .._files import write_together
 from .._text import number
 from ..certificates import Certificate, certify
 from ..engine import solve
-from ..io import envelope, json_writer, result_to_dict, result_writer
+from ..io import envelope, json_writer, result_writer
 from ..method import GRAMMAR
 from ..problem import Problem
 from ..result import Result
@@ -72,7 +72,7 @@ class SolveCommand(Command):
                 "run": run,
                 "task": task.title,
                 "problem": problem_line(problem),
-                "result": result_to_dict(result),
+                "result": result.to_dict(),
                 "certificate": None if certificate is None else certificate.to_dict(),
                 "metrics": metrics_of(task, result.X) if usable else None,
             },
