@@ -10,6 +10,7 @@ import numpy as np
 from ._text import number, plain
 from ._validate import Array
 from .method import Method
+from .problem import Problem
 from .status import Status
 
 
@@ -148,7 +149,7 @@ class Result:
     seed: int | None
     method: Method | None
     started_from: str
-    problem: Any
+    problem: Problem
     merged: Array | None = None
     # Times differ between equal runs (_digest.py).
     not_data: ClassVar[tuple[str, ...]] = ("seconds", "compile_seconds")

@@ -158,7 +158,7 @@ class Run:
 def solve_batch(
     problems: Problem | Sequence[Problem],
     method: str | Optimizer | Method | Sequence[str | Optimizer | Method] = "gd",
-    init: Any = None,
+    init: str | Init | Given | Sequence[str | Init | Given | None] | None = None,
     seed: int | Sequence[int | None] | None = 0,
     *,
     stop: StoppingRule | None = None,

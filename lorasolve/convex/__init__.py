@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .._interruptions import patience
 from .._progress import Progress
@@ -22,6 +23,7 @@ from ..certificates.gap import as_factors, conclude
 from ..engine import compile_seconds
 from ..linear_map import balanced, factor_svd, numerical_rank
 from ..problem import Problem
+from ..result import Result
 from .base import DROPPED, Solution
 from .base import ConvexResult as ConvexResult
 from .base import ConvexRoute as ConvexRoute
@@ -61,7 +63,7 @@ def solve_convex(
     route: str | ConvexRoute = "auto",
     tol: float = 1e-9,
     *,
-    start: Any = None,
+    start: ConvexResult | Result | tuple[Any, Any] | ArrayLike | None = None,
     cross_check: bool = False,
     progress: bool = False,
 ) -> ConvexResult:
