@@ -96,7 +96,11 @@ def solve_convex(
     ------
     ValueError
         If the route cannot solve the problem: f not known to be convex, lam = 0 beyond least squares, an adapter
-        whose update is not ``s A B^T``.
+        whose update is not ``s A B^T``; if it takes no ``start``; if there is no second route for a cross-check.
+    TypeError
+        If an argument is of another type than stated.
+    RuntimeError
+        If the route ``"cvxpy"`` ends without a usable point.
     """
     as_instance(problem, "problem", Problem)
     as_flag(cross_check, "cross_check")
