@@ -177,7 +177,7 @@ class MultiObjective:
         distance = joint_norm(D)
         if distance == 0.0:
             return tuple(np.zeros_like(d) for d in D)
-        h = difference_step(length, joint_norm(X), distance, self.dtype)
+        h = difference_step(length, joint_norm(X), distance, self.precision)
         plus = self.checked_value_and_grad([x + h * d for x, d in zip(X, D)])[1]
         minus = self.checked_value_and_grad([x - h * d for x, d in zip(X, D)])[1]
         return tuple((p - q) / (2.0 * h) for p, q in zip(plus, minus))
@@ -313,6 +313,11 @@ class OneBlock(MultiObjective):
         """That of the objective."""
         return self.objective.label
 
+    @property
+    def precision(self) -> str:
+        """That of the objective."""
+        return self.objective.precision
+
     def conjugate(self, Y: Matrices) -> float | None:
         """Ask the objective."""
         return self.objective.conjugate(Y[0])
@@ -410,6 +415,11 @@ class BlockView(Objective):
         facts = self.objective.facts
         return facts.replace(convex=facts.convex or None)
 
+    @property
+    def precision(self) -> str:
+        """That of the whole."""
+        return self.objective.precision
+
     def _with(self, X: Array) -> list[Array]:
         return [X if k == self.index else other for k, other in enumerate(self.others)]
 
@@ -466,6 +476,11 @@ class PlainBlocks(MultiObjective):
     def label(self) -> str:
         """That of the loss."""
         return self.objective.label
+
+    @property
+    def precision(self) -> str:
+        """That of the loss."""
+        return self.objective.precision
 
     def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
         """Return the value and the gradients of the loss."""

@@ -80,6 +80,11 @@ class Objective:
         """What messages call the objective: the name of its class, for a user's plain object that of the user's."""
         return type(self).__name__
 
+    @property
+    def precision(self) -> str:
+        """The type to whose precision values and gradients are exact: that of the factors."""
+        return np.dtype(self.dtype).name
+
     def domain(self, X: Array) -> bool:
         """Return whether ``f(X)`` is finite; everywhere by default.
 
@@ -245,7 +250,7 @@ class Objective:
         """
         m, n = self.shape
         at_zero = self.factor_value(np.zeros((m, 1), self.dtype), np.zeros((n, 1), self.dtype))
-        return Rounding(8.0 * float(np.finfo(self.dtype).eps) * abs(at_zero), 0.0)
+        return Rounding(8.0 * float(np.finfo(self.precision).eps) * abs(at_zero), 0.0)
 
     def in_float32(self) -> Objective | None:
         """Return the same ``f`` in float32 for rough descents, where its factor oracle is faster; None by default."""
@@ -287,6 +292,11 @@ class Shifted(Objective):
     def label(self) -> str:
         """That of the inner objective."""
         return self.objective.label
+
+    @property
+    def precision(self) -> str:
+        """That of the inner objective."""
+        return self.objective.precision
 
     def domain(self, X: Array) -> bool:
         """Return whether ``f(offset + X)`` is finite."""
@@ -357,6 +367,9 @@ class UserObjective(Objective):
     Every attribute or method of the base class that the user's object has is used in place of the default.
     """
 
+    # What calls have shown (_digest.py).
+    not_data: ClassVar[tuple[str, ...]] = ("_roughest",)
+
     def __init__(self, user: Any, argument: str = "objective") -> None:
         if isinstance(getattr(user, "objective", None), Objective) and hasattr(user, "lam"):
             raise TypeError(f"{argument}: expected a loss, got a problem; its loss is its attribute `objective`")
@@ -387,6 +400,7 @@ class UserObjective(Objective):
             raise TypeError(f"{argument}: {type(user).__name__}.dtype: expected a type, got {self.dtype!r}") from error
         if self.dtype not in (np.float64, np.float32):
             raise TypeError(f"{argument}: {type(user).__name__}.dtype: expected float64 or float32, got {self.dtype}")
+        self._roughest = self.dtype
 
     @property
     def facts(self) -> Facts:
@@ -398,6 +412,11 @@ class UserObjective(Objective):
     def label(self) -> str:
         """The name of the user's class."""
         return type(self.user).__name__
+
+    @property
+    def precision(self) -> str:
+        """That of the gradients that the user has returned so far, where it is less than ``dtype`` says."""
+        return self._roughest.name
 
     def batch_refusal(self) -> str | None:
         """Return why no batches can be drawn: what is missing of a number of samples and a method for them."""
@@ -416,6 +435,8 @@ class UserObjective(Objective):
         if not (isinstance(answer, tuple) and len(answer) == 2):
             raise TypeError(f"objective: {self.label}.value_and_grad must return (float, G), got {type(answer)}")
         G = own_matrix(answer[1], self.label, "value_and_grad", "gradient", self.shape)
+        if G.dtype != self.dtype and G.dtype.kind == "f" and np.finfo(G.dtype).eps > np.finfo(self._roughest).eps:
+            self._roughest = G.dtype
         return real_value(answer[0], self.label), G
 
     def hessian_product(self, X: Array, D: Array) -> Array:
@@ -511,6 +532,11 @@ class DenseReference(Objective):
     def label(self) -> str:
         """That of the objective."""
         return self.objective.label
+
+    @property
+    def precision(self) -> str:
+        """That of the objective."""
+        return self.objective.precision
 
     @property
     def differenced(self) -> bool:
@@ -627,7 +653,7 @@ def difference_product(objective: Objective, X: Array, D: Array, length: float) 
     distance = float(np.linalg.norm(D))
     if distance == 0.0:
         return np.zeros_like(D)
-    h = difference_step(length, float(np.linalg.norm(X)), distance, objective.dtype)
+    h = difference_step(length, float(np.linalg.norm(X)), distance, objective.precision)
     return (objective.value_and_grad(X + h * D)[1] - objective.value_and_grad(X - h * D)[1]) / (2.0 * h)
 
 

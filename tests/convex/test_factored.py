@@ -216,14 +216,16 @@ def test_a_loss_that_rounds_more_than_it_says_is_given_up_soon():
 
         def value_and_grad(self, X):
             R = (X - M).astype(np.float32)
-            return 0.5 * float(np.sum(R * R)), R
+            return 0.5 * float(np.sum(R * R)), R.astype(np.float64)
 
     found = ls.solve_convex(ls.Problem(Rounded(), 3, 0.5))
     assert not found.success and "no further progress" in found.message
     assert found.nit < 60
+    slower = ls.solve_convex(ls.Problem(Rounded(), 3, 0.5), "prox")
+    assert "no further progress" in slower.message and slower.nit < 2000
     kept = np.maximum(np.linalg.svd(M, compute_uv=False) - 0.5, 0.0)
     least = 0.5 * np.linalg.norm(np.linalg.svd(M, compute_uv=False) - kept) ** 2 + 0.5 * kept.sum()
-    assert found.fun == pytest.approx(least, rel=1e-6)
+    assert found.fun == pytest.approx(least, rel=1e-6) == slower.fun
 
 
 @pytest.mark.parametrize(("tol", "rank"), [(1e-4, 2), (1e-12, 3)])

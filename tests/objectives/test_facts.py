@@ -320,6 +320,34 @@ def test_plain_twins_state_what_is_no_factor_level_answer():
     assert ls.solve_convex(one.plain(), "cvxpy").fun == pytest.approx(least, rel=1e-7)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_a_loss_is_known_to_what_its_gradients_are(dtype):
+    """It takes factors in float64 and computes in less: certificates allow for that, and differences step so far."""
+    target = np.random.default_rng(3).standard_normal((4, 3))
+
+    class Coarse:
+        shape, convex, lower_bound = target.shape, True, 0.0
+
+        def value_and_grad(self, X):
+            R = (X - target).astype(dtype)
+            return 0.5 * float(np.vdot(R, R)), R
+
+    lam, eps = 0.5, float(np.finfo(dtype).eps)
+    P, s, Qt = np.linalg.svd(target, full_matrices=False)
+    kept = np.maximum(s - lam, 0.0)
+    problem = ls.Problem(Coarse(), 3, lam)
+    loss = problem.objective
+    assert loss.precision == "float64"  # as long as it has shown nothing else
+    loss.value_and_grad(target)
+    for wrapped in (loss, Shifted(loss, target), DenseReference(loss), problem.loss, PlainBlocks(problem.loss)):
+        assert wrapped.precision == np.dtype(dtype).name
+    assert BlockView(problem.loss, 0, [target]).precision == loss.precision
+    certificate = ls.certify(problem, (P * kept, Qt.T))
+    assert 0.1 * eps < certificate.relative_gap < 1e3 * eps
+    H = loss.hessian_product(target, np.ones((4, 3)))
+    np.testing.assert_allclose(H, 1.0, rtol=10.0 * eps ** (2 / 3))
+
+
 def test_a_block_of_a_loss_that_is_not_convex_may_be():
     part = Expanded()
     whole = Several([part, part], np.float32)
