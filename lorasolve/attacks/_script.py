@@ -57,8 +57,7 @@ def write_script(
     if "fromhex(" in arguments:
         parts.constants["fromhex"] = "float.fromhex"
     constants = "\n".join(f"{name} = {value}" for name, value in sorted(parts.constants.items()))
-    head = textwrap.fill(f"{text}: false: {claim}.", 116)
-    seen = textwrap.fill(f"Seen: {evidence}", 116)
+    head, seen = (_documented(words) for words in (f"{text}: false: {claim}.", f"Seen: {evidence}"))
     return "\n".join(
         [
             f'"""{head}\n\n{seen}\nExits with 1 as long as it fails, with 0 once it holds.\n"""',
@@ -78,6 +77,12 @@ def write_script(
             "",
         ]
     )
+
+
+def _documented(words: str) -> str:
+    """Return words, a message of a target among them, in lines that a docstring can hold."""
+    lines = textwrap.fill(words, 116).replace("\\", "\\\\").replace('"""', r"\"\"\"")
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in lines)
 
 
 def replay(script: str) -> str | None:

@@ -103,6 +103,10 @@ def crashing(problem, point):
     raise ZeroDivisionError("no answer")
 
 
+def quoting(problem, point):
+    raise ValueError('no """ in C:\\Users\\numbers, nor \0 or \udc80')
+
+
 # ---------------------------------------------------------------------- objectives
 class Steep:
     """``3/2 ||X||^2`` that states less curvature than it has."""

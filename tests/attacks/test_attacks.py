@@ -75,6 +75,13 @@ def test_wrong_refutations_and_exceptions_are_found() -> None:
     assert attack("certify:planted.never_sure", AMPLE, trials=100).ok
 
 
+def test_a_message_that_no_source_can_hold_as_it_is_is_still_reproduced() -> None:
+    report = attack("certify:planted.quoting", AMPLE, trials=1, families=["weighted"])
+    (finding,) = report.found
+    assert finding.evidence.startswith('raised ValueError: no """ in C:\\Users')
+    compile(finding.script.encode(), "script", "exec")  # as it is written to a file
+
+
 @pytest.mark.parametrize("name", ["denoising", "row", "fitting", "weighted"])
 def test_the_optima_that_certificates_are_held_against(name) -> None:
     """A gap as measured by a convex solver is refuted if made 1 % smaller, and not if made 1 % larger."""
