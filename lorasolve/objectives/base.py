@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from .._validate import Array, as_array, as_matrix_shape, as_number, as_text, shown
+from .._validate import Array, as_array, as_float_array, as_matrix_shape, as_number, as_shape, as_text, shown
 from ..linear_map import LinearMap
 from ._description import Description
 from ._facts import Facts, refuse_misspelt
@@ -42,6 +42,7 @@ class Objective:
     other ``factor_...`` answers at ``X = A B^T``, ``gradient_operator``, ``oracle_and_operator`` and
     ``curvature_along`` (derived from the dense level); ``in_float64`` and ``dtypes`` (float64 only);
     ``merged`` (a shift); ``domain`` (everywhere); ``minimizer``, ``least_values`` and ``conjugate`` (none);
+    ``rounding_noise`` (that of numbers of the size of ``f``);
     ``sample_batch``, ``minimize_over_A``, ``minimize_over_B``, ``cvxpy_expression``, ``description`` (refused);
     ``metrics`` (none); ``kernels`` and ``increments`` (none).
 
@@ -401,6 +402,9 @@ class UserObjective(Objective):
         if self.dtype not in (np.float64, np.float32):
             raise TypeError(f"{argument}: {type(user).__name__}.dtype: expected float64 or float32, got {self.dtype}")
         self._roughest = self.dtype
+        if self.W0 is not None:
+            name = f"objective: {self.label}.W0"
+            self.W0 = as_shape(as_float_array(self.W0, name, 2, self.dtype), name, self.shape)
 
     @property
     def facts(self) -> Facts:
@@ -487,6 +491,16 @@ class UserObjective(Objective):
                 f"objective: {self.label}.conjugate returned {shown(value)}, expected a real number or None"
             )
         return None if value is None else float(value)
+
+    def rounding_noise(self, A: Array, B: Array) -> Rounding:
+        """Call the user's function, if there is one, and check what it returns."""
+        own = getattr(self.user, "rounding_noise", None)
+        if own is None:
+            return super().rounding_noise(A, B)
+        given, name = own(A, B), f"objective: {self.label}.rounding_noise"
+        if not isinstance(given, tuple) or len(given) != 2:
+            raise TypeError(f"{name} returned {shown(given)}, expected a pair: the errors of f and of its gradient")
+        return Rounding(*(as_number(error, name, 0.0) for error in given))
 
     @property
     def differenced(self) -> bool:

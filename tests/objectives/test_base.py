@@ -57,6 +57,32 @@ def test_data_under_the_name_of_a_method_are_refused(name, given):
     assert ls.solve_convex(ls.Problem(user, 2, 1.0)).fun == 0.0
 
 
+def test_a_frozen_weight_and_rounding_errors_that_are_none_are_refused_by_name(quartic):
+    m, n = quartic.shape
+
+    class Weighted:
+        shape, convex, lower_bound = quartic.shape, True, 0.0
+        value_and_grad = staticmethod(quartic.value_and_grad)
+        W0 = np.ones((m, n)).tolist()
+        errors = (1e-12, 1e-12)
+
+        def rounding_noise(self, A, B):
+            return self.errors
+
+    loss = as_objective(Weighted())
+    np.testing.assert_array_equal(loss.W0, np.ones((m, n)))
+    assert ls.solve(ls.Problem(Weighted(), 1, adapter="dora"), init="gaussian", stop=ls.StoppingRule(3)).nit == 3
+    assert loss.rounding_noise(np.ones((m, 1)), np.ones((n, 1))) == (1e-12, 1e-12)
+    for given, error in ((np.ones((n, m)), ValueError), ("W0", TypeError)):
+        Weighted.W0 = given
+        with pytest.raises(error, match=r"Weighted\.W0: expected"):
+            as_objective(Weighted())
+    for given, error in ((1e-12, TypeError), ((1.0, -1.0), ValueError), ((None, 1.0), TypeError)):
+        Weighted.errors, Weighted.W0 = given, None
+        with pytest.raises(error, match=r"Weighted\.rounding_noise"):
+            ls.certify(ls.Problem(Weighted(), 1, 0.1), (np.ones((m, 1)), np.ones((n, 1))))
+
+
 def test_default_hessian_product_is_accurate(quartic):
     rng = np.random.default_rng(1)
     X, D = rng.standard_normal((3, 2)), rng.standard_normal((3, 2))
