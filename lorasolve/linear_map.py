@@ -49,6 +49,9 @@ PIECE = 1024
 # a second factorisation would not take them out.
 CHOLESKY, ACCURATE, SINGULAR = 8000, 100.0, 1e8
 
+# Of power iterations for a norm that is needed to a few percent.
+POWER_STEPS = 12
+
 # The one tolerance of numerical ranks: see numerical_rank.
 RANK_TOL = 1e-6
 
@@ -132,11 +135,11 @@ class TopSingular:
         return replace(self, U=self.U[:, chosen], values=self.values[chosen], V=self.V[:, chosen])
 
 
-def spectral_norm_estimate(operator: LinearMap, iterations: int = 12) -> float:
+def spectral_norm_estimate(operator: LinearMap) -> float:
     """Estimate ``||G||_2`` by power iteration on ``G^T G`` from a fixed start (SAMPLED: a lower bound)."""
     v = np.random.default_rng(0).standard_normal((operator.shape[1], 1))
     value = 0.0
-    for _ in range(iterations):
+    for _ in range(POWER_STEPS):
         length = frobenius_norm(v)
         if length == 0.0:
             return 0.0

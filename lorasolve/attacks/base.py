@@ -13,9 +13,8 @@ from .._interruptions import interruptions_end_all
 from .._registry import Registry, suggest
 from .._validate import as_integer, as_iterable, as_number, as_text
 from ._script import in_words, quiet, replay, write_script
-from ._shrink import shrink
+from ._shrink import Instance, shrink
 
-Instance = dict[str, Any]
 Failures = dict[str, str] | None
 
 # Most judgements spent on making one finding smaller.

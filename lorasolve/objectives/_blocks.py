@@ -29,6 +29,7 @@ from ._facts import Facts
 from ._kernels import NO_KERNELS, Kernels
 from ._nearby import ByIncrements, Exact, Nearby
 from .base import (
+    POWER_STEPS,
     Objective,
     Rounding,
     difference_step,
@@ -228,14 +229,14 @@ class MultiObjective:
         f = self.factor_oracle(factors, products)
         return f, products, self.gradient_operators(factors)
 
-    def sampled_smoothness(self, factors: Pairs, iterations: int = 20) -> float:
+    def sampled_smoothness(self, factors: Pairs) -> float:
         """Estimate the largest Hessian eigenvalue by power iteration on differences (SAMPLED: a lower bound)."""
         X = [(A @ B.T).astype(np.float64) for A, B in factors]
         rng = np.random.default_rng(0)
         D: Matrices = [rng.standard_normal(shape) for shape in self.shapes]
         value = 0.0
         natural = self._natural_length()
-        for _ in range(iterations):
+        for _ in range(POWER_STEPS):
             length = joint_norm(D)
             D = [d / length for d in D]
             H = self._difference_product(X, D, natural)
@@ -384,9 +385,9 @@ class OneBlock(MultiObjective):
         increments = self.objective.increments()
         return Exact(self) if increments is None else ByIncrements(increments)
 
-    def sampled_smoothness(self, factors: Pairs, iterations: int = 20) -> float:
+    def sampled_smoothness(self, factors: Pairs) -> float:
         """Ask the objective."""
-        return estimate_smoothness(self.objective, *factors[0], iterations)
+        return estimate_smoothness(self.objective, *factors[0])
 
     def block(self, index: int, X: Matrices) -> Objective:
         """Return the objective."""

@@ -20,6 +20,9 @@ from ._facts import Facts, refuse_misspelt
 from ._kernels import NO_KERNELS, Kernels
 from ._nearby import Increments
 
+# Of power iterations for the largest curvature at a point.
+POWER_STEPS = 20
+
 
 class Rounding(NamedTuple):
     """Sizes of the rounding errors in ``f`` and, in norm, in its gradient, beyond those of their own size."""
@@ -671,7 +674,7 @@ def difference_product(objective: Objective, X: Array, D: Array, length: float) 
     return (objective.value_and_grad(X + h * D)[1] - objective.value_and_grad(X - h * D)[1]) / (2.0 * h)
 
 
-def estimate_smoothness(objective: Objective, A: Array, B: Array, iterations: int = 20) -> float:
+def estimate_smoothness(objective: Objective, A: Array, B: Array) -> float:
     """Estimate the largest Hessian eigenvalue at ``X = A B^T`` by power iteration (SAMPLED: a lower bound).
 
     Hessian products are differences of gradients, so objectives without a Hessian are served too.
@@ -680,7 +683,7 @@ def estimate_smoothness(objective: Objective, A: Array, B: Array, iterations: in
     D = np.random.default_rng(0).standard_normal(objective.shape)
     value = 0.0
     length = natural_length(objective)
-    for _ in range(iterations):
+    for _ in range(POWER_STEPS):
         D /= np.linalg.norm(D)
         H = difference_product(objective, X, D, length)
         value = abs(float(np.sum(D * H)))
