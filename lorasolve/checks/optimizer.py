@@ -216,16 +216,18 @@ def _start(bench: _Bench) -> Iterator[Check]:
 
 def _seeds(bench: _Bench) -> Iterator[Check]:
     kept = np.random.get_state(), random.getstate()  # noqa: NPY002  (the global generators are what is watched here)
-    np.random.seed(1)  # noqa: NPY002
-    random.seed(1)
-    before = global_state()
-    first = bench.points()
-    untouched = global_state() == before
-    np.random.seed(2)  # noqa: NPY002
-    random.seed(2)
-    again, other = bench.points(), bench.points(seed=4)
-    np.random.set_state(kept[0])  # noqa: NPY002
-    random.setstate(kept[1])
+    try:
+        np.random.seed(1)  # noqa: NPY002
+        random.seed(1)
+        before = global_state()
+        first = bench.points()
+        untouched = global_state() == before
+        np.random.seed(2)  # noqa: NPY002
+        random.seed(2)
+        again, other = bench.points(), bench.points(seed=4)
+    finally:
+        np.random.set_state(kept[0])  # noqa: NPY002
+        random.setstate(kept[1])
     yield Check("the same seed gives the same run", _same(first, again), "bit for bit")
     yield Check("no global generator is used", untouched, "numpy.random and random are as before")
     if bench.optimizer.stochastic:

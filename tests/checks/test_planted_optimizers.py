@@ -257,11 +257,17 @@ def test_a_given_problem_is_used():
     assert report.ok, str(report)
 
 
-def test_the_callers_global_generators_are_left_as_they_were():
+class Raises(Plain):
+    def update(self, problem, state, value, grad):
+        raise ZeroDivisionError("no step")
+
+
+@pytest.mark.parametrize("optimizer", [ls.optimizers.GD(), Raises()], ids=repr)
+def test_the_callers_global_generators_are_left_as_they_were(optimizer):
     np.random.seed(5)  # noqa: NPY002
     random.seed(5)
     expected = np.random.random(3).tolist(), random.random()  # noqa: NPY002
     np.random.seed(5)  # noqa: NPY002
     random.seed(5)
-    check_optimizer(ls.optimizers.GD())
+    check_optimizer(optimizer)
     assert (np.random.random(3).tolist(), random.random()) == expected  # noqa: NPY002
