@@ -177,6 +177,7 @@ def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: b
     A, B = problem.unpaired(blocks)
     certificate = conclude(problem, Product(A, B), blocks, known, tol)
     success = certificate.is_global is True or certificate.relative_gap <= tol
+    final = success or interrupted or math.isinf(certificate.gap)
     return ConvexResult(
         A=A,
         B=B,
@@ -184,7 +185,7 @@ def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: b
         certificate=certificate,
         route=route.name,
         success=success,
-        message=_message(route, found.remark, certificate, success or interrupted or math.isinf(certificate.gap)),
+        message=_message(route, found.remark, certificate, problem.loss.precision, final),
         interrupted=interrupted,
         nit=found.nit,
         seconds=seconds - compiled,
@@ -199,13 +200,15 @@ def _without_dropped(A: Array, B: Array) -> tuple[Array, Array]:
     return balanced(P[:, :k], s[:k], Q[:, :k])
 
 
-def _message(route: ConvexRoute, remark: str, certificate: Certificate, final: bool) -> str:
+def _message(route: ConvexRoute, remark: str, certificate: Certificate, precision: str, final: bool) -> str:
     """Put together what happened and, unless that is ``final``, what to do for a smaller gap."""
     message = f"{route.name}: {remark}; {certificate.reason}"
     if final:
         return message
     if abs(certificate.value) > SQUARABLE:
         return f"{message}; give the data other units, squares of these values overflow"
+    if precision != "float64":
+        return f"{message}; use a larger tol, as f answers in {precision}"
     return message + ("; use a larger tol" if route.name == "factored" else "; use route='factored' or a larger tol")
 
 
