@@ -8,12 +8,12 @@ from typing import Any
 # Operations that are linear in each argument by itself.
 _LINEAR = {
     *("addmm", "mm", "bmm", "linear", "t", "transpose", "view", "_unsafe_view", "_reshape_alias", "alias", "expand"),
-    *("_to_copy", "clone", "neg", "unsqueeze", "squeeze", "permute", "sum", "mul"),
+    *("_to_copy", "clone", "neg", "unsqueeze", "squeeze", "permute", "sum", "mean", "mul", "convolution"),
 }
 # Those that are linear in the first argument, the others fixed.
-_LINEAR_IN_FIRST = {"slice", "select", "index"}
+_LINEAR_IN_FIRST = {"slice", "select", "index", "embedding", "div"}
 # Those that are linear in all arguments together.
-_SUMS = {"add", "sub", "add_", "sub_"}
+_SUMS = {"add", "sub", "add_", "sub_", "cat"}
 
 
 def is_affine(outputs: Callable[[Sequence[Any]], Any], weights: Sequence[Any]) -> bool:

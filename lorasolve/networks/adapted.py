@@ -1,8 +1,10 @@
-"""Which weights of a network are adapted: LoRA layers of PEFT, of one's own, or plain linear layers by name.
+"""Which weights of a network are adapted: LoRA layers of PEFT, of one's own, or plain layers by name.
 
 In a layer ``y = W x + s B_file A_file x`` with ``lora_A`` of shape (r, in) and ``lora_B`` of shape (out, r). Here
 ``A = lora_B`` (m, r) and ``B = lora_A^T`` (n, r), so that the weight is ``W + s A B^T`` and the user's weight decay is
-``(lam/2)(||A||^2 + ||B||^2)`` as it stands.
+``(lam/2)(||A||^2 + ||B||^2)`` as it stands. An embedding is such a layer of one-hot inputs: ``n`` is the size of the
+vocabulary, and its weight is stored as (in, out). A convolution is one of patches: ``n`` is the number of inputs times
+that of the kernel's entries, ``lora_A`` is (r, in, k, k) and ``lora_B`` (out, r, 1, 1).
 """
 
 from __future__ import annotations
@@ -21,23 +23,26 @@ from ..objectives._blocks import Pairs
 from ..peft_files.config import moves_base
 from ._torch import as_model, require_torch
 
-_BASES = ("base_layer", "linear", "base", "original")
+_BASES = ("base_layer", "linear", "embedding", "conv", "base", "original")
+# With these an embedding shortens rows as it reads them, or its gradient is scaled, or no array.
+_ODD_LOOKUPS = ("max_norm", "scale_grad_by_freq", "sparse")
 
 
 @dataclass(frozen=True)
 class AdaptedLayer:
-    """A linear layer whose weight is ``W + scale A B^T``.
+    """A linear layer, embedding or convolution whose weight, as a matrix, is ``W + scale A B^T``.
 
     Attributes
     ----------
     name, weight : str
         Path of the layer, and of its frozen weight, in the model.
     module : torch.nn.Module
-        What computes ``W x``.
+        What computes with ``W``.
     scale : float
         ``s``, in PEFT ``alpha/r`` or ``alpha/sqrt(r)``.
     lora_A, lora_B : torch.Tensor or None
-        The trained factors (r, in) and (out, r); None for a plain linear layer.
+        The trained factors (r, in) and (out, r), a convolution's with the axes of its kernel behind; None for a plain
+        layer.
     off : str or None
         Path of ``lora_B`` in the model: with zeros there the layer computes ``W x`` alone.
     moved_by : str or None
@@ -60,14 +65,58 @@ class AdaptedLayer:
         return _is_turned(self.module)
 
     @property
+    def kernel(self) -> tuple[int, ...]:
+        """The axes of a convolution's kernel; empty for other layers."""
+        return tuple(self.module.weight.shape[2:])
+
+    @property
     def shape(self) -> tuple[int, int]:
         """``(m, n)``: outputs and inputs."""
-        m, n = reversed(self.module.weight.shape) if self.turned else self.module.weight.shape
-        return int(m), int(n)
+        rows, columns, *kernel = self.module.weight.shape
+        return (int(columns), int(rows)) if self.turned else (int(rows), int(columns) * math.prod(kernel))
 
-    def turn(self, matrix: Any) -> Any:
-        """Return a matrix of the update's shape in that of the stored weight, and the other way round."""
-        return matrix.T if self.turned else matrix
+    @property
+    def still(self) -> int | None:
+        """The input of an embedding whose row of the weight no gradient moves, its padding index; None without one."""
+        index = self.module.padding_idx if self.looks_up else None
+        return None if index is None else index % len(self.module.weight)
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether the layer is an embedding, which is given the numbers of its inputs."""
+        return isinstance(self.module, require_torch().nn.Embedding)
+
+    def as_weight(self, matrix: Any) -> Any:
+        """Return a matrix of the update's shape in that of the stored weight."""
+        return (matrix.T if self.turned else matrix).reshape(tuple(self.module.weight.shape))
+
+    def as_matrix(self, weight: Any) -> Any:
+        """Return the inverse of :meth:`as_weight`."""
+        return weight.T if self.turned else weight.reshape(len(weight), -1)
+
+    def inputs(self, given: Any) -> Any:
+        """Return what the layer multiplies by its weight: vectors of ``n`` entries along the last axis."""
+        torch = require_torch()
+        if self.looks_up:
+            known = torch.arange(self.shape[1], device=given.device)
+            return (given[..., None] == known) & (given[..., None] != (-1 if self.still is None else self.still))
+        if not self.kernel:
+            return given
+        # Convolved with each entry of a kernel by itself.
+        n = self.shape[1]
+        entries = torch.eye(n, dtype=given.dtype, device=given.device).reshape(n, *self.module.weight.shape[1:])
+        return self.outputs(self.module._conv_forward(given, entries, None))
+
+    def outputs(self, found: Any) -> Any:
+        """Return what the layer computes, vectors of ``m`` entries, with these along the last axis."""
+        return found.movedim(1, -1) if self.kernel else found
+
+    def held(self, weight: Any) -> Any:
+        """Return a weight with the row of the padding index as it is in ``W``."""
+        if self.still is None:
+            return weight
+        row = self.module.weight.detach()[self.still : self.still + 1].to(weight.dtype)
+        return require_torch().cat([weight[: self.still], row, weight[self.still + 1 :]])
 
     @property
     def base_norm(self) -> float | None:
@@ -78,14 +127,13 @@ class AdaptedLayer:
         W = self.module.weight.detach()
         if not torch.isfinite(W).all():
             raise ValueError(f"model: {self.name}: expected a weight of finite numbers, got one with others")
-        return float(torch.linalg.matrix_norm(W.to(torch.promote_types(W.dtype, torch.float32)), 2))
+        return float(torch.linalg.matrix_norm(self.as_matrix(W.to(torch.promote_types(W.dtype, torch.float32))), 2))
 
     @property
     def factors(self) -> tuple[Array, Array]:
         """``A`` (m, r) and ``B`` (n, r), copied in float64."""
-        return tuple(  # type: ignore[return-value]
-            np.ascontiguousarray(part.detach().double().cpu().numpy()) for part in (self.lora_B, self.lora_A.T)
-        )
+        A, B = (part.detach().flatten(1).double().cpu().numpy() for part in (self.lora_B, self.lora_A))
+        return np.array(A, order="C"), np.array(B.T, order="C")
 
 
 def adapted_layers(
@@ -99,21 +147,22 @@ def adapted_layers(
         With LoRA layers of PEFT, or modules of one's own that have ``lora_A`` (r, in) and ``lora_B`` (out, r), as
         parameters or linear layers, beside a frozen weight.
     layers : str or sequence of str, optional
-        For a model without any: the linear layers meant, by the last part of their names or by all of it.
+        For a model without any: the linear layers, embeddings and convolutions meant, by the last part of their names
+        or by all of it.
     adapter : str, optional
         Which adapter of PEFT, where there are several; layers that do not have it are left out.
 
     Raises
     ------
     ValueError
-        For no layers, and for those whose update is not ``s A B^T`` of a weight of its own: DoRA, AdaLoRA,
-        convolutions, embeddings, tied, quantised or merged weights, tied factors, disabled adapters; with the name of
-        the layer.
+        For no layers, and for those whose update is not ``s A B^T`` of a weight of its own: DoRA, AdaLoRA, grouped
+        convolutions, embeddings that shorten their rows or have no plain gradient, tied, quantised or merged weights,
+        tied factors, disabled adapters; with the name of the layer.
     """
     found, owners = _found(as_model(model), layers, adapter)
     for layer in found:
-        _check_weight(layer, owners)
         _check_factors(layer, owners)
+        _check_weight(layer, owners)
     return found
 
 
@@ -142,8 +191,14 @@ def _found(
         )
     owners: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
-        owners.setdefault(id(parameter), []).append(name)
+        owners.setdefault(_place(parameter), []).append(name)
     return tuple(found), owners
+
+
+def _place(parameter: Any) -> int:
+    """Return what a parameter shares with those that it is tied to, be they views of it as PEFT's tied factors are."""
+    plain = type(parameter.data) is require_torch().Tensor
+    return (plain and parameter.data_ptr()) or id(parameter)
 
 
 def without_ratio(layers: Sequence[AdaptedLayer]) -> str:
@@ -182,13 +237,23 @@ def _check_weight(layer: AdaptedLayer, owners: dict[int, list[str]]) -> None:
     weight = layer.module.weight
     if not weight.is_floating_point():
         raise ValueError(f"model: {layer.name} has a quantised weight ({weight.dtype}), which has no gradient")
-    names = owners.get(id(weight), [])
+    names = owners.get(_place(weight), [])
     if len(names) > 1:
-        raise ValueError(f"model: the weight of {layer.name} is tied ({', '.join(names)}): the update has no layer")
+        # What is right for one place, before it is merged, is wrong for all of them after it.
+        one = "the factors change one of them alone, and merged all; to judge the former give the others a copy of it"
+        why = "the update has no layer" if layer.lora_A is None else one
+        raise ValueError(f"model: the weight of {layer.name} is tied ({', '.join(names)}): {why}")
     if layer.lora_A is not None:
         (m, n), A, B = layer.shape, tuple(layer.lora_A.shape), tuple(layer.lora_B.shape)
-        if A[1:] != (n,) or B[:1] != (m,):
+        if math.prod(A[1:]) != n or B[0] != m:
             raise ValueError(f"model: {layer.name} is {m} x {n}, but lora_A is {A} and lora_B is {B}")
+        if layer.still is not None:
+            column = layer.lora_A.detach()[:, layer.still]
+            if column[column.isfinite()].any():
+                raise ValueError(
+                    f"model: {layer.name}: expected zeros in lora_A at the padding index {layer.still}, which no "
+                    "gradient moves, got other numbers (init_lora_weights=False?); set them to 0"
+                )
 
 
 def _check_factors(layer: AdaptedLayer, owners: dict[int, list[str]]) -> None:
@@ -197,33 +262,32 @@ def _check_factors(layer: AdaptedLayer, owners: dict[int, list[str]]) -> None:
     if layer.lora_A is None:
         return
     for key, part in (("lora_A", layer.lora_A), ("lora_B", layer.lora_B)):
-        names = owners.get(id(part), [])
+        names = owners.get(_place(part), [])
         if len(names) > 1:
             raise ValueError(f"model: {key} of {layer.name} is tied ({', '.join(names)}): a shared factor")
     A, B = tuple(layer.lora_A.shape), tuple(layer.lora_B.shape)
-    if len(A) != 2 or len(B) != 2 or A[0] != B[1]:
-        raise ValueError(f"model: {layer.name}: expected lora_A (r, in) and lora_B (out, r), got {A} and {B}")
+    kernel = layer.kernel
+    if A[2:] not in ((), kernel) or B[2:] not in ((), (1,) * len(kernel)) or len(A) < 2 or len(B) < 2 or A[0] != B[1]:
+        shapes = f"{('r', 'in', *kernel)} and lora_B {('out', 'r', *(1 for _ in kernel))}".replace("'", "")
+        raise ValueError(f"model: {layer.name}: expected lora_A {shapes}, got {A} and {B}")
     if not A[0]:
         raise ValueError(f"model: {layer.name}: expected factors of rank 1 or more, got lora_A {A} and lora_B {B}")
 
 
 def _named(model: Any, layers: str | Sequence[str]) -> list[AdaptedLayer]:
-    torch = require_torch()
     wanted = (layers,) if isinstance(layers, str) else tuple(as_iterable(layers, "layers"))
-    linear = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) or _is_turned(module)
+    plain = {
+        name: module for name, module in model.named_modules() if isinstance(module, _plain()) or _is_turned(module)
     }
-    known = {*linear, *(name.rpartition(".")[2] for name in linear)}
+    known = {*plain, *(name.rpartition(".")[2] for name in plain)}
     unknown = [part for part in wanted if as_text(part, "layers") not in known]
     if unknown or not wanted:
-        problem = f"no linear layer is called {', '.join(unknown)}" if unknown else "expected at least one name"
-        short = ", ".join(sorted({name.rpartition(".")[2] for name in linear})) or "none"
-        raise ValueError(f"layers: {problem}; there are {short}")
+        none = f"no linear layer, embedding or convolution is called {', '.join(unknown)}"
+        short = ", ".join(sorted({name.rpartition(".")[2] for name in plain})) or "none"
+        raise ValueError(f"layers: {none if unknown else 'expected at least one name'}; there are {short}")
     return [
-        AdaptedLayer(name, f"{name}.weight" if name else "weight", module)
-        for name, module in linear.items()
+        AdaptedLayer(name, f"{name}.weight" if name else "weight", _judged(name, module))
+        for name, module in plain.items()
         if name in wanted or name.rpartition(".")[2] in wanted
     ]
 
@@ -272,23 +336,21 @@ def _adapter_name(modules: Sequence[Any], adapter: str | None) -> str:
 
 
 def _of_peft(name: str, module: Any, adapter: str, initialization: Any) -> AdaptedLayer:
-    if adapter in getattr(module, "lora_embedding_A", ()):
-        raise ValueError(f"model: {name} adapts an embedding; only linear layers can be judged")
     if getattr(module, "merged", False):
         raise ValueError(f"model: {name} is merged into its weight; unmerge_adapter() first")
     if getattr(module, "disable_adapters", False):
         raise ValueError(f"model: the adapters of {name} are disabled; enable_adapter_layers() first")
     if adapter in getattr(module, "lora_magnitude_vector", {}):
         raise ValueError(f"model: {name} uses DoRA, whose update is not s A B^T")
-    base = module.get_base_layer()
+    of_embedding = adapter in getattr(module, "lora_embedding_A", ())
     return AdaptedLayer(
         name,
         f"{name}.base_layer.weight",
-        _linear(name, base),
+        _judged(name, module.get_base_layer()),
         float(module.scaling[adapter]),
-        module.lora_A[adapter].weight,
-        module.lora_B[adapter].weight,
-        f"{name}.lora_B.{adapter}.weight",
+        module.lora_embedding_A[adapter] if of_embedding else module.lora_A[adapter].weight,
+        module.lora_embedding_B[adapter] if of_embedding else module.lora_B[adapter].weight,
+        f"{name}.lora_embedding_B.{adapter}" if of_embedding else f"{name}.lora_B.{adapter}.weight",
         initialization if moves_base(initialization) else None,
     )
 
@@ -309,7 +371,7 @@ def _of_module(name: str, module: Any) -> AdaptedLayer:
     return AdaptedLayer(
         name,
         f"{prefix}weight" if inner is None else f"{prefix}{inner}.weight",
-        _linear(name, base),
+        _judged(name, base),
         float(scale),
         module.lora_A.weight if holds else module.lora_A,
         module.lora_B.weight if holds else module.lora_B,
@@ -317,20 +379,29 @@ def _of_module(name: str, module: Any) -> AdaptedLayer:
     )
 
 
-def _linear(name: str, base: Any) -> Any:
-    """Return the module if it computes ``W x`` with ``W`` stored as (out, in) or turned."""
-    torch = require_torch()
+def _judged(name: str, base: Any) -> Any:
+    """Return the module if it is linear in a weight that is a matrix, stored as it is, turned or as kernels."""
     weight = getattr(base, "weight", None)
-    if (
-        isinstance(base, torch.nn.Linear)
-        or _is_turned(base)
-        or (isinstance(weight, torch.Tensor) and weight.ndim == 2 and hasattr(base, "lora_A"))
-    ):
-        return base
-    raise ValueError(f"model: {name} adapts a {type(base).__name__}; only linear layers can be judged")
+    of_ones_own = getattr(weight, "ndim", 0) == 2 and hasattr(base, "lora_A")
+    if not (isinstance(base, _plain()) or _is_turned(base) or of_ones_own):
+        kinds = "linear layers, embeddings and convolutions"
+        raise ValueError(f"model: {name} adapts a {type(base).__name__}; only {kinds} can be judged")
+    nn = require_torch().nn
+    if isinstance(base, nn.Conv1d | nn.Conv2d | nn.Conv3d) and base.groups > 1:
+        raise ValueError(f"model: {name} adapts a grouped convolution ({base.groups} groups), no matrix times inputs")
+    odd = [key for key in _ODD_LOOKUPS if isinstance(base, nn.Embedding) and getattr(base, key) not in (None, False)]
+    if odd:
+        raise ValueError(f"model: {name} adapts an embedding with {' and '.join(odd)}, without which it can be judged")
+    return base
+
+
+def _plain() -> tuple[type, ...]:
+    """Return the layers of torch whose output is linear in their weight."""
+    nn = require_torch().nn
+    return nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d
 
 
 def _is_turned(base: Any) -> bool:
-    """Return whether a module is the linear layer of GPT-2, which transformers calls Conv1D."""
+    """Return whether a weight is (in, out): of an embedding, or of GPT-2's layer, which transformers calls Conv1D."""
     known = sys.modules.get("transformers.pytorch_utils")
-    return known is not None and isinstance(base, known.Conv1D)
+    return isinstance(base, require_torch().nn.Embedding) or (known is not None and isinstance(base, known.Conv1D))

@@ -242,6 +242,11 @@ class Network(MultiObjective):
             tuple(rng.standard_normal((size, len(layer.lora_A))) / size**0.5 for size in layer.shape)
             for layer in self.layers
         ]
+        for layer, (_, B) in zip(self.layers, factors):
+            if layer.looks_up:  # one row of all
+                B *= len(B) ** 0.5
+            if layer.still is not None:
+                B[layer.still] = 0.0
         named = itertools.chain(self.model.named_parameters(), self.model.named_buffers())
         names = {id(tensor): name for name, tensor in named}
 
@@ -251,7 +256,8 @@ class Network(MultiObjective):
             for k in chosen:
                 layer, pairs[k] = self.layers[k], factors[k]
                 for part, factor in zip((layer.lora_B, layer.lora_A), (factors[k][0], factors[k][1].T)):
-                    own[names[id(part)]] = torch.as_tensor(factor, dtype=self.torch_dtype, device=part.device)
+                    there = torch.as_tensor(factor, dtype=self.torch_dtype, device=part.device)
+                    own[names[id(part)]] = there.reshape(part.shape)
             found, expected = self._losses(batch, own), self._losses(batch, self.tensors(pairs))
             size = max(float(losses.norm()) for losses in (base, found, expected))
             return float((found - expected).norm()) > AS_READ[self.precision] * size
@@ -280,7 +286,7 @@ class Network(MultiObjective):
         found = []
         for layer, (A, B) in zip(self.layers, factors):
             W = layer.module.weight.detach().to(self.torch_dtype)
-            update = torch.as_tensor(layer.turn(layer.scale * (A @ B.T)), dtype=self.torch_dtype, device=W.device)
+            update = torch.as_tensor(layer.as_weight(layer.scale * (A @ B.T)), dtype=self.torch_dtype, device=W.device)
             found.append(W + update)
         return found
 
@@ -290,7 +296,7 @@ class Network(MultiObjective):
 
     def with_weights(self, weights: Sequence[Any]) -> dict[str, Any]:
         """Return all tensors of the network with given adapted weights."""
-        return {**self._still, **{layer.weight: weight for layer, weight in zip(self.layers, weights)}}
+        return {**self._still, **{layer.weight: layer.held(weight) for layer, weight in zip(self.layers, weights)}}
 
     def moved_batches(self) -> Iterator[Any]:
         """Yield the batches on the device of the network and in its precision."""
@@ -429,7 +435,7 @@ class Network(MultiObjective):
                 look(batch, losses.detach(), leaves)
                 for layer, leaf, so_far in zip(self.layers, leaves, sums):
                     if leaf.grad is not None:
-                        so_far += layer.turn(leaf.grad.double().cpu().numpy())
+                        so_far += layer.as_matrix(leaf.grad.double().cpu().numpy())
                         leaf.grad = None
         self._differentiated = True
         return self._mean(total, sums)
@@ -543,7 +549,7 @@ class Network(MultiObjective):
         torch = require_torch()
         leaves = [weight.requires_grad_() for weight in self.weights(factors)]
         along = [
-            torch.as_tensor(layer.turn(layer.scale * d), dtype=self.torch_dtype, device=leaf.device)
+            torch.as_tensor(layer.as_weight(layer.scale * d), dtype=self.torch_dtype, device=leaf.device)
             for layer, leaf, d in zip(self.layers, leaves, D)
         ]
         sums = [np.zeros(shape) for shape in self.shapes * 2]
@@ -558,7 +564,7 @@ class Network(MultiObjective):
                 H = backward(sum(slopes), leaves) if slopes else G
                 for layer, part, so_far in zip(itertools.cycle(self.layers), (*G, *H), sums):
                     if part is not None:
-                        so_far += layer.turn(part.detach().double().cpu().numpy())
+                        so_far += layer.as_matrix(part.detach().double().cpu().numpy())
         _, found = self._mean(total, sums)
         return found[: len(leaves)], found[len(leaves) :]
 

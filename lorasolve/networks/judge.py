@@ -656,6 +656,9 @@ class _Case:
         missing = without_ratio(network.layers)
         if missing:
             lines.append(missing)
+        still = _in_short([layer.name for layer in network.layers if layer.still is not None])
+        if still:
+            lines.append(f"the row of the padding index stays what it is, as no gradient moves it, in {still}")
         halves = _half_frozen(network)
         if halves:
             lines.append(

@@ -107,12 +107,13 @@ class _Collected:
         position = 0
         for index, (layer, seen) in enumerate(zip(self.network.layers, calls)):
             for given, out in seen:
-                if given.shape[:-1] != out.shape[:-1] or len(out) != n:
+                inputs = layer.inputs(given.detach())
+                if inputs.shape[:-1] != layer.outputs(out).shape[:-1] or len(out) != n:
                     raise ValueError(
                         f"model: {layer.name} sees {tuple(given.shape)} for {n} samples; the first axis has to "
                         "be that of the samples"
                     )
-                self._keep(index, layer.scale, given, [signal[position] for signal in signals], numbers)
+                self._keep(index, inputs, [layer.outputs(signal[position]) for signal in signals], numbers)
                 position += 1
         self.outputs.append(z.detach().double().cpu().numpy())
         self.targets.append(targets.detach().cpu().numpy())
@@ -124,16 +125,16 @@ class _Collected:
         found = backward(output.sum(), outs, keep=again) if outs else ()
         return tuple(torch.zeros_like(out) if d is None else d for d, out in zip(found, outs))
 
-    def _keep(self, index: int, scale: float, given: Any, signals: list[Any], numbers: Any) -> None:
+    def _keep(self, index: int, given: Any, signals: list[Any], numbers: Any) -> None:
         """Add the tokens of one call of a layer; those that no output depends on, padding, are left out."""
         torch = require_torch()
         d = torch.stack([s.reshape(-1, s.shape[-1]) for s in signals], dim=1)
-        h = given.detach().reshape(-1, given.shape[-1])
+        h = given.reshape(-1, given.shape[-1])
         per_sample = math.prod(given.shape[1:-1])
         owner = numbers.to(h.device).repeat_interleave(per_sample)
         kept = (d != 0).flatten(1).any(1) & (owner >= 0)
         part = LayerTokens(
-            scale * d[kept].double().cpu().numpy(),
+            self.network.layers[index].scale * d[kept].double().cpu().numpy(),
             h[kept].double().cpu().numpy(),
             owner[kept].cpu().numpy() + self.samples,
         )

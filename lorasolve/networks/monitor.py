@@ -260,7 +260,7 @@ def _read(layer: AdaptedLayer, lam: float | None) -> tuple[LayerReading, bool | 
     """
     torch = require_torch()
     with torch.no_grad():
-        A, B = layer.lora_B.detach().double(), layer.lora_A.detach().double().T
+        A, B = layer.lora_B.detach().flatten(1).double(), layer.lora_A.detach().flatten(1).double().T
         AtA, BtB = A.T @ A, B.T @ B
         square_A, square_B = float(AtA.trace()), float(BtB.trace())
         if not math.isfinite(square_A + square_B):
@@ -276,7 +276,7 @@ def _read(layer: AdaptedLayer, lam: float | None) -> tuple[LayerReading, bool | 
             "wasted": 0.5 * size - nuclear / abs(layer.scale),
         }
         # A frozen factor has no gradient; that of the other may still be NaN.
-        grads = [part.grad.double() for part in (layer.lora_B, layer.lora_A) if part.grad is not None]
+        grads = [part.grad.flatten(1).double() for part in (layer.lora_B, layer.lora_A) if part.grad is not None]
         grad = math.hypot(*(float(part.norm()) for part in grads))
         if not math.isfinite(grad):
             return LayerReading(finite=False, **facts), None

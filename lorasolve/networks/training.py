@@ -235,8 +235,10 @@ def _put(network: Network, factors: Pairs) -> Pairs:
     with torch.no_grad():
         for layer, (A, B) in zip(network.layers, factors):
             rank = A.shape[1]
-            layer.lora_B.zero_()[:, :rank] = torch.as_tensor(A)
-            layer.lora_A.zero_()[:rank] = torch.as_tensor(np.ascontiguousarray(B.T))
+            layer.lora_B.zero_()[:, :rank] = torch.as_tensor(A).reshape(-1, rank, *layer.lora_B.shape[2:])
+            layer.lora_A.zero_()[:rank] = torch.as_tensor(B.T.copy()).reshape(rank, *layer.lora_A.shape[1:])
+            if layer.still is not None:  # the loss does not see it, and the penalty is the less
+                layer.lora_A[:, layer.still] = 0.0
     return [layer.factors for layer in network.layers]
 
 

@@ -84,8 +84,10 @@ def test_layers_of_peft_have_their_own_scaling_and_update():
 def test_what_cannot_be_judged_is_refused_by_name():
     with pytest.raises(ValueError, match=r"query uses DoRA"):
         adapted_layers(adapted(use_dora=True))
-    with pytest.raises(ValueError, match="embedding"):
-        adapted_layers(adapted(target_modules=["word_embeddings"]))
+    with pytest.raises(ValueError, match=r"word_embeddings uses DoRA"):
+        adapted_layers(adapted(target_modules=["word_embeddings"], use_dora=True))
+    with pytest.raises(ValueError, match=r"word_embeddings: expected zeros in lora_A at the padding index 0"):
+        adapted_layers(adapted(target_modules=["word_embeddings"], init_lora_weights=False))
     model = adapted()
     model.add_adapter("second", peft.LoraConfig(r=2, target_modules=["query", "value"]))
     with pytest.raises(ValueError, match=r"adapter: .* has several"):
@@ -109,6 +111,90 @@ def test_what_cannot_be_judged_is_refused_by_name():
         adapted_layers(peft.get_peft_model(bert(), settings))
 
 
+def moved(model, seed=0):
+    """Return a model of PEFT with factors as after some training."""
+    torch.manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name or "lora_embedding_A" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+        if "word_embeddings.lora_embedding_A" in name:
+            parameter.data[:, 0] = 0.0
+    return model
+
+
+def images(n=16, channels=3, size=8):
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randn(n, channels, size, size, generator=generator)
+    return {"pixel_values": pixels, "labels": torch.randint(0, 3, (n,), generator=generator)}
+
+
+def residual():
+    sizes = {"embedding_size": 8, "hidden_sizes": [8, 12], "depths": [1, 1], "layer_type": "basic"}
+    return transformers.ResNetForImageClassification(transformers.ResNetConfig(num_labels=3, **sizes))
+
+
+def patched():
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = transformers.ViTConfig(image_size=8, patch_size=2, num_labels=3, **sizes)
+    return transformers.ViTForImageClassification(config)
+
+
+def scaled():
+    """A model that multiplies its embeddings by 4."""
+    config = transformers.Gemma3TextConfig(
+        vocab_size=60,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        tie_word_embeddings=False,
+        pad_token_id=None,
+    )
+    return transformers.Gemma3ForCausalLM(config)
+
+
+@pytest.mark.parametrize(
+    ("make", "targets", "batch"),
+    [
+        (bert, ["word_embeddings", "position_embeddings", "query"], tokens),
+        (residual, ["convolution"], images),
+        (patched, ["projection", "q_proj"], images),
+        (scaled, ["embed_tokens", "q_proj"], lambda: tokens() | {"labels": tokens()["input_ids"]}),
+    ],
+    ids=["bert", "resnet", "vit", "gemma3"],
+)
+def test_embeddings_and_convolutions_of_peft_have_the_gradients_that_training_leaves(make, targets, batch):
+    torch.manual_seed(0)
+    model = moved(peft.get_peft_model(make(), peft.LoraConfig(r=4, lora_alpha=6, target_modules=targets))).double()
+    network = Network(model, CrossEntropy(), [batch()])
+    found = {part.name.rpartition(".")[2] for part in network.layers}
+    assert found == set(targets)
+    f, G = network.value_and_gradients(network.point)
+    batch = {key: value.double() if value.is_floating_point() else value for key, value in batch().items()}
+    own = model.eval()(**batch).loss
+    own.backward()
+    rounding = 1e-5 if make is scaled else 1e-10  # Gemma casts to float32 on its way, where it is not evaluated by us
+    assert f == pytest.approx(float(own.detach()), rel=rounding)
+    for layer, g, (A, B) in zip(network.layers, G, network.point):
+        delta = layer.as_matrix(model.get_submodule(layer.name).get_delta_weight("default").detach().numpy())
+        np.testing.assert_allclose(layer.scale * A @ B.T, delta, atol=1e-12)
+        for gradient, part in ((g @ B, layer.lora_B), (A.T @ g, layer.lora_A)):
+            size = float(part.grad.abs().max())
+            np.testing.assert_allclose(gradient, part.grad.flatten(1).numpy(), atol=10 * rounding * size)
+
+
+def test_an_embedding_whose_factors_peft_ties_to_those_of_a_head_is_refused():
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    base = transformers.LlamaForCausalLM(transformers.LlamaConfig(vocab_size=60, tie_word_embeddings=True, **sizes))
+    config = peft.LoraConfig(r=4, target_modules=["embed_tokens", "lm_head"], ensure_weight_tying=True)
+    model = peft.get_peft_model(base, config)
+    for check in (lambda: adapted_layers(model), lambda: LoRAMonitor().step(model)):
+        with pytest.raises(ValueError, match=r"lora_A of .*embed_tokens is tied .*lm_head.lora_B.*: a shared factor"):
+            check()
+
+
 def test_adapters_of_different_layers_are_judged_and_watched_each_by_its_own():
     model = adapted()
     model.add_adapter("second", peft.LoraConfig(r=2, target_modules=["key", "word_embeddings"]))
@@ -122,8 +208,11 @@ def test_adapters_of_different_layers_are_judged_and_watched_each_by_its_own():
     model(**tokens()).loss.backward()
     assert LoRAMonitor(LAM, adapter="default", base=model).step(model) is None
     model.set_adapter("second")
-    with pytest.raises(ValueError, match="word_embeddings adapts an embedding"):
-        adapted_layers(model, adapter="second")
+    assert [layer.name.rpartition(".")[2] for layer in adapted_layers(model, adapter="second")] == [
+        "word_embeddings",
+        "key",
+        "key",
+    ]
 
 
 def test_a_layer_that_the_model_does_not_use_is_no_hindrance():

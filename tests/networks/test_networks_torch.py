@@ -90,7 +90,7 @@ def test_modules_of_ones_own_are_found_with_their_scaling():
 def test_plain_layers_are_found_by_name_and_others_refused():
     model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2))
     assert [layer.weight for layer in adapted_layers(model, "2")] == ["2.weight"]
-    with pytest.raises(ValueError, match="no linear layer is called query; there are 0, 2"):
+    with pytest.raises(ValueError, match="no linear layer, embedding or convolution is called query; there are 0, 2"):
         adapted_layers(model, ("query",))
     with pytest.raises(ValueError, match="has no LoRA layers"):
         adapted_layers(model)
@@ -1775,6 +1775,12 @@ AFFINE = {
     "a sum with what is fixed": (lambda W, x: x @ W.T + 1.0 - x.sum(), True),
     "chosen entries": (lambda W, x: W[torch.tensor([1, 0])][:, 1:].sum(), True),
     "a fixed mask": (lambda W, x: W * (x[:2] > 0), True),
+    "a mean": (lambda W, x: (W / 3.0).mean(1), True),
+    "rows put together": (lambda W, x: torch.cat([W, x, W + x[:2]]), True),
+    "rows by number": (lambda W, x: torch.nn.functional.embedding(torch.tensor([1, 0, 1]), W), True),
+    "a convolution": (lambda W, x: torch.nn.functional.conv1d(x[None, :2], W[None]), True),
+    "a convolution of itself": (lambda W, x: torch.nn.functional.conv1d(W[None], W[None]), False),
+    "what it divides": (lambda W, x: x[:2] / W, False),
     "a square": (lambda W, x: W * W, False),
     "a product of two parts": (lambda W, x: W[0] * W[1], False),
     "a kink that is far away": (lambda W, x: torch.relu(W + 1e6), False),

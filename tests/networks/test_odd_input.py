@@ -449,7 +449,7 @@ def test_what_a_model_holds_beside_its_parameters_is_named_where_it_does_not_fit
 
 
 def test_names_that_the_model_does_not_have_are_refused():
-    with pytest.raises(ValueError, match="layers: no linear layer is called 7; there are 0, 2"):
+    with pytest.raises(ValueError, match=": no linear layer, embedding or convolution is called 7; there are 0, 2"):
         adapted_layers(plain(), ["0", "7"])
     for nothing in ([], ()):
         with pytest.raises(ValueError, match="layers: expected at least one name; there are 0, 2"):
