@@ -470,20 +470,28 @@ class Network(MultiObjective):
         size = float(losses.abs().sum())
         agreeing, wrong = 0, ""
         for _ in range(DIRECTIONS):
-            by_values, by_gradient, usual = self._slopes(batch, leaves, G)
+            ahead, behind, by_gradient, usual = self._slopes(batch, losses, leaves, G)
+            by_values = (ahead + behind) / 2.0
             if abs(by_values - by_gradient) <= AGREES * usual + UNSURE * size:
                 agreeing += 1
                 if agreeing == needed:
                     return None
             else:
+                # A gradient at a kink is that of one side; a wrong one is wrong on both alike.
+                kink = abs(ahead - behind) >= abs(by_values - by_gradient)
+                why = (
+                    f"{ahead:.3g} ahead and {behind:.3g} behind: a kink, as of a ReLU"
+                    if kink
+                    else "a part that is detached, rounded or differentiated by hand?"
+                )
                 wrong = (
                     f"along a random direction the values of a batch change at the rate {by_values:.3g}, and the "
-                    f"gradient says {by_gradient:.3g} (a part that is detached, rounded or differentiated by hand?)"
+                    f"gradient says {by_gradient:.3g} ({why})"
                 )
         return wrong
 
-    def _slopes(self, batch: Any, weights: Sequence[Any], G: Sequence[Any]) -> tuple[float, float, float]:
-        """Return a slope of the losses by their values and by the gradient, and the usual size of the latter."""
+    def _slopes(self, batch: Any, losses: Any, weights: Sequence[Any], G: Sequence[Any]) -> tuple[float, ...]:
+        """Return slopes of the losses ahead and behind, that of the gradient, and the usual size of the latter."""
         torch = require_torch()
         rng = np.random.default_rng()
         sizes = [float(W.detach().square().mean()) ** 0.5 or 1.0 for W in weights]
@@ -491,13 +499,14 @@ class Network(MultiObjective):
             size * torch.as_tensor(rng.standard_normal(W.shape), dtype=W.dtype, device=W.device)
             for size, W in zip(sizes, weights)
         ]
-        ahead, behind = (
-            float(self._losses(batch, self.with_weights([W.detach() + t * d for W, d in zip(weights, D)])).sum())
-            for t in (STEP, -STEP)
-        )
+
+        def slope(t: float) -> float:
+            there = self.with_weights([W.detach() + t * d for W, d in zip(weights, D)])
+            return float((self._losses(batch, there) - losses).sum()) / t
+
         by_gradient = sum(float((g * d).sum()) for g, d in zip(G, D) if g is not None)
         usual = math.hypot(*(size * float(g.norm()) for size, g in zip(sizes, G) if g is not None))
-        return (ahead - behind) / (2.0 * STEP), by_gradient, usual
+        return slope(STEP), slope(-STEP), by_gradient, usual
 
     def hessian_product(self, X: Matrices, D: Matrices) -> tuple[Array, ...]:
         """Return the Hessian times a direction, as :meth:`gradients_and_products` does."""

@@ -1886,10 +1886,28 @@ def test_a_gradient_of_which_a_part_is_lost_bounds_nothing():
     settings = {"factors": end.factors, "tangent_solve": True, "second": True}
     verdict = judge(HalfLost(), CrossEntropy(), data(), LAM, **settings)
     assert verdict.kind == "inconclusive" and "contradicts its own gradient" in verdict.reason
+    assert "(a part that is detached, rounded or differentiated by hand?)" in verdict.reason
     assert verdict.relative_gap == math.inf and verdict.level is None
     better = fine_tune(Net(), CrossEntropy(), data(), LAM, max_calls=100).factors
     refuted = judge(HalfLost(), CrossEntropy(), data(), LAM, factors=end.factors, others=[better])
     assert refuted.kind == "refuted"
+
+
+def test_a_gradient_at_a_kink_is_told_from_one_that_is_wrong():
+    """All inputs of the ReLU are 0: its mean has other slopes ahead and behind, and torch says 0."""
+    layer = LoRALinear(6, 4)
+    for part in layer.linear.parameters():
+        part.data.zero_()
+    model = torch.nn.Sequential(layer, torch.nn.ReLU())
+
+    def loss(model, batch):
+        return model(batch).mean(1)
+
+    verdict = judge(model, loss, [torch.randn(5, 6)], LAM)
+    assert verdict.kind == "inconclusive" and "contradicts its own gradient" in verdict.reason
+    found = re.search(r"at the rate (\S+),.*the gradient says 0 \((\S+) ahead and (\S+) behind: a kink", verdict.reason)
+    mean, ahead, behind = map(float, found.groups())
+    assert ahead > 0.0 > behind and mean == pytest.approx((ahead + behind) / 2.0, rel=0.05, abs=0.05)
 
 
 class HalfLostOnSome(Net):
@@ -1928,7 +1946,7 @@ def test_one_direction_that_agrees_by_chance_hides_no_fault(monkeypatch, agreein
     """A wrong gradient agrees with values along some of all directions, a right one not across kinks."""
     network = Network(Net(), CrossEntropy(), data())
     draws = iter(agreeing)
-    monkeypatch.setattr(network, "_slopes", lambda *_: (1.0, 1.0 if next(draws) == "1" else 2.0, 1.0))
+    monkeypatch.setattr(network, "_slopes", lambda *_: (1.0, 1.0, 1.0 if next(draws) == "1" else 2.0, 1.0))
     assert (network.tested_value_and_gradients(network.zeros())[2] is not None) == faulty
     assert next(draws, None) is None
 
@@ -1937,7 +1955,7 @@ def test_of_many_batches_a_few_of_the_later_ones_are_tried(monkeypatch):
     x, y = (torch.cat(parts) for parts in zip(*data(600)))
     network = Network(Net(), CrossEntropy(), list(zip(x.split(1), y.split(1))))
     tried = []
-    monkeypatch.setattr(network, "_slopes", lambda batch, *_: tried.append(batch) or (1.0, 1.0, 1.0))
+    monkeypatch.setattr(network, "_slopes", lambda batch, *_: tried.append(batch) or (1.0, 1.0, 1.0, 1.0))
     f, G, fault = network.tested_value_and_gradients(network.zeros())
     again = network.value_and_gradients(network.zeros())
     assert fault is None and f == again[0] and all(np.array_equal(g, h) for g, h in zip(G, again[1]))
