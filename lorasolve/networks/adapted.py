@@ -240,7 +240,7 @@ def _check_weight(layer: AdaptedLayer, owners: dict[int, list[str]]) -> None:
     names = owners.get(_place(weight), [])
     if len(names) > 1:
         # What is right for one place, before it is merged, is wrong for all of them after it.
-        one = "the factors change one of them alone, and merged all; to judge the former give the others a copy of it"
+        one = "the factors change this one alone until they are merged; to judge that, give the others a copy of it"
         why = "the update has no layer" if layer.lora_A is None else one
         raise ValueError(f"model: the weight of {layer.name} is tied ({', '.join(names)}): {why}")
     if layer.lora_A is not None:

@@ -31,7 +31,8 @@ class OutputLoss:
     ----------
     outputs : callable, optional
         ``outputs(model, batch)`` returns the outputs, one row a sample. By default the batch without ``"labels"`` is
-        handed to the model, a pair is ``(inputs, labels)``, and ``.logits`` are taken where the answer has them.
+        handed to the model (with them to an encoder-decoder of transformers, which makes the inputs of its decoder of
+        them), a pair is ``(inputs, labels)``, and ``.logits`` are taken where the answer has them.
     targets : callable, optional
         ``targets(batch)``; by default ``batch["labels"]``, or the second of a pair.
 
@@ -124,7 +125,8 @@ def _long_sides(tensor: Any) -> list[int]:
 def plain_outputs(model: Any, batch: Any) -> Any:
     """Return what the model says to a batch: its ``logits``, or the answer itself."""
     if isinstance(batch, Mapping):
-        answer = model(**{key: value for key, value in batch.items() if key != "labels"})
+        decodes = getattr(getattr(model, "config", None), "is_encoder_decoder", False) is True
+        answer = model(**{key: value for key, value in batch.items() if key != "labels" or decodes})
     elif isinstance(batch, list | tuple) and len(batch) == 2:
         answer = model(batch[0])
     else:
@@ -205,7 +207,7 @@ def as_the_model_means(loss: Any, model: Any, batch: Any) -> Any:
     Raises
     ------
     ValueError
-        If the model's own loss is the mean of neither form.
+        If the model's own loss is the mean of neither form, or of other logits than the outputs.
     """
     plain = type(loss) in (CrossEntropy, SquareLoss) and (loss.outputs, loss.targets) == (plain_outputs, plain_targets)
     if not plain or not isinstance(batch, Mapping) or "labels" not in batch:
@@ -236,6 +238,7 @@ def as_the_model_means(loss: Any, model: Any, batch: Any) -> Any:
         for form in forms:
             means.append(form(lambda **_: z, batch).mean())
             if _same(means[-1], own) and (slope is None or _same(torch.autograd.grad(means[-1], z)[0], slope)):
+                _refuse_other_logits(loss, model, batch, z)
                 return form
     values = [f"{float(mean.detach()):.6g}" for mean in means]
     got = values[0] + (f" (with {loss.other[2]}: {values[1]})" if len(values) > 1 else "")
@@ -244,6 +247,17 @@ def as_the_model_means(loss: Any, model: Any, batch: Any) -> Any:
         f"the first batch without the updates, got {got}; for another objective give loss(model, batch) -> one number "
         f"a sample, or {type(loss).__name__}(outputs, targets)"
     )
+
+
+def _refuse_other_logits(loss: OutputLoss, model: Any, batch: Any, logits: Any) -> None:
+    """Refuse a model whose logits beside its own loss are not the outputs of which the loss is taken."""
+    with require_torch().no_grad():
+        z = as_outputs(loss.outputs(model, batch))
+    if z.shape != logits.shape or not _same(z, logits):
+        raise ValueError(
+            "model: expected the same logits with labels and without, got others (inputs that are made of labels?); "
+            f"give outputs and targets to {type(loss).__name__}"
+        )
 
 
 def _own(answer: Any) -> tuple[Any, Any]:

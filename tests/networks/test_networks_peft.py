@@ -185,6 +185,40 @@ def test_embeddings_and_convolutions_of_peft_have_the_gradients_that_training_le
             np.testing.assert_allclose(gradient, part.grad.flatten(1).numpy(), atol=10 * rounding * size)
 
 
+def translating(name):
+    """An encoder-decoder, which makes the inputs of its decoder of the labels."""
+    sizes = {"vocab_size": 60, "d_model": 16, "decoder_start_token_id": 0}
+    if name == "T5":
+        config = transformers.T5Config(d_kv=8, d_ff=32, num_layers=1, num_heads=2, **sizes)
+        return transformers.T5ForConditionalGeneration(config), ["q", "v"]
+    sizes |= {f"{side}_layers": 1 for side in ("encoder", "decoder")}
+    sizes |= {f"{side}_attention_heads": 2 for side in ("encoder", "decoder")}
+    sizes |= {f"{side}_ffn_dim": 32 for side in ("encoder", "decoder")}
+    config = transformers.BartConfig(max_position_embeddings=16, pad_token_id=1, init_std=0.3, **sizes)
+    return transformers.BartForConditionalGeneration(config), ["q_proj", "v_proj"]
+
+
+@pytest.mark.parametrize("name", ["T5", "Bart"])
+def test_an_encoder_decoder_is_judged_by_its_own_loss(name):
+    """Without labels T5 has no inputs for its decoder, and Bart takes those of its encoder."""
+    torch.manual_seed(0)
+    model, targets = translating(name)
+    config = peft.LoraConfig(r=4, target_modules=targets, task_type="SEQ_2_SEQ_LM")
+    model = moved(peft.get_peft_model(model, config)).double().eval()
+    batch = tokens()
+    batch["labels"] = batch["input_ids"].flip(1)
+    batch["labels"][:4, 6:] = -100
+    network = Network(model, CrossEntropy(), [batch])
+    f, G = network.value_and_gradients(network.point)
+    own = model(**batch).loss
+    own.backward()
+    assert f == pytest.approx(float(own.detach()), rel=1e-6)
+    assert network.n_samples == N * LENGTH - 8
+    for layer, g, (_, B) in zip(network.layers, G, network.point):
+        expected = layer.lora_B.grad.numpy()
+        np.testing.assert_allclose(g @ B, expected, atol=1e-5 * np.abs(expected).max())
+
+
 def test_an_embedding_whose_factors_peft_ties_to_those_of_a_head_is_refused():
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     base = transformers.LlamaForCausalLM(transformers.LlamaConfig(vocab_size=60, tie_word_embeddings=True, **sizes))

@@ -334,6 +334,22 @@ def test_a_language_model_without_a_next_label_is_not_judged_by_other_labels():
     assert judge(broken, CrossEntropy(), [{"ids": ids, "labels": ids}], LAM).kind == "non_finite"
 
 
+def test_logits_that_labels_change_are_not_taken_for_those_of_the_models_own_loss():
+    class Prompted(Language):
+        def forward(self, ids, labels=None):
+            return super().forward(ids if labels is None else labels.roll(1), labels)
+
+    ids = torch.arange(12).reshape(4, 3) % 7
+    batch = {"ids": ids, "labels": ids}
+    with pytest.raises(ValueError, match="model: expected the same logits with labels and without, got others"):
+        judge(Prompted(), CrossEntropy(), [batch], LAM)
+    given = CrossEntropy(
+        lambda model, batch: model(**batch).logits[:, :-1], lambda batch: batch["labels"][:, 1:].reshape(-1)
+    )
+    own = float(Prompted().double()(**batch).loss.detach())
+    assert judge(Prompted(), given, [batch], LAM).certificate.f == pytest.approx(own, rel=1e-12)
+
+
 # ---------------------------------------------------------------------- refused by name
 @pytest.mark.parametrize(
     ("make", "words"),
