@@ -28,13 +28,14 @@ _REMARKS = {
     "alora_invocation_tokens": "aLoRA: the update acts only after its invocation tokens",
     "layer_replication": "layer_replication: one base weight serves several layers",
     "arrow_config": "Arrow: the update is routed among several adapters",
+    "ensure_weight_tying": "ensure_weight_tying: tied layers share their factors, which are counted in each of them",
     "trainable_token_indices": "trainable_token_indices: rows of the embedding were trained in full",
 }
 # Initializations that move the base weight, so that the product is not the change from the original one.
 _MOVES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 _WITHOUT_EFFECT = {
     "alpha_pattern", "auto_mapping", "base_model_name_or_path", "beta1", "beta2", "bias", "corda_config", "deltaT",
-    "ensure_weight_tying", "eva_config", "exclude_modules", "fan_in_fan_out", "inference_mode", "init_lora_weights",
+    "eva_config", "exclude_modules", "fan_in_fan_out", "inference_mode", "init_lora_weights",
     "init_r", "layers_pattern", "layers_to_transform", "loftq_config", "lora_alpha", "lora_bias", "lora_dropout",
     "lora_ga_config", "megatron_config", "megatron_core", "modules_to_save", "orth_reg_weight", "peft_type",
     "peft_version", "qalora_group_size", "r", "rank_pattern", "revision", "runtime_config", "target_modules",

@@ -192,6 +192,21 @@ def test_alignments_of_gpt2_with_and_without_an_adapted_head(tmp_path, targets):
         assert got == ((None, None) if unknown else pytest.approx(tuple(expected), rel=1e-4))
 
 
+def test_factors_that_an_embedding_shares_with_its_head_are_said_to_be_counted_twice(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    base = transformers.LlamaForCausalLM(transformers.LlamaConfig(vocab_size=30, tie_word_embeddings=True, **sizes))
+    config = peft.LoraConfig(r=4, target_modules=["embed_tokens", "lm_head"], ensure_weight_tying=True)
+    model = peft.get_peft_model(base, config)
+    embedding = model.get_submodule("base_model.model.model.embed_tokens")
+    torch.nn.init.normal_(embedding.lora_embedding_A["default"])
+    model.save_pretrained(tmp_path, save_embedding_layers=False)
+    found = diagnose(tmp_path)
+    assert sum(text.startswith("ensure_weight_tying: tied layers share their factors") for text in found.remarks) == 1
+    once = sum(float(part.detach().double().square().sum()) for part in embedding.parameters() if part.requires_grad)
+    assert found.penalty == pytest.approx(once, rel=1e-6)  # twice the half of the squares
+
+
 def test_adalora(tmp_path):
     config = peft.AdaLoraConfig(target_modules=["q", "v"], init_r=6, target_r=4, lora_alpha=16, total_step=100)
     model = adapted(config, 2)
