@@ -125,8 +125,14 @@ def _long_sides(tensor: Any) -> list[int]:
 def plain_outputs(model: Any, batch: Any) -> Any:
     """Return what the model says to a batch: its ``logits``, or the answer itself."""
     if isinstance(batch, Mapping):
+        inputs = {key: value for key, value in batch.items() if key != "labels"}
         decodes = getattr(getattr(model, "config", None), "is_encoder_decoder", False) is True
-        answer = model(**{key: value for key, value in batch.items() if key != "labels" or decodes})
+        try:
+            answer = model(**(batch if decodes else inputs))
+        except TypeError:  # an encoder-decoder of one's own that takes no labels
+            if not decodes:
+                raise
+            answer = model(**inputs)
     elif isinstance(batch, list | tuple) and len(batch) == 2:
         answer = model(batch[0])
     else:
@@ -141,7 +147,11 @@ def plain_targets(batch: Any) -> Any:
     if not isinstance(batch, Mapping):
         return batch[1]
     if "labels" not in batch:
-        raise ValueError(f"batches: expected dictionaries with 'labels', got one with {', '.join(map(str, batch))}")
+        got = ", ".join(map(str, batch))
+        raise ValueError(
+            f"batches: expected dictionaries with 'labels', got one with {got}; for other names give outputs and "
+            "targets to the loss, or take loss(model, batch) -> one number a sample"
+        )
     return batch["labels"]
 
 

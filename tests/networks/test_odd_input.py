@@ -334,6 +334,15 @@ def test_a_language_model_without_a_next_label_is_not_judged_by_other_labels():
     assert judge(broken, CrossEntropy(), [{"ids": ids, "labels": ids}], LAM).kind == "non_finite"
 
 
+def test_an_encoder_decoder_of_ones_own_need_not_take_labels():
+    class Own(Net):
+        config = types.SimpleNamespace(is_encoder_decoder=True)
+
+    x, y = torch.randn(8, 6), torch.arange(8) % 3
+    own, plain = (judge(kind(), CrossEntropy(), [{"x": x, "labels": y}], LAM).certificate.f for kind in (Own, Net))
+    assert own == plain
+
+
 def test_logits_that_labels_change_are_not_taken_for_those_of_the_models_own_loss():
     class Prompted(Language):
         def forward(self, ids, labels=None):
