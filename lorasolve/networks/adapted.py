@@ -343,15 +343,18 @@ def _of_peft(name: str, module: Any, adapter: str, initialization: Any) -> Adapt
     if adapter in getattr(module, "lora_magnitude_vector", {}):
         raise ValueError(f"model: {name} uses DoRA, whose update is not s A B^T")
     of_embedding = adapter in getattr(module, "lora_embedding_A", ())
+    base = _judged(name, module.get_base_layer())
+    # Embeddings and convolutions start as always, whatever moves the weights of linear layers.
+    moves = moves_base(initialization) and base.weight.ndim == 2 and not of_embedding
     return AdaptedLayer(
         name,
         f"{name}.base_layer.weight",
-        _judged(name, module.get_base_layer()),
+        base,
         float(module.scaling[adapter]),
         module.lora_embedding_A[adapter] if of_embedding else module.lora_A[adapter].weight,
         module.lora_embedding_B[adapter] if of_embedding else module.lora_B[adapter].weight,
         f"{name}.lora_embedding_B.{adapter}" if of_embedding else f"{name}.lora_B.{adapter}.weight",
-        initialization if moves_base(initialization) else None,
+        initialization if moves else None,
     )
 
 

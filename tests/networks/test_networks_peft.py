@@ -497,6 +497,19 @@ def test_a_start_that_computes_the_base_model_is_not_loud(start):
     assert plain_loop(model, monitor, 3, 1e-3).reason is None and start in monitor.warnings[0]
 
 
+@pytest.mark.parametrize("start", ["pissa", "olora"])
+def test_a_start_that_moves_weights_of_linear_layers_leaves_an_embedding_as_it_is(start):
+    model = adapted(init_lora_weights=start, target_modules=["query", "word_embeddings"])
+    before = dict(bert().named_parameters())
+    for layer in adapted_layers(model):
+        name = layer.weight.removeprefix("base_model.model.").replace(".base_layer", "")
+        same = torch.equal(layer.module.weight, before[name])
+        assert same == name.endswith("word_embeddings.weight")
+        assert layer.moved_by == (None if same else start)
+    premises = judge(model, CrossEntropy(), batches(), LAM).premises
+    assert any("nothing is called loud, in 2 of 3 layers" in text for text in premises)
+
+
 def test_decoupled_decay_leaves_no_trace_in_the_gradients():
     model = adapted()
     monitor = LoRAMonitor(LAM, every=10)
