@@ -234,6 +234,9 @@ class Check(ABC):
     def refute(self, twin: Mutant, rng: Random) -> Outcome:
         """Show that the mutant is false: its proof must fail and a concrete counterexample must be found."""
         false_twin = self.mutated(twin)
+        fault = false_twin.fault() if twin.of_statement and self.fault() is None else None
+        if fault is not None:
+            return Outcome(False, f"the false twin is refused for how it is written, which tries no proof: {fault}")
         proof = false_twin.prove()
         if proof.holds:
             return Outcome(False, "the false twin was proved")
@@ -527,7 +530,9 @@ class ScalarCheck(Check):
         return sympy.sympify(self.rhs) - sympy.sympify(self.lhs)
 
     def fault(self) -> str | None:
-        """Return what is wrong with the symbols and the numbers, or None."""
+        """Return what is wrong with the symbols, the numbers or the relation, or None."""
+        if self.relation not in ("==", "<="):
+            return f"the relation is {self.relation!r}; accepted: '==' and '<='"
         fault = _fault_of_statement([ex.as_expr(self.lhs), ex.as_expr(self.rhs)], ())
         if fault is None and self.relation == "<=":
             fault = fault_of_quotients(self._difference)

@@ -135,6 +135,8 @@ def degree(expr: ex.Expr, names: frozenset[str]) -> int:
     if isinstance(expr, ex.Symbol):
         return int(expr.name in names)
     parts = [degree(child, names) for child in expr.children]
+    if isinstance(expr, ex.MatrixDerivative | ex.ScalarDerivative):
+        return parts[0] + expr.order * max(degree(direction, names) for direction in expr.along.values())
     multiplies = isinstance(expr, ex.Product | ex.Scaled | ex.ScalarProduct | ex.FormValue)
     return sum(parts) if multiplies else max(parts, default=0)
 

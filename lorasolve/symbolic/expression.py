@@ -183,6 +183,11 @@ class Gradient(MatrixExpr):
         self.symbol = symbol
         self.rows, self.cols = symbol.rows, symbol.cols
 
+    def walk(self) -> Iterator[Expr]:
+        """Yield also the symbol, which has to be the one of its name in the expression."""
+        yield from super().walk()
+        yield self.symbol
+
 
 class _Derivative(Expr):
     """The `order`-th directional derivative of an expression."""

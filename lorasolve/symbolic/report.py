@@ -156,16 +156,19 @@ def _sections(theorem: Theorem) -> dict[str, str]:
         return {}
 
 
-def _fault_of_sources(check: Check, listed: Sequence[Check], shown: Shown, users: tuple[Check, ...] = ()) -> str | None:
-    """Return what is wrong with the checks that a proof rests on, however far back, or None."""
+def _fault_of_sources(
+    check: Check, listed: Sequence[Check] | None, shown: Shown, users: tuple[Check, ...] = ()
+) -> str | None:
+    """Return what is wrong with the checks that a proof rests on, however far back, or None.
+
+    Those behind a fact, for which `listed` is None, need not be in the list of a theorem that is used.
+    """
     users = (*users, check)
-    for shown_by in check.shown_by:
-        if not all(outcome.holds for outcome in shown(shown_by)) or shown_by.known is not Known.PROVED:
-            return f"check {shown_by.name}, which shows a fact, is not shown"
-    for source in check.sources:
+    behind = [(source, ", which shows a fact,", None) for source in check.shown_by]
+    for source, role, known_here in behind + [(source, "", listed) for source in check.sources]:
         if any(source is user for user in users):
             return f"the proof goes in a circle through check {source.name}"
-        if not any(source is known for known in listed):
+        if known_here is not None and not any(source is known for known in known_here):
             return f"check {source.name} is in the list of no theorem that is used here"
         if type(source) not in KINDS:
             return f"check {source.name}: {type(source).__name__} is not a kind of check of this package"
@@ -173,8 +176,8 @@ def _fault_of_sources(check: Check, listed: Sequence[Check], shown: Shown, users
             return f"check {source.name} is {source.known}"
         for outcome in shown(source):
             if not outcome.holds:
-                return f"check {source.name} is not shown: {outcome.detail}"
-        fault = _fault_of_sources(source, listed, shown, users)
+                return f"check {source.name}{role} is not shown: {outcome.detail}"
+        fault = _fault_of_sources(source, known_here, shown, users)
         if fault is not None:
             return fault
     return None

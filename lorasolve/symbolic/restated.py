@@ -68,6 +68,8 @@ def fault_of_schema(schema: Schema, proved: bool) -> str | None:
     if schema.shown_by is None:
         return f"nothing shows {schema.name}, whose fact counts as proved" if proved else None
     check = schema.shown_by
+    if check.unproved_facts:
+        return f"check {check.name}, which shows {schema.name}, is {check.strength}"
     rules = rules_of(tuple(pair for assumption in getattr(check, "given", ()) for pair in assumption.equations))
     for side, shown in ((schema.lhs, check.lhs), (schema.rhs, check.rhs)):
         if not _equal(substituted(side, schema.reading), ex.scalar(shown), rules):

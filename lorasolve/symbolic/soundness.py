@@ -35,7 +35,10 @@ def values_in(exprs: Iterable[ex.Expr]) -> Iterator[Any]:
 
 
 def fault_of_symbols(exprs: Iterable[ex.Expr]) -> str | None:
-    """Refuse symbols that are not real, that declare what no example is drawn for, or that share a printed name."""
+    """Refuse symbols that are not real, that declare what no example is drawn for, or that share a printed name.
+
+    A size that need not be a positive integer is refused too: an identity matrix of m - n rows would show n <= m.
+    """
     exprs = list(exprs)
     owners: dict[str, Any] = {}
     for symbol, name in _symbols(exprs):
@@ -49,7 +52,17 @@ def fault_of_symbols(exprs: Iterable[ex.Expr]) -> str | None:
             return f"symbol {symbol} is not declared real"
         if declared - SIGNS or any(value is False for value in symbol._assumptions_orig.values()):
             return f"symbol {symbol} declares {symbol._assumptions_orig}; accepted: {', '.join(sorted(SIGNS))}"
-    return None
+    sizes = {size for expr in exprs for size in _sizes(expr)}
+    odd = sorted(str(size) for size in sizes if not (size.is_integer and size.is_positive))
+    return f"the size {odd[0]} is not shown to be a positive integer" if odd else None
+
+
+def _sizes(expr: ex.Expr) -> Iterator[Any]:
+    """Yield the numbers of rows and columns that occur in an expression."""
+    for node in expr.walk():
+        sized = node.form if isinstance(node, ex.FormValue) else node
+        if isinstance(sized, ex.MatrixExpr | ex.Form):
+            yield from map(sympy.sympify, (sized.rows, sized.cols))
 
 
 def _symbols(exprs: Iterable[ex.Expr]) -> Iterator[tuple[Any, str]]:
@@ -83,8 +96,8 @@ def fault_of_value(value: Any) -> str | None:
 
 def denominators(value: Any) -> list[Any]:
     """Return what a SymPy expression divides by and cannot be shown to be other than zero."""
-    divided = (node for node in sympy.preorder_traversal(value) if node.is_Pow and node.exp.could_extract_minus_sign())
-    return [node.base for node in divided if not _never_zero(node.base)]
+    powers = (node for node in sympy.preorder_traversal(value) if node.is_Pow)
+    return [node.base for node in powers if not (node.exp.is_nonnegative or _never_zero(node.base))]
 
 
 def fault_of_quotients(value: Any) -> str | None:

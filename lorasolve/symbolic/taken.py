@@ -8,7 +8,7 @@ means it in whatever follows. So all of these are statements here, compared by w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic.assumptions import Assumption
 from lorasolve.symbolic.evaluate import symbols_of
 from lorasolve.symbolic.normal import Rules, is_zero, normal_form
+from lorasolve.symbolic.positivity import provably_nonnegative
 from lorasolve.symbolic.substitution import substituted
 from lorasolve.symbolic.terms import Premise, Side, is_symbol, placed, read_off
 from lorasolve.symbolic.written import ExportError, text
@@ -85,10 +86,13 @@ class Taken:
 
     @property
     def in_full(self) -> str:
-        """Its name, and what it says where that is not in the name."""
+        """Its name, and what it says where that is not in the name: signs that its equations give away included."""
         if self.is_property or self.is_meaning:
             return self.name
-        return f"{self.name}: {', '.join(' '.join(key) for key in self.keys)}"
+        said = [" ".join(key) for key in self.keys]
+        for left, _, right in self.relations if "<=" not in self.kind else ():
+            said += [f"where {sign}" for sign in (*_signs_hidden(left, right), *_signs_hidden(right, left))]
+        return f"{self.name}: {', '.join(said)}"
 
     def put(self, by: Mapping[Any, Any]) -> Taken:
         """Return the same with expressions in the place of symbols, which its name says.
@@ -233,6 +237,18 @@ def fault_of(taken: Sequence[Taken], rules: Rules) -> str | None:
             if _is_absurd(left, relation, right, rules):
                 return f"{part.name}: that contradicts the other assumptions"
     return None
+
+
+def _signs_hidden(symbol: Any, other: Any) -> Iterator[str]:
+    """Yield what a symbol declares that is not seen of what it equals, and is therefore assumed of that."""
+    if isinstance(symbol, ex.Symbol) and symbol.symmetric and not is_zero(normal_form(other - other.T)):
+        yield f"{symbol.name} is symmetric"
+    if isinstance(symbol, sympy.Symbol) and not isinstance(other, ex.Expr):
+        other = sympy.sympify(other)
+        if symbol.is_integer and not other.is_integer:
+            yield f"{symbol} is a whole number"
+        if symbol.is_nonnegative and not provably_nonnegative(other):
+            yield f"{symbol} {'>' if symbol.is_positive else '>='} 0"
 
 
 def _gap(left: Any, right: Any) -> Any:

@@ -43,6 +43,13 @@ def test_gradient_by_interpolation_agrees_with_the_formula():
     np.testing.assert_allclose(np.array(found, dtype=float), (a @ b.T - g) @ b, rtol=1e-14)
 
 
+def test_a_derivative_along_what_moves_itself():
+    # 2 <A, C> moves by 2 <A, A> as C moves by A, though ||A||^2, whose derivative it is, does not contain C.
+    C = matrix("C", m, r)
+    values = {**VALUES, "C": [[1] * len(row) for row in VALUES["A"]]}
+    assert evaluate(derivative(derivative(square(A), {A: C}), {C: A}), values) == 2 * evaluate(square(A), VALUES)
+
+
 def test_second_derivative_by_interpolation():
     found = evaluate(derivative(inner(A, A) ** 2, {A: A}, order=2), VALUES)
     norm = sum(x * x for row in VALUES["A"] for x in row)

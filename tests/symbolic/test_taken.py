@@ -14,6 +14,7 @@ from lorasolve.symbolic import (
     Square,
     SumOfSquares,
     Theorem,
+    assume,
     define,
     dims,
     eye,
@@ -27,6 +28,7 @@ from lorasolve.symbolic import (
     vector,
 )
 from lorasolve.symbolic.export import differences, document
+from lorasolve.symbolic.taken import of_assumption
 from proofs import descent_lemma, theorem1
 from proofs.facts import OPERATOR_NORM, SPECTRAL
 from proofs.verify import verdicts
@@ -36,6 +38,7 @@ A, B, P, W = matrix("A", m, n), matrix("B", m, n), matrix("P", m, k), matrix("W"
 x, y = scalars("x y", real=True)
 beta, lam = scalars("beta lambda")
 FRAME = orthonormal(P)
+signed, hermitian = scalars("signed"), matrix("hermitian", m, m, symmetric=True)
 projection = SumOfSquares(
     "projection", "", square(P.T @ A), square(A), proof=[1 * Square(A - P @ P.T @ A)], given=(FRAME,)
 )
@@ -187,3 +190,15 @@ def test_vectors_are_renamed_with_their_sizes():
     check = Identity("check", "", square(u), square(u))
     (new,) = (new for symbol, new in renamed((check,), "_2").items() if str(getattr(symbol, "name", "")) == "u")
     assert new.cols == 1 and str(new.rows) == "m_2"
+
+
+def test_what_a_definition_assumes_by_a_declared_sign_is_printed():
+    difference, fine = define(signed, x - y), define(signed, 1 + x**2)
+    C = matrix("C", m, m)
+    symmetric = assume("C is hermitian", (C, hermitian))
+    shown = [part.in_full for part in Identity("", "", x, x, given=(difference, symmetric)).taken]
+    assert shown == [
+        "signed is defined: signed == x - y, where signed > 0",
+        "C is hermitian: C == hermitian, where hermitian is symmetric",
+    ]
+    assert of_assumption(fine).in_full == "signed is defined: signed == x^2 + 1"
